@@ -1,0 +1,168 @@
+package job
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// recordVersion leads every stored job. A reader refuses a version it does not know.
+const recordVersion = 1
+
+// AppendBinary appends the encoded view.
+func (j *Job) AppendBinary(dst []byte) []byte {
+	dst = append(dst, recordVersion)
+	dst = append(dst, j.ID[:]...)
+	dst = appendString(dst, j.Tenant)
+	dst = appendString(dst, j.Kind)
+	dst = append(dst, byte(j.Priority), byte(j.State))
+	dst = appendUint(dst, uint64(len(j.Labels)))
+	if len(j.Labels) > 0 {
+		for _, k := range slices.Sorted(maps.Keys(j.Labels)) {
+			dst = appendString(appendString(dst, k), j.Labels[k])
+		}
+	}
+	dst = appendUint(dst, j.Seq)
+	p := j.Progress
+	for _, v := range [...]int64{p.Total, p.Completed, p.Failed, p.Bytes, p.BytesTotal, int64(j.Tasks), int64(j.TasksDone)} {
+		dst = appendInt(dst, v)
+	}
+	for _, t := range [...]time.Time{j.CreatedAt, j.StartAfter, j.StartedAt, j.FinishedAt, j.ExpiresAt} {
+		dst = appendTime(dst, t)
+	}
+	dst = appendInt(appendInt(dst, int64(j.Timeout)), int64(j.Retention))
+	dst = appendBytes(appendBytes(dst, j.Result), j.Details)
+	dst = appendFailure(dst, j.Failure)
+	return appendString(appendString(dst, j.RequestID), j.TraceParent)
+}
+
+// Decode reads an encoded view, which must be all of data. The job holds no reference to data.
+func Decode(data []byte) (Job, error) {
+	r := reader{b: data}
+	j := r.job()
+	err := r.end("job")
+	j.Result, j.Details = slices.Clone(j.Result), slices.Clone(j.Details)
+	return j, err
+}
+
+func (r *reader) job() (j Job) {
+	if len(r.b) < 17 || r.b[0] != recordVersion {
+		r.fail("version")
+		return j
+	}
+	copy(j.ID[:], r.b[1:17])
+	r.b = r.b[17:]
+	j.Tenant, j.Kind = r.string(), r.string()
+	j.Priority, j.State = Priority(r.uint()), State(r.uint())
+	if j.Priority < Low || j.Priority > High || j.State < Queued || j.State > Cancelled {
+		r.fail("state")
+		return j
+	}
+	if n := r.count(); n > 0 && r.enough(2*n) {
+		j.Labels = make(map[string]string, n)
+		for range n {
+			k := r.string()
+			j.Labels[k] = r.string()
+		}
+	}
+	j.Seq = r.uint()
+	p := &j.Progress
+	p.Total, p.Completed, p.Failed, p.Bytes, p.BytesTotal = r.int(), r.int(), r.int(), r.int(), r.int()
+	j.Tasks, j.TasksDone = int(r.int()), int(r.int())
+	j.CreatedAt, j.StartAfter, j.StartedAt = r.time(), r.time(), r.time()
+	j.FinishedAt, j.ExpiresAt = r.time(), r.time()
+	j.Timeout, j.Retention = time.Duration(r.int()), time.Duration(r.int())
+	j.Result, j.Details = r.bytes(), r.bytes()
+	j.Failure = r.failure()
+	j.RequestID, j.TraceParent = r.string(), r.string()
+	return j
+}
+
+func appendFailure(dst []byte, f *Failure) []byte {
+	if f == nil {
+		return append(dst, 0)
+	}
+	return appendString(append(dst, byte(f.Reason)), f.Detail)
+}
+
+func (r *reader) failure() *Failure {
+	reason := r.uint()
+	if reason == 0 {
+		return nil
+	}
+	if reason > uint64(FailedTimeout) {
+		r.fail("failure")
+		return nil
+	}
+	return &Failure{Reason: FailureReason(reason), Detail: r.string()}
+}
+
+// The tags of stored events. They are never reused.
+const (
+	tagSubmitted = iota + 1
+	tagStarted
+	tagAdvanced
+	tagCancelRequested
+	tagFinished
+)
+
+// AppendEvent appends an encoded event. Of Submitted only the fact is written: the view and the spec are stored beside
+// the log.
+func AppendEvent(dst []byte, e Event) []byte {
+	switch e := e.(type) {
+	case Submitted:
+		return appendTime(append(dst, tagSubmitted), e.Job.CreatedAt)
+	case Started:
+		return appendTime(append(dst, tagStarted), e.At)
+	case Advanced:
+		dst = appendUint(append(dst, tagAdvanced), uint64(e.Task))
+		dst = appendBool(dst, e.Done)
+		dst = appendInt(appendInt(appendInt(dst, e.Completed), e.Failed), e.Bytes)
+		return appendBytes(e.Items.AppendBinary(dst), e.Partial)
+	case CancelRequested:
+		return appendTime(append(dst, tagCancelRequested), e.At)
+	case Finished:
+		dst = appendTime(append(dst, tagFinished, byte(e.State)), e.At)
+		dst = appendBytes(appendBytes(dst, e.Result), e.Details)
+		dst = appendFailure(dst, e.Failure)
+		return appendInt(e.Items.AppendBinary(dst), e.Completed)
+	default:
+		panic("job: event of an unknown type")
+	}
+}
+
+// DecodeEvents reads a run of encoded events, which must be all of data. Events refer to data. A Submitted comes back
+// with only Job.CreatedAt.
+func DecodeEvents(data []byte) ([]Event, error) {
+	r := reader{b: data}
+	var events []Event
+	for len(r.b) > 0 {
+		var e Event
+		switch tag := r.uint(); tag {
+		case tagSubmitted:
+			e = Submitted{Job: Job{CreatedAt: r.time(), State: Queued}}
+		case tagStarted:
+			e = Started{At: r.time()}
+		case tagAdvanced:
+			a := Advanced{Task: r.count(), Done: r.bool(), Completed: r.int(), Failed: r.int(), Bytes: r.int()}
+			a.Items, a.Partial = r.items(), r.bytes()
+			e = a
+		case tagCancelRequested:
+			e = CancelRequested{At: r.time()}
+		case tagFinished:
+			f := Finished{State: State(r.uint()), At: r.time(), Result: r.bytes(), Details: r.bytes(), Failure: r.failure()}
+			f.Items, f.Completed = r.items(), r.int()
+			if !f.State.Terminal() || f.State > Cancelled {
+				r.fail("state")
+			}
+			e = f
+		default:
+			r.fail("event tag")
+		}
+		if r.err != nil {
+			break
+		}
+		events = append(events, e)
+	}
+	return events, r.end("events")
+}

@@ -1,0 +1,102 @@
+package job
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// The errors that rooms hand to each other. One table, in package api, maps them to status codes.
+var (
+	// ErrNotFound: no such job for this tenant.
+	ErrNotFound = errors.New("no such job")
+	// ErrExpired: there was such a job; it was deleted or its retention has passed.
+	ErrExpired = errors.New("the job has expired")
+	// ErrNotFinished: the request needs a terminal job.
+	ErrNotFinished = errors.New("the job has not finished")
+	// ErrQueueFull: a bound of the whole service is reached.
+	ErrQueueFull = errors.New("the queue is full")
+	// ErrQuota: the tenant's own quota or rate is used up.
+	ErrQuota = errors.New("the quota is used up")
+	// ErrDraining: the service is stopping and admits nothing.
+	ErrDraining = errors.New("the service is shutting down")
+	// ErrStorage: the journal cannot take a write now.
+	ErrStorage = errors.New("the journal cannot take a write")
+	// ErrKeyReused: the idempotency key was used with another body.
+	ErrKeyReused = errors.New("the idempotency key was used with another body")
+	// ErrKeyInProgress: a request with the same idempotency key is still being accepted.
+	ErrKeyInProgress = errors.New("a request with this idempotency key is still being accepted")
+	// ErrTransition: the event is not legal in the job's state.
+	ErrTransition = errors.New("illegal transition")
+	// ErrCorrupt: stored bytes are not what the encoders write.
+	ErrCorrupt = errors.New("corrupt record")
+)
+
+// A Rejection is an error that says when to come back.
+type Rejection struct {
+	// Err is ErrQueueFull, ErrQuota, ErrDraining or ErrStorage.
+	Err error
+	// Reason is one word for the rejections metric, of a closed set.
+	Reason string
+	// Detail says which bound was hit, for people.
+	Detail string
+	// RetryAfter is 0 when it cannot be told.
+	RetryAfter time.Duration
+}
+
+// Error implements error.
+func (r *Rejection) Error() string { return r.Err.Error() + ": " + r.Detail }
+
+// Unwrap returns the sentinel.
+func (r *Rejection) Unwrap() error { return r.Err }
+
+// A Fault is one thing wrong with a submission.
+type Fault struct {
+	// Pointer is the JSON pointer (RFC 6901) of what is wrong, relative to the submission: "/array/shape/1".
+	Pointer string
+	// Detail says what is wrong and what to do.
+	Detail string
+}
+
+// A ValidationError lists every fault of a submission.
+type ValidationError struct{ Faults []Fault }
+
+// Faultf returns a ValidationError with one fault.
+func Faultf(pointer, format string, args ...any) *ValidationError {
+	return &ValidationError{Faults: []Fault{{Pointer: pointer, Detail: fmt.Sprintf(format, args...)}}}
+}
+
+// Error implements error.
+func (v *ValidationError) Error() string {
+	var b strings.Builder
+	b.WriteString("invalid submission")
+	for i, f := range v.Faults {
+		if i == 8 {
+			fmt.Fprintf(&b, "; and %d more", len(v.Faults)-i)
+			break
+		}
+		b.WriteString("; " + f.Pointer + ": " + f.Detail)
+	}
+	return b.String()
+}
+
+// Add appends a fault.
+func (v *ValidationError) Add(pointer, format string, args ...any) {
+	v.Faults = append(v.Faults, Fault{Pointer: pointer, Detail: fmt.Sprintf(format, args...)})
+}
+
+// Prefix puts a prefix before every pointer.
+func (v *ValidationError) Prefix(prefix string) {
+	for i := range v.Faults {
+		v.Faults[i].Pointer = prefix + v.Faults[i].Pointer
+	}
+}
+
+// Err returns v, or nil when there is no fault.
+func (v *ValidationError) Err() error {
+	if v == nil || len(v.Faults) == 0 {
+		return nil
+	}
+	return v
+}

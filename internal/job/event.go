@@ -1,0 +1,115 @@
+package job
+
+import (
+	"fmt"
+	"time"
+)
+
+// An Event is one change of a job. The types below are the closed set; events are appended to the journal, never changed.
+type Event interface {
+	// seqs is how many sequence numbers the event takes: one for each item in it, and one if there is none.
+	seqs() uint64
+}
+
+// Submitted is the first event of every job.
+type Submitted struct {
+	// Job is the initial view: state Queued, Seq 0, no progress.
+	Job Job
+	// Spec is the validated JSON of the kind's own parameters, from which the plan is made again after a restart.
+	Spec []byte
+}
+
+// Started says that the first task was handed out.
+type Started struct{ At time.Time }
+
+// Advanced is a step of a task: what it leaves behind.
+type Advanced struct {
+	Task int
+	// Done says that the task is finished; a checkpoint.
+	Done bool
+	// Completed and Failed count units of progress in this step, Bytes the bytes summed.
+	Completed, Failed, Bytes int64
+	// Items are the item results of this step.
+	Items Items
+	// Partial is the task's mergeable accumulator, on Done only.
+	Partial []byte
+}
+
+// CancelRequested asks a job to stop.
+type CancelRequested struct{ At time.Time }
+
+// Finished ends a job.
+type Finished struct {
+	At time.Time
+	// State is Succeeded, Failed or Cancelled.
+	State   State
+	Result  []byte
+	Details []byte
+	Failure *Failure
+	// Items are results that only the reduction could give.
+	Items Items
+	// Completed counts units of progress that only the reduction completed.
+	Completed int64
+}
+
+func (Submitted) seqs() uint64       { return 1 }
+func (Started) seqs() uint64         { return 1 }
+func (CancelRequested) seqs() uint64 { return 1 }
+func (e Advanced) seqs() uint64      { return max(1, uint64(e.Items.Len())) }
+
+// Finished takes one sequence number of its own, after those of its items.
+func (e Finished) seqs() uint64 { return uint64(e.Items.Len()) + 1 }
+
+// Apply returns the job after the event, or ErrTransition when the event is not legal in the job's state. It is pure,
+// and the only place where a state changes.
+//
+//	event            legal in                       next state
+//	Submitted        (no job)                       queued
+//	Started          queued                         running
+//	Advanced         running, cancelling            unchanged
+//	CancelRequested  queued, running                cancelling
+//	Finished         queued, running, cancelling    succeeded | failed | cancelled
+//
+// A job that was asked to cancel ends cancelled or, when it broke first, failed; never succeeded.
+func Apply(j Job, e Event) (Job, error) {
+	bad := func() (Job, error) { return j, fmt.Errorf("%w: %T in state %s", ErrTransition, e, j.State) }
+	switch e := e.(type) {
+	case Submitted:
+		if j.State != 0 || e.Job.State != Queued || e.Job.Seq != 0 {
+			return bad()
+		}
+		j = e.Job
+	case Started:
+		if j.State != Queued {
+			return bad()
+		}
+		j.State, j.StartedAt = Running, e.At
+	case Advanced:
+		if j.State != Running && j.State != Cancelling || e.Done && j.TasksDone == j.Tasks {
+			return bad()
+		}
+		if e.Done {
+			j.TasksDone++
+		}
+		j.Progress.Completed += e.Completed
+		j.Progress.Failed += e.Failed
+		j.Progress.Bytes += e.Bytes
+	case CancelRequested:
+		if j.State != Queued && j.State != Running {
+			return bad()
+		}
+		j.State = Cancelling
+	case Finished:
+		if j.State == 0 || j.State.Terminal() || !e.State.Terminal() ||
+			e.State == Succeeded && j.State != Running || e.State == Cancelled && j.State != Cancelling {
+			return bad()
+		}
+		j.State, j.FinishedAt, j.ExpiresAt = e.State, e.At, e.At.Add(j.Retention)
+		j.Result, j.Details, j.Failure = e.Result, e.Details, e.Failure
+		j.Progress.Completed += e.Completed
+	default:
+		return bad()
+	}
+	j.Seq += e.seqs()
+	return j, nil
+}

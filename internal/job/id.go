@@ -1,0 +1,39 @@
+package job
+
+import (
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// An ID names a job: a version 7 UUID (RFC 9562), so that the order of IDs made by one node is the order in which it
+// accepted the jobs.
+type ID uuid.UUID
+
+// NewID returns a fresh ID. IDs of one process are strictly increasing.
+func NewID() ID { return ID(uuid.Must(uuid.NewV7())) }
+
+// errID does not quote the input: it may be of any length.
+var errID = errors.New("a job id is a version 7 UUID in lower case, such as 01890a5d-ac96-774b-bcce-b302099a8057")
+
+// ParseID reads the canonical, lower-case form only, so that one job has one name.
+func ParseID(s string) (ID, error) {
+	u, err := uuid.Parse(s)
+	if err != nil || u.String() != s || u.Version() != 7 {
+		return ID{}, errID
+	}
+	return ID(u), nil
+}
+
+// String returns the canonical form.
+func (id ID) String() string { return uuid.UUID(id).String() }
+
+// Time returns the moment the ID was made, to the millisecond.
+func (id ID) Time() time.Time {
+	ms := int64(id[0])<<40 | int64(id[1])<<32 | int64(id[2])<<24 | int64(id[3])<<16 | int64(id[4])<<8 | int64(id[5])
+	return time.UnixMilli(ms).UTC()
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (id ID) MarshalText() ([]byte, error) { return uuid.UUID(id).MarshalText() }

@@ -1,0 +1,298 @@
+package job
+
+import (
+	"bytes"
+	"fmt"
+	"iter"
+	"time"
+)
+
+// An Item is the result of one element of a batch.
+type Item struct {
+	// Seq is the item's place in the job's log; 0 until the item is in a log.
+	Seq   uint64
+	Index int64
+	// Value is a JSON literal; nil when Err is set. It is valid as long as the block it came from.
+	Value    []byte
+	Err      string
+	Duration time.Duration
+}
+
+// Items is a block of item results in the order of their completion, held by column. A column whose values are all the
+// same, or an index that runs on by ones, takes no space per item: a million equal sleeps are a few bytes. The zero value
+// is an empty block. It is filled by one goroutine; after that it may be read by many.
+type Items struct {
+	n     int
+	first int64
+	// indexes is nil while the indexes run on by ones from first.
+	indexes []int64
+	// ends is nil while all values are equal to values.
+	values []byte
+	ends   []uint32
+	// durations is nil while all are equal to duration.
+	duration  time.Duration
+	durations []time.Duration
+	// errs has the items that failed, by position.
+	errs map[int]string
+}
+
+// Len returns the number of items.
+func (b *Items) Len() int { return b.n }
+
+// Size is about how many bytes the block holds, for bounds.
+func (b *Items) Size() int {
+	return len(b.values) + 4*len(b.ends) + 8*len(b.indexes) + 8*len(b.durations) + 64*len(b.errs)
+}
+
+// Add appends the result of one item: a JSON literal, which is copied.
+func (b *Items) Add(index int64, value []byte, d time.Duration) {
+	switch {
+	case b.ends != nil:
+		b.values = append(b.values, value...)
+		b.ends = append(b.ends, uint32(len(b.values)))
+	case b.n == 0:
+		b.values = append(b.values[:0], value...)
+	case !bytes.Equal(b.values, value):
+		b.spillValues()
+		b.values = append(b.values, value...)
+		b.ends = append(b.ends, uint32(len(b.values)))
+	}
+	b.add(index, d)
+}
+
+// AddError appends an item that failed.
+func (b *Items) AddError(index int64, msg string, d time.Duration) {
+	if b.errs == nil {
+		b.errs = make(map[int]string)
+	}
+	b.errs[b.n] = msg
+	b.Add(index, nil, d)
+}
+
+func (b *Items) add(index int64, d time.Duration) {
+	if b.n == 0 {
+		b.first, b.duration = index, d
+		b.n = 1
+		return
+	}
+	if b.indexes == nil && index != b.first+int64(b.n) {
+		b.indexes = make([]int64, b.n, 2*b.n+8)
+		for i := range b.indexes {
+			b.indexes[i] = b.first + int64(i)
+		}
+	}
+	if b.indexes != nil {
+		b.indexes = append(b.indexes, index)
+	}
+	if b.durations == nil && d != b.duration {
+		b.durations = make([]time.Duration, b.n, 2*b.n+8)
+		for i := range b.durations {
+			b.durations[i] = b.duration
+		}
+	}
+	if b.durations != nil {
+		b.durations = append(b.durations, d)
+	}
+	b.n++
+}
+
+// spillValues turns the one shared value into a column.
+func (b *Items) spillValues() {
+	one := bytes.Clone(b.values)
+	b.values = make([]byte, 0, (len(one)+1)*(2*b.n+8))
+	b.ends = make([]uint32, 0, 2*b.n+8)
+	for range b.n {
+		b.values = append(b.values, one...)
+		b.ends = append(b.ends, uint32(len(b.values)))
+	}
+}
+
+// At returns item i, without its Seq.
+func (b *Items) At(i int) Item {
+	it := Item{Index: b.first + int64(i), Value: b.values, Duration: b.duration}
+	if b.indexes != nil {
+		it.Index = b.indexes[i]
+	}
+	if b.ends != nil {
+		lo := uint32(0)
+		if i > 0 {
+			lo = b.ends[i-1]
+		}
+		it.Value = b.values[lo:b.ends[i]:b.ends[i]]
+	}
+	if b.durations != nil {
+		it.Duration = b.durations[i]
+	}
+	if b.errs != nil {
+		if msg, failed := b.errs[i]; failed {
+			it.Value, it.Err = nil, msg
+		}
+	}
+	return it
+}
+
+// All yields the items in order, without their Seq.
+func (b *Items) All() iter.Seq2[int, Item] {
+	return func(yield func(int, Item) bool) {
+		for i := range b.n {
+			if !yield(i, b.At(i)) {
+				return
+			}
+		}
+	}
+}
+
+// Range returns the smallest and the largest index; (0, -1) for an empty block.
+func (b *Items) Range() (lo, hi int64) {
+	if b.n == 0 {
+		return 0, -1
+	}
+	if b.indexes == nil {
+		return b.first, b.first + int64(b.n) - 1
+	}
+	lo, hi = b.indexes[0], b.indexes[0]
+	for _, i := range b.indexes {
+		lo, hi = min(lo, i), max(hi, i)
+	}
+	return lo, hi
+}
+
+const (
+	itemsIndexes = 1 << iota
+	itemsValues
+	itemsDurations
+	itemsErrors
+)
+
+// AppendBinary appends the encoded block: count; flags that say which columns vary; then the columns.
+func (b *Items) AppendBinary(dst []byte) []byte {
+	dst = appendUint(dst, uint64(b.n))
+	if b.n == 0 {
+		return dst
+	}
+	var flags uint64
+	if b.indexes != nil {
+		flags |= itemsIndexes
+	}
+	if b.ends != nil {
+		flags |= itemsValues
+	}
+	if b.durations != nil {
+		flags |= itemsDurations
+	}
+	if len(b.errs) > 0 {
+		flags |= itemsErrors
+	}
+	dst = appendUint(dst, flags)
+	dst = appendInt(dst, b.first)
+	prev := b.first
+	for _, v := range b.indexes {
+		dst = appendInt(dst, v-prev)
+		prev = v
+	}
+	lo := uint32(0)
+	for _, end := range b.ends {
+		dst = appendUint(dst, uint64(end-lo))
+		lo = end
+	}
+	dst = appendBytes(dst, b.values)
+	dst = appendInt(dst, int64(b.duration))
+	last := b.duration
+	for _, d := range b.durations {
+		dst = appendInt(dst, int64(d-last))
+		last = d
+	}
+	if len(b.errs) > 0 {
+		dst = appendUint(dst, uint64(len(b.errs)))
+		for i := range b.n {
+			if msg, failed := b.errs[i]; failed {
+				dst = appendUint(dst, uint64(i))
+				dst = appendString(dst, msg)
+			}
+		}
+	}
+	return dst
+}
+
+// maxItems bounds a decoded block, so that a hostile count cannot ask for memory that its bytes do not back.
+const maxItems = 1 << 24
+
+func (r *reader) items() Items {
+	var b Items
+	n := r.uint()
+	if n == 0 || r.err != nil {
+		return b
+	}
+	flags := r.uint()
+	if n > maxItems || flags > itemsIndexes|itemsValues|itemsDurations|itemsErrors {
+		r.fail("items header")
+		return b
+	}
+	b.n, b.first = int(n), r.int()
+	if flags&itemsIndexes != 0 && r.enough(b.n) {
+		b.indexes = make([]int64, b.n)
+		prev := b.first
+		for i := range b.indexes {
+			prev += r.int()
+			b.indexes[i] = prev
+		}
+	}
+	total := uint64(0)
+	if flags&itemsValues != 0 && r.enough(b.n) {
+		b.ends = make([]uint32, b.n)
+		for i := range b.ends {
+			total += r.uint()
+			if total > uint64(len(r.b)) {
+				r.fail("item values")
+				break
+			}
+			b.ends[i] = uint32(total)
+		}
+	}
+	b.values = r.bytes()
+	if b.ends != nil && total != uint64(len(b.values)) {
+		r.fail("item values")
+	}
+	b.duration = time.Duration(r.int())
+	if flags&itemsDurations != 0 && r.enough(b.n) {
+		b.durations = make([]time.Duration, b.n)
+		last := b.duration
+		for i := range b.durations {
+			last += time.Duration(r.int())
+			b.durations[i] = last
+		}
+	}
+	if flags&itemsErrors != 0 {
+		k := r.uint()
+		if k == 0 || k > n || !r.enough(int(k)) {
+			r.fail("item errors")
+			return Items{}
+		}
+		b.errs = make(map[int]string, k)
+		for range k {
+			i := r.uint()
+			if i >= n {
+				r.fail("item errors")
+				break
+			}
+			b.errs[int(i)] = r.string()
+		}
+	}
+	if r.err != nil {
+		return Items{}
+	}
+	return b
+}
+
+// DecodeItems reads one encoded block, which must be all of data. The block refers to data.
+func DecodeItems(data []byte) (Items, error) {
+	r := reader{b: data}
+	b := r.items()
+	return b, r.end("items")
+}
+
+// String describes the block, for tests and logs.
+func (b *Items) String() string {
+	lo, hi := b.Range()
+	return fmt.Sprintf("%d items of indexes %d to %d", b.n, lo, hi)
+}

@@ -1,0 +1,120 @@
+// Package job is the domain of gather: what a job is, the events that change it and the one pure function, Apply, in
+// which a state changes. It also names what passes between the rooms: submissions, plans, tasks, blocks of item results
+// and the sentinel errors every room speaks.
+//
+// Guarantees: nothing here blocks, starts a goroutine, reads a clock or touches a disk. Decoders are strict: they return
+// an error for any input that the encoders could not have written, and never panic.
+package job
+
+import (
+	"fmt"
+	"time"
+)
+
+// A Job is the view of one submission: the fold of its events.
+//
+// Times are UTC; the zero time means "not yet". Slices and maps are never changed after the Job was made, so that copies
+// of a Job may share them.
+type Job struct {
+	ID       ID
+	Tenant   string
+	Kind     string
+	Priority Priority
+	Labels   map[string]string
+
+	State State
+	// Seq is the sequence number of the last event: 0 before submission, and from then on without a gap.
+	Seq      uint64
+	Progress Progress
+	Tasks    int
+	// TasksDone counts the finished tasks.
+	TasksDone int
+
+	CreatedAt  time.Time
+	StartAfter time.Time
+	StartedAt  time.Time
+	FinishedAt time.Time
+	ExpiresAt  time.Time
+
+	// Timeout bounds the time from StartedAt to the end; 0 is no bound.
+	Timeout time.Duration
+	// Retention is how long the job stays readable after its end.
+	Retention time.Duration
+
+	// Result is the reduced value, a JSON literal; nil until the job succeeded.
+	Result []byte
+	// Details is a JSON object that describes Result (its dtype, shape, ...); nil when there is nothing to add.
+	Details []byte
+	// Failure says why a failed job failed.
+	Failure *Failure
+
+	// RequestID and TraceParent are those of the submitting request.
+	RequestID   string
+	TraceParent string
+}
+
+// Progress counts a job's units of work. A unit is an item; for array_sum it is a chunk.
+type Progress struct {
+	Total     int64
+	Completed int64
+	Failed    int64
+	// Bytes counts the bytes of array data summed so far, of BytesTotal.
+	Bytes      int64
+	BytesTotal int64
+}
+
+// Fraction is the finished share of the work, in [0, 1].
+func (p Progress) Fraction() float64 {
+	switch {
+	case p.BytesTotal > 0:
+		return min(1, float64(p.Bytes)/float64(p.BytesTotal))
+	case p.Total > 0:
+		return min(1, float64(p.Completed+p.Failed)/float64(p.Total))
+	}
+	return 0
+}
+
+// A Failure says why a job failed.
+type Failure struct {
+	Reason FailureReason
+	Detail string
+}
+
+// Error lets a Failure travel as an error.
+func (f *Failure) Error() string { return fmt.Sprintf("%s: %s", f.Reason, f.Detail) }
+
+// A FailureReason is the closed set of reasons for which a job fails.
+type FailureReason uint8
+
+// The reasons for which a job fails.
+const (
+	// FailedTask: a task returned an error.
+	FailedTask FailureReason = iota + 1
+	// FailedPanic: the code of the kind panicked.
+	FailedPanic
+	// FailedTimeout: the job ran longer than its timeout.
+	FailedTimeout
+)
+
+var failureReasons = [...]string{FailedTask: "job-failed", FailedPanic: "job-panicked", FailedTimeout: "job-timeout"}
+
+// String returns the reason as problem types spell it: "job-failed", "job-panicked", "job-timeout".
+func (r FailureReason) String() string { return name(failureReasons[:], r, "failure reason") }
+
+// name spells v by its table, and a value outside of it as "what(v)".
+func name[T ~uint8](table []string, v T, what string) string {
+	if int(v) < len(table) && table[v] != "" {
+		return table[v]
+	}
+	return fmt.Sprintf("%s(%d)", what, uint8(v))
+}
+
+// parse finds s in a table of names.
+func parse[T ~uint8](table []string, s, what string) (T, error) {
+	for i, n := range table {
+		if n == s && n != "" {
+			return T(i), nil
+		}
+	}
+	return 0, fmt.Errorf("unknown %s %q", what, s)
+}

@@ -1,0 +1,95 @@
+package job
+
+import (
+	"context"
+	"time"
+)
+
+// A Plan is a validated spec, cut in tasks. It is what a kind makes of a submission. A plan is immutable and safe for
+// concurrent use.
+type Plan interface {
+	// Size says how much work the plan is.
+	Size() Size
+	// Task returns the execution of task i, in [0, Size().Tasks). A task is used by one goroutine at a time.
+	Task(i int, r Resume) Task
+	// Reducer returns a new, empty reduction.
+	Reducer() Reducer
+}
+
+// Size says how much work a plan is, for admission and progress.
+type Size struct {
+	// Tasks is at least 1, but 0 for a plan with nothing to do.
+	Tasks int
+	// Units is what Progress counts.
+	Units int64
+	// Bytes of array data to sum; 0 for kinds without.
+	Bytes int64
+	// Waiting is how many items may wait at the same time.
+	Waiting int64
+	// Memory is about how many bytes the plan holds while its job is not terminal.
+	Memory int64
+}
+
+// Resume is what is known of a task before it runs: after a restart, some of its steps may already be in the journal.
+type Resume struct {
+	// Started is when the job started.
+	Started time.Time
+	// Steps are the steps of this task that are in the journal, without the last, Done one.
+	Steps []Advanced
+}
+
+// A Task is the execution of one task.
+type Task interface {
+	// Step does one stretch of work: milliseconds of it. When the returned Step.Wake is not the zero time the task
+	// waits, holding no worker, and Step is called again no sooner than then. Step returns context.Cause(ctx) soon after
+	// ctx is done; any other error fails the job. Now is the time at the call.
+	Step(ctx context.Context, now time.Time, local *Local) (Step, error)
+}
+
+// A Step is what one stretch of a task's work leaves behind.
+type Step struct {
+	// Items, Completed, Failed, Bytes and Partial are as in Advanced.
+	Items                    Items
+	Completed, Failed, Bytes int64
+	Partial                  []byte
+	// Wake is when the task wants to go on; the zero time when the task is finished.
+	Wake time.Time
+}
+
+// A Reducer combines what the tasks left behind. It is used by one goroutine at a time.
+type Reducer interface {
+	// Add takes the partial of a finished task, in any order, each exactly once. A partial that the kind did not write
+	// is an error.
+	Add(task int, partial []byte) error
+	// Outcome is called once, after the last Add.
+	Outcome() (Outcome, error)
+}
+
+// An Outcome is the reduced value of a job.
+type Outcome struct {
+	// Value is a JSON literal.
+	Value []byte
+	// Details is a JSON object, or nil.
+	Details []byte
+	// Items are results that only the reduction could give.
+	Items Items
+	// Completed counts the units that only the reduction completed.
+	Completed int64
+}
+
+// Local is a worker's own storage, which outlives tasks and jobs: a kind keeps scratch buffers in it. It is used by one
+// goroutine at a time. The zero value is ready.
+type Local struct{ m map[any]any }
+
+// Get returns what is kept under key, a private type of the caller's, made by mk at first.
+func (l *Local) Get(key any, mk func() any) any {
+	v, ok := l.m[key]
+	if !ok {
+		if l.m == nil {
+			l.m = make(map[any]any)
+		}
+		v = mk()
+		l.m[key] = v
+	}
+	return v
+}

@@ -1,0 +1,87 @@
+package job
+
+import "time"
+
+// A Submission is what a client asks for, after its envelope was decoded and before its kind was asked.
+type Submission struct {
+	Tenant      string
+	Kind        string
+	Spec        []byte // the kind's own parameters: a JSON object
+	Priority    Priority
+	Labels      map[string]string
+	Timeout     time.Duration
+	Retention   time.Duration
+	StartAfter  time.Time
+	RequestID   string
+	TraceParent string
+}
+
+// A Batch is what is appended to the journal at once: all of it or nothing.
+type Batch struct {
+	Entries []Entry
+	// Key makes the submission in this batch idempotent.
+	Key *Key
+	// Delay is how long the batch may wait for others before it is forced to disk; 0 is no wait.
+	Delay time.Duration
+	// Done is called once, when the batch is durable (nil) or refused. It is called from the journal's goroutine and
+	// must not block, nor call the journal. Only a batch with a Submitted event is ever refused, with ErrStorage;
+	// any other is kept until the disk takes it.
+	Done func(error)
+}
+
+// An Entry is a run of events of one job.
+type Entry struct {
+	ID     ID
+	Events []Event
+}
+
+// A Key makes a submission idempotent.
+type Key struct {
+	Tenant string
+	// Route keeps the keys of different operations apart.
+	Route string
+	// Value is the key as the client gave it.
+	Value string
+	// Fingerprint is the SHA-256 of the request body.
+	Fingerprint [32]byte
+}
+
+// A LogRecord is one event as a reader of the log sees it.
+type LogRecord struct {
+	// Seq is the event's last sequence number: that of its last item, or of itself.
+	Seq   uint64
+	Event Event
+}
+
+// A Query selects jobs for a listing, newest first.
+type Query struct {
+	Tenant string
+	// States, Kind and Labels restrict the listing where they are not empty.
+	States []State
+	Kind   string
+	Labels map[string]string
+	// Before is the last job of the page before; the zero ID for the first page.
+	Before ID
+	Limit  int
+}
+
+// Matches reports whether a job is what the query asks for.
+func (q *Query) Matches(j *Job) bool {
+	if j.Tenant != q.Tenant || q.Kind != "" && j.Kind != q.Kind {
+		return false
+	}
+	for k, v := range q.Labels {
+		if got, ok := j.Labels[k]; !ok || got != v {
+			return false
+		}
+	}
+	if len(q.States) == 0 {
+		return true
+	}
+	for _, s := range q.States {
+		if j.State == s {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,134 @@
+package job
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+)
+
+// The stored encodings are sequences of varints and length-prefixed bytes, led by a version byte where a record stands
+// alone. They are private to this package and its journal; the JSON that clients see is made in package api.
+
+func appendUint(dst []byte, v uint64) []byte { return binary.AppendUvarint(dst, v) }
+func appendInt(dst []byte, v int64) []byte   { return binary.AppendVarint(dst, v) }
+
+func appendBytes(dst, v []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(v))), v...)
+}
+
+func appendString(dst []byte, v string) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(v))), v...)
+}
+
+func appendBool(dst []byte, v bool) []byte {
+	if v {
+		return append(dst, 1)
+	}
+	return append(dst, 0)
+}
+
+// appendTime writes nanoseconds since 1970, and 0 for the zero time.
+func appendTime(dst []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return appendInt(dst, 0)
+	}
+	return appendInt(dst, t.UnixNano())
+}
+
+// reader takes values off b. After the first fault err is set and every further value is zero.
+type reader struct {
+	b   []byte
+	err error
+}
+
+func (r *reader) fail(what string) {
+	if r.err == nil {
+		r.err = fmt.Errorf("%w: %s", ErrCorrupt, what)
+	}
+	r.b = nil
+}
+
+// enough reports whether n values of at least one byte each can still follow.
+func (r *reader) enough(n int) bool {
+	if n > len(r.b) {
+		r.fail("truncated")
+		return false
+	}
+	return true
+}
+
+func (r *reader) uint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.fail("varint")
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) int() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.fail("varint")
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+// count reads a non-negative number that fits an int.
+func (r *reader) count() int {
+	v := r.uint()
+	if v > 1<<40 {
+		r.fail("count")
+		return 0
+	}
+	return int(v)
+}
+
+// bytes returns a slice of the input, or nil for an empty one.
+func (r *reader) bytes() []byte {
+	n := r.uint()
+	if n > uint64(len(r.b)) {
+		r.fail("length")
+		return nil
+	}
+	if n == 0 {
+		return nil
+	}
+	v := r.b[:n:n]
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) string() string { return string(r.bytes()) }
+
+func (r *reader) bool() bool {
+	switch v := r.uint(); v {
+	case 0, 1:
+		return v == 1
+	default:
+		r.fail("bool")
+		return false
+	}
+}
+
+func (r *reader) time() time.Time {
+	v := r.int()
+	if v == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, v).UTC()
+}
+
+// end returns the first fault, or one for bytes left over.
+func (r *reader) end(what string) error {
+	if r.err == nil && len(r.b) > 0 {
+		r.fail("trailing bytes")
+	}
+	if r.err != nil {
+		return fmt.Errorf("%s: %w", what, r.err)
+	}
+	return nil
+}
