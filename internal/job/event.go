@@ -11,6 +11,9 @@ type Event interface {
 	seqs() uint64
 }
 
+// Seqs is how many sequence numbers an event takes, for the journals: the Seq of a job is the sum over its events.
+func Seqs(e Event) uint64 { return e.seqs() }
+
 // Submitted is the first event of every job.
 type Submitted struct {
 	// Job is the initial view: state Queued, Seq 0, no progress.
