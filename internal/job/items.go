@@ -96,6 +96,9 @@ func (b *Items) add(index int64, d time.Duration) {
 	b.n++
 }
 
+// SetDuration gives every item of the block the same duration.
+func (b *Items) SetDuration(d time.Duration) { b.duration, b.durations = d, nil }
+
 // spillValues turns the one shared value into a column.
 func (b *Items) spillValues() {
 	one := bytes.Clone(b.values)

@@ -93,3 +93,11 @@ func (l *Local) Get(key any, mk func() any) any {
 	}
 	return v
 }
+
+// KindInfo describes a kind to clients.
+type KindInfo struct {
+	Name    string
+	Summary string
+	// Limits are the bounds of one job of this kind, by name.
+	Limits map[string]int64
+}

@@ -1,6 +1,9 @@
 package job
 
-import "time"
+import (
+	"iter"
+	"time"
+)
 
 // A Submission is what a client asks for, after its envelope was decoded and before its kind was asked.
 type Submission struct {
@@ -52,6 +55,9 @@ type LogRecord struct {
 	Seq   uint64
 	Event Event
 }
+
+// LogSeq yields the records of a job's log, oldest first; it ends after an error.
+type LogSeq = iter.Seq2[LogRecord, error]
 
 // A Query selects jobs for a listing, newest first.
 type Query struct {

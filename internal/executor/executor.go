@@ -1,0 +1,196 @@
+// Package executor is the shared executor: a bounded pool of workers that runs the tasks of all jobs, fairly.
+//
+// Guarantees.
+//   - Admission is bounded (jobs, bytes, waiting items, a quota for each tenant) and never blocks: a submission over a
+//     bound is rejected with a *job.Rejection that says when to come back.
+//   - A submission is answered only when the journal has it on disk. Its tasks may run before that; nothing they did is
+//     shown before the journal shows it.
+//   - Turns are dealt one task at a time: between priorities by weight, within a priority to new jobs and to jobs under
+//     way in turn, so a small job behind a huge one is served at once and nobody starves.
+//   - A waiting task holds no worker. A job is reported cancelled, or timed out, only when none of its tasks runs.
+//   - An error or a panic of a kind's code fails that job alone.
+//   - A job recovered from the journal resumes after its last finished task.
+//
+// Goroutines. New starts the workers and one goroutine for alarms (waits, delayed starts, timeouts); Stop ends and waits
+// for them. Two contexts govern them: claiming ends at the call of Stop, working at the end of its grace.
+//
+// Failure. While the journal cannot write, submissions are rejected with job.ErrStorage and workers wait in Append, up to
+// the bound of the journal; they go on when the journal does.
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gather/internal/job"
+)
+
+// Journal is the durable record that the executor writes.
+type Journal interface {
+	// Append queues a batch; the batch's Done is called when it is durable. It blocks, until ctx is done, while too much
+	// waits for the disk. A batch with a submission may be refused with a *job.Rejection of job.ErrStorage.
+	Append(ctx context.Context, b job.Batch) error
+	// Recover visits every job that is not terminal, oldest first.
+	Recover(ctx context.Context, visit func(j job.Job, spec []byte, log job.LogSeq) error) error
+	// Get returns the durable view; job.ErrNotFound, job.ErrExpired.
+	Get(ctx context.Context, tenant string, id job.ID) (job.Job, error)
+}
+
+// Planner makes plans of specs.
+type Planner interface {
+	// Plan validates a spec: *job.ValidationError with every fault.
+	Plan(kind string, spec []byte) (job.Plan, error)
+	// Names lists the kinds, for metrics.
+	Names() []string
+}
+
+// Config is how an executor is set up. Bounds must be positive; New checks them.
+type Config struct {
+	// Workers is the size of the pool.
+	Workers int
+	// MaxJobs bounds the jobs that are admitted and not terminal.
+	MaxJobs int
+	// MaxBytes bounds the memory of admitted plans.
+	MaxBytes int64
+	// MaxWaiting bounds the items of admitted jobs that wait at the same time.
+	MaxWaiting int64
+	// TenantJobs returns a tenant's quota of jobs that are not terminal; 0 is no quota. Nil is none for all.
+	TenantJobs func(tenant string) int
+	// MaxStartAfter bounds how far ahead a start may be.
+	MaxStartAfter time.Duration
+
+	Journal    Journal
+	Planner    Planner
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// DefaultConfig returns the bounds of a server of no particular size.
+func DefaultConfig() Config {
+	return Config{
+		Workers:       runtime.GOMAXPROCS(0),
+		MaxJobs:       100_000,
+		MaxBytes:      1 << 30,
+		MaxWaiting:    4_000_000,
+		MaxStartAfter: 366 * 24 * time.Hour,
+	}
+}
+
+func (c *Config) validate() error {
+	var errs []error
+	for _, b := range []struct {
+		name  string
+		value int64
+	}{
+		{"workers", int64(c.Workers)},
+		{"max jobs", int64(c.MaxJobs)},
+		{"max bytes", c.MaxBytes},
+		{"max waiting items", c.MaxWaiting},
+		{"max start after", int64(c.MaxStartAfter)},
+	} {
+		if b.value < 1 {
+			errs = append(errs, fmt.Errorf("%s must be positive, got %d", b.name, b.value))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// The causes with which a task's context ends.
+var (
+	errStopping  = errors.New("the executor is stopping")
+	errCancelled = errors.New("the job was cancelled")
+)
+
+// Executor runs jobs. Its methods are safe for concurrent use.
+type Executor struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
+	alarms  *alarms
+
+	// work ends when Stop's grace does, with cause errStopping; every task's context is made of it.
+	work     context.Context
+	stopWork context.CancelCauseFunc
+	workers  []*worker
+	wg       sync.WaitGroup
+
+	mu       sync.Mutex
+	ready    sync.Cond // signalled when the queue gets work, or claiming ends
+	queue    queue
+	runs     map[job.ID]*run
+	tenants  map[string]int // admitted jobs by tenant
+	bytes    int64          // admitted
+	waiting  int64          // admitted
+	draining bool           // no submission is admitted
+	claiming bool           // workers take tasks
+	finishes rate
+}
+
+// New makes an executor, recovers the journal's jobs and starts its goroutines. The caller must call Stop.
+func New(ctx context.Context, cfg Config) (*Executor, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	e := &Executor{
+		cfg:      cfg,
+		log:      cfg.Logger,
+		runs:     make(map[job.ID]*run),
+		tenants:  make(map[string]int),
+		claiming: true,
+	}
+	e.ready.L = &e.mu
+	e.work, e.stopWork = context.WithCancelCause(context.Background())
+	e.alarms = newAlarms()
+	for range cfg.Workers {
+		e.workers = append(e.workers, &worker{e: e})
+	}
+	e.metrics = newMetrics(cfg.Registerer, e, cfg.Planner.Names())
+	if err := e.recover(ctx); err != nil {
+		e.alarms.stop()
+		return nil, fmt.Errorf("recover jobs: %w", err)
+	}
+	for _, w := range e.workers {
+		e.wg.Go(w.loop)
+	}
+	return e, nil
+}
+
+// Drain ends admission: every later submission is rejected with job.ErrDraining.
+func (e *Executor) Drain() {
+	e.mu.Lock()
+	e.draining = true
+	e.mu.Unlock()
+}
+
+// Stop drains, takes no further task, lets the running ones finish until ctx is done, and then cancels what is left.
+// What is not finished stays in the journal and is resumed by the next executor. It returns when every goroutine of the
+// executor has ended: nil if every running task could finish, otherwise the cause of ctx.
+func (e *Executor) Stop(ctx context.Context) error {
+	e.mu.Lock()
+	e.draining, e.claiming = true, false
+	e.ready.Broadcast()
+	e.mu.Unlock()
+	e.alarms.stop()
+
+	idle := make(chan struct{})
+	go func() { // ends with the workers, for which this function waits
+		e.wg.Wait()
+		close(idle)
+	}()
+	var err error
+	select {
+	case <-idle:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	e.stopWork(errStopping)
+	<-idle
+	return err
+}

@@ -1,0 +1,208 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"gather/internal/job"
+)
+
+// A run is the execution of one admitted job, from admission to its last event.
+//
+// Lock order: run.mu before Executor.mu. Whoever decides on an event holds run.mu until the event is appended, so the
+// journal sees the events of a job in the order in which they were decided.
+type run struct {
+	e       *Executor
+	job     job.Job // as submitted; not changed
+	plan    job.Plan
+	size    job.Size
+	reducer job.Reducer
+
+	// ctx is the context of the job's tasks; its cause tells a cancel from a stop.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	// Guarded by Executor.mu.
+	nextTask int    // the next task that was never handed out
+	ticket   uint64 // place among the new jobs of its priority
+	fresh    bool   // among the new jobs
+	dead     bool   // takes no more turns
+	counted  bool   // in the admission counts
+
+	mu        sync.Mutex
+	state     job.State
+	startedAt time.Time
+	// unsaid is the Started event as long as it is not appended: a job of one short task says it with its end.
+	unsaid bool
+	busy   int // steps under way
+	done   int // tasks finished
+	// ending is how the job will end once busy is 0; nil while it runs normally.
+	ending  *job.Finished
+	parked  map[*alarm]struct{}
+	start   *alarm // of a delayed start
+	timeout *alarm
+
+	// finished tells, after a recovery, which tasks are done; steps has what is known of unfinished ones. Both are nil
+	// for a job that was not recovered, and not changed after recovery.
+	finished []bool
+	steps    map[int][]job.Advanced
+	// completed counts the items that are no longer waiting.
+	completed int64
+}
+
+func (e *Executor) newRun(j job.Job, plan job.Plan) *run {
+	r := &run{e: e, job: j, plan: plan, size: plan.Size(), reducer: plan.Reducer(), state: j.State}
+	r.ctx, r.cancel = context.WithCancelCause(e.work)
+	return r
+}
+
+// after returns the first unfinished task behind task i.
+func (r *run) after(i int) int {
+	for i++; i < len(r.finished) && r.finished[i]; i++ {
+	}
+	return i
+}
+
+// short reports whether the whole job is one short turn, so that its start need not be told before its end.
+func (r *run) short() bool { return r.size.Tasks <= 1 && r.size.Waiting == 0 }
+
+// startedDelay is how long the news that a job has started may wait for company on its way to disk.
+const startedDelay = 2 * time.Millisecond
+
+// checkpointDelay is the same for a checkpoint that shows a client nothing but progress.
+const checkpointDelay = 50 * time.Millisecond
+
+// begin registers a step. It reports false when the job takes no more turns. Caller holds r.mu.
+func (r *run) begin(now time.Time) bool {
+	if r.ending != nil || r.state.Terminal() {
+		return false
+	}
+	if r.state == job.Queued {
+		r.state, r.startedAt, r.unsaid = job.Running, now, true
+		r.e.metrics.started(r, now)
+		r.armTimeout()
+		if !r.short() {
+			r.append(startedDelay)
+		}
+	}
+	r.busy++
+	return true
+}
+
+func (r *run) armTimeout() {
+	if r.job.Timeout > 0 {
+		r.timeout = r.e.alarms.set(r.startedAt.Add(r.job.Timeout), r.expire)
+	}
+}
+
+// append writes events, led by Started if that was not said yet. Caller holds r.mu.
+func (r *run) append(delay time.Duration, events ...job.Event) {
+	r.appendDone(delay, nil, events...)
+}
+
+func (r *run) appendDone(delay time.Duration, done func(error), events ...job.Event) {
+	if r.unsaid {
+		r.unsaid = false
+		events = append([]job.Event{job.Started{At: r.startedAt}}, events...)
+	}
+	err := r.e.cfg.Journal.Append(r.e.work, job.Batch{
+		Entries: []job.Entry{{ID: r.job.ID, Events: events}},
+		Delay:   delay,
+		Done:    done,
+	})
+	if err == nil {
+		return
+	}
+	if done != nil {
+		done(err)
+	}
+	// At a stop the work is resumed from the journal; a refused submission has no job any more.
+	if context.Cause(r.e.work) == nil && !errors.Is(context.Cause(r.ctx), job.ErrStorage) {
+		r.e.log.Error("append events", "job_id", r.job.ID, "error", err)
+	}
+}
+
+// end decides how the job ends, unless that was decided before, and stops its tasks. Caller holds r.mu.
+func (r *run) end(cause error, how job.Finished) {
+	if r.ending != nil || r.state.Terminal() {
+		return
+	}
+	r.ending = &how
+	r.cancel(cause)
+	for al := range r.parked {
+		r.e.alarms.clear(al)
+	}
+	r.parked = nil
+	r.e.bury(r)
+}
+
+// bury takes a run out of the queue.
+func (e *Executor) bury(r *run) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !r.dead {
+		r.dead = true
+		e.queue.abandon(r)
+	}
+}
+
+// settle writes the job's last event if it is decided and no step is under way. Caller holds r.mu.
+func (r *run) settle(before ...job.Event) {
+	if r.ending == nil || r.busy > 0 || r.state.Terminal() {
+		if len(before) > 0 {
+			r.append(0, before...)
+		}
+		return
+	}
+	how := *r.ending
+	how.At = time.Now().UTC()
+	r.state = how.State
+	r.cancel(errCancelled) // frees the context; the cause no longer matters
+	r.e.alarms.clear(r.start)
+	r.e.alarms.clear(r.timeout)
+	r.appendDone(0, func(err error) {
+		if err == nil {
+			r.e.metrics.finished(r, how)
+		}
+	}, append(before, how)...)
+	r.e.release(r)
+}
+
+// release forgets a run and gives back what admission counted for it.
+func (e *Executor) release(r *run) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !r.counted {
+		return
+	}
+	r.counted, r.dead = false, true
+	delete(e.runs, r.job.ID)
+	if e.tenants[r.job.Tenant]--; e.tenants[r.job.Tenant] == 0 {
+		delete(e.tenants, r.job.Tenant)
+	}
+	e.bytes -= r.size.Memory
+	e.waiting -= r.size.Waiting
+	e.finishes.add(time.Now())
+}
+
+// expire is the alarm of the job's timeout.
+func (r *run) expire(time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := &job.Failure{Reason: job.FailedTimeout, Detail: "the job ran longer than its timeout of " + r.job.Timeout.String()}
+	r.end(f, job.Finished{State: job.Failed, Failure: f})
+	r.settle()
+}
+
+// refuse drops a run whose submission the journal did not take.
+func (r *run) refuse() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.end(job.ErrStorage, job.Finished{State: job.Cancelled})
+	r.state = job.Cancelled
+	r.e.alarms.clear(r.start)
+	r.e.alarms.clear(r.timeout)
+	r.e.release(r)
+}

@@ -1,0 +1,198 @@
+package executor
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"gather/internal/job"
+)
+
+// A worker is a slot of the pool.
+type worker struct {
+	e     *Executor
+	local job.Local
+
+	// since is when the current step began, in nanoseconds since 1970; 0 when idle. busy is the time of all steps
+	// before. Both are read at scrape time, so that busy seconds accrue while a step runs.
+	since atomic.Int64
+	busy  atomic.Int64
+}
+
+// loop takes turns until claiming ends.
+func (w *worker) loop() {
+	for {
+		u, ok := w.e.claim()
+		if !ok {
+			return
+		}
+		w.turn(u)
+	}
+}
+
+// claim waits for a unit; it reports false when claiming has ended.
+func (e *Executor) claim() (unit, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for {
+		if !e.claiming {
+			return unit{}, false
+		}
+		if u, ok := e.queue.next(); ok {
+			return u, true
+		}
+		e.ready.Wait()
+	}
+}
+
+// turn does one step of one task.
+func (w *worker) turn(u unit) {
+	r := u.run
+	start := time.Now()
+	r.mu.Lock()
+	ok := r.begin(start)
+	r.mu.Unlock()
+	if !ok {
+		return
+	}
+	w.since.Store(start.UnixNano())
+	var step job.Step
+	var err error
+	if r.size.Tasks > 0 {
+		task := u.woken
+		if task == nil {
+			task = r.plan.Task(u.task, job.Resume{Started: r.startedAt, Steps: r.steps[u.task]})
+		}
+		u.woken = task
+		step, err = w.step(r, task, start)
+	}
+	elapsed := time.Since(start)
+	w.e.metrics.stepped(r, &step, elapsed)
+	r.stepped(u, &step, err)
+	w.busy.Add(int64(time.Since(start)))
+	w.since.Store(0)
+}
+
+// step calls the kind's code and turns a panic into a failure.
+func (w *worker) step(r *run, task job.Task, now time.Time) (step job.Step, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.e.log.Error("a task panicked", "job_id", r.job.ID, "kind", r.job.Kind, "request_id", r.job.RequestID,
+				"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			step, err = job.Step{}, &job.Failure{Reason: job.FailedPanic, Detail: "the job's code panicked; see the server's log"}
+		}
+	}()
+	return task.Step(r.ctx, now, &w.local)
+}
+
+// stepped takes the outcome of a step: it records it, parks the task if it waits, and ends the job after the last one.
+func (r *run) stepped(u unit, step *job.Step, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		r.busy--
+		r.failed(err)
+		return
+	}
+	finished := step.Wake.IsZero()
+	if r.size.Tasks > 0 && finished {
+		if err := r.reducer.Add(u.task, step.Partial); err != nil {
+			r.busy--
+			r.failed(err)
+			return
+		}
+		r.done++
+	}
+	var events []job.Event
+	if r.size.Tasks > 0 && (finished || step.Items.Len() > 0 || step.Completed > 0 || step.Bytes > 0) {
+		r.completed += step.Completed + step.Failed
+		events = append(make([]job.Event, 0, 3), job.Advanced{
+			Task: u.task, Done: finished, Completed: step.Completed, Failed: step.Failed, Bytes: step.Bytes,
+			Items: step.Items, Partial: step.Partial,
+		})
+	}
+	if r.done == r.size.Tasks && r.ending == nil {
+		r.reduce()
+	}
+	r.busy--
+	switch {
+	case r.ending != nil:
+		r.settle(events...)
+		return
+	case len(events) > 0 && step.Items.Len() == 0:
+		r.append(checkpointDelay, events...)
+	case len(events) > 0:
+		r.append(0, events...)
+	}
+	if !finished {
+		r.park(u, step.Wake)
+	}
+}
+
+// reduce makes the result of a job whose tasks are all done, unless the job is ended meanwhile. Caller holds r.mu, which
+// is let go during the reduction; busy keeps the job from being settled.
+func (r *run) reduce() {
+	r.mu.Unlock()
+	out, err := r.outcome()
+	r.mu.Lock()
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	r.end(errCancelled, job.Finished{
+		State: job.Succeeded, Result: out.Value, Details: out.Details, Items: out.Items, Completed: out.Completed,
+	})
+}
+
+func (r *run) outcome() (out job.Outcome, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.e.log.Error("a reduction panicked", "job_id", r.job.ID, "kind", r.job.Kind, "panic", fmt.Sprint(p),
+				"stack", string(debug.Stack()))
+			err = &job.Failure{Reason: job.FailedPanic, Detail: "the job's code panicked; see the server's log"}
+		}
+	}()
+	return r.reducer.Outcome()
+}
+
+// failed takes the error of a step. Caller holds r.mu.
+func (r *run) failed(err error) {
+	// A stop ends the step without an outcome: the task is resumed after the restart.
+	if context.Cause(r.e.work) != nil && r.ending == nil {
+		return
+	}
+	r.fail(err)
+	r.settle()
+}
+
+// fail decides that the job fails, unless its end is decided. Caller holds r.mu.
+func (r *run) fail(err error) {
+	f, ok := err.(*job.Failure) //nolint:errorlint // a kind's own wrapped error is told as it is
+	if !ok {
+		f = &job.Failure{Reason: job.FailedTask, Detail: err.Error()}
+	}
+	r.end(f, job.Finished{State: job.Failed, Failure: f})
+}
+
+// park lets a task wait without a worker. Caller holds r.mu.
+func (r *run) park(u unit, wake time.Time) {
+	var al *alarm
+	if r.parked == nil {
+		r.parked = make(map[*alarm]struct{})
+	}
+	al = r.e.alarms.set(wake, func(time.Time) {
+		r.mu.Lock()
+		delete(r.parked, al)
+		r.mu.Unlock()
+		e := r.e
+		e.mu.Lock()
+		if !r.dead {
+			e.queue.pushWoken(u)
+			e.ready.Signal()
+		}
+		e.mu.Unlock()
+	})
+	r.parked[al] = struct{}{}
+}

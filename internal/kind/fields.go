@@ -1,0 +1,178 @@
+package kind
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"gather/internal/job"
+)
+
+// fields reads a JSON object member by member and collects every fault, where a decoder would stop at the first.
+type fields struct {
+	job.ValidationError
+	values map[string]jsontext.Value
+}
+
+// readFields splits an object in its members and faults those that are not known. Values refer to object.
+func readFields(object []byte, known ...string) *fields {
+	f := &fields{values: make(map[string]jsontext.Value, len(known))}
+	dec := jsontext.NewDecoder(bytes.NewReader(object))
+	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '{' {
+		f.Add("", "must be a JSON object")
+		return f
+	}
+	for dec.PeekKind() != '}' {
+		tok, err := dec.ReadToken()
+		if err != nil {
+			f.Add("", "must be a JSON object: %v", err)
+			return f
+		}
+		name := tok.String()
+		value, err := dec.ReadValue()
+		if err != nil {
+			f.Add("", "must be a JSON object: %v", err)
+			return f
+		}
+		isKnown := false
+		for _, k := range known {
+			isKnown = isKnown || k == name
+		}
+		if !isKnown {
+			f.Add("/"+escape(name), "unknown field; this kind takes %v", known)
+			continue
+		}
+		f.values[name] = value.Clone()
+	}
+	return f
+}
+
+// escape writes a name as a reference token of a JSON pointer (RFC 6901), shortened.
+func escape(name string) string {
+	if len(name) > 80 {
+		name = name[:80]
+	}
+	b := make([]byte, 0, len(name))
+	for i := range len(name) {
+		switch name[i] {
+		case '~':
+			b = append(b, "~0"...)
+		case '/':
+			b = append(b, "~1"...)
+		default:
+			b = append(b, name[i])
+		}
+	}
+	return string(b)
+}
+
+// has reports whether a member is there.
+func (f *fields) has(name string) bool { return f.values[name] != nil }
+
+// oneOf faults unless exactly one of the members is there.
+func (f *fields) oneOf(a, b string) bool {
+	switch {
+	case f.has(a) && f.has(b):
+		f.Add("/"+b, "give %s or %s, not both", a, b)
+	case !f.has(a) && !f.has(b):
+		f.Add("", "give %s or %s", a, b)
+	default:
+		return true
+	}
+	return false
+}
+
+// integer reads an integer in [least, most]; missing is absent's value.
+func (f *fields) integer(name string, least, most, absent int64) int64 {
+	v := f.values[name]
+	if v == nil {
+		return absent
+	}
+	n, err := strconv.ParseInt(string(v), 10, 64)
+	if err != nil || v.Kind() != '0' || n < least || n > most {
+		f.Add("/"+name, "must be an integer from %d to %d", least, most)
+		return absent
+	}
+	return n
+}
+
+// maxDuration bounds a single wait: a year and a day.
+const maxDuration = 366 * 24 * time.Hour
+
+// duration reads one duration.
+func (f *fields) duration(name string) time.Duration {
+	v := f.values[name]
+	if v == nil {
+		f.Add("/"+name, "is missing: a duration such as \"1.5s\", or a number of seconds")
+		return 0
+	}
+	d, err := parseDuration(v)
+	if err != nil {
+		f.Add("/"+name, "%v", err)
+	}
+	return d
+}
+
+// parseDuration reads a JSON string as time.ParseDuration does, or a JSON number of seconds.
+func parseDuration(v jsontext.Value) (time.Duration, error) {
+	const want = `must be a duration such as "250ms" or "1m30s", or a number of seconds`
+	var d time.Duration
+	switch v.Kind() {
+	case '"':
+		text, err := jsontext.AppendUnquote(nil, v)
+		if err != nil {
+			return 0, fmt.Errorf("%s", want)
+		}
+		if d, err = time.ParseDuration(string(text)); err != nil {
+			return 0, fmt.Errorf("%s; got %s", want, quote(string(text)))
+		}
+	case '0':
+		s, err := strconv.ParseFloat(string(v), 64)
+		if err != nil || s > maxDuration.Seconds() {
+			return 0, fmt.Errorf("must be at most %s", maxDuration)
+		}
+		if s < 0 {
+			return 0, fmt.Errorf("must not be negative")
+		}
+		d = time.Duration(s*1e9 + 0.5)
+	default:
+		return 0, fmt.Errorf("%s", want)
+	}
+	if d < 0 {
+		return 0, fmt.Errorf("must not be negative")
+	}
+	if d > maxDuration {
+		return 0, fmt.Errorf("must be at most %s", maxDuration)
+	}
+	return d, nil
+}
+
+// maxFaults is how many faults of one list are told; a list of a million wrong elements has one cause.
+const maxFaults = 20
+
+// elements calls visit with each element of a JSON array, until visit reports false. It faults when v is no array.
+func (f *fields) elements(name string, visit func(i int64, v jsontext.Value) bool) {
+	v := f.values[name]
+	if v.Kind() != '[' {
+		f.Add("/"+name, "must be an array")
+		return
+	}
+	dec := jsontext.NewDecoder(bytes.NewReader(v))
+	if _, err := dec.ReadToken(); err != nil {
+		f.Add("/"+name, "must be an array")
+		return
+	}
+	for i := int64(0); dec.PeekKind() != ']'; i++ {
+		e, err := dec.ReadValue()
+		if err != nil {
+			f.Add("/"+name, "%v", err)
+			return
+		}
+		if !visit(i, e) {
+			return
+		}
+	}
+}

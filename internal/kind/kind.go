@@ -1,0 +1,115 @@
+// Package kind has the job kinds, one file each, and their registry: a kind turns a spec into a plan of tasks and reduces
+// what the tasks leave behind.
+//
+// A new kind is one new file here, which registers itself, plus its schema in openapi.yaml.
+//
+// Guarantees. Planning is deterministic: the same spec gives the same tasks on every node and after every restart of the
+// same version. Validation reports all faults of a spec at once, each with its JSON pointer. Sizes are checked before
+// anything is allocated for them: a spec is hostile input. Nothing here starts a goroutine, and tasks use no more memory
+// than their worker's scratch and their own results.
+package kind
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"gather/internal/job"
+)
+
+// Limits bound what one job may ask for.
+type Limits struct {
+	// Items bounds the items of a batch.
+	Items int64
+	// Digits bounds the length of one integer, in decimal digits.
+	Digits int64
+	// Chunks and Outputs bound the grid and the result of an array sum, Dimensions its rank.
+	Chunks, Outputs, Dimensions int64
+}
+
+// DefaultLimits are generous for a server of no particular size.
+func DefaultLimits() Limits {
+	return Limits{Items: 10_000_000, Digits: 100_000, Chunks: 1_000_000, Outputs: 1_000_000, Dimensions: 32}
+}
+
+// A definition is what a kind registers.
+type definition struct {
+	name    string
+	summary string
+	// plan validates a spec, a JSON object: *job.ValidationError with every fault.
+	plan func(spec []byte, l Limits) (job.Plan, error)
+	// limits names the limits that apply to the kind.
+	limits func(l Limits) map[string]int64
+}
+
+var definitions = map[string]definition{}
+
+// register is called by the init function of each kind's file.
+func register(d definition) {
+	if _, ok := definitions[d.name]; ok {
+		panic("kind: registered twice: " + d.name)
+	}
+	definitions[d.name] = d
+}
+
+// Registry knows all kinds. It is immutable.
+type Registry struct{ limits Limits }
+
+// NewRegistry returns the registry of all kinds under the given limits.
+func NewRegistry(l Limits) *Registry { return &Registry{limits: l} }
+
+// Names lists the kinds by name.
+func (r *Registry) Names() []string { return slices.Sorted(maps.Keys(definitions)) }
+
+// Plan validates a spec and cuts it in tasks. It returns a *job.ValidationError with every fault.
+func (r *Registry) Plan(kind string, spec []byte) (job.Plan, error) {
+	d, ok := definitions[kind]
+	if !ok {
+		return nil, job.Faultf("/kind", "unknown kind %s; one of: %s", quote(kind), strings.Join(r.Names(), ", "))
+	}
+	return d.plan(spec, r.limits)
+}
+
+// Validate is Plan for its faults only.
+func (r *Registry) Validate(kind string, spec []byte) error {
+	_, err := r.Plan(kind, spec)
+	return err
+}
+
+// Describe lists the kinds with their limits.
+func (r *Registry) Describe() []job.KindInfo {
+	infos := make([]job.KindInfo, 0, len(definitions))
+	for _, name := range r.Names() {
+		d := definitions[name]
+		infos = append(infos, job.KindInfo{Name: name, Summary: d.summary, Limits: d.limits(r.limits)})
+	}
+	return infos
+}
+
+// quote shows input in an error, shortened: it may be of any length.
+func quote(s string) string {
+	if len(s) > 40 {
+		s = s[:37] + "..."
+	}
+	return fmt.Sprintf("%q", s)
+}
+
+// counter is the reduction of a batch: how many items it had.
+type counter struct{ n int64 }
+
+// Add implements job.Reducer; the tasks of a batch leave item results and no partial.
+func (c counter) Add(task int, partial []byte) error {
+	if len(partial) > 0 {
+		return fmt.Errorf("%w: partial of task %d", job.ErrCorrupt, task)
+	}
+	return nil
+}
+
+// Outcome implements job.Reducer.
+func (c counter) Outcome() (job.Outcome, error) {
+	return job.Outcome{Value: fmt.Append(nil, c.n)}, nil
+}
+
+// slices of a batch: how many tasks of size items n items make.
+func sliceCount(n, size int64) int { return int((n + size - 1) / size) }

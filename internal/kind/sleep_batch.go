@@ -1,0 +1,268 @@
+package kind
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"fmt"
+	"math/bits"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"gather/internal/job"
+)
+
+func init() {
+	register(definition{
+		name:    "sleep_batch",
+		summary: "Many waits at once. An item's value is its actual duration in seconds. Waiting holds no worker.",
+		plan:    planSleepBatch,
+		limits: func(l Limits) map[string]int64 {
+			return map[string]int64{"items": l.Items, "duration_seconds": int64(maxDuration / time.Second)}
+		},
+	})
+}
+
+// sleepSlice is how many sleeps make a task.
+const sleepSlice = 16384
+
+// sleepGap is how far apart the wake-ups of a task are at least while more than manySleeps of its items sleep: items
+// that are due in between are served together, at most this late.
+const (
+	sleepGap   = 5 * time.Millisecond
+	manySleeps = 1024
+)
+
+// sleepBatch is the plan of a batch of sleeps. Item i begins at an offset from the job's start that only the spec
+// decides: 0 without a bound on concurrency; with one, when the sleep whose place it takes was due. A restart thus goes
+// on with the same schedule, and waits whose time came meanwhile are over.
+type sleepBatch struct {
+	n           int64
+	concurrency int64
+	same        time.Duration   // of every item, if durations is nil
+	durations   []time.Duration // by item
+
+	schedule sync.Once
+	begins   []time.Duration // by item, if durations are given and concurrency is bounded
+}
+
+func planSleepBatch(spec []byte, l Limits) (job.Plan, error) {
+	f := readFields(spec, "count", "duration", "durations", "concurrency")
+	p := &sleepBatch{}
+	if f.has("durations") {
+		for _, other := range []string{"count", "duration"} {
+			if f.has(other) {
+				f.Add("/"+other, "give count and duration, or durations, not both")
+			}
+		}
+		p.durations = []time.Duration{}
+		faults := 0
+		f.elements("durations", func(i int64, v jsontext.Value) bool {
+			if i >= l.Items {
+				f.Add("/durations", "at most %d items in a job; split the batch", l.Items)
+				return false
+			}
+			d, err := parseDuration(v)
+			if err != nil {
+				f.Add(fmt.Sprintf("/durations/%d", i), "%v", err)
+				faults++
+			}
+			p.durations = append(p.durations, d)
+			return faults < maxFaults
+		})
+		p.n = int64(len(p.durations))
+	} else {
+		if !f.has("count") {
+			f.Add("", "give count and duration, or durations")
+		} else {
+			p.n = f.integer("count", 0, l.Items, 0)
+			p.same = f.duration("duration")
+		}
+	}
+	p.concurrency = f.integer("concurrency", 1, l.Items, max(1, p.n))
+	p.concurrency = min(p.concurrency, max(1, p.n))
+	if p.n > p.concurrency && p.tooLong() {
+		f.Add("/concurrency", "with so few at once the batch would take more than %d years; raise it", maxScheduleYears)
+	}
+	if err := f.Err(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+const maxScheduleYears = 100
+
+// tooLong reports whether the schedule could run past maxScheduleYears.
+func (p *sleepBatch) tooLong() bool {
+	var hi, lo uint64
+	if p.durations == nil {
+		hi, lo = bits.Mul64(uint64(p.n), uint64(p.same))
+	}
+	for _, d := range p.durations {
+		var carry uint64
+		lo, carry = bits.Add64(lo, uint64(d), 0)
+		hi += carry
+	}
+	if hi >= uint64(p.concurrency) {
+		return true
+	}
+	years, _ := bits.Div64(hi, lo, uint64(p.concurrency))
+	return years/uint64(365*24*time.Hour) >= maxScheduleYears
+}
+
+// Size implements job.Plan.
+func (p *sleepBatch) Size() job.Size {
+	memory := 8 * int64(len(p.durations))
+	if p.concurrency < p.n {
+		memory *= 2
+	}
+	return job.Size{
+		Tasks: sliceCount(p.n, sleepSlice), Units: p.n, Waiting: min(p.n, p.concurrency),
+		Memory: memory + 512,
+	}
+}
+
+// Reducer implements job.Plan.
+func (p *sleepBatch) Reducer() job.Reducer { return counter{p.n} }
+
+// Task implements job.Plan.
+func (p *sleepBatch) Task(i int, r job.Resume) job.Task {
+	first := int64(i) * sleepSlice
+	return &sleepTask{plan: p, origin: r.Started, first: first, end: min(p.n, first+sleepSlice), steps: r.Steps}
+}
+
+func (p *sleepBatch) duration(i int64) time.Duration {
+	if p.durations == nil {
+		return p.same
+	}
+	return p.durations[i]
+}
+
+// begin is when item i begins to sleep, after the start of the job.
+func (p *sleepBatch) begin(i int64) time.Duration {
+	switch {
+	case p.concurrency == p.n:
+		return 0
+	case p.durations == nil:
+		return time.Duration(i/p.concurrency) * p.same
+	}
+	p.schedule.Do(p.makeSchedule)
+	return p.begins[i]
+}
+
+// makeSchedule lets each item begin when the first of the places before it is free (list scheduling).
+func (p *sleepBatch) makeSchedule() {
+	p.begins = make([]time.Duration, p.n)
+	free := make(durationHeap, p.concurrency) // all zero: a heap
+	for i := range p.begins {
+		p.begins[i] = free[0]
+		free[0] += p.durations[i]
+		heap.Fix(&free, 0)
+	}
+}
+
+type durationHeap []time.Duration
+
+func (h durationHeap) Len() int           { return len(h) }
+func (h durationHeap) Less(i, j int) bool { return h[i] < h[j] }
+func (h durationHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *durationHeap) Push(any)          {}
+func (h *durationHeap) Pop() any          { return nil }
+
+// sleepTask waits for a slice of the items.
+type sleepTask struct {
+	plan       *sleepBatch
+	origin     time.Time
+	first, end int64
+	steps      []job.Advanced
+
+	prepared bool
+	// order has the items that are not due yet, by the time they are; nil while that is the order of their indexes.
+	order []int32
+	next  int // into order, or from first
+}
+
+func (t *sleepTask) due(i int64) time.Duration { return t.plan.begin(i) + t.plan.duration(i) }
+
+// prepare orders the items by due time, without those that are already done.
+func (t *sleepTask) prepare() {
+	t.prepared = true
+	sorted := true
+	for i := t.first + 1; i < t.end && sorted; i++ {
+		sorted = t.due(i-1) <= t.due(i)
+	}
+	if sorted && len(t.steps) == 0 {
+		return
+	}
+	done := make([]bool, t.end-t.first)
+	for _, s := range t.steps {
+		for _, it := range s.Items.All() {
+			if it.Index >= t.first && it.Index < t.end {
+				done[it.Index-t.first] = true
+			}
+		}
+	}
+	t.steps = nil
+	t.order = make([]int32, 0, len(done))
+	for i := range done {
+		if !done[i] {
+			t.order = append(t.order, int32(i))
+		}
+	}
+	slices.SortStableFunc(t.order, func(a, b int32) int {
+		return cmp.Compare(t.due(t.first+int64(a)), t.due(t.first+int64(b)))
+	})
+}
+
+// left counts the items that still sleep.
+func (t *sleepTask) left() int {
+	if t.order != nil {
+		return len(t.order) - t.next
+	}
+	return int(t.end-t.first) - t.next
+}
+
+func (t *sleepTask) item(k int) int64 {
+	if t.order != nil {
+		return t.first + int64(t.order[k])
+	}
+	return t.first + int64(k)
+}
+
+// Step implements job.Task: it serves all items that are due.
+func (t *sleepTask) Step(ctx context.Context, now time.Time, _ *job.Local) (job.Step, error) {
+	if ctx.Err() != nil {
+		return job.Step{}, context.Cause(ctx)
+	}
+	if !t.prepared {
+		t.prepare()
+	}
+	var step job.Step
+	var literal []byte
+	elapsed := now.Sub(t.origin)
+	last := time.Duration(-1)
+	for t.left() > 0 {
+		i := t.item(t.next)
+		if due := t.due(i); due > elapsed {
+			step.Wake = t.origin.Add(due)
+			break
+		}
+		slept := elapsed - t.plan.begin(i)
+		if slept != last {
+			literal, last = strconv.AppendFloat(literal[:0], slept.Seconds(), 'f', 6, 64), slept
+		}
+		step.Items.Add(i, literal, slept)
+		t.next++
+	}
+	step.Completed = int64(step.Items.Len())
+	if t.left() > manySleeps {
+		if soonest := now.Add(sleepGap); step.Wake.Before(soonest) {
+			step.Wake = soonest
+		}
+	}
+	return step, nil
+}

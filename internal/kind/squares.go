@@ -1,0 +1,367 @@
+package kind
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"math/big"
+	"math/bits"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"gather/internal/job"
+)
+
+func init() {
+	register(definition{
+		name:    "squares",
+		summary: "The square of each number: integers of any size exactly, other numbers as float64.",
+		plan:    planSquares,
+		limits: func(l Limits) map[string]int64 {
+			return map[string]int64{"items": l.Items, "digits": l.Digits}
+		},
+	})
+}
+
+// A slice of numbers, a task, ends after squareSlice numbers or squareBytes of digits, whichever comes first: large
+// integers are slow, and a task is to be milliseconds.
+const (
+	squareSlice = 8192
+	squareBytes = 256 << 10
+)
+
+func planSquares(spec []byte, l Limits) (job.Plan, error) {
+	f := readFields(spec, "numbers", "range")
+	var p job.Plan
+	if f.oneOf("numbers", "range") {
+		if f.has("range") {
+			p = planRange(f, l)
+		} else {
+			p = planNumbers(f, l)
+		}
+	}
+	if err := f.Err(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// squareRange is the plan for the integers of a Python range.
+type squareRange struct{ start, step, n int64 }
+
+func planRange(f *fields, l Limits) *squareRange {
+	r := readFields(f.values["range"], "start", "stop", "step")
+	start := r.integer("start", math.MinInt64, math.MaxInt64, 0)
+	stop := r.integer("stop", math.MinInt64, math.MaxInt64, 0)
+	step := r.integer("step", math.MinInt64, math.MaxInt64, 1)
+	if !r.has("stop") {
+		r.Add("/stop", "is missing: the integer before which the range ends")
+	}
+	if step == 0 {
+		r.Add("/step", "must not be 0")
+		step = 1
+	}
+	// The distance of two int64 fits a uint64.
+	var n uint64
+	switch {
+	case step > 0 && stop > start:
+		n = (uint64(stop)-uint64(start)-1)/uint64(step) + 1
+	case step < 0 && stop < start:
+		n = (uint64(start)-uint64(stop)-1)/(-uint64(step)) + 1
+	}
+	if n > uint64(l.Items) {
+		r.Add("", "has %d numbers; at most %d in a job: split the range", n, l.Items)
+	}
+	r.Prefix("/range")
+	f.Faults = append(f.Faults, r.Faults...)
+	return &squareRange{start: start, step: step, n: int64(n)}
+}
+
+// Size implements job.Plan.
+func (p *squareRange) Size() job.Size {
+	return job.Size{Tasks: sliceCount(p.n, squareSlice), Units: p.n, Memory: 512}
+}
+
+// Reducer implements job.Plan.
+func (p *squareRange) Reducer() job.Reducer { return counter{p.n} }
+
+// Task implements job.Plan.
+func (p *squareRange) Task(i int, _ job.Resume) job.Task {
+	first := int64(i) * squareSlice
+	return squareRangeTask{plan: p, first: first, end: min(p.n, first+squareSlice)}
+}
+
+type squareRangeTask struct {
+	plan       *squareRange
+	first, end int64
+}
+
+// Step implements job.Task.
+func (t squareRangeTask) Step(_ context.Context, now time.Time, local *job.Local) (job.Step, error) {
+	s := squareScratch(local)
+	var step job.Step
+	for i := t.first; i < t.end; i++ {
+		// Every element of a range lies between start and stop, so this does not overflow in the end.
+		s.text = appendSquareInt(s.text[:0], t.plan.start+i*t.plan.step)
+		step.Items.Add(i, s.text, 0)
+	}
+	finishBatch(&step, now)
+	return step, nil
+}
+
+// finishBatch counts the items of a task that computes and gives each its share of the task's time.
+func finishBatch(step *job.Step, began time.Time) {
+	n := step.Items.Len()
+	step.Completed = int64(n)
+	if n > 0 {
+		step.Items.SetDuration(time.Since(began) / time.Duration(n))
+	}
+}
+
+// squareNumbers is the plan for a list of numbers. It keeps the text of the list and where each number begins; numbers
+// are parsed where they are squared, in the pool.
+type squareNumbers struct {
+	text   []byte
+	begins []uint32
+	slices []uint32 // the first number of each task, and the end
+}
+
+func planNumbers(f *fields, l Limits) *squareNumbers {
+	text := f.values["numbers"]
+	p := &squareNumbers{text: text}
+	if text.Kind() != '[' {
+		f.Add("/numbers", "must be an array of numbers")
+		return p
+	}
+	faults := 0
+	bytesInSlice := 0
+	for at := 1; ; {
+		at += spaces(text[at:])
+		if text[at] == ']' {
+			break
+		}
+		n := int64(len(p.begins))
+		if n == l.Items {
+			f.Add("/numbers", "at most %d items in a job; split the list", l.Items)
+			return p
+		}
+		width := elementWidth(text[at:])
+		if detail := checkNumber(text[at:at+width], l); detail != "" {
+			f.Add(fmt.Sprintf("/numbers/%d", n), "%s", detail)
+			if faults++; faults == maxFaults {
+				return p
+			}
+		}
+		if n == 0 || bytesInSlice > squareBytes || n-int64(p.slices[len(p.slices)-1]) == squareSlice {
+			p.slices = append(p.slices, uint32(n))
+			bytesInSlice = 0
+		}
+		bytesInSlice += width
+		p.begins = append(p.begins, uint32(at))
+		at += width
+		at += spaces(text[at:])
+		if text[at] == ',' {
+			at++
+		}
+	}
+	if len(p.begins) > 0 {
+		p.slices = append(p.slices, uint32(len(p.begins)))
+	}
+	return p
+}
+
+// spaces counts the white space that leads b, valid JSON.
+func spaces(b []byte) int {
+	for i, c := range b {
+		if c != ' ' && c != '\n' && c != '\t' && c != '\r' {
+			return i
+		}
+	}
+	return len(b)
+}
+
+// elementWidth is the length of the value that leads b, an element of a valid JSON array.
+func elementWidth(b []byte) int {
+	switch b[0] {
+	case '"':
+		for i := 1; i < len(b); i++ {
+			switch b[i] {
+			case '\\':
+				i++
+			case '"':
+				return i + 1
+			}
+		}
+	case '[', '{':
+		v, err := jsontext.NewDecoder(bytes.NewReader(b)).ReadValue()
+		if err == nil {
+			return len(v)
+		}
+	default:
+		for i, c := range b {
+			if c == ',' || c == ']' || c <= ' ' {
+				return i
+			}
+		}
+	}
+	return len(b)
+}
+
+// specials are the floats that JSON has no number for.
+var specials = map[string]float64{`"NaN"`: math.NaN(), `"Infinity"`: math.Inf(1), `"-Infinity"`: math.Inf(-1)}
+
+// isInteger reports whether text is a JSON integer literal, and thus an exact integer as in Python.
+func isInteger(text []byte) bool {
+	digits := text
+	if len(digits) > 0 && digits[0] == '-' {
+		digits = digits[1:]
+	}
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return len(digits) > 0
+}
+
+// checkNumber says what is wrong with an element; "" if it is a number.
+func checkNumber(text []byte, l Limits) string {
+	literal := text
+	if text[0] == '"' {
+		literal = text[1 : len(text)-1]
+		if _, ok := specials[string(text)]; ok {
+			return ""
+		}
+	}
+	switch {
+	case isInteger(literal):
+		if int64(len(literal)) > l.Digits {
+			return fmt.Sprintf("has %d digits; at most %d", len(literal), l.Digits)
+		}
+		return ""
+	case text[0] == '-' || text[0] >= '0' && text[0] <= '9':
+		if v, err := strconv.ParseFloat(string(text), 64); err != nil || math.IsInf(v, 0) {
+			return "is beyond float64; write it as an integer if it is one"
+		}
+		return ""
+	}
+	return `must be a number, "NaN", "Infinity", "-Infinity", or an integer in a string`
+}
+
+// Size implements job.Plan.
+func (p *squareNumbers) Size() job.Size {
+	return job.Size{
+		Tasks: max(0, len(p.slices)-1), Units: int64(len(p.begins)),
+		Memory: int64(cap(p.text)) + 4*int64(cap(p.begins)) + 512,
+	}
+}
+
+// Reducer implements job.Plan.
+func (p *squareNumbers) Reducer() job.Reducer { return counter{int64(len(p.begins))} }
+
+// Task implements job.Plan.
+func (p *squareNumbers) Task(i int, _ job.Resume) job.Task {
+	return squareNumbersTask{plan: p, first: p.slices[i], end: p.slices[i+1]}
+}
+
+type squareNumbersTask struct {
+	plan       *squareNumbers
+	first, end uint32
+}
+
+// Step implements job.Task.
+func (t squareNumbersTask) Step(ctx context.Context, now time.Time, local *job.Local) (job.Step, error) {
+	s := squareScratch(local)
+	var step job.Step
+	for i := t.first; i < t.end; i++ {
+		text := t.plan.text[t.plan.begins[i]:]
+		text = text[:elementWidth(text)]
+		if len(text) > 1000 && ctx.Err() != nil {
+			return job.Step{}, context.Cause(ctx)
+		}
+		s.text = s.appendSquare(s.text[:0], text)
+		step.Items.Add(int64(i), s.text, 0)
+	}
+	finishBatch(&step, now)
+	return step, nil
+}
+
+// squareState is a worker's scratch for squares.
+type squareState struct {
+	text []byte
+	int  big.Int
+}
+
+type squareKey struct{}
+
+func squareScratch(local *job.Local) *squareState {
+	return local.Get(squareKey{}, func() any { return new(squareState) }).(*squareState)
+}
+
+// appendSquare appends the square of a checked element as a JSON literal.
+func (s *squareState) appendSquare(dst, text []byte) []byte {
+	if text[0] == '"' {
+		if v, ok := specials[string(text)]; ok {
+			return appendFloat(dst, v*v)
+		}
+		text = text[1 : len(text)-1]
+	}
+	if !isInteger(text) {
+		v, _ := strconv.ParseFloat(string(text), 64) // checked
+		return appendFloat(dst, v*v)
+	}
+	if len(text) <= 18 {
+		v, _ := strconv.ParseInt(string(text), 10, 64) // cannot fail: at most 18 digits
+		return appendSquareInt(dst, v)
+	}
+	s.int.SetString(string(text), 10)
+	s.int.Mul(&s.int, &s.int)
+	return s.int.Append(dst, 10)
+}
+
+// appendSquareInt appends v squared, which fits 127 bits.
+func appendSquareInt(dst []byte, v int64) []byte {
+	u := uint64(v)
+	if v < 0 {
+		u = -u
+	}
+	hi, lo := bits.Mul64(u, u)
+	if hi == 0 {
+		return strconv.AppendUint(dst, lo, 10)
+	}
+	// hi < 2^62 and 10^19 > 2^63, so the quotient fits.
+	const e19 = 10_000_000_000_000_000_000
+	q, r := bits.Div64(hi, lo, e19)
+	dst = strconv.AppendUint(dst, q, 10)
+	at := len(dst)
+	dst = append(dst, "0000000000000000000"...)
+	for i := at + 18; i >= at; i-- {
+		dst[i] = byte('0' + r%10)
+		r /= 10
+	}
+	return dst
+}
+
+// appendFloat appends the shortest literal that reads back as v, one that shows it is a float; the specials as strings.
+func appendFloat(dst []byte, v float64) []byte {
+	switch {
+	case math.IsNaN(v):
+		return append(dst, `"NaN"`...)
+	case math.IsInf(v, 1):
+		return append(dst, `"Infinity"`...)
+	case math.IsInf(v, -1):
+		return append(dst, `"-Infinity"`...)
+	}
+	at := len(dst)
+	if a := math.Abs(v); a != 0 && (a < 1e-4 || a >= 1e16) { // as Python prints it
+		return strconv.AppendFloat(dst, v, 'e', -1, 64)
+	}
+	dst = strconv.AppendFloat(dst, v, 'f', -1, 64)
+	if bytes.IndexByte(dst[at:], '.') < 0 {
+		dst = append(dst, ".0"...)
+	}
+	return dst
+}
