@@ -1,0 +1,135 @@
+package exactsum
+
+import "math"
+
+// ColumnsFloat64 adds column j of x to accs[j]. x is a matrix in C order with rows rows and len(accs) columns; a len(x)
+// that says otherwise is a panic.
+func (f *Folder) ColumnsFloat64(accs []Accumulator, x []float64, rows int) {
+	addColumns(f, accs, x, rows, floatColumns[float64]{isNegZero64, exponent64, foldColumns64, f.Float64s})
+}
+
+// ColumnsFloat32 is ColumnsFloat64 for float32.
+func (f *Folder) ColumnsFloat32(accs []Accumulator, x []float32, rows int) {
+	addColumns(f, accs, x, rows, floatColumns[float32]{isNegZero32, exponent32, foldColumns32, f.Float32s})
+}
+
+func exponent64(v float64) int { return int(math.Float64bits(v) >> mantissaBits & exponentMask) }
+func exponent32(v float32) int { return exponent64(float64(v)) }
+
+// floatColumns is what addColumns needs to know about a type.
+type floatColumns[T any] struct {
+	isNegZero func(T) bool
+	// exponent is the biased exponent of the value as float64.
+	exponent func(T) int
+	// fold folds a block from init into s and reports whether that is exact.
+	fold func(c *columnScratch, t tile[T]) bool
+	// add adds a slice to one accumulator.
+	add func(a *Accumulator, x []T)
+}
+
+// addColumns adds a matrix: with fold while it vouches for its result, else column by column.
+func addColumns[T any](f *Folder, accs []Accumulator, x []T, rows int, k floatColumns[T]) {
+	c := f.columnScratchFor(len(accs))
+	eachTile(x, len(accs), rows, func(first, period int, t tile[T]) {
+		accs, scales := accs[first:first+period], c.scales[first:first+period]
+		openColumns(accs, t, k.isNegZero)
+		c.start(scales, t.width)
+		// Columns that defy the levels mostly go on doing so: after each failure twice as many blocks skip the attempt.
+		skip, penalty := 0, 1
+		for t.rows > 0 {
+			block := t.cut(columnRows)
+			switch {
+			case skip > 0:
+				skip--
+				addGathered(c, accs, block, k.add)
+			case k.fold(c, block):
+				c.collect(accs, scales, block.width)
+				penalty = 1
+			default:
+				c.drain(accs, scales, block.width)
+				rescale(scales, block, k.exponent)
+				c.start(scales, block.width)
+				if k.fold(c, block) {
+					c.collect(accs, scales, block.width)
+					continue
+				}
+				addGathered(c, accs, block, k.add)
+				skip = penalty
+				penalty *= 2
+			}
+		}
+		c.drain(accs, scales, t.width)
+	})
+}
+
+// openColumns settles for each column whether its sum is still only -0.
+func openColumns[T any](accs []Accumulator, t tile[T], isNegZero func(T) bool) {
+	for j := range accs {
+		if accs[j].class < finite {
+			accs[j].join(openColumn(j, len(accs), t, isNegZero))
+		}
+	}
+}
+
+func openColumn[T any](j, period int, t tile[T], isNegZero func(T) bool) class {
+	for i := range t.rows {
+		row := t.row(i)
+		for v := j; v < len(row); v += period {
+			if !isNegZero(row[v]) {
+				return finite
+			}
+		}
+	}
+	return negZero
+}
+
+// start sets the levels of each column to its scale.
+func (c *columnScratch) start(scales []int, width int) {
+	for v := range width {
+		k := scales[v%len(scales)]
+		c.init1[v] = levelInit(k)
+		c.init2[v] = levelInit(levelScale(k, 1, columnBits))
+	}
+}
+
+// rescale sets the scale of each column to what its largest value asks for. Zeros and special values ask for nothing.
+func rescale[T any](scales []int, t tile[T], exponent func(T) int) {
+	largest := make([]int, len(scales))
+	for i := range t.rows {
+		for v, x := range t.row(i) {
+			j := v % len(scales)
+			largest[j] = max(largest[j], exponent(x))
+		}
+	}
+	for j, exp := range largest {
+		if exp != 0 && exp != exponentMask {
+			scales[j] = scaleFor(exp, columnBits)
+		}
+	}
+}
+
+// collect takes in the levels of a block. A level moves by less than 2^52 units a block, so 1024 of them fit.
+func (c *columnScratch) collect(accs []Accumulator, scales []int, width int) {
+	for v := range width {
+		c.upper[v] += int64(math.Float64bits(c.s1[v]) - math.Float64bits(c.init1[v]))
+		c.lower[v] += int64(math.Float64bits(c.s2[v]) - math.Float64bits(c.init2[v]))
+	}
+	if c.blocks++; c.blocks == 1024 {
+		c.drain(accs, scales, width)
+	}
+}
+
+// drain moves what was collected into the accumulators.
+func (c *columnScratch) drain(accs []Accumulator, scales []int, width int) {
+	for j := range accs {
+		var upper, lower int128
+		for v := j; v < width; v += len(accs) {
+			upper.add(c.upper[v])
+			lower.add(c.lower[v])
+			c.upper[v], c.lower[v] = 0, 0
+		}
+		accs[j].addInt128(upper.hi, upper.lo, unitPos(scales[j]))
+		accs[j].addInt128(lower.hi, lower.lo, unitPos(levelScale(scales[j], 1, columnBits)))
+	}
+	c.blocks = 0
+}

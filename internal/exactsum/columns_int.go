@@ -1,0 +1,100 @@
+package exactsum
+
+// ColumnsInt64 adds column j of x to accs[j]. x is a matrix in C order with rows rows and len(accs) columns; a len(x)
+// that says otherwise is a panic.
+func (f *Folder) ColumnsInt64(accs []Accumulator, x []int64, rows int) {
+	sumColumns(f, accs, x, rows, columnsInt64, func(sum, high uint64) int128 {
+		return joinHalves(sum, int128{hi: int64(high) >> 63, lo: high})
+	})
+}
+
+// ColumnsUint64 is ColumnsInt64 for uint64.
+func (f *Folder) ColumnsUint64(accs []Accumulator, x []uint64, rows int) {
+	sumColumns(f, accs, x, rows, columnsUint64, func(sum, high uint64) int128 {
+		return joinHalves(sum, int128{lo: high})
+	})
+}
+
+// ColumnsInt32 is ColumnsInt64 for int32.
+func (f *Folder) ColumnsInt32(accs []Accumulator, x []int32, rows int) {
+	sumColumns(f, accs, x, rows, columnsInt32, signed)
+}
+
+// ColumnsInt16 is ColumnsInt64 for int16.
+func (f *Folder) ColumnsInt16(accs []Accumulator, x []int16, rows int) {
+	sumColumns(f, accs, x, rows, columnsInt16, signed)
+}
+
+// ColumnsInt8 is ColumnsInt64 for int8.
+func (f *Folder) ColumnsInt8(accs []Accumulator, x []int8, rows int) {
+	sumColumns(f, accs, x, rows, columnsInt8, signed)
+}
+
+// ColumnsUint32 is ColumnsInt64 for uint32.
+func (f *Folder) ColumnsUint32(accs []Accumulator, x []uint32, rows int) {
+	sumColumns(f, accs, x, rows, columnsUint32, signed)
+}
+
+// ColumnsUint16 is ColumnsInt64 for uint16.
+func (f *Folder) ColumnsUint16(accs []Accumulator, x []uint16, rows int) {
+	sumColumns(f, accs, x, rows, columnsUint16, signed)
+}
+
+// ColumnsUint8 is ColumnsInt64 for uint8.
+func (f *Folder) ColumnsUint8(accs []Accumulator, x []uint8, rows int) {
+	sumColumns(f, accs, x, rows, columnsUint8, signed)
+}
+
+// ColumnsBool adds to accs[j] how many bytes of column j are not zero; else it is ColumnsInt64.
+func (f *Folder) ColumnsBool(accs []Accumulator, x []byte, rows int) {
+	sumColumns(f, accs, x, rows, columnsBool, signed)
+}
+
+// ColumnsFloat16 is ColumnsFloat64 for IEEE 754 binary16 bits. Their sums are exact as integers of 2^-24.
+func (f *Folder) ColumnsFloat16(accs []Accumulator, x []uint16, rows int) {
+	c := f.columnScratchFor(len(accs))
+	eachTile(x, len(accs), rows, func(first, period int, t tile[uint16]) {
+		accs := accs[first : first+period]
+		openColumns(accs, t, isNegZero16)
+		for t.rows > 0 {
+			block := t.cut(columnRows)
+			clear(c.sum[:])
+			if !columnsFloat16(c, block) {
+				addGathered(c, accs, block, f.Float16s)
+				continue
+			}
+			c.drainInts(accs, block.width, point-24, signed)
+		}
+	})
+}
+
+// signed is the value of a sum that fits 64 bits.
+func signed(sum, _ uint64) int128 { return int128{hi: int64(sum) >> 63, lo: sum} }
+
+// sumColumns adds a matrix of integers with the kernel add, whose result value makes an integer of.
+func sumColumns[T any](
+	f *Folder, accs []Accumulator, x []T, rows int,
+	add func(*columnScratch, tile[T]), value func(sum, high uint64) int128,
+) {
+	c := f.columnScratchFor(len(accs))
+	eachTile(x, len(accs), rows, func(first, period int, t tile[T]) {
+		accs := accs[first : first+period]
+		for j := range accs {
+			accs[j].join(finite)
+		}
+		for t.rows > 0 {
+			clear(c.sum[:])
+			clear(c.high[:])
+			add(c, t.cut(intRun))
+			c.drainInts(accs, t.width, point, value)
+		}
+	})
+}
+
+// drainInts moves the sums of a tile into the accumulators, at position pos.
+func (c *columnScratch) drainInts(accs []Accumulator, width, pos int, value func(sum, high uint64) int128) {
+	for v := range width {
+		s := value(c.sum[v], c.high[v])
+		accs[v%len(accs)].addInt128(s.hi, s.lo, pos)
+	}
+}

@@ -1,0 +1,193 @@
+package exactsum
+
+import "math"
+
+const (
+	// blockLen is the number of elements that are folded before the check is read.
+	blockLen = 4096
+	// group divides the length of every slice a kernel sees: the last elements are padded with zeros up to it.
+	group = 32
+)
+
+// Folder adds slices to accumulators. It carries scratch memory and the scale that fitted the last block, so reuse it: one
+// per worker, for any number of accumulators. It must be made by [NewFolder] and is not safe for concurrent use.
+type Folder struct {
+	// scale is the exponent k that fitted the last block; see levels.
+	scale int
+	// upper and lower are the sums of the two levels at that scale, not yet drained into the accumulator. They are empty
+	// between calls.
+	upper, lower int128
+	buckets      *bucketTable
+	columns      *columnScratch
+
+	wide   [blockLen]float64 // a block of another type, as float64
+	rest   [blockLen]float64 // the remainders of a block
+	tail64 [group]float64
+	tail32 [group]float32
+	tail16 [group]uint16
+}
+
+// NewFolder returns a Folder that is ready to use.
+func NewFolder() *Folder { return &Folder{scale: scaleFor(1023, laneBits)} }
+
+// Float64s adds every element of x to a.
+func (f *Folder) Float64s(a *Accumulator, x []float64) {
+	if !open(a, x, isNegZero64) {
+		return
+	}
+	foldAll(f, a, x, &f.tail64, fold2x64, func(x []float64) []float64 { return x })
+}
+
+// Float32s adds every element of x to a.
+func (f *Folder) Float32s(a *Accumulator, x []float32) {
+	if !open(a, x, isNegZero32) {
+		return
+	}
+	foldAll(f, a, x, &f.tail32, fold2x32, func(x []float32) []float64 {
+		for i, v := range x {
+			f.wide[i] = float64(v)
+		}
+		return f.wide[:len(x)]
+	})
+}
+
+// Float16s adds every element of x, given as IEEE 754 binary16 bits, to a.
+//
+// A finite binary16 value is a multiple of 2^-24 below 2^16, so a block adds up without any rounding and needs no check.
+func (f *Folder) Float16s(a *Accumulator, x []uint16) {
+	if !open(a, x, isNegZero16) {
+		return
+	}
+	for len(x) > 0 && a.class != nan {
+		block := nextBlock(&x, &f.tail16)
+		if units, ok := sum16(block); ok {
+			a.addInt128(units>>63, uint64(units), point-24)
+			continue
+		}
+		for i, h := range block {
+			f.wide[i] = widen16(h)
+		}
+		addEach(a, f.wide[:len(block)])
+	}
+}
+
+// open prepares a for x and reports whether there is anything left to add: it settles whether the sum is still only -0.
+func open[T any](a *Accumulator, x []T, isNegZero func(T) bool) bool {
+	if a.class >= finite {
+		return len(x) > 0 && a.class != nan
+	}
+	for _, v := range x {
+		if !isNegZero(v) {
+			a.join(finite)
+			return true
+		}
+	}
+	if len(x) > 0 {
+		a.join(negZero)
+	}
+	return false
+}
+
+func isNegZero64(v float64) bool { return math.Float64bits(v) == 1<<63 }
+func isNegZero32(v float32) bool { return math.Float32bits(v) == 1<<31 }
+func isNegZero16(v uint16) bool  { return v == 1<<15 }
+
+// nextBlock cuts the next block off x: at most blockLen elements, a multiple of group, padded in tail when x runs out.
+func nextBlock[T any](x *[]T, tail *[group]T) []T {
+	n := min(len(*x), blockLen) &^ (group - 1)
+	if n == 0 {
+		clear(tail[copy(tail[:], *x):])
+		*x = nil
+		return tail[:]
+	}
+	block := (*x)[:n]
+	*x = (*x)[n:]
+	return block
+}
+
+// foldAll adds x to a in blocks: with the fast kernel while it vouches for its result, else the slow way.
+func foldAll[T any](
+	f *Folder, a *Accumulator, x []T, tail *[group]T,
+	fast func(x []T, k int) (upper, lower int64, ok bool), widen func([]T) []float64,
+) {
+	for len(x) > 0 && a.class <= finite {
+		block := nextBlock(&x, tail)
+		if upper, lower, ok := fast(block, f.scale); ok {
+			f.upper.add(upper)
+			f.lower.add(lower)
+			continue
+		}
+		f.refold(a, widen(block))
+	}
+	f.drain(a)
+	// Once the sum is an infinity only a NaN or the opposite infinity still matters.
+	for len(x) > 0 && a.class != nan {
+		addEach(a, widen(nextBlock(&x, tail)))
+	}
+}
+
+// refold adds a block that the fast kernel gave up on.
+func (f *Folder) refold(a *Accumulator, x []float64) {
+	lo, hi := exponentSpan(x)
+	if hi == exponentMask {
+		addEach(a, x)
+		return
+	}
+	if k := scaleFor(hi, laneBits); k != f.scale {
+		if upper, lower, ok := fold2x64(x, k); ok {
+			f.drain(a)
+			f.scale = k
+			f.upper.add(upper)
+			f.lower.add(lower)
+			return
+		}
+	}
+	if hi-lo <= reach(maxLevels, laneBits) && f.fold4(a, x, scaleFor(hi, laneBits)) {
+		return
+	}
+	if f.buckets == nil {
+		f.buckets = new(bucketTable)
+	}
+	if f.buckets.full() {
+		f.buckets.drain(a)
+	}
+	f.buckets.add(x, lo, hi)
+}
+
+// fold4 adds x to a through up to four levels, the first at scale k. It reports false, and adds nothing, when that is
+// not exact.
+func (f *Folder) fold4(a *Accumulator, x []float64, k int) bool {
+	var levels [maxLevels]int64
+	for i := range levels {
+		level, inRange, more := extract(f.rest[:len(x)], x, levelScale(k, i, laneBits))
+		levels[i] = level
+		if !inRange {
+			return false
+		}
+		if !more {
+			for i, v := range levels {
+				a.addInt128(v>>63, uint64(v), unitPos(levelScale(k, i, laneBits)))
+			}
+			return true
+		}
+		x = f.rest[:len(x)]
+	}
+	return false
+}
+
+// drain moves everything the folder holds into a.
+func (f *Folder) drain(a *Accumulator) {
+	a.addInt128(f.upper.hi, f.upper.lo, unitPos(f.scale))
+	a.addInt128(f.lower.hi, f.lower.lo, unitPos(levelScale(f.scale, 1, laneBits)))
+	f.upper, f.lower = int128{}, int128{}
+	if f.buckets != nil {
+		f.buckets.drain(a)
+	}
+}
+
+// addEach adds one element at a time: the only way that knows special values.
+func addEach(a *Accumulator, x []float64) {
+	for _, v := range x {
+		a.AddFloat64(v)
+	}
+}

@@ -1,0 +1,113 @@
+package exactsum_test
+
+import (
+	"math/big"
+	"math/rand/v2"
+	"testing"
+
+	"gather/internal/exactsum"
+)
+
+// integerTest exercises the slice and the column method of one type.
+type integerTest[T any] struct {
+	slice   func(*exactsum.Folder, *exactsum.Accumulator, []T)
+	columns func(*exactsum.Folder, []exactsum.Accumulator, []T, int)
+	big     func(T) *big.Int
+	// make turns random bits into a value.
+	make func(uint64) T
+}
+
+func signedTest[T int64 | int32 | int16 | int8](
+	slice func(*exactsum.Folder, *exactsum.Accumulator, []T), columns func(*exactsum.Folder, []exactsum.Accumulator, []T, int),
+) func(*testing.T) {
+	return integerTest[T]{
+		slice, columns,
+		func(v T) *big.Int { return big.NewInt(int64(v)) },
+		func(b uint64) T { return T(b) },
+	}.run
+}
+
+func unsignedTest[T uint64 | uint32 | uint16 | uint8](
+	slice func(*exactsum.Folder, *exactsum.Accumulator, []T), columns func(*exactsum.Folder, []exactsum.Accumulator, []T, int),
+) func(*testing.T) {
+	return integerTest[T]{
+		slice, columns,
+		func(v T) *big.Int { return new(big.Int).SetUint64(uint64(v)) },
+		func(b uint64) T { return T(b) },
+	}.run
+}
+
+func TestIntegers(t *testing.T) {
+	type F = exactsum.Folder
+	t.Run("int64", signedTest((*F).Int64s, (*F).ColumnsInt64))
+	t.Run("int32", signedTest((*F).Int32s, (*F).ColumnsInt32))
+	t.Run("int16", signedTest((*F).Int16s, (*F).ColumnsInt16))
+	t.Run("int8", signedTest((*F).Int8s, (*F).ColumnsInt8))
+	t.Run("uint64", unsignedTest((*F).Uint64s, (*F).ColumnsUint64))
+	t.Run("uint32", unsignedTest((*F).Uint32s, (*F).ColumnsUint32))
+	t.Run("uint16", unsignedTest((*F).Uint16s, (*F).ColumnsUint16))
+	t.Run("uint8", unsignedTest((*F).Uint8s, (*F).ColumnsUint8))
+	t.Run("bool", integerTest[byte]{
+		(*F).Bools, (*F).ColumnsBool,
+		func(v byte) *big.Int {
+			if v != 0 {
+				return big.NewInt(1)
+			}
+			return new(big.Int)
+		},
+		func(b uint64) byte { return byte(b & (b >> 8)) },
+	}.run)
+}
+
+func (c integerTest[T]) run(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 9))
+	for name, generate := range map[string]func() uint64{
+		"random":   rng.Uint64,
+		"smallest": func() uint64 { return 0x8080808080808080 >> 7 << 7 },
+		"minimum":  func() uint64 { return 1<<63 | 1<<31 | 1<<15 | 1<<7 },
+		"all ones": func() uint64 { return 1<<64 - 1 },
+		"maximum":  func() uint64 { return 0x7f7f7f7f7f7f7f7f },
+		"zero":     func() uint64 { return 0 },
+		"small":    func() uint64 { return uint64(int64(rng.IntN(7) - 3)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := exactsum.NewFolder()
+			for _, n := range append(lengths, 300001) {
+				x := make([]T, n+1)[1:]
+				want := new(big.Int)
+				for i := range x {
+					x[i] = c.make(generate())
+					want.Add(want, c.big(x[i]))
+				}
+				var a exactsum.Accumulator
+				c.slice(f, &a, x)
+				if got, ok := a.Int(); !ok || got.Cmp(want) != 0 {
+					t.Fatalf("%d values: %v, %v, want %v", n, got, ok, want)
+				}
+				if a.IsEmpty() != (n == 0) {
+					t.Fatalf("%d values: IsEmpty() = %v", n, a.IsEmpty())
+				}
+			}
+			for _, s := range shapes {
+				c.runColumns(t, f, generate, s[0], s[1])
+			}
+		})
+	}
+}
+
+func (c integerTest[T]) runColumns(t *testing.T, f *exactsum.Folder, generate func() uint64, rows, cols int) {
+	t.Helper()
+	x := make([]T, rows*cols+1)[1:]
+	want := make([]big.Int, cols)
+	for i := range x {
+		x[i] = c.make(generate())
+		want[i%cols].Add(&want[i%cols], c.big(x[i]))
+	}
+	accs := make([]exactsum.Accumulator, cols)
+	c.columns(f, accs, x, rows)
+	for j := range accs {
+		if got, ok := accs[j].Int(); !ok || got.Cmp(&want[j]) != 0 {
+			t.Fatalf("%d x %d, column %d: %v, %v, want %v", rows, cols, j, got, ok, &want[j])
+		}
+	}
+}
