@@ -1,0 +1,289 @@
+package kind_test
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	"gather/internal/job"
+	"gather/internal/kind"
+)
+
+// run executes a plan task by task at the times it asks for, and returns its items by index and its result.
+func run(t *testing.T, p job.Plan) (map[int64]job.Item, job.Outcome) {
+	t.Helper()
+	origin := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	items := make(map[int64]job.Item)
+	red := p.Reducer()
+	var local job.Local
+	for i := range p.Size().Tasks {
+		task := p.Task(i, job.Resume{Started: origin})
+		for now := origin; ; {
+			step, err := task.Step(t.Context(), now, &local)
+			if err != nil {
+				t.Fatalf("task %d: %v", i, err)
+			}
+			for _, it := range step.Items.All() {
+				if _, twice := items[it.Index]; twice {
+					t.Fatalf("item %d twice", it.Index)
+				}
+				it.Value = append([]byte(nil), it.Value...)
+				items[it.Index] = it
+			}
+			if step.Wake.IsZero() {
+				if err := red.Add(i, step.Partial); err != nil {
+					t.Fatal(err)
+				}
+				break
+			}
+			if !step.Wake.After(now) {
+				t.Fatalf("task %d wants to wake at %v, not after %v", i, step.Wake, now)
+			}
+			now = step.Wake
+		}
+	}
+	out, err := red.Outcome()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if int64(len(items)) != p.Size().Units {
+		t.Fatalf("%d items of %d", len(items), p.Size().Units)
+	}
+	return items, out
+}
+
+func plan(t *testing.T, name, spec string) job.Plan {
+	t.Helper()
+	p, err := kind.NewRegistry(kind.DefaultLimits()).Plan(name, []byte(spec))
+	if err != nil {
+		t.Fatalf("%s %s: %v", name, spec, err)
+	}
+	return p
+}
+
+func TestSquares(t *testing.T) {
+	big40 := strings.Repeat("9", 40)
+	n, _ := new(big.Int).SetString(big40, 10)
+	for _, tt := range []struct {
+		spec string
+		want []string
+	}{
+		{`{"range":{"start":0,"stop":5,"step":1}}`, []string{"0", "1", "4", "9", "16"}},
+		{`{"range":{"stop":3}}`, []string{"0", "1", "4"}},
+		{`{"range":{"start":5,"stop":0,"step":-2}}`, []string{"25", "9", "1"}},
+		{`{"range":{"start":5,"stop":5}}`, nil},
+		{`{"range":{"start":-9223372036854775808,"stop":9223372036854775807,"step":9223372036854775807}}`, []string{
+			"85070591730234615865843651857942052864", "1", "85070591730234615828950163710522949636",
+		}},
+		{`{"numbers":[1,-3,1000000000000000000,2.5]}`, []string{"1", "9", "1" + strings.Repeat("0", 36), "6.25"}},
+		{`{"numbers":[ 2.0 , -0.0,-0 ,1e200,1e16,1e-5, "NaN" ,"-Infinity" ,"12345678901234567890"]}`, []string{
+			"4.0", "0.0", "0", `"Infinity"`, "1e+32", "1.0000000000000002e-10", `"NaN"`, `"Infinity"`, "152415787532388367501905199875019052100",
+		}},
+		{`{"numbers":[` + big40 + `,999999999999999999]}`, []string{new(big.Int).Mul(n, n).String(), "999999999999999998000000000000000001"}},
+		{`{"numbers":[]}`, nil},
+	} {
+		items, out := run(t, plan(t, "squares", tt.spec))
+		if len(items) != len(tt.want) {
+			t.Errorf("%s: %d items, want %d", tt.spec, len(items), len(tt.want))
+			continue
+		}
+		for i, want := range tt.want {
+			if got := string(items[int64(i)].Value); got != want {
+				t.Errorf("%s: item %d is %s, want %s", tt.spec, i, got, want)
+			}
+			if !json.Valid(items[int64(i)].Value) {
+				t.Errorf("%s: item %d is not JSON: %s", tt.spec, i, items[int64(i)].Value)
+			}
+		}
+		if want, _ := json.Marshal(len(tt.want)); string(out.Value) != string(want) {
+			t.Errorf("%s: result %s, want %s", tt.spec, out.Value, want)
+		}
+	}
+}
+
+func TestFaults(t *testing.T) {
+	reg := kind.NewRegistry(kind.Limits{Items: 10, Digits: 20})
+	for _, tt := range []struct {
+		kind, spec string
+		pointers   []string
+	}{
+		{"nap", `{}`, []string{"/kind"}},
+		{"squares", `[]`, []string{"", ""}},
+		{"squares", `{}`, []string{""}},
+		{"squares", `{"numbers":[1],"range":{"stop":1}}`, []string{"/range"}},
+		{"squares", `{"numbers":[1,null,"x",true,[2],{"a":1},1e999,3],"colour":"red"}`, []string{
+			"/colour", "/numbers/1", "/numbers/2", "/numbers/3", "/numbers/4", "/numbers/5", "/numbers/6",
+		}},
+		{"squares", `{"numbers":[123456789012345678901]}`, []string{"/numbers/0"}},
+		{"squares", `{"numbers":[1,2,3,4,5,6,7,8,9,10,11]}`, []string{"/numbers"}},
+		{"squares", `{"range":{"start":0.5,"step":0,"x/y":1}}`, []string{"/range/x~1y", "/range/start", "/range/stop", "/range/step"}},
+		{"squares", `{"range":{"start":-9223372036854775808,"stop":9223372036854775807}}`, []string{"/range"}},
+		{"sleep_batch", `{}`, []string{""}},
+		{"sleep_batch", `{"count":-1,"duration":"5"}`, []string{"/count", "/duration"}},
+		{"sleep_batch", `{"count":11,"duration":"5s","concurrency":0}`, []string{"/count", "/concurrency"}},
+		{"sleep_batch", `{"durations":["1s",-1,"-1s",null,1e99,"900000h"],"count":3}`, []string{
+			"/count", "/durations/1", "/durations/2", "/durations/3", "/durations/4", "/durations/5",
+		}},
+		{"sleep_batch", `{"count":2}`, []string{"/duration"}},
+		{"sleep_batch", `{"durations":"1s"}`, []string{"/durations"}},
+	} {
+		err := reg.Validate(tt.kind, []byte(tt.spec))
+		var v *job.ValidationError
+		if !errors.As(err, &v) {
+			t.Errorf("%s %s: %v, want a ValidationError", tt.kind, tt.spec, err)
+			continue
+		}
+		var got []string
+		for _, f := range v.Faults {
+			got = append(got, f.Pointer)
+			if f.Detail == "" {
+				t.Errorf("%s: no detail at %s", tt.spec, f.Pointer)
+			}
+		}
+		if strings.Join(got, " ") != strings.Join(tt.pointers, " ") {
+			t.Errorf("%s %s: faults %v, want at %q", tt.kind, tt.spec, v.Faults, tt.pointers)
+		}
+	}
+	if err := kind.NewRegistry(kind.DefaultLimits()).Validate("sleep_batch", []byte(`{"count":10000000,"duration":"8000h","concurrency":1}`)); err == nil {
+		t.Error("a schedule of thousands of years was accepted")
+	}
+}
+
+func TestSleepBatch(t *testing.T) {
+	ms := time.Millisecond
+	for _, tt := range []struct {
+		spec  string
+		slept []time.Duration
+	}{
+		{`{"count":3,"duration":"50ms"}`, []time.Duration{50 * ms, 50 * ms, 50 * ms}},
+		{`{"count":0,"duration":1}`, nil},
+		{`{"durations":["30ms",0.01,"0s","20ms"]}`, []time.Duration{30 * ms, 10 * ms, 0, 20 * ms}},
+		{`{"durations":["30ms",0.01,"5ms","20ms"],"concurrency":2}`, []time.Duration{30 * ms, 10 * ms, 5 * ms, 20 * ms}},
+		{`{"count":5,"duration":"7ms","concurrency":1}`, []time.Duration{7 * ms, 7 * ms, 7 * ms, 7 * ms, 7 * ms}},
+	} {
+		items, _ := run(t, plan(t, "sleep_batch", tt.spec))
+		if len(items) != len(tt.slept) {
+			t.Errorf("%s: %d items", tt.spec, len(items))
+			continue
+		}
+		for i, want := range tt.slept {
+			if got := items[int64(i)].Duration; got != want {
+				t.Errorf("%s: item %d slept %v, want %v", tt.spec, i, got, want)
+			}
+		}
+	}
+}
+
+// A bound on concurrency holds at every moment, and no place stays empty.
+func TestSleepConcurrency(t *testing.T) {
+	const spec = `{"durations":["30ms","10ms","10ms","5ms","40ms","1ms"],"concurrency":2}`
+	p := plan(t, "sleep_batch", spec)
+	origin := time.Unix(0, 0)
+	task := p.Task(0, job.Resume{Started: origin})
+	var ends []time.Duration
+	var local job.Local
+	for now := origin; ; {
+		step, err := task.Step(t.Context(), now, &local)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range step.Items.Len() {
+			ends = append(ends, now.Sub(origin))
+		}
+		if step.Wake.IsZero() {
+			break
+		}
+		now = step.Wake
+	}
+	// Places: A 0-30 (0), B 0-10 (1), 10-20 (2), 20-25 (3), 25-65 (4); A 30-31 (5).
+	want := []time.Duration{10, 20, 25, 30, 31, 65}
+	for i, w := range want {
+		if ends[i] != w*time.Millisecond {
+			t.Fatalf("ends %v, want %v ms", ends, want)
+		}
+	}
+	if p.Size().Waiting != 2 {
+		t.Errorf("waiting %d, want 2", p.Size().Waiting)
+	}
+}
+
+// After a restart the items that are in the journal do not come again, and waits whose time has come are over.
+func TestSleepResume(t *testing.T) {
+	p := plan(t, "sleep_batch", `{"durations":["3s","1s","2s"]}`)
+	var done job.Advanced
+	done.Items.Add(1, []byte("1.0"), time.Second)
+	origin := time.Unix(1000, 0)
+	task := p.Task(0, job.Resume{Started: origin, Steps: []job.Advanced{done}})
+	var local job.Local
+	step, err := task.Step(t.Context(), origin.Add(2500*time.Millisecond), &local)
+	if err != nil || step.Items.Len() != 1 || step.Items.At(0).Index != 2 || step.Items.At(0).Duration != 2500*time.Millisecond {
+		t.Fatalf("%v %v", step.Items.String(), err)
+	}
+	if want := origin.Add(3 * time.Second); !step.Wake.Equal(want) {
+		t.Errorf("wake %v, want %v", step.Wake, want)
+	}
+}
+
+func FuzzSquares(f *testing.F) {
+	for _, s := range []string{"0", "-1", "18446744073709551616", "3037000500", "999999999999999999", "1e5", "2.5", "-0.0", "-0"} {
+		f.Add(s)
+	}
+	reg := kind.NewRegistry(kind.DefaultLimits())
+	f.Fuzz(func(t *testing.T, text string) {
+		if !json.Valid([]byte("[" + text + "]")) {
+			t.Skip()
+		}
+		p, err := reg.Plan("squares", []byte(`{"numbers":[`+text+`]}`))
+		if err != nil {
+			return
+		}
+		var list []json.RawMessage
+		if err := json.Unmarshal([]byte("["+text+"]"), &list); err != nil {
+			t.Fatalf("accepted %q: %v", text, err)
+		}
+		items, _ := run(t, p)
+		if len(items) != len(list) {
+			t.Fatalf("%d items of %d", len(items), len(list))
+		}
+		for i, raw := range list {
+			lit := strings.Trim(string(raw), `"`)
+			got := string(items[int64(i)].Value)
+			if n, ok := new(big.Int).SetString(lit, 10); ok {
+				if want := n.Mul(n, n).String(); got != want {
+					t.Errorf("%s squared is %s, want %s", lit, got, want)
+				}
+				continue
+			}
+			v, _, err := big.ParseFloat(lit, 10, 53, big.ToNearestEven)
+			if err != nil || v.IsInf() {
+				continue
+			}
+			x, _ := v.Float64()
+			if x = x * x; math.IsInf(x, 0) || math.Abs(x) < 1e-300 {
+				continue
+			}
+			var y float64
+			if err := json.Unmarshal([]byte(got), &y); err != nil || y != x {
+				t.Errorf("%s squared is %s, want %g", lit, got, x)
+			}
+		}
+	})
+}
+
+func BenchmarkSquares(b *testing.B) {
+	p, err := kind.NewRegistry(kind.DefaultLimits()).Plan("squares", []byte(`{"range":{"stop":8192}}`))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var local job.Local
+	for b.Loop() {
+		if _, err := p.Task(0, job.Resume{}).Step(b.Context(), time.Now(), &local); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/8192, "ns/item")
+}
