@@ -65,8 +65,11 @@ func (r *run) after(i int) int {
 	return i
 }
 
-// short reports whether the whole job is one short turn, so that its start need not be told before its end.
-func (r *run) short() bool { return r.size.Tasks <= 1 && r.size.Waiting == 0 }
+// short reports whether the whole job is one turn of well under a millisecond, so that its start need not be told before
+// its end.
+func (r *run) short() bool {
+	return r.size.Tasks <= 1 && r.size.Waiting == 0 && r.size.Units <= 1024 && r.size.Bytes <= 1<<20
+}
 
 // startedDelay is how long the news that a job has started may wait for company on its way to disk.
 const startedDelay = 2 * time.Millisecond

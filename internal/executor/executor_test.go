@@ -1,0 +1,691 @@
+package executor_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+
+	"gather/internal/executor"
+	"gather/internal/job"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// start makes an executor on a ledger; it is stopped when the test ends.
+func start(t *testing.T, l *ledger, change func(*executor.Config)) *executor.Executor {
+	t.Helper()
+	c := executor.DefaultConfig()
+	c.Workers = 2
+	c.Journal, c.Planner = l, toys{}
+	c.Logger = slog.New(slog.DiscardHandler)
+	c.Registerer = prometheus.NewRegistry()
+	if change != nil {
+		change(&c)
+	}
+	e, err := executor.New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		none, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = e.Stop(none)
+	})
+	return e
+}
+
+// oneWorker is the smallest pool.
+func oneWorker(c *executor.Config) { c.Workers = 1 }
+
+func submit(t *testing.T, e *executor.Executor, p toy, change ...func(*job.Submission)) job.ID {
+	t.Helper()
+	s := job.Submission{Tenant: "acme", Kind: "toy", Spec: p.spec(), Priority: job.Normal, Retention: time.Hour}
+	for _, c := range change {
+		c(&s)
+	}
+	jobs, err := e.Submit(t.Context(), []job.Submission{s}, nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return jobs[0].ID
+}
+
+func want(t *testing.T, l *ledger, id job.ID, s job.State) job.Job {
+	t.Helper()
+	j := l.job(id)
+	if j.State != s {
+		t.Errorf("the job is %v (%v), want %v", j.State, j.Failure, s)
+	}
+	return j
+}
+
+// After a second of nothing to do, that is when every job has ended or is stuck.
+func settle() { time.Sleep(time.Second); synctest.Wait() }
+
+func TestRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, nil)
+		for _, p := range []toy{{Tasks: 0}, {Tasks: 1}, {Tasks: 1000}, {Tasks: 3, Park: time.Millisecond, Waiting: 3}} {
+			id := submit(t, e, p)
+			settle()
+			j := want(t, l, id, job.Succeeded)
+			if string(j.Result) != fmt.Sprint(p.Tasks) || j.TasksDone != p.Tasks || j.Progress.Completed != int64(p.Tasks) {
+				t.Errorf("%+v: result %s, %d tasks done, progress %+v", p, j.Result, j.TasksDone, j.Progress)
+			}
+		}
+	})
+}
+
+// A thousand waits of five seconds take five seconds on one worker, which meanwhile does other work.
+func TestWaitingHoldsNoWorker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, oneWorker)
+		sleeper := submit(t, e, toy{Tasks: 1000, Park: 5 * time.Second, Waiting: 1000})
+		worker := submit(t, e, toy{Tasks: 10, Work: 100 * time.Millisecond})
+		time.Sleep(4 * time.Second)
+		want(t, l, worker, job.Succeeded)
+		want(t, l, sleeper, job.Running)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		j := want(t, l, sleeper, job.Succeeded)
+		if d := j.FinishedAt.Sub(j.CreatedAt); d != 5*time.Second {
+			t.Errorf("took %v, want 5s", d)
+		}
+	})
+}
+
+// A small job behind huge ones is served within a task or two.
+func TestSmallBehindHuge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, oneWorker)
+		for range 20 {
+			submit(t, e, toy{Tasks: 100_000, Work: 10 * time.Millisecond})
+		}
+		time.Sleep(10 * time.Second)
+		id := submit(t, e, toy{Tasks: 1})
+		time.Sleep(25 * time.Millisecond)
+		synctest.Wait()
+		want(t, l, id, job.Succeeded)
+	})
+}
+
+// Huge jobs go on under a flood of small ones, and a low priority under a flood of high ones.
+func TestNoStarvation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, oneWorker)
+		huge := submit(t, e, toy{Tasks: 1000, Work: time.Millisecond})
+		low := submit(t, e, toy{Tasks: 1000, Work: time.Millisecond}, func(s *job.Submission) { s.Priority = job.Low })
+		for range 400 {
+			submit(t, e, toy{Tasks: 1, Work: time.Millisecond})
+			submit(t, e, toy{Tasks: 1, Work: time.Millisecond}, func(s *job.Submission) { s.Priority = job.High })
+		}
+		time.Sleep(400 * time.Millisecond)
+		synctest.Wait()
+		if n := l.job(huge).TasksDone; n < 10 {
+			t.Errorf("the job under way had %d of 400 turns", n)
+		}
+		if n := l.job(low).TasksDone; n < 10 {
+			t.Errorf("the low priority had %d of 400 turns", n)
+		}
+	})
+}
+
+// While all priorities have work their turns are as 16 to 4 to 1.
+func TestWeights(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, oneWorker)
+		ids := make(map[job.Priority]job.ID)
+		for _, p := range job.Priorities() {
+			ids[p] = submit(t, e, toy{Tasks: 10_000, Work: time.Millisecond}, func(s *job.Submission) { s.Priority = p })
+		}
+		time.Sleep(2100 * time.Millisecond)
+		synctest.Wait()
+		for p, turns := range map[job.Priority]int{job.High: 1600, job.Normal: 400, job.Low: 100} {
+			if n := l.job(ids[p]).TasksDone; n < turns-20 || n > turns+20 {
+				t.Errorf("%v had %d turns of 2100, want about %d", p, n, turns)
+			}
+		}
+	})
+}
+
+// Jobs of one priority get the same number of turns.
+func TestFairBetweenJobs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, oneWorker)
+		var ids []job.ID
+		for range 5 {
+			ids = append(ids, submit(t, e, toy{Tasks: 1000, Work: time.Millisecond}))
+		}
+		time.Sleep(time.Second)
+		for _, id := range ids {
+			if n := l.job(id).TasksDone; n < 198 || n > 202 {
+				t.Errorf("a job had %d turns of 1000, want about 200", n)
+			}
+		}
+	})
+}
+
+func TestPosition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, oneWorker)
+		submit(t, e, toy{Tasks: 1, Work: 10 * time.Second})
+		synctest.Wait()
+		var ids []job.ID
+		for range 5 {
+			ids = append(ids, submit(t, e, toy{Tasks: 1, Work: 10 * time.Second}))
+		}
+		later := submit(t, e, toy{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) })
+		if _, err := e.Cancel(t.Context(), "acme", ids[1]); err != nil {
+			t.Fatal(err)
+		}
+		for i, place := range []int{1, 0, 2, 3, 4} {
+			if got, ok := e.Position(ids[i]); got != place || ok != (place > 0) {
+				t.Errorf("job %d is at %d, %v; want %d", i, got, ok, place)
+			}
+		}
+		if _, ok := e.Position(later); ok {
+			t.Error("a job that starts later has a position")
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if got, _ := e.Position(ids[3]); got != 2 {
+			t.Errorf("after a turn job 3 is at %d, want 2", got)
+		}
+	})
+}
+
+func TestStartAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, nil)
+		id := submit(t, e, toy{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Minute) })
+		time.Sleep(59 * time.Second)
+		want(t, l, id, job.Queued)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		want(t, l, id, job.Succeeded)
+	})
+}
+
+func TestTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, nil)
+		limit := func(s *job.Submission) { s.Timeout = 3 * time.Second }
+		ids := []job.ID{
+			submit(t, e, toy{Tasks: 1, Block: true}, limit),
+			submit(t, e, toy{Tasks: 5, Park: time.Hour, Waiting: 5}, limit),
+			submit(t, e, toy{Tasks: 1000, Work: 100 * time.Millisecond}, limit),
+		}
+		time.Sleep(3500 * time.Millisecond)
+		for _, id := range ids {
+			j := want(t, l, id, job.Failed)
+			if j.Failure == nil || j.Failure.Reason != job.FailedTimeout {
+				t.Errorf("failure %v", j.Failure)
+			}
+		}
+		quick := submit(t, e, toy{Tasks: 1}, limit)
+		time.Sleep(10 * time.Second)
+		want(t, l, quick, job.Succeeded)
+	})
+}
+
+func TestFailures(t *testing.T) {
+	for _, tt := range []struct {
+		toy    toy
+		reason job.FailureReason
+		detail string
+	}{
+		{toy{Tasks: 1, Panic: true}, job.FailedPanic, "panicked"},
+		{toy{Tasks: 100, Panic: true}, job.FailedPanic, "panicked"},
+		{toy{Tasks: 3, Error: "out of luck"}, job.FailedTask, "out of luck"},
+		{toy{Tasks: 3, Reduce: "error"}, job.FailedTask, "no outcome"},
+		{toy{Tasks: 3, Reduce: "panic"}, job.FailedPanic, "panicked"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLedger(t)
+			e := start(t, l, nil)
+			bystander := submit(t, e, toy{Tasks: 10, Work: 10 * time.Millisecond})
+			id := submit(t, e, tt.toy)
+			settle()
+			j := want(t, l, id, job.Failed)
+			if j.Failure == nil || j.Failure.Reason != tt.reason || !strings.Contains(j.Failure.Detail, tt.detail) {
+				t.Errorf("%+v: failure %v", tt.toy, j.Failure)
+			}
+			if strings.Contains(fmt.Sprint(j.Failure), "goroutine") {
+				t.Error("the failure shows a stack")
+			}
+			want(t, l, bystander, job.Succeeded)
+		})
+	}
+}
+
+func TestCancel(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		toy  toy
+		sub  func(*job.Submission)
+		// at once: nothing runs that has to be waited for
+		atOnce bool
+	}{
+		{"running", toy{Tasks: 1000, Work: 50 * time.Millisecond}, nil, false},
+		{"blocked", toy{Tasks: 1, Block: true}, nil, false},
+		{"parked", toy{Tasks: 10, Park: time.Hour, Waiting: 10}, nil, true},
+		{"delayed", toy{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) }, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLedger(t)
+				e := start(t, l, nil)
+				change := tt.sub
+				if change == nil {
+					change = func(*job.Submission) {}
+				}
+				id := submit(t, e, tt.toy, change)
+				time.Sleep(time.Second)
+				j, err := e.Cancel(t.Context(), "acme", id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tt.atOnce && j.State != job.Cancelled || j.State != job.Cancelled && j.State != job.Cancelling {
+					t.Errorf("answered %v", j.State)
+				}
+				synctest.Wait()
+				want(t, l, id, job.Cancelled)
+				if j, err := e.Cancel(t.Context(), "acme", id); err != nil || j.State != job.Cancelled {
+					t.Errorf("again: %v, %v", j.State, err)
+				}
+				// The workers are free.
+				next := submit(t, e, toy{Tasks: 1})
+				settle()
+				want(t, l, next, job.Succeeded)
+			})
+		})
+	}
+}
+
+// Cancelled is told only when the work has stopped.
+func TestCancelIsAcknowledged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, func(c *executor.Config) { c.Planner = stubborn{} })
+		id := submit(t, e, toy{Tasks: 1})
+		time.Sleep(time.Second)
+		j, err := e.Cancel(t.Context(), "acme", id)
+		if err != nil || j.State != job.Cancelling {
+			t.Errorf("%v, %v; want cancelling", j.State, err)
+		}
+		time.Sleep(3 * time.Second)
+		want(t, l, id, job.Cancelling)
+		time.Sleep(2 * time.Second)
+		want(t, l, id, job.Cancelled)
+	})
+}
+
+// stubborn plans a task that takes five seconds whatever its context says.
+type stubborn struct{ toys }
+
+func (stubborn) Plan(string, []byte) (job.Plan, error) { return stubbornPlan{toy{Tasks: 2}}, nil }
+
+type stubbornPlan struct{ toy }
+
+func (stubbornPlan) Task(int, job.Resume) job.Task { return stubbornPlan{} }
+
+func (stubbornPlan) Step(context.Context, time.Time, *job.Local) (job.Step, error) {
+	time.Sleep(5 * time.Second)
+	return job.Step{Partial: []byte{1}}, nil
+}
+
+func TestCancelUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, nil)
+		if _, err := e.Cancel(t.Context(), "acme", job.NewID()); !errors.Is(err, job.ErrNotFound) {
+			t.Errorf("%v, want ErrNotFound", err)
+		}
+		id := submit(t, e, toy{Tasks: 1})
+		if _, err := e.Cancel(t.Context(), "other", id); !errors.Is(err, job.ErrNotFound) {
+			t.Errorf("another tenant's: %v, want ErrNotFound", err)
+		}
+	})
+}
+
+func TestAdmission(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		bound  func(*executor.Config)
+		job    toy
+		fit    int
+		want   error
+		reason string
+	}{
+		{"jobs", func(c *executor.Config) { c.MaxJobs = 3 }, toy{Tasks: 1, Block: true}, 3, job.ErrQueueFull, "jobs"},
+		{"bytes", func(c *executor.Config) { c.MaxBytes = 100 }, toy{Tasks: 1, Block: true, Memory: 40}, 2, job.ErrQueueFull, "bytes"},
+		{
+			"waiting", func(c *executor.Config) { c.MaxWaiting = 10 },
+			toy{Tasks: 1, Park: time.Hour, Waiting: 4},
+			2, job.ErrQueueFull, "waiting",
+		},
+		{
+			"quota", func(c *executor.Config) {
+				c.TenantJobs = func(t string) int { return map[string]int{"acme": 2}[t] }
+			},
+			toy{Tasks: 1, Block: true},
+			2, job.ErrQuota, "quota",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLedger(t)
+				e := start(t, l, tt.bound)
+				var ids []job.ID
+				for range tt.fit {
+					ids = append(ids, submit(t, e, tt.job))
+				}
+				sub := job.Submission{Tenant: "acme", Kind: "toy", Spec: tt.job.spec(), Priority: job.Normal}
+				_, err := e.Submit(t.Context(), []job.Submission{sub}, nil, false)
+				var r *job.Rejection
+				if !errors.As(err, &r) || !errors.Is(err, tt.want) || r.Reason != tt.reason || r.RetryAfter < time.Second {
+					t.Fatalf("%v, want %v", err, tt.want)
+				}
+				if tt.name == "quota" {
+					submit(t, e, toy{Tasks: 1}, func(s *job.Submission) { s.Tenant = "other" })
+				}
+				// The end of one makes room for one, and not for two: all or none.
+				if _, err := e.Cancel(t.Context(), "acme", ids[0]); err != nil {
+					t.Fatal(err)
+				}
+				settle()
+				if _, err := e.Submit(t.Context(), []job.Submission{sub, sub}, nil, false); !errors.Is(err, tt.want) {
+					t.Errorf("two: %v, want %v", err, tt.want)
+				}
+				submit(t, e, tt.job)
+			})
+		})
+	}
+}
+
+// What can never fit is a fault, not a rejection.
+func TestTooLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := start(t, newLedger(t), func(c *executor.Config) { c.MaxWaiting, c.MaxBytes = 10, 10 })
+		for _, p := range []toy{{Tasks: 1, Waiting: 11}, {Tasks: 1, Memory: 11}} {
+			var v *job.ValidationError
+			sub := job.Submission{Tenant: "acme", Kind: "toy", Spec: p.spec(), Priority: job.Normal}
+			if _, err := e.Submit(t.Context(), []job.Submission{sub}, nil, false); !errors.As(err, &v) {
+				t.Errorf("%+v: %v, want a ValidationError", p, err)
+			}
+			if _, err := e.Submit(t.Context(), []job.Submission{sub, sub}, nil, false); !errors.As(err, &v) ||
+				len(v.Faults) != 2 || !strings.HasPrefix(v.Faults[1].Pointer, "/jobs/1") {
+				t.Errorf("%+v twice: %v, want a fault in each", p, err)
+			}
+		}
+	})
+}
+
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, nil)
+		id := submit(t, e, toy{Tasks: 1, Work: time.Second})
+		e.Drain()
+		sub := job.Submission{Tenant: "acme", Kind: "toy", Spec: toy{}.spec(), Priority: job.Normal}
+		if _, err := e.Submit(t.Context(), []job.Submission{sub}, nil, false); !errors.Is(err, job.ErrDraining) {
+			t.Errorf("%v, want ErrDraining", err)
+		}
+		time.Sleep(2 * time.Second)
+		want(t, l, id, job.Succeeded)
+	})
+}
+
+// A stop lets running tasks finish, takes no further ones, and the next executor goes on from there.
+func TestStopAndResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, nil)
+		running := submit(t, e, toy{Tasks: 10, Work: time.Second})
+		parked := submit(t, e, toy{Tasks: 2, Park: time.Minute, Waiting: 2})
+		delayed := submit(t, e, toy{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) })
+		time.Sleep(2500 * time.Millisecond)
+		before := time.Now()
+		if err := e.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(before); d > time.Second {
+			t.Errorf("the stop took %v", d)
+		}
+		done := len(l.tasksDone(running))
+		if done < 4 || done > 8 {
+			t.Fatalf("%d tasks done at the stop", done)
+		}
+		time.Sleep(20 * time.Second)
+		if n := len(l.tasksDone(running)); n != done {
+			t.Fatalf("%d tasks done after the stop", n-done)
+		}
+
+		start(t, l, nil)
+		time.Sleep(10 * time.Second)
+		want(t, l, running, job.Succeeded)
+		if tasks := l.tasksDone(running); len(tasks) != 10 {
+			t.Errorf("tasks %v, want each once", tasks)
+		}
+		want(t, l, parked, job.Running)
+		want(t, l, delayed, job.Queued)
+		time.Sleep(time.Minute)
+		j := want(t, l, parked, job.Succeeded)
+		if d := j.FinishedAt.Sub(j.StartedAt); d != time.Minute {
+			t.Errorf("the wait took %v over the stop, want 1m", d)
+		}
+		time.Sleep(time.Hour)
+		want(t, l, delayed, job.Succeeded)
+	})
+}
+
+// A task that does not end within the grace is cancelled, and starts over at the next start.
+func TestStopGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, nil)
+		id := submit(t, e, toy{Tasks: 1, Work: time.Hour})
+		time.Sleep(time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		before := time.Now()
+		if err := e.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v, want DeadlineExceeded", err)
+		}
+		if d := time.Since(before); d != 5*time.Second {
+			t.Errorf("the stop took %v, want 5s", d)
+		}
+		start(t, l, nil)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		want(t, l, id, job.Succeeded)
+	})
+}
+
+// What was being cancelled when the process died is cancelled by the next; a timeout counts from the start of the job.
+func TestRecoverEndings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, func(c *executor.Config) { c.Planner = stubborn{} })
+		cancelling := submit(t, e, toy{Tasks: 1})
+		late := submit(t, e, toy{Tasks: 1}, func(s *job.Submission) { s.Timeout = 10 * time.Second })
+		time.Sleep(time.Second)
+		if _, err := e.Cancel(t.Context(), "acme", cancelling); err != nil {
+			t.Fatal(err)
+		}
+		// A crash: what the old executor writes from here on never happened.
+		l2 := newLedger(t)
+		l.mu.Lock()
+		for id, p := range l.jobs {
+			l2.jobs[id] = &page{view: p.view, spec: p.spec, log: slices.Clone(p.log)}
+		}
+		l.mu.Unlock()
+		time.Sleep(9 * time.Second)
+		start(t, l2, func(c *executor.Config) { c.Planner = blocked{} })
+		synctest.Wait()
+		want(t, l2, cancelling, job.Cancelled)
+		settle()
+		want(t, l2, late, job.Failed)
+	})
+}
+
+// blocked plans tasks that end only when they are cancelled.
+type blocked struct{ toys }
+
+func (blocked) Plan(string, []byte) (job.Plan, error) { return toy{Tasks: 2, Block: true}, nil }
+
+// A job that this version cannot plan fails; it does not keep the server from starting.
+func TestRecoverUnknownKind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, func(c *executor.Config) { c.Planner = stubborn{} })
+		s := job.Submission{Tenant: "acme", Kind: "other", Spec: []byte("{}"), Priority: job.Normal, StartAfter: time.Now().Add(time.Hour)}
+		jobs, err := e.Submit(t.Context(), []job.Submission{s}, nil, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		start(t, l, nil)
+		settle()
+		want(t, l, jobs[0].ID, job.Failed)
+	})
+}
+
+// A submission that the journal refuses leaves nothing behind.
+func TestStorageRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		l.fail = &job.Rejection{Err: job.ErrStorage}
+		e := start(t, l, func(c *executor.Config) { c.MaxJobs = 1 })
+		sub := job.Submission{Tenant: "acme", Kind: "toy", Spec: toy{Tasks: 5, Work: time.Second}.spec(), Priority: job.Normal}
+		for range 3 {
+			if _, err := e.Submit(t.Context(), []job.Submission{sub}, nil, false); !errors.Is(err, job.ErrStorage) {
+				t.Fatalf("%v, want ErrStorage", err)
+			}
+		}
+		settle()
+		l.fail = nil
+		id := submit(t, e, toy{Tasks: 1})
+		settle()
+		want(t, l, id, job.Succeeded)
+	})
+}
+
+// Submit returns when the job is durable, and its tasks do not wait for that.
+func TestSubmitWaitsForTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		l.slow = 3 * time.Second
+		e := start(t, l, nil)
+		before := time.Now()
+		id := submit(t, e, toy{Tasks: 1})
+		if d := time.Since(before); d != 3*time.Second {
+			t.Errorf("submit returned after %v, want 3s", d)
+		}
+		if j := l.job(id); !j.FinishedAt.Equal(before) {
+			t.Errorf("finished at %v, want %v", j.FinishedAt, before)
+		}
+		time.Sleep(10 * time.Second)
+	})
+}
+
+func TestConfigFaults(t *testing.T) {
+	_, err := executor.New(t.Context(), executor.Config{})
+	for _, name := range []string{"workers", "max jobs", "max bytes", "max waiting items"} {
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("the error does not name %q: %v", name, err)
+		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, oneWorker)
+		// One job a second.
+		for range 40 {
+			submit(t, e, toy{Tasks: 1, Work: time.Second})
+		}
+		last := submit(t, e, toy{Tasks: 1, Work: time.Second})
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		place, _ := e.Position(last)
+		if d := e.RetryAfter(l.job(last)).Seconds(); d < float64(place)*0.8 || d > float64(place)*1.3 {
+			t.Errorf("at place %d, one a second, come back in %v s", place, d)
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+func TestMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		reg := prometheus.NewPedanticRegistry()
+		e := start(t, l, func(c *executor.Config) { c.Registerer, c.Workers = reg, 1 })
+		submit(t, e, toy{Tasks: 2})
+		time.Sleep(time.Second)
+		submit(t, e, toy{Tasks: 3, Park: time.Hour, Waiting: 3})
+		synctest.Wait()
+		submit(t, e, toy{Tasks: 1, Block: true})
+		synctest.Wait()
+		submit(t, e, toy{Tasks: 4})
+		time.Sleep(10 * time.Second)
+		if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
+			t.Errorf("lint: %v, %v", problems, err)
+		}
+		err := testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP gather_queue_jobs Jobs that wait for their first turn (queue depth).
+# TYPE gather_queue_jobs gauge
+gather_queue_jobs{kind="toy",priority="high"} 0
+gather_queue_jobs{kind="toy",priority="low"} 0
+gather_queue_jobs{kind="toy",priority="normal"} 1
+# HELP gather_queue_oldest_age_seconds Age of the oldest job that waits for its first turn; 0 when none does.
+# TYPE gather_queue_oldest_age_seconds gauge
+gather_queue_oldest_age_seconds{kind="toy",priority="high"} 0
+gather_queue_oldest_age_seconds{kind="toy",priority="low"} 0
+gather_queue_oldest_age_seconds{kind="toy",priority="normal"} 10
+# HELP gather_queue_tasks Tasks that could run now and wait for a worker.
+# TYPE gather_queue_tasks gauge
+gather_queue_tasks 4
+# HELP gather_waiting_items Items that wait on a timer and hold no worker.
+# TYPE gather_waiting_items gauge
+gather_waiting_items 3
+# HELP gather_workers_busy Workers that run a task.
+# TYPE gather_workers_busy gauge
+gather_workers_busy 1
+# HELP gather_worker_busy_seconds_total Time that workers have spent on tasks, those under way included.
+# TYPE gather_worker_busy_seconds_total counter
+gather_worker_busy_seconds_total 10
+# HELP gather_jobs_finished_total Jobs that ended, by final state; counted when the end is durable.
+# TYPE gather_jobs_finished_total counter
+gather_jobs_finished_total{kind="toy",state="cancelled"} 0
+gather_jobs_finished_total{kind="toy",state="failed"} 0
+gather_jobs_finished_total{kind="toy",state="succeeded"} 1
+`), "gather_queue_jobs", "gather_queue_oldest_age_seconds", "gather_queue_tasks", "gather_waiting_items",
+			"gather_workers_busy", "gather_worker_busy_seconds_total", "gather_jobs_finished_total")
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,128 @@
+package executor_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"gather/internal/job"
+)
+
+// ledger is a journal in memory, as simple as it can be: a batch is durable when Append returns, unless Delay says that
+// the disk is slow or fail that it is broken.
+type ledger struct {
+	t    testing.TB
+	mu   sync.Mutex
+	jobs map[job.ID]*page
+	// fail is what submissions are refused with.
+	fail error
+	// slow is how long a batch takes to become durable.
+	slow time.Duration
+}
+
+type page struct {
+	view job.Job
+	spec []byte
+	log  []job.LogRecord
+}
+
+func newLedger(t testing.TB) *ledger { return &ledger{t: t, jobs: make(map[job.ID]*page)} }
+
+func (l *ledger) Append(_ context.Context, b job.Batch) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b.Done == nil {
+		b.Done = func(error) {}
+	}
+	for _, e := range b.Entries {
+		for _, ev := range e.Events {
+			p := l.jobs[e.ID]
+			if sub, ok := ev.(job.Submitted); ok {
+				if l.fail != nil {
+					b.Done(l.fail)
+					return nil
+				}
+				p = &page{spec: sub.Spec}
+				l.jobs[e.ID] = p
+			}
+			if p == nil {
+				return fmt.Errorf("%w: no job %v", job.ErrTransition, e.ID)
+			}
+			next, err := job.Apply(p.view, ev)
+			if err != nil {
+				l.t.Errorf("append: %v", err)
+				return err
+			}
+			p.view = next
+			p.log = append(p.log, job.LogRecord{Seq: next.Seq, Event: ev})
+		}
+	}
+	if l.slow > 0 {
+		time.AfterFunc(l.slow, func() { b.Done(nil) })
+		return nil
+	}
+	b.Done(nil)
+	return nil
+}
+
+func (l *ledger) Get(_ context.Context, tenant string, id job.ID) (job.Job, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.jobs[id]
+	if p == nil || p.view.Tenant != tenant {
+		return job.Job{}, job.ErrNotFound
+	}
+	return p.view, nil
+}
+
+func (l *ledger) Recover(_ context.Context, visit func(job.Job, []byte, job.LogSeq) error) error {
+	l.mu.Lock()
+	var open []*page
+	for _, p := range l.jobs {
+		if !p.view.State.Terminal() {
+			open = append(open, p)
+		}
+	}
+	l.mu.Unlock()
+	slices.SortFunc(open, func(a, b *page) int { return bytes.Compare(a.view.ID[:], b.view.ID[:]) })
+	for _, p := range open {
+		err := visit(p.view, p.spec, func(yield func(job.LogRecord, error) bool) {
+			for _, r := range p.log {
+				if !yield(r, nil) {
+					return
+				}
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// job returns the view of a job.
+func (l *ledger) job(id job.ID) job.Job {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p := l.jobs[id]; p != nil {
+		return p.view
+	}
+	return job.Job{}
+}
+
+// tasksDone lists the tasks whose end is in a job's log, in order.
+func (l *ledger) tasksDone(id job.ID) []int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var tasks []int
+	for _, r := range l.jobs[id].log {
+		if a, ok := r.Event.(job.Advanced); ok && a.Done {
+			tasks = append(tasks, a.Task)
+		}
+	}
+	return tasks
+}

@@ -1,0 +1,107 @@
+package executor_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"gather/internal/job"
+)
+
+// toy is a plan that does what a test asks for. Its spec is its JSON.
+type toy struct {
+	Tasks   int           `json:"tasks"`
+	Waiting int64         `json:"waiting,omitempty"`
+	Memory  int64         `json:"memory,omitempty"`
+	Work    time.Duration `json:"work,omitempty"` // each task sleeps this long, holding its worker
+	Park    time.Duration `json:"park,omitempty"` // each task waits this long, holding none
+	Panic   bool          `json:"panic,omitempty"`
+	Error   string        `json:"error,omitempty"`
+	Block   bool          `json:"block,omitempty"`  // until cancelled
+	Reduce  string        `json:"reduce,omitempty"` // "error" or "panic"
+}
+
+func (p toy) spec() []byte {
+	b, err := json.Marshal(p)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// toys is the planner of toys.
+type toys struct{}
+
+func (toys) Names() []string { return []string{"toy"} }
+
+func (toys) Plan(kind string, spec []byte) (job.Plan, error) {
+	var p toy
+	if err := json.Unmarshal(spec, &p); err != nil || kind != "toy" {
+		return nil, job.Faultf("/kind", "not a toy")
+	}
+	return p, nil
+}
+
+func (p toy) Size() job.Size {
+	return job.Size{Tasks: p.Tasks, Units: int64(p.Tasks), Waiting: p.Waiting, Memory: p.Memory}
+}
+
+func (p toy) Task(i int, r job.Resume) job.Task { return &toyTask{toy: p, i: i, resume: r} }
+func (p toy) Reducer() job.Reducer              { return &toyReducer{toy: p, seen: make(map[int]bool)} }
+
+type toyTask struct {
+	toy
+	i      int
+	resume job.Resume
+	parked bool
+}
+
+func (t *toyTask) Step(ctx context.Context, now time.Time, _ *job.Local) (job.Step, error) {
+	switch {
+	case t.Panic:
+		panic("toy")
+	case t.Error != "":
+		return job.Step{}, fmt.Errorf("%s", t.Error)
+	case t.Block:
+		<-ctx.Done()
+		return job.Step{}, context.Cause(ctx)
+	case t.Park > 0 && !t.parked:
+		t.parked = true
+		return job.Step{Wake: t.resume.Started.Add(t.Park)}, nil
+	case t.Work > 0:
+		timer := time.NewTimer(t.Work)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return job.Step{}, context.Cause(ctx)
+		}
+	}
+	step := job.Step{Completed: 1, Partial: []byte{1}}
+	step.Items.Add(int64(t.i), []byte("1"), time.Since(now))
+	return step, nil
+}
+
+type toyReducer struct {
+	toy
+	seen map[int]bool
+}
+
+func (r *toyReducer) Add(task int, partial []byte) error {
+	if r.seen[task] || len(partial) != 1 {
+		return fmt.Errorf("task %d twice, or its partial %q", task, partial)
+	}
+	r.seen[task] = true
+	return nil
+}
+
+func (r *toyReducer) Outcome() (job.Outcome, error) {
+	switch r.Reduce {
+	case "error":
+		return job.Outcome{}, fmt.Errorf("no outcome")
+	case "panic":
+		panic("toy")
+	}
+	return job.Outcome{Value: fmt.Append(nil, len(r.seen))}, nil
+}
