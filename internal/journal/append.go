@@ -1,0 +1,280 @@
+package journal
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"gather/internal/job"
+)
+
+// The states of an item. Whoever moves it out of waiting calls Done.
+const (
+	itemWaiting = iota
+	itemSettled
+	itemRefused
+)
+
+// An item is what waits in the queue: a batch, or the journal's own control operation.
+type item struct {
+	entries []job.Entry
+	done    func(error)
+	key     *job.Key
+	bytes   int64
+	submits bool
+	state   atomic.Int32
+	// folded tells, once the item's write was handed to the publisher, that the write contains the item.
+	folded bool
+	// control adds the journal's own operations to a write, in place of entries. What it returns is done, by the
+	// publisher, once the write is durable.
+	control func(b *pebble.Batch) (durable func())
+	durable func()
+}
+
+// settle calls Done, if the item is still waiting.
+func (it *item) settle(err error) bool {
+	to := int32(itemSettled)
+	if err != nil {
+		to = itemRefused
+	}
+	if !it.state.CompareAndSwap(itemWaiting, to) {
+		return false
+	}
+	if it.done != nil {
+		it.done(err)
+	}
+	return true
+}
+
+// size is about how many bytes the item takes in memory and on disk.
+func (it *item) measure() {
+	n := 128
+	for i := range it.entries {
+		for _, e := range it.entries[i].Events {
+			n += 96
+			switch e := e.(type) {
+			case job.Submitted:
+				it.submits = true
+				n += 512 + len(e.Spec)
+			case job.Advanced:
+				n += e.Items.Size() + len(e.Partial)
+			case job.Finished:
+				n += e.Items.Size() + 2*(len(e.Result)+len(e.Details))
+			}
+		}
+	}
+	it.bytes = int64(n)
+}
+
+// Append queues a batch and returns; b.Done is called, once, when all of it is durable or when it is refused, and not at
+// all when Append returns an error. While MaxPendingBytes wait for the disk it blocks until ctx is done. A batch with a
+// Submitted event never waits: it is refused with a *job.Rejection of job.ErrStorage, at once or through Done, while the
+// journal is unhealthy or full. An event that is not legal in its job's state refuses its batch through Done, with
+// job.ErrTransition. The events must not be changed afterwards.
+func (j *Journal) Append(ctx context.Context, b job.Batch) error {
+	it := &item{entries: b.Entries, done: b.Done, key: b.Key}
+	it.measure()
+	err := j.enqueue(ctx, it, b.Delay)
+	if err != nil && b.Key != nil {
+		j.Release(*b.Key)
+	}
+	return err
+}
+
+func (j *Journal) enqueue(ctx context.Context, it *item, delay time.Duration) error {
+	if it.submits {
+		if err := j.refusal(); err != nil {
+			return err
+		}
+	}
+	return j.queue.put(ctx, it, delay, j.c.MaxPendingBytes)
+}
+
+// queue is where items wait for the writer.
+type queue struct {
+	mu sync.Mutex
+	h  hooks
+	// items wait; bytes are those of all items that are not yet durable.
+	items []*item
+	bytes int64
+	// awake tells that the writer is to take the items, deadline when it will be told because of a Delay.
+	awake    bool
+	deadline time.Time
+	stop     func() bool
+	closed   bool
+	// wake holds at most one token, for the writer.
+	wake chan struct{}
+	// room is closed, and replaced, when bytes have become fewer; nil while nobody waits.
+	room chan struct{}
+	// inFlight are the writes that are built or wait for the disk, oldest first.
+	inFlight []*write
+	// ended are jobs whose end is durable: the writer drops them from memory.
+	ended []job.ID
+}
+
+func (q *queue) init(h hooks) { q.h, q.wake = h, make(chan struct{}, 1) }
+
+func (q *queue) put(ctx context.Context, it *item, delay time.Duration, limit int64) error {
+	q.mu.Lock()
+	for !q.closed && it.control == nil && q.bytes > 0 && q.bytes+it.bytes > limit {
+		if it.submits {
+			q.mu.Unlock()
+			return storage("journal-full", "too much is waiting for the disk", time.Second)
+		}
+		if q.room == nil {
+			q.room = make(chan struct{})
+		}
+		room := q.room
+		q.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		q.mu.Lock()
+	}
+	defer q.mu.Unlock()
+	if q.closed {
+		if it.submits {
+			return storage("closed", "the journal is closed", 0)
+		}
+		return ErrClosed
+	}
+	q.bytes += it.bytes
+	q.items = append(q.items, it)
+	if delay <= 0 {
+		q.wakeLocked()
+		return nil
+	}
+	if at := q.h.now().Add(delay); !q.awake && (q.stop == nil || at.Before(q.deadline)) {
+		q.disarmLocked()
+		q.deadline, q.stop = at, q.h.after(delay, q.wakeUp)
+	}
+	return nil
+}
+
+func (q *queue) wakeUp() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.items) > 0 {
+		q.wakeLocked()
+	}
+}
+
+func (q *queue) wakeLocked() {
+	if q.awake {
+		return
+	}
+	q.awake = true
+	q.disarmLocked()
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (q *queue) disarmLocked() {
+	if q.stop != nil {
+		q.stop()
+		q.stop = nil
+	}
+}
+
+// take waits for items and moves them into w, at most about limit bytes of them. It returns false when the queue was
+// closed and is empty.
+func (q *queue) take(w *write, limit int64) bool {
+	q.mu.Lock()
+	for !q.awake || len(q.items) == 0 {
+		q.awake = false
+		if q.closed && len(q.items) == 0 {
+			q.mu.Unlock()
+			return false
+		}
+		q.mu.Unlock()
+		<-q.wake
+		q.mu.Lock()
+	}
+	defer q.mu.Unlock()
+	n := 0
+	for n < len(q.items) && (n == 0 || w.bytes+q.items[n].bytes <= limit) {
+		w.bytes += q.items[n].bytes
+		n++
+	}
+	w.items = append(w.items, q.items[:n]...)
+	if n == len(q.items) {
+		clear(q.items)
+		q.items = q.items[:0]
+		if cap(q.items) > 1<<14 {
+			q.items = nil
+		}
+		q.awake = q.closed
+	} else {
+		q.items = slices.Delete(q.items, 0, n)
+	}
+	q.disarmLocked()
+	q.inFlight = append(q.inFlight, w)
+	w.ended = append(w.ended, q.ended...)
+	q.ended = q.ended[:0]
+	return true
+}
+
+// finish takes a write out of flight; its bytes are durable or refused.
+func (q *queue) finish(w *write, ended []job.ID) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if i := slices.Index(q.inFlight, w); i >= 0 {
+		q.inFlight = slices.Delete(q.inFlight, i, i+1)
+	}
+	q.ended = append(q.ended, ended...)
+	q.releaseLocked(w.bytes)
+}
+
+func (q *queue) releaseLocked(bytes int64) {
+	q.bytes -= bytes
+	if q.room != nil {
+		close(q.room)
+		q.room = nil
+	}
+}
+
+func (q *queue) pending() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.bytes
+}
+
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.wakeLocked()
+	// The writer may have been told before, and found nothing.
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+	if q.room != nil {
+		close(q.room)
+		q.room = nil
+	}
+}
+
+// drop makes the writer forget jobs.
+func (q *queue) drop(ids []job.ID) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ended = append(q.ended, ids...)
+}
+
+// force queues one of the journal's own operations before everything else, even while the queue is full or closing.
+func (q *queue) force(it *item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.bytes += it.bytes
+	q.items = slices.Insert(q.items, 0, it)
+	q.wakeLocked()
+}

@@ -1,0 +1,115 @@
+package journal
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"gather/internal/job"
+)
+
+// Delete removes a terminal job and leaves a tombstone, durably. The error is job.ErrNotFinished for a job that has not
+// ended, job.ErrNotFound or job.ErrExpired as from Get, or job.ErrStorage while the journal cannot take a write.
+func (j *Journal) Delete(ctx context.Context, tenant string, id job.ID) error {
+	v, err := j.Get(ctx, tenant, id)
+	if err != nil {
+		return err
+	}
+	if !v.State.Terminal() {
+		return job.ErrNotFinished
+	}
+	if err := j.refusal(); err != nil {
+		return err
+	}
+	return j.control(ctx, func(b *pebble.Batch) error { return j.bury(b, []doomed{{tenant: tenant, id: id}}) })
+}
+
+// control makes the operations that build adds to a batch part of a write, and waits until they are durable.
+func (j *Journal) control(ctx context.Context, build func(b *pebble.Batch) error) error {
+	// They are gathered apart from the writer: reading for them must not hold it up, nor may a fault spoil its write.
+	var own *pebble.Batch
+	err := j.read(ctx, func(db *pebble.DB) error {
+		own = db.NewBatch()
+		return build(own)
+	})
+	if own == nil {
+		return err
+	}
+	if err != nil {
+		return errors.Join(err, own.Close())
+	}
+	result := make(chan error, 1)
+	it := &item{bytes: int64(own.Len()), done: func(err error) { result <- err }}
+	it.control = func(b *pebble.Batch) func() {
+		// Apply fails only for a batch that was not made by this package of Pebble.
+		_ = b.Apply(own, nil)
+		_ = own.Close()
+		return nil
+	}
+	if err := j.enqueue(ctx, it, 0); err != nil {
+		return err
+	}
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// doomed is a job to bury.
+type doomed struct {
+	tenant string
+	id     job.ID
+}
+
+// manyKeys is how many keys of a job are deleted one by one. A range deletion costs every later read a little, until it
+// is compacted away; many single ones cost more.
+const manyKeys = 64
+
+// bury removes terminal jobs and leaves tombstones.
+func (j *Journal) bury(b *pebble.Batch, jobs []doomed) error {
+	it, err := j.db.NewIter(nil)
+	if err != nil {
+		return fmt.Errorf("delete jobs: %w", err)
+	}
+	defer it.Close()
+	expires := j.h.now().Add(j.c.TombstoneRetention)
+	var w write
+	for _, d := range jobs {
+		key := appendJobKey(nil, spaceEnded, d.tenant, d.id)
+		_ = b.Delete(key, nil)
+		for _, space := range [...]byte{spaceLog, spaceOrder} {
+			if err := clearJob(b, it, space, d.id); err != nil {
+				return fmt.Errorf("delete job %s: %w", d.id, err)
+			}
+		}
+		key[0] = spaceTombstone
+		_ = b.Set(key, binary.AppendVarint(nil, expires.UnixMilli()), nil)
+		w.expire(expires, expiryTombstone, d.id[:], key[1:])
+	}
+	w.storeExpiries(b)
+	return nil
+}
+
+// clearJob deletes a job's keys of one space.
+func clearJob(b *pebble.Batch, it *pebble.Iterator, space byte, id job.ID) error {
+	prefix := appendIDKey(nil, space, id)
+	end := keyAfter(prefix)
+	it.SetBounds(prefix, end)
+	n := 0
+	for ok := it.First(); ok; ok = it.Next() {
+		if n++; n > manyKeys {
+			return b.DeleteRange(prefix, end, nil)
+		}
+		if err := b.Delete(it.Key(), nil); err != nil {
+			return err
+		}
+	}
+	return it.Error()
+}
+
+func isGone(err error) bool { return errors.Is(err, job.ErrNotFound) || errors.Is(err, job.ErrExpired) }

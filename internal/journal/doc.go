@@ -1,0 +1,26 @@
+// Package journal is the durable record of gather: an append-only log of each job's events and the view that is their
+// fold, kept in one directory by Pebble. No other package sees Pebble.
+//
+// # Guarantees
+//
+//   - A batch is all or nothing, in every crash. When its Done is called with nil it is on disk, forced by fsync.
+//   - Nothing that is not on disk is ever shown: every read stops at what the last finished fsync covers.
+//   - Events of one job become durable in the order in which they were appended; the Seq of a job grows without a gap.
+//   - A job's state changes by job.Apply alone, here as everywhere.
+//   - A disk that fails or fills up refuses submissions (job.ErrStorage) and delays everything else; nothing that was
+//     accepted is lost or harmed, and when the disk works again so does the journal, without a restart. See patient.go for
+//     how, and for what cannot be survived.
+//
+// # Goroutines
+//
+// The Journal owns four, from Open to Close: the writer folds all waiting batches into one Pebble batch and hands it to
+// Pebble without waiting for the disk; the publisher waits for the disk, makes the write visible, signals watchers and
+// calls Done; the sweeper deletes what has expired; the monitor watches the health of the disk and refuses submissions
+// that would have to wait for a broken one. While the publisher waits for one fsync the writer builds the next write, so
+// that the number of jobs a write holds follows the latency of the disk.
+//
+// # Failure
+//
+// Append returns an error only for a batch it did not take; the fate of a batch it took is told by Done. Reads return
+// wrapped errors of the disk. A data directory in use is ErrLocked, one of another format ErrFormat.
+package journal

@@ -1,0 +1,193 @@
+package journal
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+
+	"gather/internal/job"
+)
+
+// formatVersion is the version of the format that keys.go describes.
+const formatVersion = 1
+
+// engineFormat is pinned, so that a newer Pebble does not silently make a data directory unreadable for the version of
+// gather that wrote it.
+const engineFormat = pebble.FormatTableFormatV6
+
+// migrations rewrite a journal of one format version as the next. Open runs them in turn, each with the new version in
+// one batch. Version 1 is the first.
+var migrations = map[uint64]func(*pebble.DB, *pebble.Batch) error{}
+
+const (
+	cacheBytes    = 64 << 20
+	memTableBytes = 32 << 20
+)
+
+// openEngine locks the directory and opens Pebble in it.
+func (j *Journal) openEngine(ctx context.Context) error {
+	dir, disk := j.c.Dir, j.c.FS
+	if dir == "" {
+		return errors.New("no data directory given")
+	}
+	if err := disk.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	lock, err := pebble.LockDirectory(dir, disk)
+	if err != nil {
+		if errors.Is(err, fs.ErrPermission) && !strings.Contains(err.Error(), "unavailable") {
+			return err
+		}
+		return fmt.Errorf("%w: %w", ErrLocked, err)
+	}
+	if _, err := pebble.Peek(dir, disk); err != nil {
+		return errors.Join(fmt.Errorf("%w: %w", ErrFormat, err), lock.Close())
+	}
+	j.fs = newPatientFS(disk, j)
+	cache := pebble.NewCache(cacheBytes)
+	defer cache.Unref()
+	logger := engineLogger{j: j}
+	opts := &pebble.Options{
+		Cache:                       cache,
+		FS:                          j.fs,
+		Lock:                        lock,
+		FormatMajorVersion:          engineFormat,
+		MemTableSize:                memTableBytes,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       1000,
+		LBaseMaxBytes:               64 << 20,
+		MaxOpenFiles:                512,
+		Logger:                      logger,
+		EventListener:               j.listener(),
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
+	}
+	for i := range opts.Levels {
+		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	db, err := pebble.Open(dir, opts)
+	if err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	j.db = db
+	j.close = func() error { return errors.Join(db.Close(), lock.Close()) }
+	if err := j.migrate(); err != nil {
+		return errors.Join(err, j.close())
+	}
+	return ctx.Err()
+}
+
+// migrate brings the journal to formatVersion.
+func (j *Journal) migrate() error {
+	version, err := j.storedVersion()
+	if err != nil {
+		return err
+	}
+	for version != formatVersion {
+		b := j.db.NewBatch()
+		next := uint64(formatVersion)
+		if version != 0 {
+			step, ok := migrations[version]
+			if !ok {
+				return errors.Join(fmt.Errorf("%w: version %d, and this server reads %d", ErrFormat, version, formatVersion), b.Close())
+			}
+			if err := step(j.db, b); err != nil {
+				return errors.Join(fmt.Errorf("migrate from format version %d: %w", version, err), b.Close())
+			}
+			next = version + 1
+		}
+		if err := b.Set(formatKey, binary.AppendUvarint(nil, next), nil); err != nil {
+			return err
+		}
+		if err := b.Commit(pebble.Sync); err != nil {
+			return err
+		}
+		version = next
+	}
+	return nil
+}
+
+// storedVersion returns the format version of the journal: 0 for an empty one.
+func (j *Journal) storedVersion() (uint64, error) {
+	v, closer, err := j.db.Get(formatKey)
+	if err == nil {
+		defer closer.Close()
+		version, n := binary.Uvarint(v)
+		if n != len(v) || version == 0 {
+			return 0, fmt.Errorf("%w: unreadable version", ErrFormat)
+		}
+		return version, nil
+	}
+	if !errors.Is(err, pebble.ErrNotFound) {
+		return 0, err
+	}
+	it, err := j.db.NewIter(nil)
+	if err != nil {
+		return 0, err
+	}
+	defer it.Close()
+	if it.First() {
+		return 0, fmt.Errorf("%w: it holds data but no version", ErrFormat)
+	}
+	return 0, it.Error()
+}
+
+// load reads the jobs that have not ended, and folds the rest of their logs over their views.
+func (j *Journal) load(ctx context.Context) error {
+	it, err := j.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{spaceActive}, UpperBound: []byte{spaceActive + 1}})
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		_, id, err := parseJobKey(it.Key())
+		if err != nil {
+			return err
+		}
+		view, _, long, err := parseActive(v)
+		if err == nil {
+			err = j.restore(ctx, id, view, long)
+		}
+		if err != nil {
+			return fmt.Errorf("job %s: %w", id, err)
+		}
+	}
+	return it.Error()
+}
+
+func (j *Journal) restore(ctx context.Context, id job.ID, view job.Job, long bool) error {
+	a := &active{id: id, stored: true, long: long}
+	err := scanLog(ctx, j.db, id, 0, func(_ uint64, records []job.LogRecord) (bool, error) {
+		a.logged = true
+		for _, r := range records {
+			if r.Seq <= view.Seq {
+				continue
+			}
+			var err error
+			if view, err = job.Apply(view, r.Event); err != nil {
+				return false, err
+			}
+			if view.Seq != r.Seq {
+				return false, corrupt("seq")
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	a.head, a.written = view, view.Seq
+	a.durable.Store(&view)
+	j.jobs.add(a)
+	return nil
+}

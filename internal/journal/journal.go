@@ -1,0 +1,175 @@
+package journal
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gather/internal/job"
+)
+
+// The errors of Open.
+var (
+	// ErrLocked: another process, or another Journal of this one, has the data directory.
+	ErrLocked = errors.New("the data directory is in use by another server")
+	// ErrFormat: the data directory was written in a format that this version does not read.
+	ErrFormat = errors.New("the data directory has a format that this version does not read")
+	// ErrClosed: the journal was closed.
+	ErrClosed = errors.New("the journal is closed")
+)
+
+// Config is what a Journal needs to know. Zero values take the defaults.
+type Config struct {
+	// Dir is the data directory; it is made when it is not there.
+	Dir string
+	// FS is the file system; nil is the disk.
+	FS vfs.FS
+	// TombstoneRetention is how long a swept or deleted job answers job.ErrExpired: 24 h.
+	TombstoneRetention time.Duration
+	// KeyRetention is how long an idempotency key is remembered: 24 h.
+	KeyRetention time.Duration
+	// SweepInterval is the pause between two looks for what has expired: 10 s.
+	SweepInterval time.Duration
+	// MaxPendingBytes bounds what waits for the disk: 64 MiB.
+	MaxPendingBytes int64
+	// MinFreeBytes refuses submissions while the disk has less free space; 0 is no check.
+	MinFreeBytes uint64
+	// RetryInterval is the pause before an operation that the disk refused is tried again: 1 s.
+	RetryInterval time.Duration
+	// Logger is slog.Default() when nil.
+	Logger *slog.Logger
+	// Registerer takes the metrics; none are registered when nil.
+	Registerer prometheus.Registerer
+}
+
+// DefaultMinFreeBytes is the margin of free disk space that a server keeps unless it is told otherwise.
+const DefaultMinFreeBytes = 256 << 20
+
+func (c *Config) setDefaults() {
+	c.FS = cmp.Or(c.FS, vfs.Default)
+	c.TombstoneRetention = cmp.Or(c.TombstoneRetention, 24*time.Hour)
+	c.KeyRetention = cmp.Or(c.KeyRetention, 24*time.Hour)
+	c.SweepInterval = cmp.Or(c.SweepInterval, 10*time.Second)
+	c.MaxPendingBytes = cmp.Or(c.MaxPendingBytes, 64<<20)
+	c.RetryInterval = cmp.Or(c.RetryInterval, time.Second)
+	c.Logger = cmp.Or(c.Logger, slog.Default())
+}
+
+// A Journal is the durable record. It is safe for concurrent use.
+type Journal struct {
+	c   Config
+	h   hooks
+	db  *pebble.DB
+	fs  *patientFS
+	met *metrics
+	log *slog.Logger
+
+	queue    queue
+	jobs     activeJobs
+	watchers watchers
+	keys     reservations
+	health   health
+
+	// slots holds a token for every write that is built or waits for the disk.
+	slots chan struct{}
+	// writes passes them from the writer to the publisher, in order.
+	writes chan *write
+
+	// stop ends the sweeper and the monitor; the writer and the publisher end when the queue has been drained.
+	stop   context.CancelFunc
+	done   sync.WaitGroup
+	closed atomic.Bool
+	// readers are the calls that use db; Close waits for them.
+	readers sync.RWMutex
+	close   func() error
+}
+
+// hooks are the parts of the world that tests replace.
+type hooks struct {
+	now   func() time.Time
+	after func(d time.Duration, f func()) (stop func() bool)
+}
+
+func realHooks() hooks {
+	return hooks{
+		now: time.Now,
+		after: func(d time.Duration, f func()) func() bool {
+			return time.AfterFunc(d, f).Stop
+		},
+	}
+}
+
+// Open opens or makes the journal in c.Dir. It fails with ErrLocked, with ErrFormat, or with an error of the disk; ctx
+// bounds the wait for a disk that does not answer.
+func Open(ctx context.Context, c Config) (*Journal, error) { return open(ctx, c, realHooks()) }
+
+func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
+	c.setDefaults()
+	j := &Journal{
+		c: c, h: h, log: c.Logger,
+		slots:  make(chan struct{}, maxWrites),
+		writes: make(chan *write, maxWrites),
+	}
+	j.queue.init(h)
+	j.jobs.init()
+	j.watchers.init()
+	j.keys.init()
+	if err := j.openEngine(ctx); err != nil {
+		return nil, fmt.Errorf("open journal %s: %w", c.Dir, err)
+	}
+	if err := j.load(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open journal %s: %w", c.Dir, err), j.close())
+	}
+	j.met = newMetrics(c.Registerer, j)
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	j.stop = stop
+	j.done.Go(j.runWriter)
+	j.done.Go(j.runPublisher)
+	j.done.Go(func() { j.runSweeper(run) })
+	j.done.Go(func() { j.runMonitor(run) })
+	return j, nil
+}
+
+// Close makes everything durable that was appended, as far as the disk allows, and ends the journal's goroutines. What
+// cannot be written any more gets ErrClosed through Done; it is lost only in the sense that a crash at the same moment
+// would have lost it. Closing twice is allowed.
+func (j *Journal) Close() error {
+	if !j.closed.CompareAndSwap(false, true) {
+		return nil
+	}
+	j.queue.close()
+	// A disk that fails now is not waited for.
+	j.fs.hurry()
+	j.stop()
+	j.done.Wait()
+	j.readers.Lock()
+	defer j.readers.Unlock()
+	return j.close()
+}
+
+// read runs f on the engine unless the journal is closed.
+func (j *Journal) read(ctx context.Context, f func(db *pebble.DB) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	j.readers.RLock()
+	defer j.readers.RUnlock()
+	if j.closed.Load() {
+		return ErrClosed
+	}
+	return f(j.db)
+}
+
+// storage returns the rejection of a submission.
+func storage(reason, detail string, retry time.Duration) *job.Rejection {
+	return &job.Rejection{Err: job.ErrStorage, Reason: reason, Detail: detail, RetryAfter: retry}
+}

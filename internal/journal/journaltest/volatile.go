@@ -1,0 +1,317 @@
+package journaltest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"iter"
+	"slices"
+	"sync"
+
+	"gather/internal/job"
+)
+
+// Volatile is a journal without a disk: Append completes, and calls Done, before it returns. It forgets everything when
+// the process ends; nothing expires by time. The zero value is ready. It is safe for concurrent use.
+type Volatile struct {
+	mu       sync.Mutex
+	jobs     map[job.ID]*volatileJob
+	keys     map[string]*volatileKey
+	watchers map[job.ID][]chan struct{}
+	closed   bool
+}
+
+type volatileJob struct {
+	view    job.Job
+	spec    []byte
+	log     []job.LogRecord
+	deleted bool
+}
+
+type volatileKey struct {
+	fingerprint [32]byte
+	ids         []job.ID
+}
+
+func keyName(k job.Key) string { return k.Tenant + "\x00" + k.Route + "\x00" + k.Value }
+
+// Append applies a batch, all or nothing.
+func (v *Volatile) Append(ctx context.Context, b job.Batch) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := v.apply(b)
+	if b.Done != nil {
+		b.Done(err)
+	}
+	return nil
+}
+
+func (v *Volatile) apply(b job.Batch) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed {
+		return &job.Rejection{Err: job.ErrStorage, Reason: "closed", Detail: "the journal is closed"}
+	}
+	if v.jobs == nil {
+		v.jobs, v.keys = map[job.ID]*volatileJob{}, map[string]*volatileKey{}
+	}
+	next := make(map[job.ID]job.Job, len(b.Entries))
+	for _, e := range b.Entries {
+		view, ok := next[e.ID]
+		if old := v.jobs[e.ID]; !ok && old != nil {
+			view = old.view
+		}
+		for _, ev := range e.Events {
+			var err error
+			if view, err = job.Apply(view, ev); err != nil {
+				if b.Key != nil {
+					delete(v.keys, keyName(*b.Key))
+				}
+				return err
+			}
+		}
+		next[e.ID] = view
+	}
+	var ids []job.ID
+	for _, e := range b.Entries {
+		ids = append(ids, e.ID)
+		v.record(e, next[e.ID])
+	}
+	if b.Key != nil {
+		v.keys[keyName(*b.Key)] = &volatileKey{fingerprint: b.Key.Fingerprint, ids: ids}
+	}
+	for _, id := range ids {
+		for _, c := range v.watchers[id] {
+			select {
+			case c <- struct{}{}:
+			default:
+			}
+		}
+	}
+	return nil
+}
+
+func (v *Volatile) record(e job.Entry, view job.Job) {
+	j := v.jobs[e.ID]
+	if j == nil {
+		j = &volatileJob{}
+		v.jobs[e.ID] = j
+	}
+	seq := uint64(0)
+	if n := len(j.log); n > 0 {
+		seq = j.log[n-1].Seq
+	}
+	for _, ev := range e.Events {
+		seq += job.Seqs(ev)
+		if s, ok := ev.(job.Submitted); ok {
+			j.spec = s.Spec
+			ev = job.Submitted{Job: job.Job{CreatedAt: s.Job.CreatedAt, State: job.Queued}}
+		}
+		j.log = append(j.log, job.LogRecord{Seq: seq, Event: ev})
+	}
+	j.view = view
+}
+
+// Recover visits the jobs that have not ended, oldest first.
+func (v *Volatile) Recover(ctx context.Context, visit func(job.Job, []byte, iter.Seq2[job.LogRecord, error]) error) error {
+	v.mu.Lock()
+	var live []*volatileJob
+	for _, j := range v.jobs {
+		if !j.view.State.Terminal() {
+			live = append(live, j)
+		}
+	}
+	v.mu.Unlock()
+	slices.SortFunc(live, func(a, b *volatileJob) int { return bytes.Compare(a.view.ID[:], b.view.ID[:]) })
+	for _, j := range live {
+		log := func(yield func(job.LogRecord, error) bool) {
+			for _, r := range j.log {
+				if !yield(r, nil) {
+					return
+				}
+			}
+		}
+		if err := cmp.Or(ctx.Err(), visit(j.view, j.spec, log)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *Volatile) get(tenant string, id job.ID) (*volatileJob, error) {
+	switch j := v.jobs[id]; {
+	case j == nil || j.view.Tenant != tenant:
+		return nil, job.ErrNotFound
+	case j.deleted:
+		return nil, job.ErrExpired
+	default:
+		return j, nil
+	}
+}
+
+// Get returns the view of a job.
+func (v *Volatile) Get(ctx context.Context, tenant string, id job.ID) (job.Job, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	j, err := v.get(tenant, id)
+	if err != nil {
+		return job.Job{}, err
+	}
+	return j.view, ctx.Err()
+}
+
+// Log returns events after a seq, oldest first.
+func (v *Volatile) Log(ctx context.Context, id job.ID, after uint64, limit int) ([]job.LogRecord, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	j := v.jobs[id]
+	if j == nil || j.deleted {
+		return nil, ctx.Err()
+	}
+	from, _ := slices.BinarySearchFunc(j.log, after+1, func(r job.LogRecord, seq uint64) int { return cmp.Compare(r.Seq, seq) })
+	to := from
+	for to < len(j.log) && (to == from || limit > 0) {
+		n := int(job.Seqs(j.log[to].Event))
+		if to > from && n > limit {
+			break
+		}
+		limit -= n
+		to++
+	}
+	return slices.Clone(j.log[from:to]), ctx.Err()
+}
+
+// ItemsByIndex returns items in the order of their indexes.
+func (v *Volatile) ItemsByIndex(ctx context.Context, id job.ID, after int64, limit int) ([]job.Item, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	j := v.jobs[id]
+	if j == nil || j.deleted || limit <= 0 {
+		return nil, ctx.Err()
+	}
+	var page []job.Item
+	for _, r := range j.log {
+		block, first := blockOf(r)
+		for i, item := range block.All() {
+			if item.Index > after {
+				item.Seq = first + uint64(i)
+				page = append(page, item)
+			}
+		}
+	}
+	slices.SortFunc(page, func(a, b job.Item) int { return cmp.Compare(a.Index, b.Index) })
+	return page[:min(limit, len(page))], ctx.Err()
+}
+
+// blockOf returns the items of a record and the seq of the first.
+func blockOf(r job.LogRecord) (*job.Items, uint64) {
+	switch e := r.Event.(type) {
+	case job.Advanced:
+		return &e.Items, r.Seq - uint64(e.Items.Len()) + 1
+	case job.Finished:
+		return &e.Items, r.Seq - uint64(e.Items.Len())
+	}
+	return new(job.Items), 0
+}
+
+// List returns the jobs that match q, newest first.
+func (v *Volatile) List(ctx context.Context, q job.Query) (jobs []job.Job, next job.ID, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for id, j := range v.jobs {
+		if !j.deleted && q.Matches(&j.view) && (q.Before == job.ID{} || bytes.Compare(id[:], q.Before[:]) < 0) {
+			jobs = append(jobs, j.view)
+		}
+	}
+	slices.SortFunc(jobs, func(a, b job.Job) int { return bytes.Compare(b.ID[:], a.ID[:]) })
+	if len(jobs) > q.Limit {
+		jobs = jobs[:q.Limit]
+		if q.Limit > 0 {
+			next = jobs[q.Limit-1].ID
+		}
+	}
+	return jobs, next, ctx.Err()
+}
+
+// Watch returns a channel that gets a token after every change of the job.
+func (v *Volatile) Watch(id job.ID) (changed <-chan struct{}, stop func()) {
+	c := make(chan struct{}, 1)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.watchers == nil {
+		v.watchers = map[job.ID][]chan struct{}{}
+	}
+	v.watchers[id] = append(v.watchers[id], c)
+	return c, func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if list := slices.DeleteFunc(v.watchers[id], func(o chan struct{}) bool { return o == c }); len(list) > 0 {
+			v.watchers[id] = list
+		} else {
+			delete(v.watchers, id)
+		}
+	}
+}
+
+// Delete removes a terminal job and leaves a tombstone.
+func (v *Volatile) Delete(ctx context.Context, tenant string, id job.ID) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	j, err := v.get(tenant, id)
+	switch {
+	case err != nil:
+		return err
+	case !j.view.State.Terminal():
+		return job.ErrNotFinished
+	}
+	v.jobs[id] = &volatileJob{view: job.Job{ID: id, Tenant: tenant, State: j.view.State}, deleted: true}
+	return ctx.Err()
+}
+
+// Reserve asks for an idempotency key.
+func (v *Volatile) Reserve(ctx context.Context, key job.Key) ([]job.ID, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.keys == nil {
+		v.jobs, v.keys = map[job.ID]*volatileJob{}, map[string]*volatileKey{}
+	}
+	k, taken := v.keys[keyName(key)]
+	switch {
+	case !taken:
+		v.keys[keyName(key)] = nil
+		return nil, ctx.Err()
+	case k == nil:
+		return nil, job.ErrKeyInProgress
+	case k.fingerprint != key.Fingerprint:
+		return nil, job.ErrKeyReused
+	}
+	return k.ids, ctx.Err()
+}
+
+// Release gives back a reserved key.
+func (v *Volatile) Release(key job.Key) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if k, taken := v.keys[keyName(key)]; taken && k == nil {
+		delete(v.keys, keyName(key))
+	}
+}
+
+// Ready returns nil until the journal is closed.
+func (v *Volatile) Ready() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed {
+		return job.ErrStorage
+	}
+	return nil
+}
+
+// Close refuses everything that is appended from now on.
+func (v *Volatile) Close() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.closed = true
+	return nil
+}

@@ -1,0 +1,222 @@
+package journal
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"time"
+
+	"gather/internal/job"
+)
+
+// # The format, version 1
+//
+// Integers in keys are big-endian; a tenant is a uvarint length and its bytes; an id is its 16 bytes. The first byte of a
+// key names its space.
+//
+//	m "format"                             uvarint: the version of this format
+//	a tenant id                            a job that has not ended: uvarint length and view of its first write, then
+//	                                       a byte: 1 and the spec, or 0 when the spec is too long and stands under s
+//	s id                                   a long spec, until the job ends
+//	j tenant id                            a job that has ended: its last view
+//	l id seq                               a run of encoded events; seq is that of the last. The first run begins with
+//	                                       Submitted, but is not written before something follows it
+//	o id min max seq                       where items stand in index order: a block of items with indexes from min to
+//	                                       max (sign bit flipped) whose event ends at seq; the value is the seq of its run.
+//	                                       Only for large jobs that did not end in their first write
+//	d tenant id                            the tombstone of a job
+//	i hash                                 an idempotency key: expiry in ms, fingerprint, ids of its jobs
+//	x ms kind first                        what expires at ms: kind is r (jobs), t (tombstones) or k (idempotency keys),
+//	                                       first tells lists of one moment apart; the value lists tenant and id, or hash
+//
+// The stored view of a job that has not ended may be older than its log: opening folds the rest of the log over it.
+// So a step of a running job writes its events and nothing else, and a job that ends in the write that submits it never
+// appears under a. Of an ended job the spec is not kept.
+const (
+	spaceMeta      = 'm'
+	spaceActive    = 'a'
+	spaceSpec      = 's'
+	spaceEnded     = 'j'
+	spaceLog       = 'l'
+	spaceOrder     = 'o'
+	spaceTombstone = 'd'
+	spaceKey       = 'i'
+	spaceExpiry    = 'x'
+
+	expiryJob       = 'r'
+	expiryTombstone = 't'
+	expiryKey       = 'k'
+)
+
+// maxInlineSpec is the longest spec that is stored beside the view.
+const maxInlineSpec = 4 << 10
+
+var formatKey = []byte("mformat")
+
+// keyHash names an idempotency key in the journal.
+type keyHash [sha256.Size]byte
+
+func hashKey(k job.Key) keyHash {
+	b := make([]byte, 0, 128)
+	for _, s := range [...]string{k.Tenant, k.Route, k.Value} {
+		b = appendTenant(b, s)
+	}
+	return sha256.Sum256(b)
+}
+
+func appendTenant(dst []byte, tenant string) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(tenant))), tenant...)
+}
+
+// appendJobKey appends a key of the spaces a, j and d.
+func appendJobKey(dst []byte, space byte, tenant string, id job.ID) []byte {
+	return append(appendTenant(append(dst, space), tenant), id[:]...)
+}
+
+// appendIDKey appends a key of the space s, or the prefix of a job's keys in l and o.
+func appendIDKey(dst []byte, space byte, id job.ID) []byte {
+	return append(append(dst, space), id[:]...)
+}
+
+func appendLogKey(dst []byte, id job.ID, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(appendIDKey(dst, spaceLog, id), seq)
+}
+
+func appendOrderKey(dst []byte, id job.ID, lo, hi int64, seq uint64) []byte {
+	dst = appendIDKey(dst, spaceOrder, id)
+	for _, v := range [...]uint64{orderIndex(lo), orderIndex(hi), seq} {
+		dst = binary.BigEndian.AppendUint64(dst, v)
+	}
+	return dst
+}
+
+// appendSeq appends the value of the space o.
+func appendSeq(dst []byte, seq uint64) []byte { return binary.BigEndian.AppendUint64(dst, seq) }
+
+// orderIndex maps an index so that the order of the bytes is that of the numbers. It is its own inverse.
+func orderIndex(i int64) uint64 { return uint64(i) ^ 1<<63 }
+
+func appendExpiryKey(dst []byte, ms int64, kind byte, first []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(append(dst, spaceExpiry), uint64(max(ms, 0)))
+	return append(append(dst, kind), first...)
+}
+
+func appendKeyKey(dst []byte, h keyHash) []byte { return append(append(dst, spaceKey), h[:]...) }
+
+// keyAfter returns the first key behind every key that begins with prefix.
+func keyAfter(prefix []byte) []byte {
+	end := append([]byte(nil), prefix...)
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i] != math.MaxUint8 {
+			end[i]++
+			return end[:i+1]
+		}
+	}
+	return nil
+}
+
+func corrupt(what string) error { return fmt.Errorf("%w: %s", job.ErrCorrupt, what) }
+
+// takeTenant takes a tenant off b.
+func takeTenant(b []byte) (tenant string, rest []byte, err error) {
+	n, w := binary.Uvarint(b)
+	if w <= 0 || n > uint64(len(b)-w) {
+		return "", nil, corrupt("tenant")
+	}
+	return string(b[w : w+int(n)]), b[w+int(n):], nil
+}
+
+// parseJobKey is the inverse of appendJobKey.
+func parseJobKey(key []byte) (tenant string, id job.ID, err error) {
+	if len(key) < 1 {
+		return "", id, corrupt("job key")
+	}
+	tenant, rest, err := takeTenant(key[1:])
+	if err != nil || len(rest) != len(id) {
+		return "", id, corrupt("job key")
+	}
+	return tenant, job.ID(rest), nil
+}
+
+// parseLogKey returns the seq of a run.
+func parseLogKey(key []byte) (seq uint64, err error) {
+	if len(key) != 1+16+8 {
+		return 0, corrupt("log key")
+	}
+	return binary.BigEndian.Uint64(key[17:]), nil
+}
+
+// An orderKey is a parsed key of the space o.
+type orderKey struct {
+	lo, hi int64
+	seq    uint64
+}
+
+func parseOrderKey(key []byte) (o orderKey, err error) {
+	if len(key) != 1+16+24 {
+		return o, corrupt("order key")
+	}
+	o.lo = int64(binary.BigEndian.Uint64(key[17:]) ^ 1<<63)
+	o.hi = int64(binary.BigEndian.Uint64(key[25:]) ^ 1<<63)
+	o.seq = binary.BigEndian.Uint64(key[33:])
+	if o.lo > o.hi {
+		return o, corrupt("order key")
+	}
+	return o, nil
+}
+
+// appendActive appends the value of the space a; long tells that the spec must be stored apart.
+func appendActive(dst []byte, scratch []byte, view *job.Job, spec []byte) (value, scratchOut []byte, long bool) {
+	scratch = view.AppendBinary(scratch[:0])
+	dst = append(binary.AppendUvarint(dst, uint64(len(scratch))), scratch...)
+	if len(spec) > maxInlineSpec {
+		return append(dst, 0), scratch, true
+	}
+	return append(append(dst, 1), spec...), scratch, false
+}
+
+// parseActive is the inverse; spec refers to value.
+func parseActive(value []byte) (view job.Job, spec []byte, long bool, err error) {
+	n, w := binary.Uvarint(value)
+	if w <= 0 || n >= uint64(len(value)-w) {
+		return view, nil, false, corrupt("active job")
+	}
+	if view, err = job.Decode(value[w : w+int(n)]); err != nil {
+		return view, nil, false, err
+	}
+	rest := value[w+int(n):]
+	if rest[0] > 1 || rest[0] == 0 && len(rest) > 1 {
+		return view, nil, false, corrupt("active job")
+	}
+	return view, rest[1:], rest[0] == 0, nil
+}
+
+// A keyRecord is the value of the space i.
+type keyRecord struct {
+	expires     time.Time
+	fingerprint [32]byte
+	ids         []job.ID
+}
+
+func (r *keyRecord) append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, uint64(r.expires.UnixMilli()))
+	dst = append(dst, r.fingerprint[:]...)
+	for _, id := range r.ids {
+		dst = append(dst, id[:]...)
+	}
+	return dst
+}
+
+func parseKeyRecord(b []byte) (r keyRecord, err error) {
+	if len(b) < 8+32 || (len(b)-40)%16 != 0 {
+		return r, corrupt("idempotency key")
+	}
+	r.expires = time.UnixMilli(int64(binary.BigEndian.Uint64(b)))
+	copy(r.fingerprint[:], b[8:])
+	r.ids = make([]job.ID, 0, (len(b)-40)/16)
+	for b = b[40:]; len(b) > 0; b = b[16:] {
+		r.ids = append(r.ids, job.ID(b[:16]))
+	}
+	return r, nil
+}

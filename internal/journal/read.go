@@ -1,0 +1,356 @@
+package journal
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"gather/internal/job"
+)
+
+// Get returns the durable view of a job. The error is job.ErrNotFound when the tenant has no such job, job.ErrExpired
+// while the tombstone of one lasts, or one of the disk.
+func (j *Journal) Get(ctx context.Context, tenant string, id job.ID) (view job.Job, err error) {
+	if v, known := j.view(id); known {
+		if v == nil || v.Tenant != tenant {
+			return job.Job{}, job.ErrNotFound
+		}
+		return *v, ctx.Err()
+	}
+	err = j.read(ctx, func(db *pebble.DB) error {
+		view, err = ended(db, tenant, id)
+		return err
+	})
+	// What Pebble shows may not be durable if the job was submitted since; then memory knows it.
+	if v, known := j.view(id); known && err == nil {
+		if v == nil {
+			return job.Job{}, job.ErrNotFound
+		}
+		return *v, nil
+	}
+	return view, err
+}
+
+// view returns what readers may see of a job in memory: nil for one that is not durable.
+func (j *Journal) view(id job.ID) (v *job.Job, known bool) {
+	a := j.jobs.get(id)
+	if a == nil {
+		return nil, false
+	}
+	return a.durable.Load(), true
+}
+
+// ended reads the view of a job that is not in memory.
+func ended(db *pebble.DB, tenant string, id job.ID) (view job.Job, err error) {
+	key := appendJobKey(make([]byte, 0, 64), spaceEnded, tenant, id)
+	v, closer, err := db.Get(key)
+	if err == nil {
+		defer closer.Close()
+		if view, err = job.Decode(v); err != nil {
+			return job.Job{}, fmt.Errorf("job %s: %w", id, err)
+		}
+		return view, nil
+	}
+	if !errors.Is(err, pebble.ErrNotFound) {
+		return job.Job{}, fmt.Errorf("read job %s: %w", id, err)
+	}
+	key[0] = spaceTombstone
+	_, closer, err = db.Get(key)
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+		return job.Job{}, job.ErrNotFound
+	case err != nil:
+		return job.Job{}, fmt.Errorf("read job %s: %w", id, err)
+	}
+	return job.Job{}, errors.Join(job.ErrExpired, closer.Close())
+}
+
+// horizon returns the last seq of a job that readers may see. For a job that is not in memory that is all there is.
+func (j *Journal) horizon(id job.ID) (seq uint64, v *job.Job, known bool) {
+	v, known = j.view(id)
+	switch {
+	case !known:
+		return ^uint64(0), nil, false
+	case v == nil:
+		return 0, nil, true
+	}
+	return v.Seq, v, true
+}
+
+// Log returns the durable events of a job whose last seq is above after, oldest first: at most about limit events and
+// items in all, but at least one event if there is one. Blocks of items come whole, so that the first may hold items
+// with a seq up to after. A job that is not there has no events.
+func (j *Journal) Log(ctx context.Context, id job.ID, after uint64, limit int) (records []job.LogRecord, err error) {
+	horizon, v, known := j.horizon(id)
+	if known && after >= horizon {
+		return nil, ctx.Err()
+	}
+	err = j.read(ctx, func(db *pebble.DB) error {
+		records, err = readLog(ctx, db, id, after, horizon, limit)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !known {
+		if horizon, _, known := j.horizon(id); known {
+			// The job was submitted while we were reading.
+			records = slices.DeleteFunc(records, func(r job.LogRecord) bool { return r.Seq > horizon })
+		}
+	}
+	if after == 0 && v != nil && len(records) == 0 {
+		// The log begins on disk with what follows the submission.
+		records = []job.LogRecord{submitted(v)}
+	}
+	return records, nil
+}
+
+func readLog(ctx context.Context, db *pebble.DB, id job.ID, after, horizon uint64, limit int) ([]job.LogRecord, error) {
+	var records []job.LogRecord
+	err := scanLog(ctx, db, id, after, func(run uint64, records2 []job.LogRecord) (bool, error) {
+		if run > horizon {
+			return false, nil
+		}
+		for _, r := range records2 {
+			if r.Seq <= after {
+				continue
+			}
+			n := int(job.Seqs(r.Event))
+			if len(records) > 0 && n > limit {
+				return false, nil
+			}
+			limit -= n
+			records = append(records, r)
+		}
+		return limit > 0, nil
+	})
+	return records, err
+}
+
+// scanLog visits the runs of a log that hold events with a last seq above after, until visit returns false.
+func scanLog(ctx context.Context, db *pebble.DB, id job.ID, after uint64,
+	visit func(run uint64, records []job.LogRecord) (bool, error),
+) error {
+	if after == ^uint64(0) {
+		return nil
+	}
+	prefix := appendIDKey(nil, spaceLog, id)
+	it, err := db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: appendLogKey(nil, id, after+1), UpperBound: keyAfter(prefix)})
+	if err != nil {
+		return fmt.Errorf("read log of job %s: %w", id, err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return fmt.Errorf("read log of job %s: %w", id, err)
+		}
+		seq, records, err := parseRun(it.Key(), bytes.Clone(v))
+		if err != nil {
+			return fmt.Errorf("log of job %s: %w", id, err)
+		}
+		if more, err := visit(seq, records); !more || err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	if err := it.Error(); err != nil {
+		return fmt.Errorf("read log of job %s: %w", id, err)
+	}
+	return nil
+}
+
+// parseRun reads a run. The records refer to value.
+func parseRun(key, value []byte) (seq uint64, records []job.LogRecord, err error) {
+	seq, err = parseLogKey(key)
+	if err != nil {
+		return 0, nil, err
+	}
+	events, err := job.DecodeEvents(value)
+	if err != nil {
+		return 0, nil, err
+	}
+	total := uint64(0)
+	for _, e := range events {
+		total += job.Seqs(e)
+	}
+	if total > seq || len(events) == 0 {
+		return 0, nil, corrupt("run")
+	}
+	records = make([]job.LogRecord, 0, len(events))
+	at := seq - total
+	for _, e := range events {
+		at += job.Seqs(e)
+		records = append(records, job.LogRecord{Seq: at, Event: e})
+	}
+	return seq, records, nil
+}
+
+// items returns the block of items in a record, and the seq of its first item.
+func items(r job.LogRecord) (block *job.Items, first uint64) {
+	switch e := r.Event.(type) {
+	case job.Advanced:
+		return &e.Items, r.Seq - uint64(e.Items.Len()) + 1
+	case job.Finished:
+		return &e.Items, r.Seq - uint64(e.Items.Len())
+	}
+	return nil, 0
+}
+
+// ItemsByIndex returns the durable items of a job with an index above after, in ascending order of their indexes, at
+// most limit of them, with their Seq. It is meant for terminal jobs: of others it returns what there is. A job that is
+// not there has no items.
+func (j *Journal) ItemsByIndex(ctx context.Context, id job.ID, after int64, limit int) (page []job.Item, err error) {
+	horizon, _, known := j.horizon(id)
+	if horizon == 0 || limit <= 0 {
+		return nil, ctx.Err()
+	}
+	s := smallest{after: after, limit: limit}
+	err = j.read(ctx, func(db *pebble.DB) error {
+		ordered, err := s.scanOrder(ctx, db, id, horizon)
+		if err != nil || ordered {
+			return err
+		}
+		return scanLog(ctx, db, id, 0, func(run uint64, records []job.LogRecord) (bool, error) {
+			if run > horizon {
+				return false, nil
+			}
+			for _, r := range records {
+				if block, first := items(r); block != nil {
+					s.add(block, first)
+				}
+			}
+			return true, nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !known {
+		if _, _, known := j.horizon(id); known {
+			return nil, nil
+		}
+	}
+	return s.page(), nil
+}
+
+// smallest collects the items with the smallest indexes above after: at most limit of them, and never more than twice
+// as many in memory.
+type smallest struct {
+	after int64
+	limit int
+	items []job.Item
+	// bound is the largest index that can still be part of the page, once there are enough.
+	bound  int64
+	enough bool
+}
+
+func (s *smallest) add(block *job.Items, first uint64) {
+	lo, hi := block.Range()
+	if hi <= s.after || s.enough && lo > s.bound {
+		return
+	}
+	for i, item := range block.All() {
+		if item.Index <= s.after || s.enough && item.Index > s.bound {
+			continue
+		}
+		item.Seq = first + uint64(i)
+		s.items = append(s.items, item)
+		if len(s.items) >= 2*s.limit {
+			s.trim()
+		}
+	}
+}
+
+func (s *smallest) trim() {
+	slices.SortFunc(s.items, func(a, b job.Item) int { return cmp.Compare(a.Index, b.Index) })
+	if len(s.items) >= s.limit {
+		clear(s.items[s.limit:])
+		s.items = s.items[:s.limit]
+		s.bound, s.enough = s.items[s.limit-1].Index, true
+	}
+}
+
+func (s *smallest) page() []job.Item {
+	s.trim()
+	return s.items
+}
+
+// scanOrder collects by the order index, and reports whether the job has one.
+func (s *smallest) scanOrder(ctx context.Context, db *pebble.DB, id job.ID, horizon uint64) (ordered bool, err error) {
+	prefix := appendIDKey(nil, spaceOrder, id)
+	it, err := db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: prefix, UpperBound: keyAfter(prefix)})
+	if err != nil {
+		return false, fmt.Errorf("read order of job %s: %w", id, err)
+	}
+	defer it.Close()
+	var runs runCache
+	for ok := it.First(); ok; ok = it.Next() {
+		o, err := parseOrderKey(it.Key())
+		if err != nil {
+			return true, fmt.Errorf("job %s: %w", id, err)
+		}
+		ordered = true
+		if len(s.items) >= s.limit && (!s.enough || o.lo > s.bound) {
+			s.trim()
+		}
+		if s.enough && o.lo > s.bound {
+			break
+		}
+		if o.hi <= s.after || o.seq > horizon {
+			continue
+		}
+		v, err := it.ValueAndErr()
+		if err == nil && len(v) != 8 {
+			err = corrupt("order value")
+		}
+		if err != nil {
+			return true, fmt.Errorf("read order of job %s: %w", id, err)
+		}
+		records, err := runs.get(db, id, binary.BigEndian.Uint64(v))
+		if err != nil {
+			return true, err
+		}
+		for _, r := range records {
+			if block, first := items(r); block != nil && r.Seq == o.seq {
+				s.add(block, first)
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return true, err
+		}
+	}
+	return ordered, it.Error()
+}
+
+// runCache keeps the run that was read last: blocks that follow each other in the order often share one.
+type runCache struct {
+	seq     uint64
+	records []job.LogRecord
+}
+
+func (c *runCache) get(db *pebble.DB, id job.ID, seq uint64) ([]job.LogRecord, error) {
+	if c.records != nil && c.seq == seq {
+		return c.records, nil
+	}
+	key := appendLogKey(nil, id, seq)
+	v, closer, err := db.Get(key)
+	if err != nil {
+		return nil, fmt.Errorf("read log of job %s: %w", id, err)
+	}
+	defer closer.Close()
+	_, records, err := parseRun(key, bytes.Clone(v))
+	if err != nil {
+		return nil, fmt.Errorf("log of job %s: %w", id, err)
+	}
+	c.seq, c.records = seq, records
+	return records, nil
+}

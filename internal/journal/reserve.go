@@ -1,0 +1,84 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"gather/internal/job"
+)
+
+// reservations are the idempotency keys of submissions that are being accepted.
+type reservations struct {
+	mu sync.Mutex
+	m  map[keyHash]struct{}
+}
+
+func (r *reservations) init() { r.m = make(map[keyHash]struct{}) }
+
+func (r *reservations) take(h keyHash) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, taken := r.m[h]; taken {
+		return false
+	}
+	r.m[h] = struct{}{}
+	return true
+}
+
+func (r *reservations) release(h keyHash) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.m, h)
+}
+
+// Reserve asks for an idempotency key. With nil and no error the key is the caller's, who must Append a batch with it or
+// Release it. Otherwise prior are the jobs that were accepted with the same key and fingerprint; or the error is
+// job.ErrKeyReused when the fingerprint was another, job.ErrKeyInProgress when the key is another caller's, or one of
+// the disk.
+func (j *Journal) Reserve(ctx context.Context, key job.Key) (prior []job.ID, err error) {
+	h := hashKey(key)
+	if !j.keys.take(h) {
+		return nil, job.ErrKeyInProgress
+	}
+	// From here on nobody else can write a record of this key: what Pebble holds is durable.
+	r, found, err := j.keyRecord(ctx, h)
+	if err == nil && !found {
+		return nil, nil
+	}
+	j.keys.release(h)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.fingerprint != key.Fingerprint:
+		return nil, job.ErrKeyReused
+	}
+	return r.ids, nil
+}
+
+// Release gives back a reserved key. The journal does so itself when the batch with the key is durable or refused.
+func (j *Journal) Release(key job.Key) { j.keys.release(hashKey(key)) }
+
+// keyRecord reads a key that has not expired.
+func (j *Journal) keyRecord(ctx context.Context, h keyHash) (r keyRecord, found bool, err error) {
+	err = j.read(ctx, func(db *pebble.DB) error {
+		v, closer, err := db.Get(appendKeyKey(make([]byte, 0, 64), h))
+		if errors.Is(err, pebble.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read idempotency key: %w", err)
+		}
+		defer closer.Close()
+		found = true
+		r, err = parseKeyRecord(v)
+		return err
+	})
+	if found && err == nil && !j.h.now().Before(r.expires) {
+		return keyRecord{}, false, nil
+	}
+	return r, found, err
+}

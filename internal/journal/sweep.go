@@ -1,0 +1,185 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"gather/internal/job"
+)
+
+// maxSweep is about how many things one write of the sweeper removes.
+const maxSweep = 512
+
+// runSweeper looks for what has expired, until ctx is done.
+func (j *Journal) runSweeper(ctx context.Context) {
+	t := time.NewTicker(j.c.SweepInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		for more := true; more && ctx.Err() == nil; {
+			var err error
+			if more, err = j.sweep(ctx); err != nil {
+				if ctx.Err() == nil {
+					j.log.Warn("sweep", "error", err)
+				}
+				more = false
+			}
+		}
+	}
+}
+
+// sweep removes what has expired, a bounded number of things, and reports whether there may be more.
+func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
+	now := j.h.now()
+	var jobs, tombstones []doomed
+	var keys []keyHash
+	var spent [][]byte
+	err = j.read(ctx, func(db *pebble.DB) error {
+		it, err := db.NewIterWithContext(ctx, &pebble.IterOptions{
+			LowerBound: []byte{spaceExpiry}, UpperBound: appendExpiryKey(nil, now.UnixMilli()+1, 0, nil),
+		})
+		if err != nil {
+			return err
+		}
+		defer it.Close()
+		for ok := it.First(); ok; ok = it.Next() {
+			if len(jobs)+len(tombstones)+len(keys) >= maxSweep {
+				more = true
+				break
+			}
+			kind, list, err := parseExpiry(it)
+			if err != nil {
+				return err
+			}
+			spent = append(spent, append([]byte(nil), it.Key()...))
+			switch kind {
+			case expiryJob:
+				jobs, err = appendDoomed(jobs, list)
+			case expiryTombstone:
+				tombstones, err = appendDoomed(tombstones, list)
+			case expiryKey:
+				keys, err = appendHashes(keys, list)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return it.Error()
+	})
+	if err != nil || len(spent) == 0 {
+		return false, err
+	}
+	// While a key is reserved nobody can use it again; one that was used again is left alone.
+	keys = slices.DeleteFunc(keys, func(h keyHash) bool { return !j.keys.take(h) })
+	defer func() {
+		for _, h := range keys {
+			j.keys.release(h)
+		}
+	}()
+	swept := 0
+	err = j.control(ctx, func(b *pebble.Batch) error {
+		present, err := j.present(jobs)
+		if err != nil {
+			return err
+		}
+		if err := j.bury(b, present); err != nil {
+			return err
+		}
+		if err := j.forget(b, keys, now); err != nil {
+			return err
+		}
+		for _, d := range tombstones {
+			_ = b.Delete(appendJobKey(nil, spaceTombstone, d.tenant, d.id), nil)
+		}
+		for _, key := range spent {
+			_ = b.Delete(key, nil)
+		}
+		swept = len(present)
+		return nil
+	})
+	if err == nil {
+		j.met.swept.Add(float64(swept))
+	}
+	return more, err
+}
+
+// present drops the jobs that were deleted before they expired.
+func (j *Journal) present(jobs []doomed) ([]doomed, error) {
+	left := jobs[:0:0]
+	for _, d := range jobs {
+		_, closer, err := j.db.Get(appendJobKey(nil, spaceEnded, d.tenant, d.id))
+		switch {
+		case err == nil:
+			left = append(left, d)
+			err = closer.Close()
+		case errors.Is(err, pebble.ErrNotFound):
+			err = nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("job %s: %w", d.id, err)
+		}
+	}
+	return left, nil
+}
+
+// forget removes idempotency keys, except those that were used again after they had expired.
+func (j *Journal) forget(b *pebble.Batch, keys []keyHash, now time.Time) error {
+	for _, h := range keys {
+		key := appendKeyKey(nil, h)
+		v, closer, err := j.db.Get(key)
+		if errors.Is(err, pebble.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		r, err := parseKeyRecord(v)
+		if err = errors.Join(err, closer.Close()); err != nil {
+			return err
+		}
+		if !now.Before(r.expires) {
+			_ = b.Delete(key, nil)
+		}
+	}
+	return nil
+}
+
+func parseExpiry(it *pebble.Iterator) (kind byte, list []byte, err error) {
+	key := it.Key()
+	if len(key) < 10 {
+		return 0, nil, corrupt("expiry key")
+	}
+	list, err = it.ValueAndErr()
+	return key[9], list, err
+}
+
+func appendDoomed(dst []doomed, list []byte) ([]doomed, error) {
+	for len(list) > 0 {
+		tenant, rest, err := takeTenant(list)
+		if err != nil || len(rest) < 16 {
+			return nil, corrupt("expiry list")
+		}
+		dst = append(dst, doomed{tenant: tenant, id: job.ID(rest[:16])})
+		list = rest[16:]
+	}
+	return dst, nil
+}
+
+func appendHashes(dst []keyHash, list []byte) ([]keyHash, error) {
+	if len(list)%len(keyHash{}) != 0 {
+		return nil, corrupt("expiry list")
+	}
+	for ; len(list) > 0; list = list[len(keyHash{}):] {
+		dst = append(dst, keyHash(list[:len(keyHash{})]))
+	}
+	return dst, nil
+}

@@ -1,0 +1,320 @@
+package journal
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"gather/internal/job"
+)
+
+const (
+	// maxWrites is how many writes are built or wait for the disk at the same time.
+	maxWrites = 2
+	// maxWriteBytes bounds the batches of one write, so that a write takes milliseconds.
+	maxWriteBytes = 8 << 20
+	// maxRun is the size from which a run of events is cut, so that a page of a log decodes little more than it needs.
+	maxRun = 256 << 10
+	// minOrdered is how many units a job has at least for its items to be indexed by their order.
+	minOrdered = 1024
+)
+
+// A write is what one Pebble batch holds.
+type write struct {
+	items   []*item
+	bytes   int64
+	events  int
+	batch   *pebble.Batch
+	touches []*touch
+	// ended are jobs to drop from memory: their ends were published before.
+	ended    []job.ID
+	expiries []expiries
+	began    time.Time
+}
+
+// A touch is what a write does to one job.
+type touch struct {
+	a *active
+	// first tells that the job was submitted in this write.
+	first bool
+	spec  []byte
+	// run is what is not yet in the batch.
+	run []byte
+	// orders are the item blocks of the touch, and blocks says how many of them are in runs already in the batch.
+	orders []runOrder
+	blocks int
+	// view is what readers see once the write is durable.
+	view *job.Job
+}
+
+type runOrder struct {
+	orderKey
+	run uint64
+}
+
+// expiries are what of a write expires in the same moment.
+type expiries struct {
+	ms    int64
+	kind  byte
+	first []byte
+	list  []byte
+}
+
+// runWriter builds writes until the queue is closed and empty.
+func (j *Journal) runWriter() {
+	defer close(j.writes)
+	b := &builder{j: j}
+	for {
+		// Waiting for the slot first lets more batches gather in the queue.
+		j.slots <- struct{}{}
+		w := b.fresh()
+		if !j.queue.take(w, maxWriteBytes) {
+			return
+		}
+		b.build(w)
+		if err := j.db.ApplyNoSyncWait(w.batch, pebble.Sync); err != nil {
+			// Pebble refuses a batch only for faults of this package; see also engineLogger.
+			j.health.die(fmt.Errorf("apply: %w", err))
+		}
+		j.writes <- w
+	}
+}
+
+// A builder belongs to the writer.
+type builder struct {
+	j    *Journal
+	undo []undo
+	// key, value and scratch are buffers.
+	key, value, scratch []byte
+}
+
+type undo struct {
+	a     *active
+	head  job.Job
+	fresh bool
+}
+
+func (b *builder) fresh() *write { return &write{} }
+
+func (b *builder) build(w *write) {
+	w.began = b.j.h.now()
+	w.batch = b.j.db.NewBatch()
+	b.j.jobs.remove(w.ended)
+	for _, it := range w.items {
+		switch {
+		case it.state.Load() != itemWaiting:
+		case it.control != nil:
+			it.durable = it.control(w.batch)
+			it.folded = true
+		default:
+			if err := b.fold(w, it); err != nil {
+				b.j.refuse(it, err)
+				continue
+			}
+			it.folded = true
+		}
+	}
+	for _, t := range w.touches {
+		b.finish(w, t)
+	}
+	w.storeExpiries(w.batch)
+}
+
+// set adds to the batch, whose Set cannot fail.
+func (b *builder) set(w *write, key, value []byte) { _ = w.batch.Set(key, value, nil) }
+
+// fold applies a batch to the heads of its jobs: all of it or, with an error, nothing.
+func (b *builder) fold(w *write, it *item) error {
+	b.undo = b.undo[:0]
+	refused := 0
+	for i := range it.entries {
+		e := &it.entries[i]
+		a := b.j.jobs.m[e.ID]
+		if a != nil && a.refused() {
+			refused++
+			continue
+		}
+		fresh := a == nil
+		if fresh {
+			a = &active{id: e.ID, submission: it}
+		}
+		head := a.head
+		var err error
+		for _, ev := range e.Events {
+			if s, ok := ev.(job.Submitted); ok && s.Job.ID != e.ID {
+				err = fmt.Errorf("%w: job %s submitted as %s", job.ErrTransition, s.Job.ID, e.ID)
+			} else {
+				head, err = job.Apply(head, ev)
+			}
+			if err != nil {
+				b.rollback()
+				return err
+			}
+		}
+		b.undo = append(b.undo, undo{a: a, head: a.head, fresh: fresh})
+		if fresh {
+			b.j.jobs.add(a)
+		}
+		a.head = head
+	}
+	if refused == len(it.entries) && refused > 0 {
+		return storage("disk", "the submission was refused", b.j.c.RetryInterval)
+	}
+	for i := range it.entries {
+		b.record(w, it, &it.entries[i])
+	}
+	if it.key != nil {
+		b.remember(w, it)
+	}
+	return nil
+}
+
+func (b *builder) rollback() {
+	for i := len(b.undo) - 1; i >= 0; i-- {
+		u := &b.undo[i]
+		u.a.head = u.head
+		if u.fresh {
+			b.j.jobs.remove([]job.ID{u.a.id})
+		}
+	}
+}
+
+// record adds the events of an entry to the job's touch.
+func (b *builder) record(w *write, it *item, e *job.Entry) {
+	a := b.j.jobs.m[e.ID]
+	if a.submission != it && a.refused() {
+		return
+	}
+	t := a.touch
+	if t == nil {
+		t = b.touch(a)
+		w.touches = append(w.touches, t)
+	}
+	for _, ev := range e.Events {
+		w.events++
+		a.written += job.Seqs(ev)
+		var items *job.Items
+		switch ev := ev.(type) {
+		case job.Submitted:
+			t.first, t.spec = true, ev.Spec
+			continue
+		case job.Advanced:
+			items = &ev.Items
+		case job.Finished:
+			items = &ev.Items
+		}
+		if !a.logged {
+			a.logged = true
+			t.run = job.AppendEvent(t.run, job.Submitted{Job: a.head})
+		}
+		t.run = job.AppendEvent(t.run, ev)
+		if items != nil && items.Len() > 0 && a.head.Progress.Total >= minOrdered {
+			lo, hi := items.Range()
+			t.orders = append(t.orders, runOrder{orderKey: orderKey{lo: lo, hi: hi, seq: a.written}})
+		}
+		if len(t.run) >= maxRun {
+			b.cut(w, t)
+		}
+	}
+}
+
+// cut moves the touch's run into the batch.
+func (b *builder) cut(w *write, t *touch) {
+	b.key = appendLogKey(b.key[:0], t.a.id, t.a.written)
+	b.set(w, b.key, t.run)
+	t.run = t.run[:0]
+	for ; t.blocks < len(t.orders); t.blocks++ {
+		t.orders[t.blocks].run = t.a.written
+	}
+}
+
+// finish adds to the batch what a touch leaves behind.
+func (b *builder) finish(w *write, t *touch) {
+	a := t.a
+	a.touch = nil
+	if len(t.run) > 0 {
+		b.cut(w, t)
+	}
+	head := &a.head
+	ended := head.State.Terminal()
+	switch {
+	case ended:
+		if a.stored {
+			b.key = appendJobKey(b.key[:0], spaceActive, head.Tenant, a.id)
+			_ = w.batch.Delete(b.key, nil)
+		}
+		if a.long {
+			b.key = appendIDKey(b.key[:0], spaceSpec, a.id)
+			_ = w.batch.Delete(b.key, nil)
+		}
+		b.key = appendJobKey(b.key[:0], spaceEnded, head.Tenant, a.id)
+		b.value = head.AppendBinary(b.value[:0])
+		b.set(w, b.key, b.value)
+		w.expire(head.ExpiresAt, expiryJob, a.id[:], b.key[1:])
+	case t.first:
+		b.value, b.scratch, a.long = appendActive(b.value[:0], b.scratch, head, t.spec)
+		b.key = appendJobKey(b.key[:0], spaceActive, head.Tenant, a.id)
+		b.set(w, b.key, b.value)
+		if a.long {
+			b.key = appendIDKey(b.key[:0], spaceSpec, a.id)
+			b.set(w, b.key, t.spec)
+		}
+		a.stored = true
+	}
+	if !(t.first && ended) {
+		for _, o := range t.orders {
+			b.key = appendOrderKey(b.key[:0], a.id, o.lo, o.hi, o.seq)
+			b.value = appendSeq(b.value[:0], o.run)
+			b.set(w, b.key, b.value)
+		}
+	}
+	t.view = new(job.Job)
+	*t.view = *head
+	t.spec = nil
+}
+
+// remember adds the idempotency key of a batch.
+func (b *builder) remember(w *write, it *item) {
+	r := keyRecord{expires: b.j.h.now().Add(b.j.c.KeyRetention), fingerprint: it.key.Fingerprint}
+	for i := range it.entries {
+		r.ids = append(r.ids, it.entries[i].ID)
+	}
+	h := hashKey(*it.key)
+	b.key = appendKeyKey(b.key[:0], h)
+	b.value = r.append(b.value[:0])
+	b.set(w, b.key, b.value)
+	w.expire(r.expires, expiryKey, h[:16], h[:])
+}
+
+// expire notes that something expires. Moments are rounded up to the second, so that a write has few of them.
+func (w *write) expire(at time.Time, kind byte, first, what []byte) {
+	ms := at.UnixMilli()
+	if rest := ms % 1000; rest != 0 && ms < math.MaxInt64-1000 {
+		ms += 1000 - rest
+	}
+	for i := range w.expiries {
+		if e := &w.expiries[i]; e.ms == ms && e.kind == kind {
+			e.list = append(e.list, what...)
+			return
+		}
+	}
+	w.expiries = append(w.expiries, expiries{
+		ms: ms, kind: kind, first: append([]byte(nil), first...), list: append([]byte(nil), what...),
+	})
+}
+
+func (w *write) storeExpiries(b *pebble.Batch) {
+	for i := range w.expiries {
+		e := &w.expiries[i]
+		_ = b.Set(appendExpiryKey(make([]byte, 0, 32), e.ms, e.kind, e.first), e.list, nil)
+	}
+}
+
+// touch starts a job's part in the write.
+func (b *builder) touch(a *active) *touch {
+	t := &touch{a: a}
+	a.touch = t
+	return t
+}
