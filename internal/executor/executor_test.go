@@ -525,7 +525,7 @@ func TestStopGrace(t *testing.T) {
 func TestRecoverEndings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(t)
-		e := start(t, l, func(c *executor.Config) { c.Planner = stubborn{} })
+		e := start(t, l, func(c *executor.Config) { c.Planner, c.Workers = stubborn{}, 4 })
 		cancelling := submit(t, e, toy{Tasks: 1})
 		late := submit(t, e, toy{Tasks: 1}, func(s *job.Submission) { s.Timeout = 10 * time.Second })
 		time.Sleep(time.Second)
