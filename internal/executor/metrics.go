@@ -36,68 +36,74 @@ func histogram(f promauto.Factory, name, help string, buckets []float64, labels 
 
 // metrics are what the executor measures as things happen; what it measures at scrape time is in collector.
 type metrics struct {
-	submittedTotal *prometheus.CounterVec
-	rejectedTotal  *prometheus.CounterVec
-	finishedTotal  *prometheus.CounterVec
-	resumedTotal   *prometheus.CounterVec
-	wait           *prometheus.HistogramVec
-	run            *prometheus.HistogramVec
-	total          *prometheus.HistogramVec
-	tasksTotal     *prometheus.CounterVec
-	taskSeconds    *prometheus.HistogramVec
-	itemsTotal     *prometheus.CounterVec
-	bytesTotal     prometheus.Counter
+	rejectedTotal *prometheus.CounterVec
+	bytesTotal    prometheus.Counter
+	series        map[queueKey]*series
+}
+
+// series are the metrics of one kind and priority, looked up once per job.
+type series struct {
+	submitted, resumed, tasks, items prometheus.Counter
+	wait, run, total, step           prometheus.Observer
+	finished                         map[job.State]prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, e *Executor, kinds []string) *metrics {
 	f := promauto.With(reg)
 	m := &metrics{
-		submittedTotal: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "gather_jobs_submitted_total", Help: "Jobs accepted and durable.",
-		}, []string{"kind", "priority"}),
+		series: make(map[queueKey]*series),
 		rejectedTotal: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "gather_jobs_rejected_total", Help: "Jobs rejected at admission, by the bound that was reached.",
 		}, []string{"reason"}),
-		finishedTotal: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "gather_jobs_finished_total", Help: "Jobs that ended, by final state; counted when the end is durable.",
-		}, []string{"kind", "state"}),
-		resumedTotal: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "gather_jobs_resumed_total", Help: "Running jobs taken up again after a restart.",
-		}, []string{"kind"}),
-		wait: histogram(f, "gather_job_wait_seconds",
-			"Time from submission (or the asked start, if later) to the first turn of a job.", jobBuckets, "kind", "priority"),
-		run: histogram(f, "gather_job_run_seconds",
-			"Time from the first turn of a job to its end.", jobBuckets, "kind", "priority"),
-		total: histogram(f, "gather_job_duration_seconds",
-			"Time from submission (or the asked start, if later) to the durable end of a job.", jobBuckets, "kind", "priority"),
-		tasksTotal: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "gather_tasks_finished_total", Help: "Finished tasks.",
-		}, []string{"kind"}),
-		taskSeconds: histogram(f, "gather_task_step_duration_seconds",
-			"Time a worker was held by one step of a task.", taskBuckets, "kind"),
-		itemsTotal: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "gather_items_finished_total", Help: "Finished items; chunks for array_sum.",
-		}, []string{"kind"}),
 		bytesTotal: f.NewCounter(prometheus.CounterOpts{
 			Name: "gather_array_summed_bytes_total", Help: "Bytes of array data summed.",
 		}),
 	}
+	var (
+		submitted = f.NewCounterVec(prometheus.CounterOpts{
+			Name: "gather_jobs_submitted_total", Help: "Jobs accepted and durable.",
+		}, []string{"kind", "priority"})
+		finished = f.NewCounterVec(prometheus.CounterOpts{
+			Name: "gather_jobs_finished_total", Help: "Jobs that ended, by final state; counted when the end is durable.",
+		}, []string{"kind", "state"})
+		resumed = f.NewCounterVec(prometheus.CounterOpts{
+			Name: "gather_jobs_resumed_total", Help: "Running jobs taken up again after a restart.",
+		}, []string{"kind"})
+		wait = histogram(f, "gather_job_wait_seconds",
+			"Time from submission (or the asked start, if later) to the first turn of a job.", jobBuckets, "kind", "priority")
+		run = histogram(f, "gather_job_run_seconds",
+			"Time from the first turn of a job to its end.", jobBuckets, "kind", "priority")
+		total = histogram(f, "gather_job_duration_seconds",
+			"Time from submission (or the asked start, if later) to the durable end of a job.", jobBuckets, "kind", "priority")
+		tasks = f.NewCounterVec(prometheus.CounterOpts{
+			Name: "gather_tasks_finished_total", Help: "Finished tasks.",
+		}, []string{"kind"})
+		step = histogram(f, "gather_task_step_duration_seconds",
+			"Time a worker was held by one step of a task.", taskBuckets, "kind")
+		items = f.NewCounterVec(prometheus.CounterOpts{
+			Name: "gather_items_finished_total", Help: "Finished items; chunks for array_sum.",
+		}, []string{"kind"})
+	)
 	for _, k := range kinds {
 		for _, p := range job.Priorities() {
-			m.submittedTotal.WithLabelValues(k, p.String())
-			m.wait.WithLabelValues(k, p.String())
-			m.run.WithLabelValues(k, p.String())
-			m.total.WithLabelValues(k, p.String())
-		}
-		for _, s := range job.States() {
-			if s.Terminal() {
-				m.finishedTotal.WithLabelValues(k, s.String())
+			one := &series{
+				submitted: submitted.WithLabelValues(k, p.String()),
+				resumed:   resumed.WithLabelValues(k),
+				tasks:     tasks.WithLabelValues(k),
+				items:     items.WithLabelValues(k),
+				wait:      wait.WithLabelValues(k, p.String()),
+				run:       run.WithLabelValues(k, p.String()),
+				total:     total.WithLabelValues(k, p.String()),
+				step:      step.WithLabelValues(k),
+				finished:  make(map[job.State]prometheus.Counter),
 			}
+			for _, s := range job.States() {
+				if s.Terminal() {
+					one.finished[s] = finished.WithLabelValues(k, s.String())
+				}
+			}
+			m.series[queueKey{k, p}] = one
 		}
-		m.resumedTotal.WithLabelValues(k)
-		m.tasksTotal.WithLabelValues(k)
-		m.taskSeconds.WithLabelValues(k)
-		m.itemsTotal.WithLabelValues(k)
 	}
 	for _, reason := range []string{reasonDraining, reasonJobs, reasonBytes, reasonWaiting, reasonQuota, reasonStorage} {
 		m.rejectedTotal.WithLabelValues(reason)
@@ -114,36 +120,59 @@ func due(j *job.Job) time.Time {
 	return j.CreatedAt
 }
 
-func (m *metrics) submitted(r *run) {
-	m.submittedTotal.WithLabelValues(r.job.Kind, r.job.Priority.String()).Inc()
-}
+// of returns the metrics of a job's kind and priority; nil for a kind that this version does not know, which a job from
+// the journal may have.
+func (m *metrics) of(j *job.Job) *series { return m.series[queueKey{j.Kind, j.Priority}] }
 
 func (m *metrics) rejected(reason string, jobs int) {
 	m.rejectedTotal.WithLabelValues(reason).Add(float64(jobs))
 }
 
-func (m *metrics) resumed(r *run) { m.resumedTotal.WithLabelValues(r.job.Kind).Inc() }
-
-func (m *metrics) started(r *run, now time.Time) {
-	m.wait.WithLabelValues(r.job.Kind, r.job.Priority.String()).Observe(now.Sub(due(&r.job)).Seconds())
-}
-
 func (m *metrics) stepped(r *run, s *job.Step, elapsed time.Duration) {
-	kind := r.job.Kind
-	m.taskSeconds.WithLabelValues(kind).Observe(elapsed.Seconds())
-	if s.Wake.IsZero() {
-		m.tasksTotal.WithLabelValues(kind).Inc()
+	if r.series == nil {
+		return
 	}
-	m.itemsTotal.WithLabelValues(kind).Add(float64(s.Completed + s.Failed))
-	m.bytesTotal.Add(float64(s.Bytes))
+	r.series.step.Observe(elapsed.Seconds())
+	if s.Wake.IsZero() {
+		r.series.tasks.Inc()
+	}
+	if n := s.Completed + s.Failed; n > 0 {
+		r.series.items.Add(float64(n))
+	}
+	if s.Bytes > 0 {
+		m.bytesTotal.Add(float64(s.Bytes))
+	}
 }
 
-// finished is called when the end of the job is durable.
-func (m *metrics) finished(r *run, how job.Finished) {
-	kind, priority := r.job.Kind, r.job.Priority.String()
-	m.finishedTotal.WithLabelValues(kind, how.State.String()).Inc()
-	m.total.WithLabelValues(kind, priority).Observe(time.Since(due(&r.job)).Seconds())
+func (s *series) accepted() {
+	if s != nil {
+		s.submitted.Inc()
+	}
+}
+
+func (s *series) resume() {
+	if s != nil {
+		s.resumed.Inc()
+	}
+}
+
+func (s *series) started(r *run, now time.Time) {
+	if s != nil {
+		s.wait.Observe(now.Sub(due(&r.job)).Seconds())
+	}
+}
+
+// ended is called when the end of the job is durable.
+func (s *series) ended(r *run, how *job.Finished) {
+	if s == nil {
+		return
+	}
+	s.finished[how.State].Inc()
+	s.total.Observe(time.Since(due(&r.job)).Seconds())
 	if !r.startedAt.IsZero() {
-		m.run.WithLabelValues(kind, priority).Observe(how.At.Sub(r.startedAt).Seconds())
+		s.run.Observe(how.At.Sub(r.startedAt).Seconds())
+	}
+	if how.Completed > 0 {
+		s.items.Add(float64(how.Completed))
 	}
 }

@@ -103,7 +103,7 @@ func (e *Executor) restart(r *run) {
 		e.enqueue([]*run{r})
 		return
 	}
-	e.metrics.resumed(r)
+	r.series.resume()
 	e.mu.Lock()
 	e.queue.pushActive(r)
 	e.mu.Unlock()

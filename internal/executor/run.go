@@ -19,6 +19,7 @@ type run struct {
 	plan    job.Plan
 	size    job.Size
 	reducer job.Reducer
+	series  *series // nil for an unknown kind
 
 	// ctx is the context of the job's tasks; its cause tells a cancel from a stop.
 	ctx    context.Context
@@ -54,6 +55,7 @@ type run struct {
 
 func (e *Executor) newRun(j job.Job, plan job.Plan) *run {
 	r := &run{e: e, job: j, plan: plan, size: plan.Size(), reducer: plan.Reducer(), state: j.State}
+	r.series = e.metrics.of(&j)
 	r.ctx, r.cancel = context.WithCancelCause(e.work)
 	return r
 }
@@ -84,7 +86,7 @@ func (r *run) begin(now time.Time) bool {
 	}
 	if r.state == job.Queued {
 		r.state, r.startedAt, r.unsaid = job.Running, now, true
-		r.e.metrics.started(r, now)
+		r.series.started(r, now)
 		r.armTimeout()
 		if !r.short() {
 			r.append(startedDelay)
@@ -167,7 +169,7 @@ func (r *run) settle(before ...job.Event) {
 	r.e.alarms.clear(r.timeout)
 	r.appendDone(0, func(err error) {
 		if err == nil {
-			r.e.metrics.finished(r, how)
+			r.series.ended(r, &how)
 		}
 	}, append(before, how)...)
 	r.e.release(r)

@@ -58,7 +58,7 @@ func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.K
 		return nil, e.storage(err)
 	}
 	for _, r := range runs {
-		e.metrics.submitted(r)
+		r.series.accepted()
 	}
 	return views, nil
 }

@@ -71,7 +71,7 @@ func (w *worker) turn(u unit) {
 	elapsed := time.Since(start)
 	w.e.metrics.stepped(r, &step, elapsed)
 	r.stepped(u, &step, err)
-	w.busy.Add(int64(time.Since(start)))
+	w.busy.Add(int64(elapsed))
 	w.since.Store(0)
 }
 
