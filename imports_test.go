@@ -1,0 +1,180 @@
+package gather_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// A room is what a package may import besides the standard library and what is in the same directory tree.
+type room struct {
+	// inside are the packages of this module.
+	inside []string
+	// outside are modules or packages of others; nil is any that is nobody's own.
+	outside []string
+}
+
+var none = []string{}
+
+// rooms is the table of the architecture: imports go down only. A package that is not in it may not exist; where a
+// directory has none of its own, that of its parent holds.
+var rooms = map[string]room{
+	".": {none, none},
+
+	"internal/job":      {none, []string{"github.com/google/uuid"}},
+	"internal/exactsum": {none, []string{"golang.org/x/sys/cpu"}},
+	"internal/npy":      {none, none},
+	"internal/tenant":   {none, []string{"github.com/go-json-experiment/json", "golang.org/x/time"}},
+
+	"internal/chunked": {[]string{"internal/exactsum", "internal/npy"}, none},
+	"internal/kind":    {[]string{"internal/job", "internal/chunked"}, []string{"github.com/go-json-experiment/json"}},
+
+	"internal/executor": {[]string{"internal/job"}, nil},
+	"internal/journal":  {[]string{"internal/job"}, nil},
+	"internal/cluster":  {[]string{"internal/job", "internal/journal"}, nil},
+	"internal/api":      {[]string{".", "internal/job", "internal/tenant"}, nil},
+
+	"cmd/server": {[]string{"."}, nil},
+	"bench":      {[]string{"."}, nil},
+	"deploy":     {none, nil},
+}
+
+// all may import every package: they wire.
+var all = []string{"cmd/server", "bench"}
+
+// owned are modules that one room alone sees.
+var owned = map[string]string{
+	"github.com/go-chi":       "internal/api",
+	"github.com/oapi-codegen": "internal/api",
+	"github.com/cockroachdb":  "internal/journal",
+	"github.com/nats-io":      "internal/cluster",
+}
+
+// vague are names under which anything would find a place.
+var vague = []string{"util", "utils", "common", "base", "types", "models", "helpers", "misc", "shared", "lib"}
+
+// TestImports enforces the table of rooms on the imports of everything but tests, under all build tags.
+func TestImports(t *testing.T) {
+	packages := packagesOf(t)
+	if len(packages) < 5 {
+		t.Fatalf("found only %d packages: the test looks in the wrong place", len(packages))
+	}
+	for dir, imports := range packages {
+		if slices.Contains(vague, path.Base(dir)) {
+			t.Errorf("%s: a package is named for what it provides", dir)
+		}
+		name, ok := roomOf(dir)
+		if !ok {
+			t.Errorf("%s: not in the table of rooms; say there what it may import", dir)
+			continue
+		}
+		for _, imp := range imports {
+			if fault := rooms[name].fault(name, imp); fault != "" {
+				t.Errorf("%s imports %s: %s", dir, imp, fault)
+			}
+		}
+	}
+}
+
+// fault says why the room of that name may not import a package.
+func (r room) fault(name, imp string) string {
+	first, _, _ := strings.Cut(imp, "/")
+	switch {
+	case first == "gather":
+		target, ok := roomOf(strings.TrimPrefix(strings.TrimPrefix(imp, "gather"), "/"))
+		switch {
+		case !ok:
+			return "it is not in the table of rooms"
+		case target == name || slices.Contains(r.inside, target):
+		case slices.Contains(all, name) && !slices.Contains(all, target):
+		default:
+			return "imports go down only; it may import " + list(r.inside)
+		}
+		if strings.HasSuffix(imp, "test") && name != "bench" {
+			return "it is for tests"
+		}
+	case strings.Contains(first, "."):
+		for module, owner := range owned {
+			if within(imp, module) && owner != name {
+				return "only " + owner + " sees it"
+			}
+		}
+		if r.outside != nil && !slices.ContainsFunc(r.outside, func(m string) bool { return within(imp, m) }) {
+			return "of other modules it may import " + list(r.outside)
+		}
+	}
+	return ""
+}
+
+func list(s []string) string {
+	if len(s) == 0 {
+		return "none"
+	}
+	return strings.Join(s, ", ")
+}
+
+// roomOf returns the entry of the table that holds for a directory.
+func roomOf(dir string) (string, bool) {
+	for dir = path.Clean(dir); ; dir = path.Dir(dir) {
+		if _, ok := rooms[dir]; ok {
+			return dir, true
+		}
+		if !strings.Contains(dir, "/") {
+			return "", false
+		}
+	}
+}
+
+// within reports whether a package is module, or below it.
+func within(imp, module string) bool { return imp == module || strings.HasPrefix(imp, module+"/") }
+
+// packagesOf returns the imports of every package of the module, without its tests, by directory. Directories with a
+// go.mod of their own are other modules.
+func packagesOf(t *testing.T) map[string][]string {
+	t.Helper()
+	packages := make(map[string][]string)
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			_, err := os.Stat(filepath.Join(file, "go.mod"))
+			if file != "." && (err == nil || d.Name() == "testdata" || strings.ContainsAny(d.Name()[:1], "._")) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		dir := filepath.ToSlash(filepath.Dir(file))
+		packages[dir] = append(packages[dir], "")
+		for _, spec := range f.Imports {
+			imp, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			packages[dir] = append(packages[dir], imp)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir, imports := range packages {
+		slices.Sort(imports)
+		packages[dir] = slices.Compact(imports)[1:] // without the "" that stands for a package with no imports
+	}
+	return packages
+}
