@@ -24,13 +24,13 @@ type Limits struct {
 	Items int64
 	// Digits bounds the length of one integer, in decimal digits.
 	Digits int64
-	// Chunks and Outputs bound the grid and the result of an array sum, Dimensions its rank.
-	Chunks, Outputs, Dimensions int64
+	// Chunks bounds the grid of an array, Outputs the elements of the result of a sum over some of its axes.
+	Chunks, Outputs int64
 }
 
 // DefaultLimits are generous for a server of no particular size.
 func DefaultLimits() Limits {
-	return Limits{Items: 10_000_000, Digits: 100_000, Chunks: 1_000_000, Outputs: 1_000_000, Dimensions: 32}
+	return Limits{Items: 10_000_000, Digits: 100_000, Chunks: 1_000_000, Outputs: 1_000_000}
 }
 
 // A definition is what a kind registers.

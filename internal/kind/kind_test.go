@@ -287,3 +287,66 @@ func BenchmarkSquares(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/8192, "ns/item")
 }
+
+func TestArraySum(t *testing.T) {
+	for _, tt := range []struct {
+		spec, result, details string
+		items                 map[int64]string
+	}{
+		{
+			`{"array":{"source":"ones","shape":[1000,1000],"chunks":[100,100],"dtype":"float64"}}`, "1000000.0",
+			`{"dtype":"float64","shape":[],"hex":"0x1.e848p+19"}`, map[int64]string{0: "10000.0", 99: "10000.0"},
+		},
+		{
+			`{"array":{"values":[[1,2,3],[4,5,6]],"chunks":[1,3]}}`, "21", `{"dtype":"int64","shape":[]}`,
+			map[int64]string{0: "6", 1: "15"},
+		},
+		{
+			`{"array":{"values":[[1,2,3],[4,5,6]]},"axis":0}`, "[5,7,9]", `{"dtype":"int64","shape":[3]}`,
+			map[int64]string{0: "5", 2: "9"},
+		},
+		{
+			`{"array":{"values":[[1.5,2],[4,"NaN"]]},"axis":[-1],"keepdims":true}`, `[[3.5],["NaN"]]`,
+			`{"dtype":"float64","shape":[2,1]}`, map[int64]string{1: `"NaN"`},
+		},
+		{
+			`{"array":{"values":[9223372036854775807,9223372036854775807]}}`, "18446744073709551614",
+			`{"dtype":"int64","shape":[],"exact":"18446744073709551614"}`, nil,
+		},
+		{`{"array":{"source":"zeros","shape":[0]}}`, "0.0", `{"dtype":"float64","shape":[],"hex":"0x0p+00"}`, nil},
+		{`{"array":{"source":"ones","shape":[2000,2]},"axis":1}`, "null", `{"dtype":"float64","shape":[2000]}`, map[int64]string{1999: "2.0"}},
+	} {
+		items, out := run(t, plan(t, "array_sum", tt.spec))
+		if string(out.Value) != tt.result || string(out.Details) != tt.details {
+			t.Errorf("%s: %s %s, want %s %s", tt.spec, out.Value, out.Details, tt.result, tt.details)
+		}
+		for i, want := range tt.items {
+			if got := string(items[i].Value); got != want {
+				t.Errorf("%s: item %d is %s, want %s", tt.spec, i, got, want)
+			}
+		}
+	}
+}
+
+func TestArrayFaults(t *testing.T) {
+	reg := kind.NewRegistry(kind.DefaultLimits())
+	for _, tt := range []struct{ spec, pointer, says string }{
+		{`{}`, "/array", "missing"},
+		{`{"array":{"source":"ones","shape":[1000000000],"chunks":1}}`, "/array/chunks", "1000000 chunks"},
+		{`{"array":{"source":"ones","shape":[9223372036854775807,9223372036854775807]}}`, "/array/shape", ""},
+		{`{"array":{"source":"ones","shape":[` + strings.Repeat("1,", 69) + `1]}}`, "/array/shape", "32"},
+		{`{"array":{"source":"ones","shape":[2]},"axis":2}`, "/axis", ""},
+		{`{"array":{"source":"ones","shape":[2]},"axis":0,"dtype":"complex"}`, "/dtype", ""},
+		{`{"array":{"source":"npy","name":"x"}}`, "/array/source", "npy"},
+	} {
+		err := reg.Validate("array_sum", []byte(tt.spec))
+		var v *job.ValidationError
+		if !errors.As(err, &v) || v.Faults[0].Pointer != tt.pointer || !strings.Contains(v.Faults[0].Detail, tt.says) {
+			t.Errorf("%s: %v, want a fault at %s that says %q", tt.spec, err, tt.pointer, tt.says)
+		}
+	}
+	// A shape of 1e12 elements that is generated needs no memory.
+	if p := plan(t, "array_sum", `{"array":{"source":"random","shape":[1000000,1000000]}}`); p.Size().Memory > 64<<20 {
+		t.Errorf("1e12 elements are to hold %d bytes", p.Size().Memory)
+	}
+}

@@ -1,0 +1,163 @@
+package kind
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"gather/internal/chunked"
+	"gather/internal/job"
+)
+
+func init() {
+	register(definition{
+		name:    "array_sum",
+		summary: "The exact sum of an N-dimensional array, over all axes or some. An item is a chunk, or an element of the result.",
+		plan:    planArraySum,
+		limits: func(l Limits) map[string]int64 {
+			return map[string]int64{"chunks": l.Chunks, "outputs": l.Outputs, "dimensions": chunked.MaxDims}
+		},
+	})
+}
+
+// maxShown is how many elements a result may have to be shown in the job; a larger one is read as the job's items.
+const maxShown = 1024
+
+// arraySum is the plan of a sum.
+type arraySum struct {
+	*chunked.Plan
+	memory int64
+}
+
+func planArraySum(spec []byte, l Limits) (job.Plan, error) {
+	f := readFields(spec, "array", "axis", "keepdims", "dtype")
+	if !f.has("array") {
+		f.Add("/array", `is missing: {"source":"ones","shape":[1000,1000],"chunks":[100,100]} or the like`)
+		return nil, f.Err()
+	}
+	limits := chunked.DefaultLimits()
+	limits.Chunks, limits.Outputs = l.Chunks, l.Outputs
+	a, faults := chunked.ParseArray(f.values["array"], chunked.Options{Limits: limits})
+	f.take("/array", faults)
+	if a == nil {
+		return nil, f.Err()
+	}
+	r, faults := chunked.ParseReduction(f.values["axis"], f.values["keepdims"], f.values["dtype"], a)
+	f.take("", faults)
+	if err := f.Err(); err != nil {
+		return nil, err
+	}
+	p, faults := chunked.NewPlan(a, r, limits)
+	f.take("", faults)
+	if err := f.Err(); err != nil {
+		return nil, err
+	}
+	// Inline values are the only elements that are held; what else is held are tens of bytes for each task and output.
+	outputs, _ := p.Shape().Elements() // bounded by limits.Outputs
+	return &arraySum{p, 2*int64(len(spec)) + 64*int64(p.Tasks()) + 64*outputs + 4096}, nil
+}
+
+func (f *fields) take(prefix string, faults chunked.Faults) {
+	for _, one := range faults {
+		f.Faults = append(f.Faults, job.Fault{Pointer: prefix + one.Pointer, Detail: one.Detail})
+	}
+}
+
+// Size implements job.Plan.
+func (p *arraySum) Size() job.Size {
+	return job.Size{Tasks: p.Tasks(), Units: p.Items(), Bytes: p.Bytes(), Memory: p.memory}
+}
+
+// Reducer implements job.Plan.
+func (p *arraySum) Reducer() job.Reducer { return &arrayReducer{plan: p.Plan, Reducer: p.NewReducer()} }
+
+// Task implements job.Plan.
+func (p *arraySum) Task(i int, _ job.Resume) job.Task { return arrayTask{plan: p.Plan, i: i} }
+
+type arrayTask struct {
+	plan *chunked.Plan
+	i    int
+}
+
+type arrayKey struct{}
+
+// Step implements job.Task.
+func (t arrayTask) Step(ctx context.Context, now time.Time, local *job.Local) (job.Step, error) {
+	w := local.Get(arrayKey{}, func() any { return chunked.NewWorker() }).(*chunked.Worker)
+	partial, err := t.plan.Run(ctx, w, t.i, nil)
+	if err != nil {
+		if ctx.Err() != nil {
+			return job.Step{}, context.Cause(ctx)
+		}
+		return job.Step{}, err
+	}
+	step := job.Step{Partial: partial, Bytes: t.plan.TaskBytes(t.i)}
+	add := adder(&step.Items)
+	if err := t.plan.EachItem(t.i, partial, add); err != nil {
+		return job.Step{}, err
+	}
+	finishBatch(&step, now)
+	return step, nil
+}
+
+// adder adds the items of package chunked to a block.
+func adder(to *job.Items) func(chunked.Item) error {
+	var text []byte
+	return func(it chunked.Item) error {
+		text = it.Value.AppendJSON(text[:0])
+		to.Add(it.Index, text, 0)
+		return nil
+	}
+}
+
+type arrayReducer struct {
+	plan *chunked.Plan
+	*chunked.Reducer
+}
+
+// Outcome implements job.Reducer.
+func (r *arrayReducer) Outcome() (job.Outcome, error) {
+	result, err := r.Result()
+	if err != nil {
+		return job.Outcome{}, err
+	}
+	out := job.Outcome{Value: []byte("null")}
+	if result.Len() <= maxShown {
+		out.Value = result.AppendJSON(nil)
+	}
+	if err := r.EachLateItem(adder(&out.Items)); err != nil {
+		return job.Outcome{}, err
+	}
+	out.Completed = int64(out.Items.Len())
+	out.Details = appendDetails(nil, result)
+	return out, nil
+}
+
+// beyondDouble is the first integer whose neighbours a float64 cannot tell apart.
+const beyondDouble = 1 << 53
+
+// appendDetails describes a result: its dtype and shape; of a single float its bits, in hexadecimal; of a single integer
+// beyond 2^53 all its digits as a string, for clients whose numbers are float64.
+func appendDetails(dst []byte, r *chunked.Result) []byte {
+	dst = append(dst, `{"dtype":"`...)
+	dst = append(dst, r.DType().String()...)
+	dst = append(dst, `","shape":[`...)
+	for i, n := range r.Shape() {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = strconv.AppendInt(dst, n, 10)
+	}
+	dst = append(dst, ']')
+	if r.Len() == 1 {
+		v := r.At(0)
+		if n := v.Int(); n == nil {
+			dst = append(dst, `,"hex":"`...)
+			dst = append(v.AppendHex(dst), '"')
+		} else if !n.IsInt64() || n.Int64() >= beyondDouble || n.Int64() <= -beyondDouble {
+			dst = append(dst, `,"exact":"`...)
+			dst = append(n.Append(dst, 10), '"')
+		}
+	}
+	return append(dst, '}')
+}
