@@ -94,7 +94,7 @@ func benchSlice[T any](b *testing.B, name string, width int, add func(*exactsum.
 func ints[T int64 | int32 | int16 | int8](n int) []T {
 	x := make([]T, n)
 	for i := range x {
-		x[i] = T(i * 0x9e3779b9)
+		x[i] = T(uint64(i) * 0x9e3779b9)
 	}
 	return x
 }
@@ -146,6 +146,25 @@ func BenchmarkColumns(b *testing.B) {
 			b.SetBytes(int64(8 * len(x)))
 			for b.Loop() {
 				f.ColumnsInt64(accs, z, rows)
+			}
+		})
+	}
+}
+
+// BenchmarkColumnsFar reads columns from beyond the cache.
+func BenchmarkColumnsFar(b *testing.B) {
+	if testing.Short() {
+		b.Skip("takes 512 MiB")
+	}
+	x := normals(512 << 20 / 8)
+	for _, cols := range []int{2, 100, 1000, 10000} {
+		rows := len(x) / cols
+		accs := make([]exactsum.Accumulator, cols)
+		f := exactsum.NewFolder()
+		b.Run(fmt.Sprint(cols), func(b *testing.B) {
+			b.SetBytes(int64(8 * rows * cols))
+			for b.Loop() {
+				f.ColumnsFloat64(accs, x[:rows*cols], rows)
 			}
 		})
 	}

@@ -13,8 +13,8 @@ type bucketTable struct {
 	count  int
 }
 
-// bucketCapacity leaves room for one more block.
-const bucketCapacity = 1<<32 - blockLen
+// bucketCapacity is well below what a bucket takes.
+const bucketCapacity = 1 << 30
 
 func (t *bucketTable) full() bool { return t.count > bucketCapacity }
 

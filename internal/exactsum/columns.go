@@ -4,7 +4,7 @@ import "fmt"
 
 const (
 	// tileLen is how many columns are added side by side: their state fits the first-level cache.
-	tileLen = 512
+	tileLen = 256
 	// A block of a tile has up to 2^columnBits rows, so each column's levels take that many additions.
 	columnBits = 10
 	columnRows = 1 << columnBits

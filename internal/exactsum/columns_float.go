@@ -85,10 +85,11 @@ func openColumn[T any](j, period int, t tile[T], isNegZero func(T) bool) class {
 
 // start sets the levels of each column to its scale.
 func (c *columnScratch) start(scales []int, width int) {
-	for v := range width {
-		k := scales[v%len(scales)]
-		c.init1[v] = levelInit(k)
-		c.init2[v] = levelInit(levelScale(k, 1, columnBits))
+	for first := 0; first < width; first += len(scales) {
+		for j, k := range scales {
+			c.init1[first+j] = levelInit(k)
+			c.init2[first+j] = levelInit(levelScale(k, 1, columnBits))
+		}
 	}
 }
 

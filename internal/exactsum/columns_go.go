@@ -2,13 +2,17 @@ package exactsum
 
 import "math"
 
-// The pure-Go kernels for columns: row by row, with the state of every column in scratch memory.
+// The pure-Go kernels for columns: row by row, with the state of every column in scratch memory. The first column of t is
+// column first of the scratch.
 
-func goFoldColumns[T float64 | float32](c *columnScratch, t tile[T]) bool {
-	init := c.init1[:t.width]
-	s1, s2 := c.s1[:t.width], c.s2[:t.width]
-	copy(s1, init)
-	copy(s2, c.init2[:])
+// begin puts the levels of a block at their start.
+func (c *columnScratch) begin(width int) {
+	copy(c.s1[:width], c.init1[:])
+	copy(c.s2[:width], c.init2[:])
+}
+
+func goFoldColumns[T float64 | float32](c *columnScratch, t tile[T], first int) bool {
+	init, s1, s2 := c.init1[first:][:t.width], c.s1[first:][:t.width], c.s2[first:][:t.width]
 	var moved, rest uint64
 	for i := range t.rows {
 		for v, x := range t.row(i) {
@@ -26,8 +30,8 @@ func goFoldColumns[T float64 | float32](c *columnScratch, t tile[T]) bool {
 	return !leftBinade(moved) && !leftRemainder(rest)
 }
 
-func goColumnsNarrow[T integer](c *columnScratch, t tile[T]) {
-	sum := c.sum[:t.width]
+func goColumnsNarrow[T integer](c *columnScratch, t tile[T], first int) {
+	sum := c.sum[first:][:t.width]
 	for i := range t.rows {
 		for v, x := range t.row(i) {
 			sum[v] += uint64(int64(x))
@@ -35,8 +39,8 @@ func goColumnsNarrow[T integer](c *columnScratch, t tile[T]) {
 	}
 }
 
-func goColumnsWide[T int64 | uint64](c *columnScratch, t tile[T]) {
-	sum, high := c.sum[:t.width], c.high[:t.width]
+func goColumnsWide[T int64 | uint64](c *columnScratch, t tile[T], first int) {
+	sum, high := c.sum[first:][:t.width], c.high[first:][:t.width]
 	for i := range t.rows {
 		for v, x := range t.row(i) {
 			sum[v] += uint64(x)
@@ -45,8 +49,8 @@ func goColumnsWide[T int64 | uint64](c *columnScratch, t tile[T]) {
 	}
 }
 
-func goColumnsBool(c *columnScratch, t tile[byte]) {
-	sum := c.sum[:t.width]
+func goColumnsBool(c *columnScratch, t tile[byte], first int) {
+	sum := c.sum[first:][:t.width]
 	for i := range t.rows {
 		for v, x := range t.row(i) {
 			sum[v] += uint64(truth(x))
@@ -55,8 +59,8 @@ func goColumnsBool(c *columnScratch, t tile[byte]) {
 }
 
 // goColumnsFloat16 adds in units of 2^-24 and reports whether all values were finite.
-func goColumnsFloat16(c *columnScratch, t tile[uint16]) bool {
-	sum := c.sum[:t.width]
+func goColumnsFloat16(c *columnScratch, t tile[uint16], first int) bool {
+	sum := c.sum[first:][:t.width]
 	special := false
 	for i := range t.rows {
 		for v, h := range t.row(i) {

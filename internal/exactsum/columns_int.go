@@ -93,8 +93,10 @@ func sumColumns[T any](
 
 // drainInts moves the sums of a tile into the accumulators, at position pos.
 func (c *columnScratch) drainInts(accs []Accumulator, width, pos int, value func(sum, high uint64) int128) {
-	for v := range width {
-		s := value(c.sum[v], c.high[v])
-		accs[v%len(accs)].addInt128(s.hi, s.lo, pos)
+	for first := 0; first < width; first += len(accs) {
+		for j := range accs {
+			s := value(c.sum[first+j], c.high[first+j])
+			accs[j].addInt128(s.hi, s.lo, pos)
+		}
 	}
 }

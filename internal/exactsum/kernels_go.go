@@ -1,3 +1,5 @@
+//go:build !amd64 || purego
+
 package exactsum
 
 const laneBits = goLaneBits
@@ -25,15 +27,23 @@ func swap64(x []uint64) { goSwap64(x) }
 func swap32(x []uint32) { goSwap32(x) }
 func swap16(x []uint16) { goSwap16(x) }
 
-func foldColumns64(c *columnScratch, t tile[float64]) bool { return goFoldColumns(c, t) }
-func foldColumns32(c *columnScratch, t tile[float32]) bool { return goFoldColumns(c, t) }
-func columnsFloat16(c *columnScratch, t tile[uint16]) bool { return goColumnsFloat16(c, t) }
-func columnsInt64(c *columnScratch, t tile[int64])         { goColumnsWide(c, t) }
-func columnsUint64(c *columnScratch, t tile[uint64])       { goColumnsWide(c, t) }
-func columnsInt32(c *columnScratch, t tile[int32])         { goColumnsNarrow(c, t) }
-func columnsInt16(c *columnScratch, t tile[int16])         { goColumnsNarrow(c, t) }
-func columnsInt8(c *columnScratch, t tile[int8])           { goColumnsNarrow(c, t) }
-func columnsUint32(c *columnScratch, t tile[uint32])       { goColumnsNarrow(c, t) }
-func columnsUint16(c *columnScratch, t tile[uint16])       { goColumnsNarrow(c, t) }
-func columnsUint8(c *columnScratch, t tile[uint8])         { goColumnsNarrow(c, t) }
-func columnsBool(c *columnScratch, t tile[byte])           { goColumnsBool(c, t) }
+func foldColumns64(c *columnScratch, t tile[float64]) bool {
+	c.begin(t.width)
+	return goFoldColumns(c, t, 0)
+}
+
+func foldColumns32(c *columnScratch, t tile[float32]) bool {
+	c.begin(t.width)
+	return goFoldColumns(c, t, 0)
+}
+
+func columnsFloat16(c *columnScratch, t tile[uint16]) bool { return goColumnsFloat16(c, t, 0) }
+func columnsInt64(c *columnScratch, t tile[int64])         { goColumnsWide(c, t, 0) }
+func columnsUint64(c *columnScratch, t tile[uint64])       { goColumnsWide(c, t, 0) }
+func columnsInt32(c *columnScratch, t tile[int32])         { goColumnsNarrow(c, t, 0) }
+func columnsInt16(c *columnScratch, t tile[int16])         { goColumnsNarrow(c, t, 0) }
+func columnsInt8(c *columnScratch, t tile[int8])           { goColumnsNarrow(c, t, 0) }
+func columnsUint32(c *columnScratch, t tile[uint32])       { goColumnsNarrow(c, t, 0) }
+func columnsUint16(c *columnScratch, t tile[uint16])       { goColumnsNarrow(c, t, 0) }
+func columnsUint8(c *columnScratch, t tile[uint8])         { goColumnsNarrow(c, t, 0) }
+func columnsBool(c *columnScratch, t tile[byte])           { goColumnsBool(c, t, 0) }

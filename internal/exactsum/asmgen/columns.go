@@ -1,0 +1,164 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// rowsAtOnce is how many rows are added to a vector of columns between its load and its store.
+const rowsAtOnce = 4
+
+// byColumns writes the frame of a column kernel: for every few rows, body for every vector of columns. The parameters x,
+// stride (bytes), width (columns, a multiple of lanes) and rows are loaded here; body gets the addresses of the rows'
+// elements and the index of the first column.
+func byColumns(size, lanes int, body func(x []operand.Mem, v reg.Register)) {
+	x, stride := Load(Param("x"), GP64()).(reg.GPVirtual), Load(Param("stride"), GP64()).(reg.GPVirtual)
+	width, rows := Load(Param("width"), GP64()).(reg.GPVirtual), Load(Param("rows"), GP64()).(reg.GPVirtual)
+	stride3 := GP64()
+	LEAQ(operand.Mem{Base: stride, Index: stride, Scale: 2}, stride3)
+	fromRow := func(p reg.Register) []operand.Mem {
+		return []operand.Mem{
+			{Base: p},
+			{Base: p, Index: stride, Scale: 1},
+			{Base: p, Index: stride, Scale: 2},
+			{Base: p, Index: stride3, Scale: 1},
+		}
+	}
+	for _, step := range []int{rowsAtOnce, 1} {
+		name := fmt.Sprintf("rows%d", step)
+		Label(name)
+		CMPQ(rows, operand.Imm(uint64(step)))
+		JLT(operand.LabelRef(name + "Done"))
+		p, v := GP64(), GP64()
+		MOVQ(x, p)
+		LEAQ(operand.Mem{Base: x, Index: stride, Scale: uint8(step)}, x)
+		var next reg.GPVirtual
+		if step == rowsAtOnce {
+			next = GP64()
+			MOVQ(x, next)
+		}
+		XORQ(v, v)
+		Label(name + "Columns")
+		if step == rowsAtOnce {
+			// The rows after these, at the same columns: nothing in the addresses tells the hardware that they come next.
+			for _, m := range fromRow(next) {
+				PREFETCHT0(m)
+			}
+			ADDQ(operand.U32(size*lanes), next)
+		}
+		body(fromRow(p)[:step], v)
+		ADDQ(operand.U32(size*lanes), p)
+		ADDQ(operand.U32(lanes), v)
+		CMPQ(v, width)
+		JLT(operand.LabelRef(name + "Columns"))
+		SUBQ(operand.U32(step), rows)
+		JMP(operand.LabelRef(name))
+		Label(name + "Done")
+	}
+}
+
+func foldColumns(v isa, t float) {
+	function("folds width columns, a positive multiple of 8, each into its two levels s1 and s2. Rows are stride bytes "+
+		"apart. moved and rest are those of fold64.", "foldColumns"+t.name+v.name,
+		"(x *"+t.goType+", stride, width, rows int, init1, s1, s2 *float64) (moved, rest uint64)")
+	c := newCheck(v, nil)
+	init1, s1, s2 := Load(Param("init1"), GP64()), Load(Param("s1"), GP64()), Load(Param("s2"), GP64())
+	byColumns(t.size, v.bytes/8, func(mems []operand.Mem, i reg.Register) {
+		state := func(p reg.Register) operand.Mem { return operand.Mem{Base: p, Index: i, Scale: 8} }
+		a, b := v.reg(), v.reg()
+		c.init = v.reg()
+		VMOVUPD(state(init1), c.init)
+		VMOVUPD(state(s1), a)
+		VMOVUPD(state(s2), b)
+		for _, m := range mems {
+			x := v.reg()
+			t.load(m, x)
+			c.first(a, x)
+			c.last(b, x)
+		}
+		VMOVUPD(a, state(s1))
+		VMOVUPD(b, state(s2))
+	})
+	c.results(0)
+	VZEROUPPER()
+	RET()
+}
+
+func columns16(v isa) {
+	function("adds width columns of binary16 values, a positive multiple of 4, to sum. Rows are stride bytes apart.",
+		"columns16"+v.name, "(x *uint16, stride, width, rows int, sum *float64)")
+	sum := Load(Param("sum"), GP64())
+	byColumns(2, 4, func(mems []operand.Mem, i reg.Register) {
+		state := operand.Mem{Base: sum, Index: i, Scale: 8}
+		s := YMM()
+		VMOVUPD(state, s)
+		for _, m := range mems {
+			x := XMM()
+			wide := YMM()
+			VCVTPH2PS(m, x)
+			VCVTPS2PD(x, wide)
+			VADDPD(wide, s, s)
+		}
+		VMOVUPD(s, state)
+	})
+	VZEROUPPER()
+	RET()
+}
+
+func columnsInt(t integer) {
+	signature := "(x *" + t.goType + ", stride, width, rows int, sum *uint64)"
+	if t.size == 8 {
+		signature = "(x *" + t.goType + ", stride, width, rows int, sum, high *uint64)"
+	}
+	doc := "adds width columns, a positive multiple of 4, to sum"
+	if t.size == 8 {
+		doc += " modulo 2^64, and their upper halves to high"
+		if t.signed {
+			doc += ", each 2^31 too large"
+		}
+	}
+	function(doc+". Rows are stride bytes apart.", "columns"+t.name+"AVX2", signature)
+	sum := Load(Param("sum"), GP64())
+	if t.size == 8 {
+		high, flip := Load(Param("high"), GP64()), t.signBit()
+		byColumns(t.size, 4, func(mems []operand.Mem, i reg.Register) {
+			sumState := operand.Mem{Base: sum, Index: i, Scale: 8}
+			highState := operand.Mem{Base: high, Index: i, Scale: 8}
+			s, h := YMM(), YMM()
+			VMOVDQU(sumState, s)
+			VMOVDQU(highState, h)
+			for _, m := range mems {
+				x := YMM()
+				t.widen(m, x)
+				VPADDQ(x, s, s)
+				t.upper(x, flip)
+				VPADDQ(x, h, h)
+			}
+			VMOVDQU(s, sumState)
+			VMOVDQU(h, highState)
+		})
+	} else {
+		zero := avx2.zero()
+		byColumns(t.size, 4, func(mems []operand.Mem, i reg.Register) {
+			state := operand.Mem{Base: sum, Index: i, Scale: 8}
+			s := YMM()
+			VMOVDQU(state, s)
+			for _, m := range mems {
+				x := YMM()
+				t.widen(m, x)
+				if t.name == "Bool" {
+					VPCMPGTQ(zero, x, x) // -1 where there is anything
+					VPSUBQ(x, s, s)
+				} else {
+					VPADDQ(x, s, s)
+				}
+			}
+			VMOVDQU(s, state)
+		})
+	}
+	VZEROUPPER()
+	RET()
+}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// float is an element type that is widened to float64 as it is loaded.
+type float struct {
+	name, goType string
+	size         int
+	load         func(ops ...operand.Op)
+}
+
+var floats = []float{
+	{"64", "float64", 8, VMOVUPD},
+	{"32", "float32", 4, VCVTPS2PD},
+}
+
+// check gathers the evidence that a fold was exact.
+type check struct {
+	isa
+	init, moved reg.VecVirtual
+	rest        reg.VecVirtual // AVX2: the or of all lost remainders, signs aside
+	mxcsr       operand.Mem    // AVX-512: room for the status word
+}
+
+func newCheck(v isa, init reg.VecVirtual) check {
+	c := check{isa: v, init: init, moved: v.zero()}
+	if v.bytes == 64 {
+		// Clear the sticky flags: at the end the one for inexact results tells whether the last level lost anything.
+		c.mxcsr = AllocLocal(8)
+		STMXCSR(c.mxcsr)
+		w := GP32()
+		MOVL(c.mxcsr, w)
+		ANDL(operand.U32(0xffffffc0), w)
+		MOVL(w, c.mxcsr)
+		LDMXCSR(c.mxcsr)
+	} else {
+		c.rest = v.zero()
+	}
+	return c
+}
+
+// first adds x to s, a first level that starts at init, turns x into the remainder and notes whether s left its binade.
+func (c check) first(s, x reg.VecVirtual) {
+	t := c.reg()
+	if c.bytes == 64 {
+		// The rounding of this addition is meant: with SAE it leaves no trace in the status word.
+		VADDPD_RN_SAE(x, s, t)
+		VPTERNLOGQ(operand.Imm(0xf6), c.init, t, c.moved) // moved |= t ^ init
+	} else {
+		VADDPD(x, s, t)
+		moved := c.reg()
+		VXORPD(c.init, t, moved)
+		VORPD(moved, c.moved, c.moved)
+	}
+	VSUBPD(s, t, s)
+	VSUBPD(s, x, x)
+	move(t, s)
+}
+
+// last adds x to s, a last level, and notes whether anything was lost.
+func (c check) last(s, x reg.VecVirtual) {
+	if c.bytes == 64 {
+		VADDPD(x, s, s)
+		return
+	}
+	t := c.reg()
+	VADDPD(x, s, t)
+	VSUBPD(s, t, s)
+	// What s moved by is x, or it is not: but for the sign of zero their bits tell.
+	VXORPD(s, x, x)
+	VORPD(x, c.rest, c.rest)
+	move(t, s)
+}
+
+// results stores moved and rest as the results from i on.
+func (c check) results(i int) {
+	Store(c.or64(c.moved), ReturnIndex(i))
+	if c.bytes == 64 {
+		w := GP64()
+		STMXCSR(c.mxcsr)
+		MOVL(c.mxcsr, w.As32())
+		ANDL(operand.Imm(0x20), w.As32())
+		Store(w, ReturnIndex(i+1))
+		return
+	}
+	Store(c.or64(c.rest), ReturnIndex(i+1))
+}
+
+func move(from, to reg.VecVirtual) { VMOVAPD(from, to) }
+
+// fold writes the two-level fold.
+func fold(v isa, t float) {
+	function("folds n elements, a multiple of 32, into two levels. The result is exact if moved has no exponent bit "+
+		"and rest is zero, the sign bit aside.", "fold"+t.name+v.name,
+		"(x *"+t.goType+", n int, init1, init2 float64) (upper, lower int64, moved, rest uint64)")
+	p, n := Load(Param("x"), GP64()).(reg.GPVirtual), Load(Param("n"), GP64()).(reg.GPVirtual)
+	init1, init2 := v.broadcast("init1"), v.broadcast("init2")
+	c := newCheck(v, init1)
+	const lanes = 4
+	s1, s2 := v.regs(lanes), v.regs(lanes)
+	for i := range lanes {
+		move(init1, s1[i])
+		move(init2, s2[i])
+	}
+	step := lanes * v.bytes / 8
+	loop("fold", n, step, func() {
+		prefetchLines(p, step*t.size)
+		x := v.regs(lanes)
+		for i := range lanes {
+			t.load(at(p, i*v.bytes/8*t.size), x[i])
+		}
+		for i := range lanes {
+			c.first(s1[i], x[i])
+		}
+		for i := range lanes {
+			c.last(s2[i], x[i])
+		}
+		ADDQ(operand.U32(step*t.size), p)
+	})
+	c.results(2)
+	for i := range lanes {
+		VPSUBQ(init1, s1[i], s1[i])
+		VPSUBQ(init2, s2[i], s2[i])
+	}
+	Store(v.sum64(s1), ReturnIndex(0))
+	Store(v.sum64(s2), ReturnIndex(1))
+	VZEROUPPER()
+	RET()
+}
+
+// extract writes the one-level fold that keeps the remainders.
+func extract(v isa) {
+	function("folds n elements, a multiple of 32, into one level and writes the remainders to rest, which may be x. The "+
+		"result is exact if moved has no exponent bit; left is the or of all remainders.", "extract"+v.name,
+		"(rest, x *float64, n int, init float64) (level int64, moved, left uint64)")
+	out, p := Load(Param("rest"), GP64()).(reg.GPVirtual), Load(Param("x"), GP64()).(reg.GPVirtual)
+	n := Load(Param("n"), GP64()).(reg.GPVirtual)
+	init := v.broadcast("init")
+	c := newCheck(v, init)
+	const lanes = 4
+	s := v.regs(lanes)
+	for i := range lanes {
+		move(init, s[i])
+	}
+	loop("extract", n, lanes*4, func() {
+		x := v.regs(lanes)
+		for i := range lanes {
+			VMOVUPD(at(p, 32*i), x[i])
+			c.first(s[i], x[i])
+			VMOVUPD(x[i], at(out, 32*i))
+			VORPD(x[i], c.rest, c.rest)
+		}
+		ADDQ(operand.U32(32*lanes), p)
+		ADDQ(operand.U32(32*lanes), out)
+	})
+	for i := range lanes {
+		VPSUBQ(init, s[i], s[i])
+	}
+	Store(v.sum64(s), ReturnIndex(0))
+	Store(c.or64(c.moved), ReturnIndex(1))
+	Store(c.or64(c.rest), ReturnIndex(2))
+	VZEROUPPER()
+	RET()
+}
+
+// sum16 writes the sum of binary16 values: a block of them adds up in float64 without rounding.
+func sum16(v isa) {
+	function("adds n binary16 values, a multiple of 32 and at most 8192, without rounding.", "sum16"+v.name,
+		"(x *uint16, n int) (sum float64)")
+	p, n := Load(Param("x"), GP64()).(reg.GPVirtual), Load(Param("n"), GP64()).(reg.GPVirtual)
+	s := []reg.VecVirtual{v.zero(), v.zero(), v.zero(), v.zero()}
+	loop("sum", n, 32, func() {
+		prefetchLines(p, 64)
+		for i := range 4 {
+			h, high := YMM(), XMM()
+			VCVTPH2PS(at(p, 16*i), h)
+			low := YMM()
+			VCVTPS2PD(h.AsX(), low)
+			VADDPD(low, s[2*i%4], s[2*i%4])
+			VEXTRACTF128(operand.Imm(1), h, high)
+			wide := YMM()
+			VCVTPS2PD(high, wide)
+			VADDPD(wide, s[(2*i+1)%4], s[(2*i+1)%4])
+		}
+		ADDQ(operand.Imm(64), p)
+	})
+	VADDPD(s[1], s[0], s[0])
+	VADDPD(s[3], s[2], s[2])
+	VADDPD(s[2], s[0], s[0])
+	high := XMM()
+	VEXTRACTF128(operand.Imm(1), s[0], high)
+	low := s[0].AsX()
+	VADDPD(high, low, low)
+	VPERMILPD(operand.Imm(1), low, high)
+	VADDSD(high, low, low)
+	Store(low, ReturnIndex(0))
+	VZEROUPPER()
+	RET()
+}

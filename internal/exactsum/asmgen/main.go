@@ -1,0 +1,138 @@
+// Command asmgen writes the assembly kernels of package exactsum. It is a module of its own so that the generator is no
+// dependency of the program; run it with go generate in that package.
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// prefetch is how far ahead of its loads a kernel asks for memory, in bytes: a page, where hardware prefetchers stop.
+const prefetch = 4096
+
+// isa is a vector width. What differs between AVX2 and AVX-512 beyond the width is how rounding is noticed: see notice.
+type isa struct {
+	name  string
+	bytes int
+}
+
+var (
+	avx2   = isa{"AVX2", 32}
+	avx512 = isa{"AVX512", 64}
+)
+
+func (v isa) reg() reg.VecVirtual {
+	if v.bytes == 64 {
+		return ZMM()
+	}
+	return YMM()
+}
+
+func (v isa) regs(n int) []reg.VecVirtual {
+	r := make([]reg.VecVirtual, n)
+	for i := range r {
+		r[i] = v.reg()
+	}
+	return r
+}
+
+func (v isa) zero() reg.VecVirtual {
+	r := v.reg()
+	if v.bytes == 64 {
+		VPXORQ(r, r, r)
+	} else {
+		VPXOR(r, r, r)
+	}
+	return r
+}
+
+// broadcast fills a register with a float64 parameter.
+func (v isa) broadcast(param string) reg.VecVirtual {
+	x := XMM()
+	Load(Param(param), x)
+	r := v.reg()
+	VBROADCASTSD(x, r)
+	return r
+}
+
+// sum64 adds up the 64-bit integers of all the given registers.
+func (v isa) sum64(r []reg.VecVirtual) reg.Register {
+	return v.reduce(r, func(a, b, c operand.Op) { VPADDQ(a, b, c) })
+}
+
+// or64 ors all 64-bit elements of r.
+func (v isa) or64(r reg.VecVirtual) reg.Register {
+	return v.reduce([]reg.VecVirtual{r}, func(a, b, c operand.Op) { VPOR(a, b, c) })
+}
+
+func (v isa) reduce(r []reg.VecVirtual, op func(a, b, c operand.Op)) reg.Register {
+	acc := r[0]
+	for _, x := range r[1:] {
+		op(x, acc, acc)
+	}
+	if v.bytes == 64 {
+		high := YMM()
+		VEXTRACTI64X4(operand.Imm(1), acc, high)
+		low := YMM()
+		VEXTRACTI64X4(operand.Imm(0), acc, low)
+		op(high, low, low)
+		acc = low
+	}
+	high, low := XMM(), XMM()
+	VEXTRACTI128(operand.Imm(1), acc, high)
+	VEXTRACTI128(operand.Imm(0), acc, low)
+	op(high, low, low)
+	VPSHUFD(operand.Imm(0x4e), low, high)
+	op(high, low, low)
+	out := GP64()
+	VMOVQ(low, out)
+	return out
+}
+
+// loop runs body while n, a count of elements, lasts: body handles step of them and advances its own pointers.
+func loop(name string, n reg.GPVirtual, step int, body func()) {
+	TESTQ(n, n)
+	JZ(operand.LabelRef(name + "Done"))
+	Label(name)
+	body()
+	SUBQ(operand.U32(step), n)
+	JNZ(operand.LabelRef(name))
+	Label(name + "Done")
+}
+
+func at(p reg.Register, offset int) operand.Mem { return operand.Mem{Base: p, Disp: offset} }
+
+func prefetchLines(p reg.Register, bytes int) {
+	for i := 0; i < bytes; i += 64 {
+		PREFETCHT0(at(p, prefetch+i))
+	}
+}
+
+// function starts a function of the given name and signature.
+func function(doc, name, signature string) {
+	TEXT(name, NOSPLIT, "func"+signature)
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s %s", name, doc))
+}
+
+func main() {
+	ConstraintExpr("amd64,!purego")
+	for _, v := range []isa{avx2, avx512} {
+		for _, t := range floats {
+			fold(v, t)
+			foldColumns(v, t)
+		}
+	}
+	extract(avx2)
+	sum16(avx2)
+	columns16(avx2)
+	sums()
+	for _, t := range integers {
+		columnsInt(t)
+	}
+	swaps()
+	Generate()
+}
