@@ -1,0 +1,105 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"gather/internal/job"
+)
+
+// Headers that are the same on every answer of their sort.
+var (
+	typeJSON       = []string{mediaJSON}
+	privateNoCache = []string{"private, no-cache"}
+	varyPrefer     = []string{"Prefer"}
+	varyAccept     = []string{"Accept"}
+)
+
+// jobAnswer is a job as an answer to any operation that has one.
+type jobAnswer struct {
+	srv    *server
+	x      *exchange
+	job    *job.Job
+	ints   intEncoding
+	status int
+	// location, applied and replayed say which of the headers are there.
+	location bool
+	applied  time.Duration
+	replayed bool
+}
+
+// VisitSubmitJobResponse implements SubmitJobResponseObject.
+func (a *jobAnswer) VisitSubmitJobResponse(http.ResponseWriter) error { return a.write() }
+
+// VisitGetJobResponse implements GetJobResponseObject.
+func (a *jobAnswer) VisitGetJobResponse(http.ResponseWriter) error { return a.write() }
+
+// VisitCancelJobResponse implements CancelJobResponseObject.
+func (a *jobAnswer) VisitCancelJobResponse(http.ResponseWriter) error { return a.write() }
+
+func (a *jobAnswer) write() error {
+	x, h := a.x, a.x.Header()
+	view := a.srv.view(a.job, a.ints)
+	h["Cache-Control"] = privateNoCache
+	h["Vary"] = varyPrefer
+	x.set("Etag", etag(a.job, a.ints))
+	if a.location {
+		x.set("Location", "/v1/jobs/"+a.job.ID.String())
+	}
+	if a.applied > 0 {
+		x.set("Preference-Applied", "wait="+strconv.Itoa(int(a.applied/time.Second)))
+	}
+	if a.replayed {
+		x.set("Idempotency-Replayed", "true")
+	}
+	if !a.job.State.Terminal() {
+		x.set("Retry-After", strconv.FormatInt(ceilSeconds(a.srv.Executor.RetryAfter(*a.job)), 10))
+	}
+	if a.status == http.StatusNotModified {
+		x.WriteHeader(a.status)
+		return nil
+	}
+	h["Content-Type"] = typeJSON
+	x.WriteHeader(a.status)
+	buf := getBuffer()
+	defer putBuffer(buf)
+	*buf = append(appendJob(*buf, &view), '\n')
+	_, err := x.Write(*buf)
+	return clientError(err)
+}
+
+// clientError forgets that an answer could not be written: the client is gone, and nobody is left to tell.
+func clientError(error) error { return nil }
+
+// view adds what only the moment knows.
+func (s *server) view(j *job.Job, ints intEncoding) jobView {
+	v := jobView{Job: j, now: time.Now(), durability: s.Durability, ints: ints}
+	if j.State == job.Queued {
+		if place, ok := s.Executor.Position(j.ID); ok {
+			v.position = place
+		}
+	}
+	return v
+}
+
+// etag names the state of a job. It is weak: queue_position and eta_seconds change without an event.
+func etag(j *job.Job, ints intEncoding) string {
+	var text [32]byte
+	b := strconv.AppendUint(append(text[:0], `W/"`...), j.Seq, 10)
+	if ints == intsAsStrings {
+		b = append(b, 's')
+	}
+	return string(append(b, '"'))
+}
+
+// ints reads the int_encoding parameter.
+func readInts(p *IntEncoding) (intEncoding, error) {
+	switch {
+	case p == nil || *p == IntEncodingNumber:
+		return intsAsNumbers, nil
+	case *p == IntEncodingString:
+		return intsAsStrings, nil
+	}
+	return false, malformed("parameter", "int_encoding", `must be "number" or "string"`)
+}

@@ -1,0 +1,81 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// A decoder reads one strict JSON text: no duplicate names, no bad UTF-8.
+type decoder struct {
+	*jsontext.Decoder
+	src  *bytes.Buffer
+	data []byte
+}
+
+var decoders = sync.Pool{New: func() any {
+	return &decoder{Decoder: jsontext.NewDecoder(new(bytes.Buffer))}
+}}
+
+// newDecoder returns a decoder of data, which it does not change. Free gives it back.
+func newDecoder(data []byte) *decoder {
+	d := decoders.Get().(*decoder)
+	d.data = data
+	d.Reset(bytes.NewBuffer(data))
+	return d
+}
+
+func (d *decoder) free() {
+	d.data = nil
+	d.Reset(new(bytes.Buffer))
+	decoders.Put(d)
+}
+
+// end is an error when anything but white space follows.
+func (d *decoder) end() error {
+	if _, err := d.ReadToken(); err == nil {
+		return d.fault(errors.New("something follows the end of the JSON text"))
+	} else if !errors.Is(err, io.EOF) {
+		return d.fault(err)
+	}
+	return nil
+}
+
+// fault says what is not JSON, and where.
+func (d *decoder) fault(err error) error {
+	pointer, offset, text := "", d.InputOffset(), err.Error()
+	var syntactic *jsontext.SyntacticError
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
+		offset, text = int64(len(d.data)), "the JSON text ends too early"
+	case errors.As(err, &syntactic):
+		pointer, offset, text = string(syntactic.JSONPointer), syntactic.ByteOffset, syntactic.Err.Error()
+	}
+	text = strings.TrimPrefix(text, "jsontext: ")
+	before := d.data[:min(offset, int64(len(d.data)))]
+	line := bytes.Count(before, []byte{'\n'}) + 1
+	column := len(before) - bytes.LastIndexByte(before, '\n')
+	detail := text + ", at line " + strconv.Itoa(line) + ", column " + strconv.Itoa(column)
+	return &problem{
+		row: malformedRequest, detail: "The body is not the JSON it should be.",
+		faults: []fault{{"pointer", clip(pointer), clip(detail)}},
+	}
+}
+
+// clip shortens what came from outside.
+func clip(s string) string {
+	if len(s) > 300 {
+		return strings.ToValidUTF8(s[:297], "") + "..."
+	}
+	return s
+}
+
+// pointerToken writes a name as a reference token of a JSON pointer (RFC 6901).
+func pointerToken(name string) string {
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(clip(name))
+}

@@ -1,0 +1,270 @@
+package api
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"gather/internal/job"
+)
+
+// What clients read is appended by hand: a million items are encoded at memory speed, and a job without garbage. Tests
+// hold it against the generated models.
+
+// buffers are reused for answers. A large one is left to the collector.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
+
+func getBuffer() *[]byte { return buffers.Get().(*[]byte) }
+
+func putBuffer(b *[]byte) {
+	if cap(*b) <= 1<<20 {
+		*b = (*b)[:0]
+		buffers.Put(b)
+	}
+}
+
+// A jobView is a job with what only the moment knows.
+type jobView struct {
+	*job.Job
+	position   int // 0 when it is not queued
+	now        time.Time
+	durability string
+	ints       intEncoding
+}
+
+// appendJob appends a job's JSON.
+func appendJob(b []byte, v *jobView) []byte {
+	var idText [36]byte
+	appendID(idText[:0], v.ID)
+	id := idText[:]
+
+	b = append(b, `{"id":"`...)
+	b = append(b, id...)
+	b = append(b, `","kind":`...)
+	b = appendString(b, v.Kind)
+	b = append(b, `,"state":"`...)
+	b = append(b, v.State.String()...)
+	b = append(b, `","priority":"`...)
+	b = append(b, v.Priority.String()...)
+	b = append(b, `","labels":`...)
+	b = appendLabels(b, v.Labels)
+	b = append(b, `,"progress":`...)
+	b = appendProgress(b, v.Job, v.now)
+	b = append(b, `,"queue_position":`...)
+	if v.position > 0 {
+		b = strconv.AppendInt(b, int64(v.position), 10)
+	} else {
+		b = append(b, "null"...)
+	}
+	b = appendTime(append(b, `,"created_at":`...), v.CreatedAt)
+	b = appendTime(append(b, `,"start_after":`...), v.StartAfter)
+	b = appendTime(append(b, `,"started_at":`...), v.StartedAt)
+	b = appendTime(append(b, `,"finished_at":`...), v.FinishedAt)
+	b = appendTime(append(b, `,"expires_at":`...), v.ExpiresAt)
+	b = append(b, `,"durability":"`...)
+	b = append(b, v.durability...)
+	b = append(b, `","result":`...)
+	b = appendValue(b, v.Result, v.ints)
+	b = append(b, `,"details":`...)
+	b = appendValue(b, v.Details, intsAsNumbers)
+	b = append(b, `,"error":`...)
+	b = appendFailure(b, v.Job)
+	for i, name := range linkNames {
+		b = append(b, name...)
+		b = append(append(b, `"/v1/jobs/`...), id...)
+		b = append(append(b, linkTails[i]...), '"')
+	}
+	return append(b, "}}"...)
+}
+
+var (
+	linkNames = [...]string{`,"links":{"self":`, `,"results":`, `,"events":`, `,"cancel":`}
+	linkTails = [...]string{"", "/results", "/events", "/cancel"}
+)
+
+func appendLabels(b []byte, labels map[string]string) []byte {
+	if len(labels) == 0 {
+		return append(b, "{}"...)
+	}
+	sep := byte('{')
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		b = append(appendString(append(b, sep), k), ':')
+		b = appendString(b, labels[k])
+		sep = ','
+	}
+	return append(b, '}')
+}
+
+func appendProgress(b []byte, j *job.Job, now time.Time) []byte {
+	p := &j.Progress
+	b = strconv.AppendInt(append(b, `{"total":`...), p.Total, 10)
+	b = strconv.AppendInt(append(b, `,"completed":`...), p.Completed, 10)
+	b = strconv.AppendInt(append(b, `,"failed":`...), p.Failed, 10)
+	fraction := p.Fraction()
+	if j.State == job.Succeeded { // also of a job with nothing to do
+		fraction = 1
+	}
+	b = append(b, `,"fraction":`...)
+	b = strconv.AppendFloat(b, fraction, 'f', -1, 64)
+	b = append(b, `,"eta_seconds":`...)
+	if j.State == job.Running && fraction > 0 && now.After(j.StartedAt) {
+		eta := now.Sub(j.StartedAt).Seconds() * (1 - fraction) / fraction
+		b = strconv.AppendFloat(b, eta, 'f', 3, 64)
+	} else {
+		b = append(b, "null"...)
+	}
+	b = strconv.AppendInt(append(b, `,"bytes":`...), p.Bytes, 10)
+	b = strconv.AppendInt(append(b, `,"bytes_total":`...), p.BytesTotal, 10)
+	return append(b, '}')
+}
+
+func appendFailure(b []byte, j *job.Job) []byte {
+	if j.Failure == nil {
+		return append(b, "null"...)
+	}
+	reason := j.Failure.Reason
+	b = append(append(b, `{"type":"/problems/`...), reason.String()...)
+	b = append(append(b, `","title":"`...), failureTitles[reason]...)
+	b = appendString(append(b, `","detail":`...), j.Failure.Detail)
+	if j.RequestID != "" {
+		b = appendString(append(b, `,"request_id":`...), j.RequestID)
+	}
+	return append(b, '}')
+}
+
+var failureTitles = map[job.FailureReason]string{
+	job.FailedTask:    "The job failed",
+	job.FailedPanic:   "The job ran into a fault of the server",
+	job.FailedTimeout: "The job ran longer than its timeout",
+}
+
+// appendItem appends an item's JSON.
+func appendItem(b []byte, it *job.Item, ints intEncoding) []byte {
+	b = strconv.AppendUint(append(b, `{"seq":`...), it.Seq, 10)
+	b = strconv.AppendInt(append(b, `,"index":`...), it.Index, 10)
+	b = append(b, `,"value":`...)
+	if it.Err != "" {
+		b = appendString(append(b, `null,"error":`...), it.Err)
+	} else {
+		b = append(appendValue(b, it.Value, ints), `,"error":null`...)
+	}
+	b = append(b, `,"duration_ms":`...)
+	return append(appendMillis(b, it.Duration), '}')
+}
+
+// appendMillis appends a duration in milliseconds, exactly.
+func appendMillis(b []byte, d time.Duration) []byte {
+	if d < 0 {
+		d = 0
+	}
+	b = strconv.AppendInt(b, int64(d/time.Millisecond), 10)
+	frac := int64(d % time.Millisecond)
+	if frac == 0 {
+		return b
+	}
+	digits := [7]byte{'.'}
+	for i := 6; i > 0; i-- {
+		digits[i] = byte('0' + frac%10)
+		frac /= 10
+	}
+	n := 7
+	for digits[n-1] == '0' {
+		n--
+	}
+	return append(b, digits[:n]...)
+}
+
+// An intEncoding says how integers are written in values.
+type intEncoding bool
+
+const (
+	intsAsNumbers intEncoding = false
+	intsAsStrings intEncoding = true
+)
+
+// appendValue appends a JSON value that a kind wrote; null for none.
+func appendValue(b, v []byte, ints intEncoding) []byte {
+	switch {
+	case len(v) == 0:
+		return append(b, "null"...)
+	case ints == intsAsStrings:
+		return appendIntsQuoted(b, v)
+	}
+	return append(b, v...)
+}
+
+// appendIntsQuoted copies a JSON value with its integers as strings.
+func appendIntsQuoted(b, v []byte) []byte {
+	for i := 0; i < len(v); {
+		switch c := v[i]; {
+		case c == '"':
+			end := i + 1
+			for end < len(v) && v[end] != '"' {
+				if v[end] == '\\' {
+					end++
+				}
+				end++
+			}
+			end = min(end+1, len(v))
+			b = append(b, v[i:end]...)
+			i = end
+		case c == '-' || c >= '0' && c <= '9':
+			end, whole := i+1, true
+			for end < len(v) && (v[end] >= '0' && v[end] <= '9' || v[end] == '.' || v[end]|0x20 == 'e' || v[end] == '+' || v[end] == '-') {
+				whole = whole && v[end] >= '0' && v[end] <= '9'
+				end++
+			}
+			if whole {
+				b = append(append(append(b, '"'), v[i:end]...), '"')
+			} else {
+				b = append(b, v[i:end]...)
+			}
+			i = end
+		default:
+			b = append(b, c)
+			i++
+		}
+	}
+	return b
+}
+
+// appendTime appends an RFC 3339 timestamp in UTC; null for the zero time.
+func appendTime(b []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return append(b, "null"...)
+	}
+	b = t.UTC().AppendFormat(append(b, '"'), time.RFC3339Nano)
+	return append(b, '"')
+}
+
+// appendString appends a JSON string. What is not UTF-8, which nothing here should hold, is replaced.
+func appendString(b []byte, s string) []byte {
+	plain := true
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
+			plain = false
+			break
+		}
+	}
+	if plain {
+		return append(append(append(b, '"'), s...), '"')
+	}
+	b, _ = jsontext.AppendQuote(b, s)
+	return b
+}
+
+// appendID appends the canonical form of an id.
+func appendID(b []byte, id job.ID) []byte {
+	const hex = "0123456789abcdef"
+	for i, c := range id {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			b = append(b, '-')
+		}
+		b = append(b, hex[c>>4], hex[c&15])
+	}
+	return b
+}

@@ -1,0 +1,206 @@
+package api
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"gather/internal/job"
+)
+
+// Bounds of labels, as the contract documents them.
+const (
+	maxLabels     = 16
+	maxLabelKey   = 63
+	maxLabelValue = 255
+)
+
+// submission reads an envelope. It adds what is wrong to faults; the kind's own part is cut out, not looked at. After it
+// the envelope's values are void.
+func (s *server) submission(
+	x *exchange, e *envelope, data []byte, now time.Time, faults *job.ValidationError,
+) job.Submission {
+	sub := job.Submission{
+		Tenant: x.principal.Tenant, Priority: job.Normal, Retention: s.Retention,
+		RequestID: x.requestID, TraceParent: traceParent(x.req.Header),
+	}
+	if e.notObject {
+		faults.Add("", `must be an object such as {"kind": "squares", "numbers": [1, 2]}`)
+		return sub
+	}
+	switch {
+	case e.kind == nil:
+		faults.Add("/kind", "is missing; GET /v1/kinds lists the kinds")
+	case e.kind.Kind() != '"':
+		faults.Add("/kind", "must be a string; GET /v1/kinds lists the kinds")
+	default:
+		sub.Kind = s.kindName(e.kind)
+	}
+	if e.priority != nil {
+		p, err := job.ParsePriority(text(e.priority))
+		if err != nil {
+			faults.Add("/priority", `must be "low", "normal" or "high"`)
+		}
+		sub.Priority = p
+	}
+	if e.timeout != nil {
+		sub.Timeout = readDuration(e.timeout, "/timeout", s.MaxTimeout, faults)
+		if sub.Timeout == 0 {
+			faults.Add("/timeout", "must be more than 0; leave it out for no timeout")
+		}
+	}
+	if e.retention != nil {
+		sub.Retention = readDuration(e.retention, "/retention", s.MaxRetention, faults)
+	}
+	if e.startAfter != nil {
+		sub.StartAfter = readStart(e.startAfter, now, faults)
+	}
+	if e.labels != nil {
+		sub.Labels = readLabels(e.labels, faults)
+	}
+	sub.Spec = e.spec(data)
+	return sub
+}
+
+// kindName returns the text of a kind's name, without an allocation for those that there are.
+func (s *server) kindName(v jsontext.Value) string {
+	if name, ok := s.kindNames[string(v)]; ok {
+		return name
+	}
+	return text(v)
+}
+
+// text returns the text of a JSON string; "" for any other value.
+func text(v jsontext.Value) string {
+	if v.Kind() != '"' {
+		return ""
+	}
+	b, err := jsontext.AppendUnquote(nil, v)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+const wantDuration = `must be a duration such as "250ms" or "1m30s", or a number of seconds`
+
+// parseDuration reads a duration: a string as time.ParseDuration does, or a number of seconds.
+func parseDuration(v jsontext.Value, most time.Duration) (time.Duration, error) {
+	var d time.Duration
+	switch v.Kind() {
+	case '"':
+		var err error
+		if d, err = time.ParseDuration(text(v)); err != nil {
+			return 0, fmt.Errorf("%s", wantDuration)
+		}
+	case '0':
+		seconds, err := strconv.ParseFloat(string(v), 64)
+		if err != nil || seconds > most.Seconds() {
+			return 0, fmt.Errorf("must be at most %s", most)
+		}
+		d = time.Duration(math.Round(max(seconds, -1) * 1e9))
+	default:
+		return 0, fmt.Errorf("%s", wantDuration)
+	}
+	if d < 0 {
+		return 0, fmt.Errorf("must not be negative")
+	}
+	if d > most {
+		return 0, fmt.Errorf("must be at most %s", most)
+	}
+	return d, nil
+}
+
+// readDuration returns -1 for a faulty duration.
+func readDuration(v jsontext.Value, pointer string, most time.Duration, faults *job.ValidationError) time.Duration {
+	d, err := parseDuration(v, most)
+	if err != nil {
+		faults.Add(pointer, "%v", err)
+		return -1
+	}
+	return d
+}
+
+// maxDelay is what a start_after may be at most before the executor's own, lower bound is asked.
+const maxDelay = 100 * 366 * 24 * time.Hour
+
+// readStart reads a duration from now or a timestamp. The past is now.
+func readStart(v jsontext.Value, now time.Time, faults *job.ValidationError) time.Time {
+	at, err := time.Parse(time.RFC3339Nano, text(v))
+	if err != nil {
+		d, err := parseDuration(v, maxDelay)
+		if err != nil {
+			faults.Add("/start_after", `must be a duration such as "30s", or a timestamp such as "2030-01-31T08:00:00Z"`)
+			return time.Time{}
+		}
+		at = now.Add(d)
+	}
+	if !at.After(now) {
+		return time.Time{}
+	}
+	if at.Sub(now) > maxDelay {
+		faults.Add("/start_after", "is too far ahead")
+		return time.Time{}
+	}
+	return at.UTC()
+}
+
+func readLabels(v jsontext.Value, faults *job.ValidationError) map[string]string {
+	const want = "must be an object of strings"
+	if v.Kind() != '{' {
+		faults.Add("/labels", want)
+		return nil
+	}
+	labels := make(map[string]string)
+	d := jsontext.NewDecoder(bytes.NewBuffer(v)) // v is valid: it was read before
+	_, _ = d.ReadToken()
+	for d.PeekKind() == '"' {
+		name, _ := d.ReadToken()
+		key := name.String()
+		value, _ := d.ReadValue()
+		pointer := "/labels/" + pointerToken(key)
+		if !validLabelKey(key) {
+			faults.Add(pointer, "the key must be 1 to %d letters, digits, '.', '_', '/' or '-'", maxLabelKey)
+		}
+		val := text(value)
+		if value.Kind() != '"' || !validLabelValue(val) {
+			faults.Add(pointer, "the value must be a string of at most %d characters, none a control character", maxLabelValue)
+		}
+		if labels[key] = val; len(labels) > maxLabels {
+			faults.Add("/labels", "at most %d labels", maxLabels)
+			break
+		}
+	}
+	return labels
+}
+
+func validLabelKey(key string) bool {
+	if key == "" || len(key) > maxLabelKey {
+		return false
+	}
+	for i := range len(key) {
+		c := key[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '/' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+func validLabelValue(value string) bool {
+	if len(value) > 4*maxLabelValue || utf8.RuneCountInString(value) > maxLabelValue {
+		return false
+	}
+	for _, r := range value {
+		if unicode.IsControl(r) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,267 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"gather/internal/job"
+)
+
+const (
+	// heartbeat keeps idle connections alive.
+	heartbeat = 15 * time.Second
+	// progressGap is the least time between two progress events of a stream.
+	progressGap = 250 * time.Millisecond
+)
+
+// GetJobEvents implements GET /v1/jobs/{job_id}/events.
+func (s *server) GetJobEvents(ctx context.Context, req GetJobEventsRequestObject) (GetJobEventsResponseObject, error) {
+	x, p := exchangeOf(ctx), &req.Params
+	ints, err := readInts(p.IntEncoding)
+	if err != nil {
+		return nil, err
+	}
+	media, err := negotiate(x.req.Header, mediaSSE, mediaNDJSON)
+	if err != nil {
+		return nil, err
+	}
+	after := uint64(0)
+	if p.After != nil {
+		if *p.After < 0 {
+			return nil, malformed("parameter", "after", "must be 0 or more")
+		}
+		after = uint64(*p.After)
+	}
+	if last := x.req.Header.Get("Last-Event-Id"); last != "" {
+		if after, err = strconv.ParseUint(last, 10, 63); err != nil {
+			return nil, malformed("header", "Last-Event-ID", "must be the id of an event of this stream")
+		}
+	}
+	j, err := s.find(ctx, x, req.JobId)
+	if err != nil {
+		return nil, err
+	}
+	if j.State.Terminal() && after >= j.Seq {
+		return GetJobEvents204Response{}, nil
+	}
+	return &eventStream{srv: s, ctx: ctx, x: x, job: j, after: after, ints: ints, sse: media == mediaSSE}, nil
+}
+
+// eventStream follows a job.
+type eventStream struct {
+	srv   *server
+	ctx   context.Context
+	x     *exchange
+	job   job.Job // as it was read last
+	after uint64  // the seq of what was sent last
+	ints  intEncoding
+	sse   bool
+	buf   []byte
+
+	progressAt time.Time
+	progress   job.Progress // as it was sent last
+}
+
+// VisitGetJobEventsResponse implements GetJobEventsResponseObject.
+func (e *eventStream) VisitGetJobEventsResponse(http.ResponseWriter) error {
+	if !e.srv.openStream() {
+		return errStreams
+	}
+	defer e.srv.closeStream()
+	e.x.mode = modeStream
+	h := e.x.Header()
+	h["Cache-Control"] = []string{"private, no-store"}
+	h["Vary"] = varyAccept
+	h["X-Accel-Buffering"] = []string{"no"}
+	buf := getBuffer()
+	e.buf = (*buf)[:0]
+	defer func() { *buf = e.buf; putBuffer(buf) }()
+	if h["Content-Type"] = []string{mediaNDJSON}; e.sse {
+		h["Content-Type"] = []string{mediaSSE}
+		e.buf = append(e.buf, "retry: 2000\n\n"...)
+	}
+	e.x.WriteHeader(http.StatusOK)
+	if e.x.req.Method == http.MethodHead {
+		return nil
+	}
+	return cutOff(e.follow())
+}
+
+// follow sends what there is and what comes, until the job's end.
+func (e *eventStream) follow() error {
+	changed, stop := e.srv.Log.Watch(e.job.ID)
+	defer stop()
+	beat := time.NewTimer(heartbeat)
+	defer beat.Stop()
+	for {
+		// Only what is read after Watch began cannot be missed.
+		j, err := e.srv.Jobs.Get(e.ctx, e.job.Tenant, e.job.ID)
+		if err != nil {
+			return err
+		}
+		e.job = j
+		if err := e.catchUp(); err != nil {
+			return err
+		}
+		if e.job.State.Terminal() {
+			e.event("end", 0, func(b []byte) []byte {
+				view := e.srv.view(&e.job, e.ints)
+				return appendJob(b, &view)
+			})
+			return e.flush()
+		}
+		later := e.sendProgress(false)
+		if err := e.flush(); err != nil {
+			return err
+		}
+		beat.Reset(heartbeat)
+		if later > 0 {
+			beat.Reset(later)
+		}
+		select {
+		case <-changed:
+		case <-beat.C:
+			if later == 0 {
+				e.keepAlive()
+			}
+		case <-e.srv.Stopping.Done():
+			return nil // without an end event: the client is to come back
+		case <-e.ctx.Done():
+			return context.Cause(e.ctx)
+		}
+	}
+}
+
+// catchUp sends the events up to the job as it was read.
+func (e *eventStream) catchUp() error {
+	for e.after < e.job.Seq {
+		records, err := e.srv.Log.Log(e.ctx, e.job.ID, e.after, logPage)
+		if err != nil {
+			return err
+		}
+		if len(records) == 0 {
+			return job.ErrExpired // deleted between two reads
+		}
+		for i := range records {
+			r := &records[i]
+			if r.Seq > e.job.Seq { // what came after the job was read waits for the next turn
+				return nil
+			}
+			e.buf, _, _ = appendItems(e.buf, r, e.after, 1<<62, e.item)
+			e.state(r)
+			e.after = r.Seq
+			if len(e.buf) >= flushSize {
+				if err := e.flush(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// item appends the event of an item.
+func (e *eventStream) item(b []byte, it *job.Item) []byte {
+	if e.sse {
+		b = strconv.AppendUint(append(b, "id: "...), it.Seq, 10)
+		b = append(b, "\nevent: result\ndata: "...)
+		return append(appendItem(b, it, e.ints), "\n\n"...)
+	}
+	b = strconv.AppendUint(append(b, `{"seq":`...), it.Seq, 10)
+	b = append(b, `,"event":"result","data":`...)
+	return append(appendItem(b, it, e.ints), "}\n"...)
+}
+
+// state sends the change of state that an event is, if it is one.
+func (e *eventStream) state(r *job.LogRecord) {
+	var state job.State
+	var at time.Time
+	switch ev := r.Event.(type) {
+	case job.Submitted:
+		state, at = job.Queued, ev.Job.CreatedAt
+	case job.Started:
+		state, at = job.Running, ev.At
+	case job.CancelRequested:
+		state, at = job.Cancelling, ev.At
+	case job.Finished:
+		state, at = ev.State, ev.At
+		e.sendProgress(true)
+	default:
+		return
+	}
+	e.event("state", r.Seq, func(b []byte) []byte {
+		b = strconv.AppendUint(append(b, `{"seq":`...), r.Seq, 10)
+		b = append(append(b, `,"state":"`...), state.String()...)
+		return append(appendTime(append(b, `","at":`...), at), '}')
+	})
+}
+
+// sendProgress sends how far the job is, if that changed. Unless it must be now it returns how much later it may be.
+func (e *eventStream) sendProgress(now bool) (later time.Duration) {
+	if e.job.Progress == e.progress {
+		return 0
+	}
+	at := time.Now()
+	if wait := progressGap - at.Sub(e.progressAt); !now && wait > 0 {
+		return wait
+	}
+	e.progressAt, e.progress = at, e.job.Progress
+	e.progressEvent()
+	return 0
+}
+
+func (e *eventStream) progressEvent() {
+	e.event("progress", 0, func(b []byte) []byte { return appendProgress(b, &e.job, time.Now()) })
+}
+
+// keepAlive sends what clients pass over: a comment or, where there is none, the progress once more.
+func (e *eventStream) keepAlive() {
+	if e.sse {
+		e.buf = append(e.buf, ": still here\n\n"...)
+		return
+	}
+	e.progressEvent()
+}
+
+// event appends an event; of one with seq 0, which cannot be resumed from, no id.
+func (e *eventStream) event(name string, seq uint64, data func([]byte) []byte) {
+	b := e.buf
+	if e.sse {
+		if seq > 0 {
+			b = append(strconv.AppendUint(append(b, "id: "...), seq, 10), '\n')
+		}
+		b = append(append(append(b, "event: "...), name...), "\ndata: "...)
+		e.buf = append(data(b), "\n\n"...)
+		return
+	}
+	b = append(b, '{')
+	if seq > 0 {
+		b = append(strconv.AppendUint(append(b, `"seq":`...), seq, 10), ',')
+	}
+	b = append(append(append(b, `"event":"`...), name...), `","data":`...)
+	e.buf = append(data(b), "}\n"...)
+}
+
+// flush sends what was appended.
+func (e *eventStream) flush() error {
+	if len(e.buf) == 0 {
+		return nil
+	}
+	err := e.srv.push(e.x, e.buf)
+	e.buf = e.buf[:0]
+	if err == nil {
+		err = http.NewResponseController(e.x).Flush()
+	}
+	return err
+}
+
+// cutOff makes an error in the middle of a stream one that cuts the connection, so that the client can tell it from an
+// end.
+func cutOff(err error) error {
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	return nil
+}

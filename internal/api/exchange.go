@@ -1,0 +1,114 @@
+package api
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"gather/internal/tenant"
+)
+
+// An exchange is one request on its way through the server: what is known about it, its context and its response writer,
+// in one allocation. It is used by the goroutine of its request.
+type exchange struct {
+	context.Context
+	w   http.ResponseWriter
+	srv *server
+	// req is the request as the router sees it.
+	req *http.Request
+	// route is the router's state, pooled.
+	route *chi.Context
+
+	started   time.Time
+	requestID string
+	principal tenant.Principal
+	mode      mode
+	status    int
+	wrote     bool
+	// body is how many bytes of the bodies' bound this request holds.
+	body int64
+
+	// values backs the header values that set writes.
+	values [16]string
+	used   int
+}
+
+type exchangeKey struct{}
+
+// exchangeOf returns the exchange of a request's context. Every context in this package has one.
+func exchangeOf(ctx context.Context) *exchange {
+	x, _ := ctx.Value(exchangeKey{}).(*exchange)
+	return x
+}
+
+// Value implements context.Context: for the router its own state, which saves it a context and a request.
+func (x *exchange) Value(key any) any {
+	switch key {
+	case exchangeKey{}:
+		return x
+	case chi.RouteCtxKey:
+		return x.route
+	}
+	return x.Context.Value(key)
+}
+
+// Header implements http.ResponseWriter.
+func (x *exchange) Header() http.Header { return x.w.Header() }
+
+// WriteHeader implements http.ResponseWriter.
+func (x *exchange) WriteHeader(status int) {
+	if !x.wrote {
+		x.status, x.wrote = status, true
+	}
+	x.w.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (x *exchange) Write(b []byte) (int, error) {
+	if !x.wrote {
+		x.status, x.wrote = http.StatusOK, true
+	}
+	return x.w.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (x *exchange) Unwrap() http.ResponseWriter { return x.w }
+
+// set sets a response header without an allocation of its own. The key is in canonical form.
+func (x *exchange) set(key, value string) {
+	if x.used == len(x.values) {
+		x.w.Header()[key] = []string{value}
+		return
+	}
+	x.values[x.used] = value
+	x.w.Header()[key] = x.values[x.used : x.used+1 : x.used+1]
+	x.used++
+}
+
+// newRequestID returns 16 random hexadecimal digits.
+func newRequestID() string {
+	var raw [8]byte
+	var text [16]byte
+	binary.BigEndian.PutUint64(raw[:], rand.Uint64())
+	hex.Encode(text[:], raw[:])
+	return string(text[:])
+}
+
+// acceptRequestID reports whether a client's request id may stand in headers and logs.
+func acceptRequestID(id string) bool {
+	if id == "" || len(id) > 64 {
+		return false
+	}
+	for i := range len(id) {
+		c := id[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,142 @@
+package api
+
+import (
+	"context"
+
+	"gather/internal/job"
+)
+
+// logPage is about how many events and items are read from the log at once.
+const logPage = 16384
+
+// itemsOf returns the block of items of an event and the seq before its first.
+func itemsOf(r *job.LogRecord) (block *job.Items, before uint64) {
+	switch e := r.Event.(type) {
+	case job.Advanced:
+		return &e.Items, r.Seq - uint64(e.Items.Len())
+	case job.Finished:
+		return &e.Items, r.Seq - 1 - uint64(e.Items.Len())
+	}
+	return nil, 0
+}
+
+// appendItems appends those items of an event that come after a seq, at most limit of them, each by line. It returns
+// how many, and the seq of the last.
+func appendItems(
+	b []byte, r *job.LogRecord, after uint64, limit int64, line func([]byte, *job.Item) []byte,
+) (_ []byte, n int64, last uint64) {
+	block, before := itemsOf(r)
+	if block == nil {
+		return b, 0, after
+	}
+	from := 0
+	if after > before {
+		from = int(min(after-before, uint64(block.Len())))
+	}
+	to := block.Len()
+	if int64(to-from) > limit {
+		to = from + int(limit)
+	}
+	for i := from; i < to; i++ {
+		it := block.At(i)
+		it.Seq = before + uint64(i) + 1
+		b = line(b, &it)
+	}
+	if to > from {
+		after = before + uint64(to)
+	}
+	return b, int64(to - from), after
+}
+
+// lastItem returns the seq of an event's last item, if it has one after a seq.
+func lastItem(r *job.LogRecord, after uint64) (uint64, bool) {
+	block, before := itemsOf(r)
+	if block == nil || block.Len() == 0 {
+		return 0, false
+	}
+	last := before + uint64(block.Len())
+	return last, last > after
+}
+
+// A reader is where results are read from: the log, or the index.
+type reader interface {
+	// read appends the next items to b, at most limit of them, and returns how many. None, and more false, is the end.
+	read(ctx context.Context, b []byte, limit int64, line func([]byte, *job.Item) []byte) (_ []byte, n int64, more bool, err error)
+	// cursor is the after that goes on where the last read ended.
+	cursor() int64
+}
+
+// logReader reads items in the order of their completion, up to what the view of the job has.
+type logReader struct {
+	log     Log
+	id      job.ID
+	end     uint64 // the seq of the view
+	after   uint64 // the last event or item that was read
+	last    int64  // the last item that was read, or where it began
+	records []job.LogRecord
+}
+
+func (r *logReader) cursor() int64 { return r.last }
+
+func (r *logReader) read(
+	ctx context.Context, b []byte, limit int64, line func([]byte, *job.Item) []byte,
+) (_ []byte, n int64, more bool, err error) {
+	for r.after < r.end {
+		if len(r.records) == 0 {
+			if r.records, err = r.log.Log(ctx, r.id, r.after, int(min(limit, logPage))); err != nil {
+				return b, n, false, err
+			}
+			if len(r.records) == 0 { // it was deleted meanwhile
+				return b, n, false, nil
+			}
+		}
+		for len(r.records) > 0 {
+			rec := &r.records[0]
+			if n == limit {
+				if _, left := lastItem(rec, r.after); left {
+					return b, n, true, nil
+				}
+			}
+			var k int64
+			b, k, r.after = appendItems(b, rec, r.after, limit-n, line)
+			if n += k; k > 0 {
+				r.last = int64(r.after)
+			}
+			if _, left := lastItem(rec, r.after); left {
+				return b, n, true, nil
+			}
+			r.after = rec.Seq
+			r.records = r.records[1:]
+		}
+		if n >= logPage {
+			return b, n, true, nil
+		}
+	}
+	return b, n, false, nil
+}
+
+// indexReader reads the items of a terminal job in the order of the input.
+type indexReader struct {
+	log   Log
+	id    job.ID
+	after int64
+}
+
+func (r *indexReader) cursor() int64 { return r.after }
+
+func (r *indexReader) read(
+	ctx context.Context, b []byte, limit int64, line func([]byte, *job.Item) []byte,
+) (_ []byte, n int64, more bool, err error) {
+	page := min(limit, logPage)
+	// One more tells whether there is more.
+	items, err := r.log.ItemsByIndex(ctx, r.id, r.after, int(page)+1)
+	if err != nil {
+		return b, 0, false, err
+	}
+	for i := range items[:min(len(items), int(page))] {
+		b = line(b, &items[i])
+		r.after = items[i].Index
+		n++
+	}
+	return b, n, len(items) > int(page), nil
+}

@@ -1,0 +1,199 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"gather/internal/job"
+)
+
+// GetJob implements GET /v1/jobs/{job_id}.
+func (s *server) GetJob(ctx context.Context, req GetJobRequestObject) (GetJobResponseObject, error) {
+	x := exchangeOf(ctx)
+	ints, err := readInts(req.Params.IntEncoding)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
+		return nil, err
+	}
+	j, err := s.find(ctx, x, req.JobId)
+	if err != nil {
+		return nil, err
+	}
+	answer := &jobAnswer{srv: s, x: x, ints: ints, status: http.StatusOK}
+	known := x.req.Header["If-None-Match"]
+	isKnown := func(j *job.Job) bool { return known != nil && matches(known, etag(j, ints)) }
+	if wait := preferredWait(x.req.Header); wait > 0 && s.openStream() {
+		defer s.closeStream()
+		x.mode, answer.applied = modeWait, wait
+		j, err = s.await(ctx, j, wait, func(j *job.Job) bool {
+			if known != nil {
+				return !isKnown(j) || j.State.Terminal()
+			}
+			return j.State.Terminal()
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if isKnown(&j) {
+		answer.status = http.StatusNotModified
+	}
+	answer.job = &j
+	return answer, nil
+}
+
+// find returns a tenant's job. What is not an id is the id of no job.
+func (s *server) find(ctx context.Context, x *exchange, id string) (job.Job, error) {
+	parsed, err := job.ParseID(id)
+	if err != nil {
+		return job.Job{}, job.ErrNotFound
+	}
+	return s.Jobs.Get(ctx, x.principal.Tenant, parsed)
+}
+
+// CancelJob implements POST /v1/jobs/{job_id}/cancel.
+func (s *server) CancelJob(ctx context.Context, req CancelJobRequestObject) (CancelJobResponseObject, error) {
+	x := exchangeOf(ctx)
+	ints, err := readInts(req.Params.IntEncoding)
+	if err != nil {
+		return nil, err
+	}
+	if err := x.mayWrite(); err != nil {
+		return nil, err
+	}
+	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
+		return nil, err
+	}
+	id, err := job.ParseID(req.JobId)
+	if err != nil {
+		return nil, job.ErrNotFound
+	}
+	j, err := s.Executor.Cancel(ctx, x.principal.Tenant, id)
+	if err != nil {
+		return nil, err
+	}
+	answer := &jobAnswer{srv: s, x: x, job: &j, ints: ints, status: http.StatusAccepted}
+	if j.State.Terminal() {
+		answer.status = http.StatusOK
+	}
+	return answer, nil
+}
+
+// DeleteJob implements DELETE /v1/jobs/{job_id}.
+func (s *server) DeleteJob(ctx context.Context, req DeleteJobRequestObject) (DeleteJobResponseObject, error) {
+	x := exchangeOf(ctx)
+	if err := x.mayWrite(); err != nil {
+		return nil, err
+	}
+	id, err := job.ParseID(req.JobId)
+	if err != nil {
+		return nil, job.ErrNotFound
+	}
+	if err := s.Jobs.Delete(ctx, x.principal.Tenant, id); err != nil {
+		return nil, err
+	}
+	return DeleteJob204Response{}, nil
+}
+
+const (
+	defaultPage = 50
+	maxPage     = 200
+)
+
+// ListJobs implements GET /v1/jobs.
+func (s *server) ListJobs(ctx context.Context, req ListJobsRequestObject) (ListJobsResponseObject, error) {
+	x := exchangeOf(ctx)
+	ints, err := readInts(req.Params.IntEncoding)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
+		return nil, err
+	}
+	q, err := query(x, &req.Params)
+	if err != nil {
+		return nil, err
+	}
+	jobs, next, err := s.Jobs.List(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	a := &listAnswer{srv: s, x: x, jobs: jobs, ints: ints}
+	if next != (job.ID{}) {
+		a.next = pageToken(&q, next)
+	}
+	return a, nil
+}
+
+// query reads the parameters of a listing.
+func query(x *exchange, p *ListJobsParams) (job.Query, error) {
+	q := job.Query{Tenant: x.principal.Tenant, Limit: defaultPage}
+	if p.State != nil {
+		for _, name := range *p.State {
+			state, err := job.ParseState(string(name))
+			if err != nil {
+				return q, malformed("parameter", "state", "must be queued, running, cancelling, succeeded, failed or cancelled")
+			}
+			q.States = append(q.States, state)
+		}
+	}
+	if p.Kind != nil {
+		q.Kind = *p.Kind
+	}
+	if p.Label != nil {
+		q.Labels = make(map[string]string, len(*p.Label))
+		for _, l := range *p.Label {
+			key, value, ok := strings.Cut(l, ":")
+			if other, twice := q.Labels[key]; !ok || !validLabelKey(key) || twice && other != value || len(q.Labels) == maxLabels {
+				return q, malformed("parameter", "label", "must be key:value, at most 16 different keys")
+			}
+			q.Labels[key] = value
+		}
+	}
+	if p.PageSize != nil {
+		if *p.PageSize < 1 {
+			return q, malformed("parameter", "page_size", "must be at least 1")
+		}
+		q.Limit = int(min(*p.PageSize, maxPage))
+	}
+	if p.PageToken != nil {
+		before, ok := readPageToken(&q, *p.PageToken)
+		if !ok {
+			return q, malformed("parameter", "page_token", "is not one of this listing; use next_page_token with the same filters")
+		}
+		q.Before = before
+	}
+	return q, nil
+}
+
+// listAnswer is the answer of GET /v1/jobs.
+type listAnswer struct {
+	srv  *server
+	x    *exchange
+	jobs []job.Job
+	ints intEncoding
+	next string
+}
+
+// VisitListJobsResponse implements ListJobsResponseObject.
+func (a *listAnswer) VisitListJobsResponse(http.ResponseWriter) error {
+	x, h := a.x, a.x.Header()
+	h["Content-Type"] = typeJSON
+	h["Cache-Control"] = privateNoCache
+	tail := `,"next_page_token":null`
+	if a.next != "" {
+		next := url.URL{Path: "/v1/jobs"}
+		params := x.req.URL.Query()
+		params.Set("page_token", a.next)
+		next.RawQuery = params.Encode()
+		x.set("Link", "<"+next.String()+`>; rel="next"`)
+		tail = `,"next_page_token":` + strconv.Quote(a.next)
+	}
+	x.WriteHeader(http.StatusOK)
+	return a.srv.writeJobs(x, a.jobs, a.ints, tail)
+}

@@ -1,0 +1,138 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// unmatched is the route of requests that no route took.
+const unmatched = "unmatched"
+
+// metrics are what Prometheus sees of the API. Labels are closed sets: routes by their pattern, methods of the contract
+// (any other is "other"), statuses.
+type metrics struct {
+	requests *prometheus.CounterVec
+	inFlight prometheus.Gauge
+	// routes has the children of each route and method, so that a request looks up no labels.
+	routes map[routeKey]*routeMetrics
+	other  *routeMetrics
+}
+
+type routeKey struct{ method, route string }
+
+type routeMetrics struct {
+	key       routeKey
+	durations [len(modes)]prometheus.Observer
+	// codes has the counter of status i+100, once there was one.
+	codes [500]atomic.Pointer[prometheus.Counter]
+}
+
+// startCodes are the statuses that are there from the start, as 0.
+var startCodes = []int{200, 400, 404, 500, 503}
+
+var requestBuckets = []float64{
+	.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 30, 60, 300, 1800,
+}
+
+func newMetrics(reg prometheus.Registerer, s *server) (*metrics, error) {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gather_http_requests_total",
+			Help: "HTTP requests answered, by route pattern and status; 499 is a client that went before.",
+		}, []string{"method", "route", "code"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "gather_http_requests_in_flight",
+			Help: "HTTP requests being served, those that wait or stream included.",
+		}),
+		routes: make(map[routeKey]*routeMetrics),
+	}
+	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "gather_http_request_duration_seconds",
+		Help: "Time from request to end of answer. Mode: plain; wait, which the client asked for; stream.",
+
+		Buckets:                         requestBuckets,
+		NativeHistogramBucketFactor:     1.1,
+		NativeHistogramMaxBucketNumber:  160,
+		NativeHistogramMinResetDuration: time.Hour,
+	}, []string{"method", "route", "mode"})
+	streams := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "gather_http_streams_open",
+		Help: "Requests that wait for a job or follow one.",
+	}, func() float64 { return float64(s.streams.Load()) })
+	limit := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "gather_http_streams_limit",
+		Help: "How many requests may wait or follow at the same time.",
+	}, func() float64 { return float64(s.MaxStreams) })
+	bodies := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "gather_http_body_bytes_in_flight",
+		Help: "Bytes of request bodies that are being read and accepted.",
+	}, func() float64 { return float64(s.bodies.Load()) })
+	for _, c := range []prometheus.Collector{m.requests, m.inFlight, durations, streams, limit, bodies} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("api metrics: %w", err)
+		}
+	}
+	add := func(method, route string) *routeMetrics {
+		r := &routeMetrics{key: routeKey{method, route}}
+		// Modes that a route does not have are made when they happen.
+		r.durations[modePlain] = durations.WithLabelValues(method, route, modes[modePlain])
+		for i := range modes {
+			if r.durations[i] == nil {
+				r.durations[i] = lazyObserver{durations, r.key, modes[i]}
+			}
+		}
+		for _, code := range startCodes {
+			r.code(m.requests, code)
+		}
+		m.routes[r.key] = r
+		return r
+	}
+	m.other = add("other", unmatched)
+	err := chi.Walk(s.router, func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+		add(method, route)
+		return nil
+	})
+	return m, err
+}
+
+// lazyObserver makes its histogram with its first observation.
+type lazyObserver struct {
+	vec  *prometheus.HistogramVec
+	key  routeKey
+	mode string
+}
+
+func (l lazyObserver) Observe(v float64) {
+	l.vec.WithLabelValues(l.key.method, l.key.route, l.mode).Observe(v)
+}
+
+// observe counts an answered request.
+func (m *metrics) observe(x *exchange, took time.Duration) {
+	r := m.routes[routeKey{x.req.Method, x.req.Pattern}]
+	if r == nil {
+		r = m.other
+		if x.req.Method == http.MethodHead && x.req.Pattern != "" {
+			r = m.routes[routeKey{http.MethodGet, x.req.Pattern}]
+		}
+	}
+	r.durations[x.mode].Observe(took.Seconds())
+	r.code(m.requests, x.status).Inc()
+}
+
+func (r *routeMetrics) code(requests *prometheus.CounterVec, code int) prometheus.Counter {
+	if code < 100 || code >= 100+len(r.codes) {
+		code = http.StatusInternalServerError
+	}
+	if c := r.codes[code-100].Load(); c != nil {
+		return *c
+	}
+	c := requests.WithLabelValues(r.key.method, r.key.route, strconv.Itoa(code))
+	r.codes[code-100].Store(&c)
+	return c
+}

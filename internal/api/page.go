@@ -1,0 +1,52 @@
+package api
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"maps"
+	"slices"
+
+	"gather/internal/job"
+)
+
+// A page token is a version, the last job of the page before, and a digest of the tenant and the filters. It needs no
+// secret: it opens nothing, it only says where to go on in the tenant's own listing; so it outlives a restart and is good
+// on every node.
+const pageVersion = 1
+
+const digestSize = 12
+
+// pageToken names the page after a job.
+func pageToken(q *job.Query, before job.ID) string {
+	token := append([]byte{pageVersion}, before[:]...)
+	return base64.RawURLEncoding.EncodeToString(append(token, digest(q)...))
+}
+
+// readPageToken returns the job to go on before; false when the token is not one of this tenant's with these filters.
+func readPageToken(q *job.Query, token string) (job.ID, bool) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	if err != nil || len(raw) != 1+len(job.ID{})+digestSize || raw[0] != pageVersion {
+		return job.ID{}, false
+	}
+	id := job.ID(raw[1 : 1+len(job.ID{})])
+	return id, subtle.ConstantTimeCompare(raw[1+len(id):], digest(q)) == 1
+}
+
+func digest(q *job.Query) []byte {
+	var b []byte
+	for _, s := range []string{q.Tenant, q.Kind} {
+		b = append(append(b, s...), 0)
+	}
+	states := slices.Clone(q.States)
+	slices.Sort(states)
+	for _, s := range slices.Compact(states) {
+		b = append(b, byte(s))
+	}
+	b = append(b, 0)
+	for _, k := range slices.Sorted(maps.Keys(q.Labels)) {
+		b = append(append(append(append(b, k...), 0), q.Labels[k]...), 0)
+	}
+	sum := sha256.Sum256(b)
+	return sum[:digestSize]
+}

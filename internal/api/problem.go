@@ -1,0 +1,245 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"gather/internal/job"
+)
+
+// A kindOfProblem is a row of the table: what an error means to a client.
+type kindOfProblem struct {
+	// match is the sentinel that errors of this sort wrap; nil where the code names the row itself.
+	match  error
+	status int
+	// name is the last part of the problem's type; "" is about:blank.
+	name  string
+	title string
+}
+
+// The rows that the code names itself.
+var (
+	malformedRequest = kindOfProblem{nil, http.StatusBadRequest, "malformed-request", "The request is malformed"}
+	unauthenticated  = kindOfProblem{nil, http.StatusUnauthorized, "unauthenticated", "An API key is needed"}
+	forbidden        = kindOfProblem{nil, http.StatusForbidden, "forbidden", "The API key does not allow this"}
+	payloadTooLarge  = kindOfProblem{nil, http.StatusRequestEntityTooLarge, "payload-too-large", "The body is too large"}
+	validationError  = kindOfProblem{nil, http.StatusUnprocessableEntity, "validation-error", "The submission is not valid"}
+	noSuchResource   = kindOfProblem{nil, http.StatusNotFound, "", "Not Found"}
+	methodNotAllowed = kindOfProblem{nil, http.StatusMethodNotAllowed, "", "Method Not Allowed"}
+	notAcceptable    = kindOfProblem{nil, http.StatusNotAcceptable, "", "Not Acceptable"}
+	unsupportedMedia = kindOfProblem{nil, http.StatusUnsupportedMediaType, "", "Unsupported Media Type"}
+	internalError    = kindOfProblem{nil, http.StatusInternalServerError, "", "Internal Server Error"}
+)
+
+// problemTable maps the sentinels of the other rooms.
+var problemTable = []kindOfProblem{
+	{job.ErrNotFound, http.StatusNotFound, "job-not-found", "There is no such job"},
+	{job.ErrExpired, http.StatusGone, "job-expired", "The job has expired"},
+	{job.ErrNotFinished, http.StatusConflict, "job-not-finished", "The job has not finished"},
+	{job.ErrKeyInProgress, http.StatusConflict, "idempotency-in-progress", "A request with this key is still being accepted"},
+	{job.ErrKeyReused, http.StatusUnprocessableEntity, "idempotency-key-reused", "The key was used with another body"},
+	{job.ErrQuota, http.StatusTooManyRequests, "quota-exceeded", "Your quota is used up"},
+	{job.ErrQueueFull, http.StatusServiceUnavailable, "queue-full", "The service is full"},
+	{job.ErrDraining, http.StatusServiceUnavailable, "shutting-down", "The service is shutting down"},
+	{job.ErrStorage, http.StatusServiceUnavailable, "storage-unavailable", "The storage cannot take a write"},
+}
+
+// hints say what to do about the errors that carry no detail of their own.
+var hints = map[error]string{
+	job.ErrNotFound:      "No job of yours has this id; see GET /v1/jobs.",
+	job.ErrExpired:       "It was deleted, or its retention has passed. A submission may ask for a longer retention.",
+	job.ErrNotFinished:   "Wait for it with Prefer: wait=30 on the job, follow its events, or cancel it.",
+	job.ErrKeyInProgress: "Send the same request again after Retry-After; it will give the same job.",
+	job.ErrKeyReused:     "Use a fresh Idempotency-Key for another submission.",
+	job.ErrDraining:      "Send the request again after Retry-After.",
+	job.ErrStorage:       "Nothing was accepted. Send the request again after Retry-After.",
+}
+
+// A problem is an error as the client sees it.
+type problem struct {
+	row    kindOfProblem
+	detail string
+	faults []fault
+	// retryAfter is 0 when there is nothing to say.
+	retryAfter time.Duration
+	// err is for the log of a 500.
+	err error
+}
+
+// A fault is one entry of a problem's errors; where is "pointer", "parameter" or "header".
+type fault struct{ where, name, detail string }
+
+func (p *problem) Error() string {
+	if p.err != nil {
+		return p.row.title + ": " + p.err.Error()
+	}
+	return p.row.title + ": " + p.detail
+}
+
+func (p *problem) Unwrap() error { return p.err }
+
+// malformed is a request with a wrong parameter or header.
+func malformed(where, name, detail string) error {
+	return &problem{row: malformedRequest, detail: detail, faults: []fault{{where, name, detail}}}
+}
+
+// problemOf maps any error.
+func problemOf(err error) *problem {
+	var p *problem
+	if errors.As(err, &p) {
+		return p
+	}
+	var invalid *job.ValidationError
+	if errors.As(err, &invalid) {
+		return validationProblem(invalid)
+	}
+	if p := bindingProblem(err); p != nil {
+		return p
+	}
+	for _, row := range problemTable {
+		if !errors.Is(err, row.match) {
+			continue
+		}
+		p := &problem{row: row, detail: hints[row.match]}
+		var rejection *job.Rejection
+		if errors.As(err, &rejection) {
+			if p.retryAfter = rejection.RetryAfter; rejection.Detail != "" {
+				p.detail = sentence(rejection.Detail)
+			}
+		}
+		if row.status == http.StatusServiceUnavailable || row.status == http.StatusTooManyRequests ||
+			row.match == job.ErrKeyInProgress {
+			p.retryAfter = max(p.retryAfter, time.Second)
+		}
+		return p
+	}
+	return &problem{row: internalError, detail: "Something went wrong here; the log has it under the request id.", err: err}
+}
+
+// maxFaults bounds the faults that one answer lists.
+const maxFaults = 100
+
+func validationProblem(invalid *job.ValidationError) *problem {
+	p := &problem{row: validationError}
+	n := len(invalid.Faults)
+	for _, f := range invalid.Faults[:min(n, maxFaults)] {
+		p.faults = append(p.faults, fault{"pointer", f.Pointer, f.Detail})
+	}
+	switch {
+	case n > maxFaults:
+		p.detail = "There are " + strconv.Itoa(n) + " faults; the first " + strconv.Itoa(maxFaults) + " are listed."
+	case n == 1:
+		p.detail = "There is a fault; nothing was accepted."
+	default:
+		p.detail = "There are " + strconv.Itoa(n) + " faults; nothing was accepted."
+	}
+	return p
+}
+
+// bindingProblem maps what the generated code says of parameters; nil for any other error.
+func bindingProblem(err error) *problem {
+	var (
+		format  *InvalidParamFormatError
+		missing *RequiredParamError
+		many    *TooManyValuesForParamError
+	)
+	name, detail := "", ""
+	switch {
+	case errors.As(err, &format):
+		name, detail = format.ParamName, "This is not what the parameter takes; see /openapi.yaml."
+	case errors.As(err, &missing):
+		name, detail = missing.ParamName, "The parameter is needed."
+	case errors.As(err, &many):
+		name, detail = many.ParamName, "The parameter may be given once."
+	default:
+		return nil
+	}
+	return &problem{
+		row: malformedRequest, detail: "A parameter cannot be read.",
+		faults: []fault{{"parameter", name, detail}},
+	}
+}
+
+// sentence makes the detail of an error text for people.
+func sentence(s string) string {
+	if s == "" {
+		return ""
+	}
+	s = strings.ToUpper(s[:1]) + s[1:]
+	if !strings.HasSuffix(s, ".") {
+		s += "."
+	}
+	return s
+}
+
+// typeURI is where the problem is documented; a path on this very server.
+func (k kindOfProblem) typeURI() string {
+	if k.name == "" {
+		return "about:blank"
+	}
+	return "/problems/" + k.name
+}
+
+// fail writes an error; it is the only function that does. What cannot be told to the client any more is logged.
+func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	x := exchangeOf(r.Context())
+	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+		x.status = statusClientGone
+		panic(http.ErrAbortHandler)
+	}
+	p := problemOf(err)
+	if p.row.status >= http.StatusInternalServerError && p.err != nil {
+		s.log.LogAttrs(r.Context(), slog.LevelError, "internal error",
+			slog.String("request_id", x.requestID), slog.String("error", p.err.Error()))
+	}
+	if x.wrote {
+		panic(http.ErrAbortHandler)
+	}
+	body := Problem{Type: p.row.typeURI(), Title: p.row.title, Status: p.row.status, RequestId: x.requestID}
+	if p.detail != "" {
+		body.Detail = &p.detail
+	}
+	instance := r.URL.EscapedPath()
+	body.Instance = &instance
+	if len(p.faults) > 0 {
+		list := make([]ProblemError, len(p.faults))
+		for i, f := range p.faults {
+			list[i].Detail = f.detail
+			switch f.where {
+			case "pointer":
+				list[i].Pointer = &p.faults[i].name
+			case "parameter":
+				list[i].Parameter = &p.faults[i].name
+			case "header":
+				list[i].Header = &p.faults[i].name
+			}
+		}
+		body.Errors = &list
+	}
+	data, err := json.Marshal(body)
+	if err != nil {
+		panic(err)
+	}
+	x.set("Content-Type", "application/problem+json")
+	x.set("Cache-Control", "no-store")
+	if p.retryAfter > 0 {
+		x.set("Retry-After", strconv.FormatInt(ceilSeconds(p.retryAfter), 10))
+	}
+	if p.row.name == unauthenticated.name {
+		x.set("Www-Authenticate", `Bearer realm="gather"`)
+	}
+	w.WriteHeader(p.row.status)
+	_, _ = w.Write(append(data, '\n'))
+}
+
+// ceilSeconds rounds up, to 1 at least.
+func ceilSeconds(d time.Duration) int64 {
+	return max(1, int64((d+time.Second-1)/time.Second))
+}

@@ -1,0 +1,162 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"gather/internal/job"
+)
+
+const (
+	defaultItems = 1000
+	maxItems     = 10_000
+)
+
+// GetJobResults implements GET /v1/jobs/{job_id}/results.
+func (s *server) GetJobResults(ctx context.Context, req GetJobResultsRequestObject) (GetJobResultsResponseObject, error) {
+	x, p := exchangeOf(ctx), &req.Params
+	ints, err := readInts(p.IntEncoding)
+	if err != nil {
+		return nil, err
+	}
+	media, err := negotiate(x.req.Header, mediaJSON, mediaNDJSON)
+	if err != nil {
+		return nil, err
+	}
+	byIndex := false
+	if p.Order != nil {
+		if !p.Order.Valid() {
+			return nil, malformed("parameter", "order", `must be "completed" or "index"`)
+		}
+		byIndex = *p.Order == GetJobResultsParamsOrderIndex
+	}
+	limit, bounded := int64(defaultItems), media == mediaJSON
+	if p.Limit != nil {
+		if *p.Limit < 1 {
+			return nil, malformed("parameter", "limit", "must be at least 1")
+		}
+		limit, bounded = *p.Limit, true
+	}
+	if media == mediaJSON {
+		limit = min(limit, maxItems)
+	}
+	least := int64(0)
+	if byIndex {
+		least = -1
+	}
+	after := least
+	if p.After != nil {
+		if after = *p.After; after < least {
+			return nil, malformed("parameter", "after", "must be "+strconv.FormatInt(least, 10)+" or more")
+		}
+	}
+	j, err := s.find(ctx, x, req.JobId)
+	if err != nil {
+		return nil, err
+	}
+	a := &resultsAnswer{srv: s, ctx: ctx, x: x, ints: ints, limit: limit, bounded: bounded, finished: j.State.Terminal()}
+	if !byIndex {
+		a.from = &logReader{log: s.Log, id: j.ID, end: j.Seq, after: uint64(after), last: after}
+	} else if a.finished {
+		a.from = &indexReader{log: s.Log, id: j.ID, after: after}
+	} else {
+		return nil, job.ErrNotFinished
+	}
+	if media == mediaNDJSON {
+		return (*ndjsonResults)(a), nil
+	}
+	return a, nil
+}
+
+// resultsAnswer is a page of results.
+type resultsAnswer struct {
+	srv      *server
+	ctx      context.Context
+	x        *exchange
+	from     reader
+	ints     intEncoding
+	limit    int64
+	bounded  bool
+	finished bool
+}
+
+func (a *resultsAnswer) headers(media string) {
+	h := a.x.Header()
+	h["Content-Type"] = []string{media}
+	h["Cache-Control"] = privateNoCache
+	h["Vary"] = varyAccept
+}
+
+// VisitGetJobResultsResponse implements GetJobResultsResponseObject.
+func (a *resultsAnswer) VisitGetJobResultsResponse(http.ResponseWriter) error {
+	buf := getBuffer()
+	defer putBuffer(buf)
+	b := append(*buf, `{"items":[`...)
+	more := true
+	for left := a.limit; more; {
+		var n int64
+		var err error
+		b, n, more, err = a.from.read(a.ctx, b, left, func(b []byte, it *job.Item) []byte {
+			if b[len(b)-1] != '[' {
+				b = append(b, ',')
+			}
+			return appendItem(b, it, a.ints)
+		})
+		if err != nil {
+			return err
+		}
+		if left -= n; left == 0 {
+			break
+		}
+	}
+	b = append(b, `],"next_after":`...)
+	b = strconv.AppendInt(b, a.from.cursor(), 10)
+	b = append(b, `,"complete":`...)
+	b = strconv.AppendBool(b, a.finished && !more)
+	b = append(b, "}\n"...)
+	*buf = b
+	a.headers(mediaJSON)
+	a.x.WriteHeader(http.StatusOK)
+	return clientError(a.srv.push(a.x, b))
+}
+
+// ndjsonResults streams results, one a line.
+type ndjsonResults resultsAnswer
+
+// VisitGetJobResultsResponse implements GetJobResultsResponseObject.
+func (a *ndjsonResults) VisitGetJobResultsResponse(http.ResponseWriter) error {
+	if !a.srv.openStream() {
+		return errStreams
+	}
+	defer a.srv.closeStream()
+	a.x.mode = modeStream
+	(*resultsAnswer)(a).headers(mediaNDJSON)
+	if a.x.req.Method == http.MethodHead {
+		a.x.WriteHeader(http.StatusOK)
+		return nil
+	}
+	buf := getBuffer()
+	defer putBuffer(buf)
+	left := a.limit
+	if !a.bounded {
+		left = 1 << 62
+	}
+	line := func(b []byte, it *job.Item) []byte { return append(appendItem(b, it, a.ints), '\n') }
+	for more := true; more && left > 0; {
+		b, n, again, err := a.from.read(a.ctx, (*buf)[:0], min(left, logPage), line)
+		if err != nil {
+			return err // a status if nothing was written yet; the connection is cut otherwise
+		}
+		if *buf = b; len(b) > 0 {
+			if err := a.srv.push(a.x, b); err != nil {
+				return cutOff(err)
+			}
+		}
+		more, left = again, left-n
+	}
+	if !a.x.wrote {
+		a.x.WriteHeader(http.StatusOK)
+	}
+	return nil
+}

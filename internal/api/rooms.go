@@ -1,0 +1,76 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"gather/internal/job"
+	"gather/internal/tenant"
+)
+
+// An Executor admits and runs jobs.
+type Executor interface {
+	// Submit admits jobs, all or none, and returns when they are durable. With wait the caller is going to wait for the
+	// result. Errors: *job.ValidationError, its pointers led by "/jobs/<i>" when there are several submissions;
+	// *job.Rejection.
+	Submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error)
+	// Cancel asks a job to stop and returns once the request is durable; a terminal job is returned as it is. Errors:
+	// job.ErrNotFound, job.ErrExpired, *job.Rejection.
+	Cancel(ctx context.Context, tenant string, id job.ID) (job.Job, error)
+	// Position returns the job's place in the queue of its priority, from 1; false when it is not queued.
+	Position(id job.ID) (int, bool)
+	// RetryAfter is a hint when to look at an unfinished job again; 0 when it cannot be told.
+	RetryAfter(j job.Job) time.Duration
+}
+
+// Jobs are the durable views of the jobs.
+type Jobs interface {
+	// Get returns a tenant's job. Errors: job.ErrNotFound, job.ErrExpired.
+	Get(ctx context.Context, tenant string, id job.ID) (job.Job, error)
+	// List returns a page of jobs, newest first, and the ID to go on before; the zero ID after the last page. A page may
+	// be short and have a next one all the same.
+	List(ctx context.Context, q job.Query) ([]job.Job, job.ID, error)
+	// Delete removes a terminal job. Errors: job.ErrNotFound, job.ErrExpired, job.ErrNotFinished, job.ErrStorage.
+	Delete(ctx context.Context, tenant string, id job.ID) error
+}
+
+// A Log is what has durably happened to jobs. It knows no tenants: read the job first.
+type Log interface {
+	// Log returns events with a Seq above after, oldest first: about limit events and items in all, and one event at least
+	// if there is one. An event's items have the seqs that end at its own (for job.Finished, just before its own); the
+	// first event may have items up to after too. A job that is not there has no events.
+	Log(ctx context.Context, id job.ID, after uint64, limit int) ([]job.LogRecord, error)
+	// ItemsByIndex returns the items of a terminal job with an index above after, by index, at most limit of them. A job
+	// that is not there has no items.
+	ItemsByIndex(ctx context.Context, id job.ID, after int64, limit int) ([]job.Item, error)
+	// Watch signals on changed after the job has durably changed; signals that nobody receives are merged into one, and
+	// changed is never closed. Stop must be called.
+	Watch(id job.ID) (changed <-chan struct{}, stop func())
+}
+
+// Keys remember the idempotency keys that were used.
+type Keys interface {
+	// Reserve returns the jobs that were submitted with the key before or, when there are none, reserves it for a
+	// submission: for the key of Executor.Submit or for Release. Errors: job.ErrKeyReused, job.ErrKeyInProgress.
+	Reserve(ctx context.Context, key job.Key) (prior []job.ID, err error)
+	// Release gives up a reservation whose submission was not accepted.
+	Release(key job.Key)
+}
+
+// Kinds know what a submission may say.
+type Kinds interface {
+	// Describe lists the kinds.
+	Describe() []job.KindInfo
+	// Validate checks a kind's own parameters. Errors: *job.ValidationError with every fault, also for an unknown kind.
+	Validate(kind string, spec []byte) error
+}
+
+// Tenants know whose request it is. A nil Tenants in Config lets everyone in, as tenant.Default.
+type Tenants interface {
+	// Authenticate returns whose API key the text is; false when it is nobody's.
+	Authenticate(key string) (tenant.Principal, bool)
+	// Take uses n jobs of a tenant's rate up; false when that is more than is left, and then none is used.
+	Take(name string, n int, now time.Time) (tenant.Allowance, bool)
+	// Return gives back what a Take used for jobs that were not accepted.
+	Return(name string, n int, now time.Time)
+}

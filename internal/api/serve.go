@@ -1,0 +1,204 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"gather/internal/tenant"
+)
+
+// statusClientGone stands in metrics and logs for a client that went before it was answered.
+const statusClientGone = 499
+
+// A mode is how long an answer means to take, so that latencies of waiting do not spoil those of work.
+type mode uint8
+
+const (
+	modePlain mode = iota
+	modeWait
+	modeStream
+)
+
+var modes = [...]string{modePlain: "plain", modeWait: "wait", modeStream: "stream"}
+
+var routes = sync.Pool{New: func() any { return chi.NewRouteContext() }}
+
+var noSniff = []string{"nosniff"}
+
+// ServeHTTP does what is due for every request, in this order: count, request id, recover, authenticate, route; and in
+// the end: log, observe.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{Context: r.Context(), w: w, srv: s, started: time.Now()}
+	if x.requestID = r.Header.Get("X-Request-Id"); !acceptRequestID(x.requestID) {
+		x.requestID = newRequestID()
+	}
+	x.set("X-Request-Id", x.requestID)
+	w.Header()["X-Content-Type-Options"] = noSniff
+	x.route = routes.Get().(*chi.Context)
+	x.route.Reset()
+	x.route.Routes = s.router
+	x.route.RouteMethod = r.Method
+	if r.Method == http.MethodHead {
+		x.route.RouteMethod = http.MethodGet // net/http leaves the body out
+	}
+	x.req = r.WithContext(x)
+	s.metrics.inFlight.Inc()
+	defer s.finish(x)
+	if err := s.authenticate(x); err != nil {
+		s.fail(x, x.req, err)
+		return
+	}
+	s.router.ServeHTTP(x, x.req)
+}
+
+// finish ends an exchange, also one that panicked.
+func (s *server) finish(x *exchange) {
+	defer s.metrics.inFlight.Dec()
+	cause := recover()
+	aborted := false
+	if cause != nil {
+		if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			aborted = true
+		} else {
+			s.log.LogAttrs(x, slog.LevelError, "panic", slog.String("request_id", x.requestID),
+				slog.String("panic", fmt.Sprint(cause)), slog.String("stack", string(debug.Stack())))
+			if aborted = x.wrote; !aborted {
+				s.fail(x, x.req, &problem{row: internalError, detail: "Something went wrong here; the log has it under the request id."})
+			} else {
+				x.status = http.StatusInternalServerError
+			}
+		}
+	}
+	s.bodies.Add(-x.body)
+	routes.Put(x.route)
+	took := time.Since(x.started)
+	s.metrics.observe(x, took)
+	s.logAccess(x, took)
+	if aborted {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// logAccess logs faults of the server and slow requests; every request at debug level.
+func (s *server) logAccess(x *exchange, took time.Duration) {
+	level := slog.LevelDebug
+	switch {
+	case x.status >= http.StatusInternalServerError && x.status != http.StatusServiceUnavailable:
+		level = slog.LevelError
+	case x.status >= http.StatusInternalServerError || took > s.SlowRequest && x.mode == modePlain:
+		level = slog.LevelWarn
+	}
+	if !s.log.Enabled(x, level) {
+		return
+	}
+	s.log.LogAttrs(x, level, "request",
+		slog.String("request_id", x.requestID),
+		slog.String("method", x.req.Method),
+		slog.String("route", routeOf(x.req)),
+		slog.Int("status", x.status),
+		slog.Duration("took", took),
+		slog.String("tenant", x.principal.Tenant),
+		slog.String("client", s.clientIP(x.req)))
+}
+
+// clientIP is the address of the connection or, when that is a trusted proxy, the last address in X-Forwarded-For that is
+// not one.
+func (s *server) clientIP(r *http.Request) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	ip := peer.Addr().Unmap()
+	if len(s.TrustedProxies) == 0 || !s.trusted(ip) {
+		return ip.String()
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0; i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		if ip = hop.Unmap(); !s.trusted(ip) {
+			break
+		}
+	}
+	return ip.String()
+}
+
+func (s *server) trusted(ip netip.Addr) bool {
+	for _, p := range s.TrustedProxies {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// authenticate finds whose request it is. Only what is under /v1 belongs to someone.
+func (s *server) authenticate(x *exchange) error {
+	x.principal = tenant.Principal{Tenant: tenant.Default}
+	if s.Tenants == nil || !strings.HasPrefix(x.req.URL.Path, "/v1/") {
+		return nil
+	}
+	x.principal = tenant.Principal{}
+	scheme, key, _ := strings.Cut(x.req.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return &problem{row: unauthenticated, detail: "Send your API key as: Authorization: Bearer gather_..."}
+	}
+	principal, ok := s.Tenants.Authenticate(strings.TrimSpace(key))
+	if !ok {
+		return &problem{row: unauthenticated, detail: "This is not a key of this server."}
+	}
+	x.principal = principal
+	return nil
+}
+
+// mayWrite refuses keys that may only read.
+func (x *exchange) mayWrite() error {
+	if x.principal.ReadOnly {
+		return &problem{row: forbidden, detail: "This API key may only read. Use another one to submit, cancel or delete."}
+	}
+	return nil
+}
+
+func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
+	s.fail(w, r, &problem{row: noSuchResource, detail: "There is nothing here; /docs shows what there is."})
+}
+
+var routedMethods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete}
+
+func (s *server) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
+	allow := make([]string, 0, len(routedMethods)+1)
+	for _, m := range routedMethods {
+		if s.router.Match(chi.NewRouteContext(), m, r.URL.Path) {
+			allow = append(allow, m)
+			if m == http.MethodGet {
+				allow = append(allow, http.MethodHead)
+			}
+		}
+	}
+	if len(allow) == 0 { // a method that the router does not know, on a path that it does not know either
+		s.notFound(w, r)
+		return
+	}
+	list := strings.Join(allow, ", ")
+	exchangeOf(r.Context()).set("Allow", list)
+	s.fail(w, r, &problem{row: methodNotAllowed, detail: "This resource takes " + list + "."})
+}
+
+// routeOf is the pattern of the route that was taken, of a closed set.
+func routeOf(r *http.Request) string {
+	if r.Pattern == "" {
+		return unmatched
+	}
+	return r.Pattern
+}

@@ -1,0 +1,156 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gather/internal/job"
+)
+
+// Config is how the API is set up. The rooms, the registerer and Stopping must be given; a zero bound is read as its
+// default.
+type Config struct {
+	Executor Executor
+	Jobs     Jobs
+	Log      Log
+	Keys     Keys
+	Kinds    Kinds
+	// Tenants is nil for a server without keys, where everyone is tenant.Default.
+	Tenants Tenants
+
+	// Ready returns why no request should be sent here: an error of the problem table, such as job.ErrDraining or
+	// job.ErrStorage. Nil is always ready.
+	Ready func() error
+	// Stopping is done when the server shuts down: waits answer with what they know and event streams end, so that
+	// clients come back, and to another server.
+	Stopping context.Context
+
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+
+	// Durability is what had happened to a job when it was answered 202: "fsync" by default.
+	Durability string
+	// Retention is how long jobs stay after their end unless they ask otherwise; 24 h. MaxRetention bounds what they may
+	// ask; 30 days.
+	Retention, MaxRetention time.Duration
+	// MaxTimeout bounds the timeout a job may ask for; 366 days.
+	MaxTimeout time.Duration
+	// MaxBody bounds one body, 32 MiB; MaxBodies all bodies that are being read and accepted, 256 MiB.
+	MaxBody, MaxBodies int64
+	// MaxStreams bounds the waits and streams that are open at the same time; 10 000.
+	MaxStreams int64
+	// BodyTimeout bounds the reading of a body, 60 s; WriteTimeout one write to a reader that does not keep up, 15 s.
+	BodyTimeout, WriteTimeout time.Duration
+	// SlowRequest is from where a request that neither waits nor streams is logged as slow; 1 s.
+	SlowRequest time.Duration
+	// TrustedProxies may say in X-Forwarded-For who the client is, for the log.
+	TrustedProxies []netip.Prefix
+}
+
+func (c *Config) complete() error {
+	if c.Executor == nil || c.Jobs == nil || c.Log == nil || c.Keys == nil || c.Kinds == nil {
+		return errors.New("api: a room is missing in the config")
+	}
+	if c.Registerer == nil || c.Stopping == nil {
+		return errors.New("api: the registerer or the stopping context is missing in the config")
+	}
+	if c.Ready == nil {
+		c.Ready = func() error { return nil }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Durability == "" {
+		c.Durability = string(JobDurabilityFsync)
+	}
+	if !JobDurability(c.Durability).Valid() {
+		return fmt.Errorf("api: unknown durability %q", c.Durability)
+	}
+	const day = 24 * time.Hour
+	orDefault(&c.Retention, day)
+	orDefault(&c.MaxRetention, max(30*day, c.Retention))
+	orDefault(&c.MaxTimeout, 366*day)
+	orDefault(&c.MaxBody, 32<<20)
+	orDefault(&c.MaxBodies, max(256<<20, c.MaxBody))
+	orDefault(&c.MaxStreams, 10_000)
+	orDefault(&c.BodyTimeout, time.Minute)
+	orDefault(&c.WriteTimeout, 15*time.Second)
+	orDefault(&c.SlowRequest, time.Second)
+	return nil
+}
+
+func orDefault[T time.Duration | int64](v *T, def T) {
+	if *v == 0 {
+		*v = def
+	}
+}
+
+// server carries the contract out. It implements StrictServerInterface; its methods are in the files of their subjects.
+type server struct {
+	Config
+	log     *slog.Logger
+	router  chi.Router
+	metrics *metrics
+	docs    docs
+	// kinds is the answer of GET /v1/kinds; kindNames has the names of the kinds by their JSON.
+	kinds     []byte
+	kindNames map[string]string
+
+	streams atomic.Int64
+	bodies  atomic.Int64
+}
+
+// New returns the handler of the whole contract. It returns an error when the config is not complete, or a kind has no
+// schema in the contract.
+func New(c Config) (http.Handler, error) {
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	s := &server{Config: c, log: c.Logger, docs: newDocs(), kindNames: make(map[string]string)}
+	infos := c.Kinds.Describe()
+	for _, k := range infos {
+		s.kindNames[strconv.Quote(k.Name)] = k.Name
+	}
+	var err error
+	if s.kinds, err = describeKinds(infos); err != nil {
+		return nil, err
+	}
+	router := chi.NewRouter()
+	strict := NewStrictHandlerWithOptions(s, nil, StrictHTTPServerOptions{
+		RequestErrorHandlerFunc: s.fail, ResponseErrorHandlerFunc: s.fail,
+	})
+	HandlerWithOptions(strict, ChiServerOptions{BaseRouter: router, ErrorHandlerFunc: s.fail})
+	router.NotFound(s.notFound)
+	router.MethodNotAllowed(s.methodNotAllowed)
+	s.router = router
+	if s.metrics, err = newMetrics(c.Registerer, s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// openStream counts a wait or a stream in, if there is room for one more. The caller then calls s.closeStream.
+func (s *server) openStream() bool {
+	if s.streams.Add(1) > s.MaxStreams {
+		s.streams.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (s *server) closeStream() { s.streams.Add(-1) }
+
+var errStreams = &job.Rejection{
+	Err: job.ErrQueueFull, Reason: "streams", RetryAfter: time.Second,
+	Detail: "as many streams are open as this server allows; poll, or come back",
+}

@@ -1,0 +1,193 @@
+package api
+
+import (
+	"bytes"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"gather/internal/job"
+)
+
+// maxBatch bounds the jobs of one batch.
+const maxBatch = 10_000
+
+// A jobsBody is the body of a submission, taken apart: one job, or a batch.
+type jobsBody struct {
+	jobs []envelope
+	one  [1]envelope
+	// data is the whole body.
+	data []byte
+	// batch says that faults are pointed out by "/jobs/<i>/...".
+	batch bool
+	// faults are those of a batch's outer object.
+	faults job.ValidationError
+}
+
+// The bodies as the generated code names them.
+type (
+	submission      struct{ jobsBody }
+	batchSubmission struct{ jobsBody }
+)
+
+// An envelope is one job as it came. Its values refer to the body.
+type envelope struct {
+	kind, priority, timeout, startAfter, labels, retention jsontext.Value
+	// start is where the object begins in the body, members where the kind's own members are.
+	start   int
+	members []span
+	// notObject says that the value is none.
+	notObject bool
+}
+
+// A span is a stretch of the body.
+type span struct{ from, to int }
+
+// decode implements requestBody.
+func (s *submission) decode(data []byte) error {
+	d := newDecoder(data)
+	defer d.free()
+	s.data, s.jobs = data, s.one[:]
+	if err := s.one[0].read(d, data); err != nil {
+		return err
+	}
+	return d.end()
+}
+
+// decode implements requestBody.
+func (b *batchSubmission) decode(data []byte) error {
+	d := newDecoder(data)
+	defer d.free()
+	b.data, b.batch = data, true
+	if d.PeekKind() != '{' {
+		if err := d.SkipValue(); err != nil {
+			return d.fault(err)
+		}
+		b.faults.Add("", `must be an object such as {"jobs": [...]}`)
+		return d.end()
+	}
+	_, _ = d.ReadToken()
+	seen := false
+	for d.PeekKind() != '}' {
+		name, err := d.ReadToken()
+		if err != nil {
+			return d.fault(err)
+		}
+		if key := name.String(); key != "jobs" {
+			b.faults.Add("/"+pointerToken(key), "unknown field; a batch has no other than jobs")
+			if err := d.SkipValue(); err != nil {
+				return d.fault(err)
+			}
+			continue
+		}
+		seen = true
+		if d.PeekKind() != '[' {
+			b.faults.Add("/jobs", "must be an array")
+			if err := d.SkipValue(); err != nil {
+				return d.fault(err)
+			}
+			continue
+		}
+		_, _ = d.ReadToken()
+		for d.PeekKind() != ']' {
+			var e envelope
+			if err := e.read(d, data); err != nil {
+				return err
+			}
+			if len(b.jobs) <= maxBatch {
+				b.jobs = append(b.jobs, e)
+			}
+		}
+		if _, err := d.ReadToken(); err != nil {
+			return d.fault(err)
+		}
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return d.fault(err)
+	}
+	switch {
+	case !seen:
+		b.faults.Add("/jobs", "is missing: an array of jobs")
+	case len(b.jobs) > maxBatch:
+		b.faults.Add("/jobs", "at most %d jobs in a batch; split it", maxBatch)
+	case len(b.jobs) == 0 && len(b.faults.Faults) == 0:
+		b.faults.Add("/jobs", "at least one job")
+	}
+	return d.end()
+}
+
+// read takes one object apart. It returns an error only for what is not JSON.
+func (e *envelope) read(d *decoder, data []byte) error {
+	if d.PeekKind() != '{' {
+		e.notObject = true
+		if err := d.SkipValue(); err != nil {
+			return d.fault(err)
+		}
+		return nil
+	}
+	_, _ = d.ReadToken()
+	e.start = int(d.InputOffset()) - 1
+	for d.PeekKind() != '}' {
+		before := int(d.InputOffset())
+		name, err := d.ReadValue()
+		if err != nil {
+			return d.fault(err)
+		}
+		known := e.member(name)
+		v, err := d.ReadValue()
+		if err != nil {
+			return d.fault(err)
+		}
+		to := int(d.InputOffset())
+		if known != nil {
+			*known = data[to-len(v) : to : to]
+			continue
+		}
+		// Between two members there is nothing but a comma and white space.
+		from := before + bytes.IndexByte(data[before:], '"')
+		if e.members == nil {
+			e.members = make([]span, 0, 4)
+		}
+		e.members = append(e.members, span{from, to})
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return d.fault(err)
+	}
+	return nil
+}
+
+// member returns where the value of a member goes; nil for a member of the kind.
+func (e *envelope) member(name jsontext.Value) *jsontext.Value {
+	if bytes.IndexByte(name, '\\') >= 0 {
+		plain, _ := jsontext.AppendUnquote(nil, name)
+		name, _ = jsontext.AppendQuote(nil, plain)
+	}
+	switch string(name) {
+	case `"kind"`:
+		return &e.kind
+	case `"priority"`:
+		return &e.priority
+	case `"timeout"`:
+		return &e.timeout
+	case `"start_after"`:
+		return &e.startAfter
+	case `"labels"`:
+		return &e.labels
+	case `"retention"`:
+		return &e.retention
+	}
+	return nil
+}
+
+// spec moves the kind's members together, over the members of the envelope, and returns them as an object. The body has
+// them once, so that a large one is not there twice. After it the envelope's values are void.
+func (e *envelope) spec(data []byte) []byte {
+	dst := append(data[e.start:e.start:len(data)], '{')
+	for i, m := range e.members {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, data[m.from:m.to]...)
+	}
+	dst = append(dst, '}')
+	return dst[:len(dst):len(dst)]
+}

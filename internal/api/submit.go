@@ -1,0 +1,244 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"gather/internal/job"
+	"gather/internal/tenant"
+)
+
+// SubmitJob implements POST /v1/jobs.
+func (s *server) SubmitJob(ctx context.Context, req SubmitJobRequestObject) (SubmitJobResponseObject, error) {
+	x := exchangeOf(ctx)
+	ints, err := readInts(req.Params.IntEncoding)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
+		return nil, err
+	}
+	wait := preferredWait(x.req.Header)
+	// Without room for one more wait the client is answered at once, and polls.
+	if wait > 0 && s.openStream() {
+		defer s.closeStream()
+		x.mode = modeWait
+	} else {
+		wait = 0
+	}
+	jobs, replayed, err := s.accept(ctx, x, &req.Body.jobsBody, "jobs", wait > 0)
+	if err != nil {
+		return nil, err
+	}
+	answer := &jobAnswer{
+		srv: s, x: x, job: &jobs[0], ints: ints, status: http.StatusAccepted, location: true, replayed: replayed,
+	}
+	if wait > 0 {
+		j, err := s.await(ctx, jobs[0], wait, func(j *job.Job) bool { return j.State.Terminal() })
+		if err == nil { // otherwise the job is accepted all the same
+			jobs[0] = j
+		}
+		if jobs[0].State.Terminal() {
+			answer.status, answer.applied = http.StatusOK, wait
+		}
+	}
+	return answer, nil
+}
+
+// SubmitBatch implements POST /v1/jobs:batch.
+func (s *server) SubmitBatch(ctx context.Context, req SubmitBatchRequestObject) (SubmitBatchResponseObject, error) {
+	x := exchangeOf(ctx)
+	ints, err := readInts(req.Params.IntEncoding)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
+		return nil, err
+	}
+	jobs, replayed, err := s.accept(ctx, x, &req.Body.jobsBody, "jobs:batch", false)
+	if err != nil {
+		return nil, err
+	}
+	return &batchAnswer{srv: s, x: x, jobs: jobs, ints: ints, replayed: replayed}, nil
+}
+
+// accept takes a submission through validation, its idempotency key, the tenant's rate and the executor. It returns the
+// jobs that were submitted: now, or (replayed) by an earlier request with the same key.
+func (s *server) accept(ctx context.Context, x *exchange, body *jobsBody, route string, wait bool) (
+	jobs []job.Job, replayed bool, err error,
+) {
+	text, err := idempotencyKey(x.req.Header)
+	if err != nil {
+		return nil, false, err
+	}
+	var key *job.Key
+	if text != "" {
+		// Before the specs are cut out of the body.
+		key = &job.Key{Tenant: x.principal.Tenant, Route: route, Value: text, Fingerprint: sha256.Sum256(body.data)}
+	}
+	subs, err := s.submissions(x, body)
+	if err != nil {
+		return nil, false, err
+	}
+	if key != nil {
+		prior, err := s.Keys.Reserve(ctx, *key)
+		if err != nil {
+			return nil, false, err
+		}
+		if len(prior) > 0 {
+			jobs, err = s.replay(ctx, x.principal.Tenant, prior)
+			return jobs, true, err
+		}
+	}
+	jobs, err = s.submit(ctx, x, subs, key, wait)
+	if err != nil && key != nil {
+		s.Keys.Release(*key)
+	}
+	var invalid *job.ValidationError
+	if body.batch && len(subs) == 1 && errors.As(err, &invalid) {
+		invalid.Prefix("/jobs/0")
+	}
+	return jobs, false, err
+}
+
+// submissions reads what was submitted. If an envelope has faults the kinds are asked too, so that all are told at once;
+// if none has, the executor will ask them.
+func (s *server) submissions(x *exchange, body *jobsBody) ([]job.Submission, error) {
+	faults := body.faults
+	now := time.Now()
+	subs := make([]job.Submission, len(body.jobs))
+	for i := range body.jobs {
+		var own job.ValidationError
+		subs[i] = s.submission(x, &body.jobs[i], body.data, now, &own)
+		faults.Faults = append(faults.Faults, body.prefixed(i, &own)...)
+	}
+	if len(faults.Faults) == 0 {
+		return subs, nil
+	}
+	for i := range subs {
+		if subs[i].Kind == "" || len(faults.Faults) > maxFaults {
+			continue
+		}
+		err := s.Kinds.Validate(subs[i].Kind, subs[i].Spec)
+		var own *job.ValidationError
+		if errors.As(err, &own) {
+			faults.Faults = append(faults.Faults, body.prefixed(i, own)...)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return nil, &faults
+}
+
+// prefixed returns the faults of a job with pointers into the body.
+func (b *jobsBody) prefixed(i int, v *job.ValidationError) []job.Fault {
+	if b.batch {
+		v.Prefix("/jobs/" + strconv.Itoa(i))
+	}
+	return v.Faults
+}
+
+// submit takes the jobs from the tenant's rate and hands them to the executor.
+func (s *server) submit(
+	ctx context.Context, x *exchange, subs []job.Submission, key *job.Key, wait bool,
+) ([]job.Job, error) {
+	if s.Tenants == nil {
+		return s.Executor.Submit(ctx, subs, key, wait)
+	}
+	allowance, ok := s.Tenants.Take(x.principal.Tenant, len(subs), time.Now())
+	x.setRate(allowance)
+	if !ok {
+		detail := fmt.Sprintf("%d more of %d jobs in %s", allowance.Left, allowance.Rate.Jobs, time.Duration(allowance.Rate.Window))
+		if len(subs) > allowance.Rate.Jobs {
+			detail = fmt.Sprintf("a batch of %d is more than the %d jobs you may submit in %s: split it",
+				len(subs), allowance.Rate.Jobs, time.Duration(allowance.Rate.Window))
+		}
+		return nil, &job.Rejection{Err: job.ErrQuota, Reason: "rate", Detail: detail, RetryAfter: allowance.Wait}
+	}
+	jobs, err := s.Executor.Submit(ctx, subs, key, wait)
+	if err != nil {
+		s.Tenants.Return(x.principal.Tenant, len(subs), time.Now())
+	}
+	return jobs, err
+}
+
+// replay returns the jobs of an earlier request in their present state.
+func (s *server) replay(ctx context.Context, tenant string, ids []job.ID) ([]job.Job, error) {
+	jobs := make([]job.Job, len(ids))
+	for i, id := range ids {
+		var err error
+		if jobs[i], err = s.Jobs.Get(ctx, tenant, id); err != nil {
+			return nil, err
+		}
+	}
+	return jobs, nil
+}
+
+// setRate tells the tenant what is left of its rate.
+func (x *exchange) setRate(a tenant.Allowance) {
+	if a.Rate.Jobs == 0 {
+		return
+	}
+	window := int64(time.Duration(a.Rate.Window) / time.Second)
+	x.set("Ratelimit-Policy", `"jobs";q=`+strconv.Itoa(a.Rate.Jobs)+";w="+strconv.FormatInt(max(1, window), 10))
+	t := int64(0)
+	if a.Wait > 0 {
+		t = ceilSeconds(a.Wait)
+	}
+	x.set("Ratelimit", `"jobs";r=`+strconv.Itoa(a.Left)+";t="+strconv.FormatInt(t, 10))
+}
+
+// batchAnswer is the answer of POST /v1/jobs:batch.
+type batchAnswer struct {
+	srv      *server
+	x        *exchange
+	jobs     []job.Job
+	ints     intEncoding
+	replayed bool
+}
+
+// VisitSubmitBatchResponse implements SubmitBatchResponseObject.
+func (a *batchAnswer) VisitSubmitBatchResponse(http.ResponseWriter) error {
+	x, h := a.x, a.x.Header()
+	h["Content-Type"] = typeJSON
+	h["Cache-Control"] = privateNoCache
+	if a.replayed {
+		x.set("Idempotency-Replayed", "true")
+	}
+	for i := range a.jobs {
+		if !a.jobs[i].State.Terminal() {
+			x.set("Retry-After", strconv.FormatInt(ceilSeconds(a.srv.Executor.RetryAfter(a.jobs[i])), 10))
+			break
+		}
+	}
+	x.WriteHeader(http.StatusAccepted)
+	return a.srv.writeJobs(x, a.jobs, a.ints, "")
+}
+
+// writeJobs writes {"jobs":[...]} with tail, more members, at its end. It does not hold all of it in memory.
+func (s *server) writeJobs(x *exchange, jobs []job.Job, ints intEncoding, tail string) error {
+	buf := getBuffer()
+	defer putBuffer(buf)
+	b := append((*buf)[:0], `{"jobs":[`...)
+	for i := range jobs {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		view := s.view(&jobs[i], ints)
+		b = appendJob(b, &view)
+		if len(b) > flushSize {
+			if err := s.push(x, b); err != nil {
+				return nil
+			}
+			b = b[:0]
+		}
+	}
+	b = append(append(append(b, ']'), tail...), "}\n"...)
+	*buf = b
+	return clientError(s.push(x, b))
+}

@@ -1,0 +1,95 @@
+// Package tenant knows who may use the service: API keys, the tenants they belong to, and each tenant's rate of jobs.
+//
+// A key is "gather_<id>_<secret>" with a secret of 256 random bits. It is shown once, when it is made; the key file
+// keeps only its SHA-256. A key is found by its id and compared in constant time.
+//
+// A Store is safe for concurrent use and may be reloaded at any time: a request sees the keys of before or of after,
+// never a mixture, and a tenant whose rate did not change keeps what it has used of it. A faulty file is refused with
+// every fault listed, and the keys of before stay. The package starts no goroutine.
+package tenant
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Default is the tenant of a server without keys.
+const Default = "default"
+
+const (
+	prefix       = "gather"
+	idBytes      = 6
+	secretBytes  = 32
+	maxTenantLen = 64
+)
+
+// A Key is an entry of the key file.
+type Key struct {
+	ID     string `json:"id"`
+	Tenant string `json:"tenant"`
+	// SHA256 is the hash of the whole key text, in hexadecimal.
+	SHA256    string    `json:"sha256"`
+	CreatedAt time.Time `json:"created_at"`
+	// ReadOnly keys see the tenant's jobs, and can neither submit, cancel nor delete.
+	ReadOnly bool `json:"read_only,omitzero"`
+	// Rate bounds how many jobs the tenant may submit; none when nil. All keys of a tenant say the same.
+	Rate *Rate `json:"rate,omitzero"`
+	// MaxQueued bounds how many of the tenant's jobs may be unfinished; 0 is no bound.
+	MaxQueued int `json:"max_queued,omitzero"`
+}
+
+// A Rate is a number of jobs in a window of time, all of which may come at once.
+type Rate struct {
+	Jobs   int    `json:"jobs"`
+	Window Window `json:"window"`
+}
+
+// A Window is a duration that the key file spells as Go does: "1m".
+type Window time.Duration
+
+// MarshalText implements encoding.TextMarshaler.
+func (w Window) MarshalText() ([]byte, error) { return []byte(time.Duration(w).String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (w *Window) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	*w = Window(d)
+	return err
+}
+
+// Generate makes a key for a tenant. The text is what the client sends; it cannot be had again.
+func Generate(tenant string, now time.Time) (Key, string, error) {
+	if err := checkTenant(tenant); err != nil {
+		return Key{}, "", err
+	}
+	random := make([]byte, idBytes+secretBytes)
+	rand.Read(random) // never fails, says its documentation
+	id := hex.EncodeToString(random[:idBytes])
+	text := prefix + "_" + id + "_" + hex.EncodeToString(random[idBytes:])
+	sum := sha256.Sum256([]byte(text))
+	return Key{ID: id, Tenant: tenant, SHA256: hex.EncodeToString(sum[:]), CreatedAt: now.UTC().Truncate(time.Second)}, text, nil
+}
+
+// cutID returns the id in a key's text.
+func cutID(text string) (string, bool) {
+	rest, ok := strings.CutPrefix(text, prefix+"_")
+	if !ok {
+		return "", false
+	}
+	id, _, ok := strings.Cut(rest, "_")
+	return id, ok && id != ""
+}
+
+func checkTenant(name string) error {
+	bad := strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
+	})
+	if bad || name == "" || len(name) > maxTenantLen {
+		return fmt.Errorf("tenant %q: use 1 to %d letters, digits, '.', '_' or '-'", name, maxTenantLen)
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package tenant
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// A Principal is who sends a request.
+type Principal struct {
+	Tenant   string
+	ReadOnly bool
+}
+
+// A Store holds the keys in use. The zero value holds none, and lets nobody in.
+type Store struct{ state atomic.Pointer[state] }
+
+type state struct {
+	keys    map[string]entry
+	tenants map[string]limits
+}
+
+type entry struct {
+	sum       [sha256.Size]byte
+	principal Principal
+}
+
+type limits struct {
+	rate      Rate
+	limiter   *rate.Limiter // nil without a rate
+	maxQueued int
+}
+
+// NewStore returns a store of keys as ReadFile returns them.
+func NewStore(keys []Key) (*Store, error) {
+	s := new(Store)
+	return s, s.Replace(keys)
+}
+
+// Replace puts other keys in use.
+func (s *Store) Replace(keys []Key) error {
+	if err := check(keys); err != nil {
+		return err
+	}
+	old := s.state.Load()
+	next := &state{keys: make(map[string]entry, len(keys)), tenants: make(map[string]limits)}
+	for _, k := range keys {
+		e := entry{principal: Principal{Tenant: k.Tenant, ReadOnly: k.ReadOnly}}
+		if _, err := hex.Decode(e.sum[:], []byte(k.SHA256)); err != nil {
+			return err
+		}
+		next.keys[k.ID] = e
+		if _, known := next.tenants[k.Tenant]; known {
+			continue
+		}
+		l := limits{maxQueued: k.MaxQueued}
+		if k.Rate != nil {
+			l.rate = *k.Rate
+			per := rate.Limit(float64(l.rate.Jobs) / time.Duration(l.rate.Window).Seconds())
+			l.limiter = rate.NewLimiter(per, l.rate.Jobs)
+			if old != nil && old.tenants[k.Tenant].limiter != nil && old.tenants[k.Tenant].rate == l.rate {
+				l.limiter = old.tenants[k.Tenant].limiter
+			}
+		}
+		next.tenants[k.Tenant] = l
+	}
+	s.state.Store(next)
+	return nil
+}
+
+// Authenticate returns whose key the text is; false when it is nobody's.
+func (s *Store) Authenticate(text string) (Principal, bool) {
+	st := s.state.Load()
+	if st == nil {
+		return Principal{}, false
+	}
+	id, _ := cutID(text)
+	e, known := st.keys[id]
+	// Of an unknown id the hash is made and compared all the same.
+	sum := sha256.Sum256([]byte(text))
+	same := subtle.ConstantTimeCompare(sum[:], e.sum[:]) == 1
+	if !known || !same {
+		return Principal{}, false
+	}
+	return e.principal, true
+}
+
+// MaxQueued returns how many of a tenant's jobs may be unfinished; 0 is no bound.
+func (s *Store) MaxQueued(tenant string) int {
+	st := s.state.Load()
+	if st == nil {
+		return 0
+	}
+	return st.tenants[tenant].maxQueued
+}
+
+// An Allowance is what a tenant's rate has left.
+type Allowance struct {
+	// Rate is the zero value for a tenant without one.
+	Rate Rate
+	// Left is how many jobs may be submitted now.
+	Left int
+	// Wait is the time until one more may, or until those may that were refused.
+	Wait time.Duration
+}
+
+// Take uses n jobs of a tenant's rate up; false when that is more than what is left, and then none is used.
+func (s *Store) Take(tenant string, n int, now time.Time) (Allowance, bool) {
+	l := s.limits(tenant)
+	if l.limiter == nil {
+		return Allowance{}, true
+	}
+	ok := l.limiter.AllowN(now, n)
+	tokens := max(0, l.limiter.TokensAt(now))
+	left := math.Floor(tokens)
+	want := left + 1
+	if !ok {
+		want = float64(n)
+	}
+	a := Allowance{Rate: l.rate, Left: int(left)}
+	if missing := min(want, float64(l.rate.Jobs)) - tokens; missing > 0 {
+		a.Wait = time.Duration(missing / float64(l.limiter.Limit()) * float64(time.Second))
+	}
+	return a, ok
+}
+
+// Return gives back what a Take used for jobs that were not accepted after all.
+func (s *Store) Return(tenant string, n int, now time.Time) {
+	if l := s.limits(tenant); l.limiter != nil {
+		l.limiter.AllowN(now, -n)
+	}
+}
+
+func (s *Store) limits(tenant string) limits {
+	if st := s.state.Load(); st != nil {
+		return st.tenants[tenant]
+	}
+	return limits{}
+}
