@@ -35,22 +35,7 @@ type item struct {
 	durable func()
 }
 
-// settle calls Done, if the item is still waiting.
-func (it *item) settle(err error) bool {
-	to := int32(itemSettled)
-	if err != nil {
-		to = itemRefused
-	}
-	if !it.state.CompareAndSwap(itemWaiting, to) {
-		return false
-	}
-	if it.done != nil {
-		it.done(err)
-	}
-	return true
-}
-
-// size is about how many bytes the item takes in memory and on disk.
+// measure estimates how many bytes the item takes, in memory and on disk, and whether it submits a job.
 func (it *item) measure() {
 	n := 128
 	for i := range it.entries {
@@ -190,7 +175,8 @@ func (q *queue) take(w *write, limit int64) bool {
 	q.mu.Lock()
 	for !q.awake || len(q.items) == 0 {
 		q.awake = false
-		if q.closed && len(q.items) == 0 {
+		// What is in flight may still have to be erased.
+		if q.closed && len(q.items)+len(q.inFlight) == 0 {
 			q.mu.Unlock()
 			return false
 		}
@@ -216,6 +202,7 @@ func (q *queue) take(w *write, limit int64) bool {
 		q.items = slices.Delete(q.items, 0, n)
 	}
 	q.disarmLocked()
+	w.began = q.h.now()
 	q.inFlight = append(q.inFlight, w)
 	w.ended = append(w.ended, q.ended...)
 	q.ended = q.ended[:0]
@@ -231,6 +218,40 @@ func (q *queue) finish(w *write, ended []job.ID) {
 	}
 	q.ended = append(q.ended, ended...)
 	q.releaseLocked(w.bytes)
+	if q.closed {
+		q.awake = false
+		q.wakeLocked()
+	}
+}
+
+// oldest returns when the oldest write in flight began, or the zero time.
+func (q *queue) oldest() time.Time {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.inFlight) == 0 {
+		return time.Time{}
+	}
+	return q.inFlight[0].began
+}
+
+// submissions returns every submission that is not yet durable.
+func (q *queue) submissions() []*item {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var list []*item
+	for _, w := range q.inFlight {
+		for _, it := range w.items {
+			if it.submits && it.state.Load() == itemWaiting {
+				list = append(list, it)
+			}
+		}
+	}
+	for _, it := range q.items {
+		if it.submits && it.state.Load() == itemWaiting {
+			list = append(list, it)
+		}
+	}
+	return list
 }
 
 func (q *queue) releaseLocked(bytes int64) {

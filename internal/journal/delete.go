@@ -24,11 +24,14 @@ func (j *Journal) Delete(ctx context.Context, tenant string, id job.ID) error {
 	if err := j.refusal(); err != nil {
 		return err
 	}
-	return j.control(ctx, func(b *pebble.Batch) error { return j.bury(b, []doomed{{tenant: tenant, id: id}}) })
+	return j.control(ctx, []job.ID{id}, func(b *pebble.Batch) error {
+		return j.bury(b, []doomed{{tenant: tenant, id: id}})
+	})
 }
 
-// control makes the operations that build adds to a batch part of a write, and waits until they are durable.
-func (j *Journal) control(ctx context.Context, build func(b *pebble.Batch) error) error {
+// control makes the operations that build adds to a batch part of a write, and waits until they are durable. The ended
+// jobs that they remove are ids.
+func (j *Journal) control(ctx context.Context, ids []job.ID, build func(b *pebble.Batch) error) error {
 	// They are gathered apart from the writer: reading for them must not hold it up, nor may a fault spoil its write.
 	var own *pebble.Batch
 	err := j.read(ctx, func(db *pebble.DB) error {
@@ -47,7 +50,13 @@ func (j *Journal) control(ctx context.Context, build func(b *pebble.Batch) error
 		// Apply fails only for a batch that was not made by this package of Pebble.
 		_ = b.Apply(own, nil)
 		_ = own.Close()
-		return nil
+		// They may still be in memory, if they ended a moment ago.
+		j.jobs.remove(ids)
+		return func() {
+			for _, id := range ids {
+				j.watchers.signal(id)
+			}
+		}
 	}
 	if err := j.enqueue(ctx, it, 0); err != nil {
 		return err

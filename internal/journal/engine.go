@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -41,18 +42,19 @@ func (j *Journal) openEngine(ctx context.Context) error {
 	}
 	lock, err := pebble.LockDirectory(dir, disk)
 	if err != nil {
-		if errors.Is(err, fs.ErrPermission) && !strings.Contains(err.Error(), "unavailable") {
-			return err
+		if isLocked(err) {
+			err = fmt.Errorf("%w: %w", ErrLocked, err)
 		}
-		return fmt.Errorf("%w: %w", ErrLocked, err)
+		return err
 	}
 	if _, err := pebble.Peek(dir, disk); err != nil {
 		return errors.Join(fmt.Errorf("%w: %w", ErrFormat, err), lock.Close())
 	}
-	j.fs = newPatientFS(disk, j)
+	j.fs = &patientFS{FS: disk, patience: newPatience(j.c.RetryInterval, j.health.wake)}
+	// No patience while opening: the first failure is the answer.
+	j.fs.hurry()
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
-	logger := engineLogger{j: j}
 	opts := &pebble.Options{
 		Cache:                       cache,
 		FS:                          j.fs,
@@ -64,7 +66,7 @@ func (j *Journal) openEngine(ctx context.Context) error {
 		L0StopWritesThreshold:       1000,
 		LBaseMaxBytes:               64 << 20,
 		MaxOpenFiles:                512,
-		Logger:                      logger,
+		Logger:                      engineLogger{j: j},
 		EventListener:               j.listener(),
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
 	}
@@ -73,14 +75,32 @@ func (j *Journal) openEngine(ctx context.Context) error {
 	}
 	db, err := pebble.Open(dir, opts)
 	if err != nil {
-		return errors.Join(err, lock.Close())
+		return errors.Join(j.diskError(err), lock.Close())
 	}
 	j.db = db
 	j.close = func() error { return errors.Join(db.Close(), lock.Close()) }
-	if err := j.migrate(); err != nil {
+	err = j.diskError(j.migrate())
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
 		return errors.Join(err, j.close())
 	}
-	return ctx.Err()
+	return nil
+}
+
+// isLocked tells a lock that another holds from a failure to take one.
+func isLocked(err error) bool {
+	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) && !errors.Is(err, fs.ErrPermission) ||
+		strings.Contains(err.Error(), "lock held by current process")
+}
+
+// diskError returns the error of the disk that made opening fail, before what Pebble made of it.
+func (j *Journal) diskError(err error) error {
+	if j.fs.off.Load() {
+		return j.fs.last()
+	}
+	return err
 }
 
 // migrate brings the journal to formatVersion.

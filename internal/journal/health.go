@@ -2,30 +2,88 @@ package journal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 
-	"github.com/cockroachdb/pebble/v2"
+	"gather/internal/job"
 )
 
-// health says why the journal cannot take a submission.
+// health says why the journal cannot take a submission. Each cause is told by its own source; any one is enough.
 type health struct {
-	mu    sync.Mutex
-	death error
+	mu sync.Mutex
+	// causes by source; nil is well.
+	causes [numCauses]error
+	// now is the first of them.
+	now atomic.Pointer[cause]
+	// check wakes the monitor.
+	check chan struct{}
 }
 
-func (h *health) die(err error) {
+// The sources of a cause, the gravest first.
+const (
+	// causeEngine: Pebble has given up. Only a restart helps.
+	causeEngine = iota
+	// causeDisk: an operation on the log or the manifest is being tried again.
+	causeDisk
+	// causeFlush: the last flush of a memtable failed.
+	causeFlush
+	// causeStall: the disk does not answer.
+	causeStall
+	// causeSpace: the disk is nearly full.
+	causeSpace
+	numCauses
+)
+
+// causeReasons are the words for the rejections metric.
+var causeReasons = [numCauses]string{"journal-broken", "journal-disk", "journal-disk", "journal-stalled", "journal-space"}
+
+// errSpace: see Config.MinFreeBytes.
+var errSpace = errors.New("too little free disk space")
+
+func (h *health) init() { h.check = make(chan struct{}, 1) }
+
+// set tells, or with nil takes back, a cause, and reports whether that changed anything.
+func (h *health) set(source int, err error) (changed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.death == nil {
-		h.death = err
+	if source == causeEngine && h.causes[source] != nil {
+		return false
 	}
+	changed = (h.causes[source] == nil) != (err == nil)
+	h.causes[source] = err
+	h.now.Store(nil)
+	for i := range h.causes {
+		if h.causes[i] != nil {
+			h.now.Store(&cause{source: i, err: h.causes[i]})
+			break
+		}
+	}
+	return changed
 }
 
-func (h *health) dead() error {
+// A cause is one of the reasons not to take a submission.
+type cause struct {
+	source int
+	err    error
+}
+
+// current returns the gravest cause, or nil.
+func (h *health) current() *cause { return h.now.Load() }
+
+func (h *health) has(source int) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.death
+	return h.causes[source]
+}
+
+func (h *health) wake() {
+	select {
+	case h.check <- struct{}{}:
+	default:
+	}
 }
 
 // Ready returns nil, or why the journal cannot take a submission now.
@@ -33,25 +91,79 @@ func (j *Journal) Ready() error {
 	if j.closed.Load() {
 		return ErrClosed
 	}
-	return j.health.dead()
-}
-
-func (j *Journal) refusal() error {
-	if err := j.Ready(); err != nil {
-		return storage("disk", err.Error(), j.c.RetryInterval)
+	if c := j.health.current(); c != nil {
+		return fmt.Errorf("%w: %w", job.ErrStorage, c.err)
 	}
 	return nil
 }
 
-func (j *Journal) runMonitor(ctx context.Context) { <-ctx.Done() }
-
-type engineLogger struct{ j *Journal }
-
-func (l engineLogger) Infof(format string, args ...any) {}
-func (l engineLogger) Errorf(format string, args ...any) { l.j.log.Error(fmt.Sprintf(format, args...)) }
-
-func (l engineLogger) Fatalf(format string, args ...any) {
-	l.j.health.die(fmt.Errorf(format, args...))
+// refusal returns the rejection of a submission, or nil.
+func (j *Journal) refusal() error {
+	if c := j.health.current(); c != nil {
+		return c.rejection(j.c.RetryInterval)
+	}
+	return nil
 }
 
-func (j *Journal) listener() *pebble.EventListener { return nil }
+func (c *cause) rejection(retry time.Duration) *job.Rejection {
+	return storage(causeReasons[c.source], c.err.Error(), max(retry, time.Second))
+}
+
+// runMonitor watches the disk until ctx is done.
+func (j *Journal) runMonitor(ctx context.Context) {
+	t := time.NewTicker(j.c.RetryInterval)
+	defer t.Stop()
+	for {
+		j.inspect()
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		case <-j.health.check:
+		}
+	}
+}
+
+// inspect asks every source that does not tell by itself, and refuses the submissions that would have to wait.
+func (j *Journal) inspect() {
+	h := &j.health
+	if h.set(causeDisk, j.fs.fault()) {
+		if err := h.has(causeDisk); err != nil {
+			j.log.Error("the disk fails; submissions are refused until it works again", "error", err)
+		} else {
+			j.log.Info("the disk works again")
+		}
+	}
+	var stalled error
+	if oldest := j.queue.oldest(); !oldest.IsZero() {
+		if d := j.h.now().Sub(oldest); d > j.h.stall {
+			stalled = fmt.Errorf("the disk has not answered for %s", d.Round(time.Second))
+		}
+	}
+	if h.set(causeStall, stalled) {
+		j.log.Warn("the disk stalls or has gone on", "stalled", stalled)
+	}
+	if h.set(causeSpace, j.space()) {
+		j.log.Warn("free disk space", "error", h.has(causeSpace), "free", j.met.free.Load())
+	}
+	if c := h.current(); c != nil && c.source != causeSpace {
+		rejection := c.rejection(j.c.RetryInterval)
+		for _, it := range j.queue.submissions() {
+			j.refuse(it, rejection)
+		}
+	}
+}
+
+// space notes the free space of the disk, and returns errSpace when it is too little. A file system that cannot tell
+// has enough.
+func (j *Journal) space() error {
+	usage, err := j.c.FS.GetDiskUsage(j.c.Dir)
+	if err != nil {
+		return nil
+	}
+	j.met.free.Store(usage.AvailBytes)
+	if usage.AvailBytes < j.c.MinFreeBytes {
+		return fmt.Errorf("%w: %d bytes, and %d are kept free", errSpace, usage.AvailBytes, j.c.MinFreeBytes)
+	}
+	return nil
+}

@@ -97,6 +97,8 @@ type Journal struct {
 type hooks struct {
 	now   func() time.Time
 	after func(d time.Duration, f func()) (stop func() bool)
+	// stall is how long a write may wait for the disk before submissions are refused.
+	stall time.Duration
 }
 
 func realHooks() hooks {
@@ -105,11 +107,12 @@ func realHooks() hooks {
 		after: func(d time.Duration, f func()) func() bool {
 			return time.AfterFunc(d, f).Stop
 		},
+		stall: 5 * time.Second,
 	}
 }
 
-// Open opens or makes the journal in c.Dir. It fails with ErrLocked, with ErrFormat, or with an error of the disk; ctx
-// bounds the wait for a disk that does not answer.
+// Open opens or makes the journal in c.Dir. It fails with ErrLocked, with ErrFormat, or with the first error of the disk: the
+// patience begins when the journal is open.
 func Open(ctx context.Context, c Config) (*Journal, error) { return open(ctx, c, realHooks()) }
 
 func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
@@ -123,13 +126,18 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	j.jobs.init()
 	j.watchers.init()
 	j.keys.init()
+	j.health.init()
+	j.met = newMetrics(c.Registerer)
 	if err := j.openEngine(ctx); err != nil {
 		return nil, fmt.Errorf("open journal %s: %w", c.Dir, err)
 	}
 	if err := j.load(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal %s: %w", c.Dir, err), j.close())
 	}
-	j.met = newMetrics(c.Registerer, j)
+	if err := j.met.watch(c.Registerer, j); err != nil {
+		return nil, errors.Join(fmt.Errorf("open journal %s: %w", c.Dir, err), j.close())
+	}
+	j.fs.calm()
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	j.stop = stop
 	j.done.Go(j.runWriter)
@@ -153,7 +161,12 @@ func (j *Journal) Close() error {
 	j.done.Wait()
 	j.readers.Lock()
 	defer j.readers.Unlock()
-	return j.close()
+	err := j.close()
+	if j.fs.off.Load() {
+		// What Pebble has to say about a file system without power is of no use.
+		err = fmt.Errorf("%w: the disk failed: %w", ErrClosed, j.fs.last())
+	}
+	return err
 }
 
 // read runs f on the engine unless the journal is closed.

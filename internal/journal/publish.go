@@ -11,32 +11,32 @@ import (
 // runPublisher makes writes visible, in order, as they become durable.
 func (j *Journal) runPublisher() {
 	for w := range j.writes {
-		j.publish(w, w.batch.SyncWait())
-		// An error here is a fault in releasing memory; the data is on disk.
-		if err := w.batch.Close(); err != nil {
-			j.log.Warn("closing a batch", "error", err)
+		err := w.err
+		if err == nil {
+			err = w.batch.SyncWait()
+		}
+		if err == nil && j.fs.off.Load() {
+			// The sync may have been swallowed.
+			err = ErrClosed
+		}
+		if err == nil {
+			j.publish(w)
+		} else {
+			j.abandon(w, err)
+		}
+		if w.err == nil {
+			// It cannot fail after the sync.
+			_ = w.batch.Close()
 		}
 		<-j.slots
 	}
 }
 
-func (j *Journal) publish(w *write, err error) {
-	if err != nil {
-		j.health.die(fmt.Errorf("sync: %w", err))
-	} else if dead := j.health.dead(); dead != nil {
-		err = dead
-	}
-	if err != nil {
-		for _, it := range w.items {
-			j.refuse(it, storage("broken", "the storage engine has failed", 0))
-		}
-		j.queue.finish(w, nil)
-		return
-	}
-	// First decide which submissions are accepted, then show, then tell.
+// publish decides which submissions are accepted, then shows, then tells.
+func (j *Journal) publish(w *write) {
 	for _, it := range w.items {
-		if it.folded && it.state.CompareAndSwap(itemWaiting, itemSettled) && it.key != nil {
-			j.keys.release(hashKey(*it.key))
+		if it.folded && it.state.CompareAndSwap(itemWaiting, itemSettled) {
+			j.release(it)
 		}
 	}
 	var ended []job.ID
@@ -50,36 +50,50 @@ func (j *Journal) publish(w *write, err error) {
 		}
 		j.watchers.signal(t.a.id)
 	}
+	for _, it := range w.items {
+		if it.folded && it.submits && it.state.Load() == itemRefused {
+			j.erase(it)
+		}
+	}
 	j.queue.finish(w, ended)
 	j.met.committed(w, j.h.now())
 	for _, it := range w.items {
-		switch {
-		case !it.folded:
-		case it.state.Load() == itemSettled:
+		if it.folded && it.state.Load() == itemSettled {
 			if it.durable != nil {
 				it.durable()
 			}
 			if it.done != nil {
 				it.done(nil)
 			}
-		case it.submits:
-			j.erase(it)
 		}
 		it.entries = nil
 	}
 }
 
-// refuse tells the caller that a batch was refused. A key is free again, unless the batch has reached Pebble: then it
-// is freed with the jobs.
+// abandon refuses a write that will never be durable.
+func (j *Journal) abandon(w *write, err error) {
+	j.queue.finish(w, nil)
+	for _, it := range w.items {
+		if it.submits {
+			j.refuse(it, storage("journal-broken", err.Error(), 0))
+		} else {
+			j.refuse(it, fmt.Errorf("%w: %w", job.ErrStorage, err))
+		}
+		j.release(it)
+	}
+}
+
+// refuse tells the caller that a batch was refused, unless it has been told before.
 func (j *Journal) refuse(it *item, err error) {
-	if !it.state.CompareAndSwap(itemWaiting, itemRefused) {
-		return
-	}
-	if it.key != nil && !it.folded {
-		j.keys.release(hashKey(*it.key))
-	}
-	if it.done != nil {
+	if it.state.CompareAndSwap(itemWaiting, itemRefused) && it.done != nil {
 		it.done(err)
+	}
+}
+
+// release frees an item's idempotency key, once Pebble holds it for good or not at all.
+func (j *Journal) release(it *item) {
+	if it.key != nil {
+		j.keys.release(hashKey(*it.key))
 	}
 }
 

@@ -85,8 +85,12 @@ func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
 			j.keys.release(h)
 		}
 	}()
+	ids := make([]job.ID, 0, len(jobs))
+	for _, d := range jobs {
+		ids = append(ids, d.id)
+	}
 	swept := 0
-	err = j.control(ctx, func(b *pebble.Batch) error {
+	err = j.control(ctx, ids, func(b *pebble.Batch) error {
 		present, err := j.present(jobs)
 		if err != nil {
 			return err

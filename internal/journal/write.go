@@ -32,6 +32,8 @@ type write struct {
 	ended    []job.ID
 	expiries []expiries
 	began    time.Time
+	// err is why Pebble did not take the batch.
+	err error
 }
 
 // A touch is what a write does to one job.
@@ -74,9 +76,14 @@ func (j *Journal) runWriter() {
 			return
 		}
 		b.build(w)
-		if err := j.db.ApplyNoSyncWait(w.batch, pebble.Sync); err != nil {
-			// Pebble refuses a batch only for faults of this package; see also engineLogger.
-			j.health.die(fmt.Errorf("apply: %w", err))
+		if err := j.health.has(causeEngine); err != nil {
+			w.err = err
+		} else if err := j.db.ApplyNoSyncWait(w.batch, pebble.Sync); err != nil {
+			j.die(fmt.Errorf("apply: %w", err))
+			w.err = err
+		} else {
+			// If Pebble gave up on the way, nobody would answer a wait for the disk.
+			w.err = j.health.has(causeEngine)
 		}
 		j.writes <- w
 	}
@@ -99,18 +106,19 @@ type undo struct {
 func (b *builder) fresh() *write { return &write{} }
 
 func (b *builder) build(w *write) {
-	w.began = b.j.h.now()
 	w.batch = b.j.db.NewBatch()
 	b.j.jobs.remove(w.ended)
 	for _, it := range w.items {
 		switch {
 		case it.state.Load() != itemWaiting:
+			b.j.release(it)
 		case it.control != nil:
 			it.durable = it.control(w.batch)
 			it.folded = true
 		default:
 			if err := b.fold(w, it); err != nil {
 				b.j.refuse(it, err)
+				b.j.release(it)
 				continue
 			}
 			it.folded = true
@@ -160,7 +168,7 @@ func (b *builder) fold(w *write, it *item) error {
 		a.head = head
 	}
 	if refused == len(it.entries) && refused > 0 {
-		return storage("disk", "the submission was refused", b.j.c.RetryInterval)
+		return storage("journal-disk", "the submission was refused", 0)
 	}
 	for i := range it.entries {
 		b.record(w, it, &it.entries[i])

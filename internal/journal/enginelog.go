@@ -1,0 +1,64 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// engineLogger takes what Pebble logs.
+type engineLogger struct{ j *Journal }
+
+// Infof implements pebble.Logger.
+func (l engineLogger) Infof(format string, args ...any) {
+	if l.j.log.Enabled(context.Background(), slog.LevelDebug) {
+		l.j.log.Debug("pebble: " + fmt.Sprintf(format, args...))
+	}
+}
+
+// Errorf implements pebble.Logger.
+func (l engineLogger) Errorf(format string, args ...any) {
+	l.j.log.Error("pebble: " + fmt.Sprintf(format, args...))
+}
+
+// Fatalf implements pebble.Logger. Pebble expects it to end the process. It does so for faults of its own state, for
+// tables that have vanished, and for errors of the log and the manifest, which patientFS keeps from it. The journal stops
+// using it instead: nothing is written any more, submissions are refused, and Ready says that a restart is needed, so
+// that jobs which run can still be looked at, and an orchestrator restarts the process in its own time.
+func (l engineLogger) Fatalf(format string, args ...any) {
+	if l.j.fs.off.Load() {
+		return
+	}
+	l.j.die(fmt.Errorf(format, args...))
+}
+
+// die stops the use of Pebble.
+func (j *Journal) die(err error) {
+	if j.health.set(causeEngine, fmt.Errorf("the storage engine has failed, a restart is needed: %w", err)) {
+		j.log.Error("the storage engine has failed; nothing is written until a restart", "error", err)
+		j.health.wake()
+	}
+}
+
+// listener takes the events of Pebble. Some come with its locks held, and none may call it.
+func (j *Journal) listener() *pebble.EventListener {
+	return &pebble.EventListener{
+		BackgroundError: func(err error) {
+			if !j.fs.off.Load() {
+				j.met.background.Add(1)
+				j.log.Warn("pebble will try again", "error", err)
+			}
+		},
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			j.met.background.Add(1)
+			j.log.Error("the data directory is damaged", "error", info.Details)
+		},
+		FlushEnd: func(info pebble.FlushInfo) {
+			if j.health.set(causeFlush, info.Err) {
+				j.health.wake()
+			}
+		},
+	}
+}
