@@ -1,0 +1,253 @@
+package chunked
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Array describes an N-dimensional array: where its elements come from and how it is cut in chunks. It is immutable.
+type Array struct {
+	source  Source
+	shape   Shape
+	grid    Grid
+	fortran bool // memory order: the first axis varies fastest
+}
+
+// Shape is the length along each axis.
+func (a *Array) Shape() Shape { return a.shape }
+
+// DType is the type of the elements.
+func (a *Array) DType() DType { return a.source.DType() }
+
+// Grid is how the array is cut.
+func (a *Array) Grid() *Grid { return &a.grid }
+
+// Source is where the elements come from, in memory order.
+func (a *Array) Source() Source { return a.source }
+
+// Fortran reports whether the memory order is Fortran's: the first axis varies fastest.
+func (a *Array) Fortran() bool { return a.fortran }
+
+// Elements is the number of elements.
+func (a *Array) Elements() int64 {
+	n, _ := a.shape.Elements()
+	return n
+}
+
+// Bytes is the size of the elements in bytes, whether or not they are in memory anywhere.
+func (a *Array) Bytes() int64 { return a.Elements() * int64(a.DType().Size()) }
+
+// Options is what ParseArray needs to know of the world.
+type Options struct {
+	// Limits bounds the array. The zero value of each limit stands for that of DefaultLimits.
+	Limits Limits
+	// Open finds a stored array. Its error becomes a fault, so it should say what to do. Nil means there are none.
+	Open func(Ref) (Stored, error)
+}
+
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits()
+	if l.Elements > 0 {
+		d.Elements = l.Elements
+	}
+	if l.Chunks > 0 {
+		d.Chunks = l.Chunks
+	}
+	if l.Outputs > 0 {
+		d.Outputs = l.Outputs
+	}
+	return d
+}
+
+// ParseArray reads the JSON description of an array: an object with "source" and the fields of that source, "chunks" (in
+// every form dask.array.normalize_chunks has; "auto" if absent) and "dtype". It returns every fault there is, with
+// pointers relative to the object; the array is nil if there is any. Its memory is bounded by the length of raw, whatever
+// shape that asks for.
+//
+//	ones, zeros  shape
+//	full         shape, fill_value
+//	arange       stop or shape, start (0), step (1): as numpy.arange, reshaped if there is a shape
+//	linspace     start, stop, num (50, or the elements of shape), endpoint (true): as numpy.linspace
+//	random       shape, seed (0), distribution: "uniform" (in [0, 1)), "normal" (loc, scale), "integers" (low, high)
+//	values       values, nested lists; "source" may be left out
+//	npy          name or url of a stored array
+func ParseArray(raw []byte, opts Options) (*Array, Faults) {
+	var faults Faults
+	f, ok := readFields(raw, &faults)
+	if !ok {
+		return nil, faults
+	}
+	p := parser{fields: f, limits: opts.Limits.withDefaults(), open: opts.Open}
+	a := p.array()
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return a, nil
+}
+
+// parser reads the description of one array.
+type parser struct {
+	*fields
+	limits Limits
+	open   func(Ref) (Stored, error)
+
+	dtype    DType // as asked for, 0 if it was not
+	shape    Shape
+	hasShape bool // there is one, and it is right
+	fortran  bool
+}
+
+// sources are the constructors by name. They return nil after adding a fault, and set the shape where it is not given.
+var sources = map[string]func(*parser) Source{
+	"ones":     func(p *parser) Source { return p.constant("1") },
+	"zeros":    func(p *parser) Source { return p.constant("0") },
+	"full":     (*parser).full,
+	"arange":   (*parser).arange,
+	"linspace": (*parser).linspace,
+	"random":   (*parser).random,
+	"values":   (*parser).inline,
+	"npy":      (*parser).npy,
+}
+
+const sourceNames = "ones, zeros, full, arange, linspace, random, values, npy"
+
+func (p *parser) array() *Array {
+	name := p.sourceName()
+	build := sources[name]
+	if build == nil {
+		return nil
+	}
+	if name != "npy" {
+		p.readDType()
+		p.readShape()
+	}
+	src := build(p)
+	itemSize := 8
+	if src != nil {
+		itemSize = src.DType().Size()
+	}
+	chunks := chunkParser{shape: p.shape, known: p.hasShape, limits: p.limits, faults: p.faults}
+	rawChunks, _ := p.get("chunks")
+	grid, ok := chunks.parse(rawChunks, itemSize)
+	p.rest(name)
+	if src == nil || !ok {
+		return nil
+	}
+	return &Array{source: src, shape: p.shape, grid: grid, fortran: p.fortran}
+}
+
+func (p *parser) sourceName() string {
+	if !p.has("source") {
+		if p.has("values") {
+			return "values"
+		}
+		p.faults.add("/source", "is missing: write one of %s", sourceNames)
+		return ""
+	}
+	name, ok := p.text("source")
+	if ok && sources[name] == nil {
+		p.faults.add("/source", "is %.20q: use one of %s", name, sourceNames)
+	}
+	return name
+}
+
+func (p *parser) readDType() {
+	name, ok := p.text("dtype")
+	if !ok {
+		return
+	}
+	t, err := ParseDType(name)
+	if err != nil {
+		p.faults.add("/dtype", "%v", err)
+	}
+	p.dtype = t
+}
+
+// readShape reads an integer or a list of them.
+func (p *parser) readShape() {
+	raw, ok := p.get("shape")
+	if !ok {
+		return
+	}
+	before := len(*p.faults)
+	s := scanner{data: raw}
+	if s.peek() != '[' {
+		p.shape = Shape{p.length(&s, "/shape")}
+	} else {
+		p.shape = p.lengths(&s)
+	}
+	if len(*p.faults) > before {
+		return
+	}
+	p.hasShape = p.checkElements("/shape")
+}
+
+func (p *parser) lengths(s *scanner) Shape {
+	shape := Shape{}
+	dims := 0
+	s.eat('[')
+	for more, ok := !s.eat(']'), true; more; dims++ {
+		if dims < MaxDims {
+			shape = append(shape, p.length(s, "/shape/"+strconv.Itoa(dims)))
+		} else {
+			s.raw()
+		}
+		if more, ok = s.more(']'); !ok {
+			p.faults.add("/shape", "is not valid JSON at its byte %d", s.pos)
+			return nil
+		}
+	}
+	if dims > MaxDims {
+		p.faults.add("/shape", "has %d dimensions; the limit is %d dimensions: merge some of them", dims, MaxDims)
+	}
+	return shape
+}
+
+func (p *parser) length(s *scanner, pointer string) int64 {
+	start := s.pos
+	v, ok := s.scalar()
+	n, fits := v.int64()
+	switch {
+	case !ok:
+		s.pos = start
+		s.raw()
+		p.faults.add(pointer, "is not a length: write an integer of 0 or more")
+	case v.kind == intScalar && strings.HasPrefix(v.short(), "-") && n != 0:
+		p.faults.add(pointer, "is %s: a length is 0 or more", v.short())
+	case v.kind == intScalar && !fits:
+		p.faults.add(pointer, "is %s; the limit is %d elements: ask for a smaller array", v.short(), p.limits.Elements)
+	case !fits:
+		p.faults.add(pointer, "is %s: a length is an integer without fraction or exponent", v.short())
+	}
+	return n
+}
+
+// checkElements holds p.shape against the limits; a source that knows its own shape blames another field.
+func (p *parser) checkElements(pointer string) bool {
+	if len(p.shape) > MaxDims {
+		p.faults.add(pointer, "has %d dimensions; the limit is %d dimensions: merge some of them", len(p.shape), MaxDims)
+		return false
+	}
+	n, ok := p.shape.Elements()
+	if !ok {
+		p.faults.add(pointer, "%s makes more than 2^63 elements; the limit is %d elements: ask for a smaller array", p.shape, p.limits.Elements)
+	} else if n > p.limits.Elements {
+		p.faults.add(pointer, "%s makes %d elements; the limit is %d elements: ask for a smaller array", p.shape, n, p.limits.Elements)
+		ok = false
+	}
+	// The limit may be an operator's own: the bytes must be countable whatever it is.
+	if _, fits := mul(n, 8); ok && !fits {
+		p.faults.add(pointer, "%s is more bytes than can be counted: ask for a smaller array", p.shape)
+		ok = false
+	}
+	return ok
+}
+
+// require adds a fault for a missing field; a faulty one has its own.
+func (p *parser) require(key, what string) bool {
+	if !p.has(key) {
+		p.faults.add("/"+key, "is missing: give %s", what)
+		return false
+	}
+	return true
+}

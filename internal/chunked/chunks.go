@@ -1,0 +1,342 @@
+package chunked
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// autoBytes is how large "auto" makes a chunk at most: array.chunk-size of Dask's default configuration.
+const autoBytes = 128 << 20
+
+// form is how one axis is asked to be cut.
+type form struct {
+	kind    formKind
+	size    int64   // of sizeForm
+	lengths []int64 // of listForm
+}
+
+type formKind uint8
+
+const (
+	wholeForm formKind = iota // -1
+	sizeForm
+	listForm
+	autoForm
+)
+
+// chunkParser reads the forms of "chunks" that dask.array.normalize_chunks knows: a length, a list of a length for each
+// axis, a list of lists of lengths, -1 for a whole axis, "auto", a size in bytes such as "16MiB", an object of axis
+// numbers, and any mix of these by axis. A one-dimensional array may have its list of lengths bare.
+type chunkParser struct {
+	shape  Shape
+	known  bool  // that the shape is right, so that the chunks can be held against it
+	bytes  int64 // the largest chunk asked for, 0 if none was
+	limits Limits
+	faults *Faults
+}
+
+// parse returns the axes of the grid; false when there was a fault. raw may be nil, which is "auto".
+func (p *chunkParser) parse(raw []byte, itemSize int) (Grid, bool) {
+	before := len(*p.faults)
+	forms := make([]form, len(p.shape))
+	if raw == nil {
+		raw = []byte(`"auto"`)
+	}
+	s := scanner{data: raw}
+	switch s.peek() {
+	case '[':
+		forms = p.list(&s)
+	case '{':
+		p.object(raw, forms)
+	default:
+		f := p.form(&s, "/chunks")
+		for i := range forms {
+			forms[i] = f
+		}
+	}
+	if s.peek(); s.pos != len(raw) && raw[0] != '{' && len(*p.faults) == before {
+		p.faults.add("/chunks", "is not valid JSON at its byte %d", s.pos)
+	}
+	if len(*p.faults) > before || !p.known {
+		return Grid{}, false
+	}
+	p.resolve(forms, itemSize)
+	return p.grid(forms)
+}
+
+func (p *chunkParser) list(s *scanner) []form {
+	var forms []form
+	numbers := true
+	s.eat('[')
+	for more, ok := !s.eat(']'), true; more; {
+		numbers = numbers && s.peek() != '[' && s.peek() != '"'
+		// Beyond the number of axes this can only be the bare list of a 1-d array; a bound on it bounds the memory.
+		if int64(len(forms)) > p.limits.Chunks+MaxDims {
+			p.tooMany("/chunks", strconv.Itoa(len(forms))+" or more")
+			return nil
+		}
+		before := len(*p.faults)
+		forms = append(forms, p.form(s, "/chunks/"+strconv.Itoa(len(forms))))
+		if len(*p.faults) > before && p.faults.full() {
+			return nil
+		}
+		if more, ok = s.more(']'); !ok {
+			p.faults.add("/chunks", "is not valid JSON at its byte %d", s.pos)
+			return nil
+		}
+	}
+	if len(forms) == len(p.shape) || !p.known {
+		return forms
+	}
+	if elements, _ := p.shape.Elements(); len(forms) == 0 && elements == 0 {
+		return make([]form, len(p.shape))
+	}
+	if len(p.shape) == 1 && len(forms) > 1 && numbers {
+		lengths := make([]int64, len(forms))
+		for i, f := range forms {
+			lengths[i] = f.size
+			if f.kind != sizeForm {
+				p.faults.add("/chunks/"+strconv.Itoa(i), "is negative: in a list of the lengths of all chunks each is 0 or more")
+			}
+		}
+		return []form{{kind: listForm, lengths: lengths}}
+	}
+	p.faults.add("/chunks", "has %d entries, but the array has %d axes: give one for each axis", len(forms), len(p.shape))
+	return nil
+}
+
+func (p *chunkParser) object(raw []byte, forms []form) {
+	inner := Faults{}
+	f, ok := readFields(raw, &inner)
+	for _, fault := range inner {
+		p.faults.add("/chunks"+fault.Pointer, "%s", fault.Detail)
+	}
+	if !ok {
+		return
+	}
+	for _, key := range f.keys {
+		pointer := "/chunks/" + escape(key)
+		i, err := strconv.Atoi(key)
+		if p.known && (err != nil || i < 0 || i >= len(forms) || strconv.Itoa(i) != key) {
+			p.faults.add(pointer, "is not an axis: the array has %d, numbered from 0", len(forms))
+			continue
+		}
+		s := scanner{data: f.values[key]}
+		v := p.form(&s, pointer)
+		if s.pos != len(s.data) {
+			p.faults.add(pointer, "is not valid JSON at its byte %d", s.pos)
+		}
+		if p.known {
+			forms[i] = v
+		}
+	}
+}
+
+// form reads what stands for one axis.
+func (p *chunkParser) form(s *scanner, pointer string) form {
+	switch c := s.peek(); {
+	case c == '"':
+		text, ok := s.text()
+		if !ok {
+			p.faults.add(pointer, "is not a valid JSON string")
+			return form{}
+		}
+		if text != "auto" {
+			p.byteLimit(text, pointer)
+		}
+		return form{kind: autoForm}
+	case c == '[':
+		return form{kind: listForm, lengths: p.lengths(s, pointer)}
+	case c == '-' || c-'0' <= 9:
+		v, ok := s.scalar()
+		n, fits := v.int64()
+		switch {
+		case !ok || !fits:
+			p.faults.add(pointer, "is not an integer below 2^63: write it without fraction or exponent")
+		case n == -1:
+		case n < 0 || n == 0 && !p.mayBeZero():
+			p.faults.add(pointer, `is %d: a chunk has at least one element; write -1 for the whole axis, or "auto"`, n)
+		default:
+			return form{kind: sizeForm, size: n}
+		}
+		return form{}
+	}
+	s.raw()
+	p.faults.add(pointer, `is not a chunk size: write a length, a list of lengths, -1, "auto" or a size such as "16MiB"`)
+	return form{}
+}
+
+// mayBeZero reports whether a 0 can be right: as the chunk of an axis without elements, or within the bare list of a 1-d
+// array. Where it is not, the sum of the lengths shows it.
+func (p *chunkParser) mayBeZero() bool {
+	n, ok := p.shape.Elements()
+	return ok && n == 0 || len(p.shape) == 1
+}
+
+func (p *chunkParser) lengths(s *scanner, pointer string) []int64 {
+	lengths := []int64{}
+	s.eat('[')
+	for more, ok := !s.eat(']'), true; more; {
+		v, isScalar := s.scalar()
+		n, fits := v.int64()
+		if !isScalar || !fits || n < 0 {
+			p.faults.add(fmt.Sprintf("%s/%d", pointer, len(lengths)), "is not a length: write an integer of 0 or more")
+			if !isScalar {
+				s.raw()
+			}
+		}
+		if lengths = append(lengths, n); int64(len(lengths)) > p.limits.Chunks {
+			p.tooMany(pointer, strconv.Itoa(len(lengths))+" or more")
+			return nil
+		}
+		if more, ok = s.more(']'); !ok {
+			p.faults.add(pointer, "is not valid JSON at its byte %d", s.pos)
+			return nil
+		}
+		if p.faults.full() {
+			return nil
+		}
+	}
+	if len(lengths) == 0 {
+		p.faults.add(pointer, "is empty: an axis has at least one chunk, [0] if it has no elements")
+	}
+	return lengths
+}
+
+// byteUnits are those of dask.utils.parse_bytes, in lower case.
+var byteUnits = map[string]float64{
+	"": 1, "b": 1,
+	"k": 1e3, "kb": 1e3, "ki": 1 << 10, "kib": 1 << 10,
+	"m": 1e6, "mb": 1e6, "mi": 1 << 20, "mib": 1 << 20,
+	"g": 1e9, "gb": 1e9, "gi": 1 << 30, "gib": 1 << 30,
+	"t": 1e12, "tb": 1e12, "ti": 1 << 40, "tib": 1 << 40,
+	"p": 1e15, "pb": 1e15, "pi": 1 << 50, "pib": 1 << 50,
+}
+
+// byteLimit reads a size such as "16MiB", "128 MB", "5.4 kB" or "1000".
+func (p *chunkParser) byteLimit(text, pointer string) {
+	plain := strings.ToLower(strings.ReplaceAll(text, " ", ""))
+	number := strings.TrimRight(plain, "abcdefghijklmnopqrstuvwxyz")
+	unit, ok := byteUnits[plain[len(number):]]
+	n, err := strconv.ParseFloat(number, 64)
+	size := math.Trunc(n * unit)
+	if !ok || err != nil || strings.Trim(number, "0123456789.") != "" || size < 1 || size > 1<<60 {
+		p.faults.add(pointer, `is %.40q: write "auto" or a size in bytes such as "16MiB" or "128 MB"`, text)
+		return
+	}
+	if p.bytes != 0 && p.bytes != int64(size) {
+		p.faults.add(pointer, "is %d bytes, but another axis asks for %d: the size is that of the whole chunk, give it once",
+			int64(size), p.bytes)
+		return
+	}
+	p.bytes = int64(size)
+}
+
+// resolve replaces each autoForm by a length, so that a chunk of the axes together is at most the bytes asked for: the
+// rule of dask.array.core.auto_chunks. Axes shorter than an even share are taken whole and leave theirs to the others.
+func (p *chunkParser) resolve(forms []form, itemSize int) {
+	limit := float64(autoBytes)
+	if p.bytes > 0 {
+		limit = float64(p.bytes)
+	}
+	for {
+		autos, fixed := 0, 1.0
+		for i, f := range forms {
+			switch f.kind {
+			case autoForm:
+				autos++
+			case wholeForm:
+				fixed *= float64(p.shape[i])
+			case sizeForm:
+				fixed *= float64(f.size)
+			case listForm:
+				longest := int64(0)
+				for _, l := range f.lengths {
+					longest = max(longest, l)
+				}
+				fixed *= float64(longest)
+			}
+		}
+		if autos == 0 {
+			return
+		}
+		share := root(limit/float64(itemSize)/max(fixed, 1), autos)
+		again := false
+		for i := range forms {
+			if forms[i].kind == autoForm && float64(p.shape[i]) < share {
+				forms[i] = form{kind: wholeForm}
+				again = true
+			}
+		}
+		if again {
+			continue
+		}
+		for i := range forms {
+			if forms[i].kind == autoForm {
+				forms[i] = form{kind: sizeForm, size: max(int64(share), 1)}
+			}
+		}
+	}
+}
+
+// root is x to the power of 1/n. Square roots are exact where math.Pow may be just below an integer.
+func root(x float64, n int) float64 {
+	for ; n%2 == 0; n /= 2 {
+		x = math.Sqrt(x)
+	}
+	return math.Pow(x, 1/float64(n))
+}
+
+// grid holds the forms against the shape.
+func (p *chunkParser) grid(forms []form) (Grid, bool) {
+	g := Grid{axes: make([]axis, len(forms)), chunks: 1}
+	total, fits, good := int64(1), true, true
+	for i, f := range forms {
+		size := p.shape[i]
+		switch f.kind {
+		case sizeForm:
+			if f.size == 0 && size > 0 {
+				p.faults.add("/chunks", `is 0 along axis %d: a chunk has at least one element; write -1 for the whole axis, or "auto"`, i)
+				good = false
+			}
+			g.axes[i] = regular(size, max(f.size, 1))
+		case listForm:
+			rest := size // counted down, so that hostile lengths cannot overflow
+			for _, l := range f.lengths {
+				if rest -= l; rest < 0 {
+					break
+				}
+			}
+			if rest != 0 {
+				p.faults.add("/chunks", "do not add up along axis %d: make their lengths add up to %d, the length of the axis", i, size)
+				good = false
+				continue
+			}
+			g.axes[i] = irregular(f.lengths)
+		default:
+			g.axes[i] = regular(size, max(size, 1))
+		}
+		if fits {
+			total, fits = mul(total, g.axes[i].n)
+		}
+	}
+	if !good {
+		return Grid{}, false
+	}
+	if !fits || total > p.limits.Chunks {
+		count := "more than 2^63"
+		if fits {
+			count = strconv.FormatInt(total, 10)
+		}
+		p.tooMany("/chunks", count)
+		return Grid{}, false
+	}
+	g.chunks = total
+	return g, true
+}
+
+func (p *chunkParser) tooMany(pointer, count string) {
+	p.faults.add(pointer, `makes %s chunks; the limit is %d chunks: make them larger, or write "auto"`, count, p.limits.Chunks)
+}

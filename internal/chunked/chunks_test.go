@@ -1,0 +1,157 @@
+package chunked_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"gather/internal/chunked"
+)
+
+// parse reads an array that must have no faults.
+func parse(t testing.TB, description string) *chunked.Array {
+	t.Helper()
+	a, faults := chunked.ParseArray([]byte(description), chunked.Options{})
+	if len(faults) > 0 {
+		t.Fatalf("%s: %v", description, faults)
+	}
+	return a
+}
+
+func golden(t testing.TB, name string, into any) {
+	t.Helper()
+	b, err := os.ReadFile("testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestChunksAreDasks compares with dask.array.core.normalize_chunks; see testdata/golden.py.
+func TestChunksAreDasks(t *testing.T) {
+	var cases []struct {
+		Shape  json.RawMessage
+		DType  string
+		Chunks json.RawMessage
+		Want   [][]int64
+	}
+	golden(t, "chunks.json", &cases)
+	for _, c := range cases {
+		description := fmt.Sprintf(`{"source":"ones","shape":%s,"dtype":%q,"chunks":%s}`, c.Shape, c.DType, c.Chunks)
+		a, faults := chunked.ParseArray([]byte(description), chunked.Options{Limits: chunked.Limits{Elements: 1 << 60, Chunks: 1 << 40}})
+		if c.Want == nil {
+			if len(faults) == 0 {
+				t.Errorf("%s: no fault, but Dask refuses it", description)
+			}
+			continue
+		}
+		if len(faults) > 0 {
+			t.Errorf("%s: %v", description, faults)
+			continue
+		}
+		got := [][]int64{}
+		for i := range a.Shape() {
+			got = append(got, a.Grid().Lengths(i))
+		}
+		if !reflect.DeepEqual(got, c.Want) {
+			t.Errorf("%s: got %v, want %v", description, got, c.Want)
+		}
+	}
+}
+
+func TestChunkFaults(t *testing.T) {
+	tests := []struct{ shape, chunks, pointer, says string }{
+		{`[10,10]`, `[5]`, "/chunks", "has 1 entries, but the array has 2 axes"},
+		{`[10,10]`, `[5,5,5]`, "/chunks", "one for each axis"},
+		{`[10,10]`, `[[5,5],[5,4]]`, "/chunks", "along axis 1: make their lengths add up to 10"},
+		{`[10,10]`, `[[9223372036854775807,9223372036854775807,12],-1]`, "/chunks", "do not add up along axis 0"},
+		{`[10,10]`, `[5,-2]`, "/chunks/1", "is -2"},
+		{`[10,10]`, `[5,0]`, "/chunks/1", "is 0"},
+		{`[10]`, `0`, "/chunks", "is 0 along axis 0"},
+		{`[10]`, `[11,-1]`, "/chunks/1", "is negative"},
+		{`[10,10]`, `[[],5]`, "/chunks/0", "is empty"},
+		{`[10,10]`, `[[5,-5,10],5]`, "/chunks/0/1", "is not a length"},
+		{`[10,10]`, `[[5,null,5],5]`, "/chunks/0/1", "is not a length"},
+		{`[10,10]`, `[null,5]`, "/chunks/0", "is not a chunk size"},
+		{`[10,10]`, `[2.5,5]`, "/chunks/0", "without fraction"},
+		{`[10,10]`, `"much"`, "/chunks", `"16MiB"`},
+		{`[10,10]`, `"-5MB"`, "/chunks", `"16MiB"`},
+		{`[10,10]`, `"infMB"`, "/chunks", `"16MiB"`},
+		{`[10,10]`, `["1MB","2MB"]`, "/chunks/1", "another axis asks for 1000000"},
+		{`[10,10]`, `{"2":5}`, "/chunks/2", "is not an axis"},
+		{`[10,10]`, `{"-1":5}`, "/chunks/-1", "is not an axis"},
+		{`[10,10]`, `{"0":5,"0":5}`, "/chunks/0", "twice"},
+		{`[10,10]`, `true`, "/chunks", "is not a chunk size"},
+		{`[10,10]`, `null`, "/chunks", "is null"},
+		{`[1000000000]`, `1`, "/chunks", "makes 1000000000 chunks; the limit is 1000000 chunks"},
+		{`[1000000000]`, `"8 B"`, "/chunks", "the limit is 1000000 chunks"},
+		{`[100000,100000]`, `[1,1]`, "/chunks", "makes 10000000000 chunks"},
+	}
+	for _, test := range tests {
+		description := fmt.Sprintf(`{"source":"ones","shape":%s,"chunks":%s}`, test.shape, test.chunks)
+		_, faults := chunked.ParseArray([]byte(description), chunked.Options{})
+		if len(faults) != 1 || faults[0].Pointer != test.pointer || !strings.Contains(faults[0].Detail, test.says) {
+			t.Errorf("%s: got %q, want one at %s that says %q", description, faults, test.pointer, test.says)
+		}
+	}
+}
+
+func TestGridNumbersChunksInCOrder(t *testing.T) {
+	g := parse(t, `{"source":"ones","shape":[5,6],"chunks":[2,[1,2,3]]}`).Grid()
+	if g.Chunks() != 9 || !reflect.DeepEqual(g.NumBlocks(), []int64{3, 3}) {
+		t.Errorf("got %d chunks, %v blocks", g.Chunks(), g.NumBlocks())
+	}
+	for k, want := range map[int64][2][]int64{
+		0: {{0, 0}, {2, 1}},
+		1: {{0, 1}, {2, 2}},
+		5: {{2, 3}, {2, 3}},
+		8: {{4, 3}, {1, 3}},
+	} {
+		offset, extent := g.Chunk(k)
+		if !reflect.DeepEqual(offset, want[0]) || !reflect.DeepEqual(extent, want[1]) {
+			t.Errorf("chunk %d: got %v, %v, want %v", k, offset, extent, want)
+		}
+	}
+}
+
+// FuzzChunks: no chunks panic, and those accepted cover each axis exactly.
+func FuzzChunks(f *testing.F) {
+	for _, c := range []string{`100`, `"auto"`, `[[5,5],-1]`, `["16MiB","auto"]`, `{"0":3}`, `[]`, `"5.4 kB"`, `[4,3,3]`, `[[0,10],10]`, `[`, `"\`} {
+		f.Add([]byte(c), int64(10), int64(20))
+	}
+	f.Fuzz(func(t *testing.T, form []byte, rows, columns int64) {
+		for _, shape := range []string{fmt.Sprint("[", rows, "]"), fmt.Sprint("[", rows, ",", columns, "]"), "[]"} {
+			description := append([]byte(`{"source":"zeros","dtype":"int16","shape":`+shape+`,"chunks":`), form...)
+			opts := chunked.Options{Limits: chunked.Limits{Chunks: 1000}}
+			a, faults := chunked.ParseArray(append(description, '}'), opts)
+			if len(faults) > 0 {
+				if a != nil {
+					t.Fatal("an array beside faults")
+				}
+				continue
+			}
+			chunks := int64(1)
+			for i, size := range a.Shape() {
+				lengths := a.Grid().Lengths(i)
+				chunks *= int64(len(lengths))
+				for _, l := range lengths {
+					if l < 0 {
+						t.Fatalf("%v has a negative length", lengths)
+					}
+					size -= l
+				}
+				if size != 0 || len(lengths) == 0 {
+					t.Fatalf("%v misses the axis by %d", lengths, size)
+				}
+			}
+			if chunks != a.Grid().Chunks() || chunks > 1000 {
+				t.Fatalf("%d chunks counted, %d said", chunks, a.Grid().Chunks())
+			}
+		}
+	})
+}

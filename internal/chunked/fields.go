@@ -1,0 +1,134 @@
+package chunked
+
+// fields is a JSON object whose values are read by name; what nobody read is a fault in the end.
+type fields struct {
+	faults *Faults
+	keys   []string // as they came
+	values map[string][]byte
+	used   map[string]bool
+}
+
+// readFields splits an object. Values are not looked into, so that a fault of one does not hide those of the others.
+func readFields(raw []byte, faults *Faults) (*fields, bool) {
+	f := &fields{faults: faults, values: map[string][]byte{}, used: map[string]bool{}}
+	s := scanner{data: raw}
+	if !s.eat('{') {
+		faults.add("", `is not an object: write {"source": "ones", "shape": [1000, 1000]} or the like`)
+		return nil, false
+	}
+	for more, ok := !s.eat('}'), true; more; {
+		var key string
+		var value []byte
+		if key, ok = s.text(); ok && s.eat(':') {
+			value, ok = s.raw()
+		} else {
+			ok = false
+		}
+		if ok {
+			more, ok = s.more('}')
+		}
+		if !ok {
+			faults.add("", "is not valid JSON at byte %d", s.pos)
+			return nil, false
+		}
+		if _, twice := f.values[key]; twice {
+			faults.add("/"+escape(key), "is there twice: leave one out")
+			continue
+		}
+		f.keys = append(f.keys, key)
+		f.values[key] = value
+	}
+	if s.peek(); s.pos != len(raw) {
+		faults.add("", "has something after its end, at byte %d", s.pos)
+		return nil, false
+	}
+	return f, true
+}
+
+// has reports whether key is there, and counts it as known.
+func (f *fields) has(key string) bool {
+	f.used[key] = true
+	_, ok := f.values[key]
+	return ok
+}
+
+// get returns the JSON of key; false if it is not there, or null, which is a fault.
+func (f *fields) get(key string) ([]byte, bool) {
+	if !f.has(key) {
+		return nil, false
+	}
+	if string(f.values[key]) == "null" {
+		f.faults.add("/"+key, "is null: give it a value or leave it out")
+		return nil, false
+	}
+	return f.values[key], true
+}
+
+func (f *fields) text(key string) (string, bool) {
+	raw, ok := f.get(key)
+	if !ok {
+		return "", false
+	}
+	s := scanner{data: raw}
+	v, ok := s.text()
+	if !ok || s.pos != len(raw) {
+		f.faults.add("/"+key, "is not a string: write it in quotes")
+		return "", false
+	}
+	return v, true
+}
+
+func (f *fields) boolean(key string) (v, ok bool) {
+	raw, ok := f.get(key)
+	if !ok {
+		return false, false
+	}
+	switch string(raw) {
+	case "true":
+		return true, true
+	case "false":
+		return false, true
+	}
+	f.faults.add("/"+key, "is not a boolean: write true or false")
+	return false, false
+}
+
+// scalar reads one element.
+func (f *fields) scalar(key string) (scalar, bool) {
+	raw, ok := f.get(key)
+	if !ok {
+		return scalar{}, false
+	}
+	s := scanner{data: raw}
+	v, ok := s.scalar()
+	if !ok || s.pos != len(raw) {
+		f.faults.add("/"+key, wantScalar)
+		return scalar{}, false
+	}
+	return v, true
+}
+
+// integer reads a number that fits an int64.
+func (f *fields) integer(key string) (int64, bool) {
+	raw, ok := f.get(key)
+	if !ok {
+		return 0, false
+	}
+	s := scanner{data: raw}
+	v, ok := s.scalar()
+	n, fits := v.int64()
+	if !ok || !fits || s.pos != len(raw) {
+		f.faults.add("/"+key, "is not an integer below 2^63: write it without fraction or exponent")
+		return 0, false
+	}
+	return n, true
+}
+
+// rest makes a fault of every key that nobody asked for.
+func (f *fields) rest(source string) {
+	for _, key := range f.keys {
+		if !f.used[key] {
+			f.faults.add("/"+escape(key), "is not a field of an array of source %q: leave it out", source)
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package chunked
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/big"
+	"strconv"
+
+	"gather/internal/exactsum"
+)
+
+// ErrRange is wrapped when an exact integer does not fit the 64 bits or less that a dtype has.
+var ErrRange = errors.New("chunked: integer beyond its dtype")
+
+// Number is one result: a float rounded to its dtype, or an integer, which is exact whatever its size. The dtype of an
+// integer is the one NumPy would use and says how raw output stores it; it never makes a value wrap.
+type Number struct {
+	dtype DType
+	bits  uint64   // a float's bits; an integer in two's complement, of 64 bits with the dtype's sign
+	wide  *big.Int // an integer that does not fit bits
+}
+
+// numberOf rounds a sum to dtype.
+func numberOf(a *exactsum.Accumulator, dtype DType) Number {
+	switch dtype {
+	case Float16:
+		return Number{dtype: dtype, bits: uint64(a.Float16())}
+	case Float32:
+		return Number{dtype: dtype, bits: uint64(math.Float32bits(a.Float32()))}
+	case Float64:
+		return Number{dtype: dtype, bits: math.Float64bits(a.Float64())}
+	}
+	v, _ := a.Int() // integers were added, so the sum is one
+	return numberOfInt(v, dtype)
+}
+
+func numberOfInt(v *big.Int, dtype DType) Number {
+	switch {
+	case !dtype.isUnsigned() && v.IsInt64():
+		return Number{dtype: dtype, bits: uint64(v.Int64())}
+	case dtype.isUnsigned() && v.IsUint64():
+		return Number{dtype: dtype, bits: v.Uint64()}
+	}
+	return Number{dtype: dtype, wide: v}
+}
+
+// DType is the type of the result that the number is an element of.
+func (n Number) DType() DType { return n.dtype }
+
+// Int is the exact value of an integer; nil for a float.
+func (n Number) Int() *big.Int {
+	switch {
+	case n.dtype.IsFloat():
+		return nil
+	case n.wide != nil:
+		return new(big.Int).Set(n.wide)
+	case n.dtype.isUnsigned():
+		return new(big.Int).SetUint64(n.bits)
+	}
+	return big.NewInt(int64(n.bits))
+}
+
+// Float64 is the value of a float, exactly, or of an integer, rounded to nearest.
+func (n Number) Float64() float64 {
+	switch {
+	case n.dtype.IsFloat():
+		return floatOf(n.dtype, n.bits)
+	case n.wide != nil:
+		f, _ := new(big.Float).SetInt(n.wide).Float64()
+		return f
+	case n.dtype.isUnsigned():
+		return float64(n.bits)
+	}
+	return float64(int64(n.bits))
+}
+
+// AppendJSON appends the number as a JSON value. An integer is a literal of all its digits. A float is the shortest
+// literal that reads back as the same element of its dtype, always with a '.' or an 'e', so that it stays a float; what
+// JSON has no literal for is the string "NaN", "Infinity" or "-Infinity".
+func (n Number) AppendJSON(dst []byte) []byte {
+	switch {
+	case n.wide != nil:
+		return n.wide.Append(dst, 10)
+	case n.dtype.IsFloat():
+		return n.appendFloat(dst)
+	case n.dtype.isUnsigned():
+		return strconv.AppendUint(dst, n.bits, 10)
+	}
+	return strconv.AppendInt(dst, int64(n.bits), 10)
+}
+
+func (n Number) appendFloat(dst []byte) []byte {
+	f := n.Float64()
+	switch {
+	case math.IsNaN(f):
+		return append(dst, `"NaN"`...)
+	case math.IsInf(f, 1):
+		return append(dst, `"Infinity"`...)
+	case math.IsInf(f, -1):
+		return append(dst, `"-Infinity"`...)
+	}
+	bits, precision := 64, -1
+	switch n.dtype {
+	case Float32:
+		bits = 32
+	case Float16:
+		precision = n.halfPrecision(f)
+	}
+	format := byte('f') // the bounds are those of Python's repr
+	if abs := math.Abs(f); abs != 0 && (abs < 1e-4 || abs >= 1e16) {
+		format = 'e'
+	} else if precision >= 0 {
+		f, _ = strconv.ParseFloat(strconv.FormatFloat(f, 'e', precision, 64), 64)
+		precision = -1
+	}
+	start := len(dst)
+	dst = strconv.AppendFloat(dst, f, format, precision, bits)
+	for _, c := range dst[start:] {
+		if c == '.' || c == 'e' {
+			return dst
+		}
+	}
+	return append(dst, ".0"...)
+}
+
+// halfPrecision is how many digits after the first tell f from every other binary16: five significant ones always do.
+func (n Number) halfPrecision(f float64) int {
+	for precision := range 5 {
+		v, _ := strconv.ParseFloat(strconv.FormatFloat(f, 'e', precision, 64), 64)
+		if halfOf(v) == uint16(n.bits) {
+			return precision
+		}
+	}
+	return 5
+}
+
+// AppendHex appends a float in hexadecimal, exactly, as strconv and C's %a write it: 0x1.8p+01. An integer is in decimal.
+func (n Number) AppendHex(dst []byte) []byte {
+	f := n.Float64()
+	if !n.dtype.IsFloat() || math.IsNaN(f) || math.IsInf(f, 0) {
+		return n.AppendJSON(dst)
+	}
+	return strconv.AppendFloat(dst, f, 'x', -1, 64)
+}
+
+// AppendRaw appends the number as an element of its dtype, little endian. The error wraps ErrRange when an exact integer
+// does not fit.
+func (n Number) AppendRaw(dst []byte) ([]byte, error) {
+	size := n.dtype.Size()
+	fits := n.wide == nil
+	if unused := 64 - 8*size; fits && !n.dtype.IsFloat() {
+		if n.dtype.isUnsigned() {
+			fits = n.bits<<unused>>unused == n.bits
+		} else {
+			fits = int64(n.bits)<<unused>>unused == int64(n.bits)
+		}
+	}
+	if !fits {
+		return dst, fmt.Errorf("%w: %s does not fit %s; ask for JSON, or for a float dtype", ErrRange, n.AppendJSON(nil), n.dtype)
+	}
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], n.bits)
+	return append(dst, b[:size]...), nil
+}

@@ -1,0 +1,306 @@
+package chunked
+
+import (
+	"context"
+
+	"gather/internal/exactsum"
+)
+
+const (
+	// maxPartialBytes bounds the partials of a job whose outputs are summed by more than one task, at the longest
+	// encoding an accumulator can have. Outputs that one task completes leave their values alone.
+	maxPartialBytes = 64 << 20
+	// maxEncoded is that longest encoding with its length, in bytes.
+	maxEncoded = 277
+	// minSegment is how many elements of an output a task sums at least before it leaves the rest to another: the
+	// partial's cost is spread over them.
+	minSegment = 1024
+	// minColumns is how narrow a batch of outputs may get, so that the runs of memory do not get shorter still.
+	minColumns = 32
+)
+
+// outputwise cuts a sum over some of the axes: in blocks of outputs, and these in segments of the elements they sum.
+//
+// It sees the array in memory order as alternating groups of axes, kept and reduced, of which only these matter:
+//
+//	outer...  kept  rows  inner
+//
+// inner outputs lie side by side (1 if the last axis is reduced), rows of them follow each other and are added up, and
+// the whole is repeated kept times. Outer groups, kept or reduced, are walked by their strides.
+type outputwise struct {
+	*Plan
+	inner, rows, kept       int64
+	outerKept, outerReduced []group
+	outer, repeats          int64 // the number of combinations of each
+
+	// A batch is perBatch outputs wide in inner, or takes whole rows of several kept ones. What is summed side by side.
+	innerPieces, innerSize int64
+	keptPieces, keptSize   int64
+	batches                int64
+
+	batchesPerTask int64
+	blocks         int64 // of batchesPerTask batches
+	segments       int64 // of each block
+	segmentLen     int64 // in positions of the repeats*rows that an output sums
+}
+
+// group is one or more neighbouring axes taken as one.
+type group struct{ size, stride int64 }
+
+func newOutputwise(p *Plan) *outputwise {
+	o := &outputwise{Plan: p, inner: 1, rows: 1, kept: 1, outer: 1, repeats: 1}
+	o.group()
+	work := p.array.Elements()
+	target := taskElements(work)
+	want := max(ceilDiv(work, target), 1)
+	for columns := int64(maxColumns); ; columns /= 2 {
+		o.cutBatches(columns)
+		o.cutTasks(want)
+		if columns == minColumns || o.blocks*o.segments >= want/4 {
+			return o
+		}
+	}
+}
+
+// group merges neighbouring axes that are both kept or both reduced, axes of length one joining either, and sorts the
+// groups by their part.
+func (o *outputwise) group() {
+	type run struct {
+		group
+		reduced bool
+	}
+	var runs []run
+	for i, d := range o.dims {
+		if d == 1 {
+			continue
+		}
+		if n := len(runs); n > 0 && runs[n-1].reduced == o.reduced[i] {
+			runs[n-1].size *= d
+			runs[n-1].stride = o.strides[i]
+			continue
+		}
+		runs = append(runs, run{group{d, o.strides[i]}, o.reduced[i]})
+	}
+	pop := func(reduced bool, size *int64) {
+		if n := len(runs); n > 0 && runs[n-1].reduced == reduced {
+			*size = runs[n-1].size
+			runs = runs[:n-1]
+		}
+	}
+	pop(false, &o.inner)
+	pop(true, &o.rows)
+	pop(false, &o.kept)
+	for _, r := range runs {
+		if r.reduced {
+			o.outerReduced = append(o.outerReduced, r.group)
+			o.repeats *= r.size
+		} else {
+			o.outerKept = append(o.outerKept, r.group)
+			o.outer *= r.size
+		}
+	}
+}
+
+// cutBatches makes batches of at most columns outputs, as even as can be.
+func (o *outputwise) cutBatches(columns int64) {
+	cut := func(n, most int64) (pieces, size int64) {
+		pieces = ceilDiv(n, most)
+		if pieces == 0 {
+			return 0, 1
+		}
+		size = ceilDiv(n, pieces)
+		return ceilDiv(n, size), size
+	}
+	o.innerPieces, o.innerSize = cut(o.inner, columns)
+	o.keptPieces, o.keptSize = cut(o.kept, max(columns/max(o.inner, 1), 1))
+	o.batches = o.outer * o.keptPieces * o.innerPieces
+}
+
+// cutTasks makes about want tasks: of several batches while there are enough, else of segments of one, as far as the
+// bounds on partials allow.
+func (o *outputwise) cutTasks(want int64) {
+	positions := o.repeats * o.rows
+	o.segments = 1
+	if o.batches > 0 && o.batches < want {
+		most := min(positions/minSegment, maxPartialBytes/maxEncoded/max(o.Plan.items, 1))
+		o.segments = max(min(ceilDiv(want, o.batches), most), 1)
+	}
+	o.batchesPerTask = max(o.batches/want, 1)
+	o.blocks = max(ceilDiv(o.batches, o.batchesPerTask), 1)
+	o.segmentLen = ceilDiv(positions, o.segments)
+	if o.segmentLen > 0 {
+		o.segments = ceilDiv(positions, o.segmentLen)
+	}
+}
+
+func (o *outputwise) tasks() int { return int(o.blocks * o.segments) }
+
+// part is what one task does: batches first to last, and of each the positions lo to hi.
+func (o *outputwise) part(task int) (first, last, lo, hi int64) {
+	block, segment := int64(task)/o.segments, int64(task)%o.segments
+	first = block * o.batchesPerTask
+	last = min(first+o.batchesPerTask, o.batches)
+	lo = segment * o.segmentLen
+	return first, last, lo, min(lo+o.segmentLen, o.repeats*o.rows)
+}
+
+// outputs returns which outputs, in memory order, the task sums.
+func (o *outputwise) outputs(task int) (first, n int64) {
+	from, to, _, _ := o.part(task)
+	if from >= to {
+		return 0, 0
+	}
+	a, b := o.batch(from), o.batch(to-1)
+	return a.first, b.first + b.n() - a.first
+}
+
+func (o *outputwise) items(task int) (first, n int64) {
+	if o.segments > 1 {
+		return 0, 0
+	}
+	return o.outputs(task)
+}
+
+func (o *outputwise) elements(task int) int64 {
+	_, n := o.outputs(task)
+	_, _, lo, hi := o.part(task)
+	return n * (hi - lo)
+}
+
+// batch is a block of outputs that follow each other: kept ones keptLo to keptHi, and of each the inner ones innerLo to
+// innerHi. Either it is one kept or all inner ones.
+type batch struct {
+	first            int64 // output, in memory order
+	base             int64 // where element 0 of the first output is in memory
+	kept, inner      int64 // how many
+	keptLo, innerLow int64
+}
+
+func (b batch) n() int64 { return b.kept * b.inner }
+
+func (o *outputwise) batch(i int64) batch {
+	innerPiece := i % o.innerPieces
+	i /= o.innerPieces
+	keptPiece, outer := i%o.keptPieces, i/o.keptPieces
+	b := batch{keptLo: keptPiece * o.keptSize, innerLow: innerPiece * o.innerSize}
+	b.kept = min(o.keptSize, o.kept-b.keptLo)
+	b.inner = min(o.innerSize, o.inner-b.innerLow)
+	b.first = (outer*o.kept+b.keptLo)*o.inner + b.innerLow
+	b.base = offset(o.outerKept, outer) + b.keptLo*o.rows*o.inner + b.innerLow
+	return b
+}
+
+// offset is where combination i of the groups begins in memory, the last group varying fastest.
+func offset(groups []group, i int64) (off int64) {
+	for k := len(groups) - 1; k >= 0; k-- {
+		off += i % groups[k].size * groups[k].stride
+		i /= groups[k].size
+	}
+	return off
+}
+
+func (o *outputwise) run(ctx context.Context, w *Worker, task int, dst []byte) ([]byte, error) {
+	first, last, lo, hi := o.part(task)
+	kind := byte(wholeOutputs)
+	if o.segments > 1 {
+		kind = partOfOutputs
+	}
+	dst = append(dst, kind)
+	for i := first; i < last; i++ {
+		b := o.batch(i)
+		accs := w.columns(b.n())
+		if err := o.addBatch(ctx, w, accs, b, lo, hi); err != nil {
+			return dst, err
+		}
+		for j := range accs {
+			if kind == wholeOutputs {
+				dst = appendNumber(dst, numberOf(&accs[j], o.red.dtype))
+			} else {
+				dst = appendAccumulator(dst, &accs[j])
+			}
+		}
+	}
+	return dst, nil
+}
+
+// addBatch adds positions lo to hi of every output of b.
+func (o *outputwise) addBatch(ctx context.Context, w *Worker, accs []exactsum.Accumulator, b batch, lo, hi int64) error {
+	for lo < hi {
+		repeat, row := lo/o.rows, lo%o.rows
+		n := min(o.rows-row, hi-lo)
+		off := b.base + offset(o.outerReduced, repeat) + row*o.inner
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var err error
+		if n == o.rows && b.inner == o.inner {
+			err = o.addPanels(ctx, w, accs, b, off)
+		} else {
+			for k := range b.kept {
+				if err = o.addRows(ctx, w, accs[k*b.inner:][:b.inner], off+k*o.rows*o.inner, n); err != nil {
+					break
+				}
+			}
+		}
+		if err != nil {
+			return err
+		}
+		lo += n
+	}
+	return nil
+}
+
+// addPanels adds all rows of all kept ones of b, which are one run of memory from off: many small panels are read at once.
+func (o *outputwise) addPanels(ctx context.Context, w *Worker, accs []exactsum.Accumulator, b batch, off int64) error {
+	src := o.array.source
+	t := src.DType()
+	panel := o.rows * o.inner
+	many := capacity(t.Size()) / max(panel, 1)
+	if many == 0 {
+		for k := range b.kept {
+			if err := o.addRows(ctx, w, accs[k*o.inner:][:o.inner], off+k*panel, o.rows); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for k := int64(0); k < b.kept; k += many {
+		n := min(many, b.kept-k)
+		if err := w.fill(ctx, src, 0, off+k*panel, n*panel); err != nil {
+			return err
+		}
+		for i := range n {
+			w.addRows(accs[(k+i)*o.inner:][:o.inner], t, i*panel, o.rows)
+		}
+	}
+	return nil
+}
+
+// addRows adds n rows, as wide as accs, of which the first begins at off in memory.
+func (o *outputwise) addRows(ctx context.Context, w *Worker, accs []exactsum.Accumulator, off, n int64) error {
+	src := o.array.source
+	t := src.DType()
+	width := int64(len(accs))
+	for n > 0 {
+		rows := min(n, capacity(t.Size())/width)
+		if width == o.inner || src.Constant() {
+			if err := w.fill(ctx, src, 0, off, rows*width); err != nil {
+				return err
+			}
+		} else {
+			for i := range rows {
+				if err := w.fill(ctx, src, i*width, off+i*o.inner, width); err != nil {
+					return err
+				}
+			}
+		}
+		w.addRows(accs, t, 0, rows)
+		if n -= rows; n > 0 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+		off += rows * o.inner
+	}
+	return nil
+}

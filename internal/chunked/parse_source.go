@@ -1,0 +1,363 @@
+package chunked
+
+import (
+	"math"
+	"math/big"
+)
+
+// The constructors of the sources, each from its own fields. They read all of these even after a fault, so that all
+// faults are found at once.
+
+const wantShape = "the length along each axis, such as [1000, 1000]"
+
+// constant makes every element the one that text is.
+func (p *parser) constant(text string) Source {
+	t := p.dtype
+	if t == 0 {
+		t = Float64
+	}
+	p.require("shape", wantShape)
+	bits, err := scalar{kind: intScalar, text: []byte(text)}.encode(t)
+	if err != nil {
+		return nil
+	}
+	return constant{t, bits}
+}
+
+func (p *parser) full() Source {
+	p.require("shape", wantShape)
+	p.require("fill_value", "the value of all elements")
+	v, ok := p.scalar("fill_value")
+	if !ok {
+		return nil
+	}
+	t := p.dtype
+	if t == 0 {
+		t = map[scalarKind]DType{boolScalar: Bool, intScalar: Int64, floatScalar: Float64, specialScalar: Float64}[v.kind]
+	}
+	bits, err := v.encode(t)
+	if err != nil {
+		p.faults.add("/fill_value", "%v", err)
+		return nil
+	}
+	return constant{t, bits}
+}
+
+// numbers reads optional finite numbers with defaults; ints says that all given are integers.
+func (p *parser) numbers(keys []string, defaults []string) (vs []scalar, ints, ok bool) {
+	ints, ok = true, true
+	for i, key := range keys {
+		v := scalar{kind: intScalar, text: []byte(defaults[i])}
+		if p.has(key) {
+			given, good := p.scalar(key)
+			if good && (given.kind == boolScalar || given.kind == specialScalar) {
+				p.faults.add("/"+key, "is not a finite number")
+				good = false
+			}
+			if good && given.kind == intScalar && len(given.text) > 40 {
+				p.faults.add("/"+key, "is %s, beyond every integer dtype", given.short())
+				good = false
+			}
+			if good && given.kind == floatScalar {
+				if _, fits := given.float64(); !fits {
+					p.faults.add("/"+key, "is %s, beyond float64", given.short())
+					good = false
+				}
+			}
+			if ok = ok && good; good {
+				v = given
+			}
+		}
+		ints = ints && v.kind == intScalar
+		vs = append(vs, v)
+	}
+	return vs, ints, ok
+}
+
+func (p *parser) arange() Source {
+	if !p.has("stop") && !p.has("shape") {
+		p.faults.add("/stop", "is missing: give stop, or a shape")
+	}
+	vs, ints, ok := p.numbers([]string{"start", "stop", "step"}, []string{"0", "0", "1"})
+	if !ok {
+		return nil
+	}
+	t := p.dtype
+	if t == 0 {
+		if t = Float64; ints {
+			t = Int64
+		}
+	}
+	switch {
+	case t == Bool:
+		p.faults.add("/dtype", "is bool, of which there is no range: ask for an integer or a float")
+		return nil
+	case t.IsFloat():
+		return p.arangeFloats(t, vs)
+	case !ints:
+		p.faults.add("/dtype", "is %s, but start, stop or step is not an integer: ask for a float dtype, or use integers", t)
+		return nil
+	}
+	return p.arangeInts(t, vs)
+}
+
+func (p *parser) arangeFloats(t DType, vs []scalar) Source {
+	start, _ := vs[0].float64()
+	stop, _ := vs[1].float64()
+	step, _ := vs[2].float64()
+	n, ok := arangeLen(start, stop, step)
+	if step == 0 {
+		p.faults.add("/step", "is 0: a step leads somewhere")
+		return nil
+	}
+	if !ok {
+		n = math.MaxInt64
+	}
+	if !p.sequence("stop", n) {
+		return nil
+	}
+	return newArangeFloats(t, start, step)
+}
+
+func (p *parser) arangeInts(t DType, vs []scalar) Source {
+	var start, stop, step big.Int
+	start.SetString(vs[0].string(), 10)
+	stop.SetString(vs[1].string(), 10)
+	step.SetString(vs[2].string(), 10)
+	if step.Sign() == 0 {
+		p.faults.add("/step", "is 0: a step leads somewhere")
+		return nil
+	}
+	// ceil((stop-start)/step) is minus the floor of the quotient of the negated distance.
+	q, m := new(big.Int), new(big.Int)
+	q.DivMod(new(big.Int).Sub(&start, &stop), &step, m)
+	if m.Sign() != 0 && step.Sign() < 0 {
+		q.Sub(q, big.NewInt(1)) // DivMod is Euclidean: it rounds up when the divisor is negative
+	}
+	n := int64(math.MaxInt64)
+	if q.Neg(q); q.Sign() <= 0 {
+		n = 0
+	} else if q.IsInt64() {
+		n = q.Int64()
+	}
+	if !p.sequence("stop", n) {
+		return nil
+	}
+	count, _ := p.shape.Elements()
+	last := new(big.Int).Mul(big.NewInt(max(count-1, 0)), &step)
+	last.Add(last, &start)
+	if count > 0 {
+		for _, v := range []*big.Int{&start, last} {
+			if _, err := (scalar{kind: intScalar, text: []byte(v.String())}).encode(t); err != nil {
+				p.faults.add("/dtype", "is too narrow for this range: %v", err)
+				return nil
+			}
+		}
+	}
+	return arangeInts{t, low64(&start), low64(&step)}
+}
+
+// low64 is v modulo 2^64.
+func low64(v *big.Int) uint64 {
+	return new(big.Int).And(v, new(big.Int).SetUint64(math.MaxUint64)).Uint64()
+}
+
+// sequence settles the shape of a sequence of n elements that key asks for: that of the description, or (n,).
+func (p *parser) sequence(key string, n int64) bool {
+	if !p.has("shape") {
+		p.shape = Shape{n}
+		p.hasShape = p.checkElements("/" + key)
+		return p.hasShape
+	}
+	if !p.hasShape {
+		return false
+	}
+	if count, _ := p.shape.Elements(); p.has(key) && count != n {
+		p.faults.add("/shape", "%s has %d elements, but %s makes %d: leave one of the two out", p.shape, count, key, n)
+		return false
+	}
+	return true
+}
+
+func (p *parser) linspace() Source {
+	p.require("start", "the first element")
+	p.require("stop", "the last element")
+	vs, _, ok := p.numbers([]string{"start", "stop"}, []string{"0", "0"})
+	endpoint, has := p.boolean("endpoint")
+	if !has {
+		endpoint = true
+	}
+	num := int64(50)
+	if p.has("num") {
+		n, good := p.integer("num")
+		if good && n < 0 {
+			p.faults.add("/num", "is %d: a number of elements is 0 or more", n)
+		}
+		ok, num = ok && good && n >= 0, n
+	}
+	t := p.dtype
+	if t == 0 {
+		t = Float64
+	}
+	if !t.IsFloat() {
+		p.faults.add("/dtype", "is %s: the elements of a linspace are floats; use arange for integers", t)
+		ok = false
+	}
+	if !ok || !p.sequence("num", num) {
+		return nil
+	}
+	start, _ := vs[0].float64()
+	stop, _ := vs[1].float64()
+	count, _ := p.shape.Elements()
+	return newLinspace(t, start, stop, count, endpoint)
+}
+
+func (p *parser) random() Source {
+	p.require("shape", wantShape)
+	seed, ok := uint64(0), true
+	if v, has := p.scalar("seed"); has {
+		var err error
+		if seed, err = v.encode(Uint64); err != nil || v.kind != intScalar {
+			p.faults.add("/seed", "is not a seed: write an integer from 0 to 2^64-1")
+			ok = false
+		}
+	}
+	name, has := p.text("distribution")
+	if !has {
+		name = "uniform"
+	}
+	t := p.dtype
+	switch name {
+	case "uniform", "normal":
+		if t == 0 {
+			t = Float64
+		}
+		if !t.IsFloat() {
+			p.faults.add("/dtype", `is %s: a %s distribution is of floats; write "distribution": "integers" for integers`, t, name)
+			ok = false
+		}
+		if name == "normal" {
+			return p.normal(t, seed, ok)
+		}
+		if !ok {
+			return nil
+		}
+		return uniform{t, randomKey(seed)}
+	case "integers":
+		return p.integers(seed, ok)
+	}
+	p.faults.add("/distribution", "is %.20q: use uniform, normal or integers", name)
+	return nil
+}
+
+func (p *parser) normal(t DType, seed uint64, ok bool) Source {
+	vs, _, good := p.numbers([]string{"loc", "scale"}, []string{"0", "1"})
+	if !good {
+		return nil
+	}
+	loc, _ := vs[0].float64()
+	scale, _ := vs[1].float64()
+	if scale < 0 {
+		p.faults.add("/scale", "is %v: a standard deviation is 0 or more", scale)
+		ok = false
+	}
+	if !ok {
+		return nil
+	}
+	return normal{t, randomKey(seed), loc, scale}
+}
+
+func (p *parser) integers(seed uint64, ok bool) Source {
+	p.require("high", "the bound that every element is below")
+	vs, ints, good := p.numbers([]string{"low", "high"}, []string{"0", "1"})
+	if !good {
+		return nil
+	}
+	t := p.dtype
+	if t == 0 {
+		t = Int64
+	}
+	if t.IsFloat() || t == Bool || !ints {
+		p.faults.add("/distribution", "is integers: low, high and dtype must be integers too")
+		return nil
+	}
+	var low, high big.Int
+	low.SetString(vs[0].string(), 10)
+	high.SetString(vs[1].string(), 10)
+	if low.Cmp(&high) >= 0 {
+		p.faults.add("/high", "is not above low: every element is at least low and below high")
+		return nil
+	}
+	top := new(big.Int).Sub(&high, big.NewInt(1))
+	for _, v := range []*big.Int{&low, top} {
+		if _, err := (scalar{kind: intScalar, text: []byte(v.String())}).encode(t); err != nil {
+			p.faults.add("/dtype", "is too narrow for low and high: %v", err)
+			return nil
+		}
+	}
+	if !ok {
+		return nil
+	}
+	return integers{t, randomKey(seed), low64(&low), low64(top.Sub(&high, &low))}
+}
+
+func (p *parser) inline() Source {
+	if !p.require("values", "the elements, as nested lists of numbers") {
+		return nil
+	}
+	raw, ok := p.get("values")
+	if !ok {
+		return nil
+	}
+	v, shape, ok := parseValues(raw, p.dtype, p.limits, p.faults)
+	if !ok {
+		return nil
+	}
+	if p.hasShape && p.shape.String() != shape.String() {
+		p.faults.add("/shape", "is %s, but the values have shape %s: leave the shape out", p.shape, shape)
+		return nil
+	}
+	p.shape = shape
+	if p.hasShape = p.checkElements("/values"); !p.hasShape {
+		return nil
+	}
+	return v
+}
+
+func (p *parser) npy() Source {
+	name, hasName := p.text("name")
+	url, hasURL := p.text("url")
+	switch {
+	case p.has("name") && p.has("url"):
+		p.faults.add("/url", "is there beside a name: leave one out")
+		return nil
+	case !p.has("name") && !p.has("url"):
+		p.faults.add("/name", "is missing: give the name of a stored array, or a url")
+		return nil
+	case !hasName && !hasURL:
+		return nil
+	case p.open == nil:
+		p.faults.add("/source", "is npy, but this server keeps no arrays: use another source")
+		return nil
+	}
+	pointer := "/name"
+	if hasURL {
+		pointer = "/url"
+	}
+	s, err := p.open(Ref{name, url})
+	if err != nil {
+		p.faults.add(pointer, "%v", err)
+		return nil
+	}
+	t := dtypeOf(s.Header.Type)
+	if t == 0 {
+		p.faults.add(pointer, "holds elements of type %s, which cannot be summed", s.Header.Type)
+		return nil
+	}
+	p.shape = append(Shape{}, s.Header.Shape...)
+	if p.hasShape = p.checkElements(pointer); !p.hasShape {
+		return nil
+	}
+	p.fortran = s.Header.Fortran && len(p.shape) > 1
+	return newFile(s, t)
+}

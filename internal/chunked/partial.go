@@ -1,0 +1,179 @@
+package chunked
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+
+	"gather/internal/exactsum"
+)
+
+// ErrPartial is wrapped by every error about a partial that no task of the plan leaves.
+var ErrPartial = errors.New("chunked: not a partial of this task")
+
+// The first byte of a partial: the version of the format in the high half, what follows in the low one.
+const (
+	// wholeChunks: the number of each chunk, then the exact sum of all as an accumulator.
+	wholeChunks = 1<<4 | iota
+	// partOfChunk: the exact sum as an accumulator.
+	partOfChunk
+	// wholeOutputs: the number of each output.
+	wholeOutputs
+	// partOfOutputs: the exact sum of each output, as an accumulator with its length in front.
+	partOfOutputs
+)
+
+// maxIntBytes is the longest encoding of an integer result. 2^62 elements of 64 bits add up to 16 bytes.
+const maxIntBytes = 16
+
+// appendNumber appends a float as its bits, little endian; an integer as a byte of length and as few bytes of its two's
+// complement, little endian, as hold it and its sign: none for 0.
+func appendNumber(dst []byte, n Number) []byte {
+	if n.dtype.IsFloat() {
+		dst, _ = n.AppendRaw(dst) // floats always fit
+		return dst
+	}
+	if n.wide != nil || n.dtype.isUnsigned() && n.bits>>63 != 0 {
+		return appendWide(dst, n.Int())
+	}
+	v := int64(n.bits)
+	start := len(dst)
+	for dst = append(dst, 0); v != 0; v >>= 8 {
+		dst = append(dst, byte(v))
+		if v >= -0x80 && v < 0x80 { // the sign is in this byte too
+			break
+		}
+		if v>>8 == 0 { // it is not, and the loop would end
+			dst = append(dst, 0)
+		}
+	}
+	dst[start] = byte(len(dst) - start - 1)
+	return dst
+}
+
+// appendWide is appendNumber of an integer beyond 64 bits.
+func appendWide(dst []byte, v *big.Int) []byte {
+	magnitude := v
+	if v.Sign() < 0 { // as many bits as -v-1 has, and the sign
+		magnitude = new(big.Int).Not(v)
+	}
+	n := magnitude.BitLen()/8 + 1
+	b := magnitude.FillBytes(make([]byte, n))
+	slices.Reverse(b)
+	if v.Sign() < 0 {
+		for i := range b {
+			b[i] = ^b[i]
+		}
+	}
+	return append(append(dst, byte(n)), b...)
+}
+
+// cutNumber reads what appendNumber wrote, and nothing else.
+func cutNumber(data []byte, t DType) (n Number, rest []byte, ok bool) {
+	if t.IsFloat() {
+		size := t.Size()
+		if len(data) < size {
+			return n, nil, false
+		}
+		var b [8]byte
+		copy(b[:], data[:size])
+		return Number{dtype: t, bits: binary.LittleEndian.Uint64(b[:])}, data[size:], true
+	}
+	if len(data) == 0 || int(data[0]) > min(maxIntBytes, len(data)-1) {
+		return n, nil, false
+	}
+	b, rest := data[1:1+data[0]], data[1+data[0]:]
+	if len(b) == 0 {
+		return Number{dtype: t}, rest, true
+	}
+	top := b[len(b)-1]
+	negative := top >= 0x80
+	// A last byte that only repeats the sign is one too many, and so is 0 as a byte.
+	if (top == 0 || top == 0xff) && (len(b) == 1 && top == 0 || len(b) > 1 && b[len(b)-2] >= 0x80 == negative) {
+		return n, nil, false
+	}
+	if len(b) <= 8 && !(negative && t.isUnsigned()) {
+		var word [8]byte
+		if negative {
+			word = [8]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+		}
+		copy(word[:], b)
+		return Number{dtype: t, bits: binary.LittleEndian.Uint64(word[:])}, rest, true
+	}
+	mag := slices.Clone(b)
+	slices.Reverse(mag)
+	v := new(big.Int).SetBytes(mag)
+	if negative {
+		v.Sub(v, new(big.Int).Lsh(big.NewInt(1), uint(8*len(b))))
+	}
+	return numberOfInt(v, t), rest, true
+}
+
+func appendAccumulator(dst []byte, a *exactsum.Accumulator) []byte {
+	var scratch [maxEncoded]byte
+	b, _ := a.AppendBinary(scratch[:0]) // never fails
+	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
+}
+
+// cutAccumulator reads what appendAccumulator wrote to a, which stays as it was on an error.
+func cutAccumulator(data []byte, a *exactsum.Accumulator) (rest []byte, err error) {
+	n, size := binary.Uvarint(data)
+	if size <= 0 || n > uint64(len(data)-size) || len(binary.AppendUvarint(nil, n)) != size {
+		return nil, errors.New("an accumulator's length is wrong")
+	}
+	return data[size+int(n):], a.UnmarshalBinary(data[size : size+int(n)])
+}
+
+// eachNumber reads n numbers off the front of data.
+func eachNumber(data []byte, t DType, n int64, yield func(i int64, v Number) error) (rest []byte, err error) {
+	for i := range n {
+		v, rest, ok := cutNumber(data, t)
+		if !ok {
+			return nil, fmt.Errorf("%w: number %d of %d is malformed", ErrPartial, i, n)
+		}
+		if err := yield(i, v); err != nil {
+			return nil, err
+		}
+		data = rest
+	}
+	return data, nil
+}
+
+// body checks the first byte and returns what follows it.
+func (p *Plan) body(task int, partial []byte) (kind byte, body []byte, err error) {
+	if task < 0 || task >= p.Tasks() {
+		return 0, nil, fmt.Errorf("%w: there is no task %d of %d", ErrPartial, task, p.Tasks())
+	}
+	switch c := p.cut.(type) {
+	case *chunkwise:
+		kind = partOfChunk
+		if c.spans[task].chunks > 0 {
+			kind = wholeChunks
+		}
+	case *outputwise:
+		kind = wholeOutputs
+		if c.segments > 1 {
+			kind = partOfOutputs
+		}
+	}
+	if len(partial) == 0 || partial[0] != kind {
+		return 0, nil, fmt.Errorf("%w: it does not begin with %#x", ErrPartial, kind)
+	}
+	return kind, partial[1:], nil
+}
+
+// EachItem calls yield with every item that the partial of a task completes, and stops at its error. An error about the
+// partial wraps ErrPartial; items may have been yielded before it.
+func (p *Plan) EachItem(task int, partial []byte, yield func(Item) error) error {
+	_, body, err := p.body(task, partial)
+	if err != nil {
+		return err
+	}
+	first, n := p.cut.items(task)
+	_, err = eachNumber(body, p.red.dtype, n, func(i int64, v Number) error {
+		return yield(Item{p.itemIndex(first + i), v})
+	})
+	return err
+}

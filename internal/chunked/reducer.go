@@ -1,0 +1,198 @@
+package chunked
+
+import (
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+
+	"gather/internal/exactsum"
+)
+
+var (
+	// ErrDuplicate is returned by Add for a task that was added before. The sum is as it was.
+	ErrDuplicate = errors.New("chunked: the task was added before")
+	// ErrIncomplete is returned by Result while tasks are missing.
+	ErrIncomplete = errors.New("chunked: tasks are missing")
+)
+
+// Reducer merges the partials of a plan's tasks, in any order, to the result. It holds at most about 40 MB, for results of
+// a million elements; tens of bytes for a sum over all axes. It is not safe for concurrent use.
+type Reducer struct {
+	plan    *Plan
+	seen    []uint64 // bit i is task i
+	missing int
+
+	total exactsum.Accumulator            // of a sum over all axes
+	parts map[int64]*exactsum.Accumulator // the sums of chunks that are cut in parts, by number in memory order
+
+	accs   []exactsum.Accumulator // of outputs that are cut in segments, in memory order
+	values numbers                // of outputs that are not, in order of the result
+	acc    exactsum.Accumulator   // scratch
+}
+
+// numbers is a list of results without a pointer in each.
+type numbers struct {
+	dtype DType
+	bits  []uint64
+	wide  map[int64]*big.Int
+}
+
+func (n *numbers) set(i int64, v Number) {
+	n.bits[i] = v.bits
+	switch {
+	case v.wide == nil:
+		delete(n.wide, i)
+	case n.wide == nil:
+		n.wide = map[int64]*big.Int{i: v.wide}
+	default:
+		n.wide[i] = v.wide
+	}
+}
+
+func (n *numbers) at(i int64) Number { return Number{n.dtype, n.bits[i], n.wide[i]} }
+
+// NewReducer returns a reducer that no task was added to.
+func (p *Plan) NewReducer() *Reducer {
+	r := &Reducer{plan: p, seen: make([]uint64, (p.Tasks()+63)/64), missing: p.Tasks(), values: numbers{dtype: p.red.dtype}}
+	switch c := p.cut.(type) {
+	case *chunkwise:
+		r.parts = map[int64]*exactsum.Accumulator{}
+	case *outputwise:
+		if c.segments > 1 {
+			r.accs = make([]exactsum.Accumulator, p.items)
+		} else {
+			r.values.bits = make([]uint64, p.items)
+		}
+	}
+	return r
+}
+
+// Missing is how many tasks were not added yet.
+func (r *Reducer) Missing() int { return r.missing }
+
+// Add merges the partial of a task. It returns ErrDuplicate if the task was added before, and an error that wraps
+// ErrPartial if the partial cannot be one of this task; both leave the reducer as it was.
+func (r *Reducer) Add(task int, partial []byte) error {
+	kind, body, err := r.plan.body(task, partial)
+	if err != nil {
+		return err
+	}
+	if r.seen[task/64]>>(task%64)&1 != 0 {
+		return fmt.Errorf("%w: task %d", ErrDuplicate, task)
+	}
+	switch c := r.plan.cut.(type) {
+	case *chunkwise:
+		err = r.addChunks(c.spans[task], kind, body)
+	case *outputwise:
+		first, n := c.outputs(task)
+		if kind == wholeOutputs {
+			err = r.addOutputs(first, n, body)
+		} else {
+			err = r.addSegment(first, n, body)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	r.seen[task/64] |= 1 << (task % 64)
+	r.missing--
+	return nil
+}
+
+func (r *Reducer) addChunks(s span, kind byte, body []byte) (err error) {
+	if kind == wholeChunks {
+		ignore := func(int64, Number) error { return nil }
+		if body, err = eachNumber(body, r.plan.red.dtype, s.chunks, ignore); err != nil {
+			return err
+		}
+	}
+	if err := r.acc.UnmarshalBinary(body); err != nil {
+		return fmt.Errorf("%w: %w", ErrPartial, err)
+	}
+	r.total.Merge(&r.acc)
+	if kind == partOfChunk {
+		if r.parts[s.chunk] == nil {
+			r.parts[s.chunk] = new(exactsum.Accumulator)
+		}
+		r.parts[s.chunk].Merge(&r.acc)
+	}
+	return nil
+}
+
+func (r *Reducer) addOutputs(first, n int64, body []byte) error {
+	// What is set before a fault is found is set again by the partial that has none.
+	rest, err := eachNumber(body, r.plan.red.dtype, n, func(i int64, v Number) error {
+		r.values.set(r.plan.itemIndex(first+i), v)
+		return nil
+	})
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%w: %d bytes follow its last number", ErrPartial, len(rest))
+	}
+	return err
+}
+
+func (r *Reducer) addSegment(first, n int64, body []byte) error {
+	// Merging cannot be taken back, so everything is decoded once before anything is merged.
+	for _, merge := range []bool{false, true} {
+		rest := body
+		for i := range n {
+			var err error
+			if rest, err = cutAccumulator(rest, &r.acc); err != nil {
+				return fmt.Errorf("%w: output %d of %d: %w", ErrPartial, i, n, err)
+			}
+			if merge {
+				r.accs[first+i].Merge(&r.acc)
+			}
+		}
+		if len(rest) > 0 {
+			return fmt.Errorf("%w: %d bytes follow its last output", ErrPartial, len(rest))
+		}
+	}
+	return nil
+}
+
+// EachLateItem calls yield with every item that no task completed alone: chunks that were cut in parts, elements of the
+// result that were summed in segments. It stops at yield's error, and returns ErrIncomplete while tasks are missing.
+func (r *Reducer) EachLateItem(yield func(Item) error) error {
+	if r.missing > 0 {
+		return fmt.Errorf("%w: %d of %d", ErrIncomplete, r.missing, r.plan.Tasks())
+	}
+	chunks := make([]int64, 0, len(r.parts))
+	for chunk := range r.parts {
+		chunks = append(chunks, chunk)
+	}
+	slices.Sort(chunks)
+	for _, chunk := range chunks {
+		v := numberOf(r.parts[chunk], r.plan.red.dtype)
+		if err := yield(Item{r.plan.itemIndex(chunk), v}); err != nil {
+			return err
+		}
+	}
+	for i := range r.accs {
+		v := numberOf(&r.accs[i], r.plan.red.dtype)
+		if err := yield(Item{r.plan.itemIndex(int64(i)), v}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Result rounds the merged sums. It returns ErrIncomplete while tasks are missing.
+func (r *Reducer) Result() (*Result, error) {
+	if r.missing > 0 {
+		return nil, fmt.Errorf("%w: %d of %d", ErrIncomplete, r.missing, r.plan.Tasks())
+	}
+	res := &Result{shape: r.plan.shape, numbers: r.values}
+	if r.parts != nil {
+		res.numbers.bits = make([]uint64, 1)
+		res.numbers.set(0, numberOf(&r.total, r.plan.red.dtype))
+	}
+	if r.accs != nil {
+		res.numbers.bits = make([]uint64, len(r.accs))
+		for i := range r.accs {
+			res.numbers.set(r.plan.itemIndex(int64(i)), numberOf(&r.accs[i], r.plan.red.dtype))
+		}
+	}
+	return res, nil
+}

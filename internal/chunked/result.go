@@ -1,0 +1,66 @@
+package chunked
+
+import (
+	"fmt"
+	"io"
+
+	"gather/internal/npy"
+)
+
+// Result is a finished sum: an array in C order, 0-d when the sum is over all axes. It is immutable.
+type Result struct {
+	shape   Shape
+	numbers numbers
+}
+
+// Shape is the shape of the result: () or, with keepdims, (1, 1, ...) for a sum over all axes.
+func (r *Result) Shape() Shape { return r.shape }
+
+// DType is the type of the elements.
+func (r *Result) DType() DType { return r.numbers.dtype }
+
+// Len is the number of elements.
+func (r *Result) Len() int64 { return int64(len(r.numbers.bits)) }
+
+// At is element i in C order.
+func (r *Result) At(i int64) Number { return r.numbers.at(i) }
+
+// AppendJSON appends the elements as JSON, nested in lists by the shape as numpy.ndarray.tolist nests them; see
+// Number.AppendJSON for the elements. A 0-d result is a bare number.
+func (r *Result) AppendJSON(dst []byte) []byte {
+	dst, _ = r.appendJSON(dst, r.shape, 0)
+	return dst
+}
+
+func (r *Result) appendJSON(dst []byte, shape Shape, at int64) ([]byte, int64) {
+	if len(shape) == 0 {
+		return r.At(at).AppendJSON(dst), at + 1
+	}
+	dst = append(dst, '[')
+	for i := range shape[0] {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst, at = r.appendJSON(dst, shape[1:], at)
+	}
+	return append(dst, ']'), at
+}
+
+// WriteNPY writes the result as an .npy file that numpy.load reads. The error wraps ErrRange, and nothing is written, when
+// an exact integer does not fit the dtype; otherwise it is w's.
+func (r *Result) WriteNPY(w io.Writer) error {
+	raw := make([]byte, 0, r.Len()*int64(r.DType().Size()))
+	for i := range r.Len() {
+		var err error
+		if raw, err = r.At(i).AppendRaw(raw); err != nil {
+			return fmt.Errorf("element %d: %w", i, err)
+		}
+	}
+	if _, err := npy.WriteHeader(w, dtypes[r.DType()].typ, r.shape); err != nil {
+		return err
+	}
+	if _, err := w.Write(raw); err != nil {
+		return fmt.Errorf("write .npy data: %w", err)
+	}
+	return nil
+}

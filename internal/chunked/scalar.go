@@ -1,0 +1,159 @@
+package chunked
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"unsafe"
+)
+
+// scalar is one element as JSON gives it: a number, a boolean, or a string that stands for what JSON has no number for.
+type scalar struct {
+	kind scalarKind
+	text []byte // of a number
+	f    float64
+}
+
+type scalarKind uint8
+
+const (
+	boolScalar scalarKind = iota
+	intScalar
+	floatScalar   // a number with a fraction or an exponent
+	specialScalar // "NaN", "Infinity" or "-Infinity"
+)
+
+// scalar reads an element; false leaves the scanner where it was.
+func (s *scanner) scalar() (v scalar, ok bool) {
+	switch c := s.peek(); {
+	case c == 't' && s.word("true"):
+		return scalar{kind: boolScalar, f: 1}, true
+	case c == 'f' && s.word("false"):
+		return scalar{kind: boolScalar}, true
+	case c == '"':
+		for _, special := range [...]struct {
+			word string
+			f    float64
+		}{{`"NaN"`, math.NaN()}, {`"Infinity"`, math.Inf(1)}, {`"-Infinity"`, math.Inf(-1)}} {
+			if s.word(special.word) {
+				return scalar{kind: specialScalar, f: special.f}, true
+			}
+		}
+	case c == '-' || c-'0' <= 9:
+		text, integer, ok := s.number()
+		v := scalar{kind: floatScalar, text: text}
+		if integer {
+			v.kind = intScalar
+		}
+		return v, ok
+	}
+	return scalar{}, false
+}
+
+// wantScalar is what to say where s.scalar found none.
+const wantScalar = `is not an element: write a number, true, false, "NaN", "Infinity" or "-Infinity"`
+
+// string is the text of v; it is valid until the JSON it came from changes.
+func (v scalar) string() string { return unsafe.String(unsafe.SliceData(v.text), len(v.text)) }
+
+// short is the text for an error.
+func (v scalar) short() string {
+	switch {
+	case v.kind == boolScalar:
+		return strconv.FormatBool(v.f != 0)
+	case v.kind == specialScalar:
+		return strconv.FormatFloat(v.f, 'g', -1, 64)
+	case len(v.text) > 40:
+		return string(v.text[:37]) + "..."
+	}
+	return string(v.text)
+}
+
+// int64 is the value of an integer that fits.
+func (v scalar) int64() (int64, bool) {
+	if v.kind != intScalar {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(v.string(), 10, 64)
+	return n, err == nil
+}
+
+// float64 rounds the value once; false if it is finite and beyond float64.
+func (v scalar) float64() (float64, bool) {
+	if v.kind == boolScalar || v.kind == specialScalar {
+		return v.f, true
+	}
+	f, err := strconv.ParseFloat(v.string(), 64)
+	return f, err == nil
+}
+
+// encode is the value as the low bytes of an element of type t. The error says what is wrong and what to do.
+func (v scalar) encode(t DType) (uint64, error) {
+	switch {
+	case t.IsFloat():
+		return v.encodeFloat(t)
+	case v.kind == boolScalar:
+		return uint64(v.f), nil
+	case v.kind != intScalar:
+		return 0, fmt.Errorf("%s is not an integer, as %s needs: write an integer, or ask for a float dtype", v.short(), t)
+	}
+	if t == Bool {
+		n, ok := v.int64()
+		if !ok || n&^1 != 0 {
+			return 0, fmt.Errorf("%s is not a bool: write true or false", v.short())
+		}
+		return uint64(n), nil
+	}
+	if t.isUnsigned() {
+		n, err := strconv.ParseUint(v.string(), 10, 8*t.Size())
+		if err == nil || v.string() == "-0" {
+			return n, nil
+		}
+	} else if n, err := strconv.ParseInt(v.string(), 10, 8*t.Size()); err == nil {
+		return uint64(n), nil
+	}
+	if t.Size() == 8 {
+		return 0, fmt.Errorf("%s does not fit %s: ask for float64", v.short(), t)
+	}
+	return 0, fmt.Errorf("%s does not fit %s: ask for a wider dtype", v.short(), t)
+}
+
+func (v scalar) encodeFloat(t DType) (bits uint64, err error) {
+	f := v.f
+	switch {
+	case v.kind == boolScalar || v.kind == specialScalar:
+	case t == Float32: // rounded once from the decimal, not by way of float64
+		f, err = strconv.ParseFloat(v.string(), 32)
+	default:
+		f, err = strconv.ParseFloat(v.string(), 64)
+	}
+	bits = floatBits(t, f)
+	finite := v.kind != specialScalar
+	if errors.Is(err, strconv.ErrRange) || finite && t == Float16 && bits&0x7fff == 0x7c00 {
+		return 0, fmt.Errorf(`%s is beyond %s: ask for a wider dtype, or write "Infinity"`, v.short(), t)
+	}
+	return bits, err
+}
+
+// floatBits is f rounded to the float type t, as bits.
+func floatBits(t DType, f float64) uint64 {
+	switch t {
+	case Float16:
+		return uint64(halfOf(f))
+	case Float32:
+		return uint64(math.Float32bits(float32(f)))
+	}
+	return math.Float64bits(f)
+}
+
+// floatOf is the value of an element of the float type t.
+func floatOf(t DType, bits uint64) float64 {
+	switch t {
+	case Float16:
+		return floatOfHalf(uint16(bits))
+	case Float32:
+		return float64(math.Float32frombits(uint32(bits)))
+	}
+	return math.Float64frombits(bits)
+}

@@ -1,0 +1,126 @@
+package chunked
+
+import (
+	"context"
+
+	"gather/internal/exactsum"
+)
+
+const (
+	// scratchBytes is how much of an array a worker holds at once: it stays in the second-level cache, and a stored
+	// array is read in pieces of this size.
+	scratchBytes = 256 << 10
+	// maxColumns is how many outputs a worker sums side by side.
+	maxColumns = 256
+)
+
+// Worker is the scratch of one worker: about 450 KiB when sums over some of the axes were run, 330 KiB otherwise. It serves
+// any number of tasks of any plans, one at a time, and allocates nothing once it has run one of each sort.
+type Worker struct {
+	folder *exactsum.Folder
+	buf    []byte
+	full   Source                 // the constant that all of buf is filled with, nil if none
+	accs   []exactsum.Accumulator // of one batch of outputs
+	acc    exactsum.Accumulator   // of one chunk
+	total  exactsum.Accumulator   // of one task
+}
+
+// NewWorker returns a Worker that is ready to use.
+func NewWorker() *Worker {
+	return &Worker{folder: exactsum.NewFolder(), buf: alignedBytes(scratchBytes)}
+}
+
+// capacity is how many elements of size bytes the scratch holds.
+func capacity(size int) int64 { return int64(scratchBytes / size) }
+
+// columns returns n empty accumulators.
+func (w *Worker) columns(n int64) []exactsum.Accumulator {
+	if w.accs == nil {
+		w.accs = make([]exactsum.Accumulator, maxColumns)
+	}
+	accs := w.accs[:n]
+	clear(accs)
+	return accs
+}
+
+// fill reads n elements of src from lo into the scratch, behind the at elements that are there. All of a constant is there
+// already: filled once, it is read again and again.
+func (w *Worker) fill(ctx context.Context, src Source, at, lo, n int64) error {
+	if src.Constant() {
+		if w.full == nil || w.full != src {
+			w.full = src
+			return src.Fill(ctx, w.buf, 0)
+		}
+		return nil
+	}
+	w.full = nil
+	size := int64(src.DType().Size())
+	return src.Fill(ctx, w.buf[at*size:(at+n)*size], lo)
+}
+
+// add adds n elements of the scratch, from at, to a.
+func (w *Worker) add(a *exactsum.Accumulator, t DType, at, n int64) {
+	mem := w.buf[at*int64(t.Size()):][:n*int64(t.Size())]
+	switch t {
+	case Bool:
+		w.folder.Bools(a, mem)
+	case Int8:
+		w.folder.Int8s(a, view[int8](mem))
+	case Int16:
+		w.folder.Int16s(a, view[int16](mem))
+	case Int32:
+		w.folder.Int32s(a, view[int32](mem))
+	case Int64:
+		w.folder.Int64s(a, view[int64](mem))
+	case Uint8:
+		w.folder.Uint8s(a, mem)
+	case Uint16:
+		w.folder.Uint16s(a, view[uint16](mem))
+	case Uint32:
+		w.folder.Uint32s(a, view[uint32](mem))
+	case Uint64:
+		w.folder.Uint64s(a, view[uint64](mem))
+	case Float16:
+		w.folder.Float16s(a, view[uint16](mem))
+	case Float32:
+		w.folder.Float32s(a, view[float32](mem))
+	case Float64:
+		w.folder.Float64s(a, view[float64](mem))
+	}
+}
+
+// addRows adds rows of the scratch, from element at, column by column to accs.
+func (w *Worker) addRows(accs []exactsum.Accumulator, t DType, at, rows int64) {
+	n := rows * int64(len(accs))
+	if len(accs) == 1 {
+		w.add(&accs[0], t, at, n)
+		return
+	}
+	mem, r := w.buf[at*int64(t.Size()):][:n*int64(t.Size())], int(rows)
+	switch t {
+	case Bool:
+		w.folder.ColumnsBool(accs, mem, r)
+	case Int8:
+		w.folder.ColumnsInt8(accs, view[int8](mem), r)
+	case Int16:
+		w.folder.ColumnsInt16(accs, view[int16](mem), r)
+	case Int32:
+		w.folder.ColumnsInt32(accs, view[int32](mem), r)
+	case Int64:
+		w.folder.ColumnsInt64(accs, view[int64](mem), r)
+	case Uint8:
+		w.folder.ColumnsUint8(accs, mem, r)
+	case Uint16:
+		w.folder.ColumnsUint16(accs, view[uint16](mem), r)
+	case Uint32:
+		w.folder.ColumnsUint32(accs, view[uint32](mem), r)
+	case Uint64:
+		w.folder.ColumnsUint64(accs, view[uint64](mem), r)
+	case Float16:
+		w.folder.ColumnsFloat16(accs, view[uint16](mem), r)
+	case Float32:
+		w.folder.ColumnsFloat32(accs, view[float32](mem), r)
+	case Float64:
+		w.folder.ColumnsFloat64(accs, view[float64](mem), r)
+	}
+}
