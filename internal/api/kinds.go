@@ -25,13 +25,16 @@ const (
 func describeKinds(infos []job.KindInfo) ([]byte, error) {
 	var doc struct {
 		Components struct {
-			Schemas map[string]*yaml.Node `yaml:"schemas"`
+			Schemas yaml.Node `yaml:"schemas"`
 		} `yaml:"components"`
 	}
 	if err := yaml.Unmarshal(gather.Spec, &doc); err != nil {
 		return nil, fmt.Errorf("api: openapi.yaml: %w", err)
 	}
-	schemas := doc.Components.Schemas
+	schemas := make(map[string]*yaml.Node)
+	for i, all := 0, doc.Components.Schemas.Content; i+1 < len(all); i += 2 {
+		schemas[all[i].Value] = all[i+1]
+	}
 	names := make(map[string]string)
 	for name, node := range schemas {
 		if mark := field(node, kindMark); mark != nil {

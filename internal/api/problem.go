@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"gather/internal/job"
 )
 
@@ -202,31 +200,6 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if x.wrote {
 		panic(http.ErrAbortHandler)
 	}
-	body := Problem{Type: p.row.typeURI(), Title: p.row.title, Status: p.row.status, RequestId: x.requestID}
-	if p.detail != "" {
-		body.Detail = &p.detail
-	}
-	instance := r.URL.EscapedPath()
-	body.Instance = &instance
-	if len(p.faults) > 0 {
-		list := make([]ProblemError, len(p.faults))
-		for i, f := range p.faults {
-			list[i].Detail = f.detail
-			switch f.where {
-			case "pointer":
-				list[i].Pointer = &p.faults[i].name
-			case "parameter":
-				list[i].Parameter = &p.faults[i].name
-			case "header":
-				list[i].Header = &p.faults[i].name
-			}
-		}
-		body.Errors = &list
-	}
-	data, err := json.Marshal(body)
-	if err != nil {
-		panic(err)
-	}
 	x.set("Content-Type", "application/problem+json")
 	x.set("Cache-Control", "no-store")
 	if p.retryAfter > 0 {
@@ -236,7 +209,30 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		x.set("Www-Authenticate", `Bearer realm="gather"`)
 	}
 	w.WriteHeader(p.row.status)
-	_, _ = w.Write(append(data, '\n'))
+	_, _ = w.Write(append(appendProblem(nil, p, r.URL.EscapedPath(), x.requestID), '\n'))
+}
+
+// appendProblem appends a problem's JSON.
+func appendProblem(b []byte, p *problem, instance, requestID string) []byte {
+	b = appendString(append(b, `{"type":`...), p.row.typeURI())
+	b = appendString(append(b, `,"title":`...), p.row.title)
+	b = strconv.AppendInt(append(b, `,"status":`...), int64(p.row.status), 10)
+	if p.detail != "" {
+		b = appendString(append(b, `,"detail":`...), p.detail)
+	}
+	b = appendString(append(b, `,"instance":`...), instance)
+	b = appendString(append(b, `,"request_id":`...), requestID)
+	for i, f := range p.faults {
+		if b = append(b, ','); i == 0 {
+			b = append(b, `"errors":[`...)
+		}
+		b = appendString(append(appendString(append(b, '{'), f.where), ':'), f.name)
+		b = append(appendString(append(b, `,"detail":`...), f.detail), '}')
+	}
+	if len(p.faults) > 0 {
+		b = append(b, ']')
+	}
+	return append(b, '}')
 }
 
 // ceilSeconds rounds up, to 1 at least.
