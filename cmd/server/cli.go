@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the command line. Every flag is also an environment variable, as --help tells.
+type cli struct {
+	Serve       serveCmd       `cmd:"" default:"withargs" help:"Run the server (the default)."`
+	Keys        keysCmd        `cmd:"" help:"Manage API keys."`
+	Healthcheck healthcheckCmd `cmd:"" help:"Ask a running server whether it is ready; exit 0 if so. For containers without a shell."`
+	Version     versionCmd     `cmd:"" help:"Print the version."`
+}
+
+// streams are where a command writes to.
+type streams struct{ out, err io.Writer }
+
+// The exit codes.
+const (
+	exitOK    = 0
+	exitFault = 1 // the command failed
+	exitUsage = 2 // the command line or a setting is faulty
+)
+
+// errUsage marks an error of the settings.
+var errUsage = errors.New("faulty settings")
+
+// run is main without its globals: it returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	code := -1
+	_, parser, err := newParser(kong.Writers(stdout, stderr), kong.Exit(func(c int) { code = c }))
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "server:", err)
+		return exitFault
+	}
+	k, err := parser.Parse(args)
+	if code >= 0 { // --help was served
+		return code
+	}
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "server:", err)
+		return exitUsage
+	}
+	k.BindTo(ctx, (*context.Context)(nil))
+	k.Bind(streams{out: stdout, err: stderr})
+	if err := k.Run(); err != nil {
+		_, _ = fmt.Fprintln(stderr, "server:", err)
+		if errors.Is(err, errUsage) {
+			return exitUsage
+		}
+		return exitFault
+	}
+	return exitOK
+}
+
+func newParser(options ...kong.Option) (*cli, *kong.Kong, error) {
+	c := new(cli)
+	parser, err := kong.New(c, append([]kong.Option{
+		kong.Name("server"),
+		kong.Description("gather executes parallel jobs: POST one, gather its result. See README.md."),
+		kong.DefaultEnvars("GATHER"),
+		kong.ConfigureHelp(kong.HelpOptions{FlagsLast: true}),
+	}, options...)...)
+	return c, parser, err
+}
+
+// Run serves until the first SIGTERM or SIGINT, then stops in order; a second signal exits at once.
+func (c *serveCmd) Run(ctx context.Context, s streams) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	log := c.logger(s.err)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() { // ends with this function
+		select {
+		case sig := <-signals:
+			log.Info("stopping; a second signal exits at once", "signal", sig.String())
+			stop(fmt.Errorf("got %s", sig))
+		case <-ended:
+			return
+		}
+		select {
+		case sig := <-signals:
+			log.Warn("exiting at once; what was not finished is resumed at the next start", "signal", sig.String())
+			os.Exit(exitFault)
+		case <-ended:
+		}
+	}()
+	srv, err := newServer(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	return srv.run(ctx)
+}
+
+// logger writes JSON, or text on a terminal.
+func (c *serveCmd) logger(w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: c.LogLevel.level}
+	text := c.LogFormat.text == "text"
+	if f, ok := w.(*os.File); ok && c.LogFormat.text == "auto" {
+		info, err := f.Stat()
+		text = err == nil && info.Mode()&os.ModeCharDevice != 0
+	}
+	if text {
+		return slog.New(slog.NewTextHandler(w, opts))
+	}
+	return slog.New(slog.NewJSONHandler(w, opts))
+}

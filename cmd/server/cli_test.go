@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"gather/internal/tenant"
+)
+
+// cliRun runs a command line in this process.
+func cliRun(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	code = run(t.Context(), args, &out, &err)
+	return code, out.String(), err.String()
+}
+
+// Every setting is in --help with its default and its environment variable.
+func TestHelpListsEverySetting(t *testing.T) {
+	code, help, _ := cliRun(t, "serve", "--help")
+	if code != exitOK {
+		t.Fatalf("exit code %d", code)
+	}
+	st := reflect.TypeFor[serveCmd]()
+	for i := range st.NumField() {
+		f := st.Field(i)
+		flag := f.Tag.Get("name")
+		if flag == "" {
+			flag = kebab(f.Name)
+		}
+		env := "$GATHER_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+		at := strings.Index(help, "--"+flag)
+		if at < 0 || !strings.Contains(help, env) {
+			t.Errorf("--help lacks --%s or %s", flag, env)
+			continue
+		}
+		if def := f.Tag.Get("default"); def != "" && !strings.Contains(help[at:min(len(help), at+400)], def) {
+			t.Errorf("--help does not show the default %s of --%s", def, flag)
+		}
+	}
+}
+
+func kebab(name string) string {
+	var b strings.Builder
+	for i, r := range name {
+		if r >= 'A' && r <= 'Z' {
+			if i > 0 {
+				b.WriteByte('-')
+			}
+			r += 'a' - 'A'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// All faults are listed, and nothing starts.
+func TestFaultySettings(t *testing.T) {
+	code, _, stderr := cliRun(t, "--listen", "nowhere", "--workers=-1", "--retention", "soon", "--queue-bytes", "1 banana",
+		"--log-level", "loud", "--log-format", "xml", "--trusted-proxies", "10.0.0.0", "--data-dir", "")
+	if code != exitUsage {
+		t.Errorf("exit code %d, want %d", code, exitUsage)
+	}
+	for _, flag := range []string{
+		"listen", "workers", "retention", "queue-bytes", "log-level", "log-format", "trusted-proxies", "data-dir",
+	} {
+		if !strings.Contains(stderr, "--"+flag+":") {
+			t.Errorf("the faults do not name --%s:\n%s", flag, stderr)
+		}
+	}
+}
+
+func TestOpenToTheWorldNeedsKeys(t *testing.T) {
+	for listen, refused := range map[string]bool{
+		"127.0.0.1:0": false, "[::1]:0": false, "localhost:0": false, "127.8.8.8:0": false,
+		":0": true, "0.0.0.0:0": true, "[::]:0": true, "10.1.2.3:0": true, "example.org:80": true,
+	} {
+		c := parsed(t, "--listen", listen)
+		if err := c.validate(); (err != nil) != refused {
+			t.Errorf("%s: %v", listen, err)
+		}
+		for _, allow := range [][]string{{"--insecure-no-auth"}, {"--api-keys", "keys.json"}} {
+			if err := parsed(t, append([]string{"--listen", listen}, allow...)...).validate(); err != nil {
+				t.Errorf("%s %v: %v", listen, allow, err)
+			}
+		}
+	}
+}
+
+// parsed is a command line read but not run.
+func parsed(t *testing.T, args ...string) *serveCmd {
+	t.Helper()
+	c, parser, err := newParser()
+	if err == nil {
+		_, err = parser.Parse(args)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &c.Serve
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Setenv("GATHER_WORKERS", "7")
+	t.Setenv("GATHER_DRAIN_TIMEOUT", "90s")
+	c := parsed(t)
+	if c.Workers.n != 7 || c.DrainTimeout.d != 90*time.Second {
+		t.Errorf("workers %d, drain timeout %v", c.Workers.n, c.DrainTimeout.d)
+	}
+}
+
+func TestSizes(t *testing.T) {
+	for text, want := range map[string]int64{
+		"0": 0, "17": 17, "17B": 17, "1KiB": 1024, "2 MiB": 2 << 20, "3GiB": 3 << 30, "1TiB": 1 << 40, "1kB": 1000, "5GB": 5e9,
+	} {
+		var s size
+		if err := s.UnmarshalText([]byte(text)); err != nil || s.err != nil || s.n != want {
+			t.Errorf("%s: %d, %v", text, s.n, s.err)
+		}
+	}
+	for _, text := range []string{"", "-1", "x", "1.5GiB", "99999999TiB", "1PB"} {
+		var s size
+		if _ = s.UnmarshalText([]byte(text)); s.err == nil {
+			t.Errorf("%q was read as %d", text, s.n)
+		}
+	}
+}
+
+func TestKeysCreate(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "keys.json")
+	code, text, stderr := cliRun(t, "keys", "create", "acme", "--api-keys", file, "--rate", "100", "--max-queued", "7")
+	if code != exitOK {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	if code, _, stderr := cliRun(t, "keys", "create", "other", "--api-keys", file, "--read-only"); code != exitOK {
+		t.Fatalf("the second: exit code %d: %s", code, stderr)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil || strings.Contains(string(data), strings.TrimSpace(text)) {
+		t.Errorf("the file has the key itself, or %v", err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	keys, err := tenant.ReadFile(file)
+	if err != nil || len(keys) != 2 {
+		t.Fatalf("%d keys, %v", len(keys), err)
+	}
+	store, err := tenant.NewStore(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, ok := store.Authenticate(strings.TrimSpace(text)); !ok || p.Tenant != "acme" || p.ReadOnly {
+		t.Errorf("%+v, %v", p, ok)
+	}
+	if n := store.MaxQueued("acme"); n != 7 {
+		t.Errorf("max queued %d", n)
+	}
+	for _, args := range [][]string{{"keys", "create", "a b", "--api-keys", file}, {"keys", "create", "x", "--api-keys", file, "--rate", "many"}} {
+		if code, _, _ := cliRun(t, args...); code != exitUsage {
+			t.Errorf("%v: exit code %d", args, code)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if code, out, _ := cliRun(t, "version"); code != exitOK || !strings.HasPrefix(out, "gather ") {
+		t.Errorf("%d %q", code, out)
+	}
+}

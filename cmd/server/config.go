@@ -1,0 +1,117 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"time"
+)
+
+// serveCmd has the settings of the server. They are checked once, by validate, which lists every fault.
+type serveCmd struct {
+	Listen        string `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address of the API."`
+	MetricsListen string `default:"127.0.0.1:9091" placeholder:"ADDR" help:"Address of /metrics and /debug/pprof; empty for none."`
+	DataDir       string `default:"gather-data" placeholder:"DIR" help:"Directory of the journal; made if it does not exist."`
+
+	APIKeys        string   `name:"api-keys" env:"GATHER_API_KEYS" placeholder:"FILE" help:"File of API keys, made by 'server keys create'. SIGHUP reads it again."`
+	InsecureNoAuth bool     `help:"Allow to listen beyond loopback without API keys."`
+	TrustedProxies []string `placeholder:"CIDR" help:"Networks of reverse proxies whose X-Forwarded-For is believed."`
+
+	Workers      count `default:"0" placeholder:"N" help:"Size of the worker pool; 0 is one for each CPU."`
+	QueueJobs    count `default:"100000" placeholder:"N" help:"Most jobs that are admitted and not finished."`
+	QueueBytes   size  `default:"1GiB" placeholder:"SIZE" help:"Most memory that admitted jobs hold."`
+	WaitingItems count `default:"4000000" placeholder:"N" help:"Most items that wait (sleep) at the same time."`
+
+	MaxBody       size  `default:"32MiB" placeholder:"SIZE" help:"Largest request body."`
+	MaxItems      count `default:"10000000" placeholder:"N" help:"Most items of a job."`
+	MaxDigits     count `default:"100000" placeholder:"N" help:"Most digits of an integer."`
+	MaxChunks     count `default:"1000000" placeholder:"N" help:"Most chunks of an array."`
+	MaxOutputs    count `default:"1000000" placeholder:"N" help:"Most elements of the result of an array sum."`
+	MaxStreams    count `default:"10000" placeholder:"N" help:"Most event streams and waiting requests at the same time."`
+	Retention     span  `default:"24h" placeholder:"DURATION" help:"How long a finished job is kept, unless it says itself."`
+	MaxRetention  span  `default:"720h" placeholder:"DURATION" help:"Longest retention a job may ask for."`
+	TombRetention span  `name:"tombstone-retention" default:"24h" placeholder:"DURATION" help:"How long a deleted or expired job answers 410 rather than 404."`
+	KeyRetention  span  `name:"idempotency-retention" default:"24h" placeholder:"DURATION" help:"How long an Idempotency-Key is remembered."`
+	MinFreeDisk   size  `default:"256MiB" placeholder:"SIZE" help:"With less free disk than this no job is accepted; 0 turns the check off."`
+
+	DrainTimeout span      `default:"30s" placeholder:"DURATION" help:"How long running tasks may take to finish at a stop."`
+	LogLevel     logLevel  `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
+	LogFormat    logFormat `default:"auto" placeholder:"FORMAT" help:"json, text, or auto: text on a terminal."`
+}
+
+// validate checks all settings and lists every fault.
+func (c *serveCmd) validate() error {
+	var errs []error
+	fault := func(flag string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--%s: %w", flag, err))
+		}
+	}
+	fault("listen", checkAddress(c.Listen))
+	if c.MetricsListen != "" {
+		fault("metrics-listen", checkAddress(c.MetricsListen))
+	}
+	if c.DataDir == "" {
+		fault("data-dir", errors.New("must name a directory"))
+	}
+	for _, p := range c.TrustedProxies {
+		if _, err := netip.ParsePrefix(p); err != nil {
+			fault("trusted-proxies", fmt.Errorf("%q is not a network such as 10.0.0.0/8", p))
+		}
+	}
+	fault("workers", c.Workers.check(0, 4096))
+	fault("queue-jobs", c.QueueJobs.check(1, 100_000_000))
+	fault("queue-bytes", c.QueueBytes.check(1<<20))
+	fault("waiting-items", c.WaitingItems.check(1, 1_000_000_000))
+	fault("max-body", c.MaxBody.check(1<<10))
+	fault("max-items", c.MaxItems.check(1, 16_000_000))
+	fault("max-digits", c.MaxDigits.check(20, 10_000_000))
+	fault("max-chunks", c.MaxChunks.check(1, 100_000_000))
+	fault("max-outputs", c.MaxOutputs.check(1, 16_000_000))
+	fault("max-streams", c.MaxStreams.check(1, 1_000_000))
+	fault("retention", c.Retention.check(time.Second))
+	fault("max-retention", c.MaxRetention.check(time.Second))
+	if c.Retention.err == nil && c.MaxRetention.err == nil && c.Retention.d > c.MaxRetention.d {
+		fault("retention", fmt.Errorf("%s is longer than --max-retention %s", c.Retention.d, c.MaxRetention.d))
+	}
+	fault("tombstone-retention", c.TombRetention.check(0))
+	fault("idempotency-retention", c.KeyRetention.check(time.Second))
+	fault("min-free-disk", c.MinFreeDisk.check(0))
+	fault("drain-timeout", c.DrainTimeout.check(0))
+	fault("log-level", c.LogLevel.err)
+	fault("log-format", c.LogFormat.err)
+	if c.APIKeys == "" && !c.InsecureNoAuth && !loopback(c.Listen) {
+		fault("listen", fmt.Errorf("%s is reachable from other machines and there are no API keys: make some with "+
+			"'server keys create' and give --api-keys, or listen on 127.0.0.1, or say --insecure-no-auth", c.Listen))
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("%w:\n%w", errUsage, errors.Join(errs...))
+	}
+	if c.Workers.n == 0 {
+		c.Workers.n = int64(runtime.GOMAXPROCS(0))
+	}
+	return nil
+}
+
+func checkAddress(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
+		return fmt.Errorf("%q is not an address such as 127.0.0.1:8080", addr)
+	}
+	return nil
+}
+
+// loopback reports whether an address can be reached from this machine only. A faulty one is reported elsewhere.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil || host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// view is what a client reads of a job.
+type view struct {
+	ID       string          `json:"id"`
+	State    string          `json:"state"`
+	Result   json.RawMessage `json:"result"`
+	Error    json.RawMessage `json:"error"`
+	Progress struct {
+		Total     int64 `json:"total"`
+		Completed int64 `json:"completed"`
+		Failed    int64 `json:"failed"`
+	} `json:"progress"`
+	CreatedAt  time.Time  `json:"created_at"`
+	StartedAt  *time.Time `json:"started_at"`
+	FinishedAt *time.Time `json:"finished_at"`
+}
+
+func (v *view) terminal() bool {
+	return v.State == "succeeded" || v.State == "failed" || v.State == "cancelled"
+}
+
+// outcome is what may never change once a client saw it.
+func (v *view) outcome() string {
+	finished := ""
+	if v.FinishedAt != nil {
+		finished = v.FinishedAt.Format(time.RFC3339Nano)
+	}
+	return fmt.Sprintf("%s %s %s %s %+v", v.State, v.Result, v.Error, finished, v.Progress)
+}
+
+// item is the result of one element, as a client reads it.
+type item struct {
+	Seq      int64           `json:"seq"`
+	Index    int             `json:"index"`
+	Value    json.RawMessage `json:"value"`
+	Error    *string         `json:"error"`
+	Duration float64         `json:"duration_ms"`
+}
+
+func (it *item) String() string {
+	return fmt.Sprintf("%d: index %d, %s, %v, %v ms", it.Seq, it.Index, it.Value, it.Error, it.Duration)
+}
+
+// client talks to a server that comes and goes: it tries again while nobody answers.
+type client struct {
+	p    *process
+	http *http.Client
+}
+
+func newClient(p *process) *client {
+	return &client{p: p, http: &http.Client{
+		Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
+	}}
+}
+
+// errAnswer is an answer that nothing allows.
+var errAnswer = errors.New("unexpected answer")
+
+// try sends one request and reads the whole answer.
+func (c *client) try(ctx context.Context, method, path, body string, header ...string) (*http.Response, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.p.url(path), strings.NewReader(body))
+	if err != nil {
+		return nil, nil, err
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(resp.Body)
+	return resp, data, err
+}
+
+// do tries until there is an answer that is not "later": the server may be down, starting, stopping, or still accepting a
+// request with the same key.
+func (c *client) do(ctx context.Context, method, path, body string, header ...string) (*http.Response, []byte, error) {
+	for {
+		resp, data, err := c.try(ctx, method, path, body, header...)
+		if err == nil && resp.StatusCode != http.StatusServiceUnavailable &&
+			(resp.StatusCode != http.StatusConflict || method != http.MethodPost) {
+			return resp, data, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, errors.Join(context.Cause(ctx), err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// submit returns the job as it was answered, and whether it is one from before.
+func (c *client) submit(ctx context.Context, body string, header ...string) (v view, replayed bool, err error) {
+	resp, data, err := c.do(ctx, http.MethodPost, "/v1/jobs", body, header...)
+	if err != nil {
+		return v, false, err
+	}
+	if resp.StatusCode != http.StatusAccepted && resp.StatusCode != http.StatusOK {
+		return v, false, fmt.Errorf("%w to %s: %s %s", errAnswer, body, resp.Status, data)
+	}
+	err = json.Unmarshal(data, &v)
+	return v, resp.Header.Get("Idempotency-Replayed") == "true", err
+}
+
+// wait returns the job once it is terminal.
+func (c *client) wait(ctx context.Context, id string) (v view, err error) {
+	for {
+		if v, err = c.get(ctx, id, "Prefer", "wait=5"); err != nil || v.terminal() {
+			return v, err
+		}
+	}
+}
+
+func (c *client) get(ctx context.Context, id string, header ...string) (v view, err error) {
+	resp, data, err := c.do(ctx, http.MethodGet, "/v1/jobs/"+id, "", header...)
+	if err != nil {
+		return v, err
+	}
+	err = unmarshal(resp, data, &v)
+	return v, err
+}
+
+// follow reads a job's events to the end, through every break, and returns its items. It checks that seqs grow and, when
+// dense is set, that none is missing.
+func (c *client) follow(ctx context.Context, id string, dense bool) ([]item, error) {
+	var items []item
+	last := int64(0)
+	for {
+		ended, err := c.followOnce(ctx, id, dense, &last, &items)
+		if ended || errors.Is(err, errAnswer) {
+			return items, err
+		}
+		select {
+		case <-ctx.Done():
+			return items, errors.Join(context.Cause(ctx), err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func (c *client) followOnce(ctx context.Context, id string, dense bool, last *int64, items *[]item) (ended bool, err error) {
+	url := c.p.url(fmt.Sprintf("/v1/jobs/%s/events?after=%d", id, *last))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return false, err
+	}
+	req.Header.Set("Accept", "application/x-ndjson")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusNoContent:
+		return true, nil
+	case http.StatusServiceUnavailable:
+		return false, nil
+	default:
+		return false, fmt.Errorf("%w for the events of %s: %s", errAnswer, id, resp.Status)
+	}
+	for lines := bufio.NewReader(resp.Body); ; {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return false, err // what a broken line tells comes again
+		}
+		var e struct {
+			Seq   int64           `json:"seq"`
+			Event string          `json:"event"`
+			Data  json.RawMessage `json:"data"`
+		}
+		if err := json.Unmarshal(bytes.TrimSpace(line), &e); err != nil {
+			return false, fmt.Errorf("%w: event %q: %w", errAnswer, line, err)
+		}
+		if e.Seq != 0 {
+			if e.Seq <= *last || dense && e.Seq != *last+1 {
+				return false, fmt.Errorf("%w: job %s: seq %d follows %d", errAnswer, id, e.Seq, *last)
+			}
+			*last = e.Seq
+		}
+		switch e.Event {
+		case "result":
+			var it item
+			if err := json.Unmarshal(e.Data, &it); err != nil {
+				return false, err
+			}
+			*items = append(*items, it)
+		case "end":
+			return true, nil
+		}
+	}
+}
+
+// results reads all items of a finished job in the order of their completion.
+func (c *client) results(ctx context.Context, id string) ([]item, error) {
+	var all []item
+	for after := int64(0); ; {
+		path := fmt.Sprintf("/v1/jobs/%s/results?after=%d&limit=10000", id, after)
+		resp, data, err := c.do(ctx, http.MethodGet, path, "")
+		if err != nil {
+			return nil, err
+		}
+		var page struct {
+			Items     []item `json:"items"`
+			NextAfter int64  `json:"next_after"`
+			Complete  bool   `json:"complete"`
+		}
+		if err := unmarshal(resp, data, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if page.Complete {
+			return all, nil
+		}
+		if page.NextAfter <= after {
+			return nil, fmt.Errorf("%w: %s: next_after is %d", errAnswer, path, page.NextAfter)
+		}
+		after = page.NextAfter
+	}
+}
+
+// unmarshal reads the body of a 200.
+func unmarshal(resp *http.Response, data []byte, v any) error {
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%w: %s: %s %.200s", errAnswer, resp.Request.URL, resp.Status, data)
+	}
+	return json.Unmarshal(data, v)
+}

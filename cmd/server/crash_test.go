@@ -1,0 +1,356 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// promise is a job that was answered 202, or 200, and what its client saw of it.
+type promise struct {
+	order order
+	id    string
+	key   string  // the idempotency key, if there was one
+	final *view   // the terminal view that the client was shown, if it asked
+	seen  []item  // the items that the client was shown as they came, if it followed
+	watch watcher // how the client looks at the job
+}
+
+// watcher is how a client gathers a job.
+type watcher int
+
+const (
+	looksLater watcher = iota
+	waitsOnSubmit
+	waitsOnGet
+	follows
+)
+
+// ledger is what all clients together were promised.
+type ledger struct {
+	mu       sync.Mutex
+	promises map[string]*promise
+	accepted atomic.Int64
+}
+
+func (l *ledger) add(p *promise) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.promises[p.id]; ok {
+		return fmt.Errorf("job %s was given to two submissions", p.id)
+	}
+	l.promises[p.id] = p
+	l.accepted.Add(1)
+	return nil
+}
+
+// TestCrash kills the server again and again while clients submit jobs and gather results, and shows that nothing that
+// was promised is lost and nothing that was shown is taken back.
+func TestCrash(t *testing.T) {
+	clients, jobs, kills := 32, 1000, 5
+	if testing.Short() {
+		jobs, kills = 200, 2
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	p := startProcess(t)
+	c := newClient(p)
+	l := &ledger{promises: make(map[string]*promise)}
+
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range clients {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= jobs || ctx.Err() != nil {
+					return
+				}
+				if err := l.submitOne(ctx, c, i); err != nil {
+					t.Errorf("job %d: %v", i, err)
+					return
+				}
+			}
+		})
+	}
+	for k := 1; k <= kills; k++ {
+		for at := int64(jobs * k / (kills + 1)); l.accepted.Load() < at && ctx.Err() == nil; {
+			time.Sleep(time.Millisecond)
+		}
+		p.kill()
+		if err := p.start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wg.Wait()
+	// Once more, so that what is verified is what came back from the disk.
+	p.kill()
+	if err := p.start(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(l.promises); n != jobs && !t.Failed() {
+		t.Errorf("%d of %d jobs were accepted", n, jobs)
+	}
+	l.verify(ctx, t, c)
+	t.Logf("%d jobs, %d kills", len(l.promises), kills+1)
+}
+
+// submitOne submits job number i, in one of the ways clients do, and gathers it.
+func (l *ledger) submitOne(ctx context.Context, c *client, i int) error {
+	p := &promise{order: orderFor(i), watch: watcher(i % 4)}
+	var header []string
+	if i%3 == 0 {
+		p.key = fmt.Sprintf("key-%d", i)
+		header = append(header, "Idempotency-Key", p.key)
+	}
+	if p.watch == waitsOnSubmit {
+		header = append(header, "Prefer", "wait=5")
+	}
+	// Without a key a submission whose answer got lost may have been accepted all the same; it is then a job more.
+	v, _, err := c.submit(ctx, p.order.body, header...)
+	if err != nil {
+		return err
+	}
+	p.id = v.ID
+	if err := l.add(p); err != nil {
+		return err
+	}
+	if p.key != "" {
+		again, replayed, err := c.submit(ctx, p.order.body, "Idempotency-Key", p.key)
+		if err != nil {
+			return err
+		}
+		if again.ID != p.id || !replayed {
+			return fmt.Errorf("a retry with key %s returned job %s (replayed: %t), want %s", p.key, again.ID, replayed, p.id)
+		}
+	}
+	switch p.watch {
+	case waitsOnGet:
+		if v, err = c.wait(ctx, p.id); err != nil {
+			return err
+		}
+	case follows:
+		p.seen, err = c.follow(ctx, p.id, p.order.dense)
+	}
+	if v.terminal() {
+		p.final = &v
+	}
+	return err
+}
+
+// verify compares every promise with what the server has now.
+func (l *ledger) verify(ctx context.Context, t *testing.T, c *client) {
+	t.Helper()
+	work := make(chan *promise)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for p := range work {
+				if err := p.verify(ctx, c); err != nil {
+					t.Errorf("job %s (%.60s): %v", p.id, p.order.body, err)
+				}
+			}
+		})
+	}
+	for _, p := range l.promises {
+		work <- p
+	}
+	close(work)
+	wg.Wait()
+
+	listed, err := c.list(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id := range l.promises {
+		if !listed[id] {
+			t.Errorf("job %s is not listed", id)
+		}
+	}
+}
+
+func (p *promise) verify(ctx context.Context, c *client) error {
+	v, err := c.wait(ctx, p.id)
+	if err != nil {
+		return err
+	}
+	if v.State != "succeeded" || !sameNumber(v.Result, p.order.result) {
+		return fmt.Errorf("%s with %s, want %s; error %s", v.State, v.Result, p.order.result, v.Error)
+	}
+	if v.Progress.Completed != v.Progress.Total || v.Progress.Failed != 0 {
+		return fmt.Errorf("progress %+v", v.Progress)
+	}
+	if p.final != nil && p.final.outcome() != v.outcome() {
+		return fmt.Errorf("a client was shown %s, now it is %s", p.final.outcome(), v.outcome())
+	}
+	items, err := c.results(ctx, p.id)
+	if err != nil {
+		return err
+	}
+	if err := p.order.verify(items); err != nil {
+		return err
+	}
+	if p.watch == follows && !slices.EqualFunc(p.seen, items, func(a, b item) bool { return a.String() == b.String() }) {
+		return fmt.Errorf("a client was shown %d items, now there are %d; %s", len(p.seen), len(items), firstDifference(p.seen, items))
+	}
+	if p.key == "" {
+		return nil
+	}
+	again, replayed, err := c.submit(ctx, p.order.body, "Idempotency-Key", p.key)
+	if err != nil {
+		return err
+	}
+	if again.ID != p.id || !replayed || again.outcome() != v.outcome() {
+		return fmt.Errorf("key %s returns %s %s (replayed: %t)", p.key, again.ID, again.outcome(), replayed)
+	}
+	return nil
+}
+
+// verify checks the items of a finished job: all there, once, right, in the order of their seqs.
+func (o *order) verify(items []item) error {
+	if len(items) != o.items {
+		return fmt.Errorf("%d items, want %d", len(items), o.items)
+	}
+	seen := make([]bool, o.items)
+	last := int64(0)
+	for _, it := range items {
+		switch {
+		case it.Seq <= last:
+			return fmt.Errorf("seq %d follows %d", it.Seq, last)
+		case it.Index < 0 || it.Index >= o.items || seen[it.Index]:
+			return fmt.Errorf("index %d is out of range, or there twice", it.Index)
+		case it.Error != nil:
+			return fmt.Errorf("item %d failed: %s", it.Index, *it.Error)
+		}
+		if fault := o.check(it.Index, string(it.Value)); fault != "" {
+			return fmt.Errorf("item %d: %s", it.Index, fault)
+		}
+		seen[it.Index], last = true, it.Seq
+	}
+	return nil
+}
+
+func firstDifference(a, b []item) string {
+	for i := range min(len(a), len(b)) {
+		if a[i].String() != b[i].String() {
+			return fmt.Sprintf("item %d was %s, is %s", i, a[i].String(), b[i].String())
+		}
+	}
+	return "one is the start of the other"
+}
+
+// list returns the IDs of all jobs, page by page.
+func (c *client) list(ctx context.Context) (map[string]bool, error) {
+	ids := make(map[string]bool)
+	for path := "/v1/jobs?page_size=200"; path != ""; {
+		resp, data, err := c.do(ctx, http.MethodGet, path, "")
+		if err != nil {
+			return nil, err
+		}
+		var page struct {
+			Jobs []view  `json:"jobs"`
+			Next *string `json:"next_page_token"`
+		}
+		if err := unmarshal(resp, data, &page); err != nil {
+			return nil, err
+		}
+		for _, j := range page.Jobs {
+			if ids[j.ID] {
+				return nil, fmt.Errorf("job %s is listed twice", j.ID)
+			}
+			ids[j.ID] = true
+		}
+		path = ""
+		if page.Next != nil {
+			path = "/v1/jobs?page_size=200&page_token=" + *page.Next
+		}
+	}
+	return ids, nil
+}
+
+// TestDrain stops the server in the middle of long jobs, and shows that it stops in order and that they go on where they
+// were.
+func TestDrain(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	p := startProcess(t, "--workers=1", "--drain-timeout=20s")
+	c := newClient(p)
+
+	const sum = `{"kind":"array_sum","array":{"source":"random","seed":7,"shape":[%d,1000],"chunks":%s}}`
+	rows := 200_000
+	if testing.Short() {
+		rows = 20_000
+	}
+	long, _, err := c.submit(ctx, fmt.Sprintf(sum, rows, `[1000,1000]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sleeps, _, err := c.submit(ctx, `{"kind":"sleep_batch","count":3,"duration":"3s"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := long
+	for ; before.Progress.Completed == 0; time.Sleep(20 * time.Millisecond) {
+		if before, err = c.get(ctx, long.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if before.terminal() {
+		t.Fatalf("the job was over at once: %s", before.outcome())
+	}
+	for time.Since(sleeps.CreatedAt) < 1500*time.Millisecond {
+		time.Sleep(10 * time.Millisecond)
+	}
+	began := time.Now()
+	code, err := p.stop()
+	if err != nil || code != 0 {
+		t.Fatalf("exit code %d, %v", code, err)
+	}
+	t.Logf("stopped in %s", time.Since(began).Round(time.Millisecond))
+	if !strings.Contains(p.log.String(), `"msg":"stopped"`) {
+		t.Error("the log does not say that the server stopped")
+	}
+	if err := p.start(); err != nil {
+		t.Fatal(err)
+	}
+
+	after, err := c.get(ctx, long.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.Progress.Completed < before.Progress.Completed || !after.StartedAt.Equal(*before.StartedAt) {
+		t.Errorf("the job started over: %d of %d done, started %s; before the stop %d, %s", after.Progress.Completed,
+			after.Progress.Total, after.StartedAt, before.Progress.Completed, before.StartedAt)
+	}
+	t.Logf("done before the stop at least %d, after the start %d of %d", before.Progress.Completed, after.Progress.Completed,
+		after.Progress.Total)
+	slept, err := c.wait(ctx, sleeps.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Had they started over they would have taken 4.5 s at least.
+	if took := slept.FinishedAt.Sub(*slept.StartedAt); slept.State != "succeeded" || took < 3*time.Second || took > 4400*time.Millisecond {
+		t.Errorf("sleeps of 3 s: %s after %s", slept.State, took)
+	}
+	done, err := c.wait(ctx, long.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done.State != "succeeded" || done.Progress.Completed != done.Progress.Total {
+		t.Errorf("the job ended %s", done.outcome())
+	}
+	// The same array in other chunks, in one go: the same sum, bit for bit.
+	again, _, err := c.submit(ctx, fmt.Sprintf(sum, rows, `[-1,100]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err = c.wait(ctx, again.ID); err != nil || string(again.Result) != string(done.Result) {
+		t.Errorf("interrupted, the sum is %s; in one go %s, %v", done.Result, again.Result, err)
+	}
+}

@@ -1,0 +1,11 @@
+// Command server is gather: an HTTP microservice that executes parallel jobs.
+package main
+
+import (
+	"context"
+	"os"
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// startServer runs a server in this process, on ports of its own, until the test ends; it returns the two addresses.
+func startServer(t *testing.T, args ...string) (api, metrics string) {
+	t.Helper()
+	c := parsed(t, append([]string{
+		"--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--data-dir", filepath.Join(t.TempDir(), "data"),
+		"--min-free-disk", "0",
+	}, args...)...)
+	if err := c.validate(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	srv, err := newServer(ctx, c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		stop()
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- srv.run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("the server ended with %v", err)
+		}
+	})
+	return srv.apiListener.Addr().String(), srv.opsListener.Addr().String()
+}
+
+// needs skips a test without a program that it runs, and fails it in CI, where everything is installed.
+func needs(t *testing.T, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatalf("%s is not installed", p)
+			}
+			t.Skipf("%s is not installed", p)
+		}
+	}
+}
+
+// example is one command of the README, with the output below it.
+type example struct {
+	line           int
+	command, shown string
+}
+
+// examples reads the console blocks of a Markdown file: a line that begins with "$ " is a command, continued after a
+// backslash; what follows is its output.
+func examples(t *testing.T, file string) []example {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []example
+	in, continued := false, false
+	for i, line := range strings.Split(string(data), "\n") {
+		switch {
+		case line == "```console":
+			in = true
+		case line == "```":
+			in = false
+		case !in:
+		case continued:
+			list[len(list)-1].command += "\n" + line
+			continued = strings.HasSuffix(line, `\`)
+		case strings.HasPrefix(line, "$ "):
+			list = append(list, example{line: i + 1, command: line[2:]})
+			continued = strings.HasSuffix(line, `\`)
+		case len(list) == 0:
+			t.Fatalf("%s:%d: output before a command", file, i+1)
+		default:
+			list[len(list)-1].shown += line + "\n"
+		}
+	}
+	return list
+}
+
+var (
+	uuids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	// What differs from run to run, and what stands for it.
+	varying = []struct {
+		is    *regexp.Regexp
+		means string
+	}{
+		{uuids, "<id>"},
+		{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "<time>"},
+		{regexp.MustCompile(`"duration_ms":[-0-9.e]+`), `"duration_ms":<ms>`},
+		{regexp.MustCompile(`"value":\d+\.\d{6}\b`), `"value":<seconds>`},
+		{regexp.MustCompile(`(?i)(x-request-id: |date: |"request_id":"|etag: )[^"\r\n]+`), "$1<any>"},
+	}
+)
+
+func normal(s string) string {
+	s = strings.ReplaceAll(s, "\r", "")
+	for _, v := range varying {
+		s = v.is.ReplaceAllString(s, v.means)
+	}
+	return strings.TrimSpace(s)
+}
+
+// Every example of the README is run against a real server, in order, and shows what the README shows.
+func TestReadme(t *testing.T) {
+	needs(t, "sh", "curl", "jq")
+	api, metrics := startServer(t)
+	ids := make(map[string]string) // of the README's jobs, in this run
+	list := examples(t, "../../README.md")
+	if len(list) < 10 {
+		t.Fatalf("the README has %d examples", len(list))
+	}
+	for _, e := range list {
+		command := strings.NewReplacer("localhost:8080", api, "localhost:9091", metrics).Replace(e.command)
+		for shown, actual := range ids {
+			command = strings.ReplaceAll(command, shown, actual)
+		}
+		if id := uuids.FindString(e.command); id != "" && ids[id] == "" {
+			t.Fatalf("README.md:%d: uses %s, which no example before it shows", e.line, id)
+		}
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", command)
+		cmd.Dir = t.TempDir()
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("README.md:%d: %s\n%v\n%s", e.line, command, err, out.String())
+		}
+		got := strings.ReplaceAll(out.String(), api, "localhost:8080")
+		if normal(got) != normal(e.shown) {
+			t.Fatalf("README.md:%d: %s\nshows:\n%s\nin the README:\n%s", e.line, e.command, got, e.shown)
+		}
+		before, now := uuids.FindAllString(e.shown, -1), uuids.FindAllString(got, -1)
+		for i, shown := range before {
+			ids[shown] = now[i]
+		}
+	}
+}

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gather/internal/api"
+	"gather/internal/executor"
+	"gather/internal/job"
+	"gather/internal/journal"
+	"gather/internal/kind"
+	"gather/internal/tenant"
+)
+
+// server wires the rooms together and owns the life of the process.
+//
+// Shutdown, in this order, each step waiting for the one before:
+//  1. /readyz turns 503 and submissions are refused; reads go on.
+//  2. The executor takes no further task; running ones finish, up to the drain timeout, then they are cancelled.
+//  3. Waiting requests answer with what is known, streams end, and both listeners close.
+//  4. The journal flushes and closes.
+type server struct {
+	cfg      *serveCmd
+	log      *slog.Logger
+	registry *prometheus.Registry
+	journal  *journal.Journal
+	executor *executor.Executor
+	tenants  *tenant.Store // nil without API keys
+	api      *http.Server
+	ops      *http.Server // nil without a metrics listener
+
+	draining atomic.Bool
+	// streams is the context of waits and streams.
+	streams    context.Context
+	endStreams context.CancelFunc
+
+	apiListener, opsListener net.Listener
+}
+
+// The limits of the listeners that have no setting.
+const (
+	readHeaderTimeout = 5 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 16 << 10
+	// closeTimeout is how long requests may take to end once waits and streams were told to.
+	closeTimeout = 5 * time.Second
+)
+
+// newServer opens the journal, recovers its jobs and opens both listeners. The caller must call run.
+func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, err error) {
+	s := &server{cfg: c, log: log, registry: newRegistry()}
+	var undo []func()
+	defer func() {
+		if err != nil {
+			for i := len(undo) - 1; i >= 0; i-- {
+				undo[i]()
+			}
+		}
+	}()
+	if err := s.loadTenants(); err != nil {
+		return nil, err
+	}
+	s.journal, err = journal.Open(ctx, journal.Config{
+		Dir: c.DataDir, TombstoneRetention: c.TombRetention.d, KeyRetention: c.KeyRetention.d,
+		MinFreeBytes: uint64(c.MinFreeDisk.n), Logger: log, Registerer: s.registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { _ = s.journal.Close() })
+
+	kinds := kind.NewRegistry(kind.Limits{
+		Items: c.MaxItems.n, Digits: c.MaxDigits.n, Chunks: c.MaxChunks.n, Outputs: c.MaxOutputs.n,
+	})
+	ec := executor.DefaultConfig()
+	ec.Workers, ec.MaxJobs, ec.MaxBytes, ec.MaxWaiting = int(c.Workers.n), int(c.QueueJobs.n), c.QueueBytes.n, c.WaitingItems.n
+	ec.Journal, ec.Planner, ec.Logger, ec.Registerer = s.journal, kinds, log, s.registry
+	if s.tenants != nil {
+		ec.TenantJobs = s.tenants.MaxQueued
+	}
+	if s.executor, err = executor.New(ctx, ec); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { _ = s.executor.Stop(context.Background()) })
+
+	s.streams, s.endStreams = context.WithCancel(context.Background())
+	undo = append(undo, s.endStreams)
+	ac := api.Config{
+		Executor: s.executor, Jobs: s.journal, Log: s.journal, Keys: s.journal, Kinds: kinds,
+		Ready: s.ready, Stopping: s.streams, Logger: log, Registerer: s.registry,
+		Retention: c.Retention.d, MaxRetention: c.MaxRetention.d, MaxBody: c.MaxBody.n, MaxStreams: c.MaxStreams.n,
+	}
+	for _, p := range c.TrustedProxies {
+		ac.TrustedProxies = append(ac.TrustedProxies, netip.MustParsePrefix(p)) // validated
+	}
+	if s.tenants != nil {
+		ac.Tenants = s.tenants
+	}
+	handler, err := api.New(ac)
+	if err != nil {
+		return nil, err
+	}
+	s.api = s.httpServer(handler)
+	if s.apiListener, err = listen(ctx, "listen", c.Listen); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { _ = s.apiListener.Close() })
+	if c.MetricsListen != "" {
+		s.ops = s.httpServer(opsHandler(s.registry, log))
+		if s.opsListener, err = listen(ctx, "metrics-listen", c.MetricsListen); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("--%s: %w", flag, err)
+	}
+	return l, nil
+}
+
+// httpServer has no write timeout: waits and streams set their own deadlines.
+func (s *server) httpServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}
+
+func (s *server) loadTenants() error {
+	if s.cfg.APIKeys == "" {
+		return nil
+	}
+	keys, err := tenant.ReadFile(s.cfg.APIKeys)
+	if err == nil && len(keys) == 0 {
+		err = errors.New("there is no key in it; make one with 'server keys create'")
+	}
+	if err == nil {
+		s.tenants, err = tenant.NewStore(keys)
+	}
+	if err != nil {
+		return fmt.Errorf("--api-keys %s: %w", s.cfg.APIKeys, err)
+	}
+	return nil
+}
+
+// reloadTenants reads the key file again; a faulty one is logged and changes nothing.
+func (s *server) reloadTenants() {
+	if s.tenants == nil {
+		return
+	}
+	keys, err := tenant.ReadFile(s.cfg.APIKeys)
+	if err == nil {
+		err = s.tenants.Replace(keys)
+	}
+	if err != nil {
+		s.log.Error("the key file is faulty; the keys of before stay", "error", err)
+		return
+	}
+	s.log.Info("read the key file again", "keys", len(keys))
+}
+
+// ready is what /readyz asks.
+func (s *server) ready() error {
+	if s.draining.Load() {
+		return job.ErrDraining
+	}
+	return s.journal.Ready()
+}
+
+// run serves until ctx is done, then shuts down.
+func (s *server) run(ctx context.Context) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	failed := make(chan error, 2)
+	go func() { failed <- serve(s.api, s.apiListener) }() // ends with Shutdown
+	serving := 1
+	metrics := ""
+	if s.ops != nil {
+		serving++
+		metrics = s.opsListener.Addr().String()
+		go func() { failed <- serve(s.ops, s.opsListener) }() // ends with Shutdown
+	}
+	s.log.Info("serving", "api", s.apiListener.Addr().String(), "metrics", metrics, "data_dir", s.cfg.DataDir,
+		"workers", s.cfg.Workers.n, "version", version())
+	var err error
+	for waiting := true; waiting; {
+		select {
+		case <-hup:
+			s.reloadTenants()
+		case err = <-failed:
+			serving--
+			waiting = false
+		case <-ctx.Done():
+			waiting = false
+		}
+	}
+	err = errors.Join(err, s.shutdown())
+	for range serving {
+		err = errors.Join(err, <-failed)
+	}
+	if err == nil {
+		s.log.Info("stopped")
+	}
+	return err
+}
+
+func serve(srv *http.Server, l net.Listener) error {
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// shutdown is the order written down at server.
+func (s *server) shutdown() error {
+	s.draining.Store(true)
+	s.executor.Drain()
+
+	grace, cancel := context.WithTimeout(context.Background(), s.cfg.DrainTimeout.d)
+	defer cancel()
+	if err := s.executor.Stop(grace); err != nil {
+		s.log.Warn("running tasks did not finish in time; they start over at the next start", "drain_timeout", s.cfg.DrainTimeout.d)
+	}
+
+	s.endStreams()
+	closing, cancelClosing := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancelClosing()
+	for _, srv := range []*http.Server{s.api, s.ops} {
+		if srv == nil {
+			continue
+		}
+		if err := srv.Shutdown(closing); err != nil {
+			s.log.Warn("requests did not end in time; their connections are closed", "error", err)
+			_ = srv.Close()
+		}
+	}
+	if err := s.journal.Close(); err != nil {
+		return fmt.Errorf("close journal: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The types of settings keep a fault instead of reporting it while the command line is read, so that validate can list
+// all of them.
+
+// count is a whole number.
+type count struct {
+	n   int64
+	err error
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (c *count) UnmarshalText(text []byte) error {
+	c.n, c.err = strconv.ParseInt(string(text), 10, 64)
+	if c.err != nil {
+		c.err = fmt.Errorf("%q is not a whole number", text)
+	}
+	return nil
+}
+
+func (c *count) check(least, most int64) error {
+	if c.err != nil {
+		return c.err
+	}
+	if c.n < least || c.n > most {
+		return fmt.Errorf("%d is not from %d to %d", c.n, least, most)
+	}
+	return nil
+}
+
+// span is a duration.
+type span struct {
+	d   time.Duration
+	err error
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *span) UnmarshalText(text []byte) error {
+	s.d, s.err = time.ParseDuration(string(text))
+	if s.err != nil {
+		s.err = fmt.Errorf("%q is not a duration such as 30s or 24h", text)
+	}
+	return nil
+}
+
+func (s *span) check(least time.Duration) error {
+	if s.err != nil {
+		return s.err
+	}
+	if s.d < least {
+		return fmt.Errorf("%s is less than %s", s.d, least)
+	}
+	return nil
+}
+
+// size is a number of bytes.
+type size struct {
+	n   int64
+	err error
+}
+
+var sizeUnits = []struct {
+	suffix string
+	bytes  int64
+}{
+	{"KiB", 1 << 10},
+	{"MiB", 1 << 20},
+	{"GiB", 1 << 30},
+	{"TiB", 1 << 40},
+	{"kB", 1e3},
+	{"MB", 1e6},
+	{"GB", 1e9},
+	{"TB", 1e12},
+	{"B", 1},
+	{"", 1},
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *size) UnmarshalText(text []byte) error {
+	for _, u := range sizeUnits {
+		digits, ok := strings.CutSuffix(string(text), u.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+		if err != nil || n < 0 || n > (1<<62)/u.bytes {
+			break
+		}
+		s.n, s.err = n*u.bytes, nil
+		return nil
+	}
+	s.err = fmt.Errorf("%q is not a size such as 512MiB or 2GB", text)
+	return nil
+}
+
+func (s *size) check(least int64) error {
+	if s.err != nil {
+		return s.err
+	}
+	if s.n < least {
+		return fmt.Errorf("%d bytes are less than %d", s.n, least)
+	}
+	return nil
+}
+
+// logLevel is one of slog's levels.
+type logLevel struct {
+	level slog.Level
+	err   error
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (l *logLevel) UnmarshalText(text []byte) error {
+	if err := l.level.UnmarshalText(text); err != nil {
+		l.err = errors.New("must be debug, info, warn or error")
+	}
+	return nil
+}
+
+// logFormat is json, text or auto.
+type logFormat struct {
+	text string
+	err  error
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (l *logFormat) UnmarshalText(text []byte) error {
+	l.text = string(text)
+	if l.text != "json" && l.text != "text" && l.text != "auto" {
+		l.err = errors.New("must be json, text or auto")
+	}
+	return nil
+}
