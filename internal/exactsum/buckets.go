@@ -13,8 +13,8 @@ type bucketTable struct {
 	count  int
 }
 
-// bucketCapacity is well below what a bucket takes.
-const bucketCapacity = 1 << 30
+// bucketCapacity is well below what a bucket takes, and enough for drains to cost nothing.
+const bucketCapacity = 1 << 20
 
 func (t *bucketTable) full() bool { return t.count > bucketCapacity }
 

@@ -8,6 +8,9 @@ const (
 	// A block of a tile has up to 2^columnBits rows, so each column's levels take that many additions.
 	columnBits = 10
 	columnRows = 1 << columnBits
+	// drainBlocks is how many blocks are collected before they go to the accumulators: fewer than would overflow.
+	drainBlocks = 16
+	drainRows   = drainBlocks * columnRows
 )
 
 // columnScratch holds the state of one tile. The index of every array is a column of the tile.

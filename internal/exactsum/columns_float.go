@@ -109,13 +109,13 @@ func rescale[T any](scales []int, t tile[T], exponent func(T) int) {
 	}
 }
 
-// collect takes in the levels of a block. A level moves by less than 2^52 units a block, so 1024 of them fit.
+// collect takes in the levels of a block. A level moves by less than 2^52 units a block, so drainBlocks of them fit.
 func (c *columnScratch) collect(accs []Accumulator, scales []int, width int) {
 	for v := range width {
 		c.upper[v] += int64(math.Float64bits(c.s1[v]) - math.Float64bits(c.init1[v]))
 		c.lower[v] += int64(math.Float64bits(c.s2[v]) - math.Float64bits(c.init2[v]))
 	}
-	if c.blocks++; c.blocks == 1024 {
+	if c.blocks++; c.blocks == drainBlocks {
 		c.drain(accs, scales, width)
 	}
 }

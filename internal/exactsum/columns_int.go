@@ -85,7 +85,7 @@ func sumColumns[T any](
 		for t.rows > 0 {
 			clear(c.sum[:])
 			clear(c.high[:])
-			add(c, t.cut(intRun))
+			add(c, t.cut(drainRows))
 			c.drainInts(accs, t.width, point, value)
 		}
 	})

@@ -90,6 +90,27 @@ func TestFloat64sAgainstBig(t *testing.T) {
 	}
 }
 
+// So many values that every limit on what is held back from the accumulator is met.
+func TestFloatsOfLongRuns(t *testing.T) {
+	rng := rand.New(rand.NewPCG(6, 6))
+	f := exactsum.NewFolder()
+	for _, name := range []string{"exponents over all bits", "ones", "normal"} {
+		x := datasets[name](rng, 1<<20+3*4096+5)
+		var a exactsum.Accumulator
+		f.Float64s(&a, x)
+		compare(t, &a, x)
+		const cols = 60
+		rows := len(x) / cols
+		accs := make([]exactsum.Accumulator, cols)
+		f.ColumnsFloat64(accs, x[:rows*cols], rows)
+		compareColumns(t, accs, x, rows)
+		accs = accs[:1]
+		clear(accs)
+		f.ColumnsFloat64(accs, x, len(x))
+		compareColumns(t, accs, x, len(x))
+	}
+}
+
 // Levels are exact whatever the scale: blocks at every exponent, up and down, through one folder.
 func TestFloat64sAtEveryExponent(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))

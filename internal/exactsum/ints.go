@@ -2,9 +2,9 @@ package exactsum
 
 import "math/bits"
 
-// intRun bounds how many integers are added before their sum is moved to the accumulator: below 2^32, so that the halves
-// of 64-bit integers cannot overflow 64 bits.
-const intRun = 1 << 30
+// intRun bounds how many integers are added before their sum is moved to the accumulator. The tightest bound is that of
+// the 16-bit kernels; sums of 64-bit halves would bear nearly 2^32.
+const intRun = 1 << 20
 
 // Int64s adds every element of x to a.
 func (f *Folder) Int64s(a *Accumulator, x []int64) {

@@ -35,29 +35,12 @@ func sumUint64(x []uint64) (sum, high uint64) {
 	return sum, high
 }
 
-func sumInt32(x []int32) int64 {
-	return sumNarrow(x, intRun, 0, sumInt32AVX2)
-}
-
-func sumUint32(x []uint32) int64 {
-	return sumNarrow(x, intRun, 0, sumUint32AVX2)
-}
-
-func sumInt16(x []int16) int64 {
-	return sumNarrow(x, 1<<20, 0, sumInt16AVX2)
-}
-
-func sumUint16(x []uint16) int64 {
-	return sumNarrow(x, 1<<20, 1<<15, sumUint16AVX2)
-}
-
-func sumInt8(x []int8) int64 {
-	return sumNarrow(x, intRun, -1<<7, sumInt8AVX2)
-}
-
-func sumUint8(x []uint8) int64 {
-	return sumNarrow(x, intRun, 0, sumUint8AVX2)
-}
+func sumInt32(x []int32) int64   { return sumNarrow(x, 0, sumInt32AVX2) }
+func sumUint32(x []uint32) int64 { return sumNarrow(x, 0, sumUint32AVX2) }
+func sumInt16(x []int16) int64   { return sumNarrow(x, 0, sumInt16AVX2) }
+func sumUint16(x []uint16) int64 { return sumNarrow(x, 1<<15, sumUint16AVX2) }
+func sumInt8(x []int8) int64     { return sumNarrow(x, -1<<7, sumInt8AVX2) }
+func sumUint8(x []uint8) int64   { return sumNarrow(x, 0, sumUint8AVX2) }
 
 func sumBool(x []byte) int64 {
 	p, n, tail := cut(x)
@@ -67,14 +50,13 @@ func sumBool(x []byte) int64 {
 	return goSumBool(tail) + int64(n) - sumBoolAVX2(p, n)/255
 }
 
-// sumNarrow adds x with a kernel that takes at most run elements and whose result is bias too small for each.
-func sumNarrow[T integer](x []T, run int, bias int64, kernel func(x *T, n int) int64) (sum int64) {
-	for len(x) >= intGroup && hasAVX2 {
-		n := min(len(x), run) &^ (intGroup - 1)
-		sum += kernel(unsafe.SliceData(x), n) + bias*int64(n)
-		x = x[n:]
+// sumNarrow adds x with a kernel whose result is bias too small for each element.
+func sumNarrow[T integer](x []T, bias int64, kernel func(x *T, n int) int64) int64 {
+	p, n, tail := cut(x)
+	if n == 0 {
+		return goSumNarrow(tail)
 	}
-	return sum + goSumNarrow(x)
+	return goSumNarrow(tail) + kernel(p, n) + bias*int64(n)
 }
 
 func swap64(x []uint64) {

@@ -1,0 +1,151 @@
+package exactsum_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/cpu"
+)
+
+// mutations break what exactness rests on. The tests must notice each of them, with every kernel they affect.
+var mutations = []struct {
+	name, file, old, new string
+	only                 string // the kernels it affects; all if empty
+	harmless             bool   // to see that the tests pass where they run
+}{
+	{
+		name: "a comment", file: "levels.go", harmless: true,
+		old: "package exactsum", new: "package exactsum // mutated",
+	},
+	{
+		name: "no range check", file: "fold_go.go",
+		old: "return x>>mantissaBits != 0", new: "return false",
+	},
+	{
+		name: "no remainder check", file: "fold_go.go",
+		old: "return x<<1 != 0", new: "return false",
+	},
+	{
+		name: "no room between levels", file: "levels.go",
+		old: "return 52 - h", new: "return 52",
+	},
+	{
+		name: "no room between the levels of columns", file: "columns_float.go",
+		old: ", 1, columnBits)", new: ", 1, 0)",
+	},
+	{
+		name: "no range check in AVX-512", file: "kernels_amd64.s", only: "AVX-512",
+		old: "VPTERNLOGQ    $0xf6", new: "VPTERNLOGQ    $0xf0",
+	},
+	{
+		name: "no remainder check in AVX-512", file: "kernels_amd64.s", only: "AVX-512",
+		old: "ANDL          $0x20", new: "ANDL          $0x00",
+	},
+	{
+		name: "a new scale for sums of the old one", file: "folder.go",
+		old: "\t\t\tf.drain(a)\n\t\t\tf.scale = k", new: "\t\t\tf.scale = k",
+	},
+	{
+		name: "stale padding", file: "folder.go",
+		old: "clear(tail[copy(tail[:], *x):])", new: "copy(tail[:], *x)",
+	},
+	{
+		name: "a special value keeps the words", file: "accumulator.go",
+		old: "a.sum = [words]uint64{}", new: "_ = c",
+	},
+	{
+		name: "ties without the bits below", file: "round.go",
+		old: "return rest != 0", new: "return false",
+	},
+	{
+		name: "double rounding", file: "round.go",
+		old: "neg, b := a.round(binary32)", new: "return float32(a.Float64()); neg, b := a.round(binary32)",
+	},
+}
+
+// kernels are the settings under which a test binary picks each set of kernels on this machine.
+func kernels() map[string]string {
+	k := map[string]string{"Go": "cpu.avx512f=off,cpu.avx2=off"}
+	if cpu.X86.HasAVX2 {
+		k["AVX2"] = "cpu.avx512f=off"
+	}
+	if cpu.X86.HasAVX512F {
+		k["AVX-512"] = ""
+	}
+	return k
+}
+
+func TestMutationsAreNoticed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the package once per mutation")
+	}
+	for _, m := range mutations {
+		t.Run(m.name, func(t *testing.T) {
+			dir := copyModule(t)
+			mutate(t, filepath.Join(dir, "internal", "exactsum", m.file), m.old, m.new)
+			build := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-c", "-o", "mutant", ".")
+			build.Dir = filepath.Join(dir, "internal", "exactsum")
+			if out, err := build.CombinedOutput(); err != nil {
+				t.Fatalf("the mutant does not build: %v\n%s", err, out)
+			}
+			for name, features := range kernels() {
+				if m.only != "" && m.only != name {
+					continue
+				}
+				run := exec.CommandContext(t.Context(), "./mutant", "-test.short", "-test.failfast")
+				run.Dir = build.Dir
+				run.Env = append(os.Environ(), "GODEBUG="+features)
+				out, err := run.CombinedOutput()
+				switch {
+				case m.harmless && err == nil, !m.harmless && strings.Contains(string(out), "--- FAIL"):
+				case err == nil:
+					t.Errorf("with the %s kernels no test fails", name)
+				default:
+					t.Errorf("with the %s kernels: %v\n%s", name, err, out)
+				}
+			}
+		})
+	}
+}
+
+// copyModule copies this package, and what it takes to build it, to a new directory.
+func copyModule(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	files, err := filepath.Glob("*.[gs]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range append(files, "../../go.mod", "../../go.sum") {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to := filepath.Join(dir, "internal", "exactsum", f)
+		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func mutate(t *testing.T, file, before, after string) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mutated := strings.ReplaceAll(string(data), before, after)
+	if mutated == string(data) {
+		t.Fatalf("%s has no %q", filepath.Base(file), before)
+	}
+	if err := os.WriteFile(file, []byte(mutated), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
