@@ -263,7 +263,8 @@ type Job struct {
 	// QueuePosition The place in the queue of the job's priority, from 1; null when it is not queued.
 	QueuePosition *int64 `json:"queue_position"`
 
-	// Result The reduced value of a job that succeeded, such as a sum or a count; null until then.
+	// Result The reduced value of a job that succeeded, such as a sum or a count; null until then. An array of more than 1024
+	// elements is null too: its elements are the job's items.
 	Result interface{} `json:"result"`
 
 	// StartAfter Not to be started before; null when it may start at once.
@@ -733,6 +734,7 @@ type MiddlewareFunc func(http.Handler) http.Handler
 
 // GetDocs operation middleware
 func (siw *ServerInterfaceWrapper) GetDocs(w http.ResponseWriter, r *http.Request) {
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetDocs(w, r)
 	}))
@@ -746,6 +748,7 @@ func (siw *ServerInterfaceWrapper) GetDocs(w http.ResponseWriter, r *http.Reques
 
 // GetDocsAsset operation middleware
 func (siw *ServerInterfaceWrapper) GetDocsAsset(w http.ResponseWriter, r *http.Request) {
+
 	var err error
 	_ = err
 
@@ -771,6 +774,7 @@ func (siw *ServerInterfaceWrapper) GetDocsAsset(w http.ResponseWriter, r *http.R
 
 // GetLivez operation middleware
 func (siw *ServerInterfaceWrapper) GetLivez(w http.ResponseWriter, r *http.Request) {
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetLivez(w, r)
 	}))
@@ -784,6 +788,7 @@ func (siw *ServerInterfaceWrapper) GetLivez(w http.ResponseWriter, r *http.Reque
 
 // GetSpec operation middleware
 func (siw *ServerInterfaceWrapper) GetSpec(w http.ResponseWriter, r *http.Request) {
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetSpec(w, r)
 	}))
@@ -797,6 +802,7 @@ func (siw *ServerInterfaceWrapper) GetSpec(w http.ResponseWriter, r *http.Reques
 
 // GetProblem operation middleware
 func (siw *ServerInterfaceWrapper) GetProblem(w http.ResponseWriter, r *http.Request) {
+
 	var err error
 	_ = err
 
@@ -822,6 +828,7 @@ func (siw *ServerInterfaceWrapper) GetProblem(w http.ResponseWriter, r *http.Req
 
 // GetReadyz operation middleware
 func (siw *ServerInterfaceWrapper) GetReadyz(w http.ResponseWriter, r *http.Request) {
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetReadyz(w, r)
 	}))
@@ -835,6 +842,7 @@ func (siw *ServerInterfaceWrapper) GetReadyz(w http.ResponseWriter, r *http.Requ
 
 // ListJobs operation middleware
 func (siw *ServerInterfaceWrapper) ListJobs(w http.ResponseWriter, r *http.Request) {
+
 	var err error
 	_ = err
 
@@ -932,6 +940,7 @@ func (siw *ServerInterfaceWrapper) ListJobs(w http.ResponseWriter, r *http.Reque
 
 // SubmitJob operation middleware
 func (siw *ServerInterfaceWrapper) SubmitJob(w http.ResponseWriter, r *http.Request) {
+
 	var err error
 	_ = err
 
@@ -964,6 +973,7 @@ func (siw *ServerInterfaceWrapper) SubmitJob(w http.ResponseWriter, r *http.Requ
 
 // DeleteJob operation middleware
 func (siw *ServerInterfaceWrapper) DeleteJob(w http.ResponseWriter, r *http.Request) {
+
 	var err error
 	_ = err
 
@@ -989,6 +999,7 @@ func (siw *ServerInterfaceWrapper) DeleteJob(w http.ResponseWriter, r *http.Requ
 
 // GetJob operation middleware
 func (siw *ServerInterfaceWrapper) GetJob(w http.ResponseWriter, r *http.Request) {
+
 	var err error
 	_ = err
 
@@ -1030,6 +1041,7 @@ func (siw *ServerInterfaceWrapper) GetJob(w http.ResponseWriter, r *http.Request
 
 // CancelJob operation middleware
 func (siw *ServerInterfaceWrapper) CancelJob(w http.ResponseWriter, r *http.Request) {
+
 	var err error
 	_ = err
 
@@ -1071,6 +1083,7 @@ func (siw *ServerInterfaceWrapper) CancelJob(w http.ResponseWriter, r *http.Requ
 
 // GetJobEvents operation middleware
 func (siw *ServerInterfaceWrapper) GetJobEvents(w http.ResponseWriter, r *http.Request) {
+
 	var err error
 	_ = err
 
@@ -1125,6 +1138,7 @@ func (siw *ServerInterfaceWrapper) GetJobEvents(w http.ResponseWriter, r *http.R
 
 // GetJobResults operation middleware
 func (siw *ServerInterfaceWrapper) GetJobResults(w http.ResponseWriter, r *http.Request) {
+
 	var err error
 	_ = err
 
@@ -1205,6 +1219,7 @@ func (siw *ServerInterfaceWrapper) GetJobResults(w http.ResponseWriter, r *http.
 
 // SubmitBatch operation middleware
 func (siw *ServerInterfaceWrapper) SubmitBatch(w http.ResponseWriter, r *http.Request) {
+
 	var err error
 	_ = err
 
@@ -1237,6 +1252,7 @@ func (siw *ServerInterfaceWrapper) SubmitBatch(w http.ResponseWriter, r *http.Re
 
 // ListKinds operation middleware
 func (siw *ServerInterfaceWrapper) ListKinds(w http.ResponseWriter, r *http.Request) {
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListKinds(w, r)
 	}))
@@ -1414,7 +1430,8 @@ type HealthJSONResponse Health
 
 type UnavailableApplicationProblemPlusJSONResponse Problem
 
-type GetDocsRequestObject struct{}
+type GetDocsRequestObject struct {
+}
 
 type GetDocsResponseObject interface {
 	VisitGetDocsResponse(w http.ResponseWriter) error
@@ -1426,6 +1443,7 @@ type GetDocs200TexthtmlResponse struct {
 }
 
 func (response GetDocs200TexthtmlResponse) VisitGetDocsResponse(w http.ResponseWriter) error {
+
 	w.Header().Set("Content-Type", "text/html")
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
@@ -1454,6 +1472,7 @@ type GetDocsAsset200AsteriskResponse struct {
 }
 
 func (response GetDocsAsset200AsteriskResponse) VisitGetDocsAssetResponse(w http.ResponseWriter) error {
+
 	w.Header().Set("Content-Type", response.ContentType)
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
@@ -1467,7 +1486,8 @@ func (response GetDocsAsset200AsteriskResponse) VisitGetDocsAssetResponse(w http
 	return err
 }
 
-type GetLivezRequestObject struct{}
+type GetLivezRequestObject struct {
+}
 
 type GetLivezResponseObject interface {
 	VisitGetLivezResponse(w http.ResponseWriter) error
@@ -1476,6 +1496,7 @@ type GetLivezResponseObject interface {
 type GetLivez200JSONResponse struct{ HealthJSONResponse }
 
 func (response GetLivez200JSONResponse) VisitGetLivezResponse(w http.ResponseWriter) error {
+
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1486,7 +1507,8 @@ func (response GetLivez200JSONResponse) VisitGetLivezResponse(w http.ResponseWri
 	return err
 }
 
-type GetSpecRequestObject struct{}
+type GetSpecRequestObject struct {
+}
 
 type GetSpecResponseObject interface {
 	VisitGetSpecResponse(w http.ResponseWriter) error
@@ -1498,6 +1520,7 @@ type GetSpec200ApplicationyamlResponse struct {
 }
 
 func (response GetSpec200ApplicationyamlResponse) VisitGetSpecResponse(w http.ResponseWriter) error {
+
 	w.Header().Set("Content-Type", "application/yaml")
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
@@ -1522,6 +1545,7 @@ type GetProblemResponseObject interface {
 type GetProblem200TextResponse string
 
 func (response GetProblem200TextResponse) VisitGetProblemResponse(w http.ResponseWriter) error {
+
 	w.Header().Set("Content-Type", "text/plain")
 	w.WriteHeader(200)
 
@@ -1529,7 +1553,8 @@ func (response GetProblem200TextResponse) VisitGetProblemResponse(w http.Respons
 	return err
 }
 
-type GetReadyzRequestObject struct{}
+type GetReadyzRequestObject struct {
+}
 
 type GetReadyzResponseObject interface {
 	VisitGetReadyzResponse(w http.ResponseWriter) error
@@ -1538,6 +1563,7 @@ type GetReadyzResponseObject interface {
 type GetReadyz200JSONResponse struct{ HealthJSONResponse }
 
 func (response GetReadyz200JSONResponse) VisitGetReadyzResponse(w http.ResponseWriter) error {
+
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1553,6 +1579,7 @@ type GetReadyz503ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetReadyz503ApplicationProblemPlusJSONResponse) VisitGetReadyzResponse(w http.ResponseWriter) error {
+
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1574,6 +1601,7 @@ type ListJobsResponseObject interface {
 type ListJobs200JSONResponse JobList
 
 func (response ListJobs200JSONResponse) VisitListJobsResponse(w http.ResponseWriter) error {
+
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1596,6 +1624,7 @@ type SubmitJobResponseObject interface {
 type SubmitJob200JSONResponse Job
 
 func (response SubmitJob200JSONResponse) VisitSubmitJobResponse(w http.ResponseWriter) error {
+
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1609,6 +1638,7 @@ func (response SubmitJob200JSONResponse) VisitSubmitJobResponse(w http.ResponseW
 type SubmitJob202JSONResponse Job
 
 func (response SubmitJob202JSONResponse) VisitSubmitJobResponse(w http.ResponseWriter) error {
+
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1627,7 +1657,8 @@ type DeleteJobResponseObject interface {
 	VisitDeleteJobResponse(w http.ResponseWriter) error
 }
 
-type DeleteJob204Response struct{}
+type DeleteJob204Response struct {
+}
 
 func (response DeleteJob204Response) VisitDeleteJobResponse(w http.ResponseWriter) error {
 	w.WriteHeader(204)
@@ -1646,6 +1677,7 @@ type GetJobResponseObject interface {
 type GetJob200JSONResponse Job
 
 func (response GetJob200JSONResponse) VisitGetJobResponse(w http.ResponseWriter) error {
+
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1656,7 +1688,8 @@ func (response GetJob200JSONResponse) VisitGetJobResponse(w http.ResponseWriter)
 	return err
 }
 
-type GetJob304Response struct{}
+type GetJob304Response struct {
+}
 
 func (response GetJob304Response) VisitGetJobResponse(w http.ResponseWriter) error {
 	w.WriteHeader(304)
@@ -1675,6 +1708,7 @@ type CancelJobResponseObject interface {
 type CancelJob200JSONResponse Job
 
 func (response CancelJob200JSONResponse) VisitCancelJobResponse(w http.ResponseWriter) error {
+
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1688,6 +1722,7 @@ func (response CancelJob200JSONResponse) VisitCancelJobResponse(w http.ResponseW
 type CancelJob202JSONResponse Job
 
 func (response CancelJob202JSONResponse) VisitCancelJobResponse(w http.ResponseWriter) error {
+
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1713,6 +1748,7 @@ type GetJobEvents200ApplicationxNdjsonResponse struct {
 }
 
 func (response GetJobEvents200ApplicationxNdjsonResponse) VisitGetJobEventsResponse(w http.ResponseWriter) error {
+
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
@@ -1755,6 +1791,7 @@ type GetJobEvents200TexteventStreamResponse struct {
 }
 
 func (response GetJobEvents200TexteventStreamResponse) VisitGetJobEventsResponse(w http.ResponseWriter) error {
+
 	w.Header().Set("Content-Type", "text/event-stream")
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
@@ -1791,7 +1828,8 @@ func (response GetJobEvents200TexteventStreamResponse) VisitGetJobEventsResponse
 	}
 }
 
-type GetJobEvents204Response struct{}
+type GetJobEvents204Response struct {
+}
 
 func (response GetJobEvents204Response) VisitGetJobEventsResponse(w http.ResponseWriter) error {
 	w.WriteHeader(204)
@@ -1810,6 +1848,7 @@ type GetJobResultsResponseObject interface {
 type GetJobResults200JSONResponse Results
 
 func (response GetJobResults200JSONResponse) VisitGetJobResultsResponse(w http.ResponseWriter) error {
+
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1826,6 +1865,7 @@ type GetJobResults200ApplicationxNdjsonResponse struct {
 }
 
 func (response GetJobResults200ApplicationxNdjsonResponse) VisitGetJobResultsResponse(w http.ResponseWriter) error {
+
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
@@ -1874,6 +1914,7 @@ type SubmitBatchResponseObject interface {
 type SubmitBatch202JSONResponse Batch
 
 func (response SubmitBatch202JSONResponse) VisitSubmitBatchResponse(w http.ResponseWriter) error {
+
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1884,7 +1925,8 @@ func (response SubmitBatch202JSONResponse) VisitSubmitBatchResponse(w http.Respo
 	return err
 }
 
-type ListKindsRequestObject struct{}
+type ListKindsRequestObject struct {
+}
 
 type ListKindsResponseObject interface {
 	VisitListKindsResponse(w http.ResponseWriter) error
@@ -1893,6 +1935,7 @@ type ListKindsResponseObject interface {
 type ListKinds200JSONResponse KindList
 
 func (response ListKinds200JSONResponse) VisitListKindsResponse(w http.ResponseWriter) error {
+
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1952,10 +1995,8 @@ type StrictServerInterface interface {
 	ListKinds(ctx context.Context, request ListKindsRequestObject) (ListKindsResponseObject, error)
 }
 
-type (
-	StrictHandlerFunc    func(ctx context.Context, w http.ResponseWriter, r *http.Request, request any) (any, error)
-	StrictMiddlewareFunc func(f StrictHandlerFunc, operationID string) StrictHandlerFunc
-)
+type StrictHandlerFunc func(ctx context.Context, w http.ResponseWriter, r *http.Request, request any) (any, error)
+type StrictMiddlewareFunc func(f StrictHandlerFunc, operationID string) StrictHandlerFunc
 
 type StrictHTTPServerOptions struct {
 	RequestErrorHandlerFunc  func(w http.ResponseWriter, r *http.Request, err error)
