@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -15,7 +16,7 @@ import (
 
 // cli is the command line. Every flag is also an environment variable, as --help tells.
 type cli struct {
-	Serve       serveCmd       `cmd:"" default:"withargs" help:"Run the server (the default)."`
+	Serve       serveCmd       `cmd:"" help:"Run the server; the default. Other commands: 'keys create', 'healthcheck', 'version'; each has its own --help."`
 	Keys        keysCmd        `cmd:"" help:"Manage API keys."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask a running server whether it is ready; exit 0 if so. For containers without a shell."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
@@ -41,6 +42,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "server:", err)
 		return exitFault
+	}
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		args = append([]string{"serve"}, args...)
 	}
 	k, err := parser.Parse(args)
 	if code >= 0 { // --help was served
@@ -68,9 +72,18 @@ func newParser(options ...kong.Option) (*cli, *kong.Kong, error) {
 		kong.Name("server"),
 		kong.Description("gather executes parallel jobs: POST one, gather its result. See README.md."),
 		kong.DefaultEnvars("GATHER"),
-		kong.ConfigureHelp(kong.HelpOptions{FlagsLast: true}),
+		kong.ValueFormatter(showDefault),
 	}, options...)...)
 	return c, parser, err
+}
+
+// showDefault tells a setting's default beside its environment variable.
+func showDefault(v *kong.Value) string {
+	help := kong.DefaultHelpValueFormatter(v)
+	if v.Default == "" {
+		return help
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(help, "."), ")") + "; default " + v.Default + ")."
 }
 
 // Run serves until the first SIGTERM or SIGINT, then stops in order; a second signal exits at once.

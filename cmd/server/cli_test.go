@@ -22,7 +22,7 @@ func cliRun(t *testing.T, args ...string) (code int, stdout, stderr string) {
 
 // Every setting is in --help with its default and its environment variable.
 func TestHelpListsEverySetting(t *testing.T) {
-	code, help, _ := cliRun(t, "serve", "--help")
+	code, help, _ := cliRun(t, "--help")
 	if code != exitOK {
 		t.Fatalf("exit code %d", code)
 	}
@@ -97,7 +97,7 @@ func parsed(t *testing.T, args ...string) *serveCmd {
 	t.Helper()
 	c, parser, err := newParser()
 	if err == nil {
-		_, err = parser.Parse(args)
+		_, err = parser.Parse(append([]string{"serve"}, args...))
 	}
 	if err != nil {
 		t.Fatal(err)
