@@ -231,7 +231,7 @@ type Item struct {
 	Seq int64 `json:"seq"`
 
 	// Value The result; null when the item failed.
-	Value interface{} `json:"value"`
+	Value *any `json:"value"`
 }
 
 // Job defines model for Job.
@@ -265,7 +265,7 @@ type Job struct {
 
 	// Result The reduced value of a job that succeeded, such as a sum or a count; null until then. An array of more than 1024
 	// elements is null too: its elements are the job's items.
-	Result interface{} `json:"result"`
+	Result *any `json:"result"`
 
 	// StartAfter Not to be started before; null when it may start at once.
 	StartAfter *time.Time `json:"start_after"`

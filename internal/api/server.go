@@ -139,6 +139,9 @@ func New(c Config) (http.Handler, error) {
 	return s, nil
 }
 
+// Routes returns the routes that are served, for inspection.
+func (s *server) Routes() chi.Routes { return s.router }
+
 // openStream counts a wait or a stream in, if there is room for one more. The caller then calls s.closeStream.
 func (s *server) openStream() bool {
 	if s.streams.Add(1) > s.MaxStreams {

@@ -1,0 +1,406 @@
+package api_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/go-chi/chi/v5"
+
+	"gather"
+	"gather/internal/api"
+	"gather/internal/job"
+	"gather/internal/tenant"
+)
+
+// contract is a transport that holds every exchange against the contract, and notes which answers there were.
+type contract struct {
+	t    testing.TB
+	doc  *openapi3.T
+	mu   sync.Mutex
+	seen map[string]bool // "operation status"
+}
+
+func newContract(t testing.TB) *contract {
+	t.Helper()
+	doc, err := openapi3.NewLoader().LoadFromData(gather.Spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := doc.Validate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return &contract{t: t, doc: doc, seen: make(map[string]bool)}
+}
+
+// RoundTrip implements http.RoundTripper.
+func (c *contract) RoundTrip(r *http.Request) (*http.Response, error) {
+	var sent []byte
+	if r.Body != nil {
+		sent, _ = io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(sent))
+	}
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	got, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, errors.Join(err, resp.Body.Close())
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(got))
+	what := fmt.Sprintf("%s %s -> %d", r.Method, r.URL.Path, resp.StatusCode)
+	if resp.Header.Get("X-Request-Id") == "" {
+		c.t.Errorf("%s: no X-Request-Id", what)
+	}
+	if resp.StatusCode >= 400 && resp.Header.Get("Content-Type") != "application/problem+json" {
+		c.t.Errorf("%s: an error that is %s", what, resp.Header.Get("Content-Type"))
+	}
+	route, params := c.route(r)
+	if route == nil {
+		return resp, nil
+	}
+	c.mu.Lock()
+	c.seen[fmt.Sprintf("%s %d", route.Operation.OperationID, resp.StatusCode)] = true
+	c.mu.Unlock()
+	if resp.StatusCode == http.StatusMethodNotAllowed {
+		return resp, nil
+	}
+	input := &openapi3filter.RequestValidationInput{
+		Request: r.Clone(r.Context()), PathParams: params, Route: route,
+		Options: &openapi3filter.Options{
+			AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true, SkipSettingDefaults: true,
+		},
+	}
+	if resp.StatusCode < 300 {
+		input.Request.Body = io.NopCloser(bytes.NewReader(sent))
+		if err := openapi3filter.ValidateRequest(r.Context(), input); err != nil {
+			c.t.Errorf("%s: accepted what the contract does not allow: %v", what, err)
+		}
+	}
+	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err := c.checkBody(input, resp, media, got); err != nil {
+		c.t.Errorf("%s: %v\n%.2000s", what, err, got)
+	}
+	return resp, nil
+}
+
+func (c *contract) checkBody(in *openapi3filter.RequestValidationInput, resp *http.Response, media string, body []byte) error {
+	switch media {
+	case "application/x-ndjson":
+		schema := in.Route.Operation.Responses.Status(200).Value.Content.Get(media).Schema.Value
+		for line := range bytes.Lines(body) {
+			if err := visit(schema, bytes.TrimSpace(line)); err != nil {
+				return err
+			}
+		}
+		return nil
+	case "text/event-stream":
+		for _, e := range parseSSE(string(body)) {
+			name := map[string]string{"state": "StateChange", "result": "Item", "progress": "Progress", "end": "Job"}[e.name]
+			if name == "" {
+				return fmt.Errorf("unknown event %q", e.name)
+			}
+			if err := visit(c.doc.Components.Schemas[name].Value, []byte(e.data)); err != nil {
+				return fmt.Errorf("event %s: %w", e.name, err)
+			}
+		}
+		return nil
+	case "application/json", "application/problem+json", "":
+	default: // documents: their schemas say no more than that they are text
+		return nil
+	}
+	out := &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: in, Status: resp.StatusCode, Header: resp.Header, Options: in.Options,
+	}
+	out.SetBodyBytes(body)
+	return openapi3filter.ValidateResponse(in.Request.Context(), out)
+}
+
+func visit(schema *openapi3.Schema, data []byte) error {
+	var v any
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	return schema.VisitJSON(v, openapi3.EnableJSONSchema2020())
+}
+
+// route finds the operation of a request; nil for none.
+func (c *contract) route(r *http.Request) (*routers.Route, map[string]string) {
+	got := strings.Split(r.URL.Path, "/")
+	for _, path := range c.doc.Paths.InMatchingOrder() {
+		want := strings.Split(path, "/")
+		params := make(map[string]string)
+		fits := len(want) == len(got)
+		for i := 0; fits && i < len(want); i++ {
+			if name, ok := strings.CutPrefix(want[i], "{"); ok {
+				params[strings.TrimSuffix(name, "}")] = got[i]
+			} else {
+				fits = want[i] == got[i]
+			}
+		}
+		item := c.doc.Paths.Value(path)
+		if op := item.GetOperation(r.Method); fits && op != nil {
+			return &routers.Route{Spec: c.doc, Path: path, PathItem: item, Method: r.Method, Operation: op}, params
+		}
+	}
+	return nil, nil
+}
+
+// sseEvent is one server-sent event.
+type sseEvent struct{ id, name, data string }
+
+func parseSSE(body string) []sseEvent {
+	var events []sseEvent
+	for block := range strings.SplitSeq(body, "\n\n") {
+		var e sseEvent
+		lines := bufio.NewScanner(strings.NewReader(block))
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			name, value, _ := strings.Cut(lines.Text(), ": ")
+			switch name {
+			case "id":
+				e.id = value
+			case "event":
+				e.name = value
+			case "data":
+				e.data = value
+			}
+		}
+		if e.name != "" {
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+// Every operation of the contract answers with every status that the contract gives it, and each answer is as it says.
+func TestContract(t *testing.T) {
+	c := newContract(t)
+	client := &http.Client{Transport: c}
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+
+	// want sends a request and compares the status.
+	want := func(s *service, status int, method, path, body string, headers ...string) answer {
+		t.Helper()
+		a := s.through(client, method, path, body, headers...)
+		if a.StatusCode != status {
+			t.Errorf("%s %s: %d, want %d: %s", method, path, a.StatusCode, status, a.body)
+		}
+		return a
+	}
+	const (
+		squares = `{"kind":"squares","numbers":[1,-3,1000000000000000000,2.5,"NaN"],"labels":{"team":"ingest"}}`
+		unknown = "/v1/jobs/01890a5d-ac96-774b-bcce-b302099a8057"
+	)
+	t.Run("sound", func(t *testing.T) {
+		s := newService(t, func(_ *service, c *api.Config) { c.MaxBody = 4096 })
+		done := decode[api.Job](t, want(s, 200, "POST", "/v1/jobs", squares, "Prefer: wait=20").body)
+		live := decode[api.Job](t, want(s, 202, "POST", "/v1/jobs",
+			`{"kind":"sleep_batch","durations":["10m",600.5],"priority":"high","timeout":"1h","retention":60,"start_after":0.001}`).body)
+		want(s, 200, "POST", "/v1/jobs", `{"kind":"array_sum","array":{"source":"ones","shape":[10,10],"chunks":[5,5]},"axis":[0]}`, "Prefer: wait=20")
+		want(s, 202, "POST", "/v1/jobs", `{"kind":"squares","range":{"stop":3},"start_after":"`+
+			time.Now().Add(time.Hour).Format(time.RFC3339)+`"}`)
+		batch := `{"jobs":[{"kind":"squares","range":{"start":0,"stop":5}},{"kind":"sleep_batch","count":1,"duration":"1ms"}]}`
+		want(s, 202, "POST", "/v1/jobs:batch", batch, "Idempotency-Key: b1")
+		want(s, 202, "POST", "/v1/jobs:batch", batch, `Idempotency-Key: "b1"`)
+
+		for _, p := range []string{"/v1/jobs", "/v1/jobs:batch"} {
+			want(s, 400, "POST", p, `{"kind":`)
+			want(s, 406, "POST", p, `{}`, "Accept: text/html")
+			want(s, 413, "POST", p, `{"kind":"`+strings.Repeat("x", 5000)+`"}`)
+			want(s, 415, "POST", p, `{}`, "Content-Type: text/plain")
+			want(s, 422, "POST", p, `{}`)
+			want(s, 422, "POST", p, `[]`)
+		}
+		want(s, 200, "GET", "/v1/jobs?page_size=1&state=succeeded&state=running&kind=squares&label=team:ingest", "")
+		want(s, 400, "GET", "/v1/jobs?page_size=0", "")
+		want(s, 406, "GET", "/v1/jobs", "", "Accept: text/html")
+
+		etag := want(s, 200, "GET", path(done, ""), "").Header.Get("ETag")
+		want(s, 304, "GET", path(done, ""), "", "If-None-Match: "+etag)
+		want(s, 200, "GET", path(live, "?int_encoding=string"), "", "If-None-Match: "+etag)
+		want(s, 400, "GET", path(done, "?int_encoding=roman"), "")
+		want(s, 404, "GET", unknown, "")
+		want(s, 404, "GET", "/v1/jobs/nonsense", "")
+		want(s, 406, "GET", path(done, ""), "", "Accept: text/html")
+
+		for _, accept := range []string{"application/json", "application/x-ndjson"} {
+			want(s, 200, "GET", path(done, "/results"), "", "Accept: "+accept)
+			want(s, 200, "GET", path(done, "/results?order=index&limit=2&after=0&int_encoding=string"), "", "Accept: "+accept)
+			want(s, 200, "GET", path(live, "/results"), "", "Accept: "+accept)
+		}
+		want(s, 400, "GET", path(done, "/results?order=random"), "")
+		want(s, 404, "GET", unknown+"/results", "")
+		want(s, 406, "GET", path(done, "/results"), "", "Accept: text/html")
+		want(s, 409, "GET", path(live, "/results?order=index"), "")
+
+		for _, accept := range []string{"text/event-stream", "application/x-ndjson"} {
+			want(s, 200, "GET", path(done, "/events"), "", "Accept: "+accept)
+		}
+		last := strings.Trim(strings.TrimPrefix(etag, "W/"), `"`)
+		want(s, 204, "GET", path(done, "/events"), "", "Last-Event-ID: "+last)
+		want(s, 400, "GET", path(done, "/events"), "", "Last-Event-ID: yesterday")
+		want(s, 404, "GET", unknown+"/events", "")
+		want(s, 406, "GET", path(done, "/events"), "", "Accept: text/html")
+
+		want(s, 409, "DELETE", path(live, ""), "")
+		want(s, 404, "DELETE", unknown, "")
+		want(s, 400, "POST", path(live, "/cancel?int_encoding=roman"), "")
+		want(s, 404, "POST", unknown+"/cancel", "")
+		want(s, 406, "POST", path(live, "/cancel"), "", "Accept: text/html")
+		want(s, 200, "POST", path(done, "/cancel"), "")
+		want(s, 200, "GET", path(done, "/events"), "")
+
+		want(s, 202, "POST", "/v1/jobs", `{"kind":"squares","numbers":[]}`, "Idempotency-Key: k1")
+		want(s, 422, "POST", "/v1/jobs", squares, "Idempotency-Key: k1")
+		want(s, 204, "DELETE", path(done, ""), "")
+		for _, tail := range []string{"", "/results", "/events"} {
+			want(s, 410, "GET", path(done, tail), "")
+		}
+		want(s, 410, "DELETE", path(done, ""), "")
+		want(s, 410, "POST", path(done, "/cancel"), "")
+
+		want(s, 200, "GET", "/v1/kinds", "")
+		want(s, 406, "GET", "/v1/kinds", "", "Accept: text/html")
+		for _, p := range []string{
+			"/livez", "/readyz", "/openapi.yaml", "/docs", "/docs/swagger-ui.css", "/docs/init.js", "/problems/queue-full",
+		} {
+			want(s, 200, "GET", p, "")
+		}
+		want(s, 404, "GET", "/docs/passwd", "")
+		want(s, 404, "GET", "/problems/none", "")
+		want(s, 404, "GET", "/nowhere", "")
+		want(s, 405, "PUT", "/v1/jobs", "")
+	})
+
+	t.Run("deleted replay", func(t *testing.T) {
+		s := newService(t)
+		const batch = `{"jobs":[{"kind":"squares","numbers":[2]}]}`
+		done := decode[api.Job](t, want(s, 200, "POST", "/v1/jobs", squares, "Prefer: wait=20", "Idempotency-Key: k").body)
+		jobs := decode[api.Batch](t, want(s, 202, "POST", "/v1/jobs:batch", batch, "Idempotency-Key: k").body)
+		want(s, 200, "GET", path(jobs.Jobs[0], ""), "", "Prefer: wait=20")
+		want(s, 204, "DELETE", path(done, ""), "")
+		want(s, 204, "DELETE", path(jobs.Jobs[0], ""), "")
+		want(s, 410, "POST", "/v1/jobs", squares, "Idempotency-Key: k")
+		want(s, 410, "POST", "/v1/jobs:batch", batch, "Idempotency-Key: k")
+	})
+
+	t.Run("cancelling", func(t *testing.T) {
+		// A job that is asked to stop, and has not yet.
+		s := newService(t, func(_ *service, c *api.Config) { c.Executor = cancelling{c.Executor} })
+		want(s, 202, "POST", unknown+"/cancel", "")
+	})
+
+	t.Run("tenants", func(t *testing.T) {
+		s := newService(t, withKeys(func(k *tenant.Key) { k.Rate = &tenant.Rate{Jobs: 1, Window: tenant.Window(3600e9)} }))
+		for _, op := range []string{
+			"POST /v1/jobs", "POST /v1/jobs:batch", "GET /v1/jobs", "GET " + unknown, "DELETE " + unknown, "POST " + unknown + "/cancel",
+			"GET " + unknown + "/results", "GET " + unknown + "/events", "GET /v1/kinds",
+		} {
+			method, p, _ := strings.Cut(op, " ")
+			a := want(s, 401, method, p, "", "Authorization: ")
+			if a.Header.Get("WWW-Authenticate") == "" {
+				t.Errorf("%s: 401 without WWW-Authenticate", op)
+			}
+		}
+		want(s, 202, "POST", "/v1/jobs", squares)
+		want(s, 429, "POST", "/v1/jobs", squares)
+		want(s, 429, "POST", "/v1/jobs:batch", `{"jobs":[`+squares+`]}`)
+
+		s = newService(t, withKeys(func(k *tenant.Key) { k.ReadOnly = true }))
+		want(s, 403, "POST", "/v1/jobs", squares)
+		want(s, 403, "POST", "/v1/jobs:batch", `{"jobs":[`+squares+`]}`)
+		want(s, 403, "DELETE", unknown, "")
+		want(s, 403, "POST", unknown+"/cancel", "")
+		want(s, 200, "GET", "/v1/jobs", "")
+	})
+
+	t.Run("failing", func(t *testing.T) {
+		s := newService(t, withFailure(errors.New("the inside")))
+		for _, op := range []string{
+			"POST /v1/jobs " + squares, `POST /v1/jobs:batch {"jobs":[` + squares + `]}`, "GET /v1/jobs ",
+			"GET " + unknown + " ", "DELETE " + unknown + " ", "POST " + unknown + "/cancel ",
+			"GET " + unknown + "/results ", "GET " + unknown + "/events ",
+		} {
+			f := strings.SplitN(op, " ", 3)
+			if a := want(s, 500, f[0], f[1], f[2]); bytes.Contains(a.body, []byte("the inside")) {
+				t.Errorf("%s: a 500 that tells of the inside: %s", op, a.body)
+			}
+		}
+		s = newService(t, withFailure(&job.Rejection{Err: job.ErrStorage, Detail: "the disk is full"}))
+		want(s, 503, "POST", "/v1/jobs", squares)
+		want(s, 503, "POST", "/v1/jobs:batch", `{"jobs":[`+squares+`]}`)
+		want(s, 503, "DELETE", unknown, "")
+		want(s, 503, "POST", unknown+"/cancel", "")
+		want(s, 503, "GET", "/readyz", "")
+
+		s = newService(t, withFailure(job.ErrKeyInProgress))
+		want(s, 409, "POST", "/v1/jobs", squares, "Idempotency-Key: k")
+		want(s, 409, "POST", "/v1/jobs:batch", `{"jobs":[`+squares+`]}`, "Idempotency-Key: k")
+
+		s = newService(t, func(_ *service, c *api.Config) { c.MaxStreams = -1 })
+		j := s.running()
+		want(s, 503, "GET", path(j, "/events"), "")
+		want(s, 503, "GET", path(j, "/results"), "", "Accept: application/x-ndjson")
+	})
+
+	var missing []string
+	for _, item := range c.doc.Paths.Map() {
+		for _, op := range item.Operations() {
+			for status := range op.Responses.Map() {
+				if !c.seen[op.OperationID+" "+status] {
+					missing = append(missing, op.OperationID+" "+status)
+				}
+			}
+		}
+	}
+	if slices.Sort(missing); len(missing) > 0 {
+		t.Errorf("in the contract, and never answered: %q", missing)
+	}
+}
+
+// cancelling answers every cancel with a job that is cancelling.
+type cancelling struct{ api.Executor }
+
+func (c cancelling) Cancel(_ context.Context, name string, id job.ID) (job.Job, error) {
+	return job.Job{ID: id, Tenant: name, Kind: "squares", Priority: job.Normal, State: job.Cancelling, Seq: 3, CreatedAt: time.Now()}, nil
+}
+
+// The routes that are served are the paths of the contract.
+func TestRoutes(t *testing.T) {
+	s := newService(t)
+	var served, promised []string
+	router := s.handler.(interface{ Routes() chi.Routes }).Routes()
+	err := chi.Walk(router, func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+		served = append(served, method+" "+route)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, item := range newContract(t).doc.Paths.Map() {
+		for method := range item.Operations() {
+			promised = append(promised, method+" "+path)
+		}
+	}
+	slices.Sort(served)
+	slices.Sort(promised)
+	if !slices.Equal(served, promised) {
+		t.Errorf("served\n%q\npromised\n%q", served, promised)
+	}
+}

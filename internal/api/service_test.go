@@ -1,0 +1,195 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"gather/internal/api"
+	"gather/internal/executor"
+	"gather/internal/job"
+	"gather/internal/journal/journaltest"
+	"gather/internal/kind"
+	"gather/internal/tenant"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// service is the whole chain behind a listener: handlers, executor, kinds, and a journal without a disk.
+type service struct {
+	*httptest.Server
+	t        testing.TB
+	handler  http.Handler
+	executor *executor.Executor
+	journal  *journaltest.Volatile
+	registry *prometheus.Registry
+	logs     *bytes.Buffer
+	stop     context.CancelFunc
+	key      string // sent with every request, if there is one
+}
+
+// newService starts a service. Each option may change the config.
+func newService(t testing.TB, options ...func(*service, *api.Config)) *service {
+	t.Helper()
+	s := &service{t: t, journal: new(journaltest.Volatile), registry: prometheus.NewRegistry(), logs: new(bytes.Buffer)}
+	kinds := kind.NewRegistry(kind.DefaultLimits())
+	ec := executor.DefaultConfig()
+	ec.Journal, ec.Planner, ec.Registerer = s.journal, kinds, prometheus.NewRegistry()
+	ec.Logger = slog.New(slog.DiscardHandler)
+	var err error
+	if s.executor, err = executor.New(t.Context(), ec); err != nil {
+		t.Fatal(err)
+	}
+	stopping, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	c := api.Config{
+		Executor: s.executor, Jobs: s.journal, Log: s.journal, Keys: s.journal, Kinds: kinds,
+		Stopping: stopping, Registerer: s.registry, Logger: slog.New(slog.NewJSONHandler(&lockedWriter{w: s.logs}, nil)),
+	}
+	for _, o := range options {
+		o(s, &c)
+	}
+	if s.handler, err = api.New(c); err != nil {
+		t.Fatal(err)
+	}
+	s.Server = httptest.NewServer(s.handler)
+	t.Cleanup(func() {
+		stop()
+		s.Close()
+		_ = s.executor.Stop(context.Background())
+	})
+	return s
+}
+
+// withKeys gives the service a tenant with a key, and the service's requests the key.
+func withKeys(change func(*tenant.Key)) func(*service, *api.Config) {
+	return func(s *service, c *api.Config) {
+		key, text, err := tenant.Generate("acme", time.Now())
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if change != nil {
+			change(&key)
+		}
+		store, err := tenant.NewStore([]tenant.Key{key})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		c.Tenants, s.key = store, text
+	}
+}
+
+// answer is a response with its body read.
+type answer struct {
+	*http.Response
+	body []byte
+}
+
+// do sends a request; headers are "Name: value".
+func (s *service) do(method, path, body string, headers ...string) answer {
+	s.t.Helper()
+	return s.through(s.Client(), method, path, body, headers...)
+}
+
+func (s *service) through(client *http.Client, method, path, body string, headers ...string) answer {
+	s.t.Helper()
+	var r io.Reader
+	if body != "" {
+		r = strings.NewReader(body)
+	}
+	req, err := http.NewRequestWithContext(s.t.Context(), method, s.URL+path, r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if s.key != "" {
+		req.Header.Set("Authorization", "Bearer "+s.key)
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		if value == "" {
+			req.Header.Del(name)
+			continue
+		}
+		req.Header.Set(name, value)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return answer{resp, data}
+}
+
+// finished submits a job and waits for its end.
+func (s *service) finished(body string) api.Job {
+	s.t.Helper()
+	a := s.do("POST", "/v1/jobs", body, "Prefer: wait=20")
+	if a.StatusCode != http.StatusOK {
+		s.t.Fatalf("%d: %s", a.StatusCode, a.body)
+	}
+	return decode[api.Job](s.t, a.body)
+}
+
+// running submits a job that runs until it is cancelled.
+func (s *service) running() api.Job {
+	s.t.Helper()
+	a := s.do("POST", "/v1/jobs", `{"kind":"sleep_batch","count":2,"duration":"10m"}`)
+	if a.StatusCode != http.StatusAccepted {
+		s.t.Fatalf("%d: %s", a.StatusCode, a.body)
+	}
+	return decode[api.Job](s.t, a.body)
+}
+
+func path(j api.Job, tail string) string { return "/v1/jobs/" + j.Id.String() + tail }
+
+func decode[T any](t testing.TB, data []byte) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal(data, &v); err != nil {
+		t.Fatalf("%v: %s", err, data)
+	}
+	return v
+}
+
+// failing stands for all rooms, each call of which fails.
+type failing struct{ err error }
+
+func (f failing) Submit(context.Context, []job.Submission, *job.Key, bool) ([]job.Job, error) {
+	return nil, f.err
+}
+func (f failing) Cancel(context.Context, string, job.ID) (job.Job, error) { return job.Job{}, f.err }
+func (f failing) Position(job.ID) (int, bool)                             { return 0, false }
+func (f failing) RetryAfter(job.Job) time.Duration                        { return 0 }
+func (f failing) Get(context.Context, string, job.ID) (job.Job, error)    { return job.Job{}, f.err }
+func (f failing) Delete(context.Context, string, job.ID) error            { return f.err }
+func (f failing) List(context.Context, job.Query) ([]job.Job, job.ID, error) {
+	return nil, job.ID{}, f.err
+}
+
+func (f failing) Reserve(context.Context, job.Key) ([]job.ID, error) { return nil, f.err }
+func (f failing) Release(job.Key)                                    {}
+
+// withFailure makes executor, views and keys fail.
+func withFailure(err error) func(*service, *api.Config) {
+	return func(_ *service, c *api.Config) {
+		c.Executor, c.Jobs, c.Keys = failing{err}, failing{err}, failing{err}
+		c.Ready = func() error { return err }
+	}
+}
