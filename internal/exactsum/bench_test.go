@@ -78,8 +78,11 @@ func BenchmarkDatasets(b *testing.B) {
 	}
 }
 
-func benchSlice[T any](b *testing.B, name string, width int, add func(*exactsum.Folder, *exactsum.Accumulator, []T), make func(n int) []T) {
-	x := make(1 << 20 / width)
+func benchSlice[T any](
+	b *testing.B, name string, width int, add func(*exactsum.Folder, *exactsum.Accumulator, []T), generate func(n int) []T,
+) {
+	b.Helper()
+	x := generate(1 << 20 / width)
 	b.Run(name, func(b *testing.B) {
 		f := exactsum.NewFolder()
 		b.SetBytes(1 << 20)

@@ -2,8 +2,8 @@ package exactsum
 
 import "math"
 
-// ColumnsFloat64 adds column j of x to accs[j]. x is a matrix in C order with rows rows and len(accs) columns; a len(x)
-// that says otherwise is a panic.
+// ColumnsFloat64 adds column j of x to accs[j]. x is a matrix in C order with len(accs) columns and that many rows; a
+// len(x) that says otherwise is a panic.
 func (f *Folder) ColumnsFloat64(accs []Accumulator, x []float64, rows int) {
 	addColumns(f, accs, x, rows, floatColumns[float64]{isNegZero64, exponent64, foldColumns64, f.Float64s})
 }

@@ -1,7 +1,7 @@
 package exactsum
 
-// ColumnsInt64 adds column j of x to accs[j]. x is a matrix in C order with rows rows and len(accs) columns; a len(x)
-// that says otherwise is a panic.
+// ColumnsInt64 adds column j of x to accs[j]. x is a matrix in C order with len(accs) columns and that many rows; a
+// len(x) that says otherwise is a panic.
 func (f *Folder) ColumnsInt64(accs []Accumulator, x []int64, rows int) {
 	sumColumns(f, accs, x, rows, columnsInt64, func(sum, high uint64) int128 {
 		return joinHalves(sum, int128{hi: int64(high) >> 63, lo: high})

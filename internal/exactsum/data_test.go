@@ -39,7 +39,7 @@ var datasets = map[string]func(rng *rand.Rand, n int) []float64{
 	"blocks shrink": each(func(rng *rand.Rand, i int) float64 {
 		return math.Ldexp(rng.Float64(), -(i / 4096 * 70))
 	}),
-	"a block of small integers, then large ones": each(func(rng *rand.Rand, i int) float64 {
+	"a block of small integers, then large ones": each(func(_ *rand.Rand, i int) float64 {
 		return math.Ldexp(1, i/4096*(20+i/4096))
 	}),
 	"ones, then far below": each(func(_ *rand.Rand, i int) float64 { return math.Ldexp(1+float64(i%2), -i/4096*90) }),

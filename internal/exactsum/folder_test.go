@@ -11,6 +11,7 @@ import (
 
 // forEachDataset runs a test per dataset with all lengths, twice in a row with one folder so that scales carry over.
 func forEachDataset(t *testing.T, test func(t *testing.T, f *exactsum.Folder, x []float64)) {
+	t.Helper()
 	for name, generate := range datasets {
 		t.Run(name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(7, uint64(len(name))))
@@ -28,6 +29,7 @@ func forEachDataset(t *testing.T, test func(t *testing.T, f *exactsum.Folder, x 
 
 func TestFloat64s(t *testing.T) {
 	forEachDataset(t, func(t *testing.T, f *exactsum.Folder, x []float64) {
+		t.Helper()
 		var a exactsum.Accumulator
 		f.Float64s(&a, x)
 		compare(t, &a, x)
@@ -39,6 +41,7 @@ func TestFloat64s(t *testing.T) {
 
 func TestFloat32s(t *testing.T) {
 	forEachDataset(t, func(t *testing.T, f *exactsum.Folder, x []float64) {
+		t.Helper()
 		var a exactsum.Accumulator
 		y := float32s(x)
 		f.Float32s(&a, y)
@@ -48,6 +51,7 @@ func TestFloat32s(t *testing.T) {
 
 func TestFloat16s(t *testing.T) {
 	forEachDataset(t, func(t *testing.T, f *exactsum.Folder, x []float64) {
+		t.Helper()
 		var a exactsum.Accumulator
 		y := float16s(x)
 		f.Float16s(&a, y)
@@ -90,19 +94,24 @@ func TestFloat64sAgainstBig(t *testing.T) {
 	}
 }
 
+// longRunLen is more than is held back anywhere, and not a round number; in so many columns nothing lies side by side.
+const (
+	longRunCols = 130
+	longRunLen  = longRunCols * 16500
+)
+
 // So many values that every limit on what is held back from the accumulator is met.
 func TestFloatsOfLongRuns(t *testing.T) {
 	rng := rand.New(rand.NewPCG(6, 6))
 	f := exactsum.NewFolder()
 	for _, name := range []string{"exponents over all bits", "ones", "normal"} {
-		x := datasets[name](rng, 1<<20+3*4096+5)
+		x := datasets[name](rng, longRunLen)
 		var a exactsum.Accumulator
 		f.Float64s(&a, x)
 		compare(t, &a, x)
-		const cols = 60
-		rows := len(x) / cols
-		accs := make([]exactsum.Accumulator, cols)
-		f.ColumnsFloat64(accs, x[:rows*cols], rows)
+		rows := len(x) / longRunCols
+		accs := make([]exactsum.Accumulator, longRunCols)
+		f.ColumnsFloat64(accs, x, rows)
 		compareColumns(t, accs, x, rows)
 		accs = accs[:1]
 		clear(accs)

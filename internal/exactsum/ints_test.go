@@ -115,24 +115,23 @@ func (c integerTest[T]) runColumns(t *testing.T, f *exactsum.Folder, generate fu
 
 // Long runs of the extremes are what would overflow a kernel's narrow sums.
 func TestIntegersOfLongRuns(t *testing.T) {
-	const n = 1<<21 + 130
 	f := exactsum.NewFolder()
-	longRun(t, f.Int64s, n, math.MinInt64, math.MaxInt64)
-	longRun(t, f.Int32s, n, math.MinInt32, math.MaxInt32)
-	longRun(t, f.Int16s, n, math.MinInt16, math.MaxInt16)
-	longRun(t, f.Int8s, n, math.MinInt8, math.MaxInt8)
-	longRun(t, f.Uint64s, n, math.MaxUint64)
-	longRun(t, f.Uint32s, n, math.MaxUint32)
-	longRun(t, f.Uint16s, n, math.MaxUint16, 0)
-	longRun(t, f.Uint8s, n, math.MaxUint8)
+	longRun(t, f.Int64s, f.ColumnsInt64, math.MinInt64, math.MaxInt64)
+	longRun(t, f.Int32s, f.ColumnsInt32, math.MinInt32, math.MaxInt32)
+	longRun(t, f.Int16s, f.ColumnsInt16, math.MinInt16, math.MaxInt16)
+	longRun(t, f.Int8s, f.ColumnsInt8, math.MinInt8, math.MaxInt8)
+	longRun(t, f.Uint64s, f.ColumnsUint64, math.MaxUint64)
+	longRun(t, f.Uint32s, f.ColumnsUint32, math.MaxUint32)
+	longRun(t, f.Uint16s, f.ColumnsUint16, math.MaxUint16, 0)
+	longRun(t, f.Uint8s, f.ColumnsUint8, math.MaxUint8)
 }
 
 func longRun[T int64 | int32 | int16 | int8 | uint64 | uint32 | uint16 | uint8](
-	t *testing.T, add func(*exactsum.Accumulator, []T), n int, values ...T,
+	t *testing.T, add func(*exactsum.Accumulator, []T), addColumns func([]exactsum.Accumulator, []T, int), values ...T,
 ) {
 	t.Helper()
 	for _, v := range values {
-		x := make([]T, n)
+		x := make([]T, longRunLen)
 		for i := range x {
 			x[i] = v
 		}
@@ -142,9 +141,21 @@ func longRun[T int64 | int32 | int16 | int8 | uint64 | uint32 | uint16 | uint8](
 		if v < 0 {
 			want.SetInt64(int64(v))
 		}
-		want.Mul(want, big.NewInt(int64(n)))
+		want.Mul(want, big.NewInt(longRunLen))
 		if got, ok := a.Int(); !ok || got.Cmp(want) != 0 {
-			t.Errorf("%d times %T %v: %v, %v, want %v", n, v, v, got, ok, want)
+			t.Errorf("%d times %T %v: %v, %v, want %v", longRunLen, v, v, got, ok, want)
+		}
+		accs := make([]exactsum.Accumulator, longRunCols)
+		addColumns(accs, x, longRunLen/longRunCols)
+		var total exactsum.Accumulator
+		for j := range accs {
+			if accs[j] != accs[0] {
+				t.Errorf("%T %v: column %d differs from column 0", v, v, j)
+			}
+			total.Merge(&accs[j])
+		}
+		if total != a {
+			t.Errorf("%T %v: the columns add up to %v, want %v", v, v, total.Float64(), a.Float64())
 		}
 	}
 }

@@ -44,7 +44,7 @@ const maxLevels = 4
 // lowest unit is n-1 spacings and 52 below it, and a value's last bit is 52 below its exponent.
 func reach(n, h int) int { return (n-1)*spacing(h) - 2 - h }
 
-// exponentSpan returns the smallest and largest biased exponents in x, zeros aside; lo > hi if there are only zeros.
+// exponentSpan returns the smallest and largest biased exponents in x, zeros aside; 0, 0 if there are only zeros.
 func exponentSpan(x []float64) (lo, hi int) {
 	// Exponents sit on top of a float's bits, so the order of magnitudes is the order of bits; a zero becomes the largest
 	// in the search for the smallest.
@@ -53,9 +53,6 @@ func exponentSpan(x []float64) (lo, hi int) {
 		b := math.Float64bits(v) << 1
 		small = min(small, b-1)
 		large = max(large, b)
-	}
-	if large == 0 {
-		return exponentMask, 0
 	}
 	return int((small + 1) >> (mantissaBits + 1)), int(large >> (mantissaBits + 1))
 }

@@ -3,6 +3,7 @@ package exactsum_test
 import (
 	"math"
 	"math/big"
+	"slices"
 	"testing"
 
 	"gather/internal/exactsum"
@@ -134,9 +135,9 @@ func units(t *testing.T, a *exactsum.Accumulator) *big.Int {
 		t.Fatalf("%d bytes of words, header says %d words", len(body), data[2])
 	}
 	n := new(big.Int)
-	for i := len(body) - 1; i >= 0; i-- {
+	for _, b := range slices.Backward(body) {
 		n.Lsh(n, 8)
-		n.Or(n, big.NewInt(int64(body[i])))
+		n.Or(n, big.NewInt(int64(b)))
 	}
 	if len(body) > 0 && body[len(body)-1]&0x80 != 0 {
 		n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(8*len(body))))
