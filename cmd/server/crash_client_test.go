@@ -70,11 +70,27 @@ func newClient(p *process) *client {
 // errAnswer is an answer that nothing allows.
 var errAnswer = errors.New("unexpected answer")
 
-// try sends one request and reads the whole answer.
-func (c *client) try(ctx context.Context, method, path, body string, header ...string) (*http.Response, []byte, error) {
+// answer is a whole answer.
+type answer struct {
+	path   string
+	status int
+	header http.Header
+	body   []byte
+}
+
+// unmarshal reads the body of a 200.
+func (a *answer) unmarshal(v any) error {
+	if a.status != http.StatusOK {
+		return fmt.Errorf("%w: %s: %d %.200s", errAnswer, a.path, a.status, a.body)
+	}
+	return json.Unmarshal(a.body, v)
+}
+
+// try sends one request.
+func (c *client) try(ctx context.Context, method, path, body string, header ...string) (*answer, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.p.url(path), strings.NewReader(body))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
@@ -84,25 +100,25 @@ func (c *client) try(ctx context.Context, method, path, body string, header ...s
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	data, err := io.ReadAll(resp.Body)
-	return resp, data, err
+	return &answer{path: path, status: resp.StatusCode, header: resp.Header, body: data}, err
 }
 
 // do tries until there is an answer that is not "later": the server may be down, starting, stopping, or still accepting a
 // request with the same key.
-func (c *client) do(ctx context.Context, method, path, body string, header ...string) (*http.Response, []byte, error) {
+func (c *client) do(ctx context.Context, method, path, body string, header ...string) (*answer, error) {
 	for {
-		resp, data, err := c.try(ctx, method, path, body, header...)
-		if err == nil && resp.StatusCode != http.StatusServiceUnavailable &&
-			(resp.StatusCode != http.StatusConflict || method != http.MethodPost) {
-			return resp, data, nil
+		a, err := c.try(ctx, method, path, body, header...)
+		if err == nil && a.status != http.StatusServiceUnavailable &&
+			(a.status != http.StatusConflict || method != http.MethodPost) {
+			return a, nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil, nil, errors.Join(context.Cause(ctx), err)
+			return nil, errors.Join(context.Cause(ctx), err)
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
@@ -110,15 +126,15 @@ func (c *client) do(ctx context.Context, method, path, body string, header ...st
 
 // submit returns the job as it was answered, and whether it is one from before.
 func (c *client) submit(ctx context.Context, body string, header ...string) (v view, replayed bool, err error) {
-	resp, data, err := c.do(ctx, http.MethodPost, "/v1/jobs", body, header...)
+	a, err := c.do(ctx, http.MethodPost, "/v1/jobs", body, header...)
 	if err != nil {
 		return v, false, err
 	}
-	if resp.StatusCode != http.StatusAccepted && resp.StatusCode != http.StatusOK {
-		return v, false, fmt.Errorf("%w to %s: %s %s", errAnswer, body, resp.Status, data)
+	if a.status != http.StatusAccepted && a.status != http.StatusOK {
+		return v, false, fmt.Errorf("%w to %s: %d %s", errAnswer, body, a.status, a.body)
 	}
-	err = json.Unmarshal(data, &v)
-	return v, resp.Header.Get("Idempotency-Replayed") == "true", err
+	err = json.Unmarshal(a.body, &v)
+	return v, a.header.Get("Idempotency-Replayed") == "true", err
 }
 
 // wait returns the job once it is terminal.
@@ -131,21 +147,20 @@ func (c *client) wait(ctx context.Context, id string) (v view, err error) {
 }
 
 func (c *client) get(ctx context.Context, id string, header ...string) (v view, err error) {
-	resp, data, err := c.do(ctx, http.MethodGet, "/v1/jobs/"+id, "", header...)
-	if err != nil {
-		return v, err
+	a, err := c.do(ctx, http.MethodGet, "/v1/jobs/"+id, "", header...)
+	if err == nil {
+		err = a.unmarshal(&v)
 	}
-	err = unmarshal(resp, data, &v)
 	return v, err
 }
 
-// follow reads a job's events to the end, through every break, and returns its items. It checks that seqs grow and, when
-// dense is set, that none is missing.
-func (c *client) follow(ctx context.Context, id string, dense bool) ([]item, error) {
+// follow reads a job's events to the end, through every break, and returns its items. It checks that no seq is missing
+// and that none comes twice.
+func (c *client) follow(ctx context.Context, id string) ([]item, error) {
 	var items []item
 	last := int64(0)
 	for {
-		ended, err := c.followOnce(ctx, id, dense, &last, &items)
+		ended, err := c.followOnce(ctx, id, &last, &items)
 		if ended || errors.Is(err, errAnswer) {
 			return items, err
 		}
@@ -157,7 +172,7 @@ func (c *client) follow(ctx context.Context, id string, dense bool) ([]item, err
 	}
 }
 
-func (c *client) followOnce(ctx context.Context, id string, dense bool, last *int64, items *[]item) (ended bool, err error) {
+func (c *client) followOnce(ctx context.Context, id string, last *int64, items *[]item) (ended bool, err error) {
 	url := c.p.url(fmt.Sprintf("/v1/jobs/%s/events?after=%d", id, *last))
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -192,7 +207,7 @@ func (c *client) followOnce(ctx context.Context, id string, dense bool, last *in
 			return false, fmt.Errorf("%w: event %q: %w", errAnswer, line, err)
 		}
 		if e.Seq != 0 {
-			if e.Seq <= *last || dense && e.Seq != *last+1 {
+			if e.Seq != *last+1 {
 				return false, fmt.Errorf("%w: job %s: seq %d follows %d", errAnswer, id, e.Seq, *last)
 			}
 			*last = e.Seq
@@ -210,38 +225,37 @@ func (c *client) followOnce(ctx context.Context, id string, dense bool, last *in
 	}
 }
 
+// page is a page of results.
+type page struct {
+	Items     []item `json:"items"`
+	NextAfter int64  `json:"next_after"`
+	Complete  bool   `json:"complete"`
+}
+
+// page reads the results that are there, from a seq on.
+func (c *client) page(ctx context.Context, id string, after int64) (p page, err error) {
+	a, err := c.do(ctx, http.MethodGet, fmt.Sprintf("/v1/jobs/%s/results?after=%d&limit=10000", id, after), "")
+	if err == nil {
+		err = a.unmarshal(&p)
+	}
+	return p, err
+}
+
 // results reads all items of a finished job in the order of their completion.
 func (c *client) results(ctx context.Context, id string) ([]item, error) {
 	var all []item
 	for after := int64(0); ; {
-		path := fmt.Sprintf("/v1/jobs/%s/results?after=%d&limit=10000", id, after)
-		resp, data, err := c.do(ctx, http.MethodGet, path, "")
+		p, err := c.page(ctx, id, after)
 		if err != nil {
 			return nil, err
 		}
-		var page struct {
-			Items     []item `json:"items"`
-			NextAfter int64  `json:"next_after"`
-			Complete  bool   `json:"complete"`
-		}
-		if err := unmarshal(resp, data, &page); err != nil {
-			return nil, err
-		}
-		all = append(all, page.Items...)
-		if page.Complete {
+		all = append(all, p.Items...)
+		if p.Complete {
 			return all, nil
 		}
-		if page.NextAfter <= after {
-			return nil, fmt.Errorf("%w: %s: next_after is %d", errAnswer, path, page.NextAfter)
+		if p.NextAfter <= after {
+			return nil, fmt.Errorf("%w: job %s: next_after %d follows %d", errAnswer, id, p.NextAfter, after)
 		}
-		after = page.NextAfter
+		after = p.NextAfter
 	}
-}
-
-// unmarshal reads the body of a 200.
-func unmarshal(resp *http.Response, data []byte, v any) error {
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%w: %s: %s %.200s", errAnswer, resp.Request.URL, resp.Status, data)
-	}
-	return json.Unmarshal(data, v)
 }

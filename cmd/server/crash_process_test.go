@@ -19,10 +19,12 @@ import (
 // build builds the real server.
 func build(t *testing.T) string {
 	t.Helper()
+	began := time.Now()
 	path := filepath.Join(t.TempDir(), "server")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
+	t.Logf("built in %s", time.Since(began).Round(time.Millisecond))
 	return path
 }
 
@@ -62,17 +64,10 @@ func startProcess(t *testing.T, args ...string) *process {
 // start returns once the server listens.
 func (p *process) start() error {
 	began := time.Now()
-	cmd := exec.Command(p.path, p.args...) //nolint:noctx // ended by kill, stop or the cleanup
-	stderr, err := cmd.StderrPipe()
+	address, err := p.launch()
 	if err != nil {
 		return err
 	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	p.cmd, p.log = cmd, &tail{}
-	address := make(chan string, 1)
-	go p.log.read(stderr, address) // ends with the process
 	select {
 	case a := <-address:
 		if a == "" {
@@ -82,9 +77,25 @@ func (p *process) start() error {
 		p.base.Store(&base)
 		p.t.Logf("serving after %s", time.Since(began).Round(time.Millisecond))
 		return nil
-	case <-time.After(20 * time.Second):
+	case <-time.After(30 * time.Second):
 		return fmt.Errorf("the server did not start:\n%s", p.log)
 	}
+}
+
+// launch starts the process and returns where the address of its API will come; "" if it ends before.
+func (p *process) launch() (<-chan string, error) {
+	cmd := exec.Command(p.path, p.args...) //nolint:noctx // ended by kill, stop or the cleanup
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p.cmd, p.log = cmd, &tail{}
+	address := make(chan string, 1)
+	go p.log.read(stderr, address) // ends with the process
+	return address, nil
 }
 
 // url is where a path is served now.
