@@ -24,10 +24,10 @@ type span struct {
 // chunkWeight is what a chunk costs beside its elements, in elements.
 const chunkWeight = 1024
 
-func newChunkwise(p *Plan) *chunkwise {
+func newChunkwise(p *Plan, sizes sizes) *chunkwise {
 	c := &chunkwise{Plan: p, ordered: p.chunksOrdered()}
 	n := p.array.Elements()
-	target := taskElements(n + p.array.grid.chunks*chunkWeight)
+	target := sizes.target(n + p.array.grid.chunks*chunkWeight)
 	cur := newCursor(p.axes)
 	cur.seek(0)
 	var s span
@@ -169,6 +169,9 @@ func (c *chunkwise) closeChunk(w *Worker, dst []byte) []byte {
 // addPart adds elements lo to hi, in C order of the chunk that cur is at, to a. The trailing axes that the chunk covers
 // whole make its runs of memory long; short runs are gathered in the scratch, so that the kernel sees long ones always.
 func (c *chunkwise) addPart(ctx context.Context, w *Worker, a *exactsum.Accumulator, cur *cursor, lo, hi int64) error {
+	if lo == hi { // an empty chunk, along whatever axis
+		return nil
+	}
 	src := c.array.source
 	t := src.DType()
 	size := capacity(t.Size())
@@ -218,7 +221,7 @@ type runs struct {
 	position [MaxDims]int64
 }
 
-// newRuns starts at element at of the box.
+// newRuns starts at element at of the box, which has elements.
 func newRuns(cur *cursor, dims Shape, strides []int64, at int64) runs {
 	r := runs{cur: cur, strides: strides, outer: len(dims) - 1, length: 1}
 	for i := range dims {
@@ -229,9 +232,6 @@ func newRuns(cur *cursor, dims Shape, strides []int64, at int64) runs {
 	}
 	if r.outer = max(r.outer, 0); len(dims) > 0 {
 		r.length = cur.ext[r.outer] * strides[r.outer]
-	}
-	if r.length == 0 {
-		return r
 	}
 	r.within = at % r.length
 	at /= r.length

@@ -32,6 +32,10 @@ func numberOf(a *exactsum.Accumulator, dtype DType) Number {
 	case Float64:
 		return Number{dtype: dtype, bits: math.Float64bits(a.Float64())}
 	}
+	// A sum that rounds to less than 2^53 is what it rounds to, and is had without a big.Int.
+	if f := a.Float64(); math.Abs(f) < 1<<53 && (f >= 0 || !dtype.isUnsigned()) {
+		return Number{dtype: dtype, bits: uint64(int64(f))}
+	}
 	v, _ := a.Int() // integers were added, so the sum is one
 	return numberOfInt(v, dtype)
 }

@@ -12,9 +12,6 @@ const (
 	maxPartialBytes = 64 << 20
 	// maxEncoded is that longest encoding with its length, in bytes.
 	maxEncoded = 277
-	// minSegment is how many elements of an output a task sums at least before it leaves the rest to another: the
-	// partial's cost is spread over them.
-	minSegment = 1024
 	// minColumns is how narrow a batch of outputs may get, so that the runs of memory do not get shorter still.
 	minColumns = 32
 )
@@ -47,15 +44,15 @@ type outputwise struct {
 // group is one or more neighbouring axes taken as one.
 type group struct{ size, stride int64 }
 
-func newOutputwise(p *Plan) *outputwise {
+func newOutputwise(p *Plan, sizes sizes) *outputwise {
 	o := &outputwise{Plan: p, inner: 1, rows: 1, kept: 1, outer: 1, repeats: 1}
 	o.group()
 	work := p.array.Elements()
-	target := taskElements(work)
+	target := sizes.target(work)
 	want := max(ceilDiv(work, target), 1)
 	for columns := int64(maxColumns); ; columns /= 2 {
 		o.cutBatches(columns)
-		o.cutTasks(want)
+		o.cutTasks(want, sizes.segment)
 		if columns == minColumns || o.blocks*o.segments >= want/4 {
 			return o
 		}
@@ -118,11 +115,11 @@ func (o *outputwise) cutBatches(columns int64) {
 
 // cutTasks makes about want tasks: of several batches while there are enough, else of segments of one, as far as the
 // bounds on partials allow.
-func (o *outputwise) cutTasks(want int64) {
+func (o *outputwise) cutTasks(want, segment int64) {
 	positions := o.repeats * o.rows
 	o.segments = 1
 	if o.batches > 0 && o.batches < want {
-		most := min(positions/minSegment, maxPartialBytes/maxEncoded/max(o.Plan.items, 1))
+		most := min(positions/segment, maxPartialBytes/maxEncoded/max(o.Plan.items, 1))
 		o.segments = max(min(ceilDiv(want, o.batches), most), 1)
 	}
 	o.batchesPerTask = max(o.batches/want, 1)
@@ -266,6 +263,9 @@ func (o *outputwise) addPanels(ctx context.Context, w *Worker, accs []exactsum.A
 	}
 	for k := int64(0); k < b.kept; k += many {
 		n := min(many, b.kept-k)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if err := w.fill(ctx, src, 0, off+k*panel, n*panel); err != nil {
 			return err
 		}

@@ -120,7 +120,7 @@ func appendAccumulator(dst []byte, a *exactsum.Accumulator) []byte {
 // cutAccumulator reads what appendAccumulator wrote to a, which stays as it was on an error.
 func cutAccumulator(data []byte, a *exactsum.Accumulator) (rest []byte, err error) {
 	n, size := binary.Uvarint(data)
-	if size <= 0 || n > uint64(len(data)-size) || len(binary.AppendUvarint(nil, n)) != size {
+	if size <= 0 || n > uint64(len(data)-size) || size > 1 && n>>(7*(size-1)) == 0 {
 		return nil, errors.New("an accumulator's length is wrong")
 	}
 	return data[size+int(n):], a.UnmarshalBinary(data[size : size+int(n)])

@@ -5,20 +5,24 @@ import (
 	"fmt"
 )
 
-const (
-	// A task is about this many elements: milliseconds of work, so that a small job behind it waits no longer, and tens of
-	// bytes of partial for megabytes of data.
-	minTaskElements = 256 << 10
-	maxTaskElements = 1 << 20
-	// taskShare bounds the number of tasks: a task is at least this share of the array's work, which makes at most
-	// 2*taskShare+1 tasks.
-	taskShare = 1 << 15
-)
+// sizes says how large tasks are.
+type sizes struct {
+	// A task is a 64th of the array, within these bounds, in elements: milliseconds of work, so that a small job behind it
+	// waits no longer, and tens of bytes of partial for megabytes of data.
+	least, most int64
+	// share bounds the number of tasks: a task is at least this share of the array, which makes at most 2*share+1 tasks.
+	share int64
+	// segment is how many elements of an output a task sums at least before it leaves the rest to another: the partial's
+	// cost is spread over them.
+	segment int64
+}
 
-// taskElements is how large the tasks of work elements should be: a 64th, within the bounds.
-func taskElements(work int64) int64 {
-	t := min(max(ceilDiv(work, 64), minTaskElements), maxTaskElements)
-	return max(t, ceilDiv(work, taskShare))
+var taskSizes = sizes{least: 256 << 10, most: 1 << 20, share: 1 << 15, segment: 1024}
+
+// target is how large the tasks of work elements should be.
+func (s sizes) target(work int64) int64 {
+	t := min(max(ceilDiv(work, 64), s.least), s.most)
+	return max(t, ceilDiv(work, s.share))
 }
 
 // Item is one result of a sum that a client sees: of a chunk when the sum is over all axes, of an element of the result
@@ -59,6 +63,10 @@ type cutter interface {
 // NewPlan cuts the sum of a over the axes of r in tasks. The only fault, at "/axis", is a result of more elements than
 // limits allow.
 func NewPlan(a *Array, r Reduction, limits Limits) (*Plan, Faults) {
+	return newPlan(a, r, limits, taskSizes)
+}
+
+func newPlan(a *Array, r Reduction, limits Limits, sizes sizes) (*Plan, Faults) {
 	p := &Plan{array: a, red: r, shape: r.shapeOf(a.shape), dims: a.shape, axes: a.grid.axes}
 	if a.fortran {
 		p.dims = a.shape.reversed()
@@ -78,7 +86,7 @@ func NewPlan(a *Array, r Reduction, limits Limits) (*Plan, Faults) {
 		for i := range p.axes {
 			p.numbers = append(p.numbers, p.axes[i].n)
 		}
-		p.cut = newChunkwise(p)
+		p.cut = newChunkwise(p, sizes)
 		return p, nil
 	}
 	outputs, _ := p.shape.Elements() // divides the array's elements
@@ -92,7 +100,7 @@ func NewPlan(a *Array, r Reduction, limits Limits) (*Plan, Faults) {
 			p.numbers = append(p.numbers, d)
 		}
 	}
-	p.cut = newOutputwise(p)
+	p.cut = newOutputwise(p, sizes)
 	return p, nil
 }
 

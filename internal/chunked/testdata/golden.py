@@ -82,7 +82,7 @@ source({"source": "arange", "stop": 7}, np.arange(7))
 source({"source": "arange", "stop": 7.5}, np.arange(7.5))
 source({"source": "arange", "start": 2, "stop": 14, "shape": [3, 4]}, np.arange(2, 14).reshape(3, 4))
 source({"source": "linspace", "start": 2, "stop": 14}, np.linspace(2, 14))
-for values in [], [[], []], 5, 2.5, True, [1, 2], [1, 2.5], [True, False], [[1, 2], [3, 4]], [[[True], [2]]], [2**63, 1], [-2**63, 2**63 - 1], [1e300, -0.0]:
+for values in [], [[], []], 5, 2.5, True, [1, 2], [1, 2.5], [True, False], [[1, 2], [3, 4]], [[[True], [2]]], [2**63, 2**63], [-2**63, 2**63 - 1], [1e300, -0.0]:
     source({"values": values}, np.array(values))
 for values, dtype in ([1, 2, 300], "float16"), ([0.1, 1e-8, 65504], "float16"), ([0.1, 16777217], "float32"), ([1, 255], "uint8"), ([-128, 127], "int8"):
     source({"source": "values", "values": values, "dtype": dtype}, np.array(values, dtype=dtype))
