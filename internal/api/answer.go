@@ -45,7 +45,8 @@ func (a *jobAnswer) write() error {
 	h["Vary"] = varyPrefer
 	x.set("Etag", etag(a.job, a.ints))
 	if a.location {
-		x.set("Location", "/v1/jobs/"+a.job.ID.String())
+		var text [len("/v1/jobs/") + 36]byte
+		x.set("Location", string(appendID(append(text[:0], "/v1/jobs/"...), a.job.ID)))
 	}
 	if a.applied > 0 {
 		x.set("Preference-Applied", "wait="+strconv.Itoa(int(a.applied/time.Second)))
@@ -94,11 +95,18 @@ func etag(j *job.Job, ints intEncoding) string {
 }
 
 // ints reads the int_encoding parameter.
-func readInts(p *IntEncoding) (intEncoding, error) {
-	switch {
-	case p == nil || *p == IntEncodingNumber:
+func (x *exchange) ints() (intEncoding, error) {
+	if x.req.URL.RawQuery == "" {
 		return intsAsNumbers, nil
-	case *p == IntEncodingString:
+	}
+	q := x.req.URL.Query()
+	if !q.Has("int_encoding") {
+		return intsAsNumbers, nil
+	}
+	switch q.Get("int_encoding") {
+	case "number":
+		return intsAsNumbers, nil
+	case "string":
 		return intsAsStrings, nil
 	}
 	return false, malformed("parameter", "int_encoding", `must be "number" or "string"`)

@@ -56,24 +56,6 @@ func (e HealthStatus) Valid() bool {
 	}
 }
 
-// Defines values for IntEncoding.
-const (
-	IntEncodingNumber IntEncoding = "number"
-	IntEncodingString IntEncoding = "string"
-)
-
-// Valid indicates whether the value is a known member of the IntEncoding enum.
-func (e IntEncoding) Valid() bool {
-	switch e {
-	case IntEncodingNumber:
-		return true
-	case IntEncodingString:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for JobDurability.
 const (
 	JobDurabilityFsync  JobDurability = "fsync"
@@ -215,9 +197,6 @@ type Health struct {
 
 // HealthStatus defines model for Health.Status.
 type HealthStatus string
-
-// IntEncoding defines model for IntEncoding.
-type IntEncoding string
 
 // Item defines model for Item.
 type Item struct {
@@ -397,41 +376,12 @@ type ListJobsParams struct {
 
 	// PageToken The `next_page_token` of the page before, with the same filters.
 	PageToken *string `form:"page_token,omitempty" json:"page_token,omitempty"`
-
-	// IntEncoding `string` turns the integers of every `value` and `result` into JSON strings, for clients whose numbers are
-	// doubles.
-	IntEncoding *IntEncoding `form:"int_encoding,omitempty" json:"int_encoding,omitempty"`
-}
-
-// SubmitJobParams defines parameters for SubmitJob.
-type SubmitJobParams struct {
-	// IntEncoding `string` turns the integers of every `value` and `result` into JSON strings, for clients whose numbers are
-	// doubles.
-	IntEncoding *IntEncoding `form:"int_encoding,omitempty" json:"int_encoding,omitempty"`
-}
-
-// GetJobParams defines parameters for GetJob.
-type GetJobParams struct {
-	// IntEncoding `string` turns the integers of every `value` and `result` into JSON strings, for clients whose numbers are
-	// doubles.
-	IntEncoding *IntEncoding `form:"int_encoding,omitempty" json:"int_encoding,omitempty"`
-}
-
-// CancelJobParams defines parameters for CancelJob.
-type CancelJobParams struct {
-	// IntEncoding `string` turns the integers of every `value` and `result` into JSON strings, for clients whose numbers are
-	// doubles.
-	IntEncoding *IntEncoding `form:"int_encoding,omitempty" json:"int_encoding,omitempty"`
 }
 
 // GetJobEventsParams defines parameters for GetJobEvents.
 type GetJobEventsParams struct {
 	// After The last seq you have seen. `Last-Event-ID`, when it is there, wins.
 	After *int64 `form:"after,omitempty" json:"after,omitempty"`
-
-	// IntEncoding `string` turns the integers of every `value` and `result` into JSON strings, for clients whose numbers are
-	// doubles.
-	IntEncoding *IntEncoding `form:"int_encoding,omitempty" json:"int_encoding,omitempty"`
 }
 
 // GetJobResultsParams defines parameters for GetJobResults.
@@ -444,21 +394,10 @@ type GetJobResultsParams struct {
 
 	// Order `completed`: as the items completed. `index`: as in the input; the job must have finished (409 otherwise).
 	Order *GetJobResultsParamsOrder `form:"order,omitempty" json:"order,omitempty"`
-
-	// IntEncoding `string` turns the integers of every `value` and `result` into JSON strings, for clients whose numbers are
-	// doubles.
-	IntEncoding *IntEncoding `form:"int_encoding,omitempty" json:"int_encoding,omitempty"`
 }
 
 // GetJobResultsParamsOrder defines parameters for GetJobResults.
 type GetJobResultsParamsOrder string
-
-// SubmitBatchParams defines parameters for SubmitBatch.
-type SubmitBatchParams struct {
-	// IntEncoding `string` turns the integers of every `value` and `result` into JSON strings, for clients whose numbers are
-	// doubles.
-	IntEncoding *IntEncoding `form:"int_encoding,omitempty" json:"int_encoding,omitempty"`
-}
 
 // SubmitJobJSONRequestBody defines body for SubmitJob for application/json ContentType.
 type SubmitJobJSONRequestBody = JobSubmission
@@ -605,16 +544,16 @@ type ServerInterface interface {
 	ListJobs(w http.ResponseWriter, r *http.Request, params ListJobsParams)
 	// SubmitJob Submit a job
 	// (POST /v1/jobs)
-	SubmitJob(w http.ResponseWriter, r *http.Request, params SubmitJobParams)
+	SubmitJob(w http.ResponseWriter, r *http.Request)
 	// DeleteJob Delete a finished job
 	// (DELETE /v1/jobs/{job_id})
 	DeleteJob(w http.ResponseWriter, r *http.Request, jobId JobID)
 	// GetJob Read a job
 	// (GET /v1/jobs/{job_id})
-	GetJob(w http.ResponseWriter, r *http.Request, jobId JobID, params GetJobParams)
+	GetJob(w http.ResponseWriter, r *http.Request, jobId JobID)
 	// CancelJob Cancel a job
 	// (POST /v1/jobs/{job_id}/cancel)
-	CancelJob(w http.ResponseWriter, r *http.Request, jobId JobID, params CancelJobParams)
+	CancelJob(w http.ResponseWriter, r *http.Request, jobId JobID)
 	// GetJobEvents Follow a job
 	// (GET /v1/jobs/{job_id}/events)
 	GetJobEvents(w http.ResponseWriter, r *http.Request, jobId JobID, params GetJobEventsParams)
@@ -623,7 +562,7 @@ type ServerInterface interface {
 	GetJobResults(w http.ResponseWriter, r *http.Request, jobId JobID, params GetJobResultsParams)
 	// SubmitBatch Submit many jobs, all or none
 	// (POST /v1/jobs:batch)
-	SubmitBatch(w http.ResponseWriter, r *http.Request, params SubmitBatchParams)
+	SubmitBatch(w http.ResponseWriter, r *http.Request)
 	// ListKinds List the kinds of jobs
 	// (GET /v1/kinds)
 	ListKinds(w http.ResponseWriter, r *http.Request)
@@ -677,7 +616,7 @@ func (_ Unimplemented) ListJobs(w http.ResponseWriter, r *http.Request, params L
 
 // SubmitJob Submit a job
 // (POST /v1/jobs)
-func (_ Unimplemented) SubmitJob(w http.ResponseWriter, r *http.Request, params SubmitJobParams) {
+func (_ Unimplemented) SubmitJob(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -689,13 +628,13 @@ func (_ Unimplemented) DeleteJob(w http.ResponseWriter, r *http.Request, jobId J
 
 // GetJob Read a job
 // (GET /v1/jobs/{job_id})
-func (_ Unimplemented) GetJob(w http.ResponseWriter, r *http.Request, jobId JobID, params GetJobParams) {
+func (_ Unimplemented) GetJob(w http.ResponseWriter, r *http.Request, jobId JobID) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
 // CancelJob Cancel a job
 // (POST /v1/jobs/{job_id}/cancel)
-func (_ Unimplemented) CancelJob(w http.ResponseWriter, r *http.Request, jobId JobID, params CancelJobParams) {
+func (_ Unimplemented) CancelJob(w http.ResponseWriter, r *http.Request, jobId JobID) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -713,7 +652,7 @@ func (_ Unimplemented) GetJobResults(w http.ResponseWriter, r *http.Request, job
 
 // SubmitBatch Submit many jobs, all or none
 // (POST /v1/jobs:batch)
-func (_ Unimplemented) SubmitBatch(w http.ResponseWriter, r *http.Request, params SubmitBatchParams) {
+func (_ Unimplemented) SubmitBatch(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -914,19 +853,6 @@ func (siw *ServerInterfaceWrapper) ListJobs(w http.ResponseWriter, r *http.Reque
 		return
 	}
 
-	// ------------- Optional query parameter "int_encoding" -------------
-
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "int_encoding", r.URL.Query(), &params.IntEncoding, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
-	if err != nil {
-		var requiredError *runtime.RequiredParameterError
-		if errors.As(err, &requiredError) {
-			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "int_encoding"})
-		} else {
-			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "int_encoding", Err: err})
-		}
-		return
-	}
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListJobs(w, r, params)
 	}))
@@ -941,27 +867,8 @@ func (siw *ServerInterfaceWrapper) ListJobs(w http.ResponseWriter, r *http.Reque
 // SubmitJob operation middleware
 func (siw *ServerInterfaceWrapper) SubmitJob(w http.ResponseWriter, r *http.Request) {
 
-	var err error
-	_ = err
-
-	// Parameter object where we will unmarshal all parameters from the context
-	var params SubmitJobParams
-
-	// ------------- Optional query parameter "int_encoding" -------------
-
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "int_encoding", r.URL.Query(), &params.IntEncoding, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
-	if err != nil {
-		var requiredError *runtime.RequiredParameterError
-		if errors.As(err, &requiredError) {
-			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "int_encoding"})
-		} else {
-			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "int_encoding", Err: err})
-		}
-		return
-	}
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.SubmitJob(w, r, params)
+		siw.Handler.SubmitJob(w, r)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1012,24 +919,8 @@ func (siw *ServerInterfaceWrapper) GetJob(w http.ResponseWriter, r *http.Request
 		return
 	}
 
-	// Parameter object where we will unmarshal all parameters from the context
-	var params GetJobParams
-
-	// ------------- Optional query parameter "int_encoding" -------------
-
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "int_encoding", r.URL.Query(), &params.IntEncoding, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
-	if err != nil {
-		var requiredError *runtime.RequiredParameterError
-		if errors.As(err, &requiredError) {
-			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "int_encoding"})
-		} else {
-			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "int_encoding", Err: err})
-		}
-		return
-	}
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.GetJob(w, r, jobId, params)
+		siw.Handler.GetJob(w, r, jobId)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1054,24 +945,8 @@ func (siw *ServerInterfaceWrapper) CancelJob(w http.ResponseWriter, r *http.Requ
 		return
 	}
 
-	// Parameter object where we will unmarshal all parameters from the context
-	var params CancelJobParams
-
-	// ------------- Optional query parameter "int_encoding" -------------
-
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "int_encoding", r.URL.Query(), &params.IntEncoding, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
-	if err != nil {
-		var requiredError *runtime.RequiredParameterError
-		if errors.As(err, &requiredError) {
-			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "int_encoding"})
-		} else {
-			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "int_encoding", Err: err})
-		}
-		return
-	}
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.CancelJob(w, r, jobId, params)
+		siw.Handler.CancelJob(w, r, jobId)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1108,19 +983,6 @@ func (siw *ServerInterfaceWrapper) GetJobEvents(w http.ResponseWriter, r *http.R
 			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "after"})
 		} else {
 			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "after", Err: err})
-		}
-		return
-	}
-
-	// ------------- Optional query parameter "int_encoding" -------------
-
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "int_encoding", r.URL.Query(), &params.IntEncoding, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
-	if err != nil {
-		var requiredError *runtime.RequiredParameterError
-		if errors.As(err, &requiredError) {
-			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "int_encoding"})
-		} else {
-			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "int_encoding", Err: err})
 		}
 		return
 	}
@@ -1193,19 +1055,6 @@ func (siw *ServerInterfaceWrapper) GetJobResults(w http.ResponseWriter, r *http.
 		return
 	}
 
-	// ------------- Optional query parameter "int_encoding" -------------
-
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "int_encoding", r.URL.Query(), &params.IntEncoding, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
-	if err != nil {
-		var requiredError *runtime.RequiredParameterError
-		if errors.As(err, &requiredError) {
-			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "int_encoding"})
-		} else {
-			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "int_encoding", Err: err})
-		}
-		return
-	}
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetJobResults(w, r, jobId, params)
 	}))
@@ -1220,27 +1069,8 @@ func (siw *ServerInterfaceWrapper) GetJobResults(w http.ResponseWriter, r *http.
 // SubmitBatch operation middleware
 func (siw *ServerInterfaceWrapper) SubmitBatch(w http.ResponseWriter, r *http.Request) {
 
-	var err error
-	_ = err
-
-	// Parameter object where we will unmarshal all parameters from the context
-	var params SubmitBatchParams
-
-	// ------------- Optional query parameter "int_encoding" -------------
-
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "int_encoding", r.URL.Query(), &params.IntEncoding, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
-	if err != nil {
-		var requiredError *runtime.RequiredParameterError
-		if errors.As(err, &requiredError) {
-			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "int_encoding"})
-		} else {
-			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "int_encoding", Err: err})
-		}
-		return
-	}
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.SubmitBatch(w, r, params)
+		siw.Handler.SubmitBatch(w, r)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1613,8 +1443,7 @@ func (response ListJobs200JSONResponse) VisitListJobsResponse(w http.ResponseWri
 }
 
 type SubmitJobRequestObject struct {
-	Params SubmitJobParams
-	Body   *SubmitJobJSONRequestBody
+	Body *SubmitJobJSONRequestBody
 }
 
 type SubmitJobResponseObject interface {
@@ -1666,8 +1495,7 @@ func (response DeleteJob204Response) VisitDeleteJobResponse(w http.ResponseWrite
 }
 
 type GetJobRequestObject struct {
-	JobId  JobID `json:"job_id"`
-	Params GetJobParams
+	JobId JobID `json:"job_id"`
 }
 
 type GetJobResponseObject interface {
@@ -1697,8 +1525,7 @@ func (response GetJob304Response) VisitGetJobResponse(w http.ResponseWriter) err
 }
 
 type CancelJobRequestObject struct {
-	JobId  JobID `json:"job_id"`
-	Params CancelJobParams
+	JobId JobID `json:"job_id"`
 }
 
 type CancelJobResponseObject interface {
@@ -1903,8 +1730,7 @@ func (response GetJobResults200ApplicationxNdjsonResponse) VisitGetJobResultsRes
 }
 
 type SubmitBatchRequestObject struct {
-	Params SubmitBatchParams
-	Body   *SubmitBatchJSONRequestBody
+	Body *SubmitBatchJSONRequestBody
 }
 
 type SubmitBatchResponseObject interface {
@@ -2209,10 +2035,8 @@ func (sh *strictHandler) ListJobs(w http.ResponseWriter, r *http.Request, params
 }
 
 // SubmitJob operation middleware
-func (sh *strictHandler) SubmitJob(w http.ResponseWriter, r *http.Request, params SubmitJobParams) {
+func (sh *strictHandler) SubmitJob(w http.ResponseWriter, r *http.Request) {
 	var request SubmitJobRequestObject
-
-	request.Params = params
 
 	var body SubmitJobJSONRequestBody
 	if err := decodeBody(r, &body); err != nil {
@@ -2268,11 +2092,10 @@ func (sh *strictHandler) DeleteJob(w http.ResponseWriter, r *http.Request, jobId
 }
 
 // GetJob operation middleware
-func (sh *strictHandler) GetJob(w http.ResponseWriter, r *http.Request, jobId JobID, params GetJobParams) {
+func (sh *strictHandler) GetJob(w http.ResponseWriter, r *http.Request, jobId JobID) {
 	var request GetJobRequestObject
 
 	request.JobId = jobId
-	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.GetJob(ctx, request.(GetJobRequestObject))
@@ -2295,11 +2118,10 @@ func (sh *strictHandler) GetJob(w http.ResponseWriter, r *http.Request, jobId Jo
 }
 
 // CancelJob operation middleware
-func (sh *strictHandler) CancelJob(w http.ResponseWriter, r *http.Request, jobId JobID, params CancelJobParams) {
+func (sh *strictHandler) CancelJob(w http.ResponseWriter, r *http.Request, jobId JobID) {
 	var request CancelJobRequestObject
 
 	request.JobId = jobId
-	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.CancelJob(ctx, request.(CancelJobRequestObject))
@@ -2376,10 +2198,8 @@ func (sh *strictHandler) GetJobResults(w http.ResponseWriter, r *http.Request, j
 }
 
 // SubmitBatch operation middleware
-func (sh *strictHandler) SubmitBatch(w http.ResponseWriter, r *http.Request, params SubmitBatchParams) {
+func (sh *strictHandler) SubmitBatch(w http.ResponseWriter, r *http.Request) {
 	var request SubmitBatchRequestObject
-
-	request.Params = params
 
 	var body SubmitBatchJSONRequestBody
 	if err := decodeBody(r, &body); err != nil {

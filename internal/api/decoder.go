@@ -14,7 +14,7 @@ import (
 // A decoder reads one strict JSON text: no duplicate names, no bad UTF-8.
 type decoder struct {
 	*jsontext.Decoder
-	src  *bytes.Buffer
+	src  bytes.Buffer
 	data []byte
 }
 
@@ -26,13 +26,14 @@ var decoders = sync.Pool{New: func() any {
 func newDecoder(data []byte) *decoder {
 	d := decoders.Get().(*decoder)
 	d.data = data
-	d.Reset(bytes.NewBuffer(data))
+	d.src = *bytes.NewBuffer(data)
+	d.Reset(&d.src)
 	return d
 }
 
 func (d *decoder) free() {
-	d.data = nil
-	d.Reset(new(bytes.Buffer))
+	d.data, d.src = nil, bytes.Buffer{}
+	d.Reset(&d.src)
 	decoders.Put(d)
 }
 

@@ -19,7 +19,7 @@ const (
 // GetJobEvents implements GET /v1/jobs/{job_id}/events.
 func (s *server) GetJobEvents(ctx context.Context, req GetJobEventsRequestObject) (GetJobEventsResponseObject, error) {
 	x, p := exchangeOf(ctx), &req.Params
-	ints, err := readInts(p.IntEncoding)
+	ints, err := x.ints()
 	if err != nil {
 		return nil, err
 	}

@@ -37,8 +37,9 @@ func appendItems(
 	if int64(to-from) > limit {
 		to = from + int(limit)
 	}
+	var it job.Item // one for all: line makes it escape
 	for i := from; i < to; i++ {
-		it := block.At(i)
+		it = block.At(i)
 		it.Seq = before + uint64(i) + 1
 		b = line(b, &it)
 	}

@@ -13,7 +13,7 @@ import (
 // GetJob implements GET /v1/jobs/{job_id}.
 func (s *server) GetJob(ctx context.Context, req GetJobRequestObject) (GetJobResponseObject, error) {
 	x := exchangeOf(ctx)
-	ints, err := readInts(req.Params.IntEncoding)
+	ints, err := x.ints()
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (s *server) find(ctx context.Context, x *exchange, id string) (job.Job, err
 // CancelJob implements POST /v1/jobs/{job_id}/cancel.
 func (s *server) CancelJob(ctx context.Context, req CancelJobRequestObject) (CancelJobResponseObject, error) {
 	x := exchangeOf(ctx)
-	ints, err := readInts(req.Params.IntEncoding)
+	ints, err := x.ints()
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ const (
 // ListJobs implements GET /v1/jobs.
 func (s *server) ListJobs(ctx context.Context, req ListJobsRequestObject) (ListJobsResponseObject, error) {
 	x := exchangeOf(ctx)
-	ints, err := readInts(req.Params.IntEncoding)
+	ints, err := x.ints()
 	if err != nil {
 		return nil, err
 	}

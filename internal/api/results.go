@@ -11,12 +11,14 @@ import (
 const (
 	defaultItems = 1000
 	maxItems     = 10_000
+	// itemsPerWrite is how many items of a stream are written at once.
+	itemsPerWrite = 4096
 )
 
 // GetJobResults implements GET /v1/jobs/{job_id}/results.
 func (s *server) GetJobResults(ctx context.Context, req GetJobResultsRequestObject) (GetJobResultsResponseObject, error) {
 	x, p := exchangeOf(ctx), &req.Params
-	ints, err := readInts(p.IntEncoding)
+	ints, err := x.ints()
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +146,7 @@ func (a *ndjsonResults) VisitGetJobResultsResponse(http.ResponseWriter) error {
 	}
 	line := func(b []byte, it *job.Item) []byte { return append(appendItem(b, it, a.ints), '\n') }
 	for more := true; more && left > 0; {
-		b, n, again, err := a.from.read(a.ctx, (*buf)[:0], min(left, logPage), line)
+		b, n, again, err := a.from.read(a.ctx, (*buf)[:0], min(left, itemsPerWrite), line)
 		if err != nil {
 			return err // a status if nothing was written yet; the connection is cut otherwise
 		}

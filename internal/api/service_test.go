@@ -174,6 +174,7 @@ type failing struct{ err error }
 func (f failing) Submit(context.Context, []job.Submission, *job.Key, bool) ([]job.Job, error) {
 	return nil, f.err
 }
+
 func (f failing) Cancel(context.Context, string, job.ID) (job.Job, error) { return job.Job{}, f.err }
 func (f failing) Position(job.ID) (int, bool)                             { return 0, false }
 func (f failing) RetryAfter(job.Job) time.Duration                        { return 0 }

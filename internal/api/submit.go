@@ -16,7 +16,7 @@ import (
 // SubmitJob implements POST /v1/jobs.
 func (s *server) SubmitJob(ctx context.Context, req SubmitJobRequestObject) (SubmitJobResponseObject, error) {
 	x := exchangeOf(ctx)
-	ints, err := readInts(req.Params.IntEncoding)
+	ints, err := x.ints()
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (s *server) SubmitJob(ctx context.Context, req SubmitJobRequestObject) (Sub
 // SubmitBatch implements POST /v1/jobs:batch.
 func (s *server) SubmitBatch(ctx context.Context, req SubmitBatchRequestObject) (SubmitBatchResponseObject, error) {
 	x := exchangeOf(ctx)
-	ints, err := readInts(req.Params.IntEncoding)
+	ints, err := x.ints()
 	if err != nil {
 		return nil, err
 	}
@@ -109,13 +109,13 @@ func (s *server) accept(ctx context.Context, x *exchange, body *jobsBody, route 
 // submissions reads what was submitted. If an envelope has faults the kinds are asked too, so that all are told at once;
 // if none has, the executor will ask them.
 func (s *server) submissions(x *exchange, body *jobsBody) ([]job.Submission, error) {
-	faults := body.faults
+	faults := &body.faults
 	now := time.Now()
 	subs := make([]job.Submission, len(body.jobs))
 	for i := range body.jobs {
-		var own job.ValidationError
-		subs[i] = s.submission(x, &body.jobs[i], body.data, now, &own)
-		faults.Faults = append(faults.Faults, body.prefixed(i, &own)...)
+		before := len(faults.Faults)
+		subs[i] = s.submission(x, &body.jobs[i], body.data, now, faults)
+		body.lead(i, faults.Faults[before:])
 	}
 	if len(faults.Faults) == 0 {
 		return subs, nil
@@ -127,20 +127,23 @@ func (s *server) submissions(x *exchange, body *jobsBody) ([]job.Submission, err
 		err := s.Kinds.Validate(subs[i].Kind, subs[i].Spec)
 		var own *job.ValidationError
 		if errors.As(err, &own) {
-			faults.Faults = append(faults.Faults, body.prefixed(i, own)...)
+			body.lead(i, own.Faults)
+			faults.Faults = append(faults.Faults, own.Faults...)
 		} else if err != nil {
 			return nil, err
 		}
 	}
-	return nil, &faults
+	return nil, faults
 }
 
-// prefixed returns the faults of a job with pointers into the body.
-func (b *jobsBody) prefixed(i int, v *job.ValidationError) []job.Fault {
-	if b.batch {
-		v.Prefix("/jobs/" + strconv.Itoa(i))
+// lead makes the pointers of a job's faults lead to it in a batch.
+func (b *jobsBody) lead(i int, faults []job.Fault) {
+	if !b.batch {
+		return
 	}
-	return v.Faults
+	for k := range faults {
+		faults[k].Pointer = "/jobs/" + strconv.Itoa(i) + faults[k].Pointer
+	}
 }
 
 // submit takes the jobs from the tenant's rate and hands them to the executor.
