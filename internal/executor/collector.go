@@ -16,7 +16,8 @@ type collector struct {
 
 	queueJobs, queueOldest, running                  *prometheus.Desc
 	queueCapacity, admitted, queueTasks, delayed     *prometheus.Desc
-	waiting, waitingCapacity, bytes, bytesCapacity   *prometheus.Desc
+	waiting, admittedWaiting, waitingCapacity        *prometheus.Desc
+	bytes, bytesCapacity                             *prometheus.Desc
 	workers, workersBusy, workerSeconds, drainStatus *prometheus.Desc
 }
 
@@ -34,6 +35,7 @@ func newCollector(e *Executor, kinds []string) *collector {
 		queueTasks:      desc("gather_queue_tasks", "Tasks that could run now and wait for a worker."),
 		delayed:         desc("gather_delayed_jobs", "Jobs whose start_after has not come."),
 		waiting:         desc("gather_waiting_items", "Items that wait on a timer and hold no worker."),
+		admittedWaiting: desc("gather_admitted_waiting_items", "Items of admitted jobs that may wait at the same time, as planned."),
 		waitingCapacity: desc("gather_waiting_capacity_items", "How many items of admitted jobs may wait at the same time."),
 		bytes:           desc("gather_admitted_bytes", "Memory held by the plans of admitted jobs, as planned."),
 		bytesCapacity:   desc("gather_admitted_capacity_bytes", "How much memory the plans of admitted jobs may hold."),
@@ -89,7 +91,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			}
 		}
 	}
-	admitted, bytes, draining := len(e.runs), e.bytes, e.draining
+	admitted, bytes, reserved, draining := len(e.runs), e.bytes, e.waiting, e.draining
 	for p := range e.queue.classes {
 		tasks += e.queue.classes[p].woken.n
 	}
@@ -127,6 +129,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.queueTasks, float64(tasks))
 	gauge(c.delayed, float64(delayed))
 	gauge(c.waiting, float64(waiting))
+	gauge(c.admittedWaiting, float64(reserved))
 	gauge(c.waitingCapacity, float64(e.cfg.MaxWaiting))
 	gauge(c.bytes, float64(bytes))
 	gauge(c.bytesCapacity, float64(e.cfg.MaxBytes))

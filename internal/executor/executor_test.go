@@ -644,6 +644,7 @@ func TestMetrics(t *testing.T) {
 		reg := prometheus.NewPedanticRegistry()
 		e := start(t, l, func(c *executor.Config) { c.Registerer, c.Workers = reg, 1 })
 		submit(t, e, toy{Tasks: 2})
+		submit(t, e, toy{Tasks: 1, Error: "out of luck"})
 		time.Sleep(time.Second)
 		submit(t, e, toy{Tasks: 3, Park: time.Hour, Waiting: 3})
 		synctest.Wait()
@@ -671,6 +672,9 @@ gather_queue_tasks 4
 # HELP gather_waiting_items Items that wait on a timer and hold no worker.
 # TYPE gather_waiting_items gauge
 gather_waiting_items 3
+# HELP gather_admitted_waiting_items Items of admitted jobs that may wait at the same time, as planned.
+# TYPE gather_admitted_waiting_items gauge
+gather_admitted_waiting_items 3
 # HELP gather_workers_busy Workers that run a task.
 # TYPE gather_workers_busy gauge
 gather_workers_busy 1
@@ -680,10 +684,16 @@ gather_worker_busy_seconds_total 10
 # HELP gather_jobs_finished_total Jobs that ended, by final state; counted when the end is durable.
 # TYPE gather_jobs_finished_total counter
 gather_jobs_finished_total{kind="toy",state="cancelled"} 0
-gather_jobs_finished_total{kind="toy",state="failed"} 0
+gather_jobs_finished_total{kind="toy",state="failed"} 1
 gather_jobs_finished_total{kind="toy",state="succeeded"} 1
+# HELP gather_jobs_failed_total Jobs that failed, by reason; counted when the end is durable.
+# TYPE gather_jobs_failed_total counter
+gather_jobs_failed_total{kind="toy",reason="job-failed"} 1
+gather_jobs_failed_total{kind="toy",reason="job-panicked"} 0
+gather_jobs_failed_total{kind="toy",reason="job-timeout"} 0
 `), "gather_queue_jobs", "gather_queue_oldest_age_seconds", "gather_queue_tasks", "gather_waiting_items",
-			"gather_workers_busy", "gather_worker_busy_seconds_total", "gather_jobs_finished_total")
+			"gather_admitted_waiting_items", "gather_workers_busy", "gather_worker_busy_seconds_total",
+			"gather_jobs_finished_total", "gather_jobs_failed_total")
 		if err != nil {
 			t.Error(err)
 		}

@@ -19,6 +19,9 @@ const (
 	reasonStorage  = "storage"
 )
 
+// failures are the reasons for which a job fails.
+var failures = []job.FailureReason{job.FailedTask, job.FailedPanic, job.FailedTimeout}
+
 // jobBuckets has edges where people look, from a millisecond to an hour, in seconds.
 var jobBuckets = []float64{
 	.001, .0025, .005, .01, .025, .05, .1, .25, .5, .75, 1, 1.5, 2.5, 3.5, 5, 7.5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600,
@@ -46,6 +49,7 @@ type series struct {
 	submitted, resumed, tasks, items prometheus.Counter
 	wait, run, total, step           prometheus.Observer
 	finished                         map[job.State]prometheus.Counter
+	failed                           map[job.FailureReason]prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, e *Executor, kinds []string) *metrics {
@@ -66,6 +70,9 @@ func newMetrics(reg prometheus.Registerer, e *Executor, kinds []string) *metrics
 		finished = f.NewCounterVec(prometheus.CounterOpts{
 			Name: "gather_jobs_finished_total", Help: "Jobs that ended, by final state; counted when the end is durable.",
 		}, []string{"kind", "state"})
+		failed = f.NewCounterVec(prometheus.CounterOpts{
+			Name: "gather_jobs_failed_total", Help: "Jobs that failed, by reason; counted when the end is durable.",
+		}, []string{"kind", "reason"})
 		resumed = f.NewCounterVec(prometheus.CounterOpts{
 			Name: "gather_jobs_resumed_total", Help: "Running jobs taken up again after a restart.",
 		}, []string{"kind"})
@@ -96,6 +103,10 @@ func newMetrics(reg prometheus.Registerer, e *Executor, kinds []string) *metrics
 				total:     total.WithLabelValues(k, p.String()),
 				step:      step.WithLabelValues(k),
 				finished:  make(map[job.State]prometheus.Counter),
+				failed:    make(map[job.FailureReason]prometheus.Counter),
+			}
+			for _, reason := range failures {
+				one.failed[reason] = failed.WithLabelValues(k, reason.String())
 			}
 			for _, s := range job.States() {
 				if s.Terminal() {
@@ -168,6 +179,9 @@ func (s *series) ended(r *run, how *job.Finished) {
 		return
 	}
 	s.finished[how.State].Inc()
+	if how.Failure != nil {
+		s.failed[how.Failure.Reason].Inc()
+	}
 	s.total.Observe(time.Since(due(&r.job)).Seconds())
 	if !r.startedAt.IsZero() {
 		s.run.Observe(how.At.Sub(r.startedAt).Seconds())

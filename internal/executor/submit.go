@@ -43,7 +43,7 @@ func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.K
 	batch.Done = func(err error) { durable <- err }
 	if err := e.cfg.Journal.Append(ctx, batch); err != nil {
 		e.refuse(runs)
-		return nil, e.storage(err)
+		return nil, e.storage(err, len(runs))
 	}
 	// The journal keeps the order, so whatever the tasks append now comes after the submission, and shows after it.
 	e.enqueue(runs)
@@ -55,7 +55,7 @@ func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.K
 	}
 	if err != nil {
 		e.refuse(runs)
-		return nil, e.storage(err)
+		return nil, e.storage(err, len(runs))
 	}
 	for _, r := range runs {
 		r.series.accepted()
@@ -181,10 +181,10 @@ func (e *Executor) refuse(runs []*run) {
 	}
 }
 
-// storage counts a submission that the journal refused.
-func (e *Executor) storage(err error) error {
+// storage counts jobs that the journal refused.
+func (e *Executor) storage(err error, jobs int) error {
 	if errors.Is(err, job.ErrStorage) {
-		e.metrics.rejected(reasonStorage, 1)
+		e.metrics.rejected(reasonStorage, jobs)
 	}
 	return err
 }
