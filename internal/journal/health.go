@@ -158,6 +158,7 @@ func (j *Journal) inspect() {
 // has enough.
 func (j *Journal) space() error {
 	usage, err := j.c.FS.GetDiskUsage(j.c.Dir)
+	j.met.freeKnown.Store(err == nil)
 	if err != nil {
 		return nil
 	}

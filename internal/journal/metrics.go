@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +16,7 @@ type metrics struct {
 	swept  prometheus.Counter
 	// background counts failures that Pebble told, free is the free space that was seen last.
 	background, free atomic.Uint64
+	freeKnown        atomic.Bool
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -50,7 +52,7 @@ func (m *metrics) committed(w *write, now time.Time) {
 	}
 }
 
-// A gauge is read when it is scraped.
+// A gauge is read when it is scraped; one that is NaN is left out.
 type gauge struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
@@ -101,8 +103,14 @@ func (m *metrics) watch(reg prometheus.Registerer, j *Journal) error {
 		newGauge(g, "gather_journal_disk_bytes", "Bytes that the journal uses on disk.", func(s *snapshot) float64 {
 			return float64(s.p.DiskSpaceUsage())
 		}),
-		newGauge(g, "gather_journal_disk_free_bytes", "Free bytes of the disk; 0 when it cannot tell.", func(s *snapshot) float64 {
+		newGauge(g, "gather_journal_disk_free_bytes", "Free bytes of the disk; missing when it cannot tell.", func(s *snapshot) float64 {
+			if !m.freeKnown.Load() {
+				return math.NaN()
+			}
 			return float64(m.free.Load())
+		}),
+		newGauge(g, "gather_journal_disk_min_free_bytes", "With fewer free bytes than this no submission is taken.", func(s *snapshot) float64 {
+			return float64(s.j.c.MinFreeBytes)
 		}),
 		newGauge(c, "gather_journal_log_written_bytes_total", "Bytes written to the write-ahead log.", func(s *snapshot) float64 {
 			return float64(s.p.WAL.BytesWritten)
@@ -148,6 +156,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	s := &snapshot{j: j, p: j.db.Metrics()}
 	for _, g := range c.gauges {
-		ch <- prometheus.MustNewConstMetric(g.desc, g.kind, g.value(s))
+		if v := g.value(s); !math.IsNaN(v) {
+			ch <- prometheus.MustNewConstMetric(g.desc, g.kind, v)
+		}
 	}
 }
