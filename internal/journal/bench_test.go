@@ -27,10 +27,7 @@ func BenchmarkSubmit(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/goroutines=%d", kind, n), func(b *testing.B) {
 				var j appender = &journaltest.Volatile{}
 				if kind == "disk" {
-					var err error
-					if j, err = journal.Open(b.Context(), journal.Config{Dir: b.TempDir()}); err != nil {
-						b.Fatal(err)
-					}
+					j = open(b, journal.Config{Dir: b.TempDir()})
 				}
 				submitMany(b, j, n)
 				if err := j.Close(); err != nil {

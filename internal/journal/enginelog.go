@@ -42,6 +42,9 @@ func (j *Journal) die(err error) {
 	}
 }
 
+// emptyFlush is how Pebble tells that a flush had nothing to write. It has no name for it.
+const emptyFlush = "pebble: empty table"
+
 // listener takes the events of Pebble. Some come with its locks held, and none may call it.
 func (j *Journal) listener() *pebble.EventListener {
 	return &pebble.EventListener{
@@ -56,7 +59,11 @@ func (j *Journal) listener() *pebble.EventListener {
 			j.log.Error("the data directory is damaged", "error", info.Details)
 		},
 		FlushEnd: func(info pebble.FlushInfo) {
-			if j.health.set(causeFlush, info.Err) {
+			err := info.Err
+			if err != nil && err.Error() == emptyFlush {
+				err = nil
+			}
+			if j.health.set(causeFlush, err) {
 				j.health.wake()
 			}
 		},

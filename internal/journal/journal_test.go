@@ -1,57 +1,41 @@
 package journal_test
 
 import (
+	"io"
+	"log/slog"
 	"testing"
-	"time"
 
-	"gather/internal/job"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/goleak"
+
 	"gather/internal/journal"
+	"gather/internal/journal/journaltest"
 )
 
-func TestSmoke(t *testing.T) {
-	dir := t.TempDir()
-	j, err := journal.Open(t.Context(), journal.Config{Dir: dir})
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+func open(t testing.TB, c journal.Config) *journal.Journal {
+	t.Helper()
+	c.Logger = quiet
+	j, err := journal.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := job.NewID()
-	done := make(chan error, 2)
-	now := time.Now().UTC()
-	k := job.Key{Tenant: "t", Value: "k"}
-	if _, err := j.Reserve(t.Context(), k); err != nil {
-		t.Fatal(err)
-	}
-	if err := j.Append(t.Context(), job.Batch{Key: &k, Done: func(err error) { done <- err }, Entries: []job.Entry{{ID: id, Events: []job.Event{
-		job.Submitted{Job: job.Job{ID: id, Tenant: "t", Kind: "squares", State: job.Queued, Priority: job.Normal, CreatedAt: now}, Spec: []byte("{}")}, job.Started{At: now},
-	}}}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	t.Log(j.Get(t.Context(), "t", id))
-	t.Log(j.Log(t.Context(), id, 0, 100))
-	t.Log(j.Reserve(t.Context(), k))
-	if err := j.Append(t.Context(), job.Batch{Done: func(err error) { done <- err }, Entries: []job.Entry{{ID: id, Events: []job.Event{job.Finished{State: job.Succeeded, At: now}}}}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	t.Log(j.Get(t.Context(), "t", id))
-	t.Log(j.List(t.Context(), job.Query{Tenant: "t", Limit: 10}))
-	if err := j.Close(); err != nil {
-		t.Fatal(err)
-	}
-	j, err = journal.Open(t.Context(), journal.Config{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Log(j.Get(t.Context(), "t", id))
-	t.Log(j.Log(t.Context(), id, 0, 100))
-	t.Log(j.Delete(t.Context(), "t", id))
-	t.Log(j.Get(t.Context(), "t", id))
-	if err := j.Close(); err != nil {
-		t.Fatal(err)
-	}
+	return j
+}
+
+func TestJournal(t *testing.T) {
+	t.Run("disk", func(t *testing.T) {
+		journaltest.Exercise(t, func(t *testing.T, dir string) journaltest.Journal {
+			return open(t, journal.Config{Dir: dir})
+		})
+	})
+	t.Run("memory", func(t *testing.T) {
+		fs := vfs.NewMem()
+		journaltest.Exercise(t, func(t *testing.T, dir string) journaltest.Journal {
+			return open(t, journal.Config{Dir: dir, FS: fs})
+		})
+	})
 }

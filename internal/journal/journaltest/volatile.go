@@ -6,6 +6,7 @@ import (
 	"context"
 	"iter"
 	"slices"
+	"sort"
 	"sync"
 
 	"gather/internal/job"
@@ -169,7 +170,7 @@ func (v *Volatile) Log(ctx context.Context, id job.ID, after uint64, limit int) 
 	if j == nil || j.deleted {
 		return nil, ctx.Err()
 	}
-	from, _ := slices.BinarySearchFunc(j.log, after+1, func(r job.LogRecord, seq uint64) int { return cmp.Compare(r.Seq, seq) })
+	from := sort.Search(len(j.log), func(i int) bool { return j.log[i].Seq > after })
 	to := from
 	for to < len(j.log) && (to == from || limit > 0) {
 		n := int(job.Seqs(j.log[to].Event))
@@ -314,4 +315,17 @@ func (v *Volatile) Close() error {
 	defer v.mu.Unlock()
 	v.closed = true
 	return nil
+}
+
+// Reopen returns a journal that holds what v held, as a disk would have kept it.
+func (v *Volatile) Reopen() *Volatile {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	next := &Volatile{jobs: v.jobs, keys: map[string]*volatileKey{}}
+	for name, k := range v.keys {
+		if k != nil {
+			next.keys[name] = k
+		}
+	}
+	return next
 }

@@ -1,0 +1,267 @@
+package journaltest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"gather/internal/job"
+)
+
+// Journal is the whole contract of a journal. Those who use one declare the few methods they need.
+type Journal interface {
+	// Append queues a batch; see job.Batch. It returns job.ErrStorage for a submission that cannot be taken now, and
+	// job.ErrTransition, if not through Done, for an event that is not legal.
+	Append(ctx context.Context, b job.Batch) error
+	// Recover visits every job that has not ended, in the order of submission, with its spec and log.
+	Recover(ctx context.Context, visit func(view job.Job, spec []byte, log iter.Seq2[job.LogRecord, error]) error) error
+	// Get returns the durable view; job.ErrNotFound, job.ErrExpired.
+	Get(ctx context.Context, tenant string, id job.ID) (job.Job, error)
+	// Log returns durable events with a last seq above after.
+	Log(ctx context.Context, id job.ID, after uint64, limit int) ([]job.LogRecord, error)
+	// ItemsByIndex returns durable items with an index above after.
+	ItemsByIndex(ctx context.Context, id job.ID, after int64, limit int) ([]job.Item, error)
+	// List returns the jobs that match, newest first.
+	List(ctx context.Context, q job.Query) (jobs []job.Job, next job.ID, err error)
+	// Watch signals durable changes of a job.
+	Watch(id job.ID) (changed <-chan struct{}, stop func())
+	// Delete removes a terminal job; job.ErrNotFinished, job.ErrNotFound, job.ErrExpired, job.ErrStorage.
+	Delete(ctx context.Context, tenant string, id job.ID) error
+	// Reserve asks for an idempotency key; job.ErrKeyReused, job.ErrKeyInProgress.
+	Reserve(ctx context.Context, key job.Key) (prior []job.ID, err error)
+	// Release gives a reserved key back.
+	Release(key job.Key)
+	// Ready returns nil, or why no submission can be taken.
+	Ready() error
+	// Close makes durable what was appended.
+	Close() error
+}
+
+// Exercise checks that a journal keeps its contract. Open opens the journal of a directory, which another call may have
+// opened, and closed, before; Exercise closes what it opens.
+func Exercise(t *testing.T, open func(t *testing.T, dir string) Journal) {
+	for _, c := range []struct {
+		name string
+		test func(*harness)
+	}{
+		{"life of a job", testLife},
+		{"illegal events", testIllegal},
+		{"all or nothing", testAllOrNothing},
+		{"watch", testWatch},
+		{"log pages", testLogPages},
+		{"items by index", testItemsByIndex},
+		{"list filters", testListFilters},
+		{"list under churn", testListChurn},
+		{"tenants", testTenants},
+		{"delete", testDelete},
+		{"idempotency", testIdempotency},
+		{"idempotency under concurrency", testIdempotencyRace},
+		{"reopen", testReopen},
+		{"recover", testRecover},
+		{"concurrent appenders", testConcurrent},
+		{"close", testClose},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := &harness{T: t, open: open, dir: t.TempDir(), now: time.Now().UTC().Truncate(time.Millisecond)}
+			h.reopen()
+			defer h.close()
+			c.test(h)
+		})
+	}
+}
+
+// harness is one open journal under test.
+type harness struct {
+	*testing.T
+	open func(t *testing.T, dir string) Journal
+	dir  string
+	j    Journal
+	now  time.Time
+}
+
+func (h *harness) reopen() {
+	h.Helper()
+	h.close()
+	h.j = h.open(h.T, h.dir)
+}
+
+func (h *harness) close() {
+	h.Helper()
+	if h.j != nil {
+		if err := h.j.Close(); err != nil {
+			h.Errorf("close: %v", err)
+		}
+		h.j = nil
+	}
+}
+
+func (h *harness) ok(err error) {
+	h.Helper()
+	if err != nil {
+		h.Fatal(err)
+	}
+}
+
+func (h *harness) want(err, target error) {
+	h.Helper()
+	if !errors.Is(err, target) {
+		h.Fatalf("error is %v, want %v", err, target)
+	}
+}
+
+// new returns a submission of a job of so many units.
+func (h *harness) new(tenant string, units int64, change ...func(*job.Job)) (job.ID, job.Submitted) {
+	id := job.NewID()
+	j := job.Job{
+		ID: id, Tenant: tenant, Kind: "squares", Priority: job.Normal, State: job.Queued, CreatedAt: h.now,
+		Tasks: 2, Progress: job.Progress{Total: units}, Retention: time.Hour, RequestID: "r-" + id.String(),
+	}
+	for _, f := range change {
+		f(&j)
+	}
+	return id, job.Submitted{Job: j, Spec: fmt.Appendf(nil, `{"of":%q}`, id)}
+}
+
+// append appends a batch and waits for its Done.
+func (h *harness) append(b job.Batch) error {
+	h.Helper()
+	return Append(h.Context(), h.j, b)
+}
+
+// Append appends a batch to a journal and waits until it is durable or refused.
+func Append(ctx context.Context, j interface {
+	Append(ctx context.Context, b job.Batch) error
+}, b job.Batch,
+) error {
+	done := make(chan error, 2)
+	b.Done = func(err error) { done <- err }
+	if err := j.Append(ctx, b); err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// events appends events of one job.
+func (h *harness) events(id job.ID, events ...job.Event) {
+	h.Helper()
+	h.ok(h.append(job.Batch{Entries: []job.Entry{{ID: id, Events: events}}}))
+}
+
+// submit appends a new job and returns its id.
+func (h *harness) submit(tenant string, units int64, change ...func(*job.Job)) job.ID {
+	h.Helper()
+	id, s := h.new(tenant, units, change...)
+	h.events(id, s)
+	return id
+}
+
+func (h *harness) started() job.Event { return job.Started{At: h.now.Add(time.Second)} }
+
+func (h *harness) finished(s job.State) job.Event {
+	return job.Finished{At: h.now.Add(2 * time.Second), State: s, Result: []byte("42")}
+}
+
+// block returns a block of items with the given indexes; the value of an item is its index.
+func block(indexes ...int64) job.Items {
+	var b job.Items
+	for _, i := range indexes {
+		if i%7 == 3 {
+			b.AddError(i, fmt.Sprint("no ", i), time.Duration(i))
+		} else {
+			b.Add(i, fmt.Append(nil, i), time.Duration(i))
+		}
+	}
+	return b
+}
+
+func run(from, to int64) []int64 {
+	var s []int64
+	for i := from; i < to; i++ {
+		s = append(s, i)
+	}
+	return s
+}
+
+func (h *harness) get(tenant string, id job.ID) job.Job {
+	h.Helper()
+	j, err := h.j.Get(h.Context(), tenant, id)
+	h.ok(err)
+	return j
+}
+
+// fold is what the view of a job must be.
+func (h *harness) fold(events ...job.Event) job.Job {
+	h.Helper()
+	var j job.Job
+	for _, e := range events {
+		var err error
+		j, err = job.Apply(j, e)
+		h.ok(err)
+	}
+	return j
+}
+
+// same compares views by their encoding.
+func (h *harness) same(got, want job.Job) {
+	h.Helper()
+	if !bytes.Equal(got.AppendBinary(nil), want.AppendBinary(nil)) {
+		h.Fatalf("view is\n%+v, want\n%+v", got, want)
+	}
+}
+
+// log reads a whole log in pages, and checks that its seqs have no gap.
+func (h *harness) log(id job.ID, limit int) []job.LogRecord {
+	h.Helper()
+	var all []job.LogRecord
+	after := uint64(0)
+	for {
+		page, err := h.j.Log(h.Context(), id, after, limit)
+		h.ok(err)
+		if len(page) == 0 {
+			return all
+		}
+		for _, r := range page {
+			if r.Seq != after+job.Seqs(r.Event) {
+				h.Fatalf("event %T after seq %d has seq %d", r.Event, after, r.Seq)
+			}
+			after = r.Seq
+		}
+		all = append(all, page...)
+	}
+}
+
+// sameLog compares a log with the events that were appended.
+func (h *harness) sameLog(log []job.LogRecord, want []job.Event) {
+	h.Helper()
+	var got, exp []string
+	for _, r := range log {
+		got = append(got, describe(r.Event))
+	}
+	for _, e := range want {
+		exp = append(exp, describe(e))
+	}
+	if !slices.Equal(got, exp) {
+		h.Fatalf("log is %q, want %q", got, exp)
+	}
+}
+
+// describe tells all that a log keeps of an event.
+func describe(e job.Event) string { return fmt.Sprintf("%T %q", e, job.AppendEvent(nil, e)) }
+
+func (h *harness) equal(got, want any) {
+	h.Helper()
+	if !reflect.DeepEqual(got, want) {
+		h.Fatalf("got %v, want %v", got, want)
+	}
+}

@@ -1,0 +1,222 @@
+package journaltest
+
+import (
+	"bytes"
+	"errors"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"gather/internal/job"
+)
+
+func testDelete(h *harness) {
+	small := h.submit("t", 1)
+	h.want(h.j.Delete(h.Context(), "t", small), job.ErrNotFinished)
+	h.events(small, h.started(), job.Advanced{Task: 0, Completed: 1, Items: block(0)}, h.finished(job.Succeeded))
+	large := h.submit("t", 3000)
+	h.events(large, h.started())
+	for i := range int64(150) {
+		h.events(large, job.Advanced{Task: 0, Completed: 20, Items: block(run(20*i, 20*i+20)...)})
+	}
+	h.events(large, h.finished(job.Succeeded))
+	stays := h.submit("t", 1)
+	for _, id := range []job.ID{small, large} {
+		h.ok(h.j.Delete(h.Context(), "t", id))
+		for range 2 {
+			_, err := h.j.Get(h.Context(), "t", id)
+			h.want(err, job.ErrExpired)
+			h.want(h.j.Delete(h.Context(), "t", id), job.ErrExpired)
+			_, err = h.j.Get(h.Context(), "other", id)
+			h.want(err, job.ErrNotFound)
+			h.equal(len(h.log(id, 10)), 0)
+			page, err := h.j.ItemsByIndex(h.Context(), id, -1, 10)
+			h.ok(err)
+			h.equal(len(page), 0)
+			h.equal(slices.Contains(h.list(job.Query{Tenant: "t", Limit: 5}), id), false)
+			h.reopen()
+		}
+	}
+	h.equal(h.list(job.Query{Tenant: "t", Limit: 5}), []job.ID{stays})
+	h.want(h.j.Delete(h.Context(), "t", job.NewID()), job.ErrNotFound)
+}
+
+func testIdempotency(h *harness) {
+	key := job.Key{Tenant: "t", Route: "POST /v1/jobs", Value: "k", Fingerprint: [32]byte{1}}
+	other := key
+	other.Fingerprint = [32]byte{2}
+	reserve := func(k job.Key) []job.ID {
+		h.Helper()
+		prior, err := h.j.Reserve(h.Context(), k)
+		h.ok(err)
+		return prior
+	}
+	h.equal(len(reserve(key)), 0)
+	for _, k := range []job.Key{key, other} {
+		_, err := h.j.Reserve(h.Context(), k)
+		h.want(err, job.ErrKeyInProgress)
+	}
+	h.j.Release(key)
+	h.equal(len(reserve(key)), 0)
+
+	// A batch that is refused gives its key back.
+	id, s := h.new("t", 1)
+	h.want(h.append(job.Batch{Key: &key, Entries: []job.Entry{{ID: id, Events: []job.Event{s, s}}}}), job.ErrTransition)
+	h.equal(len(reserve(key)), 0)
+
+	second, s2 := h.new("t", 1)
+	h.ok(h.append(job.Batch{Key: &key, Entries: []job.Entry{
+		{ID: id, Events: []job.Event{s, h.started()}}, {ID: second, Events: []job.Event{s2}},
+	}}))
+	for range 2 {
+		h.equal(reserve(key), []job.ID{id, second})
+		_, err := h.j.Reserve(h.Context(), other)
+		h.want(err, job.ErrKeyReused)
+		h.j.Release(key)
+		h.reopen()
+	}
+	// Tenant, route and value keep keys apart, wherever one ends and the next begins.
+	for _, k := range []job.Key{
+		{Tenant: "u", Route: "POST /v1/jobs", Value: "k"},
+		{Tenant: "t", Route: "POST /v1/jobs:batch", Value: "k"},
+		{Tenant: "t", Route: "POST /v1/jobs", Value: "k2"},
+		{Tenant: "tPOST", Route: " /v1/jobs", Value: "k"},
+	} {
+		h.equal(len(reserve(k)), 0)
+	}
+}
+
+func testIdempotencyRace(h *harness) {
+	const clients = 64
+	key := job.Key{Tenant: "t", Route: "r", Value: "race", Fingerprint: [32]byte{3}}
+	var reserved, replayed atomic.Int64
+	ids := make(chan job.ID, clients)
+	var wg sync.WaitGroup
+	for range clients {
+		wg.Go(func() {
+			for {
+				prior, err := h.j.Reserve(h.Context(), key)
+				switch {
+				case errors.Is(err, job.ErrKeyInProgress):
+					continue
+				case err != nil:
+					h.Error(err)
+					return
+				case prior != nil:
+					replayed.Add(1)
+					ids <- prior[0]
+					return
+				}
+				reserved.Add(1)
+				id, s := h.new("t", 1)
+				if err := h.append(job.Batch{Key: &key, Entries: []job.Entry{{ID: id, Events: []job.Event{s}}}}); err != nil {
+					h.Error(err)
+				}
+				ids <- id
+				return
+			}
+		})
+	}
+	wg.Wait()
+	close(ids)
+	h.equal([]int64{reserved.Load(), replayed.Load()}, []int64{1, clients - 1})
+	want := h.list(job.Query{Tenant: "t", Limit: 10})
+	h.equal(len(want), 1)
+	for id := range ids {
+		h.equal(id, want[0])
+	}
+}
+
+func testReopen(h *harness) {
+	id, s := h.new("t", 5000)
+	all := []job.Event{s}
+	h.events(id, s)
+	step := func(e job.Event) {
+		h.Helper()
+		h.reopen()
+		h.events(id, e)
+		all = append(all, e)
+		h.same(h.get("t", id), h.fold(all...))
+		h.sameLog(h.log(id, 2), all)
+	}
+	step(h.started())
+	step(job.Advanced{Task: 0, Done: true, Completed: 3, Items: block(4, 5, 6)})
+	step(job.Advanced{Task: 1, Completed: 3, Items: block(1, 2, 3), Partial: []byte{}})
+	step(job.Advanced{Task: 1, Completed: 1, Items: block(0)})
+	h.reopen()
+	h.equal(h.list(job.Query{Tenant: "t", Limit: 5, States: []job.State{job.Running}}), []job.ID{id})
+	step(job.CancelRequested{At: h.now})
+	step(h.finished(job.Cancelled))
+	h.reopen()
+	page, err := h.j.ItemsByIndex(h.Context(), id, 1, 3)
+	h.ok(err)
+	h.equal([]int64{page[0].Index, page[1].Index, page[2].Index}, []int64{2, 3, 4})
+	h.equal(h.list(job.Query{Tenant: "t", Limit: 5}), []job.ID{id})
+}
+
+func testRecover(h *harness) {
+	var ids []job.ID
+	specs := map[job.ID][]byte{}
+	logs := map[job.ID][]job.Event{}
+	for i, tenant := range []string{"b", "a", "c", "a", "b", "a"} {
+		id, s := h.new(tenant, 10)
+		if i == 1 {
+			s.Spec = []byte(strings.Repeat("long spec ", 10000))
+		}
+		events := [][]job.Event{
+			{s},
+			{s, h.started()},
+			{s, h.started(), job.Advanced{Task: 1, Done: true, Completed: 2, Items: block(8, 9), Partial: []byte("partial")}},
+			{s, job.CancelRequested{At: h.now}},
+			{s, h.started(), h.finished(job.Succeeded)},
+			{s},
+		}[i]
+		h.ok(h.append(job.Batch{Entries: []job.Entry{{ID: id, Events: events[:1]}}}))
+		if len(events) > 1 {
+			h.events(id, events[1:]...)
+		}
+		if i != 4 {
+			ids = append(ids, id)
+		}
+		specs[id], logs[id] = s.Spec, events
+	}
+	h.reopen()
+	var got []job.ID
+	h.ok(h.j.Recover(h.Context(), func(view job.Job, spec []byte, log iter.Seq2[job.LogRecord, error]) error {
+		got = append(got, view.ID)
+		if !bytes.Equal(spec, specs[view.ID]) {
+			h.Errorf("spec is %.50q, want %.50q", spec, specs[view.ID])
+		}
+		h.same(view, h.fold(logs[view.ID]...))
+		var records []job.LogRecord
+		for r, err := range log {
+			h.ok(err)
+			records = append(records, r)
+		}
+		h.sameLog(records, logs[view.ID])
+		// One need not read a log to its end.
+		for range log {
+			break
+		}
+		return nil
+	}))
+	h.equal(got, ids)
+	stop := errors.New("stop")
+	n := 0
+	h.want(h.j.Recover(h.Context(), func(job.Job, []byte, iter.Seq2[job.LogRecord, error]) error {
+		n++
+		return stop
+	}), stop)
+	h.equal(n, 1)
+	// After it, a recovered job goes on and ends, and is not there again.
+	h.events(ids[0], h.started(), h.finished(job.Succeeded))
+	h.reopen()
+	n = 0
+	h.ok(h.j.Recover(h.Context(), func(job.Job, []byte, iter.Seq2[job.LogRecord, error]) error {
+		n++
+		return nil
+	}))
+	h.equal(n, len(ids)-1)
+}

@@ -1,0 +1,289 @@
+package journaltest
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+
+	"gather/internal/job"
+)
+
+func testLogPages(h *harness) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	id, s := h.new("t", 5000)
+	all := []job.Event{s, h.started()}
+	next := int64(0)
+	for range 60 {
+		n := rng.Int64N(40)
+		e := job.Advanced{Task: 0, Completed: n, Items: block(run(next, next+n)...)}
+		if n%5 == 0 {
+			e.Partial = []byte(strings.Repeat("p", int(n)))
+		}
+		next += n
+		all = append(all, e)
+	}
+	all = append(all, job.Finished{At: h.now, State: job.Succeeded, Items: block(run(next, next+9)...)})
+	for rest := all; len(rest) > 0; {
+		n := min(1+rng.IntN(4), len(rest))
+		h.events(id, rest[:n]...)
+		rest = rest[n:]
+	}
+	for _, limit := range []int{1, 2, 7, 50, 1000, 100000} {
+		h.sameLog(h.log(id, limit), all)
+	}
+	whole := h.log(id, 100000)
+	for _, r := range whole {
+		// From any cursor, also from within a block, the first record is the one that holds what follows.
+		for after := r.Seq - job.Seqs(r.Event); after < r.Seq; after++ {
+			page, err := h.j.Log(h.Context(), id, after, 1)
+			h.ok(err)
+			if len(page) == 0 || page[0].Seq != r.Seq {
+				h.Fatalf("after %d comes %v, want seq %d", after, page, r.Seq)
+			}
+		}
+	}
+	end := whole[len(whole)-1].Seq
+	for _, after := range []uint64{end, end + 1, 1 << 60, ^uint64(0)} {
+		page, err := h.j.Log(h.Context(), id, after, 10)
+		h.ok(err)
+		h.equal(len(page), 0)
+	}
+}
+
+func testItemsByIndex(h *harness) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	shuffled := func(n int64) []int64 {
+		s := run(0, n)
+		rng.Shuffle(len(s), func(i, j int) { s[i], s[j] = s[j], s[i] })
+		return s
+	}
+	for _, c := range []struct {
+		name  string
+		tasks int
+		// indexes come in blocks of so many items.
+		indexes []int64
+		block   int
+		// per says how many events one append has; 0 is all, the end included.
+		per int
+	}{
+		{"one write", 1, shuffled(50), 10, 0},
+		{"one write of a large job", 4, run(0, 3000), 100, 0},
+		{"one task", 1, shuffled(300), 7, 3},
+		{"in order", 4, run(0, 3000), 100, 1},
+		{"interleaved", 4, shuffled(3000), 64, 5},
+		{"reverse", 2, reversed(2000), 50, 2},
+		{"no items", 2, nil, 1, 1},
+	} {
+		id, s := h.new("t", int64(max(len(c.indexes), 1)), func(j *job.Job) { j.Tasks = c.tasks })
+		all := []job.Event{s, h.started()}
+		for chunk := range slices.Chunk(c.indexes, c.block) {
+			all = append(all, job.Advanced{Task: 0, Completed: int64(len(chunk)), Items: block(chunk...)})
+		}
+		all = append(all, job.Finished{At: h.now, State: job.Succeeded, Items: block(int64(len(c.indexes)))})
+		if c.per == 0 {
+			c.per = len(all)
+		}
+		for part := range slices.Chunk(all, c.per) {
+			h.events(id, part...)
+		}
+		want := map[int64]job.Item{}
+		for _, r := range h.log(id, 1000) {
+			b, first := blockOf(r)
+			for i, item := range b.All() {
+				item.Seq = first + uint64(i)
+				want[item.Index] = item
+			}
+		}
+		for _, limit := range []int{1, 10, 999, 5000} {
+			if limit == 1 && len(want) > 100 {
+				continue
+			}
+			after, n := int64(-1), 0
+			for {
+				page, err := h.j.ItemsByIndex(h.Context(), id, after, limit)
+				h.ok(err)
+				if len(page) == 0 {
+					break
+				}
+				if len(page) > limit {
+					h.Fatalf("%s: %d items in a page of %d", c.name, len(page), limit)
+				}
+				for _, item := range page {
+					w := want[item.Index]
+					if item.Index != after+1 || item.Seq != w.Seq || !bytes.Equal(item.Value, w.Value) || item.Err != w.Err || item.Duration != w.Duration {
+						h.Fatalf("%s: after index %d comes %+v, want %+v", c.name, after, item, w)
+					}
+					after = item.Index
+				}
+				n += len(page)
+			}
+			h.equal(n, len(want))
+		}
+	}
+	page, err := h.j.ItemsByIndex(h.Context(), job.NewID(), -1, 10)
+	h.ok(err)
+	h.equal(len(page), 0)
+}
+
+func reversed(n int64) []int64 {
+	s := run(0, n)
+	slices.Reverse(s)
+	return s
+}
+
+// list reads a whole listing in pages.
+func (h *harness) list(q job.Query) (ids []job.ID) {
+	h.Helper()
+	for {
+		jobs, next, err := h.j.List(h.Context(), q)
+		h.ok(err)
+		if len(jobs) > q.Limit {
+			h.Fatalf("%d jobs in a page of %d", len(jobs), q.Limit)
+		}
+		for _, j := range jobs {
+			ids = append(ids, j.ID)
+		}
+		if next == (job.ID{}) {
+			return ids
+		}
+		q.Before = next
+	}
+}
+
+func testListFilters(h *harness) {
+	states := job.States()
+	var ids []job.ID
+	views := map[job.ID]job.Job{}
+	for i := range 60 {
+		id := h.submit("t", 1, func(j *job.Job) {
+			j.Kind = []string{"squares", "array_sum"}[i%2]
+			j.Labels = map[string]string{"n": []string{"a", "b", "c"}[i%3], "all": ""}
+		})
+		switch states[i%len(states)] {
+		case job.Running:
+			h.events(id, h.started())
+		case job.Cancelling:
+			h.events(id, job.CancelRequested{At: h.now})
+		case job.Succeeded:
+			h.events(id, h.started(), h.finished(job.Succeeded))
+		case job.Failed:
+			h.events(id, h.finished(job.Failed))
+		case job.Cancelled:
+			h.events(id, job.CancelRequested{At: h.now}, h.finished(job.Cancelled))
+		}
+		ids = append(ids, id)
+		views[id] = h.get("t", id)
+	}
+	slices.Reverse(ids)
+	for _, q := range []job.Query{
+		{},
+		{Kind: "squares"},
+		{Kind: "none"},
+		{States: []job.State{job.Queued}},
+		{States: []job.State{job.Succeeded, job.Running}},
+		{States: states[3:]},
+		{Labels: map[string]string{"n": "b"}},
+		{Labels: map[string]string{"n": "b", "all": ""}},
+		{Labels: map[string]string{"x": ""}},
+		{Kind: "array_sum", States: []job.State{job.Failed, job.Cancelling}, Labels: map[string]string{"n": "c"}},
+	} {
+		q.Tenant = "t"
+		var want []job.ID
+		for _, id := range ids {
+			if v := views[id]; q.Matches(&v) {
+				want = append(want, id)
+			}
+		}
+		for _, q.Limit = range []int{1, 7, 100} {
+			h.equal(h.list(q), want)
+		}
+	}
+}
+
+// testListChurn pages through a listing while jobs come, change and go: those that stay are listed once, in order.
+func testListChurn(h *harness) {
+	var stay, ended []job.ID
+	for i := range 120 {
+		id := h.submit("t", 1)
+		switch {
+		case i%3 == 0:
+			h.events(id, h.started(), h.finished(job.Succeeded))
+			ended = append(ended, id)
+		default:
+			stay = append(stay, id)
+		}
+	}
+	slices.Reverse(stay)
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	wg.Go(func() {
+		for _, id := range ended {
+			h.ok(h.j.Delete(h.Context(), "t", id))
+		}
+	})
+	wg.Go(func() {
+		// Half of those that stay move through their states while they are listed.
+		for i, id := range stay {
+			if i%2 == 0 {
+				h.events(id, h.started())
+				h.events(id, h.finished(job.Succeeded))
+			}
+		}
+	})
+	wg.Go(func() {
+		for range 300 {
+			select {
+			case <-stop:
+				return
+			default:
+				h.submit("t", 1)
+			}
+		}
+	})
+	for round := range 20 {
+		ids := h.list(job.Query{Tenant: "t", Limit: 1 + round})
+		if !slices.IsSortedFunc(ids, func(a, b job.ID) int { return bytes.Compare(b[:], a[:]) }) {
+			h.Error("a listing is out of order")
+		}
+		if len(slices.Compact(slices.Clone(ids))) != len(ids) {
+			h.Error("a listing has a job twice")
+		}
+		at := 0
+		for _, id := range ids {
+			if at < len(stay) && id == stay[at] {
+				at++
+			}
+		}
+		if at != len(stay) {
+			h.Errorf("a listing has %d of %d jobs that stay", at, len(stay))
+		}
+	}
+	close(stop)
+	wg.Wait()
+}
+
+func testTenants(h *harness) {
+	// One name may begin with another.
+	tenants := []string{"", "a", "ab", "b", "a\x00", strings.Repeat("long", 100)}
+	ids := map[string]job.ID{}
+	for _, tenant := range tenants {
+		ids[tenant] = h.submit(tenant, 1)
+		done := h.submit(tenant, 1)
+		h.events(done, h.started(), h.finished(job.Succeeded))
+	}
+	for _, a := range tenants {
+		h.equal(len(h.list(job.Query{Tenant: a, Limit: 10})), 2)
+		for _, b := range tenants {
+			_, err := h.j.Get(h.Context(), a, ids[b])
+			if a != b {
+				h.want(err, job.ErrNotFound)
+				h.want(h.j.Delete(h.Context(), a, ids[b]), job.ErrNotFound)
+			} else {
+				h.ok(err)
+				h.want(h.j.Delete(h.Context(), a, ids[b]), job.ErrNotFinished)
+			}
+		}
+	}
+}

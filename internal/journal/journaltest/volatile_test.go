@@ -1,0 +1,23 @@
+package journaltest_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"gather/internal/journal/journaltest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestVolatile lets a directory stand for a Volatile that outlives its Close.
+func TestVolatile(t *testing.T) {
+	disks := map[string]*journaltest.Volatile{}
+	journaltest.Exercise(t, func(_ *testing.T, dir string) journaltest.Journal {
+		if disks[dir] == nil {
+			disks[dir] = &journaltest.Volatile{}
+		}
+		disks[dir] = disks[dir].Reopen()
+		return disks[dir]
+	})
+}
