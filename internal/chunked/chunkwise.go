@@ -13,6 +13,7 @@ type chunkwise struct {
 	// ordered says that the chunks in their order are the array in memory order, so that a run of chunks is read as one
 	// run of memory.
 	ordered bool
+	lastCut int // the last axis with more than one chunk; 0 if none has
 }
 
 // span is the work of one task: chunks whole chunks from chunk on; or, when chunks is 0, elements lo to hi of chunk.
@@ -25,7 +26,8 @@ type span struct {
 const chunkWeight = 1024
 
 func newChunkwise(p *Plan, sizes sizes) *chunkwise {
-	c := &chunkwise{Plan: p, ordered: p.chunksOrdered()}
+	c := &chunkwise{Plan: p}
+	c.ordered, c.lastCut = p.chunksOrdered()
 	n := p.array.Elements()
 	target := sizes.target(n + p.array.grid.chunks*chunkWeight)
 	cur := newCursor(p.axes)
@@ -67,18 +69,18 @@ func newChunkwise(p *Plan, sizes sizes) *chunkwise {
 	return c
 }
 
-// chunksOrdered reports whether each axis before the last one that is cut is cut in single elements.
-func (p *Plan) chunksOrdered() bool {
-	last := len(p.axes) - 1
-	for last >= 0 && p.axes[last].n == 1 {
-		last--
+// chunksOrdered reports whether each axis before the last one that is cut is cut in single elements, and which that is.
+func (p *Plan) chunksOrdered() (ordered bool, lastCut int) {
+	lastCut = max(len(p.axes)-1, 0)
+	for lastCut > 0 && p.axes[lastCut].n == 1 {
+		lastCut--
 	}
-	for i := range max(last, 0) {
+	for i := range lastCut {
 		if p.axes[i].longest() > 1 {
-			return false
+			return false, lastCut
 		}
 	}
-	return true
+	return true, lastCut
 }
 
 func (c *chunkwise) tasks() int { return len(c.spans) }
@@ -110,10 +112,18 @@ func (c *chunkwise) run(ctx context.Context, w *Worker, task int, dst []byte) ([
 	return w.total.AppendBinary(dst)
 }
 
-// runChunks sums whole chunks one by one, each gathered from its place.
+// runChunks sums whole chunks one by one, each gathered from its place, or by bands.
 func (c *chunkwise) runChunks(ctx context.Context, w *Worker, s span, cur *cursor, dst []byte) ([]byte, error) {
 	unchecked := int64(0)
-	for range s.chunks {
+	for left := s.chunks; left > 0; {
+		if n := c.band(cur, left); n > 1 {
+			var err error
+			if dst, err = c.runBand(ctx, w, cur, n, dst); err != nil {
+				return dst, err
+			}
+			left -= n
+			continue
+		}
 		v := cur.volume()
 		if unchecked += v + chunkWeight; unchecked > capacity(8) {
 			if err := ctx.Err(); err != nil {
@@ -127,6 +137,7 @@ func (c *chunkwise) runChunks(ctx context.Context, w *Worker, s span, cur *curso
 		}
 		dst = c.closeChunk(w, dst)
 		cur.next()
+		left--
 	}
 	return dst, nil
 }

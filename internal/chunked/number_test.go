@@ -83,6 +83,47 @@ func TestResultLiterals(t *testing.T) {
 	}
 }
 
+// TestEveryFloat16 prints every binary16 there is and reads it back.
+func TestEveryFloat16(t *testing.T) {
+	const n = 1 << 16
+	data := make([]byte, 128, 128+2*n)
+	for i := range n {
+		data = append(data, byte(i), byte(i>>8))
+	}
+	h := npy.Header{Type: npy.Type{Kind: 'f', Size: 2}, Shape: []int64{n}, Offset: 128}
+	a, faults := chunked.ParseArray([]byte(`{"source":"npy","name":"a"}`), chunked.Options{Open: func(chunked.Ref) (chunked.Stored, error) {
+		return chunked.Stored{Header: h, Reader: bytes.NewReader(data)}, nil
+	}})
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	printed := total(t, a, "[]", "", "").AppendJSON(nil)
+	again := parse(t, `{"dtype":"float16","values":`+string(printed)+`}`)
+	for _, wide := range []string{`"float32"`, `"float64"`} {
+		exact := total(t, a, "[]", "", wide).AppendJSON(nil)
+		if b := elements(t, parse(t, `{"dtype":"float16","values":`+string(exact)+`}`), 0, n); !bytes.Equal(b, elements(t, again, 0, n)) {
+			t.Errorf("by way of %s other elements come back", wide)
+		}
+	}
+	for i, got := range elements(t, again, 0, n) {
+		want := data[128+i]
+		if nan := i/2&0x7fff > 0x7c00; nan {
+			continue
+		}
+		if got != want {
+			t.Fatalf("byte %d is %#x, want %#x", i, got, want)
+		}
+	}
+}
+
+func TestFaultsReadAsLines(t *testing.T) {
+	_, faults := chunked.ParseArray([]byte(`{"source":"ones","shape":[-1]}`), chunked.Options{})
+	faults = append(faults, chunked.Fault{Detail: "is odd"})
+	if got := faults.Error(); got != "/shape/0: is -1: a length is 0 or more\nis odd" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestKeepDims(t *testing.T) {
 	a := parse(t, `{"source":"ones","shape":[2,3,4],"dtype":"int8"}`)
 	for axis, want := range map[string][2]string{

@@ -230,7 +230,7 @@ func (o *outputwise) addBatch(ctx context.Context, w *Worker, accs []exactsum.Ac
 			return err
 		}
 		var err error
-		if n == o.rows && b.inner == o.inner {
+		if n == o.rows && b.inner == o.inner && o.rows*o.inner <= capacity(o.array.DType().Size()) {
 			err = o.addPanels(ctx, w, accs, b, off)
 		} else {
 			for k := range b.kept {
@@ -247,20 +247,13 @@ func (o *outputwise) addBatch(ctx context.Context, w *Worker, accs []exactsum.Ac
 	return nil
 }
 
-// addPanels adds all rows of all kept ones of b, which are one run of memory from off: many small panels are read at once.
+// addPanels adds all rows of all kept ones of b, which are one run of memory from off: as many panels, each of which fits
+// the scratch, are read at once as fit.
 func (o *outputwise) addPanels(ctx context.Context, w *Worker, accs []exactsum.Accumulator, b batch, off int64) error {
 	src := o.array.source
 	t := src.DType()
 	panel := o.rows * o.inner
-	many := capacity(t.Size()) / max(panel, 1)
-	if many == 0 {
-		for k := range b.kept {
-			if err := o.addRows(ctx, w, accs[k*o.inner:][:o.inner], off+k*panel, o.rows); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
+	many := capacity(t.Size()) / panel
 	for k := int64(0); k < b.kept; k += many {
 		n := min(many, b.kept-k)
 		if err := ctx.Err(); err != nil {

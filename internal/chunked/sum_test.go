@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/big"
 	"math/rand/v2"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -389,7 +390,10 @@ func TestSums(t *testing.T) {
 				variants = append(variants, v)
 			}
 			for _, v := range variants {
-				fine := int64(1 + rng.IntN(300))
+				fine := int64(1 + rng.IntN(300)) // chunks of more are split
+				if rng.IntN(2) == 0 {
+					fine += 20_000 // several chunks a task
+				}
 				p, faults := chunked.NewFinePlan(v, red, fine)
 				if len(faults) > 0 {
 					t.Fatalf("%s: %v", name, faults)
@@ -409,6 +413,8 @@ func TestLargeSums(t *testing.T) {
 		{"[3000000]", "1000", ""},
 		{"[1500,2000]", "[100,100]", ""},
 		{"[1500,2000]", "[1500,7]", ""},
+		{"[40,50000]", "[7,1000]", ""},
+		{"[5,7,11000]", "[2,3,[4000,1,6999]]", ""},
 		{"[1500,2000]", "[[1,1499],[1999,1]]", ""},
 		{"[1500,2000]", `"auto"`, "0"},
 		{"[1500,2000]", `"auto"`, "1"},
@@ -427,6 +433,21 @@ func TestLargeSums(t *testing.T) {
 			t.Fatal(faults)
 		}
 		got := sum(t, w, p, rng)
+		for _, fortran := range []bool{false, true} {
+			opts := chunked.Options{Open: func(chunked.Ref) (chunked.Stored, error) {
+				return stored(t, a, fortran, !fortran), nil
+			}}
+			v, faults := chunked.ParseArray([]byte(`{"source":"npy","name":"a","chunks":`+test.chunks+`}`), opts)
+			if len(faults) > 0 {
+				t.Fatal(faults)
+			}
+			if p, faults = chunked.NewPlan(v, red, chunked.Limits{}); len(faults) > 0 {
+				t.Fatal(faults)
+			}
+			if again := sum(t, w, p, rng); !reflect.DeepEqual(again, got) {
+				t.Fatalf("%+v stored, fortran %v: got another sum", test, fortran)
+			}
+		}
 		axes := map[int]bool{}
 		var list []int
 		if test.axis != "" && json.Unmarshal([]byte("["+strings.Trim(test.axis, "[]")+"]"), &list) != nil {
