@@ -29,6 +29,8 @@ type serveCmd struct {
 	MaxDigits     count `default:"100000" placeholder:"N" help:"Most digits of an integer."`
 	MaxChunks     count `default:"1000000" placeholder:"N" help:"Most chunks of an array."`
 	MaxOutputs    count `default:"1000000" placeholder:"N" help:"Most elements of the result of an array sum."`
+	MaxArray      size  `default:"64GiB" placeholder:"SIZE" help:"Largest uploaded array; 0 is no limit."`
+	ArrayQuota    size  `default:"0" placeholder:"SIZE" help:"Most that the uploaded arrays of a tenant hold together; 0 is no limit."`
 	MaxStreams    count `default:"10000" placeholder:"N" help:"Most event streams and waiting requests at the same time."`
 	Retention     span  `default:"24h" placeholder:"DURATION" help:"How long a finished job is kept, unless it says itself."`
 	MaxRetention  span  `default:"720h" placeholder:"DURATION" help:"Longest retention a job may ask for."`
@@ -70,6 +72,8 @@ func (c *serveCmd) validate() error {
 	fault("max-digits", c.MaxDigits.check(20, 10_000_000))
 	fault("max-chunks", c.MaxChunks.check(1, 100_000_000))
 	fault("max-outputs", c.MaxOutputs.check(1, 16_000_000))
+	fault("max-array", c.MaxArray.check(0))
+	fault("array-quota", c.ArrayQuota.check(0))
 	fault("max-streams", c.MaxStreams.check(1, 1_000_000))
 	fault("retention", c.Retention.check(time.Second))
 	fault("max-retention", c.MaxRetention.check(time.Second))

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gather/internal/api"
+	"gather/internal/array"
 	"gather/internal/executor"
 	"gather/internal/job"
 	"gather/internal/journal"
@@ -36,6 +38,7 @@ type server struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	journal  *journal.Journal
+	arrays   *array.Store
 	executor *executor.Executor
 	tenants  *tenant.Store // nil without API keys
 	api      *http.Server
@@ -81,9 +84,16 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	}
 	undo = append(undo, func() { _ = s.journal.Close() })
 
+	// Under the lock of the journal.
+	s.arrays, err = array.Open(array.Config{
+		Dir: filepath.Join(c.DataDir, "arrays"), MaxBytes: c.MaxArray.n, TenantBytes: c.ArrayQuota.n,
+	})
+	if err != nil {
+		return nil, err
+	}
 	kinds := kind.NewRegistry(kind.Limits{
 		Items: c.MaxItems.n, Digits: c.MaxDigits.n, Chunks: c.MaxChunks.n, Outputs: c.MaxOutputs.n,
-	})
+	}, storedArrays{s.arrays})
 	ec := executor.DefaultConfig()
 	ec.Workers, ec.MaxJobs, ec.MaxBytes, ec.MaxWaiting = int(c.Workers.n), int(c.QueueJobs.n), c.QueueBytes.n, c.WaitingItems.n
 	ec.Journal, ec.Planner, ec.Logger, ec.Registerer = s.journal, kinds, log, s.registry

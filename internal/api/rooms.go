@@ -61,8 +61,8 @@ type Keys interface {
 type Kinds interface {
 	// Describe lists the kinds.
 	Describe() []job.KindInfo
-	// Validate checks a kind's own parameters. Errors: *job.ValidationError with every fault, also for an unknown kind.
-	Validate(kind string, spec []byte) error
+	// Validate checks a tenant's parameters of a kind. Errors: *job.ValidationError with every fault, also for an unknown kind.
+	Validate(ctx context.Context, tenant, kind string, spec []byte) error
 }
 
 // Tenants know whose request it is. A nil Tenants in Config lets everyone in, as tenant.Default.

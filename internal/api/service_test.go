@@ -42,7 +42,7 @@ type service struct {
 func newService(t testing.TB, options ...func(*service, *api.Config)) *service {
 	t.Helper()
 	s := &service{t: t, journal: new(journaltest.Volatile), registry: prometheus.NewRegistry(), logs: new(bytes.Buffer)}
-	kinds := kind.NewRegistry(kind.DefaultLimits())
+	kinds := kind.NewRegistry(kind.DefaultLimits(), nil)
 	ec := executor.DefaultConfig()
 	ec.Journal, ec.Planner, ec.Registerer = s.journal, kinds, prometheus.NewRegistry()
 	ec.Logger = slog.New(slog.DiscardHandler)

@@ -124,7 +124,7 @@ func (s *server) submissions(x *exchange, body *jobsBody) ([]job.Submission, err
 		if subs[i].Kind == "" || len(faults.Faults) > maxFaults {
 			continue
 		}
-		err := s.Kinds.Validate(subs[i].Kind, subs[i].Spec)
+		err := s.Kinds.Validate(x.req.Context(), x.principal.Tenant, subs[i].Kind, subs[i].Spec)
 		var own *job.ValidationError
 		if errors.As(err, &own) {
 			body.lead(i, own.Faults)
@@ -154,8 +154,8 @@ func (s *server) submit(
 		return s.Executor.Submit(ctx, subs, key, wait)
 	}
 	allowance, ok := s.Tenants.Take(x.principal.Tenant, len(subs), time.Now())
-	x.setRate(allowance)
 	if !ok {
+		x.setRate(allowance)
 		detail := fmt.Sprintf("%d more of %d jobs in %s", allowance.Left, allowance.Rate.Jobs, time.Duration(allowance.Rate.Window))
 		if len(subs) > allowance.Rate.Jobs {
 			detail = fmt.Sprintf("a batch of %d is more than the %d jobs you may submit in %s: split it",
@@ -166,7 +166,9 @@ func (s *server) submit(
 	jobs, err := s.Executor.Submit(ctx, subs, key, wait)
 	if err != nil {
 		s.Tenants.Return(x.principal.Tenant, len(subs), time.Now())
+		allowance.Left += len(subs)
 	}
+	x.setRate(allowance)
 	return jobs, err
 }
 

@@ -36,13 +36,18 @@ func (v void) Append(_ context.Context, b job.Batch) error {
 // idle is a plan of tasks that do nothing.
 type idle struct{ n int }
 
-func (p idle) Size() job.Size                        { return job.Size{Tasks: p.n, Units: int64(p.n)} }
-func (p idle) Task(int, job.Resume) job.Task         { return p }
-func (p idle) Reducer() job.Reducer                  { return p }
-func (idle) Add(int, []byte) error                   { return nil }
-func (idle) Outcome() (job.Outcome, error)           { return job.Outcome{Value: []byte("0")}, nil }
-func (p idle) Names() []string                       { return []string{"idle"} }
-func (p idle) Plan(string, []byte) (job.Plan, error) { return p, nil }
+func (p idle) Size() job.Size                { return job.Size{Tasks: p.n, Units: int64(p.n)} }
+func (p idle) Task(int, job.Resume) job.Task { return p }
+func (p idle) Reducer() job.Reducer          { return p }
+func (idle) Add(int, []byte) error           { return nil }
+func (idle) Outcome() (job.Outcome, error)   { return job.Outcome{Value: []byte("0")}, nil }
+func (p idle) Names() []string               { return []string{"idle"} }
+
+func (p idle) Replan(context.Context, string, string, []byte) (job.Plan, error) { return p, nil }
+
+func (p idle) Plan(context.Context, string, string, []byte) (job.Plan, []byte, error) {
+	return p, nil, nil
+}
 
 func (idle) Step(context.Context, time.Time, *job.Local) (job.Step, error) {
 	return job.Step{Completed: 1}, nil

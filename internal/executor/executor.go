@@ -23,7 +23,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,8 +47,11 @@ type Journal interface {
 
 // Planner makes plans of specs.
 type Planner interface {
-	// Plan validates a spec: *job.ValidationError with every fault.
-	Plan(kind string, spec []byte) (job.Plan, error)
+	// Plan validates a tenant's spec: *job.ValidationError with every fault. The spec it returns is the one to keep. A
+	// plan that is an io.Closer is closed when its job has ended.
+	Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error)
+	// Replan plans a spec that was kept. An error fails the job.
+	Replan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, error)
 	// Names lists the kinds, for metrics.
 	Names() []string
 }
@@ -192,5 +197,13 @@ func (e *Executor) Stop(ctx context.Context) error {
 	}
 	e.stopWork(errStopping)
 	<-idle
+	e.mu.Lock()
+	left := slices.Collect(maps.Values(e.runs))
+	e.mu.Unlock()
+	for _, r := range left {
+		r.mu.Lock()
+		r.closePlan()
+		r.mu.Unlock()
+	}
 	return err
 }

@@ -342,7 +342,9 @@ func TestCancelIsAcknowledged(t *testing.T) {
 // stubborn plans a task that takes five seconds whatever its context says.
 type stubborn struct{ toys }
 
-func (stubborn) Plan(string, []byte) (job.Plan, error) { return stubbornPlan{toy{Tasks: 2}}, nil }
+func (stubborn) Plan(_ context.Context, _, _ string, spec []byte) (job.Plan, []byte, error) {
+	return stubbornPlan{toy{Tasks: 2}}, spec, nil
+}
 
 type stubbornPlan struct{ toy }
 
@@ -551,7 +553,9 @@ func TestRecoverEndings(t *testing.T) {
 // blocked plans tasks that end only when they are cancelled.
 type blocked struct{ toys }
 
-func (blocked) Plan(string, []byte) (job.Plan, error) { return toy{Tasks: 2, Block: true}, nil }
+func (blocked) Replan(context.Context, string, string, []byte) (job.Plan, error) {
+	return toy{Tasks: 2, Block: true}, nil
+}
 
 // A job that this version cannot plan fails; it does not keep the server from starting.
 func TestRecoverUnknownKind(t *testing.T) {

@@ -35,7 +35,12 @@ type toys struct{}
 
 func (toys) Names() []string { return []string{"toy"} }
 
-func (toys) Plan(kind string, spec []byte) (job.Plan, error) {
+func (t toys) Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error) {
+	p, err := t.Replan(ctx, tenant, kind, spec)
+	return p, spec, err
+}
+
+func (toys) Replan(_ context.Context, _, kind string, spec []byte) (job.Plan, error) {
 	var p toy
 	if err := json.Unmarshal(spec, &p); err != nil || kind != "toy" {
 		return nil, job.Faultf("/kind", "not a toy")

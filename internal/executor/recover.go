@@ -11,7 +11,7 @@ import (
 func (e *Executor) recover(ctx context.Context) error {
 	var again []*run
 	err := e.cfg.Journal.Recover(ctx, func(j job.Job, spec []byte, log job.LogSeq) error {
-		r, err := e.resume(j, spec, log)
+		r, err := e.resume(ctx, j, spec, log)
 		if err != nil {
 			return err
 		}
@@ -37,8 +37,8 @@ func (unplanned) Size() job.Size       { return job.Size{Tasks: 1} }
 func (unplanned) Reducer() job.Reducer { return nil }
 
 // resume makes a run of what the journal knows.
-func (e *Executor) resume(j job.Job, spec []byte, log job.LogSeq) (*run, error) {
-	plan, planErr := e.cfg.Planner.Plan(j.Kind, spec)
+func (e *Executor) resume(ctx context.Context, j job.Job, spec []byte, log job.LogSeq) (*run, error) {
+	plan, planErr := e.cfg.Planner.Replan(ctx, j.Tenant, j.Kind, spec)
 	if planErr != nil {
 		plan = unplanned{}
 	}

@@ -3,6 +3,7 @@ package executor
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ type run struct {
 	plan    job.Plan
 	size    job.Size
 	reducer job.Reducer
+	spec    []byte  // until it is journaled
 	series  *series // nil for an unknown kind
 
 	// ctx is the context of the job's tasks; its cause tells a cancel from a stop.
@@ -37,8 +39,9 @@ type run struct {
 	startedAt time.Time
 	// unsaid is the Started event as long as it is not appended: a job of one short task says it with its end.
 	unsaid bool
-	busy   int // steps under way
-	done   int // tasks finished
+	busy   int  // steps under way
+	done   int  // tasks finished
+	closed bool // the plan
 	// ending is how the job will end once busy is 0; nil while it runs normally.
 	ending  *job.Finished
 	parked  map[*alarm]struct{}
@@ -159,6 +162,9 @@ func (r *run) settle(before ...job.Event) {
 		if len(before) > 0 {
 			r.append(0, before...)
 		}
+		if r.state.Terminal() && r.busy == 0 {
+			r.closePlan() // a refused job, whose last step has just ended
+		}
 		return
 	}
 	how := *r.ending
@@ -172,6 +178,7 @@ func (r *run) settle(before ...job.Event) {
 			r.series.ended(r, &how)
 		}
 	}, append(before, how)...)
+	r.closePlan()
 	r.e.release(r)
 }
 
@@ -192,6 +199,16 @@ func (e *Executor) release(r *run) {
 	e.finishes.add(time.Now())
 }
 
+// closePlan gives back what the plan holds, such as an open array, when no step will come. Caller holds r.mu.
+func (r *run) closePlan() {
+	if c, ok := r.plan.(io.Closer); ok && !r.closed {
+		r.closed = true
+		if err := c.Close(); err != nil {
+			r.e.log.Error("close plan", "job_id", r.job.ID, "error", err)
+		}
+	}
+}
+
 // expire is the alarm of the job's timeout.
 func (r *run) expire(time.Time) {
 	r.mu.Lock()
@@ -209,5 +226,8 @@ func (r *run) refuse() {
 	r.state = job.Cancelled
 	r.e.alarms.clear(r.start)
 	r.e.alarms.clear(r.timeout)
+	if r.busy == 0 {
+		r.closePlan()
+	}
 	r.e.release(r)
 }

@@ -19,17 +19,19 @@ const waitDelay = time.Millisecond
 // It returns a *job.ValidationError with every fault (pointers lead with "/jobs/<i>" when there are several jobs) or a
 // *job.Rejection. The end of ctx no longer stops it once the journal has the batch.
 func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error) {
-	runs, err := e.plan(subs)
+	runs, err := e.plan(ctx, subs)
 	if err != nil {
 		return nil, err
 	}
 	if err := e.admit(runs); err != nil {
+		e.refuse(runs)
 		return nil, err
 	}
 	batch := job.Batch{Key: key, Entries: make([]job.Entry, len(runs))}
 	views := make([]job.Job, len(runs))
 	for i, r := range runs {
-		ev := job.Submitted{Job: r.job, Spec: subs[i].Spec}
+		ev := job.Submitted{Job: r.job, Spec: r.spec}
+		r.spec = nil // the journal's
 		if views[i], err = job.Apply(job.Job{}, ev); err != nil {
 			e.refuse(runs)
 			return nil, err
@@ -64,10 +66,15 @@ func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.K
 }
 
 // plan validates every submission, and reports the faults of all of them.
-func (e *Executor) plan(subs []job.Submission) ([]*run, error) {
+func (e *Executor) plan(ctx context.Context, subs []job.Submission) (_ []*run, err error) {
 	now := time.Now().UTC()
 	var faults job.ValidationError
 	runs := make([]*run, 0, len(subs))
+	defer func() {
+		if err != nil {
+			e.refuse(runs)
+		}
+	}()
 	for i := range subs {
 		s := &subs[i]
 		prefix := ""
@@ -77,7 +84,7 @@ func (e *Executor) plan(subs []job.Submission) ([]*run, error) {
 		if s.StartAfter.Sub(now) > e.cfg.MaxStartAfter {
 			faults.Add(prefix+"/start_after", "at most %s ahead", e.cfg.MaxStartAfter)
 		}
-		plan, err := e.cfg.Planner.Plan(s.Kind, s.Spec)
+		plan, spec, err := e.cfg.Planner.Plan(ctx, s.Tenant, s.Kind, s.Spec)
 		if err != nil {
 			var v *job.ValidationError
 			if !errors.As(err, &v) {
@@ -95,12 +102,14 @@ func (e *Executor) plan(subs []job.Submission) ([]*run, error) {
 		if size.Memory > e.cfg.MaxBytes {
 			faults.Add(prefix, "the job needs %d bytes of memory; this server holds at most %d", size.Memory, e.cfg.MaxBytes)
 		}
-		runs = append(runs, e.newRun(job.Job{
+		r := e.newRun(job.Job{
 			ID: job.NewID(), Tenant: s.Tenant, Kind: s.Kind, Priority: s.Priority, Labels: s.Labels, State: job.Queued,
 			Progress: job.Progress{Total: size.Units, BytesTotal: size.Bytes}, Tasks: size.Tasks,
 			CreatedAt: now, StartAfter: s.StartAfter, Timeout: s.Timeout, Retention: s.Retention,
 			RequestID: s.RequestID, TraceParent: s.TraceParent,
-		}, plan))
+		}, plan)
+		r.spec = spec
+		runs = append(runs, r)
 	}
 	return runs, faults.Err()
 }

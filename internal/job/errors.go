@@ -27,6 +27,12 @@ var (
 	ErrKeyReused = errors.New("the idempotency key was used with another body")
 	// ErrKeyInProgress: a request with the same idempotency key is still being accepted.
 	ErrKeyInProgress = errors.New("a request with this idempotency key is still being accepted")
+	// ErrArrayNotFound: the tenant has no array of this name.
+	ErrArrayNotFound = errors.New("no such array")
+	// ErrArrayInUse: a job that is not finished uses the array.
+	ErrArrayInUse = errors.New("the array is in use")
+	// ErrTooLarge: an upload exceeds a bound.
+	ErrTooLarge = errors.New("the upload is too large")
 	// ErrTransition: the event is not legal in the job's state.
 	ErrTransition = errors.New("illegal transition")
 	// ErrCorrupt: stored bytes are not what the encoders write.

@@ -1,7 +1,9 @@
 package kind
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -27,17 +29,36 @@ const maxShown = 1024
 type arraySum struct {
 	*chunked.Plan
 	memory int64
+	spec   []byte
+	close  func() error // nil unless the array is a stored one
 }
 
-func planArraySum(spec []byte, l Limits) (job.Plan, error) {
-	f := readFields(spec, "array", "axis", "keepdims", "dtype")
+func planArraySum(spec []byte, e env) (_ job.Plan, err error) {
+	known := []string{"array", "axis", "keepdims", "dtype"}
+	if e.again {
+		known = append(known, pinField)
+	}
+	f := readFields(spec, known...)
 	if !f.has("array") {
 		f.Add("/array", `is missing: {"source":"ones","shape":[1000,1000],"chunks":[100,100]} or the like`)
 		return nil, f.Err()
 	}
 	limits := chunked.DefaultLimits()
-	limits.Chunks, limits.Outputs = l.Chunks, l.Outputs
-	a, faults := chunked.ParseArray(f.values["array"], chunked.Options{Limits: limits})
+	limits.Chunks, limits.Outputs = e.Chunks, e.Outputs
+	var stored Opened
+	options := chunked.Options{Limits: limits}
+	if e.arrays != nil {
+		options.Open = func(ref chunked.Ref) (chunked.Stored, error) {
+			stored, err = e.arrays.Open(e.ctx, e.tenant, ref, f.values[pinField])
+			return stored.Stored, err
+		}
+	}
+	defer func() {
+		if err != nil && stored.Close != nil {
+			err = errors.Join(err, stored.Close())
+		}
+	}()
+	a, faults := chunked.ParseArray(f.values["array"], options)
 	f.take("/array", faults)
 	if a == nil {
 		return nil, f.Err()
@@ -52,9 +73,34 @@ func planArraySum(spec []byte, l Limits) (job.Plan, error) {
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
+	if stored.Pin != nil && !e.again {
+		spec = pin(spec, stored.Pin)
+	}
 	// Inline values are the only elements that are held; what else is held are tens of bytes for each task and output.
 	outputs, _ := p.Shape().Elements() // bounded by limits.Outputs
-	return &arraySum{p, 2*int64(len(spec)) + 64*int64(p.Tasks()) + 64*outputs + 4096}, nil
+	memory := 2*int64(len(spec)) + 64*int64(p.Tasks()) + 64*outputs + 4096
+	return &arraySum{Plan: p, memory: memory, spec: spec, close: stored.Close}, nil
+}
+
+// pinField is the member of a planned spec that holds the pin of a stored array.
+const pinField = "pin"
+
+// pin writes the pin into the spec, a JSON object that is not empty.
+func pin(spec, pin []byte) []byte {
+	spec = bytes.TrimRight(spec, " \t\r\n")
+	out := append(bytes.Clone(spec[:len(spec)-1]), `,"`+pinField+`":`...)
+	return append(append(out, pin...), '}')
+}
+
+// Spec implements pinned.
+func (p *arraySum) Spec() []byte { return p.spec }
+
+// Close implements io.Closer: it gives a stored array back.
+func (p *arraySum) Close() error {
+	if p.close == nil {
+		return nil
+	}
+	return p.close()
 }
 
 func (f *fields) take(prefix string, faults chunked.Faults) {

@@ -10,11 +10,15 @@
 package kind
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
 
+	"gather/internal/chunked"
 	"gather/internal/job"
 )
 
@@ -38,10 +42,40 @@ type definition struct {
 	name    string
 	summary string
 	// plan validates a spec, a JSON object: *job.ValidationError with every fault.
-	plan func(spec []byte, l Limits) (job.Plan, error)
+	plan func(spec []byte, e env) (job.Plan, error)
 	// limits names the limits that apply to the kind.
 	limits func(l Limits) map[string]int64
 }
+
+// env is what a plan is made in.
+type env struct {
+	Limits
+	ctx    context.Context //nolint:containedctx // an argument of every plan function, by another name
+	tenant string
+	arrays Arrays // nil: there are none
+	// again: the spec is one that an earlier plan pinned.
+	again bool
+}
+
+// Arrays finds stored arrays.
+type Arrays interface {
+	// Open opens an array of a tenant, by name or by URL, for as long as a job needs it. The pin is nil at first; later
+	// it is the one that the first Open returned, and the content must still be the same. The error is told to the
+	// client as it is.
+	Open(ctx context.Context, tenant string, ref chunked.Ref, pin []byte) (Opened, error)
+}
+
+// Opened is a stored array in use.
+type Opened struct {
+	chunked.Stored
+	// Pin is a JSON object that tells this content from any other.
+	Pin []byte
+	// Close gives the array back.
+	Close func() error
+}
+
+// pinned is a plan that depends on more than its spec: Spec is the spec with that written into it.
+type pinned interface{ Spec() []byte }
 
 var definitions = map[string]definition{}
 
@@ -54,26 +88,50 @@ func register(d definition) {
 }
 
 // Registry knows all kinds. It is immutable.
-type Registry struct{ limits Limits }
+type Registry struct {
+	limits Limits
+	arrays Arrays
+}
 
-// NewRegistry returns the registry of all kinds under the given limits.
-func NewRegistry(l Limits) *Registry { return &Registry{limits: l} }
+// NewRegistry returns the registry of all kinds under the given limits. Arrays may be nil.
+func NewRegistry(l Limits, arrays Arrays) *Registry { return &Registry{limits: l, arrays: arrays} }
 
 // Names lists the kinds by name.
 func (r *Registry) Names() []string { return slices.Sorted(maps.Keys(definitions)) }
 
-// Plan validates a spec and cuts it in tasks. It returns a *job.ValidationError with every fault.
-func (r *Registry) Plan(kind string, spec []byte) (job.Plan, error) {
+// Plan validates a tenant's spec and cuts it in tasks. The spec it returns is the one to plan again from, after a
+// restart: with what the plan depends on beside the spec. It returns a *job.ValidationError with every fault. A plan that
+// is an io.Closer must be closed when its job has ended.
+func (r *Registry) Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error) {
+	p, err := r.plan(kind, spec, env{Limits: r.limits, ctx: ctx, tenant: tenant, arrays: r.arrays})
+	if err != nil {
+		return nil, nil, err
+	}
+	if pin, ok := p.(pinned); ok {
+		spec = pin.Spec()
+	}
+	return p, spec, nil
+}
+
+// Replan is Plan for a spec that Plan returned.
+func (r *Registry) Replan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, error) {
+	return r.plan(kind, spec, env{Limits: r.limits, ctx: ctx, tenant: tenant, arrays: r.arrays, again: true})
+}
+
+func (r *Registry) plan(kind string, spec []byte, e env) (job.Plan, error) {
 	d, ok := definitions[kind]
 	if !ok {
 		return nil, job.Faultf("/kind", "unknown kind %s; one of: %s", quote(kind), strings.Join(r.Names(), ", "))
 	}
-	return d.plan(spec, r.limits)
+	return d.plan(spec, e)
 }
 
 // Validate is Plan for its faults only.
-func (r *Registry) Validate(kind string, spec []byte) error {
-	_, err := r.Plan(kind, spec)
+func (r *Registry) Validate(ctx context.Context, tenant, kind string, spec []byte) error {
+	p, _, err := r.Plan(ctx, tenant, kind, spec)
+	if c, ok := p.(io.Closer); ok {
+		err = errors.Join(err, c.Close())
+	}
 	return err
 }
 

@@ -58,7 +58,7 @@ func run(t *testing.T, p job.Plan) (map[int64]job.Item, job.Outcome) {
 
 func plan(t *testing.T, name, spec string) job.Plan {
 	t.Helper()
-	p, err := kind.NewRegistry(kind.DefaultLimits()).Plan(name, []byte(spec))
+	p, _, err := kind.NewRegistry(kind.DefaultLimits(), nil).Plan(t.Context(), "acme", name, []byte(spec))
 	if err != nil {
 		t.Fatalf("%s %s: %v", name, spec, err)
 	}
@@ -106,7 +106,7 @@ func TestSquares(t *testing.T) {
 }
 
 func TestFaults(t *testing.T) {
-	reg := kind.NewRegistry(kind.Limits{Items: 10, Digits: 20})
+	reg := kind.NewRegistry(kind.Limits{Items: 10, Digits: 20}, nil)
 	for _, tt := range []struct {
 		kind, spec string
 		pointers   []string
@@ -131,7 +131,7 @@ func TestFaults(t *testing.T) {
 		{"sleep_batch", `{"count":2}`, []string{"/duration"}},
 		{"sleep_batch", `{"durations":"1s"}`, []string{"/durations"}},
 	} {
-		err := reg.Validate(tt.kind, []byte(tt.spec))
+		err := reg.Validate(t.Context(), "acme", tt.kind, []byte(tt.spec))
 		var v *job.ValidationError
 		if !errors.As(err, &v) {
 			t.Errorf("%s %s: %v, want a ValidationError", tt.kind, tt.spec, err)
@@ -148,7 +148,7 @@ func TestFaults(t *testing.T) {
 			t.Errorf("%s %s: faults %v, want at %q", tt.kind, tt.spec, v.Faults, tt.pointers)
 		}
 	}
-	if err := kind.NewRegistry(kind.DefaultLimits()).Validate("sleep_batch", []byte(`{"count":10000000,"duration":"8000h","concurrency":1}`)); err == nil {
+	if err := kind.NewRegistry(kind.DefaultLimits(), nil).Validate(t.Context(), "acme", "sleep_batch", []byte(`{"count":10000000,"duration":"8000h","concurrency":1}`)); err == nil {
 		t.Error("a schedule of thousands of years was accepted")
 	}
 }
@@ -232,12 +232,12 @@ func FuzzSquares(f *testing.F) {
 	for _, s := range []string{"0", "-1", "18446744073709551616", "3037000500", "999999999999999999", "1e5", "2.5", "-0.0", "-0"} {
 		f.Add(s)
 	}
-	reg := kind.NewRegistry(kind.DefaultLimits())
+	reg := kind.NewRegistry(kind.DefaultLimits(), nil)
 	f.Fuzz(func(t *testing.T, text string) {
 		if !json.Valid([]byte("[" + text + "]")) {
 			t.Skip()
 		}
-		p, err := reg.Plan("squares", []byte(`{"numbers":[`+text+`]}`))
+		p, _, err := reg.Plan(t.Context(), "acme", "squares", []byte(`{"numbers":[`+text+`]}`))
 		if err != nil {
 			return
 		}
@@ -275,7 +275,7 @@ func FuzzSquares(f *testing.F) {
 }
 
 func BenchmarkSquares(b *testing.B) {
-	p, err := kind.NewRegistry(kind.DefaultLimits()).Plan("squares", []byte(`{"range":{"stop":8192}}`))
+	p, _, err := kind.NewRegistry(kind.DefaultLimits(), nil).Plan(b.Context(), "acme", "squares", []byte(`{"range":{"stop":8192}}`))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -295,7 +295,8 @@ func TestArraySum(t *testing.T) {
 	}{
 		{
 			`{"array":{"source":"ones","shape":[1000,1000],"chunks":[100,100],"dtype":"float64"}}`, "1000000.0",
-			`{"dtype":"float64","shape":[],"hex":"0x1.e848p+19"}`, map[int64]string{0: "10000.0", 99: "10000.0"},
+			`{"dtype":"float64","shape":[],"hex":"0x1.e848p+19"}`,
+			map[int64]string{0: "10000.0", 99: "10000.0"},
 		},
 		{
 			`{"array":{"values":[[1,2,3],[4,5,6]],"chunks":[1,3]}}`, "21", `{"dtype":"int64","shape":[]}`,
@@ -307,7 +308,8 @@ func TestArraySum(t *testing.T) {
 		},
 		{
 			`{"array":{"values":[[1.5,2],[4,"NaN"]]},"axis":[-1],"keepdims":true}`, `[[3.5],["NaN"]]`,
-			`{"dtype":"float64","shape":[2,1]}`, map[int64]string{1: `"NaN"`},
+			`{"dtype":"float64","shape":[2,1]}`,
+			map[int64]string{1: `"NaN"`},
 		},
 		{
 			`{"array":{"values":[9223372036854775807,9223372036854775807]}}`, "18446744073709551614",
@@ -329,7 +331,7 @@ func TestArraySum(t *testing.T) {
 }
 
 func TestArrayFaults(t *testing.T) {
-	reg := kind.NewRegistry(kind.DefaultLimits())
+	reg := kind.NewRegistry(kind.DefaultLimits(), nil)
 	for _, tt := range []struct{ spec, pointer, says string }{
 		{`{}`, "/array", "missing"},
 		{`{"array":{"source":"ones","shape":[1000000000],"chunks":1}}`, "/array/chunks", "1000000 chunks"},
@@ -339,7 +341,7 @@ func TestArrayFaults(t *testing.T) {
 		{`{"array":{"source":"ones","shape":[2]},"axis":0,"dtype":"complex"}`, "/dtype", ""},
 		{`{"array":{"source":"npy","name":"x"}}`, "/array/source", "npy"},
 	} {
-		err := reg.Validate("array_sum", []byte(tt.spec))
+		err := reg.Validate(t.Context(), "acme", "array_sum", []byte(tt.spec))
 		var v *job.ValidationError
 		if !errors.As(err, &v) || v.Faults[0].Pointer != tt.pointer || !strings.Contains(v.Faults[0].Detail, tt.says) {
 			t.Errorf("%s: %v, want a fault at %s that says %q", tt.spec, err, tt.pointer, tt.says)

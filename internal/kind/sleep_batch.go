@@ -50,7 +50,7 @@ type sleepBatch struct {
 	begins   []time.Duration // by item, if durations are given and concurrency is bounded
 }
 
-func planSleepBatch(spec []byte, l Limits) (job.Plan, error) {
+func planSleepBatch(spec []byte, e env) (job.Plan, error) {
 	f := readFields(spec, "count", "duration", "durations", "concurrency")
 	p := &sleepBatch{}
 	if f.has("durations") {
@@ -62,8 +62,8 @@ func planSleepBatch(spec []byte, l Limits) (job.Plan, error) {
 		p.durations = []time.Duration{}
 		faults := 0
 		f.elements("durations", func(i int64, v jsontext.Value) bool {
-			if i >= l.Items {
-				f.Add("/durations", "at most %d items in a job; split the batch", l.Items)
+			if i >= e.Items {
+				f.Add("/durations", "at most %d items in a job; split the batch", e.Items)
 				return false
 			}
 			d, err := parseDuration(v)
@@ -79,11 +79,11 @@ func planSleepBatch(spec []byte, l Limits) (job.Plan, error) {
 		if !f.has("count") {
 			f.Add("", "give count and duration, or durations")
 		} else {
-			p.n = f.integer("count", 0, l.Items, 0)
+			p.n = f.integer("count", 0, e.Items, 0)
 			p.same = f.duration("duration")
 		}
 	}
-	p.concurrency = f.integer("concurrency", 1, l.Items, max(1, p.n))
+	p.concurrency = f.integer("concurrency", 1, e.Items, max(1, p.n))
 	p.concurrency = min(p.concurrency, max(1, p.n))
 	if p.n > p.concurrency && p.tooLong() {
 		f.Add("/concurrency", "with so few at once the batch would take more than %d years; raise it", maxScheduleYears)

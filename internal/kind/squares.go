@@ -33,14 +33,14 @@ const (
 	squareBytes = 256 << 10
 )
 
-func planSquares(spec []byte, l Limits) (job.Plan, error) {
+func planSquares(spec []byte, e env) (job.Plan, error) {
 	f := readFields(spec, "numbers", "range")
 	var p job.Plan
 	if f.oneOf("numbers", "range") {
 		if f.has("range") {
-			p = planRange(f, l)
+			p = planRange(f, e.Limits)
 		} else {
-			p = planNumbers(f, l)
+			p = planNumbers(f, e.Limits)
 		}
 	}
 	if err := f.Err(); err != nil {
