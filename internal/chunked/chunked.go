@@ -15,7 +15,7 @@
 //     allocated. Memory is bounded by the description's own length, the number of chunks of an irregular grid, and a
 //     result of at most Limits.Outputs elements; never by the number of elements.
 //   - A partial is a few tens of bytes and a value for each item it completes. All partials of a job together are at most
-//     64 MiB when outputs are summed by several tasks, and at most 17 bytes an item otherwise.
+//     64 MiB when outputs are summed by several tasks, else at most 276 bytes a task and 17 an item.
 //   - A partial that no task of the plan could leave is an error, not a wrong result.
 //
 // The package starts no goroutine, holds no lock and keeps no global state. Arrays, plans and sources are immutable and

@@ -14,6 +14,10 @@ const (
 	maxEncoded = 277
 	// minColumns is how narrow a batch of outputs may get, so that the runs of memory do not get shorter still.
 	minColumns = 32
+	// maxFolded is the longest panel, in elements, whose rows are taken as columns.
+	maxFolded = minColumns
+	// minFolded is how many panels there are to add at least for that to pay.
+	minFolded = 16
 )
 
 // outputwise cuts a sum over some of the axes: in blocks of outputs, and these in segments of the elements they sum.
@@ -24,13 +28,18 @@ const (
 //
 // inner outputs lie side by side (1 if the last axis is reduced), rows of them follow each other and are added up, and
 // the whole is repeated kept times. Outer groups, kept or reduced, are walked by their strides.
+//
+// Where rows are few and short, as in a sum over the first and last axis of an image, adding panel by panel would cost
+// more than the elements do. Then the three groups are taken as one of columns, side by side, and the columns that are
+// the same output are merged last: fold of them each, lane apart.
 type outputwise struct {
 	*Plan
 	inner, rows, kept       int64
+	fold, lane              int64 // 1 and 1 where nothing is folded
 	outerKept, outerReduced []group
 	outer, repeats          int64 // the number of combinations of each
 
-	// A batch is perBatch outputs wide in inner, or takes whole rows of several kept ones. What is summed side by side.
+	// A batch is what is summed side by side: innerSize columns, or all inner ones of keptSize kept.
 	innerPieces, innerSize int64
 	keptPieces, keptSize   int64
 	batches                int64
@@ -87,6 +96,15 @@ func (o *outputwise) group() {
 	pop(false, &o.inner)
 	pop(true, &o.rows)
 	pop(false, &o.kept)
+	o.fold, o.lane = 1, 1
+	// Groups alternate, so what comes before kept is reduced.
+	if n := len(runs); n > 0 && runs[n-1].size >= minFolded && o.rows > 1 && o.inner > 0 && o.rows*o.inner <= maxFolded {
+		o.fold, o.lane = o.rows, o.inner
+		o.inner *= o.rows * o.kept
+		o.rows, o.kept = 1, 1
+		pop(true, &o.rows)
+		pop(false, &o.kept)
+	}
 	for _, r := range runs {
 		if r.reduced {
 			o.outerReduced = append(o.outerReduced, r.group)
@@ -108,7 +126,9 @@ func (o *outputwise) cutBatches(columns int64) {
 		size = ceilDiv(n, pieces)
 		return ceilDiv(n, size), size
 	}
-	o.innerPieces, o.innerSize = cut(o.inner, columns)
+	unit := o.fold * o.lane // what is merged stays together
+	o.innerPieces, o.innerSize = cut(o.inner/unit, columns/unit)
+	o.innerSize *= unit
 	o.keptPieces, o.keptSize = cut(o.kept, max(columns/max(o.inner, 1), 1))
 	o.batches = o.outer * o.keptPieces * o.innerPieces
 }
@@ -148,7 +168,7 @@ func (o *outputwise) outputs(task int) (first, n int64) {
 		return 0, 0
 	}
 	a, b := o.batch(from), o.batch(to-1)
-	return a.first, b.first + b.n() - a.first
+	return a.first, b.first + b.columns()/o.fold - a.first
 }
 
 func (o *outputwise) items(task int) (first, n int64) {
@@ -161,30 +181,29 @@ func (o *outputwise) items(task int) (first, n int64) {
 func (o *outputwise) elements(task int) int64 {
 	_, n := o.outputs(task)
 	_, _, lo, hi := o.part(task)
-	return n * (hi - lo)
+	return n * o.fold * (hi - lo)
 }
 
-// batch is a block of outputs that follow each other: kept ones keptLo to keptHi, and of each the inner ones innerLo to
-// innerHi. Either it is one kept or all inner ones.
+// batch is a block of outputs that follow each other, some columns of one kept or all columns of several.
 type batch struct {
-	first            int64 // output, in memory order
-	base             int64 // where element 0 of the first output is in memory
-	kept, inner      int64 // how many
-	keptLo, innerLow int64
+	first       int64 // output, in memory order
+	base        int64 // where the first element of the first column is in memory
+	kept, inner int64 // how many
 }
 
-func (b batch) n() int64 { return b.kept * b.inner }
+func (b batch) columns() int64 { return b.kept * b.inner }
 
 func (o *outputwise) batch(i int64) batch {
 	innerPiece := i % o.innerPieces
 	i /= o.innerPieces
 	keptPiece, outer := i%o.keptPieces, i/o.keptPieces
-	b := batch{keptLo: keptPiece * o.keptSize, innerLow: innerPiece * o.innerSize}
-	b.kept = min(o.keptSize, o.kept-b.keptLo)
-	b.inner = min(o.innerSize, o.inner-b.innerLow)
-	b.first = (outer*o.kept+b.keptLo)*o.inner + b.innerLow
-	b.base = offset(o.outerKept, outer) + b.keptLo*o.rows*o.inner + b.innerLow
-	return b
+	kept, inner := keptPiece*o.keptSize, innerPiece*o.innerSize
+	return batch{
+		first: ((outer*o.kept+kept)*o.inner + inner) / o.fold,
+		base:  offset(o.outerKept, outer) + kept*o.rows*o.inner + inner,
+		kept:  min(o.keptSize, o.kept-kept),
+		inner: min(o.innerSize, o.inner-inner),
+	}
 }
 
 // offset is where combination i of the groups begins in memory, the last group varying fastest.
@@ -205,10 +224,11 @@ func (o *outputwise) run(ctx context.Context, w *Worker, task int, dst []byte) (
 	dst = append(dst, kind)
 	for i := first; i < last; i++ {
 		b := o.batch(i)
-		accs := w.columns(b.n())
+		accs := w.columns(b.columns())
 		if err := o.addBatch(ctx, w, accs, b, lo, hi); err != nil {
 			return dst, err
 		}
+		accs = o.mergeFolded(accs)
 		for j := range accs {
 			if kind == wholeOutputs {
 				dst = appendNumber(dst, numberOf(&accs[j], o.red.dtype))
@@ -218,6 +238,24 @@ func (o *outputwise) run(ctx context.Context, w *Worker, task int, dst []byte) (
 		}
 	}
 	return dst, nil
+}
+
+// mergeFolded merges the columns that are the same output, and moves the outputs to the front of accs.
+func (o *outputwise) mergeFolded(accs []exactsum.Accumulator) []exactsum.Accumulator {
+	if o.fold == 1 {
+		return accs
+	}
+	n := 0
+	for columns := accs; len(columns) > 0; columns = columns[o.fold*o.lane:] {
+		for i := range o.lane {
+			for k := int64(1); k < o.fold; k++ {
+				columns[i].Merge(&columns[k*o.lane+i])
+			}
+			accs[n] = columns[i] // never behind what is still to be read
+			n++
+		}
+	}
+	return accs[:n]
 }
 
 // addBatch adds positions lo to hi of every output of b.

@@ -342,7 +342,7 @@ func TestSums(t *testing.T) {
 			axes := make([]bool, len(shape))
 			var axisList []string
 			for i := range shape {
-				shape[i] = pick("1", "2", "3", "7", "10", "17")
+				shape[i] = pick("1", "2", "3", "7", "10", "17", "17")
 				if rng.IntN(30) == 0 {
 					shape[i] = "0"
 				}
@@ -425,6 +425,10 @@ func TestLargeSums(t *testing.T) {
 		{"[20,300,500]", `"auto"`, "[0,2]"},
 		{"[200,5,2,300,5]", `"auto"`, "[0,2,4]"},
 		{"[200,5,2,300,5]", `"auto"`, "[1,3]"},
+		{"[800,1000,3]", `"auto"`, "[0,2]"},
+		{"[800,100,3,7]", `"auto"`, "[0,2]"},
+		{"[20,40,100,3,7]", `"auto"`, "[1,3]"},
+		{"[20,40,3,5,7]", `"auto"`, "[1,3]"},
 	} {
 		a := parse(t, fmt.Sprintf(`{"source":"random","distribution":"integers","low":-1000,"high":1000,"dtype":"int16","shape":%s,"chunks":%s}`, test.shape, test.chunks))
 		red := reduction(t, a, test.axis, "", "")

@@ -14,7 +14,7 @@ const (
 	maxColumns = 256
 )
 
-// Worker is the scratch of one worker: about 450 KiB when sums over some of the axes were run, 330 KiB otherwise. It serves
+// Worker is the scratch of one worker: about 400 KiB when sums over some of the axes were run, 300 KiB otherwise. It serves
 // any number of tasks of any plans, one at a time, and allocates nothing once it has run one of each sort.
 type Worker struct {
 	folder *exactsum.Folder
