@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// machine describes what was measured on, with the cost of one fsync, on which everything durable rests.
+func machine() (string, error) {
+	cpu := field("/proc/cpuinfo", "model name")
+	memory := field("/proc/meminfo", "MemTotal")
+	kernel, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return "", err
+	}
+	p50, p99, err := fsyncCost()
+	if err != nil {
+		return "", fmt.Errorf("measure fsync: %w", err)
+	}
+	return fmt.Sprintf("%d cores of %s, memory %s, Linux %s, %s %s/%s. Client and server share the cores. Appending 4 KiB and "+
+		"fsync: p50 %s, p99 %s.", runtime.NumCPU(), cpu, memory, strings.TrimSpace(string(kernel)), runtime.Version(),
+		runtime.GOOS, runtime.GOARCH, short(p50), short(p99)), nil
+}
+
+// field finds "name: value" in a file of the kernel's.
+func field(file, name string) string {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "unknown"
+	}
+	for line := range strings.Lines(string(data)) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown"
+}
+
+// fsyncCost measures the file system that the servers' data is on.
+func fsyncCost() (p50, p99 time.Duration, err error) {
+	dir, err := os.MkdirTemp("", "gather-bench-")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	f, err := os.Create(filepath.Join(dir, "fsync"))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = f.Close() }()
+	block := make([]byte, 4096)
+	took := make([]time.Duration, 200)
+	for i := range took {
+		began := time.Now()
+		if _, err := f.Write(block); err != nil {
+			return 0, 0, err
+		}
+		if err := f.Sync(); err != nil {
+			return 0, 0, err
+		}
+		took[i] = time.Since(began)
+	}
+	slices.Sort(took)
+	return took[len(took)/2], took[len(took)*99/100], nil
+}
+
+// short prints a duration with three digits or so.
+func short(d time.Duration) string {
+	switch {
+	case d < time.Microsecond:
+		return d.String()
+	case d < time.Millisecond:
+		return fmt.Sprintf("%.3g µs", float64(d)/1e3)
+	case d < time.Second:
+		return fmt.Sprintf("%.3g ms", float64(d)/1e6)
+	default:
+		return fmt.Sprintf("%.3g s", d.Seconds())
+	}
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"gather/internal/api"
+	"gather/internal/executor"
+	"gather/internal/journal"
+	"gather/internal/journal/journaltest"
+	"gather/internal/kind"
+)
+
+// record is all that the rooms want of a journal, so that the two that are compared are wired in the same way.
+type record interface {
+	executor.Journal
+	api.Jobs
+	api.Log
+	api.Keys
+}
+
+// serve is a server process whose journal can be replaced by nothing: everything else is what cmd/server wires.
+func serve(args []string) error {
+	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
+	volatile := fs.Bool("volatile", false, "keep the jobs in memory only")
+	listen := fs.String("listen", "", "address of the API")
+	opsListen := fs.String("metrics-listen", "", "address of the metrics")
+	dir := fs.String("data-dir", "", "directory of the journal")
+	_ = fs.String("log-format", "json", "ignored: always JSON")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	reg := prometheus.NewRegistry()
+
+	var rec record = &journaltest.Volatile{}
+	if !*volatile {
+		j, err := journal.Open(ctx, journal.Config{Dir: *dir, Logger: log, Registerer: reg})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = j.Close() }()
+		rec = j
+	}
+	kinds := kind.NewRegistry(kind.DefaultLimits(), nil)
+	ec := executor.DefaultConfig()
+	ec.Journal, ec.Planner, ec.Logger, ec.Registerer = rec, kinds, log, reg
+	exec, err := executor.New(ctx, ec)
+	if err != nil {
+		return err
+	}
+	handler, err := api.New(api.Config{
+		Executor: exec, Jobs: rec, Log: rec, Keys: rec, Kinds: kinds, Stopping: ctx, Logger: log, Registerer: reg,
+	})
+	if err != nil {
+		return err
+	}
+	ops := http.NewServeMux()
+	ops.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+
+	var lc net.ListenConfig
+	apiListener, err := lc.Listen(ctx, "tcp", *listen)
+	if err != nil {
+		return err
+	}
+	opsListener, err := lc.Listen(ctx, "tcp", *opsListen)
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, 2)
+	servers := []*http.Server{
+		{Handler: handler, ReadHeaderTimeout: 5 * time.Second},
+		{Handler: ops, ReadHeaderTimeout: 5 * time.Second},
+	}
+	for i, l := range []net.Listener{apiListener, opsListener} {
+		go func() { failed <- servers[i].Serve(l) }() // ends with Close
+	}
+	log.Info("serving", "api", apiListener.Addr().String(), "metrics", opsListener.Addr().String())
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+	}
+	for _, s := range servers {
+		err = errors.Join(err, s.Close())
+	}
+	grace, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return errors.Join(err, exec.Stop(grace))
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// small is the job that is submitted where jobs are counted: five numbers to square.
+const small = `{"kind":"squares","numbers":[1,2,3,4,5]}`
+
+var (
+	postSmall = request("POST", "/v1/jobs", small)
+	waitSmall = request("POST", "/v1/jobs", small, "Prefer: wait=10")
+)
+
+// side is one of the servers that are compared.
+type side struct {
+	*target
+	*clients
+
+	all             sample
+	accepted, ended []float64 // per second, by round
+}
+
+// side starts a server and connects to it.
+func (s *suite) side(ctx context.Context, conns int, path string, args ...string) (*side, error) {
+	t, err := start(ctx, path, args...)
+	if err != nil {
+		return nil, err
+	}
+	c, err := connect(t.api, conns)
+	if err != nil {
+		t.stop()
+		return nil, err
+	}
+	return &side{target: t, clients: c}, nil
+}
+
+// round loads the side for a while, and then lets all jobs end.
+func (x *side) round(ctx context.Context, d time.Duration, count bool) error {
+	got, err := x.load(ctx, postSmall, 202, d)
+	if err != nil {
+		return err
+	}
+	rest, err := x.drained(ctx)
+	if err != nil || !count {
+		return err
+	}
+	x.accepted = append(x.accepted, got.rate())
+	x.ended = append(x.ended, float64(len(got.latencies))/(got.took+rest).Seconds())
+	x.all.add(got)
+	return nil
+}
+
+// submissions compares submissions that are on disk before they are answered with the same handlers and no journal.
+func submissions(ctx context.Context, s *suite) (table, error) {
+	t := table{
+		header: []string{"connections", "accepted/s, fsync", "accepted/s, no journal", "ratio", "finished/s, fsync", "finished of accepted", "p50, fsync", "p99, fsync", "p50, no journal"},
+		note: "Five-number squares. Accepted: answered 202. Finished: until the last of them ended, that is, until its result was on " +
+			"disk. Both servers are one program that differs in the journal alone; medians of rounds that took turns.",
+	}
+	for _, conns := range []int{1, 16, 64, 256} {
+		durable, volatile, err := s.compare(ctx, conns)
+		if err != nil {
+			return t, err
+		}
+		a, b := median(durable.accepted), median(volatile.accepted)
+		t.row(conns, a, b, ratio(a, b), median(durable.ended), ratio(median(durable.ended), a),
+			durable.all.quantile(0.5), durable.all.quantile(0.99), volatile.all.quantile(0.5))
+	}
+	return t, nil
+}
+
+// compare loads both servers in turn.
+func (s *suite) compare(ctx context.Context, conns int) (durable, volatile *side, err error) {
+	if durable, err = s.side(ctx, conns, s.self, "serve"); err != nil {
+		return nil, nil, err
+	}
+	defer durable.end()
+	if volatile, err = s.side(ctx, conns, s.self, "serve", "-volatile"); err != nil {
+		return nil, nil, err
+	}
+	defer volatile.end()
+	for i := range s.times(9, 3) {
+		order := []*side{durable, volatile}
+		if i%2 == 1 { // so that neither always comes first
+			slices.Reverse(order)
+		}
+		for _, x := range order {
+			if err := x.round(ctx, s.round(), i > 0); err != nil { // the first round warms up
+				return nil, nil, err
+			}
+		}
+	}
+	return durable, volatile, nil
+}
+
+func median(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	v = slices.Sorted(slices.Values(v))
+	if n := len(v); n%2 == 0 {
+		return (v[n/2-1] + v[n/2]) / 2
+	}
+	return v[len(v)/2]
+}
+
+func (x *side) end() {
+	x.close()
+	x.stop()
+}
+
+// waiting compares waiting for a result with submitting only.
+func waiting(ctx context.Context, s *suite) (table, error) {
+	t := table{
+		header: []string{"connections", "jobs/s", "POST to result p50", "p99", "POST to 202 p50", "p99", "p50 ratio"},
+		note: "Five-number squares with `Prefer: wait=10`: the answer has the finished job, on disk. Compared with a plain " +
+			"submission, on disk as well; rounds took turns.",
+	}
+	for _, conns := range []int{1, 64} {
+		wait, plain, err := s.waitAndPlain(ctx, conns)
+		if err != nil {
+			return t, err
+		}
+		a, b := wait.quantile(0.5), plain.quantile(0.5)
+		t.row(conns, wait.rate(), a, wait.quantile(0.99), b, plain.quantile(0.99), ratio(float64(a), float64(b)))
+	}
+	return t, nil
+}
+
+func (s *suite) waitAndPlain(ctx context.Context, conns int) (wait, plain sample, err error) {
+	x, err := s.side(ctx, conns, s.server)
+	if err != nil {
+		return wait, plain, err
+	}
+	defer x.end()
+	for i := range s.times(9, 3) {
+		w, err1 := x.load(ctx, waitSmall, 200, s.round())
+		p, err2 := x.load(ctx, postSmall, 202, s.round())
+		_, err3 := x.drained(ctx)
+		if err := errors.Join(err1, err2, err3); err != nil {
+			return wait, plain, err
+		}
+		if i > 0 {
+			wait.add(w)
+			plain.add(p)
+		}
+	}
+	return wait, plain, nil
+}
+
+// peers sets figures of what people run today beside the same load here.
+func peers(ctx context.Context, s *suite) (table, error) {
+	t := table{
+		header: []string{"five-number squares, 64 connections", "accepted/s", "finished/s", "POST to result p50", "on disk before the answer"},
+		note:   "The other rows were measured on a like machine: two cores, behind a small HTTP server.",
+	}
+	x, err := s.side(ctx, 64, s.server)
+	if err != nil {
+		return t, err
+	}
+	defer x.end()
+	var wait sample
+	for i := range s.times(6, 2) {
+		if err := x.round(ctx, s.round(), i > 0); err != nil {
+			return t, err
+		}
+		w, err := x.load(ctx, waitSmall, 200, s.round())
+		if err != nil {
+			return t, err
+		}
+		wait.add(w)
+	}
+	t.row("gather", median(x.accepted), median(x.ended), wait.quantile(0.5), "yes")
+	t.row("asynq on Redis, AOF every second", 10_900.0, 3200.0, 54*time.Millisecond, "no")
+	t.row("River on PostgreSQL", 2800.0, 2000.0, 253*time.Millisecond, "yes")
+	t.row("FastAPI with Celery on Redis", 900.0, 500.0, 245*time.Millisecond, "no")
+	return t, nil
+}
