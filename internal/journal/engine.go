@@ -51,8 +51,6 @@ func (j *Journal) openEngine(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("%w: %w", ErrFormat, err), lock.Close())
 	}
 	j.fs = &patientFS{FS: disk, patience: newPatience(j.c.RetryInterval, j.health.wake)}
-	// No patience while opening: the first failure is the answer.
-	j.fs.hurry()
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	opts := &pebble.Options{
@@ -60,7 +58,7 @@ func (j *Journal) openEngine(ctx context.Context) error {
 		FS:                          j.fs,
 		Lock:                        lock,
 		FormatMajorVersion:          engineFormat,
-		MemTableSize:                memTableBytes,
+		MemTableSize:                j.h.memTable,
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       1000,

@@ -92,7 +92,7 @@ func (j *Journal) Ready() error {
 		return ErrClosed
 	}
 	if c := j.health.current(); c != nil {
-		return fmt.Errorf("%w: %w", job.ErrStorage, c.err)
+		return stored(c.err)
 	}
 	return nil
 }

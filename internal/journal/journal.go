@@ -23,8 +23,8 @@ var (
 	ErrLocked = errors.New("the data directory is in use by another server")
 	// ErrFormat: the data directory was written in a format that this version does not read.
 	ErrFormat = errors.New("the data directory has a format that this version does not read")
-	// ErrClosed: the journal was closed.
-	ErrClosed = errors.New("the journal is closed")
+	// ErrClosed: the journal was closed. It is a job.ErrStorage.
+	ErrClosed = fmt.Errorf("%w: it is closed", job.ErrStorage)
 )
 
 // Config is what a Journal needs to know. Zero values take the defaults.
@@ -99,6 +99,8 @@ type hooks struct {
 	after func(d time.Duration, f func()) (stop func() bool)
 	// stall is how long a write may wait for the disk before submissions are refused.
 	stall time.Duration
+	// memTable is the size of a memtable.
+	memTable uint64
 }
 
 func realHooks() hooks {
@@ -107,7 +109,8 @@ func realHooks() hooks {
 		after: func(d time.Duration, f func()) func() bool {
 			return time.AfterFunc(d, f).Stop
 		},
-		stall: 5 * time.Second,
+		stall:    5 * time.Second,
+		memTable: memTableBytes,
 	}
 }
 
@@ -137,7 +140,7 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	if err := j.met.watch(c.Registerer, j); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal %s: %w", c.Dir, err), j.close())
 	}
-	j.fs.calm()
+	j.fs.opened()
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	j.stop = stop
 	j.done.Go(j.runWriter)
@@ -164,7 +167,7 @@ func (j *Journal) Close() error {
 	err := j.close()
 	if j.fs.off.Load() {
 		// What Pebble has to say about a file system without power is of no use.
-		err = fmt.Errorf("%w: the disk failed: %w", ErrClosed, j.fs.last())
+		err = fmt.Errorf("close journal %s: the disk failed: %w", j.c.Dir, j.fs.last())
 	}
 	return err
 }

@@ -43,12 +43,16 @@ type patience struct {
 	err     error
 	// failures counts failed operations, for the metrics.
 	failures atomic.Uint64
-	// hurried is closed when nothing is to be tried again any more.
+	// hurried is closed when nothing is to be tried again any more: while opening, and while closing.
 	hurried chan struct{}
+	opening bool
 }
 
+// newPatience begins without any: the first failure of opening is its answer.
 func newPatience(retry time.Duration, report func()) *patience {
-	return &patience{retry: retry, report: report, hurried: make(chan struct{})}
+	p := &patience{retry: retry, report: report, hurried: make(chan struct{}), opening: true}
+	close(p.hurried)
+	return p
 }
 
 // fault returns why the disk does not work, or nil.
@@ -72,11 +76,11 @@ func (p *patience) hurry() {
 	}
 }
 
-// calm takes hurry back, if the power is still on.
-func (p *patience) calm() {
+// opened begins the patience.
+func (p *patience) opened() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.hurried = make(chan struct{})
+	p.opening, p.hurried = false, make(chan struct{})
 }
 
 // last returns the error of the operation that failed last, at any time.
@@ -143,15 +147,23 @@ func (p *patience) do(op func() error) (on bool) {
 	return true
 }
 
-// impatient notes an error that Pebble is to see, and holds it back for a while, because Pebble tries again at once.
+// impatient notes an error that Pebble is to see, and holds it back for a while, because Pebble tries again at once. While
+// the journal is opened, where Pebble tries for ever, the power goes off instead, and there is nothing to see.
 func (p *patience) impatient(err error) error {
 	if err == nil {
 		return nil
 	}
 	p.failures.Add(1)
 	p.mu.Lock()
-	hurried := p.hurried
+	hurried, opening := p.hurried, p.opening
+	if opening {
+		p.err = err
+		p.off.Store(true)
+	}
 	p.mu.Unlock()
+	if opening {
+		return nil
+	}
 	p.pause(hurried)
 	return err
 }

@@ -29,10 +29,13 @@ func (p *patientFS) Create(name string, category vfs.DiskWriteCategory) (vfs.Fil
 	}
 	if isTable(name) {
 		f, err := p.FS.Create(name, category)
-		if err != nil {
-			return nil, p.impatient(err)
+		if err == nil {
+			return &tableFile{File: f, p: p.patience}, nil
 		}
-		return &tableFile{File: f, p: p.patience}, nil
+		if err = p.impatient(err); err == nil {
+			return voidFile{name: name}, nil
+		}
+		return nil, err
 	}
 	var f vfs.File
 	on := p.do(func() (err error) {
@@ -136,7 +139,10 @@ func (f *tableFile) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	n, err := f.File.Write(b)
-	return n, f.p.impatient(err)
+	if err == nil {
+		return n, nil
+	}
+	return len(b), f.p.impatient(err)
 }
 
 func (f *tableFile) Sync() error {

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -77,10 +78,18 @@ func (j *Journal) abandon(w *write, err error) {
 		if it.submits {
 			j.refuse(it, storage("journal-broken", err.Error(), 0))
 		} else {
-			j.refuse(it, fmt.Errorf("%w: %w", job.ErrStorage, err))
+			j.refuse(it, stored(err))
 		}
 		j.release(it)
 	}
+}
+
+// stored makes an error a job.ErrStorage.
+func stored(err error) error {
+	if errors.Is(err, job.ErrStorage) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", job.ErrStorage, err)
 }
 
 // refuse tells the caller that a batch was refused, unless it has been told before.

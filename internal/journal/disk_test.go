@@ -1,0 +1,312 @@
+package journal_test
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"gather/internal/job"
+	"gather/internal/journal"
+	"gather/internal/journal/journaltest"
+)
+
+// A disk is a file system that fails or hangs as it is told.
+type disk struct {
+	*errorfs.FS
+	mem *vfs.MemFS
+	// fault says whether an operation fails.
+	fault atomic.Pointer[func(op errorfs.Op) error]
+	mu    sync.Mutex
+	gate  chan struct{}
+}
+
+func newDisk() *disk {
+	d := &disk{mem: vfs.NewCrashableMem()}
+	d.FS = errorfs.Wrap(d.mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if f := d.fault.Load(); f != nil {
+			return (*f)(op)
+		}
+		if op.Kind == errorfs.OpFileSyncData && filepath.Ext(op.Path) == ".log" {
+			d.mu.Lock()
+			gate := d.gate
+			d.mu.Unlock()
+			if gate != nil {
+				<-gate
+			}
+		}
+		return nil
+	}))
+	return d
+}
+
+func (d *disk) fail(f func(op errorfs.Op) error) {
+	if f == nil {
+		d.fault.Store(nil)
+		return
+	}
+	d.fault.Store(&f)
+}
+
+// hang makes every sync of the log wait until the returned function is called.
+func (d *disk) hang() (resume func()) {
+	gate := make(chan struct{})
+	d.mu.Lock()
+	d.gate = gate
+	d.mu.Unlock()
+	return sync.OnceFunc(func() {
+		d.mu.Lock()
+		d.gate = nil
+		d.mu.Unlock()
+		close(gate)
+	})
+}
+
+var errDisk = errors.New("no space left on this device")
+
+// writes fails everything that changes the disk.
+func writes(op errorfs.Op) error {
+	if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && op.Kind != errorfs.OpFileClose {
+		return errDisk
+	}
+	return nil
+}
+
+// until polls, because what it waits for has no event.
+func until(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for !f() {
+		select {
+		case <-t.Context().Done():
+			t.Fatalf("never: %s", what)
+		case <-time.After(100 * time.Microsecond):
+		}
+	}
+}
+
+func submission(tenant string) (job.ID, job.Submitted) {
+	id := job.NewID()
+	return id, job.Submitted{Spec: []byte("{}"), Job: job.Job{
+		ID: id, Tenant: tenant, Kind: "squares", Priority: job.Normal, State: job.Queued, Tasks: 2,
+		Progress: job.Progress{Total: 5}, CreatedAt: time.Now().UTC(), Retention: time.Hour,
+	}}
+}
+
+func entry(id job.ID, events ...job.Event) job.Batch {
+	return job.Batch{Entries: []job.Entry{{ID: id, Events: events}}}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantErr(t testing.TB, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Fatalf("error is %v, want %v", err, target)
+	}
+}
+
+// TestNothingUnsyncedIsSeen hangs the disk in the fsync: Pebble shows the write, and the journal does not.
+func TestNothingUnsyncedIsSeen(t *testing.T) {
+	d := newDisk()
+	j := open(t, journal.Config{Dir: "j", FS: d})
+	old, s := submission("t")
+	must(t, journaltest.Append(t.Context(), j, entry(old, s)))
+	resume := d.hang()
+	defer resume()
+
+	id, s := submission("t")
+	key := job.Key{Tenant: "t", Value: "k"}
+	if _, err := j.Reserve(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	var items job.Items
+	items.Add(0, []byte("0"), 0)
+	done := make(chan error, 1)
+	b := entry(id, s, job.Started{}, job.Advanced{Items: items}, job.Finished{State: job.Succeeded})
+	b.Entries = append(b.Entries, job.Entry{ID: old, Events: []job.Event{job.Started{}}})
+	b.Key, b.Done = &key, func(err error) { done <- err }
+	changed, stop := j.Watch(id)
+	defer stop()
+	must(t, j.Append(t.Context(), b))
+	until(t, "pebble shows the job", func() bool { return j.Shows("t", id) })
+
+	_, err := j.Get(t.Context(), "t", id)
+	wantErr(t, err, job.ErrNotFound)
+	wantErr(t, j.Delete(t.Context(), "t", id), job.ErrNotFound)
+	if log, err := j.Log(t.Context(), id, 0, 10); err != nil || len(log) != 0 {
+		t.Fatal(log, err)
+	}
+	if log, err := j.Log(t.Context(), old, 0, 10); err != nil || len(log) != 1 {
+		t.Fatal(log, err)
+	}
+	if page, err := j.ItemsByIndex(t.Context(), id, -1, 10); err != nil || len(page) != 0 {
+		t.Fatal(page, err)
+	}
+	jobs, _, err := j.List(t.Context(), job.Query{Tenant: "t", Limit: 10})
+	if err != nil || len(jobs) != 1 || jobs[0].ID != old || jobs[0].State != job.Queued {
+		t.Fatal(jobs, err)
+	}
+	_, err = j.Reserve(t.Context(), key)
+	wantErr(t, err, job.ErrKeyInProgress)
+	if len(changed) != 0 || len(done) != 0 {
+		t.Fatal("the change was told before it was durable")
+	}
+
+	resume()
+	must(t, <-done)
+	<-changed
+	v, err := j.Get(t.Context(), "t", id)
+	if err != nil || v.State != job.Succeeded {
+		t.Fatal(v, err)
+	}
+	if prior, err := j.Reserve(t.Context(), key); err != nil || len(prior) != 2 {
+		t.Fatal(prior, err)
+	}
+	must(t, j.Close())
+}
+
+// TestFull bounds what waits for the disk.
+func TestFull(t *testing.T) {
+	d := newDisk()
+	j := open(t, journal.Config{Dir: "j", FS: d, MaxPendingBytes: 4096})
+	id, s := submission("t")
+	must(t, journaltest.Append(t.Context(), j, entry(id, s, job.Started{})))
+	resume := d.hang()
+	defer resume()
+	results := make(chan error, 3)
+	step := entry(id, job.Advanced{Completed: 1, Partial: []byte(strings.Repeat("x", 3000))})
+	step.Done = func(err error) { results <- err }
+	must(t, j.Append(t.Context(), step))
+
+	full, cancel := withCancel(t)
+	blocked := make(chan error)
+	go func() { blocked <- j.Append(full, step) }()
+	other, s2 := submission("t")
+	big := s2
+	big.Spec = make([]byte, 2000)
+	var r *job.Rejection
+	if err := j.Append(t.Context(), entry(other, big)); !errors.As(err, &r) || r.Err != job.ErrStorage || r.Reason == "" {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-blocked; err == nil {
+		t.Fatal("appended to a full journal")
+	}
+	go func() { blocked <- j.Append(t.Context(), step) }()
+	resume()
+	must(t, <-blocked)
+	must(t, <-results)
+	must(t, <-results)
+	v, err := j.Get(t.Context(), "t", id)
+	if err != nil || v.Progress.Completed != 2 {
+		t.Fatal(v, err)
+	}
+	must(t, j.Close())
+}
+
+// TestStall refuses submissions while the disk does not answer, also those that wait already.
+func TestStall(t *testing.T) {
+	d := newDisk()
+	c := &clock{now: time.Now()}
+	j, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: d, Logger: quiet, RetryInterval: time.Hour},
+		journal.World{Now: c.Now, Stall: time.Minute})
+	must(t, err)
+	key := job.Key{Tenant: "t", Value: "k"}
+	if _, err := j.Reserve(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	old, s := submission("t")
+	must(t, journaltest.Append(t.Context(), j, entry(old, s)))
+	resume := d.hang()
+	defer resume()
+	id, s := submission("t")
+	b := entry(id, s, job.Started{})
+	done := make(chan error, 1)
+	b.Key, b.Done = &key, func(err error) { done <- err }
+	must(t, j.Append(t.Context(), b))
+	ended := make(chan error, 2)
+	end := entry(id, job.Finished{State: job.Succeeded})
+	end.Done = func(err error) { ended <- err }
+	must(t, j.Append(t.Context(), end))
+	kept := entry(old, job.Started{})
+	kept.Done = func(err error) { ended <- err }
+	until(t, "pebble shows the job", func() bool { return j.Shows("t", id) })
+	c.add(2 * time.Minute)
+	j.Inspect()
+	wantErr(t, <-done, job.ErrStorage)
+	wantErr(t, j.Ready(), job.ErrStorage)
+	other, s := submission("t")
+	wantErr(t, j.Append(t.Context(), entry(other, s)), job.ErrStorage)
+	must(t, j.Append(t.Context(), kept))
+	// The key is not free before the refused job is gone: the disk may have it.
+	_, err = j.Reserve(t.Context(), key)
+	wantErr(t, err, job.ErrKeyInProgress)
+
+	resume()
+	until(t, "the journal is ready", func() bool { j.Inspect(); return j.Ready() == nil })
+	<-ended
+	<-ended
+	until(t, "the key is free", func() bool { _, err := j.Reserve(t.Context(), key); return err == nil })
+	j.Release(key)
+	_, err = j.Get(t.Context(), "t", id)
+	wantErr(t, err, job.ErrNotFound)
+	v, err := j.Get(t.Context(), "t", old)
+	if err != nil || v.State != job.Running {
+		t.Fatal(v, err)
+	}
+	must(t, j.Close())
+	j = open(t, journal.Config{Dir: "j", FS: d})
+	_, err = j.Get(t.Context(), "t", id)
+	wantErr(t, err, job.ErrNotFound)
+	if log, err := j.Log(t.Context(), id, 0, 10); err != nil || len(log) != 0 {
+		t.Fatal(log, err)
+	}
+	must(t, j.Close())
+}
+
+// TestSpace keeps a margin of free space.
+func TestSpace(t *testing.T) {
+	d := newDisk()
+	d.mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 20})
+	j := open(t, journal.Config{Dir: "j", FS: d, MinFreeBytes: 1 << 20, RetryInterval: time.Hour})
+	id, s := submission("t")
+	must(t, journaltest.Append(t.Context(), j, entry(id, s)))
+	d.mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1<<20 - 1})
+	j.Inspect()
+	wantErr(t, j.Ready(), job.ErrStorage)
+	other, s := submission("t")
+	wantErr(t, journaltest.Append(t.Context(), j, entry(other, s)), job.ErrStorage)
+	must(t, journaltest.Append(t.Context(), j, entry(id, job.Started{})))
+	d.mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 30})
+	j.Inspect()
+	must(t, j.Ready())
+	must(t, journaltest.Append(t.Context(), j, entry(other, s)))
+	must(t, j.Close())
+}
+
+// TestEngineFailure: when Pebble gives up, the journal says so and stays readable.
+func TestEngineFailure(t *testing.T) {
+	j := open(t, journal.Config{Dir: "j", FS: vfs.NewMem()})
+	id, s := submission("t")
+	must(t, journaltest.Append(t.Context(), j, entry(id, s)))
+	j.Crash(errDisk)
+	wantErr(t, j.Ready(), errDisk)
+	wantErr(t, journaltest.Append(t.Context(), j, entry(id, job.Started{})), job.ErrStorage)
+	other, s := submission("t")
+	wantErr(t, journaltest.Append(t.Context(), j, entry(other, s)), job.ErrStorage)
+	if v, err := j.Get(t.Context(), "t", id); err != nil || v.State != job.Queued {
+		t.Fatal(v, err)
+	}
+	must(t, j.Close())
+}

@@ -1,0 +1,134 @@
+package journal
+
+import (
+	"context"
+	"encoding/binary"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"gather/internal/job"
+)
+
+// World is what tests put in the place of the world. Zero values leave it as it is.
+type World struct {
+	Now      func() time.Time
+	After    func(d time.Duration, f func()) (stop func() bool)
+	Stall    time.Duration
+	MemTable uint64
+}
+
+// OpenIn opens a journal in another world.
+func OpenIn(ctx context.Context, c Config, w World) (*Journal, error) {
+	h := realHooks()
+	if w.Now != nil {
+		h.now = w.Now
+	}
+	if w.After != nil {
+		h.after = w.After
+	}
+	if w.Stall != 0 {
+		h.stall = w.Stall
+	}
+	if w.MemTable != 0 {
+		h.memTable = w.MemTable
+	}
+	return open(ctx, c, h)
+}
+
+// Sweep runs the sweeper until nothing is left to remove.
+func (j *Journal) Sweep(ctx context.Context) error {
+	for {
+		if more, err := j.sweep(ctx); err != nil || !more {
+			return err
+		}
+	}
+}
+
+// Inspect runs the monitor once.
+func (j *Journal) Inspect() { j.inspect() }
+
+// Shows reports whether Pebble shows an ended or active job, durable or not.
+func (j *Journal) Shows(tenant string, id job.ID) bool {
+	for _, space := range []byte{spaceActive, spaceEnded} {
+		if _, closer, err := j.db.Get(appendJobKey(nil, space, tenant, id)); err == nil {
+			_ = closer.Close()
+			return true
+		}
+	}
+	return false
+}
+
+// Keys counts the keys by space.
+func (j *Journal) Keys() (map[string]int, error) {
+	n := map[string]int{}
+	it, err := j.db.NewIter(nil)
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		n[string(it.Key()[:1])]++
+	}
+	return n, it.Error()
+}
+
+// SetFormat overwrites the stored version.
+func (j *Journal) SetFormat(v uint64) error {
+	return j.db.Set(formatKey, binary.AppendUvarint(nil, v), pebble.Sync)
+}
+
+// ClearFormat removes the stored version.
+func (j *Journal) ClearFormat() error { return j.db.Delete(formatKey, pebble.Sync) }
+
+// Crash makes the journal believe that its engine has failed.
+func (j *Journal) Crash(err error) { engineLogger{j: j}.Fatalf("%w", err) }
+
+// NewPatientFS returns a file system such as Pebble sees it.
+func NewPatientFS(fs vfs.FS, retry time.Duration) vfs.FS {
+	p := &patientFS{FS: fs, patience: newPatience(retry, func() {})}
+	p.opened()
+	return p
+}
+
+// Migrations lets a test add steps.
+var Migrations = migrations
+
+// CheckStored runs every decoder of stored bytes.
+func CheckStored(key, value []byte) error {
+	var errs []error
+	if view, spec, long, err := parseActive(value); err == nil {
+		again, _, nowLong := appendActive(nil, nil, &view, spec)
+		v2, spec2, long2, err := parseActive(again)
+		if err != nil || string(spec2) != string(spec) && !nowLong || v2.ID != view.ID || long2 != nowLong || long && len(spec) > 0 {
+			errs = append(errs, corrupt("active round trip"))
+		}
+	}
+	if r, err := parseKeyRecord(value); err == nil && string(r.append(nil)) != string(value) {
+		errs = append(errs, corrupt("key round trip"))
+	}
+	if tenant, id, err := parseJobKey(key); err == nil {
+		if t2, id2, err := parseJobKey(appendJobKey(nil, key[0], tenant, id)); err != nil || t2 != tenant || id2 != id {
+			errs = append(errs, corrupt("job key round trip"))
+		}
+	}
+	if o, err := parseOrderKey(key); err == nil && key[0] == spaceOrder {
+		if string(appendOrderKey(nil, job.ID(key[1:17]), o.lo, o.hi, o.seq)) != string(key) {
+			errs = append(errs, corrupt("order key round trip"))
+		}
+	}
+	if _, records, err := parseRun(key, value); err == nil {
+		for _, r := range records {
+			if block, first := items(r); block != nil && block.Len() > 0 && (first == 0 || first > r.Seq) {
+				errs = append(errs, corrupt("seq of items"))
+			}
+		}
+	}
+	_, _ = appendDoomed(nil, value)
+	_, _ = appendHashes(nil, value)
+	if len(errs) > 0 {
+		return errs[0]
+	}
+	return nil
+}
