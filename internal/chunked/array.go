@@ -186,12 +186,13 @@ func (p *parser) lengths(s *scanner) Shape {
 	shape := Shape{}
 	dims := 0
 	s.eat('[')
-	for more, ok := !s.eat(']'), true; more; dims++ {
+	for more := !s.eat(']'); more; dims++ {
 		if dims < MaxDims {
 			shape = append(shape, p.length(s, "/shape/"+strconv.Itoa(dims)))
 		} else {
 			s.raw()
 		}
+		var ok bool
 		if more, ok = s.more(']'); !ok {
 			p.faults.add("/shape", "is not valid JSON at its byte %d", s.pos)
 			return nil

@@ -70,7 +70,7 @@ func (p *chunkParser) list(s *scanner) []form {
 	var forms []form
 	numbers := true
 	s.eat('[')
-	for more, ok := !s.eat(']'), true; more; {
+	for more := !s.eat(']'); more; {
 		numbers = numbers && s.peek() != '[' && s.peek() != '"'
 		// Beyond the number of axes this can only be the bare list of a 1-d array; a bound on it bounds the memory.
 		if int64(len(forms)) > p.limits.Chunks+MaxDims {
@@ -82,6 +82,7 @@ func (p *chunkParser) list(s *scanner) []form {
 		if len(*p.faults) > before && p.faults.full() {
 			return nil
 		}
+		var ok bool
 		if more, ok = s.more(']'); !ok {
 			p.faults.add("/chunks", "is not valid JSON at its byte %d", s.pos)
 			return nil
@@ -178,7 +179,7 @@ func (p *chunkParser) mayBeZero() bool {
 func (p *chunkParser) lengths(s *scanner, pointer string) []int64 {
 	lengths := []int64{}
 	s.eat('[')
-	for more, ok := !s.eat(']'), true; more; {
+	for more := !s.eat(']'); more; {
 		v, isScalar := s.scalar()
 		n, fits := v.int64()
 		if !isScalar || !fits || n < 0 {
@@ -191,6 +192,7 @@ func (p *chunkParser) lengths(s *scanner, pointer string) []int64 {
 			p.tooMany(pointer, strconv.Itoa(len(lengths))+" or more")
 			return nil
 		}
+		var ok bool
 		if more, ok = s.more(']'); !ok {
 			p.faults.add(pointer, "is not valid JSON at its byte %d", s.pos)
 			return nil

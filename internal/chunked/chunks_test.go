@@ -12,23 +12,23 @@ import (
 )
 
 // parse reads an array that must have no faults.
-func parse(t testing.TB, description string) *chunked.Array {
-	t.Helper()
+func parse(tb testing.TB, description string) *chunked.Array {
+	tb.Helper()
 	a, faults := chunked.ParseArray([]byte(description), chunked.Options{})
 	if len(faults) > 0 {
-		t.Fatalf("%s: %v", description, faults)
+		tb.Fatalf("%s: %v", description, faults)
 	}
 	return a
 }
 
-func golden(t testing.TB, name string, into any) {
-	t.Helper()
+func golden(tb testing.TB, name string, into any) {
+	tb.Helper()
 	b, err := os.ReadFile("testdata/" + name)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := json.Unmarshal(b, into); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 

@@ -13,7 +13,7 @@ type Fault struct {
 
 // Faults is everything wrong with a description, in the order it was found; empty means nothing is. At most maxFaults
 // are kept: a million bad elements need not be a million lines.
-type Faults []Fault
+type Faults []Fault //nolint:recvcheck // an error is a value; collecting grows it
 
 const maxFaults = 64
 
@@ -40,7 +40,7 @@ func (f *Faults) add(pointer, format string, args ...any) {
 }
 
 // full reports whether looking for more is in vain.
-func (f Faults) full() bool { return len(f) >= maxFaults }
+func (f *Faults) full() bool { return len(*f) >= maxFaults }
 
 // escape makes a JSON pointer's reference token of a key.
 func escape(key string) string {

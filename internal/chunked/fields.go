@@ -16,13 +16,11 @@ func readFields(raw []byte, faults *Faults) (*fields, bool) {
 		faults.add("", `is not an object: write {"source": "ones", "shape": [1000, 1000]} or the like`)
 		return nil, false
 	}
-	for more, ok := !s.eat('}'), true; more; {
-		var key string
+	for more := !s.eat('}'); more; {
 		var value []byte
-		if key, ok = s.text(); ok && s.eat(':') {
+		key, ok := s.text()
+		if ok = ok && s.eat(':'); ok {
 			value, ok = s.raw()
-		} else {
-			ok = false
 		}
 		if ok {
 			more, ok = s.more('}')

@@ -1,5 +1,7 @@
 package chunked
 
+import "slices"
+
 // axis is one axis of a grid: size elements cut in n chunks, at least one, of which the last may be shorter.
 type axis struct {
 	size, n int64
@@ -96,7 +98,7 @@ type cursor struct {
 func newCursor(axes []axis) cursor { return cursor{axes: axes} }
 
 func (c *cursor) seek(k int64) {
-	for i := len(c.axes) - 1; i >= 0; i-- {
+	for i := range slices.Backward(c.axes) {
 		c.set(i, k%c.axes[i].n)
 		k /= c.axes[i].n
 	}
@@ -111,7 +113,7 @@ func (c *cursor) set(i int, at int64) {
 
 // next moves to the following chunk, from the last one to the first.
 func (c *cursor) next() {
-	for i := len(c.axes) - 1; i >= 0; i-- {
+	for i := range slices.Backward(c.axes) {
 		if at := c.idx[i] + 1; at < c.axes[i].n {
 			c.set(i, at)
 			return

@@ -14,25 +14,25 @@ import (
 )
 
 // total sums an array with the real sizes of tasks.
-func total(t testing.TB, a *chunked.Array, axis, keepDims, dtype string) *chunked.Result {
-	t.Helper()
-	p, faults := chunked.NewPlan(a, reduction(t, a, axis, keepDims, dtype), chunked.Limits{})
+func total(tb testing.TB, a *chunked.Array, axis, keepDims, dtype string) *chunked.Result {
+	tb.Helper()
+	p, faults := chunked.NewPlan(a, reduction(tb, a, axis, keepDims, dtype), chunked.Limits{})
 	if len(faults) > 0 {
-		t.Fatal(faults)
+		tb.Fatal(faults)
 	}
 	r, w := p.NewReducer(), chunked.NewWorker()
 	for task := range p.Tasks() {
 		partial, err := p.Run(context.Background(), w, task, nil)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if err := r.Add(task, partial); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	res, err := r.Result()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return res
 }
@@ -219,14 +219,14 @@ func TestWriteNPY(t *testing.T) {
 // TestNumPyLoadsResults runs where NumPy is installed.
 func TestNumPyLoadsResults(t *testing.T) {
 	const python = "/usr/bin/python3"
-	if exec.Command(python, "-c", "import numpy").Run() != nil {
+	if exec.CommandContext(t.Context(), python, "-c", "import numpy").Run() != nil {
 		t.Skip("no numpy")
 	}
 	var b bytes.Buffer
 	if err := total(t, parse(t, `{"source":"linspace","start":0,"stop":1,"num":6,"shape":[2,3]}`), "1", "", "").WriteNPY(&b); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(python, "-c", "import sys,io,numpy; a=numpy.load(io.BytesIO(sys.stdin.buffer.read())); print(a.dtype, a.shape, a.tolist())")
+	cmd := exec.CommandContext(t.Context(), python, "-c", "import sys,io,numpy; a=numpy.load(io.BytesIO(sys.stdin.buffer.read())); print(a.dtype, a.shape, a.tolist())")
 	cmd.Stdin = &b
 	out, err := cmd.CombinedOutput()
 	if err != nil || string(out) != "float64 (2,) [0.6000000000000001, 2.4000000000000004]\n" {

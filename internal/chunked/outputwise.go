@@ -2,6 +2,7 @@ package chunked
 
 import (
 	"context"
+	"slices"
 
 	"gather/internal/exactsum"
 )
@@ -208,9 +209,9 @@ func (o *outputwise) batch(i int64) batch {
 
 // offset is where combination i of the groups begins in memory, the last group varying fastest.
 func offset(groups []group, i int64) (off int64) {
-	for k := len(groups) - 1; k >= 0; k-- {
-		off += i % groups[k].size * groups[k].stride
-		i /= groups[k].size
+	for _, g := range slices.Backward(groups) {
+		off += i % g.size * g.stride
+		i /= g.size
 	}
 	return off
 }

@@ -94,7 +94,7 @@ func cutNumber(data []byte, t DType) (n Number, rest []byte, ok bool) {
 	if (top == 0 || top == 0xff) && (len(b) == 1 && top == 0 || len(b) > 1 && b[len(b)-2] >= 0x80 == negative) {
 		return n, nil, false
 	}
-	if len(b) <= 8 && !(negative && t.isUnsigned()) {
+	if len(b) <= 8 && (!negative || !t.isUnsigned()) {
 		var word [8]byte
 		if negative {
 			word = [8]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}

@@ -12,7 +12,8 @@ import (
 )
 
 // finePlans covers every kind of partial.
-func finePlans(t testing.TB) map[string]*chunked.Plan {
+func finePlans(tb testing.TB) map[string]*chunked.Plan {
+	tb.Helper()
 	plans := map[string]*chunked.Plan{}
 	for name, test := range map[string]struct{ array, axis string }{
 		"whole chunks of floats":    {`{"source":"random","shape":[20,30],"chunks":[5,7]}`, ""},
@@ -23,21 +24,21 @@ func finePlans(t testing.TB) map[string]*chunked.Plan {
 		"parts of outputs":          {`{"source":"random","distribution":"normal","shape":[3000,3]}`, "0"},
 		"nothing":                   {`{"source":"zeros","shape":[0,3]}`, "1"},
 	} {
-		a := parse(t, test.array)
-		p, faults := chunked.NewFinePlan(a, reduction(t, a, test.axis, "", ""), 300)
+		a := parse(tb, test.array)
+		p, faults := chunked.NewFinePlan(a, reduction(tb, a, test.axis, "", ""), 300)
 		if len(faults) > 0 {
-			t.Fatal(faults)
+			tb.Fatal(faults)
 		}
 		plans[name] = p
 	}
 	return plans
 }
 
-func run(t testing.TB, p *chunked.Plan, task int) []byte {
-	t.Helper()
+func run(tb testing.TB, p *chunked.Plan, task int) []byte {
+	tb.Helper()
 	partial, err := p.Run(context.Background(), chunked.NewWorker(), task, nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return partial
 }
@@ -48,12 +49,12 @@ func TestPartialsAreStrict(t *testing.T) {
 	for name, p := range plans {
 		good := run(t, p, 0)
 		r := p.NewReducer()
-		for i := range len(good) {
+		for i := range good {
 			if err := r.Add(0, good[:i]); !errors.Is(err, chunked.ErrPartial) {
 				t.Errorf("%s: cut to %d bytes: %v", name, i, err)
 			}
 		}
-		for i := range len(good) {
+		for i := range good {
 			if err := p.EachItem(0, good[:i], func(chunked.Item) error { return nil }); err != nil && !errors.Is(err, chunked.ErrPartial) {
 				t.Errorf("%s: cut to %d bytes: %v", name, i, err)
 			}

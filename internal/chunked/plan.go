@@ -3,6 +3,7 @@ package chunked
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // sizes says how large tasks are.
@@ -122,8 +123,7 @@ func (p *Plan) itemIndex(i int64) int64 {
 	for _, n := range p.numbers {
 		weight *= n
 	}
-	for k := len(p.numbers) - 1; k >= 0; k-- {
-		n := p.numbers[k]
+	for _, n := range slices.Backward(p.numbers) {
 		weight /= n
 		index += i % n * weight
 		i /= n

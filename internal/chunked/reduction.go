@@ -17,8 +17,7 @@ type Reduction struct {
 // Integers may be summed to any integer or float dtype, floats to any float dtype.
 func ParseReduction(axis, keepDims, dtype []byte, a *Array) (Reduction, Faults) {
 	var faults Faults
-	r := Reduction{dtype: a.DType().Sum()}
-	r.readAxes(axis, len(a.shape), &faults)
+	r := Reduction{dtype: a.DType().Sum(), axes: parseAxes(axis, len(a.shape), &faults)}
 	f := fields{faults: &faults, used: map[string]bool{}, values: map[string][]byte{}}
 	if keepDims != nil {
 		f.values["keepdims"] = keepDims
@@ -45,31 +44,34 @@ func ParseReduction(axis, keepDims, dtype []byte, a *Array) (Reduction, Faults) 
 	return r, nil
 }
 
-func (r *Reduction) readAxes(raw []byte, dims int, faults *Faults) {
+// parseAxes returns the set of axes to sum over.
+func parseAxes(raw []byte, dims int, faults *Faults) (axes uint64) {
 	if raw == nil || string(raw) == "null" {
-		r.axes = 1<<dims - 1
-		return
+		return 1<<dims - 1
 	}
 	s := scanner{data: raw}
 	if s.peek() != '[' {
-		r.readAxis(&s, "/axis", dims, faults)
+		axes = parseAxis(&s, "/axis", dims, 0, faults)
 	} else {
 		s.eat('[')
 		i := 0
-		for more, ok := !s.eat(']'), true; more; i++ {
-			r.readAxis(&s, "/axis/"+strconv.Itoa(i), dims, faults)
+		for more := !s.eat(']'); more; i++ {
+			axes |= parseAxis(&s, "/axis/"+strconv.Itoa(i), dims, axes, faults)
+			var ok bool
 			if more, ok = s.more(']'); !ok || faults.full() {
 				faults.add("/axis", "is not valid JSON at its byte %d", s.pos)
-				return
+				return axes
 			}
 		}
 	}
 	if s.peek(); s.pos != len(raw) {
 		faults.add("/axis", "is not valid JSON at its byte %d", s.pos)
 	}
+	return axes
 }
 
-func (r *Reduction) readAxis(s *scanner, pointer string, dims int, faults *Faults) {
+// parseAxis returns one axis as a set; others are those named before.
+func parseAxis(s *scanner, pointer string, dims int, others uint64, faults *Faults) uint64 {
 	v, ok := s.scalar()
 	n, fits := v.int64()
 	switch {
@@ -78,17 +80,25 @@ func (r *Reduction) readAxis(s *scanner, pointer string, dims int, faults *Fault
 			s.raw()
 		}
 		faults.add(pointer, "is not an axis: write an integer, a list of integers, or leave it out to sum over all")
-		return
+		return 0
 	case n < -int64(dims) || n >= int64(dims):
-		faults.add(pointer, "is %d, but the array has %d axes: write %d to %d", n, dims, -dims, dims-1)
-		return
+		faults.add(pointer, "is %d, but the array has %d axes: %s", n, dims, axisRange(dims))
+		return 0
 	case n < 0:
 		n += int64(dims)
 	}
-	if r.axes>>n&1 != 0 {
+	if others>>n&1 != 0 {
 		faults.add(pointer, "is axis %d again: name it once", n)
 	}
-	r.axes |= 1 << n
+	return 1 << n
+}
+
+// axisRange is what to do about an axis that is not there.
+func axisRange(dims int) string {
+	if dims == 0 {
+		return "leave it out"
+	}
+	return "write " + strconv.Itoa(-dims) + " to " + strconv.Itoa(dims-1)
 }
 
 // has reports whether axis i is summed over.

@@ -2,7 +2,9 @@ package chunked
 
 import (
 	"bytes"
-	"encoding/json"
+	"strconv"
+	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -96,23 +98,56 @@ func (s *scanner) text() (string, bool) {
 		return "", false
 	}
 	raw := bytes.TrimLeft(s.data[start:s.pos], " \t\r\n")
-	if body := raw[1 : len(raw)-1]; bytes.IndexByte(body, '\\') < 0 && printable(body) {
-		return string(body), true
-	}
-	var v string
-	if !utf8.Valid(raw) || json.Unmarshal(raw, &v) != nil {
-		return "", false
-	}
-	return v, true
+	return unquote(raw[1 : len(raw)-1])
 }
 
-func printable(b []byte) bool {
-	for _, c := range b {
-		if c < 0x20 || c >= utf8.RuneSelf {
-			return false
-		}
+// unquote is the text of a JSON string without its quotes.
+func unquote(body []byte) (string, bool) {
+	if !utf8.Valid(body) {
+		return "", false
 	}
-	return true
+	text := make([]byte, 0, len(body))
+	for i := 0; i < len(body); i++ {
+		c := body[i]
+		if c < 0x20 {
+			return "", false
+		}
+		if c != '\\' {
+			text = append(text, c)
+			continue
+		}
+		i++ // there is one: an escape cannot be cut by the closing quote
+		if at := strings.IndexByte(`"\/bfnrt`, body[i]); at >= 0 {
+			text = append(text, "\"\\/\b\f\n\r\t"[at])
+			continue
+		}
+		r, ok := hexRune(body[i:])
+		if !ok {
+			return "", false
+		}
+		i += 4
+		if utf16.IsSurrogate(r) {
+			low, ok := rune(0), false
+			if len(body) > i+1 && body[i+1] == '\\' {
+				low, ok = hexRune(body[i+2:])
+			}
+			if r = utf16.DecodeRune(r, low); !ok || r == utf8.RuneError {
+				return "", false
+			}
+			i += 6
+		}
+		text = utf8.AppendRune(text, r)
+	}
+	return string(text), true
+}
+
+// hexRune reads uXXXX.
+func hexRune(b []byte) (rune, bool) {
+	if len(b) < 5 || b[0] != 'u' {
+		return 0, false
+	}
+	v, err := strconv.ParseUint(string(b[1:5]), 16, 16)
+	return rune(v), err == nil
 }
 
 func (s *scanner) skipString() bool {

@@ -11,16 +11,17 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"gather/internal/chunked"
 )
 
 // elements reads n elements from lo as bytes.
-func elements(t testing.TB, a *chunked.Array, lo, n int64) []byte {
-	t.Helper()
+func elements(tb testing.TB, a *chunked.Array, lo, n int64) []byte {
+	tb.Helper()
 	b := make([]byte, 8*n+16)[:n*int64(a.DType().Size())] // large enough to be aligned to 8 bytes
 	if err := a.Source().Fill(context.Background(), b, lo); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
@@ -320,5 +321,35 @@ func FuzzValues(f *testing.F) {
 			}
 		}
 		walk(tree, a.Shape())
+	})
+}
+
+// FuzzText: a string is read as encoding/json reads it, but for what that replaces: bad UTF-8 and lone surrogates.
+func FuzzText(f *testing.F) {
+	for _, text := range []string{`readings`, `a\/b\u00e9\n\t\"`, `\ud83d\ude00`, `\ud83d`, `\ude00x`, `é`, "\xff", "a\nb", `\x`, `\u12`, `\`} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		raw := []byte(`"` + text + `"`)
+		var want string
+		err := json.Unmarshal(raw, &want)
+		var got *string
+		opts := chunked.Options{Open: func(r chunked.Ref) (chunked.Stored, error) {
+			got = &r.Name
+			return chunked.Stored{}, nil
+		}}
+		_, _ = chunked.ParseArray([]byte(`{"source":"npy","name":`+string(raw)+`}`), opts)
+		switch {
+		case err != nil:
+			if got != nil && !strings.Contains(text, `"`) { // a quote may begin another field
+				t.Fatalf("%q is read as %q, but is no JSON", raw, *got)
+			}
+		case got == nil:
+			if !strings.ContainsRune(want, utf8.RuneError) {
+				t.Fatalf("%q is not read", raw)
+			}
+		case *got != want:
+			t.Fatalf("%q is read as %q, want %q", raw, *got, want)
+		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -18,8 +19,8 @@ import (
 	"gather/internal/npy"
 )
 
-func reduction(t testing.TB, a *chunked.Array, axis, keepDims, dtype string) chunked.Reduction {
-	t.Helper()
+func reduction(tb testing.TB, a *chunked.Array, axis, keepDims, dtype string) chunked.Reduction {
+	tb.Helper()
 	raw := func(s string) []byte {
 		if s == "" {
 			return nil
@@ -28,7 +29,7 @@ func reduction(t testing.TB, a *chunked.Array, axis, keepDims, dtype string) chu
 	}
 	r, faults := chunked.ParseReduction(raw(axis), raw(keepDims), raw(dtype), a)
 	if len(faults) > 0 {
-		t.Fatalf("axis %s, keepdims %s, dtype %s: %v", axis, keepDims, dtype, faults)
+		tb.Fatalf("axis %s, keepdims %s, dtype %s: %v", axis, keepDims, dtype, faults)
 	}
 	return r
 }
@@ -40,13 +41,13 @@ type outcome struct {
 }
 
 // sum runs all tasks of p in the order that rng gives, and checks the accounts on the way.
-func sum(t testing.TB, w *chunked.Worker, p *chunked.Plan, rng *rand.Rand) outcome {
-	t.Helper()
+func sum(tb testing.TB, w *chunked.Worker, p *chunked.Plan, rng *rand.Rand) outcome {
+	tb.Helper()
 	r := p.NewReducer()
 	out := outcome{items: make([]string, p.Items())}
 	item := func(i chunked.Item) error {
 		if out.items[i.Index] != "" {
-			t.Fatalf("item %d comes twice", i.Index)
+			tb.Fatalf("item %d comes twice", i.Index)
 		}
 		out.items[i.Index] = string(i.Value.AppendJSON(nil))
 		return nil
@@ -55,37 +56,37 @@ func sum(t testing.TB, w *chunked.Worker, p *chunked.Plan, rng *rand.Rand) outco
 	for _, task := range rng.Perm(p.Tasks()) {
 		partial, err := p.Run(context.Background(), w, task, nil)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		before := early
 		if err := p.EachItem(task, partial, func(i chunked.Item) error { early++; return item(i) }); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if early-before != p.TaskItems(task) {
-			t.Fatalf("task %d has %d items, %d were promised", task, early-before, p.TaskItems(task))
+			tb.Fatalf("task %d has %d items, %d were promised", task, early-before, p.TaskItems(task))
 		}
 		if err := r.Add(task, partial); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		bytes += p.TaskBytes(task)
 	}
 	if bytes != p.Bytes() {
-		t.Fatalf("the tasks sum %d bytes of %d", bytes, p.Bytes())
+		tb.Fatalf("the tasks sum %d bytes of %d", bytes, p.Bytes())
 	}
 	if err := r.EachLateItem(item); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for i, v := range out.items {
 		if v == "" {
-			t.Fatalf("item %d of %d never came", i, len(out.items))
+			tb.Fatalf("item %d of %d never came", i, len(out.items))
 		}
 	}
 	res, err := r.Result()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if res.Shape().String() != p.Shape().String() || res.DType() != p.DType() {
-		t.Fatalf("got %s of %s, want %s of %s", res.Shape(), res.DType(), p.Shape(), p.DType())
+		tb.Fatalf("got %s of %s, want %s of %s", res.Shape(), res.DType(), p.Shape(), p.DType())
 	}
 	out.result = string(res.AppendJSON(nil))
 	return out
@@ -99,9 +100,10 @@ type reference struct {
 	values []*big.Float
 }
 
-func newReference(t testing.TB, a *chunked.Array, dtype chunked.DType) *reference {
-	r := &reference{t: t, a: a, dtype: dtype}
-	b := elements(t, a, 0, a.Elements())
+func newReference(tb testing.TB, a *chunked.Array, dtype chunked.DType) *reference {
+	tb.Helper()
+	r := &reference{t: tb, a: a, dtype: dtype}
+	b := elements(tb, a, 0, a.Elements())
 	size := a.DType().Size()
 	for i := range int(a.Elements()) {
 		bits := word(b, size, i)
@@ -208,14 +210,13 @@ func same(dtype chunked.DType, got, want string) bool {
 		half := func(text string) string {
 			a, _ := chunked.ParseArray([]byte(`{"values":`+text+`,"dtype":"float16"}`), chunked.Options{})
 			b := make([]byte, 16)[:2]
-			return fmt.Sprint(a.Source().Fill(context.Background(), b, 0), b)
+			return fmt.Sprintf("%v %x", a.Source().Fill(context.Background(), b, 0), b)
 		}
 		return half(got) == half(want)
 	}
-	var g, w float64
-	fmt.Sscan(got, &g)
-	fmt.Sscan(want, &w)
-	return math.Float64bits(g) == math.Float64bits(w)
+	g, err := strconv.ParseFloat(got, 64)
+	w, err2 := strconv.ParseFloat(want, 64)
+	return err == nil && err2 == nil && math.Float64bits(g) == math.Float64bits(w)
 }
 
 // outcome is what the sum over the axes must say: the elements of the result, and the items.
@@ -283,9 +284,10 @@ func check(t *testing.T, name string, dtype chunked.DType, got outcome, results,
 }
 
 // stored writes elements of a to an .npy file of another order, whose array is the same.
-func stored(t testing.TB, a *chunked.Array, fortran, big bool) chunked.Stored {
+func stored(tb testing.TB, a *chunked.Array, fortran, big bool) chunked.Stored {
+	tb.Helper()
 	size := a.DType().Size()
-	c := elements(t, a, 0, a.Elements())
+	c := elements(tb, a, 0, a.Elements())
 	shape := a.Shape()
 	data := make([]byte, 0, len(c))
 	index := make([]int64, len(shape))

@@ -83,13 +83,14 @@ func (v *values) list(s *scanner, depth int) {
 		return
 	}
 	n := int64(0)
-	for more, ok := !s.eat(']'), true; more; n++ {
+	for more := !s.eat(']'); more; n++ {
 		v.index[depth] = n
 		v.survey(s, depth+1)
 		if v.broken || v.faults.full() {
 			v.broken = true
 			return
 		}
+		var ok bool
 		if more, ok = s.more(']'); !ok {
 			v.faults.add(v.pointer(depth+1), "is followed by something that is not JSON, at byte %d", s.pos)
 			v.broken = true
