@@ -25,8 +25,13 @@ func pageToken(q *job.Query, before job.ID) string {
 
 // readPageToken returns the job to go on before; false when the token is not one of this tenant's with these filters.
 func readPageToken(q *job.Query, token string) (job.ID, bool) {
+	const size = 1 + len(job.ID{}) + digestSize
+	// The length goes first: the decoder passes over line breaks.
+	if len(token) != base64.RawURLEncoding.EncodedLen(size) {
+		return job.ID{}, false
+	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(raw) != 1+len(job.ID{})+digestSize || raw[0] != pageVersion {
+	if err != nil || len(raw) != size || raw[0] != pageVersion {
 		return job.ID{}, false
 	}
 	id := job.ID(raw[1 : 1+len(job.ID{})])

@@ -188,7 +188,7 @@ func (k kindOfProblem) typeURI() string {
 // fail writes an error; it is the only function that does. What cannot be told to the client any more is logged.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	x := exchangeOf(r.Context())
-	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+	if gone := context.Cause(r.Context()); gone != nil && errors.Is(err, gone) {
 		x.status = statusClientGone
 		panic(http.ErrAbortHandler)
 	}

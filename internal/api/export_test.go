@@ -1,0 +1,67 @@
+package api
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"gather/internal/job"
+)
+
+// What the fuzz targets reach directly.
+var (
+	PreferredWait  = preferredWait
+	IdempotencyKey = idempotencyKey
+	Negotiate      = negotiate
+	PageToken      = pageToken
+	ReadPageToken  = readPageToken
+	TraceParent    = traceParent
+	Matches        = matches
+	AppendQuoted   = appendIntsQuoted
+	AppendMillis   = appendMillis
+)
+
+// ClientIP is who a request comes from, by the proxies that are trusted.
+func ClientIP(h http.Handler, r *http.Request) string { return h.(*server).clientIP(r) }
+
+// Submission decodes the body of POST /v1/jobs, and returns what is handed to the executor.
+func Submission(h http.Handler, body []byte) (job.Submission, error) {
+	s := h.(*server)
+	x := &exchange{Context: context.Background(), srv: s, req: &http.Request{Header: http.Header{}}}
+	var b submission
+	if err := b.decode(body); err != nil {
+		return job.Submission{}, err
+	}
+	var faults job.ValidationError
+	sub := s.submission(x, &b.jobs[0], b.data, time.Now(), &faults)
+	return sub, faults.Err()
+}
+
+// Submissions decodes the body of POST /v1/jobs:batch.
+func Submissions(h http.Handler, body []byte) ([]job.Submission, error) {
+	x := &exchange{Context: context.Background(), srv: h.(*server), req: &http.Request{Header: http.Header{}}}
+	var b batchSubmission
+	if err := b.decode(body); err != nil {
+		return nil, err
+	}
+	return h.(*server).submissions(x, &b.jobsBody)
+}
+
+// ProblemNames are the problem types that answers and jobs have.
+func ProblemNames() []string {
+	var names []string
+	for _, row := range append([]kindOfProblem{
+		malformedRequest, unauthenticated, forbidden, payloadTooLarge, validationError,
+	}, problemTable...) {
+		names = append(names, row.name)
+	}
+	for reason := range failureTitles {
+		names = append(names, reason.String())
+	}
+	return names
+}
+
+// ProblemPages are the problem types that are documented.
+func ProblemPages() []string { return slices.Collect(maps.Keys(newDocs().problems)) }

@@ -1,0 +1,150 @@
+package api_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"gather/internal/api"
+	"gather/internal/job"
+)
+
+var envelopeMembers = []string{"kind", "priority", "timeout", "start_after", "labels", "retention"}
+
+// Whatever the body, decoding does not panic; and what is accepted is handed on whole: the kind's members, all of them and
+// no other, as they were.
+func FuzzSubmission(f *testing.F) {
+	for _, seed := range []string{
+		`{"kind":"squares","numbers":[1,2]}`,
+		`{"numbers" : [1, {"a":1}] , "kind":"squares","timeout":"5s", "b":{}}`,
+		`{"k\u0069nd":"squares","labels":{"a":"b"},"retention":1.5,"start_after":"2030-01-01T00:00:00Z"}`,
+		`{"kind":"squares","kind":"squares"}`, `{"kind":"a"} x`, `{}`, `[]`, `null`, `{"kind":null}`, "{\"\xff\":1}", `{"":""}`,
+		`{"priority":"high","kind":"x"}`, `{"jobs":[]}`, ` {"kind" : "x" , "y" : "\"," } `,
+	} {
+		f.Add([]byte(seed))
+	}
+	_, h := newIdle(f, 0)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var want map[string]json.RawMessage
+		plain := json.Unmarshal(body, &want)
+		sub, err := api.Submission(h, bytes.Clone(body))
+		if err != nil {
+			return
+		}
+		if plain != nil {
+			t.Fatalf("accepted what is not JSON: %v", plain)
+		}
+		for _, m := range envelopeMembers {
+			delete(want, m)
+		}
+		var got map[string]json.RawMessage
+		if err := json.Unmarshal(sub.Spec, &got); err != nil {
+			t.Fatalf("spec %q: %v", sub.Spec, err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("spec %q of %q", sub.Spec, body)
+		}
+		if sub.Kind == "" && !bytes.Contains(body, []byte(`""`)) || sub.Timeout < 0 || sub.Retention < 0 || len(sub.Labels) > 16 {
+			t.Fatalf("%+v", sub)
+		}
+	})
+}
+
+// A batch is what its jobs are alone.
+func FuzzBatch(f *testing.F) {
+	f.Add([]byte(`{"kind":"squares","numbers":[1,2]}`), []byte(`{"kind":"squares","priority":"low"}`))
+	f.Add([]byte(`{"kind":"squares"}`), []byte(`7`))
+	_, h := newIdle(f, 0)
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		body := bytes.Join([][]byte{[]byte(`{"jobs":[`), a, {','}, b, []byte(`]}`)}, nil)
+		subs, err := api.Submissions(h, body)
+		if err != nil {
+			return
+		}
+		for i, one := range [][]byte{a, b} {
+			sub, err := api.Submission(h, bytes.Clone(one))
+			if err != nil || len(subs) != 2 {
+				return // the seam between them can be elsewhere than here
+			}
+			if !bytes.Equal(sub.Spec, subs[i].Spec) || sub.Kind != subs[i].Kind || sub.Priority != subs[i].Priority {
+				t.Fatalf("alone %+v, in a batch %+v", sub, subs[i])
+			}
+		}
+	})
+}
+
+func FuzzPageToken(f *testing.F) {
+	q := job.Query{Tenant: "acme", Kind: "squares", States: []job.State{job.Running, job.Queued}, Labels: map[string]string{"a": "b"}}
+	id := job.NewID()
+	f.Add(api.PageToken(&q, id))
+	f.Add("")
+	f.Add("AQGiA9_ihH29mjHovudP-8wrc7LmNnXIi87IWvo=")
+	f.Add("AX000000000000000000001xl778uXNV\ncOy-X4k")
+	f.Fuzz(func(t *testing.T, token string) {
+		got, ok := api.ReadPageToken(&q, token)
+		if ok && api.PageToken(&q, got) != token {
+			t.Fatalf("%q is read, and is not what is written", token)
+		}
+		other := q
+		other.Tenant = "other"
+		if _, foreign := api.ReadPageToken(&other, token); ok && foreign {
+			t.Fatalf("%q is good for two tenants", token)
+		}
+	})
+}
+
+func FuzzIdempotencyKey(f *testing.F) {
+	for _, seed := range []string{`abc`, `"abc"`, `"a\"b\\"`, `"`, `""`, ` x `, "\x00", "ä", strings.Repeat("x", 256)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		key, err := api.IdempotencyKey(http.Header{"Idempotency-Key": {header}})
+		if err != nil {
+			return
+		}
+		if key == "" || len(key) > 255 || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Fatalf("%q -> %q", header, key)
+		}
+		quoted := `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(key) + `"`
+		if again, err := api.IdempotencyKey(http.Header{"Idempotency-Key": {quoted}}); err != nil || again != key {
+			t.Fatalf("quoted, %q is %q, %v", key, again, err)
+		}
+	})
+}
+
+func FuzzPrefer(f *testing.F) {
+	for _, seed := range []string{"wait=10", `respond-async, wait="5"; x=y`, "wait", "wait=-1", `a="wait=3", WAIT=4`, ",,;=", `"`} {
+		f.Add(seed, seed)
+	}
+	f.Fuzz(func(t *testing.T, a, b string) {
+		if d := api.PreferredWait(http.Header{"Prefer": {a, b}}); d < 0 || d > 30*time.Second || d%time.Second != 0 {
+			t.Fatal(d)
+		}
+		_, _ = api.Negotiate(http.Header{"Accept": {a, b}}, "application/json", "text/event-stream")
+		api.Matches([]string{a, b}, `W/"1"`)
+		api.TraceParent(http.Header{"Traceparent": {a}})
+	})
+}
+
+// A value with its integers quoted is the same JSON but for them.
+func FuzzIntsQuoted(f *testing.F) {
+	for _, seed := range []string{`1`, `-10`, `1.5`, `1e3`, `"1"`, `[1,[2.0,"a\"3"],{"4":5}]`, `null`, `true`, `""`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, v []byte) {
+		if !json.Valid(v) {
+			return
+		}
+		got := api.AppendQuoted(nil, v)
+		if !json.Valid(got) {
+			t.Fatalf("%s -> %s", v, got)
+		}
+		if again := api.AppendQuoted(nil, got); !bytes.Equal(again, got) {
+			t.Fatalf("%s -> %s -> %s", v, got, again)
+		}
+	})
+}

@@ -1,0 +1,356 @@
+package api_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gather/internal/api"
+	"gather/internal/job"
+	"gather/internal/tenant"
+)
+
+// Every fault is told at once, by its place in the body, whether the envelope or the kind finds it.
+func TestFaults(t *testing.T) {
+	s := newService(t)
+	long := strings.Repeat("x", 64)
+	for _, c := range []struct {
+		name, path, body string
+		status           int
+		want             []string // pointers
+	}{
+		{"not JSON", "", `{"kind":`, 400, []string{""}},
+		{"trailing", "", `{"kind":"squares","numbers":[]} {}`, 400, []string{""}},
+		{"duplicate", "", `{"kind":"squares","numbers":[],"numbers":[]}`, 400, []string{"/numbers"}},
+		{"duplicate inside", "", `{"kind":"squares","range":{"stop":1,"stop":2}}`, 400, []string{"/range/stop"}},
+		{"bad UTF-8", "", "{\"kind\":\"\xff\"}", 400, []string{"/kind"}},
+		{"empty", "", ``, 415, nil},
+		{"no object", "", `[]`, 422, []string{""}},
+		{"no kind", "", `{}`, 422, []string{"/kind"}},
+		{"wrong case", "", `{"Kind":"squares"}`, 422, []string{"/kind"}},
+		{"kind of another type", "", `{"kind":7,"numbers":[]}`, 422, []string{"/kind"}},
+		{"unknown kind", "", `{"kind":"cubes"}`, 422, []string{"/kind"}},
+		{"unknown field", "", `{"kind":"squares","numbers":[],"bogus":1}`, 422, []string{"/bogus"}},
+		{
+			"envelope and kind", "", `{"kind":"squares","numbers":[1,null,"x"],"priority":"urgent","timeout":0,"retention":"-1s"}`, 422,
+			[]string{"/numbers/1", "/numbers/2", "/priority", "/retention", "/timeout"},
+		},
+		{
+			"durations", "", `{"kind":"squares","numbers":[],"timeout":"1 hour","retention":9e99,"start_after":"tomorrow"}`, 422,
+			[]string{"/retention", "/start_after", "/timeout"},
+		},
+		{
+			"labels", "", `{"kind":"squares","numbers":[],"labels":{"ok":"","b c":"x","n":1,"t":"\u0007","` + long + `":""}}`, 422,
+			[]string{"/labels/b c", "/labels/n", "/labels/t", "/labels/" + long},
+		},
+		{"labels of another type", "", `{"kind":"squares","numbers":[],"labels":["a"]}`, 422, []string{"/labels"}},
+		{"escaped pointer", "", `{"kind":"squares","numbers":[],"labels":{"~ /":""}}`, 422, []string{"/labels/~0 ~1"}},
+		{
+			"batch", ":batch", `{"jobs":[{"kind":"squares","numbers":[1]},{"kind":"squares","numbers":[null]},7,{"kind":"squares","range":{}}],"x":1}`,
+			422,
+			[]string{"/jobs/1/numbers/0", "/jobs/2", "/jobs/3/range/stop", "/x"},
+		},
+		{
+			"batch of kinds' faults", ":batch", `{"jobs":[{"kind":"squares","numbers":[1]},{"kind":"squares","numbers":[null]}]}`,
+			422,
+			[]string{"/jobs/1/numbers/0"},
+		},
+		{"batch of one", ":batch", `{"jobs":[{"kind":"squares","numbers":[null]}]}`, 422, []string{"/jobs/0/numbers/0"}},
+		{"empty batch", ":batch", `{"jobs":[]}`, 422, []string{"/jobs"}},
+		{"no batch", ":batch", `{}`, 422, []string{"/jobs"}},
+		{"batch of another type", ":batch", `{"jobs":{}}`, 422, []string{"/jobs"}},
+		{"large batch", ":batch", `{"jobs":[` + strings.Repeat(`{},`, 10_000) + `{}]}`, 422, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := s.do("POST", "/v1/jobs"+c.path, c.body)
+			if a.StatusCode != c.status {
+				t.Fatalf("%d: %s", a.StatusCode, a.body)
+			}
+			p := decode[api.Problem](t, a.body)
+			var got []string
+			if p.Errors != nil {
+				for _, e := range *p.Errors {
+					if e.Detail == "" || e.Pointer == nil {
+						t.Errorf("%+v", e)
+						continue
+					}
+					got = append(got, *e.Pointer)
+				}
+			}
+			if slices.Sort(got); c.want != nil && !slices.Equal(got, c.want) {
+				t.Errorf("faults at %q, want %q: %s", got, c.want, a.body)
+			}
+			if len(got) > 100 {
+				t.Errorf("%d faults", len(got))
+			}
+		})
+	}
+	if l := decode[api.JobList](t, s.do("GET", "/v1/jobs", "").body); len(l.Jobs) != 0 {
+		t.Errorf("a faulty submission left %d jobs", len(l.Jobs))
+	}
+}
+
+// What the envelope says reaches the job.
+func TestEnvelope(t *testing.T) {
+	s := newService(t)
+	a := s.do("POST", "/v1/jobs", `{"start_after":"1h", "labels" : {"team":"ingest","x":""},
+		"numbers":[1],"kind":"squares","priority":"high","timeout":1.5,"retention":"90m"}`,
+		"X-Request-Id: my.id-1", "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	if a.StatusCode != 202 || a.Header.Get("X-Request-Id") != "my.id-1" {
+		t.Fatalf("%d %s: %s", a.StatusCode, a.Header, a.body)
+	}
+	j := decode[api.Job](t, a.body)
+	if a.Header.Get("Location") != j.Links.Self || j.Links.Self != path(j, "") || j.Links.Cancel != path(j, "/cancel") {
+		t.Errorf("location %s, links %+v", a.Header.Get("Location"), j.Links)
+	}
+	id, err := job.ParseID(j.Id.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.journal.Get(t.Context(), tenant.Default, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Priority != job.High || got.Timeout != 1500*time.Millisecond || got.Retention != 90*time.Minute ||
+		got.Labels["team"] != "ingest" || got.RequestID != "my.id-1" || len(got.TraceParent) != 55 ||
+		time.Until(got.StartAfter).Round(time.Minute) != time.Hour {
+		t.Errorf("%+v", got)
+	}
+	if j.StartAfter == nil || j.QueuePosition != nil {
+		t.Errorf("start after %v, place %v", j.StartAfter, j.QueuePosition)
+	}
+	plain := decode[api.Job](t, s.do("POST", "/v1/jobs", `{"kind":"squares","numbers":[]}`).body)
+	id, _ = job.ParseID(plain.Id.String())
+	if got, _ := s.journal.Get(t.Context(), tenant.Default, id); got.Retention != 24*time.Hour || got.Priority != job.Normal {
+		t.Errorf("defaults: %+v", got)
+	}
+}
+
+// However many send the same request at the same time, there is one job.
+func TestIdempotency(t *testing.T) {
+	s := newService(t)
+	const body = `{"kind":"squares","numbers":[1,2,3]}`
+	var mu sync.Mutex
+	ids := map[string]int{}
+	fresh := 0
+	var wg sync.WaitGroup
+	for i := range 24 {
+		wg.Go(func() {
+			key := []string{"Idempotency-Key: k", `Idempotency-Key: "k"`}[i%2]
+			a := s.do("POST", "/v1/jobs", body, key)
+			for a.StatusCode == http.StatusConflict {
+				a = s.do("POST", "/v1/jobs", body, key)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			ids[decode[api.Job](t, a.body).Id.String()]++
+			if a.Header.Get("Idempotency-Replayed") == "" {
+				fresh++
+			}
+		})
+	}
+	wg.Wait()
+	if len(ids) != 1 || fresh != 1 {
+		t.Errorf("%d fresh answers, jobs %v", fresh, ids)
+	}
+	a := s.do("POST", "/v1/jobs", body, "Idempotency-Key: k", "Prefer: wait=20")
+	if a.StatusCode != 200 || a.Header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("a replay that waits: %d", a.StatusCode)
+	}
+	if a := s.do("POST", "/v1/jobs", body+" ", "Idempotency-Key: k"); a.StatusCode != 422 {
+		t.Errorf("another body: %d", a.StatusCode)
+	}
+	if a := s.do("POST", "/v1/jobs", body, "Idempotency-Key: "+strings.Repeat("x", 256)); a.StatusCode != 400 {
+		t.Errorf("a long key: %d", a.StatusCode)
+	}
+	// A rejected submission does not use its key up.
+	if a := s.do("POST", "/v1/jobs", `{"kind":"squares"}`, "Idempotency-Key: r"); a.StatusCode != 422 {
+		t.Errorf("faulty: %d", a.StatusCode)
+	}
+	if a := s.do("POST", "/v1/jobs", body, "Idempotency-Key: r"); a.StatusCode != 202 || a.Header.Get("Idempotency-Replayed") != "" {
+		t.Errorf("after a faulty one: %d", a.StatusCode)
+	}
+}
+
+// keyKeeper notes which keys are held.
+type keyKeeper struct {
+	mu   sync.Mutex
+	held map[string]bool
+}
+
+func (k *keyKeeper) Reserve(_ context.Context, key job.Key) ([]job.ID, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.held[key.Value] = true
+	return nil, nil
+}
+
+func (k *keyKeeper) Release(key job.Key) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.held, key.Value)
+}
+
+// A key is given back when its submission fails, and only then.
+func TestKeyIsReleased(t *testing.T) {
+	keys := &keyKeeper{held: map[string]bool{}}
+	s := newService(t, func(_ *service, c *api.Config) { c.Keys = keys }, func(_ *service, c *api.Config) {
+		c.Executor = switching{c.Executor, failing{&job.Rejection{Err: job.ErrQueueFull, Detail: "9 of 9 jobs", RetryAfter: 2500 * time.Millisecond}}}
+	})
+	a := s.do("POST", "/v1/jobs", `{"kind":"sleep_batch","count":1,"duration":1}`, "Idempotency-Key: full")
+	if a.StatusCode != 503 || a.Header.Get("Retry-After") != "3" || !strings.Contains(string(a.body), "9 of 9 jobs") {
+		t.Errorf("%d, retry after %s: %s", a.StatusCode, a.Header.Get("Retry-After"), a.body)
+	}
+	s.do("POST", "/v1/jobs", `{"kind":"squares","numbers":[]}`, "Idempotency-Key: ok")
+	if keys.held["full"] || !keys.held["ok"] {
+		t.Errorf("held: %v", keys.held)
+	}
+}
+
+// switching fails what is not squares.
+type switching struct {
+	api.Executor
+	no failing
+}
+
+func (s switching) Submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error) {
+	if subs[0].Kind != "squares" {
+		return s.no.Submit(ctx, subs, key, wait)
+	}
+	return s.Executor.Submit(ctx, subs, key, wait)
+}
+
+// A tenant's rate is told with every submission, and what is not accepted does not use it up.
+func TestRate(t *testing.T) {
+	s := newService(t, withKeys(func(k *tenant.Key) { k.Rate = &tenant.Rate{Jobs: 3, Window: tenant.Window(30 * time.Minute)} }))
+	const body = `{"kind":"squares","numbers":[]}`
+	send := func(status int, body, want, tail string) {
+		t.Helper()
+		a := s.do("POST", "/v1/jobs"+tail, body)
+		if a.StatusCode != status || a.Header.Get("RateLimit") != want || a.Header.Get("RateLimit-Policy") != `"jobs";q=3;w=1800` {
+			t.Errorf("%d %q %q: %s", a.StatusCode, a.Header.Get("RateLimit"), a.Header.Get("RateLimit-Policy"), a.body)
+		}
+		if status == 429 && a.Header.Get("Retry-After") == "" {
+			t.Error("429 without Retry-After")
+		}
+	}
+	send(202, body, `"jobs";r=2;t=600`, "")
+	send(422, `{"kind":"squares"}`, `"jobs";r=2;t=600`, "")
+	send(202, `{"jobs":[`+body+`,`+body+`]}`, `"jobs";r=0;t=600`, ":batch")
+	send(429, body, `"jobs";r=0;t=600`, "")
+	send(429, `{"jobs":[`+body+`,`+body+`]}`, `"jobs";r=0;t=1200`, ":batch")
+	send(429, `{"jobs":[`+strings.Repeat(body+`,`, 3)+body+`]}`, `"jobs";r=0;t=1800`, ":batch")
+}
+
+// A tenant sees its own jobs, and no sign of others'.
+func TestTenantsApart(t *testing.T) {
+	s := newService(t, withKeys(nil))
+	other, text, err := tenant.Generate("other", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := s.finished(`{"kind":"squares","numbers":[1]}`)
+	s2 := newService(t, func(_ *service, c *api.Config) {
+		store, err := tenant.NewStore([]tenant.Key{other})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Tenants, c.Executor, c.Jobs, c.Log, c.Keys = store, s.executor, s.journal, s.journal, s.journal
+	})
+	s2.key = text
+	for _, op := range []string{"GET ", "DELETE ", "POST /cancel", "GET /results", "GET /events"} {
+		method, tail, _ := strings.Cut(op, " ")
+		if a := s2.do(method, path(j, tail), ""); a.StatusCode != 404 {
+			t.Errorf("%s: %d", op, a.StatusCode)
+		}
+	}
+	if l := decode[api.JobList](t, s2.do("GET", "/v1/jobs", "").body); len(l.Jobs) != 0 {
+		t.Errorf("it lists %d jobs", len(l.Jobs))
+	}
+	if a := s2.do("GET", "/v1/jobs", "", "Authorization: Bearer "+text[:len(text)-1]+"x"); a.StatusCode != 401 {
+		t.Errorf("a wrong secret: %d", a.StatusCode)
+	}
+}
+
+// Bodies are bounded, one and all together, whether or not they say how long they are.
+func TestBodyBounds(t *testing.T) {
+	s := newService(t, func(_ *service, c *api.Config) { c.MaxBody, c.MaxBodies = 1000, 1500 })
+	big := `{"kind":"squares","numbers":[` + strings.Repeat("1,", 600) + `1]}`
+	if a := s.do("POST", "/v1/jobs", big); a.StatusCode != 413 {
+		t.Errorf("%d", a.StatusCode)
+	}
+	chunked := func(body string) *http.Request {
+		req, err := http.NewRequestWithContext(t.Context(), "POST", s.URL+"/v1/jobs", struct{ *strings.Reader }{strings.NewReader(body)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json; charset=UTF-8")
+		return req
+	}
+	for body, status := range map[string]int{big: 413, `{"kind":"squares","numbers":[1]}`: 202} {
+		resp, err := s.Client().Do(chunked(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != status {
+			t.Errorf("chunked: %d, want %d", resp.StatusCode, status)
+		}
+	}
+	// A body that is not there yet holds its room: the next one finds none.
+	release := make(chan struct{})
+	slow, err := http.NewRequestWithContext(t.Context(), "POST", s.URL+"/v1/jobs", waiting{release})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow.Header.Set("Content-Type", "application/json")
+	done := make(chan error, 1)
+	go func() {
+		resp, err := s.Client().Do(slow)
+		if err == nil {
+			err = resp.Body.Close()
+		}
+		done <- err
+	}()
+	for s.gauge("gather_http_body_bytes_in_flight") == 0 {
+		time.Sleep(time.Millisecond) // until the server has begun to read
+	}
+	a := s.do("POST", "/v1/jobs", `{"kind":"squares","numbers":[`+strings.Repeat("1,", 300)+`1]}`)
+	if a.StatusCode != 503 || !strings.Contains(string(a.body), "queue-full") {
+		t.Errorf("%d: %s", a.StatusCode, a.body)
+	}
+	close(release)
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// waiting is a body that ends when it is released.
+type waiting struct{ released chan struct{} }
+
+func (w waiting) Read([]byte) (int, error) {
+	<-w.released
+	return 0, fmt.Errorf("no more: %w", context.Canceled)
+}
+
+// gauge reads a metric of the service.
+func (s *service) gauge(name string) float64 {
+	s.t.Helper()
+	families, err := s.registry.Gather()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	s.t.Fatalf("no metric %s", name)
+	return 0
+}
