@@ -24,19 +24,20 @@ type serveCmd struct {
 	QueueBytes   size  `default:"1GiB" placeholder:"SIZE" help:"Most memory that admitted jobs hold."`
 	WaitingItems count `default:"4000000" placeholder:"N" help:"Most items that wait (sleep) at the same time."`
 
-	MaxBody       size  `default:"32MiB" placeholder:"SIZE" help:"Largest request body."`
-	MaxItems      count `default:"10000000" placeholder:"N" help:"Most items of a job."`
-	MaxDigits     count `default:"100000" placeholder:"N" help:"Most digits of an integer."`
-	MaxChunks     count `default:"1000000" placeholder:"N" help:"Most chunks of an array."`
-	MaxOutputs    count `default:"1000000" placeholder:"N" help:"Most elements of the result of an array sum."`
-	MaxArray      size  `default:"64GiB" placeholder:"SIZE" help:"Largest uploaded array; 0 is no limit."`
-	ArrayQuota    size  `default:"0" placeholder:"SIZE" help:"Most that the uploaded arrays of a tenant hold together; 0 is no limit."`
-	MaxStreams    count `default:"10000" placeholder:"N" help:"Most event streams and waiting requests at the same time."`
-	Retention     span  `default:"24h" placeholder:"DURATION" help:"How long a finished job is kept, unless it says itself."`
-	MaxRetention  span  `default:"720h" placeholder:"DURATION" help:"Longest retention a job may ask for."`
-	TombRetention span  `name:"tombstone-retention" default:"24h" placeholder:"DURATION" help:"How long a deleted or expired job answers 410 rather than 404."`
-	KeyRetention  span  `name:"idempotency-retention" default:"24h" placeholder:"DURATION" help:"How long an Idempotency-Key is remembered."`
-	MinFreeDisk   size  `default:"256MiB" placeholder:"SIZE" help:"With less free disk than this no job is accepted; 0 turns the check off."`
+	MaxBody       size     `default:"32MiB" placeholder:"SIZE" help:"Largest request body."`
+	MaxItems      count    `default:"10000000" placeholder:"N" help:"Most items of a job."`
+	MaxDigits     count    `default:"100000" placeholder:"N" help:"Most digits of an integer."`
+	MaxChunks     count    `default:"1000000" placeholder:"N" help:"Most chunks of an array."`
+	MaxOutputs    count    `default:"1000000" placeholder:"N" help:"Most elements of the result of an array sum."`
+	MaxArray      size     `default:"64GiB" placeholder:"SIZE" help:"Largest uploaded array; 0 is no limit."`
+	ArrayBucket   []string `placeholder:"URL" help:"Buckets whose .npy objects may be summed: file:///DIR, or s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION with credentials from the AWS_* variables."`
+	ArrayQuota    size     `default:"0" placeholder:"SIZE" help:"Most that the uploaded arrays of a tenant hold together; 0 is no limit."`
+	MaxStreams    count    `default:"10000" placeholder:"N" help:"Most event streams and waiting requests at the same time."`
+	Retention     span     `default:"24h" placeholder:"DURATION" help:"How long a finished job is kept, unless it says itself."`
+	MaxRetention  span     `default:"720h" placeholder:"DURATION" help:"Longest retention a job may ask for."`
+	TombRetention span     `name:"tombstone-retention" default:"24h" placeholder:"DURATION" help:"How long a deleted or expired job answers 410 rather than 404."`
+	KeyRetention  span     `name:"idempotency-retention" default:"24h" placeholder:"DURATION" help:"How long an Idempotency-Key is remembered."`
+	MinFreeDisk   size     `default:"256MiB" placeholder:"SIZE" help:"With less free disk than this no job is accepted; 0 turns the check off."`
 
 	DrainTimeout span      `default:"30s" placeholder:"DURATION" help:"How long running tasks may take to finish at a stop."`
 	LogLevel     logLevel  `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`

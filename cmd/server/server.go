@@ -19,6 +19,7 @@ import (
 
 	"gather/internal/api"
 	"gather/internal/array"
+	"gather/internal/bucket"
 	"gather/internal/executor"
 	"gather/internal/job"
 	"gather/internal/journal"
@@ -39,6 +40,7 @@ type server struct {
 	registry *prometheus.Registry
 	journal  *journal.Journal
 	arrays   *array.Store
+	buckets  *bucket.Set
 	executor *executor.Executor
 	tenants  *tenant.Store // nil without API keys
 	api      *http.Server
@@ -84,6 +86,10 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	}
 	undo = append(undo, func() { _ = s.journal.Close() })
 
+	if s.buckets, err = bucket.Open(c.ArrayBucket); err != nil {
+		return nil, fmt.Errorf("--array-bucket: %w", err)
+	}
+	undo = append(undo, func() { _ = s.buckets.Close() })
 	// Under the lock of the journal.
 	s.arrays, err = array.Open(array.Config{
 		Dir: filepath.Join(c.DataDir, "arrays"), MaxBytes: c.MaxArray.n, TenantBytes: c.ArrayQuota.n,
@@ -93,7 +99,7 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	}
 	kinds := kind.NewRegistry(kind.Limits{
 		Items: c.MaxItems.n, Digits: c.MaxDigits.n, Chunks: c.MaxChunks.n, Outputs: c.MaxOutputs.n,
-	}, storedArrays{s.arrays})
+	}, storedArrays{s.arrays, s.buckets})
 	ec := executor.DefaultConfig()
 	ec.Workers, ec.MaxJobs, ec.MaxBytes, ec.MaxWaiting = int(c.Workers.n), int(c.QueueJobs.n), c.QueueBytes.n, c.WaitingItems.n
 	ec.Journal, ec.Planner, ec.Logger, ec.Registerer = s.journal, kinds, log, s.registry
@@ -262,7 +268,7 @@ func (s *server) shutdown() error {
 			_ = srv.Close()
 		}
 	}
-	if err := s.journal.Close(); err != nil {
+	if err := errors.Join(s.journal.Close(), s.buckets.Close()); err != nil {
 		return fmt.Errorf("close journal: %w", err)
 	}
 	return nil

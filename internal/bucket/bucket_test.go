@@ -1,0 +1,242 @@
+package bucket_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+	"go.uber.org/goleak"
+
+	"gather/internal/bucket"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop")) // idle connections of the S3 client
+}
+
+// store is a bucket under test: how it is allowed, how its objects are called, and how they are written.
+type store struct {
+	allow  string
+	object func(key string) string
+	write  func(t *testing.T, key string, data []byte)
+}
+
+func directory(t *testing.T) store {
+	root := t.TempDir()
+	return store{
+		allow:  "file://" + root + "/arrays",
+		object: func(key string) string { return "file://" + root + "/arrays/" + key },
+		write: func(t *testing.T, key string, data []byte) {
+			path := filepath.Join(root, "arrays", key)
+			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+}
+
+// server starts an S3 server, a process of its own, on a directory.
+func server(t *testing.T) store {
+	exe, err := exec.LookPath("versitygw")
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("versitygw is not installed")
+		}
+		t.Skip("versitygw, an S3 server, is not installed: go install github.com/versity/versitygw/cmd/versitygw@latest")
+	}
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	_ = l.Close()
+	t.Setenv("AWS_ACCESS_KEY_ID", "someone")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-theirs")
+	cmd := exec.Command(exe, "--port", addr, "--access", "someone", "--secret", "a-secret-of-theirs", "posix", t.TempDir()) //nolint:noctx // killed below
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	})
+	client, err := minio.New(addr, &minio.Options{Creds: credentials.NewStaticV4("someone", "a-secret-of-theirs", "")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ctx, end := context.WithTimeout(t.Context(), 20*time.Second); ; {
+		if err = client.MakeBucket(ctx, "data", minio.MakeBucketOptions{}); err == nil {
+			end()
+			break
+		}
+		if ctx.Err() != nil {
+			end()
+			t.Fatalf("the S3 server did not start: %v\n%s", err, log.String())
+		}
+	}
+	return store{
+		allow:  "s3://data/arrays?endpoint=http://" + addr + "&region=us-east-1",
+		object: func(key string) string { return "s3://data/arrays/" + key },
+		write: func(t *testing.T, key string, data []byte) {
+			_, err := client.PutObject(t.Context(), "data", "arrays/"+key, bytes.NewReader(data), int64(len(data)), minio.PutObjectOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+}
+
+func TestStores(t *testing.T) {
+	for name, start := range map[string]func(*testing.T) store{"directory": directory, "s3": server} {
+		t.Run(name, func(t *testing.T) { exercise(t, start(t)) })
+	}
+}
+
+func exercise(t *testing.T, st store) {
+	data := make([]byte, 20<<20+123) // three blocks of a remote store
+	r := rand.NewChaCha8([32]byte{})
+	_, _ = r.Read(data)
+	st.write(t, "x/y.npy", data)
+	set, err := bucket.Open([]string{st.allow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = set.Close() }()
+	url := st.object("x/y.npy")
+	v, err := set.Stat(t.Context(), url)
+	if err != nil || v.Size != int64(len(data)) || v.ETag == "" {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	o, err := set.Object(url, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(1, uint64(w)))
+			for range 50 {
+				off := rnd.Int64N(int64(len(data)))
+				p := make([]byte, rnd.Int64N(1<<20))
+				n, err := o.ReadAt(p, off)
+				want := data[off:min(off+int64(len(p)), int64(len(data)))]
+				if n != len(want) || !bytes.Equal(p[:n], want) || (n < len(p)) != (err == io.EOF) {
+					t.Errorf("%d bytes at %d: %d, %v", len(p), off, n, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	fresh, _ := set.Object(url, v)
+	if _, err := fresh.ReadAtContext(gone, make([]byte, 10), 0); st.allow[0] == 's' && !errors.Is(err, context.Canceled) {
+		t.Errorf("after its context: %v", err)
+	}
+
+	// Another content under the same name.
+	data[0]++
+	st.write(t, "x/y.npy", data)
+	fresh, _ = set.Object(url, v)
+	if _, err := fresh.ReadAt(make([]byte, 10), 0); !errors.Is(err, bucket.ErrChanged) {
+		t.Errorf("changed: %v", err)
+	}
+
+	if _, err := set.Stat(t.Context(), st.object("nothing")); !errors.Is(err, bucket.ErrNotFound) {
+		t.Errorf("missing: %v", err)
+	}
+	for _, bad := range []string{
+		"", "x", "https://example.org/x", st.object("../secret"), st.object("a/../../secret"), st.object(""), st.object("x") + "?endpoint=http://evil",
+		"s3://other/arrays/x", "file:///etc/passwd",
+	} {
+		if _, err := set.Stat(t.Context(), bad); !errors.Is(err, bucket.ErrNotAllowed) {
+			t.Errorf("%q: %v, want ErrNotAllowed", bad, err)
+		}
+	}
+}
+
+// A link in an allowed directory does not lead out of it.
+func TestDirectoryLinks(t *testing.T) {
+	root := t.TempDir()
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(secret, filepath.Join(root, "link")); err != nil {
+		t.Fatal(err)
+	}
+	set, err := bucket.Open([]string{"file://" + root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = set.Close() }()
+	if v, err := set.Stat(t.Context(), "file://"+root+"/link"); err == nil {
+		t.Errorf("the link was followed: %+v", v)
+	}
+}
+
+func TestOpenListsFaults(t *testing.T) {
+	for _, bad := range []string{
+		"x", "ftp://h/x", "s3://b", "s3://?endpoint=http://h", "s3://b?endpoint=h", "s3://b?endpoint=http://h&key=1", "file:///does/not/exist", "file://host/x",
+	} {
+		if _, err := bucket.Open([]string{bad}); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+	if _, err := bucket.Open(nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// A store that is cut off in the middle of an answer is an error, not a wrong sum.
+func TestTruncatedAnswer(t *testing.T) {
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("ETag", `"v"`)
+		w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
+		w.Header().Set("Content-Length", "1000")
+		_, _ = w.Write(make([]byte, 10))
+	})}
+	go func() { _ = srv.Serve(l) }()
+	defer func() { _ = srv.Close() }()
+	t.Setenv("AWS_ACCESS_KEY_ID", "someone")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-theirs")
+	set, err := bucket.Open([]string{"s3://b?region=r&endpoint=http://" + l.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := set.Object("s3://b/x", bucket.Version{ETag: "v", Size: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if n, err := o.ReadAtContext(ctx, make([]byte, 1000), 0); err == nil {
+		t.Errorf("%d bytes and no error", n)
+	}
+}
