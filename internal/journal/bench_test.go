@@ -39,6 +39,7 @@ func BenchmarkSubmit(b *testing.B) {
 }
 
 func submitMany(b *testing.B, j appender, goroutines int) {
+	b.Helper()
 	spec := []byte(`{"numbers":[1,2,3,4,5]}`)
 	b.ReportAllocs()
 	var left atomic.Int64

@@ -85,7 +85,7 @@ func (j *Journal) bury(b *pebble.Batch, jobs []doomed) error {
 	if err != nil {
 		return fmt.Errorf("delete jobs: %w", err)
 	}
-	defer it.Close()
+	defer func() { _ = it.Close() }()
 	expires := j.h.now().Add(j.c.TombstoneRetention)
 	var w write
 	for _, d := range jobs {

@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -102,17 +103,17 @@ func entry(id job.ID, events ...job.Event) job.Batch {
 	return job.Batch{Entries: []job.Entry{{ID: id, Events: events}}}
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
+func must(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
-func wantErr(t testing.TB, err, target error) {
-	t.Helper()
+func wantErr(tb testing.TB, err, target error) {
+	tb.Helper()
 	if !errors.Is(err, target) {
-		t.Fatalf("error is %v, want %v", err, target)
+		tb.Fatalf("error is %v, want %v", err, target)
 	}
 }
 
@@ -189,14 +190,14 @@ func TestFull(t *testing.T) {
 	step.Done = func(err error) { results <- err }
 	must(t, j.Append(t.Context(), step))
 
-	full, cancel := withCancel(t)
+	full, cancel := context.WithCancel(t.Context())
 	blocked := make(chan error)
 	go func() { blocked <- j.Append(full, step) }()
 	other, s2 := submission("t")
 	big := s2
 	big.Spec = make([]byte, 2000)
 	var r *job.Rejection
-	if err := j.Append(t.Context(), entry(other, big)); !errors.As(err, &r) || r.Err != job.ErrStorage || r.Reason == "" {
+	if err := j.Append(t.Context(), entry(other, big)); !errors.As(err, &r) || !errors.Is(err, job.ErrStorage) || r.Reason == "" {
 		t.Fatal(err)
 	}
 	cancel()
@@ -255,8 +256,11 @@ func TestStall(t *testing.T) {
 
 	resume()
 	until(t, "the journal is ready", func() bool { j.Inspect(); return j.Ready() == nil })
-	<-ended
-	<-ended
+	for range 2 {
+		if err := <-ended; err != nil && !errors.Is(err, job.ErrStorage) {
+			t.Fatal(err)
+		}
+	}
 	until(t, "the key is free", func() bool { _, err := j.Reserve(t.Context(), key); return err == nil })
 	j.Release(key)
 	_, err = j.Get(t.Context(), "t", id)

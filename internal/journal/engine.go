@@ -135,7 +135,7 @@ func (j *Journal) migrate() error {
 func (j *Journal) storedVersion() (uint64, error) {
 	v, closer, err := j.db.Get(formatKey)
 	if err == nil {
-		defer closer.Close()
+		defer func() { _ = closer.Close() }()
 		version, n := binary.Uvarint(v)
 		if n != len(v) || version == 0 {
 			return 0, fmt.Errorf("%w: unreadable version", ErrFormat)
@@ -149,7 +149,7 @@ func (j *Journal) storedVersion() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer it.Close()
+	defer func() { _ = it.Close() }()
 	if it.First() {
 		return 0, fmt.Errorf("%w: it holds data but no version", ErrFormat)
 	}
@@ -162,7 +162,7 @@ func (j *Journal) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer it.Close()
+	defer func() { _ = it.Close() }()
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.ValueAndErr()
 		if err != nil {

@@ -14,13 +14,13 @@ type engineLogger struct{ j *Journal }
 // Infof implements pebble.Logger.
 func (l engineLogger) Infof(format string, args ...any) {
 	if l.j.log.Enabled(context.Background(), slog.LevelDebug) {
-		l.j.log.Debug("pebble: " + fmt.Sprintf(format, args...))
+		l.j.log.Debug("pebble", "message", fmt.Sprintf(format, args...))
 	}
 }
 
 // Errorf implements pebble.Logger.
 func (l engineLogger) Errorf(format string, args ...any) {
-	l.j.log.Error("pebble: " + fmt.Sprintf(format, args...))
+	l.j.log.Error("pebble", "error", fmt.Sprintf(format, args...))
 }
 
 // Fatalf implements pebble.Logger. Pebble expects it to end the process. It does so for faults of its own state, for

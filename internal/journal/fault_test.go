@@ -1,10 +1,11 @@
 package journal_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,8 +18,6 @@ import (
 	"gather/internal/journal"
 	"gather/internal/journal/journaltest"
 )
-
-func withCancel(t *testing.T) (context.Context, func()) { return context.WithCancel(t.Context()) }
 
 // A load drives a journal and notes every promise that it made.
 type load struct {
@@ -37,6 +36,7 @@ type load struct {
 }
 
 func newLoad(t *testing.T, j *journal.Journal) *load {
+	t.Helper()
 	return &load{
 		t: t, j: j, seqs: map[job.ID]uint64{}, refused: map[job.ID]bool{}, deleted: map[job.ID]bool{},
 		twins: map[job.ID]job.ID{}, keys: map[string]job.ID{},
@@ -127,21 +127,11 @@ func (l *load) snapshot() *load {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := newLoad(l.t, nil)
-	for id, seq := range l.seqs {
-		s.seqs[id] = seq
-	}
-	for id := range l.refused {
-		s.refused[id] = true
-	}
-	for id := range l.deleted {
-		s.deleted[id] = true
-	}
-	for a, b := range l.twins {
-		s.twins[a] = b
-	}
-	for k, id := range l.keys {
-		s.keys[k] = id
-	}
+	maps.Copy(s.seqs, l.seqs)
+	maps.Copy(s.refused, l.refused)
+	maps.Copy(s.deleted, l.deleted)
+	maps.Copy(s.twins, l.twins)
+	maps.Copy(s.keys, l.keys)
 	return s
 }
 
@@ -206,10 +196,10 @@ func TestCrash(t *testing.T) {
 	j, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: fs, Logger: quiet}, world)
 	must(t, err)
 	l := newLoad(t, j)
-	l.run(8, 60)
-	for range 12 {
+	l.run(8, 50)
+	for range 8 {
 		n := len(l.snapshot().seqs)
-		until(t, "some more jobs", func() bool { return len(l.snapshot().seqs) >= min(n+50, 700) })
+		until(t, "some more jobs", func() bool { return len(l.snapshot().seqs) >= min(n+50, 600) })
 		promised := l.snapshot()
 		crashed := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(3) * 50, RNG: rng2(rng)})
 		k, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: crashed, Logger: quiet}, world)
@@ -256,8 +246,8 @@ func TestFaults(t *testing.T) {
 			j, err := journal.OpenIn(t.Context(), cfg, world)
 			must(t, err)
 			l := newLoad(t, j)
-			l.run(8, 60)
-			for range 6 {
+			l.run(8, 40)
+			for range 4 {
 				d.fail(c.fault(rng))
 				time.Sleep(time.Duration(rng.IntN(8)) * time.Millisecond)
 				promised := l.snapshot()
@@ -292,10 +282,8 @@ func rng2(rng *rand.Rand) *rand.Rand { return rand.New(rand.NewPCG(rng.Uint64(),
 
 func only(kinds ...errorfs.OpKind) func(errorfs.Op) error {
 	return func(op errorfs.Op) error {
-		for _, k := range kinds {
-			if op.Kind == k {
-				return errDisk
-			}
+		if slices.Contains(kinds, op.Kind) {
+			return errDisk
 		}
 		return nil
 	}

@@ -160,7 +160,7 @@ func (j *Journal) space() error {
 	usage, err := j.c.FS.GetDiskUsage(j.c.Dir)
 	j.met.freeKnown.Store(err == nil)
 	if err != nil {
-		return nil
+		return nil //nolint:nilerr // a file system that cannot tell has enough
 	}
 	j.met.free.Store(usage.AvailBytes)
 	if usage.AvailBytes < j.c.MinFreeBytes {

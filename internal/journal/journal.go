@@ -45,7 +45,7 @@ type Config struct {
 	MinFreeBytes uint64
 	// RetryInterval is the pause before an operation that the disk refused is tried again: 1 s.
 	RetryInterval time.Duration
-	// Logger is slog.Default() when nil.
+	// Logger takes what operators need to know; nil is nobody.
 	Logger *slog.Logger
 	// Registerer takes the metrics; none are registered when nil.
 	Registerer prometheus.Registerer
@@ -61,7 +61,7 @@ func (c *Config) setDefaults() {
 	c.SweepInterval = cmp.Or(c.SweepInterval, 10*time.Second)
 	c.MaxPendingBytes = cmp.Or(c.MaxPendingBytes, 64<<20)
 	c.RetryInterval = cmp.Or(c.RetryInterval, time.Second)
-	c.Logger = cmp.Or(c.Logger, slog.Default())
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 }
 
 // A Journal is the durable record. It is safe for concurrent use.

@@ -1,7 +1,6 @@
 package journal_test
 
 import (
-	"io"
 	"log/slog"
 	"testing"
 
@@ -14,14 +13,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var quiet = slog.New(slog.DiscardHandler)
 
-func open(t testing.TB, c journal.Config) *journal.Journal {
-	t.Helper()
+func open(tb testing.TB, c journal.Config) *journal.Journal {
+	tb.Helper()
 	c.Logger = quiet
-	j, err := journal.Open(t.Context(), c)
+	j, err := journal.Open(tb.Context(), c)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return j
 }
@@ -29,12 +28,14 @@ func open(t testing.TB, c journal.Config) *journal.Journal {
 func TestJournal(t *testing.T) {
 	t.Run("disk", func(t *testing.T) {
 		journaltest.Exercise(t, func(t *testing.T, dir string) journaltest.Journal {
+			t.Helper()
 			return open(t, journal.Config{Dir: dir})
 		})
 	})
 	t.Run("memory", func(t *testing.T) {
 		fs := vfs.NewMem()
 		journaltest.Exercise(t, func(t *testing.T, dir string) journaltest.Journal {
+			t.Helper()
 			return open(t, journal.Config{Dir: dir, FS: fs})
 		})
 	})

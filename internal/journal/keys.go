@@ -18,7 +18,7 @@ import (
 //	m "format"                             uvarint: the version of this format
 //	a tenant id                            a job that has not ended: uvarint length and view of its first write, then
 //	                                       a byte: 1 and the spec, or 0 when the spec is too long and stands under s
-//	s id                                   a long spec, until the job ends
+//	s id                                   such a spec, until the job ends
 //	j tenant id                            a job that has ended: its last view
 //	l id seq                               a run of encoded events; seq is that of the last. The first run begins with
 //	                                       Submitted, but is not written before something follows it

@@ -31,12 +31,12 @@ func (j *Journal) list(ctx context.Context, db *pebble.DB, q job.Query) (jobs []
 	if err != nil {
 		return nil, next, fmt.Errorf("list jobs: %w", err)
 	}
-	defer running.Close()
+	defer func() { _ = running.Close() }()
 	gone, err := running.CloneWithContext(ctx, pebble.CloneOptions{IterOptions: bounds(spaceEnded, q)})
 	if err != nil {
 		return nil, next, fmt.Errorf("list jobs: %w", err)
 	}
-	defer gone.Close()
+	defer func() { _ = gone.Close() }()
 	wantRunning, wantEnded := wants(q.States)
 	m := merged{a: cursor{it: running, on: wantRunning}, b: cursor{it: gone, on: wantEnded}}
 	for scanned := 0; ; scanned++ {

@@ -103,7 +103,7 @@ func (m *metrics) watch(reg prometheus.Registerer, j *Journal) error {
 		newGauge(g, "gather_journal_disk_bytes", "Bytes that the journal uses on disk.", func(s *snapshot) float64 {
 			return float64(s.p.DiskSpaceUsage())
 		}),
-		newGauge(g, "gather_journal_disk_free_bytes", "Free bytes of the disk; missing when it cannot tell.", func(s *snapshot) float64 {
+		newGauge(g, "gather_journal_disk_free_bytes", "Free bytes of the disk; missing when it cannot tell.", func(*snapshot) float64 {
 			if !m.freeKnown.Load() {
 				return math.NaN()
 			}

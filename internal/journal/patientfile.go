@@ -35,7 +35,7 @@ func (f *patientFile) Write(b []byte) (int, error) {
 	f.tail = append(f.tail, b...)
 	var err error
 	if f.reopened {
-		_, err = f.File.WriteAt(b, f.size)
+		_, err = f.WriteAt(b, f.size)
 	} else {
 		_, err = f.File.Write(b)
 	}

@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -106,6 +107,9 @@ func (j *Journal) release(it *item) {
 	}
 }
 
+// eraseLinger is how long an erased job is remembered as one that is not to be seen: longer than any read takes.
+const eraseLinger = time.Minute
+
 // erase removes a submission that was refused while it waited for a broken disk, and that the disk then took after all.
 // Until that is durable its jobs stay hidden and its key in progress.
 func (j *Journal) erase(it *item) {
@@ -128,7 +132,8 @@ func (j *Journal) erase(it *item) {
 			_ = b.Delete(appendKeyKey(nil, hashKey(*key)), nil)
 		}
 		return func() {
-			j.queue.drop(ids)
+			// A listing that began before may still show it, and asks memory.
+			j.h.after(eraseLinger, func() { j.queue.drop(ids) })
 			if key != nil {
 				j.keys.release(hashKey(*key))
 			}

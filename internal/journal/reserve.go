@@ -72,7 +72,7 @@ func (j *Journal) keyRecord(ctx context.Context, h keyHash) (r keyRecord, found 
 		if err != nil {
 			return fmt.Errorf("read idempotency key: %w", err)
 		}
-		defer closer.Close()
+		defer func() { _ = closer.Close() }()
 		found = true
 		r, err = parseKeyRecord(v)
 		return err

@@ -50,7 +50,7 @@ func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return err
 		}
-		defer it.Close()
+		defer func() { _ = it.Close() }()
 		for ok := it.First(); ok; ok = it.Next() {
 			if len(jobs)+len(tombstones)+len(keys) >= maxSweep {
 				more = true

@@ -17,6 +17,8 @@ const (
 	maxWriteBytes = 8 << 20
 	// maxRun is the size from which a run of events is cut, so that a page of a log decodes little more than it needs.
 	maxRun = 256 << 10
+	// maxRuns is how many buffers for runs are kept, and maxTail, which bounds those of files, is their largest size.
+	maxRuns = 64
 	// minOrdered is how many units a job has at least for its items to be indexed by their order.
 	minOrdered = 1024
 )
@@ -93,8 +95,9 @@ func (j *Journal) runWriter() {
 type builder struct {
 	j    *Journal
 	undo []undo
-	// key, value and scratch are buffers.
+	// key, value and scratch are buffers; runs are those for the runs of touches.
 	key, value, scratch []byte
+	runs                [][]byte
 }
 
 type undo struct {
@@ -142,6 +145,9 @@ func (b *builder) fold(w *write, it *item) error {
 		a := b.j.jobs.m[e.ID]
 		if a != nil && a.refused() {
 			refused++
+			continue
+		}
+		if len(e.Events) == 0 {
 			continue
 		}
 		fresh := a == nil
@@ -192,7 +198,7 @@ func (b *builder) rollback() {
 // record adds the events of an entry to the job's touch.
 func (b *builder) record(w *write, it *item, e *job.Entry) {
 	a := b.j.jobs.m[e.ID]
-	if a.submission != it && a.refused() {
+	if len(e.Events) == 0 || a.submission != it && a.refused() {
 		return
 	}
 	t := a.touch
@@ -271,16 +277,24 @@ func (b *builder) finish(w *write, t *touch) {
 		}
 		a.stored = true
 	}
-	if !(t.first && ended) {
+	if !t.first || !ended {
 		for _, o := range t.orders {
 			b.key = appendOrderKey(b.key[:0], a.id, o.lo, o.hi, o.seq)
 			b.value = appendSeq(b.value[:0], o.run)
 			b.set(w, b.key, b.value)
 		}
 	}
-	t.view = new(job.Job)
-	*t.view = *head
-	t.spec = nil
+	if ended {
+		// No event is legal any more: the head stays as it is.
+		t.view = head
+	} else {
+		t.view = new(job.Job)
+		*t.view = *head
+	}
+	if cap(t.run) > 0 && cap(t.run) <= maxTail && len(b.runs) < maxRuns {
+		b.runs = append(b.runs, t.run[:0])
+	}
+	t.run, t.spec = nil, nil
 }
 
 // remember adds the idempotency key of a batch.
@@ -323,6 +337,9 @@ func (w *write) storeExpiries(b *pebble.Batch) {
 // touch starts a job's part in the write.
 func (b *builder) touch(a *active) *touch {
 	t := &touch{a: a}
+	if n := len(b.runs); n > 0 {
+		t.run, b.runs = b.runs[n-1], b.runs[:n-1]
+	}
 	a.touch = t
 	return t
 }

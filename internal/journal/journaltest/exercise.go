@@ -15,6 +15,8 @@ import (
 )
 
 // Journal is the whole contract of a journal. Those who use one declare the few methods they need.
+//
+//nolint:interfacebloat // it is all of it
 type Journal interface {
 	// Append queues a batch; see job.Batch. It returns job.ErrStorage for a submission that cannot be taken now, and
 	// job.ErrTransition, if not through Done, for an event that is not legal.
@@ -46,6 +48,7 @@ type Journal interface {
 // Exercise checks that a journal keeps its contract. Open opens the journal of a directory, which another call may have
 // opened, and closed, before; Exercise closes what it opens.
 func Exercise(t *testing.T, open func(t *testing.T, dir string) Journal) {
+	t.Helper()
 	for _, c := range []struct {
 		name string
 		test func(*harness)
@@ -193,9 +196,9 @@ func run(from, to int64) []int64 {
 	return s
 }
 
-func (h *harness) get(tenant string, id job.ID) job.Job {
+func (h *harness) get(id job.ID) job.Job {
 	h.Helper()
-	j, err := h.j.Get(h.Context(), tenant, id)
+	j, err := h.j.Get(h.Context(), "t", id)
 	h.ok(err)
 	return j
 }

@@ -138,7 +138,7 @@ func testReopen(h *harness) {
 		h.reopen()
 		h.events(id, e)
 		all = append(all, e)
-		h.same(h.get("t", id), h.fold(all...))
+		h.same(h.get(id), h.fold(all...))
 		h.sameLog(h.log(id, 2), all)
 	}
 	step(h.started())

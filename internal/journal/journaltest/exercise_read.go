@@ -174,7 +174,7 @@ func testListFilters(h *harness) {
 			h.events(id, job.CancelRequested{At: h.now}, h.finished(job.Cancelled))
 		}
 		ids = append(ids, id)
-		views[id] = h.get("t", id)
+		views[id] = h.get(id)
 	}
 	slices.Reverse(ids)
 	for _, q := range []job.Query{
@@ -207,13 +207,12 @@ func testListChurn(h *harness) {
 	var stay, ended []job.ID
 	for i := range 120 {
 		id := h.submit("t", 1)
-		switch {
-		case i%3 == 0:
-			h.events(id, h.started(), h.finished(job.Succeeded))
-			ended = append(ended, id)
-		default:
+		if i%3 != 0 {
 			stay = append(stay, id)
+			continue
 		}
+		h.events(id, h.started(), h.finished(job.Succeeded))
+		ended = append(ended, id)
 	}
 	slices.Reverse(stay)
 	var wg sync.WaitGroup

@@ -29,14 +29,14 @@ func testLife(h *harness) {
 		id, s := h.new("t", 5, func(j *job.Job) { j.Labels = map[string]string{"a": "1", "b": "2"} })
 		all := append([]job.Event{s}, end.events...)
 		h.events(id, all...)
-		h.same(h.get("t", id), h.fold(all...))
+		h.same(h.get(id), h.fold(all...))
 		h.sameLog(h.log(id, 100), all)
 
 		id, s = h.new("t", 5)
 		all = append([]job.Event{s}, end.events...)
 		for i, e := range all {
 			h.events(id, e)
-			h.same(h.get("t", id), h.fold(all[:i+1]...))
+			h.same(h.get(id), h.fold(all[:i+1]...))
 			h.sameLog(h.log(id, 1), all[:i+1])
 		}
 	}
@@ -64,7 +64,7 @@ func testIllegal(h *harness) {
 	} {
 		h.want(h.append(job.Batch{Entries: []job.Entry{{ID: c.id, Events: []job.Event{c.event}}}}), job.ErrTransition)
 	}
-	if s := h.get("t", running); s.Seq != 2 {
+	if s := h.get(running); s.Seq != 2 {
 		h.Fatalf("seq is %d after illegal events", s.Seq)
 	}
 	_, err := h.j.Get(h.Context(), "t", job.NewID())
@@ -86,7 +86,7 @@ func testAllOrNothing(h *harness) {
 		h.want(err, job.ErrNotFound)
 		h.equal(len(h.log(id, 10)), 0)
 	}
-	h.equal(h.get("t", old).State, job.Queued)
+	h.equal(h.get(old).State, job.Queued)
 
 	// What was refused can come again, and a job may have several entries.
 	good := job.Batch{Entries: []job.Entry{
@@ -96,9 +96,9 @@ func testAllOrNothing(h *harness) {
 		{ID: a, Events: []job.Event{h.started(), h.finished(job.Succeeded)}},
 	}}
 	h.ok(h.append(good))
-	h.equal(h.get("t", a).State, job.Succeeded)
-	h.equal(h.get("t", b).State, job.Queued)
-	h.equal(h.get("t", old).Seq, uint64(2))
+	h.equal(h.get(a).State, job.Succeeded)
+	h.equal(h.get(b).State, job.Queued)
+	h.equal(h.get(old).Seq, uint64(2))
 }
 
 func testWatch(h *harness) {
@@ -115,7 +115,7 @@ func testWatch(h *harness) {
 		for seq := uint64(0); seq < h.fold(events[:i+1]...).Seq; {
 			select {
 			case <-changed:
-				seq = h.get("t", id).Seq
+				seq = h.get(id).Seq
 			case <-h.Context().Done():
 				h.Fatal("no token")
 			}
@@ -172,7 +172,7 @@ func testConcurrent(h *harness) {
 	h.reopen()
 	for _, list := range ids {
 		for _, id := range list {
-			h.equal(h.get("t", id).State, job.Succeeded)
+			h.equal(h.get(id).State, job.Succeeded)
 			h.equal(len(h.log(id, 3)), 5)
 		}
 	}
@@ -194,5 +194,5 @@ func testClose(h *harness) {
 	}
 	h.ok(j.Close())
 	h.reopen()
-	h.equal(h.get("t", id).State, job.Queued)
+	h.equal(h.get(id).State, job.Queued)
 }

@@ -1,0 +1,231 @@
+package journal
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"gather/internal/job"
+)
+
+// queue is where items wait for the writer.
+type queue struct {
+	mu sync.Mutex
+	h  hooks
+	// items wait; bytes are those of all items that are not yet durable.
+	items []*item
+	bytes int64
+	// awake tells that the writer is to take the items, deadline when it will be told because of a Delay.
+	awake    bool
+	deadline time.Time
+	stop     func() bool
+	closed   bool
+	// wake holds at most one token, for the writer.
+	wake chan struct{}
+	// room is closed, and replaced, when bytes have become fewer; nil while nobody waits.
+	room chan struct{}
+	// inFlight are the writes that are built or wait for the disk, oldest first.
+	inFlight []*write
+	// ended are jobs whose end is durable: the writer drops them from memory.
+	ended []job.ID
+}
+
+func (q *queue) init(h hooks) { q.h, q.wake = h, make(chan struct{}, 1) }
+
+func (q *queue) put(ctx context.Context, it *item, delay time.Duration, limit int64) error {
+	q.mu.Lock()
+	for !q.closed && it.control == nil && q.bytes > 0 && q.bytes+it.bytes > limit {
+		if it.submits {
+			q.mu.Unlock()
+			return storage("journal-full", "too much is waiting for the disk", time.Second)
+		}
+		if q.room == nil {
+			q.room = make(chan struct{})
+		}
+		room := q.room
+		q.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		q.mu.Lock()
+	}
+	defer q.mu.Unlock()
+	if q.closed {
+		if it.submits {
+			return storage("closed", "the journal is closed", 0)
+		}
+		return ErrClosed
+	}
+	q.bytes += it.bytes
+	q.items = append(q.items, it)
+	if delay <= 0 {
+		q.wakeLocked()
+		return nil
+	}
+	if at := q.h.now().Add(delay); !q.awake && (q.stop == nil || at.Before(q.deadline)) {
+		q.disarmLocked()
+		q.deadline, q.stop = at, q.h.after(delay, q.wakeUp)
+	}
+	return nil
+}
+
+func (q *queue) wakeUp() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.items) > 0 {
+		q.wakeLocked()
+	}
+}
+
+func (q *queue) wakeLocked() {
+	if q.awake {
+		return
+	}
+	q.awake = true
+	q.disarmLocked()
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (q *queue) disarmLocked() {
+	if q.stop != nil {
+		q.stop()
+		q.stop = nil
+	}
+}
+
+// take waits for items and moves them into w, at most about limit bytes of them. It returns false when the queue was
+// closed and is empty.
+func (q *queue) take(w *write, limit int64) bool {
+	q.mu.Lock()
+	for !q.awake || len(q.items) == 0 {
+		q.awake = false
+		// What is in flight may still have to be erased.
+		if q.closed && len(q.items)+len(q.inFlight) == 0 {
+			q.mu.Unlock()
+			return false
+		}
+		q.mu.Unlock()
+		<-q.wake
+		q.mu.Lock()
+	}
+	defer q.mu.Unlock()
+	n := 0
+	for n < len(q.items) && (n == 0 || w.bytes+q.items[n].bytes <= limit) {
+		w.bytes += q.items[n].bytes
+		n++
+	}
+	w.items = append(w.items, q.items[:n]...)
+	if n == len(q.items) {
+		clear(q.items)
+		q.items = q.items[:0]
+		if cap(q.items) > 1<<14 {
+			q.items = nil
+		}
+		q.awake = q.closed
+	} else {
+		q.items = slices.Delete(q.items, 0, n)
+	}
+	q.disarmLocked()
+	w.began = q.h.now()
+	q.inFlight = append(q.inFlight, w)
+	w.ended = append(w.ended, q.ended...)
+	q.ended = q.ended[:0]
+	return true
+}
+
+// finish takes a write out of flight; its bytes are durable or refused.
+func (q *queue) finish(w *write, ended []job.ID) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if i := slices.Index(q.inFlight, w); i >= 0 {
+		q.inFlight = slices.Delete(q.inFlight, i, i+1)
+	}
+	q.ended = append(q.ended, ended...)
+	q.releaseLocked(w.bytes)
+	if q.closed {
+		q.awake = false
+		q.wakeLocked()
+	}
+}
+
+// oldest returns when the oldest write in flight began, or the zero time.
+func (q *queue) oldest() time.Time {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.inFlight) == 0 {
+		return time.Time{}
+	}
+	return q.inFlight[0].began
+}
+
+// submissions returns every submission that is not yet durable.
+func (q *queue) submissions() []*item {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var list []*item
+	for _, w := range q.inFlight {
+		for _, it := range w.items {
+			if it.submits && it.state.Load() == itemWaiting {
+				list = append(list, it)
+			}
+		}
+	}
+	for _, it := range q.items {
+		if it.submits && it.state.Load() == itemWaiting {
+			list = append(list, it)
+		}
+	}
+	return list
+}
+
+func (q *queue) releaseLocked(bytes int64) {
+	q.bytes -= bytes
+	if q.room != nil {
+		close(q.room)
+		q.room = nil
+	}
+}
+
+func (q *queue) pending() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.bytes
+}
+
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.wakeLocked()
+	// The writer may have been told before, and found nothing.
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+	if q.room != nil {
+		close(q.room)
+		q.room = nil
+	}
+}
+
+// drop makes the writer forget jobs.
+func (q *queue) drop(ids []job.ID) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ended = append(q.ended, ids...)
+}
+
+// force queues one of the journal's own operations before everything else, even while the queue is full or closing.
+func (q *queue) force(it *item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.bytes += it.bytes
+	q.items = slices.Insert(q.items, 0, it)
+	q.wakeLocked()
+}
