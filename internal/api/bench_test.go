@@ -88,7 +88,8 @@ func (s *sink) Write(b []byte) (int, error) {
 func (s *sink) Flush() {}
 
 func benchmark(b *testing.B, h http.Handler, status int, method, path, body string, header http.Header) {
-	req := httptest.NewRequest(method, path, nil)
+	b.Helper()
+	req := httptest.NewRequestWithContext(b.Context(), method, path, nil)
 	req.Header = header
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")

@@ -78,8 +78,7 @@ func (s *server) readBody(x *exchange, r *http.Request) ([]byte, error) {
 	if err == nil {
 		return data, nil
 	}
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, s.tooLarge()
 	}
 	return nil, &problem{row: malformedRequest, detail: "The body ended early or came too slowly."}

@@ -35,16 +35,16 @@ type contract struct {
 	seen map[string]bool // "operation status"
 }
 
-func newContract(t testing.TB) *contract {
-	t.Helper()
+func newContract(tb testing.TB) *contract {
+	tb.Helper()
 	doc, err := openapi3.NewLoader().LoadFromData(gather.Spec)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	if err := doc.Validate(t.Context()); err != nil {
-		t.Fatal(err)
+	if err := doc.Validate(tb.Context()); err != nil {
+		tb.Fatal(err)
 	}
-	return &contract{t: t, doc: doc, seen: make(map[string]bool)}
+	return &contract{t: tb, doc: doc, seen: make(map[string]bool)}
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -198,8 +198,8 @@ func TestContract(t *testing.T) {
 	want := func(s *service, status int, method, path, body string, headers ...string) answer {
 		t.Helper()
 		a := s.through(client, method, path, body, headers...)
-		if a.StatusCode != status {
-			t.Errorf("%s %s: %d, want %d: %s", method, path, a.StatusCode, status, a.body)
+		if a.status != status {
+			t.Errorf("%s %s: %d, want %d: %s", method, path, a.status, status, a.body)
 		}
 		return a
 	}

@@ -46,7 +46,7 @@ func TestJobJSON(t *testing.T) {
 			i, h := newIdle(t, 0)
 			i.job = j
 			w := httptest.NewRecorder()
-			h.ServeHTTP(w, httptest.NewRequest("GET", "/v1/jobs/"+j.ID.String(), nil))
+			h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/v1/jobs/"+j.ID.String(), nil))
 			var model api.Job
 			dec := json.NewDecoder(bytes.NewReader(w.Body.Bytes()))
 			dec.DisallowUnknownFields()

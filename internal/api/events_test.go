@@ -3,6 +3,7 @@ package api_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -64,8 +65,8 @@ func TestEvents(t *testing.T) {
 			t.Errorf("after %d there is no end", after)
 		}
 	}
-	if a := s.do("GET", path(j, fmt.Sprintf("/events?after=%d", last)), ""); a.StatusCode != 204 {
-		t.Errorf("after the last: %d", a.StatusCode)
+	if a := s.do("GET", path(j, fmt.Sprintf("/events?after=%d", last)), ""); a.status != 204 {
+		t.Errorf("after the last: %d", a.status)
 	}
 	// NDJSON says the same.
 	lines := strings.Split(strings.TrimSpace(string(s.do("GET", path(j, "/events"), "", "Accept: application/x-ndjson").body)), "\n")
@@ -114,14 +115,12 @@ func TestStopping(t *testing.T) {
 	done := make(chan answer, 2)
 	go func() { done <- s.do("GET", path(j, "/events"), "") }()
 	go func() { done <- s.do("GET", path(j, ""), "", "Prefer: wait=30") }()
-	for s.gauge("gather_http_streams_open") < 2 {
-		time.Sleep(time.Millisecond) // until both are open
-	}
+	s.until(func() bool { return s.gauge("gather_http_streams_open") == 2 })
 	s.stop()
 	for range 2 {
 		a := <-done
-		if a.StatusCode != 200 || strings.Contains(string(a.body), "event: end") {
-			t.Errorf("%d: %s", a.StatusCode, a.body)
+		if a.status != 200 || strings.Contains(string(a.body), "event: end") {
+			t.Errorf("%d: %s", a.status, a.body)
 		}
 	}
 }
@@ -140,9 +139,7 @@ func TestSlowReader(t *testing.T) {
 	if line, err := first.ReadString('\n'); err != nil || !strings.Contains(line, "200") {
 		t.Fatalf("%q %v", line, err)
 	}
-	for s.gauge("gather_http_streams_open") > 0 {
-		time.Sleep(time.Millisecond) // until it was cut off
-	}
+	s.until(func() bool { return s.gauge("gather_http_streams_open") == 0 }) // it was cut off
 	got, err := io.ReadAll(first)
 	if err == nil && strings.HasSuffix(string(got), "0\r\n\r\n") {
 		t.Error("the stream ended as if it were whole")
@@ -261,7 +258,7 @@ func newStill(t *testing.T) (*still, http.Handler) {
 // A wait is held until the job is what the client waits for, and not longer than asked.
 func TestWait(t *testing.T) {
 	ask := func(h http.Handler, s *still, headers ...string) (*httptest.ResponseRecorder, time.Duration) {
-		r := httptest.NewRequest("GET", "/v1/jobs/"+s.job.ID.String(), nil)
+		r := httptest.NewRequestWithContext(context.Background(), "GET", "/v1/jobs/"+s.job.ID.String(), nil)
 		for _, h := range headers {
 			name, value, _ := strings.Cut(h, ": ")
 			r.Header.Set(name, value)
@@ -318,7 +315,7 @@ func TestWait(t *testing.T) {
 			r.Header.Set("Prefer", "wait=20")
 			began := time.Now()
 			defer func() {
-				if recover() != http.ErrAbortHandler || time.Since(began) != time.Second {
+				if err, _ := recover().(error); !errors.Is(err, http.ErrAbortHandler) || time.Since(began) != time.Second {
 					t.Errorf("the wait of a client that went ended after %s", time.Since(began))
 				}
 			}()
@@ -333,7 +330,7 @@ func TestStreamTiming(t *testing.T) {
 		t.Run(accept, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // time is the subject
 				s, h := newStill(t)
-				r := httptest.NewRequest("GET", "/v1/jobs/"+s.job.ID.String()+"/events", nil)
+				r := httptest.NewRequestWithContext(context.Background(), "GET", "/v1/jobs/"+s.job.ID.String()+"/events", nil)
 				r.Header.Set("Accept", accept)
 				w := httptest.NewRecorder()
 				done := make(chan struct{})

@@ -49,14 +49,10 @@ func appendItems(
 	return b, int64(to - from), after
 }
 
-// lastItem returns the seq of an event's last item, if it has one after a seq.
-func lastItem(r *job.LogRecord, after uint64) (uint64, bool) {
+// hasItems reports whether an event has an item after a seq.
+func hasItems(r *job.LogRecord, after uint64) bool {
 	block, before := itemsOf(r)
-	if block == nil || block.Len() == 0 {
-		return 0, false
-	}
-	last := before + uint64(block.Len())
-	return last, last > after
+	return block != nil && block.Len() > 0 && before+uint64(block.Len()) > after
 }
 
 // A reader is where results are read from: the log, or the index.
@@ -94,7 +90,7 @@ func (r *logReader) read(
 		for len(r.records) > 0 {
 			rec := &r.records[0]
 			if n == limit {
-				if _, left := lastItem(rec, r.after); left {
+				if hasItems(rec, r.after) {
 					return b, n, true, nil
 				}
 			}
@@ -103,7 +99,7 @@ func (r *logReader) read(
 			if n += k; k > 0 {
 				r.last = int64(r.after)
 			}
-			if _, left := lastItem(rec, r.after); left {
+			if hasItems(rec, r.after) {
 				return b, n, true, nil
 			}
 			r.after = rec.Seq

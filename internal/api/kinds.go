@@ -1,12 +1,12 @@
 package api
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"go.yaml.in/yaml/v3"
 
 	"gather"
@@ -59,7 +59,7 @@ func describeKinds(infos []job.KindInfo) ([]byte, error) {
 			{"name", info.Name}, {"summary", info.Summary}, {"limits", limits}, {"schema", schema},
 		})
 	}
-	data, err := json.Marshal(object{{"kinds", list}})
+	data, err := json.Marshal(object{{"kinds", list}}, json.Deterministic(true))
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
@@ -155,24 +155,18 @@ type member struct {
 	value any
 }
 
-// MarshalJSON implements json.Marshaler.
-func (o object) MarshalJSON() ([]byte, error) {
-	var b bytes.Buffer
-	for i, m := range o {
-		b.WriteByte("{,"[min(i, 1)])
-		key, err := json.Marshal(m.key)
-		if err != nil {
-			return nil, err
-		}
-		value, err := json.Marshal(m.value)
-		if err != nil {
-			return nil, err
-		}
-		b.Write(append(append(key, ':'), value...))
+// MarshalJSONTo implements json.MarshalerTo.
+func (o object) MarshalJSONTo(e *jsontext.Encoder) error {
+	if err := e.WriteToken(jsontext.BeginObject); err != nil {
+		return err
 	}
-	if len(o) == 0 {
-		b.WriteByte('{')
+	for _, m := range o {
+		if err := e.WriteToken(jsontext.String(m.key)); err != nil {
+			return err
+		}
+		if err := json.MarshalEncode(e, m.value); err != nil {
+			return err
+		}
 	}
-	b.WriteByte('}')
-	return b.Bytes(), nil
+	return e.WriteToken(jsontext.EndObject)
 }

@@ -20,33 +20,35 @@ type kindOfProblem struct {
 	// name is the last part of the problem's type; "" is about:blank.
 	name  string
 	title string
+	// passes says that the same request may succeed later.
+	passes bool
 }
 
 // The rows that the code names itself.
 var (
-	malformedRequest = kindOfProblem{nil, http.StatusBadRequest, "malformed-request", "The request is malformed"}
-	unauthenticated  = kindOfProblem{nil, http.StatusUnauthorized, "unauthenticated", "An API key is needed"}
-	forbidden        = kindOfProblem{nil, http.StatusForbidden, "forbidden", "The API key does not allow this"}
-	payloadTooLarge  = kindOfProblem{nil, http.StatusRequestEntityTooLarge, "payload-too-large", "The body is too large"}
-	validationError  = kindOfProblem{nil, http.StatusUnprocessableEntity, "validation-error", "The submission is not valid"}
-	noSuchResource   = kindOfProblem{nil, http.StatusNotFound, "", "Not Found"}
-	methodNotAllowed = kindOfProblem{nil, http.StatusMethodNotAllowed, "", "Method Not Allowed"}
-	notAcceptable    = kindOfProblem{nil, http.StatusNotAcceptable, "", "Not Acceptable"}
-	unsupportedMedia = kindOfProblem{nil, http.StatusUnsupportedMediaType, "", "Unsupported Media Type"}
-	internalError    = kindOfProblem{nil, http.StatusInternalServerError, "", "Internal Server Error"}
+	malformedRequest = kindOfProblem{status: http.StatusBadRequest, name: "malformed-request", title: "The request is malformed"}
+	unauthenticated  = kindOfProblem{status: http.StatusUnauthorized, name: "unauthenticated", title: "An API key is needed"}
+	forbidden        = kindOfProblem{status: http.StatusForbidden, name: "forbidden", title: "The API key does not allow this"}
+	payloadTooLarge  = kindOfProblem{status: http.StatusRequestEntityTooLarge, name: "payload-too-large", title: "The body is too large"}
+	validationError  = kindOfProblem{status: http.StatusUnprocessableEntity, name: "validation-error", title: "The submission is not valid"}
+	noSuchResource   = kindOfProblem{status: http.StatusNotFound, title: "Not Found"}
+	methodNotAllowed = kindOfProblem{status: http.StatusMethodNotAllowed, title: "Method Not Allowed"}
+	notAcceptable    = kindOfProblem{status: http.StatusNotAcceptable, title: "Not Acceptable"}
+	unsupportedMedia = kindOfProblem{status: http.StatusUnsupportedMediaType, title: "Unsupported Media Type"}
+	internalError    = kindOfProblem{status: http.StatusInternalServerError, title: "Internal Server Error"}
 )
 
 // problemTable maps the sentinels of the other rooms.
 var problemTable = []kindOfProblem{
-	{job.ErrNotFound, http.StatusNotFound, "job-not-found", "There is no such job"},
-	{job.ErrExpired, http.StatusGone, "job-expired", "The job has expired"},
-	{job.ErrNotFinished, http.StatusConflict, "job-not-finished", "The job has not finished"},
-	{job.ErrKeyInProgress, http.StatusConflict, "idempotency-in-progress", "A request with this key is still being accepted"},
-	{job.ErrKeyReused, http.StatusUnprocessableEntity, "idempotency-key-reused", "The key was used with another body"},
-	{job.ErrQuota, http.StatusTooManyRequests, "quota-exceeded", "Your quota is used up"},
-	{job.ErrQueueFull, http.StatusServiceUnavailable, "queue-full", "The service is full"},
-	{job.ErrDraining, http.StatusServiceUnavailable, "shutting-down", "The service is shutting down"},
-	{job.ErrStorage, http.StatusServiceUnavailable, "storage-unavailable", "The storage cannot take a write"},
+	{job.ErrNotFound, http.StatusNotFound, "job-not-found", "There is no such job", false},
+	{job.ErrExpired, http.StatusGone, "job-expired", "The job has expired", false},
+	{job.ErrNotFinished, http.StatusConflict, "job-not-finished", "The job has not finished", false},
+	{job.ErrKeyInProgress, http.StatusConflict, "idempotency-in-progress", "A request with this key is still being accepted", true},
+	{job.ErrKeyReused, http.StatusUnprocessableEntity, "idempotency-key-reused", "The key was used with another body", false},
+	{job.ErrQuota, http.StatusTooManyRequests, "quota-exceeded", "Your quota is used up", true},
+	{job.ErrQueueFull, http.StatusServiceUnavailable, "queue-full", "The service is full", true},
+	{job.ErrDraining, http.StatusServiceUnavailable, "shutting-down", "The service is shutting down", true},
+	{job.ErrStorage, http.StatusServiceUnavailable, "storage-unavailable", "The storage cannot take a write", true},
 }
 
 // hints say what to do about the errors that carry no detail of their own.
@@ -90,12 +92,10 @@ func malformed(where, name, detail string) error {
 
 // problemOf maps any error.
 func problemOf(err error) *problem {
-	var p *problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*problem](err); ok {
 		return p
 	}
-	var invalid *job.ValidationError
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[*job.ValidationError](err); ok {
 		return validationProblem(invalid)
 	}
 	if p := bindingProblem(err); p != nil {
@@ -106,14 +106,12 @@ func problemOf(err error) *problem {
 			continue
 		}
 		p := &problem{row: row, detail: hints[row.match]}
-		var rejection *job.Rejection
-		if errors.As(err, &rejection) {
+		if rejection, ok := errors.AsType[*job.Rejection](err); ok {
 			if p.retryAfter = rejection.RetryAfter; rejection.Detail != "" {
 				p.detail = sentence(rejection.Detail)
 			}
 		}
-		if row.status == http.StatusServiceUnavailable || row.status == http.StatusTooManyRequests ||
-			row.match == job.ErrKeyInProgress {
+		if row.passes {
 			p.retryAfter = max(p.retryAfter, time.Second)
 		}
 		return p
@@ -143,25 +141,14 @@ func validationProblem(invalid *job.ValidationError) *problem {
 
 // bindingProblem maps what the generated code says of parameters; nil for any other error.
 func bindingProblem(err error) *problem {
-	var (
-		format  *InvalidParamFormatError
-		missing *RequiredParamError
-		many    *TooManyValuesForParamError
-	)
-	name, detail := "", ""
-	switch {
-	case errors.As(err, &format):
-		name, detail = format.ParamName, "This is not what the parameter takes; see /openapi.yaml."
-	case errors.As(err, &missing):
-		name, detail = missing.ParamName, "The parameter is needed."
-	case errors.As(err, &many):
-		name, detail = many.ParamName, "The parameter may be given once."
-	default:
+	// The contract has no required query parameters, and its header parameters are read elsewhere.
+	format, ok := errors.AsType[*InvalidParamFormatError](err)
+	if !ok {
 		return nil
 	}
 	return &problem{
 		row: malformedRequest, detail: "A parameter cannot be read.",
-		faults: []fault{{"parameter", name, detail}},
+		faults: []fault{{"parameter", format.ParamName, "This is not what the parameter takes; see /openapi.yaml."}},
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -52,7 +53,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	x.req = r.WithContext(x)
 	s.metrics.inFlight.Inc()
-	defer s.finish(x)
+	defer func() { s.finish(x, recover()) }()
 	if err := s.authenticate(x); err != nil {
 		s.fail(x, x.req, err)
 		return
@@ -60,10 +61,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.router.ServeHTTP(x, x.req)
 }
 
-// finish ends an exchange, also one that panicked.
-func (s *server) finish(x *exchange) {
+// finish ends an exchange; cause is what it panicked with, if it did.
+func (s *server) finish(x *exchange, cause any) {
 	defer s.metrics.inFlight.Dec()
-	cause := recover()
 	aborted := false
 	if cause != nil {
 		if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
@@ -122,8 +122,8 @@ func (s *server) clientIP(r *http.Request) string {
 		return ip.String()
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+	for _, h := range slices.Backward(hops) {
+		hop, err := netip.ParseAddr(strings.TrimSpace(h))
 		if err != nil {
 			break
 		}

@@ -33,8 +33,8 @@ func TestPanic(t *testing.T) {
 	s := newService(t, func(_ *service, c *api.Config) { c.Jobs = panicking{c.Jobs} })
 	a := s.do("GET", "/v1/jobs/"+job.NewID().String(), "")
 	p := decode[api.Problem](t, a.body)
-	if a.StatusCode != 500 || p.Type != "about:blank" || strings.Contains(string(a.body), "ouch") {
-		t.Errorf("%d: %s", a.StatusCode, a.body)
+	if a.status != 500 || p.Type != "about:blank" || strings.Contains(string(a.body), "ouch") {
+		t.Errorf("%d: %s", a.status, a.body)
 	}
 	s.Close() // and with it the handlers that write the log
 	line, _, _ := strings.Cut(s.logs.String(), "\n")
@@ -63,8 +63,8 @@ func TestRouting(t *testing.T) {
 		{"HEAD", "/v1/kinds", 200, ""},
 	} {
 		a := s.do(c.method, c.path, "")
-		if a.StatusCode != c.status || a.Header.Get("Allow") != c.allow {
-			t.Errorf("%s %s: %d, allow %q", c.method, c.path, a.StatusCode, a.Header.Get("Allow"))
+		if a.status != c.status || a.Header.Get("Allow") != c.allow {
+			t.Errorf("%s %s: %d, allow %q", c.method, c.path, a.status, a.Header.Get("Allow"))
 		}
 		if c.status >= 400 && a.Header.Get("Content-Type") != "application/problem+json" || c.method == "HEAD" && len(a.body) > 0 {
 			t.Errorf("%s %s: %s", c.method, c.path, a.body)
@@ -72,8 +72,8 @@ func TestRouting(t *testing.T) {
 	}
 	j := s.running()
 	for _, tail := range []string{"/events", "/results"} {
-		if a := s.do("HEAD", path(j, tail), "", "Accept: application/x-ndjson"); a.StatusCode != 200 || len(a.body) > 0 {
-			t.Errorf("HEAD %s: %d", tail, a.StatusCode)
+		if a := s.do("HEAD", path(j, tail), "", "Accept: application/x-ndjson"); a.status != 200 || len(a.body) > 0 {
+			t.Errorf("HEAD %s: %d", tail, a.status)
 		}
 	}
 }
@@ -135,7 +135,7 @@ func TestClientIP(t *testing.T) {
 		{"[::ffff:10.1.1.1]:5", "198.51.100.7", "198.51.100.7"},
 		{"@", "198.51.100.7", ""},
 	} {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
 		r.RemoteAddr = c.remote
 		if c.forwarded != "" {
 			r.Header.Set("X-Forwarded-For", c.forwarded)
@@ -162,8 +162,8 @@ func TestAccessLog(t *testing.T) {
 			t.Errorf("at %s: %q", level, lines)
 		}
 		var e struct {
-			Status                    int
-			Route, Method, Client, Id string
+			Status                int
+			Route, Method, Client string
 		}
 		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &e); err != nil || e.Status != 503 || e.Route != "/readyz" || e.Client == "" {
 			t.Errorf("%+v %v", e, err)
@@ -290,8 +290,8 @@ func TestProblemPages(t *testing.T) {
 	s := newService(t)
 	for _, name := range api.ProblemNames() {
 		a := s.do("GET", "/problems/"+name, "")
-		if a.StatusCode != 200 || !strings.HasPrefix(string(a.body), name) {
-			t.Errorf("%s: %d %s", name, a.StatusCode, a.body)
+		if a.status != 200 || !strings.HasPrefix(string(a.body), name) {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
 		}
 	}
 	if pages := api.ProblemPages(); len(pages) != len(api.ProblemNames()) {
@@ -352,8 +352,8 @@ func TestList(t *testing.T) {
 		"label=" + strings.Repeat("x", 64) + ":":      400,
 		"after=" + time.Now().Format("2006") + "&x=y": 200,
 	} {
-		if a := s.do("GET", "/v1/jobs?"+query, ""); a.StatusCode != status {
-			t.Errorf("%s: %d: %s", query, a.StatusCode, a.body)
+		if a := s.do("GET", "/v1/jobs?"+query, ""); a.status != status {
+			t.Errorf("%s: %d: %s", query, a.status, a.body)
 		}
 	}
 	if l := decode[api.JobList](t, s.do("GET", "/v1/jobs?state=running", "").body); len(l.Jobs) != 1 || l.Jobs[0].Id != live.Id {
@@ -361,8 +361,8 @@ func TestList(t *testing.T) {
 	}
 	// Another tenant cannot go on with it.
 	other := newService(t, withKeys(func(k *tenant.Key) { k.Tenant = "other" }))
-	if a := other.do("GET", "/v1/jobs?page_token="+token, ""); a.StatusCode != 400 {
-		t.Errorf("a foreign token: %d", a.StatusCode)
+	if a := other.do("GET", "/v1/jobs?page_token="+token, ""); a.status != 400 {
+		t.Errorf("a foreign token: %d", a.status)
 	}
 }
 
@@ -375,8 +375,8 @@ func TestDocs(t *testing.T) {
 		t.Fatalf("%v %s", a.Header, a.body)
 	}
 	for _, ref := range refs {
-		if got := s.do("GET", ref[1], ""); got.StatusCode != 200 || len(got.body) == 0 || got.Header.Get("X-Content-Type-Options") != "nosniff" {
-			t.Errorf("%s: %d", ref[1], got.StatusCode)
+		if got := s.do("GET", ref[1], ""); got.status != 200 || len(got.body) == 0 || got.Header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: %d", ref[1], got.status)
 		}
 	}
 	if got := s.do("GET", "/openapi.yaml", ""); string(got.body) != string(gather.Spec) {

@@ -39,16 +39,16 @@ type service struct {
 }
 
 // newService starts a service. Each option may change the config.
-func newService(t testing.TB, options ...func(*service, *api.Config)) *service {
-	t.Helper()
-	s := &service{t: t, journal: new(journaltest.Volatile), registry: prometheus.NewRegistry(), logs: new(bytes.Buffer)}
+func newService(tb testing.TB, options ...func(*service, *api.Config)) *service {
+	tb.Helper()
+	s := &service{t: tb, journal: new(journaltest.Volatile), registry: prometheus.NewRegistry(), logs: new(bytes.Buffer)}
 	kinds := kind.NewRegistry(kind.DefaultLimits(), nil)
 	ec := executor.DefaultConfig()
 	ec.Journal, ec.Planner, ec.Registerer = s.journal, kinds, prometheus.NewRegistry()
 	ec.Logger = slog.New(slog.DiscardHandler)
 	var err error
-	if s.executor, err = executor.New(t.Context(), ec); err != nil {
-		t.Fatal(err)
+	if s.executor, err = executor.New(tb.Context(), ec); err != nil {
+		tb.Fatal(err)
 	}
 	stopping, stop := context.WithCancel(context.Background())
 	s.stop = stop
@@ -60,10 +60,10 @@ func newService(t testing.TB, options ...func(*service, *api.Config)) *service {
 		o(s, &c)
 	}
 	if s.handler, err = api.New(c); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	s.Server = httptest.NewServer(s.handler)
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		stop()
 		s.Close()
 		_ = s.executor.Stop(context.Background())
@@ -92,7 +92,8 @@ func withKeys(change func(*tenant.Key)) func(*service, *api.Config) {
 // answer is a response with its body read.
 type answer struct {
 	*http.Response
-	body []byte
+	status int
+	body   []byte
 }
 
 // do sends a request; headers are "Name: value".
@@ -134,15 +135,15 @@ func (s *service) through(client *http.Client, method, path, body string, header
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return answer{resp, data}
+	return answer{resp, resp.StatusCode, data}
 }
 
 // finished submits a job and waits for its end.
 func (s *service) finished(body string) api.Job {
 	s.t.Helper()
 	a := s.do("POST", "/v1/jobs", body, "Prefer: wait=20")
-	if a.StatusCode != http.StatusOK {
-		s.t.Fatalf("%d: %s", a.StatusCode, a.body)
+	if a.status != 200 {
+		s.t.Fatalf("%d: %s", a.status, a.body)
 	}
 	return decode[api.Job](s.t, a.body)
 }
@@ -151,19 +152,19 @@ func (s *service) finished(body string) api.Job {
 func (s *service) running() api.Job {
 	s.t.Helper()
 	a := s.do("POST", "/v1/jobs", `{"kind":"sleep_batch","count":2,"duration":"10m"}`)
-	if a.StatusCode != http.StatusAccepted {
-		s.t.Fatalf("%d: %s", a.StatusCode, a.body)
+	if a.status != 202 {
+		s.t.Fatalf("%d: %s", a.status, a.body)
 	}
 	return decode[api.Job](s.t, a.body)
 }
 
 func path(j api.Job, tail string) string { return "/v1/jobs/" + j.Id.String() + tail }
 
-func decode[T any](t testing.TB, data []byte) T {
-	t.Helper()
+func decode[T any](tb testing.TB, data []byte) T {
+	tb.Helper()
 	var v T
 	if err := json.Unmarshal(data, &v); err != nil {
-		t.Fatalf("%v: %s", err, data)
+		tb.Fatalf("%v: %s", err, data)
 	}
 	return v
 }

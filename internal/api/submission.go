@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -188,6 +189,5 @@ func (e *envelope) spec(data []byte) []byte {
 		}
 		dst = append(dst, data[m.from:m.to]...)
 	}
-	dst = append(dst, '}')
-	return dst[:len(dst):len(dst)]
+	return slices.Clip(append(dst, '}'))
 }

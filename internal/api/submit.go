@@ -99,9 +99,9 @@ func (s *server) accept(ctx context.Context, x *exchange, body *jobsBody, route 
 	if err != nil && key != nil {
 		s.Keys.Release(*key)
 	}
-	var invalid *job.ValidationError
-	if body.batch && len(subs) == 1 && errors.As(err, &invalid) {
-		invalid.Prefix("/jobs/0")
+	// Of several jobs the executor says which one.
+	if invalid, ok := errors.AsType[*job.ValidationError](err); ok && len(subs) == 1 {
+		body.lead(0, invalid.Faults)
 	}
 	return jobs, false, err
 }
@@ -125,8 +125,7 @@ func (s *server) submissions(x *exchange, body *jobsBody) ([]job.Submission, err
 			continue
 		}
 		err := s.Kinds.Validate(x.req.Context(), x.principal.Tenant, subs[i].Kind, subs[i].Spec)
-		var own *job.ValidationError
-		if errors.As(err, &own) {
+		if own, ok := errors.AsType[*job.ValidationError](err); ok {
 			body.lead(i, own.Faults)
 			faults.Faults = append(faults.Faults, own.Faults...)
 		} else if err != nil {

@@ -69,8 +69,8 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := s.do("POST", "/v1/jobs"+c.path, c.body)
-			if a.StatusCode != c.status {
-				t.Fatalf("%d: %s", a.StatusCode, a.body)
+			if a.status != c.status {
+				t.Fatalf("%d: %s", a.status, a.body)
 			}
 			p := decode[api.Problem](t, a.body)
 			var got []string
@@ -102,8 +102,8 @@ func TestEnvelope(t *testing.T) {
 	a := s.do("POST", "/v1/jobs", `{"start_after":"1h", "labels" : {"team":"ingest","x":""},
 		"numbers":[1],"kind":"squares","priority":"high","timeout":1.5,"retention":"90m"}`,
 		"X-Request-Id: my.id-1", "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-	if a.StatusCode != 202 || a.Header.Get("X-Request-Id") != "my.id-1" {
-		t.Fatalf("%d %s: %s", a.StatusCode, a.Header, a.body)
+	if a.status != 202 || a.Header.Get("X-Request-Id") != "my.id-1" {
+		t.Fatalf("%d %s: %s", a.status, a.Header, a.body)
 	}
 	j := decode[api.Job](t, a.body)
 	if a.Header.Get("Location") != j.Links.Self || j.Links.Self != path(j, "") || j.Links.Cancel != path(j, "/cancel") {
@@ -144,7 +144,7 @@ func TestIdempotency(t *testing.T) {
 		wg.Go(func() {
 			key := []string{"Idempotency-Key: k", `Idempotency-Key: "k"`}[i%2]
 			a := s.do("POST", "/v1/jobs", body, key)
-			for a.StatusCode == http.StatusConflict {
+			for a.status == http.StatusConflict {
 				a = s.do("POST", "/v1/jobs", body, key)
 			}
 			mu.Lock()
@@ -160,21 +160,21 @@ func TestIdempotency(t *testing.T) {
 		t.Errorf("%d fresh answers, jobs %v", fresh, ids)
 	}
 	a := s.do("POST", "/v1/jobs", body, "Idempotency-Key: k", "Prefer: wait=20")
-	if a.StatusCode != 200 || a.Header.Get("Idempotency-Replayed") != "true" {
-		t.Errorf("a replay that waits: %d", a.StatusCode)
+	if a.status != 200 || a.Header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("a replay that waits: %d", a.status)
 	}
-	if a := s.do("POST", "/v1/jobs", body+" ", "Idempotency-Key: k"); a.StatusCode != 422 {
-		t.Errorf("another body: %d", a.StatusCode)
+	if a := s.do("POST", "/v1/jobs", body+" ", "Idempotency-Key: k"); a.status != 422 {
+		t.Errorf("another body: %d", a.status)
 	}
-	if a := s.do("POST", "/v1/jobs", body, "Idempotency-Key: "+strings.Repeat("x", 256)); a.StatusCode != 400 {
-		t.Errorf("a long key: %d", a.StatusCode)
+	if a := s.do("POST", "/v1/jobs", body, "Idempotency-Key: "+strings.Repeat("x", 256)); a.status != 400 {
+		t.Errorf("a long key: %d", a.status)
 	}
 	// A rejected submission does not use its key up.
-	if a := s.do("POST", "/v1/jobs", `{"kind":"squares"}`, "Idempotency-Key: r"); a.StatusCode != 422 {
-		t.Errorf("faulty: %d", a.StatusCode)
+	if a := s.do("POST", "/v1/jobs", `{"kind":"squares"}`, "Idempotency-Key: r"); a.status != 422 {
+		t.Errorf("faulty: %d", a.status)
 	}
-	if a := s.do("POST", "/v1/jobs", body, "Idempotency-Key: r"); a.StatusCode != 202 || a.Header.Get("Idempotency-Replayed") != "" {
-		t.Errorf("after a faulty one: %d", a.StatusCode)
+	if a := s.do("POST", "/v1/jobs", body, "Idempotency-Key: r"); a.status != 202 || a.Header.Get("Idempotency-Replayed") != "" {
+		t.Errorf("after a faulty one: %d", a.status)
 	}
 }
 
@@ -204,8 +204,8 @@ func TestKeyIsReleased(t *testing.T) {
 		c.Executor = switching{c.Executor, failing{&job.Rejection{Err: job.ErrQueueFull, Detail: "9 of 9 jobs", RetryAfter: 2500 * time.Millisecond}}}
 	})
 	a := s.do("POST", "/v1/jobs", `{"kind":"sleep_batch","count":1,"duration":1}`, "Idempotency-Key: full")
-	if a.StatusCode != 503 || a.Header.Get("Retry-After") != "3" || !strings.Contains(string(a.body), "9 of 9 jobs") {
-		t.Errorf("%d, retry after %s: %s", a.StatusCode, a.Header.Get("Retry-After"), a.body)
+	if a.status != 503 || a.Header.Get("Retry-After") != "3" || !strings.Contains(string(a.body), "9 of 9 jobs") {
+		t.Errorf("%d, retry after %s: %s", a.status, a.Header.Get("Retry-After"), a.body)
 	}
 	s.do("POST", "/v1/jobs", `{"kind":"squares","numbers":[]}`, "Idempotency-Key: ok")
 	if keys.held["full"] || !keys.held["ok"] {
@@ -233,8 +233,8 @@ func TestRate(t *testing.T) {
 	send := func(status int, body, want, tail string) {
 		t.Helper()
 		a := s.do("POST", "/v1/jobs"+tail, body)
-		if a.StatusCode != status || a.Header.Get("RateLimit") != want || a.Header.Get("RateLimit-Policy") != `"jobs";q=3;w=1800` {
-			t.Errorf("%d %q %q: %s", a.StatusCode, a.Header.Get("RateLimit"), a.Header.Get("RateLimit-Policy"), a.body)
+		if a.status != status || a.Header.Get("RateLimit") != want || a.Header.Get("RateLimit-Policy") != `"jobs";q=3;w=1800` {
+			t.Errorf("%d %q %q: %s", a.status, a.Header.Get("RateLimit"), a.Header.Get("RateLimit-Policy"), a.body)
 		}
 		if status == 429 && a.Header.Get("Retry-After") == "" {
 			t.Error("429 without Retry-After")
@@ -266,15 +266,15 @@ func TestTenantsApart(t *testing.T) {
 	s2.key = text
 	for _, op := range []string{"GET ", "DELETE ", "POST /cancel", "GET /results", "GET /events"} {
 		method, tail, _ := strings.Cut(op, " ")
-		if a := s2.do(method, path(j, tail), ""); a.StatusCode != 404 {
-			t.Errorf("%s: %d", op, a.StatusCode)
+		if a := s2.do(method, path(j, tail), ""); a.status != 404 {
+			t.Errorf("%s: %d", op, a.status)
 		}
 	}
 	if l := decode[api.JobList](t, s2.do("GET", "/v1/jobs", "").body); len(l.Jobs) != 0 {
 		t.Errorf("it lists %d jobs", len(l.Jobs))
 	}
-	if a := s2.do("GET", "/v1/jobs", "", "Authorization: Bearer "+text[:len(text)-1]+"x"); a.StatusCode != 401 {
-		t.Errorf("a wrong secret: %d", a.StatusCode)
+	if a := s2.do("GET", "/v1/jobs", "", "Authorization: Bearer "+text[:len(text)-1]+"x"); a.status != 401 {
+		t.Errorf("a wrong secret: %d", a.status)
 	}
 }
 
@@ -282,11 +282,11 @@ func TestTenantsApart(t *testing.T) {
 func TestBodyBounds(t *testing.T) {
 	s := newService(t, func(_ *service, c *api.Config) { c.MaxBody, c.MaxBodies = 1000, 1500 })
 	big := `{"kind":"squares","numbers":[` + strings.Repeat("1,", 600) + `1]}`
-	if a := s.do("POST", "/v1/jobs", big); a.StatusCode != 413 {
-		t.Errorf("%d", a.StatusCode)
+	if a := s.do("POST", "/v1/jobs", big); a.status != 413 {
+		t.Errorf("%d", a.status)
 	}
 	chunked := func(body string) *http.Request {
-		req, err := http.NewRequestWithContext(t.Context(), "POST", s.URL+"/v1/jobs", struct{ *strings.Reader }{strings.NewReader(body)})
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/v1/jobs", struct{ *strings.Reader }{strings.NewReader(body)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -305,7 +305,7 @@ func TestBodyBounds(t *testing.T) {
 	}
 	// A body that is not there yet holds its room: the next one finds none.
 	release := make(chan struct{})
-	slow, err := http.NewRequestWithContext(t.Context(), "POST", s.URL+"/v1/jobs", waiting{release})
+	slow, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/v1/jobs", waiting{release})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,12 +318,10 @@ func TestBodyBounds(t *testing.T) {
 		}
 		done <- err
 	}()
-	for s.gauge("gather_http_body_bytes_in_flight") == 0 {
-		time.Sleep(time.Millisecond) // until the server has begun to read
-	}
+	s.until(func() bool { return s.gauge("gather_http_body_bytes_in_flight") > 0 })
 	a := s.do("POST", "/v1/jobs", `{"kind":"squares","numbers":[`+strings.Repeat("1,", 300)+`1]}`)
-	if a.StatusCode != 503 || !strings.Contains(string(a.body), "queue-full") {
-		t.Errorf("%d: %s", a.StatusCode, a.body)
+	if a.status != 503 || !strings.Contains(string(a.body), "queue-full") {
+		t.Errorf("%d: %s", a.status, a.body)
 	}
 	close(release)
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
@@ -337,6 +335,19 @@ type waiting struct{ released chan struct{} }
 func (w waiting) Read([]byte) (int, error) {
 	<-w.released
 	return 0, fmt.Errorf("no more: %w", context.Canceled)
+}
+
+// until returns when the service has come to a state that nothing announces.
+func (s *service) until(there func() bool) {
+	s.t.Helper()
+	for range time.Tick(time.Millisecond) {
+		if there() {
+			return
+		}
+		if err := s.t.Context().Err(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
 }
 
 // gauge reads a metric of the service.
