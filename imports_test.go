@@ -37,6 +37,7 @@ var rooms = map[string]room{
 	"internal/kind":    {[]string{"internal/job", "internal/chunked"}, []string{"github.com/go-json-experiment/json"}},
 
 	"internal/array":    {[]string{"internal/job", "internal/npy"}, []string{"github.com/google/uuid"}},
+	"internal/bucket":   {none, nil},
 	"internal/executor": {[]string{"internal/job"}, nil},
 	"internal/journal":  {[]string{"internal/job"}, nil},
 	"internal/cluster":  {[]string{"internal/job", "internal/journal"}, nil},
