@@ -42,9 +42,11 @@ type server struct {
 	arrays   *array.Store
 	buckets  *bucket.Set
 	executor *executor.Executor
-	tenants  *tenant.Store // nil without API keys
-	api      *http.Server
-	ops      *http.Server // nil without a metrics listener
+	// closeTracing sends the spans that were not sent yet.
+	closeTracing func(context.Context) error
+	tenants      *tenant.Store // nil without API keys
+	api          *http.Server
+	ops          *http.Server // nil without a metrics listener
 
 	draining atomic.Bool
 	// streams is the context of waits and streams.
@@ -77,6 +79,11 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	if err := s.loadTenants(); err != nil {
 		return nil, err
 	}
+	tracer, closeTracing, err := openTracing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.closeTracing = closeTracing
 	s.journal, err = journal.Open(ctx, journal.Config{
 		Dir: c.DataDir, TombstoneRetention: c.TombRetention.d, KeyRetention: c.KeyRetention.d,
 		MinFreeBytes: uint64(c.MinFreeDisk.n), Logger: log, Registerer: s.registry,
@@ -103,6 +110,7 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	ec := executor.DefaultConfig()
 	ec.Workers, ec.MaxJobs, ec.MaxBytes, ec.MaxWaiting = int(c.Workers.n), int(c.QueueJobs.n), c.QueueBytes.n, c.WaitingItems.n
 	ec.Journal, ec.Planner, ec.Logger, ec.Registerer = s.journal, kinds, log, s.registry
+	ec.Tracer = tracer
 	if s.tenants != nil {
 		ec.TenantJobs = s.tenants.MaxQueued
 	}
@@ -267,6 +275,9 @@ func (s *server) shutdown() error {
 			s.log.Warn("requests did not end in time; their connections are closed", "error", err)
 			_ = srv.Close()
 		}
+	}
+	if err := s.closeTracing(closing); err != nil {
+		s.log.Warn("spans were lost", "error", err)
 	}
 	if err := errors.Join(s.journal.Close(), s.buckets.Close()); err != nil {
 		return fmt.Errorf("close journal: %w", err)

@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"gather/internal/job"
 )
@@ -75,6 +76,8 @@ type Config struct {
 	Planner    Planner
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
+	// Tracer makes the spans of jobs; nil for none.
+	Tracer trace.Tracer
 }
 
 // DefaultConfig returns the bounds of a server of no particular size.
@@ -203,6 +206,7 @@ func (e *Executor) Stop(ctx context.Context) error {
 	for _, r := range left {
 		r.mu.Lock()
 		r.closePlan()
+		r.endTrace(&job.Finished{At: time.Now(), State: r.state})
 		r.mu.Unlock()
 	}
 	return err

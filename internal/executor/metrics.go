@@ -169,7 +169,7 @@ func (s *series) resume() {
 
 func (s *series) started(r *run, now time.Time) {
 	if s != nil {
-		s.wait.Observe(now.Sub(due(&r.job)).Seconds())
+		observe(s.wait, now.Sub(due(&r.job)).Seconds(), r.traced.exemplar)
 	}
 }
 
@@ -182,9 +182,9 @@ func (s *series) ended(r *run, how *job.Finished) {
 	if how.Failure != nil {
 		s.failed[how.Failure.Reason].Inc()
 	}
-	s.total.Observe(time.Since(due(&r.job)).Seconds())
+	observe(s.total, time.Since(due(&r.job)).Seconds(), r.traced.exemplar)
 	if !r.startedAt.IsZero() {
-		s.run.Observe(how.At.Sub(r.startedAt).Seconds())
+		observe(s.run, how.At.Sub(r.startedAt).Seconds(), r.traced.exemplar)
 	}
 	if how.Completed > 0 {
 		s.items.Add(float64(how.Completed))

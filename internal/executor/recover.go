@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"time"
 
 	"gather/internal/job"
 )
@@ -97,6 +98,7 @@ func (e *Executor) restart(r *run) {
 	running := r.state == job.Running
 	if running {
 		r.armTimeout()
+		r.startTrace(time.Now(), true)
 	}
 	r.mu.Unlock()
 	if !running {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -42,6 +43,7 @@ type run struct {
 	busy   int  // steps under way
 	done   int  // tasks finished
 	closed bool // the plan
+	traced traced
 	// ending is how the job will end once busy is 0; nil while it runs normally.
 	ending  *job.Finished
 	parked  map[*alarm]struct{}
@@ -61,6 +63,15 @@ func (e *Executor) newRun(j job.Job, plan job.Plan) *run {
 	r.series = e.metrics.of(&j)
 	r.ctx, r.cancel = context.WithCancelCause(e.work)
 	return r
+}
+
+// log is the logger for what happens to this job.
+func (r *run) log() *slog.Logger {
+	attrs := []any{"job_id", r.job.ID.String(), "kind", r.job.Kind, "request_id", r.job.RequestID}
+	if sc := parseTraceParent(r.job.TraceParent); sc.IsValid() {
+		attrs = append(attrs, "trace_id", sc.TraceID().String())
+	}
+	return r.e.log.With(attrs...)
 }
 
 // after returns the first unfinished task behind task i.
@@ -89,6 +100,7 @@ func (r *run) begin(now time.Time) bool {
 	}
 	if r.state == job.Queued {
 		r.state, r.startedAt, r.unsaid = job.Running, now, true
+		r.startTrace(now, false)
 		r.series.started(r, now)
 		r.armTimeout()
 		if !r.short() {
@@ -128,7 +140,7 @@ func (r *run) appendDone(delay time.Duration, done func(error), events ...job.Ev
 	}
 	// At a stop the work is resumed from the journal; a refused submission has no job any more.
 	if context.Cause(r.e.work) == nil && !errors.Is(context.Cause(r.ctx), job.ErrStorage) {
-		r.e.log.Error("append events", "job_id", r.job.ID, "error", err)
+		r.log().Error("append events", "error", err)
 	}
 }
 
@@ -173,9 +185,14 @@ func (r *run) settle(before ...job.Event) {
 	r.cancel(errCancelled) // frees the context; the cause no longer matters
 	r.e.alarms.clear(r.start)
 	r.e.alarms.clear(r.timeout)
+	r.endTrace(&how)
 	r.appendDone(0, func(err error) {
-		if err == nil {
-			r.series.ended(r, &how)
+		if err != nil {
+			return
+		}
+		r.series.ended(r, &how)
+		if r.e.log.Enabled(context.Background(), slog.LevelDebug) {
+			r.log().Debug("job ended", "state", how.State.String(), "failure", how.Failure)
 		}
 	}, append(before, how)...)
 	r.closePlan()
@@ -204,7 +221,7 @@ func (r *run) closePlan() {
 	if c, ok := r.plan.(io.Closer); ok && !r.closed {
 		r.closed = true
 		if err := c.Close(); err != nil {
-			r.e.log.Error("close plan", "job_id", r.job.ID, "error", err)
+			r.log().Error("close plan", "error", err)
 		}
 	}
 }

@@ -52,11 +52,12 @@ func (w *worker) turn(u unit) {
 	r := u.run
 	start := time.Now()
 	r.mu.Lock()
-	ok := r.begin(start)
-	r.mu.Unlock()
-	if !ok {
+	if !r.begin(start) {
+		r.mu.Unlock()
 		return
 	}
+	span := r.startTask(u.task, start)
+	r.mu.Unlock()
 	w.since.Store(start.UnixNano())
 	var step job.Step
 	var err error
@@ -69,6 +70,7 @@ func (w *worker) turn(u unit) {
 		step, err = w.step(r, task, start)
 	}
 	elapsed := time.Since(start)
+	endTask(span, &step, err)
 	w.e.metrics.stepped(r, &step, elapsed)
 	r.stepped(u, &step, err)
 	w.busy.Add(int64(elapsed))
@@ -79,8 +81,7 @@ func (w *worker) turn(u unit) {
 func (w *worker) step(r *run, task job.Task, now time.Time) (step job.Step, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			w.e.log.Error("a task panicked", "job_id", r.job.ID, "kind", r.job.Kind, "request_id", r.job.RequestID,
-				"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			r.log().Error("a task panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			step, err = job.Step{}, &job.Failure{Reason: job.FailedPanic, Detail: "the job's code panicked; see the server's log"}
 		}
 	}()
@@ -149,8 +150,7 @@ func (r *run) reduce() {
 func (r *run) outcome() (out job.Outcome, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			r.e.log.Error("a reduction panicked", "job_id", r.job.ID, "kind", r.job.Kind, "panic", fmt.Sprint(p),
-				"stack", string(debug.Stack()))
+			r.log().Error("a reduction panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			err = &job.Failure{Reason: job.FailedPanic, Detail: "the job's code panicked; see the server's log"}
 		}
 	}()

@@ -1,0 +1,121 @@
+package executor
+
+import (
+	"context"
+	"encoding/hex"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"gather/internal/job"
+)
+
+// Spans of a job hang below the request that submitted it, by the traceparent that the job carries, also after a restart:
+//
+//	job.wait    from when the job could start to its first turn
+//	job.run     from its first turn, or its resumption, to its end
+//	  job.task  one step of a task, for the first maxTaskSpans of them
+//
+// With no tracer, or for a request that was not sampled, nothing is done and nothing allocated.
+
+// maxTaskSpans bounds the spans of one run of a job: a sum may have 65 536 tasks.
+const maxTaskSpans = 128
+
+// parseTraceParent reads a W3C traceparent: version, trace id, span id, flags. The zero SpanContext is invalid.
+func parseTraceParent(s string) trace.SpanContext {
+	var c trace.SpanContextConfig
+	if len(s) < 55 || s[2] != '-' || s[35] != '-' || s[52] != '-' {
+		return trace.SpanContext{}
+	}
+	var flags [1]byte
+	_, err1 := hex.Decode(c.TraceID[:], []byte(s[3:35]))
+	_, err2 := hex.Decode(c.SpanID[:], []byte(s[36:52]))
+	_, err3 := hex.Decode(flags[:], []byte(s[53:55]))
+	if err1 != nil || err2 != nil || err3 != nil {
+		return trace.SpanContext{}
+	}
+	c.TraceFlags, c.Remote = trace.TraceFlags(flags[0]), true
+	return trace.NewSpanContext(c)
+}
+
+// traced are the spans of a run. The zero value traces nothing. Guarded by run.mu.
+type traced struct {
+	parent   context.Context //nolint:containedctx // holds the span that those of the tasks hang below
+	span     trace.Span
+	tasks    int
+	exemplar prometheus.Labels // nil unless the trace is sampled
+}
+
+// startTrace begins the spans of a run at its first turn, or when it is resumed. Caller holds r.mu.
+func (r *run) startTrace(now time.Time, resumed bool) {
+	if r.e.cfg.Tracer == nil || r.job.TraceParent == "" {
+		return
+	}
+	sc := parseTraceParent(r.job.TraceParent)
+	if !sc.IsSampled() || !sc.IsValid() {
+		return
+	}
+	about := trace.WithAttributes(
+		attribute.String("gather.job.id", r.job.ID.String()),
+		attribute.String("gather.job.kind", r.job.Kind),
+		attribute.String("gather.job.priority", r.job.Priority.String()),
+		attribute.Bool("gather.job.resumed", resumed),
+	)
+	ctx := trace.ContextWithRemoteSpanContext(context.Background(), sc)
+	if !resumed {
+		_, wait := r.e.cfg.Tracer.Start(ctx, "job.wait", trace.WithTimestamp(due(&r.job)), about)
+		wait.End(trace.WithTimestamp(now))
+	}
+	r.traced.parent, r.traced.span = r.e.cfg.Tracer.Start(ctx, "job.run", trace.WithTimestamp(now), about)
+	r.traced.exemplar = prometheus.Labels{"trace_id": sc.TraceID().String()}
+}
+
+// startTask begins the span of a step; it returns nil when there is none. Caller holds r.mu.
+func (r *run) startTask(task int, now time.Time) trace.Span {
+	if r.traced.span == nil || r.traced.tasks == maxTaskSpans {
+		return nil
+	}
+	r.traced.tasks++
+	_, span := r.e.cfg.Tracer.Start(r.traced.parent, "job.task", trace.WithTimestamp(now),
+		trace.WithAttributes(attribute.Int("gather.task", task)))
+	return span
+}
+
+// endTask ends the span of a step.
+func endTask(span trace.Span, step *job.Step, err error) {
+	if span == nil {
+		return
+	}
+	span.SetAttributes(attribute.Int64("gather.items", step.Completed), attribute.Int64("gather.bytes", step.Bytes),
+		attribute.Bool("gather.waiting", !step.Wake.IsZero()))
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
+	span.End()
+}
+
+// endTrace ends the span of the run. Caller holds r.mu.
+func (r *run) endTrace(how *job.Finished) {
+	span := r.traced.span
+	if span == nil {
+		return
+	}
+	r.traced.span = nil
+	span.SetAttributes(attribute.String("gather.job.state", how.State.String()))
+	if how.Failure != nil {
+		span.SetStatus(codes.Error, how.Failure.Error())
+	}
+	span.End(trace.WithTimestamp(how.At))
+}
+
+// observe adds to a histogram, with the trace as an example if there is one.
+func observe(o prometheus.Observer, seconds float64, example prometheus.Labels) {
+	if e, ok := o.(prometheus.ExemplarObserver); ok && example != nil {
+		e.ObserveWithExemplar(seconds, example)
+		return
+	}
+	o.Observe(seconds)
+}
