@@ -5,6 +5,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,20 +57,24 @@ var errBodies = &job.Rejection{
 	Detail: "as many request bodies are being read as this server has memory for",
 }
 
-// readBody reads a body of at most MaxBody bytes. All bodies together stay within MaxBodies until their requests end.
+// hold takes room for n more bytes of a body, as long as all bodies together stay within MaxBodies. The room is held
+// until release, or the end of the request.
+func (x *exchange) hold(n int64) error {
+	if x.srv.bodies.Add(n) > x.srv.MaxBodies {
+		x.srv.bodies.Add(-n)
+		return errBodies
+	}
+	x.body += n
+	return nil
+}
+
+func (x *exchange) release() {
+	x.srv.bodies.Add(-x.body)
+	x.body = 0
+}
+
+// readBody reads a body of at most MaxBody bytes, within BodyTimeout.
 func (s *server) readBody(x *exchange, r *http.Request) ([]byte, error) {
-	size := r.ContentLength
-	if size > s.MaxBody {
-		return nil, s.tooLarge()
-	}
-	if size < 0 { // not known before
-		size = s.MaxBody
-	}
-	if s.bodies.Add(size) > s.MaxBodies {
-		s.bodies.Add(-size)
-		return nil, errBodies
-	}
-	x.body = size
 	control := http.NewResponseController(x)
 	_ = control.SetReadDeadline(time.Now().Add(s.BodyTimeout))
 	data, err := s.readAll(x, r)
@@ -81,16 +86,47 @@ func (s *server) readBody(x *exchange, r *http.Request) ([]byte, error) {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, s.tooLarge()
 	}
+	if errors.Is(err, job.ErrQueueFull) {
+		return nil, err
+	}
 	return nil, &problem{row: malformedRequest, detail: "The body ended early or came too slowly."}
 }
 
+// readAll takes the room for a body before the memory: at once if its length is known, and as it grows otherwise.
 func (s *server) readAll(x *exchange, r *http.Request) ([]byte, error) {
-	if r.ContentLength >= 0 {
-		data := make([]byte, r.ContentLength)
+	size, known := r.ContentLength, r.ContentLength >= 0
+	if size > s.MaxBody {
+		return nil, &http.MaxBytesError{Limit: s.MaxBody}
+	}
+	if !known {
+		size = min(4096, s.MaxBody)
+	}
+	if err := x.hold(size); err != nil {
+		return nil, err
+	}
+	data := make([]byte, size)
+	if known {
 		_, err := io.ReadFull(r.Body, data)
 		return data, err
 	}
-	return io.ReadAll(http.MaxBytesReader(x.w, r.Body, s.MaxBody))
+	body := http.MaxBytesReader(x.w, r.Body, s.MaxBody)
+	for n := 0; ; {
+		k, err := body.Read(data[n:])
+		n += k
+		if errors.Is(err, io.EOF) {
+			return data[:n], nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if n == len(data) {
+			more := min(int64(n), max(s.MaxBody-int64(n), 1))
+			if err := x.hold(more); err != nil {
+				return nil, err
+			}
+			data = slices.Grow(data, int(more))[:n+int(more)]
+		}
+	}
 }
 
 func (s *server) tooLarge() error {

@@ -78,7 +78,7 @@ func (s *server) finish(x *exchange, cause any) {
 			}
 		}
 	}
-	s.bodies.Add(-x.body)
+	x.release()
 	routes.Put(x.route)
 	took := time.Since(x.started)
 	s.metrics.observe(x, took)
@@ -92,9 +92,14 @@ func (s *server) finish(x *exchange, cause any) {
 func (s *server) logAccess(x *exchange, took time.Duration) {
 	level := slog.LevelDebug
 	switch {
-	case x.status >= http.StatusInternalServerError && x.status != http.StatusServiceUnavailable:
+	case x.status == http.StatusServiceUnavailable:
+		// One a second tells; the metrics count the others. An overload is not to be made worse by its log.
+		if now, last := x.started.Unix(), s.unavailable.Load(); now > last && s.unavailable.CompareAndSwap(last, now) {
+			level = slog.LevelWarn
+		}
+	case x.status >= http.StatusInternalServerError:
 		level = slog.LevelError
-	case x.status >= http.StatusInternalServerError || took > s.SlowRequest && x.mode == modePlain:
+	case took > s.SlowRequest && x.mode == modePlain:
 		level = slog.LevelWarn
 	}
 	if !s.log.Enabled(x, level) {
@@ -143,13 +148,25 @@ func (s *server) trusted(ip netip.Addr) bool {
 	return false
 }
 
-// authenticate finds whose request it is. Only what is under /v1 belongs to someone.
+// open are the paths that need no API key, and the beginnings of such; everything else does.
+var open = struct{ paths, beginnings []string }{
+	[]string{"/livez", "/readyz", "/openapi.yaml", "/docs"}, []string{"/docs/", "/problems/"},
+}
+
+func isOpen(path string) bool {
+	return slices.Contains(open.paths, path) ||
+		slices.ContainsFunc(open.beginnings, func(b string) bool { return strings.HasPrefix(path, b) })
+}
+
+// authenticate finds whose request it is.
 func (s *server) authenticate(x *exchange) error {
-	x.principal = tenant.Principal{Tenant: tenant.Default}
-	if s.Tenants == nil || !strings.HasPrefix(x.req.URL.Path, "/v1/") {
+	if s.Tenants == nil {
+		x.principal = tenant.Principal{Tenant: tenant.Default}
 		return nil
 	}
-	x.principal = tenant.Principal{}
+	if isOpen(x.req.URL.Path) {
+		return nil
+	}
 	scheme, key, _ := strings.Cut(x.req.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		return &problem{row: unauthenticated, detail: "Send your API key as: Authorization: Bearer gather_..."}

@@ -106,8 +106,10 @@ type server struct {
 	kinds     []byte
 	kindNames map[string]string
 
-	streams atomic.Int64
-	bodies  atomic.Int64
+	// streams and bodies are what is open, and being read, of MaxStreams and MaxBodies.
+	streams, bodies atomic.Int64
+	// unavailable is the second in which a 503 was logged last.
+	unavailable atomic.Int64
 }
 
 // New returns the handler of the whole contract. It returns an error when the config is not complete, or a kind has no

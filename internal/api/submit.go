@@ -35,6 +35,9 @@ func (s *server) SubmitJob(ctx context.Context, req SubmitJobRequestObject) (Sub
 	if err != nil {
 		return nil, err
 	}
+	// Who waits holds no body.
+	req.Body.jobsBody = jobsBody{}
+	x.release()
 	answer := &jobAnswer{
 		srv: s, x: x, job: &jobs[0], ints: ints, status: http.StatusAccepted, location: true, replayed: replayed,
 	}

@@ -293,7 +293,9 @@ func TestBodyBounds(t *testing.T) {
 		req.Header.Set("Content-Type", "application/json; charset=UTF-8")
 		return req
 	}
-	for body, status := range map[string]int{big: 413, `{"kind":"squares","numbers":[1]}`: 202} {
+	fits := `{"kind":"squares","numbers":[` + strings.Repeat("1,", 100) + `1]}`
+	exact := fits + strings.Repeat(" ", 1000-len(fits))
+	for body, status := range map[string]int{big: 413, fits: 202, exact: 202, exact + " ": 413} {
 		resp, err := s.Client().Do(chunked(body))
 		if err != nil {
 			t.Fatal(err)
@@ -303,6 +305,9 @@ func TestBodyBounds(t *testing.T) {
 			t.Errorf("chunked: %d, want %d", resp.StatusCode, status)
 		}
 	}
+	if held := s.gauge("gather_http_body_bytes_in_flight"); held != 0 {
+		t.Errorf("%v bytes are held for nothing", held)
+	}
 	// A body that is not there yet holds its room: the next one finds none.
 	release := make(chan struct{})
 	slow, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/v1/jobs", waiting{release})
@@ -310,6 +315,7 @@ func TestBodyBounds(t *testing.T) {
 		t.Fatal(err)
 	}
 	slow.Header.Set("Content-Type", "application/json")
+	slow.ContentLength = 1000
 	done := make(chan error, 1)
 	go func() {
 		resp, err := s.Client().Do(slow)
