@@ -25,10 +25,10 @@ type item struct {
 	bytes   int64
 	submits bool
 	state   atomic.Int32
-	// folded tells, once the item's write was handed to the publisher, that the write contains the item.
+	// folded tells that the write contains the item; the writer's.
 	folded bool
 	// control adds the journal's own operations to a write, in place of entries. What it returns is done, by the
-	// publisher, once the write is durable.
+	// writer, once the write is durable.
 	control func(b *pebble.Batch) (durable func())
 	durable func()
 }

@@ -3,6 +3,7 @@ package journal_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -88,4 +89,91 @@ func smallEnd(now time.Time) []job.Event {
 		job.Advanced{Done: true, Completed: 5, Items: items},
 		job.Finished{State: job.Succeeded, At: now, Result: []byte("5")},
 	}
+}
+
+// BenchmarkItems measures large jobs: a million items each, with different durations, in blocks as they complete.
+func BenchmarkItems(b *testing.B) {
+	const items, block = 1_000_000, 1000
+	j := open(b, journal.Config{Dir: b.TempDir()})
+	var first job.ID
+	b.Run("append", func(b *testing.B) {
+		b.ReportAllocs()
+		for range b.N {
+			id, s := submission("t")
+			first = id
+			s.Job.Progress.Total = items
+			must(b, j.Append(b.Context(), entry(id, s, job.Started{})))
+			for from := int64(0); from < items; from += block {
+				var page job.Items
+				for i := from; i < from+block; i++ {
+					page.Add(i, strconv.AppendInt(nil, i*i, 10), time.Duration(i))
+				}
+				must(b, j.Append(b.Context(), entry(id, job.Advanced{Completed: block, Items: page})))
+			}
+			must(b, journaltest.Append(b.Context(), j, entry(id, job.Finished{State: job.Succeeded})))
+		}
+		b.ReportMetric(items*float64(b.N)/b.Elapsed().Seconds(), "items/s")
+	})
+	b.Run("page by index", func(b *testing.B) {
+		for n := range b.N {
+			page, err := j.ItemsByIndex(b.Context(), first, int64(n%900)*1000-1, 1000)
+			if err != nil || len(page) != 1000 {
+				b.Fatal(len(page), err)
+			}
+		}
+	})
+	b.Run("page of the log", func(b *testing.B) {
+		for n := range b.N {
+			page, err := j.Log(b.Context(), first, uint64(n%900)*1000+2, 1000)
+			if err != nil || len(page) == 0 {
+				b.Fatal(len(page), err)
+			}
+		}
+	})
+	must(b, j.Close())
+}
+
+// BenchmarkRead measures reads of small ended jobs.
+func BenchmarkRead(b *testing.B) {
+	const jobs = 20000
+	j := open(b, journal.Config{Dir: b.TempDir()})
+	ids := make([]job.ID, jobs)
+	var all sync.WaitGroup
+	for i := range ids {
+		id, s := submission("t")
+		ids[i] = id
+		all.Add(1)
+		batch := entry(id, append([]job.Event{s}, smallEnd(time.Now())...)...)
+		batch.Done = func(error) { all.Done() }
+		must(b, j.Append(b.Context(), batch))
+	}
+	all.Wait()
+	// Another write lets go of the jobs that have ended, so that they are read from Pebble.
+	last, sub := submission("t")
+	must(b, journaltest.Append(b.Context(), j, entry(last, sub)))
+	b.Run("get", func(b *testing.B) {
+		b.ReportAllocs()
+		for n := range b.N {
+			if _, err := j.Get(b.Context(), "t", ids[n%jobs]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("log", func(b *testing.B) {
+		b.ReportAllocs()
+		for n := range b.N {
+			if page, err := j.Log(b.Context(), ids[n%jobs], 0, 100); err != nil || len(page) != 4 {
+				b.Fatal(len(page), err)
+			}
+		}
+	})
+	b.Run("list", func(b *testing.B) {
+		b.ReportAllocs()
+		for n := range b.N {
+			if page, _, err := j.List(b.Context(), job.Query{Tenant: "t", Limit: 50, Before: ids[jobs-1-n%1000]}); err != nil || len(page) != 50 {
+				b.Fatal(len(page), err)
+			}
+		}
+	})
+	must(b, j.Close())
 }

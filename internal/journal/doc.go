@@ -13,11 +13,10 @@
 //
 // # Goroutines
 //
-// The Journal owns four, from Open to Close: the writer folds all waiting batches into one Pebble batch and hands it to
-// Pebble without waiting for the disk; the publisher waits for the disk, makes the write visible, signals watchers and
-// calls Done; the sweeper deletes what has expired; the monitor watches the health of the disk and refuses submissions
-// that would have to wait for a broken one. While the publisher waits for one fsync the writer builds the next write, so
-// that the number of jobs a write holds follows the latency of the disk.
+// The Journal owns three, from Open to Close. The writer folds all waiting batches into one Pebble batch, waits until it
+// is on disk, makes it visible, signals watchers and calls Done; while the disk is busy the next batches gather, so that
+// the number of jobs that share an fsync follows the latency of the disk. The sweeper deletes what has expired. The
+// monitor watches the health of the disk and refuses submissions that would have to wait for a broken one.
 //
 // # Failure
 //

@@ -28,7 +28,7 @@ var migrations = map[uint64]func(*pebble.DB, *pebble.Batch) error{}
 
 const (
 	cacheBytes    = 64 << 20
-	memTableBytes = 32 << 20
+	memTableBytes = 16 << 20
 )
 
 // openEngine locks the directory and opens Pebble in it.

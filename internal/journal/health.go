@@ -135,8 +135,8 @@ func (j *Journal) inspect() {
 		}
 	}
 	var stalled error
-	if oldest := j.queue.oldest(); !oldest.IsZero() {
-		if d := j.h.now().Sub(oldest); d > j.h.stall {
+	if since := j.queue.busySince(); !since.IsZero() {
+		if d := j.h.now().Sub(since); d > j.h.stall {
 			stalled = fmt.Errorf("the disk has not answered for %s", d.Round(time.Second))
 		}
 	}

@@ -79,12 +79,7 @@ type Journal struct {
 	keys     reservations
 	health   health
 
-	// slots holds a token for every write that is built or waits for the disk.
-	slots chan struct{}
-	// writes passes them from the writer to the publisher, in order.
-	writes chan *write
-
-	// stop ends the sweeper and the monitor; the writer and the publisher end when the queue has been drained.
+	// stop ends the sweeper and the monitor; the writer ends when the queue has been drained.
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 	closed atomic.Bool
@@ -122,8 +117,6 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	c.setDefaults()
 	j := &Journal{
 		c: c, h: h, log: c.Logger,
-		slots:  make(chan struct{}, maxWrites),
-		writes: make(chan *write, maxWrites),
 	}
 	j.queue.init(h)
 	j.jobs.init()
@@ -144,7 +137,6 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	j.stop = stop
 	j.done.Go(j.runWriter)
-	j.done.Go(j.runPublisher)
 	j.done.Go(func() { j.runSweeper(run) })
 	j.done.Go(func() { j.runMonitor(run) })
 	return j, nil

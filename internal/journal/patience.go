@@ -28,7 +28,7 @@ import (
 //
 // When the journal must close while the disk fails, the file system is powered off: from then on every change is
 // swallowed and reported as done, so that Pebble can take itself apart. What is on the disk then is what a power cut at
-// that moment would have left, and the next start recovers from it. The publisher looks at off after every sync, and
+// that moment would have left, and the next start recovers from it. The writer looks at off after every sync, and
 // takes none for granted that came later.
 
 // patience is the state of the disk, shared by all files of a patientFS.

@@ -10,30 +10,6 @@ import (
 	"gather/internal/job"
 )
 
-// runPublisher makes writes visible, in order, as they become durable.
-func (j *Journal) runPublisher() {
-	for w := range j.writes {
-		err := w.err
-		if err == nil {
-			err = w.batch.SyncWait()
-		}
-		if err == nil && j.fs.off.Load() {
-			// The sync may have been swallowed.
-			err = ErrClosed
-		}
-		if err == nil {
-			j.publish(w)
-		} else {
-			j.abandon(w, err)
-		}
-		if w.err == nil {
-			// It cannot fail after the sync.
-			_ = w.batch.Close()
-		}
-		<-j.slots
-	}
-}
-
 // publish decides which submissions are accepted, then shows, then tells.
 func (j *Journal) publish(w *write) {
 	for _, it := range w.items {

@@ -25,8 +25,8 @@ type queue struct {
 	wake chan struct{}
 	// room is closed, and replaced, when bytes have become fewer; nil while nobody waits.
 	room chan struct{}
-	// inFlight are the writes that are built or wait for the disk, oldest first.
-	inFlight []*write
+	// inFlight is the write that is built or waits for the disk.
+	inFlight *write
 	// ended are jobs whose end is durable: the writer drops them from memory.
 	ended []job.ID
 }
@@ -105,8 +105,7 @@ func (q *queue) take(w *write, limit int64) bool {
 	q.mu.Lock()
 	for !q.awake || len(q.items) == 0 {
 		q.awake = false
-		// What is in flight may still have to be erased.
-		if q.closed && len(q.items)+len(q.inFlight) == 0 {
+		if q.closed && len(q.items) == 0 {
 			q.mu.Unlock()
 			return false
 		}
@@ -133,7 +132,7 @@ func (q *queue) take(w *write, limit int64) bool {
 	}
 	q.disarmLocked()
 	w.began = q.h.now()
-	q.inFlight = append(q.inFlight, w)
+	q.inFlight = w
 	w.ended = append(w.ended, q.ended...)
 	q.ended = q.ended[:0]
 	return true
@@ -143,25 +142,19 @@ func (q *queue) take(w *write, limit int64) bool {
 func (q *queue) finish(w *write, ended []job.ID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if i := slices.Index(q.inFlight, w); i >= 0 {
-		q.inFlight = slices.Delete(q.inFlight, i, i+1)
-	}
+	q.inFlight = nil
 	q.ended = append(q.ended, ended...)
 	q.releaseLocked(w.bytes)
-	if q.closed {
-		q.awake = false
-		q.wakeLocked()
-	}
 }
 
-// oldest returns when the oldest write in flight began, or the zero time.
-func (q *queue) oldest() time.Time {
+// busySince returns when the write in flight began, or the zero time.
+func (q *queue) busySince() time.Time {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.inFlight) == 0 {
+	if q.inFlight == nil {
 		return time.Time{}
 	}
-	return q.inFlight[0].began
+	return q.inFlight.began
 }
 
 // submissions returns every submission that is not yet durable.
@@ -169,18 +162,17 @@ func (q *queue) submissions() []*item {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var list []*item
-	for _, w := range q.inFlight {
-		for _, it := range w.items {
+	add := func(items []*item) {
+		for _, it := range items {
 			if it.submits && it.state.Load() == itemWaiting {
 				list = append(list, it)
 			}
 		}
 	}
-	for _, it := range q.items {
-		if it.submits && it.state.Load() == itemWaiting {
-			list = append(list, it)
-		}
+	if q.inFlight != nil {
+		add(q.inFlight.items)
 	}
+	add(q.items)
 	return list
 }
 

@@ -11,8 +11,6 @@ import (
 )
 
 const (
-	// maxWrites is how many writes are built or wait for the disk at the same time.
-	maxWrites = 2
 	// maxWriteBytes bounds the batches of one write, so that a write takes milliseconds.
 	maxWriteBytes = 8 << 20
 	// maxRun is the size from which a run of events is cut, so that a page of a log decodes little more than it needs.
@@ -34,8 +32,13 @@ type write struct {
 	ended    []job.ID
 	expiries []expiries
 	began    time.Time
-	// err is why Pebble did not take the batch.
-	err error
+}
+
+// reset empties a write for the next.
+func (w *write) reset() {
+	clear(w.items)
+	clear(w.touches)
+	*w = write{items: w.items[:0], touches: w.touches[:0], ended: w.ended[:0]}
 }
 
 // A touch is what a write does to one job.
@@ -66,29 +69,46 @@ type expiries struct {
 	list  []byte
 }
 
-// runWriter builds writes until the queue is closed and empty.
+// runWriter builds writes, waits until they are durable and publishes them, until the queue is closed and empty.
+//
+// There is one write at a time. What comes in while the disk is busy goes together into the next, so that a write holds
+// the more the slower the disk is; a second write in flight was measured to make more and smaller ones of them, and to be
+// slower for one client and for many.
 func (j *Journal) runWriter() {
-	defer close(j.writes)
 	b := &builder{j: j}
-	for {
-		// Waiting for the slot first lets more batches gather in the queue.
-		j.slots <- struct{}{}
-		w := b.fresh()
-		if !j.queue.take(w, maxWriteBytes) {
-			return
-		}
+	w := &write{}
+	for j.queue.take(w, maxWriteBytes) {
 		b.build(w)
-		if err := j.health.has(causeEngine); err != nil {
-			w.err = err
-		} else if err := j.db.ApplyNoSyncWait(w.batch, pebble.Sync); err != nil {
-			j.die(fmt.Errorf("apply: %w", err))
-			w.err = err
+		if err := j.commit(w); err != nil {
+			j.abandon(w, err)
 		} else {
-			// If Pebble gave up on the way, nobody would answer a wait for the disk.
-			w.err = j.health.has(causeEngine)
+			j.publish(w)
 		}
-		j.writes <- w
+		w.reset()
 	}
+}
+
+// commit makes a write durable.
+func (j *Journal) commit(w *write) error {
+	if err := j.health.has(causeEngine); err != nil {
+		return err
+	}
+	if err := j.db.ApplyNoSyncWait(w.batch, pebble.Sync); err != nil {
+		j.die(fmt.Errorf("apply: %w", err))
+		return err
+	}
+	// If Pebble gave up on the way, nobody would answer a wait for the disk.
+	if err := j.health.has(causeEngine); err != nil {
+		return err
+	}
+	err := w.batch.SyncWait()
+	if err == nil && j.fs.off.Load() {
+		// The sync may have been swallowed.
+		err = ErrClosed
+	}
+	// Without an error of the sync it cannot fail.
+	_ = w.batch.Close()
+	return err
 }
 
 // A builder belongs to the writer.
@@ -105,8 +125,6 @@ type undo struct {
 	head  job.Job
 	fresh bool
 }
-
-func (b *builder) fresh() *write { return &write{} }
 
 func (b *builder) build(w *write) {
 	w.batch = b.j.db.NewBatch()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"gather/internal/job"
 )
@@ -100,6 +101,7 @@ func testIdempotencyRace(h *harness) {
 				prior, err := h.j.Reserve(h.Context(), key)
 				switch {
 				case errors.Is(err, job.ErrKeyInProgress):
+					time.Sleep(100 * time.Microsecond)
 					continue
 				case err != nil:
 					h.Error(err)
