@@ -17,6 +17,54 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for DType.
+const (
+	DTypeBool    DType = "bool"
+	DTypeFloat16 DType = "float16"
+	DTypeFloat32 DType = "float32"
+	DTypeFloat64 DType = "float64"
+	DTypeInt16   DType = "int16"
+	DTypeInt32   DType = "int32"
+	DTypeInt64   DType = "int64"
+	DTypeInt8    DType = "int8"
+	DTypeUint16  DType = "uint16"
+	DTypeUint32  DType = "uint32"
+	DTypeUint64  DType = "uint64"
+	DTypeUint8   DType = "uint8"
+)
+
+// Valid indicates whether the value is a known member of the DType enum.
+func (e DType) Valid() bool {
+	switch e {
+	case DTypeBool:
+		return true
+	case DTypeFloat16:
+		return true
+	case DTypeFloat32:
+		return true
+	case DTypeFloat64:
+		return true
+	case DTypeInt16:
+		return true
+	case DTypeInt32:
+		return true
+	case DTypeInt64:
+		return true
+	case DTypeInt8:
+		return true
+	case DTypeUint16:
+		return true
+	case DTypeUint32:
+		return true
+	case DTypeUint64:
+		return true
+	case DTypeUint8:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for EventEvent.
 const (
 	EventEventEnd      EventEvent = "end"
@@ -149,6 +197,42 @@ func (e State) Valid() bool {
 	}
 }
 
+// Defines values for StoredArrayByteOrder.
+const (
+	StoredArrayByteOrderBig    StoredArrayByteOrder = "big"
+	StoredArrayByteOrderLittle StoredArrayByteOrder = "little"
+)
+
+// Valid indicates whether the value is a known member of the StoredArrayByteOrder enum.
+func (e StoredArrayByteOrder) Valid() bool {
+	switch e {
+	case StoredArrayByteOrderBig:
+		return true
+	case StoredArrayByteOrderLittle:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for StoredArrayOrder.
+const (
+	StoredArrayOrderC StoredArrayOrder = "C"
+	StoredArrayOrderF StoredArrayOrder = "F"
+)
+
+// Valid indicates whether the value is a known member of the StoredArrayOrder enum.
+func (e StoredArrayOrder) Valid() bool {
+	switch e {
+	case StoredArrayOrderC:
+		return true
+	case StoredArrayOrderF:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GetJobResultsParamsOrder.
 const (
 	GetJobResultsParamsOrderCompleted GetJobResultsParamsOrder = "completed"
@@ -167,6 +251,14 @@ func (e GetJobResultsParamsOrder) Valid() bool {
 	}
 }
 
+// ArrayList defines model for ArrayList.
+type ArrayList struct {
+	Arrays []StoredArray `json:"arrays"`
+
+	// NextAfter The `after` of the next page; null after the last.
+	NextAfter *string `json:"next_after"`
+}
+
 // Batch defines model for Batch.
 type Batch struct {
 	Jobs []Job `json:"jobs"`
@@ -174,6 +266,9 @@ type Batch struct {
 
 // BatchSubmission defines model for BatchSubmission.
 type BatchSubmission = batchSubmission
+
+// DType defines model for DType.
+type DType string
 
 // Event defines model for Event.
 type Event struct {
@@ -354,11 +449,47 @@ type StateChange struct {
 	State State     `json:"state"`
 }
 
+// StoredArray defines model for StoredArray.
+type StoredArray struct {
+	ByteOrder StoredArrayByteOrder `json:"byte_order"`
+
+	// Bytes The size of the file, its header included.
+	Bytes     int64     `json:"bytes"`
+	CreatedAt time.Time `json:"created_at"`
+	Dtype     DType     `json:"dtype"`
+
+	// InUse Whether an unfinished job uses it.
+	InUse bool   `json:"in_use"`
+	Name  string `json:"name"`
+
+	// Order `C`: the last axis varies fastest; `F`: the first.
+	Order StoredArrayOrder `json:"order"`
+
+	// Sha256 Of the file, in hexadecimal.
+	Sha256 string  `json:"sha256"`
+	Shape  []int64 `json:"shape"`
+}
+
+// StoredArrayByteOrder defines model for StoredArray.ByteOrder.
+type StoredArrayByteOrder string
+
+// StoredArrayOrder `C`: the last axis varies fastest; `F`: the first.
+type StoredArrayOrder string
+
 // JobID defines model for JobID.
 type JobID = string
 
 // Unavailable An error (RFC 9457).
 type Unavailable = Problem
+
+// ListArraysParams defines parameters for ListArrays.
+type ListArraysParams struct {
+	// PageSize How many arrays at most; above 200 is read as 200.
+	PageSize *int64 `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// After The `next_after` of the page before.
+	After *string `form:"after,omitempty" json:"after,omitempty"`
+}
 
 // ListJobsParams defines parameters for ListJobs.
 type ListJobsParams struct {
@@ -539,6 +670,18 @@ type ServerInterface interface {
 	// GetReadyz Should it be sent requests?
 	// (GET /readyz)
 	GetReadyz(w http.ResponseWriter, r *http.Request)
+	// ListArrays List arrays
+	// (GET /v1/arrays)
+	ListArrays(w http.ResponseWriter, r *http.Request, params ListArraysParams)
+	// DeleteArray Delete an array
+	// (DELETE /v1/arrays/{array_name})
+	DeleteArray(w http.ResponseWriter, r *http.Request, arrayName string)
+	// GetArray Describe an array
+	// (GET /v1/arrays/{array_name})
+	GetArray(w http.ResponseWriter, r *http.Request, arrayName string)
+	// PutArray Store an array
+	// (PUT /v1/arrays/{array_name})
+	PutArray(w http.ResponseWriter, r *http.Request, arrayName string)
 	// ListJobs List jobs, newest first
 	// (GET /v1/jobs)
 	ListJobs(w http.ResponseWriter, r *http.Request, params ListJobsParams)
@@ -605,6 +748,30 @@ func (_ Unimplemented) GetProblem(w http.ResponseWriter, r *http.Request, proble
 // GetReadyz Should it be sent requests?
 // (GET /readyz)
 func (_ Unimplemented) GetReadyz(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListArrays List arrays
+// (GET /v1/arrays)
+func (_ Unimplemented) ListArrays(w http.ResponseWriter, r *http.Request, params ListArraysParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// DeleteArray Delete an array
+// (DELETE /v1/arrays/{array_name})
+func (_ Unimplemented) DeleteArray(w http.ResponseWriter, r *http.Request, arrayName string) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetArray Describe an array
+// (GET /v1/arrays/{array_name})
+func (_ Unimplemented) GetArray(w http.ResponseWriter, r *http.Request, arrayName string) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// PutArray Store an array
+// (PUT /v1/arrays/{array_name})
+func (_ Unimplemented) PutArray(w http.ResponseWriter, r *http.Request, arrayName string) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -770,6 +937,130 @@ func (siw *ServerInterfaceWrapper) GetReadyz(w http.ResponseWriter, r *http.Requ
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetReadyz(w, r)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListArrays operation middleware
+func (siw *ServerInterfaceWrapper) ListArrays(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListArraysParams
+
+	// ------------- Optional query parameter "page_size" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", r.URL.Query(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "page_size"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "page_size", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", r.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "after"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "after", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListArrays(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteArray operation middleware
+func (siw *ServerInterfaceWrapper) DeleteArray(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "array_name" -------------
+	var arrayName string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "array_name", chi.URLParam(r, "array_name"), &arrayName, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "array_name", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteArray(w, r, arrayName)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetArray operation middleware
+func (siw *ServerInterfaceWrapper) GetArray(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "array_name" -------------
+	var arrayName string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "array_name", chi.URLParam(r, "array_name"), &arrayName, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "array_name", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetArray(w, r, arrayName)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PutArray operation middleware
+func (siw *ServerInterfaceWrapper) PutArray(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "array_name" -------------
+	var arrayName string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "array_name", chi.URLParam(r, "array_name"), &arrayName, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "array_name", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PutArray(w, r, arrayName)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1226,6 +1517,18 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Get(options.BaseURL+"/readyz", wrapper.GetReadyz)
 	})
 	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/arrays", wrapper.ListArrays)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/v1/arrays/{array_name}", wrapper.DeleteArray)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/arrays/{array_name}", wrapper.GetArray)
+	})
+	r.Group(func(r chi.Router) {
+		r.Put(options.BaseURL+"/v1/arrays/{array_name}", wrapper.PutArray)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/jobs", wrapper.ListJobs)
 	})
 	r.Group(func(r chi.Router) {
@@ -1416,6 +1719,102 @@ func (response GetReadyz503ApplicationProblemPlusJSONResponse) VisitGetReadyzRes
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListArraysRequestObject struct {
+	Params ListArraysParams
+}
+
+type ListArraysResponseObject interface {
+	VisitListArraysResponse(w http.ResponseWriter) error
+}
+
+type ListArrays200JSONResponse ArrayList
+
+func (response ListArrays200JSONResponse) VisitListArraysResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteArrayRequestObject struct {
+	ArrayName string `json:"array_name"`
+}
+
+type DeleteArrayResponseObject interface {
+	VisitDeleteArrayResponse(w http.ResponseWriter) error
+}
+
+type DeleteArray204Response struct {
+}
+
+func (response DeleteArray204Response) VisitDeleteArrayResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type GetArrayRequestObject struct {
+	ArrayName string `json:"array_name"`
+}
+
+type GetArrayResponseObject interface {
+	VisitGetArrayResponse(w http.ResponseWriter) error
+}
+
+type GetArray200JSONResponse StoredArray
+
+func (response GetArray200JSONResponse) VisitGetArrayResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutArrayRequestObject struct {
+	ArrayName string `json:"array_name"`
+}
+
+type PutArrayResponseObject interface {
+	VisitPutArrayResponse(w http.ResponseWriter) error
+}
+
+type PutArray200JSONResponse StoredArray
+
+func (response PutArray200JSONResponse) VisitPutArrayResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutArray201JSONResponse StoredArray
+
+func (response PutArray201JSONResponse) VisitPutArrayResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -1729,6 +2128,26 @@ func (response GetJobResults200ApplicationxNdjsonResponse) VisitGetJobResultsRes
 	}
 }
 
+type GetJobResults200ApplicationxNpyResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetJobResults200ApplicationxNpyResponse) VisitGetJobResultsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-npy")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
 type SubmitBatchRequestObject struct {
 	Body *SubmitBatchJSONRequestBody
 }
@@ -1792,6 +2211,18 @@ type StrictServerInterface interface {
 	// GetReadyz Should it be sent requests?
 	// (GET /readyz)
 	GetReadyz(ctx context.Context, request GetReadyzRequestObject) (GetReadyzResponseObject, error)
+	// ListArrays List arrays
+	// (GET /v1/arrays)
+	ListArrays(ctx context.Context, request ListArraysRequestObject) (ListArraysResponseObject, error)
+	// DeleteArray Delete an array
+	// (DELETE /v1/arrays/{array_name})
+	DeleteArray(ctx context.Context, request DeleteArrayRequestObject) (DeleteArrayResponseObject, error)
+	// GetArray Describe an array
+	// (GET /v1/arrays/{array_name})
+	GetArray(ctx context.Context, request GetArrayRequestObject) (GetArrayResponseObject, error)
+	// PutArray Store an array
+	// (PUT /v1/arrays/{array_name})
+	PutArray(ctx context.Context, request PutArrayRequestObject) (PutArrayResponseObject, error)
 	// ListJobs List jobs, newest first
 	// (GET /v1/jobs)
 	ListJobs(ctx context.Context, request ListJobsRequestObject) (ListJobsResponseObject, error)
@@ -2001,6 +2432,110 @@ func (sh *strictHandler) GetReadyz(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetReadyzResponseObject); ok {
 		if err := validResponse.VisitGetReadyzResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListArrays operation middleware
+func (sh *strictHandler) ListArrays(w http.ResponseWriter, r *http.Request, params ListArraysParams) {
+	var request ListArraysRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListArrays(ctx, request.(ListArraysRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListArrays")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListArraysResponseObject); ok {
+		if err := validResponse.VisitListArraysResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteArray operation middleware
+func (sh *strictHandler) DeleteArray(w http.ResponseWriter, r *http.Request, arrayName string) {
+	var request DeleteArrayRequestObject
+
+	request.ArrayName = arrayName
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteArray(ctx, request.(DeleteArrayRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteArray")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteArrayResponseObject); ok {
+		if err := validResponse.VisitDeleteArrayResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetArray operation middleware
+func (sh *strictHandler) GetArray(w http.ResponseWriter, r *http.Request, arrayName string) {
+	var request GetArrayRequestObject
+
+	request.ArrayName = arrayName
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetArray(ctx, request.(GetArrayRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetArray")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetArrayResponseObject); ok {
+		if err := validResponse.VisitGetArrayResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PutArray operation middleware
+func (sh *strictHandler) PutArray(w http.ResponseWriter, r *http.Request, arrayName string) {
+	var request PutArrayRequestObject
+
+	request.ArrayName = arrayName
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PutArray(ctx, request.(PutArrayRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutArray")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PutArrayResponseObject); ok {
+		if err := validResponse.VisitPutArrayResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

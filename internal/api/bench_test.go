@@ -61,7 +61,7 @@ func newIdle(tb testing.TB, items int) (*idle, http.Handler) {
 		i.job.State, i.job.Seq, i.job.FinishedAt = job.Succeeded, uint64(blocks*i.block.Len())+1, now
 	}
 	h, err := api.New(api.Config{
-		Executor: i, Jobs: i, Log: i, Keys: i, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil),
+		Executor: i, Jobs: i, Log: i, Keys: i, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{},
 		Stopping: context.Background(), Registerer: prometheus.NewRegistry(),
 	})
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +26,7 @@ import (
 	"gather"
 	"gather/internal/api"
 	"gather/internal/job"
+	"gather/internal/npy"
 	"gather/internal/tenant"
 )
 
@@ -275,6 +278,47 @@ func TestContract(t *testing.T) {
 		want(s, 410, "DELETE", path(done, ""), "")
 		want(s, 410, "POST", path(done, "/cancel"), "")
 
+		const asNPY = "Content-Type: application/x-npy"
+		small, large := npyFile(t, 100), npyFile(t, 1000)
+		digest := func(data string) string {
+			sum := sha256.Sum256([]byte(data))
+			return "Content-Digest: sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"
+		}
+		want(s, 201, "PUT", "/v1/arrays/x", small, asNPY, digest(small))
+		want(s, 200, "PUT", "/v1/arrays/x", small, "Content-Type: application/octet-stream")
+		want(s, 400, "PUT", "/v1/arrays/x", small, asNPY, "Content-Digest: sha-256=:x:")
+		want(s, 406, "PUT", "/v1/arrays/x", small, asNPY, "Accept: text/html")
+		want(s, 413, "PUT", "/v1/arrays/x", large, asNPY)
+		want(s, 415, "PUT", "/v1/arrays/x", small)
+		want(s, 422, "PUT", "/v1/arrays/x", small[1:], asNPY)
+		want(s, 422, "PUT", "/v1/arrays/x", small, asNPY, digest(large))
+		want(s, 422, "PUT", "/v1/arrays/.x", small, asNPY)
+		want(s, 201, "PUT", "/v1/arrays/y", small, asNPY)
+		want(s, 429, "PUT", "/v1/arrays/z", small, asNPY)
+		want(s, 200, "GET", "/v1/arrays/x", "")
+		want(s, 404, "GET", "/v1/arrays/none", "")
+		want(s, 406, "GET", "/v1/arrays/x", "", "Accept: text/html")
+		page := decode[api.ArrayList](t, want(s, 200, "GET", "/v1/arrays?page_size=1", "").body)
+		if page.NextAfter == nil || len(page.Arrays) != 1 {
+			t.Errorf("a page of one: %+v", page)
+		} else if page = decode[api.ArrayList](t, want(s, 200, "GET", "/v1/arrays?after="+*page.NextAfter, "").body); len(page.Arrays) != 1 || page.NextAfter != nil {
+			t.Errorf("the page behind it: %+v", page)
+		}
+		want(s, 400, "GET", "/v1/arrays?page_size=0", "")
+		want(s, 406, "GET", "/v1/arrays", "", "Accept: text/html")
+		used, err := s.arrays.Acquire(tenant.Default, "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(s, 409, "DELETE", "/v1/arrays/x", "")
+		want(s, 204, "DELETE", "/v1/arrays/y", "")
+		want(s, 409, "PUT", "/v1/arrays/x", small, asNPY)
+		if err := used.Close(); err != nil {
+			t.Error(err)
+		}
+		want(s, 204, "DELETE", "/v1/arrays/x", "")
+		want(s, 404, "DELETE", "/v1/arrays/x", "")
+
 		want(s, 200, "GET", "/v1/kinds", "")
 		want(s, 406, "GET", "/v1/kinds", "", "Accept: text/html")
 		for _, p := range []string{
@@ -311,6 +355,7 @@ func TestContract(t *testing.T) {
 		for _, op := range []string{
 			"POST /v1/jobs", "POST /v1/jobs:batch", "GET /v1/jobs", "GET " + unknown, "DELETE " + unknown, "POST " + unknown + "/cancel",
 			"GET " + unknown + "/results", "GET " + unknown + "/events", "GET /v1/kinds",
+			"GET /v1/arrays", "GET /v1/arrays/x", "PUT /v1/arrays/x", "DELETE /v1/arrays/x",
 		} {
 			method, p, _ := strings.Cut(op, " ")
 			a := want(s, 401, method, p, "", "Authorization: ")
@@ -326,6 +371,8 @@ func TestContract(t *testing.T) {
 		want(s, 403, "POST", "/v1/jobs", squares)
 		want(s, 403, "POST", "/v1/jobs:batch", `{"jobs":[`+squares+`]}`)
 		want(s, 403, "DELETE", unknown, "")
+		want(s, 403, "DELETE", "/v1/arrays/x", "")
+		want(s, 403, "PUT", "/v1/arrays/x", "x", "Content-Type: application/x-npy")
 		want(s, 403, "POST", unknown+"/cancel", "")
 		want(s, 200, "GET", "/v1/jobs", "")
 	})
@@ -336,13 +383,17 @@ func TestContract(t *testing.T) {
 			"POST /v1/jobs " + squares, `POST /v1/jobs:batch {"jobs":[` + squares + `]}`, "GET /v1/jobs ",
 			"GET " + unknown + " ", "DELETE " + unknown + " ", "POST " + unknown + "/cancel ",
 			"GET " + unknown + "/results ", "GET " + unknown + "/events ",
+			"GET /v1/arrays ", "GET /v1/arrays/x ", "DELETE /v1/arrays/x ",
 		} {
 			f := strings.SplitN(op, " ", 3)
 			if a := want(s, 500, f[0], f[1], f[2]); bytes.Contains(a.body, []byte("the inside")) {
 				t.Errorf("%s: a 500 that tells of the inside: %s", op, a.body)
 			}
 		}
+		want(s, 500, "PUT", "/v1/arrays/x", "x", "Content-Type: application/x-npy")
 		s = newService(t, withFailure(&job.Rejection{Err: job.ErrStorage, Detail: "the disk is full"}))
+		want(s, 503, "PUT", "/v1/arrays/x", "x", "Content-Type: application/x-npy")
+		want(s, 503, "DELETE", "/v1/arrays/x", "")
 		want(s, 503, "POST", "/v1/jobs", squares)
 		want(s, 503, "POST", "/v1/jobs:batch", `{"jobs":[`+squares+`]}`)
 		want(s, 503, "DELETE", unknown, "")
@@ -379,6 +430,16 @@ type cancelling struct{ api.Executor }
 
 func (c cancelling) Cancel(_ context.Context, name string, id job.ID) (job.Job, error) {
 	return job.Job{ID: id, Tenant: name, Kind: "squares", Priority: job.Normal, State: job.Cancelling, Seq: 3, CreatedAt: time.Now()}, nil
+}
+
+// npyFile is an .npy file of n float64 zeros.
+func npyFile(t *testing.T, n int64) string {
+	t.Helper()
+	var b bytes.Buffer
+	if _, err := npy.WriteHeader(&b, npy.Type{Kind: 'f', Size: 8}, []int64{n}); err != nil {
+		t.Fatal(err)
+	}
+	return b.String() + strings.Repeat("\x00", int(8*n))
 }
 
 // The routes that are served are the paths of the contract.

@@ -109,8 +109,12 @@ func TestItemJSON(t *testing.T) {
 			t.Errorf("item %d is %v, want %v", i, got, want)
 		}
 	}
-	if job := decode[api.Job](t, s.do("GET", path(j, "?int_encoding=string"), "").body); *job.Result != "4" {
-		t.Errorf("result %v", *job.Result)
+	plain, strings := s.do("GET", path(j, ""), ""), s.do("GET", path(j, "?int_encoding=string"), "")
+	if got := decode[api.Job](t, strings.body); *got.Result != "4" {
+		t.Errorf("result %v", *got.Result)
+	}
+	if plain.Header.Get("ETag") == strings.Header.Get("ETag") {
+		t.Error("two encodings have one ETag")
 	}
 
 	p := s.do("POST", "/v1/jobs", `{"kind":"squares","numbers":7,"timeout":"soon"}`)

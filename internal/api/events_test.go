@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -117,8 +118,12 @@ func TestStopping(t *testing.T) {
 	go func() { done <- s.do("GET", path(j, ""), "", "Prefer: wait=30") }()
 	s.until(func() bool { return s.gauge("gather_http_streams_open") == 2 })
 	s.stop()
+	stopped := time.Now()
 	for range 2 {
 		a := <-done
+		if time.Since(stopped) > 15*time.Second {
+			t.Error("the wait went on")
+		}
 		if a.status != 200 || strings.Contains(string(a.body), "event: end") {
 			t.Errorf("%d: %s", a.status, a.body)
 		}
@@ -151,6 +156,41 @@ func TestSlowReader(t *testing.T) {
 	rest := s.do("GET", path(j, "/events"), "", "Last-Event-ID: 999000")
 	if n := strings.Count(string(rest.body), "event: result"); n < 900 || n > 1100 {
 		t.Errorf("resumed with %d results", n)
+	}
+}
+
+// breaking is a log that breaks after its first page.
+type breaking struct {
+	api.Log
+	calls atomic.Int64
+}
+
+func (b *breaking) Log(ctx context.Context, id job.ID, after uint64, limit int) ([]job.LogRecord, error) {
+	if b.calls.Add(1) > 1 {
+		return nil, errors.New("the disk broke")
+	}
+	return b.Log.Log(ctx, id, after, limit)
+}
+
+// What breaks in the middle of a stream is no end: the client sees that the connection was cut.
+func TestBrokenStream(t *testing.T) {
+	for _, tail := range []string{"/results", "/events"} {
+		s := newService(t, func(_ *service, c *api.Config) { c.Log = &breaking{Log: c.Log} })
+		j := s.finished(`{"kind":"squares","range":{"stop":200000}}`)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+path(j, tail), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", "application/x-ndjson")
+		resp, err := s.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := io.Copy(io.Discard, resp.Body)
+		if err == nil || n == 0 || resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d, %d bytes, %v", tail, resp.StatusCode, n, err)
+		}
+		_ = resp.Body.Close()
 	}
 }
 
@@ -246,7 +286,7 @@ func newStill(t *testing.T) (*still, http.Handler) {
 	}})
 	<-s.changed
 	h, err := api.New(api.Config{
-		Executor: s, Jobs: s, Log: s, Keys: s, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil),
+		Executor: s, Jobs: s, Log: s, Keys: s, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{},
 		Stopping: context.Background(), Registerer: prometheus.NewRegistry(),
 	})
 	if err != nil {

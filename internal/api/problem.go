@@ -29,7 +29,7 @@ var (
 	malformedRequest = kindOfProblem{status: http.StatusBadRequest, name: "malformed-request", title: "The request is malformed"}
 	unauthenticated  = kindOfProblem{status: http.StatusUnauthorized, name: "unauthenticated", title: "An API key is needed"}
 	forbidden        = kindOfProblem{status: http.StatusForbidden, name: "forbidden", title: "The API key does not allow this"}
-	payloadTooLarge  = kindOfProblem{status: http.StatusRequestEntityTooLarge, name: "payload-too-large", title: "The body is too large"}
+	payloadTooLarge  = kindOfProblem{match: job.ErrTooLarge, status: http.StatusRequestEntityTooLarge, name: "payload-too-large", title: "The body is too large"}
 	validationError  = kindOfProblem{status: http.StatusUnprocessableEntity, name: "validation-error", title: "The submission is not valid"}
 	noSuchResource   = kindOfProblem{status: http.StatusNotFound, title: "Not Found"}
 	methodNotAllowed = kindOfProblem{status: http.StatusMethodNotAllowed, title: "Method Not Allowed"}
@@ -45,6 +45,9 @@ var problemTable = []kindOfProblem{
 	{job.ErrNotFinished, http.StatusConflict, "job-not-finished", "The job has not finished", false},
 	{job.ErrKeyInProgress, http.StatusConflict, "idempotency-in-progress", "A request with this key is still being accepted", true},
 	{job.ErrKeyReused, http.StatusUnprocessableEntity, "idempotency-key-reused", "The key was used with another body", false},
+	{job.ErrArrayNotFound, http.StatusNotFound, "array-not-found", "There is no such array", false},
+	{job.ErrArrayInUse, http.StatusConflict, "array-in-use", "A job uses the array", true},
+	payloadTooLarge,
 	{job.ErrQuota, http.StatusTooManyRequests, "quota-exceeded", "Your quota is used up", true},
 	{job.ErrQueueFull, http.StatusServiceUnavailable, "queue-full", "The service is full", true},
 	{job.ErrDraining, http.StatusServiceUnavailable, "shutting-down", "The service is shutting down", true},
@@ -58,6 +61,9 @@ var hints = map[error]string{
 	job.ErrNotFinished:   "Wait for it with Prefer: wait=30 on the job, follow its events, or cancel it.",
 	job.ErrKeyInProgress: "Send the same request again after Retry-After; it will give the same job.",
 	job.ErrKeyReused:     "Use a fresh Idempotency-Key for another submission.",
+	job.ErrArrayNotFound: "No array of yours has this name; see GET /v1/arrays.",
+	job.ErrArrayInUse:    "Wait for the jobs that sum it, or cancel them.",
+	job.ErrTooLarge:      "The server accepts no array of this size.",
 	job.ErrDraining:      "Send the request again after Retry-After.",
 	job.ErrStorage:       "Nothing was accepted. Send the request again after Retry-After.",
 }

@@ -22,7 +22,7 @@ func (s *server) GetJobResults(ctx context.Context, req GetJobResultsRequestObje
 	if err != nil {
 		return nil, err
 	}
-	media, err := negotiate(x.req.Header, mediaJSON, mediaNDJSON)
+	media, err := negotiate(x.req.Header, mediaJSON, mediaNDJSON, mediaNPY)
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +56,9 @@ func (s *server) GetJobResults(ctx context.Context, req GetJobResultsRequestObje
 	j, err := s.find(ctx, x, req.JobId)
 	if err != nil {
 		return nil, err
+	}
+	if media == mediaNPY {
+		return s.npyOf(ctx, x, &j)
 	}
 	a := &resultsAnswer{srv: s, ctx: ctx, x: x, ints: ints, limit: limit, bounded: bounded, finished: j.State.Terminal()}
 	if !byIndex {

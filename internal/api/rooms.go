@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"gather/internal/job"
@@ -63,6 +64,19 @@ type Kinds interface {
 	Describe() []job.KindInfo
 	// Validate checks a tenant's parameters of a kind. Errors: *job.ValidationError with every fault, also for an unknown kind.
 	Validate(ctx context.Context, tenant, kind string, spec []byte) error
+}
+
+// Arrays are the stored arrays.
+type Arrays interface {
+	// Put stores an .npy file under a name and reports whether the name is new. Errors: *job.ValidationError,
+	// job.ErrTooLarge, *job.Rejection of job.ErrQuota, job.ErrArrayInUse, job.ErrStorage, those of r.
+	Put(ctx context.Context, tenant, name string, r io.Reader, o job.ArrayUpload) (job.Array, bool, error)
+	// Get describes an array. Errors: job.ErrArrayNotFound.
+	Get(ctx context.Context, tenant, name string) (job.Array, error)
+	// List describes at most limit arrays by name, those behind after.
+	List(ctx context.Context, tenant, after string, limit int) ([]job.Array, error)
+	// Delete removes an array. Errors: job.ErrArrayNotFound, job.ErrArrayInUse, job.ErrStorage.
+	Delete(ctx context.Context, tenant, name string) error
 }
 
 // Tenants know whose request it is. A nil Tenants in Config lets everyone in, as tenant.Default.

@@ -233,7 +233,7 @@ gather_http_streams_open 0
 func TestConfig(t *testing.T) {
 	i, _ := newIdle(t, 0)
 	good := api.Config{
-		Executor: i, Jobs: i, Log: i, Keys: i, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Stopping: t.Context(),
+		Executor: i, Jobs: i, Log: i, Keys: i, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{}, Stopping: t.Context(),
 	}
 	for name, change := range map[string]func(*api.Config){
 		"no registerer":  func(*api.Config) {},

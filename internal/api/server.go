@@ -25,6 +25,7 @@ type Config struct {
 	Log      Log
 	Keys     Keys
 	Kinds    Kinds
+	Arrays   Arrays
 	// Tenants is nil for a server without keys, where everyone is tenant.Default.
 	Tenants Tenants
 
@@ -58,7 +59,7 @@ type Config struct {
 }
 
 func (c *Config) complete() error {
-	if c.Executor == nil || c.Jobs == nil || c.Log == nil || c.Keys == nil || c.Kinds == nil {
+	if c.Executor == nil || c.Jobs == nil || c.Log == nil || c.Keys == nil || c.Kinds == nil || c.Arrays == nil {
 		return errors.New("api: a room is missing in the config")
 	}
 	if c.Registerer == nil || c.Stopping == nil {

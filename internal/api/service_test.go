@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"gather/internal/api"
+	"gather/internal/array"
 	"gather/internal/executor"
 	"gather/internal/job"
 	"gather/internal/journal/journaltest"
@@ -32,6 +33,7 @@ type service struct {
 	handler  http.Handler
 	executor *executor.Executor
 	journal  *journaltest.Volatile
+	arrays   *array.Store
 	registry *prometheus.Registry
 	logs     *bytes.Buffer
 	stop     context.CancelFunc
@@ -50,10 +52,15 @@ func newService(tb testing.TB, options ...func(*service, *api.Config)) *service 
 	if s.executor, err = executor.New(tb.Context(), ec); err != nil {
 		tb.Fatal(err)
 	}
+	// Room for an array of a hundred float64, twice, and none for one of a thousand.
+	s.arrays, err = array.Open(array.Config{Dir: tb.TempDir(), MaxBytes: 4096, TenantBytes: 2048})
+	if err != nil {
+		tb.Fatal(err)
+	}
 	stopping, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	c := api.Config{
-		Executor: s.executor, Jobs: s.journal, Log: s.journal, Keys: s.journal, Kinds: kinds,
+		Executor: s.executor, Jobs: s.journal, Log: s.journal, Keys: s.journal, Kinds: kinds, Arrays: s.arrays,
 		Stopping: stopping, Registerer: s.registry, Logger: slog.New(slog.NewJSONHandler(&lockedWriter{w: s.logs}, nil)),
 	}
 	for _, o := range options {
@@ -188,10 +195,27 @@ func (f failing) List(context.Context, job.Query) ([]job.Job, job.ID, error) {
 func (f failing) Reserve(context.Context, job.Key) ([]job.ID, error) { return nil, f.err }
 func (f failing) Release(job.Key)                                    {}
 
-// withFailure makes executor, views and keys fail.
+// failingArrays stands for stored arrays, each call of which fails.
+type failingArrays struct{ err error }
+
+func (f failingArrays) Put(context.Context, string, string, io.Reader, job.ArrayUpload) (job.Array, bool, error) {
+	return job.Array{}, false, f.err
+}
+
+func (f failingArrays) Get(context.Context, string, string) (job.Array, error) {
+	return job.Array{}, f.err
+}
+
+func (f failingArrays) List(context.Context, string, string, int) ([]job.Array, error) {
+	return nil, f.err
+}
+
+func (f failingArrays) Delete(context.Context, string, string) error { return f.err }
+
+// withFailure makes executor, views, keys and arrays fail.
 func withFailure(err error) func(*service, *api.Config) {
 	return func(_ *service, c *api.Config) {
-		c.Executor, c.Jobs, c.Keys = failing{err}, failing{err}, failing{err}
+		c.Executor, c.Jobs, c.Keys, c.Arrays = failing{err}, failing{err}, failing{err}, failingArrays{err}
 		c.Ready = func() error { return err }
 	}
 }

@@ -20,6 +20,10 @@ import (
 func TestFaults(t *testing.T) {
 	s := newService(t)
 	long := strings.Repeat("x", 64)
+	seventeen := `"k0":""`
+	for i := range 16 {
+		seventeen += fmt.Sprintf(`,"k%d":""`, i+1)
+	}
 	for _, c := range []struct {
 		name, path, body string
 		status           int
@@ -49,6 +53,7 @@ func TestFaults(t *testing.T) {
 			"labels", "", `{"kind":"squares","numbers":[],"labels":{"ok":"","b c":"x","n":1,"t":"\u0007","` + long + `":""}}`, 422,
 			[]string{"/labels/b c", "/labels/n", "/labels/t", "/labels/" + long},
 		},
+		{"many labels", "", `{"kind":"squares","numbers":[],"labels":{` + seventeen + `}}`, 422, []string{"/labels"}},
 		{"labels of another type", "", `{"kind":"squares","numbers":[],"labels":["a"]}`, 422, []string{"/labels"}},
 		{"escaped pointer", "", `{"kind":"squares","numbers":[],"labels":{"~ /":""}}`, 422, []string{"/labels/~0 ~1"}},
 		{
@@ -328,6 +333,9 @@ func TestBodyBounds(t *testing.T) {
 	a := s.do("POST", "/v1/jobs", `{"kind":"squares","numbers":[`+strings.Repeat("1,", 300)+`1]}`)
 	if a.status != 503 || !strings.Contains(string(a.body), "queue-full") {
 		t.Errorf("%d: %s", a.status, a.body)
+	}
+	if held := s.gauge("gather_http_body_bytes_in_flight"); held != 1000 {
+		t.Errorf("%v bytes are held", held)
 	}
 	close(release)
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {

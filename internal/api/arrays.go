@@ -1,0 +1,175 @@
+package api
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"gather/internal/job"
+)
+
+const (
+	mediaNPY   = "application/x-npy"
+	mediaBytes = "application/octet-stream"
+)
+
+// ListArrays implements GET /v1/arrays.
+func (s *server) ListArrays(ctx context.Context, req ListArraysRequestObject) (ListArraysResponseObject, error) {
+	x := exchangeOf(ctx)
+	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
+		return nil, err
+	}
+	size := int64(defaultPage)
+	if p := req.Params.PageSize; p != nil {
+		if *p < 1 {
+			return nil, malformed("parameter", "page_size", "must be at least 1")
+		}
+		size = min(*p, maxPage)
+	}
+	after := ""
+	if req.Params.After != nil {
+		after = *req.Params.After
+	}
+	// One more tells whether there is another page.
+	list, err := s.Arrays.List(ctx, x.principal.Tenant, after, int(size)+1)
+	if err != nil {
+		return nil, err
+	}
+	answer := ListArrays200JSONResponse{Arrays: make([]StoredArray, 0, len(list))}
+	if int64(len(list)) > size {
+		list = list[:size]
+		answer.NextAfter = &list[size-1].Name
+	}
+	for i := range list {
+		answer.Arrays = append(answer.Arrays, storedArray(&list[i]))
+	}
+	return answer, nil
+}
+
+// GetArray implements GET /v1/arrays/{array_name}.
+func (s *server) GetArray(ctx context.Context, req GetArrayRequestObject) (GetArrayResponseObject, error) {
+	x := exchangeOf(ctx)
+	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
+		return nil, err
+	}
+	a, err := s.Arrays.Get(ctx, x.principal.Tenant, req.ArrayName)
+	if err != nil {
+		return nil, err
+	}
+	return GetArray200JSONResponse(storedArray(&a)), nil
+}
+
+// DeleteArray implements DELETE /v1/arrays/{array_name}.
+func (s *server) DeleteArray(ctx context.Context, req DeleteArrayRequestObject) (DeleteArrayResponseObject, error) {
+	x := exchangeOf(ctx)
+	if err := x.mayWrite(); err != nil {
+		return nil, err
+	}
+	if err := s.Arrays.Delete(ctx, x.principal.Tenant, req.ArrayName); err != nil {
+		return nil, err
+	}
+	return DeleteArray204Response{}, nil
+}
+
+// PutArray implements PUT /v1/arrays/{array_name}. The body is neither held in memory nor bounded in time as long as it
+// keeps coming.
+func (s *server) PutArray(ctx context.Context, req PutArrayRequestObject) (PutArrayResponseObject, error) {
+	x := exchangeOf(ctx)
+	if err := x.mayWrite(); err != nil {
+		return nil, err
+	}
+	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
+		return nil, err
+	}
+	if media, _, err := mime.ParseMediaType(x.req.Header.Get("Content-Type")); err != nil ||
+		media != mediaNPY && media != mediaBytes || x.req.Header.Get("Content-Encoding") != "" {
+		x.set("Accept", mediaNPY+", "+mediaBytes)
+		return nil, &problem{row: unsupportedMedia, detail: "Send the .npy file as it is, as Content-Type: " + mediaNPY + "."}
+	}
+	sum, err := contentDigest(x.req.Header)
+	if err != nil {
+		return nil, err
+	}
+	if !s.openStream() {
+		return nil, errStreams
+	}
+	defer s.closeStream()
+	x.mode = modeStream
+	body := &upload{x: x, patience: s.BodyTimeout, control: http.NewResponseController(x)}
+	a, created, err := s.Arrays.Put(ctx, x.principal.Tenant, req.ArrayName, body, job.ArrayUpload{Bytes: x.req.ContentLength, SHA256: sum})
+	_ = body.control.SetReadDeadline(time.Time{})
+	if body.failed != nil && !errors.Is(err, job.ErrStorage) {
+		return nil, &problem{row: malformedRequest, detail: "The body ended early or came too slowly; nothing was stored."}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if created {
+		x.set("Location", "/v1/arrays/"+a.Name)
+		return PutArray201JSONResponse(storedArray(&a)), nil
+	}
+	return PutArray200JSONResponse(storedArray(&a)), nil
+}
+
+// upload reads a body that may be of any length, and gives up when nothing comes for a while.
+type upload struct {
+	x        *exchange
+	control  *http.ResponseController
+	patience time.Duration
+	failed   error
+}
+
+func (u *upload) Read(p []byte) (int, error) {
+	_ = u.control.SetReadDeadline(time.Now().Add(u.patience))
+	n, err := u.x.req.Body.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		u.failed = err
+	}
+	return n, err
+}
+
+// contentDigest returns the SHA-256 of a Content-Digest or Repr-Digest header (RFC 9530) in hexadecimal; "" when there is
+// none. Digests by other algorithms are ignored, as the RFC asks.
+func contentDigest(h http.Header) (string, error) {
+	for _, name := range []string{"Content-Digest", "Repr-Digest"} {
+		for _, line := range h[name] {
+			for part := range strings.SplitSeq(line, ",") {
+				algorithm, value, _ := strings.Cut(strings.TrimSpace(part), "=")
+				if !strings.EqualFold(algorithm, "sha-256") {
+					continue
+				}
+				inner, ok := strings.CutPrefix(value, ":")
+				inner, ok2 := strings.CutSuffix(inner, ":")
+				sum, err := base64.StdEncoding.DecodeString(inner)
+				if !ok || !ok2 || err != nil || len(sum) != 32 {
+					return "", malformed("header", name, "sha-256 must be 32 bytes in base64 between colons")
+				}
+				return hex.EncodeToString(sum), nil
+			}
+		}
+	}
+	return "", nil
+}
+
+func storedArray(a *job.Array) StoredArray {
+	v := StoredArray{
+		Name: a.Name, Dtype: DType(a.DType), Shape: a.Shape, Order: StoredArrayOrderC, ByteOrder: StoredArrayByteOrderLittle,
+		Bytes: a.Bytes, Sha256: a.SHA256, CreatedAt: a.CreatedAt, InUse: a.InUse,
+	}
+	if v.Shape == nil {
+		v.Shape = []int64{}
+	}
+	if a.Fortran {
+		v.Order = StoredArrayOrderF
+	}
+	if a.BigEndian {
+		v.ByteOrder = StoredArrayByteOrderBig
+	}
+	return v
+}

@@ -1,0 +1,171 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+
+	"gather/internal/job"
+	"gather/internal/npy"
+)
+
+// npyAnswer is the result of a job as an .npy file.
+type npyAnswer struct {
+	srv            *server
+	ctx            context.Context
+	x              *exchange
+	job            *job.Job
+	dtype          npy.Type
+	shape          []int64
+	floats, signed bool
+}
+
+// npyOf returns the answer for a job, or why there is none: only a sum that has succeeded is an array.
+func (s *server) npyOf(ctx context.Context, x *exchange, j *job.Job) (*npyAnswer, error) {
+	if !j.State.Terminal() {
+		return nil, job.ErrNotFinished
+	}
+	var details struct {
+		DType string  `json:"dtype"`
+		Shape []int64 `json:"shape"`
+	}
+	if j.State != job.Succeeded || j.Details == nil || json.Unmarshal(j.Details, &details) != nil || details.DType == "" {
+		return nil, &problem{row: notAcceptable, detail: "Only an array_sum that has succeeded has a result that is an array."}
+	}
+	a := &npyAnswer{srv: s, ctx: ctx, x: x, job: j, shape: details.Shape}
+	switch details.DType {
+	case "float64", "float32", "float16":
+		a.dtype, a.floats = npy.Type{Kind: 'f'}, true
+	case "int64", "int32", "int16", "int8":
+		a.dtype, a.signed = npy.Type{Kind: 'i'}, true
+	default:
+		a.dtype = npy.Type{Kind: 'u'}
+	}
+	bits, err := strconv.Atoi(string(bytes.TrimLeft([]byte(details.DType), "abcdefghijklmnopqrstuvwxyz")))
+	if err != nil {
+		return nil, fmt.Errorf("dtype of a result: %w", err)
+	}
+	a.dtype.Size = bits / 8
+	return a, nil
+}
+
+// VisitGetJobResultsResponse implements GetJobResultsResponseObject. Elements are encoded before anything is sent, page by
+// page, so that one that does not fit its dtype is an error and not half a file.
+func (a *npyAnswer) VisitGetJobResultsResponse(http.ResponseWriter) error {
+	var file bytes.Buffer
+	if _, err := npy.WriteHeader(&file, a.dtype, a.shape); err != nil {
+		return err
+	}
+	if err := a.elements(func(literal []byte) error {
+		bits, err := a.encode(literal)
+		if err != nil {
+			return err
+		}
+		for i := range a.dtype.Size {
+			file.WriteByte(byte(bits >> (8 * i)))
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	h := a.x.Header()
+	h["Content-Type"] = []string{mediaNPY}
+	h["Cache-Control"] = privateNoCache
+	h["Vary"] = varyAccept
+	a.x.mode = modeStream
+	a.x.set("Content-Length", strconv.Itoa(file.Len()))
+	a.x.set("Content-Disposition", `attachment; filename="`+a.job.ID.String()+`.npy"`)
+	a.x.WriteHeader(http.StatusOK)
+	return clientError(a.srv.push(a.x, file.Bytes()))
+}
+
+// elements yields the literals of the result in C order: from the job if it shows them, otherwise from its items.
+func (a *npyAnswer) elements(yield func(literal []byte) error) error {
+	if string(a.job.Result) != "null" {
+		for _, literal := range bytes.FieldsFunc(a.job.Result, func(r rune) bool { return r == '[' || r == ']' || r == ',' }) {
+			if err := yield(literal); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for after := int64(-1); ; {
+		items, err := a.srv.Log.ItemsByIndex(a.ctx, a.job.ID, after, maxItems)
+		if err != nil {
+			return err
+		}
+		for i := range items {
+			if err := yield(items[i].Value); err != nil {
+				return err
+			}
+			after = items[i].Index
+		}
+		if len(items) < maxItems {
+			return nil
+		}
+	}
+}
+
+// encode returns the bits of a literal in the result's dtype.
+func (a *npyAnswer) encode(literal []byte) (uint64, error) {
+	text := string(bytes.Trim(literal, `"`))
+	bits := 8 * a.dtype.Size
+	var v uint64
+	var err error
+	switch {
+	case !a.floats && a.signed:
+		var n int64
+		n, err = strconv.ParseInt(text, 10, bits)
+		v = uint64(n)
+	case !a.floats:
+		v, err = strconv.ParseUint(text, 10, bits)
+	default:
+		var f float64
+		// Shortest literals of a narrower float read back exactly as a float64 rounded to it.
+		if f, err = strconv.ParseFloat(text, max(bits, 32)); err == nil {
+			switch bits {
+			case 64:
+				v = math.Float64bits(f)
+			case 32:
+				v = uint64(math.Float32bits(float32(f)))
+			default:
+				v = uint64(float16(float32(f)))
+			}
+		}
+	}
+	if err != nil {
+		return 0, &problem{
+			row:    notAcceptable,
+			detail: "An element, " + text + ", does not fit the dtype of the result; read it as JSON, which has no such limit.",
+		}
+	}
+	return v, nil
+}
+
+// float16 rounds a float32 to the bits of a binary16 (IEEE 754), ties to even.
+func float16(f float32) uint16 {
+	b := math.Float32bits(f)
+	sign := uint16(b >> 16 & 0x8000)
+	exp, frac := int(b>>23&0xff)-127+15, b&0x7fffff
+	switch {
+	case b&0x7fffffff > 0x7f800000:
+		return sign | 0x7e00
+	case exp >= 31:
+		return sign | 0x7c00
+	case exp < -10:
+		return sign
+	}
+	shift := uint(13)
+	if exp <= 0 { // subnormal: the leading one is written out
+		frac |= 0x800000
+		shift += uint(1 - exp)
+		exp = 0
+	}
+	half := uint32(1) << (shift - 1)
+	rounded := (frac + half - 1 + frac>>shift&1) >> shift
+	return sign | uint16(uint32(exp)<<10+rounded) // a carry moves on to the exponent
+}

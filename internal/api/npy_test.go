@@ -1,0 +1,59 @@
+package api_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"reflect"
+	"testing"
+
+	"gather/internal/npy"
+)
+
+// The result of a sum is an .npy file: its header, and its elements, little endian.
+func TestResultAsNPY(t *testing.T) {
+	s := newService(t)
+	for _, tt := range []struct {
+		spec  string
+		dtype npy.Type
+		shape []int64
+		data  string // in hexadecimal, its beginning
+		size  int
+	}{
+		{`{"values":[1.5,-2]}}`, npy.Type{Kind: 'f', Size: 8}, []int64{}, "000000000000e0bf", 8},
+		{`{"values":[[1,2],[3,-9]]},"axis":0}`, npy.Type{Kind: 'i', Size: 8}, []int64{2}, "0400000000000000f9ffffffffffffff", 16},
+		{`{"values":[[1,2],[3,4]],"dtype":"uint8"},"axis":1,"keepdims":true,"dtype":"uint16"}`, npy.Type{Kind: 'u', Size: 2}, []int64{2, 1}, "03000700", 4},
+		{`{"values":[[0.1,"NaN"],[0.2,1]],"dtype":"float32"},"axis":0}`, npy.Type{Kind: 'f', Size: 4}, []int64{2}, "9a99993e0000c07f", 8},
+		{`{"values":[[1,-2],[0.1,"-Infinity"]],"dtype":"float16"},"axis":0}`, npy.Type{Kind: 'f', Size: 2}, []int64{2}, "663c00fc", 4},
+		{`{"values":[[0.00006,0.0000001]],"dtype":"float16"},"axis":0}`, npy.Type{Kind: 'f', Size: 2}, []int64{2}, "ef030200", 4},
+		// More elements than the job shows.
+		{`{"source":"arange","stop":4000,"shape":[2000,2]},"axis":1}`, npy.Type{Kind: 'i', Size: 8}, []int64{2000}, "01000000000000000500000000000000", 16000},
+	} {
+		j := s.finished(`{"kind":"array_sum","array":` + tt.spec)
+		a := s.do("GET", path(j, "/results"), "", "Accept: application/x-npy")
+		if a.status != 200 {
+			t.Errorf("%s: %d %s", tt.spec, a.status, a.body)
+			continue
+		}
+		r := bytes.NewReader(a.body)
+		h, err := npy.ParseHeader(r)
+		if err != nil || h.Type != tt.dtype || len(h.Shape)+len(tt.shape) > 0 && !reflect.DeepEqual(h.Shape, tt.shape) {
+			t.Errorf("%s: %+v, %v", tt.spec, h, err)
+			continue
+		}
+		data := a.body[h.Offset:]
+		if got := hex.EncodeToString(data); len(data) != tt.size || got[:len(tt.data)] != tt.data {
+			t.Errorf("%s: %d bytes, %.40s, want %d, %s", tt.spec, len(data), got, tt.size, tt.data)
+		}
+	}
+	for _, spec := range []string{
+		`{"kind":"squares","numbers":[1]}`,                                // no array
+		`{"kind":"array_sum","array":{"values":[9223372036854775807,1]}}`, // beyond int64
+	} {
+		if a := s.do("GET", path(s.finished(spec), "/results"), "", "Accept: application/x-npy"); a.status != 406 {
+			t.Errorf("%s: %d %s", spec, a.status, a.body)
+		}
+	}
+	if a := s.do("GET", path(s.running(), "/results"), "", "Accept: application/x-npy"); a.status != 409 {
+		t.Errorf("a running job: %d %s", a.status, a.body)
+	}
+}
