@@ -41,7 +41,7 @@ var rooms = map[string]room{
 	"internal/executor": {[]string{"internal/job"}, nil},
 	"internal/journal":  {[]string{"internal/job"}, nil},
 	"internal/cluster":  {[]string{"internal/job", "internal/journal"}, nil},
-	"internal/api":      {[]string{".", "internal/job", "internal/tenant"}, nil},
+	"internal/api":      {[]string{".", "internal/job", "internal/npy", "internal/tenant"}, nil},
 
 	"cmd/server": {[]string{"."}, nil},
 	"bench":      {[]string{"."}, nil},

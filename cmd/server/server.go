@@ -122,7 +122,7 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	s.streams, s.endStreams = context.WithCancel(context.Background())
 	undo = append(undo, s.endStreams)
 	ac := api.Config{
-		Executor: s.executor, Jobs: s.journal, Log: s.journal, Keys: s.journal, Kinds: kinds,
+		Executor: s.executor, Jobs: s.journal, Log: s.journal, Keys: s.journal, Kinds: kinds, Arrays: s.arrays,
 		Ready: s.ready, Stopping: s.streams, Logger: log, Registerer: s.registry,
 		Retention: c.Retention.d, MaxRetention: c.MaxRetention.d, MaxBody: c.MaxBody.n, MaxStreams: c.MaxStreams.n,
 	}

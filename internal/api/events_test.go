@@ -161,21 +161,23 @@ func TestSlowReader(t *testing.T) {
 
 // breaking is a log that breaks after its first page.
 type breaking struct {
-	api.Log
+	logOf
 	calls atomic.Int64
 }
+
+type logOf struct{ api.Log }
 
 func (b *breaking) Log(ctx context.Context, id job.ID, after uint64, limit int) ([]job.LogRecord, error) {
 	if b.calls.Add(1) > 1 {
 		return nil, errors.New("the disk broke")
 	}
-	return b.Log.Log(ctx, id, after, limit)
+	return b.logOf.Log.Log(ctx, id, after, limit)
 }
 
 // What breaks in the middle of a stream is no end: the client sees that the connection was cut.
 func TestBrokenStream(t *testing.T) {
 	for _, tail := range []string{"/results", "/events"} {
-		s := newService(t, func(_ *service, c *api.Config) { c.Log = &breaking{Log: c.Log} })
+		s := newService(t, func(_ *service, c *api.Config) { c.Log = &breaking{logOf: logOf{c.Log}} })
 		j := s.finished(`{"kind":"squares","range":{"stop":200000}}`)
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+path(j, tail), nil)
 		if err != nil {

@@ -120,7 +120,9 @@ func replaceFile(path string, data []byte) error {
 }
 
 func (s *Store) tooLarge() error {
-	return fmt.Errorf("%w: an array has at most %d bytes", job.ErrTooLarge, s.cfg.MaxBytes)
+	return &job.Rejection{
+		Err: job.ErrTooLarge, Reason: "arrays", Detail: fmt.Sprintf("an array may have %d bytes, with its header", s.cfg.MaxBytes),
+	}
 }
 
 // upload is an array on its way in.

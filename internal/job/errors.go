@@ -41,7 +41,7 @@ var (
 
 // A Rejection is an error that says when to come back.
 type Rejection struct {
-	// Err is ErrQueueFull, ErrQuota, ErrDraining or ErrStorage.
+	// Err is ErrQueueFull, ErrQuota, ErrDraining, ErrStorage or ErrTooLarge.
 	Err error
 	// Reason is one word for the rejections metric, of a closed set.
 	Reason string
