@@ -23,7 +23,9 @@ type item struct {
 	done    func(error)
 	key     *job.Key
 	bytes   int64
-	submits bool
+	// submits tells that there is a Submitted event, refusable that every entry has one: then the batch can still be
+	// refused while it waits for the disk, and erased should the disk have taken it.
+	submits, refusable bool
 	state   atomic.Int32
 	// folded tells that the write contains the item; the writer's.
 	folded bool
@@ -36,12 +38,14 @@ type item struct {
 // measure estimates how many bytes the item takes, in memory and on disk, and whether it submits a job.
 func (it *item) measure() {
 	n := 128
+	it.refusable = len(it.entries) > 0
 	for i := range it.entries {
+		fresh := false
 		for _, e := range it.entries[i].Events {
 			n += 96
 			switch e := e.(type) {
 			case job.Submitted:
-				it.submits = true
+				fresh = true
 				n += 512 + len(e.Spec)
 			case job.Advanced:
 				n += e.Items.Size() + len(e.Partial)
@@ -49,6 +53,8 @@ func (it *item) measure() {
 				n += e.Items.Size() + 2*(len(e.Result)+len(e.Details))
 			}
 		}
+		it.submits = it.submits || fresh
+		it.refusable = it.refusable && fresh
 	}
 	it.bytes = int64(n)
 }

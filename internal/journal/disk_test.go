@@ -236,13 +236,23 @@ func TestStall(t *testing.T) {
 	done := make(chan error, 1)
 	b.Key, b.Done = &key, func(err error) { done <- err }
 	must(t, j.Append(t.Context(), b))
-	ended := make(chan error, 2)
+	ended := make(chan error, 3)
 	end := entry(id, job.Finished{State: job.Succeeded})
 	end.Done = func(err error) { ended <- err }
 	must(t, j.Append(t.Context(), end))
-	kept := entry(old, job.Started{})
+	kept := entry(old, job.Advanced{Completed: 2})
 	kept.Done = func(err error) { ended <- err }
 	until(t, "pebble shows the job", func() bool { return j.Shows("t", id) })
+	// A batch that also goes on with another job is not taken apart: it waits for the disk.
+	both, s2 := submission("t")
+	mixed := entry(both, s2)
+	mixed.Entries = append(mixed.Entries, job.Entry{ID: old, Events: []job.Event{job.Advanced{Completed: 1}}})
+	mixedDone := make(chan error, 1)
+	mixed.Done = func(err error) { mixedDone <- err }
+	started := entry(old, job.Started{})
+	started.Done = func(err error) { ended <- err }
+	must(t, j.Append(t.Context(), started))
+	must(t, j.Append(t.Context(), mixed))
 	c.add(2 * time.Minute)
 	j.Inspect()
 	wantErr(t, <-done, job.ErrStorage)
@@ -256,7 +266,8 @@ func TestStall(t *testing.T) {
 
 	resume()
 	until(t, "the journal is ready", func() bool { j.Inspect(); return j.Ready() == nil })
-	for range 2 {
+	must(t, <-mixedDone)
+	for range 3 {
 		if err := <-ended; err != nil && !errors.Is(err, job.ErrStorage) {
 			t.Fatal(err)
 		}
@@ -266,7 +277,7 @@ func TestStall(t *testing.T) {
 	_, err = j.Get(t.Context(), "t", id)
 	wantErr(t, err, job.ErrNotFound)
 	v, err := j.Get(t.Context(), "t", old)
-	if err != nil || v.State != job.Running {
+	if err != nil || v.State != job.Running || v.Progress.Completed != 3 {
 		t.Fatal(v, err)
 	}
 	must(t, j.Close())

@@ -29,7 +29,7 @@ func (j *Journal) publish(w *write) {
 		j.watchers.signal(t.a.id)
 	}
 	for _, it := range w.items {
-		if it.folded && it.submits && it.state.Load() == itemRefused {
+		if it.folded && it.refusable && it.state.Load() == itemRefused {
 			j.erase(it)
 		}
 	}

@@ -157,14 +157,14 @@ func (q *queue) busySince() time.Time {
 	return q.inFlight.began
 }
 
-// submissions returns every submission that is not yet durable.
+// submissions returns every submission that is not yet durable and can be refused.
 func (q *queue) submissions() []*item {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var list []*item
 	add := func(items []*item) {
 		for _, it := range items {
-			if it.submits && it.state.Load() == itemWaiting {
+			if it.refusable && it.state.Load() == itemWaiting {
 				list = append(list, it)
 			}
 		}
