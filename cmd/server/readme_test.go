@@ -117,6 +117,7 @@ func normal(s string) string {
 func TestReadme(t *testing.T) {
 	needs(t, "sh", "curl", "jq")
 	api, metrics := startServer(t)
+	dir := t.TempDir()
 	ids := make(map[string]string) // of the README's jobs, in this run
 	list := examples(t, "../../README.md")
 	if len(list) < 10 {
@@ -131,7 +132,7 @@ func TestReadme(t *testing.T) {
 			t.Fatalf("README.md:%d: uses %s, which no example before it shows", e.line, id)
 		}
 		cmd := exec.CommandContext(t.Context(), "sh", "-c", command)
-		cmd.Dir = t.TempDir()
+		cmd.Dir = dir
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		if err := cmd.Run(); err != nil {
