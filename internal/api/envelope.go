@@ -28,7 +28,7 @@ func (s *server) submission(
 ) job.Submission {
 	sub := job.Submission{
 		Tenant: x.principal.Tenant, Priority: job.Normal, Retention: s.Retention,
-		RequestID: x.requestID, TraceParent: traceParent(x.req.Header),
+		RequestID: x.requestID, TraceParent: x.traceParent(),
 	}
 	if e.notObject {
 		faults.Add("", `must be an object such as {"kind": "squares", "numbers": [1, 2]}`)

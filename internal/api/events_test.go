@@ -159,7 +159,7 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
-// breaking is a log that breaks after its first page.
+// breaking is a log that breaks after some pages.
 type breaking struct {
 	logOf
 	calls atomic.Int64
@@ -168,7 +168,7 @@ type breaking struct {
 type logOf struct{ api.Log }
 
 func (b *breaking) Log(ctx context.Context, id job.ID, after uint64, limit int) ([]job.LogRecord, error) {
-	if b.calls.Add(1) > 1 {
+	if b.calls.Add(1) > 6 {
 		return nil, errors.New("the disk broke")
 	}
 	return b.logOf.Log.Log(ctx, id, after, limit)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	"go.opentelemetry.io/otel/trace"
 
 	"gather/internal/tenant"
 )
@@ -23,6 +24,9 @@ type exchange struct {
 	req *http.Request
 	// route is the router's state, pooled.
 	route *chi.Context
+
+	// span is nil unless requests are traced.
+	span trace.Span
 
 	started   time.Time
 	requestID string

@@ -43,6 +43,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.requestID = newRequestID()
 	}
 	x.set("X-Request-Id", x.requestID)
+	x.Context = s.startTrace(x, r)
 	w.Header()["X-Content-Type-Options"] = noSniff
 	x.route = routes.Get().(*chi.Context)
 	x.route.Reset()
@@ -69,7 +70,7 @@ func (s *server) finish(x *exchange, cause any) {
 		if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			aborted = true
 		} else {
-			s.log.LogAttrs(x, slog.LevelError, "panic", slog.String("request_id", x.requestID),
+			s.log.LogAttrs(x, slog.LevelError, "panic", slog.String("request_id", x.requestID), x.traceAttr(),
 				slog.String("panic", fmt.Sprint(cause)), slog.String("stack", string(debug.Stack())))
 			if aborted = x.wrote; !aborted {
 				s.fail(x, x.req, &problem{row: internalError, detail: "Something went wrong here; the log has it under the request id."})
@@ -81,6 +82,7 @@ func (s *server) finish(x *exchange, cause any) {
 	x.release()
 	routes.Put(x.route)
 	took := time.Since(x.started)
+	x.endTrace()
 	s.metrics.observe(x, took)
 	s.logAccess(x, took)
 	if aborted {
@@ -112,7 +114,8 @@ func (s *server) logAccess(x *exchange, took time.Duration) {
 		slog.Int("status", x.status),
 		slog.Duration("took", took),
 		slog.String("tenant", x.principal.Tenant),
-		slog.String("client", s.clientIP(x.req)))
+		slog.String("client", s.clientIP(x.req)),
+		x.traceAttr())
 }
 
 // clientIP is the address of the connection or, when that is a trusted proxy, the last address in X-Forwarded-For that is

@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"gather/internal/job"
 )
@@ -38,6 +39,8 @@ type Config struct {
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
+	// Tracer makes a span of every request; nil for none.
+	Tracer trace.Tracer
 
 	// Durability is what had happened to a job when it was answered 202: "fsync" by default.
 	Durability string
