@@ -642,6 +642,37 @@ func TestRetryAfter(t *testing.T) {
 	})
 }
 
+// A job that is cancelled before its start must not shrink the sum of durations, which is a counter.
+func TestMetricsOfDelayedCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		reg := prometheus.NewPedanticRegistry()
+		e := start(t, l, func(c *executor.Config) { c.Registerer = reg })
+		id := submit(t, e, toy{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) })
+		if _, err := e.Cancel(t.Context(), "acme", id); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := uint64(0)
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				if h := m.GetHistogram(); h.GetSampleSum() < 0 {
+					t.Errorf("%s: the sum is %v", f.GetName(), h.GetSampleSum())
+				} else if f.GetName() == "gather_job_duration_seconds" {
+					ended += h.GetSampleCount()
+				}
+			}
+		}
+		if ended != 1 {
+			t.Errorf("%d jobs have ended", ended)
+		}
+	})
+}
+
 func TestMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(t)

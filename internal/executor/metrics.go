@@ -182,7 +182,8 @@ func (s *series) ended(r *run, how *job.Finished) {
 	if how.Failure != nil {
 		s.failed[how.Failure.Reason].Inc()
 	}
-	observe(s.total, time.Since(due(&r.job)).Seconds(), r.traced.exemplar)
+	// A job that is cancelled before its start has come has taken no time.
+	observe(s.total, max(0, time.Since(due(&r.job)).Seconds()), r.traced.exemplar)
 	if !r.startedAt.IsZero() {
 		observe(s.run, how.At.Sub(r.startedAt).Seconds(), r.traced.exemplar)
 	}
