@@ -26,7 +26,7 @@ type item struct {
 	// submits tells that there is a Submitted event, refusable that every entry has one: then the batch can still be
 	// refused while it waits for the disk, and erased should the disk have taken it.
 	submits, refusable bool
-	state   atomic.Int32
+	state              atomic.Int32
 	// folded tells that the write contains the item; the writer's.
 	folded bool
 	// control adds the journal's own operations to a write, in place of entries. What it returns is done, by the
