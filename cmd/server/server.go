@@ -123,7 +123,7 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	undo = append(undo, s.endStreams)
 	ac := api.Config{
 		Executor: s.executor, Jobs: s.journal, Log: s.journal, Keys: s.journal, Kinds: kinds, Arrays: s.arrays,
-		Ready: s.ready, Stopping: s.streams, Logger: log, Registerer: s.registry,
+		Ready: s.ready, Stopping: s.streams, Logger: log, Registerer: s.registry, Tracer: tracer,
 		Retention: c.Retention.d, MaxRetention: c.MaxRetention.d, MaxBody: c.MaxBody.n, MaxStreams: c.MaxStreams.n,
 	}
 	for _, p := range c.TrustedProxies {

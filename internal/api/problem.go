@@ -188,7 +188,7 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := problemOf(err)
 	if p.row.status >= http.StatusInternalServerError && p.err != nil {
 		s.log.LogAttrs(r.Context(), slog.LevelError, "internal error",
-			slog.String("request_id", x.requestID), slog.String("error", p.err.Error()))
+			slog.String("request_id", x.requestID), x.traceAttr(), slog.String("error", p.err.Error()))
 	}
 	if x.wrote {
 		panic(http.ErrAbortHandler)

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// otlp is a receiver of spans over OTLP/HTTP.
+type otlp struct {
+	mu    sync.Mutex
+	spans map[string][]sentSpan // by name
+}
+
+type sentSpan struct{ trace, id, parent string }
+
+func (o *otlp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	data, err := io.ReadAll(r.Body)
+	var req collector.ExportTraceServiceRequest
+	if err == nil {
+		err = proto.Unmarshal(data, &req)
+	}
+	if err != nil || r.URL.Path != "/v1/traces" {
+		http.Error(w, "not an export", http.StatusBadRequest)
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, rs := range req.ResourceSpans {
+		for _, ss := range rs.ScopeSpans {
+			for _, s := range ss.Spans {
+				o.spans[s.Name] = append(o.spans[s.Name], sentSpan{
+					hex.EncodeToString(s.TraceId), hex.EncodeToString(s.SpanId), hex.EncodeToString(s.ParentSpanId),
+				})
+			}
+		}
+	}
+}
+
+// A trace goes from the client's span through the request and the wait of its job to its tasks, on both sides of a
+// restart.
+func TestTracing(t *testing.T) {
+	receiver := &otlp{spans: make(map[string][]sentSpan)}
+	sink := httptest.NewServer(receiver)
+	defer sink.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", sink.URL)
+	data := filepath.Join(t.TempDir(), "data")
+	const traceID, clientSpan = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+	// serve runs a server until f returns.
+	serve := func(f func(api string)) {
+		c := parsed(t, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--data-dir", data, "--min-free-disk", "0")
+		if err := c.validate(); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		srv, err := newServer(ctx, c, slog.New(slog.DiscardHandler))
+		if err != nil {
+			stop()
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- srv.run(ctx) }()
+		f("http://" + srv.apiListener.Addr().String())
+		stop()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+	}
+	send := func(method, url, body string, header ...string) (status int, location string) {
+		req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		for i := 0; i < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = resp.Body.Close() }()
+		_, _ = io.Copy(io.Discard, resp.Body)
+		return resp.StatusCode, resp.Header.Get("Location")
+	}
+
+	var job string
+	serve(func(api string) {
+		status, location := send("POST", api+"/v1/jobs", `{"kind":"sleep_batch","count":2,"duration":"700ms"}`,
+			"Traceparent", "00-"+traceID+"-"+clientSpan+"-01", "Prefer", "wait=0")
+		if status != http.StatusAccepted {
+			t.Fatalf("status %d", status)
+		}
+		job = location
+	})
+	serve(func(api string) {
+		if status, _ := send("GET", api+job, "", "Prefer", "wait=10"); status != http.StatusOK {
+			t.Fatalf("status %d", status)
+		}
+	})
+
+	receiver.mu.Lock()
+	defer receiver.mu.Unlock()
+	request := receiver.spans["POST /v1/jobs"]
+	if len(request) != 1 || request[0].trace != traceID || request[0].parent != clientSpan {
+		t.Fatalf("the request: %+v of %v", request, receiver.spans)
+	}
+	runs := receiver.spans["job.run"]
+	if len(runs) != 2 {
+		t.Errorf("%d runs, want one on each side of the restart", len(runs))
+	}
+	for _, s := range append(runs, receiver.spans["job.wait"]...) {
+		if s.trace != traceID || s.parent != request[0].id {
+			t.Errorf("%+v is not below the request", s)
+		}
+	}
+	if len(receiver.spans["job.wait"]) != 1 || len(receiver.spans["job.task"]) == 0 {
+		t.Errorf("spans: %v", receiver.spans)
+	}
+}
