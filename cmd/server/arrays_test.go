@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"gather/internal/npy"
+)
+
+// float64s is an .npy file of the numbers 0.1, 1.1, 2.1, ...
+func float64s(t *testing.T, n int) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if _, err := npy.WriteHeader(&b, npy.Type{Kind: 'f', Size: 8}, []int64{int64(n)}); err != nil {
+		t.Fatal(err)
+	}
+	data := b.Bytes()
+	for i := range n {
+		data = binary.LittleEndian.AppendUint64(data, math.Float64bits(float64(i)+0.1))
+	}
+	return data
+}
+
+// call sends a request and returns the status and the JSON object it was answered with.
+func call(t *testing.T, method, url, media string, body []byte, header ...string) (int, map[string]any) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", media)
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v map[string]any
+	if len(data) > 0 && strings.Contains(resp.Header.Get("Content-Type"), "json") {
+		if err := json.Unmarshal(data, &v); err != nil {
+			t.Fatalf("%v: %s", err, data)
+		}
+	}
+	return resp.StatusCode, v
+}
+
+// Stored arrays are summed by name and by URL, cannot be deleted while a job uses them, not even one of before a restart,
+// and a job notices that its object was changed.
+func TestStoredArrays(t *testing.T) {
+	dir := t.TempDir()
+	bucket := filepath.Join(dir, "bucket")
+	if err := os.Mkdir(bucket, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const n = 300_000
+	file := float64s(t, n)
+	if err := os.WriteFile(filepath.Join(bucket, "x.npy"), file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(bucket, "cut.npy"), file[:len(file)-1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	serve := func(f func(api string)) {
+		c := parsed(t, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--min-free-disk", "0",
+			"--data-dir", filepath.Join(dir, "data"), "--array-bucket", "file://"+bucket)
+		if err := c.validate(); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		srv, err := newServer(ctx, c, slog.New(slog.DiscardHandler))
+		if err != nil {
+			stop()
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- srv.run(ctx) }()
+		defer func() {
+			stop()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}()
+		f("http://" + srv.apiListener.Addr().String())
+	}
+	sum := func(api, source, more string, header ...string) (int, map[string]any) {
+		return call(t, "POST", api+"/v1/jobs", "application/json", fmt.Appendf(nil, `{"kind":"array_sum","array":{"source":"npy",%s}%s}`, source, more), header...)
+	}
+	var byName, byURL string
+	serve(func(api string) {
+		if status, v := call(t, "PUT", api+"/v1/arrays/x", "application/x-npy", file); status != http.StatusCreated {
+			t.Fatalf("%d %v", status, v)
+		}
+		const want = n*(n-1)/2 + 0.1*n
+		for _, source := range []string{`"name":"x"`, `"name":"x","chunks":1000`, `"url":"file://` + bucket + `/x.npy","chunks":"1MiB"`} {
+			status, v := sum(api, source, "", "Prefer", "wait=20")
+			if got, ok := v["result"].(float64); status != http.StatusOK || !ok || math.Abs(got-want) > 1e-3 {
+				t.Errorf("%s: %d %v", source, status, v)
+			}
+		}
+		for source, says := range map[string]string{
+			`"name":"none"`: "no array of yours", `"url":"file://` + bucket + `/none.npy"`: "no such object",
+			`"url":"file:///etc/passwd"`: "not in a bucket", `"url":"file://` + bucket + `/cut.npy"`: "bytes",
+		} {
+			if status, v := sum(api, source, ""); status != http.StatusUnprocessableEntity || !strings.Contains(fmt.Sprint(v), says) {
+				t.Errorf("%s: %d %v", source, status, v)
+			}
+		}
+		_, v := sum(api, `"name":"x"`, `,"start_after":"1h"`)
+		byName = fmt.Sprint(v["id"])
+		_, v = sum(api, `"url":"file://`+bucket+`/x.npy"`, `,"start_after":"2s"`)
+		byURL = fmt.Sprint(v["id"])
+		if status, _ := call(t, "DELETE", api+"/v1/arrays/x", "", nil); status != http.StatusConflict {
+			t.Errorf("delete in use: %d", status)
+		}
+	})
+	file[len(file)-1]++
+	if err := os.WriteFile(filepath.Join(bucket, "x.npy"), file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	serve(func(api string) {
+		if status, _ := call(t, "DELETE", api+"/v1/arrays/x", "", nil); status != http.StatusConflict {
+			t.Errorf("delete in use, after the restart: %d", status)
+		}
+		if status, _ := call(t, "POST", api+"/v1/jobs/"+byName+"/cancel", "", nil); status != http.StatusOK {
+			t.Errorf("cancel: %d", status)
+		}
+		if status, _ := call(t, "DELETE", api+"/v1/arrays/x", "", nil); status != http.StatusNoContent {
+			t.Errorf("delete after the cancel: %d", status)
+		}
+		_, v := call(t, "GET", api+"/v1/jobs/"+byURL, "", nil, "Prefer", "wait=20")
+		if v["state"] != "failed" || !strings.Contains(fmt.Sprint(v["error"]), "changed") {
+			t.Errorf("the changed object: %v", v)
+		}
+	})
+}
