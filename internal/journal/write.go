@@ -14,7 +14,7 @@ const (
 	// maxWriteBytes bounds the batches of one write, so that a write takes milliseconds.
 	maxWriteBytes = 8 << 20
 	// maxRun is the size from which a run of events is cut, so that a page of a log decodes little more than it needs.
-	maxRun = 256 << 10
+	maxRun = 64 << 10
 	// maxRuns is how many buffers for runs are kept, and maxTail, which bounds those of files, is their largest size.
 	maxRuns = 64
 	// minOrdered is how many units a job has at least for its items to be indexed by their order.
