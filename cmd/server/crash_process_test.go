@@ -51,8 +51,7 @@ func startProcess(t *testing.T, args ...string) *process {
 	}
 	t.Cleanup(func() {
 		if p.cmd != nil {
-			_ = p.cmd.Process.Kill()
-			_ = p.cmd.Wait()
+			p.kill()
 		}
 		if t.Failed() {
 			t.Logf("the end of the server's log:\n%s", p.log)
@@ -92,7 +91,7 @@ func (p *process) launch() (<-chan string, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p.cmd, p.log = cmd, &tail{}
+	p.cmd, p.log = cmd, &tail{ended: make(chan struct{})}
 	address := make(chan string, 1)
 	go p.log.read(stderr, address) // ends with the process
 	return address, nil
@@ -104,8 +103,15 @@ func (p *process) url(path string) string { return *p.base.Load() + path }
 // kill ends the server as a power cut would, except that the operating system keeps what was written.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait()
+	_ = p.wait()
+}
+
+// wait waits for the process that was told to end, after the last line of its log, which Wait would cut off.
+func (p *process) wait() error {
+	<-p.log.ended
+	err := p.cmd.Wait()
 	p.cmd = nil
+	return err
 }
 
 // stop asks the server to stop and returns its exit code.
@@ -113,8 +119,7 @@ func (p *process) stop() (int, error) {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return 0, err
 	}
-	err := p.cmd.Wait()
-	p.cmd = nil
+	err := p.wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode(), nil
 	}
@@ -123,12 +128,15 @@ func (p *process) stop() (int, error) {
 
 // tail keeps the last lines of a log.
 type tail struct {
+	ended chan struct{} // closed at the end of the log
+
 	mu    sync.Mutex
 	lines []string
 }
 
 // read sends the address of the API when the log tells it, or "" when the log ends without.
 func (l *tail) read(r io.Reader, address chan<- string) {
+	defer close(l.ended)
 	defer close(address)
 	told := false
 	for lines := bufio.NewScanner(r); lines.Scan(); {
