@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"gather/internal/api"
+	"gather/internal/array"
 	"gather/internal/executor"
 	"gather/internal/journal"
 	"gather/internal/journal/journaltest"
@@ -55,7 +57,11 @@ func serve(args []string) error {
 		defer func() { _ = j.Close() }()
 		rec = j
 	}
-	kinds := kind.NewRegistry(kind.DefaultLimits(), nil)
+	arrays, err := array.Open(array.Config{Dir: filepath.Join(*dir, "arrays"), MaxBytes: 1 << 20, TenantBytes: 1 << 20})
+	if err != nil {
+		return err
+	}
+	kinds := kind.NewRegistry(kind.DefaultLimits(), nil) // no stored arrays
 	ec := executor.DefaultConfig()
 	ec.Journal, ec.Planner, ec.Logger, ec.Registerer = rec, kinds, log, reg
 	exec, err := executor.New(ctx, ec)
@@ -63,7 +69,7 @@ func serve(args []string) error {
 		return err
 	}
 	handler, err := api.New(api.Config{
-		Executor: exec, Jobs: rec, Log: rec, Keys: rec, Kinds: kinds, Stopping: ctx, Logger: log, Registerer: reg,
+		Executor: exec, Jobs: rec, Log: rec, Keys: rec, Kinds: kinds, Arrays: arrays, Stopping: ctx, Logger: log, Registerer: reg,
 	})
 	if err != nil {
 		return err
