@@ -1,0 +1,137 @@
+// Command sums measures the exact sums of gather against what people sum arrays with, and prints tables in Markdown.
+//
+//	go run ./bench/sums                          1 MiB and 512 MiB, some minutes
+//	go run ./bench/sums -large                   and 4 GiB: takes 16 GiB of memory and 10 GB of disk
+//	go run ./bench/sums -short                   little, in less than a minute: to see that it runs
+//	go run ./bench/sums -large -write docs/benchmarks
+//
+// The last writes the tables into sums.md of that directory, and the plots beside it.
+//
+// It builds the real server and submits to it over TCP. All contenders are processes that read the same files and sum in
+// turn, round by round, so that what else the machine does meets all of them; figures are medians. NumPy and Dask are those
+// of the system's Python (Debian: python3-numpy, python3-dask). Everything stays on 127.0.0.1 and is bounded in count and
+// time.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+func main() {
+	err := run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		_, _ = fmt.Fprintln(os.Stderr, "sums:", err)
+		os.Exit(1) //nolint:forbidigo // the process ends where it began
+	}
+}
+
+// lab is one run: the contenders, the data and the figures so far.
+type lab struct {
+	short, large bool
+	python       string
+	dir          string // data and binaries, removed at the end
+	stderr       io.Writer
+
+	patience         time.Duration // how much longer it waits for others to be done
+	turns, calmTurns int           // of contenders, and those that began on an idle machine
+
+	server              string // the program
+	gather              *service
+	self, avx2          *peer // the kernel in a process of its own, as the CPU has it and without AVX-512
+	gonum, numpyAndDask *peer
+}
+
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (err error) {
+	if len(args) > 0 && args[0] == "peer" {
+		return answerAll(stdin, stdout)
+	}
+	fs := flag.NewFlagSet("sums", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	l := &lab{stderr: stderr}
+	fs.BoolVar(&l.short, "short", false, "measure little: to see that it runs")
+	fs.BoolVar(&l.large, "large", false, "measure 4 GiB as well")
+	fs.StringVar(&l.python, "python", "/usr/bin/python3", "a Python that has NumPy and Dask")
+	write := fs.String("write", "", "directory of sums.md, to write the figures and plots to")
+	fs.DurationVar(&l.patience, "patience", 3*time.Minute, "how long to wait, altogether, for other work of the machine to pause")
+	limit := fs.Duration("timeout", 20*time.Minute, "give up after this long")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), *limit)
+	defer cancel()
+	if l.dir, err = os.MkdirTemp("", "gather-sums-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(l.dir)) }()
+	if err := l.build(ctx); err != nil {
+		return err
+	}
+	defer l.stop()
+	r, err := l.measure(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(stdout, r.text.String()); err != nil || *write == "" {
+		return err
+	}
+	return r.write(*write)
+}
+
+// build makes the programs and starts those that stay.
+func (l *lab) build(ctx context.Context) (err error) {
+	l.server = filepath.Join(l.dir, "server")
+	gonum := filepath.Join(l.dir, "gonum")
+	for _, b := range []struct{ out, dir, pkg string }{{l.server, ".", "gather/cmd/server"}, {gonum, "bench/sums/gonum", "."}} {
+		root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "gather").Output()
+		if err != nil {
+			return fmt.Errorf("run this inside of gather: %w", err)
+		}
+		cmd := exec.CommandContext(ctx, "go", "build", "-o", b.out, b.pkg)
+		cmd.Dir = filepath.Join(string(root[:len(root)-1]), b.dir)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("build %s: %w\n%s", b.pkg, err, out)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	for _, p := range []struct {
+		to  **peer
+		cmd *exec.Cmd
+	}{
+		{&l.self, exec.CommandContext(ctx, self, "peer")},
+		{&l.avx2, exec.CommandContext(ctx, self, "peer")},
+		{&l.gonum, exec.CommandContext(ctx, gonum)},
+		{&l.numpyAndDask, exec.CommandContext(ctx, l.python, "-c", script)},
+	} {
+		if p.to == &l.avx2 {
+			p.cmd.Env = append(os.Environ(), "GODEBUG=cpu.avx512f=off")
+		}
+		if *p.to, err = startPeer(p.cmd); err != nil {
+			return err
+		}
+	}
+	l.gather, err = startService(ctx, l.server)
+	return err
+}
+
+// stop ends every process.
+func (l *lab) stop() {
+	for _, p := range []*peer{l.self, l.avx2, l.gonum, l.numpyAndDask} {
+		if p != nil {
+			p.stop()
+		}
+	}
+	if l.gather != nil {
+		l.gather.stop()
+	}
+}
