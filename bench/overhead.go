@@ -21,6 +21,8 @@ func (void) Get(context.Context, string, job.ID) (job.Job, error) { return job.J
 
 func (void) Recover(context.Context, func(job.Job, []byte, job.LogSeq) error) error { return nil }
 
+func (void) Release(job.Key) {}
+
 func (v void) Append(_ context.Context, b job.Batch) error {
 	if b.Done != nil {
 		b.Done(nil)
