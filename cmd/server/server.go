@@ -61,6 +61,8 @@ const (
 	readHeaderTimeout = 5 * time.Second
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 16 << 10
+	// maxPending is how much may wait for the disk: a large body and its results, and little more memory than that.
+	maxPending = 40 << 20
 	// closeTimeout is how long requests may take to end once waits and streams were told to.
 	closeTimeout = 5 * time.Second
 )
@@ -86,7 +88,7 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	s.closeTracing = closeTracing
 	s.journal, err = journal.Open(ctx, journal.Config{
 		Dir: c.DataDir, TombstoneRetention: c.TombRetention.d, KeyRetention: c.KeyRetention.d,
-		MinFreeBytes: uint64(c.MinFreeDisk.n), Logger: log, Registerer: s.registry,
+		MinFreeBytes: uint64(c.MinFreeDisk.n), MaxPendingBytes: maxPending, Logger: log, Registerer: s.registry,
 	})
 	if err != nil {
 		return nil, err

@@ -11,7 +11,7 @@ import (
 
 // An Executor admits and runs jobs.
 type Executor interface {
-	// Submit admits jobs, all or none, and returns when they are durable. With wait the caller is going to wait for the
+	// Submit admits jobs, all or none, and returns when they are durable. A reserved key is its own from then on. With wait the caller is going to wait for the
 	// result. Errors: *job.ValidationError, its pointers led by "/jobs/<i>" when there are several submissions;
 	// *job.Rejection.
 	Submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error)
@@ -52,9 +52,9 @@ type Log interface {
 // Keys remember the idempotency keys that were used.
 type Keys interface {
 	// Reserve returns the jobs that were submitted with the key before or, when there are none, reserves it for a
-	// submission: for the key of Executor.Submit or for Release. Errors: job.ErrKeyReused, job.ErrKeyInProgress.
+	// submission: for Executor.Submit, which takes it over, or for Release. Errors: job.ErrKeyReused, job.ErrKeyInProgress.
 	Reserve(ctx context.Context, key job.Key) (prior []job.ID, err error)
-	// Release gives up a reservation whose submission was not accepted.
+	// Release gives up a reservation that no submission is made for.
 	Release(key job.Key)
 }
 

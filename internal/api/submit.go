@@ -99,9 +99,6 @@ func (s *server) accept(ctx context.Context, x *exchange, body *jobsBody, route 
 		}
 	}
 	jobs, err = s.submit(ctx, x, subs, key, wait)
-	if err != nil && key != nil {
-		s.Keys.Release(*key)
-	}
 	// Of several jobs the executor says which one.
 	if invalid, ok := errors.AsType[*job.ValidationError](err); ok && len(subs) == 1 {
 		body.lead(0, invalid.Faults)
@@ -157,6 +154,9 @@ func (s *server) submit(
 	}
 	allowance, ok := s.Tenants.Take(x.principal.Tenant, len(subs), time.Now())
 	if !ok {
+		if key != nil {
+			s.Keys.Release(*key)
+		}
 		x.setRate(allowance)
 		detail := fmt.Sprintf("%d more of %d jobs in %s", allowance.Left, allowance.Rate.Jobs, time.Duration(allowance.Rate.Window))
 		if len(subs) > allowance.Rate.Jobs {

@@ -202,18 +202,23 @@ func (k *keyKeeper) Release(key job.Key) {
 	delete(k.held, key.Value)
 }
 
-// A key is given back when its submission fails, and only then.
+// A key is given back when nothing is submitted with it, and only then: a submission takes it over, whatever becomes of it.
 func TestKeyIsReleased(t *testing.T) {
 	keys := &keyKeeper{held: map[string]bool{}}
-	s := newService(t, func(_ *service, c *api.Config) { c.Keys = keys }, func(_ *service, c *api.Config) {
-		c.Executor = switching{c.Executor, failing{&job.Rejection{Err: job.ErrQueueFull, Detail: "9 of 9 jobs", RetryAfter: 2500 * time.Millisecond}}}
-	})
+	s := newService(t, withKeys(func(k *tenant.Key) { k.Rate = &tenant.Rate{Jobs: 2, Window: tenant.Window(time.Hour)} }),
+		func(_ *service, c *api.Config) { c.Keys = keys }, func(_ *service, c *api.Config) {
+			c.Executor = switching{c.Executor, failing{&job.Rejection{Err: job.ErrQueueFull, Detail: "9 of 9 jobs", RetryAfter: 2500 * time.Millisecond}}}
+		})
 	a := s.do("POST", "/v1/jobs", `{"kind":"sleep_batch","count":1,"duration":1}`, "Idempotency-Key: full")
 	if a.status != 503 || a.Header.Get("Retry-After") != "3" || !strings.Contains(string(a.body), "9 of 9 jobs") {
 		t.Errorf("%d, retry after %s: %s", a.status, a.Header.Get("Retry-After"), a.body)
 	}
-	s.do("POST", "/v1/jobs", `{"kind":"squares","numbers":[]}`, "Idempotency-Key: ok")
-	if keys.held["full"] || !keys.held["ok"] {
+	const none = `{"kind":"squares","numbers":[]}`
+	s.do("POST", "/v1/jobs", none, "Idempotency-Key: ok")
+	if a := s.do("POST", "/v1/jobs:batch", `{"jobs":[`+none+`,`+none+`,`+none+`]}`, "Idempotency-Key: rate"); a.status != 429 {
+		t.Errorf("over the rate: %d", a.status)
+	}
+	if keys.held["rate"] || !keys.held["ok"] || !keys.held["full"] {
 		t.Errorf("held: %v", keys.held)
 	}
 }

@@ -17,6 +17,8 @@ type void struct{ ended chan struct{} }
 
 func (void) Get(context.Context, string, job.ID) (job.Job, error) { return job.Job{}, job.ErrNotFound }
 
+func (void) Release(job.Key) {}
+
 func (void) Recover(context.Context, func(job.Job, []byte, job.LogSeq) error) error { return nil }
 
 func (v void) Append(_ context.Context, b job.Batch) error {

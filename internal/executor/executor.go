@@ -40,6 +40,8 @@ type Journal interface {
 	// Append queues a batch; the batch's Done is called when it is durable. It blocks, until ctx is done, while too much
 	// waits for the disk. A batch with a submission may be refused with a *job.Rejection of job.ErrStorage.
 	Append(ctx context.Context, b job.Batch) error
+	// Release gives back the idempotency key of a batch that is not going to be appended. Append takes a key over.
+	Release(key job.Key)
 	// Recover visits every job that is not terminal, oldest first.
 	Recover(ctx context.Context, visit func(j job.Job, spec []byte, log job.LogSeq) error) error
 	// Get returns the durable view; job.ErrNotFound, job.ErrExpired.

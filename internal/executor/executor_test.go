@@ -442,6 +442,24 @@ func TestTooLarge(t *testing.T) {
 	})
 }
 
+// A rejected submission gives its idempotency key back; one that the journal has does not.
+func TestKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, func(c *executor.Config) { c.MaxJobs = 1 })
+		ask := func(key, kind string) {
+			sub := job.Submission{Tenant: "acme", Kind: kind, Spec: toy{Tasks: 1, Block: true}.spec(), Priority: job.Normal}
+			_, _ = e.Submit(t.Context(), []job.Submission{sub}, &job.Key{Value: key}, false)
+		}
+		ask("accepted", "toy")
+		ask("faulty", "no toy")
+		ask("full", "toy")
+		if want := []string{"faulty", "full"}; !slices.Equal(l.released, want) {
+			t.Errorf("released %q, want %q", l.released, want)
+		}
+	})
+}
+
 func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(t)

@@ -22,6 +22,8 @@ type ledger struct {
 	fail error
 	// slow is how long a batch takes to become durable.
 	slow time.Duration
+	// released are the keys that were given back.
+	released []string
 }
 
 type page struct {
@@ -102,6 +104,13 @@ func (l *ledger) Recover(_ context.Context, visit func(job.Job, []byte, job.LogS
 		}
 	}
 	return nil
+}
+
+// Release implements executor.Journal.
+func (l *ledger) Release(key job.Key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.released = append(l.released, key.Value)
 }
 
 // job returns the view of a job.

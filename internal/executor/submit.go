@@ -17,27 +17,17 @@ const waitDelay = time.Millisecond
 // results, so that submission and result of a short job may be made durable together.
 //
 // It returns a *job.ValidationError with every fault (pointers lead with "/jobs/<i>" when there are several jobs) or a
-// *job.Rejection. The end of ctx no longer stops it once the journal has the batch.
+// *job.Rejection. The key was reserved by the caller, and is Submit's from here on. The end of ctx no longer stops it once
+// the journal has the batch.
 func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error) {
-	runs, err := e.plan(ctx, subs)
+	batch, runs, views, err := e.prepare(ctx, subs)
 	if err != nil {
-		return nil, err
-	}
-	if err := e.admit(runs); err != nil {
-		e.refuse(runs)
-		return nil, err
-	}
-	batch := job.Batch{Key: key, Entries: make([]job.Entry, len(runs))}
-	views := make([]job.Job, len(runs))
-	for i, r := range runs {
-		ev := job.Submitted{Job: r.job, Spec: r.spec}
-		r.spec = nil // the journal's
-		if views[i], err = job.Apply(job.Job{}, ev); err != nil {
-			e.refuse(runs)
-			return nil, err
+		if key != nil {
+			e.cfg.Journal.Release(*key)
 		}
-		batch.Entries[i] = job.Entry{ID: r.job.ID, Events: []job.Event{ev}}
+		return nil, err
 	}
+	batch.Key = key
 	if wait {
 		batch.Delay = waitDelay
 	}
@@ -63,6 +53,28 @@ func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.K
 		r.series.accepted()
 	}
 	return views, nil
+}
+
+// prepare makes the batch that submits jobs, and counts them in. After an error nothing is left to undo.
+func (e *Executor) prepare(ctx context.Context, subs []job.Submission) (batch job.Batch, runs []*run, views []job.Job, err error) {
+	if runs, err = e.plan(ctx, subs); err != nil {
+		return batch, nil, nil, err
+	}
+	if err = e.admit(runs); err != nil {
+		e.refuse(runs)
+		return batch, nil, nil, err
+	}
+	batch.Entries, views = make([]job.Entry, len(runs)), make([]job.Job, len(runs))
+	for i, r := range runs {
+		ev := job.Submitted{Job: r.job, Spec: r.spec}
+		r.spec = nil // the journal's
+		if views[i], err = job.Apply(job.Job{}, ev); err != nil {
+			e.refuse(runs)
+			return batch, nil, nil, err
+		}
+		batch.Entries[i] = job.Entry{ID: r.job.ID, Events: []job.Event{ev}}
+	}
+	return batch, runs, views, nil
 }
 
 // plan validates every submission, and reports the faults of all of them.

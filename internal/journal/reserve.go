@@ -59,7 +59,8 @@ func (j *Journal) Reserve(ctx context.Context, key job.Key) (prior []job.ID, err
 	return r.ids, nil
 }
 
-// Release gives back a reserved key. The journal does so itself when the batch with the key is durable or refused.
+// Release gives back a reserved key that no batch is appended for. Append takes a key over: the journal gives it back itself
+// when the batch is durable, or refused for good.
 func (j *Journal) Release(key job.Key) { j.keys.release(hashKey(key)) }
 
 // keyRecord reads a key that has not expired.
