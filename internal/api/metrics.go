@@ -33,8 +33,14 @@ type routeMetrics struct {
 	codes [500]atomic.Pointer[prometheus.Counter]
 }
 
-// startCodes are the statuses that are there from the start, as 0.
-var startCodes = []int{200, 400, 404, 500, 503}
+// startCodes are the statuses that are there from the start, as 0, for every method and for some: the rate of a counter
+// that appears with its first request does not know of that request.
+var (
+	startCodes       = []int{200, 400, 404, 500, 503}
+	methodStartCodes = map[string][]int{
+		http.MethodPost: {202, 422, 429}, http.MethodPut: {201}, http.MethodDelete: {204},
+	}
+)
 
 var requestBuckets = []float64{
 	.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 30, 60, 300, 1800,
@@ -87,8 +93,10 @@ func newMetrics(reg prometheus.Registerer, s *server) (*metrics, error) {
 				r.durations[i] = lazyObserver{durations, r.key, modes[i]}
 			}
 		}
-		for _, code := range startCodes {
-			r.code(m.requests, code)
+		for _, codes := range [][]int{startCodes, methodStartCodes[method]} {
+			for _, code := range codes {
+				r.code(m.requests, code)
+			}
 		}
 		m.routes[r.key] = r
 		return r
