@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -63,12 +64,17 @@ const (
 	maxHeaderBytes    = 16 << 10
 	// maxPending is how much may wait for the disk: a large body and its results, and little more memory than that.
 	maxPending = 40 << 20
+	// spareProcessors are for requests and the journal, beside the workers.
+	spareProcessors = 2
 	// closeTimeout is how long requests may take to end once waits and streams were told to.
 	closeTimeout = 5 * time.Second
 )
 
 // newServer opens the journal, recovers its jobs and opens both listeners. The caller must call run.
 func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, err error) {
+	// A pool that is busy on every processor of the Go scheduler would leave requests to wait for its time slices of 10 ms;
+	// with some to spare the kernel shares the CPUs out, and lets who waited for the network go first.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), int(c.Workers.n)+spareProcessors))
 	s := &server{cfg: c, log: log, registry: newRegistry()}
 	var undo []func()
 	defer func() {
@@ -112,7 +118,7 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	ec := executor.DefaultConfig()
 	ec.Workers, ec.MaxJobs, ec.MaxBytes, ec.MaxWaiting = int(c.Workers.n), int(c.QueueJobs.n), c.QueueBytes.n, c.WaitingItems.n
 	ec.Journal, ec.Planner, ec.Logger, ec.Registerer = s.journal, kinds, log, s.registry
-	ec.Tracer = tracer
+	ec.Tracer, ec.WorkerStart = tracer, giveWay
 	if s.tenants != nil {
 		ec.TenantJobs = s.tenants.MaxQueued
 	}

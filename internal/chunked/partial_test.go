@@ -121,7 +121,7 @@ func TestYieldCanStop(t *testing.T) {
 
 // TestPlansAreBounded: however an array is cut, there are not many tasks, and partials of outputs stay small.
 func TestPlansAreBounded(t *testing.T) {
-	const maxTasks, maxPartials, longest = 65537, 64 << 20, 277
+	const maxTasks, maxPartials, longest = 1<<20 + 1, 64 << 20, 277
 	rng := rand.New(rand.NewPCG(5, 6))
 	alternating := "["
 	for i := range 20000 {

@@ -18,7 +18,7 @@ type sizes struct {
 	segment int64
 }
 
-var taskSizes = sizes{least: 256 << 10, most: 1 << 20, share: 1 << 15, segment: 1024}
+var taskSizes = sizes{least: 128 << 10, most: 256 << 10, share: 1 << 19, segment: 1024}
 
 // target is how large the tasks of work elements should be.
 func (s sizes) target(work int64) int64 {

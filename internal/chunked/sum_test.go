@@ -553,7 +553,7 @@ func TestRunStopsWithItsContext(t *testing.T) {
 	if _, err := p.Run(ctx, chunked.NewWorker(), 0, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	if p.Tasks() > 65537 || p.TaskBytes(0)/8 > 1<<25 {
+	if p.Tasks() > 1<<20+1 || p.TaskBytes(0)/8 > 1<<21 {
 		t.Errorf("%d tasks, of %d bytes", p.Tasks(), p.TaskBytes(0))
 	}
 }

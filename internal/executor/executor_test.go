@@ -632,6 +632,26 @@ func TestSubmitWaitsForTheDisk(t *testing.T) {
 	})
 }
 
+// A job whose results pile up before the disk takes no further turns until they are written.
+func TestResultsAreNotPiledUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		l.slow = time.Second
+		e := start(t, l, func(c *executor.Config) { c.Planner = bulky{} })
+		id := submit(t, e, toy{})
+		for range 10 {
+			before := len(l.tasksDone(id))
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if n := len(l.tasksDone(id)) - before; n < 1 || n > 8 {
+				t.Fatalf("%d results of 200 KiB in a second", n)
+			}
+		}
+		time.Sleep(2 * time.Minute)
+		want(t, l, id, job.Succeeded)
+	})
+}
+
 func TestConfigFaults(t *testing.T) {
 	_, err := executor.New(t.Context(), executor.Config{})
 	for _, name := range []string{"workers", "max jobs", "max bytes", "max waiting items"} {

@@ -110,3 +110,24 @@ func (r *toyReducer) Outcome() (job.Outcome, error) {
 	}
 	return job.Outcome{Value: fmt.Append(nil, len(r.seen))}, nil
 }
+
+// bulky is a plan of tasks with large results.
+type bulky struct{ toy }
+
+func (bulky) Plan(_ context.Context, _, _ string, spec []byte) (job.Plan, []byte, error) {
+	return bulky{toy{Tasks: 100}}, spec, nil
+}
+
+func (bulky) Replan(context.Context, string, string, []byte) (job.Plan, error) { return bulky{}, nil }
+
+func (bulky) Names() []string { return []string{"toy"} }
+
+func (p bulky) Task(i int, _ job.Resume) job.Task { return bulkyTask(i) }
+
+type bulkyTask int
+
+func (t bulkyTask) Step(context.Context, time.Time, *job.Local) (job.Step, error) {
+	step := job.Step{Completed: 1, Partial: []byte{1}}
+	step.Items.Add(int64(t), make([]byte, 200<<10), 0)
+	return step, nil
+}

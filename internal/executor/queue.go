@@ -153,10 +153,42 @@ func (c *class) nextActive() (unit, bool) {
 func (c *class) take(r *run) unit {
 	u := unit{run: r, task: r.nextTask}
 	r.nextTask = r.after(r.nextTask)
-	if r.nextTask < r.size.Tasks {
+	switch {
+	case r.nextTask >= r.size.Tasks:
+	case r.unsynced > maxUnsynced:
+		r.held = true // until synced
+	default:
 		c.active.push(r)
 	}
 	return u
+}
+
+// maxUnsynced is how many bytes of a job's results may wait for the disk before the job takes no further turn, so that the
+// results of small jobs do not wait behind those of a giant.
+const maxUnsynced = 512 << 10
+
+// countedBytes is from where on results are counted at all: a short job's are not worth it.
+const countedBytes = 4 << 10
+
+// written counts results that are on their way to disk.
+func (e *Executor) written(r *run, bytes int64) {
+	e.mu.Lock()
+	r.unsynced += bytes
+	e.mu.Unlock()
+}
+
+// synced takes them off again when they are there, and lets a held job go on.
+func (e *Executor) synced(r *run, bytes int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r.unsynced -= bytes
+	if r.held && r.unsynced <= maxUnsynced/2 {
+		r.held = false
+		if !r.dead {
+			e.queue.pushActive(r)
+			e.ready.Signal()
+		}
+	}
 }
 
 // deque is a first-in, first-out ring. The zero value is empty.

@@ -34,6 +34,8 @@ type run struct {
 	fresh    bool   // among the new jobs
 	dead     bool   // takes no more turns
 	counted  bool   // in the admission counts
+	unsynced int64  // bytes of results that wait for the disk
+	held     bool   // has tasks, and waits for its results to be synced
 
 	mu        sync.Mutex
 	state     job.State

@@ -23,6 +23,9 @@ type worker struct {
 
 // loop takes turns until claiming ends.
 func (w *worker) loop() {
+	if w.e.cfg.WorkerStart != nil {
+		w.e.cfg.WorkerStart()
+	}
 	for {
 		u, ok := w.e.claim()
 		if !ok {
@@ -125,7 +128,12 @@ func (r *run) stepped(u unit, step *job.Step, err error) {
 	case len(events) > 0 && step.Items.Len() == 0:
 		r.append(checkpointDelay, events...)
 	case len(events) > 0:
-		r.append(0, events...)
+		if bytes := int64(step.Items.Size() + len(step.Partial)); bytes >= countedBytes {
+			r.e.written(r, bytes)
+			r.appendDone(0, func(error) { r.e.synced(r, bytes) }, events...)
+		} else {
+			r.append(0, events...)
+		}
 	}
 	if !finished {
 		r.park(u, step.Wake)
