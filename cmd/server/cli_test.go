@@ -27,8 +27,7 @@ func TestHelpListsEverySetting(t *testing.T) {
 		t.Fatalf("exit code %d", code)
 	}
 	st := reflect.TypeFor[serveCmd]()
-	for i := range st.NumField() {
-		f := st.Field(i)
+	for f := range st.Fields() {
 		flag := f.Tag.Get("name")
 		if flag == "" {
 			flag = kebab(f.Name)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"strconv"
 	"time"
 )
 
@@ -103,7 +104,7 @@ func (c *serveCmd) validate() error {
 func checkAddress(addr string) error {
 	_, port, err := net.SplitHostPort(addr)
 	if err == nil {
-		_, err = net.LookupPort("tcp", port)
+		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
 		return fmt.Errorf("%q is not an address such as 127.0.0.1:8080", addr)

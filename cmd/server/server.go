@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -79,8 +80,8 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	var undo []func()
 	defer func() {
 		if err != nil {
-			for i := len(undo) - 1; i >= 0; i-- {
-				undo[i]()
+			for _, f := range slices.Backward(undo) {
+				f()
 			}
 		}
 	}()

@@ -86,20 +86,22 @@ var sizeUnits = []struct {
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (s *size) UnmarshalText(text []byte) error {
-	for _, u := range sizeUnits {
-		digits, ok := strings.CutSuffix(string(text), u.suffix)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
-		if err != nil || n < 0 || n > (1<<62)/u.bytes {
-			break
-		}
-		s.n, s.err = n*u.bytes, nil
-		return nil
+	n, ok := parseSize(string(text))
+	s.n, s.err = n, nil
+	if !ok {
+		s.err = fmt.Errorf("%q is not a size such as 512MiB or 2GB", text)
 	}
-	s.err = fmt.Errorf("%q is not a size such as 512MiB or 2GB", text)
 	return nil
+}
+
+func parseSize(text string) (int64, bool) {
+	for _, u := range sizeUnits {
+		if digits, ok := strings.CutSuffix(text, u.suffix); ok {
+			n, err := strconv.ParseUint(strings.TrimSpace(digits), 10, 62)
+			return int64(n) * u.bytes, err == nil && n <= (1<<62)/uint64(u.bytes)
+		}
+	}
+	return 0, false
 }
 
 func (s *size) check(least int64) error {

@@ -141,7 +141,7 @@ func exercise(t *testing.T, st store) {
 				p := make([]byte, rnd.Int64N(1<<20))
 				n, err := o.ReadAt(p, off)
 				want := data[off:min(off+int64(len(p)), int64(len(data)))]
-				if n != len(want) || !bytes.Equal(p[:n], want) || (n < len(p)) != (err == io.EOF) {
+				if n != len(want) || !bytes.Equal(p[:n], want) || (n < len(p)) != errors.Is(err, io.EOF) {
 					t.Errorf("%d bytes at %d: %d, %v", len(p), off, n, err)
 				}
 			}

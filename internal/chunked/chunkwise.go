@@ -45,7 +45,7 @@ func newChunkwise(p *Plan, sizes sizes) *chunkwise {
 	}
 	for k := range p.array.grid.chunks {
 		v := cur.volume()
-		if v > target+target/2 {
+		if v > max(target+target/2, sizes.whole) {
 			flush(k)
 			// Parts are whole blocks of the sum's kernels.
 			size := ceilDiv(ceilDiv(v, ceilDiv(v, target)), 4096) * 4096

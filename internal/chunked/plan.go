@@ -13,12 +13,15 @@ type sizes struct {
 	least, most int64
 	// share bounds the number of tasks: a task is at least this share of the array, which makes at most 2*share+1 tasks.
 	share int64
+	// whole is how large a chunk may be to be summed by one task all the same, so that its own sum is known as soon as it
+	// is done: some milliseconds of work.
+	whole int64
 	// segment is how many elements of an output a task sums at least before it leaves the rest to another: the partial's
 	// cost is spread over them.
 	segment int64
 }
 
-var taskSizes = sizes{least: 128 << 10, most: 256 << 10, share: 1 << 19, segment: 1024}
+var taskSizes = sizes{least: 128 << 10, most: 256 << 10, share: 1 << 19, whole: 3 << 19, segment: 1024}
 
 // target is how large the tasks of work elements should be.
 func (s sizes) target(work int64) int64 {

@@ -69,7 +69,8 @@ func (r *run) startTrace(now time.Time, resumed bool) {
 		_, wait := r.e.cfg.Tracer.Start(ctx, "job.wait", trace.WithTimestamp(due(&r.job)), about)
 		wait.End(trace.WithTimestamp(now))
 	}
-	r.traced.parent, r.traced.span = r.e.cfg.Tracer.Start(ctx, "job.run", trace.WithTimestamp(now), about)
+	parent, span := r.e.cfg.Tracer.Start(ctx, "job.run", trace.WithTimestamp(now), about)
+	r.traced.parent, r.traced.span = parent, span
 	r.traced.exemplar = prometheus.Labels{"trace_id": sc.TraceID().String()}
 }
 

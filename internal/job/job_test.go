@@ -232,7 +232,7 @@ func FuzzDecodeItems(f *testing.F) {
 	for _, b := range someItems() {
 		f.Add(b.AppendBinary(nil))
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
+	f.Fuzz(func(_ *testing.T, data []byte) {
 		b, err := job.DecodeItems(data)
 		if err != nil {
 			return

@@ -2,6 +2,7 @@ package job
 
 import (
 	"iter"
+	"slices"
 	"time"
 )
 
@@ -81,13 +82,5 @@ func (q *Query) Matches(j *Job) bool {
 			return false
 		}
 	}
-	if len(q.States) == 0 {
-		return true
-	}
-	for _, s := range q.States {
-		if j.State == s {
-			return true
-		}
-	}
-	return false
+	return len(q.States) == 0 || slices.Contains(q.States, j.State)
 }

@@ -78,7 +78,7 @@ func planArraySum(spec []byte, e env) (_ job.Plan, err error) {
 	}
 	// Inline values are the only elements that are held; what else is held are tens of bytes for each task and output.
 	outputs, _ := p.Shape().Elements() // bounded by limits.Outputs
-	memory := 2*int64(len(spec)) + 32*int64(p.Tasks()) + 64*outputs + 4096
+	memory := 2*int64(len(spec)) + 48*int64(p.Tasks()) + 64*outputs + 4096
 	return &arraySum{Plan: p, memory: memory, spec: spec, close: stored.Close}, nil
 }
 
