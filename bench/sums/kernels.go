@@ -111,11 +111,12 @@ func (l *lab) byChunks(ctx context.Context, r *report, s size, f file) error {
 	if err := l.gather.store(ctx, f); err != nil {
 		return err
 	}
+	times := min(s.times, 10)
 	for _, chunks := range s.chunks {
-		fromFile, inMemory := l.dask("file", f, chunks), l.dask("memory", f, chunks)
+		fromFile, inMemory := l.dask("file", f, chunks, times), l.dask("memory", f, chunks, times)
 		many := count(s.shape, chunks) > 20_000
 		fromFile.slow, inMemory.slow = many, many
-		figures, err := l.rounds(s.rounds, l.service(ctx, f.spec(chunks)), fromFile, inMemory)
+		figures, err := l.rounds(s.rounds, l.service(ctx, f.spec(chunks), times), fromFile, inMemory)
 		if err != nil {
 			return err
 		}

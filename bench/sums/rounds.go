@@ -63,11 +63,18 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
-// service is the contender that submits to the server.
-func (l *lab) service(ctx context.Context, fields string) contender {
-	return contender{name: "gather", run: func() (answer, error) {
-		f, took, err := l.gather.sum(ctx, fields)
-		return answer{Seconds: took.Seconds(), Hex: f.Details.Hex}, err
+// service is the contender that submits to the server, times jobs a turn, one after the other.
+func (l *lab) service(ctx context.Context, fields string, times int) contender {
+	return contender{name: "gather", run: func() (a answer, err error) {
+		for range times {
+			f, took, err := l.gather.sum(ctx, fields)
+			if err != nil {
+				return a, err
+			}
+			a.Seconds += took.Seconds() / float64(times)
+			a.Hex = f.Details.Hex
+		}
+		return a, nil
 	}}
 }
 
@@ -77,8 +84,9 @@ func asks(name string, p *peer, r request) contender {
 }
 
 // dask is the contender that computes in chunks of a file, of resident memory, or of ones.
-func (l *lab) dask(source string, f file, chunks any) contender {
-	return asks("Dask, "+source, l.numpyAndDask, request{Op: "dask", Source: source, Path: f.path, Shape: f.shape, Chunks: chunks})
+func (l *lab) dask(source string, f file, chunks any, times int) contender {
+	r := request{Op: "dask", Source: source, Path: f.path, Shape: f.shape, Chunks: chunks, Times: times}
+	return asks("Dask, "+source, l.numpyAndDask, r)
 }
 
 func asJSON(v any) string {

@@ -21,7 +21,7 @@ func (l *lab) stored(ctx context.Context, r *report) error {
 	var best, ours figure // Dask's fastest, and gather at the same chunks
 	name := ""
 	for _, chunks := range []any{[]int64{1e6}, []int64{1e7}, "auto"} {
-		figures, err := l.rounds(15, l.service(ctx, f.spec(chunks)), l.dask("file", f, chunks))
+		figures, err := l.rounds(15, l.service(ctx, f.spec(chunks), 1), l.dask("file", f, chunks, 1))
 		if err != nil {
 			return err
 		}
@@ -43,16 +43,17 @@ func (l *lab) generated(ctx context.Context, r *report) error {
 		shape  []int64
 		chunks []int64
 		rounds int
+		times  int // a turn
 		want   float64
 	}{
-		{[]int64{20000, 20000}, []int64{1000, 1000}, 7, 2},
-		{[]int64{1000, 1000}, []int64{100, 100}, 21, 10},
-		{[]int64{10000}, []int64{1}, 7, 100},
-		{[]int64{1000, 1000}, []int64{10, 10}, 7, 100},
+		{[]int64{20000, 20000}, []int64{1000, 1000}, 9, 1, 2},
+		{[]int64{1000, 1000}, []int64{100, 100}, 15, 10, 10},
+		{[]int64{10000}, []int64{1}, 7, 1, 100},
+		{[]int64{1000, 1000}, []int64{10, 10}, 7, 1, 100},
 	} {
 		name := fmt.Sprintf("`ones(%s)`, chunks %s", asJSON(c.shape), asJSON(c.chunks))
 		spec := fmt.Sprintf(`"array":{"source":"ones","shape":%s,"chunks":%s}`, asJSON(c.shape), asJSON(c.chunks))
-		figures, err := l.rounds(c.rounds, l.service(ctx, spec), l.dask("ones", file{shape: c.shape}, c.chunks))
+		figures, err := l.rounds(c.rounds, l.service(ctx, spec, c.times), l.dask("ones", file{shape: c.shape}, c.chunks, c.times))
 		if err != nil {
 			return err
 		}
