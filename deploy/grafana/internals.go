@@ -1,0 +1,207 @@
+package grafana
+
+var (
+	commit   = histogram{name: "gather_journal_commit_seconds"}
+	batch    = histogram{name: "gather_journal_batch_events"}
+	taskStep = histogram{name: "gather_task_step_duration_seconds"}
+	plain    = histogram{name: "gather_http_request_duration_seconds", more: []string{`mode="plain"`}}
+	pauses   = histogram{name: "go_sched_pauses_total_gc_seconds"}
+	latency  = histogram{name: "go_sched_latencies_seconds"}
+)
+
+// Internals answers: which part of the process is it.
+func Internals() *Dashboard {
+	return newDashboard("gather-internals", "gather internals",
+		"Which part of gather is slow or full: the journal, the scheduler, HTTP, or the Go runtime.",
+		row{title: "Journal", height: 8, panels: append(internalsJournal(), internalsEngine()...)},
+		row{title: "Scheduler", height: 8, panels: internalsScheduler()},
+		row{title: "HTTP", height: 8, panels: internalsHTTP()},
+		row{title: "Go and process", height: 8, collapsed: true, panels: internalsProcess()},
+	)
+}
+
+func internalsJournal() []*builder {
+	return []*builder{
+		series("Commit latency", "s",
+			"From building a write until it is on disk; every submission waits for one. When p50 grows the disk is slow (compare "+
+				"with iostat); when only p99 does, it stalls now and then. See the runbook of GatherJournalSlow.",
+			commit.quantiles()...),
+		series("Commits and events", "ops",
+			"Writes that reached the disk, and the events in them. Many events in few commits is group commit at work. When "+
+				"commits fall and Commit latency grows, the disk is the limit.",
+			curve{sum(rate("gather_journal_commit_seconds_count")), "commits"},
+			curve{sum(rate("gather_journal_batch_events_sum")), "events"}),
+		series("Batch size", "none",
+			"Events that one write makes durable. It grows with load, which is good: the cost of one disk write is shared. Around 1 "+
+				"under load means that clients submit one after the other.",
+			curve{batch.mean(), "mean"}, curve{batch.quantile(.5), "p50"}, curve{batch.quantile(.99), "p99"}),
+		series("Journal health", "short",
+			"Servers whose journal takes submissions, and disk operations that failed per second. Any failure: read the log and "+
+				"the kernel's (dmesg), then the runbook of GatherJournalFailing.",
+			curve{sum(metric("gather_journal_ready")), "ready"},
+			curve{sum(rate("gather_journal_failures_total")), "failures per second"},
+		).paint("ready", "green").paint("failures per second", "red"),
+		series("Waiting for the disk", "bytes",
+			"Bytes that wait to be written, below the bound at which submissions are refused. When they stay, the disk is slower "+
+				"than the load. The axis is logarithmic.",
+			curve{sum(metric("gather_journal_pending_bytes")), "pending"},
+			curve{sum(metric("gather_journal_pending_limit_bytes")), "limit"},
+		).magnitudes().limit("limit"),
+		series("Disk space", "bytes",
+			"What the journal uses, what the fullest disk has left, and the margin below which no job is accepted "+
+				"(--min-free-disk). When free falls towards the margin: see the runbook of GatherDiskNearlyFull. The axis is logarithmic.",
+			curve{sum(metric("gather_journal_disk_bytes")), "journal"},
+			curve{"min(" + metric("gather_journal_disk_free_bytes") + ")", "free"},
+			curve{highest(metric("gather_journal_disk_min_free_bytes")), "margin"},
+		).magnitudes().limit("margin"),
+	}
+}
+
+func internalsEngine() []*builder {
+	return []*builder{
+		series("Bytes written", "Bps",
+			"Bytes to the write-ahead log, and from memory to tables. When the log runs far above what jobs need, results are "+
+				"large: shorter retention or fewer items help the disk.",
+			curve{sum(rate("gather_journal_log_written_bytes_total")), "log"},
+			curve{sum(rate("gather_journal_flushed_bytes_total")), "flushed"}),
+		series("Compactions", "ops",
+			"Compactions that ended. A steady few are housekeeping. When they stop while Compaction debt grows, or never stop, the "+
+				"disk is too slow for the load.",
+			curve{sum(rate("gather_journal_compactions_total")), "compactions"}),
+		series("Compaction debt", "bytes",
+			"Bytes still to be compacted, as estimated. It may rise in a burst and must fall after it. When it only rises, reads "+
+				"become slower and the disk fills: lower the load or use a faster disk.",
+			curve{sum(metric("gather_journal_compaction_debt_bytes")), "debt"}),
+		series("Journal memory", "bytes",
+			"Memory that the storage engine holds. Both have a bound; when the process is larger than this and the plans of "+
+				"jobs together, see Memory.",
+			curve{sum(metric("gather_journal_cache_bytes")), "block cache"},
+			curve{sum(metric("gather_journal_memtable_bytes")), "memtables"}).stacked(),
+		series("Cache hits", "percentunit",
+			"Blocks found in memory when old jobs are read; 0 while nobody reads any. When low and reads are slow, clients page "+
+				"through more history than fits in the cache.",
+			curve{ratio(sum(rate("gather_journal_cache_hits_total")),
+				"("+sum(rate("gather_journal_cache_hits_total"))+" + "+sum(rate("gather_journal_cache_misses_total"))+")"), "hits"},
+		).percent(),
+		series("Jobs kept", "short",
+			"Jobs in the journal's memory, which are those not ended, and jobs removed per second because their retention had "+
+				"passed. When nothing is swept for longer than the retention, look for errors of the sweep in the log.",
+			curve{sum(metric("gather_journal_active_jobs")), "active"},
+			curve{sum(rate("gather_journal_jobs_swept_total")), "swept per second"}),
+	}
+}
+
+func internalsScheduler() []*builder {
+	return []*builder{
+		series("Tasks finished", "ops",
+			"Tasks by kind. When 0 while Ready tasks is not: see the runbook of GatherStalled.",
+			curve{sum(rate("gather_tasks_finished_total"), "kind"), "{{kind}}"}),
+		series("Task step p99", "s",
+			"How long a worker is held at once. It should be milliseconds: a turn is never longer, so this is what a small job "+
+				"waits behind a big one. When it grows, the machine is overcommitted: see CPU.",
+			curve{taskStep.quantile(.99, "kind"), "{{kind}}"}),
+		heatmap("Task step heatmap", "s",
+			"How long single turns hold a worker. Below 50 ms is as planned. A band above: one kind's tasks are cut too large, or "+
+				"the CPUs are shared with others.",
+			taskStep),
+		series("Ready tasks by server", "short",
+			"Tasks that could run now. When one server has many and another none, clients do not spread their submissions.",
+			curve{sum(metric("gather_queue_tasks"), "instance"), "{{instance}}"}),
+		series("Workers busy by server", "percentunit",
+			"Share of the workers' time on tasks. When one stays at 0 % with ready tasks: see the runbook of GatherStalled.",
+			curve{ratio(sum(rate("gather_worker_busy_seconds_total"), "instance"), sum(metric("gather_workers"), "instance")), "{{instance}}"},
+		).percent(),
+		series("Workers running now", "short",
+			"Workers on a task at the moment of the scrape, and the workers there are. It jumps by nature; compare with Workers "+
+				"busy by server, which is the average.",
+			curve{sum(metric("gather_workers_busy")), "running"}, curve{sum(metric("gather_workers")), "workers"},
+		).limit("workers"),
+		series("Memory of admitted jobs", "bytes",
+			"What the plans of admitted jobs hold, and its bound (--queue-bytes). When near: few jobs with very long lists; see the "+
+				"runbook of GatherNearCapacity. The axis is logarithmic.",
+			curve{sum(metric("gather_admitted_bytes")), "admitted"}, curve{sum(metric("gather_admitted_capacity_bytes")), "capacity"},
+		).magnitudes().limit("capacity"),
+		series("Array data summed", "Bps",
+			"Bytes of array data that went through the sum kernels. When low with busy workers: generating the data costs more than "+
+				"summing it, or memory bandwidth is shared.",
+			curve{sum(rate("gather_array_summed_bytes_total")), "summed"}),
+		series("Resumed and draining", "short",
+			"Jobs taken up again per second after a restart, and servers that are stopping. Resumed jobs without a restart of yours: "+
+				"the process crashed; see the runbook of GatherRestarting.",
+			curve{sum(rate("gather_jobs_resumed_total")), "resumed per second"},
+			curve{sum(metric("gather_draining")), "draining"}),
+	}
+}
+
+func internalsHTTP() []*builder {
+	return []*builder{
+		series("Requests by route", "reqps",
+			"Requests answered. A route that grows alone is usually a client that polls: it can wait with Prefer: wait, or follow "+
+				"the events.",
+			curve{sum(rate("gather_http_requests_total"), "method", "route"), "{{method}} {{route}}"}).wide(),
+		series("Latency p99 by route", "s",
+			"99 of 100 answers came sooner, without those that clients asked to wait for. POST waits for the disk: compare with "+
+				"Commit latency. When all grow, see CPU.",
+			curve{plain.quantile(.99, "method", "route"), "{{method}} {{route}}"}).wide(),
+		series("Answers by status", "reqps",
+			"Answers by status code. 499: the client went before its answer; many of them are clients with a timeout that is too "+
+				"short. 5xx: see HTTP errors in gather overview.",
+			curve{sum(rate("gather_http_requests_total"), "code"), "{{code}}"}).stacked(),
+		series("Waits and streams", "short",
+			"Requests that wait for a job or follow one, all requests under way, and the bound of the former (--max-streams). At "+
+				"the bound further ones are refused. The axis is logarithmic.",
+			curve{sum(metric("gather_http_streams_open")), "open"},
+			curve{sum(metric("gather_http_requests_in_flight")), "in flight"},
+			curve{sum(metric("gather_http_streams_limit")), "limit"},
+		).magnitudes().limit("limit"),
+		series("Request bodies", "bytes",
+			"Bytes of bodies being read and accepted. When it stays high: slow clients send large submissions; lower --max-body or "+
+				"put a buffering proxy in front.",
+			curve{sum(metric("gather_http_body_bytes_in_flight")), "in flight"}),
+	}
+}
+
+func internalsProcess() []*builder {
+	return []*builder{
+		series("Memory", "bytes",
+			"Resident memory by server, and the live heap of all. When resident grows while the live heap does not: see Journal "+
+				"memory. When the live heap grows without end, take a profile from /debug/pprof/heap.",
+			curve{sum(metric("process_resident_memory_bytes"), "instance"), "resident {{instance}}"},
+			curve{sum(metric("go_gc_heap_live_bytes")), "live heap"},
+			curve{sum(metric("go_gc_heap_goal_bytes")), "heap goal"}),
+		series("CPU", "short",
+			"CPUs in use by server, and the CPUs it may use. At the limit, everything slows down together: give more, or lower the "+
+				"load.",
+			curve{sum(rate("process_cpu_seconds_total"), "instance"), "{{instance}}"},
+			curve{sum(metric("go_sched_gomaxprocs_threads")), "limit"}).limit("limit"),
+		series("GC cycles", "ops",
+			"Garbage collections. A few per second are fine. Many with a small live heap: set GOGC higher, or GOMEMLIMIT to the "+
+				"memory there is.",
+			curve{sum(rate("go_gc_cycles_total_gc_cycles_total"), "instance"), "{{instance}}"}),
+		series("GC pauses", "s",
+			"How long a collection stops the world. Below a millisecond is normal. When longer, the machine has fewer CPUs than the "+
+				"process believes: set GOMAXPROCS.",
+			curve{pauses.quantile(.5), "p50"}, curve{pauses.quantile(.99), "p99"}),
+		series("Scheduling latency", "s",
+			"How long a goroutine that could run waits for a CPU. When p99 is above 10 ms, the process is short of CPUs, or other "+
+				"processes take them.",
+			curve{latency.quantile(.5), "p50"}, curve{latency.quantile(.99), "p99"}),
+		series("Goroutines", "short",
+			"Goroutines by server. It follows open requests; jobs need none of their own. When it grows without end and Waits and "+
+				"streams does not, take a profile from /debug/pprof/goroutine and report it.",
+			curve{sum(metric("go_goroutines"), "instance"), "{{instance}}"}),
+		series("Open files", "short",
+			"File descriptors, and the limit. At the limit connections are refused: raise it (LimitNOFILE, ulimit -n). The axis is "+
+				"logarithmic.",
+			curve{highest(metric("process_open_fds")), "open"}, curve{"min(" + metric("process_max_fds") + ")", "limit"},
+		).magnitudes().limit("limit"),
+		series("Network", "Bps",
+			"Bytes received and sent by the process's host or container. When sent is high: clients read large results again and "+
+				"again; the parameter after reads only what is new.",
+			curve{sum(rate("process_network_receive_bytes_total")), "received"},
+			curve{sum(rate("process_network_transmit_bytes_total")), "sent"}),
+		table("Builds", "none",
+			"The build of each server. When they differ outside of an upgrade, a server was forgotten.",
+			metric("gather_build_info"), "Time", "Value", "__name__"),
+	}
+}

@@ -1,0 +1,152 @@
+package grafana
+
+var datasource = Datasource{Type: "prometheus", UID: "${datasource}"}
+
+// A panel under construction, before it has its place.
+type builder struct {
+	panel *Panel
+	width int
+}
+
+type object map[string]any
+
+func newBuilder(kind, title, unit, description string, curves []curve) *builder {
+	p := &Panel{
+		Type: kind, Title: title, Description: description, Datasource: &datasource,
+		FieldConfig: &FieldConfig{Defaults: Field{Unit: unit}, Overrides: []Override{}},
+	}
+	for i, c := range curves {
+		p.Targets = append(p.Targets, Target{
+			RefID: string(rune('A' + i)), Datasource: datasource, Expr: c.expr, LegendFormat: c.legend,
+			Range: true, EditorMode: "code",
+		})
+	}
+	return &builder{panel: p, width: 8}
+}
+
+// stat is a big number on its color.
+func stat(title, unit, description, expr string, steps ...Step) *builder {
+	b := newBuilder("stat", title, unit, description, []curve{{expr, title}})
+	b.panel.FieldConfig.Defaults.Thresholds = &Thresholds{Mode: "absolute", Steps: steps}
+	b.panel.FieldConfig.Defaults.Color = &Color{Mode: "thresholds"}
+	b.panel.Options = object{
+		"colorMode": "background", "graphMode": "area", "justifyMode": "center", "orientation": "auto", "textMode": "value",
+		"wideLayout": true, "showPercentChange": false, "percentChangeColorMode": "standard", "reduceOptions": object{"calcs": []string{"lastNotNull"}, "fields": "", "values": false},
+	}
+	b.width = 3
+	return b
+}
+
+// above is a color from a value upwards.
+func above(value float64, color string) Step { return Step{Color: color, Value: &value} }
+
+// base is the color below every threshold.
+func base(color string) Step { return Step{Color: color} }
+
+// traffic is green, orange from the first value on, red from the second.
+func traffic(orange, red float64) []Step {
+	return []Step{base("green"), above(orange, "orange"), above(red, "red")}
+}
+
+// series is a graph over time with a table of last and highest values below it.
+func series(title, unit, description string, curves ...curve) *builder {
+	b := newBuilder("timeseries", title, unit, description, curves)
+	d := &b.panel.FieldConfig.Defaults
+	d.Color = &Color{Mode: "palette-classic"}
+	d.Min = new(0.0)
+	d.Custom = object{
+		"drawStyle": "line", "lineInterpolation": "linear", "lineWidth": 1, "fillOpacity": 10, "showPoints": "never",
+		"spanNulls": false, "stacking": object{"mode": "none", "group": "A"},
+	}
+	b.panel.Options = object{
+		"legend":  object{"displayMode": "table", "placement": "bottom", "showLegend": true, "calcs": []string{"lastNotNull", "max"}},
+		"tooltip": object{"mode": "multi", "sort": "desc"},
+	}
+	return b
+}
+
+// heatmap shows the buckets of a histogram over time.
+func heatmap(title, unit, description string, h histogram) *builder {
+	b := newBuilder("heatmap", title, unit, description, []curve{{h.cells(), "{{le}}"}})
+	b.panel.Targets[0].Format = "heatmap"
+	b.panel.FieldConfig.Defaults.Custom = object{"scaleDistribution": object{"type": "linear"}}
+	b.panel.Options = object{
+		"calculate": false, "cellGap": 1, "rowsFrame": object{"layout": "auto"}, "showValue": "never",
+		"color":        object{"mode": "scheme", "scheme": "Oranges", "exponent": 0.5, "fill": "dark-orange", "steps": 64, "reverse": false},
+		"filterValues": object{"le": 1e-9},
+		"yAxis":        object{"axisPlacement": "left", "reverse": false, "unit": unit},
+		"legend":       object{"show": true}, "tooltip": object{"mode": "single", "yHistogram": false},
+		"exemplars": object{"color": "rgba(115,191,105,0.7)"},
+	}
+	return b
+}
+
+// table lists the labels of series as they are now.
+func table(title, unit, description, expr string, hidden ...string) *builder {
+	b := newBuilder("table", title, unit, description, []curve{{expr, ""}})
+	t := &b.panel.Targets[0]
+	t.Format, t.Instant, t.Range = "table", true, false
+	exclude := object{}
+	for _, name := range hidden {
+		exclude[name] = true
+	}
+	b.panel.Transformations = []Transformation{{ID: "organize", Options: object{
+		"excludeByName": exclude, "indexByName": object{}, "renameByName": object{},
+	}}}
+	b.panel.Options = object{"showHeader": true, "cellHeight": "sm", "frameIndex": 0}
+	return b
+}
+
+// wide makes it half as wide as the page.
+func (b *builder) wide() *builder {
+	b.width = gridWidth / 2
+	return b
+}
+
+// percent fixes the axis to 0 to 100 %.
+func (b *builder) percent() *builder {
+	b.panel.FieldConfig.Defaults.Max = new(1.0)
+	return b
+}
+
+// stacked puts the curves on top of each other.
+func (b *builder) stacked() *builder {
+	custom := b.panel.FieldConfig.Defaults.Custom.(object)
+	custom["stacking"] = object{"mode": "normal", "group": "A"}
+	custom["fillOpacity"] = 25
+	return b
+}
+
+// magnitudes makes the axis logarithmic, with a 0: for a depth of 10 and a capacity of 100 000 in one picture.
+func (b *builder) magnitudes() *builder {
+	b.panel.FieldConfig.Defaults.Custom.(object)["scaleDistribution"] = object{"type": "symlog", "log": 10, "linearThreshold": 1}
+	return b
+}
+
+// exemplars marks single jobs by their traces.
+func (b *builder) exemplars() *builder {
+	for i := range b.panel.Targets {
+		b.panel.Targets[i].Exemplar = true
+	}
+	return b
+}
+
+// limit draws a curve as a dashed red line, outside of any stack.
+func (b *builder) limit(legend string) *builder {
+	return b.override(legend,
+		Property{"color", object{"mode": "fixed", "fixedColor": "red"}},
+		Property{"custom.lineStyle", object{"fill": "dash", "dash": []int{10, 10}}},
+		Property{"custom.fillOpacity", 0},
+		Property{"custom.stacking", object{"mode": "none", "group": "A"}})
+}
+
+// paint fixes the color of a curve whose meaning has a color.
+func (b *builder) paint(legend, color string) *builder {
+	return b.override(legend, Property{"color", object{"mode": "fixed", "fixedColor": color}})
+}
+
+func (b *builder) override(legend string, properties ...Property) *builder {
+	c := b.panel.FieldConfig
+	c.Overrides = append(c.Overrides, Override{Matcher{"byName", legend}, properties})
+	return b
+}
