@@ -1,0 +1,153 @@
+package deploy_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
+	"sigs.k8s.io/yaml"
+)
+
+func compose(t *testing.T) *types.Project {
+	t.Helper()
+	options, err := cli.NewProjectOptions([]string{"compose.yaml"}, cli.WithEnv([]string{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := options.LoadProject(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestCompose loads the file as Compose does, by its schema, and checks what the schema does not know.
+func TestCompose(t *testing.T) {
+	p := compose(t)
+	for name, s := range p.Services {
+		if s.HealthCheck == nil || len(s.HealthCheck.Test) == 0 {
+			t.Errorf("%s has no health check", name)
+		}
+		if s.Restart == "" || len(s.CapDrop) != 1 || s.CapDrop[0] != "ALL" {
+			t.Errorf("%s: restart %q, cap_drop %q", name, s.Restart, s.CapDrop)
+		}
+		if tag := regexp.MustCompile(`:v?\d+\.\d+\.\d+$`); s.Build == nil && !tag.MatchString(s.Image) {
+			t.Errorf("%s: the version of %s is not pinned", name, s.Image)
+		}
+		for _, port := range s.Ports {
+			if port.HostIP != "127.0.0.1" {
+				t.Errorf("%s: port %s is published on %q: nothing here asks for a password", name, port.Published, port.HostIP)
+			}
+		}
+		for _, v := range s.Volumes {
+			if v.Type != types.VolumeTypeBind {
+				continue
+			}
+			if _, err := os.Stat(v.Source); err != nil || !v.ReadOnly {
+				t.Errorf("%s: %s: read only %t, %v", name, v.Source, v.ReadOnly, err)
+			}
+		}
+		for on := range s.DependsOn {
+			if _, ok := p.Services[on]; !ok {
+				t.Errorf("%s depends on %s, which is not there", name, on)
+			}
+		}
+	}
+	build := p.Services["gather"].Build
+	if _, err := os.Stat(filepath.Join(build.Context, "Dockerfile")); err != nil {
+		t.Error(err)
+	}
+	// The queries are checked with the parser of one version of Prometheus: that one is run.
+	want := regexp.MustCompile(`github.com/prometheus/prometheus v0\.(\d)(\d\d)\.(\d+)`).FindStringSubmatch(string(read(t, "go.mod")))
+	if image := p.Services["prometheus"].Image; want == nil ||
+		image != "prom/prometheus:v"+want[1]+"."+strings.TrimPrefix(want[2], "0")+"."+want[3] {
+		t.Errorf("%s is run, and queries are checked with %q", image, want)
+	}
+}
+
+// provisioned is what Grafana reads of its data sources and dashboards, as far as it is used here.
+type provisioned struct {
+	APIVersion  int `json:"apiVersion"`
+	Datasources []struct {
+		Name      string `json:"name"`
+		UID       string `json:"uid"`
+		Type      string `json:"type"`
+		Access    string `json:"access"`
+		URL       string `json:"url"`
+		IsDefault bool   `json:"isDefault"`
+		Editable  bool   `json:"editable"`
+		JSONData  struct {
+			TimeInterval   string `json:"timeInterval"`
+			HTTPMethod     string `json:"httpMethod"`
+			PrometheusType string `json:"prometheusType"`
+		} `json:"jsonData"`
+	} `json:"datasources"`
+	Providers []struct {
+		Name                  string            `json:"name"`
+		OrgID                 int               `json:"orgId"`
+		Folder                string            `json:"folder"`
+		Type                  string            `json:"type"`
+		AllowUIUpdates        bool              `json:"allowUiUpdates"`
+		DisableDeletion       bool              `json:"disableDeletion"`
+		UpdateIntervalSeconds int               `json:"updateIntervalSeconds"`
+		Options               map[string]string `json:"options"`
+	} `json:"providers"`
+}
+
+// TestProvisioning: Grafana finds Prometheus and the dashboards where Compose puts them.
+func TestProvisioning(t *testing.T) {
+	var sources, boards provisioned
+	decode(t, "grafana/provisioning/datasources/prometheus.yaml", &sources)
+	decode(t, "grafana/provisioning/dashboards/gather.yaml", &boards)
+	var prometheus struct {
+		Global struct {
+			ScrapeInterval string `json:"scrape_interval"`
+		} `json:"global"`
+	}
+	if err := yaml.Unmarshal(read(t, "prometheus/prometheus.yml"), &prometheus); err != nil {
+		t.Fatal(err)
+	}
+	p := compose(t)
+
+	source := sources.Datasources[0]
+	if source.UID != "prometheus" || source.URL != "http://"+p.Services["prometheus"].Name+":9090" {
+		t.Errorf("data source %+v", source)
+	}
+	if source.JSONData.TimeInterval != prometheus.Global.ScrapeInterval {
+		t.Errorf("Grafana believes that Prometheus scrapes every %s, it does every %s", source.JSONData.TimeInterval, prometheus.Global.ScrapeInterval)
+	}
+	mounted := map[string]string{}
+	for _, v := range p.Services["grafana"].Volumes {
+		mounted[v.Target] = v.Source
+	}
+	here, err := filepath.Abs("grafana/dashboards")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at := boards.Providers[0].Options["path"]; mounted[at] != here {
+		t.Errorf("the provider reads %s, where %q is mounted", at, mounted[at])
+	}
+	home := *p.Services["grafana"].Environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+	if !json.Valid(read(t, filepath.Join(mounted[filepath.Dir(home)], filepath.Base(home)))) {
+		t.Errorf("the home dashboard %s is not JSON", home)
+	}
+}
+
+// TestSystemd asks systemd whether it understands the unit, and how exposed the service is: 10 is not at all protected.
+func TestSystemd(t *testing.T) {
+	runs(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", "systemd/gather.service")
+	// It looks for the program, which is not installed here.
+	unit := filepath.Join(t.TempDir(), "gather.service")
+	text := strings.ReplaceAll(string(read(t, "systemd/gather.service")), "/usr/local/bin/gather", "/bin/true")
+	if err := os.WriteFile(unit, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := runs(t, "systemd-analyze", "verify", "--man=no", unit); strings.Contains(out, "gather.service") {
+		t.Error(out)
+	}
+}

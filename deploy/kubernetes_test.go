@@ -1,0 +1,206 @@
+package deploy_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	keda "github.com/kedacore/keda/v2/apis/keda/v1alpha1"
+	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	apps "k8s.io/api/apps/v1"
+	core "k8s.io/api/core/v1"
+	networking "k8s.io/api/networking/v1"
+	policy "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+)
+
+// served are the types that the API servers have for the kinds that are used.
+var served = map[string]func() any{
+	"apps/v1 StatefulSet":                     func() any { return new(apps.StatefulSet) },
+	"v1 Service":                              func() any { return new(core.Service) },
+	"v1 ConfigMap":                            func() any { return new(core.ConfigMap) },
+	"policy/v1 PodDisruptionBudget":           func() any { return new(policy.PodDisruptionBudget) },
+	"networking.k8s.io/v1 NetworkPolicy":      func() any { return new(networking.NetworkPolicy) },
+	"monitoring.coreos.com/v1 ServiceMonitor": func() any { return new(monitoring.ServiceMonitor) },
+	"monitoring.coreos.com/v1 PrometheusRule": func() any { return new(monitoring.PrometheusRule) },
+	"keda.sh/v1alpha1 ScaledObject":           func() any { return new(keda.ScaledObject) },
+}
+
+// kustomize builds a directory and decodes strictly what comes out, by kind and name.
+func kustomize(t *testing.T, dir string) map[string]any {
+	t.Helper()
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := map[string]any{}
+	for _, r := range built.Resources() {
+		id := r.GetApiVersion() + " " + r.GetKind()
+		empty, ok := served[id]
+		if !ok {
+			t.Errorf("no type is known for %s", id)
+			continue
+		}
+		text, err := r.AsYAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := empty()
+		if err := yaml.UnmarshalStrict(text, v); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+		objects[r.GetKind()+"/"+r.GetName()] = v
+	}
+	return objects
+}
+
+func get[T any](t *testing.T, objects map[string]any, name string) *T {
+	t.Helper()
+	v, ok := objects[name].(*T)
+	if !ok {
+		t.Fatalf("there is no %s", name)
+	}
+	return v
+}
+
+// TestKubernetesBase: the parts of the base refer to each other, and the pod may do nothing that it needs not.
+func TestKubernetesBase(t *testing.T) {
+	objects := kustomize(t, "kubernetes/base")
+	set := get[apps.StatefulSet](t, objects, "StatefulSet/gather")
+	pod := set.Spec.Template.Spec
+	c := pod.Containers[0]
+
+	labels := set.Spec.Template.Labels
+	selects := func(name string, selector map[string]string) {
+		t.Helper()
+		for k, v := range selector {
+			if labels[k] != v {
+				t.Errorf("%s selects %s=%s, the pods have %q", name, k, v, labels)
+			}
+		}
+		if len(selector) == 0 {
+			t.Errorf("%s selects everything", name)
+		}
+	}
+	selects("the set", set.Spec.Selector.MatchLabels)
+	selects("the budget", get[policy.PodDisruptionBudget](t, objects, "PodDisruptionBudget/gather").Spec.Selector.MatchLabels)
+	ports := map[string]bool{}
+	for _, p := range c.Ports {
+		ports[p.Name] = true
+	}
+	for _, name := range []string{"gather", set.Spec.ServiceName} {
+		s := get[core.Service](t, objects, "Service/"+name)
+		selects(name, s.Spec.Selector)
+		for _, p := range s.Spec.Ports {
+			if !ports[p.TargetPort.String()] {
+				t.Errorf("%s: no port %s", name, p.TargetPort.String())
+			}
+		}
+	}
+	for path, probe := range map[string]*core.Probe{"/livez": c.LivenessProbe, "/readyz": c.ReadinessProbe} {
+		if probe.HTTPGet.Path != path || probe.HTTPGet.Port != intstr.FromString("api") {
+			t.Errorf("%s: %+v", path, probe.HTTPGet)
+		}
+	}
+
+	s, p := c.SecurityContext, pod.SecurityContext
+	if !*p.RunAsNonRoot || *p.RunAsUser == 0 || *p.FSGroup != *p.RunAsUser || p.SeccompProfile.Type != core.SeccompProfileTypeRuntimeDefault ||
+		!*s.ReadOnlyRootFilesystem || *s.AllowPrivilegeEscalation || !reflect.DeepEqual(s.Capabilities.Drop, []core.Capability{"ALL"}) ||
+		*pod.AutomountServiceAccountToken {
+		t.Errorf("the pod may do too much: %+v, %+v", p, s)
+	}
+	if user := "USER 65532:65532"; !bytes.Contains(read(t, "../Dockerfile"), []byte(user)) || *p.RunAsUser != 65532 {
+		t.Errorf("the image says %s, the pod %d", user, *p.RunAsUser)
+	}
+	env := map[string]string{}
+	for _, e := range c.Env {
+		env[e.Name] = e.Value
+	}
+	limit := resource.MustParse(strings.TrimSuffix(env["GOMEMLIMIT"], "B"))
+	if memory := c.Resources.Limits.Memory(); limit.Cmp(*memory) >= 0 {
+		t.Errorf("GOMEMLIMIT %s is not below the limit of %s", env["GOMEMLIMIT"], memory)
+	}
+	mounts := map[string]string{}
+	for _, m := range c.VolumeMounts {
+		mounts[m.Name] = m.MountPath
+	}
+	if mounts[set.Spec.VolumeClaimTemplates[0].Name] != "/data" || !strings.HasPrefix(env["GATHER_API_KEYS"], mounts["keys"]+"/") {
+		t.Errorf("mounts %q, environment %q", mounts, env)
+	}
+}
+
+// TestKubernetesComponents builds the base with all components.
+func TestKubernetesComponents(t *testing.T) {
+	// Kustomize wants relative paths: beside copies of what they lead to, the user's own directory.
+	root := t.TempDir()
+	for _, name := range []string{"kubernetes", "grafana/dashboards"} {
+		if err := os.CopyFS(filepath.Join(root, name), os.DirFS(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := filepath.Join(root, "kubernetes", "mine")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	text := "resources: [../base]\ncomponents:\n"
+	for _, c := range glob(t, "kubernetes/components/*") {
+		text += "  - ../components/" + filepath.Base(c) + "\n"
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	objects := kustomize(t, dir)
+
+	monitor := get[monitoring.ServiceMonitor](t, objects, "ServiceMonitor/gather")
+	service := get[core.Service](t, objects, "Service/gather-metrics")
+	for k, v := range monitor.Spec.Selector.MatchLabels {
+		if service.Labels[k] != v {
+			t.Errorf("the monitor looks for %s=%s, the service has %q", k, v, service.Labels)
+		}
+	}
+	if service.Labels[monitor.Spec.JobLabel] != "gather" || monitor.Spec.Endpoints[0].Port != service.Spec.Ports[0].Name {
+		t.Errorf("%+v, %+v", monitor.Spec, service)
+	}
+	for _, trigger := range get[keda.ScaledObject](t, objects, "ScaledObject/gather").Spec.Triggers {
+		for _, s := range selectors(t, trigger.Metadata["query"]) {
+			if !exposed(t)[family(s.Name)] {
+				t.Errorf("autoscaling asks for %s, which is not exposed", s.Name)
+			}
+		}
+		if trigger.Metadata["ignoreNullValues"] != "false" {
+			t.Errorf("%+v", trigger)
+		}
+	}
+
+	// The operator's rules are those of the files.
+	var want []monitoring.RuleGroup
+	for _, file := range []string{"recording", "alerts"} {
+		var rules monitoring.PrometheusRuleSpec
+		decode(t, "prometheus/rules/"+file+".yaml", &rules)
+		want = append(want, rules.Groups...)
+	}
+	if got := get[monitoring.PrometheusRule](t, objects, "PrometheusRule/gather").Spec.Groups; !reflect.DeepEqual(got, want) {
+		t.Error("the PrometheusRule is not what the rule files say: go generate ./grafana")
+	}
+}
+
+// TestKubernetesFiles reads every file as it is, without kustomize, which overlooks keys that are given twice.
+func TestKubernetesFiles(t *testing.T) {
+	for _, file := range append(glob(t, "kubernetes/base/*.yaml"), glob(t, "kubernetes/components/*/*.yaml")...) {
+		for document := range bytes.SplitSeq(read(t, file), []byte("\n---\n")) {
+			var object map[string]any
+			if err := yaml.UnmarshalStrict(document, &object); err != nil && !errors.Is(err, io.EOF) {
+				t.Errorf("%s: %v", file, err)
+			}
+		}
+	}
+}

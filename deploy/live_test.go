@@ -1,0 +1,376 @@
+package deploy_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// capacity is small, so that it can be filled.
+const capacity = 4000
+
+// whole is a window that reaches back over all of the test.
+const whole = "30m"
+
+// TestLive runs a server, puts a load on it that knows what it does, has a Prometheus watch, and asks it everything that the
+// dashboards and the rules ask.
+func TestLive(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a minute")
+	}
+	need(t, "prometheus")
+	s := serve(t, "--workers=2", fmt.Sprintf("--queue-jobs=%d", capacity))
+	p := watch(t, s)
+	began := time.Now()
+
+	t.Run("idle", func(t *testing.T) { idle(t, p, began) })
+
+	l := newLoad(t, s)
+	l.mixed(8, 50)
+	t.Run("backlog", func(t *testing.T) { backlog(t, l, p) })
+	t.Run("full", func(t *testing.T) { full(t, l, p) })
+
+	settled := p.settle(t, l).Add(2 * time.Second)
+	time.Sleep(time.Until(settled.Add(time.Second)))
+
+	t.Run("panels", func(t *testing.T) { answered(t, p, settled) })
+	t.Run("rules", func(t *testing.T) { ruled(t, p, settled) })
+	t.Run("counts", func(t *testing.T) { counts(t, l, p, settled) })
+	t.Run("quantiles", func(t *testing.T) { quantiles(t, l.jobs(t), p, settled) })
+}
+
+// settle waits until everything that was submitted has ended, and Prometheus knows.
+func (p *prometheus) settle(t *testing.T, l *load) time.Time {
+	t.Helper()
+	return p.until(t, fmt.Sprintf("gather_admitted_jobs == 0 and on () sum(gather_jobs_finished_total) >= %d", total(l.submitted)))
+}
+
+func total(m map[string]int) (n int) {
+	for _, v := range m {
+		n += v
+	}
+	return n
+}
+
+// answered: every query of every panel has a result, and no result is not a number.
+func answered(t *testing.T, p *prometheus, at time.Time) {
+	for _, window := range []string{"4s", whole} {
+		for _, q := range queries() {
+			found := p.query(t, substitute(q.target.Expr, window), at)
+			if len(found) == 0 {
+				t.Errorf("%s: no data", q)
+			}
+			for _, s := range found {
+				if v := s.last(); math.IsNaN(v) || math.IsInf(v, 0) {
+					t.Errorf("%s: %v of %q", q, v, s.labels)
+				}
+			}
+		}
+	}
+}
+
+// zero are the panels that read 0 when there is nothing to do: all about jobs. The others have something to show of a server
+// that only runs.
+func zero(title string) bool {
+	for _, word := range []string{"Servers", "capacity", "Capacity", "Workers", "Waiting items", "Jobs kept", "Memory", "Journal", "Disk", "Waiting for the disk"} {
+		if strings.Contains(title, word) {
+			return false
+		}
+	}
+	return true
+}
+
+func idle(t *testing.T, p *prometheus, at time.Time) {
+	answered(t, p, at)
+	checked := 0
+	for _, q := range queries() {
+		if q.dashboard != "gather-overview.json" || !zero(q.panel.Title) {
+			continue
+		}
+		checked++
+		for _, s := range p.query(t, substitute(q.target.Expr, "4s"), at) {
+			if v := s.last(); v != 0 {
+				t.Errorf("%s: %v when nothing happens", q, v)
+			}
+		}
+	}
+	if checked < 20 {
+		t.Errorf("only %d queries were held to 0", checked)
+	}
+}
+
+// backlog: the depth and the age that Prometheus sees are those that the last in the queue sees.
+func backlog(t *testing.T, l *load, p *prometheus) {
+	p.settle(t, l)
+	// Some milliseconds of work each, in one task.
+	const side = 500
+	jobs := l.batch(3500, "array_sum", "succeeded", fmt.Sprintf(
+		`"array":{"source":"random","distribution":"normal","shape":[%d,%d],"dtype":"float64"}`, side, side))
+	if len(jobs) == 0 {
+		t.Fatal("the batch was not taken")
+	}
+	l.summed += len(jobs) * side * side * sizeOfFloat64
+	known := l.drain(jobs[len(jobs)-1])
+	drained := p.settle(t, l)
+	took := known[len(known)-1].at.Sub(known[0].at)
+
+	compared := 0
+	for _, raw := range p.query(t, `gather_queue_jobs{kind="array_sum", priority="normal"}[3m]`, drained) {
+		for _, got := range raw.points {
+			// A scrape is noted with the time at which it began. Depth only falls, so what was known before it began and after
+			// it ended is what it must be between.
+			took := p.value(t, "scrape_duration_seconds", got.at)
+			ended := got.at.Add(time.Duration((took + 0.05) * float64(time.Second)))
+			after := slices.IndexFunc(known, func(d depth) bool { return d.at.After(ended) })
+			before := slices.IndexFunc(known, func(d depth) bool { return !d.at.Before(got.at.Add(-50 * time.Millisecond)) }) - 1
+			if before < 0 || after < 0 || known[before].value == 0 {
+				continue
+			}
+			compared++
+			if got.value > known[before].value || got.value < known[after].value {
+				t.Errorf("depth %v, where %v to %v is known", got.value, known[after].value, known[before].value)
+			}
+			age := p.panel(t, "Oldest job", "Oldest job", "4s", got.at)
+			if want := got.at.Sub(jobs[0].CreatedAt).Seconds(); got.value > 0 && math.Abs(age-want) > 0.1+took {
+				t.Errorf("the oldest job is %v s old, where %v s is known", age, want)
+			}
+			if v := p.panel(t, "Queue depth", "Queue depth", "4s", got.at); v != got.value {
+				t.Errorf("the panel shows a depth of %v, not %v", v, got.value)
+			}
+		}
+	}
+	if compared < 2 {
+		t.Errorf("only %d scrapes saw the queue", compared)
+	}
+	middle := known[0].at.Add(took / 2)
+	if v := p.panel(t, "Workers busy", "Workers busy", "3s", middle); v < 0.6 || v > 1.05 {
+		t.Errorf("%.0f %% of the workers are busy under load", 100*v)
+	}
+	t.Logf("%d scrapes saw the queue, which was drained in %s", compared, took)
+}
+
+// full: at capacity every figure of it is exact, what is too much is counted, and the alerts are on their way.
+func full(t *testing.T, l *load, p *prometheus) {
+	later := `"count":1,"duration":"1s","start_after":"` + time.Now().Add(time.Hour).UTC().Format(time.RFC3339) + `"`
+	held := l.batch(capacity-1, "sleep_batch", "cancelled", later)
+	held = append(held, l.batch(1, "sleep_batch", "cancelled", later)...)
+	for range 20 {
+		l.batch(1, "sleep_batch", "cancelled", later)
+	}
+	l.batch(7, "sleep_batch", "cancelled", later)
+	if l.rejected != 27 {
+		t.Fatalf("%d jobs were rejected, of which 27 were too many", l.rejected)
+	}
+	at := p.until(t, fmt.Sprintf("gather_admitted_jobs == %d and on () sum(gather_jobs_rejected_total) == %d", capacity, l.rejected)).Add(2 * time.Second)
+	p.until(t, `ALERTS{alertname="GatherRejecting", alertstate="pending", reason="jobs"}`)
+	p.until(t, `ALERTS{alertname="GatherNearCapacity", alertstate="pending", bound="jobs"}`)
+	time.Sleep(time.Until(at))
+	for _, want := range []struct {
+		panel, curve string
+		value        float64
+	}{
+		{"Queue depth and capacity", "admitted", capacity},
+		{"Queue depth and capacity", "capacity", capacity},
+		{"Queue depth and capacity", "start later", capacity},
+		{"Queue depth and capacity", "queued", 0},
+		{"Queue depth and capacity", "running", 0},
+		{"Capacity used", "jobs", 1},
+		{"Waiting items", "counted", capacity},
+		{"Waiting items", "on a timer", 0},
+		{"Jobs kept", "active", capacity},
+		{"Oldest job", "Oldest job", 0},
+		{"Alerts", "Alerts", 0}, // none fires so soon
+	} {
+		if got := p.panel(t, want.panel, want.curve, "4s", at); got != want.value {
+			t.Errorf("%s: %s: %v, not %v", want.panel, want.curve, got, want.value)
+		}
+	}
+	l.cancelAll(held)
+}
+
+// counts: what was counted over all of the test is what the load has done.
+func counts(t *testing.T, l *load, p *prometheus, at time.Time) {
+	states := map[string]int{}
+	for _, j := range l.jobs(t) {
+		states[j.State]++
+	}
+	exact := map[string]int{
+		`sum(gather_jobs_submitted_total)`: total(l.submitted),
+		`sum(gather_jobs_rejected_total)`:  l.rejected,
+		`sum(gather_jobs_failed_total)`:    l.finished["failed"],
+	}
+	for state, n := range l.finished {
+		exact[`sum(gather_jobs_finished_total{state="`+state+`"})`] = n
+		if states[state] != n {
+			t.Errorf("the API lists %d jobs as %s, the load knows of %d", states[state], state, n)
+		}
+	}
+	for kind, n := range l.submitted {
+		exact[`sum(gather_jobs_submitted_total{kind="`+kind+`"})`] = n
+	}
+	for expr, want := range exact {
+		if got := p.value(t, expr, at); got != float64(want) {
+			t.Errorf("%s is %v, the load knows of %d", expr, got, want)
+		}
+	}
+
+	// What panels show are rates: times the window they are counts again, but for the edges.
+	const window = 30 * 60
+	rates := map[[2]string]int{
+		{"Submitted and finished", "submitted"}:        total(l.submitted),
+		{"Submitted and finished", "succeeded"}:        l.finished["succeeded"],
+		{"Submitted and finished", "failed"}:           l.finished["failed"],
+		{"Submitted and finished", "cancelled"}:        l.finished["cancelled"],
+		{"Failures by reason", "job-timeout"}:          l.finished["failed"],
+		{"Failures by reason", "job-panicked"}:         0,
+		{"Rejections by reason", "jobs"}:               l.rejected,
+		{"Rejections", "Rejections"}:                   l.rejected,
+		{"Finished jobs by kind", "squares"}:           l.submitted["squares"],
+		{"Finished jobs by kind", "sleep_batch"}:       l.submitted["sleep_batch"],
+		{"Finished jobs by kind", "array_sum"}:         l.submitted["array_sum"],
+		{"Items by kind", "squares"}:                   l.squared,
+		{"Array data summed", "summed"}:                l.summed,
+		{"Requests by route", "POST /v1/jobs"}:         l.requests["POST /v1/jobs"],
+		{"Requests by route", "POST /v1/jobs:batch"}:   l.requests["POST /v1/jobs:batch"],
+		{"Requests by route", "GET /v1/jobs/{job_id}"}: l.requests["GET /v1/jobs/%s"],
+		{"Resumed and draining", "resumed per second"}: 0,
+	}
+	for curve, want := range rates {
+		if got := window * p.panel(t, curve[0], curve[1], whole, at); math.Abs(got-float64(want)) > 0.03*float64(want) {
+			t.Errorf("%s: %s: %.1f in all, the load knows of %d", curve[0], curve[1], got, want)
+		}
+	}
+	share := float64(l.finished["failed"]) / float64(l.finished["failed"]+l.finished["succeeded"])
+	for _, got := range []float64{
+		p.panel(t, "Failed jobs", "Failed jobs", whole, at),
+		p.value(t, `job:gather_jobs_failed:ratio_rate3d`, at),
+	} {
+		if math.Abs(got-share) > 1e-3*share {
+			t.Errorf("%.5f of the jobs failed, the load knows of %.5f", got, share)
+		}
+	}
+	if got := p.panel(t, "Servers ready", "Servers ready", whole, at); got != 1 {
+		t.Errorf("%v servers are ready", got)
+	}
+}
+
+// quantiles: what the panels show lies in the bucket in which the truth is, as the timestamps of all jobs tell it.
+func quantiles(t *testing.T, jobs []jobView, p *prometheus, at time.Time) {
+	var wait, run, ends []time.Duration
+	for _, j := range jobs {
+		if j.StartedAt == nil {
+			ends = append(ends, 0) // cancelled before its start
+			continue
+		}
+		wait = append(wait, j.StartedAt.Sub(j.CreatedAt))
+		run = append(run, j.FinishedAt.Sub(*j.StartedAt))
+		ends = append(ends, j.FinishedAt.Sub(j.CreatedAt))
+	}
+	edges := map[float64]bool{0: true}
+	for _, b := range metrics(t)["gather_job_wait_seconds"].GetMetric()[0].GetHistogram().GetBucket() {
+		edges[b.GetUpperBound()] = true
+	}
+	for _, c := range []struct {
+		panel string
+		all   []time.Duration
+	}{{"Job wait", wait}, {"Job run", run}, {"End to end", ends}} {
+		for legend, q := range map[string]float64{"p50": .5, "p95": .95, "p99": .99} {
+			truth := quantile(q, c.all).Seconds()
+			// The end is noted in the log a moment before it is durable, and counted only then.
+			low, high := truth*0.97-0.002, truth*1.03+0.05
+			low, high = below(edges, low), above(edges, high)
+			got := p.panel(t, c.panel, legend, whole, at)
+			t.Logf("%s %s: %.4f s, in truth %.4f s", c.panel, legend, got, truth)
+			if got < low || got > high {
+				t.Errorf("%s: %s: %v s is not from %v to %v s, in truth it is %v s", c.panel, legend, got, low, high, truth)
+			}
+		}
+		count := p.value(t, "sum("+map[string]string{
+			"Job wait": "gather_job_wait_seconds_count", "Job run": "gather_job_run_seconds_count", "End to end": "gather_job_duration_seconds_count",
+		}[c.panel]+")", at)
+		if count != float64(len(c.all)) {
+			t.Errorf("%s: %v were observed, the load knows of %d", c.panel, count, len(c.all))
+		}
+	}
+}
+
+// below is the edge at or below v, above the one at or above it.
+func below(edges map[float64]bool, v float64) float64 {
+	best := 0.0
+	for e := range edges {
+		if e <= v && e > best {
+			best = e
+		}
+	}
+	return best
+}
+
+func above(edges map[float64]bool, v float64) float64 {
+	best := math.Inf(1)
+	for e := range edges {
+		if e >= v && e < best {
+			best = e
+		}
+	}
+	return best
+}
+
+// ruled: Prometheus has evaluated every rule without a fault, each recorded series is there, everything that alerts look at
+// is there, and each runbook is where the alert says.
+func ruled(t *testing.T, p *prometheus, at time.Time) {
+	var loaded struct {
+		Groups []struct {
+			Rules []struct{ Name, Health, LastError, Type string }
+		}
+	}
+	if err := p.get("rules", url.Values{}, &loaded); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, g := range loaded.Groups {
+		for _, r := range g.Rules {
+			n++
+			if r.Health != "ok" || r.LastError != "" {
+				t.Errorf("%s: %s %s", r.Name, r.Health, r.LastError)
+			}
+		}
+	}
+	all := rules(t)
+	if n != len(all) {
+		t.Errorf("Prometheus has %d rules of %d", n, len(all))
+	}
+	for _, r := range all {
+		if r.Record != "" {
+			for _, s := range p.query(t, r.Record, at) {
+				if math.IsNaN(s.last()) {
+					t.Errorf("%s: NaN", r.Record)
+				}
+			}
+		}
+		for _, s := range selectors(t, r.Expr) {
+			if len(p.query(t, s.String(), at)) == 0 {
+				t.Errorf("%s%s looks at %s, of which there is nothing", r.Alert, r.Record, s)
+			}
+		}
+		if r.Record != "" && len(p.query(t, r.Record, at)) == 0 {
+			t.Errorf("%s: nothing is recorded", r.Record)
+		}
+	}
+	for _, name := range alerts(t) {
+		if text := fetch(t, p.url+"/user/"+name+".md"); !strings.HasPrefix(text, "# "+name) {
+			t.Errorf("%s: the runbook is %.80q", name, text)
+		}
+	}
+	// The variables of the dashboards offer what there is.
+	for variable, expr := range map[string]string{"job": "gather_build_info", "instance": `gather_build_info{job=~".+"}`} {
+		var values json.RawMessage
+		if err := p.get("label/"+variable+"/values", url.Values{"match[]": {expr}}, &values); err != nil || len(values) < 5 {
+			t.Errorf("%s: %s, %v", variable, values, err)
+		}
+	}
+}

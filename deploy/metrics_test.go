@@ -1,0 +1,106 @@
+package deploy_test
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// unused are the metrics of gather that no panel and no rule shows, and why.
+var unused = map[string]string{}
+
+// others are series that Prometheus itself makes.
+var others = []string{"up", "ALERTS"}
+
+// TestMetricsAreUsed: dashboards and rules ask for nothing that is not there, and leave nothing out.
+func TestMetricsAreUsed(t *testing.T) {
+	recorded := map[string]bool{}
+	asked := map[string]string{}
+	note := func(who, expr string) {
+		for _, s := range selectors(t, expr) {
+			asked[family(s.Name)] = who
+		}
+	}
+	for _, q := range queries() {
+		note(q.String(), substitute(q.target.Expr, "1m"))
+	}
+	for _, r := range rules(t) {
+		recorded[r.Record] = true
+		note(r.Alert+r.Record, r.Expr)
+	}
+	there := exposed(t)
+	for name, who := range asked {
+		if !there[name] && !recorded[name] && !slices.Contains(others, name) {
+			t.Errorf("%s asks for %s, which the server does not expose", who, name)
+		}
+	}
+	for name := range there {
+		_, shown := asked[name]
+		reason, listed := unused[name]
+		if strings.HasPrefix(name, "gather_") && shown == listed {
+			t.Errorf("%s: shown by a panel or a rule: %t; listed as unused: %t %q", name, shown, listed, reason)
+		}
+	}
+}
+
+var update = flag.Bool("update", false, "write the table of metrics into docs/watching.md")
+
+// TestMetricsTable: the table in the manual is what the server says of itself.
+func TestMetricsTable(t *testing.T) {
+	const file, begin, end = "../docs/watching.md", "<!-- metrics -->\n", "<!-- /metrics -->\n"
+	all := metrics(t)
+	var b strings.Builder
+	b.WriteString("| metric | type | labels | meaning |\n|---|---|---|---|\n")
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		f := all[name]
+		if !strings.HasPrefix(name, "gather_") {
+			continue
+		}
+		names := map[string]bool{}
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				names["`"+l.GetName()+"`"] = true
+			}
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, strings.ToLower(f.GetType().String()),
+			strings.Join(slices.Sorted(maps.Keys(names)), ", "), f.GetHelp())
+	}
+	text := string(read(t, file))
+	head, rest, ok := strings.Cut(text, begin)
+	table, tail, closed := strings.Cut(rest, end)
+	if !ok || !closed {
+		t.Fatalf("%s has no %q and %q", file, begin, end)
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(head+begin+b.String()+end+tail), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if table != b.String() {
+		t.Errorf("the table of %s is not what the server says: go test -run TestMetricsTable -update", file)
+	}
+	for name := range all {
+		if n := strings.Count(b.String(), "| `"+name+"` |"); strings.HasPrefix(name, "gather_") && n != 1 {
+			t.Errorf("%s is %d times in the table", name, n)
+		}
+	}
+}
+
+// TestAlertsAreListed: the manual lists the alerts, each with its runbook.
+func TestAlertsAreListed(t *testing.T) {
+	text := string(read(t, "../docs/watching.md"))
+	for _, name := range alerts(t) {
+		if link := "[" + name + "](runbooks/" + name + ".md)"; !strings.Contains(text, link) {
+			t.Errorf("docs/watching.md does not list %s", link)
+		}
+	}
+	for _, r := range rules(t) {
+		if r.Alert != "" && !strings.Contains(text, "](runbooks/"+r.Alert+".md) | "+r.Labels["severity"]) &&
+			!strings.Contains(text, "](runbooks/"+r.Alert+".md) | page, "+r.Labels["severity"]) {
+			t.Errorf("docs/watching.md does not say that %s is a %s", r.Alert, r.Labels["severity"])
+		}
+	}
+}
