@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,7 +107,12 @@ func (j *Journal) refusal() error {
 }
 
 func (c *cause) rejection(retry time.Duration) *job.Rejection {
-	return storage(causeReasons[c.source], c.err.Error(), max(retry, time.Second))
+	detail := c.err.Error()
+	// Clients are told what is wrong, and not where: paths are for the log.
+	if path, ok := errors.AsType[*fs.PathError](c.err); ok {
+		detail = "the journal's disk: " + path.Err.Error()
+	}
+	return storage(causeReasons[c.source], detail, max(retry, time.Second))
 }
 
 // runMonitor watches the disk until ctx is done.
