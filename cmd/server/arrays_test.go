@@ -2,12 +2,10 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"math"
 	"net/http"
 	"os"
@@ -78,25 +76,8 @@ func TestStoredArrays(t *testing.T) {
 		t.Fatal(err)
 	}
 	serve := func(f func(api string)) {
-		c := parsed(t, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--min-free-disk", "0",
-			"--data-dir", filepath.Join(dir, "data"), "--array-bucket", "file://"+bucket)
-		if err := c.validate(); err != nil {
-			t.Fatal(err)
-		}
-		ctx, stop := context.WithCancel(context.Background())
-		srv, err := newServer(ctx, c, slog.New(slog.DiscardHandler))
-		if err != nil {
-			stop()
-			t.Fatal(err)
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- srv.run(ctx) }()
-		defer func() {
-			stop()
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		}()
+		srv, stop := launch(t, "--data-dir", filepath.Join(dir, "data"), "--array-bucket", "file://"+bucket)
+		defer stop()
 		f("http://" + srv.apiListener.Addr().String())
 	}
 	sum := func(api, source, more string, header ...string) (int, map[string]any) {

@@ -12,31 +12,27 @@ import (
 	"testing"
 )
 
-// startServer runs a server in this process, on ports of its own, until the test ends; it returns the two addresses.
-func startServer(t *testing.T, args ...string) (api, metrics string) {
+// launch runs a server in this process, on ports of its own, until stop is called.
+func launch(t *testing.T, args ...string) (srv *server, stop func()) {
 	t.Helper()
-	c := parsed(t, append([]string{
-		"--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--data-dir", filepath.Join(t.TempDir(), "data"),
-		"--min-free-disk", "0",
-	}, args...)...)
+	c := parsed(t, append([]string{"--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--min-free-disk", "0"}, args...)...)
 	if err := c.validate(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	srv, err := newServer(ctx, c, slog.New(slog.DiscardHandler))
 	if err != nil {
-		stop()
+		cancel()
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- srv.run(ctx) }()
-	t.Cleanup(func() {
-		stop()
+	return srv, func() {
+		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("the server ended with %v", err)
 		}
-	})
-	return srv.apiListener.Addr().String(), srv.opsListener.Addr().String()
+	}
 }
 
 // needs skips a test without a program that it runs, and fails it in CI, where everything is installed.
@@ -116,7 +112,9 @@ func normal(s string) string {
 // Every example of the README is run against a real server, in order, and shows what the README shows.
 func TestReadme(t *testing.T) {
 	needs(t, "sh", "curl", "jq")
-	api, metrics := startServer(t)
+	srv, stop := launch(t, "--data-dir", filepath.Join(t.TempDir(), "data"))
+	defer stop()
+	api, metrics := srv.apiListener.Addr().String(), srv.opsListener.Addr().String()
 	dir := t.TempDir()
 	ids := make(map[string]string) // of the README's jobs, in this run
 	list := examples(t, "../../README.md")

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"encoding/hex"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -59,23 +57,9 @@ func TestTracing(t *testing.T) {
 
 	// serve runs a server until f returns.
 	serve := func(f func(api string)) {
-		c := parsed(t, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--data-dir", data, "--min-free-disk", "0")
-		if err := c.validate(); err != nil {
-			t.Fatal(err)
-		}
-		ctx, stop := context.WithCancel(context.Background())
-		srv, err := newServer(ctx, c, slog.New(slog.DiscardHandler))
-		if err != nil {
-			stop()
-			t.Fatal(err)
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- srv.run(ctx) }()
+		srv, stop := launch(t, "--data-dir", data)
+		defer stop()
 		f("http://" + srv.apiListener.Addr().String())
-		stop()
-		if err := <-ended; err != nil {
-			t.Fatal(err)
-		}
 	}
 	send := func(method, url, body string, header ...string) (status int, location string) {
 		req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
