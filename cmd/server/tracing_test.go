@@ -81,12 +81,19 @@ func TestTracing(t *testing.T) {
 
 	var job string
 	serve(func(api string) {
-		status, location := send("POST", api+"/v1/jobs", `{"kind":"sleep_batch","count":2,"duration":"700ms"}`,
+		status, location := send("POST", api+"/v1/jobs", `{"kind":"sleep_batch","count":2,"duration":"3s"}`,
 			"Traceparent", "00-"+traceID+"-"+clientSpan+"-01", "Prefer", "wait=0")
 		if status != http.StatusAccepted {
 			t.Fatalf("status %d", status)
 		}
 		job = location
+		for state := ""; state != "running"; { // the restart is to come in the middle of it
+			_, v := call(t, "GET", api+job, "", nil)
+			state, _ = v["state"].(string)
+			if state == "succeeded" {
+				t.Fatal("the job was over at once")
+			}
+		}
 	})
 	serve(func(api string) {
 		if status, _ := send("GET", api+job, "", "Prefer", "wait=10"); status != http.StatusOK {
