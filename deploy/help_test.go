@@ -1,5 +1,7 @@
 // Package deploy_test holds what is deployed to the truth: the dashboards and rules to a real server under load, watched by
 // a real Prometheus, and the files to the types of those who read them.
+//
+// go test does not know that the server belongs to what is tested here, and would show an old result: use -count=1.
 package deploy_test
 
 import (

@@ -138,11 +138,11 @@ func internalsHTTP() []*builder {
 		series("Requests by route", "reqps",
 			"Requests answered. A route that grows alone is usually a client that polls: it can wait with Prefer: wait, or follow "+
 				"the events.",
-			curve{sum(rate("gather_http_requests_total"), "method", "route"), "{{method}} {{route}}"}).wide(),
+			curve{sum(rate("gather_http_requests_total"), "method", "route"), "{{method}} {{route}}"}).many(),
 		series("Latency p99 by route", "s",
 			"99 of 100 answers came sooner, without those that clients asked to wait for. POST waits for the disk: compare with "+
 				"Commit latency. When all grow, see CPU.",
-			curve{plain.quantile(.99, "method", "route"), "{{method}} {{route}}"}).wide(),
+			curve{plain.quantile(.99, "method", "route"), "{{method}} {{route}}"}).many(),
 		series("Answers by status", "reqps",
 			"Answers by status code. 499: the client went before its answer; many of them are clients with a timeout that is too "+
 				"short. 5xx: see HTTP errors in gather overview.",

@@ -15,7 +15,7 @@ func Overview() *Dashboard {
 	return newDashboard("gather-overview", "gather overview",
 		"Is gather healthy, and does it keep up? The first row says so; the rows below say why not.",
 		row{title: "Overview", height: 4, panels: overviewStats()},
-		row{title: "Queue", height: 9, panels: overviewQueue()},
+		row{title: "Queue", height: 10, panels: overviewQueue()},
 		row{title: "Latency", height: 9, panels: overviewLatency()},
 		row{title: "Saturation", height: 8, panels: overviewSaturation()},
 		row{title: "Failures and rejections", height: 8, panels: overviewFailures()},

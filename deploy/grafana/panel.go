@@ -103,6 +103,13 @@ func (b *builder) wide() *builder {
 	return b
 }
 
+// many has the legend at the side, the largest first: for more curves than fit below.
+func (b *builder) many() *builder {
+	legend := b.panel.Options.(object)["legend"].(object)
+	legend["placement"], legend["sortBy"], legend["sortDesc"] = "right", "Max", true
+	return b.wide()
+}
+
 // percent fixes the axis to 0 to 100 %.
 func (b *builder) percent() *builder {
 	b.panel.FieldConfig.Defaults.Max = new(1.0)
