@@ -30,10 +30,10 @@ func newAlarms() *alarms {
 	return a
 }
 
-// set arranges a call of fire at the given time, or soon when that has passed. It must not be called for an alarm that
-// is pending. After stop nothing is called.
+// set arranges a call of fire at the given time, or soon when that has passed. After close nothing more is called.
 func (a *alarms) set(at time.Time, fire func(now time.Time)) *alarm {
-	al := &alarm{at: at, fire: fire}
+	// Times from the journal are of the wall clock; all are compared by that.
+	al := &alarm{at: at.Round(0), fire: fire}
 	a.mu.Lock()
 	heap.Push(&a.heap, al)
 	first := al.index == 0
@@ -56,13 +56,12 @@ func (a *alarms) clear(al *alarm) {
 	a.mu.Unlock()
 }
 
-// stop ends the goroutine and waits for it.
-func (a *alarms) stop() {
+// close lets the goroutine end, after the call it may be in; done tells when it has.
+func (a *alarms) close() {
 	a.mu.Lock()
 	a.closed = true
 	a.mu.Unlock()
 	a.poke()
-	<-a.done
 }
 
 func (a *alarms) poke() {
@@ -72,14 +71,23 @@ func (a *alarms) poke() {
 	}
 }
 
+func (a *alarms) isClosed() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.closed
+}
+
+// maxDoze is how late an alarm can be after the wall clock was set forward.
+const maxDoze = 10 * time.Second
+
 func (a *alarms) loop() {
 	defer close(a.done)
-	timer := time.NewTimer(time.Hour)
+	timer := time.NewTimer(maxDoze)
 	defer timer.Stop()
 	var due []*alarm
 	for {
 		now := time.Now()
-		wait := time.Hour
+		wait := maxDoze
 		due = due[:0]
 		a.mu.Lock()
 		if a.closed {
@@ -87,7 +95,7 @@ func (a *alarms) loop() {
 			return
 		}
 		for len(a.heap) > 0 {
-			if d := a.heap[0].at.Sub(now); d > 0 {
+			if d := a.heap[0].at.Sub(now.Round(0)); d > 0 {
 				wait = min(wait, d)
 				break
 			}
@@ -95,7 +103,9 @@ func (a *alarms) loop() {
 		}
 		a.mu.Unlock()
 		for i, al := range due {
-			al.fire(now)
+			if !a.isClosed() {
+				al.fire(now)
+			}
 			due[i] = nil
 		}
 		if len(due) > 0 {

@@ -165,7 +165,8 @@ func New(ctx context.Context, cfg Config) (*Executor, error) {
 	}
 	e.metrics = newMetrics(cfg.Registerer, e, cfg.Planner.Names())
 	if err := e.recover(ctx); err != nil {
-		e.alarms.stop()
+		e.alarms.close()
+		<-e.alarms.done
 		return nil, fmt.Errorf("recover jobs: %w", err)
 	}
 	for _, w := range e.workers {
@@ -189,11 +190,12 @@ func (e *Executor) Stop(ctx context.Context) error {
 	e.draining, e.claiming = true, false
 	e.ready.Broadcast()
 	e.mu.Unlock()
-	e.alarms.stop()
+	e.alarms.close()
 
 	idle := make(chan struct{})
-	go func() { // ends with the workers, for which this function waits
+	go func() { // ends with the workers and the alarms, for which this function waits
 		e.wg.Wait()
+		<-e.alarms.done
 		close(idle)
 	}()
 	var err error

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -257,6 +258,8 @@ func TestFailures(t *testing.T) {
 		{toy{Tasks: 3, Error: "out of luck"}, job.FailedTask, "out of luck"},
 		{toy{Tasks: 3, Reduce: "error"}, job.FailedTask, "no outcome"},
 		{toy{Tasks: 3, Reduce: "panic"}, job.FailedPanic, "panicked"},
+		{toy{Tasks: 3, Reduce: "add"}, job.FailedPanic, "panicked"},
+		{toy{Tasks: 3, Make: true}, job.FailedPanic, "panicked"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			l := newLedger(t)
@@ -421,6 +424,47 @@ func TestAdmission(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A cancelled job lets go of its plan at once, though its place in the queue stays.
+func TestCancelledPlansAreFreed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		plans := &heavy{}
+		e := start(t, l, func(c *executor.Config) { c.Planner, c.Workers = plans, 1 })
+		submit(t, e, toy{Tasks: 1, Work: time.Hour}) // the worker is busy
+		synctest.Wait()
+		for range 10 {
+			id := submit(t, e, toy{Tasks: 1})
+			if _, err := e.Cancel(t.Context(), "acme", id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := plans.closed.Load(); n != 10 {
+			t.Errorf("%d plans of 10 were closed", n)
+		}
+	})
+}
+
+// heavy plans toys that hold something until they are closed.
+type heavy struct {
+	toys
+	closed atomic.Int32
+}
+
+func (h *heavy) Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error) {
+	p, spec, err := h.toys.Plan(ctx, tenant, kind, spec)
+	return heavyPlan{p, h}, spec, err
+}
+
+type heavyPlan struct {
+	job.Plan
+	h *heavy
+}
+
+func (p heavyPlan) Close() error {
+	p.h.closed.Add(1)
+	return nil
 }
 
 // What can never fit is a fault, not a rejection.

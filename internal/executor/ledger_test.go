@@ -22,6 +22,8 @@ type ledger struct {
 	fail error
 	// slow is how long a batch takes to become durable.
 	slow time.Duration
+	// blocked appends wait for the end of their context.
+	blocked bool
 	// released are the keys that were given back.
 	released []string
 }
@@ -34,8 +36,13 @@ type page struct {
 
 func newLedger(t testing.TB) *ledger { return &ledger{t: t, jobs: make(map[job.ID]*page)} }
 
-func (l *ledger) Append(_ context.Context, b job.Batch) error {
+func (l *ledger) Append(ctx context.Context, b job.Batch) error {
 	l.mu.Lock()
+	if l.blocked {
+		l.mu.Unlock()
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
 	defer l.mu.Unlock()
 	if b.Done == nil {
 		b.Done = func(error) {}

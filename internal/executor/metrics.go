@@ -139,12 +139,12 @@ func (m *metrics) rejected(reason string, jobs int) {
 	m.rejectedTotal.WithLabelValues(reason).Add(float64(jobs))
 }
 
-func (m *metrics) stepped(r *run, s *job.Step, elapsed time.Duration) {
+func (m *metrics) stepped(r *run, s *job.Step, err error, elapsed time.Duration) {
 	if r.series == nil {
 		return
 	}
 	r.series.step.Observe(elapsed.Seconds())
-	if s.Wake.IsZero() {
+	if err == nil && s.Wake.IsZero() && r.size.Tasks > 0 {
 		r.series.tasks.Inc()
 	}
 	if n := s.Completed + s.Failed; n > 0 {

@@ -19,7 +19,8 @@ type toy struct {
 	Panic   bool          `json:"panic,omitempty"`
 	Error   string        `json:"error,omitempty"`
 	Block   bool          `json:"block,omitempty"`  // until cancelled
-	Reduce  string        `json:"reduce,omitempty"` // "error" or "panic"
+	Reduce  string        `json:"reduce,omitempty"` // "error" or "panic"; "add" panics at the first partial
+	Make    bool          `json:"make,omitempty"`   // making a task panics
 }
 
 func (p toy) spec() []byte {
@@ -52,8 +53,14 @@ func (p toy) Size() job.Size {
 	return job.Size{Tasks: p.Tasks, Units: int64(p.Tasks), Waiting: p.Waiting, Memory: p.Memory}
 }
 
-func (p toy) Task(i int, r job.Resume) job.Task { return &toyTask{toy: p, i: i, resume: r} }
-func (p toy) Reducer() job.Reducer              { return &toyReducer{toy: p, seen: make(map[int]bool)} }
+func (p toy) Task(i int, r job.Resume) job.Task {
+	if p.Make {
+		panic("toy")
+	}
+	return &toyTask{toy: p, i: i, resume: r}
+}
+
+func (p toy) Reducer() job.Reducer { return &toyReducer{toy: p, seen: make(map[int]bool)} }
 
 type toyTask struct {
 	toy
@@ -94,6 +101,9 @@ type toyReducer struct {
 }
 
 func (r *toyReducer) Add(task int, partial []byte) error {
+	if r.Reduce == "add" {
+		panic("toy")
+	}
 	if r.seen[task] || len(partial) != 1 {
 		return fmt.Errorf("task %d twice, or its partial %q", task, partial)
 	}

@@ -39,7 +39,11 @@ func (unplanned) Reducer() job.Reducer { return nil }
 
 // resume makes a run of what the journal knows.
 func (e *Executor) resume(ctx context.Context, j job.Job, spec []byte, log job.LogSeq) (*run, error) {
-	plan, planErr := e.cfg.Planner.Replan(ctx, j.Tenant, j.Kind, spec)
+	var plan job.Plan
+	planErr := (&run{e: e, job: j}).guard(func() (err error) {
+		plan, err = e.cfg.Planner.Replan(ctx, j.Tenant, j.Kind, spec)
+		return err
+	})
 	if planErr != nil {
 		plan = unplanned{}
 	}
@@ -64,7 +68,7 @@ func (e *Executor) resume(ctx context.Context, j job.Job, spec []byte, log job.L
 			r.steps[a.Task] = append(r.steps[a.Task], a)
 			continue
 		}
-		if err := r.reducer.Add(a.Task, a.Partial); err != nil {
+		if err := r.guard(func() error { return r.reduction().Add(a.Task, a.Partial) }); err != nil {
 			planErr = err
 			continue
 		}

@@ -93,6 +93,30 @@ func TestStopGrace(t *testing.T) {
 	})
 }
 
+// A journal that takes nothing holds a stop up no longer than its grace, whoever waits for it.
+func TestStopWhileTheJournalBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, oneWorker)
+		for _, p := range []toy{{Tasks: 1, Work: time.Second}, {Tasks: 1, Park: time.Second, Waiting: 1}, {Tasks: 2, Block: true}} {
+			submit(t, e, p, func(s *job.Submission) { s.Timeout = 2 * time.Second })
+		}
+		l.mu.Lock()
+		l.blocked = true
+		l.mu.Unlock()
+		time.Sleep(5 * time.Second)
+		grace, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		before := time.Now()
+		if err := e.Stop(grace); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v, want DeadlineExceeded", err)
+		}
+		if d := time.Since(before); d != 3*time.Second {
+			t.Errorf("the stop took %v, want 3s", d)
+		}
+	})
+}
+
 // What was being cancelled when the process died is cancelled by the next; a timeout counts from the start of the job.
 func TestRecoverEndings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -3,8 +3,10 @@ package executor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -20,9 +22,9 @@ type run struct {
 	job     job.Job // as submitted; not changed
 	plan    job.Plan
 	size    job.Size
-	reducer job.Reducer
-	spec    []byte  // until it is journaled
-	series  *series // nil for an unknown kind
+	reducer job.Reducer // nil until the first task is done
+	spec    []byte      // until it is journaled
+	series  *series     // nil for an unknown kind
 
 	// ctx is the context of the job's tasks; its cause tells a cancel from a stop.
 	ctx    context.Context
@@ -61,7 +63,7 @@ type run struct {
 }
 
 func (e *Executor) newRun(j job.Job, plan job.Plan) *run {
-	r := &run{e: e, job: j, plan: plan, size: plan.Size(), reducer: plan.Reducer(), state: j.State}
+	r := &run{e: e, job: j, plan: plan, size: plan.Size(), state: j.State}
 	r.series = e.metrics.of(&j)
 	r.ctx, r.cancel = context.WithCancelCause(e.work)
 	return r
@@ -177,7 +179,7 @@ func (r *run) settle(before ...job.Event) {
 			r.append(0, before...)
 		}
 		if r.state.Terminal() && r.busy == 0 {
-			r.closePlan() // a refused job, whose last step has just ended
+			r.letGo() // a refused job, whose last step has just ended
 		}
 		return
 	}
@@ -197,8 +199,11 @@ func (r *run) settle(before ...job.Event) {
 			r.log().Debug("job ended", "state", how.State.String(), "failure", how.Failure)
 		}
 	}, append(before, how)...)
-	r.closePlan()
+	r.letGo()
 	r.e.release(r)
+	r.e.mu.Lock()
+	r.e.finishes.add(time.Now())
+	r.e.mu.Unlock()
 }
 
 // release forgets a run and gives back what admission counted for it.
@@ -208,24 +213,50 @@ func (e *Executor) release(r *run) {
 	if !r.counted {
 		return
 	}
-	r.counted, r.dead = false, true
+	r.counted, r.dead, r.finished = false, true, nil
 	delete(e.runs, r.job.ID)
 	if e.tenants[r.job.Tenant]--; e.tenants[r.job.Tenant] == 0 {
 		delete(e.tenants, r.job.Tenant)
 	}
 	e.bytes -= r.size.Memory
 	e.waiting -= r.size.Waiting
-	e.finishes.add(time.Now())
 }
 
 // closePlan gives back what the plan holds, such as an open array, when no step will come. Caller holds r.mu.
 func (r *run) closePlan() {
-	if c, ok := r.plan.(io.Closer); ok && !r.closed {
-		r.closed = true
-		if err := c.Close(); err != nil {
-			r.log().Error("close plan", "error", err)
-		}
+	c, ok := r.plan.(io.Closer)
+	if !ok || r.closed {
+		return
 	}
+	r.closed = true
+	if err := r.guard(c.Close); err != nil {
+		r.log().Error("close plan", "error", err)
+	}
+}
+
+// letGo frees the plan of a run that has ended: its place in the queue may be there for long. Caller holds r.mu.
+func (r *run) letGo() {
+	r.closePlan()
+	r.plan, r.reducer, r.steps = nil, nil, nil
+}
+
+// guard calls a kind's code and turns a panic into a failure.
+func (r *run) guard(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.log().Error("the code of a kind panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = &job.Failure{Reason: job.FailedPanic, Detail: "the job's code panicked; see the server's log"}
+		}
+	}()
+	return f()
+}
+
+// reduction returns the reducer, which is made when it is first needed. Caller holds r.mu, or is alone.
+func (r *run) reduction() job.Reducer {
+	if r.reducer == nil {
+		r.reducer = r.plan.Reducer()
+	}
+	return r.reducer
 }
 
 // expire is the alarm of the job's timeout.
@@ -246,7 +277,7 @@ func (r *run) refuse() {
 	r.e.alarms.clear(r.start)
 	r.e.alarms.clear(r.timeout)
 	if r.busy == 0 {
-		r.closePlan()
+		r.letGo()
 	}
 	r.e.release(r)
 }

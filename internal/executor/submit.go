@@ -57,6 +57,12 @@ func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.K
 
 // prepare makes the batch that submits jobs, and counts them in. After an error nothing is left to undo.
 func (e *Executor) prepare(ctx context.Context, subs []job.Submission) (batch job.Batch, runs []*run, views []job.Job, err error) {
+	e.mu.Lock()
+	err = e.room(subs[0].Tenant, len(subs), 0, 0) // before the work of planning
+	e.mu.Unlock()
+	if err != nil {
+		return batch, nil, nil, err
+	}
 	if runs, err = e.plan(ctx, subs); err != nil {
 		return batch, nil, nil, err
 	}
@@ -82,6 +88,7 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission) (_ []*run, e
 	now := time.Now().UTC()
 	var faults job.ValidationError
 	runs := make([]*run, 0, len(subs))
+	var bytes, waiting int64
 	defer func() {
 		if err != nil {
 			e.refuse(runs)
@@ -122,6 +129,12 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission) (_ []*run, e
 		}, plan)
 		r.spec = spec
 		runs = append(runs, r)
+		bytes, waiting = bytes+size.Memory, waiting+size.Waiting
+		if len(faults.Faults) == 0 && i > 0 && (bytes > e.cfg.MaxBytes || waiting > e.cfg.MaxWaiting) {
+			faults.Add(prefix, "up to here the batch needs %d bytes of memory, and %d items would wait at the same time; this "+
+				"server holds at most %d and %d: split the batch", bytes, waiting, e.cfg.MaxBytes, e.cfg.MaxWaiting)
+			break
+		}
 	}
 	return runs, faults.Err()
 }
@@ -133,16 +146,28 @@ func (e *Executor) admit(runs []*run) error {
 		bytes += r.size.Memory
 		waiting += r.size.Waiting
 	}
-	tenant := runs[0].job.Tenant
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.room(runs[0].job.Tenant, len(runs), bytes, waiting); err != nil {
+		return err
+	}
+	for _, r := range runs {
+		e.count(r)
+	}
+	return nil
+}
+
+// room rejects what does not fit now, and faults what never will. Caller holds e.mu.
+func (e *Executor) room(tenant string, jobs int, bytes, waiting int64) error {
 	quota := 0
 	if e.cfg.TenantJobs != nil {
 		quota = e.cfg.TenantJobs(tenant)
 	}
-
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	if jobs > e.cfg.MaxJobs || quota > 0 && jobs > quota {
+		return job.Faultf("/jobs", "%d jobs are more than may be unfinished at the same time: split the batch", jobs)
+	}
 	reject := func(sentinel error, reason, format string, args ...any) error {
-		e.metrics.rejected(reason, len(runs))
+		e.metrics.rejected(reason, jobs)
 		return &job.Rejection{
 			Err: sentinel, Reason: reason, Detail: fmt.Sprintf(format, args...),
 			RetryAfter: e.finishes.retryAfter(time.Now(), e.cfg.MaxJobs/20),
@@ -151,17 +176,14 @@ func (e *Executor) admit(runs []*run) error {
 	switch {
 	case e.draining:
 		return reject(job.ErrDraining, reasonDraining, "it admits no more jobs")
-	case len(e.runs)+len(runs) > e.cfg.MaxJobs:
+	case len(e.runs)+jobs > e.cfg.MaxJobs:
 		return reject(job.ErrQueueFull, reasonJobs, "%d of at most %d jobs are admitted", len(e.runs), e.cfg.MaxJobs)
 	case e.bytes+bytes > e.cfg.MaxBytes:
 		return reject(job.ErrQueueFull, reasonBytes, "admitted jobs hold %d of at most %d bytes", e.bytes, e.cfg.MaxBytes)
 	case e.waiting+waiting > e.cfg.MaxWaiting:
 		return reject(job.ErrQueueFull, reasonWaiting, "%d of at most %d items wait", e.waiting, e.cfg.MaxWaiting)
-	case quota > 0 && e.tenants[tenant]+len(runs) > quota:
+	case quota > 0 && e.tenants[tenant]+jobs > quota:
 		return reject(job.ErrQuota, reasonQuota, "%d of at most %d jobs are admitted", e.tenants[tenant], quota)
-	}
-	for _, r := range runs {
-		e.count(r)
 	}
 	return nil
 }

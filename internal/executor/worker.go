@@ -2,8 +2,6 @@ package executor
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -65,30 +63,20 @@ func (w *worker) turn(u unit) {
 	var step job.Step
 	var err error
 	if r.size.Tasks > 0 {
-		task := u.woken
-		if task == nil {
-			task = r.plan.Task(u.task, job.Resume{Started: r.startedAt, Steps: r.steps[u.task]})
-		}
-		u.woken = task
-		step, err = w.step(r, task, start)
+		err = r.guard(func() (err error) {
+			if u.woken == nil {
+				u.woken = r.plan.Task(u.task, job.Resume{Started: r.startedAt, Steps: r.steps[u.task]})
+			}
+			step, err = u.woken.Step(r.ctx, start, &w.local)
+			return err
+		})
 	}
 	elapsed := time.Since(start)
 	endTask(span, &step, err)
-	w.e.metrics.stepped(r, &step, elapsed)
+	w.e.metrics.stepped(r, &step, err, elapsed)
 	r.stepped(u, &step, err)
 	w.busy.Add(int64(elapsed))
 	w.since.Store(0)
-}
-
-// step calls the kind's code and turns a panic into a failure.
-func (w *worker) step(r *run, task job.Task, now time.Time) (step job.Step, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			r.log().Error("a task panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			step, err = job.Step{}, &job.Failure{Reason: job.FailedPanic, Detail: "the job's code panicked; see the server's log"}
-		}
-	}()
-	return task.Step(r.ctx, now, &w.local)
 }
 
 // stepped takes the outcome of a step: it records it, parks the task if it waits, and ends the job after the last one.
@@ -102,7 +90,7 @@ func (r *run) stepped(u unit, step *job.Step, err error) {
 	}
 	finished := step.Wake.IsZero()
 	if r.size.Tasks > 0 && finished {
-		if err := r.reducer.Add(u.task, step.Partial); err != nil {
+		if err := r.guard(func() error { return r.reduction().Add(u.task, step.Partial) }); err != nil {
 			r.busy--
 			r.failed(err)
 			return
@@ -144,7 +132,11 @@ func (r *run) stepped(u unit, step *job.Step, err error) {
 // is let go during the reduction; busy keeps the job from being settled.
 func (r *run) reduce() {
 	r.mu.Unlock()
-	out, err := r.outcome()
+	var out job.Outcome
+	err := r.guard(func() (err error) {
+		out, err = r.reduction().Outcome()
+		return err
+	})
 	r.mu.Lock()
 	if err != nil {
 		r.fail(err)
@@ -153,16 +145,6 @@ func (r *run) reduce() {
 	r.end(errCancelled, job.Finished{
 		State: job.Succeeded, Result: out.Value, Details: out.Details, Items: out.Items, Completed: out.Completed,
 	})
-}
-
-func (r *run) outcome() (out job.Outcome, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			r.log().Error("a reduction panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			err = &job.Failure{Reason: job.FailedPanic, Detail: "the job's code panicked; see the server's log"}
-		}
-	}()
-	return r.reducer.Outcome()
 }
 
 // failed takes the error of a step. Caller holds r.mu.

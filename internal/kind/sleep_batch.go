@@ -2,13 +2,11 @@ package kind
 
 import (
 	"cmp"
-	"container/heap"
 	"context"
 	"fmt"
 	"math/bits"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -46,8 +44,7 @@ type sleepBatch struct {
 	same        time.Duration   // of every item, if durations is nil
 	durations   []time.Duration // by item
 
-	schedule sync.Once
-	begins   []time.Duration // by item, if durations are given and concurrency is bounded
+	begins []time.Duration // by item, if durations are given and concurrency is bounded
 }
 
 func planSleepBatch(spec []byte, e env) (job.Plan, error) {
@@ -91,6 +88,9 @@ func planSleepBatch(spec []byte, e env) (job.Plan, error) {
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
+	if p.durations != nil && p.concurrency < p.n {
+		p.makeSchedule() // here, where it holds up nobody else, and not in the pool
+	}
 	return p, nil
 }
 
@@ -116,9 +116,9 @@ func (p *sleepBatch) tooLong() bool {
 
 // Size implements job.Plan.
 func (p *sleepBatch) Size() job.Size {
-	memory := 8 * int64(len(p.durations))
-	if p.concurrency < p.n {
-		memory *= 2
+	memory := 12 * int64(len(p.durations)) // and the order in which they are due
+	if p.begins != nil {
+		memory += 8 * p.n
 	}
 	return job.Size{
 		Tasks: sliceCount(p.n, sleepSlice), Units: p.n, Waiting: min(p.n, p.concurrency),
@@ -150,28 +150,31 @@ func (p *sleepBatch) begin(i int64) time.Duration {
 	case p.durations == nil:
 		return time.Duration(i/p.concurrency) * p.same
 	}
-	p.schedule.Do(p.makeSchedule)
 	return p.begins[i]
 }
 
 // makeSchedule lets each item begin when the first of the places before it is free (list scheduling).
 func (p *sleepBatch) makeSchedule() {
 	p.begins = make([]time.Duration, p.n)
-	free := make(durationHeap, p.concurrency) // all zero: a heap
+	free := make([]time.Duration, p.concurrency) // a heap by the time a place is free; all zero to begin with
 	for i := range p.begins {
 		p.begins[i] = free[0]
-		free[0] += p.durations[i]
-		heap.Fix(&free, 0)
+		busy := free[0] + p.durations[i]
+		at := 0
+		for {
+			child := 2*at + 1
+			if child+1 < len(free) && free[child+1] < free[child] {
+				child++
+			}
+			if child >= len(free) || free[child] >= busy {
+				break
+			}
+			free[at] = free[child]
+			at = child
+		}
+		free[at] = busy
 	}
 }
-
-type durationHeap []time.Duration
-
-func (h durationHeap) Len() int           { return len(h) }
-func (h durationHeap) Less(i, j int) bool { return h[i] < h[j] }
-func (h durationHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *durationHeap) Push(any)          {}
-func (h *durationHeap) Pop() any          { return nil }
 
 // sleepTask waits for a slice of the items.
 type sleepTask struct {
