@@ -1,0 +1,56 @@
+package deploy_test
+
+import (
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// foreign are the flags of other programs.
+var foreign = []string{"--build", "--wait", "--from-file", "--now", "--config", "--storage", "--web"}
+
+// TestFlags: every flag of the server that a panel, a runbook or a file here names is one, and so is every setting that is
+// given by the environment.
+func TestFlags(t *testing.T) {
+	program, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	help := runs(t, program, "serve", "--help") + runs(t, program, "keys", "create", "--help")
+	flag := regexp.MustCompile(`--[a-z][a-z-]+`)
+	setting := regexp.MustCompile(`\bGATHER_[A-Z_]+`)
+	named := 0
+	check := func(file string) {
+		text := string(read(t, file))
+		for _, f := range flag.FindAllString(text, -1) {
+			named++
+			if !regexp.MustCompile(f+`[^a-z-]`).MatchString(help) && !slices.Contains(foreign, f) {
+				t.Errorf("%s: there is no flag %s", file, f)
+			}
+		}
+		for _, s := range setting.FindAllString(text, -1) {
+			named++
+			if !strings.Contains(help, "$"+s) {
+				t.Errorf("%s: there is no setting %s", file, s)
+			}
+		}
+	}
+	for _, file := range append(glob(t, runbooks+"/*.md"), "../docs/watching.md") {
+		check(file)
+	}
+	err = filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if ext := filepath.Ext(file); err == nil && !d.IsDir() && slices.Contains([]string{".json", ".yaml", ".yml", ".service"}, ext) {
+			check(file)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if named < 30 {
+		t.Errorf("only %d were found", named)
+	}
+}
