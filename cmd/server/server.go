@@ -51,6 +51,8 @@ type server struct {
 	ops          *http.Server // nil without a metrics listener
 
 	draining atomic.Bool
+	// hup asks to read the key file again.
+	hup chan os.Signal
 	// streams is the context of waits and streams.
 	streams    context.Context
 	endStreams context.CancelFunc
@@ -76,7 +78,8 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	// A pool that is busy on every processor of the Go scheduler would leave requests to wait for its time slices of 10 ms;
 	// with some to spare the kernel shares the CPUs out, and lets who waited for the network go first.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), int(c.Workers.n)+spareProcessors))
-	s := &server{cfg: c, log: log, registry: newRegistry()}
+	s := &server{cfg: c, log: log, registry: newRegistry(), hup: make(chan os.Signal, 1)}
+	signal.Notify(s.hup, syscall.SIGHUP) // from the start on: without a receiver the signal would end the process
 	var undo []func()
 	defer func() {
 		if err != nil {
@@ -219,9 +222,7 @@ func (s *server) ready() error {
 
 // run serves until ctx is done, then shuts down.
 func (s *server) run(ctx context.Context) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+	defer signal.Stop(s.hup)
 	failed := make(chan error, 2)
 	go func() { failed <- serve(s.api, s.apiListener) }() // ends with Shutdown
 	serving := 1
@@ -236,7 +237,7 @@ func (s *server) run(ctx context.Context) error {
 	var err error
 	for waiting := true; waiting; {
 		select {
-		case <-hup:
+		case <-s.hup:
 			s.reloadTenants()
 		case err = <-failed:
 			serving--
