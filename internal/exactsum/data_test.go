@@ -43,6 +43,12 @@ var datasets = map[string]func(rng *rand.Rand, n int) []float64{
 		return math.Ldexp(1, i/4096*(20+i/4096))
 	}),
 	"ones, then far below": each(func(_ *rand.Rand, i int) float64 { return math.Ldexp(1+float64(i%2), -i/4096*90) }),
+	// One level is enough for ones, and then it is not.
+	"ones, then far above":             onesThen(func(int) float64 { return 0x1p45 }),
+	"ones, then a bit more":            onesThen(func(int) float64 { return 1 + 0x1p-50 }),
+	"ones, then one with a remainder":  onesThen(func(i int) float64 { return 1 + float64(i/500%2)*0x1p-50 }),
+	"ones, then far above and back":    onesThen(thereAndBack(0x1p40)),
+	"ones, then out of sight and back": onesThen(thereAndBack(0x1p100)),
 	"ill-conditioned": func(rng *rand.Rand, n int) []float64 {
 		x := each(func(rng *rand.Rand, _ int) float64 { return math.Ldexp(rng.Float64(), 60) })(rng, n)
 		for i := n / 2; i < n; i++ {
@@ -84,6 +90,29 @@ func each(f func(rng *rand.Rand, i int) float64) func(*rand.Rand, int) []float64
 			x[i] = f(rng, i)
 		}
 		return x
+	}
+}
+
+// onesThen makes two blocks of ones and then others.
+func onesThen(f func(i int) float64) func(*rand.Rand, int) []float64 {
+	return each(func(_ *rand.Rand, i int) float64 {
+		if i < 8192 {
+			return 1
+		}
+		return f(i)
+	})
+}
+
+// thereAndBack is far and, in the same lane of any kernel, -far among ones.
+func thereAndBack(far float64) func(i int) float64 {
+	return func(i int) float64 {
+		switch i % 500 {
+		case 100:
+			return far
+		case 100 + 32:
+			return -far
+		}
+		return 1
 	}
 }
 

@@ -6,7 +6,8 @@
 //
 // A [Folder] adds whole slices at memory speed. Per block of 4096 elements it runs a two-level error-free fold that checks
 // itself; a block that fails the check is folded again with another scale, then with four levels, and at last through a
-// table of exponent buckets, which cannot fail. The kernels are AVX-512 or AVX2 assembly, chosen at start, or pure Go on
+// table of exponent buckets, which cannot fail. A block after one that left the second level empty, such as most of
+// integers or of float32 values, is tried with one level: a plain addition, of which the CPU tells whether it was exact. The kernels are AVX-512 or AVX2 assembly, chosen at start, or pure Go on
 // every other CPU and under the purego build tag; all of them leave the same state behind.
 //
 // Special values follow IEEE 754: any NaN, or +Inf with -Inf, makes the sum NaN; else an infinity wins; an empty sum is

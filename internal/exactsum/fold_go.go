@@ -15,6 +15,28 @@ func leftBinade(x uint64) bool { return x>>mantissaBits != 0 }
 // leftRemainder reports whether any of the or-ed remainders was other than zero of either sign.
 func leftRemainder(x uint64) bool { return x<<1 != 0 }
 
+// exact reports whether a fold whose levels moved so, and which lost rest, was exact.
+func exact(moved, rest uint64) bool { return !leftBinade(moved) && !leftRemainder(rest) }
+
+// goFold1 folds x into one level at scale k and returns it in its units. It reports false when the result may be wrong: k
+// does not suit the values, or they need more than one level.
+func goFold1[T float64 | float32](x []T, k int) (level int64, ok bool) {
+	init := levelInit(k)
+	from := math.Float64bits(init)
+	a0, a1, a2, a3 := init, init, init, init
+	var moved, rest uint64
+	for ; len(x) >= 4; x = x[4:] {
+		x0, x1, x2, x3 := float64(x[0]), float64(x[1]), float64(x[2]), float64(x[3])
+		t0, t1, t2, t3 := a0+x0, a1+x1, a2+x2, a3+x3
+		x0, x1, x2, x3 = x0-(t0-a0), x1-(t1-a1), x2-(t2-a2), x3-(t3-a3)
+		a0, a1, a2, a3 = t0, t1, t2, t3
+		moved |= (math.Float64bits(t0) ^ from) | (math.Float64bits(t1) ^ from)
+		moved |= (math.Float64bits(t2) ^ from) | (math.Float64bits(t3) ^ from)
+		rest |= math.Float64bits(x0) | math.Float64bits(x1) | math.Float64bits(x2) | math.Float64bits(x3)
+	}
+	return units(init, a0, a1, a2, a3), exact(moved, rest)
+}
+
 // goFold2 folds x into two levels, the first at scale k, and returns both in their units. It reports false when the
 // result may be wrong: k does not suit the values, or they need more than two levels.
 func goFold2[T float64 | float32](x []T, k int) (upper, lower int64, ok bool) {
@@ -35,10 +57,7 @@ func goFold2[T float64 | float32](x []T, k int) (upper, lower int64, ok bool) {
 		b0, b1, b2, b3 = t0, t1, t2, t3
 		rest |= math.Float64bits(x0) | math.Float64bits(x1) | math.Float64bits(x2) | math.Float64bits(x3)
 	}
-	if leftBinade(moved) || leftRemainder(rest) {
-		return 0, 0, false
-	}
-	return units(init1, a0, a1, a2, a3), units(init2, b0, b1, b2, b3), true
+	return units(init1, a0, a1, a2, a3), units(init2, b0, b1, b2, b3), exact(moved, rest)
 }
 
 // goExtract folds x into one level at scale k, writes the remainders to rest, which may be x, and returns the level in its

@@ -14,6 +14,8 @@ const (
 type Folder struct {
 	// scale is the exponent k that fitted the last block; see levels.
 	scale int
+	// single is whether the last block had nothing for the second level, so that the next is tried with one.
+	single bool
 	// upper and lower are the sums of the two levels at that scale, not yet drained into the accumulator. They are empty
 	// between calls.
 	upper, lower int128
@@ -35,7 +37,7 @@ func (f *Folder) Float64s(a *Accumulator, x []float64) {
 	if !open(a, x, isNegZero64) {
 		return
 	}
-	foldAll(f, a, x, &f.tail64, fold2x64, func(x []float64) []float64 { return x })
+	foldAll(f, a, x, &f.tail64, fold1x64, fold2x64, func(x []float64) []float64 { return x })
 }
 
 // Float32s adds every element of x to a.
@@ -43,7 +45,7 @@ func (f *Folder) Float32s(a *Accumulator, x []float32) {
 	if !open(a, x, isNegZero32) {
 		return
 	}
-	foldAll(f, a, x, &f.tail32, fold2x32, func(x []float32) []float64 {
+	foldAll(f, a, x, &f.tail32, fold1x32, fold2x32, func(x []float32) []float64 {
 		for i, v := range x {
 			f.wide[i] = float64(v)
 		}
@@ -105,16 +107,26 @@ func nextBlock[T any](x *[]T, tail *[group]T) []T {
 	return block
 }
 
-// foldAll adds x to a in blocks: with the fast kernel while it vouches for its result, else the slow way.
+// foldAll adds x to a in blocks: with a fast kernel while it vouches for its result, else the slow way.
 func foldAll[T any](
 	f *Folder, a *Accumulator, x []T, tail *[group]T,
+	one func(x []T, k int) (level int64, ok bool),
 	fast func(x []T, k int) (upper, lower int64, ok bool), widen func([]T) []float64,
 ) {
 	for len(x) > 0 && a.class <= finite {
 		block := nextBlock(&x, tail)
+		if f.single {
+			if level, ok := one(block, f.scale); ok {
+				f.upper.add(level)
+				continue
+			}
+			f.single = false
+		}
 		if upper, lower, ok := fast(block, f.scale); ok {
 			f.upper.add(upper)
 			f.lower.add(lower)
+			// A sum of 0 may be one of remainders: then the next block is read twice.
+			f.single = lower == 0
 			continue
 		}
 		f.refold(a, widen(block))

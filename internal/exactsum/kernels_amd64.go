@@ -36,7 +36,7 @@ func fold2x64(x []float64, k int) (upper, lower int64, ok bool) {
 	default:
 		return goFold2(x, k)
 	}
-	return upper, lower, !leftBinade(moved) && !leftRemainder(rest)
+	return upper, lower, exact(moved, rest)
 }
 
 func fold2x32(x []float32, k int) (upper, lower int64, ok bool) {
@@ -50,7 +50,35 @@ func fold2x32(x []float32, k int) (upper, lower int64, ok bool) {
 	default:
 		return goFold2(x, k)
 	}
-	return upper, lower, !leftBinade(moved) && !leftRemainder(rest)
+	return upper, lower, exact(moved, rest)
+}
+
+func fold1x64(x []float64, k int) (level int64, ok bool) {
+	p, n, init := unsafe.SliceData(x), len(x), levelInit(k)
+	var moved, rest uint64
+	switch {
+	case hasAVX512:
+		level, moved, rest = single64AVX512(p, n, init)
+	case hasAVX2:
+		level, moved, rest = single64AVX2(p, n, init)
+	default:
+		return goFold1(x, k)
+	}
+	return level, exact(moved, rest)
+}
+
+func fold1x32(x []float32, k int) (level int64, ok bool) {
+	p, n, init := unsafe.SliceData(x), len(x), levelInit(k)
+	var moved, rest uint64
+	switch {
+	case hasAVX512:
+		level, moved, rest = single32AVX512(p, n, init)
+	case hasAVX2:
+		level, moved, rest = single32AVX2(p, n, init)
+	default:
+		return goFold1(x, k)
+	}
+	return level, exact(moved, rest)
 }
 
 func extract(rest, x []float64, k int) (level int64, inRange, more bool) {

@@ -127,6 +127,108 @@ foldDone:
 	VZEROUPPER
 	RET
 
+// func single64AVX2(x *float64, n int, init float64) (level int64, moved uint64, rest uint64)
+// Requires: AVX, AVX2, MMX+, SSE, SSE2
+TEXT ·single64AVX2(SB), NOSPLIT, $8-48
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVSD        init+16(FP), X0
+	VBROADCASTSD X0, Y0
+	VPXOR        Y1, Y1, Y1
+	STMXCSR      (SP)
+	MOVL         (SP), DX
+	ANDL         $0xffffffc0, DX
+	MOVL         DX, (SP)
+	LDMXCSR      (SP)
+	VMOVAPD      Y0, Y2
+	VMOVAPD      Y0, Y3
+	VMOVAPD      Y0, Y4
+	VMOVAPD      Y0, Y5
+	VMOVAPD      Y0, Y6
+	VMOVAPD      Y0, Y7
+	VMOVAPD      Y0, Y8
+	VMOVAPD      Y0, Y9
+	TESTQ        CX, CX
+	JZ           singleDone
+
+single:
+	PREFETCHT0 4096(AX)
+	PREFETCHT0 4160(AX)
+	PREFETCHT0 4224(AX)
+	PREFETCHT0 4288(AX)
+	VMOVUPD    (AX), Y10
+	VADDPD     Y10, Y2, Y2
+	VMOVUPD    32(AX), Y10
+	VADDPD     Y10, Y3, Y3
+	VMOVUPD    64(AX), Y10
+	VADDPD     Y10, Y4, Y4
+	VMOVUPD    96(AX), Y10
+	VADDPD     Y10, Y5, Y5
+	VMOVUPD    128(AX), Y10
+	VADDPD     Y10, Y6, Y6
+	VMOVUPD    160(AX), Y10
+	VADDPD     Y10, Y7, Y7
+	VMOVUPD    192(AX), Y10
+	VADDPD     Y10, Y8, Y8
+	VMOVUPD    224(AX), Y10
+	VADDPD     Y10, Y9, Y9
+	ADDQ       $0x00000100, AX
+	SUBQ       $0x00000020, CX
+	JNZ        single
+
+singleDone:
+	VXORPD       Y0, Y2, Y10
+	VORPD        Y10, Y1, Y1
+	VXORPD       Y0, Y3, Y10
+	VORPD        Y10, Y1, Y1
+	VXORPD       Y0, Y4, Y10
+	VORPD        Y10, Y1, Y1
+	VXORPD       Y0, Y5, Y10
+	VORPD        Y10, Y1, Y1
+	VXORPD       Y0, Y6, Y10
+	VORPD        Y10, Y1, Y1
+	VXORPD       Y0, Y7, Y10
+	VORPD        Y10, Y1, Y1
+	VXORPD       Y0, Y8, Y10
+	VORPD        Y10, Y1, Y1
+	VXORPD       Y0, Y9, Y10
+	VORPD        Y10, Y1, Y1
+	VEXTRACTI128 $0x01, Y1, X10
+	VEXTRACTI128 $0x00, Y1, X1
+	VPOR         X10, X1, X1
+	VPSHUFD      $0x4e, X1, X10
+	VPOR         X10, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, moved+32(FP)
+	STMXCSR      (SP)
+	MOVL         (SP), AX
+	ANDL         $0x20, AX
+	MOVQ         AX, rest+40(FP)
+	VPSUBQ       Y0, Y2, Y2
+	VPSUBQ       Y0, Y3, Y3
+	VPSUBQ       Y0, Y4, Y4
+	VPSUBQ       Y0, Y5, Y5
+	VPSUBQ       Y0, Y6, Y6
+	VPSUBQ       Y0, Y7, Y7
+	VPSUBQ       Y0, Y8, Y8
+	VPSUBQ       Y0, Y9, Y9
+	VPADDQ       Y3, Y2, Y2
+	VPADDQ       Y4, Y2, Y2
+	VPADDQ       Y5, Y2, Y2
+	VPADDQ       Y6, Y2, Y2
+	VPADDQ       Y7, Y2, Y2
+	VPADDQ       Y8, Y2, Y2
+	VPADDQ       Y9, Y2, Y2
+	VEXTRACTI128 $0x01, Y2, X0
+	VEXTRACTI128 $0x00, Y2, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, level+24(FP)
+	VZEROUPPER
+	RET
+
 // func foldColumns64AVX2(x *float64, stride int, width int, rows int, init1 *float64, s1 *float64, s2 *float64) (moved uint64, rest uint64)
 // Requires: AVX, AVX2, MMX+
 TEXT ·foldColumns64AVX2(SB), NOSPLIT, $0-72
@@ -388,6 +490,106 @@ foldDone:
 	VZEROUPPER
 	RET
 
+// func single32AVX2(x *float32, n int, init float64) (level int64, moved uint64, rest uint64)
+// Requires: AVX, AVX2, MMX+, SSE, SSE2
+TEXT ·single32AVX2(SB), NOSPLIT, $8-48
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVSD        init+16(FP), X0
+	VBROADCASTSD X0, Y0
+	VPXOR        Y1, Y1, Y1
+	STMXCSR      (SP)
+	MOVL         (SP), DX
+	ANDL         $0xffffffc0, DX
+	MOVL         DX, (SP)
+	LDMXCSR      (SP)
+	VMOVAPD      Y0, Y2
+	VMOVAPD      Y0, Y3
+	VMOVAPD      Y0, Y4
+	VMOVAPD      Y0, Y5
+	VMOVAPD      Y0, Y6
+	VMOVAPD      Y0, Y7
+	VMOVAPD      Y0, Y8
+	VMOVAPD      Y0, Y9
+	TESTQ        CX, CX
+	JZ           singleDone
+
+single:
+	PREFETCHT0 4096(AX)
+	PREFETCHT0 4160(AX)
+	VCVTPS2PD  (AX), Y10
+	VADDPD     Y10, Y2, Y2
+	VCVTPS2PD  16(AX), Y10
+	VADDPD     Y10, Y3, Y3
+	VCVTPS2PD  32(AX), Y10
+	VADDPD     Y10, Y4, Y4
+	VCVTPS2PD  48(AX), Y10
+	VADDPD     Y10, Y5, Y5
+	VCVTPS2PD  64(AX), Y10
+	VADDPD     Y10, Y6, Y6
+	VCVTPS2PD  80(AX), Y10
+	VADDPD     Y10, Y7, Y7
+	VCVTPS2PD  96(AX), Y10
+	VADDPD     Y10, Y8, Y8
+	VCVTPS2PD  112(AX), Y10
+	VADDPD     Y10, Y9, Y9
+	ADDQ       $0x00000080, AX
+	SUBQ       $0x00000020, CX
+	JNZ        single
+
+singleDone:
+	VXORPD       Y0, Y2, Y10
+	VORPD        Y10, Y1, Y1
+	VXORPD       Y0, Y3, Y10
+	VORPD        Y10, Y1, Y1
+	VXORPD       Y0, Y4, Y10
+	VORPD        Y10, Y1, Y1
+	VXORPD       Y0, Y5, Y10
+	VORPD        Y10, Y1, Y1
+	VXORPD       Y0, Y6, Y10
+	VORPD        Y10, Y1, Y1
+	VXORPD       Y0, Y7, Y10
+	VORPD        Y10, Y1, Y1
+	VXORPD       Y0, Y8, Y10
+	VORPD        Y10, Y1, Y1
+	VXORPD       Y0, Y9, Y10
+	VORPD        Y10, Y1, Y1
+	VEXTRACTI128 $0x01, Y1, X10
+	VEXTRACTI128 $0x00, Y1, X1
+	VPOR         X10, X1, X1
+	VPSHUFD      $0x4e, X1, X10
+	VPOR         X10, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, moved+32(FP)
+	STMXCSR      (SP)
+	MOVL         (SP), AX
+	ANDL         $0x20, AX
+	MOVQ         AX, rest+40(FP)
+	VPSUBQ       Y0, Y2, Y2
+	VPSUBQ       Y0, Y3, Y3
+	VPSUBQ       Y0, Y4, Y4
+	VPSUBQ       Y0, Y5, Y5
+	VPSUBQ       Y0, Y6, Y6
+	VPSUBQ       Y0, Y7, Y7
+	VPSUBQ       Y0, Y8, Y8
+	VPSUBQ       Y0, Y9, Y9
+	VPADDQ       Y3, Y2, Y2
+	VPADDQ       Y4, Y2, Y2
+	VPADDQ       Y5, Y2, Y2
+	VPADDQ       Y6, Y2, Y2
+	VPADDQ       Y7, Y2, Y2
+	VPADDQ       Y8, Y2, Y2
+	VPADDQ       Y9, Y2, Y2
+	VEXTRACTI128 $0x01, Y2, X0
+	VEXTRACTI128 $0x00, Y2, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, level+24(FP)
+	VZEROUPPER
+	RET
+
 // func foldColumns32AVX2(x *float32, stride int, width int, rows int, init1 *float64, s1 *float64, s2 *float64) (moved uint64, rest uint64)
 // Requires: AVX, AVX2, MMX+
 TEXT ·foldColumns32AVX2(SB), NOSPLIT, $0-72
@@ -642,6 +844,82 @@ foldDone:
 	VZEROUPPER
 	RET
 
+// func single64AVX512(x *float64, n int, init float64) (level int64, moved uint64, rest uint64)
+// Requires: AVX, AVX2, AVX512F, MMX+, SSE, SSE2
+TEXT ·single64AVX512(SB), NOSPLIT, $8-48
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVSD        init+16(FP), X0
+	VBROADCASTSD X0, Z0
+	VPXORQ       Z1, Z1, Z1
+	STMXCSR      (SP)
+	MOVL         (SP), DX
+	ANDL         $0xffffffc0, DX
+	MOVL         DX, (SP)
+	LDMXCSR      (SP)
+	VMOVAPD      Z0, Z2
+	VMOVAPD      Z0, Z3
+	VMOVAPD      Z0, Z4
+	VMOVAPD      Z0, Z5
+	TESTQ        CX, CX
+	JZ           singleDone
+
+single:
+	PREFETCHT0 4096(AX)
+	PREFETCHT0 4160(AX)
+	PREFETCHT0 4224(AX)
+	PREFETCHT0 4288(AX)
+	VMOVUPD    (AX), Z6
+	VADDPD     Z6, Z2, Z2
+	VMOVUPD    64(AX), Z6
+	VADDPD     Z6, Z3, Z3
+	VMOVUPD    128(AX), Z6
+	VADDPD     Z6, Z4, Z4
+	VMOVUPD    192(AX), Z6
+	VADDPD     Z6, Z5, Z5
+	ADDQ       $0x00000100, AX
+	SUBQ       $0x00000020, CX
+	JNZ        single
+
+singleDone:
+	VPTERNLOGQ    $0xf6, Z0, Z2, Z1
+	VPTERNLOGQ    $0xf6, Z0, Z3, Z1
+	VPTERNLOGQ    $0xf6, Z0, Z4, Z1
+	VPTERNLOGQ    $0xf6, Z0, Z5, Z1
+	VEXTRACTI64X4 $0x01, Z1, Y6
+	VEXTRACTI64X4 $0x00, Z1, Y1
+	VPOR          Y6, Y1, Y1
+	VEXTRACTI128  $0x01, Y1, X6
+	VEXTRACTI128  $0x00, Y1, X1
+	VPOR          X6, X1, X1
+	VPSHUFD       $0x4e, X1, X6
+	VPOR          X6, X1, X1
+	VMOVQ         X1, AX
+	MOVQ          AX, moved+32(FP)
+	STMXCSR       (SP)
+	MOVL          (SP), AX
+	ANDL          $0x20, AX
+	MOVQ          AX, rest+40(FP)
+	VPSUBQ        Z0, Z2, Z2
+	VPSUBQ        Z0, Z3, Z3
+	VPSUBQ        Z0, Z4, Z4
+	VPSUBQ        Z0, Z5, Z5
+	VPADDQ        Z3, Z2, Z2
+	VPADDQ        Z4, Z2, Z2
+	VPADDQ        Z5, Z2, Z2
+	VEXTRACTI64X4 $0x01, Z2, Y0
+	VEXTRACTI64X4 $0x00, Z2, Y1
+	VPADDQ        Y0, Y1, Y1
+	VEXTRACTI128  $0x01, Y1, X0
+	VEXTRACTI128  $0x00, Y1, X1
+	VPADDQ        X0, X1, X1
+	VPSHUFD       $0x4e, X1, X0
+	VPADDQ        X0, X1, X1
+	VMOVQ         X1, AX
+	MOVQ          AX, level+24(FP)
+	VZEROUPPER
+	RET
+
 // func foldColumns64AVX512(x *float64, stride int, width int, rows int, init1 *float64, s1 *float64, s2 *float64) (moved uint64, rest uint64)
 // Requires: AVX, AVX2, AVX512F, MMX+, SSE
 TEXT ·foldColumns64AVX512(SB), NOSPLIT, $8-72
@@ -870,6 +1148,80 @@ foldDone:
 	VPADDQ        X0, X1, X1
 	VMOVQ         X1, AX
 	MOVQ          AX, lower+40(FP)
+	VZEROUPPER
+	RET
+
+// func single32AVX512(x *float32, n int, init float64) (level int64, moved uint64, rest uint64)
+// Requires: AVX, AVX2, AVX512F, MMX+, SSE, SSE2
+TEXT ·single32AVX512(SB), NOSPLIT, $8-48
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVSD        init+16(FP), X0
+	VBROADCASTSD X0, Z0
+	VPXORQ       Z1, Z1, Z1
+	STMXCSR      (SP)
+	MOVL         (SP), DX
+	ANDL         $0xffffffc0, DX
+	MOVL         DX, (SP)
+	LDMXCSR      (SP)
+	VMOVAPD      Z0, Z2
+	VMOVAPD      Z0, Z3
+	VMOVAPD      Z0, Z4
+	VMOVAPD      Z0, Z5
+	TESTQ        CX, CX
+	JZ           singleDone
+
+single:
+	PREFETCHT0 4096(AX)
+	PREFETCHT0 4160(AX)
+	VCVTPS2PD  (AX), Z6
+	VADDPD     Z6, Z2, Z2
+	VCVTPS2PD  32(AX), Z6
+	VADDPD     Z6, Z3, Z3
+	VCVTPS2PD  64(AX), Z6
+	VADDPD     Z6, Z4, Z4
+	VCVTPS2PD  96(AX), Z6
+	VADDPD     Z6, Z5, Z5
+	ADDQ       $0x00000080, AX
+	SUBQ       $0x00000020, CX
+	JNZ        single
+
+singleDone:
+	VPTERNLOGQ    $0xf6, Z0, Z2, Z1
+	VPTERNLOGQ    $0xf6, Z0, Z3, Z1
+	VPTERNLOGQ    $0xf6, Z0, Z4, Z1
+	VPTERNLOGQ    $0xf6, Z0, Z5, Z1
+	VEXTRACTI64X4 $0x01, Z1, Y6
+	VEXTRACTI64X4 $0x00, Z1, Y1
+	VPOR          Y6, Y1, Y1
+	VEXTRACTI128  $0x01, Y1, X6
+	VEXTRACTI128  $0x00, Y1, X1
+	VPOR          X6, X1, X1
+	VPSHUFD       $0x4e, X1, X6
+	VPOR          X6, X1, X1
+	VMOVQ         X1, AX
+	MOVQ          AX, moved+32(FP)
+	STMXCSR       (SP)
+	MOVL          (SP), AX
+	ANDL          $0x20, AX
+	MOVQ          AX, rest+40(FP)
+	VPSUBQ        Z0, Z2, Z2
+	VPSUBQ        Z0, Z3, Z3
+	VPSUBQ        Z0, Z4, Z4
+	VPSUBQ        Z0, Z5, Z5
+	VPADDQ        Z3, Z2, Z2
+	VPADDQ        Z4, Z2, Z2
+	VPADDQ        Z5, Z2, Z2
+	VEXTRACTI64X4 $0x01, Z2, Y0
+	VEXTRACTI64X4 $0x00, Z2, Y1
+	VPADDQ        Y0, Y1, Y1
+	VEXTRACTI128  $0x01, Y1, X0
+	VEXTRACTI128  $0x00, Y1, X1
+	VPADDQ        X0, X1, X1
+	VPSHUFD       $0x4e, X1, X0
+	VPADDQ        X0, X1, X1
+	VMOVQ         X1, AX
+	MOVQ          AX, level+24(FP)
 	VZEROUPPER
 	RET
 

@@ -9,6 +9,11 @@ package exactsum
 //go:noescape
 func fold64AVX2(x *float64, n int, init1 float64, init2 float64) (upper int64, lower int64, moved uint64, rest uint64)
 
+// single64AVX2 folds n elements, a multiple of 32, into one level. moved and rest are those of fold64.
+//
+//go:noescape
+func single64AVX2(x *float64, n int, init float64) (level int64, moved uint64, rest uint64)
+
 // foldColumns64AVX2 folds width columns, a positive multiple of 8, each into its two levels s1 and s2. Rows are stride bytes apart. moved and rest are those of fold64.
 //
 //go:noescape
@@ -18,6 +23,11 @@ func foldColumns64AVX2(x *float64, stride int, width int, rows int, init1 *float
 //
 //go:noescape
 func fold32AVX2(x *float32, n int, init1 float64, init2 float64) (upper int64, lower int64, moved uint64, rest uint64)
+
+// single32AVX2 folds n elements, a multiple of 32, into one level. moved and rest are those of fold64.
+//
+//go:noescape
+func single32AVX2(x *float32, n int, init float64) (level int64, moved uint64, rest uint64)
 
 // foldColumns32AVX2 folds width columns, a positive multiple of 8, each into its two levels s1 and s2. Rows are stride bytes apart. moved and rest are those of fold64.
 //
@@ -29,6 +39,11 @@ func foldColumns32AVX2(x *float32, stride int, width int, rows int, init1 *float
 //go:noescape
 func fold64AVX512(x *float64, n int, init1 float64, init2 float64) (upper int64, lower int64, moved uint64, rest uint64)
 
+// single64AVX512 folds n elements, a multiple of 32, into one level. moved and rest are those of fold64.
+//
+//go:noescape
+func single64AVX512(x *float64, n int, init float64) (level int64, moved uint64, rest uint64)
+
 // foldColumns64AVX512 folds width columns, a positive multiple of 8, each into its two levels s1 and s2. Rows are stride bytes apart. moved and rest are those of fold64.
 //
 //go:noescape
@@ -38,6 +53,11 @@ func foldColumns64AVX512(x *float64, stride int, width int, rows int, init1 *flo
 //
 //go:noescape
 func fold32AVX512(x *float32, n int, init1 float64, init2 float64) (upper int64, lower int64, moved uint64, rest uint64)
+
+// single32AVX512 folds n elements, a multiple of 32, into one level. moved and rest are those of fold64.
+//
+//go:noescape
+func single32AVX512(x *float32, n int, init float64) (level int64, moved uint64, rest uint64)
 
 // foldColumns32AVX512 folds width columns, a positive multiple of 8, each into its two levels s1 and s2. Rows are stride bytes apart. moved and rest are those of fold64.
 //

@@ -6,6 +6,9 @@ const laneBits = goLaneBits
 
 func fold2x64(x []float64, k int) (upper, lower int64, ok bool) { return goFold2(x, k) }
 
+func fold1x64(x []float64, k int) (level int64, ok bool) { return goFold1(x, k) }
+func fold1x32(x []float32, k int) (level int64, ok bool) { return goFold1(x, k) }
+
 func extract(rest, x []float64, k int) (level int64, inRange, more bool) {
 	return goExtract(rest, x, k)
 }

@@ -64,7 +64,7 @@ func foldColumns(v isa, t float) {
 	function("folds width columns, a positive multiple of 8, each into its two levels s1 and s2. Rows are stride bytes "+
 		"apart. moved and rest are those of fold64.", "foldColumns"+t.name+v.name,
 		"(x *"+t.goType+", stride, width, rows int, init1, s1, s2 *float64) (moved, rest uint64)")
-	c := newCheck(v, nil)
+	c := newCheck(v, nil, v.bytes == 64)
 	init1, s1, s2 := Load(Param("init1"), GP64()), Load(Param("s1"), GP64()), Load(Param("s2"), GP64())
 	byColumns(t.size, v.bytes/8, func(mems []operand.Mem, i reg.Register) {
 		state := func(p reg.Register) operand.Mem { return operand.Mem{Base: p, Index: i, Scale: 8} }

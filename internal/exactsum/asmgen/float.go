@@ -22,13 +22,16 @@ var floats = []float{
 type check struct {
 	isa
 	init, moved reg.VecVirtual
-	rest        reg.VecVirtual // AVX2: the or of all lost remainders, signs aside
-	mxcsr       operand.Mem    // AVX-512: room for the status word
+	rest        reg.VecVirtual // the or of all lost remainders, signs aside
+	sticky      bool           // instead of rest, the status word tells whether anything was lost
+	mxcsr       operand.Mem    // room for the status word
 }
 
-func newCheck(v isa, init reg.VecVirtual) check {
-	c := check{isa: v, init: init, moved: v.zero()}
-	if v.bytes == 64 {
+// newCheck begins a fold. The status word can tell only where no addition is meant to be rounded, or where, with AVX-512,
+// those that are can be told to leave no trace.
+func newCheck(v isa, init reg.VecVirtual, sticky bool) check {
+	c := check{isa: v, init: init, moved: v.zero(), sticky: sticky}
+	if c.sticky {
 		// Clear the sticky flags: at the end the one for inexact results tells whether the last level lost anything.
 		c.mxcsr = AllocLocal(8)
 		STMXCSR(c.mxcsr)
@@ -49,21 +52,29 @@ func (c check) first(s, x reg.VecVirtual) {
 	if c.bytes == 64 {
 		// The rounding of this addition is meant: with SAE it leaves no trace in the status word.
 		VADDPD_RN_SAE(x, s, t)
-		VPTERNLOGQ(operand.Imm(0xf6), c.init, t, c.moved) // moved |= t ^ init
 	} else {
 		VADDPD(x, s, t)
-		moved := c.reg()
-		VXORPD(c.init, t, moved)
-		VORPD(moved, c.moved, c.moved)
 	}
+	c.stays(t)
 	VSUBPD(s, t, s)
 	VSUBPD(s, x, x)
 	move(t, s)
 }
 
+// stays notes whether s, a first level, has left its binade.
+func (c check) stays(s reg.VecVirtual) {
+	if c.bytes == 64 {
+		VPTERNLOGQ(operand.Imm(0xf6), c.init, s, c.moved) // moved |= s ^ init
+		return
+	}
+	moved := c.reg()
+	VXORPD(c.init, s, moved)
+	VORPD(moved, c.moved, c.moved)
+}
+
 // last adds x to s, a last level, and notes whether anything was lost.
 func (c check) last(s, x reg.VecVirtual) {
-	if c.bytes == 64 {
+	if c.sticky {
 		VADDPD(x, s, s)
 		return
 	}
@@ -79,7 +90,7 @@ func (c check) last(s, x reg.VecVirtual) {
 // results stores moved and rest as the results from i on.
 func (c check) results(i int) {
 	Store(c.or64(c.moved), ReturnIndex(i))
-	if c.bytes == 64 {
+	if c.sticky {
 		w := GP64()
 		STMXCSR(c.mxcsr)
 		MOVL(c.mxcsr, w.As32())
@@ -99,7 +110,7 @@ func fold(v isa, t float) {
 		"(x *"+t.goType+", n int, init1, init2 float64) (upper, lower int64, moved, rest uint64)")
 	p, n := Load(Param("x"), GP64()).(reg.GPVirtual), Load(Param("n"), GP64()).(reg.GPVirtual)
 	init1, init2 := v.broadcast("init1"), v.broadcast("init2")
-	c := newCheck(v, init1)
+	c := newCheck(v, init1, v.bytes == 64)
 	const lanes = 4
 	s1, s2 := v.regs(lanes), v.regs(lanes)
 	for i := range lanes {
@@ -132,6 +143,41 @@ func fold(v isa, t float) {
 	RET()
 }
 
+// single writes the one-level fold, for values that leave no remainder. Where nothing was lost every addition was exact, so
+// it does not matter where a level was meanwhile, as long as it ends in its binade.
+func single(v isa, t float) {
+	function("folds n elements, a multiple of 32, into one level. moved and rest are those of fold64.", "single"+t.name+v.name,
+		"(x *"+t.goType+", n int, init float64) (level int64, moved, rest uint64)")
+	p, n := Load(Param("x"), GP64()).(reg.GPVirtual), Load(Param("n"), GP64()).(reg.GPVirtual)
+	init := v.broadcast("init")
+	c := newCheck(v, init, true)
+	lanes := 32 / (v.bytes / 8) // as many as a turn of 32 elements has
+	s := v.regs(lanes)
+	for i := range lanes {
+		move(init, s[i])
+	}
+	step := lanes * v.bytes / 8
+	loop("single", n, step, func() {
+		prefetchLines(p, step*t.size)
+		for i := range lanes {
+			x := v.reg()
+			t.load(at(p, i*v.bytes/8*t.size), x)
+			c.last(s[i], x)
+		}
+		ADDQ(operand.U32(step*t.size), p)
+	})
+	for i := range lanes {
+		c.stays(s[i])
+	}
+	c.results(1)
+	for i := range lanes {
+		VPSUBQ(init, s[i], s[i])
+	}
+	Store(v.sum64(s), ReturnIndex(0))
+	VZEROUPPER()
+	RET()
+}
+
 // extract writes the one-level fold that keeps the remainders.
 func extract(v isa) {
 	function("folds n elements, a multiple of 32, into one level and writes the remainders to rest, which may be x. The "+
@@ -140,7 +186,7 @@ func extract(v isa) {
 	out, p := Load(Param("rest"), GP64()).(reg.GPVirtual), Load(Param("x"), GP64()).(reg.GPVirtual)
 	n := Load(Param("n"), GP64()).(reg.GPVirtual)
 	init := v.broadcast("init")
-	c := newCheck(v, init)
+	c := newCheck(v, init, false)
 	const lanes = 4
 	s := v.regs(lanes)
 	for i := range lanes {

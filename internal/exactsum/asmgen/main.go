@@ -123,6 +123,7 @@ func main() {
 	for _, v := range []isa{avx2, avx512} {
 		for _, t := range floats {
 			fold(v, t)
+			single(v, t)
 			foldColumns(v, t)
 		}
 	}
