@@ -190,6 +190,7 @@ func (c *chunkwise) addPart(ctx context.Context, w *Worker, a *exactsum.Accumula
 		if err := w.fill(ctx, src, 0, 0, size); err != nil {
 			return err
 		}
+		size = constantBytes / int64(t.Size())
 		for ; lo < hi; lo += size {
 			w.add(a, t, 0, min(size, hi-lo))
 			if err := ctx.Err(); err != nil {
