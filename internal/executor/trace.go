@@ -70,7 +70,7 @@ func (r *run) startTrace(now time.Time, resumed bool) {
 		wait.End(trace.WithTimestamp(now))
 	}
 	parent, span := r.e.cfg.Tracer.Start(ctx, "job.run", trace.WithTimestamp(now), about)
-	r.traced.parent, r.traced.span = parent, span
+	r.traced.parent, r.traced.span = parent, span //nolint:fatcontext // one run has one span; the context does not grow
 	r.traced.exemplar = prometheus.Labels{"trace_id": sc.TraceID().String()}
 }
 
