@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,6 +34,8 @@ type Config struct {
 	Dir string
 	// MaxBytes bounds one array, TenantBytes all arrays of a tenant, with their headers; 0 is no bound.
 	MaxBytes, TenantBytes int64
+	// Ready returns nil, or why nothing may be written now; nil is always ready.
+	Ready func() error
 }
 
 // Store is a directory of arrays:
@@ -42,14 +45,37 @@ type Config struct {
 //
 // A tenant's directory is its name behind "t-", so that no name is special.
 type Store struct {
-	cfg Config
+	cfg  Config
+	sync func(dir string) error // syncDir, but in tests
 
-	mu     sync.Mutex
-	arrays map[key]*entry
-	used   map[string]int64 // bytes by tenant, uploads under way included
+	mu      sync.Mutex
+	tenants map[string]*tenantArrays
 }
 
-type key struct{ tenant, name string }
+// tenantArrays is the arrays of a tenant.
+type tenantArrays struct {
+	arrays map[string]*entry
+	used   int64 // bytes, uploads under way included
+	made   bool  // the directory is there, and on disk
+}
+
+// tenant finds or makes what is known of a tenant; s.mu is held.
+func (s *Store) tenant(name string) *tenantArrays {
+	t := s.tenants[name]
+	if t == nil {
+		t = &tenantArrays{arrays: make(map[string]*entry)}
+		s.tenants[name] = t
+	}
+	return t
+}
+
+// find returns an array, or nil; s.mu is held.
+func (s *Store) find(tenant, name string) *entry {
+	if t := s.tenants[tenant]; t != nil {
+		return t.arrays[name]
+	}
+	return nil
+}
 
 // entry is an array that exists.
 type entry struct {
@@ -76,8 +102,12 @@ const recordVersion = 1
 // Open opens or makes the directory, forgets uploads that a crash cut off, and looks at the header and size of every
 // array.
 func Open(cfg Config) (*Store, error) {
-	s := &Store{cfg: cfg, arrays: make(map[key]*entry), used: make(map[string]int64)}
+	s := &Store{cfg: cfg, sync: syncDir, tenants: make(map[string]*tenantArrays)}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("arrays: %w", err)
+	}
+	// The directory, and those of tenants, which a crash may have left in memory alone.
+	if err := errors.Join(s.sync(filepath.Dir(cfg.Dir)), s.sync(cfg.Dir)); err != nil {
 		return nil, fmt.Errorf("arrays: %w", err)
 	}
 	tenants, err := os.ReadDir(cfg.Dir)
@@ -103,6 +133,8 @@ func (s *Store) load(tenant string) error {
 	if err != nil {
 		return err
 	}
+	t := s.tenant(tenant)
+	t.made = true
 	owned := make(map[string]bool)
 	for _, f := range files {
 		if !strings.HasSuffix(f.Name(), ".json") {
@@ -113,8 +145,8 @@ func (s *Store) load(tenant string) error {
 			return fmt.Errorf("%s: %w", f.Name(), err)
 		}
 		owned[f.Name()], owned[e.File] = true, true
-		s.arrays[key{tenant, e.Name}] = e
-		s.used[tenant] += e.Bytes
+		t.arrays[e.Name] = e
+		t.used += e.Bytes
 	}
 	for _, f := range files {
 		if !owned[f.Name()] {
@@ -147,6 +179,9 @@ func readEntry(dir, name string) (*entry, error) {
 
 func readHeader(path string) (npy.Header, error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return npy.Header{}, fmt.Errorf("%w: it is missing", job.ErrCorrupt)
+	}
 	if err != nil {
 		return npy.Header{}, err
 	}
@@ -166,8 +201,8 @@ func readHeader(path string) (npy.Header, error) {
 func (s *Store) Get(_ context.Context, tenant, name string) (job.Array, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, ok := s.arrays[key{tenant, name}]
-	if !ok {
+	e := s.find(tenant, name)
+	if e == nil {
 		return job.Array{}, job.ErrArrayNotFound
 	}
 	return e.describe(), nil
@@ -198,34 +233,48 @@ func dtypeName(t npy.Type) string {
 func (s *Store) List(_ context.Context, tenant, after string, limit int) ([]job.Array, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var list []job.Array
-	for k, e := range s.arrays {
-		if k.tenant == tenant && k.name > after {
-			list = append(list, e.describe())
+	t := s.tenants[tenant]
+	if t == nil {
+		return nil, nil
+	}
+	var names []string
+	for name := range t.arrays {
+		if name > after {
+			names = append(names, name)
 		}
 	}
-	slices.SortFunc(list, func(a, b job.Array) int { return strings.Compare(a.Name, b.Name) })
-	return list[:min(limit, len(list))], nil
+	slices.Sort(names)
+	names = names[:min(limit, len(names))]
+	list := make([]job.Array, len(names))
+	for i, name := range names {
+		list[i] = t.arrays[name].describe()
+	}
+	return list, nil
 }
 
-// Delete removes an array; job.ErrArrayNotFound, job.ErrArrayInUse.
+// Delete removes an array; job.ErrArrayNotFound, job.ErrArrayInUse, job.ErrStorage. The array may be gone after a
+// job.ErrStorage, and be there again after a crash.
 func (s *Store) Delete(_ context.Context, tenant, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	k := key{tenant, name}
-	e, ok := s.arrays[k]
+	e := s.find(tenant, name)
 	switch {
-	case !ok:
+	case e == nil:
 		return job.ErrArrayNotFound
 	case e.refs > 0:
 		return job.ErrArrayInUse
 	}
 	dir := s.dir(tenant)
-	if err := errors.Join(os.Remove(filepath.Join(dir, name+".json")), syncDir(dir)); err != nil {
+	if err := os.Remove(filepath.Join(dir, name+".json")); err != nil {
 		return fmt.Errorf("%w: delete array: %w", job.ErrStorage, err)
 	}
-	delete(s.arrays, k)
-	s.used[tenant] -= e.Bytes
+	t := s.tenants[tenant]
+	delete(t.arrays, name)
+	t.used -= e.Bytes
+	if err := s.sync(dir); err != nil {
+		// A crash may bring the record back, so its file stays until the next start.
+		return fmt.Errorf("%w: delete array: %w", job.ErrStorage, err)
+	}
 	// Without its record the file is nobody's; what cannot be removed now is at the next start.
 	_ = os.Remove(filepath.Join(dir, e.File))
 	return nil
@@ -243,8 +292,8 @@ type Handle struct {
 func (s *Store) Acquire(tenant, name string) (*Handle, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, ok := s.arrays[key{tenant, name}]
-	if !ok {
+	e := s.find(tenant, name)
+	if e == nil {
 		return nil, job.ErrArrayNotFound
 	}
 	if e.damaged != nil {

@@ -258,3 +258,75 @@ func TestConcurrentPuts(t *testing.T) {
 		t.Errorf("tag %d, shape %v, %v", one[0], h.Header.Shape, err)
 	}
 }
+
+// A store that may not write refuses an upload, before it and in the middle of it.
+func TestPutAsksWhetherItMayWrite(t *testing.T) {
+	full := errors.New("the disk is full")
+	for _, may := range []int{0, 1, 2} {
+		dir, asked := t.TempDir(), 0
+		s := open(t, array.Config{Dir: dir, Ready: func() error {
+			if asked++; asked > may {
+				return full
+			}
+			return nil
+		}})
+		if _, _, err := put(t, s, "acme", "x", file(t, 3<<20, 1)); !errors.Is(err, job.ErrStorage) || !errors.Is(err, full) { // 24 MiB
+			t.Errorf("after %d: %v", may, err)
+		}
+		if files, _ := filepath.Glob(filepath.Join(dir, "*", "*")); len(files) != 0 {
+			t.Errorf("left behind: %v", files)
+		}
+	}
+}
+
+// A change whose directory cannot be synced is reported and stands, now and after a start; a crash that takes it back
+// finds the files of before.
+func TestDirectoryIsNotSynced(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, array.Config{Dir: dir, TenantBytes: 3000})
+	mustPut(t, s, "acme", "x", file(t, 100, 1))
+	broken := errors.New("the disk is broken")
+	s.SetSync(func(string) error { return broken })
+	before, err := os.ReadFile(filepath.Join(dir, "t-acme", "x.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := put(t, s, "acme", "x", file(t, 50, 2)); !errors.Is(err, job.ErrStorage) || !errors.Is(err, broken) {
+		t.Errorf("%v", err)
+	}
+	if _, _, err := put(t, s, "other", "x", file(t, 50, 2)); !errors.Is(err, broken) {
+		t.Errorf("a new directory: %v", err)
+	}
+	if a, err := s.Get(t.Context(), "acme", "x"); err != nil || a.Shape[0] != 50 {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "crash"), before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.SetSync(func(string) error { return nil })
+	mustPut(t, s, "other", "x", file(t, 50, 2))
+	mustPut(t, s, "acme", "y", file(t, 200, 3)) // the old one is not counted
+	// As if the rename had not reached the disk.
+	if err := os.Rename(filepath.Join(dir, "crash"), filepath.Join(dir, "t-acme", "x.json")); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, array.Config{Dir: dir})
+	h, err := s.Acquire("acme", "x")
+	if err != nil || h.Header.Shape[0] != 100 {
+		t.Fatalf("the array of before: %v", err)
+	}
+	if err := h.Close(); err != nil {
+		t.Error(err)
+	}
+
+	s.SetSync(func(string) error { return broken })
+	if err := s.Delete(t.Context(), "acme", "x"); !errors.Is(err, job.ErrStorage) {
+		t.Errorf("%v", err)
+	}
+	if _, err := s.Get(t.Context(), "acme", "x"); !errors.Is(err, job.ErrArrayNotFound) {
+		t.Errorf("after the delete: %v", err)
+	}
+	if list, _ := open(t, array.Config{Dir: dir}).List(t.Context(), "acme", "", 10); len(list) != 1 || list[0].Name != "y" {
+		t.Errorf("after a start: %+v", list)
+	}
+}

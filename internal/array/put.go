@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -40,7 +41,7 @@ func checkName(name string) error {
 //
 // Options.Bytes is how long the upload says it is, -1 if it does not; Options.SHA256 the checksum it says it has, if any.
 // Errors: *job.ValidationError for a faulty name, header, size or checksum; job.ErrTooLarge; job.ErrQuota as a
-// *job.Rejection; job.ErrArrayInUse; job.ErrStorage; the error of r.
+// *job.Rejection; job.ErrArrayInUse; job.ErrStorage, after which the array may be the new one; the error of r.
 func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job.ArrayUpload) (job.Array, bool, error) {
 	if err := checkName(name); err != nil {
 		return job.Array{}, false, err
@@ -48,8 +49,11 @@ func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job
 	if s.cfg.MaxBytes > 0 && o.Bytes > s.cfg.MaxBytes {
 		return job.Array{}, false, s.tooLarge()
 	}
-	dir := s.dir(tenant)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := s.ready(); err != nil {
+		return job.Array{}, false, err
+	}
+	dir, err := s.makeDir(tenant)
+	if err != nil {
 		return job.Array{}, false, fmt.Errorf("%w: %w", job.ErrStorage, err)
 	}
 	id, err := uuid.NewV7()
@@ -74,6 +78,36 @@ func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job
 	return s.commit(tenant, up, &entry{record: rec, header: header})
 }
 
+// ready returns nil, or a job.ErrStorage when nothing may be written now.
+func (s *Store) ready() error {
+	if s.cfg.Ready == nil {
+		return nil
+	}
+	err := s.cfg.Ready()
+	if err != nil && !errors.Is(err, job.ErrStorage) {
+		err = fmt.Errorf("%w: %w", job.ErrStorage, err)
+	}
+	return err
+}
+
+// makeDir returns the directory of a tenant, which it makes if it has to.
+func (s *Store) makeDir(tenant string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	dir, t := s.dir(tenant), s.tenant(tenant)
+	if t.made {
+		return dir, nil
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	if err := s.sync(s.cfg.Dir); err != nil {
+		return "", err
+	}
+	t.made = true
+	return dir, nil
+}
+
 // commit makes an upload the array of its name.
 func (s *Store) commit(tenant string, up *upload, e *entry) (job.Array, bool, error) {
 	data, err := json.Marshal(e.record)
@@ -83,24 +117,31 @@ func (s *Store) commit(tenant string, up *upload, e *entry) (job.Array, bool, er
 	dir := s.dir(tenant)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	k := key{tenant, e.Name}
-	old := s.arrays[k]
+	t := s.tenant(tenant)
+	old := t.arrays[e.Name]
 	if old != nil && old.refs > 0 {
 		return job.Array{}, false, job.ErrArrayInUse
 	}
 	if err := replaceFile(filepath.Join(dir, e.Name+".json"), data); err != nil {
 		return job.Array{}, false, fmt.Errorf("%w: %w", job.ErrStorage, err)
 	}
-	s.arrays[k] = e
+	t.arrays[e.Name] = e
 	up.kept = true
 	if old != nil {
-		s.used[tenant] -= old.Bytes
+		t.used -= old.Bytes
+	}
+	if err := s.sync(dir); err != nil {
+		// A crash may bring the old record back, so its file stays until the next start.
+		return job.Array{}, false, fmt.Errorf("%w: %w", job.ErrStorage, err)
+	}
+	if old != nil {
 		_ = os.Remove(filepath.Join(dir, old.File)) // nobody's now; what stays is removed at the next start
 	}
 	return e.describe(), old == nil, nil
 }
 
-// replaceFile writes a file so that a crash leaves the old one or the new one.
+// replaceFile writes a file so that a crash leaves the old one or the new one; which of them is certain when its directory
+// was synced.
 func replaceFile(path string, data []byte) error {
 	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -112,9 +153,6 @@ func replaceFile(path string, data []byte) error {
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(path))
 	}
 	return err
 }
@@ -133,24 +171,35 @@ type upload struct {
 	file   *os.File
 	sum    hash.Hash
 	bytes  int64
+	asked  int64 // the bytes when the store was last asked whether it may write
 	kept   bool
 }
+
+// readyEvery is after how many bytes an upload asks again whether it may write.
+const readyEvery = 8 << 20
 
 // grow counts n more bytes before they are written.
 func (u *upload) grow(n int64) error {
 	s := u.store
+	if u.bytes+n >= u.asked+readyEvery {
+		if err := s.ready(); err != nil {
+			return err
+		}
+		u.asked = u.bytes + n
+	}
 	if s.cfg.MaxBytes > 0 && u.bytes+n > s.cfg.MaxBytes {
 		return s.tooLarge()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cfg.TenantBytes > 0 && s.used[u.tenant]+n > s.cfg.TenantBytes {
+	t := s.tenant(u.tenant)
+	if s.cfg.TenantBytes > 0 && t.used+n > s.cfg.TenantBytes {
 		return &job.Rejection{
 			Err: job.ErrQuota, Reason: "arrays",
 			Detail: fmt.Sprintf("your arrays may have %d bytes together; delete one", s.cfg.TenantBytes),
 		}
 	}
-	s.used[u.tenant] += n
+	t.used += n
 	u.bytes += n
 	return nil
 }
@@ -214,7 +263,7 @@ func (u *upload) end() {
 	}
 	_ = os.Remove(u.path) // what stays is removed at the next start
 	u.store.mu.Lock()
-	u.store.used[u.tenant] -= u.bytes
+	u.store.tenant(u.tenant).used -= u.bytes
 	u.store.mu.Unlock()
 }
 
