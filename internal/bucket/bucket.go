@@ -2,10 +2,11 @@
 //
 // Guarantees. Nothing outside of an allowed bucket and its prefix can be reached, whatever a URL says. An object is read by
 // range, with few large reads, and never as a whole; what is read is of the version that was looked at first, or the read
-// fails with ErrChanged.
+// fails with ErrChanged. A Set holds a bounded number of bytes, however many objects are read. No read of a remote store
+// takes forever.
 //
-// A Set starts no goroutine of its own and is safe for concurrent use. Errors of the store are returned wrapped; those that
-// may pass are tried again by the client of the store.
+// A Set starts no goroutine of its own and is safe for concurrent use. Errors of the store are returned wrapped, when those
+// that may pass were tried again.
 package bucket
 
 import (
@@ -45,7 +46,10 @@ type store interface {
 }
 
 // Set is the allowed buckets. The zero value allows none.
-type Set struct{ buckets []allowed }
+type Set struct {
+	buckets []allowed
+	cache   *cache // of all objects
+}
 
 type allowed struct {
 	scheme, host, prefix string // prefix is "" or ends in '/'
@@ -59,7 +63,7 @@ type allowed struct {
 //
 // Its error joins every fault.
 func Open(urls []string) (*Set, error) {
-	s := new(Set)
+	s := &Set{cache: newCache(cacheBytes, s3Block)}
 	var errs []error
 	for _, text := range urls {
 		b, err := open(text)
@@ -140,5 +144,5 @@ func (s *Set) Object(url string, v Version) (*Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Object{store: b, key: key, version: v}, nil
+	return &Object{store: b, url: url, key: key, version: v, cache: s.cache}, nil
 }

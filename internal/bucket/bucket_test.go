@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -11,7 +12,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -159,7 +162,12 @@ func exercise(t *testing.T, st store) {
 	// Another content under the same name.
 	data[0]++
 	st.write(t, "x/y.npy", data)
-	fresh, _ = set.Object(url, v)
+	other, err := bucket.Open([]string{st.allow}) // which has no block of the old content
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Close() }()
+	fresh, _ = other.Object(url, v)
 	if _, err := fresh.ReadAt(make([]byte, 10), 0); !errors.Is(err, bucket.ErrChanged) {
 		t.Errorf("changed: %v", err)
 	}
@@ -210,33 +218,192 @@ func TestOpenListsFaults(t *testing.T) {
 	}
 }
 
-// A store that is cut off in the middle of an answer is an error, not a wrong sum.
-func TestTruncatedAnswer(t *testing.T) {
+// remote opens a set on an S3 store that is a handler.
+func remote(t *testing.T, handler http.HandlerFunc) *bucket.Set {
+	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("ETag", `"v"`)
-		w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
-		w.Header().Set("Content-Length", "1000")
-		_, _ = w.Write(make([]byte, 10))
-	})}
+	srv := &http.Server{ReadHeaderTimeout: time.Minute, Handler: handler}
 	go func() { _ = srv.Serve(l) }()
-	defer func() { _ = srv.Close() }()
+	t.Cleanup(func() { _ = srv.Close() })
 	t.Setenv("AWS_ACCESS_KEY_ID", "someone")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-theirs")
-	set, err := bucket.Open([]string{"s3://b?region=r&endpoint=http://" + l.Addr().String()})
+	set, err := bucket.Open([]string{"s3://data?region=r&endpoint=http://" + l.Addr().String()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := set.Object("s3://b/x", bucket.Version{ETag: "v", Size: 1000})
+	t.Cleanup(func() { _ = set.Close() })
+	return set
+}
+
+// answer begins an answer of n bytes.
+func answer(w http.ResponseWriter, n int) {
+	w.Header().Set("ETag", `"v"`)
+	w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
+	w.Header().Set("Content-Length", strconv.Itoa(n))
+}
+
+// ranged answers with the range that a request asks for, of zeros.
+func ranged(w http.ResponseWriter, r *http.Request) {
+	var lo, hi int
+	if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &lo, &hi); err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	answer(w, hi-lo+1)
+	w.WriteHeader(http.StatusPartialContent)
+	_, _ = w.Write(make([]byte, hi-lo+1))
+}
+
+// A store that is always cut off in the middle of an answer is an error, not a wrong sum, and not the end of the object.
+func TestTruncatedAnswer(t *testing.T) {
+	set := remote(t, func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, 1000)
+		_, _ = w.Write(make([]byte, 10))
+	})
+	o, err := set.Object("s3://data/x", bucket.Version{ETag: "v", Size: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if n, err := o.ReadAtContext(ctx, make([]byte, 1000), 0); err == nil {
-		t.Errorf("%d bytes and no error", n)
+	if n, err := o.ReadAt(make([]byte, 1000), 0); err == nil || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		t.Errorf("%d bytes, %v", n, err)
 	}
+	if set.Held() != 0 {
+		t.Errorf("%d bytes are held of nothing", set.Held())
+	}
+}
+
+// A read that is cut off, or stalls, is tried again, a few times.
+func TestReadTriesAgain(t *testing.T) {
+	var calls atomic.Int32
+	set := remote(t, func(w http.ResponseWriter, r *http.Request) {
+		switch calls.Add(1) {
+		case 1:
+			answer(w, 1000)
+			_, _ = w.Write(make([]byte, 10))
+		case 2:
+			answer(w, 1000)
+			_, _ = w.Write(make([]byte, 10))
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		default:
+			ranged(w, r)
+		}
+	})
+	set.SetPatience(time.Second)
+	o, err := set.Object("s3://data/x", bucket.Version{ETag: "v", Size: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := o.ReadAt(make([]byte, 1000), 0); n != 1000 || err != nil {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if calls.Load() != 3 {
+		t.Errorf("%d requests", calls.Load())
+	}
+}
+
+// An object that is gone or changed is not asked for again.
+func TestReadGivesUp(t *testing.T) {
+	for status, want := range map[int]error{http.StatusNotFound: bucket.ErrNotFound, http.StatusPreconditionFailed: bucket.ErrChanged, http.StatusForbidden: nil} {
+		var calls atomic.Int32
+		set := remote(t, func(w http.ResponseWriter, _ *http.Request) {
+			calls.Add(1)
+			w.WriteHeader(status)
+		})
+		o, err := set.Object("s3://data/x", bucket.Version{ETag: "v", Size: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := o.ReadAt(make([]byte, 10), 0); err == nil || want != nil && !errors.Is(err, want) || calls.Load() != 1 {
+			t.Errorf("%d: %v after %d requests", status, err, calls.Load())
+		}
+	}
+}
+
+// However many objects are read, and by how many readers, a set holds no more than its bound, and a block is fetched once.
+func TestBlocksAreShared(t *testing.T) {
+	var calls atomic.Int32
+	set := remote(t, func(w http.ResponseWriter, r *http.Request) {
+		calls.Add(1)
+		ranged(w, r)
+	})
+	const objects = 3
+	v := bucket.Version{ETag: "v", Size: bucket.CacheBytes / 2}
+	read := func(i int) {
+		o, err := set.Object(fmt.Sprint("s3://data/", i), v)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		p := make([]byte, 1000)
+		for off := int64(0); off < v.Size; off += bucket.BlockBytes / 2 {
+			if _, err := o.ReadAt(p, off); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}
+	for i := range objects {
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() { read(i) })
+		}
+		wg.Wait()
+	}
+	if want := int32(objects * v.Size / bucket.BlockBytes); calls.Load() != want {
+		t.Errorf("%d requests, want %d", calls.Load(), want)
+	}
+	if set.Held() != bucket.CacheBytes {
+		t.Errorf("%d bytes are held, want %d", set.Held(), bucket.CacheBytes)
+	}
+	before := calls.Load()
+	read(objects - 1)
+	if calls.Load() != before {
+		t.Error("the object read last was fetched again")
+	}
+	// A direct read is no block.
+	o, _ := set.Object("s3://data/direct", v)
+	if n, err := o.ReadDirect(t.Context(), make([]byte, 100), v.Size-10); n != 10 || !errors.Is(err, io.EOF) || calls.Load() != before+1 {
+		t.Errorf("%d, %v", n, err)
+	}
+	read(objects - 1)
+	if calls.Load() != before+1 {
+		t.Error("a direct read dropped a block")
+	}
+}
+
+// A reader whose context ends while it fetches a block does not fail the others that wait for it.
+func TestFetchIsTakenOver(t *testing.T) {
+	first := make(chan struct{})
+	var calls atomic.Int32
+	set := remote(t, func(w http.ResponseWriter, r *http.Request) {
+		if calls.Add(1) == 1 {
+			close(first)
+			<-r.Context().Done()
+			return
+		}
+		ranged(w, r)
+	})
+	o, err := set.Object("s3://data/x", bucket.Version{ETag: "v", Size: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := o.ReadAtContext(ctx, make([]byte, 10), 0); !errors.Is(err, context.Canceled) {
+			t.Errorf("the one that left: %v", err)
+		}
+	})
+	<-first
+	wg.Go(func() {
+		if n, err := o.ReadAt(make([]byte, 10), 0); n != 10 || err != nil {
+			t.Errorf("the one that stayed: %d, %v", n, err)
+		}
+	})
+	cancel()
+	wg.Wait()
 }

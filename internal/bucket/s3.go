@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -15,10 +16,24 @@ import (
 // s3Block is how much is fetched at once: large enough that the latency of a request does not matter.
 const s3Block = 8 << 20
 
+const (
+	// readPatience is how long one try to read a block may take: a body that stalls would hold a worker forever.
+	readPatience = 30 * time.Second
+	readTries    = 3
+	readPause    = 100 * time.Millisecond // after the first try, and twice that after the second
+)
+
+var (
+	errStalled = errors.New("the store did not answer in time")
+	// errShort is no io.ErrUnexpectedEOF, which would be taken for the end of the object.
+	errShort = errors.New("the store sent less than it was asked for")
+)
+
 // s3 is a bucket of an S3-compatible store.
 type s3 struct {
-	client *minio.Client
-	bucket string
+	client   *minio.Client
+	bucket   string
+	patience time.Duration
 }
 
 func openS3(u *url.URL) (*s3, error) {
@@ -44,7 +59,7 @@ func openS3(u *url.URL) (*s3, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &s3{client: client, bucket: u.Host}, nil
+	return &s3{client: client, bucket: u.Host, patience: readPatience}, nil
 }
 
 func (s *s3) blockSize() int64 { return s3Block }
@@ -58,20 +73,52 @@ func (s *s3) stat(ctx context.Context, key string) (Version, error) {
 	return Version{ETag: info.ETag, Size: info.Size}, nil
 }
 
+// read tries again what may pass.
 func (s *s3) read(ctx context.Context, key string, v Version, p []byte, off int64) error {
+	for try := 1; ; try++ {
+		err := s.tryRead(ctx, key, v, p, off)
+		if err == nil || try == readTries || !passes(err) {
+			return err
+		}
+		select {
+		case <-time.After(time.Duration(try) * readPause):
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (s *s3) tryRead(ctx context.Context, key string, v Version, p []byte, off int64) error {
 	var o minio.GetObjectOptions
 	if err := errors.Join(o.SetRange(off, off+int64(len(p))-1), o.SetMatchETag(v.ETag)); err != nil {
 		return err
 	}
-	body, err := s.client.GetObject(ctx, s.bucket, key, o)
+	patient, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
+	body, err := s.client.GetObject(patient, s.bucket, key, o)
 	if err != nil {
 		return s3Error(ctx, err)
 	}
 	defer func() { _ = body.Close() }()
 	if _, err := io.ReadFull(body, p); err != nil {
+		if patient.Err() != nil && ctx.Err() == nil {
+			return errStalled
+		}
 		return s3Error(ctx, err)
 	}
 	return nil
+}
+
+// passes tells an error that another try may not meet.
+func passes(err error) bool {
+	if errors.Is(err, ErrChanged) || errors.Is(err, ErrNotFound) {
+		return false
+	}
+	r, ok := errors.AsType[minio.ErrorResponse](err)
+	return !ok || r.StatusCode < 400 || r.StatusCode >= 500 ||
+		r.StatusCode == http.StatusRequestTimeout || r.StatusCode == http.StatusTooManyRequests
 }
 
 // s3Error names what the store says.
@@ -85,7 +132,7 @@ func s3Error(ctx context.Context, err error) error {
 	case r.StatusCode == http.StatusNotFound, r.Code == minio.NoSuchKey, r.Code == minio.NoSuchBucket:
 		return ErrNotFound
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("the store sent less than it was asked for: %w", err)
+		return errShort
 	}
 	return fmt.Errorf("read from the store: %w", err)
 }
