@@ -54,13 +54,21 @@ func (s *server) npyOf(ctx context.Context, x *exchange, j *job.Job) (*npyAnswer
 }
 
 // VisitGetJobResultsResponse implements GetJobResultsResponseObject. Elements are encoded before anything is sent, page by
-// page, so that one that does not fit its dtype is an error and not half a file.
+// page, so that one that does not fit its dtype, or a job that is deleted meanwhile, is an error and not half a file.
 func (a *npyAnswer) VisitGetJobResultsResponse(http.ResponseWriter) error {
+	if !a.srv.openStream() {
+		return errStreams
+	}
+	defer a.srv.closeStream()
 	var file bytes.Buffer
 	if _, err := npy.WriteHeader(&file, a.dtype, a.shape); err != nil {
 		return err
 	}
+	want := npy.Header{Shape: a.shape}.Elements()
+	file.Grow(int(want) * a.dtype.Size)
+	got := int64(0)
 	if err := a.elements(func(literal []byte) error {
+		got++
 		bits, err := a.encode(literal)
 		if err != nil {
 			return err
@@ -71,6 +79,12 @@ func (a *npyAnswer) VisitGetJobResultsResponse(http.ResponseWriter) error {
 		return nil
 	}); err != nil {
 		return err
+	}
+	switch {
+	case got < want:
+		return job.ErrExpired // its items were deleted between two reads
+	case got > want:
+		return fmt.Errorf("a result of %d elements has shape %v: %w", got, a.shape, job.ErrCorrupt)
 	}
 	h := a.x.Header()
 	h["Content-Type"] = []string{mediaNPY}

@@ -2,10 +2,16 @@ package api_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
+	"net/http/httptest"
 	"reflect"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gather/internal/api"
+	"gather/internal/job"
 	"gather/internal/npy"
 )
 
@@ -55,5 +61,50 @@ func TestResultAsNPY(t *testing.T) {
 	}
 	if a := s.do("GET", path(s.running(), "/results"), "", "Accept: application/x-npy"); a.status != 409 {
 		t.Errorf("a running job: %d %s", a.status, a.body)
+	}
+}
+
+// forgetful is a log whose items are deleted while they are read.
+type forgetful struct{ itemLog }
+
+type itemLog = api.Log
+
+func (f forgetful) ItemsByIndex(ctx context.Context, id job.ID, after int64, limit int) ([]job.Item, error) {
+	items, err := f.itemLog.ItemsByIndex(ctx, id, after, limit)
+	return items[:len(items)/2], err
+}
+
+// A job that is deleted while its result is encoded is gone, and not a file that is too short.
+func TestResultAsNPYOfADeletedJob(t *testing.T) {
+	s := newService(t, func(_ *service, c *api.Config) { c.Log = forgetful{c.Log} })
+	j := s.finished(`{"kind":"array_sum","array":{"source":"arange","stop":12000,"shape":[6000,2]},"axis":1}`)
+	if a := s.do("GET", path(j, "/results"), "", "Accept: application/x-npy"); a.status != 410 {
+		t.Errorf("%d, %d bytes", a.status, len(a.body))
+	}
+}
+
+// Encoding a result takes a stream, and gives it back.
+func TestResultAsNPYTakesAStream(t *testing.T) {
+	var full api.Config
+	s := newService(t, func(_ *service, c *api.Config) {
+		c.MaxStreams = 1
+		full = *c
+		full.MaxStreams, full.Registerer = -1, prometheus.NewRegistry()
+	})
+	results := path(s.finished(`{"kind":"array_sum","array":{"values":[1]}}`), "/results")
+	for range 3 {
+		if a := s.do("GET", results, "", "Accept: application/x-npy"); a.status != 200 {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
+	handler, err := api.New(full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequestWithContext(t.Context(), "GET", results, nil)
+	r.Header.Set("Accept", "application/x-npy")
+	w := httptest.NewRecorder()
+	if handler.ServeHTTP(w, r); w.Code != 503 {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
