@@ -1,12 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"gather/internal/array"
@@ -21,14 +22,54 @@ import (
 type storedArrays struct {
 	store   *array.Store
 	buckets *bucket.Set
+	log     *slog.Logger
+	looks   chan struct{} // one for each look at a bucket at the same time
 }
 
-// Open implements kind.Arrays.
+// maxLooks bounds how many submissions look at a bucket at the same time.
+const maxLooks = 16
+
+func newStoredArrays(store *array.Store, buckets *bucket.Set, log *slog.Logger) storedArrays {
+	return storedArrays{store: store, buckets: buckets, log: log, looks: make(chan struct{}, maxLooks)}
+}
+
+// Open implements kind.Arrays. Its error is a fault of the client's, or a *job.Rejection.
 func (a storedArrays) Open(ctx context.Context, tenant string, ref chunked.Ref, pin []byte) (kind.Opened, error) {
+	var opened kind.Opened
+	var err error
 	if ref.URL != "" {
-		return a.openURL(ctx, ref.URL, pin)
+		opened, err = a.openURL(ctx, ref.URL, pin)
+	} else {
+		opened, err = a.openName(tenant, ref.Name, pin)
 	}
-	return a.openName(tenant, ref.Name, pin)
+	if err == nil || isFault(err) {
+		return opened, err
+	}
+	if ctx.Err() == nil {
+		a.log.Warn("an array cannot be read", "tenant", tenant, "array", ref.Name+ref.URL, "error", err)
+	}
+	// The cause names hosts and paths, which are nobody's business.
+	return kind.Opened{}, &job.Rejection{
+		Err: job.ErrStorage, Reason: "arrays", Detail: "the array cannot be read now", RetryAfter: 5 * time.Second,
+	}
+}
+
+// The faults that are of this file.
+var (
+	errNoArray = errors.New("names no array of yours: upload it with PUT /v1/arrays/{name}")
+	errOther   = errors.New("is not the array that the job was submitted with")
+)
+
+// isFault tells what the client can do something about.
+func isFault(err error) bool {
+	for _, fault := range []error{
+		errNoArray, errOther, bucket.ErrNotAllowed, bucket.ErrNotFound, bucket.ErrChanged, npy.ErrFormat, job.ErrCorrupt,
+	} {
+		if errors.Is(err, fault) {
+			return true
+		}
+	}
+	return false
 }
 
 // namePin tells an uploaded array from any other.
@@ -39,7 +80,7 @@ type namePin struct {
 func (a storedArrays) openName(tenant, name string, pin []byte) (kind.Opened, error) {
 	h, err := a.store.Acquire(tenant, name)
 	if errors.Is(err, job.ErrArrayNotFound) {
-		return kind.Opened{}, errors.New("names no array of yours: upload it with PUT /v1/arrays/{name}")
+		return kind.Opened{}, errNoArray
 	}
 	if err != nil {
 		return kind.Opened{}, err
@@ -48,7 +89,7 @@ func (a storedArrays) openName(tenant, name string, pin []byte) (kind.Opened, er
 	if pin != nil {
 		var then namePin
 		if err := json.Unmarshal(pin, &then); err != nil || then != now {
-			return kind.Opened{}, errors.Join(fmt.Errorf("the array %s is not the one the job was submitted with", name), h.Close())
+			return kind.Opened{}, errors.Join(errOther, h.Close())
 		}
 	}
 	text, err := json.Marshal(now)
@@ -64,7 +105,7 @@ type urlPin struct {
 	Header []byte `json:"header"`
 }
 
-// lookTimeout bounds how long a submission waits for a bucket.
+// lookTimeout bounds how long a submission waits for a bucket, and for its turn to look at it.
 const lookTimeout = 15 * time.Second
 
 func (a storedArrays) openURL(ctx context.Context, url string, pin []byte) (kind.Opened, error) {
@@ -96,8 +137,17 @@ func (a storedArrays) openURL(ctx context.Context, url string, pin []byte) (kind
 	}, err
 }
 
+// headPiece is how much of an object is asked for at once to find its header: most are 128 bytes.
+const headPiece = 64 << 10
+
 // look reads the version and the header of an object.
 func (a storedArrays) look(ctx context.Context, url string) (urlPin, error) {
+	select {
+	case a.looks <- struct{}{}:
+		defer func() { <-a.looks }()
+	case <-ctx.Done():
+		return urlPin{}, context.Cause(ctx)
+	}
 	v, err := a.buckets.Stat(ctx, url)
 	if err != nil {
 		return urlPin{}, err
@@ -106,23 +156,24 @@ func (a storedArrays) look(ctx context.Context, url string) (urlPin, error) {
 	if err != nil {
 		return urlPin{}, err
 	}
-	var head bytes.Buffer
-	h, err := npy.ParseHeader(io.TeeReader(&contextReader{ctx: ctx, o: object}, &head))
+	var head bytes.Buffer // at most npy.MaxHeader, which bounds what is read
+	in := bufio.NewReaderSize(&directReader{ctx: ctx, o: object}, headPiece)
+	h, err := npy.ParseHeader(io.TeeReader(in, &head))
 	if err != nil {
 		return urlPin{}, err
 	}
 	return urlPin{Version: v, Header: head.Bytes()[:h.Offset]}, nil
 }
 
-// contextReader reads an object from its start.
-type contextReader struct {
+// directReader reads an object from its start, and has no block of it kept.
+type directReader struct {
 	ctx context.Context //nolint:containedctx // an io.Reader has no other way
 	o   *bucket.Object
 	off int64
 }
 
-func (r *contextReader) Read(p []byte) (int, error) {
-	n, err := r.o.ReadAtContext(r.ctx, p, r.off)
+func (r *directReader) Read(p []byte) (int, error) {
+	n, err := r.o.ReadDirect(r.ctx, p, r.off)
 	r.off += int64(n)
 	return n, err
 }

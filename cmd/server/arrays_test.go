@@ -8,10 +8,13 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"gather/internal/npy"
 )
@@ -130,4 +133,47 @@ func TestStoredArrays(t *testing.T) {
 			t.Errorf("the changed object: %v", v)
 		}
 	})
+}
+
+// What is wrong with a bucket is not the client's fault, and its hosts are not told.
+func TestStoredArraysThatCannotBeRead(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "someone")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-theirs")
+	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	defer store.Close()
+	srv, stop := launch(t, "--data-dir", t.TempDir(), "--array-bucket", "s3://data?region=r&endpoint="+store.URL)
+	defer stop()
+	status, v := call(t, "POST", "http://"+srv.apiListener.Addr().String()+"/v1/jobs", "application/json",
+		[]byte(`{"kind":"array_sum","array":{"source":"npy","url":"s3://data/x.npy"}}`))
+	if text := fmt.Sprint(v); status != http.StatusServiceUnavailable || !strings.Contains(text, "cannot be read now") ||
+		strings.Contains(text, strings.TrimPrefix(store.URL, "http://")) {
+		t.Errorf("%d %v", status, v)
+	}
+}
+
+// A look at an object asks for little of it.
+func TestStoredArraysLook(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "someone")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-theirs")
+	file := float64s(t, 1_000_000)
+	var largest atomic.Int64
+	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"v"`)
+		if r.Method == http.MethodGet {
+			var lo, hi int64
+			if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &lo, &hi); err != nil {
+				t.Errorf("range %q: %v", r.Header.Get("Range"), err)
+			}
+			largest.Store(max(largest.Load(), hi-lo+1))
+		}
+		http.ServeContent(w, r, "", time.Unix(1e9, 0), bytes.NewReader(file))
+	}))
+	defer store.Close()
+	srv, stop := launch(t, "--data-dir", t.TempDir(), "--array-bucket", "s3://data?region=r&endpoint="+store.URL)
+	defer stop()
+	status, v := call(t, "POST", "http://"+srv.apiListener.Addr().String()+"/v1/jobs", "application/json",
+		[]byte(`{"kind":"array_sum","array":{"source":"npy","url":"s3://data/x.npy"},"start_after":"1h"}`))
+	if status != http.StatusAccepted || largest.Load() != headPiece {
+		t.Errorf("%d %v, %d bytes were asked for", status, v, largest.Load())
+	}
 }

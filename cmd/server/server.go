@@ -112,13 +112,14 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	// Under the lock of the journal.
 	s.arrays, err = array.Open(array.Config{
 		Dir: filepath.Join(c.DataDir, "arrays"), MaxBytes: c.MaxArray.n, TenantBytes: c.ArrayQuota.n,
+		Ready: s.journal.Ready,
 	})
 	if err != nil {
 		return nil, err
 	}
 	kinds := kind.NewRegistry(kind.Limits{
 		Items: c.MaxItems.n, Digits: c.MaxDigits.n, Chunks: c.MaxChunks.n, Outputs: c.MaxOutputs.n,
-	}, storedArrays{s.arrays, s.buckets})
+	}, newStoredArrays(s.arrays, s.buckets, log))
 	ec := executor.DefaultConfig()
 	ec.Workers, ec.MaxJobs, ec.MaxBytes, ec.MaxWaiting = int(c.Workers.n), int(c.QueueJobs.n), c.QueueBytes.n, c.WaitingItems.n
 	ec.Journal, ec.Planner, ec.Logger, ec.Registerer = s.journal, kinds, log, s.registry

@@ -46,11 +46,12 @@ func planArraySum(spec []byte, e env) (_ job.Plan, err error) {
 	limits := chunked.DefaultLimits()
 	limits.Chunks, limits.Outputs = e.Chunks, e.Outputs
 	var stored Opened
+	var openErr error
 	options := chunked.Options{Limits: limits}
 	if e.arrays != nil {
 		options.Open = func(ref chunked.Ref) (chunked.Stored, error) {
-			stored, err = e.arrays.Open(e.ctx, e.tenant, ref, f.values[pinField])
-			return stored.Stored, err
+			stored, openErr = e.arrays.Open(e.ctx, e.tenant, ref, f.values[pinField])
+			return stored.Stored, openErr
 		}
 	}
 	defer func() {
@@ -59,6 +60,9 @@ func planArraySum(spec []byte, e env) (_ job.Plan, err error) {
 		}
 	}()
 	a, faults := chunked.ParseArray(f.values["array"], options)
+	if _, ok := errors.AsType[*job.Rejection](openErr); ok { // no fault of the spec
+		return nil, openErr
+	}
 	f.take("/array", faults)
 	if a == nil {
 		return nil, f.Err()
