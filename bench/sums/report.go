@@ -123,11 +123,11 @@ func (r *report) write(dir string) error {
 	if !ok || !ok2 {
 		return fmt.Errorf("%s has no marks %q and %q", page, begin, end)
 	}
-	if err := os.WriteFile(page, []byte(before+begin+"\n"+r.text.String()+"\n"+end+after), 0o600); err != nil {
+	if err := os.WriteFile(page, []byte(before+begin+"\n"+r.text.String()+"\n"+end+after), 0o644); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "sums-kernel.svg"), []byte(r.bars.svg()), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "sums-kernel.svg"), []byte(r.bars.svg()), 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "sums-chunks.svg"), []byte(svgOf(r.plots)), 0o600)
+	return os.WriteFile(filepath.Join(dir, "sums-chunks.svg"), []byte(svgOf(r.plots)), 0o644)
 }
