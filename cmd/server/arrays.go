@@ -133,8 +133,25 @@ func (a storedArrays) openURL(ctx context.Context, url string, pin []byte) (kind
 	}
 	text, err := json.Marshal(p)
 	return kind.Opened{
-		Stored: chunked.Stored{Header: header, Reader: object}, Pin: text, Close: func() error { return nil },
+		Stored: chunked.Stored{Header: header, Reader: discreet{object, a.log, url}}, Pin: text, Close: func() error { return nil },
 	}, err
+}
+
+// discreet reads an object for a job, whose failure its client reads: causes that name hosts and paths go to the log.
+type discreet struct {
+	*bucket.Object
+	log *slog.Logger
+	url string
+}
+
+// ReadAtContext implements what package chunked asks of a slow reader.
+func (d discreet) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
+	n, err := d.Object.ReadAtContext(ctx, p, off)
+	if err == nil || errors.Is(err, io.EOF) || isFault(err) || ctx.Err() != nil {
+		return n, err
+	}
+	d.log.Error("read an array of a bucket", "array", d.url, "error", err)
+	return n, errors.New("the bucket could not be read; see the server's log")
 }
 
 // headPiece is how much of an object is asked for at once to find its header: most are 128 bytes.

@@ -2,6 +2,8 @@ package executor
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"gather/internal/job"
@@ -44,6 +46,9 @@ func (e *Executor) resume(ctx context.Context, j job.Job, spec []byte, log job.L
 		plan, err = e.cfg.Planner.Replan(ctx, j.Tenant, j.Kind, spec)
 		return err
 	})
+	if errors.Is(planErr, job.ErrStorage) {
+		return nil, fmt.Errorf("plan job %s again: %w", j.ID, planErr) // it may pass: the job is not failed for it
+	}
 	if planErr != nil {
 		plan = unplanned{}
 	}
