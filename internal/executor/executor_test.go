@@ -106,6 +106,19 @@ func TestWaitingHoldsNoWorker(t *testing.T) {
 	})
 }
 
+// One job on an idle server has all workers.
+func TestOneJobHasAllWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, func(c *executor.Config) { c.Workers = 4 })
+		time.Sleep(time.Second) // all workers wait
+		id := submit(t, e, toy{Tasks: 8, Work: time.Second})
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		want(t, l, id, job.Succeeded)
+	})
+}
+
 // A small job behind huge ones is served within a task or two.
 func TestSmallBehindHuge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -514,7 +527,7 @@ func TestResultsAreNotPiledUp(t *testing.T) {
 			before := len(l.tasksDone(id))
 			time.Sleep(time.Second)
 			synctest.Wait()
-			if n := len(l.tasksDone(id)) - before; n < 1 || n > 8 {
+			if n := len(l.tasksDone(id)) - before; n < 1 || n > 12 {
 				t.Fatalf("%d results of 200 KiB in a second", n)
 			}
 		}

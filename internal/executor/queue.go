@@ -38,6 +38,16 @@ type class struct {
 
 func (c *class) empty() bool { return c.woken.n == 0 && c.fresh.n == 0 && c.active.n == 0 }
 
+// empty reports whether nothing at all is queued.
+func (q *queue) empty() bool {
+	for p := range q.classes {
+		if !q.classes[p].empty() {
+			return false
+		}
+	}
+	return true
+}
+
 // pushFresh queues a new job behind those that came before.
 func (q *queue) pushFresh(r *run) {
 	c := &q.classes[r.job.Priority]

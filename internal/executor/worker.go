@@ -42,6 +42,10 @@ func (e *Executor) claim() (unit, bool) {
 			return unit{}, false
 		}
 		if u, ok := e.queue.next(); ok {
+			// Whoever queued a job woke one worker; each that finds more work than its own wakes the next.
+			if !e.queue.empty() {
+				e.ready.Signal()
+			}
 			return u, true
 		}
 		e.ready.Wait()
