@@ -148,7 +148,7 @@ func (p *patience) do(op func() error) (on bool) {
 }
 
 // impatient notes an error that Pebble is to see, and holds it back for a while, because Pebble tries again at once. While
-// the journal is opened, where Pebble tries for ever, the power goes off instead, and there is nothing to see.
+// the journal is opened or closed, where Pebble would try for ever, the power goes off instead, and there is nothing to see.
 func (p *patience) impatient(err error) error {
 	if err == nil {
 		return nil
@@ -156,14 +156,13 @@ func (p *patience) impatient(err error) error {
 	p.failures.Add(1)
 	p.mu.Lock()
 	hurried, opening := p.hurried, p.opening
-	if opening {
-		p.err = err
-		p.off.Store(true)
-	}
 	p.mu.Unlock()
-	if opening {
-		return nil
+	if !opening && !p.pause(hurried) {
+		return err
 	}
-	p.pause(hurried)
-	return err
+	p.mu.Lock()
+	p.err = err
+	p.mu.Unlock()
+	p.off.Store(true)
+	return nil
 }
