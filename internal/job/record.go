@@ -25,6 +25,8 @@ type Batch struct {
 	Entries []Entry
 	// Key makes the submission in this batch idempotent.
 	Key *Key
+	// Admission bounds the submissions in this batch, where several nodes share the bounds; nil for none.
+	Admission *Admission
 	// Delay is how long the batch may wait for others before it is forced to disk; 0 is no wait.
 	Delay time.Duration
 	// Done is called once, when the batch is durable (nil) or refused. It is called from the journal's goroutine and

@@ -1,0 +1,103 @@
+package cluster
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gather/internal/job"
+)
+
+// Config is what a node needs to know. Zero values take the defaults that are given.
+type Config struct {
+	// URL lists the NATS servers, separated by commas: "nats://a:4222,nats://b:4222"; "tls://" asks for TLS.
+	URL string
+	// Creds is a file with the user's JWT and seed, as nsc makes it. User and password or a token go into the URL.
+	Creds string
+	// CA is a file with the certificates that the servers' are signed by; Cert and Key are the files of the client's own.
+	CA, Cert, Key string
+	// Prefix leads the names of streams and buckets, in capitals, and those of subjects: "gather".
+	Prefix string
+	// Replicas is how many servers keep every message: 3. It is for streams that are made; those that exist stay as they are.
+	Replicas int
+	// AckWait is how long a node may be silent before its tasks are given to others: 10 s.
+	AckWait time.Duration
+
+	// Dir is the directory of this node's view, which can be lost without harm.
+	Dir string
+	// Name is what people call the node, and Version its release.
+	Name, Version string
+	// Work returns what the node is busy with, for the others to see; nil for nothing.
+	Work func() job.Work
+
+	// TombstoneRetention and KeyRetention are as in journal.Config: 24 h each.
+	TombstoneRetention, KeyRetention time.Duration
+	// MaxPendingBytes bounds what waits for the log: 64 MiB.
+	MaxPendingBytes int64
+	// MinFreeBytes is as in journal.Config.
+	MinFreeBytes uint64
+
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+func (c *Config) setDefaults() {
+	c.Prefix = cmp.Or(c.Prefix, "gather")
+	c.Replicas = cmp.Or(c.Replicas, 3)
+	c.AckWait = cmp.Or(c.AckWait, 10*time.Second)
+	c.TombstoneRetention = cmp.Or(c.TombstoneRetention, 24*time.Hour)
+	c.KeyRetention = cmp.Or(c.KeyRetention, 24*time.Hour)
+	c.MaxPendingBytes = cmp.Or(c.MaxPendingBytes, 64<<20)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+}
+
+// options returns how to connect: for ever again, at once and then every second or so.
+func (c *Config) options() ([]nats.Option, error) {
+	opts := []nats.Option{
+		nats.Name(cmp.Or(c.Name, "gather")),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(500 * time.Millisecond),
+		nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
+		nats.PingInterval(5 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.Timeout(5 * time.Second),
+		// What cannot be sent now is an error, and tried again by whoever sent it.
+		nats.ReconnectBufSize(-1),
+	}
+	if c.Creds != "" {
+		opts = append(opts, nats.UserCredentials(c.Creds))
+	}
+	if c.CA == "" && c.Cert == "" && c.Key == "" {
+		return opts, nil
+	}
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.CA != "" {
+		pem, err := os.ReadFile(c.CA)
+		if err != nil {
+			return nil, fmt.Errorf("read CA certificates: %w", err)
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s: there is no certificate in it", c.CA)
+		}
+	}
+	if (c.Cert == "") != (c.Key == "") {
+		return nil, errors.New("a client certificate needs its key, and a key its certificate")
+	}
+	if c.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+		if err != nil {
+			return nil, fmt.Errorf("read the client certificate: %w", err)
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return append(opts, nats.Secure(t)), nil
+}
