@@ -50,6 +50,8 @@ type Key struct {
 	Value string
 	// Fingerprint is the SHA-256 of the request body.
 	Fingerprint [32]byte
+	// Expires is when the key is forgotten; the zero time leaves that to the journal.
+	Expires time.Time
 }
 
 // A LogRecord is one event as a reader of the log sees it.

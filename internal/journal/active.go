@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -60,6 +62,12 @@ func (s *activeJobs) remove(ids []job.ID) {
 	for _, id := range ids {
 		delete(s.m, id)
 	}
+}
+
+func (s *activeJobs) ids() []job.ID {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Collect(maps.Keys(s.m))
 }
 
 func (s *activeJobs) len() int {

@@ -33,6 +33,8 @@ type Config struct {
 	Dir string
 	// FS is the file system; nil is the disk.
 	FS vfs.FS
+	// View tells that the journal only repeats a record that is kept elsewhere: nothing is forced to disk. See follow.go.
+	View bool
 	// TombstoneRetention is how long a swept or deleted job answers job.ErrExpired: 24 h.
 	TombstoneRetention time.Duration
 	// KeyRetention is how long an idempotency key is remembered: 24 h.

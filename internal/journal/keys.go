@@ -29,6 +29,7 @@ import (
 //	i hash                                 an idempotency key: expiry in ms, fingerprint, ids of its jobs
 //	x ms kind first                        what expires at ms: kind is r (jobs), t (tombstones) or k (idempotency keys),
 //	                                       first tells lists of one moment apart; the value lists tenant and id, or hash
+//	n name                                 a note of whoever makes this journal its view; see follow.go
 //
 // The stored view of a job that has not ended may be older than its log: opening folds the rest of the log over it.
 // So a step of a running job writes its events and nothing else, and a job that ends in the write that submits it never
@@ -43,6 +44,7 @@ const (
 	spaceTombstone = 'd'
 	spaceKey       = 'i'
 	spaceExpiry    = 'x'
+	spaceNote      = 'n'
 
 	expiryJob       = 'r'
 	expiryTombstone = 't'

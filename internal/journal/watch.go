@@ -43,6 +43,18 @@ func (s *watchers) remove(id job.ID, c chan struct{}) {
 func (s *watchers) signal(id job.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.signalLocked(id)
+}
+
+func (s *watchers) signalAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id := range s.m {
+		s.signalLocked(id)
+	}
+}
+
+func (s *watchers) signalLocked(id job.ID) {
 	for _, c := range s.m[id] {
 		select {
 		case c <- struct{}{}:

@@ -93,6 +93,14 @@ func (j *Journal) commit(w *write) error {
 	if err := j.health.has(causeEngine); err != nil {
 		return err
 	}
+	if j.c.View {
+		if err := j.db.Apply(w.batch, pebble.NoSync); err != nil {
+			j.die(fmt.Errorf("apply: %w", err))
+			return err
+		}
+		_ = w.batch.Close()
+		return nil
+	}
 	if err := j.db.ApplyNoSyncWait(w.batch, pebble.Sync); err != nil {
 		j.die(fmt.Errorf("apply: %w", err))
 		return err
@@ -317,7 +325,10 @@ func (b *builder) finish(w *write, t *touch) {
 
 // remember adds the idempotency key of a batch.
 func (b *builder) remember(w *write, it *item) {
-	r := keyRecord{expires: b.j.h.now().Add(b.j.c.KeyRetention), fingerprint: it.key.Fingerprint}
+	r := keyRecord{expires: it.key.Expires, fingerprint: it.key.Fingerprint}
+	if r.expires.IsZero() {
+		r.expires = b.j.h.now().Add(b.j.c.KeyRetention)
+	}
 	for i := range it.entries {
 		r.ids = append(r.ids, it.entries[i].ID)
 	}

@@ -1,0 +1,155 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"gather/internal/job"
+)
+
+// # As the view of a node
+//
+// In a cluster the record is a log that several nodes read, and a Journal (with Config.View) is what one of them has made
+// of it so far. Nothing is decided here then: Follow applies what the log says, in its order, and is never refused.
+// Nothing is forced to disk either: after a power cut the view is one of an earlier moment, and notes, which are written
+// in the same order, tell how far it goes.
+
+// Follow is Append for what was decided before: while the disk fails, or too much waits for it, Follow blocks until ctx is
+// done. An event that is not legal still refuses its batch, with job.ErrTransition.
+func (j *Journal) Follow(ctx context.Context, b job.Batch) error {
+	it := &item{entries: b.Entries, done: b.Done, key: b.Key}
+	it.measure()
+	it.submits, it.refusable = false, false
+	return j.queue.put(ctx, it, 0, j.c.MaxPendingBytes)
+}
+
+// Settle waits until everything that was queued before is applied.
+func (j *Journal) Settle(ctx context.Context) error {
+	return j.control(ctx, nil, func(*pebble.Batch) error { return nil })
+}
+
+// SetNote keeps a value under a name, once all is applied that was queued before it; nil removes it. It does not wait.
+func (j *Journal) SetNote(ctx context.Context, name string, value []byte) error {
+	it := &item{bytes: int64(len(name) + len(value))}
+	it.control = func(b *pebble.Batch) func() {
+		if value == nil {
+			_ = b.Delete(appendNoteKey(name), nil)
+		} else {
+			_ = b.Set(appendNoteKey(name), value, nil)
+		}
+		return nil
+	}
+	return j.queue.put(ctx, it, 0, j.c.MaxPendingBytes)
+}
+
+// Note returns the value of a name, nil if there is none.
+func (j *Journal) Note(ctx context.Context, name string) (value []byte, err error) {
+	err = j.read(ctx, func(db *pebble.DB) error {
+		v, closer, err := db.Get(appendNoteKey(name))
+		if errors.Is(err, pebble.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read note %s: %w", name, err)
+		}
+		value = append([]byte{}, v...)
+		return closer.Close()
+	})
+	return value, err
+}
+
+func appendNoteKey(name string) []byte { return append([]byte{spaceNote}, name...) }
+
+// Clear forgets everything but the notes: the view is to be made anew. Whoever watches a job is told. Batches that are
+// queued must have been settled.
+func (j *Journal) Clear(ctx context.Context) error {
+	ids := j.jobs.ids()
+	err := j.control(ctx, ids, func(b *pebble.Batch) error {
+		for _, space := range [...]byte{
+			spaceActive, spaceSpec, spaceEnded, spaceLog, spaceOrder, spaceTombstone, spaceKey, spaceExpiry,
+		} {
+			if err := b.DeleteRange([]byte{space}, []byte{space + 1}, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		j.watchers.signalAll()
+	}
+	return err
+}
+
+// Forget removes every trace of jobs that should not have been applied, and of the key that they were submitted with.
+func (j *Journal) Forget(ctx context.Context, tenant string, ids []job.ID, key *job.Key) error {
+	return j.control(ctx, ids, func(b *pebble.Batch) error {
+		for _, id := range ids {
+			eraseJob(b, tenant, id)
+		}
+		if key != nil {
+			return b.Delete(appendKeyKey(nil, hashKey(*key)), nil)
+		}
+		return nil
+	})
+}
+
+// KeyUsed returns the jobs that an idempotency key stands for at a given time; none when it was not used, or has expired.
+func (j *Journal) KeyUsed(ctx context.Context, key job.Key, at time.Time) (ids []job.ID, fingerprint [32]byte, err error) {
+	var r keyRecord
+	err = j.read(ctx, func(db *pebble.DB) error {
+		v, closer, err := db.Get(appendKeyKey(make([]byte, 0, 64), hashKey(key)))
+		if errors.Is(err, pebble.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read idempotency key: %w", err)
+		}
+		defer func() { _ = closer.Close() }()
+		r, err = parseKeyRecord(v)
+		return err
+	})
+	if err != nil || !at.Before(r.expires) {
+		return nil, fingerprint, err
+	}
+	return r.ids, r.fingerprint, nil
+}
+
+// Spec returns the spec of a job that has not ended; job.ErrNotFound for any other.
+func (j *Journal) Spec(ctx context.Context, tenant string, id job.ID) (spec []byte, err error) {
+	err = j.read(ctx, func(db *pebble.DB) error {
+		spec, err = readSpec(db, tenant, id)
+		if errors.Is(err, pebble.ErrNotFound) {
+			return job.ErrNotFound
+		}
+		return err
+	})
+	return spec, err
+}
+
+// Oldest returns the smallest id of a job that has ended and is still kept; the zero ID if there is none.
+func (j *Journal) Oldest(ctx context.Context) (oldest job.ID, err error) {
+	err = j.read(ctx, func(db *pebble.DB) error {
+		it, err := db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{spaceEnded}, UpperBound: []byte{spaceEnded + 1}})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = it.Close() }()
+		// The first job of a tenant is its oldest.
+		for ok := it.First(); ok; {
+			tenant, id, err := parseJobKey(it.Key())
+			if err != nil {
+				return err
+			}
+			if oldest == (job.ID{}) || string(id[:]) < string(oldest[:]) {
+				oldest = id
+			}
+			ok = it.SeekGE(keyAfter(appendTenant([]byte{spaceEnded}, tenant)))
+		}
+		return it.Error()
+	})
+	return oldest, err
+}
