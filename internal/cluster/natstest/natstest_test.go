@@ -1,0 +1,188 @@
+package natstest_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"gather/internal/cluster/natstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// open connects as a client of the servers does.
+func open(t *testing.T, f *natstest.Files, opts ...nats.Option) (jetstream.JetStream, error) {
+	t.Helper()
+	if f.CA != "" {
+		opts = append(opts, nats.RootCAs(f.CA))
+	}
+	if f.ClientCert != "" {
+		opts = append(opts, nats.ClientCert(f.ClientCert, f.ClientKey))
+	}
+	if f.Creds != "" {
+		opts = append(opts, nats.UserCredentials(f.Creds))
+	}
+	nc, err := nats.Connect(f.URL, append(opts, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))...)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(nc.Close)
+	return jetstream.New(nc)
+}
+
+// stream makes a stream of n replicas, which keeps messages under "s.".
+func stream(t *testing.T, f *natstest.Files, n int) jetstream.JetStream {
+	t.Helper()
+	js, err := open(t, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}, Replicas: n}); err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// publish publishes one message, and again while there is nobody to take it.
+func publish(t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); ; {
+		_, err := js.Publish(t.Context(), "s.a", []byte("x"))
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// messages returns how many messages the stream has.
+func messages(t *testing.T, js jetstream.JetStream) uint64 {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); ; {
+		s, err := js.Stream(t.Context(), "S")
+		if err == nil {
+			return s.CachedInfo().State.Msgs
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestServersOutliveOne(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	s := natstest.Start(t, 3)
+	t.Logf("started in %s", time.Since(began))
+	js := stream(t, &s.Files, 3)
+	publish(t, js)
+	leader := s.StreamLeader("S")
+	if leader < 0 || s.Leader() < 0 {
+		t.Fatalf("server %d leads the stream, %d the cluster", leader, s.Leader())
+	}
+	s.Stop(leader)
+	publish(t, js)
+	began = time.Now()
+	s.Restart(leader)
+	t.Logf("restarted in %s", time.Since(began))
+	publish(t, js)
+	s.StopAll()
+	if _, err := js.Publish(t.Context(), "s.a", nil); err == nil {
+		t.Error("a message was kept by nobody")
+	}
+	began = time.Now()
+	s.RestartAll()
+	t.Logf("all restarted in %s", time.Since(began))
+	if n := messages(t, js); n != 3 {
+		t.Errorf("%d messages are left of 3", n)
+	}
+}
+
+func TestProcesses(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	p := natstest.StartProcesses(t, 3)
+	t.Logf("started in %s", time.Since(began))
+	js := stream(t, &p.Files, 3)
+	publish(t, js)
+	if leader := p.Leader(); leader < 0 {
+		t.Fatal("nobody leads")
+	} else {
+		p.Kill(leader)
+		publish(t, js)
+		p.Restart(leader)
+		p.Pause(leader)
+		publish(t, js)
+		p.Resume(leader)
+		p.Wait()
+	}
+	began = time.Now()
+	p.RestartAll()
+	t.Logf("all restarted in %s", time.Since(began))
+	if n := messages(t, js); n != 3 {
+		t.Errorf("%d messages are left of 3", n)
+	}
+}
+
+func TestOneServer(t *testing.T) {
+	began := time.Now()
+	s := natstest.Start(t, 1, natstest.Config("max_payload: 2MB"))
+	t.Logf("started in %s", time.Since(began))
+	js := stream(t, &s.Files, 1)
+	if n := js.Conn().MaxPayload(); n != 2<<20 {
+		t.Errorf("a message may have %d bytes", n)
+	}
+	publish(t, js)
+	s.Restart(0)
+	if n := messages(t, js); n != 1 {
+		t.Errorf("%d messages are left of 1", n)
+	}
+}
+
+// Whoever is not who they should be is refused, and the others can use JetStream.
+func TestAuth(t *testing.T) {
+	without := func(change func(*natstest.Files)) func(natstest.Files) *natstest.Files {
+		return func(f natstest.Files) *natstest.Files {
+			change(&f)
+			return &f
+		}
+	}
+	noUser := without(func(f *natstest.Files) {
+		f.URL = strings.ReplaceAll(f.URL, "someone:s%2Fecret@", "")
+	})
+	noCA := without(func(f *natstest.Files) { f.CA = "" })
+	noCert := without(func(f *natstest.Files) { f.ClientCert, f.ClientKey = "", "" })
+	noCreds := without(func(f *natstest.Files) { f.Creds = "" })
+	for _, tt := range []struct {
+		name    string
+		opts    []natstest.Option
+		refused []func(natstest.Files) *natstest.Files
+	}{
+		{"password", []natstest.Option{natstest.Password("someone", "s/ecret")}, []func(natstest.Files) *natstest.Files{noUser}},
+		{"TLS", []natstest.Option{natstest.TLS()}, []func(natstest.Files) *natstest.Files{noCA}},
+		{"mutual TLS", []natstest.Option{natstest.MutualTLS()}, []func(natstest.Files) *natstest.Files{noCA, noCert}},
+		{"creds", []natstest.Option{natstest.Creds()}, []func(natstest.Files) *natstest.Files{noCreds}},
+		{"creds and TLS", []natstest.Option{natstest.Creds(), natstest.TLS()}, []func(natstest.Files) *natstest.Files{noCreds, noCA}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := natstest.Start(t, 1, tt.opts...)
+			for i, change := range tt.refused {
+				if _, err := open(t, change(s.Files)); err == nil {
+					t.Errorf("stranger %d was let in", i)
+				}
+			}
+			publish(t, stream(t, &s.Files, 1))
+		})
+	}
+	t.Run("creds in a cluster", func(t *testing.T) {
+		s := natstest.Start(t, 3, natstest.Creds(), natstest.TLS())
+		publish(t, stream(t, &s.Files, 3))
+	})
+}

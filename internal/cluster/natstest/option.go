@@ -1,0 +1,109 @@
+package natstest
+
+import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// An Option changes how the servers are configured.
+type Option func(tb testing.TB, s *setup)
+
+// Password makes the servers ask for a user and a password; URL has them.
+func Password(user, password string) Option {
+	return func(_ testing.TB, s *setup) {
+		s.user = url.UserPassword(user, password)
+		s.extra = append(s.extra, fmt.Sprintf("authorization { user: %q, password: %q }", user, password))
+	}
+}
+
+// TLS makes the servers speak TLS with their clients, with certificates of an authority of their own: see CA.
+func TLS() Option {
+	return func(tb testing.TB, s *setup) { s.useTLS(tb, false) }
+}
+
+// MutualTLS is TLS that asks for a client's certificate as well: see ClientCert and ClientKey.
+func MutualTLS() Option {
+	return func(tb testing.TB, s *setup) { s.useTLS(tb, true) }
+}
+
+// Creds makes the servers trust an operator, who has an account with JetStream and a user in it: see Files.Creds.
+func Creds() Option {
+	return func(tb testing.TB, s *setup) { s.useOperator(tb) }
+}
+
+// Config appends lines to the configuration of every server.
+func Config(lines string) Option {
+	return func(_ testing.TB, s *setup) { s.extra = append(s.extra, lines) }
+}
+
+// Files are the names of what a client of the servers needs, and where they are.
+type Files struct {
+	// URL lists the servers, separated by commas, with user and password if they ask for them.
+	URL string
+	// CA is the file of the authority's certificate, with TLS or MutualTLS.
+	CA string
+	// ClientCert and ClientKey are the client's own, with MutualTLS.
+	ClientCert, ClientKey string
+	// Creds is the file with the user's JWT and seed, with the option of that name.
+	Creds string
+}
+
+// setup is what the options say, and the ports and directories of the servers.
+type setup struct {
+	Files
+
+	dir    string
+	nodes  []node
+	user   *url.Userinfo
+	scheme string
+	extra  []string
+}
+
+// node is one server.
+type node struct {
+	name, config           string
+	client, cluster, watch int
+}
+
+// newSetup chooses ports and writes the configurations.
+func newSetup(tb testing.TB, n int, opts []Option) *setup {
+	tb.Helper()
+	if n != 1 && n != 3 {
+		tb.Fatalf("natstest: %d servers; there may be 1 or 3", n)
+	}
+	s := &setup{dir: tb.TempDir(), scheme: "nats"}
+	for _, opt := range opts {
+		opt(tb, s)
+	}
+	ports := freePorts(tb, 3*n)
+	var urls, routes []string
+	for i := range n {
+		node := node{
+			name: fmt.Sprintf("nats-%d", i), client: ports[3*i], cluster: ports[3*i+1], watch: ports[3*i+2],
+			config: filepath.Join(s.dir, fmt.Sprintf("nats-%d.conf", i)),
+		}
+		s.nodes = append(s.nodes, node)
+		u := url.URL{Scheme: s.scheme, Host: loopback(node.client), User: s.user}
+		urls = append(urls, u.String())
+		routes = append(routes, "nats://"+loopback(node.cluster))
+	}
+	s.URL = strings.Join(urls, ",")
+	for i := range s.nodes {
+		write(tb, s.nodes[i].config, s.configuration(i, routes))
+	}
+	return s
+}
+
+// configuration returns the configuration file of server i.
+func (s *setup) configuration(i int, routes []string) string {
+	n := &s.nodes[i]
+	text := fmt.Sprintf("server_name: %q\nlisten: %q\njetstream { store_dir: %q, max_file: 8GB, max_mem: 256MB }\n",
+		n.name, loopback(n.client), filepath.Join(s.dir, n.name))
+	if len(s.nodes) > 1 {
+		text += fmt.Sprintf("cluster { name: natstest, listen: %q, routes: [%s] }\n", loopback(n.cluster), strings.Join(routes, ", "))
+	}
+	return text + strings.Join(s.extra, "\n") + "\n"
+}

@@ -1,0 +1,174 @@
+package natstest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// Processes are servers that each are a process.
+type Processes struct {
+	*setup
+
+	tb      testing.TB
+	binary  string
+	running []*exec.Cmd // nil where one is killed
+	http    http.Client
+}
+
+// StartProcesses builds the server from the module cache and is otherwise as Start.
+func StartProcesses(tb testing.TB, n int, opts ...Option) *Processes {
+	tb.Helper()
+	p := &Processes{setup: newSetup(tb, n, opts), tb: tb, running: make([]*exec.Cmd, n)}
+	p.http = http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	p.binary = filepath.Join(p.dir, "nats-server")
+	build := exec.CommandContext(tb.Context(), "go", "build", "-o", p.binary, "github.com/nats-io/nats-server/v2")
+	if out, err := build.CombinedOutput(); err != nil {
+		tb.Fatalf("natstest: go build: %v\n%s", err, out)
+	}
+	tb.Cleanup(func() {
+		p.KillAll()
+		if tb.Failed() {
+			p.tell()
+		}
+	})
+	p.RestartAll()
+	return p
+}
+
+// Kill kills server i, paused or not, and waits for its end.
+func (p *Processes) Kill(i int) {
+	if p.running[i] == nil {
+		return
+	}
+	_ = p.running[i].Process.Kill()
+	_ = p.running[i].Wait()
+	p.running[i] = nil
+}
+
+// KillAll kills all servers.
+func (p *Processes) KillAll() {
+	for _, cmd := range p.running {
+		if cmd != nil {
+			_ = cmd.Process.Kill()
+		}
+	}
+	for i := range p.running {
+		p.Kill(i)
+	}
+}
+
+// Pause stops server i where it is; its connections stay open.
+func (p *Processes) Pause(i int) { p.signal(i, syscall.SIGSTOP) }
+
+// Resume lets server i go on.
+func (p *Processes) Resume(i int) { p.signal(i, syscall.SIGCONT) }
+
+func (p *Processes) signal(i int, s os.Signal) {
+	p.tb.Helper()
+	if p.running[i] == nil {
+		p.tb.Fatalf("natstest: server %d does not run", i)
+	}
+	must(p.tb, p.running[i].Process.Signal(s))
+}
+
+// Restart kills server i if it runs, starts it on the same ports and files, and waits as Start does.
+func (p *Processes) Restart(i int) {
+	p.tb.Helper()
+	p.Kill(i)
+	p.start(i)
+	p.Wait()
+}
+
+// RestartAll does that with all servers at once.
+func (p *Processes) RestartAll() {
+	p.tb.Helper()
+	p.KillAll()
+	for i := range p.nodes {
+		p.start(i)
+	}
+	p.Wait()
+}
+
+func (p *Processes) start(i int) {
+	p.tb.Helper()
+	n := &p.nodes[i]
+	cmd := exec.Command(p.binary, "--config", n.config, "--http_port", fmt.Sprint(n.watch), "--log", p.log(i)) //nolint:noctx // ended by Kill
+	must(p.tb, cmd.Start())
+	p.running[i] = cmd
+}
+
+func (p *Processes) log(i int) string { return filepath.Join(p.dir, p.nodes[i].name+".log") }
+
+// Wait returns when the servers that run have a leader among them, and each of them has all that it should. None may be
+// paused.
+func (p *Processes) Wait() {
+	p.tb.Helper()
+	n := len(p.running) - count(p.running, nil)
+	await(p.tb, func() bool { return agree(n, p.looks()) })
+}
+
+// Leader returns which server leads the cluster, -1 if none does. Streams have leaders of their own. None may be paused.
+func (p *Processes) Leader() int {
+	looks := p.looks()
+	if i := slices.IndexFunc(looks, func(l look) bool { return l.leads }); i >= 0 {
+		return slices.IndexFunc(p.nodes, func(n node) bool { return n.name == looks[i].leader })
+	}
+	return -1
+}
+
+// looks leaves out the servers that do not answer.
+func (p *Processes) looks() (all []look) {
+	for i := range p.nodes {
+		if p.running[i] == nil {
+			continue
+		}
+		var l look
+		var v server.JSInfo
+		if status, err := p.get(i, "/healthz", nil); err == nil {
+			l.healthy = status == http.StatusOK
+			if _, err := p.get(i, "/jsz", &v); err == nil {
+				l.read(&v, p.nodes[i].name)
+				all = append(all, l)
+			}
+		}
+	}
+	return all
+}
+
+// get asks server i how it is.
+func (p *Processes) get(i int, path string, v any) (int, error) {
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+loopback(p.nodes[i].watch)+path, http.NoBody)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := p.http.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if v != nil {
+		err = json.NewDecoder(resp.Body).Decode(v)
+	}
+	return resp.StatusCode, err
+}
+
+// tell logs the last lines of every server's log.
+func (p *Processes) tell() {
+	for i := range p.nodes {
+		text, err := os.ReadFile(p.log(i))
+		lines := bytes.Split(text, []byte("\n"))
+		p.tb.Logf("the end of the log of server %d (%v):\n%s", i, err, bytes.Join(lines[max(0, len(lines)-30):], []byte("\n")))
+	}
+}

@@ -1,0 +1,177 @@
+package natstest
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// patience is how long servers may take to agree. Elections alone take up to nine seconds.
+const patience = 60 * time.Second
+
+// Servers run in the process of the test.
+type Servers struct {
+	*setup
+
+	tb      testing.TB
+	running []*server.Server // nil where one is stopped
+}
+
+// Start starts one server, or three that are a cluster, and returns when they agree on a leader and all are current.
+func Start(tb testing.TB, n int, opts ...Option) *Servers {
+	tb.Helper()
+	s := &Servers{setup: newSetup(tb, n, opts), tb: tb, running: make([]*server.Server, n)}
+	tb.Cleanup(s.StopAll)
+	s.RestartAll()
+	return s
+}
+
+// Stop stops server i in order, and waits for its end.
+func (s *Servers) Stop(i int) {
+	if s.running[i] == nil {
+		return
+	}
+	s.running[i].Shutdown()
+	s.running[i].WaitForShutdown()
+	s.running[i] = nil
+}
+
+// StopAll stops all servers.
+func (s *Servers) StopAll() {
+	for _, r := range s.running {
+		if r != nil {
+			r.Shutdown()
+		}
+	}
+	for i := range s.running {
+		s.Stop(i)
+	}
+}
+
+// Restart stops server i if it runs, starts it on the same ports and files, and waits as Start does.
+func (s *Servers) Restart(i int) {
+	s.tb.Helper()
+	s.Stop(i)
+	s.start(i)
+	s.Wait()
+}
+
+// RestartAll does that with all servers at once.
+func (s *Servers) RestartAll() {
+	s.tb.Helper()
+	s.StopAll()
+	for i := range s.nodes {
+		s.start(i)
+	}
+	s.Wait()
+}
+
+func (s *Servers) start(i int) {
+	s.tb.Helper()
+	opts, err := server.ProcessConfigFile(s.nodes[i].config)
+	must(s.tb, err)
+	opts.NoSigs, opts.NoLog = true, true
+	r, err := server.NewServer(opts)
+	must(s.tb, err)
+	s.running[i] = r
+	r.Start()
+	if !r.ReadyForConnections(patience) {
+		s.tb.Fatalf("natstest: server %d does not listen on %s", i, loopback(s.nodes[i].client))
+	}
+}
+
+// Wait returns when the servers that run have a leader among them, and each of them has all that it should.
+func (s *Servers) Wait() {
+	s.tb.Helper()
+	n := len(s.running) - count(s.running, nil)
+	await(s.tb, func() bool { return agree(n, s.looks()) })
+}
+
+// Leader returns which server leads the cluster, -1 if none does. Streams have leaders of their own.
+func (s *Servers) Leader() int {
+	return slices.IndexFunc(s.running, func(r *server.Server) bool { return r != nil && r.JetStreamIsLeader() })
+}
+
+// StreamLeader returns which server leads a stream of the only account, -1 if none does. With Creds it does not know.
+func (s *Servers) StreamLeader(stream string) int {
+	return slices.IndexFunc(s.running, func(r *server.Server) bool {
+		return r != nil && r.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream)
+	})
+}
+
+func (s *Servers) looks() (all []look) {
+	for _, r := range s.running {
+		if r == nil {
+			continue
+		}
+		var l look
+		answer := httptest.NewRecorder()
+		r.HandleHealthz(answer, httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/healthz", http.NoBody))
+		l.healthy = answer.Code == http.StatusOK
+		if v, err := r.Jsz(nil); err == nil {
+			l.read(v, r.Name())
+		}
+		all = append(all, l)
+	}
+	return all
+}
+
+// look is how a server sees itself and the others.
+type look struct {
+	healthy  bool
+	leads    bool
+	leader   string
+	replicas int // others that are there and current; only the leader knows
+}
+
+func (l *look) read(v *server.JSInfo, name string) {
+	if v.Meta == nil {
+		return
+	}
+	l.leader, l.leads = v.Meta.Leader, v.Meta.Leader == name
+	for _, r := range v.Meta.Replicas {
+		if r.Current && !r.Offline {
+			l.replicas++
+		}
+	}
+}
+
+// agree reports whether n servers are of one mind and complete.
+func agree(n int, all []look) bool {
+	if len(all) < n {
+		return false
+	}
+	for _, l := range all {
+		if !l.healthy || l.leader != all[0].leader {
+			return false
+		}
+		if l.leads && l.replicas != n-1 {
+			return false
+		}
+	}
+	return n == 1 || slices.ContainsFunc(all, func(l look) bool { return l.leads })
+}
+
+// await waits until a condition holds.
+func await(tb testing.TB, holds func() bool) {
+	tb.Helper()
+	for end := time.Now().Add(patience); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			tb.Fatal("natstest: the servers do not agree")
+		}
+	}
+}
+
+func count[E comparable](all []E, e E) (n int) {
+	for _, o := range all {
+		if o == e {
+			n++
+		}
+	}
+	return n
+}
