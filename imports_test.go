@@ -37,10 +37,11 @@ var rooms = map[string]room{
 	"internal/kind":    {[]string{"internal/job", "internal/chunked"}, []string{"github.com/go-json-experiment/json"}},
 
 	"internal/array":    {[]string{"internal/job", "internal/npy"}, []string{"github.com/google/uuid"}},
-	"internal/bucket":   {none, nil},
+	"internal/blocks":   {none, none},
+	"internal/bucket":   {[]string{"internal/blocks"}, nil},
 	"internal/executor": {[]string{"internal/job"}, nil},
 	"internal/journal":  {[]string{"internal/job"}, nil},
-	"internal/cluster":  {[]string{"internal/job", "internal/journal"}, nil},
+	"internal/cluster":  {[]string{"internal/job", "internal/journal", "internal/npy", "internal/array", "internal/blocks"}, nil},
 	"internal/api":      {[]string{".", "internal/job", "internal/npy", "internal/tenant"}, nil},
 
 	"cmd/server": {[]string{"."}, nil},

@@ -16,6 +16,8 @@ import (
 	"net/url"
 	"path"
 	"strings"
+
+	"gather/internal/blocks"
 )
 
 // The errors of this package.
@@ -48,7 +50,17 @@ type store interface {
 // Set is the allowed buckets. The zero value allows none.
 type Set struct {
 	buckets []allowed
-	cache   *cache // of all objects
+	cache   *blocks.Cache[blockKey] // of all objects
+}
+
+// cacheBytes bounds the blocks that a Set holds, those being fetched included: enough for a block for each of some readers.
+const cacheBytes = 16 * s3Block
+
+// blockKey names a block of one version of an object.
+type blockKey struct {
+	url string
+	Version
+	index int64
 }
 
 type allowed struct {
@@ -63,7 +75,7 @@ type allowed struct {
 //
 // Its error joins every fault.
 func Open(urls []string) (*Set, error) {
-	s := &Set{cache: newCache(cacheBytes, s3Block)}
+	s := &Set{cache: blocks.New[blockKey](cacheBytes, s3Block)}
 	var errs []error
 	for _, text := range urls {
 		b, err := open(text)

@@ -207,7 +207,7 @@ func TestDirectoryLinks(t *testing.T) {
 
 func TestOpenListsFaults(t *testing.T) {
 	for _, bad := range []string{
-		"x", "ftp://h/x", "s3://b", "s3://?endpoint=http://h", "s3://b?endpoint=h", "s3://b?endpoint=http://h&key=1", "file:///does/not/exist", "file://host/x",
+		"x", "ftp://h/x", "s3://bucket", "s3://?endpoint=http://h", "s3://ab?endpoint=http://h", "s3://bucket?endpoint=h", "s3://bucket?endpoint=http://h&key=1", "file:///does/not/exist", "file://host/x",
 	} {
 		if _, err := bucket.Open([]string{bad}); err == nil {
 			t.Errorf("%q was accepted", bad)

@@ -19,7 +19,5 @@ func (s *Set) SetPatience(d time.Duration) {
 
 // Held is how many bytes of blocks the set holds.
 func (s *Set) Held() int64 {
-	s.cache.mu.Lock()
-	defer s.cache.mu.Unlock()
-	return s.cache.held
+	return s.cache.Held()
 }

@@ -3,6 +3,8 @@ package bucket
 import (
 	"context"
 	"io"
+
+	"gather/internal/blocks"
 )
 
 // Object reads one version of an object. It is safe for concurrent use. Where the store is remote, reads are served from
@@ -12,7 +14,7 @@ type Object struct {
 	url     string
 	key     string
 	version Version
-	cache   *cache
+	cache   *blocks.Cache[blockKey]
 }
 
 // ReadAt implements io.ReaderAt.
@@ -31,7 +33,7 @@ func (o *Object) ReadAtContext(ctx context.Context, p []byte, off int64) (int, e
 	for n < len(p) {
 		at := off + int64(n)
 		i := at / size
-		data, err := o.cache.get(ctx, blockKey{o.url, o.version, i}, min(size, o.version.Size-i*size), func(p []byte) error {
+		data, err := o.cache.Get(ctx, blockKey{o.url, o.version, i}, min(size, o.version.Size-i*size), func(p []byte) error {
 			return o.read(ctx, o.key, o.version, p, i*size)
 		})
 		if err != nil {

@@ -16,6 +16,9 @@ import (
 // s3Block is how much is fetched at once: large enough that the latency of a request does not matter.
 const s3Block = 8 << 20
 
+// minBucket is the shortest name that S3 gives to a bucket: the client refuses shorter ones, but only when it reads.
+const minBucket = 3
+
 const (
 	// readPatience is how long one try to read a block may take: a body that stalls would hold a worker forever.
 	readPatience = 30 * time.Second
@@ -44,6 +47,9 @@ func openS3(u *url.URL) (*s3, error) {
 	}
 	if u.Host == "" {
 		return nil, errors.New("names no bucket")
+	}
+	if len(u.Host) < minBucket {
+		return nil, fmt.Errorf("the name of a bucket has at least %d characters", minBucket)
 	}
 	for name := range q {
 		if name != "endpoint" && name != "region" {

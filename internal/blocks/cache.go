@@ -1,4 +1,10 @@
-package bucket
+// Package blocks keeps blocks of remote files in memory, for many readers at once.
+//
+// Guarantees. A Cache holds a bounded number of bytes, those being fetched included. A block that several readers want is
+// fetched once, by the first of them; if that one gives up, another takes over. A fetch that failed is not remembered.
+//
+// A Cache starts no goroutine: a fetch runs in the goroutine of its reader. It is safe for concurrent use.
+package blocks
 
 import (
 	"container/list"
@@ -7,44 +13,37 @@ import (
 	"sync"
 )
 
-// cacheBytes bounds the blocks that a Set holds, those being fetched included: enough for a block for each of some readers.
-const cacheBytes = 16 * s3Block
-
-// cache holds blocks of objects, up to a bound of bytes; those not used for longest are dropped first.
-type cache struct {
+// Cache holds blocks, up to a bound of bytes; those not used for longest are dropped first. A key says which content a
+// block is of: what changes has another key.
+type Cache[K comparable] struct {
 	limit int64
 	// fetches has room for as many blocks as the bound has, so that those being fetched never exceed it.
 	fetches chan struct{}
 
 	mu     sync.Mutex
-	blocks map[blockKey]*block
+	blocks map[K]*block[K]
 	order  list.List // of *block that are fetched, the last used first
 	held   int64     // bytes of blocks that are fetched or being fetched
 }
 
-type blockKey struct {
-	url string
-	Version
-	index int64
-}
-
-// block is one range of an object. Everything but ready is written before ready is closed.
-type block struct {
-	key     blockKey
+// block is one range of a file. Everything but ready is written before ready is closed.
+type block[K comparable] struct {
+	key     K
 	ready   chan struct{}
 	data    []byte
 	err     error
 	gaveUp  bool          // err is of who fetched it, not of the store
-	element *list.Element // in cache.order, guarded by cache.mu
+	element *list.Element // in Cache.order, guarded by Cache.mu
 }
 
-func newCache(limit, size int64) *cache {
-	return &cache{limit: limit, fetches: make(chan struct{}, limit/size), blocks: make(map[blockKey]*block)}
+// New returns a cache of limit bytes, for blocks of at most size bytes.
+func New[K comparable](limit, size int64) *Cache[K] {
+	return &Cache[K]{limit: limit, fetches: make(chan struct{}, max(1, limit/size)), blocks: make(map[K]*block[K])}
 }
 
-// get returns a block, of size bytes, which fetch reads if nobody has it; ctx is that of fetch. The bytes must not be kept
+// Get returns a block, of size bytes, which fetch reads if nobody has it; ctx is that of fetch. The bytes must not be kept
 // nor changed.
-func (c *cache) get(ctx context.Context, k blockKey, size int64, fetch func(p []byte) error) ([]byte, error) {
+func (c *Cache[K]) Get(ctx context.Context, k K, size int64, fetch func(p []byte) error) ([]byte, error) {
 	for {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -65,13 +64,20 @@ func (c *cache) get(ctx context.Context, k blockKey, size int64, fetch func(p []
 	}
 }
 
+// Held is how many bytes of blocks the cache holds.
+func (c *Cache[K]) Held() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.held
+}
+
 // find returns block k, and whether the caller has to fill it.
-func (c *cache) find(k blockKey) (b *block, mine bool) {
+func (c *Cache[K]) find(k K) (b *block[K], mine bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b = c.blocks[k]
 	if b == nil {
-		b = &block{key: k, ready: make(chan struct{}), err: errPanic, gaveUp: true}
+		b = &block[K]{key: k, ready: make(chan struct{}), err: errPanic, gaveUp: true}
 		c.blocks[k] = b
 		return b, true
 	}
@@ -85,7 +91,7 @@ func (c *cache) find(k blockKey) (b *block, mine bool) {
 var errPanic = errors.New("the read did not return")
 
 // fill fetches a block. One that failed is forgotten, so that the next reader tries again.
-func (c *cache) fill(ctx context.Context, b *block, size int64, fetch func(p []byte) error) {
+func (c *Cache[K]) fill(ctx context.Context, b *block[K], size int64, fetch func(p []byte) error) {
 	counted := int64(0)
 	defer func() { // whatever happens, nobody waits forever
 		c.mu.Lock()
@@ -116,12 +122,12 @@ func (c *cache) fill(ctx context.Context, b *block, size int64, fetch func(p []b
 }
 
 // reserve counts a block that is about to be fetched, and makes room for it.
-func (c *cache) reserve(size int64) {
+func (c *Cache[K]) reserve(size int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held += size
 	for c.held > c.limit && c.order.Len() > 0 {
-		old := c.order.Remove(c.order.Back()).(*block)
+		old := c.order.Remove(c.order.Back()).(*block[K])
 		delete(c.blocks, old.key)
 		c.held -= int64(len(old.data))
 	}
