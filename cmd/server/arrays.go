@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"time"
 
+	"gather/internal/api"
 	"gather/internal/array"
 	"gather/internal/bucket"
 	"gather/internal/chunked"
@@ -20,7 +21,7 @@ import (
 
 // storedArrays finds the arrays that specs name, for package kind: uploaded ones by name, objects of allowed buckets by URL.
 type storedArrays struct {
-	store   *array.Store
+	store   arrayStore
 	buckets *bucket.Set
 	log     *slog.Logger
 	looks   chan struct{} // one for each look at a bucket at the same time
@@ -29,7 +30,16 @@ type storedArrays struct {
 // maxLooks bounds how many submissions look at a bucket at the same time.
 const maxLooks = 16
 
-func newStoredArrays(store *array.Store, buckets *bucket.Set, log *slog.Logger) storedArrays {
+// arrayStore keeps uploaded arrays: in a directory, or in a cluster.
+type arrayStore interface {
+	api.Arrays
+	// Acquire opens an array for a job. Errors: job.ErrArrayNotFound, those of where it is kept.
+	Acquire(ctx context.Context, tenant, name string) (*array.Handle, error)
+	// Totals is how many arrays all tenants have, and how many bytes these have together.
+	Totals() (arrays int, bytes int64)
+}
+
+func newStoredArrays(store arrayStore, buckets *bucket.Set, log *slog.Logger) storedArrays {
 	return storedArrays{store: store, buckets: buckets, log: log, looks: make(chan struct{}, maxLooks)}
 }
 
@@ -40,7 +50,7 @@ func (a storedArrays) Open(ctx context.Context, tenant string, ref chunked.Ref, 
 	if ref.URL != "" {
 		opened, err = a.openURL(ctx, ref.URL, pin)
 	} else {
-		opened, err = a.openName(tenant, ref.Name, pin)
+		opened, err = a.openName(ctx, tenant, ref.Name, pin)
 	}
 	if err == nil || isFault(err) {
 		return opened, err
@@ -57,13 +67,14 @@ func (a storedArrays) Open(ctx context.Context, tenant string, ref chunked.Ref, 
 // The faults that are of this file.
 var (
 	errNoArray = errors.New("names no array of yours: upload it with PUT /v1/arrays/{name}")
+	errGone    = errors.New("names no array of yours any more: it was deleted since the job was submitted")
 	errOther   = errors.New("is not the array that the job was submitted with")
 )
 
 // isFault tells what the client can do something about.
 func isFault(err error) bool {
 	for _, fault := range []error{
-		errNoArray, errOther, bucket.ErrNotAllowed, bucket.ErrNotFound, bucket.ErrChanged, npy.ErrFormat, job.ErrCorrupt,
+		errNoArray, errGone, errOther, bucket.ErrNotAllowed, bucket.ErrNotFound, bucket.ErrChanged, npy.ErrFormat, job.ErrCorrupt,
 	} {
 		if errors.Is(err, fault) {
 			return true
@@ -75,20 +86,25 @@ func isFault(err error) bool {
 // namePin tells an uploaded array from any other.
 type namePin struct {
 	SHA256 string `json:"sha256"`
+	// Use is what other nodes look for, in the specs of unfinished jobs, to know that the array is in use.
+	Use string `json:"use,omitempty"`
 }
 
-func (a storedArrays) openName(tenant, name string, pin []byte) (kind.Opened, error) {
-	h, err := a.store.Acquire(tenant, name)
+func (a storedArrays) openName(ctx context.Context, tenant, name string, pin []byte) (kind.Opened, error) {
+	h, err := a.store.Acquire(ctx, tenant, name)
+	if errors.Is(err, job.ErrArrayNotFound) && pin != nil {
+		return kind.Opened{}, errGone
+	}
 	if errors.Is(err, job.ErrArrayNotFound) {
 		return kind.Opened{}, errNoArray
 	}
 	if err != nil {
 		return kind.Opened{}, err
 	}
-	now := namePin{SHA256: h.SHA256}
+	now := namePin{SHA256: h.SHA256, Use: h.Use}
 	if pin != nil {
 		var then namePin
-		if err := json.Unmarshal(pin, &then); err != nil || then != now {
+		if err := json.Unmarshal(pin, &then); err != nil || then.SHA256 != now.SHA256 {
 			return kind.Opened{}, errors.Join(errOther, h.Close())
 		}
 	}

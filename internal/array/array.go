@@ -1,4 +1,5 @@
-// Package array keeps the arrays that clients upload: .npy files in a directory, by tenant and name.
+// Package array keeps the arrays that clients upload: .npy files in a directory, by tenant and name. What any other place
+// for them has in common with it is here as well: how an upload is received and checked, and what a job holds of an array.
 //
 // Guarantees.
 //   - An array appears when all of it is on disk and its header and checksum were verified, or not at all; a crash leaves
@@ -45,8 +46,9 @@ type Config struct {
 //
 // A tenant's directory is its name behind "t-", so that no name is special.
 type Store struct {
-	cfg  Config
-	sync func(dir string) error // syncDir, but in tests
+	cfg    Config
+	limits Limits
+	sync   func(dir string) error // syncDir, but in tests
 
 	mu      sync.Mutex
 	tenants map[string]*tenantArrays
@@ -102,7 +104,10 @@ const recordVersion = 1
 // Open opens or makes the directory, forgets uploads that a crash cut off, and looks at the header and size of every
 // array.
 func Open(cfg Config) (*Store, error) {
-	s := &Store{cfg: cfg, sync: syncDir, tenants: make(map[string]*tenantArrays)}
+	s := &Store{
+		cfg: cfg, limits: Limits{MaxBytes: cfg.MaxBytes, TenantBytes: cfg.TenantBytes, Ready: cfg.Ready},
+		sync: syncDir, tenants: make(map[string]*tenantArrays),
+	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("arrays: %w", err)
 	}
@@ -209,24 +214,21 @@ func (s *Store) Get(_ context.Context, tenant, name string) (job.Array, error) {
 }
 
 func (e *entry) describe() job.Array {
-	return job.Array{
-		Name: e.Name, DType: dtypeName(e.header.Type), Shape: e.header.Shape, Fortran: e.header.Fortran,
-		BigEndian: e.header.BigEndian, Bytes: e.Bytes, SHA256: e.SHA256, CreatedAt: e.Created, InUse: e.refs > 0,
-	}
+	c := Content{Header: e.header, Bytes: e.Bytes, SHA256: e.SHA256}
+	return c.Describe(e.Name, e.Created, e.refs > 0)
 }
 
-// dtypeName is what NumPy calls a type.
-func dtypeName(t npy.Type) string {
-	switch t.Kind {
-	case 'b':
-		return "bool"
-	case 'i':
-		return fmt.Sprint("int", 8*t.Size)
-	case 'u':
-		return fmt.Sprint("uint", 8*t.Size)
-	default:
-		return fmt.Sprint("float", 8*t.Size)
+// Totals is how many arrays all tenants have, and how many bytes these have together.
+func (s *Store) Totals() (arrays int, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.tenants {
+		arrays += len(t.arrays)
+		for _, e := range t.arrays {
+			bytes += e.Bytes
+		}
 	}
+	return arrays, bytes
 }
 
 // List describes at most limit arrays of a tenant by name, those behind after.
@@ -280,16 +282,8 @@ func (s *Store) Delete(_ context.Context, tenant, name string) error {
 	return nil
 }
 
-// A Handle is an array in use. It must be closed, once.
-type Handle struct {
-	Header npy.Header
-	SHA256 string
-	store  *Store
-	entry  *entry
-}
-
 // Acquire opens an array for a job; job.ErrArrayNotFound, or an error of the disk.
-func (s *Store) Acquire(tenant, name string) (*Handle, error) {
+func (s *Store) Acquire(_ context.Context, tenant, name string) (*Handle, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.find(tenant, name)
@@ -307,17 +301,30 @@ func (s *Store) Acquire(tenant, name string) (*Handle, error) {
 		e.file = f
 	}
 	e.refs++
-	return &Handle{Header: e.header, SHA256: e.SHA256, store: s, entry: e}, nil
+	return &Handle{
+		Header: e.header, SHA256: e.SHA256, Use: Use(tenant, name, e.SHA256), Reader: &fileReader{store: s, entry: e},
+	}, nil
 }
 
-// ReadAt implements io.ReaderAt.
-func (h *Handle) ReadAt(p []byte, off int64) (int, error) { return h.entry.file.ReadAt(p, off) }
+// fileReader is a Reader of the directory.
+type fileReader struct {
+	store *Store
+	entry *entry
+}
 
-// Close gives the array back.
-func (h *Handle) Close() error {
-	h.store.mu.Lock()
-	defer h.store.mu.Unlock()
-	e := h.entry
+// ReadAtContext implements Reader.
+func (r *fileReader) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	return r.entry.file.ReadAt(p, off)
+}
+
+// Close implements Reader.
+func (r *fileReader) Close() error {
+	r.store.mu.Lock()
+	defer r.store.mu.Unlock()
+	e := r.entry
 	e.refs--
 	if e.refs > 0 {
 		return nil

@@ -103,11 +103,11 @@ func TestPutGetDelete(t *testing.T) {
 func TestInUse(t *testing.T) {
 	s := open(t, array.Config{})
 	mustPut(t, s, "acme", "x", file(t, 100, 7))
-	h1, err := s.Acquire("acme", "x")
+	h1, err := s.Acquire(t.Context(), "acme", "x")
 	if err != nil {
 		t.Fatal(err)
 	}
-	h2, err := s.Acquire("acme", "x")
+	h2, err := s.Acquire(t.Context(), "acme", "x")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestInUse(t *testing.T) {
 	if err := s.Delete(t.Context(), "acme", "x"); err != nil {
 		t.Error(err)
 	}
-	if _, err := s.Acquire("acme", "x"); !errors.Is(err, job.ErrArrayNotFound) {
+	if _, err := s.Acquire(t.Context(), "acme", "x"); !errors.Is(err, job.ErrArrayNotFound) {
 		t.Errorf("acquire: %v", err)
 	}
 }
@@ -223,11 +223,11 @@ func TestOpenAfterACrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = open(t, array.Config{Dir: dir})
-	if _, err := s.Acquire("acme", "x"); err == nil || !strings.Contains(err.Error(), "damaged") {
+	if _, err := s.Acquire(t.Context(), "acme", "x"); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("a truncated array: %v", err)
 	}
 	mustPut(t, s, "acme", "x", file(t, 100, 1))
-	h, err := s.Acquire("acme", "x")
+	h, err := s.Acquire(t.Context(), "acme", "x")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +248,7 @@ func TestConcurrentPuts(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	h, err := s.Acquire("acme", "x")
+	h, err := s.Acquire(t.Context(), "acme", "x")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func TestDirectoryIsNotSynced(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = open(t, array.Config{Dir: dir})
-	h, err := s.Acquire("acme", "x")
+	h, err := s.Acquire(t.Context(), "acme", "x")
 	if err != nil || h.Header.Shape[0] != 100 {
 		t.Fatalf("the array of before: %v", err)
 	}

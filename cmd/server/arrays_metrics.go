@@ -1,0 +1,24 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// registerArrays adds the gauges of the uploaded arrays. In a cluster they are those of the whole store, on every node.
+func registerArrays(reg prometheus.Registerer, store arrayStore) error {
+	gauge := func(name, help string, value func() float64) error {
+		return reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	}
+	return errors.Join(
+		gauge("gather_arrays", "Uploaded arrays, of all tenants.", func() float64 {
+			arrays, _ := store.Totals()
+			return float64(arrays)
+		}),
+		gauge("gather_array_bytes", "Bytes of the uploaded arrays, of all tenants.", func() float64 {
+			_, bytes := store.Totals()
+			return float64(bytes)
+		}),
+	)
+}

@@ -1,0 +1,197 @@
+package array
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"time"
+
+	"gather/internal/job"
+	"gather/internal/npy"
+)
+
+// maxName is the longest name, in bytes.
+const maxName = 128
+
+// checkName returns a fault for what is not 1 to maxName letters, digits, '.', '_' and '-', the first no '.'.
+func checkName(name string) error {
+	ok := name != "" && len(name) <= maxName && name[0] != '.'
+	for i := range len(name) {
+		c := name[i]
+		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-')
+	}
+	if !ok {
+		return job.Faultf("/name", "must be 1 to %d letters, digits, '.', '_' or '-', and not begin with '.'", maxName)
+	}
+	return nil
+}
+
+// Limits bound what is uploaded, wherever it is kept.
+type Limits struct {
+	// MaxBytes bounds one array, TenantBytes all arrays of a tenant, with their headers; 0 is no bound.
+	MaxBytes, TenantBytes int64
+	// Ready returns nil, or why nothing may be written now; nil is always ready.
+	Ready func() error
+}
+
+// Content is what an upload turned out to be.
+type Content struct {
+	Header npy.Header
+	// Bytes is the size of the file, SHA256 its checksum in hexadecimal.
+	Bytes  int64
+	SHA256 string
+}
+
+// Describe is an array of this content.
+func (c *Content) Describe(name string, created time.Time, inUse bool) job.Array {
+	return job.Array{
+		Name: name, DType: dtypeName(c.Header.Type), Shape: c.Header.Shape, Fortran: c.Header.Fortran,
+		BigEndian: c.Header.BigEndian, Bytes: c.Bytes, SHA256: c.SHA256, CreatedAt: created, InUse: inUse,
+	}
+}
+
+// dtypeName is what NumPy calls a type.
+func dtypeName(t npy.Type) string {
+	switch t.Kind {
+	case 'b':
+		return "bool"
+	case 'i':
+		return fmt.Sprint("int", 8*t.Size)
+	case 'u':
+		return fmt.Sprint("uint", 8*t.Size)
+	default:
+		return fmt.Sprint("float", 8*t.Size)
+	}
+}
+
+// Admit returns why an upload is refused before any of it is read: *job.ValidationError for its name, job.ErrTooLarge,
+// job.ErrStorage.
+func (l *Limits) Admit(name string, o job.ArrayUpload) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if l.MaxBytes > 0 && o.Bytes > l.MaxBytes {
+		return l.tooLarge()
+	}
+	return l.ready()
+}
+
+// Receive reads an .npy file from r in constant memory, checks it, and writes all of it to w. It stops as soon as the file
+// cannot be right. Errors: *job.ValidationError for a faulty header, size or checksum; job.ErrTooLarge; job.ErrStorage of
+// Ready; the errors of r and w; the cause of ctx.
+func (l *Limits) Receive(ctx context.Context, r io.Reader, o job.ArrayUpload, w io.Writer) (Content, error) {
+	m := &meter{limits: l, to: w, sum: sha256.New()}
+	in := bufio.NewReaderSize(readerContext{ctx, r}, copyBuffer)
+	// The header is looked at before the rest is asked for.
+	header, err := npy.ParseHeader(io.TeeReader(in, m))
+	if err != nil {
+		return Content{}, formatFault(err)
+	}
+	if _, err := io.CopyBuffer(onlyWriter{m}, onlyReader{in}, make([]byte, copyBuffer)); err != nil {
+		return Content{}, err
+	}
+	if err := header.CheckSize(m.bytes); err != nil {
+		return Content{}, formatFault(err)
+	}
+	c := Content{Header: header, Bytes: m.bytes, SHA256: hex.EncodeToString(m.sum.Sum(nil))}
+	if o.SHA256 != "" && o.SHA256 != c.SHA256 {
+		return Content{}, job.Faultf("", "the SHA-256 of what arrived is %s, not %s: send it again", c.SHA256, o.SHA256)
+	}
+	return c, nil
+}
+
+// CheckQuota returns a *job.Rejection of job.ErrQuota if the arrays of a tenant may not have that many bytes.
+func (l *Limits) CheckQuota(bytes int64) error {
+	if l.TenantBytes <= 0 || bytes <= l.TenantBytes {
+		return nil
+	}
+	return &job.Rejection{
+		Err: job.ErrQuota, Reason: "arrays",
+		Detail: fmt.Sprintf("your arrays may have %d bytes together; delete one", l.TenantBytes),
+	}
+}
+
+// ready returns nil, or a job.ErrStorage when nothing may be written now.
+func (l *Limits) ready() error {
+	if l.Ready == nil {
+		return nil
+	}
+	err := l.Ready()
+	if err != nil && !errors.Is(err, job.ErrStorage) {
+		err = fmt.Errorf("%w: %w", job.ErrStorage, err)
+	}
+	return err
+}
+
+func (l *Limits) tooLarge() error {
+	return &job.Rejection{
+		Err: job.ErrTooLarge, Reason: "arrays", Detail: fmt.Sprintf("an array may have %d bytes, with its header", l.MaxBytes),
+	}
+}
+
+// meter counts and sums what is written through it, up to the limits.
+type meter struct {
+	limits *Limits
+	to     io.Writer
+	sum    hash.Hash
+	bytes  int64
+	asked  int64 // the bytes when it was last asked whether anything may be written
+}
+
+// readyEvery is after how many bytes an upload asks again whether it may write.
+const readyEvery = 8 << 20
+
+// Write implements io.Writer.
+func (m *meter) Write(p []byte) (int, error) {
+	n := m.bytes + int64(len(p))
+	if n >= m.asked+readyEvery {
+		if err := m.limits.ready(); err != nil {
+			return 0, err
+		}
+		m.asked = n
+	}
+	if m.limits.MaxBytes > 0 && n > m.limits.MaxBytes {
+		return 0, m.limits.tooLarge()
+	}
+	if n, err := m.to.Write(p); err != nil {
+		return n, err
+	}
+	m.sum.Write(p)
+	m.bytes = n
+	return len(p), nil
+}
+
+// copyBuffer is how much is read and written at once.
+const copyBuffer = 1 << 20
+
+// formatFault makes a fault of what is wrong with the file, and leaves other errors alone.
+func formatFault(err error) error {
+	if errors.Is(err, npy.ErrFormat) {
+		return job.Faultf("", "%v", err)
+	}
+	return err
+}
+
+// onlyReader and onlyWriter keep io.CopyBuffer from finding shortcuts around the buffer.
+type (
+	onlyReader struct{ io.Reader }
+	onlyWriter struct{ io.Writer }
+)
+
+// readerContext ends a read when its context does.
+type readerContext struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r readerContext) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.r.Read(p)
+}
