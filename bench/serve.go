@@ -19,6 +19,7 @@ import (
 	"gather/internal/api"
 	"gather/internal/array"
 	"gather/internal/executor"
+	"gather/internal/job"
 	"gather/internal/journal"
 	"gather/internal/journal/journaltest"
 	"gather/internal/kind"
@@ -31,6 +32,12 @@ type record interface {
 	api.Log
 	api.Keys
 }
+
+// nobody answers who the nodes are, which nobody asks here.
+type nobody struct{}
+
+// Nodes implements api.Nodes.
+func (nobody) Nodes(context.Context) ([]job.Node, error) { return nil, nil }
 
 // serve is a server process whose journal can be replaced by nothing: everything else is what cmd/server wires.
 func serve(args []string) error {
@@ -69,7 +76,8 @@ func serve(args []string) error {
 		return err
 	}
 	handler, err := api.New(api.Config{
-		Executor: exec, Jobs: rec, Log: rec, Keys: rec, Kinds: kinds, Arrays: arrays, Stopping: ctx, Logger: log, Registerer: reg,
+		Executor: exec, Jobs: rec, Log: rec, Keys: rec, Kinds: kinds, Arrays: arrays, Nodes: nobody{}, Stopping: ctx,
+		Logger: log, Registerer: reg,
 	})
 	if err != nil {
 		return err

@@ -20,6 +20,16 @@ type serveCmd struct {
 	InsecureNoAuth bool     `help:"Allow to listen beyond loopback without API keys."`
 	TrustedProxies []string `placeholder:"CIDR" help:"Networks of reverse proxies whose X-Forwarded-For is believed."`
 
+	NodeName     string `placeholder:"NAME" help:"What the operator calls this server, in GET /v1/nodes; unless told, the host name."`
+	NatsURL      string `name:"nats-url" placeholder:"URL" help:"Be a node of the cluster on these NATS servers with JetStream, separated by commas: nats://HOST:4222 or tls://HOST:4222; user and password or a token go into it. DIR/view is then all that the data directory holds of jobs, and may be lost."`
+	NatsCreds    string `name:"nats-creds" placeholder:"FILE" help:"Credentials for NATS: the user's JWT and seed, as nsc makes them."`
+	NatsCA       string `name:"nats-ca" placeholder:"FILE" help:"Certificates that those of the NATS servers are signed by; unless told, the system's."`
+	NatsCert     string `name:"nats-cert" placeholder:"FILE" help:"Client certificate for NATS, with --nats-key."`
+	NatsKey      string `name:"nats-key" placeholder:"FILE" help:"Key of the client certificate."`
+	NatsPrefix   string `default:"gather" placeholder:"NAME" help:"What the names of streams and subjects begin with: one cluster, one prefix."`
+	NatsReplicas count  `default:"3" placeholder:"N" help:"How many NATS servers keep every message, when the streams are made."`
+	AckWait      span   `default:"10s" placeholder:"DURATION" help:"How long a node of a cluster may be silent before others take its tasks over."`
+
 	Workers      count `default:"0" placeholder:"N" help:"Size of the worker pool; 0 is one for each CPU."`
 	QueueJobs    count `default:"100000" placeholder:"N" help:"Most jobs that are admitted and not finished."`
 	QueueBytes   size  `default:"1GiB" placeholder:"SIZE" help:"Most memory that admitted jobs hold."`
@@ -85,6 +95,7 @@ func (c *serveCmd) validate() error {
 	fault("tombstone-retention", c.TombRetention.check(0))
 	fault("idempotency-retention", c.KeyRetention.check(time.Second))
 	fault("min-free-disk", c.MinFreeDisk.check(0))
+	c.checkNode(fault)
 	fault("drain-timeout", c.DrainTimeout.check(0))
 	fault("log-level", c.LogLevel.err)
 	fault("log-format", c.LogFormat.err)

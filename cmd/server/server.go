@@ -24,7 +24,6 @@ import (
 	"gather/internal/bucket"
 	"gather/internal/executor"
 	"gather/internal/job"
-	"gather/internal/journal"
 	"gather/internal/kind"
 	"gather/internal/tenant"
 )
@@ -32,18 +31,20 @@ import (
 // server wires the rooms together and owns the life of the process.
 //
 // Shutdown, in this order, each step waiting for the one before:
-//  1. /readyz turns 503 and submissions are refused; reads go on.
-//  2. The executor takes no further task; running ones finish, up to the drain timeout, then they are cancelled.
+//  1. /readyz turns 503 and submissions are refused; reads go on. A node of a cluster pulls no more work, and says so.
+//  2. The executor takes no further task; running ones finish, up to the drain timeout, then they are cancelled. What waits
+//     on a timer is given up, to the other nodes of a cluster or to the next start.
 //  3. Waiting requests answer with what is known, streams end, and both listeners close.
-//  4. The journal flushes and closes.
+//  4. The journal flushes and closes, or the node leaves its cluster.
 type server struct {
 	cfg      *serveCmd
 	log      *slog.Logger
 	registry *prometheus.Registry
-	journal  *journal.Journal
+	backend  backend
 	arrays   *array.Store
 	buckets  *bucket.Set
-	executor *executor.Executor
+	// executor is nil until the backend is open, which asks what it is busy with.
+	executor atomic.Pointer[executor.Executor]
 	// closeTracing sends the spans that were not sent yet.
 	closeTracing func(context.Context) error
 	tenants      *tenant.Store // nil without API keys
@@ -73,7 +74,7 @@ const (
 	closeTimeout = 5 * time.Second
 )
 
-// newServer opens the journal, recovers its jobs and opens both listeners. The caller must call run.
+// newServer opens the backend, recovers its jobs and opens both listeners. The caller must call run.
 func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, err error) {
 	// A pool that is busy on every processor of the Go scheduler would leave requests to wait for its time slices of 10 ms;
 	// with some to spare the kernel shares the CPUs out, and lets who waited for the network go first.
@@ -96,23 +97,19 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 		return nil, err
 	}
 	s.closeTracing = closeTracing
-	s.journal, err = journal.Open(ctx, journal.Config{
-		Dir: c.DataDir, TombstoneRetention: c.TombRetention.d, KeyRetention: c.KeyRetention.d,
-		MinFreeBytes: uint64(c.MinFreeDisk.n), MaxPendingBytes: maxPending, Logger: log, Registerer: s.registry,
-	})
-	if err != nil {
+	if s.backend, err = s.openBackend(ctx); err != nil {
 		return nil, err
 	}
-	undo = append(undo, func() { _ = s.journal.Close() })
+	undo = append(undo, func() { _ = s.backend.Close() })
 
 	if s.buckets, err = bucket.Open(c.ArrayBucket); err != nil {
 		return nil, fmt.Errorf("--array-bucket: %w", err)
 	}
 	undo = append(undo, func() { _ = s.buckets.Close() })
-	// Under the lock of the journal.
+	// Under the lock of the backend.
 	s.arrays, err = array.Open(array.Config{
 		Dir: filepath.Join(c.DataDir, "arrays"), MaxBytes: c.MaxArray.n, TenantBytes: c.ArrayQuota.n,
-		Ready: s.journal.Ready,
+		Ready: s.backend.Ready,
 	})
 	if err != nil {
 		return nil, err
@@ -122,21 +119,23 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	}, newStoredArrays(s.arrays, s.buckets, log))
 	ec := executor.DefaultConfig()
 	ec.Workers, ec.MaxJobs, ec.MaxBytes, ec.MaxWaiting = int(c.Workers.n), int(c.QueueJobs.n), c.QueueBytes.n, c.WaitingItems.n
-	ec.Journal, ec.Planner, ec.Logger, ec.Registerer = s.journal, kinds, log, s.registry
+	ec.Journal, ec.Planner, ec.Logger, ec.Registerer = s.backend, kinds, log, s.registry
 	ec.Tracer, ec.WorkerStart = tracer, giveWay
 	if s.tenants != nil {
 		ec.TenantJobs = s.tenants.MaxQueued
 	}
-	if s.executor, err = executor.New(ctx, ec); err != nil {
+	exec, err := executor.New(ctx, ec)
+	if err != nil {
 		return nil, err
 	}
-	undo = append(undo, func() { _ = s.executor.Stop(context.Background()) })
+	s.executor.Store(exec)
+	undo = append(undo, func() { _ = exec.Stop(context.Background()) })
 
 	s.streams, s.endStreams = context.WithCancel(context.Background())
 	undo = append(undo, s.endStreams)
 	ac := api.Config{
-		Executor: s.executor, Jobs: s.journal, Log: s.journal, Keys: s.journal, Kinds: kinds, Arrays: s.arrays,
-		Ready: s.ready, Stopping: s.streams, Logger: log, Registerer: s.registry, Tracer: tracer,
+		Executor: exec, Jobs: s.backend, Log: s.backend, Keys: s.backend, Nodes: s.backend, Kinds: kinds, Arrays: s.arrays,
+		Durability: s.backend.durability, Ready: s.ready, Stopping: s.streams, Logger: log, Registerer: s.registry, Tracer: tracer,
 		Retention: c.Retention.d, MaxRetention: c.MaxRetention.d, MaxBody: c.MaxBody.n, MaxStreams: c.MaxStreams.n,
 	}
 	for _, p := range c.TrustedProxies {
@@ -218,7 +217,7 @@ func (s *server) ready() error {
 	if s.draining.Load() {
 		return job.ErrDraining
 	}
-	return s.journal.Ready()
+	return s.backend.Ready()
 }
 
 // run serves until ctx is done, then shuts down.
@@ -267,11 +266,13 @@ func serve(srv *http.Server, l net.Listener) error {
 // shutdown is the order written down at server.
 func (s *server) shutdown() error {
 	s.draining.Store(true)
-	s.executor.Drain()
+	s.backend.drain()
+	exec := s.executor.Load()
+	exec.Drain()
 
 	grace, cancel := context.WithTimeout(context.Background(), s.cfg.DrainTimeout.d)
 	defer cancel()
-	if err := s.executor.Stop(grace); err != nil {
+	if err := exec.Stop(grace); err != nil {
 		s.log.Warn("running tasks did not finish in time; they start over at the next start", "drain_timeout", s.cfg.DrainTimeout.d)
 	}
 
@@ -290,8 +291,8 @@ func (s *server) shutdown() error {
 	if err := s.closeTracing(closing); err != nil {
 		s.log.Warn("spans were lost", "error", err)
 	}
-	if err := errors.Join(s.journal.Close(), s.buckets.Close()); err != nil {
-		return fmt.Errorf("close journal: %w", err)
+	if err := errors.Join(s.backend.Close(), s.buckets.Close()); err != nil {
+		return fmt.Errorf("close: %w", err)
 	}
 	return nil
 }

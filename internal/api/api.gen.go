@@ -315,7 +315,8 @@ type Job struct {
 	// Details More about `result`, such as its dtype and shape.
 	Details *map[string]interface{} `json:"details"`
 
-	// Durability What had happened to the job when it was answered 202.
+	// Durability What had happened to the job when it was answered 202: `fsync`, it was on disk; `quorum`, most of the servers
+	// that keep it had it; `none`, one process had it.
 	Durability JobDurability `json:"durability"`
 	Error      *JobError     `json:"error"`
 
@@ -347,7 +348,8 @@ type Job struct {
 	State      State      `json:"state"`
 }
 
-// JobDurability What had happened to the job when it was answered 202.
+// JobDurability What had happened to the job when it was answered 202: `fsync`, it was on disk; `quorum`, most of the servers
+// that keep it had it; `none`, one process had it.
 type JobDurability string
 
 // JobError Why a job failed, as a problem object.
@@ -385,6 +387,58 @@ type Kind struct {
 // KindList defines model for KindList.
 type KindList struct {
 	Kinds []Kind `json:"kinds"`
+}
+
+// Node A running server.
+type Node struct {
+	// Behind How many messages of the shared log it has yet to read. An answer there may be older by so much.
+	Behind int64 `json:"behind"`
+
+	// Draining Whether it is shutting down and takes no more work.
+	Draining bool `json:"draining"`
+
+	// Id Another one after every start.
+	Id string `json:"id"`
+
+	// Jobs Your jobs that it has tasks of; a node tells at most 100 jobs, those of others included.
+	Jobs []NodeJob `json:"jobs"`
+
+	// Name What its operator calls it.
+	Name string `json:"name"`
+
+	// SeenAt When it last said that it lives.
+	SeenAt time.Time `json:"seen_at"`
+
+	// Self Whether it is the one that answers.
+	Self      bool      `json:"self"`
+	StartedAt time.Time `json:"started_at"`
+	Version   string    `json:"version"`
+
+	// WaitingItems Items that wait on a timer there, of anyone's job.
+	WaitingItems int64 `json:"waiting_items"`
+
+	// Workers The size of its pool.
+	Workers int64 `json:"workers"`
+
+	// WorkersBusy Workers that run a task, of anyone's job.
+	WorkersBusy int64 `json:"workers_busy"`
+}
+
+// NodeJob A node's part in a job.
+type NodeJob struct {
+	Id   openapi_types.UUID `json:"id"`
+	Kind string             `json:"kind"`
+
+	// Parked Tasks that wait on a timer.
+	Parked int64 `json:"parked"`
+
+	// Running Tasks that hold a worker.
+	Running int64 `json:"running"`
+}
+
+// NodeList defines model for NodeList.
+type NodeList struct {
+	Nodes []Node `json:"nodes"`
 }
 
 // Priority defines model for Priority.
@@ -709,6 +763,9 @@ type ServerInterface interface {
 	// ListKinds List the kinds of jobs
 	// (GET /v1/kinds)
 	ListKinds(w http.ResponseWriter, r *http.Request)
+	// ListNodes List the nodes
+	// (GET /v1/nodes)
+	ListNodes(w http.ResponseWriter, r *http.Request)
 }
 
 // Unimplemented server implementation that returns http.StatusNotImplemented for each endpoint.
@@ -826,6 +883,12 @@ func (_ Unimplemented) SubmitBatch(w http.ResponseWriter, r *http.Request) {
 // ListKinds List the kinds of jobs
 // (GET /v1/kinds)
 func (_ Unimplemented) ListKinds(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListNodes List the nodes
+// (GET /v1/nodes)
+func (_ Unimplemented) ListNodes(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1385,6 +1448,20 @@ func (siw *ServerInterfaceWrapper) ListKinds(w http.ResponseWriter, r *http.Requ
 	handler.ServeHTTP(w, r)
 }
 
+// ListNodes operation middleware
+func (siw *ServerInterfaceWrapper) ListNodes(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListNodes(w, r)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 type UnescapedCookieParamError struct {
 	ParamName string
 	Err       error
@@ -1554,6 +1631,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/kinds", wrapper.ListKinds)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/nodes", wrapper.ListNodes)
 	})
 
 	return r
@@ -1741,6 +1821,22 @@ func (response ListArrays200JSONResponse) VisitListArraysResponse(w http.Respons
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListArrays503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ListArrays503ApplicationProblemPlusJSONResponse) VisitListArraysResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -2191,6 +2287,43 @@ func (response ListKinds200JSONResponse) VisitListKindsResponse(w http.ResponseW
 	return err
 }
 
+type ListNodesRequestObject struct {
+}
+
+type ListNodesResponseObject interface {
+	VisitListNodesResponse(w http.ResponseWriter) error
+}
+
+type ListNodes200JSONResponse NodeList
+
+func (response ListNodes200JSONResponse) VisitListNodesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListNodes503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ListNodes503ApplicationProblemPlusJSONResponse) VisitListNodesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
 	// GetDocs This document, to read and to try in the browser
@@ -2250,6 +2383,9 @@ type StrictServerInterface interface {
 	// ListKinds List the kinds of jobs
 	// (GET /v1/kinds)
 	ListKinds(ctx context.Context, request ListKindsRequestObject) (ListKindsResponseObject, error)
+	// ListNodes List the nodes
+	// (GET /v1/nodes)
+	ListNodes(ctx context.Context, request ListNodesRequestObject) (ListNodesResponseObject, error)
 }
 
 type StrictHandlerFunc func(ctx context.Context, w http.ResponseWriter, r *http.Request, request any) (any, error)
@@ -2780,6 +2916,30 @@ func (sh *strictHandler) ListKinds(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ListKindsResponseObject); ok {
 		if err := validResponse.VisitListKindsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListNodes operation middleware
+func (sh *strictHandler) ListNodes(w http.ResponseWriter, r *http.Request) {
+	var request ListNodesRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListNodes(ctx, request.(ListNodesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListNodes")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListNodesResponseObject); ok {
+		if err := validResponse.VisitListNodesResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -62,7 +62,7 @@ func newIdle(tb testing.TB, items int) (*idle, http.Handler) {
 	}
 	h, err := api.New(api.Config{
 		Executor: i, Jobs: i, Log: i, Keys: i, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{},
-		Stopping: context.Background(), Registerer: prometheus.NewRegistry(),
+		Nodes: i, Stopping: context.Background(), Registerer: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		tb.Fatal(err)

@@ -53,7 +53,7 @@ func checkMedia(r *http.Request) error {
 }
 
 var errBodies = &job.Rejection{
-	Err: job.ErrQueueFull, Reason: "bodies", RetryAfter: time.Second,
+	Err: job.ErrQueueFull, Reason: refusedBodies, RetryAfter: time.Second,
 	Detail: "as many request bodies are being read as this server has memory for",
 }
 

@@ -306,7 +306,7 @@ func TestContract(t *testing.T) {
 		}
 		want(s, 400, "GET", "/v1/arrays?page_size=0", "")
 		want(s, 406, "GET", "/v1/arrays", "", "Accept: text/html")
-		used, err := s.arrays.Acquire(tenant.Default, "x")
+		used, err := s.arrays.Acquire(t.Context(), tenant.Default, "x")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -321,6 +321,8 @@ func TestContract(t *testing.T) {
 
 		want(s, 200, "GET", "/v1/kinds", "")
 		want(s, 406, "GET", "/v1/kinds", "", "Accept: text/html")
+		want(s, 200, "GET", "/v1/nodes", "")
+		want(s, 406, "GET", "/v1/nodes", "", "Accept: text/html")
 		for _, p := range []string{
 			"/livez", "/readyz", "/openapi.yaml", "/docs", "/docs/swagger-ui.css", "/docs/init.js", "/problems/queue-full",
 		} {
@@ -354,7 +356,7 @@ func TestContract(t *testing.T) {
 		s := newService(t, withKeys(func(k *tenant.Key) { k.Rate = &tenant.Rate{Jobs: 1, Window: tenant.Window(3600e9)} }))
 		for _, op := range []string{
 			"POST /v1/jobs", "POST /v1/jobs:batch", "GET /v1/jobs", "GET " + unknown, "DELETE " + unknown, "POST " + unknown + "/cancel",
-			"GET " + unknown + "/results", "GET " + unknown + "/events", "GET /v1/kinds",
+			"GET " + unknown + "/results", "GET " + unknown + "/events", "GET /v1/kinds", "GET /v1/nodes",
 			"GET /v1/arrays", "GET /v1/arrays/x", "PUT /v1/arrays/x", "DELETE /v1/arrays/x",
 		} {
 			method, p, _ := strings.Cut(op, " ")
@@ -383,7 +385,7 @@ func TestContract(t *testing.T) {
 			"POST /v1/jobs " + squares, `POST /v1/jobs:batch {"jobs":[` + squares + `]}`, "GET /v1/jobs ",
 			"GET " + unknown + " ", "DELETE " + unknown + " ", "POST " + unknown + "/cancel ",
 			"GET " + unknown + "/results ", "GET " + unknown + "/events ",
-			"GET /v1/arrays ", "GET /v1/arrays/x ", "DELETE /v1/arrays/x ",
+			"GET /v1/arrays ", "GET /v1/arrays/x ", "DELETE /v1/arrays/x ", "GET /v1/nodes ",
 		} {
 			f := strings.SplitN(op, " ", 3)
 			if a := want(s, 500, f[0], f[1], f[2]); bytes.Contains(a.body, []byte("the inside")) {
@@ -394,6 +396,9 @@ func TestContract(t *testing.T) {
 		s = newService(t, withFailure(&job.Rejection{Err: job.ErrStorage, Detail: "the disk is full"}))
 		want(s, 503, "PUT", "/v1/arrays/x", "x", "Content-Type: application/x-npy")
 		want(s, 503, "DELETE", "/v1/arrays/x", "")
+		for _, p := range []string{"/v1/arrays", "/v1/arrays/x", "/v1/jobs", unknown, "/v1/nodes"} {
+			want(s, 503, "GET", p, "")
+		}
 		want(s, 503, "POST", "/v1/jobs", squares)
 		want(s, 503, "POST", "/v1/jobs:batch", `{"jobs":[`+squares+`]}`)
 		want(s, 503, "DELETE", unknown, "")

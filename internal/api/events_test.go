@@ -289,7 +289,7 @@ func newStill(t *testing.T) (*still, http.Handler) {
 	<-s.changed
 	h, err := api.New(api.Config{
 		Executor: s, Jobs: s, Log: s, Keys: s, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{},
-		Stopping: context.Background(), Registerer: prometheus.NewRegistry(),
+		Nodes: s, Stopping: context.Background(), Registerer: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"gather/internal/job"
 )
 
 // unmatched is the route of requests that no route took.
@@ -19,6 +22,8 @@ const unmatched = "unmatched"
 type metrics struct {
 	requests *prometheus.CounterVec
 	inFlight prometheus.Gauge
+	// refusals has a counter for each reason that the API itself refuses requests for. What the executor refuses it counts.
+	refusals map[string]prometheus.Counter
 	// routes has the children of each route and method, so that a request looks up no labels.
 	routes map[routeKey]*routeMetrics
 	other  *routeMetrics
@@ -56,7 +61,15 @@ func newMetrics(reg prometheus.Registerer, s *server) (*metrics, error) {
 			Name: "gather_http_requests_in_flight",
 			Help: "HTTP requests being served, those that wait or stream included.",
 		}),
-		routes: make(map[routeKey]*routeMetrics),
+		refusals: make(map[string]prometheus.Counter),
+		routes:   make(map[routeKey]*routeMetrics),
+	}
+	refusals := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gather_http_refusals_total",
+		Help: "Requests refused before the executor saw them. Reason: rate, of the tenant; bodies, no room for one more; streams, as many as may be are open.",
+	}, []string{"reason"})
+	for _, reason := range []string{refusedRate, refusedBodies, refusedStreams} {
+		m.refusals[reason] = refusals.WithLabelValues(reason)
 	}
 	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "gather_http_request_duration_seconds",
@@ -79,7 +92,7 @@ func newMetrics(reg prometheus.Registerer, s *server) (*metrics, error) {
 		Name: "gather_http_body_bytes_in_flight",
 		Help: "Bytes of request bodies that are being read and accepted.",
 	}, func() float64 { return float64(s.bodies.Load()) })
-	for _, c := range []prometheus.Collector{m.requests, m.inFlight, durations, streams, limit, bodies} {
+	for _, c := range []prometheus.Collector{m.requests, m.inFlight, refusals, durations, streams, limit, bodies} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("api metrics: %w", err)
 		}
@@ -118,6 +131,20 @@ type lazyObserver struct {
 
 func (l lazyObserver) Observe(v float64) {
 	l.vec.WithLabelValues(l.key.method, l.key.route, l.mode).Observe(v)
+}
+
+// The reasons of refusals, which are those of rejections made in this package.
+const (
+	refusedRate    = "rate"
+	refusedBodies  = "bodies"
+	refusedStreams = "streams"
+)
+
+// refuse counts an error if it is a refusal of this package's.
+func (m *metrics) refuse(err error) {
+	if r, ok := errors.AsType[*job.Rejection](err); ok && m.refusals[r.Reason] != nil {
+		m.refusals[r.Reason].Inc()
+	}
 }
 
 // observe counts an answered request.

@@ -185,6 +185,7 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		x.status = statusClientGone
 		panic(http.ErrAbortHandler)
 	}
+	s.metrics.refuse(err)
 	p := problemOf(err)
 	if p.row.status >= http.StatusInternalServerError && p.err != nil {
 		s.log.LogAttrs(r.Context(), slog.LevelError, "internal error",

@@ -13,7 +13,8 @@ import (
 type Executor interface {
 	// Submit admits jobs, all or none, and returns when they are durable. A reserved key is its own from then on. With wait the caller is going to wait for the
 	// result. Errors: *job.ValidationError, its pointers led by "/jobs/<i>" when there are several submissions;
-	// *job.Rejection.
+	// *job.Rejection. Where several nodes accept submissions, also *job.PriorError, when another node has just accepted the
+	// same key and body, and job.ErrKeyReused, when it was with another body; both use up neither the key nor a bound.
 	Submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error)
 	// Cancel asks a job to stop and returns once the request is durable; a terminal job is returned as it is. Errors:
 	// job.ErrNotFound, job.ErrExpired, *job.Rejection.
@@ -77,6 +78,13 @@ type Arrays interface {
 	List(ctx context.Context, tenant, after string, limit int) ([]job.Array, error)
 	// Delete removes an array. Errors: job.ErrArrayNotFound, job.ErrArrayInUse, job.ErrStorage.
 	Delete(ctx context.Context, tenant, name string) error
+}
+
+// Nodes are the running servers that share the work.
+type Nodes interface {
+	// Nodes describes all that live, the one that is asked included, in any order, each with the times
+	// of its start and of its last sign of life. Errors: job.ErrStorage.
+	Nodes(ctx context.Context) ([]job.Node, error)
 }
 
 // Tenants know whose request it is. A nil Tenants in Config lets everyone in, as tenant.Default.

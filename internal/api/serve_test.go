@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -198,6 +199,7 @@ gather_http_streams_open 0
 	if err := testutil.GatherAndCompare(s.registry, strings.NewReader(want), "gather_http_requests_in_flight", "gather_http_streams_open"); err != nil {
 		t.Error(err)
 	}
+	refused(t, s, map[string]float64{"rate": 0, "bodies": 0, "streams": 0})
 	families, err := s.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -229,15 +231,72 @@ gather_http_streams_open 0
 	}
 }
 
+// refused compares the refusals of a service.
+func refused(t *testing.T, s *service, want map[string]float64) {
+	t.Helper()
+	families, err := s.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		if f.GetName() == "gather_http_refusals_total" {
+			for _, m := range f.GetMetric() {
+				got[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
+			}
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("refusals %v, want %v", got, want)
+	}
+}
+
+// What the API itself refuses is counted by its reason, and nothing else is.
+func TestRefusals(t *testing.T) {
+	s := newService(t, withKeys(func(k *tenant.Key) { k.Rate = &tenant.Rate{Jobs: 2, Window: tenant.Window(time.Hour)} }),
+		func(_ *service, c *api.Config) { c.MaxStreams, c.MaxBodies, c.MaxBody = -1, 1000, 1100 })
+	j := s.running()
+	const none = `{"kind":"squares","numbers":[]}`
+	for _, c := range []struct {
+		status       int
+		method, path string
+		body         string
+		headers      []string
+	}{
+		{status: 429, method: "POST", path: "/v1/jobs:batch", body: `{"jobs":[` + none + `,` + none + `]}`},
+		{status: 503, method: "POST", path: "/v1/jobs", body: none + strings.Repeat(" ", 1000)},
+		{status: 503, method: "POST", path: "/v1/jobs", body: none + strings.Repeat(" ", 1050)},
+		{status: 413, method: "POST", path: "/v1/jobs", body: none + strings.Repeat(" ", 1100)},
+		{status: 503, method: "GET", path: path(j, "/events")},
+		{status: 503, method: "GET", path: path(j, "/results"), headers: []string{"Accept: application/x-ndjson"}},
+		{status: 503, method: "PUT", path: "/v1/arrays/x", body: "x", headers: []string{"Content-Type: application/x-npy"}},
+		{status: 202, method: "POST", path: "/v1/jobs", body: none, headers: []string{"Prefer: wait=1"}},
+		{status: 422, method: "POST", path: "/v1/jobs", body: `{}`},
+		{status: 404, method: "GET", path: "/v1/jobs/none"},
+	} {
+		if a := s.do(c.method, c.path, c.body, c.headers...); a.status != c.status {
+			t.Errorf("%s %s: %d, want %d: %s", c.method, c.path, a.status, c.status, a.body)
+		}
+	}
+	refused(t, s, map[string]float64{"rate": 1, "bodies": 2, "streams": 3})
+	full := newService(t, withFailure(&job.Rejection{Err: job.ErrQueueFull, Reason: "jobs"}))
+	if a := full.do("POST", "/v1/jobs", none); a.status != 503 {
+		t.Errorf("a full queue: %d", a.status)
+	}
+	refused(t, full, map[string]float64{"rate": 0, "bodies": 0, "streams": 0})
+}
+
 // Without what it needs there is no handler, and a kind without a schema is noticed at the start.
 func TestConfig(t *testing.T) {
 	i, _ := newIdle(t, 0)
 	good := api.Config{
-		Executor: i, Jobs: i, Log: i, Keys: i, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{}, Stopping: t.Context(),
+		Executor: i, Jobs: i, Log: i, Keys: i, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{},
+		Nodes: i, Stopping: t.Context(),
 	}
 	for name, change := range map[string]func(*api.Config){
 		"no registerer":  func(*api.Config) {},
 		"no executor":    func(c *api.Config) { c.Registerer, c.Executor = prometheus.NewRegistry(), nil },
+		"no nodes":       func(c *api.Config) { c.Registerer, c.Nodes = prometheus.NewRegistry(), nil },
 		"no stopping":    func(c *api.Config) { c.Registerer, c.Stopping = prometheus.NewRegistry(), nil },
 		"unknown kind":   func(c *api.Config) { c.Registerer, c.Kinds = prometheus.NewRegistry(), cubes{} },
 		"bad durability": func(c *api.Config) { c.Registerer, c.Durability = prometheus.NewRegistry(), "hope" },

@@ -27,6 +27,7 @@ type Config struct {
 	Keys     Keys
 	Kinds    Kinds
 	Arrays   Arrays
+	Nodes    Nodes
 	// Tenants is nil for a server without keys, where everyone is tenant.Default.
 	Tenants Tenants
 
@@ -62,7 +63,8 @@ type Config struct {
 }
 
 func (c *Config) complete() error {
-	if c.Executor == nil || c.Jobs == nil || c.Log == nil || c.Keys == nil || c.Kinds == nil || c.Arrays == nil {
+	if c.Executor == nil || c.Jobs == nil || c.Log == nil || c.Keys == nil || c.Kinds == nil || c.Arrays == nil ||
+		c.Nodes == nil {
 		return errors.New("api: a room is missing in the config")
 	}
 	if c.Registerer == nil || c.Stopping == nil {
@@ -160,6 +162,6 @@ func (s *server) openStream() bool {
 func (s *server) closeStream() { s.streams.Add(-1) }
 
 var errStreams = &job.Rejection{
-	Err: job.ErrQueueFull, Reason: "streams", RetryAfter: time.Second,
+	Err: job.ErrQueueFull, Reason: refusedStreams, RetryAfter: time.Second,
 	Detail: "as many streams are open as this server allows; poll, or come back",
 }

@@ -60,7 +60,7 @@ func newService(tb testing.TB, options ...func(*service, *api.Config)) *service 
 	stopping, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	c := api.Config{
-		Executor: s.executor, Jobs: s.journal, Log: s.journal, Keys: s.journal, Kinds: kinds, Arrays: s.arrays,
+		Executor: s.executor, Jobs: s.journal, Log: s.journal, Keys: s.journal, Kinds: kinds, Arrays: s.arrays, Nodes: members{},
 		Stopping: stopping, Registerer: s.registry, Logger: slog.New(slog.NewJSONHandler(&lockedWriter{w: s.logs}, nil)),
 	}
 	for _, o := range options {
@@ -192,6 +192,8 @@ func (f failing) List(context.Context, job.Query) ([]job.Job, job.ID, error) {
 	return nil, job.ID{}, f.err
 }
 
+func (f failing) Nodes(context.Context) ([]job.Node, error) { return nil, f.err }
+
 func (f failing) Reserve(context.Context, job.Key) ([]job.ID, error) { return nil, f.err }
 func (f failing) Release(job.Key)                                    {}
 
@@ -216,6 +218,7 @@ func (f failingArrays) Delete(context.Context, string, string) error { return f.
 func withFailure(err error) func(*service, *api.Config) {
 	return func(_ *service, c *api.Config) {
 		c.Executor, c.Jobs, c.Keys, c.Arrays = failing{err}, failing{err}, failing{err}, failingArrays{err}
+		c.Nodes = failing{err}
 		c.Ready = func() error { return err }
 	}
 }

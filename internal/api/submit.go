@@ -71,7 +71,8 @@ func (s *server) SubmitBatch(ctx context.Context, req SubmitBatchRequestObject) 
 }
 
 // accept takes a submission through validation, its idempotency key, the tenant's rate and the executor. It returns the
-// jobs that were submitted: now, or (replayed) by an earlier request with the same key.
+// jobs that were submitted: now, or (replayed) by an earlier request with the same key, which another node may have taken
+// since this one looked.
 func (s *server) accept(ctx context.Context, x *exchange, body *jobsBody, route string, wait bool) (
 	jobs []job.Job, replayed bool, err error,
 ) {
@@ -99,6 +100,10 @@ func (s *server) accept(ctx context.Context, x *exchange, body *jobsBody, route 
 		}
 	}
 	jobs, err = s.submit(ctx, x, subs, key, wait)
+	if prior, ok := errors.AsType[*job.PriorError](err); ok {
+		jobs, err = s.replay(ctx, x.principal.Tenant, prior.IDs)
+		return jobs, true, err
+	}
 	// Of several jobs the executor says which one.
 	if invalid, ok := errors.AsType[*job.ValidationError](err); ok && len(subs) == 1 {
 		body.lead(0, invalid.Faults)
@@ -163,12 +168,14 @@ func (s *server) submit(
 			detail = fmt.Sprintf("a batch of %d is more than the %d jobs you may submit in %s: split it",
 				len(subs), allowance.Rate.Jobs, time.Duration(allowance.Rate.Window))
 		}
-		return nil, &job.Rejection{Err: job.ErrQuota, Reason: "rate", Detail: detail, RetryAfter: allowance.Wait}
+		return nil, &job.Rejection{Err: job.ErrQuota, Reason: refusedRate, Detail: detail, RetryAfter: allowance.Wait}
 	}
 	jobs, err := s.Executor.Submit(ctx, subs, key, wait)
 	if err != nil {
 		s.Tenants.Return(x.principal.Tenant, len(subs), time.Now())
-		allowance.Left += len(subs)
+		if allowance.Left += len(subs); allowance.Left == allowance.Rate.Jobs {
+			allowance.Wait = 0
+		}
 	}
 	x.setRate(allowance)
 	return jobs, err

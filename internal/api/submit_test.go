@@ -236,6 +236,72 @@ func (s switching) Submit(ctx context.Context, subs []job.Submission, key *job.K
 	return s.Executor.Submit(ctx, subs, key, wait)
 }
 
+// elsewhere is an executor whose submissions another node has just accepted, or refused for their key.
+type elsewhere struct {
+	api.Executor
+	keys api.Keys
+	err  func() error
+}
+
+func (e elsewhere) Submit(_ context.Context, _ []job.Submission, key *job.Key, _ bool) ([]job.Job, error) {
+	e.keys.Release(*key)
+	return nil, e.err()
+}
+
+// What another node accepted with the same key meanwhile is answered as a replay: with its jobs, as they are by now, and
+// without using up the rate.
+func TestAcceptedElsewhere(t *testing.T) {
+	var err error
+	s := newService(t, withKeys(func(k *tenant.Key) { k.Rate = &tenant.Rate{Jobs: 3, Window: tenant.Window(30 * time.Minute)} }),
+		func(_ *service, c *api.Config) {
+			c.Executor = elsewhere{c.Executor, c.Keys, func() error { return err }}
+		})
+	subs := make([]job.Submission, 2)
+	for i := range subs {
+		subs[i] = job.Submission{Tenant: "acme", Kind: "squares", Spec: []byte(`{"numbers":[3]}`)}
+	}
+	jobs, err2 := s.executor.Submit(t.Context(), subs, nil, true)
+	if err2 != nil {
+		t.Fatal(err2)
+	}
+	ids := []string{jobs[0].ID.String(), jobs[1].ID.String()}
+	for _, id := range ids {
+		if a := s.do("GET", "/v1/jobs/"+id, "", "Prefer: wait=20"); a.status != 200 {
+			t.Fatalf("%d: %s", a.status, a.body)
+		}
+	}
+	err = fmt.Errorf("submit: %w", &job.PriorError{IDs: []job.ID{jobs[0].ID, jobs[1].ID}})
+	const body = `{"kind":"squares","numbers":[3]}`
+	a := s.do("POST", "/v1/jobs:batch", `{"jobs":[`+body+`,`+body+`]}`, "Idempotency-Key: b")
+	if a.status != 202 || a.Header.Get("Idempotency-Replayed") != "true" || a.Header.Get("Ratelimit") != `"jobs";r=3;t=0` {
+		t.Errorf("a batch: %d %v", a.status, a.Header)
+	}
+	for i, j := range decode[api.Batch](t, a.body).Jobs {
+		if j.Id.String() != ids[i] || j.State != api.StateSucceeded {
+			t.Errorf("job %d is %s, %s", i, j.Id, j.State)
+		}
+	}
+	err = &job.PriorError{IDs: []job.ID{jobs[1].ID}}
+	for prefer, status := range map[string]int{"Prefer: wait=20": 200, "Prefer: x": 202} {
+		a = s.do("POST", "/v1/jobs", body, "Idempotency-Key: k", prefer)
+		if a.status != status || a.Header.Get("Idempotency-Replayed") != "true" || a.Header.Get("Location") != "/v1/jobs/"+ids[1] ||
+			decode[api.Job](t, a.body).State != api.StateSucceeded {
+			t.Errorf("%s: %d %v %s", prefer, a.status, a.Header, a.body)
+		}
+	}
+	if a = s.do("DELETE", "/v1/jobs/"+ids[1], ""); a.status != 204 {
+		t.Fatalf("%d: %s", a.status, a.body)
+	}
+	if a = s.do("POST", "/v1/jobs", body, "Idempotency-Key: k"); a.status != 410 {
+		t.Errorf("it was deleted: %d", a.status)
+	}
+	err = fmt.Errorf("submit: %w", job.ErrKeyReused)
+	if a = s.do("POST", "/v1/jobs", body, "Idempotency-Key: k"); a.status != 422 || !strings.Contains(string(a.body), "idempotency-key-reused") ||
+		a.Header.Get("Ratelimit") != `"jobs";r=3;t=0` {
+		t.Errorf("another body: %d %v %s", a.status, a.Header, a.body)
+	}
+}
+
 // A tenant's rate is told with every submission, and what is not accepted does not use it up.
 func TestRate(t *testing.T) {
 	s := newService(t, withKeys(func(k *tenant.Key) { k.Rate = &tenant.Rate{Jobs: 3, Window: tenant.Window(30 * time.Minute)} }))

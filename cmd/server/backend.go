@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"gather/internal/api"
+	"gather/internal/executor"
+	"gather/internal/job"
+	"gather/internal/journal"
+)
+
+// record keeps the jobs and what happened to them, and knows the nodes that work on them.
+type record interface {
+	executor.Journal
+	api.Jobs
+	api.Log
+	api.Keys
+	api.Nodes
+	// Ready returns why no write can be taken now: job.ErrStorage.
+	Ready() error
+	// Close ends it, after the executor and the API.
+	Close() error
+}
+
+// backend is the one difference between a server by itself and a node of a cluster: what stores, and who runs what.
+type backend struct {
+	record
+	// durability is what has happened to a job when it is answered 202, in the words of the contract.
+	durability string
+	// drain tells the other nodes that this one takes no more work.
+	drain func()
+}
+
+// openBackend opens the journal of a server by itself.
+func (s *server) openBackend(ctx context.Context) (backend, error) {
+	c := s.cfg
+	j, err := journal.Open(ctx, journal.Config{
+		Dir: c.DataDir, TombstoneRetention: c.TombRetention.d, KeyRetention: c.KeyRetention.d,
+		MinFreeBytes: uint64(c.MinFreeDisk.n), MaxPendingBytes: maxPending, Logger: s.log, Registerer: s.registry,
+	})
+	if err != nil {
+		return backend{}, err
+	}
+	return backend{record: alone{j, s.newNode()}, durability: string(api.JobDurabilityFsync), drain: func() {}}, nil
+}
+
+// alone is the record of a server that is the only node.
+type alone struct {
+	*journal.Journal
+	self func() job.Node
+}
+
+// Nodes implements api.Nodes.
+func (a alone) Nodes(context.Context) ([]job.Node, error) { return []job.Node{a.self()}, nil }
+
+// newNode returns what describes this server from now on.
+func (s *server) newNode() func() job.Node {
+	n := job.Node{ID: job.NewID().String(), Name: s.cfg.NodeName, Version: version(), StartedAt: time.Now(), Self: true}
+	return func() job.Node {
+		n := n
+		n.SeenAt, n.Draining, n.Work = time.Now(), s.draining.Load(), s.work()
+		return n
+	}
+}
+
+// work is what the executor is busy with: nothing before there is one. The record is there first, and others ask it.
+func (s *server) work() job.Work {
+	e, ok := any(s.executor.Load()).(interface{ Work() job.Work })
+	if s.executor.Load() == nil || !ok {
+		return job.Work{}
+	}
+	return e.Work()
+}
