@@ -17,16 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // open connects as a client of the servers does.
 func open(t *testing.T, f *natstest.Files, opts ...nats.Option) (jetstream.JetStream, error) {
 	t.Helper()
-	if f.CA != "" {
-		opts = append(opts, nats.RootCAs(f.CA))
-	}
-	if f.ClientCert != "" {
-		opts = append(opts, nats.ClientCert(f.ClientCert, f.ClientKey))
-	}
-	if f.Creds != "" {
-		opts = append(opts, nats.UserCredentials(f.Creds))
-	}
-	nc, err := nats.Connect(f.URL, append(opts, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))...)
+	nc, err := f.Connect(append(opts, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))...)
 	if err != nil {
 		return nil, err
 	}
@@ -140,9 +131,20 @@ func TestOneServer(t *testing.T) {
 		t.Errorf("a message may have %d bytes", n)
 	}
 	publish(t, js)
+	if got := s.Streams(t, "S"); len(got) != 1 || got[0] != (natstest.Stream{Name: "S", First: 1, Last: 1}) {
+		t.Errorf("the streams are %v", got)
+	}
+	if got := s.Streams(t, "T"); got != nil {
+		t.Errorf("other streams are %v", got)
+	}
+	publish(t, js)
 	s.Restart(0)
-	if n := messages(t, js); n != 1 {
-		t.Errorf("%d messages are left of 1", n)
+	if n := messages(t, js); n != 2 {
+		t.Errorf("%d messages are left of 2", n)
+	}
+	s.DeleteStreams(t, "S")
+	if got := s.Streams(t, "S"); got != nil {
+		t.Errorf("deleted, the streams are %v", got)
 	}
 }
 

@@ -1,0 +1,69 @@
+package natstest
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Connect connects as a client with these files does. The caller closes the connection.
+func (f *Files) Connect(opts ...nats.Option) (*nats.Conn, error) {
+	if f.CA != "" {
+		opts = append(opts, nats.RootCAs(f.CA))
+	}
+	if f.ClientCert != "" {
+		opts = append(opts, nats.ClientCert(f.ClientCert, f.ClientKey))
+	}
+	if f.Creds != "" {
+		opts = append(opts, nats.UserCredentials(f.Creds))
+	}
+	return nats.Connect(f.URL, opts...)
+}
+
+// Stream is what a stream has.
+type Stream struct {
+	Name string
+	// First and Last are the sequences of its oldest and newest message.
+	First, Last uint64
+}
+
+// Streams returns the streams whose names have a prefix.
+func (f *Files) Streams(tb testing.TB, prefix string) (all []Stream) {
+	tb.Helper()
+	f.each(tb, prefix, func(_ context.Context, _ jetstream.JetStream, s *jetstream.StreamInfo) error {
+		all = append(all, Stream{Name: s.Config.Name, First: s.State.FirstSeq, Last: s.State.LastSeq})
+		return nil
+	})
+	return all
+}
+
+// DeleteStreams deletes the streams whose names have a prefix.
+func (f *Files) DeleteStreams(tb testing.TB, prefix string) {
+	tb.Helper()
+	f.each(tb, prefix, func(ctx context.Context, js jetstream.JetStream, s *jetstream.StreamInfo) error {
+		return js.DeleteStream(ctx, s.Config.Name)
+	})
+}
+
+func (f *Files) each(tb testing.TB, prefix string, do func(context.Context, jetstream.JetStream, *jetstream.StreamInfo) error) {
+	tb.Helper()
+	// Not the test's, which has ended when its cleanup uses this.
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	nc, err := f.Connect(nats.Timeout(10 * time.Second))
+	must(tb, err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	must(tb, err)
+	all := js.ListStreams(ctx)
+	for s := range all.Info() {
+		if strings.HasPrefix(strings.TrimPrefix(strings.TrimPrefix(s.Config.Name, "KV_"), "OBJ_"), prefix) {
+			must(tb, do(ctx, js, s))
+		}
+	}
+	must(tb, all.Err())
+}
