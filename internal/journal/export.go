@@ -1,0 +1,127 @@
+package journal
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"gather/internal/job"
+)
+
+// A Visitor takes what Export finds; an error of one of its methods ends the export.
+type Visitor interface {
+	// Job takes a job with its whole log, and with its spec unless it has ended. Log reads as it is ranged over, or not at
+	// all, and must not be used after Job has returned.
+	Job(view job.Job, spec []byte, log job.LogSeq) error
+	// Key takes an idempotency key, expired or not.
+	Key(k job.KeyRecord) error
+	// Tombstone takes what is left of a job, expired or not.
+	Tombstone(t job.Tombstone) error
+}
+
+// Exists reports whether there is a journal in a directory, without making one.
+func Exists(dir string) (bool, error) {
+	d, err := pebble.Peek(dir, vfs.Default)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
+	return d.Exists, nil
+}
+
+// Export visits everything that the journal holds: the jobs that have not ended, in the order of their submission; those
+// that have, by tenant, the oldest of a tenant first; idempotency keys; tombstones. It is meant for a journal that nobody
+// else uses meanwhile, and with a SweepInterval that does not pass: what changes during the export may be visited or not,
+// or twice.
+func (j *Journal) Export(ctx context.Context, v Visitor) error {
+	if err := j.exportActive(ctx, v); err != nil {
+		return err
+	}
+	err := j.eachOf(ctx, spaceEnded, func(db *pebble.DB, _, value []byte) error {
+		view, err := job.Decode(value)
+		if err != nil {
+			return err
+		}
+		return v.Job(view, nil, wholeLog(ctx, db, &view))
+	})
+	if err != nil {
+		return err
+	}
+	err = j.eachOf(ctx, spaceKey, func(_ *pebble.DB, key, value []byte) error {
+		r, err := parseKeyRecord(value)
+		if err == nil && len(key) != 1+len(keyHash{}) {
+			err = corrupt("idempotency key")
+		}
+		if err != nil {
+			return err
+		}
+		return v.Key(job.KeyRecord{Hash: [32]byte(key[1:]), Fingerprint: r.fingerprint, Expires: r.expires.UTC(), IDs: r.ids})
+	})
+	if err != nil {
+		return err
+	}
+	return j.eachOf(ctx, spaceTombstone, func(_ *pebble.DB, key, value []byte) error {
+		tenant, id, err := parseJobKey(key)
+		if err != nil {
+			return err
+		}
+		ms, n := binary.Varint(value)
+		if n <= 0 || n != len(value) {
+			return corrupt("tombstone")
+		}
+		return v.Tombstone(job.Tombstone{Tenant: tenant, ID: id, Expires: time.UnixMilli(ms).UTC()})
+	})
+}
+
+// exportActive visits the jobs that have not ended. Unlike Recover it minds that memory knows some that have.
+func (j *Journal) exportActive(ctx context.Context, v Visitor) error {
+	views := slices.DeleteFunc(j.jobs.views(), func(v *job.Job) bool { return v.State.Terminal() })
+	slices.SortFunc(views, func(a, b *job.Job) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	return j.read(ctx, func(db *pebble.DB) error {
+		for _, view := range views {
+			spec, err := readSpec(db, view.Tenant, view.ID)
+			if err != nil {
+				return fmt.Errorf("export job %s: %w", view.ID, err)
+			}
+			if err := v.Job(*view, spec, wholeLog(ctx, db, view)); err != nil {
+				return err
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// eachOf visits the keys of a space, in their order. Key and value are valid until visit returns.
+func (j *Journal) eachOf(ctx context.Context, space byte, visit func(db *pebble.DB, key, value []byte) error) error {
+	return j.read(ctx, func(db *pebble.DB) error {
+		it, err := db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{space}, UpperBound: []byte{space + 1}})
+		if err != nil {
+			return fmt.Errorf("export: %w", err)
+		}
+		defer func() { _ = it.Close() }()
+		for ok := it.First(); ok; ok = it.Next() {
+			value, err := it.ValueAndErr()
+			if err == nil {
+				err = visit(db, it.Key(), value)
+			}
+			if err = cmp.Or(err, ctx.Err()); err != nil {
+				return fmt.Errorf("export %q: %w", bytes.Clone(it.Key()[:1]), err)
+			}
+		}
+		return it.Error()
+	})
+}
