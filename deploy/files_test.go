@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,9 +14,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-func compose(t *testing.T) *types.Project {
+func compose(t *testing.T, file string) *types.Project {
 	t.Helper()
-	options, err := cli.NewProjectOptions([]string{"compose.yaml"}, cli.WithEnv([]string{}))
+	options, err := cli.NewProjectOptions([]string{file}, cli.WithEnv([]string{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,9 +27,16 @@ func compose(t *testing.T) *types.Project {
 	return p
 }
 
-// TestCompose loads the file as Compose does, by its schema, and checks what the schema does not know.
+// TestCompose loads the files as Compose does, by its schema, and checks what the schema does not know.
 func TestCompose(t *testing.T) {
-	p := compose(t)
+	for _, file := range glob(t, "compose*.yaml") {
+		t.Run(file, func(t *testing.T) { composed(t, compose(t, file)) })
+	}
+}
+
+func composed(t *testing.T, p *types.Project) {
+	t.Helper()
+	published := map[string]string{}
 	for name, s := range p.Services {
 		if s.HealthCheck == nil || len(s.HealthCheck.Test) == 0 {
 			t.Errorf("%s has no health check", name)
@@ -36,13 +44,22 @@ func TestCompose(t *testing.T) {
 		if s.Restart == "" || len(s.CapDrop) != 1 || s.CapDrop[0] != "ALL" {
 			t.Errorf("%s: restart %q, cap_drop %q", name, s.Restart, s.CapDrop)
 		}
-		if tag := regexp.MustCompile(`:v?\d+\.\d+\.\d+$`); s.Build == nil && !tag.MatchString(s.Image) {
+		if tag := regexp.MustCompile(`:v?\d+\.\d+\.\d+(-alpine)?$`); s.Build == nil && !tag.MatchString(s.Image) {
 			t.Errorf("%s: the version of %s is not pinned", name, s.Image)
+		}
+		if s.Build != nil {
+			if _, err := os.Stat(filepath.Join(s.Build.Context, "Dockerfile")); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 		for _, port := range s.Ports {
 			if port.HostIP != "127.0.0.1" {
 				t.Errorf("%s: port %s is published on %q: nothing here asks for a password", name, port.Published, port.HostIP)
 			}
+			if other, ok := published[port.Published]; ok {
+				t.Errorf("%s and %s are published on port %s", name, other, port.Published)
+			}
+			published[port.Published] = name
 		}
 		for _, v := range s.Volumes {
 			if v.Type != types.VolumeTypeBind {
@@ -57,10 +74,6 @@ func TestCompose(t *testing.T) {
 				t.Errorf("%s depends on %s, which is not there", name, on)
 			}
 		}
-	}
-	build := p.Services["gather"].Build
-	if _, err := os.Stat(filepath.Join(build.Context, "Dockerfile")); err != nil {
-		t.Error(err)
 	}
 	// The queries are checked with the parser of one version of Prometheus: that one is run.
 	want := regexp.MustCompile(`github.com/prometheus/prometheus v0\.(\d)(\d\d)\.(\d+)`).FindStringSubmatch(string(read(t, "go.mod")))
@@ -99,8 +112,15 @@ type provisioned struct {
 	} `json:"providers"`
 }
 
-// TestProvisioning: Grafana finds Prometheus and the dashboards where Compose puts them.
+// TestProvisioning: Grafana finds Prometheus and the dashboards where Compose puts them, and Prometheus the servers.
 func TestProvisioning(t *testing.T) {
+	for file, config := range map[string]string{"compose.yaml": "prometheus.yml", "compose.cluster.yaml": "prometheus.cluster.yml"} {
+		t.Run(file, func(t *testing.T) { finds(t, compose(t, file), config) })
+	}
+}
+
+func finds(t *testing.T, p *types.Project, config string) {
+	t.Helper()
 	var sources, boards provisioned
 	decode(t, "grafana/provisioning/datasources/prometheus.yaml", &sources)
 	decode(t, "grafana/provisioning/dashboards/gather.yaml", &boards)
@@ -108,18 +128,37 @@ func TestProvisioning(t *testing.T) {
 		Global struct {
 			ScrapeInterval string `json:"scrape_interval"`
 		} `json:"global"`
+		Scrapes []struct {
+			JobName string `json:"job_name"`
+			Static  []struct {
+				Targets []string `json:"targets"`
+			} `json:"static_configs"`
+		} `json:"scrape_configs"`
 	}
-	if err := yaml.Unmarshal(read(t, "prometheus/prometheus.yml"), &prometheus); err != nil {
+	if err := yaml.Unmarshal(read(t, "prometheus/"+config), &prometheus); err != nil {
 		t.Fatal(err)
 	}
-	p := compose(t)
-
+	var want []string
+	for name, s := range p.Services {
+		if s.Image == "gather:local" {
+			want = append(want, name+":9091")
+		}
+	}
+	slices.Sort(want)
+	if scrape := prometheus.Scrapes[0]; scrape.JobName != "gather" || !slices.Equal(scrape.Static[0].Targets, want) {
+		t.Errorf("Prometheus scrapes %+v, there are %q", scrape, want)
+	}
 	source := sources.Datasources[0]
 	if source.UID != "prometheus" || source.URL != "http://"+p.Services["prometheus"].Name+":9090" {
 		t.Errorf("data source %+v", source)
 	}
 	if source.JSONData.TimeInterval != prometheus.Global.ScrapeInterval {
 		t.Errorf("Grafana believes that Prometheus scrapes every %s, it does every %s", source.JSONData.TimeInterval, prometheus.Global.ScrapeInterval)
+	}
+	for _, v := range p.Services["prometheus"].Volumes {
+		if v.Target == "/etc/prometheus/prometheus.yml" && filepath.Base(v.Source) != config {
+			t.Errorf("Prometheus reads %s", v.Source)
+		}
 	}
 	mounted := map[string]string{}
 	for _, v := range p.Services["grafana"].Volumes {

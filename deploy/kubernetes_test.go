@@ -7,12 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	keda "github.com/kedacore/keda/v2/apis/keda/v1alpha1"
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	apps "k8s.io/api/apps/v1"
+	autoscaling "k8s.io/api/autoscaling/v2"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	policy "k8s.io/api/policy/v1"
@@ -30,6 +32,7 @@ var served = map[string]func() any{
 	"v1 ConfigMap":                            func() any { return new(core.ConfigMap) },
 	"policy/v1 PodDisruptionBudget":           func() any { return new(policy.PodDisruptionBudget) },
 	"networking.k8s.io/v1 NetworkPolicy":      func() any { return new(networking.NetworkPolicy) },
+	"autoscaling/v2 HorizontalPodAutoscaler":  func() any { return new(autoscaling.HorizontalPodAutoscaler) },
 	"monitoring.coreos.com/v1 ServiceMonitor": func() any { return new(monitoring.ServiceMonitor) },
 	"monitoring.coreos.com/v1 PrometheusRule": func() any { return new(monitoring.PrometheusRule) },
 	"keda.sh/v1alpha1 ScaledObject":           func() any { return new(keda.ScaledObject) },
@@ -72,13 +75,10 @@ func get[T any](t *testing.T, objects map[string]any, name string) *T {
 	return v
 }
 
-// TestKubernetesBase: the parts of the base refer to each other, and the pod may do nothing that it needs not.
-func TestKubernetesBase(t *testing.T) {
-	objects := kustomize(t, "kubernetes/base")
-	set := get[apps.StatefulSet](t, objects, "StatefulSet/gather")
-	pod := set.Spec.Template.Spec
-	c := pod.Containers[0]
-
+// selected: the set, the budget and the services of that name select the set's pods, and lead to ports of theirs.
+func selected(t *testing.T, objects map[string]any, name string, services ...string) *apps.StatefulSet {
+	t.Helper()
+	set := get[apps.StatefulSet](t, objects, "StatefulSet/"+name)
 	labels := set.Spec.Template.Labels
 	selects := func(name string, selector map[string]string) {
 		t.Helper()
@@ -92,12 +92,12 @@ func TestKubernetesBase(t *testing.T) {
 		}
 	}
 	selects("the set", set.Spec.Selector.MatchLabels)
-	selects("the budget", get[policy.PodDisruptionBudget](t, objects, "PodDisruptionBudget/gather").Spec.Selector.MatchLabels)
+	selects("the budget", get[policy.PodDisruptionBudget](t, objects, "PodDisruptionBudget/"+name).Spec.Selector.MatchLabels)
 	ports := map[string]bool{}
-	for _, p := range c.Ports {
+	for _, p := range set.Spec.Template.Spec.Containers[0].Ports {
 		ports[p.Name] = true
 	}
-	for _, name := range []string{"gather", set.Spec.ServiceName} {
+	for _, name := range append(services, set.Spec.ServiceName) {
 		s := get[core.Service](t, objects, "Service/"+name)
 		selects(name, s.Spec.Selector)
 		for _, p := range s.Spec.Ports {
@@ -106,43 +106,69 @@ func TestKubernetesBase(t *testing.T) {
 			}
 		}
 	}
+	return set
+}
+
+// confined: the pod may do nothing that it needs not, and its memory is bounded twice.
+func confined(t *testing.T, pod *core.PodSpec) {
+	t.Helper()
+	c := pod.Containers[0]
+	s, p := c.SecurityContext, pod.SecurityContext
+	if !*p.RunAsNonRoot || *p.RunAsUser == 0 || *p.FSGroup != *p.RunAsUser || p.SeccompProfile.Type != core.SeccompProfileTypeRuntimeDefault ||
+		!*s.ReadOnlyRootFilesystem || *s.AllowPrivilegeEscalation || !reflect.DeepEqual(s.Capabilities.Drop, []core.Capability{"ALL"}) ||
+		*pod.AutomountServiceAccountToken || *pod.EnableServiceLinks {
+		t.Errorf("the pod may do too much: %+v, %+v", p, s)
+	}
+	limit := resource.MustParse(strings.TrimSuffix(environment(&c)["GOMEMLIMIT"], "B"))
+	if memory := c.Resources.Limits.Memory(); limit.Cmp(*memory) >= 0 {
+		t.Errorf("GOMEMLIMIT %s is not below the limit of %s", limit.String(), memory)
+	}
+}
+
+func environment(c *core.Container) map[string]string {
+	env := map[string]string{}
+	for _, e := range c.Env {
+		env[e.Name] = e.Value
+	}
+	return env
+}
+
+// gatherPod: what the base says of the pods holds wherever they run.
+func gatherPod(t *testing.T, set *apps.StatefulSet) {
+	t.Helper()
+	pod := set.Spec.Template.Spec
+	c := pod.Containers[0]
+	confined(t, &pod)
 	for path, probe := range map[string]*core.Probe{"/livez": c.LivenessProbe, "/readyz": c.ReadinessProbe} {
 		if probe.HTTPGet.Path != path || probe.HTTPGet.Port != intstr.FromString("api") {
 			t.Errorf("%s: %+v", path, probe.HTTPGet)
 		}
 	}
-
-	s, p := c.SecurityContext, pod.SecurityContext
-	if !*p.RunAsNonRoot || *p.RunAsUser == 0 || *p.FSGroup != *p.RunAsUser || p.SeccompProfile.Type != core.SeccompProfileTypeRuntimeDefault ||
-		!*s.ReadOnlyRootFilesystem || *s.AllowPrivilegeEscalation || !reflect.DeepEqual(s.Capabilities.Drop, []core.Capability{"ALL"}) ||
-		*pod.AutomountServiceAccountToken {
-		t.Errorf("the pod may do too much: %+v, %+v", p, s)
-	}
-	if user := "USER 65532:65532"; !bytes.Contains(read(t, "../Dockerfile"), []byte(user)) || *p.RunAsUser != 65532 {
-		t.Errorf("the image says %s, the pod %d", user, *p.RunAsUser)
-	}
-	env := map[string]string{}
-	for _, e := range c.Env {
-		env[e.Name] = e.Value
-	}
-	limit := resource.MustParse(strings.TrimSuffix(env["GOMEMLIMIT"], "B"))
-	if memory := c.Resources.Limits.Memory(); limit.Cmp(*memory) >= 0 {
-		t.Errorf("GOMEMLIMIT %s is not below the limit of %s", env["GOMEMLIMIT"], memory)
+	if user := "USER 65532:65532"; !bytes.Contains(read(t, "../Dockerfile"), []byte(user)) || *pod.SecurityContext.RunAsUser != 65532 {
+		t.Errorf("the image says %s, the pod %d", user, *pod.SecurityContext.RunAsUser)
 	}
 	mounts := map[string]string{}
 	for _, m := range c.VolumeMounts {
 		mounts[m.Name] = m.MountPath
 	}
-	if mounts[set.Spec.VolumeClaimTemplates[0].Name] != "/data" || !strings.HasPrefix(env["GATHER_API_KEYS"], mounts["keys"]+"/") {
-		t.Errorf("mounts %q, environment %q", mounts, env)
+	claims := set.Spec.VolumeClaimTemplates
+	if keys := environment(&c)["GATHER_API_KEYS"]; len(claims) != 1 || mounts[claims[0].Name] != "/data" || !strings.HasPrefix(keys, mounts["keys"]+"/") {
+		t.Errorf("mounts %q, claims %+v, keys in %s", mounts, claims, keys)
 	}
 }
 
-// TestKubernetesComponents builds the base with all components.
-func TestKubernetesComponents(t *testing.T) {
+// TestKubernetesBase: the parts of the base refer to each other, and the pod may do nothing that it needs not.
+func TestKubernetesBase(t *testing.T) {
+	gatherPod(t, selected(t, kustomize(t, "kubernetes/base"), "gather", "gather"))
+}
+
+// withComponents builds a directory beside base with all components, as a user would. Both ways to scale are in it, which
+// only a test does.
+func withComponents(t *testing.T, base string) map[string]any {
+	t.Helper()
 	// Kustomize wants relative paths: beside copies of what they lead to, the user's own directory.
 	root := t.TempDir()
-	for _, name := range []string{"kubernetes", "grafana/dashboards"} {
+	for _, name := range []string{"kubernetes", "nats", "grafana/dashboards"} {
 		if err := os.CopyFS(filepath.Join(root, name), os.DirFS(name)); err != nil {
 			t.Fatal(err)
 		}
@@ -151,14 +177,19 @@ func TestKubernetesComponents(t *testing.T) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	text := "resources: [../base]\ncomponents:\n"
+	text := "resources: [../" + base + "]\ncomponents:\n"
 	for _, c := range glob(t, "kubernetes/components/*") {
 		text += "  - ../components/" + filepath.Base(c) + "\n"
 	}
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	objects := kustomize(t, dir)
+	return kustomize(t, dir)
+}
+
+// TestKubernetesComponents builds the base with all components.
+func TestKubernetesComponents(t *testing.T) {
+	objects := withComponents(t, "base")
 
 	monitor := get[monitoring.ServiceMonitor](t, objects, "ServiceMonitor/gather")
 	service := get[core.Service](t, objects, "Service/gather-metrics")
@@ -195,7 +226,8 @@ func TestKubernetesComponents(t *testing.T) {
 
 // TestKubernetesFiles reads every file as it is, without kustomize, which overlooks keys that are given twice.
 func TestKubernetesFiles(t *testing.T) {
-	for _, file := range append(glob(t, "kubernetes/base/*.yaml"), glob(t, "kubernetes/components/*/*.yaml")...) {
+	files := slices.Concat(glob(t, "kubernetes/*/*.yaml"), glob(t, "kubernetes/components/*/*.yaml"), glob(t, "nats/*.yaml"))
+	for _, file := range files {
 		for document := range bytes.SplitSeq(read(t, file), []byte("\n---\n")) {
 			var object map[string]any
 			if err := yaml.UnmarshalStrict(document, &object); err != nil && !errors.Is(err, io.EOF) {
