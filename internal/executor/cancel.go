@@ -11,6 +11,12 @@ import (
 // none of its tasks runs any more. A terminal job, or one that is being cancelled, is returned as it is. It returns
 // job.ErrNotFound or job.ErrExpired.
 func (e *Executor) Cancel(ctx context.Context, tenant string, id job.ID) (job.Job, error) {
+	return e.mode.cancel(ctx, tenant, id)
+}
+
+// cancel implements mode.
+func (a alone) cancel(ctx context.Context, tenant string, id job.ID) (job.Job, error) {
+	e := a.Executor
 	if _, err := e.cfg.Journal.Get(ctx, tenant, id); err != nil {
 		return job.Job{}, err
 	}

@@ -4,12 +4,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"gather/internal/job"
 )
 
-// collector measures the state of the executor at scrape time, all of it under one lock, so that the figures of one
-// scrape agree with each other.
+// collector measures the state of the executor at scrape time, all jobs under one lock, so that the figures of one scrape
+// agree with each other.
 type collector struct {
 	e     *Executor
 	kinds []string
@@ -49,95 +47,39 @@ func newCollector(e *Executor, kinds []string) *collector {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
 
-type queueKey struct {
-	kind     string
-	priority job.Priority
-}
-
-type queueFigures struct {
-	queued, running int
-	oldest          time.Duration
-}
-
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	e := c.e
 	now := time.Now()
-	figures := make(map[queueKey]*queueFigures)
-	for _, k := range c.kinds {
-		for _, p := range job.Priorities() {
-			figures[queueKey{k, p}] = &queueFigures{}
-		}
-	}
-	var tasks, delayed int
-	var started []*run
-
-	e.mu.Lock()
-	for _, r := range e.runs {
-		f := figures[queueKey{r.job.Kind, r.job.Priority}]
-		switch {
-		case f == nil:
-		case r.fresh:
-			f.queued++
-			f.oldest = max(f.oldest, now.Sub(due(&r.job)))
-			tasks += max(1, r.size.Tasks-r.nextTask)
-		case r.nextTask == 0 && r.job.StartAfter.After(now):
-			delayed++
-		default:
-			f.running++
-			tasks += max(0, r.size.Tasks-r.nextTask)
-			if r.size.Waiting > 0 {
-				started = append(started, r)
-			}
-		}
-	}
-	admitted, bytes, reserved, draining := len(e.runs), e.bytes, e.waiting, e.draining
-	for p := range e.queue.classes {
-		tasks += e.queue.classes[p].woken.n
-	}
-	e.mu.Unlock()
-
-	var waiting int64
-	for _, r := range started {
-		r.mu.Lock()
-		if len(r.parked) > 0 {
-			waiting += max(0, min(r.size.Waiting, r.size.Units-r.completed))
-		}
-		r.mu.Unlock()
-	}
-	var busy int
-	var busySeconds float64
-	for _, w := range e.workers {
-		ns := w.busy.Load()
-		if since := w.since.Load(); since != 0 {
-			busy++
-			ns += max(0, now.UnixNano()-since)
-		}
-		busySeconds += float64(ns) / 1e9
+	t := e.mode.tally(c.kinds, now)
+	busy, busySeconds := e.load(now)
+	capacities := [...]float64{float64(e.cfg.MaxJobs), float64(e.cfg.MaxWaiting), float64(e.cfg.MaxBytes)}
+	if t.silent {
+		capacities = [len(capacities)]float64{} // so that the sum over the nodes is the truth
 	}
 
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	for k, f := range figures {
+	for k, f := range t.figures {
 		gauge(c.queueJobs, float64(f.queued), k.kind, k.priority.String())
 		gauge(c.queueOldest, max(0, f.oldest.Seconds()), k.kind, k.priority.String())
 		gauge(c.running, float64(f.running), k.kind, k.priority.String())
 	}
-	gauge(c.queueCapacity, float64(e.cfg.MaxJobs))
-	gauge(c.admitted, float64(admitted))
-	gauge(c.queueTasks, float64(tasks))
-	gauge(c.delayed, float64(delayed))
-	gauge(c.waiting, float64(waiting))
-	gauge(c.admittedWaiting, float64(reserved))
-	gauge(c.waitingCapacity, float64(e.cfg.MaxWaiting))
-	gauge(c.bytes, float64(bytes))
-	gauge(c.bytesCapacity, float64(e.cfg.MaxBytes))
+	gauge(c.queueCapacity, capacities[0])
+	gauge(c.admitted, float64(t.admitted))
+	gauge(c.queueTasks, float64(t.tasks))
+	gauge(c.delayed, float64(t.delayed))
+	gauge(c.waiting, float64(t.waiting))
+	gauge(c.admittedWaiting, float64(t.reserved))
+	gauge(c.waitingCapacity, capacities[1])
+	gauge(c.bytes, float64(t.bytes))
+	gauge(c.bytesCapacity, capacities[2])
 	gauge(c.workers, float64(len(e.workers)))
 	gauge(c.workersBusy, float64(busy))
 	ch <- prometheus.MustNewConstMetric(c.workerSeconds, prometheus.CounterValue, busySeconds)
 	drain := 0.0
-	if draining {
+	if e.isDraining() {
 		drain = 1
 	}
 	gauge(c.drainStatus, drain)

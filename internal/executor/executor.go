@@ -19,6 +19,7 @@
 package executor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,8 +77,10 @@ type Config struct {
 	// MaxStartAfter bounds how far ahead a start may be.
 	MaxStartAfter time.Duration
 
-	Journal    Journal
-	Planner    Planner
+	Journal Journal
+	Planner Planner
+	// Cluster is what other nodes share the jobs through; nil for an executor that has them to itself.
+	Cluster    Cluster
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	// Tracer makes the spans of jobs; nil for none.
@@ -123,6 +126,7 @@ var (
 // Executor runs jobs. Its methods are safe for concurrent use.
 type Executor struct {
 	cfg     Config
+	mode    mode
 	log     *slog.Logger
 	metrics *metrics
 	alarms  *alarms
@@ -163,11 +167,17 @@ func New(ctx context.Context, cfg Config) (*Executor, error) {
 	for range cfg.Workers {
 		e.workers = append(e.workers, &worker{e: e})
 	}
+	e.mode = alone{e}
+	if cfg.Cluster != nil {
+		e.mode = newShared(e, cfg.Cluster)
+	}
 	e.metrics = newMetrics(cfg.Registerer, e, cfg.Planner.Names())
-	if err := e.recover(ctx); err != nil {
-		e.alarms.close()
-		<-e.alarms.done
-		return nil, fmt.Errorf("recover jobs: %w", err)
+	if cfg.Cluster == nil {
+		if err := e.recover(ctx); err != nil {
+			e.alarms.close()
+			<-e.alarms.done
+			return nil, fmt.Errorf("recover jobs: %w", err)
+		}
 	}
 	for _, w := range e.workers {
 		e.wg.Go(w.loop)
@@ -182,14 +192,20 @@ func (e *Executor) Drain() {
 	e.mu.Unlock()
 }
 
+func (e *Executor) isDraining() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.draining
+}
+
 // Stop drains, takes no further task, lets the running ones finish until ctx is done, and then cancels what is left.
 // What is not finished stays in the journal and is resumed by the next executor. It returns when every goroutine of the
 // executor has ended: nil if every running task could finish, otherwise the cause of ctx.
 func (e *Executor) Stop(ctx context.Context) error {
 	e.mu.Lock()
-	e.draining, e.claiming = true, false
-	e.ready.Broadcast()
+	e.draining = true
 	e.mu.Unlock()
+	e.mode.halt()
 	e.alarms.close()
 
 	idle := make(chan struct{})
@@ -198,14 +214,51 @@ func (e *Executor) Stop(ctx context.Context) error {
 		<-e.alarms.done
 		close(idle)
 	}()
-	var err error
-	select {
-	case <-idle:
-	case <-ctx.Done():
-		err = context.Cause(ctx)
+	err := await(ctx, idle)
+	if err != nil {
+		e.stopWork(errStopping)
 	}
-	e.stopWork(errStopping)
 	<-idle
+	err = cmp.Or(err, await(ctx, e.mode.settled()))
+	e.stopWork(errStopping)
+	e.mode.leave()
+	return err
+}
+
+// await waits for done until ctx is: then it returns the cause, unless both are.
+func await(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	select {
+	case <-done:
+		return nil
+	default:
+		return context.Cause(ctx)
+	}
+}
+
+// halt implements mode.
+func (a alone) halt() {
+	e := a.Executor
+	e.mu.Lock()
+	e.claiming = false
+	e.ready.Broadcast()
+	e.mu.Unlock()
+}
+
+// settled implements mode: what was appended is the journal's.
+func (a alone) settled() <-chan struct{} {
+	done := make(chan struct{})
+	close(done)
+	return done
+}
+
+// leave implements mode.
+func (a alone) leave() {
+	e := a.Executor
 	e.mu.Lock()
 	left := slices.Collect(maps.Values(e.runs))
 	e.mu.Unlock()
@@ -215,5 +268,4 @@ func (e *Executor) Stop(ctx context.Context) error {
 		r.endTrace(&job.Finished{At: time.Now(), State: r.state})
 		r.mu.Unlock()
 	}
-	return err
 }

@@ -139,7 +139,7 @@ func (m *metrics) rejected(reason string, jobs int) {
 	m.rejectedTotal.WithLabelValues(reason).Add(float64(jobs))
 }
 
-func (m *metrics) stepped(r *run, s *job.Step, err error, elapsed time.Duration) {
+func (m *metrics) stepped(r *planned, s *job.Step, err error, elapsed time.Duration) {
 	if r.series == nil {
 		return
 	}
@@ -167,14 +167,14 @@ func (s *series) resume() {
 	}
 }
 
-func (s *series) started(r *run, now time.Time) {
+func (s *series) started(r *planned, now time.Time) {
 	if s != nil {
 		observe(s.wait, now.Sub(due(&r.job)).Seconds(), r.traced.exemplar)
 	}
 }
 
 // ended is called when the end of the job is durable.
-func (s *series) ended(r *run, how *job.Finished) {
+func (s *series) ended(r *planned, how *job.Finished) {
 	if s == nil {
 		return
 	}

@@ -42,7 +42,7 @@ func (unplanned) Reducer() job.Reducer { return nil }
 // resume makes a run of what the journal knows.
 func (e *Executor) resume(ctx context.Context, j job.Job, spec []byte, log job.LogSeq) (*run, error) {
 	var plan job.Plan
-	planErr := (&run{e: e, job: j}).guard(func() (err error) {
+	planErr := (&planned{e: e, job: j}).guard(func() (err error) {
 		plan, err = e.cfg.Planner.Replan(ctx, j.Tenant, j.Kind, spec)
 		return err
 	})
@@ -52,7 +52,7 @@ func (e *Executor) resume(ctx context.Context, j job.Job, spec []byte, log job.L
 	if planErr != nil {
 		plan = unplanned{}
 	}
-	r := e.newRun(j, plan)
+	r := e.newRun(e.planned(j, plan, nil))
 	r.startedAt = j.StartedAt
 	r.completed = j.Progress.Completed
 	r.finished = make([]bool, r.size.Tasks)

@@ -3,10 +3,7 @@ package executor
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -18,13 +15,8 @@ import (
 // Lock order: run.mu before Executor.mu. Whoever decides on an event holds run.mu until the event is appended, so the
 // journal sees the events of a job in the order in which they were decided.
 type run struct {
-	e       *Executor
-	job     job.Job // as submitted; not changed
-	plan    job.Plan
-	size    job.Size
+	planned             // its startedAt, closed and traced are guarded by mu
 	reducer job.Reducer // nil until the first task is done
-	spec    []byte      // until it is journaled
-	series  *series     // nil for an unknown kind
 
 	// ctx is the context of the job's tasks; its cause tells a cancel from a stop.
 	ctx    context.Context
@@ -39,15 +31,12 @@ type run struct {
 	unsynced int64  // bytes of results that wait for the disk
 	held     bool   // has tasks, and waits for its results to be synced
 
-	mu        sync.Mutex
-	state     job.State
-	startedAt time.Time
+	mu    sync.Mutex
+	state job.State
 	// unsaid is the Started event as long as it is not appended: a job of one short task says it with its end.
 	unsaid bool
-	busy   int  // steps under way
-	done   int  // tasks finished
-	closed bool // the plan
-	traced traced
+	busy   int // steps under way
+	done   int // tasks finished
 	// ending is how the job will end once busy is 0; nil while it runs normally.
 	ending  *job.Finished
 	parked  map[*alarm]struct{}
@@ -62,20 +51,10 @@ type run struct {
 	completed int64
 }
 
-func (e *Executor) newRun(j job.Job, plan job.Plan) *run {
-	r := &run{e: e, job: j, plan: plan, size: plan.Size(), state: j.State}
-	r.series = e.metrics.of(&j)
+func (e *Executor) newRun(p planned) *run {
+	r := &run{planned: p, state: p.job.State}
 	r.ctx, r.cancel = context.WithCancelCause(e.work)
 	return r
-}
-
-// log is the logger for what happens to this job.
-func (r *run) log() *slog.Logger {
-	attrs := []any{"job_id", r.job.ID.String(), "kind", r.job.Kind, "request_id", r.job.RequestID}
-	if sc := parseTraceParent(r.job.TraceParent); sc.IsValid() {
-		attrs = append(attrs, "trace_id", sc.TraceID().String())
-	}
-	return r.e.log.With(attrs...)
 }
 
 // after returns the first unfinished task behind task i.
@@ -83,12 +62,6 @@ func (r *run) after(i int) int {
 	for i++; i < len(r.finished) && r.finished[i]; i++ {
 	}
 	return i
-}
-
-// short reports whether the whole job is one turn of well under a millisecond, so that its start need not be told before
-// its end.
-func (r *run) short() bool {
-	return r.size.Tasks <= 1 && r.size.Waiting == 0 && r.size.Units <= 1024 && r.size.Bytes <= 1<<20
 }
 
 // startedDelay is how long the news that a job has started may wait for company on its way to disk.
@@ -105,7 +78,7 @@ func (r *run) begin(now time.Time) bool {
 	if r.state == job.Queued {
 		r.state, r.startedAt, r.unsaid = job.Running, now, true
 		r.startTrace(now, false)
-		r.series.started(r, now)
+		r.series.started(&r.planned, now)
 		r.armTimeout()
 		if !r.short() {
 			r.append(startedDelay)
@@ -194,7 +167,7 @@ func (r *run) settle(before ...job.Event) {
 		if err != nil {
 			return
 		}
-		r.series.ended(r, &how)
+		r.series.ended(&r.planned, &how)
 		if r.e.log.Enabled(context.Background(), slog.LevelDebug) {
 			r.log().Debug("job ended", "state", how.State.String(), "failure", how.Failure)
 		}
@@ -222,33 +195,10 @@ func (e *Executor) release(r *run) {
 	e.waiting -= r.size.Waiting
 }
 
-// closePlan gives back what the plan holds, such as an open array, when no step will come. Caller holds r.mu.
-func (r *run) closePlan() {
-	c, ok := r.plan.(io.Closer)
-	if !ok || r.closed {
-		return
-	}
-	r.closed = true
-	if err := r.guard(c.Close); err != nil {
-		r.log().Error("close plan", "error", err)
-	}
-}
-
 // letGo frees the plan of a run that has ended: its place in the queue may be there for long. Caller holds r.mu.
 func (r *run) letGo() {
 	r.closePlan()
 	r.plan, r.reducer, r.steps = nil, nil, nil
-}
-
-// guard calls a kind's code and turns a panic into a failure.
-func (r *run) guard(f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			r.log().Error("the code of a kind panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			err = &job.Failure{Reason: job.FailedPanic, Detail: "the job's code panicked; see the server's log"}
-		}
-	}()
-	return f()
 }
 
 // reduction returns the reducer, which is made when it is first needed. Caller holds r.mu, or is alone.
@@ -263,7 +213,7 @@ func (r *run) reduction() job.Reducer {
 func (r *run) expire(time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f := &job.Failure{Reason: job.FailedTimeout, Detail: "the job ran longer than its timeout of " + r.job.Timeout.String()}
+	f := r.timedOut()
 	r.end(f, job.Finished{State: job.Failed, Failure: f})
 	r.settle()
 }

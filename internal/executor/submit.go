@@ -20,39 +20,54 @@ const waitDelay = time.Millisecond
 // *job.Rejection. The key was reserved by the caller, and is Submit's from here on. The end of ctx no longer stops it once
 // the journal has the batch.
 func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error) {
+	return e.mode.submit(ctx, subs, key, wait)
+}
+
+// submit implements mode.
+func (a alone) submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error) {
+	e := a.Executor
 	batch, runs, views, err := e.prepare(ctx, subs)
 	if err != nil {
-		if key != nil {
-			e.cfg.Journal.Release(*key)
-		}
+		e.unused(key)
 		return nil, err
 	}
+	// The journal keeps the order, so whatever the tasks append now comes after the submission, and shows after it.
+	if err = e.commit(ctx, &batch, key, wait, func() { e.enqueue(runs) }); err != nil {
+		e.refuse(runs)
+		return nil, e.refused(err, len(runs))
+	}
+	for _, r := range runs {
+		r.series.accepted()
+	}
+	return views, nil
+}
+
+// unused gives a key back that no submission is made with.
+func (e *Executor) unused(key *job.Key) {
+	if key != nil {
+		e.cfg.Journal.Release(*key)
+	}
+}
+
+// commit appends a batch of submissions, calls appended when the journal has it, and waits until it is durable.
+func (e *Executor) commit(ctx context.Context, batch *job.Batch, key *job.Key, wait bool, appended func()) error {
 	batch.Key = key
 	if wait {
 		batch.Delay = waitDelay
 	}
 	durable := make(chan error, 1)
 	batch.Done = func(err error) { durable <- err }
-	if err := e.cfg.Journal.Append(ctx, batch); err != nil {
-		e.refuse(runs)
-		return nil, e.storage(err, len(runs))
+	if err := e.cfg.Journal.Append(ctx, *batch); err != nil {
+		return err
 	}
-	// The journal keeps the order, so whatever the tasks append now comes after the submission, and shows after it.
-	e.enqueue(runs)
+	appended()
 	// Even when the client has gone the outcome must be known here: a refused job has to be dropped.
 	select {
-	case err = <-durable:
+	case err := <-durable:
+		return err
 	case <-e.work.Done():
-		err = &job.Rejection{Err: job.ErrDraining, Reason: reasonDraining, Detail: "it may have accepted the job; ask again"}
+		return &job.Rejection{Err: job.ErrDraining, Reason: reasonDraining, Detail: "it may have accepted the job; ask again"}
 	}
-	if err != nil {
-		e.refuse(runs)
-		return nil, e.storage(err, len(runs))
-	}
-	for _, r := range runs {
-		r.series.accepted()
-	}
-	return views, nil
 }
 
 // prepare makes the batch that submits jobs, and counts them in. After an error nothing is left to undo.
@@ -63,8 +78,13 @@ func (e *Executor) prepare(ctx context.Context, subs []job.Submission) (batch jo
 	if err != nil {
 		return batch, nil, nil, err
 	}
-	if runs, err = e.plan(ctx, subs); err != nil {
+	plans, err := e.plan(ctx, subs)
+	if err != nil {
 		return batch, nil, nil, err
+	}
+	runs = make([]*run, len(plans))
+	for i := range plans {
+		runs[i] = e.newRun(plans[i])
 	}
 	if err = e.admit(runs); err != nil {
 		e.refuse(runs)
@@ -72,26 +92,31 @@ func (e *Executor) prepare(ctx context.Context, subs []job.Submission) (batch jo
 	}
 	batch.Entries, views = make([]job.Entry, len(runs)), make([]job.Job, len(runs))
 	for i, r := range runs {
-		ev := job.Submitted{Job: r.job, Spec: r.spec}
-		r.spec = nil // the journal's
-		if views[i], err = job.Apply(job.Job{}, ev); err != nil {
+		if batch.Entries[i], views[i], err = r.entry(); err != nil {
 			e.refuse(runs)
 			return batch, nil, nil, err
 		}
-		batch.Entries[i] = job.Entry{ID: r.job.ID, Events: []job.Event{ev}}
+		r.spec = nil // the journal's
 	}
 	return batch, runs, views, nil
 }
 
+// entry is the submission of a job, and its view.
+func (p *planned) entry() (job.Entry, job.Job, error) {
+	ev := job.Submitted{Job: p.job, Spec: p.spec}
+	view, err := job.Apply(job.Job{}, ev)
+	return job.Entry{ID: p.job.ID, Events: []job.Event{ev}}, view, err
+}
+
 // plan validates every submission, and reports the faults of all of them.
-func (e *Executor) plan(ctx context.Context, subs []job.Submission) (_ []*run, err error) {
+func (e *Executor) plan(ctx context.Context, subs []job.Submission) (_ []planned, err error) {
 	now := time.Now().UTC()
 	var faults job.ValidationError
-	runs := make([]*run, 0, len(subs))
+	plans := make([]planned, 0, len(subs))
 	var bytes, waiting int64
 	defer func() {
 		if err != nil {
-			e.refuse(runs)
+			closePlans(plans)
 		}
 	}()
 	for i := range subs {
@@ -113,7 +138,14 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission) (_ []*run, e
 			faults.Faults = append(faults.Faults, v.Faults...)
 			continue
 		}
-		size := plan.Size()
+		p := e.planned(job.Job{
+			ID: job.NewID(), Tenant: s.Tenant, Kind: s.Kind, Priority: s.Priority, Labels: s.Labels, State: job.Queued,
+			CreatedAt: now, StartAfter: s.StartAfter, Timeout: s.Timeout, Retention: s.Retention,
+			RequestID: s.RequestID, TraceParent: s.TraceParent,
+		}, plan, spec)
+		size := p.size
+		p.job.Progress, p.job.Tasks = job.Progress{Total: size.Units, BytesTotal: size.Bytes}, size.Tasks
+		plans = append(plans, p)
 		if size.Waiting > e.cfg.MaxWaiting {
 			faults.Add(prefix, "%d items would wait at the same time; this server holds at most %d: set concurrency, or "+
 				"split the job", size.Waiting, e.cfg.MaxWaiting)
@@ -121,14 +153,6 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission) (_ []*run, e
 		if size.Memory > e.cfg.MaxBytes {
 			faults.Add(prefix, "the job needs %d bytes of memory; this server holds at most %d", size.Memory, e.cfg.MaxBytes)
 		}
-		r := e.newRun(job.Job{
-			ID: job.NewID(), Tenant: s.Tenant, Kind: s.Kind, Priority: s.Priority, Labels: s.Labels, State: job.Queued,
-			Progress: job.Progress{Total: size.Units, BytesTotal: size.Bytes}, Tasks: size.Tasks,
-			CreatedAt: now, StartAfter: s.StartAfter, Timeout: s.Timeout, Retention: s.Retention,
-			RequestID: s.RequestID, TraceParent: s.TraceParent,
-		}, plan)
-		r.spec = spec
-		runs = append(runs, r)
 		bytes, waiting = bytes+size.Memory, waiting+size.Waiting
 		if len(faults.Faults) == 0 && i > 0 && (bytes > e.cfg.MaxBytes || waiting > e.cfg.MaxWaiting) {
 			faults.Add(prefix, "up to here the batch needs %d bytes of memory, and %d items would wait at the same time; this "+
@@ -136,7 +160,14 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission) (_ []*run, e
 			break
 		}
 	}
-	return runs, faults.Err()
+	return plans, faults.Err()
+}
+
+// closePlans gives back what plans hold that are not used any more.
+func closePlans(plans []planned) {
+	for i := range plans {
+		plans[i].closePlan()
+	}
 }
 
 // admit counts the jobs in, all or none.
@@ -159,12 +190,9 @@ func (e *Executor) admit(runs []*run) error {
 
 // room rejects what does not fit now, and faults what never will. Caller holds e.mu.
 func (e *Executor) room(tenant string, jobs int, bytes, waiting int64) error {
-	quota := 0
-	if e.cfg.TenantJobs != nil {
-		quota = e.cfg.TenantJobs(tenant)
-	}
-	if jobs > e.cfg.MaxJobs || quota > 0 && jobs > quota {
-		return job.Faultf("/jobs", "%d jobs are more than may be unfinished at the same time: split the batch", jobs)
+	quota, err := e.quota(tenant, jobs)
+	if err != nil {
+		return err
 	}
 	reject := func(sentinel error, reason, format string, args ...any) error {
 		e.metrics.rejected(reason, jobs)
@@ -186,6 +214,17 @@ func (e *Executor) room(tenant string, jobs int, bytes, waiting int64) error {
 		return reject(job.ErrQuota, reasonQuota, "%d of at most %d jobs are admitted", e.tenants[tenant], quota)
 	}
 	return nil
+}
+
+// quota returns the tenant's, 0 for none, and faults a batch that is larger than it, or than the queue.
+func (e *Executor) quota(tenant string, jobs int) (quota int, err error) {
+	if e.cfg.TenantJobs != nil {
+		quota = e.cfg.TenantJobs(tenant)
+	}
+	if jobs > e.cfg.MaxJobs || quota > 0 && jobs > quota {
+		err = job.Faultf("/jobs", "%d jobs are more than may be unfinished at the same time: split the batch", jobs)
+	}
+	return quota, err
 }
 
 // count enters a run in the admission counts. Caller holds e.mu.
@@ -224,45 +263,12 @@ func (e *Executor) refuse(runs []*run) {
 	}
 }
 
-// storage counts jobs that the journal refused.
-func (e *Executor) storage(err error, jobs int) error {
+// refused counts jobs that the journal refused.
+func (e *Executor) refused(err error, jobs int) error {
 	if errors.Is(err, job.ErrStorage) {
 		e.metrics.rejected(reasonStorage, jobs)
+	} else if r, ok := errors.AsType[*job.Rejection](err); ok && !errors.Is(err, job.ErrDraining) {
+		e.metrics.rejected(r.Reason, jobs) // a bound that several nodes share
 	}
 	return err
-}
-
-// Position returns the 1-based place of a job that waits for its first turn, among those of its priority. It reports
-// false for any other job, those with a later start included.
-func (e *Executor) Position(id job.ID) (int, bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	r, ok := e.runs[id]
-	if !ok || !r.fresh || r.dead {
-		return 0, false
-	}
-	return e.queue.position(r), true
-}
-
-// RetryAfter is a hint when to look at a job again: from its own pace when it runs, from the measured drain rate when it
-// is queued. It is at least a second.
-func (e *Executor) RetryAfter(j job.Job) time.Duration {
-	const most = 30 * time.Second
-	now := time.Now()
-	wait := time.Second
-	switch j.State {
-	case job.Queued:
-		if d := j.StartAfter.Sub(now); d > 0 {
-			wait = d
-		} else if place, ok := e.Position(j.ID); ok {
-			e.mu.Lock()
-			wait = e.finishes.retryAfter(now, place)
-			e.mu.Unlock()
-		}
-	case job.Running:
-		if f := j.Progress.Fraction(); f > 0 {
-			wait = time.Duration(float64(now.Sub(j.StartedAt)) * (1 - f) / f)
-		}
-	}
-	return min(max(wait, time.Second), most)
 }

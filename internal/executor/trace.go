@@ -41,7 +41,7 @@ func parseTraceParent(s string) trace.SpanContext {
 	return trace.NewSpanContext(c)
 }
 
-// traced are the spans of a run. The zero value traces nothing. Guarded by run.mu.
+// traced are the spans of a run, or of a part. The zero value traces nothing. Guarded by the lock of these.
 type traced struct {
 	parent   context.Context //nolint:containedctx // holds the span that those of the tasks hang below
 	span     trace.Span
@@ -49,38 +49,38 @@ type traced struct {
 	exemplar prometheus.Labels // nil unless the trace is sampled
 }
 
-// startTrace begins the spans of a run at its first turn, or when it is resumed. Caller holds r.mu.
-func (r *run) startTrace(now time.Time, resumed bool) {
-	if r.e.cfg.Tracer == nil || r.job.TraceParent == "" {
+// startTrace begins the spans of a run at its first turn, or when it is resumed. Caller holds the lock.
+func (p *planned) startTrace(now time.Time, resumed bool) {
+	if p.e.cfg.Tracer == nil || p.job.TraceParent == "" {
 		return
 	}
-	sc := parseTraceParent(r.job.TraceParent)
+	sc := parseTraceParent(p.job.TraceParent)
 	if !sc.IsSampled() || !sc.IsValid() {
 		return
 	}
 	about := trace.WithAttributes(
-		attribute.String("gather.job.id", r.job.ID.String()),
-		attribute.String("gather.job.kind", r.job.Kind),
-		attribute.String("gather.job.priority", r.job.Priority.String()),
-		attribute.Bool("gather.job.resumed", resumed),
+		attribute.String("gathep.job.id", p.job.ID.String()),
+		attribute.String("gathep.job.kind", p.job.Kind),
+		attribute.String("gathep.job.priority", p.job.Priority.String()),
+		attribute.Bool("gathep.job.resumed", resumed),
 	)
 	ctx := trace.ContextWithRemoteSpanContext(context.Background(), sc)
 	if !resumed {
-		_, wait := r.e.cfg.Tracer.Start(ctx, "job.wait", trace.WithTimestamp(due(&r.job)), about)
+		_, wait := p.e.cfg.Tracer.Start(ctx, "job.wait", trace.WithTimestamp(due(&p.job)), about)
 		wait.End(trace.WithTimestamp(now))
 	}
-	parent, span := r.e.cfg.Tracer.Start(ctx, "job.run", trace.WithTimestamp(now), about)
-	r.traced.parent, r.traced.span = parent, span //nolint:fatcontext // one run has one span; the context does not grow
-	r.traced.exemplar = prometheus.Labels{"trace_id": sc.TraceID().String()}
+	parent, span := p.e.cfg.Tracer.Start(ctx, "job.run", trace.WithTimestamp(now), about)
+	p.traced.parent, p.traced.span = parent, span //nolint:fatcontext // one run has one span; the context does not grow
+	p.traced.exemplar = prometheus.Labels{"trace_id": sc.TraceID().String()}
 }
 
-// startTask begins the span of a step; it returns nil when there is none. Caller holds r.mu.
-func (r *run) startTask(task int, now time.Time) trace.Span {
-	if r.traced.span == nil || r.traced.tasks == maxTaskSpans {
+// startTask begins the span of a step; it returns nil when there is none. Caller holds the lock.
+func (p *planned) startTask(task int, now time.Time) trace.Span {
+	if p.traced.span == nil || p.traced.tasks == maxTaskSpans {
 		return nil
 	}
-	r.traced.tasks++
-	_, span := r.e.cfg.Tracer.Start(r.traced.parent, "job.task", trace.WithTimestamp(now),
+	p.traced.tasks++
+	_, span := p.e.cfg.Tracer.Start(p.traced.parent, "job.task", trace.WithTimestamp(now),
 		trace.WithAttributes(attribute.Int("gather.task", task)))
 	return span
 }
@@ -98,14 +98,14 @@ func endTask(span trace.Span, step *job.Step, err error) {
 	span.End()
 }
 
-// endTrace ends the span of the run. Caller holds r.mu.
-func (r *run) endTrace(how *job.Finished) {
-	span := r.traced.span
+// endTrace ends the span of the run. Caller holds the lock.
+func (p *planned) endTrace(how *job.Finished) {
+	span := p.traced.span
 	if span == nil {
 		return
 	}
-	r.traced.span = nil
-	span.SetAttributes(attribute.String("gather.job.state", how.State.String()))
+	p.traced.span = nil
+	span.SetAttributes(attribute.String("gathep.job.state", how.State.String()))
 	if how.Failure != nil {
 		span.SetStatus(codes.Error, how.Failure.Error())
 	}

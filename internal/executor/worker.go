@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"gather/internal/job"
 )
 
@@ -17,6 +19,8 @@ type worker struct {
 	// before. Both are read at scrape time, so that busy seconds accrue while a step runs.
 	since atomic.Int64
 	busy  atomic.Int64
+
+	offer offer // in shared mode
 }
 
 // loop takes turns until claiming ends.
@@ -25,12 +29,33 @@ func (w *worker) loop() {
 		w.e.cfg.WorkerStart()
 	}
 	for {
-		u, ok := w.e.claim()
-		if !ok {
+		if !w.e.mode.serve(w) {
 			return
 		}
+	}
+}
+
+// step does a step of a task, and measures it.
+func (w *worker) step(p *planned, start time.Time, span trace.Span, do func() (job.Step, error)) (
+	step job.Step, elapsed time.Duration, err error,
+) {
+	err = p.guard(func() (err error) {
+		step, err = do()
+		return err
+	})
+	elapsed = time.Since(start)
+	endTask(span, &step, err)
+	w.e.metrics.stepped(p, &step, err, elapsed)
+	return step, elapsed, err
+}
+
+// serve implements mode.
+func (a alone) serve(w *worker) bool {
+	u, ok := a.claim()
+	if ok {
 		w.turn(u)
 	}
+	return ok
 }
 
 // claim waits for a unit; it reports false when claiming has ended.
@@ -64,20 +89,15 @@ func (w *worker) turn(u unit) {
 	span := r.startTask(u.task, start)
 	r.mu.Unlock()
 	w.since.Store(start.UnixNano())
-	var step job.Step
-	var err error
-	if r.size.Tasks > 0 {
-		err = r.guard(func() (err error) {
-			if u.woken == nil {
-				u.woken = r.plan.Task(u.task, job.Resume{Started: r.startedAt, Steps: r.steps[u.task]})
-			}
-			step, err = u.woken.Step(r.ctx, start, &w.local)
-			return err
-		})
-	}
-	elapsed := time.Since(start)
-	endTask(span, &step, err)
-	w.e.metrics.stepped(r, &step, err, elapsed)
+	step, elapsed, err := w.step(&r.planned, start, span, func() (job.Step, error) {
+		if r.size.Tasks == 0 {
+			return job.Step{}, nil
+		}
+		if u.woken == nil {
+			u.woken = r.plan.Task(u.task, job.Resume{Started: r.startedAt, Steps: r.steps[u.task]})
+		}
+		return u.woken.Step(r.ctx, start, &w.local)
+	})
 	r.stepped(u, &step, err)
 	w.busy.Add(int64(elapsed))
 	w.since.Store(0)
@@ -102,12 +122,9 @@ func (r *run) stepped(u unit, step *job.Step, err error) {
 		r.done++
 	}
 	var events []job.Event
-	if r.size.Tasks > 0 && (finished || step.Items.Len() > 0 || step.Completed > 0 || step.Bytes > 0) {
+	if a, told := advanced(u.task, step); told && r.size.Tasks > 0 {
 		r.completed += step.Completed + step.Failed
-		events = append(make([]job.Event, 0, 3), job.Advanced{
-			Task: u.task, Done: finished, Completed: step.Completed, Failed: step.Failed, Bytes: step.Bytes,
-			Items: step.Items, Partial: step.Partial,
-		})
+		events = append(make([]job.Event, 0, 3), a)
 	}
 	if r.done == r.size.Tasks && r.ending == nil {
 		r.reduce()
@@ -146,9 +163,7 @@ func (r *run) reduce() {
 		r.fail(err)
 		return
 	}
-	r.end(errCancelled, job.Finished{
-		State: job.Succeeded, Result: out.Value, Details: out.Details, Items: out.Items, Completed: out.Completed,
-	})
+	r.end(errCancelled, succeeded(&out))
 }
 
 // failed takes the error of a step. Caller holds r.mu.
@@ -163,10 +178,7 @@ func (r *run) failed(err error) {
 
 // fail decides that the job fails, unless its end is decided. Caller holds r.mu.
 func (r *run) fail(err error) {
-	f, ok := err.(*job.Failure) //nolint:errorlint // a kind's own wrapped error is told as it is
-	if !ok {
-		f = &job.Failure{Reason: job.FailedTask, Detail: err.Error()}
-	}
+	f := failure(err)
 	r.end(f, job.Finished{State: job.Failed, Failure: f})
 }
 

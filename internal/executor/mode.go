@@ -1,0 +1,42 @@
+package executor
+
+import (
+	"context"
+	"time"
+
+	"gather/internal/job"
+)
+
+// A mode is what an executor that has its jobs to itself (alone) and one that shares them with other nodes (shared) do
+// differently.
+type mode interface {
+	desk
+	pool
+}
+
+// A desk is the side of the clients. Its methods are as those of Executor.
+type desk interface {
+	submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error)
+	cancel(ctx context.Context, tenant string, id job.ID) (job.Job, error)
+	// place is a queued job's, with how long it takes until its turn.
+	place(id job.ID) (place int, wait time.Duration, ok bool)
+}
+
+// A pool is the side of the workers, and of those who look at them.
+type pool interface {
+	// serve waits for the next thing that a worker has to do, and does it; false when claiming has ended.
+	serve(w *worker) bool
+	// halt ends claiming, and gives up what holds no worker. It may be called again.
+	halt()
+	// settled returns a channel that is closed when nothing is left to wait for. It is called when the workers and the
+	// alarms have ended.
+	settled() <-chan struct{}
+	// leave is called last, when no step will come: it lets go of all plans.
+	leave()
+	// tally counts the jobs; nodeJobs lists at most limit of those that this node has tasks of.
+	tally(kinds []string, now time.Time) *tally
+	nodeJobs(limit int) []job.NodeJob
+}
+
+// alone is the mode of an executor that has its jobs to itself.
+type alone struct{ *Executor }

@@ -1,0 +1,96 @@
+package executor
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"gather/internal/job"
+)
+
+// A planned job is what runs and parts are made of: the job, its plan, and what is measured and told of both.
+type planned struct {
+	e         *Executor
+	job       job.Job // as submitted, or as the cluster gave it; not changed
+	plan      job.Plan
+	size      job.Size
+	spec      []byte  // until it is journaled
+	series    *series // nil for an unknown kind
+	startedAt time.Time
+	closed    bool // the plan
+	traced    traced
+}
+
+func (e *Executor) planned(j job.Job, plan job.Plan, spec []byte) planned {
+	return planned{e: e, job: j, plan: plan, size: plan.Size(), spec: spec, series: e.metrics.of(&j)}
+}
+
+// log is the logger for what happens to this job.
+func (p *planned) log() *slog.Logger {
+	attrs := []any{"job_id", p.job.ID.String(), "kind", p.job.Kind, "request_id", p.job.RequestID}
+	if sc := parseTraceParent(p.job.TraceParent); sc.IsValid() {
+		attrs = append(attrs, "trace_id", sc.TraceID().String())
+	}
+	return p.e.log.With(attrs...)
+}
+
+// short reports whether the whole job is one turn of well under a millisecond, so that its start need not be told before
+// its end.
+func (p *planned) short() bool {
+	return p.size.Tasks <= 1 && p.size.Waiting == 0 && p.size.Units <= 1024 && p.size.Bytes <= 1<<20
+}
+
+// guard calls a kind's code and turns a panic into a failure.
+func (p *planned) guard(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.log().Error("the code of a kind panicked", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			err = &job.Failure{Reason: job.FailedPanic, Detail: "the job's code panicked; see the server's log"}
+		}
+	}()
+	return f()
+}
+
+// closePlan gives back what the plan holds, such as an open array, when no step will come. Caller holds the lock.
+func (p *planned) closePlan() {
+	c, ok := p.plan.(io.Closer)
+	if !ok || p.closed {
+		return
+	}
+	p.closed = true
+	if err := p.guard(c.Close); err != nil {
+		p.log().Error("close plan", "error", err)
+	}
+}
+
+// failure is how a job ends that an error of its kind's code ended.
+func failure(err error) *job.Failure {
+	f, ok := err.(*job.Failure) //nolint:errorlint // a kind's own wrapped error is told as it is
+	if !ok {
+		f = &job.Failure{Reason: job.FailedTask, Detail: err.Error()}
+	}
+	return f
+}
+
+// timedOut is how a job ends that ran longer than it may.
+func (p *planned) timedOut() *job.Failure {
+	return &job.Failure{Reason: job.FailedTimeout, Detail: "the job ran longer than its timeout of " + p.job.Timeout.String()}
+}
+
+// advanced is the event that a step leaves behind, and whether there is anything in it.
+func advanced(task int, step *job.Step) (job.Advanced, bool) {
+	a := job.Advanced{
+		Task: task, Done: step.Wake.IsZero(), Completed: step.Completed, Failed: step.Failed, Bytes: step.Bytes,
+		Items: step.Items, Partial: step.Partial,
+	}
+	return a, a.Done || step.Items.Len() > 0 || step.Completed > 0 || step.Bytes > 0
+}
+
+// succeeded is the end of a job with an outcome.
+func succeeded(out *job.Outcome) job.Finished {
+	return job.Finished{
+		State: job.Succeeded, Result: out.Value, Details: out.Details, Items: out.Items, Completed: out.Completed,
+	}
+}

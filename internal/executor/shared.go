@@ -1,0 +1,111 @@
+package executor
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"gather/internal/job"
+)
+
+// shared is the mode of an executor that shares the jobs with other nodes. The cluster has the queue, and gives this node
+// turns: one task each, which is this node's until it ends the turn.
+//
+// Guarantees. Every turn is ended once, after the last of its appends was answered. What was refused is not tried again:
+// the task is another's, or the job is to end. An error that is not the job's own gives the turn up, never the job.
+//
+// Lock order: shared.mu before alarms.mu; part.mu is taken alone. Nothing of the cluster is called under a lock.
+type shared struct {
+	e       *Executor
+	cluster Cluster
+	// halted is closed when claiming ends; aborted when the steps under way were told of the end of Stop's grace.
+	halted, aborted chan struct{}
+	// stirred has a token while there may be woken tasks that no worker looks at.
+	stirred chan struct{}
+
+	mu      sync.Mutex
+	parts   map[job.ID]*part
+	woken   deque[*hold]
+	running map[*hold]struct{} // holds that have a worker
+	parked  map[*hold]struct{} // holds that wait on an alarm
+	turns   int                // that are not ended
+	halting bool
+	// ended is closed when no turn is left, once leaving is set.
+	ended   chan struct{}
+	leaving bool
+}
+
+func newShared(e *Executor, c Cluster) *shared {
+	s := &shared{
+		e: e, cluster: c,
+		halted: make(chan struct{}), aborted: make(chan struct{}), stirred: make(chan struct{}, 1),
+		parts: make(map[job.ID]*part), running: make(map[*hold]struct{}), parked: make(map[*hold]struct{}),
+		ended: make(chan struct{}),
+	}
+	context.AfterFunc(e.work, s.abort) // leave waits for it
+	return s
+}
+
+// submit implements mode. Nothing is enqueued: the cluster gives the turns.
+func (s *shared) submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error) {
+	batch, plans, views, err := s.prepare(ctx, subs)
+	defer closePlans(plans) // any node may run them
+	if err != nil {
+		s.e.unused(key)
+		return nil, err
+	}
+	if err := s.e.commit(ctx, &batch, key, wait, func() {}); err != nil {
+		return nil, s.e.refused(err, len(plans))
+	}
+	for i := range plans {
+		plans[i].series.accepted()
+	}
+	return views, nil
+}
+
+// prepare makes the batch that submits jobs, under the bounds that all nodes share.
+func (s *shared) prepare(ctx context.Context, subs []job.Submission) (
+	batch job.Batch, plans []planned, views []job.Job, err error,
+) {
+	e := s.e
+	quota, err := e.quota(subs[0].Tenant, len(subs))
+	if err != nil {
+		return batch, nil, nil, err
+	}
+	if e.isDraining() {
+		e.metrics.rejected(reasonDraining, len(subs))
+		return batch, nil, nil, &job.Rejection{
+			Err: job.ErrDraining, Reason: reasonDraining, Detail: "this node admits no more jobs", RetryAfter: time.Second,
+		}
+	}
+	if plans, err = e.plan(ctx, subs); err != nil {
+		return batch, nil, nil, err
+	}
+	batch.Admission = &job.Admission{
+		Sizes: make([]job.Size, len(plans)),
+		Jobs:  e.cfg.MaxJobs, TenantJobs: quota, Bytes: e.cfg.MaxBytes, Waiting: e.cfg.MaxWaiting,
+	}
+	batch.Entries, views = make([]job.Entry, len(plans)), make([]job.Job, len(plans))
+	for i := range plans {
+		batch.Admission.Sizes[i] = plans[i].size
+		if batch.Entries[i], views[i], err = plans[i].entry(); err != nil {
+			return batch, plans, nil, err
+		}
+	}
+	return batch, plans, views, nil
+}
+
+// cancel implements mode.
+func (s *shared) cancel(ctx context.Context, tenant string, id job.ID) (job.Job, error) {
+	return s.cluster.Cancel(ctx, tenant, id)
+}
+
+// place implements mode.
+func (s *shared) place(id job.ID) (int, time.Duration, bool) { return s.cluster.Position(id) }
+
+// Ended counts a job that the cluster ended on behalf of this node: one that was cancelled, or whose end was decided with
+// Turn.Decide. It is called when the end is durable, on the node that appended it, and does not block.
+func (e *Executor) Ended(j *job.Job) {
+	p := planned{e: e, job: *j, series: e.metrics.of(j), startedAt: j.StartedAt}
+	p.series.ended(&p, &job.Finished{At: j.FinishedAt, State: j.State, Failure: j.Failure})
+}

@@ -1,0 +1,256 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"gather/internal/job"
+)
+
+// pause is how long a turn is kept that cannot be begun now, before it is given up for another node to try.
+const pause = time.Second
+
+// step does one step of a turn's task on a worker, and then parks the task or gives it up.
+func (s *shared) step(w *worker, h *hold) {
+	ctx, cancel := context.WithCancelCause(h.turn.Context)
+	defer cancel(nil)
+	if !s.enter(h, cancel) {
+		s.release(h)
+		return
+	}
+	start := time.Now()
+	w.since.Store(start.UnixNano())
+	wake := s.perform(ctx, w, h)
+	w.busy.Add(int64(time.Since(start)))
+	w.since.Store(0)
+	s.exit(h)
+	if wake.IsZero() {
+		s.release(h)
+	} else {
+		s.park(h, wake)
+	}
+}
+
+// perform does a step, and returns when the task goes on; the zero time when this turn has no more to do.
+func (s *shared) perform(ctx context.Context, w *worker, h *hold) (wake time.Time) {
+	if !h.ready {
+		if err := s.ready(ctx, h); err != nil {
+			return s.unready(ctx, h, err)
+		}
+		h.ready = true
+	}
+	p, t := h.part, h.turn
+	if t.Task == job.Reduction || p.size.Tasks == 0 {
+		return s.conclude(ctx, h)
+	}
+	start := time.Now()
+	step, _, err := w.step(&p.planned, start, p.startSpan(t.Task, start), func() (job.Step, error) {
+		if h.task == nil {
+			h.task = p.plan.Task(t.Task, h.resume)
+		}
+		return h.task.Step(ctx, start, &w.local)
+	})
+	switch {
+	case err == nil:
+		return s.stepped(ctx, h, &step)
+	case ctx.Err() == nil:
+		s.fail(h, failure(err))
+	}
+	return time.Time{} // at a stop, or when the turn is lost, somebody else takes the task
+}
+
+func (p *part) startSpan(task int, now time.Time) trace.Span {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.startTask(task, now)
+}
+
+// errDone: the task was done before, and only the news of it was lost.
+var errDone = errors.New("the task is done")
+
+// ready does what comes before the first step. An error that is not the job's own is no *job.Failure.
+func (s *shared) ready(ctx context.Context, h *hold) error {
+	if err := s.plan(ctx, h); err != nil {
+		return err
+	}
+	p, t := h.part, h.turn
+	if t.Task >= max(1, p.size.Tasks) {
+		return &job.Failure{Reason: job.FailedTask, Detail: "its plan differs from the one it was begun with"}
+	}
+	if t.Job.State == job.Queued && t.Task != job.Reduction && p.short() {
+		h.unsaid = true
+		h.resume.Started = time.Now()
+		s.begin(h, h.resume.Started, true)
+		return nil
+	}
+	if err := s.start(ctx, h); err != nil {
+		return err
+	}
+	if !t.Resumed || t.Task == job.Reduction {
+		return nil
+	}
+	for rec, err := range t.Log(ctx) {
+		if err != nil {
+			return fmt.Errorf("%w: %w", errLog, err)
+		}
+		a, ok := rec.Event.(job.Advanced)
+		switch {
+		case !ok || a.Task != t.Task:
+		case a.Done:
+			return errDone
+		default:
+			h.resume.Steps = append(h.resume.Steps, a)
+			h.completed += a.Completed + a.Failed
+		}
+	}
+	return nil
+}
+
+// start makes the job running, and this node a part of that.
+func (s *shared) start(ctx context.Context, h *hold) error {
+	t := h.turn
+	first := t.Job.State == job.Queued
+	if err := t.Start(ctx); err != nil {
+		return err
+	}
+	if h.resume.Started.IsZero() {
+		h.resume.Started = t.Job.StartedAt
+	}
+	s.begin(h, t.Job.StartedAt, first)
+	if first {
+		h.part.observe(func(p *planned) { p.series.started(p, p.startedAt) })
+	}
+	return nil
+}
+
+// observe measures what is known of a job.
+func (p *part) observe(f func(p *planned)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f(&p.planned)
+}
+
+// unready takes the error of ready: a failure of the job, or nothing that a later turn could not do.
+func (s *shared) unready(ctx context.Context, h *hold, err error) (wake time.Time) {
+	if ctx.Err() != nil || errors.Is(err, job.ErrTransition) || errors.Is(err, errDone) {
+		return time.Time{}
+	}
+	if f, ok := errors.AsType[*job.Failure](err); ok {
+		s.fail(h, f)
+		return time.Time{}
+	}
+	h.part.log().Warn("a task cannot be begun now", "error", err, "task", h.turn.Task)
+	h.paused = true
+	return time.Now().Add(pause)
+}
+
+// stepped takes the outcome of a step: it records it, and ends the job if that was all of it.
+func (s *shared) stepped(ctx context.Context, h *hold, step *job.Step) (wake time.Time) {
+	p := h.part
+	h.completed += step.Completed + step.Failed
+	a, told := advanced(h.turn.Task, step)
+	switch {
+	case a.Done && p.size.Tasks == 1:
+		return s.finish(ctx, h, func(r job.Reducer) error { return r.Add(a.Task, a.Partial) }, a)
+	case a.Done:
+		s.append(ctx, h, nil, a)
+		return time.Time{}
+	case h.unsaid:
+		h.unsaid = false
+		if err := s.start(ctx, h); err != nil {
+			return s.unready(ctx, h, err)
+		}
+	}
+	if told && !s.append(ctx, h, nil, a) {
+		return time.Time{}
+	}
+	return step.Wake
+}
+
+// errLog: the log cannot be read, which is not the job's fault.
+var errLog = errors.New("read the log of the job")
+
+// conclude ends a job that has no task to do, or none any more.
+func (s *shared) conclude(ctx context.Context, h *hold) (wake time.Time) {
+	return s.finish(ctx, h, func(r job.Reducer) error {
+		if h.turn.Task != job.Reduction {
+			return nil
+		}
+		added := make([]bool, h.part.size.Tasks)
+		left := len(added)
+		for rec, err := range h.turn.Log(ctx) {
+			if err != nil {
+				return fmt.Errorf("%w: %w", errLog, err)
+			}
+			a, ok := rec.Event.(job.Advanced)
+			switch {
+			case !ok || !a.Done:
+				continue
+			case a.Task >= len(added) || added[a.Task]:
+				return fmt.Errorf("its log has an end of task %d that it cannot have", a.Task)
+			}
+			added[a.Task] = true
+			left--
+			if err := r.Add(a.Task, a.Partial); err != nil {
+				return err
+			}
+		}
+		if left > 0 {
+			return fmt.Errorf("its log lacks the end of %d tasks", left)
+		}
+		return nil
+	})
+}
+
+// finish reduces what add adds, and appends the end of the job behind the events that lead to it.
+func (s *shared) finish(
+	ctx context.Context, h *hold, add func(job.Reducer) error, before ...job.Event,
+) (wake time.Time) {
+	p := h.part
+	var out job.Outcome
+	err := p.guard(func() (err error) {
+		reducer := p.plan.Reducer()
+		if err = add(reducer); err == nil {
+			out, err = reducer.Outcome()
+		}
+		return err
+	})
+	if err != nil {
+		if !errors.Is(err, errLog) {
+			err = failure(err)
+		}
+		return s.unready(ctx, h, err)
+	}
+	how := succeeded(&out)
+	how.At = time.Now().UTC()
+	events := make([]job.Event, 0, len(before)+2)
+	if h.unsaid {
+		events = append(events, job.Started{At: h.resume.Started})
+	}
+	events = append(append(events, before...), how)
+	s.append(ctx, h, func() { s.finished(h, &how) }, events...)
+	return time.Time{}
+}
+
+// finished is called when the end of the job is durable.
+func (s *shared) finished(h *hold, how *job.Finished) {
+	p := h.part
+	p.mu.Lock()
+	p.state = how.State
+	if h.unsaid {
+		p.series.started(&p.planned, p.startedAt)
+	}
+	p.series.ended(&p.planned, how)
+	p.mu.Unlock()
+	s.mu.Lock()
+	p.over = true
+	s.mu.Unlock()
+	if s.e.log.Enabled(context.Background(), slog.LevelDebug) {
+		p.log().Debug("job ended", "state", how.State.String())
+	}
+}

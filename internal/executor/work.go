@@ -1,0 +1,76 @@
+package executor
+
+import (
+	"time"
+
+	"gather/internal/job"
+)
+
+// maxNodeJobs bounds the jobs that Work names.
+const maxNodeJobs = 100
+
+// Work tells what this node is busy with.
+func (e *Executor) Work() job.Work {
+	now := time.Now()
+	busy, _ := e.load(now)
+	return job.Work{
+		Workers: len(e.workers), Busy: busy, Waiting: e.mode.tally(nil, now).waiting, Jobs: e.mode.nodeJobs(maxNodeJobs),
+	}
+}
+
+// load counts the busy workers, and the seconds that all have been busy.
+func (e *Executor) load(now time.Time) (busy int, seconds float64) {
+	for _, w := range e.workers {
+		ns := w.busy.Load()
+		if since := w.since.Load(); since != 0 {
+			busy++
+			ns += max(0, now.UnixNano()-since)
+		}
+		seconds += float64(ns) / 1e9
+	}
+	return busy, seconds
+}
+
+// nodeJobs implements mode.
+func (a alone) nodeJobs(limit int) []job.NodeJob {
+	e := a.Executor
+	var started []*run
+	e.mu.Lock()
+	for _, r := range e.runs {
+		if r.nextTask > 0 {
+			started = append(started, r)
+		}
+	}
+	e.mu.Unlock()
+	var jobs []job.NodeJob
+	for _, r := range started {
+		r.mu.Lock()
+		one := job.NodeJob{ID: r.job.ID, Tenant: r.job.Tenant, Kind: r.job.Kind, Running: r.busy, Parked: len(r.parked)}
+		r.mu.Unlock()
+		if one.Running+one.Parked > 0 {
+			jobs = append(jobs, one)
+		}
+		if len(jobs) == limit {
+			break
+		}
+	}
+	return jobs
+}
+
+// nodeJobs implements mode.
+func (s *shared) nodeJobs(limit int) []job.NodeJob {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var jobs []job.NodeJob
+	for _, p := range s.parts {
+		if p.running+p.parked > 0 {
+			jobs = append(jobs, job.NodeJob{
+				ID: p.job.ID, Tenant: p.job.Tenant, Kind: p.job.Kind, Running: p.running, Parked: p.parked,
+			})
+		}
+		if len(jobs) == limit {
+			break
+		}
+	}
+	return jobs
+}
