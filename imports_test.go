@@ -41,6 +41,7 @@ var rooms = map[string]room{
 	"internal/bucket":   {[]string{"internal/blocks"}, nil},
 	"internal/executor": {[]string{"internal/job"}, nil},
 	"internal/journal":  {[]string{"internal/job"}, nil},
+	"internal/transfer": {[]string{"internal/job"}, none},
 	"internal/cluster":  {[]string{"internal/job", "internal/journal", "internal/npy", "internal/array", "internal/blocks"}, nil},
 	"internal/api":      {[]string{".", "internal/job", "internal/npy", "internal/tenant"}, nil},
 
