@@ -10,13 +10,17 @@ import (
 	"gather/internal/journal"
 )
 
-// record keeps the jobs and what happened to them, and knows the nodes that work on them.
+// record keeps the jobs and what happened to them.
 type record interface {
 	executor.Journal
 	api.Jobs
 	api.Log
 	api.Keys
-	api.Nodes
+	health
+}
+
+// health is the state of a record.
+type health interface {
 	// Ready returns why no write can be taken now: job.ErrStorage.
 	Ready() error
 	// Close ends it, after the executor and the API.
@@ -26,14 +30,27 @@ type record interface {
 // backend is the one difference between a server by itself and a node of a cluster: what stores, and who runs what.
 type backend struct {
 	record
+	// nodes are those that work on the jobs.
+	nodes api.Nodes
+	// turns deals out the work of the cluster; nil where the executor has all jobs to itself.
+	turns executor.Cluster
 	// durability is what has happened to a job when it is answered 202, in the words of the contract.
 	durability string
 	// drain tells the other nodes that this one takes no more work.
 	drain func()
+	// about is what the log says of it at the start: pairs of keys and values.
+	about []any
 }
 
-// openBackend opens the journal of a server by itself.
+// openBackend joins the cluster, or opens the journal of a server by itself.
 func (s *server) openBackend(ctx context.Context) (backend, error) {
+	if s.cfg.NatsURL != "" {
+		return s.openCluster(ctx)
+	}
+	return s.openJournal(ctx)
+}
+
+func (s *server) openJournal(ctx context.Context) (backend, error) {
 	c := s.cfg
 	j, err := journal.Open(ctx, journal.Config{
 		Dir: c.DataDir, TombstoneRetention: c.TombRetention.d, KeyRetention: c.KeyRetention.d,
@@ -42,14 +59,14 @@ func (s *server) openBackend(ctx context.Context) (backend, error) {
 	if err != nil {
 		return backend{}, err
 	}
-	return backend{record: alone{j, s.newNode()}, durability: string(api.JobDurabilityFsync), drain: func() {}}, nil
+	return backend{
+		record: j, nodes: alone{s.newNode()}, durability: string(api.JobDurabilityFsync), drain: func() {},
+		about: []any{"node", c.NodeName},
+	}, nil
 }
 
-// alone is the record of a server that is the only node.
-type alone struct {
-	*journal.Journal
-	self func() job.Node
-}
+// alone is a server that is the only node.
+type alone struct{ self func() job.Node }
 
 // Nodes implements api.Nodes.
 func (a alone) Nodes(context.Context) ([]job.Node, error) { return []job.Node{a.self()}, nil }
@@ -66,9 +83,8 @@ func (s *server) newNode() func() job.Node {
 
 // work is what the executor is busy with: nothing before there is one. The record is there first, and others ask it.
 func (s *server) work() job.Work {
-	e, ok := any(s.executor.Load()).(interface{ Work() job.Work })
-	if s.executor.Load() == nil || !ok {
-		return job.Work{}
+	if e := s.executor.Load(); e != nil {
+		return e.Work()
 	}
-	return e.Work()
+	return job.Work{}
 }

@@ -115,6 +115,10 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 		}
 	}()
 	srv, err := newServer(ctx, c, log)
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		log.Info("stopped before it served")
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,7 @@ func TestOnlyNode(t *testing.T) {
 			t.Fatalf("nodes %v", list.Nodes)
 		}
 		n := list.Nodes[0]
-		if n["name"] != "north" || n["self"] != true || n["draining"] != false || n["version"] != version() || n["behind"] != 0. {
+		if self, _ := n["self"].(bool); !self || n["name"] != "north" || n["version"] != version() || n["workers"] != 3. || n["behind"] != 0. {
 			t.Errorf("%v", n)
 		}
 		ids[n["id"].(string)] = true

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"gather/internal/api"
 	"gather/internal/array"
@@ -41,7 +42,7 @@ type server struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	backend  backend
-	arrays   *array.Store
+	arrays   arrayStore
 	buckets  *bucket.Set
 	// executor is nil until the backend is open, which asks what it is busy with.
 	executor atomic.Pointer[executor.Executor]
@@ -114,17 +115,13 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	if err != nil {
 		return nil, err
 	}
+	if err := registerArrays(s.registry, s.arrays); err != nil {
+		return nil, err
+	}
 	kinds := kind.NewRegistry(kind.Limits{
 		Items: c.MaxItems.n, Digits: c.MaxDigits.n, Chunks: c.MaxChunks.n, Outputs: c.MaxOutputs.n,
 	}, newStoredArrays(s.arrays, s.buckets, log))
-	ec := executor.DefaultConfig()
-	ec.Workers, ec.MaxJobs, ec.MaxBytes, ec.MaxWaiting = int(c.Workers.n), int(c.QueueJobs.n), c.QueueBytes.n, c.WaitingItems.n
-	ec.Journal, ec.Planner, ec.Logger, ec.Registerer = s.backend, kinds, log, s.registry
-	ec.Tracer, ec.WorkerStart = tracer, giveWay
-	if s.tenants != nil {
-		ec.TenantJobs = s.tenants.MaxQueued
-	}
-	exec, err := executor.New(ctx, ec)
+	exec, err := s.newExecutor(ctx, kinds, tracer)
 	if err != nil {
 		return nil, err
 	}
@@ -133,18 +130,7 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 
 	s.streams, s.endStreams = context.WithCancel(context.Background())
 	undo = append(undo, s.endStreams)
-	ac := api.Config{
-		Executor: exec, Jobs: s.backend, Log: s.backend, Keys: s.backend, Nodes: s.backend, Kinds: kinds, Arrays: s.arrays,
-		Durability: s.backend.durability, Ready: s.ready, Stopping: s.streams, Logger: log, Registerer: s.registry, Tracer: tracer,
-		Retention: c.Retention.d, MaxRetention: c.MaxRetention.d, MaxBody: c.MaxBody.n, MaxStreams: c.MaxStreams.n,
-	}
-	for _, p := range c.TrustedProxies {
-		ac.TrustedProxies = append(ac.TrustedProxies, netip.MustParsePrefix(p)) // validated
-	}
-	if s.tenants != nil {
-		ac.Tenants = s.tenants
-	}
-	handler, err := api.New(ac)
+	handler, err := s.newHandler(exec, kinds, tracer)
 	if err != nil {
 		return nil, err
 	}
@@ -160,6 +146,33 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 		}
 	}
 	return s, nil
+}
+
+func (s *server) newExecutor(ctx context.Context, kinds executor.Planner, tracer trace.Tracer) (*executor.Executor, error) {
+	c, ec := s.cfg, executor.DefaultConfig()
+	ec.Workers, ec.MaxJobs, ec.MaxBytes, ec.MaxWaiting = int(c.Workers.n), int(c.QueueJobs.n), c.QueueBytes.n, c.WaitingItems.n
+	ec.Journal, ec.Planner, ec.Logger, ec.Registerer = s.backend, kinds, s.log, s.registry
+	ec.Cluster, ec.Tracer, ec.WorkerStart = s.backend.turns, tracer, giveWay
+	if s.tenants != nil {
+		ec.TenantJobs = s.tenants.MaxQueued
+	}
+	return executor.New(ctx, ec)
+}
+
+func (s *server) newHandler(exec *executor.Executor, kinds api.Kinds, tracer trace.Tracer) (http.Handler, error) {
+	c := s.cfg
+	ac := api.Config{
+		Executor: exec, Jobs: s.backend, Log: s.backend, Keys: s.backend, Nodes: s.backend.nodes, Kinds: kinds, Arrays: s.arrays,
+		Durability: s.backend.durability, Ready: s.ready, Stopping: s.streams, Logger: s.log, Registerer: s.registry, Tracer: tracer,
+		Retention: c.Retention.d, MaxRetention: c.MaxRetention.d, MaxBody: c.MaxBody.n, MaxStreams: c.MaxStreams.n,
+	}
+	for _, p := range c.TrustedProxies {
+		ac.TrustedProxies = append(ac.TrustedProxies, netip.MustParsePrefix(p)) // validated
+	}
+	if s.tenants != nil {
+		ac.Tenants = s.tenants
+	}
+	return api.New(ac)
 }
 
 func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
@@ -232,8 +245,10 @@ func (s *server) run(ctx context.Context) error {
 		metrics = s.opsListener.Addr().String()
 		go func() { failed <- serve(s.ops, s.opsListener) }() // ends with Shutdown
 	}
-	s.log.Info("serving", "api", s.apiListener.Addr().String(), "metrics", metrics, "data_dir", s.cfg.DataDir,
-		"workers", s.cfg.Workers.n, "version", version())
+	s.log.Info("serving", append([]any{
+		"api", s.apiListener.Addr().String(), "metrics", metrics, "data_dir", s.cfg.DataDir,
+		"workers", s.cfg.Workers.n, "version", version(),
+	}, s.backend.about...)...)
 	var err error
 	for waiting := true; waiting; {
 		select {

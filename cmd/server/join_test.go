@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"gather/internal/journal"
+)
+
+// What waiting may mend is tried again until it works, with a line in the log each time.
+func TestJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logs bytes.Buffer
+		tries, began := 0, time.Now()
+		got, err := join(t.Context(), slog.New(slog.NewTextHandler(&logs, nil)), func() (string, error) {
+			if tries++; tries < 4 {
+				return "", errors.New("no servers")
+			}
+			return "joined", nil
+		})
+		if got != "joined" || err != nil || tries != 4 || time.Since(began) != 3*joinEvery {
+			t.Errorf("%q %v after %d tries and %s", got, err, tries, time.Since(began))
+		}
+		if n := strings.Count(logs.String(), "no servers"); n != 3 {
+			t.Errorf("%d lines: %s", n, logs.String())
+		}
+	})
+}
+
+// A fault of this machine is told at once.
+func TestJoinGivesUp(t *testing.T) {
+	_, noFile := os.Open(t.TempDir() + "/none")
+	for _, fault := range []error{noFile, journal.ErrLocked, journal.ErrFormat} {
+		tries := 0
+		_, err := join(t.Context(), slog.New(slog.DiscardHandler), func() (int, error) {
+			tries++
+			return 0, fmt.Errorf("open: %w", fault)
+		})
+		if !errors.Is(err, fault) || tries != 1 {
+			t.Errorf("%v after %d tries of %v", err, tries, fault)
+		}
+	}
+}
+
+// A stop ends the waiting, and says why.
+func TestJoinStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stop := errors.New("got terminated")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(joinEvery/2, func() { cancel(stop) })
+		_, err := join(ctx, slog.New(slog.DiscardHandler), func() (int, error) { return 0, errors.New("no servers") })
+		if !errors.Is(err, stop) {
+			t.Error(err)
+		}
+		// Also while it tries.
+		if _, err = join(ctx, slog.New(slog.DiscardHandler), func() (int, error) { return 0, ctx.Err() }); !errors.Is(err, stop) {
+			t.Error(err)
+		}
+	})
+}
+
+// What one attempt has registered the next one can register again.
+func TestAttempt(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	for range 3 {
+		a := &attempt{Registerer: reg}
+		a.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "one_total", Help: "One."}))
+		if err := a.Register(prometheus.NewCounter(prometheus.CounterOpts{Name: "one_total", Help: "One."})); err == nil {
+			t.Error("twice the same")
+		}
+		if err := a.Register(prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "two", Help: "Two."}, []string{"x"})); err != nil {
+			t.Error(err)
+		}
+		if n, err := testutil.GatherAndCount(reg, "one_total"); n != 1 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+		a.undo()
+		if n, err := testutil.GatherAndCount(reg); n != 0 || err != nil {
+			t.Errorf("%d are left, %v", n, err)
+		}
+	}
+}
+
+func TestDurability(t *testing.T) {
+	for replicas, want := range map[int64]string{1: "none", 2: "none", 3: "quorum", 5: "quorum"} {
+		if got := durability(replicas); got != want {
+			t.Errorf("%d replicas: %s", replicas, got)
+		}
+	}
+}
