@@ -18,12 +18,12 @@ type hold struct {
 	ready     bool
 	task      job.Task // nil until its first step
 	resume    job.Resume
-	paused    bool  // cannot be begun now: the turn is given up when the alarm comes
-	unsaid    bool  // the job's start is not in the log: it goes there with the end
+	paused    bool  // it cannot be begun now, and is given up when the alarm comes
 	completed int64 // units of the task
 
 	// Guarded by shared.mu.
 	uses   int                     // by its task, by appends and alarms under way; the turn is ended when it is 0
+	unsaid bool                    // the job's start is not in the log, but goes there with its end; set by who has it
 	over   bool                    // takes no step any more
 	cancel context.CancelCauseFunc // of the step under way
 	alarm  *alarm                  // while parked

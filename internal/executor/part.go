@@ -99,6 +99,13 @@ func (s *shared) expire(p *part) {
 	s.mu.Lock()
 	var one *hold
 	for one = range p.holds {
+		if one.unsaid { // the one there is: its step tells
+			if one.cancel != nil {
+				one.cancel(p.timedOut())
+			}
+			s.mu.Unlock()
+			return
+		}
 		one.uses++ // so that its turn is not ended before it has decided
 		break
 	}

@@ -55,13 +55,35 @@ func (s *shared) perform(ctx context.Context, w *worker, h *hold) (wake time.Tim
 		}
 		return h.task.Step(ctx, start, &w.local)
 	})
-	switch {
-	case err == nil:
-		return s.stepped(ctx, h, &step)
-	case ctx.Err() == nil:
-		s.fail(h, failure(err))
+	if f, ok := errors.AsType[*job.Failure](context.Cause(ctx)); ok {
+		err = f // expire ended the step
 	}
-	return time.Time{} // at a stop, or when the turn is lost, somebody else takes the task
+	if err != nil {
+		s.failed(ctx, h, failure(err))
+		return time.Time{}
+	}
+	return s.stepped(ctx, h, &step)
+}
+
+// failed takes a failure that came of a step.
+func (s *shared) failed(ctx context.Context, h *hold, f *job.Failure) {
+	if f == context.Cause(ctx) { //nolint:errorlint // it is this very one
+		again, cancel := context.WithCancelCause(h.turn.Context)
+		defer cancel(nil)
+		s.mu.Lock()
+		h.cancel = cancel
+		s.mu.Unlock()
+		if ctx = again; context.Cause(s.e.work) != nil {
+			return
+		}
+	}
+	switch {
+	case ctx.Err() != nil: // at a stop, or when the turn is lost, somebody else takes the task
+	case h.unsaid:
+		s.end(ctx, h, job.Finished{State: job.Failed, Failure: f})
+	default:
+		s.fail(h, f)
+	}
 }
 
 func (p *part) startSpan(task int, now time.Time) trace.Span {
@@ -83,8 +105,8 @@ func (s *shared) ready(ctx context.Context, h *hold) error {
 		return &job.Failure{Reason: job.FailedTask, Detail: "its plan differs from the one it was begun with"}
 	}
 	if t.Job.State == job.Queued && t.Task != job.Reduction && p.short() {
-		h.unsaid = true
 		h.resume.Started = time.Now()
+		s.say(h, false)
 		s.begin(h, h.resume.Started, true)
 		return nil
 	}
@@ -141,7 +163,7 @@ func (s *shared) unready(ctx context.Context, h *hold, err error) (wake time.Tim
 		return time.Time{}
 	}
 	if f, ok := errors.AsType[*job.Failure](err); ok {
-		s.fail(h, f)
+		s.failed(ctx, h, f)
 		return time.Time{}
 	}
 	h.part.log().Warn("a task cannot be begun now", "error", err, "task", h.turn.Task)
@@ -161,10 +183,10 @@ func (s *shared) stepped(ctx context.Context, h *hold, step *job.Step) (wake tim
 		s.append(ctx, h, nil, a)
 		return time.Time{}
 	case h.unsaid:
-		h.unsaid = false
 		if err := s.start(ctx, h); err != nil {
 			return s.unready(ctx, h, err)
 		}
+		s.say(h, true)
 	}
 	if told && !s.append(ctx, h, nil, a) {
 		return time.Time{}
@@ -226,7 +248,12 @@ func (s *shared) finish(
 		}
 		return s.unready(ctx, h, err)
 	}
-	how := succeeded(&out)
+	s.end(ctx, h, succeeded(&out), before...)
+	return time.Time{}
+}
+
+// end appends the end of the job, which is this turn's to say, behind the events that lead to it.
+func (s *shared) end(ctx context.Context, h *hold, how job.Finished, before ...job.Event) {
 	how.At = time.Now().UTC()
 	events := make([]job.Event, 0, len(before)+2)
 	if h.unsaid {
@@ -234,7 +261,13 @@ func (s *shared) finish(
 	}
 	events = append(append(events, before...), how)
 	s.append(ctx, h, func() { s.finished(h, &how) }, events...)
-	return time.Time{}
+}
+
+// say notes whether the log has, or will have, the start of the job apart from its end.
+func (s *shared) say(h *hold, said bool) {
+	s.mu.Lock()
+	h.unsaid = !said
+	s.mu.Unlock()
 }
 
 // finished is called when the end of the job is durable.

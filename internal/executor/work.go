@@ -1,6 +1,8 @@
 package executor
 
 import (
+	"bytes"
+	"slices"
 	"time"
 
 	"gather/internal/job"
@@ -13,9 +15,9 @@ const maxNodeJobs = 100
 func (e *Executor) Work() job.Work {
 	now := time.Now()
 	busy, _ := e.load(now)
-	return job.Work{
-		Workers: len(e.workers), Busy: busy, Waiting: e.mode.tally(nil, now).waiting, Jobs: e.mode.nodeJobs(maxNodeJobs),
-	}
+	jobs := e.mode.nodeJobs(maxNodeJobs)
+	slices.SortFunc(jobs, func(a, b job.NodeJob) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	return job.Work{Workers: len(e.workers), Busy: busy, Waiting: e.mode.tally(nil, now).waiting, Jobs: jobs}
 }
 
 // load counts the busy workers, and the seconds that all have been busy.

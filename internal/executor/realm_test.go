@@ -1,0 +1,462 @@
+package executor_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"gather/internal/executor"
+	"gather/internal/job"
+)
+
+// realm is a cluster in memory: one log, one line of messages and the nodes that take turns from it. It fails the test
+// when a node breaks the rules of a turn.
+type realm struct {
+	t  testing.TB
+	mu sync.Mutex
+	// jobs are all that were submitted; line has a message for each task that could run now.
+	jobs  map[job.ID]*shareable
+	line  []message
+	nodes []*member
+	// slow is how long an append takes to be answered; refuse says which are refused; stuck appends wait for their context.
+	slow   time.Duration
+	refuse func(events []job.Event) bool
+	stuck  bool
+	// full refuses submissions.
+	full error
+	// out counts the turns that are not ended, given those that ever were.
+	out, given int
+	holders    map[*holder]struct{}
+	// appends counts calls of Append for each job.
+	appends map[job.ID]int
+	asked   *job.Admission
+}
+
+type shareable struct {
+	view   job.Job
+	spec   []byte
+	size   job.Size
+	log    []job.LogRecord
+	ending *job.Finished
+	ctx    context.Context //nolint:containedctx // the job's own
+	end    context.CancelFunc
+	out    int
+	done   map[int]bool
+	nodes  map[string]int // the turns that each node had
+	spread bool           // the messages of all tasks are, or were, in the line
+	reduce bool           // so is that of the reduction
+}
+
+type message struct {
+	id   job.ID
+	task int
+}
+
+func newRealm(t testing.TB) *realm {
+	return &realm{t: t, jobs: make(map[job.ID]*shareable), appends: make(map[job.ID]int), holders: make(map[*holder]struct{})}
+}
+
+// member is a node's end of the realm: its executor.Cluster, and its executor.Journal.
+type member struct {
+	*realm
+	name  string
+	e     *executor.Executor
+	turns chan *job.Turn
+	wants int
+	dead  bool
+	chief bool
+}
+
+func (r *realm) join(name string) *member {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := &member{realm: r, name: name, turns: make(chan *job.Turn, 1000), chief: len(r.nodes) == 0}
+	r.nodes = append(r.nodes, m)
+	return m
+}
+
+func (m *member) Turns() <-chan *job.Turn { return m.turns }
+
+func (m *member) Want(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.wants += n
+	m.deal()
+}
+
+// deal gives messages to those that want some. Caller holds mu.
+func (r *realm) deal() {
+	for again := true; again; {
+		again = false
+		for _, m := range r.nodes {
+			if m.wants > 0 && !m.dead && len(r.line) > 0 {
+				msg := r.line[0]
+				r.line = r.line[1:]
+				r.give(m, msg)
+				again = true
+			}
+		}
+	}
+}
+
+func (r *realm) give(m *member, msg message) {
+	s := r.jobs[msg.id]
+	if s.view.State.Terminal() || s.ending != nil {
+		return
+	}
+	h := &holder{m: m, s: s, msg: msg}
+	h.turn = &job.Turn{Job: s.view, Spec: s.spec, Task: msg.task, Context: s.ctx, TurnHolder: h}
+	for _, rec := range s.log {
+		if a, ok := rec.Event.(job.Advanced); ok && a.Task == msg.task {
+			h.turn.Resumed = true
+		}
+	}
+	m.wants--
+	r.holders[h] = struct{}{}
+	r.out++
+	r.given++
+	s.out++
+	s.nodes[m.name]++
+	m.turns <- h.turn
+}
+
+// push puts a message in the line. Caller holds mu.
+func (r *realm) push(msg message) {
+	r.line = append(r.line, msg)
+	r.deal()
+}
+
+// apply appends events, all or none. Caller holds mu.
+func (r *realm) apply(s *shareable, events ...job.Event) error {
+	view, log := s.view, s.log
+	for _, ev := range events {
+		var err error
+		if view, err = job.Apply(view, ev); err != nil {
+			return err
+		}
+		log = append(log, job.LogRecord{Seq: view.Seq, Event: ev})
+	}
+	s.view, s.log = view, log
+	for _, ev := range events {
+		if a, ok := ev.(job.Advanced); ok && a.Done {
+			if s.done[a.Task] {
+				r.t.Errorf("task %d is done twice", a.Task)
+			}
+			s.done[a.Task] = true
+		}
+	}
+	if view.State.Terminal() {
+		s.end()
+	}
+	return nil
+}
+
+// decide ends a job when nobody works on it. Caller holds mu.
+func (r *realm) decide(m *member, s *shareable, how job.Finished) (ended *job.Job) {
+	if s.ending == nil && !s.view.State.Terminal() {
+		s.ending = &how
+		s.end()
+	}
+	return r.lastOut(m, s)
+}
+
+func (r *realm) lastOut(m *member, s *shareable) (ended *job.Job) {
+	if s.ending == nil || s.out > 0 || s.view.State.Terminal() {
+		return nil
+	}
+	how := *s.ending
+	how.At = time.Now()
+	if err := r.apply(s, how); err != nil {
+		r.t.Errorf("%s ends a job: %v", m.name, err)
+	}
+	view := s.view
+	return &view
+}
+
+func (m *member) Cancel(_ context.Context, tenant string, id job.ID) (job.Job, error) {
+	m.mu.Lock()
+	s := m.jobs[id]
+	if s == nil || s.view.Tenant != tenant {
+		m.mu.Unlock()
+		return job.Job{}, job.ErrNotFound
+	}
+	var ended *job.Job
+	if m.apply(s, job.CancelRequested{At: time.Now()}) == nil {
+		ended = m.decide(m, s, job.Finished{State: job.Cancelled})
+	}
+	view := s.view
+	m.mu.Unlock()
+	m.tell(ended)
+	return view, nil
+}
+
+func (m *member) tell(ended *job.Job) {
+	if ended != nil {
+		m.e.Ended(ended)
+	}
+}
+
+func (m *member) Position(id job.ID) (int, time.Duration, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, msg := range m.line {
+		if msg.id == id {
+			return i + 1, time.Duration(i+1) * 20 * time.Second, true
+		}
+	}
+	return 0, 0, false
+}
+
+func (m *member) Unfinished(visit func(*job.Job, job.Size)) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.jobs {
+		if !s.view.State.Terminal() {
+			visit(&s.view, s.size)
+		}
+	}
+	return m.chief
+}
+
+// Append takes submissions.
+func (m *member) Append(_ context.Context, b job.Batch) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.asked = b.Admission
+	if m.full != nil {
+		b.Done(m.full)
+		return nil
+	}
+	for i, e := range b.Entries {
+		sub, ok := e.Events[0].(job.Submitted)
+		if !ok || len(e.Events) > 1 {
+			m.t.Errorf("the journal is given %v", e.Events)
+		}
+		s := &shareable{
+			spec: sub.Spec, size: b.Admission.Sizes[i], done: make(map[int]bool), nodes: make(map[string]int),
+		}
+		s.ctx, s.end = context.WithCancel(context.Background())
+		m.jobs[e.ID] = s
+		if err := m.apply(s, sub); err != nil {
+			m.t.Errorf("submit: %v", err)
+		}
+		time.AfterFunc(time.Until(s.view.StartAfter), func() {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.push(message{e.ID, 0})
+		})
+	}
+	b.Done(nil)
+	return nil
+}
+
+func (m *member) Get(_ context.Context, tenant string, id job.ID) (job.Job, error) {
+	if j := m.job(id); j.Tenant == tenant {
+		return j, nil
+	}
+	return job.Job{}, job.ErrNotFound
+}
+
+// Release implements executor.Journal.
+func (*member) Release(job.Key) {}
+
+// Recover must not be called: the jobs are the cluster's.
+func (m *member) Recover(context.Context, func(job.Job, []byte, job.LogSeq) error) error {
+	m.t.Error("a node recovers jobs")
+	return nil
+}
+
+// job returns the view of a job.
+func (r *realm) job(id job.ID) job.Job {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.jobs[id]; s != nil {
+		return s.view
+	}
+	return job.Job{}
+}
+
+// had tells how many turns of a job each node had.
+func (r *realm) had(id job.ID) map[string]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.jobs[id].nodes
+}
+
+// items are the indexes of the items in a job's log, ascending.
+func (r *realm) items(id job.ID) []int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []int64
+	for _, rec := range r.jobs[id].log {
+		if a, ok := rec.Event.(job.Advanced); ok {
+			for _, item := range a.Items.All() {
+				all = append(all, item.Index)
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// kill lets a node die: its tasks are given to others, and whatever it appends is refused.
+func (r *realm) kill(m *member) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m.dead = true
+	for h := range r.holders {
+		if h.m == m {
+			h.revoke()
+		}
+	}
+}
+
+// holder is the cluster's end of a turn.
+type holder struct {
+	m    *member
+	s    *shareable
+	msg  message
+	turn *job.Turn
+	// Guarded by realm.mu.
+	asked   int // appends under way
+	ended   bool
+	revoked bool // the task was given to another
+}
+
+// revoke gives the turn's task to another node, as when the node was silent for long. Caller holds mu.
+func (h *holder) revoke() {
+	h.revoked = true
+	h.s.out--
+	h.m.push(h.msg)
+}
+
+func (h *holder) lost() bool { return h.revoked || h.s.ending != nil }
+
+func (h *holder) Start(context.Context) error {
+	r := h.m.realm
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if h.lost() || h.s.view.State.Terminal() {
+		return job.ErrTransition
+	}
+	if h.s.view.State == job.Queued {
+		if err := r.apply(h.s, job.Started{At: time.Now()}); err != nil {
+			r.t.Errorf("start: %v", err)
+		}
+	}
+	h.turn.Job = h.s.view
+	if !h.s.spread {
+		h.s.spread = true
+		for task := 1; task < min(h.s.size.Tasks, 4); task++ {
+			r.push(message{h.msg.id, task})
+		}
+	}
+	return nil
+}
+
+func (h *holder) Log(context.Context) job.LogSeq {
+	h.m.mu.Lock()
+	defer h.m.mu.Unlock()
+	log := slices.Clone(h.s.log)
+	return func(yield func(job.LogRecord, error) bool) {
+		for _, rec := range log {
+			if !yield(rec, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (h *holder) Append(ctx context.Context, done func(error), events ...job.Event) error {
+	r := h.m.realm
+	r.mu.Lock()
+	stuck := r.stuck
+	r.mu.Unlock()
+	if stuck {
+		<-ctx.Done()
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	r.mu.Lock()
+	if h.ended {
+		r.t.Error("an append after the end of its turn")
+	}
+	r.appends[h.msg.id]++
+	h.asked++
+	err := error(nil)
+	switch {
+	case h.lost(), r.refuse != nil && r.refuse(events):
+		err = fmt.Errorf("%w: not yours", job.ErrTransition)
+	default:
+		err = r.apply(h.s, events...)
+	}
+	slow := r.slow
+	r.mu.Unlock()
+	answer := func() {
+		r.mu.Lock()
+		h.asked--
+		r.mu.Unlock()
+		done(err)
+	}
+	if slow > 0 {
+		time.AfterFunc(slow, answer)
+	} else {
+		answer()
+	}
+	return nil
+}
+
+func (h *holder) Decide(how job.Finished) {
+	r := h.m.realm
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if h.ended {
+		r.t.Error("a decision after the end of its turn")
+	}
+	if !h.revoked && r.decide(h.m, h.s, how) != nil {
+		r.t.Error("a job ended while its turn was held")
+	}
+}
+
+func (h *holder) End() {
+	r := h.m.realm
+	r.mu.Lock()
+	if h.ended || h.asked > 0 {
+		r.t.Errorf("task %d: ended before: %v; appends under way: %d", h.msg.task, h.ended, h.asked)
+	}
+	h.ended = true
+	r.out--
+	delete(r.holders, h)
+	if !h.revoked {
+		h.s.out--
+	}
+	ended := r.lastOut(h.m, h.s)
+	next := h.msg
+	if h.s.done[next.task] {
+		next.task += 4
+	}
+	switch s := h.s; {
+	case h.revoked, s.ending != nil, s.view.State.Terminal():
+	case next.task == job.Reduction:
+		r.push(next)
+	case s.view.TasksDone == s.size.Tasks && s.size.Tasks > 0:
+		if !s.reduce {
+			s.reduce = true
+			r.push(message{h.msg.id, job.Reduction})
+		}
+	case next.task < s.size.Tasks:
+		r.push(next)
+	}
+	r.mu.Unlock()
+	h.m.tell(ended)
+}
+
+var (
+	_ executor.Cluster = (*member)(nil)
+	_ executor.Journal = (*member)(nil)
+	_ job.TurnHolder   = (*holder)(nil)
+)

@@ -1,0 +1,465 @@
+package executor_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gather/internal/executor"
+	"gather/internal/job"
+)
+
+// startNode makes an executor that is a node of the realm; it is stopped when the test ends, and must have no turn then.
+func startNode(t *testing.T, r *realm, change func(*executor.Config)) (*executor.Executor, *member) {
+	t.Helper()
+	m := r.join(fmt.Sprint("node ", len(r.nodes)))
+	c := executor.DefaultConfig()
+	c.Workers = 2
+	c.Journal, c.Cluster, c.Planner = m, m, toys{}
+	c.Logger = slog.New(slog.DiscardHandler)
+	c.Registerer = prometheus.NewRegistry()
+	if change != nil {
+		change(&c)
+	}
+	var err error
+	if m.e, err = executor.New(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait() // all workers want a turn
+	t.Cleanup(func() {
+		none, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = m.e.Stop(none)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for h := range r.holders {
+			if h.m == m {
+				t.Errorf("task %d of a stopped node was not given up", h.msg.task)
+			}
+		}
+	})
+	return m.e, m
+}
+
+// wantAll checks that a job has succeeded with every item once.
+func wantAll(t *testing.T, r *realm, id job.ID, n int) {
+	t.Helper()
+	j := r.job(id)
+	if j.State != job.Succeeded || string(j.Result) != fmt.Sprint(n) || j.TasksDone != n || j.Progress.Completed != int64(n) {
+		t.Errorf("the job is %v (%v), result %s, %d of %d tasks done, %+v", j.State, j.Failure, j.Result, j.TasksDone, n, j.Progress)
+	}
+	want := make([]int64, n)
+	for i := range want {
+		want[i] = int64(i)
+	}
+	if got := r.items(id); !slices.Equal(got, want) {
+		t.Errorf("items %v of %d", got, n)
+	}
+}
+
+func wantState(t *testing.T, r *realm, id job.ID, s job.State) job.Job {
+	t.Helper()
+	j := r.job(id)
+	if j.State != s {
+		t.Errorf("the job is %v (%v), want %v", j.State, j.Failure, s)
+	}
+	return j
+}
+
+// The tasks of one job are done by all nodes, whichever took the submission.
+func TestSharedRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(t)
+		e, _ := startNode(t, r, nil)
+		startNode(t, r, nil)
+		for _, p := range []toy{
+			{Tasks: 0},
+			{Tasks: 1},
+			{Tasks: 1, Waiting: 1},
+			{Tasks: 40, Work: time.Millisecond},
+			{Tasks: 8, Park: 5 * time.Second, Waiting: 8},
+		} {
+			id := submit(t, e, p)
+			time.Sleep(20 * time.Second)
+			synctest.Wait()
+			wantAll(t, r, id, p.Tasks)
+			if had := r.had(id); p.Tasks > 1 && (had["node 0"] == 0 || had["node 1"] == 0) {
+				t.Errorf("%+v: turns %v", p, had)
+			}
+			if n := r.appends[id]; p.Tasks <= 1 && n != 1 {
+				t.Errorf("%+v: %d appends, want 1", p, n)
+			}
+		}
+		if r.out != 0 {
+			t.Errorf("%d turns were not ended", r.out)
+		}
+	})
+}
+
+// Waits hold no worker, on no node.
+func TestSharedWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(t)
+		e, _ := startNode(t, r, oneWorker)
+		id := submit(t, e, toy{Tasks: 4, Park: time.Hour, Waiting: 4})
+		time.Sleep(time.Minute)
+		if w := e.Work(); w.Busy != 0 || w.Waiting != 4 || len(w.Jobs) != 1 || w.Jobs[0].Parked != 4 || w.Jobs[0].ID != id {
+			t.Errorf("%+v, want four parked tasks", w)
+		}
+		quick := submit(t, e, toy{Tasks: 1})
+		settle()
+		wantAll(t, r, quick, 1)
+		time.Sleep(time.Hour)
+		wantAll(t, r, id, 4)
+		if d := r.job(id).FinishedAt.Sub(r.job(id).StartedAt); d != time.Hour {
+			t.Errorf("took %v, want 1h", d)
+		}
+	})
+}
+
+func TestSharedFailures(t *testing.T) {
+	limit := 3 * time.Second
+	for _, tt := range []struct {
+		toy    toy
+		reason job.FailureReason
+	}{
+		{toy{Tasks: 1, Panic: true}, job.FailedPanic},
+		{toy{Tasks: 100, Panic: true}, job.FailedPanic},
+		{toy{Tasks: 3, Error: "out of luck"}, job.FailedTask},
+		{toy{Tasks: 3, Reduce: "error"}, job.FailedTask},
+		{toy{Tasks: 3, Reduce: "panic"}, job.FailedPanic},
+		{toy{Tasks: 1, Reduce: "add"}, job.FailedPanic},
+		{toy{Tasks: 3, Make: true}, job.FailedPanic},
+		{toy{Tasks: 1, Block: true}, job.FailedTimeout},
+		{toy{Tasks: 6, Park: time.Hour, Waiting: 6}, job.FailedTimeout},
+		{toy{Tasks: 1000, Work: 100 * time.Millisecond}, job.FailedTimeout},
+	} {
+		t.Run(fmt.Sprintf("%+v", tt.toy), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRealm(t)
+				regs := []*prometheus.Registry{prometheus.NewRegistry(), prometheus.NewRegistry()}
+				e, _ := startNode(t, r, func(c *executor.Config) { c.Registerer = regs[0] })
+				startNode(t, r, func(c *executor.Config) { c.Registerer = regs[1] })
+				bystander := submit(t, e, toy{Tasks: 10, Work: 10 * time.Millisecond})
+				id := submit(t, e, tt.toy, func(s *job.Submission) { s.Timeout = limit })
+				time.Sleep(limit + time.Second)
+				j := wantState(t, r, id, job.Failed)
+				if j.Failure == nil || j.Failure.Reason != tt.reason {
+					t.Errorf("failure %v", j.Failure)
+				}
+				if d := j.FinishedAt.Sub(j.StartedAt); tt.reason == job.FailedTimeout && d != limit {
+					t.Errorf("ended after %v, want %v", d, limit)
+				}
+				wantAll(t, r, bystander, 10)
+				if r.out != 0 {
+					t.Errorf("%d turns were not ended", r.out)
+				}
+				if n := total(t, "gather_jobs_failed_total", regs...); n != 1 {
+					t.Errorf("%v failures are counted", n)
+				}
+			})
+		})
+	}
+}
+
+// Cancelled is told when the work has stopped on all nodes; what is parked stops at once.
+func TestSharedCancel(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		toy  toy
+	}{
+		{"running", toy{Tasks: 1000, Work: time.Hour}},
+		{"blocked", toy{Tasks: 3, Block: true}},
+		{"parked", toy{Tasks: 10, Park: time.Hour, Waiting: 10}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRealm(t)
+				e, _ := startNode(t, r, nil)
+				other, _ := startNode(t, r, nil)
+				id := submit(t, e, tt.toy)
+				time.Sleep(time.Second)
+				if had := r.had(id); len(had) != 2 {
+					t.Errorf("turns %v, want some on both nodes", had)
+				}
+				j, err := other.Cancel(t.Context(), "acme", id)
+				if err != nil || j.State != job.Cancelling {
+					t.Errorf("answered %v, %v", j.State, err)
+				}
+				synctest.Wait()
+				wantState(t, r, id, job.Cancelled)
+				next := submit(t, e, toy{Tasks: 9})
+				settle()
+				wantAll(t, r, next, 9)
+			})
+		})
+	}
+}
+
+func TestSharedCancelIsAcknowledged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(t)
+		e, _ := startNode(t, r, func(c *executor.Config) { c.Planner = stubbornShare{} })
+		id := submit(t, e, toy{Tasks: 2})
+		time.Sleep(time.Second)
+		if _, err := e.Cancel(t.Context(), "acme", id); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		wantState(t, r, id, job.Cancelling)
+		time.Sleep(2 * time.Second)
+		wantState(t, r, id, job.Cancelled)
+	})
+}
+
+type stubbornShare struct{ stubborn }
+
+func (stubbornShare) Replan(context.Context, string, string, []byte) (job.Plan, error) {
+	return stubbornPlan{toy{Tasks: 2}}, nil
+}
+
+// stages plans tasks of five items, one of which is done each second.
+type stages struct{ toys }
+
+func (stages) Replan(_ context.Context, _, _ string, spec []byte) (job.Plan, error) {
+	p, err := toys{}.Replan(context.Background(), "", "toy", spec)
+	if err != nil {
+		return nil, err
+	}
+	return stagesPlan{p.(toy)}, nil
+}
+
+type stagesPlan struct{ toy }
+
+func (p stagesPlan) Task(i int, r job.Resume) job.Task { return &stagesTask{i, r} }
+
+type stagesTask struct {
+	i int
+	r job.Resume
+}
+
+func (s *stagesTask) Step(_ context.Context, now time.Time, _ *job.Local) (job.Step, error) {
+	done := 0
+	for _, a := range s.r.Steps {
+		done += a.Items.Len()
+	}
+	var step job.Step
+	for ; done < 5 && !s.r.Started.Add(time.Duration(done+1)*time.Second).After(now); done++ {
+		step.Items.Add(int64(5*s.i+done), []byte("1"), 0)
+		step.Completed++
+	}
+	s.r.Steps = append(s.r.Steps, job.Advanced{Items: step.Items})
+	if done == 5 {
+		step.Partial = []byte{1}
+	} else {
+		step.Wake = s.r.Started.Add(time.Duration(done+1) * time.Second)
+	}
+	return step, nil
+}
+
+// A node that dies leaves its tasks to others, which go on behind its steps: no item is lost or there twice. What the dead
+// one still appends is refused.
+func TestSharedRedelivery(t *testing.T) {
+	for _, tasks := range []int{1, 6} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRealm(t)
+			plan := func(c *executor.Config) { c.Planner = stages{} }
+			e, first := startNode(t, r, plan)
+			id := submit(t, e, toy{Tasks: tasks, Waiting: 5})
+			time.Sleep(2500 * time.Millisecond)
+			startNode(t, r, plan)
+			r.kill(first)
+			time.Sleep(20 * time.Second)
+			j := wantState(t, r, id, job.Succeeded)
+			want := make([]int64, 5*tasks)
+			for i := range want {
+				want[i] = int64(i)
+			}
+			if got := r.items(id); !slices.Equal(got, want) {
+				t.Errorf("items %v", got)
+			}
+			if had := r.had(id); had["node 1"] == 0 || j.Progress.Completed != int64(len(want)) {
+				t.Errorf("turns %v, progress %+v", had, j.Progress)
+			}
+			synctest.Wait()
+			if r.out != 0 {
+				t.Errorf("%d turns were not ended", r.out)
+			}
+		})
+	}
+}
+
+// A turn whose append is refused is dropped, and nothing else happens.
+func TestSharedRefusedAppend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(t)
+		r.slow = 100 * time.Millisecond
+		refusals := 3
+		r.refuse = func(events []job.Event) bool {
+			refusals--
+			return refusals >= 0
+		}
+		e, _ := startNode(t, r, func(c *executor.Config) { c.Planner = stages{} })
+		id := submit(t, e, toy{Tasks: 2, Waiting: 5})
+		time.Sleep(20 * time.Second)
+		wantState(t, r, id, job.Succeeded)
+		if got := r.items(id); len(got) != 10 {
+			t.Errorf("items %v", got)
+		}
+		if r.given < 3+3 {
+			t.Errorf("%d turns; three were refused, of three", r.given)
+		}
+	})
+}
+
+// A plan that cannot be made because of the storage is tried again; the job does not fail for it.
+func TestSharedPlans(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(t)
+		plans := &counted{}
+		plans.broken.Store(true)
+		e, _ := startNode(t, r, func(c *executor.Config) { c.Planner = plans })
+		id := submit(t, e, toy{Tasks: 100, Work: time.Millisecond})
+		if n := plans.open.Load(); n != 0 {
+			t.Errorf("%d plans are open after the submission", n)
+		}
+		time.Sleep(5 * time.Second)
+		wantState(t, r, id, job.Queued)
+		plans.broken.Store(false)
+		made := plans.made.Load()
+		time.Sleep(5 * time.Second)
+		wantAll(t, r, id, 100)
+		if n := plans.made.Load() - made; n != 1 {
+			t.Errorf("%d plans were made for one job", n)
+		}
+		if n := plans.open.Load(); n != 0 {
+			t.Errorf("%d plans are open after the job", n)
+		}
+	})
+}
+
+// counted counts the plans that are open.
+type counted struct {
+	toys
+	open, made atomic.Int32
+	broken     atomic.Bool
+}
+
+func (c *counted) Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error) {
+	p, err := c.toys.Replan(ctx, tenant, kind, spec)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.open.Add(1)
+	return countedPlan{p, c}, spec, nil
+}
+
+func (c *counted) Replan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, error) {
+	if c.broken.Load() {
+		return nil, fmt.Errorf("no array: %w", job.ErrStorage)
+	}
+	c.made.Add(1)
+	p, _, err := c.Plan(ctx, tenant, kind, spec)
+	return p, err
+}
+
+type countedPlan struct {
+	job.Plan
+	c *counted
+}
+
+func (p countedPlan) Close() error {
+	p.c.open.Add(-1)
+	return nil
+}
+
+// A job that this version cannot plan fails.
+func TestSharedUnknownKind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(t)
+		e, _ := startNode(t, r, func(c *executor.Config) { c.Planner = stubborn{} })
+		s := job.Submission{Tenant: "acme", Kind: "other", Spec: []byte("{}"), Priority: job.Normal}
+		jobs, err := e.Submit(t.Context(), []job.Submission{s}, nil, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		wantState(t, r, jobs[0].ID, job.Failed)
+	})
+}
+
+// The bounds are the cluster's; what it answers is passed on, and counted.
+func TestSharedAdmission(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(t)
+		reg := prometheus.NewRegistry()
+		plans := &counted{}
+		e, _ := startNode(t, r, func(c *executor.Config) {
+			c.MaxJobs, c.MaxBytes, c.MaxWaiting, c.Registerer, c.Planner = 3, 100, 10, reg, plans
+			c.TenantJobs = func(string) int { return 2 }
+		})
+		sub := job.Submission{Tenant: "acme", Kind: "toy", Spec: toy{Tasks: 2, Memory: 7, Waiting: 4}.spec(), Priority: job.Normal}
+		ask := func(n int) error {
+			_, err := e.Submit(t.Context(), slices.Repeat([]job.Submission{sub}, n), nil, false)
+			return err
+		}
+		r.full = &job.Rejection{Err: job.ErrQueueFull, Reason: "bytes"}
+		if err := ask(2); !errors.Is(err, job.ErrQueueFull) {
+			t.Errorf("%v, want ErrQueueFull", err)
+		}
+		size := job.Size{Tasks: 2, Units: 2, Waiting: 4, Memory: 7}
+		if a := r.asked; a == nil || a.Jobs != 3 || a.TenantJobs != 2 || a.Bytes != 100 || a.Waiting != 10 ||
+			!slices.Equal(a.Sizes, []job.Size{size, size}) {
+			t.Errorf("admission %+v", a)
+		}
+		prior := &job.PriorError{IDs: []job.ID{job.NewID()}}
+		r.full = prior
+		if err := ask(1); !errors.Is(err, prior) {
+			t.Errorf("%v, want the prior", err)
+		}
+		var v *job.ValidationError
+		if err := ask(3); !errors.As(err, &v) {
+			t.Errorf("%v, want a fault: the batch is larger than the quota", err)
+		}
+		e.Drain()
+		if err := ask(1); !errors.Is(err, job.ErrDraining) {
+			t.Errorf("%v, want ErrDraining", err)
+		}
+		if n := total(t, "gather_jobs_rejected_total", reg); n != 3 {
+			t.Errorf("%v rejected jobs are counted, want 3", n)
+		}
+		if n := plans.open.Load(); n != 0 {
+			t.Errorf("%d plans are open", n)
+		}
+	})
+}
+
+// A job's place and when to come back are the cluster's to tell.
+func TestSharedHints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(t)
+		e, _ := startNode(t, r, oneWorker)
+		submit(t, e, toy{Tasks: 1, Block: true})
+		synctest.Wait()
+		ids := []job.ID{submit(t, e, toy{Tasks: 1})}
+		synctest.Wait()
+		ids = append(ids, submit(t, e, toy{Tasks: 1}))
+		synctest.Wait()
+		for i, wait := range []time.Duration{20 * time.Second, 30 * time.Second} {
+			if place, ok := e.Position(ids[i]); place != i+1 || !ok {
+				t.Errorf("job %d is at %d, %v", i, place, ok)
+			}
+			if d := e.RetryAfter(r.job(ids[i])); d != wait {
+				t.Errorf("job %d: come back in %v, want %v", i, d, wait)
+			}
+		}
+	})
+}
