@@ -35,6 +35,8 @@ var (
 	ErrTooLarge = errors.New("the upload is too large")
 	// ErrTransition: the event is not legal in the job's state.
 	ErrTransition = errors.New("illegal transition")
+	// ErrVersion: stored bytes are of a version that this one does not read.
+	ErrVersion = errors.New("a record of another version")
 	// ErrCorrupt: stored bytes are not what the encoders write.
 	ErrCorrupt = errors.New("corrupt record")
 )

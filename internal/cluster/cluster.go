@@ -1,0 +1,426 @@
+package cluster
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"gather/internal/job"
+	"gather/internal/journal"
+)
+
+// The causes with which the context of a job's turns ends.
+var (
+	errEnding = errors.New("the job is to end")
+	errEnded  = errors.New("the job has ended")
+	errClosed = errors.New("the node is closed")
+)
+
+// A Cluster is this node's part of it. It is safe for concurrent use.
+type Cluster struct {
+	cfg Config
+	// id names this run of the node: another one after every start.
+	id      string
+	started time.Time
+	log     *slog.Logger
+	met     *metrics
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	view    *journal.Journal
+
+	logStream string
+	turns     turnQueue
+	members   members
+	w         writer
+	t         table
+	keys      usedKeys
+
+	// What follows belongs to the fold.
+	assemblies map[string]*assembly
+	dropped    []job.Dropped
+
+	readMu    sync.Mutex
+	read      uint64 // the last message that was applied
+	moments   []moment
+	readMoved chan struct{}
+	behind    atomic.Int64
+
+	// failed is closed when the node can take no part any more; failure says why.
+	failed   chan struct{}
+	failOnce sync.Once
+	failure  atomic.Pointer[error]
+	heads    heads
+
+	stop     context.CancelFunc
+	stopFold context.CancelFunc
+	done     sync.WaitGroup
+	folding  sync.WaitGroup
+	closed   atomic.Bool
+	draining atomic.Bool
+}
+
+// A moment is when a message was written, for trimming.
+type moment struct {
+	seq uint64
+	at  time.Time
+}
+
+// momentGap is how far apart moments are.
+const momentGap = 10 * time.Second
+
+// Open connects to NATS, makes the streams that are missing, opens the view and brings it up to date. It waits for the
+// cluster as long as ctx lasts. Errors: those of the view, journal.ErrLocked among them; a cluster that is not fit.
+func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
+	cfg.setDefaults()
+	c := &Cluster{
+		cfg: cfg, id: hex.EncodeToString(newNodeID()), started: time.Now().UTC(), log: cfg.Logger,
+		assemblies: make(map[string]*assembly), readMoved: make(chan struct{}), failed: make(chan struct{}),
+	}
+	c.met = newMetrics(cfg.Registerer)
+	c.t.init()
+	c.keys.init()
+	c.w.init()
+	c.turns.init()
+	opts, err := cfg.options()
+	if err != nil {
+		return nil, err
+	}
+	opts = append(opts, nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+		c.met.disconnects.Inc()
+		if err != nil {
+			c.log.Warn("lost the connection to NATS", "error", err)
+		}
+	}), nats.ReconnectHandler(func(nc *nats.Conn) {
+		c.log.Info("connected to NATS again", "server", nc.ConnectedUrlRedacted())
+	}))
+	if c.nc, err = nats.Connect(cfg.URL, opts...); err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			c.nc.Close()
+		}
+	}()
+	if c.js, err = jetstream.New(c.nc); err != nil {
+		return nil, err
+	}
+	if c.view, err = journal.Open(ctx, journal.Config{
+		Dir: cfg.Dir, View: true, TombstoneRetention: cfg.TombstoneRetention, KeyRetention: cfg.KeyRetention,
+		MaxPendingBytes: cfg.MaxPendingBytes, MinFreeBytes: cfg.MinFreeBytes, Logger: cfg.Logger, Registerer: cfg.Registerer,
+	}); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.view.Close())
+		}
+	}()
+	identity, err := c.makeStreams(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("prepare the streams: %w", err)
+	}
+	if err := c.load(ctx, identity); err != nil {
+		return nil, fmt.Errorf("read the view: %w", err)
+	}
+	c.w.js, c.w.stream, c.w.subject = c.js, c.logStream, cfg.Prefix+".log."+c.id
+	c.w.limit, c.w.met = cfg.MaxPendingBytes, c.met
+	c.w.message = int(min(maxMessage, c.nc.MaxPayload()-4096))
+	if err := c.met.watch(cfg.Registerer, c); err != nil {
+		return nil, err
+	}
+	if err := c.start(ctx); err != nil {
+		return nil, errors.Join(err, c.halt())
+	}
+	return c, nil
+}
+
+func newNodeID() []byte {
+	id := uuid.Must(uuid.NewV7())
+	return id[:]
+}
+
+// start begins the goroutines, and waits until the view is up to date.
+func (c *Cluster) start(ctx context.Context) error {
+	fold, stopFold := context.WithCancel(context.WithoutCancel(ctx))
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	c.stop, c.stopFold = stop, stopFold
+	c.folding.Go(func() { c.runFold(fold) })
+	c.done.Go(func() { c.w.run(fold) })
+	c.done.Go(func() { c.watchHealth(run) })
+	head, err := c.head(ctx)
+	if err == nil {
+		err = c.await(ctx, head)
+	}
+	if err != nil {
+		return fmt.Errorf("read the log: %w", err)
+	}
+	if err := c.members.open(ctx, c); err != nil {
+		return fmt.Errorf("join the nodes: %w", err)
+	}
+	c.done.Go(func() { c.members.run(run, c) })
+	c.done.Go(func() { c.runChief(run) })
+	c.done.Go(func() { c.runStarts(run) })
+	c.turns.start(run, c)
+	return nil
+}
+
+// load takes over what the view knows.
+func (c *Cluster) load(ctx context.Context, identity string) error {
+	known, err := c.view.Note(ctx, noteLog)
+	if err != nil {
+		return err
+	}
+	position, err := c.view.Note(ctx, notePosition)
+	if err != nil {
+		return err
+	}
+	c.read, _ = binary.Uvarint(position)
+	if string(known) != identity {
+		if len(known) > 0 {
+			c.log.Warn("the view is one of another log; it is made anew")
+		}
+		c.read = 0
+		if err := c.view.Clear(ctx); err != nil {
+			return err
+		}
+		for name, value := range map[string][]byte{noteLog: []byte(identity), notePosition: {0}, noteDropped: nil} {
+			if err := c.view.SetNote(ctx, name, value); err != nil {
+				return err
+			}
+		}
+		return c.view.Settle(ctx)
+	}
+	dropped, err := c.view.Note(ctx, noteDropped)
+	if err == nil && dropped != nil {
+		err = json.Unmarshal(dropped, &c.dropped)
+	}
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	return c.view.Recover(ctx, func(j job.Job, _ []byte, log iter.Seq2[job.LogRecord, error]) error {
+		s := &tracked{head: j, movedAt: now}
+		for r, err := range log {
+			if err != nil {
+				return err
+			}
+			if a, ok := r.Event.(job.Advanced); ok {
+				c.t.advanced(s, &a)
+			}
+		}
+		value, err := c.view.Note(ctx, noteJob+j.ID.String())
+		if err == nil {
+			err = s.readNote(value, now)
+		}
+		if err != nil {
+			return err
+		}
+		if s.ending == nil && j.State == job.Cancelling {
+			s.ending, s.decidedAt = &job.Finished{State: job.Cancelled}, now
+		}
+		c.t.jobs[j.ID] = s
+		c.t.enqueue(s, now)
+		c.t.count(s, +1)
+		c.t.line(s, +1)
+		return nil
+	})
+}
+
+// fail takes the node out.
+func (c *Cluster) fail(err error) {
+	c.failOnce.Do(func() {
+		c.failure.Store(&err)
+		close(c.failed)
+		c.w.close()
+		c.w.abandon(storage("log-unreadable", err.Error(), 0))
+	})
+}
+
+// Ready returns nil, or why this node should be sent no request: a job.ErrStorage.
+func (c *Cluster) Ready() error {
+	if err := c.trouble(); err != nil {
+		return err
+	}
+	return c.view.Ready()
+}
+
+func (c *Cluster) trouble() error {
+	switch {
+	case c.closed.Load():
+		return journal.ErrClosed
+	case c.failure.Load() != nil:
+		return storage("log-unreadable", (*c.failure.Load()).Error(), 0)
+	case !c.nc.IsConnected():
+		return storage("log-disconnected", "no connection to NATS", time.Second)
+	}
+	if err := c.w.stalled(); err != nil {
+		return storage("log-stalled", err.Error(), time.Second)
+	}
+	return nil
+}
+
+// watchHealth refuses the submissions that wait while the log takes none.
+func (c *Cluster) watchHealth(ctx context.Context) {
+	t := time.NewTicker(250 * time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if c.w.stalled() != nil && !c.closed.Load() {
+			c.w.refuse(storage("log-stalled", "the cluster's log does not answer; it may have taken the job: ask again with "+
+				"the same Idempotency-Key", time.Second))
+		}
+	}
+}
+
+// Drain pulls no more turns; those that this node has go on.
+func (c *Cluster) Drain() {
+	c.draining.Store(true)
+	c.turns.close()
+	c.members.poke()
+}
+
+// closeWait is how long Close waits for the log to take, and the view to show, what was appended.
+const closeWait = 5 * time.Second
+
+// Close writes what was appended, as far as the log takes it, leaves the cluster and ends the node's goroutines. What cannot
+// be written any more gets job.ErrStorage through Done.
+func (c *Cluster) Close() error {
+	if !c.closed.CompareAndSwap(false, true) {
+		return nil
+	}
+	c.Drain()
+	return c.halt()
+}
+
+// halt is the end, in this order: no more turns; what was appended is written and decided; the others are told; the fold
+// ends; the view closes.
+func (c *Cluster) halt() error {
+	c.closed.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+	defer cancel()
+	c.turns.close()
+	c.turns.stop()
+	c.w.close()
+	c.w.drained(ctx)
+	if c.members.kv != nil && c.nc.IsConnected() {
+		if err := c.members.leave(ctx, c.id); err != nil {
+			c.log.Debug("leave the nodes", "error", err)
+		}
+	}
+	c.stop()
+	c.stopFold()
+	c.folding.Wait()
+	c.done.Wait()
+	err := c.view.Close()
+	c.w.abandon(storage("closed", "the node is closed", 0))
+	c.nc.Close()
+	return err
+}
+
+// JetStream is the connection, for what else is kept there.
+func (c *Cluster) JetStream() jetstream.JetStream { return c.js }
+
+// upper is the prefix as the names of streams and buckets have it.
+func (c *Cluster) upper() string { return strings.ToUpper(c.cfg.Prefix) }
+
+// jobNote is what a note keeps of a job beside its log.
+type jobNote struct {
+	Author  string          `json:"a,omitempty"`
+	Memory  int64           `json:"m,omitempty"`
+	Waiting int64           `json:"w,omitempty"`
+	Parts   map[string]bool `json:"p,omitempty"`
+	Ending  []byte          `json:"e,omitempty"`
+}
+
+func (s *tracked) appendNote(dst []byte) []byte {
+	n := jobNote{Author: s.author, Memory: s.size.Memory, Waiting: s.size.Waiting, Parts: s.parts}
+	if s.ending != nil {
+		n.Ending = job.AppendEvent(nil, *s.ending)
+	}
+	b, err := json.Marshal(n)
+	if err != nil {
+		panic(err) // it is made of strings and numbers
+	}
+	return append(dst, b...)
+}
+
+func (s *tracked) readNote(b []byte, now time.Time) error {
+	if b == nil {
+		return nil
+	}
+	var n jobNote
+	if err := json.Unmarshal(b, &n); err != nil {
+		return err
+	}
+	s.author, s.parts = n.Author, n.Parts
+	s.size = job.Size{Memory: n.Memory, Waiting: n.Waiting}
+	for _, on := range n.Parts {
+		if on {
+			s.active++
+		}
+	}
+	if n.Ending != nil {
+		events, err := job.DecodeEvents(n.Ending)
+		if err != nil || len(events) != 1 {
+			return fmt.Errorf("%w: note of a job", job.ErrCorrupt)
+		}
+		if f, ok := events[0].(job.Finished); ok {
+			s.ending, s.decidedAt = &f, now
+		}
+	}
+	return nil
+}
+
+// usedKeys are the idempotency keys that were decided about and that the view does not show yet.
+type usedKeys struct {
+	mu sync.Mutex
+	m  map[string]*job.Proposal
+}
+
+func (u *usedKeys) init() { u.m = make(map[string]*job.Proposal) }
+
+func keyName(k *job.Key) string { return fmt.Sprintf("%q %q %q", k.Tenant, k.Route, k.Value) }
+
+func (u *usedKeys) add(p *job.Proposal) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.m[keyName(p.Key)] = p
+}
+
+func (u *usedKeys) remove(p *job.Proposal) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if name := keyName(p.Key); u.m[name] == p {
+		delete(u.m, name)
+	}
+}
+
+func (u *usedKeys) get(k *job.Key, at time.Time) (ids []job.ID, fingerprint [32]byte, found bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	p := u.m[keyName(k)]
+	if p == nil || !at.Before(p.Key.Expires) {
+		return nil, fingerprint, false
+	}
+	for i := range p.Entries {
+		ids = append(ids, p.Entries[i].ID)
+	}
+	return ids, p.Key.Fingerprint, true
+}

@@ -1,0 +1,60 @@
+package cluster_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"gather/internal/cluster"
+	"gather/internal/cluster/natstest"
+	"gather/internal/journal/journaltest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// logger is silent unless GATHER_TEST_LOG is set.
+func logger() *slog.Logger {
+	if os.Getenv("GATHER_TEST_LOG") == "" {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// prefix makes a name for the streams of a directory.
+func prefix(dir string) string {
+	sum := sha256.Sum256([]byte(dir))
+	return "t" + hex.EncodeToString(sum[:6])
+}
+
+func open(t *testing.T, c cluster.Config) *cluster.Cluster {
+	t.Helper()
+	if c.Logger == nil {
+		c.Logger = logger()
+	}
+	if c.AckWait == 0 {
+		c.AckWait = 2 * time.Second
+	}
+	n, err := cluster.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestExercise: a node keeps the contract of a journal, on one server and on three.
+func TestExercise(t *testing.T) {
+	for _, servers := range []int{1, 3} {
+		t.Run(map[int]string{1: "one server", 3: "three servers"}[servers], func(t *testing.T) {
+			s := natstest.Start(t, servers)
+			journaltest.Exercise(t, func(t *testing.T, dir string) journaltest.Journal {
+				return open(t, cluster.Config{URL: s.URL, Dir: filepath.Join(dir, "view"), Prefix: prefix(dir), Replicas: servers})
+			})
+		})
+	}
+}

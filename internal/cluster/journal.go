@@ -1,0 +1,266 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync"
+	"time"
+
+	"gather/internal/job"
+)
+
+// Append proposes a batch and returns; b.Done is called, once, when this node's view shows all of it, or when it is refused,
+// and not at all when Append returns an error. While too much waits for the log it blocks until ctx is done. A batch with a
+// Submitted event never waits: it is refused with a *job.Rejection of job.ErrStorage, at once or through Done, while the log
+// takes no message; of job.ErrQueueFull or job.ErrQuota when it exceeds its Admission at its place in the log; with a
+// *job.PriorError or job.ErrKeyReused when its key was used by another node. An event that is not legal at its place refuses
+// its batch with job.ErrTransition. The events must not be changed afterwards.
+func (c *Cluster) Append(ctx context.Context, b job.Batch) error {
+	err := c.append(ctx, &b, nil, nil)
+	if err != nil && b.Key != nil {
+		c.view.Release(*b.Key)
+	}
+	return err
+}
+
+// append proposes a batch, with guards. Decided, if given, is called instead of b.Done.
+func (c *Cluster) append(ctx context.Context, b *job.Batch, guards []job.Guard, decided func(decision)) error {
+	now := time.Now().UTC()
+	tenant, submits := submitter(b.Entries)
+	delay := b.Delay
+	if submits {
+		delay = 0 // nothing can come with it that its own node makes: others may run it
+		if err := errors.Join(c.trouble(), c.view.Ready()); err != nil {
+			return asRejection(err)
+		}
+		c.t.mu.Lock()
+		err := c.t.room(b.Admission, tenant, func(n int) time.Duration { return c.t.ends.RetryAfter(now, n) })
+		c.t.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	p := &job.Proposal{What: job.ProposeBatch, At: now, Entries: b.Entries, Guards: guards, Admission: b.Admission}
+	if b.Key != nil {
+		key := *b.Key
+		key.Expires = now.Add(c.cfg.KeyRetention)
+		p.Key = &key
+	}
+	done, key := b.Done, b.Key
+	entries := b.Entries
+	return c.w.put(ctx, p, &pending{submits: submits, done: func(d decision) {
+		if key != nil {
+			c.view.Release(*key)
+		}
+		if submits && d.err == nil {
+			c.turns.submitted(entries, d.seq)
+		}
+		switch {
+		case decided != nil:
+			decided(d)
+		case done != nil:
+			done(d.err)
+		}
+	}}, delay)
+}
+
+func asRejection(err error) error {
+	if r, ok := errors.AsType[*job.Rejection](err); ok {
+		return r
+	}
+	return storage("view", err.Error(), time.Second)
+}
+
+// propose is for the node's own proposals: it does not wait.
+func (c *Cluster) propose(p *job.Proposal, done func(decision)) {
+	if done == nil {
+		done = func(decision) {}
+	}
+	if err := c.w.put(nil, p, &pending{done: done}, 0); err != nil { //nolint:staticcheck // nil means not to wait
+		done(decision{err: err})
+	}
+}
+
+// ask proposes and waits for the decision.
+func (c *Cluster) ask(ctx context.Context, p *job.Proposal) (decision, error) {
+	if err := c.trouble(); err != nil {
+		return decision{}, asRejection(err)
+	}
+	result := make(chan decision, 1)
+	p.At = time.Now().UTC()
+	if err := c.w.put(ctx, p, &pending{done: func(d decision) { result <- d }}, 0); err != nil {
+		return decision{}, err
+	}
+	select {
+	case d := <-result:
+		return d, d.err
+	case <-ctx.Done():
+		return decision{}, context.Cause(ctx)
+	}
+}
+
+// Recover visits every job that has not ended, in the order of their ids.
+func (c *Cluster) Recover(ctx context.Context, visit func(view job.Job, spec []byte, log iter.Seq2[job.LogRecord, error]) error) error {
+	return c.view.Recover(ctx, visit)
+}
+
+// Get returns the view of a job. A job that this node does not know is looked for in all of the log, before it is said not
+// to be there: job.ErrNotFound, job.ErrExpired; or job.ErrStorage when the log cannot be asked.
+func (c *Cluster) Get(ctx context.Context, tenant string, id job.ID) (job.Job, error) {
+	j, err := c.view.Get(ctx, tenant, id)
+	if !errors.Is(err, job.ErrNotFound) {
+		return j, err
+	}
+	if err := c.catchUp(ctx); err != nil {
+		return job.Job{}, err
+	}
+	return c.view.Get(ctx, tenant, id)
+}
+
+// Log returns durable events with a last seq above after.
+func (c *Cluster) Log(ctx context.Context, id job.ID, after uint64, limit int) ([]job.LogRecord, error) {
+	return c.view.Log(ctx, id, after, limit)
+}
+
+// ItemsByIndex returns durable items with an index above after.
+func (c *Cluster) ItemsByIndex(ctx context.Context, id job.ID, after int64, limit int) ([]job.Item, error) {
+	return c.view.ItemsByIndex(ctx, id, after, limit)
+}
+
+// List returns the jobs that match, newest first, as far as this node's view knows them.
+func (c *Cluster) List(ctx context.Context, q job.Query) (jobs []job.Job, next job.ID, err error) {
+	return c.view.List(ctx, q)
+}
+
+// Watch signals changes of a job in this node's view.
+func (c *Cluster) Watch(id job.ID) (changed <-chan struct{}, stop func()) { return c.view.Watch(id) }
+
+// Delete removes a terminal job on all nodes; job.ErrNotFinished, job.ErrNotFound, job.ErrExpired, job.ErrStorage.
+func (c *Cluster) Delete(ctx context.Context, tenant string, id job.ID) error {
+	j, err := c.Get(ctx, tenant, id)
+	if err != nil {
+		return err
+	}
+	if !j.State.Terminal() {
+		return job.ErrNotFinished
+	}
+	_, err = c.ask(ctx, &job.Proposal{What: job.ProposeDelete, Tenant: tenant, ID: id})
+	return err
+}
+
+// Reserve asks for an idempotency key; see journal.Journal. Another node may be using it at the same moment: then one of the
+// two submissions is refused by its place in the log.
+func (c *Cluster) Reserve(ctx context.Context, key job.Key) (prior []job.ID, err error) {
+	return c.view.Reserve(ctx, key)
+}
+
+// Release gives a reserved key back.
+func (c *Cluster) Release(key job.Key) { c.view.Release(key) }
+
+// Cancel asks a job to stop, and returns it once the request is durable. A job that has ended, or is being cancelled, is
+// returned as it is. Errors: job.ErrNotFound, job.ErrExpired, job.ErrStorage.
+func (c *Cluster) Cancel(ctx context.Context, tenant string, id job.ID) (job.Job, error) {
+	j, err := c.Get(ctx, tenant, id)
+	if err != nil || j.State.Terminal() || j.State == job.Cancelling {
+		return j, err
+	}
+	d, err := c.ask(ctx, &job.Proposal{What: job.ProposeBatch, Entries: []job.Entry{
+		{ID: id, Events: []job.Event{job.CancelRequested{At: time.Now().UTC()}}},
+	}})
+	if err != nil && !errors.Is(err, job.ErrTransition) { // it ended, or was cancelled, meanwhile
+		return job.Job{}, err
+	}
+	c.finishIf(id, d)
+	if err := c.view.Settle(ctx); err != nil {
+		return job.Job{}, err
+	}
+	return c.view.Get(ctx, tenant, id)
+}
+
+// finish ends a job that is to end and that no node works on any more.
+func (c *Cluster) finish(id job.ID) {
+	c.t.mu.Lock()
+	s := c.t.jobs[id]
+	if s == nil || s.ending == nil || s.active > 0 {
+		c.t.mu.Unlock()
+		return
+	}
+	how := *s.ending
+	c.t.mu.Unlock()
+	how.At = time.Now().UTC()
+	c.propose(&job.Proposal{What: job.ProposeBatch, At: how.At, Entries: []job.Entry{{ID: id, Events: []job.Event{how}}}}, nil)
+}
+
+// heads shares questions for the end of the log between those who ask at the same time.
+type heads struct {
+	mu   sync.Mutex
+	next *question
+	busy bool
+}
+
+type question struct {
+	done chan struct{}
+	seq  uint64
+	err  error
+}
+
+// catchUp waits until this node's view has all that was in the log when it was called.
+func (c *Cluster) catchUp(ctx context.Context) error {
+	if err := c.trouble(); err != nil {
+		return asRejection(err)
+	}
+	head, err := c.head(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return storage("log-stalled", "the cluster's log does not answer: "+err.Error(), time.Second)
+	}
+	return c.await(ctx, head)
+}
+
+// head returns the last sequence number of the log, as of a moment after the call.
+func (c *Cluster) head(ctx context.Context) (uint64, error) {
+	h := &c.heads
+	h.mu.Lock()
+	if h.next == nil {
+		h.next = &question{done: make(chan struct{})}
+	}
+	q := h.next
+	if !h.busy {
+		h.busy = true
+		c.done.Go(c.askHeads)
+	}
+	h.mu.Unlock()
+	select {
+	case <-q.done:
+		return q.seq, q.err
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+}
+
+// askHeads answers questions, one request for all that came before it, until there are no more.
+func (c *Cluster) askHeads() {
+	for {
+		h := &c.heads
+		h.mu.Lock()
+		q := h.next
+		h.next = nil
+		if q == nil {
+			h.busy = false
+			h.mu.Unlock()
+			return
+		}
+		h.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
+		stream, err := c.js.Stream(ctx, c.logStream) // asks the stream's leader
+		cancel()
+		if err == nil {
+			q.seq = stream.CachedInfo().State.LastSeq
+		}
+		q.err = err
+		close(q.done)
+	}
+}

@@ -1,0 +1,203 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"gather/internal/job"
+)
+
+// heartbeat is how often a node says that it lives; it counts as dead when nothing was heard of it for AckWait, and three
+// heartbeats at least.
+const heartbeat = time.Second
+
+// members are the nodes, by what they say of themselves in a key-value bucket.
+type members struct {
+	kv       jetstream.KeyValue
+	patience time.Duration
+	beat     chan struct{}
+
+	mu    sync.Mutex
+	nodes map[string]member
+}
+
+type member struct {
+	job.Node
+	// heard is by this node's clock.
+	heard time.Time
+}
+
+// open makes the bucket and says for the first time that this node lives.
+func (m *members) open(ctx context.Context, c *Cluster) (err error) {
+	m.nodes = make(map[string]member)
+	m.beat = make(chan struct{}, 1)
+	m.patience = max(c.cfg.AckWait, 3*heartbeat)
+	name := c.upper() + "_NODES"
+	m.kv, err = c.js.KeyValue(ctx, name)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		m.kv, err = c.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: name, Description: "The nodes of gather that live.", TTL: 10 * m.patience,
+			Storage: jetstream.MemoryStorage, Replicas: c.cfg.Replicas,
+		})
+		if errors.Is(err, jetstream.ErrBucketExists) || errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			m.kv, err = c.js.KeyValue(ctx, name)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return m.say(ctx, c)
+}
+
+// run says that the node lives, and listens to the others, until ctx is done.
+func (m *members) run(ctx context.Context, c *Cluster) {
+	var listening sync.WaitGroup
+	listening.Go(func() {
+		for ctx.Err() == nil {
+			if err := m.listen(ctx); err != nil && ctx.Err() == nil {
+				c.log.Debug("listen to the nodes", "error", err)
+			}
+			select {
+			case <-time.After(foldPause):
+			case <-ctx.Done():
+			}
+		}
+	})
+	defer listening.Wait()
+	t := time.NewTicker(heartbeat)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		case <-m.beat:
+		}
+		try, cancel := context.WithTimeout(ctx, heartbeat)
+		if err := m.say(try, c); err != nil && ctx.Err() == nil {
+			c.log.Debug("say that the node lives", "error", err)
+		}
+		cancel()
+	}
+}
+
+// poke says it at once.
+func (m *members) poke() {
+	select {
+	case m.beat <- struct{}{}:
+	default:
+	}
+}
+
+func (m *members) say(ctx context.Context, c *Cluster) error {
+	value, err := json.Marshal(c.self())
+	if err != nil {
+		return err
+	}
+	_, err = m.kv.Put(ctx, c.id, value)
+	return err
+}
+
+// self is what this node says of itself.
+func (c *Cluster) self() job.Node {
+	n := job.Node{
+		ID: c.id, Name: c.cfg.Name, Version: c.cfg.Version, StartedAt: c.started, SeenAt: time.Now().UTC(),
+		Behind: uint64(max(0, c.behind.Load())), Draining: c.draining.Load(),
+	}
+	if c.cfg.Work != nil {
+		n.Work = c.cfg.Work()
+	}
+	return n
+}
+
+func (m *members) leave(ctx context.Context, id string) error { return m.kv.Delete(ctx, id) }
+
+// listen follows the bucket until it fails or ctx is done.
+func (m *members) listen(ctx context.Context) error {
+	w, err := m.kv.WatchAll(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = w.Stop() }()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case e, ok := <-w.Updates():
+			if !ok {
+				return errors.New("the watch has ended")
+			}
+			if e == nil {
+				continue // all that was there before has been told
+			}
+			m.heard(e)
+		}
+	}
+}
+
+func (m *members) heard(e jetstream.KeyValueEntry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e.Operation() != jetstream.KeyValuePut {
+		delete(m.nodes, e.Key())
+		return
+	}
+	var n job.Node
+	if json.Unmarshal(e.Value(), &n) != nil || time.Since(e.Created()) > 2*m.patience {
+		return
+	}
+	m.nodes[e.Key()] = member{Node: n, heard: time.Now()}
+}
+
+// live returns the nodes that live, the eldest first; those that are long dead are forgotten.
+func (m *members) live() []job.Node {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var nodes []job.Node
+	for id, n := range m.nodes {
+		switch since := time.Since(n.heard); {
+		case since < m.patience:
+			nodes = append(nodes, n.Node)
+		case since > 10*m.patience:
+			delete(m.nodes, id)
+		}
+	}
+	slices.SortFunc(nodes, func(a, b job.Node) int {
+		return cmp.Or(a.StartedAt.Compare(b.StartedAt), cmp.Compare(a.ID, b.ID))
+	})
+	return nodes
+}
+
+// Nodes returns the nodes that live, the eldest first; job.ErrStorage when this node hears of nobody.
+func (c *Cluster) Nodes(context.Context) ([]job.Node, error) {
+	if err := c.trouble(); err != nil {
+		return nil, err
+	}
+	nodes := c.members.live()
+	found := false
+	for i := range nodes {
+		if nodes[i].ID == c.id {
+			nodes[i] = c.self()
+			nodes[i].Self, found = true, true
+		}
+	}
+	if !found {
+		n := c.self()
+		n.Self = true
+		nodes = append(nodes, n)
+	}
+	return nodes, nil
+}
+
+// chief reports whether this node is the eldest.
+func (c *Cluster) chief() bool {
+	nodes := c.members.live()
+	return len(nodes) > 0 && nodes[0].ID == c.id
+}

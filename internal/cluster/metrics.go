@@ -1,0 +1,112 @@
+package cluster
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gather/internal/job"
+)
+
+type metrics struct {
+	append      prometheus.Histogram
+	records     prometheus.Counter
+	bytes       prometheus.Counter
+	dropped     *prometheus.CounterVec
+	turns       *prometheus.CounterVec
+	redelivered prometheus.Counter
+	restored    prometheus.Counter
+	rebuilds    prometheus.Counter
+	disconnects prometheus.Counter
+}
+
+// newMetrics makes the metrics, and registers them unless reg is nil.
+func newMetrics(reg prometheus.Registerer) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "gather_cluster_" + name, Help: help})
+	}
+	vec := func(name, help, label string, values ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gather_cluster_" + name, Help: help}, []string{label})
+		for _, value := range values {
+			v.WithLabelValues(value)
+		}
+		return v
+	}
+	m := &metrics{
+		append: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "gather_cluster_log_append_seconds",
+			Help:    "Time from sending a write to the cluster's log until a quorum has it.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
+		}),
+		records:     counter("log_records_total", "Proposals that this node wrote to the cluster's log."),
+		bytes:       counter("log_bytes_total", "Bytes that this node wrote to the cluster's log."),
+		dropped:     vec("log_dropped_records_total", "Proposals of all nodes that took no effect at their place in the log.", "reason", "transition", "bound", "key"),
+		turns:       vec("turns_total", "Turns that this node was given.", "line", lines[:]...),
+		redelivered: counter("turns_redelivered_total", "Turns given to this node that another, or it, had before."),
+		restored:    counter("turns_restored_total", "Lost turns that this node, as chief, offered again."),
+		rebuilds:    counter("view_rebuilds_total", "Times that this node's view was made anew because the log was trimmed past it."),
+		disconnects: counter("disconnects_total", "Connections to NATS that were lost."),
+	}
+	if reg != nil {
+		reg.MustRegister(m.append, m.records, m.bytes, m.dropped, m.turns, m.redelivered, m.restored, m.rebuilds, m.disconnects)
+	}
+	return m
+}
+
+// watch registers what is measured at scrape time.
+func (m *metrics) watch(reg prometheus.Registerer, c *Cluster) error {
+	if reg == nil {
+		return nil
+	}
+	gauge := func(name, help string, f func() float64) error {
+		return reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gather_cluster_" + name, Help: help}, f))
+	}
+	flag := func(on bool) float64 {
+		if on {
+			return 1
+		}
+		return 0
+	}
+	return errors.Join(
+		gauge("connected", "1 while this node is connected to NATS.", func() float64 { return flag(c.nc.IsConnected()) }),
+		gauge("nodes", "Nodes that live, as this one hears.", func() float64 { return float64(len(c.members.live())) }),
+		gauge("chief", "1 on the node that tidies up and reports what concerns all nodes.", func() float64 { return flag(c.chief()) }),
+		gauge("log_behind_messages", "Messages of the cluster's log that this node has not read.", func() float64 { return float64(c.behind.Load()) }),
+		gauge("log_pending_bytes", "Bytes that wait to be written to the cluster's log.", func() float64 { return float64(c.w.pendingBytes()) }),
+		gauge("turns_held", "Turns that this node has: tasks that run, or wait on a timer.", func() float64 {
+			c.turns.mu.Lock()
+			defer c.turns.mu.Unlock()
+			return float64(len(c.turns.held))
+		}),
+	)
+}
+
+func (m *metrics) appended(d time.Duration, records, bytes int) {
+	m.append.Observe(d.Seconds())
+	m.records.Add(float64(records))
+	m.bytes.Add(float64(bytes))
+}
+
+func (m *metrics) drop(err error) {
+	reason := "transition"
+	var prior *job.PriorError
+	var bound *job.Rejection
+	switch {
+	case errors.As(err, &prior), errors.Is(err, job.ErrKeyReused):
+		reason = "key"
+	case errors.As(err, &bound):
+		reason = "bound"
+	}
+	m.dropped.WithLabelValues(reason).Inc()
+}
+
+func (m *metrics) turn(fresh bool) {
+	line := lines[1]
+	if fresh {
+		line = lines[0]
+	}
+	m.turns.WithLabelValues(line).Inc()
+}

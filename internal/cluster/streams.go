@@ -1,0 +1,109 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"gather/internal/job"
+)
+
+// identityKey names the log among all that ever bore its name.
+const identityKey = "gather-log"
+
+// lines are the two kinds of turns of a priority: of new jobs and of jobs under way.
+var lines = [...]string{"fresh", "active"}
+
+// makeStreams makes the streams and consumers that are missing, and returns the identity of the log. While the cluster is
+// not able to, it tries again until ctx is done.
+func (c *Cluster) makeStreams(ctx context.Context) (identity string, err error) {
+	c.logStream = c.upper() + "_LOG"
+	c.turns.stream = c.upper() + "_TURNS"
+	for warned := false; ; {
+		identity, err = c.tryStreams(ctx)
+		if err == nil || !passing(err) || ctx.Err() != nil {
+			return identity, err
+		}
+		if !warned {
+			c.log.Warn("JetStream is not ready; waiting for it", "error", err)
+			warned = true
+		}
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return "", errors.Join(context.Cause(ctx), err)
+		}
+	}
+}
+
+// passing tells an error that may pass by itself from one that will not.
+func passing(err error) bool {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		// "no suitable peers", "insufficient resources", "temporarily unavailable"
+		return api.Code == 503 || api.Code == 500 || api.ErrorCode == 10005 || api.ErrorCode == 10008
+	}
+	return true
+}
+
+func (c *Cluster) tryStreams(ctx context.Context) (identity string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	log, err := c.stream(ctx, jetstream.StreamConfig{
+		Name: c.logStream, Description: "What happened to the jobs of gather.", Subjects: []string{c.cfg.Prefix + ".log.*"},
+		Storage: jetstream.FileStorage, Replicas: c.cfg.Replicas, Discard: jetstream.DiscardNew,
+		Compression: jetstream.S2Compression, AllowDirect: true, Metadata: map[string]string{identityKey: uuid.NewString()},
+	})
+	if err != nil {
+		return "", err
+	}
+	info, err := log.Info(ctx)
+	if err != nil {
+		return "", err
+	}
+	identity = info.Config.Metadata[identityKey]
+	if identity == "" {
+		return "", fmt.Errorf("stream %s was not made by gather: choose another --nats-prefix", c.logStream)
+	}
+	turns, err := c.stream(ctx, jetstream.StreamConfig{
+		Name: c.turns.stream, Description: "The tasks of gather that could run now.", Subjects: []string{c.cfg.Prefix + ".turns.>"},
+		Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage, Replicas: c.cfg.Replicas,
+		Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1, DiscardNewPerSubject: true,
+	})
+	if err != nil {
+		return "", err
+	}
+	for _, p := range job.Priorities() {
+		for _, line := range lines {
+			cons, err := turns.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+				Durable: p.String() + "-" + line, FilterSubject: c.turnSubject(p, line) + ".>",
+				AckPolicy: jetstream.AckExplicitPolicy, AckWait: c.cfg.AckWait, MaxAckPending: -1, MaxDeliver: -1,
+			})
+			if err != nil {
+				return "", err
+			}
+			c.turns.classes = append(c.turns.classes, &class{priority: p, line: line, consumer: cons})
+		}
+	}
+	return identity, nil
+}
+
+// stream makes a stream, or takes the one that is there, whatever an operator has made of its limits since.
+func (c *Cluster) stream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	s, err := c.js.Stream(ctx, cfg.Name)
+	if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return s, err
+	}
+	s, err = c.js.CreateStream(ctx, cfg)
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		return c.js.Stream(ctx, cfg.Name)
+	}
+	return s, err
+}
+
+func (c *Cluster) turnSubject(p job.Priority, line string) string {
+	return c.cfg.Prefix + ".turns." + p.String() + "." + line
+}

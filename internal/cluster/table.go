@@ -1,0 +1,324 @@
+package cluster
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"gather/internal/job"
+)
+
+// lanes is on how many tasks of one job the nodes work at the same time, at most: lane l does the tasks l, l+lanes,
+// l+2*lanes and so on.
+const maxLanes = 128
+
+func lanes(tasks int) int { return max(1, min(tasks, maxLanes)) }
+
+// A table is what a node remembers of the jobs that have not ended, as the log has them: enough to decide about the next
+// proposal. It is changed by the fold alone, in the order of the log, so that all nodes have the same one.
+type table struct {
+	mu      sync.Mutex
+	jobs    map[job.ID]*tracked
+	tenants map[string]int
+	bytes   int64
+	waiting int64
+	// queued and running count, by priority, the jobs that may have a first turn, and those that may have others.
+	queued, running [numPriorities]int
+	// ends counts the jobs that ended, for the drain rate.
+	ends job.Rate
+	// delayed are those whose start_after has not come.
+	delayed delays
+	// changed is closed, and replaced, whenever there may be more to pull.
+	changed chan struct{}
+}
+
+const numPriorities = int(job.High) + 1
+
+// tracked is one such job.
+type tracked struct {
+	head job.Job
+	size job.Size
+	// author is the node that submitted it.
+	author string
+	// due tells that its start_after has passed: it is counted as queued.
+	due bool
+
+	// done are the tasks that are done, steps counts those of tasks that are not.
+	done  []uint64
+	steps map[int]int
+	// parts are the nodes that work on it, or did: true until they have left.
+	parts  map[string]bool
+	active int
+	// ending is how the job is to end; nil while it runs normally. decidedAt is when this node learned it.
+	ending    *job.Finished
+	decidedAt time.Time
+	// movedAt is when this node last saw it change.
+	movedAt time.Time
+
+	// What follows is this node's own affair.
+
+	// ctx ends with the job, or when it is to end; nil until a turn needs it.
+	ctx    context.Context //nolint:containedctx // that of the job's turns here
+	cancel context.CancelCauseFunc
+	// holds counts the turns that this node has.
+	holds   int
+	leaving bool
+}
+
+func (t *table) init() {
+	t.changed = make(chan struct{})
+	t.reset()
+}
+
+// reset forgets all jobs.
+func (t *table) reset() {
+	t.jobs = make(map[job.ID]*tracked)
+	t.tenants = make(map[string]int)
+	t.bytes, t.waiting = 0, 0
+	t.queued, t.running = [numPriorities]int{}, [numPriorities]int{}
+	t.delayed = nil
+}
+
+// delays is a heap of jobs by the time that they become due.
+type delays []delay
+
+type delay struct {
+	at time.Time
+	s  *tracked
+}
+
+// Len implements heap.Interface, as do the others.
+func (d delays) Len() int           { return len(d) }
+func (d delays) Less(i, k int) bool { return d[i].at.Before(d[k].at) }
+func (d delays) Swap(i, k int)      { d[i], d[k] = d[k], d[i] }
+
+// Push implements heap.Interface.
+func (d *delays) Push(x any) { *d = append(*d, x.(delay)) }
+
+// Pop implements heap.Interface.
+func (d *delays) Pop() any {
+	last := (*d)[len(*d)-1]
+	(*d)[len(*d)-1] = delay{}
+	*d = (*d)[:len(*d)-1]
+	return last
+}
+
+func (d *delays) pop() *tracked { return heap.Pop(d).(delay).s }
+
+// enqueue notes when a queued job becomes due, if it is not. Caller holds t.mu.
+func (t *table) enqueue(s *tracked, now time.Time) {
+	if s.due = !s.head.StartAfter.After(now); !s.due {
+		heap.Push(&t.delayed, delay{at: s.head.StartAfter, s: s})
+	}
+}
+
+// signal tells whoever pulls to look again. Caller holds t.mu.
+func (t *table) signal() {
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+func (s *tracked) isDone(task int) bool {
+	return task/64 < len(s.done) && s.done[task/64]&(1<<(task%64)) != 0
+}
+
+func (s *tracked) setDone(task int) {
+	if s.done == nil {
+		s.done = make([]uint64, (s.head.Tasks+63)/64)
+	}
+	if task/64 < len(s.done) {
+		s.done[task/64] |= 1 << (task % 64)
+	}
+	delete(s.steps, task)
+}
+
+// next returns the first task of a lane, from the given one on, that is not done; false when the lane has no more.
+func (s *tracked) next(task int) (int, bool) {
+	for ; task < s.head.Tasks; task += lanes(s.head.Tasks) {
+		if !s.isDone(task) {
+			return task, true
+		}
+	}
+	return 0, false
+}
+
+func (s *tracked) allDone() bool { return s.head.TasksDone >= s.head.Tasks }
+
+// works reports whether a node works on the job.
+func (s *tracked) works(node string) bool { return s.parts[node] }
+
+// count enters the job in, or with sign -1 takes it out of, the sums. Caller holds t.mu.
+func (t *table) count(s *tracked, sign int) {
+	if t.tenants[s.head.Tenant] += sign; t.tenants[s.head.Tenant] == 0 {
+		delete(t.tenants, s.head.Tenant)
+	}
+	t.bytes += int64(sign) * s.size.Memory
+	t.waiting += int64(sign) * s.size.Waiting
+}
+
+// line enters the job in, or takes it out of, the counts of what there is to pull. Caller holds t.mu.
+func (t *table) line(s *tracked, sign int) {
+	p := min(int(s.head.Priority), numPriorities-1)
+	switch {
+	case s.head.State == job.Queued && s.due:
+		t.queued[p] += sign
+	case s.head.State == job.Running && s.ending == nil:
+		t.running[p] += sign
+	}
+}
+
+// room decides whether submissions fit under their bounds. Caller holds t.mu.
+func (t *table) room(a *job.Admission, tenant string, retry func(n int) time.Duration) error {
+	if a == nil {
+		return nil
+	}
+	n := len(a.Sizes)
+	var bytes, waiting int64
+	for _, s := range a.Sizes {
+		bytes, waiting = bytes+s.Memory, waiting+s.Waiting
+	}
+	reject := func(sentinel error, reason, format string, args ...any) error {
+		return &job.Rejection{
+			Err: sentinel, Reason: reason, Detail: fmt.Sprintf(format, args...) + " in the whole cluster",
+			RetryAfter: retry(max(1, a.Jobs/20)),
+		}
+	}
+	switch {
+	case a.Jobs > 0 && len(t.jobs)+n > a.Jobs:
+		return reject(job.ErrQueueFull, "jobs", "%d of at most %d jobs are admitted", len(t.jobs), a.Jobs)
+	case a.Bytes > 0 && t.bytes+bytes > a.Bytes:
+		return reject(job.ErrQueueFull, "bytes", "admitted jobs hold %d of at most %d bytes", t.bytes, a.Bytes)
+	case a.Waiting > 0 && t.waiting+waiting > a.Waiting:
+		return reject(job.ErrQueueFull, "waiting", "%d of at most %d items wait", t.waiting, a.Waiting)
+	case a.TenantJobs > 0 && t.tenants[tenant]+n > a.TenantJobs:
+		return reject(job.ErrQuota, "quota", "%d of at most %d jobs are admitted", t.tenants[tenant], a.TenantJobs)
+	}
+	return nil
+}
+
+// transition tells that a proposal is not legal at its place.
+func transition(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{job.ErrTransition}, args...)...)
+}
+
+// check decides about the entries of a batch and returns the heads after it, without changing anything. Caller holds t.mu.
+func (t *table) check(p *job.Proposal) (map[job.ID]job.Job, error) {
+	heads := make(map[job.ID]job.Job, len(p.Entries))
+	for i := range p.Entries {
+		e := &p.Entries[i]
+		head, seen := heads[e.ID]
+		s := t.jobs[e.ID]
+		if !seen && s != nil {
+			head = s.head
+		}
+		g := job.Guard{Task: job.NoTask}
+		if i < len(p.Guards) {
+			g = p.Guards[i]
+		}
+		for _, ev := range e.Events {
+			switch ev := ev.(type) {
+			case job.Submitted:
+				if ev.Job.ID != e.ID {
+					return nil, transition("job %s submitted as %s", ev.Job.ID, e.ID)
+				}
+			case job.Advanced:
+				if g.Task >= 0 {
+					known := 0
+					if s != nil {
+						known = s.steps[g.Task]
+					}
+					if ev.Task != g.Task || s != nil && s.isDone(g.Task) || g.Step != known {
+						return nil, transition("task %d of job %s is another node's", ev.Task, e.ID)
+					}
+				}
+			case job.Finished:
+				if g.Task != job.NoTask && (head.TasksDone < head.Tasks || s != nil && s.ending != nil) {
+					return nil, transition("job %s is to end otherwise", e.ID)
+				}
+			}
+			var err error
+			if head, err = job.Apply(head, ev); err != nil {
+				return nil, err
+			}
+		}
+		if len(e.Events) > 0 {
+			heads[e.ID] = head
+		}
+	}
+	return heads, nil
+}
+
+// apply enters a batch that check found legal. Caller holds t.mu.
+func (t *table) apply(p *job.Proposal, author string, heads map[job.ID]job.Job, now time.Time) {
+	sizes := 0
+	for i := range p.Entries {
+		e := &p.Entries[i]
+		s := t.jobs[e.ID]
+		for _, ev := range e.Events {
+			switch ev := ev.(type) {
+			case job.Submitted:
+				s = &tracked{author: author, head: ev.Job}
+				if p.Admission != nil && sizes < len(p.Admission.Sizes) {
+					s.size = p.Admission.Sizes[sizes]
+					sizes++
+				}
+				t.jobs[e.ID] = s
+				t.count(s, +1)
+			case job.Advanced:
+				t.advanced(s, &ev)
+			case job.CancelRequested:
+				t.decide(s, job.Finished{State: job.Cancelled}, now)
+			}
+		}
+	}
+	for id, head := range heads {
+		s := t.jobs[id]
+		t.line(s, -1)
+		s.head, s.movedAt = head, now
+		if head.State == job.Queued && !s.due {
+			t.enqueue(s, now)
+		}
+		if head.State.Terminal() {
+			t.remove(s)
+			t.ends.Add(now)
+			continue
+		}
+		t.line(s, +1)
+	}
+	t.signal()
+}
+
+func (t *table) advanced(s *tracked, ev *job.Advanced) {
+	if ev.Done {
+		s.setDone(ev.Task)
+		return
+	}
+	if s.steps == nil {
+		s.steps = make(map[int]int)
+	}
+	s.steps[ev.Task]++
+}
+
+// remove forgets a job that has ended, or was deleted. Caller holds t.mu.
+func (t *table) remove(s *tracked) {
+	t.count(s, -1)
+	delete(t.jobs, s.head.ID)
+	if s.cancel != nil {
+		s.cancel(errEnded)
+	}
+}
+
+// decide sets how a job is to end, unless that is decided, and stops this node's turns of it. Caller holds t.mu.
+func (t *table) decide(s *tracked, how job.Finished, now time.Time) {
+	if s.ending != nil {
+		return
+	}
+	t.line(s, -1)
+	s.ending, s.decidedAt = &how, now
+	t.line(s, +1)
+	if s.cancel != nil {
+		s.cancel(errEnding)
+	}
+}

@@ -1,0 +1,378 @@
+package cluster
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"gather/internal/job"
+)
+
+// A holder is a turn that this node has.
+type holder struct {
+	c       *Cluster
+	turn    *job.Turn
+	place   place
+	subject string
+
+	// Guarded by turnQueue.mu.
+	msg      jetstream.Msg
+	finished bool
+
+	// Guarded by the table's lock.
+	tracked *tracked
+	// step counts the steps of the task that were appended, by this node and before.
+	step int
+	// done tells that the task is done in the log, last that the whole job is; refused that an append was not taken, and
+	// decided that the turn asked for the end of its job.
+	done, last, refused, decided bool
+	// seq is where in the log the last of the appended events stands.
+	seq uint64
+}
+
+// accept makes a turn of a message; nil when there is nothing to do for it.
+func (q *turnQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Turn, error) {
+	c := q.c
+	p, ok := c.parseSubject(m.Subject())
+	if !ok {
+		return nil, m.Term()
+	}
+	known, _ := binary.Uvarint(m.Data())
+	wait, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	if err := c.awaitFold(wait, known); err != nil {
+		return nil, err
+	}
+	if meta, err := m.Metadata(); err == nil && meta.NumDelivered > 1 {
+		c.met.redelivered.Inc()
+	}
+	h := &holder{c: c, place: p, subject: m.Subject(), msg: m}
+	offers, drop, err := h.aim()
+	if err != nil {
+		return nil, err
+	}
+	for _, subject := range offers {
+		if err := c.offer(wait, subject, known); err != nil {
+			h.letGo()
+			return nil, err
+		}
+	}
+	if drop {
+		return nil, m.Ack()
+	}
+	q.mu.Lock()
+	if old := q.held[h.subject]; old != nil {
+		// It comes again though this node has it: from now on the newer message stands for it.
+		old.msg = m
+		q.mu.Unlock()
+		h.letGo()
+		return nil, nil
+	}
+	q.held[h.subject] = h
+	q.mu.Unlock()
+	spec, err := c.view.Spec(wait, h.turn.Job.Tenant, p.id)
+	if errors.Is(err, job.ErrNotFound) {
+		if err = c.view.Settle(wait); err == nil {
+			spec, err = c.view.Spec(wait, h.turn.Job.Tenant, p.id)
+		}
+	}
+	if err != nil {
+		h.forget()
+		h.letGo()
+		if errors.Is(err, job.ErrNotFound) {
+			return nil, m.Nak() // it ended meanwhile; the next look will tell
+		}
+		return nil, err
+	}
+	h.turn.Spec = spec
+	c.met.turn(p.fresh)
+	return h.turn, nil
+}
+
+// aim finds out what is to be done for a message: the task of the turn, other turns to offer first, or nothing at all.
+func (h *holder) aim() (offers []string, drop bool, err error) {
+	t := &h.c.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.jobs[h.place.id]
+	if s == nil || s.ending != nil {
+		return nil, true, nil
+	}
+	task := h.place.task
+	switch {
+	case s.head.State == job.Queued && !h.place.fresh:
+		return nil, false, errors.New("the job has not started here yet")
+	case s.head.State == job.Queued || s.head.Tasks <= 1:
+	case task == job.Reduction && !s.allDone():
+		return nil, true, nil
+	case task == job.Reduction:
+	default:
+		if h.place.fresh {
+			// Whoever had the first turn may not have come to offer the others.
+			for lane := 1; lane < lanes(s.head.Tasks); lane++ {
+				if next, ok := s.next(lane); ok {
+					offers = append(offers, h.c.subjectOf(&s.head, false, next))
+				}
+			}
+		}
+		if !s.isDone(task) {
+			break
+		}
+		if next, ok := s.next(task); ok {
+			return append(offers, h.c.subjectOf(&s.head, false, next)), true, nil
+		}
+		if !s.allDone() {
+			return offers, true, nil
+		}
+		task = job.Reduction
+	}
+	if s.head.Tasks > 0 && s.head.State != job.Queued && s.allDone() {
+		task = job.Reduction
+	}
+	h.take(s, task)
+	return offers, false, nil
+}
+
+// take makes the turn. Caller holds the table's lock.
+func (h *holder) take(s *tracked, task int) {
+	if s.ctx == nil {
+		s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	}
+	s.holds++
+	h.tracked, h.step = s, s.steps[task]
+	h.turn = &job.Turn{
+		Job: s.head, Task: task, Resumed: h.step > 0, Context: s.ctx, TurnHolder: h,
+	}
+}
+
+// letGo takes the turn off the job's count, and leaves the job if it is to end.
+func (h *holder) letGo() {
+	h.c.t.mu.Lock()
+	defer h.c.t.mu.Unlock()
+	if s := h.tracked; s != nil {
+		h.tracked = nil
+		s.holds--
+		h.c.leaveIfIdle(s)
+	}
+}
+
+// leaveIfIdle tells that this node has stopped to work on a job that is to end. Caller holds the table's lock.
+func (c *Cluster) leaveIfIdle(s *tracked) {
+	if s.ending == nil || s.holds > 0 || s.leaving || !s.works(c.id) || c.t.jobs[s.head.ID] != s {
+		return
+	}
+	s.leaving = true
+	id := s.head.ID
+	c.propose(&job.Proposal{What: job.ProposeLeave, At: time.Now().UTC(), ID: id, Node: c.id}, func(d decision) { c.finishIf(id, d) })
+}
+
+func (h *holder) forget() {
+	q := &h.c.turns
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	h.finished = true
+	if q.held[h.subject] == h {
+		delete(q.held, h.subject)
+	}
+}
+
+// Start implements job.TurnHolder.
+func (h *holder) Start(ctx context.Context) error {
+	c := h.c
+	c.t.mu.Lock()
+	s := h.tracked
+	switch {
+	case s == nil || s.ending != nil || c.t.jobs[h.place.id] != s:
+		c.t.mu.Unlock()
+		return transition("job %s is to end", h.place.id)
+	case s.works(c.id) && s.head.State == job.Running:
+		h.turn.Job = s.head
+		c.t.mu.Unlock()
+		return nil
+	}
+	queued := s.head.State == job.Queued
+	c.t.mu.Unlock()
+	now := time.Now().UTC()
+	if queued {
+		// Should another node have been faster, this one is dropped, and that is as well.
+		c.propose(&job.Proposal{What: job.ProposeBatch, At: now, Entries: []job.Entry{
+			{ID: h.place.id, Events: []job.Event{job.Started{At: now}}},
+		}}, nil)
+	}
+	d, err := c.ask(ctx, &job.Proposal{What: job.ProposeJoin, ID: h.place.id, Node: c.id})
+	if err != nil {
+		return err
+	}
+	c.t.mu.Lock()
+	h.turn.Job = s.head
+	var offers []string
+	if h.place.fresh && queued {
+		for lane := 1; lane < lanes(s.head.Tasks); lane++ {
+			if next, ok := s.next(lane); ok {
+				offers = append(offers, c.subjectOf(&s.head, false, next))
+			}
+		}
+	}
+	c.t.mu.Unlock()
+	if len(offers) > 0 {
+		c.turns.running.Go(func() { c.offerAll(offers, d.seq) })
+	}
+	return nil
+}
+
+// offerAll offers turns; what fails is left to the chief.
+func (c *Cluster) offerAll(subjects []string, known uint64) {
+	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
+	defer cancel()
+	for _, subject := range subjects {
+		if err := c.offer(ctx, subject, known); err != nil {
+			c.log.Debug("a turn is left to the chief", "subject", subject, "error", err)
+			return
+		}
+	}
+}
+
+// Log implements job.TurnHolder.
+func (h *holder) Log(ctx context.Context) job.LogSeq {
+	return func(yield func(job.LogRecord, error) bool) {
+		for after := uint64(0); ; {
+			records, err := h.c.view.Log(ctx, h.place.id, after, logPage)
+			if err != nil {
+				yield(job.LogRecord{}, err)
+				return
+			}
+			if len(records) == 0 {
+				return
+			}
+			for _, r := range records {
+				if !yield(r, nil) {
+					return
+				}
+				after = r.Seq
+			}
+		}
+	}
+}
+
+// logPage is how many events and items are read of a log at once.
+const logPage = 65536
+
+// Append implements job.TurnHolder.
+func (h *holder) Append(ctx context.Context, done func(error), events ...job.Event) error {
+	c := h.c
+	guard := job.Guard{Task: h.turn.Task}
+	finishes := false
+	steps := 0
+	task := false
+	for _, ev := range events {
+		switch ev := ev.(type) {
+		case job.Advanced:
+			steps++
+			task = task || ev.Done
+		case job.Finished:
+			finishes = true
+		}
+	}
+	c.t.mu.Lock()
+	guard.Step = h.step
+	h.step += steps
+	c.t.mu.Unlock()
+	if done == nil {
+		done = func(error) {}
+	}
+	b := &job.Batch{Entries: []job.Entry{{ID: h.place.id, Events: events}}}
+	return c.append(ctx, b, []job.Guard{guard}, func(d decision) {
+		c.t.mu.Lock()
+		switch {
+		case d.err != nil:
+			h.refused = true
+		case finishes:
+			h.done = true
+		case task:
+			h.done, h.last = true, d.last
+		}
+		h.seq = max(h.seq, d.seq)
+		c.t.mu.Unlock()
+		done(d.err)
+	})
+}
+
+// Decide implements job.TurnHolder.
+func (h *holder) Decide(how job.Finished) {
+	c := h.c
+	c.t.mu.Lock()
+	h.decided = true
+	c.t.mu.Unlock()
+	id := h.place.id
+	c.propose(&job.Proposal{What: job.ProposeDecision, At: time.Now().UTC(), ID: id, Finished: how}, func(d decision) { c.finishIf(id, d) })
+}
+
+// End implements job.TurnHolder.
+func (h *holder) End() {
+	c := h.c
+	c.t.mu.Lock()
+	s := h.tracked
+	if s == nil {
+		c.t.mu.Unlock()
+		return
+	}
+	over := c.t.jobs[h.place.id] != s || s.ending != nil
+	var next string
+	reduce := false
+	switch {
+	case over || h.decided || h.refused || !h.done:
+	case h.last && s.allDone():
+		reduce = true
+	case h.turn.Task >= 0:
+		if task, ok := s.next(h.turn.Task); ok {
+			next = c.subjectOf(&s.head, false, task)
+		}
+	}
+	done, refused, decided, seq := h.done, h.refused, h.decided, h.seq
+	c.t.mu.Unlock()
+	if reduce {
+		h.reduce(s)
+		return
+	}
+	h.forget()
+	h.letGo()
+	switch {
+	case over || done && next == "":
+		_ = h.msg.Ack()
+	case decided || refused:
+		// Another node has it, or the next one who gets it finds the job to be ending.
+	case done:
+		c.turns.running.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
+			defer cancel()
+			if err := c.offer(ctx, next, seq); err == nil {
+				_ = h.msg.Ack()
+			}
+		})
+	default:
+		_ = h.msg.Nak()
+	}
+}
+
+// reduce gives the job's last turn to a worker of this node, who keeps the message of the last task for it.
+func (h *holder) reduce(s *tracked) {
+	c := h.c
+	r := &holder{c: c, place: h.place, subject: h.subject, msg: h.msg}
+	c.t.mu.Lock()
+	r.take(s, job.Reduction)
+	r.turn.Spec = h.turn.Spec
+	s.holds-- // that of h
+	h.tracked = nil
+	c.t.mu.Unlock()
+	q := &c.turns
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	h.finished = true
+	r.msg = h.msg
+	q.held[h.subject] = r
+	q.own = append(q.own, r.turn)
+	q.poke()
+}

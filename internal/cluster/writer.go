@@ -1,0 +1,424 @@
+package cluster
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"gather/internal/job"
+)
+
+// # Messages of the log
+//
+// A message is a version byte, a part byte and frames: a uvarint length and an encoded job.Proposal each. What does not
+// fit into one message is cut over several: the first has partFirst, the last partLast, those between partMiddle; the
+// messages of one author follow each other, whatever other authors write between. An author writes to a subject of its
+// own, <prefix>.log.<node>, and one message at a time, each with the sequence number of the one before (JetStream's
+// expected last subject sequence): so a message of which no acknowledgement came is sent again, and is there once.
+const (
+	messageVersion = 1
+	messageHeader  = 2
+
+	partWhole  = 0
+	partFirst  = 1
+	partMiddle = 2
+	partLast   = 3
+)
+
+// The writer's measures.
+const (
+	// maxMessage bounds a message, below the servers' own bound, so that a write takes milliseconds.
+	maxMessage = 512 << 10
+	// publishTimeout is how long one try may take; tries follow each other until one works.
+	publishTimeout = 5 * time.Second
+	// retryPause is the pause between two tries.
+	retryPause = 200 * time.Millisecond
+	// stalledAfter is from when on a log that does not answer refuses submissions.
+	stalledAfter = 4 * time.Second
+	// partTimeout is within which the parts of one write follow each other, or begin anew.
+	partTimeout = time.Minute
+)
+
+// A pending is a proposal on its way: written, and then decided.
+type pending struct {
+	frame   []byte
+	number  uint64
+	delayed time.Time
+	// submits tells that it can be refused while it has not been sent; sent that it may be in the log.
+	submits bool
+	sent    bool
+	settled bool
+	key     *job.Key
+	// done gets the decision, from the fold or the view. It must not block.
+	done func(decision)
+}
+
+// A decision is what has become of a proposal.
+type decision struct {
+	// err is nil, or why the proposal took no effect.
+	err error
+	// last tells that the job waits for nothing more: all its tasks are done, or it is to end and no node works on it.
+	last bool
+	// seq is where the proposal stands in the log; 0 when it is not there.
+	seq uint64
+}
+
+// A writer writes this node's proposals to the log.
+type writer struct {
+	js      jetstream.JetStream
+	stream  string
+	subject string
+	limit   int64
+	message int
+	now     func() time.Time
+	met     *metrics
+
+	mu     sync.Mutex
+	queue  []*pending
+	bytes  int64
+	number uint64
+	// waiting are those that were sent, or are being sent, and not decided yet.
+	waiting map[uint64]*pending
+	closed  bool
+	wake    chan struct{}
+	room    chan struct{}
+	// since is when the write under way began; the zero time when there is none. failure is what its last try said.
+	since   time.Time
+	failure error
+}
+
+func (w *writer) init() {
+	w.waiting = make(map[uint64]*pending)
+	w.wake, w.room = make(chan struct{}, 1), make(chan struct{})
+	w.now = time.Now
+}
+
+// put queues a proposal. A submission that does not fit is refused; anything else waits for room, until ctx is done, or is
+// let in when ctx is nil.
+func (w *writer) put(ctx context.Context, p *job.Proposal, pd *pending, delay time.Duration) error {
+	w.mu.Lock()
+	for !w.closed && ctx != nil && w.bytes > w.limit {
+		if pd.submits {
+			w.mu.Unlock()
+			return storage("log-full", "too much is waiting for the cluster's log", time.Second)
+		}
+		room := w.room
+		w.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		w.mu.Lock()
+	}
+	defer w.mu.Unlock()
+	if w.closed {
+		return storage("closed", "the node is closed", 0)
+	}
+	w.number++
+	p.Number, pd.number = w.number, w.number
+	body := p.AppendBinary(make([]byte, 0, 256))
+	pd.frame = append(binary.AppendUvarint(make([]byte, 0, len(body)+4), uint64(len(body))), body...)
+	w.bytes += int64(len(pd.frame))
+	if delay > 0 {
+		pd.delayed = w.now().Add(delay)
+	}
+	w.queue = append(w.queue, pd)
+	w.waiting[pd.number] = pd
+	w.poke()
+	return nil
+}
+
+func (w *writer) poke() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run writes until ctx is done or, after close, nothing is left.
+func (w *writer) run(ctx context.Context) {
+	var last uint64
+	for {
+		batch, wait, ok := w.take()
+		switch {
+		case !ok:
+			return
+		case batch == nil:
+			t := time.NewTimer(wait)
+			select {
+			case <-w.wake:
+			case <-t.C:
+			case <-ctx.Done():
+				t.Stop()
+				return
+			}
+			t.Stop()
+			continue
+		}
+		if err := w.write(ctx, batch, &last); err != nil {
+			return // ctx is done
+		}
+	}
+}
+
+// take returns what goes into the next write, or how long there is nothing to do. It reports false after the end.
+func (w *writer) take() (batch []*pending, wait time.Duration, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.queue) == 0 {
+		return nil, time.Hour, !w.closed
+	}
+	due := w.closed
+	wait = time.Hour
+	now := w.now()
+	for _, p := range w.queue {
+		d := p.delayed.Sub(now)
+		if d <= 0 {
+			due = true
+			break
+		}
+		wait = min(wait, d)
+	}
+	if !due {
+		return nil, wait, true
+	}
+	n, size := 0, messageHeader
+	for n < len(w.queue) && (n == 0 || size+len(w.queue[n].frame) <= w.message) {
+		size += len(w.queue[n].frame)
+		w.queue[n].sent = true
+		n++
+	}
+	batch = append(batch, w.queue[:n]...)
+	w.queue = append(w.queue[:0:0], w.queue[n:]...)
+	w.since = now
+	return batch, 0, true
+}
+
+// write publishes a batch, in as many parts as it takes, until it is in the log or ctx is done.
+func (w *writer) write(ctx context.Context, batch []*pending, last *uint64) error {
+	size := 0
+	for _, p := range batch {
+		size += len(p.frame)
+	}
+	body := make([]byte, 0, size)
+	for _, p := range batch {
+		body = append(body, p.frame...)
+	}
+	began := w.now()
+	for again := true; again; {
+		again = false
+		for at := 0; at < len(body); {
+			n := min(len(body)-at, w.message-messageHeader)
+			part := byte(partMiddle)
+			switch {
+			case n == len(body):
+				part = partWhole
+			case at == 0:
+				part = partFirst
+			case at+n == len(body):
+				part = partLast
+			}
+			msg := append(make([]byte, 0, n+messageHeader), messageVersion, part)
+			msg = append(msg, body[at:at+n]...)
+			start := w.now()
+			if err := w.publish(ctx, msg, last); err != nil {
+				return err
+			}
+			if at > 0 && w.now().Sub(start) > partTimeout {
+				again = true // the readers may have given the first parts up
+				break
+			}
+			at += n
+		}
+	}
+	w.met.appended(w.now().Sub(began), len(batch), size)
+	for _, p := range batch {
+		p.frame = nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.bytes -= int64(size)
+	w.since, w.failure = time.Time{}, nil
+	close(w.room)
+	w.room = make(chan struct{})
+	return nil
+}
+
+// publish puts one message behind the last one, once, and remembers where.
+func (w *writer) publish(ctx context.Context, data []byte, last *uint64) error {
+	for {
+		try, cancel := context.WithTimeout(ctx, publishTimeout)
+		ack, err := w.js.PublishMsg(try, &nats.Msg{Subject: w.subject, Data: data},
+			jetstream.WithExpectLastSequencePerSubject(*last), jetstream.WithRetryAttempts(0))
+		cancel()
+		if err == nil {
+			*last = ack.Sequence
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		// Nobody else writes to the subject: a message behind the last one is this one, whose acknowledgement was lost. An
+		// earlier one, or none, is left of a log that was trimmed.
+		if wrongSequence(err) {
+			if seq, err := w.landed(ctx); err == nil && seq != *last {
+				landed := seq > *last
+				*last = seq
+				if landed {
+					return nil
+				}
+				continue
+			}
+		}
+		w.mu.Lock()
+		w.failure = err
+		w.mu.Unlock()
+		select {
+		case <-time.After(retryPause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func wrongSequence(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
+		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
+
+// landed looks up the last message of the node's subject: 0 if there is none.
+func (w *writer) landed(ctx context.Context) (seq uint64, err error) {
+	try, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	s, err := w.js.Stream(try, w.stream)
+	if err != nil {
+		return 0, err
+	}
+	msg, err := s.GetLastMsgForSubject(try, w.subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return msg.Sequence, nil
+}
+
+// decided hands the decision about a proposal of this node to whoever waits for it.
+func (w *writer) decided(number uint64) *pending {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.waiting[number]
+	delete(w.waiting, number)
+	if p == nil || p.settled {
+		return nil
+	}
+	p.settled = true
+	return p
+}
+
+// stalled returns why submissions are refused, or nil.
+func (w *writer) stalled() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.closed:
+		return errors.New("the node is closed")
+	case w.since.IsZero() || w.now().Sub(w.since) < stalledAfter:
+		return nil
+	case w.failure != nil:
+		return fmt.Errorf("the cluster's log takes no message: %w", w.failure)
+	default:
+		return errors.New("the cluster's log does not answer")
+	}
+}
+
+// refuse refuses the submissions that are not sent yet, and those that may be in the log, with their fate unknown: should
+// they turn up there, they are cancelled.
+func (w *writer) refuse(err error) {
+	w.mu.Lock()
+	var refused []*pending
+	keep := w.queue[:0]
+	for _, p := range w.queue {
+		if !p.submits {
+			keep = append(keep, p)
+			continue
+		}
+		p.settled = true
+		delete(w.waiting, p.number)
+		w.bytes -= int64(len(p.frame))
+		refused = append(refused, p)
+	}
+	clear(w.queue[len(keep):])
+	w.queue = keep
+	for _, p := range w.waiting {
+		if p.submits && p.sent && !p.settled {
+			p.settled = true
+			refused = append(refused, p)
+		}
+	}
+	w.mu.Unlock()
+	for _, p := range refused {
+		p.done(decision{err: err})
+	}
+}
+
+// drained waits until everything is written and decided, or ctx is done.
+func (w *writer) drained(ctx context.Context) {
+	t := time.NewTicker(5 * time.Millisecond)
+	defer t.Stop()
+	for {
+		w.mu.Lock()
+		left := len(w.waiting)
+		w.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// close lets run end when everything is written.
+func (w *writer) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	w.poke()
+}
+
+// abandon ends what will never be decided.
+func (w *writer) abandon(err error) {
+	w.mu.Lock()
+	left := w.waiting
+	w.waiting = make(map[uint64]*pending)
+	w.queue = nil
+	w.mu.Unlock()
+	for _, p := range left {
+		if !p.settled {
+			p.done(decision{err: err})
+		}
+	}
+}
+
+func (w *writer) pendingBytes() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.bytes
+}
+
+// storage returns the rejection of a submission.
+func storage(reason, detail string, retry time.Duration) *job.Rejection {
+	return &job.Rejection{Err: job.ErrStorage, Reason: reason, Detail: detail, RetryAfter: retry}
+}

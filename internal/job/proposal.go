@@ -1,0 +1,288 @@
+package job
+
+import (
+	"fmt"
+	"time"
+)
+
+// A Proposal is what a node of a cluster writes to the log that all nodes read. Whether it takes effect is decided by its
+// place in that log alone: every node applies the same rules in the same order, and so comes to the same result.
+type Proposal struct {
+	// Number tells the proposals of one author apart.
+	Number uint64
+	// At is the author's clock.
+	At time.Time
+	// What is proposed.
+	What ProposalKind
+
+	// Entries, Key and Admission are those of a Batch. Guards has one for each entry, or is nil.
+	Entries   []Entry
+	Guards    []Guard
+	Key       *Key
+	Admission *Admission
+
+	// Tenant, ID and Node say what the others are about.
+	Tenant string
+	ID     ID
+	Node   string
+	// Finished is how a job is to end.
+	Finished Finished
+	// Before and Dropped belong to a trim.
+	Before  uint64
+	Dropped []Dropped
+	// Payload is that of an import.
+	Payload []byte
+}
+
+// ProposalKind is the closed set of what can be proposed.
+type ProposalKind uint8
+
+// What can be proposed.
+const (
+	// ProposeBatch appends events, all or none.
+	ProposeBatch ProposalKind = iota + 1
+	// ProposeJoin tells that Node works on job ID, ProposeLeave that it has stopped to.
+	ProposeJoin
+	ProposeLeave
+	// ProposeDecision says how job ID is to end, once no node works on it.
+	ProposeDecision
+	// ProposeDelete removes a job that has ended.
+	ProposeDelete
+	// ProposeTrim tells that the log is to lose all before a sequence number, and which submissions that it still holds
+	// were dropped: whoever reads only the rest cannot find that out.
+	ProposeTrim
+	// ProposeImport brings in what was exported from elsewhere.
+	ProposeImport
+)
+
+// NoTask is the Task of a guard without one.
+const NoTask = -2
+
+// A Guard says what a node knew of a task when it proposed an entry about it.
+type Guard struct {
+	// Task is the task that the entry's Advanced events are of, Reduction for the end of a job whose tasks are all done, or
+	// NoTask for no guard.
+	Task int
+	// Step is how many steps of the task came before.
+	Step int
+}
+
+// Dropped is a batch of submissions that took no effect.
+type Dropped struct {
+	// At is where it stands in the log.
+	At     uint64
+	Tenant string
+	IDs    []ID
+	// Key is the idempotency key that it came with, or nil.
+	Key *Key
+}
+
+// proposalVersion leads every proposal.
+const proposalVersion = 1
+
+// AppendBinary appends the encoded proposal.
+func (p *Proposal) AppendBinary(dst []byte) []byte {
+	dst = appendUint(append(dst, proposalVersion, byte(p.What)), p.Number)
+	dst = appendTime(dst, p.At)
+	switch p.What {
+	case ProposeBatch:
+		dst = p.appendBatch(dst)
+	case ProposeJoin, ProposeLeave:
+		dst = appendString(append(dst, p.ID[:]...), p.Node)
+	case ProposeDecision:
+		dst = AppendEvent(append(dst, p.ID[:]...), p.Finished)
+	case ProposeDelete:
+		dst = append(appendString(dst, p.Tenant), p.ID[:]...)
+	case ProposeTrim:
+		dst = appendUint(appendUint(dst, p.Before), uint64(len(p.Dropped)))
+		for i := range p.Dropped {
+			d := &p.Dropped[i]
+			dst = appendString(appendUint(dst, d.At), d.Tenant)
+			dst = appendIDs(dst, d.IDs)
+			dst = appendKey(dst, d.Key)
+		}
+	case ProposeImport:
+		dst = append(dst, p.Payload...)
+	}
+	return dst
+}
+
+func (p *Proposal) appendBatch(dst []byte) []byte {
+	dst = appendKey(dst, p.Key)
+	dst = appendBool(dst, p.Admission != nil)
+	if a := p.Admission; a != nil {
+		for _, v := range [...]int64{int64(a.Jobs), int64(a.TenantJobs), a.Bytes, a.Waiting, int64(len(a.Sizes))} {
+			dst = appendInt(dst, v)
+		}
+		for _, s := range a.Sizes {
+			dst = appendInt(appendInt(dst, s.Waiting), s.Memory)
+		}
+	}
+	dst = appendUint(dst, uint64(len(p.Entries)))
+	var run []byte
+	for i := range p.Entries {
+		e := &p.Entries[i]
+		g := Guard{Task: NoTask}
+		if i < len(p.Guards) {
+			g = p.Guards[i]
+		}
+		dst = append(dst, e.ID[:]...)
+		dst = appendInt(appendInt(dst, int64(g.Task)), int64(g.Step))
+		run = run[:0]
+		events := e.Events
+		var submitted Submitted
+		first := false
+		if len(events) > 0 {
+			submitted, first = events[0].(Submitted)
+		}
+		dst = appendBool(dst, first)
+		if first {
+			events = events[1:]
+			dst = appendBytes(appendBytes(dst, submitted.Job.AppendBinary(nil)), submitted.Spec)
+		}
+		for _, ev := range events {
+			run = AppendEvent(run, ev)
+		}
+		dst = appendBytes(dst, run)
+	}
+	return dst
+}
+
+// DecodeProposal reads an encoded proposal, which must be all of data. It may refer to data. The error is ErrVersion for
+// one of another version; with any other the Number may be there all the same.
+func DecodeProposal(data []byte) (p Proposal, err error) {
+	r := reader{b: data}
+	if len(data) == 0 || data[0] != proposalVersion {
+		return p, fmt.Errorf("%w: proposal", ErrVersion)
+	}
+	r.b = r.b[1:]
+	p.What = ProposalKind(r.uint())
+	p.Number, p.At = r.uint(), r.time()
+	switch p.What {
+	case ProposeBatch:
+		r.batch(&p)
+	case ProposeJoin, ProposeLeave:
+		p.ID, p.Node = r.id(), r.string()
+	case ProposeDecision:
+		p.ID = r.id()
+		events, err := DecodeEvents(r.b)
+		if err != nil || len(events) != 1 {
+			r.fail("decision")
+			break
+		}
+		var ok bool
+		if p.Finished, ok = events[0].(Finished); !ok {
+			r.fail("decision")
+		}
+		r.b = nil
+	case ProposeDelete:
+		p.Tenant, p.ID = r.string(), r.id()
+	case ProposeTrim:
+		p.Before = r.uint()
+		n := r.count()
+		if !r.enough(n) {
+			break
+		}
+		for range n {
+			p.Dropped = append(p.Dropped, Dropped{At: r.uint(), Tenant: r.string(), IDs: r.ids(), Key: r.key()})
+		}
+	case ProposeImport:
+		p.Payload, r.b = r.b, nil
+	default:
+		return p, fmt.Errorf("%w: proposal of kind %d", ErrVersion, p.What)
+	}
+	return p, r.end("proposal")
+}
+
+func (r *reader) batch(p *Proposal) {
+	p.Key = r.key()
+	if r.bool() {
+		a := &Admission{Jobs: int(r.int()), TenantJobs: int(r.int()), Bytes: r.int(), Waiting: r.int()}
+		n := r.int()
+		if n < 0 || !r.enough(int(n)) {
+			r.fail("sizes")
+			return
+		}
+		for range n {
+			a.Sizes = append(a.Sizes, Size{Waiting: r.int(), Memory: r.int()})
+		}
+		p.Admission = a
+	}
+	n := r.count()
+	if !r.enough(n) {
+		return
+	}
+	p.Entries, p.Guards = make([]Entry, 0, n), make([]Guard, 0, n)
+	for range n {
+		e := Entry{ID: r.id()}
+		g := Guard{Task: int(r.int()), Step: int(r.int())}
+		if r.bool() {
+			view, err := Decode(r.bytes())
+			if err != nil {
+				r.fail("submitted job")
+			}
+			e.Events = append(e.Events, Submitted{Job: view, Spec: r.bytes()})
+		}
+		events, err := DecodeEvents(r.bytes())
+		if err != nil {
+			r.fail("events")
+		}
+		if r.err != nil {
+			return
+		}
+		e.Events = append(e.Events, events...)
+		p.Entries, p.Guards = append(p.Entries, e), append(p.Guards, g)
+	}
+}
+
+func (r *reader) id() (id ID) {
+	if len(r.b) < len(id) {
+		r.fail("id")
+		return id
+	}
+	copy(id[:], r.b)
+	r.b = r.b[len(id):]
+	return id
+}
+
+func appendIDs(dst []byte, ids []ID) []byte {
+	dst = appendUint(dst, uint64(len(ids)))
+	for _, id := range ids {
+		dst = append(dst, id[:]...)
+	}
+	return dst
+}
+
+func (r *reader) ids() (ids []ID) {
+	n := r.count()
+	if !r.enough(n) {
+		return nil
+	}
+	for range n {
+		ids = append(ids, r.id())
+	}
+	return ids
+}
+
+func appendKey(dst []byte, k *Key) []byte {
+	if k == nil {
+		return append(dst, 0)
+	}
+	dst = appendString(appendString(appendString(append(dst, 1), k.Tenant), k.Route), k.Value)
+	return appendTime(append(dst, k.Fingerprint[:]...), k.Expires)
+}
+
+func (r *reader) key() *Key {
+	if !r.bool() {
+		return nil
+	}
+	k := &Key{Tenant: r.string(), Route: r.string(), Value: r.string()}
+	if len(r.b) < len(k.Fingerprint) {
+		r.fail("key")
+		return nil
+	}
+	copy(k.Fingerprint[:], r.b)
+	r.b = r.b[len(k.Fingerprint):]
+	k.Expires = r.time()
+	return k
+}

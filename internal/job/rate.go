@@ -1,0 +1,42 @@
+package job
+
+import "time"
+
+// A Rate measures how many jobs end per second, over the last 16 seconds. The zero value has seen none.
+type Rate struct {
+	counts [rateWindow]int
+	last   int64 // the second of the newest count
+}
+
+const rateWindow = 16
+
+func (r *Rate) advance(now time.Time) {
+	s := now.Unix()
+	if s-r.last >= rateWindow {
+		r.counts, r.last = [rateWindow]int{}, s
+	}
+	for r.last < s {
+		r.last++
+		r.counts[r.last%rateWindow] = 0
+	}
+}
+
+// Add counts the end of a job.
+func (r *Rate) Add(now time.Time) {
+	r.advance(now)
+	r.counts[now.Unix()%rateWindow]++
+}
+
+// RetryAfter is how long it takes until n more jobs have ended, at the measured rate: from a second to a minute.
+func (r *Rate) RetryAfter(now time.Time, n int) time.Duration {
+	r.advance(now)
+	total := 0
+	for _, c := range r.counts {
+		total += c
+	}
+	if total == 0 {
+		return time.Minute / 6
+	}
+	d := time.Duration(float64(n) / float64(total) * rateWindow * float64(time.Second)).Round(time.Second)
+	return min(max(d, time.Second), time.Minute)
+}
