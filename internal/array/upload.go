@@ -18,8 +18,8 @@ import (
 // maxName is the longest name, in bytes.
 const maxName = 128
 
-// checkName returns a fault for what is not 1 to maxName letters, digits, '.', '_' and '-', the first no '.'.
-func checkName(name string) error {
+// CheckName returns a fault for what is not 1 to maxName letters, digits, '.', '_' and '-', the first no '.'.
+func CheckName(name string) error {
 	ok := name != "" && len(name) <= maxName && name[0] != '.'
 	for i := range len(name) {
 		c := name[i]
@@ -72,7 +72,7 @@ func dtypeName(t npy.Type) string {
 // Admit returns why an upload is refused before any of it is read: *job.ValidationError for its name, job.ErrTooLarge,
 // job.ErrStorage.
 func (l *Limits) Admit(name string, o job.ArrayUpload) error {
-	if err := checkName(name); err != nil {
+	if err := CheckName(name); err != nil {
 		return err
 	}
 	if l.MaxBytes > 0 && o.Bytes > l.MaxBytes {

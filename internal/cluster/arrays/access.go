@@ -1,0 +1,105 @@
+package arrays
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"gather/internal/array"
+	"gather/internal/job"
+)
+
+// Get describes an array; job.ErrArrayNotFound, job.ErrStorage.
+func (s *Store) Get(ctx context.Context, tenant, name string) (job.Array, error) {
+	k := arrayKey{tenant, name}
+	if array.CheckName(name) != nil {
+		return job.Array{}, job.ErrArrayNotFound
+	}
+	var r *record
+	err := s.again(ctx, shortPatience, func(ctx context.Context) (err error) {
+		r, err = s.record(ctx, k)
+		return err
+	})
+	switch {
+	case err != nil:
+		return job.Array{}, readable(err)
+	case r == nil:
+		return job.Array{}, job.ErrArrayNotFound
+	}
+	return s.describe(r), nil
+}
+
+// List describes at most limit arrays of a tenant by name, those behind after; job.ErrStorage.
+func (s *Store) List(ctx context.Context, tenant, after string, limit int) ([]job.Array, error) {
+	subjects, err := s.subjects(ctx, s.meta, s.all(tenant))
+	if err != nil {
+		return nil, err
+	}
+	subjects = slices.DeleteFunc(subjects, func(subject string) bool { return nameOf(subject) <= after })
+	slices.SortFunc(subjects, func(a, b string) int { return strings.Compare(nameOf(a), nameOf(b)) })
+	var list []job.Array
+	for len(subjects) > 0 && len(list) < limit {
+		// Some may have been deleted: then there is another round.
+		n := min(limit-len(list), len(subjects))
+		found, err := s.records(ctx, subjects[:n])
+		if err != nil {
+			return nil, readable(err)
+		}
+		for _, r := range found {
+			list = append(list, s.describe(r))
+		}
+		subjects = subjects[n:]
+	}
+	return list, nil
+}
+
+// Delete removes an array; job.ErrArrayNotFound, job.ErrArrayInUse, job.ErrStorage. The array may be gone after a
+// job.ErrStorage.
+func (s *Store) Delete(ctx context.Context, tenant, name string) error {
+	if array.CheckName(name) != nil {
+		return job.ErrArrayNotFound
+	}
+	k, by := arrayKey{tenant, name}, uuid.NewString()
+	for {
+		gone, err := s.delete(ctx, k, by)
+		switch {
+		case err == nil:
+			s.clean(ctx, "remove the blocks of an array", func(ctx context.Context) error { return s.purge(ctx, gone.Upload) })
+			return nil
+		case !errors.Is(err, errLost):
+			return err
+		}
+	}
+}
+
+// delete removes the record of an array; errLost if another changes it at the same time.
+func (s *Store) delete(ctx context.Context, k arrayKey, by string) (*record, error) {
+	r, err := s.settled(ctx, k)
+	if err == nil && r == nil {
+		err = job.ErrArrayNotFound
+	}
+	if err == nil {
+		r, err = s.seal(ctx, k, by)
+	}
+	if err != nil {
+		return nil, err
+	}
+	sent := false
+	err = s.change(ctx, k, &change{decide: func(old *record, _ tally) (*record, error) {
+		switch {
+		case old == nil && sent:
+			return nil, errDone
+		case old == nil || old.Sealed != by:
+			return nil, errLost
+		}
+		sent = true
+		return nil, nil //nolint:nilnil // to delete it
+	}})
+	if err != nil && !errors.Is(err, errLost) {
+		s.clean(ctx, "unseal an array", func(ctx context.Context) error { return s.unseal(ctx, k, by) })
+	}
+	return r, err
+}

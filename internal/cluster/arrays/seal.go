@@ -1,0 +1,112 @@
+package arrays
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"gather/internal/job"
+)
+
+const (
+	// sealPatience is longer than all that a live node does under a seal; one that stays longer loses it, which it notices.
+	sealPatience = 10 * time.Second
+	// sealPause is after how long it is looked at again.
+	sealPause = 20 * time.Millisecond
+	// cleanTimeout bounds what is tidied up after a request, whether its client is still there or not.
+	cleanTimeout = 5 * time.Second
+)
+
+// settled returns the record of an array that nobody is about to replace or delete; nil if there is none.
+func (s *Store) settled(ctx context.Context, k arrayKey) (*record, error) {
+	var since time.Time
+	var seq uint64
+	for {
+		var r *record
+		err := s.again(ctx, shortPatience, func(ctx context.Context) (err error) {
+			r, err = s.record(ctx, k)
+			return err
+		})
+		if err != nil || r == nil || r.Sealed == "" {
+			return r, err
+		}
+		switch {
+		case r.seq != seq:
+			seq, since = r.seq, time.Now()
+		case time.Since(since) > s.sealPatience:
+			if err := s.unseal(ctx, k, r.Sealed); err != nil {
+				return nil, err
+			}
+		}
+		select {
+		case <-time.After(sealPause):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// errLost: the record is not as it was.
+var errLost = errors.New("the array was changed meanwhile")
+
+// seal makes an array one that nobody opens, if no job uses it, and returns what it sealed. Errors: job.ErrArrayInUse,
+// errLost.
+func (s *Store) seal(ctx context.Context, k arrayKey, by string) (sealed *record, err error) {
+	err = s.change(ctx, k, &change{decide: func(old *record, _ tally) (*record, error) {
+		switch {
+		case old == nil || old.Sealed != "" && old.Sealed != by:
+			return nil, errLost
+		case old.Sealed == by:
+			sealed = old
+			return nil, errDone
+		case s.inUse(old):
+			return nil, job.ErrArrayInUse
+		}
+		next := *old
+		next.Sealed = by
+		sealed = &next
+		return &next, nil
+	}})
+	if err != nil {
+		return nil, err
+	}
+	if s.cfg.Sync != nil {
+		err = s.again(ctx, shortPatience, s.cfg.Sync)
+	}
+	if err == nil && s.inUse(sealed) {
+		err = job.ErrArrayInUse
+	}
+	if err != nil {
+		s.clean(ctx, "unseal an array", func(ctx context.Context) error { return s.unseal(ctx, k, by) })
+	}
+	return sealed, err
+}
+
+// unseal takes a seal back.
+func (s *Store) unseal(ctx context.Context, k arrayKey, by string) error {
+	return s.change(ctx, k, &change{decide: func(old *record, _ tally) (*record, error) {
+		if old == nil || old.Sealed != by {
+			return nil, errDone
+		}
+		next := *old
+		next.Sealed = ""
+		return &next, nil
+	}})
+}
+
+// inUse tells whether an unfinished job, of any node, uses an array, or a handle of this node is open.
+func (s *Store) inUse(r *record) bool {
+	s.mu.Lock()
+	n := s.open[r.key()]
+	s.mu.Unlock()
+	return n > 0 || s.cfg.Uses != nil && s.cfg.Uses.Uses(r.mark())
+}
+
+// clean does what others would do later, if this does not work.
+func (s *Store) clean(ctx context.Context, what string, f func(ctx context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+	defer cancel()
+	if err := f(ctx); err != nil {
+		s.cfg.Logger.Warn("left for later: "+what, "error", err) //nolint:sloglint // what is one of a few
+	}
+}

@@ -1,0 +1,176 @@
+package arrays
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// sweepEvery is how often a node looks for what was left behind; the first time after a part of it, so that nodes that
+	// start together do not look together.
+	sweepEvery = 2 * time.Hour
+	// totalsEvery is how often a node looks at how much there is.
+	totalsEvery = time.Minute
+)
+
+func (s *Store) blockSubject(upload string, number int64) string {
+	return fmt.Sprintf("%s.arrays.blocks.%s.%d", s.cfg.Prefix, upload, number)
+}
+
+// blocksOf is the subject of every block of an upload.
+func (s *Store) blocksOf(upload string) string {
+	return s.cfg.Prefix + ".arrays.blocks." + upload + ".*"
+}
+
+// purge removes the blocks of an upload.
+func (s *Store) purge(ctx context.Context, upload string) error {
+	return s.again(ctx, shortPatience, func(ctx context.Context) error {
+		return s.blocks.Purge(ctx, jetstream.WithPurgeSubject(s.blocksOf(upload)))
+	})
+}
+
+// tend does what a store does by itself, until ctx is done.
+func (s *Store) tend(ctx context.Context) {
+	defer close(s.done)
+	sweep := time.NewTimer(rand.N(sweepEvery)) //nolint:gosec // only spreads
+	defer sweep.Stop()
+	look := time.NewTicker(totalsEvery)
+	defer look.Stop()
+	for {
+		if err := s.look(ctx); err != nil && ctx.Err() == nil {
+			s.cfg.Logger.Debug("the arrays could not be counted", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		case <-sweep.C:
+			sweep.Reset(sweepEvery)
+			if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
+				s.cfg.Logger.Warn("abandoned uploads could not be swept; tried again later", "error", err)
+			}
+		}
+	}
+}
+
+// tenants returns, by tenant's token, the last change of its arrays, and the subjects of all records.
+func (s *Store) tenants(ctx context.Context) (last map[string]*jetstream.RawStreamMsg, subjects []string, err error) {
+	if subjects, err = s.subjects(ctx, s.meta, s.metaSubject(">")); err != nil {
+		return nil, nil, err
+	}
+	last = make(map[string]*jetstream.RawStreamMsg)
+	for _, subject := range subjects {
+		tenant := tenantToken(subject)
+		if _, ok := last[tenant]; ok {
+			continue
+		}
+		err := s.again(ctx, shortPatience, func(ctx context.Context) (err error) {
+			last[tenant], err = s.last(ctx, s.metaSubject(tenant+".*"))
+			return err
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	return last, subjects, nil
+}
+
+// tenantToken is the token of the tenant in the subject of a record.
+func tenantToken(subject string) string {
+	tokens := strings.Split(subject, ".")
+	return tokens[max(0, len(tokens)-2)]
+}
+
+// look counts the arrays of all tenants.
+func (s *Store) look(ctx context.Context) error {
+	last, _, err := s.tenants(ctx)
+	if err != nil {
+		return err
+	}
+	var sum tally
+	for tenant, m := range last {
+		if m == nil {
+			continue
+		}
+		t, err := s.tallyOf(ctx, untoken(tenant), m)
+		if err != nil {
+			return err
+		}
+		sum.arrays, sum.bytes = sum.arrays+t.arrays, sum.bytes+t.bytes
+	}
+	s.mu.Lock()
+	s.totals = sum
+	s.mu.Unlock()
+	return nil
+}
+
+// Sweep removes uploads that are of no array and got no block for longer than Config.AbandonedAfter, and what is left of
+// deleted records. It may run on several nodes at once.
+func (s *Store) Sweep(ctx context.Context) error {
+	// In this order: an upload that becomes an array in between had a block just now.
+	firsts, err := s.subjects(ctx, s.blocks, s.blocksOf("*")[:len(s.blocksOf("*"))-1]+"0")
+	if err != nil {
+		return err
+	}
+	last, subjects, err := s.tenants(ctx)
+	if err != nil {
+		return err
+	}
+	arrays, err := s.records(ctx, subjects)
+	if err != nil {
+		return err
+	}
+	kept := make(map[string]bool)
+	for _, r := range arrays {
+		kept[r.Upload] = true
+	}
+	for _, subject := range firsts {
+		if upload := tenantToken(subject); !kept[upload] {
+			if err := s.abandon(ctx, upload); err != nil {
+				return err
+			}
+		}
+	}
+	for _, subject := range subjects {
+		if m := last[tenantToken(subject)]; m != nil && m.Subject != subject {
+			if err := s.forget(ctx, subject); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// abandon removes an upload if its last block is old.
+func (s *Store) abandon(ctx context.Context, upload string) error {
+	var newest *jetstream.RawStreamMsg
+	err := s.again(ctx, shortPatience, func(ctx context.Context) (err error) {
+		newest, err = s.blocks.GetLastMsgForSubject(ctx, s.blocksOf(upload))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			newest, err = nil, nil
+		}
+		return err
+	})
+	if err != nil || newest == nil || time.Since(newest.Time) <= s.cfg.AbandonedAfter {
+		return err
+	}
+	s.cfg.Logger.Info("remove an upload that nobody finished", "upload", upload, "last_block", newest.Time)
+	return s.purge(ctx, upload)
+}
+
+// forget removes what marks a record as deleted. That of the last change of a tenant stays: it has the tally.
+func (s *Store) forget(ctx context.Context, subject string) error {
+	return s.again(ctx, shortPatience, func(ctx context.Context) error {
+		m, err := s.last(ctx, subject)
+		if err != nil || m == nil || m.Header.Get(operationHeader) == "" {
+			return err
+		}
+		return s.meta.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(m.Sequence+1))
+	})
+}
