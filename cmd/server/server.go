@@ -288,7 +288,7 @@ func (s *server) shutdown() error {
 	grace, cancel := context.WithTimeout(context.Background(), s.cfg.DrainTimeout.d)
 	defer cancel()
 	if err := exec.Stop(grace); err != nil {
-		s.log.Warn("running tasks did not finish in time; they start over at the next start", "drain_timeout", s.cfg.DrainTimeout.d)
+		s.log.Warn("running tasks did not finish in time; they start over at the next start, or on another node", "drain_timeout", s.cfg.DrainTimeout.d)
 	}
 
 	s.endStreams()
