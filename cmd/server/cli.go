@@ -18,6 +18,8 @@ import (
 type cli struct {
 	Serve       serveCmd       `cmd:"" help:"Run the server; the default. Other commands: 'keys create', 'healthcheck', 'version'; each has its own --help."`
 	Keys        keysCmd        `cmd:"" help:"Manage API keys."`
+	Export      exportCmd      `cmd:"" help:"Write all that the data directory of a stopped server holds to standard output, for 'server import'."`
+	Import      importCmd      `cmd:"" help:"Read what 'server export' wrote, and add what is missing to a cluster, or to the data directory of a stopped server."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask a running server whether it is ready; exit 0 if so. For containers without a shell."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }

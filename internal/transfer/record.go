@@ -97,6 +97,14 @@ func (t *Totals) AddArray(bytes int64) {
 	t.ArrayBytes += uint64(bytes)
 }
 
+// Add counts all that another counted.
+func (t *Totals) Add(other Totals) {
+	to := t.fields()
+	for i, f := range other.fields() {
+		*to[i] += *f
+	}
+}
+
 // missing tells what of all is not in t.
 func (t *Totals) missing(all *Totals) string {
 	return fmt.Sprintf("missing are %d of %d arrays, %d of %d jobs, %d of %d idempotency keys and %d of %d tombstones",
