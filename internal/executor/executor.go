@@ -11,6 +11,10 @@
 //   - An error or a panic of a kind's code fails that job alone.
 //   - A job recovered from the journal resumes after its last finished task.
 //
+// With a Cluster in its Config an executor is one of several that share the jobs. Then the cluster has the bounds, the queue
+// and the end of jobs, and gives this executor turns; see Cluster. All else is as above, job by job: a task has one node at
+// a time, a job is ended when no node works on it, and a stop gives up what waits at once, for the others.
+//
 // Goroutines. New starts the workers and one goroutine for alarms (waits, delayed starts, timeouts); Stop ends and waits
 // for them. Two contexts govern them: claiming ends at the call of Stop, working at the end of its grace.
 //
@@ -64,7 +68,7 @@ type Planner interface {
 type Config struct {
 	// Workers is the size of the pool.
 	Workers int
-	// MaxJobs bounds the jobs that are admitted and not terminal.
+	// MaxJobs bounds the jobs that are admitted and not terminal. This and the bounds below count the jobs of all nodes.
 	MaxJobs int
 	// MaxBytes bounds the memory of admitted plans.
 	MaxBytes int64

@@ -563,3 +563,29 @@ func TestRetryAfter(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 }
+
+func TestWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, nil)
+		parked := submit(t, e, toy{Tasks: 3, Park: time.Hour, Waiting: 3})
+		blocked := submit(t, e, toy{Tasks: 1, Block: true})
+		submit(t, e, toy{Tasks: 1})
+		submit(t, e, toy{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) })
+		time.Sleep(time.Second)
+		w := e.Work()
+		want := []job.NodeJob{
+			{ID: parked, Tenant: "acme", Kind: "toy", Parked: 3}, {ID: blocked, Tenant: "acme", Kind: "toy", Running: 1},
+		}
+		if w.Workers != 2 || w.Busy != 1 || w.Waiting != 3 || !slices.Equal(w.Jobs, want) {
+			t.Errorf("%+v, want two jobs", w)
+		}
+		for range 200 {
+			submit(t, e, toy{Tasks: 2, Park: time.Hour, Waiting: 2})
+		}
+		time.Sleep(time.Second)
+		if n := len(e.Work().Jobs); n != 100 {
+			t.Errorf("%d jobs are told, want 100 of 202", n)
+		}
+	})
+}

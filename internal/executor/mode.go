@@ -12,6 +12,7 @@ import (
 type mode interface {
 	desk
 	pool
+	book
 }
 
 // A desk is the side of the clients. Its methods are as those of Executor.
@@ -22,7 +23,7 @@ type desk interface {
 	place(id job.ID) (place int, wait time.Duration, ok bool)
 }
 
-// A pool is the side of the workers, and of those who look at them.
+// A pool is the side of the workers.
 type pool interface {
 	// serve waits for the next thing that a worker has to do, and does it; false when claiming has ended.
 	serve(w *worker) bool
@@ -33,8 +34,13 @@ type pool interface {
 	settled() <-chan struct{}
 	// leave is called last, when no step will come: it lets go of all plans.
 	leave()
-	// tally counts the jobs; nodeJobs lists at most limit of those that this node has tasks of.
+}
+
+// A book is the side of those who only look.
+type book interface {
+	// tally counts the jobs.
 	tally(kinds []string, now time.Time) *tally
+	// nodeJobs lists at most limit of the jobs that this node has tasks of.
 	nodeJobs(limit int) []job.NodeJob
 }
 

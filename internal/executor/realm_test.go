@@ -238,7 +238,7 @@ func (m *member) Append(_ context.Context, b job.Batch) error {
 		s := &shareable{
 			spec: sub.Spec, size: b.Admission.Sizes[i], done: make(map[int]bool), nodes: make(map[string]int),
 		}
-		s.ctx, s.end = context.WithCancel(context.Background())
+		s.ctx, s.end = context.WithCancel(context.Background()) //nolint:fatcontext // each job has its own
 		m.jobs[e.ID] = s
 		if err := m.apply(s, sub); err != nil {
 			m.t.Errorf("submit: %v", err)

@@ -30,9 +30,9 @@ type shared struct {
 	parked  map[*hold]struct{} // holds that wait on an alarm
 	turns   int                // that are not ended
 	halting bool
-	// ended is closed when no turn is left, once leaving is set.
-	ended   chan struct{}
-	leaving bool
+	// ended is closed, and left set, when no turn is left after leaving was set.
+	ended         chan struct{}
+	leaving, left bool
 }
 
 func newShared(e *Executor, c Cluster) *shared {
@@ -107,5 +107,8 @@ func (s *shared) place(id job.ID) (int, time.Duration, bool) { return s.cluster.
 // Turn.Decide. It is called when the end is durable, on the node that appended it, and does not block.
 func (e *Executor) Ended(j *job.Job) {
 	p := planned{e: e, job: *j, series: e.metrics.of(j), startedAt: j.StartedAt}
+	if sc, ok := e.sampled(j); ok {
+		p.traced.exemplar = example(sc)
+	}
 	p.series.ended(&p, &job.Finished{At: j.FinishedAt, State: j.State, Failure: j.Failure})
 }

@@ -297,13 +297,33 @@ func TestSharedRedelivery(t *testing.T) {
 	}
 }
 
+// A node that dies when its tasks are in the log, and has not said so, leaves nothing to be done twice.
+func TestSharedRedeliveryOfDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(t)
+		r.slow = time.Second
+		e, first := startNode(t, r, func(c *executor.Config) { c.Workers = 4 })
+		startNode(t, r, nil)
+		r.nodes[1].dead = true
+		id := submit(t, e, toy{Tasks: 4})
+		synctest.Wait()
+		if n := r.job(id).TasksDone; n != 4 {
+			t.Fatalf("%d tasks are in the log", n)
+		}
+		r.nodes[1].dead = false
+		r.kill(first)
+		settle()
+		wantAll(t, r, id, 4)
+	})
+}
+
 // A turn whose append is refused is dropped, and nothing else happens.
 func TestSharedRefusedAppend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRealm(t)
 		r.slow = 100 * time.Millisecond
 		refusals := 3
-		r.refuse = func(events []job.Event) bool {
+		r.refuse = func([]job.Event) bool {
 			refusals--
 			return refusals >= 0
 		}

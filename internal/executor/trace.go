@@ -16,7 +16,7 @@ import (
 // Spans of a job hang below the request that submitted it, by the traceparent that the job carries, also after a restart:
 //
 //	job.wait    from when the job could start to its first turn
-//	job.run     from its first turn, or its resumption, to its end
+//	job.run     from its first turn, or its resumption, to its end; of a job that nodes share, one for each node's part
 //	  job.task  one step of a task, for the first maxTaskSpans of them
 //
 // With no tracer, or for a request that was not sampled, nothing is done and nothing allocated.
@@ -51,11 +51,8 @@ type traced struct {
 
 // startTrace begins the spans of a run at its first turn, or when it is resumed. Caller holds the lock.
 func (p *planned) startTrace(now time.Time, resumed bool) {
-	if p.e.cfg.Tracer == nil || p.job.TraceParent == "" {
-		return
-	}
-	sc := parseTraceParent(p.job.TraceParent)
-	if !sc.IsSampled() || !sc.IsValid() {
+	sc, ok := p.e.sampled(&p.job)
+	if !ok {
 		return
 	}
 	about := trace.WithAttributes(
@@ -71,7 +68,21 @@ func (p *planned) startTrace(now time.Time, resumed bool) {
 	}
 	parent, span := p.e.cfg.Tracer.Start(ctx, "job.run", trace.WithTimestamp(now), about)
 	p.traced.parent, p.traced.span = parent, span //nolint:fatcontext // one run has one span; the context does not grow
-	p.traced.exemplar = prometheus.Labels{"trace_id": sc.TraceID().String()}
+	p.traced.exemplar = example(sc)
+}
+
+// sampled returns what the spans of a job hang below; false when it is to have none.
+func (e *Executor) sampled(j *job.Job) (trace.SpanContext, bool) {
+	if e.cfg.Tracer == nil || j.TraceParent == "" {
+		return trace.SpanContext{}, false
+	}
+	sc := parseTraceParent(j.TraceParent)
+	return sc, sc.IsSampled() && sc.IsValid()
+}
+
+// example labels a measurement with its trace.
+func example(sc trace.SpanContext) prometheus.Labels {
+	return prometheus.Labels{"trace_id": sc.TraceID().String()}
 }
 
 // startTask begins the span of a step; it returns nil when there is none. Caller holds the lock.

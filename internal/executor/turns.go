@@ -143,16 +143,15 @@ func (s *shared) settled() <-chan struct{} {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.leaving {
-		s.leaving = true
-		s.checkEnded()
-	}
+	s.leaving = true
+	s.checkEnded()
 	return s.ended
 }
 
 // checkEnded tells when no turn is left. Caller holds s.mu.
 func (s *shared) checkEnded() {
-	if s.leaving && s.turns == 0 {
+	if s.leaving && s.turns == 0 && !s.left {
+		s.left = true
 		close(s.ended)
 	}
 }
