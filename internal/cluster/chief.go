@@ -149,30 +149,34 @@ func (c *Cluster) expected(visit func(s *tracked, subject string)) (n int) {
 	defer c.t.mu.Unlock()
 	now := time.Now()
 	for _, s := range c.t.jobs {
-		if s.ending != nil || !s.due || now.Sub(s.movedAt) < heartbeat {
+		if now.Sub(s.movedAt) < heartbeat {
 			continue
 		}
-		switch {
-		case s.head.State == job.Queued:
+		c.turnsOf(s, func(subject string) {
 			n++
-			visit(s, c.subjectOf(&s.head, true, 0))
-		case s.head.State != job.Running:
-		case s.allDone():
-			n++
-			visit(s, c.subjectOf(&s.head, false, job.Reduction))
-		default:
-			for lane := range lanes(s.head.Tasks) {
-				task, ok := s.next(lane)
-				if !ok {
-					continue
-				}
-				n++
+			visit(s, subject)
+		})
+	}
+	return n
+}
+
+// turnsOf visits the subjects of the turns that a job has while nobody works on it. Caller holds the table's lock.
+func (c *Cluster) turnsOf(s *tracked, visit func(subject string)) {
+	switch {
+	case s.ending != nil || !s.due:
+	case s.head.State == job.Queued:
+		visit(c.subjectOf(&s.head, true, 0))
+	case s.head.State != job.Running:
+	case s.allDone():
+		visit(c.subjectOf(&s.head, false, job.Reduction))
+	default:
+		for lane := range lanes(s.head.Tasks) {
+			if task, ok := s.next(lane); ok {
 				// The first turn stands for the first task until that is done.
-				visit(s, c.subjectOf(&s.head, task == 0, task))
+				visit(c.subjectOf(&s.head, task == 0, task))
 			}
 		}
 	}
-	return n
 }
 
 // runStarts lets jobs with a start_after become due, until ctx is done: on the node that submitted them, and a moment later
@@ -333,8 +337,8 @@ func (c *Cluster) takeTrim(ctx context.Context, p *job.Proposal) error {
 	return c.keepDropped(ctx)
 }
 
-// Position returns a queued job's place among those of its priority, from 1, and how long it will take until its first turn
-// at the rate at which jobs end.
+// Position returns a queued job's place among those of its priority, from 1, as of a moment ago, and how long it will take
+// until its first turn at the rate at which jobs end.
 func (c *Cluster) Position(id job.ID) (place int, wait time.Duration, ok bool) {
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()
@@ -342,13 +346,36 @@ func (c *Cluster) Position(id job.ID) (place int, wait time.Duration, ok bool) {
 	if s == nil || s.head.State != job.Queued || !s.due {
 		return 0, 0, false
 	}
-	place = 1
-	for other, o := range c.t.jobs {
-		if o.head.Priority == s.head.Priority && o.head.State == job.Queued && o.due && bytes.Compare(other[:], id[:]) < 0 {
-			place++
+	now := time.Now()
+	if now.Sub(c.t.rankedAt) >= rankingAge {
+		c.t.rank(now)
+	}
+	place, ranked := c.t.ranks[id]
+	if !ranked {
+		place = max(1, c.t.queued[s.head.Priority])
+	}
+	return place, c.t.ends.RetryAfter(now, place), true
+}
+
+// rankingAge is for how long a ranking of the queued jobs is good enough.
+const rankingAge = 250 * time.Millisecond
+
+// rank gives the queued jobs their places. Caller holds t.mu.
+func (t *table) rank(now time.Time) {
+	ids := make([]job.ID, 0, len(t.jobs))
+	for id, s := range t.jobs {
+		if s.head.State == job.Queued && s.due {
+			ids = append(ids, id)
 		}
 	}
-	return place, c.t.ends.RetryAfter(time.Now(), place), true
+	slices.SortFunc(ids, func(a, b job.ID) int { return bytes.Compare(a[:], b[:]) })
+	t.ranks, t.rankedAt = make(map[job.ID]int, len(ids)), now
+	var places [numPriorities]int
+	for _, id := range ids {
+		p := t.jobs[id].head.Priority
+		places[p]++
+		t.ranks[id] = places[p]
+	}
 }
 
 // Unfinished visits every job of the cluster that has not ended, all of them under one lock: visit must not call back. It

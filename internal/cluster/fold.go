@@ -243,8 +243,8 @@ func (c *Cluster) take(ctx context.Context, seq uint64, author string, p *job.Pr
 		}
 	case job.ProposeTrim:
 		err = c.takeTrim(ctx, p)
-	case job.ProposeImport:
-		return c.takeImport(ctx, seq, author, p)
+	case job.ProposeJob, job.ProposeKey, job.ProposeTombstone:
+		err = c.takeImport(ctx, p)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

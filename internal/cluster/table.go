@@ -30,6 +30,9 @@ type table struct {
 	ends job.Rate
 	// delayed are those whose start_after has not come.
 	delayed delays
+	// ranks are the places of the queued jobs, as of rankedAt.
+	ranks    map[job.ID]int
+	rankedAt time.Time
 	// changed is closed, and replaced, whenever there may be more to pull.
 	changed chan struct{}
 }

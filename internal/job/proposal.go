@@ -30,8 +30,12 @@ type Proposal struct {
 	// Before and Dropped belong to a trim.
 	Before  uint64
 	Dropped []Dropped
-	// Payload is that of an import.
-	Payload []byte
+	// Log and Spec, with View, KeyRecord and Tombstone are what is imported.
+	View      Job
+	Spec      []byte
+	Log       []Event
+	KeyRecord KeyRecord
+	Tombstone Tombstone
 }
 
 // ProposalKind is the closed set of what can be proposed.
@@ -51,8 +55,11 @@ const (
 	// ProposeTrim tells that the log is to lose all before a sequence number, and which submissions that it still holds
 	// were dropped: whoever reads only the rest cannot find that out.
 	ProposeTrim
-	// ProposeImport brings in what was exported from elsewhere.
-	ProposeImport
+	// ProposeJob, ProposeKey and ProposeTombstone bring in what was exported from elsewhere: a job with all that happened to
+	// it, a used idempotency key, what is left of a deleted job.
+	ProposeJob
+	ProposeKey
+	ProposeTombstone
 )
 
 // NoTask is the Task of a guard without one.
@@ -101,8 +108,18 @@ func (p *Proposal) AppendBinary(dst []byte) []byte {
 			dst = appendIDs(dst, d.IDs)
 			dst = appendKey(dst, d.Key)
 		}
-	case ProposeImport:
-		dst = append(dst, p.Payload...)
+	case ProposeJob:
+		dst = appendBytes(appendBytes(dst, p.View.AppendBinary(nil)), p.Spec)
+		for _, ev := range p.Log {
+			dst = AppendEvent(dst, ev)
+		}
+	case ProposeKey:
+		k := &p.KeyRecord
+		dst = append(append(dst, k.Hash[:]...), k.Fingerprint[:]...)
+		dst = appendIDs(appendTime(dst, k.Expires), k.IDs)
+	case ProposeTombstone:
+		t := &p.Tombstone
+		dst = appendTime(append(appendString(dst, t.Tenant), t.ID[:]...), t.Expires)
 	}
 	return dst
 }
@@ -186,8 +203,22 @@ func DecodeProposal(data []byte) (p Proposal, err error) {
 		for range n {
 			p.Dropped = append(p.Dropped, Dropped{At: r.uint(), Tenant: r.string(), IDs: r.ids(), Key: r.key()})
 		}
-	case ProposeImport:
-		p.Payload, r.b = r.b, nil
+	case ProposeJob:
+		if p.View, err = Decode(r.bytes()); err != nil {
+			r.fail("imported job")
+		}
+		p.Spec = r.bytes()
+		if p.Log, err = DecodeEvents(r.b); err != nil {
+			r.fail("imported log")
+		}
+		r.b = nil
+	case ProposeKey:
+		k := &p.KeyRecord
+		r.array(k.Hash[:])
+		r.array(k.Fingerprint[:])
+		k.Expires, k.IDs = r.time(), r.ids()
+	case ProposeTombstone:
+		p.Tombstone = Tombstone{Tenant: r.string(), ID: r.id(), Expires: r.time()}
 	default:
 		return p, fmt.Errorf("%w: proposal of kind %d", ErrVersion, p.What)
 	}
@@ -235,13 +266,17 @@ func (r *reader) batch(p *Proposal) {
 	}
 }
 
-func (r *reader) id() (id ID) {
-	if len(r.b) < len(id) {
-		r.fail("id")
-		return id
+// array fills dst.
+func (r *reader) array(dst []byte) {
+	if len(r.b) < len(dst) {
+		r.fail("truncated")
+		return
 	}
-	copy(id[:], r.b)
-	r.b = r.b[len(id):]
+	r.b = r.b[copy(dst, r.b):]
+}
+
+func (r *reader) id() (id ID) {
+	r.array(id[:])
 	return id
 }
 
@@ -277,12 +312,7 @@ func (r *reader) key() *Key {
 		return nil
 	}
 	k := &Key{Tenant: r.string(), Route: r.string(), Value: r.string()}
-	if len(r.b) < len(k.Fingerprint) {
-		r.fail("key")
-		return nil
-	}
-	copy(k.Fingerprint[:], r.b)
-	r.b = r.b[len(k.Fingerprint):]
+	r.array(k.Fingerprint[:])
 	k.Expires = r.time()
 	return k
 }
