@@ -3,9 +3,55 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
+	"slices"
+
+	"gather/internal/cluster"
+	"gather/internal/cluster/arrays"
 )
 
-func (c *importCmd) openCluster(context.Context, io.Writer) (*destination, error) {
-	return nil, errors.New("--nats-url: this build cannot import into a cluster")
+// openCluster joins the cluster as a node that does no work, with a view of its own that is thrown away.
+func (c *importCmd) openCluster(ctx context.Context, stderr io.Writer) (_ *destination, err error) {
+	view, err := os.MkdirTemp("", "gather-import-")
+	if err != nil {
+		return nil, err
+	}
+	undo := []func() error{func() error { return os.RemoveAll(view) }}
+	closeAll := func() error {
+		var errs []error
+		for _, f := range slices.Backward(undo) {
+			errs = append(errs, f())
+		}
+		return errors.Join(errs...)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, closeAll())
+		}
+	}()
+	log := warnings(stderr)
+	joined, err := cluster.Open(ctx, cluster.Config{
+		URL: c.NatsURL, Creds: c.NatsCreds, CA: c.NatsCA, Cert: c.NatsCert, Key: c.NatsKey,
+		Prefix: c.NatsPrefix, Replicas: int(c.NatsReplicas.n), AckWait: c.AckWait.d,
+		Dir: view, Name: "import", Version: version(), MaxPendingBytes: maxPending, Logger: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--nats-url: %w", err)
+	}
+	undo = append(undo, joined.Close)
+	joined.Drain() // it is not here to work
+	to, ok := any(joined).(importer)
+	if !ok {
+		return nil, errors.New("--nats-url: this build cannot import into a cluster")
+	}
+	store, err := arrays.Open(ctx, joined.JetStream(), arrays.Config{
+		Prefix: c.NatsPrefix, Replicas: int(c.NatsReplicas.n), Ready: joined.Ready, Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	undo = append(undo, store.Close)
+	return &destination{importer: to, arrays: store, name: "the cluster " + c.NatsPrefix, close: closeAll}, nil
 }
