@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
+	"path/filepath"
 	"time"
 
 	"gather/internal/api"
+	"gather/internal/array"
 	"gather/internal/executor"
 	"gather/internal/job"
 	"gather/internal/journal"
@@ -32,14 +35,27 @@ type backend struct {
 	record
 	// nodes are those that work on the jobs.
 	nodes api.Nodes
+	// arrays are the uploaded ones.
+	arrays arrayStore
 	// turns deals out the work of the cluster; nil where the executor has all jobs to itself.
 	turns executor.Cluster
 	// durability is what has happened to a job when it is answered 202, in the words of the contract.
 	durability string
 	// drain tells the other nodes that this one takes no more work.
 	drain func()
+	// closeArrays ends what the arrays need; nil for nothing.
+	closeArrays func() error
 	// about is what the log says of it at the start: pairs of keys and values.
 	about []any
+}
+
+// Close ends the backend, after the executor and the API.
+func (b *backend) Close() error {
+	var err error
+	if b.closeArrays != nil {
+		err = b.closeArrays()
+	}
+	return errors.Join(err, b.record.Close())
 }
 
 // openBackend joins the cluster, or opens the journal of a server by itself.
@@ -59,7 +75,15 @@ func (s *server) openJournal(ctx context.Context) (backend, error) {
 	if err != nil {
 		return backend{}, err
 	}
+	// Under the lock of the journal.
+	arrays, err := array.Open(array.Config{
+		Dir: filepath.Join(c.DataDir, "arrays"), MaxBytes: c.MaxArray.n, TenantBytes: c.ArrayQuota.n, Ready: j.Ready,
+	})
+	if err != nil {
+		return backend{}, errors.Join(err, j.Close())
+	}
 	return backend{
+		arrays: arrays,
 		record: j, nodes: alone{s.newNode()}, durability: string(api.JobDurabilityFsync), drain: func() {},
 		about: []any{"node", c.NodeName},
 	}, nil

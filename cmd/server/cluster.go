@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 
 	"gather/internal/cluster"
+	"gather/internal/cluster/arrays"
 	"gather/internal/journal"
 )
 
-// openCluster joins the cluster, as soon as it is there.
+// openCluster joins the cluster, as soon as it is there. Until then nothing listens, so that not even /livez answers: who
+// watches the process must give it time to start.
 func (s *server) openCluster(ctx context.Context) (backend, error) {
 	c := s.cfg
 	if own, err := journal.Exists(c.DataDir); err == nil && own {
@@ -22,6 +25,7 @@ func (s *server) openCluster(ctx context.Context) (backend, error) {
 		TombstoneRetention: c.TombRetention.d, KeyRetention: c.KeyRetention.d,
 		MaxPendingBytes: maxPending, MinFreeBytes: uint64(c.MinFreeDisk.n), Logger: s.log,
 	}
+	var stored *arrays.Store
 	joined, err := join(ctx, s.log, func() (*cluster.Cluster, error) {
 		metrics := &attempt{Registerer: s.registry}
 		config := config
@@ -29,14 +33,37 @@ func (s *server) openCluster(ctx context.Context) (backend, error) {
 		joined, err := cluster.Open(ctx, config)
 		if err != nil {
 			metrics.undo()
+			return nil, err
 		}
-		return joined, err
+		if stored, err = s.openArrays(ctx, joined); err != nil {
+			err = errors.Join(err, joined.Close())
+			metrics.undo()
+			return nil, err
+		}
+		return joined, nil
 	})
 	if err != nil {
 		return backend{}, err
 	}
 	return backend{
-		record: joined, nodes: joined, turns: joined, drain: joined.Drain, durability: durability(c.NatsReplicas.n),
+		record: joined, nodes: joined, turns: joined, arrays: stored, closeArrays: stored.Close,
+		drain: joined.Drain, durability: durability(c.NatsReplicas.n),
 		about: []any{"node", c.NodeName, "cluster", c.NatsPrefix, "nats", natsServers(c.NatsURL)},
 	}, nil
+}
+
+// openArrays opens the arrays that the nodes share.
+func (s *server) openArrays(ctx context.Context, joined *cluster.Cluster) (*arrays.Store, error) {
+	c := s.cfg
+	config := arrays.Config{
+		Prefix: c.NatsPrefix, Replicas: int(c.NatsReplicas.n), MaxBytes: c.MaxArray.n, TenantBytes: c.ArrayQuota.n,
+		Ready: joined.Ready, Logger: s.log,
+	}
+	if jobs, ok := any(joined).(interface {
+		arrays.Uses
+		Sync(ctx context.Context) error
+	}); ok {
+		config.Uses, config.Sync = jobs, jobs.Sync
+	}
+	return arrays.Open(ctx, joined.JetStream(), config)
 }

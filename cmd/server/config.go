@@ -21,7 +21,7 @@ type serveCmd struct {
 	TrustedProxies []string `placeholder:"CIDR" help:"Networks of reverse proxies whose X-Forwarded-For is believed."`
 
 	NodeName     string `placeholder:"NAME" help:"What the operator calls this server, in GET /v1/nodes; unless told, the host name."`
-	NatsURL      string `name:"nats-url" placeholder:"URL" help:"Be a node of the cluster on these NATS servers with JetStream, separated by commas: nats://HOST:4222 or tls://HOST:4222; user and password or a token go into it. DIR/view is then all that the data directory holds of jobs, and may be lost."`
+	NatsURL      string `name:"nats-url" placeholder:"URL" help:"Be a node of the cluster on these NATS servers with JetStream, separated by commas: nats://HOST:4222 or tls://HOST:4222; user and password or a token go into it. It listens once it has joined, however long that takes. DIR/view is then all that the data directory holds of jobs, and may be lost."`
 	NatsCreds    string `name:"nats-creds" placeholder:"FILE" help:"Credentials for NATS: the user's JWT and seed, as nsc makes them."`
 	NatsCA       string `name:"nats-ca" placeholder:"FILE" help:"Certificates that those of the NATS servers are signed by; unless told, the system's."`
 	NatsCert     string `name:"nats-cert" placeholder:"FILE" help:"Client certificate for NATS, with --nats-key."`

@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -21,7 +20,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"gather/internal/api"
-	"gather/internal/array"
 	"gather/internal/bucket"
 	"gather/internal/executor"
 	"gather/internal/job"
@@ -42,7 +40,6 @@ type server struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	backend  backend
-	arrays   arrayStore
 	buckets  *bucket.Set
 	// executor is nil until the backend is open, which asks what it is busy with.
 	executor atomic.Pointer[executor.Executor]
@@ -107,20 +104,12 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 		return nil, fmt.Errorf("--array-bucket: %w", err)
 	}
 	undo = append(undo, func() { _ = s.buckets.Close() })
-	// Under the lock of the backend.
-	s.arrays, err = array.Open(array.Config{
-		Dir: filepath.Join(c.DataDir, "arrays"), MaxBytes: c.MaxArray.n, TenantBytes: c.ArrayQuota.n,
-		Ready: s.backend.Ready,
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := registerArrays(s.registry, s.arrays); err != nil {
+	if err := registerArrays(s.registry, s.backend.arrays); err != nil {
 		return nil, err
 	}
 	kinds := kind.NewRegistry(kind.Limits{
 		Items: c.MaxItems.n, Digits: c.MaxDigits.n, Chunks: c.MaxChunks.n, Outputs: c.MaxOutputs.n,
-	}, newStoredArrays(s.arrays, s.buckets, log))
+	}, newStoredArrays(s.backend.arrays, s.buckets, log))
 	exec, err := s.newExecutor(ctx, kinds, tracer)
 	if err != nil {
 		return nil, err
@@ -162,7 +151,7 @@ func (s *server) newExecutor(ctx context.Context, kinds executor.Planner, tracer
 func (s *server) newHandler(exec *executor.Executor, kinds api.Kinds, tracer trace.Tracer) (http.Handler, error) {
 	c := s.cfg
 	ac := api.Config{
-		Executor: exec, Jobs: s.backend, Log: s.backend, Keys: s.backend, Nodes: s.backend.nodes, Kinds: kinds, Arrays: s.arrays,
+		Executor: exec, Jobs: s.backend, Log: s.backend, Keys: s.backend, Nodes: s.backend.nodes, Kinds: kinds, Arrays: s.backend.arrays,
 		Durability: s.backend.durability, Ready: s.ready, Stopping: s.streams, Logger: s.log, Registerer: s.registry, Tracer: tracer,
 		Retention: c.Retention.d, MaxRetention: c.MaxRetention.d, MaxBody: c.MaxBody.n, MaxStreams: c.MaxStreams.n,
 	}
