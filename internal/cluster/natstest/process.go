@@ -168,7 +168,9 @@ func (p *Processes) get(i int, path string, v any) (int, error) {
 func (p *Processes) tell() {
 	for i := range p.nodes {
 		text, err := os.ReadFile(p.log(i))
-		lines := bytes.Split(text, []byte("\n"))
+		lines := slices.DeleteFunc(bytes.Split(text, []byte("\n")), func(line []byte) bool {
+			return bytes.Contains(line, []byte("Healthcheck failed")) // as Wait asks until it does not
+		})
 		p.tb.Logf("the end of the log of server %d (%v):\n%s", i, err, bytes.Join(lines[max(0, len(lines)-30):], []byte("\n")))
 	}
 }

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// joinLate adds a node with an empty disk, and empties the disk of another: both answer for all jobs, and take part.
+func (s *suite) joinLate(t *testing.T) {
+	f := s.fleet(t, 2)
+	ctx := f.context()
+	l := &load{f: f}
+	l.start(ctx, 16, 150)
+	l.wait()
+	f.grow(1)
+	f.known(ctx, 2)
+	f.nodes[0].kill()
+	f.wipe(0)
+	f.start(f.nodes[0])
+	f.known(ctx, 0)
+	if all, err := f.members(ctx, 1); err != nil || len(all) < 3 {
+		t.Errorf("the nodes are %v, %v", all, err)
+	}
+	l.start(ctx, 16, 60)
+	l.wait()
+	f.verify(ctx)
+}
+
+// known asks a node for all accepted jobs, as the first thing it is asked.
+func (f *fleet) known(ctx context.Context, node int) {
+	f.t.Helper()
+	for id := range f.jobs() {
+		c := f.caller(node)
+		if _, err := c.get(ctx, id); err != nil {
+			f.t.Error(err)
+		}
+		if c.node != node {
+			f.t.Errorf("node %d serves, but cannot answer yet", node)
+		}
+	}
+}
+
+// trimmed has a node sleep through the life of many jobs: they end, expire, and are cut off the log. It comes back where
+// the log begins later than it had read, and so does one without a disk.
+func (s *suite) trimmed(t *testing.T) {
+	f := s.fleet(t, 3, "--retention=1s", "--tombstone-retention=1s", "--idempotency-retention=1s")
+	ctx := f.context()
+	kept := numbersOrder(5)
+	old := f.accept(ctx, 0, &kept, strings.Replace(kept.body, "{", `{"retention":"1h",`, 1), "")
+	waiting := f.accept(ctx, 1, nil, `{"kind":"squares","numbers":[1],"start_after":"1h"}`, "")
+	if _, err := f.caller(2).wait(ctx, old.ID); err != nil {
+		t.Fatal(err)
+	}
+	// This one is there when node 2 goes, and is gone from the log when it comes back.
+	var gone []string
+	expiring := func(n, over int) {
+		for i := range n {
+			o := numbersOrder(int64(i))
+			v, _, err := f.asks[i%over].submit(ctx, o.body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			gone = append(gone, v.ID)
+		}
+	}
+	expiring(3, 3)
+	f.nodes[2].kill()
+	log := func() (first, last uint64) {
+		t.Helper()
+		name := strings.ToUpper(f.prefix) + "_LOG"
+		all := s.nats.Streams(t, name)
+		if len(all) != 1 {
+			t.Fatalf("the streams of name %s are %v", name, all)
+		}
+		return all[0].First, all[0].Last
+	}
+	_, away := log()
+	expiring(100, 2)
+	f.until(ctx, 60*time.Second, "the log is trimmed", func(context.Context) (bool, any) {
+		expiring(1, 2) // so that something is behind what can be cut off
+		time.Sleep(100 * time.Millisecond)
+		first, last := log()
+		return first > away, fmt.Sprintf("from %d to %d, and the node had read to at most %d", first, last, away)
+	})
+	f.start(f.nodes[2])
+	f.nodes[0].kill()
+	f.wipe(0)
+	f.start(f.nodes[0])
+	for i := range f.nodes {
+		c := f.caller(i)
+		if _, _, err := c.results(ctx, old.ID); err != nil {
+			t.Error(err)
+		}
+		if v, err := c.get(ctx, waiting.ID); err != nil || v.State != "queued" {
+			t.Errorf("node %d: the waiting job is %s, %v", i, v.State, err)
+		}
+		for _, id := range gone[:60] {
+			if got := f.status(ctx, i, http.MethodGet, "/v1/jobs/"+id, ""); got != http.StatusNotFound && got != http.StatusGone {
+				t.Errorf("node %d: job %s has expired, and is answered %d", i, id, got)
+			}
+		}
+	}
+	if n, err := f.metric(ctx, 2, "gather_cluster_view_rebuilds_total"); err != nil || n == 0 {
+		t.Errorf("node 2 has made its view anew %v times, %v", n, err)
+	}
+	// They work again, and what waited can be cancelled by a node that never saw it submitted.
+	o := rangeOrder(1, 20_000)
+	body := strings.Replace(o.body, "{", `{"retention":"1h",`, 1)
+	for i := range f.nodes {
+		f.accept(ctx, i, &o, body, "")
+	}
+	if got := f.status(ctx, 0, http.MethodPost, "/v1/jobs/"+waiting.ID+"/cancel", `{}`); got != http.StatusAccepted && got != http.StatusOK {
+		t.Errorf("cancel: %d", got)
+	}
+	f.verifyKept(ctx, waiting.ID)
+}
+
+// verifyKept is verify for a fleet of which a cancelled job expires.
+func (f *fleet) verifyKept(ctx context.Context, cancelled string) {
+	f.t.Helper()
+	v, err := f.caller(1).wait(ctx, cancelled)
+	if err != nil || v.State != "cancelled" {
+		f.t.Errorf("the waiting job is %s, %v", v.State, err)
+	}
+	f.add(&told{job: cancelled, read: &reading{whole: true}})
+	for id, a := range f.jobs() {
+		if a.order == nil {
+			continue
+		}
+		for i := range f.nodes {
+			if _, _, err := f.caller(i).results(ctx, id); err != nil {
+				f.t.Error(err)
+			}
+		}
+	}
+	f.mustHold()
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// killNode kills two nodes while clients submit jobs and gather results: one is started again while the load goes on,
+// the other stays away until the tasks it had were done by others.
+func (s *suite) killNode(t *testing.T) {
+	f := s.fleet(t, 3)
+	ctx := f.context()
+	l := &load{f: f}
+	const jobs = 1000
+	l.start(ctx, 32, jobs)
+	l.reach(ctx, jobs/5)
+	f.nodes[0].kill()
+	l.reach(ctx, 2*jobs/5)
+	f.start(f.nodes[0])
+	l.reach(ctx, 3*jobs/5)
+	f.nodes[1].kill()
+	l.wait()
+	// What the dead one had is done without it.
+	c := f.caller(2)
+	for id := range f.jobs() {
+		if _, err := c.wait(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.start(f.nodes[1])
+	f.verify(ctx)
+}
+
+// pauseNode stops a node for longer than the ack wait while it has tasks. Others do them; it comes back in the belief
+// that it still has them, and nothing changes.
+func (s *suite) pauseNode(t *testing.T) {
+	f := s.fleet(t, 3, "--workers=1")
+	ctx := f.context()
+	sleeps := make([]int, 4*16384)
+	for i := range sleeps {
+		sleeps[i] = 1000 + i%1000
+	}
+	var ids []string
+	for _, o := range []order{
+		sleepOrder(sleeps), rangeOrder(9, 1_500_000),
+		sumOrder(`{"source":"arange","start":0,"stop":3000000000,"dtype":"int64","chunks":1000000}`, "4499999998500000000"),
+	} {
+		ids = append(ids, f.accept(ctx, 0, &o, o.body, "").ID)
+	}
+	f.until(ctx, 20*time.Second, "node 1 has tasks", func(ctx context.Context) (bool, any) {
+		m, err := f.self(ctx, 1)
+		return m.works(ids[1]) || m.works(ids[2]), []any{m, err}
+	})
+	paused := time.Now()
+	f.signal(1, syscall.SIGSTOP)
+	first := make(map[string][]item)
+	for _, id := range ids {
+		v, items, err := f.caller(2).results(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s after %s", v.State, time.Since(paused).Round(time.Millisecond))
+		first[id] = items
+	}
+	f.until(ctx, 2*ackWait, "the pause is longer than the ack wait", func(context.Context) (bool, any) {
+		return time.Since(paused) > ackWait+ackWait/2, time.Since(paused)
+	})
+	f.signal(1, syscall.SIGCONT)
+
+	// All that it still says about those jobs comes before what it says about a new one.
+	f.ready(ctx, 1, http.StatusOK)
+	o := rangeOrder(3, 50_000)
+	v := f.accept(ctx, 1, &o, o.body, "")
+	if _, err := f.caller(1).wait(ctx, v.ID); err != nil {
+		t.Fatal(err)
+	}
+	for i := range f.nodes {
+		for _, id := range ids {
+			_, items, err := f.caller(i).results(ctx, id)
+			if err == nil {
+				err = errors.Join(unchanged(first[id], items), unchanged(items, first[id]))
+			}
+			if err != nil {
+				t.Errorf("job %s at node %d, after the pause: %v", id, i, err)
+			}
+		}
+	}
+	f.verify(ctx)
+}
+
+// rollingRestart stops and starts one node after the other while clients are at work. They notice nothing but that the
+// one that restarts is away.
+func (s *suite) rollingRestart(t *testing.T) {
+	f := s.fleet(t, 3, "--drain-timeout=20s")
+	ctx := f.context()
+	var mu sync.Mutex
+	away := make([][2]time.Time, 3) // from when to when each node may be away
+	trouble := 0
+	l := &load{f: f, trouble: func(node int, at time.Time, a *answer, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case a != nil && a.status == http.StatusConflict: // a duplicate of a submission under way
+			return
+		case a != nil && a.status != http.StatusServiceUnavailable:
+			t.Errorf("node %d: %d %s", node, a.status, a.body)
+		case a == nil && !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) &&
+			!errors.Is(err, io.ErrUnexpectedEOF):
+			t.Errorf("node %d: %v", node, err)
+		}
+		if from, to := away[node][0], away[node][1]; from.IsZero() || time.Now().Before(from) || !to.IsZero() && at.After(to) {
+			t.Errorf("node %d was not away, and there was %v, %v", node, a, err)
+		}
+		trouble++
+	}}
+	const jobs = 600
+	l.start(ctx, 16, jobs)
+	for i, p := range f.nodes {
+		l.reach(ctx, jobs*(i+1)/5)
+		mu.Lock()
+		away[i][0] = time.Now()
+		mu.Unlock()
+		code, err := p.stop()
+		if err != nil || code != 0 {
+			t.Errorf("node %d ended with %d, %v", i, code, err)
+		}
+		f.start(p)
+		f.ready(ctx, i, http.StatusOK)
+		mu.Lock()
+		away[i][1] = time.Now()
+		mu.Unlock()
+	}
+	l.wait()
+	t.Logf("clients had to try again %d times", trouble)
+	f.verify(ctx)
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// load is many clients that submit jobs of all kinds to all nodes, and gather them in all ways, as those of TestCrash.
+type load struct {
+	f        *fleet
+	accepted atomic.Int64
+	wg       sync.WaitGroup
+	// trouble is told about every attempt that came to nothing; may be nil. Many goroutines call it.
+	trouble func(node int, at time.Time, a *answer, err error)
+}
+
+// start starts clients which together submit jobs. The caller must wait.
+func (l *load) start(ctx context.Context, clients, jobs int) {
+	var next atomic.Int64
+	for range clients {
+		l.wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= jobs || ctx.Err() != nil {
+					return
+				}
+				if err := l.one(ctx, i); err != nil {
+					l.f.t.Errorf("job %d: %v", i, err)
+					return
+				}
+			}
+		})
+	}
+}
+
+// reach waits until so many jobs were accepted.
+func (l *load) reach(ctx context.Context, jobs int) {
+	for l.accepted.Load() < int64(jobs) && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// wait waits for the clients.
+func (l *load) wait() { l.wg.Wait() }
+
+// one submits job number i to one node and gathers it from another.
+func (l *load) one(ctx context.Context, i int) error {
+	c := l.f.caller(i)
+	c.trouble = l.trouble
+	o := orderFor(i)
+	key := ""
+	if i%3 == 0 {
+		key = fmt.Sprintf("key-%d", i)
+	}
+	var header []string
+	if watcher(i%4) == waitsOnSubmit {
+		header = []string{"Prefer", "wait=5"}
+	}
+	v, _, err := c.submit(ctx, &o, o.body, key, header...)
+	if err != nil {
+		return err
+	}
+	l.accepted.Add(1)
+	c.hop()
+	if key != "" {
+		again, replayed, err := c.submit(ctx, &o, o.body, key)
+		if err != nil {
+			return err
+		}
+		if again.ID != v.ID || !replayed {
+			return fmt.Errorf("a retry with key %s returned job %s (replayed: %t), want %s", key, again.ID, replayed, v.ID)
+		}
+		c.hop()
+	}
+	switch watcher(i % 4) {
+	case waitsOnGet:
+		_, err = c.wait(ctx, v.ID)
+	case follows:
+		media := ndjson
+		if i%8 >= 4 {
+			media = sse
+		}
+		err = c.follow(ctx, v.ID, media)
+	}
+	return err
+}
+
+// verify reads every accepted job to the end, from nodes in turn, and fails the test with everything that is wrong with
+// what clients were told.
+func (f *fleet) verify(ctx context.Context) {
+	f.t.Helper()
+	began := time.Now()
+	type one struct {
+		id   string
+		node int
+		*accepted
+	}
+	work := make(chan one)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for w := range work {
+				c := f.caller(w.node)
+				_, _, err := c.results(ctx, w.id)
+				if err == nil && w.key != "" && w.order != nil {
+					_, _, err = c.submit(ctx, w.order, w.order.body, w.key)
+				}
+				if err != nil {
+					f.t.Errorf("job %s: %v", w.id, err)
+				}
+			}
+		})
+	}
+	all := f.jobs()
+	i := 0
+	for id, a := range all {
+		work <- one{id: id, node: i, accepted: a}
+		i++
+	}
+	close(work)
+	wg.Wait()
+	for i := range f.nodes {
+		listed, err := f.asks[i].list(ctx)
+		if err != nil {
+			f.t.Fatalf("node %d: %v", i, err)
+		}
+		for id := range all {
+			if !listed[id] {
+				f.t.Errorf("job %s is not listed by node %d", id, i)
+			}
+		}
+	}
+	f.mustHold()
+	f.t.Logf("verified %d jobs in %s", len(all), time.Since(began).Round(time.Millisecond))
+}
+
+// mustHold fails the test with what is wrong with its history.
+func (f *fleet) mustHold() {
+	f.t.Helper()
+	faults := f.check()
+	for i, err := range faults {
+		if i == 20 {
+			f.t.Errorf("and %d more", len(faults)-i)
+			break
+		}
+		f.t.Error(err)
+	}
+}
+
+// accept submits a job that must be accepted at once, by node i.
+func (f *fleet) accept(ctx context.Context, i int, o *order, body, key string) view {
+	f.t.Helper()
+	v, replayed, err := f.caller(i).submit(ctx, o, body, key)
+	if err != nil || replayed {
+		f.t.Fatalf("node %d: %v (replayed: %t)", i, err, replayed)
+	}
+	return v
+}
+
+// status asks node i once, and returns the status.
+func (f *fleet) status(ctx context.Context, i int, method, path, body string, header ...string) int {
+	f.t.Helper()
+	a, err := f.asks[i].try(ctx, method, path, body, header...)
+	if err != nil {
+		f.t.Fatalf("node %d: %s %s: %v", i, method, path, err)
+	}
+	if a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") == "" {
+		f.t.Errorf("node %d: %s %s: 503 without Retry-After", i, method, path)
+	}
+	return a.status
+}

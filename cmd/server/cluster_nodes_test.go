@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"gather/internal/cluster/natstest"
+)
+
+// ackWait is how long a node may be silent in these tests before others get its tasks.
+const ackWait = 2 * time.Second
+
+// suite is what the tests of the cluster share: three NATS servers and the binary of the server.
+type suite struct {
+	nats   *natstest.Processes
+	binary string
+	fleets int
+}
+
+// fleet is some nodes that share their work, and what clients were told by them.
+type fleet struct {
+	history
+
+	t      *testing.T
+	binary string
+	prefix string
+	dir    string
+	args   []string
+	nodes  []*process
+	asks   []*client // one for each node
+}
+
+// fleet starts n nodes at once, which have nothing in common with those of other fleets but the NATS servers.
+func (s *suite) fleet(t *testing.T, n int, args ...string) *fleet {
+	t.Helper()
+	s.fleets++
+	f := newFleet(t, s.binary, fmt.Sprintf("fleet%d", s.fleets), &s.nats.Files, args...)
+	t.Cleanup(func() { s.nats.DeleteStreams(t, strings.ToUpper(f.prefix)) })
+	f.grow(n)
+	return f
+}
+
+func newFleet(t *testing.T, binary, prefix string, nats *natstest.Files, args ...string) *fleet {
+	t.Helper()
+	f := &fleet{t: t, binary: binary, prefix: prefix, dir: t.TempDir()}
+	f.args = append([]string{
+		"--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", "--log-format=json", "--min-free-disk=0",
+		"--nats-url=" + nats.URL, "--nats-prefix=" + prefix, "--ack-wait=" + ackWait.String(),
+	}, args...)
+	for flag, file := range map[string]string{
+		"creds": nats.Creds, "ca": nats.CA, "cert": nats.ClientCert, "key": nats.ClientKey,
+	} {
+		if file != "" {
+			f.args = append(f.args, "--nats-"+flag+"="+file)
+		}
+	}
+	return f
+}
+
+// grow adds n nodes with new data directories, and starts them at once.
+func (f *fleet) grow(n int) {
+	f.t.Helper()
+	var added []*process
+	for range n {
+		i := len(f.nodes)
+		p := &process{t: f.t, path: f.binary}
+		p.args = append([]string{"--data-dir=" + f.data(i), fmt.Sprintf("--node-name=node-%d", i)}, f.args...)
+		f.nodes, f.asks, added = append(f.nodes, p), append(f.asks, newClient(p)), append(added, p)
+		f.t.Cleanup(func() {
+			if p.cmd != nil {
+				p.kill()
+			}
+			if f.t.Failed() && p.log != nil {
+				f.t.Logf("the end of the log of node %d:\n%s", i, p.log)
+			}
+		})
+	}
+	f.start(added...)
+}
+
+// data returns the data directory of node i.
+func (f *fleet) data(i int) string { return filepath.Join(f.dir, strconv.Itoa(i)) }
+
+// start starts nodes, all at once, and returns when they serve.
+func (f *fleet) start(nodes ...*process) {
+	f.t.Helper()
+	errs := make([]error, len(nodes))
+	var wg sync.WaitGroup
+	for i, p := range nodes {
+		wg.Go(func() { errs[i] = p.start() })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// signal sends a signal to node i.
+func (f *fleet) signal(i int, s syscall.Signal) {
+	f.t.Helper()
+	if err := f.nodes[i].cmd.Process.Signal(s); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// wipe removes the data directory of node i, which does not run.
+func (f *fleet) wipe(i int) {
+	f.t.Helper()
+	if err := os.RemoveAll(f.data(i)); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// context returns the context of a test, which bounds everything that it waits for.
+func (f *fleet) context() context.Context {
+	ctx, cancel := context.WithTimeout(f.t.Context(), 90*time.Second)
+	f.t.Cleanup(cancel)
+	return ctx
+}
+
+// until polls until a condition holds, and fails the test if it does not in the time of ctx or of the limit. The
+// condition returns what it sees, for that case.
+func (f *fleet) until(ctx context.Context, limit time.Duration, what string, holds func(context.Context) (ok bool, sees any)) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		ok, sees := holds(ctx)
+		if ok {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			f.t.Fatalf("%s: not within %s; it is %v", what, limit, sees)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// ready polls until node i answers /readyz with a status.
+func (f *fleet) ready(ctx context.Context, i, status int) {
+	f.t.Helper()
+	f.until(ctx, 30*time.Second, fmt.Sprintf("readyz of node %d is to be %d", i, status), func(ctx context.Context) (bool, any) {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		a, err := f.asks[i].try(ctx, http.MethodGet, "/readyz", "")
+		if err != nil {
+			return false, err
+		}
+		return a.status == status, a.status
+	})
+}
+
+// member is a node as /v1/nodes shows it.
+type member struct {
+	Name     string `json:"name"`
+	Self     bool   `json:"self"`
+	Draining bool   `json:"draining"`
+	Behind   uint64 `json:"behind"`
+	Jobs     []struct {
+		ID      string `json:"id"`
+		Running int    `json:"running"`
+		Parked  int    `json:"parked"`
+	} `json:"jobs"`
+}
+
+// works reports whether the node has tasks of a job.
+func (m *member) works(job string) bool {
+	for _, j := range m.Jobs {
+		if j.ID == job && j.Running+j.Parked > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// members returns the nodes that node i knows.
+func (f *fleet) members(ctx context.Context, i int) ([]member, error) {
+	a, err := f.asks[i].do(ctx, http.MethodGet, "/v1/nodes", "")
+	if err != nil {
+		return nil, err
+	}
+	var v struct {
+		Nodes []member `json:"nodes"`
+	}
+	err = a.unmarshal(&v)
+	return v.Nodes, err
+}
+
+// self returns what node i says of itself.
+func (f *fleet) self(ctx context.Context, i int) (member, error) {
+	all, err := f.members(ctx, i)
+	for _, m := range all {
+		if m.Self {
+			return m, nil
+		}
+	}
+	return member{}, errors.Join(fmt.Errorf("node %d is not among its nodes %v", i, all), err)
+}
+
+// metric returns the sum of a metric of node i over all its labels.
+func (f *fleet) metric(ctx context.Context, i int, name string) (sum float64, err error) {
+	var at struct{ Msg, Metrics string }
+	for line := range strings.Lines(f.nodes[i].log.String()) {
+		if json.Unmarshal([]byte(line), &at) == nil && at.Msg == "serving" {
+			break
+		}
+	}
+	c := &client{p: &process{}, http: f.asks[i].http}
+	base := "http://" + at.Metrics
+	c.p.base.Store(&base)
+	a, err := c.try(ctx, http.MethodGet, "/metrics", "")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(a.body)) {
+		rest, ok := strings.CutPrefix(line, name)
+		if fields := strings.Fields(rest); ok && len(fields) > 0 && (rest[0] == ' ' || rest[0] == '{') {
+			v, err := strconv.ParseFloat(fields[len(fields)-1], 64)
+			if err != nil {
+				return 0, err
+			}
+			sum += v
+		}
+	}
+	return sum, nil
+}

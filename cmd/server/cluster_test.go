@@ -1,0 +1,35 @@
+package main
+
+import (
+	"testing"
+
+	"gather/internal/cluster/natstest"
+)
+
+// TestCluster runs real servers on three NATS servers and shows what they promise together: any node answers for any job,
+// bounds and keys hold over all of them, and no fault of a node, its disk or NATS loses a job or changes a result.
+func TestCluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes minutes")
+	}
+	s := &suite{binary: build(t), nats: natstest.StartProcesses(t, 3)}
+	for _, test := range []struct {
+		name string
+		run  func(*suite, *testing.T)
+	}{
+		{"any node answers for any job", (*suite).anyNode},
+		{"keys hold over all nodes", (*suite).keys},
+		{"bounds hold over all nodes", (*suite).bounds},
+		{"tasks spread", (*suite).spread},
+		{"a node is killed", (*suite).killNode},
+		{"a node is paused", (*suite).pauseNode},
+		{"nodes restart in turn", (*suite).rollingRestart},
+		{"a node joins late", (*suite).joinLate},
+		{"a node comes back after the log was trimmed", (*suite).trimmed},
+		{"a NATS server is killed", (*suite).killOneNATS},
+		{"all NATS servers are killed", (*suite).killAllNATS},
+		{"NATS asks who it is", (*suite).auth},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(s, t) })
+	}
+}
