@@ -112,7 +112,9 @@ func (a storedArrays) openName(ctx context.Context, tenant, name string, pin []b
 	if err != nil {
 		return kind.Opened{}, errors.Join(err, h.Close())
 	}
-	return kind.Opened{Stored: chunked.Stored{Header: h.Header, Reader: h}, Pin: text, Close: h.Close}, nil
+	return kind.Opened{
+		Stored: chunked.Stored{Header: h.Header, Reader: discreet{h, a.log, name}}, Pin: text, Close: h.Close,
+	}, nil
 }
 
 // urlPin tells a version of an object from any other, and has its header, so that a restart needs no bucket to plan again.
@@ -153,21 +155,27 @@ func (a storedArrays) openURL(ctx context.Context, url string, pin []byte) (kind
 	}, err
 }
 
-// discreet reads an object for a job, whose failure its client reads: causes that name hosts and paths go to the log.
+// slowReader is what an array is read from.
+type slowReader interface {
+	io.ReaderAt
+	ReadAtContext(ctx context.Context, p []byte, off int64) (int, error)
+}
+
+// discreet reads an array for a job, whose failure its client reads: causes that name hosts and paths go to the log.
 type discreet struct {
-	*bucket.Object
-	log *slog.Logger
-	url string
+	slowReader
+	log   *slog.Logger
+	array string
 }
 
 // ReadAtContext implements what package chunked asks of a slow reader.
 func (d discreet) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
-	n, err := d.Object.ReadAtContext(ctx, p, off)
+	n, err := d.slowReader.ReadAtContext(ctx, p, off)
 	if err == nil || errors.Is(err, io.EOF) || isFault(err) || ctx.Err() != nil {
 		return n, err
 	}
-	d.log.Error("read an array of a bucket", "array", d.url, "error", err)
-	return n, errors.New("the bucket could not be read; see the server's log")
+	d.log.Error("an array could not be read", "array", d.array, "error", err)
+	return n, errors.New("it could not be read; see the server's log")
 }
 
 // headPiece is how much of an object is asked for at once to find its header: most are 128 bytes.

@@ -23,6 +23,7 @@ type Handle struct {
 type Reader interface {
 	// ReadAtContext is ReadAt of io.ReaderAt that gives up when ctx is done.
 	ReadAtContext(ctx context.Context, p []byte, off int64) (int, error)
+	// Close gives the array back.
 	Close() error
 }
 

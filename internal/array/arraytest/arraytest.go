@@ -13,17 +13,23 @@ import (
 	"gather/internal/npy"
 )
 
-// Store is a place for arrays.
+// Store is a store under test.
 type Store interface {
+	// Put stores an array; this and the others are as package api wants them.
 	Put(ctx context.Context, tenant, name string, r io.Reader, o job.ArrayUpload) (job.Array, bool, error)
+	// Get describes an array.
 	Get(ctx context.Context, tenant, name string) (job.Array, error)
+	// List describes some.
 	List(ctx context.Context, tenant, after string, limit int) ([]job.Array, error)
+	// Delete removes an array.
 	Delete(ctx context.Context, tenant, name string) error
+	// Acquire opens an array.
 	Acquire(ctx context.Context, tenant, name string) (*array.Handle, error)
 }
 
 // Place opens stores, all on the same arrays: as another process would, or the same after a restart.
 type Place interface {
+	// Open opens another store.
 	Open(t *testing.T, l array.Limits) Store
 	// Uploads is how many uploads are kept there, arrays or not.
 	Uploads(t *testing.T) int

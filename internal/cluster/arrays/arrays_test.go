@@ -94,8 +94,12 @@ func (p *place) blocks(t *testing.T, filter string) map[string]uint64 {
 func (p *place) Uploads(t *testing.T) int { return len(p.blocks(t, "*.0")) }
 
 func TestStore(t *testing.T) {
-	servers := natstest.Start(t, 1)
-	arraytest.Run(t, func(*testing.T) arraytest.Place { return newPlace(servers.URL, 1) })
+	for _, n := range []int{1, 3} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			servers := natstest.Start(t, n)
+			arraytest.Run(t, func(*testing.T) arraytest.Place { return newPlace(servers.URL, n) })
+		})
+	}
 }
 
 // What the leader of a stream is asked for fits whatever the servers allow.

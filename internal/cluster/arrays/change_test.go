@@ -22,8 +22,12 @@ import (
 
 // Uploads to several nodes at once never exceed the quota together, and what is left of it can be used.
 func TestQuotaOverNodes(t *testing.T) {
-	servers := natstest.Start(t, 1)
-	p := newPlace(servers.URL, 1)
+	for _, n := range []int{1, 3} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) { quotaOverNodes(t, newPlace(natstest.Start(t, n).URL, n)) })
+	}
+}
+
+func quotaOverNodes(t *testing.T, p *place) {
 	const quota = 10_000
 	limit := func(c *arrays.Config) { c.TenantBytes = quota }
 	stores := []*arrays.Store{p.store(t, limit), p.store(t, limit), p.store(t, limit)}
