@@ -55,15 +55,8 @@ func (s *server) openCluster(ctx context.Context) (backend, error) {
 // openArrays opens the arrays that the nodes share.
 func (s *server) openArrays(ctx context.Context, joined *cluster.Cluster) (*arrays.Store, error) {
 	c := s.cfg
-	config := arrays.Config{
+	return arrays.Open(ctx, joined.JetStream(), arrays.Config{
 		Prefix: c.NatsPrefix, Replicas: int(c.NatsReplicas.n), MaxBytes: c.MaxArray.n, TenantBytes: c.ArrayQuota.n,
-		Ready: joined.Ready, Logger: s.log,
-	}
-	if jobs, ok := any(joined).(interface {
-		arrays.Uses
-		Sync(ctx context.Context) error
-	}); ok {
-		config.Uses, config.Sync = jobs, jobs.Sync
-	}
-	return arrays.Open(ctx, joined.JetStream(), config)
+		Ready: joined.Ready, Uses: joined, Sync: joined.CatchUp, Logger: s.log,
+	})
 }
