@@ -21,10 +21,12 @@ type realm struct {
 	jobs  map[job.ID]*shareable
 	line  []message
 	nodes []*member
-	// slow is how long an append takes to be answered; refuse says which are refused; stuck appends wait for their context.
-	slow   time.Duration
-	refuse func(events []job.Event) bool
-	stuck  bool
+	// slow is how long an append takes to be answered; stuck appends wait for their context; refuse says which are refused.
+	slow time.Duration
+	// latency is how long it takes from the wish for a turn to the turn.
+	latency time.Duration
+	refuse  func(events []job.Event) bool
+	stuck   bool
 	// full refuses submissions.
 	full error
 	// out counts the turns that are not ended, given those that ever were.
@@ -84,7 +86,20 @@ func (m *member) Want(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.wants += n
-	m.deal()
+	m.later()
+}
+
+// later deals when the latency has passed. Caller holds mu.
+func (r *realm) later() {
+	if r.latency == 0 {
+		r.deal()
+		return
+	}
+	time.AfterFunc(r.latency, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.deal()
+	})
 }
 
 // deal gives messages to those that want some. Caller holds mu.
@@ -126,7 +141,7 @@ func (r *realm) give(m *member, msg message) {
 // push puts a message in the line. Caller holds mu.
 func (r *realm) push(msg message) {
 	r.line = append(r.line, msg)
-	r.deal()
+	r.later()
 }
 
 // apply appends events, all or none. Caller holds mu.

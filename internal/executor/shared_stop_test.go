@@ -72,8 +72,9 @@ func TestSharedStop(t *testing.T) {
 func TestSharedStopGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRealm(t)
-		e, _ := startNode(t, r, nil)
+		e, _ := startNode(t, r, func(c *executor.Config) { c.Workers = 3 })
 		id := submit(t, e, toy{Tasks: 1, Work: time.Hour})
+		long := submit(t, e, toy{Tasks: 2, Work: time.Hour})
 		time.Sleep(time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
@@ -85,8 +86,26 @@ func TestSharedStopGrace(t *testing.T) {
 			t.Errorf("the stop took %v, want 5s", d)
 		}
 		startNode(t, r, nil)
-		time.Sleep(2 * time.Hour)
+		time.Sleep(3 * time.Hour)
 		wantAll(t, r, id, 1)
+		wantAll(t, r, long, 2)
+	})
+}
+
+// Tasks that woke up while all workers are busy are given up at once too.
+func TestSharedStopOfWoken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(t)
+		e, _ := startNode(t, r, oneWorker)
+		id := submit(t, e, toy{Tasks: 4, Park: time.Second, Waiting: 4})
+		synctest.Wait()
+		submit(t, e, toy{Tasks: 1, Work: 10 * time.Second})
+		time.Sleep(2 * time.Second)
+		startNode(t, r, nil)
+		go func() { _ = e.Stop(t.Context()) }()
+		time.Sleep(time.Second)
+		wantAll(t, r, id, 4)
+		time.Sleep(10 * time.Second)
 	})
 }
 
@@ -145,6 +164,7 @@ func TestSharedStopWhileTheLogBlocks(t *testing.T) {
 func TestSharedFairness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRealm(t)
+		r.latency = 5 * time.Millisecond
 		e, _ := startNode(t, r, func(c *executor.Config) { c.Workers, c.Planner = 1, pulses{} })
 		pulsing := submit(t, e, toy{Tasks: 4, Waiting: 4})
 		time.Sleep(time.Second)

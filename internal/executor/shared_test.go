@@ -125,6 +125,18 @@ func TestSharedWaiting(t *testing.T) {
 	})
 }
 
+// Tasks that wake up at the same time have all workers.
+func TestSharedWokenHaveAllWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(t)
+		e, _ := startNode(t, r, func(c *executor.Config) { c.Workers = 4 })
+		id := submit(t, e, toy{Tasks: 4, Park: time.Second, Work: time.Second, Waiting: 4})
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		wantAll(t, r, id, 4)
+	})
+}
+
 func TestSharedFailures(t *testing.T) {
 	limit := 3 * time.Second
 	for _, tt := range []struct {
@@ -338,6 +350,52 @@ func TestSharedRefusedAppend(t *testing.T) {
 			t.Errorf("%d turns; three were refused, of three", r.given)
 		}
 	})
+}
+
+// So is one whose next step is under way, which ends.
+func TestSharedRefusedAppendUnderAStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(t)
+		r.slow = time.Second
+		refusals := 1
+		r.refuse = func([]job.Event) bool {
+			refusals--
+			return refusals == 0
+		}
+		e, _ := startNode(t, r, func(c *executor.Config) { c.Planner = twofold{} })
+		id := submit(t, e, toy{Tasks: 2, Waiting: 1})
+		settle()
+		j := wantState(t, r, id, job.Running)
+		if r.given != 3 || r.out != 2 || j.Progress.Completed != 2 {
+			t.Errorf("%d turns given, %d held, %+v; want one of two tasks to be given again", r.given, r.out, j.Progress)
+		}
+		if _, err := e.Cancel(t.Context(), "acme", id); err != nil {
+			t.Error(err)
+		}
+		settle()
+		wantState(t, r, id, job.Cancelled)
+	})
+}
+
+// twofold plans tasks of two steps: one that leaves an item behind, and one that ends with its context.
+type twofold struct{ toys }
+
+func (twofold) Replan(context.Context, string, string, []byte) (job.Plan, error) {
+	return twofoldPlan{toy{Tasks: 2}}, nil
+}
+
+type twofoldPlan struct{ toy }
+
+func (twofoldPlan) Task(int, job.Resume) job.Task { return new(twofoldTask) }
+
+type twofoldTask struct{ steps int }
+
+func (f *twofoldTask) Step(ctx context.Context, now time.Time, _ *job.Local) (job.Step, error) {
+	if f.steps++; f.steps == 1 {
+		return job.Step{Completed: 1, Wake: now}, nil
+	}
+	<-ctx.Done()
+	return job.Step{}, context.Cause(ctx)
 }
 
 // A plan that cannot be made because of the storage is tried again; the job does not fail for it.
