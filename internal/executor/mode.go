@@ -40,8 +40,9 @@ type pool interface {
 type book interface {
 	// tally counts the jobs.
 	tally(kinds []string, now time.Time) *tally
-	// nodeJobs lists at most limit of the jobs that this node has tasks of.
+	// nodeJobs lists at most limit of the jobs that this node has tasks of; waiting are the items that are parked here.
 	nodeJobs(limit int) []job.NodeJob
+	waiting() int64
 }
 
 // alone is the mode of an executor that has its jobs to itself.

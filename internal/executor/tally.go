@@ -97,16 +97,9 @@ func (a alone) tally(kinds []string, now time.Time) *tally {
 func (s *shared) tally(kinds []string, now time.Time) *tally {
 	t := newTally(kinds, now)
 	here := make(map[job.ID]int) // tasks that do not wait for a worker
-	waiting := make(map[*part]int64)
 	s.mu.Lock()
 	for id, p := range s.parts {
 		here[id] = p.running + p.parked
-	}
-	for h := range s.parked {
-		if size := h.part.size; size.Waiting > 0 {
-			each := (size.Units + int64(size.Tasks) - 1) / int64(size.Tasks)
-			waiting[h.part] += max(0, each-h.completed)
-		}
 	}
 	s.mu.Unlock()
 	chief := s.cluster.Unfinished(func(j *job.Job, size job.Size) {
@@ -126,8 +119,6 @@ func (s *shared) tally(kinds []string, now time.Time) *tally {
 		t = newTally(kinds, now)
 		t.silent = true
 	}
-	for p, n := range waiting {
-		t.waiting += min(n, p.size.Waiting)
-	}
+	t.waiting = s.waiting()
 	return t
 }

@@ -17,7 +17,7 @@ func (e *Executor) Work() job.Work {
 	busy, _ := e.load(now)
 	jobs := e.mode.nodeJobs(maxNodeJobs)
 	slices.SortFunc(jobs, func(a, b job.NodeJob) int { return bytes.Compare(a.ID[:], b.ID[:]) })
-	return job.Work{Workers: len(e.workers), Busy: busy, Waiting: e.mode.tally(nil, now).waiting, Jobs: jobs}
+	return job.Work{Workers: len(e.workers), Busy: busy, Waiting: e.mode.waiting(), Jobs: jobs}
 }
 
 // load counts the busy workers, and the seconds that all have been busy.
@@ -32,6 +32,9 @@ func (e *Executor) load(now time.Time) (busy int, seconds float64) {
 	}
 	return busy, seconds
 }
+
+// waiting implements mode.
+func (a alone) waiting() int64 { return a.tally(nil, time.Now()).waiting }
 
 // nodeJobs implements mode.
 func (a alone) nodeJobs(limit int) []job.NodeJob {
@@ -75,4 +78,22 @@ func (s *shared) nodeJobs(limit int) []job.NodeJob {
 		}
 	}
 	return jobs
+}
+
+// waiting implements mode. How the items are spread over the tasks is the plan's to know: they are taken to be so evenly.
+func (s *shared) waiting() int64 {
+	items := make(map[*part]int64)
+	s.mu.Lock()
+	for h := range s.parked {
+		if size := h.part.size; size.Waiting > 0 {
+			each := (size.Units + int64(size.Tasks) - 1) / int64(size.Tasks)
+			items[h.part] += max(0, each-h.completed)
+		}
+	}
+	s.mu.Unlock()
+	var sum int64
+	for p, n := range items {
+		sum += min(n, p.size.Waiting)
+	}
+	return sum
 }
