@@ -82,6 +82,9 @@ func (s *Store) delete(ctx context.Context, k arrayKey, by string) (*record, err
 		err = job.ErrArrayNotFound
 	}
 	if err == nil {
+		err = s.idle(ctx, r)
+	}
+	if err == nil {
 		r, err = s.seal(ctx, k, by)
 	}
 	if err != nil {

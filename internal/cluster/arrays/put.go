@@ -200,6 +200,9 @@ func (u *upload) tryCommit(next *record) (*record, error) {
 		if prior.Upload == u.id { // a try that seemed lost
 			return u.prior, nil
 		}
+		if err := s.idle(u.ctx, prior); err != nil {
+			return nil, err
+		}
 		if prior, err = s.seal(u.ctx, k, u.id); err != nil {
 			return nil, err
 		}

@@ -88,6 +88,9 @@ func (r *record) mark() string  { return array.Use(r.Tenant, r.Name, r.SHA256) }
 
 func (s *Store) describe(r *record) job.Array {
 	c := array.Content{Header: r.header(), Bytes: r.Bytes, SHA256: r.SHA256}
+	if s.cfg.Uses != nil { // which knows better than handles what is unfinished
+		return c.Describe(r.Name, r.Created, s.cfg.Uses.Uses(r.mark()))
+	}
 	return c.Describe(r.Name, r.Created, s.inUse(r))
 }
 

@@ -9,8 +9,10 @@ import (
 )
 
 const (
-	// sealPatience is longer than all that a live node does under a seal; one that stays longer loses it, which it notices.
+	// sealPatience is longer than what a live node does under a seal takes. One that takes longer loses it, and notices.
 	sealPatience = 10 * time.Second
+	// handlePatience is longer than a node keeps the plan of a job in case there is more to do.
+	handlePatience = 3 * time.Second
 	// sealPause is after how long it is looked at again.
 	sealPause = 20 * time.Millisecond
 	// cleanTimeout bounds what is tidied up after a request, whether its client is still there or not.
@@ -96,10 +98,30 @@ func (s *Store) unseal(ctx context.Context, k arrayKey, by string) error {
 
 // inUse tells whether an unfinished job, of any node, uses an array, or a handle of this node is open.
 func (s *Store) inUse(r *record) bool {
+	return s.handles(r) > 0 || s.cfg.Uses != nil && s.cfg.Uses.Uses(r.mark())
+}
+
+// handles is how many handles of an array this node has open, or is opening.
+func (s *Store) handles(r *record) int {
 	s.mu.Lock()
-	n := s.open[r.key()]
-	s.mu.Unlock()
-	return n > 0 || s.cfg.Uses != nil && s.cfg.Uses.Uses(r.mark())
+	defer s.mu.Unlock()
+	return s.open[r.key()]
+}
+
+// idle returns job.ErrArrayInUse for an array that an unfinished job uses. Handles alone are waited for, for a while: they
+// are of a job that is being submitted, or of one that has just ended, perhaps on another node.
+func (s *Store) idle(ctx context.Context, r *record) error {
+	for end := time.Now().Add(handlePatience); s.inUse(r); {
+		if s.cfg.Uses == nil || s.cfg.Uses.Uses(r.mark()) || time.Now().After(end) {
+			return job.ErrArrayInUse
+		}
+		select {
+		case <-time.After(sealPause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
 }
 
 // clean does what others would do later, if this does not work.
