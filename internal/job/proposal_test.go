@@ -1,0 +1,168 @@
+package job_test
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	"gather/internal/job"
+)
+
+// someProposals are of every kind, with everything that each may have.
+func someProposals() []job.Proposal {
+	sub := submitted()
+	key := &job.Key{Tenant: "acme", Route: "POST /v1/jobs", Value: "k", Fingerprint: [32]byte{1, 31: 2}, Expires: at}
+	ids := []job.ID{job.NewID(), job.NewID()}
+	ended := job.Finished{At: at, State: job.Failed, Failure: &job.Failure{Reason: job.FailedTask, Detail: "no"}}
+	return []job.Proposal{
+		{What: job.ProposeBatch, Number: 1, At: at},
+		{
+			What: job.ProposeBatch, Number: 1 << 60, At: at, Key: key,
+			Admission: &job.Admission{
+				Sizes: []job.Size{{Waiting: 3, Memory: 4}, {}}, Jobs: 1, TenantJobs: 2, Bytes: 1 << 40, Waiting: 5,
+			},
+			Entries: []job.Entry{
+				{ID: sub.Job.ID, Events: []job.Event{sub, job.Started{At: at}, job.Advanced{Task: 7, Done: true, Partial: []byte("p")}}},
+				{ID: ids[0], Events: []job.Event{job.CancelRequested{At: at}, ended}},
+				{ID: ids[1]},
+			},
+			Guards: []job.Guard{{Task: 7, Step: 2}, {Task: job.Reduction}, {Task: job.NoTask}},
+		},
+		{What: job.ProposeJoin, ID: ids[0], Node: "a"},
+		{What: job.ProposeLeave, At: at, ID: ids[1], Node: "b"},
+		{What: job.ProposeDecision, Number: 9, At: at, ID: ids[0], Finished: ended},
+		{What: job.ProposeDelete, Number: 9, At: at, Tenant: "acme", ID: ids[0]},
+		{What: job.ProposeTrim, Before: 1 << 50, Dropped: []job.Dropped{{At: 5, Tenant: "acme", IDs: ids, Key: key}, {At: 6, IDs: ids[:1]}}},
+		{What: job.ProposeJob, View: sub.Job, Spec: []byte("{}"), Log: []job.Event{job.Started{At: at}, ended}},
+		{What: job.ProposeKey, KeyRecord: job.KeyRecord{Hash: [32]byte{3}, Fingerprint: [32]byte{4}, Expires: at, IDs: ids}},
+		{What: job.ProposeTombstone, Tombstone: job.Tombstone{Tenant: "acme", ID: ids[0], Expires: at}},
+	}
+}
+
+// plain is a proposal without the differences that an encoding does not keep.
+func plain(p job.Proposal) job.Proposal {
+	if p.What == job.ProposeBatch {
+		for i := len(p.Guards); i < len(p.Entries); i++ {
+			p.Guards = append(p.Guards, job.Guard{Task: job.NoTask})
+		}
+		if len(p.Entries) == 0 {
+			p.Entries, p.Guards = nil, nil
+		}
+	}
+	return p
+}
+
+func TestProposalCodec(t *testing.T) {
+	for _, want := range someProposals() {
+		data := want.AppendBinary(nil)
+		got, err := job.DecodeProposal(data)
+		if err != nil {
+			t.Errorf("kind %d: %v", want.What, err)
+			continue
+		}
+		if !reflect.DeepEqual(plain(got), plain(want)) {
+			t.Errorf("kind %d: got\n%+v, want\n%+v", want.What, got, want)
+		}
+		if again := got.AppendBinary(nil); !bytes.Equal(again, data) {
+			t.Errorf("kind %d encodes to other bytes", want.What)
+		}
+		if want.What == job.ProposeJob {
+			continue // a log ends where its bytes end
+		}
+		for n := 2; n < len(data); n++ {
+			if _, err := job.DecodeProposal(data[:n]); !errors.Is(err, job.ErrCorrupt) {
+				t.Errorf("kind %d, %d of %d bytes: %v, want ErrCorrupt", want.What, n, len(data), err)
+			}
+		}
+		if _, err := job.DecodeProposal(append(data, 0)); !errors.Is(err, job.ErrCorrupt) {
+			t.Errorf("kind %d, a byte too many: %v, want ErrCorrupt", want.What, err)
+		}
+	}
+}
+
+// What another version may have written is told from what is corrupt: a node must not pass over it.
+func TestProposalVersion(t *testing.T) {
+	p := someProposals()[0]
+	data := p.AppendBinary(nil)
+	for _, c := range []struct {
+		name   string
+		change func(b []byte) []byte
+	}{
+		{"nothing", func([]byte) []byte { return nil }},
+		{"version", func(b []byte) []byte { b[0]++; return b }},
+		{"kind 0", func(b []byte) []byte { b[1] = 0; return b }},
+		{"kind of the future", func(b []byte) []byte { b[1] = byte(job.ProposeTombstone) + 1; return b }},
+	} {
+		if _, err := job.DecodeProposal(c.change(bytes.Clone(data))); !errors.Is(err, job.ErrVersion) {
+			t.Errorf("%s: %v, want ErrVersion", c.name, err)
+		}
+	}
+	// The author of what is corrupt is told so by its number.
+	p.Number = 77
+	got, err := job.DecodeProposal(append(p.AppendBinary(nil), 0))
+	if !errors.Is(err, job.ErrCorrupt) || got.Number != 77 {
+		t.Errorf("number %d, %v", got.Number, err)
+	}
+}
+
+func FuzzDecodeProposal(f *testing.F) {
+	for _, p := range someProposals() {
+		f.Add(p.AppendBinary(nil))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := job.DecodeProposal(data)
+		if err != nil {
+			if !errors.Is(err, job.ErrCorrupt) && !errors.Is(err, job.ErrVersion) {
+				t.Errorf("error %v is of no kind", err)
+			}
+			return
+		}
+		var items uint64
+		for _, e := range append(p.Entries, job.Entry{Events: append(p.Log, p.Finished)}) {
+			for _, ev := range e.Events {
+				items += job.Seqs(ev)
+			}
+		}
+		if items > 1<<16 {
+			return // few bytes may stand for many items, which take long to encode one by one
+		}
+		again := p.AppendBinary(nil)
+		q, err := job.DecodeProposal(again)
+		if err != nil {
+			t.Fatalf("%+v encodes to what cannot be decoded: %v", p, err)
+		}
+		if !bytes.Equal(q.AppendBinary(nil), again) {
+			t.Errorf("%+v became %+v", p, q)
+		}
+	})
+}
+
+func TestRate(t *testing.T) {
+	var r job.Rate
+	now := time.Unix(1000, 0)
+	if d := r.RetryAfter(now, 1); d != 10*time.Second {
+		t.Errorf("before any job ended: %v", d)
+	}
+	for range 160 {
+		r.Add(now)
+	}
+	for _, c := range []struct {
+		after time.Duration
+		n     int
+		want  time.Duration
+	}{
+		{0, 1, time.Second},
+		{0, 50, 5 * time.Second},
+		{15 * time.Second, 100, 10 * time.Second},
+		{15 * time.Second, 100_000, time.Minute},
+		{16 * time.Second, 100, 10 * time.Second}, // nothing is known any more
+		{16 * time.Second, 1, 10 * time.Second},
+		{time.Hour, 1, 10 * time.Second},
+	} {
+		if d := r.RetryAfter(now.Add(c.after), c.n); d != c.want {
+			t.Errorf("%d jobs, %v later: %v, want %v", c.n, c.after, d, c.want)
+		}
+	}
+}
