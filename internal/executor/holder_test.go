@@ -1,0 +1,151 @@
+package executor_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"gather/internal/job"
+)
+
+// holder is the cluster's end of a turn.
+type holder struct {
+	m    *member
+	s    *shareable
+	msg  message
+	turn *job.Turn
+	// Guarded by realm.mu.
+	asked   int // appends under way
+	ended   bool
+	revoked bool // the task was given to another
+}
+
+// revoke gives the turn's task to another node, as when the node was silent for long. Caller holds mu.
+func (h *holder) revoke() {
+	h.revoked = true
+	h.s.out--
+	h.m.push(h.msg)
+}
+
+func (h *holder) lost() bool { return h.revoked || h.s.ending != nil }
+
+func (h *holder) Start(context.Context) error {
+	r := h.m.realm
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if h.lost() || h.s.view.State.Terminal() {
+		return job.ErrTransition
+	}
+	if h.s.view.State == job.Queued {
+		if err := r.apply(h.s, job.Started{At: time.Now()}); err != nil {
+			r.t.Errorf("start: %v", err)
+		}
+	}
+	h.turn.Job = h.s.view
+	if !h.s.spread {
+		h.s.spread = true
+		for task := 1; task < min(h.s.size.Tasks, 4); task++ {
+			r.push(message{h.msg.id, task})
+		}
+	}
+	return nil
+}
+
+func (h *holder) Log(context.Context) job.LogSeq {
+	h.m.mu.Lock()
+	defer h.m.mu.Unlock()
+	log := slices.Clone(h.s.log)
+	return func(yield func(job.LogRecord, error) bool) {
+		for _, rec := range log {
+			if !yield(rec, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (h *holder) Append(ctx context.Context, done func(error), events ...job.Event) error {
+	r := h.m.realm
+	r.mu.Lock()
+	stuck := r.stuck
+	r.mu.Unlock()
+	if stuck {
+		<-ctx.Done()
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	r.mu.Lock()
+	if h.ended {
+		r.t.Error("an append after the end of its turn")
+	}
+	r.appends[h.msg.id]++
+	h.asked++
+	err := error(nil)
+	switch {
+	case h.lost(), r.refuse != nil && r.refuse(events):
+		err = fmt.Errorf("%w: not yours", job.ErrTransition)
+	default:
+		err = r.apply(h.s, events...)
+	}
+	slow := r.slow
+	r.mu.Unlock()
+	answer := func() {
+		r.mu.Lock()
+		h.asked--
+		r.mu.Unlock()
+		done(err)
+	}
+	if slow > 0 {
+		time.AfterFunc(slow, answer)
+	} else {
+		answer()
+	}
+	return nil
+}
+
+func (h *holder) Decide(how job.Finished) {
+	r := h.m.realm
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if h.ended {
+		r.t.Error("a decision after the end of its turn")
+	}
+	if !h.revoked && r.decide(h.m, h.s, how) != nil {
+		r.t.Error("a job ended while its turn was held")
+	}
+}
+
+func (h *holder) End() {
+	r := h.m.realm
+	r.mu.Lock()
+	if h.ended || h.asked > 0 {
+		r.t.Errorf("task %d: ended before: %v; appends under way: %d", h.msg.task, h.ended, h.asked)
+	}
+	h.ended = true
+	r.out--
+	delete(r.holders, h)
+	if !h.revoked {
+		h.s.out--
+	}
+	ended := r.lastOut(h.m, h.s)
+	next := h.msg
+	if h.s.done[next.task] {
+		next.task += 4
+	}
+	switch s := h.s; {
+	case h.revoked, s.ending != nil, s.view.State.Terminal():
+	case next.task == job.Reduction:
+		r.push(next)
+	case s.view.TasksDone == s.size.Tasks && s.size.Tasks > 0:
+		if !s.reduce {
+			s.reduce = true
+			r.push(message{h.msg.id, job.Reduction})
+		}
+	case next.task < s.size.Tasks:
+		r.push(next)
+	}
+	r.mu.Unlock()
+	h.m.tell(ended)
+}

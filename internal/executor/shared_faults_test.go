@@ -1,0 +1,250 @@
+package executor_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gather/internal/executor"
+	"gather/internal/job"
+)
+
+// stages plans tasks of five items, one of which is done each second.
+type stages struct{ toys }
+
+func (stages) Replan(_ context.Context, _, _ string, spec []byte) (job.Plan, error) {
+	p, err := toys{}.Replan(context.Background(), "", "toy", spec)
+	if err != nil {
+		return nil, err
+	}
+	return stagesPlan{p.(toy)}, nil
+}
+
+type stagesPlan struct{ toy }
+
+func (p stagesPlan) Task(i int, r job.Resume) job.Task { return &stagesTask{i, r} }
+
+type stagesTask struct {
+	i int
+	r job.Resume
+}
+
+func (s *stagesTask) Step(_ context.Context, now time.Time, _ *job.Local) (job.Step, error) {
+	done := 0
+	for _, a := range s.r.Steps {
+		done += a.Items.Len()
+	}
+	var step job.Step
+	for ; done < 5 && !s.r.Started.Add(time.Duration(done+1)*time.Second).After(now); done++ {
+		step.Items.Add(int64(5*s.i+done), []byte("1"), 0)
+		step.Completed++
+	}
+	s.r.Steps = append(s.r.Steps, job.Advanced{Items: step.Items})
+	if done == 5 {
+		step.Partial = []byte{1}
+	} else {
+		step.Wake = s.r.Started.Add(time.Duration(done+1) * time.Second)
+	}
+	return step, nil
+}
+
+// A node that dies leaves its tasks to others, which go on behind its steps: no item is lost or there twice. What the dead
+// one still appends is refused.
+func TestSharedRedelivery(t *testing.T) {
+	for _, tasks := range []int{1, 6} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRealm(t)
+			plan := func(c *executor.Config) { c.Planner = stages{} }
+			e, first := startNode(t, r, plan)
+			id := submit(t, e, toy{Tasks: tasks, Waiting: 5})
+			time.Sleep(2500 * time.Millisecond)
+			startNode(t, r, plan)
+			r.kill(first)
+			time.Sleep(20 * time.Second)
+			j := wantState(t, r, id, job.Succeeded)
+			want := make([]int64, 5*tasks)
+			for i := range want {
+				want[i] = int64(i)
+			}
+			if got := r.items(id); !slices.Equal(got, want) {
+				t.Errorf("items %v", got)
+			}
+			if had := r.had(id); had["node 1"] == 0 || j.Progress.Completed != int64(len(want)) {
+				t.Errorf("turns %v, progress %+v", had, j.Progress)
+			}
+			synctest.Wait()
+			if r.out != 0 {
+				t.Errorf("%d turns were not ended", r.out)
+			}
+		})
+	}
+}
+
+// A node that dies when its tasks are in the log, and has not said so, leaves nothing to be done twice.
+func TestSharedRedeliveryOfDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(t)
+		r.slow = time.Second
+		e, first := startNode(t, r, func(c *executor.Config) { c.Workers = 4 })
+		startNode(t, r, nil)
+		r.nodes[1].dead = true
+		id := submit(t, e, toy{Tasks: 4})
+		synctest.Wait()
+		if n := r.job(id).TasksDone; n != 4 {
+			t.Fatalf("%d tasks are in the log", n)
+		}
+		r.nodes[1].dead = false
+		r.kill(first)
+		settle()
+		wantAll(t, r, id, 4)
+	})
+}
+
+// A turn whose append is refused is dropped, and nothing else happens.
+func TestSharedRefusedAppend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(t)
+		r.slow = 100 * time.Millisecond
+		refusals := 3
+		r.refuse = func([]job.Event) bool {
+			refusals--
+			return refusals >= 0
+		}
+		e, _ := startNode(t, r, func(c *executor.Config) { c.Planner = stages{} })
+		id := submit(t, e, toy{Tasks: 2, Waiting: 5})
+		time.Sleep(20 * time.Second)
+		wantState(t, r, id, job.Succeeded)
+		if got := r.items(id); len(got) != 10 {
+			t.Errorf("items %v", got)
+		}
+		if r.given < 3+3 {
+			t.Errorf("%d turns; three were refused, of three", r.given)
+		}
+	})
+}
+
+// So is one whose next step is under way, which ends.
+func TestSharedRefusedAppendUnderAStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(t)
+		r.slow = time.Second
+		refusals := 1
+		r.refuse = func([]job.Event) bool {
+			refusals--
+			return refusals == 0
+		}
+		e, _ := startNode(t, r, func(c *executor.Config) { c.Planner = twofold{} })
+		id := submit(t, e, toy{Tasks: 2, Waiting: 1})
+		settle()
+		j := wantState(t, r, id, job.Running)
+		if r.given != 3 || r.out != 2 || j.Progress.Completed != 2 {
+			t.Errorf("%d turns given, %d held, %+v; want one of two tasks to be given again", r.given, r.out, j.Progress)
+		}
+		if _, err := e.Cancel(t.Context(), "acme", id); err != nil {
+			t.Error(err)
+		}
+		settle()
+		wantState(t, r, id, job.Cancelled)
+	})
+}
+
+// twofold plans tasks of two steps: one that leaves an item behind, and one that ends with its context.
+type twofold struct{ toys }
+
+func (twofold) Replan(context.Context, string, string, []byte) (job.Plan, error) {
+	return twofoldPlan{toy{Tasks: 2}}, nil
+}
+
+type twofoldPlan struct{ toy }
+
+func (twofoldPlan) Task(int, job.Resume) job.Task { return new(twofoldTask) }
+
+type twofoldTask struct{ steps int }
+
+func (f *twofoldTask) Step(ctx context.Context, now time.Time, _ *job.Local) (job.Step, error) {
+	if f.steps++; f.steps == 1 {
+		return job.Step{Completed: 1, Wake: now}, nil
+	}
+	<-ctx.Done()
+	return job.Step{}, context.Cause(ctx)
+}
+
+// A plan that cannot be made because of the storage is tried again; the job does not fail for it.
+func TestSharedPlans(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(t)
+		plans := &counted{}
+		plans.broken.Store(true)
+		e, _ := startNode(t, r, func(c *executor.Config) { c.Planner = plans })
+		id := submit(t, e, toy{Tasks: 100, Work: time.Millisecond})
+		if n := plans.open.Load(); n != 0 {
+			t.Errorf("%d plans are open after the submission", n)
+		}
+		time.Sleep(5 * time.Second)
+		wantState(t, r, id, job.Queued)
+		plans.broken.Store(false)
+		made := plans.made.Load()
+		time.Sleep(5 * time.Second)
+		wantAll(t, r, id, 100)
+		if n := plans.made.Load() - made; n != 1 {
+			t.Errorf("%d plans were made for one job", n)
+		}
+		if n := plans.open.Load(); n != 0 {
+			t.Errorf("%d plans are open after the job", n)
+		}
+	})
+}
+
+// counted counts the plans that are open.
+type counted struct {
+	toys
+	open, made atomic.Int32
+	broken     atomic.Bool
+}
+
+func (c *counted) Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error) {
+	p, err := c.toys.Replan(ctx, tenant, kind, spec)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.open.Add(1)
+	return countedPlan{p, c}, spec, nil
+}
+
+func (c *counted) Replan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, error) {
+	if c.broken.Load() {
+		return nil, fmt.Errorf("no array: %w", job.ErrStorage)
+	}
+	c.made.Add(1)
+	p, _, err := c.Plan(ctx, tenant, kind, spec)
+	return p, err
+}
+
+type countedPlan struct {
+	job.Plan
+	c *counted
+}
+
+func (p countedPlan) Close() error {
+	p.c.open.Add(-1)
+	return nil
+}
+
+// A job that this version cannot plan fails.
+func TestSharedUnknownKind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRealm(t)
+		e, _ := startNode(t, r, func(c *executor.Config) { c.Planner = stubborn{} })
+		s := job.Submission{Tenant: "acme", Kind: "other", Spec: []byte("{}"), Priority: job.Normal}
+		jobs, err := e.Submit(t.Context(), []job.Submission{s}, nil, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		wantState(t, r, jobs[0].ID, job.Failed)
+	})
+}
