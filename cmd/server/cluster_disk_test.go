@@ -49,13 +49,6 @@ func (f *fleet) known(ctx context.Context, node int) {
 func (s *suite) trimmed(t *testing.T) {
 	f := s.fleet(t, 3, "--retention=1s", "--tombstone-retention=1s", "--idempotency-retention=1s")
 	ctx := f.context()
-	kept := numbersOrder(5)
-	old := f.accept(ctx, 0, &kept, strings.Replace(kept.body, "{", `{"retention":"1h",`, 1), "")
-	waiting := f.accept(ctx, 1, nil, `{"kind":"squares","numbers":[1],"start_after":"1h"}`, "")
-	if _, err := f.caller(2).wait(ctx, old.ID); err != nil {
-		t.Fatal(err)
-	}
-	// This one is there when node 2 goes, and is gone from the log when it comes back.
 	var gone []string
 	expiring := func(n, over int) {
 		for i := range n {
@@ -86,6 +79,12 @@ func (s *suite) trimmed(t *testing.T) {
 		first, last := log()
 		return first > away, fmt.Sprintf("from %d to %d, and the node had read to at most %d", first, last, away)
 	})
+	kept := numbersOrder(5)
+	old := f.accept(ctx, 0, &kept, strings.Replace(kept.body, "{", `{"retention":"1h",`, 1), "")
+	waiting := f.accept(ctx, 1, nil, `{"kind":"squares","numbers":[1],"start_after":"1h"}`, "")
+	if _, err := f.caller(1).wait(ctx, old.ID); err != nil {
+		t.Fatal(err)
+	}
 	f.start(f.nodes[2])
 	f.nodes[0].kill()
 	f.wipe(0)

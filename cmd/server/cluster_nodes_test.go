@@ -86,7 +86,26 @@ func (f *fleet) grow(n int) {
 			}
 		})
 	}
+	f.t.Cleanup(f.tell) // before the nodes are killed
 	f.start(added...)
+}
+
+// tell logs, after a failure, how each node sees the cluster and what is not finished.
+func (f *fleet) tell() {
+	if !f.t.Failed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	for i, c := range f.asks {
+		for _, path := range []string{"/v1/nodes", "/v1/jobs?state=queued&page_size=5", "/v1/jobs?state=running&page_size=5", "/readyz"} {
+			if a, err := c.try(ctx, http.MethodGet, path, ""); err != nil {
+				f.t.Logf("node %d: %v", i, err)
+			} else {
+				f.t.Logf("node %d: %s: %d %s", i, path, a.status, a.body)
+			}
+		}
+	}
 }
 
 // data returns the data directory of node i.
