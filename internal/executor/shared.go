@@ -49,7 +49,11 @@ func newShared(e *Executor, c Cluster) *shared {
 // submit implements mode. Nothing is enqueued: the cluster gives the turns.
 func (s *shared) submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error) {
 	batch, plans, views, err := s.prepare(ctx, subs)
-	defer closePlans(plans) // any node may run them
+	defer func() {
+		for i := range plans {
+			plans[i].closePlan() // any node may run them
+		}
+	}()
 	if err != nil {
 		s.e.unused(key)
 		return nil, err
@@ -63,7 +67,8 @@ func (s *shared) submit(ctx context.Context, subs []job.Submission, key *job.Key
 	return views, nil
 }
 
-// prepare makes the batch that submits jobs, under the bounds that all nodes share.
+// prepare makes the batch that submits jobs, under the bounds that all nodes share. The plans are to be closed, also after
+// an error.
 func (s *shared) prepare(ctx context.Context, subs []job.Submission) (
 	batch job.Batch, plans []planned, views []job.Job, err error,
 ) {
@@ -78,8 +83,9 @@ func (s *shared) prepare(ctx context.Context, subs []job.Submission) (
 			Err: job.ErrDraining, Reason: reasonDraining, Detail: "this node admits no more jobs", RetryAfter: time.Second,
 		}
 	}
-	if plans, err = e.plan(ctx, subs); err != nil {
-		return batch, nil, nil, err
+	plans = make([]planned, 0, len(subs))
+	if err = e.plan(ctx, subs, func(p planned) { plans = append(plans, p) }); err != nil {
+		return batch, plans, nil, err
 	}
 	batch.Admission = &job.Admission{
 		Sizes: make([]job.Size, len(plans)),

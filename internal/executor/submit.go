@@ -78,13 +78,10 @@ func (e *Executor) prepare(ctx context.Context, subs []job.Submission) (batch jo
 	if err != nil {
 		return batch, nil, nil, err
 	}
-	plans, err := e.plan(ctx, subs)
-	if err != nil {
+	runs = make([]*run, 0, len(subs))
+	if err = e.plan(ctx, subs, func(p planned) { runs = append(runs, e.newRun(p)) }); err != nil {
+		e.refuse(runs)
 		return batch, nil, nil, err
-	}
-	runs = make([]*run, len(plans))
-	for i := range plans {
-		runs[i] = e.newRun(plans[i])
 	}
 	if err = e.admit(runs); err != nil {
 		e.refuse(runs)
@@ -108,17 +105,12 @@ func (p *planned) entry() (job.Entry, job.Job, error) {
 	return job.Entry{ID: p.job.ID, Events: []job.Event{ev}}, view, err
 }
 
-// plan validates every submission, and reports the faults of all of them.
-func (e *Executor) plan(ctx context.Context, subs []job.Submission) (_ []planned, err error) {
+// plan validates every submission, and reports the faults of all of them. Keep gets what was planned, also when an error
+// follows.
+func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(planned)) error {
 	now := time.Now().UTC()
 	var faults job.ValidationError
-	plans := make([]planned, 0, len(subs))
 	var bytes, waiting int64
-	defer func() {
-		if err != nil {
-			closePlans(plans)
-		}
-	}()
 	for i := range subs {
 		s := &subs[i]
 		prefix := ""
@@ -132,7 +124,7 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission) (_ []planned
 		if err != nil {
 			var v *job.ValidationError
 			if !errors.As(err, &v) {
-				return nil, err
+				return err
 			}
 			v.Prefix(prefix)
 			faults.Faults = append(faults.Faults, v.Faults...)
@@ -145,7 +137,7 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission) (_ []planned
 		}, plan, spec)
 		size := p.size
 		p.job.Progress, p.job.Tasks = job.Progress{Total: size.Units, BytesTotal: size.Bytes}, size.Tasks
-		plans = append(plans, p)
+		keep(p)
 		if size.Waiting > e.cfg.MaxWaiting {
 			faults.Add(prefix, "%d items would wait at the same time; this server holds at most %d: set concurrency, or "+
 				"split the job", size.Waiting, e.cfg.MaxWaiting)
@@ -160,14 +152,7 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission) (_ []planned
 			break
 		}
 	}
-	return plans, faults.Err()
-}
-
-// closePlans gives back what plans hold that are not used any more.
-func closePlans(plans []planned) {
-	for i := range plans {
-		plans[i].closePlan()
-	}
+	return faults.Err()
 }
 
 // admit counts the jobs in, all or none.
