@@ -1,0 +1,79 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"gather/internal/job"
+)
+
+// ID returns what the node is called in the log.
+func (c *Cluster) ID() string { return c.id }
+
+// Die ends the node as a crash does, as far as the others can tell: nothing more is said or given back. The goroutines
+// are waited for.
+func (c *Cluster) Die() error {
+	c.closed.Store(true)
+	c.nc.Close()
+	c.turns.close()
+	c.turns.stop()
+	c.w.close()
+	c.stop()
+	c.stopFold()
+	c.folding.Wait()
+	c.done.Wait()
+	err := c.view.Close()
+	c.w.abandon(storage("closed", "the node is closed", 0))
+	return err
+}
+
+// Table describes all that decides about the next proposal: it must be the same on all nodes that have read the same.
+func (c *Cluster) Table() string {
+	c.t.mu.Lock()
+	defer c.t.mu.Unlock()
+	var b strings.Builder
+	fmt.Fprintf(&b, "tenants %v, %d bytes, %d waiting\n", c.t.tenants, c.t.bytes, c.t.waiting)
+	ids := slices.SortedFunc(maps.Keys(c.t.jobs), func(x, y job.ID) int { return bytes.Compare(x[:], y[:]) })
+	for _, id := range ids {
+		s := c.t.jobs[id]
+		parts, _ := json.Marshal(s.parts)
+		steps, _ := json.Marshal(s.steps)
+		fmt.Fprintf(&b, "%s %v seq %d author %s size %v done %x/%d steps %s parts %s active %d ending", id, s.head.State, s.head.Seq,
+			s.author, s.size, s.done, s.head.TasksDone, steps, parts, s.active)
+		if s.ending != nil {
+			fmt.Fprintf(&b, " %v %v", s.ending.State, s.ending.Failure)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// Join, Leave and Decide propose what turns do, for any job and node, and wait.
+func (c *Cluster) Join(ctx context.Context, id job.ID, node string) error {
+	_, err := c.ask(ctx, &job.Proposal{What: job.ProposeJoin, ID: id, Node: node})
+	return err
+}
+
+// Leave is Join's opposite.
+func (c *Cluster) Leave(ctx context.Context, id job.ID, node string) error {
+	_, err := c.ask(ctx, &job.Proposal{What: job.ProposeLeave, ID: id, Node: node})
+	return err
+}
+
+// Decide is Turn.Decide, but it waits.
+func (c *Cluster) Decide(ctx context.Context, id job.ID, how job.Finished) error {
+	_, err := c.ask(ctx, &job.Proposal{What: job.ProposeDecision, ID: id, Finished: how})
+	return err
+}
+
+// Dropped counts the dropped submissions that are remembered.
+func (c *Cluster) Dropped() int {
+	c.readMu.Lock()
+	defer c.readMu.Unlock()
+	return len(c.dropped)
+}

@@ -1,0 +1,97 @@
+package cluster_test
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"gather/internal/job"
+)
+
+// A job is there, on all nodes, for whoever was told that it was accepted.
+func TestReadYourWrites(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	nodes := f.trio()
+	var all sync.WaitGroup
+	for i, n := range nodes {
+		all.Go(func() {
+			for k := range 40 {
+				id := n.submit(1)
+				if _, err := n.Get(t.Context(), "t", id); err != nil {
+					t.Errorf("on its own node: %v", err)
+				}
+				if _, err := nodes[(i+1+k%2)%3].Get(t.Context(), "t", id); err != nil {
+					t.Errorf("on another node: %v", err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	for _, n := range nodes {
+		_, err := n.Get(t.Context(), "t", job.NewID())
+		f.want(err, job.ErrNotFound)
+		_, err = n.Get(t.Context(), "other", nodes[0].submit(1))
+		f.want(err, job.ErrNotFound)
+	}
+}
+
+// While no NATS server runs nothing is accepted, and what is known can be read; when they return all goes on.
+func TestNoServers(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a, b := f.open("a"), f.open("b")
+	id := a.submit(2)
+	f.caughtUp(b)
+	turn := a.turn()
+	f.ok(turn.Start(t.Context()))
+	f.s.StopAll()
+	for _, n := range []*node{a, b} {
+		f.eventually("a node is not ready", func() bool { return n.Ready() != nil })
+		f.want(n.Ready(), job.ErrStorage)
+		n.get(id)
+		_, err := n.Get(t.Context(), "t", job.NewID())
+		f.want(err, job.ErrStorage)
+		err = n.append(batch(newJob(1)))
+		r, ok := errors.AsType[*job.Rejection](err)
+		if !ok || !errors.Is(r.Err, job.ErrStorage) || r.RetryAfter <= 0 {
+			t.Errorf("a submission: %v, want a rejection that says when to come back", err)
+		}
+		_, err = n.Nodes(t.Context())
+		f.want(err, job.ErrStorage)
+		_, err = n.Cancel(t.Context(), "t", id)
+		f.want(err, job.ErrStorage)
+		if v := n.metric("connected"); v != 0 {
+			t.Errorf("connected is %v", v)
+		}
+	}
+	done := make(chan error, 1)
+	f.ok(turn.Append(t.Context(), func(err error) { done <- err }, job.Advanced{Task: turn.Task, Done: true, Completed: 1}))
+	select {
+	case err := <-done:
+		t.Fatalf("without servers: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	f.s.RestartAll()
+	select {
+	case err := <-done:
+		f.ok(err)
+	case <-time.After(patience):
+		t.Fatal("what was appended without servers was never decided")
+	}
+	turn.End()
+	for _, n := range []*node{a, b} {
+		f.eventually("a node is ready again", func() bool { return n.Ready() == nil })
+		n.work(2, nil)
+	}
+	b.submit(1)
+	if j := b.ends(id); j.State != job.Succeeded || j.Progress.Completed != 2 {
+		t.Errorf("the job is %v with %+v", j.State, j.Progress)
+	}
+	f.caughtUp(a)
+	a.whole(id)
+	if n := a.metric("disconnects_total"); n < 1 {
+		t.Errorf("%v disconnects", n)
+	}
+}
