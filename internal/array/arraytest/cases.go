@@ -148,16 +148,35 @@ func putRefuses(t *testing.T, empty func(t *testing.T) Place) {
 	}
 }
 
-// A context that ends stops an upload.
+// A context that ends stops an upload, before it and in the middle of it.
 func putEnds(t *testing.T, p Place) {
 	s := p.Open(t, array.Limits{})
-	ctx, cancel := context.WithCancelCause(t.Context())
+	data := File(t, 1<<20, 0) // 8 MiB
 	gone := errors.New("gone")
-	cancel(gone)
-	_, _, err := s.Put(ctx, "acme", "x", bytes.NewReader(File(t, 10, 0)), job.ArrayUpload{Bytes: -1})
-	if !errors.Is(err, gone) || p.Uploads(t) != 0 {
-		t.Errorf("%v, %d uploads are left", err, p.Uploads(t))
+	for _, after := range []int{0, 3 << 20, 7 << 20} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		r := &leaving{Reader: bytes.NewReader(data), left: after, leave: func() { cancel(gone) }}
+		_, _, err := s.Put(ctx, "acme", "x", r, job.ArrayUpload{Bytes: -1})
+		if !errors.Is(err, gone) || p.Uploads(t) != 0 {
+			t.Errorf("after %d bytes: %v, %d uploads are left", after, err, p.Uploads(t))
+		}
 	}
+}
+
+// leaving is a client that leaves when so much of its body was read.
+type leaving struct {
+	io.Reader
+	left  int
+	leave func()
+}
+
+func (l *leaving) Read(p []byte) (int, error) {
+	if l.left <= 0 {
+		l.leave()
+	}
+	n, err := l.Reader.Read(p)
+	l.left -= n
+	return n, err
 }
 
 // Any range is what was uploaded, also for several readers at once, and through another store.

@@ -154,7 +154,8 @@ func (u *upload) send() error {
 
 func (u *upload) publish(number int64, b []byte) error {
 	s := u.store
-	return s.again(u.ctx, longPatience, func(ctx context.Context) error {
+	// A block that is on its way arrives, also when the client has gone: then it is known what there is to remove.
+	return s.again(context.WithoutCancel(u.ctx), longPatience, func(ctx context.Context) error {
 		// A block that is stored twice is stored once: a subject has one message.
 		_, err := s.js.Publish(ctx, s.blockSubject(u.id, number), b, jetstream.WithExpectStream(s.streamName()))
 		if _, refused := errors.AsType[*jetstream.APIError](err); err != nil && !refused {
