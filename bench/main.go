@@ -37,6 +37,8 @@ type suite struct {
 	short bool
 	// server is the real server, self is this program.
 	server, self string
+	// nats is the NATS server, once it is built.
+	nats string
 }
 
 // round is how long one load lasts.
@@ -70,6 +72,9 @@ var scenarios = []scenario{
 	{"sleeps", "Sleeps", sleeps},
 	{"squares", "A million squares", millionSquares},
 	{"peers", "What people run today", peers},
+	{"nodes", "One node and three, on NATS", nodes},
+	{"scaling", "More nodes", scaling},
+	{"recovery", "A node is killed", recovery},
 }
 
 func run(args []string, stdout, stderr io.Writer) (err error) {

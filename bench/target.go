@@ -66,6 +66,9 @@ func start(ctx context.Context, path string, args ...string) (*target, error) {
 
 // stop ends the server and removes its data.
 func (t *target) stop() {
+	if t.cmd.ProcessState != nil {
+		return
+	}
 	_ = t.cmd.Process.Signal(syscall.SIGTERM)
 	kill := time.AfterFunc(10*time.Second, func() { _ = t.cmd.Process.Kill() })
 	_ = t.cmd.Wait()

@@ -165,15 +165,15 @@ func (c *Cluster) turnsOf(s *tracked, visit func(subject string)) {
 	switch {
 	case s.ending != nil || !s.due:
 	case s.head.State == job.Queued:
-		visit(c.subjectOf(&s.head, true, 0))
+		visit(c.subjectOf(s, true, 0))
 	case s.head.State != job.Running:
 	case s.allDone():
-		visit(c.subjectOf(&s.head, false, job.Reduction))
+		visit(c.subjectOf(s, false, job.Reduction))
 	default:
 		for lane := range lanes(s.head.Tasks) {
 			if task, ok := s.next(lane); ok {
 				// The first turn stands for the first task until that is done.
-				visit(c.subjectOf(&s.head, task == 0, task))
+				visit(c.subjectOf(s, task == 0, task))
 			}
 		}
 	}
@@ -213,7 +213,7 @@ func (c *Cluster) fallDue(now time.Time) (subjects []string) {
 		c.t.line(s, +1)
 		c.t.signal()
 		if s.author == c.id {
-			subjects = append(subjects, c.subjectOf(&s.head, true, 0))
+			subjects = append(subjects, c.subjectOf(s, true, 0))
 		}
 	}
 	return subjects

@@ -103,10 +103,4 @@ func (m *metrics) drop(err error) {
 	m.dropped.WithLabelValues(reason).Inc()
 }
 
-func (m *metrics) turn(fresh bool) {
-	line := lines[1]
-	if fresh {
-		line = lines[0]
-	}
-	m.turns.WithLabelValues(line).Inc()
-}
+func (m *metrics) turn(line string) { m.turns.WithLabelValues(line).Inc() }

@@ -15,8 +15,14 @@ import (
 // identityKey names the log among all that ever bore its name.
 const identityKey = "gather-log"
 
-// lines are the two kinds of turns of a priority: of new jobs and of jobs under way.
-var lines = [...]string{"fresh", "active"}
+// lines are the kinds of turns of a priority: of new jobs, of jobs under way, and of new jobs that are short.
+var lines = [...]string{fresh, active, short}
+
+const (
+	fresh  = "fresh"
+	active = "active"
+	short  = "short"
+)
 
 // makeStreams makes the streams and consumers that are missing, and returns the identity of the log. While the cluster is
 // not able to, it tries again until ctx is done.

@@ -24,8 +24,9 @@ type table struct {
 	tenants map[string]int
 	bytes   int64
 	waiting int64
-	// queued and running count, by priority, the jobs that may have a first turn, and those that may have others.
-	queued, running [numPriorities]int
+	// queued, brief and running count, by priority, the jobs that may have a first turn, those of them that are short, and
+	// those that may have other turns.
+	queued, brief, running [numPriorities]int
 	// ends counts the jobs that ended, for the drain rate.
 	ends job.Rate
 	// delayed are those whose start_after has not come.
@@ -80,7 +81,7 @@ func (t *table) reset() {
 	t.jobs = make(map[job.ID]*tracked)
 	t.tenants = make(map[string]int)
 	t.bytes, t.waiting = 0, 0
-	t.queued, t.running = [numPriorities]int{}, [numPriorities]int{}
+	t.queued, t.brief, t.running = [numPriorities]int{}, [numPriorities]int{}, [numPriorities]int{}
 	t.delayed = nil
 }
 
@@ -149,6 +150,13 @@ func (s *tracked) next(task int) (int, bool) {
 
 func (s *tracked) allDone() bool { return s.head.TasksDone >= s.head.Tasks }
 
+// short reports whether the job is one turn of well under a millisecond.
+func (s *tracked) short() bool {
+	return job.Size{
+		Tasks: s.head.Tasks, Waiting: s.size.Waiting, Units: s.head.Progress.Total, Bytes: s.head.Progress.BytesTotal,
+	}.Short()
+}
+
 // works reports whether a node works on the job.
 func (s *tracked) works(node string) bool { return s.parts[node] }
 
@@ -167,6 +175,9 @@ func (t *table) line(s *tracked, sign int) {
 	switch {
 	case s.head.State == job.Queued && s.due:
 		t.queued[p] += sign
+		if s.short() {
+			t.brief[p] += sign
+		}
 	case s.head.State == job.Running && s.ending == nil:
 		t.running[p] += sign
 	}

@@ -18,7 +18,7 @@ type holder struct {
 	place   place
 	subject string
 
-	// Guarded by turnQueue.mu.
+	// Guarded by turnQueue.mu. The message is nil for a turn that did not come as one.
 	msg      jetstream.Msg
 	finished bool
 
@@ -33,6 +33,9 @@ type holder struct {
 	seq uint64
 }
 
+// acceptTimeout bounds how long a turn waits for this node's view.
+const acceptTimeout = 2 * time.Second
+
 // accept makes a turn of a message; nil when there is nothing to do for it.
 func (q *turnQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Turn, error) {
 	c := q.c
@@ -41,7 +44,7 @@ func (q *turnQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Turn, err
 		return nil, m.Term()
 	}
 	known, _ := binary.Uvarint(m.Data())
-	wait, cancel := context.WithTimeout(ctx, fetchTimeout)
+	wait, cancel := context.WithTimeout(ctx, acceptTimeout)
 	defer cancel()
 	if err := c.awaitFold(wait, known); err != nil {
 		return nil, err
@@ -88,7 +91,7 @@ func (q *turnQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Turn, err
 		return nil, err
 	}
 	h.turn.Spec = spec
-	c.met.turn(p.fresh)
+	c.met.turn(p.line)
 	return h.turn, nil
 }
 
@@ -114,7 +117,7 @@ func (h *holder) aim() (offers []string, drop bool, err error) {
 			// Whoever had the first turn may not have come to offer the others.
 			for lane := 1; lane < lanes(s.head.Tasks); lane++ {
 				if next, ok := s.next(lane); ok {
-					offers = append(offers, h.c.subjectOf(&s.head, false, next))
+					offers = append(offers, h.c.subjectOf(s, false, next))
 				}
 			}
 		}
@@ -122,7 +125,7 @@ func (h *holder) aim() (offers []string, drop bool, err error) {
 			break
 		}
 		if next, ok := s.next(task); ok {
-			return append(offers, h.c.subjectOf(&s.head, false, next)), true, nil
+			return append(offers, h.c.subjectOf(s, false, next)), true, nil
 		}
 		if !s.allDone() {
 			return offers, true, nil
@@ -212,7 +215,7 @@ func (h *holder) Start(ctx context.Context) error {
 	if h.place.fresh && queued {
 		for lane := 1; lane < lanes(s.head.Tasks); lane++ {
 			if next, ok := s.next(lane); ok {
-				offers = append(offers, c.subjectOf(&s.head, false, next))
+				offers = append(offers, c.subjectOf(s, false, next))
 			}
 		}
 	}
@@ -328,7 +331,7 @@ func (h *holder) End() {
 		reduce = true
 	case h.turn.Task >= 0:
 		if task, ok := s.next(h.turn.Task); ok {
-			next = c.subjectOf(&s.head, false, task)
+			next = c.subjectOf(s, false, task)
 		}
 	}
 	done, refused, decided, seq := h.done, h.refused, h.decided, h.seq
@@ -341,7 +344,7 @@ func (h *holder) End() {
 	h.letGo()
 	switch {
 	case over || done && next == "":
-		_ = h.msg.Ack()
+		h.ack()
 	case decided || refused:
 		// Another node has it, or the next one who gets it finds the job to be ending.
 	case done:
@@ -349,12 +352,27 @@ func (h *holder) End() {
 			ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
 			defer cancel()
 			if err := c.offer(ctx, next, seq); err == nil {
-				_ = h.msg.Ack()
+				h.ack()
 			}
 		})
 	default:
-		_ = h.msg.Nak()
+		h.nak()
 	}
+}
+
+func (h *holder) ack() {
+	if h.msg != nil {
+		_ = h.msg.Ack()
+	}
+}
+
+// nak gives the turn back.
+func (h *holder) nak() {
+	if h.msg != nil {
+		_ = h.msg.Nak()
+		return
+	}
+	h.c.turns.offerLater(h.subject, h.c.from())
 }
 
 // reduce gives the job's last turn to a worker of this node, who keeps the message of the last task for it.
@@ -373,6 +391,8 @@ func (h *holder) reduce(s *tracked) {
 	h.finished = true
 	r.msg = h.msg
 	q.held[h.subject] = r
-	q.own = append(q.own, r.turn)
+	p := r.turn.Job.Priority
+	q.own[p] = append(q.own[p], r.turn)
+	q.owned++
 	q.poke()
 }

@@ -31,8 +31,8 @@ type class struct {
 	priority job.Priority
 	line     string
 	consumer jetstream.Consumer
-	// polling tells that a request waits at the server.
-	polling bool
+	// asked tells that a request is under way.
+	asked bool
 }
 
 // A turnQueue is this node's end of the cluster's queue of turns. One goroutine pulls, for as many turns as there are free
@@ -46,14 +46,17 @@ type turnQueue struct {
 	mu   sync.Mutex
 	free int // workers that wait for a turn and have none on its way
 	held map[string]*holder
-	// own are turns that need no message of their own: a reduction, behind the last task.
-	own    []*job.Turn
+	// own are turns, by priority, that did not come as a message: of short jobs that this node has accepted, and reductions
+	// behind the last task. owned counts them.
+	own    [numPriorities][]*job.Turn
+	owned  int
 	closed bool
 	wake   chan struct{}
 
-	// The puller's own: what each priority is owed, and how often it was chosen.
+	// The puller's own: what each priority is owed, how often it was chosen, and for how many turns it has asked.
 	credits map[job.Priority]int
 	chosen  uint8
+	asking  int
 
 	running sync.WaitGroup
 	halt    context.CancelFunc
@@ -79,16 +82,23 @@ func (q *turnQueue) stop() {
 	}
 	q.mu.Unlock()
 	for _, h := range left {
-		_ = h.msg.Nak()
+		h.nak()
 	}
 }
 
-// close pulls no more.
+// close pulls no more, and leaves to others what no worker has.
 func (q *turnQueue) close() {
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	q.closed = true
+	own := q.own
+	q.own, q.owned = [numPriorities][]*job.Turn{}, 0
 	q.poke()
+	q.mu.Unlock()
+	for _, line := range own {
+		for _, t := range line {
+			t.End()
+		}
+	}
 }
 
 func (q *turnQueue) poke() {
@@ -117,144 +127,150 @@ func (q *turnQueue) init() {
 	q.credits = make(map[job.Priority]int)
 }
 
-// The pauses of pulling.
-const (
-	// pollExpiry is how long a request for a turn waits at the server.
-	pollExpiry = time.Second
-	// fetchTimeout bounds a request that does not wait.
-	fetchTimeout = 2 * time.Second
-)
+// pollExpiry is how long a request for a turn waits at the server.
+const pollExpiry = time.Second
 
-// arrival is the outcome of a request that waited.
+// arrival is the answer to a request, or one of its two: first what is there, then what comes while it waits.
 type arrival struct {
 	class *class
 	msgs  []jetstream.Msg
-	err   error
+	// given back are the turns that were asked for, last tells that no more comes of the request.
+	asked int
+	last  bool
 }
 
 // pull gives turns to free workers, until ctx is done.
 func (q *turnQueue) pull(ctx context.Context) {
-	arrivals := make(chan arrival, len(q.classes))
-	var polls sync.WaitGroup
+	arrivals := make(chan arrival, 2*len(q.classes))
+	var requests sync.WaitGroup
 	defer func() {
-		polls.Wait()
+		requests.Wait()
 		close(arrivals)
 		for a := range arrivals {
 			giveBack(a.msgs)
 		}
 	}()
 	for ctx.Err() == nil {
-		q.mu.Lock()
-		free, closed := q.free, q.closed
-		var own *job.Turn
-		if free > 0 && len(q.own) > 0 {
-			own, q.own = q.own[0], q.own[1:]
-		}
-		q.mu.Unlock()
-		if own != nil {
-			q.give(ctx, own)
-			continue
-		}
 		q.c.t.mu.Lock()
 		changed := q.c.t.changed
-		cl := q.choose()
+		own, cl, n := q.choose()
 		q.c.t.mu.Unlock()
-		if free > 0 && !closed && cl != nil && q.c.nc.IsConnected() {
-			msgs, err := q.fetch(ctx, cl, free)
-			q.deal(ctx, msgs)
-			if len(msgs) > 0 {
-				q.credits[cl.priority] -= (len(msgs) - 1) * weights[cl.priority]
-				continue
-			}
-			// None now: wait for one, and look at the others meanwhile.
-			cl.polling = true
-			polls.Go(func() {
-				if err != nil {
-					select { // an error is not to be repeated at once
-					case <-time.After(retryPause):
-					case <-ctx.Done():
-					}
-				}
-				batch, err := cl.consumer.Fetch(1, jetstream.FetchMaxWait(pollExpiry))
-				a := arrival{class: cl, err: err}
-				if err == nil {
-					for m := range batch.Messages() {
-						a.msgs = append(a.msgs, m)
-					}
-				}
-				arrivals <- a
-			})
+		switch {
+		case own != nil:
+			q.give(ctx, own)
 			continue
-		}
-		var again <-chan time.Time
-		if free > 0 && !closed && cl != nil {
-			again = time.After(retryPause)
+		case cl != nil:
+			cl.asked = true
+			q.asking += n
+			requests.Go(func() { q.ask(ctx, cl, n, arrivals) })
+			continue
 		}
 		select {
 		case <-ctx.Done():
 		case <-q.wake:
 		case <-changed:
-		case <-again:
 		case a := <-arrivals:
-			a.class.polling = false
+			q.asking -= a.asked
+			if a.last {
+				a.class.asked = false
+			}
 			q.deal(ctx, a.msgs)
 		}
 	}
 }
 
-// choose returns the class to ask next, of those that may have turns: smooth weighted round robin between the priorities,
-// and within one new jobs first, but for one time in four. Caller holds the table's lock.
-func (q *turnQueue) choose() *class {
-	var best *class
-	total := 0
-	q.chosen++
-	var found [numPriorities]*class
-	for _, cl := range q.classes {
-		fresh := cl.line == lines[0]
-		n := q.c.t.running[cl.priority]
-		if fresh {
-			n = q.c.t.queued[cl.priority]
-		}
-		if n > 0 && !cl.polling && (found[cl.priority] == nil || fresh == (q.chosen%4 != 0)) {
-			found[cl.priority] = cl
-		}
+// choose returns the turn to give next, or the class to ask for up to n: smooth weighted round robin between the
+// priorities, and within one new jobs first, but for one time in four. Caller holds the table's lock.
+func (q *turnQueue) choose() (own *job.Turn, cl *class, n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.free <= 0 || q.closed {
+		return nil, nil, 0
 	}
-	for p, cl := range found {
-		if cl == nil {
-			delete(q.credits, job.Priority(p))
+	n = min(q.free-q.asking, maxAsk)
+	askable := n > 0 && q.c.nc.IsConnected()
+	q.chosen++
+	best, total := 0, 0
+	var classes [numPriorities]*class
+	for _, cl := range q.classes {
+		if !askable || cl.asked {
 			continue
 		}
-		q.credits[cl.priority] += weights[cl.priority]
-		total += weights[cl.priority]
-		if best == nil || q.credits[cl.priority] > q.credits[best.priority] {
-			best = cl
+		p := cl.priority
+		there := q.c.t.running[p]
+		switch cl.line {
+		case fresh:
+			there = q.c.t.queued[p] - q.c.t.brief[p]
+		case short:
+			there = q.c.t.brief[p] - len(q.own[p])
+		}
+		if there > 0 && (classes[p] == nil || (cl.line == active) == (q.chosen%4 == 0)) {
+			classes[p] = cl
 		}
 	}
-	if best != nil {
-		q.credits[best.priority] -= total
+	for p := range classes {
+		priority := job.Priority(p)
+		if classes[p] == nil && len(q.own[p]) == 0 {
+			delete(q.credits, priority)
+			continue
+		}
+		q.credits[priority] += weights[priority]
+		total += weights[priority]
+		if best == 0 || q.credits[priority] > q.credits[job.Priority(best)] {
+			best = p
+		}
 	}
-	return best
+	if best == 0 {
+		return nil, nil, 0
+	}
+	q.credits[job.Priority(best)] -= total
+	// What others have left to this node goes before its own every other time.
+	if line := q.own[best]; len(line) > 0 && (classes[best] == nil || q.chosen%4 >= 2) {
+		own, q.own[best] = line[0], line[1:]
+		q.owned--
+		return own, nil, 0
+	}
+	return nil, classes[best], n
 }
 
-// fetch asks for turns that are there now.
-func (q *turnQueue) fetch(ctx context.Context, cl *class, n int) (msgs []jetstream.Msg, err error) {
-	batch, err := cl.consumer.FetchNoWait(min(n, 16))
-	if err != nil {
-		return nil, err
+// maxAsk bounds one request. Turns of short jobs are asked for by the dozen, for one worker: a round trip takes longer than
+// all of them.
+const (
+	maxAsk      = 16
+	maxAskShort = 64
+)
+
+// ask asks for turns that are there and, when there are none, waits for one.
+func (q *turnQueue) ask(ctx context.Context, cl *class, n int, arrivals chan<- arrival) {
+	count := n
+	if cl.line == short {
+		count = maxAskShort
 	}
-	timeout := time.NewTimer(fetchTimeout)
-	defer timeout.Stop()
-	for {
-		select {
-		case m, ok := <-batch.Messages():
-			if !ok {
-				return msgs, batch.Error()
-			}
+	batch, err := cl.consumer.FetchNoWait(count)
+	var msgs []jetstream.Msg
+	if err == nil {
+		for m := range batch.Messages() {
 			msgs = append(msgs, m)
-		case <-timeout.C:
-			return msgs, errors.New("no answer")
+		}
+		err = batch.Error()
+	}
+	if len(msgs) > 0 {
+		arrivals <- arrival{class: cl, msgs: msgs, asked: n, last: true}
+		return
+	}
+	arrivals <- arrival{class: cl, asked: n}
+	if err != nil && !errors.Is(err, nats.ErrTimeout) {
+		select { // an error is not to be repeated at once
+		case <-time.After(retryPause):
+		case <-ctx.Done():
 		}
 	}
+	if batch, err = cl.consumer.Fetch(1, jetstream.FetchMaxWait(pollExpiry)); err == nil {
+		for m := range batch.Messages() {
+			msgs = append(msgs, m)
+		}
+	}
+	arrivals <- arrival{class: cl, msgs: msgs, last: true}
 }
 
 func giveBack(msgs []jetstream.Msg) {
@@ -267,15 +283,22 @@ func giveBack(msgs []jetstream.Msg) {
 func (q *turnQueue) deal(ctx context.Context, msgs []jetstream.Msg) {
 	for i, m := range msgs {
 		q.mu.Lock()
-		room := q.free > 0 && !q.closed
+		room := (q.free > 0 || isShort(m.Subject())) && !q.closed
 		q.mu.Unlock()
 		if !room {
 			giveBack(msgs[i:])
 			return
 		}
 		turn, err := q.accept(ctx, m)
+		if turn != nil && turn.Task != job.Reduction && isShort(m.Subject()) {
+			q.mu.Lock()
+			q.own[turn.Job.Priority] = append(q.own[turn.Job.Priority], turn)
+			q.owned++
+			q.mu.Unlock()
+			continue
+		}
 		if err != nil {
-			q.c.log.Debug("a turn is given back", "error", err)
+			q.c.log.Debug("a turn is given back", "subject", m.Subject(), "error", err)
 			_ = m.NakWithDelay(retryPause)
 			continue
 		}
@@ -284,6 +307,8 @@ func (q *turnQueue) deal(ctx context.Context, msgs []jetstream.Msg) {
 		}
 	}
 }
+
+func isShort(subject string) bool { return strings.Contains(subject, "."+short+".") }
 
 // give hands a turn to a worker; there is a free one.
 func (q *turnQueue) give(ctx context.Context, t *job.Turn) {
@@ -299,10 +324,10 @@ func (q *turnQueue) give(ctx context.Context, t *job.Turn) {
 
 // A place is what the subject of a turn says.
 type place struct {
-	priority string
-	fresh    bool
-	id       job.ID
-	task     int
+	line  string
+	fresh bool
+	id    job.ID
+	task  int
 }
 
 func (c *Cluster) parseSubject(subject string) (p place, ok bool) {
@@ -311,23 +336,29 @@ func (c *Cluster) parseSubject(subject string) (p place, ok bool) {
 	if !ok || len(f) != 4 {
 		return p, false
 	}
+	if f[1] != fresh && f[1] != active && f[1] != short {
+		return p, false
+	}
 	id, err := job.ParseID(f[2])
-	p = place{priority: f[0], fresh: f[1] == lines[0], id: id, task: job.Reduction}
+	p = place{line: f[1], fresh: f[1] != active, id: id, task: job.Reduction}
 	if err == nil && f[3] != reductionToken {
 		p.task, err = strconv.Atoi(f[3])
 	}
 	return p, err == nil
 }
 
-func (c *Cluster) subjectOf(j *job.Job, fresh bool, task int) string {
-	line, token := lines[1], reductionToken
-	if fresh {
-		line = lines[0]
+func (c *Cluster) subjectOf(s *tracked, first bool, task int) string {
+	line, token := active, reductionToken
+	switch {
+	case first && s.short():
+		line = short
+	case first:
+		line = fresh
 	}
 	if task != job.Reduction {
 		token = strconv.Itoa(task)
 	}
-	return c.turnSubject(j.Priority, line) + "." + j.ID.String() + "." + token
+	return c.turnSubject(s.head.Priority, line) + "." + s.head.ID.String() + "." + token
 }
 
 // offer publishes a turn. One that is there already is not offered twice, and that is no error.
@@ -340,22 +371,61 @@ func (c *Cluster) offer(ctx context.Context, subject string, known uint64) error
 	return err
 }
 
-// submitted offers the first turns of jobs that this node has submitted. It is called from the view's goroutine and does
-// not wait; should this fail, or the node end, the chief offers them.
+// maxOwned is how many turns of short jobs wait on the node that accepted them: some milliseconds of work. What is more
+// goes to the nodes that are free.
+const maxOwned = 1024
+
+// submitted offers the first turns of jobs that this node has submitted; those of short jobs stay here, as long as there
+// are not too many. It is called from the view's goroutine and does not wait; should this fail, or the node end, the chief
+// offers them.
 func (q *turnQueue) submitted(entries []job.Entry, known uint64) {
 	now := time.Now()
 	for i := range entries {
 		for _, ev := range entries[i].Events {
-			s, ok := ev.(job.Submitted)
-			if !ok || s.Job.StartAfter.After(now) {
-				continue
-			}
-			msg := &nats.Msg{Subject: q.c.subjectOf(&s.Job, true, 0), Data: binary.AppendUvarint(nil, known)}
-			if _, err := q.c.js.PublishMsgAsync(msg, jetstream.WithExpectStream(q.stream)); err != nil {
-				q.c.log.Debug("a first turn is left to the chief", "job_id", s.Job.ID.String(), "error", err)
+			if ev, ok := ev.(job.Submitted); ok && !ev.Job.StartAfter.After(now) {
+				q.first(&ev, known)
 			}
 		}
 	}
+}
+
+// offerLater publishes a turn without waiting.
+func (q *turnQueue) offerLater(subject string, known uint64) {
+	msg := &nats.Msg{Subject: subject, Data: binary.AppendUvarint(nil, known)}
+	if _, err := q.c.js.PublishMsgAsync(msg, jetstream.WithExpectStream(q.stream)); err != nil {
+		q.c.log.Debug("a turn is left to the chief", "subject", subject, "error", err)
+	}
+}
+
+// first keeps or offers the first turn of a job.
+func (q *turnQueue) first(ev *job.Submitted, known uint64) {
+	c := q.c
+	q.mu.Lock()
+	room := q.owned < maxOwned && !q.closed
+	q.mu.Unlock()
+	c.t.mu.Lock()
+	s := c.t.jobs[ev.Job.ID]
+	if s == nil || s.ending != nil || s.head.State != job.Queued {
+		c.t.mu.Unlock()
+		return
+	}
+	h := &holder{c: c, place: place{line: short, fresh: true, id: ev.Job.ID}, subject: c.subjectOf(s, true, 0)}
+	keep := room && s.short()
+	if keep {
+		h.take(s, 0)
+		h.turn.Spec = ev.Spec
+	}
+	c.t.mu.Unlock()
+	if !keep {
+		q.offerLater(h.subject, known)
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.held[h.subject] = h
+	q.own[ev.Job.Priority] = append(q.own[ev.Job.Priority], h.turn)
+	q.owned++
+	q.poke()
 }
 
 // keepAlive tells the servers, three times in every AckWait, that this node has its turns, until ctx is done. A node whose
@@ -375,7 +445,7 @@ func (q *turnQueue) keepAlive(ctx context.Context) {
 		q.mu.Lock()
 		msgs := make([]jetstream.Msg, 0, len(q.held))
 		for _, h := range q.held {
-			if !h.finished {
+			if !h.finished && h.msg != nil {
 				msgs = append(msgs, h.msg)
 			}
 		}

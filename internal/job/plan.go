@@ -30,6 +30,12 @@ type Size struct {
 	Memory int64
 }
 
+// Short reports whether the whole job is one turn of well under a millisecond, so that its start need not be told before its
+// end.
+func (s Size) Short() bool {
+	return s.Tasks <= 1 && s.Waiting == 0 && s.Units <= 1024 && s.Bytes <= 1<<20
+}
+
 // Resume is what is known of a task before it runs: after a restart, some of its steps may already be in the journal.
 type Resume struct {
 	// Started is when the job started.

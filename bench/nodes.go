@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"time"
+)
+
+// nodes compares one machine's own journal with one node and three nodes on a cluster of NATS servers.
+func nodes(ctx context.Context, s *suite) (table, error) {
+	t := table{
+		header: []string{"five-number squares", "accepted/s", "finished/s", "POST to 202 p50", "p99", "POST to result p50, 1 client", "p50, 64 clients"},
+		note: "64 connections, spread over the nodes. Embedded is on disk (fsync), a cluster in the memory and files of two of three NATS " +
+			"servers (R3). All processes share this machine: three nodes and three servers on two cores show what the cluster costs, not " +
+			"what it gains.",
+	}
+	for _, n := range []int{0, 1, 3} {
+		var targets []*target
+		drained := func(ctx context.Context) (time.Duration, error) { return targets[0].drained(ctx) }
+		name := "embedded"
+		if n == 0 {
+			x, err := start(ctx, s.server)
+			if err != nil {
+				return t, err
+			}
+			defer x.stop()
+			targets = append(targets, x)
+		} else {
+			c, err := s.cluster(ctx, n)
+			if err != nil {
+				return t, err
+			}
+			defer c.end()
+			targets, drained = c.nodes, c.drained
+			name = fmt.Sprintf("%d node(s), 3 NATS servers", n)
+		}
+		row, err := s.loadNodes(ctx, targets, drained)
+		if err != nil {
+			return t, fmt.Errorf("%s: %w", name, err)
+		}
+		t.row(append([]any{name}, row...)...)
+		for _, x := range targets {
+			x.stop()
+		}
+	}
+	return t, nil
+}
+
+// loadNodes loads all nodes at once.
+func (s *suite) loadNodes(ctx context.Context, targets []*target, drained func(context.Context) (time.Duration, error)) ([]any, error) {
+	one, err := connect(targets[0].api, 1)
+	if err != nil {
+		return nil, err
+	}
+	defer one.close()
+	all := &clients{}
+	defer all.close()
+	for i := range 64 {
+		w, err := dial(targets[i%len(targets)].api)
+		if err != nil {
+			return nil, err
+		}
+		all.wires = append(all.wires, w)
+	}
+	var accepted, ended []float64
+	var post, single, many sample
+	for i := range s.times(6, 2) {
+		got, err := all.load(ctx, postSmall, 202, s.round())
+		if err != nil {
+			return nil, err
+		}
+		rest, err := drained(ctx)
+		if err != nil {
+			return nil, err
+		}
+		a, err1 := one.load(ctx, waitSmall, 200, s.round())
+		b, err2 := all.load(ctx, waitSmall, 200, s.round())
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			continue // the first round warms up
+		}
+		accepted = append(accepted, got.rate())
+		ended = append(ended, float64(len(got.latencies))/(got.took+rest).Seconds())
+		post.add(got)
+		single.add(a)
+		many.add(b)
+	}
+	return []any{
+		median(accepted), median(ended), post.quantile(0.5), post.quantile(0.99), single.quantile(0.5), many.quantile(0.5),
+	}, nil
+}
+
+// A slowBucket is a store that answers every read after a while, whoever else reads: what an array sum waits for.
+type slowBucket struct {
+	*httptest.Server
+	size int64
+}
+
+// newSlowBucket serves one object, bucket/waves.npy: zeros of float64.
+func newSlowBucket(rows, columns int64, delay time.Duration) *slowBucket {
+	header := fmt.Sprintf("{'descr': '<f8', 'fortran_order': False, 'shape': (%d, %d), }", rows, columns)
+	header += strings.Repeat(" ", 63-(10+len(header))%64) + "\n"
+	head := "\x93NUMPY\x01\x00" + string([]byte{byte(len(header)), byte(len(header) >> 8)}) + header
+	b := &slowBucket{size: int64(len(head)) + rows*columns*8}
+	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"1"`)
+		w.Header().Set("Last-Modified", "Sun, 01 Nov 2026 00:00:00 GMT")
+		w.Header().Set("Content-Type", "application/octet-stream")
+		if r.Method == http.MethodGet {
+			time.Sleep(delay)
+		}
+		http.ServeContent(w, r, "", time.Time{}, &zeros{head: head, size: b.size})
+	}))
+	return b
+}
+
+// scaling measures how a job whose tasks wait for a slow store goes with the number of nodes.
+func scaling(ctx context.Context, s *suite) (table, error) {
+	const delay = 50 * time.Millisecond
+	t := table{
+		header: []string{"nodes", "sum from a slow bucket", "against one node", "1e5 sleeps, 1000 at once on each node", "against one node"},
+		note: fmt.Sprintf("The bucket answers every read after %s; each node has two workers, and each of the array's chunks is one read. "+
+			"The sleeps of 20 ms are as many jobs as there are nodes, each with `concurrency` 1000 and its share of the sleeps.", delay),
+	}
+	rows := int64(s.times(600, 60))
+	bucket := newSlowBucket(rows, 65536, delay)
+	defer bucket.Close()
+	sum := request("POST", "/v1/jobs", fmt.Sprintf(
+		`{"kind":"array_sum","array":{"source":"npy","url":"s3://bucket/waves.npy","chunks":[1,65536]}}`))
+	var first, firstSleep time.Duration
+	for n := 1; n <= 3; n++ {
+		c, err := s.cluster(ctx, n, "--workers=2", "--array-bucket=s3://bucket?endpoint="+bucket.URL+"&region=none")
+		if err != nil {
+			return t, err
+		}
+		defer c.end()
+		took, err := c.timed(ctx, sum)
+		if err != nil {
+			return t, err
+		}
+		sleeps := s.times(100_000, 10_000) / n
+		var posts [][]byte
+		for range n {
+			posts = append(posts, request("POST", "/v1/jobs", fmt.Sprintf(`{"kind":"sleep_batch","count":%d,"duration":"20ms","concurrency":1000}`, sleeps)))
+		}
+		slept, err := c.timed(ctx, posts...)
+		if err != nil {
+			return t, err
+		}
+		if n == 1 {
+			first, firstSleep = took, slept
+		}
+		t.row(n, took, ratio(float64(first), float64(took)), slept, ratio(float64(firstSleep), float64(slept)))
+		c.end()
+	}
+	return t, nil
+}
+
+// timed submits jobs to the first node and waits for all of them, on the last one.
+func (c *cluster) timed(ctx context.Context, posts ...[]byte) (time.Duration, error) {
+	began := time.Now()
+	var wg sync.WaitGroup
+	errs := make([]error, len(posts))
+	for i, post := range posts {
+		wg.Go(func() { errs[i] = c.nodes[len(c.nodes)-1].runUntil(ctx, post) })
+	}
+	wg.Wait()
+	return time.Since(began), errors.Join(errs...)
+}
+
+// recovery measures what a killed node costs.
+func recovery(ctx context.Context, s *suite) (table, error) {
+	t := table{
+		header: []string{"three nodes, one of them killed (SIGKILL)", "undisturbed", "with the kill", "more"},
+		note: "The acknowledgement wait is 2 s here, and 10 s unless told otherwise: it is how long the tasks of a dead node stay with it. " +
+			"The node is killed a second after the submission, of 3000 sleeps of 3 s each in 24 jobs, and of a sum from the slow bucket.",
+	}
+	const delay = 50 * time.Millisecond
+	bucket := newSlowBucket(int64(s.times(600, 120)), 65536, delay)
+	defer bucket.Close()
+	for _, job := range []struct {
+		name  string
+		posts [][]byte
+	}{
+		{"sleeps", repeat(24, request("POST", "/v1/jobs", `{"kind":"sleep_batch","count":125,"duration":"3s"}`))},
+		{"sum", repeat(1, request("POST", "/v1/jobs", `{"kind":"array_sum","array":{"source":"npy","url":"s3://bucket/waves.npy","chunks":[1,65536]}}`))},
+	} {
+		var took [2]time.Duration
+		for i := range took {
+			c, err := s.cluster(ctx, 3, "--workers=2", "--ack-wait=2s", "--array-bucket=s3://bucket?endpoint="+bucket.URL+"&region=none")
+			if err != nil {
+				return t, err
+			}
+			defer c.end()
+			var kill *time.Timer
+			if i == 1 {
+				kill = time.AfterFunc(time.Second, func() { _ = c.nodes[0].cmd.Process.Kill() })
+			}
+			took[i], err = c.timed(ctx, job.posts...)
+			if kill != nil {
+				kill.Stop()
+			}
+			if err != nil {
+				return t, err
+			}
+			c.end()
+		}
+		t.row(job.name, took[0], took[1], took[1]-took[0])
+	}
+	return t, nil
+}
+
+func repeat(n int, req []byte) (list [][]byte) {
+	for range n {
+		list = append(list, req)
+	}
+	return list
+}

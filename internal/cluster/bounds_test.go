@@ -1,0 +1,332 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gather/internal/cluster"
+	"gather/internal/job"
+)
+
+// admitted is a batch of jobs under bounds.
+func admitted(bounds job.Admission, size job.Size, subs ...job.Submitted) job.Batch {
+	b := batch(subs...)
+	for range subs {
+		bounds.Sizes = append(bounds.Sizes, size)
+	}
+	b.Admission = &bounds
+	return b
+}
+
+// Three nodes together accept as much as the bounds allow, and what ends makes room.
+func TestAdmission(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	nodes := f.trio()
+	size := job.Size{Memory: 100, Waiting: 7}
+	for _, c := range []struct {
+		name, reason string
+		bounds       job.Admission
+		err          error
+		room         int
+	}{
+		{"jobs", "jobs", job.Admission{Jobs: 10}, job.ErrQueueFull, 10},
+		{"quota", "quota", job.Admission{TenantJobs: 11, Jobs: 1000}, job.ErrQuota, 11},
+		{"bytes", "bytes", job.Admission{Bytes: 1299}, job.ErrQueueFull, 12},
+		{"waiting", "waiting", job.Admission{Waiting: 91}, job.ErrQueueFull, 13},
+	} {
+		var mu sync.Mutex
+		var accepted []job.ID
+		fill := func(each int) {
+			var all sync.WaitGroup
+			for _, n := range nodes {
+				for range each {
+					all.Go(func() {
+						s := newJob(1)
+						err := n.append(admitted(c.bounds, size, s))
+						mu.Lock()
+						defer mu.Unlock()
+						if err == nil {
+							accepted = append(accepted, s.Job.ID)
+							return
+						}
+						r, ok := errors.AsType[*job.Rejection](err)
+						if !ok || !errors.Is(r.Err, c.err) || r.Reason != c.reason || r.RetryAfter <= 0 {
+							t.Errorf("%s: refused with %v (%+v)", c.name, err, r)
+						}
+					})
+				}
+			}
+			all.Wait()
+		}
+		fill(10)
+		if len(accepted) != c.room {
+			t.Errorf("%s: %d jobs were accepted, want %d", c.name, len(accepted), c.room)
+		}
+		for i := range 3 {
+			f.ok(nodes[i].events(accepted[i], job.Started{At: time.Now()}, job.Finished{At: time.Now(), State: job.Succeeded}))
+		}
+		// Each node may have to read of the ends first.
+		f.caughtUp(nodes...)
+		fill(5)
+		if len(accepted) != c.room+3 {
+			t.Errorf("%s: after 3 ends %d jobs in all were accepted, want %d", c.name, len(accepted), c.room+3)
+		}
+		// A batch fits as a whole or not at all.
+		f.want(nodes[0].append(admitted(c.bounds, size, newJob(1), newJob(1))), c.err)
+		for _, id := range accepted[3:] {
+			f.ok(nodes[0].events(id, job.Finished{At: time.Now(), State: job.Failed}))
+		}
+		f.caughtUp(nodes...)
+	}
+	for _, n := range nodes {
+		if got, want := n.Table(), nodes[0].Table(); got != want || !strings.HasPrefix(got, "tenants map[], 0 bytes, 0 waiting") {
+			t.Errorf("in the end there is %s, and on node 0 %s", got, want)
+		}
+		n.f.eventually("dropped records are counted", func() bool {
+			return n.metric("log_dropped_records_total", "bound") == nodes[0].metric("log_dropped_records_total", "bound")
+		})
+	}
+}
+
+// submitOnce is what a node's service does with a submission that has an idempotency key.
+func (n *node) submitOnce(key job.Key, s job.Submitted) (job.ID, error) {
+	for {
+		prior, err := n.Reserve(n.f.Context(), key)
+		switch {
+		case errors.Is(err, job.ErrKeyInProgress):
+			time.Sleep(time.Millisecond)
+			continue
+		case err != nil:
+			return job.ID{}, err
+		case prior != nil:
+			return prior[0], nil
+		}
+		b := batch(s)
+		b.Key = &key
+		err = n.append(b)
+		if p, ok := errors.AsType[*job.PriorError](err); ok {
+			return p.IDs[0], nil
+		}
+		return s.Job.ID, err
+	}
+}
+
+// Of many submissions with one key, on all nodes at once, one is accepted, and all are told which.
+func TestIdempotency(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	f.cfg.KeyRetention = time.Hour
+	nodes := f.trio()
+	for round := range 5 {
+		key := job.Key{Tenant: "t", Route: "r", Value: fmt.Sprint(round), Fingerprint: [32]byte{1}}
+		var mu sync.Mutex
+		told := make(map[job.ID]int)
+		var all sync.WaitGroup
+		for i := range 30 {
+			all.Go(func() {
+				id, err := nodes[i%3].submitOnce(key, newJob(1))
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				told[id]++
+			})
+		}
+		all.Wait()
+		f.caughtUp(nodes...)
+		jobs, _, err := nodes[2].List(t.Context(), job.Query{Tenant: "t", Limit: 100})
+		f.ok(err)
+		if len(told) != 1 || len(jobs) != round+1 || told[jobs[0].ID] != 30 {
+			t.Fatalf("there are %d jobs, clients were told of %v", len(jobs), told)
+		}
+		other := key
+		other.Fingerprint[0]++
+		for _, n := range nodes {
+			_, err := n.submitOnce(other, newJob(1))
+			f.want(err, job.ErrKeyReused)
+		}
+	}
+	// The same when the other node's use is not read yet.
+	raced := 0
+	for i := range 20 {
+		key := job.Key{Tenant: "t", Route: "r", Value: fmt.Sprint("race", i)}
+		errs := make([]error, 2)
+		var all sync.WaitGroup
+		for k := range errs {
+			all.Go(func() {
+				key := key
+				key.Fingerprint[0] = byte(k)
+				_, errs[k] = nodes[k].submitOnce(key, newJob(1))
+			})
+		}
+		all.Wait()
+		if (errs[0] == nil) == (errs[1] == nil) {
+			t.Fatalf("of two bodies with one key: %v", errs)
+		}
+		f.want(errors.Join(errs...), job.ErrKeyReused)
+		raced++
+	}
+	// What is known of keys outlives the nodes and their views.
+	nodes[1].close()
+	again := []*node{f.open("b"), f.open("empty")}
+	before := nodes[0].Table()
+	for _, n := range again {
+		id, err := n.submitOnce(job.Key{Tenant: "t", Route: "r", Value: "0", Fingerprint: [32]byte{1}}, newJob(1))
+		f.ok(err)
+		n.get(id)
+		if got := n.Table(); got != before {
+			t.Errorf("the table is\n%s, on another node\n%s", got, before)
+		}
+	}
+}
+
+// A key can be used again when it has expired, on every node alike.
+func TestKeyExpires(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	f.cfg.KeyRetention = 300 * time.Millisecond
+	a, b := f.open("a"), f.open("b")
+	key := job.Key{Tenant: "t", Route: "r", Value: "k", Fingerprint: [32]byte{1}}
+	first, err := a.submitOnce(key, newJob(1))
+	f.ok(err)
+	key.Fingerprint[0] = 2
+	f.eventually("the key has expired", func() bool {
+		second, err := b.submitOnce(key, newJob(1))
+		if err == nil && second == first {
+			t.Fatal("another body is answered as the first was")
+		}
+		if !errors.Is(err, job.ErrKeyReused) {
+			f.ok(err)
+		}
+		return err == nil
+	})
+	f.caughtUp(a, b)
+	if x, y := a.Table(), b.Table(); x != y {
+		t.Errorf("tables are\n%s and\n%s", x, y)
+	}
+}
+
+// Batches that take many messages are whole or not there, while others write, and for a node that starts in between.
+func TestLargeBatches(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a, b := f.open("a"), f.open("b")
+	large := func() []job.Submitted {
+		var subs []job.Submitted
+		for i := range 3 {
+			s := newJob(1)
+			s.Spec = []byte(strings.Repeat(fmt.Sprint(i, s.Job.ID), 1_500_000/37))
+			subs = append(subs, s)
+		}
+		return subs
+	}
+	check := func(n *node, subs []job.Submitted) {
+		t.Helper()
+		for _, s := range subs {
+			n.get(s.Job.ID)
+		}
+	}
+	var mu sync.Mutex
+	specs := make(map[job.ID][]byte)
+	var all sync.WaitGroup
+	for _, n := range []*node{a, b} {
+		for range 4 {
+			all.Go(func() {
+				subs := large()
+				if err := n.append(batch(subs...)); err != nil {
+					t.Error(err)
+					return
+				}
+				n.submit(1)
+				mu.Lock()
+				defer mu.Unlock()
+				check(a, subs)
+				check(b, subs)
+				for _, s := range subs {
+					specs[s.Job.ID] = s.Spec
+				}
+			})
+		}
+	}
+	// c starts, and starts again, in the middle of it.
+	for range 3 {
+		f.open("c").close()
+	}
+	all.Wait()
+	// One that is not legal, of which the last entry tells.
+	bad := large()
+	illegal := batch(bad...)
+	illegal.Entries = append(illegal.Entries, job.Entry{ID: job.NewID(), Events: []job.Event{job.Started{At: time.Now()}}})
+	f.want(a.append(illegal), job.ErrTransition)
+	c := f.open("c")
+	for _, n := range []*node{a, b, c} {
+		f.caughtUp(n)
+		for _, s := range bad {
+			_, err := n.Get(t.Context(), "t", s.Job.ID)
+			f.want(err, job.ErrNotFound)
+		}
+		if got, want := n.Table(), a.Table(); got != want {
+			t.Errorf("the table is\n%s, on a\n%s", got, want)
+		}
+	}
+	// c gives turns with the specs as they were.
+	seen := make(map[job.ID]bool)
+	for range len(specs) + 8 {
+		turn := c.turn()
+		if spec, ok := specs[turn.Job.ID]; ok && !slices.Equal(spec, turn.Spec) {
+			t.Errorf("the spec of job %s is another", turn.Job.ID)
+		}
+		seen[turn.Job.ID] = true
+		f.ok(perform(t.Context(), turn))
+	}
+	if len(seen) == 0 {
+		t.Error("no job was given")
+	}
+}
+
+// While too much waits for the log submissions are refused, and what else is appended waits.
+func TestPendingBytes(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a := f.open("a", func(c *cluster.Config) { c.MaxPendingBytes = 100_000 })
+	id := a.submit(1)
+	f.ok(a.events(id, job.Started{At: time.Now()}))
+	f.s.StopAll()
+	done := make(chan error, 100)
+	var refused error
+	fill := func(ctx context.Context) error {
+		return a.Append(ctx, job.Batch{Entries: []job.Entry{{ID: id, Events: []job.Event{
+			job.Advanced{Partial: make([]byte, 30_000)},
+		}}}, Done: func(err error) { done <- err }})
+	}
+	n := 0
+	for ; n < 100; n++ {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		refused = fill(ctx)
+		cancel()
+		if refused != nil {
+			break
+		}
+	}
+	f.want(refused, context.DeadlineExceeded)
+	if n < 3 || n > 6 {
+		t.Errorf("%d appends of 30 kB were let in under a bound of 100 kB", n)
+	}
+	f.s.RestartAll()
+	for range n {
+		f.ok(<-done)
+	}
+	f.ok(fill(t.Context()))
+	f.ok(<-done)
+	if got := len(a.log(id)); got != 2+n+1 {
+		t.Errorf("the log has %d events, want %d", got, 2+n+1)
+	}
+}
