@@ -1,6 +1,8 @@
 package deploy_test
 
 import (
+	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -8,10 +10,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	keda "github.com/kedacore/keda/v2/apis/keda/v1alpha1"
-	natsd "github.com/nats-io/nats-server/v2/server"
+	natsd "github.com/nats-io/nats-server/v2/server" //nolint:depguard // its own reading of its configuration
 	apps "k8s.io/api/apps/v1"
 	autoscaling "k8s.io/api/autoscaling/v2"
 	core "k8s.io/api/core/v1"
@@ -113,9 +117,7 @@ func kubernetesNATS(t *testing.T) map[string]string {
 	env := map[string]string{}
 	for _, name := range []string{"nats", "gather"} {
 		set := selected(t, objects, name)
-		for k, v := range expand(t, &set.Spec.Template.Spec.Containers[0], set.Name+"-0", secrets) {
-			env[k] = v
-		}
+		maps.Copy(env, expand(t, &set.Spec.Template.Spec.Containers[0], set.Name+"-0", secrets))
 	}
 	return env
 }
@@ -148,6 +150,70 @@ func expand(t *testing.T, c *core.Container, pod string, secrets map[string]stri
 	}
 	return env
 }
+
+// cluster starts one NATS server by the configuration that is deployed, and returns the arguments with which a gather is a
+// node on it.
+func cluster(t *testing.T) []string {
+	t.Helper()
+	for k, v := range map[string]string{"NATS_NAME": "alone", "NATS_PASSWORD": "p0001", "NATS_ROUTE_PASSWORD": "p0002", "NATS_ROUTES": "[]"} {
+		t.Setenv(k, v)
+	}
+	o, err := natsd.ProcessConfigFile("nats/nats.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// One server is no cluster of NATS; everything else is as it is.
+	o.Cluster, o.Routes = natsd.ClusterOpts{}, nil
+	o.Host, o.Port, o.HTTPPort = "127.0.0.1", natsd.RANDOM_PORT, 0
+	o.StoreDir, o.NoSigs, o.NoLog = t.TempDir(), true, true
+	s, err := natsd.NewServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	complaints := new(complaints)
+	s.SetLogger(complaints, false, false)
+	s.Start()
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+		complaints.report(t)
+	})
+	if !s.ReadyForConnections(30 * time.Second) {
+		t.Fatal("the NATS server does not start")
+	}
+	return []string{"--nats-url=nats://gather:p0001@" + s.Addr().String(), "--nats-replicas=1"}
+}
+
+// complaints are what a NATS server says of what its clients may not do.
+type complaints struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (c *complaints) note(format string, args ...any) {
+	if line := fmt.Sprintf(format, args...); strings.Contains(strings.ToLower(line), "violation") {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.lines = append(c.lines, line)
+	}
+}
+
+func (c *complaints) report(t *testing.T) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	slices.Sort(c.lines)
+	for _, line := range slices.Compact(c.lines) {
+		t.Error(line)
+	}
+}
+
+func (c *complaints) Noticef(format string, args ...any) { c.note(format, args...) }
+func (c *complaints) Warnf(format string, args ...any)   { c.note(format, args...) }
+func (c *complaints) Errorf(format string, args ...any)  { c.note(format, args...) }
+func (c *complaints) Fatalf(format string, args ...any)  { c.note(format, args...) }
+func (c *complaints) Debugf(format string, args ...any)  { c.note(format, args...) }
+func (c *complaints) Tracef(format string, args ...any)  { c.note(format, args...) }
 
 // TestKubernetesCluster: three nodes and three servers that can be taken away one at a time, each with its own volume.
 func TestKubernetesCluster(t *testing.T) {

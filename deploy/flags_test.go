@@ -5,12 +5,18 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
 )
 
 // foreign are the flags of other programs.
-var foreign = []string{"--build", "--wait", "--from-file", "--now", "--config", "--storage", "--web"}
+var foreign = []string{
+	"--build", "--wait", "--from-file", "--from-literal", "--now", "--config", "--storage", "--web", "--signal",
+	// nsc's
+	"--name", "--account", "--js-mem-storage", "--js-disk-storage", "--js-streams", "--js-consumer", "--allow-sub", "--allow-pub",
+}
+
+// streams have names of the form of settings.
+var streams = []string{"GATHER_LOG", "GATHER_TURNS", "GATHER_ARRAYS", "GATHER_ARRAYS_META", "GATHER_NODES"}
 
 // TestFlags: every flag of the server that a panel, a runbook or a file here names is one, and so is every setting that is
 // given by the environment.
@@ -19,7 +25,8 @@ func TestFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	help := runs(t, program, "serve", "--help") + runs(t, program, "keys", "create", "--help")
+	help := runs(t, program, "serve", "--help") + runs(t, program, "keys", "create", "--help") +
+		runs(t, program, "export", "--help") + runs(t, program, "import", "--help")
 	flag := regexp.MustCompile(`--[a-z][a-z-]+`)
 	setting := regexp.MustCompile(`\bGATHER_[A-Z_]+`)
 	named := 0
@@ -33,16 +40,16 @@ func TestFlags(t *testing.T) {
 		}
 		for _, s := range setting.FindAllString(text, -1) {
 			named++
-			if !strings.Contains(help, "$"+s) {
+			if !slices.Contains(streams, s) && !regexp.MustCompile(`\$`+s+`\b`).MatchString(help) {
 				t.Errorf("%s: there is no setting %s", file, s)
 			}
 		}
 	}
-	for _, file := range append(glob(t, runbooks+"/*.md"), "../docs/watching.md") {
+	for _, file := range append(glob(t, runbooks+"/*.md"), "../docs/watching.md", "../docs/cluster.md") {
 		check(file)
 	}
 	err = filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
-		if ext := filepath.Ext(file); err == nil && !d.IsDir() && slices.Contains([]string{".json", ".yaml", ".yml", ".service"}, ext) {
+		if ext := filepath.Ext(file); err == nil && !d.IsDir() && slices.Contains([]string{".json", ".yaml", ".yml", ".service", ".conf"}, ext) {
 			check(file)
 		}
 		return err

@@ -54,7 +54,10 @@ func (l *load) do(method, route, id, body string, v any) int {
 		l.t.Error(err)
 		return 0
 	}
-	if body != "" {
+	switch {
+	case method == http.MethodPut:
+		req.Header.Set("Content-Type", "application/x-npy")
+	case body != "":
 		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := http.DefaultClient.Do(req)

@@ -31,9 +31,13 @@ type point struct {
 // last is the value of an instant query.
 func (s series) last() float64 { return s.points[len(s.points)-1].value }
 
-// watch starts a Prometheus and waits until it has scraped the server often enough for a rate.
-func watch(t *testing.T, s *server) *prometheus {
+// watch starts a Prometheus and waits until it has scraped the servers often enough for a rate.
+func watch(t *testing.T, servers ...*server) *prometheus {
 	t.Helper()
+	var targets []string
+	for _, s := range servers {
+		targets = append(targets, s.ops)
+	}
 	program := need(t, "prometheus")
 	dir := t.TempDir()
 	write := func(name string, text []byte, old ...string) {
@@ -52,7 +56,7 @@ func watch(t *testing.T, s *server) *prometheus {
 		}
 	}
 	write("prometheus.yml", read(t, "prometheus/prometheus.yml"),
-		"scrape_interval: 5s", "scrape_interval: 1s", "evaluation_interval: 15s", "evaluation_interval: 1s", "gather:9091", s.ops)
+		"scrape_interval: 5s", "scrape_interval: 1s", "evaluation_interval: 15s", "evaluation_interval: 1s", `"gather:9091"`, `"`+strings.Join(targets, `", "`)+`"`)
 	write("rules/recording.yaml", read(t, "prometheus/rules/recording.yaml"), "interval: 30s", "interval: 1s")
 	write("rules/alerts.yaml", read(t, "prometheus/rules/alerts.yaml"))
 	books, err := filepath.Abs(runbooks)
@@ -66,7 +70,7 @@ func watch(t *testing.T, s *server) *prometheus {
 	deadline := time.Now().Add(60 * time.Second)
 	for {
 		var found []series
-		if err := p.get("query", url.Values{"query": {`count_over_time(gather_workers[1m]) > 4`}}, &found); err == nil && len(found) == 1 {
+		if err := p.get("query", url.Values{"query": {`count_over_time(gather_workers[1m]) > 4`}}, &found); err == nil && len(found) == len(servers) {
 			return p
 		}
 		if time.Now().After(deadline) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -142,20 +143,29 @@ func fetch(t *testing.T, url string) string {
 	return string(body)
 }
 
-// families are the metrics of a fresh server, once a test has asked for them.
+// families are the metrics of a fresh server and of a node of a cluster, once a test has asked for them.
 var families map[string]*dto.MetricFamily
 
 func metrics(t *testing.T) map[string]*dto.MetricFamily {
 	t.Helper()
-	if families == nil {
+	if families != nil {
+		return families
+	}
+	all := map[string]*dto.MetricFamily{}
+	for _, s := range []*server{serve(t, cluster(t)...), serve(t)} {
 		parser := expfmt.NewTextParser(model.UTF8Validation)
-		var err error
-		if families, err = parser.TextToMetricFamilies(strings.NewReader(fetch(t, "http://"+serve(t).ops+"/metrics"))); err != nil {
+		some, err := parser.TextToMetricFamilies(strings.NewReader(fetch(t, "http://"+s.ops+"/metrics")))
+		if err != nil {
 			t.Fatal(err)
 		}
+		maps.Copy(all, some)
 	}
+	families = all
 	return families
 }
+
+// onlyCluster tells a metric that a server has as a node of a cluster alone.
+func onlyCluster(name string) bool { return strings.HasPrefix(name, "gather_cluster_") }
 
 // exposed are the names of the metrics of a fresh server.
 func exposed(t *testing.T) map[string]bool {

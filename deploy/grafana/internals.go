@@ -12,10 +12,11 @@ var (
 // Internals answers: which part of the process is it.
 func Internals() *Dashboard {
 	return newDashboard("gather-internals", "gather internals",
-		"Which part of gather is slow or full: the journal, the scheduler, HTTP, or the Go runtime.",
+		"Which part of gather is slow or full: the journal, the scheduler, HTTP, the cluster, or the Go runtime.",
 		row{title: "Journal", height: 8, panels: append(internalsJournal(), internalsEngine()...)},
 		row{title: "Scheduler", height: 8, panels: internalsScheduler()},
 		row{title: "HTTP", height: 8, panels: internalsHTTP()},
+		row{title: "Cluster", height: 8, collapsed: true, panels: internalsCluster()},
 		row{title: "Go and process", height: 8, collapsed: true, panels: internalsProcess()},
 	)
 }
@@ -158,6 +159,18 @@ func internalsHTTP() []*builder {
 			"Bytes of bodies being read and accepted. When it stays high: slow clients send large submissions; lower --max-body or "+
 				"put a buffering proxy in front.",
 			curve{sum(metric("gather_http_body_bytes_in_flight")), "in flight"}),
+		series("Refused requests", "reqps",
+			"Requests refused before anything was planned. rate: a tenant's --rate, its clients must slow down. bodies: too many bytes "+
+				"of bodies at once. streams: --max-streams are open; see Waits and streams.",
+			curve{sum(rate("gather_http_refusals_total"), "reason"), "{{reason}}"}),
+		series("Uploaded arrays", "short",
+			"Uploaded arrays of all tenants. On a cluster every node tells all of them, so the curves lie on each other. When it only "+
+				"grows, clients forget to delete what they no longer sum.",
+			curve{sum(metric("gather_arrays"), "instance"), "{{instance}}"}),
+		series("Bytes of uploaded arrays", "bytes",
+			"What the uploaded arrays take, on the disk of the server or in the store of the cluster. When it only grows, delete what "+
+				"is no longer summed, before the disk is full.",
+			curve{sum(metric("gather_array_bytes"), "instance"), "{{instance}}"}),
 	}
 }
 

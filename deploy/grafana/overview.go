@@ -30,9 +30,10 @@ func overviewStats() []*builder {
 			"Alerts of gather that fire. When not 0: open the alerts of Prometheus; each has a link to its runbook.",
 			alerts, base("green"), above(1, "red")),
 		stat("Servers ready", "none",
-			"Servers that take submissions: their journal can write and they are not stopping. When fewer than you run: look "+
-				"at the log of the missing one, and at /readyz, which tells the reason.",
-			`count(`+metric("gather_journal_ready")+` == 1 unless on (job, instance) `+metric("gather_draining")+` == 1) or vector(0)`,
+			"Servers that take submissions: their journal can write, they are not stopping, and a node of a cluster reaches NATS. "+
+				"When fewer than you run: look at the log of the missing one, and at /readyz, which tells the reason.",
+			`count(`+metric("gather_journal_ready")+` == 1 unless on (job, instance) `+metric("gather_draining")+` == 1`+
+				` unless on (job, instance) `+metric("gather_cluster_connected")+` == 0) or vector(0)`,
 			base("red"), above(1, "green")),
 		stat("Queue depth", "short",
 			"Jobs that wait for their first turn. Short peaks are what a queue is for. When it grows and grows: see Workers busy; "+

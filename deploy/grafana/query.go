@@ -31,6 +31,11 @@ func aggregate(op, expr string, by []string) string {
 // ratio is 0 where there is nothing to divide by.
 func ratio(part, whole string) string { return part + "\n/\nclamp_min(" + whole + ", 1e-9)" }
 
+// shared is 0 for servers without such a metric: those that share nothing, because they are no cluster.
+func shared(expr string, by ...string) string {
+	return expr + "\nor\n0 * " + sum(metric("gather_workers"), by...)
+}
+
 // A histogram is a classic one, of which quantiles are taken.
 type histogram struct {
 	name string

@@ -1,0 +1,86 @@
+package deploy_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// npy is an array of three bytes, 1, 2 and 3, as NumPy writes it.
+func npy() string {
+	head := "{'descr': '|u1', 'fortran_order': False, 'shape': (3,), }"
+	head += strings.Repeat(" ", 128-10-1-len(head)) + "\n"
+	return "\x93NUMPY\x01\x00" + string([]byte{byte(len(head)), 0}) + head + "\x01\x02\x03"
+}
+
+// TestLiveCluster runs three nodes on a NATS server that is configured as deployed, has them do everything they can, and
+// looks at them through Prometheus: nobody asks NATS for what it may not do, every panel has data, and figures of the whole
+// cluster are counted once.
+func TestLiveCluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a minute")
+	}
+	need(t, "prometheus")
+	args := append(cluster(t), "--workers=2", fmt.Sprintf("--queue-jobs=%d", capacity))
+	nodes := []*server{serve(t, args...), serve(t, args...), serve(t, args...)}
+	p := watch(t, nodes...)
+
+	l := newLoad(t, nodes[0])
+	others := []*load{newLoad(t, nodes[1]), newLoad(t, nodes[2])}
+	if status := l.do(http.MethodPut, "/v1/arrays/%s", "three", npy(), nil); status != http.StatusCreated {
+		t.Fatalf("an upload: %d", status)
+	}
+	j := others[0].submit("array_sum", "succeeded", `"array":{"source":"npy","name":"three"}`)
+	l.do(http.MethodGet, "/v1/jobs/%s/events", j.ID, "", nil) // until its end
+	if status := others[1].do(http.MethodDelete, "/v1/arrays/%s", "three", "", nil); status != http.StatusNoContent {
+		t.Errorf("a delete: %d", status)
+	}
+	for i, load := range append(others, l) {
+		load.mixed(2, 20)
+		load.do(http.MethodGet, "/v1/nodes", "", "", nil)
+		t.Logf("node %d has had its load", i)
+	}
+	later := `"count":1,"duration":"1s","start_after":"` + time.Now().Add(time.Hour).UTC().Format(time.RFC3339) + `"`
+	held := l.batch(100, "sleep_batch", "cancelled", later)
+
+	submitted := 0
+	for _, load := range append(others, l) {
+		submitted += total(load.submitted)
+	}
+	at := p.until(t, fmt.Sprintf("sum(gather_admitted_jobs) == %d and on () sum(gather_jobs_finished_total) == %d",
+		len(held), submitted-len(held))).Add(2 * time.Second)
+	time.Sleep(time.Until(at))
+	answered(t, p, at)
+	for _, want := range []struct {
+		panel, curve string
+		value        float64
+	}{
+		{"Servers ready", "Servers ready", 3},
+		{"Nodes", "nodes", 3},
+		{"Nodes", "connected", 3},
+		{"Workers", "workers", 6},
+		{"Queue depth and capacity", "admitted", 100},
+		{"Queue depth and capacity", "capacity", capacity},
+		{"Queue depth and capacity", "start later", 100},
+		{"Queue depth and capacity", "queued", 0},
+		{"Queue depth and capacity", "running", 0},
+		{"Capacity used", "jobs", 100. / capacity},
+	} {
+		if got := p.panel(t, want.panel, want.curve, "4s", at); got != want.value {
+			t.Errorf("%s: %s: %v, not %v", want.panel, want.curve, got, want.value)
+		}
+	}
+	for expr, want := range map[string]float64{
+		`sum(gather_jobs_submitted_total)`:                    float64(submitted),
+		`sum(gather_cluster_chief)`:                           1,
+		`max(instance:gather_capacity:ratio{bound="jobs"})`:   100. / capacity,
+		`count(instance:gather_capacity:ratio{bound="jobs"})`: 1,
+	} {
+		if got := p.value(t, expr, at); got != want {
+			t.Errorf("%s is %v, not %v", expr, got, want)
+		}
+	}
+	l.cancelAll(held)
+}
