@@ -105,6 +105,13 @@ func (s *server) newNode() func() job.Node {
 	}
 }
 
+// ended counts a job that the cluster ended through this node.
+func (s *server) ended(j *job.Job) {
+	if e := s.executor.Load(); e != nil {
+		e.Ended(j)
+	}
+}
+
 // work is what the executor is busy with: nothing before there is one. The record is there first, and others ask it.
 func (s *server) work() job.Work {
 	if e := s.executor.Load(); e != nil {

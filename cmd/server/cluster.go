@@ -21,7 +21,7 @@ func (s *server) openCluster(ctx context.Context) (backend, error) {
 	config := cluster.Config{
 		URL: c.NatsURL, Creds: c.NatsCreds, CA: c.NatsCA, Cert: c.NatsCert, Key: c.NatsKey,
 		Prefix: c.NatsPrefix, Replicas: int(c.NatsReplicas.n), AckWait: c.AckWait.d,
-		Dir: filepath.Join(c.DataDir, "view"), Name: c.NodeName, Version: version(), Work: s.work,
+		Dir: filepath.Join(c.DataDir, "view"), Name: c.NodeName, Version: version(), Work: s.work, Ended: s.ended,
 		TombstoneRetention: c.TombRetention.d, KeyRetention: c.KeyRetention.d,
 		MaxPendingBytes: maxPending, MinFreeBytes: uint64(c.MinFreeDisk.n), Logger: s.log,
 	}
@@ -47,7 +47,7 @@ func (s *server) openCluster(ctx context.Context) (backend, error) {
 	}
 	return backend{
 		record: joined, nodes: joined, turns: joined, arrays: stored, closeArrays: stored.Close,
-		drain: joined.Drain, durability: durability(c.NatsReplicas.n),
+		drain: joined.Drain, durability: durability(int64(joined.Replicas())),
 		about: []any{"node", c.NodeName, "cluster", c.NatsPrefix, "nats", natsServers(c.NatsURL)},
 	}, nil
 }

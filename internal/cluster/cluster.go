@@ -42,6 +42,7 @@ type Cluster struct {
 	view    *journal.Journal
 
 	logStream string
+	replicas  int
 	turns     turnQueue
 	members   members
 	w         writer
@@ -103,6 +104,8 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 		if err != nil {
 			c.log.Warn("lost the connection to NATS", "error", err)
 		}
+	}), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		c.log.Debug("NATS", "error", err)
 	}), nats.ReconnectHandler(func(nc *nats.Conn) {
 		c.log.Info("connected to NATS again", "server", nc.ConnectedUrlRedacted())
 	}))
@@ -336,6 +339,9 @@ func (c *Cluster) halt() error {
 
 // JetStream is the connection, for what else is kept there.
 func (c *Cluster) JetStream() jetstream.JetStream { return c.js }
+
+// Replicas is how many servers keep every message of the log: what its stream says, whoever made it.
+func (c *Cluster) Replicas() int { return c.replicas }
 
 // upper is the prefix as the names of streams and buckets have it.
 func (c *Cluster) upper() string { return strings.ToUpper(c.cfg.Prefix) }

@@ -37,6 +37,9 @@ type Config struct {
 	Name, Version string
 	// Work returns what the node is busy with, for the others to see; nil for nothing.
 	Work func() job.Work
+	// Ended is told of every job that this node ends on behalf of all: one that was cancelled, failed or ran out of time. It
+	// must not block; nil for nobody.
+	Ended func(*job.Job)
 
 	// TombstoneRetention and KeyRetention are as in journal.Config: 24 h each.
 	TombstoneRetention, KeyRetention time.Duration
@@ -56,6 +59,12 @@ func (c *Config) setDefaults() {
 	c.TombstoneRetention = cmp.Or(c.TombstoneRetention, 24*time.Hour)
 	c.KeyRetention = cmp.Or(c.KeyRetention, 24*time.Hour)
 	c.MaxPendingBytes = cmp.Or(c.MaxPendingBytes, 64<<20)
+	if c.Work == nil {
+		c.Work = func() job.Work { return job.Work{} }
+	}
+	if c.Ended == nil {
+		c.Ended = func(*job.Job) {}
+	}
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 }
 

@@ -186,10 +186,18 @@ func (c *Cluster) finish(id job.ID) {
 		c.t.mu.Unlock()
 		return
 	}
-	how := *s.ending
+	how, head := *s.ending, s.head
 	c.t.mu.Unlock()
 	how.At = time.Now().UTC()
-	c.propose(&job.Proposal{What: job.ProposeBatch, At: how.At, Entries: []job.Entry{{ID: id, Events: []job.Event{how}}}}, nil)
+	p := &job.Proposal{What: job.ProposeBatch, At: how.At, Entries: []job.Entry{{ID: id, Events: []job.Event{how}}}}
+	c.propose(p, func(d decision) {
+		if d.err != nil {
+			return // another node has said it
+		}
+		if ended, err := job.Apply(head, how); err == nil {
+			c.cfg.Ended(&ended)
+		}
+	})
 }
 
 // heads shares questions for the end of the log between those who ask at the same time.

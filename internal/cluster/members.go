@@ -107,14 +107,10 @@ func (m *members) say(ctx context.Context, c *Cluster) error {
 
 // self is what this node says of itself.
 func (c *Cluster) self() job.Node {
-	n := job.Node{
+	return job.Node{
 		ID: c.id, Name: c.cfg.Name, Version: c.cfg.Version, StartedAt: c.started, SeenAt: time.Now().UTC(),
-		Behind: uint64(max(0, c.behind.Load())), Draining: c.draining.Load(),
+		Behind: uint64(max(0, c.behind.Load())), Draining: c.draining.Load(), Work: c.cfg.Work(),
 	}
-	if c.cfg.Work != nil {
-		n.Work = c.cfg.Work()
-	}
-	return n
 }
 
 func (m *members) leave(ctx context.Context, id string) error { return m.kv.Delete(ctx, id) }

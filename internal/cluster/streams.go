@@ -70,7 +70,7 @@ func (c *Cluster) tryStreams(ctx context.Context) (identity string, err error) {
 	if err != nil {
 		return "", err
 	}
-	identity = info.Config.Metadata[identityKey]
+	identity, c.replicas = info.Config.Metadata[identityKey], info.Config.Replicas
 	if identity == "" {
 		return "", fmt.Errorf("stream %s was not made by gather: choose another --nats-prefix", c.logStream)
 	}

@@ -33,16 +33,22 @@ func (a alone) cancel(ctx context.Context, tenant string, id job.ID) (job.Job, e
 
 // askCancel records the request, ends the tasks and waits until the request is durable.
 func (r *run) askCancel(ctx context.Context) error {
+	durable := make(chan error, 1)
+	done := func(err error) { durable <- err }
 	r.mu.Lock()
-	if r.ending != nil || r.state.Terminal() {
+	switch {
+	case r.state.Terminal() || r.ending != nil && r.state != job.Cancelling:
 		r.mu.Unlock()
 		return nil
+	case r.state == job.Cancelling:
+		// Somebody else has asked: what they appended is durable when this is.
+		r.appendDone(0, done)
+	default:
+		r.state = job.Cancelling
+		r.appendDone(0, done, job.CancelRequested{At: time.Now().UTC()})
+		r.end(errCancelled, job.Finished{State: job.Cancelled})
+		r.settle()
 	}
-	durable := make(chan error, 1)
-	r.state = job.Cancelling
-	r.appendDone(0, func(err error) { durable <- err }, job.CancelRequested{At: time.Now().UTC()})
-	r.end(errCancelled, job.Finished{State: job.Cancelled})
-	r.settle()
 	r.mu.Unlock()
 	select {
 	case err := <-durable:
