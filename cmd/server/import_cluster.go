@@ -42,16 +42,12 @@ func (c *importCmd) openCluster(ctx context.Context, stderr io.Writer) (_ *desti
 	}
 	undo = append(undo, joined.Close)
 	joined.Drain() // it is not here to work
-	to, ok := any(joined).(importer)
-	if !ok {
-		return nil, errors.New("--nats-url: this build cannot import into a cluster")
-	}
 	store, err := arrays.Open(ctx, joined.JetStream(), arrays.Config{
-		Prefix: c.NatsPrefix, Replicas: int(c.NatsReplicas.n), Ready: joined.Ready, Logger: log,
+		Prefix: c.NatsPrefix, Replicas: int(c.NatsReplicas.n), Ready: joined.Ready, Uses: joined, Sync: joined.CatchUp, Logger: log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	undo = append(undo, store.Close)
-	return &destination{importer: to, arrays: store, name: "the cluster " + c.NatsPrefix, close: closeAll}, nil
+	return &destination{importer: joined, arrays: store, name: "the cluster " + c.NatsPrefix, close: closeAll}, nil
 }

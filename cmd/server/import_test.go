@@ -142,7 +142,8 @@ func (h *household) check(api string, want map[string]string) {
 			h.t.Errorf("%s sent again: %d %v", name, status, v)
 		}
 	}
-	if status, v := h.submit(api, "queued", `{"kind":"squares","numbers":[2]}`); status != http.StatusUnprocessableEntity {
+	other := []byte(`{"kind":"squares","numbers":[2]}`)
+	if status, v := call(h.t, "POST", api+"/v1/jobs", "application/json", other, "Idempotency-Key", "key of queued"); status != http.StatusUnprocessableEntity {
 		h.t.Errorf("a key with another body: %d %v", status, v)
 	}
 	status, v := call(h.t, "GET", api+"/v1/arrays/x", "", nil)

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"gather/internal/cluster/natstest"
+)
+
+// What one server had goes on in a cluster: on its running nodes, and on those that start later.
+func TestMoveToCluster(t *testing.T) {
+	h, seen, stream, _ := moveOut(t)
+	url := natstest.Start(t, 1).URL
+	flags := []string{"--nats-url", url, "--nats-replicas", "1"}
+	node := func() (api string, stop func()) {
+		srv, stop := launch(t, append(flags, "--data-dir", t.TempDir(), "--drain-timeout", "1s")...)
+		return "http://" + srv.apiListener.Addr().String(), stop
+	}
+	first, stopFirst := node()
+	defer stopFirst()
+	if code, stderr := importRun(t, stream[:len(stream)*99/100], flags...); code != exitFault || !strings.Contains(stderr, "missing are ") {
+		t.Fatalf("cut off: %d %s", code, stderr)
+	}
+	for i, says := range []string{" 1 tombstones\nwere there already: 1 arrays", "imported 0 arrays (0 bytes), 0 jobs (0 unfinished), 0 idempotency keys, 0 tombstones\n"} {
+		code, stderr := importRun(t, stream, flags...)
+		if code != exitOK || !strings.Contains(stderr, says) {
+			t.Fatalf("import %d: %d %s", i, code, stderr)
+		}
+	}
+	second, stopSecond := node()
+	defer stopSecond()
+	for _, api := range []string{first, second} {
+		h.check(api, seen)
+	}
+	for name, state := range map[string]string{"running": "cancelled", "queued": "cancelled", "queued array": "cancelled"} {
+		if status, v := call(t, "POST", first+"/v1/jobs/"+h.ids[name]+"/cancel", "", nil); status/100 != 2 {
+			t.Errorf("%s: cancel: %d %v", name, status, v)
+		}
+		if _, v := call(t, "GET", second+"/v1/jobs/"+h.ids[name], "", nil, "Prefer", "wait=20"); v["state"] != state {
+			t.Errorf("%s: %v", name, v)
+		}
+	}
+	// Nobody uses the array any more.
+	if status, v := call(t, "DELETE", second+"/v1/arrays/x", "", nil); status != http.StatusNoContent {
+		t.Errorf("delete the array: %d %v", status, v)
+	}
+}
+
+// Jobs that were half done end in the cluster, with nothing lost and nothing done twice.
+func TestMoveHalfDone(t *testing.T) {
+	data := t.TempDir()
+	srv, stop := launch(t, "--data-dir", data, "--drain-timeout", "1ms", "--workers", "1")
+	api := "http://" + srv.apiListener.Addr().String()
+	ids := make(map[string]string)
+	for name, body := range map[string]string{
+		"squares": `{"kind":"squares","range":{"start":0,"stop":3000000}}`,
+		"sleeps":  `{"kind":"sleep_batch","count":5000,"duration":"1s"}`,
+		"sum":     `{"kind":"array_sum","array":{"source":"arange","start":0,"stop":300000000,"dtype":"int64","chunks":100000}}`,
+	} {
+		status, v := call(t, "POST", api+"/v1/jobs", "application/json", []byte(body))
+		if status != http.StatusAccepted {
+			t.Fatalf("%s: %d %v", name, status, v)
+		}
+		ids[name] = fmt.Sprint(v["id"])
+	}
+	completed := func(name string) float64 {
+		_, v := call(t, "GET", api+"/v1/jobs/"+ids[name], "", nil)
+		p, _ := v["progress"].(map[string]any)
+		n, _ := p["completed"].(float64)
+		return n
+	}
+	for completed("squares") == 0 || completed("sum") == 0 {
+	}
+	stop()
+	code, stream, stderr := cliRun(t, "export", "--data-dir", data)
+	if code != exitOK || !strings.Contains(stderr, "3 jobs (3 unfinished)") {
+		t.Fatal(stderr)
+	}
+	flags := []string{"--nats-url", natstest.Start(t, 1).URL, "--nats-replicas", "1"}
+	if code, stderr := importRun(t, []byte(stream), flags...); code != exitOK {
+		t.Fatal(stderr)
+	}
+	srv, stop = launch(t, append(flags, "--data-dir", t.TempDir())...)
+	defer stop()
+	api = "http://" + srv.apiListener.Addr().String()
+	for name, want := range map[string]float64{"squares": 3e6, "sleeps": 5000, "sum": 300000000. * 299999999 / 2} {
+		_, v := call(t, "GET", api+"/v1/jobs/"+ids[name], "", nil, "Prefer", "wait=30")
+		p, _ := v["progress"].(map[string]any)
+		if got, ok := v["result"].(float64); v["state"] != "succeeded" || !ok || got != want || p["completed"] != p["total"] {
+			t.Errorf("%s: want %v: %v", name, want, v)
+		}
+	}
+}
