@@ -88,7 +88,7 @@ type writer struct {
 	closed  bool
 	wake    chan struct{}
 	room    chan struct{}
-	// since is when the write under way began; the zero time when there is none. failure is what its last try said.
+	// since is when the write under way began, or its last part was taken; the zero time when there is none. failure is what its last try said.
 	since   time.Time
 	failure error
 }
@@ -236,6 +236,7 @@ func (w *writer) write(ctx context.Context, batch []*pending, last *uint64) erro
 				break
 			}
 			at += n
+			w.moved()
 		}
 	}
 	w.met.appended(w.now().Sub(began), len(batch), size)
@@ -249,6 +250,13 @@ func (w *writer) write(ctx context.Context, batch []*pending, last *uint64) erro
 	close(w.room)
 	w.room = make(chan struct{})
 	return nil
+}
+
+// moved notes that the log answers: a write of many parts is long, not stalled.
+func (w *writer) moved() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.since = w.now()
 }
 
 // publish puts one message behind the last one, once, and remembers where.
