@@ -223,7 +223,7 @@ func TestLargeBatches(t *testing.T) {
 		var subs []job.Submitted
 		for i := range 3 {
 			s := newJob(1)
-			s.Spec = []byte(strings.Repeat(fmt.Sprint(i, s.Job.ID), 1_500_000/37))
+			s.Spec = []byte(strings.Repeat(fmt.Sprint(i, s.Job.ID), 600_000/37))
 			subs = append(subs, s)
 		}
 		return subs
@@ -238,7 +238,7 @@ func TestLargeBatches(t *testing.T) {
 	specs := make(map[job.ID][]byte)
 	var all sync.WaitGroup
 	for _, n := range []*node{a, b} {
-		for range 4 {
+		for range 3 {
 			all.Go(func() {
 				subs := large()
 				if err := n.append(batch(subs...)); err != nil {
@@ -279,7 +279,7 @@ func TestLargeBatches(t *testing.T) {
 	}
 	// c gives turns with the specs as they were.
 	seen := make(map[job.ID]bool)
-	for range len(specs) + 8 {
+	for range len(specs) + 6 {
 		turn := c.turn()
 		if spec, ok := specs[turn.Job.ID]; ok && !slices.Equal(spec, turn.Spec) {
 			t.Errorf("the spec of job %s is another", turn.Job.ID)
