@@ -47,6 +47,31 @@ func TestMetricsAreUsed(t *testing.T) {
 	}
 }
 
+// TestClusterLabels: a panel that names the values of a label, because it reads 0 without a cluster, names all of them.
+func TestClusterLabels(t *testing.T) {
+	var exprs strings.Builder
+	for _, q := range queries() {
+		exprs.WriteString(q.target.Expr + "\n")
+	}
+	checked := 0
+	for name, f := range metrics(t) {
+		if !onlyCluster(name) {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if matcher := l.GetName() + `="` + l.GetValue() + `"`; !strings.Contains(exprs.String(), matcher) {
+					t.Errorf("no panel shows %s{%s}", name, matcher)
+				}
+				checked++
+			}
+		}
+	}
+	if checked < 6 {
+		t.Errorf("only %d labels were found", checked)
+	}
+}
+
 var update = flag.Bool("update", false, "write the table of metrics into docs/watching.md")
 
 // TestMetricsTable: the table in the manual is what the server says of itself.

@@ -9,7 +9,9 @@ func internalsCluster() []*builder {
 	dropped := func(reason string) curve {
 		return curve{shared(highest(rate("gather_cluster_log_dropped_records_total", `reason="`+reason+`"`))), reason}
 	}
-	byNode := func(name string) []curve { return []curve{{shared(sum(metric(name), "instance"), "instance"), "{{instance}}"}} }
+	byNode := func(name string) []curve {
+		return []curve{{shared(sum(metric(name), "instance"), "instance"), "{{instance}}"}}
+	}
 	appends := logAppend.quantiles()
 	for i := range appends {
 		appends[i].expr = shared(appends[i].expr)
@@ -50,8 +52,9 @@ func internalsCluster() []*builder {
 				"latency and Nodes. At its bound submissions are refused.",
 			byNode("gather_cluster_log_pending_bytes")...),
 		series("Turns", "ops",
-			"Tasks that nodes took from the queue of the cluster. fresh: the first of a job; active: those of jobs under way. When 0 with "+
-				"ready tasks and free workers: see the runbook of GatherStalled.",
+			"Tasks that nodes were given. short: whole jobs of well under a millisecond; fresh: the first task of other jobs; active: those "+
+				"of jobs under way. When 0 with ready tasks and free workers: see the runbook of GatherStalled.",
+			curve{count("gather_cluster_turns_total", `line="short"`), "short"},
 			curve{count("gather_cluster_turns_total", `line="fresh"`), "fresh"},
 			curve{count("gather_cluster_turns_total", `line="active"`), "active"}),
 		series("Turns held", "short",
