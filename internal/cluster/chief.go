@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -50,9 +51,9 @@ func (c *Cluster) runChief(ctx context.Context) {
 	}
 }
 
-// trimInterval is how often the log is trimmed: often enough for short retentions too.
+// trimInterval is how often the log is trimmed: every hour, when it keeps a day.
 func (c *Config) trimInterval() time.Duration {
-	return min(time.Minute, max(heartbeat, max(c.TombstoneRetention, c.KeyRetention)/4))
+	return min(time.Hour, max(heartbeat, max(c.TombstoneRetention, c.KeyRetention)/24))
 }
 
 // bury tells that dead nodes have left jobs that are to end, ends jobs that nobody ends, and those that ran too long while
@@ -235,17 +236,20 @@ func (c *Cluster) noteDropped(ctx context.Context, seq uint64, tenant string, p 
 	c.readMu.Lock()
 	c.dropped = append(c.dropped, d)
 	c.readMu.Unlock()
-	return c.keepDropped(ctx)
+	return c.keepDropped(ctx, &d)
 }
 
-func (c *Cluster) keepDropped(ctx context.Context) error {
-	c.readMu.Lock()
-	value, err := json.Marshal(c.dropped)
-	c.readMu.Unlock()
+func (c *Cluster) keepDropped(ctx context.Context, d *job.Dropped) error {
+	value, err := json.Marshal(d)
 	if err != nil {
 		return err
 	}
-	return c.view.SetNote(ctx, noteDropped, value)
+	return c.view.SetNote(ctx, droppedNote(d), value)
+}
+
+// droppedNote is the name of the note of a dropped submission.
+func droppedNote(d *job.Dropped) string {
+	return fmt.Sprintf("%s%016x/%s", noteDropped, d.At, d.IDs[0])
 }
 
 // trim lets the log lose what nobody needs.
@@ -279,17 +283,23 @@ func (c *Cluster) trim(ctx context.Context) error {
 		before = c.moments[n-1].seq
 	}
 	p := &job.Proposal{What: job.ProposeTrim, Before: before}
+	dropped := len(c.dropped) > 0
 	for _, d := range c.dropped {
 		if d.At >= before {
 			p.Dropped = append(p.Dropped, d)
 		}
 	}
+	if n > 1 {
+		c.moments = slices.Delete(c.moments, 0, n-1)
+	}
 	c.readMu.Unlock()
 	if n == 0 {
 		return nil
 	}
-	if _, err := c.ask(ctx, p); err != nil {
-		return err
+	if dropped { // otherwise there is nothing to tell, and a full log may not take it
+		if _, err := c.ask(ctx, p); err != nil {
+			return err
+		}
 	}
 	stream, err := c.js.Stream(ctx, c.logStream)
 	if err != nil {
@@ -304,37 +314,54 @@ func (c *Cluster) trim(ctx context.Context) error {
 
 // takeTrim forgets submissions that only a node which did not read what came before can have taken for accepted.
 func (c *Cluster) takeTrim(ctx context.Context, p *job.Proposal) error {
+	known := make(map[job.ID]bool)
+	var kept, gone []job.Dropped
 	c.readMu.Lock()
 	c.moments = slices.DeleteFunc(c.moments, func(m moment) bool { return m.seq < p.Before })
-	dropped := make(map[job.ID]bool)
 	for _, d := range c.dropped {
-		for _, id := range d.IDs {
-			dropped[id] = true
+		known[d.IDs[0]] = true
+		if d.At < p.Before {
+			gone = append(gone, d)
+		} else {
+			kept = append(kept, d)
 		}
 	}
-	c.dropped = slices.DeleteFunc(c.dropped, func(d job.Dropped) bool { return d.At < p.Before })
+	c.dropped = kept
 	c.readMu.Unlock()
-	for i := range p.Dropped {
-		d := &p.Dropped[i]
-		if len(d.IDs) == 0 || dropped[d.IDs[0]] {
-			continue // as it is here
-		}
-		c.t.mu.Lock()
-		for _, id := range d.IDs {
-			if s := c.t.jobs[id]; s != nil {
-				c.t.line(s, -1)
-				c.t.remove(s)
-			}
-		}
-		c.t.mu.Unlock()
-		if err := errors.Join(c.view.Settle(ctx), c.view.Forget(ctx, d.Tenant, d.IDs, d.Key)); err != nil {
+	for i := range gone {
+		if err := c.view.SetNote(ctx, droppedNote(&gone[i]), nil); err != nil {
 			return err
 		}
-		c.readMu.Lock()
-		c.dropped = append(c.dropped, *d)
-		c.readMu.Unlock()
 	}
-	return c.keepDropped(ctx)
+	for i := range p.Dropped {
+		d := &p.Dropped[i]
+		if len(d.IDs) == 0 || known[d.IDs[0]] {
+			continue // as it is here
+		}
+		if err := c.retract(ctx, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retract takes a submission back that was dropped.
+func (c *Cluster) retract(ctx context.Context, d *job.Dropped) error {
+	c.t.mu.Lock()
+	for _, id := range d.IDs {
+		if s := c.t.jobs[id]; s != nil {
+			c.t.line(s, -1)
+			c.t.remove(s)
+		}
+	}
+	c.t.mu.Unlock()
+	if err := errors.Join(c.view.Settle(ctx), c.view.Forget(ctx, d.Tenant, d.IDs, d.Key)); err != nil {
+		return err
+	}
+	c.readMu.Lock()
+	c.dropped = append(c.dropped, *d)
+	c.readMu.Unlock()
+	return c.keepDropped(ctx, d)
 }
 
 // Position returns a queued job's place among those of its priority, from 1, as of a moment ago, and how long it will take

@@ -42,6 +42,7 @@ type Cluster struct {
 	view    *journal.Journal
 
 	logStream string
+	identity  string // of the log
 	replicas  int
 	turns     turnQueue
 	members   members
@@ -199,17 +200,16 @@ func (c *Cluster) load(ctx context.Context, identity string) error {
 		if err := c.view.Clear(ctx); err != nil {
 			return err
 		}
-		for name, value := range map[string][]byte{noteLog: []byte(identity), notePosition: {0}, noteDropped: nil} {
-			if err := c.view.SetNote(ctx, name, value); err != nil {
-				return err
-			}
-		}
-		return c.view.Settle(ctx)
+		c.identity = identity
+		return errors.Join(c.view.SetNote(ctx, noteLog, []byte(identity)), c.view.Settle(ctx))
 	}
-	dropped, err := c.view.Note(ctx, noteDropped)
-	if err == nil && dropped != nil {
-		err = json.Unmarshal(dropped, &c.dropped)
-	}
+	c.identity = identity
+	err = c.view.Notes(ctx, noteDropped, func(_ string, value []byte) error {
+		var d job.Dropped
+		err := json.Unmarshal(value, &d)
+		c.dropped = append(c.dropped, d)
+		return err
+	})
 	if err != nil {
 		return err
 	}

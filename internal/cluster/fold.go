@@ -18,8 +18,8 @@ const (
 	// notePosition is the sequence number up to which the log is applied, noteLog the identity of the log.
 	notePosition = "position"
 	noteLog      = "log"
-	// noteDropped are the submissions that were dropped and are still in the log.
-	noteDropped = "dropped"
+	// noteDropped leads those of submissions that were dropped and are still in the log.
+	noteDropped = "dropped/"
 	// noteJob leads those of jobs.
 	noteJob = "job/"
 )
@@ -212,7 +212,8 @@ func (c *Cluster) rebuild(ctx context.Context, first uint64) error {
 		c.log.Warn("the log was trimmed past this node's view; the view is made anew", "view", c.from(), "log", first)
 		c.met.rebuilds.Inc()
 	}
-	if err := errors.Join(c.view.Settle(ctx), c.view.Clear(ctx)); err != nil {
+	err := errors.Join(c.view.Settle(ctx), c.view.Clear(ctx), c.view.SetNote(ctx, noteLog, []byte(c.identity)))
+	if err != nil {
 		return err
 	}
 	c.t.mu.Lock()
@@ -224,7 +225,9 @@ func (c *Cluster) rebuild(ctx context.Context, first uint64) error {
 	c.t.reset()
 	c.t.ends = ends
 	c.assemblies = make(map[string]*assembly)
-	c.dropped = nil
+	c.readMu.Lock()
+	c.dropped, c.moments = nil, nil
+	c.readMu.Unlock()
 	return nil
 }
 

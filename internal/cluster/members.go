@@ -146,9 +146,10 @@ func (m *members) heard(e jetstream.KeyValueEntry) {
 		return
 	}
 	var n job.Node
-	if json.Unmarshal(e.Value(), &n) != nil || time.Since(e.Created()) > 2*m.patience {
+	if json.Unmarshal(e.Value(), &n) != nil {
 		return
 	}
+	// Clocks differ: what was there before this node looked is believed for once.
 	m.nodes[e.Key()] = member{Node: n, heard: time.Now()}
 }
 

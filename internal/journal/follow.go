@@ -62,15 +62,37 @@ func (j *Journal) Note(ctx context.Context, name string) (value []byte, err erro
 	return value, err
 }
 
+// Notes visits the notes whose names begin with a prefix, in the order of their names. The value is valid during the visit.
+func (j *Journal) Notes(ctx context.Context, prefix string, visit func(name string, value []byte) error) error {
+	return j.read(ctx, func(db *pebble.DB) error {
+		low := appendNoteKey(prefix)
+		it, err := db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: low, UpperBound: keyAfter(low)})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = it.Close() }()
+		for ok := it.First(); ok; ok = it.Next() {
+			value, err := it.ValueAndErr()
+			if err == nil {
+				err = visit(string(it.Key()[1:]), value)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return it.Error()
+	})
+}
+
 func appendNoteKey(name string) []byte { return append([]byte{spaceNote}, name...) }
 
-// Clear forgets everything but the notes: the view is to be made anew. Whoever watches a job is told. Batches that are
+// Clear forgets everything, the notes too: the view is to be made anew. Whoever watches a job is told. Batches that are
 // queued must have been settled.
 func (j *Journal) Clear(ctx context.Context) error {
 	ids := j.jobs.ids()
 	err := j.control(ctx, ids, func(b *pebble.Batch) error {
 		for _, space := range [...]byte{
-			spaceActive, spaceSpec, spaceEnded, spaceLog, spaceOrder, spaceTombstone, spaceKey, spaceExpiry,
+			spaceActive, spaceSpec, spaceEnded, spaceLog, spaceOrder, spaceTombstone, spaceKey, spaceExpiry, spaceNote,
 		} {
 			if err := b.DeleteRange([]byte{space}, []byte{space + 1}, nil); err != nil {
 				return err
