@@ -17,17 +17,19 @@ func (s *suite) anyNode(t *testing.T) {
 	ctx := f.context()
 
 	// At once: a node that has not read so far waits for the log instead of answering 404.
-	var ids []string
-	for i := range 60 {
-		o := numbersOrder(int64(i))
-		v := f.accept(ctx, i%3, &o, o.body, "")
-		for k := 1; k < 3; k++ {
-			if a, err := f.asks[(i+k)%3].try(ctx, http.MethodGet, "/v1/jobs/"+v.ID, ""); err != nil || a.status != http.StatusOK {
-				t.Fatalf("node %d, right after node %d accepted the job: %v, %v", (i+k)%3, i%3, a, err)
+	const clients, jobs = 16, 480
+	ids := make([]string, jobs, jobs+3)
+	var wg sync.WaitGroup
+	for c := range clients {
+		wg.Go(func() {
+			for i := c; i < jobs; i += clients {
+				if err := f.atOnce(ctx, i, &ids[i]); err != nil {
+					t.Error(err)
+				}
 			}
-		}
-		ids = append(ids, v.ID)
+		})
 	}
+	wg.Wait()
 	for _, order := range []order{rangeOrder(1, 20_000), sleepOrder([]int{300, 5, 150}), sumOrder(`{"source":"ones","shape":[1000,1000],"chunks":100}`, "1000000")} {
 		v := f.accept(ctx, 0, &order, order.body, "")
 		if order.items != 0 {
@@ -49,6 +51,34 @@ func (s *suite) anyNode(t *testing.T) {
 	f.verify(ctx)
 	f.pages(ctx, ids)
 	f.cancelAndDelete(ctx)
+}
+
+// atOnce submits a job to one node and asks the others for it in the same moment.
+func (f *fleet) atOnce(ctx context.Context, i int, id *string) error {
+	o := numbersOrder(int64(i))
+	v, _, err := f.caller(i).submit(ctx, &o, o.body, "")
+	if *id = v.ID; err != nil {
+		return err
+	}
+	for k := 1; k < len(f.nodes); k++ {
+		path := [...]string{"", "/events", "/results"}[i%3]
+		at := (i + k) % len(f.nodes)
+		asked, cancel := context.WithCancel(ctx)
+		req, err := http.NewRequestWithContext(asked, http.MethodGet, f.nodes[at].url("/v1/jobs/"+v.ID+path), nil)
+		if err == nil {
+			var resp *http.Response
+			if resp, err = f.asks[at].http.Do(req); err == nil {
+				_ = resp.Body.Close()
+				if resp.StatusCode != http.StatusOK {
+					err = fmt.Errorf("%s at node %d, right after node %d accepted the job: %s", path, at, i%len(f.nodes), resp.Status)
+				}
+			}
+		}
+		if cancel(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // resume follows a job at node 1, breaks off in the middle, and goes on at node 2.
