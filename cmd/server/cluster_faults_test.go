@@ -42,13 +42,13 @@ func (s *suite) killNode(t *testing.T) {
 func (s *suite) pauseNode(t *testing.T) {
 	f := s.fleet(t, 3, "--workers=1")
 	ctx := f.context()
-	sleeps := make([]int, 4*16384)
+	sleeps := make([]int, 2*16384)
 	for i := range sleeps {
 		sleeps[i] = 1000 + i%1000
 	}
 	var ids []string
 	for _, o := range []order{
-		sleepOrder(sleeps), rangeOrder(9, 1_500_000),
+		sleepOrder(sleeps), rangeOrder(9, 200_000),
 		sumOrder(`{"source":"arange","start":0,"stop":3000000000,"dtype":"int64","chunks":1000000}`, "4499999998500000000"),
 	} {
 		ids = append(ids, f.accept(ctx, 0, &o, o.body, "").ID)

@@ -11,7 +11,7 @@ import (
 func (s *suite) spread(t *testing.T) {
 	f := s.fleet(t, 3, "--workers=1")
 	ctx := f.context()
-	const sum = `{"kind":"array_sum","array":{"source":"random","seed":7,"shape":[2000000,1000],"chunks":[1000,1000]}}`
+	const sum = `{"kind":"array_sum","array":{"source":"random","seed":7,"shape":[1000000,1000],"chunks":[1000,1000]}}`
 	srv, stop := launch(t, "--data-dir", filepath.Join(t.TempDir(), "data"))
 	p := &process{t: t}
 	base := "http://" + srv.apiListener.Addr().String()
@@ -27,7 +27,7 @@ func (s *suite) spread(t *testing.T) {
 		t.Fatalf("by itself: %s, %v", v.outcome(), err)
 	}
 
-	sleeps := make([]int, 8*16384)
+	sleeps := make([]int, 6*16384)
 	for i := range sleeps {
 		sleeps[i] = 3000 + i%7
 	}
@@ -36,7 +36,7 @@ func (s *suite) spread(t *testing.T) {
 		order order
 	}{
 		{"array_sum", order{body: sum, result: string(v.Result)}},
-		{"squares", rangeOrder(5, 1_000_000)},
+		{"squares", rangeOrder(5, 500_000)},
 		{"sleep_batch", sleepOrder(sleeps)},
 	} {
 		v := f.accept(ctx, 0, &tt.order, tt.order.body, "")
