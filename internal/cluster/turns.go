@@ -189,29 +189,32 @@ func (q *turnQueue) choose() (own *job.Turn, cl *class, n int) {
 	}
 	n = min(q.free-q.asking, maxAsk)
 	askable := n > 0 && q.c.nc.IsConnected()
-	q.chosen++
+	if !askable && q.owned == 0 {
+		return nil, nil, 0
+	}
 	best, total := 0, 0
 	var classes [numPriorities]*class
+	var waits [numPriorities]bool
 	for _, cl := range q.classes {
-		if !askable || cl.asked {
-			continue
-		}
 		p := cl.priority
 		there := q.c.t.running[p]
 		switch cl.line {
 		case fresh:
-			there = q.c.t.queued[p] - q.c.t.brief[p]
+			there = q.c.t.first[p] - q.c.t.brief[p]
 		case short:
 			there = q.c.t.brief[p] - len(q.own[p])
 		}
-		if there > 0 && (classes[p] == nil || (cl.line == active) == (q.chosen%4 == 0)) {
+		waits[p] = waits[p] || there > 0
+		if askable && !cl.asked && there > 0 && (classes[p] == nil || (cl.line == active) == (q.chosen%4 == 0)) {
 			classes[p] = cl
 		}
 	}
 	for p := range classes {
 		priority := job.Priority(p)
 		if classes[p] == nil && len(q.own[p]) == 0 {
-			delete(q.credits, priority)
+			if !waits[p] {
+				delete(q.credits, priority)
+			}
 			continue
 		}
 		q.credits[priority] += weights[priority]
@@ -223,6 +226,7 @@ func (q *turnQueue) choose() (own *job.Turn, cl *class, n int) {
 	if best == 0 {
 		return nil, nil, 0
 	}
+	q.chosen++
 	q.credits[job.Priority(best)] -= total
 	// What others have left to this node goes before its own every other time.
 	if line := q.own[best]; len(line) > 0 && (classes[best] == nil || q.chosen%4 >= 2) {
