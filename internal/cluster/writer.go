@@ -36,7 +36,7 @@ const (
 	// maxMessage bounds a message, below the servers' own bound, so that a write takes milliseconds.
 	maxMessage = 512 << 10
 	// publishTimeout is how long one try may take; tries follow each other until one works.
-	publishTimeout = 5 * time.Second
+	publishTimeout = 2 * time.Second
 	// retryPause is the pause between two tries.
 	retryPause = 200 * time.Millisecond
 	// stalledAfter is from when on a log that does not answer refuses submissions.
