@@ -24,9 +24,9 @@ type table struct {
 	tenants map[string]int
 	bytes   int64
 	waiting int64
-	// queued, brief and running count, by priority, the jobs that may have a first turn, those of them that are short, and
-	// those that may have other turns.
-	queued, brief, running [numPriorities]int
+	// These count by priority: queued the jobs that are, running those that may have turns behind their first, first those
+	// whose first turn may be there, given back by the one who had it perhaps, and brief those of them that are short.
+	queued, running, first, brief [numPriorities]int
 	// ends counts the jobs that ended, for the drain rate.
 	ends job.Rate
 	// delayed are those whose start_after has not come.
@@ -48,6 +48,8 @@ type tracked struct {
 	author string
 	// due tells that its start_after has passed: it is counted as queued.
 	due bool
+	// first tells that it is counted as one whose first turn may be there.
+	first bool
 
 	// done are the tasks that are done, steps counts those of tasks that are not.
 	done  []uint64
@@ -81,7 +83,7 @@ func (t *table) reset() {
 	t.jobs = make(map[job.ID]*tracked)
 	t.tenants = make(map[string]int)
 	t.bytes, t.waiting = 0, 0
-	t.queued, t.brief, t.running = [numPriorities]int{}, [numPriorities]int{}, [numPriorities]int{}
+	t.queued, t.running, t.first, t.brief = [numPriorities]int{}, [numPriorities]int{}, [numPriorities]int{}, [numPriorities]int{}
 	t.delayed = nil
 }
 
@@ -172,14 +174,23 @@ func (t *table) count(s *tracked, sign int) {
 // line enters the job in, or takes it out of, the counts of what there is to pull. Caller holds t.mu.
 func (t *table) line(s *tracked, sign int) {
 	p := min(int(s.head.Priority), numPriorities-1)
+	first := false
 	switch {
 	case s.head.State == job.Queued && s.due:
 		t.queued[p] += sign
+		first = true
+	case s.head.State == job.Running && s.ending == nil:
+		t.running[p] += sign
+		first = !s.isDone(0)
+	}
+	if sign < 0 { // its first task may have been done since
+		first = s.first
+	}
+	if s.first = first && sign > 0; first {
+		t.first[p] += sign
 		if s.short() {
 			t.brief[p] += sign
 		}
-	case s.head.State == job.Running && s.ending == nil:
-		t.running[p] += sign
 	}
 }
 
