@@ -77,3 +77,9 @@ func (c *Cluster) Dropped() int {
 	defer c.readMu.Unlock()
 	return len(c.dropped)
 }
+
+// AppendBlindly appends a submission that this node would refuse at once, as if it had not read of what fills the queue.
+func (c *Cluster) AppendBlindly(ctx context.Context, b job.Batch) error {
+	_, err := c.ask(ctx, &job.Proposal{What: job.ProposeBatch, Entries: b.Entries, Key: b.Key, Admission: b.Admission})
+	return err
+}

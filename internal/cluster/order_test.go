@@ -1,0 +1,160 @@
+package cluster_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gather/internal/job"
+)
+
+// describe tells all that a node can be asked about: its jobs, their views and logs, and what it decides by.
+func (n *node) describe(ids []job.ID) string {
+	n.f.Helper()
+	var b strings.Builder
+	b.WriteString(n.Table())
+	jobs, _, err := n.List(n.f.Context(), job.Query{Tenant: "t", Limit: 100_000})
+	n.f.ok(err)
+	for i := range jobs {
+		fmt.Fprintf(&b, "list %s %x\n", jobs[i].ID, jobs[i].AppendBinary(nil))
+	}
+	for _, id := range ids {
+		j, err := n.Get(n.f.Context(), "t", id)
+		fmt.Fprintf(&b, "get %s %x %v\n", id, j.AppendBinary(nil), err)
+		for _, r := range n.log(id) {
+			fmt.Fprintf(&b, "log %d %T %x\n", r.Seq, r.Event, job.AppendEvent(nil, r.Event))
+		}
+	}
+	return b.String()
+}
+
+// same checks that nodes that have read the whole log tell the same.
+func (f *fleet) same(ids []job.ID, nodes ...*node) {
+	f.Helper()
+	f.caughtUp(nodes...)
+	want := nodes[0].describe(ids)
+	for _, n := range nodes[1:] {
+		if got := n.describe(ids); got != want {
+			g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+			for i := range min(len(g), len(w)) {
+				if g[i] != w[i] {
+					f.Fatalf("line %d of what the node in %s tells is\n%s, of that in %s\n%s", i, n.dir, g[i], nodes[0].dir, w[i])
+				}
+			}
+			f.Fatalf("one node tells %d lines, another %d", len(g), len(w))
+		}
+	}
+}
+
+// chaos proposes whatever may be proposed, legal or not, from three nodes at once, and returns the jobs: those
+// that were there and new ones.
+func (f *fleet) chaos(rng *rand.Rand, steps int, ids []job.ID, nodes ...*node) []job.ID {
+	f.Helper()
+	var mu sync.Mutex
+	before := len(ids)
+	legal := map[bool]int{}
+	pick := func(r *rand.Rand) job.ID {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(ids) == 0 {
+			return job.NewID()
+		}
+		return ids[max(0, len(ids)-1-r.IntN(12))]
+	}
+	names := []string{"n0", "n1", "n2"}
+	var all sync.WaitGroup
+	for i, n := range nodes {
+		for k := range 3 {
+			r := rand.New(rand.NewPCG(rng.Uint64(), uint64(i*3+k)))
+			all.Go(func() {
+				for range steps {
+					id, now := pick(r), time.Now().UTC()
+					var err error
+					switch r.IntN(12) {
+					case 0, 1:
+						subs := []job.Submitted{newJob(r.IntN(4)), newJob(1 + r.IntN(3))}[:1+r.IntN(2)]
+						b := admitted(job.Admission{Jobs: 12, TenantJobs: 11, Bytes: 900, Waiting: 80},
+							job.Size{Memory: int64(r.IntN(200)), Waiting: int64(r.IntN(10))}, subs...)
+						if r.IntN(3) == 0 {
+							b.Key = &job.Key{Tenant: "t", Route: "r", Value: fmt.Sprint(r.IntN(5)), Fingerprint: [32]byte{byte(r.IntN(2))}}
+						}
+						if err = n.append(b); err == nil {
+							mu.Lock()
+							for _, s := range subs {
+								ids = append(ids, s.Job.ID)
+							}
+							mu.Unlock()
+						}
+					case 2:
+						err = n.events(id, job.Started{At: now})
+					case 3, 4:
+						err = n.events(id, job.Advanced{Task: r.IntN(3), Done: r.IntN(2) == 0, Completed: 1, Partial: []byte("p")})
+					case 5:
+						// All or nothing, over two jobs.
+						err = n.append(job.Batch{Entries: []job.Entry{
+							{ID: id, Events: []job.Event{job.Started{At: now}, job.Advanced{Completed: 1}}},
+							{ID: pick(r), Events: []job.Event{job.Advanced{Completed: 1}}},
+						}})
+					case 6:
+						err = n.events(id, job.Finished{At: now, State: []job.State{job.Succeeded, job.Failed, job.Cancelled}[r.IntN(3)]})
+					case 7:
+						_, err = n.Cancel(f.Context(), "t", id)
+					case 8:
+						err = n.Join(f.Context(), id, names[r.IntN(3)])
+					case 9:
+						err = n.Leave(f.Context(), id, names[r.IntN(3)])
+					case 10:
+						err = n.Decide(f.Context(), id, job.Finished{
+							At: now, State: job.Failed, Failure: &job.Failure{Reason: job.FailedTask, Detail: fmt.Sprint(r.IntN(99))},
+						})
+					case 11:
+						err = n.Delete(f.Context(), "t", id)
+					}
+					for _, known := range []error{
+						nil, job.ErrTransition, job.ErrQueueFull, job.ErrQuota, job.ErrKeyReused, job.ErrNotFinished, job.ErrNotFound,
+						job.ErrExpired,
+					} {
+						if _, prior := errors.AsType[*job.PriorError](err); prior || errors.Is(err, known) {
+							mu.Lock()
+							legal[err == nil]++
+							mu.Unlock()
+							err = nil
+							break
+						}
+					}
+					if err != nil {
+						f.Error(err)
+					}
+				}
+			})
+		}
+	}
+	all.Wait()
+	f.Logf("%d jobs; %d proposals took effect, %d did not", len(ids), legal[true], legal[false])
+	if len(ids) < before+10 || legal[true] < steps || legal[false] < steps {
+		f.Error("that is too few of a kind to tell anything")
+	}
+	slices.SortFunc(ids, func(a, b job.ID) int { return bytes.Compare(a[:], b[:]) })
+	return ids
+}
+
+// Whatever is proposed by whomever, all nodes come to the same, and so does one that reads it all later, or in two parts.
+func TestSameOrder(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	nodes := f.trio()
+	rng := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
+	ids := f.chaos(rng, 100, nil, nodes...)
+	f.same(ids, nodes...)
+	nodes[2].close()
+	died := f.open("died")
+	died.die()
+	ids = f.chaos(rng, 60, ids, nodes[0], nodes[1], f.open("d"))
+	f.same(ids, nodes[0], nodes[1], f.open("c"), f.open("died"), f.open("fresh"))
+}
