@@ -118,7 +118,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 			c.nc.Close()
 		}
 	}()
-	if c.js, err = jetstream.New(c.nc); err != nil {
+	if c.js, err = jetstream.New(c.nc, jetstream.WithDefaultTimeout(publishTimeout)); err != nil {
 		return nil, err
 	}
 	if c.view, err = journal.Open(ctx, journal.Config{

@@ -55,15 +55,19 @@ func (c *Cluster) runFold(ctx context.Context) {
 	}
 }
 
+// follow reads the log through a consumer of its own until that fails. A consumer needs no memory of its own: whatever
+// happens to it, the next one begins behind the last message that was applied.
 func (c *Cluster) follow(ctx context.Context) error {
-	cons, err := c.js.OrderedConsumer(ctx, c.logStream, jetstream.OrderedConsumerConfig{
+	try, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	cons, err := c.js.CreateConsumer(try, c.logStream, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: c.from() + 1,
-		InactiveThreshold: time.Minute, MaxResetAttempts: 3,
+		AckPolicy: jetstream.AckNonePolicy, MaxDeliver: 1, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
 	})
 	if err != nil {
 		return err
 	}
-	it, err := cons.Messages(jetstream.PullMaxMessages(64), jetstream.PullHeartbeat(2*time.Second), jetstream.PullExpiry(10*time.Second))
+	it, err := cons.Messages(jetstream.PullMaxMessages(64), jetstream.PullHeartbeat(time.Second), jetstream.PullExpiry(10*time.Second))
 	if err != nil {
 		return err
 	}
@@ -98,7 +102,7 @@ func (c *Cluster) message(ctx context.Context, seq uint64, at time.Time, subject
 	case seq <= read:
 		return nil
 	case seq > read+1:
-		if err := c.rebuild(ctx, seq); err != nil {
+		if err := c.gap(ctx, read, seq); err != nil {
 			return err
 		}
 	}
@@ -203,6 +207,23 @@ func (c *Cluster) awaitFold(ctx context.Context, seq uint64) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// errGap: messages were lost on their way; they are read again.
+var errGap = errors.New("messages of the log did not arrive")
+
+// gap finds out why the message behind read is not the next one: it was trimmed, or lost on its way.
+func (c *Cluster) gap(ctx context.Context, read, seq uint64) error {
+	try, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	stream, err := c.js.Stream(try, c.logStream)
+	if err != nil {
+		return err
+	}
+	if first := stream.CachedInfo().State.FirstSeq; first <= read+1 {
+		return errGap
+	}
+	return c.rebuild(ctx, seq)
 }
 
 // rebuild begins the view anew: the log was trimmed past where it stood. What the rest of the log does not tell of has
