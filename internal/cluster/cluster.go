@@ -164,14 +164,18 @@ func (c *Cluster) start(ctx context.Context) error {
 	c.folding.Go(func() { c.runFold(fold) })
 	c.done.Go(func() { c.w.run(fold) })
 	c.done.Go(func() { c.watchHealth(run) })
-	head, err := c.head(ctx)
+	var head uint64
+	err := persist(ctx, func(try context.Context) (err error) {
+		head, err = c.head(try)
+		return err
+	})
 	if err == nil {
 		err = c.await(ctx, head)
 	}
 	if err != nil {
 		return fmt.Errorf("read the log: %w", err)
 	}
-	if err := c.members.open(ctx, c); err != nil {
+	if err := persist(ctx, func(try context.Context) error { return c.members.open(try, c) }); err != nil {
 		return fmt.Errorf("join the nodes: %w", err)
 	}
 	c.done.Go(func() { c.members.run(run, c) })

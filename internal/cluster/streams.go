@@ -46,6 +46,23 @@ func (c *Cluster) makeStreams(ctx context.Context) (identity string, err error) 
 	}
 }
 
+// persist repeats what fails while the cluster is not able to, until ctx is done.
+func persist(ctx context.Context, do func(try context.Context) error) error {
+	for {
+		try, cancel := context.WithTimeout(ctx, 10*time.Second)
+		err := do(try)
+		cancel()
+		if err == nil || !passing(err) || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		}
+	}
+}
+
 // passing tells an error that may pass by itself from one that will not.
 func passing(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
@@ -82,6 +99,7 @@ func (c *Cluster) tryStreams(ctx context.Context) (identity string, err error) {
 	if err != nil {
 		return "", err
 	}
+	c.turns.classes = nil // of a try that failed
 	for _, p := range job.Priorities() {
 		for _, line := range lines {
 			cons, err := turns.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
