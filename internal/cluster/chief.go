@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -117,17 +116,19 @@ func (c *Cluster) restore(ctx context.Context, short int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	there := make(map[job.ID]bool)
-	subjects := info.State.Subjects
-	for subject := range subjects {
+	there := make(map[job.ID][]int)
+	for subject := range info.State.Subjects {
 		if p, ok := c.parseSubject(subject); ok {
-			there[p.id] = true
+			there[p.id] = append(there[p.id], p.task)
 		}
 	}
 	var lost []string
 	c.expected(func(s *tracked, subject string) {
-		// A job whose tasks are all done has one turn, of whichever task.
-		if _, ok := subjects[subject]; !ok && !(strings.HasSuffix(subject, "."+reductionToken) && there[s.head.ID]) {
+		p, _ := c.parseSubject(subject)
+		// The turn of a lane may be one of an earlier task, and that of a reduction one of any task.
+		if !slices.ContainsFunc(there[s.head.ID], func(task int) bool {
+			return p.task == job.Reduction || task != job.Reduction && laneOf(s.head.Tasks, task) == laneOf(s.head.Tasks, p.task)
+		}) {
 			lost = append(lost, subject)
 		}
 	})
@@ -172,7 +173,7 @@ func (c *Cluster) turnsOf(s *tracked, visit func(subject string)) {
 		visit(c.subjectOf(s, false, job.Reduction))
 	default:
 		for lane := range lanes(s.head.Tasks) {
-			if task, ok := s.next(lane); ok {
+			if task, ok := s.front(lane); ok {
 				// The first turn stands for the first task until that is done.
 				visit(c.subjectOf(s, task == 0, task))
 			}

@@ -10,11 +10,37 @@ import (
 	"gather/internal/job"
 )
 
-// lanes is on how many tasks of one job the nodes work at the same time, at most: lane l does the tasks l, l+lanes,
-// l+2*lanes and so on.
-const maxLanes = 128
+// The tasks of a job are cut into lanes, runs of tasks that follow each other, of which one at a time has a turn: so many
+// tasks of one job the nodes work on at the same time. Tasks that follow each other often read the same blocks of a store,
+// so what one node does is kept together.
+const (
+	// someLanes is how many lanes a job has if it has so many tasks, and maxLanes how many at most.
+	someLanes = 64
+	maxLanes  = 128
+	// laneTasks is how many tasks a lane has before there are more than someLanes.
+	laneTasks = 4
+)
 
-func lanes(tasks int) int { return max(1, min(tasks, maxLanes)) }
+func lanes(tasks int) int {
+	return max(1, min(tasks, someLanes), min(tasks/laneTasks, maxLanes))
+}
+
+// laneStart returns the first task of a lane.
+func laneStart(tasks, lane int) int {
+	n := lanes(tasks)
+	// Without overflow: a lane's share, and one of the rest for each of the first.
+	return lane*(tasks/n) + min(lane, tasks%n)
+}
+
+// laneOf returns the lane of a task.
+func laneOf(tasks, task int) int {
+	n := lanes(tasks)
+	share, rest := tasks/n, tasks%n
+	if task < rest*(share+1) {
+		return task / (share + 1)
+	}
+	return rest + (task-rest*(share+1))/max(1, share)
+}
 
 // A table is what a node remembers of the jobs that have not ended, as the log has them: enough to decide about the next
 // proposal. It is changed by the fold alone, in the order of the log, so that all nodes have the same one.
@@ -87,6 +113,16 @@ func (t *table) reset() {
 	t.delayed = nil
 }
 
+// lonely reports whether no job waits, and no more than one has tasks: then no turn is taken from anybody. Caller holds t.mu.
+func (t *table) lonely() bool {
+	queued, running := 0, 0
+	for p := range t.queued {
+		queued += t.queued[p]
+		running += t.running[p]
+	}
+	return queued == 0 && running <= 1
+}
+
 // delays is a heap of jobs by the time that they become due.
 type delays []delay
 
@@ -140,15 +176,18 @@ func (s *tracked) setDone(task int) {
 	delete(s.steps, task)
 }
 
-// next returns the first task of a lane, from the given one on, that is not done; false when the lane has no more.
+// next returns the first task that is not done, from the given one to the end of its lane; false when there is none.
 func (s *tracked) next(task int) (int, bool) {
-	for ; task < s.head.Tasks; task += lanes(s.head.Tasks) {
+	for end := laneStart(s.head.Tasks, laneOf(s.head.Tasks, task)+1); task < end; task++ {
 		if !s.isDone(task) {
 			return task, true
 		}
 	}
 	return 0, false
 }
+
+// front returns the first task of a lane that is not done; false when there is none.
+func (s *tracked) front(lane int) (int, bool) { return s.next(laneStart(s.head.Tasks, lane)) }
 
 func (s *tracked) allDone() bool { return s.head.TasksDone >= s.head.Tasks }
 

@@ -29,6 +29,8 @@ type holder struct {
 	// done tells that the task is done in the log, last that the whole job is; refused that an append was not taken, and
 	// decided that the turn asked for the end of its job.
 	done, last, refused, decided bool
+	// run counts the tasks of the lane that this node did before this one, one after the other.
+	run int
 	// seq is where in the log the last of the appended events stands.
 	seq uint64
 }
@@ -116,7 +118,7 @@ func (h *holder) aim() (offers []string, drop bool, err error) {
 		if h.place.fresh {
 			// Whoever had the first turn may not have come to offer the others.
 			for lane := 1; lane < lanes(s.head.Tasks); lane++ {
-				if next, ok := s.next(lane); ok {
+				if next, ok := s.front(lane); ok {
 					offers = append(offers, h.c.subjectOf(s, false, next))
 				}
 			}
@@ -214,7 +216,7 @@ func (h *holder) Start(ctx context.Context) error {
 	var offers []string
 	if h.place.fresh && queued {
 		for lane := 1; lane < lanes(s.head.Tasks); lane++ {
-			if next, ok := s.next(lane); ok {
+			if next, ok := s.front(lane); ok {
 				offers = append(offers, c.subjectOf(s, false, next))
 			}
 		}
@@ -324,20 +326,24 @@ func (h *holder) End() {
 	}
 	over := c.t.jobs[h.place.id] != s || s.ending != nil
 	var next string
-	reduce := false
+	proceed, goesOn := 0, false
 	switch {
 	case over || h.decided || h.refused || !h.done:
 	case h.last && s.allDone():
-		reduce = true
+		proceed, goesOn = job.Reduction, true
 	case h.turn.Task >= 0:
-		if task, ok := s.next(h.turn.Task); ok {
+		task, ok := s.next(h.turn.Task)
+		switch {
+		case ok && h.run < maxRun && c.t.lonely() && !c.draining.Load():
+			proceed, goesOn = task, true
+		case ok:
 			next = c.subjectOf(s, false, task)
 		}
 	}
 	done, refused, decided, seq := h.done, h.refused, h.decided, h.seq
 	c.t.mu.Unlock()
-	if reduce {
-		h.reduce(s)
+	if goesOn {
+		h.proceed(s, proceed)
 		return
 	}
 	h.forget()
@@ -360,27 +366,17 @@ func (h *holder) End() {
 	}
 }
 
-func (h *holder) ack() {
-	if h.msg != nil {
-		_ = h.msg.Ack()
-	}
-}
+// maxRun is how many tasks of a lane a node does one after the other, while no other job has any, before the lane goes back
+// to the queue, where a node that has become free may take it.
+const maxRun = 16
 
-// nak gives the turn back.
-func (h *holder) nak() {
-	if h.msg != nil {
-		_ = h.msg.Nak()
-		return
-	}
-	h.c.turns.offerLater(h.subject, h.c.from())
-}
-
-// reduce gives the job's last turn to a worker of this node, who keeps the message of the last task for it.
-func (h *holder) reduce(s *tracked) {
+// proceed gives another turn of the job to a worker of this node: the next task of the lane, when no other job waits, or
+// the job's reduction. The message of the turn before stands for it.
+func (h *holder) proceed(s *tracked, task int) {
 	c := h.c
-	r := &holder{c: c, place: h.place, subject: h.subject, msg: h.msg}
+	r := &holder{c: c, place: h.place, subject: h.subject, run: h.run + 1}
 	c.t.mu.Lock()
-	r.take(s, job.Reduction)
+	r.take(s, task)
 	r.turn.Spec = h.turn.Spec
 	s.holds-- // that of h
 	h.tracked = nil
@@ -395,4 +391,19 @@ func (h *holder) reduce(s *tracked) {
 	q.own[p] = append(q.own[p], r.turn)
 	q.owned++
 	q.poke()
+}
+
+func (h *holder) ack() {
+	if h.msg != nil {
+		_ = h.msg.Ack()
+	}
+}
+
+// nak gives the turn back.
+func (h *holder) nak() {
+	if h.msg != nil {
+		_ = h.msg.Nak()
+		return
+	}
+	h.c.turns.offerLater(h.subject, h.c.from())
 }

@@ -229,7 +229,7 @@ func (q *turnQueue) choose() (own *job.Turn, cl *class, n int) {
 	q.chosen++
 	q.credits[job.Priority(best)] -= total
 	// What others have left to this node goes before its own every other time.
-	if line := q.own[best]; len(line) > 0 && (classes[best] == nil || q.chosen%4 >= 2) {
+	if line := q.own[best]; len(line) > 0 && (classes[best] == nil || q.chosen%4 >= 2 || q.c.t.lonely()) {
 		own, q.own[best] = line[0], line[1:]
 		q.owned--
 		return own, nil, 0

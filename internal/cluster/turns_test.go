@@ -99,7 +99,7 @@ func TestNewJobsFirst(t *testing.T) {
 	f.eventually("all lanes are offered", func() bool {
 		s, err := f.jetStream().Stream(t.Context(), "FLEET_TURNS")
 		f.ok(err)
-		return s.CachedInfo().State.Msgs == 128
+		return s.CachedInfo().State.Msgs == 64
 	})
 	defer turn.End()
 	for range 20 {
@@ -115,7 +115,7 @@ func TestNewJobsFirst(t *testing.T) {
 		}
 		defer turn.End()
 	}
-	if fresh < 10 || active < 1 {
+	if fresh < 8 || active < 1 {
 		t.Errorf("of 16 turns %d were of new jobs, %d of one under way", fresh, active)
 	}
 }
