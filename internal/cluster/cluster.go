@@ -80,8 +80,10 @@ type moment struct {
 	at  time.Time
 }
 
-// momentGap is how far apart moments are.
-const momentGap = 10 * time.Second
+// momentGap is how far apart moments are: near enough for short retentions too.
+func (c *Config) momentGap() time.Duration {
+	return min(10*time.Second, max(c.TombstoneRetention, c.KeyRetention)/8)
+}
 
 // Open connects to NATS, makes the streams that are missing, opens the view and brings it up to date. It waits for the
 // cluster as long as ctx lasts. Errors: those of the view, journal.ErrLocked among them; a cluster that is not fit.

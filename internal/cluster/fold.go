@@ -175,7 +175,7 @@ func (c *Cluster) advance(seq uint64, at time.Time) {
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
 	c.read = seq
-	if n := len(c.moments); n == 0 || at.Sub(c.moments[n-1].at) >= momentGap {
+	if n := len(c.moments); n == 0 || at.Sub(c.moments[n-1].at) >= c.cfg.momentGap() {
 		c.moments = append(c.moments, moment{seq: seq, at: at})
 	}
 	close(c.readMoved)
