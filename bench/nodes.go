@@ -126,10 +126,10 @@ func scaling(ctx context.Context, s *suite) (table, error) {
 	const delay = 50 * time.Millisecond
 	t := table{
 		header: []string{"nodes", "sum from a slow bucket", "against one node", "1e5 sleeps, 1000 at once on each node", "against one node"},
-		note: fmt.Sprintf("The bucket answers every read after %s; each node has two workers, and each of the array's chunks is one read. "+
+		note: fmt.Sprintf("The bucket answers every read after %s; each node has two workers, which read blocks of 8 MiB. "+
 			"The sleeps of 20 ms are as many jobs as there are nodes, each with `concurrency` 1000 and its share of the sleeps.", delay),
 	}
-	rows := int64(s.times(600, 60))
+	rows := int64(s.times(2000, 60))
 	bucket := newSlowBucket(rows, 65536, delay)
 	defer bucket.Close()
 	sum := request("POST", "/v1/jobs", fmt.Sprintf(
@@ -183,7 +183,7 @@ func recovery(ctx context.Context, s *suite) (table, error) {
 			"The node is killed a second after the submission, of 3000 sleeps of 3 s each in 24 jobs, and of a sum from the slow bucket.",
 	}
 	const delay = 50 * time.Millisecond
-	bucket := newSlowBucket(int64(s.times(600, 120)), 65536, delay)
+	bucket := newSlowBucket(int64(s.times(1000, 120)), 65536, delay)
 	defer bucket.Close()
 	for _, job := range []struct {
 		name  string
