@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"flag"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -16,7 +17,11 @@ import (
 	"gather/internal/journal/journaltest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The tests wait more than they compute.
+	_ = flag.Set("test.parallel", "5")
+	goleak.VerifyTestMain(m)
+}
 
 // logger is silent unless GATHER_TEST_LOG is set.
 func logger() *slog.Logger {
@@ -49,8 +54,10 @@ func open(t *testing.T, c cluster.Config) *cluster.Cluster {
 
 // TestExercise: a node keeps the contract of a journal, on one server and on three.
 func TestExercise(t *testing.T) {
+	t.Parallel()
 	for _, servers := range []int{1, 3} {
 		t.Run(map[int]string{1: "one server", 3: "three servers"}[servers], func(t *testing.T) {
+			t.Parallel()
 			s := natstest.Start(t, servers)
 			journaltest.Exercise(t, func(t *testing.T, dir string) journaltest.Journal {
 				return open(t, cluster.Config{URL: s.URL, Dir: filepath.Join(dir, "view"), Prefix: prefix(dir), Replicas: servers})

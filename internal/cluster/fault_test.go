@@ -12,6 +12,7 @@ import (
 
 // TestServersFail: with one server of three away at any time, nodes do their work, and nothing is lost.
 func TestServersFail(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 3)
 	nodes := f.trio()
 	for _, n := range nodes {
