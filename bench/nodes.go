@@ -20,35 +20,35 @@ func nodes(ctx context.Context, s *suite) (table, error) {
 			"what it gains.",
 	}
 	for _, n := range []int{0, 1, 3} {
-		var targets []*target
-		drained := func(ctx context.Context) (time.Duration, error) { return targets[0].drained(ctx) }
 		name := "embedded"
-		if n == 0 {
-			x, err := start(ctx, s.server)
-			if err != nil {
-				return t, err
-			}
-			defer x.stop()
-			targets = append(targets, x)
-		} else {
-			c, err := s.cluster(ctx, n)
-			if err != nil {
-				return t, err
-			}
-			defer c.end()
-			targets, drained = c.nodes, c.drained
+		if n > 0 {
 			name = fmt.Sprintf("%d node(s), 3 NATS servers", n)
 		}
-		row, err := s.loadNodes(ctx, targets, drained)
+		row, err := s.measureNodes(ctx, n)
 		if err != nil {
 			return t, fmt.Errorf("%s: %w", name, err)
 		}
 		t.row(append([]any{name}, row...)...)
-		for _, x := range targets {
-			x.stop()
-		}
 	}
 	return t, nil
+}
+
+// measureNodes starts so many nodes, or one server by itself, and loads them.
+func (s *suite) measureNodes(ctx context.Context, n int) ([]any, error) {
+	if n == 0 {
+		x, err := start(ctx, s.server)
+		if err != nil {
+			return nil, err
+		}
+		defer x.stop()
+		return s.loadNodes(ctx, []*target{x}, x.drained)
+	}
+	c, err := s.cluster(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	defer c.end()
+	return s.loadNodes(ctx, c.nodes, c.drained)
 }
 
 // loadNodes loads all nodes at once.
@@ -132,35 +132,42 @@ func scaling(ctx context.Context, s *suite) (table, error) {
 	rows := int64(s.times(2000, 60))
 	bucket := newSlowBucket(rows, 65536, delay)
 	defer bucket.Close()
-	sum := request("POST", "/v1/jobs", fmt.Sprintf(
-		`{"kind":"array_sum","array":{"source":"npy","url":"s3://bucket/waves.npy","chunks":[1,65536]}}`))
-	var first, firstSleep time.Duration
+	var first [2]time.Duration
 	for n := 1; n <= 3; n++ {
-		c, err := s.cluster(ctx, n, "--workers=2", "--array-bucket=s3://bucket?endpoint="+bucket.URL+"&region=none")
-		if err != nil {
-			return t, err
-		}
-		defer c.end()
-		took, err := c.timed(ctx, sum)
-		if err != nil {
-			return t, err
-		}
-		sleeps := s.times(100_000, 10_000) / n
-		var posts [][]byte
-		for range n {
-			posts = append(posts, request("POST", "/v1/jobs", fmt.Sprintf(`{"kind":"sleep_batch","count":%d,"duration":"20ms","concurrency":1000}`, sleeps)))
-		}
-		slept, err := c.timed(ctx, posts...)
+		took, err := s.scale(ctx, n, bucket)
 		if err != nil {
 			return t, err
 		}
 		if n == 1 {
-			first, firstSleep = took, slept
+			first = took
 		}
-		t.row(n, took, ratio(float64(first), float64(took)), slept, ratio(float64(firstSleep), float64(slept)))
-		c.end()
+		t.row(n, took[0], ratio(float64(first[0]), float64(took[0])), took[1], ratio(float64(first[1]), float64(took[1])))
 	}
 	return t, nil
+}
+
+// sumSlowly sums the array of a slowBucket.
+var sumSlowly = request("POST", "/v1/jobs",
+	`{"kind":"array_sum","array":{"source":"npy","url":"s3://bucket/waves.npy","chunks":[1,65536]}}`)
+
+func (b *slowBucket) flag() string {
+	return "--array-bucket=s3://bucket?endpoint=" + b.URL + "&region=none"
+}
+
+// scale measures the sum and the sleeps on n nodes.
+func (s *suite) scale(ctx context.Context, n int, bucket *slowBucket) (took [2]time.Duration, err error) {
+	c, err := s.cluster(ctx, n, "--workers=2", bucket.flag())
+	if err != nil {
+		return took, err
+	}
+	defer c.end()
+	if took[0], err = c.timed(ctx, sumSlowly); err != nil {
+		return took, err
+	}
+	sleeps := s.times(100_000, 10_000) / n
+	took[1], err = c.timed(ctx, repeat(n, request("POST", "/v1/jobs",
+		fmt.Sprintf(`{"kind":"sleep_batch","count":%d,"duration":"20ms","concurrency":1000}`, sleeps)))...)
+	return took, err
 }
 
 // timed submits jobs to the first node and waits for all of them, on the last one.
@@ -190,31 +197,32 @@ func recovery(ctx context.Context, s *suite) (table, error) {
 		posts [][]byte
 	}{
 		{"sleeps", repeat(24, request("POST", "/v1/jobs", `{"kind":"sleep_batch","count":125,"duration":"3s"}`))},
-		{"sum", repeat(1, request("POST", "/v1/jobs", `{"kind":"array_sum","array":{"source":"npy","url":"s3://bucket/waves.npy","chunks":[1,65536]}}`))},
+		{"sum", repeat(1, sumSlowly)},
 	} {
-		var took [2]time.Duration
-		for i := range took {
-			c, err := s.cluster(ctx, 3, "--workers=2", "--ack-wait=2s", "--array-bucket=s3://bucket?endpoint="+bucket.URL+"&region=none")
-			if err != nil {
-				return t, err
-			}
-			defer c.end()
-			var kill *time.Timer
-			if i == 1 {
-				kill = time.AfterFunc(time.Second, func() { _ = c.nodes[0].cmd.Process.Kill() })
-			}
-			took[i], err = c.timed(ctx, job.posts...)
-			if kill != nil {
-				kill.Stop()
-			}
-			if err != nil {
-				return t, err
-			}
-			c.end()
+		calm, err := s.survive(ctx, bucket, false, job.posts)
+		if err != nil {
+			return t, err
 		}
-		t.row(job.name, took[0], took[1], took[1]-took[0])
+		killed, err := s.survive(ctx, bucket, true, job.posts)
+		if err != nil {
+			return t, err
+		}
+		t.row(job.name, calm, killed, killed-calm)
 	}
 	return t, nil
+}
+
+// survive runs jobs on three nodes, one of which may be killed under way.
+func (s *suite) survive(ctx context.Context, bucket *slowBucket, kill bool, posts [][]byte) (time.Duration, error) {
+	c, err := s.cluster(ctx, 3, "--workers=2", "--ack-wait=2s", bucket.flag())
+	if err != nil {
+		return 0, err
+	}
+	defer c.end()
+	if kill {
+		defer time.AfterFunc(time.Second, func() { _ = c.nodes[0].cmd.Process.Kill() }).Stop()
+	}
+	return c.timed(ctx, posts...)
 }
 
 func repeat(n int, req []byte) (list [][]byte) {

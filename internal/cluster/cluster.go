@@ -26,7 +26,6 @@ import (
 var (
 	errEnding = errors.New("the job is to end")
 	errEnded  = errors.New("the job has ended")
-	errClosed = errors.New("the node is closed")
 )
 
 // A Cluster is this node's part of it. It is safe for concurrent use.

@@ -72,7 +72,8 @@ func (c *Cluster) follow(ctx context.Context) error {
 		return err
 	}
 	defer it.Stop()
-	defer context.AfterFunc(ctx, it.Stop)()
+	stop := context.AfterFunc(ctx, it.Stop)
+	defer stop()
 	for {
 		msg, err := it.Next()
 		if err != nil {
@@ -430,8 +431,9 @@ func (c *Cluster) decided(author string, p *job.Proposal, d decision) {
 		pd.done(d)
 		return
 	}
-	// A submission that was refused while its fate was unknown, and is there after all.
-	if _, submits := submitter(p.Entries); submits && d.err == nil {
+	// A submission that was refused while its fate was unknown, and is there after all. With a key its client, who was told
+	// to, asks for it again: it must not be told of a job that is cancelled here.
+	if _, submits := submitter(p.Entries); submits && d.err == nil && p.Key == nil {
 		for i := range p.Entries {
 			id := p.Entries[i].ID
 			c.propose(&job.Proposal{What: job.ProposeBatch, At: time.Now().UTC(), Entries: []job.Entry{{

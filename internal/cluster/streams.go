@@ -35,7 +35,7 @@ func (c *Cluster) makeStreams(ctx context.Context) (identity string, err error) 
 			return identity, err
 		}
 		if !warned {
-			c.log.Warn("JetStream is not ready; waiting for it", "error", err)
+			c.log.Warn("waiting for JetStream", "error", err)
 			warned = true
 		}
 		select {

@@ -54,7 +54,6 @@ type pending struct {
 	submits bool
 	sent    bool
 	settled bool
-	key     *job.Key
 	// done gets the decision, from the fold or the view. It must not block.
 	done func(decision)
 }
