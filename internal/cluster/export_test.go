@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"gather/internal/job"
 )
@@ -82,4 +83,20 @@ func (c *Cluster) Dropped() int {
 func (c *Cluster) AppendBlindly(ctx context.Context, b job.Batch) error {
 	_, err := c.ask(ctx, &job.Proposal{What: job.ProposeBatch, Entries: b.Entries, Key: b.Key, Admission: b.Admission})
 	return err
+}
+
+// AppendAnyway is Append on a node that has not noticed yet that the log does not answer.
+func (c *Cluster) AppendAnyway(ctx context.Context, b job.Batch) error {
+	p := &job.Proposal{What: job.ProposeBatch, At: time.Now().UTC(), Entries: b.Entries}
+	if b.Key != nil {
+		key := *b.Key
+		key.Expires = p.At.Add(c.cfg.KeyRetention)
+		p.Key = &key
+	}
+	return c.w.put(ctx, p, &pending{submits: true, done: func(d decision) {
+		if b.Key != nil {
+			c.view.Release(*b.Key)
+		}
+		b.Done(d.err)
+	}}, 0)
 }

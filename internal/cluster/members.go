@@ -39,21 +39,26 @@ func (m *members) open(ctx context.Context, c *Cluster) (err error) {
 	m.nodes = make(map[string]member)
 	m.beat = make(chan struct{}, 1)
 	m.patience = max(c.cfg.AckWait, 3*heartbeat)
+	if m.kv, err = m.bucket(ctx, c); err != nil {
+		return err
+	}
+	return m.say(ctx, c)
+}
+
+// bucket makes the bucket if it is missing: it is in memory, and gone when its servers were.
+func (m *members) bucket(ctx context.Context, c *Cluster) (jetstream.KeyValue, error) {
 	name := c.upper() + "_NODES"
-	m.kv, err = c.js.KeyValue(ctx, name)
+	kv, err := c.js.KeyValue(ctx, name)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		m.kv, err = c.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+		kv, err = c.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
 			Bucket: name, Description: "The nodes of gather that live.", TTL: 10 * m.patience,
 			Storage: jetstream.MemoryStorage, Replicas: c.cfg.Replicas,
 		})
 		if errors.Is(err, jetstream.ErrBucketExists) || errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			m.kv, err = c.js.KeyValue(ctx, name)
+			kv, err = c.js.KeyValue(ctx, name)
 		}
 	}
-	if err != nil {
-		return err
-	}
-	return m.say(ctx, c)
+	return kv, err
 }
 
 // run says that the node lives, and listens to the others, until ctx is done.
@@ -63,6 +68,7 @@ func (m *members) run(ctx context.Context, c *Cluster) {
 		for ctx.Err() == nil {
 			if err := m.listen(ctx); err != nil && ctx.Err() == nil {
 				c.log.Debug("listen to the nodes", "error", err)
+				_, _ = m.bucket(ctx, c) // or at the next try
 			}
 			select {
 			case <-time.After(foldPause):

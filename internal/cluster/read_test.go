@@ -95,3 +95,48 @@ func TestNoServers(t *testing.T) {
 		t.Errorf("%v disconnects", n)
 	}
 }
+
+// A submission whose fate was not known is done once when its client asks again with its key, and cancelled when it has
+// none: nobody could ask for it.
+func TestUnknownFate(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a, b := f.open("a"), f.open("b")
+	keyed, plain := newJob(2), newJob(2)
+	key := job.Key{Tenant: "t", Route: "r", Value: "k", Fingerprint: [32]byte{1}}
+	_, err := a.Reserve(t.Context(), key)
+	f.ok(err)
+	f.s.StopAll()
+	// The node has not noticed, or this would be refused before it is sent; it may have, too.
+	keyedBatch := batch(keyed)
+	keyedBatch.Key = &key
+	refused := make(chan error, 2)
+	sent := 0
+	for _, batch := range []job.Batch{keyedBatch, batch(plain)} {
+		batch.Done = func(err error) { refused <- err }
+		if a.AppendAnyway(t.Context(), batch) == nil {
+			sent++
+		}
+	}
+	for range sent {
+		f.want(<-refused, job.ErrStorage)
+	}
+	f.s.RestartAll()
+	for _, n := range []*node{a, b} {
+		f.eventually("a node is ready again", func() bool { return n.Ready() == nil })
+		n.work(1, nil)
+	}
+	id, err := a.submitOnce(key, newJob(2))
+	f.ok(err)
+	if j := b.ends(id); j.State != job.Succeeded {
+		t.Errorf("what was asked for twice is %v", j.State)
+	}
+	f.caughtUp(a)
+	if j, err := a.Get(t.Context(), "t", plain.Job.ID); err == nil {
+		if j = a.ends(plain.Job.ID); j.State != job.Cancelled {
+			t.Errorf("what nobody can ask for is %v", j.State)
+		}
+	} else {
+		f.want(err, job.ErrNotFound)
+	}
+}
