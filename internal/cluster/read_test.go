@@ -132,8 +132,8 @@ func TestUnknownFate(t *testing.T) {
 		t.Errorf("what was asked for twice is %v", j.State)
 	}
 	f.caughtUp(a)
-	if j, err := a.Get(t.Context(), "t", plain.Job.ID); err == nil {
-		if j = a.ends(plain.Job.ID); j.State != job.Cancelled {
+	if _, err := a.Get(t.Context(), "t", plain.Job.ID); err == nil {
+		if j := a.ends(plain.Job.ID); j.State != job.Cancelled {
 			t.Errorf("what nobody can ask for is %v", j.State)
 		}
 	} else {

@@ -81,7 +81,7 @@ func TestPriorities(t *testing.T) {
 	for range 63 {
 		turn := b.turn()
 		counts[turn.Job.Priority]++
-		defer turn.End()
+		defer turn.End() //nolint:revive // all are held until the end
 	}
 	if h, n, l := counts[job.High], counts[job.Normal], counts[job.Low]; h < 40 || n < 6 || n > 18 || l < 1 || l > 9 {
 		t.Errorf("of 63 turns %d were high, %d normal, %d low", h, n, l)
@@ -113,7 +113,7 @@ func TestNewJobsFirst(t *testing.T) {
 		} else {
 			fresh++
 		}
-		defer turn.End()
+		defer turn.End() //nolint:revive // all are held until the end
 	}
 	if fresh < 8 || active < 1 {
 		t.Errorf("of 16 turns %d were of new jobs, %d of one under way", fresh, active)
@@ -279,7 +279,7 @@ func TestLostTurns(t *testing.T) {
 	var turn *job.Turn
 	for turn == nil || turn.Job.ID != running {
 		if turn != nil {
-			defer turn.End()
+			defer turn.End() //nolint:revive // all are held until the end
 		}
 		turn = a.turn()
 	}
