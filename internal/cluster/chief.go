@@ -3,9 +3,6 @@ package cluster
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -22,9 +19,11 @@ import (
 
 // runChief looks around once in a while, until ctx is done.
 func (c *Cluster) runChief(ctx context.Context) {
-	t := time.NewTicker(max(c.cfg.AckWait/4, heartbeat))
+	interval := max(c.cfg.AckWait/4, heartbeat)
+	t := time.NewTicker(interval)
 	defer t.Stop()
 	var trimmed time.Time
+	looked := time.Now()
 	short := 0
 	for {
 		select {
@@ -32,7 +31,10 @@ func (c *Cluster) runChief(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		if !c.chief() || c.trouble() != nil {
+		// A node that was paused, or has only begun to listen, takes others for dead that it has not heard yet.
+		late := time.Since(looked) > 2*interval
+		looked = time.Now()
+		if late || !c.chief() || c.trouble() != nil || !c.members.listened() {
 			short = 0
 			continue
 		}
@@ -97,8 +99,8 @@ func (c *Cluster) bury() {
 	}
 }
 
-// restore offers the turns that were lost: published by a node that died in between, or on their way when it did. It asks
-// for what is there only when fewer turns were there, twice in a row, than there should be.
+// restore offers the turns that were lost: published by a node that died in between, or on their way when it did. When there
+// are many it asks what is there only now and then, or when fewer were there, twice in a row, than there should be.
 func (c *Cluster) restore(ctx context.Context, short int) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -106,10 +108,15 @@ func (c *Cluster) restore(ctx context.Context, short int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if have := stream.CachedInfo().State.Msgs; have >= uint64(c.expected(nil)) {
+	have, want := stream.CachedInfo().State.Msgs, uint64(c.expected(nil))
+	round := 2
+	switch {
+	case want == 0:
 		return 0, nil
+	case have >= want && have > fewTurns:
+		round = 20
 	}
-	if short++; short < 2 {
+	if short++; short < round {
 		return short, nil
 	}
 	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(c.cfg.Prefix+".turns.>"))
@@ -141,6 +148,9 @@ func (c *Cluster) restore(ctx context.Context, short int) (int, error) {
 	}
 	return 0, nil
 }
+
+// fewTurns are so few that it costs nothing to ask for them.
+const fewTurns = 1000
 
 // expected counts the turns that should be there by now, and visits their subjects.
 func (c *Cluster) expected(visit func(s *tracked, subject string)) (n int) {
@@ -219,150 +229,6 @@ func (c *Cluster) fallDue(now time.Time) (subjects []string) {
 		}
 	}
 	return subjects
-}
-
-// # Trimming
-//
-// The log may lose what tells only of jobs that are gone, and of keys that have expired. Then a node that reads only the
-// rest comes to the same view: what it reads about jobs that it has never heard of takes no effect. But for one thing:
-// submissions that were dropped, because the queue was full or their key was used, by jobs that it does not know. So these
-// are remembered as long as the log has them, and told behind it.
-
-// noteDropped remembers a submission that was dropped.
-func (c *Cluster) noteDropped(ctx context.Context, seq uint64, tenant string, p *job.Proposal) error {
-	d := job.Dropped{At: seq, Tenant: tenant, Key: p.Key}
-	for i := range p.Entries {
-		d.IDs = append(d.IDs, p.Entries[i].ID)
-	}
-	c.readMu.Lock()
-	c.dropped = append(c.dropped, d)
-	c.readMu.Unlock()
-	return c.keepDropped(ctx, &d)
-}
-
-func (c *Cluster) keepDropped(ctx context.Context, d *job.Dropped) error {
-	value, err := json.Marshal(d)
-	if err != nil {
-		return err
-	}
-	return c.view.SetNote(ctx, droppedNote(d), value)
-}
-
-// droppedNote is the name of the note of a dropped submission.
-func droppedNote(d *job.Dropped) string {
-	return fmt.Sprintf("%s%016x/%s", noteDropped, d.At, d.IDs[0])
-}
-
-// trim lets the log lose what nobody needs.
-func (c *Cluster) trim(ctx context.Context) error {
-	// Clocks differ, and messages are as old as the server that took them says.
-	slack := min(time.Minute, max(c.cfg.TombstoneRetention, c.cfg.KeyRetention))
-	low := time.Now().Add(-max(c.cfg.TombstoneRetention, c.cfg.KeyRetention))
-	oldest, err := c.view.Oldest(ctx)
-	if err != nil {
-		return err
-	}
-	if oldest != (job.ID{}) && oldest.Time().Before(low) {
-		low = oldest.Time()
-	}
-	c.t.mu.Lock()
-	for id := range c.t.jobs {
-		if at := id.Time(); at.Before(low) {
-			low = at
-		}
-	}
-	c.t.mu.Unlock()
-	low = low.Add(-slack)
-
-	c.readMu.Lock()
-	n := 0
-	for n < len(c.moments) && c.moments[n].at.Before(low) {
-		n++
-	}
-	var before uint64
-	if n > 0 {
-		before = c.moments[n-1].seq
-	}
-	p := &job.Proposal{What: job.ProposeTrim, Before: before}
-	dropped := len(c.dropped) > 0
-	for _, d := range c.dropped {
-		if d.At >= before {
-			p.Dropped = append(p.Dropped, d)
-		}
-	}
-	if n > 1 {
-		c.moments = slices.Delete(c.moments, 0, n-1)
-	}
-	c.readMu.Unlock()
-	if n == 0 {
-		return nil
-	}
-	if dropped { // otherwise there is nothing to tell, and a full log may not take it
-		if _, err := c.ask(ctx, p); err != nil {
-			return err
-		}
-	}
-	stream, err := c.js.Stream(ctx, c.logStream)
-	if err != nil {
-		return err
-	}
-	if stream.CachedInfo().State.FirstSeq >= before {
-		return nil
-	}
-	c.log.Info("trimming the log", "before", before)
-	return stream.Purge(ctx, jetstream.WithPurgeSequence(before))
-}
-
-// takeTrim forgets submissions that only a node which did not read what came before can have taken for accepted.
-func (c *Cluster) takeTrim(ctx context.Context, p *job.Proposal) error {
-	known := make(map[job.ID]bool)
-	var kept, gone []job.Dropped
-	c.readMu.Lock()
-	c.moments = slices.DeleteFunc(c.moments, func(m moment) bool { return m.seq < p.Before })
-	for _, d := range c.dropped {
-		known[d.IDs[0]] = true
-		if d.At < p.Before {
-			gone = append(gone, d)
-		} else {
-			kept = append(kept, d)
-		}
-	}
-	c.dropped = kept
-	c.readMu.Unlock()
-	for i := range gone {
-		if err := c.view.SetNote(ctx, droppedNote(&gone[i]), nil); err != nil {
-			return err
-		}
-	}
-	for i := range p.Dropped {
-		d := &p.Dropped[i]
-		if len(d.IDs) == 0 || known[d.IDs[0]] {
-			continue // as it is here
-		}
-		if err := c.retract(ctx, d); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// retract takes a submission back that was dropped.
-func (c *Cluster) retract(ctx context.Context, d *job.Dropped) error {
-	c.t.mu.Lock()
-	for _, id := range d.IDs {
-		if s := c.t.jobs[id]; s != nil {
-			c.t.line(s, -1)
-			c.t.remove(s)
-		}
-	}
-	c.t.mu.Unlock()
-	if err := errors.Join(c.view.Settle(ctx), c.view.Forget(ctx, d.Tenant, d.IDs, d.Key)); err != nil {
-		return err
-	}
-	c.readMu.Lock()
-	c.dropped = append(c.dropped, *d)
-	c.readMu.Unlock()
-	return c.keepDropped(ctx, d)
 }
 
 // Position returns a queued job's place among those of its priority, from 1, as of a moment ago, and how long it will take

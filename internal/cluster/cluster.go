@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -51,11 +50,13 @@ type Cluster struct {
 
 	// What follows belongs to the fold.
 	assemblies map[string]*assembly
-	dropped    []job.Dropped
+	applied    position
+	given      *trimmed // what the log no longer tells; nil if it has told all
 
 	readMu    sync.Mutex
 	read      uint64 // the last message that was applied
 	moments   []moment
+	dropped   []job.Dropped // that are still in the log
 	readMoved chan struct{}
 	behind    atomic.Int64
 
@@ -119,7 +120,8 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 			c.nc.Close()
 		}
 	}()
-	if c.js, err = jetstream.New(c.nc, jetstream.WithDefaultTimeout(publishTimeout)); err != nil {
+	if c.js, err = jetstream.New(c.nc, jetstream.WithDefaultTimeout(publishTimeout),
+		jetstream.WithPublishAsyncMaxPending(1<<16), jetstream.WithPublishAsyncTimeout(2*publishTimeout)); err != nil {
 		return nil, err
 	}
 	if c.view, err = journal.Open(ctx, journal.Config{
@@ -192,26 +194,27 @@ func (c *Cluster) load(ctx context.Context, identity string) error {
 	if err != nil {
 		return err
 	}
-	position, err := c.view.Note(ctx, notePosition)
+	at, err := c.view.Note(ctx, notePosition)
 	if err != nil {
 		return err
 	}
-	c.read, _ = binary.Uvarint(position)
+	if c.given, err = c.lastTrim(ctx); err != nil {
+		return err
+	}
+	c.identity = identity
 	if string(known) != identity {
 		if len(known) > 0 {
 			c.log.Warn("the view is one of another log; it is made anew")
 		}
-		c.read = 0
 		if err := c.view.Clear(ctx); err != nil {
 			return err
 		}
-		c.identity = identity
-		return errors.Join(c.view.SetNote(ctx, noteLog, []byte(identity)), c.view.Settle(ctx))
+		return errors.Join(c.view.Follow(ctx, job.Batch{}, journal.Note{Name: noteLog, Value: []byte(identity)}), c.view.Settle(ctx))
 	}
-	c.identity = identity
-	err = c.view.Notes(ctx, noteDropped, func(_ string, value []byte) error {
-		var d job.Dropped
-		err := json.Unmarshal(value, &d)
+	c.applied = parsePosition(at)
+	c.read = c.applied.from
+	err = c.view.Notes(ctx, noteDropped, func(name string, _ []byte) error {
+		d, err := parseDropped(name)
 		c.dropped = append(c.dropped, d)
 		return err
 	})
@@ -327,15 +330,15 @@ func (c *Cluster) halt() error {
 	c.turns.stop()
 	c.w.close()
 	c.w.drained(ctx)
+	c.stop()
+	c.stopFold()
+	c.folding.Wait()
+	c.done.Wait()
 	if c.members.kv != nil && c.nc.IsConnected() {
 		if err := c.members.leave(ctx, c.id); err != nil {
 			c.log.Debug("leave the nodes", "error", err)
 		}
 	}
-	c.stop()
-	c.stopFold()
-	c.folding.Wait()
-	c.done.Wait()
 	err := c.view.Close()
 	c.w.abandon(storage("closed", "the node is closed", 0))
 	c.nc.Close()

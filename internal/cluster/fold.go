@@ -11,11 +11,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"gather/internal/job"
+	"gather/internal/journal"
 )
 
 // The notes of the view.
 const (
-	// notePosition is the sequence number up to which the log is applied, noteLog the identity of the log.
+	// notePosition tells how far the log is applied, noteLog which log it is.
 	notePosition = "position"
 	noteLog      = "log"
 	// noteDropped leads those of submissions that were dropped and are still in the log.
@@ -26,6 +27,33 @@ const (
 
 // foldPause is the pause before the log is asked again after an error.
 const foldPause = 200 * time.Millisecond
+
+// A position is how far the log is applied: the messages before seq, and of seq so many proposals. It is written together
+// with the effect of each, so that after a crash nothing is applied twice, or left out.
+type position struct {
+	// from is the last message that need not be read again: parts of what is not complete may stand before seq.
+	from, seq uint64
+	n         int
+}
+
+func (p position) note() journal.Note {
+	b := binary.AppendUvarint(nil, p.from)
+	b = binary.AppendUvarint(binary.AppendUvarint(b, p.seq), uint64(p.n))
+	return journal.Note{Name: notePosition, Value: b}
+}
+
+// parsePosition is the inverse; the zero position is that of an empty view.
+func parsePosition(b []byte) (p position) {
+	var v [3]uint64
+	for i := range v {
+		n := 0
+		if v[i], n = binary.Uvarint(b); n <= 0 {
+			return position{}
+		}
+		b = b[n:]
+	}
+	return position{from: v[0], seq: v[1], n: int(v[2])}
+}
 
 // An assembly is a write of which only some parts have come.
 type assembly struct {
@@ -58,8 +86,11 @@ func (c *Cluster) runFold(ctx context.Context) {
 // follow reads the log through a consumer of its own until that fails. A consumer needs no memory of its own: whatever
 // happens to it, the next one begins behind the last message that was applied.
 func (c *Cluster) follow(ctx context.Context) error {
-	try, cancel := context.WithTimeout(ctx, publishTimeout)
+	try, cancel := context.WithTimeout(ctx, 2*publishTimeout)
 	defer cancel()
+	if err := c.recognize(try); err != nil {
+		return err
+	}
 	cons, err := c.js.CreateConsumer(try, c.logStream, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: c.from() + 1,
 		AckPolicy: jetstream.AckNonePolicy, MaxDeliver: 1, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
@@ -116,39 +147,57 @@ func (c *Cluster) message(ctx context.Context, seq uint64, at time.Time, subject
 	if part := data[1]; part != partWhole {
 		body, whole = c.assemble(author, part, seq, at, body)
 	}
-	if whole {
-		for len(body) > 0 {
-			n, w := binary.Uvarint(body)
-			if w <= 0 || n > uint64(len(body)-w) {
-				return fmt.Errorf("%w: frame in message %d", job.ErrVersion, seq)
-			}
-			p, err := job.DecodeProposal(body[w : w+int(n) : w+int(n)])
-			switch {
-			case errors.Is(err, job.ErrVersion):
-				return fmt.Errorf("message %d: %w", seq, err)
-			case err != nil:
-				// It is the same to all nodes that read this version.
-				c.decided(author, &p, decision{err: transition("%v", err), seq: seq})
-			default:
-				if err := c.take(ctx, seq, author, &p); err != nil {
-					return err
-				}
-			}
-			body = body[w+int(n):]
+	if seq > c.applied.seq {
+		c.applied = position{from: c.applied.from, seq: seq}
+	}
+	if whole && seq == c.applied.seq {
+		if err := c.frames(ctx, seq, author, body); err != nil {
+			return err
 		}
 	}
-	position := seq
+	from := seq
 	for author, a := range c.assemblies {
 		if at.Sub(a.at) > 5*partTimeout {
 			delete(c.assemblies, author) // its author has ended, or begun anew
 			continue
 		}
-		position = min(position, a.first-1)
+		from = min(from, a.first-1)
 	}
-	if err := c.view.SetNote(ctx, notePosition, binary.AppendUvarint(nil, position)); err != nil {
-		return err
+	if seq >= c.applied.seq {
+		c.applied = position{from: from, seq: seq + 1}
+		if err := c.view.Follow(ctx, job.Batch{}, c.applied.note()); err != nil {
+			return err
+		}
 	}
 	c.advance(seq, at)
+	return nil
+}
+
+// frames takes the proposals of a message, but for those that were applied before.
+func (c *Cluster) frames(ctx context.Context, seq uint64, author string, body []byte) error {
+	for i := 0; len(body) > 0; i++ {
+		n, w := binary.Uvarint(body)
+		if w <= 0 || n > uint64(len(body)-w) {
+			return fmt.Errorf("%w: frame in message %d", job.ErrVersion, seq)
+		}
+		frame := body[w : w+int(n) : w+int(n)]
+		body = body[w+int(n):]
+		if i < c.applied.n {
+			continue
+		}
+		p, err := job.DecodeProposal(frame)
+		if errors.Is(err, job.ErrVersion) {
+			return fmt.Errorf("message %d: %w", seq, err)
+		}
+		next := position{from: c.applied.from, seq: seq, n: i + 1}
+		if err != nil {
+			// It is the same to all nodes that read this version.
+			c.decided(author, &p, decision{err: transition("%v", err), seq: seq})
+		} else if err := c.take(ctx, next, author, &p); err != nil {
+			return err
+		}
+		c.applied = next
+	}
 	return nil
 }
 
@@ -227,69 +276,115 @@ func (c *Cluster) gap(ctx context.Context, read, seq uint64) error {
 	return c.rebuild(ctx, seq)
 }
 
-// rebuild begins the view anew: the log was trimmed past where it stood. What the rest of the log does not tell of has
-// expired.
-func (c *Cluster) rebuild(ctx context.Context, first uint64) error {
-	if c.from() > 0 || first > 1 {
-		c.log.Warn("the log was trimmed past this node's view; the view is made anew", "view", c.from(), "log", first)
-		c.met.rebuilds.Inc()
-	}
-	err := errors.Join(c.view.Settle(ctx), c.view.Clear(ctx), c.view.SetNote(ctx, noteLog, []byte(c.identity)))
+// recognize finds out whether the log is the one that the view was made of; if not the view is made anew.
+func (c *Cluster) recognize(ctx context.Context) error {
+	stream, err := c.js.Stream(ctx, c.logStream)
 	if err != nil {
 		return err
 	}
+	info := stream.CachedInfo()
+	identity := info.Config.Metadata[identityKey]
+	if identity == c.identity && info.State.LastSeq >= c.from() {
+		return nil
+	}
+	c.log.Error("the cluster's log is not what this node has read: it was made anew, or its end was lost", "read", c.from(), "log", info.State.LastSeq)
+	c.identity = identity
+	return c.rebuild(ctx, 1)
+}
+
+// rebuild begins the view anew: the log was trimmed past where it stood, or is another one. What the rest of the log does
+// not tell of has expired.
+func (c *Cluster) rebuild(ctx context.Context, first uint64) error {
+	if c.from() > 0 || first > 1 {
+		c.log.Warn("the view is made anew from the log", "view", c.from(), "log", first)
+		c.met.rebuilds.Inc()
+	}
+	if err := errors.Join(c.view.Settle(ctx), c.view.Clear(ctx)); err != nil {
+		return err
+	}
+	given, err := c.lastTrim(ctx)
+	if err != nil {
+		return err
+	}
+	c.given = given
+	c.applied = position{from: first - 1, seq: first}
+	if err := c.view.Follow(ctx, job.Batch{}, journal.Note{Name: noteLog, Value: []byte(c.identity)}, c.applied.note()); err != nil {
+		return err
+	}
 	c.t.mu.Lock()
-	defer c.t.mu.Unlock()
 	for _, s := range c.t.jobs {
 		c.t.remove(s)
 	}
 	ends := c.t.ends
 	c.t.reset()
 	c.t.ends = ends
+	c.t.mu.Unlock()
 	c.assemblies = make(map[string]*assembly)
 	c.readMu.Lock()
-	c.dropped, c.moments = nil, nil
+	c.dropped, c.moments, c.read = nil, nil, first-1
 	c.readMu.Unlock()
 	return nil
 }
 
-// take decides about one proposal and applies it.
-func (c *Cluster) take(ctx context.Context, seq uint64, author string, p *job.Proposal) error {
+// take decides about one proposal and applies it, together with the position behind it.
+func (c *Cluster) take(ctx context.Context, next position, author string, p *job.Proposal) error {
 	var err error
 	last := false
 	switch p.What {
 	case job.ProposeBatch:
-		return c.takeBatch(ctx, seq, author, p)
+		return c.takeBatch(ctx, next, author, p)
 	case job.ProposeJoin, job.ProposeLeave, job.ProposeDecision:
-		last, err = c.takePart(ctx, p)
+		last, err = c.takePart(ctx, next, p)
 	case job.ProposeDelete:
-		if err = c.view.Settle(ctx); err == nil {
-			err = c.view.Delete(ctx, p.Tenant, p.ID)
+		if err = c.patient(ctx, func() error { return c.view.Settle(ctx) }); err == nil {
+			err = c.patient(ctx, func() error { return c.view.Drop(ctx, p.Tenant, p.ID) })
 		}
 	case job.ProposeTrim:
-		err = c.takeTrim(ctx, p)
+		err = c.takeTrim(ctx, next, p)
 	case job.ProposeJob, job.ProposeKey, job.ProposeTombstone:
 		err = c.takeImport(ctx, p)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	c.decided(author, p, decision{err, last, seq})
+	c.decided(author, p, decision{err, last, next.seq})
 	return nil
 }
 
+// patient tries again what only this node's disk can refuse: what the log says holds for all nodes.
+func (c *Cluster) patient(ctx context.Context, f func() error) error {
+	for {
+		err := f()
+		if err == nil || ctx.Err() != nil || errors.Is(err, job.ErrNotFinished) || errors.Is(err, journal.ErrClosed) {
+			return err
+		}
+		c.log.Warn("the view does not take what the log says; trying again", "error", err)
+		select {
+		case <-time.After(foldPause):
+		case <-ctx.Done():
+		}
+	}
+}
+
 // takeBatch decides about events.
-func (c *Cluster) takeBatch(ctx context.Context, seq uint64, author string, p *job.Proposal) error {
+func (c *Cluster) takeBatch(ctx context.Context, next position, author string, p *job.Proposal) error {
 	now := time.Now()
 	tenant, submits := submitter(p.Entries)
-	err := c.checkKey(ctx, p)
+	given := submits && c.given != nil && next.seq <= c.given.Through
+	var err error
+	switch {
+	case !given:
+		err = c.checkKey(ctx, p)
+	case c.given.drops(next):
+		err = transition("it was dropped")
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	last := false
-	var notes []note
+	var notes []journal.Note
 	c.t.mu.Lock()
-	if err == nil && submits {
+	if err == nil && submits && !given {
 		err = c.t.room(p.Admission, tenant, func(n int) time.Duration { return c.t.ends.RetryAfter(now, n) })
 	}
 	var heads map[job.ID]job.Job
@@ -301,12 +396,12 @@ func (c *Cluster) takeBatch(ctx context.Context, seq uint64, author string, p *j
 		for id := range heads {
 			s := c.t.jobs[id]
 			if s == nil {
-				notes = append(notes, note{id: id})
+				notes = append(notes, journal.Note{Name: noteJob + id.String()})
 				continue
 			}
 			last = last || s.allDone() && s.ending == nil || s.ending != nil && s.active == 0
 			if submits || s.ending != nil && s.decidedAt.Equal(now) {
-				notes = append(notes, note{id: id, value: s.appendNote(nil)})
+				notes = append(notes, journal.Note{Name: noteJob + id.String(), Value: s.appendNote(nil)})
 			}
 			c.leaveIfIdle(s)
 		}
@@ -315,36 +410,26 @@ func (c *Cluster) takeBatch(ctx context.Context, seq uint64, author string, p *j
 	if err != nil {
 		c.met.drop(err)
 		if submits {
-			if err := c.noteDropped(ctx, seq, tenant, p); err != nil {
-				return err
-			}
+			notes = append(notes, c.remember(job.Dropped{Seq: next.seq, Index: next.n}))
 		}
-		c.decided(author, p, decision{err: err, seq: seq})
+		if err := c.view.Follow(ctx, job.Batch{}, append(notes, next.note())...); err != nil {
+			return err
+		}
+		c.decided(author, p, decision{err: err, seq: next.seq})
 		return nil
 	}
 	if p.Key != nil {
 		c.keys.add(p)
 	}
-	err = c.view.Follow(ctx, job.Batch{Entries: p.Entries, Key: p.Key, Done: func(err error) {
+	return c.view.Follow(ctx, job.Batch{Entries: p.Entries, Key: p.Key, Done: func(err error) {
 		if p.Key != nil {
 			c.keys.remove(p)
 		}
 		if err != nil && !errors.Is(err, job.ErrStorage) {
 			c.log.Error("the view refuses what the log holds", "error", err)
 		}
-		c.decided(author, p, decision{err, last, seq})
-	}})
-	for _, n := range notes {
-		if err == nil {
-			err = c.view.SetNote(ctx, noteJob+n.id.String(), n.value)
-		}
-	}
-	return err
-}
-
-type note struct {
-	id    job.ID
-	value []byte
+		c.decided(author, p, decision{err, last, next.seq})
+	}}, append(notes, next.note())...)
 }
 
 // submitter returns whose jobs a batch submits, if it does.
@@ -366,8 +451,10 @@ func (c *Cluster) checkKey(ctx context.Context, p *job.Proposal) error {
 	}
 	ids, fingerprint, found := c.keys.get(p.Key, p.At)
 	if !found {
-		var err error
-		if ids, fingerprint, err = c.view.KeyUsed(ctx, *p.Key, p.At); err != nil {
+		if err := c.patient(ctx, func() (err error) {
+			ids, fingerprint, err = c.view.KeyUsed(ctx, *p.Key, p.At)
+			return err
+		}); err != nil {
 			return err
 		}
 	}
@@ -382,7 +469,7 @@ func (c *Cluster) checkKey(ctx context.Context, p *job.Proposal) error {
 
 // takePart decides about who works on a job, and about how it is to end. It reports whether the job now waits for nothing
 // but its last event.
-func (c *Cluster) takePart(ctx context.Context, p *job.Proposal) (last bool, err error) {
+func (c *Cluster) takePart(ctx context.Context, next position, p *job.Proposal) (last bool, err error) {
 	c.t.mu.Lock()
 	s := c.t.jobs[p.ID]
 	switch {
@@ -415,11 +502,13 @@ func (c *Cluster) takePart(ctx context.Context, p *job.Proposal) (last bool, err
 		c.t.signal()
 	}
 	c.t.mu.Unlock()
+	notes := []journal.Note{next.note()}
 	if err != nil {
 		c.met.drop(err)
-		return false, err
+	} else {
+		notes = append(notes, journal.Note{Name: noteJob + p.ID.String(), Value: value})
 	}
-	return last, c.view.SetNote(ctx, noteJob+p.ID.String(), value)
+	return last, errors.Join(err, c.view.Follow(ctx, job.Batch{}, notes...))
 }
 
 // decided tells this node's own proposals what has become of them.

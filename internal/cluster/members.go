@@ -26,6 +26,8 @@ type members struct {
 
 	mu    sync.Mutex
 	nodes map[string]member
+	// since is from when on nothing was missed of what the others say.
+	since time.Time
 }
 
 type member struct {
@@ -89,9 +91,24 @@ func (m *members) run(ctx context.Context, c *Cluster) {
 		try, cancel := context.WithTimeout(ctx, heartbeat)
 		if err := m.say(try, c); err != nil && ctx.Err() == nil {
 			c.log.Debug("say that the node lives", "error", err)
+			m.interrupted()
 		}
 		cancel()
 	}
+}
+
+// interrupted notes that something may have been missed.
+func (m *members) interrupted() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.since = time.Now()
+}
+
+// listened reports whether a node that was not heard of is dead.
+func (m *members) listened() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.since.IsZero() && time.Since(m.since) >= m.patience
 }
 
 // poke says it at once.
@@ -128,6 +145,7 @@ func (m *members) listen(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = w.Stop() }()
+	m.interrupted()
 	for {
 		select {
 		case <-ctx.Done():

@@ -78,7 +78,8 @@ func (c *Cluster) tryStreams(ctx context.Context) (identity string, err error) {
 	log, err := c.stream(ctx, jetstream.StreamConfig{
 		Name: c.logStream, Description: "What happened to the jobs of gather.", Subjects: []string{c.cfg.Prefix + ".log.*"},
 		Storage: jetstream.FileStorage, Replicas: c.cfg.Replicas, Discard: jetstream.DiscardNew,
-		Compression: jetstream.S2Compression, AllowDirect: true, Metadata: map[string]string{identityKey: uuid.NewString()},
+		// No direct gets: they may be answered by a server that lags behind.
+		Compression: jetstream.S2Compression, Metadata: map[string]string{identityKey: uuid.NewString()},
 	})
 	if err != nil {
 		return "", err

@@ -298,8 +298,11 @@ func (t *table) check(p *job.Proposal) (map[job.ID]job.Job, error) {
 					}
 				}
 			case job.Finished:
-				if g.Task != job.NoTask && (head.TasksDone < head.Tasks || s != nil && s.ending != nil) {
+				if g.Task != job.NoTask && (ev.State == job.Succeeded && head.TasksDone < head.Tasks || s != nil && s.ending != nil) {
 					return nil, transition("job %s is to end otherwise", e.ID)
+				}
+				if g.Task >= 0 && ev.State != job.Succeeded && s != nil && (s.isDone(g.Task) || s.steps[g.Task] != g.Step) {
+					return nil, transition("task %d of job %s is another node's", g.Task, e.ID)
 				}
 			}
 			var err error

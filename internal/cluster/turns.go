@@ -33,6 +33,8 @@ type class struct {
 	consumer jetstream.Consumer
 	// asked tells that a request is under way.
 	asked bool
+	// probe tells to ask although nothing is known to be there: turns may be left of jobs that have ended.
+	probe bool
 }
 
 // A turnQueue is this node's end of the cluster's queue of turns. One goroutine pulls, for as many turns as there are free
@@ -127,8 +129,12 @@ func (q *turnQueue) init() {
 	q.credits = make(map[job.Priority]int)
 }
 
-// pollExpiry is how long a request for a turn waits at the server.
-const pollExpiry = time.Second
+const (
+	// pollExpiry is how long a request for a turn waits at the server.
+	pollExpiry = time.Second
+	// probeInterval is how often the classes are asked that should be empty.
+	probeInterval = 5 * time.Second
+)
 
 // arrival is the answer to a request, or one of its two: first what is there, then what comes while it waits.
 type arrival struct {
@@ -150,6 +156,8 @@ func (q *turnQueue) pull(ctx context.Context) {
 			giveBack(a.msgs)
 		}
 	}()
+	probe := time.NewTicker(probeInterval)
+	defer probe.Stop()
 	for ctx.Err() == nil {
 		q.c.t.mu.Lock()
 		changed := q.c.t.changed
@@ -169,10 +177,14 @@ func (q *turnQueue) pull(ctx context.Context) {
 		case <-ctx.Done():
 		case <-q.wake:
 		case <-changed:
+		case <-probe.C:
+			for _, cl := range q.classes {
+				cl.probe = true
+			}
 		case a := <-arrivals:
 			q.asking -= a.asked
 			if a.last {
-				a.class.asked = false
+				a.class.asked, a.class.probe = false, len(a.msgs) > 0
 			}
 			q.deal(ctx, a.msgs)
 		}
@@ -203,6 +215,9 @@ func (q *turnQueue) choose() (own *job.Turn, cl *class, n int) {
 			there = q.c.t.first[p] - q.c.t.brief[p]
 		case short:
 			there = q.c.t.brief[p] - len(q.own[p])
+		}
+		if cl.probe {
+			there++
 		}
 		waits[p] = waits[p] || there > 0
 		if askable && !cl.asked && there > 0 && (classes[p] == nil || (cl.line == active) == (q.chosen%4 == 0)) {
@@ -377,7 +392,7 @@ func (c *Cluster) offer(ctx context.Context, subject string, known uint64) error
 
 // maxOwned is how many turns of short jobs wait on the node that accepted them: some milliseconds of work. What is more
 // goes to the nodes that are free.
-const maxOwned = 1024
+const maxOwned = 512
 
 // submitted offers the first turns of jobs that this node has submitted; those of short jobs stay here, as long as there
 // are not too many. It is called from the view's goroutine and does not wait; should this fail, or the node end, the chief

@@ -230,7 +230,7 @@ func (w *writer) write(ctx context.Context, batch []*pending, last *uint64) erro
 			if err := w.publish(ctx, msg, last); err != nil {
 				return err
 			}
-			if at > 0 && w.now().Sub(start) > partTimeout {
+			if part != partWhole && w.now().Sub(start) > partTimeout {
 				again = true // the readers may have given the first parts up
 				break
 			}
@@ -275,12 +275,13 @@ func (w *writer) publish(ctx context.Context, data []byte, last *uint64) error {
 		// Nobody else writes to the subject: a message behind the last one is this one, whose acknowledgement was lost. An
 		// earlier one, or none, is left of a log that was trimmed.
 		if wrongSequence(err) {
-			if seq, err := w.landed(ctx); err == nil && seq != *last {
-				landed := seq > *last
+			switch seq, err := w.landed(ctx); {
+			case err != nil || seq == *last:
+			case seq > *last:
 				*last = seq
-				if landed {
-					return nil
-				}
+				return nil
+			case seq == 0:
+				*last = 0
 				continue
 			}
 		}

@@ -27,9 +27,10 @@ type Proposal struct {
 	Node   string
 	// Finished is how a job is to end.
 	Finished Finished
-	// Before and Dropped belong to a trim.
-	Before  uint64
-	Dropped []Dropped
+	// First, Before, Through and Dropped belong to a trim: where the log begins and where it is to begin, up to where it was
+	// read, and what was dropped in between.
+	First, Before, Through uint64
+	Dropped                []Dropped
 	// Log and Spec, with View, KeyRecord and Tombstone are what is imported.
 	View      Job
 	Spec      []byte
@@ -76,12 +77,9 @@ type Guard struct {
 
 // Dropped is a batch of submissions that took no effect.
 type Dropped struct {
-	// At is where it stands in the log.
-	At     uint64
-	Tenant string
-	IDs    []ID
-	// Key is the idempotency key that it came with, or nil.
-	Key *Key
+	// Seq is the message of the log that it is in, Index its place among the proposals there.
+	Seq   uint64
+	Index int
 }
 
 // proposalVersion leads every proposal.
@@ -101,12 +99,11 @@ func (p *Proposal) AppendBinary(dst []byte) []byte {
 	case ProposeDelete:
 		dst = append(appendString(dst, p.Tenant), p.ID[:]...)
 	case ProposeTrim:
-		dst = appendUint(appendUint(dst, p.Before), uint64(len(p.Dropped)))
-		for i := range p.Dropped {
-			d := &p.Dropped[i]
-			dst = appendString(appendUint(dst, d.At), d.Tenant)
-			dst = appendIDs(dst, d.IDs)
-			dst = appendKey(dst, d.Key)
+		for _, v := range [...]uint64{p.First, p.Before, p.Through, uint64(len(p.Dropped))} {
+			dst = appendUint(dst, v)
+		}
+		for _, d := range p.Dropped {
+			dst = appendUint(appendUint(dst, d.Seq), uint64(d.Index))
 		}
 	case ProposeJob:
 		dst = appendBytes(appendBytes(dst, p.View.AppendBinary(nil)), p.Spec)
@@ -195,13 +192,13 @@ func DecodeProposal(data []byte) (p Proposal, err error) {
 	case ProposeDelete:
 		p.Tenant, p.ID = r.string(), r.id()
 	case ProposeTrim:
-		p.Before = r.uint()
+		p.First, p.Before, p.Through = r.uint(), r.uint(), r.uint()
 		n := r.count()
 		if !r.enough(n) {
 			break
 		}
 		for range n {
-			p.Dropped = append(p.Dropped, Dropped{At: r.uint(), Tenant: r.string(), IDs: r.ids(), Key: r.key()})
+			p.Dropped = append(p.Dropped, Dropped{Seq: r.uint(), Index: r.count()})
 		}
 	case ProposeJob:
 		if p.View, err = Decode(r.bytes()); err != nil {

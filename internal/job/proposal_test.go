@@ -34,7 +34,7 @@ func someProposals() []job.Proposal {
 		{What: job.ProposeLeave, At: at, ID: ids[1], Node: "b"},
 		{What: job.ProposeDecision, Number: 9, At: at, ID: ids[0], Finished: ended},
 		{What: job.ProposeDelete, Number: 9, At: at, Tenant: "acme", ID: ids[0]},
-		{What: job.ProposeTrim, Before: 1 << 50, Dropped: []job.Dropped{{At: 5, Tenant: "acme", IDs: ids, Key: key}, {At: 6, IDs: ids[:1]}}},
+		{What: job.ProposeTrim, First: 3, Before: 1 << 50, Through: 1 << 51, Dropped: []job.Dropped{{Seq: 5, Index: 2}, {Seq: 6}}},
 		{What: job.ProposeJob, View: sub.Job, Spec: []byte("{}"), Log: []job.Event{job.Started{At: at}, ended}},
 		{What: job.ProposeKey, KeyRecord: job.KeyRecord{Hash: [32]byte{3}, Fingerprint: [32]byte{4}, Expires: at, IDs: ids}},
 		{What: job.ProposeTombstone, Tombstone: job.Tombstone{Tenant: "acme", ID: ids[0], Expires: at}},

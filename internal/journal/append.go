@@ -29,6 +29,8 @@ type item struct {
 	state              atomic.Int32
 	// folded tells that the write contains the item; the writer's.
 	folded bool
+	// notes are written with the entries, and also when these are refused.
+	notes []Note
 	// control adds the journal's own operations to a write, in place of entries. What it returns is done, by the
 	// writer, once the write is durable.
 	control func(b *pebble.Batch) (durable func())

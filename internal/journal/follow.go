@@ -18,32 +18,44 @@ import (
 // Nothing is forced to disk either: after a power cut the view is one of an earlier moment, and notes, which are written
 // in the same order, tell how far it goes.
 
+// A Note is a value that is kept under a name; a nil value removes it.
+type Note struct {
+	Name  string
+	Value []byte
+}
+
 // Follow is Append for what was decided before: while the disk fails, or too much waits for it, Follow blocks until ctx is
-// done. An event that is not legal still refuses its batch, with job.ErrTransition.
-func (j *Journal) Follow(ctx context.Context, b job.Batch) error {
-	it := &item{entries: b.Entries, done: b.Done, key: b.Key}
+// done. An event that is not legal still refuses its batch, with job.ErrTransition. The notes are written together with
+// the batch, whatever becomes of it: a crash keeps both or neither.
+func (j *Journal) Follow(ctx context.Context, b job.Batch, notes ...Note) error {
+	it := &item{entries: b.Entries, done: b.Done, key: b.Key, notes: notes}
 	it.measure()
+	for _, n := range notes {
+		it.bytes += int64(len(n.Name) + len(n.Value))
+	}
 	it.submits, it.refusable = false, false
 	return j.queue.put(ctx, it, 0, j.c.MaxPendingBytes)
+}
+
+// Drop is Delete for what was decided before: it is never refused. A job that is not there is none to delete.
+func (j *Journal) Drop(ctx context.Context, tenant string, id job.ID) error {
+	v, err := j.Get(ctx, tenant, id)
+	switch {
+	case isGone(err):
+		return nil
+	case err != nil:
+		return err
+	case !v.State.Terminal():
+		return job.ErrNotFinished
+	}
+	return j.control(ctx, []job.ID{id}, func(b *pebble.Batch) error {
+		return j.bury(b, []doomed{{tenant: tenant, id: id}})
+	})
 }
 
 // Settle waits until everything that was queued before is applied.
 func (j *Journal) Settle(ctx context.Context) error {
 	return j.control(ctx, nil, func(*pebble.Batch) error { return nil })
-}
-
-// SetNote keeps a value under a name, once all is applied that was queued before it; nil removes it. It does not wait.
-func (j *Journal) SetNote(ctx context.Context, name string, value []byte) error {
-	it := &item{bytes: int64(len(name) + len(value))}
-	it.control = func(b *pebble.Batch) func() {
-		if value == nil {
-			_ = b.Delete(appendNoteKey(name), nil)
-		} else {
-			_ = b.Set(appendNoteKey(name), value, nil)
-		}
-		return nil
-	}
-	return j.queue.put(ctx, it, 0, j.c.MaxPendingBytes)
 }
 
 // Note returns the value of a name, nil if there is none.
@@ -104,19 +116,6 @@ func (j *Journal) Clear(ctx context.Context) error {
 		j.watchers.signalAll()
 	}
 	return err
-}
-
-// Forget removes every trace of jobs that should not have been applied, and of the key that they were submitted with.
-func (j *Journal) Forget(ctx context.Context, tenant string, ids []job.ID, key *job.Key) error {
-	return j.control(ctx, ids, func(b *pebble.Batch) error {
-		for _, id := range ids {
-			eraseJob(b, tenant, id)
-		}
-		if key != nil {
-			return b.Delete(appendKeyKey(nil, hashKey(*key)), nil)
-		}
-		return nil
-	})
 }
 
 // KeyUsed returns the jobs that an idempotency key stands for at a given time; none when it was not used, or has expired.

@@ -145,6 +145,7 @@ func (b *builder) build(w *write) {
 			it.durable = it.control(w.batch)
 			it.folded = true
 		default:
+			b.note(it.notes, w)
 			if err := b.fold(w, it); err != nil {
 				b.j.refuse(it, err)
 				b.j.release(it)
@@ -209,6 +210,18 @@ func (b *builder) fold(w *write, it *item) error {
 		b.remember(w, it)
 	}
 	return nil
+}
+
+// note adds the notes of an item to the batch.
+func (b *builder) note(notes []Note, w *write) {
+	for _, n := range notes {
+		b.key = append(append(b.key[:0], spaceNote), n.Name...)
+		if n.Value == nil {
+			_ = w.batch.Delete(b.key, nil)
+		} else {
+			b.set(w, b.key, n.Value)
+		}
+	}
 }
 
 func (b *builder) rollback() {
