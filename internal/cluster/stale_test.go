@@ -1,0 +1,102 @@
+package cluster_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"gather/internal/job"
+)
+
+// A short job that fails says so in one append, and ends.
+func TestShortJobFails(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a := f.open("a")
+	id := a.submit(1)
+	turn := a.turn()
+	now := time.Now().UTC()
+	f.ok(appendTurn(t.Context(), turn, job.Started{At: now}, job.Finished{
+		At: now, State: job.Failed, Failure: &job.Failure{Reason: job.FailedTask, Detail: "no"},
+	}))
+	turn.End()
+	if s := a.get(id).State; s != job.Failed {
+		t.Errorf("the job is %s", s)
+	}
+}
+
+// Turns that are left of jobs which have ended do not hide that others were lost.
+func TestStaleTurnsHideNone(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a, b := f.open("a"), f.open("b")
+	for range 3 { // nobody takes their turns, which stay
+		id := a.submit(2, func(j *job.Job) { j.Priority = job.High; j.Progress.Total = 5000 })
+		_, err := a.Cancel(t.Context(), "t", id)
+		f.ok(err)
+		a.ends(id)
+	}
+	id := a.submit(1) // a keeps the turn of a short job, and dies with it
+	f.caughtUp(b)
+	a.die()
+	b.work(2, nil)
+	b.ends(id)
+	f.eventually("what was left is cleared", func() bool {
+		s, err := f.jetStream().Stream(t.Context(), "FLEET_TURNS")
+		f.ok(err)
+		return s.CachedInfo().State.Msgs == 0
+	})
+}
+
+// A node that begins to read behind a trim comes to the same, though it knows nothing of the job that filled the queue.
+func TestRebuildOfFullQueue(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a, b := f.open("a", briefly), f.open("b", briefly)
+	submit := func(n *node) (job.ID, error) {
+		s := newJob(2, func(j *job.Job) { j.Retention, j.Progress.Total = time.Millisecond, 5000 })
+		first := batch(s)
+		first.Admission = &job.Admission{Sizes: make([]job.Size, 1), Jobs: 2}
+		return s.Job.ID, n.append(first)
+	}
+	old, err := submit(a)
+	f.ok(err)
+	time.Sleep(1500 * time.Millisecond) // what comes now is young enough to stay
+	// Races bring submissions into the log that are dropped there, beside one that is not.
+	f.eventually("submissions were dropped", func() bool {
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() { _, _ = submit([]*node{a, b}[i%2]) })
+		}
+		wg.Wait()
+		f.caughtUp(a, b)
+		if a.Dropped() > 0 {
+			return true
+		}
+		jobs, _, err := a.List(t.Context(), job.Query{Tenant: "t", States: []job.State{job.Queued}, Limit: 10})
+		f.ok(err)
+		for _, j := range jobs {
+			if j.ID != old {
+				_, err := a.Cancel(t.Context(), "t", j.ID)
+				f.ok(err)
+				a.ends(j.ID)
+			}
+		}
+		return false
+	})
+	_, err = a.Cancel(t.Context(), "t", old)
+	f.ok(err)
+	a.ends(old)
+	last, err := submit(a)
+	f.ok(err)
+	f.eventually("the log is trimmed", func() bool {
+		first, _ := f.logRange()
+		return first > 1
+	})
+	c := f.open("c", briefly)
+	f.caughtUp(a, b, c)
+	if got, want := c.Table(), a.Table(); got != want {
+		t.Errorf("the table is\n%s, on a\n%s", got, want)
+	}
+	c.get(last)
+}
