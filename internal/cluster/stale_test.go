@@ -61,7 +61,14 @@ func TestRebuildOfFullQueue(t *testing.T) {
 	}
 	old, err := submit(a)
 	f.ok(err)
-	time.Sleep(1500 * time.Millisecond) // what comes now is young enough to stay
+	// What comes now is young enough to stay, and in between there is something to trim to.
+	time.Sleep(700 * time.Millisecond)
+	between, err := submit(a)
+	f.ok(err)
+	_, err = a.Cancel(t.Context(), "t", between)
+	f.ok(err)
+	a.ends(between)
+	time.Sleep(800 * time.Millisecond)
 	// Races bring submissions into the log that are dropped there, beside one that is not.
 	f.eventually("submissions were dropped", func() bool {
 		var wg sync.WaitGroup
