@@ -12,7 +12,7 @@ import (
 	"gather/internal/cluster/arrays"
 )
 
-// openCluster joins the cluster as a node that does no work, with a view of its own that is thrown away.
+// openCluster joins the cluster as a guest, with a view of its own that is thrown away.
 func (c *importCmd) openCluster(ctx context.Context, stderr io.Writer) (_ *destination, err error) {
 	view, err := os.MkdirTemp("", "gather-import-")
 	if err != nil {
@@ -35,7 +35,7 @@ func (c *importCmd) openCluster(ctx context.Context, stderr io.Writer) (_ *desti
 	joined, err := cluster.Open(ctx, cluster.Config{
 		URL: c.NatsURL, Creds: c.NatsCreds, CA: c.NatsCA, Cert: c.NatsCert, Key: c.NatsKey,
 		Prefix: c.NatsPrefix, Replicas: int(c.NatsReplicas.n), AckWait: c.AckWait.d,
-		Dir: view, Name: "import", Version: version(), MaxPendingBytes: maxPending, Logger: log,
+		Dir: view, Name: "import", Guest: true, Version: version(), MaxPendingBytes: maxPending, Logger: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("--nats-url: %w", err)

@@ -35,6 +35,8 @@ type Config struct {
 	Dir string
 	// Name is what people call the node, and Version its release.
 	Name, Version string
+	// Guest reads and writes the log, and is no node otherwise: it is not among the nodes, and never the chief.
+	Guest bool
 	// Work returns what the node is busy with, for the others to see; nil for nothing.
 	Work func() job.Work
 	// Ended is told of every job that this node ends on behalf of all: one that was cancelled, failed or ran out of time. It
