@@ -150,7 +150,7 @@ type Executor struct {
 	waiting  int64          // admitted
 	draining bool           // no submission is admitted
 	claiming bool           // workers take tasks
-	finishes rate
+	finishes job.Rate
 }
 
 // New makes an executor, recovers the journal's jobs and starts its goroutines. The caller must call Stop.

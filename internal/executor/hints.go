@@ -23,7 +23,7 @@ func (a alone) place(id job.ID) (int, time.Duration, bool) {
 		return 0, 0, false
 	}
 	place := e.queue.position(r)
-	return place, e.finishes.retryAfter(time.Now(), place), true
+	return place, e.finishes.RetryAfter(time.Now(), place), true
 }
 
 // RetryAfter is a hint when to look at a job again: from its own pace when it runs, from the measured drain rate when it

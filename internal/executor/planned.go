@@ -36,12 +36,6 @@ func (p *planned) log() *slog.Logger {
 	return p.e.log.With(attrs...)
 }
 
-// short reports whether the whole job is one turn of well under a millisecond, so that its start need not be told before
-// its end.
-func (p *planned) short() bool {
-	return p.size.Tasks <= 1 && p.size.Waiting == 0 && p.size.Units <= 1024 && p.size.Bytes <= 1<<20
-}
-
 // guard calls a kind's code and turns a panic into a failure.
 func (p *planned) guard(f func() error) (err error) {
 	defer func() {

@@ -80,7 +80,7 @@ func (r *run) begin(now time.Time) bool {
 		r.startTrace(now, false)
 		r.series.started(&r.planned, now)
 		r.armTimeout()
-		if !r.short() {
+		if !r.size.Short() {
 			r.append(startedDelay)
 		}
 	}
@@ -175,7 +175,7 @@ func (r *run) settle(before ...job.Event) {
 	r.letGo()
 	r.e.release(r)
 	r.e.mu.Lock()
-	r.e.finishes.add(time.Now())
+	r.e.finishes.Add(time.Now())
 	r.e.mu.Unlock()
 }
 

@@ -104,7 +104,7 @@ func (s *shared) ready(ctx context.Context, h *hold) error {
 	if t.Task >= max(1, p.size.Tasks) {
 		return &job.Failure{Reason: job.FailedTask, Detail: "its plan differs from the one it was begun with"}
 	}
-	if t.Job.State == job.Queued && t.Task != job.Reduction && p.short() {
+	if t.Job.State == job.Queued && t.Task != job.Reduction && p.size.Short() {
 		h.resume.Started = time.Now()
 		s.say(h, false)
 		s.begin(h, h.resume.Started, true)

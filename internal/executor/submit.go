@@ -183,7 +183,7 @@ func (e *Executor) room(tenant string, jobs int, bytes, waiting int64) error {
 		e.metrics.rejected(reason, jobs)
 		return &job.Rejection{
 			Err: sentinel, Reason: reason, Detail: fmt.Sprintf(format, args...),
-			RetryAfter: e.finishes.retryAfter(time.Now(), e.cfg.MaxJobs/20),
+			RetryAfter: e.finishes.RetryAfter(time.Now(), e.cfg.MaxJobs/20),
 		}
 	}
 	switch {
