@@ -1,0 +1,223 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"gather/internal/job"
+	"gather/internal/journal"
+)
+
+// take decides about one proposal and applies it, together with the position behind it.
+func (c *Cluster) take(ctx context.Context, next position, author string, p *job.Proposal) error {
+	var err error
+	last := false
+	switch p.What {
+	case job.ProposeBatch:
+		return c.takeBatch(ctx, next, author, p)
+	case job.ProposeJoin, job.ProposeLeave, job.ProposeDecision:
+		last, err = c.takePart(ctx, next, p)
+	case job.ProposeDelete:
+		if err = c.patient(ctx, func() error { return c.view.Settle(ctx) }); err == nil {
+			err = c.patient(ctx, func() error { return c.view.Drop(ctx, p.Tenant, p.ID) })
+		}
+	case job.ProposeTrim:
+		err = c.takeTrim(ctx, next, p)
+	case job.ProposeJob, job.ProposeKey, job.ProposeTombstone:
+		err = c.takeImport(ctx, p)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	c.decided(author, p, decision{err, last, next.seq})
+	return nil
+}
+
+// patient tries again what only this node's disk can refuse: what the log says holds for all nodes.
+func (c *Cluster) patient(ctx context.Context, f func() error) error {
+	for {
+		err := f()
+		if err == nil || ctx.Err() != nil || errors.Is(err, job.ErrNotFinished) || errors.Is(err, journal.ErrClosed) {
+			return err
+		}
+		c.log.Warn("the view does not take what the log says; trying again", "error", err)
+		select {
+		case <-time.After(foldPause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// takeBatch decides about events.
+func (c *Cluster) takeBatch(ctx context.Context, next position, author string, p *job.Proposal) error {
+	now := time.Now()
+	tenant, submits := submitter(p.Entries)
+	given := submits && c.given != nil && next.seq <= c.given.Through
+	var err error
+	switch {
+	case !given:
+		err = c.checkKey(ctx, p)
+	case c.given.drops(next):
+		err = transition("it was dropped")
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	last := false
+	var notes []journal.Note
+	c.t.mu.Lock()
+	if err == nil && submits && !given {
+		err = c.t.room(p.Admission, tenant, func(n int) time.Duration { return c.t.ends.RetryAfter(now, n) })
+	}
+	var heads map[job.ID]job.Job
+	if err == nil {
+		heads, err = c.t.check(p)
+	}
+	if err == nil {
+		c.t.apply(p, author, heads, now)
+		for id := range heads {
+			s := c.t.jobs[id]
+			if s == nil {
+				notes = append(notes, journal.Note{Name: noteJob + id.String()})
+				continue
+			}
+			last = last || s.allDone() && s.ending == nil || s.ending != nil && s.active == 0
+			if submits || s.ending != nil && s.decidedAt.Equal(now) {
+				notes = append(notes, journal.Note{Name: noteJob + id.String(), Value: s.appendNote(nil)})
+			}
+			c.leaveIfIdle(s)
+		}
+	}
+	c.t.mu.Unlock()
+	if err != nil {
+		c.met.drop(err)
+		if submits {
+			notes = append(notes, c.remember(job.Dropped{Seq: next.seq, Index: next.n}))
+		}
+		if err := c.view.Follow(ctx, job.Batch{}, append(notes, next.note())...); err != nil {
+			return err
+		}
+		c.decided(author, p, decision{err: err, seq: next.seq})
+		return nil
+	}
+	if p.Key != nil {
+		c.keys.add(p)
+	}
+	return c.view.Follow(ctx, job.Batch{Entries: p.Entries, Key: p.Key, Done: func(err error) {
+		if p.Key != nil {
+			c.keys.remove(p)
+		}
+		if err != nil && !errors.Is(err, job.ErrStorage) {
+			c.log.Error("the view refuses what the log holds", "error", err)
+		}
+		c.decided(author, p, decision{err, last, next.seq})
+	}}, append(notes, next.note())...)
+}
+
+// submitter returns whose jobs a batch submits, if it does.
+func submitter(entries []job.Entry) (tenant string, submits bool) {
+	for i := range entries {
+		for _, ev := range entries[i].Events {
+			if s, ok := ev.(job.Submitted); ok {
+				return s.Job.Tenant, true
+			}
+		}
+	}
+	return "", false
+}
+
+// checkKey decides about the idempotency key of a batch.
+func (c *Cluster) checkKey(ctx context.Context, p *job.Proposal) error {
+	if p.Key == nil {
+		return nil
+	}
+	ids, fingerprint, found := c.keys.get(p.Key, p.At)
+	if !found {
+		if err := c.patient(ctx, func() (err error) {
+			ids, fingerprint, err = c.view.KeyUsed(ctx, *p.Key, p.At)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	switch {
+	case len(ids) == 0:
+		return nil
+	case fingerprint != p.Key.Fingerprint:
+		return job.ErrKeyReused
+	}
+	return &job.PriorError{IDs: ids}
+}
+
+// takePart decides about who works on a job, and about how it is to end. It reports whether the job now waits for nothing
+// but its last event.
+func (c *Cluster) takePart(ctx context.Context, next position, p *job.Proposal) (last bool, err error) {
+	c.t.mu.Lock()
+	s := c.t.jobs[p.ID]
+	switch {
+	case s == nil:
+		err = transition("job %s has ended", p.ID)
+	case p.What == job.ProposeJoin && s.ending != nil:
+		err = transition("job %s is to end", p.ID)
+	case p.What == job.ProposeJoin:
+		if !s.parts[p.Node] {
+			s.active++
+		}
+		if s.parts == nil {
+			s.parts = make(map[string]bool)
+		}
+		s.parts[p.Node] = true
+	case p.What == job.ProposeLeave:
+		if s.parts[p.Node] {
+			s.active--
+			s.parts[p.Node] = false
+		}
+	default:
+		c.t.decide(s, p.Finished, time.Now())
+		c.leaveIfIdle(s)
+	}
+	var value []byte
+	if err == nil {
+		last = s.ending != nil && s.active == 0
+		value = s.appendNote(nil)
+		s.movedAt = time.Now()
+		c.t.signal()
+	}
+	c.t.mu.Unlock()
+	notes := []journal.Note{next.note()}
+	if err != nil {
+		c.met.drop(err)
+	} else {
+		notes = append(notes, journal.Note{Name: noteJob + p.ID.String(), Value: value})
+	}
+	return last, errors.Join(err, c.view.Follow(ctx, job.Batch{}, notes...))
+}
+
+// decided tells this node's own proposals what has become of them.
+func (c *Cluster) decided(author string, p *job.Proposal, d decision) {
+	if author != c.id {
+		return
+	}
+	if pd := c.w.decided(p.Number); pd != nil {
+		pd.done(d)
+		return
+	}
+	// A submission that was refused while its fate was unknown, and is there after all. With a key its client, who was told
+	// to, asks for it again: it must not be told of a job that is cancelled here.
+	if _, submits := submitter(p.Entries); submits && d.err == nil && p.Key == nil {
+		for i := range p.Entries {
+			id := p.Entries[i].ID
+			c.propose(&job.Proposal{What: job.ProposeBatch, At: time.Now().UTC(), Entries: []job.Entry{{
+				ID: id, Events: []job.Event{job.CancelRequested{At: time.Now().UTC()}},
+			}}}, func(d decision) { c.finishIf(id, d) })
+		}
+	}
+}
+
+// finishIf ends a job if that is what a decision leaves to do.
+func (c *Cluster) finishIf(id job.ID, d decision) {
+	if d.err == nil && d.last {
+		c.finish(id)
+	}
+}
