@@ -26,7 +26,7 @@ func (p position) note() journal.Note {
 func parsePosition(b []byte) (p position) {
 	var v [3]uint64
 	for i := range v {
-		n := 0
+		var n int
 		if v[i], n = binary.Uvarint(b); n <= 0 {
 			return position{}
 		}
