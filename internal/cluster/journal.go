@@ -142,8 +142,16 @@ func (c *Cluster) Delete(ctx context.Context, tenant string, id job.ID) error {
 	if err != nil {
 		return err
 	}
-	if !j.State.Terminal() {
-		return job.ErrNotFinished
+	if !j.State.Terminal() { // here; another node may have shown its end
+		if err := c.catchUp(ctx); err != nil {
+			return err
+		}
+		if j, err = c.view.Get(ctx, tenant, id); err != nil {
+			return err
+		}
+		if !j.State.Terminal() {
+			return job.ErrNotFinished
+		}
 	}
 	_, err = c.ask(ctx, &job.Proposal{What: job.ProposeDelete, Tenant: tenant, ID: id})
 	return err
@@ -213,23 +221,13 @@ type question struct {
 	err  error
 }
 
-// catchUp waits until this node's view has all that was in the log when it was called.
+// catchUp waits until this node's view has all that any node had accepted when it was called. Where that is the node finds
+// out by writing something that has no effect: what was accepted before stands before it. JetStream's own word on how far
+// the log goes may be that of a server which lags behind the one that another node has read from.
 func (c *Cluster) catchUp(ctx context.Context) error {
 	if err := c.trouble(); err != nil {
 		return asRejection(err)
 	}
-	head, err := c.head(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		return storage("log-stalled", "the cluster's log does not answer: "+err.Error(), time.Second)
-	}
-	return c.await(ctx, head)
-}
-
-// head returns the last sequence number of the log, as of a moment after the call.
-func (c *Cluster) head(ctx context.Context) (uint64, error) {
 	h := &c.heads
 	h.mu.Lock()
 	if h.next == nil {
@@ -243,13 +241,16 @@ func (c *Cluster) head(ctx context.Context) (uint64, error) {
 	h.mu.Unlock()
 	select {
 	case <-q.done:
-		return q.seq, q.err
 	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
+	if q.err != nil {
+		return storage("log-stalled", "the cluster's log does not answer: "+q.err.Error(), time.Second)
+	}
+	return c.await(ctx, q.seq)
 }
 
-// askHeads answers questions, one request for all that came before it, until there are no more.
+// askHeads answers questions, one write for all that came before it, until there are no more.
 func (c *Cluster) askHeads() {
 	for {
 		h := &c.heads
@@ -262,13 +263,19 @@ func (c *Cluster) askHeads() {
 			return
 		}
 		h.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
-		stream, err := c.js.Stream(ctx, c.logStream) // asks the stream's leader
+		ctx, cancel := context.WithTimeout(context.Background(), 2*publishTimeout)
+		d, err := c.ask(ctx, &job.Proposal{What: job.ProposeBatch})
 		cancel()
-		if err == nil {
-			q.seq = stream.CachedInfo().State.LastSeq
-		}
-		q.err = err
+		q.seq, q.err = d.seq, err
 		close(q.done)
 	}
+}
+
+// head returns how far the log goes, more or less.
+func (c *Cluster) head(ctx context.Context) (uint64, error) {
+	stream, err := c.js.Stream(ctx, c.logStream)
+	if err != nil {
+		return 0, err
+	}
+	return stream.CachedInfo().State.LastSeq, nil
 }

@@ -46,10 +46,13 @@ func (c *Cluster) makeStreams(ctx context.Context) (identity string, err error) 
 	}
 }
 
+// tryTimeout bounds one try: a request to servers that are only finding each other may never be answered.
+const tryTimeout = 4 * time.Second
+
 // persist repeats what fails while the cluster is not able to, until ctx is done.
 func persist(ctx context.Context, do func(try context.Context) error) error {
 	for {
-		try, cancel := context.WithTimeout(ctx, 10*time.Second)
+		try, cancel := context.WithTimeout(ctx, tryTimeout)
 		err := do(try)
 		cancel()
 		if err == nil || !passing(err) || ctx.Err() != nil {
@@ -67,13 +70,14 @@ func persist(ctx context.Context, do func(try context.Context) error) error {
 func passing(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		// "no suitable peers", "insufficient resources", "temporarily unavailable"
-		return api.Code == 503 || api.Code == 500 || api.ErrorCode == 10005 || api.ErrorCode == 10008
+		return api.Code == 503 || api.Code == 500 || api.ErrorCode == 10005 || api.ErrorCode == 10008 ||
+			api.ErrorCode == jetstream.JSErrCodeStreamNotFound // made by another node, and not known everywhere
 	}
 	return true
 }
 
 func (c *Cluster) tryStreams(ctx context.Context) (identity string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	log, err := c.stream(ctx, jetstream.StreamConfig{
 		Name: c.logStream, Description: "What happened to the jobs of gather.", Subjects: []string{c.cfg.Prefix + ".log.*"},
