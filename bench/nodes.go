@@ -123,13 +123,13 @@ func newSlowBucket(rows, columns int64, delay time.Duration) *slowBucket {
 
 // scaling measures how a job whose tasks wait for a slow store goes with the number of nodes.
 func scaling(ctx context.Context, s *suite) (table, error) {
-	const delay = 50 * time.Millisecond
+	const delay = 150 * time.Millisecond
 	t := table{
 		header: []string{"nodes", "sum from a slow bucket", "against one node", "1e5 sleeps, 1000 at once on each node", "against one node"},
 		note: fmt.Sprintf("The bucket answers every read after %s; each node has two workers, which read blocks of 8 MiB. "+
 			"The sleeps of 20 ms are as many jobs as there are nodes, each with `concurrency` 1000 and its share of the sleeps.", delay),
 	}
-	rows := int64(s.times(2000, 60))
+	rows := int64(s.times(1600, 60))
 	bucket := newSlowBucket(rows, 65536, delay)
 	defer bucket.Close()
 	var first [2]time.Duration
