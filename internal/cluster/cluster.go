@@ -52,6 +52,7 @@ type Cluster struct {
 	assemblies map[string]*assembly
 	applied    position
 	given      *trimmed // what the log no longer tells; nil if it has told all
+	shortSince time.Time
 
 	readMu    sync.Mutex
 	read      uint64 // the last message that was applied

@@ -199,13 +199,14 @@ func (c *Cluster) decided(author string, p *job.Proposal, d decision) {
 	if author != c.id {
 		return
 	}
-	if pd := c.w.decided(p.Number); pd != nil {
+	pd, refused := c.w.decided(p.Number)
+	if pd != nil {
 		pd.done(d)
 		return
 	}
 	// A submission that was refused while its fate was unknown, and is there after all. With a key its client, who was told
 	// to, asks for it again: it must not be told of a job that is cancelled here.
-	if _, submits := submitter(p.Entries); submits && d.err == nil && p.Key == nil {
+	if _, submits := submitter(p.Entries); submits && refused && d.err == nil && p.Key == nil {
 		for i := range p.Entries {
 			id := p.Entries[i].ID
 			c.propose(&job.Proposal{What: job.ProposeBatch, At: time.Now().UTC(), Entries: []job.Entry{{

@@ -185,13 +185,26 @@ func (c *Cluster) recognize(ctx context.Context) error {
 	}
 	info := stream.CachedInfo()
 	identity := info.Config.Metadata[identityKey]
-	if identity == c.identity && info.State.LastSeq >= c.from() {
-		return nil
+	if identity == c.identity {
+		if info.State.LastSeq >= c.from() {
+			c.shortSince = time.Time{}
+			return nil
+		}
+		// While servers find each other, one that lags behind may have answered.
+		if c.shortSince.IsZero() {
+			c.shortSince = time.Now()
+		}
+		if time.Since(c.shortSince) < shortPatience {
+			return fmt.Errorf("the log ends at %d, and %d was read", info.State.LastSeq, c.from())
+		}
 	}
 	c.log.Error("the cluster's log is not what this node has read: it was made anew, or its end was lost", "read", c.from(), "log", info.State.LastSeq)
-	c.identity = identity
+	c.identity, c.shortSince = identity, time.Time{}
 	return c.rebuild(ctx, 1)
 }
+
+// shortPatience is for how long a log that ends before what was read may be one that a server has yet to receive.
+const shortPatience = 15 * time.Second
 
 // rebuild begins the view anew: the log was trimmed past where it stood, or is another one. What the rest of the log does
 // not tell of has expired.

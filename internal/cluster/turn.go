@@ -240,9 +240,14 @@ func (c *Cluster) offerAll(subjects []string, known uint64) {
 	}
 }
 
-// Log implements job.TurnHolder.
+// Log implements job.TurnHolder. The turn was given by what the table knows; the view must have come as far, or a step of
+// the task would be done again.
 func (h *holder) Log(ctx context.Context) job.LogSeq {
 	return func(yield func(job.LogRecord, error) bool) {
+		if err := h.c.view.Settle(ctx); err != nil {
+			yield(job.LogRecord{}, err)
+			return
+		}
 		for after := uint64(0); ; {
 			records, err := h.c.view.Log(ctx, h.place.id, after, logPage)
 			if err != nil {

@@ -320,17 +320,21 @@ func (w *writer) landed(ctx context.Context) (seq uint64, err error) {
 	return msg.Sequence, nil
 }
 
-// decided hands the decision about a proposal of this node to whoever waits for it.
-func (w *writer) decided(number uint64) *pending {
+// decided returns the proposal that was decided, if somebody still waits for it. It reports whether it was refused before,
+// while nobody knew whether the log has it. A proposal that was decided before, by a view that is made anew, is neither.
+func (w *writer) decided(number uint64) (p *pending, refused bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	p := w.waiting[number]
+	p = w.waiting[number]
 	delete(w.waiting, number)
-	if p == nil || p.settled {
-		return nil
+	switch {
+	case p == nil:
+		return nil, false
+	case p.settled:
+		return nil, true
 	}
 	p.settled = true
-	return p
+	return p, false
 }
 
 // stalled returns why submissions are refused, or nil.
