@@ -1,0 +1,155 @@
+package executor_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gather/internal/executor"
+	"gather/internal/job"
+)
+
+func TestAdmission(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		bound  func(*executor.Config)
+		job    toy
+		fit    int
+		want   error
+		reason string
+	}{
+		{"jobs", func(c *executor.Config) { c.MaxJobs = 3 }, toy{Tasks: 1, Block: true}, 3, job.ErrQueueFull, "jobs"},
+		{"bytes", func(c *executor.Config) { c.MaxBytes = 100 }, toy{Tasks: 1, Block: true, Memory: 40}, 2, job.ErrQueueFull, "bytes"},
+		{
+			"waiting", func(c *executor.Config) { c.MaxWaiting = 10 },
+			toy{Tasks: 1, Park: time.Hour, Waiting: 4},
+			2, job.ErrQueueFull, "waiting",
+		},
+		{
+			"quota", func(c *executor.Config) {
+				c.TenantJobs = func(t string) int { return map[string]int{"acme": 2}[t] }
+			},
+			toy{Tasks: 1, Block: true},
+			2, job.ErrQuota, "quota",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLedger(t)
+				e := start(t, l, tt.bound)
+				var ids []job.ID
+				for range tt.fit {
+					ids = append(ids, submit(t, e, tt.job))
+				}
+				sub := job.Submission{Tenant: "acme", Kind: "toy", Spec: tt.job.spec(), Priority: job.Normal}
+				_, err := e.Submit(t.Context(), []job.Submission{sub}, nil, false)
+				var r *job.Rejection
+				if !errors.As(err, &r) || !errors.Is(err, tt.want) || r.Reason != tt.reason || r.RetryAfter < time.Second {
+					t.Fatalf("%v, want %v", err, tt.want)
+				}
+				if tt.name == "quota" {
+					submit(t, e, toy{Tasks: 1}, func(s *job.Submission) { s.Tenant = "other" })
+				}
+				// The end of one makes room for one, and not for two: all or none.
+				if _, err := e.Cancel(t.Context(), "acme", ids[0]); err != nil {
+					t.Fatal(err)
+				}
+				settle()
+				if _, err := e.Submit(t.Context(), []job.Submission{sub, sub}, nil, false); !errors.Is(err, tt.want) {
+					t.Errorf("two: %v, want %v", err, tt.want)
+				}
+				submit(t, e, tt.job)
+			})
+		})
+	}
+}
+
+// heavy plans toys that hold something until they are closed.
+type heavy struct {
+	toys
+	closed atomic.Int32
+}
+
+func (h *heavy) Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error) {
+	p, spec, err := h.toys.Plan(ctx, tenant, kind, spec)
+	return heavyPlan{p, h}, spec, err
+}
+
+type heavyPlan struct {
+	job.Plan
+	h *heavy
+}
+
+func (p heavyPlan) Close() error {
+	p.h.closed.Add(1)
+	return nil
+}
+
+// What can never fit is a fault, not a rejection.
+func TestTooLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := start(t, newLedger(t), func(c *executor.Config) { c.MaxWaiting, c.MaxBytes = 10, 10 })
+		for _, p := range []toy{{Tasks: 1, Waiting: 11}, {Tasks: 1, Memory: 11}} {
+			var v *job.ValidationError
+			sub := job.Submission{Tenant: "acme", Kind: "toy", Spec: p.spec(), Priority: job.Normal}
+			if _, err := e.Submit(t.Context(), []job.Submission{sub}, nil, false); !errors.As(err, &v) {
+				t.Errorf("%+v: %v, want a ValidationError", p, err)
+			}
+			if _, err := e.Submit(t.Context(), []job.Submission{sub, sub}, nil, false); !errors.As(err, &v) ||
+				len(v.Faults) != 2 || !strings.HasPrefix(v.Faults[1].Pointer, "/jobs/1") {
+				t.Errorf("%+v twice: %v, want a fault in each", p, err)
+			}
+		}
+	})
+}
+
+// A rejected submission gives its idempotency key back; one that the journal has does not.
+func TestKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, func(c *executor.Config) { c.MaxJobs = 1 })
+		ask := func(key, kind string) {
+			sub := job.Submission{Tenant: "acme", Kind: kind, Spec: toy{Tasks: 1, Block: true}.spec(), Priority: job.Normal}
+			_, _ = e.Submit(t.Context(), []job.Submission{sub}, &job.Key{Value: key}, false)
+		}
+		ask("accepted", "toy")
+		ask("faulty", "no toy")
+		ask("full", "toy")
+		if want := []string{"faulty", "full"}; !slices.Equal(l.released, want) {
+			t.Errorf("released %q, want %q", l.released, want)
+		}
+	})
+}
+
+func TestConfigFaults(t *testing.T) {
+	_, err := executor.New(t.Context(), executor.Config{})
+	for _, name := range []string{"workers", "max jobs", "max bytes", "max waiting items"} {
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("the error does not name %q: %v", name, err)
+		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, oneWorker)
+		// One job a second.
+		for range 40 {
+			submit(t, e, toy{Tasks: 1, Work: time.Second})
+		}
+		last := submit(t, e, toy{Tasks: 1, Work: time.Second})
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		place, _ := e.Position(last)
+		if d := e.RetryAfter(l.job(last)).Seconds(); d < float64(place)*0.8 || d > float64(place)*1.3 {
+			t.Errorf("at place %d, one a second, come back in %v s", place, d)
+		}
+		time.Sleep(time.Minute)
+	})
+}

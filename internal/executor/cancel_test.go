@@ -1,0 +1,124 @@
+package executor_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gather/internal/executor"
+	"gather/internal/job"
+)
+
+func TestCancel(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		toy  toy
+		sub  func(*job.Submission)
+		// at once: nothing runs that has to be waited for
+		atOnce bool
+	}{
+		{"running", toy{Tasks: 1000, Work: 50 * time.Millisecond}, nil, false},
+		{"blocked", toy{Tasks: 1, Block: true}, nil, false},
+		{"parked", toy{Tasks: 10, Park: time.Hour, Waiting: 10}, nil, true},
+		{"delayed", toy{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) }, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLedger(t)
+				e := start(t, l, nil)
+				change := tt.sub
+				if change == nil {
+					change = func(*job.Submission) {}
+				}
+				id := submit(t, e, tt.toy, change)
+				time.Sleep(time.Second)
+				j, err := e.Cancel(t.Context(), "acme", id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tt.atOnce && j.State != job.Cancelled || j.State != job.Cancelled && j.State != job.Cancelling {
+					t.Errorf("answered %v", j.State)
+				}
+				synctest.Wait()
+				want(t, l, id, job.Cancelled)
+				if j, err := e.Cancel(t.Context(), "acme", id); err != nil || j.State != job.Cancelled {
+					t.Errorf("again: %v, %v", j.State, err)
+				}
+				// The workers are free.
+				next := submit(t, e, toy{Tasks: 1})
+				settle()
+				want(t, l, next, job.Succeeded)
+			})
+		})
+	}
+}
+
+// Cancelled is told only when the work has stopped.
+func TestCancelIsAcknowledged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, func(c *executor.Config) { c.Planner = stubborn{} })
+		id := submit(t, e, toy{Tasks: 1})
+		time.Sleep(time.Second)
+		j, err := e.Cancel(t.Context(), "acme", id)
+		if err != nil || j.State != job.Cancelling {
+			t.Errorf("%v, %v; want cancelling", j.State, err)
+		}
+		time.Sleep(3 * time.Second)
+		want(t, l, id, job.Cancelling)
+		time.Sleep(2 * time.Second)
+		want(t, l, id, job.Cancelled)
+	})
+}
+
+// stubborn plans a task that takes five seconds whatever its context says.
+type stubborn struct{ toys }
+
+func (stubborn) Plan(_ context.Context, _, _ string, spec []byte) (job.Plan, []byte, error) {
+	return stubbornPlan{toy{Tasks: 2}}, spec, nil
+}
+
+type stubbornPlan struct{ toy }
+
+func (stubbornPlan) Task(int, job.Resume) job.Task { return stubbornPlan{} }
+
+func (stubbornPlan) Step(context.Context, time.Time, *job.Local) (job.Step, error) {
+	time.Sleep(5 * time.Second)
+	return job.Step{Partial: []byte{1}}, nil
+}
+
+func TestCancelUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, nil)
+		if _, err := e.Cancel(t.Context(), "acme", job.NewID()); !errors.Is(err, job.ErrNotFound) {
+			t.Errorf("%v, want ErrNotFound", err)
+		}
+		id := submit(t, e, toy{Tasks: 1})
+		if _, err := e.Cancel(t.Context(), "other", id); !errors.Is(err, job.ErrNotFound) {
+			t.Errorf("another tenant's: %v, want ErrNotFound", err)
+		}
+	})
+}
+
+// A cancelled job lets go of its plan at once, though its place in the queue stays.
+func TestCancelledPlansAreFreed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		plans := &heavy{}
+		e := start(t, l, func(c *executor.Config) { c.Planner, c.Workers = plans, 1 })
+		submit(t, e, toy{Tasks: 1, Work: time.Hour}) // the worker is busy
+		synctest.Wait()
+		for range 10 {
+			id := submit(t, e, toy{Tasks: 1})
+			if _, err := e.Cancel(t.Context(), "acme", id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := plans.closed.Load(); n != 10 {
+			t.Errorf("%d plans of 10 were closed", n)
+		}
+	})
+}
