@@ -75,7 +75,6 @@ func (s *suite) trimmed(t *testing.T) {
 	expiring(100, 2)
 	f.until(ctx, 60*time.Second, "the log is trimmed", func(context.Context) (bool, any) {
 		expiring(1, 2) // so that something is behind what can be cut off
-		time.Sleep(100 * time.Millisecond)
 		first, last := log()
 		return first > away, fmt.Sprintf("from %d to %d, and the node had read to at most %d", first, last, away)
 	})

@@ -12,7 +12,7 @@ import (
 // load is many clients that submit jobs of all kinds to all nodes, and gather them in all ways, as those of TestCrash.
 type load struct {
 	f        *fleet
-	accepted atomic.Int64
+	accepted milestones
 	wg       sync.WaitGroup
 	// trouble is told about every attempt that came to nothing; may be nil. Many goroutines call it.
 	trouble func(node int, at time.Time, a *answer, err error)
@@ -38,11 +38,7 @@ func (l *load) start(ctx context.Context, clients, jobs int) {
 }
 
 // reach waits until so many jobs were accepted.
-func (l *load) reach(ctx context.Context, jobs int) {
-	for l.accepted.Load() < int64(jobs) && ctx.Err() == nil {
-		time.Sleep(time.Millisecond)
-	}
-}
+func (l *load) reach(ctx context.Context, jobs int) { l.accepted.reach(ctx, jobs) }
 
 // wait waits for the clients.
 func (l *load) wait() { l.wg.Wait() }
@@ -64,7 +60,7 @@ func (l *load) one(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	l.accepted.Add(1)
+	l.accepted.add()
 	c.hop()
 	if key != "" {
 		again, replayed, err := c.submit(ctx, &o, o.body, key)

@@ -21,8 +21,8 @@ func (s *suite) killOneNATS(t *testing.T) {
 	dead := max(0, s.nats.Leader())
 	s.nats.Kill(dead)
 	killed := time.Now()
-	before := l.accepted.Load()
-	l.reach(ctx, int(before)+50) // clients have 50 more answers than could have been under way
+	before := l.accepted.count()
+	l.reach(ctx, before+50) // clients have 50 more answers than could have been under way
 	t.Logf("50 more jobs were accepted %s after a NATS server was killed", time.Since(killed).Round(time.Millisecond))
 	s.nats.Restart(dead)
 	l.wait()

@@ -37,7 +37,7 @@ const (
 type ledger struct {
 	mu       sync.Mutex
 	promises map[string]*promise
-	accepted atomic.Int64
+	accepted milestones
 }
 
 func (l *ledger) add(p *promise) error {
@@ -47,7 +47,7 @@ func (l *ledger) add(p *promise) error {
 		return fmt.Errorf("job %s was given to two submissions", p.id)
 	}
 	l.promises[p.id] = p
-	l.accepted.Add(1)
+	l.accepted.add()
 	return nil
 }
 
@@ -81,9 +81,7 @@ func TestCrash(t *testing.T) {
 		})
 	}
 	for k := 1; k <= kills; k++ {
-		for at := int64(jobs * k / (kills + 1)); l.accepted.Load() < at && ctx.Err() == nil; {
-			time.Sleep(time.Millisecond)
-		}
+		l.accepted.reach(ctx, jobs*k/(kills+1))
 		p.kill()
 		if k%2 == 0 { // and again, while it recovers
 			if _, err := p.launch(); err != nil {
