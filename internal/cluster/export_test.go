@@ -100,3 +100,8 @@ func (c *Cluster) AppendAnyway(ctx context.Context, b job.Batch) error {
 		b.Done(d.err)
 	}}, 0)
 }
+
+// DecideAgain is what a view that is made anew does with the node's first proposal, which was decided before.
+func (c *Cluster) DecideAgain(entries []job.Entry) {
+	c.decided(c.id, &job.Proposal{What: job.ProposeBatch, Number: 1, Entries: entries}, decision{})
+}

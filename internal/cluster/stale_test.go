@@ -107,3 +107,18 @@ func TestRebuildOfFullQueue(t *testing.T) {
 	}
 	c.get(last)
 }
+
+// A node that reads its own submissions again, because its view is made anew, does not take them for refused ones.
+func TestOwnSubmissionReadAgain(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a := f.open("a")
+	s := newJob(2)
+	b := batch(s)
+	f.ok(a.append(b))
+	a.DecideAgain(b.Entries)
+	f.ok(a.CatchUp(t.Context()))
+	if state := a.get(s.Job.ID).State; state != job.Queued {
+		t.Errorf("the job is %s", state)
+	}
+}
