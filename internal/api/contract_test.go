@@ -328,6 +328,14 @@ func TestContract(t *testing.T) {
 		} {
 			want(s, 200, "GET", p, "")
 		}
+		for path, item := range c.doc.Paths.Map() {
+			for method := range item.Operations() {
+				a := want(s, 400, method, strings.NewReplacer("{", "", "}", "").Replace(path)+"?unknown=1", "")
+				if !bytes.Contains(a.body, []byte(`{"parameter":"unknown",`)) {
+					t.Errorf("%s %s with an unknown parameter: %s", method, path, a.body)
+				}
+			}
+		}
 		want(s, 404, "GET", "/docs/passwd", "")
 		want(s, 404, "GET", "/problems/none", "")
 		want(s, 404, "GET", "/nowhere", "")

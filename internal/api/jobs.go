@@ -115,29 +115,34 @@ func (s *server) ListJobs(ctx context.Context, req ListJobsRequestObject) (ListJ
 	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
 		return nil, err
 	}
-	q, err := query(x, &req.Params)
+	q, possible, err := query(x, &req.Params)
 	if err != nil {
 		return nil, err
 	}
-	jobs, next, err := s.Jobs.List(ctx, q)
-	if err != nil {
+	a := &listAnswer{srv: s, x: x, ints: ints}
+	if !possible {
+		return a, nil
+	}
+	var next job.ID
+	if a.jobs, next, err = s.Jobs.List(ctx, q); err != nil {
 		return nil, err
 	}
-	a := &listAnswer{srv: s, x: x, jobs: jobs, ints: ints}
 	if next != (job.ID{}) {
 		a.next = pageToken(&q, next)
 	}
 	return a, nil
 }
 
-// query reads the parameters of a listing.
-func query(x *exchange, p *ListJobsParams) (job.Query, error) {
-	q := job.Query{Tenant: x.principal.Tenant, Limit: defaultPage}
+// query reads the parameters of a listing. It returns possible false when no job can match all filters: a label has one
+// value, and the query has two for it.
+func query(x *exchange, p *ListJobsParams) (q job.Query, possible bool, err error) {
+	q = job.Query{Tenant: x.principal.Tenant, Limit: defaultPage}
+	possible = true
 	if p.State != nil {
 		for _, name := range *p.State {
 			state, err := job.ParseState(string(name))
 			if err != nil {
-				return q, malformed("parameter", "state", "must be queued, running, cancelling, succeeded, failed or cancelled")
+				return q, false, malformed("parameter", "state", "must be queued, running, cancelling, succeeded, failed or cancelled")
 			}
 			q.States = append(q.States, state)
 		}
@@ -149,26 +154,32 @@ func query(x *exchange, p *ListJobsParams) (job.Query, error) {
 		q.Labels = make(map[string]string, len(*p.Label))
 		for _, l := range *p.Label {
 			key, value, ok := strings.Cut(l, ":")
-			if other, twice := q.Labels[key]; !ok || !validLabelKey(key) || twice && other != value || len(q.Labels) == maxLabels {
-				return q, malformed("parameter", "label", "must be key:value, at most 16 different keys")
+			if !ok || !validLabelKey(key) {
+				return q, false, malformed("parameter", "label", "must be key:value")
+			}
+			if other, twice := q.Labels[key]; twice && other != value {
+				possible = false
 			}
 			q.Labels[key] = value
+		}
+		if len(q.Labels) > maxLabels {
+			return q, false, malformed("parameter", "label", "at most 16 different keys")
 		}
 	}
 	if p.PageSize != nil {
 		if *p.PageSize < 1 {
-			return q, malformed("parameter", "page_size", "must be at least 1")
+			return q, false, malformed("parameter", "page_size", "must be at least 1")
 		}
 		q.Limit = int(min(*p.PageSize, maxPage))
 	}
 	if p.PageToken != nil {
 		before, ok := readPageToken(&q, *p.PageToken)
 		if !ok {
-			return q, malformed("parameter", "page_token", "is not one of this listing; use next_page_token with the same filters")
+			return q, false, malformed("parameter", "page_token", "is not one of this listing; use next_page_token with the same filters")
 		}
 		q.Before = before
 	}
-	return q, nil
+	return q, possible, nil
 }
 
 // listAnswer is the answer of GET /v1/jobs.

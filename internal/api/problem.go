@@ -153,8 +153,8 @@ func bindingProblem(err error) *problem {
 		return nil
 	}
 	return &problem{
-		row: malformedRequest, detail: "A parameter cannot be read.",
-		faults: []fault{{"parameter", format.ParamName, "This is not what the parameter takes; see /openapi.yaml."}},
+		row: malformedRequest, detail: "A parameter is not valid.",
+		faults: []fault{{"parameter", format.ParamName, "does not have the type of this parameter; see /openapi.yaml"}},
 	}
 }
 

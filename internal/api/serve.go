@@ -48,6 +48,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.route = routes.Get().(*chi.Context)
 	x.route.Reset()
 	x.route.Routes = s.router
+	x.route.RoutePath = routePath(r.URL)
 	x.route.RouteMethod = r.Method
 	if r.Method == http.MethodHead {
 		x.route.RouteMethod = http.MethodGet // net/http leaves the body out
@@ -199,7 +200,7 @@ var routedMethods = []string{http.MethodGet, http.MethodPost, http.MethodPut, ht
 func (s *server) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
 	allow := make([]string, 0, len(routedMethods)+1)
 	for _, m := range routedMethods {
-		if s.router.Match(chi.NewRouteContext(), m, r.URL.Path) {
+		if s.router.Match(chi.NewRouteContext(), m, routePath(r.URL)) {
 			allow = append(allow, m)
 			if m == http.MethodGet {
 				allow = append(allow, http.MethodHead)

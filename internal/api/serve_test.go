@@ -408,11 +408,11 @@ func TestList(t *testing.T) {
 		"page_size=100000":                            200,
 		"state=asleep":                                400,
 		"label=x":                                     400,
-		"label=l:a&label=l:b":                         400,
+		"label=l:a&label=l:b":                         200,
 		"int_encoding=string":                         200,
 		"state=running&kind=sleep_batch":              200,
 		"label=" + strings.Repeat("x", 64) + ":":      400,
-		"after=" + time.Now().Format("2006") + "&x=y": 200,
+		"after=" + time.Now().Format("2006") + "&x=y": 400,
 	} {
 		if a := s.do("GET", "/v1/jobs?"+query, ""); a.status != status {
 			t.Errorf("%s: %d: %s", query, a.status, a.body)

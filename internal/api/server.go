@@ -108,6 +108,8 @@ type server struct {
 	router  chi.Router
 	metrics *metrics
 	docs    docs
+	// queryParams are the query parameters that each operation takes.
+	queryParams queryParams
 	// kinds is the answer of GET /v1/kinds; kindNames has the names of the kinds by their JSON.
 	kinds     []byte
 	kindNames map[string]string
@@ -133,11 +135,14 @@ func New(c Config) (http.Handler, error) {
 	if s.kinds, err = describeKinds(infos); err != nil {
 		return nil, err
 	}
+	if s.queryParams, err = newQueryParams(); err != nil {
+		return nil, err
+	}
 	router := chi.NewRouter()
 	strict := NewStrictHandlerWithOptions(s, nil, StrictHTTPServerOptions{
 		RequestErrorHandlerFunc: s.fail, ResponseErrorHandlerFunc: s.fail,
 	})
-	HandlerWithOptions(strict, ChiServerOptions{BaseRouter: router, ErrorHandlerFunc: s.fail})
+	HandlerWithOptions(strict, ChiServerOptions{BaseRouter: router.With(s.checkQuery), ErrorHandlerFunc: s.fail})
 	router.NotFound(s.notFound)
 	router.MethodNotAllowed(s.methodNotAllowed)
 	s.router = router

@@ -15,12 +15,19 @@ type ID uuid.UUID
 func NewID() ID { return ID(uuid.Must(uuid.NewV7())) }
 
 // errID does not quote the input: it may be of any length.
-var errID = errors.New("a job id is a version 7 UUID in lower case, such as 01890a5d-ac96-774b-bcce-b302099a8057")
+var errID = errors.New("a job id is a version 7 UUID such as 01890a5d-ac96-774b-bcce-b302099a8057")
 
-// ParseID reads the canonical, lower-case form only, so that one job has one name.
+// textSize is the length of an ID as text.
+const textSize = 36
+
+// ParseID reads the form with four dashes, in upper or lower case (RFC 9562, section 4). It does not accept the other
+// forms that uuid.Parse does, such as braces.
 func ParseID(s string) (ID, error) {
+	if len(s) != textSize {
+		return ID{}, errID
+	}
 	u, err := uuid.Parse(s)
-	if err != nil || u.String() != s || u.Version() != 7 {
+	if err != nil || u.Version() != 7 {
 		return ID{}, errID
 	}
 	return ID(u), nil

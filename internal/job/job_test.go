@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -282,7 +283,10 @@ func TestID(t *testing.T) {
 	if id, err := job.ParseID(last.String()); id != last || err != nil {
 		t.Errorf("%v, %v", id, err)
 	}
-	for _, bad := range []string{"", "x", "{" + last.String() + "}", "00000000-0000-0000-0000-000000000000", "01890A5D-AC96-774B-BCCE-B302099A8057"} {
+	if id, err := job.ParseID(strings.ToUpper(last.String())); id != last || err != nil {
+		t.Errorf("upper case: %v, %v", id, err)
+	}
+	for _, bad := range []string{"", "x", "{" + last.String() + "}", "00000000-0000-0000-0000-000000000000", "urn:uuid:" + last.String(), strings.ReplaceAll(last.String(), "-", "")} {
 		if _, err := job.ParseID(bad); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}

@@ -1,0 +1,33 @@
+package api
+
+import (
+	"net/url"
+	"strings"
+)
+
+// routePath returns the path of a request in the form that the routes have: percent-encoded only where a segment needs
+// it, so that "/v1/jobs%3Abatch" is "/v1/jobs:batch" (RFC 3986, section 6.2.2). An encoded slash stays encoded: it is
+// part of a segment.
+func routePath(u *url.URL) string {
+	if u.RawPath == "" && isPlain(u.Path) {
+		return u.Path
+	}
+	segments := strings.Split(u.EscapedPath(), "/")
+	for i, s := range segments {
+		if text, err := url.PathUnescape(s); err == nil { // net/http has checked it
+			segments[i] = url.PathEscape(text)
+		}
+	}
+	return strings.Join(segments, "/")
+}
+
+// isPlain reports whether a path has only characters that are never percent-encoded in it.
+func isPlain(path string) bool {
+	for i := range len(path) {
+		c := path[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("/-._~:", rune(c)) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,191 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+
+	"gather"
+)
+
+// A queryParam is a query parameter of an operation in the contract.
+type queryParam struct {
+	name string
+	// repeats is whether the parameter may be given several times.
+	repeats bool
+	// minLength and maxLength bound a value in bytes; maxLength 0 is no bound.
+	minLength, maxLength int
+}
+
+// queryParams are the query parameters of every operation by method and route, as the contract lists them.
+type queryParams map[routeKey][]queryParam
+
+// newQueryParams reads the query parameters from the contract.
+func newQueryParams() (queryParams, error) {
+	type schema struct {
+		Ref       string `yaml:"$ref"`
+		Type      any    `yaml:"type"`
+		MinLength int    `yaml:"minLength"`
+		MaxLength int    `yaml:"maxLength"`
+	}
+	type parameter struct {
+		Ref    string `yaml:"$ref"`
+		Name   string `yaml:"name"`
+		In     string `yaml:"in"`
+		Schema schema `yaml:"schema"`
+	}
+	var doc struct {
+		Paths      map[string]map[string]yaml.Node `yaml:"paths"`
+		Components struct {
+			Parameters map[string]parameter `yaml:"parameters"`
+			Schemas    map[string]yaml.Node `yaml:"schemas"`
+		} `yaml:"components"`
+	}
+	if err := yaml.Unmarshal(gather.Spec, &doc); err != nil {
+		return nil, fmt.Errorf("api: openapi.yaml: %w", err)
+	}
+	params := make(queryParams)
+	for route, item := range doc.Paths {
+		var shared []parameter
+		if node, ok := item["parameters"]; ok {
+			if err := node.Decode(&shared); err != nil {
+				return nil, fmt.Errorf("api: openapi.yaml: %s: %w", route, err)
+			}
+		}
+		for method, node := range item {
+			var operation struct {
+				Parameters []parameter `yaml:"parameters"`
+			}
+			if node.Kind != yaml.MappingNode || node.Decode(&operation) != nil {
+				continue // a member of the path that is no operation
+			}
+			key := routeKey{strings.ToUpper(method), route}
+			params[key] = nil
+			for _, p := range append(operation.Parameters, shared...) {
+				if name, ok := strings.CutPrefix(p.Ref, "#/components/parameters/"); ok {
+					p = doc.Components.Parameters[name]
+				}
+				if p.In != "query" {
+					continue
+				}
+				if name, ok := strings.CutPrefix(p.Schema.Ref, refPrefix); ok {
+					node := doc.Components.Schemas[name]
+					if err := node.Decode(&p.Schema); err != nil {
+						return nil, fmt.Errorf("api: openapi.yaml: %s: %w", name, err)
+					}
+				}
+				params[key] = append(params[key], queryParam{
+					p.Name, p.Schema.Type == "array", p.Schema.MinLength, p.Schema.MaxLength,
+				})
+			}
+		}
+	}
+	return params, nil
+}
+
+// find returns the parameter of a name; nil for none.
+func find(params []queryParam, name string) *queryParam {
+	for i := range params {
+		if params[i].name == name {
+			return &params[i]
+		}
+	}
+	return nil
+}
+
+// checkQuery is a middleware of every route. It answers 400 to a query that cannot be decoded and to parameters that the
+// operation does not take, with every fault listed: a filter or an option with a typing error must not be ignored.
+func (s *server) checkQuery(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery != "" {
+			method := r.Method
+			if method == http.MethodHead {
+				method = http.MethodGet
+			}
+			if err := readQuery(r.URL.RawQuery, s.queryParams[routeKey{method, r.Pattern}]); err != nil {
+				s.fail(w, r, err)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// readQuery checks a query against the parameters of an operation. It returns a *problem with at most maxFaults faults.
+func readQuery(raw string, params []queryParam) error {
+	p := &problem{row: malformedRequest, detail: "The query is not valid."}
+	seen := make(map[string]bool, len(params))
+	for len(p.faults) < maxFaults && raw != "" {
+		var pair string
+		if pair, raw, _ = strings.Cut(raw, "&"); pair == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		fault := func(detail string) {
+			p.faults = append(p.faults, fault{"parameter", clip(name), detail})
+		}
+		text, err := unescapeQuery(name)
+		if err != nil {
+			name = strings.ToValidUTF8(name, "\ufffd")
+			fault("the name of the parameter " + err.Error())
+			continue
+		}
+		name = text
+		known := find(params, name)
+		if known == nil {
+			fault("unknown parameter; " + takes(params))
+			continue
+		}
+		if seen[name] && !known.repeats {
+			fault("must be given once")
+			continue
+		}
+		seen[name] = true
+		text, err = unescapeQuery(value)
+		switch {
+		case err != nil:
+			fault("the value " + err.Error())
+		case text == "" && known.minLength > 0:
+			fault("must not be empty; leave the parameter out for no value")
+		case known.maxLength > 0 && utf8.RuneCountInString(text) > known.maxLength:
+			fault("must have at most " + strconv.Itoa(known.maxLength) + " characters")
+		}
+	}
+	if len(p.faults) == 0 {
+		return nil
+	}
+	return p
+}
+
+// takes lists the parameters of an operation.
+func takes(params []queryParam) string {
+	if len(params) == 0 {
+		return "this operation has no query parameters"
+	}
+	names := make([]string, len(params))
+	for i := range params {
+		names[i] = params[i].name
+	}
+	return "this operation has " + strings.Join(names, ", ")
+}
+
+// unescapeQuery decodes a name or a value of a query. Its errors continue the sentence "the value ...".
+func unescapeQuery(s string) (string, error) {
+	if strings.Contains(s, ";") {
+		return "", errors.New("has a semicolon: separate parameters by &, and write a semicolon as %3B")
+	}
+	text, err := url.QueryUnescape(s)
+	if err != nil {
+		return "", errors.New("is not percent-encoded: write a percent sign as %25")
+	}
+	if !utf8.ValidString(text) {
+		return "", errors.New("is not UTF-8")
+	}
+	return text, nil
+}
