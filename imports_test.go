@@ -31,10 +31,11 @@ var rooms = map[string]room{
 	"internal/job":      {none, []string{"github.com/google/uuid"}},
 	"internal/exactsum": {none, []string{"golang.org/x/sys/cpu"}},
 	"internal/npy":      {none, none},
+	"internal/number":   {none, none},
 	"internal/tenant":   {none, []string{"github.com/go-json-experiment/json", "golang.org/x/time"}},
 
-	"internal/chunked": {[]string{"internal/exactsum", "internal/npy"}, none},
-	"internal/kind":    {[]string{"internal/job", "internal/chunked"}, []string{"github.com/go-json-experiment/json"}},
+	"internal/chunked": {[]string{"internal/exactsum", "internal/npy", "internal/number"}, none},
+	"internal/kind":    {[]string{"internal/job", "internal/chunked", "internal/number"}, []string{"github.com/go-json-experiment/json"}},
 
 	"internal/array":    {[]string{"internal/job", "internal/npy"}, []string{"github.com/google/uuid"}},
 	"internal/blocks":   {none, none},

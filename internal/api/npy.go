@@ -139,7 +139,7 @@ func (a *npyAnswer) encode(literal []byte) (uint64, error) {
 		v, err = strconv.ParseUint(text, 10, bits)
 	default:
 		var f float64
-		// Shortest literals of a narrower float read back exactly as a float64 rounded to it.
+		// Earlier versions stored the shortest literal of the narrower float, which is rounded to it once.
 		if f, err = strconv.ParseFloat(text, max(bits, 32)); err == nil {
 			switch bits {
 			case 64:
@@ -147,7 +147,7 @@ func (a *npyAnswer) encode(literal []byte) (uint64, error) {
 			case 32:
 				v = uint64(math.Float32bits(float32(f)))
 			default:
-				v = uint64(float16(float32(f)))
+				v = uint64(npy.Float16bits(f))
 			}
 		}
 	}
@@ -158,28 +158,4 @@ func (a *npyAnswer) encode(literal []byte) (uint64, error) {
 		}
 	}
 	return v, nil
-}
-
-// float16 rounds a float32 to the bits of a binary16 (IEEE 754), ties to even.
-func float16(f float32) uint16 {
-	b := math.Float32bits(f)
-	sign := uint16(b >> 16 & 0x8000)
-	exp, frac := int(b>>23&0xff)-127+15, b&0x7fffff
-	switch {
-	case b&0x7fffffff > 0x7f800000:
-		return sign | 0x7e00
-	case exp >= 31:
-		return sign | 0x7c00
-	case exp < -10:
-		return sign
-	}
-	shift := uint(13)
-	if exp <= 0 { // subnormal: the leading one is written out
-		frac |= 0x800000
-		shift += uint(1 - exp)
-		exp = 0
-	}
-	half := uint32(1) << (shift - 1)
-	rounded := (frac + half - 1 + frac>>shift&1) >> shift
-	return sign | uint16(uint32(exp)<<10+rounded) // a carry moves on to the exponent
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"gather/internal/exactsum"
+	"gather/internal/number"
 )
 
 // ErrRange is wrapped when an exact integer does not fit the 64 bits or less that a dtype has.
@@ -80,73 +81,18 @@ func (n Number) Float64() float64 {
 	return float64(int64(n.bits))
 }
 
-// AppendJSON appends the number as a JSON value. An integer is a literal of all its digits. A float is the shortest
-// literal that reads back as the same element of its dtype, always with a '.' or an 'e', so that it stays a float; what
-// JSON has no literal for is the string "NaN", "Infinity" or "-Infinity".
+// AppendJSON appends the number as a JSON value. An integer is a literal of all its digits. A float, also a narrow one, is
+// the shortest literal that reads back as the same float64, as numpy.generic.item prints; see number.AppendFloat.
 func (n Number) AppendJSON(dst []byte) []byte {
 	switch {
 	case n.wide != nil:
 		return n.wide.Append(dst, 10)
 	case n.dtype.IsFloat():
-		return n.appendFloat(dst)
+		return number.AppendFloat(dst, n.Float64())
 	case n.dtype.isUnsigned():
 		return strconv.AppendUint(dst, n.bits, 10)
 	}
 	return strconv.AppendInt(dst, int64(n.bits), 10)
-}
-
-func (n Number) appendFloat(dst []byte) []byte {
-	f := n.Float64()
-	switch {
-	case math.IsNaN(f):
-		return append(dst, `"NaN"`...)
-	case math.IsInf(f, 1):
-		return append(dst, `"Infinity"`...)
-	case math.IsInf(f, -1):
-		return append(dst, `"-Infinity"`...)
-	}
-	bits, precision := 64, -1
-	switch n.dtype {
-	case Float32:
-		bits = 32
-	case Float16:
-		precision = n.halfPrecision(f)
-	}
-	format := byte('f') // the bounds are those of Python's repr
-	if abs := math.Abs(f); abs != 0 && (abs < 1e-4 || abs >= 1e16) {
-		format = 'e'
-	} else if precision >= 0 {
-		f, _ = strconv.ParseFloat(strconv.FormatFloat(f, 'e', precision, 64), 64)
-		precision = -1
-	}
-	start := len(dst)
-	dst = strconv.AppendFloat(dst, f, format, precision, bits)
-	for _, c := range dst[start:] {
-		if c == '.' || c == 'e' {
-			return dst
-		}
-	}
-	return append(dst, ".0"...)
-}
-
-// halfPrecision is how many digits after the first tell f from every other binary16: five significant ones always do.
-func (n Number) halfPrecision(f float64) int {
-	for precision := range 5 {
-		v, _ := strconv.ParseFloat(strconv.FormatFloat(f, 'e', precision, 64), 64)
-		if halfOf(v) == uint16(n.bits) {
-			return precision
-		}
-	}
-	return 5
-}
-
-// AppendHex appends a float in hexadecimal, exactly, as strconv and C's %a write it: 0x1.8p+01. An integer is in decimal.
-func (n Number) AppendHex(dst []byte) []byte {
-	f := n.Float64()
-	if !n.dtype.IsFloat() || math.IsNaN(f) || math.IsInf(f, 0) {
-		return n.AppendJSON(dst)
-	}
-	return strconv.AppendFloat(dst, f, 'x', -1, 64)
 }
 
 // AppendRaw appends the number as an element of its dtype, little endian. The error wraps ErrRange when an exact integer

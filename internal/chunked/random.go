@@ -4,6 +4,8 @@ import (
 	"context"
 	"math"
 	"math/bits"
+
+	"gather/internal/npy"
 )
 
 // The random sources are counter-based: element i is a hash of the seed and i alone, so no chunking and no machine can
@@ -49,7 +51,7 @@ func (u uniform) Fill(_ context.Context, dst []byte, lo int64) error {
 	case Float16:
 		for i, x := 0, view[uint16](dst); i < len(x); i++ {
 			z += gamma
-			x[i] = halfOf(float64(mix(z)>>53) * 0x1p-11)
+			x[i] = npy.Float16bits(float64(mix(z)>>53) * 0x1p-11)
 		}
 	}
 	return nil
@@ -85,7 +87,7 @@ func (n normal) Fill(_ context.Context, dst []byte, lo int64) error {
 		}
 	case Float16:
 		for i, x := 0, view[uint16](dst); i < len(x); i++ {
-			x[i] = halfOf(next())
+			x[i] = npy.Float16bits(next())
 		}
 	}
 	return nil

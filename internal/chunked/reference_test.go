@@ -162,10 +162,10 @@ func (r *reference) text(s *big.Float) string {
 	switch r.dtype {
 	case chunked.Float64:
 		f, _ := s.Float64()
-		text = string(jsonFloat(f, 64))
+		text = string(jsonFloat(f))
 	case chunked.Float32:
 		f, _ := s.Float32()
-		text = string(jsonFloat(float64(f), 32))
+		text = string(jsonFloat(float64(f)))
 	case chunked.Float16:
 		// The multiples of binary16's unit that sums of it make are exact in float64.
 		f, acc := s.Float64()
@@ -186,13 +186,8 @@ func (r *reference) text(s *big.Float) string {
 }
 
 // jsonFloat is the shortest literal by another route than the package's: encoding/json.
-func jsonFloat(f float64, bits int) []byte {
-	var b []byte
-	if bits == 32 {
-		b, _ = json.Marshal(float32(f))
-	} else {
-		b, _ = json.Marshal(f)
-	}
+func jsonFloat(f float64) []byte {
+	b, _ := json.Marshal(f)
 	return b
 }
 

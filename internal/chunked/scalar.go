@@ -6,6 +6,9 @@ import (
 	"math"
 	"strconv"
 	"unsafe"
+
+	"gather/internal/npy"
+	"gather/internal/number"
 )
 
 // scalar is one element as JSON gives it: a number, a boolean, or a string that stands for what JSON has no number for.
@@ -32,14 +35,13 @@ func (s *scanner) scalar() (v scalar, ok bool) {
 	case c == 'f' && s.word("false"):
 		return scalar{kind: boolScalar}, true
 	case c == '"':
-		for _, special := range [...]struct {
-			word string
-			f    float64
-		}{{`"NaN"`, math.NaN()}, {`"Infinity"`, math.Inf(1)}, {`"-Infinity"`, math.Inf(-1)}} {
-			if s.word(special.word) {
-				return scalar{kind: specialScalar, f: special.f}, true
+		start := s.pos
+		if s.skipString() {
+			if f, ok := number.Special(s.data[start:s.pos]); ok {
+				return scalar{kind: specialScalar, f: f}, true
 			}
 		}
+		s.pos = start
 	case c == '-' || c-'0' <= 9:
 		text, integer, ok := s.number()
 		v := scalar{kind: floatScalar, text: text}
@@ -140,7 +142,7 @@ func (v scalar) encodeFloat(t DType) (bits uint64, err error) {
 func floatBits(t DType, f float64) uint64 {
 	switch t {
 	case Float16:
-		return uint64(halfOf(f))
+		return uint64(npy.Float16bits(f))
 	case Float32:
 		return uint64(math.Float32bits(float32(f)))
 	}
@@ -151,7 +153,7 @@ func floatBits(t DType, f float64) uint64 {
 func floatOf(t DType, bits uint64) float64 {
 	switch t {
 	case Float16:
-		return floatOfHalf(uint16(bits))
+		return npy.Float16frombits(uint16(bits))
 	case Float32:
 		return float64(math.Float32frombits(uint32(bits)))
 	}

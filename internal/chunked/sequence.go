@@ -3,6 +3,8 @@ package chunked
 import (
 	"context"
 	"math"
+
+	"gather/internal/npy"
 )
 
 // arangeInts is numpy.arange of an integer type: start + i*step, which was checked to fit the type.
@@ -76,7 +78,7 @@ func (a arangeFloats) Fill(_ context.Context, dst []byte, lo int64) error {
 	case Float16:
 		start, step := float32(a.start), float32(a.step)
 		for i, x := 0, view[uint16](dst); i < len(x); i++ {
-			x[i] = halfOf(float64(start + float32(float32(lo+int64(i))*step)))
+			x[i] = npy.Float16bits(float64(start + float32(float32(lo+int64(i))*step)))
 		}
 	}
 	return nil
@@ -132,7 +134,7 @@ func (l linspace) Fill(_ context.Context, dst []byte, lo int64) error {
 		}
 	case Float16:
 		for i, x := 0, view[uint16](dst); i < len(x); i++ {
-			x[i] = halfOf(l.at(lo + int64(i)))
+			x[i] = npy.Float16bits(l.at(lo + int64(i)))
 		}
 	}
 	return nil

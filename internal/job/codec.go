@@ -1,6 +1,7 @@
 package job
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"time"
@@ -72,10 +73,21 @@ func (r *reader) job() (j Job) {
 	j.CreatedAt, j.StartAfter, j.StartedAt = r.time(), r.time(), r.time()
 	j.FinishedAt, j.ExpiresAt = r.time(), r.time()
 	j.Timeout, j.Retention = time.Duration(r.int()), time.Duration(r.int())
-	j.Result, j.Details = r.bytes(), r.bytes()
+	j.Result, j.Details = r.bytes(), r.details()
 	j.Failure = r.failure()
 	j.RequestID, j.TraceParent = r.string(), r.string()
 	return j
+}
+
+// details reads the details of a result. Earlier versions stored those of a float sum that is NaN or infinite as
+// {...,"hex":""NaN""}, which is not JSON. They are repaired here, where every stored job and every log is decoded, because
+// journals and exports keep what was written to them.
+func (r *reader) details() []byte {
+	v := r.bytes()
+	if bytes.Contains(v, []byte(`"hex":""`)) {
+		return bytes.ReplaceAll(v, []byte(`""`), []byte(`"`))
+	}
+	return v
 }
 
 func appendFailure(dst []byte, f *Failure) []byte {
@@ -150,7 +162,7 @@ func DecodeEvents(data []byte) ([]Event, error) {
 		case tagCancelRequested:
 			e = CancelRequested{At: r.time()}
 		case tagFinished:
-			f := Finished{State: State(r.uint()), At: r.time(), Result: r.bytes(), Details: r.bytes(), Failure: r.failure()}
+			f := Finished{State: State(r.uint()), At: r.time(), Result: r.bytes(), Details: r.details(), Failure: r.failure()}
 			f.Items, f.Completed = r.items(), r.int()
 			if !f.State.Terminal() || f.State > Cancelled {
 				r.fail("state")

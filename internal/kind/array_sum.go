@@ -9,6 +9,7 @@ import (
 
 	"gather/internal/chunked"
 	"gather/internal/job"
+	"gather/internal/number"
 )
 
 func init() {
@@ -202,8 +203,7 @@ func appendDetails(dst []byte, r *chunked.Result) []byte {
 	if r.Len() == 1 {
 		v := r.At(0)
 		if n := v.Int(); n == nil {
-			dst = append(dst, `,"hex":"`...)
-			dst = append(v.AppendHex(dst), '"')
+			dst = number.AppendHex(append(dst, `,"hex":`...), v.Float64())
 		} else if !n.IsInt64() || n.Int64() >= beyondDouble || n.Int64() <= -beyondDouble {
 			dst = append(dst, `,"exact":"`...)
 			dst = append(n.Append(dst, 10), '"')

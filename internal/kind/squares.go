@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"gather/internal/job"
+	"gather/internal/number"
 )
 
 func init() {
@@ -210,9 +211,6 @@ func elementWidth(b []byte) int {
 	return len(b)
 }
 
-// specials are the floats that JSON has no number for.
-var specials = map[string]float64{`"NaN"`: math.NaN(), `"Infinity"`: math.Inf(1), `"-Infinity"`: math.Inf(-1)}
-
 // isInteger reports whether text is a JSON integer literal, and thus an exact integer as in Python.
 func isInteger(text []byte) bool {
 	digits := text
@@ -232,7 +230,7 @@ func checkNumber(text []byte, l Limits) string {
 	literal := text
 	if text[0] == '"' {
 		literal = text[1 : len(text)-1]
-		if _, ok := specials[string(text)]; ok {
+		if _, ok := number.Special(text); ok {
 			return ""
 		}
 	}
@@ -304,14 +302,14 @@ func squareScratch(local *job.Local) *squareState {
 // appendSquare appends the square of a checked element as a JSON literal.
 func (s *squareState) appendSquare(dst, text []byte) []byte {
 	if text[0] == '"' {
-		if v, ok := specials[string(text)]; ok {
-			return appendFloat(dst, v*v)
+		if v, ok := number.Special(text); ok {
+			return number.AppendFloat(dst, v*v)
 		}
 		text = text[1 : len(text)-1]
 	}
 	if !isInteger(text) {
 		v, _ := strconv.ParseFloat(string(text), 64) // checked
-		return appendFloat(dst, v*v)
+		return number.AppendFloat(dst, v*v)
 	}
 	if len(text) <= 18 {
 		v, _ := strconv.ParseInt(string(text), 10, 64) // cannot fail: at most 18 digits
@@ -341,27 +339,6 @@ func appendSquareInt(dst []byte, v int64) []byte {
 	for i := at + 18; i >= at; i-- {
 		dst[i] = byte('0' + r%10)
 		r /= 10
-	}
-	return dst
-}
-
-// appendFloat appends the shortest literal that reads back as v, one that shows it is a float; the specials as strings.
-func appendFloat(dst []byte, v float64) []byte {
-	switch {
-	case math.IsNaN(v):
-		return append(dst, `"NaN"`...)
-	case math.IsInf(v, 1):
-		return append(dst, `"Infinity"`...)
-	case math.IsInf(v, -1):
-		return append(dst, `"-Infinity"`...)
-	}
-	at := len(dst)
-	if a := math.Abs(v); a != 0 && (a < 1e-4 || a >= 1e16) { // as Python prints it
-		return strconv.AppendFloat(dst, v, 'e', -1, 64)
-	}
-	dst = strconv.AppendFloat(dst, v, 'f', -1, 64)
-	if bytes.IndexByte(dst[at:], '.') < 0 {
-		dst = append(dst, ".0"...)
 	}
 	return dst
 }

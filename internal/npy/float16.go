@@ -1,9 +1,9 @@
-package chunked
+package npy
 
 import "math"
 
-// halfOf rounds x to the nearest binary16, ties to even, and returns its bits. A NaN stays a (quiet) NaN.
-func halfOf(x float64) uint16 {
+// Float16bits rounds x to the nearest binary16, ties to even, and returns its bits. A NaN stays a (quiet) NaN.
+func Float16bits(x float64) uint16 {
 	b := math.Float64bits(x)
 	sign := uint16(b >> 48 & 0x8000)
 	exp := int(b>>52&0x7ff) - 1023
@@ -32,8 +32,8 @@ func halfOf(x float64) uint16 {
 	return sign | uint16(h)
 }
 
-// floatOfHalf is the exact value of a binary16.
-func floatOfHalf(h uint16) float64 {
+// Float16frombits is the exact value of a binary16.
+func Float16frombits(h uint16) float64 {
 	mant, exp := float64(h&0x3ff), int(h>>10&0x1f)
 	var v float64
 	switch exp {
