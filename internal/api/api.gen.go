@@ -264,9 +264,6 @@ type Batch struct {
 	Jobs []Job `json:"jobs"`
 }
 
-// BatchSubmission defines model for BatchSubmission.
-type BatchSubmission = batchSubmission
-
 // DType defines model for DType.
 type DType string
 
@@ -304,8 +301,8 @@ type Item struct {
 	// Seq Its place in the job's log: the order of completion.
 	Seq int64 `json:"seq"`
 
-	// Value The result; null when the item failed.
-	Value *any `json:"value"`
+	// Value The result, a number, a string, a boolean or an array; null when the item failed.
+	Value interface{} `json:"value"`
 }
 
 // Job defines model for Job.
@@ -325,8 +322,11 @@ type Job struct {
 	FinishedAt *time.Time         `json:"finished_at"`
 	Id         openapi_types.UUID `json:"id"`
 	Kind       string             `json:"kind"`
-	Labels     map[string]string  `json:"labels"`
-	Links      struct {
+
+	// Labels At most 16 labels. A key is 1 to 63 letters, digits, `.`, `_`, `/` or `-`; a value at most 255 characters, none
+	// of them a control character.
+	Labels Labels `json:"labels"`
+	Links  struct {
 		Cancel  string `json:"cancel"`
 		Events  string `json:"events"`
 		Results string `json:"results"`
@@ -338,9 +338,10 @@ type Job struct {
 	// QueuePosition The place in the queue of the job's priority, from 1; null when it is not queued.
 	QueuePosition *int64 `json:"queue_position"`
 
-	// Result The reduced value of a job that succeeded, such as a sum or a count; null until then. An array of more than 1024
-	// elements is null too: its elements are the job's items.
-	Result *any `json:"result"`
+	// Result The reduced value of a job that succeeded, such as a sum or a count; null until then. A number, a string, a
+	// boolean, or nested arrays of them. An array of more than 1024 elements is null too: its elements are the
+	// job's items.
+	Result interface{} `json:"result"`
 
 	// StartAfter Not to be started before; null when it may start at once.
 	StartAfter *time.Time `json:"start_after"`
@@ -371,9 +372,6 @@ type JobList struct {
 	NextPageToken *string `json:"next_page_token"`
 }
 
-// JobSubmission defines model for JobSubmission.
-type JobSubmission = submission
-
 // Kind defines model for Kind.
 type Kind struct {
 	Limits map[string]int64 `json:"limits"`
@@ -388,6 +386,10 @@ type Kind struct {
 type KindList struct {
 	Kinds []Kind `json:"kinds"`
 }
+
+// Labels At most 16 labels. A key is 1 to 63 letters, digits, `.`, `_`, `/` or `-`; a value at most 255 characters, none
+// of them a control character.
+type Labels map[string]string
 
 // Node A running server.
 type Node struct {
@@ -563,6 +565,9 @@ type ListJobsParams struct {
 	PageToken *string `form:"page_token,omitempty" json:"page_token,omitempty"`
 }
 
+// SubmitJobJSONBody defines parameters for SubmitJob.
+type SubmitJobJSONBody = submission
+
 // GetJobEventsParams defines parameters for GetJobEvents.
 type GetJobEventsParams struct {
 	// After The last seq you have seen. `Last-Event-ID`, when it is there, wins.
@@ -584,11 +589,14 @@ type GetJobResultsParams struct {
 // GetJobResultsParamsOrder defines parameters for GetJobResults.
 type GetJobResultsParamsOrder string
 
+// SubmitBatchJSONBody defines parameters for SubmitBatch.
+type SubmitBatchJSONBody = batchSubmission
+
 // SubmitJobJSONRequestBody defines body for SubmitJob for application/json ContentType.
-type SubmitJobJSONRequestBody = JobSubmission
+type SubmitJobJSONRequestBody = SubmitJobJSONBody
 
 // SubmitBatchJSONRequestBody defines body for SubmitBatch for application/json ContentType.
-type SubmitBatchJSONRequestBody = BatchSubmission
+type SubmitBatchJSONRequestBody = SubmitBatchJSONBody
 
 // AsStateChange returns the union data inside the Event_Data as a StateChange
 func (t Event_Data) AsStateChange() (StateChange, error) {

@@ -211,7 +211,7 @@ func TestResults(t *testing.T) {
 				a := s.do("GET", path(j, fmt.Sprintf("/results?order=%s&limit=%d%s", order, limit, after)), "")
 				page := decode[api.Results](t, a.body)
 				for _, it := range page.Items {
-					if want := decode[api.Item](t, []byte(whole[n])); it.Index != want.Index || it.Seq != want.Seq || *it.Value != *want.Value {
+					if want := decode[api.Item](t, []byte(whole[n])); it.Index != want.Index || it.Seq != want.Seq || it.Value != want.Value {
 						t.Fatalf("item %d: %+v, want %+v", n, it, want)
 					}
 					n++

@@ -16,38 +16,36 @@ import (
 const (
 	refPrefix = "#/components/schemas/"
 	defPrefix = "#/$defs/"
-	// kindMark is the member of a schema in the contract that says which kind's it is.
-	kindMark = "x-gather-kind"
 )
 
-// describeKinds makes the answer of GET /v1/kinds: each kind with its limits and a JSON Schema of its submission, which
-// is the contract's, made to stand alone. A kind that the contract has no schema for is an error.
+// describeKinds returns the body of GET /v1/kinds: each kind with its limits and a JSON Schema of its submission, which
+// is openapi.yaml's with the schemas it refers to. It fails for a kind without a schema in openapi.yaml.
 func describeKinds(infos []job.KindInfo) ([]byte, error) {
 	var doc struct {
 		Components struct {
-			Schemas yaml.Node `yaml:"schemas"`
+			Schemas map[string]yaml.Node `yaml:"schemas"`
 		} `yaml:"components"`
 	}
 	if err := yaml.Unmarshal(gather.Spec, &doc); err != nil {
 		return nil, fmt.Errorf("api: openapi.yaml: %w", err)
 	}
-	schemas := make(map[string]*yaml.Node)
-	for i, all := 0, doc.Components.Schemas.Content; i+1 < len(all); i += 2 {
-		schemas[all[i].Value] = all[i+1]
+	schemas := doc.Components.Schemas
+	var submission struct {
+		Discriminator struct {
+			Mapping map[string]string `yaml:"mapping"`
+		} `yaml:"discriminator"`
 	}
-	names := make(map[string]string)
-	for name, node := range schemas {
-		if mark := field(node, kindMark); mark != nil {
-			names[mark.Value] = name
-		}
+	union := schemas["JobSubmission"]
+	if err := union.Decode(&submission); err != nil {
+		return nil, fmt.Errorf("api: openapi.yaml: JobSubmission: %w", err)
 	}
 	list := make([]any, 0, len(infos))
 	for _, info := range infos {
-		name, ok := names[info.Name]
+		ref, ok := submission.Discriminator.Mapping[info.Name]
 		if !ok {
-			return nil, fmt.Errorf("api: kind %s has no schema in openapi.yaml: one with %s: %[1]s", info.Name, kindMark)
+			return nil, fmt.Errorf("api: kind %s has no schema in the mapping of JobSubmission in openapi.yaml", info.Name)
 		}
-		schema, err := standAlone(schemas, name)
+		schema, err := standAlone(schemas, strings.TrimPrefix(ref, refPrefix))
 		if err != nil {
 			return nil, err
 		}
@@ -66,10 +64,20 @@ func describeKinds(infos []job.KindInfo) ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-// standAlone joins a kind's schema with the envelope's, and brings along what they refer to.
-func standAlone(schemas map[string]*yaml.Node, name string) (object, error) {
+// standAlone returns a schema together with the schemas it refers to.
+func standAlone(schemas map[string]yaml.Node, name string) (object, error) {
+	var todo []string
+	refers := func(ref string) { todo = append(todo, ref) }
+	root := schemas[name]
+	schema, err := convert(&root, refers)
+	if err != nil {
+		return nil, err
+	}
+	members, ok := schema.(object)
+	if !ok {
+		return nil, fmt.Errorf("api: openapi.yaml has no schema %s", name)
+	}
 	defs := make(map[string]any)
-	todo := []string{"Envelope", name}
 	for len(todo) > 0 {
 		next := todo[0]
 		todo = todo[1:]
@@ -80,21 +88,11 @@ func standAlone(schemas map[string]*yaml.Node, name string) (object, error) {
 		if !ok {
 			return nil, fmt.Errorf("api: openapi.yaml has no schema %s", next)
 		}
-		value, err := convert(node, func(ref string) { todo = append(todo, ref) })
-		if err != nil {
+		if defs[next], err = convert(&node, refers); err != nil {
 			return nil, err
 		}
-		defs[next] = value
 	}
-	return object{
-		{"$schema", "https://json-schema.org/draft/2020-12/schema"},
-		{"allOf", []any{
-			object{{"$ref", defPrefix + "Envelope"}},
-			object{{"$ref", defPrefix + name}},
-		}},
-		{"unevaluatedProperties", false},
-		{"$defs", defs},
-	}, nil
+	return slices.Concat(object{{"$schema", "https://json-schema.org/draft/2020-12/schema"}}, members, object{{"$defs", defs}}), nil
 }
 
 // convert makes JSON of YAML, in its order, with references into $defs.
@@ -104,9 +102,6 @@ func convert(n *yaml.Node, refers func(string)) (any, error) {
 		o := make(object, 0, len(n.Content)/2)
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key, value := n.Content[i].Value, n.Content[i+1]
-			if key == kindMark {
-				continue
-			}
 			if ref, ok := strings.CutPrefix(value.Value, refPrefix); key == "$ref" && ok {
 				refers(ref)
 				o = append(o, member{key, defPrefix + ref})
@@ -136,15 +131,6 @@ func convert(n *yaml.Node, refers func(string)) (any, error) {
 		return nil, fmt.Errorf("api: openapi.yaml: line %d: %w", n.Line, err)
 	}
 	return v, nil
-}
-
-// field returns a member of a mapping.
-func field(n *yaml.Node, key string) *yaml.Node {
-	i := slices.IndexFunc(n.Content, func(c *yaml.Node) bool { return c.Value == key })
-	if n.Kind != yaml.MappingNode || i < 0 || i%2 != 0 {
-		return nil
-	}
-	return n.Content[i+1]
 }
 
 // An object is a JSON object that keeps the order of its members.
