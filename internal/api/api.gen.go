@@ -911,7 +911,6 @@ type MiddlewareFunc func(http.Handler) http.Handler
 
 // GetDocs operation middleware
 func (siw *ServerInterfaceWrapper) GetDocs(w http.ResponseWriter, r *http.Request) {
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetDocs(w, r)
 	}))
@@ -925,7 +924,6 @@ func (siw *ServerInterfaceWrapper) GetDocs(w http.ResponseWriter, r *http.Reques
 
 // GetDocsAsset operation middleware
 func (siw *ServerInterfaceWrapper) GetDocsAsset(w http.ResponseWriter, r *http.Request) {
-
 	var err error
 	_ = err
 
@@ -951,7 +949,6 @@ func (siw *ServerInterfaceWrapper) GetDocsAsset(w http.ResponseWriter, r *http.R
 
 // GetLivez operation middleware
 func (siw *ServerInterfaceWrapper) GetLivez(w http.ResponseWriter, r *http.Request) {
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetLivez(w, r)
 	}))
@@ -965,7 +962,6 @@ func (siw *ServerInterfaceWrapper) GetLivez(w http.ResponseWriter, r *http.Reque
 
 // GetSpec operation middleware
 func (siw *ServerInterfaceWrapper) GetSpec(w http.ResponseWriter, r *http.Request) {
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetSpec(w, r)
 	}))
@@ -979,7 +975,6 @@ func (siw *ServerInterfaceWrapper) GetSpec(w http.ResponseWriter, r *http.Reques
 
 // GetProblem operation middleware
 func (siw *ServerInterfaceWrapper) GetProblem(w http.ResponseWriter, r *http.Request) {
-
 	var err error
 	_ = err
 
@@ -1005,7 +1000,6 @@ func (siw *ServerInterfaceWrapper) GetProblem(w http.ResponseWriter, r *http.Req
 
 // GetReadyz operation middleware
 func (siw *ServerInterfaceWrapper) GetReadyz(w http.ResponseWriter, r *http.Request) {
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetReadyz(w, r)
 	}))
@@ -1019,7 +1013,6 @@ func (siw *ServerInterfaceWrapper) GetReadyz(w http.ResponseWriter, r *http.Requ
 
 // ListArrays operation middleware
 func (siw *ServerInterfaceWrapper) ListArrays(w http.ResponseWriter, r *http.Request) {
-
 	var err error
 	_ = err
 
@@ -1065,7 +1058,6 @@ func (siw *ServerInterfaceWrapper) ListArrays(w http.ResponseWriter, r *http.Req
 
 // DeleteArray operation middleware
 func (siw *ServerInterfaceWrapper) DeleteArray(w http.ResponseWriter, r *http.Request) {
-
 	var err error
 	_ = err
 
@@ -1091,7 +1083,6 @@ func (siw *ServerInterfaceWrapper) DeleteArray(w http.ResponseWriter, r *http.Re
 
 // GetArray operation middleware
 func (siw *ServerInterfaceWrapper) GetArray(w http.ResponseWriter, r *http.Request) {
-
 	var err error
 	_ = err
 
@@ -1117,7 +1108,6 @@ func (siw *ServerInterfaceWrapper) GetArray(w http.ResponseWriter, r *http.Reque
 
 // PutArray operation middleware
 func (siw *ServerInterfaceWrapper) PutArray(w http.ResponseWriter, r *http.Request) {
-
 	var err error
 	_ = err
 
@@ -1143,7 +1133,6 @@ func (siw *ServerInterfaceWrapper) PutArray(w http.ResponseWriter, r *http.Reque
 
 // ListJobs operation middleware
 func (siw *ServerInterfaceWrapper) ListJobs(w http.ResponseWriter, r *http.Request) {
-
 	var err error
 	_ = err
 
@@ -1228,7 +1217,6 @@ func (siw *ServerInterfaceWrapper) ListJobs(w http.ResponseWriter, r *http.Reque
 
 // SubmitJob operation middleware
 func (siw *ServerInterfaceWrapper) SubmitJob(w http.ResponseWriter, r *http.Request) {
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.SubmitJob(w, r)
 	}))
@@ -1242,7 +1230,6 @@ func (siw *ServerInterfaceWrapper) SubmitJob(w http.ResponseWriter, r *http.Requ
 
 // DeleteJob operation middleware
 func (siw *ServerInterfaceWrapper) DeleteJob(w http.ResponseWriter, r *http.Request) {
-
 	var err error
 	_ = err
 
@@ -1268,7 +1255,6 @@ func (siw *ServerInterfaceWrapper) DeleteJob(w http.ResponseWriter, r *http.Requ
 
 // GetJob operation middleware
 func (siw *ServerInterfaceWrapper) GetJob(w http.ResponseWriter, r *http.Request) {
-
 	var err error
 	_ = err
 
@@ -1294,7 +1280,6 @@ func (siw *ServerInterfaceWrapper) GetJob(w http.ResponseWriter, r *http.Request
 
 // CancelJob operation middleware
 func (siw *ServerInterfaceWrapper) CancelJob(w http.ResponseWriter, r *http.Request) {
-
 	var err error
 	_ = err
 
@@ -1320,7 +1305,6 @@ func (siw *ServerInterfaceWrapper) CancelJob(w http.ResponseWriter, r *http.Requ
 
 // GetJobEvents operation middleware
 func (siw *ServerInterfaceWrapper) GetJobEvents(w http.ResponseWriter, r *http.Request) {
-
 	var err error
 	_ = err
 
@@ -1362,7 +1346,6 @@ func (siw *ServerInterfaceWrapper) GetJobEvents(w http.ResponseWriter, r *http.R
 
 // GetJobResults operation middleware
 func (siw *ServerInterfaceWrapper) GetJobResults(w http.ResponseWriter, r *http.Request) {
-
 	var err error
 	_ = err
 
@@ -1430,7 +1413,6 @@ func (siw *ServerInterfaceWrapper) GetJobResults(w http.ResponseWriter, r *http.
 
 // SubmitBatch operation middleware
 func (siw *ServerInterfaceWrapper) SubmitBatch(w http.ResponseWriter, r *http.Request) {
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.SubmitBatch(w, r)
 	}))
@@ -1444,7 +1426,6 @@ func (siw *ServerInterfaceWrapper) SubmitBatch(w http.ResponseWriter, r *http.Re
 
 // ListKinds operation middleware
 func (siw *ServerInterfaceWrapper) ListKinds(w http.ResponseWriter, r *http.Request) {
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListKinds(w, r)
 	}))
@@ -1458,7 +1439,6 @@ func (siw *ServerInterfaceWrapper) ListKinds(w http.ResponseWriter, r *http.Requ
 
 // ListNodes operation middleware
 func (siw *ServerInterfaceWrapper) ListNodes(w http.ResponseWriter, r *http.Request) {
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListNodes(w, r)
 	}))
@@ -1651,8 +1631,7 @@ type HealthJSONResponse Health
 
 type UnavailableApplicationProblemPlusJSONResponse Problem
 
-type GetDocsRequestObject struct {
-}
+type GetDocsRequestObject struct{}
 
 type GetDocsResponseObject interface {
 	VisitGetDocsResponse(w http.ResponseWriter) error
@@ -1664,7 +1643,6 @@ type GetDocs200TexthtmlResponse struct {
 }
 
 func (response GetDocs200TexthtmlResponse) VisitGetDocsResponse(w http.ResponseWriter) error {
-
 	w.Header().Set("Content-Type", "text/html")
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
@@ -1693,7 +1671,6 @@ type GetDocsAsset200AsteriskResponse struct {
 }
 
 func (response GetDocsAsset200AsteriskResponse) VisitGetDocsAssetResponse(w http.ResponseWriter) error {
-
 	w.Header().Set("Content-Type", response.ContentType)
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
@@ -1707,8 +1684,7 @@ func (response GetDocsAsset200AsteriskResponse) VisitGetDocsAssetResponse(w http
 	return err
 }
 
-type GetLivezRequestObject struct {
-}
+type GetLivezRequestObject struct{}
 
 type GetLivezResponseObject interface {
 	VisitGetLivezResponse(w http.ResponseWriter) error
@@ -1717,7 +1693,6 @@ type GetLivezResponseObject interface {
 type GetLivez200JSONResponse struct{ HealthJSONResponse }
 
 func (response GetLivez200JSONResponse) VisitGetLivezResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1728,8 +1703,7 @@ func (response GetLivez200JSONResponse) VisitGetLivezResponse(w http.ResponseWri
 	return err
 }
 
-type GetSpecRequestObject struct {
-}
+type GetSpecRequestObject struct{}
 
 type GetSpecResponseObject interface {
 	VisitGetSpecResponse(w http.ResponseWriter) error
@@ -1741,7 +1715,6 @@ type GetSpec200ApplicationyamlResponse struct {
 }
 
 func (response GetSpec200ApplicationyamlResponse) VisitGetSpecResponse(w http.ResponseWriter) error {
-
 	w.Header().Set("Content-Type", "application/yaml")
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
@@ -1766,7 +1739,6 @@ type GetProblemResponseObject interface {
 type GetProblem200TextResponse string
 
 func (response GetProblem200TextResponse) VisitGetProblemResponse(w http.ResponseWriter) error {
-
 	w.Header().Set("Content-Type", "text/plain")
 	w.WriteHeader(200)
 
@@ -1774,8 +1746,7 @@ func (response GetProblem200TextResponse) VisitGetProblemResponse(w http.Respons
 	return err
 }
 
-type GetReadyzRequestObject struct {
-}
+type GetReadyzRequestObject struct{}
 
 type GetReadyzResponseObject interface {
 	VisitGetReadyzResponse(w http.ResponseWriter) error
@@ -1784,7 +1755,6 @@ type GetReadyzResponseObject interface {
 type GetReadyz200JSONResponse struct{ HealthJSONResponse }
 
 func (response GetReadyz200JSONResponse) VisitGetReadyzResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1800,7 +1770,6 @@ type GetReadyz503ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetReadyz503ApplicationProblemPlusJSONResponse) VisitGetReadyzResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1822,7 +1791,6 @@ type ListArraysResponseObject interface {
 type ListArrays200JSONResponse ArrayList
 
 func (response ListArrays200JSONResponse) VisitListArraysResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1838,7 +1806,6 @@ type ListArrays503ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListArrays503ApplicationProblemPlusJSONResponse) VisitListArraysResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1857,8 +1824,7 @@ type DeleteArrayResponseObject interface {
 	VisitDeleteArrayResponse(w http.ResponseWriter) error
 }
 
-type DeleteArray204Response struct {
-}
+type DeleteArray204Response struct{}
 
 func (response DeleteArray204Response) VisitDeleteArrayResponse(w http.ResponseWriter) error {
 	w.WriteHeader(204)
@@ -1876,7 +1842,6 @@ type GetArrayResponseObject interface {
 type GetArray200JSONResponse StoredArray
 
 func (response GetArray200JSONResponse) VisitGetArrayResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1898,7 +1863,6 @@ type PutArrayResponseObject interface {
 type PutArray200JSONResponse StoredArray
 
 func (response PutArray200JSONResponse) VisitPutArrayResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1912,7 +1876,6 @@ func (response PutArray200JSONResponse) VisitPutArrayResponse(w http.ResponseWri
 type PutArray201JSONResponse StoredArray
 
 func (response PutArray201JSONResponse) VisitPutArrayResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1934,7 +1897,6 @@ type ListJobsResponseObject interface {
 type ListJobs200JSONResponse JobList
 
 func (response ListJobs200JSONResponse) VisitListJobsResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1956,7 +1918,6 @@ type SubmitJobResponseObject interface {
 type SubmitJob200JSONResponse Job
 
 func (response SubmitJob200JSONResponse) VisitSubmitJobResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1970,7 +1931,6 @@ func (response SubmitJob200JSONResponse) VisitSubmitJobResponse(w http.ResponseW
 type SubmitJob202JSONResponse Job
 
 func (response SubmitJob202JSONResponse) VisitSubmitJobResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -1989,8 +1949,7 @@ type DeleteJobResponseObject interface {
 	VisitDeleteJobResponse(w http.ResponseWriter) error
 }
 
-type DeleteJob204Response struct {
-}
+type DeleteJob204Response struct{}
 
 func (response DeleteJob204Response) VisitDeleteJobResponse(w http.ResponseWriter) error {
 	w.WriteHeader(204)
@@ -2008,7 +1967,6 @@ type GetJobResponseObject interface {
 type GetJob200JSONResponse Job
 
 func (response GetJob200JSONResponse) VisitGetJobResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -2019,8 +1977,7 @@ func (response GetJob200JSONResponse) VisitGetJobResponse(w http.ResponseWriter)
 	return err
 }
 
-type GetJob304Response struct {
-}
+type GetJob304Response struct{}
 
 func (response GetJob304Response) VisitGetJobResponse(w http.ResponseWriter) error {
 	w.WriteHeader(304)
@@ -2038,7 +1995,6 @@ type CancelJobResponseObject interface {
 type CancelJob200JSONResponse Job
 
 func (response CancelJob200JSONResponse) VisitCancelJobResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -2052,7 +2008,6 @@ func (response CancelJob200JSONResponse) VisitCancelJobResponse(w http.ResponseW
 type CancelJob202JSONResponse Job
 
 func (response CancelJob202JSONResponse) VisitCancelJobResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -2078,7 +2033,6 @@ type GetJobEvents200ApplicationxNdjsonResponse struct {
 }
 
 func (response GetJobEvents200ApplicationxNdjsonResponse) VisitGetJobEventsResponse(w http.ResponseWriter) error {
-
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
@@ -2121,7 +2075,6 @@ type GetJobEvents200TexteventStreamResponse struct {
 }
 
 func (response GetJobEvents200TexteventStreamResponse) VisitGetJobEventsResponse(w http.ResponseWriter) error {
-
 	w.Header().Set("Content-Type", "text/event-stream")
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
@@ -2158,8 +2111,7 @@ func (response GetJobEvents200TexteventStreamResponse) VisitGetJobEventsResponse
 	}
 }
 
-type GetJobEvents204Response struct {
-}
+type GetJobEvents204Response struct{}
 
 func (response GetJobEvents204Response) VisitGetJobEventsResponse(w http.ResponseWriter) error {
 	w.WriteHeader(204)
@@ -2178,7 +2130,6 @@ type GetJobResultsResponseObject interface {
 type GetJobResults200JSONResponse Results
 
 func (response GetJobResults200JSONResponse) VisitGetJobResultsResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -2195,7 +2146,6 @@ type GetJobResults200ApplicationxNdjsonResponse struct {
 }
 
 func (response GetJobResults200ApplicationxNdjsonResponse) VisitGetJobResultsResponse(w http.ResponseWriter) error {
-
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
@@ -2238,7 +2188,6 @@ type GetJobResults200ApplicationxNpyResponse struct {
 }
 
 func (response GetJobResults200ApplicationxNpyResponse) VisitGetJobResultsResponse(w http.ResponseWriter) error {
-
 	w.Header().Set("Content-Type", "application/x-npy")
 	if response.ContentLength != 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
@@ -2263,7 +2212,6 @@ type SubmitBatchResponseObject interface {
 type SubmitBatch202JSONResponse Batch
 
 func (response SubmitBatch202JSONResponse) VisitSubmitBatchResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -2274,8 +2222,7 @@ func (response SubmitBatch202JSONResponse) VisitSubmitBatchResponse(w http.Respo
 	return err
 }
 
-type ListKindsRequestObject struct {
-}
+type ListKindsRequestObject struct{}
 
 type ListKindsResponseObject interface {
 	VisitListKindsResponse(w http.ResponseWriter) error
@@ -2284,7 +2231,6 @@ type ListKindsResponseObject interface {
 type ListKinds200JSONResponse KindList
 
 func (response ListKinds200JSONResponse) VisitListKindsResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -2295,8 +2241,7 @@ func (response ListKinds200JSONResponse) VisitListKindsResponse(w http.ResponseW
 	return err
 }
 
-type ListNodesRequestObject struct {
-}
+type ListNodesRequestObject struct{}
 
 type ListNodesResponseObject interface {
 	VisitListNodesResponse(w http.ResponseWriter) error
@@ -2305,7 +2250,6 @@ type ListNodesResponseObject interface {
 type ListNodes200JSONResponse NodeList
 
 func (response ListNodes200JSONResponse) VisitListNodesResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -2321,7 +2265,6 @@ type ListNodes503ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListNodes503ApplicationProblemPlusJSONResponse) VisitListNodesResponse(w http.ResponseWriter) error {
-
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -2396,8 +2339,10 @@ type StrictServerInterface interface {
 	ListNodes(ctx context.Context, request ListNodesRequestObject) (ListNodesResponseObject, error)
 }
 
-type StrictHandlerFunc func(ctx context.Context, w http.ResponseWriter, r *http.Request, request any) (any, error)
-type StrictMiddlewareFunc func(f StrictHandlerFunc, operationID string) StrictHandlerFunc
+type (
+	StrictHandlerFunc    func(ctx context.Context, w http.ResponseWriter, r *http.Request, request any) (any, error)
+	StrictMiddlewareFunc func(f StrictHandlerFunc, operationID string) StrictHandlerFunc
+)
 
 type StrictHTTPServerOptions struct {
 	RequestErrorHandlerFunc  func(w http.ResponseWriter, r *http.Request, err error)

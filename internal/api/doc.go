@@ -23,3 +23,4 @@
 package api
 
 //go:generate go -C gen tool oapi-codegen -config config.yaml -templates templates ../../../openapi.yaml
+//go:generate go -C gen tool gofumpt -w ../api.gen.go
