@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -37,7 +38,7 @@ func (j *Journal) openEngine(ctx context.Context) error {
 	if dir == "" {
 		return errors.New("no data directory given")
 	}
-	if err := disk.MkdirAll(dir, 0o750); err != nil {
+	if err := disk.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	lock, err := pebble.LockDirectory(dir, disk)
@@ -47,14 +48,64 @@ func (j *Journal) openEngine(ctx context.Context) error {
 		}
 		return err
 	}
-	if _, err := pebble.Peek(dir, disk); err != nil {
-		return errors.Join(fmt.Errorf("%w: %w", ErrFormat, err), lock.Close())
+	if err := j.openLocked(ctx, lock); err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	return nil
+}
+
+func (j *Journal) openLocked(ctx context.Context, lock *pebble.Lock) error {
+	dir, disk := j.c.Dir, j.c.FS
+	found, err := pebble.Peek(dir, disk)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrFormat, err)
 	}
 	j.fs = &patientFS{FS: disk, patience: newPatience(j.c.RetryInterval, j.health.wake)}
-	cache := pebble.NewCache(cacheBytes)
-	defer cache.Unref()
+	if found.Exists && !j.c.View {
+		if err := j.verify(lock, found.ManifestFilename); err != nil {
+			return err
+		}
+	}
+	if !found.Exists || found.FormatMajorVersion < engineFormat {
+		// Pebble raises the format of a directory after it has begun a log, which then lacks the offsets by which corruption
+		// in its middle is told from its end. So that no write goes to such a log, another is begun.
+		db, err := pebble.Open(dir, j.engineOptions(lock))
+		if err == nil {
+			err = db.Close()
+		}
+		if err = j.diskError(err); err != nil {
+			return err
+		}
+	}
+	db, err := pebble.Open(dir, j.engineOptions(lock))
+	if err != nil {
+		return j.diskError(err)
+	}
+	j.db = db
+	j.close = func() error { return errors.Join(db.Close(), j.mark.close(), lock.Close()) }
+	err = j.diskError(j.migrate())
+	if err == nil && !j.c.View {
+		err = j.openMark()
+	}
+	if err = cmp.Or(err, ctx.Err()); err != nil {
+		return errors.Join(err, db.Close(), j.mark.close())
+	}
+	return nil
+}
+
+// openMark opens the mark where the last write has left it.
+func (j *Journal) openMark() error {
+	last, err := storedCommit(j.db)
+	if err != nil {
+		return err
+	}
+	return j.mark.open(j.c.FS, j.c.Dir, position{commit: last})
+}
+
+// engineOptions returns the options of Pebble: new ones for every pebble.Open, which changes them.
+func (j *Journal) engineOptions(lock *pebble.Lock) *pebble.Options {
 	opts := &pebble.Options{
-		Cache:                       cache,
+		CacheSize:                   cacheBytes,
 		FS:                          j.fs,
 		Lock:                        lock,
 		FormatMajorVersion:          engineFormat,
@@ -71,20 +122,7 @@ func (j *Journal) openEngine(ctx context.Context) error {
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
-	db, err := pebble.Open(dir, opts)
-	if err != nil {
-		return errors.Join(j.diskError(err), lock.Close())
-	}
-	j.db = db
-	j.close = func() error { return errors.Join(db.Close(), lock.Close()) }
-	err = j.diskError(j.migrate())
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		return errors.Join(err, j.close())
-	}
-	return nil
+	return opts
 }
 
 // isLocked tells a lock that another holds from a failure to take one.
@@ -93,10 +131,18 @@ func isLocked(err error) bool {
 		strings.Contains(err.Error(), "lock held by current process")
 }
 
-// diskError returns the error of the disk that made opening fail, before what Pebble made of it.
+// diskError returns the error of the disk that made opening fail, in place of what Pebble made of it.
 func (j *Journal) diskError(err error) error {
 	if j.fs.off.Load() {
 		return j.fs.last()
+	}
+	return err
+}
+
+// fullDisk explains an error of a disk that has no space left: nothing is harmed, and space is all that is needed.
+func fullDisk(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
 	}
 	return err
 }

@@ -20,6 +20,9 @@ func (l engineLogger) Infof(format string, args ...any) {
 
 // Errorf implements pebble.Logger.
 func (l engineLogger) Errorf(format string, args ...any) {
+	if l.j.fs.off.Load() {
+		return // of a file system without power
+	}
 	l.j.log.Error("pebble", "error", fmt.Sprintf(format, args...))
 }
 
@@ -55,6 +58,9 @@ func (j *Journal) listener() *pebble.EventListener {
 			}
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			if j.fs.off.Load() {
+				return // a file that was never written is missing
+			}
 			j.met.background.Add(1)
 			j.log.Error("the data directory is damaged", "error", info.Details)
 		},

@@ -23,6 +23,10 @@ var (
 	ErrLocked = errors.New("the data directory is in use by another server")
 	// ErrFormat: the data directory was written in a format that this version does not read.
 	ErrFormat = errors.New("the data directory has a format that this version does not read")
+	// ErrDamaged: data that had been forced to disk is missing or unreadable. Nothing was changed.
+	ErrDamaged = errors.New("the data directory is damaged")
+	// ErrDiskFull: the disk has no space left to open the journal. The data is whole.
+	ErrDiskFull = errors.New("the disk is full; the data is whole: free some space and start again")
 	// ErrClosed: the journal was closed. It is a job.ErrStorage.
 	ErrClosed = fmt.Errorf("%w: it is closed", job.ErrStorage)
 )
@@ -68,12 +72,14 @@ func (c *Config) setDefaults() {
 
 // A Journal is the durable record. It is safe for concurrent use.
 type Journal struct {
-	c   Config
-	h   hooks
-	db  *pebble.DB
-	fs  *patientFS
-	met *metrics
-	log *slog.Logger
+	c  Config
+	h  hooks
+	db *pebble.DB
+	fs *patientFS
+	// mark has the last durable write; the writer's.
+	mark syncMark
+	met  *metrics
+	log  *slog.Logger
 
 	queue    queue
 	jobs     activeJobs
@@ -111,8 +117,8 @@ func realHooks() hooks {
 	}
 }
 
-// Open opens or makes the journal in c.Dir. It fails with ErrLocked, with ErrFormat, or with the first error of the disk: the
-// patience begins when the journal is open.
+// Open opens or makes the journal in c.Dir. It fails with ErrLocked, ErrFormat, ErrDamaged, ErrDiskFull, or another first
+// error of the disk: operations are tried again only once the journal is open.
 func Open(ctx context.Context, c Config) (*Journal, error) { return open(ctx, c, realHooks()) }
 
 func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
@@ -127,7 +133,7 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	j.health.init()
 	j.met = newMetrics(c.Registerer)
 	if err := j.openEngine(ctx); err != nil {
-		return nil, fmt.Errorf("open journal %s: %w", c.Dir, err)
+		return nil, fmt.Errorf("open journal %s: %w", c.Dir, fullDisk(err))
 	}
 	if err := j.load(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal %s: %w", c.Dir, err), j.close())
@@ -141,6 +147,7 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	j.done.Go(j.runWriter)
 	j.done.Go(func() { j.runSweeper(run) })
 	j.done.Go(func() { j.runMonitor(run) })
+	j.done.Go(func() { j.runMark(run) })
 	return j, nil
 }
 

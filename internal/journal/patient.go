@@ -4,7 +4,9 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -15,6 +17,26 @@ import (
 type patientFS struct {
 	vfs.FS
 	*patience
+	// log and manifest are the files of their kind that were last forced.
+	log, manifest forced
+}
+
+// forced is the number of a file, and how many of its bytes are forced to disk.
+type forced struct {
+	mu           sync.Mutex
+	number, size uint64
+}
+
+func (f *forced) set(number, size uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.number, f.size = number, size
+}
+
+func (f *forced) get() (number, size uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.number, f.size
 }
 
 // isTable reports whether a file is one that Pebble can do without, and write again.
@@ -49,7 +71,16 @@ func (p *patientFS) file(f vfs.File, name string, category vfs.DiskWriteCategory
 	if !on {
 		return voidFile{name: name}
 	}
-	return &patientFile{File: f, p: p, name: name, category: category}
+	pf := &patientFile{File: f, p: p, name: name, category: category}
+	base := p.PathBase(name)
+	if number, ok := strings.CutSuffix(base, ".log"); ok {
+		pf.forced = &p.log
+		pf.number, _ = strconv.ParseUint(number, 10, 64)
+	} else if number, ok := strings.CutPrefix(base, "MANIFEST-"); ok {
+		pf.forced = &p.manifest
+		pf.number, _ = strconv.ParseUint(number, 10, 64)
+	}
+	return pf
 }
 
 // ReuseForWrite implements vfs.FS. The old file of a failed try may already bear the new name.

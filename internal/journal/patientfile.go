@@ -14,6 +14,9 @@ type patientFile struct {
 	p        *patientFS
 	name     string
 	category vfs.DiskWriteCategory
+	// forced takes what was forced of a log or a manifest, and number names it; nil for other files.
+	forced *forced
+	number uint64
 	// size is how much was written, synced how much of it the disk has confirmed; tail is what lies between.
 	size, synced int64
 	tail         []byte
@@ -91,6 +94,9 @@ func (f *patientFile) repairAndSync() error {
 
 func (f *patientFile) confirmed() {
 	f.synced = f.size
+	if f.forced != nil {
+		f.forced.set(f.number, uint64(f.synced))
+	}
 	f.tail = f.tail[:0]
 	if cap(f.tail) > maxTail {
 		f.tail = nil

@@ -182,10 +182,10 @@ func TestRetention(t *testing.T) {
 	wantErr(t, get(ended), job.ErrNotFound)
 	must(t, get(lives))
 
-	// Nothing is left but the jobs that have not ended, and the version.
+	// Nothing is left but the jobs that have not ended, the version and the number of the last write.
 	n, err := j.Keys()
 	must(t, err)
-	if len(n) != 2 || n["a"] != 2 || n["m"] != 1 {
+	if len(n) != 2 || n["a"] != 2 || n["m"] != 2 {
 		t.Fatal(n)
 	}
 	must(t, j.Close())

@@ -101,6 +101,10 @@ func (j *Journal) commit(w *write) error {
 		_ = w.batch.Close()
 		return nil
 	}
+	numbered := !w.batch.Empty()
+	if numbered {
+		j.mark.number(w.batch)
+	}
 	if err := j.db.ApplyNoSyncWait(w.batch, pebble.Sync); err != nil {
 		j.die(fmt.Errorf("apply: %w", err))
 		return err
@@ -113,6 +117,11 @@ func (j *Journal) commit(w *write) error {
 	if err == nil && j.fs.off.Load() {
 		// The sync may have been swallowed.
 		err = ErrClosed
+	}
+	if err == nil && numbered {
+		if err := j.mark.forced(j.fs); err != nil {
+			j.met.background.Add(1) // an older mark detects less
+		}
 	}
 	// Without an error of the sync it cannot fail.
 	_ = w.batch.Close()

@@ -1,0 +1,262 @@
+package journal_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"gather/internal/job"
+	"gather/internal/journal"
+	"gather/internal/journal/journaltest"
+)
+
+// stored is a data directory after a kill, and what was acknowledged before.
+type stored struct {
+	fs   *vfs.MemFS
+	jobs []job.ID
+}
+
+// killed submits jobs, each with its own fsync, and returns what the disk has then.
+func killed(t *testing.T, jobs int, restarts int, world journal.World) stored {
+	t.Helper()
+	s := stored{fs: vfs.NewCrashableMem()}
+	for restart := 0; ; restart++ {
+		j, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: s.fs, Logger: quiet}, world)
+		must(t, err)
+		for range jobs {
+			id, sub := submission("t")
+			sub.Spec = bytes.Repeat([]byte("s"), 500)
+			must(t, journaltest.Append(t.Context(), j, entry(id, sub)))
+			s.jobs = append(s.jobs, id)
+		}
+		if restart < restarts {
+			must(t, j.Close())
+			continue
+		}
+		clone := s.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 2))})
+		must(t, j.Close())
+		s.fs = clone
+		return s
+	}
+}
+
+func (s stored) files(t *testing.T, match string) []string {
+	t.Helper()
+	names, err := s.fs.List("j")
+	must(t, err)
+	slices.Sort(names)
+	return slices.DeleteFunc(names, func(name string) bool {
+		ok, _ := filepath.Match(match, name)
+		return !ok
+	})
+}
+
+func (s stored) read(t *testing.T, name string) []byte {
+	t.Helper()
+	f, err := s.fs.Open("j/" + name)
+	must(t, err)
+	defer f.Close()
+	b, err := io.ReadAll(f)
+	must(t, err)
+	return b
+}
+
+func (s stored) write(t *testing.T, name string, content []byte) {
+	t.Helper()
+	f, err := s.fs.Create("j/"+name, vfs.WriteCategoryUnspecified)
+	must(t, err)
+	_, err = f.Write(content)
+	must(t, errors.Join(err, f.Sync(), f.Close()))
+}
+
+// complete opens the directory and reports whether it was refused; otherwise every job must be there.
+func (s stored) complete(t *testing.T, what string) (refused bool) {
+	t.Helper()
+	j, err := journal.Open(t.Context(), journal.Config{Dir: "j", FS: s.fs, Logger: quiet})
+	if err != nil {
+		if !errors.Is(err, journal.ErrDamaged) {
+			t.Fatalf("%s: Open: %v, want %v", what, err, journal.ErrDamaged)
+		}
+		return true
+	}
+	lost := 0
+	for _, id := range s.jobs {
+		if _, err := j.Get(t.Context(), "t", id); err != nil {
+			lost++
+		}
+	}
+	if lost > 0 {
+		t.Fatalf("%s: Open succeeded, and %d of %d acknowledged jobs are lost", what, lost, len(s.jobs))
+	}
+	must(t, j.Close())
+	return false
+}
+
+// last returns the newest log that has content, and the length of that.
+func (s stored) last(t *testing.T) (name string, content []byte, end int) {
+	t.Helper()
+	for _, name := range slices.Backward(s.files(t, "*.log")) {
+		content := s.read(t, name)
+		if end := len(bytes.TrimRight(content, "\x00")); end > 0 {
+			return name, content, end
+		}
+	}
+	t.Fatal("no log has content")
+	return "", nil, 0
+}
+
+// TestDamagedLog damages the log of a killed server, everywhere and in every way: Open finds out, or nothing is lost. The log
+// of a directory that was never restarted is one of them.
+func TestDamagedLog(t *testing.T) {
+	const page = 4096
+	damages := map[string]func(b []byte, at int) []byte{
+		"lowest bit flipped": func(b []byte, at int) []byte { b[at] ^= 1; return b },
+		"byte inverted":      func(b []byte, at int) []byte { b[at] ^= 0xff; return b },
+		"page zeroed": func(b []byte, at int) []byte {
+			clear(b[at/page*page : min(len(b), at/page*page+page)])
+			return b
+		},
+		"cut short": func(b []byte, at int) []byte { return b[:at] },
+	}
+	for restarts := range 2 {
+		for name, damage := range damages {
+			t.Run(fmt.Sprintf("%s/restarts=%d", name, restarts), func(t *testing.T) {
+				s := killed(t, 120, restarts, journal.World{})
+				log, content, end := s.last(t)
+				refused, tried := 0, 0
+				at := func(i int) {
+					what := fmt.Sprintf("offset %d of %d", i, end)
+					before := s.files(t, "*")
+					s.write(t, log, damage(slices.Clone(content), i))
+					tried++
+					if !s.complete(t, what) {
+						t.Logf("%s: nothing lost", what)
+						s = killed(t, 120, restarts, journal.World{}) // opening it has changed it
+						log, content, end = s.last(t)
+						return
+					}
+					refused++
+					if after := s.files(t, "*"); !slices.Equal(after, before) {
+						t.Fatalf("%s: a refused directory was changed: %v, want %v", what, after, before)
+					}
+				}
+				for i := range 45 { // a whole header and more, at the start and at the end
+					at(i)
+					at(end - 1 - i)
+				}
+				for i := 0; i < end; i += max(1, end/50) {
+					at(i)
+				}
+				if refused < tried*9/10 {
+					t.Errorf("%d of %d damages were refused, want nearly all", refused, tried)
+				}
+				s.write(t, log, content)
+				if s.complete(t, "undamaged") {
+					t.Error("a directory without damage was refused")
+				}
+			})
+		}
+	}
+}
+
+// TestDamagedFiles damages the manifest, or removes a log.
+func TestDamagedFiles(t *testing.T) {
+	world := journal.World{MemTable: 64 << 10} // small: jobs are in tables too
+	s := killed(t, 200, 0, world)
+	for _, name := range s.files(t, "MANIFEST-*") {
+		content := s.read(t, name)
+		for i := 0; i < len(content); i += max(1, len(content)/60) {
+			s := stored{fs: s.fs.CrashClone(vfs.CrashCloneCfg{}), jobs: s.jobs}
+			b := slices.Clone(content)
+			b[i] ^= 1
+			s.write(t, name, b)
+			s.complete(t, fmt.Sprintf("%s, offset %d of %d", name, i, len(content)))
+		}
+	}
+	log, _, _ := s.last(t)
+	must(t, s.fs.Remove("j/"+log))
+	if !s.complete(t, "without its log") {
+		t.Error("a directory without its log was opened")
+	}
+}
+
+// TestAcceptLoss starts with what is left once the mark is removed, and detects the next loss again.
+func TestAcceptLoss(t *testing.T) {
+	s := killed(t, 40, 1, journal.World{})
+	log, content, end := s.last(t)
+	s.write(t, log, content[:end/2])
+	var text bytes.Buffer
+	_, err := journal.Open(t.Context(), journal.Config{Dir: "j", FS: s.fs, Logger: slog.New(slog.NewTextHandler(&text, nil))})
+	wantErr(t, err, journal.ErrDamaged)
+	for _, want := range []string{"level=ERROR", "file=" + log, "offset=", "bytes=", "writes="} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("the log lacks %q: %s", want, text.String())
+		}
+	}
+	must(t, s.fs.Remove("j/SYNCED"))
+	j := open(t, journal.Config{Dir: "j", FS: s.fs})
+	id, sub := submission("t")
+	must(t, journaltest.Append(t.Context(), j, entry(id, sub)))
+	s.fs = s.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 2))})
+	must(t, j.Close())
+	log, content, end = s.last(t)
+	s.write(t, log, content[:end-1])
+	_, err = journal.Open(t.Context(), journal.Config{Dir: "j", FS: s.fs, Logger: quiet})
+	wantErr(t, err, journal.ErrDamaged)
+}
+
+// TestOpenOnFullDisk kills a server and starts it on a disk without space: the error is about the space, and with space the
+// journal opens with all that it had.
+func TestOpenOnFullDisk(t *testing.T) {
+	for n := range 40 {
+		d := newDisk()
+		j := open(t, journal.Config{Dir: "j", FS: d})
+		id, s := submission("t")
+		must(t, journaltest.Append(t.Context(), j, entry(id, s)))
+		d.mem = d.mem.CrashClone(vfs.CrashCloneCfg{})
+		must(t, j.Close())
+		var mu sync.Mutex
+		left := n // so many changes fit
+		full := errorfs.Wrap(d.mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if op.Kind.ReadOrWrite() != errorfs.OpIsWrite || op.Kind == errorfs.OpFileClose || op.Kind == errorfs.OpRemove {
+				return nil
+			}
+			if left--; left >= 0 {
+				return nil
+			}
+			return syscall.ENOSPC
+		}))
+		var text bytes.Buffer
+		j, err := journal.Open(t.Context(), journal.Config{Dir: "j", FS: full, Logger: slog.New(slog.NewTextHandler(&text, nil))})
+		if err == nil {
+			mu.Lock()
+			left = 1 << 30
+			mu.Unlock()
+			must(t, j.Close())
+		} else {
+			wantErr(t, err, journal.ErrDiskFull)
+			if all := text.String() + err.Error(); strings.Contains(all, "damaged") {
+				t.Fatalf("after %d changes a full disk is reported as damage: %s", n, all)
+			}
+		}
+		j = open(t, journal.Config{Dir: "j", FS: d.mem})
+		if _, err := j.Get(t.Context(), "t", id); err != nil {
+			t.Fatalf("after %d changes: Get: %v, want the job", n, err)
+		}
+		must(t, j.Close())
+	}
+}

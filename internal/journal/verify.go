@@ -1,0 +1,110 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/record"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/wal"
+)
+
+// storedCommit returns the number of the last write; 0 for a journal of a server that did not number them.
+func storedCommit(db *pebble.DB) (uint64, error) {
+	v, closer, err := db.Get(commitKey)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = closer.Close() }()
+	if len(v) != 8 {
+		return 0, corrupt("number of the last write")
+	}
+	return binary.BigEndian.Uint64(v), nil
+}
+
+// verify replays the log in memory and compares what there is with the mark. It changes nothing on disk.
+func (j *Journal) verify(lock *pebble.Lock, manifest string) error {
+	forced, err := readMark(j.c.FS, j.c.FS.PathJoin(j.c.Dir, markName))
+	if err == nil {
+		err = checkManifest(j.c.FS, manifest, forced)
+	}
+	if err != nil {
+		return err
+	}
+	opts := j.engineOptions(lock)
+	end := new(logEnd)
+	opts.ReadOnly, opts.Logger, opts.EventListener = true, end, nil
+	db, err := pebble.Open(j.c.Dir, opts)
+	if err != nil {
+		// What is not an error of the disk is one of what it holds; so is a missing file.
+		if errno, ok := errors.AsType[syscall.Errno](err); !ok || errno == syscall.ENOENT {
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		return err
+	}
+	last, err := storedCommit(db)
+	if err = errors.Join(err, db.Close()); err != nil || last >= forced.commit {
+		return err
+	}
+	file := fmt.Sprintf("%06d.log", forced.log)
+	readable := end.offset.Physical
+	if j.c.FS.PathBase(end.offset.PhysicalFile) != file {
+		readable = 0
+	}
+	j.log.Error("the write-ahead log has lost writes that were forced to disk", "writes", forced.commit-last,
+		"file", file, "offset", readable, "bytes", int64(forced.logSize)-readable, "last_write", last)
+	return fmt.Errorf("%w: %d writes that were forced to disk are missing: %s was forced up to offset %d and is readable up to %d",
+		ErrDamaged, forced.commit-last, file, forced.logSize, readable)
+}
+
+// checkManifest reads the manifest as far as it was forced. Pebble takes an unreadable record for its end, and would then
+// remove tables that it no longer knows.
+func checkManifest(disk vfs.FS, path string, forced position) error {
+	if number, ok := strings.CutPrefix(disk.PathBase(path), "MANIFEST-"); !ok || number != fmt.Sprintf("%06d", forced.manifest) {
+		return nil // a newer one, which was forced before it became the manifest
+	}
+	f, err := disk.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	records := record.NewReader(f, 0)
+	for uint64(records.Offset()) < forced.manifestSize {
+		at := records.Offset()
+		r, err := records.Next()
+		if err == nil {
+			_, err = io.Copy(io.Discard, r)
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %s was forced up to offset %d and is readable up to %d: %w",
+				ErrDamaged, path, forced.manifestSize, at, err)
+		}
+	}
+	return nil
+}
+
+// logEnd is a pebble.Logger that keeps the offset at which the replay of the last log ended.
+type logEnd struct{ offset wal.Offset }
+
+// Infof implements pebble.Logger.
+func (l *logEnd) Infof(_ string, args ...any) {
+	for _, a := range args {
+		if offset, ok := a.(wal.Offset); ok {
+			l.offset = offset
+		}
+	}
+}
+
+// Errorf implements pebble.Logger.
+func (*logEnd) Errorf(string, ...any) {}
+
+// Fatalf implements pebble.Logger.
+func (*logEnd) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
