@@ -37,9 +37,10 @@ var rooms = map[string]room{
 	"internal/chunked": {[]string{"internal/exactsum", "internal/npy", "internal/number"}, none},
 	"internal/kind":    {[]string{"internal/job", "internal/chunked", "internal/number"}, []string{"github.com/go-json-experiment/json"}},
 
-	"internal/array":    {[]string{"internal/job", "internal/npy"}, []string{"github.com/google/uuid"}},
+	"internal/array":    {[]string{"internal/job", "internal/npy", "internal/reads"}, []string{"github.com/google/uuid"}},
 	"internal/blocks":   {none, none},
-	"internal/bucket":   {[]string{"internal/blocks"}, nil},
+	"internal/bucket":   {[]string{"internal/blocks", "internal/reads"}, nil},
+	"internal/reads":    {none, none},
 	"internal/executor": {[]string{"internal/job"}, nil},
 	"internal/journal":  {[]string{"internal/job"}, nil},
 	"internal/transfer": {[]string{"internal/job"}, none},

@@ -6,8 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"gather/internal/api"
@@ -56,7 +58,7 @@ func (a storedArrays) Open(ctx context.Context, tenant string, ref chunked.Ref, 
 		return opened, err
 	}
 	if ctx.Err() == nil {
-		a.log.Warn("an array cannot be read", "tenant", tenant, "array", ref.Name+ref.URL, "error", err)
+		a.log.Warn("an array cannot be read", "tenant", tenant, "array", brief(ref.Name+ref.URL), "error", brief(err.Error()))
 	}
 	// The cause names hosts and paths, which are nobody's business.
 	return kind.Opened{}, &job.Rejection{
@@ -74,7 +76,8 @@ var (
 // isFault tells what the client can do something about.
 func isFault(err error) bool {
 	for _, fault := range []error{
-		errNoArray, errGone, errOther, bucket.ErrNotAllowed, bucket.ErrNotFound, bucket.ErrChanged, npy.ErrFormat, job.ErrCorrupt,
+		errNoArray, errGone, errOther, bucket.ErrNotAllowed, bucket.ErrNotFound, bucket.ErrChanged, bucket.ErrUnsupported,
+		npy.ErrFormat, job.ErrCorrupt,
 	} {
 		if errors.Is(err, fault) {
 			return true
@@ -171,11 +174,29 @@ type discreet struct {
 // ReadAtContext implements what package chunked asks of a slow reader.
 func (d discreet) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
 	n, err := d.slowReader.ReadAtContext(ctx, p, off)
-	if err == nil || errors.Is(err, io.EOF) || isFault(err) || ctx.Err() != nil {
+	switch {
+	case err == nil || errors.Is(err, io.EOF) || ctx.Err() != nil:
+		return n, err
+	case errors.Is(err, bucket.ErrChanged):
+		return n, &job.Failure{Reason: job.FailedSourceChanged, Detail: err.Error()}
+	case errors.Is(err, bucket.ErrNotFound):
+		return n, &job.Failure{Reason: job.FailedSourceChanged, Detail: "the object was deleted since the job was submitted"}
+	case isFault(err):
 		return n, err
 	}
-	d.log.Error("an array could not be read", "array", d.array, "error", err)
+	d.log.Error("an array could not be read", "array", brief(d.array), "error", brief(err.Error()))
 	return n, errors.New("it could not be read; see the server's log")
+}
+
+// maxBrief bounds a text of a client in the log, in bytes.
+const maxBrief = 300
+
+// brief cuts a text for the log.
+func brief(text string) string {
+	if len(text) <= maxBrief {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxBrief], "") + fmt.Sprintf("... (%d bytes)", len(text))
 }
 
 // headPiece is how much of an object is asked for at once to find its header: most are 128 bytes.

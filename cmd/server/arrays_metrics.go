@@ -4,10 +4,12 @@ import (
 	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"gather/internal/bucket"
 )
 
 // registerArrays adds the gauges of the uploaded arrays. In a cluster they are those of the whole store, on every node.
-func registerArrays(reg prometheus.Registerer, store arrayStore) error {
+func registerArrays(reg prometheus.Registerer, store arrayStore, buckets *bucket.Set) error {
 	gauge := func(name, help string, value func() float64) error {
 		return reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}
@@ -19,6 +21,9 @@ func registerArrays(reg prometheus.Registerer, store arrayStore) error {
 		gauge("gather_array_bytes", "Bytes of the uploaded arrays, of all tenants.", func() float64 {
 			_, bytes := store.Totals()
 			return float64(bytes)
+		}),
+		gauge("gather_bucket_reads_stuck", "Reads of bucket directories that were given up because they do not return.", func() float64 {
+			return float64(buckets.Stuck())
 		}),
 	)
 }

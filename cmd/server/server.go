@@ -104,7 +104,7 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 		return nil, fmt.Errorf("--array-bucket: %w", err)
 	}
 	undo = append(undo, func() { _ = s.buckets.Close() })
-	if err := registerArrays(s.registry, s.backend.arrays); err != nil {
+	if err := registerArrays(s.registry, s.backend.arrays, s.buckets); err != nil {
 		return nil, err
 	}
 	kinds := kind.NewRegistry(kind.Limits{
@@ -276,8 +276,10 @@ func (s *server) shutdown() error {
 
 	grace, cancel := context.WithTimeout(context.Background(), s.cfg.DrainTimeout.d)
 	defer cancel()
-	if err := exec.Stop(grace); err != nil {
-		s.log.Warn("running tasks did not finish in time; they start over at the next start, or on another node", "drain_timeout", s.cfg.DrainTimeout.d)
+	stopped := exec.Stop(grace)
+	if stopped != nil {
+		s.log.Warn("running tasks did not finish in time; they start over at the next start, or on another node",
+			"drain_timeout", s.cfg.DrainTimeout.d, "error", stopped)
 	}
 
 	s.endStreams()
@@ -295,8 +297,21 @@ func (s *server) shutdown() error {
 	if err := s.closeTracing(closing); err != nil {
 		s.log.Warn("spans were lost", "error", err)
 	}
-	if err := errors.Join(s.backend.Close(), s.buckets.Close()); err != nil {
+	if err := s.closeStorage(); err != nil {
 		return fmt.Errorf("close: %w", err)
 	}
 	return nil
+}
+
+// closeStorage closes what is read and written, unless that does not return: then the end of the process closes it. What was
+// answered is on disk before.
+func (s *server) closeStorage() error {
+	closed := make(chan error, 1)
+	go func() { closed <- errors.Join(s.backend.Close(), s.buckets.Close()) }() // ends with the process at the latest
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeTimeout):
+		return errors.New("the storage does not answer")
+	}
 }

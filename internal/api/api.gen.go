@@ -127,9 +127,11 @@ func (e JobDurability) Valid() bool {
 
 // Defines values for JobErrorType.
 const (
-	JobErrorTypeProblemsjobFailed   JobErrorType = "/problems/job-failed"
-	JobErrorTypeProblemsjobPanicked JobErrorType = "/problems/job-panicked"
-	JobErrorTypeProblemsjobTimeout  JobErrorType = "/problems/job-timeout"
+	JobErrorTypeProblemsjobFailed     JobErrorType = "/problems/job-failed"
+	JobErrorTypeProblemsjobPanicked   JobErrorType = "/problems/job-panicked"
+	JobErrorTypeProblemsjobTimeout    JobErrorType = "/problems/job-timeout"
+	JobErrorTypeProblemssourceChanged JobErrorType = "/problems/source-changed"
+	JobErrorTypeProblemssourceCorrupt JobErrorType = "/problems/source-corrupt"
 )
 
 // Valid indicates whether the value is a known member of the JobErrorType enum.
@@ -140,6 +142,10 @@ func (e JobErrorType) Valid() bool {
 	case JobErrorTypeProblemsjobPanicked:
 		return true
 	case JobErrorTypeProblemsjobTimeout:
+		return true
+	case JobErrorTypeProblemssourceChanged:
+		return true
+	case JobErrorTypeProblemssourceCorrupt:
 		return true
 	default:
 		return false

@@ -140,6 +140,9 @@ var failureTitles = map[job.FailureReason]string{
 	job.FailedTask:    "The job failed",
 	job.FailedPanic:   "The job ran into a fault of the server",
 	job.FailedTimeout: "The job ran longer than its timeout",
+
+	job.FailedSourceChanged: "The data was changed after the submission",
+	job.FailedSourceCorrupt: "The stored data is corrupt",
 }
 
 // appendItem appends an item's JSON.

@@ -2,10 +2,10 @@
 //
 // Guarantees. Nothing outside of an allowed bucket and its prefix can be reached, whatever a URL says. An object is read by
 // range, with few large reads, and never as a whole; what is read is of the version that was looked at first, or the read
-// fails with ErrChanged. A Set holds a bounded number of bytes, however many objects are read. No read of a remote store
-// takes forever.
+// fails with ErrChanged. A Set holds a bounded number of bytes, however many objects are read. No read takes forever: one of a
+// directory that hangs is given up.
 //
-// A Set starts no goroutine of its own and is safe for concurrent use. Errors of the store are returned wrapped, when those
+// A Set is safe for concurrent use. Its only goroutines are reads of directories. Errors of the store are returned wrapped, when those
 // that may pass were tried again.
 package bucket
 
@@ -16,8 +16,11 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"gather/internal/blocks"
+	"gather/internal/reads"
 )
 
 // The errors of this package.
@@ -28,6 +31,8 @@ var (
 	ErrNotFound = errors.New("there is no such object")
 	// ErrChanged: the object is not the version that was looked at first.
 	ErrChanged = errors.New("the object was changed since the job was submitted")
+	// ErrUnsupported: the store answers in a way that does not allow to read one version of the object.
+	ErrUnsupported = errors.New("the store cannot be read by range")
 )
 
 // Version tells one content of an object from another.
@@ -38,9 +43,9 @@ type Version struct {
 
 // store is one allowed bucket. Keys are clean, relative paths.
 type store interface {
-	// stat returns the current version; ErrNotFound.
+	// stat returns the current version; ErrNotFound, ErrUnsupported.
 	stat(ctx context.Context, key string) (Version, error)
-	// read fills p from an offset of a version; ErrChanged, ErrNotFound.
+	// read fills p from an offset of a version; ErrChanged, ErrNotFound, ErrUnsupported.
 	read(ctx context.Context, key string, v Version, p []byte, off int64) error
 	// blockSize is how much one read should ask for; 0 leaves it to the caller.
 	blockSize() int64
@@ -51,7 +56,11 @@ type store interface {
 type Set struct {
 	buckets []allowed
 	cache   *blocks.Cache[blockKey] // of all objects
+	calls   *reads.Calls            // of all directories
 }
+
+// maxStuck bounds the reads of directories that were given up and do not return.
+const maxStuck = 64
 
 // cacheBytes bounds the blocks that a Set holds, those being fetched included: enough for a block for each of some readers.
 const cacheBytes = 16 * s3Block
@@ -75,10 +84,10 @@ type allowed struct {
 //
 // Its error joins every fault.
 func Open(urls []string) (*Set, error) {
-	s := &Set{cache: blocks.New[blockKey](cacheBytes, s3Block)}
+	s := &Set{cache: blocks.New[blockKey](cacheBytes, s3Block), calls: reads.NewCalls(readPatience, maxStuck)}
 	var errs []error
 	for _, text := range urls {
-		b, err := open(text)
+		b, err := open(text, s.calls)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%q: %w", text, err))
 			continue
@@ -91,7 +100,7 @@ func Open(urls []string) (*Set, error) {
 	return s, nil
 }
 
-func open(text string) (allowed, error) {
+func open(text string, calls *reads.Calls) (allowed, error) {
 	u, err := url.Parse(text)
 	if err != nil {
 		return allowed{}, err
@@ -104,12 +113,15 @@ func open(text string) (allowed, error) {
 	case "s3":
 		b.store, err = openS3(u)
 	case "file":
-		b.store, err = openDir(u)
+		b.store, err = openDir(u, calls)
 	default:
 		err = errors.New("must be s3://BUCKET/PREFIX?endpoint=https://HOST or file:///DIRECTORY")
 	}
 	return b, err
 }
+
+// Stuck returns the number of reads of directories that were given up and have not returned.
+func (s *Set) Stuck() int { return s.calls.Stuck() }
 
 // Close gives up what Open opened.
 func (s *Set) Close() error {
@@ -120,14 +132,20 @@ func (s *Set) Close() error {
 	return errors.Join(errs...)
 }
 
+// maxURL is the longest URL of an object, in bytes: room for the longest path of a file.
+const maxURL = 5000
+
 // find returns the bucket of a URL and the key in it.
 func (s *Set) find(text string) (store, string, error) {
+	if len(text) > maxURL {
+		return nil, "", fmt.Errorf("%w: it has %d bytes, and at most %d are read", ErrNotAllowed, len(text), maxURL)
+	}
 	u, err := url.Parse(text)
 	if err != nil || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		return nil, "", fmt.Errorf("%w: write s3://bucket/key or file:///path, without a query", ErrNotAllowed)
 	}
 	key := strings.TrimPrefix(u.Path, "/")
-	if key == "" || path.Clean("/"+key) != "/"+key {
+	if key == "" || path.Clean("/"+key) != "/"+key || !utf8.ValidString(key) || strings.ContainsFunc(key, unicode.IsControl) {
 		return nil, "", ErrNotAllowed
 	}
 	for _, b := range s.buckets {
@@ -141,7 +159,7 @@ func (s *Set) find(text string) (store, string, error) {
 	return nil, "", ErrNotAllowed
 }
 
-// Stat returns the current version of an object: ErrNotAllowed, ErrNotFound, or an error of the store.
+// Stat returns the current version of an object: ErrNotAllowed, ErrNotFound, ErrUnsupported, or an error of the store.
 func (s *Set) Stat(ctx context.Context, url string) (Version, error) {
 	b, key, err := s.find(url)
 	if err != nil {

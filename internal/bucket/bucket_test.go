@@ -253,6 +253,7 @@ func ranged(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, hi-lo+1)
+	w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/*", lo, hi))
 	w.WriteHeader(http.StatusPartialContent)
 	_, _ = w.Write(make([]byte, hi-lo+1))
 }

@@ -8,12 +8,18 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"syscall"
+
+	"gather/internal/reads"
 )
 
 // dir is a local directory. Symbolic links that lead out of it are not followed.
-type dir struct{ root *os.Root }
+type dir struct {
+	root  *os.Root
+	calls *reads.Calls // the directory may be a mount that hangs
+}
 
-func openDir(u *url.URL) (*dir, error) {
+func openDir(u *url.URL, calls *reads.Calls) (*dir, error) {
 	if u.Host != "" || u.RawQuery != "" || u.Path == "" {
 		return nil, errors.New("must be file:///DIRECTORY")
 	}
@@ -21,21 +27,28 @@ func openDir(u *url.URL) (*dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dir{root}, nil
+	return &dir{root, calls}, nil
 }
 
 func (d *dir) blockSize() int64 { return 0 }
 func (d *dir) close() error     { return d.root.Close() }
 
-func (d *dir) stat(_ context.Context, key string) (Version, error) {
-	info, err := d.root.Stat(key)
-	if err == nil && !info.Mode().IsRegular() {
-		err = fs.ErrNotExist
-	}
+func (d *dir) stat(ctx context.Context, key string) (v Version, err error) {
+	found := make(chan Version, 1)
+	err = d.calls.Do(ctx, func() error {
+		info, err := d.root.Stat(key)
+		if err == nil && !info.Mode().IsRegular() {
+			err = fs.ErrNotExist
+		}
+		if err == nil {
+			found <- versionOf(info)
+		}
+		return err
+	})
 	if err != nil {
 		return Version{}, dirError(err)
 	}
-	return versionOf(info), nil
+	return <-found, nil
 }
 
 // versionOf takes the time of the last change for a version: a file that is rewritten has another.
@@ -44,29 +57,45 @@ func versionOf(info fs.FileInfo) Version {
 }
 
 // read opens the file each time: a read is large, and a job may wait for days between two.
-func (d *dir) read(_ context.Context, key string, v Version, p []byte, off int64) error {
-	f, err := d.root.Open(key)
-	if err != nil {
-		return dirError(err)
-	}
-	defer func() { _ = f.Close() }()
-	_, err = f.ReadAt(p, off)
-	// Looked at after the read, so that a change during it is noticed.
-	info, statErr := f.Stat()
-	switch {
-	case statErr != nil:
-		return dirError(statErr)
-	case versionOf(info) != v:
-		return ErrChanged
-	case err != nil:
-		return dirError(err)
-	}
-	return nil
+func (d *dir) read(ctx context.Context, key string, v Version, p []byte, off int64) error {
+	return dirError(d.calls.Do(ctx, func() error {
+		f, err := d.root.OpenFile(key, reads.OpenFlags, 0)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		if err := reads.Regular(f); err != nil {
+			return err
+		}
+		_, err = f.ReadAt(p, off)
+		// Looked at after the read, so that a change during it is noticed.
+		info, statErr := f.Stat()
+		switch {
+		case statErr != nil:
+			return statErr
+		case versionOf(info) != v:
+			return ErrChanged
+		}
+		return err
+	}))
 }
 
+// dirError maps an error of the directory to the errors of this package.
 func dirError(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return ErrNotFound
+	if err == nil || errors.Is(err, ErrChanged) {
+		return err
+	}
+	// A key that names no file: one that leads through a file, has a byte that no name has, is too long, or has too many links.
+	for _, none := range []error{fs.ErrNotExist, syscall.ENOTDIR, syscall.EINVAL, syscall.ENAMETOOLONG, syscall.ELOOP} {
+		if errors.Is(err, none) {
+			return ErrNotFound
+		}
+	}
+	// The errors that os.Root adds to those of the system are of a link that leads out.
+	if path, ok := errors.AsType[*fs.PathError](err); ok && (path.Op == "openat" || path.Op == "statat") {
+		if _, ok := errors.AsType[syscall.Errno](path.Err); !ok {
+			return ErrNotAllowed
+		}
 	}
 	return fmt.Errorf("read from the directory: %w", err)
 }

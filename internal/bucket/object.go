@@ -22,7 +22,7 @@ func (o *Object) ReadAt(p []byte, off int64) (int, error) {
 	return o.ReadAtContext(context.Background(), p, off)
 }
 
-// ReadAtContext is ReadAt that gives up when ctx is done.
+// ReadAtContext is ReadAt that gives up when ctx is done. After an error p may still be written to.
 func (o *Object) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
 	size := o.blockSize()
 	if size == 0 {

@@ -16,8 +16,12 @@ import (
 // s3Block is how much is fetched at once: large enough that the latency of a request does not matter.
 const s3Block = 8 << 20
 
-// minBucket is the shortest name that S3 gives to a bucket: the client refuses shorter ones, but only when it reads.
-const minBucket = 3
+const (
+	// minBucket is the shortest name that S3 gives to a bucket: the client refuses shorter ones, but only when it reads.
+	minBucket = 3
+	// maxKey is the longest key of an object, in bytes.
+	maxKey = 1024
+)
 
 const (
 	// readPatience is how long one try to read a block may take: a body that stalls would hold a worker forever.
@@ -34,7 +38,7 @@ var (
 
 // s3 is a bucket of an S3-compatible store.
 type s3 struct {
-	client   *minio.Client
+	client   *minio.Core
 	bucket   string
 	patience time.Duration
 }
@@ -56,11 +60,16 @@ func openS3(u *url.URL) (*s3, error) {
 			return nil, fmt.Errorf("has an unknown option %q; there are endpoint and region", name)
 		}
 	}
-	client, err := minio.New(endpoint.Host, &minio.Options{
+	secure := endpoint.Scheme == "https"
+	transport, err := minio.DefaultTransport(secure)
+	if err != nil {
+		return nil, err
+	}
+	client, err := minio.NewCore(endpoint.Host, &minio.Options{
 		Creds: credentials.NewChainCredentials([]credentials.Provider{
 			&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}, &credentials.IAM{},
 		}),
-		Secure: endpoint.Scheme == "https", Region: q.Get("region"),
+		Secure: secure, Region: q.Get("region"), Transport: rangeStatus{transport},
 	})
 	if err != nil {
 		return nil, err
@@ -72,14 +81,17 @@ func (s *s3) blockSize() int64 { return s3Block }
 func (s *s3) close() error     { return nil }
 
 func (s *s3) stat(ctx context.Context, key string) (Version, error) {
+	if len(key) > maxKey {
+		return Version{}, ErrNotFound
+	}
 	info, err := s.client.StatObject(ctx, s.bucket, key, minio.StatObjectOptions{})
 	if err != nil {
 		return Version{}, s3Error(ctx, err)
 	}
-	return Version{ETag: info.ETag, Size: info.Size}, nil
+	return Version{ETag: info.ETag, Size: info.Size}, checkVersion(info.ETag, info.Size)
 }
 
-// read tries again what may pass.
+// read retries errors that another try may not meet.
 func (s *s3) read(ctx context.Context, key string, v Version, p []byte, off int64) error {
 	for try := 1; ; try++ {
 		err := s.tryRead(ctx, key, v, p, off)
@@ -103,23 +115,23 @@ func (s *s3) tryRead(ctx context.Context, key string, v Version, p []byte, off i
 	}
 	patient, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
-	body, err := s.client.GetObject(patient, s.bucket, key, o)
-	if err != nil {
-		return s3Error(ctx, err)
+	body, info, header, err := s.client.GetObject(patient, s.bucket, key, o)
+	if err == nil {
+		defer func() { _ = body.Close() }()
+		err = fillRange(body, info, header, v, p, off)
 	}
-	defer func() { _ = body.Close() }()
-	if _, err := io.ReadFull(body, p); err != nil {
-		if patient.Err() != nil && ctx.Err() == nil {
-			return errStalled
-		}
-		return s3Error(ctx, err)
+	switch {
+	case err == nil:
+		return nil
+	case patient.Err() != nil && ctx.Err() == nil:
+		return errStalled
 	}
-	return nil
+	return s3Error(ctx, err)
 }
 
-// passes tells an error that another try may not meet.
+// passes reports whether another try may not meet the error.
 func passes(err error) bool {
-	if errors.Is(err, ErrChanged) || errors.Is(err, ErrNotFound) {
+	if errors.Is(err, ErrChanged) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnsupported) {
 		return false
 	}
 	r, ok := errors.AsType[minio.ErrorResponse](err)
@@ -127,17 +139,22 @@ func passes(err error) bool {
 		r.StatusCode == http.StatusRequestTimeout || r.StatusCode == http.StatusTooManyRequests
 }
 
-// s3Error names what the store says.
+// s3Error maps an error of the client to the errors of this package.
 func s3Error(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if errors.Is(err, ErrChanged) || errors.Is(err, ErrUnsupported) {
+		return err
 	}
 	switch r := minio.ToErrorResponse(err); {
 	case r.StatusCode == http.StatusPreconditionFailed, r.Code == "PreconditionFailed":
 		return ErrChanged
 	case r.StatusCode == http.StatusNotFound, r.Code == minio.NoSuchKey, r.Code == minio.NoSuchBucket:
 		return ErrNotFound
-	case errors.Is(err, io.ErrUnexpectedEOF):
+	case r.StatusCode == http.StatusRequestedRangeNotSatisfiable:
+		return ErrChanged // the object is shorter than it was
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return errShort
 	}
 	return fmt.Errorf("read from the store: %w", err)

@@ -16,7 +16,7 @@ type Ref struct{ Name, URL string }
 
 // Stored is a stored array: its header, and the file it heads, read from the file's start. The reader is used by several
 // workers at once. If it also has a method ReadAtContext(context.Context, []byte, int64) (int, error), that is called
-// instead, so that a slow read ends with the job.
+// instead, so that a slow read ends with the job. A read that fails may go on to write to its buffer.
 type Stored struct {
 	Header npy.Header
 	Reader io.ReaderAt

@@ -57,7 +57,11 @@ func (w *Worker) fill(ctx context.Context, src Source, at, lo, n int64) error {
 	}
 	w.full = nil
 	size := int64(src.DType().Size())
-	return src.Fill(ctx, w.buf[at*size:(at+n)*size], lo)
+	err := src.Fill(ctx, w.buf[at*size:(at+n)*size], lo)
+	if err != nil {
+		w.buf = alignedBytes(scratchBytes) // a read that was given up may still write to the old one
+	}
+	return err
 }
 
 // add adds n elements of the scratch, from at, to a.

@@ -122,3 +122,45 @@ func TestCancelledPlansAreFreed(t *testing.T) {
 		}
 	})
 }
+
+// Stop returns although a task never does, as in a read of a mount that hangs.
+func TestStopLeavesAStuckTask(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		hung := make(chan struct{})
+		e := start(t, l, func(c *executor.Config) { c.Planner = hanging{hung: hung} })
+		submit(t, e, toy{Tasks: 1})
+		synctest.Wait()
+		grace, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		began := time.Now()
+		err := e.Stop(grace)
+		if took := time.Since(began); !errors.Is(err, executor.ErrStuck) || took < 10*time.Second || took > 15*time.Second {
+			t.Errorf("got %v after %s, want ErrStuck soon after 10 s", err, took)
+		}
+		close(hung)
+		synctest.Wait()
+	})
+}
+
+// hanging plans a task that does not return before hung is closed.
+type hanging struct {
+	toys
+	hung chan struct{}
+}
+
+func (h hanging) Plan(_ context.Context, _, _ string, spec []byte) (job.Plan, []byte, error) {
+	return hangingPlan{toy{Tasks: 2}, h.hung}, spec, nil
+}
+
+type hangingPlan struct {
+	toy
+	hung chan struct{}
+}
+
+func (p hangingPlan) Task(int, job.Resume) job.Task { return p }
+
+func (p hangingPlan) Step(context.Context, time.Time, *job.Local) (job.Step, error) {
+	<-p.hung
+	return job.Step{Partial: []byte{1}}, nil
+}

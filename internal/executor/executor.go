@@ -121,6 +121,12 @@ func (c *Config) validate() error {
 	return errors.Join(errs...)
 }
 
+// ErrStuck is returned by Stop when a task does not return.
+var ErrStuck = errors.New("a cancelled task does not return")
+
+// stopPatience is how long Stop waits for tasks after it has cancelled them.
+const stopPatience = 3 * time.Second
+
 // The causes with which a task's context ends.
 var (
 	errStopping  = errors.New("the executor is stopping")
@@ -203,8 +209,9 @@ func (e *Executor) isDraining() bool {
 }
 
 // Stop drains, takes no further task, lets the running ones finish until ctx is done, and then cancels what is left.
-// What is not finished stays in the journal and is resumed by the next executor. It returns when every goroutine of the
-// executor has ended: nil if every running task could finish, otherwise the cause of ctx.
+// What is not finished stays in the journal and is resumed by the next executor. It returns nil if every running task could
+// finish, otherwise the cause of ctx; then every goroutine of the executor has ended. It returns ErrStuck when a task does
+// not return within stopPatience of being cancelled, as in a read of a mount that hangs: its goroutine and its plan stay.
 func (e *Executor) Stop(ctx context.Context) error {
 	e.mu.Lock()
 	e.draining = true
@@ -221,8 +228,12 @@ func (e *Executor) Stop(ctx context.Context) error {
 	err := await(ctx, idle)
 	if err != nil {
 		e.stopWork(errStopping)
+		patience, cancel := context.WithTimeoutCause(context.Background(), stopPatience, ErrStuck)
+		defer cancel()
+		if stuck := await(patience, idle); stuck != nil {
+			return fmt.Errorf("%w: %w", stuck, err)
+		}
 	}
-	<-idle
 	err = cmp.Or(err, await(ctx, e.mode.settled()))
 	e.stopWork(errStopping)
 	e.mode.leave()

@@ -19,9 +19,6 @@ const (
 	reasonStorage  = "storage"
 )
 
-// failures are the reasons for which a job fails.
-var failures = []job.FailureReason{job.FailedTask, job.FailedPanic, job.FailedTimeout}
-
 // jobBuckets has edges where people look, from a millisecond to an hour, in seconds.
 var jobBuckets = []float64{
 	.001, .0025, .005, .01, .025, .05, .1, .25, .5, .75, 1, 1.5, 2.5, 3.5, 5, 7.5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600,
@@ -105,7 +102,7 @@ func newMetrics(reg prometheus.Registerer, e *Executor, kinds []string) *metrics
 				finished:  make(map[job.State]prometheus.Counter),
 				failed:    make(map[job.FailureReason]prometheus.Counter),
 			}
-			for _, reason := range failures {
+			for _, reason := range job.FailureReasons() {
 				one.failed[reason] = failed.WithLabelValues(k, reason.String())
 			}
 			for _, s := range job.States() {

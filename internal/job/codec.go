@@ -102,7 +102,7 @@ func (r *reader) failure() *Failure {
 	if reason == 0 {
 		return nil
 	}
-	if reason > uint64(FailedTimeout) {
+	if reason >= uint64(len(failureReasons)) {
 		r.fail("failure")
 		return nil
 	}

@@ -94,11 +94,23 @@ const (
 	FailedPanic
 	// FailedTimeout: the job ran longer than its timeout.
 	FailedTimeout
+	// FailedSourceChanged: the data to sum was replaced or deleted after the submission.
+	FailedSourceChanged
+	// FailedSourceCorrupt: the data to sum does not match its checksums.
+	FailedSourceCorrupt
 )
 
-var failureReasons = [...]string{FailedTask: "job-failed", FailedPanic: "job-panicked", FailedTimeout: "job-timeout"}
+// FailureReasons lists all reasons.
+func FailureReasons() []FailureReason {
+	return []FailureReason{FailedTask, FailedPanic, FailedTimeout, FailedSourceChanged, FailedSourceCorrupt}
+}
 
-// String returns the reason as problem types spell it: "job-failed", "job-panicked", "job-timeout".
+var failureReasons = [...]string{
+	FailedTask: "job-failed", FailedPanic: "job-panicked", FailedTimeout: "job-timeout",
+	FailedSourceChanged: "source-changed", FailedSourceCorrupt: "source-corrupt",
+}
+
+// String returns the reason as problem types spell it: "job-failed", "source-changed".
 func (r FailureReason) String() string { return name(failureReasons[:], r, "failure reason") }
 
 // name spells v by its table, and a value outside of it as "what(v)".

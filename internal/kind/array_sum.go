@@ -140,6 +140,9 @@ func (t arrayTask) Step(ctx context.Context, now time.Time, local *job.Local) (j
 		if ctx.Err() != nil {
 			return job.Step{}, context.Cause(ctx)
 		}
+		if f, ok := errors.AsType[*job.Failure](err); ok { // of the reader of a stored array
+			return job.Step{}, f
+		}
 		return job.Step{}, err
 	}
 	step := job.Step{Partial: partial, Bytes: t.plan.TaskBytes(t.i)}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// serveBucket starts a server on a bucket and returns its API and a function that submits the sum of a URL.
+func serveBucket(t *testing.T, bucket string) (api string, sum func(url, more string) (int, map[string]any)) {
+	t.Helper()
+	srv, stop := launch(t, "--data-dir", t.TempDir(), "--array-bucket", bucket, "--drain-timeout", "1s", "--workers", "1")
+	t.Cleanup(stop)
+	api = "http://" + srv.apiListener.Addr().String()
+	return api, func(url, more string) (int, map[string]any) {
+		t.Helper()
+		return call(t, "POST", api+"/v1/jobs", "application/json",
+			fmt.Appendf(nil, `{"kind":"array_sum","array":{"source":"npy","url":%q}%s}`, url, more), "Prefer", "wait=30")
+	}
+}
+
+// ended waits for a job.
+func ended(t *testing.T, api string, v map[string]any) map[string]any {
+	t.Helper()
+	status, v := call(t, "GET", fmt.Sprint(api, "/v1/jobs/", v["id"]), "", nil, "Prefer", "wait=30")
+	if status != http.StatusOK {
+		t.Fatalf("got %d %v", status, v)
+	}
+	return v
+}
+
+// failedAs reports whether a job failed with a problem of a type.
+func failedAs(v map[string]any, problem string) bool {
+	e, _ := v["error"].(map[string]any)
+	return v["state"] == "failed" && e["type"] == "/problems/"+problem
+}
+
+// An object that is replaced after the submission fails the job, also by a file that can never be read; the worker is free
+// for the next job, and the server stops.
+func TestReplacedObject(t *testing.T) {
+	dir := t.TempDir()
+	file := float64s(t, 1000)
+	api, _ := serveBucket(t, "file://"+dir)
+	replacements := map[string]func(path string) error{
+		"fifo":    func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"deleted": func(string) error { return nil },
+		"other":   func(path string) error { return os.WriteFile(path, append(bytes.Clone(file), 1), 0o600) },
+	}
+	jobs := make(map[string]map[string]any)
+	for name := range replacements {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		status, v := call(t, "POST", api+"/v1/jobs", "application/json",
+			fmt.Appendf(nil, `{"kind":"array_sum","array":{"source":"npy","url":"file://%s"},"start_after":"5s"}`, path))
+		if status != http.StatusAccepted {
+			t.Fatalf("%s: got %d %v", name, status, v)
+		}
+		jobs[name] = v
+	}
+	for name, replace := range replacements {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.Remove(path), replace(path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, v := range jobs {
+		if v = ended(t, api, v); !failedAs(v, "source-changed") {
+			t.Errorf("%s: got %v, want source-changed", name, v)
+		}
+	}
+}
+
+// A URL that can name no object is an error of the client's.
+func TestHostileURLs(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "ok.npy"), float64s(t, 10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("loop", filepath.Join(dir, "loop")); err != nil {
+		t.Fatal(err)
+	}
+	_, sum := serveBucket(t, "file://"+dir)
+	for _, name := range []string{"ok.npy/x", "a%00", strings.Repeat("n", 5000), "loop", "../x", "ok.npy%0a", strings.Repeat("n", 300)} {
+		status, v := sum("file://"+dir+"/"+name, "")
+		text := fmt.Sprint(v["errors"])
+		if status != http.StatusUnprocessableEntity || !strings.Contains(text, "/array/url") || len(text) > 500 {
+			t.Errorf("%.20q: got %d %.600s, want 422 that names /array/url", name, status, text)
+		}
+	}
+}
+
+// What an S3 store makes of a ranged request is checked: a wrong answer is no wrong sum.
+func TestStoresThatIgnoreHeaders(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "someone")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-theirs")
+	const n = 2 << 20 // 16 MiB: two blocks
+	file := float64s(t, n)
+	var gets atomic.Int64
+	for name, tt := range map[string]struct {
+		answer func(w http.ResponseWriter, r *http.Request)
+		want   string // the problem; "" is the right sum
+	}{
+		"the whole object": {func(w http.ResponseWriter, r *http.Request) {
+			r.Header.Del("Range")
+			w.Header().Set("ETag", `"v"`)
+		}, ""},
+		"another range": {func(w http.ResponseWriter, r *http.Request) {
+			if gets.Load() > 2 {
+				r.Header.Set("Range", "bytes=0-8388607")
+			}
+			w.Header().Set("ETag", `"v"`)
+		}, "job-failed"},
+		"another version": {func(w http.ResponseWriter, r *http.Request) {
+			r.Header.Del("If-Match")
+			w.Header().Set("ETag", fmt.Sprintf(`"v%d"`, gets.Load()/3))
+		}, "source-changed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			gets.Store(0)
+			store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				gets.Add(1)
+				tt.answer(w, r)
+				http.ServeContent(w, r, "", time.Unix(1e9, 0), bytes.NewReader(file))
+			}))
+			defer store.Close()
+			_, sum := serveBucket(t, "s3://data?region=r&endpoint="+store.URL)
+			status, v := sum("s3://data/x.npy", "")
+			_, right := v["result"].(float64)
+			if status != http.StatusOK || right != (tt.want == "") || !right && !failedAs(v, tt.want) {
+				t.Errorf("got %d %v, want %q", status, v, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,102 @@
+package bucket_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"gather/internal/bucket"
+)
+
+// A name that can be no file is an error of the client's, whatever the file system makes of it.
+func TestHostileNames(t *testing.T) {
+	root := t.TempDir()
+	outside := filepath.Join(t.TempDir(), "secret")
+	if err := errors.Join(
+		os.WriteFile(filepath.Join(root, "ok.npy"), []byte("x"), 0o600), os.WriteFile(outside, []byte("x"), 0o600),
+		os.Symlink("loop", filepath.Join(root, "loop")), os.Symlink(outside, filepath.Join(root, "out")),
+		os.Symlink("..", filepath.Join(root, "up")), syscall.Mkfifo(filepath.Join(root, "fifo"), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	set, err := bucket.Open([]string{"file://" + root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = set.Close() }()
+	for name, want := range map[string]error{
+		"nothing":                          bucket.ErrNotFound,
+		"ok.npy/x":                         bucket.ErrNotFound,
+		"loop":                             bucket.ErrNotFound,
+		"loop/x":                           bucket.ErrNotFound,
+		"fifo":                             bucket.ErrNotFound,
+		"out":                              bucket.ErrNotAllowed,
+		"up/x":                             bucket.ErrNotAllowed,
+		"a%00b":                            bucket.ErrNotAllowed,
+		"a%0ab":                            bucket.ErrNotAllowed,
+		"a%ffb":                            bucket.ErrNotAllowed,
+		"a\x00b":                           bucket.ErrNotAllowed,
+		strings.Repeat("n", 300):           bucket.ErrNotFound,
+		strings.Repeat("n", 5000):          bucket.ErrNotAllowed,
+		strings.Repeat("n/", 2200) + "n":   bucket.ErrNotFound,
+		"..":                               bucket.ErrNotAllowed,
+		"ok.npy?x":                         bucket.ErrNotAllowed,
+		strings.Repeat("%6e", 1500) + "/x": bucket.ErrNotFound,
+	} {
+		url := "file://" + root + "/" + name
+		if v, err := set.Stat(t.Context(), url); !errors.Is(err, want) {
+			t.Errorf("stat %.80q: got %+v, %v, want %v", name, v, err, want)
+		}
+		o, err := set.Object(url, bucket.Version{ETag: "v", Size: 10})
+		if err == nil {
+			_, err = o.ReadDirect(t.Context(), make([]byte, 10), 0)
+		}
+		if !errors.Is(err, want) {
+			t.Errorf("read %.80q: got %v, want %v", name, err, want)
+		}
+	}
+}
+
+// What takes the place of an object after the submission is no reason to wait: not a FIFO without a writer either.
+func TestObjectIsReplacedByAnotherType(t *testing.T) {
+	for name, replace := range map[string]func(path string) error{
+		"fifo":      func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"directory": func(path string) error { return os.Mkdir(path, 0o700) },
+		"shorter":   func(path string) error { return os.WriteFile(path, []byte("x"), 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			path := filepath.Join(root, "x")
+			if err := os.WriteFile(path, make([]byte, 1000), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			old := time.Now().Add(-time.Hour)
+			if err := os.Chtimes(path, old, old); err != nil {
+				t.Fatal(err)
+			}
+			set, err := bucket.Open([]string{"file://" + root})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = set.Close() }()
+			v, err := set.Stat(t.Context(), "file://"+path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.Remove(path), replace(path)); err != nil {
+				t.Fatal(err)
+			}
+			o, err := set.Object("file://"+path, v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := o.ReadAtContext(t.Context(), make([]byte, 1000), 0); !errors.Is(err, bucket.ErrNotFound) && !errors.Is(err, bucket.ErrChanged) {
+				t.Errorf("got %v, want ErrNotFound or ErrChanged", err)
+			}
+		})
+	}
+}
