@@ -34,6 +34,9 @@ func (c *Cluster) runChief(ctx context.Context) {
 		// A node that was paused, or has only begun to listen, takes others for dead that it has not heard yet.
 		late := time.Since(looked) > 2*interval
 		looked = time.Now()
+		if err := c.readClock(ctx); err != nil && ctx.Err() == nil {
+			c.log.Debug("read the log's clock", "error", err)
+		}
 		if late || !c.chief() || c.trouble() != nil || !c.members.listened() {
 			short = 0
 			continue
@@ -91,7 +94,7 @@ func (c *Cluster) bury() {
 	}
 	c.t.mu.Unlock()
 	for _, p := range proposals {
-		p.At = now.UTC()
+		p.At = c.Now()
 		c.propose(p, func(d decision) { c.finishIf(p.ID, d) })
 	}
 	for _, id := range finish {

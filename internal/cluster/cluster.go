@@ -38,6 +38,7 @@ type Cluster struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
 	view    *journal.Journal
+	clock   logClock
 
 	logStream string
 	identity  string // of the log
@@ -55,8 +56,8 @@ type Cluster struct {
 	shortSince time.Time
 
 	readMu    sync.Mutex
-	read      uint64 // the last message that was applied
-	moments   []moment
+	read      uint64        // the last message that was applied
+	readTime  time.Time     // the log's time at that message
 	dropped   []job.Dropped // that are still in the log
 	readMoved chan struct{}
 	behind    atomic.Int64
@@ -75,17 +76,6 @@ type Cluster struct {
 	draining atomic.Bool
 }
 
-// A moment is when a message was written, for trimming.
-type moment struct {
-	seq uint64
-	at  time.Time
-}
-
-// momentGap is how far apart moments are: near enough for short retentions too.
-func (c *Config) momentGap() time.Duration {
-	return min(10*time.Second, max(c.TombstoneRetention, c.KeyRetention)/8)
-}
-
 // Open connects to NATS, makes the streams that are missing, opens the view and brings it up to date. It waits for the
 // cluster as long as ctx lasts. Errors: those of the view, journal.ErrLocked among them; a cluster that is not fit.
 func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
@@ -95,6 +85,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 		assemblies: make(map[string]*assembly), readMoved: make(chan struct{}), failed: make(chan struct{}),
 	}
 	c.met = newMetrics(cfg.Registerer)
+	c.clock.wall = cfg.Wall
 	c.t.init()
 	c.keys.init()
 	c.w.init()
@@ -128,6 +119,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	if c.view, err = journal.Open(ctx, journal.Config{
 		Dir: cfg.Dir, View: true, TombstoneRetention: cfg.TombstoneRetention, KeyRetention: cfg.KeyRetention,
 		MaxPendingBytes: cfg.MaxPendingBytes, MinFreeBytes: cfg.MinFreeBytes, Logger: cfg.Logger, Registerer: cfg.Registerer,
+		Now: c.clock.Now,
 	}); err != nil {
 		return nil, err
 	}
@@ -139,6 +131,9 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	identity, err := c.makeStreams(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the streams: %w", err)
+	}
+	if err := persist(ctx, c.readClock); err != nil {
+		return nil, fmt.Errorf("read the log's clock: %w", err)
 	}
 	if err := c.load(ctx, identity); err != nil {
 		return nil, fmt.Errorf("read the view: %w", err)
@@ -222,6 +217,9 @@ func (c *Cluster) load(ctx context.Context, identity string) error {
 	if err != nil {
 		return err
 	}
+	if err := c.loadAges(ctx); err != nil {
+		return err
+	}
 	now := time.Now()
 	return c.view.Recover(ctx, func(j job.Job, _ []byte, log iter.Seq2[job.LogRecord, error]) error {
 		s := &tracked{head: j, movedAt: now}
@@ -244,11 +242,35 @@ func (c *Cluster) load(ctx context.Context, identity string) error {
 			s.ending, s.decidedAt = &job.Finished{State: job.Cancelled}, now
 		}
 		c.t.jobs[j.ID] = s
+		c.t.ages.submitted(s.seq)
 		c.t.enqueue(s, now)
 		c.t.count(s, +1)
 		c.t.line(s, +1)
 		return nil
 	})
+}
+
+// loadAges reads what the view has of the age of the log. A view of an earlier version has nothing: then all that it has of
+// the log is taken to be new, and needed until the last of its jobs expires.
+func (c *Cluster) loadAges(ctx context.Context) error {
+	a := &c.t.ages
+	value, err := c.view.Note(ctx, noteTime)
+	if err != nil {
+		return err
+	}
+	a.readTime(value)
+	c.readTime = a.now
+	if err := c.view.Notes(ctx, noteSpan, a.readSpan); err != nil || len(a.spans) > 0 || c.read == 0 {
+		return err
+	}
+	last, err := c.view.LastExpiry(ctx)
+	if err != nil {
+		return err
+	}
+	a.now = c.clock.Now()
+	a.spans = []span{{first: 1, begun: a.now, expires: last}}
+	a.touch(1)
+	return nil
 }
 
 // fail takes the node out.
@@ -362,10 +384,11 @@ type jobNote struct {
 	Waiting int64           `json:"w,omitempty"`
 	Parts   map[string]bool `json:"p,omitempty"`
 	Ending  []byte          `json:"e,omitempty"`
+	Seq     uint64          `json:"s,omitempty"`
 }
 
 func (s *tracked) appendNote(dst []byte) []byte {
-	n := jobNote{Author: s.author, Memory: s.size.Memory, Waiting: s.size.Waiting, Parts: s.parts}
+	n := jobNote{Author: s.author, Memory: s.size.Memory, Waiting: s.size.Waiting, Parts: s.parts, Seq: s.seq}
 	if s.ending != nil {
 		n.Ending = job.AppendEvent(nil, *s.ending)
 	}
@@ -384,7 +407,7 @@ func (s *tracked) readNote(b []byte, now time.Time) error {
 	if err := json.Unmarshal(b, &n); err != nil {
 		return err
 	}
-	s.author, s.parts = n.Author, n.Parts
+	s.author, s.parts, s.seq = n.Author, n.Parts, n.Seq
 	s.size = job.Size{Memory: n.Memory, Waiting: n.Waiting}
 	for _, on := range n.Parts {
 		if on {

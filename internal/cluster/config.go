@@ -43,6 +43,8 @@ type Config struct {
 	// must not block; nil for nobody.
 	Ended func(*job.Job)
 
+	// Wall reads the machine's clock: time.Now.
+	Wall func() time.Time
 	// TombstoneRetention and KeyRetention are as in journal.Config: 24 h each.
 	TombstoneRetention, KeyRetention time.Duration
 	// MaxPendingBytes bounds what waits for the log: 64 MiB.
@@ -61,6 +63,9 @@ func (c *Config) setDefaults() {
 	c.TombstoneRetention = cmp.Or(c.TombstoneRetention, 24*time.Hour)
 	c.KeyRetention = cmp.Or(c.KeyRetention, 24*time.Hour)
 	c.MaxPendingBytes = cmp.Or(c.MaxPendingBytes, 64<<20)
+	if c.Wall == nil {
+		c.Wall = time.Now
+	}
 	if c.Work == nil {
 		c.Work = func() job.Work { return job.Work{} }
 	}

@@ -10,12 +10,12 @@ import (
 )
 
 // take decides about one proposal and applies it, together with the position behind it.
-func (c *Cluster) take(ctx context.Context, next position, author string, p *job.Proposal) error {
+func (c *Cluster) take(ctx context.Context, next position, at time.Time, author string, p *job.Proposal) error {
 	var err error
 	last := false
 	switch p.What {
 	case job.ProposeBatch:
-		return c.takeBatch(ctx, next, author, p)
+		return c.takeBatch(ctx, next, at, author, p)
 	case job.ProposeJoin, job.ProposeLeave, job.ProposeDecision:
 		last, err = c.takePart(ctx, next, p)
 	case job.ProposeDelete:
@@ -25,7 +25,7 @@ func (c *Cluster) take(ctx context.Context, next position, author string, p *job
 	case job.ProposeTrim:
 		err = c.takeTrim(ctx, next, p)
 	case job.ProposeJob, job.ProposeKey, job.ProposeTombstone:
-		err = c.takeImport(ctx, p)
+		err = c.takeImport(ctx, next, p)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -50,7 +50,7 @@ func (c *Cluster) patient(ctx context.Context, f func() error) error {
 }
 
 // takeBatch decides about events.
-func (c *Cluster) takeBatch(ctx context.Context, next position, author string, p *job.Proposal) error {
+func (c *Cluster) takeBatch(ctx context.Context, next position, at time.Time, author string, p *job.Proposal) error {
 	now := time.Now()
 	tenant, submits := submitter(p.Entries)
 	given := submits && c.given != nil && next.seq <= c.given.Through
@@ -75,7 +75,7 @@ func (c *Cluster) takeBatch(ctx context.Context, next position, author string, p
 		heads, err = c.t.check(p)
 	}
 	if err == nil {
-		c.t.apply(p, author, heads, now)
+		c.t.apply(p, author, heads, origin{seq: next.from + 1, at: at, spanLength: c.cfg.spanLength()}, now)
 		for id := range heads {
 			s := c.t.jobs[id]
 			if s == nil {
@@ -88,6 +88,7 @@ func (c *Cluster) takeBatch(ctx context.Context, next position, author string, p
 			}
 			c.leaveIfIdle(s)
 		}
+		notes = append(notes, c.t.ages.notes()...)
 	}
 	c.t.mu.Unlock()
 	if err != nil {
@@ -132,10 +133,12 @@ func (c *Cluster) checkKey(ctx context.Context, p *job.Proposal) error {
 	if p.Key == nil {
 		return nil
 	}
-	ids, fingerprint, found := c.keys.get(p.Key, p.At)
+	// By the time of the log, not the author's: all nodes must agree.
+	at := c.logTime()
+	ids, fingerprint, found := c.keys.get(p.Key, at)
 	if !found {
 		if err := c.patient(ctx, func() (err error) {
-			ids, fingerprint, err = c.view.KeyUsed(ctx, *p.Key, p.At)
+			ids, fingerprint, err = c.view.KeyUsed(ctx, *p.Key, at)
 			return err
 		}); err != nil {
 			return err
@@ -209,8 +212,8 @@ func (c *Cluster) decided(author string, p *job.Proposal, d decision) {
 	if _, submits := submitter(p.Entries); submits && refused && d.err == nil && p.Key == nil {
 		for i := range p.Entries {
 			id := p.Entries[i].ID
-			c.propose(&job.Proposal{What: job.ProposeBatch, At: time.Now().UTC(), Entries: []job.Entry{{
-				ID: id, Events: []job.Event{job.CancelRequested{At: time.Now().UTC()}},
+			c.propose(&job.Proposal{What: job.ProposeBatch, At: c.Now(), Entries: []job.Entry{{
+				ID: id, Events: []job.Event{job.CancelRequested{At: c.Now()}},
 			}}}, func(d decision) { c.finishIf(id, d) })
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"gather/internal/job"
 )
@@ -87,7 +86,7 @@ func (c *Cluster) AppendBlindly(ctx context.Context, b job.Batch) error {
 
 // AppendAnyway is Append on a node that has not noticed yet that the log does not answer.
 func (c *Cluster) AppendAnyway(ctx context.Context, b job.Batch) error {
-	p := &job.Proposal{What: job.ProposeBatch, At: time.Now().UTC(), Entries: b.Entries}
+	p := &job.Proposal{What: job.ProposeBatch, At: c.Now(), Entries: b.Entries}
 	if b.Key != nil {
 		key := *b.Key
 		key.Expires = p.At.Add(c.cfg.KeyRetention)
@@ -104,4 +103,14 @@ func (c *Cluster) AppendAnyway(ctx context.Context, b job.Batch) error {
 // DecideAgain is what a view that is made anew does with the node's first proposal, which was decided before.
 func (c *Cluster) DecideAgain(entries []job.Entry) {
 	c.decided(c.id, &job.Proposal{What: job.ProposeBatch, Number: 1, Entries: entries}, decision{})
+}
+
+// Trim trims the log now, as the leader does now and then.
+func (c *Cluster) Trim(ctx context.Context) error { return c.trim(ctx) }
+
+// Ages describes the spans of the log.
+func (c *Cluster) Ages() string {
+	c.t.mu.Lock()
+	defer c.t.mu.Unlock()
+	return fmt.Sprintf("%v %v", c.t.ages.now, c.t.ages.spans)
 }

@@ -23,6 +23,9 @@ const (
 	noteDropped = "dropped/"
 	// noteJob leads those of jobs.
 	noteJob = "job/"
+	// noteTime is the log's time, noteSpan leads the notes of its spans.
+	noteTime = "time"
+	noteSpan = "span/"
 )
 
 // foldPause is the pause before the log is asked again after an error.
@@ -109,8 +112,9 @@ func (c *Cluster) message(ctx context.Context, seq uint64, at time.Time, subject
 	if seq > c.applied.seq {
 		c.applied = position{from: c.applied.from, seq: seq}
 	}
+	c.advanceTime(seq, at)
 	if whole && seq == c.applied.seq {
-		if err := c.frames(ctx, seq, author, body); err != nil {
+		if err := c.frames(ctx, seq, at, author, body); err != nil {
 			return err
 		}
 	}
@@ -124,16 +128,16 @@ func (c *Cluster) message(ctx context.Context, seq uint64, at time.Time, subject
 	}
 	if seq >= c.applied.seq {
 		c.applied = position{from: from, seq: seq + 1}
-		if err := c.view.Follow(ctx, job.Batch{}, c.applied.note()); err != nil {
+		if err := c.view.Follow(ctx, job.Batch{}, append(c.ageNotes(), c.applied.note())...); err != nil {
 			return err
 		}
 	}
-	c.advance(seq, at)
+	c.advance(seq)
 	return nil
 }
 
 // frames takes the proposals of a message, but for those that were applied before.
-func (c *Cluster) frames(ctx context.Context, seq uint64, author string, body []byte) error {
+func (c *Cluster) frames(ctx context.Context, seq uint64, at time.Time, author string, body []byte) error {
 	for i := 0; len(body) > 0; i++ {
 		n, w := binary.Uvarint(body)
 		if w <= 0 || n > uint64(len(body)-w) {
@@ -152,7 +156,7 @@ func (c *Cluster) frames(ctx context.Context, seq uint64, author string, body []
 		if err != nil {
 			// It is the same to all nodes that read this version.
 			c.decided(author, &p, decision{err: transition("%v", err), seq: seq})
-		} else if err := c.take(ctx, next, author, &p); err != nil {
+		} else if err := c.take(ctx, next, at, author, &p); err != nil {
 			return err
 		}
 		c.applied = next
@@ -235,7 +239,7 @@ func (c *Cluster) rebuild(ctx context.Context, first uint64) error {
 	c.t.mu.Unlock()
 	c.assemblies = make(map[string]*assembly)
 	c.readMu.Lock()
-	c.dropped, c.moments, c.read = nil, nil, first-1
+	c.dropped, c.read, c.readTime = nil, first-1, time.Time{}
 	c.readMu.Unlock()
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gather/internal/job"
+	"gather/internal/journal"
 )
 
 // ImportJob adds a job with all that happened to it, on all nodes; one that has not ended goes on. It returns when this
@@ -43,7 +44,7 @@ func (c *Cluster) ImportTombstone(ctx context.Context, t job.Tombstone) error {
 }
 
 // takeImport applies what was exported from elsewhere.
-func (c *Cluster) takeImport(ctx context.Context, p *job.Proposal) error {
+func (c *Cluster) takeImport(ctx context.Context, next position, p *job.Proposal) error {
 	if err := c.view.Settle(ctx); err != nil {
 		return err
 	}
@@ -66,18 +67,23 @@ func (c *Cluster) takeImport(ctx context.Context, p *job.Proposal) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if err == nil && p.What == job.ProposeJob && !p.View.State.Terminal() {
-		c.adopt(p)
+	if err != nil || p.What != job.ProposeJob {
+		return err
 	}
-	return err
+	return c.view.Follow(ctx, job.Batch{}, c.adopt(p, next.from+1)...)
 }
 
-// adopt takes an imported job into the table.
-func (c *Cluster) adopt(p *job.Proposal) {
+// adopt takes an imported job of message seq into the table, unless it has ended, and returns the notes of it.
+func (c *Cluster) adopt(p *job.Proposal, seq uint64) []journal.Note {
 	now := time.Now()
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()
-	s := &tracked{head: p.View, movedAt: now}
+	c.t.ages.submitted(seq)
+	if p.View.State.Terminal() {
+		c.t.ages.ended(seq, p.View.ExpiresAt, c.cfg.spanLength())
+		return c.t.ages.notes()
+	}
+	s := &tracked{head: p.View, seq: seq, movedAt: now}
 	for _, ev := range p.Log {
 		if a, ok := ev.(job.Advanced); ok {
 			c.t.advanced(s, &a)
@@ -91,6 +97,7 @@ func (c *Cluster) adopt(p *job.Proposal) {
 	c.t.count(s, +1)
 	c.t.line(s, +1)
 	c.t.signal()
+	return []journal.Note{{Name: noteJob + s.head.ID.String(), Value: s.appendNote(nil)}}
 }
 
 // Uses reports whether the spec of a job that has not ended has a mark in it. Only jobs that sum arrays are looked at.

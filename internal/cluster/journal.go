@@ -26,7 +26,7 @@ func (c *Cluster) Append(ctx context.Context, b job.Batch) error {
 
 // append proposes a batch, with guards. Decided, if given, is called instead of b.Done.
 func (c *Cluster) append(ctx context.Context, b *job.Batch, guards []job.Guard, decided func(decision)) error {
-	now := time.Now().UTC()
+	now := c.Now()
 	tenant, submits := submitter(b.Entries)
 	delay := b.Delay
 	if submits {
@@ -35,7 +35,7 @@ func (c *Cluster) append(ctx context.Context, b *job.Batch, guards []job.Guard, 
 			return asRejection(err)
 		}
 		c.t.mu.Lock()
-		err := c.t.room(b.Admission, tenant, func(n int) time.Duration { return c.t.ends.RetryAfter(now, n) })
+		err := c.t.room(b.Admission, tenant, func(n int) time.Duration { return c.t.ends.RetryAfter(time.Now(), n) })
 		c.t.mu.Unlock()
 		if err != nil {
 			return err
@@ -88,7 +88,7 @@ func (c *Cluster) ask(ctx context.Context, p *job.Proposal) (decision, error) {
 		return decision{}, asRejection(err)
 	}
 	result := make(chan decision, 1)
-	p.At = time.Now().UTC()
+	p.At = c.Now()
 	if err := c.w.put(ctx, p, &pending{done: func(d decision) { result <- d }}, 0); err != nil {
 		return decision{}, err
 	}
@@ -174,7 +174,7 @@ func (c *Cluster) Cancel(ctx context.Context, tenant string, id job.ID) (job.Job
 		return j, err
 	}
 	d, err := c.ask(ctx, &job.Proposal{What: job.ProposeBatch, Entries: []job.Entry{
-		{ID: id, Events: []job.Event{job.CancelRequested{At: time.Now().UTC()}}},
+		{ID: id, Events: []job.Event{job.CancelRequested{At: c.Now()}}},
 	}})
 	if err != nil && !errors.Is(err, job.ErrTransition) { // it ended, or was cancelled, meanwhile
 		return job.Job{}, err
@@ -196,7 +196,7 @@ func (c *Cluster) finish(id job.ID) {
 	}
 	how, head := *s.ending, s.head
 	c.t.mu.Unlock()
-	how.At = time.Now().UTC()
+	how.At = c.Now()
 	p := &job.Proposal{What: job.ProposeBatch, At: how.At, Entries: []job.Entry{{ID: id, Events: []job.Event{how}}}}
 	c.propose(p, func(d decision) {
 		if d.err != nil {

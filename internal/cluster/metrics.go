@@ -75,6 +75,13 @@ func (m *metrics) watch(reg prometheus.Registerer, c *Cluster) error {
 		gauge("nodes", "Nodes that live, as this one hears.", func() float64 { return float64(len(c.members.live())) }),
 		gauge("chief", "1 on the node that tidies up and reports what concerns all nodes.", func() float64 { return flag(c.chief()) }),
 		gauge("log_behind_messages", "Messages of the cluster's log that this node has not read.", func() float64 { return float64(c.behind.Load()) }),
+		gauge("clock_skew_seconds", "How far this machine's clock is ahead of the clock of the NATS server that leads the cluster's log.", func() float64 {
+			return c.clock.Skew().Seconds()
+		}),
+		gauge("log_age_seconds", "Age of the oldest message of the cluster's log.", func() float64 { return c.logAge(time.Time{}) }),
+		gauge("log_untrimmed_seconds", "Time span of the cluster's log that is no longer needed and has not been trimmed yet.", func() float64 {
+			return c.logAge(c.needed().begun)
+		}),
 		gauge("log_pending_bytes", "Bytes that wait to be written to the cluster's log.", func() float64 { return float64(c.w.pendingBytes()) }),
 		gauge("turns_held", "Turns that this node has: tasks that run, or wait on a timer.", func() float64 {
 			c.turns.mu.Lock()

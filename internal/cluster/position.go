@@ -69,13 +69,11 @@ func (c *Cluster) assemble(author string, part byte, seq uint64, at time.Time, b
 }
 
 // advance notes that the fold has come to seq.
-func (c *Cluster) advance(seq uint64, at time.Time) {
+func (c *Cluster) advance(seq uint64) {
+	now := c.logTime()
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
-	c.read = seq
-	if n := len(c.moments); n == 0 || at.Sub(c.moments[n-1].at) >= c.cfg.momentGap() {
-		c.moments = append(c.moments, moment{seq: seq, at: at})
-	}
+	c.read, c.readTime = seq, now
 	close(c.readMoved)
 	c.readMoved = make(chan struct{})
 }

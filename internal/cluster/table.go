@@ -60,6 +60,8 @@ type table struct {
 	// ranks are the places of the queued jobs, as of rankedAt.
 	ranks    map[job.ID]int
 	rankedAt time.Time
+	// ages are those of the log.
+	ages ages
 	// changed is closed, and replaced, whenever there may be more to pull.
 	changed chan struct{}
 }
@@ -70,8 +72,9 @@ const numPriorities = int(job.High) + 1
 type tracked struct {
 	head job.Job
 	size job.Size
-	// author is the node that submitted it.
+	// author is the node that submitted it, in message seq or later.
 	author string
+	seq    uint64
 	// due tells that its start_after has passed: it is counted as queued.
 	due bool
 	// first tells that it is counted as one whose first turn may be there.
@@ -111,6 +114,7 @@ func (t *table) reset() {
 	t.bytes, t.waiting = 0, 0
 	t.queued, t.running, t.first, t.brief = [numPriorities]int{}, [numPriorities]int{}, [numPriorities]int{}, [numPriorities]int{}
 	t.delayed = nil
+	t.ages.reset()
 }
 
 // lonely reports whether no job waits, and no more than one has tasks: then no turn is taken from anybody. Caller holds t.mu.
@@ -317,8 +321,17 @@ func (t *table) check(p *job.Proposal) (map[job.ID]job.Job, error) {
 	return heads, nil
 }
 
+// An origin is where and when a batch was written.
+type origin struct {
+	// seq is a message of the log: the batch is in it or behind it.
+	seq uint64
+	// at is the timestamp of the batch.
+	at         time.Time
+	spanLength time.Duration
+}
+
 // apply enters a batch that check found legal. Caller holds t.mu.
-func (t *table) apply(p *job.Proposal, author string, heads map[job.ID]job.Job, now time.Time) {
+func (t *table) apply(p *job.Proposal, author string, heads map[job.ID]job.Job, o origin, now time.Time) {
 	sizes := 0
 	for i := range p.Entries {
 		e := &p.Entries[i]
@@ -326,7 +339,8 @@ func (t *table) apply(p *job.Proposal, author string, heads map[job.ID]job.Job, 
 		for _, ev := range e.Events {
 			switch ev := ev.(type) {
 			case job.Submitted:
-				s = &tracked{author: author, head: ev.Job}
+				s = &tracked{author: author, seq: o.seq, head: ev.Job}
+				t.ages.submitted(s.seq)
 				if p.Admission != nil && sizes < len(p.Admission.Sizes) {
 					s.size = p.Admission.Sizes[sizes]
 					sizes++
@@ -349,6 +363,7 @@ func (t *table) apply(p *job.Proposal, author string, heads map[job.ID]job.Job, 
 		}
 		if head.State.Terminal() {
 			t.remove(s)
+			t.ages.ended(s.seq, head.ExpiresAt, o.spanLength)
 			t.ends.Add(now)
 			continue
 		}

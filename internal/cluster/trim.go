@@ -18,7 +18,7 @@ import (
 
 // # Trimming
 //
-// The log may lose what tells only of jobs that are gone, and of keys that have expired. A node that reads only the rest
+// The log may lose what is only about jobs that are gone, and keys that have expired, by the log's own time (ages.go). A node that reads only the rest
 // comes to the same view: what it reads about jobs that it has never heard of takes no effect. But it cannot decide about
 // submissions as the others did, for they knew of jobs, and of keys, that it does not. So before the log is trimmed the
 // chief writes down which submissions in it were dropped, up to where it has read: whoever begins to read takes that as
@@ -86,49 +86,50 @@ func parseDropped(name string) (d job.Dropped, err error) {
 	return d, err
 }
 
-// low is before when nothing is left that anybody could ask for.
-func (c *Cluster) low(ctx context.Context) (time.Time, error) {
-	// Clocks differ, and messages are as old as the server that took them says.
-	kept := max(c.cfg.TombstoneRetention, c.cfg.KeyRetention)
-	low := time.Now().Add(-kept)
-	oldest, err := c.view.Oldest(ctx)
-	if err != nil {
-		return low, err
-	}
-	if oldest != (job.ID{}) && oldest.Time().Before(low) {
-		low = oldest.Time()
+// needed returns the first part of the log that anybody could ask for: nothing before it is about a job that is kept, or
+// was used as a key, or deleted, too short a time ago to be forgotten.
+func (c *Cluster) needed() span {
+	kept := c.cfg.remembered()
+	now := c.clock.Now().Add(-min(time.Minute, kept)) // the others may be later
+	c.t.mu.Lock()
+	defer c.t.mu.Unlock()
+	return c.t.ages.needed(now, now.Add(-kept))
+}
+
+// advanceTime takes the timestamp of a message, before what is in it.
+func (c *Cluster) advanceTime(seq uint64, at time.Time) {
+	if c.given != nil && seq > c.given.Through && at.Before(c.given.At) {
+		at = c.given.At // the time had come so far, as the trim records
 	}
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()
-	for id := range c.t.jobs {
-		if at := id.Time(); at.Before(low) {
-			low = at
-		}
-	}
-	return low.Add(-min(time.Minute, kept)), nil
+	c.t.ages.advance(seq, at, c.cfg.spanLength())
+}
+
+// logTime returns the time along the log.
+func (c *Cluster) logTime() time.Time {
+	c.t.mu.Lock()
+	defer c.t.mu.Unlock()
+	return c.t.ages.now
+}
+
+// ageNotes returns what the view is to keep behind a message.
+func (c *Cluster) ageNotes() []journal.Note {
+	c.t.mu.Lock()
+	defer c.t.mu.Unlock()
+	return append(c.t.ages.notes(), c.t.ages.timeNote())
 }
 
 // trim lets the log lose what nobody needs.
 func (c *Cluster) trim(ctx context.Context) error {
-	low, err := c.low(ctx)
-	if err != nil {
-		return err
-	}
 	stream, err := c.js.Stream(ctx, c.logStream)
 	if err != nil {
 		return err
 	}
-	p := &job.Proposal{What: job.ProposeTrim, At: time.Now().UTC(), First: stream.CachedInfo().State.FirstSeq}
+	p := &job.Proposal{What: job.ProposeTrim, First: stream.CachedInfo().State.FirstSeq, Before: c.needed().first}
 	c.readMu.Lock()
-	n := 0
-	for n < len(c.moments) && c.moments[n].at.Before(low) {
-		n++
-	}
-	if n > 0 {
-		p.Before = c.moments[n-1].seq
-		c.moments = slices.Delete(c.moments, 0, n-1)
-	}
-	p.Through, p.Dropped = c.read, slices.Clone(c.dropped)
+	// The time that a node takes over which reads only the rest.
+	p.At, p.Through, p.Dropped = c.readTime, c.read, slices.Clone(c.dropped)
 	c.readMu.Unlock()
 	if p.Before <= p.First {
 		return nil
@@ -149,6 +150,10 @@ func (c *Cluster) trim(ctx context.Context) error {
 // takeTrim forgets what was dropped in a part of the log that is gone.
 func (c *Cluster) takeTrim(ctx context.Context, next position, p *job.Proposal) error {
 	notes := []journal.Note{next.note()}
+	c.t.mu.Lock()
+	c.t.ages.trimmed(p.First)
+	notes = append(notes, c.t.ages.notes()...)
+	c.t.mu.Unlock()
 	c.readMu.Lock()
 	c.dropped = slices.DeleteFunc(c.dropped, func(d job.Dropped) bool {
 		gone := d.Seq < p.First

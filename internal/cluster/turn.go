@@ -171,7 +171,7 @@ func (c *Cluster) leaveIfIdle(s *tracked) {
 	}
 	s.leaving = true
 	id := s.head.ID
-	c.propose(&job.Proposal{What: job.ProposeLeave, At: time.Now().UTC(), ID: id, Node: c.id}, func(d decision) { c.finishIf(id, d) })
+	c.propose(&job.Proposal{What: job.ProposeLeave, At: c.Now(), ID: id, Node: c.id}, func(d decision) { c.finishIf(id, d) })
 }
 
 func (h *holder) forget() {
@@ -200,7 +200,7 @@ func (h *holder) Start(ctx context.Context) error {
 	}
 	queued := s.head.State == job.Queued
 	c.t.mu.Unlock()
-	now := time.Now().UTC()
+	now := c.Now()
 	if queued {
 		// Should another node have been faster, this one is dropped, and that is as well.
 		c.propose(&job.Proposal{What: job.ProposeBatch, At: now, Entries: []job.Entry{
@@ -317,7 +317,7 @@ func (h *holder) Decide(how job.Finished) {
 	h.decided = true
 	c.t.mu.Unlock()
 	id := h.place.id
-	c.propose(&job.Proposal{What: job.ProposeDecision, At: time.Now().UTC(), ID: id, Finished: how}, func(d decision) { c.finishIf(id, d) })
+	c.propose(&job.Proposal{What: job.ProposeDecision, At: c.Now(), ID: id, Finished: how}, func(d decision) { c.finishIf(id, d) })
 }
 
 // End implements job.TurnHolder.

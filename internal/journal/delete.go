@@ -86,7 +86,7 @@ func (j *Journal) bury(b *pebble.Batch, jobs []doomed) error {
 		return fmt.Errorf("delete jobs: %w", err)
 	}
 	defer func() { _ = it.Close() }()
-	expires := j.h.now().Add(j.c.TombstoneRetention)
+	expires := j.now().Add(j.c.TombstoneRetention)
 	var w write
 	for _, d := range jobs {
 		key := appendJobKey(nil, spaceEnded, d.tenant, d.id)

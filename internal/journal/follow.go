@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -151,26 +152,25 @@ func (j *Journal) Spec(ctx context.Context, tenant string, id job.ID) (spec []by
 	return spec, err
 }
 
-// Oldest returns the smallest id of a job that has ended and is still kept; the zero ID if there is none.
-func (j *Journal) Oldest(ctx context.Context) (oldest job.ID, err error) {
+// LastExpiry returns when the last of the jobs that have ended expires; the zero time if there is none.
+func (j *Journal) LastExpiry(ctx context.Context) (last time.Time, err error) {
 	err = j.read(ctx, func(db *pebble.DB) error {
-		it, err := db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{spaceEnded}, UpperBound: []byte{spaceEnded + 1}})
+		it, err := db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{spaceExpiry}, UpperBound: []byte{spaceExpiry + 1}})
 		if err != nil {
 			return err
 		}
 		defer func() { _ = it.Close() }()
-		// The first job of a tenant is its oldest.
-		for ok := it.First(); ok; {
-			tenant, id, err := parseJobKey(it.Key())
+		for ok := it.Last(); ok; ok = it.Prev() {
+			kind, _, err := parseExpiry(it)
 			if err != nil {
 				return err
 			}
-			if oldest == (job.ID{}) || string(id[:]) < string(oldest[:]) {
-				oldest = id
+			if kind == expiryJob {
+				last = time.UnixMilli(int64(binary.BigEndian.Uint64(it.Key()[1:]))).UTC()
+				return nil
 			}
-			ok = it.SeekGE(keyAfter(appendTenant([]byte{spaceEnded}, tenant)))
 		}
 		return it.Error()
 	})
-	return oldest, err
+	return last, err
 }

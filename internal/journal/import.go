@@ -47,7 +47,7 @@ func (j *Journal) ImportKey(ctx context.Context, k job.KeyRecord, done func(erro
 			return nil, err
 		}
 		if found {
-			if r, err := parseKeyRecord(old); err != nil || j.h.now().Before(r.expires) {
+			if r, err := parseKeyRecord(old); err != nil || j.now().Before(r.expires) {
 				return nil, errors.Join(err, job.ErrExists)
 			}
 		}

@@ -39,6 +39,8 @@ type Config struct {
 	FS vfs.FS
 	// View tells that the journal only repeats a record that is kept elsewhere: nothing is forced to disk. See follow.go.
 	View bool
+	// Now reads the clock that decides what has expired; nil is the machine's.
+	Now func() time.Time
 	// TombstoneRetention is how long a swept or deleted job answers job.ErrExpired: 24 h.
 	TombstoneRetention time.Duration
 	// KeyRetention is how long an idempotency key is remembered: 24 h.
@@ -171,6 +173,14 @@ func (j *Journal) Close() error {
 		err = fmt.Errorf("close journal %s: the disk failed: %w", j.c.Dir, j.fs.last())
 	}
 	return err
+}
+
+// now is the time by the clock that decides what has expired.
+func (j *Journal) now() time.Time {
+	if j.c.Now != nil {
+		return j.c.Now()
+	}
+	return j.h.now()
 }
 
 // read runs f on the engine unless the journal is closed.

@@ -78,7 +78,7 @@ func (j *Journal) keyRecord(ctx context.Context, h keyHash) (r keyRecord, found 
 		r, err = parseKeyRecord(v)
 		return err
 	})
-	if found && err == nil && !j.h.now().Before(r.expires) {
+	if found && err == nil && !j.now().Before(r.expires) {
 		return keyRecord{}, false, nil
 	}
 	return r, found, err

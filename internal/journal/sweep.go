@@ -39,7 +39,7 @@ func (j *Journal) runSweeper(ctx context.Context) {
 
 // sweep removes what has expired, a bounded number of things, and reports whether there may be more.
 func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
-	now := j.h.now()
+	now := j.now()
 	var jobs, tombstones []doomed
 	var keys []keyHash
 	var spent [][]byte

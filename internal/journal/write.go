@@ -349,7 +349,7 @@ func (b *builder) finish(w *write, t *touch) {
 func (b *builder) remember(w *write, it *item) {
 	r := keyRecord{expires: it.key.Expires, fingerprint: it.key.Fingerprint}
 	if r.expires.IsZero() {
-		r.expires = b.j.h.now().Add(b.j.c.KeyRetention)
+		r.expires = b.j.now().Add(b.j.c.KeyRetention)
 	}
 	for i := range it.entries {
 		r.ids = append(r.ids, it.entries[i].ID)

@@ -1,0 +1,177 @@
+package cluster
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"gather/internal/job"
+	"gather/internal/journal"
+)
+
+// ages records, for each span of the log, when it was written and until when a job that was submitted in it is needed. The
+// times are the log's own, and the record is kept in the view, so that a node can trim what it has read before a restart. It
+// is guarded by the table's lock.
+type ages struct {
+	// now is the latest timestamp of the log so far.
+	now   time.Time
+	spans []span
+	dirty map[uint64]bool // spans to be written, by their first message
+}
+
+// A span is a run of messages of the log.
+type span struct {
+	first uint64
+	begun time.Time
+	// expires is when the last of the ended jobs that were submitted in it expires; open counts those that have not ended.
+	expires time.Time
+	open    int
+}
+
+// spanLength is how long a span is, and how exactly expiry is recorded.
+func (c *Config) spanLength() time.Duration { return max(c.remembered()/256, time.Millisecond) }
+
+// remembered is how long the log is needed for keys and deleted jobs.
+func (c *Config) remembered() time.Duration { return max(c.TombstoneRetention, c.KeyRetention) }
+
+func (a *ages) reset() { *a = ages{} }
+
+// advance takes the timestamp of message seq, and begins a span if the last one is full.
+func (a *ages) advance(seq uint64, at time.Time, length time.Duration) {
+	if at.After(a.now) {
+		a.now = at.UTC()
+	}
+	if n := len(a.spans); n == 0 || seq > a.spans[n-1].first && a.now.Sub(a.spans[n-1].begun) >= length {
+		a.spans = append(a.spans, span{first: seq, begun: a.now})
+		a.touch(seq)
+	}
+}
+
+func (a *ages) touch(first uint64) {
+	if a.dirty == nil {
+		a.dirty = make(map[uint64]bool)
+	}
+	a.dirty[first] = true
+}
+
+// of returns the span of a message; the first one for messages before it, nil if there is none.
+func (a *ages) of(seq uint64) *span {
+	i, found := slices.BinarySearchFunc(a.spans, seq, func(s span, seq uint64) int {
+		if s.first <= seq {
+			return -1
+		}
+		return 1
+	})
+	if !found {
+		i--
+	}
+	if len(a.spans) == 0 {
+		return nil
+	}
+	return &a.spans[max(i, 0)]
+}
+
+// submitted counts a job that was submitted in message seq, ended one that has ended and is kept until it expires.
+func (a *ages) submitted(seq uint64) {
+	if s := a.of(seq); s != nil {
+		s.open++
+	}
+}
+
+func (a *ages) ended(seq uint64, expires time.Time, length time.Duration) {
+	s := a.of(seq)
+	if s == nil {
+		return
+	}
+	s.open--
+	// Rounded up, so that a span is written rarely.
+	if expires = expires.Truncate(length).Add(length); expires.After(s.expires) {
+		s.expires = expires
+		a.touch(s.first)
+	}
+}
+
+// needed returns the first message that is needed: all before it was written before since, and is about jobs that expired
+// before now.
+func (a *ages) needed(now, since time.Time) (first span) {
+	i := 0
+	for i+1 < len(a.spans) && a.spans[i].open <= 0 && a.spans[i].expires.Before(now) && a.spans[i+1].begun.Before(since) {
+		i++
+	}
+	if len(a.spans) == 0 {
+		return span{}
+	}
+	return a.spans[i]
+}
+
+// trimmed forgets the spans that end before message first.
+func (a *ages) trimmed(first uint64) {
+	n := 0
+	for n+1 < len(a.spans) && a.spans[n+1].first <= first {
+		a.touch(a.spans[n].first)
+		n++
+	}
+	a.spans = slices.Delete(a.spans, 0, n)
+}
+
+// notes returns what has changed, to be kept in the view.
+func (a *ages) notes() []journal.Note {
+	if len(a.dirty) == 0 {
+		return nil
+	}
+	var notes []journal.Note
+	for first := range a.dirty {
+		n := journal.Note{Name: fmt.Sprintf("%s%016x", noteSpan, first)}
+		if s := a.of(first); s != nil && s.first == first {
+			n.Value = binary.AppendVarint(binary.AppendVarint(nil, nanoseconds(s.begun)), nanoseconds(s.expires))
+		}
+		notes = append(notes, n)
+	}
+	clear(a.dirty)
+	return notes
+}
+
+func (a *ages) timeNote() journal.Note {
+	return journal.Note{Name: noteTime, Value: binary.AppendVarint(nil, nanoseconds(a.now))}
+}
+
+// readTime and readSpan are the inverses.
+func (a *ages) readTime(value []byte) {
+	if ns, n := binary.Varint(value); n > 0 {
+		a.now = instant(ns)
+	}
+}
+
+func (a *ages) readSpan(name string, value []byte) error {
+	var s span
+	_, err := fmt.Sscanf(strings.TrimPrefix(name, noteSpan), "%x", &s.first)
+	begun, n := binary.Varint(value)
+	if err != nil || n <= 0 {
+		return fmt.Errorf("note %q: %w", name, job.ErrCorrupt)
+	}
+	expires, n := binary.Varint(value[n:])
+	if n <= 0 {
+		return fmt.Errorf("note %q: %w", name, job.ErrCorrupt)
+	}
+	s.begun, s.expires = instant(begun), instant(expires)
+	a.spans = append(a.spans, s)
+	return nil
+}
+
+// nanoseconds since 1970; the zero time, and any that does not fit, is the smallest number.
+func nanoseconds(t time.Time) int64 {
+	if t.Year() < 1678 || t.Year() > 2261 {
+		return math.MinInt64
+	}
+	return t.UnixNano()
+}
+
+func instant(ns int64) time.Time {
+	if ns == math.MinInt64 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns).UTC()
+}

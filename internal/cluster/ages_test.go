@@ -1,0 +1,91 @@
+package cluster_test
+
+import (
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"gather/internal/job"
+)
+
+// idAt returns an id made by a clock that shows a given time.
+func idAt(at time.Time) job.ID {
+	id := job.NewID()
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(at.UnixMilli()))
+	copy(id[:6], ms[2:])
+	return id
+}
+
+// expired submits jobs that end, expire and are deleted immediately.
+func (n *node) expired(count int) {
+	n.f.Helper()
+	for range count {
+		id := n.submit(1, func(j *job.Job) { j.Retention = time.Millisecond })
+		n.f.ok(n.events(id, job.Started{At: n.Now()}, job.Finished{At: n.Now(), State: job.Succeeded}))
+		n.f.ok(n.Delete(n.f.Context(), "t", id))
+	}
+}
+
+// A job is trimmed by its place in the log and its own expiry, whatever the clock of its author shows: here an hour ahead.
+func TestTrimSkewedAuthor(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a := f.open("a", briefly)
+	a.expired(5)
+	ahead := func(j *job.Job) { j.ID = idAt(time.Now().Add(time.Hour)) }
+	runs, kept := a.submit(2, ahead), a.submit(1, ahead)
+	f.ok(a.events(runs, job.Started{At: a.Now()}))
+	f.ok(a.events(kept, job.Started{At: a.Now()}, job.Finished{At: a.Now(), State: job.Succeeded}))
+	f.eventually("the log is trimmed up to the first of them", func() bool {
+		a.expired(1)
+		f.ok(a.Trim(t.Context()))
+		first, last := f.logRange()
+		return first > 1 && last > first+20
+	})
+	fresh := f.open("fresh", briefly)
+	f.caughtUp(fresh)
+	if got := fresh.get(runs).State; got != job.Running {
+		t.Errorf("the running job is %v on a node that reads the rest of the log, want running", got)
+	}
+	if got := fresh.get(kept).State; got != job.Succeeded {
+		t.Errorf("the kept job is %v on a node that reads the rest of the log, want succeeded", got)
+	}
+}
+
+// A node trims what it has read before it was restarted, too.
+func TestTrimAfterRestart(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a := f.open("a", briefly)
+	a.expired(5)
+	f.caughtUp(a)
+	_, last := f.logRange()
+	a.close()
+	a = f.open("a", briefly)
+	f.eventually("the log is trimmed", func() bool {
+		f.ok(a.Trim(t.Context()))
+		first, _ := f.logRange()
+		return first >= last
+	})
+	if got := a.metric("log_untrimmed_seconds"); got > patience.Seconds() {
+		t.Errorf("log_untrimmed_seconds is %v, want nearly 0", got)
+	}
+}
+
+// What the view of a node has of the age of the log is the same after a restart.
+func TestAgesAfterRestart(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a := f.open("a")
+	ended, runs := a.submit(1), a.submit(1)
+	f.ok(a.events(ended, job.Started{At: a.Now()}, job.Finished{At: a.Now(), State: job.Succeeded}))
+	f.caughtUp(a)
+	before := a.Ages()
+	a.close()
+	a = f.open("a")
+	if after := a.Ages(); after != before {
+		t.Errorf("the ages are\n%s\nafter a restart, want\n%s", after, before)
+	}
+	a.get(runs)
+}

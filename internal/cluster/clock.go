@@ -1,0 +1,113 @@
+package cluster
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// # Time
+//
+// The nodes share one clock, the log's: the clock of the NATS server that leads the log's stream, which also stamps every
+// message. Every instant that a node writes (created, started, finished, expires) and every comparison with one uses it, so
+// nodes whose own clocks differ agree. Durations of what a node has observed itself (a timeout, a sleep, a delayed start) are
+// measured on its monotonic clock, so that they do not depend on any clock being set.
+//
+// Along the log, time is the latest timestamp so far (ages.now): it does not go back when another server begins to lead.
+
+// logClock estimates the log's clock between two readings. Its zero value returns the machine's time.
+type logClock struct {
+	wall func() time.Time
+
+	mu sync.Mutex
+	// The log's clock showed base when the monotonic clock showed at.
+	base, at time.Time
+	skew     time.Duration
+	// The oldest message of the log, as of the last reading.
+	first   uint64
+	firstAt time.Time
+}
+
+// maxReadingTime is how long a reading may take to be used when there is one already.
+const maxReadingTime = time.Second
+
+// Now returns the time by the log's clock.
+func (l *logClock) Now() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.base.IsZero() {
+		return l.wall().UTC().Round(0)
+	}
+	return l.base.Add(time.Since(l.at))
+}
+
+// ago returns the monotonic time at which the log's clock showed t, or now if t is ahead.
+func (l *logClock) ago(t time.Time) time.Time {
+	return time.Now().Add(-max(0, l.Now().Sub(t)))
+}
+
+// reading takes a timestamp that a server made between two moments.
+func (l *logClock) reading(sent, received, stamp time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	took := received.Sub(sent)
+	now := l.base.Add(received.Sub(l.at))
+	// Within the uncertainty of the reading the clock runs on, so that it does not jitter.
+	if l.base.IsZero() || took <= maxReadingTime && (now.Before(stamp) || now.After(stamp.Add(took))) {
+		l.base, l.at = stamp.UTC().Add(took/2), received
+		now = l.base
+	}
+	l.skew = l.wall().Round(0).Sub(now) - time.Since(received)
+}
+
+// Skew returns how far this machine's clock is ahead of the log's.
+func (l *logClock) Skew() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.skew
+}
+
+// Now returns the time by the clock that all nodes share.
+func (c *Cluster) Now() time.Time { return c.clock.Now() }
+
+// skewWarning is the difference of clocks from which on it is logged.
+const skewWarning = time.Second
+
+// readClock asks the leader of the log for the time.
+func (c *Cluster) readClock(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	sent := time.Now()
+	stream, err := c.js.Stream(ctx, c.logStream)
+	if err != nil {
+		return err
+	}
+	received := time.Now()
+	info := stream.CachedInfo()
+	if info.TimeStamp.IsZero() {
+		return nil
+	}
+	before := c.clock.Skew()
+	c.clock.reading(sent, received, info.TimeStamp)
+	c.clock.mu.Lock()
+	c.clock.first, c.clock.firstAt = info.State.FirstSeq, info.State.FirstTime
+	c.clock.mu.Unlock()
+	if skew := c.clock.Skew(); skew.Abs() >= skewWarning && before.Abs() < skewWarning {
+		c.log.Warn("this machine's clock differs from the clock of the NATS server that leads the log", "ahead", skew)
+	}
+	return nil
+}
+
+// logAge returns the seconds from the oldest message of the log to a time, or to now; 0 when there is none.
+func (c *Cluster) logAge(until time.Time) float64 {
+	c.clock.mu.Lock()
+	first, at := c.clock.first, c.clock.firstAt
+	c.clock.mu.Unlock()
+	if until.IsZero() {
+		until = c.clock.Now()
+	}
+	if first == 0 || at.IsZero() {
+		return 0
+	}
+	return max(0, until.Sub(at).Seconds())
+}
