@@ -1,8 +1,13 @@
 # A static binary in an empty image.
 #
 #   docker build -t gather .
-#   docker run -p 8080:8080 -v gather:/data -v ./keys:/keys:ro -e GATHER_API_KEYS=/keys/keys.json gather
+#   mkdir keys
+#   docker run --rm -u "$(id -u):$(id -g)" -v "$PWD/keys:/keys" gather keys create TENANT --api-keys=/keys/keys.json
+#   chmod 640 keys/keys.json
+#   docker run -p 8080:8080 -v gather:/data -v "$PWD/keys:/keys:ro" --group-add "$(id -g)" \
+#     -e GATHER_API_KEYS=/keys/keys.json gather
 #
+# The server runs as user 65532, which reads the key file as a member of its group.
 # Beyond loopback the server asks for API keys; to try it without, add -e GATHER_INSECURE_NO_AUTH=true.
 
 FROM golang:1.26 AS build

@@ -16,12 +16,14 @@ import (
 
 // cli is the command line. Every flag is also an environment variable, as --help tells.
 type cli struct {
-	Serve       serveCmd       `cmd:"" help:"Run the server; the default. Other commands: 'keys create', 'healthcheck', 'version'; each has its own --help."`
+	Serve       serveCmd       `cmd:"" help:"Run the server; the default. Other commands: 'keys create', 'keys list', 'keys rotate', 'keys revoke', 'export', 'import', 'healthcheck', 'version'; each has its own --help."`
 	Keys        keysCmd        `cmd:"" help:"Manage API keys."`
 	Export      exportCmd      `cmd:"" help:"Write all that the data directory of a stopped server holds to standard output, for 'server import'."`
 	Import      importCmd      `cmd:"" help:"Read what 'server export' wrote, and add what is missing to a cluster, or to the data directory of a stopped server."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask a running server whether it is ready; exit 0 if so. For containers without a shell."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
+
+	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"Print the version and exit."`
 }
 
 // streams are where a command writes to.
@@ -49,7 +51,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		args = append([]string{"serve"}, args...)
 	}
 	k, err := parser.Parse(args)
-	if code >= 0 { // --help was served
+	if code >= 0 { // --help or --version
 		return code
 	}
 	if err != nil {
@@ -74,6 +76,7 @@ func newParser(options ...kong.Option) (*cli, *kong.Kong, error) {
 		kong.Name("server"),
 		kong.Description("gather executes parallel jobs: POST one, gather its result. See README.md."),
 		kong.DefaultEnvars("GATHER"),
+		kong.Vars{"version": versionText()},
 		kong.ValueFormatter(showDefault),
 	}, options...)...)
 	return c, parser, err

@@ -167,7 +167,74 @@ func TestKeysCreate(t *testing.T) {
 	}
 }
 
+// TestKeysChange tests a key's life by the commands: listed without its secret, rotated, revoked, but not the last one.
+func TestKeysChange(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "keys.json")
+	keys := func(want int, args ...string) (stdout, stderr string) {
+		t.Helper()
+		code, stdout, stderr := cliRun(t, append(append([]string{"keys"}, args...), "--api-keys", file)...)
+		if code != want {
+			t.Errorf("keys %v: exit code %d, want %d: %s", args, code, want, stderr)
+		}
+		return stdout, stderr
+	}
+	first, _ := keys(exitOK, "create", "acme", "--rate", "100", "--max-queued", "7", "--read-only")
+	id := strings.Split(first, "_")[1]
+	second, _ := keys(exitOK, "rotate", id)
+	list, _ := keys(exitOK, "list")
+	lines := strings.Split(strings.TrimSpace(list), "\n")
+	if len(lines) != 3 || strings.Contains(list, strings.Split(strings.TrimSpace(first), "_")[2]) {
+		t.Fatalf("the list has no two keys, or a secret:\n%s", list)
+	}
+	for _, line := range lines[1:] {
+		for _, want := range []string{"acme", "read only", "100 in 1m0s", " 7"} {
+			if !strings.Contains(line, want) {
+				t.Errorf("the line %q has no %q", line, want)
+			}
+		}
+	}
+	keys(exitUsage, "rotate", "nobody")
+	keys(exitUsage, "revoke", id, "nobody")
+	keys(exitOK, "revoke", id)
+	if _, stderr := keys(exitFault, "revoke", strings.Split(second, "_")[1]); !strings.Contains(stderr, "last key") {
+		t.Errorf("the last key: %s", stderr)
+	}
+	left, err := tenant.ReadFile(file)
+	if err != nil || len(left) != 1 {
+		t.Fatalf("%d keys, %v; want 1", len(left), err)
+	}
+	store, err := tenant.NewStore(left)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := store.Authenticate(strings.TrimSpace(first)); ok {
+		t.Error("the revoked key is accepted")
+	}
+	if p, ok := store.Authenticate(strings.TrimSpace(second)); !ok || p.Tenant != "acme" || !p.ReadOnly || store.MaxQueued("acme") != 7 {
+		t.Errorf("the new key: %+v, %t; want the old one's tenant and limits", p, ok)
+	}
+}
+
+// TestHelpListsCommands tests that --help, which is the help of serve, lists the other commands.
+func TestHelpListsCommands(t *testing.T) {
+	_, parser, err := newParser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, help, _ := cliRun(t, "--help")
+	help = strings.Join(strings.Fields(help), " ")
+	for _, leaf := range parser.Model.Leaves(true) {
+		name := strings.TrimPrefix(leaf.Path(), parser.Model.Name+" ")
+		if name != "serve" && !strings.Contains(help, "'"+name+"'") {
+			t.Errorf("--help does not list '%s'", name)
+		}
+	}
+}
+
 func TestVersion(t *testing.T) {
+	if code, out, _ := cliRun(t, "--version"); code != exitOK || !strings.HasPrefix(out, "gather ") {
+		t.Errorf("--version: %d %q", code, out)
+	}
 	if code, out, _ := cliRun(t, "version"); code != exitOK || !strings.HasPrefix(out, "gather ") {
 		t.Errorf("%d %q", code, out)
 	}

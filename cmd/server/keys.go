@@ -1,12 +1,11 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"runtime"
+	"slices"
+	"strings"
+	"text/tabwriter"
 	"time"
 
 	"gather/internal/tenant"
@@ -14,13 +13,21 @@ import (
 
 type keysCmd struct {
 	Create keysCreateCmd `cmd:"" help:"Make an API key, add its hash to the key file, and print the key: once."`
+	List   keysListCmd   `cmd:"" help:"List the keys of the key file, without their secrets."`
+	Rotate keysRotateCmd `cmd:"" help:"Make another key with the tenant and the limits of a key, and print it: once. The old key stays valid until it is revoked."`
+	Revoke keysRevokeCmd `cmd:"" help:"Remove keys from the key file."`
+}
+
+// keyFile is the setting that every command for keys has.
+type keyFile struct {
+	File string `name:"api-keys" env:"GATHER_API_KEYS" required:"" placeholder:"FILE" help:"The key file. SIGHUP makes a running server read it again."`
 }
 
 type keysCreateCmd struct {
+	keyFile   `embed:""`
 	Tenant    string `arg:"" help:"Whose key it is. Keys of one tenant see the same jobs."`
-	File      string `name:"api-keys" env:"GATHER_API_KEYS" required:"" placeholder:"FILE" help:"The key file; made if it does not exist."`
 	ReadOnly  bool   `help:"The key can read jobs, and not submit, cancel or delete."`
-	Rate      count  `default:"0" placeholder:"N" help:"Most jobs in --rate-window; 0 is no limit."`
+	Rate      count  `default:"0" placeholder:"N" help:"Most jobs that the tenant may submit in --rate-window; 0 is no limit."`
 	Window    span   `name:"rate-window" default:"1m" placeholder:"DURATION" help:"The window of --rate."`
 	MaxQueued count  `default:"0" placeholder:"N" help:"Most jobs that are not finished; 0 is no limit."`
 }
@@ -50,45 +57,92 @@ func (c *keysCreateCmd) Run(s streams) error {
 	if err := tenant.AddToFile(c.File, key); err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(s.err, "Key %s of tenant %s is in %s. This is the only time it is shown:\n", key.ID, key.Tenant, c.File)
-	_, err = fmt.Fprintln(s.out, text)
+	return printKey(s, c.File, key, text)
+}
+
+func printKey(s streams, file string, key tenant.Key, text string) error {
+	_, _ = fmt.Fprintf(s.err, "Key %s of tenant %s is in %s. This is the only time it is shown:\n", key.ID, key.Tenant, file)
+	_, err := fmt.Fprintln(s.out, text)
 	return err
 }
 
-type healthcheckCmd struct {
-	Listen string `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address of the API."`
+type keysListCmd struct {
+	keyFile `embed:""`
 }
 
-// Run asks /readyz.
-func (c *healthcheckCmd) Run(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	host, port, err := net.SplitHostPort(c.Listen)
-	if err != nil {
-		return fmt.Errorf("%w: --listen: %w", errUsage, err)
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
+// Run prints a table, oldest key first.
+func (c *keysListCmd) Run(s streams) error {
+	keys, err := tenant.ReadFile(c.File)
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	slices.SortStableFunc(keys, func(a, b tenant.Key) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(w, "ID\tTENANT\tCREATED\tACCESS\tRATE\tMAX QUEUED")
+	for _, k := range keys {
+		access, rate, queued := "read and write", "-", "-"
+		if k.ReadOnly {
+			access = "read only"
+		}
+		if k.Rate != nil {
+			rate = fmt.Sprintf("%d in %s", k.Rate.Jobs, time.Duration(k.Rate.Window))
+		}
+		if k.MaxQueued > 0 {
+			queued = fmt.Sprint(k.MaxQueued)
+		}
+		_, _ = fmt.Fprintln(w, strings.Join([]string{
+			k.ID, k.Tenant, k.CreatedAt.Format(time.RFC3339), access, rate, queued,
+		}, "\t"))
+	}
+	return w.Flush()
+}
+
+type keysRotateCmd struct {
+	keyFile `embed:""`
+	ID      string `arg:"" name:"id" help:"The id of the key, which is the part between the underscores; 'keys list' shows it."`
+}
+
+// Run prints the new key as 'keys create' does.
+func (c *keysRotateCmd) Run(s streams) error {
+	var key tenant.Key
+	var text string
+	err := tenant.ChangeFile(c.File, func(keys []tenant.Key) ([]tenant.Key, error) {
+		i := slices.IndexFunc(keys, func(k tenant.Key) bool { return k.ID == c.ID })
+		if i < 0 {
+			return nil, fmt.Errorf("%w: %w: %q", errUsage, tenant.ErrNoSuchKey, c.ID)
+		}
+		old := keys[i]
+		var err error
+		if key, text, err = tenant.Generate(old.Tenant, time.Now()); err != nil {
+			return nil, err
+		}
+		key.ReadOnly, key.Rate, key.MaxQueued = old.ReadOnly, old.Rate, old.MaxQueued
+		return append(keys, key), nil
+	})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("/readyz answers %s", resp.Status)
-	}
-	return nil
+	_, _ = fmt.Fprintf(s.err, "Key %s stays valid. When the new key is in use: server keys revoke %s\n", c.ID, c.ID)
+	return printKey(s, c.File, key, text)
 }
 
-type versionCmd struct{}
+type keysRevokeCmd struct {
+	keyFile `embed:""`
+	IDs     []string `arg:"" name:"id" help:"The ids of the keys; 'keys list' shows them."`
+}
 
-// Run prints the version.
-func (versionCmd) Run(s streams) error {
-	_, err := fmt.Fprintln(s.out, "gather", version(), runtime.Version())
+// Run removes all keys or none.
+func (c *keysRevokeCmd) Run(s streams) error {
+	keys, err := tenant.RemoveFromFile(c.File, c.IDs...)
+	if errors.Is(err, tenant.ErrNoSuchKey) {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		_, _ = fmt.Fprintf(s.err, "Key %s of tenant %s is no longer in %s.\n", k.ID, k.Tenant, c.File)
+	}
+	_, err = fmt.Fprintln(s.err, "A running server accepts it until SIGHUP makes it read the file again.")
 	return err
 }

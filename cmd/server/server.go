@@ -186,9 +186,6 @@ func (s *server) loadTenants() error {
 		return nil
 	}
 	keys, err := tenant.ReadFile(s.cfg.APIKeys)
-	if err == nil && len(keys) == 0 {
-		err = errors.New("there is no key in it; make one with 'server keys create'")
-	}
 	if err == nil {
 		s.tenants, err = tenant.NewStore(keys)
 	}

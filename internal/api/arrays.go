@@ -126,6 +126,9 @@ type upload struct {
 }
 
 func (u *upload) Read(p []byte) (int, error) {
+	if u.x.revoked() {
+		return 0, errRevoked
+	}
 	_ = u.control.SetReadDeadline(time.Now().Add(u.patience))
 	n, err := u.x.req.Body.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {

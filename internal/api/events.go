@@ -126,6 +126,8 @@ func (e *eventStream) follow() error {
 			if later == 0 {
 				e.keepAlive()
 			}
+		case <-e.x.principal.Revoked:
+			return errRevoked
 		case <-e.srv.Stopping.Done():
 			return nil // without an end event: the client is to come back
 		case <-e.ctx.Done():

@@ -183,6 +183,19 @@ func (s *server) authenticate(x *exchange) error {
 	return nil
 }
 
+// errRevoked ends a wait or a stream whose API key was revoked after its request was accepted.
+var errRevoked = &problem{row: unauthenticated, detail: "The API key was revoked."}
+
+// revoked reports whether the API key of the request was revoked since.
+func (x *exchange) revoked() bool {
+	select {
+	case <-x.principal.Revoked:
+		return true
+	default:
+		return false
+	}
+}
+
 // mayWrite refuses keys that may only read.
 func (x *exchange) mayWrite() error {
 	if x.principal.ReadOnly {

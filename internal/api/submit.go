@@ -163,11 +163,11 @@ func (s *server) submit(
 			s.Keys.Release(*key)
 		}
 		x.setRate(allowance)
-		detail := fmt.Sprintf("%d more of %d jobs in %s", allowance.Left, allowance.Rate.Jobs, time.Duration(allowance.Rate.Window))
-		if len(subs) > allowance.Rate.Jobs {
-			detail = fmt.Sprintf("a batch of %d is more than the %d jobs you may submit in %s: split it",
+		if len(subs) > allowance.Rate.Jobs { // however long the client waits
+			return nil, job.Faultf("/jobs", "%d jobs are more than the %d that may be submitted in %s: split the batch",
 				len(subs), allowance.Rate.Jobs, time.Duration(allowance.Rate.Window))
 		}
+		detail := fmt.Sprintf("%d more of %d jobs in %s", allowance.Left, allowance.Rate.Jobs, time.Duration(allowance.Rate.Window))
 		return nil, &job.Rejection{Err: job.ErrQuota, Reason: refusedRate, Detail: detail, RetryAfter: allowance.Wait}
 	}
 	jobs, err := s.Executor.Submit(ctx, subs, key, wait)

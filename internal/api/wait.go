@@ -31,6 +31,8 @@ func (s *server) await(ctx context.Context, j job.Job, wait time.Duration, done 
 		case <-changed:
 		case <-timer.C:
 			return j, nil
+		case <-exchangeOf(ctx).principal.Revoked:
+			return j, errRevoked
 		case <-s.Stopping.Done():
 			return j, nil
 		case <-ctx.Done():
@@ -42,8 +44,11 @@ func (s *server) await(ctx context.Context, j job.Job, wait time.Duration, done 
 // flushSize is from where an answer in the making is written.
 const flushSize = 64 << 10
 
-// push writes b, under a deadline: a reader that does not keep up is cut off.
+// push writes b, under a deadline: a reader that does not keep up is cut off. So is a stream whose API key was revoked.
 func (s *server) push(x *exchange, b []byte) error {
+	if x.mode == modeStream && x.revoked() {
+		return errRevoked
+	}
 	control := http.NewResponseController(x)
 	_ = control.SetWriteDeadline(time.Now().Add(s.WriteTimeout))
 	if _, err := x.Write(b); err != nil {

@@ -4,7 +4,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -15,30 +19,112 @@ type file struct {
 	Keys []Key `json:"keys"`
 }
 
-// ReadFile reads and checks a key file. Its error joins every fault of the file.
+// maxFileSize bounds a key file: some 100 000 keys.
+const maxFileSize = 32 << 20
+
+// othersMayWrite are the permissions that a key file must not have: who can write it can make keys.
+const othersMayWrite = 0o022
+
+// ReadFile reads and checks a key file. It refuses a file that its group or others may write. Its error joins every fault
+// of the file.
 func ReadFile(path string) ([]Key, error) {
-	data, err := os.ReadFile(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO is refused below, and must not block before
 	if err != nil {
 		return nil, fmt.Errorf("key file: %w", err)
 	}
-	var f file
-	if err := json.Unmarshal(data, &f, json.RejectUnknownMembers(true)); err != nil {
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("key file: %w", err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("key file %s: is not a regular file", path)
+	case info.Mode()&othersMayWrite != 0:
+		return nil, fmt.Errorf("key file %s: has mode %#o, so that others than its owner can add keys: chmod go-w it", path, info.Mode().Perm())
+	case info.Size() > maxFileSize:
+		return nil, fmt.Errorf("key file %s: has %d bytes; at most %d", path, info.Size(), maxFileSize)
+	}
+	keys, err := read(f)
+	if err != nil {
 		return nil, fmt.Errorf("key file %s: %w", path, err)
 	}
-	if err := check(f.Keys); err != nil {
-		return nil, fmt.Errorf("key file %s: %w", path, err)
-	}
-	return f.Keys, nil
+	return keys, nil
 }
 
-// AddToFile adds a key to a key file, which it makes if there is none. The file is replaced as a whole, and only its
-// owner may read it.
+func read(f *os.File) ([]Key, error) {
+	var content file
+	if err := json.UnmarshalRead(f, &content, json.RejectUnknownMembers(true)); err != nil {
+		return nil, err
+	}
+	return content.Keys, check(content.Keys)
+}
+
+// Errors of changes to a key file.
+var (
+	// ErrNoSuchKey: the file has no key with the id.
+	ErrNoSuchKey = errors.New("no such key")
+	// ErrLastKey: a server refuses a file without keys, and would go on with the keys that it has.
+	ErrLastKey = errors.New("it is the last key, and a server refuses a file without keys: make another one first")
+)
+
+// AddToFile adds a key to a key file, as ChangeFile does.
 func AddToFile(path string, key Key) error {
-	keys, err := ReadFile(path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	return ChangeFile(path, func(keys []Key) ([]Key, error) { return append(keys, key), nil })
+}
+
+// RemoveFromFile removes the keys with the ids, all or none, and returns them. Errors: ErrNoSuchKey, ErrLastKey, and the
+// errors of ChangeFile.
+func RemoveFromFile(path string, ids ...string) (removed []Key, err error) {
+	err = ChangeFile(path, func(keys []Key) ([]Key, error) {
+		for _, id := range ids {
+			i := slices.IndexFunc(keys, func(k Key) bool { return k.ID == id })
+			if i < 0 {
+				return nil, fmt.Errorf("%w: %q", ErrNoSuchKey, id)
+			}
+			removed = append(removed, keys[i])
+			keys = slices.Delete(keys, i, i+1)
+		}
+		if len(keys) == 0 {
+			return nil, ErrLastKey
+		}
+		return keys, nil
+	})
+	return removed, err
+}
+
+// ChangeFile replaces the keys of a key file by what change returns for them, and makes the file if there is none. Changes
+// by several processes are made one after the other. The file is replaced as a whole: a crash leaves the old one or the new
+// one. It keeps its mode, which is 0600 for a new file. A symbolic link is refused, because the file it names would stay as
+// it was. An error of change is returned as it is, and changes nothing.
+func ChangeFile(path string, change func([]Key) ([]Key, error)) error {
+	dir := filepath.Dir(path)
+	lock, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("key file: %w", err)
+	}
+	defer func() { _ = lock.Close() }() // which also unlocks
+	// The directory is locked, not the file: the file is another one after each change.
+	if err := lockFile(lock); err != nil {
+		return fmt.Errorf("key file: lock %s: %w", dir, err)
+	}
+	mode := fs.FileMode(0o600)
+	var keys []Key
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return fmt.Errorf("key file: %w", err)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("key file %s: is not a regular file", path)
+	default:
+		mode = info.Mode().Perm()
+		if keys, err = ReadFile(path); err != nil {
+			return err
+		}
+	}
+	if keys, err = change(keys); err != nil {
 		return err
 	}
-	keys = append(keys, key)
 	if err := check(keys); err != nil {
 		return fmt.Errorf("key file %s: %w", path, err)
 	}
@@ -46,26 +132,41 @@ func AddToFile(path string, key Key) error {
 	if err != nil {
 		return fmt.Errorf("key file %s: %w", path, err)
 	}
-	return replace(path, append(data, '\n'))
-}
-
-// replace writes a file so that a crash leaves the old one or the new one.
-func replace(path string, data []byte) error {
-	next, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
+	if err := replace(path, append(data, '\n'), mode, info); err != nil {
 		return fmt.Errorf("key file: %w", err)
 	}
+	if err := lock.Sync(); err != nil {
+		return fmt.Errorf("key file: sync %s: %w", dir, err)
+	}
+	return nil
+}
+
+// replace writes a file under a name of its own and renames it. With old the new file keeps the owner and the group, so
+// that the server that could read it still can.
+func replace(path string, data []byte, mode fs.FileMode, old fs.FileInfo) (err error) {
+	next, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // exclusive, 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(next.Name())
+		}
+	}()
 	_, err = next.Write(data)
+	if err == nil && old != nil {
+		err = keepOwner(next, old)
+	}
+	if err == nil {
+		err = next.Chmod(mode)
+	}
 	if err == nil {
 		err = next.Sync()
 	}
-	if err = errors.Join(err, next.Close()); err == nil {
-		err = os.Rename(next.Name(), path)
+	if err = errors.Join(err, next.Close()); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("key file: %w", err)
-	}
-	return nil
+	return os.Rename(next.Name(), path)
 }
 
 // check returns every fault of the keys, joined.

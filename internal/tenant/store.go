@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"errors"
 	"math"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,8 @@ import (
 type Principal struct {
 	Tenant   string
 	ReadOnly bool
+	// Revoked is closed when the key of the request is no longer valid; nil for a request without a key.
+	Revoked <-chan struct{}
 }
 
 // A Store holds the keys in use. The zero value holds none, and lets nobody in.
@@ -28,6 +31,12 @@ type state struct {
 type entry struct {
 	sum       [sha256.Size]byte
 	principal Principal
+	revoked   chan struct{} // the principal's Revoked
+}
+
+// sameAccess reports whether requests with the key of e may go on with that of o.
+func (e *entry) sameAccess(o *entry) bool {
+	return e.sum == o.sum && e.principal.Tenant == o.principal.Tenant && e.principal.ReadOnly == o.principal.ReadOnly
 }
 
 type limits struct {
@@ -36,14 +45,21 @@ type limits struct {
 	maxQueued int
 }
 
-// NewStore returns a store of keys as ReadFile returns them.
+// ErrNoKeys: a store without a key would lock everyone out.
+var ErrNoKeys = errors.New("there is no key; make one with 'server keys create'")
+
+// NewStore returns a store of keys as ReadFile returns them. It returns ErrNoKeys for none.
 func NewStore(keys []Key) (*Store, error) {
 	s := new(Store)
 	return s, s.Replace(keys)
 }
 
-// Replace puts other keys in use.
+// Replace puts other keys in use, and closes the Revoked of the keys that are no longer valid. After an error, which is
+// ErrNoKeys when there is no key, the keys of before stay in use. Replace must not be called concurrently with itself.
 func (s *Store) Replace(keys []Key) error {
+	if len(keys) == 0 {
+		return ErrNoKeys
+	}
 	if err := check(keys); err != nil {
 		return err
 	}
@@ -53,6 +69,12 @@ func (s *Store) Replace(keys []Key) error {
 		e := entry{principal: Principal{Tenant: k.Tenant, ReadOnly: k.ReadOnly}}
 		if _, err := hex.Decode(e.sum[:], []byte(k.SHA256)); err != nil {
 			return err
+		}
+		if before, ok := old.key(k.ID); ok && before.sameAccess(&e) {
+			e = before
+		} else {
+			e.revoked = make(chan struct{})
+			e.principal.Revoked = e.revoked
 		}
 		next.keys[k.ID] = e
 		if _, known := next.tenants[k.Tenant]; known {
@@ -70,7 +92,22 @@ func (s *Store) Replace(keys []Key) error {
 		next.tenants[k.Tenant] = l
 	}
 	s.state.Store(next)
+	if old != nil {
+		for id, e := range old.keys {
+			if next.keys[id].revoked != e.revoked {
+				close(e.revoked)
+			}
+		}
+	}
 	return nil
+}
+
+func (s *state) key(id string) (entry, bool) {
+	if s == nil {
+		return entry{}, false
+	}
+	e, ok := s.keys[id]
+	return e, ok
 }
 
 // Authenticate returns whose key the text is; false when it is nobody's.

@@ -55,10 +55,10 @@ func TestAuthenticate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p, ok := s.Authenticate(acmeText); !ok || p != (tenant.Principal{Tenant: "acme"}) {
+	if p, ok := s.Authenticate(acmeText); !ok || p.Tenant != "acme" || p.ReadOnly || p.Revoked == nil {
 		t.Errorf("%+v %t", p, ok)
 	}
-	if p, ok := s.Authenticate(readerText); !ok || p != (tenant.Principal{Tenant: "acme", ReadOnly: true}) {
+	if p, ok := s.Authenticate(readerText); !ok || p.Tenant != "acme" || !p.ReadOnly {
 		t.Errorf("%+v %t", p, ok)
 	}
 	for _, text := range []string{
