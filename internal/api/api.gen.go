@@ -541,6 +541,9 @@ type StoredArrayOrder string
 // JobID defines model for JobID.
 type JobID = string
 
+// RequestTimeout An error (RFC 9457).
+type RequestTimeout = Problem
+
 // Unavailable An error (RFC 9457).
 type Unavailable = Problem
 
@@ -1635,6 +1638,8 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 
 type HealthJSONResponse Health
 
+type RequestTimeoutApplicationProblemPlusJSONResponse Problem
+
 type UnavailableApplicationProblemPlusJSONResponse Problem
 
 type GetDocsRequestObject struct{}
@@ -1892,6 +1897,21 @@ func (response PutArray201JSONResponse) VisitPutArrayResponse(w http.ResponseWri
 	return err
 }
 
+type PutArray408ApplicationProblemPlusJSONResponse struct {
+	RequestTimeoutApplicationProblemPlusJSONResponse
+}
+
+func (response PutArray408ApplicationProblemPlusJSONResponse) VisitPutArrayResponse(w http.ResponseWriter) error {
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(408)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListJobsRequestObject struct {
 	Params ListJobsParams
 }
@@ -1943,6 +1963,21 @@ func (response SubmitJob202JSONResponse) VisitSubmitJobResponse(w http.ResponseW
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SubmitJob408ApplicationProblemPlusJSONResponse struct {
+	RequestTimeoutApplicationProblemPlusJSONResponse
+}
+
+func (response SubmitJob408ApplicationProblemPlusJSONResponse) VisitSubmitJobResponse(w http.ResponseWriter) error {
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(408)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -2224,6 +2259,21 @@ func (response SubmitBatch202JSONResponse) VisitSubmitBatchResponse(w http.Respo
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SubmitBatch408ApplicationProblemPlusJSONResponse struct {
+	RequestTimeoutApplicationProblemPlusJSONResponse
+}
+
+func (response SubmitBatch408ApplicationProblemPlusJSONResponse) VisitSubmitBatchResponse(w http.ResponseWriter) error {
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(408)
 	_, err := buf.WriteTo(w)
 	return err
 }

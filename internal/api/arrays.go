@@ -77,8 +77,12 @@ func (s *server) DeleteArray(ctx context.Context, req DeleteArrayRequestObject) 
 	return DeleteArray204Response{}, nil
 }
 
-// PutArray implements PUT /v1/arrays/{array_name}. The body is neither held in memory nor bounded in time as long as it
-// keeps coming.
+// minUploadMemory is what an upload holds of the uploads' budget from its start: its buffers here and in the store. As bytes
+// arrive it holds more, up to UploadMemory.
+const minUploadMemory = 128 << 10
+
+// PutArray implements PUT /v1/arrays/{array_name}. The body passes through a buffer, and is not bounded in time as long
+// as it keeps the least rate.
 func (s *server) PutArray(ctx context.Context, req PutArrayRequestObject) (PutArrayResponseObject, error) {
 	x := exchangeOf(ctx)
 	if err := x.mayWrite(); err != nil {
@@ -101,11 +105,14 @@ func (s *server) PutArray(ctx context.Context, req PutArrayRequestObject) (PutAr
 	}
 	defer s.closeStream()
 	x.mode = modeStream
-	body := &upload{x: x, patience: s.BodyTimeout, control: http.NewResponseController(x)}
+	body := &upload{x: x, pace: pace{window: s.BodyTimeout}}
+	defer body.release()
+	if err := body.hold(minUploadMemory); err != nil {
+		return nil, err
+	}
 	a, created, err := s.Arrays.Put(ctx, x.principal.Tenant, req.ArrayName, body, job.ArrayUpload{Bytes: x.req.ContentLength, SHA256: sum})
-	_ = body.control.SetReadDeadline(time.Time{})
 	if body.failed != nil && !errors.Is(err, job.ErrStorage) {
-		return nil, &problem{row: malformedRequest, detail: "The body ended early or came too slowly; nothing was stored."}
+		return nil, x.bodyError(body.failed, "; nothing was stored")
 	}
 	if err != nil {
 		return nil, err
@@ -117,22 +124,42 @@ func (s *server) PutArray(ctx context.Context, req PutArrayRequestObject) (PutAr
 	return PutArray200JSONResponse(storedArray(&a)), nil
 }
 
-// upload reads a body that may be of any length, and gives up when nothing comes for a while.
+// upload reads a body of any length, and fails when it comes slower than the least rate.
 type upload struct {
-	x        *exchange
-	control  *http.ResponseController
-	patience time.Duration
-	failed   error
+	x      *exchange
+	pace   pace
+	held   int64
+	failed error
 }
+
+func (u *upload) hold(n int64) error {
+	if n = min(n, u.x.srv.UploadMemory-u.held); n <= 0 {
+		return nil
+	}
+	if err := u.x.srv.uploads.acquire(u.x.principal.Tenant, u.held, n); err != nil {
+		return err
+	}
+	u.held += n
+	return nil
+}
+
+func (u *upload) release() { u.x.srv.uploads.release(u.x.principal.Tenant, u.held) }
 
 func (u *upload) Read(p []byte) (int, error) {
 	if u.x.revoked() {
 		return 0, errRevoked
 	}
-	_ = u.control.SetReadDeadline(time.Now().Add(u.patience))
+	began := time.Now()
+	_ = http.NewResponseController(u.x.w).SetReadDeadline(began.Add(u.pace.left()))
 	n, err := u.x.req.Body.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
+	u.pace.add(n, time.Since(began))
+	switch {
+	case errors.Is(err, io.EOF):
+		u.x.endBody()
+	case err != nil:
 		u.failed = err
+	default:
+		err = u.hold(int64(n))
 	}
 	return n, err
 }

@@ -5,7 +5,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"slices"
+	"os"
 	"strings"
 	"time"
 
@@ -52,80 +52,124 @@ func checkMedia(r *http.Request) error {
 	return &problem{row: unsupportedMedia, detail: "Send the body as Content-Type: application/json."}
 }
 
-var errBodies = &job.Rejection{
-	Err: job.ErrQueueFull, Reason: refusedBodies, RetryAfter: time.Second,
-	Detail: "as many request bodies are being read as this server has memory for",
+const (
+	// firstRead is the size of the first buffer of a body, which then doubles as the body arrives.
+	firstRead = 4 << 10
+	// maxDiscard is how much of a body that no operation takes is read, so that the connection can be used again.
+	maxDiscard = 256 << 10
+	// lingerTimeout bounds how long an answer waits for the rest of a body that was not read.
+	lingerTimeout = 5 * time.Second
+)
+
+// awaitBody sets the deadline of a request's body, whether or not the body will be read.
+func (x *exchange) awaitBody() {
+	x.unread = true
+	_ = http.NewResponseController(x.w).SetReadDeadline(x.started.Add(x.srv.BodyTimeout))
 }
 
-// hold takes room for n more bytes of a body, as long as all bodies together stay within MaxBodies. The room is held
-// until release, or the end of the request.
+// endBody removes the deadline after the last byte of the body: it would end the context of a long answer.
+func (x *exchange) endBody() {
+	x.unread = false
+	_ = http.NewResponseController(x.w).SetReadDeadline(time.Time{})
+}
+
+// linger bounds how long net/http reads what is left of the body before it writes the answer.
+func (x *exchange) linger() {
+	if x.w.Header().Get("Connection") == "" {
+		_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(min(lingerTimeout, x.srv.BodyTimeout)))
+	}
+}
+
+// takesBody reports whether a request may be one of an operation with a body.
+func takesBody(r *http.Request) bool {
+	return r.Method == http.MethodPut || r.Method == http.MethodPost && !strings.HasSuffix(r.URL.Path, "/cancel")
+}
+
+// discardBody reads a body that the operation does not take, so that the operation begins when the request is complete. A
+// body beyond maxDiscard is left to net/http, which closes the connection.
+func (s *server) discardBody(x *exchange, r *http.Request) error {
+	_, err := io.CopyN(io.Discard, r.Body, maxDiscard)
+	if errors.Is(err, io.EOF) {
+		x.endBody()
+		return nil
+	}
+	return x.bodyError(err, "")
+}
+
+// bodyError returns the problem of a body that could not be read.
+func (x *exchange) bodyError(err error, after string) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		x.set("Connection", "close")
+		return &problem{row: requestTimeout, detail: "The request body did not arrive in time" + after + "."}
+	}
+	return &problem{row: malformedRequest, detail: "The request body is incomplete" + after + "."}
+}
+
+// hold acquires n more bytes for the body. They are held until release, or the end of the request.
 func (x *exchange) hold(n int64) error {
-	if x.srv.bodies.Add(n) > x.srv.MaxBodies {
-		x.srv.bodies.Add(-n)
-		return errBodies
+	if err := x.srv.bodies.acquire(x.principal.Tenant, x.body, n); err != nil {
+		return err
 	}
 	x.body += n
 	return nil
 }
 
 func (x *exchange) release() {
-	x.srv.bodies.Add(-x.body)
+	x.srv.bodies.release(x.principal.Tenant, x.body)
 	x.body = 0
 }
 
-// readBody reads a body of at most MaxBody bytes, within BodyTimeout.
+// readBody reads a body of at most MaxBody bytes, by the deadline that awaitBody set.
 func (s *server) readBody(x *exchange, r *http.Request) ([]byte, error) {
-	control := http.NewResponseController(x)
-	_ = control.SetReadDeadline(time.Now().Add(s.BodyTimeout))
 	data, err := s.readAll(x, r)
-	// A deadline that stays would end the context of a long wait.
-	_ = control.SetReadDeadline(time.Time{})
 	if err == nil {
+		x.endBody()
 		return data, nil
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, s.tooLarge()
 	}
-	if errors.Is(err, job.ErrQueueFull) {
+	if _, ok := errors.AsType[*job.Rejection](err); ok {
 		return nil, err
 	}
-	return nil, &problem{row: malformedRequest, detail: "The body ended early or came too slowly."}
+	return nil, x.bodyError(err, "")
 }
 
-// readAll takes the room for a body before the memory: at once if its length is known, and as it grows otherwise.
+// readAll acquires memory for a body as it arrives. A length that the client declares only bounds the last buffer.
 func (s *server) readAll(x *exchange, r *http.Request) ([]byte, error) {
-	size, known := r.ContentLength, r.ContentLength >= 0
-	if size > s.MaxBody {
+	most, body := r.ContentLength, io.Reader(r.Body)
+	if most > s.MaxBody {
 		return nil, &http.MaxBytesError{Limit: s.MaxBody}
 	}
-	if !known {
-		size = min(4096, s.MaxBody)
+	if most < 0 {
+		most, body = s.MaxBody+1, http.MaxBytesReader(x.w, r.Body, s.MaxBody)
 	}
+	size := min(most, firstRead)
 	if err := x.hold(size); err != nil {
 		return nil, err
 	}
 	data := make([]byte, size)
-	if known {
-		_, err := io.ReadFull(r.Body, data)
-		return data, err
-	}
-	body := http.MaxBytesReader(x.w, r.Body, s.MaxBody)
-	for n := 0; ; {
-		k, err := body.Read(data[n:])
-		n += k
-		if errors.Is(err, io.EOF) {
+	for n := int64(0); ; {
+		k, err := io.ReadFull(body, data[n:])
+		n += int64(k)
+		switch {
+		case n == r.ContentLength:
+			return data, nil
+		case r.ContentLength < 0 && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
 			return data[:n], nil
-		}
-		if err != nil {
+		case err != nil:
 			return nil, err
 		}
-		if n == len(data) {
-			more := min(int64(n), max(s.MaxBody-int64(n), 1))
-			if err := x.hold(more); err != nil {
-				return nil, err
-			}
-			data = slices.Grow(data, int(more))[:n+int(more)]
+		size = min(2*size, most)
+		if err := x.hold(size - n); err != nil {
+			return nil, err
 		}
+		grown := make([]byte, size)
+		copy(grown, data)
+		data = grown
 	}
 }
 

@@ -61,6 +61,11 @@ func (c *contract) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.check(r, sent, resp)
+}
+
+// check holds an answer against the contract.
+func (c *contract) check(r *http.Request, sent []byte, resp *http.Response) (*http.Response, error) {
 	got, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return nil, errors.Join(err, resp.Body.Close())
@@ -385,6 +390,26 @@ func TestContract(t *testing.T) {
 		want(s, 403, "PUT", "/v1/arrays/x", "x", "Content-Type: application/x-npy")
 		want(s, 403, "POST", unknown+"/cancel", "")
 		want(s, 200, "GET", "/v1/jobs", "")
+	})
+
+	t.Run("stalled", func(t *testing.T) {
+		s := newService(t, func(_ *service, c *api.Config) { c.BodyTimeout = 10 * time.Millisecond })
+		for _, op := range []string{"POST /v1/jobs application/json", "POST /v1/jobs:batch application/json", "PUT /v1/arrays/x application/x-npy"} {
+			f := strings.Fields(op)
+			conn := s.dial()
+			s.send(conn, f[0], f[1], "", "Content-Type: "+f[2], "Content-Length: 9")
+			r, err := http.NewRequestWithContext(t.Context(), f[0], s.URL+f[1], nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.ReadResponse(bufio.NewReader(conn), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp, err = c.check(r, nil, resp); err != nil || resp.StatusCode != http.StatusRequestTimeout {
+				t.Errorf("%s whose body does not come: status %d, %v; want 408", op, resp.StatusCode, err)
+			}
+		}
 	})
 
 	t.Run("failing", func(t *testing.T) {

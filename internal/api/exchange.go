@@ -34,8 +34,10 @@ type exchange struct {
 	mode      mode
 	status    int
 	wrote     bool
-	// body is how many bytes of the bodies' bound this request holds.
+	// body is how many bytes of the bodies' budget this request holds.
 	body int64
+	// unread is true until the request's body has been read to its end.
+	unread bool
 
 	// values backs the header values that set writes.
 	values [16]string
@@ -68,6 +70,9 @@ func (x *exchange) Header() http.Header { return x.w.Header() }
 func (x *exchange) WriteHeader(status int) {
 	if !x.wrote {
 		x.status, x.wrote = status, true
+		if x.unread {
+			x.linger()
+		}
 	}
 	x.w.WriteHeader(status)
 }
@@ -75,7 +80,7 @@ func (x *exchange) WriteHeader(status int) {
 // Write implements http.ResponseWriter.
 func (x *exchange) Write(b []byte) (int, error) {
 	if !x.wrote {
-		x.status, x.wrote = http.StatusOK, true
+		x.WriteHeader(http.StatusOK)
 	}
 	return x.w.Write(b)
 }

@@ -65,3 +65,18 @@ func ProblemNames() []string {
 
 // ProblemPages are the problem types that are documented.
 func ProblemPages() []string { return slices.Collect(maps.Keys(newDocs().problems)) }
+
+// MinRate is the least rate of a client.
+const MinRate = minRate
+
+// Pace is a pace that tests drive.
+type Pace struct{ p pace }
+
+// NewPace returns a pace with windows of a length.
+func NewPace(window time.Duration) *Pace { return &Pace{pace{window: window}} }
+
+// Left is left of package api.
+func (p *Pace) Left() time.Duration { return p.p.left() }
+
+// Add is add of package api.
+func (p *Pace) Add(n int, took time.Duration) { p.p.add(n, took) }

@@ -66,9 +66,9 @@ func newMetrics(reg prometheus.Registerer, s *server) (*metrics, error) {
 	}
 	refusals := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "gather_http_refusals_total",
-		Help: "Requests refused before the executor saw them. Reason: rate, of the tenant; bodies, no room for one more; streams, as many as may be are open.",
+		Help: "Requests refused before the executor saw them. Reason: rate, of the tenant; bodies and uploads, no memory for one more; streams, as many as may be are open.",
 	}, []string{"reason"})
-	for _, reason := range []string{refusedRate, refusedBodies, refusedStreams} {
+	for _, reason := range []string{refusedRate, refusedBodies, refusedUploads, refusedStreams} {
 		m.refusals[reason] = refusals.WithLabelValues(reason)
 	}
 	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -91,7 +91,7 @@ func newMetrics(reg prometheus.Registerer, s *server) (*metrics, error) {
 	bodies := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "gather_http_body_bytes_in_flight",
 		Help: "Bytes of request bodies that are being read and accepted.",
-	}, func() float64 { return float64(s.bodies.Load()) })
+	}, func() float64 { return float64(s.bodies.inUse()) })
 	for _, c := range []prometheus.Collector{m.requests, m.inFlight, refusals, durations, streams, limit, bodies} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("api metrics: %w", err)
@@ -137,6 +137,7 @@ func (l lazyObserver) Observe(v float64) {
 const (
 	refusedRate    = "rate"
 	refusedBodies  = "bodies"
+	refusedUploads = "uploads"
 	refusedStreams = "streams"
 )
 

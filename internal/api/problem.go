@@ -34,6 +34,7 @@ var (
 	noSuchResource   = kindOfProblem{status: http.StatusNotFound, title: "Not Found"}
 	methodNotAllowed = kindOfProblem{status: http.StatusMethodNotAllowed, title: "Method Not Allowed"}
 	notAcceptable    = kindOfProblem{status: http.StatusNotAcceptable, title: "Not Acceptable"}
+	requestTimeout   = kindOfProblem{status: http.StatusRequestTimeout, title: "Request Timeout", passes: true}
 	unsupportedMedia = kindOfProblem{status: http.StatusUnsupportedMediaType, title: "Unsupported Media Type"}
 	internalError    = kindOfProblem{status: http.StatusInternalServerError, title: "Internal Server Error"}
 )

@@ -35,8 +35,8 @@ var routes = sync.Pool{New: func() any { return chi.NewRouteContext() }}
 
 var noSniff = []string{"nosniff"}
 
-// ServeHTTP does what is due for every request, in this order: count, request id, recover, authenticate, route; and in
-// the end: log, observe.
+// ServeHTTP does what is due for every request, in this order: count, request id, recover, deadline of the body,
+// authenticate, route; and in the end: log, observe.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{Context: r.Context(), w: w, srv: s, started: time.Now()}
 	if x.requestID = r.Header.Get("X-Request-Id"); !acceptRequestID(x.requestID) {
@@ -56,9 +56,18 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.req = r.WithContext(x)
 	s.metrics.inFlight.Inc()
 	defer func() { s.finish(x, recover()) }()
+	if r.ContentLength != 0 {
+		x.awaitBody()
+	}
 	if err := s.authenticate(x); err != nil {
 		s.fail(x, x.req, err)
 		return
+	}
+	if x.unread && !takesBody(r) {
+		if err := s.discardBody(x, r); err != nil {
+			s.fail(x, x.req, err)
+			return
+		}
 	}
 	s.router.ServeHTTP(x, x.req)
 }

@@ -52,6 +52,9 @@ type Config struct {
 	MaxTimeout time.Duration
 	// MaxBody bounds one body, 32 MiB; MaxBodies all bodies that are being read and accepted, 256 MiB.
 	MaxBody, MaxBodies int64
+	// MaxUploads bounds the buffers of all uploads of arrays, 128 MiB; UploadMemory is the most that one of them holds, in
+	// Arrays and here, 128 KiB.
+	MaxUploads, UploadMemory int64
 	// MaxStreams bounds the waits and streams that are open at the same time; 10 000.
 	MaxStreams int64
 	// BodyTimeout bounds the reading of a body, 60 s; WriteTimeout one write to a reader that does not keep up, 15 s.
@@ -88,6 +91,8 @@ func (c *Config) complete() error {
 	orDefault(&c.MaxTimeout, 366*day)
 	orDefault(&c.MaxBody, 32<<20)
 	orDefault(&c.MaxBodies, max(256<<20, c.MaxBody))
+	orDefault(&c.UploadMemory, minUploadMemory)
+	orDefault(&c.MaxUploads, max(128<<20, c.UploadMemory))
 	orDefault(&c.MaxStreams, 10_000)
 	orDefault(&c.BodyTimeout, time.Minute)
 	orDefault(&c.WriteTimeout, 15*time.Second)
@@ -114,8 +119,10 @@ type server struct {
 	kinds     []byte
 	kindNames map[string]string
 
-	// streams and bodies are what is open, and being read, of MaxStreams and MaxBodies.
-	streams, bodies atomic.Int64
+	// streams counts the waits and streams that are open, of MaxStreams.
+	streams atomic.Int64
+	// bodies is the budget of request bodies, uploads that of stored arrays on their way in.
+	bodies, uploads *budget
 	// unavailable is the second in which a 503 was logged last.
 	unavailable atomic.Int64
 }
@@ -127,6 +134,8 @@ func New(c Config) (http.Handler, error) {
 		return nil, err
 	}
 	s := &server{Config: c, log: c.Logger, docs: newDocs(), kindNames: make(map[string]string)}
+	s.bodies = newBudget(c.MaxBodies, c.MaxBody, c.Tenants != nil, refusedBodies, "request bodies")
+	s.uploads = newBudget(c.MaxUploads, c.UploadMemory, c.Tenants != nil, refusedUploads, "uploads")
 	infos := c.Kinds.Describe()
 	for _, k := range infos {
 		s.kindNames[strconv.Quote(k.Name)] = k.Name

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"sync"
 	"time"
 
 	"gather/internal/job"
@@ -86,13 +87,15 @@ func (l *Limits) Admit(name string, o job.ArrayUpload) error {
 // Ready; the errors of r and w; the cause of ctx.
 func (l *Limits) Receive(ctx context.Context, r io.Reader, o job.ArrayUpload, w io.Writer) (Content, error) {
 	m := &meter{limits: l, to: w, sum: sha256.New()}
-	in := bufio.NewReaderSize(readerContext{ctx, r}, copyBuffer)
+	in := buffers.Get().(*bufio.Reader)
+	in.Reset(readerContext{ctx, r})
+	defer func() { in.Reset(nil); buffers.Put(in) }()
 	// The header is looked at before the rest is asked for.
 	header, err := npy.ParseHeader(io.TeeReader(in, m))
 	if err != nil {
 		return Content{}, formatFault(err)
 	}
-	if _, err := io.CopyBuffer(onlyWriter{m}, onlyReader{in}, make([]byte, copyBuffer)); err != nil {
+	if _, err := in.WriteTo(m); err != nil { // by the reader's own buffer
 		return Content{}, err
 	}
 	if err := header.CheckSize(m.bytes); err != nil {
@@ -166,8 +169,10 @@ func (m *meter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// copyBuffer is how much is read and written at once.
-const copyBuffer = 1 << 20
+// copyBuffer is how much is read and written at once, and all that an upload holds of its content.
+const copyBuffer = 64 << 10
+
+var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, copyBuffer) }}
 
 // formatFault makes a fault of what is wrong with the file, and leaves other errors alone.
 func formatFault(err error) error {
@@ -176,12 +181,6 @@ func formatFault(err error) error {
 	}
 	return err
 }
-
-// onlyReader and onlyWriter keep io.CopyBuffer from finding shortcuts around the buffer.
-type (
-	onlyReader struct{ io.Reader }
-	onlyWriter struct{ io.Writer }
-)
 
 // readerContext ends a read when its context does.
 type readerContext struct {

@@ -1,0 +1,246 @@
+package api_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"gather/internal/api"
+	"gather/internal/tenant"
+)
+
+// dial opens a connection to the service.
+func (s *service) dial() net.Conn {
+	s.t.Helper()
+	conn, err := new(net.Dialer).DialContext(s.t.Context(), "tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// send writes a request whose headers are lines, with the key of the service.
+func (s *service) send(conn net.Conn, method, path, body string, headers ...string) {
+	s.t.Helper()
+	head := method + " " + path + " HTTP/1.1\r\nHost: localhost\r\n"
+	for _, h := range headers {
+		head += h + "\r\n"
+	}
+	if s.key != "" && !strings.Contains(head, "Authorization") {
+		head += "Authorization: Bearer " + s.key + "\r\n"
+	}
+	if _, err := io.WriteString(conn, head+"\r\n"+body); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// A body that does not come ends the request and the connection, whether the operation reads a body or not. No answer
+// and no other body waits for it.
+func TestBodyDeadline(t *testing.T) {
+	const json, npy = "Content-Type: application/json", "Content-Type: application/x-npy"
+	for name, c := range map[string]struct {
+		method, path string
+		headers      []string
+		status       int
+	}{
+		"submission":        {"POST", "/v1/jobs", []string{json}, 408},
+		"batch":             {"POST", "/v1/jobs:batch", []string{json}, 408},
+		"upload":            {"PUT", "/v1/arrays/x", []string{npy}, 408},
+		"no body taken":     {"GET", "/livez", nil, 408},
+		"a listing":         {"GET", "/v1/jobs", nil, 408},
+		"head":              {"HEAD", "/livez", nil, 408},
+		"cancel":            {"POST", "/v1/jobs/01890a5d-ac96-774b-bcce-b302099a8057/cancel", nil, 408},
+		"delete":            {"DELETE", "/v1/jobs/01890a5d-ac96-774b-bcce-b302099a8057", nil, 408},
+		"media type":        {"POST", "/v1/jobs", []string{"Content-Type: text/plain"}, 415},
+		"unauthenticated":   {"POST", "/v1/jobs", []string{json, "Authorization: Bearer x"}, 401},
+		"unknown path":      {"POST", "/v1/nothing", []string{json}, 404},
+		"unknown method":    {"BREW", "/v1/jobs", nil, 408},
+		"100-continue":      {"POST", "/v1/jobs", []string{json, "Expect: 100-continue"}, 408},
+		"refused unwritten": {"POST", "/v1/jobs", []string{"Content-Type: text/plain", "Expect: 100-continue"}, 415},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, length := range []string{"Content-Length: 100", "Content-Length: 4000", "Transfer-Encoding: chunked"} {
+				for _, trickle := range []bool{false, true} {
+					s := newService(t, withKeys(nil), func(_ *service, c *api.Config) { c.BodyTimeout = 50 * time.Millisecond })
+					conn := s.dial()
+					start := ""
+					if c.method == "PUT" { // a header that is right so far
+						start = "\x93NUMPY\x01\x00\x76\x00{"
+						if strings.HasSuffix(length, "chunked") {
+							start = fmt.Sprintf("%x\r\n%s\r\n", len(start), start)
+						}
+					}
+					s.send(conn, c.method, c.path, start, append(c.headers, length)...)
+					stop := make(chan struct{})
+					stopped := make(chan struct{})
+					go func() { // a byte at a time, slower than the deadline allows
+						defer close(stopped)
+						for trickle {
+							select {
+							case <-time.After(5 * time.Millisecond):
+							case <-stop:
+								return
+							}
+							one := "x"
+							if strings.HasSuffix(length, "chunked") {
+								one = "1\r\nx\r\n"
+							}
+							if _, err := io.WriteString(conn, one); err != nil {
+								return
+							}
+						}
+					}()
+					in := bufio.NewReader(conn)
+					resp, err := http.ReadResponse(in, &http.Request{Method: c.method})
+					if err == nil && resp.StatusCode == http.StatusContinue {
+						resp, err = http.ReadResponse(in, &http.Request{Method: c.method})
+					}
+					close(stop)
+					<-stopped
+					if err != nil {
+						t.Fatalf("%s, trickle %t: %v", length, trickle, err)
+					}
+					if resp.StatusCode != c.status || !resp.Close {
+						t.Errorf("%s, trickle %t: status %d, close %t; want %d and close", length, trickle, resp.StatusCode, resp.Close, c.status)
+					}
+					_, _ = io.Copy(io.Discard, resp.Body)
+					_ = resp.Body.Close()
+					if !resp.Close {
+						continue
+					}
+					if _, err := in.ReadByte(); err == nil {
+						t.Errorf("%s, trickle %t: the connection stays open", length, trickle)
+					}
+				}
+			}
+		})
+	}
+}
+
+// The deadline of a body ends with the body: a wait may be longer, and the connection serves the next request.
+func TestBodyDeadlineEnds(t *testing.T) {
+	s := newService(t, func(_ *service, c *api.Config) { c.BodyTimeout = 200 * time.Millisecond })
+	conn := s.dial()
+	in := bufio.NewReader(conn)
+	const body = `{"kind":"sleep_batch","count":1,"duration":"600ms"}`
+	for range 2 {
+		for method, path := range map[string]string{"POST": "/v1/jobs", "GET": "/livez"} {
+			s.send(conn, method, path, body, "Content-Type: application/json", "Prefer: wait=30", fmt.Sprintf("Content-Length: %d", len(body)))
+			resp, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if err != nil || resp.StatusCode != http.StatusOK || resp.Close {
+				t.Errorf("%s %s: status %d, close %t, %v; want 200 and an open connection: %s", method, path, resp.StatusCode, resp.Close, err, data)
+			}
+		}
+	}
+}
+
+// Announced bytes take no memory: requests that announce large bodies and send a byte leave room for the others.
+func TestAnnouncedBodies(t *testing.T) {
+	s := newService(t, withKeys(nil), func(_ *service, c *api.Config) { c.MaxBody, c.MaxBodies = 1<<20, 4<<20 })
+	for range 64 {
+		s.send(s.dial(), "POST", "/v1/jobs", "{", "Content-Type: application/json", "Content-Length: 1000000")
+	}
+	s.until(func() bool { return s.gauge("gather_http_requests_in_flight") == 64 })
+	body := `{"kind":"squares","numbers":[1]}` + strings.Repeat(" ", 900_000)
+	if a := s.do("POST", "/v1/jobs", body); a.status != 202 {
+		t.Errorf("a large body beside 64 that do not come: %d, want 202: %s", a.status, a.body)
+	}
+	if held := s.gauge("gather_http_body_bytes_in_flight"); held > 64*4096 {
+		t.Errorf("64 bytes that arrived hold %v bytes", held)
+	}
+}
+
+// Large bodies that stall leave room for small ones and for other tenants.
+func TestStalledBodies(t *testing.T) {
+	const maxBody, bodies = 1 << 20, 4 << 20
+	var texts []string
+	s := newService(t, func(s *service, c *api.Config) {
+		var keys []tenant.Key
+		for _, name := range []string{"one", "two", "three"} {
+			key, text, err := tenant.Generate(name, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys, texts = append(keys, key), append(texts, text)
+		}
+		store, err := tenant.NewStore(keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Tenants, c.MaxBody, c.MaxBodies = store, maxBody, bodies
+	})
+	const job = `{"kind":"squares","numbers":[1]}`
+	large := job + strings.Repeat(" ", maxBody-len(job))
+	stall := func(key string, n int) {
+		before := s.gauge("gather_http_body_bytes_in_flight")
+		for range n {
+			s.send(s.dial(), "POST", "/v1/jobs", large[1:], "Content-Type: application/json", "Authorization: Bearer "+key, fmt.Sprint("Content-Length: ", maxBody))
+		}
+		s.until(func() bool { return s.gauge("gather_http_body_bytes_in_flight") >= before+float64(n*maxBody) })
+	}
+	submit := func(key, body string, want int, problem string) {
+		t.Helper()
+		a := s.do("POST", "/v1/jobs", body, "Authorization: Bearer "+key)
+		if a.status != want || !strings.Contains(string(a.body), problem) || want != 202 && a.Header.Get("Retry-After") == "" {
+			t.Errorf("%d, Retry-After %q: %s; want %d", a.status, a.Header.Get("Retry-After"), a.body, want)
+		}
+	}
+	stall(texts[0], 1)
+	submit(texts[0], large, 429, "quota-exceeded") // half of the budget, less what is reserved for small bodies
+	submit(texts[0], job, 202, "")
+	stall(texts[1], 1)
+	submit(texts[2], large, 202, "")
+	stall(texts[2], 1)
+	submit(texts[0], large, 503, "queue-full")
+	submit(texts[1], job, 202, "")
+	s.CloseClientConnections()
+	s.until(func() bool { return s.gauge("gather_http_body_bytes_in_flight") == 0 })
+}
+
+// A client that goes in the middle of its body leaves nothing held.
+func TestBodyCutOff(t *testing.T) {
+	s := newService(t)
+	conn := s.dial()
+	s.send(conn, "POST", "/v1/jobs", `{"kind":`, "Content-Type: application/json", "Content-Length: 100000")
+	s.until(func() bool { return s.gauge("gather_http_body_bytes_in_flight") > 0 })
+	if err := conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		t.Fatal(err)
+	}
+	s.until(func() bool { return s.gauge("gather_http_body_bytes_in_flight") == 0 })
+}
+
+// Uploads together hold bounded memory: one that finds no room is refused, and idle ones end by their deadline.
+func TestUploadMemory(t *testing.T) {
+	s := newService(t, func(_ *service, c *api.Config) { c.MaxUploads, c.UploadMemory = 1<<20, 128<<10 })
+	const npy = "Content-Type: application/x-npy"
+	put := func(name string) answer { return s.do("PUT", "/v1/arrays/"+name, npyFile(t, 10), npy) }
+	var conns []net.Conn
+	for range 7 { // an eighth is kept for small requests, which uploads are not
+		conn := s.dial()
+		s.send(conn, "PUT", "/v1/arrays/idle", "\x93NUMPY", npy, "Content-Length: 1000")
+		conns = append(conns, conn)
+	}
+	s.until(func() bool { return s.gauge("gather_http_streams_open") == 7 })
+	if a := put("x"); a.status != 503 || !strings.Contains(string(a.body), "queue-full") || a.Header.Get("Retry-After") == "" {
+		t.Errorf("an upload beside as many as there is memory for: %d, want 503: %s", a.status, a.body)
+	}
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+	s.until(func() bool { return s.gauge("gather_http_streams_open") == 0 })
+	if a := put("x"); a.status != 201 {
+		t.Errorf("an upload after the idle ones: %d, want 201: %s", a.status, a.body)
+	}
+}
