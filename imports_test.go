@@ -45,7 +45,7 @@ var rooms = map[string]room{
 	"internal/journal":  {[]string{"internal/job"}, nil},
 	"internal/transfer": {[]string{"internal/job"}, none},
 	"internal/cluster":  {[]string{"internal/job", "internal/journal", "internal/npy", "internal/array", "internal/blocks"}, nil},
-	"internal/api":      {[]string{".", "internal/job", "internal/npy", "internal/tenant"}, nil},
+	"internal/api":      {[]string{".", "internal/job", "internal/npy", "internal/number", "internal/tenant"}, nil},
 
 	"cmd/server": {[]string{"."}, nil},
 	"bench":      {[]string{"."}, nil},

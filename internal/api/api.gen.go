@@ -315,7 +315,10 @@ type Item struct {
 type Job struct {
 	CreatedAt time.Time `json:"created_at"`
 
-	// Details More about `result`, such as its dtype and shape.
+	// Details More about `result`. Of a sum: `dtype` and `shape`; `hex`, a single float exactly; `exact`, the integers in
+	// strings where a double would round one; `overflow`, if `dtype` cannot hold integers of the result (they are
+	// exact here, but the result has no `.npy` file): `count`, `first_index` in C order, and a `dtype` to ask for
+	// that holds them all.
 	Details *map[string]interface{} `json:"details"`
 
 	// Durability What had happened to the job when it was answered 202: `fsync`, it was on disk; `quorum`, most of the servers

@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"gather/internal/job"
+	"gather/internal/number"
 )
 
 // What clients read is appended by hand: a million items are encoded at memory speed, and a job without garbage. Tests
@@ -195,44 +196,9 @@ func appendValue(b, v []byte, ints intEncoding) []byte {
 	case len(v) == 0:
 		return append(b, "null"...)
 	case ints == intsAsStrings:
-		return appendIntsQuoted(b, v)
+		return number.AppendQuoted(b, v)
 	}
 	return append(b, v...)
-}
-
-// appendIntsQuoted copies a JSON value with its integers as strings.
-func appendIntsQuoted(b, v []byte) []byte {
-	for i := 0; i < len(v); {
-		switch c := v[i]; {
-		case c == '"':
-			end := i + 1
-			for end < len(v) && v[end] != '"' {
-				if v[end] == '\\' {
-					end++
-				}
-				end++
-			}
-			end = min(end+1, len(v))
-			b = append(b, v[i:end]...)
-			i = end
-		case c == '-' || c >= '0' && c <= '9':
-			end, whole := i+1, true
-			for end < len(v) && (v[end] >= '0' && v[end] <= '9' || v[end] == '.' || v[end]|0x20 == 'e' || v[end] == '+' || v[end] == '-') {
-				whole = whole && v[end] >= '0' && v[end] <= '9'
-				end++
-			}
-			if whole {
-				b = append(append(append(b, '"'), v[i:end]...), '"')
-			} else {
-				b = append(b, v[i:end]...)
-			}
-			i = end
-		default:
-			b = append(b, c)
-			i++
-		}
-	}
-	return b
 }
 
 // appendTime appends an RFC 3339 timestamp in UTC; null for the zero time.

@@ -19,7 +19,6 @@ var (
 	ReadPageToken  = readPageToken
 	TraceParent    = traceParent
 	Matches        = matches
-	AppendQuoted   = appendIntsQuoted
 	AppendMillis   = appendMillis
 )
 

@@ -129,22 +129,3 @@ func FuzzPrefer(f *testing.F) {
 		api.TraceParent(http.Header{"Traceparent": {a}})
 	})
 }
-
-// A value with its integers quoted is the same JSON but for them.
-func FuzzIntsQuoted(f *testing.F) {
-	for _, seed := range []string{`1`, `-10`, `1.5`, `1e3`, `"1"`, `[1,[2.0,"a\"3"],{"4":5}]`, `null`, `true`, `""`} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, v []byte) {
-		if !json.Valid(v) {
-			return
-		}
-		got := api.AppendQuoted(nil, v)
-		if !json.Valid(got) {
-			t.Fatalf("%s -> %s", v, got)
-		}
-		if again := api.AppendQuoted(nil, got); !bytes.Equal(again, got) {
-			t.Fatalf("%s -> %s -> %s", v, got, again)
-		}
-	})
-}

@@ -20,8 +20,11 @@ type npyAnswer struct {
 	x              *exchange
 	job            *job.Job
 	dtype          npy.Type
+	name           string // of the dtype
 	shape          []int64
 	floats, signed bool
+	// fits is a dtype that holds what the result's own cannot; "" if the result is one that does not name it.
+	fits string
 }
 
 // npyOf returns the answer for a job, or why there is none: only a sum that has succeeded is an array.
@@ -30,13 +33,16 @@ func (s *server) npyOf(ctx context.Context, x *exchange, j *job.Job) (*npyAnswer
 		return nil, job.ErrNotFinished
 	}
 	var details struct {
-		DType string  `json:"dtype"`
-		Shape []int64 `json:"shape"`
+		DType    string  `json:"dtype"`
+		Shape    []int64 `json:"shape"`
+		Overflow struct {
+			DType string `json:"dtype"`
+		} `json:"overflow"`
 	}
 	if j.State != job.Succeeded || j.Details == nil || json.Unmarshal(j.Details, &details) != nil || details.DType == "" {
 		return nil, &problem{row: notAcceptable, detail: "Only an array_sum that has succeeded has a result that is an array."}
 	}
-	a := &npyAnswer{srv: s, ctx: ctx, x: x, job: j, shape: details.Shape}
+	a := &npyAnswer{srv: s, ctx: ctx, x: x, job: j, shape: details.Shape, name: details.DType, fits: details.Overflow.DType}
 	switch details.DType {
 	case "float64", "float32", "float16":
 		a.dtype, a.floats = npy.Type{Kind: 'f'}, true
@@ -68,11 +74,11 @@ func (a *npyAnswer) VisitGetJobResultsResponse(http.ResponseWriter) error {
 	file.Grow(int(want) * a.dtype.Size)
 	got := int64(0)
 	if err := a.elements(func(literal []byte) error {
-		got++
 		bits, err := a.encode(literal)
 		if err != nil {
-			return err
+			return a.unfit(got, literal)
 		}
+		got++
 		for i := range a.dtype.Size {
 			file.WriteByte(byte(bits >> (8 * i)))
 		}
@@ -151,11 +157,18 @@ func (a *npyAnswer) encode(literal []byte) (uint64, error) {
 			}
 		}
 	}
-	if err != nil {
-		return 0, &problem{
-			row:    notAcceptable,
-			detail: "An element, " + text + ", does not fit the dtype of the result; read it as JSON, which has no such limit.",
-		}
+	return v, err
+}
+
+// unfit is the error for an element, number i in C order, that the dtype of the result cannot hold.
+func (a *npyAnswer) unfit(i int64, literal []byte) error {
+	text := string(bytes.Trim(literal, `"`))
+	wider := "a wider dtype"
+	if a.fits != "" {
+		wider = `"dtype": "` + a.fits + `"`
 	}
-	return v, nil
+	return &problem{row: notAcceptable, detail: fmt.Sprintf(
+		"Element %d of the result in C order, %s, does not fit %s. Submit the sum with %s, or read the result as JSON, which has no such limit.",
+		i, clip(text), a.name, wider,
+	)}
 }

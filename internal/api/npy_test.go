@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"net/http/httptest"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,12 +52,15 @@ func TestResultAsNPY(t *testing.T) {
 			t.Errorf("%s: %d bytes, %.40s, want %d, %s", tt.spec, len(data), got, tt.size, tt.data)
 		}
 	}
-	for _, spec := range []string{
-		`{"kind":"squares","numbers":[1]}`,                                // no array
-		`{"kind":"array_sum","array":{"values":[9223372036854775807,1]}}`, // beyond int64
+	for spec, want := range map[string]string{
+		`{"kind":"squares","numbers":[1]}`:                                                                         "Only an array_sum",
+		`{"kind":"array_sum","array":{"values":[9223372036854775807,1]}}`:                                          `Element 0 of the result in C order, 9223372036854775808, does not fit int64. Submit the sum with "dtype": "uint64", or read`,
+		`{"kind":"array_sum","array":{"values":[[1,2],[300,400]]},"axis":1,"dtype":"int8"}`:                        `Element 1 of the result in C order, 700, does not fit int8. Submit the sum with "dtype": "int16", or read`,
+		`{"kind":"array_sum","array":{"source":"full","fill_value":100,"shape":[2000,2]},"axis":1,"dtype":"int8"}`: `Element 0 of the result in C order, 200, does not fit int8. Submit the sum with "dtype": "int16", or read`,
 	} {
-		if a := s.do("GET", path(s.finished(spec), "/results"), "", "Accept: application/x-npy"); a.status != 406 {
-			t.Errorf("%s: %d %s", spec, a.status, a.body)
+		a := s.do("GET", path(s.finished(spec), "/results"), "", "Accept: application/x-npy")
+		if got := decode[api.Problem](t, a.body); a.status != 406 || !strings.HasPrefix(*got.Detail, want) {
+			t.Errorf("%s: %d %s, want 406 %s", spec, a.status, a.body, want)
 		}
 	}
 	if a := s.do("GET", path(s.running(), "/results"), "", "Accept: application/x-npy"); a.status != 409 {

@@ -56,15 +56,35 @@ func (n Number) DType() DType { return n.dtype }
 
 // Int is the exact value of an integer; nil for a float.
 func (n Number) Int() *big.Int {
-	switch {
-	case n.dtype.IsFloat():
+	if n.dtype.IsFloat() {
 		return nil
-	case n.wide != nil:
-		return new(big.Int).Set(n.wide)
-	case n.dtype.isUnsigned():
-		return new(big.Int).SetUint64(n.bits)
 	}
-	return big.NewInt(int64(n.bits))
+	return n.setInt(new(big.Int))
+}
+
+// setInt sets v to the value of an integer, and returns it.
+func (n Number) setInt(v *big.Int) *big.Int {
+	switch {
+	case n.wide != nil:
+		return v.Set(n.wide)
+	case n.dtype.isUnsigned():
+		return v.SetUint64(n.bits)
+	}
+	return v.SetInt64(int64(n.bits))
+}
+
+// fits reports whether the dtype can hold the value.
+func (n Number) fits() bool {
+	switch unused := 64 - 8*n.dtype.Size(); {
+	case n.wide != nil:
+		return false
+	case n.dtype.IsFloat():
+		return true
+	case n.dtype.isUnsigned():
+		return n.bits<<unused>>unused == n.bits
+	default:
+		return int64(n.bits)<<unused>>unused == int64(n.bits)
+	}
 }
 
 // Float64 is the value of a float, exactly, or of an integer, rounded to nearest.
@@ -98,19 +118,10 @@ func (n Number) AppendJSON(dst []byte) []byte {
 // AppendRaw appends the number as an element of its dtype, little endian. The error wraps ErrRange when an exact integer
 // does not fit.
 func (n Number) AppendRaw(dst []byte) ([]byte, error) {
-	size := n.dtype.Size()
-	fits := n.wide == nil
-	if unused := 64 - 8*size; fits && !n.dtype.IsFloat() {
-		if n.dtype.isUnsigned() {
-			fits = n.bits<<unused>>unused == n.bits
-		} else {
-			fits = int64(n.bits)<<unused>>unused == int64(n.bits)
-		}
-	}
-	if !fits {
-		return dst, fmt.Errorf("%w: %s does not fit %s; ask for JSON, or for a float dtype", ErrRange, n.AppendJSON(nil), n.dtype)
+	if !n.fits() {
+		return dst, fmt.Errorf("%w: %s does not fit %s; ask for JSON, or for another dtype", ErrRange, n.AppendJSON(nil), n.dtype)
 	}
 	var b [8]byte
 	binary.LittleEndian.PutUint64(b[:], n.bits)
-	return append(dst, b[:size]...), nil
+	return append(dst, b[:n.dtype.Size()]...), nil
 }

@@ -3,6 +3,7 @@ package chunked
 import (
 	"fmt"
 	"io"
+	"math/big"
 
 	"gather/internal/npy"
 )
@@ -24,6 +25,50 @@ func (r *Result) Len() int64 { return int64(len(r.numbers.bits)) }
 
 // At is element i in C order.
 func (r *Result) At(i int64) Number { return r.numbers.at(i) }
+
+// Overflow describes the elements of an integer result that its dtype cannot hold. They are exact all the same.
+type Overflow struct {
+	// Count is the number of these elements, First the index of the first in C order.
+	Count, First int64
+	// DType is the narrowest integer type that holds every element of the result, one of the same signedness if possible;
+	// Float64 if there is none.
+	DType DType
+}
+
+// Overflow returns the elements that the dtype cannot hold; false if it holds all.
+func (r *Result) Overflow() (o Overflow, ok bool) {
+	var v, lo, hi big.Int
+	for i := range r.Len() {
+		if r.At(i).fits() {
+			continue
+		}
+		if o.Count++; o.Count == 1 {
+			o.First = i
+		}
+	}
+	if o.Count == 0 {
+		return o, false
+	}
+	for i := range r.Len() {
+		r.At(i).setInt(&v)
+		if i == 0 || v.Cmp(&lo) < 0 {
+			lo.Set(&v)
+		}
+		if i == 0 || v.Cmp(&hi) > 0 {
+			hi.Set(&v)
+		}
+	}
+	for _, unsigned := range []bool{r.DType().isUnsigned(), !r.DType().isUnsigned()} {
+		for t := Int8; t <= Uint64; t++ {
+			if t.isUnsigned() == unsigned && numberOfInt(&lo, t).fits() && numberOfInt(&hi, t).fits() {
+				o.DType = t
+				return o, true
+			}
+		}
+	}
+	o.DType = Float64
+	return o, true
+}
 
 // AppendJSON appends the elements as JSON, nested in lists by the shape as numpy.ndarray.tolist nests them; see
 // Number.AppendJSON for the elements. A 0-d result is a bare number.

@@ -190,8 +190,9 @@ func (r *arrayReducer) Outcome() (job.Outcome, error) {
 // beyondDouble is the first integer whose neighbours a float64 cannot tell apart.
 const beyondDouble = 1 << 53
 
-// appendDetails describes a result: its dtype and shape; of a single float its bits, in hexadecimal; of a single integer
-// beyond 2^53 all its digits as a string, for clients whose numbers are float64.
+// appendDetails describes a result: its dtype and shape; of a single float its bits, in hexadecimal; of integers shown in
+// the job that clients with float64 numbers would round, all their digits in strings, nested as the result; of integers that
+// the dtype cannot hold, how many there are, where the first is, and a dtype that holds them.
 func appendDetails(dst []byte, r *chunked.Result) []byte {
 	dst = append(dst, `{"dtype":"`...)
 	dst = append(dst, r.DType().String()...)
@@ -203,14 +204,34 @@ func appendDetails(dst []byte, r *chunked.Result) []byte {
 		dst = strconv.AppendInt(dst, n, 10)
 	}
 	dst = append(dst, ']')
-	if r.Len() == 1 {
-		v := r.At(0)
-		if n := v.Int(); n == nil {
-			dst = number.AppendHex(append(dst, `,"hex":`...), v.Float64())
-		} else if !n.IsInt64() || n.Int64() >= beyondDouble || n.Int64() <= -beyondDouble {
-			dst = append(dst, `,"exact":"`...)
-			dst = append(n.Append(dst, 10), '"')
-		}
+	switch {
+	case !r.DType().IsFloat():
+		dst = appendIntegerDetails(dst, r)
+	case r.Len() == 1:
+		dst = number.AppendHex(append(dst, `,"hex":`...), r.At(0).Float64())
 	}
 	return append(dst, '}')
+}
+
+func appendIntegerDetails(dst []byte, r *chunked.Result) []byte {
+	if r.Len() <= maxShown {
+		for i := range r.Len() {
+			if f := r.At(i).Float64(); f < beyondDouble && f > -beyondDouble {
+				continue
+			}
+			dst = append(dst, `,"exact":`...)
+			if r.Len() == 1 { // the number alone, whatever the dimensions
+				dst = number.AppendQuoted(dst, r.At(0).AppendJSON(nil))
+			} else {
+				dst = number.AppendQuoted(dst, r.AppendJSON(nil))
+			}
+			break
+		}
+	}
+	if o, ok := r.Overflow(); ok {
+		dst = strconv.AppendInt(append(dst, `,"overflow":{"count":`...), o.Count, 10)
+		dst = strconv.AppendInt(append(dst, `,"first_index":`...), o.First, 10)
+		dst = append(append(append(dst, `,"dtype":"`...), o.DType.String()...), `"}`...)
+	}
+	return dst
 }

@@ -313,8 +313,39 @@ func TestArraySum(t *testing.T) {
 		},
 		{
 			`{"array":{"values":[9223372036854775807,9223372036854775807]}}`, "18446744073709551614",
-			`{"dtype":"int64","shape":[],"exact":"18446744073709551614"}`, nil,
+			`{"dtype":"int64","shape":[],"exact":"18446744073709551614","overflow":{"count":1,"first_index":0,"dtype":"uint64"}}`, nil,
 		},
+		{
+			`{"array":{"values":[9007199254740992]}}`, "9007199254740992", `{"dtype":"int64","shape":[],"exact":"9007199254740992"}`, nil,
+		},
+		{`{"array":{"values":[9007199254740991]}}`, "9007199254740991", `{"dtype":"int64","shape":[]}`, nil},
+		{ // integers that a float64 would round, in an axis result and with one element in two dimensions
+			`{"array":{"values":[[9007199254740993,1],[0,2]]},"axis":0}`, "[9007199254740993,3]",
+			`{"dtype":"int64","shape":[2],"exact":["9007199254740993","3"]}`, nil,
+		},
+		{
+			`{"array":{"values":[[9007199254740993]]},"keepdims":true}`, "[[9007199254740993]]",
+			`{"dtype":"int64","shape":[1,1],"exact":"9007199254740993"}`, nil,
+		},
+		{`{"array":{"values":[200,200]},"dtype":"int8"}`, "400", `{"dtype":"int8","shape":[],"overflow":{"count":1,"first_index":0,"dtype":"int16"}}`, nil},
+		{
+			`{"array":{"values":[[100,100,-100],[0,28,-29]]},"axis":0,"dtype":"int8"}`, "[100,128,-129]",
+			`{"dtype":"int8","shape":[3],"overflow":{"count":2,"first_index":1,"dtype":"int16"}}`, nil,
+		},
+		{
+			`{"array":{"values":[[255,-1],[1,0]]},"axis":0,"dtype":"uint8"}`, "[256,-1]",
+			`{"dtype":"uint8","shape":[2],"overflow":{"count":2,"first_index":0,"dtype":"int16"}}`, nil,
+		},
+		{`{"array":{"values":[-5,2]},"dtype":"uint64"}`, "-3", `{"dtype":"uint64","shape":[],"overflow":{"count":1,"first_index":0,"dtype":"int8"}}`, nil},
+		{
+			`{"array":{"values":[18446744073709551615,1]}}`, "18446744073709551616",
+			`{"dtype":"uint64","shape":[],"exact":"18446744073709551616","overflow":{"count":1,"first_index":0,"dtype":"float64"}}`, nil,
+		},
+		{ // beyond what the job shows
+			`{"array":{"source":"full","fill_value":100,"shape":[2000,2]},"axis":1,"dtype":"int8"}`, "null",
+			`{"dtype":"int8","shape":[2000],"overflow":{"count":2000,"first_index":0,"dtype":"int16"}}`, nil,
+		},
+		{`{"array":{"source":"zeros","shape":[2,0],"dtype":"int8"},"axis":0}`, "[]", `{"dtype":"int64","shape":[0]}`, nil},
 		{`{"array":{"source":"zeros","shape":[0]}}`, "0.0", `{"dtype":"float64","shape":[],"hex":"0x0p+00"}`, nil},
 		{`{"array":{"source":"ones","shape":[2000,2]},"axis":1}`, "null", `{"dtype":"float64","shape":[2000]}`, map[int64]string{1999: "2.0"}},
 	} {

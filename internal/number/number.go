@@ -61,3 +61,38 @@ func Special(literal []byte) (v float64, ok bool) {
 	}
 	return 0, false
 }
+
+// AppendQuoted copies a JSON value with its integers as strings, for clients whose numbers are float64.
+func AppendQuoted(dst, v []byte) []byte {
+	for i := 0; i < len(v); {
+		switch c := v[i]; {
+		case c == '"':
+			end := i + 1
+			for end < len(v) && v[end] != '"' {
+				if v[end] == '\\' {
+					end++
+				}
+				end++
+			}
+			end = min(end+1, len(v))
+			dst = append(dst, v[i:end]...)
+			i = end
+		case c == '-' || c >= '0' && c <= '9':
+			end, whole := i+1, true
+			for end < len(v) && (v[end] >= '0' && v[end] <= '9' || v[end] == '.' || v[end]|0x20 == 'e' || v[end] == '+' || v[end] == '-') {
+				whole = whole && v[end] >= '0' && v[end] <= '9'
+				end++
+			}
+			if whole {
+				dst = append(append(append(dst, '"'), v[i:end]...), '"')
+			} else {
+				dst = append(dst, v[i:end]...)
+			}
+			i = end
+		default:
+			dst = append(dst, c)
+			i++
+		}
+	}
+	return dst
+}

@@ -1,6 +1,7 @@
 package number_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"strconv"
@@ -63,6 +64,25 @@ func FuzzAppendFloat(f *testing.F) {
 			if math.Float64bits(back) != bits && !(math.IsNaN(back) && math.IsNaN(v)) {
 				t.Errorf("%x is %s, which reads back as %v", bits, text, back)
 			}
+		}
+	})
+}
+
+// A value with its integers quoted is the same JSON but for them.
+func FuzzAppendQuoted(f *testing.F) {
+	for _, seed := range []string{`1`, `-10`, `1.5`, `1e3`, `"1"`, `[1,[2.0,"a\"3"],{"4":5}]`, `null`, `true`, `""`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, v []byte) {
+		if !json.Valid(v) {
+			return
+		}
+		got := number.AppendQuoted(nil, v)
+		if !json.Valid(got) {
+			t.Fatalf("%s -> %s", v, got)
+		}
+		if again := number.AppendQuoted(nil, got); !bytes.Equal(again, got) {
+			t.Fatalf("%s -> %s -> %s", v, got, again)
 		}
 	})
 }
