@@ -23,6 +23,8 @@ func (void) Recover(context.Context, func(job.Job, []byte, job.LogSeq) error) er
 
 func (void) Release(job.Key) {}
 
+func (void) Elapsed(since time.Time) time.Duration { return time.Since(since) }
+
 func (v void) Append(_ context.Context, b job.Batch) error {
 	if b.Done != nil {
 		b.Done(nil)

@@ -39,6 +39,8 @@ type backend struct {
 	arrays arrayStore
 	// turns deals out the work of the cluster; nil where the executor has all jobs to itself.
 	turns executor.Cluster
+	// wall is the clock that the nodes of a cluster share; nil for the machine's.
+	wall func() time.Time
 	// durability is what has happened to a job when it is answered 202, in the words of the contract.
 	durability string
 	// drain tells the other nodes that this one takes no more work.

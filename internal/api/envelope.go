@@ -59,7 +59,7 @@ func (s *server) submission(
 		sub.Retention = readDuration(e.retention, "/retention", s.MaxRetention, faults)
 	}
 	if e.startAfter != nil {
-		sub.StartAfter = readStart(e.startAfter, now, faults)
+		sub.StartAfter, sub.Delay = readStart(e.startAfter, now, faults)
 	}
 	if e.labels != nil {
 		sub.Labels = readLabels(e.labels, faults)
@@ -130,25 +130,22 @@ func readDuration(v jsontext.Value, pointer string, most time.Duration, faults *
 // maxDelay is what a start_after may be at most before the executor's own, lower bound is asked.
 const maxDelay = 100 * 366 * 24 * time.Hour
 
-// readStart reads a duration from now or a timestamp. The past is now.
-func readStart(v jsontext.Value, now time.Time, faults *job.ValidationError) time.Time {
+// readStart reads a timestamp or a duration.
+func readStart(v jsontext.Value, now time.Time, faults *job.ValidationError) (at time.Time, delay time.Duration) {
 	at, err := time.Parse(time.RFC3339Nano, text(v))
 	if err != nil {
-		d, err := parseDuration(v, maxDelay)
+		delay, err := parseDuration(v, maxDelay)
 		if err != nil {
 			faults.Add("/start_after", `must be a duration such as "30s", or a timestamp such as "2030-01-31T08:00:00Z"`)
-			return time.Time{}
+			return time.Time{}, 0
 		}
-		at = now.Add(d)
-	}
-	if !at.After(now) {
-		return time.Time{}
+		return time.Time{}, delay
 	}
 	if at.Sub(now) > maxDelay {
 		faults.Add("/start_after", "is too far ahead")
-		return time.Time{}
+		return time.Time{}, 0
 	}
-	return at.UTC()
+	return at.UTC(), 0
 }
 
 func readLabels(v jsontext.Value, faults *job.ValidationError) map[string]string {

@@ -73,7 +73,7 @@ func (c *Cluster) bury() {
 	c.t.mu.Lock()
 	for id, s := range c.t.jobs {
 		if late := s.head.Timeout; s.ending == nil && s.head.State == job.Running && late > 0 &&
-			now.Sub(s.head.StartedAt) > late+c.cfg.AckWait {
+			now.Sub(s.started) > late+c.cfg.AckWait {
 			proposals = append(proposals, &job.Proposal{What: job.ProposeDecision, ID: id, Finished: job.Finished{
 				State: job.Failed, Failure: &job.Failure{
 					Reason: job.FailedTimeout, Detail: "the job ran longer than its timeout of " + late.String(),
@@ -218,8 +218,7 @@ func (c *Cluster) runStarts(ctx context.Context) {
 func (c *Cluster) fallDue(now time.Time) (subjects []string) {
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()
-	for len(c.t.delayed) > 0 && !c.t.delayed[0].at.After(now) {
-		s := c.t.delayed.pop()
+	for _, s := range append(c.t.delayed.until(now), c.t.instants.until(c.t.now())...) {
 		if c.t.jobs[s.head.ID] != s || s.head.State != job.Queued || s.due {
 			continue
 		}

@@ -41,8 +41,11 @@ func (l *logClock) Now() time.Time {
 	return l.base.Add(time.Since(l.at))
 }
 
-// ago returns the monotonic time at which the log's clock showed t, or now if t is ahead.
+// ago returns the monotonic time at which the log's clock showed t, or now if t is ahead; the zero time for the zero time.
 func (l *logClock) ago(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
 	return time.Now().Add(-max(0, l.Now().Sub(t)))
 }
 

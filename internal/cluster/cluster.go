@@ -85,7 +85,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 		assemblies: make(map[string]*assembly), readMoved: make(chan struct{}), failed: make(chan struct{}),
 	}
 	c.met = newMetrics(cfg.Registerer)
-	c.clock.wall = cfg.Wall
+	c.clock.wall, c.t.now = cfg.Wall, c.clock.Now
 	c.t.init()
 	c.keys.init()
 	c.w.init()
@@ -222,7 +222,7 @@ func (c *Cluster) load(ctx context.Context, identity string) error {
 	}
 	now := time.Now()
 	return c.view.Recover(ctx, func(j job.Job, _ []byte, log iter.Seq2[job.LogRecord, error]) error {
-		s := &tracked{head: j, movedAt: now}
+		s := &tracked{head: j, movedAt: now, started: c.clock.ago(j.StartedAt)}
 		for r, err := range log {
 			if err != nil {
 				return err
@@ -243,7 +243,7 @@ func (c *Cluster) load(ctx context.Context, identity string) error {
 		}
 		c.t.jobs[j.ID] = s
 		c.t.ages.submitted(s.seq)
-		c.t.enqueue(s, now)
+		c.t.enqueue(s, c.clock.ago(j.CreatedAt))
 		c.t.count(s, +1)
 		c.t.line(s, +1)
 		return nil

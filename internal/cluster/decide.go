@@ -75,7 +75,7 @@ func (c *Cluster) takeBatch(ctx context.Context, next position, at time.Time, au
 		heads, err = c.t.check(p)
 	}
 	if err == nil {
-		c.t.apply(p, author, heads, origin{seq: next.from + 1, at: at, spanLength: c.cfg.spanLength()}, now)
+		c.t.apply(p, author, heads, origin{seq: next.from + 1, at: c.clock.ago(at), spanLength: c.cfg.spanLength()}, now)
 		for id := range heads {
 			s := c.t.jobs[id]
 			if s == nil {

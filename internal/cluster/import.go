@@ -83,7 +83,7 @@ func (c *Cluster) adopt(p *job.Proposal, seq uint64) []journal.Note {
 		c.t.ages.ended(seq, p.View.ExpiresAt, c.cfg.spanLength())
 		return c.t.ages.notes()
 	}
-	s := &tracked{head: p.View, seq: seq, movedAt: now}
+	s := &tracked{head: p.View, seq: seq, movedAt: now, started: c.clock.ago(p.View.StartedAt)}
 	for _, ev := range p.Log {
 		if a, ok := ev.(job.Advanced); ok {
 			c.t.advanced(s, &a)
@@ -93,7 +93,7 @@ func (c *Cluster) adopt(p *job.Proposal, seq uint64) []journal.Note {
 		s.ending, s.decidedAt = &job.Finished{State: job.Cancelled}, now
 	}
 	c.t.jobs[s.head.ID] = s
-	c.t.enqueue(s, now)
+	c.t.enqueue(s, c.clock.ago(p.View.CreatedAt))
 	c.t.count(s, +1)
 	c.t.line(s, +1)
 	c.t.signal()

@@ -100,6 +100,9 @@ func (c *Cluster) ask(ctx context.Context, p *job.Proposal) (decision, error) {
 	}
 }
 
+// Elapsed returns how long ago an instant was that a node wrote.
+func (c *Cluster) Elapsed(since time.Time) time.Duration { return max(0, c.Now().Sub(since)) }
+
 // Recover visits every job that has not ended, in the order of their ids.
 func (c *Cluster) Recover(ctx context.Context, visit func(view job.Job, spec []byte, log iter.Seq2[job.LogRecord, error]) error) error {
 	return c.view.Recover(ctx, visit)

@@ -55,8 +55,10 @@ type table struct {
 	queued, running, first, brief [numPriorities]int
 	// ends counts the jobs that ended, for the drain rate.
 	ends job.Rate
-	// delayed are those whose start_after has not come.
-	delayed delays
+	// delayed are the jobs whose start_after is a duration that has not passed, on the monotonic clock; instants those whose
+	// start_after is an instant that has not come, by the clock of the cluster, which now returns.
+	delayed, instants delays
+	now               func() time.Time
 	// ranks are the places of the queued jobs, as of rankedAt.
 	ranks    map[job.ID]int
 	rankedAt time.Time
@@ -91,6 +93,8 @@ type tracked struct {
 	decidedAt time.Time
 	// movedAt is when this node last saw it change.
 	movedAt time.Time
+	// started is when it started, on this node's monotonic clock.
+	started time.Time
 
 	// What follows is this node's own affair.
 
@@ -113,7 +117,7 @@ func (t *table) reset() {
 	t.tenants = make(map[string]int)
 	t.bytes, t.waiting = 0, 0
 	t.queued, t.running, t.first, t.brief = [numPriorities]int{}, [numPriorities]int{}, [numPriorities]int{}, [numPriorities]int{}
-	t.delayed = nil
+	t.delayed, t.instants = nil, nil
 	t.ages.reset()
 }
 
@@ -151,12 +155,23 @@ func (d *delays) Pop() any {
 	return last
 }
 
-func (d *delays) pop() *tracked { return heap.Pop(d).(delay).s }
+// until takes out those that are due.
+func (d *delays) until(now time.Time) (due []*tracked) {
+	for len(*d) > 0 && !(*d)[0].at.After(now) {
+		due = append(due, heap.Pop(d).(delay).s)
+	}
+	return due
+}
 
-// enqueue notes when a queued job becomes due, if it is not. Caller holds t.mu.
-func (t *table) enqueue(s *tracked, now time.Time) {
-	if s.due = !s.head.StartAfter.After(now); !s.due {
-		heap.Push(&t.delayed, delay{at: s.head.StartAfter, s: s})
+// enqueue notes when a queued job becomes due, if it is not. It was created at a time of the monotonic clock. Caller holds
+// t.mu.
+func (t *table) enqueue(s *tracked, created time.Time) {
+	at, now, heaped := s.head.StartAfter, t.now(), &t.instants
+	if s.head.Delay > 0 {
+		at, now, heaped = created.Add(s.head.Delay), time.Now(), &t.delayed
+	}
+	if s.due = !at.After(now); !s.due {
+		heap.Push(heaped, delay{at: at, s: s})
 	}
 }
 
@@ -325,7 +340,7 @@ func (t *table) check(p *job.Proposal) (map[job.ID]job.Job, error) {
 type origin struct {
 	// seq is a message of the log: the batch is in it or behind it.
 	seq uint64
-	// at is the timestamp of the batch.
+	// at is when that was, on this node's monotonic clock.
 	at         time.Time
 	spanLength time.Duration
 }
@@ -358,8 +373,11 @@ func (t *table) apply(p *job.Proposal, author string, heads map[job.ID]job.Job, 
 		s := t.jobs[id]
 		t.line(s, -1)
 		s.head, s.movedAt = head, now
+		if s.started.IsZero() && !head.StartedAt.IsZero() {
+			s.started = o.at
+		}
 		if head.State == job.Queued && !s.due {
-			t.enqueue(s, now)
+			t.enqueue(s, o.at)
 		}
 		if head.State.Terminal() {
 			t.remove(s)

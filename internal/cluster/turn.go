@@ -149,7 +149,7 @@ func (h *holder) take(s *tracked, task int) {
 	s.holds++
 	h.tracked, h.step = s, s.steps[task]
 	h.turn = &job.Turn{
-		Job: s.head, Task: task, Resumed: h.step > 0, Context: s.ctx, TurnHolder: h,
+		Job: s.head, Task: task, Started: s.started, Resumed: h.step > 0, Context: s.ctx, TurnHolder: h,
 	}
 }
 
@@ -194,7 +194,7 @@ func (h *holder) Start(ctx context.Context) error {
 		c.t.mu.Unlock()
 		return transition("job %s is to end", h.place.id)
 	case s.works(c.id) && s.head.State == job.Running:
-		h.turn.Job = s.head
+		h.turn.Job, h.turn.Started = s.head, s.started
 		c.t.mu.Unlock()
 		return nil
 	}
@@ -212,7 +212,7 @@ func (h *holder) Start(ctx context.Context) error {
 		return err
 	}
 	c.t.mu.Lock()
-	h.turn.Job = s.head
+	h.turn.Job, h.turn.Started = s.head, s.started
 	var offers []string
 	if h.place.fresh && queued {
 		for lane := 1; lane < lanes(s.head.Tasks); lane++ {

@@ -398,10 +398,9 @@ const maxOwned = 512
 // are not too many. It is called from the view's goroutine and does not wait; should this fail, or the node end, the chief
 // offers them.
 func (q *turnQueue) submitted(entries []job.Entry, known uint64) {
-	now := time.Now()
 	for i := range entries {
 		for _, ev := range entries[i].Events {
-			if ev, ok := ev.(job.Submitted); ok && !ev.Job.StartAfter.After(now) {
+			if ev, ok := ev.(job.Submitted); ok {
 				q.first(&ev, known)
 			}
 		}
@@ -424,7 +423,7 @@ func (q *turnQueue) first(ev *job.Submitted, known uint64) {
 	q.mu.Unlock()
 	c.t.mu.Lock()
 	s := c.t.jobs[ev.Job.ID]
-	if s == nil || s.ending != nil || s.head.State != job.Queued {
+	if s == nil || s.ending != nil || s.head.State != job.Queued || !s.due {
 		c.t.mu.Unlock()
 		return
 	}

@@ -8,10 +8,16 @@ import (
 
 // alarms calls functions at given times, from one goroutine of its own, in order of time. A hundred thousand parked tasks
 // are a heap of a hundred thousand entries, not as many goroutines.
+//
+// There are two clocks. Durations are measured on the monotonic one, which no setting of the machine's clock moves; an
+// instant that a client gave is one of the wall clock, and is compared with it again whenever that may have been set.
 type alarms struct {
-	mu     sync.Mutex
-	heap   alarmHeap
-	closed bool
+	wall func() time.Time
+
+	mu sync.Mutex
+	// durations are by monotonic time, instants by the wall clock.
+	durations, instants alarmHeap
+	closed              bool
 	// changed tells the goroutine that the earliest alarm is another one, or that it has to end.
 	changed chan struct{}
 	done    chan struct{}
@@ -21,21 +27,31 @@ type alarms struct {
 type alarm struct {
 	at    time.Time
 	fire  func(now time.Time)
+	in    *alarmHeap
 	index int // in the heap; -1 when not pending
 }
 
-func newAlarms() *alarms {
-	a := &alarms{changed: make(chan struct{}, 1), done: make(chan struct{})}
+func newAlarms(wall func() time.Time) *alarms {
+	a := &alarms{wall: wall, changed: make(chan struct{}, 1), done: make(chan struct{})}
 	go a.loop()
 	return a
 }
 
-// set arranges a call of fire at the given time, or soon when that has passed. After close nothing more is called.
+// set arranges a call of fire at the given time, or soon when that has passed. The time is one of the monotonic clock: it
+// was made of time.Now. After close nothing more is called.
 func (a *alarms) set(at time.Time, fire func(now time.Time)) *alarm {
-	// Times from the journal are of the wall clock; all are compared by that.
-	al := &alarm{at: at.Round(0), fire: fire}
+	return a.push(&a.durations, at, fire)
+}
+
+// setInstant arranges a call when the wall clock shows the given time.
+func (a *alarms) setInstant(at time.Time, fire func(now time.Time)) *alarm {
+	return a.push(&a.instants, at.Round(0), fire)
+}
+
+func (a *alarms) push(h *alarmHeap, at time.Time, fire func(now time.Time)) *alarm {
+	al := &alarm{at: at, fire: fire, in: h}
 	a.mu.Lock()
-	heap.Push(&a.heap, al)
+	heap.Push(h, al)
 	first := al.index == 0
 	a.mu.Unlock()
 	if first {
@@ -51,7 +67,7 @@ func (a *alarms) clear(al *alarm) {
 	}
 	a.mu.Lock()
 	if al.index >= 0 {
-		heap.Remove(&a.heap, al.index)
+		heap.Remove(al.in, al.index)
 	}
 	a.mu.Unlock()
 }
@@ -77,7 +93,7 @@ func (a *alarms) isClosed() bool {
 	return a.closed
 }
 
-// maxDoze is how late an alarm can be after the wall clock was set forward.
+// maxDoze is how late the alarm of an instant can be after the wall clock was set forward.
 const maxDoze = 10 * time.Second
 
 func (a *alarms) loop() {
@@ -87,19 +103,16 @@ func (a *alarms) loop() {
 	var due []*alarm
 	for {
 		now := time.Now()
-		wait := maxDoze
+		var wait time.Duration
 		due = due[:0]
 		a.mu.Lock()
 		if a.closed {
 			a.mu.Unlock()
 			return
 		}
-		for len(a.heap) > 0 {
-			if d := a.heap[0].at.Sub(now.Round(0)); d > 0 {
-				wait = min(wait, d)
-				break
-			}
-			due = append(due, heap.Pop(&a.heap).(*alarm))
+		due, wait = a.durations.due(now, due, time.Hour)
+		if len(a.instants) > 0 {
+			due, wait = a.instants.due(a.wall().Round(0), due, min(wait, maxDoze))
 		}
 		a.mu.Unlock()
 		for i, al := range due {
@@ -121,6 +134,17 @@ func (a *alarms) loop() {
 
 // alarmHeap implements heap.Interface, earliest first.
 type alarmHeap []*alarm
+
+// due moves what is due to a list, and returns how long it takes until the next one is, at most wait.
+func (h *alarmHeap) due(now time.Time, list []*alarm, wait time.Duration) ([]*alarm, time.Duration) {
+	for len(*h) > 0 {
+		if d := (*h)[0].at.Sub(now); d > 0 {
+			return list, min(wait, d)
+		}
+		list = append(list, heap.Pop(h).(*alarm))
+	}
+	return list, wait
+}
 
 func (h alarmHeap) Len() int           { return len(h) }
 func (h alarmHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }

@@ -19,6 +19,8 @@ func (void) Get(context.Context, string, job.ID) (job.Job, error) { return job.J
 
 func (void) Release(job.Key) {}
 
+func (void) Elapsed(since time.Time) time.Duration { return time.Since(since) }
+
 func (void) Recover(context.Context, func(job.Job, []byte, job.LogSeq) error) error { return nil }
 
 func (v void) Append(_ context.Context, b job.Batch) error {

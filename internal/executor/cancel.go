@@ -2,7 +2,6 @@ package executor
 
 import (
 	"context"
-	"time"
 
 	"gather/internal/job"
 )
@@ -45,7 +44,7 @@ func (r *run) askCancel(ctx context.Context) error {
 		r.appendDone(0, done)
 	default:
 		r.state = job.Cancelling
-		r.appendDone(0, done, job.CancelRequested{At: time.Now().UTC()})
+		r.appendDone(0, done, job.CancelRequested{At: r.e.wall()})
 		r.end(errCancelled, job.Finished{State: job.Cancelled})
 		r.settle()
 	}

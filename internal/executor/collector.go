@@ -50,9 +50,8 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeBy
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	e := c.e
-	now := time.Now()
-	t := e.mode.tally(c.kinds, now)
-	busy, busySeconds := e.load(now)
+	t := e.mode.tally(c.kinds, e.wall())
+	busy, busySeconds := e.load(time.Now())
 	capacities := [...]float64{float64(e.cfg.MaxJobs), float64(e.cfg.MaxWaiting), float64(e.cfg.MaxBytes)}
 	if t.silent {
 		capacities = [len(capacities)]float64{} // so that the sum over the nodes is the truth

@@ -51,6 +51,9 @@ type Journal interface {
 	Recover(ctx context.Context, visit func(j job.Job, spec []byte, log job.LogSeq) error) error
 	// Get returns the durable view; job.ErrNotFound, job.ErrExpired.
 	Get(ctx context.Context, tenant string, id job.ID) (job.Job, error)
+	// Elapsed returns how long ago a recorded instant was, not counting steps of the wall clock since, as far as the record
+	// has them.
+	Elapsed(since time.Time) time.Duration
 }
 
 // Planner makes plans of specs.
@@ -87,6 +90,9 @@ type Config struct {
 	Cluster    Cluster
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
+	// Wall reads the clock that instants are taken from: time.Now, or the one that the nodes of a cluster share. It may be set
+	// at any time. Durations are measured on the monotonic clock.
+	Wall func() time.Time
 	// Tracer makes the spans of jobs; nil for none.
 	Tracer trace.Tracer
 }
@@ -140,6 +146,7 @@ type Executor struct {
 	log     *slog.Logger
 	metrics *metrics
 	alarms  *alarms
+	born    time.Time
 
 	// work ends when Stop's grace does, with cause errStopping; every task's context is made of it.
 	work     context.Context
@@ -164,8 +171,12 @@ func New(ctx context.Context, cfg Config) (*Executor, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	if cfg.Wall == nil {
+		cfg.Wall = time.Now
+	}
 	e := &Executor{
 		cfg:      cfg,
+		born:     time.Now(),
 		log:      cfg.Logger,
 		runs:     make(map[job.ID]*run),
 		tenants:  make(map[string]int),
@@ -173,7 +184,7 @@ func New(ctx context.Context, cfg Config) (*Executor, error) {
 	}
 	e.ready.L = &e.mu
 	e.work, e.stopWork = context.WithCancelCause(context.Background())
-	e.alarms = newAlarms()
+	e.alarms = newAlarms(cfg.Wall)
 	for range cfg.Workers {
 		e.workers = append(e.workers, &worker{e: e})
 	}
@@ -240,6 +251,9 @@ func (e *Executor) Stop(ctx context.Context) error {
 	return err
 }
 
+// wall returns the time of the wall clock.
+func (e *Executor) wall() time.Time { return e.cfg.Wall().UTC() }
+
 // await waits for done until ctx is: then it returns the cause, unless both are.
 func await(ctx context.Context, done <-chan struct{}) error {
 	select {
@@ -280,7 +294,7 @@ func (a alone) leave() {
 	for _, r := range left {
 		r.mu.Lock()
 		r.closePlan()
-		r.endTrace(&job.Finished{At: time.Now(), State: r.state})
+		r.endTrace(&job.Finished{At: e.wall(), State: r.state})
 		r.mu.Unlock()
 	}
 }

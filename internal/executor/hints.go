@@ -30,7 +30,7 @@ func (a alone) place(id job.ID) (int, time.Duration, bool) {
 // is queued. It is at least a second.
 func (e *Executor) RetryAfter(j job.Job) time.Duration {
 	const most = 30 * time.Second
-	now := time.Now()
+	now := e.wall()
 	wait := time.Second
 	switch j.State {
 	case job.Queued:

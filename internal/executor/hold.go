@@ -16,10 +16,11 @@ type hold struct {
 
 	// Of whoever has it.
 	ready     bool
-	task      job.Task // nil until its first step
-	resume    job.Resume
-	paused    bool  // it cannot be begun now, and is given up when the alarm comes
-	completed int64 // units of the task
+	task      job.Task   // nil until its first step
+	resume    job.Resume // its Started is of the monotonic clock
+	startedAt time.Time  // the same by the wall clock
+	paused    bool       // it cannot be begun now, and is given up when the alarm comes
+	completed int64      // units of the task
 
 	// Guarded by shared.mu.
 	uses   int                     // by its task, by appends and alarms under way; the turn is ended when it is 0

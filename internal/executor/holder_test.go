@@ -42,7 +42,7 @@ func (h *holder) Start(context.Context) error {
 			r.t.Errorf("start: %v", err)
 		}
 	}
-	h.turn.Job = h.s.view
+	h.turn.Job, h.turn.Started = h.s.view, h.s.view.StartedAt
 	if !h.s.spread {
 		h.s.spread = true
 		for task := 1; task < min(h.s.size.Tasks, 4); task++ {

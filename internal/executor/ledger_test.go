@@ -36,6 +36,9 @@ type page struct {
 
 func newLedger(t testing.TB) *ledger { return &ledger{t: t, jobs: make(map[job.ID]*page)} }
 
+// Elapsed implements executor.Journal.
+func (l *ledger) Elapsed(since time.Time) time.Duration { return time.Since(since) }
+
 func (l *ledger) Append(ctx context.Context, b job.Batch) error {
 	l.mu.Lock()
 	if l.blocked {

@@ -166,7 +166,7 @@ func (s *series) resume() {
 
 func (s *series) started(r *planned, now time.Time) {
 	if s != nil {
-		observe(s.wait, now.Sub(due(&r.job)).Seconds(), r.traced.exemplar)
+		observe(s.wait, max(0, now.Sub(due(&r.job)).Seconds()), r.traced.exemplar)
 	}
 }
 
@@ -180,9 +180,9 @@ func (s *series) ended(r *planned, how *job.Finished) {
 		s.failed[how.Failure.Reason].Inc()
 	}
 	// A job that is cancelled before its start has come has taken no time.
-	observe(s.total, max(0, time.Since(due(&r.job)).Seconds()), r.traced.exemplar)
+	observe(s.total, max(0, r.e.wall().Sub(due(&r.job)).Seconds()), r.traced.exemplar)
 	if !r.startedAt.IsZero() {
-		observe(s.run, how.At.Sub(r.startedAt).Seconds(), r.traced.exemplar)
+		observe(s.run, max(0, how.At.Sub(r.startedAt).Seconds()), r.traced.exemplar)
 	}
 	if how.Completed > 0 {
 		s.items.Add(float64(how.Completed))

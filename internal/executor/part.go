@@ -78,10 +78,10 @@ func (s *shared) plan(ctx context.Context, h *hold) error {
 }
 
 // begin notes that the job has started, here or elsewhere.
-func (s *shared) begin(h *hold, at time.Time, first bool) {
+func (s *shared) begin(h *hold, first bool) {
 	p := h.part
 	p.mu.Lock()
-	p.startedAt = at
+	p.startedAt = h.startedAt
 	if !p.begun {
 		p.begun = true
 		p.startTrace(time.Now(), !first)
@@ -89,7 +89,7 @@ func (s *shared) begin(h *hold, at time.Time, first bool) {
 	p.mu.Unlock()
 	s.mu.Lock()
 	if p.job.Timeout > 0 && p.timeout == nil && !s.halting {
-		p.timeout = s.e.alarms.set(at.Add(p.job.Timeout), func(time.Time) { s.expire(p) })
+		p.timeout = s.e.alarms.set(h.resume.Started.Add(p.job.Timeout), func(time.Time) { s.expire(p) })
 	}
 	s.mu.Unlock()
 }
@@ -171,9 +171,9 @@ func (p *part) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closePlan()
-	at := p.idleAt
-	if at.IsZero() {
-		at = time.Now()
+	at := p.e.wall()
+	if !p.idleAt.IsZero() {
+		at = at.Add(-time.Since(p.idleAt))
 	}
 	p.endTrace(&job.Finished{At: at, State: p.state})
 }

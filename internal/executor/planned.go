@@ -16,10 +16,11 @@ type planned struct {
 	job       job.Job // as submitted, or as the cluster gave it; not changed
 	plan      job.Plan
 	size      job.Size
-	spec      []byte  // until it is journaled
-	series    *series // nil for an unknown kind
-	startedAt time.Time
-	closed    bool // the plan
+	spec      []byte    // until it is journaled
+	series    *series   // nil for an unknown kind
+	startedAt time.Time // by the wall clock
+	started   time.Time // the same moment on the monotonic clock
+	closed    bool      // the plan
 	traced    traced
 }
 

@@ -66,7 +66,6 @@ type toyTask struct {
 	toy
 	i      int
 	resume job.Resume
-	parked bool
 }
 
 func (t *toyTask) Step(ctx context.Context, now time.Time, _ *job.Local) (job.Step, error) {
@@ -78,8 +77,7 @@ func (t *toyTask) Step(ctx context.Context, now time.Time, _ *job.Local) (job.St
 	case t.Block:
 		<-ctx.Done()
 		return job.Step{}, context.Cause(ctx)
-	case t.Park > 0 && !t.parked:
-		t.parked = true
+	case now.Sub(t.resume.Started) < t.Park:
 		return job.Step{Wake: t.resume.Started.Add(t.Park)}, nil
 	case t.Work > 0:
 		timer := time.NewTimer(t.Work)

@@ -137,6 +137,9 @@ func (r *realm) give(m *member, msg message) {
 	m.turns <- h.turn
 }
 
+// Elapsed implements executor.Journal.
+func (*member) Elapsed(since time.Time) time.Duration { return time.Since(since) }
+
 // push puts a message in the line. Caller holds mu.
 func (r *realm) push(msg message) {
 	r.line = append(r.line, msg)

@@ -53,7 +53,8 @@ func (e *Executor) resume(ctx context.Context, j job.Job, spec []byte, log job.L
 		plan = unplanned{}
 	}
 	r := e.newRun(e.planned(j, plan, nil))
-	r.startedAt = j.StartedAt
+	r.startedAt, r.started = j.StartedAt, time.Now().Add(-e.cfg.Journal.Elapsed(j.StartedAt))
+	r.due = r.due.Add(-e.cfg.Journal.Elapsed(j.CreatedAt))
 	r.completed = j.Progress.Completed
 	r.finished = make([]bool, r.size.Tasks)
 	r.steps = make(map[int][]job.Advanced)

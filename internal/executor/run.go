@@ -30,6 +30,7 @@ type run struct {
 	counted  bool   // in the admission counts
 	unsynced int64  // bytes of results that wait for the disk
 	held     bool   // has tasks, and waits for its results to be synced
+	delayed  bool   // its start has not come
 
 	mu    sync.Mutex
 	state job.State
@@ -38,9 +39,11 @@ type run struct {
 	busy   int // steps under way
 	done   int // tasks finished
 	// ending is how the job will end once busy is 0; nil while it runs normally.
-	ending  *job.Finished
-	parked  map[*alarm]struct{}
-	start   *alarm // of a delayed start
+	ending *job.Finished
+	parked map[*alarm]struct{}
+	start  *alarm // of a delayed start
+	// due is when the start comes that was given as a duration, on the monotonic clock.
+	due     time.Time
 	timeout *alarm
 
 	// finished tells, after a recovery, which tasks are done; steps has what is known of unfinished ones. Both are nil
@@ -52,7 +55,7 @@ type run struct {
 }
 
 func (e *Executor) newRun(p planned) *run {
-	r := &run{planned: p, state: p.job.State}
+	r := &run{planned: p, state: p.job.State, due: time.Now().Add(p.job.Delay)}
 	r.ctx, r.cancel = context.WithCancelCause(e.work)
 	return r
 }
@@ -76,9 +79,9 @@ func (r *run) begin(now time.Time) bool {
 		return false
 	}
 	if r.state == job.Queued {
-		r.state, r.startedAt, r.unsaid = job.Running, now, true
+		r.state, r.startedAt, r.started, r.unsaid = job.Running, r.e.wall(), now, true
 		r.startTrace(now, false)
-		r.series.started(&r.planned, now)
+		r.series.started(&r.planned, r.startedAt)
 		r.armTimeout()
 		if !r.size.Short() {
 			r.append(startedDelay)
@@ -90,7 +93,7 @@ func (r *run) begin(now time.Time) bool {
 
 func (r *run) armTimeout() {
 	if r.job.Timeout > 0 {
-		r.timeout = r.e.alarms.set(r.startedAt.Add(r.job.Timeout), r.expire)
+		r.timeout = r.e.alarms.set(r.started.Add(r.job.Timeout), r.expire)
 	}
 }
 
@@ -157,7 +160,7 @@ func (r *run) settle(before ...job.Event) {
 		return
 	}
 	how := *r.ending
-	how.At = time.Now().UTC()
+	how.At = r.e.wall()
 	r.state = how.State
 	r.cancel(errCancelled) // frees the context; the cause no longer matters
 	r.e.alarms.clear(r.start)

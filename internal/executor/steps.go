@@ -24,7 +24,7 @@ func (s *shared) step(w *worker, h *hold) {
 		return
 	}
 	start := time.Now()
-	w.since.Store(start.UnixNano())
+	w.since.Store(w.e.age(start))
 	wake := s.perform(ctx, w, h)
 	w.busy.Add(int64(time.Since(start)))
 	w.since.Store(0)
@@ -105,9 +105,9 @@ func (s *shared) ready(ctx context.Context, h *hold) error {
 		return &job.Failure{Reason: job.FailedTask, Detail: "its plan differs from the one it was begun with"}
 	}
 	if t.Job.State == job.Queued && t.Task != job.Reduction && p.size.Short() {
-		h.resume.Started = time.Now()
+		h.resume.Started, h.startedAt = time.Now(), s.e.wall()
 		s.say(h, false)
-		s.begin(h, h.resume.Started, true)
+		s.begin(h, true)
 		return nil
 	}
 	if err := s.start(ctx, h); err != nil {
@@ -141,9 +141,10 @@ func (s *shared) start(ctx context.Context, h *hold) error {
 		return err
 	}
 	if h.resume.Started.IsZero() {
-		h.resume.Started = t.Job.StartedAt
+		h.resume.Started = t.Started
 	}
-	s.begin(h, t.Job.StartedAt, first)
+	h.startedAt = t.Job.StartedAt
+	s.begin(h, first)
 	if first {
 		h.part.observe(func(p *planned) { p.series.started(p, p.startedAt) })
 	}
@@ -254,10 +255,10 @@ func (s *shared) finish(
 
 // end appends the end of the job, which is this turn's to say, behind the events that lead to it.
 func (s *shared) end(ctx context.Context, h *hold, how job.Finished, before ...job.Event) {
-	how.At = time.Now().UTC()
+	how.At = s.e.wall()
 	events := make([]job.Event, 0, len(before)+2)
 	if h.unsaid {
-		events = append(events, job.Started{At: h.resume.Started})
+		events = append(events, job.Started{At: h.startedAt})
 	}
 	events = append(append(events, before...), how)
 	s.append(ctx, h, func() { s.finished(h, &how) }, events...)

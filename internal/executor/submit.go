@@ -108,7 +108,7 @@ func (p *planned) entry() (job.Entry, job.Job, error) {
 // plan validates every submission, and reports the faults of all of them. Keep gets what was planned, also when an error
 // follows.
 func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(planned)) error {
-	now := time.Now().UTC()
+	now := e.wall()
 	var faults job.ValidationError
 	var bytes, waiting int64
 	for i := range subs {
@@ -117,7 +117,14 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(pl
 		if len(subs) > 1 {
 			prefix = fmt.Sprintf("/jobs/%d", i)
 		}
-		if s.StartAfter.Sub(now) > e.cfg.MaxStartAfter {
+		start := s.StartAfter
+		if s.Delay > 0 {
+			start = now.Add(s.Delay)
+		}
+		if !start.After(now) {
+			start = time.Time{}
+		}
+		if start.Sub(now) > e.cfg.MaxStartAfter {
 			faults.Add(prefix+"/start_after", "at most %s ahead", e.cfg.MaxStartAfter)
 		}
 		plan, spec, err := e.cfg.Planner.Plan(ctx, s.Tenant, s.Kind, s.Spec)
@@ -132,7 +139,7 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(pl
 		}
 		p := e.planned(job.Job{
 			ID: job.NewID(), Tenant: s.Tenant, Kind: s.Kind, Priority: s.Priority, Labels: s.Labels, State: job.Queued,
-			CreatedAt: now, StartAfter: s.StartAfter, Timeout: s.Timeout, Retention: s.Retention,
+			CreatedAt: now, StartAfter: start, Delay: s.Delay, Timeout: s.Timeout, Retention: s.Retention,
 			RequestID: s.RequestID, TraceParent: s.TraceParent,
 		}, plan, spec)
 		size := p.size
@@ -223,23 +230,41 @@ func (e *Executor) count(r *run) {
 
 // enqueue hands runs to the queue, now or when their time has come.
 func (e *Executor) enqueue(runs []*run) {
-	now := time.Now()
 	for _, r := range runs {
-		if r.job.StartAfter.After(now) {
-			r.mu.Lock()
-			if r.ending == nil {
-				r.start = e.alarms.set(r.job.StartAfter, func(time.Time) { e.enqueue([]*run{r}) })
-			}
-			r.mu.Unlock()
+		if e.delay(r) {
 			continue
 		}
 		e.mu.Lock()
+		r.delayed = false
 		if !r.dead {
 			e.queue.pushFresh(r)
 			e.ready.Signal()
 		}
 		e.mu.Unlock()
 	}
+}
+
+// delay sets the alarm of a run whose start has not come; false when it has.
+func (e *Executor) delay(r *run) bool {
+	again := func(time.Time) { e.enqueue([]*run{r}) }
+	set := func() *alarm { return e.alarms.setInstant(r.job.StartAfter, again) }
+	if r.job.Delay > 0 {
+		if !r.due.After(time.Now()) {
+			return false
+		}
+		set = func() *alarm { return e.alarms.set(r.due, again) }
+	} else if !r.job.StartAfter.After(e.wall()) {
+		return false
+	}
+	e.mu.Lock()
+	r.delayed = true
+	e.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ending == nil {
+		r.start = set()
+	}
+	return true
 }
 
 func (e *Executor) refuse(runs []*run) {

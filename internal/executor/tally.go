@@ -68,7 +68,7 @@ func (a alone) tally(kinds []string, now time.Time) *tally {
 		switch {
 		case r.fresh:
 			t.queued(&r.job, r.size.Tasks-r.nextTask)
-		case r.nextTask == 0 && r.job.StartAfter.After(now):
+		case r.delayed:
 			t.delayed++
 		default:
 			t.running(&r.job, r.size.Tasks-r.nextTask)

@@ -26,15 +26,18 @@ func (e *Executor) load(now time.Time) (busy int, seconds float64) {
 		ns := w.busy.Load()
 		if since := w.since.Load(); since != 0 {
 			busy++
-			ns += max(0, now.UnixNano()-since)
+			ns += max(0, e.age(now)-since)
 		}
 		seconds += float64(ns) / 1e9
 	}
 	return busy, seconds
 }
 
+// age returns the nanoseconds from the making of the executor to now, at least 1.
+func (e *Executor) age(now time.Time) int64 { return max(1, int64(now.Sub(e.born))) }
+
 // waiting implements mode.
-func (a alone) waiting() int64 { return a.tally(nil, time.Now()).waiting }
+func (a alone) waiting() int64 { return a.tally(nil, a.wall()).waiting }
 
 // nodeJobs implements mode.
 func (a alone) nodeJobs(limit int) []job.NodeJob {

@@ -15,7 +15,7 @@ type worker struct {
 	e     *Executor
 	local job.Local
 
-	// since is when the current step began, in nanoseconds since 1970; 0 when idle. busy is the time of all steps
+	// since is when the current step began, in nanoseconds since the executor was made; 0 when idle. busy is the time of all steps
 	// before. Both are read at scrape time, so that busy seconds accrue while a step runs.
 	since atomic.Int64
 	busy  atomic.Int64
@@ -88,13 +88,13 @@ func (w *worker) turn(u unit) {
 	}
 	span := r.startTask(u.task, start)
 	r.mu.Unlock()
-	w.since.Store(start.UnixNano())
+	w.since.Store(w.e.age(start))
 	step, elapsed, err := w.step(&r.planned, start, span, func() (job.Step, error) {
 		if r.size.Tasks == 0 {
 			return job.Step{}, nil
 		}
 		if u.woken == nil {
-			u.woken = r.plan.Task(u.task, job.Resume{Started: r.startedAt, Steps: r.steps[u.task]})
+			u.woken = r.plan.Task(u.task, job.Resume{Started: r.started, Steps: r.steps[u.task]})
 		}
 		return u.woken.Step(r.ctx, start, &w.local)
 	})

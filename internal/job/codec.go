@@ -7,12 +7,20 @@ import (
 	"time"
 )
 
-// recordVersion leads every stored job. A reader refuses a version it does not know.
-const recordVersion = 1
+// The versions that lead every stored job. A reader refuses any other. The second is written only for a job with a Delay, so
+// that earlier versions read all others.
+const (
+	recordVersion        = 1
+	recordVersionDelayed = 2
+)
 
 // AppendBinary appends the encoded view.
 func (j *Job) AppendBinary(dst []byte) []byte {
-	dst = append(dst, recordVersion)
+	if j.Delay != 0 {
+		dst = appendInt(append(dst, recordVersionDelayed), int64(j.Delay))
+	} else {
+		dst = append(dst, recordVersion)
+	}
 	dst = append(dst, j.ID[:]...)
 	dst = appendString(dst, j.Tenant)
 	dst = appendString(dst, j.Kind)
@@ -47,12 +55,19 @@ func Decode(data []byte) (Job, error) {
 }
 
 func (r *reader) job() (j Job) {
-	if len(r.b) < 17 || r.b[0] != recordVersion {
+	switch r.uint() {
+	case recordVersion:
+	case recordVersionDelayed:
+		if j.Delay = time.Duration(r.int()); j.Delay == 0 {
+			r.fail("delay")
+		}
+	default:
 		r.fail("version")
+	}
+	j.ID = r.id()
+	if r.err != nil {
 		return j
 	}
-	copy(j.ID[:], r.b[1:17])
-	r.b = r.b[17:]
 	j.Tenant, j.Kind = r.string(), r.string()
 	j.Priority, j.State = Priority(r.uint()), State(r.uint())
 	if j.Priority < Low || j.Priority > High || j.State < Queued || j.State > Cancelled {

@@ -36,6 +36,8 @@ type Job struct {
 	FinishedAt time.Time
 	ExpiresAt  time.Time
 
+	// Delay is the start_after of a job that gave it as a duration: StartAfter is then CreatedAt and it. 0 for an instant, or none.
+	Delay time.Duration
 	// Timeout bounds the time from StartedAt to the end; 0 is no bound.
 	Timeout time.Duration
 	// Retention is how long the job stays readable after its end.

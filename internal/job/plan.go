@@ -38,7 +38,7 @@ func (s Size) Short() bool {
 
 // Resume is what is known of a task before it runs: after a restart, some of its steps may already be in the journal.
 type Resume struct {
-	// Started is when the job started.
+	// Started is when the job started, on the monotonic clock, as is the now of a Step.
 	Started time.Time
 	// Steps are the steps of this task that are in the journal, without the last, Done one.
 	Steps []Advanced

@@ -5,13 +5,18 @@ import "time"
 // A Rate measures how many jobs end per second, over the last 16 seconds. The zero value has seen none.
 type Rate struct {
 	counts [rateWindow]int
-	last   int64 // the second of the newest count
+	last   int64     // the second of the newest count, since the base
+	base   time.Time // of the monotonic clock
 }
 
 const rateWindow = 16
 
-func (r *Rate) advance(now time.Time) {
-	s := now.Unix()
+// advance returns the second of now, which is of the monotonic clock.
+func (r *Rate) advance(now time.Time) int64 {
+	if r.base.IsZero() {
+		r.base = now
+	}
+	s := max(r.last, int64(now.Sub(r.base)/time.Second))
 	if s-r.last >= rateWindow {
 		r.counts, r.last = [rateWindow]int{}, s
 	}
@@ -19,12 +24,12 @@ func (r *Rate) advance(now time.Time) {
 		r.last++
 		r.counts[r.last%rateWindow] = 0
 	}
+	return s
 }
 
 // Add counts the end of a job.
 func (r *Rate) Add(now time.Time) {
-	r.advance(now)
-	r.counts[now.Unix()%rateWindow]++
+	r.counts[r.advance(now)%rateWindow]++
 }
 
 // RetryAfter is how long it takes until n more jobs have ended, at the measured rate: from a second to a minute.

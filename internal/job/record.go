@@ -8,14 +8,16 @@ import (
 
 // A Submission is what a client asks for, after its envelope was decoded and before its kind was asked.
 type Submission struct {
-	Tenant      string
-	Kind        string
-	Spec        []byte // the kind's own parameters: a JSON object
-	Priority    Priority
-	Labels      map[string]string
-	Timeout     time.Duration
-	Retention   time.Duration
+	Tenant    string
+	Kind      string
+	Spec      []byte // the kind's own parameters: a JSON object
+	Priority  Priority
+	Labels    map[string]string
+	Timeout   time.Duration
+	Retention time.Duration
+	// StartAfter is an instant, Delay a duration: one of them is zero.
 	StartAfter  time.Time
+	Delay       time.Duration
 	RequestID   string
 	TraceParent string
 }

@@ -1,6 +1,9 @@
 package job
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Reduction is the Task of a turn whose job has only its reduction left to do.
 const Reduction = -1
@@ -16,6 +19,8 @@ type Turn struct {
 	Task int
 	// Resumed tells that the log has steps of the task.
 	Resumed bool
+	// Started is when the job started, on this node's monotonic clock; set when Start has returned.
+	Started time.Time
 	// Context ends when the job is to end: cancelled, failed, out of time, or finished by another node.
 	Context context.Context //nolint:containedctx // the turn's own, as a request has one
 	TurnHolder

@@ -66,7 +66,7 @@ func (j *Journal) Export(ctx context.Context, v Visitor) error {
 		if err != nil {
 			return err
 		}
-		return v.Key(job.KeyRecord{Hash: [32]byte(key[1:]), Fingerprint: r.fingerprint, Expires: r.expires.UTC(), IDs: r.ids})
+		return v.Key(job.KeyRecord{Hash: [32]byte(key[1:]), Fingerprint: r.fingerprint, Expires: j.shown(r.expires).UTC(), IDs: r.ids})
 	})
 	if err != nil {
 		return err
@@ -80,7 +80,7 @@ func (j *Journal) Export(ctx context.Context, v Visitor) error {
 		if n <= 0 || n != len(value) {
 			return corrupt("tombstone")
 		}
-		return v.Tombstone(job.Tombstone{Tenant: tenant, ID: id, Expires: time.UnixMilli(ms).UTC()})
+		return v.Tombstone(job.Tombstone{Tenant: tenant, ID: id, Expires: j.shown(time.UnixMilli(ms)).UTC()})
 	})
 }
 

@@ -13,7 +13,8 @@ import (
 
 // World is what tests put in the place of the world. Zero values leave it as it is.
 type World struct {
-	Now      func() time.Time
+	Now      func() time.Time // of both clocks, unless there is a Wall
+	Wall     func() time.Time
 	After    func(d time.Duration, f func()) (stop func() bool)
 	Stall    time.Duration
 	MemTable uint64
@@ -23,7 +24,10 @@ type World struct {
 func OpenIn(ctx context.Context, c Config, w World) (*Journal, error) {
 	h := realHooks()
 	if w.Now != nil {
-		h.now = w.Now
+		h.now, h.wall = w.Now, w.Now
+	}
+	if w.Wall != nil {
+		h.wall = w.Wall
 	}
 	if w.After != nil {
 		h.after = w.After

@@ -39,7 +39,7 @@ func (j *Journal) ImportJob(ctx context.Context, view job.Job, spec []byte, log 
 
 // ImportKey adds an idempotency key; job.ErrExists when it is used already and that use has not expired.
 func (j *Journal) ImportKey(ctx context.Context, k job.KeyRecord, done func(error)) error {
-	r := keyRecord{expires: k.Expires, fingerprint: k.Fingerprint, ids: k.IDs}
+	r := keyRecord{expires: j.due(k.Expires, forever), fingerprint: k.Fingerprint, ids: k.IDs}
 	return j.importOne(ctx, int64(256+16*len(k.IDs)), done, func(b *pebble.Batch) (func(), error) {
 		key := appendKeyKey(nil, k.Hash)
 		old, found, err := j.lookUp(b, key)
@@ -66,9 +66,10 @@ func (j *Journal) ImportTombstone(ctx context.Context, t job.Tombstone, done fun
 			return nil, err
 		}
 		key := appendJobKey(nil, spaceTombstone, t.Tenant, t.ID)
-		_ = b.Set(key, binary.AppendVarint(nil, t.Expires.UnixMilli()), nil)
+		expires := j.due(t.Expires, forever)
+		_ = b.Set(key, binary.AppendVarint(nil, expires.UnixMilli()), nil)
 		var w write
-		w.expire(t.Expires, expiryTombstone, t.ID[:], key[1:])
+		w.expire(expires, expiryTombstone, t.ID[:], key[1:])
 		w.storeExpiries(b)
 		return nil, nil
 	})

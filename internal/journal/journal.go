@@ -87,6 +87,7 @@ type Journal struct {
 	jobs     activeJobs
 	watchers watchers
 	keys     reservations
+	clock    steadyClock
 	health   health
 
 	// stop ends the sweeper and the monitor; the writer ends when the queue has been drained.
@@ -100,7 +101,8 @@ type Journal struct {
 
 // hooks are the parts of the world that tests replace.
 type hooks struct {
-	now   func() time.Time
+	now   func() time.Time // with a monotonic reading
+	wall  func() time.Time
 	after func(d time.Duration, f func()) (stop func() bool)
 	// stall is how long a write may wait for the disk before submissions are refused.
 	stall time.Duration
@@ -110,7 +112,7 @@ type hooks struct {
 
 func realHooks() hooks {
 	return hooks{
-		now: time.Now,
+		now: time.Now, wall: time.Now,
 		after: func(d time.Duration, f func()) func() bool {
 			return time.AfterFunc(d, f).Stop
 		},
@@ -137,7 +139,7 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	if err := j.openEngine(ctx); err != nil {
 		return nil, fmt.Errorf("open journal %s: %w", c.Dir, fullDisk(err))
 	}
-	if err := j.load(ctx); err != nil {
+	if err := cmp.Or(j.loadClock(), j.load(ctx)); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal %s: %w", c.Dir, err), j.close())
 	}
 	if err := j.met.watch(c.Registerer, j); err != nil {
@@ -173,14 +175,6 @@ func (j *Journal) Close() error {
 		err = fmt.Errorf("close journal %s: the disk failed: %w", j.c.Dir, j.fs.last())
 	}
 	return err
-}
-
-// now is the time by the clock that decides what has expired.
-func (j *Journal) now() time.Time {
-	if j.c.Now != nil {
-		return j.c.Now()
-	}
-	return j.h.now()
 }
 
 // read runs f on the engine unless the journal is closed.

@@ -16,6 +16,7 @@ import (
 // key names its space.
 //
 //	m "format"                             uvarint: the version of this format
+//	m "clock"                              steps of the wall clock, and the time of a recent write; see clock.go
 //	a tenant id                            a job that has not ended: uvarint length and view of its first write, then
 //	                                       a byte: 1 and the spec, or 0 when the spec is too long and stands under s
 //	s id                                   such a spec, until the job ends

@@ -25,6 +25,10 @@ func (j *Journal) runSweeper(ctx context.Context) {
 			return
 		case <-t.C:
 		}
+		if !j.c.View && j.clock.isChanged() {
+			j.log.Info("the wall clock was set")
+			_ = j.Settle(ctx) // a write records it
+		}
 		for more := true; more && ctx.Err() == nil; {
 			var err error
 			if more, err = j.sweep(ctx); err != nil {

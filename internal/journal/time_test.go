@@ -185,7 +185,7 @@ func TestRetention(t *testing.T) {
 	// Nothing is left but the jobs that have not ended, the version and the number of the last write.
 	n, err := j.Keys()
 	must(t, err)
-	if len(n) != 2 || n["a"] != 2 || n["m"] != 2 {
+	if len(n) != 2 || n["a"] != 2 || n["m"] != 3 {
 		t.Fatal(n)
 	}
 	must(t, j.Close())

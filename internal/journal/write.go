@@ -166,6 +166,11 @@ func (b *builder) build(w *write) {
 	for _, t := range w.touches {
 		b.finish(w, t)
 	}
+	if !b.j.c.View {
+		if v := b.j.clock.record(); v != nil {
+			b.set(w, clockKey, v)
+		}
+	}
 	w.storeExpiries(w.batch)
 }
 
@@ -314,7 +319,7 @@ func (b *builder) finish(w *write, t *touch) {
 		b.key = appendJobKey(b.key[:0], spaceEnded, head.Tenant, a.id)
 		b.value = head.AppendBinary(b.value[:0])
 		b.set(w, b.key, b.value)
-		w.expire(head.ExpiresAt, expiryJob, a.id[:], b.key[1:])
+		w.expire(b.j.due(head.ExpiresAt, head.Retention), expiryJob, a.id[:], b.key[1:])
 	case t.first:
 		b.value, b.scratch, a.long = appendActive(b.value[:0], b.scratch, head, t.spec)
 		b.key = appendJobKey(b.key[:0], spaceActive, head.Tenant, a.id)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"time"
 
 	"gather/internal/job"
 )
@@ -329,3 +330,6 @@ func (v *Volatile) Reopen() *Volatile {
 	}
 	return next
 }
+
+// Elapsed returns how long ago a recorded instant was.
+func (v *Volatile) Elapsed(since time.Time) time.Duration { return time.Since(since) }

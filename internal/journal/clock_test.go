@@ -1,0 +1,150 @@
+package journal_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"gather/internal/job"
+	"gather/internal/journal"
+	"gather/internal/journal/journaltest"
+)
+
+// twoClocks are a machine's: time passes on both, and the wall clock can be set.
+type twoClocks struct {
+	clock
+	ahead time.Duration
+}
+
+func (c *twoClocks) wall() time.Time { return c.Now().Add(c.ahead) }
+
+func (c *twoClocks) open(t *testing.T, cfg journal.Config) *journal.Journal {
+	t.Helper()
+	cfg.Dir, cfg.Logger, cfg.SweepInterval = "j", quiet, time.Hour
+	j, err := journal.OpenIn(t.Context(), cfg, journal.World{Now: c.Now, After: c.After, Wall: c.wall})
+	must(t, err)
+	return j
+}
+
+// What is retained is kept for as long as it was to be, whether the wall clock is set before its end, behind it, or between two
+// runs; except that a wall clock which is set forward while the server is down is a longer downtime.
+func TestRetentionAcrossClockSteps(t *testing.T) {
+	const retention = time.Hour
+	for name, c := range map[string]struct {
+		before, after, down time.Duration
+		// early is by how much the job may expire early.
+		early time.Duration
+	}{
+		"no step":          {},
+		"ahead before":     {before: 10 * time.Hour},
+		"back before":      {before: -10 * time.Hour},
+		"ahead after":      {after: 10 * time.Hour},
+		"back after":       {after: -10 * time.Hour},
+		"back and forth":   {before: -3 * time.Hour, after: 3 * time.Hour},
+		"back while down":  {down: -10 * time.Hour},
+		"ahead while down": {down: 30 * time.Minute, early: 30 * time.Minute},
+	} {
+		for _, restart := range []bool{false, true} {
+			if !restart && c.down != 0 {
+				continue
+			}
+			t.Run(name, func(t *testing.T) {
+				clocks := &twoClocks{clock: clock{now: time.Now().Round(0)}}
+				cfg := journal.Config{FS: vfs.NewMem(), KeyRetention: retention}
+				j := clocks.open(t, cfg)
+				clocks.add(time.Minute)
+				clocks.ahead += c.before
+				id, s := submission("t")
+				s.Job.Retention = retention
+				b := entry(id, s, job.Started{At: clocks.wall()}, job.Finished{State: job.Succeeded, At: clocks.wall()})
+				key := job.Key{Tenant: "t", Value: "k"}
+				_, err := j.Reserve(t.Context(), key)
+				must(t, err)
+				b.Key = &key
+				must(t, journaltest.Append(t.Context(), j, b))
+				clocks.ahead += c.after
+				must(t, j.Sweep(t.Context()))
+				clocks.add(time.Minute)
+				other, s := submission("t")
+				must(t, journaltest.Append(t.Context(), j, entry(other, s)))
+				if restart {
+					must(t, j.Close())
+					clocks.ahead += c.down
+					j = clocks.open(t, cfg)
+				}
+				check := func(left time.Duration, want error) {
+					t.Helper()
+					must(t, j.Sweep(t.Context()))
+					if _, err := j.Get(t.Context(), "t", id); !errors.Is(err, want) {
+						t.Errorf("%s before its expiry the job is answered %v, want %v", left, err, want)
+					}
+					prior, err := j.Reserve(t.Context(), key)
+					must(t, err)
+					if len(prior) == 0 {
+						j.Release(key)
+					}
+					if got := len(prior) == 0; got != (want != nil) {
+						t.Errorf("%s before its expiry the key is free: %t, want %t", left, got, want != nil)
+					}
+				}
+				clocks.add(retention - time.Minute - c.early - 2*time.Second)
+				check(2*time.Second, nil)
+				clocks.add(4 * time.Second)
+				check(-2*time.Second, job.ErrExpired)
+				must(t, j.Close())
+			})
+		}
+	}
+}
+
+// Elapsed is what has passed, whatever the wall clock was set to since, in this run or a later one.
+func TestElapsed(t *testing.T) {
+	for name, steps := range map[string][]time.Duration{
+		"no step": {0, 0}, "ahead": {time.Hour, 0}, "back": {-time.Hour, 0}, "both": {-time.Hour, 2 * time.Hour}, "back twice": {-time.Hour, -time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clocks := &twoClocks{clock: clock{now: time.Now().Round(0)}}
+			cfg := journal.Config{FS: vfs.NewMem()}
+			j := clocks.open(t, cfg)
+			var passed time.Duration
+			pass := func(d time.Duration) {
+				clocks.add(d)
+				passed += d
+				_, s := submission("t")
+				must(t, journaltest.Append(t.Context(), j, entry(s.Job.ID, s)))
+			}
+			pass(time.Minute)
+			started := clocks.wall()
+			passed = 0
+			for _, step := range steps {
+				pass(90 * time.Second)
+				clocks.ahead += step
+				pass(90 * time.Second)
+				if got := j.Elapsed(started); got != passed {
+					t.Errorf("elapsed %s, want %s", got, passed)
+				}
+				must(t, j.Close())
+				clocks.add(20 * time.Second)
+				passed += 20 * time.Second
+				j = clocks.open(t, cfg)
+				if got := j.Elapsed(started); got != passed {
+					t.Errorf("elapsed %s after a restart, want %s", got, passed)
+				}
+			}
+			// A wall clock that goes back between two runs: nothing has passed since the last write.
+			must(t, j.Close())
+			clocks.add(time.Minute)
+			clocks.ahead -= 24 * time.Hour
+			j = clocks.open(t, cfg)
+			if got := j.Elapsed(started); got > passed || got < passed-time.Minute {
+				t.Errorf("elapsed %s after the clock went back while the server was down, want at most %s", got, passed)
+			}
+			if got := j.Elapsed(clocks.wall().Add(48 * time.Hour)); got != 0 {
+				t.Errorf("an instant to come was %s ago", got)
+			}
+			must(t, j.Close())
+		})
+	}
+}
