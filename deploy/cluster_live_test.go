@@ -25,7 +25,7 @@ func TestLiveCluster(t *testing.T) {
 	need(t, "prometheus")
 	args := append(cluster(t), "--workers=2", fmt.Sprintf("--queue-jobs=%d", capacity))
 	nodes := []*server{serve(t, args...), serve(t, args...), serve(t, args...)}
-	p := watch(t, nodes...)
+	p := watch(t, "exemplar-storage", nodes...)
 
 	l := newLoad(t, nodes[0])
 	others := []*load{newLoad(t, nodes[1]), newLoad(t, nodes[2])}
@@ -57,7 +57,10 @@ func TestLiveCluster(t *testing.T) {
 		panel, curve string
 		value        float64
 	}{
-		{"Servers ready", "Servers ready", 3},
+		{"Servers ready", "Servers ready", 1},
+		{"Unfinished jobs", "Unfinished jobs", 100},
+		{"Capacity used", "Capacity used", 100. / capacity},
+		{"Capacity, mean of servers", "jobs", 100. / capacity},
 		{"Nodes", "nodes", 3},
 		{"Nodes", "connected", 3},
 		{"Workers", "workers", 6},
@@ -66,7 +69,7 @@ func TestLiveCluster(t *testing.T) {
 		{"Queue depth and capacity", "start later", 100},
 		{"Queue depth and capacity", "queued", 0},
 		{"Queue depth and capacity", "running", 0},
-		{"Capacity used", "jobs", 100. / capacity},
+		{"Capacity of the fullest server", "jobs", 100. / capacity},
 	} {
 		if got := p.panel(t, want.panel, want.curve, "4s", at); got != want.value {
 			t.Errorf("%s: %s: %v, not %v", want.panel, want.curve, got, want.value)

@@ -114,7 +114,7 @@ func lintVariables(d *grafana.Dashboard, fault report) {
 	if v := byName["datasource"]; v.Type != "datasource" || v.Query != "prometheus" || v.Label != "Data source" {
 		fault("template-datasource-rule", "%+v", v)
 	}
-	for name, label := range map[string]string{"job": "Job", "instance": "Instance"} {
+	for name, label := range map[string]string{"job": "Job", "instance": "Instance", "kind": "Kind", "priority": "Priority"} {
 		rule := "template-" + name + "-rule"
 		v := byName[name]
 		switch {
@@ -132,13 +132,24 @@ func lintVariables(d *grafana.Dashboard, fault report) {
 	}
 }
 
-// alertsPanel counts alerts, which have no instance where they are about all instances of a job.
-const alertsPanel = "Alerts"
+// ofAllInstances reports whether a series has no instance: alerts about all instances of a job, and what is recorded by job.
+func ofAllInstances(name string) bool {
+	return strings.HasPrefix(name, "ALERTS") || strings.HasPrefix(name, "job:")
+}
+
+// countPanels are the panels that show a counter itself, because it moves only before the first scrape.
+var countPanels = []string{"Resumed jobs"}
 
 func lintTarget(p *grafana.Panel, target grafana.Target, fault report) {
 	const window = 290*time.Second + 7*time.Millisecond // nobody would write that
 	// The variables stand where a regular expression does: they must be anything but what they are.
 	expr := strings.ReplaceAll(target.Expr, "$__rate_interval", fmt.Sprintf("%dms", window.Milliseconds()))
+	if p.Type == "table" { // a table may count over the time that the dashboard shows
+		expr = strings.ReplaceAll(expr, "$__range", fmt.Sprintf("%dms", window.Milliseconds()))
+	}
+	if p.Type == "stat" && (!target.Instant || target.Range) {
+		fault("instant", "%s asks for a range, of which the last value outlives its server", target.RefID)
+	}
 	parsed, err := promql.ParseExpr(expr)
 	if err != nil {
 		fault("target-promql-rule", "%v in %s", err, target.Expr)
@@ -156,10 +167,10 @@ func lintTarget(p *grafana.Panel, target grafana.Target, fault report) {
 			if !matches(n, "job", labels.MatchRegexp, "$job") {
 				fault("target-job-rule", "%s", n)
 			}
-			if !matches(n, "instance", labels.MatchRegexp, "$instance") && p.Title != alertsPanel {
+			if !matches(n, "instance", labels.MatchRegexp, "$instance") && !ofAllInstances(n.Name) {
 				fault("target-instance-rule", "%s", n)
 			}
-			if isCounter(n.Name) && !rated(path) {
+			if isCounter(n.Name) && !rated(path) && !slices.Contains(countPanels, p.Title) {
 				fault("target-counter-agg-rule", "%s", n)
 			}
 		case *parser.MatrixSelector:

@@ -93,7 +93,8 @@ func queries() []query {
 
 // all are the variables as they are when everything is selected, and a window.
 func substitute(expr, window string) string {
-	return strings.NewReplacer("$job", ".+", "$instance", ".+", "$__rate_interval", window).Replace(expr)
+	return strings.NewReplacer("$job", ".+", "$instance", ".+", "$kind", ".+", "$priority", ".+", "$__rate_interval", window,
+		"$__range", window).Replace(expr)
 }
 
 var promql = parser.NewParser(parser.Options{})

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -16,8 +17,9 @@ import (
 
 // A load drives a server over its API, and keeps the books that the dashboards are held to.
 type load struct {
-	t    *testing.T
-	base string
+	t      *testing.T
+	base   string
+	header http.Header // of every request
 
 	mu        sync.Mutex
 	submitted map[string]int // by kind
@@ -54,6 +56,7 @@ func (l *load) do(method, route, id, body string, v any) int {
 		l.t.Error(err)
 		return 0
 	}
+	maps.Copy(req.Header, l.header)
 	switch {
 	case method == http.MethodPut:
 		req.Header.Set("Content-Type", "application/x-npy")

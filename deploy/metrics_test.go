@@ -4,17 +4,20 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 // unused are the metrics of gather that no panel and no rule shows, and why.
 var unused = map[string]string{}
 
 // others are series that Prometheus itself makes.
-var others = []string{"up", "ALERTS"}
+var others = []string{"up", "ALERTS", "ALERTS_FOR_STATE"}
 
 // TestMetricsAreUsed: dashboards and rules ask for nothing that is not there, and leave nothing out.
 func TestMetricsAreUsed(t *testing.T) {
@@ -127,5 +130,49 @@ func TestAlertsAreListed(t *testing.T) {
 			!strings.Contains(text, "](runbooks/"+r.Alert+".md) | page, "+r.Labels["severity"]) {
 			t.Errorf("docs/watching.md does not say that %s is a %s", r.Alert, r.Labels["severity"])
 		}
+	}
+}
+
+// TestJobBuckets: adjacent edges of the jobs' histograms are close enough for a quantile to be within a factor of 2.5, and
+// there are no native histograms: a Prometheus that scrapes those drops the classic buckets, which the queries need.
+func TestJobBuckets(t *testing.T) {
+	all := metrics(t)
+	for _, name := range []string{"gather_job_wait_seconds", "gather_job_run_seconds", "gather_job_duration_seconds"} {
+		buckets := all[name].GetMetric()[0].GetHistogram().GetBucket()
+		if len(buckets) < 20 {
+			t.Errorf("%s: got %d buckets, want at least 20", name, len(buckets))
+		}
+		for i := 1; i < len(buckets); i++ {
+			low, high := buckets[i-1].GetUpperBound(), buckets[i].GetUpperBound()
+			if limit := 2.5 * low * (1 + 1e-9); high > limit && !math.IsInf(high, 1) {
+				t.Errorf("%s: got an edge of %v s after %v s, want at most %v s", name, high, low, limit)
+			}
+		}
+	}
+}
+
+// TestVariables: wherever a panel shows a metric that has a kind or a priority, the variables choose among them.
+func TestVariables(t *testing.T) {
+	all := metrics(t)
+	checked := 0
+	for _, q := range queries() {
+		expr := strings.NewReplacer("$__rate_interval", "1m", "$__range", "1m").Replace(q.target.Expr)
+		for _, s := range selectors(t, expr) {
+			f := all[family(s.Name)]
+			if len(f.GetMetric()) == 0 || !strings.HasPrefix(s.Name, "gather_") {
+				continue
+			}
+			for _, l := range f.GetMetric()[0].GetLabel() {
+				if name := l.GetName(); name == "kind" || name == "priority" {
+					checked++
+					if !matches(s, name, labels.MatchRegexp, "$"+name) {
+						t.Errorf("%s: got %s, want it to select %s=~\"$%s\"", q, s, name, name)
+					}
+				}
+			}
+		}
+	}
+	if checked < 40 {
+		t.Errorf("got %d selectors with a kind or a priority, want at least 40", checked)
 	}
 }

@@ -31,8 +31,8 @@ type point struct {
 // last is the value of an instant query.
 func (s series) last() float64 { return s.points[len(s.points)-1].value }
 
-// watch starts a Prometheus and waits until it has scraped the servers often enough for a rate.
-func watch(t *testing.T, servers ...*server) *prometheus {
+// watch starts a Prometheus with these features and waits until it has scraped the servers often enough for a rate.
+func watch(t *testing.T, features string, servers ...*server) *prometheus {
 	t.Helper()
 	var targets []string
 	for _, s := range servers {
@@ -57,14 +57,14 @@ func watch(t *testing.T, servers ...*server) *prometheus {
 	}
 	write("prometheus.yml", read(t, "prometheus/prometheus.yml"),
 		"scrape_interval: 5s", "scrape_interval: 1s", "evaluation_interval: 15s", "evaluation_interval: 1s", `"gather:9091"`, `"`+strings.Join(targets, `", "`)+`"`)
-	write("rules/recording.yaml", read(t, "prometheus/rules/recording.yaml"), "interval: 30s", "interval: 1s")
+	write("rules/recording.yaml", read(t, "prometheus/rules/recording.yaml"), "interval: 30s", "interval: 1s", "interval: 5m", "interval: 1s")
 	write("rules/alerts.yaml", read(t, "prometheus/rules/alerts.yaml"))
 	books, err := filepath.Abs(runbooks)
 	if err != nil {
 		t.Fatal(err)
 	}
 	address := freePort(t)
-	log := launch(t, program, "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+filepath.Join(dir, "data"),
+	log, _ := launch(t, program, "--enable-feature="+features, "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+address, "--web.external-url=http://"+address, "--web.user-assets="+books)
 	p := &prometheus{"http://" + address}
 	deadline := time.Now().Add(60 * time.Second)

@@ -51,6 +51,7 @@ var binary = sync.OnceValues(func() (string, error) {
 // A server is a real one, in a process of its own.
 type server struct {
 	api, ops string // addresses
+	kill     func() // ends the process as kill -9 does
 }
 
 // serve starts a server and waits until it listens.
@@ -60,13 +61,13 @@ func serve(t *testing.T, args ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := launch(t, file, append([]string{
+	log, kill := launch(t, file, append([]string{
 		"--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", "--data-dir=" + t.TempDir(), "--log-format=json",
 	}, args...)...)
 	for line := range log {
 		var entry struct{ Msg, API, Metrics string }
 		if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "serving" {
-			return &server{api: "http://" + entry.API, ops: entry.Metrics}
+			return &server{api: "http://" + entry.API, ops: entry.Metrics, kill: kill}
 		}
 		t.Log(line)
 	}
@@ -75,8 +76,8 @@ func serve(t *testing.T, args ...string) *server {
 }
 
 // launch starts a process that is stopped with the test. The lines it writes to standard error come until it ends; those
-// that nobody reads are dropped.
-func launch(t *testing.T, program string, args ...string) <-chan string {
+// that nobody reads are dropped. The function kills it earlier.
+func launch(t *testing.T, program string, args ...string) (<-chan string, func()) {
 	t.Helper()
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program, args...)
 	stderr, err := cmd.StderrPipe()
@@ -99,18 +100,25 @@ func launch(t *testing.T, program string, args ...string) <-chan string {
 		}
 		_, _ = io.Copy(io.Discard, stderr)
 	}()
+	killed := false
 	t.Cleanup(func() {
-		kill := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+		kill := time.AfterFunc(60*time.Second, func() { _ = cmd.Process.Kill() })
 		defer kill.Stop()
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			t.Error(err)
 		}
 		<-read
-		if err := cmd.Wait(); err != nil {
+		if err := cmd.Wait(); err != nil && !killed {
 			t.Errorf("%s: %v", filepath.Base(program), err)
 		}
 	})
-	return lines
+	return lines, func() {
+		killed = true
+		if err := cmd.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+		<-read
+	}
 }
 
 // freePort is a port that nobody listened on a moment ago.

@@ -55,10 +55,16 @@ func newDashboard(uid, title, description string, rows ...row) *Dashboard {
 			},
 			choice("job", "Job", `label_values(gather_build_info, job)`),
 			choice("instance", "Instance", `label_values(gather_build_info{job=~"$job"}, instance)`),
+			choice("kind", "Kind", `label_values(gather_jobs_submitted_total{job=~"$job"}, kind)`),
+			choice("priority", "Priority", `label_values(gather_jobs_submitted_total{job=~"$job"}, priority)`),
+			{
+				Type: "textbox", Name: "runbooks", Label: "Runbooks", Query: "http://localhost:9090/user",
+				Current: &Current{"http://localhost:9090/user", "http://localhost:9090/user"},
+			},
 		}},
 		Annotations: Annotations{[]Annotation{{
 			Name: "Starts", Datasource: datasource, Enable: true, IconColor: "blue", Step: "15s",
-			Expr:        "changes(" + metric("process_start_time_seconds") + "[2m]) > 0",
+			Expr: metric("process_start_time_seconds") + " * 1000", UseValueForTime: true,
 			TitleFormat: "gather started", TextFormat: "{{instance}}",
 		}}},
 	}

@@ -5,6 +5,7 @@ var (
 	batch    = histogram{name: "gather_journal_batch_events"}
 	taskStep = histogram{name: "gather_task_step_duration_seconds"}
 	plain    = histogram{name: "gather_http_request_duration_seconds", more: []string{`mode="plain"`}}
+	long     = histogram{name: "gather_http_request_duration_seconds", more: []string{`mode!="plain"`}}
 	pauses   = histogram{name: "go_sched_pauses_total_gc_seconds"}
 	latency  = histogram{name: "go_sched_latencies_seconds"}
 )
@@ -36,25 +37,27 @@ func internalsJournal() []*builder {
 			"Events that one write makes durable. It grows with load, which is good: the cost of one disk write is shared. Around 1 "+
 				"under load means that clients submit one after the other.",
 			curve{batch.mean(), "mean"}, curve{batch.quantile(.5), "p50"}, curve{batch.quantile(.99), "p99"}),
-		series("Journal health", "short",
-			"Servers whose journal takes submissions, and disk operations that failed per second. Any failure: read the log and "+
-				"the kernel's (dmesg), then the runbook of GatherJournalFailing.",
-			curve{sum(metric("gather_journal_ready")), "ready"},
-			curve{sum(rate("gather_journal_failures_total")), "failures per second"},
-		).paint("ready", "green").paint("failures per second", "red"),
+		series("Journal ready", "short",
+			"Whether the journal of a server accepts submissions: 1 or 0. When it is 0: read the log of the server, then the runbook of "+
+				"GatherJournalFailing.",
+			curve{highest(metric("gather_journal_ready"), "instance"), "{{instance}}"}).narrow(),
+		series("Disk failures", "ops",
+			"Disk operations that failed, retries included. Any failure: read the log and the kernel's (dmesg), then the runbook of "+
+				"GatherJournalFailing.",
+			curve{sum(rate("gather_journal_failures_total"), "instance"), "{{instance}}"}).upTo(1).narrow(),
 		series("Waiting for the disk", "bytes",
 			"Bytes that wait to be written, below the bound at which submissions are refused. When they stay, the disk is slower "+
-				"than the load. The axis is logarithmic.",
-			curve{sum(metric("gather_journal_pending_bytes")), "pending"},
-			curve{sum(metric("gather_journal_pending_limit_bytes")), "limit"},
-		).magnitudes().limit("limit"),
+				"than the load.",
+			curve{highest(metric("gather_journal_pending_bytes")), "pending"},
+			curve{highest(metric("gather_journal_pending_limit_bytes")), "limit"},
+		).limit("limit").narrow(),
 		series("Disk space", "bytes",
 			"What the journal uses, what the fullest disk has left, and the margin below which no job is accepted "+
-				"(--min-free-disk). When free falls towards the margin: see the runbook of GatherDiskNearlyFull. The axis is logarithmic.",
+				"(--min-free-disk). When free falls towards the margin: see the runbook of GatherDiskNearlyFull.",
 			curve{sum(metric("gather_journal_disk_bytes")), "journal"},
 			curve{"min(" + metric("gather_journal_disk_free_bytes") + ")", "free"},
 			curve{highest(metric("gather_journal_disk_min_free_bytes")), "margin"},
-		).magnitudes().limit("margin"),
+		).limit("margin").narrow(),
 	}
 }
 
@@ -77,18 +80,21 @@ func internalsEngine() []*builder {
 			"Memory that the storage engine holds. Both have a bound; when the process is larger than this and the plans of "+
 				"jobs together, see Memory.",
 			curve{sum(metric("gather_journal_cache_bytes")), "block cache"},
-			curve{sum(metric("gather_journal_memtable_bytes")), "memtables"}).stacked(),
+			curve{sum(metric("gather_journal_memtable_bytes")), "memtables"}).stacked().narrow(),
 		series("Cache hits", "percentunit",
 			"Blocks found in memory when old jobs are read; 0 while nobody reads any. When low and reads are slow, clients page "+
 				"through more history than fits in the cache.",
 			curve{ratio(sum(rate("gather_journal_cache_hits_total")),
 				"("+sum(rate("gather_journal_cache_hits_total"))+" + "+sum(rate("gather_journal_cache_misses_total"))+")"), "hits"},
-		).percent(),
-		series("Jobs kept", "short",
-			"Jobs in the journal's memory, which are those not ended, and jobs removed per second because their retention had "+
-				"passed. When nothing is swept for longer than the retention, look for errors of the sweep in the log.",
-			curve{sum(metric("gather_journal_active_jobs")), "active"},
-			curve{sum(rate("gather_journal_jobs_swept_total")), "swept per second"}),
+		).percent().narrow(),
+		series("Active jobs", "short",
+			"Jobs in the journal's memory, which are those that have not ended. When it stays above Unfinished jobs of gather overview, "+
+				"please report it.",
+			curve{sum(metric("gather_journal_active_jobs")), "active"}).narrow(),
+		series("Jobs removed", "ops",
+			"Jobs removed because their retention had passed. When it stays 0 for longer than the retention while jobs end, look for "+
+				"errors of the sweep in the log.",
+			curve{sum(rate("gather_journal_jobs_swept_total")), "removed"}).upTo(1).narrow(),
 	}
 }
 
@@ -119,18 +125,22 @@ func internalsScheduler() []*builder {
 		).limit("workers"),
 		series("Memory of admitted jobs", "bytes",
 			"What the plans of admitted jobs hold, and its bound (--queue-bytes). When near: few jobs with very long lists; see the "+
-				"runbook of GatherNearCapacity. The axis is logarithmic.",
-			curve{sum(metric("gather_admitted_bytes")), "admitted"}, curve{sum(metric("gather_admitted_capacity_bytes")), "capacity"},
-		).magnitudes().limit("capacity"),
+				"runbook of GatherNearCapacity.",
+			curve{highest(metric("gather_admitted_bytes")), "fullest server"}, curve{sum(metric("gather_admitted_bytes")), "all servers"},
+			curve{highest(metric("gather_admitted_capacity_bytes")), "capacity of a server"},
+		).limit("capacity of a server").narrow(),
 		series("Array data summed", "Bps",
 			"Bytes of array data that went through the sum kernels. When low with busy workers: generating the data costs more than "+
 				"summing it, or memory bandwidth is shared.",
-			curve{sum(rate("gather_array_summed_bytes_total")), "summed"}),
-		series("Resumed and draining", "short",
-			"Jobs taken up again per second after a restart, and servers that are stopping. Resumed jobs without a restart of yours: "+
-				"the process crashed; see the runbook of GatherRestarting.",
-			curve{sum(rate("gather_jobs_resumed_total")), "resumed per second"},
-			curve{sum(metric("gather_draining")), "draining"}),
+			curve{sum(rate("gather_array_summed_bytes_total")), "summed"}).narrow(),
+		series("Resumed jobs", "short",
+			"Running jobs that each server took up again at its last start. It is a count, for it is done before the first scrape, and a "+
+				"rate would be 0. Resumed jobs without a restart of yours: the process crashed; see the runbook of GatherRestarting.",
+			curve{sum(metric("gather_jobs_resumed_total"), "instance"), "{{instance}}"}).narrow(),
+		series("Draining", "short",
+			"Servers that are stopping: 1 while a server finishes running tasks and accepts no jobs. When it stays 1 for longer than "+
+				"--drain-timeout, look at the log of that server.",
+			curve{highest(metric("gather_draining"), "instance"), "{{instance}}"}).narrow(),
 	}
 }
 
@@ -141,13 +151,17 @@ func internalsHTTP() []*builder {
 				"the events.",
 			curve{sum(rate("gather_http_requests_total"), "method", "route"), "{{method}} {{route}}"}).many(),
 		series("Latency p99 by route", "s",
-			"99 of 100 answers came sooner, without those that clients asked to wait for. POST waits for the disk: compare with "+
-				"Commit latency. When all grow, see CPU.",
+			"99 of 100 answers came sooner, without waits, streams and uploads, which last as long as clients want. POST waits for the disk: "+
+				"compare with Commit latency. When all grow, see CPU.",
 			curve{plain.quantile(.99, "method", "route"), "{{method}} {{route}}"}).many(),
+		series("Waits, streams and uploads p99", "s",
+			"How long requests last whose length the client decides: Prefer: wait, followed events, downloads and uploads. When uploads "+
+				"grow, the disk or the client's network is slow.",
+			curve{long.quantile(.99, "method", "route", "mode"), "{{method}} {{route}} {{mode}}"}).many().message("No waits, streams or uploads."),
 		series("Answers by status", "reqps",
 			"Answers by status code. 499: the client went before its answer; many of them are clients with a timeout that is too "+
 				"short. 5xx: see HTTP errors in gather overview.",
-			curve{sum(rate("gather_http_requests_total"), "code"), "{{code}}"}).stacked(),
+			curve{sum(rate("gather_http_requests_total"), "code"), "{{code}}"}).stacked().wide(),
 		series("Waits and streams", "short",
 			"Requests that wait for a job or follow one, all requests under way, and the bound of the former (--max-streams). At "+
 				"the bound further ones are refused. The axis is logarithmic.",
@@ -166,27 +180,35 @@ func internalsHTTP() []*builder {
 		series("Uploaded arrays", "short",
 			"Uploaded arrays of all tenants. On a cluster every node tells all of them, so the curves lie on each other. When it only "+
 				"grows, clients forget to delete what they no longer sum.",
-			curve{sum(metric("gather_arrays"), "instance"), "{{instance}}"}),
+			curve{sum(metric("gather_arrays"), "instance"), "{{instance}}"}).wide(),
 		series("Bytes of uploaded arrays", "bytes",
 			"What the uploaded arrays take, on the disk of the server or in the store of the cluster. When it only grows, delete what "+
 				"is no longer summed, before the disk is full.",
-			curve{sum(metric("gather_array_bytes"), "instance"), "{{instance}}"}),
+			curve{sum(metric("gather_array_bytes"), "instance"), "{{instance}}"}).wide(),
 	}
 }
 
 func internalsProcess() []*builder {
 	return []*builder{
 		series("Memory", "bytes",
-			"Resident memory by server, and the live heap of all. When resident grows while the live heap does not: see Journal "+
-				"memory. When the live heap grows without end, take a profile from /debug/pprof/heap.",
-			curve{sum(metric("process_resident_memory_bytes"), "instance"), "resident {{instance}}"},
-			curve{sum(metric("go_gc_heap_live_bytes")), "live heap"},
-			curve{sum(metric("go_gc_heap_goal_bytes")), "heap goal"}),
+			"Resident memory by server, and the limit that Go's collector keeps to (GOMEMLIMIT), where there is one. When a server comes near "+
+				"it: see Live heap and Journal memory.",
+			curve{sum(metric("process_resident_memory_bytes"), "instance"), "{{instance}}"},
+			// Without a limit the value is the largest integer.
+			curve{"min(" + metric("go_gc_gomemlimit_bytes") + " < 1e15) or 0 * " + highest(metric("go_gc_gomemlimit_bytes")), "limit"}).limit("limit").narrow(),
+		series("Live heap", "bytes",
+			"What the last garbage collection found in use, by server. When it grows without end, take a profile from /debug/pprof/heap and "+
+				"report it.",
+			curve{sum(metric("go_gc_heap_live_bytes"), "instance"), "{{instance}}"}).narrow(),
 		series("CPU", "short",
-			"CPUs in use by server, and the CPUs it may use. At the limit, everything slows down together: give more, or lower the "+
-				"load.",
+			"CPUs in use by server, and the CPUs that a server may use (affinity and cgroup quota). At the limit, everything slows down "+
+				"together: give more, or lower the load.",
 			curve{sum(rate("process_cpu_seconds_total"), "instance"), "{{instance}}"},
-			curve{sum(metric("go_sched_gomaxprocs_threads")), "limit"}).limit("limit"),
+			curve{"min(" + metric("gather_cpus") + ")", "limit of a server"}).limit("limit of a server").narrow(),
+		series("CPU throttled", "percentunit",
+			"Share of the time for which the kernel stopped a server because its CPU quota was used up. Above a few percent latency "+
+				"suffers although CPU looks below its limit: raise the quota.",
+			curve{sum(rate("gather_cpu_throttled_seconds_total"), "instance"), "{{instance}}"}).upTo(.1).narrow(),
 		series("GC cycles", "ops",
 			"Garbage collections. A few per second are fine. Many with a small live heap: set GOGC higher, or GOMEMLIMIT to the "+
 				"memory there is.",
@@ -204,17 +226,18 @@ func internalsProcess() []*builder {
 				"streams does not, take a profile from /debug/pprof/goroutine and report it.",
 			curve{sum(metric("go_goroutines"), "instance"), "{{instance}}"}),
 		series("Open files", "short",
-			"File descriptors, and the limit. At the limit connections are refused: raise it (LimitNOFILE, ulimit -n). The axis is "+
-				"logarithmic.",
+			"File descriptors of the server that has most open, and the limit. At the limit connections are refused: raise it (LimitNOFILE, "+
+				"ulimit -n). The axis is logarithmic.",
 			curve{highest(metric("process_open_fds")), "open"}, curve{"min(" + metric("process_max_fds") + ")", "limit"},
 		).magnitudes().limit("limit"),
-		series("Network", "Bps",
-			"Bytes received and sent by the process's host or container. When sent is high: clients read large results again and "+
-				"again; the parameter after reads only what is new.",
+		series("Network of host or container", "Bps",
+			"Bytes received and sent in the network namespace of the servers: in a container its own, otherwise the whole host's. When sent "+
+				"is high: clients read large results again and again; the parameter after reads only what is new.",
 			curve{sum(rate("process_network_receive_bytes_total")), "received"},
 			curve{sum(rate("process_network_transmit_bytes_total")), "sent"}),
-		table("Builds", "none",
-			"The build of each server. When they differ outside of an upgrade, a server was forgotten.",
-			metric("gather_build_info"), "Time", "Value", "__name__"),
+		table("Builds",
+			"The build of each server. When they differ outside of an upgrade, a server was forgotten: see also Servers in gather overview.",
+			[]string{"instance", "version", "goversion", "goarch"},
+			column{"", "none", highest(metric("gather_build_info"), "instance", "version", "goversion", "goarch")}),
 	}
 }

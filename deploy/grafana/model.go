@@ -86,7 +86,9 @@ type Annotation struct {
 	Expr        string     `json:"expr"`
 	TitleFormat string     `json:"titleFormat"`
 	TextFormat  string     `json:"textFormat"`
-	Step        string     `json:"step"`
+	// UseValueForTime marks the time that is the value, in milliseconds, instead of the time of the sample.
+	UseValueForTime bool   `json:"useValueForTime,omitzero"`
+	Step            string `json:"step"`
 }
 
 // A Datasource names where queries go.
@@ -153,6 +155,8 @@ type Field struct {
 	Max        *float64    `json:"max,omitzero"`
 	Color      *Color      `json:"color,omitzero"`
 	Thresholds *Thresholds `json:"thresholds,omitzero"`
+	Mappings   []Mapping   `json:"mappings,omitzero"`
+	NoValue    string      `json:"noValue,omitzero"`
 	Custom     any         `json:"custom,omitzero"`
 }
 
@@ -160,6 +164,12 @@ type Field struct {
 type Color struct {
 	Mode       string `json:"mode"`
 	FixedColor string `json:"fixedColor,omitzero"`
+}
+
+// A Mapping replaces some values by a text and a color.
+type Mapping struct {
+	Type    string `json:"type"`
+	Options any    `json:"options"`
 }
 
 // Thresholds color values by size.

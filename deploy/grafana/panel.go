@@ -24,16 +24,29 @@ func newBuilder(kind, title, unit, description string, curves []curve) *builder 
 	return &builder{panel: p, width: 8}
 }
 
-// stat is a big number on its color.
+// stat is a big number on its color. It shows the value of this moment: of a server that is gone there is none, and the
+// tile is gray.
 func stat(title, unit, description, expr string, steps ...Step) *builder {
-	b := newBuilder("stat", title, unit, description, []curve{{expr, title}})
-	b.panel.FieldConfig.Defaults.Thresholds = &Thresholds{Mode: "absolute", Steps: steps}
-	b.panel.FieldConfig.Defaults.Color = &Color{Mode: "thresholds"}
+	b := newBuilder("stat", title, unit, description, []curve{{expr, title}}).instant()
+	d := &b.panel.FieldConfig.Defaults
+	d.Thresholds = &Thresholds{Mode: "absolute", Steps: steps}
+	d.Color = &Color{Mode: "thresholds"}
+	d.Mappings = []Mapping{{Type: "special", Options: object{
+		"match": "null+nan", "result": object{"text": "no data", "color": "#808080", "index": 0},
+	}}}
 	b.panel.Options = object{
-		"colorMode": "background", "graphMode": "area", "justifyMode": "center", "orientation": "auto", "textMode": "value",
+		"colorMode": "background", "graphMode": "none", "justifyMode": "center", "orientation": "auto", "textMode": "value",
 		"wideLayout": true, "showPercentChange": false, "percentChangeColorMode": "standard", "reduceOptions": object{"calcs": []string{"lastNotNull"}, "fields": "", "values": false},
 	}
-	b.width = 3
+	b.width = 4
+	return b
+}
+
+// instant asks for the values of this moment.
+func (b *builder) instant() *builder {
+	for i := range b.panel.Targets {
+		b.panel.Targets[i].Instant, b.panel.Targets[i].Range = true, false
+	}
 	return b
 }
 
@@ -48,7 +61,7 @@ func traffic(orange, red float64) []Step {
 	return []Step{base("green"), above(orange, "orange"), above(red, "red")}
 }
 
-// series is a graph over time with a table of last and highest values below it.
+// series is a graph over time with a list of the last values below it.
 func series(title, unit, description string, curves ...curve) *builder {
 	b := newBuilder("timeseries", title, unit, description, curves)
 	d := &b.panel.FieldConfig.Defaults
@@ -59,7 +72,7 @@ func series(title, unit, description string, curves ...curve) *builder {
 		"spanNulls": false, "stacking": object{"mode": "none", "group": "A"},
 	}
 	b.panel.Options = object{
-		"legend":  object{"displayMode": "table", "placement": "bottom", "showLegend": true, "calcs": []string{"lastNotNull", "max"}},
+		"legend":  object{"displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": []string{"lastNotNull"}},
 		"tooltip": object{"mode": "multi", "sort": "desc"},
 	}
 	return b
@@ -81,19 +94,57 @@ func heatmap(title, unit, description string, h histogram) *builder {
 	return b
 }
 
-// table lists the labels of series as they are now.
-func table(title, unit, description, expr string, hidden ...string) *builder {
-	b := newBuilder("table", title, unit, description, []curve{{expr, ""}})
-	t := &b.panel.Targets[0]
-	t.Format, t.Instant, t.Range = "table", true, false
-	exclude := object{}
-	for _, name := range hidden {
-		exclude[name] = true
+// A column of a table is a query with one series for each row; an empty name hides its value, for a query that adds only
+// labels.
+type column struct{ name, unit, expr string }
+
+// table joins the columns on the labels that their series have in common, which come first, in this order.
+func table(title, description string, keys []string, columns ...column) *builder {
+	curves := make([]curve, len(columns))
+	for i, c := range columns {
+		curves[i] = curve{c.expr, c.name}
 	}
-	b.panel.Transformations = []Transformation{{ID: "organize", Options: object{
-		"excludeByName": exclude, "indexByName": object{}, "renameByName": object{},
-	}}}
+	b := newBuilder("table", title, "short", description, curves).instant()
+	exclude, order, rename := object{"Time": true}, object{}, object{}
+	for i, key := range keys {
+		order[key] = i
+	}
+	for i, c := range columns {
+		b.panel.Targets[i].Format = "table"
+		value := "Value"
+		if len(columns) > 1 {
+			value += " #" + b.panel.Targets[i].RefID
+		}
+		if c.name == "" {
+			exclude[value] = true
+			continue
+		}
+		order[value], rename[value] = len(keys)+i, c.name
+		b.override(c.name, Property{"unit", c.unit})
+	}
+	b.panel.Transformations = []Transformation{
+		{ID: "merge", Options: object{}},
+		{ID: "organize", Options: object{"excludeByName": exclude, "indexByName": order, "renameByName": rename}},
+	}
 	b.panel.Options = object{"showHeader": true, "cellHeight": "sm", "frameIndex": 0}
+	b.width = gridWidth
+	return b
+}
+
+// link makes a column of a table, or a label, lead to an address.
+func (b *builder) link(name, title, url string) *builder {
+	return b.override(name, Property{"links", []object{{"title": title, "url": url, "targetBlank": true}}})
+}
+
+// message is what stands in a panel without data.
+func (b *builder) message(text string) *builder {
+	b.panel.FieldConfig.Defaults.NoValue = text
+	return b
+}
+
+// narrow makes it a quarter as wide as the page.
+func (b *builder) narrow() *builder {
+	b.width = gridWidth / 4
 	return b
 }
 
@@ -113,6 +164,23 @@ func (b *builder) many() *builder {
 // percent fixes the axis to 0 to 100 %.
 func (b *builder) percent() *builder {
 	b.panel.FieldConfig.Defaults.Max = new(1.0)
+	return b
+}
+
+// upTo is how far the axis reaches at least, so that an empty panel has a sensible one.
+func (b *builder) upTo(value float64) *builder {
+	b.panel.FieldConfig.Defaults.Custom.(object)["axisSoftMax"] = value
+	return b
+}
+
+// mark draws dashed lines at values, in orange and then in red.
+func (b *builder) mark(values ...float64) *builder {
+	steps := []Step{base("transparent")}
+	for i, v := range values {
+		steps = append(steps, above(v, []string{"orange", "red"}[max(0, i+2-len(values))]))
+	}
+	b.panel.FieldConfig.Defaults.Thresholds = &Thresholds{Mode: "absolute", Steps: steps}
+	b.panel.FieldConfig.Defaults.Custom.(object)["thresholdsStyle"] = object{"mode": "dashed"}
 	return b
 }
 

@@ -2,12 +2,42 @@ package grafana
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
-// metric selects a metric of the chosen servers; more are further matchers.
+// chosenByKind and chosenByPriority have the metrics with a label kind or priority, of which the variables choose values.
+var (
+	chosenByKind = labelled("gather_jobs_submitted_total", "gather_jobs_finished_total", "gather_jobs_failed_total",
+		"gather_jobs_resumed_total", "gather_job_wait_seconds", "gather_job_run_seconds", "gather_job_duration_seconds",
+		"gather_tasks_finished_total", "gather_task_step_duration_seconds", "gather_items_finished_total",
+		"gather_queue_jobs", "gather_queue_oldest_age_seconds", "gather_running_jobs")
+	chosenByPriority = labelled("gather_jobs_submitted_total", "gather_job_wait_seconds", "gather_job_run_seconds",
+		"gather_job_duration_seconds", "gather_queue_jobs", "gather_queue_oldest_age_seconds", "gather_running_jobs")
+)
+
+func labelled(names ...string) map[string]bool {
+	set := make(map[string]bool)
+	for _, name := range names {
+		set[name] = true
+	}
+	return set
+}
+
+// metric selects a metric of the chosen servers, kinds and priorities; more are further matchers.
 func metric(name string, more ...string) string {
-	return name + "{" + strings.Join(append([]string{`job=~"$job"`, `instance=~"$instance"`}, more...), ", ") + "}"
+	matchers := []string{`job=~"$job"`, `instance=~"$instance"`}
+	base := name
+	for _, suffix := range []string{"_bucket", "_count", "_sum"} {
+		base = strings.TrimSuffix(base, suffix)
+	}
+	if chosenByKind[base] {
+		matchers = append(matchers, `kind=~"$kind"`)
+	}
+	if chosenByPriority[base] {
+		matchers = append(matchers, `priority=~"$priority"`)
+	}
+	return name + "{" + strings.Join(append(matchers, more...), ", ") + "}"
 }
 
 // rate is the rate of a counter, of each series.
@@ -20,6 +50,12 @@ func sum(expr string, by ...string) string { return aggregate("sum", expr, by) }
 
 // highest is the maximum, keeping these labels.
 func highest(expr string, by ...string) string { return aggregate("max", expr, by) }
+
+// mean is the average, keeping these labels.
+func mean(expr string, by ...string) string { return aggregate("avg", expr, by) }
+
+// used is the share of a bound that each server uses. A node of a cluster that reports another's bound as 0 is left out.
+func used(value, bound string) string { return metric(value) + " / (" + metric(bound) + " > 0)" }
 
 func aggregate(op, expr string, by []string) string {
 	if len(by) == 0 {
@@ -40,6 +76,11 @@ func shared(expr string, by ...string) string {
 type histogram struct {
 	name string
 	more []string
+}
+
+// with is the histogram of what these matchers select.
+func (h histogram) with(more ...string) histogram {
+	return histogram{h.name, append(slices.Clone(h.more), more...)}
 }
 
 // quantile is NaN while there were no observations, which the comparison removes and the second half turns into 0: so

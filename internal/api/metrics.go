@@ -75,10 +75,7 @@ func newMetrics(reg prometheus.Registerer, s *server) (*metrics, error) {
 		Name: "gather_http_request_duration_seconds",
 		Help: "Time from request to end of answer. Mode: plain; wait, which the client asked for; stream.",
 
-		Buckets:                         requestBuckets,
-		NativeHistogramBucketFactor:     1.1,
-		NativeHistogramMaxBucketNumber:  160,
-		NativeHistogramMinResetDuration: time.Hour,
+		Buckets: requestBuckets,
 	}, []string{"method", "route", "mode"})
 	streams := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "gather_http_streams_open",

@@ -38,8 +38,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name:    "gather_cluster_log_append_seconds",
 			Help:    "Time from sending a write to the cluster's log until a quorum has it.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
-
-			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
 		}),
 		records:     counter("log_records_total", "Proposals that this node wrote to the cluster's log."),
 		bytes:       counter("log_bytes_total", "Bytes that this node wrote to the cluster's log."),

@@ -21,17 +21,14 @@ const (
 
 // jobBuckets has edges where people look, from a millisecond to an hour, in seconds.
 var jobBuckets = []float64{
-	.001, .0025, .005, .01, .025, .05, .1, .25, .5, .75, 1, 1.5, 2.5, 3.5, 5, 7.5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600,
+	.001, .0025, .005, .01, .025, .05, .1, .25, .5, .75, 1, 1.5, 2.5, 3.5, 5, 7.5, 10, 15, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600,
 }
 
 // taskBuckets are for single steps of tasks, which are milliseconds by design, in seconds.
 var taskBuckets = []float64{.00001, .0001, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10}
 
 func histogram(f promauto.Factory, name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-	return f.NewHistogramVec(prometheus.HistogramOpts{
-		Name: name, Help: help, Buckets: buckets,
-		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
-	}, labels)
+	return f.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
 }
 
 // metrics are what the executor measures as things happen; what it measures at scrape time is in collector.

@@ -56,10 +56,10 @@ func (p *planned) startTrace(now time.Time, resumed bool) {
 		return
 	}
 	about := trace.WithAttributes(
-		attribute.String("gathep.job.id", p.job.ID.String()),
-		attribute.String("gathep.job.kind", p.job.Kind),
-		attribute.String("gathep.job.priority", p.job.Priority.String()),
-		attribute.Bool("gathep.job.resumed", resumed),
+		attribute.String("gather.job.id", p.job.ID.String()),
+		attribute.String("gather.job.kind", p.job.Kind),
+		attribute.String("gather.job.priority", p.job.Priority.String()),
+		attribute.Bool("gather.job.resumed", resumed),
 	)
 	ctx := trace.ContextWithRemoteSpanContext(context.Background(), sc)
 	if !resumed {
@@ -116,7 +116,7 @@ func (p *planned) endTrace(how *job.Finished) {
 		return
 	}
 	p.traced.span = nil
-	span.SetAttributes(attribute.String("gathep.job.state", how.State.String()))
+	span.SetAttributes(attribute.String("gather.job.state", how.State.String()))
 	if how.Failure != nil {
 		span.SetStatus(codes.Error, how.Failure.Error())
 	}

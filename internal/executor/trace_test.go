@@ -53,6 +53,11 @@ func TestTrace(t *testing.T) {
 		runs := map[string]bool{}
 		for _, s := range spans.GetSpans() {
 			names[s.Name]++
+			for _, a := range s.Attributes {
+				if !strings.HasPrefix(string(a.Key), "gather.") {
+					t.Errorf("%s has the attribute %q, want it to begin with \"gather.\"", s.Name, a.Key)
+				}
+			}
 			if s.SpanContext.TraceID().String() != traceID {
 				t.Errorf("%s is in trace %v", s.Name, s.SpanContext.TraceID())
 			}

@@ -21,23 +21,17 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
-	native := func(o prometheus.HistogramOpts) prometheus.HistogramOpts {
-		o.NativeHistogramBucketFactor = 1.1
-		o.NativeHistogramMaxBucketNumber = 160
-		o.NativeHistogramMinResetDuration = time.Hour
-		return o
-	}
 	return &metrics{
-		commit: f.NewHistogram(native(prometheus.HistogramOpts{
+		commit: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "gather_journal_commit_seconds",
 			Help:    "Time from building a write until it is durable.",
 			Buckets: []float64{50e-6, 100e-6, 250e-6, 500e-6, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
-		})),
-		events: f.NewHistogram(native(prometheus.HistogramOpts{
+		}),
+		events: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "gather_journal_batch_events",
 			Help:    "Events that one write makes durable.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 14),
-		})),
+		}),
 		swept: f.NewCounter(prometheus.CounterOpts{
 			Name: "gather_journal_jobs_swept_total",
 			Help: "Jobs removed because their retention had passed.",
