@@ -146,14 +146,13 @@ func (u *upload) hold(n int64) error {
 func (u *upload) release() { u.x.srv.uploads.release(u.x.principal.Tenant, u.held) }
 
 func (u *upload) Read(p []byte) (int, error) {
-	if u.x.revoked() {
-		return 0, errRevoked
-	}
 	began := time.Now()
 	_ = http.NewResponseController(u.x.w).SetReadDeadline(began.Add(u.pace.left()))
 	n, err := u.x.req.Body.Read(p)
 	u.pace.add(n, time.Since(began))
 	switch {
+	case u.x.revoked(): // perhaps while this read waited
+		return n, errRevoked
 	case errors.Is(err, io.EOF):
 		u.x.endBody()
 	case err != nil:
