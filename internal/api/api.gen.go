@@ -582,13 +582,14 @@ type SubmitJobJSONBody = submission
 
 // GetJobEventsParams defines parameters for GetJobEvents.
 type GetJobEventsParams struct {
-	// After The last seq you have seen. `Last-Event-ID`, when it is there, wins.
+	// After The last seq you have seen; 400 for one that the job does not have. `Last-Event-ID`, when it is there, wins.
 	After *int64 `form:"after,omitempty" json:"after,omitempty"`
 }
 
 // GetJobResultsParams defines parameters for GetJobResults.
 type GetJobResultsParams struct {
-	// After Where to read on: the `seq` of the last item you have or, with `order=index`, its `index`.
+	// After Where to read on: the `seq` of the last item you have or, with `order=index`, its `index`. A `seq` that the job
+	// does not have is 400.
 	After *int64 `form:"after,omitempty" json:"after,omitempty"`
 
 	// Limit How many items at most. A JSON page has 1000 unless told, and above 10 000 is read as 10 000.

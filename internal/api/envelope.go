@@ -2,9 +2,8 @@ package api
 
 import (
 	"bytes"
-	"fmt"
-	"math"
-	"strconv"
+	"regexp"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -88,33 +87,15 @@ func text(v jsontext.Value) string {
 	return string(b)
 }
 
-const wantDuration = `must be a duration such as "250ms" or "1m30s", or a number of seconds`
-
-// parseDuration reads a duration: a string as time.ParseDuration does, or a number of seconds.
+// parseDuration reads a JSON string with a duration, or a JSON number of seconds.
 func parseDuration(v jsontext.Value, most time.Duration) (time.Duration, error) {
-	var d time.Duration
 	switch v.Kind() {
 	case '"':
-		var err error
-		if d, err = time.ParseDuration(text(v)); err != nil {
-			return 0, fmt.Errorf("%s", wantDuration)
-		}
+		return job.ParseDuration(text(v), most)
 	case '0':
-		seconds, err := strconv.ParseFloat(string(v), 64)
-		if err != nil || seconds > most.Seconds() {
-			return 0, fmt.Errorf("must be at most %s", most)
-		}
-		d = time.Duration(math.Round(max(seconds, -1) * 1e9))
-	default:
-		return 0, fmt.Errorf("%s", wantDuration)
+		return job.ParseSeconds(string(v), most)
 	}
-	if d < 0 {
-		return 0, fmt.Errorf("must not be negative")
-	}
-	if d > most {
-		return 0, fmt.Errorf("must be at most %s", most)
-	}
-	return d, nil
+	return 0, job.ErrDuration
 }
 
 // readDuration returns -1 for a faulty duration.
@@ -130,10 +111,38 @@ func readDuration(v jsontext.Value, pointer string, most time.Duration, faults *
 // maxDelay is what a start_after may be at most before the executor's own, lower bound is asked.
 const maxDelay = 100 * 366 * 24 * time.Hour
 
+// timestamp is the grammar of RFC 3339. time.Parse would also accept a comma in place of the point, hours of one digit, and
+// offsets of 24 hours.
+var timestamp = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+// parseTime reads a timestamp of RFC 3339: T and Z also in lower case, and the second 60 where a leap second may be.
+func parseTime(text string) (time.Time, bool) {
+	text = strings.ToUpper(text)
+	if !timestamp.MatchString(text) {
+		return time.Time{}, false
+	}
+	const second = len("2006-01-02T15:04:")
+	leap := text[second:second+2] == "60"
+	if leap {
+		text = text[:second] + "59" + text[second+2:]
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return at, false
+	}
+	if leap {
+		if h, m, _ := at.UTC().Clock(); h != 23 || m != 59 {
+			return at, false
+		}
+		at = at.Truncate(time.Second).Add(time.Second)
+	}
+	return at, true
+}
+
 // readStart reads a timestamp or a duration.
 func readStart(v jsontext.Value, now time.Time, faults *job.ValidationError) (at time.Time, delay time.Duration) {
-	at, err := time.Parse(time.RFC3339Nano, text(v))
-	if err != nil {
+	at, ok := parseTime(text(v))
+	if !ok {
 		delay, err := parseDuration(v, maxDelay)
 		if err != nil {
 			faults.Add("/start_after", `must be a duration such as "30s", or a timestamp such as "2030-01-31T08:00:00Z"`)

@@ -27,7 +27,7 @@ func (s *server) GetJobEvents(ctx context.Context, req GetJobEventsRequestObject
 	if err != nil {
 		return nil, err
 	}
-	after := uint64(0)
+	after, where, name := uint64(0), "parameter", "after"
 	if p.After != nil {
 		if *p.After < 0 {
 			return nil, malformed("parameter", "after", "must be 0 or more")
@@ -35,18 +35,41 @@ func (s *server) GetJobEvents(ctx context.Context, req GetJobEventsRequestObject
 		after = uint64(*p.After)
 	}
 	if last := x.req.Header.Get("Last-Event-Id"); last != "" {
+		where, name = "header", "Last-Event-ID"
 		if after, err = strconv.ParseUint(last, 10, 63); err != nil {
-			return nil, malformed("header", "Last-Event-ID", "must be the id of an event of this stream")
+			return nil, malformed(where, name, notAnEvent)
 		}
 	}
 	j, err := s.find(ctx, x, req.JobId)
 	if err != nil {
 		return nil, err
 	}
-	if j.State.Terminal() && after >= j.Seq {
+	if j, err = s.reach(ctx, j, after); err != nil {
+		return nil, err
+	}
+	if after > j.Seq {
+		return nil, malformed(where, name, notAnEvent)
+	}
+	if j.State.Terminal() && after == j.Seq {
 		return GetJobEvents204Response{}, nil
 	}
 	return &eventStream{srv: s, ctx: ctx, x: x, job: j, after: after, ints: ints, sse: media == mediaSSE}, nil
+}
+
+// notAnEvent is the fault of a cursor beyond the log of its job: everything up to it would be left out.
+const notAnEvent = "must be the id of an event of this job"
+
+// maxLag is how long a node of a cluster waits for events that a client has already read from another node.
+const maxLag = 5 * time.Second
+
+// reach returns the job once its log has got as far as a cursor. On one server that is at once: a cursor beyond the log is
+// wrong. A node of a cluster may be behind the node that gave the cursor.
+func (s *server) reach(ctx context.Context, j job.Job, after uint64) (job.Job, error) {
+	if after <= j.Seq || j.State.Terminal() || s.Durability != string(JobDurabilityQuorum) || !s.openStream() {
+		return j, nil
+	}
+	defer s.closeStream()
+	return s.await(ctx, j, maxLag, func(j *job.Job) bool { return after <= j.Seq || j.State.Terminal() })
 }
 
 // eventStream follows a job.
@@ -79,7 +102,7 @@ func (e *eventStream) VisitGetJobEventsResponse(http.ResponseWriter) error {
 	e.buf = (*buf)[:0]
 	defer func() { *buf = e.buf; putBuffer(buf) }()
 	if h["Content-Type"] = []string{mediaNDJSON}; e.sse {
-		h["Content-Type"] = []string{mediaSSE}
+		h["Content-Type"] = []string{mediaSSE + "; charset=utf-8"} // clients assume Latin-1 for text otherwise
 		e.buf = append(e.buf, "retry: 2000\n\n"...)
 	}
 	e.x.WriteHeader(http.StatusOK)

@@ -85,6 +85,94 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// TestCursorBeyondLog tests that a cursor that no event of the job has is refused: a stream from there would leave out all that
+// comes before it.
+func TestCursorBeyondLog(t *testing.T) {
+	s := newService(t)
+	done, live := s.finished(`{"kind":"squares","numbers":[1,2]}`), s.running()
+	for _, j := range []api.Job{done, live} {
+		last := s.last(j)
+		for _, c := range []struct {
+			target, header, name string
+			status               int
+		}{
+			{fmt.Sprintf("/events?after=%d", last+1), "", "after", 400},
+			{"/events?after=9223372036854775807", "", "after", 400},
+			{"/events", fmt.Sprintf("Last-Event-ID: %d", last+1), "Last-Event-ID", 400},
+			{"/events?after=1", fmt.Sprintf("Last-Event-ID: %d", last+1), "Last-Event-ID", 400},
+			{fmt.Sprintf("/results?after=%d", last+1), "", "after", 400},
+			{fmt.Sprintf("/results?after=%d", last+1), "Accept: application/x-ndjson", "after", 400},
+			{fmt.Sprintf("/results?after=%d", last), "", "", 200},
+			{fmt.Sprintf("/results?after=%d", last), "Accept: application/x-ndjson", "", 200},
+		} {
+			a := s.do("GET", path(j, c.target), "", c.header)
+			if a.status != c.status || c.status == 400 && !strings.Contains(string(a.body), `":"`+c.name+`"`) {
+				t.Errorf("%s job, %s %s: %d, want %d that names %s: %s", j.State, c.target, c.header, a.status, c.status, c.name, a.body)
+			}
+		}
+	}
+	if a := s.do("GET", path(done, fmt.Sprintf("/events?after=%d", s.last(done))), ""); a.status != 204 {
+		t.Errorf("the last event of a finished job: %d, want 204", a.status)
+	}
+}
+
+// last returns the seq of the last event of a job, from its ETag.
+func (s *service) last(j api.Job) (seq int) {
+	s.t.Helper()
+	tag := s.do("GET", path(j, ""), "").Header.Get("ETag")
+	if _, err := fmt.Sscanf(tag, `W/"%d"`, &seq); err != nil {
+		s.t.Fatalf("ETag %q: %v", tag, err)
+	}
+	return seq
+}
+
+// lagging is a node of a cluster whose replica has got as far as seq 1 of a job until it is asked often enough.
+type lagging struct {
+	api.Jobs
+	behind atomic.Int64
+}
+
+func (l *lagging) Get(ctx context.Context, tenant string, id job.ID) (job.Job, error) {
+	j, err := l.Jobs.Get(ctx, tenant, id)
+	if l.behind.Add(-1) >= 0 {
+		j.Seq, j.State = 1, job.Queued
+	}
+	return j, err
+}
+
+// signalled is a log whose watchers are signalled by the test.
+type signalled struct {
+	logOf
+	changed chan struct{}
+}
+
+func (s signalled) Log(ctx context.Context, id job.ID, after uint64, limit int) ([]job.LogRecord, error) {
+	return s.logOf.Log.Log(ctx, id, after, limit)
+}
+
+func (s signalled) Watch(job.ID) (changed <-chan struct{}, stop func()) { return s.changed, func() {} }
+
+// TestCursorOfAnotherNode tests that a node that is behind waits for the event that a client has already seen elsewhere.
+func TestCursorOfAnotherNode(t *testing.T) {
+	jobs, changed := new(lagging), make(chan struct{})
+	s := newService(t, func(_ *service, c *api.Config) {
+		jobs.Jobs, c.Jobs, c.Durability = c.Jobs, jobs, "quorum"
+		c.Log = signalled{logOf{c.Log}, changed}
+	})
+	j := decode[api.Job](t, s.do("POST", "/v1/jobs", `{"kind":"squares","numbers":[1,2]}`).body)
+	s.until(func() bool { return decode[api.Job](t, s.do("GET", path(j, ""), "").body).State == api.StateSucceeded })
+	for _, target := range []string{"/events", "/results"} {
+		last := s.last(j)
+		jobs.behind.Store(2) // the handler's look, and the first of its wait
+		got := make(chan answer, 1)
+		go func() { got <- s.do("GET", path(j, fmt.Sprintf("%s?after=%d", target, last-1)), "") }()
+		changed <- struct{}{}
+		if a := <-got; a.status != 200 {
+			t.Errorf("%s after %d: %d, want 200: %s", target, last-1, a.status, a.body)
+		}
+	}
+}
+
 func withIDs(events []sseEvent) []sseEvent {
 	return slices.DeleteFunc(slices.Clone(events), func(e sseEvent) bool { return e.id == "" })
 }
@@ -232,8 +320,8 @@ func TestResults(t *testing.T) {
 	if got := strings.Count(string(s.do("GET", path(j, "/results?limit=5"), "", "Accept: application/x-ndjson").body), "\n"); got != 5 {
 		t.Errorf("%d lines", got)
 	}
-	none := decode[api.Results](t, s.do("GET", path(s.running(), "/results?after=5"), "").body)
-	if none.Complete || none.NextAfter != 5 || len(none.Items) != 0 {
+	none := decode[api.Results](t, s.do("GET", path(s.running(), "/results?after=1"), "").body)
+	if none.Complete || none.NextAfter != 1 || len(none.Items) != 0 {
 		t.Errorf("of a job without results: %+v", none)
 	}
 	empty := decode[api.Results](t, s.do("GET", path(s.finished(`{"kind":"squares","numbers":[]}`), "/results"), "").body)

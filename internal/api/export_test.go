@@ -20,6 +20,7 @@ var (
 	TraceParent    = traceParent
 	Matches        = matches
 	AppendMillis   = appendMillis
+	ParseTime      = parseTime
 )
 
 // ClientIP is who a request comes from, by the proxies that are trusted.

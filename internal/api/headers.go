@@ -139,10 +139,10 @@ const (
 )
 
 // negotiate returns which of the offers the client likes best, by its Accept header; of those it likes the same, the
-// first.
+// first. A header without a media range is no header.
 func negotiate(h http.Header, offers ...string) (string, error) {
 	lines := h["Accept"]
-	if len(lines) == 0 || len(lines) == 1 && (lines[0] == "*/*" || lines[0] == offers[0]) {
+	if strings.Trim(strings.Join(lines, ""), ", \t") == "" || len(lines) == 1 && (lines[0] == "*/*" || lines[0] == offers[0]) {
 		return offers[0], nil
 	}
 	best, bestQ := "", 0.0

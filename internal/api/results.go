@@ -60,6 +60,14 @@ func (s *server) GetJobResults(ctx context.Context, req GetJobResultsRequestObje
 	if media == mediaNPY {
 		return s.npyOf(ctx, x, &j)
 	}
+	if !byIndex {
+		if j, err = s.reach(ctx, j, uint64(after)); err != nil {
+			return nil, err
+		}
+		if uint64(after) > j.Seq {
+			return nil, malformed("parameter", "after", notAnEvent)
+		}
+	}
 	a := &resultsAnswer{srv: s, ctx: ctx, x: x, ints: ints, limit: limit, bounded: bounded, finished: j.State.Terminal()}
 	if !byIndex {
 		a.from = &logReader{log: s.Log, id: j.ID, end: j.Seq, after: uint64(after), last: after}

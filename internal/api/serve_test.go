@@ -96,7 +96,9 @@ func TestRequestID(t *testing.T) {
 
 func TestNegotiation(t *testing.T) {
 	for accept, want := range map[string]string{
+		"none":                             "application/json",
 		"":                                 "application/json",
+		" , ":                              "application/json",
 		"*/*":                              "application/json",
 		"application/*":                    "application/json",
 		"application/x-ndjson":             "application/x-ndjson",
@@ -111,7 +113,7 @@ func TestNegotiation(t *testing.T) {
 		"application/json;q=0.2,*/*;q=0.9": "application/x-ndjson",
 	} {
 		h := http.Header{"Accept": {accept}}
-		if accept == "" {
+		if accept == "none" {
 			h = http.Header{}
 		}
 		got, err := api.Negotiate(h, "application/json", "application/x-ndjson")

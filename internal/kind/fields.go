@@ -2,6 +2,7 @@ package kind
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -116,38 +117,23 @@ func (f *fields) duration(name string) time.Duration {
 	return d
 }
 
-// parseDuration reads a JSON string as time.ParseDuration does, or a JSON number of seconds.
+// parseDuration reads a JSON string with a duration, or a JSON number of seconds.
 func parseDuration(v jsontext.Value) (time.Duration, error) {
-	const want = `must be a duration such as "250ms" or "1m30s", or a number of seconds`
-	var d time.Duration
 	switch v.Kind() {
 	case '"':
 		text, err := jsontext.AppendUnquote(nil, v)
 		if err != nil {
-			return 0, fmt.Errorf("%s", want)
+			return 0, job.ErrDuration
 		}
-		if d, err = time.ParseDuration(string(text)); err != nil {
-			return 0, fmt.Errorf("%s; got %s", want, quote(string(text)))
+		d, err := job.ParseDuration(string(text), maxDuration)
+		if errors.Is(err, job.ErrDuration) {
+			err = fmt.Errorf("%w; got %s", err, quote(string(text)))
 		}
+		return d, err
 	case '0':
-		s, err := strconv.ParseFloat(string(v), 64)
-		if err != nil || s > maxDuration.Seconds() {
-			return 0, fmt.Errorf("must be at most %s", maxDuration)
-		}
-		if s < 0 {
-			return 0, fmt.Errorf("must not be negative")
-		}
-		d = time.Duration(s*1e9 + 0.5)
-	default:
-		return 0, fmt.Errorf("%s", want)
+		return job.ParseSeconds(string(v), maxDuration)
 	}
-	if d < 0 {
-		return 0, fmt.Errorf("must not be negative")
-	}
-	if d > maxDuration {
-		return 0, fmt.Errorf("must be at most %s", maxDuration)
-	}
-	return d, nil
+	return 0, job.ErrDuration
 }
 
 // maxFaults is how many faults of one list are told; a list of a million wrong elements has one cause.
