@@ -166,7 +166,7 @@ func TestAnnouncedBodies(t *testing.T) {
 func TestStalledBodies(t *testing.T) {
 	const maxBody, bodies = 1 << 20, 4 << 20
 	var texts []string
-	s := newService(t, func(s *service, c *api.Config) {
+	s := newService(t, func(_ *service, c *api.Config) {
 		var keys []tenant.Key
 		for _, name := range []string{"one", "two", "three"} {
 			key, text, err := tenant.Generate(name, time.Now())

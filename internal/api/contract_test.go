@@ -406,7 +406,8 @@ func TestContract(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if resp, err = c.check(r, nil, resp); err != nil || resp.StatusCode != http.StatusRequestTimeout {
+			resp, err = c.check(r, nil, resp) //nolint:bodyclose // the body has been read; the connection is closed
+			if err != nil || resp.StatusCode != http.StatusRequestTimeout {
 				t.Errorf("%s whose body does not come: status %d, %v; want 408", op, resp.StatusCode, err)
 			}
 		}

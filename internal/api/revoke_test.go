@@ -42,6 +42,7 @@ func TestRevoke(t *testing.T) {
 		}
 		return resp
 	}
+	//nolint:bodyclose // the streams end with their key, or with the server
 	events, lines := open(text, "/events", "text/event-stream"), open(text, "/events", "application/x-ndjson")
 	stays := open(otherText, "/events", "text/event-stream")
 	waited := make(chan answer, 1)
@@ -56,7 +57,7 @@ func TestRevoke(t *testing.T) {
 		}
 		req.Header.Set("Authorization", "Bearer "+text)
 		req.Header.Set("Content-Type", "application/x-npy")
-		resp, err := s.Client().Do(req)
+		resp, err := s.Client().Do(req) //nolint:bodyclose // its reader closes it
 		if err != nil {
 			t.Error(err)
 		}

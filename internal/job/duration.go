@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// ErrDuration: a value of a submission is not a duration.
+// ErrDuration is returned for a value of a submission that is not a duration.
 var ErrDuration = errors.New(`must be a duration such as "250ms" or "1m30s", or a number of seconds`)
 
 // ParseDuration reads the text of a duration in a submission: the form of time.ParseDuration without a sign, but for a

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -79,8 +80,7 @@ func (c *steadyClock) convert(instant time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	end := now
-	for i := len(c.steps) - 1; i >= 0; i-- {
-		s := c.steps[i]
+	for i, s := range slices.Backward(c.steps) {
 		if t := instant.Add(s.ahead); !t.After(end) && (i == 0 || t.After(s.at.Add(-stepSlack))) {
 			return t
 		}

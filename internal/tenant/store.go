@@ -45,7 +45,7 @@ type limits struct {
 	maxQueued int
 }
 
-// ErrNoKeys: a store without a key would lock everyone out.
+// ErrNoKeys is returned for a key file without a key, which would lock everyone out.
 var ErrNoKeys = errors.New("there is no key; make one with 'server keys create'")
 
 // NewStore returns a store of keys as ReadFile returns them. It returns ErrNoKeys for none.
