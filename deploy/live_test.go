@@ -87,7 +87,8 @@ func answered(t *testing.T, p *prometheus, at time.Time) {
 	}
 }
 
-// mayBeEmpty are the queries without a result on a healthy server: panels that say so, and a limit that is not set.
+// mayBeEmpty reports whether a healthy server can leave a query without a result: panels with a text for that, and the
+// memory limit where none is set.
 func mayBeEmpty(q query) bool {
 	return q.panel.FieldConfig.Defaults.NoValue != "" || q.panel.Title == "Memory" && q.target.LegendFormat == "limit"
 }

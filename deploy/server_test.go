@@ -75,8 +75,8 @@ func serve(t *testing.T, args ...string) *server {
 	return nil
 }
 
-// launch starts a process that is stopped with the test. The lines it writes to standard error come until it ends; those
-// that nobody reads are dropped. The function kills it earlier.
+// launch starts a process and stops it with the test. The channel receives its lines of standard error until it ends;
+// lines are dropped while the channel is full. The returned function kills the process.
 func launch(t *testing.T, program string, args ...string) (<-chan string, func()) {
 	t.Helper()
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program, args...)

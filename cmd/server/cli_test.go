@@ -193,8 +193,8 @@ func TestKeysChange(t *testing.T) {
 			}
 		}
 	}
-	keys(exitUsage, "rotate", "nobody")
-	keys(exitUsage, "revoke", id, "nobody")
+	keys(exitUsage, "rotate", "unknown")
+	keys(exitUsage, "revoke", id, "unknown")
 	keys(exitOK, "revoke", id)
 	if _, stderr := keys(exitFault, "revoke", strings.Split(second, "_")[1]); !strings.Contains(stderr, "last key") {
 		t.Errorf("the last key: %s", stderr)

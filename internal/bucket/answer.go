@@ -36,7 +36,7 @@ func (t rangeStatus) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// checkVersion returns ErrUnsupported for an object whose content cannot be told from another one.
+// checkVersion returns ErrUnsupported for an object without a length or a strong entity tag: its replacement would go unnoticed.
 func checkVersion(etag string, size int64) error {
 	switch {
 	case size < 0:

@@ -104,7 +104,7 @@ func TestWholeObjectsAreBounded(t *testing.T) {
 	}
 }
 
-// An object whose version cannot be told is refused when it is looked at.
+// Stat refuses an object without a strong entity tag.
 func TestStatChecksTheAnswer(t *testing.T) {
 	for etag, want := range map[string]error{`"v"`: nil, "": bucket.ErrUnsupported, `W/"v"`: bucket.ErrUnsupported} {
 		t.Run(fmt.Sprintf("%q", etag), func(t *testing.T) {

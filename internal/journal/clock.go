@@ -96,7 +96,7 @@ func (c *steadyClock) elapsed(instant time.Time) time.Duration {
 	return max(0, now.Sub(t))
 }
 
-// record returns what is to be stored with a write, if it is time to.
+// record returns the clock's state to store with the next write; nil unless a step was noticed or clockInterval has passed.
 func (c *steadyClock) record() []byte {
 	now, ahead := c.read()
 	c.mu.Lock()

@@ -67,8 +67,8 @@ func (j *Journal) openLocked(ctx context.Context, lock *pebble.Lock) error {
 		}
 	}
 	if !found.Exists || found.FormatMajorVersion < engineFormat {
-		// Pebble raises the format of a directory after it has begun a log, which then lacks the offsets by which corruption
-		// in its middle is told from its end. So that no write goes to such a log, another is begun.
+		// Pebble raises the format of a directory after it has begun a log. That log lacks the offsets that distinguish
+		// corruption in its middle from its end, so open once more to begin another before the first write.
 		db, err := pebble.Open(dir, j.engineOptions(lock))
 		if err == nil {
 			err = db.Close()
