@@ -153,3 +153,19 @@ func TestRetryAfter(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 }
+
+// A job that an idle worker is about to take is worth looking at soon, however few jobs have ended lately.
+func TestRetryAfterOnIdleServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, oneWorker)
+		for range 300 { // the worker may take the job before it is looked at
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			id := submit(t, e, toy{Tasks: 1, Work: time.Millisecond})
+			if d := e.RetryAfter(l.job(id)); d != time.Second {
+				t.Fatalf("got %v, want 1 s", d)
+			}
+		}
+	})
+}

@@ -22,8 +22,12 @@ func (a alone) place(id job.ID) (int, time.Duration, bool) {
 	if !ok || !r.fresh || r.dead {
 		return 0, 0, false
 	}
+	now := time.Now()
 	place := e.queue.position(r)
-	return place, e.finishes.RetryAfter(time.Now(), place), true
+	if busy, _ := e.load(now); place <= len(e.workers)-busy {
+		return place, 0, true // a worker is about to take it; on an idle server few jobs have ended, so the rate is no measure
+	}
+	return place, e.finishes.RetryAfter(now, place), true
 }
 
 // RetryAfter is a hint when to look at a job again: from its own pace when it runs, from the measured drain rate when it
