@@ -12,7 +12,7 @@ import (
 var foreign = []string{
 	"--build", "--wait", "--from-file", "--from-literal", "--now", "--config", "--storage", "--web", "--signal",
 	// nsc's
-	"--name", "--account", "--js-mem-storage", "--js-disk-storage", "--js-streams", "--js-consumer", "--allow-sub", "--allow-pub",
+	"--enable-feature", "--name", "--account", "--js-mem-storage", "--js-disk-storage", "--js-streams", "--js-consumer", "--allow-sub", "--allow-pub",
 }
 
 // streams have names of the form of settings.
