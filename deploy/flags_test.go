@@ -10,9 +10,10 @@ import (
 
 // foreign are the flags of other programs.
 var foreign = []string{
-	"--build", "--wait", "--from-file", "--from-literal", "--now", "--config", "--storage", "--web", "--signal",
-	// nsc's
-	"--enable-feature", "--name", "--account", "--js-mem-storage", "--js-disk-storage", "--js-streams", "--js-consumer", "--allow-sub", "--allow-pub",
+	"--build", "--wait", "--from-file", "--from-literal", "--now", "--config", "--storage", "--web", "--signal", "--enable-feature",
+	// nsc's and nats's
+	"--name", "--account", "--js-mem-storage", "--js-disk-storage", "--js-streams", "--js-consumer", "--allow-sub", "--allow-pub",
+	"--compression",
 }
 
 // streams have names of the form of settings.

@@ -25,7 +25,7 @@ func (s *suite) joinLate(t *testing.T) {
 	if all, err := f.members(ctx, 1); err != nil || len(all) < 3 {
 		t.Errorf("the nodes are %v, %v", all, err)
 	}
-	l.start(ctx, 16, 60)
+	l.start(ctx, 16, 210)
 	l.wait()
 	f.verify(ctx)
 }

@@ -11,21 +11,26 @@ import (
 
 // load is many clients that submit jobs of all kinds to all nodes, and gather them in all ways, as those of TestCrash.
 type load struct {
-	f        *fleet
+	f *fleet
+	// order makes job number i; nil for orderFor.
+	order func(i int) order
+	// next is the number of the job that is submitted next.
+	next     atomic.Int64
 	accepted milestones
+	stopped  atomic.Bool
 	wg       sync.WaitGroup
 	// trouble is told about every attempt that came to nothing; may be nil. Many goroutines call it.
 	trouble func(node int, at time.Time, a *answer, err error)
 }
 
-// start starts clients which together submit jobs. The caller must wait.
+// start starts clients which together submit jobs, up to a number. The caller must wait.
 func (l *load) start(ctx context.Context, clients, jobs int) {
-	var next atomic.Int64
+	l.stopped.Store(false)
 	for range clients {
 		l.wg.Go(func() {
 			for {
-				i := int(next.Add(1)) - 1
-				if i >= jobs || ctx.Err() != nil {
+				i := int(l.next.Add(1)) - 1
+				if i >= jobs || ctx.Err() != nil || l.stopped.Load() {
 					return
 				}
 				if err := l.one(ctx, i); err != nil {
@@ -43,11 +48,21 @@ func (l *load) reach(ctx context.Context, jobs int) { l.accepted.reach(ctx, jobs
 // wait waits for the clients.
 func (l *load) wait() { l.wg.Wait() }
 
+// stop ends the clients after the jobs that they have. They can be started again.
+func (l *load) stop() {
+	l.stopped.Store(true)
+	l.wait()
+}
+
 // one submits job number i to one node and gathers it from another.
 func (l *load) one(ctx context.Context, i int) error {
 	c := l.f.caller(i)
 	c.trouble = l.trouble
-	o := orderFor(i)
+	newOrder := l.order
+	if newOrder == nil {
+		newOrder = orderFor
+	}
+	o := newOrder(i)
 	key := ""
 	if i%3 == 0 {
 		key = fmt.Sprintf("key-%d", i)

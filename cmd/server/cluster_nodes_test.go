@@ -142,8 +142,11 @@ func (f *fleet) wipe(i int) {
 }
 
 // context returns the context of a test, which bounds everything that it waits for.
-func (f *fleet) context() context.Context {
-	ctx, cancel := context.WithTimeout(f.t.Context(), 90*time.Second)
+func (f *fleet) context() context.Context { return f.contextOf(90 * time.Second) }
+
+// contextOf is context with another bound.
+func (f *fleet) contextOf(limit time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(f.t.Context(), limit)
 	f.t.Cleanup(cancel)
 	return ctx
 }

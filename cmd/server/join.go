@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gather/internal/api"
+	"gather/internal/cluster"
 	"gather/internal/journal"
 )
 
@@ -35,10 +36,10 @@ func join[T any](ctx context.Context, log *slog.Logger, open func() (T, error)) 
 	}
 }
 
-// final reports whether an error is of this machine, not of NATS or the way there.
+// final reports whether an error is of this machine, or of how NATS is set up, and not one that passes.
 func final(err error) bool {
 	_, file := errors.AsType[*fs.PathError](err)
-	return file || errors.Is(err, journal.ErrLocked) || errors.Is(err, journal.ErrFormat)
+	return file || errors.Is(err, journal.ErrLocked) || errors.Is(err, journal.ErrFormat) || errors.Is(err, cluster.ErrUnsafe)
 }
 
 // attempt registers metrics so that they can be taken back: what is tried again registers them again.

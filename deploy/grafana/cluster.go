@@ -36,7 +36,7 @@ func internalsCluster() []*builder {
 			curve{count("gather_cluster_log_records_total"), "records"},
 			curve{count("gather_cluster_log_append_seconds_count"), "messages"}),
 		series("Log bytes", "Bps",
-			"Bytes appended to the log, before NATS compresses them; each of its servers writes them. When it is near what a disk or the "+
+			"Bytes appended to the log; each of its servers writes them. When it is near what a disk or the "+
 				"network takes: results are large, use shorter retention or fewer items.",
 			curve{count("gather_cluster_log_bytes_total"), "bytes"}),
 		series("Records dropped", "ops",

@@ -53,7 +53,8 @@ type Cluster struct {
 	assemblies map[string]*assembly
 	applied    position
 	given      *trimmed // what the log no longer tells; nil if it has told all
-	shortSince time.Time
+	// contradicted is since when the log does not match the view; zero while it does.
+	contradicted time.Time
 
 	readMu    sync.Mutex
 	read      uint64        // the last message that was applied
@@ -65,8 +66,16 @@ type Cluster struct {
 	// failed is closed when the node can take no part any more; failure says why.
 	failed   chan struct{}
 	failOnce sync.Once
-	failure  atomic.Pointer[error]
-	heads    heads
+	failure  atomic.Pointer[job.Rejection]
+	logLost  atomic.Bool
+	// unsafe is why nothing is accepted while the servers are known to lose messages, atRisk how many streams they may lose.
+	unsafe atomic.Pointer[job.Rejection]
+	atRisk atomic.Int64
+	// doubt is why nothing is accepted while the log does not match the view; nil while it does. recognized is closed when it
+	// did for the first time.
+	doubt      atomic.Pointer[job.Rejection]
+	recognized chan struct{}
+	heads      heads
 
 	stop     context.CancelFunc
 	stopFold context.CancelFunc
@@ -77,12 +86,12 @@ type Cluster struct {
 }
 
 // Open connects to NATS, makes the streams that are missing, opens the view and brings it up to date. It waits for the
-// cluster as long as ctx lasts. Errors: those of the view, journal.ErrLocked among them; a cluster that is not fit.
+// cluster as long as ctx lasts. Errors: those of the view, journal.ErrLocked among them; ErrUnsafe; a cluster that is not fit.
 func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	cfg.setDefaults()
 	c := &Cluster{
 		cfg: cfg, id: hex.EncodeToString(newNodeID()), started: time.Now().UTC(), log: cfg.Logger,
-		assemblies: make(map[string]*assembly), readMoved: make(chan struct{}), failed: make(chan struct{}),
+		assemblies: make(map[string]*assembly), readMoved: make(chan struct{}), failed: make(chan struct{}), recognized: make(chan struct{}),
 	}
 	c.met = newMetrics(cfg.Registerer)
 	c.clock.wall, c.t.now = cfg.Wall, c.clock.Now
@@ -128,21 +137,34 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 			err = errors.Join(err, c.view.Close())
 		}
 	}()
+	if err := c.loadPosition(ctx); err != nil {
+		return nil, fmt.Errorf("read the view: %w", err)
+	}
 	identity, err := c.makeStreams(ctx)
-	if err != nil {
+	if err != nil && !errors.Is(err, errLogLost) {
 		return nil, fmt.Errorf("prepare the streams: %w", err)
 	}
-	if err := persist(ctx, c.readClock); err != nil {
-		return nil, fmt.Errorf("read the log's clock: %w", err)
+	missing := err
+	if missing == nil {
+		if err := persist(ctx, c.readClock); err != nil {
+			return nil, fmt.Errorf("read the log's clock: %w", err)
+		}
+	}
+	if err := persist(ctx, c.checkStreams); err != nil {
+		return nil, err
 	}
 	if err := c.load(ctx, identity); err != nil {
 		return nil, fmt.Errorf("read the view: %w", err)
 	}
 	c.w.js, c.w.stream, c.w.subject = c.js, c.logStream, cfg.Prefix+".log."+c.id
 	c.w.limit, c.w.met = cfg.MaxPendingBytes, c.met
+	c.w.read, c.w.lost = c.from, c.lost
 	c.w.message = int(min(maxMessage, c.nc.MaxPayload()-4096))
 	if err := c.met.watch(cfg.Registerer, c); err != nil {
 		return nil, err
+	}
+	if missing != nil {
+		c.lost(missing)
 	}
 	if err := c.start(ctx); err != nil {
 		return nil, errors.Join(err, c.halt())
@@ -160,18 +182,18 @@ func (c *Cluster) start(ctx context.Context) error {
 	fold, stopFold := context.WithCancel(context.WithoutCancel(ctx))
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c.stop, c.stopFold = stop, stopFold
+	if c.logLost.Load() {
+		return nil
+	}
 	c.folding.Go(func() { c.runFold(fold) })
 	c.done.Go(func() { c.w.run(fold) })
 	c.done.Go(func() { c.watchHealth(run) })
-	var head uint64
-	err := persist(ctx, func(try context.Context) (err error) {
-		head, err = c.head(try)
-		return err
-	})
-	if err == nil {
-		err = c.await(ctx, head)
-	}
-	if err != nil {
+	c.done.Go(func() { c.watchStreams(run) })
+	err := c.awaitLog(ctx)
+	switch {
+	case c.logLost.Load():
+		return nil // the node serves reads from its replica
+	case err != nil:
 		return fmt.Errorf("read the log: %w", err)
 	}
 	if err := persist(ctx, func(try context.Context) error { return c.members.open(try, c) }); err != nil {
@@ -184,8 +206,28 @@ func (c *Cluster) start(ctx context.Context) error {
 	return nil
 }
 
-// load takes over what the view knows.
-func (c *Cluster) load(ctx context.Context, identity string) error {
+// awaitLog waits until the log was recognized and the view is up to date.
+func (c *Cluster) awaitLog(ctx context.Context) error {
+	select {
+	case <-c.recognized:
+	case <-c.failed:
+		return c.failure.Load()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	var head uint64
+	err := persist(ctx, func(try context.Context) (err error) {
+		head, err = c.head(try)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return c.await(ctx, head)
+}
+
+// loadPosition reads which log the view was made from, and how far.
+func (c *Cluster) loadPosition(ctx context.Context) error {
 	known, err := c.view.Note(ctx, noteLog)
 	if err != nil {
 		return err
@@ -194,21 +236,28 @@ func (c *Cluster) load(ctx context.Context, identity string) error {
 	if err != nil {
 		return err
 	}
-	if c.given, err = c.lastTrim(ctx); err != nil {
-		return err
-	}
-	c.identity = identity
-	if string(known) != identity {
-		if len(known) > 0 {
-			c.log.Warn("the view is one of another log; it is made anew")
+	c.identity, c.applied = string(known), parsePosition(at)
+	c.read = c.applied.from
+	return nil
+}
+
+// load takes over what the view knows.
+func (c *Cluster) load(ctx context.Context, identity string) (err error) {
+	if c.read == 0 {
+		c.identity, c.applied = identity, position{}
+		if c.given, err = c.lastTrim(ctx); err != nil {
+			return err
 		}
 		if err := c.view.Clear(ctx); err != nil {
 			return err
 		}
 		return errors.Join(c.view.Follow(ctx, job.Batch{}, journal.Note{Name: noteLog, Value: []byte(identity)}), c.view.Settle(ctx))
 	}
-	c.applied = parsePosition(at)
-	c.read = c.applied.from
+	if identity == c.identity {
+		if c.given, err = c.lastTrim(ctx); err != nil {
+			return err
+		}
+	}
 	err = c.view.Notes(ctx, noteDropped, func(name string, _ []byte) error {
 		d, err := parseDropped(name)
 		c.dropped = append(c.dropped, d)
@@ -273,13 +322,15 @@ func (c *Cluster) loadAges(ctx context.Context) error {
 	return nil
 }
 
-// fail takes the node out.
-func (c *Cluster) fail(err error) {
+// fail takes the node out: it takes no more turns and writes nothing more, and the others take its tasks.
+func (c *Cluster) fail(reason string, err error) {
 	c.failOnce.Do(func() {
-		c.failure.Store(&err)
+		failure := storage(reason, err.Error(), 0)
+		c.failure.Store(failure)
 		close(c.failed)
+		c.turns.close()
 		c.w.close()
-		c.w.abandon(storage("log-unreadable", err.Error(), 0))
+		c.w.abandon(failure)
 	})
 }
 
@@ -296,7 +347,11 @@ func (c *Cluster) trouble() error {
 	case c.closed.Load():
 		return journal.ErrClosed
 	case c.failure.Load() != nil:
-		return storage("log-unreadable", (*c.failure.Load()).Error(), 0)
+		return c.failure.Load()
+	case c.doubt.Load() != nil:
+		return c.doubt.Load()
+	case c.unsafe.Load() != nil:
+		return c.unsafe.Load()
 	case !c.nc.IsConnected():
 		return storage("log-disconnected", "no connection to NATS", time.Second)
 	}

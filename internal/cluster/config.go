@@ -31,6 +31,10 @@ type Config struct {
 	// AckWait is how long a node may be silent before its tasks are given to others: 10 s.
 	AckWait time.Duration
 
+	// LogPatience is for how long the log may not match this node's view before the node stops taking part: 30 s. Servers that
+	// are finding each other may answer so for some seconds.
+	LogPatience time.Duration
+
 	// Dir is the directory of this node's view, which can be lost without harm.
 	Dir string
 	// Name is what people call the node, and Version its release.
@@ -62,6 +66,7 @@ func (c *Config) setDefaults() {
 	c.AckWait = cmp.Or(c.AckWait, 10*time.Second)
 	c.TombstoneRetention = cmp.Or(c.TombstoneRetention, 24*time.Hour)
 	c.KeyRetention = cmp.Or(c.KeyRetention, 24*time.Hour)
+	c.LogPatience = cmp.Or(c.LogPatience, 30*time.Second)
 	c.MaxPendingBytes = cmp.Or(c.MaxPendingBytes, 64<<20)
 	if c.Wall == nil {
 		c.Wall = time.Now

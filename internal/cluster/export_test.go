@@ -114,3 +114,9 @@ func (c *Cluster) Ages() string {
 	defer c.t.mu.Unlock()
 	return fmt.Sprintf("%v %v", c.t.ages.now, c.t.ages.spans)
 }
+
+// Hazard and CheckStreams are what a node does when it connects.
+var Hazard = hazard
+
+// CheckStreams checks the streams, as a node does when it connects.
+func (c *Cluster) CheckStreams(ctx context.Context) error { return c.checkStreams(ctx) }

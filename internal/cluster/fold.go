@@ -38,10 +38,14 @@ func (c *Cluster) runFold(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, job.ErrVersion) {
+		switch {
+		case errors.Is(err, job.ErrVersion):
 			// Going on without it would make this node's view another than that of the others.
 			c.log.Error("the log holds what this version cannot read: the node takes no part any more; upgrade it", "error", err)
-			c.fail(err)
+			c.fail("log-unreadable", err)
+			return
+		case errors.Is(err, errLogLost):
+			c.lost(err)
 			return
 		}
 		c.log.Debug("reading the log", "error", err)
@@ -127,7 +131,7 @@ func (c *Cluster) message(ctx context.Context, seq uint64, at time.Time, subject
 		from = min(from, a.first-1)
 	}
 	if seq >= c.applied.seq {
-		c.applied = position{from: from, seq: seq + 1}
+		c.applied = position{from: from, seq: seq + 1, at: at.UnixNano()}
 		if err := c.view.Follow(ctx, job.Batch{}, append(c.ageNotes(), c.applied.note())...); err != nil {
 			return err
 		}
@@ -152,7 +156,7 @@ func (c *Cluster) frames(ctx context.Context, seq uint64, at time.Time, author s
 		if errors.Is(err, job.ErrVersion) {
 			return fmt.Errorf("message %d: %w", seq, err)
 		}
-		next := position{from: c.applied.from, seq: seq, n: i + 1}
+		next := position{from: c.applied.from, seq: seq, n: i + 1, at: c.applied.at}
 		if err != nil {
 			// It is the same to all nodes that read this version.
 			c.decided(author, &p, decision{err: transition("%v", err), seq: seq})
@@ -178,37 +182,14 @@ func (c *Cluster) gap(ctx context.Context, read, seq uint64) error {
 	if first := stream.CachedInfo().State.FirstSeq; first <= read+1 {
 		return errGap
 	}
+	switch contradiction, err := c.compare(try, stream); {
+	case err != nil:
+		return err
+	case contradiction != "":
+		return errGap // recognize decides
+	}
 	return c.rebuild(ctx, seq)
 }
-
-// recognize finds out whether the log is the one that the view was made of; if not the view is made anew.
-func (c *Cluster) recognize(ctx context.Context) error {
-	stream, err := c.js.Stream(ctx, c.logStream)
-	if err != nil {
-		return err
-	}
-	info := stream.CachedInfo()
-	identity := info.Config.Metadata[identityKey]
-	if identity == c.identity {
-		if info.State.LastSeq >= c.from() {
-			c.shortSince = time.Time{}
-			return nil
-		}
-		// While servers find each other, one that lags behind may have answered.
-		if c.shortSince.IsZero() {
-			c.shortSince = time.Now()
-		}
-		if time.Since(c.shortSince) < shortPatience {
-			return fmt.Errorf("the log ends at %d, and %d was read", info.State.LastSeq, c.from())
-		}
-	}
-	c.log.Error("the cluster's log is not what this node has read: it was made anew, or its end was lost", "read", c.from(), "log", info.State.LastSeq)
-	c.identity, c.shortSince = identity, time.Time{}
-	return c.rebuild(ctx, 1)
-}
-
-// shortPatience is for how long a log that ends before what was read may be one that a server has yet to receive.
-const shortPatience = 15 * time.Second
 
 // rebuild begins the view anew: the log was trimmed past where it stood, or is another one. What the rest of the log does
 // not tell of has expired.

@@ -85,6 +85,13 @@ func (m *members) run(ctx context.Context, c *Cluster) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-c.failed: // the others take its tasks
+			try, cancel := context.WithTimeout(ctx, heartbeat)
+			if err := m.leave(try, c.id); err != nil {
+				c.log.Debug("leave the nodes", "error", err)
+			}
+			cancel()
+			return
 		case <-t.C:
 		case <-m.beat:
 		}

@@ -70,6 +70,8 @@ func (m *metrics) watch(reg prometheus.Registerer, c *Cluster) error {
 	}
 	return errors.Join(
 		gauge("connected", "1 while this node is connected to NATS.", func() float64 { return flag(c.nc.IsConnected()) }),
+		gauge("log_lost", "1 when the cluster's log has lost messages that this node has applied: it takes no part, and keeps its replica.", func() float64 { return flag(c.logLost.Load()) }),
+		gauge("streams_at_risk", "Streams of the cluster that its NATS servers may lose, by their configuration and the servers' version.", func() float64 { return float64(c.atRisk.Load()) }),
 		gauge("nodes", "Nodes that live, as this one hears.", func() float64 { return float64(len(c.members.live())) }),
 		gauge("chief", "1 on the node that tidies up and reports what concerns all nodes.", func() float64 { return flag(c.chief()) }),
 		gauge("log_behind_messages", "Messages of the cluster's log that this node has not read.", func() float64 { return float64(c.behind.Load()) }),

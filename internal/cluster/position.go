@@ -14,15 +14,19 @@ type position struct {
 	// from is the last message that need not be read again: parts of what is not complete may stand before seq.
 	from, seq uint64
 	n         int
+	// at is when the message before seq was written, by the log's clock in Unix nanoseconds; 0 if it is not known. It
+	// identifies the message.
+	at int64
 }
 
 func (p position) note() journal.Note {
 	b := binary.AppendUvarint(nil, p.from)
 	b = binary.AppendUvarint(binary.AppendUvarint(b, p.seq), uint64(p.n))
+	b = binary.AppendUvarint(b, uint64(p.at))
 	return journal.Note{Name: notePosition, Value: b}
 }
 
-// parsePosition is the inverse; the zero position is that of an empty view.
+// parsePosition is the inverse; the zero position is that of an empty view. Earlier versions did not write at.
 func parsePosition(b []byte) (p position) {
 	var v [3]uint64
 	for i := range v {
@@ -32,7 +36,8 @@ func parsePosition(b []byte) (p position) {
 		}
 		b = b[n:]
 	}
-	return position{from: v[0], seq: v[1], n: int(v[2])}
+	at, _ := binary.Uvarint(b)
+	return position{from: v[0], seq: v[1], n: int(v[2]), at: int64(at)}
 }
 
 // An assembly is a write of which only some parts have come.
@@ -98,7 +103,7 @@ func (c *Cluster) awaitFold(ctx context.Context, seq uint64) error {
 		select {
 		case <-moved:
 		case <-c.failed:
-			return storage("log-unreadable", "this node cannot read the cluster's log", 0)
+			return c.failure.Load()
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

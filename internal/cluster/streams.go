@@ -31,7 +31,7 @@ func (c *Cluster) makeStreams(ctx context.Context) (identity string, err error) 
 	c.turns.stream = c.upper() + "_TURNS"
 	for warned := false; ; {
 		identity, err = c.tryStreams(ctx)
-		if err == nil || !passing(err) || ctx.Err() != nil {
+		if err == nil || errors.Is(err, errLogLost) || !passing(err) || ctx.Err() != nil {
 			return identity, err
 		}
 		if !warned {
@@ -68,6 +68,9 @@ func persist(ctx context.Context, do func(try context.Context) error) error {
 
 // passing tells an error that may pass by itself from one that will not.
 func passing(err error) bool {
+	if errors.Is(err, ErrUnsafe) {
+		return false
+	}
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		// "no suitable peers", "insufficient resources", "temporarily unavailable"
 		return api.Code == 503 || api.Code == 500 || api.ErrorCode == 10005 || api.ErrorCode == 10008 ||
@@ -79,11 +82,20 @@ func passing(err error) bool {
 func (c *Cluster) tryStreams(ctx context.Context) (identity string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
+	if c.from() > 0 {
+		// Nobody makes a log anew that this node has read.
+		switch _, err := c.js.Stream(ctx, c.logStream); {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			return "", c.contradict("its stream does not exist")
+		case err != nil:
+			return "", err
+		}
+	}
 	log, err := c.stream(ctx, jetstream.StreamConfig{
 		Name: c.logStream, Description: "What happened to the jobs of gather.", Subjects: []string{c.cfg.Prefix + ".log.*"},
 		Storage: jetstream.FileStorage, Replicas: c.cfg.Replicas, Discard: jetstream.DiscardNew,
-		// No direct gets: they may be answered by a server that lags behind.
-		Compression: jetstream.S2Compression, Metadata: map[string]string{identityKey: uuid.NewString()},
+		// No direct gets: they may be answered by a server that lags behind. No compression: see hazards.
+		Metadata: map[string]string{identityKey: uuid.NewString()},
 	})
 	if err != nil {
 		return "", err

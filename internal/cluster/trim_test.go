@@ -112,22 +112,3 @@ func TestTrimmedDrops(t *testing.T) {
 		}
 	}
 }
-
-// A log that was deleted is another log: what a view knows of the first is not carried over.
-func TestAnotherLog(t *testing.T) {
-	t.Parallel()
-	f := newFleet(t, 1)
-	a := f.open("a")
-	id := a.submit(2)
-	a.close()
-	f.s.DeleteStreams(t, "FLEET")
-	a, b := f.open("a"), f.open("b")
-	for _, n := range []*node{a, b} {
-		_, err := n.Get(t.Context(), "t", id)
-		f.want(err, job.ErrNotFound)
-	}
-	id = b.submit(2)
-	a.get(id)
-	a.work(1, nil)
-	a.ends(id)
-}

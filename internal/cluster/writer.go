@@ -77,6 +77,9 @@ type writer struct {
 	message int
 	now     func() time.Time
 	met     *metrics
+	// read returns the last message of the log that was read; lost takes the node out.
+	read func() uint64
+	lost func(error)
 
 	mu     sync.Mutex
 	queue  []*pending
@@ -260,6 +263,12 @@ func (w *writer) moved() {
 
 // publish puts one message behind the last one, once, and remembers where.
 func (w *writer) publish(ctx context.Context, data []byte, last *uint64) error {
+	read := w.read()
+	defer func() {
+		if *last > 0 && *last <= read && ctx.Err() == nil {
+			w.lost(fmt.Errorf("%w: it has applied message %d, and the next one was given number %d", errLogLost, read, *last))
+		}
+	}()
 	for {
 		try, cancel := context.WithTimeout(ctx, publishTimeout)
 		ack, err := w.js.PublishMsg(try, &nats.Msg{Subject: w.subject, Data: data},

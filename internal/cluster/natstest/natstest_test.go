@@ -131,7 +131,7 @@ func TestOneServer(t *testing.T) {
 		t.Errorf("a message may have %d bytes", n)
 	}
 	publish(t, js)
-	if got := s.Streams(t, "S"); len(got) != 1 || got[0] != (natstest.Stream{Name: "S", First: 1, Last: 1}) {
+	if got := s.Streams(t, "S"); len(got) != 1 || got[0].Name != "S" || got[0].First != 1 || got[0].Last != 1 {
 		t.Errorf("the streams are %v", got)
 	}
 	if got := s.Streams(t, "T"); got != nil {

@@ -34,6 +34,11 @@ func Creds() Option {
 	return func(tb testing.TB, s *setup) { s.useOperator(tb) }
 }
 
+// SyncAlways makes the servers force every message to disk before they acknowledge it, as those of deploy/nats do.
+func SyncAlways() Option {
+	return func(_ testing.TB, s *setup) { s.sync = "always" }
+}
+
 // Config appends lines to the configuration of every server.
 func Config(lines string) Option {
 	return func(_ testing.TB, s *setup) { s.extra = append(s.extra, lines) }
@@ -60,6 +65,7 @@ type setup struct {
 	user   *url.Userinfo
 	scheme string
 	extra  []string
+	sync   string // the sync_interval of JetStream
 }
 
 // node is one server.
@@ -74,7 +80,7 @@ func newSetup(tb testing.TB, n int, opts []Option) *setup {
 	if n != 1 && n != 3 {
 		tb.Fatalf("natstest: %d servers; there may be 1 or 3", n)
 	}
-	s := &setup{dir: tb.TempDir(), scheme: "nats"}
+	s := &setup{dir: tb.TempDir(), scheme: "nats", sync: "2m"}
 	for _, opt := range opts {
 		opt(tb, s)
 	}
@@ -100,8 +106,8 @@ func newSetup(tb testing.TB, n int, opts []Option) *setup {
 // configuration returns the configuration file of server i.
 func (s *setup) configuration(i int, routes []string) string {
 	n := &s.nodes[i]
-	text := fmt.Sprintf("server_name: %q\nlisten: %q\njetstream { store_dir: %q, max_file: 8GB, max_mem: 256MB }\n",
-		n.name, loopback(n.client), filepath.Join(s.dir, n.name))
+	text := fmt.Sprintf("server_name: %q\nlisten: %q\njetstream { store_dir: %q, max_file: 8GB, max_mem: 256MB, sync_interval: %s }\n",
+		n.name, loopback(n.client), filepath.Join(s.dir, n.name), s.sync)
 	if len(s.nodes) > 1 {
 		text += fmt.Sprintf("cluster { name: natstest, listen: %q, routes: [%s] }\n", loopback(n.cluster), strings.Join(routes, ", "))
 	}

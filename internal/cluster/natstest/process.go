@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Processes are servers that each are a process.
@@ -126,6 +127,23 @@ func (p *Processes) Leader() int {
 		return slices.IndexFunc(p.nodes, func(n node) bool { return n.name == looks[i].leader })
 	}
 	return -1
+}
+
+// Lead makes server i the leader of a stream.
+func (p *Processes) Lead(tb testing.TB, stream string, i int) {
+	tb.Helper()
+	name := p.nodes[i].name
+	await(tb, func() bool {
+		if all := p.Streams(tb, stream); len(all) == 1 && all[0].Leader == name {
+			return true
+		}
+		p.use(tb, func(ctx context.Context, js jetstream.JetStream) error {
+			_, err := js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+stream,
+				fmt.Appendf(nil, `{"placement":{"preferred":%q}}`, name))
+			return err
+		})
+		return false
+	})
 }
 
 // looks leaves out the servers that do not answer.

@@ -29,16 +29,36 @@ type Stream struct {
 	Name string
 	// First and Last are the sequences of its oldest and newest message.
 	First, Last uint64
+	// Bytes is how large the messages are together, with their subjects and headers.
+	Bytes uint64
+	// Leader is the name of the server that leads it; "" for a single server.
+	Leader string
 }
 
 // Streams returns the streams whose names have a prefix.
 func (f *Files) Streams(tb testing.TB, prefix string) (all []Stream) {
 	tb.Helper()
 	f.each(tb, prefix, func(_ context.Context, _ jetstream.JetStream, s *jetstream.StreamInfo) error {
-		all = append(all, Stream{Name: s.Config.Name, First: s.State.FirstSeq, Last: s.State.LastSeq})
+		one := Stream{Name: s.Config.Name, First: s.State.FirstSeq, Last: s.State.LastSeq, Bytes: s.State.Bytes}
+		if s.Cluster != nil {
+			one.Leader = s.Cluster.Leader
+		}
+		all = append(all, one)
 		return nil
 	})
 	return all
+}
+
+// CreateCompressed creates a stream of three replicas that the servers compress.
+func (f *Files) CreateCompressed(tb testing.TB, name, subject string, metadata map[string]string) {
+	tb.Helper()
+	f.use(tb, func(ctx context.Context, js jetstream.JetStream) error {
+		_, err := js.CreateStream(ctx, jetstream.StreamConfig{
+			Name: name, Subjects: []string{subject}, Replicas: 3, Discard: jetstream.DiscardNew,
+			Compression: jetstream.S2Compression, Metadata: metadata,
+		})
+		return err
+	})
 }
 
 // DeleteStreams deletes the streams whose names have a prefix.
@@ -51,6 +71,21 @@ func (f *Files) DeleteStreams(tb testing.TB, prefix string) {
 
 func (f *Files) each(tb testing.TB, prefix string, do func(context.Context, jetstream.JetStream, *jetstream.StreamInfo) error) {
 	tb.Helper()
+	f.use(tb, func(ctx context.Context, js jetstream.JetStream) error {
+		all := js.ListStreams(ctx)
+		for s := range all.Info() {
+			if strings.HasPrefix(strings.TrimPrefix(strings.TrimPrefix(s.Config.Name, "KV_"), "OBJ_"), prefix) {
+				if err := do(ctx, js, s); err != nil {
+					return err
+				}
+			}
+		}
+		return all.Err()
+	})
+}
+
+func (f *Files) use(tb testing.TB, do func(context.Context, jetstream.JetStream) error) {
+	tb.Helper()
 	// Not the test's, which has ended when its cleanup uses this.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -59,11 +94,5 @@ func (f *Files) each(tb testing.TB, prefix string, do func(context.Context, jets
 	defer nc.Close()
 	js, err := jetstream.New(nc)
 	must(tb, err)
-	all := js.ListStreams(ctx)
-	for s := range all.Info() {
-		if strings.HasPrefix(strings.TrimPrefix(strings.TrimPrefix(s.Config.Name, "KV_"), "OBJ_"), prefix) {
-			must(tb, do(ctx, js, s))
-		}
-	}
-	must(tb, all.Err())
+	must(tb, do(ctx, js))
 }

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"gather/internal/cluster/natstest"
+)
+
+// A node whose log is lost keeps its replica: it answers for the jobs in it, is not ready and accepts nothing, and an export
+// of the replica brings the jobs into another cluster, where they go on.
+func TestLogLost(t *testing.T) {
+	nats := natstest.Start(t, 1)
+	flags := []string{"--nats-url", nats.URL, "--nats-replicas", "1", "--drain-timeout", "1ms"}
+	data := t.TempDir()
+	start := func(args ...string) (api string, stop func()) {
+		srv, stop := launch(t, append(flags, args...)...)
+		return "http://" + srv.apiListener.Addr().String(), stop
+	}
+	api, stop := start("--data-dir", data)
+	ids := make(map[string]string)
+	for name, body := range map[string]string{
+		"done": `{"kind":"squares","numbers":[3,4]}`, "waits": `{"kind":"squares","numbers":[5],"start_after":"1h"}`,
+		"runs": `{"kind":"sleep_batch","count":2000,"duration":"1s"}`,
+	} {
+		status, v := call(t, "POST", api+"/v1/jobs", "application/json", []byte(body), "Prefer", "wait=1")
+		if status != http.StatusAccepted && status != http.StatusOK {
+			t.Fatalf("%s: %d %v", name, status, v)
+		}
+		ids[name] = fmt.Sprint(v["id"])
+	}
+	if _, v := call(t, "GET", api+"/v1/jobs/"+ids["done"], "", nil, "Prefer", "wait=20"); v["state"] != "succeeded" {
+		t.Fatalf("a job is %v, want succeeded", v)
+	}
+	stop()
+	nats.DeleteStreams(t, "GATHER")
+
+	api, stop = start("--data-dir", data)
+	if status, v := call(t, "GET", api+"/readyz", "", nil); status != http.StatusServiceUnavailable || !strings.Contains(fmt.Sprint(v), "has lost messages") {
+		t.Errorf("readyz is %d %v, want 503 that the log has lost messages", status, v)
+	}
+	for name, id := range ids {
+		if status, v := call(t, "GET", api+"/v1/jobs/"+id, "", nil); status != http.StatusOK {
+			t.Errorf("%s: %d %v, want 200 from the replica", name, status, v)
+		}
+	}
+	if status, v := call(t, "POST", api+"/v1/jobs", "application/json", []byte(`{"kind":"squares","numbers":[1]}`)); status != http.StatusServiceUnavailable {
+		t.Errorf("a submission is answered %d %v, want 503", status, v)
+	}
+	stop()
+
+	code, stream, stderr := cliRun(t, "export", "--data-dir", filepath.Join(data, "view"))
+	if code != exitOK || !strings.Contains(stderr, "3 jobs") {
+		t.Fatalf("export of the replica: %d %s", code, stderr)
+	}
+	to := []string{"--nats-url", nats.URL, "--nats-replicas", "1", "--nats-prefix", "saved"}
+	if code, stderr := importRun(t, []byte(stream), to...); code != exitOK {
+		t.Fatalf("import: %d %s", code, stderr)
+	}
+	flags = append(to, "--drain-timeout", "1ms")
+	api, stop = start("--data-dir", t.TempDir())
+	defer stop()
+	for name, want := range map[string]string{"done": "succeeded", "waits": "queued", "runs": "succeeded"} {
+		wait := []string{"Prefer", "wait=20"}
+		if want == "queued" {
+			wait = nil
+		}
+		if _, v := call(t, "GET", api+"/v1/jobs/"+ids[name], "", nil, wait...); v["state"] != want {
+			t.Errorf("%s is %v, want %s", name, v, want)
+		}
+	}
+}

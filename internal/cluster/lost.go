@@ -1,0 +1,117 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// # A log that lost messages
+//
+// A node's replica (its view) can hold more than the log: the NATS servers lost messages, or the stream was deleted, purged, or
+// restored from an older backup. Rebuilding the replica from such a log would delete jobs that were acknowledged. So a node
+// compares the log with its replica whenever it begins to read. If the log does not contain what the replica was made from,
+// for longer than Config.LogPatience, the node stops: it keeps the replica, answers reads from it, takes no task and no
+// submission, and Ready reports it. Only an operator can decide which of the two is right; see GatherLogLost.md.
+//
+// The replica is rebuilt only when the log was trimmed past it, which the trim note proves, or when it is empty.
+
+// errLogLost: the log does not contain what this node has applied.
+var errLogLost = errors.New("the cluster's log has lost messages that this node has applied")
+
+// compare returns in which way the log contradicts the replica; "" if it does not.
+func (c *Cluster) compare(ctx context.Context, stream jetstream.Stream) (contradiction string, err error) {
+	info := stream.CachedInfo()
+	state, read := &info.State, c.from()
+	switch {
+	case info.Config.Metadata[identityKey] != c.identity:
+		return "it is another stream of the same name", nil
+	case read == 0:
+		return "", nil
+	case state.LastSeq < read:
+		return fmt.Sprintf("it ends at message %d", state.LastSeq), nil
+	case state.Msgs == 0:
+		return "it is empty", nil
+	case state.FirstSeq > read+1:
+		switch trim, err := c.lastTrim(ctx); {
+		case err != nil:
+			return "", err
+		case trim == nil || trim.Through < state.FirstSeq:
+			return fmt.Sprintf("it begins at message %d, and gather did not trim it that far", state.FirstSeq), nil
+		}
+		return "", nil
+	}
+	last := c.applied.seq - 1
+	if c.applied.at == 0 || last < state.FirstSeq {
+		return "", nil
+	}
+	msg, err := stream.GetMsg(ctx, last)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound): // trimmed just now
+		return "", nil
+	case err != nil:
+		return "", err
+	case msg.Time.UnixNano() != c.applied.at:
+		return fmt.Sprintf("its message %d was written at %s, and the one that this node has applied at %s",
+			last, msg.Time.Format(time.RFC3339Nano), time.Unix(0, c.applied.at).UTC().Format(time.RFC3339Nano)), nil
+	}
+	return "", nil
+}
+
+// recognize checks that the log contains what the replica was made from. It returns errLogLost when it does not, and did not
+// for LogPatience: while servers find each other, one that lags behind may answer.
+func (c *Cluster) recognize(ctx context.Context) error {
+	stream, err := c.js.Stream(ctx, c.logStream)
+	contradiction := "its stream does not exist"
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound) && c.from() > 0:
+	case err != nil:
+		return err
+	default:
+		if contradiction, err = c.compare(ctx, stream); err != nil {
+			return err
+		}
+	}
+	switch {
+	case contradiction == "":
+	case c.from() == 0: // nothing was applied, so nothing is lost
+		c.identity = stream.CachedInfo().Config.Metadata[identityKey]
+		if err := c.rebuild(ctx, 1); err != nil {
+			return err
+		}
+	default:
+		return c.contradict(contradiction)
+	}
+	c.contradicted = time.Time{}
+	c.doubt.Store(nil)
+	select {
+	case <-c.recognized:
+	default:
+		close(c.recognized)
+	}
+	return nil
+}
+
+// contradict returns errLogLost once there has been a contradiction for LogPatience.
+func (c *Cluster) contradict(how string) error {
+	err := fmt.Errorf("%w: it has applied message %d of %s, and of the log %s", errLogLost, c.from(), c.logStream, how)
+	if c.contradicted.IsZero() {
+		c.contradicted = time.Now()
+		c.doubt.Store(storage("log-unmatched", err.Error(), time.Second))
+		c.log.Warn("the log does not match this node's replica; checking again", "error", err, "for", c.cfg.LogPatience)
+	}
+	if time.Since(c.contradicted) < c.cfg.LogPatience {
+		return errors.New(err.Error()) // not yet
+	}
+	return err
+}
+
+// lost takes the node out and keeps its replica.
+func (c *Cluster) lost(err error) {
+	c.log.Error("the node stops taking part and keeps its replica: see the runbook GatherLogLost", "error", err, "replica", c.cfg.Dir)
+	c.logLost.Store(true)
+	c.fail("log-lost", err)
+}
