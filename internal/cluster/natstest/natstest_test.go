@@ -1,6 +1,7 @@
 package natstest_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -32,10 +33,16 @@ func stream(t *testing.T, f *natstest.Files, n int) jetstream.JetStream {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}, Replicas: n}); err != nil {
-		t.Fatal(err)
+	// A server that has just started may not have enabled JetStream for an account that it read from a JWT.
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}, Replicas: n})
+		if err == nil {
+			return js
+		}
+		if !errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) || time.Now().After(end) {
+			t.Fatal(err)
+		}
 	}
-	return js
 }
 
 // publish publishes one message, and again while there is nobody to take it.
