@@ -98,6 +98,11 @@ type provisioned struct {
 			TimeInterval   string `json:"timeInterval"`
 			HTTPMethod     string `json:"httpMethod"`
 			PrometheusType string `json:"prometheusType"`
+			Exemplars      []struct {
+				Name            string `json:"name"`
+				URL             string `json:"url"`
+				URLDisplayLabel string `json:"urlDisplayLabel"`
+			} `json:"exemplarTraceIdDestinations"`
 		} `json:"jsonData"`
 	} `json:"datasources"`
 	Providers []struct {
@@ -174,6 +179,41 @@ func finds(t *testing.T, p *types.Project, config string) {
 	home := *p.Services["grafana"].Environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
 	if !json.Valid(read(t, filepath.Join(mounted[filepath.Dir(home)], filepath.Base(home)))) {
 		t.Errorf("the home dashboard %s is not JSON", home)
+	}
+}
+
+// TestTraces: servers send their spans to the Jaeger that Grafana's exemplars link to, and Prometheus keeps exemplars.
+func TestTraces(t *testing.T) {
+	var sources provisioned
+	decode(t, "grafana/provisioning/datasources/prometheus.yaml", &sources)
+	destinations := sources.Datasources[0].JSONData.Exemplars
+	if len(destinations) != 1 || destinations[0].Name != "trace_id" {
+		t.Fatalf("got destinations %+v, want one for the label trace_id", destinations)
+	}
+	for _, file := range glob(t, "compose*.yaml") {
+		t.Run(file, func(t *testing.T) {
+			p := compose(t, file)
+			jaeger := p.Services["jaeger"]
+			if len(jaeger.Ports) != 1 {
+				t.Fatalf("got ports %+v of jaeger, want one", jaeger.Ports)
+			}
+			want := "http://localhost:" + jaeger.Ports[0].Published + "/trace/$${__value.raw}"
+			if got := destinations[0].URL; got != want {
+				t.Errorf("exemplars link to %s, want %s", got, want)
+			}
+			if command := p.Services["prometheus"].Command; !slices.Contains(command, "--enable-feature=exemplar-storage") {
+				t.Errorf("Prometheus runs as %q, want exemplars to be stored", command)
+			}
+			for name, s := range p.Services {
+				if s.Image != "gather:local" {
+					continue
+				}
+				endpoint := s.Environment["OTEL_EXPORTER_OTLP_ENDPOINT"]
+				if endpoint == nil || *endpoint != "http://jaeger:4318" {
+					t.Errorf("%s sends its spans to %v, want http://jaeger:4318", name, endpoint)
+				}
+			}
+		})
 	}
 }
 
