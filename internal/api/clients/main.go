@@ -1,0 +1,146 @@
+//go:build ignore
+
+// The Go client that oapi-codegen makes of openapi.yaml, in use: a job of each kind, and a refused one. The gate generates
+// client.gen.go beside this file, compiles both and runs them against a server, whose URL is the argument.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"reflect"
+)
+
+func main() {
+	log.SetFlags(0)
+	if err := run(context.Background(), os.Args[1]); err != nil {
+		log.Fatal("go: ", err)
+	}
+}
+
+func run(ctx context.Context, url string) error {
+	client, err := NewClientWithResponses(url)
+	if err != nil {
+		return err
+	}
+	for kind, build := range map[string]func(*JobSubmission) error{
+		"sleep_batch": sleeps, "squares": squares, "array_sum": sum,
+	} {
+		var body JobSubmission
+		if err := build(&body); err != nil {
+			return fmt.Errorf("%s: %w", kind, err)
+		}
+		if got, err := body.Discriminator(); err != nil || got != kind {
+			return fmt.Errorf("%s: the discriminator is %q, %v", kind, got, err)
+		}
+		wait := "wait=20"
+		resp, err := client.SubmitJobWithResponse(ctx, &SubmitJobParams{Prefer: &wait}, body)
+		if err != nil {
+			return fmt.Errorf("%s: %w", kind, err)
+		}
+		if resp.JSON200 == nil {
+			return fmt.Errorf("%s: %s: %s", kind, resp.Status(), resp.Body)
+		}
+		if err := check(ctx, client, resp.JSON200); err != nil {
+			return fmt.Errorf("%s: %w", kind, err)
+		}
+	}
+	return refused(ctx, client)
+}
+
+func sleeps(body *JobSubmission) error {
+	count, priority := int64(3), PriorityHigh
+	var duration Duration
+	if err := duration.FromDuration0("10ms"); err != nil {
+		return err
+	}
+	return body.FromSleepBatchSubmission(SleepBatchSubmission{
+		Count: &count, Duration: &duration, Priority: &priority, Labels: &Labels{"client": "go"},
+	})
+}
+
+func squares(body *JobSubmission) error {
+	numbers := make([]SquaresSubmission_Numbers_Item, 3)
+	return firstError(
+		numbers[0].FromSquaresSubmissionNumbers0(3),
+		numbers[1].FromSquaresSubmissionNumbers0(2.5),
+		numbers[2].FromSquaresSubmissionNumbers1("-5"),
+		body.FromSquaresSubmission(SquaresSubmission{Numbers: &numbers}),
+	)
+}
+
+func sum(body *JobSubmission) error {
+	source := Arange
+	var shape InputArray_Shape
+	var chunks InputArray_Chunks
+	var length AxisChunks
+	return firstError(
+		shape.FromInputArrayShape1([]int64{100}),
+		length.FromAxisChunks0(30),
+		chunks.FromAxisChunks(length),
+		body.FromArraySumSubmission(ArraySumSubmission{
+			Array: InputArray{Source: &source, Shape: &shape, Chunks: &chunks},
+		}),
+	)
+}
+
+// check compares a finished job and its results with what they must be.
+func check(ctx context.Context, client *ClientWithResponses, j *Job) error {
+	want := map[string]struct {
+		result any
+		items  []any // nil: not compared
+	}{
+		"sleep_batch": {result: 3.0},
+		"squares":     {result: 3.0, items: []any{9.0, 6.25, 25.0}},
+		"array_sum":   {result: 4950.0},
+	}[j.Kind]
+	if j.State != Succeeded || !reflect.DeepEqual(j.Result, want.result) {
+		return fmt.Errorf("%s with result %v, want succeeded with %v", j.State, j.Result, want.result)
+	}
+	order := Index
+	resp, err := client.GetJobResultsWithResponse(ctx, j.Id.String(), &GetJobResultsParams{Order: &order})
+	if err != nil {
+		return err
+	}
+	if resp.JSON200 == nil {
+		return fmt.Errorf("%s: %s", resp.Status(), resp.Body)
+	}
+	var items []any
+	for _, item := range resp.JSON200.Items {
+		items = append(items, item.Value)
+	}
+	if want.items != nil && !reflect.DeepEqual(items, want.items) {
+		return fmt.Errorf("items %v, want %v", items, want.items)
+	}
+	fmt.Printf("go: %s: result %v, items %v\n", j.Kind, j.Result, items)
+	return nil
+}
+
+// refused submits a job that must be refused, with the place of the error.
+func refused(ctx context.Context, client *ClientWithResponses) error {
+	count := int64(-1)
+	var body JobSubmission
+	if err := body.FromSleepBatchSubmission(SleepBatchSubmission{Count: &count}); err != nil {
+		return err
+	}
+	resp, err := client.SubmitJobWithResponse(ctx, nil, body)
+	if err != nil {
+		return err
+	}
+	p := resp.ApplicationproblemJSON422
+	if p == nil || p.Errors == nil || *(*p.Errors)[0].Pointer != "/count" {
+		return fmt.Errorf("a negative count: %s: %s, want a 422 with the pointer /count", resp.Status(), resp.Body)
+	}
+	fmt.Printf("go: refused: %s %s\n", *(*p.Errors)[0].Pointer, (*p.Errors)[0].Detail)
+	return nil
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
