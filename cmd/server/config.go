@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -19,6 +20,7 @@ type serveCmd struct {
 	APIKeys        string   `name:"api-keys" env:"GATHER_API_KEYS" placeholder:"FILE" help:"File of API keys, made by 'server keys create'. SIGHUP reads it again."`
 	InsecureNoAuth bool     `help:"Allow to listen beyond loopback without API keys."`
 	TrustedProxies []string `placeholder:"CIDR" help:"Networks of reverse proxies whose X-Forwarded-For is believed."`
+	AllowedHosts   []string `placeholder:"HOST" help:"Further host names that a listener without API keys accepts in Host and Origin: a name, .DOMAIN for a domain and its subdomains, or * for any."`
 
 	NodeName     string `placeholder:"NAME" help:"What the operator calls this server, in GET /v1/nodes; unless told, the host name."`
 	NatsURL      string `name:"nats-url" placeholder:"URL" help:"Be a node of the cluster on these NATS servers with JetStream, separated by commas: nats://HOST:4222 or tls://HOST:4222; user and password or a token go into it. It listens once it has joined, however long that takes. DIR/view is then all that the data directory holds of jobs, and may be lost."`
@@ -75,6 +77,11 @@ func (c *serveCmd) validate() error {
 			fault("trusted-proxies", fmt.Errorf("%q is not a network such as 10.0.0.0/8", p))
 		}
 	}
+	for _, h := range c.AllowedHosts {
+		if h == "" || strings.ContainsAny(h, "/ ") || strings.Contains(h, ":") && !isAddress(h) {
+			fault("allowed-hosts", fmt.Errorf("%q is not a host name such as gather.example.com, without scheme and port", h))
+		}
+	}
 	fault("workers", c.Workers.check(0, 4096))
 	fault("queue-jobs", c.QueueJobs.check(1, 100_000_000))
 	fault("queue-bytes", c.QueueBytes.check(1<<20))
@@ -121,6 +128,11 @@ func checkAddress(addr string) error {
 		return fmt.Errorf("%q is not an address such as 127.0.0.1:8080", addr)
 	}
 	return nil
+}
+
+func isAddress(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
 }
 
 // loopback reports whether an address can be reached from this machine only. A faulty one is reported elsewhere.

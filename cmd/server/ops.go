@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"gather/internal/api"
 )
 
 // newRegistry returns a registry with the metrics of the process and the Go runtime.
@@ -28,18 +30,25 @@ func newRegistry() *prometheus.Registry {
 	return reg
 }
 
-// opsHandler serves /metrics and the profiles, on a listener of their own.
-func opsHandler(reg *prometheus.Registry, log *slog.Logger) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{
+// opsHandler serves /metrics and the profiles, on a listener of their own. No web page may read them. Beyond loopback
+// /metrics takes any Host, because a scraper uses whatever name the server has in its network.
+func opsHandler(reg *prometheus.Registry, log *slog.Logger, hosts *api.Hosts) http.Handler {
+	metrics := promhttp.HandlerFor(reg, promhttp.HandlerOpts{
 		Registry: reg, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError), EnableOpenMetrics: true,
 		MaxRequestsInFlight: 4, Timeout: 10 * time.Second,
-	}))
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	})
+	if hosts.Loopback {
+		metrics = hosts.Protect(metrics)
+	}
+	profiles := http.NewServeMux()
+	profiles.HandleFunc("GET /debug/pprof/", pprof.Index)
+	profiles.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	profiles.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	profiles.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	profiles.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics)
+	mux.Handle("/debug/pprof/", hosts.Protect(profiles))
 	return withoutBody(mux)
 }
 

@@ -129,7 +129,8 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	}
 	undo = append(undo, func() { _ = s.apiListener.Close() })
 	if c.MetricsListen != "" {
-		s.ops = s.httpServer(opsHandler(s.registry, log))
+		hosts := &api.Hosts{Loopback: loopback(c.MetricsListen), Allowed: c.AllowedHosts}
+		s.ops = s.httpServer(opsHandler(s.registry, log, hosts))
 		if s.opsListener, err = listen(ctx, "metrics-listen", c.MetricsListen); err != nil {
 			return nil, err
 		}
@@ -160,6 +161,8 @@ func (s *server) newHandler(exec *executor.Executor, kinds api.Kinds, tracer tra
 	}
 	if s.tenants != nil {
 		ac.Tenants = s.tenants
+	} else {
+		ac.Hosts = &api.Hosts{Loopback: loopback(c.Listen), Allowed: c.AllowedHosts}
 	}
 	return api.New(ac)
 }

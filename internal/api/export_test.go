@@ -53,7 +53,7 @@ func Submissions(h http.Handler, body []byte) ([]job.Submission, error) {
 func ProblemNames() []string {
 	var names []string
 	for _, row := range append([]kindOfProblem{
-		malformedRequest, unauthenticated, forbidden, validationError,
+		malformedRequest, unauthenticated, forbidden, hostNotAllowed, originNotAllowed, validationError,
 	}, problemTable...) {
 		names = append(names, row.name)
 	}

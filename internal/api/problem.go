@@ -29,6 +29,8 @@ var (
 	malformedRequest = kindOfProblem{status: http.StatusBadRequest, name: "malformed-request", title: "The request is malformed"}
 	unauthenticated  = kindOfProblem{status: http.StatusUnauthorized, name: "unauthenticated", title: "An API key is needed"}
 	forbidden        = kindOfProblem{status: http.StatusForbidden, name: "forbidden", title: "The API key does not allow this"}
+	hostNotAllowed   = kindOfProblem{status: http.StatusMisdirectedRequest, name: "host-not-allowed", title: "The host is not allowed"}
+	originNotAllowed = kindOfProblem{status: http.StatusForbidden, name: "origin-not-allowed", title: "The origin is not allowed"}
 	payloadTooLarge  = kindOfProblem{match: job.ErrTooLarge, status: http.StatusRequestEntityTooLarge, name: "payload-too-large", title: "The body is too large"}
 	validationError  = kindOfProblem{status: http.StatusUnprocessableEntity, name: "validation-error", title: "The submission is not valid"}
 	noSuchResource   = kindOfProblem{status: http.StatusNotFound, title: "Not Found"}

@@ -171,11 +171,15 @@ func isOpen(path string) bool {
 		slices.ContainsFunc(open.beginnings, func(b string) bool { return strings.HasPrefix(path, b) })
 }
 
-// authenticate finds whose request it is.
+// authenticate finds whose request it is, and refuses requests without a key or, to a server without keys, of a foreign
+// page.
 func (s *server) authenticate(x *exchange) error {
 	if s.Tenants == nil {
 		x.principal = tenant.Principal{Tenant: tenant.Default}
-		return nil
+		if path := x.req.URL.Path; path == "/livez" || path == "/readyz" {
+			return nil // probes of load balancers have any Host
+		}
+		return s.Hosts.check(x.req)
 	}
 	if isOpen(x.req.URL.Path) {
 		return nil

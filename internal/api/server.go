@@ -30,6 +30,8 @@ type Config struct {
 	Nodes    Nodes
 	// Tenants is nil for a server without keys, where everyone is tenant.Default.
 	Tenants Tenants
+	// Hosts restricts the Host and Origin of requests to a server without keys; nil accepts all.
+	Hosts *Hosts
 
 	// Ready returns why no request should be sent here: an error of the problem table, such as job.ErrDraining or
 	// job.ErrStorage. Nil is always ready.

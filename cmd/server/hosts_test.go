@@ -1,0 +1,67 @@
+package main
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Without keys both listeners of a server refuse pages whose domain was resolved to this machine, and pages of other
+// origins. The API of a server with keys accepts any Host, and so does /metrics beyond loopback.
+func TestForeignHosts(t *testing.T) {
+	keys := filepath.Join(t.TempDir(), "keys.json")
+	if code, _, stderr := cliRun(t, "keys", "create", "acme", "--api-keys", keys); code != exitOK {
+		t.Fatal(stderr)
+	}
+	for _, c := range []struct {
+		name string
+		args []string
+		want map[string]int // by "host path"
+	}{
+		{"loopback", nil, map[string]int{
+			"localhost /v1/jobs": 200, "evil.example /v1/jobs": 421, "evil.example /livez": 200,
+			"localhost /metrics": 200, "evil.example /metrics": 421,
+			"localhost /debug/pprof/cmdline": 200, "evil.example /debug/pprof/cmdline": 421, "evil.example /debug/pprof/": 421,
+		}},
+		{"allowed", []string{"--allowed-hosts=gather.example.com,.example.org"}, map[string]int{
+			"gather.example.com /v1/jobs": 200, "a.example.org /metrics": 200, "evil.example /v1/jobs": 421,
+		}},
+		{"beyond loopback", []string{"--listen=0.0.0.0:0", "--metrics-listen=0.0.0.0:0", "--insecure-no-auth"}, map[string]int{
+			"gather /v1/jobs": 200, "10.1.2.3 /v1/jobs": 200, "evil.example /v1/jobs": 421,
+			"vm1.example.com /metrics": 200, "evil.example /debug/pprof/cmdline": 421,
+		}},
+		{"keys", []string{"--api-keys", keys}, map[string]int{
+			"evil.example /v1/jobs": 401, "evil.example /metrics": 421,
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			srv, stop := launch(t, append(c.args, "--data-dir", t.TempDir())...)
+			defer stop()
+			for request, want := range c.want {
+				host, path, _ := strings.Cut(request, " ")
+				handler := srv.api.Handler
+				if path == "/metrics" || strings.HasPrefix(path, "/debug/") {
+					handler = srv.ops.Handler
+				}
+				r := httptest.NewRequest(http.MethodGet, path, nil)
+				r.Host = net.JoinHostPort(host, "8080")
+				w := httptest.NewRecorder()
+				handler.ServeHTTP(w, r)
+				if w.Code != want {
+					t.Errorf("GET %s with Host %s: %d, want %d", path, r.Host, w.Code, want)
+				}
+				r.Host = net.JoinHostPort("localhost", "8080")
+				r.Header.Set("Origin", "https://evil.example")
+				if w = httptest.NewRecorder(); want != 200 || path == "/livez" || path == "/metrics" {
+					continue
+				}
+				if handler.ServeHTTP(w, r); w.Code != http.StatusForbidden {
+					t.Errorf("GET %s from %s: %d, want 403", path, r.Header.Get("Origin"), w.Code)
+				}
+			}
+		})
+	}
+}
