@@ -55,6 +55,7 @@ func serve(args []string) error {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	reg := prometheus.NewRegistry()
 
+	ec := executor.DefaultConfig()
 	var rec record = &journaltest.Volatile{}
 	if !*volatile {
 		j, err := journal.Open(ctx, journal.Config{Dir: *dir, Logger: log, Registerer: reg})
@@ -62,14 +63,13 @@ func serve(args []string) error {
 			return err
 		}
 		defer func() { _ = j.Close() }()
-		rec = j
+		rec, ec.Room = j, j.Room
 	}
 	arrays, err := array.Open(array.Config{Dir: filepath.Join(*dir, "arrays"), MaxBytes: 1 << 20, TenantBytes: 1 << 20})
 	if err != nil {
 		return err
 	}
 	kinds := kind.NewRegistry(kind.DefaultLimits(), nil) // no stored arrays
-	ec := executor.DefaultConfig()
 	ec.Journal, ec.Planner, ec.Logger, ec.Registerer = rec, kinds, log, reg
 	exec, err := executor.New(ctx, ec)
 	if err != nil {

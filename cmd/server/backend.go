@@ -41,6 +41,8 @@ type backend struct {
 	turns executor.Cluster
 	// wall is the clock that the nodes of a cluster share; nil for the machine's.
 	wall func() time.Time
+	// room is executor.Config.Room.
+	room func() <-chan struct{}
 	// durability is what has happened to a job when it is answered 202, in the words of the contract.
 	durability string
 	// drain tells the other nodes that this one takes no more work.
@@ -85,7 +87,7 @@ func (s *server) openJournal(ctx context.Context) (backend, error) {
 		return backend{}, errors.Join(err, j.Close())
 	}
 	return backend{
-		arrays: arrays,
+		arrays: arrays, room: j.Room,
 		record: j, nodes: alone{s.newNode()}, durability: string(api.JobDurabilityFsync), drain: func() {},
 		about: []any{"node", c.NodeName},
 	}, nil

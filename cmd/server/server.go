@@ -141,7 +141,7 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 func (s *server) newExecutor(ctx context.Context, kinds executor.Planner, tracer trace.Tracer) (*executor.Executor, error) {
 	c, ec := s.cfg, executor.DefaultConfig()
 	ec.Workers, ec.MaxJobs, ec.MaxBytes, ec.MaxWaiting = int(c.Workers.n), int(c.QueueJobs.n), c.QueueBytes.n, c.WaitingItems.n
-	ec.Journal, ec.Planner, ec.Logger, ec.Registerer = s.backend, kinds, s.log, s.registry
+	ec.Journal, ec.Room, ec.Planner, ec.Logger, ec.Registerer = s.backend, s.backend.room, kinds, s.log, s.registry
 	ec.Cluster, ec.Tracer, ec.WorkerStart, ec.Wall = s.backend.turns, tracer, giveWay, s.backend.wall
 	if s.tenants != nil {
 		ec.TenantJobs = s.tenants.MaxQueued

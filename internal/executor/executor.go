@@ -18,8 +18,9 @@
 // Goroutines. New starts the workers and one goroutine for alarms (waits, delayed starts, timeouts); Stop ends and waits
 // for them. Two contexts govern them: claiming ends at the call of Stop, working at the end of its grace.
 //
-// Failure. While the journal cannot write, submissions are rejected with job.ErrStorage and workers wait in Append, up to
-// the bound of the journal; they go on when the journal does.
+// Failure. While the journal cannot write, submissions are rejected with job.ErrStorage, and workers begin no step while it
+// has no room for results; they go on when the journal does. A worker never waits for room with a job locked, so that the
+// job can be cancelled meanwhile.
 package executor
 
 import (
@@ -42,8 +43,8 @@ import (
 
 // Journal is the durable record that the executor writes.
 type Journal interface {
-	// Append queues a batch; the batch's Done is called when it is durable. It blocks, until ctx is done, while too much
-	// waits for the disk. A batch with a submission may be refused with a *job.Rejection of job.ErrStorage.
+	// Append queues a batch; the batch's Done is called when it is durable. It may block, until ctx is done, while too much
+	// waits to be written. A batch with a submission may be refused with a *job.Rejection of job.ErrStorage.
 	Append(ctx context.Context, b job.Batch) error
 	// Release gives back the idempotency key of a batch that is not going to be appended. Append takes a key over.
 	Release(key job.Key)
@@ -85,6 +86,9 @@ type Config struct {
 	MaxStartAfter time.Duration
 
 	Journal Journal
+	// Room returns nil while the journal takes results, otherwise a channel that is closed when that may have changed: no
+	// task is begun meanwhile. Nil for a journal that always does.
+	Room    func() <-chan struct{}
 	Planner Planner
 	// Cluster is what other nodes share the jobs through; nil for an executor that has them to itself.
 	Cluster    Cluster
@@ -151,8 +155,11 @@ type Executor struct {
 	// work ends when Stop's grace does, with cause errStopping; every task's context is made of it.
 	work     context.Context
 	stopWork context.CancelCauseFunc
-	workers  []*worker
-	wg       sync.WaitGroup
+	// claims ends when claiming does.
+	claims    context.Context
+	endClaims context.CancelFunc
+	workers   []*worker
+	wg        sync.WaitGroup
 
 	mu       sync.Mutex
 	ready    sync.Cond // signalled when the queue gets work, or claiming ends
@@ -184,6 +191,7 @@ func New(ctx context.Context, cfg Config) (*Executor, error) {
 	}
 	e.ready.L = &e.mu
 	e.work, e.stopWork = context.WithCancelCause(context.Background())
+	e.claims, e.endClaims = context.WithCancel(context.Background())
 	e.alarms = newAlarms(cfg.Wall)
 	for range cfg.Workers {
 		e.workers = append(e.workers, &worker{e: e})
@@ -274,6 +282,7 @@ func (a alone) halt() {
 	e := a.Executor
 	e.mu.Lock()
 	e.claiming = false
+	e.endClaims()
 	e.ready.Broadcast()
 	e.mu.Unlock()
 }

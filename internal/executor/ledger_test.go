@@ -20,6 +20,8 @@ type ledger struct {
 	jobs map[job.ID]*page
 	// fail is what submissions are refused with.
 	fail error
+	// failing is what prompt batches are answered while the disk fails.
+	failing error
 	// slow is how long a batch takes to become durable.
 	slow time.Duration
 	// blocked appends wait for the end of their context.
@@ -72,6 +74,10 @@ func (l *ledger) Append(ctx context.Context, b job.Batch) error {
 			p.view = next
 			p.log = append(p.log, job.LogRecord{Seq: next.Seq, Event: ev})
 		}
+	}
+	if l.failing != nil && b.Prompt {
+		b.Done(l.failing)
+		return nil
 	}
 	if l.slow > 0 {
 		time.AfterFunc(l.slow, func() { b.Done(nil) })

@@ -103,20 +103,22 @@ func (r *run) append(delay time.Duration, events ...job.Event) {
 }
 
 func (r *run) appendDone(delay time.Duration, done func(error), events ...job.Event) {
+	r.appendBatch(job.Batch{Delay: delay, Done: done}, events...)
+}
+
+// appendBatch adds the events to a batch and appends it. Caller holds r.mu.
+func (r *run) appendBatch(b job.Batch, events ...job.Event) {
 	if r.unsaid {
 		r.unsaid = false
 		events = append([]job.Event{job.Started{At: r.startedAt}}, events...)
 	}
-	err := r.e.cfg.Journal.Append(r.e.work, job.Batch{
-		Entries: []job.Entry{{ID: r.job.ID, Events: events}},
-		Delay:   delay,
-		Done:    done,
-	})
+	b.Entries = []job.Entry{{ID: r.job.ID, Events: events}}
+	err := r.e.cfg.Journal.Append(r.e.work, b)
 	if err == nil {
 		return
 	}
-	if done != nil {
-		done(err)
+	if b.Done != nil {
+		b.Done(err)
 	}
 	// At a stop the work is resumed from the journal; a refused submission has no job any more.
 	if context.Cause(r.e.work) == nil && !errors.Is(context.Cause(r.ctx), job.ErrStorage) {

@@ -51,11 +51,32 @@ func (w *worker) step(p *planned, start time.Time, span trace.Span, do func() (j
 
 // serve implements mode.
 func (a alone) serve(w *worker) bool {
+	if !a.waitRoom() {
+		return false
+	}
 	u, ok := a.claim()
 	if ok {
 		w.turn(u)
 	}
 	return ok
+}
+
+// waitRoom waits until the journal takes results; it reports false when claiming has ended.
+func (e *Executor) waitRoom() bool {
+	if e.cfg.Room == nil {
+		return true
+	}
+	for {
+		changed := e.cfg.Room()
+		if changed == nil {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-e.claims.Done():
+			return false
+		}
+	}
 }
 
 // claim waits for a unit; it reports false when claiming has ended.

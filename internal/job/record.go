@@ -35,6 +35,8 @@ type Batch struct {
 	// must not block, nor call the journal. Only a batch with a Submitted event is ever refused, with ErrStorage;
 	// any other is kept until the disk takes it.
 	Done func(error)
+	// Prompt makes Done report ErrStorage as soon as the disk fails, for a client that waits: the batch is kept all the same.
+	Prompt bool
 }
 
 // An Entry is a run of events of one job.

@@ -27,6 +27,8 @@ type item struct {
 	// refused while it waits for the disk, and erased should the disk have taken it.
 	submits, refusable bool
 	state              atomic.Int32
+	// prompt tells that done is called when the disk fails, before the fate of the item is known.
+	prompt bool
 	// folded tells that the write contains the item; the writer's.
 	folded bool
 	// notes are written with the entries, and also when these are refused.
@@ -62,25 +64,53 @@ func (it *item) measure() {
 }
 
 // Append queues a batch and returns; b.Done is called, once, when all of it is durable or when it is refused, and not at
-// all when Append returns an error. While MaxPendingBytes wait for the disk it blocks until ctx is done. A batch with a
-// Submitted event never waits: it is refused with a *job.Rejection of job.ErrStorage, at once or through Done, while the
-// journal is unhealthy or full. An event that is not legal in its job's state refuses its batch through Done, with
+// all when Append returns an error. It does not block: who appends results holds them back while Room returns a channel. A
+// batch with a Submitted event is refused with a *job.Rejection of job.ErrStorage, immediately or through Done, while the
+// journal is unhealthy or MaxPendingBytes wait for the disk. An event that is not legal in its job's state refuses its batch through Done, with
 // job.ErrTransition. The events must not be changed afterwards.
-func (j *Journal) Append(ctx context.Context, b job.Batch) error {
+func (j *Journal) Append(_ context.Context, b job.Batch) error {
 	it := &item{entries: b.Entries, done: b.Done, key: b.Key}
 	it.measure()
-	err := j.enqueue(ctx, it, b.Delay)
+	if b.Prompt {
+		it.makePrompt()
+	}
+	err := j.enqueue(it, b.Delay)
 	if err != nil && b.Key != nil {
 		j.Release(*b.Key)
 	}
 	return err
 }
 
-func (j *Journal) enqueue(ctx context.Context, it *item, delay time.Duration) error {
+// makePrompt lets the item be answered before it is durable.
+func (it *item) makePrompt() {
+	done := it.done
+	var answered atomic.Bool
+	it.done = func(err error) {
+		if answered.CompareAndSwap(false, true) {
+			done(err)
+		}
+	}
+	it.prompt = true
+}
+
+func (j *Journal) enqueue(it *item, delay time.Duration) error {
 	if it.submits {
 		if err := j.refusal(); err != nil {
 			return err
 		}
 	}
-	return j.queue.put(ctx, it, delay, j.c.MaxPendingBytes)
+	if err := j.queue.put(it, delay, j.c.MaxPendingBytes); err != nil {
+		return err
+	}
+	if it.prompt {
+		// What is queued while the disk fails is not found by inspect, which may have run before.
+		if c := j.health.current(); c != nil && c.source != causeSpace {
+			it.done(c.rejection(j.c.RetryInterval))
+		}
+	}
+	return nil
 }
+
+// Room returns nil while results can be appended, otherwise a channel that is closed when that may have changed: too much
+// waits for the disk, or its free space is kept for deletes, cancels, the sweep and the next start.
+func (j *Journal) Room() <-chan struct{} { return j.queue.full(j.c.MaxPendingBytes) }

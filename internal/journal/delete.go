@@ -12,7 +12,8 @@ import (
 )
 
 // Delete removes a terminal job and leaves a tombstone, durably. The error is job.ErrNotFinished for a job that has not
-// ended, job.ErrNotFound or job.ErrExpired as from Get, or job.ErrStorage while the journal cannot take a write.
+// ended, job.ErrNotFound or job.ErrExpired as from Get, or job.ErrStorage while the disk fails: then the job may be removed
+// later. Little free space is no reason to refuse what gives space back.
 func (j *Journal) Delete(ctx context.Context, tenant string, id job.ID) error {
 	v, err := j.Get(ctx, tenant, id)
 	if err != nil {
@@ -21,17 +22,14 @@ func (j *Journal) Delete(ctx context.Context, tenant string, id job.ID) error {
 	if !v.State.Terminal() {
 		return job.ErrNotFinished
 	}
-	if err := j.refusal(); err != nil {
-		return err
-	}
-	return j.control(ctx, []job.ID{id}, func(b *pebble.Batch) error {
+	return j.control(ctx, []job.ID{id}, true, func(b *pebble.Batch) error {
 		return j.bury(b, []doomed{{tenant: tenant, id: id}})
 	})
 }
 
-// control makes the operations that build adds to a batch part of a write, and waits until they are durable. The ended
-// jobs that they remove are ids.
-func (j *Journal) control(ctx context.Context, ids []job.ID, build func(b *pebble.Batch) error) error {
+// control makes the operations that build adds to a batch part of a write, and waits until they are durable; if prompt, not
+// while the disk fails. The ended jobs that they remove are ids.
+func (j *Journal) control(ctx context.Context, ids []job.ID, prompt bool, build func(b *pebble.Batch) error) error {
 	// They are gathered apart from the writer: reading for them must not hold it up, nor may a fault spoil its write.
 	var own *pebble.Batch
 	err := j.read(ctx, func(db *pebble.DB) error {
@@ -58,7 +56,10 @@ func (j *Journal) control(ctx context.Context, ids []job.ID, build func(b *pebbl
 			}
 		}
 	}
-	if err := j.enqueue(ctx, it, 0); err != nil {
+	if prompt {
+		it.makePrompt()
+	}
+	if err := j.enqueue(it, 0); err != nil {
 		return err
 	}
 	select {

@@ -1,7 +1,6 @@
 package journal_test
 
 import (
-	"context"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -177,7 +176,7 @@ func TestNothingUnsyncedIsSeen(t *testing.T) {
 	must(t, j.Close())
 }
 
-// TestFull bounds what waits for the disk.
+// TestFull bounds what waits for the disk: submissions are refused, and there is no room for results.
 func TestFull(t *testing.T) {
 	d := newDisk()
 	j := open(t, journal.Config{Dir: "j", FS: d, MaxPendingBytes: 4096})
@@ -190,25 +189,26 @@ func TestFull(t *testing.T) {
 	step.Done = func(err error) { results <- err }
 	must(t, j.Append(t.Context(), step))
 
-	full, cancel := context.WithCancel(t.Context())
-	blocked := make(chan error)
-	go func() { blocked <- j.Append(full, step) }()
+	if j.Room() != nil {
+		t.Fatal("no room with 3000 of 4096 bytes")
+	}
+	must(t, j.Append(t.Context(), step)) // what was begun before does not block
+	room := j.Room()
+	if room == nil {
+		t.Fatal("room with 6000 of 4096 bytes")
+	}
 	other, s2 := submission("t")
-	big := s2
-	big.Spec = make([]byte, 2000)
 	var r *job.Rejection
-	if err := j.Append(t.Context(), entry(other, big)); !errors.As(err, &r) || !errors.Is(err, job.ErrStorage) || r.Reason == "" {
+	if err := j.Append(t.Context(), entry(other, s2)); !errors.As(err, &r) || !errors.Is(err, job.ErrStorage) || r.Reason == "" {
 		t.Fatal(err)
 	}
-	cancel()
-	if err := <-blocked; err == nil {
-		t.Fatal("appended to a full journal")
-	}
-	go func() { blocked <- j.Append(t.Context(), step) }()
 	resume()
-	must(t, <-blocked)
+	<-room
 	must(t, <-results)
 	must(t, <-results)
+	if j.Room() != nil {
+		t.Fatal("no room after the disk has gone on")
+	}
 	v, err := j.Get(t.Context(), "t", id)
 	if err != nil || v.Progress.Completed != 2 {
 		t.Fatal(v, err)
@@ -324,4 +324,99 @@ func TestEngineFailure(t *testing.T) {
 		t.Fatal(v, err)
 	}
 	must(t, j.Close())
+}
+
+// TestReserve keeps space for what gives space back: below half the margin there is no room for results, and a job can still be
+// cancelled, deleted and swept.
+func TestReserve(t *testing.T) {
+	const margin = 1 << 30
+	d := newDisk()
+	free := func(bytes uint64) { d.mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: bytes}) }
+	free(margin)
+	c := &clock{now: time.Now()}
+	j, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: d, Logger: quiet, MinFreeBytes: margin, RetryInterval: time.Hour},
+		journal.World{Now: c.Now})
+	must(t, err)
+	ids := make([]job.ID, 3)
+	for i := range ids {
+		var s job.Submitted
+		ids[i], s = submission("t")
+		must(t, journaltest.Append(t.Context(), j, entry(ids[i], s, job.Started{})))
+	}
+	end := job.Finished{State: job.Succeeded, At: c.Now()}
+	must(t, journaltest.Append(t.Context(), j, entry(ids[0], end)))
+	must(t, journaltest.Append(t.Context(), j, entry(ids[1], end)))
+
+	free(margin/2 + 1)
+	j.Inspect()
+	wantErr(t, j.Ready(), job.ErrStorage)
+	if j.Room() != nil {
+		t.Fatal("no room above the reserve")
+	}
+	free(margin/2 - 1)
+	// Results that are written meanwhile are noticed without the monitor.
+	for range 5 {
+		must(t, journaltest.Append(t.Context(), j, entry(ids[2], job.Advanced{Partial: make([]byte, 1<<20)})))
+	}
+	room := j.Room()
+	if room == nil {
+		t.Fatal("room below the reserve")
+	}
+	must(t, journaltest.Append(t.Context(), j, entry(ids[2], job.CancelRequested{}, job.Finished{State: job.Cancelled, At: c.Now()})))
+	must(t, j.Delete(t.Context(), "t", ids[0]))
+	c.add(2 * time.Hour)
+	must(t, j.Sweep(t.Context()))
+	for _, id := range ids {
+		_, err := j.Get(t.Context(), "t", id)
+		wantErr(t, err, job.ErrExpired)
+	}
+	free(margin)
+	j.Inspect()
+	<-room
+	if j.Room() != nil || j.Ready() != nil {
+		t.Fatalf("with space again: room %v, ready %v; want none to wait for, nil", j.Room(), j.Ready())
+	}
+	must(t, j.Close())
+}
+
+// TestPrompt answers deletes and prompt batches while the disk fails, and keeps them.
+func TestPrompt(t *testing.T) {
+	for _, first := range []string{"request", "fault"} {
+		t.Run(first+" first", func(t *testing.T) {
+			d := newDisk()
+			j := open(t, journal.Config{Dir: "j", FS: d, RetryInterval: time.Millisecond})
+			id, s := submission("t")
+			gone, s2 := submission("t")
+			must(t, journaltest.Append(t.Context(), j, entry(id, s, job.Started{})))
+			must(t, journaltest.Append(t.Context(), j, entry(gone, s2, job.Started{}, job.Finished{State: job.Succeeded})))
+			results := make(chan error, 2)
+			ask := func() {
+				b := entry(id, job.CancelRequested{})
+				b.Prompt, b.Done = true, func(err error) { results <- err }
+				must(t, j.Append(t.Context(), b))
+				go func() { results <- j.Delete(t.Context(), "t", gone) }() // ends with its answer, which is waited for
+			}
+			resume := d.hang()
+			if first == "request" {
+				ask()
+			}
+			d.fail(writes)
+			if first == "fault" {
+				must(t, j.Append(t.Context(), entry(id, job.Advanced{Completed: 1})))
+				resume()
+				until(t, "the journal is not ready", func() bool { return j.Ready() != nil })
+				ask()
+			}
+			resume()
+			wantErr(t, <-results, job.ErrStorage)
+			wantErr(t, <-results, job.ErrStorage)
+			d.fail(nil)
+			until(t, "the job is cancelling and the other gone", func() bool {
+				v, err := j.Get(t.Context(), "t", id)
+				_, goneErr := j.Get(t.Context(), "t", gone)
+				return err == nil && v.State == job.Cancelling && errors.Is(goneErr, job.ErrExpired)
+			})
+			must(t, j.Close())
+		})
+	}
 }

@@ -35,7 +35,10 @@ func (j *Journal) Follow(ctx context.Context, b job.Batch, notes ...Note) error 
 		it.bytes += int64(len(n.Name) + len(n.Value))
 	}
 	it.submits, it.refusable = false, false
-	return j.queue.put(ctx, it, 0, j.c.MaxPendingBytes)
+	if err := j.queue.waitRoom(ctx, it.bytes, j.c.MaxPendingBytes); err != nil {
+		return err
+	}
+	return j.queue.put(it, 0, j.c.MaxPendingBytes)
 }
 
 // Drop is Delete for what was decided before: it is never refused. A job that is not there is none to delete.
@@ -49,14 +52,14 @@ func (j *Journal) Drop(ctx context.Context, tenant string, id job.ID) error {
 	case !v.State.Terminal():
 		return job.ErrNotFinished
 	}
-	return j.control(ctx, []job.ID{id}, func(b *pebble.Batch) error {
+	return j.control(ctx, []job.ID{id}, false, func(b *pebble.Batch) error {
 		return j.bury(b, []doomed{{tenant: tenant, id: id}})
 	})
 }
 
 // Settle waits until everything that was queued before is applied.
 func (j *Journal) Settle(ctx context.Context) error {
-	return j.control(ctx, nil, func(*pebble.Batch) error { return nil })
+	return j.control(ctx, nil, false, func(*pebble.Batch) error { return nil })
 }
 
 // Note returns the value of a name, nil if there is none.
@@ -103,7 +106,7 @@ func appendNoteKey(name string) []byte { return append([]byte{spaceNote}, name..
 // queued must have been settled.
 func (j *Journal) Clear(ctx context.Context) error {
 	ids := j.jobs.ids()
-	err := j.control(ctx, ids, func(b *pebble.Batch) error {
+	err := j.control(ctx, ids, false, func(b *pebble.Batch) error {
 		for _, space := range [...]byte{
 			spaceActive, spaceSpec, spaceEnded, spaceLog, spaceOrder, spaceTombstone, spaceKey, spaceExpiry, spaceNote,
 		} {

@@ -149,14 +149,46 @@ func (j *Journal) inspect() {
 	if h.set(causeStall, stalled) {
 		j.log.Warn("the disk stalls or has gone on", "stalled", stalled)
 	}
-	if h.set(causeSpace, j.space()) {
-		j.log.Warn("free disk space", "error", h.has(causeSpace), "free", j.met.free.Load())
-	}
+	j.inspectSpace()
 	if c := h.current(); c != nil && c.source != causeSpace {
 		rejection := c.rejection(j.c.RetryInterval)
-		for _, it := range j.queue.submissions() {
+		submissions, prompt := j.queue.waiting()
+		for _, it := range submissions {
 			j.refuse(it, rejection)
 		}
+		for _, it := range prompt {
+			it.done(rejection)
+		}
+	}
+}
+
+// inspectSpace refuses submissions while less than MinFreeBytes are free, and results while less than the reserve is.
+func (j *Journal) inspectSpace() {
+	err := j.space()
+	if j.health.set(causeSpace, err) {
+		j.log.Warn("free disk space", "error", err, "free", j.met.free.Load())
+	}
+	low := err != nil && j.met.free.Load() < j.c.reserve()
+	if j.met.held.Swap(low) != low {
+		j.log.Warn("free disk space: tasks wait below the reserve", "waiting", low, "free", j.met.free.Load(), "reserve", j.c.reserve())
+	}
+	j.queue.hold(low)
+}
+
+// minReserve is what deletes, sweeps and the flushes that they cause need at most at one time: four memtables.
+const minReserve = 4 * memTableBytes
+
+// reserve is the free space that results must leave: for deletes, cancels, the sweep and the next start.
+func (c *Config) reserve() uint64 { return max(c.MinFreeBytes/2, min(c.MinFreeBytes, minReserve)) }
+
+// checkBytes is after how many bytes of writes the free space is looked at again, beside the monitor's looks.
+const checkBytes = 4 << 20
+
+// wrote counts the bytes of a write; the writer's.
+func (j *Journal) wrote(bytes int64) {
+	if j.unchecked += bytes; j.unchecked >= checkBytes {
+		j.unchecked = 0
+		j.inspectSpace()
 	}
 }
 

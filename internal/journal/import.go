@@ -98,27 +98,7 @@ func (j *Journal) importOne(ctx context.Context, bytes int64, done func(error), 
 	if err := j.queue.waitRoom(ctx, it.bytes, j.c.MaxPendingBytes); err != nil {
 		return err
 	}
-	return j.enqueue(ctx, it, 0)
-}
-
-// waitRoom waits until so many bytes more may wait for the disk, or nothing does.
-func (q *queue) waitRoom(ctx context.Context, bytes, limit int64) error {
-	q.mu.Lock()
-	for !q.closed && q.bytes > 0 && q.bytes+bytes > limit {
-		if q.room == nil {
-			q.room = make(chan struct{})
-		}
-		room := q.room
-		q.mu.Unlock()
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		q.mu.Lock()
-	}
-	q.mu.Unlock()
-	return nil
+	return j.enqueue(it, 0)
 }
 
 // known returns job.ErrExists when there is a job, or a tombstone of it, before the end of a batch that is being built.

@@ -49,7 +49,8 @@ type Config struct {
 	SweepInterval time.Duration
 	// MaxPendingBytes bounds what waits for the disk: 64 MiB.
 	MaxPendingBytes int64
-	// MinFreeBytes refuses submissions while the disk has less free space; 0 is no check.
+	// MinFreeBytes refuses submissions while the disk has less free space; 0 is no check. Below half of it, or below 64 MiB
+	// if that is more, Room holds results back too.
 	MinFreeBytes uint64
 	// RetryInterval is the pause before an operation that the disk refused is tried again: 1 s.
 	RetryInterval time.Duration
@@ -78,10 +79,11 @@ type Journal struct {
 	h  hooks
 	db *pebble.DB
 	fs *patientFS
-	// mark has the last durable write; the writer's.
-	mark syncMark
-	met  *metrics
-	log  *slog.Logger
+	// mark has the last durable write, unchecked the bytes written since the free space was looked at; the writer's.
+	mark      syncMark
+	unchecked int64
+	met       *metrics
+	log       *slog.Logger
 
 	queue    queue
 	jobs     activeJobs

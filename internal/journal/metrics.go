@@ -17,6 +17,8 @@ type metrics struct {
 	// background counts failures that Pebble told, free is the free space that was seen last.
 	background, free atomic.Uint64
 	freeKnown        atomic.Bool
+	// held tells that results wait for free space.
+	held atomic.Bool
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -105,6 +107,12 @@ func (m *metrics) watch(reg prometheus.Registerer, j *Journal) error {
 		}),
 		newGauge(g, "gather_journal_disk_min_free_bytes", "With fewer free bytes than this no submission is taken.", func(s *snapshot) float64 {
 			return float64(s.j.c.MinFreeBytes)
+		}),
+		newGauge(g, "gather_journal_results_held", "Whether tasks wait because free disk space is kept for deletes: 1 or 0.", func(*snapshot) float64 {
+			if m.held.Load() {
+				return 1
+			}
+			return 0
 		}),
 		newGauge(c, "gather_journal_log_written_bytes_total", "Bytes written to the write-ahead log.", func(s *snapshot) float64 {
 			return float64(s.p.WAL.BytesWritten)

@@ -35,6 +35,7 @@ func (j *Journal) publish(w *write) {
 	}
 	j.queue.finish(w, ended)
 	j.met.committed(w, j.h.now())
+	j.wrote(w.bytes)
 	for _, it := range w.items {
 		if it.folded && it.state.Load() == itemSettled {
 			if it.durable != nil {

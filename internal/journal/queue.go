@@ -23,8 +23,10 @@ type queue struct {
 	closed   bool
 	// wake holds at most one token, for the writer.
 	wake chan struct{}
-	// room is closed, and replaced, when bytes have become fewer; nil while nobody waits.
+	// room is closed, and replaced, when bytes have become fewer or held has ended; nil while nobody waits.
 	room chan struct{}
+	// held tells that no results are taken, because free space is low.
+	held bool
 	// inFlight is the write that is built or waits for the disk.
 	inFlight *write
 	// ended are jobs whose end is durable: the writer drops them from memory.
@@ -33,26 +35,13 @@ type queue struct {
 
 func (q *queue) init(h hooks) { q.h, q.wake = h, make(chan struct{}, 1) }
 
-func (q *queue) put(ctx context.Context, it *item, delay time.Duration, limit int64) error {
+// put queues an item; a submission is refused when more than limit bytes wait.
+func (q *queue) put(it *item, delay time.Duration, limit int64) error {
 	q.mu.Lock()
-	for !q.closed && it.control == nil && q.bytes > 0 && q.bytes+it.bytes > limit {
-		if it.submits {
-			q.mu.Unlock()
-			return storage("journal-full", "too much is waiting for the disk", time.Second)
-		}
-		if q.room == nil {
-			q.room = make(chan struct{})
-		}
-		room := q.room
-		q.mu.Unlock()
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		q.mu.Lock()
-	}
 	defer q.mu.Unlock()
+	if it.submits && !q.closed && q.bytes > 0 && q.bytes+it.bytes > limit {
+		return storage("journal-full", "too much is waiting for the disk", time.Second)
+	}
 	if q.closed {
 		if it.submits {
 			return storage("closed", "the journal is closed", 0)
@@ -157,15 +146,17 @@ func (q *queue) busySince() time.Time {
 	return q.inFlight.began
 }
 
-// submissions returns every submission that is not yet durable and can be refused.
-func (q *queue) submissions() []*item {
+// waiting returns every submission that is not yet durable and can be refused, and every prompt item.
+func (q *queue) waiting() (submissions, prompt []*item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var list []*item
 	add := func(items []*item) {
 		for _, it := range items {
 			if it.refusable && it.state.Load() == itemWaiting {
-				list = append(list, it)
+				submissions = append(submissions, it)
+			}
+			if it.prompt {
+				prompt = append(prompt, it)
 			}
 		}
 	}
@@ -173,7 +164,7 @@ func (q *queue) submissions() []*item {
 		add(q.inFlight.items)
 	}
 	add(q.items)
-	return list
+	return submissions, prompt
 }
 
 func (q *queue) releaseLocked(bytes int64) {
@@ -182,6 +173,50 @@ func (q *queue) releaseLocked(bytes int64) {
 		close(q.room)
 		q.room = nil
 	}
+}
+
+// hold sets whether results are taken.
+func (q *queue) hold(held bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.held = held
+	if !held {
+		q.releaseLocked(0)
+	}
+}
+
+// full returns nil while results are taken, otherwise a channel that is closed when that may have changed.
+func (q *queue) full(limit int64) <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed || !q.held && q.bytes < limit {
+		return nil
+	}
+	return q.roomLocked()
+}
+
+func (q *queue) roomLocked() <-chan struct{} {
+	if q.room == nil {
+		q.room = make(chan struct{})
+	}
+	return q.room
+}
+
+// waitRoom waits until so many bytes more may wait for the disk, or nothing does.
+func (q *queue) waitRoom(ctx context.Context, bytes, limit int64) error {
+	q.mu.Lock()
+	for !q.closed && q.bytes > 0 && q.bytes+bytes > limit {
+		room := q.roomLocked()
+		q.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		q.mu.Lock()
+	}
+	q.mu.Unlock()
+	return nil
 }
 
 func (q *queue) pending() int64 {

@@ -94,7 +94,7 @@ func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
 		ids = append(ids, d.id)
 	}
 	swept := 0
-	err = j.control(ctx, ids, func(b *pebble.Batch) error {
+	err = j.control(ctx, ids, false, func(b *pebble.Batch) error {
 		present, err := j.present(jobs)
 		if err != nil {
 			return err

@@ -1,0 +1,102 @@
+package executor_test
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gather/internal/executor"
+	"gather/internal/job"
+)
+
+// room is a journal's room for results.
+type room struct {
+	mu     sync.Mutex
+	closed chan struct{} // nil while there is room
+}
+
+func (r *room) get() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.closed
+}
+
+func (r *room) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = make(chan struct{})
+}
+
+func (r *room) open() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.closed)
+	r.closed = nil
+}
+
+// While there is no room for results no task is begun: one under way ends its step, jobs can be cancelled, and work goes on
+// when there is room again.
+func TestRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, r := newLedger(t), new(room)
+		e := start(t, l, func(c *executor.Config) { c.Workers, c.Room = 2, r.get })
+		long := submit(t, e, toy{Tasks: 1000, Work: 100 * time.Millisecond})
+		parked := submit(t, e, toy{Tasks: 1, Park: 10 * time.Second, Waiting: 1})
+		time.Sleep(time.Second)
+		r.close()
+		settle()
+		before := l.job(long).TasksDone
+		queued := submit(t, e, toy{Tasks: 1})
+		time.Sleep(time.Minute)
+		if n := l.job(long).TasksDone - before; n != 0 {
+			t.Errorf("%d tasks ended without room, want 0", n)
+		}
+		if s := l.job(queued).State; s != job.Queued {
+			t.Errorf("a job without room is %v, want %v", s, job.Queued)
+		}
+		if j, err := e.Cancel(t.Context(), "acme", long); err != nil || j.State != job.Cancelled {
+			t.Errorf("cancel without room: %v, %v; want %v", j.State, err, job.Cancelled)
+		}
+		r.open()
+		settle()
+		want(t, l, queued, job.Succeeded)
+		want(t, l, parked, job.Succeeded)
+	})
+}
+
+// A stop does not wait for room.
+func TestStopWithoutRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, r := newLedger(t), new(room)
+		r.close()
+		e := start(t, l, func(c *executor.Config) { c.Room = r.get })
+		id := submit(t, e, toy{Tasks: 1})
+		began := time.Now()
+		if err := e.Stop(t.Context()); err != nil || time.Since(began) != 0 {
+			t.Errorf("Stop: %v after %s, want nil immediately", err, time.Since(began))
+		}
+		want(t, l, id, job.Queued)
+	})
+}
+
+// While the disk fails a cancel is answered all the same, the first time and again; the job stops.
+func TestCancelOnFailingDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		e := start(t, l, nil)
+		id := submit(t, e, toy{Tasks: 10, Work: time.Minute})
+		time.Sleep(time.Second)
+		l.mu.Lock()
+		l.failing = job.ErrStorage
+		l.mu.Unlock()
+		for range 2 {
+			if _, err := e.Cancel(t.Context(), "acme", id); !errors.Is(err, job.ErrStorage) {
+				t.Errorf("cancel: %v, want %v", err, job.ErrStorage)
+			}
+		}
+		settle()
+		want(t, l, id, job.Cancelled)
+	})
+}
