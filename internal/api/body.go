@@ -30,6 +30,9 @@ func decodeBody(r *http.Request, into requestBody) error {
 	if err != nil {
 		return err
 	}
+	if err := checkMembers(data); err != nil {
+		return err
+	}
 	return into.decode(data)
 }
 

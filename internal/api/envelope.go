@@ -75,10 +75,17 @@ func (s *server) kindName(v jsontext.Value) string {
 	return text(v)
 }
 
-// text returns the text of a JSON string; "" for any other value.
+// maxText is longer than every text of an envelope, escaped.
+const maxText = 16 << 10
+
+// text returns the text of a JSON string; "" for any other value. Of a string beyond maxText, which no member takes, it
+// returns the beginning.
 func text(v jsontext.Value) string {
 	if v.Kind() != '"' {
 		return ""
+	}
+	if len(v) > maxText {
+		return string(bytes.ToValidUTF8(v[1:maxText], nil))
 	}
 	b, err := jsontext.AppendUnquote(nil, v)
 	if err != nil {
@@ -167,8 +174,8 @@ func readLabels(v jsontext.Value, faults *job.ValidationError) map[string]string
 	d := jsontext.NewDecoder(bytes.NewBuffer(v)) // v is valid: it was read before
 	_, _ = d.ReadToken()
 	for d.PeekKind() == '"' {
-		name, _ := d.ReadToken()
-		key := name.String()
+		name, _ := d.ReadValue()
+		key := text(name)
 		value, _ := d.ReadValue()
 		pointer := "/labels/" + pointerToken(key)
 		if !validLabelKey(key) {

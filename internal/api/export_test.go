@@ -80,3 +80,26 @@ func (p *Pace) Left() time.Duration { return p.p.left() }
 
 // Add is add of package api.
 func (p *Pace) Add(n int, took time.Duration) { p.p.add(n, took) }
+
+// Validate reads a body of POST /v1/jobs, or of POST /v1/jobs:batch, and has its kinds check it.
+func Validate(h http.Handler, batch bool, body []byte) error {
+	s := h.(*server)
+	x := &exchange{Context: context.Background(), srv: s, req: &http.Request{Header: http.Header{}}}
+	var one submission
+	var many batchSubmission
+	into, jobs := requestBody(&one), &one.jobsBody
+	if batch {
+		into, jobs = &many, &many.jobsBody
+	}
+	if err := checkMembers(body); err != nil {
+		return err
+	}
+	if err := into.decode(body); err != nil {
+		return err
+	}
+	subs, err := s.submissions(x, jobs)
+	for i := 0; err == nil && i < len(subs); i++ {
+		err = s.Kinds.Validate(x, "", subs[i].Kind, subs[i].Spec)
+	}
+	return err
+}

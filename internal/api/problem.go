@@ -129,12 +129,12 @@ func problemOf(err error) *problem {
 }
 
 // maxFaults bounds the faults that one answer lists.
-const maxFaults = 100
+const maxFaults = job.MaxFaults
 
 func validationProblem(invalid *job.ValidationError) *problem {
 	p := &problem{row: validationError}
-	n := len(invalid.Faults)
-	for _, f := range invalid.Faults[:min(n, maxFaults)] {
+	n := invalid.Total()
+	for _, f := range invalid.Faults[:min(len(invalid.Faults), maxFaults)] {
 		p.faults = append(p.faults, fault{"pointer", f.Pointer, f.Detail})
 	}
 	switch {

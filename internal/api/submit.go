@@ -126,13 +126,13 @@ func (s *server) submissions(x *exchange, body *jobsBody) ([]job.Submission, err
 		return subs, nil
 	}
 	for i := range subs {
-		if subs[i].Kind == "" || len(faults.Faults) > maxFaults {
+		if subs[i].Kind == "" || faults.Total() > maxFaults {
 			continue
 		}
 		err := s.Kinds.Validate(x.req.Context(), x.principal.Tenant, subs[i].Kind, subs[i].Spec)
 		if own, ok := errors.AsType[*job.ValidationError](err); ok {
 			body.lead(i, own.Faults)
-			faults.Faults = append(faults.Faults, own.Faults...)
+			faults.Merge(own)
 		} else if err != nil {
 			return nil, err
 		}

@@ -134,7 +134,7 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(pl
 				return err
 			}
 			v.Prefix(prefix)
-			faults.Faults = append(faults.Faults, v.Faults...)
+			faults.Merge(v)
 			continue
 		}
 		p := e.planned(job.Job{

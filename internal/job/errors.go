@@ -67,8 +67,16 @@ type Fault struct {
 	Detail string
 }
 
-// A ValidationError lists every fault of a submission.
-type ValidationError struct{ Faults []Fault }
+// MaxFaults is how many faults a ValidationError lists; it counts the others.
+const MaxFaults = 100
+
+// A ValidationError lists the faults of a submission.
+type ValidationError struct {
+	// Faults are the first MaxFaults.
+	Faults []Fault
+	// Unlisted is the number of the others.
+	Unlisted int
+}
 
 // Faultf returns a ValidationError with one fault.
 func Faultf(pointer, format string, args ...any) *ValidationError {
@@ -81,7 +89,7 @@ func (v *ValidationError) Error() string {
 	b.WriteString("invalid submission")
 	for i, f := range v.Faults {
 		if i == 8 {
-			fmt.Fprintf(&b, "; and %d more", len(v.Faults)-i)
+			fmt.Fprintf(&b, "; and %d more", v.Total()-i)
 			break
 		}
 		b.WriteString("; " + f.Pointer + ": " + f.Detail)
@@ -89,10 +97,24 @@ func (v *ValidationError) Error() string {
 	return b.String()
 }
 
-// Add appends a fault.
+// Add appends a fault, or counts it when MaxFaults are listed.
 func (v *ValidationError) Add(pointer, format string, args ...any) {
+	if len(v.Faults) >= MaxFaults {
+		v.Unlisted++
+		return
+	}
 	v.Faults = append(v.Faults, Fault{Pointer: pointer, Detail: fmt.Sprintf(format, args...)})
 }
+
+// Merge appends the faults of another.
+func (v *ValidationError) Merge(other *ValidationError) {
+	n := min(len(other.Faults), MaxFaults-len(v.Faults))
+	v.Faults = append(v.Faults, other.Faults[:n]...)
+	v.Unlisted += other.Unlisted + len(other.Faults) - n
+}
+
+// Total returns the number of faults, listed or not.
+func (v *ValidationError) Total() int { return len(v.Faults) + v.Unlisted }
 
 // Prefix puts a prefix before every pointer.
 func (v *ValidationError) Prefix(prefix string) {

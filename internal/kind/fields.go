@@ -18,21 +18,22 @@ type fields struct {
 	values map[string]jsontext.Value
 }
 
-// readFields splits an object in its members and faults those that are not known. Values refer to object.
+// readFields splits an object in its members and faults those that are not known. Values refer to object, so that a large
+// one is not held twice.
 func readFields(object []byte, known ...string) *fields {
 	f := &fields{values: make(map[string]jsontext.Value, len(known))}
-	dec := jsontext.NewDecoder(bytes.NewReader(object))
+	dec := jsontext.NewDecoder(bytes.NewBuffer(object)) // which reads in place
 	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '{' {
 		f.Add("", "must be a JSON object")
 		return f
 	}
 	for dec.PeekKind() != '}' {
-		tok, err := dec.ReadToken()
+		raw, err := dec.ReadValue()
 		if err != nil {
 			f.Add("", "must be a JSON object: %v", err)
 			return f
 		}
-		name := tok.String()
+		name := text(raw)
 		value, err := dec.ReadValue()
 		if err != nil {
 			f.Add("", "must be a JSON object: %v", err)
@@ -46,9 +47,25 @@ func readFields(object []byte, known ...string) *fields {
 			f.Add("/"+escape(name), "unknown field; this kind takes %v", known)
 			continue
 		}
-		f.values[name] = value.Clone()
+		end := dec.InputOffset()
+		f.values[name] = object[end-int64(len(value)) : end : end]
 	}
 	return f
+}
+
+// maxText is longer than every name and duration, escaped.
+const maxText = 4 << 10
+
+// text returns the text of a JSON string, which it is given. Of one beyond maxText it returns the beginning.
+func text(v jsontext.Value) string {
+	if len(v) > maxText {
+		return string(bytes.ToValidUTF8(v[1:maxText], nil))
+	}
+	b, err := jsontext.AppendUnquote(nil, v)
+	if err != nil {
+		return ""
+	}
+	return string(b)
 }
 
 // escape writes a name as a reference token of a JSON pointer (RFC 6901), shortened.
@@ -146,7 +163,7 @@ func (f *fields) elements(name string, visit func(i int64, v jsontext.Value) boo
 		f.Add("/"+name, "must be an array")
 		return
 	}
-	dec := jsontext.NewDecoder(bytes.NewReader(v))
+	dec := jsontext.NewDecoder(bytes.NewBuffer(v))
 	if _, err := dec.ReadToken(); err != nil {
 		f.Add("/"+name, "must be an array")
 		return

@@ -77,7 +77,7 @@ func planRange(f *fields, l Limits) *squareRange {
 		r.Add("", "has %d numbers; at most %d in a job: split the range", n, l.Items)
 	}
 	r.Prefix("/range")
-	f.Faults = append(f.Faults, r.Faults...)
+	f.Merge(&r.ValidationError)
 	return &squareRange{start: start, step: step, n: int64(n)}
 }
 

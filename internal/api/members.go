@@ -1,0 +1,48 @@
+package api
+
+import (
+	"bytes"
+
+	"gather/internal/job"
+)
+
+// maxMembers bounds the members of one object of a body. No valid submission has nearly as many, and a decoder keeps
+// every name of an object until its end.
+const maxMembers = 1000
+
+// checkMembers returns a *job.ValidationError for a body in which an object has more than maxMembers members. It does not
+// check whether the body is JSON; it reads it once, in constant memory, and returns nil for what is nested too deeply.
+func checkMembers(data []byte) error {
+	if bytes.Count(data, []byte{':'}) <= maxMembers {
+		return nil
+	}
+	const maxDepth = 10_000 // of the decoder
+	open := make([]int, 1, 16)
+	most := 0
+	for i := 0; i < len(data); i++ {
+		switch data[i] {
+		case '"':
+			for i++; i < len(data) && data[i] != '"'; i++ {
+				if data[i] == '\\' {
+					i++
+				}
+			}
+		case '{', '[':
+			if len(open) > maxDepth {
+				return nil
+			}
+			open = append(open, 0)
+		case '}', ']':
+			if len(open) > 1 {
+				open = open[:len(open)-1]
+			}
+		case ':':
+			open[len(open)-1]++
+			most = max(most, open[len(open)-1])
+		}
+	}
+	if most <= maxMembers {
+		return nil
+	}
+	return job.Faultf("", "an object has %d members; the limit is %d", most, maxMembers)
+}
