@@ -53,8 +53,8 @@ func readFields(object []byte, known ...string) *fields {
 	return f
 }
 
-// maxText is longer than every name and duration, escaped.
-const maxText = 4 << 10
+// maxText is longer than every name and duration.
+const maxText = 16 << 10
 
 // text returns the text of a JSON string, which it is given. Of one beyond maxText it returns the beginning.
 func text(v jsontext.Value) string {
@@ -138,13 +138,10 @@ func (f *fields) duration(name string) time.Duration {
 func parseDuration(v jsontext.Value) (time.Duration, error) {
 	switch v.Kind() {
 	case '"':
-		text, err := jsontext.AppendUnquote(nil, v)
-		if err != nil {
-			return 0, job.ErrDuration
-		}
-		d, err := job.ParseDuration(string(text), maxDuration)
+		text := text(v)
+		d, err := job.ParseDuration(text, maxDuration)
 		if errors.Is(err, job.ErrDuration) {
-			err = fmt.Errorf("%w; got %s", err, quote(string(text)))
+			err = fmt.Errorf("%w; got %s", err, quote(text))
 		}
 		return d, err
 	case '0':
