@@ -57,6 +57,6 @@ func (s *server) openArrays(ctx context.Context, joined *cluster.Cluster) (*arra
 	c := s.cfg
 	return arrays.Open(ctx, joined.JetStream(), arrays.Config{
 		Prefix: c.NatsPrefix, Replicas: int(c.NatsReplicas.n), MaxBytes: c.MaxArray.n, TenantBytes: c.ArrayQuota.n,
-		Ready: joined.Ready, Uses: joined, Sync: joined.CatchUp, Logger: s.log,
+		Ready: joined.Ready, Uses: joined, Sync: joined.CatchUp, Now: joined.Now, Logger: s.log,
 	})
 }

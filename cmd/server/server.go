@@ -153,7 +153,7 @@ func (s *server) newHandler(exec *executor.Executor, kinds api.Kinds, tracer tra
 	c := s.cfg
 	ac := api.Config{
 		Executor: exec, Jobs: s.backend, Log: s.backend, Keys: s.backend, Nodes: s.backend.nodes, Kinds: kinds, Arrays: s.backend.arrays,
-		Durability: s.backend.durability, Ready: s.ready, Stopping: s.streams, Logger: s.log, Registerer: s.registry, Tracer: tracer,
+		Durability: s.backend.durability, Ready: s.ready, Wall: s.backend.wall, Stopping: s.streams, Logger: s.log, Registerer: s.registry, Tracer: tracer,
 		Retention: c.Retention.d, MaxRetention: c.MaxRetention.d, MaxBody: c.MaxBody.n, MaxStreams: c.MaxStreams.n,
 	}
 	for _, p := range c.TrustedProxies {

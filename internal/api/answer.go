@@ -75,7 +75,7 @@ func clientError(error) error { return nil }
 
 // view adds what only the moment knows.
 func (s *server) view(j *job.Job, ints intEncoding) jobView {
-	v := jobView{Job: j, now: time.Now(), durability: s.Durability, ints: ints}
+	v := jobView{Job: j, now: s.Wall(), durability: s.Durability, ints: ints}
 	if j.State == job.Queued {
 		if place, ok := s.Executor.Position(j.ID); ok {
 			v.position = place

@@ -405,6 +405,9 @@ type Node struct {
 	// Behind How many messages of the shared log it has yet to read. An answer there may be older by so much.
 	Behind int64 `json:"behind"`
 
+	// ClockSkewSeconds How far its machine's clock is ahead of the clock that the nodes share, in seconds; 0 for a server without others.
+	ClockSkewSeconds float64 `json:"clock_skew_seconds"`
+
 	// Draining Whether it is shutting down and takes no more work.
 	Draining bool `json:"draining"`
 

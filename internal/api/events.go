@@ -238,7 +238,7 @@ func (e *eventStream) sendProgress(now bool) (later time.Duration) {
 }
 
 func (e *eventStream) progressEvent() {
-	e.event("progress", 0, func(b []byte) []byte { return appendProgress(b, &e.job, time.Now()) })
+	e.event("progress", 0, func(b []byte) []byte { return appendProgress(b, &e.job, e.srv.Wall()) })
 }
 
 // keepAlive sends what clients pass over: a comment or, where there is none, the progress once more.

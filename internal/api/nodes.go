@@ -69,6 +69,7 @@ func appendNode(b []byte, n *job.Node, tenant string) []byte {
 	b = strconv.AppendInt(append(b, `,"workers_busy":`...), int64(n.Busy), 10)
 	b = strconv.AppendInt(append(b, `,"waiting_items":`...), n.Waiting, 10)
 	b = strconv.AppendUint(append(b, `,"behind":`...), n.Behind, 10)
+	b = strconv.AppendFloat(append(b, `,"clock_skew_seconds":`...), n.ClockSkew.Seconds(), 'f', -1, 64)
 	b = append(b, `,"jobs":[`...)
 	jobs := slices.DeleteFunc(slices.Clone(n.Jobs), func(j job.NodeJob) bool { return j.Tenant != tenant })
 	slices.SortFunc(jobs, func(x, y job.NodeJob) int { return bytes.Compare(x.ID[:], y.ID[:]) })

@@ -19,7 +19,7 @@ var (
 	nodeJobs  = []job.ID{job.NewID(), job.NewID(), job.NewID(), job.NewID()}
 	nodeAlice = job.Node{
 		ID: "a1", Name: "alice \"the\" <first>", Version: "v1.2.3", StartedAt: born, SeenAt: born.Add(time.Hour), Self: true,
-		Behind: 7, Work: job.Work{Workers: 4, Busy: 3, Waiting: 1 << 40, Jobs: []job.NodeJob{
+		Behind: 7, ClockSkew: -1500 * time.Millisecond, Work: job.Work{Workers: 4, Busy: 3, Waiting: 1 << 40, Jobs: []job.NodeJob{
 			{ID: nodeJobs[1], Tenant: tenant.Default, Kind: "sleep_batch", Parked: 5},
 			{ID: nodeJobs[2], Tenant: "acme", Kind: "squares", Running: 1},
 			{ID: nodeJobs[0], Tenant: tenant.Default, Kind: "squares", Running: 2},
@@ -53,7 +53,7 @@ func TestNodes(t *testing.T) {
 	}
 	n := list.Nodes[0]
 	if n.Name != nodeAlice.Name || n.Version != "v1.2.3" || !n.StartedAt.Equal(born) || !n.SeenAt.Equal(nodeAlice.SeenAt) ||
-		!n.Self || n.Draining || n.Workers != 4 || n.WorkersBusy != 3 || n.WaitingItems != 1<<40 || n.Behind != 7 {
+		!n.Self || n.Draining || n.Workers != 4 || n.WorkersBusy != 3 || n.WaitingItems != 1<<40 || n.Behind != 7 || n.ClockSkewSeconds != -1.5 {
 		t.Errorf("%+v", n)
 	}
 	if len(n.Jobs) != 2 {

@@ -45,6 +45,9 @@ type Config struct {
 	// Tracer makes a span of every request; nil for none.
 	Tracer trace.Tracer
 
+	// Wall reads the clock that the instants of jobs are of; time.Now.
+	Wall func() time.Time
+
 	// Durability is what had happened to a job when it was answered 202: "fsync" by default.
 	Durability string
 	// Retention is how long jobs stay after their end unless they ask otherwise; 24 h. MaxRetention bounds what they may
@@ -74,6 +77,9 @@ func (c *Config) complete() error {
 	}
 	if c.Registerer == nil || c.Stopping == nil {
 		return errors.New("api: the registerer or the stopping context is missing in the config")
+	}
+	if c.Wall == nil {
+		c.Wall = time.Now
 	}
 	if c.Ready == nil {
 		c.Ready = func() error { return nil }

@@ -120,3 +120,14 @@ var Hazard = hazard
 
 // CheckStreams checks the streams, as a node does when it connects.
 func (c *Cluster) CheckStreams(ctx context.Context) error { return c.checkStreams(ctx) }
+
+// Tidy does what the leader does now and then behind nodes that died.
+func (c *Cluster) Tidy() { c.bury() }
+
+// Ending reports whether it is decided how a job ends.
+func (c *Cluster) Ending(id job.ID) bool {
+	c.t.mu.Lock()
+	defer c.t.mu.Unlock()
+	s := c.t.jobs[id]
+	return s != nil && s.ending != nil
+}

@@ -141,8 +141,8 @@ func (m *members) say(ctx context.Context, c *Cluster) error {
 // self is what this node says of itself.
 func (c *Cluster) self() job.Node {
 	return job.Node{
-		ID: c.id, Name: c.cfg.Name, Version: c.cfg.Version, StartedAt: c.started, SeenAt: time.Now().UTC(),
-		Behind: uint64(max(0, c.behind.Load())), Draining: c.draining.Load(), Work: c.cfg.Work(),
+		ID: c.id, Name: c.cfg.Name, Version: c.cfg.Version, StartedAt: c.started, SeenAt: c.Now(),
+		Behind: uint64(max(0, c.behind.Load())), ClockSkew: c.clock.Skew(), Draining: c.draining.Load(), Work: c.cfg.Work(),
 	}
 }
 

@@ -118,3 +118,35 @@ func TestStartAtInstant(t *testing.T) {
 		})
 	}
 }
+
+// Where nodes share a job, what counts is how long ago it started by this node's clock, not the instant that another node's clock
+// showed.
+func TestSharedStartOfAnotherClock(t *testing.T) {
+	for _, skew := range []time.Duration{-40 * time.Second, 40 * time.Second} {
+		t.Run(skew.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRealm(t)
+				r.skew = skew
+				e, _ := startNode(t, r, nil)
+				id := submit(t, e, toy{Tasks: 4, Park: 20 * time.Second, Waiting: 4}, func(s *job.Submission) { s.Timeout = 25 * time.Second })
+				late := submit(t, e, toy{Tasks: 4, Park: time.Hour, Waiting: 4}, func(s *job.Submission) { s.Timeout = 25 * time.Second })
+				time.Sleep(19 * time.Second)
+				synctest.Wait()
+				if got := r.job(id).State; got != job.Running {
+					t.Errorf("the job is %v after 19s, want running", got)
+				}
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				wantAll(t, r, id, 4)
+				if got := r.job(late).State; got != job.Running {
+					t.Errorf("the other job is %v after 21s, want running", got)
+				}
+				time.Sleep(5 * time.Second)
+				synctest.Wait()
+				if got := r.job(late).State; got != job.Failed {
+					t.Errorf("the other job is %v after 26s, want failed", got)
+				}
+			})
+		})
+	}
+}

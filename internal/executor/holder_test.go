@@ -38,11 +38,11 @@ func (h *holder) Start(context.Context) error {
 		return job.ErrTransition
 	}
 	if h.s.view.State == job.Queued {
-		if err := r.apply(h.s, job.Started{At: time.Now()}); err != nil {
+		if err := r.apply(h.s, job.Started{At: time.Now().Add(r.skew)}); err != nil {
 			r.t.Errorf("start: %v", err)
 		}
 	}
-	h.turn.Job, h.turn.Started = h.s.view, h.s.view.StartedAt
+	h.turn.Job, h.turn.Started = h.s.view, h.s.view.StartedAt.Add(-r.skew)
 	if !h.s.spread {
 		h.s.spread = true
 		for task := 1; task < min(h.s.size.Tasks, 4); task++ {

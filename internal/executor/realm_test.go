@@ -26,6 +26,8 @@ type realm struct {
 	latency time.Duration
 	refuse  func(events []job.Event) bool
 	stuck   bool
+	// skew is how far the clock is ahead that starts are stamped by.
+	skew time.Duration
 	// full refuses submissions.
 	full error
 	// out counts the turns that are not ended, given those that ever were.

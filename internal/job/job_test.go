@@ -107,7 +107,9 @@ func TestJobCodec(t *testing.T) {
 	full.Failure = &job.Failure{Reason: job.FailedPanic, Detail: "boom"}
 	full.StartAfter, full.StartedAt, full.FinishedAt, full.ExpiresAt = at, at, at, at
 	full.Progress = job.Progress{Total: 1, Completed: 2, Failed: 3, Bytes: 4, BytesTotal: 5}
-	for _, want := range []job.Job{full, {State: job.Queued, Priority: job.Low}} {
+	delayed := full
+	delayed.Delay = 2 * time.Second
+	for _, want := range []job.Job{full, delayed, {State: job.Queued, Priority: job.Low}} {
 		data := want.AppendBinary(nil)
 		got, err := job.Decode(data)
 		if err != nil || !reflect.DeepEqual(got, want) {

@@ -14,6 +14,8 @@ type Node struct {
 	Work
 	// Behind is how many messages of the cluster's log it has yet to read.
 	Behind uint64
+	// ClockSkew is how far its machine's clock is ahead of the clock that the nodes share.
+	ClockSkew time.Duration
 	// Draining tells that it takes no more work.
 	Draining bool
 }

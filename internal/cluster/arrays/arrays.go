@@ -58,7 +58,9 @@ type Config struct {
 	BlockBytes int64
 	// AbandonedAfter is how long an upload that nobody finished is left alone: 24 h.
 	AbandonedAfter time.Duration
-	Logger         *slog.Logger
+	// Now is the clock of the NATS servers: time.Now.
+	Now    func() time.Time
+	Logger *slog.Logger
 }
 
 const (
@@ -72,6 +74,9 @@ func (c *Config) setDefaults(maxPayload int64) error {
 	c.Prefix = cmp.Or(c.Prefix, "gather")
 	c.Replicas = cmp.Or(c.Replicas, 3)
 	c.AbandonedAfter = cmp.Or(c.AbandonedAfter, 24*time.Hour)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	c.BlockBytes = cmp.Or(c.BlockBytes, 512<<10)
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	if maxPayload > 0 {

@@ -157,7 +157,7 @@ func (s *Store) abandon(ctx context.Context, upload string) error {
 		}
 		return err
 	})
-	if err != nil || newest == nil || time.Since(newest.Time) <= s.cfg.AbandonedAfter {
+	if err != nil || newest == nil || s.cfg.Now().Sub(newest.Time) <= s.cfg.AbandonedAfter {
 		return err
 	}
 	s.cfg.Logger.Info("remove an upload that nobody finished", "upload", upload, "last_block", newest.Time)

@@ -1,0 +1,99 @@
+package cluster_test
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"gather/internal/cluster"
+	"gather/internal/job"
+)
+
+// skewed lets the clock of a node's machine be ahead.
+func skewed(ahead time.Duration) func(*cluster.Config) {
+	return func(c *cluster.Config) {
+		c.AckWait = 3 * time.Second
+		c.Wall = func() time.Time { return time.Now().Round(0).Add(ahead) }
+	}
+}
+
+// A node whose machine's clock is wrong takes the time from the log, and shows by how much its own differs.
+func TestClockSkew(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a, b := f.open("a", skewed(40*time.Second)), f.open("b", skewed(-time.Hour))
+	for n, want := range map[*node]float64{a: 40, b: -3600} {
+		if got := n.metric("clock_skew_seconds"); math.Abs(got-want) > 5 {
+			t.Errorf("the clock is ahead by %vs, want about %vs", got, want)
+		}
+		if d := time.Since(n.Now()).Abs(); d > 5*time.Second {
+			t.Errorf("the node's time is %s from the log's", d)
+		}
+	}
+	f.eventually("each node shows how far the clocks of both are ahead", func() bool {
+		nodes, err := a.Nodes(t.Context())
+		f.ok(err)
+		return len(nodes) == 2 && nodes[0].ClockSkew > 35*time.Second && nodes[1].ClockSkew < -3500*time.Second
+	})
+}
+
+// Timeouts and delays count from when the log took what began them, whatever the clock of its author showed.
+func TestAuthorsClock(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a, b := f.open("a", skewed(40*time.Second)), f.open("b")
+	past := time.Now().UTC().Add(-time.Hour)
+	slow := func(j *job.Job) { j.CreatedAt, j.Timeout = past, time.Minute }
+	runs := b.submit(2, slow)
+	f.ok(b.events(runs, job.Started{At: past}))
+	waits := b.submit(2, func(j *job.Job) {
+		j.CreatedAt, j.Delay = past, 35*time.Minute
+		j.StartAfter = past.Add(j.Delay)
+	})
+	// By the clock of node a's machine this instant has passed.
+	instant := b.submit(2, func(j *job.Job) { j.StartAfter = time.Now().Add(30 * time.Second) })
+	f.caughtUp(a)
+	a.Tidy()
+	if got := a.get(runs); got.State != job.Running || a.Ending(runs) {
+		t.Errorf("the job is %v, to end: %t; want it to run", got.State, a.Ending(runs))
+	}
+	for what, id := range map[string]job.ID{"with a delay": waits, "with an instant": instant} {
+		if _, _, due := a.Position(id); due {
+			t.Errorf("the job %s is due", what)
+		}
+	}
+	turn := a.turn()
+	defer turn.End()
+	if d := time.Since(turn.Started); turn.Job.ID != runs || d > patience || d < 0 {
+		t.Errorf("the turn of job %s, started %s ago; want one of job %s that started just now", turn.Job.ID, d, runs)
+	}
+}
+
+// After a restart a job has been running for as long as by the log's clock, and a delay is over when it would have been.
+func TestElapsedAfterRestart(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a := f.open("a")
+	ago := a.Now().Add(-time.Hour)
+	late := a.submit(2, func(j *job.Job) { j.CreatedAt, j.Timeout = ago, time.Minute })
+	f.ok(a.events(late, job.Started{At: ago}))
+	waits := a.submit(2, func(j *job.Job) {
+		j.CreatedAt, j.Delay = ago, 2*time.Hour
+		j.StartAfter = ago.Add(j.Delay)
+	})
+	over := a.submit(2, func(j *job.Job) {
+		j.CreatedAt, j.Delay = ago, 30*time.Minute
+		j.StartAfter = ago.Add(j.Delay)
+	})
+	f.caughtUp(a)
+	a.close()
+	a = f.open("a", skewed(-2*time.Hour))
+	if _, _, due := a.Position(waits); due {
+		t.Error("the delayed job is due")
+	}
+	if _, _, due := a.Position(over); !due {
+		t.Error("the job whose delay is over is not due")
+	}
+	a.Tidy()
+	f.eventually("the late job is to end", func() bool { return a.Ending(late) || a.get(late).State == job.Failed })
+}
