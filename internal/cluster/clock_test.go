@@ -97,3 +97,31 @@ func TestElapsedAfterRestart(t *testing.T) {
 	a.Tidy()
 	f.eventually("the late job is to end", func() bool { return a.Ending(late) || a.get(late).State == job.Failed })
 }
+
+// A write of several messages is complete although the log's clock steps between two of them. One whose author has ended is
+// dropped after some minutes.
+func TestPartsAcrossClockSteps(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for _, step := range []time.Duration{-24 * time.Hour, 10 * time.Minute, 24 * time.Hour} {
+		var p cluster.Parts
+		p.Add("a", true, false, 1, start, "one ")
+		p.Add("a", false, false, 2, start.Add(step), "two ")
+		p.Add("b", true, false, 3, start, "")
+		if got, _ := p.Add("a", false, true, 4, start.Add(step), "three"); got != "one two three" {
+			t.Errorf("step of %s: the write is %q, want %q", step, got, "one two three")
+		}
+	}
+	var p cluster.Parts
+	p.Add("dead", true, false, 7, start, "one")
+	for i := range 7 {
+		at := start.Add(time.Duration(i+1) * time.Minute)
+		want := uint64(6)
+		if i >= 5 {
+			want = uint64(10 + i)
+		}
+		if _, from := p.Add("b", false, false, uint64(10+i), at, ""); from != want {
+			t.Errorf("after %d minutes the log is needed behind %d, want %d", i+1, from, want)
+		}
+	}
+}

@@ -50,7 +50,7 @@ type Cluster struct {
 	keys      usedKeys
 
 	// What follows belongs to the fold.
-	assemblies map[string]*assembly
+	assemblies assemblies
 	applied    position
 	given      *trimmed // what the log no longer tells; nil if it has told all
 	// contradicted is since when the log does not match the view; zero while it does.
@@ -91,7 +91,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	cfg.setDefaults()
 	c := &Cluster{
 		cfg: cfg, id: hex.EncodeToString(newNodeID()), started: time.Now().UTC(), log: cfg.Logger,
-		assemblies: make(map[string]*assembly), readMoved: make(chan struct{}), failed: make(chan struct{}), recognized: make(chan struct{}),
+		readMoved: make(chan struct{}), failed: make(chan struct{}), recognized: make(chan struct{}),
 	}
 	c.met = newMetrics(cfg.Registerer)
 	c.clock.wall, c.t.now = cfg.Wall, c.clock.Now

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"gather/internal/job"
 )
@@ -130,4 +131,21 @@ func (c *Cluster) Ending(id job.ID) bool {
 	defer c.t.mu.Unlock()
 	s := c.t.jobs[id]
 	return s != nil && s.ending != nil
+}
+
+// Parts assembles writes of several messages, as a reader of the log does.
+type Parts struct{ as assemblies }
+
+// Add reads message seq; first and last say which part of its author's write it is. It returns the write with its last part.
+func (p *Parts) Add(author string, first, last bool, seq uint64, at time.Time, body string) (whole string, from uint64) {
+	part := byte(partMiddle)
+	switch {
+	case first:
+		part = partFirst
+	case last:
+		part = partLast
+	}
+	p.as.age(at)
+	b, _ := p.as.add(author, part, seq, []byte(body))
+	return string(b), p.as.from(seq)
 }

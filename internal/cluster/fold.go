@@ -110,8 +110,9 @@ func (c *Cluster) message(ctx context.Context, seq uint64, at time.Time, subject
 	author := subject[strings.LastIndexByte(subject, '.')+1:]
 	body := data[messageHeader:]
 	whole := true
+	c.assemblies.age(at)
 	if part := data[1]; part != partWhole {
-		body, whole = c.assemble(author, part, seq, at, body)
+		body, whole = c.assemblies.add(author, part, seq, body)
 	}
 	if seq > c.applied.seq {
 		c.applied = position{from: c.applied.from, seq: seq}
@@ -122,16 +123,8 @@ func (c *Cluster) message(ctx context.Context, seq uint64, at time.Time, subject
 			return err
 		}
 	}
-	from := seq
-	for author, a := range c.assemblies {
-		if at.Sub(a.at) > 5*partTimeout {
-			delete(c.assemblies, author) // its author has ended, or begun anew
-			continue
-		}
-		from = min(from, a.first-1)
-	}
 	if seq >= c.applied.seq {
-		c.applied = position{from: from, seq: seq + 1, at: at.UnixNano()}
+		c.applied = position{from: c.assemblies.from(seq), seq: seq + 1, at: at.UnixNano()}
 		if err := c.view.Follow(ctx, job.Batch{}, append(c.ageNotes(), c.applied.note())...); err != nil {
 			return err
 		}
@@ -218,7 +211,7 @@ func (c *Cluster) rebuild(ctx context.Context, first uint64) error {
 	c.t.reset()
 	c.t.ends = ends
 	c.t.mu.Unlock()
-	c.assemblies = make(map[string]*assembly)
+	c.assemblies = assemblies{}
 	c.readMu.Lock()
 	c.dropped, c.read, c.readTime = nil, first-1, time.Time{}
 	c.readMu.Unlock()

@@ -43,8 +43,15 @@ func parsePosition(b []byte) (p position) {
 // An assembly is a write of which only some parts have come.
 type assembly struct {
 	first uint64
-	at    time.Time
 	body  []byte
+	// idle is how long its author has written no part, by the log's time.
+	idle time.Duration
+}
+
+// assemblies are the unfinished writes, by their authors.
+type assemblies struct {
+	open map[string]*assembly
+	at   time.Time // of the latest message
 }
 
 // from is the sequence number behind which the fold goes on reading.
@@ -54,23 +61,46 @@ func (c *Cluster) from() uint64 {
 	return c.read
 }
 
-// assemble adds a part to what its author has begun, and returns all of it with the last one.
-func (c *Cluster) assemble(author string, part byte, seq uint64, at time.Time, body []byte) ([]byte, bool) {
-	a := c.assemblies[author]
+// add adds a part to what its author has begun, and returns all of it with the last one.
+func (as *assemblies) add(author string, part byte, seq uint64, body []byte) ([]byte, bool) {
+	a := as.open[author]
 	switch {
 	case part == partFirst:
 		a = &assembly{first: seq}
-		c.assemblies[author] = a
+		if as.open == nil {
+			as.open = make(map[string]*assembly)
+		}
+		as.open[author] = a
 	case a == nil:
 		return nil, false // its beginning was given up, or is no longer in the log
 	}
-	a.at = at
+	a.idle = 0
 	a.body = append(a.body, body...)
 	if part != partLast {
 		return nil, false
 	}
-	delete(c.assemblies, author)
+	delete(as.open, author)
 	return a.body, true
+}
+
+// age takes the timestamp of a message, before its part is added, and drops the writes whose authors have ended or begun again.
+// A step of the log's clock is one gap between two messages, and counts for at most partTimeout.
+func (as *assemblies) age(at time.Time) {
+	gap := min(max(0, at.Sub(as.at)), partTimeout)
+	as.at = at
+	for author, a := range as.open {
+		if a.idle += gap; a.idle > 5*partTimeout {
+			delete(as.open, author)
+		}
+	}
+}
+
+// from returns the last message before all unfinished writes, or seq if there are none.
+func (as *assemblies) from(seq uint64) uint64 {
+	for _, a := range as.open {
+		seq = min(seq, a.first-1)
+	}
+	return seq
 }
 
 // advance notes that the fold has come to seq.
