@@ -21,6 +21,7 @@ type jobAnswer struct {
 	srv    *server
 	x      *exchange
 	job    *job.Job
+	values []byte // of the job's items, encoded
 	ints   intEncoding
 	status int
 	// location, applied and replayed say which of the headers are there.
@@ -41,6 +42,7 @@ func (a *jobAnswer) VisitCancelJobResponse(http.ResponseWriter) error { return a
 func (a *jobAnswer) write() error {
 	x, h := a.x, a.x.Header()
 	view := a.srv.view(a.job, a.ints)
+	view.values = a.values
 	h["Cache-Control"] = privateNoCache
 	h["Vary"] = varyPrefer
 	x.set("Etag", etag(a.job, a.ints))

@@ -356,6 +356,12 @@ type Job struct {
 	StartAfter *time.Time `json:"start_after"`
 	StartedAt  *time.Time `json:"started_at"`
 	State      State      `json:"state"`
+
+	// Values The values of the items of a finished `squares` or `sleep_batch` job, in the order of the input; null in the
+	// place of an item that failed (`/results` has its error) or did not run. The member is null until the job has
+	// ended, for a job of more than 100 items or whose values are longer than 16 KiB, for `array_sum`, and in lists and
+	// batches: `/results` has the values of every job.
+	Values *[]interface{} `json:"values"`
 }
 
 // JobDurability What had happened to the job when it was answered 202: `fsync`, it was on disk; `quorum`, most of the servers

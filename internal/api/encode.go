@@ -35,6 +35,7 @@ type jobView struct {
 	now        time.Time
 	durability string
 	ints       intEncoding
+	values     []byte // the JSON of server.values; nil for null
 }
 
 // appendJob appends a job's JSON.
@@ -72,6 +73,8 @@ func appendJob(b []byte, v *jobView) []byte {
 	b = appendValue(b, v.Result, v.ints)
 	b = append(b, `,"details":`...)
 	b = appendValue(b, v.Details, intsAsNumbers)
+	b = append(b, `,"values":`...)
+	b = appendValue(b, v.values, intsAsNumbers) // encoded already
 	b = append(b, `,"error":`...)
 	b = appendFailure(b, v.Job)
 	for i, name := range linkNames {

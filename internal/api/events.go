@@ -129,8 +129,13 @@ func (e *eventStream) follow() error {
 			return err
 		}
 		if e.job.State.Terminal() {
+			values, err := e.srv.values(e.ctx, &e.job, e.ints)
+			if err != nil {
+				return err
+			}
 			e.event("end", 0, func(b []byte) []byte {
 				view := e.srv.view(&e.job, e.ints)
+				view.values = values
 				return appendJob(b, &view)
 			})
 			return e.flush()

@@ -42,6 +42,8 @@ func (s *server) GetJob(ctx context.Context, req GetJobRequestObject) (GetJobRes
 	}
 	if isKnown(&j) {
 		answer.status = http.StatusNotModified
+	} else if answer.values, err = s.values(ctx, &j, ints); err != nil {
+		return nil, err
 	}
 	answer.job = &j
 	return answer, nil
@@ -81,7 +83,8 @@ func (s *server) CancelJob(ctx context.Context, req CancelJobRequestObject) (Can
 	if j.State.Terminal() {
 		answer.status = http.StatusOK
 	}
-	return answer, nil
+	answer.values, err = s.values(ctx, &j, ints)
+	return answer, err
 }
 
 // DeleteJob implements DELETE /v1/jobs/{job_id}.

@@ -126,6 +126,8 @@ type server struct {
 	// kinds is the answer of GET /v1/kinds; kindNames has the names of the kinds by their JSON.
 	kinds     []byte
 	kindNames map[string]string
+	// valueKinds has the kinds whose finished jobs show the values of their items.
+	valueKinds map[string]bool
 
 	// streams counts the waits and streams that are open, of MaxStreams.
 	streams atomic.Int64
@@ -141,12 +143,13 @@ func New(c Config) (http.Handler, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	s := &server{Config: c, log: c.Logger, docs: newDocs(), kindNames: make(map[string]string)}
+	s := &server{Config: c, log: c.Logger, docs: newDocs(), kindNames: make(map[string]string), valueKinds: make(map[string]bool)}
 	s.bodies = newBudget(c.MaxBodies, c.MaxBody, c.Tenants != nil, refusedBodies, "request bodies")
 	s.uploads = newBudget(c.MaxUploads, c.UploadMemory, c.Tenants != nil, refusedUploads, "uploads")
 	infos := c.Kinds.Describe()
 	for _, k := range infos {
 		s.kindNames[strconv.Quote(k.Name)] = k.Name
+		s.valueKinds[k.Name] = k.Values
 	}
 	var err error
 	if s.kinds, err = describeKinds(infos); err != nil {

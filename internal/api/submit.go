@@ -50,6 +50,7 @@ func (s *server) SubmitJob(ctx context.Context, req SubmitJobRequestObject) (Sub
 			answer.status, answer.applied = http.StatusOK, wait
 		}
 	}
+	answer.values, _ = s.values(ctx, &jobs[0], ints) // the job is accepted, also if they cannot be read
 	return answer, nil
 }
 

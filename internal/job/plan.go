@@ -106,4 +106,6 @@ type KindInfo struct {
 	Summary string
 	// Limits are the bounds of one job of this kind, by name.
 	Limits map[string]int64
+	// Values is true for a kind whose answer is the values of its items, while Result only counts them.
+	Values bool
 }

@@ -45,6 +45,8 @@ type definition struct {
 	plan func(spec []byte, e env) (job.Plan, error)
 	// limits names the limits that apply to the kind.
 	limits func(l Limits) map[string]int64
+	// values is job.KindInfo.Values.
+	values bool
 }
 
 // env is what a plan is made in.
@@ -140,7 +142,7 @@ func (r *Registry) Describe() []job.KindInfo {
 	infos := make([]job.KindInfo, 0, len(definitions))
 	for _, name := range r.Names() {
 		d := definitions[name]
-		infos = append(infos, job.KindInfo{Name: name, Summary: d.summary, Limits: d.limits(r.limits)})
+		infos = append(infos, job.KindInfo{Name: name, Summary: d.summary, Limits: d.limits(r.limits), Values: d.values})
 	}
 	return infos
 }

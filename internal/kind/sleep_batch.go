@@ -22,6 +22,7 @@ func init() {
 		limits: func(l Limits) map[string]int64 {
 			return map[string]int64{"items": l.Items, "duration_seconds": int64(maxDuration / time.Second)}
 		},
+		values: true,
 	})
 }
 

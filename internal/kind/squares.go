@@ -24,6 +24,7 @@ func init() {
 		limits: func(l Limits) map[string]int64 {
 			return map[string]int64{"items": l.Items, "digits": l.Digits}
 		},
+		values: true,
 	})
 }
 
