@@ -104,6 +104,21 @@ func (e HealthStatus) Valid() bool {
 	}
 }
 
+// Defines values for IndexName.
+const (
+	IndexNameGather IndexName = "gather"
+)
+
+// Valid indicates whether the value is a known member of the IndexName enum.
+func (e IndexName) Valid() bool {
+	switch e {
+	case IndexNameGather:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for JobDurability.
 const (
 	JobDurabilityFsync  JobDurability = "fsync"
@@ -295,6 +310,15 @@ type Health struct {
 
 // HealthStatus defines model for Health.Status.
 type HealthStatus string
+
+// Index Paths of this server.
+type Index struct {
+	Links map[string]string `json:"links"`
+	Name  IndexName         `json:"name"`
+}
+
+// IndexName defines model for Index.Name.
+type IndexName string
 
 // Item defines model for Item.
 type Item struct {
@@ -736,6 +760,9 @@ func (t *Event_Data) UnmarshalJSON(b []byte) error {
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// GetIndex What there is
+	// (GET /)
+	GetIndex(w http.ResponseWriter, r *http.Request)
 	// GetDocs This document, to read and to try in the browser
 	// (GET /docs)
 	GetDocs(w http.ResponseWriter, r *http.Request)
@@ -745,6 +772,9 @@ type ServerInterface interface {
 	// GetLivez Is the process alive?
 	// (GET /livez)
 	GetLivez(w http.ResponseWriter, r *http.Request)
+	// GetSpecJSON This document as JSON
+	// (GET /openapi.json)
+	GetSpecJSON(w http.ResponseWriter, r *http.Request)
 	// GetSpec This document
 	// (GET /openapi.yaml)
 	GetSpec(w http.ResponseWriter, r *http.Request)
@@ -802,6 +832,12 @@ type ServerInterface interface {
 
 type Unimplemented struct{}
 
+// GetIndex What there is
+// (GET /)
+func (_ Unimplemented) GetIndex(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // GetDocs This document, to read and to try in the browser
 // (GET /docs)
 func (_ Unimplemented) GetDocs(w http.ResponseWriter, r *http.Request) {
@@ -817,6 +853,12 @@ func (_ Unimplemented) GetDocsAsset(w http.ResponseWriter, r *http.Request, asse
 // GetLivez Is the process alive?
 // (GET /livez)
 func (_ Unimplemented) GetLivez(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetSpecJSON This document as JSON
+// (GET /openapi.json)
+func (_ Unimplemented) GetSpecJSON(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -931,6 +973,19 @@ type ServerInterfaceWrapper struct {
 
 type MiddlewareFunc func(http.Handler) http.Handler
 
+// GetIndex operation middleware
+func (siw *ServerInterfaceWrapper) GetIndex(w http.ResponseWriter, r *http.Request) {
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetIndex(w, r)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetDocs operation middleware
 func (siw *ServerInterfaceWrapper) GetDocs(w http.ResponseWriter, r *http.Request) {
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -973,6 +1028,19 @@ func (siw *ServerInterfaceWrapper) GetDocsAsset(w http.ResponseWriter, r *http.R
 func (siw *ServerInterfaceWrapper) GetLivez(w http.ResponseWriter, r *http.Request) {
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetLivez(w, r)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetSpecJSON operation middleware
+func (siw *ServerInterfaceWrapper) GetSpecJSON(w http.ResponseWriter, r *http.Request) {
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetSpecJSON(w, r)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1586,6 +1654,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	}
 
 	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/", wrapper.GetIndex)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/docs", wrapper.GetDocs)
 	})
 	r.Group(func(r chi.Router) {
@@ -1593,6 +1664,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/livez", wrapper.GetLivez)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/openapi.json", wrapper.GetSpecJSON)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/openapi.yaml", wrapper.GetSpec)
@@ -1654,6 +1728,44 @@ type HealthJSONResponse Health
 type RequestTimeoutApplicationProblemPlusJSONResponse Problem
 
 type UnavailableApplicationProblemPlusJSONResponse Problem
+
+type GetIndexRequestObject struct{}
+
+type GetIndexResponseObject interface {
+	VisitGetIndexResponse(w http.ResponseWriter) error
+}
+
+type GetIndex200JSONResponse Index
+
+func (response GetIndex200JSONResponse) VisitGetIndexResponse(w http.ResponseWriter) error {
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetIndex200TexthtmlResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetIndex200TexthtmlResponse) VisitGetIndexResponse(w http.ResponseWriter) error {
+	w.Header().Set("Content-Type", "text/html")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
 
 type GetDocsRequestObject struct{}
 
@@ -1717,6 +1829,25 @@ type GetLivezResponseObject interface {
 type GetLivez200JSONResponse struct{ HealthJSONResponse }
 
 func (response GetLivez200JSONResponse) VisitGetLivezResponse(w http.ResponseWriter) error {
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSpecJSONRequestObject struct{}
+
+type GetSpecJSONResponseObject interface {
+	VisitGetSpecJSONResponse(w http.ResponseWriter) error
+}
+
+type GetSpecJSON200JSONResponse map[string]interface{}
+
+func (response GetSpecJSON200JSONResponse) VisitGetSpecJSONResponse(w http.ResponseWriter) error {
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
 		return err
@@ -2346,6 +2477,9 @@ func (response ListNodes503ApplicationProblemPlusJSONResponse) VisitListNodesRes
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// GetIndex What there is
+	// (GET /)
+	GetIndex(ctx context.Context, request GetIndexRequestObject) (GetIndexResponseObject, error)
 	// GetDocs This document, to read and to try in the browser
 	// (GET /docs)
 	GetDocs(ctx context.Context, request GetDocsRequestObject) (GetDocsResponseObject, error)
@@ -2355,6 +2489,9 @@ type StrictServerInterface interface {
 	// GetLivez Is the process alive?
 	// (GET /livez)
 	GetLivez(ctx context.Context, request GetLivezRequestObject) (GetLivezResponseObject, error)
+	// GetSpecJSON This document as JSON
+	// (GET /openapi.json)
+	GetSpecJSON(ctx context.Context, request GetSpecJSONRequestObject) (GetSpecJSONResponseObject, error)
 	// GetSpec This document
 	// (GET /openapi.yaml)
 	GetSpec(ctx context.Context, request GetSpecRequestObject) (GetSpecResponseObject, error)
@@ -2449,6 +2586,30 @@ type strictHandler struct {
 	options     StrictHTTPServerOptions
 }
 
+// GetIndex operation middleware
+func (sh *strictHandler) GetIndex(w http.ResponseWriter, r *http.Request) {
+	var request GetIndexRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetIndex(ctx, request.(GetIndexRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetIndex")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetIndexResponseObject); ok {
+		if err := validResponse.VisitGetIndexResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // GetDocs operation middleware
 func (sh *strictHandler) GetDocs(w http.ResponseWriter, r *http.Request) {
 	var request GetDocsRequestObject
@@ -2516,6 +2677,30 @@ func (sh *strictHandler) GetLivez(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetLivezResponseObject); ok {
 		if err := validResponse.VisitGetLivezResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetSpecJSON operation middleware
+func (sh *strictHandler) GetSpecJSON(w http.ResponseWriter, r *http.Request) {
+	var request GetSpecJSONRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetSpecJSON(ctx, request.(GetSpecJSONRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetSpecJSON")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetSpecJSONResponseObject); ok {
+		if err := validResponse.VisitGetSpecJSONResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -94,7 +94,7 @@ func (s *server) PutArray(ctx context.Context, req PutArrayRequestObject) (PutAr
 	if media, _, err := mime.ParseMediaType(x.req.Header.Get("Content-Type")); err != nil ||
 		media != mediaNPY && media != mediaBytes || x.req.Header.Get("Content-Encoding") != "" {
 		x.set("Accept", mediaNPY+", "+mediaBytes)
-		return nil, &problem{row: unsupportedMedia, detail: "Send the .npy file as it is, as Content-Type: " + mediaNPY + "."}
+		return nil, &problem{row: unsupportedMedia, detail: "Send the .npy file as it is, as Content-Type: " + mediaNPY + "; with curl: -T FILE -H 'Content-Type: " + mediaNPY + "'."}
 	}
 	sum, err := contentDigest(x.req.Header)
 	if err != nil {

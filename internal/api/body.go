@@ -52,7 +52,7 @@ func checkMedia(r *http.Request) error {
 		}
 	}
 	x.set("Accept", "application/json")
-	return &problem{row: unsupportedMedia, detail: "Send the body as Content-Type: application/json."}
+	return &problem{row: unsupportedMedia, detail: "Send the body as Content-Type: application/json; with curl: --json, or before curl 7.82 -H 'Content-Type: application/json' -d."}
 }
 
 const (

@@ -329,10 +329,11 @@ func TestContract(t *testing.T) {
 		want(s, 200, "GET", "/v1/nodes", "")
 		want(s, 406, "GET", "/v1/nodes", "", "Accept: text/html")
 		for _, p := range []string{
-			"/livez", "/readyz", "/openapi.yaml", "/docs", "/docs/swagger-ui.css", "/docs/init.js", "/problems/queue-full",
+			"/", "/livez", "/readyz", "/openapi.yaml", "/openapi.json", "/docs", "/docs/swagger-ui.css", "/docs/init.js", "/problems/queue-full",
 		} {
 			want(s, 200, "GET", p, "")
 		}
+		want(s, 406, "GET", "/", "", "Accept: image/png")
 		for path, item := range c.doc.Paths.Map() {
 			for method := range item.Operations() {
 				a := want(s, 400, method, strings.NewReplacer("{", "", "}", "").Replace(path)+"?unknown=1", "")

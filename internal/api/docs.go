@@ -20,6 +20,13 @@ var docsPage []byte
 //go:embed docs.js
 var docsScript []byte
 
+//go:embed index.html
+var indexPage []byte
+
+// indexJSON is the index for programs.
+const indexJSON = `{"name":"gather","links":{"docs":"/docs","openapi":"/openapi.json","jobs":"/v1/jobs","arrays":"/v1/arrays",` +
+	`"kinds":"/v1/kinds","nodes":"/v1/nodes","readiness":"/readyz"}}` + "\n"
+
 // docsPolicy lets the page run its own scripts and talk to this server, and nothing else.
 const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -84,6 +91,12 @@ func (d *document) write() error {
 	return clientError(x.srv.push(x, d.body))
 }
 
+// VisitGetIndexResponse implements GetIndexResponseObject.
+func (d *document) VisitGetIndexResponse(http.ResponseWriter) error { return d.write() }
+
+// VisitGetSpecJSONResponse implements GetSpecJSONResponseObject.
+func (d *document) VisitGetSpecJSONResponse(http.ResponseWriter) error { return d.write() }
+
 // VisitGetDocsResponse implements GetDocsResponseObject.
 func (d *document) VisitGetDocsResponse(http.ResponseWriter) error { return d.write() }
 
@@ -98,6 +111,20 @@ func (d *document) VisitGetProblemResponse(http.ResponseWriter) error { return d
 
 // VisitListKindsResponse implements ListKindsResponseObject.
 func (d *document) VisitListKindsResponse(http.ResponseWriter) error { return d.write() }
+
+// GetIndex implements GET /.
+func (s *server) GetIndex(ctx context.Context, _ GetIndexRequestObject) (GetIndexResponseObject, error) {
+	x := exchangeOf(ctx)
+	media, err := negotiate(x.req.Header, mediaJSON, mediaHTML)
+	if err != nil {
+		return nil, err
+	}
+	x.Header()["Vary"] = varyAccept
+	if media == mediaHTML {
+		return &document{x: x, media: mediaHTML + "; charset=utf-8", policy: docsPolicy, cache: "no-cache", body: indexPage}, nil
+	}
+	return &document{x: x, media: mediaJSON, cache: "no-cache", body: []byte(indexJSON)}, nil
+}
 
 // GetDocs implements GET /docs.
 func (s *server) GetDocs(ctx context.Context, _ GetDocsRequestObject) (GetDocsResponseObject, error) {
@@ -118,6 +145,15 @@ func (s *server) GetDocsAsset(ctx context.Context, req GetDocsAssetRequestObject
 // GetSpec implements GET /openapi.yaml.
 func (s *server) GetSpec(ctx context.Context, _ GetSpecRequestObject) (GetSpecResponseObject, error) {
 	return &document{x: exchangeOf(ctx), media: "application/yaml", cache: "no-cache", body: gather.Spec}, nil
+}
+
+// GetSpecJSON implements GET /openapi.json.
+func (s *server) GetSpecJSON(ctx context.Context, _ GetSpecJSONRequestObject) (GetSpecJSONResponseObject, error) {
+	body, err := specJSON()
+	if err != nil {
+		return nil, err
+	}
+	return &document{x: exchangeOf(ctx), media: mediaJSON, cache: "no-cache", body: body}, nil
 }
 
 // GetProblem implements GET /problems/{problem}.

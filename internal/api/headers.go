@@ -136,6 +136,7 @@ const (
 	mediaJSON   = "application/json"
 	mediaNDJSON = "application/x-ndjson"
 	mediaSSE    = "text/event-stream"
+	mediaHTML   = "text/html"
 )
 
 // negotiate returns which of the offers the client likes best, by its Accept header; of those it likes the same, the

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"gather/internal/job"
 )
@@ -76,6 +77,9 @@ func (s *server) CancelJob(ctx context.Context, req CancelJobRequestObject) (Can
 		return nil, job.ErrNotFound
 	}
 	j, err := s.Executor.Cancel(ctx, x.principal.Tenant, id)
+	if err == nil {
+		j, err = s.stopped(ctx, j)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +89,23 @@ func (s *server) CancelJob(ctx context.Context, req CancelJobRequestObject) (Can
 	}
 	answer.values, err = s.values(ctx, &j, ints)
 	return answer, err
+}
+
+// maxEnding is how long a cancel waits for the end of a job that was ending already.
+const maxEnding = 5 * time.Second
+
+// stopped returns a job after a cancel, when it is cancelling or has ended. A job that was ending already was not asked to
+// stop: it still is running until its end is durable.
+func (s *server) stopped(ctx context.Context, j job.Job) (job.Job, error) {
+	stopped := func(j *job.Job) bool { return j.State == job.Cancelling || j.State.Terminal() }
+	j, err := s.await(ctx, j, maxEnding, stopped)
+	switch {
+	case err != nil || stopped(&j):
+		return j, err
+	case s.Stopping.Err() != nil:
+		return j, job.ErrDraining
+	}
+	return j, &job.Rejection{Err: job.ErrStorage, Detail: "the job is ending, and its end is not on disk yet; send the request again after Retry-After"}
 }
 
 // DeleteJob implements DELETE /v1/jobs/{job_id}.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -95,14 +96,32 @@ func standAlone(schemas map[string]yaml.Node, name string) (object, error) {
 	return slices.Concat(object{{"$schema", "https://json-schema.org/draft/2020-12/schema"}}, members, object{{"$defs", defs}}), nil
 }
 
-// convert makes JSON of YAML, in its order, with references into $defs.
+// specJSON returns openapi.yaml as JSON.
+var specJSON = sync.OnceValues(func() ([]byte, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(gather.Spec, &doc); err != nil {
+		return nil, fmt.Errorf("api: openapi.yaml: %w", err)
+	}
+	v, err := convert(doc.Content[0], nil)
+	if err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("api: openapi.yaml: %w", err)
+	}
+	return append(data, '\n'), nil
+})
+
+// convert returns the JSON of YAML, in its order. If refers is not nil, it is called for every schema that is referred to, and
+// the references lead into $defs.
 func convert(n *yaml.Node, refers func(string)) (any, error) {
 	switch n.Kind {
 	case yaml.MappingNode:
 		o := make(object, 0, len(n.Content)/2)
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key, value := n.Content[i].Value, n.Content[i+1]
-			if ref, ok := strings.CutPrefix(value.Value, refPrefix); key == "$ref" && ok {
+			if ref, ok := strings.CutPrefix(value.Value, refPrefix); key == "$ref" && ok && refers != nil {
 				refers(ref)
 				o = append(o, member{key, defPrefix + ref})
 				continue

@@ -63,7 +63,7 @@ var hints = map[error]string{
 	job.ErrExpired:       "It was deleted, or its retention has passed. A submission may ask for a longer retention.",
 	job.ErrNotFinished:   "Wait for it with Prefer: wait=30 on the job, follow its events, or cancel it.",
 	job.ErrKeyInProgress: "Send the same request again after Retry-After; it will give the same job.",
-	job.ErrKeyReused:     "Use a fresh Idempotency-Key for another submission.",
+	job.ErrKeyReused:     "A repeated request must have the same body, byte for byte. Use a fresh Idempotency-Key for another submission.",
 	job.ErrArrayNotFound: "No array of yours has this name; see GET /v1/arrays.",
 	job.ErrArrayInUse:    "Wait for the jobs that sum it, or cancel them.",
 	job.ErrTooLarge:      "The server accepts no array of this size.",

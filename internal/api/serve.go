@@ -163,7 +163,7 @@ func (s *server) trusted(ip netip.Addr) bool {
 
 // open are the paths that need no API key, and the beginnings of such; everything else does.
 var open = struct{ paths, beginnings []string }{
-	[]string{"/livez", "/readyz", "/openapi.yaml", "/docs"}, []string{"/docs/", "/problems/"},
+	[]string{"/", "/livez", "/readyz", "/openapi.yaml", "/openapi.json", "/docs"}, []string{"/docs/", "/problems/"},
 }
 
 func isOpen(path string) bool {
@@ -218,6 +218,11 @@ func (x *exchange) mayWrite() error {
 }
 
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/docs/" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		w.Header().Set("Location", "../docs") // relative, for proxies that add a prefix to the path
+		w.WriteHeader(http.StatusPermanentRedirect)
+		return
+	}
 	s.fail(w, r, &problem{row: noSuchResource, detail: "There is nothing here; /docs shows what there is."})
 }
 

@@ -53,7 +53,8 @@ func TestRouting(t *testing.T) {
 		status       int
 		allow        string
 	}{
-		{"GET", "/", 404, ""},
+		{"GET", "/nowhere", 404, ""},
+		{"POST", "/", 405, "GET, HEAD"},
 		{"GET", "/v1/jobs/", 404, ""},
 		{"BREW", "/v1/pot", 404, ""},
 		{"BREW", "/v1/jobs", 405, "GET, HEAD, POST"},

@@ -182,12 +182,15 @@ func (s *server) submit(
 	return jobs, err
 }
 
-// replay returns the jobs of an earlier request in their present state.
+// replay returns the jobs of an earlier request in their present state. It returns job.ErrExpired when one of them was
+// deleted: a key may be remembered for longer than that.
 func (s *server) replay(ctx context.Context, tenant string, ids []job.ID) ([]job.Job, error) {
 	jobs := make([]job.Job, len(ids))
 	for i, id := range ids {
 		var err error
-		if jobs[i], err = s.Jobs.Get(ctx, tenant, id); err != nil {
+		if jobs[i], err = s.Jobs.Get(ctx, tenant, id); errors.Is(err, job.ErrNotFound) || errors.Is(err, job.ErrExpired) {
+			return nil, &job.Rejection{Err: job.ErrExpired, Detail: "The job that was submitted with this Idempotency-Key was deleted, or its retention has passed. Use a fresh key to submit it again."}
+		} else if err != nil {
 			return nil, err
 		}
 	}

@@ -168,8 +168,9 @@ func TestIdempotency(t *testing.T) {
 	if a.status != 200 || a.Header.Get("Idempotency-Replayed") != "true" {
 		t.Errorf("a replay that waits: %d", a.status)
 	}
-	if a := s.do("POST", "/v1/jobs", body+" ", "Idempotency-Key: k"); a.status != 422 {
-		t.Errorf("another body: %d", a.status)
+	// Bodies are compared as bytes: the same JSON with other whitespace is another body.
+	if a := s.do("POST", "/v1/jobs", body+" ", "Idempotency-Key: k"); a.status != 422 || !strings.Contains(string(a.body), "byte for byte") {
+		t.Errorf("another body: %d %s, want 422 with \"byte for byte\"", a.status, a.body)
 	}
 	if a := s.do("POST", "/v1/jobs", body, "Idempotency-Key: "+strings.Repeat("x", 256)); a.status != 400 {
 		t.Errorf("a long key: %d", a.status)
@@ -180,6 +181,37 @@ func TestIdempotency(t *testing.T) {
 	}
 	if a := s.do("POST", "/v1/jobs", body, "Idempotency-Key: r"); a.status != 202 || a.Header.Get("Idempotency-Replayed") != "" {
 		t.Errorf("after a faulty one: %d", a.status)
+	}
+}
+
+// A body without its media type is the first mistake with curl: the answer has the option to use.
+func TestUnsupportedMedia(t *testing.T) {
+	s := newService(t)
+	for _, c := range []struct{ method, path, hint string }{
+		{"POST", "/v1/jobs", "--json"},
+		{"POST", "/v1/jobs:batch", "--json"},
+		{"PUT", "/v1/arrays/x", "-H 'Content-Type: application/x-npy'"},
+	} {
+		a := s.do(c.method, c.path, "{}", "Content-Type: application/x-www-form-urlencoded")
+		if a.status != 415 || !strings.Contains(string(a.body), c.hint) {
+			t.Errorf("%s %s: %d: %s, want 415 with %s", c.method, c.path, a.status, a.body, c.hint)
+		}
+	}
+}
+
+// A key may be remembered for longer than its jobs. The answer is 410 then, not the 404 of a path that does not exist.
+func TestReplayOfForgottenJobs(t *testing.T) {
+	s := newService(t, func(_ *service, c *api.Config) { c.Jobs = failing{job.ErrNotFound} })
+	const body = `{"kind":"squares","numbers":[1]}`
+	for path, body := range map[string]string{"/v1/jobs": body, "/v1/jobs:batch": `{"jobs":[` + body + `]}`} {
+		if a := s.do("POST", path, body, "Idempotency-Key: k"); a.status != 202 {
+			t.Fatalf("POST %s: %d: %s, want 202", path, a.status, a.body)
+		}
+		a := s.do("POST", path, body, "Idempotency-Key: k")
+		if p := decode[api.Problem](t, a.body); a.status != 410 || p.Type != "/problems/job-expired" ||
+			!strings.Contains(*p.Detail, "fresh key") {
+			t.Errorf("POST %s again: %d: %s, want 410 job-expired with a hint at a fresh key", path, a.status, a.body)
+		}
 	}
 }
 

@@ -1,0 +1,54 @@
+package api_test
+
+import (
+	"context"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gather/internal/api"
+	"gather/internal/job"
+)
+
+// Cancel implements api.Executor: the job was ending already, and is returned as it is on disk.
+func (s *still) Cancel(ctx context.Context, tenant string, id job.ID) (job.Job, error) {
+	return s.Get(ctx, tenant, id)
+}
+
+// The answer of a cancel never has a job that still is running: it waits for an end that is about to be durable.
+func TestCancelOfEndingJob(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		event  job.Event // a second after the request
+		status int
+		state  api.State
+		took   time.Duration
+	}{
+		{"ends", job.Finished{State: job.Succeeded}, 200, api.StateSucceeded, time.Second},
+		{"is cancelled", job.CancelRequested{}, 202, api.StateCancelling, time.Second},
+		{"does not end", job.Advanced{}, 503, "", 5 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // time is the subject
+				s, h := newStill(t)
+				s.apply(job.Started{At: time.Now()})
+				time.AfterFunc(time.Second, func() { s.apply(c.event) })
+				r := httptest.NewRequest("POST", "/v1/jobs/"+s.job.ID.String()+"/cancel", nil)
+				w := httptest.NewRecorder()
+				began := time.Now()
+				h.ServeHTTP(w, r)
+				if took := time.Since(began); w.Code != c.status || took != c.took {
+					t.Errorf("%d after %s, want %d after %s: %s", w.Code, took, c.status, c.took, w.Body)
+				}
+				if c.status == 503 {
+					if got := w.Header().Get("Retry-After"); got != "1" {
+						t.Errorf("Retry-After %q, want 1", got)
+					}
+				} else if j := decode[api.Job](t, w.Body.Bytes()); j.State != c.state {
+					t.Errorf("state %s, want %s", j.State, c.state)
+				}
+			})
+		})
+	}
+}
