@@ -37,6 +37,8 @@ type arrayStore interface {
 	api.Arrays
 	// Acquire opens an array for a job. Errors: job.ErrArrayNotFound, those of where it is kept.
 	Acquire(ctx context.Context, tenant, name string) (*array.Handle, error)
+	// Damaged returns the number of arrays that are known to be damaged.
+	Damaged() int
 	// Totals is how many arrays all tenants have, and how many bytes these have together.
 	Totals() (arrays int, bytes int64)
 }
@@ -181,6 +183,8 @@ func (d discreet) ReadAtContext(ctx context.Context, p []byte, off int64) (int, 
 		return n, &job.Failure{Reason: job.FailedSourceChanged, Detail: err.Error()}
 	case errors.Is(err, bucket.ErrNotFound):
 		return n, &job.Failure{Reason: job.FailedSourceChanged, Detail: "the object was deleted since the job was submitted"}
+	case errors.Is(err, job.ErrCorrupt):
+		return n, &job.Failure{Reason: job.FailedSourceCorrupt, Detail: err.Error() + ": upload the array again"}
 	case isFault(err):
 		return n, err
 	}

@@ -22,6 +22,9 @@ func registerArrays(reg prometheus.Registerer, store arrayStore, buckets *bucket
 			_, bytes := store.Totals()
 			return float64(bytes)
 		}),
+		gauge("gather_arrays_damaged", "Uploaded arrays, of all tenants, whose file or record is known to be damaged.", func() float64 {
+			return float64(store.Damaged())
+		}),
 		gauge("gather_bucket_reads_stuck", "Reads of bucket directories that were given up because they do not return.", func() float64 {
 			return float64(buckets.Stuck())
 		}),

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gather/internal/npy"
 )
 
 // serveBucket starts a server on a bucket and returns its API and a function that submits the sum of a URL.
@@ -142,4 +144,101 @@ func TestStoresThatIgnoreHeaders(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A bit that the disk has flipped fails the jobs that sum the array, and a record that cannot be read keeps nothing from
+// starting.
+func TestDamagedArrays(t *testing.T) {
+	dir := t.TempDir()
+	serve := func(f func(api string)) {
+		srv, stop := launch(t, "--data-dir", dir)
+		defer stop()
+		f("http://" + srv.apiListener.Addr().String())
+	}
+	sum := func(api, name string) (int, map[string]any) {
+		return call(t, "POST", api+"/v1/jobs", "application/json",
+			fmt.Appendf(nil, `{"kind":"array_sum","array":{"source":"npy","name":%q}}`, name), "Prefer", "wait=30")
+	}
+	stored := func() []string {
+		files, err := filepath.Glob(filepath.Join(dir, "arrays", "*", "*.npy"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files
+	}
+	serve(func(api string) {
+		for i, name := range []string{"bit", "record", "good"} {
+			if status, v := call(t, "PUT", api+"/v1/arrays/"+name, "application/x-npy", float64s(t, 100_000+i)); status != http.StatusCreated {
+				t.Fatalf("%s: got %d %v", name, status, v)
+			}
+		}
+		files := stored() // in the order in which they were stored
+		data, err := os.ReadFile(files[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[500_000] ^= 1
+		if err := os.WriteFile(files[0], data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if status, v := sum(api, "bit"); status != http.StatusOK || !failedAs(v, "source-corrupt") {
+			t.Errorf("got %d %v, want source-corrupt", status, v)
+		}
+		if status, v := sum(api, "bit"); status != http.StatusUnprocessableEntity || !strings.Contains(fmt.Sprint(v), "damaged") {
+			t.Errorf("once it is known: got %d %v, want 422", status, v)
+		}
+	})
+	records, err := filepath.Glob(filepath.Join(dir, "arrays", "*", "record.json"))
+	if err != nil || len(records) != 1 {
+		t.Fatalf("got %v, %v, want one record", records, err)
+	}
+	if err := os.Truncate(records[0], 10); err != nil {
+		t.Fatal(err)
+	}
+	serve(func(api string) {
+		for name, want := range map[string]int{"good": http.StatusOK, "record": http.StatusUnprocessableEntity} {
+			if status, v := sum(api, name); status != want || want == http.StatusOK && v["state"] != "succeeded" {
+				t.Errorf("%s: got %d %v, want %d", name, status, v, want)
+			}
+		}
+		if status, v := call(t, "DELETE", api+"/v1/arrays/record", "", nil); status != http.StatusNoContent {
+			t.Errorf("delete: got %d %v", status, v)
+		}
+	})
+}
+
+// An array of as many dimensions as can be stored can be summed, over all axes and over some.
+func TestManyDimensions(t *testing.T) {
+	srv, stop := launch(t, "--data-dir", t.TempDir())
+	defer stop()
+	api := "http://" + srv.apiListener.Addr().String()
+	shape := make([]int64, npy.MaxDims)
+	for i := range shape {
+		shape[i] = 1
+	}
+	shape[0], shape[40] = 3, 2
+	var file bytes.Buffer
+	if _, err := npy.WriteHeader(&file, npy.Type{Kind: 'u', Size: 1}, shape); err != nil {
+		t.Fatal(err)
+	}
+	file.Write([]byte{1, 2, 3, 4, 5, 6})
+	if status, v := call(t, "PUT", api+"/v1/arrays/x", "application/x-npy", file.Bytes()); status != http.StatusCreated {
+		t.Fatalf("got %d %v", status, v)
+	}
+	for more, want := range map[string]string{"": "21", `,"axis":0`: "[9 12]", `,"axis":40`: "[3 7 11]"} {
+		status, v := call(t, "POST", api+"/v1/jobs", "application/json",
+			[]byte(`{"kind":"array_sum","array":{"source":"npy","name":"x"}`+more+`}`), "Prefer", "wait=30")
+		if got := flat(v["result"]); status != http.StatusOK || got != want {
+			t.Errorf("%s: got %d %s, want %s", more, status, got, want)
+		}
+	}
+}
+
+// flat writes a nested list without its nesting.
+func flat(v any) string {
+	text := fmt.Sprint(v)
+	if !strings.HasPrefix(text, "[") {
+		return text
+	}
+	return "[" + strings.Join(strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune("[] ", r) }), " ") + "]"
 }

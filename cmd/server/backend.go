@@ -82,12 +82,23 @@ func (s *server) openJournal(ctx context.Context) (backend, error) {
 	// Under the lock of the journal.
 	arrays, err := array.Open(array.Config{
 		Dir: filepath.Join(c.DataDir, "arrays"), MaxBytes: c.MaxArray.n, TenantBytes: c.ArrayQuota.n, Ready: j.Ready,
+		Spare: j.Spare, Logger: s.log,
 	})
 	if err != nil {
 		return backend{}, errors.Join(err, j.Close())
 	}
+	scrubbing, stop := context.WithCancel(context.Background())
+	scrubbed := make(chan struct{})
+	go func() { // ends with closeArrays at the latest
+		defer close(scrubbed)
+		arrays.Scrub(scrubbing)
+	}()
 	return backend{
-		arrays: arrays, room: j.Room,
+		arrays: arrays, room: j.Room, closeArrays: func() error {
+			stop()
+			<-scrubbed
+			return nil
+		},
 		record: j, nodes: alone{s.newNode()}, durability: string(api.JobDurabilityFsync), drain: func() {},
 		about: []any{"node", c.NodeName},
 	}, nil

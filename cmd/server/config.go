@@ -50,7 +50,7 @@ type serveCmd struct {
 	MaxRetention  span     `default:"720h" placeholder:"DURATION" help:"Longest retention a job may ask for."`
 	TombRetention span     `name:"tombstone-retention" default:"24h" placeholder:"DURATION" help:"How long a deleted or expired job answers 410 rather than 404."`
 	KeyRetention  span     `name:"idempotency-retention" default:"24h" placeholder:"DURATION" help:"How long an Idempotency-Key is remembered."`
-	MinFreeDisk   size     `default:"256MiB" placeholder:"SIZE" help:"With less free disk than this no job is accepted; 0 turns the check off."`
+	MinFreeDisk   size     `default:"256MiB" placeholder:"SIZE" help:"With less free disk than this no job is accepted, and an upload of an array leaves a quarter more; 0 turns the check off."`
 
 	DrainTimeout span      `default:"30s" placeholder:"DURATION" help:"How long running tasks may take to finish at a stop."`
 	LogLevel     logLevel  `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
+	"mime/multipart"
 	"net/http"
 	"time"
 
@@ -254,6 +256,24 @@ func (e StoredArrayOrder) Valid() bool {
 	}
 }
 
+// Defines values for StoredArrayState.
+const (
+	StoredArrayStateDamaged StoredArrayState = "damaged"
+	StoredArrayStateReady   StoredArrayState = "ready"
+)
+
+// Valid indicates whether the value is a known member of the StoredArrayState enum.
+func (e StoredArrayState) Valid() bool {
+	switch e {
+	case StoredArrayStateDamaged:
+		return true
+	case StoredArrayStateReady:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GetJobResultsParamsOrder.
 const (
 	GetJobResultsParamsOrderCompleted GetJobResultsParamsOrder = "completed"
@@ -278,6 +298,10 @@ type ArrayList struct {
 
 	// NextAfter The `after` of the next page; null after the last.
 	NextAfter *string `json:"next_after"`
+
+	// Unreadable Names on this page that cannot be described, because what is known of the array is damaged. Such an array can be
+	// replaced and deleted.
+	Unreadable *[]string `json:"unreadable,omitempty"`
 }
 
 // Batch defines model for Batch.
@@ -566,6 +590,9 @@ type StoredArray struct {
 	// Sha256 Of the file, in hexadecimal.
 	Sha256 string  `json:"sha256"`
 	Shape  []int64 `json:"shape"`
+
+	// State `damaged`: the file on disk is not what was uploaded; it can be replaced and deleted, but not be read.
+	State StoredArrayState `json:"state"`
 }
 
 // StoredArrayByteOrder defines model for StoredArray.ByteOrder.
@@ -574,8 +601,23 @@ type StoredArrayByteOrder string
 // StoredArrayOrder `C`: the last axis varies fastest; `F`: the first.
 type StoredArrayOrder string
 
+// StoredArrayState `damaged`: the file on disk is not what was uploaded; it can be replaced and deleted, but not be read.
+type StoredArrayState string
+
+// IfMatch defines model for IfMatch.
+type IfMatch = string
+
+// IfNoneMatch defines model for IfNoneMatch.
+type IfNoneMatch = string
+
 // JobID defines model for JobID.
 type JobID = string
+
+// PreconditionFailed An error (RFC 9457).
+type PreconditionFailed = Problem
+
+// RangeNotSatisfiable An error (RFC 9457).
+type RangeNotSatisfiable = Problem
 
 // RequestTimeout An error (RFC 9457).
 type RequestTimeout = Problem
@@ -590,6 +632,33 @@ type ListArraysParams struct {
 
 	// After The `next_after` of the page before.
 	After *string `form:"after,omitempty" json:"after,omitempty"`
+}
+
+// DeleteArrayParams defines parameters for DeleteArray.
+type DeleteArrayParams struct {
+	// IfMatch `*`, or entity tags of which the resource must have one (RFC 9110, section 13); else 412.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IfNoneMatch `*`, or entity tags of which the resource must have none; else 304 to a GET and 412 to others.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+}
+
+// GetArrayParams defines parameters for GetArray.
+type GetArrayParams struct {
+	// IfMatch `*`, or entity tags of which the resource must have one (RFC 9110, section 13); else 412.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IfNoneMatch `*`, or entity tags of which the resource must have none; else 304 to a GET and 412 to others.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+}
+
+// PutArrayParams defines parameters for PutArray.
+type PutArrayParams struct {
+	// IfMatch `*`, or entity tags of which the resource must have one (RFC 9110, section 13); else 412.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IfNoneMatch `*`, or entity tags of which the resource must have none; else 304 to a GET and 412 to others.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 }
 
 // ListJobsParams defines parameters for ListJobs.
@@ -612,6 +681,30 @@ type ListJobsParams struct {
 
 // SubmitJobJSONBody defines parameters for SubmitJob.
 type SubmitJobJSONBody = submission
+
+// DeleteJobParams defines parameters for DeleteJob.
+type DeleteJobParams struct {
+	// IfMatch `*`, or entity tags of which the resource must have one (RFC 9110, section 13); else 412.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IfNoneMatch `*`, or entity tags of which the resource must have none; else 304 to a GET and 412 to others.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+}
+
+// GetJobParams defines parameters for GetJob.
+type GetJobParams struct {
+	// IfMatch `*`, or entity tags of which the resource must have one (RFC 9110, section 13); else 412.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// CancelJobParams defines parameters for CancelJob.
+type CancelJobParams struct {
+	// IfMatch `*`, or entity tags of which the resource must have one (RFC 9110, section 13); else 412.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IfNoneMatch `*`, or entity tags of which the resource must have none; else 304 to a GET and 412 to others.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+}
 
 // GetJobEventsParams defines parameters for GetJobEvents.
 type GetJobEventsParams struct {
@@ -789,13 +882,13 @@ type ServerInterface interface {
 	ListArrays(w http.ResponseWriter, r *http.Request, params ListArraysParams)
 	// DeleteArray Delete an array
 	// (DELETE /v1/arrays/{array_name})
-	DeleteArray(w http.ResponseWriter, r *http.Request, arrayName string)
-	// GetArray Describe an array
+	DeleteArray(w http.ResponseWriter, r *http.Request, arrayName string, params DeleteArrayParams)
+	// GetArray Describe or download an array
 	// (GET /v1/arrays/{array_name})
-	GetArray(w http.ResponseWriter, r *http.Request, arrayName string)
+	GetArray(w http.ResponseWriter, r *http.Request, arrayName string, params GetArrayParams)
 	// PutArray Store an array
 	// (PUT /v1/arrays/{array_name})
-	PutArray(w http.ResponseWriter, r *http.Request, arrayName string)
+	PutArray(w http.ResponseWriter, r *http.Request, arrayName string, params PutArrayParams)
 	// ListJobs List jobs, newest first
 	// (GET /v1/jobs)
 	ListJobs(w http.ResponseWriter, r *http.Request, params ListJobsParams)
@@ -804,13 +897,13 @@ type ServerInterface interface {
 	SubmitJob(w http.ResponseWriter, r *http.Request)
 	// DeleteJob Delete a finished job
 	// (DELETE /v1/jobs/{job_id})
-	DeleteJob(w http.ResponseWriter, r *http.Request, jobId JobID)
+	DeleteJob(w http.ResponseWriter, r *http.Request, jobId JobID, params DeleteJobParams)
 	// GetJob Read a job
 	// (GET /v1/jobs/{job_id})
-	GetJob(w http.ResponseWriter, r *http.Request, jobId JobID)
+	GetJob(w http.ResponseWriter, r *http.Request, jobId JobID, params GetJobParams)
 	// CancelJob Cancel a job
 	// (POST /v1/jobs/{job_id}/cancel)
-	CancelJob(w http.ResponseWriter, r *http.Request, jobId JobID)
+	CancelJob(w http.ResponseWriter, r *http.Request, jobId JobID, params CancelJobParams)
 	// GetJobEvents Follow a job
 	// (GET /v1/jobs/{job_id}/events)
 	GetJobEvents(w http.ResponseWriter, r *http.Request, jobId JobID, params GetJobEventsParams)
@@ -888,19 +981,19 @@ func (_ Unimplemented) ListArrays(w http.ResponseWriter, r *http.Request, params
 
 // DeleteArray Delete an array
 // (DELETE /v1/arrays/{array_name})
-func (_ Unimplemented) DeleteArray(w http.ResponseWriter, r *http.Request, arrayName string) {
+func (_ Unimplemented) DeleteArray(w http.ResponseWriter, r *http.Request, arrayName string, params DeleteArrayParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
-// GetArray Describe an array
+// GetArray Describe or download an array
 // (GET /v1/arrays/{array_name})
-func (_ Unimplemented) GetArray(w http.ResponseWriter, r *http.Request, arrayName string) {
+func (_ Unimplemented) GetArray(w http.ResponseWriter, r *http.Request, arrayName string, params GetArrayParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
 // PutArray Store an array
 // (PUT /v1/arrays/{array_name})
-func (_ Unimplemented) PutArray(w http.ResponseWriter, r *http.Request, arrayName string) {
+func (_ Unimplemented) PutArray(w http.ResponseWriter, r *http.Request, arrayName string, params PutArrayParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -918,19 +1011,19 @@ func (_ Unimplemented) SubmitJob(w http.ResponseWriter, r *http.Request) {
 
 // DeleteJob Delete a finished job
 // (DELETE /v1/jobs/{job_id})
-func (_ Unimplemented) DeleteJob(w http.ResponseWriter, r *http.Request, jobId JobID) {
+func (_ Unimplemented) DeleteJob(w http.ResponseWriter, r *http.Request, jobId JobID, params DeleteJobParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
 // GetJob Read a job
 // (GET /v1/jobs/{job_id})
-func (_ Unimplemented) GetJob(w http.ResponseWriter, r *http.Request, jobId JobID) {
+func (_ Unimplemented) GetJob(w http.ResponseWriter, r *http.Request, jobId JobID, params GetJobParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
 // CancelJob Cancel a job
 // (POST /v1/jobs/{job_id}/cancel)
-func (_ Unimplemented) CancelJob(w http.ResponseWriter, r *http.Request, jobId JobID) {
+func (_ Unimplemented) CancelJob(w http.ResponseWriter, r *http.Request, jobId JobID, params CancelJobParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1160,8 +1253,51 @@ func (siw *ServerInterfaceWrapper) DeleteArray(w http.ResponseWriter, r *http.Re
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteArrayParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.DeleteArray(w, r, arrayName)
+		siw.Handler.DeleteArray(w, r, arrayName, params)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1185,8 +1321,51 @@ func (siw *ServerInterfaceWrapper) GetArray(w http.ResponseWriter, r *http.Reque
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetArrayParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.GetArray(w, r, arrayName)
+		siw.Handler.GetArray(w, r, arrayName, params)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1210,8 +1389,51 @@ func (siw *ServerInterfaceWrapper) PutArray(w http.ResponseWriter, r *http.Reque
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PutArrayParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.PutArray(w, r, arrayName)
+		siw.Handler.PutArray(w, r, arrayName, params)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1332,8 +1554,51 @@ func (siw *ServerInterfaceWrapper) DeleteJob(w http.ResponseWriter, r *http.Requ
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteJobParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.DeleteJob(w, r, jobId)
+		siw.Handler.DeleteJob(w, r, jobId, params)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1357,8 +1622,32 @@ func (siw *ServerInterfaceWrapper) GetJob(w http.ResponseWriter, r *http.Request
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetJobParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.GetJob(w, r, jobId)
+		siw.Handler.GetJob(w, r, jobId, params)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1382,8 +1671,51 @@ func (siw *ServerInterfaceWrapper) CancelJob(w http.ResponseWriter, r *http.Requ
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CancelJobParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.CancelJob(w, r, jobId)
+		siw.Handler.CancelJob(w, r, jobId, params)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1725,6 +2057,10 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 
 type HealthJSONResponse Health
 
+type PreconditionFailedApplicationProblemPlusJSONResponse Problem
+
+type RangeNotSatisfiableApplicationProblemPlusJSONResponse Problem
+
 type RequestTimeoutApplicationProblemPlusJSONResponse Problem
 
 type UnavailableApplicationProblemPlusJSONResponse Problem
@@ -1973,6 +2309,7 @@ func (response ListArrays503ApplicationProblemPlusJSONResponse) VisitListArraysR
 
 type DeleteArrayRequestObject struct {
 	ArrayName string `json:"array_name"`
+	Params    DeleteArrayParams
 }
 
 type DeleteArrayResponseObject interface {
@@ -1986,8 +2323,24 @@ func (response DeleteArray204Response) VisitDeleteArrayResponse(w http.ResponseW
 	return nil
 }
 
+type DeleteArray412ApplicationProblemPlusJSONResponse struct {
+	PreconditionFailedApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteArray412ApplicationProblemPlusJSONResponse) VisitDeleteArrayResponse(w http.ResponseWriter) error {
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetArrayRequestObject struct {
 	ArrayName string `json:"array_name"`
+	Params    GetArrayParams
 }
 
 type GetArrayResponseObject interface {
@@ -2007,8 +2360,96 @@ func (response GetArray200JSONResponse) VisitGetArrayResponse(w http.ResponseWri
 	return err
 }
 
+type GetArray200ApplicationxNpyResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetArray200ApplicationxNpyResponse) VisitGetArrayResponse(w http.ResponseWriter) error {
+	w.Header().Set("Content-Type", "application/x-npy")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetArray206ApplicationxNpyResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetArray206ApplicationxNpyResponse) VisitGetArrayResponse(w http.ResponseWriter) error {
+	w.Header().Set("Content-Type", "application/x-npy")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(206)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetArray206MultipartResponse func(writer *multipart.Writer) error
+
+func (response GetArray206MultipartResponse) VisitGetArrayResponse(w http.ResponseWriter) error {
+	writer := multipart.NewWriter(w)
+
+	w.Header().Set("Content-Type", mime.FormatMediaType("multipart/byteranges", map[string]string{"boundary": writer.Boundary()}))
+	w.WriteHeader(206)
+
+	defer writer.Close()
+	return response(writer)
+}
+
+type GetArray304Response struct{}
+
+func (response GetArray304Response) VisitGetArrayResponse(w http.ResponseWriter) error {
+	w.WriteHeader(304)
+	return nil
+}
+
+type GetArray412ApplicationProblemPlusJSONResponse struct {
+	PreconditionFailedApplicationProblemPlusJSONResponse
+}
+
+func (response GetArray412ApplicationProblemPlusJSONResponse) VisitGetArrayResponse(w http.ResponseWriter) error {
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetArray416ApplicationProblemPlusJSONResponse struct {
+	RangeNotSatisfiableApplicationProblemPlusJSONResponse
+}
+
+func (response GetArray416ApplicationProblemPlusJSONResponse) VisitGetArrayResponse(w http.ResponseWriter) error {
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(416)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type PutArrayRequestObject struct {
 	ArrayName string `json:"array_name"`
+	Params    PutArrayParams
 }
 
 type PutArrayResponseObject interface {
@@ -2052,6 +2493,21 @@ func (response PutArray408ApplicationProblemPlusJSONResponse) VisitPutArrayRespo
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(408)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutArray412ApplicationProblemPlusJSONResponse struct {
+	PreconditionFailedApplicationProblemPlusJSONResponse
+}
+
+func (response PutArray412ApplicationProblemPlusJSONResponse) VisitPutArrayResponse(w http.ResponseWriter) error {
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -2127,7 +2583,8 @@ func (response SubmitJob408ApplicationProblemPlusJSONResponse) VisitSubmitJobRes
 }
 
 type DeleteJobRequestObject struct {
-	JobId JobID `json:"job_id"`
+	JobId  JobID `json:"job_id"`
+	Params DeleteJobParams
 }
 
 type DeleteJobResponseObject interface {
@@ -2141,8 +2598,24 @@ func (response DeleteJob204Response) VisitDeleteJobResponse(w http.ResponseWrite
 	return nil
 }
 
+type DeleteJob412ApplicationProblemPlusJSONResponse struct {
+	PreconditionFailedApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteJob412ApplicationProblemPlusJSONResponse) VisitDeleteJobResponse(w http.ResponseWriter) error {
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetJobRequestObject struct {
-	JobId JobID `json:"job_id"`
+	JobId  JobID `json:"job_id"`
+	Params GetJobParams
 }
 
 type GetJobResponseObject interface {
@@ -2169,8 +2642,24 @@ func (response GetJob304Response) VisitGetJobResponse(w http.ResponseWriter) err
 	return nil
 }
 
+type GetJob412ApplicationProblemPlusJSONResponse struct {
+	PreconditionFailedApplicationProblemPlusJSONResponse
+}
+
+func (response GetJob412ApplicationProblemPlusJSONResponse) VisitGetJobResponse(w http.ResponseWriter) error {
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type CancelJobRequestObject struct {
-	JobId JobID `json:"job_id"`
+	JobId  JobID `json:"job_id"`
+	Params CancelJobParams
 }
 
 type CancelJobResponseObject interface {
@@ -2199,6 +2688,21 @@ func (response CancelJob202JSONResponse) VisitCancelJobResponse(w http.ResponseW
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelJob412ApplicationProblemPlusJSONResponse struct {
+	PreconditionFailedApplicationProblemPlusJSONResponse
+}
+
+func (response CancelJob412ApplicationProblemPlusJSONResponse) VisitCancelJobResponse(w http.ResponseWriter) error {
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -2507,7 +3011,7 @@ type StrictServerInterface interface {
 	// DeleteArray Delete an array
 	// (DELETE /v1/arrays/{array_name})
 	DeleteArray(ctx context.Context, request DeleteArrayRequestObject) (DeleteArrayResponseObject, error)
-	// GetArray Describe an array
+	// GetArray Describe or download an array
 	// (GET /v1/arrays/{array_name})
 	GetArray(ctx context.Context, request GetArrayRequestObject) (GetArrayResponseObject, error)
 	// PutArray Store an array
@@ -2809,10 +3313,11 @@ func (sh *strictHandler) ListArrays(w http.ResponseWriter, r *http.Request, para
 }
 
 // DeleteArray operation middleware
-func (sh *strictHandler) DeleteArray(w http.ResponseWriter, r *http.Request, arrayName string) {
+func (sh *strictHandler) DeleteArray(w http.ResponseWriter, r *http.Request, arrayName string, params DeleteArrayParams) {
 	var request DeleteArrayRequestObject
 
 	request.ArrayName = arrayName
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.DeleteArray(ctx, request.(DeleteArrayRequestObject))
@@ -2835,10 +3340,11 @@ func (sh *strictHandler) DeleteArray(w http.ResponseWriter, r *http.Request, arr
 }
 
 // GetArray operation middleware
-func (sh *strictHandler) GetArray(w http.ResponseWriter, r *http.Request, arrayName string) {
+func (sh *strictHandler) GetArray(w http.ResponseWriter, r *http.Request, arrayName string, params GetArrayParams) {
 	var request GetArrayRequestObject
 
 	request.ArrayName = arrayName
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.GetArray(ctx, request.(GetArrayRequestObject))
@@ -2861,10 +3367,11 @@ func (sh *strictHandler) GetArray(w http.ResponseWriter, r *http.Request, arrayN
 }
 
 // PutArray operation middleware
-func (sh *strictHandler) PutArray(w http.ResponseWriter, r *http.Request, arrayName string) {
+func (sh *strictHandler) PutArray(w http.ResponseWriter, r *http.Request, arrayName string, params PutArrayParams) {
 	var request PutArrayRequestObject
 
 	request.ArrayName = arrayName
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.PutArray(ctx, request.(PutArrayRequestObject))
@@ -2944,10 +3451,11 @@ func (sh *strictHandler) SubmitJob(w http.ResponseWriter, r *http.Request) {
 }
 
 // DeleteJob operation middleware
-func (sh *strictHandler) DeleteJob(w http.ResponseWriter, r *http.Request, jobId JobID) {
+func (sh *strictHandler) DeleteJob(w http.ResponseWriter, r *http.Request, jobId JobID, params DeleteJobParams) {
 	var request DeleteJobRequestObject
 
 	request.JobId = jobId
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.DeleteJob(ctx, request.(DeleteJobRequestObject))
@@ -2970,10 +3478,11 @@ func (sh *strictHandler) DeleteJob(w http.ResponseWriter, r *http.Request, jobId
 }
 
 // GetJob operation middleware
-func (sh *strictHandler) GetJob(w http.ResponseWriter, r *http.Request, jobId JobID) {
+func (sh *strictHandler) GetJob(w http.ResponseWriter, r *http.Request, jobId JobID, params GetJobParams) {
 	var request GetJobRequestObject
 
 	request.JobId = jobId
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.GetJob(ctx, request.(GetJobRequestObject))
@@ -2996,10 +3505,11 @@ func (sh *strictHandler) GetJob(w http.ResponseWriter, r *http.Request, jobId Jo
 }
 
 // CancelJob operation middleware
-func (sh *strictHandler) CancelJob(w http.ResponseWriter, r *http.Request, jobId JobID) {
+func (sh *strictHandler) CancelJob(w http.ResponseWriter, r *http.Request, jobId JobID, params CancelJobParams) {
 	var request CancelJobRequestObject
 
 	request.JobId = jobId
+	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.CancelJob(ctx, request.(CancelJobRequestObject))

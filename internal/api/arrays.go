@@ -46,23 +46,71 @@ func (s *server) ListArrays(ctx context.Context, req ListArraysRequestObject) (L
 		list = list[:size]
 		answer.NextAfter = &list[size-1].Name
 	}
+	var unreadable []string
 	for i := range list {
-		answer.Arrays = append(answer.Arrays, storedArray(&list[i]))
+		if list[i].Unreadable {
+			unreadable = append(unreadable, list[i].Name)
+		} else {
+			answer.Arrays = append(answer.Arrays, storedArray(&list[i]))
+		}
+	}
+	if unreadable != nil {
+		answer.Unreadable = &unreadable
 	}
 	return answer, nil
 }
 
-// GetArray implements GET /v1/arrays/{array_name}.
+// GetArray implements GET /v1/arrays/{array_name}: the description of an array, or its file.
 func (s *server) GetArray(ctx context.Context, req GetArrayRequestObject) (GetArrayResponseObject, error) {
 	x := exchangeOf(ctx)
-	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
+	media, err := negotiate(x.req.Header, mediaJSON, mediaNPY)
+	if err != nil {
+		return nil, err
+	}
+	p, err := precondition(x.req.Header)
+	if err != nil {
 		return nil, err
 	}
 	a, err := s.Arrays.Get(ctx, x.principal.Tenant, req.ArrayName)
 	if err != nil {
 		return nil, err
 	}
+	if (job.Precondition{Match: p.Match}).Check(a.SHA256) != nil {
+		return nil, job.ErrPrecondition
+	}
+	if fresh := p.Check(a.SHA256); errors.Is(fresh, job.ErrPrecondition) {
+		return &arrayUnchanged{srv: s, x: x, array: &a}, nil
+	}
+	if media == mediaNPY {
+		return s.openArray(ctx, x, req.ArrayName)
+	}
+	s.describeArray(x, &a)
 	return GetArray200JSONResponse(storedArray(&a)), nil
+}
+
+// describeArray sets the headers that tell one array, and one representation of it, from another.
+func (s *server) describeArray(x *exchange, a *job.Array) {
+	h := x.Header()
+	h["Cache-Control"] = privateNoCache
+	h["Vary"] = varyAccept
+	x.set("Etag", arrayTag(a))
+}
+
+// arrayTag is the entity tag of an array.
+func arrayTag(a *job.Array) string { return `"` + a.SHA256 + `"` }
+
+// arrayUnchanged is the answer to a GET of an array that the client has.
+type arrayUnchanged struct {
+	srv   *server
+	x     *exchange
+	array *job.Array
+}
+
+// VisitGetArrayResponse implements GetArrayResponseObject.
+func (a *arrayUnchanged) VisitGetArrayResponse(http.ResponseWriter) error {
+	a.srv.describeArray(a.x, a.array)
+	a.x.WriteHeader(http.StatusNotModified)
+	return nil
 }
 
 // DeleteArray implements DELETE /v1/arrays/{array_name}.
@@ -71,7 +119,11 @@ func (s *server) DeleteArray(ctx context.Context, req DeleteArrayRequestObject) 
 	if err := x.mayWrite(); err != nil {
 		return nil, err
 	}
-	if err := s.Arrays.Delete(ctx, x.principal.Tenant, req.ArrayName); err != nil {
+	p, err := precondition(x.req.Header)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Arrays.Delete(ctx, x.principal.Tenant, req.ArrayName, p); err != nil {
 		return nil, err
 	}
 	return DeleteArray204Response{}, nil
@@ -96,7 +148,14 @@ func (s *server) PutArray(ctx context.Context, req PutArrayRequestObject) (PutAr
 		x.set("Accept", mediaNPY+", "+mediaBytes)
 		return nil, &problem{row: unsupportedMedia, detail: "Send the .npy file as it is, as Content-Type: " + mediaNPY + "; with curl: -T FILE -H 'Content-Type: " + mediaNPY + "'."}
 	}
+	if x.req.Header["Content-Range"] != nil { // RFC 9110, section 14.5
+		return nil, malformed("header", "Content-Range", "a part of an array cannot be stored: send all of it, without this header")
+	}
 	sum, err := contentDigest(x.req.Header)
+	if err != nil {
+		return nil, err
+	}
+	p, err := precondition(x.req.Header)
 	if err != nil {
 		return nil, err
 	}
@@ -110,13 +169,16 @@ func (s *server) PutArray(ctx context.Context, req PutArrayRequestObject) (PutAr
 	if err := body.hold(minUploadMemory); err != nil {
 		return nil, err
 	}
-	a, created, err := s.Arrays.Put(ctx, x.principal.Tenant, req.ArrayName, body, job.ArrayUpload{Bytes: x.req.ContentLength, SHA256: sum})
+	a, created, err := s.Arrays.Put(ctx, x.principal.Tenant, req.ArrayName, body, job.ArrayUpload{
+		Bytes: x.req.ContentLength, SHA256: sum, Precondition: p,
+	})
 	if body.failed != nil && !errors.Is(err, job.ErrStorage) {
 		return nil, x.bodyError(body.failed, "; nothing was stored")
 	}
 	if err != nil {
 		return nil, err
 	}
+	x.set("Etag", arrayTag(&a))
 	if created {
 		x.set("Location", "/v1/arrays/"+a.Name)
 		return PutArray201JSONResponse(storedArray(&a)), nil
@@ -190,6 +252,10 @@ func storedArray(a *job.Array) StoredArray {
 	v := StoredArray{
 		Name: a.Name, Dtype: DType(a.DType), Shape: a.Shape, Order: StoredArrayOrderC, ByteOrder: StoredArrayByteOrderLittle,
 		Bytes: a.Bytes, Sha256: a.SHA256, CreatedAt: a.CreatedAt, InUse: a.InUse,
+		State: StoredArrayStateReady,
+	}
+	if a.Damaged {
+		v.State = StoredArrayStateDamaged
 	}
 	if v.Shape == nil {
 		v.Shape = []int64{}

@@ -266,6 +266,9 @@ func TestContract(t *testing.T) {
 		want(s, 404, "GET", unknown+"/events", "")
 		want(s, 406, "GET", path(done, "/events"), "", "Accept: text/html")
 
+		for _, r := range [][2]string{{"GET", ""}, {"DELETE", ""}, {"POST", "/cancel"}} {
+			want(s, 412, r[0], path(done, r[1]), "", `If-Match: "other"`)
+		}
 		want(s, 409, "DELETE", path(live, ""), "")
 		want(s, 404, "DELETE", unknown, "")
 		want(s, 400, "POST", path(live, "/cancel?int_encoding=roman"), "")
@@ -303,6 +306,17 @@ func TestContract(t *testing.T) {
 		want(s, 200, "GET", "/v1/arrays/x", "")
 		want(s, 404, "GET", "/v1/arrays/none", "")
 		want(s, 406, "GET", "/v1/arrays/x", "", "Accept: text/html")
+		const asFile = "Accept: application/x-npy"
+		known := want(s, 200, "GET", "/v1/arrays/x", "", asFile).Header.Get("ETag")
+		want(s, 206, "GET", "/v1/arrays/x", "", asFile, "Range: bytes=0-9")
+		want(s, 206, "GET", "/v1/arrays/x", "", asFile, "Range: bytes=0-9,20-29")
+		want(s, 304, "GET", "/v1/arrays/x", "", "If-None-Match: "+known)
+		want(s, 304, "GET", "/v1/arrays/x", "", asFile, "If-None-Match: "+known)
+		want(s, 412, "GET", "/v1/arrays/x", "", `If-Match: "other"`)
+		want(s, 416, "GET", "/v1/arrays/x", "", asFile, "Range: bytes=5000-")
+		want(s, 412, "PUT", "/v1/arrays/x", small, asNPY, "If-None-Match: *")
+		want(s, 412, "DELETE", "/v1/arrays/x", "", `If-Match: "other"`)
+		want(s, 400, "PUT", "/v1/arrays/x", small, asNPY, "Content-Range: bytes 0-9/100")
 		page := decode[api.ArrayList](t, want(s, 200, "GET", "/v1/arrays?page_size=1", "").body)
 		if page.NextAfter == nil || len(page.Arrays) != 1 {
 			t.Errorf("a page of one: %+v", page)

@@ -25,6 +25,15 @@ func (s *server) GetJob(ctx context.Context, req GetJobRequestObject) (GetJobRes
 	if err != nil {
 		return nil, err
 	}
+	if len(x.req.Header["If-Match"]) > 0 {
+		p, err := precondition(http.Header{"If-Match": x.req.Header["If-Match"]})
+		if err == nil {
+			err = weakly(p).Check(opaque(etag(&j, ints)))
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	answer := &jobAnswer{srv: s, x: x, ints: ints, status: http.StatusOK}
 	known := x.req.Header["If-None-Match"]
 	isKnown := func(j *job.Job) bool { return known != nil && matches(known, etag(j, ints)) }
@@ -76,6 +85,9 @@ func (s *server) CancelJob(ctx context.Context, req CancelJobRequestObject) (Can
 	if err != nil {
 		return nil, job.ErrNotFound
 	}
+	if err := s.checkJob(ctx, x, req.JobId, ints); err != nil {
+		return nil, err
+	}
 	j, err := s.Executor.Cancel(ctx, x.principal.Tenant, id)
 	if err == nil {
 		j, err = s.stopped(ctx, j)
@@ -117,6 +129,9 @@ func (s *server) DeleteJob(ctx context.Context, req DeleteJobRequestObject) (Del
 	id, err := job.ParseID(req.JobId)
 	if err != nil {
 		return nil, job.ErrNotFound
+	}
+	if err := s.checkJob(ctx, x, req.JobId, intsAsNumbers); err != nil {
+		return nil, err
 	}
 	if err := s.Jobs.Delete(ctx, x.principal.Tenant, id); err != nil {
 		return nil, err

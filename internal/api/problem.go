@@ -26,19 +26,20 @@ type kindOfProblem struct {
 
 // The rows that the code names itself.
 var (
-	malformedRequest = kindOfProblem{status: http.StatusBadRequest, name: "malformed-request", title: "The request is malformed"}
-	unauthenticated  = kindOfProblem{status: http.StatusUnauthorized, name: "unauthenticated", title: "An API key is needed"}
-	forbidden        = kindOfProblem{status: http.StatusForbidden, name: "forbidden", title: "The API key does not allow this"}
-	hostNotAllowed   = kindOfProblem{status: http.StatusMisdirectedRequest, name: "host-not-allowed", title: "The host is not allowed"}
-	originNotAllowed = kindOfProblem{status: http.StatusForbidden, name: "origin-not-allowed", title: "The origin is not allowed"}
-	payloadTooLarge  = kindOfProblem{match: job.ErrTooLarge, status: http.StatusRequestEntityTooLarge, name: "payload-too-large", title: "The body is too large"}
-	validationError  = kindOfProblem{status: http.StatusUnprocessableEntity, name: "validation-error", title: "The submission is not valid"}
-	noSuchResource   = kindOfProblem{status: http.StatusNotFound, title: "Not Found"}
-	methodNotAllowed = kindOfProblem{status: http.StatusMethodNotAllowed, title: "Method Not Allowed"}
-	notAcceptable    = kindOfProblem{status: http.StatusNotAcceptable, title: "Not Acceptable"}
-	requestTimeout   = kindOfProblem{status: http.StatusRequestTimeout, title: "Request Timeout", passes: true}
-	unsupportedMedia = kindOfProblem{status: http.StatusUnsupportedMediaType, title: "Unsupported Media Type"}
-	internalError    = kindOfProblem{status: http.StatusInternalServerError, title: "Internal Server Error"}
+	malformedRequest    = kindOfProblem{status: http.StatusBadRequest, name: "malformed-request", title: "The request is malformed"}
+	unauthenticated     = kindOfProblem{status: http.StatusUnauthorized, name: "unauthenticated", title: "An API key is needed"}
+	forbidden           = kindOfProblem{status: http.StatusForbidden, name: "forbidden", title: "The API key does not allow this"}
+	hostNotAllowed      = kindOfProblem{status: http.StatusMisdirectedRequest, name: "host-not-allowed", title: "The host is not allowed"}
+	originNotAllowed    = kindOfProblem{status: http.StatusForbidden, name: "origin-not-allowed", title: "The origin is not allowed"}
+	payloadTooLarge     = kindOfProblem{match: job.ErrTooLarge, status: http.StatusRequestEntityTooLarge, name: "payload-too-large", title: "The body is too large"}
+	validationError     = kindOfProblem{status: http.StatusUnprocessableEntity, name: "validation-error", title: "The submission is not valid"}
+	noSuchResource      = kindOfProblem{status: http.StatusNotFound, title: "Not Found"}
+	methodNotAllowed    = kindOfProblem{status: http.StatusMethodNotAllowed, title: "Method Not Allowed"}
+	rangeNotSatisfiable = kindOfProblem{status: http.StatusRequestedRangeNotSatisfiable, title: "Range Not Satisfiable"}
+	notAcceptable       = kindOfProblem{status: http.StatusNotAcceptable, title: "Not Acceptable"}
+	requestTimeout      = kindOfProblem{status: http.StatusRequestTimeout, title: "Request Timeout", passes: true}
+	unsupportedMedia    = kindOfProblem{status: http.StatusUnsupportedMediaType, title: "Unsupported Media Type"}
+	internalError       = kindOfProblem{status: http.StatusInternalServerError, title: "Internal Server Error"}
 )
 
 // problemTable maps the sentinels of the other rooms.
@@ -50,6 +51,8 @@ var problemTable = []kindOfProblem{
 	{job.ErrKeyReused, http.StatusUnprocessableEntity, "idempotency-key-reused", "The key was used with another body", false},
 	{job.ErrArrayNotFound, http.StatusNotFound, "array-not-found", "There is no such array", false},
 	{job.ErrArrayInUse, http.StatusConflict, "array-in-use", "A job uses the array", true},
+	{job.ErrArrayDamaged, http.StatusInternalServerError, "array-damaged", "The stored array is damaged", false},
+	{job.ErrPrecondition, http.StatusPreconditionFailed, "precondition-failed", "The precondition does not hold", false},
 	payloadTooLarge,
 	{job.ErrQuota, http.StatusTooManyRequests, "quota-exceeded", "Your quota is used up", true},
 	{job.ErrQueueFull, http.StatusServiceUnavailable, "queue-full", "The service is full", true},
@@ -66,6 +69,8 @@ var hints = map[error]string{
 	job.ErrKeyReused:     "A repeated request must have the same body, byte for byte. Use a fresh Idempotency-Key for another submission.",
 	job.ErrArrayNotFound: "No array of yours has this name; see GET /v1/arrays.",
 	job.ErrArrayInUse:    "Wait for the jobs that sum it, or cancel them.",
+	job.ErrArrayDamaged:  "The server's disk has damaged it. Upload it again, or delete it.",
+	job.ErrPrecondition:  "The resource is not as If-Match or If-None-Match requires; nothing was done. Read it again.",
 	job.ErrTooLarge:      "The server accepts no array of this size.",
 	job.ErrDraining:      "Send the request again after Retry-After.",
 	job.ErrStorage:       "Nothing was accepted. Send the request again after Retry-After.",

@@ -70,14 +70,18 @@ type Kinds interface {
 // Arrays are the stored arrays.
 type Arrays interface {
 	// Put stores an .npy file under a name and reports whether the name is new. Errors: *job.ValidationError,
-	// job.ErrTooLarge, *job.Rejection of job.ErrQuota, job.ErrArrayInUse, job.ErrStorage, those of r.
+	// job.ErrTooLarge, *job.Rejection of job.ErrQuota, job.ErrArrayInUse, job.ErrPrecondition, job.ErrStorage, those of r.
 	Put(ctx context.Context, tenant, name string, r io.Reader, o job.ArrayUpload) (job.Array, bool, error)
-	// Get describes an array. Errors: job.ErrArrayNotFound.
+	// Get describes an array. Errors: job.ErrArrayNotFound, job.ErrArrayDamaged, job.ErrStorage.
 	Get(ctx context.Context, tenant, name string) (job.Array, error)
 	// List describes at most limit arrays by name, those behind after.
 	List(ctx context.Context, tenant, after string, limit int) ([]job.Array, error)
-	// Delete removes an array. Errors: job.ErrArrayNotFound, job.ErrArrayInUse, job.ErrStorage.
-	Delete(ctx context.Context, tenant, name string) error
+	// Delete removes an array for which a precondition holds. Errors: job.ErrArrayNotFound, job.ErrArrayInUse,
+	// job.ErrPrecondition, job.ErrStorage.
+	Delete(ctx context.Context, tenant, name string, p job.Precondition) error
+	// Open describes an array and opens its file, which may be replaced and deleted meanwhile. Errors: those of Get, and
+	// job.ErrCorrupt for a file that is not what was uploaded.
+	Open(ctx context.Context, tenant, name string) (job.Array, job.ArrayFile, error)
 }
 
 // Nodes are the running servers that share the work.

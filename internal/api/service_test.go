@@ -212,7 +212,13 @@ func (f failingArrays) List(context.Context, string, string, int) ([]job.Array, 
 	return nil, f.err
 }
 
-func (f failingArrays) Delete(context.Context, string, string) error { return f.err }
+func (f failingArrays) Delete(context.Context, string, string, job.Precondition) error {
+	return f.err
+}
+
+func (f failingArrays) Open(context.Context, string, string) (job.Array, job.ArrayFile, error) {
+	return job.Array{}, nil, f.err
+}
 
 // withFailure makes executor, views, keys and arrays fail.
 func withFailure(err error) func(*service, *api.Config) {

@@ -6,6 +6,9 @@
 //     the old array or the new one.
 //   - An upload takes constant memory, whatever its size, and is stopped as soon as it exceeds a bound.
 //   - An array that a job uses does not change and is not deleted; a handle keeps it open.
+//   - What is read is what was uploaded: blocks are checked against checksums when they are read for the first time, and
+//     arrays of before there were any, against their SHA-256, by Scrub. A damaged array fails its readers alone.
+//   - Uploads leave disk space free, however many there are.
 //   - Names and tenants cannot reach outside of the directory.
 //
 // A Store starts no goroutine and is safe for concurrent use; one process has the directory, under the lock of the journal
@@ -13,16 +16,17 @@
 package array
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gather/internal/job"
@@ -37,6 +41,10 @@ type Config struct {
 	MaxBytes, TenantBytes int64
 	// Ready returns nil, or why nothing may be written now; nil is always ready.
 	Ready func() error
+	// Spare returns how many bytes may be written to the disk now; nil is any number.
+	Spare func() int64
+	// Logger is told of damaged arrays; nil discards.
+	Logger *slog.Logger
 }
 
 // Store is a directory of arrays:
@@ -48,10 +56,12 @@ type Config struct {
 type Store struct {
 	cfg    Config
 	limits Limits
+	log    *slog.Logger
 	sync   func(dir string) error // syncDir, but in tests
 
 	mu      sync.Mutex
 	tenants map[string]*tenantArrays
+	writing int64 // bytes of all uploads that are being written now
 }
 
 // tenantArrays is the arrays of a tenant.
@@ -59,6 +69,7 @@ type tenantArrays struct {
 	arrays map[string]*entry
 	used   int64 // bytes, uploads under way included
 	made   bool  // the directory is there, and on disk
+	broken error // why the directory cannot be read
 }
 
 // tenant finds or makes what is known of a tenant; s.mu is held.
@@ -71,23 +82,33 @@ func (s *Store) tenant(name string) *tenantArrays {
 	return t
 }
 
-// find returns an array, or nil; s.mu is held.
-func (s *Store) find(tenant, name string) *entry {
-	if t := s.tenants[tenant]; t != nil {
-		return t.arrays[name]
+// find returns an array; job.ErrArrayNotFound, job.ErrStorage. s.mu is held.
+func (s *Store) find(tenant, name string) (*entry, error) {
+	t := s.tenants[tenant]
+	switch {
+	case t == nil:
+		return nil, job.ErrArrayNotFound
+	case t.broken != nil:
+		return nil, fmt.Errorf("%w: %w", job.ErrStorage, t.broken)
+	case t.arrays[name] == nil:
+		return nil, job.ErrArrayNotFound
 	}
-	return nil
+	return t.arrays[name], nil
 }
 
 // entry is an array that exists.
 type entry struct {
 	record
 	header npy.Header
-	file   *os.File // while refs > 0
-	refs   int      // handles that are open
-	// damaged says what is wrong with the file; such an array can be described, replaced and deleted.
+	sums   atomic.Pointer[checksums] // nil if there are none
+	file   *os.File                  // while refs > 0
+	refs   int                       // handles that are open
+	// damaged says what is wrong with the file or the record; such an array can be replaced and deleted.
 	damaged error
 }
+
+// unreadable reports whether too little of an array is known to describe it.
+func (e *entry) unreadable() bool { return e.damaged != nil && e.header.Type.Kind == 0 }
 
 // record is what the .json file says.
 type record struct {
@@ -97,16 +118,18 @@ type record struct {
 	Bytes   int64     `json:"bytes"`
 	SHA256  string    `json:"sha256"`
 	Created time.Time `json:"created"`
+	// CRC32C are the checksums of the blocks of the file; arrays of early versions have none.
+	CRC32C []byte `json:"crc32c,omitempty"`
 }
 
 const recordVersion = 1
 
 // Open opens or makes the directory, forgets uploads that a crash cut off, and looks at the header and size of every
-// array.
+// array. Arrays that are damaged are no error.
 func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg, limits: Limits{MaxBytes: cfg.MaxBytes, TenantBytes: cfg.TenantBytes, Ready: cfg.Ready},
-		sync: syncDir, tenants: make(map[string]*tenantArrays),
+		log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)), sync: syncDir, tenants: make(map[string]*tenantArrays),
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("arrays: %w", err)
@@ -121,9 +144,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	for _, d := range tenants {
 		if tenant, ok := strings.CutPrefix(d.Name(), "t-"); ok && d.IsDir() {
-			if err := s.load(tenant); err != nil {
-				return nil, fmt.Errorf("arrays of tenant %s: %w", tenant, err)
-			}
+			s.load(tenant)
 		}
 	}
 	return s, nil
@@ -131,91 +152,28 @@ func Open(cfg Config) (*Store, error) {
 
 func (s *Store) dir(tenant string) string { return filepath.Join(s.cfg.Dir, "t-"+tenant) }
 
-// load reads the arrays of one tenant and removes files that belong to none.
-func (s *Store) load(tenant string) error {
-	dir := s.dir(tenant)
-	files, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	t := s.tenant(tenant)
-	t.made = true
-	owned := make(map[string]bool)
-	for _, f := range files {
-		if !strings.HasSuffix(f.Name(), ".json") {
-			continue
-		}
-		e, err := readEntry(dir, f.Name())
-		if err != nil {
-			return fmt.Errorf("%s: %w", f.Name(), err)
-		}
-		owned[f.Name()], owned[e.File] = true, true
-		t.arrays[e.Name] = e
-		t.used += e.Bytes
-	}
-	for _, f := range files {
-		if !owned[f.Name()] {
-			if err := os.Remove(filepath.Join(dir, f.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func readEntry(dir, name string) (*entry, error) {
-	data, err := os.ReadFile(filepath.Join(dir, name))
-	if err != nil {
-		return nil, err
-	}
-	e := new(entry)
-	if err := json.Unmarshal(data, &e.record); err != nil {
-		return nil, err
-	}
-	if e.Version != recordVersion {
-		return nil, fmt.Errorf("has format version %d; this version reads %d", e.Version, recordVersion)
-	}
-	if e.Name+".json" != name || filepath.Base(e.File) != e.File {
-		return nil, fmt.Errorf("is not the record of an array: %w", job.ErrCorrupt)
-	}
-	e.header, e.damaged = readHeader(filepath.Join(dir, e.File))
-	return e, nil
-}
-
-func readHeader(path string) (npy.Header, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return npy.Header{}, fmt.Errorf("%w: it is missing", job.ErrCorrupt)
-	}
-	if err != nil {
-		return npy.Header{}, err
-	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return npy.Header{}, err
-	}
-	h, err := npy.ParseHeader(f)
-	if err == nil {
-		err = h.CheckSize(info.Size())
-	}
-	return h, err
-}
-
-// Get describes an array; job.ErrArrayNotFound.
+// Get describes an array; job.ErrArrayNotFound, job.ErrArrayDamaged, job.ErrStorage.
 func (s *Store) Get(_ context.Context, tenant, name string) (job.Array, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.find(tenant, name)
-	if e == nil {
-		return job.Array{}, job.ErrArrayNotFound
+	e, err := s.find(tenant, name)
+	switch {
+	case err != nil:
+		return job.Array{}, err
+	case e.unreadable():
+		return job.Array{}, job.ErrArrayDamaged
 	}
 	return e.describe(), nil
 }
 
 func (e *entry) describe() job.Array {
+	if e.unreadable() {
+		return job.Array{Name: e.Name, Damaged: true, Unreadable: true}
+	}
 	c := Content{Header: e.header, Bytes: e.Bytes, SHA256: e.SHA256}
-	return c.Describe(e.Name, e.Created, e.refs > 0)
+	a := c.Describe(e.Name, e.Created, e.refs > 0)
+	a.Damaged = e.damaged != nil
+	return a
 }
 
 // Totals is how many arrays all tenants have, and how many bytes these have together.
@@ -231,13 +189,30 @@ func (s *Store) Totals() (arrays int, bytes int64) {
 	return arrays, bytes
 }
 
-// List describes at most limit arrays of a tenant by name, those behind after.
+// Damaged returns the number of arrays that are known to be damaged.
+func (s *Store) Damaged() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.tenants {
+		for _, e := range t.arrays {
+			if e.damaged != nil {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// List describes at most limit arrays of a tenant by name, those behind after; job.ErrStorage.
 func (s *Store) List(_ context.Context, tenant, after string, limit int) ([]job.Array, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.tenants[tenant]
 	if t == nil {
 		return nil, nil
+	}
+	if t.broken != nil {
+		return nil, fmt.Errorf("%w: %w", job.ErrStorage, t.broken)
 	}
 	var names []string
 	for name := range t.arrays {
@@ -254,17 +229,20 @@ func (s *Store) List(_ context.Context, tenant, after string, limit int) ([]job.
 	return list, nil
 }
 
-// Delete removes an array; job.ErrArrayNotFound, job.ErrArrayInUse, job.ErrStorage. The array may be gone after a
-// job.ErrStorage, and be there again after a crash.
-func (s *Store) Delete(_ context.Context, tenant, name string) error {
+// Delete removes an array, if a precondition holds for it; job.ErrArrayNotFound, job.ErrArrayInUse, job.ErrPrecondition,
+// job.ErrStorage. The array may be gone after a job.ErrStorage, and be there again after a crash.
+func (s *Store) Delete(_ context.Context, tenant, name string, p job.Precondition) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.find(tenant, name)
+	e, err := s.find(tenant, name)
 	switch {
-	case e == nil:
-		return job.ErrArrayNotFound
+	case err != nil:
+		return err
 	case e.refs > 0:
 		return job.ErrArrayInUse
+	}
+	if err := p.Check(e.tag()); err != nil {
+		return err
 	}
 	dir := s.dir(tenant)
 	if err := os.Remove(filepath.Join(dir, name+".json")); err != nil {
@@ -277,61 +255,26 @@ func (s *Store) Delete(_ context.Context, tenant, name string) error {
 		// A crash may bring the record back, so its file stays until the next start.
 		return fmt.Errorf("%w: delete array: %w", job.ErrStorage, err)
 	}
-	// Without its record the file is nobody's; what cannot be removed now is at the next start.
-	_ = os.Remove(filepath.Join(dir, e.File))
+	s.drop(dir, e)
 	return nil
 }
 
-// Acquire opens an array for a job; job.ErrArrayNotFound, or an error of the disk.
-func (s *Store) Acquire(_ context.Context, tenant, name string) (*Handle, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.find(tenant, name)
+// drop removes the file of an array that is gone; what cannot be removed now is at the next start.
+func (s *Store) drop(dir string, e *entry) {
+	if e.File != "" { // else the record could not be read
+		_ = os.Remove(filepath.Join(dir, e.File))
+	}
+}
+
+// noTag is the entity tag of an array whose SHA-256 is not known: one that no client has.
+const noTag = "?"
+
+// tag returns the entity tag of an array; "" if there is none.
+func (e *entry) tag() string {
 	if e == nil {
-		return nil, job.ErrArrayNotFound
+		return ""
 	}
-	if e.damaged != nil {
-		return nil, fmt.Errorf("the stored file is damaged; upload it again: %w", e.damaged)
-	}
-	if e.refs == 0 {
-		f, err := os.Open(filepath.Join(s.dir(tenant), e.File))
-		if err != nil {
-			return nil, fmt.Errorf("open array: %w", err)
-		}
-		e.file = f
-	}
-	e.refs++
-	return &Handle{
-		Header: e.header, SHA256: e.SHA256, Use: Use(tenant, name, e.SHA256), Reader: &fileReader{store: s, entry: e},
-	}, nil
-}
-
-// fileReader is a Reader of the directory.
-type fileReader struct {
-	store *Store
-	entry *entry
-}
-
-// ReadAtContext implements Reader.
-func (r *fileReader) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
-	if ctx.Err() != nil {
-		return 0, context.Cause(ctx)
-	}
-	return r.entry.file.ReadAt(p, off)
-}
-
-// Close implements Reader.
-func (r *fileReader) Close() error {
-	r.store.mu.Lock()
-	defer r.store.mu.Unlock()
-	e := r.entry
-	e.refs--
-	if e.refs > 0 {
-		return nil
-	}
-	f := e.file
-	e.file = nil
-	return f.Close()
+	return cmp.Or(e.SHA256, noTag)
 }
 
 // syncDir forces renames and removals in a directory to disk.

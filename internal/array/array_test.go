@@ -43,6 +43,12 @@ func (d directory) Uploads(t *testing.T) int {
 	return len(uploads)
 }
 
+func (d directory) DamageRecord(t *testing.T, tenant, name string) {
+	if err := os.WriteFile(filepath.Join(string(d), "t-"+tenant, name+".json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestStore(t *testing.T) {
 	arraytest.Run(t, func(t *testing.T) arraytest.Place { return directory(t.TempDir()) })
 }
@@ -131,7 +137,7 @@ func TestDirectoryIsNotSynced(t *testing.T) {
 	}
 
 	s.SetSync(func(string) error { return broken })
-	if err := s.Delete(t.Context(), "acme", "x"); !errors.Is(err, job.ErrStorage) {
+	if err := s.Delete(t.Context(), "acme", "x", job.Precondition{}); !errors.Is(err, job.ErrStorage) {
 		t.Errorf("%v", err)
 	}
 	if _, err := s.Get(t.Context(), "acme", "x"); !errors.Is(err, job.ErrArrayNotFound) {

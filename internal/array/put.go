@@ -20,9 +20,10 @@ import (
 //
 // Options.Bytes is how long the upload says it is, -1 if it does not; Options.SHA256 the checksum it says it has, if any.
 // Errors: *job.ValidationError for a faulty name, header, size or checksum; job.ErrTooLarge; job.ErrQuota as a
-// *job.Rejection; job.ErrArrayInUse; job.ErrStorage, after which the array may be the new one; the error of r.
+// *job.Rejection; job.ErrArrayInUse; job.ErrPrecondition; job.ErrStorage, after which the array may be the new one, also as a
+// *job.Rejection; the error of r.
 func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job.ArrayUpload) (job.Array, bool, error) {
-	if err := s.limits.Admit(name, o); err != nil {
+	if err := s.admit(tenant, name, o); err != nil {
 		return job.Array{}, false, err
 	}
 	dir, err := s.makeDir(tenant)
@@ -41,9 +42,43 @@ func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job
 	}
 	rec := record{
 		Version: recordVersion, Name: name, File: filepath.Base(up.path), Bytes: content.Bytes,
-		SHA256: content.SHA256, Created: time.Now().UTC(),
+		SHA256: content.SHA256, Created: time.Now().UTC(), CRC32C: up.sums.close(),
 	}
-	return s.commit(tenant, up, &entry{record: rec, header: content.Header})
+	e := &entry{record: rec, header: content.Header}
+	e.sums.Store(newChecksums(rec.CRC32C, rec.Bytes))
+	return s.commit(tenant, up, e, o.Precondition)
+}
+
+// admit returns why an upload is refused before any of it is read.
+func (s *Store) admit(tenant, name string, o job.ArrayUpload) error {
+	if err := s.limits.Admit(name, o); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := s.find(tenant, name)
+	if err != nil && !errors.Is(err, job.ErrArrayNotFound) {
+		return err
+	}
+	if err := o.Precondition.Check(e.tag()); err != nil {
+		return err
+	}
+	return s.checkSpare(max(0, o.Bytes))
+}
+
+// checkSpare returns a job.ErrStorage unless the disk has room for so many more bytes. What is being written now counts as
+// written. s.mu is held.
+func (s *Store) checkSpare(bytes int64) error {
+	if s.cfg.Spare == nil {
+		return nil
+	}
+	if spare := s.cfg.Spare() - s.writing; bytes > spare {
+		return &job.Rejection{
+			Err: job.ErrStorage, Reason: "arrays", RetryAfter: time.Minute,
+			Detail: fmt.Sprintf("the disk has room for %d more bytes of arrays", max(0, spare)),
+		}
+	}
+	return nil
 }
 
 // makeDir returns the directory of a tenant, which it makes if it has to.
@@ -65,7 +100,7 @@ func (s *Store) makeDir(tenant string) (string, error) {
 }
 
 // commit makes an upload the array of its name.
-func (s *Store) commit(tenant string, up *upload, e *entry) (job.Array, bool, error) {
+func (s *Store) commit(tenant string, up *upload, e *entry, p job.Precondition) (job.Array, bool, error) {
 	data, err := json.Marshal(e.record)
 	if err != nil {
 		return job.Array{}, false, err
@@ -77,6 +112,9 @@ func (s *Store) commit(tenant string, up *upload, e *entry) (job.Array, bool, er
 	old := t.arrays[e.Name]
 	if old != nil && old.refs > 0 {
 		return job.Array{}, false, job.ErrArrayInUse
+	}
+	if err := p.Check(old.tag()); err != nil {
+		return job.Array{}, false, err
 	}
 	if err := replaceFile(filepath.Join(dir, e.Name+".json"), data); err != nil {
 		return job.Array{}, false, fmt.Errorf("%w: %w", job.ErrStorage, err)
@@ -91,7 +129,7 @@ func (s *Store) commit(tenant string, up *upload, e *entry) (job.Array, bool, er
 		return job.Array{}, false, fmt.Errorf("%w: %w", job.ErrStorage, err)
 	}
 	if old != nil {
-		_ = os.Remove(filepath.Join(dir, old.File)) // nobody's now; what stays is removed at the next start
+		s.drop(dir, old)
 	}
 	return e.describe(), old == nil, nil
 }
@@ -119,6 +157,7 @@ type upload struct {
 	tenant string
 	path   string
 	file   *os.File
+	sums   summer
 	bytes  int64 // counted as the tenant's
 	kept   bool
 }
@@ -146,13 +185,16 @@ func (u *upload) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := u.file.Write(p)
+	u.store.mu.Lock()
+	u.store.writing -= int64(len(p))
+	u.store.mu.Unlock()
 	if err != nil {
-		err = fmt.Errorf("%w: %w", job.ErrStorage, err)
+		return n, fmt.Errorf("%w: %w", job.ErrStorage, err)
 	}
-	return n, err
+	return u.sums.Write(p)
 }
 
-// grow counts n more bytes.
+// grow counts n more bytes, which are about to be written.
 func (u *upload) grow(n int64) error {
 	s := u.store
 	s.mu.Lock()
@@ -161,8 +203,12 @@ func (u *upload) grow(n int64) error {
 	if err := s.limits.CheckQuota(t.used + n); err != nil {
 		return err
 	}
+	if err := s.checkSpare(n); err != nil {
+		return err
+	}
 	t.used += n
 	u.bytes += n
+	s.writing += n
 	return nil
 }
 

@@ -4,10 +4,12 @@ import (
 	"math"
 	"math/bits"
 	"strconv"
+
+	"gather/internal/npy"
 )
 
-// MaxDims is the largest number of dimensions of an array.
-const MaxDims = 32
+// MaxDims is the largest number of dimensions of an array, wherever it comes from.
+const MaxDims = npy.MaxDims
 
 // Limits bounds what a description may ask for. All of them are checked with overflow in mind before anything is
 // allocated.

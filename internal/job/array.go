@@ -1,6 +1,9 @@
 package job
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Array describes an uploaded array.
 type Array struct {
@@ -15,6 +18,19 @@ type Array struct {
 	CreatedAt time.Time
 	// InUse: a job that is not finished uses it.
 	InUse bool
+	// Damaged: the stored file is not what was uploaded, and is not read. It can be replaced and deleted.
+	Damaged bool
+	// Unreadable: the record of the array cannot be read, and only Name is known. It can be replaced and deleted.
+	Unreadable bool
+}
+
+// An ArrayFile reads the .npy file of an array, as it was uploaded. It must be closed, once.
+type ArrayFile interface {
+	// ReadAtContext is ReadAt of io.ReaderAt that gives up when ctx is done. ErrCorrupt for bytes that are not those of the
+	// upload.
+	ReadAtContext(ctx context.Context, p []byte, off int64) (int, error)
+	// Close ends the use.
+	Close() error
 }
 
 // ArrayUpload is what is known of an upload before it is read.
@@ -23,4 +39,6 @@ type ArrayUpload struct {
 	Bytes int64
 	// SHA256 is the announced checksum in hexadecimal; "" if there is none.
 	SHA256 string
+	// Precondition must hold for the array that is replaced, whose entity tag is its SHA-256.
+	Precondition Precondition
 }

@@ -31,6 +31,10 @@ var (
 	ErrArrayNotFound = errors.New("no such array")
 	// ErrArrayInUse: a job that is not finished uses the array.
 	ErrArrayInUse = errors.New("the array is in use")
+	// ErrArrayDamaged: the file of the array, or its record, is not what was stored.
+	ErrArrayDamaged = errors.New("the array is damaged")
+	// ErrPrecondition: a condition of the request does not hold.
+	ErrPrecondition = errors.New("the precondition failed")
 	// ErrTooLarge: an upload exceeds a bound.
 	ErrTooLarge = errors.New("the upload is too large")
 	// ErrTransition: the event is not legal in the job's state.

@@ -22,9 +22,16 @@ type Store interface {
 	// List describes some.
 	List(ctx context.Context, tenant, after string, limit int) ([]job.Array, error)
 	// Delete removes an array.
-	Delete(ctx context.Context, tenant, name string) error
-	// Acquire opens an array.
+	Delete(ctx context.Context, tenant, name string, p job.Precondition) error
+	Opener
+}
+
+// Opener opens arrays.
+type Opener interface {
+	// Acquire opens an array for a job.
 	Acquire(ctx context.Context, tenant, name string) (*array.Handle, error)
+	// Open describes an array and opens its file.
+	Open(ctx context.Context, tenant, name string) (job.Array, job.ArrayFile, error)
 }
 
 // Place opens stores, all on the same arrays: as another process would, or the same after a restart.
@@ -33,6 +40,8 @@ type Place interface {
 	Open(t *testing.T, l array.Limits) Store
 	// Uploads is how many uploads are kept there, arrays or not.
 	Uploads(t *testing.T) int
+	// DamageRecord writes something else over the record of an array.
+	DamageRecord(t *testing.T, tenant, name string)
 }
 
 // Run tests places, which empty makes.
@@ -48,6 +57,9 @@ func Run(t *testing.T, empty func(t *testing.T) Place) {
 		{"ConcurrentPuts", concurrentPuts},
 		{"ConcurrentDeletes", concurrentDeletes},
 		{"PutAsksWhetherItMayWrite", putAsks},
+		{"Preconditions", preconditions},
+		{"OpenFile", openFile},
+		{"DamagedRecord", damagedRecord},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, empty(t)) })
 	}

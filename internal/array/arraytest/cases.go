@@ -53,10 +53,10 @@ func putGetDelete(t *testing.T, p Place) {
 			t.Errorf("%+v, %v", list, err)
 		}
 	}
-	if err := s.Delete(t.Context(), "acme", "readings.v2"); err != nil {
+	if err := s.Delete(t.Context(), "acme", "readings.v2", job.Precondition{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Delete(t.Context(), "acme", "readings.v2"); !errors.Is(err, job.ErrArrayNotFound) {
+	if err := s.Delete(t.Context(), "acme", "readings.v2", job.Precondition{}); !errors.Is(err, job.ErrArrayNotFound) {
 		t.Errorf("twice: %v", err)
 	}
 	other := p.Open(t, array.Limits{})
@@ -77,7 +77,7 @@ func inUse(t *testing.T, p Place) {
 	_, end1 := Acquire(t, s, "acme", "x")
 	h2, end2 := Acquire(t, s, "acme", "x")
 	for range 2 {
-		if err := s.Delete(t.Context(), "acme", "x"); !isInUse(err) {
+		if err := s.Delete(t.Context(), "acme", "x", job.Precondition{}); !isInUse(err) {
 			t.Errorf("delete: %v", err)
 		}
 		if _, _, err := Put(t, s, "acme", "x", File(t, 1, 0)); !isInUse(err) {
@@ -96,7 +96,7 @@ func inUse(t *testing.T, p Place) {
 		t.Errorf("%d uploads are left", n)
 	}
 	end2()
-	if err := s.Delete(t.Context(), "acme", "x"); err != nil {
+	if err := s.Delete(t.Context(), "acme", "x", job.Precondition{}); err != nil {
 		t.Error(err)
 	}
 	if _, err := s.Acquire(t.Context(), "acme", "x"); !errors.Is(err, job.ErrArrayNotFound) {
@@ -244,7 +244,7 @@ func concurrentDeletes(t *testing.T, p Place) {
 	errs := make([]error, 8)
 	var wg sync.WaitGroup
 	for i := range errs {
-		wg.Go(func() { errs[i] = s.Delete(t.Context(), "acme", "x") })
+		wg.Go(func() { errs[i] = s.Delete(t.Context(), "acme", "x", job.Precondition{}) })
 	}
 	wg.Wait()
 	done := 0

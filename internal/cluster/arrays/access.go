@@ -12,7 +12,7 @@ import (
 	"gather/internal/job"
 )
 
-// Get describes an array; job.ErrArrayNotFound, job.ErrStorage.
+// Get describes an array; job.ErrArrayNotFound, job.ErrArrayDamaged, job.ErrStorage.
 func (s *Store) Get(ctx context.Context, tenant, name string) (job.Array, error) {
 	k := arrayKey{tenant, name}
 	if array.CheckName(name) != nil {
@@ -25,9 +25,11 @@ func (s *Store) Get(ctx context.Context, tenant, name string) (job.Array, error)
 	})
 	switch {
 	case err != nil:
-		return job.Array{}, readable(err)
+		return job.Array{}, err
 	case r == nil:
 		return job.Array{}, job.ErrArrayNotFound
+	case r.broken != nil:
+		return job.Array{}, job.ErrArrayDamaged
 	}
 	return s.describe(r), nil
 }
@@ -46,7 +48,7 @@ func (s *Store) List(ctx context.Context, tenant, after string, limit int) ([]jo
 		n := min(limit-len(list), len(subjects))
 		found, err := s.records(ctx, subjects[:n])
 		if err != nil {
-			return nil, readable(err)
+			return nil, err
 		}
 		for _, r := range found {
 			list = append(list, s.describe(r))
@@ -56,18 +58,20 @@ func (s *Store) List(ctx context.Context, tenant, after string, limit int) ([]jo
 	return list, nil
 }
 
-// Delete removes an array; job.ErrArrayNotFound, job.ErrArrayInUse, job.ErrStorage. The array may be gone after a
-// job.ErrStorage.
-func (s *Store) Delete(ctx context.Context, tenant, name string) error {
+// Delete removes an array, if a precondition holds for it; job.ErrArrayNotFound, job.ErrArrayInUse, job.ErrPrecondition,
+// job.ErrStorage. The array may be gone after a job.ErrStorage.
+func (s *Store) Delete(ctx context.Context, tenant, name string, p job.Precondition) error {
 	if array.CheckName(name) != nil {
 		return job.ErrArrayNotFound
 	}
 	k, by := arrayKey{tenant, name}, uuid.NewString()
 	for {
-		gone, err := s.delete(ctx, k, by)
+		gone, err := s.delete(ctx, k, by, p)
 		switch {
 		case err == nil:
-			s.clean(ctx, "remove the blocks of an array", func(ctx context.Context) error { return s.purge(ctx, gone.Upload) })
+			if gone.broken == nil { // else its blocks are not known, and the sweep finds them
+				s.clean(ctx, "remove the blocks of an array", func(ctx context.Context) error { return s.purge(ctx, gone.Upload) })
+			}
 			return nil
 		case !errors.Is(err, errLost):
 			return err
@@ -76,16 +80,19 @@ func (s *Store) Delete(ctx context.Context, tenant, name string) error {
 }
 
 // delete removes the record of an array; errLost if another changes it at the same time.
-func (s *Store) delete(ctx context.Context, k arrayKey, by string) (*record, error) {
+func (s *Store) delete(ctx context.Context, k arrayKey, by string, p job.Precondition) (*record, error) {
 	r, err := s.settled(ctx, k)
 	if err == nil && r == nil {
 		err = job.ErrArrayNotFound
 	}
 	if err == nil {
-		err = s.idle(ctx, r)
+		err = p.Check(r.tag())
 	}
 	if err == nil {
-		r, err = s.seal(ctx, k, by)
+		err = s.idle(ctx, r)
+	}
+	if err == nil && r.broken == nil { // else nobody can open it
+		r, err = s.seal(ctx, k, by, p)
 	}
 	if err != nil {
 		return nil, err
@@ -95,7 +102,7 @@ func (s *Store) delete(ctx context.Context, k arrayKey, by string) (*record, err
 		switch {
 		case old == nil && sent:
 			return nil, errDone
-		case old == nil || old.Sealed != by:
+		case old == nil || !old.lockedAs(r, by):
 			return nil, errLost
 		}
 		sent = true

@@ -106,6 +106,7 @@ type Store struct {
 	open     map[arrayKey]int // handles of this node, those being opened included
 	underWay map[string]int64 // bytes of this node's uploads that are not arrays yet, by tenant
 	totals   tally            // as of the last look
+	damaged  int              // records that could not be read at the last sweep
 
 	stop func()
 	done chan struct{}
@@ -182,4 +183,12 @@ func (s *Store) Totals() (arrays int, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return int(s.totals.arrays), s.totals.bytes
+}
+
+// Damaged returns the number of arrays whose record cannot be read, of all tenants, as of the last sweep:
+// up to two hours ago.
+func (s *Store) Damaged() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.damaged
 }

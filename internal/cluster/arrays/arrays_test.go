@@ -93,6 +93,13 @@ func (p *place) blocks(t *testing.T, filter string) map[string]uint64 {
 
 func (p *place) Uploads(t *testing.T) int { return len(p.blocks(t, "*.0")) }
 
+func (p *place) DamageRecord(t *testing.T, tenant, name string) {
+	t.Helper()
+	if _, err := connect(t, p.url).Publish(t.Context(), fmt.Sprintf("$KV.G%s_ARRAYS_META.%s.%s", p.prefix[1:], tenant, name), []byte("{")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestStore(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {

@@ -109,7 +109,7 @@ func TestInUseElsewhere(t *testing.T) {
 	mark := array.Use("acme", "x", a.SHA256)
 	refused := func() {
 		t.Helper()
-		if err := s.Delete(t.Context(), "acme", "x"); !errors.Is(err, job.ErrArrayInUse) {
+		if err := s.Delete(t.Context(), "acme", "x", job.Precondition{}); !errors.Is(err, job.ErrArrayInUse) {
 			t.Errorf("delete: %v", err)
 		}
 		if _, _, err := arraytest.Put(t, s, "acme", "x", arraytest.File(t, 1, 0)); !errors.Is(err, job.ErrArrayInUse) {
@@ -142,7 +142,7 @@ func TestInUseElsewhere(t *testing.T) {
 	synced = func(context.Context) error { return job.ErrStorage }
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, broken)
 	defer cancel()
-	if err := s.Delete(ctx, "acme", "x"); !errors.Is(err, broken) {
+	if err := s.Delete(ctx, "acme", "x", job.Precondition{}); !errors.Is(err, broken) {
 		t.Errorf("without the log: %v", err)
 	}
 	synced = func(context.Context) error { return nil }
@@ -153,7 +153,7 @@ func TestInUseElsewhere(t *testing.T) {
 	_, end := arraytest.Acquire(t, s, "acme", "x")
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := s.Delete(t.Context(), "acme", "x"); err != nil {
+		if err := s.Delete(t.Context(), "acme", "x", job.Precondition{}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -180,7 +180,7 @@ func TestSeal(t *testing.T) {
 			_, _, err := arraytest.Put(t, s, "acme", "x", arraytest.File(t, 50, 2))
 			return err
 		},
-		"delete": func(s *arrays.Store) error { return s.Delete(t.Context(), "acme", "x") },
+		"delete": func(s *arrays.Store) error { return s.Delete(t.Context(), "acme", "x", job.Precondition{}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, dead := p.store(t), p.store(t)
@@ -214,7 +214,7 @@ func TestSweep(t *testing.T) {
 	arraytest.MustPut(t, s, "acme", "x", data)
 	for i := range 5 {
 		arraytest.MustPut(t, s, "acme", fmt.Sprint("gone", i), data)
-		if err := s.Delete(t.Context(), "acme", fmt.Sprint("gone", i)); err != nil {
+		if err := s.Delete(t.Context(), "acme", fmt.Sprint("gone", i), job.Precondition{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -3,6 +3,8 @@ package arrays
 import (
 	"context"
 	"time"
+
+	"gather/internal/job"
 )
 
 // SetSealPatience changes how long a seal is respected.
@@ -10,7 +12,7 @@ func (s *Store) SetSealPatience(d time.Duration) { s.sealPatience = d }
 
 // Seal leaves an array as a node does that dies while it deletes it.
 func (s *Store) Seal(ctx context.Context, tenant, name string) error {
-	_, err := s.seal(ctx, arrayKey{tenant, name}, "somebody who died")
+	_, err := s.seal(ctx, arrayKey{tenant, name}, "somebody who died", job.Precondition{})
 	return err
 }
 

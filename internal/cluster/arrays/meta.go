@@ -4,14 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"gather/internal/job"
 )
 
 // How NATS marks a key of a bucket as deleted.
@@ -50,18 +47,20 @@ func (s *Store) record(ctx context.Context, k arrayKey) (*record, error) {
 	if err != nil || m == nil {
 		return nil, err
 	}
-	return recordOf(m)
+	return recordOf(m), nil
 }
 
-func recordOf(m *jetstream.RawStreamMsg) (*record, error) {
+// recordOf returns the record in a message, nil if there is none.
+func recordOf(m *jetstream.RawStreamMsg) *record {
 	if m.Header.Get(operationHeader) != "" || len(m.Data) == 0 {
-		return nil, nil //nolint:nilnil // none is no error
+		return nil
 	}
 	r, err := parseRecord(m.Data, m.Sequence)
 	if err != nil {
-		return nil, final{err}
+		tokens := strings.Split(m.Subject, ".")
+		return &record{Tenant: untoken(tokens[max(0, len(tokens)-2)]), Name: nameOf(m.Subject), seq: m.Sequence, broken: err}
 	}
-	return r, nil
+	return r
 }
 
 // records returns the records of names, in their order, those that are not there left out.
@@ -76,7 +75,7 @@ func (s *Store) records(ctx context.Context, subjects []string) ([]*record, erro
 				errs[w] = s.again(ctx, shortPatience, func(ctx context.Context) error {
 					m, err := s.last(ctx, subjects[i])
 					if err == nil && m != nil {
-						found[i], err = recordOf(m)
+						found[i] = recordOf(m)
 					}
 					return err
 				})
@@ -151,7 +150,9 @@ func (s *Store) change(ctx context.Context, k arrayKey, c *change) error {
 			return final{err}
 		}
 		m := nats.NewMsg(s.subject(k))
-		m.Header.Set(tallyHeader, now.with(old, next).String())
+		if old == nil || old.broken == nil { // else its bytes are not known, and the next change counts all
+			m.Header.Set(tallyHeader, now.with(old, next).String())
+		}
 		if next == nil {
 			m.Header.Set(operationHeader, operationDelete)
 		} else if m.Data, err = json.Marshal(next); err != nil {
@@ -185,12 +186,4 @@ func (s *Store) tallyOf(ctx context.Context, tenant string, last *jetstream.RawS
 		t = t.with(nil, r)
 	}
 	return t, nil
-}
-
-// readable wraps an error of a record that cannot be read.
-func readable(err error) error {
-	if errors.Is(err, job.ErrCorrupt) {
-		return fmt.Errorf("the array is damaged; upload it again: %w", err)
-	}
-	return err
 }

@@ -22,7 +22,7 @@ func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job
 	if err != nil {
 		return job.Array{}, false, err
 	}
-	up := &upload{store: s, ctx: ctx, key: arrayKey{tenant, name}, id: id.String()}
+	up := &upload{store: s, ctx: ctx, key: arrayKey{tenant, name}, id: id.String(), precondition: o.Precondition}
 	defer up.end()
 	var now tally
 	err = s.again(ctx, shortPatience, func(ctx context.Context) error {
@@ -30,7 +30,17 @@ func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job
 		if err == nil && last != nil {
 			now, err = s.tallyOf(ctx, tenant, last)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		old, err := s.record(ctx, up.key)
+		if err != nil {
+			return err
+		}
+		if err := o.Precondition.Check(old.tag()); err != nil {
+			return final{err}
+		}
+		return nil
 	})
 	if err != nil {
 		return job.Array{}, false, err
@@ -48,7 +58,7 @@ func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job
 	if err != nil {
 		return job.Array{}, false, err
 	}
-	if old != nil {
+	if old != nil && old.broken == nil {
 		s.clean(ctx, "remove the blocks of an array", func(ctx context.Context) error { return s.purge(ctx, old.Upload) })
 	}
 	return s.describe(next), old == nil, nil
@@ -67,6 +77,8 @@ type upload struct {
 	bytes  int64 // counted as the tenant's under way
 	kept   bool
 	prior  *record // that the upload was last meant to replace
+	// precondition must hold for what is replaced.
+	precondition job.Precondition
 
 	block  []byte // being filled
 	number int64
@@ -197,14 +209,17 @@ func (u *upload) tryCommit(next *record) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	if prior != nil {
-		if prior.Upload == u.id { // a try that seemed lost
-			return u.prior, nil
-		}
+	if prior != nil && prior.Upload == u.id { // a try that seemed lost
+		return u.prior, nil
+	}
+	if err := u.precondition.Check(prior.tag()); err != nil {
+		return nil, err
+	}
+	if prior != nil && prior.broken == nil { // a broken one can be opened by nobody
 		if err := s.idle(u.ctx, prior); err != nil {
 			return nil, err
 		}
-		if prior, err = s.seal(u.ctx, k, u.id); err != nil {
+		if prior, err = s.seal(u.ctx, k, u.id, u.precondition); err != nil {
 			return nil, err
 		}
 	}
@@ -213,7 +228,7 @@ func (u *upload) tryCommit(next *record) (*record, error) {
 		switch {
 		case old != nil && old.Upload == u.id:
 			return nil, errDone
-		case (old == nil) != (prior == nil), old != nil && old.Sealed != u.id:
+		case (old == nil) != (prior == nil), old != nil && !old.lockedAs(prior, u.id):
 			return nil, errLost
 		}
 		return next, s.limits.CheckQuota(t.with(old, next).bytes)
@@ -221,7 +236,7 @@ func (u *upload) tryCommit(next *record) (*record, error) {
 	err = s.change(u.ctx, k, c)
 	// Nobody knows yet what became of a message that was sent without an answer.
 	u.kept = u.kept || c.unsure
-	if err != nil && prior != nil {
+	if err != nil && prior != nil && prior.broken == nil {
 		s.clean(u.ctx, "unseal an array", func(ctx context.Context) error { return s.unseal(ctx, k, u.id) })
 	}
 	return prior, err

@@ -24,14 +24,42 @@ func (s *Store) Acquire(ctx context.Context, tenant, name string) (*array.Handle
 	k := arrayKey{tenant, name}
 	s.count(k, 1) // before it is looked at, so that a change by this node sees either the handle or that there is none
 	r, err := s.settled(ctx, k)
-	if err == nil && r == nil {
-		err = job.ErrArrayNotFound
-	}
-	if err != nil {
+	if err = openable(r, err); err != nil {
 		s.count(k, -1)
-		return nil, readable(err)
+		return nil, err
 	}
-	return &array.Handle{Header: r.header(), SHA256: r.SHA256, Use: r.mark(), Reader: &reader{store: s, record: r}}, nil
+	return &array.Handle{
+		Header: r.header(), SHA256: r.SHA256, Use: r.mark(), Reader: &reader{store: s, record: r, close: func() { s.count(k, -1) }},
+	}, nil
+}
+
+// openable returns why an array cannot be opened.
+func openable(r *record, err error) error {
+	switch {
+	case err != nil:
+		return err
+	case r == nil:
+		return job.ErrArrayNotFound
+	case r.broken != nil:
+		return fmt.Errorf("the array is damaged; upload it again: %w: %w", job.ErrCorrupt, r.broken)
+	}
+	return nil
+}
+
+// Open describes an array and opens its file. When the array is replaced or deleted meanwhile, reads of the file fail.
+// Errors: job.ErrArrayNotFound, job.ErrArrayDamaged, job.ErrStorage.
+func (s *Store) Open(ctx context.Context, tenant, name string) (job.Array, job.ArrayFile, error) {
+	if array.CheckName(name) != nil {
+		return job.Array{}, nil, job.ErrArrayNotFound
+	}
+	r, err := s.settled(ctx, arrayKey{tenant, name})
+	if err == nil && r != nil && r.broken != nil {
+		err = job.ErrArrayDamaged
+	}
+	if err = openable(r, err); err != nil {
+		return job.Array{}, nil, err
+	}
+	return s.describe(r), &reader{store: s, record: r, close: func() {}}, nil
 }
 
 // count counts the handles of an array.
@@ -47,11 +75,12 @@ func (s *Store) count(k arrayKey, n int) {
 type reader struct {
 	store  *Store
 	record *record
+	close  func()
 }
 
 // Close implements array.Reader.
 func (r *reader) Close() error {
-	r.store.count(r.record.key(), -1)
+	r.close()
 	return nil
 }
 

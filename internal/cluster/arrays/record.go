@@ -32,6 +32,28 @@ type record struct {
 	Sealed string `json:"sealed,omitempty"`
 
 	seq uint64 // of the message
+	// broken says why the record cannot be read; then only Tenant and Name are known.
+	broken error
+}
+
+// tag returns the entity tag of an array; "" if there is none.
+func (r *record) tag() string {
+	switch {
+	case r == nil:
+		return ""
+	case r.broken != nil:
+		return "?" // one that no client has
+	}
+	return r.SHA256
+}
+
+// lockedAs reports whether the record is still as another one that was locked by an operation. One that cannot be read is
+// not locked, but is the same message.
+func (r *record) lockedAs(before *record, by string) bool {
+	if before.broken != nil {
+		return r.seq == before.seq
+	}
+	return r.Sealed == by
 }
 
 type header struct {
@@ -87,6 +109,9 @@ func (r *record) key() arrayKey { return arrayKey{r.Tenant, r.Name} }
 func (r *record) mark() string  { return array.Use(r.Tenant, r.Name, r.SHA256) }
 
 func (s *Store) describe(r *record) job.Array {
+	if r.broken != nil {
+		return job.Array{Name: r.Name, Damaged: true, Unreadable: true}
+	}
 	c := array.Content{Header: r.header(), Bytes: r.Bytes, SHA256: r.SHA256}
 	if s.cfg.Uses != nil { // which knows better than handles what is unfinished
 		return c.Describe(r.Name, r.Created, s.cfg.Uses.Uses(r.mark()))

@@ -52,12 +52,14 @@ func (s *Store) settled(ctx context.Context, k arrayKey) (*record, error) {
 var errLost = errors.New("the array was changed meanwhile")
 
 // seal makes an array one that nobody opens, if no job uses it, and returns what it sealed. Errors: job.ErrArrayInUse,
-// errLost.
-func (s *Store) seal(ctx context.Context, k arrayKey, by string) (sealed *record, err error) {
+// errLost, job.ErrPrecondition.
+func (s *Store) seal(ctx context.Context, k arrayKey, by string, p job.Precondition) (sealed *record, err error) {
 	err = s.change(ctx, k, &change{decide: func(old *record, _ tally) (*record, error) {
 		switch {
-		case old == nil || old.Sealed != "" && old.Sealed != by:
+		case old == nil || old.broken != nil || old.Sealed != "" && old.Sealed != by:
 			return nil, errLost
+		case p.Check(old.tag()) != nil:
+			return nil, job.ErrPrecondition
 		case old.Sealed == by:
 			sealed = old
 			return nil, errDone

@@ -110,6 +110,9 @@ func (s *Store) look(ctx context.Context) error {
 	return nil
 }
 
+// maxBroken bounds the records that one error of Sweep names.
+const maxBroken = 10
+
 // Sweep removes uploads that are of no array and got no block for longer than Config.AbandonedAfter, and what is left of
 // deleted records. It may run on several nodes at once.
 func (s *Store) Sweep(ctx context.Context) error {
@@ -127,8 +130,18 @@ func (s *Store) Sweep(ctx context.Context) error {
 		return err
 	}
 	kept := make(map[string]bool)
+	var broken []error
 	for _, r := range arrays {
+		if r.broken != nil {
+			broken = append(broken, fmt.Errorf("the record of array %q of tenant %q: %w", r.Name, r.Tenant, r.broken))
+		}
 		kept[r.Upload] = true
+	}
+	s.mu.Lock()
+	s.damaged = len(broken)
+	s.mu.Unlock()
+	if len(broken) > 0 { // which uploads are theirs is not known
+		return errors.Join(broken[:min(len(broken), maxBroken)]...)
 	}
 	for _, subject := range firsts {
 		if upload := tenantToken(subject); !kept[upload] {

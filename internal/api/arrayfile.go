@@ -1,0 +1,141 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"gather/internal/job"
+)
+
+// arrayFile is the answer to a GET of an array that asks for the file.
+type arrayFile struct {
+	srv   *server
+	ctx   context.Context
+	x     *exchange
+	array job.Array
+	file  job.ArrayFile
+}
+
+// openArray returns the answer for the file of an array.
+func (s *server) openArray(ctx context.Context, x *exchange, name string) (*arrayFile, error) {
+	a, f, err := s.Arrays.Open(ctx, x.principal.Tenant, name)
+	if err != nil {
+		return nil, damaged(err)
+	}
+	return &arrayFile{srv: s, ctx: ctx, x: x, array: a, file: f}, nil
+}
+
+// damaged makes the error of a file that is not what was uploaded one that clients can read.
+func damaged(err error) error {
+	if errors.Is(err, job.ErrCorrupt) {
+		return job.ErrArrayDamaged
+	}
+	return err
+}
+
+// VisitGetArrayResponse implements GetArrayResponseObject. The ranges and their conditions are http.ServeContent's.
+func (a *arrayFile) VisitGetArrayResponse(http.ResponseWriter) (err error) {
+	defer func() {
+		if closing := a.file.Close(); err == nil {
+			err = closing
+		}
+	}()
+	x := a.x
+	if !a.srv.openStream() {
+		return errStreams
+	}
+	defer a.srv.closeStream()
+	x.mode = modeStream
+	h := x.Header()
+	a.srv.describeArray(x, &a.array)
+	h["Content-Type"] = []string{mediaNPY}
+	x.set("Content-Disposition", `attachment; filename="`+a.array.Name+`.npy"`)
+	if r := x.req.Header.Get("Range"); !strings.HasPrefix(r, "bytes=") {
+		x.req.Header.Del("Range") // RFC 9110, section 14.2: other units are ignored
+	}
+	content := &arrayContent{file: a}
+	w := &arrayWriter{exchange: x, srv: a.srv}
+	http.ServeContent(w, x.req, "", time.Time{}, content)
+	switch {
+	case w.status == http.StatusRequestedRangeNotSatisfiable:
+		h.Del("Content-Disposition")
+		x.set("Content-Range", fmt.Sprintf("bytes */%d", a.array.Bytes))
+		return &problem{row: rangeNotSatisfiable, detail: fmt.Sprintf("The file has %d bytes.", a.array.Bytes)}
+	case content.err != nil:
+		for _, name := range []string{"Content-Disposition", "Content-Length", "Content-Range", "Accept-Ranges", "Etag"} {
+			if !x.wrote {
+				h.Del(name)
+			}
+		}
+		return damaged(content.err) // or the end of the connection, when a part was sent
+	case w.err == nil:
+		w.begin() // nothing was written: HEAD, or no byte
+	}
+	return clientError(w.err)
+}
+
+// arrayContent is the file of an array as an io.ReadSeeker.
+type arrayContent struct {
+	file *arrayFile
+	at   int64
+	err  error // the first of a read
+}
+
+// Read implements io.Reader.
+func (c *arrayContent) Read(p []byte) (int, error) {
+	n, err := c.file.file.ReadAtContext(c.file.ctx, p, c.at)
+	c.at += int64(n)
+	if err != nil && !errors.Is(err, io.EOF) && c.err == nil {
+		c.err = err
+	}
+	return n, err
+}
+
+// Seek implements io.Seeker.
+func (c *arrayContent) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += c.at
+	case io.SeekEnd:
+		offset += c.file.array.Bytes
+	}
+	c.at = offset
+	return offset, nil
+}
+
+// arrayWriter sends what http.ServeContent writes, with a deadline for each piece. The header goes with the first piece, so
+// that a file that cannot be read is an error. The text of a 416 is left to a problem.
+type arrayWriter struct {
+	*exchange
+	srv    *server
+	status int
+	begun  bool
+	err    error
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *arrayWriter) WriteHeader(status int) { w.status = status }
+
+func (w *arrayWriter) begin() {
+	if !w.begun {
+		w.begun = true
+		w.exchange.WriteHeader(w.status)
+	}
+}
+
+// Write implements http.ResponseWriter.
+func (w *arrayWriter) Write(p []byte) (int, error) {
+	if w.status == http.StatusRequestedRangeNotSatisfiable {
+		return len(p), nil
+	}
+	w.begin()
+	if w.err = w.srv.push(w.exchange, p); w.err != nil {
+		return 0, w.err
+	}
+	return len(p), nil
+}

@@ -1,0 +1,127 @@
+package array
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"gather/internal/job"
+	"gather/internal/reads"
+)
+
+// Acquire opens an array for a job; job.ErrArrayNotFound, job.ErrCorrupt, job.ErrStorage, or an error of the disk.
+func (s *Store) Acquire(_ context.Context, tenant, name string) (*Handle, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := s.find(tenant, name)
+	if err == nil {
+		err = e.usable()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if e.refs == 0 {
+		if e.file, err = s.openFile(tenant, e); err != nil {
+			return nil, err
+		}
+	}
+	e.refs++
+	return &Handle{
+		Header: e.header, SHA256: e.SHA256, Use: Use(tenant, name, e.SHA256),
+		Reader: &fileReader{store: s, entry: e, file: e.file, close: func() error { return s.release(e) }},
+	}, nil
+}
+
+// Open describes an array and opens its file. The array may be replaced and deleted meanwhile, which does not change what is
+// read. Errors are those of Acquire and job.ErrArrayDamaged.
+func (s *Store) Open(_ context.Context, tenant, name string) (job.Array, job.ArrayFile, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := s.find(tenant, name)
+	if err == nil && e.unreadable() {
+		err = job.ErrArrayDamaged
+	}
+	if err == nil {
+		err = e.usable()
+	}
+	if err != nil {
+		return job.Array{}, nil, err
+	}
+	f, err := s.openFile(tenant, e)
+	if err != nil {
+		return job.Array{}, nil, err
+	}
+	return e.describe(), &fileReader{store: s, entry: e, file: f, close: f.Close}, nil
+}
+
+func (s *Store) openFile(tenant string, e *entry) (*os.File, error) {
+	f, err := reads.Open(filepath.Join(s.dir(tenant), e.File))
+	if err != nil {
+		return nil, fmt.Errorf("open array: %w", err)
+	}
+	return f, nil
+}
+
+// usable returns why an array cannot be read, if it is known that it cannot.
+func (e *entry) usable() error {
+	if e.damaged != nil {
+		return fmt.Errorf("the stored file is damaged; upload it again: %w", e.damaged)
+	}
+	return nil
+}
+
+// release gives an acquired array back.
+func (s *Store) release(e *entry) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.refs--; e.refs > 0 {
+		return nil
+	}
+	f := e.file
+	e.file = nil
+	return f.Close()
+}
+
+// fileReader is a Reader of the directory.
+type fileReader struct {
+	store *Store
+	entry *entry
+	file  *os.File
+	close func() error
+}
+
+// ReadAtContext implements Reader. An array that turns out to be damaged is not opened again.
+func (r *fileReader) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	n, err := r.file.ReadAt(p, off)
+	if end := off + int64(n); errors.Is(err, io.EOF) && end < r.entry.Bytes && n < len(p) {
+		err = fmt.Errorf("%w: the stored file ends at byte %d of %d", job.ErrCorrupt, end, r.entry.Bytes)
+	} else if sums := r.entry.sums.Load(); sums != nil && n > 0 {
+		if bad := sums.check(r.file, p[:n], off); bad != nil {
+			err = bad
+		}
+	}
+	if errors.Is(err, job.ErrCorrupt) {
+		r.store.damage(r.entry, err)
+		return 0, err
+	}
+	return n, err
+}
+
+// Close implements Reader.
+func (r *fileReader) Close() error { return r.close() }
+
+// damage notes what is wrong with the file of an array.
+func (s *Store) damage(e *entry, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.damaged == nil {
+		e.damaged = err
+		s.log.Error("a stored array is damaged", "array", e.Name, "file", e.File, "error", err)
+	}
+}

@@ -1,0 +1,36 @@
+package chunked_test
+
+import (
+	"strings"
+	"testing"
+
+	"gather/internal/chunked"
+	"gather/internal/npy"
+)
+
+// An array may have as many dimensions as a stored one, whatever its source.
+func TestDimensions(t *testing.T) {
+	list := func(n int, one string) string { return "[" + strings.Join(strings.Split(strings.Repeat(one, n), ""), ",") + "]" }
+	for _, n := range []int{64, 65} {
+		file := chunked.Stored{Header: npy.Header{Type: npy.Type{Kind: 'f', Size: 8}}, Reader: strings.NewReader(strings.Repeat("\x00", 8))}
+		for range n {
+			file.Header.Shape = append(file.Header.Shape, 1)
+		}
+		options := chunked.Options{
+			Limits: chunked.DefaultLimits(), Open: func(chunked.Ref) (chunked.Stored, error) { return file, nil },
+		}
+		for name, text := range map[string]string{
+			"shape":  `{"source":"ones","shape":` + list(n, "1") + `}`,
+			"values": `{"values":` + strings.Repeat("[", n) + "1" + strings.Repeat("]", n) + `}`,
+			"npy":    `{"source":"npy","name":"x"}`,
+		} {
+			a, faults := chunked.ParseArray([]byte(text), options)
+			if ok := a != nil && len(faults) == 0; ok != (n == 64) {
+				t.Errorf("%s of %d dimensions: got %v", name, n, faults)
+			}
+			if n == 65 && (len(faults) == 0 || !strings.Contains(faults[0].Detail, "limit is 64 dimensions")) {
+				t.Errorf("%s of %d dimensions: got %v, want the limit", name, n, faults)
+			}
+		}
+	}
+}
