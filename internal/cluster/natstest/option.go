@@ -107,9 +107,12 @@ func newSetup(tb testing.TB, n int, opts []Option) *setup {
 func (s *setup) configuration(i int, routes []string) string {
 	n := &s.nodes[i]
 	text := fmt.Sprintf("server_name: %q\nlisten: %q\njetstream { store_dir: %q, max_file: 8GB, max_mem: 256MB, sync_interval: %s }\n",
-		n.name, loopback(n.client), filepath.Join(s.dir, n.name), s.sync)
+		n.name, loopback(n.client), s.StoreDir(i), s.sync)
 	if len(s.nodes) > 1 {
 		text += fmt.Sprintf("cluster { name: natstest, listen: %q, routes: [%s] }\n", loopback(n.cluster), strings.Join(routes, ", "))
 	}
 	return text + strings.Join(s.extra, "\n") + "\n"
 }
+
+// StoreDir returns the directory in which server i keeps its streams.
+func (s *setup) StoreDir(i int) string { return filepath.Join(s.dir, s.nodes[i].name) }
