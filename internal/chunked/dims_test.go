@@ -10,7 +10,9 @@ import (
 
 // An array may have as many dimensions as a stored one, whatever its source.
 func TestDimensions(t *testing.T) {
-	list := func(n int, one string) string { return "[" + strings.Join(strings.Split(strings.Repeat(one, n), ""), ",") + "]" }
+	list := func(n int, one string) string {
+		return "[" + strings.Join(strings.Split(strings.Repeat(one, n), ""), ",") + "]"
+	}
 	for _, n := range []int{64, 65} {
 		file := chunked.Stored{Header: npy.Header{Type: npy.Type{Kind: 'f', Size: 8}}, Reader: strings.NewReader(strings.Repeat("\x00", 8))}
 		for range n {
