@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -108,6 +109,14 @@ func (c *Cluster) restore(ctx context.Context, short int) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	stream, err := c.js.Stream(ctx, c.turns.stream)
+	// The turns can be made anew, whatever became of them; the nodes' handles are good for streams and consumers by name.
+	if errors.Is(err, jetstream.ErrStreamNotFound) || err == nil && stream.CachedInfo().State.Consumers < len(c.turns.classes) {
+		c.log.Warn("the stream of the turns has lost consumers, or is gone; they are made anew", "stream", c.turns.stream)
+		if _, err := c.makeTurns(ctx); err != nil {
+			return 0, err
+		}
+		stream, err = c.js.Stream(ctx, c.turns.stream)
+	}
 	if err != nil {
 		return 0, err
 	}

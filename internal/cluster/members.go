@@ -28,6 +28,8 @@ type members struct {
 	nodes map[string]member
 	// since is from when on nothing was missed of what the others say.
 	since time.Time
+	// returned is when the watch last delivered this node's own heartbeat.
+	returned time.Time
 }
 
 type member struct {
@@ -68,9 +70,9 @@ func (m *members) run(ctx context.Context, c *Cluster) {
 	var listening sync.WaitGroup
 	listening.Go(func() {
 		for ctx.Err() == nil {
-			if err := m.listen(ctx); err != nil && ctx.Err() == nil {
+			if err := m.listen(ctx, c); err != nil && ctx.Err() == nil {
 				c.log.Debug("listen to the nodes", "error", err)
-				_, _ = m.bucket(ctx, c) // or at the next try
+				_, _ = m.bucket(ctx, c) // or at the next try: the servers that had it may all have restarted
 			}
 			select {
 			case <-time.After(foldPause):
@@ -148,18 +150,41 @@ func (c *Cluster) self() job.Node {
 
 func (m *members) leave(ctx context.Context, id string) error { return m.kv.Delete(ctx, id) }
 
-// listen follows the bucket until it fails or ctx is done.
-func (m *members) listen(ctx context.Context) error {
+// watchPatience is how long the watch may miss this node's own heartbeats.
+const watchPatience = 3 * heartbeat
+
+// errWatch: a watch resumes behind the last sequence that it saw. When the bucket was created anew, with its sequences beginning
+// at 1 again, it delivers nothing until the new bucket has as many, without an error.
+var errWatch = errors.New("the watch does not deliver this node's own heartbeats")
+
+// listen watches the bucket until that fails, the node's own heartbeats do not come back, or ctx is done.
+func (m *members) listen(ctx context.Context, c *Cluster) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	slow := time.AfterFunc(2*publishTimeout, cancel) // no deadline for ctx: the watch ends with it
 	w, err := m.kv.WatchAll(ctx)
+	if !slow.Stop() {
+		err = errors.Join(err, context.DeadlineExceeded)
+	}
 	if err != nil {
 		return err
 	}
 	defer func() { _ = w.Stop() }()
 	m.interrupted()
+	begun := time.Now()
+	check := time.NewTicker(heartbeat)
+	defer check.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-check.C:
+			m.mu.Lock()
+			returned := m.returned
+			m.mu.Unlock()
+			if !c.cfg.Guest && time.Since(begun) > watchPatience && time.Since(returned) > watchPatience {
+				return errWatch
+			}
 		case e, ok := <-w.Updates():
 			if !ok {
 				return errors.New("the watch has ended")
@@ -167,14 +192,17 @@ func (m *members) listen(ctx context.Context) error {
 			if e == nil {
 				continue // all that was there before has been told
 			}
-			m.heard(e)
+			m.heard(e, c.id)
 		}
 	}
 }
 
-func (m *members) heard(e jetstream.KeyValueEntry) {
+func (m *members) heard(e jetstream.KeyValueEntry, self string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if e.Key() == self {
+		m.returned = time.Now()
+	}
 	if e.Operation() != jetstream.KeyValuePut {
 		delete(m.nodes, e.Key())
 		return

@@ -108,15 +108,20 @@ func (c *Cluster) tryStreams(ctx context.Context) (identity string, err error) {
 	if identity == "" {
 		return "", fmt.Errorf("stream %s was not made by gather: choose another --nats-prefix", c.logStream)
 	}
+	c.turns.classes, err = c.makeTurns(ctx)
+	return identity, err
+}
+
+// makeTurns makes the stream of the turns and its consumers where they are missing.
+func (c *Cluster) makeTurns(ctx context.Context) (classes []*class, err error) {
 	turns, err := c.stream(ctx, jetstream.StreamConfig{
 		Name: c.turns.stream, Description: "The tasks of gather that could run now.", Subjects: []string{c.cfg.Prefix + ".turns.>"},
 		Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage, Replicas: c.cfg.Replicas,
 		Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1, DiscardNewPerSubject: true,
 	})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	c.turns.classes = nil // of a try that failed
 	for _, p := range job.Priorities() {
 		for _, line := range lines {
 			cons, err := turns.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
@@ -124,12 +129,12 @@ func (c *Cluster) tryStreams(ctx context.Context) (identity string, err error) {
 				AckPolicy: jetstream.AckExplicitPolicy, AckWait: c.cfg.AckWait, MaxAckPending: -1, MaxDeliver: -1,
 			})
 			if err != nil {
-				return "", err
+				return nil, err
 			}
-			c.turns.classes = append(c.turns.classes, &class{priority: p, line: line, consumer: cons})
+			classes = append(classes, &class{priority: p, line: line, consumer: cons})
 		}
 	}
-	return identity, nil
+	return classes, nil
 }
 
 // stream makes a stream, or takes the one that is there, whatever an operator has made of its limits since.

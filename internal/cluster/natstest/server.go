@@ -53,6 +53,24 @@ func (s *Servers) StopAll() {
 	}
 }
 
+// StopSome stops the first n servers.
+func (s *Servers) StopSome(n int) {
+	for i := range n {
+		s.Stop(i)
+	}
+}
+
+// StartAll starts the servers that are stopped, and waits as Start does.
+func (s *Servers) StartAll() {
+	s.tb.Helper()
+	for i, r := range s.running {
+		if r == nil {
+			s.start(i)
+		}
+	}
+	s.Wait()
+}
+
 // Restart stops server i if it runs, starts it on the same ports and files, and waits as Start does.
 func (s *Servers) Restart(i int) {
 	s.tb.Helper()
