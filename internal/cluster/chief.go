@@ -35,9 +35,6 @@ func (c *Cluster) runChief(ctx context.Context) {
 		// A node that was paused, or has only begun to listen, takes others for dead that it has not heard yet.
 		late := time.Since(looked) > 2*interval
 		looked = time.Now()
-		if err := c.readClock(ctx); err != nil && ctx.Err() == nil {
-			c.log.Debug("read the log's clock", "error", err)
-		}
 		if late || !c.chief() || c.trouble() != nil || !c.members.listened() {
 			short = 0
 			continue

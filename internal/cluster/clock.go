@@ -1,9 +1,10 @@
 package cluster
 
 import (
-	"context"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // # Time
@@ -76,19 +77,10 @@ func (c *Cluster) Now() time.Time { return c.clock.Now() }
 // skewWarning is the difference of clocks from which on it is logged.
 const skewWarning = time.Second
 
-// readClock asks the leader of the log for the time.
-func (c *Cluster) readClock(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-	sent := time.Now()
-	stream, err := c.js.Stream(ctx, c.logStream)
-	if err != nil {
-		return err
-	}
-	received := time.Now()
-	info := stream.CachedInfo()
+// setClock takes the time from an answer of the leader of the log.
+func (c *Cluster) setClock(sent, received time.Time, info *jetstream.StreamInfo) {
 	if info.TimeStamp.IsZero() {
-		return nil
+		return
 	}
 	before := c.clock.Skew()
 	c.clock.reading(sent, received, info.TimeStamp)
@@ -98,7 +90,6 @@ func (c *Cluster) readClock(ctx context.Context) error {
 	if skew := c.clock.Skew(); skew.Abs() >= skewWarning && before.Abs() < skewWarning {
 		c.log.Warn("this machine's clock differs from the clock of the NATS server that leads the log", "ahead", skew)
 	}
-	return nil
 }
 
 // logAge returns the seconds from the oldest message of the log to a time, or to now; 0 when there is none.

@@ -75,7 +75,9 @@ type Cluster struct {
 	// did for the first time.
 	doubt      atomic.Pointer[job.Rejection]
 	recognized chan struct{}
-	heads      heads
+	barriers   barriers
+	freshness  freshness
+	opened     time.Time // on the monotonic clock
 
 	stop     context.CancelFunc
 	stopFold context.CancelFunc
@@ -90,7 +92,7 @@ type Cluster struct {
 func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	cfg.setDefaults()
 	c := &Cluster{
-		cfg: cfg, id: hex.EncodeToString(newNodeID()), started: time.Now().UTC(), log: cfg.Logger,
+		cfg: cfg, id: hex.EncodeToString(newNodeID()), started: time.Now().UTC(), opened: time.Now(), log: cfg.Logger,
 		readMoved: make(chan struct{}), failed: make(chan struct{}), recognized: make(chan struct{}),
 	}
 	c.met = newMetrics(cfg.Registerer)
@@ -188,6 +190,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	c.folding.Go(func() { c.runFold(fold) })
 	c.done.Go(func() { c.w.run(fold) })
 	c.done.Go(func() { c.watchHealth(run) })
+	c.done.Go(func() { c.watchLog(run) })
 	c.done.Go(func() { c.watchStreams(run) })
 	err := c.awaitLog(ctx)
 	switch {
@@ -215,15 +218,15 @@ func (c *Cluster) awaitLog(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	var head uint64
+	var last uint64
 	err := persist(ctx, func(try context.Context) (err error) {
-		head, err = c.head(try)
+		last, _, err = c.look(try)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return c.await(ctx, head)
+	return c.await(ctx, last)
 }
 
 // loadPosition reads which log the view was made from, and how far.
@@ -342,7 +345,8 @@ func (c *Cluster) Ready() error {
 	return c.view.Ready()
 }
 
-func (c *Cluster) trouble() error {
+// reads returns nil, or why this node cannot read from the log.
+func (c *Cluster) reads() error {
 	switch {
 	case c.closed.Load():
 		return journal.ErrClosed
@@ -350,10 +354,19 @@ func (c *Cluster) trouble() error {
 		return c.failure.Load()
 	case c.doubt.Load() != nil:
 		return c.doubt.Load()
-	case c.unsafe.Load() != nil:
-		return c.unsafe.Load()
 	case !c.nc.IsConnected():
 		return storage("log-disconnected", "no connection to NATS", time.Second)
+	}
+	return nil
+}
+
+// trouble returns nil, or why this node takes no part now.
+func (c *Cluster) trouble() error {
+	if err := c.reads(); err != nil {
+		return err
+	}
+	if c.unsafe.Load() != nil {
+		return c.unsafe.Load()
 	}
 	if err := c.w.stalled(); err != nil {
 		return storage("log-stalled", err.Error(), time.Second)

@@ -149,3 +149,6 @@ func (p *Parts) Add(author string, first, last bool, seq uint64, at time.Time, b
 	b, _ := p.as.add(author, part, seq, []byte(body))
 	return string(b), p.as.from(seq)
 }
+
+// CertainAt is what a read barrier goes by.
+var CertainAt = certainAt

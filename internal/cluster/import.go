@@ -123,5 +123,15 @@ func (c *Cluster) Uses(mark string) bool {
 	return false
 }
 
-// CatchUp returns when this node knows of all that any node had accepted when it was called.
-func (c *Cluster) CatchUp(ctx context.Context) error { return c.catchUp(ctx) }
+// CatchUp returns when this node has all that any node had accepted when it was called. For operations that write anyway: it
+// appends a message without effect to the log, and what was accepted before precedes it, whoever leads the log.
+func (c *Cluster) CatchUp(ctx context.Context) error {
+	d, err := c.ask(ctx, &job.Proposal{What: job.ProposeBatch})
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return stalledLog(err)
+	}
+	return c.await(ctx, d.seq)
+}

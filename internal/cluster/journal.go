@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"sync"
 	"time"
 
 	"gather/internal/job"
@@ -108,14 +107,14 @@ func (c *Cluster) Recover(ctx context.Context, visit func(view job.Job, spec []b
 	return c.view.Recover(ctx, visit)
 }
 
-// Get returns the view of a job. A job that this node does not know is looked for in all of the log, before it is said not
-// to be there: job.ErrNotFound, job.ErrExpired; or job.ErrStorage when the log cannot be asked.
+// Get returns the view of a job. When this node does not have the job, it reads as far as the log goes before it returns
+// job.ErrNotFound or job.ErrExpired; job.ErrStorage when nothing certain can be had from the log.
 func (c *Cluster) Get(ctx context.Context, tenant string, id job.ID) (job.Job, error) {
 	j, err := c.view.Get(ctx, tenant, id)
 	if !errors.Is(err, job.ErrNotFound) {
 		return j, err
 	}
-	if err := c.catchUp(ctx); err != nil {
+	if err := c.readBarrier(ctx); err != nil {
 		return job.Job{}, err
 	}
 	return c.view.Get(ctx, tenant, id)
@@ -146,7 +145,7 @@ func (c *Cluster) Delete(ctx context.Context, tenant string, id job.ID) error {
 		return err
 	}
 	if !j.State.Terminal() { // here; another node may have shown its end
-		if err := c.catchUp(ctx); err != nil {
+		if err := c.CatchUp(ctx); err != nil {
 			return err
 		}
 		if j, err = c.view.Get(ctx, tenant, id); err != nil {
@@ -209,76 +208,4 @@ func (c *Cluster) finish(id job.ID) {
 			c.cfg.Ended(&ended)
 		}
 	})
-}
-
-// heads shares questions for the end of the log between those who ask at the same time.
-type heads struct {
-	mu   sync.Mutex
-	next *question
-	busy bool
-}
-
-type question struct {
-	done chan struct{}
-	seq  uint64
-	err  error
-}
-
-// catchUp waits until this node's view has all that any node had accepted when it was called. Where that is the node finds
-// out by writing something that has no effect: what was accepted before stands before it. JetStream's own word on how far
-// the log goes may be that of a server which lags behind the one that another node has read from.
-func (c *Cluster) catchUp(ctx context.Context) error {
-	if err := c.trouble(); err != nil {
-		return asRejection(err)
-	}
-	h := &c.heads
-	h.mu.Lock()
-	if h.next == nil {
-		h.next = &question{done: make(chan struct{})}
-	}
-	q := h.next
-	if !h.busy {
-		h.busy = true
-		c.done.Go(c.askHeads)
-	}
-	h.mu.Unlock()
-	select {
-	case <-q.done:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	if q.err != nil {
-		return storage("log-stalled", "the cluster's log does not answer: "+q.err.Error(), time.Second)
-	}
-	return c.await(ctx, q.seq)
-}
-
-// askHeads answers questions, one write for all that came before it, until there are no more.
-func (c *Cluster) askHeads() {
-	for {
-		h := &c.heads
-		h.mu.Lock()
-		q := h.next
-		h.next = nil
-		if q == nil {
-			h.busy = false
-			h.mu.Unlock()
-			return
-		}
-		h.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.Background(), 2*publishTimeout)
-		d, err := c.ask(ctx, &job.Proposal{What: job.ProposeBatch})
-		cancel()
-		q.seq, q.err = d.seq, err
-		close(q.done)
-	}
-}
-
-// head returns how far the log goes, more or less.
-func (c *Cluster) head(ctx context.Context) (uint64, error) {
-	stream, err := c.js.Stream(ctx, c.logStream)
-	if err != nil {
-		return 0, err
-	}
-	return stream.CachedInfo().State.LastSeq, nil
 }

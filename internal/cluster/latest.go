@@ -1,0 +1,240 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"gather/internal/job"
+)
+
+// # Reading the latest
+//
+// A node answers reads from its replica. Before it reports that a job does not exist, it reads as far as the log goes, so that
+// a job is found on every node as soon as its submission has been acknowledged. This read barrier writes nothing: it asks the
+// leader of the log's stream for the last sequence, once for all requests that wait.
+//
+// Not every answer counts. A member of a group without a leader answers too, and a server that has just restarted; what they
+// have may be old, and leader_since is missing. A leader that was deposed and has not noticed answers with an old sequence, for
+// up to 20 seconds. Therefore an answer counts only if its leader had a response from enough followers for a quorum within the
+// last leaderLease (Raft's lease read): a follower that has lost its leader waits at least four seconds until it stands for
+// election, so nobody else was elected without these followers. Followers respond to each write, and to a heartbeat
+// each second or two. Otherwise the barrier asks again, and after barrierTimeout the request is 503.
+//
+// What remains: when the leader is cut off from one follower, but not from the one that this follower asks for its vote, it
+// notices with its next heartbeat; and a server that was paused as a whole can take old responses for new ones until it has
+// read what arrived meanwhile. In this second a request may get 404 for a job that was submitted in the same second. What
+// must not go wrong then, because something is deleted, uses CatchUp, which writes.
+
+// leaderLease is how old the last responses of a quorum to the leader of the log may be.
+const leaderLease = 3 * time.Second
+
+// errUncertain: the answer for the last sequence came from a server that does not lead the log, or has no quorum.
+var errUncertain = errors.New("no leader of the log with a quorum answers")
+
+// certainAt returns as of when nothing behind the last sequence of an answer had been acknowledged; the request was sent at a
+// given time. It is false when the answer does not show it.
+func certainAt(info *jetstream.StreamInfo, sent time.Time) (time.Time, bool) {
+	if info.Cluster == nil || info.Config.Replicas <= 1 {
+		return sent, true
+	}
+	if info.Cluster.LeaderSince == nil {
+		return time.Time{}, false
+	}
+	var since []time.Duration
+	for _, r := range info.Cluster.Replicas {
+		if r.Active > 0 { // 0: this leader has never heard from it
+			since = append(since, r.Active)
+		}
+	}
+	slices.Sort(since)
+	others := max(info.Config.Replicas, len(info.Cluster.Replicas)+1) / 2 // that are a quorum with the leader
+	if len(since) < others {
+		return time.Time{}, false
+	}
+	return sent.Add(-since[others-1]), true
+}
+
+// freshness is as of when this node's replica is known to have all that was acknowledged.
+type freshness struct {
+	mu sync.Mutex
+	at time.Time
+	// The replica has all of nextAt when it has come to message next.
+	next   uint64
+	nextAt time.Time
+}
+
+// answered takes an answer for the last sequence, which is certain as of a time.
+func (f *freshness) answered(seq uint64, at time.Time, read uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.reached(read); f.nextAt.IsZero() { // otherwise a node that lags all the time would never come to it
+		f.next, f.nextAt = seq, at
+	}
+}
+
+// reached takes how far the node has read. Caller holds f.mu.
+func (f *freshness) reached(read uint64) {
+	if f.nextAt.IsZero() || read < f.next {
+		return
+	}
+	if f.nextAt.After(f.at) {
+		f.at = f.nextAt
+	}
+	f.next, f.nextAt = 0, time.Time{}
+}
+
+// Age returns for how long this node's replica may have missed what other nodes did: about a second, or two, while the node
+// follows the log.
+func (c *Cluster) Age() time.Duration {
+	f := &c.freshness
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reached(c.from())
+	if f.at.IsZero() {
+		return time.Since(c.opened)
+	}
+	return time.Since(f.at)
+}
+
+// lookEvery is how often a node asks for the state of the log.
+const lookEvery = time.Second
+
+// watchLog looks at the log again and again until ctx is done.
+func (c *Cluster) watchLog(ctx context.Context) {
+	t := time.NewTicker(lookEvery)
+	defer t.Stop()
+	for {
+		if _, _, err := c.look(ctx); err != nil && ctx.Err() == nil {
+			c.log.Debug("look at the log", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// look asks the leader of the log for its last sequence, as of when that is certain, and its clock.
+func (c *Cluster) look(ctx context.Context) (last uint64, at time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	read, sent := c.from(), time.Now()
+	stream, err := c.js.Stream(ctx, c.logStream)
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	info := stream.CachedInfo()
+	c.setClock(sent, time.Now(), info)
+	at, ok := certainAt(info, sent)
+	if !ok || info.State.LastSeq < read {
+		return 0, time.Time{}, errUncertain
+	}
+	c.freshness.answered(info.State.LastSeq, at, c.from())
+	return info.State.LastSeq, at, nil
+}
+
+// readClock reads the log's clock.
+func (c *Cluster) readClock(ctx context.Context) error {
+	if _, _, err := c.look(ctx); !errors.Is(err, errUncertain) {
+		return err
+	}
+	return nil
+}
+
+// stalledLog returns why a request cannot be answered that the log was asked for.
+func stalledLog(err error) *job.Rejection {
+	if r, ok := errors.AsType[*job.Rejection](err); ok {
+		return r
+	}
+	return storage("log-stalled", "the cluster's log does not answer: "+err.Error(), time.Second)
+}
+
+// barriers shares the answers for the last sequence between the requests that wait for one.
+type barriers struct {
+	mu   sync.Mutex
+	next *barrier
+	busy bool
+}
+
+// A barrier is the answer to requests that came before it was asked for. It is there when done is closed.
+type barrier struct {
+	done chan struct{}
+	seq  uint64
+	err  error
+}
+
+// readBarrier waits until this node has all that any node had accepted when it was called.
+func (c *Cluster) readBarrier(ctx context.Context) error {
+	if err := c.reads(); err != nil {
+		return asRejection(err)
+	}
+	s := &c.barriers
+	s.mu.Lock()
+	if s.next == nil {
+		s.next = &barrier{done: make(chan struct{})}
+	}
+	b := s.next
+	if !s.busy {
+		s.busy = true
+		c.done.Go(c.endBarriers)
+	}
+	s.mu.Unlock()
+	select {
+	case <-b.done:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if b.err != nil {
+		return stalledLog(b.err)
+	}
+	return c.await(ctx, b.seq)
+}
+
+// endBarriers asks until no request waits any more.
+func (c *Cluster) endBarriers() {
+	s := &c.barriers
+	for {
+		s.mu.Lock()
+		b := s.next
+		s.next = nil
+		s.busy = b != nil
+		s.mu.Unlock()
+		if b == nil {
+			return
+		}
+		b.seq, b.err = c.lastSequence()
+		close(b.done)
+	}
+}
+
+// barrierTimeout is for how long an answer that counts is asked for.
+const barrierTimeout = 2 * publishTimeout
+
+// lastSequence asks how far the log goes, until the answer counts.
+func (c *Cluster) lastSequence() (last uint64, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), barrierTimeout)
+	defer cancel()
+	for {
+		asked := time.Now()
+		last, at, err := c.look(ctx)
+		switch {
+		case err == nil && asked.Sub(at) <= leaderLease:
+			return last, nil
+		case err == nil:
+			err = errUncertain
+		}
+		select {
+		case <-time.After(retryPause):
+		case <-c.failed:
+			return 0, c.failure.Load()
+		case <-ctx.Done():
+			return 0, err
+		}
+	}
+}

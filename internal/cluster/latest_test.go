@@ -1,0 +1,86 @@
+package cluster_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"gather/internal/cluster"
+	"gather/internal/job"
+)
+
+// Requests for jobs that do not exist write nothing to the log, and find what was submitted before them.
+func TestReadsWriteNothing(t *testing.T) {
+	t.Parallel()
+	for _, servers := range []int{1, 3} {
+		t.Run(fmt.Sprintf("%d servers", servers), func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, servers)
+			nodes := f.trio()
+			id := nodes[0].submit(1)
+			_, before := f.logRange()
+			var all sync.WaitGroup
+			for _, n := range nodes {
+				for range 16 {
+					all.Go(func() {
+						for range 2 {
+							if _, err := n.Get(t.Context(), "t", job.NewID()); err == nil {
+								t.Error("a job that was never submitted is there")
+							}
+							n.get(id)
+						}
+					})
+				}
+			}
+			all.Wait()
+			if _, after := f.logRange(); after != before {
+				t.Errorf("the log ends at message %d, want %d as before", after, before)
+			}
+		})
+	}
+}
+
+// An answer for the last sequence is certain as of the last contact of its leader with a quorum, if it shows that.
+func TestCertainAt(t *testing.T) {
+	t.Parallel()
+	sent := time.Now()
+	since := sent.Add(-time.Hour)
+	cluster3 := func(leader *time.Time, active ...time.Duration) *jetstream.StreamInfo {
+		info := &jetstream.StreamInfo{Config: jetstream.StreamConfig{Replicas: 3}, Cluster: &jetstream.ClusterInfo{LeaderSince: leader}}
+		for _, a := range active {
+			info.Cluster.Replicas = append(info.Cluster.Replicas, &jetstream.PeerInfo{Active: a})
+		}
+		return info
+	}
+	five := cluster3(&since, 4, 2, 9, 3)
+	five.Config.Replicas = 5
+	for _, tt := range []struct {
+		name string
+		info *jetstream.StreamInfo
+		age  time.Duration
+		ok   bool
+	}{
+		{"one server", &jetstream.StreamInfo{Config: jetstream.StreamConfig{Replicas: 1}}, 0, true},
+		{"one copy in a cluster", &jetstream.StreamInfo{
+			Config: jetstream.StreamConfig{Replicas: 1}, Cluster: &jetstream.ClusterInfo{Leader: "a"},
+		}, 0, true},
+		{"a leader with two followers", cluster3(&since, 7, 3), 3, true},
+		{"a leader with one follower", cluster3(&since, 0, 5), 5, true},
+		{"a leader that is cut off", cluster3(&since, 12*time.Second, 15*time.Second), 12 * time.Second, true},
+		{"a leader that has heard from none", cluster3(&since, 0, 0), 0, false},
+		{"a server that does not lead", cluster3(nil, 1, 1), 0, false},
+		{"five servers", five, 3, true},
+		{"fewer followers than there should be", cluster3(&since), 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			at, ok := cluster.CertainAt(tt.info, sent)
+			if ok != tt.ok || ok && sent.Sub(at) != tt.age {
+				t.Errorf("certain as of %v before (%v), want %v (%v)", sent.Sub(at), ok, tt.age, tt.ok)
+			}
+		})
+	}
+}
