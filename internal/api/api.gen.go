@@ -604,12 +604,6 @@ type StoredArrayOrder string
 // StoredArrayState `damaged`: the file on disk is not what was uploaded; it can be replaced and deleted, but not be read.
 type StoredArrayState string
 
-// IfMatch defines model for IfMatch.
-type IfMatch = string
-
-// IfNoneMatch defines model for IfNoneMatch.
-type IfNoneMatch = string
-
 // JobID defines model for JobID.
 type JobID = string
 
@@ -634,33 +628,6 @@ type ListArraysParams struct {
 	After *string `form:"after,omitempty" json:"after,omitempty"`
 }
 
-// DeleteArrayParams defines parameters for DeleteArray.
-type DeleteArrayParams struct {
-	// IfMatch `*`, or entity tags of which the resource must have one (RFC 9110, section 13); else 412.
-	IfMatch *IfMatch `json:"If-Match,omitempty"`
-
-	// IfNoneMatch `*`, or entity tags of which the resource must have none; else 304 to a GET and 412 to others.
-	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
-}
-
-// GetArrayParams defines parameters for GetArray.
-type GetArrayParams struct {
-	// IfMatch `*`, or entity tags of which the resource must have one (RFC 9110, section 13); else 412.
-	IfMatch *IfMatch `json:"If-Match,omitempty"`
-
-	// IfNoneMatch `*`, or entity tags of which the resource must have none; else 304 to a GET and 412 to others.
-	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
-}
-
-// PutArrayParams defines parameters for PutArray.
-type PutArrayParams struct {
-	// IfMatch `*`, or entity tags of which the resource must have one (RFC 9110, section 13); else 412.
-	IfMatch *IfMatch `json:"If-Match,omitempty"`
-
-	// IfNoneMatch `*`, or entity tags of which the resource must have none; else 304 to a GET and 412 to others.
-	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
-}
-
 // ListJobsParams defines parameters for ListJobs.
 type ListJobsParams struct {
 	// State Only jobs in this state; may be given several times.
@@ -681,30 +648,6 @@ type ListJobsParams struct {
 
 // SubmitJobJSONBody defines parameters for SubmitJob.
 type SubmitJobJSONBody = submission
-
-// DeleteJobParams defines parameters for DeleteJob.
-type DeleteJobParams struct {
-	// IfMatch `*`, or entity tags of which the resource must have one (RFC 9110, section 13); else 412.
-	IfMatch *IfMatch `json:"If-Match,omitempty"`
-
-	// IfNoneMatch `*`, or entity tags of which the resource must have none; else 304 to a GET and 412 to others.
-	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
-}
-
-// GetJobParams defines parameters for GetJob.
-type GetJobParams struct {
-	// IfMatch `*`, or entity tags of which the resource must have one (RFC 9110, section 13); else 412.
-	IfMatch *IfMatch `json:"If-Match,omitempty"`
-}
-
-// CancelJobParams defines parameters for CancelJob.
-type CancelJobParams struct {
-	// IfMatch `*`, or entity tags of which the resource must have one (RFC 9110, section 13); else 412.
-	IfMatch *IfMatch `json:"If-Match,omitempty"`
-
-	// IfNoneMatch `*`, or entity tags of which the resource must have none; else 304 to a GET and 412 to others.
-	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
-}
 
 // GetJobEventsParams defines parameters for GetJobEvents.
 type GetJobEventsParams struct {
@@ -882,13 +825,13 @@ type ServerInterface interface {
 	ListArrays(w http.ResponseWriter, r *http.Request, params ListArraysParams)
 	// DeleteArray Delete an array
 	// (DELETE /v1/arrays/{array_name})
-	DeleteArray(w http.ResponseWriter, r *http.Request, arrayName string, params DeleteArrayParams)
+	DeleteArray(w http.ResponseWriter, r *http.Request, arrayName string)
 	// GetArray Describe or download an array
 	// (GET /v1/arrays/{array_name})
-	GetArray(w http.ResponseWriter, r *http.Request, arrayName string, params GetArrayParams)
+	GetArray(w http.ResponseWriter, r *http.Request, arrayName string)
 	// PutArray Store an array
 	// (PUT /v1/arrays/{array_name})
-	PutArray(w http.ResponseWriter, r *http.Request, arrayName string, params PutArrayParams)
+	PutArray(w http.ResponseWriter, r *http.Request, arrayName string)
 	// ListJobs List jobs, newest first
 	// (GET /v1/jobs)
 	ListJobs(w http.ResponseWriter, r *http.Request, params ListJobsParams)
@@ -897,13 +840,13 @@ type ServerInterface interface {
 	SubmitJob(w http.ResponseWriter, r *http.Request)
 	// DeleteJob Delete a finished job
 	// (DELETE /v1/jobs/{job_id})
-	DeleteJob(w http.ResponseWriter, r *http.Request, jobId JobID, params DeleteJobParams)
+	DeleteJob(w http.ResponseWriter, r *http.Request, jobId JobID)
 	// GetJob Read a job
 	// (GET /v1/jobs/{job_id})
-	GetJob(w http.ResponseWriter, r *http.Request, jobId JobID, params GetJobParams)
+	GetJob(w http.ResponseWriter, r *http.Request, jobId JobID)
 	// CancelJob Cancel a job
 	// (POST /v1/jobs/{job_id}/cancel)
-	CancelJob(w http.ResponseWriter, r *http.Request, jobId JobID, params CancelJobParams)
+	CancelJob(w http.ResponseWriter, r *http.Request, jobId JobID)
 	// GetJobEvents Follow a job
 	// (GET /v1/jobs/{job_id}/events)
 	GetJobEvents(w http.ResponseWriter, r *http.Request, jobId JobID, params GetJobEventsParams)
@@ -981,19 +924,19 @@ func (_ Unimplemented) ListArrays(w http.ResponseWriter, r *http.Request, params
 
 // DeleteArray Delete an array
 // (DELETE /v1/arrays/{array_name})
-func (_ Unimplemented) DeleteArray(w http.ResponseWriter, r *http.Request, arrayName string, params DeleteArrayParams) {
+func (_ Unimplemented) DeleteArray(w http.ResponseWriter, r *http.Request, arrayName string) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
 // GetArray Describe or download an array
 // (GET /v1/arrays/{array_name})
-func (_ Unimplemented) GetArray(w http.ResponseWriter, r *http.Request, arrayName string, params GetArrayParams) {
+func (_ Unimplemented) GetArray(w http.ResponseWriter, r *http.Request, arrayName string) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
 // PutArray Store an array
 // (PUT /v1/arrays/{array_name})
-func (_ Unimplemented) PutArray(w http.ResponseWriter, r *http.Request, arrayName string, params PutArrayParams) {
+func (_ Unimplemented) PutArray(w http.ResponseWriter, r *http.Request, arrayName string) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1011,19 +954,19 @@ func (_ Unimplemented) SubmitJob(w http.ResponseWriter, r *http.Request) {
 
 // DeleteJob Delete a finished job
 // (DELETE /v1/jobs/{job_id})
-func (_ Unimplemented) DeleteJob(w http.ResponseWriter, r *http.Request, jobId JobID, params DeleteJobParams) {
+func (_ Unimplemented) DeleteJob(w http.ResponseWriter, r *http.Request, jobId JobID) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
 // GetJob Read a job
 // (GET /v1/jobs/{job_id})
-func (_ Unimplemented) GetJob(w http.ResponseWriter, r *http.Request, jobId JobID, params GetJobParams) {
+func (_ Unimplemented) GetJob(w http.ResponseWriter, r *http.Request, jobId JobID) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
 // CancelJob Cancel a job
 // (POST /v1/jobs/{job_id}/cancel)
-func (_ Unimplemented) CancelJob(w http.ResponseWriter, r *http.Request, jobId JobID, params CancelJobParams) {
+func (_ Unimplemented) CancelJob(w http.ResponseWriter, r *http.Request, jobId JobID) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1253,51 +1196,8 @@ func (siw *ServerInterfaceWrapper) DeleteArray(w http.ResponseWriter, r *http.Re
 		return
 	}
 
-	// Parameter object where we will unmarshal all parameters from the context
-	var params DeleteArrayParams
-
-	headers := r.Header
-
-	// ------------- Optional header parameter "If-Match" -------------
-	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
-		var IfMatch IfMatch
-		n := len(valueList)
-		if n != 1 {
-			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
-			return
-		}
-
-		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
-		if err != nil {
-			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
-			return
-		}
-
-		params.IfMatch = &IfMatch
-
-	}
-
-	// ------------- Optional header parameter "If-None-Match" -------------
-	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
-		var IfNoneMatch IfNoneMatch
-		n := len(valueList)
-		if n != 1 {
-			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
-			return
-		}
-
-		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
-		if err != nil {
-			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
-			return
-		}
-
-		params.IfNoneMatch = &IfNoneMatch
-
-	}
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.DeleteArray(w, r, arrayName, params)
+		siw.Handler.DeleteArray(w, r, arrayName)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1321,51 +1221,8 @@ func (siw *ServerInterfaceWrapper) GetArray(w http.ResponseWriter, r *http.Reque
 		return
 	}
 
-	// Parameter object where we will unmarshal all parameters from the context
-	var params GetArrayParams
-
-	headers := r.Header
-
-	// ------------- Optional header parameter "If-Match" -------------
-	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
-		var IfMatch IfMatch
-		n := len(valueList)
-		if n != 1 {
-			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
-			return
-		}
-
-		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
-		if err != nil {
-			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
-			return
-		}
-
-		params.IfMatch = &IfMatch
-
-	}
-
-	// ------------- Optional header parameter "If-None-Match" -------------
-	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
-		var IfNoneMatch IfNoneMatch
-		n := len(valueList)
-		if n != 1 {
-			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
-			return
-		}
-
-		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
-		if err != nil {
-			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
-			return
-		}
-
-		params.IfNoneMatch = &IfNoneMatch
-
-	}
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.GetArray(w, r, arrayName, params)
+		siw.Handler.GetArray(w, r, arrayName)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1389,51 +1246,8 @@ func (siw *ServerInterfaceWrapper) PutArray(w http.ResponseWriter, r *http.Reque
 		return
 	}
 
-	// Parameter object where we will unmarshal all parameters from the context
-	var params PutArrayParams
-
-	headers := r.Header
-
-	// ------------- Optional header parameter "If-Match" -------------
-	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
-		var IfMatch IfMatch
-		n := len(valueList)
-		if n != 1 {
-			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
-			return
-		}
-
-		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
-		if err != nil {
-			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
-			return
-		}
-
-		params.IfMatch = &IfMatch
-
-	}
-
-	// ------------- Optional header parameter "If-None-Match" -------------
-	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
-		var IfNoneMatch IfNoneMatch
-		n := len(valueList)
-		if n != 1 {
-			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
-			return
-		}
-
-		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
-		if err != nil {
-			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
-			return
-		}
-
-		params.IfNoneMatch = &IfNoneMatch
-
-	}
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.PutArray(w, r, arrayName, params)
+		siw.Handler.PutArray(w, r, arrayName)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1554,51 +1368,8 @@ func (siw *ServerInterfaceWrapper) DeleteJob(w http.ResponseWriter, r *http.Requ
 		return
 	}
 
-	// Parameter object where we will unmarshal all parameters from the context
-	var params DeleteJobParams
-
-	headers := r.Header
-
-	// ------------- Optional header parameter "If-Match" -------------
-	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
-		var IfMatch IfMatch
-		n := len(valueList)
-		if n != 1 {
-			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
-			return
-		}
-
-		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
-		if err != nil {
-			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
-			return
-		}
-
-		params.IfMatch = &IfMatch
-
-	}
-
-	// ------------- Optional header parameter "If-None-Match" -------------
-	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
-		var IfNoneMatch IfNoneMatch
-		n := len(valueList)
-		if n != 1 {
-			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
-			return
-		}
-
-		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
-		if err != nil {
-			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
-			return
-		}
-
-		params.IfNoneMatch = &IfNoneMatch
-
-	}
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.DeleteJob(w, r, jobId, params)
+		siw.Handler.DeleteJob(w, r, jobId)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1622,32 +1393,8 @@ func (siw *ServerInterfaceWrapper) GetJob(w http.ResponseWriter, r *http.Request
 		return
 	}
 
-	// Parameter object where we will unmarshal all parameters from the context
-	var params GetJobParams
-
-	headers := r.Header
-
-	// ------------- Optional header parameter "If-Match" -------------
-	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
-		var IfMatch IfMatch
-		n := len(valueList)
-		if n != 1 {
-			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
-			return
-		}
-
-		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
-		if err != nil {
-			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
-			return
-		}
-
-		params.IfMatch = &IfMatch
-
-	}
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.GetJob(w, r, jobId, params)
+		siw.Handler.GetJob(w, r, jobId)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1671,51 +1418,8 @@ func (siw *ServerInterfaceWrapper) CancelJob(w http.ResponseWriter, r *http.Requ
 		return
 	}
 
-	// Parameter object where we will unmarshal all parameters from the context
-	var params CancelJobParams
-
-	headers := r.Header
-
-	// ------------- Optional header parameter "If-Match" -------------
-	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
-		var IfMatch IfMatch
-		n := len(valueList)
-		if n != 1 {
-			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
-			return
-		}
-
-		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
-		if err != nil {
-			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
-			return
-		}
-
-		params.IfMatch = &IfMatch
-
-	}
-
-	// ------------- Optional header parameter "If-None-Match" -------------
-	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
-		var IfNoneMatch IfNoneMatch
-		n := len(valueList)
-		if n != 1 {
-			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
-			return
-		}
-
-		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
-		if err != nil {
-			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
-			return
-		}
-
-		params.IfNoneMatch = &IfNoneMatch
-
-	}
-
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.CancelJob(w, r, jobId, params)
+		siw.Handler.CancelJob(w, r, jobId)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -2309,7 +2013,6 @@ func (response ListArrays503ApplicationProblemPlusJSONResponse) VisitListArraysR
 
 type DeleteArrayRequestObject struct {
 	ArrayName string `json:"array_name"`
-	Params    DeleteArrayParams
 }
 
 type DeleteArrayResponseObject interface {
@@ -2340,7 +2043,6 @@ func (response DeleteArray412ApplicationProblemPlusJSONResponse) VisitDeleteArra
 
 type GetArrayRequestObject struct {
 	ArrayName string `json:"array_name"`
-	Params    GetArrayParams
 }
 
 type GetArrayResponseObject interface {
@@ -2449,7 +2151,6 @@ func (response GetArray416ApplicationProblemPlusJSONResponse) VisitGetArrayRespo
 
 type PutArrayRequestObject struct {
 	ArrayName string `json:"array_name"`
-	Params    PutArrayParams
 }
 
 type PutArrayResponseObject interface {
@@ -2583,8 +2284,7 @@ func (response SubmitJob408ApplicationProblemPlusJSONResponse) VisitSubmitJobRes
 }
 
 type DeleteJobRequestObject struct {
-	JobId  JobID `json:"job_id"`
-	Params DeleteJobParams
+	JobId JobID `json:"job_id"`
 }
 
 type DeleteJobResponseObject interface {
@@ -2614,8 +2314,7 @@ func (response DeleteJob412ApplicationProblemPlusJSONResponse) VisitDeleteJobRes
 }
 
 type GetJobRequestObject struct {
-	JobId  JobID `json:"job_id"`
-	Params GetJobParams
+	JobId JobID `json:"job_id"`
 }
 
 type GetJobResponseObject interface {
@@ -2658,8 +2357,7 @@ func (response GetJob412ApplicationProblemPlusJSONResponse) VisitGetJobResponse(
 }
 
 type CancelJobRequestObject struct {
-	JobId  JobID `json:"job_id"`
-	Params CancelJobParams
+	JobId JobID `json:"job_id"`
 }
 
 type CancelJobResponseObject interface {
@@ -3313,11 +3011,10 @@ func (sh *strictHandler) ListArrays(w http.ResponseWriter, r *http.Request, para
 }
 
 // DeleteArray operation middleware
-func (sh *strictHandler) DeleteArray(w http.ResponseWriter, r *http.Request, arrayName string, params DeleteArrayParams) {
+func (sh *strictHandler) DeleteArray(w http.ResponseWriter, r *http.Request, arrayName string) {
 	var request DeleteArrayRequestObject
 
 	request.ArrayName = arrayName
-	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.DeleteArray(ctx, request.(DeleteArrayRequestObject))
@@ -3340,11 +3037,10 @@ func (sh *strictHandler) DeleteArray(w http.ResponseWriter, r *http.Request, arr
 }
 
 // GetArray operation middleware
-func (sh *strictHandler) GetArray(w http.ResponseWriter, r *http.Request, arrayName string, params GetArrayParams) {
+func (sh *strictHandler) GetArray(w http.ResponseWriter, r *http.Request, arrayName string) {
 	var request GetArrayRequestObject
 
 	request.ArrayName = arrayName
-	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.GetArray(ctx, request.(GetArrayRequestObject))
@@ -3367,11 +3063,10 @@ func (sh *strictHandler) GetArray(w http.ResponseWriter, r *http.Request, arrayN
 }
 
 // PutArray operation middleware
-func (sh *strictHandler) PutArray(w http.ResponseWriter, r *http.Request, arrayName string, params PutArrayParams) {
+func (sh *strictHandler) PutArray(w http.ResponseWriter, r *http.Request, arrayName string) {
 	var request PutArrayRequestObject
 
 	request.ArrayName = arrayName
-	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.PutArray(ctx, request.(PutArrayRequestObject))
@@ -3451,11 +3146,10 @@ func (sh *strictHandler) SubmitJob(w http.ResponseWriter, r *http.Request) {
 }
 
 // DeleteJob operation middleware
-func (sh *strictHandler) DeleteJob(w http.ResponseWriter, r *http.Request, jobId JobID, params DeleteJobParams) {
+func (sh *strictHandler) DeleteJob(w http.ResponseWriter, r *http.Request, jobId JobID) {
 	var request DeleteJobRequestObject
 
 	request.JobId = jobId
-	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.DeleteJob(ctx, request.(DeleteJobRequestObject))
@@ -3478,11 +3172,10 @@ func (sh *strictHandler) DeleteJob(w http.ResponseWriter, r *http.Request, jobId
 }
 
 // GetJob operation middleware
-func (sh *strictHandler) GetJob(w http.ResponseWriter, r *http.Request, jobId JobID, params GetJobParams) {
+func (sh *strictHandler) GetJob(w http.ResponseWriter, r *http.Request, jobId JobID) {
 	var request GetJobRequestObject
 
 	request.JobId = jobId
-	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.GetJob(ctx, request.(GetJobRequestObject))
@@ -3505,11 +3198,10 @@ func (sh *strictHandler) GetJob(w http.ResponseWriter, r *http.Request, jobId Jo
 }
 
 // CancelJob operation middleware
-func (sh *strictHandler) CancelJob(w http.ResponseWriter, r *http.Request, jobId JobID, params CancelJobParams) {
+func (sh *strictHandler) CancelJob(w http.ResponseWriter, r *http.Request, jobId JobID) {
 	var request CancelJobRequestObject
 
 	request.JobId = jobId
-	request.Params = params
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.CancelJob(ctx, request.(CancelJobRequestObject))

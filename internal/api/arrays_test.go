@@ -91,6 +91,44 @@ func TestArrayPreconditions(t *testing.T) {
 	}
 }
 
+// A list of entity tags may come in several lines (RFC 9110, section 5.3).
+func TestPreconditionsInLines(t *testing.T) {
+	s := newService(t)
+	etag := s.stored("x", npyFile(t, 10))
+	job := path(s.finished(`{"kind":"squares","numbers":[1]}`), "")
+	state := s.do("GET", job, "").Header.Get("ETag")
+	for _, tt := range []struct {
+		method, path, header string
+		lines                []string
+		status               int
+	}{
+		{"GET", "/v1/arrays/x", "If-Match", []string{`"a"`, etag}, 200},
+		{"GET", "/v1/arrays/x", "If-Match", []string{`"a"`, `"b"`}, 412},
+		{"GET", "/v1/arrays/x", "If-None-Match", []string{`"a"`, etag}, 304},
+		{"PUT", "/v1/arrays/x", "If-None-Match", []string{`"a"`, etag}, 412},
+		{"DELETE", "/v1/arrays/x", "If-Match", []string{`"a"`, `"b", "c"`}, 412},
+		{"GET", job, "If-None-Match", []string{`"a"`, state}, 304},
+		{"GET", job, "If-Match", []string{`"a"`, `"b"`}, 412},
+		{"POST", job + "/cancel", "If-Match", []string{`"a"`, `"b"`}, 412},
+		{"DELETE", job, "If-Match", []string{`"a"`, `"b"`}, 412},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), tt.method, s.URL+tt.path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-npy")
+		r.Header[tt.header] = tt.lines
+		resp, err := s.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != tt.status {
+			t.Errorf("%s %s with %s %q: got %d, want %d", tt.method, tt.path, tt.header, tt.lines, resp.StatusCode, tt.status)
+		}
+	}
+}
+
 // Conditions on a job, whose entity tags are weak.
 func TestJobPreconditions(t *testing.T) {
 	s := newService(t)

@@ -19,6 +19,8 @@ type queryParam struct {
 	name string
 	// repeats is whether the parameter may be given several times.
 	repeats bool
+	// integer is whether a value is an integer as JSON has it: without a plus sign and leading zeros.
+	integer bool
 	// minLength and maxLength bound a value in bytes; maxLength 0 is no bound.
 	minLength, maxLength int
 }
@@ -81,7 +83,7 @@ func newQueryParams() (queryParams, error) {
 					}
 				}
 				params[key] = append(params[key], queryParam{
-					p.Name, p.Schema.Type == "array", p.Schema.MinLength, p.Schema.MaxLength,
+					p.Name, p.Schema.Type == "array", p.Schema.Type == "integer", p.Schema.MinLength, p.Schema.MaxLength,
 				})
 			}
 		}
@@ -153,6 +155,8 @@ func readQuery(raw string, params []queryParam) error {
 			fault("the value " + err.Error())
 		case text == "" && known.minLength > 0:
 			fault("must not be empty; leave the parameter out for no value")
+		case known.integer && !isInteger(text):
+			fault("must be an integer, in decimal without leading zeros")
 		case known.maxLength > 0 && utf8.RuneCountInString(text) > known.maxLength:
 			fault("must have at most " + strconv.Itoa(known.maxLength) + " characters")
 		}
@@ -161,6 +165,15 @@ func readQuery(raw string, params []queryParam) error {
 		return nil
 	}
 	return p
+}
+
+// isInteger reports whether a text is an integer in JSON.
+func isInteger(s string) bool {
+	digits := strings.TrimPrefix(s, "-")
+	if digits == "" || digits[0] == '0' && digits != "0" {
+		return false
+	}
+	return strings.Trim(digits, "0123456789") == ""
 }
 
 // takes lists the parameters of an operation.
