@@ -1,0 +1,137 @@
+package apitest
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+const (
+	// patience bounds how long a request that may wait, or a stream, is followed.
+	patience = 250 * time.Millisecond
+	// answerTimeout bounds every other answer.
+	answerTimeout = time.Minute
+	// maxHeld is how many connections are left open whose client neither sends nor reads.
+	maxHeld = 40
+)
+
+// An answer is what came back.
+type answer struct {
+	*http.Response
+	body []byte
+	// partial is true when the client left before the end of the body.
+	partial bool
+}
+
+// A connection is kept for the next request when the answer before allows it.
+type connection struct {
+	*net.TCPConn
+	r    *bufio.Reader
+	used bool
+}
+
+// mayWait reports whether the answer may take as long as a job, or as the rest of a body that is not sent.
+func (q *request) mayWait() bool {
+	return q.has("Prefer") || q.malformed || strings.Contains(q.target, "/events")
+}
+
+// exchange sends a request and reads the answer. It returns nil when the client leaves before there is one.
+func (w *worker) exchange(q *request) (*answer, error) {
+	c := w.conn
+	w.conn = nil
+	if c == nil {
+		dialed, err := (&net.Dialer{}).DialContext(w.t.Context(), "tcp", w.config.Address)
+		if err != nil {
+			return nil, err
+		}
+		c = &connection{TCPConn: dialed.(*net.TCPConn), r: bufio.NewReader(dialed)}
+	}
+	data := q.bytes(w.config.Address)
+	written := make(chan struct{})
+	var writeErr error
+	go func(c net.Conn) { // ends when the server reads, or the connection is closed
+		_, writeErr = c.Write(data)
+		close(written)
+	}(c)
+	defer func() {
+		if w.conn == nil && c != nil {
+			_ = c.Close()
+		}
+	}()
+	switch q.ending {
+	case closed:
+		<-written
+		return nil, nil //nolint:nilnil // no answer is expected
+	case stalled:
+		<-written
+		w.hold(c)
+		c = nil
+		return nil, nil //nolint:nilnil // no answer is expected
+	case halfClosed:
+		<-written
+		_ = c.CloseWrite()
+	case complete:
+	}
+	if q.mayWait() && one(w.g.Rand, 20) || one(w.g.Rand, 200) {
+		<-written
+		w.hold(c) // a reader that does not read
+		c = nil
+		return nil, nil //nolint:nilnil // no answer is expected
+	}
+	timeout := answerTimeout
+	if q.mayWait() {
+		timeout = patience
+	}
+	_ = c.SetReadDeadline(time.Now().Add(timeout))
+	resp, err := http.ReadResponse(c.r, &http.Request{Method: q.method})
+	for err == nil && resp.StatusCode < 200 {
+		resp, err = http.ReadResponse(c.r, &http.Request{Method: q.method})
+	}
+	if err != nil {
+		if q.mayWait() && errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, nil //nolint:nilnil // the client gave up waiting
+		}
+		return nil, fmt.Errorf("no answer (reused connection: %t): %w", c.used, err)
+	}
+	defer resp.Body.Close()
+	a := &answer{Response: resp}
+	a.body, err = io.ReadAll(resp.Body)
+	if err != nil && !(q.mayWait() && errors.Is(err, os.ErrDeadlineExceeded)) {
+		return a, fmt.Errorf("the answer is cut: %w", err)
+	}
+	a.partial = err != nil
+	if q.ending == complete && !q.malformed && !resp.Close && !a.partial {
+		select {
+		case <-written:
+			if writeErr == nil {
+				c.used, w.conn = true, c
+				_ = c.SetReadDeadline(time.Time{})
+			}
+		default:
+		}
+	}
+	return a, nil
+}
+
+// hold keeps a connection open that is not used. The oldest is closed for it.
+func (w *worker) hold(c *connection) {
+	if w.held = append(w.held, c); len(w.held) > maxHeld {
+		_ = w.held[0].Close()
+		w.held = w.held[1:]
+	}
+}
+
+func (w *worker) close() {
+	if w.conn != nil {
+		_ = w.conn.Close()
+	}
+	for _, c := range w.held {
+		_ = c.Close()
+	}
+}
