@@ -141,7 +141,7 @@ func (j *Journal) diskError(err error) error {
 
 // fullDisk explains an error of a disk that has no space left: nothing is harmed, and space is all that is needed.
 func fullDisk(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if isFull(err) {
 		return fmt.Errorf("%w: %w", ErrDiskFull, err)
 	}
 	return err

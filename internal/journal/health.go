@@ -65,6 +65,14 @@ func (h *health) set(source int, err error) (changed bool) {
 	return changed
 }
 
+// clear takes all causes back.
+func (h *health) clear() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.causes = [numCauses]error{}
+	h.now.Store(nil)
+}
+
 // A cause is one of the reasons not to take a submission.
 type cause struct {
 	source int
@@ -133,7 +141,11 @@ func (j *Journal) runMonitor(ctx context.Context) {
 // inspect asks every source that does not tell by itself, and refuses the submissions that would have to wait.
 func (j *Journal) inspect() {
 	h := &j.health
-	if h.set(causeDisk, j.fs.fault()) {
+	fault := j.fs.fault()
+	if isFull(fault) {
+		j.relieve()
+	}
+	if h.set(causeDisk, fault) {
 		if err := h.has(causeDisk); err != nil {
 			j.log.Error("the disk fails; submissions are refused until it works again", "error", err)
 		} else {

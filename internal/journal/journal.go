@@ -50,7 +50,8 @@ type Config struct {
 	// MaxPendingBytes bounds what waits for the disk: 64 MiB.
 	MaxPendingBytes int64
 	// MinFreeBytes refuses submissions while the disk has less free space; 0 is no check. Below half of it, or below 64 MiB
-	// if that is more, Room holds results back too.
+	// if that is more, Room holds results back too. A file of a quarter of it, at most 64 MiB, takes up space until the disk
+	// has none left.
 	MinFreeBytes uint64
 	// RetryInterval is the pause before an operation that the disk refused is tried again: 1 s.
 	RetryInterval time.Duration
@@ -91,6 +92,7 @@ type Journal struct {
 	keys     reservations
 	clock    steadyClock
 	health   health
+	ballast  *ballast
 
 	// stop ends the sweeper and the monitor; the writer ends when the queue has been drained.
 	stop   context.CancelFunc
@@ -138,7 +140,14 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	j.keys.init()
 	j.health.init()
 	j.met = newMetrics(c.Registerer)
-	if err := j.openEngine(ctx); err != nil {
+	j.ballast = newBallast(&j.c)
+	err := j.openEngine(ctx)
+	if isFull(err) && j.ballast.release() {
+		j.log.Warn("the disk has no space left: the ballast is removed, for the start")
+		j.health.clear()
+		err = j.openEngine(ctx)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open journal %s: %w", c.Dir, fullDisk(err))
 	}
 	if err := cmp.Or(j.loadClock(), j.load(ctx)); err != nil {
@@ -165,7 +174,8 @@ func (j *Journal) Close() error {
 		return nil
 	}
 	j.queue.close()
-	// A disk that fails now is not waited for.
+	// A disk that fails now is not waited for, except for the room of the ballast.
+	j.relieve()
 	j.fs.hurry()
 	j.stop()
 	j.done.Wait()

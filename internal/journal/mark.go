@@ -175,11 +175,13 @@ func (m *syncMark) close() error {
 // markInterval is how old the mark on disk may be.
 const markInterval = time.Second
 
-// runMark forces the mark now and then, until ctx is done. It is apart from the monitor, which a slow disk must not hold up.
+// runMark forces the mark now and then and tends the ballast, until ctx is done. It is apart from the monitor, which a slow
+// disk must not hold up.
 func (j *Journal) runMark(ctx context.Context) {
 	t := time.NewTicker(markInterval)
 	defer t.Stop()
 	for {
+		j.tendBallast()
 		select {
 		case <-ctx.Done():
 			return

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gather/internal/executor"
+	"gather/internal/job"
+	"gather/internal/journal"
+	"gather/internal/journal/journaltest"
+	"gather/internal/kind"
+)
+
+// smallServer is an executor and its journal on a small disk.
+type smallServer struct {
+	*journal.Journal
+	exec *executor.Executor
+}
+
+func startSmall(t *testing.T, d *journaltest.SmallDisk, margin uint64) *smallServer {
+	t.Helper()
+	j, err := journal.Open(t.Context(), journal.Config{
+		Dir: "data", FS: d, MinFreeBytes: margin, SweepInterval: 20 * time.Millisecond, RetryInterval: 20 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ec := executor.DefaultConfig()
+	ec.Journal, ec.Room, ec.Planner = j, j.Room, kind.NewRegistry(kind.DefaultLimits(), nil)
+	ec.Logger, ec.Registerer = slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	exec, err := executor.New(t.Context(), ec)
+	if err != nil {
+		t.Fatal(errors.Join(err, j.Close()))
+	}
+	return &smallServer{Journal: j, exec: exec}
+}
+
+func (s *smallServer) stop(t *testing.T) {
+	t.Helper()
+	if err := errors.Join(s.exec.Stop(t.Context()), s.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+func (s *smallServer) submit(t *testing.T, spec string, retention time.Duration) job.ID {
+	t.Helper()
+	jobs, err := s.exec.Submit(t.Context(), []job.Submission{
+		{Tenant: "t", Kind: "squares", Spec: []byte(spec), Priority: job.Normal, Retention: retention},
+	}, nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return jobs[0].ID
+}
+
+// until waits for a state of the server that has no event.
+func (s *smallServer) until(t *testing.T, what string, reached func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	for !reached() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("not reached: %s", what)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// end cancels and deletes a job. A full disk may refuse it until the ballast is removed.
+func (s *smallServer) end(t *testing.T, id job.ID) {
+	t.Helper()
+	s.until(t, "the job is cancelled and deleted", func() bool {
+		if _, err := s.exec.Cancel(t.Context(), "t", id); err != nil && !errors.Is(err, job.ErrExpired) {
+			return false
+		}
+		err := s.Delete(t.Context(), "t", id)
+		return err == nil || errors.Is(err, job.ErrExpired)
+	})
+}
+
+// untilGone waits until the jobs are deleted or swept.
+func (s *smallServer) untilGone(t *testing.T, ids ...job.ID) {
+	t.Helper()
+	s.until(t, fmt.Sprint("jobs are gone: ", ids), func() bool {
+		for _, id := range ids {
+			if _, err := s.Get(t.Context(), "t", id); !errors.Is(err, job.ErrExpired) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// TestResultsFillTheDisk submits five small requests whose results are larger than the disk. The disk keeps what deletes,
+// cancels, the sweep and a restart need, and all of them work, also when something else takes the last free block.
+func TestResultsFillTheDisk(t *testing.T) {
+	const margin = 96 << 20
+	d := journaltest.NewSmallDisk(256 << 20)
+	s := startSmall(t, d, margin)
+	done := s.submit(t, `{"range":{"stop":3}}`, time.Hour)
+	s.until(t, "the small job has succeeded", func() bool {
+		v, err := s.Get(t.Context(), "t", done)
+		return err == nil && v.State == job.Succeeded
+	})
+	large := make([]job.ID, 5)
+	for i := range large {
+		retention := time.Hour
+		if i == 0 {
+			retention = time.Millisecond
+		}
+		large[i] = s.submit(t, `{"range":{"start":1000000000000000000,"stop":1000000000010000000}}`, retention)
+	}
+	s.until(t, "tasks wait for space", func() bool { return s.Ready() != nil && s.Room() != nil && s.exec.Work().Busy == 0 })
+	if free := d.Free(); free < 1 {
+		t.Fatalf("%d bytes are free: results took the reserve", free)
+	}
+
+	if _, err := s.exec.Cancel(t.Context(), "t", large[0]); err != nil {
+		t.Fatal("cancel:", err)
+	}
+	if err := s.Delete(t.Context(), "t", done); err != nil {
+		t.Fatal("delete:", err)
+	}
+	s.untilGone(t, large[0]) // swept
+
+	d.Fill(0)
+	s.end(t, large[1])
+	if err := s.exec.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	_ = s.Close() // may report the full disk; the next start has all that was promised
+	s = startSmall(t, d, margin)
+	for _, id := range large[2:] {
+		if v, err := s.Get(t.Context(), "t", id); err != nil || v.State.Terminal() {
+			t.Fatalf("a job after the restart is %v, error %v; want it unfinished", v.State, err)
+		}
+		s.end(t, id)
+	}
+	s.untilGone(t, large...)
+
+	d.Clean()
+	s.until(t, "submissions are taken again", func() bool { return s.Ready() == nil && s.Room() == nil })
+	last := s.submit(t, `{"range":{"stop":3}}`, time.Hour)
+	s.until(t, "a job succeeds", func() bool {
+		v, err := s.Get(t.Context(), "t", last)
+		return err == nil && v.State == job.Succeeded
+	})
+	s.stop(t)
+}

@@ -1,0 +1,123 @@
+package journal
+
+import (
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// ballastName is the file in the data directory that takes up space.
+const ballastName = "BALLAST"
+
+// A ballast is a file that only takes up space. It is removed when the disk has none left, whatever has filled it, so that
+// deletes, cancels, the sweep and the next start can write. It is made again once the free space is above the margin.
+//
+// Removing it does not end the hold on results: size is so much smaller than the reserve that the free space stays below.
+type ballast struct {
+	mu   sync.Mutex
+	fs   vfs.FS
+	dir  string
+	size int64 // 0: there is to be none
+	// margin is the free space that must be left when the file is made.
+	margin uint64
+}
+
+// minBallast is the smallest ballast that is worth a file.
+const minBallast = 1 << 20
+
+func newBallast(c *Config) *ballast {
+	b := &ballast{fs: c.FS, dir: c.Dir, margin: c.MinFreeBytes}
+	if size := min(c.MinFreeBytes/4, minReserve); size >= minBallast && !c.View {
+		b.size = int64(size)
+	}
+	return b
+}
+
+func (b *ballast) path() string { return b.fs.PathJoin(b.dir, ballastName) }
+
+// release removes the file; it reports whether there was one.
+func (b *ballast) release() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.fs.Remove(b.path()) == nil
+}
+
+// relieve removes the file when the disk is full, or when less than a quarter of the file's size is free. It reports whether
+// it did.
+func (b *ballast) relieve(full bool) bool {
+	if !full {
+		usage, err := b.fs.GetDiskUsage(b.dir)
+		full = err == nil && usage.AvailBytes < uint64(b.size)/4
+	}
+	return full && b.release()
+}
+
+// restore makes the file if it is missing, or of another size, and leaves the margin free.
+func (b *ballast) restore() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if info, err := b.fs.Stat(b.path()); err == nil {
+		if info.Size() == b.size {
+			return nil
+		}
+		if err := b.fs.Remove(b.path()); err != nil {
+			return err
+		}
+	}
+	usage, err := b.fs.GetDiskUsage(b.dir)
+	if err != nil || b.size == 0 || usage.AvailBytes < b.margin+uint64(b.size) {
+		return nil // a file system that cannot report its free space needs no ballast
+	}
+	if err := b.fill(); err != nil {
+		return errors.Join(err, b.fs.Remove(b.path()))
+	}
+	return nil
+}
+
+// fill makes the file. A crash leaves one of a smaller size, which is made again.
+func (b *ballast) fill() error {
+	f, err := b.fs.OpenReadWrite(b.path(), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	if f.Preallocate(0, b.size) == nil {
+		_, err = f.WriteAt([]byte{0}, b.size-1) // the size, which tells that the file is whole
+		return errors.Join(err, f.Close())
+	}
+	// Bytes that a file system cannot compress.
+	noise := rand.NewChaCha8([32]byte{})
+	buf := make([]byte, minBallast)
+	for left := b.size; left > 0 && err == nil; left -= int64(len(buf)) {
+		buf = buf[:min(left, int64(len(buf)))]
+		_, _ = noise.Read(buf) // never fails
+		_, err = f.Write(buf)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// isFull reports whether an error is that of a disk, or a quota, that has no space left.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// relieve removes the ballast if the disk is full.
+func (j *Journal) relieve() (full bool) {
+	full = isFull(j.fs.fault()) || isFull(j.health.has(causeFlush))
+	if j.ballast.relieve(full) {
+		j.log.Warn("the disk has no space left: the ballast is removed, for deletes, cancels and the sweep", "bytes", j.ballast.size)
+	}
+	return full
+}
+
+// tendBallast removes the ballast if the disk is full, and makes it if there is room.
+func (j *Journal) tendBallast() {
+	if j.relieve() {
+		return
+	}
+	if err := j.ballast.restore(); err != nil {
+		j.log.Warn("make the ballast", "error", err)
+	}
+}
