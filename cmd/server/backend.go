@@ -73,7 +73,7 @@ func (s *server) openBackend(ctx context.Context) (backend, error) {
 func (s *server) openJournal(ctx context.Context) (backend, error) {
 	c := s.cfg
 	j, err := journal.Open(ctx, journal.Config{
-		Dir: c.DataDir, TombstoneRetention: c.TombRetention.d, KeyRetention: c.KeyRetention.d,
+		Dir: c.DataDir, TombstoneRetention: c.tombstoneRetention(), KeyRetention: c.KeyRetention.d,
 		MinFreeBytes: uint64(c.MinFreeDisk.n), MaxPendingBytes: maxPending, Logger: s.log, Registerer: s.registry,
 	})
 	if err != nil {

@@ -22,7 +22,7 @@ func (s *server) openCluster(ctx context.Context) (backend, error) {
 		URL: c.NatsURL, Creds: c.NatsCreds, CA: c.NatsCA, Cert: c.NatsCert, Key: c.NatsKey,
 		Prefix: c.NatsPrefix, Replicas: int(c.NatsReplicas.n), AckWait: c.AckWait.d,
 		Dir: filepath.Join(c.DataDir, "view"), Name: c.NodeName, Version: version(), Work: s.work, Ended: s.ended,
-		TombstoneRetention: c.TombRetention.d, KeyRetention: c.KeyRetention.d,
+		TombstoneRetention: c.tombstoneRetention(), KeyRetention: c.KeyRetention.d,
 		MaxPendingBytes: maxPending, MinFreeBytes: uint64(c.MinFreeDisk.n), Logger: s.log,
 	}
 	var stored *arrays.Store

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"gather/internal/journal"
 )
 
 // serveCmd has the settings of the server. They are checked once, by validate, which lists every fault.
@@ -117,6 +119,14 @@ func (c *serveCmd) validate() error {
 		c.Workers.n = int64(runtime.GOMAXPROCS(0))
 	}
 	return nil
+}
+
+// tombstoneRetention returns the setting as the journal takes it, where 0 is the default.
+func (c *serveCmd) tombstoneRetention() time.Duration {
+	if c.TombRetention.d == 0 {
+		return journal.NoTombstones
+	}
+	return c.TombRetention.d
 }
 
 func checkAddress(addr string) error {

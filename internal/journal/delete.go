@@ -97,6 +97,9 @@ func (j *Journal) bury(b *pebble.Batch, jobs []doomed) error {
 				return fmt.Errorf("delete job %s: %w", d.id, err)
 			}
 		}
+		if j.c.TombstoneRetention == NoTombstones {
+			continue
+		}
 		key[0] = spaceTombstone
 		_ = b.Set(key, binary.AppendVarint(nil, expires.UnixMilli()), nil)
 		w.expire(expires, expiryTombstone, d.id[:], key[1:])

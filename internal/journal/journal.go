@@ -41,7 +41,7 @@ type Config struct {
 	View bool
 	// Now reads the clock that decides what has expired; nil is the machine's.
 	Now func() time.Time
-	// TombstoneRetention is how long a swept or deleted job answers job.ErrExpired: 24 h.
+	// TombstoneRetention is how long a swept or deleted job answers job.ErrExpired: 24 h. NoTombstones is for not at all.
 	TombstoneRetention time.Duration
 	// KeyRetention is how long an idempotency key is remembered: 24 h.
 	KeyRetention time.Duration
@@ -60,6 +60,9 @@ type Config struct {
 	// Registerer takes the metrics; none are registered when nil.
 	Registerer prometheus.Registerer
 }
+
+// NoTombstones is a TombstoneRetention with which a job that is gone answers job.ErrNotFound immediately.
+const NoTombstones time.Duration = -1
 
 // DefaultMinFreeBytes is the margin of free disk space that a server keeps unless it is told otherwise.
 const DefaultMinFreeBytes = 256 << 20

@@ -91,7 +91,7 @@ func (m *metrics) watch(reg prometheus.Registerer, j *Journal) error {
 			return float64(s.j.c.MaxPendingBytes)
 		}),
 		newGauge(g, "gather_journal_active_jobs", "Jobs held in memory: those that have not ended.", func(s *snapshot) float64 {
-			return float64(s.j.jobs.len())
+			return float64(max(0, s.j.jobs.len()-s.j.queue.endedJobs()))
 		}),
 		newGauge(c, "gather_journal_failures_total", "Disk operations that failed, retries included.", func(s *snapshot) float64 {
 			return float64(s.j.fs.failures.Load() + m.background.Load())

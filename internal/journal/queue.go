@@ -248,6 +248,13 @@ func (q *queue) drop(ids []job.ID) {
 	q.ended = append(q.ended, ids...)
 }
 
+// endedJobs counts the jobs that have ended and are in memory until the next write.
+func (q *queue) endedJobs() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.ended)
+}
+
 // force queues one of the journal's own operations before everything else, even while the queue is full or closing.
 func (q *queue) force(it *item) {
 	q.mu.Lock()
