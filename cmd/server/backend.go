@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -62,8 +63,18 @@ func (b *backend) Close() error {
 	return errors.Join(err, b.record.Close())
 }
 
+// checkDataDir warns about a data directory that others than the server's user can read. It keeps its mode.
+func (s *server) checkDataDir() {
+	info, err := os.Stat(s.cfg.DataDir)
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		s.log.Warn("users other than the server's can access the data directory, which has specs and results of jobs: chmod go= it",
+			"data_dir", s.cfg.DataDir, "mode", info.Mode().Perm().String())
+	}
+}
+
 // openBackend joins the cluster, or opens the journal of a server by itself.
 func (s *server) openBackend(ctx context.Context) (backend, error) {
+	s.checkDataDir()
 	if s.cfg.NatsURL != "" {
 		return s.openCluster(ctx)
 	}

@@ -7,5 +7,6 @@ import (
 )
 
 func main() {
+	keepPrivate()
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }

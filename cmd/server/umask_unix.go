@@ -1,0 +1,8 @@
+//go:build unix
+
+package main
+
+import "syscall"
+
+// keepPrivate makes every file and directory that the process creates accessible to its user alone.
+func keepPrivate() { syscall.Umask(0o077) }
