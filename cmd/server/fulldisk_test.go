@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ type smallServer struct {
 	exec *executor.Executor
 }
 
-func startSmall(t *testing.T, d *journaltest.SmallDisk, margin uint64) *smallServer {
+func startSmall(t *testing.T, d *journaltest.SmallDisk, margin uint64, maxResult int64) *smallServer {
 	t.Helper()
 	j, err := journal.Open(t.Context(), journal.Config{
 		Dir: "data", FS: d, MinFreeBytes: margin, SweepInterval: 20 * time.Millisecond, RetryInterval: 20 * time.Millisecond,
@@ -33,6 +34,7 @@ func startSmall(t *testing.T, d *journaltest.SmallDisk, margin uint64) *smallSer
 	}
 	ec := executor.DefaultConfig()
 	ec.Journal, ec.Room, ec.Planner = j, j.Room, kind.NewRegistry(kind.DefaultLimits(), nil)
+	ec.MaxResultBytes = maxResult
 	ec.Logger, ec.Registerer = slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	exec, err := executor.New(t.Context(), ec)
 	if err != nil {
@@ -103,7 +105,7 @@ func (s *smallServer) untilGone(t *testing.T, ids ...job.ID) {
 func TestResultsFillTheDisk(t *testing.T) {
 	const margin = 96 << 20
 	d := journaltest.NewSmallDisk(256 << 20)
-	s := startSmall(t, d, margin)
+	s := startSmall(t, d, margin, 0)
 	done := s.submit(t, `{"range":{"stop":3}}`, time.Hour)
 	s.until(t, "the small job has succeeded", func() bool {
 		v, err := s.Get(t.Context(), "t", done)
@@ -136,7 +138,7 @@ func TestResultsFillTheDisk(t *testing.T) {
 		t.Error(err)
 	}
 	_ = s.Close() // may report the full disk; the next start has all that was promised
-	s = startSmall(t, d, margin)
+	s = startSmall(t, d, margin, 0)
 	for _, id := range large[2:] {
 		if v, err := s.Get(t.Context(), "t", id); err != nil || v.State.Terminal() {
 			t.Fatalf("a job after the restart is %v, error %v; want it unfinished", v.State, err)
@@ -150,6 +152,38 @@ func TestResultsFillTheDisk(t *testing.T) {
 	last := s.submit(t, `{"range":{"stop":3}}`, time.Hour)
 	s.until(t, "a job succeeds", func() bool {
 		v, err := s.Get(t.Context(), "t", last)
+		return err == nil && v.State == job.Succeeded
+	})
+	s.stop(t)
+}
+
+// TestMaxResultBytes refuses a job whose results are known to be too large, and fails one whose results turn out to be.
+func TestMaxResultBytes(t *testing.T) {
+	const limit = 1 << 20
+	s := startSmall(t, journaltest.NewSmallDisk(256<<20), 0, limit)
+	_, err := s.exec.Submit(t.Context(), []job.Submission{
+		{Tenant: "t", Kind: "squares", Spec: []byte(`{"range":{"start":-1000000000010000000,"stop":-1000000000000000000}}`), Priority: job.Normal},
+	}, nil, false)
+	if v, ok := errors.AsType[*job.ValidationError](err); !ok || !strings.Contains(v.Error(), "at least 370000000 bytes") {
+		t.Errorf("a range whose squares have 370 MB: error %v, want one that names their size", err)
+	}
+	number := strings.Repeat("9", 1000)
+	numbers := make([]string, 1000)
+	for i := range numbers {
+		numbers[i] = fmt.Sprintf("%d%s", i+1, number)
+	}
+	id := s.submit(t, `{"numbers":[`+strings.Join(numbers, ",")+`]}`, time.Hour)
+	var v job.Job
+	s.until(t, "the job has ended", func() bool {
+		v, err = s.Get(t.Context(), "t", id)
+		return err == nil && v.State.Terminal()
+	})
+	if v.Failure == nil || !strings.Contains(v.Failure.Detail, "more than 1048576 bytes") {
+		t.Errorf("a job with 2 MB of results is %v, %v; want it failed with the limit", v.State, v.Failure)
+	}
+	small := s.submit(t, `{"numbers":[`+number+`]}`, time.Hour)
+	s.until(t, "a small job succeeds", func() bool {
+		v, err := s.Get(t.Context(), "t", small)
 		return err == nil && v.State == job.Succeeded
 	})
 	s.stop(t)

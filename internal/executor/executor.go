@@ -78,6 +78,8 @@ type Config struct {
 	MaxBytes int64
 	// MaxWaiting bounds the items of admitted jobs that wait at the same time.
 	MaxWaiting int64
+	// MaxResultBytes bounds the results of a job, in bytes as they are stored; 0 is no bound.
+	MaxResultBytes int64
 	// WorkerStart is called by each worker's goroutine before its first turn; nil for nothing.
 	WorkerStart func()
 	// TenantJobs returns a tenant's quota of jobs that are not terminal; 0 is no quota. Nil is none for all.

@@ -3,6 +3,7 @@ package executor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -50,6 +51,8 @@ type run struct {
 	// for a job that was not recovered, and not changed after recovery.
 	finished []bool
 	steps    map[int][]job.Advanced
+	// results are the bytes of results and partials so far.
+	results int64
 	// completed counts the items that are no longer waiting.
 	completed int64
 }
@@ -89,6 +92,15 @@ func (r *run) begin(now time.Time) bool {
 	}
 	r.busy++
 	return true
+}
+
+// addResults counts results; it returns the failure of a job that has more of them than it may. Caller holds r.mu.
+func (r *run) addResults(items *job.Items, partial []byte) error {
+	r.results += int64(items.Size() + len(partial))
+	if limit := r.e.cfg.MaxResultBytes; limit > 0 && r.results > limit {
+		return &job.Failure{Reason: job.FailedTask, Detail: fmt.Sprintf("the job's results have more than %d bytes, the limit of this server", limit)}
+	}
+	return nil
 }
 
 func (r *run) armTimeout() {

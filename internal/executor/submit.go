@@ -149,6 +149,9 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(pl
 			faults.Add(prefix, "%d items would wait at the same time; this server holds at most %d: set concurrency, or "+
 				"split the job", size.Waiting, e.cfg.MaxWaiting)
 		}
+		if limit := e.cfg.MaxResultBytes; limit > 0 && size.Results > limit {
+			faults.Add(prefix, "the results would have at least %d bytes; a job may have at most %d: split the job", size.Results, limit)
+		}
 		if size.Memory > e.cfg.MaxBytes {
 			faults.Add(prefix, "the job needs %d bytes of memory; this server holds at most %d", size.Memory, e.cfg.MaxBytes)
 		}

@@ -133,6 +133,11 @@ func (r *run) stepped(u unit, step *job.Step, err error) {
 		r.failed(err)
 		return
 	}
+	if err := r.addResults(&step.Items, step.Partial); err != nil {
+		r.busy--
+		r.failed(err)
+		return
+	}
 	finished := step.Wake.IsZero()
 	if r.size.Tasks > 0 && finished {
 		if err := r.guard(func() error { return r.reduction().Add(u.task, step.Partial) }); err != nil {

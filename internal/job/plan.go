@@ -26,6 +26,8 @@ type Size struct {
 	Bytes int64
 	// Waiting is how many items may wait at the same time.
 	Waiting int64
+	// Results is how many bytes of results the plan leaves behind at least, as far as it is known beforehand.
+	Results int64
 	// Memory is about how many bytes the plan holds while its job is not terminal.
 	Memory int64
 }

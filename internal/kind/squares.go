@@ -84,7 +84,31 @@ func planRange(f *fields, l Limits) *squareRange {
 
 // Size implements job.Plan.
 func (p *squareRange) Size() job.Size {
-	return job.Size{Tasks: sliceCount(p.n, squareSlice), Units: p.n, Memory: 512}
+	return job.Size{Tasks: sliceCount(p.n, squareSlice), Units: p.n, Memory: 512, Results: p.resultBytes()}
+}
+
+// resultBytes returns how many bytes the squares have at least: each of a part of the range has as many as the smallest of them.
+func (p *squareRange) resultBytes() (total int64) {
+	const parts = 64
+	for i := range int64(parts) {
+		first, end := p.n/parts*i, p.n/parts*(i+1)
+		if i == parts-1 {
+			end = p.n
+		}
+		if first == end {
+			continue
+		}
+		a, b := p.start+first*p.step, p.start+(end-1)*p.step
+		least := int64(0)
+		switch {
+		case a > 0 && b > 0:
+			least = min(a, b)
+		case a < 0 && b < 0:
+			least = max(a, b)
+		}
+		total += (end - first) * int64(len(appendSquareInt(nil, least)))
+	}
+	return total
 }
 
 // Reducer implements job.Plan.
