@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
 
 	"gather/internal/api"
 	"gather/internal/array"
+	"gather/internal/backup"
 	"gather/internal/executor"
 	"gather/internal/job"
 	"gather/internal/journal"
@@ -48,6 +50,8 @@ type backend struct {
 	durability string
 	// drain tells the other nodes that this one takes no more work.
 	drain func()
+	// backups sends backups; nil in a cluster.
+	backups http.Handler
 	// closeArrays ends what the arrays need; nil for nothing.
 	closeArrays func() error
 	// about is what the log says of it at the start: pairs of keys and values.
@@ -98,6 +102,9 @@ func (s *server) openJournal(ctx context.Context) (backend, error) {
 	if err != nil {
 		return backend{}, errors.Join(err, j.Close())
 	}
+	if err := backup.Clean(c.DataDir); err != nil {
+		return backend{}, errors.Join(err, j.Close())
+	}
 	scrubbing, stop := context.WithCancel(context.Background())
 	scrubbed := make(chan struct{})
 	go func() { // ends with closeArrays at the latest
@@ -110,7 +117,8 @@ func (s *server) openJournal(ctx context.Context) (backend, error) {
 			<-scrubbed
 			return nil
 		},
-		record: j, nodes: alone{s.newNode()}, durability: string(api.JobDurabilityFsync), drain: func() {},
+		backups: &backups{s: s, journal: j, arrays: arrays, turn: make(chan struct{}, 1)},
+		record:  j, nodes: alone{s.newNode()}, durability: string(api.JobDurabilityFsync), drain: func() {},
 		about: []any{"node", c.NodeName},
 	}, nil
 }

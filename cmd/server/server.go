@@ -48,6 +48,7 @@ type server struct {
 	tenants      *tenant.Store // nil without API keys
 	api          *http.Server
 	ops          *http.Server // nil without a metrics listener
+	admin        *http.Server // nil without an admin socket
 
 	draining atomic.Bool
 	// hup asks to read the key file again.
@@ -56,7 +57,7 @@ type server struct {
 	streams    context.Context
 	endStreams context.CancelFunc
 
-	apiListener, opsListener net.Listener
+	apiListener, opsListener, adminListener net.Listener
 }
 
 // The limits of the listeners that have no setting.
@@ -135,6 +136,7 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 			return nil, err
 		}
 	}
+	s.openAdmin(ctx)
 	return s, nil
 }
 
@@ -226,7 +228,7 @@ func (s *server) ready() error {
 // run serves until ctx is done, then shuts down.
 func (s *server) run(ctx context.Context) error {
 	defer signal.Stop(s.hup)
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	go func() { failed <- serve(s.api, s.apiListener) }() // ends with Shutdown
 	serving := 1
 	metrics := ""
@@ -234,6 +236,10 @@ func (s *server) run(ctx context.Context) error {
 		serving++
 		metrics = s.opsListener.Addr().String()
 		go func() { failed <- serve(s.ops, s.opsListener) }() // ends with Shutdown
+	}
+	if s.admin != nil {
+		serving++
+		go func() { failed <- serve(s.admin, s.adminListener) }() // ends with Shutdown
 	}
 	s.log.Info("serving", append([]any{
 		"api", s.apiListener.Addr().String(), "metrics", metrics, "data_dir", s.cfg.DataDir,
@@ -286,7 +292,7 @@ func (s *server) shutdown() error {
 	s.endStreams()
 	closing, cancelClosing := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancelClosing()
-	for _, srv := range []*http.Server{s.api, s.ops} {
+	for _, srv := range []*http.Server{s.api, s.ops, s.admin} {
 		if srv == nil {
 			continue
 		}

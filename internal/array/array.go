@@ -62,6 +62,9 @@ type Store struct {
 	mu      sync.Mutex
 	tenants map[string]*tenantArrays
 	writing int64 // bytes of all uploads that are being written now
+	// snapshots are those that are not closed; dropped are the files that are kept for them.
+	snapshots int
+	dropped   []string
 }
 
 // tenantArrays is the arrays of a tenant.
@@ -150,7 +153,9 @@ func Open(cfg Config) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) dir(tenant string) string { return filepath.Join(s.cfg.Dir, "t-"+tenant) }
+func (s *Store) dir(tenant string) string { return filepath.Join(s.cfg.Dir, tenantDir(tenant)) }
+
+func tenantDir(tenant string) string { return "t-" + tenant }
 
 // Get describes an array; job.ErrArrayNotFound, job.ErrArrayDamaged, job.ErrStorage.
 func (s *Store) Get(_ context.Context, tenant, name string) (job.Array, error) {
@@ -259,10 +264,14 @@ func (s *Store) Delete(_ context.Context, tenant, name string, p job.Preconditio
 	return nil
 }
 
-// drop removes the file of an array that is gone; what cannot be removed now is at the next start.
+// drop removes the file of an array that is gone; what cannot be removed now is at the next start. s.mu is held.
 func (s *Store) drop(dir string, e *entry) {
-	if e.File != "" { // else the record could not be read
-		_ = os.Remove(filepath.Join(dir, e.File))
+	switch name := filepath.Join(dir, e.File); {
+	case e.File == "": // the record could not be read
+	case s.snapshots > 0:
+		s.dropped = append(s.dropped, name)
+	default:
+		_ = os.Remove(name)
 	}
 }
 

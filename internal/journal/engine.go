@@ -60,9 +60,9 @@ func (j *Journal) openLocked(ctx context.Context, lock *pebble.Lock) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrFormat, err)
 	}
-	j.fs = &patientFS{FS: disk, patience: newPatience(j.c.RetryInterval, j.health.wake)}
-	if found.Exists && !j.c.View {
-		if err := j.verify(lock, found.ManifestFilename); err != nil {
+	j.fs = &patientFS{FS: disk, dir: disk.PathJoin(dir), patience: newPatience(j.c.RetryInterval, j.health.wake)}
+	if !j.c.View {
+		if err := j.verify(lock, found); err != nil {
 			return err
 		}
 	}

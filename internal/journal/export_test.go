@@ -91,7 +91,7 @@ func (j *Journal) Crash(err error) { engineLogger{j: j}.Fatalf("%w", err) }
 
 // NewPatientFS returns a file system such as Pebble sees it.
 func NewPatientFS(fs vfs.FS, retry time.Duration) vfs.FS {
-	p := &patientFS{FS: fs, patience: newPatience(retry, func() {})}
+	p := &patientFS{FS: fs, dir: fs.PathDir("file"), patience: newPatience(retry, func() {})}
 	p.opened()
 	return p
 }

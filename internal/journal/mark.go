@@ -25,8 +25,8 @@ import (
 // the process (kill -9) it is exact. After a power cut it may be a second old, so a loss within the last second before the
 // cut goes unnoticed unless a later record of the log reveals it, which Pebble checks from block to block of 32 KiB.
 
-// markName is the file of the sync mark. Removing it accepts the loss of what it proves to be missing.
-const markName = "SYNCED"
+// MarkName is the file of the sync mark. Removing it accepts the loss of what it proves to be missing.
+const MarkName = "SYNCED"
 
 // The mark has two slots, written alternately, on pages of their own: a torn write leaves the other one.
 const (
@@ -81,7 +81,7 @@ func readMark(disk vfs.FS, path string) (p position, err error) {
 
 // open opens or makes the file of the mark, for a journal whose last write is p.
 func (m *syncMark) open(disk vfs.FS, dir string, p position) (err error) {
-	m.path, m.last = disk.PathJoin(dir, markName), p
+	m.path, m.last = disk.PathJoin(dir, MarkName), p
 	m.file, err = disk.OpenReadWrite(m.path, vfs.WriteCategoryUnspecified)
 	if errors.Is(err, fs.ErrNotExist) {
 		m.file, err = disk.Create(m.path, vfs.WriteCategoryUnspecified)

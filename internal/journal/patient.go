@@ -13,10 +13,13 @@ import (
 )
 
 // patientFS is the file system that Pebble sees. Methods that are not here pass through: they only read, or are used
-// only while opening.
+// only while opening. So do all for files outside of the journal's directory, which are those of a checkpoint: its errors
+// are for the caller.
 type patientFS struct {
 	vfs.FS
 	*patience
+	// dir is the directory of the journal, as PathJoin writes it.
+	dir string
 	// log and manifest are the files of their kind that were last forced.
 	log, manifest forced
 }
@@ -39,6 +42,9 @@ func (f *forced) get() (number, size uint64) {
 	return f.number, f.size
 }
 
+// outside reports whether a file is none of the journal's own.
+func (p *patientFS) outside(name string) bool { return p.PathDir(name) != p.dir }
+
 // isTable reports whether a file is one that Pebble can do without, and write again.
 func isTable(name string) bool {
 	return strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob")
@@ -46,6 +52,9 @@ func isTable(name string) bool {
 
 // Create implements vfs.FS.
 func (p *patientFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if p.outside(name) {
+		return p.FS.Create(name, category)
+	}
 	if p.off.Load() {
 		return voidFile{name: name}, nil
 	}
@@ -99,14 +108,17 @@ func (p *patientFS) ReuseForWrite(oldname, newname string, category vfs.DiskWrit
 // OpenDir implements vfs.FS.
 func (p *patientFS) OpenDir(name string) (vfs.File, error) {
 	f, err := p.FS.OpenDir(name)
-	if err != nil {
-		return nil, err
+	if err != nil || p.PathJoin(name) != p.dir {
+		return f, err
 	}
 	return &patientDir{File: f, p: p.patience}, nil
 }
 
 // Rename implements vfs.FS.
 func (p *patientFS) Rename(oldname, newname string) error {
+	if p.outside(newname) {
+		return p.FS.Rename(oldname, newname)
+	}
 	p.do(func() error { return p.FS.Rename(oldname, newname) })
 	return nil
 }

@@ -31,12 +31,19 @@ func storedCommit(db *pebble.DB) (uint64, error) {
 }
 
 // verify replays the log in memory and compares what there is with the mark. It changes nothing on disk.
-func (j *Journal) verify(lock *pebble.Lock, manifest string) error {
-	forced, err := readMark(j.c.FS, j.c.FS.PathJoin(j.c.Dir, markName))
-	if err == nil {
-		err = checkManifest(j.c.FS, manifest, forced)
+func (j *Journal) verify(lock *pebble.Lock, found *pebble.DBDesc) error {
+	mark := j.c.FS.PathJoin(j.c.Dir, MarkName)
+	if !found.Exists {
+		if _, err := j.c.FS.Stat(mark); err == nil {
+			return fmt.Errorf("%w: there is %s and no manifest: a restore that did not end, or files that were removed", ErrDamaged, mark)
+		}
+		return nil
 	}
+	forced, err := readMark(j.c.FS, mark)
 	if err != nil {
+		return err
+	}
+	if err := checkManifest(j.c.FS, found.ManifestFilename, forced); err != nil {
 		return err
 	}
 	opts := j.engineOptions(lock)
