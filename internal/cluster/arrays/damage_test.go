@@ -62,14 +62,16 @@ func TestFlippedBits(t *testing.T) {
 				got := make([]byte, len(data))
 				_, err := h.ReadAtContext(t.Context(), got, 0)
 				end()
-				leader := max(0, servers.StreamLeader(fmt.Sprintf("G%s_ARRAYS", p.prefix[1:])))
+				// Which server leads can change between the read and any look at it, so a damaged replica of three may be read around.
 				switch {
 				case err == nil && !bytes.Equal(got, data):
-					t.Errorf("server %d, leader %d: read other bytes than were uploaded, without an error", i, leader)
-				case i == 0 && leader == 0 && !errors.Is(err, job.ErrCorrupt):
-					t.Errorf("server %d, leader %d: got %v, want %v", i, leader, err, job.ErrCorrupt)
-				case !(i == 0 && leader == 0) && err != nil:
-					t.Errorf("server %d, leader %d: got %v, want no error", i, leader, err)
+					t.Errorf("server %d: read other bytes than were uploaded, without an error", i)
+				case n == 1 && !errors.Is(err, job.ErrCorrupt):
+					t.Errorf("server %d: got %v, want %v", i, err, job.ErrCorrupt)
+				case i == 0 && err != nil && !errors.Is(err, job.ErrCorrupt):
+					t.Errorf("server %d: got %v, want the bytes or %v", i, err, job.ErrCorrupt)
+				case i > 0 && err != nil:
+					t.Errorf("server %d: got %v, want no error", i, err)
 				}
 			}
 		})
