@@ -88,7 +88,7 @@ func (s *server) GetArray(ctx context.Context, req GetArrayRequestObject) (GetAr
 	return GetArray200JSONResponse(storedArray(&a)), nil
 }
 
-// describeArray sets the headers that tell one array, and one representation of it, from another.
+// describeArray sets the validators and caching headers of an array's representation.
 func (s *server) describeArray(x *exchange, a *job.Array) {
 	h := x.Header()
 	h["Cache-Control"] = privateNoCache

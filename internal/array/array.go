@@ -43,7 +43,7 @@ type Config struct {
 	Ready func() error
 	// Spare returns how many bytes may be written to the disk now; nil is any number.
 	Spare func() int64
-	// Logger is told of damaged arrays; nil discards.
+	// Logger logs damaged arrays; nil discards.
 	Logger *slog.Logger
 }
 
@@ -106,7 +106,7 @@ type entry struct {
 	sums   atomic.Pointer[checksums] // nil if there are none
 	file   *os.File                  // while refs > 0
 	refs   int                       // handles that are open
-	// damaged says what is wrong with the file or the record; such an array can be replaced and deleted.
+	// damaged is the fault of the file or the record, nil if there is none; a damaged array can be replaced and deleted.
 	damaged error
 }
 

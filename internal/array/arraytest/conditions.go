@@ -52,7 +52,7 @@ func preconditions(t *testing.T, p Place) {
 	want("delete but this one", s.Delete(t.Context(), "acme", "x", noneMatch(second.SHA256)), job.ErrPrecondition)
 	want("delete this one", s.Delete(t.Context(), "acme", "x", match(second.SHA256)), nil)
 
-	// Of several that create an array one does, whoever began to send first.
+	// Of several uploads with If-None-Match: * exactly one creates the array, in any order of arrival.
 	var wg sync.WaitGroup
 	errs := make([]error, 6)
 	for i := range errs {
