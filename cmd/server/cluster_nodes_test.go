@@ -95,7 +95,7 @@ func (f *fleet) tell() {
 	if !f.t.Failed() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for i, c := range f.asks {
 		for _, path := range []string{"/v1/nodes", "/v1/jobs?state=queued&page_size=5", "/v1/jobs?state=running&page_size=5", "/readyz"} {
@@ -173,8 +173,8 @@ func (f *fleet) until(ctx context.Context, limit time.Duration, what string, hol
 // ready polls until node i answers /readyz with a status.
 func (f *fleet) ready(ctx context.Context, i, status int) {
 	f.t.Helper()
-	f.until(ctx, 30*time.Second, fmt.Sprintf("readyz of node %d is to be %d", i, status), func(ctx context.Context) (bool, any) {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	f.until(ctx, 2*time.Minute, fmt.Sprintf("readyz of node %d is to be %d", i, status), func(ctx context.Context) (bool, any) {
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		a, err := f.asks[i].try(ctx, http.MethodGet, "/readyz", "")
 		if err != nil {

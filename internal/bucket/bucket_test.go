@@ -88,7 +88,7 @@ func server(t *testing.T) store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for ctx, end := context.WithTimeout(t.Context(), 20*time.Second); ; {
+	for ctx, end := context.WithTimeout(t.Context(), 2*time.Minute); ; {
 		if err = client.MakeBucket(ctx, "data", minio.MakeBucketOptions{}); err == nil {
 			end()
 			break
