@@ -54,7 +54,7 @@ func (s *suite) pauseNode(t *testing.T) {
 	} {
 		ids = append(ids, f.accept(ctx, 0, &o, o.body, "").ID)
 	}
-	f.until(ctx, 20*time.Second, "node 1 has tasks", func(ctx context.Context) (bool, any) {
+	f.until(ctx, 2*time.Minute, "node 1 has tasks", func(ctx context.Context) (bool, any) {
 		m, err := f.self(ctx, 1)
 		return m.works(ids[1]) || m.works(ids[2]), []any{m, err}
 	})

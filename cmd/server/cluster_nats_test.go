@@ -44,7 +44,7 @@ func (s *suite) killAllNATS(t *testing.T) {
 	for i := range f.nodes {
 		f.ready(ctx, i, http.StatusServiceUnavailable)
 		// status wants a Retry-After.
-		f.until(ctx, 30*time.Second, "a submission without NATS is refused", func(ctx context.Context) (bool, any) {
+		f.until(ctx, 2*time.Minute, "a submission without NATS is refused", func(ctx context.Context) (bool, any) {
 			got := f.status(ctx, i, http.MethodPost, "/v1/jobs", orders[2].body)
 			return got == http.StatusServiceUnavailable, got
 		})
