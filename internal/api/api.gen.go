@@ -106,21 +106,6 @@ func (e HealthStatus) Valid() bool {
 	}
 }
 
-// Defines values for IndexName.
-const (
-	IndexNameGather IndexName = "gather"
-)
-
-// Valid indicates whether the value is a known member of the IndexName enum.
-func (e IndexName) Valid() bool {
-	switch e {
-	case IndexNameGather:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for JobDurability.
 const (
 	JobDurabilityFsync  JobDurability = "fsync"
@@ -184,6 +169,21 @@ func (e Priority) Valid() bool {
 	case PriorityLow:
 		return true
 	case PriorityNormal:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ServerPathsName.
+const (
+	ServerPathsNameGather ServerPathsName = "gather"
+)
+
+// Valid indicates whether the value is a known member of the ServerPathsName enum.
+func (e ServerPathsName) Valid() bool {
+	switch e {
+	case ServerPathsNameGather:
 		return true
 	default:
 		return false
@@ -334,15 +334,6 @@ type Health struct {
 
 // HealthStatus defines model for Health.Status.
 type HealthStatus string
-
-// Index Paths of this server.
-type Index struct {
-	Links map[string]string `json:"links"`
-	Name  IndexName         `json:"name"`
-}
-
-// IndexName defines model for Index.Name.
-type IndexName string
 
 // Item defines model for Item.
 type Item struct {
@@ -560,6 +551,15 @@ type Results struct {
 	// NextAfter The `after` of the next page.
 	NextAfter int64 `json:"next_after"`
 }
+
+// ServerPaths Paths of this server.
+type ServerPaths struct {
+	Links map[string]string `json:"links"`
+	Name  ServerPathsName   `json:"name"`
+}
+
+// ServerPathsName defines model for ServerPaths.Name.
+type ServerPathsName string
 
 // State defines model for State.
 type State string
@@ -1775,7 +1775,7 @@ type GetIndexResponseObject interface {
 	VisitGetIndexResponse(w http.ResponseWriter) error
 }
 
-type GetIndex200JSONResponse Index
+type GetIndex200JSONResponse ServerPaths
 
 func (response GetIndex200JSONResponse) VisitGetIndexResponse(w http.ResponseWriter) error {
 	var buf bytes.Buffer

@@ -31,7 +31,7 @@ func TestIndex(t *testing.T) {
 		if media := a.Header.Get("Content-Type"); a.status != 200 || media != "application/json" {
 			t.Errorf("Accept %q: %d, %s; want 200, JSON", accept, a.status, media)
 		}
-		for _, link := range decode[api.Index](t, a.body).Links {
+		for _, link := range decode[api.ServerPaths](t, a.body).Links {
 			links = append(links, link)
 		}
 	}
