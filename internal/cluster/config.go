@@ -56,6 +56,9 @@ type Config struct {
 	// MinFreeBytes is as in journal.Config.
 	MinFreeBytes uint64
 
+	// maxDropped is how many rejected submissions a message of a trim has: 25 000, at most some 20 bytes each.
+	maxDropped int
+
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -68,6 +71,7 @@ func (c *Config) setDefaults() {
 	c.KeyRetention = cmp.Or(c.KeyRetention, 24*time.Hour)
 	c.LogPatience = cmp.Or(c.LogPatience, 30*time.Second)
 	c.MaxPendingBytes = cmp.Or(c.MaxPendingBytes, 64<<20)
+	c.maxDropped = cmp.Or(c.maxDropped, 25_000)
 	if c.Wall == nil {
 		c.Wall = time.Now
 	}

@@ -22,7 +22,7 @@ func (c *Cluster) take(ctx context.Context, next position, at time.Time, author 
 		if err = c.patient(ctx, func() error { return c.view.Settle(ctx) }); err == nil {
 			err = c.patient(ctx, func() error { return c.view.Drop(ctx, p.Tenant, p.ID) })
 		}
-	case job.ProposeTrim:
+	case job.ProposeTrim, job.ProposeLargeTrim:
 		err = c.takeTrim(ctx, next, p)
 	case job.ProposeJob, job.ProposeKey, job.ProposeTombstone:
 		err = c.takeImport(ctx, next, p)
@@ -66,7 +66,12 @@ func (c *Cluster) takeBatch(ctx context.Context, next position, at time.Time, au
 	}
 	last := false
 	var notes []journal.Note
+	var reserved *reservation
+	if submits && author == c.id {
+		reserved = c.w.reservation(p.Number)
+	}
 	c.t.mu.Lock()
+	c.t.release(reserved) // from here on the table has it, or has refused it
 	if err == nil && submits && !given {
 		err = c.t.room(p.Admission, tenant, func(n int) time.Duration { return c.t.ends.RetryAfter(now, n) })
 	}

@@ -152,3 +152,6 @@ func (p *Parts) Add(author string, first, last bool, seq uint64, at time.Time, b
 
 // CertainAt is what a read barrier goes by.
 var CertainAt = certainAt
+
+// WithMaxDropped bounds how many rejected submissions a message of a trim has.
+func WithMaxDropped(n int) func(*Config) { return func(c *Config) { c.maxDropped = n } }

@@ -28,13 +28,16 @@ func (c *Cluster) append(ctx context.Context, b *job.Batch, guards []job.Guard, 
 	now := c.Now()
 	tenant, submits := submitter(b.Entries)
 	delay := b.Delay
+	var reserved *reservation
 	if submits {
 		delay = 0 // nothing can come with it that its own node makes: others may run it
 		if err := errors.Join(c.trouble(), c.view.Ready()); err != nil {
 			return asRejection(err)
 		}
+		nodes := len(c.members.live())
+		var err error
 		c.t.mu.Lock()
-		err := c.t.room(b.Admission, tenant, func(n int) time.Duration { return c.t.ends.RetryAfter(time.Now(), n) })
+		reserved, err = c.t.reserve(b.Admission, tenant, nodes, func(n int) time.Duration { return c.t.ends.RetryAfter(time.Now(), n) }, time.Now())
 		c.t.mu.Unlock()
 		if err != nil {
 			return err
@@ -48,9 +51,14 @@ func (c *Cluster) append(ctx context.Context, b *job.Batch, guards []job.Guard, 
 	}
 	done, key := b.Done, b.Key
 	entries := b.Entries
-	return c.w.put(ctx, p, &pending{submits: submits, done: func(d decision) {
+	err := c.w.put(ctx, p, &pending{submits: submits, reserved: reserved, done: func(d decision) {
 		if key != nil {
 			c.view.Release(*key)
+		}
+		if submits {
+			c.t.mu.Lock()
+			c.t.decidedIn(reserved, d)
+			c.t.mu.Unlock()
 		}
 		if submits && d.err == nil {
 			c.turns.submitted(entries, d.seq)
@@ -62,6 +70,12 @@ func (c *Cluster) append(ctx context.Context, b *job.Batch, guards []job.Guard, 
 			done(d.err)
 		}
 	}}, delay)
+	if err != nil && submits {
+		c.t.mu.Lock()
+		c.t.release(reserved)
+		c.t.mu.Unlock()
+	}
+	return err
 }
 
 func asRejection(err error) error {

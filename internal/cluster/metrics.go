@@ -82,6 +82,11 @@ func (m *metrics) watch(reg prometheus.Registerer, c *Cluster) error {
 		gauge("log_untrimmed_seconds", "Time span of the cluster's log that is no longer needed and has not been trimmed yet.", func() float64 {
 			return c.logAge(c.needed().begun)
 		}),
+		gauge("log_rejections", "Rejected submissions that stand in the cluster's log. Each trim of the log repeats them.", func() float64 {
+			c.readMu.Lock()
+			defer c.readMu.Unlock()
+			return float64(len(c.dropped))
+		}),
 		gauge("log_pending_bytes", "Bytes that wait to be written to the cluster's log.", func() float64 { return float64(c.w.pendingBytes()) }),
 		gauge("turns_held", "Turns that this node has: tasks that run, or wait on a timer.", func() float64 {
 			c.turns.mu.Lock()

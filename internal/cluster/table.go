@@ -64,6 +64,8 @@ type table struct {
 	rankedAt time.Time
 	// ages are those of the log.
 	ages ages
+	// onTheWay are this node's own submissions.
+	onTheWay onTheWay
 	// changed is closed, and replaced, whenever there may be more to pull.
 	changed chan struct{}
 }
@@ -257,11 +259,11 @@ func (t *table) room(a *job.Admission, tenant string, retry func(n int) time.Dur
 	if a == nil {
 		return nil
 	}
-	n := len(a.Sizes)
-	var bytes, waiting int64
-	for _, s := range a.Sizes {
-		bytes, waiting = bytes+s.Memory, waiting+s.Waiting
-	}
+	return t.fits(a, tenant, demandOf(a), retry)
+}
+
+// fits is room for what one or several submissions take. Caller holds t.mu.
+func (t *table) fits(a *job.Admission, tenant string, d demand, retry func(n int) time.Duration) error {
 	reject := func(sentinel error, reason, format string, args ...any) error {
 		return &job.Rejection{
 			Err: sentinel, Reason: reason, Detail: fmt.Sprintf(format, args...) + " in the whole cluster",
@@ -269,13 +271,13 @@ func (t *table) room(a *job.Admission, tenant string, retry func(n int) time.Dur
 		}
 	}
 	switch {
-	case a.Jobs > 0 && len(t.jobs)+n > a.Jobs:
+	case a.Jobs > 0 && len(t.jobs)+d.jobs > a.Jobs:
 		return reject(job.ErrQueueFull, "jobs", "%d of at most %d jobs are admitted", len(t.jobs), a.Jobs)
-	case a.Bytes > 0 && t.bytes+bytes > a.Bytes:
+	case a.Bytes > 0 && t.bytes+d.bytes > a.Bytes:
 		return reject(job.ErrQueueFull, "bytes", "admitted jobs hold %d of at most %d bytes", t.bytes, a.Bytes)
-	case a.Waiting > 0 && t.waiting+waiting > a.Waiting:
+	case a.Waiting > 0 && t.waiting+d.waiting > a.Waiting:
 		return reject(job.ErrQueueFull, "waiting", "%d of at most %d items wait", t.waiting, a.Waiting)
-	case a.TenantJobs > 0 && t.tenants[tenant]+n > a.TenantJobs:
+	case a.TenantJobs > 0 && t.tenants[tenant]+d.tenantJobs > a.TenantJobs:
 		return reject(job.ErrQuota, "quota", "%d of at most %d jobs are admitted", t.tenants[tenant], a.TenantJobs)
 	}
 	return nil

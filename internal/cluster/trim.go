@@ -23,7 +23,12 @@ import (
 // submissions as the others did, for they knew of jobs, and of keys, that it does not. So before the log is trimmed the
 // chief writes down which submissions in it were dropped, up to where it has read: whoever begins to read takes that as
 // given. The note is the last message of a subject of its own in the log, <prefix>.log.trim, which is found without reading.
-const trimAuthor = "trim"
+// What does not fit into one message precedes it on <prefix>.log.trim-part: a run of messages that begin no write, so the log's
+// readers pass over them.
+const (
+	trimAuthor     = "trim"
+	trimPartAuthor = "trim-part"
+)
 
 // trimmed is such a note.
 type trimmed struct {
@@ -48,26 +53,69 @@ func (c *Cluster) lastTrim(ctx context.Context) (*trimmed, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(msg.Data) < messageHeader {
-		return nil, fmt.Errorf("%w: trim", job.ErrVersion)
-	}
-	n, w := binary.Uvarint(msg.Data[messageHeader:])
-	body := msg.Data[messageHeader+max(w, 0):]
-	if w <= 0 || n != uint64(len(body)) || msg.Data[0] != messageVersion {
-		return nil, fmt.Errorf("%w: trim", job.ErrVersion)
-	}
-	p, err := job.DecodeProposal(body)
-	if err != nil || p.What != job.ProposeTrim {
-		return nil, errors.Join(job.ErrVersion, err)
+	p, err := parseTrim(msg.Data)
+	if err != nil {
+		return nil, err
 	}
 	t := &trimmed{Proposal: p, dropped: make(map[job.Dropped]bool, len(p.Dropped))}
-	for _, d := range p.Dropped {
-		t.dropped[d] = true
+	t.add(&p)
+	if p.What == job.ProposeLargeTrim {
+		if err := t.readParts(ctx, stream, c.trimPartSubject(), msg.Sequence); err != nil {
+			return nil, err
+		}
 	}
 	return t, nil
 }
 
-func (c *Cluster) trimSubject() string { return c.cfg.Prefix + ".log." + trimAuthor }
+func parseTrim(data []byte) (p job.Proposal, err error) {
+	if len(data) < messageHeader || data[0] != messageVersion {
+		return p, fmt.Errorf("%w: trim", job.ErrVersion)
+	}
+	n, w := binary.Uvarint(data[messageHeader:])
+	body := data[messageHeader+max(w, 0):]
+	if w <= 0 || n != uint64(len(body)) {
+		return p, fmt.Errorf("%w: trim", job.ErrVersion)
+	}
+	p, err = job.DecodeProposal(body)
+	if err != nil || p.What != job.ProposeTrim && p.What != job.ProposeLargeTrim {
+		return p, errors.Join(job.ErrVersion, err)
+	}
+	return p, nil
+}
+
+func (t *trimmed) add(p *job.Proposal) {
+	for _, d := range p.Dropped {
+		t.dropped[d] = true
+	}
+}
+
+// readParts adds what was written before the note, which is message end.
+func (t *trimmed) readParts(ctx context.Context, stream jetstream.Stream, subject string, end uint64) error {
+	for seq := t.Parts; seq < end; {
+		msg, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(subject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && msg.Sequence > end {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		part, err := parseTrim(msg.Data)
+		if err != nil {
+			return err
+		}
+		if part.Through == t.Through && part.Before == t.Before { // not of another leader's
+			t.add(&part)
+		}
+		seq = msg.Sequence + 1
+	}
+	if uint64(len(t.dropped)) != t.Total {
+		return fmt.Errorf("the trim of the log tells of %d rejected submissions, and %d of them are there", t.Total, len(t.dropped))
+	}
+	return nil
+}
+
+func (c *Cluster) trimSubject() string     { return c.cfg.Prefix + ".log." + trimAuthor }
+func (c *Cluster) trimPartSubject() string { return c.cfg.Prefix + ".log." + trimPartAuthor }
 
 // remember keeps that a submission was dropped, and returns the note of it.
 func (c *Cluster) remember(d job.Dropped) journal.Note {
@@ -134,17 +182,44 @@ func (c *Cluster) trim(ctx context.Context) error {
 	if p.Before <= p.First {
 		return nil
 	}
-	body := p.AppendBinary(nil)
-	data := binary.AppendUvarint([]byte{messageVersion, partWhole}, uint64(len(body)))
-	data = append(data, body...)
-	if len(data) > int(c.nc.MaxPayload())-4096 {
-		return fmt.Errorf("%d submissions that were dropped are more than one message can tell", len(p.Dropped))
-	}
 	c.log.Info("trimming the log", "first", p.First, "before", p.Before)
-	if _, err := c.js.PublishMsg(ctx, &nats.Msg{Subject: c.trimSubject(), Data: data}); err != nil {
+	if err := c.publishTrim(ctx, p); err != nil {
 		return err
 	}
 	return stream.Purge(ctx, jetstream.WithPurgeSequence(p.Before))
+}
+
+// publishTrim writes what whoever reads only the rest of the log must know.
+func (c *Cluster) publishTrim(ctx context.Context, p *job.Proposal) error {
+	write := func(subject string, part byte) (uint64, error) {
+		body := p.AppendBinary(nil)
+		data := binary.AppendUvarint([]byte{messageVersion, part}, uint64(len(body)))
+		ack, err := c.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: append(data, body...)})
+		if err != nil {
+			return 0, err
+		}
+		return ack.Sequence, nil
+	}
+	all := p.Dropped
+	if len(all) <= c.cfg.maxDropped {
+		_, err := write(c.trimSubject(), partWhole)
+		return err
+	}
+	var first uint64
+	for len(all) > c.cfg.maxDropped {
+		p.Dropped, all = all[:c.cfg.maxDropped], all[c.cfg.maxDropped:]
+		p.Total += uint64(len(p.Dropped))
+		seq, err := write(c.trimPartSubject(), partMiddle)
+		if err != nil {
+			return err
+		}
+		if first == 0 {
+			first = seq
+		}
+	}
+	p.What, p.Parts, p.Dropped, p.Total = job.ProposeLargeTrim, first, all, p.Total+uint64(len(all))
+	_, err := write(c.trimSubject(), partWhole)
+	return err
 }
 
 // takeTrim forgets what was dropped in a part of the log that is gone.

@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -67,11 +68,22 @@ func TestTrim(t *testing.T) {
 	fresh.ends(stays)
 }
 
-// Whoever reads only the rest of a log does not take what was dropped there for accepted.
+// Whoever reads only the rest of a log does not take what was dropped there for accepted, in however many messages it is written.
 func TestTrimmedDrops(t *testing.T) {
 	t.Parallel()
+	for _, most := range []int{1000, 2} {
+		t.Run(fmt.Sprintf("%d in a message", most), func(t *testing.T) {
+			t.Parallel()
+			testTrimmedDrops(t, most)
+		})
+	}
+}
+
+func testTrimmedDrops(t *testing.T, maxDropped int) {
+	t.Helper()
 	f := newFleet(t, 1)
-	a, b := f.open("a", briefly), f.open("b", briefly)
+	few := cluster.WithMaxDropped(maxDropped)
+	a, b := f.open("a", briefly, few), f.open("b", briefly, few)
 	bounds := job.Admission{Jobs: 1}
 	fill := a.submit(2, func(j *job.Job) { j.Retention = time.Millisecond })
 	var dropped []job.ID
@@ -82,7 +94,9 @@ func TestTrimmedDrops(t *testing.T) {
 		f.want(a.AppendBlindly(t.Context(), admitted(bounds, job.Size{}, s)), job.ErrQueueFull)
 		dropped = append(dropped, s.Job.ID)
 	}
-	drop()
+	for range 5 {
+		drop()
+	}
 	f.ok(a.events(fill, job.Started{At: time.Now()}))
 	f.eventually("the log is trimmed, up to where something was dropped", func() bool {
 		drop()
@@ -96,7 +110,13 @@ func TestTrimmedDrops(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		return false
 	})
+	for range 5 { // in what is left of the log
+		drop()
+	}
 	f.caughtUp(a, b)
+	if got := a.metric("log_rejections"); got < 5 {
+		t.Errorf("%v rejections stand in the log, want 5 at least", got)
+	}
 	f.eventually("a trim tells of what was dropped", func() bool {
 		fresh := f.open("fresh", briefly)
 		defer fresh.close()

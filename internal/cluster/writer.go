@@ -54,6 +54,8 @@ type pending struct {
 	submits bool
 	sent    bool
 	settled bool
+	// reserved is what a submission takes of the bounds until it is decided about.
+	reserved *reservation
 	// done gets the decision, from the fold or the view. It must not block.
 	done func(decision)
 }
@@ -344,6 +346,16 @@ func (w *writer) decided(number uint64) (p *pending, refused bool) {
 	}
 	p.settled = true
 	return p, false
+}
+
+// reservation returns what a proposal has reserved; nil if it has nothing.
+func (w *writer) reservation(number uint64) *reservation {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p := w.waiting[number]; p != nil {
+		return p.reserved
+	}
+	return nil
 }
 
 // stalled returns why submissions are refused, or nil.

@@ -31,6 +31,8 @@ type Proposal struct {
 	// read, and what was dropped in between.
 	First, Before, Through uint64
 	Dropped                []Dropped
+	// Parts and Total belong to a large trim.
+	Parts, Total uint64
 	// Log and Spec, with View, KeyRecord and Tombstone are what is imported.
 	View      Job
 	Spec      []byte
@@ -61,6 +63,9 @@ const (
 	ProposeJob
 	ProposeKey
 	ProposeTombstone
+	// ProposeLargeTrim is a trim with more Dropped than fit into one message: the others are in messages from Parts on, Total
+	// in all.
+	ProposeLargeTrim
 )
 
 // NoTask is the Task of a guard without one.
@@ -98,7 +103,10 @@ func (p *Proposal) AppendBinary(dst []byte) []byte {
 		dst = AppendEvent(append(dst, p.ID[:]...), p.Finished)
 	case ProposeDelete:
 		dst = append(appendString(dst, p.Tenant), p.ID[:]...)
-	case ProposeTrim:
+	case ProposeTrim, ProposeLargeTrim:
+		if p.What == ProposeLargeTrim {
+			dst = appendUint(appendUint(dst, p.Parts), p.Total)
+		}
 		for _, v := range [...]uint64{p.First, p.Before, p.Through, uint64(len(p.Dropped))} {
 			dst = appendUint(dst, v)
 		}
@@ -191,7 +199,10 @@ func DecodeProposal(data []byte) (p Proposal, err error) {
 		r.b = nil
 	case ProposeDelete:
 		p.Tenant, p.ID = r.string(), r.id()
-	case ProposeTrim:
+	case ProposeTrim, ProposeLargeTrim:
+		if p.What == ProposeLargeTrim {
+			p.Parts, p.Total = r.uint(), r.uint()
+		}
 		p.First, p.Before, p.Through = r.uint(), r.uint(), r.uint()
 		n := r.count()
 		if !r.enough(n) {

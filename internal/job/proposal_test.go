@@ -38,6 +38,7 @@ func someProposals() []job.Proposal {
 		{What: job.ProposeJob, View: sub.Job, Spec: []byte("{}"), Log: []job.Event{job.Started{At: at}, ended}},
 		{What: job.ProposeKey, KeyRecord: job.KeyRecord{Hash: [32]byte{3}, Fingerprint: [32]byte{4}, Expires: at, IDs: ids}},
 		{What: job.ProposeTombstone, Tombstone: job.Tombstone{Tenant: "acme", ID: ids[0], Expires: at}},
+		{What: job.ProposeLargeTrim, Before: 9, Through: 12, Dropped: []job.Dropped{{Seq: 11, Index: 2}}, Parts: 13, Total: 4},
 	}
 }
 
@@ -93,7 +94,7 @@ func TestProposalVersion(t *testing.T) {
 		{"nothing", func([]byte) []byte { return nil }},
 		{"version", func(b []byte) []byte { b[0]++; return b }},
 		{"kind 0", func(b []byte) []byte { b[1] = 0; return b }},
-		{"kind of the future", func(b []byte) []byte { b[1] = byte(job.ProposeTombstone) + 1; return b }},
+		{"kind of the future", func(b []byte) []byte { b[1] = byte(job.ProposeLargeTrim) + 1; return b }},
 	} {
 		if _, err := job.DecodeProposal(c.change(bytes.Clone(data))); !errors.Is(err, job.ErrVersion) {
 			t.Errorf("%s: %v, want ErrVersion", c.name, err)
