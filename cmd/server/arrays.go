@@ -6,10 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 	"time"
 
 	"gather/internal/api"
@@ -60,7 +58,7 @@ func (a storedArrays) Open(ctx context.Context, tenant string, ref chunked.Ref, 
 		return opened, err
 	}
 	if ctx.Err() == nil {
-		a.log.Warn("an array cannot be read", "tenant", tenant, "array", brief(ref.Name+ref.URL), "error", brief(err.Error()))
+		a.log.Warn("an array cannot be read", "tenant", tenant, "array", ref.Name+ref.URL, "error", err)
 	}
 	// The cause names hosts and paths, which are nobody's business.
 	return kind.Opened{}, &job.Rejection{
@@ -188,19 +186,8 @@ func (d discreet) ReadAtContext(ctx context.Context, p []byte, off int64) (int, 
 	case isFault(err):
 		return n, err
 	}
-	d.log.Error("an array could not be read", "array", brief(d.array), "error", brief(err.Error()))
+	d.log.Error("an array could not be read", "array", d.array, "error", err)
 	return n, errors.New("it could not be read; see the server's log")
-}
-
-// maxBrief bounds a text of a client in the log, in bytes.
-const maxBrief = 300
-
-// brief cuts a text for the log.
-func brief(text string) string {
-	if len(text) <= maxBrief {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxBrief], "") + fmt.Sprintf("... (%d bytes)", len(text))
 }
 
 // headPiece is how much of an object is asked for at once to find its header: most are 128 bytes.

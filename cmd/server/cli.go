@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -130,18 +129,4 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	return srv.run(ctx)
-}
-
-// logger writes JSON, or text on a terminal.
-func (c *serveCmd) logger(w io.Writer) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: c.LogLevel.level}
-	text := c.LogFormat.text == "text"
-	if f, ok := w.(*os.File); ok && c.LogFormat.text == "auto" {
-		info, err := f.Stat()
-		text = err == nil && info.Mode()&os.ModeCharDevice != 0
-	}
-	if text {
-		return slog.New(slog.NewTextHandler(w, opts))
-	}
-	return slog.New(slog.NewJSONHandler(w, opts))
 }

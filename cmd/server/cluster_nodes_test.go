@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -233,14 +232,8 @@ func (f *fleet) self(ctx context.Context, i int) (member, error) {
 
 // metric returns the sum of a metric of node i over all its labels.
 func (f *fleet) metric(ctx context.Context, i int, name string) (sum float64, err error) {
-	var at struct{ Msg, Metrics string }
-	for line := range strings.Lines(f.nodes[i].log.String()) {
-		if json.Unmarshal([]byte(line), &at) == nil && at.Msg == "serving" {
-			break
-		}
-	}
 	c := &client{p: &process{}, http: f.asks[i].http}
-	base := "http://" + at.Metrics
+	base := "http://" + f.nodes[i].log.metricsAddress()
 	c.p.base.Store(&base)
 	a, err := c.try(ctx, http.MethodGet, "/metrics", "")
 	if err != nil {

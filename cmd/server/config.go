@@ -58,6 +58,7 @@ type serveCmd struct {
 	DrainTimeout span      `default:"30s" placeholder:"DURATION" help:"How long running tasks may take to finish at a stop."`
 	LogLevel     logLevel  `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
 	LogFormat    logFormat `default:"auto" placeholder:"FORMAT" help:"json, text, or auto: text on a terminal."`
+	AccessLog    bool      `help:"Log every request, at level info. Without it, only those that failed are logged."`
 }
 
 // validate checks all settings and lists every fault.

@@ -130,18 +130,22 @@ func (p *process) stop() (int, error) {
 type tail struct {
 	ended chan struct{} // closed at the end of the log
 
-	mu    sync.Mutex
-	lines []string
+	mu      sync.Mutex
+	lines   []string
+	metrics string // the address of the metrics
 }
 
-// read sends the address of the API when the log tells it, or "" when the log ends without.
+// read sends the address of the API when the server logs it, or "" when the log ends without.
 func (l *tail) read(r io.Reader, address chan<- string) {
 	defer close(l.ended)
 	defer close(address)
 	told := false
 	for lines := bufio.NewScanner(r); lines.Scan(); {
-		var line struct{ Msg, API string }
+		var line struct{ Msg, API, Metrics string }
 		if !told && json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "serving" {
+			l.mu.Lock()
+			l.metrics = line.Metrics
+			l.mu.Unlock()
 			address <- line.API
 			told = true
 		}
@@ -152,6 +156,13 @@ func (l *tail) read(r io.Reader, address chan<- string) {
 		l.lines = append(l.lines, lines.Text())
 		l.mu.Unlock()
 	}
+}
+
+// metricsAddress returns where the server has its metrics.
+func (l *tail) metricsAddress() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.metrics
 }
 
 // String returns the last lines.

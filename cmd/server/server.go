@@ -36,8 +36,10 @@ import (
 //  3. Waiting requests answer with what is known, streams end, and both listeners close.
 //  4. The journal flushes and closes, or the node leaves its cluster.
 type server struct {
-	cfg      *serveCmd
-	log      *slog.Logger
+	cfg *serveCmd
+	// log limits how often a message is logged; accessLog, nil without --access-log, does not.
+	log, accessLog *slog.Logger
+
 	registry *prometheus.Registry
 	backend  backend
 	buckets  *bucket.Set
@@ -78,7 +80,12 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	// A pool that is busy on every processor of the Go scheduler would leave requests to wait for its time slices of 10 ms;
 	// with some to spare the kernel shares the CPUs out, and lets who waited for the network go first.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), int(c.Workers.n)+spareProcessors))
-	s := &server{cfg: c, log: log, registry: newRegistry(), hup: make(chan os.Signal, 1)}
+	s := &server{cfg: c, registry: newRegistry(), hup: make(chan os.Signal, 1)}
+	if c.AccessLog {
+		s.accessLog = log
+	}
+	log = slog.New(newLimitedHandler(log.Handler()))
+	s.log = log
 	signal.Notify(s.hup, syscall.SIGHUP) // from the start on: without a receiver the signal would end the process
 	var undo []func()
 	defer func() {
@@ -156,7 +163,7 @@ func (s *server) newHandler(exec *executor.Executor, kinds api.Kinds, tracer tra
 	c := s.cfg
 	ac := api.Config{
 		Executor: exec, Jobs: s.backend, Log: s.backend, Keys: s.backend, Nodes: s.backend.nodes, Kinds: kinds, Arrays: s.backend.arrays,
-		Durability: s.backend.durability, Ready: s.ready, Wall: s.backend.wall, Stopping: s.streams, Logger: s.log, Registerer: s.registry, Tracer: tracer,
+		Durability: s.backend.durability, Ready: s.ready, Wall: s.backend.wall, Stopping: s.streams, Logger: s.log, AccessLog: s.accessLog, Registerer: s.registry, Tracer: tracer,
 		Retention: c.Retention.d, MaxRetention: c.MaxRetention.d, MaxBody: c.MaxBody.n, MaxStreams: c.MaxStreams.n,
 	}
 	for _, p := range c.TrustedProxies {

@@ -11,6 +11,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"go.opentelemetry.io/otel/trace"
 
+	"gather/internal/job"
 	"gather/internal/tenant"
 )
 
@@ -34,6 +35,9 @@ type exchange struct {
 	mode      mode
 	status    int
 	wrote     bool
+	// submitted is the job that the request submitted, if it is one; problem is the type of the error it was answered with.
+	submitted job.ID
+	problem   string
 	// body is how many bytes of the bodies' budget this request holds.
 	body int64
 	// unread is true until the request's body has been read to its end.
@@ -97,6 +101,18 @@ func (x *exchange) set(key, value string) {
 	x.values[x.used] = value
 	x.w.Header()[key] = x.values[x.used : x.used+1 : x.used+1]
 	x.used++
+}
+
+// jobID returns the job that the request is about: the zero ID for none or several.
+func (x *exchange) jobID() job.ID {
+	if x.submitted != (job.ID{}) {
+		return x.submitted
+	}
+	id, err := job.ParseID(x.route.URLParam("job_id"))
+	if err != nil {
+		return job.ID{}
+	}
+	return id
 }
 
 // newRequestID returns 16 random hexadecimal digits.

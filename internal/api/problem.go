@@ -195,6 +195,9 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	s.metrics.refuse(err)
 	p := problemOf(err)
+	if x.problem = p.row.name; x.problem == "" {
+		x.problem = p.row.title
+	}
 	if p.row.status >= http.StatusInternalServerError && p.err != nil {
 		s.log.LogAttrs(r.Context(), slog.LevelError, "internal error",
 			slog.String("request_id", x.requestID), x.traceAttr(), slog.String("error", p.err.Error()))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
+	"gather/internal/job"
 	"gather/internal/tenant"
 )
 
@@ -90,42 +91,52 @@ func (s *server) finish(x *exchange, cause any) {
 		}
 	}
 	x.release()
-	routes.Put(x.route)
 	took := time.Since(x.started)
 	x.endTrace()
 	s.metrics.observe(x, took)
 	s.logAccess(x, took)
+	routes.Put(x.route)
 	if aborted {
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// logAccess logs faults of the server and slow requests; every request at debug level.
+// logAccess logs answers that are errors, and slow ones; with an access log, every answer. The query is left out: it is the
+// part of a URL in which clients send secrets.
 func (s *server) logAccess(x *exchange, took time.Duration) {
-	level := slog.LevelDebug
+	log, level, what := s.log, slog.LevelDebug, "request"
 	switch {
 	case x.status == http.StatusServiceUnavailable:
-		// One a second tells; the metrics count the others. An overload is not to be made worse by its log.
-		if now, last := x.started.Unix(), s.unavailable.Load(); now > last && s.unavailable.CompareAndSwap(last, now) {
-			level = slog.LevelWarn
-		}
+		level, what = slog.LevelWarn, "request failed"
 	case x.status >= http.StatusInternalServerError:
-		level = slog.LevelError
+		level, what = slog.LevelError, "request failed"
+	case x.status >= http.StatusBadRequest:
+		level, what = slog.LevelInfo, "request failed"
 	case took > s.SlowRequest && x.mode == modePlain:
-		level = slog.LevelWarn
+		level, what = slog.LevelWarn, "slow request"
 	}
-	if !s.log.Enabled(x, level) {
+	if s.AccessLog != nil {
+		log, level = s.AccessLog, max(level, slog.LevelInfo)
+	}
+	if !log.Enabled(x, level) {
 		return
 	}
-	s.log.LogAttrs(x, level, "request",
+	attrs := append(make([]slog.Attr, 0, 12),
 		slog.String("request_id", x.requestID),
 		slog.String("method", x.req.Method),
+		slog.String("path", x.req.URL.EscapedPath()),
 		slog.String("route", routeOf(x.req)),
 		slog.Int("status", x.status),
-		slog.Duration("took", took),
+		slog.Duration("duration", took),
 		slog.String("tenant", x.principal.Tenant),
-		slog.String("client", s.clientIP(x.req)),
-		x.traceAttr())
+		slog.String("client", s.clientIP(x.req)))
+	if id := x.jobID(); id != (job.ID{}) {
+		attrs = append(attrs, slog.String("job_id", id.String()))
+	}
+	if x.problem != "" {
+		attrs = append(attrs, slog.String("problem", x.problem))
+	}
+	log.LogAttrs(x, level, what, append(attrs, x.traceAttr())...)
 }
 
 // clientIP is the address of the connection or, when that is a trusted proxy, the last address in X-Forwarded-For that is

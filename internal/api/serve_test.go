@@ -2,8 +2,6 @@ package api_test
 
 import (
 	"context"
-	"encoding/json"
-	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -146,34 +144,6 @@ func TestClientIP(t *testing.T) {
 		}
 		if got := api.ClientIP(s.handler, r); got != c.want {
 			t.Errorf("%s for %q is %q, want %q", c.remote, c.forwarded, got, c.want)
-		}
-	}
-}
-
-// What was answered well and fast is logged at debug level only.
-func TestAccessLog(t *testing.T) {
-	for level, want := range map[slog.Level]int{slog.LevelInfo: 1, slog.LevelDebug: 3} {
-		s := newService(t, func(s *service, c *api.Config) {
-			c.Logger = slog.New(slog.NewJSONHandler(&lockedWriter{w: s.logs}, &slog.HandlerOptions{Level: level}))
-			c.Ready = func() error { return job.ErrStorage }
-		})
-		s.do("GET", "/livez", "")
-		s.do("GET", "/v1/jobs/x?secret=1", "")
-		s.do("GET", "/readyz", "")
-		if level > slog.LevelDebug {
-			s.do("GET", "/readyz", "") // within the same second, most likely; two lines would be as good
-		}
-		s.Close()
-		lines := strings.Split(strings.TrimSpace(s.logs.String()), "\n")
-		if len(lines) != want && (want > 1 || len(lines) != 2) || strings.Contains(s.logs.String(), "secret") {
-			t.Errorf("at %s: %q", level, lines)
-		}
-		var e struct {
-			Status                int
-			Route, Method, Client string
-		}
-		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &e); err != nil || e.Status != 503 || e.Route != "/readyz" || e.Client == "" {
-			t.Errorf("%+v %v", e, err)
 		}
 	}
 }

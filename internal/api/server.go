@@ -40,7 +40,10 @@ type Config struct {
 	// clients come back, and to another server.
 	Stopping context.Context
 
-	Logger     *slog.Logger
+	// Logger takes requests that were answered with an error, or slowly; all of them at debug level.
+	Logger *slog.Logger
+	// AccessLog, if there is one, takes every request instead.
+	AccessLog  *slog.Logger
 	Registerer prometheus.Registerer
 	// Tracer makes a span of every request; nil for none.
 	Tracer trace.Tracer
@@ -133,8 +136,6 @@ type server struct {
 	streams atomic.Int64
 	// bodies is the budget of request bodies, uploads that of stored arrays on their way in.
 	bodies, uploads *budget
-	// unavailable is the second in which a 503 was logged last.
-	unavailable atomic.Int64
 }
 
 // New returns the handler of the whole contract. It returns an error when the config is not complete, or a kind has no

@@ -35,6 +35,7 @@ func (s *server) SubmitJob(ctx context.Context, req SubmitJobRequestObject) (Sub
 	if err != nil {
 		return nil, err
 	}
+	x.submitted = jobs[0].ID
 	// Who waits holds no body.
 	req.Body.jobsBody = jobsBody{}
 	x.release()

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -30,11 +31,34 @@ func (e *Executor) planned(j job.Job, plan job.Plan, spec []byte) planned {
 
 // log is the logger for what happens to this job.
 func (p *planned) log() *slog.Logger {
-	attrs := []any{"job_id", p.job.ID.String(), "kind", p.job.Kind, "request_id", p.job.RequestID}
+	attrs := []any{
+		"job_id", p.job.ID.String(), "kind", p.job.Kind, "tenant", p.job.Tenant, "request_id", p.job.RequestID,
+	}
 	if sc := parseTraceParent(p.job.TraceParent); sc.IsValid() {
 		attrs = append(attrs, "trace_id", sc.TraceID().String())
 	}
 	return p.e.log.With(attrs...)
+}
+
+// recordEnd counts and logs the end of the job. It is called when the end is durable. Failed jobs are logged at info: they are
+// a client's concern first.
+func (p *planned) recordEnd(how *job.Finished) {
+	p.series.ended(p, how)
+	level, what := slog.LevelDebug, "job ended"
+	if how.State == job.Failed {
+		level, what = slog.LevelInfo, "job failed"
+	}
+	if !p.e.log.Enabled(context.Background(), level) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("state", how.State.String())}
+	if how.Failure != nil {
+		attrs = append(attrs, slog.String("reason", how.Failure.Reason.String()), slog.String("detail", how.Failure.Detail))
+	}
+	if !p.startedAt.IsZero() {
+		attrs = append(attrs, slog.Duration("duration", max(0, how.At.Sub(p.startedAt))))
+	}
+	p.log().LogAttrs(context.Background(), level, what, attrs...)
 }
 
 // guard calls a kind's code and turns a panic into a failure.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -184,10 +183,7 @@ func (r *run) settle(before ...job.Event) {
 		if err != nil {
 			return
 		}
-		r.series.ended(&r.planned, &how)
-		if r.e.log.Enabled(context.Background(), slog.LevelDebug) {
-			r.log().Debug("job ended", "state", how.State.String(), "failure", how.Failure)
-		}
+		r.recordEnd(&how)
 	}, append(before, how)...)
 	r.letGo()
 	r.e.release(r)

@@ -116,5 +116,5 @@ func (e *Executor) Ended(j *job.Job) {
 	if sc, ok := e.sampled(j); ok {
 		p.traced.exemplar = example(sc)
 	}
-	p.series.ended(&p, &job.Finished{At: j.FinishedAt, State: j.State, Failure: j.Failure})
+	p.recordEnd(&job.Finished{At: j.FinishedAt, State: j.State, Failure: j.Failure})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -279,12 +278,9 @@ func (s *shared) finished(h *hold, how *job.Finished) {
 	if h.unsaid {
 		p.series.started(&p.planned, p.startedAt)
 	}
-	p.series.ended(&p.planned, how)
+	p.recordEnd(how)
 	p.mu.Unlock()
 	s.mu.Lock()
 	p.over = true
 	s.mu.Unlock()
-	if s.e.log.Enabled(context.Background(), slog.LevelDebug) {
-		p.log().Debug("job ended", "state", how.State.String())
-	}
 }

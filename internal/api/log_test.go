@@ -1,0 +1,106 @@
+package api_test
+
+import (
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"gather/internal/api"
+	"gather/internal/job"
+)
+
+// logged returns the records of a service that has been closed.
+func (s *service) logged() (records []map[string]any) {
+	s.t.Helper()
+	s.Close() // and with it the handlers that write the log
+	for line := range strings.Lines(s.logs.String()) {
+		var r map[string]any
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			s.t.Fatalf("%s: %v", line, err)
+		}
+		records = append(records, r)
+	}
+	return records
+}
+
+// By default what failed is logged, with all that leads to its cause; at debug level, or with an access log, every request.
+func TestAccessLog(t *testing.T) {
+	const errors, debug, access = "errors", "debug", "access log"
+	for _, mode := range []string{errors, debug, access} {
+		t.Run(mode, func(t *testing.T) {
+			s := newService(t, func(s *service, c *api.Config) {
+				level := slog.LevelInfo
+				if mode == debug {
+					level = slog.LevelDebug
+				}
+				log := slog.New(slog.NewJSONHandler(&lockedWriter{w: s.logs}, &slog.HandlerOptions{Level: level}))
+				if c.Logger = log; mode == access {
+					c.Logger, c.AccessLog = slog.New(slog.DiscardHandler), log
+				}
+				c.Ready = func() error { return job.ErrStorage }
+			}, withKeys(nil))
+			unknown := job.NewID().String()
+			var submitted string
+			type request struct {
+				method, path, body   string
+				status               int
+				level, route, job    string
+				problem, client, msg string
+			}
+			requests := []request{
+				{method: "GET", path: "/livez", status: 200, level: "DEBUG", route: "/livez"},
+				{method: "POST", path: "/v1/jobs", body: `{"kind":"squares","numbers":[1]}`, status: 202, level: "DEBUG", route: "/v1/jobs"},
+				{method: "GET", path: "/v1/jobs/" + strings.ToUpper(unknown) + "?s%65cret=1", status: 400, level: "INFO", route: "/v1/jobs/{job_id}", job: unknown, problem: "malformed-request"},
+				{method: "GET", path: "/v1/jobs/" + unknown, status: 404, level: "INFO", route: "/v1/jobs/{job_id}", job: unknown, problem: "job-not-found"},
+				{method: "GET", path: "/v1/jobs/%0Ax", status: 404, level: "INFO", route: "/v1/jobs/{job_id}", problem: "job-not-found"},
+				{method: "POST", path: "/v1/jobs", body: `{"kind":"secret"}`, status: 422, level: "INFO", route: "/v1/jobs", problem: "validation-error"},
+				{method: "GET", path: "/nowhere", status: 404, level: "INFO", route: "unmatched", problem: "Not Found"},
+				{method: "GET", path: "/readyz", status: 503, level: "WARN", route: "/readyz", problem: "storage-unavailable"},
+			}
+			for i, r := range requests {
+				a := s.do(r.method, r.path, r.body, "X-Request-Id: request-"+string(rune('a'+i)), "Cookie: secret")
+				if a.status != r.status {
+					t.Errorf("%s %s is %d, want %d: %s", r.method, r.path, a.status, r.status, a.body)
+				}
+				if r.status == 202 {
+					submitted = decode[api.Job](t, a.body).Id.String()
+				}
+			}
+			records := s.logged()
+			for i, want := range requests {
+				if want.level == "DEBUG" && mode == errors {
+					continue
+				}
+				if want.level == "DEBUG" && mode == access {
+					want.level = "INFO"
+				}
+				if want.status == 202 {
+					want.job = submitted
+				}
+				if want.msg = "request"; want.status >= 400 {
+					want.msg = "request failed"
+				}
+				if len(records) == 0 {
+					t.Fatalf("no record of %+v", want)
+				}
+				got := records[0]
+				records = records[1:]
+				text := func(name string) string { s, _ := got[name].(string); return s }
+				path, _, _ := strings.Cut(want.path, "?")
+				if text("request_id") != "request-"+string(rune('a'+i)) || text("method") != want.method || text("path") != path ||
+					got["status"] != float64(want.status) || text("level") != want.level || text("route") != want.route ||
+					text("job_id") != want.job || text("problem") != want.problem || text("msg") != want.msg ||
+					text("client") == "" || got["duration"] == nil {
+					t.Errorf("got %v, want %+v", got, want)
+				}
+			}
+			if len(records) > 0 {
+				t.Errorf("got also %v", records)
+			}
+			if text := s.logs.String(); strings.Contains(text, "cret") || strings.Contains(text, s.key) {
+				t.Errorf("the log has a query, a header, a body or a key:\n%s", text)
+			}
+		})
+	}
+}

@@ -1,0 +1,92 @@
+package executor_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gather/internal/executor"
+	"gather/internal/job"
+)
+
+// logs is the log of all nodes of a test.
+type logs struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logs) config(c *executor.Config) { c.Logger = slog.New(slog.NewJSONHandler(l, nil)) }
+
+// failed returns the records of failed jobs.
+func (l *logs) failed(t *testing.T) (records []map[string]any) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.text.String()) {
+		var r map[string]any
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		if r["msg"] == "job failed" {
+			records = append(records, r)
+		}
+	}
+	return records
+}
+
+// Each failed job is one record at level info, on one server and in a cluster; no other job is.
+func TestFailedJobsAreLogged(t *testing.T) {
+	for name, cluster := range map[string]bool{"one server": false, "cluster": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var l logs
+				var e *executor.Executor
+				if cluster {
+					r := newRealm(t)
+					e, _ = startNode(t, r, l.config)
+					startNode(t, r, l.config)
+				} else {
+					e = start(t, newLedger(t), l.config)
+				}
+				want := map[string]string{}
+				for reason, p := range map[string]toy{
+					"": {Tasks: 3}, "job-failed": {Tasks: 20, Error: "no luck", Work: time.Second}, "job-panicked": {Tasks: 1, Panic: true},
+					"job-timeout": {Tasks: 30, Park: time.Hour, Waiting: 30},
+				} {
+					id := submit(t, e, p, traceParent(sampled), func(s *job.Submission) { s.RequestID, s.Timeout = "req-"+reason, time.Minute })
+					if reason != "" {
+						want[id.String()] = reason
+					}
+				}
+				gone := submit(t, e, toy{Tasks: 3, Park: time.Hour, Waiting: 3})
+				if _, err := e.Cancel(t.Context(), "acme", gone); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				records := l.failed(t)
+				if len(records) != len(want) {
+					t.Errorf("%d records, want %d: %v", len(records), len(want), records)
+				}
+				for _, r := range records {
+					reason := want[r["job_id"].(string)]
+					if r["reason"] != reason || r["request_id"] != "req-"+reason || r["trace_id"] != traceID || r["kind"] != "toy" ||
+						r["tenant"] != "acme" || r["level"] != "INFO" || r["detail"] == "" || r["duration"] == nil {
+						t.Errorf("got %v, want the failure %s of request req-%s", r, reason, reason)
+					}
+				}
+			})
+		})
+	}
+}
