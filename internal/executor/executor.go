@@ -153,6 +153,8 @@ type Executor struct {
 	metrics *metrics
 	alarms  *alarms
 	born    time.Time
+	// longSteps has the kinds of which a long step was logged.
+	longSteps sync.Map
 
 	// work ends when Stop's grace does, with cause errStopping; every task's context is made of it.
 	work     context.Context

@@ -28,8 +28,8 @@ func (l *logs) Write(b []byte) (int, error) {
 
 func (l *logs) config(c *executor.Config) { c.Logger = slog.New(slog.NewJSONHandler(l, nil)) }
 
-// failed returns the records of failed jobs.
-func (l *logs) failed(t *testing.T) (records []map[string]any) {
+// records returns the records of a message.
+func (l *logs) records(t *testing.T, message string) (records []map[string]any) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -38,7 +38,7 @@ func (l *logs) failed(t *testing.T) (records []map[string]any) {
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			t.Fatalf("%s: %v", line, err)
 		}
-		if r["msg"] == "job failed" {
+		if r["msg"] == message {
 			records = append(records, r)
 		}
 	}
@@ -75,7 +75,7 @@ func TestFailedJobsAreLogged(t *testing.T) {
 				}
 				time.Sleep(2 * time.Minute)
 				synctest.Wait()
-				records := l.failed(t)
+				records := l.records(t, "job failed")
 				if len(records) != len(want) {
 					t.Errorf("%d records, want %d: %v", len(records), len(want), records)
 				}
@@ -85,6 +85,38 @@ func TestFailedJobsAreLogged(t *testing.T) {
 						r["tenant"] != "acme" || r["level"] != "INFO" || r["detail"] == "" || r["duration"] == nil {
 						t.Errorf("got %v, want the failure %s of request req-%s", r, reason, reason)
 					}
+				}
+			})
+		})
+	}
+}
+
+// The first step of a kind that holds its worker for more than 100 ms is a warning; those before and after it are none.
+func TestLongStepIsLoggedOnce(t *testing.T) {
+	const message = "a step of a task took long; further ones of this kind are not reported"
+	for name, cluster := range map[string]bool{"one server": false, "cluster": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var l logs
+				var e *executor.Executor
+				if cluster {
+					e, _ = startNode(t, newRealm(t), l.config)
+				} else {
+					e = start(t, newLedger(t), l.config)
+				}
+				submit(t, e, toy{Tasks: 8, Work: 100 * time.Millisecond})
+				submit(t, e, toy{Tasks: 8, Park: time.Hour, Waiting: 8})
+				time.Sleep(2 * time.Hour)
+				synctest.Wait()
+				if got := l.records(t, message); len(got) != 0 {
+					t.Errorf("got %v, want no warning of steps of 100 ms, nor of waits", got)
+				}
+				submit(t, e, toy{Tasks: 8, Work: 450 * time.Millisecond})
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				got := l.records(t, message)
+				if len(got) != 1 || got[0]["level"] != "WARN" || got[0]["kind"] != "toy" || got[0]["duration"] != 450e6 {
+					t.Errorf("got %v, want one warning of a step of 450 ms", got)
 				}
 			})
 		})

@@ -46,7 +46,20 @@ func (w *worker) step(p *planned, start time.Time, span trace.Span, do func() (j
 	elapsed = time.Since(start)
 	endTask(span, &step, err)
 	w.e.metrics.stepped(p, &step, err, elapsed)
+	if elapsed > maxStep {
+		w.e.warnLongStep(p, elapsed)
+	}
 	return step, elapsed, err
+}
+
+// maxStep is how long a step may take before it is reported. A step holds its worker, so other jobs wait for its end.
+const maxStep = 100 * time.Millisecond
+
+// warnLongStep logs the first long step of each kind. The metrics have all of them.
+func (e *Executor) warnLongStep(p *planned, elapsed time.Duration) {
+	if _, warned := e.longSteps.LoadOrStore(p.job.Kind, true); !warned {
+		p.log().Warn("a step of a task took long; further ones of this kind are not reported", "duration", elapsed, "limit", maxStep)
+	}
 }
 
 // serve implements mode.
