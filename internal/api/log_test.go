@@ -43,10 +43,10 @@ func TestAccessLog(t *testing.T) {
 			unknown := job.NewID().String()
 			var submitted string
 			type request struct {
-				method, path, body   string
-				status               int
-				level, route, job    string
-				problem, client, msg string
+				method, path, body string
+				status             int
+				level, route, job  string
+				problem, msg       string
 			}
 			requests := []request{
 				{method: "GET", path: "/livez", status: 200, level: "DEBUG", route: "/livez"},

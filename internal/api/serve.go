@@ -136,7 +136,7 @@ func (s *server) logAccess(x *exchange, took time.Duration) {
 	if x.problem != "" {
 		attrs = append(attrs, slog.String("problem", x.problem))
 	}
-	log.LogAttrs(x, level, what, append(attrs, x.traceAttr())...)
+	log.LogAttrs(x, level, what, append(attrs, x.traceAttr())...) //nolint:sloglint // what is one of a few
 }
 
 // clientIP is the address of the connection or, when that is a trusted proxy, the last address in X-Forwarded-For that is

@@ -58,7 +58,7 @@ func (p *planned) recordEnd(how *job.Finished) {
 	if !p.startedAt.IsZero() {
 		attrs = append(attrs, slog.Duration("duration", max(0, how.At.Sub(p.startedAt))))
 	}
-	p.log().LogAttrs(context.Background(), level, what, attrs...)
+	p.log().LogAttrs(context.Background(), level, what, attrs...) //nolint:sloglint // what is one of two
 }
 
 // guard calls a kind's code and turns a panic into a failure.

@@ -48,8 +48,7 @@ func TestLengthsErrors(t *testing.T) {
 		`{"texts":["` + strings.Repeat("x", 20_000) + `"]}`: {"/texts/0"},
 	} {
 		var got []string
-		var invalid *job.ValidationError
-		if errors.As(reg.Validate(t.Context(), "acme", "lengths", []byte(spec)), &invalid) {
+		if invalid, ok := errors.AsType[*job.ValidationError](reg.Validate(t.Context(), "acme", "lengths", []byte(spec))); ok {
 			for _, f := range invalid.Faults {
 				got = append(got, f.Pointer)
 			}
