@@ -542,6 +542,11 @@ type Progress struct {
 	Total int64 `json:"total"`
 }
 
+// ResultLine An item or, as the last line, the end.
+type ResultLine struct {
+	union json.RawMessage
+}
+
 // Results defines model for Results.
 type Results struct {
 	// Complete Whether that was all there will ever be.
@@ -549,6 +554,15 @@ type Results struct {
 	Items    []Item `json:"items"`
 
 	// NextAfter The `after` of the next page.
+	NextAfter int64 `json:"next_after"`
+}
+
+// ResultsEnd defines model for ResultsEnd.
+type ResultsEnd struct {
+	// Complete Whether that was all there will ever be.
+	Complete bool `json:"complete"`
+
+	// NextAfter The `after` to read on with.
 	NextAfter int64 `json:"next_after"`
 }
 
@@ -790,6 +804,68 @@ func (t Event_Data) MarshalJSON() ([]byte, error) {
 }
 
 func (t *Event_Data) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsItem returns the union data inside the ResultLine as a Item
+func (t ResultLine) AsItem() (Item, error) {
+	var body Item
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromItem overwrites any union data inside the ResultLine as the provided Item
+func (t *ResultLine) FromItem(v Item) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeItem performs a merge with any union data inside the ResultLine, using the provided Item
+func (t *ResultLine) MergeItem(v Item) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsResultsEnd returns the union data inside the ResultLine as a ResultsEnd
+func (t ResultLine) AsResultsEnd() (ResultsEnd, error) {
+	var body ResultsEnd
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromResultsEnd overwrites any union data inside the ResultLine as the provided ResultsEnd
+func (t *ResultLine) FromResultsEnd(v ResultsEnd) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeResultsEnd performs a merge with any union data inside the ResultLine, using the provided ResultsEnd
+func (t *ResultLine) MergeResultsEnd(v ResultsEnd) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ResultLine) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ResultLine) UnmarshalJSON(b []byte) error {
 	err := t.union.UnmarshalJSON(b)
 	return err
 }

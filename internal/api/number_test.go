@@ -199,6 +199,9 @@ func TestEveryValueOnEveryEndpoint(t *testing.T) {
 			item("results", it)
 		}
 		for line := range bytes.Lines(get("/results", "application/x-ndjson")) {
+			if bytes.HasPrefix(line, []byte(`{"next_after":`)) {
+				continue
+			}
 			item("a line of results", strict(t, "a line of the results of "+specs[i], line))
 		}
 		seen := map[string]int{}

@@ -123,18 +123,24 @@ func (a *resultsAnswer) VisitGetJobResultsResponse(http.ResponseWriter) error {
 			break
 		}
 	}
-	b = append(b, `],"next_after":`...)
-	b = strconv.AppendInt(b, a.from.cursor(), 10)
-	b = append(b, `,"complete":`...)
-	b = strconv.AppendBool(b, a.finished && !more)
-	b = append(b, "}\n"...)
+	b = a.appendEnd(append(b, "],"...), more)
 	*buf = b
 	a.headers(mediaJSON)
 	a.x.WriteHeader(http.StatusOK)
 	return clientError(a.srv.push(a.x, b))
 }
 
-// ndjsonResults streams results, one a line.
+// appendEnd appends the members that follow the items, and the end of the object. More is whether items are left to read.
+func (a *resultsAnswer) appendEnd(b []byte, more bool) []byte {
+	b = append(b, `"next_after":`...)
+	b = strconv.AppendInt(b, a.from.cursor(), 10)
+	b = append(b, `,"complete":`...)
+	b = strconv.AppendBool(b, a.finished && !more)
+	return append(b, "}\n"...)
+}
+
+// ndjsonResults streams results, one a line. The last line has the end of a page, because behind a proxy an answer that was
+// cut can look like one that has ended.
 type ndjsonResults resultsAnswer
 
 // VisitGetJobResultsResponse implements GetJobResultsResponseObject.
@@ -156,7 +162,8 @@ func (a *ndjsonResults) VisitGetJobResultsResponse(http.ResponseWriter) error {
 		left = 1 << 62
 	}
 	line := func(b []byte, it *job.Item) []byte { return append(appendItem(b, it, a.ints), '\n') }
-	for more := true; more && left > 0; {
+	more := true
+	for more && left > 0 {
 		b, n, again, err := a.from.read(a.ctx, (*buf)[:0], min(left, itemsPerWrite), line)
 		if err != nil {
 			return err // a status if nothing was written yet; the connection is cut otherwise
@@ -168,8 +175,6 @@ func (a *ndjsonResults) VisitGetJobResultsResponse(http.ResponseWriter) error {
 		}
 		more, left = again, left-n
 	}
-	if !a.x.wrote {
-		a.x.WriteHeader(http.StatusOK)
-	}
-	return nil
+	*buf = (*resultsAnswer)(a).appendEnd(append((*buf)[:0], '{'), more)
+	return cutOff(a.srv.push(a.x, *buf))
 }
