@@ -1,0 +1,127 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"gather/internal/job"
+	"gather/internal/journal"
+)
+
+// awaitLog waits until the log was recognized and the view is up to date.
+func (c *Cluster) awaitLog(ctx context.Context) error {
+	select {
+	case <-c.recognized:
+	case <-c.failed:
+		return c.failure.Load()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	var last uint64
+	err := persist(ctx, func(try context.Context) (err error) {
+		last, _, err = c.look(try)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return c.await(ctx, last)
+}
+
+// loadPosition reads which log the view was made from, and how far.
+func (c *Cluster) loadPosition(ctx context.Context) error {
+	known, err := c.view.Note(ctx, noteLog)
+	if err != nil {
+		return err
+	}
+	at, err := c.view.Note(ctx, notePosition)
+	if err != nil {
+		return err
+	}
+	c.identity, c.applied = string(known), parsePosition(at)
+	c.read = c.applied.from
+	return nil
+}
+
+// load takes over what the view knows.
+func (c *Cluster) load(ctx context.Context, identity string) (err error) {
+	if c.read == 0 {
+		c.identity, c.applied = identity, position{}
+		if c.given, err = c.lastTrim(ctx); err != nil {
+			return err
+		}
+		if err := c.view.Clear(ctx); err != nil {
+			return err
+		}
+		return errors.Join(c.view.Follow(ctx, job.Batch{}, journal.Note{Name: noteLog, Value: []byte(identity)}), c.view.Settle(ctx))
+	}
+	if identity == c.identity {
+		if c.given, err = c.lastTrim(ctx); err != nil {
+			return err
+		}
+	}
+	err = c.view.Notes(ctx, noteDropped, func(name string, _ []byte) error {
+		d, err := parseDropped(name)
+		c.dropped = append(c.dropped, d)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.loadAges(ctx); err != nil {
+		return err
+	}
+	now := time.Now()
+	return c.view.Recover(ctx, func(j job.Job, _ []byte, log iter.Seq2[job.LogRecord, error]) error {
+		s := &tracked{head: j, movedAt: now, started: c.clock.ago(j.StartedAt)}
+		for r, err := range log {
+			if err != nil {
+				return err
+			}
+			if a, ok := r.Event.(job.Advanced); ok {
+				c.t.advanced(s, &a)
+			}
+		}
+		value, err := c.view.Note(ctx, noteJob+j.ID.String())
+		if err == nil {
+			err = s.readNote(value, now)
+		}
+		if err != nil {
+			return err
+		}
+		if s.ending == nil && j.State == job.Cancelling {
+			s.ending, s.decidedAt = &job.Finished{State: job.Cancelled}, now
+		}
+		c.t.jobs[j.ID] = s
+		c.t.ages.submitted(s.seq)
+		c.t.enqueue(s, c.clock.ago(j.CreatedAt))
+		c.t.count(s, +1)
+		c.t.line(s, +1)
+		return nil
+	})
+}
+
+// loadAges reads what the view has of the age of the log. A view of an earlier version has nothing: then all that it has of
+// the log is taken to be new, and needed until the last of its jobs expires.
+func (c *Cluster) loadAges(ctx context.Context) error {
+	a := &c.t.ages
+	value, err := c.view.Note(ctx, noteTime)
+	if err != nil {
+		return err
+	}
+	a.readTime(value)
+	c.readTime = a.now
+	if err := c.view.Notes(ctx, noteSpan, a.readSpan); err != nil || len(a.spans) > 0 || c.read == 0 {
+		return err
+	}
+	last, err := c.view.LastExpiry(ctx)
+	if err != nil {
+		return err
+	}
+	a.now = c.clock.Now()
+	a.spans = []span{{first: 1, begun: a.now, expires: last}}
+	a.touch(1)
+	return nil
+}

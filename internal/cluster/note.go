@@ -1,0 +1,58 @@
+package cluster
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"gather/internal/job"
+)
+
+// jobNote is what a note keeps of a job beside its log.
+type jobNote struct {
+	Author  string          `json:"a,omitempty"`
+	Memory  int64           `json:"m,omitempty"`
+	Waiting int64           `json:"w,omitempty"`
+	Parts   map[string]bool `json:"p,omitempty"`
+	Ending  []byte          `json:"e,omitempty"`
+	Seq     uint64          `json:"s,omitempty"`
+}
+
+func (s *tracked) appendNote(dst []byte) []byte {
+	n := jobNote{Author: s.author, Memory: s.size.Memory, Waiting: s.size.Waiting, Parts: s.parts, Seq: s.seq}
+	if s.ending != nil {
+		n.Ending = job.AppendEvent(nil, *s.ending)
+	}
+	b, err := json.Marshal(n)
+	if err != nil {
+		panic(err) // it is made of strings and numbers
+	}
+	return append(dst, b...)
+}
+
+func (s *tracked) readNote(b []byte, now time.Time) error {
+	if b == nil {
+		return nil
+	}
+	var n jobNote
+	if err := json.Unmarshal(b, &n); err != nil {
+		return err
+	}
+	s.author, s.parts, s.seq = n.Author, n.Parts, n.Seq
+	s.size = job.Size{Memory: n.Memory, Waiting: n.Waiting}
+	for _, on := range n.Parts {
+		if on {
+			s.active++
+		}
+	}
+	if n.Ending != nil {
+		events, err := job.DecodeEvents(n.Ending)
+		if err != nil || len(events) != 1 {
+			return fmt.Errorf("%w: note of a job", job.ErrCorrupt)
+		}
+		if f, ok := events[0].(job.Finished); ok {
+			s.ending, s.decidedAt = &f, now
+		}
+	}
+	return nil
+}
