@@ -61,8 +61,8 @@ func cut(text string, most int) string {
 	return strings.ToValidUTF8(text[:most], "") + fmt.Sprintf("... (%d bytes)", len(text))
 }
 
-// The bounds of a limitedHandler: records of one message, level and tenant at once and each second, and how many of these it
-// tells apart.
+// The bounds of a limitedHandler: the burst and the rate (per second) of records with one message, level and tenant, and the
+// most such combinations that are counted separately.
 const (
 	logBurst   = 100
 	logRate    = rate.Limit(1)

@@ -119,7 +119,7 @@ func (c *contract) checkBody(in *openapi3filter.RequestValidationInput, resp *ht
 		}
 		return nil
 	case "application/json", "application/problem+json", "":
-	default: // documents: their schemas say no more than that they are text
+	default: // documents: their schemas are plain strings
 		return nil
 	}
 	out := &openapi3filter.ResponseValidationInput{

@@ -60,8 +60,8 @@ func TestResultsEnd(t *testing.T) {
 	}
 }
 
-// An answer to HTTP/1.0, as a proxy may ask for it, ends with the connection: only the last line tells one that was cut from
-// one that ended.
+// An answer to HTTP/1.0, as a proxy may ask for it, ends with the connection: only the last line distinguishes a complete answer
+// from one that was cut.
 func TestResultsOverHTTP10(t *testing.T) {
 	read := func(s *service, tail string) string {
 		j := s.finished(`{"kind":"squares","range":{"stop":200000}}`)

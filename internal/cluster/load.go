@@ -45,7 +45,7 @@ func (c *Cluster) loadPosition(ctx context.Context) error {
 	return nil
 }
 
-// load takes over what the view knows.
+// load restores the state of the fold from the view.
 func (c *Cluster) load(ctx context.Context, identity string) (err error) {
 	if c.read == 0 {
 		c.identity, c.applied = identity, position{}

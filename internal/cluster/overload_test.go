@@ -16,7 +16,7 @@ func TestOverload(t *testing.T) {
 	f := newFleet(t, 1)
 	nodes := f.trio()
 	for _, n := range nodes {
-		f.eventually("the nodes know each other", func() bool { return n.metric("nodes") == 3 })
+		f.eventually("each node counts three", func() bool { return n.metric("nodes") == 3 })
 		n.work(2, nil)
 	}
 	const clients, enough = 8, 500

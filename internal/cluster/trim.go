@@ -109,7 +109,7 @@ func (t *trimmed) readParts(ctx context.Context, stream jetstream.Stream, subjec
 		seq = msg.Sequence + 1
 	}
 	if uint64(len(t.dropped)) != t.Total {
-		return fmt.Errorf("the trim of the log tells of %d rejected submissions, and %d of them are there", t.Total, len(t.dropped))
+		return fmt.Errorf("the trim of the log announces %d rejected submissions, but contains %d", t.Total, len(t.dropped))
 	}
 	return nil
 }
@@ -189,7 +189,7 @@ func (c *Cluster) trim(ctx context.Context) error {
 	return stream.Purge(ctx, jetstream.WithPurgeSequence(p.Before))
 }
 
-// publishTrim writes what whoever reads only the rest of the log must know.
+// publishTrim writes the messages of a trim, which a node needs that reads only the rest of the log.
 func (c *Cluster) publishTrim(ctx context.Context, p *job.Proposal) error {
 	write := func(subject string, part byte) (uint64, error) {
 		body := p.AppendBinary(nil)

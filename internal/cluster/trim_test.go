@@ -68,7 +68,7 @@ func TestTrim(t *testing.T) {
 	fresh.ends(stays)
 }
 
-// Whoever reads only the rest of a log does not take what was dropped there for accepted, in however many messages it is written.
+// A node that reads only the rest of a log does not accept submissions that were rejected, however many messages the trim has.
 func TestTrimmedDrops(t *testing.T) {
 	t.Parallel()
 	for _, most := range []int{1000, 2} {
