@@ -223,10 +223,6 @@ func TestKubernetesCluster(t *testing.T) {
 	if *set.Spec.Replicas != 3 || len(set.Spec.Template.Spec.TopologySpreadConstraints) != 2 {
 		t.Errorf("%+v", set.Spec)
 	}
-	pod, drain := set.Spec.Template.Spec, int64(30)
-	if leaving := pod.Containers[0].Lifecycle.PreStop.Sleep.Seconds; *pod.TerminationGracePeriodSeconds <= leaving+drain {
-		t.Errorf("the pod has %d s to leave, which takes %d s and %d s", *pod.TerminationGracePeriodSeconds, leaving, drain)
-	}
 	// A base that runs is not overwritten: its volume has another name, which the API server refuses to change.
 	base := get[apps.StatefulSet](t, kustomize(t, "kubernetes/base"), "StatefulSet/gather")
 	if set.Spec.VolumeClaimTemplates[0].Name == base.Spec.VolumeClaimTemplates[0].Name {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	keda "github.com/kedacore/keda/v2/apis/keda/v1alpha1"
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -146,6 +147,11 @@ func gatherPod(t *testing.T, set *apps.StatefulSet) {
 	}
 	if user := "USER 65532:65532"; !bytes.Contains(read(t, "../Dockerfile"), []byte(user)) || *pod.SecurityContext.RunAsUser != 65532 {
 		t.Errorf("the image says %s, the pod %d", user, *pod.SecurityContext.RunAsUser)
+	}
+	// 30 s is the default of --drain-timeout, 10 s the most that closing takes.
+	delay, err := time.ParseDuration(environment(&c)["GATHER_DRAIN_DELAY"])
+	if grace := time.Duration(*pod.TerminationGracePeriodSeconds) * time.Second; err != nil || delay <= 0 || grace < delay+40*time.Second {
+		t.Errorf("got a grace period of %s for a drain delay of %s (%v), want 40 s more than the delay", grace, delay, err)
 	}
 	mounts := map[string]string{}
 	for _, m := range c.VolumeMounts {

@@ -55,6 +55,7 @@ type serveCmd struct {
 	KeyRetention  span     `name:"idempotency-retention" default:"24h" placeholder:"DURATION" help:"How long an Idempotency-Key is remembered."`
 	MinFreeDisk   size     `default:"256MiB" placeholder:"SIZE" help:"With less free disk than this no job is accepted, and an upload of an array leaves a quarter more; 0 turns the check off."`
 
+	DrainDelay   span      `default:"0s" placeholder:"DURATION" help:"How long a stop keeps serving as before, with /readyz at 503, so that load balancers stop sending requests."`
 	DrainTimeout span      `default:"30s" placeholder:"DURATION" help:"How long running tasks may take to finish at a stop."`
 	LogLevel     logLevel  `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
 	LogFormat    logFormat `default:"auto" placeholder:"FORMAT" help:"json, text, or auto: text on a terminal."`
@@ -108,6 +109,7 @@ func (c *serveCmd) validate() error {
 	fault("idempotency-retention", c.KeyRetention.check(time.Second))
 	fault("min-free-disk", c.MinFreeDisk.check(0))
 	c.checkNode(fault)
+	fault("drain-delay", c.DrainDelay.check(0))
 	fault("drain-timeout", c.DrainTimeout.check(0))
 	fault("log-level", c.LogLevel.err)
 	fault("log-format", c.LogFormat.err)

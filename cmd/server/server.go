@@ -30,11 +30,12 @@ import (
 // server wires the rooms together and owns the life of the process.
 //
 // Shutdown, in this order, each step waiting for the one before:
-//  1. /readyz turns 503 and submissions are refused; reads go on. A node of a cluster pulls no more work, and says so.
-//  2. The executor takes no further task; running ones finish, up to the drain timeout, then they are cancelled. What waits
+//  1. /readyz turns 503, and everything else goes on for the drain delay.
+//  2. Submissions are refused; reads go on. A node of a cluster pulls no more work, and reports that it drains.
+//  3. The executor takes no further task; running ones finish, up to the drain timeout, then they are cancelled. What waits
 //     on a timer is given up, to the other nodes of a cluster or to the next start.
-//  3. Waiting requests answer with what is known, streams end, and both listeners close.
-//  4. The journal flushes and closes, or the node leaves its cluster.
+//  4. Waiting requests answer with what is known, streams end, and both listeners close.
+//  5. The journal flushes and closes, or the node leaves its cluster.
 type server struct {
 	cfg *serveCmd
 	// log limits how often a message is logged; accessLog, nil without --access-log, does not.
@@ -52,7 +53,8 @@ type server struct {
 	ops          *http.Server // nil without a metrics listener
 	admin        *http.Server // nil without an admin socket
 
-	draining atomic.Bool
+	// leaving is set when a stop begins, draining after the drain delay.
+	leaving, draining atomic.Bool
 	// hup asks to read the key file again.
 	hup chan os.Signal
 	// streams is the context of waits and streams.
@@ -226,7 +228,7 @@ func (s *server) reloadTenants() {
 
 // ready is what /readyz asks.
 func (s *server) ready() error {
-	if s.draining.Load() {
+	if s.leaving.Load() {
 		return job.ErrDraining
 	}
 	return s.backend.Ready()
@@ -262,6 +264,15 @@ func (s *server) run(ctx context.Context) error {
 			waiting = false
 		case <-ctx.Done():
 			waiting = false
+		}
+	}
+	s.leaving.Store(true)
+	if err == nil && s.cfg.DrainDelay.d > 0 {
+		s.log.Info("not ready; requests are served as before", "drain_delay", s.cfg.DrainDelay.d)
+		select {
+		case <-time.After(s.cfg.DrainDelay.d):
+		case err = <-failed:
+			serving--
 		}
 	}
 	err = errors.Join(err, s.shutdown())
