@@ -58,14 +58,32 @@ func (d *decoder) fault(err error) error {
 		pointer, offset, text = string(syntactic.JSONPointer), syntactic.ByteOffset, syntactic.Err.Error()
 	}
 	text = strings.TrimPrefix(text, "jsontext: ")
+	if name := bareNumber(d.data, offset); name != "" {
+		text = name + " is no JSON number: write it in quotes, as \"" + name + "\""
+	}
 	before := d.data[:min(offset, int64(len(d.data)))]
 	line := bytes.Count(before, []byte{'\n'}) + 1
 	column := len(before) - bytes.LastIndexByte(before, '\n')
 	detail := text + ", at line " + strconv.Itoa(line) + ", column " + strconv.Itoa(column)
 	return &problem{
-		row: malformedRequest, detail: "The body is not the JSON it should be.",
+		row: malformedRequest, detail: "The request body is not valid JSON.",
 		faults: []fault{{"pointer", clip(pointer), clip(detail)}},
 	}
+}
+
+// bareNumber returns the special number that stands in data at offset without quotes, as Python's json.dumps writes it; "" if
+// there is none. For -Infinity the offset of the error may be one further.
+func bareNumber(data []byte, offset int64) string {
+	at := min(int(offset), len(data))
+	for _, name := range []string{"NaN", "Infinity", "-Infinity"} {
+		if bytes.HasPrefix(data[at:], []byte(name)) {
+			if name == "Infinity" && at > 0 && data[at-1] == '-' {
+				return "-Infinity"
+			}
+			return name
+		}
+	}
+	return ""
 }
 
 // clip shortens what came from outside.

@@ -46,6 +46,24 @@ func TestMembers(t *testing.T) {
 	}
 }
 
+// A special number without quotes, as Python's json.dumps writes it, is refused with the right spelling.
+func TestBareNumbers(t *testing.T) {
+	s := newService(t)
+	for _, name := range []string{"NaN", "Infinity", "-Infinity"} {
+		for _, body := range []string{
+			`{"kind":"squares","numbers":[1, ` + name + `]}`, `{"kind":"array_sum","array":{"values":[` + name + `]}}`, name, `{"kind":` + name,
+		} {
+			want := name + ` is no JSON number: write it in quotes, as \"` + name + `\"`
+			if a := s.do("POST", "/v1/jobs", body); a.status != 400 || !strings.Contains(string(a.body), want) {
+				t.Errorf("%s: got %d %s, want 400 with %s", body, a.status, a.body, want)
+			}
+		}
+	}
+	if a := s.do("POST", "/v1/jobs", `{"kind":nul}`); a.status != 400 || strings.Contains(string(a.body), "quotes") {
+		t.Errorf("got %d %s, want 400 without advice on numbers", a.status, a.body)
+	}
+}
+
 // What a faulty body costs is bounded by its size, whatever is wrong with it: at most two copies of it, and a small answer.
 func TestFaultyBodies(t *testing.T) {
 	s := newService(t)

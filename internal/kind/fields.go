@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/big"
 	"strconv"
 	"time"
 
@@ -114,6 +115,24 @@ func (f *fields) integer(name string, least, most, absent int64) int64 {
 		f.Add("/"+name, "must be an integer from %d to %d", least, most)
 		return absent
 	}
+	return n
+}
+
+// bigInteger reads an integer of at most that many digits; missing is absent's value.
+func (f *fields) bigInteger(name string, digits, absent int64) *big.Int {
+	v := f.values[name]
+	if v == nil {
+		return big.NewInt(absent)
+	}
+	if v.Kind() != '0' || !isInteger(v) {
+		f.Add("/"+name, "must be an integer")
+		return big.NewInt(absent)
+	}
+	if n := int64(len(bytes.TrimPrefix(v, []byte{'-'}))); n > digits {
+		f.Add("/"+name, "has %d digits; at most %d", n, digits)
+		return big.NewInt(absent)
+	}
+	n, _ := new(big.Int).SetString(string(v), 10) // of digits alone
 	return n
 }
 

@@ -79,6 +79,14 @@ func TestSquares(t *testing.T) {
 		{`{"range":{"start":-9223372036854775808,"stop":9223372036854775807,"step":9223372036854775807}}`, []string{
 			"85070591730234615865843651857942052864", "1", "85070591730234615828950163710522949636",
 		}},
+		{`{"range":{"start":9223372036854775807,"stop":9223372036854775810}}`, []string{
+			"85070591730234615847396907784232501249", "85070591730234615865843651857942052864", "85070591730234615884290395931651604481",
+		}},
+		{`{"range":{"start":36893488147419103232,"stop":0,"step":-18446744073709551616}}`, []string{
+			"1361129467683753853853498429727072845824", "340282366920938463463374607431768211456",
+		}},
+		{`{"range":{"start":1,"stop":9223372036854775807,"step":9223372036854775808}}`, []string{"1"}},
+		{`{"range":{"start":9223372036854775808,"stop":9223372036854775808}}`, nil},
 		{`{"numbers":[1,-3,1000000000000000000,2.5]}`, []string{"1", "9", "1" + strings.Repeat("0", 36), "6.25"}},
 		{`{"numbers":[ 2.0 , -0.0,-0 ,1e200,1e16,1e-5, "NaN" ,"-Infinity" ,"12345678901234567890"]}`, []string{
 			"4.0", "0.0", "0", `"Infinity"`, "1e+32", "1.0000000000000002e-10", `"NaN"`, `"Infinity"`, "152415787532388367501905199875019052100",
@@ -105,6 +113,40 @@ func TestSquares(t *testing.T) {
 	}
 }
 
+// A range beyond int64 is cut by digits, and its least size is part of the plan.
+func TestLargeRange(t *testing.T) {
+	base := strings.Repeat("9", 90_000)
+	p := plan(t, "squares", `{"range":{"start":`+base+`0,"stop":`+base+`9}}`)
+	size := p.Size()
+	if size.Tasks != 9 || size.Units != 9 {
+		t.Errorf("got %d tasks of %d numbers, want 9 of 9", size.Tasks, size.Units)
+	}
+	items, _ := run(t, p)
+	total := 0
+	n, _ := new(big.Int).SetString(base+"0", 10)
+	for i := range int64(9) {
+		total += len(items[i].Value)
+		if want := new(big.Int).Mul(n, n).String(); string(items[i].Value) != want {
+			t.Errorf("item %d has %d digits and differs, want the square of %d digits", i, len(items[i].Value), len(want))
+		}
+		n.Add(n, big.NewInt(1))
+	}
+	if size.Results > int64(total) || size.Results < int64(total)*99/100 {
+		t.Errorf("got %d bytes of results in the plan, want nearly the %d that there are", size.Results, total)
+	}
+}
+
+// A stored list of an earlier version may have leading zeros, and runs on.
+func TestStoredLeadingZeros(t *testing.T) {
+	p, err := kind.NewRegistry(kind.DefaultLimits(), nil).Replan(t.Context(), "acme", "squares", []byte(`{"numbers":["007"]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if items, _ := run(t, p); string(items[0].Value) != "49" {
+		t.Errorf("got %s, want 49", items[0].Value)
+	}
+}
+
 func TestFaults(t *testing.T) {
 	reg := kind.NewRegistry(kind.Limits{Items: 10, Digits: 20}, nil)
 	for _, tt := range []struct {
@@ -119,6 +161,9 @@ func TestFaults(t *testing.T) {
 			"/colour", "/numbers/1", "/numbers/2", "/numbers/3", "/numbers/4", "/numbers/5", "/numbers/6",
 		}},
 		{"squares", `{"numbers":[123456789012345678901]}`, []string{"/numbers/0"}},
+		{"squares", `{"numbers":["007","-01","0","-0",-12345678901234567890]}`, []string{"/numbers/0", "/numbers/1"}},
+		{"squares", `{"range":{"start":123456789012345678901,"stop":2.0}}`, []string{"/range/start", "/range/stop"}},
+		{"squares", `{"range":{"stop":99999999999999999999}}`, []string{"/range"}},
 		{"squares", `{"numbers":[1,2,3,4,5,6,7,8,9,10,11]}`, []string{"/numbers"}},
 		{"squares", `{"range":{"start":0.5,"step":0,"x/y":1}}`, []string{"/range/x~1y", "/range/start", "/range/stop", "/range/step"}},
 		{"squares", `{"range":{"start":-9223372036854775808,"stop":9223372036854775807}}`, []string{"/range"}},

@@ -42,100 +42,13 @@ func planSquares(spec []byte, e env) (job.Plan, error) {
 		if f.has("range") {
 			p = planRange(f, e.Limits)
 		} else {
-			p = planNumbers(f, e.Limits)
+			p = planNumbers(f, e)
 		}
 	}
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
 	return p, nil
-}
-
-// squareRange is the plan for the integers of a Python range.
-type squareRange struct{ start, step, n int64 }
-
-func planRange(f *fields, l Limits) *squareRange {
-	r := readFields(f.values["range"], "start", "stop", "step")
-	start := r.integer("start", math.MinInt64, math.MaxInt64, 0)
-	stop := r.integer("stop", math.MinInt64, math.MaxInt64, 0)
-	step := r.integer("step", math.MinInt64, math.MaxInt64, 1)
-	if !r.has("stop") {
-		r.Add("/stop", "is missing: the integer before which the range ends")
-	}
-	if step == 0 {
-		r.Add("/step", "must not be 0")
-		step = 1
-	}
-	// The distance of two int64 fits a uint64.
-	var n uint64
-	switch {
-	case step > 0 && stop > start:
-		n = (uint64(stop)-uint64(start)-1)/uint64(step) + 1
-	case step < 0 && stop < start:
-		n = (uint64(start)-uint64(stop)-1)/(-uint64(step)) + 1
-	}
-	if n > uint64(l.Items) {
-		r.Add("", "has %d numbers; at most %d in a job: split the range", n, l.Items)
-	}
-	r.Prefix("/range")
-	f.Merge(&r.ValidationError)
-	return &squareRange{start: start, step: step, n: int64(n)}
-}
-
-// Size implements job.Plan.
-func (p *squareRange) Size() job.Size {
-	return job.Size{Tasks: sliceCount(p.n, squareSlice), Units: p.n, Memory: 512, Results: p.resultBytes()}
-}
-
-// resultBytes returns how many bytes the squares have at least: each of a part of the range has as many as the smallest of them.
-func (p *squareRange) resultBytes() (total int64) {
-	const parts = 64
-	for i := range int64(parts) {
-		first, end := p.n/parts*i, p.n/parts*(i+1)
-		if i == parts-1 {
-			end = p.n
-		}
-		if first == end {
-			continue
-		}
-		a, b := p.start+first*p.step, p.start+(end-1)*p.step
-		least := int64(0)
-		switch {
-		case a > 0 && b > 0:
-			least = min(a, b)
-		case a < 0 && b < 0:
-			least = max(a, b)
-		}
-		total += (end - first) * int64(len(appendSquareInt(nil, least)))
-	}
-	return total
-}
-
-// Reducer implements job.Plan.
-func (p *squareRange) Reducer() job.Reducer { return counter{p.n} }
-
-// Task implements job.Plan.
-func (p *squareRange) Task(i int, _ job.Resume) job.Task {
-	first := int64(i) * squareSlice
-	return squareRangeTask{plan: p, first: first, end: min(p.n, first+squareSlice)}
-}
-
-type squareRangeTask struct {
-	plan       *squareRange
-	first, end int64
-}
-
-// Step implements job.Task.
-func (t squareRangeTask) Step(_ context.Context, now time.Time, local *job.Local) (job.Step, error) {
-	s := squareScratch(local)
-	var step job.Step
-	for i := t.first; i < t.end; i++ {
-		// Every element of a range lies between start and stop, so this does not overflow in the end.
-		s.text = appendSquareInt(s.text[:0], t.plan.start+i*t.plan.step)
-		step.Items.Add(i, s.text, 0)
-	}
-	finishBatch(&step, now)
-	return step, nil
 }
 
 // finishBatch counts the items of a task that computes and gives each its share of the task's time.
@@ -155,7 +68,8 @@ type squareNumbers struct {
 	slices []uint32 // the first number of each task, and the end
 }
 
-func planNumbers(f *fields, l Limits) *squareNumbers {
+func planNumbers(f *fields, e env) *squareNumbers {
+	l := e.Limits
 	text := f.values["numbers"]
 	p := &squareNumbers{text: text}
 	if text.Kind() != '[' {
@@ -175,7 +89,7 @@ func planNumbers(f *fields, l Limits) *squareNumbers {
 			return p
 		}
 		width := elementWidth(text[at:])
-		if detail := checkNumber(text[at:at+width], l); detail != "" {
+		if detail := checkNumber(text[at:at+width], e); detail != "" {
 			f.Add(fmt.Sprintf("/numbers/%d", n), "%s", detail)
 			if faults++; faults == maxFaults {
 				return p
@@ -250,8 +164,8 @@ func isInteger(text []byte) bool {
 	return len(digits) > 0
 }
 
-// checkNumber says what is wrong with an element; "" if it is a number.
-func checkNumber(text []byte, l Limits) string {
+// checkNumber returns the fault of an element; "" if it is a number. Jobs of earlier versions may have leading zeros.
+func checkNumber(text []byte, e env) string {
 	literal := text
 	if text[0] == '"' {
 		literal = text[1 : len(text)-1]
@@ -261,8 +175,12 @@ func checkNumber(text []byte, l Limits) string {
 	}
 	switch {
 	case isInteger(literal):
-		if int64(len(literal)) > l.Digits {
-			return fmt.Sprintf("has %d digits; at most %d", len(literal), l.Digits)
+		digits := bytes.TrimPrefix(literal, []byte{'-'})
+		switch {
+		case int64(len(digits)) > e.Digits:
+			return fmt.Sprintf("has %d digits; at most %d", len(digits), e.Digits)
+		case len(digits) > 1 && digits[0] == '0' && !e.again:
+			return "must have no leading zeros"
 		}
 		return ""
 	case text[0] == '-' || text[0] >= '0' && text[0] <= '9':
