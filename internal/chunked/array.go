@@ -207,18 +207,19 @@ func (p *parser) lengths(s *scanner) Shape {
 func (p *parser) length(s *scanner, pointer string) int64 {
 	start := s.pos
 	v, ok := s.scalar()
+	_, isWhole := v.whole()
 	n, fits := v.int64()
 	switch {
 	case !ok:
 		s.pos = start
 		s.raw()
 		p.faults.add(pointer, "is not a length: write an integer of 0 or more")
-	case v.kind == intScalar && strings.HasPrefix(v.short(), "-") && n != 0:
+	case !isWhole:
+		p.faults.add(pointer, "is %s: a length is an integer", v.short())
+	case strings.HasPrefix(v.short(), "-") && n != 0:
 		p.faults.add(pointer, "is %s: a length is 0 or more", v.short())
-	case v.kind == intScalar && !fits:
-		p.faults.add(pointer, "is %s; the limit is %d elements: ask for a smaller array", v.short(), p.limits.Elements)
 	case !fits:
-		p.faults.add(pointer, "is %s: a length is an integer without fraction or exponent", v.short())
+		p.faults.add(pointer, "is %s; the limit is %d elements: ask for a smaller array", v.short(), p.limits.Elements)
 	}
 	return n
 }

@@ -28,7 +28,7 @@ const (
 
 // chunkParser reads the forms of "chunks" that dask.array.normalize_chunks knows: a length, a list of a length for each
 // axis, a list of lists of lengths, -1 for a whole axis, "auto", a size in bytes such as "16MiB", an object of axis
-// numbers, and any mix of these by axis. A one-dimensional array may have its list of lengths bare.
+// numbers, and any mix of these by axis; null is -1. A one-dimensional array may have its list of lengths bare.
 type chunkParser struct {
 	shape  Shape
 	known  bool  // that the shape is right, so that the chunks can be held against it
@@ -71,7 +71,7 @@ func (p *chunkParser) list(s *scanner) []form {
 	numbers := true
 	s.eat('[')
 	for more := !s.eat(']'); more; {
-		numbers = numbers && s.peek() != '[' && s.peek() != '"'
+		numbers = numbers && (s.peek() == '-' || s.peek()-'0' <= 9)
 		// Beyond the number of axes this can only be the bare list of a 1-d array; a bound on it bounds the memory.
 		if int64(len(forms)) > p.limits.Chunks+MaxDims {
 			p.tooMany("/chunks", strconv.Itoa(len(forms))+" or more")
@@ -148,6 +148,8 @@ func (p *chunkParser) form(s *scanner, pointer string) form {
 			p.byteLimit(text, pointer)
 		}
 		return form{kind: autoForm}
+	case c == 'n' && s.word("null"):
+		return form{} // as Dask's None
 	case c == '[':
 		return form{kind: listForm, lengths: p.lengths(s, pointer)}
 	case c == '-' || c-'0' <= 9:
@@ -155,7 +157,7 @@ func (p *chunkParser) form(s *scanner, pointer string) form {
 		n, fits := v.int64()
 		switch {
 		case !ok || !fits:
-			p.faults.add(pointer, "is not an integer below 2^63: write it without fraction or exponent")
+			p.faults.add(pointer, "is not an integer below 2^63")
 		case n == -1:
 		case n < 0 || n == 0 && !p.mayBeZero():
 			p.faults.add(pointer, `is %d: a chunk has at least one element; write -1 for the whole axis, or "auto"`, n)
@@ -165,7 +167,7 @@ func (p *chunkParser) form(s *scanner, pointer string) form {
 		return form{}
 	}
 	s.raw()
-	p.faults.add(pointer, `is not a chunk size: write a length, a list of lengths, -1, "auto" or a size such as "16MiB"`)
+	p.faults.add(pointer, `is not a chunk size: write a length, a list of lengths, -1 or null for all, "auto" or a size such as "16MiB"`)
 	return form{}
 }
 

@@ -77,8 +77,9 @@ func TestChunkFaults(t *testing.T) {
 		{`[10,10]`, `[[],5]`, "/chunks/0", "is empty"},
 		{`[10,10]`, `[[5,-5,10],5]`, "/chunks/0/1", "is not a length"},
 		{`[10,10]`, `[[5,null,5],5]`, "/chunks/0/1", "is not a length"},
-		{`[10,10]`, `[null,5]`, "/chunks/0", "is not a chunk size"},
-		{`[10,10]`, `[2.5,5]`, "/chunks/0", "without fraction"},
+		{`[10,10]`, `[2.5,5]`, "/chunks/0", "is not an integer"},
+		{`[10]`, `[5,null]`, "/chunks", "has 2 entries, but the array has 1 axes"},
+		{`[10,10]`, `[nul,5]`, "/chunks/0", "is not a chunk size"},
 		{`[10,10]`, `"much"`, "/chunks", `"16MiB"`},
 		{`[10,10]`, `"-5MB"`, "/chunks", `"16MiB"`},
 		{`[10,10]`, `"infMB"`, "/chunks", `"16MiB"`},
@@ -87,7 +88,6 @@ func TestChunkFaults(t *testing.T) {
 		{`[10,10]`, `{"-1":5}`, "/chunks/-1", "is not an axis"},
 		{`[10,10]`, `{"0":5,"0":5}`, "/chunks/0", "twice"},
 		{`[10,10]`, `true`, "/chunks", "is not a chunk size"},
-		{`[10,10]`, `null`, "/chunks", "is null"},
 		{`[1000000000]`, `1`, "/chunks", "makes 1000000000 chunks; the limit is 1000000 chunks"},
 		{`[1000000000]`, `"8 B"`, "/chunks", "the limit is 1000000 chunks"},
 		{`[100000,100000]`, `[1,1]`, "/chunks", "makes 10000000000 chunks"},
@@ -97,6 +97,26 @@ func TestChunkFaults(t *testing.T) {
 		_, faults := chunked.ParseArray([]byte(description), chunked.Options{})
 		if len(faults) != 1 || faults[0].Pointer != test.pointer || !strings.Contains(faults[0].Detail, test.says) {
 			t.Errorf("%s: got %q, want one at %s that says %q", description, faults, test.pointer, test.says)
+		}
+	}
+}
+
+// As in Dask, null (None) is a whole axis within chunks; a number without a fractional part is an integer, as in JSON Schema.
+func TestChunksWithoutNumbers(t *testing.T) {
+	for chunks, want := range map[string][][]int64{
+		`null`:                {{10}, {10}},
+		`[null,5]`:            {{10}, {5, 5}},
+		`[null,null]`:         {{10}, {10}},
+		`[[5,5],null]`:        {{5, 5}, {10}},
+		`{"1":null}`:          {{10}, {10}},
+		`{"0":null,"1":5}`:    {{10}, {5, 5}},
+		`5.0`:                 {{5, 5}, {5, 5}},
+		`[5e0,-1.0]`:          {{5, 5}, {10}},
+		`[[4.0,60e-1],0.1e2]`: {{4, 6}, {10}},
+	} {
+		g := parse(t, `{"source":"ones","shape":[10.0,1e1],"chunks":`+chunks+`}`).Grid()
+		if got := [][]int64{g.Lengths(0), g.Lengths(1)}; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %v, want %v", chunks, got, want)
 		}
 	}
 }

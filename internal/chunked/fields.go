@@ -1,5 +1,13 @@
 package chunked
 
+import "slices"
+
+// members are the fields of all sources.
+var members = []string{
+	"source", "shape", "chunks", "dtype", "fill_value", "start", "stop", "step", "num", "endpoint", "seed", "distribution",
+	"loc", "scale", "low", "high", "values", "name", "url",
+}
+
 // fields is a JSON object whose values are read by name; what nobody read is a fault in the end.
 type fields struct {
 	faults *Faults
@@ -43,20 +51,16 @@ func readFields(raw []byte, faults *Faults) (*fields, bool) {
 	return f, true
 }
 
-// has reports whether key is there, and counts it as known.
+// has reports whether key is there and not null, which stands for the default, and counts it as known.
 func (f *fields) has(key string) bool {
 	f.used[key] = true
-	_, ok := f.values[key]
-	return ok
+	v, ok := f.values[key]
+	return ok && string(v) != "null"
 }
 
-// get returns the JSON of key; false if it is not there, or null, which is a fault.
+// get returns the JSON of key; false if it is not there, or null.
 func (f *fields) get(key string) ([]byte, bool) {
 	if !f.has(key) {
-		return nil, false
-	}
-	if string(f.values[key]) == "null" {
-		f.faults.add("/"+key, "is null: give it a value or leave it out")
 		return nil, false
 	}
 	return f.values[key], true
@@ -116,16 +120,17 @@ func (f *fields) integer(key string) (int64, bool) {
 	v, ok := s.scalar()
 	n, fits := v.int64()
 	if !ok || !fits || s.pos != len(raw) {
-		f.faults.add("/"+key, "is not an integer below 2^63: write it without fraction or exponent")
+		f.faults.add("/"+key, "is not an integer below 2^63")
 		return 0, false
 	}
 	return n, true
 }
 
-// rest makes a fault of every key that nobody asked for.
+// rest makes a fault of every key that the source does not take, unless it is null and another source takes it: clients
+// with one type for all sources send them all.
 func (f *fields) rest(source string) {
 	for _, key := range f.keys {
-		if !f.used[key] {
+		if !f.used[key] && (string(f.values[key]) != "null" || !slices.Contains(members, key)) {
 			f.faults.add("/"+escape(key), "is not a field of an array of source %q: leave it out", source)
 		}
 	}

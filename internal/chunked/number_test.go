@@ -144,6 +144,25 @@ func TestKeepDims(t *testing.T) {
 	}
 }
 
+// An array without axes takes axis 0 and -1, as in NumPy, but not in a list. keepdims adds no axis.
+func TestAxisOfScalar(t *testing.T) {
+	a := parse(t, `{"values":5}`)
+	for _, axis := range []string{"", "null", "0", "-1", "-1.0", "[]"} {
+		for _, keepDims := range []string{"", "null", "false", "true"} {
+			res := total(t, a, axis, keepDims, "null")
+			if got := res.Shape().String() + string(res.AppendJSON(nil)); got != "()5" {
+				t.Errorf("axis %q, keepdims %q: got %s, want ()5", axis, keepDims, got)
+			}
+		}
+	}
+	for _, axis := range []string{"1", "-2", "[0]", "[-1]"} {
+		_, faults := chunked.ParseReduction([]byte(axis), nil, nil, a)
+		if len(faults) != 1 || !strings.Contains(faults[0].Detail, "the array has 0 axes: leave it out") {
+			t.Errorf("axis %s: got %q, want one fault", axis, faults)
+		}
+	}
+}
+
 func TestReductionFaults(t *testing.T) {
 	floats := parse(t, `{"source":"ones","shape":[2,3]}`)
 	for _, test := range []struct{ axis, keepDims, dtype, pointer, says string }{

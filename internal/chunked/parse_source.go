@@ -34,6 +34,9 @@ func (p *parser) full() Source {
 	t := p.dtype
 	if t == 0 {
 		t = map[scalarKind]DType{boolScalar: Bool, intScalar: Int64, floatScalar: Float64, specialScalar: Float64}[v.kind]
+		if _, err := v.encode(t); err != nil && v.kind == intScalar {
+			t = Uint64
+		}
 	}
 	bits, err := v.encode(t)
 	if err != nil {
@@ -83,10 +86,8 @@ func (p *parser) arange() Source {
 		return nil
 	}
 	t := p.dtype
-	if t == 0 {
-		if t = Float64; ints {
-			t = Int64
-		}
+	if t == 0 && !ints {
+		t = Float64
 	}
 	switch {
 	case t == Bool:
@@ -94,43 +95,63 @@ func (p *parser) arange() Source {
 		return nil
 	case t.IsFloat():
 		return p.arangeFloats(t, vs)
-	case !ints:
+	}
+	bounds, ok := integersOf(vs)
+	if !ok {
 		p.faults.add("/dtype", "is %s, but start, stop or step is not an integer: ask for a float dtype, or use integers", t)
 		return nil
 	}
-	return p.arangeInts(t, vs)
+	return p.arangeInts(t, bounds)
+}
+
+// integersOf returns the values of numbers without a fractional part; false if one has any.
+func integersOf(vs []scalar) ([]*big.Int, bool) {
+	ints := make([]*big.Int, len(vs))
+	for i, v := range vs {
+		v, ok := v.whole()
+		if !ok {
+			return nil, false
+		}
+		ints[i], _ = new(big.Int).SetString(v.string(), 10)
+	}
+	return ints, true
+}
+
+// integerDType returns the type of elements from one to another for which no dtype is given: as numpy.array's, int64, or
+// uint64 if only that holds them.
+func integerDType(a, b *big.Int) DType {
+	if (!a.IsInt64() || !b.IsInt64()) && a.IsUint64() && b.IsUint64() {
+		return Uint64
+	}
+	return Int64
 }
 
 func (p *parser) arangeFloats(t DType, vs []scalar) Source {
-	start, _ := vs[0].float64()
-	stop, _ := vs[1].float64()
-	step, _ := vs[2].float64()
-	n, ok := arangeLen(start, stop, step)
-	if step == 0 {
+	if step, _ := vs[2].float64(); step == 0 {
 		p.faults.add("/step", "is 0: a step leads somewhere")
 		return nil
 	}
+	n, ok := arangeLen(vs[0], vs[1], vs[2])
 	if !ok {
 		n = math.MaxInt64
 	}
 	if !p.sequence("stop", n) {
 		return nil
 	}
-	return newArangeFloats(t, start, step)
+	start, _ := vs[0].float64()
+	return newArangeFloats(t, start, pySum(vs[0], vs[2]))
 }
 
-func (p *parser) arangeInts(t DType, vs []scalar) Source {
-	var start, stop, step big.Int
-	start.SetString(vs[0].string(), 10)
-	stop.SetString(vs[1].string(), 10)
-	step.SetString(vs[2].string(), 10)
+// arangeInts makes a range of type t or, if that is 0, of the type that the elements have without a dtype.
+func (p *parser) arangeInts(t DType, bounds []*big.Int) Source {
+	start, stop, step := bounds[0], bounds[1], bounds[2]
 	if step.Sign() == 0 {
 		p.faults.add("/step", "is 0: a step leads somewhere")
 		return nil
 	}
 	// ceil((stop-start)/step) is minus the floor of the quotient of the negated distance.
 	q, m := new(big.Int), new(big.Int)
-	q.DivMod(new(big.Int).Sub(&start, &stop), &step, m)
+	q.DivMod(new(big.Int).Sub(start, stop), step, m)
 	if m.Sign() != 0 && step.Sign() < 0 {
 		q.Sub(q, big.NewInt(1)) // DivMod is Euclidean: it rounds up when the divisor is negative
 	}
@@ -144,17 +165,20 @@ func (p *parser) arangeInts(t DType, vs []scalar) Source {
 		return nil
 	}
 	count, _ := p.shape.Elements()
-	last := new(big.Int).Mul(big.NewInt(max(count-1, 0)), &step)
-	last.Add(last, &start)
+	last := new(big.Int).Mul(big.NewInt(max(count-1, 0)), step)
+	last.Add(last, start)
+	if t == 0 {
+		t = integerDType(start, last)
+	}
 	if count > 0 {
-		for _, v := range []*big.Int{&start, last} {
+		for _, v := range []*big.Int{start, last} {
 			if _, err := (scalar{kind: intScalar, text: []byte(v.String())}).encode(t); err != nil {
 				p.faults.add("/dtype", "is too narrow for this range: %v", err)
 				return nil
 			}
 		}
 	}
-	return arangeInts{t, low64(&start), low64(&step)}
+	return arangeInts{t, low64(start), low64(step)}
 }
 
 // low64 is v modulo 2^64.
@@ -217,7 +241,7 @@ func (p *parser) random() Source {
 	seed, ok := uint64(0), true
 	if v, has := p.scalar("seed"); has {
 		var err error
-		if seed, err = v.encode(Uint64); err != nil || v.kind != intScalar {
+		if seed, err = v.encode(Uint64); err != nil || v.kind == boolScalar {
 			p.faults.add("/seed", "is not a seed: write an integer from 0 to 2^64-1")
 			ok = false
 		}
@@ -269,27 +293,26 @@ func (p *parser) normal(t DType, seed uint64, ok bool) Source {
 
 func (p *parser) integers(seed uint64, ok bool) Source {
 	p.require("high", "the bound that every element is below")
-	vs, ints, good := p.numbers([]string{"low", "high"}, []string{"0", "1"})
+	vs, _, good := p.numbers([]string{"low", "high"}, []string{"0", "1"})
 	if !good {
 		return nil
 	}
+	bounds, ints := integersOf(vs)
 	t := p.dtype
-	if t == 0 {
-		t = Int64
-	}
 	if t.IsFloat() || t == Bool || !ints {
 		p.faults.add("/distribution", "is integers: low, high and dtype must be integers too")
 		return nil
 	}
-	var low, high big.Int
-	low.SetString(vs[0].string(), 10)
-	high.SetString(vs[1].string(), 10)
-	if low.Cmp(&high) >= 0 {
+	low, high := bounds[0], bounds[1]
+	if low.Cmp(high) >= 0 {
 		p.faults.add("/high", "is not above low: every element is at least low and below high")
 		return nil
 	}
-	top := new(big.Int).Sub(&high, big.NewInt(1))
-	for _, v := range []*big.Int{&low, top} {
+	top := new(big.Int).Sub(high, big.NewInt(1))
+	if t == 0 {
+		t = integerDType(low, top)
+	}
+	for _, v := range []*big.Int{low, top} {
 		if _, err := (scalar{kind: intScalar, text: []byte(v.String())}).encode(t); err != nil {
 			p.faults.add("/dtype", "is too narrow for low and high: %v", err)
 			return nil
@@ -298,7 +321,7 @@ func (p *parser) integers(seed uint64, ok bool) Source {
 	if !ok {
 		return nil
 	}
-	return integers{t, randomKey(seed), low64(&low), low64(top.Sub(&high, &low))}
+	return integers{t, randomKey(seed), low64(low), low64(top.Sub(high, low))}
 }
 
 func (p *parser) inline() Source {

@@ -81,6 +81,8 @@ func parseAxis(s *scanner, pointer string, dims int, others uint64, faults *Faul
 		}
 		faults.add(pointer, "is not an axis: write an integer, a list of integers, or leave it out to sum over all")
 		return 0
+	case dims == 0 && pointer == "/axis" && (n == 0 || n == -1):
+		return 0 // outside of a list NumPy takes them for an array without axes too
 	case n < -int64(dims) || n >= int64(dims):
 		faults.add(pointer, "is %d, but the array has %d axes: %s", n, dims, axisRange(dims))
 		return 0
@@ -93,7 +95,7 @@ func parseAxis(s *scanner, pointer string, dims int, others uint64, faults *Faul
 	return 1 << n
 }
 
-// axisRange is what to do about an axis that is not there.
+// axisRange returns what to do about an axis that is not there.
 func axisRange(dims int) string {
 	if dims == 0 {
 		return "leave it out"

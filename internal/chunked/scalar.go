@@ -72,9 +72,20 @@ func (v scalar) short() string {
 	return string(v.text)
 }
 
-// int64 is the value of an integer that fits.
+// whole returns v as an integer if it is a number without a fractional part, such as 2.0 or 1e3.
+func (v scalar) whole() (scalar, bool) {
+	if v.kind == floatScalar {
+		if text, ok := number.Integer(v.text); ok {
+			v = scalar{kind: intScalar, text: text}
+		}
+	}
+	return v, v.kind == intScalar
+}
+
+// int64 is the value of an integer that fits; 2.0 is one.
 func (v scalar) int64() (int64, bool) {
-	if v.kind != intScalar {
+	v, ok := v.whole()
+	if !ok {
 		return 0, false
 	}
 	n, err := strconv.ParseInt(v.string(), 10, 64)
@@ -97,7 +108,9 @@ func (v scalar) encode(t DType) (uint64, error) {
 		return v.encodeFloat(t)
 	case v.kind == boolScalar:
 		return uint64(v.f), nil
-	case v.kind != intScalar:
+	}
+	v, ok := v.whole()
+	if !ok {
 		return 0, fmt.Errorf("%s is not an integer, as %s needs: write an integer, or ask for a float dtype", v.short(), t)
 	}
 	if t == Bool {

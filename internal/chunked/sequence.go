@@ -3,6 +3,7 @@ package chunked
 import (
 	"context"
 	"math"
+	"math/big"
 
 	"gather/internal/npy"
 )
@@ -38,26 +39,23 @@ func count[T byte | uint16 | uint32 | uint64](dst []T, v, step T) {
 	}
 }
 
-// arangeFloats is numpy.arange of a float type. NumPy computes the first two elements, takes their difference in the
-// element type as the step, and then start + i*step in that type (float32 for float16), each operation rounded.
+// arangeFloats is numpy.arange of a float type. NumPy stores start and start+step, each rounded to the type, takes their
+// difference in the type as delta, and computes the others as start + i*delta in that type (float32 for float16), each
+// operation rounded.
 //
 // The conversions around products keep compilers from fusing them with the sum, which would make an element depend on
 // the CPU.
 type arangeFloats struct {
-	dtype       DType
-	start, step float64 // exact in the type the arithmetic is done in
+	dtype                DType
+	start, second, delta float64 // exact in the type the arithmetic is done in
 }
 
-// newArangeFloats rounds start and step as NumPy does.
-func newArangeFloats(t DType, start, step float64) arangeFloats {
-	a := arangeFloats{dtype: t, start: start}
-	second := float64(start + step)
-	if t != Float64 {
-		a.start, second = floatOf(t, floatBits(t, start)), floatOf(t, floatBits(t, second))
-		a.step = float64(float32(second) - float32(a.start))
-		return a
+// newArangeFloats returns the range whose first elements round to start and second.
+func newArangeFloats(t DType, start, second float64) arangeFloats {
+	a := arangeFloats{dtype: t, start: floatOf(t, floatBits(t, start)), second: floatOf(t, floatBits(t, second))}
+	if a.delta = a.second - a.start; t != Float64 {
+		a.delta = float64(float32(a.second) - float32(a.start))
 	}
-	a.step = float64(second - start)
 	return a
 }
 
@@ -68,17 +66,22 @@ func (a arangeFloats) Fill(_ context.Context, dst []byte, lo int64) error {
 	switch a.dtype {
 	case Float64:
 		for i, x := 0, view[float64](dst); i < len(x); i++ {
-			x[i] = a.start + float64(float64(lo+int64(i))*a.step)
+			x[i] = a.start + float64(float64(lo+int64(i))*a.delta)
 		}
 	case Float32:
-		start, step := float32(a.start), float32(a.step)
+		start, delta := float32(a.start), float32(a.delta)
 		for i, x := 0, view[float32](dst); i < len(x); i++ {
-			x[i] = start + float32(float32(lo+int64(i))*step)
+			x[i] = start + float32(float32(lo+int64(i))*delta)
 		}
 	case Float16:
-		start, step := float32(a.start), float32(a.step)
+		start, delta := float32(a.start), float32(a.delta)
 		for i, x := 0, view[uint16](dst); i < len(x); i++ {
-			x[i] = npy.Float16bits(float64(start + float32(float32(lo+int64(i))*step)))
+			x[i] = npy.Float16bits(float64(start + float32(float32(lo+int64(i))*delta)))
+		}
+	}
+	for i, v := range [...]float64{a.start, a.second} {
+		if at := int64(i) - lo; at >= 0 && at < int64(len(dst)/a.dtype.Size()) {
+			put(dst, a.dtype.Size(), int(at), floatBits(a.dtype, v))
 		}
 	}
 	return nil
@@ -140,11 +143,60 @@ func (l linspace) Fill(_ context.Context, dst []byte, lo int64) error {
 	return nil
 }
 
-// arangeLen is ceil((stop-start)/step), the length of numpy.arange, for floats; false if that is no length.
-func arangeLen(start, stop, step float64) (int64, bool) {
-	n := math.Ceil((stop - start) / step)
+// arangeLen is the length of numpy.arange, ceil((stop-start)/step), for a float type; false if that is no length. As Python
+// does, it computes with integers exactly, and otherwise with float64.
+func arangeLen(start, stop, step scalar) (int64, bool) {
+	var q float64
+	var different bool
+	first, second, exact := pyInts(stop, start)
+	if exact {
+		distance := first.Sub(first, second)
+		different = distance.Sign() != 0
+		if step.kind == intScalar {
+			by, _, _ := pyInts(step, step)
+			q, _ = new(big.Rat).SetFrac(distance, by).Float64()
+		} else {
+			d, _ := new(big.Float).SetInt(distance).Float64()
+			by, _ := step.float64()
+			q = d / by
+		}
+	} else {
+		from, _ := start.float64()
+		to, _ := stop.float64()
+		by, _ := step.float64()
+		different = from != to
+		q = (to - from) / by
+	}
+	if q == 0 && different { // the quotient underflowed
+		if math.Signbit(q) {
+			return 0, true
+		}
+		return 1, true
+	}
+	n := math.Ceil(q)
 	if math.IsNaN(n) || n > 1<<62 {
 		return 0, false
 	}
 	return int64(max(n, 0)), true
+}
+
+// pySum is the sum of two numbers as Python computes it: of integers exactly, rounded once.
+func pySum(a, b scalar) float64 {
+	if x, y, ok := pyInts(a, b); ok {
+		sum, _ := new(big.Float).SetInt(x.Add(x, y)).Float64()
+		return sum
+	}
+	x, _ := a.float64()
+	y, _ := b.float64()
+	return x + y
+}
+
+// pyInts returns the values of two integers; false if one is a float.
+func pyInts(a, b scalar) (x, y *big.Int, ok bool) {
+	if a.kind != intScalar || b.kind != intScalar {
+		return nil, nil, false
+	}
+	x, _ = new(big.Int).SetString(a.string(), 10)
+	y, _ = new(big.Int).SetString(b.string(), 10)
+	return x, y, true
 }

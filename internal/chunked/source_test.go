@@ -158,17 +158,24 @@ func TestRandomMoments(t *testing.T) {
 func TestArrayFaults(t *testing.T) {
 	type fault struct{ pointer, says string }
 	tests := map[string][]fault{
-		``:                                  {{"", "is not an object"}},
-		`[]`:                                {{"", "is not an object"}},
-		`{"source":"ones","shape":[2]`:      {{"", "not valid JSON"}},
-		`{"source":"ones","shape":[2]}x`:    {{"", "after its end"}},
-		`{}`:                                {{"/source", "write one of ones"}},
-		`{"source":"one"}`:                  {{"/source", "use one of ones"}},
-		`{"source":"ones"}`:                 {{"/shape", "is missing"}},
-		`{"source":"ones","shape":null}`:    {{"/shape", "is null"}},
-		`{"source":"ones","shape":"3"}`:     {{"/shape", "is not a length"}},
-		`{"source":"ones","shape":[-1]}`:    {{"/shape/0", "is -1: a length is 0 or more"}},
-		`{"source":"ones","shape":[1,1e3]}`: {{"/shape/1", "without fraction or exponent"}},
+		``:                                   {{"", "is not an object"}},
+		`[]`:                                 {{"", "is not an object"}},
+		`{"source":"ones","shape":[2]`:       {{"", "not valid JSON"}},
+		`{"source":"ones","shape":[2]}x`:     {{"", "after its end"}},
+		`{}`:                                 {{"/source", "write one of ones"}},
+		`{"source":"one"}`:                   {{"/source", "use one of ones"}},
+		`{"source":"ones"}`:                  {{"/shape", "is missing"}},
+		`{"source":"ones","shape":null}`:     {{"/shape", "is missing"}},
+		`{"source":null}`:                    {{"/source", "is missing"}},
+		`{"source":"ones","shape":"3"}`:      {{"/shape", "is not a length"}},
+		`{"source":"ones","shape":[-1]}`:     {{"/shape/0", "is -1: a length is 0 or more"}},
+		`{"source":"ones","shape":[1,1e-3]}`: {{"/shape/1", "a length is an integer"}},
+		`{"source":"ones","shape":[1,-2.0]}`: {{"/shape/1", "is -2.0: a length is 0 or more"}},
+		`{"source":"ones","shape":[1,2e30]}`: {{"/shape/1", "the limit is 1125899906842624 elements"}},
+		`{"source":"full","shape":[1],"fill_value":18446744073709551616}`:              {{"/fill_value", "float64"}},
+		`{"source":"full","shape":[1],"fill_value":-9223372036854775809}`:              {{"/fill_value", "float64"}},
+		`{"source":"arange","start":18446744073709551615,"stop":18446744073709551617}`: {{"/dtype", "float64"}},
+		`{"source":"ones","shape":[2],"fil_value":null}`:                               {{"/fil_value", "not a field"}},
 		`{"source":"ones","shape":[1,99999999999999999999]}`:                           {{"/shape/1", "the limit is 1125899906842624 elements"}},
 		`{"source":"ones","shape":[4294967296,4294967296]}`:                            {{"/shape", "more than 2^63 elements; the limit is"}},
 		`{"source":"ones","shape":[0,4294967296,4294967296]}`:                          {{"/shape", "more than 2^63 elements; the limit is"}},
@@ -236,6 +243,40 @@ func TestArrayFaults(t *testing.T) {
 		}
 		if !good {
 			t.Errorf("%.100s: got %q, want %q", description, faults, want)
+		}
+	}
+}
+
+// A member that is null has its default; a number without a fractional part is an integer; integers that only uint64 holds
+// are uint64, unless a dtype is given.
+func TestDefaults(t *testing.T) {
+	for description, same := range map[string]string{
+		`{"source":"ones","shape":[3],"chunks":null,"dtype":null}`:                                                           `{"source":"ones","shape":[3]}`,
+		`{"source":null,"values":[1,2],"shape":null,"dtype":null,"name":null,"fill_value":null,"endpoint":null,"high":null}`: `{"values":[1,2]}`,
+		`{"source":"full","shape":2.0,"fill_value":2.0,"dtype":"int8"}`:                                                      `{"source":"full","shape":[2],"fill_value":2,"dtype":"int8"}`,
+		`{"values":[[2.0],[-1e2]],"dtype":"int16"}`:                                                                          `{"values":[[2],[-100]],"dtype":"int16"}`,
+		`{"source":"arange","start":null,"stop":7,"step":null}`:                                                              `{"source":"arange","stop":7}`,
+		`{"source":"arange","start":1.0,"stop":7e0,"step":2.0,"dtype":"int32"}`:                                              `{"source":"arange","start":1,"stop":7,"step":2,"dtype":"int32"}`,
+		`{"source":"linspace","start":1,"stop":7,"num":null,"endpoint":null}`:                                                `{"source":"linspace","start":1,"stop":7}`,
+		`{"source":"linspace","start":1,"stop":7,"num":5.0}`:                                                                 `{"source":"linspace","start":1,"stop":7,"num":5}`,
+		`{"source":"random","shape":[3],"seed":null,"distribution":null}`:                                                    `{"source":"random","shape":[3]}`,
+		`{"source":"random","shape":[3],"seed":7.0}`:                                                                         `{"source":"random","shape":[3],"seed":7}`,
+		`{"source":"random","shape":[3],"distribution":"normal","loc":null,"scale":null}`:                                    `{"source":"random","shape":[3],"distribution":"normal"}`,
+		`{"source":"random","shape":[3],"distribution":"integers","low":null,"high":9.0}`:                                    `{"source":"random","shape":[3],"distribution":"integers","high":9}`,
+		`{"source":"full","shape":[2],"fill_value":9223372036854775808}`:                                                     `{"values":[9223372036854775808,9223372036854775808]}`,
+		`{"source":"arange","start":9223372036854775808,"stop":9223372036854775810}`:                                         `{"values":[9223372036854775808,9223372036854775809]}`,
+		`{"source":"arange","start":18446744073709551615,"stop":0,"step":-9223372036854775807}`:                              `{"values":[18446744073709551615,9223372036854775808,1],"dtype":"uint64"}`,
+		`{"source":"arange","start":-9223372036854775808,"stop":9223372036854775808,"step":` + "9223372036854775807}":        `{"values":[-9223372036854775808,-1,9223372036854775806]}`,
+		`{"source":"random","shape":[3],"distribution":"integers","high":18446744073709551616}`:                              `{"source":"random","shape":[3],"distribution":"integers","high":18446744073709551616,"dtype":"uint64"}`,
+		`{"source":"random","shape":[3],"distribution":"integers","high":9223372036854775808}`:                               `{"source":"random","shape":[3],"distribution":"integers","high":9223372036854775808,"dtype":"int64"}`,
+	} {
+		a, b := parse(t, description), parse(t, same)
+		if a.DType() != b.DType() || a.Shape().String() != b.Shape().String() {
+			t.Errorf("%s: got %s of %s, want %s of %s", description, a.Shape(), a.DType(), b.Shape(), b.DType())
+			continue
+		}
+		if got, want := elements(t, a, 0, a.Elements()), elements(t, b, 0, b.Elements()); !bytes.Equal(got, want) {
+			t.Errorf("%s: elements %x, want %x", description, got, want)
 		}
 	}
 }

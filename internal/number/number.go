@@ -96,3 +96,39 @@ func AppendQuoted(dst, v []byte) []byte {
 	}
 	return dst
 }
+
+// maxIntegerDigits bounds the integers that Integer writes out.
+const maxIntegerDigits = 400
+
+// Integer returns the digits of a JSON number that has no fractional part, such as 2.0, 1e3 or -0.0; false for any other
+// number, and for one with a fraction or exponent that has more than 400 digits.
+func Integer(literal []byte) ([]byte, bool) {
+	rest, negative := bytes.CutPrefix(literal, []byte{'-'})
+	mantissa, exponent := rest, 0
+	if i := bytes.IndexAny(rest, "eE"); i >= 0 {
+		mantissa = rest[:i]
+		var err error
+		if exponent, err = strconv.Atoi(string(rest[i+1:])); err != nil {
+			exponent = 1 << 30 // or as far below 0, which makes a difference for 0 only
+		}
+	}
+	whole, fraction, isFloat := bytes.Cut(mantissa, []byte{'.'})
+	if !isFloat && len(mantissa) == len(rest) {
+		return literal, true
+	}
+	digits := bytes.TrimLeft(append(bytes.Clone(whole), fraction...), "0")
+	exponent -= len(fraction)
+	trimmed := bytes.TrimRight(digits, "0")
+	exponent += len(digits) - len(trimmed)
+	switch {
+	case len(trimmed) == 0:
+		return []byte{'0'}, true
+	case exponent < 0 || exponent > maxIntegerDigits || len(trimmed)+exponent > maxIntegerDigits:
+		return nil, false
+	}
+	text := make([]byte, 0, len(trimmed)+exponent+1)
+	if negative {
+		text = append(text, '-')
+	}
+	return append(append(text, trimmed...), bytes.Repeat([]byte{'0'}, exponent)...), true
+}
