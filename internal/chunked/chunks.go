@@ -77,6 +77,10 @@ func (p *chunkParser) list(s *scanner) []form {
 			p.tooMany("/chunks", strconv.Itoa(len(forms))+" or more")
 			return nil
 		}
+		if !numbers && len(forms) == MaxDims {
+			p.faults.add("/chunks", "has more than %d entries: give one for each axis", MaxDims)
+			return nil
+		}
 		before := len(*p.faults)
 		forms = append(forms, p.form(s, "/chunks/"+strconv.Itoa(len(forms))))
 		if len(*p.faults) > before && p.faults.full() {
