@@ -20,17 +20,21 @@ import (
 //
 // Not every answer counts. A member of a group without a leader answers too, and a server that has just restarted; what they
 // have may be old, and leader_since is missing. A leader that was deposed and has not noticed answers with an old sequence, for
-// up to 20 seconds. Therefore an answer counts only if its leader had a response from enough followers for a quorum within the
-// last leaderLease (Raft's lease read): a follower that has lost its leader waits at least four seconds until it stands for
-// election, so nobody else was elected without these followers. Followers respond to each write, and to a heartbeat
-// each second or two. Otherwise the barrier asks again, and after barrierTimeout the request is 503.
+// up to 20 seconds. Therefore an answer counts only if enough followers for a quorum have responded to its leader since the
+// barrier began (Raft's read index): nobody else had been elected by then. Followers respond to each write, and to a heartbeat
+// each second or two, so on an idle cluster a 404 takes that long. Otherwise the barrier asks again, and after barrierTimeout
+// the request is 503.
 //
-// What remains: when the leader is cut off from one follower, but not from the one that this follower asks for its vote, it
-// notices with its next heartbeat; and a server that was paused as a whole can take old responses for new ones until it has
-// read what arrived meanwhile. In this second a request may get 404 for a job that was submitted in the same second. What
-// must not go wrong then, because something is deleted, uses CatchUp, which writes.
+// Most jobs that a node does not have yet arrive within milliseconds. So there is a first, quicker barrier, for which responses
+// within leaderLease are enough (Raft's lease read). It is not enough for a 404: a follower that has lost its leader waits at
+// least four seconds until it stands for election, but one that the leader hands over to does not wait, and for a moment the
+// former leader answers as before.
+//
+// What remains: a server that was paused as a whole can take old responses for new ones until it has read what arrived
+// meanwhile. In this moment a request may get 404 for a job that was submitted just before. What must not go wrong then, because
+// something is deleted, uses CatchUp, which writes.
 
-// leaderLease is how old the last responses of a quorum to the leader of the log may be.
+// leaderLease is how old the responses of a quorum to the leader of the log may be for the quicker barrier.
 const leaderLease = 3 * time.Second
 
 // errUncertain: the answer for the last sequence came from a server that does not lead the log, or has no quorum.
@@ -157,6 +161,9 @@ func stalledLog(err error) *job.Rejection {
 
 // barriers shares the answers for the last sequence between the requests that wait for one.
 type barriers struct {
+	// lease is by how much the responses of a quorum may be older than the barrier.
+	lease time.Duration
+
 	mu   sync.Mutex
 	next *barrier
 	busy bool
@@ -169,12 +176,11 @@ type barrier struct {
 	err  error
 }
 
-// readBarrier waits until this node has all that any node had accepted when it was called.
-func (c *Cluster) readBarrier(ctx context.Context) error {
+// await waits until this node has all that any node had accepted when it was called.
+func (s *barriers) await(ctx context.Context, c *Cluster) error {
 	if err := c.reads(); err != nil {
 		return asRejection(err)
 	}
-	s := &c.barriers
 	s.mu.Lock()
 	if s.next == nil {
 		s.next = &barrier{done: make(chan struct{})}
@@ -182,7 +188,7 @@ func (c *Cluster) readBarrier(ctx context.Context) error {
 	b := s.next
 	if !s.busy {
 		s.busy = true
-		c.done.Go(c.endBarriers)
+		c.done.Go(func() { s.run(c) })
 	}
 	s.mu.Unlock()
 	select {
@@ -196,9 +202,8 @@ func (c *Cluster) readBarrier(ctx context.Context) error {
 	return c.await(ctx, b.seq)
 }
 
-// endBarriers asks until no request waits any more.
-func (c *Cluster) endBarriers() {
-	s := &c.barriers
+// run asks until no request waits.
+func (s *barriers) run(c *Cluster) {
 	for {
 		s.mu.Lock()
 		b := s.next
@@ -208,7 +213,7 @@ func (c *Cluster) endBarriers() {
 		if b == nil {
 			return
 		}
-		b.seq, b.err = c.lastSequence()
+		b.seq, b.err = c.lastSequence(s.lease)
 		close(b.done)
 	}
 }
@@ -216,15 +221,15 @@ func (c *Cluster) endBarriers() {
 // barrierTimeout is for how long an answer that counts is asked for.
 const barrierTimeout = 2 * publishTimeout
 
-// lastSequence asks how far the log goes, until the answer counts.
-func (c *Cluster) lastSequence() (last uint64, err error) {
+// lastSequence asks how far the log goes, until the answer is certain as of the call, less the lease.
+func (c *Cluster) lastSequence(lease time.Duration) (last uint64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), barrierTimeout)
 	defer cancel()
+	from := time.Now().Add(-lease)
 	for {
-		asked := time.Now()
 		last, at, err := c.look(ctx)
 		switch {
-		case err == nil && asked.Sub(at) <= leaderLease:
+		case err == nil && !at.Before(from):
 			return last, nil
 		case err == nil:
 			err = errUncertain
