@@ -41,31 +41,34 @@ func (s *server) submission(
 	default:
 		sub.Kind = s.kindName(e.kind)
 	}
-	if e.priority != nil {
+	if given(e.priority) {
 		p, err := job.ParsePriority(text(e.priority))
 		if err != nil {
 			faults.Add("/priority", `must be "low", "normal" or "high"`)
 		}
 		sub.Priority = p
 	}
-	if e.timeout != nil {
+	if given(e.timeout) {
 		sub.Timeout = readDuration(e.timeout, "/timeout", s.MaxTimeout, faults)
 		if sub.Timeout == 0 {
 			faults.Add("/timeout", "must be more than 0; leave it out for no timeout")
 		}
 	}
-	if e.retention != nil {
+	if given(e.retention) {
 		sub.Retention = readDuration(e.retention, "/retention", s.MaxRetention, faults)
 	}
-	if e.startAfter != nil {
+	if given(e.startAfter) {
 		sub.StartAfter, sub.Delay = readStart(e.startAfter, now, faults)
 	}
-	if e.labels != nil {
+	if given(e.labels) {
 		sub.Labels = readLabels(e.labels, faults)
 	}
 	sub.Spec = e.spec(data)
 	return sub
 }
+
+// given reports whether an optional member is there and not null, which stands for the default.
+func given(v jsontext.Value) bool { return v != nil && v.Kind() != 'n' }
 
 // kindName returns the text of a kind's name, without an allocation for those that there are.
 func (s *server) kindName(v jsontext.Value) string {

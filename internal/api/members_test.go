@@ -64,6 +64,27 @@ func TestBareNumbers(t *testing.T) {
 	}
 }
 
+// Null stands for the default of an optional member.
+func TestNullMembers(t *testing.T) {
+	s := newService(t)
+	const envelope = `"priority":null,"timeout":null,"start_after":null,"labels":null,"retention":null`
+	for _, body := range []string{
+		`{"kind":"squares","range":{"start":null,"stop":2,"step":null},` + envelope + `}`,
+		`{"kind":"array_sum","axis":null,"dtype":null,"keepdims":null,"array":{"source":"ones","shape":[2,3],"chunks":null,"dtype":null},` + envelope + `}`,
+		`{"kind":"array_sum","array":{"source":null,"values":[1,2],"chunks":[null]}}`,
+		`{"kind":"array_sum","array":{"source":"random","shape":3,"seed":null,"distribution":null,"loc":null,"scale":null,"low":null,"high":null,"name":null}}`,
+	} {
+		a := s.do("POST", "/v1/jobs", body)
+		if a.status != 202 {
+			t.Errorf("%s: got %d %s, want 202", body, a.status, a.body)
+			continue
+		}
+		if j := decode[api.Job](t, a.body); j.Priority != "normal" || len(j.Labels) != 0 || j.StartAfter != nil {
+			t.Errorf("%s: got priority %s, labels %v, start_after %v, want the defaults", body, j.Priority, j.Labels, j.StartAfter)
+		}
+	}
+}
+
 // What a faulty body costs is bounded by its size, whatever is wrong with it: at most two copies of it, and a small answer.
 func TestFaultyBodies(t *testing.T) {
 	s := newService(t)

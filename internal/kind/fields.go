@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"gather/internal/job"
+	"gather/internal/number"
 )
 
 // fields reads a JSON object member by member and collects every fault, where a decoder would stop at the first.
@@ -88,6 +89,15 @@ func escape(name string) string {
 	return string(b)
 }
 
+// optional leaves out those of the members that are null, which stands for the default.
+func (f *fields) optional(names ...string) {
+	for _, name := range names {
+		if v := f.values[name]; v != nil && v.Kind() == 'n' {
+			delete(f.values, name)
+		}
+	}
+}
+
 // has reports whether a member is there.
 func (f *fields) has(name string) bool { return f.values[name] != nil }
 
@@ -110,12 +120,21 @@ func (f *fields) integer(name string, least, most, absent int64) int64 {
 	if v == nil {
 		return absent
 	}
-	n, err := strconv.ParseInt(string(v), 10, 64)
-	if err != nil || v.Kind() != '0' || n < least || n > most {
+	text, whole := wholeNumber(v)
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	if !whole || err != nil || n < least || n > most {
 		f.Add("/"+name, "must be an integer from %d to %d", least, most)
 		return absent
 	}
 	return n
+}
+
+// wholeNumber returns the digits of a JSON number without a fractional part, such as 2 or 2.0.
+func wholeNumber(v jsontext.Value) ([]byte, bool) {
+	if v.Kind() != '0' {
+		return nil, false
+	}
+	return number.Integer(v)
 }
 
 // bigInteger reads an integer of at most that many digits; missing is absent's value.
@@ -124,15 +143,16 @@ func (f *fields) bigInteger(name string, digits, absent int64) *big.Int {
 	if v == nil {
 		return big.NewInt(absent)
 	}
-	if v.Kind() != '0' || !isInteger(v) {
+	text, whole := wholeNumber(v)
+	if !whole {
 		f.Add("/"+name, "must be an integer")
 		return big.NewInt(absent)
 	}
-	if n := int64(len(bytes.TrimPrefix(v, []byte{'-'}))); n > digits {
+	if n := int64(len(bytes.TrimPrefix(text, []byte{'-'}))); n > digits {
 		f.Add("/"+name, "has %d digits; at most %d", n, digits)
 		return big.NewInt(absent)
 	}
-	n, _ := new(big.Int).SetString(string(v), 10) // of digits alone
+	n, _ := new(big.Int).SetString(string(text), 10) // of digits alone
 	return n
 }
 

@@ -74,6 +74,8 @@ func TestSquares(t *testing.T) {
 	}{
 		{`{"range":{"start":0,"stop":5,"step":1}}`, []string{"0", "1", "4", "9", "16"}},
 		{`{"range":{"stop":3}}`, []string{"0", "1", "4"}},
+		{`{"range":{"start":null,"stop":3.0,"step":null}}`, []string{"0", "1", "4"}},
+		{`{"range":{"start":1e1,"stop":-1.2E1,"step":-2e1}}`, []string{"100", "100"}},
 		{`{"range":{"start":5,"stop":0,"step":-2}}`, []string{"25", "9", "1"}},
 		{`{"range":{"start":5,"stop":5}}`, nil},
 		{`{"range":{"start":-9223372036854775808,"stop":9223372036854775807,"step":9223372036854775807}}`, []string{
@@ -147,6 +149,14 @@ func TestStoredLeadingZeros(t *testing.T) {
 	}
 }
 
+// Null stands for the default, and 2.0 is an integer.
+func TestOptionalMembers(t *testing.T) {
+	size := plan(t, "sleep_batch", `{"count":2.0,"duration":"1s","concurrency":null}`).Size()
+	if size.Units != 2 {
+		t.Errorf("got a batch of %d sleeps, want 2", size.Units)
+	}
+}
+
 func TestFaults(t *testing.T) {
 	reg := kind.NewRegistry(kind.Limits{Items: 10, Digits: 20}, nil)
 	for _, tt := range []struct {
@@ -162,7 +172,7 @@ func TestFaults(t *testing.T) {
 		}},
 		{"squares", `{"numbers":[123456789012345678901]}`, []string{"/numbers/0"}},
 		{"squares", `{"numbers":["007","-01","0","-0",-12345678901234567890]}`, []string{"/numbers/0", "/numbers/1"}},
-		{"squares", `{"range":{"start":123456789012345678901,"stop":2.0}}`, []string{"/range/start", "/range/stop"}},
+		{"squares", `{"range":{"start":123456789012345678901,"stop":2.5}}`, []string{"/range/start", "/range/stop"}},
 		{"squares", `{"range":{"stop":99999999999999999999}}`, []string{"/range"}},
 		{"squares", `{"numbers":[1,2,3,4,5,6,7,8,9,10,11]}`, []string{"/numbers"}},
 		{"squares", `{"range":{"start":0.5,"step":0,"x/y":1}}`, []string{"/range/x~1y", "/range/start", "/range/stop", "/range/step"}},
@@ -173,6 +183,8 @@ func TestFaults(t *testing.T) {
 		{"sleep_batch", `{"durations":["1s",-1,"-1s",null,1e99,"900000h"],"count":3}`, []string{
 			"/count", "/durations/1", "/durations/2", "/durations/3", "/durations/4", "/durations/5",
 		}},
+		{"sleep_batch", `{"count":null,"duration":"1s","concurrency":null}`, []string{"/count"}},
+		{"sleep_batch", `{"count":2.5,"duration":"1s","concurrency":1.5}`, []string{"/count", "/concurrency"}},
 		{"sleep_batch", `{"count":2}`, []string{"/duration"}},
 		{"sleep_batch", `{"durations":"1s"}`, []string{"/durations"}},
 	} {

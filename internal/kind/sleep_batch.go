@@ -50,6 +50,7 @@ type sleepBatch struct {
 
 func planSleepBatch(spec []byte, e env) (job.Plan, error) {
 	f := readFields(spec, "count", "duration", "durations", "concurrency")
+	f.optional("concurrency")
 	p := &sleepBatch{}
 	if f.has("durations") {
 		for _, other := range []string{"count", "duration"} {

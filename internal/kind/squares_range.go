@@ -14,6 +14,7 @@ type squareRange struct{ start, step, n int64 }
 
 func planRange(f *fields, l Limits) job.Plan {
 	r := readFields(f.values["range"], "start", "stop", "step")
+	r.optional("start", "step")
 	start, stop, step := r.bigInteger("start", l.Digits, 0), r.bigInteger("stop", l.Digits, 0), r.bigInteger("step", l.Digits, 1)
 	if !r.has("stop") {
 		r.Add("/stop", "is missing: the integer before which the range ends")

@@ -12,6 +12,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
+
+	"gather/internal/number"
 )
 
 // A contract is an OpenAPI 3.1 document with its schemas compiled.
@@ -218,14 +220,17 @@ func escape(name string) string { return strings.NewReplacer("~", "~0", "/", "~1
 // integerFormat checks that a number is within the range of an integer type.
 func integerFormat(bits int, unsigned bool) func(any) error {
 	return func(v any) error {
-		number, ok := v.(json.Number)
+		literal, ok := v.(json.Number)
 		if !ok {
 			return nil
 		}
-		text := strings.TrimSuffix(string(number), ".0")
-		_, err := strconv.ParseInt(text, 10, bits)
+		text, ok := number.Integer([]byte(literal))
+		if !ok {
+			return nil // type: integer reports it
+		}
+		_, err := strconv.ParseInt(string(text), 10, bits)
 		if unsigned {
-			_, err = strconv.ParseUint(text, 10, bits)
+			_, err = strconv.ParseUint(string(text), 10, bits)
 		}
 		return err
 	}
