@@ -202,7 +202,12 @@ func (j *Journal) read(ctx context.Context, f func(db *pebble.DB) error) error {
 	if j.closed.Load() {
 		return ErrClosed
 	}
-	return f(j.db)
+	err := f(j.db)
+	if err != nil && j.fs.off.Load() {
+		// The journal is closing on a disk that fails: Pebble cannot read tables whose writes were skipped.
+		return ErrClosed
+	}
+	return err
 }
 
 // storage returns the rejection of a submission.
