@@ -73,10 +73,9 @@ type Cluster struct {
 	// did for the first time.
 	doubt      atomic.Pointer[job.Rejection]
 	recognized chan struct{}
-	// recent and certain are the read barriers (latest.go).
-	recent, certain barriers
-	freshness       freshness
-	opened          time.Time // on the monotonic clock
+	barriers   barriers
+	freshness  freshness
+	opened     time.Time // on the monotonic clock
 
 	stop     context.CancelFunc
 	stopFold context.CancelFunc
@@ -92,7 +91,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	cfg.setDefaults()
 	c := &Cluster{
 		cfg: cfg, id: hex.EncodeToString(newNodeID()), started: time.Now().UTC(), opened: time.Now(), log: cfg.Logger,
-		readMoved: make(chan struct{}), failed: make(chan struct{}), recognized: make(chan struct{}), recent: barriers{lease: leaderLease},
+		readMoved: make(chan struct{}), failed: make(chan struct{}), recognized: make(chan struct{}),
 	}
 	c.met = newMetrics(cfg.Registerer)
 	c.clock.wall, c.t.now = cfg.Wall, c.clock.Now

@@ -128,15 +128,10 @@ func (c *Cluster) Get(ctx context.Context, tenant string, id job.ID) (job.Job, e
 	if !errors.Is(err, job.ErrNotFound) {
 		return j, err
 	}
-	for _, b := range []*barriers{&c.recent, &c.certain} {
-		if err := b.await(ctx, c); err != nil {
-			return job.Job{}, err
-		}
-		if j, err = c.view.Get(ctx, tenant, id); !errors.Is(err, job.ErrNotFound) {
-			break
-		}
+	if err := c.readBarrier(ctx); err != nil {
+		return job.Job{}, err
 	}
-	return j, err
+	return c.view.Get(ctx, tenant, id)
 }
 
 // Log returns durable events with a last seq above after.

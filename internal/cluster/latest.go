@@ -20,21 +20,17 @@ import (
 //
 // Not every answer counts. A member of a group without a leader answers too, and a server that has just restarted; what they
 // have may be old, and leader_since is missing. A leader that was deposed and has not noticed answers with an old sequence, for
-// up to 20 seconds. Therefore an answer counts only if enough followers for a quorum have responded to its leader since the
-// barrier began (Raft's read index): nobody else had been elected by then. Followers respond to each write, and to a heartbeat
-// each second or two, so on an idle cluster a 404 takes that long. Otherwise the barrier asks again, and after barrierTimeout
-// the request is 503.
+// up to 20 seconds. Therefore an answer counts only if its leader had a response from enough followers for a quorum within the
+// last leaderLease (Raft's lease read): a follower that has lost its leader waits at least four seconds until it stands for
+// election, so nobody else was elected without these followers. Followers respond to each write, and to a heartbeat
+// each second or two. Otherwise the barrier asks again, and after barrierTimeout the request is 503.
 //
-// Most jobs that a node does not have yet arrive within milliseconds. So there is a first, quicker barrier, for which responses
-// within leaderLease are enough (Raft's lease read). It is not enough for a 404: a follower that has lost its leader waits at
-// least four seconds until it stands for election, but one that the leader hands over to does not wait, and for a moment the
-// former leader answers as before.
-//
-// What remains: a server that was paused as a whole can take old responses for new ones until it has read what arrived
-// meanwhile. In this moment a request may get 404 for a job that was submitted just before. What must not go wrong then, because
-// something is deleted, uses CatchUp, which writes.
+// What remains: when the leader is cut off from one follower, but not from the one that this follower asks for its vote, it
+// notices with its next heartbeat; and a server that was paused as a whole can take old responses for new ones until it has
+// read what arrived meanwhile. In this second a request may get 404 for a job that was submitted in the same second. What
+// must not go wrong then, because something is deleted, uses CatchUp, which writes.
 
-// leaderLease is how old the responses of a quorum to the leader of the log may be for the quicker barrier.
+// leaderLease is how old the last responses of a quorum to the leader of the log may be.
 const leaderLease = 3 * time.Second
 
 // errUncertain: the answer for the last sequence came from a server that does not lead the log, or has no quorum.
@@ -161,9 +157,6 @@ func stalledLog(err error) *job.Rejection {
 
 // barriers shares the answers for the last sequence between the requests that wait for one.
 type barriers struct {
-	// lease is by how much the responses of a quorum may be older than the barrier.
-	lease time.Duration
-
 	mu   sync.Mutex
 	next *barrier
 	busy bool
@@ -176,11 +169,12 @@ type barrier struct {
 	err  error
 }
 
-// await waits until this node has all that any node had accepted when it was called.
-func (s *barriers) await(ctx context.Context, c *Cluster) error {
+// readBarrier waits until this node has all that any node had accepted when it was called.
+func (c *Cluster) readBarrier(ctx context.Context) error {
 	if err := c.reads(); err != nil {
 		return asRejection(err)
 	}
+	s := &c.barriers
 	s.mu.Lock()
 	if s.next == nil {
 		s.next = &barrier{done: make(chan struct{})}
@@ -188,7 +182,7 @@ func (s *barriers) await(ctx context.Context, c *Cluster) error {
 	b := s.next
 	if !s.busy {
 		s.busy = true
-		c.done.Go(func() { s.run(c) })
+		c.done.Go(c.endBarriers)
 	}
 	s.mu.Unlock()
 	select {
@@ -202,8 +196,9 @@ func (s *barriers) await(ctx context.Context, c *Cluster) error {
 	return c.await(ctx, b.seq)
 }
 
-// run asks until no request waits.
-func (s *barriers) run(c *Cluster) {
+// endBarriers asks until no request waits any more.
+func (c *Cluster) endBarriers() {
+	s := &c.barriers
 	for {
 		s.mu.Lock()
 		b := s.next
@@ -213,7 +208,7 @@ func (s *barriers) run(c *Cluster) {
 		if b == nil {
 			return
 		}
-		b.seq, b.err = c.lastSequence(s.lease)
+		b.seq, b.err = c.lastSequence()
 		close(b.done)
 	}
 }
@@ -221,15 +216,15 @@ func (s *barriers) run(c *Cluster) {
 // barrierTimeout is for how long an answer that counts is asked for.
 const barrierTimeout = 2 * publishTimeout
 
-// lastSequence asks how far the log goes, until the answer is certain as of the call, less the lease.
-func (c *Cluster) lastSequence(lease time.Duration) (last uint64, err error) {
+// lastSequence asks how far the log goes, until the answer counts.
+func (c *Cluster) lastSequence() (last uint64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), barrierTimeout)
 	defer cancel()
-	from := time.Now().Add(-lease)
 	for {
+		asked := time.Now()
 		last, at, err := c.look(ctx)
 		switch {
-		case err == nil && !at.Before(from):
+		case err == nil && asked.Sub(at) <= leaderLease:
 			return last, nil
 		case err == nil:
 			err = errUncertain

@@ -43,21 +43,6 @@ func TestReadsWriteNothing(t *testing.T) {
 	}
 }
 
-// A node reports that a job does not exist only when its replica is certain as of the request: a leader that has handed over
-// answers as before for a moment.
-func TestNotFoundIsCertain(t *testing.T) {
-	t.Parallel()
-	f := newFleet(t, 3)
-	for _, n := range f.trio() {
-		began := time.Now()
-		_, err := n.Get(t.Context(), "t", job.NewID())
-		f.want(err, job.ErrNotFound)
-		if age, took := n.Age(), time.Since(began); age > took {
-			t.Errorf("got an answer as of %s before the request, want one as of the request or later", age-took)
-		}
-	}
-}
-
 // An answer for the last sequence is certain as of the last contact of its leader with a quorum, if it shows that.
 func TestCertainAt(t *testing.T) {
 	t.Parallel()
