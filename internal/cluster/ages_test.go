@@ -59,7 +59,12 @@ func TestTrimAfterRestart(t *testing.T) {
 	f := newFleet(t, 1)
 	a := f.open("a", briefly)
 	a.expired(5)
-	f.caughtUp(a)
+	// The time of the log is that of its last message, so one has to come later than the tombstones last.
+	began := time.Now()
+	f.eventually("the time of the log is past the tombstones", func() bool {
+		f.caughtUp(a)
+		return time.Since(began) > time.Second
+	})
 	a.close()
 	a = f.open("a", briefly)
 	f.eventually("the log is trimmed", func() bool {

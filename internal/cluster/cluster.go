@@ -157,6 +157,9 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 		return nil, fmt.Errorf("read the view: %w", err)
 	}
 	c.w.js, c.w.stream, c.w.subject = c.js, c.logStream, cfg.Prefix+".log."+c.id
+	if cfg.publisher != nil {
+		c.w.js = cfg.publisher(c.js)
+	}
 	c.w.limit, c.w.met = cfg.MaxPendingBytes, c.met
 	c.w.read, c.w.lost = c.from, c.lost
 	c.w.message = int(min(maxMessage, c.nc.MaxPayload()-4096))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gather/internal/job"
@@ -56,6 +57,8 @@ type Config struct {
 	// MinFreeBytes is as in journal.Config.
 	MinFreeBytes uint64
 
+	// publisher replaces what publishes to the log, in tests; nil for none.
+	publisher func(jetstream.JetStream) jetstream.JetStream
 	// maxDropped is how many rejected submissions a message of a trim has: 25 000, at most some 20 bytes each.
 	maxDropped int
 

@@ -207,11 +207,7 @@ func (c *Cluster) decided(author string, p *job.Proposal, d decision) {
 	if author != c.id {
 		return
 	}
-	pd, refused := c.w.decided(p.Number)
-	if pd != nil {
-		pd.done(d)
-		return
-	}
+	refused := c.w.decided(p.Number, d)
 	// A submission that was refused while its fate was unknown, and is there after all. With a key its client, who was told
 	// to, asks for it again: it must not be told of a job that is cancelled here.
 	if _, submits := submitter(p.Entries); submits && refused && d.err == nil && p.Key == nil {

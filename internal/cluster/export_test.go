@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"gather/internal/job"
 )
 
@@ -152,6 +154,11 @@ func (p *Parts) Add(author string, first, last bool, seq uint64, at time.Time, b
 
 // CertainAt is what a read barrier goes by.
 var CertainAt = certainAt
+
+// WithPublisher replaces what a node publishes to the log with.
+func WithPublisher(f func(jetstream.JetStream) jetstream.JetStream) func(*Config) {
+	return func(c *Config) { c.publisher = f }
+}
 
 // WithMaxDropped bounds how many rejected submissions a message of a trim has.
 func WithMaxDropped(n int) func(*Config) { return func(c *Config) { c.maxDropped = n } }

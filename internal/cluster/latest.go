@@ -18,12 +18,18 @@ import (
 // a job is found on every node as soon as its submission has been acknowledged. This read barrier writes nothing: it asks the
 // leader of the log's stream for the last sequence, once for all requests that wait.
 //
+// The leader applies a message a moment later than it commits it; until then its last sequence does not have the message, though
+// another server may already have delivered it to its author. So a submission is acknowledged only when the leader of the log has
+// acknowledged the message too, which it does once it has applied it. A leader that takes over is one (leader_since) when it has
+// applied what the one before had committed.
+//
 // Not every answer counts. A member of a group without a leader answers too, and a server that has just restarted; what they
 // have may be old, and leader_since is missing. A leader that was deposed and has not noticed answers with an old sequence, for
 // up to 20 seconds. Therefore an answer counts only if its leader had a response from enough followers for a quorum within the
 // last leaderLease (Raft's lease read): a follower that has lost its leader waits at least four seconds until it stands for
-// election, so nobody else was elected without these followers. Followers respond to each write, and to a heartbeat
-// each second or two. Otherwise the barrier asks again, and after barrierTimeout the request is 503.
+// election, so nobody else was elected without these followers, and a leader that hands over to another server steps down first.
+// Followers respond to each write, and to a heartbeat each second or two. Otherwise the barrier asks again, and after barrierTimeout the
+// request is 503.
 //
 // What remains: when the leader is cut off from one follower, but not from the one that this follower asks for its vote, it
 // notices with its next heartbeat; and a server that was paused as a whole can take old responses for new ones until it has

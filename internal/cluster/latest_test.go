@@ -1,11 +1,14 @@
 package cluster_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"gather/internal/cluster"
@@ -41,6 +44,58 @@ func TestReadsWriteNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// lateAcks delivers no acknowledgement until it is released.
+type lateAcks struct {
+	jetstream.JetStream
+	release chan struct{}
+}
+
+func (l *lateAcks) PublishMsg(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	ack, err := l.JetStream.PublishMsg(context.WithoutCancel(ctx), m, opts...)
+	select {
+	case <-l.release:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return ack, err
+}
+
+// A submission is acknowledged when the log's leader has acknowledged it, though its own node may have read it before: until then
+// the leader's last sequence may not have it, and other nodes would answer 404.
+func TestAcknowledgedByTheLeader(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	late := &lateAcks{release: make(chan struct{})}
+	a := f.open("a", cluster.WithPublisher(func(js jetstream.JetStream) jetstream.JetStream {
+		late.JetStream = js
+		return late
+	}))
+	b := f.open("b")
+	s := newJob(1)
+	var released atomic.Bool
+	var client sync.WaitGroup
+	client.Go(func() {
+		f.ok(a.append(batch(s)))
+		if !released.Load() {
+			t.Error("got an answer before the leader acknowledged the submission, want it after")
+		}
+	})
+	f.eventually("node a has read the submission", func() bool {
+		_, err := b.Get(t.Context(), "t", s.Job.ID)
+		return err == nil
+	})
+	// Its own fold has decided about it by the time it has read a later message.
+	id := b.submit(1)
+	f.eventually("node a has read a later one", func() bool {
+		_, err := a.Get(t.Context(), "t", id)
+		return err == nil
+	})
+	released.Store(true)
+	close(late.release)
+	client.Wait()
+	a.get(s.Job.ID)
 }
 
 // An answer for the last sequence is certain as of the last contact of its leader with a quorum, if it shows that.

@@ -54,6 +54,10 @@ type pending struct {
 	submits bool
 	sent    bool
 	settled bool
+	// acked is set when the leader of the log has acknowledged the proposal. The decision about a submission is
+	// held until then, see latest.go.
+	acked bool
+	held  *decision
 	// reserved is what a submission takes of the bounds until it is decided about.
 	reserved *reservation
 	// done gets the decision, from the fold or the view. It must not block.
@@ -244,15 +248,23 @@ func (w *writer) write(ctx context.Context, batch []*pending, last *uint64) erro
 		}
 	}
 	w.met.appended(w.now().Sub(began), len(batch), size)
-	for _, p := range batch {
-		p.frame = nil
-	}
+	var held []*pending
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	for _, p := range batch {
+		p.frame, p.acked = nil, true
+		if p.held != nil {
+			delete(w.waiting, p.number)
+			held = append(held, p)
+		}
+	}
 	w.bytes -= int64(size)
 	w.since, w.failure = time.Time{}, nil
 	close(w.room)
 	w.room = make(chan struct{})
+	w.mu.Unlock()
+	for _, p := range held {
+		p.done(*p.held)
+	}
 	return nil
 }
 
@@ -331,21 +343,30 @@ func (w *writer) landed(ctx context.Context) (seq uint64, err error) {
 	return msg.Sequence, nil
 }
 
-// decided returns the proposal that was decided, if somebody still waits for it. It reports whether it was refused before,
-// while nobody knew whether the log has it. A proposal that was decided before, by a view that is made anew, is neither.
-func (w *writer) decided(number uint64) (p *pending, refused bool) {
+// decided takes a decision, and passes it on unless it holds it. It reports whether the proposal was refused before, while it was
+// unknown whether the log has it. A proposal that was decided before, by a view that is rebuilt, was not.
+func (w *writer) decided(number uint64, d decision) (refused bool) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	p = w.waiting[number]
-	delete(w.waiting, number)
+	p := w.waiting[number]
 	switch {
-	case p == nil:
-		return nil, false
+	case p == nil || p.held != nil:
+		w.mu.Unlock()
+		return false
 	case p.settled:
-		return nil, true
+		delete(w.waiting, number)
+		w.mu.Unlock()
+		return true
 	}
 	p.settled = true
-	return p, false
+	if p.submits && !p.acked {
+		p.held = &d
+		w.mu.Unlock()
+		return false
+	}
+	delete(w.waiting, number)
+	w.mu.Unlock()
+	p.done(d)
+	return false
 }
 
 // reservation returns what a proposal has reserved; nil if it has nothing.
@@ -439,7 +460,10 @@ func (w *writer) abandon(err error) {
 	w.queue = nil
 	w.mu.Unlock()
 	for _, p := range left {
-		if !p.settled {
+		switch {
+		case p.held != nil:
+			p.done(*p.held)
+		case !p.settled:
 			p.done(decision{err: err})
 		}
 	}
