@@ -146,7 +146,7 @@ func Open(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("arrays: %w", err)
 	}
 	for _, d := range tenants {
-		if tenant, ok := strings.CutPrefix(d.Name(), "t-"); ok && d.IsDir() {
+		if tenant, ok := strings.CutPrefix(d.Name(), "t-"); ok {
 			s.load(tenant)
 		}
 	}
