@@ -59,6 +59,7 @@ func newIdle(tb testing.TB, items int) (*idle, http.Handler) {
 		}
 		blocks := (items + i.block.Len() - 1) / i.block.Len()
 		i.job.State, i.job.Seq, i.job.FinishedAt = job.Succeeded, uint64(blocks*i.block.Len())+1, now
+		i.job.Progress.Total = int64(items)
 	}
 	h, err := api.New(api.Config{
 		Executor: i, Jobs: i, Log: i, Keys: i, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{},
