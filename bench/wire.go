@@ -31,7 +31,7 @@ func dial(addr string) (*wire, error) {
 // request builds a request; extra are whole header lines.
 func request(method, path, body string, extra ...string) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: gather\r\n", method, path)
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: localhost\r\n", method, path)
 	for _, line := range extra {
 		b.WriteString(line + "\r\n")
 	}
