@@ -43,7 +43,6 @@ var rooms = map[string]room{
 	"internal/reads":    {none, none},
 	"internal/executor": {[]string{"internal/job"}, nil},
 	"internal/journal":  {[]string{"internal/job"}, nil},
-	"internal/transfer": {[]string{"internal/job"}, none},
 	"internal/backup":   {[]string{"internal/array", "internal/journal"}, none},
 	"internal/cluster":  {[]string{"internal/job", "internal/journal", "internal/npy", "internal/array", "internal/blocks"}, nil},
 	"internal/api":      {[]string{".", "internal/job", "internal/npy", "internal/number", "internal/tenant"}, nil},

@@ -27,7 +27,7 @@ func TestFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	help := runs(t, program, "serve", "--help") + runs(t, program, "keys", "create", "--help") +
-		runs(t, program, "export", "--help") + runs(t, program, "import", "--help")
+		runs(t, program, "import", "--help")
 	flag := regexp.MustCompile(`--[a-z][a-z-]+`)
 	setting := regexp.MustCompile(`\bGATHER_[A-Z_]+`)
 	named := 0

@@ -199,27 +199,10 @@ func (c *restoreCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	all := &reader{counter: counter{now: from.now}}
-	for i := range from.arrays {
-		all.AddArray(from.arrays[i].Bytes)
-	}
-	err = from.journal.Export(ctx, all)
+	all, err := from.count(ctx, true)
 	if err = errors.Join(err, from.journal.Close()); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(s.err, "restored", &all.Totals)
+	_, err = fmt.Fprintln(s.err, "restored", &all)
 	return err
-}
-
-// reader reads whatever there is.
-type reader struct{ counter }
-
-// Job implements journal.Visitor.
-func (r *reader) Job(view job.Job, spec []byte, log job.LogSeq) error {
-	for _, err := range log {
-		if err != nil {
-			return fmt.Errorf("job %s: %w", view.ID, err)
-		}
-	}
-	return r.counter.Job(view, spec, log)
 }

@@ -15,12 +15,11 @@ import (
 
 // cli is the command line. Every flag is also an environment variable, as --help tells.
 type cli struct {
-	Serve       serveCmd       `cmd:"" help:"Run the server; the default. Other commands: 'keys create', 'keys list', 'keys rotate', 'keys revoke', 'backup', 'restore', 'export', 'import', 'healthcheck', 'version'; each has its own --help."`
+	Serve       serveCmd       `cmd:"" help:"Run the server; the default. Other commands: 'keys create', 'keys list', 'keys rotate', 'keys revoke', 'backup', 'restore', 'import', 'healthcheck', 'version'; each has its own --help."`
 	Keys        keysCmd        `cmd:"" help:"Manage API keys."`
 	Backup      backupCmd      `cmd:"" help:"Write a backup of a running server to standard output, as a tar archive."`
 	Restore     restoreCmd     `cmd:"" help:"Read a backup from standard input, and restore it into an empty directory."`
-	Export      exportCmd      `cmd:"" help:"Write all that the data directory of a stopped server holds to standard output, for 'server import'."`
-	Import      importCmd      `cmd:"" help:"Read what 'server export' wrote, and add what is missing to a cluster, or to the data directory of a stopped server."`
+	Import      importCmd      `cmd:"" help:"Copy the jobs and arrays of a stopped server's data directory to a cluster, or to another data directory."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask a running server whether it is ready; exit 0 if so. For containers without a shell."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 

@@ -2,45 +2,41 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
 	"gather/internal/array"
 	"gather/internal/job"
 	"gather/internal/journal"
-	"gather/internal/transfer"
 )
 
 type importCmd struct {
-	DataDir string `placeholder:"DIR" help:"Data directory to import into, of a server that has been stopped; made if it does not exist. With --nats-url it is not used."`
+	From string `required:"" placeholder:"DIR" help:"Directory to import from: the data directory of a stopped server, the replica of a stopped cluster node (its directory 'view'), or a restored backup."`
 
-	NatsURL      string `name:"nats-url" placeholder:"URL" help:"Import into the cluster on these NATS servers, whose nodes may be running."`
+	DataDir string `placeholder:"DIR" help:"Import into the data directory of a stopped server, created if it does not exist. Not used with --nats-url."`
+
+	NatsURL      string `name:"nats-url" placeholder:"URL" help:"Import into the cluster on these NATS servers. Its nodes may be running."`
 	NatsCreds    string `name:"nats-creds" placeholder:"FILE" help:"Credentials for NATS, as of the server."`
 	NatsCA       string `name:"nats-ca" placeholder:"FILE" help:"Certificates for NATS, as of the server."`
 	NatsCert     string `name:"nats-cert" placeholder:"FILE" help:"Client certificate for NATS, with --nats-key."`
 	NatsKey      string `name:"nats-key" placeholder:"FILE" help:"Key of the client certificate."`
-	NatsPrefix   string `default:"gather" placeholder:"NAME" help:"What the names of streams and subjects begin with, as of the server."`
-	NatsReplicas count  `default:"3" placeholder:"N" help:"How many NATS servers keep every message, when the streams are made."`
+	NatsPrefix   string `default:"gather" placeholder:"NAME" help:"Prefix of the names of streams and subjects, as of the server."`
+	NatsReplicas count  `default:"3" placeholder:"N" help:"How many NATS servers keep every message, when the streams are created."`
 	AckWait      span   `default:"10s" placeholder:"DURATION" help:"As of the server."`
-
-	// in is standard input, but in tests.
-	in io.Reader
 }
 
-// importer takes jobs and what belongs to them: a journal, or a cluster. Each call returns when what it was given is
-// durable, as one piece, or with job.ErrExists when it is there already; several may be made at the same time.
+// importer adds jobs and the records that belong to them to a journal or a cluster. Each call returns when its record is
+// durable as a whole, or with job.ErrExists when it is present already. Safe for concurrent use.
 type importer interface {
 	ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event) error
 	ImportKey(ctx context.Context, k job.KeyRecord) error
 	ImportTombstone(ctx context.Context, t job.Tombstone) error
 }
 
-// destination is where an import goes.
+// destination is the target of an import.
 type destination struct {
 	importer
 	arrays interface {
@@ -51,35 +47,35 @@ type destination struct {
 	close func() error
 }
 
-// Run reads what 'server export' wrote from standard input. Every array, job, key and tombstone is imported as a whole or
-// not at all, and only if it is not there: so an import that was cut off may be run again, and adds what is missing.
+// Run copies arrays, jobs with their logs, idempotency keys and tombstones from one data directory to another or to a
+// cluster. Every record is imported as a whole or not at all, and only if it is not present: an import that was
+// interrupted can be repeated, and adds what is missing.
 func (c *importCmd) Run(ctx context.Context, s streams) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
-	in := c.in
-	if in == nil {
-		in = os.Stdin
-	}
-	if isTerminal(in) {
-		return fmt.Errorf("%w: the import reads what 'server export' writes, not a terminal", errUsage)
-	}
-	// Before anything is opened, or made.
-	r, err := transfer.NewReader(in)
-	if err != nil {
-		return fmt.Errorf("standard input: %w", err)
-	}
-	to, err := c.open(ctx, s.err)
+	from, err := openSource(ctx, c.From, s.err)
 	if err != nil {
 		return err
 	}
-	all := r.Totals()
-	_, _ = fmt.Fprintf(s.err, "importing %s into %s\n", &all, to.name)
-	i := newIntake(ctx, to, &progress{what: "read", done: r.Done, out: s.err})
-	err = i.run(r)
-	i.report(s.err)
+	return errors.Join(c.importFrom(ctx, from, s.err), from.journal.Close())
+}
+
+func (c *importCmd) importFrom(ctx context.Context, from *source, stderr io.Writer) error {
+	all, err := from.count(ctx, false)
+	if err != nil {
+		return err
+	}
+	to, err := c.open(ctx, stderr)
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(stderr, "importing %v into %s\n", &all, to.name)
+	r := newImportRunner(ctx, from, to, stderr)
+	err = r.run()
+	r.print("")
 	if err = errors.Join(err, to.close()); err != nil {
-		return fmt.Errorf("%w; what is imported is whole, and the same import may be run again", err)
+		return fmt.Errorf("%w; every imported record is complete, and the same import can be repeated", err)
 	}
 	return nil
 }
@@ -87,7 +83,7 @@ func (c *importCmd) Run(ctx context.Context, s streams) error {
 func (c *importCmd) validate() error {
 	var errs []error
 	if c.DataDir == "" && c.NatsURL == "" {
-		errs = append(errs, errors.New("--nats-url or --data-dir: one must say where to"))
+		errs = append(errs, errors.New("--data-dir or --nats-url is required: the target of the import"))
 	}
 	for flag, err := range map[string]error{
 		"nats-replicas": c.NatsReplicas.check(1, 5), "ack-wait": c.AckWait.check(time.Second),
@@ -107,11 +103,11 @@ func (c *importCmd) open(ctx context.Context, stderr io.Writer) (*destination, e
 		return c.openCluster(ctx, stderr)
 	}
 	j, err := journal.Open(ctx, journal.Config{
-		Dir: c.DataDir, MaxPendingBytes: maxPending, MinFreeBytes: journal.DefaultMinFreeBytes, SweepInterval: never,
+		Dir: c.DataDir, MaxPendingBytes: maxPending, MinFreeBytes: journal.DefaultMinFreeBytes, SweepInterval: noSweep,
 		Logger: warnings(stderr),
 	})
 	if err != nil {
-		return nil, stopFirst(err)
+		return nil, withHint(err)
 	}
 	store, err := array.Open(array.Config{Dir: filepath.Join(c.DataDir, "arrays"), Ready: j.Ready})
 	if err != nil {
@@ -120,24 +116,23 @@ func (c *importCmd) open(ctx context.Context, stderr io.Writer) (*destination, e
 	return &destination{importer: intoJournal{j}, arrays: store, name: c.DataDir, close: j.Close}, nil
 }
 
-// importArray uploads an array, unless it is there.
-func (d *destination) importArray(ctx context.Context, a *transfer.Array) error {
-	sum := hex.EncodeToString(a.SHA256[:])
-	old, err := d.arrays.Get(ctx, a.Tenant, a.Name)
+// importArray uploads an array, unless it is present. Another array of the same name is an error, because jobs that were
+// submitted with the one must not read the other.
+func (d *destination) importArray(ctx context.Context, a *sourceArray, content io.Reader) error {
+	old, err := d.arrays.Get(ctx, a.tenant, a.Name)
 	switch {
-	case err == nil && old.SHA256 == sum:
+	case err == nil && old.SHA256 == a.SHA256:
 		return job.ErrExists
 	case err == nil:
-		// A job that was submitted with the one must not find the other.
 		return errors.New("another array has this name: delete it, or finish the jobs that use it first")
 	case !errors.Is(err, job.ErrArrayNotFound):
 		return err
 	}
-	_, _, err = d.arrays.Put(ctx, a.Tenant, a.Name, a, job.ArrayUpload{Bytes: a.Bytes, SHA256: sum})
+	_, _, err = d.arrays.Put(ctx, a.tenant, a.Name, content, job.ArrayUpload{Bytes: a.Bytes, SHA256: a.SHA256})
 	return err
 }
 
-// intoJournal imports into the journal of a server by itself.
+// intoJournal imports into the journal of a single server.
 type intoJournal struct{ j *journal.Journal }
 
 // ImportJob implements importer.

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,30 +9,18 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"gather/internal/job"
 	"gather/internal/journal"
-	"gather/internal/transfer"
 )
 
-// importRun runs 'server import' on what would come from standard input.
-func importRun(t *testing.T, stream []byte, args ...string) (code int, stderr string) {
+// importRun runs 'server import' from a data directory.
+func importRun(t *testing.T, from string, args ...string) (code int, stderr string) {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "stream")
-	if err := os.WriteFile(name, stream, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	stdin := os.Stdin
-	os.Stdin = f
-	defer func() { os.Stdin = stdin }()
-	code, _, stderr = cliRun(t, append([]string{"import"}, args...)...)
+	code, _, stderr = cliRun(t, append([]string{"import", "--from", from}, args...)...)
 	return code, stderr
 }
 
@@ -155,48 +143,50 @@ func (h *household) check(api string, want map[string]string) {
 	}
 }
 
-// moveOut returns the export of a server that had a household, and what it answered before.
-func moveOut(t *testing.T) (h *household, seen map[string]string, stream []byte, data string) {
+// moveOut returns the data directory of a stopped server that had a household, and what the server answered before.
+func moveOut(t *testing.T) (h *household, seen map[string]string, data string) {
 	t.Helper()
 	data = filepath.Join(t.TempDir(), "data")
 	srv, stop := launch(t, "--data-dir", data, "--drain-timeout", "1ms")
 	api := "http://" + srv.apiListener.Addr().String()
 	h = newHousehold(t, api)
 	seen = h.look(api)
-	if code, out, stderr := cliRun(t, "export", "--data-dir", data); code != exitFault || out != "" || !strings.Contains(stderr, "in use by another server") || !strings.Contains(stderr, "stop it first") {
-		t.Errorf("export from a running server: %d %q", code, stderr)
+	to := filepath.Join(t.TempDir(), "data")
+	code, stderr := importRun(t, data, "--data-dir", to)
+	if want := "in use by another server"; code != exitFault || !strings.Contains(stderr, want) || !strings.Contains(stderr, "stop it first") {
+		t.Errorf("import from a running server: got %d %q, want %q", code, stderr, want)
+	}
+	if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("a failed import has created its target:", err)
 	}
 	stop()
-	code, out, stderr := cliRun(t, "export", "--data-dir", data)
-	if code != exitOK || !strings.Contains(stderr, "exported 1 arrays (1600128 bytes), 7 jobs (3 unfinished), 8 idempotency keys, 1 tombstones") {
-		t.Fatalf("%d %s", code, stderr)
-	}
-	return h, seen, []byte(out), data
+	return h, seen, data
 }
 
-// What is exported from one data directory and imported into another is the same to clients, running jobs go on, and a
-// second import adds nothing.
+const (
+	allOfIt = "1 arrays (1600128 bytes), 7 jobs (3 unfinished), 8 idempotency keys, 1 tombstones\n"
+	nothing = "0 arrays (0 bytes), 0 jobs (0 unfinished), 0 idempotency keys, 0 tombstones\n"
+)
+
+// What is imported from one data directory into another is the same to clients, running jobs go on, and a second import
+// adds nothing.
 func TestMove(t *testing.T) {
-	h, seen, stream, data := moveOut(t)
-	if _, again, _ := cliRun(t, "export", "--data-dir", data); again != string(stream) {
-		t.Error("a second export is another")
-	}
+	h, seen, data := moveOut(t)
 	to := filepath.Join(t.TempDir(), "data")
-	for i, says := range []string{
-		"imported 1 arrays (1600128 bytes), 7 jobs (3 unfinished), 8 idempotency keys, 1 tombstones\n",
-		"imported 0 arrays (0 bytes), 0 jobs (0 unfinished), 0 idempotency keys, 0 tombstones\nwere there already: 1 arrays",
-	} {
-		if code, stderr := importRun(t, stream, "--data-dir", to); code != exitOK || !strings.Contains(stderr, says) {
-			t.Fatalf("import %d: %d %s", i, code, stderr)
+	for i, want := range []string{"\nimported " + allOfIt, "\nimported " + nothing + "already present: " + allOfIt} {
+		code, stderr := importRun(t, data, "--data-dir", to)
+		if code != exitOK || !strings.Contains(stderr, want) || !strings.Contains(stderr, "importing "+strings.TrimSpace(allOfIt)) {
+			t.Fatalf("import %d: got %d %s, want %q", i, code, stderr, want)
 		}
 	}
-	if _, again, _ := cliRun(t, "export", "--data-dir", to); !sameStream(t, []byte(again), stream) {
-		t.Error("the export of the import is another")
+	// An import of the import has everything, too.
+	if code, stderr := importRun(t, to, "--data-dir", filepath.Join(t.TempDir(), "third")); code != exitOK || !strings.Contains(stderr, "\nimported "+allOfIt) {
+		t.Errorf("got %d %s, want %q", code, stderr, allOfIt)
 	}
 	srv, stop := launch(t, "--data-dir", to, "--drain-timeout", "1ms")
 	api := "http://" + srv.apiListener.Addr().String()
-	if code, stderr := importRun(t, stream, "--data-dir", to); code != exitFault || !strings.Contains(stderr, "stop it first") {
-		t.Errorf("import into a running server: %d %s", code, stderr)
+	if code, stderr := importRun(t, data, "--data-dir", to); code != exitFault || !strings.Contains(stderr, "stop it first") {
+		t.Errorf("import into a running server: got %d %s, want %d and a hint", code, stderr, exitFault)
 	}
 	h.check(api, seen)
 	if status, v := call(t, "POST", api+"/v1/jobs/"+h.ids["running"]+"/cancel", "", nil); status/100 != 2 {
@@ -206,68 +196,79 @@ func TestMove(t *testing.T) {
 		t.Errorf("cancelled, after the import: %v", v)
 	}
 	stop()
-	// What goes on after an import is not undone by another.
-	if code, stderr := importRun(t, stream, "--data-dir", to); code != exitOK {
-		t.Fatalf("%d %s", code, stderr)
+	// What happened after an import is not undone by another one.
+	if code, stderr := importRun(t, data, "--data-dir", to); code != exitOK {
+		t.Fatalf("got %d %s, want %d", code, stderr, exitOK)
 	}
 	srv, stop = launch(t, "--data-dir", to)
 	defer stop()
 	if _, v := call(t, "GET", "http://"+srv.apiListener.Addr().String()+"/v1/jobs/"+h.ids["running"], "", nil); v["state"] != "cancelled" {
-		t.Errorf("imported over it: %v", v)
+		t.Errorf("got %v, want the job cancelled", v)
 	}
 }
 
-// sameStream compares streams but for when the arrays were uploaded.
-func sameStream(t *testing.T, a, b []byte) bool {
-	t.Helper()
-	var texts [2]string
-	for i, data := range [][]byte{a, b} {
-		r, err := transfer.NewReader(bytes.NewReader(data))
-		for err == nil {
-			var rec transfer.Record
-			if rec, err = r.Next(); err != nil {
-				break
-			}
-			switch {
-			case rec.Array != nil:
-				rec.Array.CreatedAt = time.Time{}
-				texts[i] += fmt.Sprintln(rec.Array.ArrayInfo)
-			case rec.Job != nil:
-				texts[i] += fmt.Sprintf("%x %q", rec.Job.View.AppendBinary(nil), rec.Job.Spec)
-				for e, err := range rec.Job.Log() {
-					if err != nil {
-						t.Fatal(err)
-					}
-					texts[i] += fmt.Sprintf(" %x", job.AppendEvent(nil, e.Event))
-				}
-			default:
-				texts[i] += fmt.Sprintln(rec.Key, rec.Tombstone)
-			}
-		}
-	}
-	return texts[0] == texts[1]
+var errCut = errors.New("the target failed")
+
+// failing is an importer that fails after a number of records.
+type failing struct {
+	importer
+	left atomic.Int64
 }
 
-// An import that is cut off, wherever, adds whole jobs only, says what is missing, and the next one adds the rest.
+func (f *failing) take() error {
+	if f.left.Add(-1) < 0 {
+		return errCut
+	}
+	return nil
+}
+
+func (f *failing) ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event) error {
+	if err := f.take(); err != nil {
+		return err
+	}
+	return f.importer.ImportJob(ctx, view, spec, log)
+}
+
+func (f *failing) ImportKey(ctx context.Context, k job.KeyRecord) error {
+	if err := f.take(); err != nil {
+		return err
+	}
+	return f.importer.ImportKey(ctx, k)
+}
+
+func (f *failing) ImportTombstone(ctx context.Context, ts job.Tombstone) error {
+	if err := f.take(); err != nil {
+		return err
+	}
+	return f.importer.ImportTombstone(ctx, ts)
+}
+
+// An import that fails anywhere adds complete records only, and the next one adds the rest.
 func TestMoveCutOff(t *testing.T) {
-	h, seen, stream, _ := moveOut(t)
+	h, seen, data := moveOut(t)
 	to := filepath.Join(t.TempDir(), "data")
-	for _, n := range []int{20, len(stream) / 2, len(stream) * 99 / 100, len(stream) - 300, len(stream) - 1} {
-		code, stderr := importRun(t, stream[:n], "--data-dir", to)
-		if code != exitFault || !strings.Contains(stderr, "the stream is cut off") {
-			t.Fatalf("cut at %d of %d: %d %s", n, len(stream), code, stderr)
+	c := &importCmd{From: data, DataDir: to}
+	for _, n := range []int64{0, 3, 7, 12, 14} {
+		from, err := openSource(t.Context(), data, t.Output())
+		if err != nil {
+			t.Fatal(err)
 		}
-		if n > 100 && !(strings.Contains(stderr, "missing are ") && strings.Contains(stderr, "may be run again")) {
-			t.Errorf("cut at %d of %d: %s", n, len(stream), stderr)
+		target, err := c.open(t.Context(), t.Output())
+		if err != nil {
+			t.Fatal(err)
 		}
-		if n == 20 {
-			if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
-				t.Error("made a data directory for nothing:", err)
-			}
+		f := &failing{importer: target.importer}
+		f.left.Store(n)
+		target.importer = f
+		if err := newImportRunner(t.Context(), from, target, t.Output()).run(); !errors.Is(err, errCut) {
+			t.Errorf("cut after %d records: got %v, want %v", n, err, errCut)
+		}
+		if err := errors.Join(target.close(), from.journal.Close()); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if code, stderr := importRun(t, stream, "--data-dir", to); code != exitOK {
-		t.Fatalf("%d %s", code, stderr)
+	if code, stderr := importRun(t, data, "--data-dir", to); code != exitOK {
+		t.Fatalf("got %d %s, want %d", code, stderr, exitOK)
 	}
 	srv, stop := launch(t, "--data-dir", to, "--drain-timeout", "1ms")
 	defer stop()
@@ -275,29 +276,27 @@ func TestMoveCutOff(t *testing.T) {
 }
 
 func TestMoveFaults(t *testing.T) {
-	_, _, stream, _ := moveOut(t)
+	_, _, data := moveOut(t)
+	empty := t.TempDir()
 	to := filepath.Join(t.TempDir(), "data")
-	changed := func(i int) []byte {
-		b := bytes.Clone(stream)
-		b[i]++
-		return b
-	}
 	for name, c := range map[string]struct {
-		stream []byte
-		args   []string
-		code   int
-		says   string
+		from string
+		args []string
+		code int
+		want string
 	}{
-		"no stream":       {nil, []string{"--data-dir", to}, exitFault, "not what 'server export' writes"},
-		"a text":          {[]byte("{\"jobs\":[]}\n"), []string{"--data-dir", to}, exitFault, "not what 'server export' writes"},
-		"other version":   {changed(11), []string{"--data-dir", to}, exitFault, "does not read: 2"},
-		"changed":         {changed(len(stream) - 500), []string{"--data-dir", to}, exitFault, "the stream is damaged"},
-		"nowhere":         {stream, nil, exitUsage, "--data-dir"},
-		"faulty settings": {stream, []string{"--nats-url", "nats://127.0.0.1:1", "--ack-wait", "soon"}, exitUsage, "--ack-wait"},
+		"no journal":      {empty, []string{"--data-dir", to}, exitFault, "there is no journal"},
+		"no directory":    {filepath.Join(empty, "missing"), []string{"--data-dir", to}, exitFault, "there is no journal"},
+		"no target":       {data, nil, exitUsage, "--data-dir"},
+		"into itself":     {data, []string{"--data-dir", data}, exitFault, "in use by another server"},
+		"faulty settings": {data, []string{"--nats-url", "nats://127.0.0.1:1", "--ack-wait", "soon"}, exitUsage, "--ack-wait"},
 	} {
-		if code, stderr := importRun(t, c.stream, c.args...); code != c.code || !strings.Contains(stderr, c.says) {
-			t.Errorf("%s: %d %s", name, code, stderr)
+		if code, stderr := importRun(t, c.from, c.args...); code != c.code || !strings.Contains(stderr, c.want) {
+			t.Errorf("%s: got %d %s, want %d %q", name, code, stderr, c.code, c.want)
 		}
+	}
+	if left, err := os.ReadDir(empty); err != nil || len(left) != 0 {
+		t.Errorf("got %v (%v) in a directory without a journal, want nothing", left, err)
 	}
 	// Another array of the same name stops the import before the jobs.
 	other := filepath.Join(t.TempDir(), "data")
@@ -307,22 +306,14 @@ func TestMoveFaults(t *testing.T) {
 	if status != http.StatusCreated {
 		t.Fatal(status)
 	}
-	if code, stderr := importRun(t, stream, "--data-dir", other); code != exitFault || !strings.Contains(stderr, "another array has this name") || !strings.Contains(stderr, " 0 jobs") {
-		t.Errorf("%d %s", code, stderr)
+	if code, stderr := importRun(t, data, "--data-dir", other); code != exitFault || !strings.Contains(stderr, "another array has this name") || !strings.Contains(stderr, " 0 jobs") {
+		t.Errorf("got %d %s, want the name of the array", code, stderr)
 	}
 }
 
-func TestExportFaults(t *testing.T) {
+// Keys and tombstones that have expired are not imported.
+func TestMoveExpired(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{dir, filepath.Join(dir, "missing")} {
-		if code, out, stderr := cliRun(t, "export", "--data-dir", name); code != exitFault || out != "" || !strings.Contains(stderr, "there is no journal") {
-			t.Errorf("%d %q %s", code, out, stderr)
-		}
-	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
-		t.Error(left, err)
-	}
-	// Keys and tombstones that have expired are not worth a journey.
 	j, err := journal.Open(t.Context(), journal.Config{Dir: dir, SweepInterval: time.Hour})
 	if err != nil {
 		t.Fatal(err)
@@ -336,8 +327,8 @@ func TestExportFaults(t *testing.T) {
 	if err = errors.Join(err, j.Close()); err != nil {
 		t.Fatal(err)
 	}
-	code, _, stderr := cliRun(t, "export", "--data-dir", dir)
-	if code != exitOK || !strings.Contains(stderr, "exported 0 arrays (0 bytes), 0 jobs (0 unfinished), 1 idempotency keys, 1 tombstones") {
-		t.Errorf("%d %s", code, stderr)
+	want := "imported 0 arrays (0 bytes), 0 jobs (0 unfinished), 1 idempotency keys, 1 tombstones"
+	if code, stderr := importRun(t, dir, "--data-dir", filepath.Join(t.TempDir(), "data")); code != exitOK || !strings.Contains(stderr, want) {
+		t.Errorf("got %d %s, want %q", code, stderr, want)
 	}
 }

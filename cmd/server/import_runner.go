@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"gather/internal/job"
+)
+
+const (
+	// parallelImports is how many small records are imported at the same time, because they share the forced writes.
+	parallelImports = 64
+	// largeJob is the size in bytes from which a job is imported alone.
+	largeJob = 512 << 10
+	// reportInterval is the time between two lines of progress.
+	reportInterval = 5 * time.Second
+)
+
+// importRunner copies a source to a destination. It implements journal.Visitor; its goroutines end with run.
+type importRunner struct {
+	from   *source
+	to     *destination
+	out    io.Writer
+	ctx    context.Context //nolint:containedctx // of one import
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup
+	slots  chan struct{}
+	keys   bool // whether Key has been called
+
+	mu sync.Mutex
+	// added counts the imported records, existing those that the destination had before.
+	added, existing totals
+	reported        time.Time
+}
+
+func newImportRunner(ctx context.Context, from *source, to *destination, out io.Writer) *importRunner {
+	r := &importRunner{from: from, to: to, out: out, slots: make(chan struct{}, parallelImports), reported: time.Now()}
+	r.ctx, r.cancel = context.WithCancelCause(ctx)
+	return r
+}
+
+// run imports everything, and stops at the first error.
+func (r *importRunner) run() error {
+	err := r.arrays()
+	if err == nil {
+		err = r.from.journal.Export(r.ctx, r)
+	}
+	r.wg.Wait()
+	// An error of a goroutine has cancelled Export, so it comes first.
+	if cause := context.Cause(r.ctx); cause != nil {
+		err = cause
+	}
+	r.cancel(nil)
+	return err
+}
+
+func (r *importRunner) arrays() error {
+	for i := range r.from.arrays {
+		a := &r.from.arrays[i]
+		var one totals
+		one.addArray(a.Bytes)
+		if err := r.record(one, r.array(a)); err != nil {
+			return fmt.Errorf("array %s of tenant %s: %w", a.Name, a.tenant, err)
+		}
+	}
+	return nil
+}
+
+func (r *importRunner) array(a *sourceArray) error {
+	h, err := r.from.store.Acquire(r.ctx, a.tenant, a.Name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.to.importArray(r.ctx, a, io.NewSectionReader(h, 0, a.Bytes)), h.Close())
+}
+
+// Job implements journal.Visitor: it reads the job's whole log and imports it.
+func (r *importRunner) Job(view job.Job, spec []byte, log job.LogSeq) error {
+	var events []job.Event
+	size := len(spec)
+	for rec, err := range log {
+		if err != nil {
+			return fmt.Errorf("job %s: %w", view.ID, err)
+		}
+		events = append(events, rec.Event)
+		size += sizeOf(rec.Event)
+	}
+	var one totals
+	one.addJob(&view)
+	what := "job " + view.ID.String()
+	do := func() error { return r.to.ImportJob(r.ctx, view, spec, events) }
+	if size < largeJob {
+		r.start(one, what, do)
+	} else {
+		r.wg.Wait()
+		r.finish(one, what, do())
+	}
+	return context.Cause(r.ctx)
+}
+
+func sizeOf(e job.Event) int {
+	switch e := e.(type) {
+	case job.Advanced:
+		return 64 + e.Items.Size() + len(e.Partial)
+	case job.Finished:
+		return 64 + e.Items.Size() + 2*(len(e.Result)+len(e.Details))
+	}
+	return 64
+}
+
+// Key implements journal.Visitor.
+func (r *importRunner) Key(k job.KeyRecord) error {
+	if !r.keys { // a key must not refer to a job that is still being imported
+		r.wg.Wait()
+		r.keys = true
+	}
+	if r.from.now.Before(k.Expires) {
+		r.start(totals{keys: 1}, "an idempotency key", func() error { return r.to.ImportKey(r.ctx, k) })
+	}
+	return context.Cause(r.ctx)
+}
+
+// Tombstone implements journal.Visitor.
+func (r *importRunner) Tombstone(t job.Tombstone) error {
+	if r.from.now.Before(t.Expires) {
+		r.start(totals{tombstones: 1}, "the tombstone of job "+t.ID.String(), func() error { return r.to.ImportTombstone(r.ctx, t) })
+	}
+	return context.Cause(r.ctx)
+}
+
+// start imports one record in a goroutine, when a slot is free.
+func (r *importRunner) start(one totals, what string, do func() error) {
+	select {
+	case r.slots <- struct{}{}:
+	case <-r.ctx.Done():
+		return
+	}
+	r.wg.Go(func() {
+		defer func() { <-r.slots }()
+		r.finish(one, what, do())
+	})
+}
+
+// finish records an outcome; an error ends the import.
+func (r *importRunner) finish(one totals, what string, err error) {
+	if err := r.record(one, err); err != nil {
+		r.cancel(fmt.Errorf("%s: %w", what, err))
+	}
+}
+
+// record counts an outcome and prints the progress every few seconds. It returns the errors other than job.ErrExists.
+func (r *importRunner) record(one totals, err error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err == nil:
+		r.added.add(one)
+	case errors.Is(err, job.ErrExists):
+		r.existing.add(one)
+	default:
+		return err
+	}
+	if now := time.Now(); now.Sub(r.reported) >= reportInterval {
+		r.reported = now
+		r.print("so far: ")
+	}
+	return nil
+}
+
+// print writes the counts. The caller holds mu, or run has returned.
+func (r *importRunner) print(prefix string) {
+	_, _ = fmt.Fprintf(r.out, "%simported %v\n", prefix, &r.added)
+	if r.existing != (totals{}) {
+		_, _ = fmt.Fprintf(r.out, "%salready present: %v\n", prefix, &r.existing)
+	}
+}

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"gather/internal/array"
+	"gather/internal/job"
+	"gather/internal/journal"
+)
+
+// source is the content of a data directory whose server is stopped: the data directory of a single server, the replica
+// of a cluster node, or a restored backup.
+type source struct {
+	journal *journal.Journal
+	store   *array.Store // nil without arrays
+	arrays  []sourceArray
+	// now decides which keys and tombstones have expired.
+	now time.Time
+}
+
+type sourceArray struct {
+	tenant string
+	job.Array
+}
+
+// noSweep is a sweep interval that no command reaches.
+const noSweep = time.Duration(math.MaxInt64)
+
+// openSource opens a data directory as a server does at its start, under the same lock. It fails if there is no journal
+// in dir, and creates nothing.
+func openSource(ctx context.Context, dir string, stderr io.Writer) (*source, error) {
+	switch exists, err := journal.Exists(dir); {
+	case err != nil:
+		return nil, err
+	case !exists:
+		return nil, fmt.Errorf("there is no journal in %s", dir)
+	}
+	j, err := journal.Open(ctx, journal.Config{Dir: dir, SweepInterval: noSweep, Logger: warnings(stderr)})
+	if err != nil {
+		return nil, withHint(err)
+	}
+	s := &source{journal: j, now: time.Now()}
+	if err := s.openArrays(ctx, filepath.Join(dir, "arrays"), stderr); err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
+	return s, nil
+}
+
+// withHint adds the way out to the error of a data directory that is in use.
+func withHint(err error) error {
+	if errors.Is(err, journal.ErrLocked) {
+		return fmt.Errorf("%w; stop it first", err)
+	}
+	return err
+}
+
+// warnings returns a logger for the packages that a command uses.
+func warnings(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+// openArrays lists the arrays of all tenants. Arrays that cannot be read are reported and left out, because no job can
+// read them.
+func (s *source) openArrays(ctx context.Context, dir string, stderr io.Writer) error {
+	tenants, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if s.store, err = array.Open(array.Config{Dir: dir}); err != nil {
+		return err
+	}
+	for _, d := range tenants {
+		tenant, ok := strings.CutPrefix(d.Name(), "t-")
+		if !ok {
+			continue
+		}
+		list, err := s.store.List(ctx, tenant, "", math.MaxInt)
+		if err != nil {
+			return err
+		}
+		for _, a := range list {
+			h, err := s.store.Acquire(ctx, tenant, a.Name)
+			if err != nil {
+				_, _ = fmt.Fprintf(stderr, "array %s of tenant %s is left out: %v\n", a.Name, tenant, err)
+				continue
+			}
+			if err := h.Close(); err != nil {
+				return err
+			}
+			s.arrays = append(s.arrays, sourceArray{tenant: tenant, Array: a})
+		}
+	}
+	return nil
+}
+
+// count returns the totals of the source. With logs it also reads the log of every job.
+func (s *source) count(ctx context.Context, logs bool) (totals, error) {
+	c := &counter{now: s.now, logs: logs}
+	for i := range s.arrays {
+		c.addArray(s.arrays[i].Bytes)
+	}
+	err := s.journal.Export(ctx, c)
+	return c.totals, err
+}
+
+// totals counts the content of a source, or the part that an import has added.
+type totals struct {
+	arrays, arrayBytes int64
+	jobs, unfinished   int64
+	keys, tombstones   int64
+}
+
+// String lists the totals.
+func (t *totals) String() string {
+	return fmt.Sprintf("%d arrays (%d bytes), %d jobs (%d unfinished), %d idempotency keys, %d tombstones",
+		t.arrays, t.arrayBytes, t.jobs, t.unfinished, t.keys, t.tombstones)
+}
+
+func (t *totals) addArray(bytes int64) {
+	t.arrays++
+	t.arrayBytes += bytes
+}
+
+func (t *totals) addJob(view *job.Job) {
+	t.jobs++
+	if !view.State.Terminal() {
+		t.unfinished++
+	}
+}
+
+func (t *totals) add(o totals) {
+	t.arrays, t.arrayBytes = t.arrays+o.arrays, t.arrayBytes+o.arrayBytes
+	t.jobs, t.unfinished = t.jobs+o.jobs, t.unfinished+o.unfinished
+	t.keys, t.tombstones = t.keys+o.keys, t.tombstones+o.tombstones
+}
+
+// counter counts the records that have not expired.
+type counter struct {
+	totals
+	now  time.Time
+	logs bool
+}
+
+// Job implements journal.Visitor.
+func (c *counter) Job(view job.Job, _ []byte, log job.LogSeq) error {
+	if c.logs {
+		for _, err := range log {
+			if err != nil {
+				return fmt.Errorf("job %s: %w", view.ID, err)
+			}
+		}
+	}
+	c.addJob(&view)
+	return nil
+}
+
+// Key implements journal.Visitor.
+func (c *counter) Key(k job.KeyRecord) error {
+	if c.now.Before(k.Expires) {
+		c.keys++
+	}
+	return nil
+}
+
+// Tombstone implements journal.Visitor.
+func (c *counter) Tombstone(t job.Tombstone) error {
+	if c.now.Before(t.Expires) {
+		c.tombstones++
+	}
+	return nil
+}
+
+// isTerminal reports whether a stream is a terminal.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(info, null)
+}
