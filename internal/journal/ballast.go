@@ -105,7 +105,7 @@ func isFull(err error) bool {
 
 // relieve removes the ballast if the disk is full.
 func (j *Journal) relieve() (full bool) {
-	full = isFull(j.fs.fault()) || isFull(j.health.has(causeFlush))
+	full = isFull(j.fs.Err()) || isFull(j.health.has(causeFlush))
 	if j.ballast.relieve(full) {
 		j.log.Warn("the disk has no space left: the ballast is removed, for deletes, cancels and the sweep", "bytes", j.ballast.size)
 	}

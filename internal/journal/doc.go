@@ -8,7 +8,7 @@
 //   - Events of one job become durable in the order in which they were appended; the Seq of a job grows without a gap.
 //   - A job's state changes by job.Apply alone, here as everywhere.
 //   - A disk that fails or fills up refuses submissions (job.ErrStorage) and delays everything else; nothing that was
-//     accepted is lost or harmed, and when the disk works again so does the journal, without a restart. See patient.go for
+//     accepted is lost or harmed, and when the disk works again so does the journal, without a restart. See package retryfs for
 //     how, and for what cannot be survived.
 //
 // # Goroutines

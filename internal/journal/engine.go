@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 
 	"gather/internal/job"
+	"gather/internal/journal/retryfs"
 )
 
 // formatVersion is the version of the format that keys.go describes.
@@ -60,7 +61,7 @@ func (j *Journal) openLocked(ctx context.Context, lock *pebble.Lock) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrFormat, err)
 	}
-	j.fs = &patientFS{FS: disk, dir: disk.PathJoin(dir), patience: newPatience(j.c.RetryInterval, j.health.wake)}
+	j.fs = retryfs.New(disk, dir, j.c.RetryInterval, j.health.wake)
 	if !j.c.View {
 		if err := j.verify(lock, found); err != nil {
 			return err
@@ -133,8 +134,8 @@ func isLocked(err error) bool {
 
 // diskError returns the error of the disk that made opening fail, in place of what Pebble made of it.
 func (j *Journal) diskError(err error) error {
-	if j.fs.off.Load() {
-		return j.fs.last()
+	if j.fs.Off() {
+		return j.fs.LastErr()
 	}
 	return err
 }

@@ -20,18 +20,18 @@ func (l engineLogger) Infof(format string, args ...any) {
 
 // Errorf implements pebble.Logger.
 func (l engineLogger) Errorf(format string, args ...any) {
-	if l.j.fs.off.Load() {
+	if l.j.fs.Off() {
 		return // of a file system without power
 	}
 	l.j.log.Error("pebble", "error", fmt.Sprintf(format, args...))
 }
 
 // Fatalf implements pebble.Logger. Pebble expects it to end the process. It does so for faults of its own state, for
-// tables that have vanished, and for errors of the log and the manifest, which patientFS keeps from it. The journal stops
+// tables that have vanished, and for errors of the log and the manifest, which package retryfs retries. The journal stops
 // using it instead: nothing is written any more, submissions are refused, and Ready says that a restart is needed, so
 // that jobs which run can still be looked at, and an orchestrator restarts the process in its own time.
 func (l engineLogger) Fatalf(format string, args ...any) {
-	if l.j.fs.off.Load() {
+	if l.j.fs.Off() {
 		return
 	}
 	l.j.die(fmt.Errorf(format, args...))
@@ -52,13 +52,13 @@ const emptyFlush = "pebble: empty table"
 func (j *Journal) listener() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) {
-			if !j.fs.off.Load() {
+			if !j.fs.Off() {
 				j.met.background.Add(1)
 				j.log.Warn("pebble will try again", "error", err)
 			}
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			if j.fs.off.Load() {
+			if j.fs.Off() {
 				return // a file that was never written is missing
 			}
 			j.met.background.Add(1)

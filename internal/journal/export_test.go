@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"gather/internal/job"
 )
@@ -88,13 +87,6 @@ func (j *Journal) ClearFormat() error { return j.db.Delete(formatKey, pebble.Syn
 
 // Crash makes the journal believe that its engine has failed.
 func (j *Journal) Crash(err error) { engineLogger{j: j}.Fatalf("%w", err) }
-
-// NewPatientFS returns a file system such as Pebble sees it.
-func NewPatientFS(fs vfs.FS, retry time.Duration) vfs.FS {
-	p := &patientFS{FS: fs, dir: fs.PathDir("file"), patience: newPatience(retry, func() {})}
-	p.opened()
-	return p
-}
 
 // Migrations lets a test add steps.
 var Migrations = migrations

@@ -141,7 +141,7 @@ func (j *Journal) runMonitor(ctx context.Context) {
 // inspect asks every source that does not tell by itself, and refuses the submissions that would have to wait.
 func (j *Journal) inspect() {
 	h := &j.health
-	fault := j.fs.fault()
+	fault := j.fs.Err()
 	if isFull(fault) {
 		j.relieve()
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gather/internal/job"
+	"gather/internal/journal/retryfs"
 )
 
 // The errors of Open.
@@ -82,7 +83,7 @@ type Journal struct {
 	c  Config
 	h  hooks
 	db *pebble.DB
-	fs *patientFS
+	fs *retryfs.FS
 	// mark has the last durable write, unchecked the bytes written since the free space was looked at; the writer's.
 	mark      syncMark
 	unchecked int64
@@ -159,7 +160,7 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	if err := j.met.watch(c.Registerer, j); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal %s: %w", c.Dir, err), j.close())
 	}
-	j.fs.opened()
+	j.fs.EnableRetries()
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	j.stop = stop
 	j.done.Go(j.runWriter)
@@ -179,15 +180,15 @@ func (j *Journal) Close() error {
 	j.queue.close()
 	// A disk that fails now is not waited for, except for the room of the ballast.
 	j.relieve()
-	j.fs.hurry()
+	j.fs.DisableRetries()
 	j.stop()
 	j.done.Wait()
 	j.readers.Lock()
 	defer j.readers.Unlock()
 	err := j.close()
-	if j.fs.off.Load() {
+	if j.fs.Off() {
 		// What Pebble has to say about a file system without power is of no use.
-		err = fmt.Errorf("close journal %s: the disk failed: %w", j.c.Dir, j.fs.last())
+		err = fmt.Errorf("close journal %s: the disk failed: %w", j.c.Dir, j.fs.LastErr())
 	}
 	return err
 }
@@ -203,7 +204,7 @@ func (j *Journal) read(ctx context.Context, f func(db *pebble.DB) error) error {
 		return ErrClosed
 	}
 	err := f(j.db)
-	if err != nil && j.fs.off.Load() {
+	if err != nil && j.fs.Off() {
 		// The journal is closing on a disk that fails: Pebble cannot read tables whose writes were skipped.
 		return ErrClosed
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"gather/internal/journal/retryfs"
 )
 
 // # Forced writes that are missing
@@ -125,9 +127,9 @@ func (m *syncMark) number(b *pebble.Batch) {
 }
 
 // forced records that the write numbered last is durable, and what of the files is.
-func (m *syncMark) forced(disk *patientFS) error {
-	m.last.log, m.last.logSize = disk.log.get()
-	m.last.manifest, m.last.manifestSize = disk.manifest.get()
+func (m *syncMark) forced(disk *retryfs.FS) error {
+	m.last.log, m.last.logSize = disk.SyncedLog()
+	m.last.manifest, m.last.manifestSize = disk.SyncedManifest()
 	m.dirty.Store(true)
 	return m.write(m.last)
 }

@@ -94,7 +94,7 @@ func (m *metrics) watch(reg prometheus.Registerer, j *Journal) error {
 			return float64(max(0, s.j.jobs.len()-s.j.queue.endedJobs()))
 		}),
 		newGauge(c, "gather_journal_failures_total", "Disk operations that failed, retries included.", func(s *snapshot) float64 {
-			return float64(s.j.fs.failures.Load() + m.background.Load())
+			return float64(s.j.fs.Failures() + m.background.Load())
 		}),
 		newGauge(g, "gather_journal_disk_bytes", "Bytes that the journal uses on disk.", func(s *snapshot) float64 {
 			return float64(s.p.DiskSpaceUsage())

@@ -15,8 +15,9 @@ const (
 	maxWriteBytes = 8 << 20
 	// maxRun is the size from which a run of events is cut, so that a page of a log decodes little more than it needs.
 	maxRun = 64 << 10
-	// maxRuns is how many buffers for runs are kept, and maxTail, which bounds those of files, is their largest size.
-	maxRuns = 64
+	// maxRuns is the number of buffers for runs that are kept for reuse, maxFreeRun the largest size of one in bytes.
+	maxRuns    = 64
+	maxFreeRun = 1 << 20
 	// minOrdered is how many units a job has at least for its items to be indexed by their order.
 	minOrdered = 1024
 )
@@ -114,7 +115,7 @@ func (j *Journal) commit(w *write) error {
 		return err
 	}
 	err := w.batch.SyncWait()
-	if err == nil && j.fs.off.Load() {
+	if err == nil && j.fs.Off() {
 		// The sync may have been swallowed.
 		err = ErrClosed
 	}
@@ -344,7 +345,7 @@ func (b *builder) finish(w *write, t *touch) {
 		t.view = new(job.Job)
 		*t.view = *head
 	}
-	if cap(t.run) > 0 && cap(t.run) <= maxTail && len(b.runs) < maxRuns {
+	if cap(t.run) > 0 && cap(t.run) <= maxFreeRun && len(b.runs) < maxRuns {
 		b.runs = append(b.runs, t.run[:0])
 	}
 	t.run, t.spec = nil, nil

@@ -1,4 +1,4 @@
-package journal
+package retryfs
 
 import (
 	"errors"
@@ -7,31 +7,31 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// A patientFile is a log, a manifest or another small file that Pebble cannot do without. It is written from front to
-// back, by one goroutine at a time.
-type patientFile struct {
+// A retryFile is a log, a manifest or another small file without which Pebble cannot continue. It is written
+// sequentially, by one goroutine at a time.
+type retryFile struct {
 	vfs.File
-	p        *patientFS
+	p        *FS
 	name     string
 	category vfs.DiskWriteCategory
-	// forced takes what was forced of a log or a manifest, and number names it; nil for other files.
-	forced *forced
+	// record gets the synced size of a log or a manifest under its number; nil for other files.
+	record *synced
 	number uint64
-	// size is how much was written, synced how much of it the disk has confirmed; tail is what lies between.
+	// size is the number of bytes written, synced the number that the disk has confirmed; tail has the bytes between.
 	size, synced int64
 	tail         []byte
-	// reopened tells that File is a new handle, which writes at given offsets only.
+	// reopened is true when File is a new handle, which writes at given offsets only.
 	reopened bool
 }
 
 // maxTail is the largest buffer for the tail that is kept after a sync.
 const maxTail = 1 << 20
 
-// errLost: the file no longer has what the disk had confirmed.
+// errLost: bytes are missing that the disk had confirmed.
 var errLost = errors.New("the file has lost data")
 
 // Write implements io.Writer.
-func (f *patientFile) Write(b []byte) (int, error) {
+func (f *retryFile) Write(b []byte) (int, error) {
 	if f.p.off.Load() {
 		return len(b), nil
 	}
@@ -44,13 +44,13 @@ func (f *patientFile) Write(b []byte) (int, error) {
 	}
 	f.size += int64(len(b))
 	if err != nil {
-		f.p.wait(err, f.repair)
+		f.p.retry(err, f.repair)
 	}
 	return len(b), nil
 }
 
-// repair opens the file anew and writes again what is not confirmed.
-func (f *patientFile) repair() error {
+// repair opens a new handle and writes the unconfirmed tail again.
+func (f *retryFile) repair() error {
 	nf, err := f.p.FS.OpenReadWrite(f.name, f.category)
 	if err != nil {
 		return err
@@ -65,19 +65,19 @@ func (f *patientFile) repair() error {
 	if err != nil {
 		return errors.Join(err, nf.Close())
 	}
-	// The old handle has nothing that the new one does not know.
+	// All unconfirmed bytes are written through the new handle.
 	_ = f.File.Close()
 	f.File, f.reopened = nf, true
 	return nil
 }
 
 // SyncData implements vfs.File.
-func (f *patientFile) SyncData() error {
+func (f *retryFile) SyncData() error {
 	if f.p.off.Load() {
 		return nil
 	}
 	if err := f.File.SyncData(); err != nil {
-		if !f.p.wait(err, f.repairAndSync) {
+		if !f.p.retry(err, f.repairAndSync) {
 			return nil
 		}
 	}
@@ -85,17 +85,17 @@ func (f *patientFile) SyncData() error {
 	return nil
 }
 
-func (f *patientFile) repairAndSync() error {
+func (f *retryFile) repairAndSync() error {
 	if err := f.repair(); err != nil {
 		return err
 	}
 	return f.File.SyncData()
 }
 
-func (f *patientFile) confirmed() {
+func (f *retryFile) confirmed() {
 	f.synced = f.size
-	if f.forced != nil {
-		f.forced.set(f.number, uint64(f.synced))
+	if f.record != nil {
+		f.record.set(f.number, uint64(f.synced))
 	}
 	f.tail = f.tail[:0]
 	if cap(f.tail) > maxTail {
@@ -103,23 +103,23 @@ func (f *patientFile) confirmed() {
 	}
 }
 
-// Sync implements vfs.File. Pebble asks for no more than the data, and the size, of these files.
-func (f *patientFile) Sync() error { return f.SyncData() }
+// Sync implements vfs.File. Pebble needs only the data and the size of these files.
+func (f *retryFile) Sync() error { return f.SyncData() }
 
 // SyncTo implements vfs.File. It is a hint.
-func (f *patientFile) SyncTo(length int64) (bool, error) {
+func (f *retryFile) SyncTo(length int64) (bool, error) {
 	if f.p.off.Load() {
 		return false, nil
 	}
 	if _, err := f.File.SyncTo(length); err != nil {
-		// A failed hint may have used up the one report of a lost write: the next sync must not trust the kernel.
+		// The kernel reports a lost write once, and this call may have consumed the report.
 		f.p.do(f.repair)
 	}
 	return false, nil
 }
 
 // Preallocate implements vfs.File. It is a hint.
-func (f *patientFile) Preallocate(offset, length int64) error {
+func (f *retryFile) Preallocate(offset, length int64) error {
 	if !f.p.off.Load() {
 		_ = f.File.Preallocate(offset, length)
 	}
@@ -127,20 +127,20 @@ func (f *patientFile) Preallocate(offset, length int64) error {
 }
 
 // Stat implements vfs.File.
-func (f *patientFile) Stat() (vfs.FileInfo, error) {
+func (f *retryFile) Stat() (vfs.FileInfo, error) {
 	var info vfs.FileInfo
 	on := f.p.do(func() (err error) {
 		info, err = f.File.Stat()
 		return err
 	})
 	if !on {
-		return voidInfo{name: f.name}, nil
+		return discardInfo{name: f.name}, nil
 	}
 	return info, nil
 }
 
-// Close implements io.Closer. What matters was synced before.
-func (f *patientFile) Close() error {
+// Close implements io.Closer. Pebble syncs before it closes.
+func (f *retryFile) Close() error {
 	_ = f.File.Close()
 	return nil
 }

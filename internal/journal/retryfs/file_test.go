@@ -1,4 +1,4 @@
-package journal_test
+package retryfs_test
 
 import (
 	"errors"
@@ -9,11 +9,11 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"gather/internal/journal"
+	"gather/internal/journal/retryfs"
 )
 
-// forgetfulFS has files that, when a sync fails, lose what was written since the last one, as a kernel does that drops
-// the dirty pages it could not write.
+// forgetfulFS has files that lose the bytes since the last sync when a sync fails, like a kernel that drops the dirty
+// pages which it could not write.
 type forgetfulFS struct {
 	vfs.FS
 	failures atomic.Int32
@@ -54,12 +54,22 @@ func (f *forgetfulFile) SyncData() error {
 	return errors.Join(errDisk, err, rw.Close())
 }
 
-// TestFailedSync writes again what a failed sync may have lost.
+var errDisk = errors.New("the disk fails")
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFailedSync: bytes that a failed sync may have lost are written again.
 func TestFailedSync(t *testing.T) {
 	mem := vfs.NewMem()
 	fs := &forgetfulFS{FS: mem}
-	patient := journal.NewPatientFS(fs, time.Millisecond)
-	f, err := patient.Create("000001.log", "test")
+	retry := retryfs.New(fs, ".", time.Millisecond, func() {})
+	retry.EnableRetries()
+	f, err := retry.Create("000001.log", "test")
 	must(t, err)
 	want := ""
 	write := func(s string) {
