@@ -173,6 +173,11 @@ func (c *Cluster) Delete(ctx context.Context, tenant string, id job.ID) error {
 	return err
 }
 
+// Results returns the bytes of results that this node has read of a job that has not ended, and of all jobs of a tenant.
+func (c *Cluster) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
+	return c.view.Results(tenant, id)
+}
+
 // Reserve asks for an idempotency key; see journal.Journal. Another node may be using it at the same moment: then one of the
 // two submissions is refused by its place in the log.
 func (c *Cluster) Reserve(ctx context.Context, key job.Key) (prior []job.ID, err error) {

@@ -63,6 +63,18 @@ func (e Advanced) seqs() uint64      { return max(1, uint64(e.Items.Len())) }
 // Finished takes one sequence number of its own, after those of its items.
 func (e Finished) seqs() uint64 { return uint64(e.Items.Len()) + 1 }
 
+// ResultBytes returns the bytes of results that an event has, about as they are stored: values of items, partials, the
+// reduced value and its details.
+func ResultBytes(e Event) int64 {
+	switch e := e.(type) {
+	case Advanced:
+		return int64(e.Items.Size() + len(e.Partial))
+	case Finished:
+		return int64(e.Items.Size() + len(e.Result) + len(e.Details))
+	}
+	return 0
+}
+
 // Apply returns the job after the event, or ErrTransition when the event is not legal in the job's state. It is pure,
 // and the only place where a state changes.
 //

@@ -14,6 +14,8 @@ type active struct {
 	id job.ID
 	// durable is the view that readers may see; nil before the submission is on disk.
 	durable atomic.Pointer[job.Job]
+	// results are the bytes of its results, changed by the writer.
+	results atomic.Int64
 
 	// What follows belongs to the writer.
 

@@ -22,35 +22,37 @@ func (j *Journal) Delete(ctx context.Context, tenant string, id job.ID) error {
 	if !v.State.Terminal() {
 		return job.ErrNotFinished
 	}
-	return j.control(ctx, []job.ID{id}, true, func(b *pebble.Batch) error {
+	return j.control(ctx, []job.ID{id}, true, func(b *removal) error {
 		return j.bury(b, []doomed{{tenant: tenant, id: id}})
 	})
 }
 
 // control makes the operations that build adds to a batch part of a write, and waits until they are durable; if prompt, not
 // while the disk fails. The ended jobs that they remove are ids.
-func (j *Journal) control(ctx context.Context, ids []job.ID, prompt bool, build func(b *pebble.Batch) error) error {
+func (j *Journal) control(ctx context.Context, ids []job.ID, prompt bool, build func(b *removal) error) error {
 	// They are gathered apart from the writer: reading for them must not hold it up, nor may a fault spoil its write.
-	var own *pebble.Batch
+	var own *removal
 	err := j.read(ctx, func(db *pebble.DB) error {
-		own = db.NewBatch()
+		own = &removal{Batch: db.NewBatch()}
 		return build(own)
 	})
 	if own == nil {
 		return err
 	}
 	if err != nil {
+		j.results.finish(own.freed, false)
 		return errors.Join(err, own.Close())
 	}
 	result := make(chan error, 1)
 	it := &item{bytes: int64(own.Len()), done: func(err error) { result <- err }}
 	it.control = func(b *pebble.Batch) func() {
 		// Apply fails only for a batch that was not made by this package of Pebble.
-		_ = b.Apply(own, nil)
+		_ = b.Apply(own.Batch, nil)
 		_ = own.Close()
 		// They may still be in memory, if they ended a moment ago.
 		j.jobs.remove(ids)
 		return func() {
+			j.results.finish(own.freed, true)
 			for _, id := range ids {
 				j.watchers.signal(id)
 			}
@@ -60,6 +62,7 @@ func (j *Journal) control(ctx context.Context, ids []job.ID, prompt bool, build 
 		it.makePrompt()
 	}
 	if err := j.enqueue(it, 0); err != nil {
+		j.results.finish(own.freed, false)
 		return err
 	}
 	select {
@@ -68,6 +71,13 @@ func (j *Journal) control(ctx context.Context, ids []job.ID, prompt bool, build 
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// A removal is the batch of an operation that deletes.
+type removal struct {
+	*pebble.Batch
+	// freed are the jobs that it deletes, with what that frees.
+	freed []freedJob
 }
 
 // doomed is a job to bury.
@@ -81,7 +91,7 @@ type doomed struct {
 const manyKeys = 64
 
 // bury removes terminal jobs and leaves tombstones.
-func (j *Journal) bury(b *pebble.Batch, jobs []doomed) error {
+func (j *Journal) bury(b *removal, jobs []doomed) error {
 	it, err := j.db.NewIter(nil)
 	if err != nil {
 		return fmt.Errorf("delete jobs: %w", err)
@@ -92,8 +102,11 @@ func (j *Journal) bury(b *pebble.Batch, jobs []doomed) error {
 	for _, d := range jobs {
 		key := appendJobKey(nil, spaceEnded, d.tenant, d.id)
 		_ = b.Delete(key, nil)
+		if err := b.free(j.db, &j.results, d); err != nil {
+			return err
+		}
 		for _, space := range [...]byte{spaceLog, spaceOrder} {
-			if err := clearJob(b, it, space, d.id); err != nil {
+			if err := clearJob(b.Batch, it, space, d.id); err != nil {
 				return fmt.Errorf("delete job %s: %w", d.id, err)
 			}
 		}
@@ -104,7 +117,7 @@ func (j *Journal) bury(b *pebble.Batch, jobs []doomed) error {
 		_ = b.Set(key, binary.AppendVarint(nil, expires.UnixMilli()), nil)
 		w.expire(expires, expiryTombstone, d.id[:], key[1:])
 	}
-	w.storeExpiries(b)
+	w.storeExpiries(b.Batch)
 	return nil
 }
 

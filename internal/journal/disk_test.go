@@ -232,7 +232,7 @@ func TestStall(t *testing.T) {
 	resume := d.hang()
 	defer resume()
 	id, s := submission("t")
-	b := entry(id, s, job.Started{})
+	b := entry(id, s, job.Started{}, job.Advanced{Partial: []byte("partial")})
 	done := make(chan error, 1)
 	b.Key, b.Done = &key, func(err error) { done <- err }
 	must(t, j.Append(t.Context(), b))
@@ -273,6 +273,9 @@ func TestStall(t *testing.T) {
 		}
 	}
 	until(t, "the key is free", func() bool { _, err := j.Reserve(t.Context(), key); return err == nil })
+	if _, n := j.Results("t", id); n != 0 {
+		t.Errorf("results of refused jobs count %d bytes, want 0", n)
+	}
 	j.Release(key)
 	_, err = j.Get(t.Context(), "t", id)
 	wantErr(t, err, job.ErrNotFound)

@@ -235,6 +235,7 @@ func (j *Journal) restore(ctx context.Context, id job.ID, view job.Job, long boo
 	err := scanLog(ctx, j.db, id, 0, func(_ uint64, records []job.LogRecord) (bool, error) {
 		a.logged = true
 		for _, r := range records {
+			a.results.Add(job.ResultBytes(r.Event))
 			if r.Seq <= view.Seq {
 				continue
 			}
@@ -253,6 +254,7 @@ func (j *Journal) restore(ctx context.Context, id job.ID, view job.Job, long boo
 	}
 	a.head, a.written = view, view.Seq
 	a.durable.Store(&view)
+	j.results.add(view.Tenant, a.results.Load())
 	j.jobs.add(a)
 	return nil
 }

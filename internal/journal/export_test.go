@@ -131,3 +131,8 @@ func CheckStored(key, value []byte) error {
 
 // TendBallast removes or makes the ballast, as the journal does each second.
 func (j *Journal) TendBallast() { j.tendBallast() }
+
+// DeleteAsEarlier deletes an ended job as versions do that count no results.
+func (j *Journal) DeleteAsEarlier(tenant string, id job.ID) error {
+	return j.db.Delete(appendJobKey(nil, spaceEnded, tenant, id), pebble.Sync)
+}

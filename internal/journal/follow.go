@@ -52,14 +52,14 @@ func (j *Journal) Drop(ctx context.Context, tenant string, id job.ID) error {
 	case !v.State.Terminal():
 		return job.ErrNotFinished
 	}
-	return j.control(ctx, []job.ID{id}, false, func(b *pebble.Batch) error {
+	return j.control(ctx, []job.ID{id}, false, func(b *removal) error {
 		return j.bury(b, []doomed{{tenant: tenant, id: id}})
 	})
 }
 
 // Settle waits until everything that was queued before is applied.
 func (j *Journal) Settle(ctx context.Context) error {
-	return j.control(ctx, nil, false, func(*pebble.Batch) error { return nil })
+	return j.control(ctx, nil, false, func(*removal) error { return nil })
 }
 
 // Note returns the value of a name, nil if there is none.
@@ -106,9 +106,9 @@ func appendNoteKey(name string) []byte { return append([]byte{spaceNote}, name..
 // queued must have been settled.
 func (j *Journal) Clear(ctx context.Context) error {
 	ids := j.jobs.ids()
-	err := j.control(ctx, ids, false, func(b *pebble.Batch) error {
+	err := j.control(ctx, ids, false, func(b *removal) error {
 		for _, space := range [...]byte{
-			spaceActive, spaceSpec, spaceEnded, spaceLog, spaceOrder, spaceTombstone, spaceKey, spaceExpiry, spaceNote,
+			spaceActive, spaceSpec, spaceEnded, spaceLog, spaceOrder, spaceTombstone, spaceKey, spaceExpiry, spaceNote, spaceResults,
 		} {
 			if err := b.DeleteRange([]byte{space}, []byte{space + 1}, nil); err != nil {
 				return err
@@ -117,6 +117,7 @@ func (j *Journal) Clear(ctx context.Context) error {
 		return nil
 	})
 	if err == nil {
+		j.results.reset()
 		j.watchers.signalAll()
 	}
 	return err

@@ -97,6 +97,7 @@ type Journal struct {
 	clock    steadyClock
 	health   health
 	ballast  *ballast
+	results  resultBytes
 
 	// stop ends the sweeper and the monitor; the writer ends when the queue has been drained.
 	stop   context.CancelFunc
@@ -142,6 +143,7 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	j.jobs.init()
 	j.watchers.init()
 	j.keys.init()
+	j.results.reset()
 	j.health.init()
 	j.met = newMetrics(c.Registerer)
 	j.ballast = newBallast(&j.c)
@@ -154,7 +156,7 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open journal %s: %w", c.Dir, fullDisk(err))
 	}
-	if err := cmp.Or(j.loadClock(), j.load(ctx)); err != nil {
+	if err := cmp.Or(j.loadClock(), j.load(ctx), j.loadResults()); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal %s: %w", c.Dir, err), j.close())
 	}
 	if err := j.met.watch(c.Registerer, j); err != nil {

@@ -30,6 +30,8 @@ import (
 //	i hash                                 an idempotency key: expiry in ms, fingerprint, ids of its jobs
 //	x ms kind first                        what expires at ms: kind is r (jobs), t (tombstones) or k (idempotency keys),
 //	                                       first tells lists of one moment apart; the value lists tenant and id, or hash
+//	r tenant id                            the bytes of results of a job that has ended: uvarint, and expiry in ms; see results.go.
+//	                                       Earlier versions do not read or delete it
 //	n name                                 a note of whoever makes this journal its view; see follow.go
 //
 // The stored view of a job that has not ended may be older than its log: opening folds the rest of the log over it.
@@ -46,6 +48,7 @@ const (
 	spaceKey       = 'i'
 	spaceExpiry    = 'x'
 	spaceNote      = 'n'
+	spaceResults   = 'r'
 
 	expiryJob       = 'r'
 	expiryTombstone = 't'

@@ -104,6 +104,9 @@ func (j *Journal) erase(it *item) {
 	eraser.control = func(b *pebble.Batch) func() {
 		for i, id := range ids {
 			eraseJob(b, tenants[i], id)
+			if a := j.jobs.m[id]; a != nil {
+				j.results.add(tenants[i], -a.results.Swap(0))
+			}
 		}
 		if key != nil {
 			_ = b.Delete(appendKeyKey(nil, hashKey(*key)), nil)
@@ -121,7 +124,7 @@ func (j *Journal) erase(it *item) {
 
 // eraseJob removes every trace of a job.
 func eraseJob(b *pebble.Batch, tenant string, id job.ID) {
-	for _, space := range [...]byte{spaceActive, spaceEnded} {
+	for _, space := range [...]byte{spaceActive, spaceEnded, spaceResults} {
 		_ = b.Delete(appendJobKey(nil, space, tenant, id), nil)
 	}
 	_ = b.Delete(appendIDKey(nil, spaceSpec, id), nil)

@@ -94,7 +94,7 @@ func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
 		ids = append(ids, d.id)
 	}
 	swept := 0
-	err = j.control(ctx, ids, false, func(b *pebble.Batch) error {
+	err = j.control(ctx, ids, false, func(b *removal) error {
 		present, err := j.present(jobs)
 		if err != nil {
 			return err
@@ -102,7 +102,7 @@ func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
 		if err := j.bury(b, present); err != nil {
 			return err
 		}
-		if err := j.forget(b, keys, now); err != nil {
+		if err := j.forget(b.Batch, keys, now); err != nil {
 			return err
 		}
 		for _, d := range tombstones {

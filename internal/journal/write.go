@@ -263,6 +263,7 @@ func (b *builder) record(w *write, it *item, e *job.Entry) {
 	for _, ev := range e.Events {
 		w.events++
 		a.written += job.Seqs(ev)
+		b.count(a, ev)
 		var items *job.Items
 		switch ev := ev.(type) {
 		case job.Submitted:
@@ -321,6 +322,7 @@ func (b *builder) finish(w *write, t *touch) {
 		b.value = head.AppendBinary(b.value[:0])
 		b.set(w, b.key, b.value)
 		w.expire(b.j.due(head.ExpiresAt, head.Retention), expiryJob, a.id[:], b.key[1:])
+		b.storeResults(w, a)
 	case t.first:
 		b.value, b.scratch, a.long = appendActive(b.value[:0], b.scratch, head, t.spec)
 		b.key = appendJobKey(b.key[:0], spaceActive, head.Tenant, a.id)

@@ -39,6 +39,8 @@ type Journal interface {
 	Reserve(ctx context.Context, key job.Key) (prior []job.ID, err error)
 	// Release gives a reserved key back.
 	Release(key job.Key)
+	// Results returns the bytes of results of a job that has not ended, and of all jobs of a tenant that are kept.
+	Results(tenant string, id job.ID) (ofJob, ofTenant int64)
 	// Ready returns nil, or why no submission can be taken.
 	Ready() error
 	// Close makes durable what was appended.
@@ -63,6 +65,7 @@ func Exercise(t *testing.T, open func(t *testing.T, dir string) Journal) {
 		{"list under churn", testListChurn},
 		{"tenants", testTenants},
 		{"delete", testDelete},
+		{"bytes of results", testResults},
 		{"idempotency", testIdempotency},
 		{"idempotency under concurrency", testIdempotencyRace},
 		{"reopen", testReopen},

@@ -44,6 +44,61 @@ func testDelete(h *harness) {
 	h.want(h.j.Delete(h.Context(), "t", job.NewID()), job.ErrNotFound)
 }
 
+// testResults counts the results of jobs through a restart, their end and their deletion.
+func testResults(h *harness) {
+	bytes := func(events ...job.Event) (n int64) {
+		for _, e := range events {
+			n += job.ResultBytes(e)
+		}
+		return n
+	}
+	want := func(id job.ID, ofJob, ofTenant int64) {
+		h.Helper()
+		for range 2 {
+			gotJob, gotTenant := h.j.Results("t", id)
+			h.equal([]int64{gotJob, gotTenant}, []int64{ofJob, ofTenant})
+			_, other := h.j.Results("other", id)
+			h.equal(other, int64(0))
+			h.reopen()
+		}
+	}
+	first := []job.Event{h.started(), job.Advanced{Task: 0, Items: block(run(0, 20)...), Completed: 20}}
+	second := job.Advanced{Task: 0, Done: true, Items: block(30, 25), Partial: []byte("partial"), Completed: 2}
+	end := h.finished(job.Failed)
+	h.equal(bytes(first...) > 20 && bytes(second) > 7 && bytes(end) == 2, true)
+
+	// The first write of a job has results.
+	id, s := h.new("t", 40)
+	h.events(id, append([]job.Event{s}, first...)...)
+	want(id, bytes(first...), bytes(first...))
+	h.events(id, second)
+	all := bytes(append(first, second)...)
+	want(id, all, all)
+	h.events(id, end)
+	// This one begins and ends in one write.
+	short, s := h.new("t", 40)
+	h.events(short, append(append([]job.Event{s}, first...), end)...)
+	ofShort := bytes(first...) + bytes(end)
+	all += bytes(end) + ofShort
+	for range 2 {
+		_, got := h.j.Results("t", id)
+		h.equal(got, all)
+		h.reopen()
+	}
+	var deletes sync.WaitGroup
+	for range 8 {
+		deletes.Go(func() {
+			if err := h.j.Delete(h.Context(), "t", id); err != nil && !errors.Is(err, job.ErrExpired) {
+				h.Error(err)
+			}
+		})
+	}
+	deletes.Wait()
+	want(id, 0, ofShort)
+	h.ok(h.j.Delete(h.Context(), "t", short))
+	want(short, 0, 0)
+}
+
 func testIdempotency(h *harness) {
 	key := job.Key{Tenant: "t", Route: "POST /v1/jobs", Value: "k", Fingerprint: [32]byte{1}}
 	other := key

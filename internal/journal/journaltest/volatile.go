@@ -271,6 +271,25 @@ func (v *Volatile) Delete(ctx context.Context, tenant string, id job.ID) error {
 	return ctx.Err()
 }
 
+// Results returns the bytes of results of a job that has not ended, and of all jobs of a tenant.
+func (v *Volatile) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, j := range v.jobs {
+		bytes := int64(0)
+		for _, r := range j.log {
+			bytes += job.ResultBytes(r.Event)
+		}
+		if j.view.Tenant == tenant {
+			ofTenant += bytes
+		}
+		if j.view.ID == id && !j.view.State.Terminal() {
+			ofJob = bytes
+		}
+	}
+	return ofJob, ofTenant
+}
+
 // Reserve asks for an idempotency key.
 func (v *Volatile) Reserve(ctx context.Context, key job.Key) ([]job.ID, error) {
 	v.mu.Lock()

@@ -1,0 +1,172 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"gather/internal/job"
+)
+
+// resultBytes counts the bytes of stored results by tenant, as job.ResultBytes counts those of an event. The counts of jobs
+// that have ended are stored in the space r, so that a deletion subtracts what was added; those of other jobs are the sums
+// over their logs.
+type resultBytes struct {
+	mu      sync.Mutex
+	tenants map[string]int64
+	// freeing are the jobs whose deletion is not durable yet: another deletion of the same job frees nothing.
+	freeing map[job.ID]bool
+}
+
+func (r *resultBytes) reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tenants, r.freeing = make(map[string]int64), make(map[job.ID]bool)
+}
+
+func (r *resultBytes) add(tenant string, bytes int64) {
+	if bytes == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.tenants[tenant] += bytes; r.tenants[tenant] == 0 {
+		delete(r.tenants, tenant)
+	}
+}
+
+// claim reports whether the caller is the one whose deletion of a job frees its results.
+func (r *resultBytes) claim(id job.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.freeing[id] {
+		return false
+	}
+	r.freeing[id] = true
+	return true
+}
+
+// finish ends claims: freed if the jobs are deleted.
+func (r *resultBytes) finish(jobs []freedJob, freed bool) {
+	for _, f := range jobs {
+		if freed {
+			r.add(f.tenant, -f.bytes)
+		}
+		r.mu.Lock()
+		delete(r.freeing, f.id)
+		r.mu.Unlock()
+	}
+}
+
+// A freedJob is a job whose deletion frees the bytes of its results.
+type freedJob struct {
+	doomed
+	bytes int64
+}
+
+// Results returns the bytes of the results that the journal has taken of a job that has not ended, 0 for any other job, and
+// of all jobs of a tenant that are not deleted. Jobs that ended under a version that did not count them have none.
+func (j *Journal) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
+	if a := j.jobs.get(id); a != nil {
+		if v := a.durable.Load(); v == nil || !v.State.Terminal() {
+			ofJob = a.results.Load()
+		}
+	}
+	j.results.mu.Lock()
+	defer j.results.mu.Unlock()
+	return ofJob, j.results.tenants[tenant]
+}
+
+// count adds the results of an event to those of its job.
+func (b *builder) count(a *active, ev job.Event) {
+	n := job.ResultBytes(ev)
+	a.results.Add(n)
+	b.j.results.add(a.head.Tenant, n)
+}
+
+// storeResults adds the count of a job that has ended to the batch.
+func (b *builder) storeResults(w *write, a *active) {
+	if n := a.results.Load(); n > 0 {
+		b.key = appendJobKey(b.key[:0], spaceResults, a.head.Tenant, a.id)
+		b.value = appendResults(b.value[:0], n, b.j.due(a.head.ExpiresAt, a.head.Retention))
+		b.set(w, b.key, b.value)
+	}
+}
+
+// free deletes the count of a job, with the job, and notes how much that is.
+func (r *removal) free(db *pebble.DB, counts *resultBytes, d doomed) error {
+	if !counts.claim(d.id) {
+		return nil
+	}
+	r.freed = append(r.freed, freedJob{doomed: d}) // the claim is to be ended, also after an error
+	key := appendJobKey(nil, spaceResults, d.tenant, d.id)
+	v, closer, err := db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("results of job %s: %w", d.id, err)
+	}
+	n, _, err := parseResults(v)
+	if err = errors.Join(err, closer.Close()); err != nil {
+		return fmt.Errorf("results of job %s: %w", d.id, err)
+	}
+	r.freed[len(r.freed)-1].bytes = n
+	return r.Delete(key, nil)
+}
+
+// loadResults adds up the counts of the jobs that have ended.
+func (j *Journal) loadResults() error {
+	it, err := j.db.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceResults}, UpperBound: []byte{spaceResults + 1}})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = it.Close() }()
+	now := j.now()
+	for ok := it.First(); ok; ok = it.Next() {
+		tenant, id, err := parseJobKey(it.Key())
+		if err != nil {
+			return err
+		}
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		n, due, err := parseResults(v)
+		if err != nil {
+			return fmt.Errorf("results of job %s: %w", id, err)
+		}
+		if !now.Before(due) {
+			// Earlier versions, after a downgrade, delete jobs and leave their counts.
+			left, err := j.present([]doomed{{tenant: tenant, id: id}})
+			if err != nil {
+				return err
+			}
+			if len(left) == 0 {
+				continue
+			}
+		}
+		j.results.add(tenant, n)
+	}
+	return it.Error()
+}
+
+func appendResults(dst []byte, n int64, due time.Time) []byte {
+	return binary.AppendVarint(binary.AppendUvarint(dst, uint64(n)), due.UnixMilli())
+}
+
+func parseResults(v []byte) (n int64, due time.Time, err error) {
+	bytes, w := binary.Uvarint(v)
+	if w <= 0 || int64(bytes) <= 0 {
+		return 0, due, corrupt("results")
+	}
+	ms, w2 := binary.Varint(v[w:])
+	if w2 <= 0 || w+w2 != len(v) {
+		return 0, due, corrupt("results")
+	}
+	return int64(bytes), time.UnixMilli(ms), nil
+}
