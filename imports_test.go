@@ -28,24 +28,25 @@ var none = []string{}
 var rooms = map[string]room{
 	".": {none, none},
 
+	"internal/fields":   {none, []string{"github.com/go-json-experiment/json"}},
 	"internal/job":      {none, []string{"github.com/google/uuid"}},
 	"internal/exactsum": {none, []string{"golang.org/x/sys/cpu"}},
 	"internal/npy":      {none, none},
 	"internal/number":   {none, none},
 	"internal/tenant":   {none, []string{"github.com/go-json-experiment/json", "golang.org/x/time"}},
 
-	"internal/chunked": {[]string{"internal/exactsum", "internal/npy", "internal/number"}, none},
-	"internal/kind":    {[]string{"internal/job", "internal/chunked", "internal/number"}, []string{"github.com/go-json-experiment/json"}},
+	"internal/chunked": {[]string{"internal/exactsum", "internal/npy", "internal/number", "internal/fields"}, []string{"github.com/go-json-experiment/json"}},
+	"internal/kind":    {[]string{"internal/job", "internal/chunked", "internal/number", "internal/fields"}, []string{"github.com/go-json-experiment/json"}},
 
-	"internal/array":    {[]string{"internal/job", "internal/npy", "internal/reads"}, []string{"github.com/google/uuid"}},
+	"internal/array":    {[]string{"internal/job", "internal/npy", "internal/reads", "internal/fields"}, []string{"github.com/google/uuid"}},
 	"internal/blocks":   {none, none},
 	"internal/bucket":   {[]string{"internal/blocks", "internal/reads"}, nil},
 	"internal/reads":    {none, none},
-	"internal/executor": {[]string{"internal/job"}, nil},
+	"internal/executor": {[]string{"internal/job", "internal/fields"}, nil},
 	"internal/journal":  {[]string{"internal/job"}, nil},
 	"internal/backup":   {[]string{"internal/array", "internal/journal"}, none},
 	"internal/cluster":  {[]string{"internal/job", "internal/journal", "internal/npy", "internal/array", "internal/blocks"}, nil},
-	"internal/api":      {[]string{".", "internal/job", "internal/npy", "internal/number", "internal/tenant"}, nil},
+	"internal/api":      {[]string{".", "internal/job", "internal/fields", "internal/npy", "internal/number", "internal/tenant"}, nil},
 
 	"cmd/server": {[]string{"."}, nil},
 	"bench":      {[]string{"."}, nil},

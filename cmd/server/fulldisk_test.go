@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gather/internal/executor"
+	"gather/internal/fields"
 	"gather/internal/job"
 	"gather/internal/journal"
 	"gather/internal/journal/journaltest"
@@ -164,7 +165,7 @@ func TestMaxResultBytes(t *testing.T) {
 	_, err := s.exec.Submit(t.Context(), []job.Submission{
 		{Tenant: "t", Kind: "squares", Spec: []byte(`{"range":{"start":-1000000000010000000,"stop":-1000000000000000000}}`), Priority: job.Normal},
 	}, nil, false)
-	if v, ok := errors.AsType[*job.ValidationError](err); !ok || !strings.Contains(v.Error(), "at least 370000000 bytes") {
+	if v, ok := errors.AsType[*fields.Errors](err); !ok || !strings.Contains(v.Error(), "at least 370000000 bytes") {
 		t.Errorf("a range whose squares have 370 MB: error %v, want one that names their size", err)
 	}
 	number := strings.Repeat("9", 1000)

@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"gather/internal/fields"
 )
 
 // A decoder reads one strict JSON text: no duplicate names, no bad UTF-8.
@@ -67,7 +69,7 @@ func (d *decoder) fault(err error) error {
 	detail := text + ", at line " + strconv.Itoa(line) + ", column " + strconv.Itoa(column)
 	return &problem{
 		row: malformedRequest, detail: "The request body is not valid JSON.",
-		faults: []fault{{"pointer", clip(pointer), clip(detail)}},
+		faults: []fault{{"pointer", fields.Clip(pointer), fields.Clip(detail)}},
 	}
 }
 
@@ -84,17 +86,4 @@ func bareNumber(data []byte, offset int64) string {
 		}
 	}
 	return ""
-}
-
-// clip shortens what came from outside.
-func clip(s string) string {
-	if len(s) > 300 {
-		return strings.ToValidUTF8(s[:297], "") + "..."
-	}
-	return s
-}
-
-// pointerToken writes a name as a reference token of a JSON pointer (RFC 6901).
-func pointerToken(name string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(clip(name))
 }

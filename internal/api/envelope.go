@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"gather/internal/fields"
 	"gather/internal/job"
 )
 
@@ -23,7 +24,7 @@ const (
 // submission reads an envelope. It adds what is wrong to faults; the kind's own part is cut out, not looked at. After it
 // the envelope's values are void.
 func (s *server) submission(
-	x *exchange, e *envelope, data []byte, now time.Time, faults *job.ValidationError,
+	x *exchange, e *envelope, data []byte, now time.Time, faults *fields.Errors,
 ) job.Submission {
 	sub := job.Submission{
 		Tenant: x.principal.Tenant, Priority: job.Normal, Retention: s.Retention,
@@ -42,7 +43,7 @@ func (s *server) submission(
 		sub.Kind = s.kindName(e.kind)
 	}
 	if given(e.priority) {
-		p, err := job.ParsePriority(text(e.priority))
+		p, err := job.ParsePriority(fields.Text(e.priority))
 		if err != nil {
 			faults.Add("/priority", `must be "low", "normal" or "high"`)
 		}
@@ -75,42 +76,12 @@ func (s *server) kindName(v jsontext.Value) string {
 	if name, ok := s.kindNames[string(v)]; ok {
 		return name
 	}
-	return text(v)
-}
-
-// maxText is longer than every text of an envelope, escaped.
-const maxText = 16 << 10
-
-// text returns the text of a JSON string; "" for any other value. Of a string beyond maxText, which no member takes, it
-// returns the beginning.
-func text(v jsontext.Value) string {
-	if v.Kind() != '"' {
-		return ""
-	}
-	if len(v) > maxText {
-		return string(bytes.ToValidUTF8(v[1:maxText], nil))
-	}
-	b, err := jsontext.AppendUnquote(nil, v)
-	if err != nil {
-		return ""
-	}
-	return string(b)
-}
-
-// parseDuration reads a JSON string with a duration, or a JSON number of seconds.
-func parseDuration(v jsontext.Value, most time.Duration) (time.Duration, error) {
-	switch v.Kind() {
-	case '"':
-		return job.ParseDuration(text(v), most)
-	case '0':
-		return job.ParseSeconds(string(v), most)
-	}
-	return 0, job.ErrDuration
+	return fields.Text(v)
 }
 
 // readDuration returns -1 for a faulty duration.
-func readDuration(v jsontext.Value, pointer string, most time.Duration, faults *job.ValidationError) time.Duration {
-	d, err := parseDuration(v, most)
+func readDuration(v jsontext.Value, pointer string, most time.Duration, faults *fields.Errors) time.Duration {
+	d, err := fields.ParseDuration(v, most)
 	if err != nil {
 		faults.Add(pointer, "%v", err)
 		return -1
@@ -150,10 +121,10 @@ func parseTime(text string) (time.Time, bool) {
 }
 
 // readStart reads a timestamp or a duration.
-func readStart(v jsontext.Value, now time.Time, faults *job.ValidationError) (at time.Time, delay time.Duration) {
-	at, ok := parseTime(text(v))
+func readStart(v jsontext.Value, now time.Time, faults *fields.Errors) (at time.Time, delay time.Duration) {
+	at, ok := parseTime(fields.Text(v))
 	if !ok {
-		delay, err := parseDuration(v, maxDelay)
+		delay, err := fields.ParseDuration(v, maxDelay)
 		if err != nil {
 			faults.Add("/start_after", `must be a duration such as "30s", or a timestamp such as "2030-01-31T08:00:00Z"`)
 			return time.Time{}, 0
@@ -167,7 +138,7 @@ func readStart(v jsontext.Value, now time.Time, faults *job.ValidationError) (at
 	return at.UTC(), 0
 }
 
-func readLabels(v jsontext.Value, faults *job.ValidationError) map[string]string {
+func readLabels(v jsontext.Value, faults *fields.Errors) map[string]string {
 	const want = "must be an object of strings"
 	if v.Kind() != '{' {
 		faults.Add("/labels", want)
@@ -178,13 +149,13 @@ func readLabels(v jsontext.Value, faults *job.ValidationError) map[string]string
 	_, _ = d.ReadToken()
 	for d.PeekKind() == '"' {
 		name, _ := d.ReadValue()
-		key := text(name)
+		key := fields.Text(name)
 		value, _ := d.ReadValue()
-		pointer := "/labels/" + pointerToken(key)
+		pointer := "/labels/" + fields.Token(key)
 		if !validLabelKey(key) {
 			faults.Add(pointer, "the key must be 1 to %d letters, digits, '.', '_', '/' or '-'", maxLabelKey)
 		}
-		val := text(value)
+		val := fields.Text(value)
 		if value.Kind() != '"' || !validLabelValue(val) {
 			faults.Add(pointer, "the value must be a string of at most %d characters, none a control character", maxLabelValue)
 		}

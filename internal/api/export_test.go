@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"gather/internal/fields"
 	"gather/internal/job"
 )
 
@@ -34,7 +35,7 @@ func Submission(h http.Handler, body []byte) (job.Submission, error) {
 	if err := b.decode(body); err != nil {
 		return job.Submission{}, err
 	}
-	var faults job.ValidationError
+	var faults fields.Errors
 	sub := s.submission(x, &b.jobs[0], b.data, time.Now(), &faults)
 	return sub, faults.Err()
 }

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"gather/internal/fields"
 )
 
 // Hosts restricts a listener without API keys to the Host and Origin headers of its own clients. Any web page can make a
@@ -30,14 +32,14 @@ func (h *Hosts) check(r *http.Request) error {
 	}
 	// Browsers always send a Host; only a client of HTTP/1.0 may leave it out.
 	if name := hostName(r.Host); r.Host != "" && !h.accepts(name) && !h.allows(name) {
-		return &problem{row: hostNotAllowed, detail: "This server has no API keys and does not accept the Host " + clip(name) +
-			". Use localhost, or start the server with --allowed-hosts=" + clip(name) + ", or with API keys."}
+		return &problem{row: hostNotAllowed, detail: "This server has no API keys and does not accept the Host " + fields.Clip(name) +
+			". Use localhost, or start the server with --allowed-hosts=" + fields.Clip(name) + ", or with API keys."}
 	}
 	for _, origin := range r.Header["Origin"] {
 		_, host, _ := strings.Cut(origin, "://")
 		if !strings.EqualFold(host, r.Host) && !h.allows(hostName(host)) {
 			return &problem{row: originNotAllowed, detail: "This server has no API keys and accepts no requests of pages of the origin " +
-				clip(origin) + ". To allow them, start the server with --allowed-hosts and the host of the origin, or with API keys."}
+				fields.Clip(origin) + ". To allow them, start the server with --allowed-hosts and the host of the origin, or with API keys."}
 		}
 	}
 	return nil

@@ -3,14 +3,14 @@ package api
 import (
 	"bytes"
 
-	"gather/internal/job"
+	"gather/internal/fields"
 )
 
 // maxMembers bounds the members of one object of a body. No valid submission has nearly as many, and a decoder keeps
 // every name of an object until its end.
 const maxMembers = 1000
 
-// checkMembers returns a *job.ValidationError for a body in which an object has more than maxMembers members. It does not
+// checkMembers returns a *fields.Errors for a body in which an object has more than maxMembers members. It does not
 // check whether the body is JSON; it reads it once, in constant memory, and returns nil for what is nested too deeply.
 func checkMembers(data []byte) error {
 	if bytes.Count(data, []byte{':'}) <= maxMembers {
@@ -44,5 +44,5 @@ func checkMembers(data []byte) error {
 	if most <= maxMembers {
 		return nil
 	}
-	return job.Faultf("", "an object has %d members; the limit is %d", most, maxMembers)
+	return fields.Invalidf("", "an object has %d members; the limit is %d", most, maxMembers)
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"gather/internal/fields"
 	"gather/internal/job"
 	"gather/internal/npy"
 )
@@ -169,6 +170,6 @@ func (a *npyAnswer) unfit(i int64, literal []byte) error {
 	}
 	return &problem{row: notAcceptable, detail: fmt.Sprintf(
 		"Element %d of the result in C order, %s, does not fit %s. Submit the sum with %s, or read the result as JSON, which has no such limit.",
-		i, clip(text), a.name, wider,
+		i, fields.Clip(text), a.name, wider,
 	)}
 }

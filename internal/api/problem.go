@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"gather/internal/fields"
 	"gather/internal/job"
 )
 
@@ -109,7 +110,7 @@ func problemOf(err error) *problem {
 	if p, ok := errors.AsType[*problem](err); ok {
 		return p
 	}
-	if invalid, ok := errors.AsType[*job.ValidationError](err); ok {
+	if invalid, ok := errors.AsType[*fields.Errors](err); ok {
 		return validationProblem(invalid)
 	}
 	if p := bindingProblem(err); p != nil {
@@ -134,12 +135,12 @@ func problemOf(err error) *problem {
 }
 
 // maxFaults bounds the faults that one answer lists.
-const maxFaults = job.MaxFaults
+const maxFaults = fields.MaxListed
 
-func validationProblem(invalid *job.ValidationError) *problem {
+func validationProblem(invalid *fields.Errors) *problem {
 	p := &problem{row: validationError}
 	n := invalid.Total()
-	for _, f := range invalid.Faults[:min(len(invalid.Faults), maxFaults)] {
+	for _, f := range invalid.List {
 		p.faults = append(p.faults, fault{"pointer", f.Pointer, f.Detail})
 	}
 	switch {

@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"gather"
+	"gather/internal/fields"
 )
 
 // A queryParam is a query parameter of an operation in the contract.
@@ -130,7 +131,7 @@ func readQuery(raw string, params []queryParam) error {
 		}
 		name, value, _ := strings.Cut(pair, "=")
 		fault := func(detail string) {
-			p.faults = append(p.faults, fault{"parameter", clip(name), detail})
+			p.faults = append(p.faults, fault{"parameter", fields.Clip(name), detail})
 		}
 		text, err := unescapeQuery(name)
 		if err != nil {

@@ -12,7 +12,7 @@ import (
 // An Executor admits and runs jobs.
 type Executor interface {
 	// Submit admits jobs, all or none, and returns when they are durable. A reserved key is its own from then on. With wait the caller is going to wait for the
-	// result. Errors: *job.ValidationError, its pointers led by "/jobs/<i>" when there are several submissions;
+	// result. Errors: *fields.Errors, its pointers led by "/jobs/<i>" when there are several submissions;
 	// *job.Rejection. Where several nodes accept submissions, also *job.PriorError, when another node has just accepted the
 	// same key and body, and job.ErrKeyReused, when it was with another body; both use up neither the key nor a bound.
 	Submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error)
@@ -63,13 +63,13 @@ type Keys interface {
 type Kinds interface {
 	// Describe lists the kinds.
 	Describe() []job.KindInfo
-	// Validate checks a tenant's parameters of a kind. Errors: *job.ValidationError with every fault, also for an unknown kind.
+	// Validate checks a tenant's parameters of a kind. Errors: *fields.Errors with every fault, also for an unknown kind.
 	Validate(ctx context.Context, tenant, kind string, spec []byte) error
 }
 
 // Arrays are the stored arrays.
 type Arrays interface {
-	// Put stores an .npy file under a name and reports whether the name is new. Errors: *job.ValidationError,
+	// Put stores an .npy file under a name and reports whether the name is new. Errors: *fields.Errors,
 	// job.ErrTooLarge, *job.Rejection of job.ErrQuota, job.ErrArrayInUse, job.ErrPrecondition, job.ErrStorage, those of r.
 	Put(ctx context.Context, tenant, name string, r io.Reader, o job.ArrayUpload) (job.Array, bool, error)
 	// Get describes an array. Errors: job.ErrArrayNotFound, job.ErrArrayDamaged, job.ErrStorage.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"gather/internal/job"
+	"gather/internal/fields"
 )
 
 // maxBatch bounds the jobs of one batch.
@@ -21,7 +21,7 @@ type jobsBody struct {
 	// batch says that faults are pointed out by "/jobs/<i>/...".
 	batch bool
 	// faults are those of a batch's outer object.
-	faults job.ValidationError
+	faults fields.Errors
 }
 
 // The bodies as the generated code names them.
@@ -74,7 +74,7 @@ func (b *batchSubmission) decode(data []byte) error {
 			return d.fault(err)
 		}
 		if key := name.String(); key != "jobs" {
-			b.faults.Add("/"+pointerToken(key), "unknown field; a batch has no other than jobs")
+			b.faults.Add("/"+fields.Token(key), "unknown field; a batch has no other than jobs")
 			if err := d.SkipValue(); err != nil {
 				return d.fault(err)
 			}
@@ -110,7 +110,7 @@ func (b *batchSubmission) decode(data []byte) error {
 		b.faults.Add("/jobs", "is missing: an array of jobs")
 	case len(b.jobs) > maxBatch:
 		b.faults.Add("/jobs", "at most %d jobs in a batch; split it", maxBatch)
-	case len(b.jobs) == 0 && len(b.faults.Faults) == 0:
+	case len(b.jobs) == 0 && len(b.faults.List) == 0:
 		b.faults.Add("/jobs", "at least one job")
 	}
 	return d.end()

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"gather/internal/fields"
 	"gather/internal/job"
 	"gather/internal/tenant"
 )
@@ -107,8 +108,10 @@ func (s *server) accept(ctx context.Context, x *exchange, body *jobsBody, route 
 		return jobs, true, err
 	}
 	// Of several jobs the executor says which one.
-	if invalid, ok := errors.AsType[*job.ValidationError](err); ok && len(subs) == 1 {
-		body.lead(0, invalid.Faults)
+	if invalid, ok := errors.AsType[*fields.Errors](err); ok && len(subs) == 1 {
+		led := new(fields.Errors)
+		led.Merge(body.pointer(0), invalid)
+		err = led
 	}
 	return jobs, false, err
 }
@@ -120,11 +123,11 @@ func (s *server) submissions(x *exchange, body *jobsBody) ([]job.Submission, err
 	now := time.Now()
 	subs := make([]job.Submission, len(body.jobs))
 	for i := range body.jobs {
-		before := len(faults.Faults)
-		subs[i] = s.submission(x, &body.jobs[i], body.data, now, faults)
-		body.lead(i, faults.Faults[before:])
+		var own fields.Errors
+		subs[i] = s.submission(x, &body.jobs[i], body.data, now, &own)
+		faults.Merge(body.pointer(i), &own)
 	}
-	if len(faults.Faults) == 0 {
+	if faults.Total() == 0 {
 		return subs, nil
 	}
 	for i := range subs {
@@ -132,9 +135,8 @@ func (s *server) submissions(x *exchange, body *jobsBody) ([]job.Submission, err
 			continue
 		}
 		err := s.Kinds.Validate(x.req.Context(), x.principal.Tenant, subs[i].Kind, subs[i].Spec)
-		if own, ok := errors.AsType[*job.ValidationError](err); ok {
-			body.lead(i, own.Faults)
-			faults.Merge(own)
+		if own, ok := errors.AsType[*fields.Errors](err); ok {
+			faults.Merge(body.pointer(i), own)
 		} else if err != nil {
 			return nil, err
 		}
@@ -142,14 +144,12 @@ func (s *server) submissions(x *exchange, body *jobsBody) ([]job.Submission, err
 	return nil, faults
 }
 
-// lead makes the pointers of a job's faults lead to it in a batch.
-func (b *jobsBody) lead(i int, faults []job.Fault) {
+// pointer returns the JSON pointer of a job in the body.
+func (b *jobsBody) pointer(i int) string {
 	if !b.batch {
-		return
+		return ""
 	}
-	for k := range faults {
-		faults[k].Pointer = "/jobs/" + strconv.Itoa(i) + faults[k].Pointer
-	}
+	return "/jobs/" + strconv.Itoa(i)
 }
 
 // submit takes the jobs from the tenant's rate and hands them to the executor.
@@ -166,7 +166,7 @@ func (s *server) submit(
 		}
 		x.setRate(allowance)
 		if len(subs) > allowance.Rate.Jobs { // however long the client waits
-			return nil, job.Faultf("/jobs", "%d jobs are more than the %d that may be submitted in %s: split the batch",
+			return nil, fields.Invalidf("/jobs", "%d jobs are more than the %d that may be submitted in %s: split the batch",
 				len(subs), allowance.Rate.Jobs, time.Duration(allowance.Rate.Window))
 		}
 		detail := fmt.Sprintf("%d more of %d jobs in %s", allowance.Left, allowance.Rate.Jobs, time.Duration(allowance.Rate.Window))

@@ -19,7 +19,7 @@ import (
 // Put reads an .npy file from r and keeps it under a name, in place of what was there. It reports whether the name is new.
 //
 // Options.Bytes is how long the upload says it is, -1 if it does not; Options.SHA256 the checksum it says it has, if any.
-// Errors: *job.ValidationError for a faulty name, header, size or checksum; job.ErrTooLarge; job.ErrQuota as a
+// Errors: *fields.Errors for a faulty name, header, size or checksum; job.ErrTooLarge; job.ErrQuota as a
 // *job.Rejection; job.ErrArrayInUse; job.ErrPrecondition; job.ErrStorage, after which the array may be the new one, also as a
 // *job.Rejection; the error of r.
 func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job.ArrayUpload) (job.Array, bool, error) {

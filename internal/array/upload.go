@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"gather/internal/fields"
 	"gather/internal/job"
 	"gather/internal/npy"
 )
@@ -27,7 +28,7 @@ func CheckName(name string) error {
 		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-')
 	}
 	if !ok {
-		return job.Faultf("/name", "must be 1 to %d letters, digits, '.', '_' or '-', and not begin with '.'", maxName)
+		return fields.Invalidf("/name", "must be 1 to %d letters, digits, '.', '_' or '-', and not begin with '.'", maxName)
 	}
 	return nil
 }
@@ -70,7 +71,7 @@ func dtypeName(t npy.Type) string {
 	}
 }
 
-// Admit returns why an upload is refused before any of it is read: *job.ValidationError for its name, job.ErrTooLarge,
+// Admit returns why an upload is refused before any of it is read: *fields.Errors for its name, job.ErrTooLarge,
 // job.ErrStorage.
 func (l *Limits) Admit(name string, o job.ArrayUpload) error {
 	if err := CheckName(name); err != nil {
@@ -83,7 +84,7 @@ func (l *Limits) Admit(name string, o job.ArrayUpload) error {
 }
 
 // Receive reads an .npy file from r in constant memory, checks it, and writes all of it to w. It stops as soon as the file
-// cannot be right. Errors: *job.ValidationError for a faulty header, size or checksum; job.ErrTooLarge; job.ErrStorage of
+// cannot be right. Errors: *fields.Errors for a faulty header, size or checksum; job.ErrTooLarge; job.ErrStorage of
 // Ready; the errors of r and w; the cause of ctx.
 func (l *Limits) Receive(ctx context.Context, r io.Reader, o job.ArrayUpload, w io.Writer) (Content, error) {
 	m := &meter{limits: l, to: w, sum: sha256.New()}
@@ -103,7 +104,7 @@ func (l *Limits) Receive(ctx context.Context, r io.Reader, o job.ArrayUpload, w 
 	}
 	c := Content{Header: header, Bytes: m.bytes, SHA256: hex.EncodeToString(m.sum.Sum(nil))}
 	if o.SHA256 != "" && o.SHA256 != c.SHA256 {
-		return Content{}, job.Faultf("", "the SHA-256 of what arrived is %s, not %s: send it again", c.SHA256, o.SHA256)
+		return Content{}, fields.Invalidf("", "the SHA-256 of what arrived is %s, not %s: send it again", c.SHA256, o.SHA256)
 	}
 	return c, nil
 }
@@ -177,7 +178,7 @@ var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, copyBu
 // formatFault makes a fault of what is wrong with the file, and leaves other errors alone.
 func formatFault(err error) error {
 	if errors.Is(err, npy.ErrFormat) {
-		return job.Faultf("", "%v", err)
+		return fields.Invalidf("", "%v", err)
 	}
 	return err
 }

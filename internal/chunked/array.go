@@ -3,6 +3,8 @@ package chunked
 import (
 	"strconv"
 	"strings"
+
+	"gather/internal/fields"
 )
 
 // Array describes an N-dimensional array: where its elements come from and how it is cut in chunks. It is immutable.
@@ -60,8 +62,9 @@ func (l Limits) withDefaults() Limits {
 }
 
 // ParseArray reads the JSON description of an array: an object with "source" and the fields of that source, "chunks" (in
-// every form dask.array.normalize_chunks has; "auto" if absent) and "dtype". It returns every fault there is, with
-// pointers relative to the object; the array is nil if there is any. Its memory is bounded by the length of raw, whatever
+// every form dask.array.normalize_chunks has; "auto" if absent) and "dtype". It adds every
+// error to errs, with pointers relative to the object; the array is nil if there is any. The JSON is not checked, see package
+// fields. Its memory is bounded by the length of raw, whatever
 // shape that asks for.
 //
 //	ones, zeros  shape
@@ -71,23 +74,24 @@ func (l Limits) withDefaults() Limits {
 //	random       shape, seed (0), distribution: "uniform" (in [0, 1)), "normal" (loc, scale), "integers" (low, high)
 //	values       values, nested lists; "source" may be left out
 //	npy          name or url of a stored array
-func ParseArray(raw []byte, opts Options) (*Array, Faults) {
-	var faults Faults
-	f, ok := readFields(raw, &faults)
+func ParseArray(raw []byte, opts Options, errs *fields.Errors) *Array {
+	before := errs.Total()
+	o, ok := fields.Read(raw, errs)
 	if !ok {
-		return nil, faults
+		errs.Add("", `is not an object: write {"source": "ones", "shape": [1000, 1000]} or the like`)
+		return nil
 	}
-	p := parser{fields: f, limits: opts.Limits.withDefaults(), open: opts.Open}
-	a := p.array()
-	if len(faults) > 0 {
-		return nil, faults
+	o.NullIsAbsent(o.Names()...)
+	p := parser{object: object{o}, limits: opts.Limits.withDefaults(), open: opts.Open}
+	if a := p.array(); errs.Total() == before {
+		return a
 	}
-	return a, nil
+	return nil
 }
 
 // parser reads the description of one array.
 type parser struct {
-	*fields
+	object
 	limits Limits
 	open   func(Ref) (Stored, error)
 
@@ -126,10 +130,9 @@ func (p *parser) array() *Array {
 	if src != nil {
 		itemSize = src.DType().Size()
 	}
-	chunks := chunkParser{shape: p.shape, known: p.hasShape, limits: p.limits, faults: p.faults}
-	rawChunks, _ := p.get("chunks")
-	grid, ok := chunks.parse(rawChunks, itemSize)
-	p.rest(name)
+	chunks := chunkParser{shape: p.shape, known: p.hasShape, limits: p.limits, Errors: p.Errors}
+	grid, ok := chunks.parse(p.Get("chunks"), itemSize)
+	p.Unused(members, "is not a field of an array of source %q: leave it out", name)
 	if src == nil || !ok {
 		return nil
 	}
@@ -137,16 +140,16 @@ func (p *parser) array() *Array {
 }
 
 func (p *parser) sourceName() string {
-	if !p.has("source") {
-		if p.has("values") {
+	if !p.Has("source") {
+		if p.Has("values") {
 			return "values"
 		}
-		p.faults.add("/source", "is missing: write one of %s", sourceNames)
+		p.Add("/source", "is missing: write one of %s", sourceNames)
 		return ""
 	}
 	name, ok := p.text("source")
 	if ok && sources[name] == nil {
-		p.faults.add("/source", "is %.20q: use one of %s", name, sourceNames)
+		p.Add("/source", "is %.20q: use one of %s", name, sourceNames)
 	}
 	return name
 }
@@ -158,68 +161,53 @@ func (p *parser) readDType() {
 	}
 	t, err := ParseDType(name)
 	if err != nil {
-		p.faults.add("/dtype", "%v", err)
+		p.Add("/dtype", "%v", err)
 	}
 	p.dtype = t
 }
 
 // readShape reads an integer or a list of them.
 func (p *parser) readShape() {
-	raw, ok := p.get("shape")
-	if !ok {
+	raw := p.Get("shape")
+	if raw == nil {
 		return
 	}
-	before := len(*p.faults)
-	s := scanner{data: raw}
-	if s.peek() != '[' {
-		p.shape = Shape{p.length(&s, "/shape")}
+	before := p.Total()
+	if raw.Kind() != '[' {
+		p.shape = Shape{p.length(raw, "/shape")}
 	} else {
-		p.shape = p.lengths(&s)
+		p.shape = p.lengths(raw)
 	}
-	if len(*p.faults) > before {
-		return
-	}
-	p.hasShape = p.checkElements("/shape")
+	p.hasShape = p.Total() == before && p.checkElements("/shape")
 }
 
-func (p *parser) lengths(s *scanner) Shape {
+func (p *parser) lengths(raw []byte) Shape {
 	shape := Shape{}
-	dims := 0
-	s.eat('[')
-	for more := !s.eat(']'); more; dims++ {
-		if dims < MaxDims {
-			shape = append(shape, p.length(s, "/shape/"+strconv.Itoa(dims)))
-		} else {
-			s.raw()
-		}
-		var ok bool
-		if more, ok = s.more(']'); !ok {
-			p.faults.add("/shape", "is not valid JSON at its byte %d", s.pos)
-			return nil
+	dims := int64(0)
+	for i, e := range fields.Elements(raw) {
+		if dims = i + 1; dims <= MaxDims {
+			shape = append(shape, p.length(e, "/shape/"+strconv.FormatInt(i, 10)))
 		}
 	}
 	if dims > MaxDims {
-		p.faults.add("/shape", "has %d dimensions; the limit is %d dimensions: merge some of them", dims, MaxDims)
+		p.Add("/shape", "has %d dimensions; the limit is %d dimensions: merge some of them", dims, MaxDims)
 	}
 	return shape
 }
 
-func (p *parser) length(s *scanner, pointer string) int64 {
-	start := s.pos
-	v, ok := s.scalar()
+func (p *parser) length(raw []byte, pointer string) int64 {
+	v, ok := parseScalar(raw)
 	_, isWhole := v.whole()
 	n, fits := v.int64()
 	switch {
 	case !ok:
-		s.pos = start
-		s.raw()
-		p.faults.add(pointer, "is not a length: write an integer of 0 or more")
+		p.Add(pointer, "is not a length: write an integer of 0 or more")
 	case !isWhole:
-		p.faults.add(pointer, "is %s: a length is an integer", v.short())
+		p.Add(pointer, "is %s: a length is an integer", v.short())
 	case strings.HasPrefix(v.short(), "-") && n != 0:
-		p.faults.add(pointer, "is %s: a length is 0 or more", v.short())
+		p.Add(pointer, "is %s: a length is 0 or more", v.short())
 	case !fits:
-		p.faults.add(pointer, "is %s; the limit is %d elements: ask for a smaller array", v.short(), p.limits.Elements)
+		p.Add(pointer, "is %s; the limit is %d elements: ask for a smaller array", v.short(), p.limits.Elements)
 	}
 	return n
 }
@@ -227,19 +215,19 @@ func (p *parser) length(s *scanner, pointer string) int64 {
 // checkElements holds p.shape against the limits; a source that knows its own shape blames another field.
 func (p *parser) checkElements(pointer string) bool {
 	if len(p.shape) > MaxDims {
-		p.faults.add(pointer, "has %d dimensions; the limit is %d dimensions: merge some of them", len(p.shape), MaxDims)
+		p.Add(pointer, "has %d dimensions; the limit is %d dimensions: merge some of them", len(p.shape), MaxDims)
 		return false
 	}
 	n, ok := p.shape.Elements()
 	if !ok {
-		p.faults.add(pointer, "%s makes more than 2^63 elements; the limit is %d elements: ask for a smaller array", p.shape, p.limits.Elements)
+		p.Add(pointer, "%s makes more than 2^63 elements; the limit is %d elements: ask for a smaller array", p.shape, p.limits.Elements)
 	} else if n > p.limits.Elements {
-		p.faults.add(pointer, "%s makes %d elements; the limit is %d elements: ask for a smaller array", p.shape, n, p.limits.Elements)
+		p.Add(pointer, "%s makes %d elements; the limit is %d elements: ask for a smaller array", p.shape, n, p.limits.Elements)
 		ok = false
 	}
 	// The limit may be an operator's own: the bytes must be countable whatever it is.
 	if _, fits := mul(n, 8); ok && !fits {
-		p.faults.add(pointer, "%s is more bytes than can be counted: ask for a smaller array", p.shape)
+		p.Add(pointer, "%s is more bytes than can be counted: ask for a smaller array", p.shape)
 		ok = false
 	}
 	return ok
@@ -247,8 +235,8 @@ func (p *parser) checkElements(pointer string) bool {
 
 // require adds a fault for a missing field; a faulty one has its own.
 func (p *parser) require(key, what string) bool {
-	if !p.has(key) {
-		p.faults.add("/"+key, "is missing: give %s", what)
+	if !p.Has(key) {
+		p.Add("/"+key, "is missing: give %s", what)
 		return false
 	}
 	return true

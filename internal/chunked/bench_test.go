@@ -41,7 +41,7 @@ func BenchmarkSum(b *testing.B) {
 			b.ReportAllocs()
 			var p *chunked.Plan
 			for b.Loop() {
-				p, _ = chunked.NewPlan(a, red, chunked.Limits{})
+				p, _ = newPlan(a, red, chunked.Limits{})
 				r := p.NewReducer()
 				for task := range p.Tasks() {
 					var err error
@@ -72,11 +72,11 @@ func BenchmarkStored(b *testing.B) {
 	for _, test := range []struct{ chunks, axis string }{{"-1", ""}, {"1000", ""}, {"100", ""}, {"-1", "0"}, {"-1", "1"}} {
 		b.Run(test.chunks+"axis"+test.axis, func(b *testing.B) {
 			opts := chunked.Options{Open: func(chunked.Ref) (chunked.Stored, error) { return s, nil }}
-			v, faults := chunked.ParseArray([]byte(`{"source":"npy","name":"a","chunks":`+test.chunks+`}`), opts)
+			v, faults := parseArray([]byte(`{"source":"npy","name":"a","chunks":`+test.chunks+`}`), opts)
 			if len(faults) > 0 {
 				b.Fatal(faults)
 			}
-			p, _ := chunked.NewPlan(v, reduction(b, v, test.axis, "", ""), chunked.Limits{})
+			p, _ := newPlan(v, reduction(b, v, test.axis, "", ""), chunked.Limits{})
 			w := chunked.NewWorker()
 			var partial []byte
 			b.SetBytes(v.Bytes())
@@ -101,7 +101,7 @@ func BenchmarkParseValues(b *testing.B) {
 	buf.WriteString("]}")
 	b.SetBytes(int64(buf.Len()))
 	for b.Loop() {
-		if _, faults := chunked.ParseArray(buf.Bytes(), chunked.Options{}); len(faults) > 0 {
+		if _, faults := parseArray(buf.Bytes(), chunked.Options{}); len(faults) > 0 {
 			b.Fatal(faults)
 		}
 	}
@@ -112,7 +112,7 @@ func BenchmarkPlan(b *testing.B) {
 	a := parse(b, `{"source":"ones","shape":[1000000,10],"chunks":[1,-1]}`)
 	red := reduction(b, a, "", "", "")
 	for b.Loop() {
-		if _, faults := chunked.NewPlan(a, red, chunked.Limits{}); len(faults) > 0 {
+		if _, faults := newPlan(a, red, chunked.Limits{}); len(faults) > 0 {
 			b.Fatal(faults)
 		}
 	}

@@ -19,6 +19,6 @@
 //   - A partial that no task of the plan could leave is an error, not a wrong result.
 //
 // The package starts no goroutine, holds no lock and keeps no global state. Arrays, plans and sources are immutable and
-// shared freely; a Worker and a Reducer belong to one goroutine at a time. Descriptions fail with [Faults]; running fails
+// shared freely; a Worker and a Reducer belong to one goroutine at a time. Descriptions fail with [fields.Errors]; running fails
 // only when the context ends or a stored array cannot be read; merging fails with [ErrPartial] and [ErrDuplicate].
 package chunked

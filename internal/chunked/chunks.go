@@ -5,6 +5,10 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"gather/internal/fields"
 )
 
 // autoBytes is how large "auto" makes a chunk at most: array.chunk-size of Dask's default configuration.
@@ -34,61 +38,50 @@ type chunkParser struct {
 	known  bool  // that the shape is right, so that the chunks can be held against it
 	bytes  int64 // the largest chunk asked for, 0 if none was
 	limits Limits
-	faults *Faults
+	*fields.Errors
 }
 
 // parse returns the axes of the grid; false when there was a fault. raw may be nil, which is "auto".
 func (p *chunkParser) parse(raw []byte, itemSize int) (Grid, bool) {
-	before := len(*p.faults)
+	before := p.Total()
 	forms := make([]form, len(p.shape))
 	if raw == nil {
 		raw = []byte(`"auto"`)
 	}
-	s := scanner{data: raw}
-	switch s.peek() {
+	switch jsontext.Value(raw).Kind() {
 	case '[':
-		forms = p.list(&s)
+		forms = p.list(raw)
 	case '{':
 		p.object(raw, forms)
 	default:
-		f := p.form(&s, "/chunks")
+		f := p.form(raw, "/chunks")
 		for i := range forms {
 			forms[i] = f
 		}
 	}
-	if s.peek(); s.pos != len(raw) && raw[0] != '{' && len(*p.faults) == before {
-		p.faults.add("/chunks", "is not valid JSON at its byte %d", s.pos)
-	}
-	if len(*p.faults) > before || !p.known {
+	if p.Total() > before || !p.known {
 		return Grid{}, false
 	}
 	p.resolve(forms, itemSize)
 	return p.grid(forms)
 }
 
-func (p *chunkParser) list(s *scanner) []form {
+func (p *chunkParser) list(raw []byte) []form {
 	var forms []form
 	numbers := true
-	s.eat('[')
-	for more := !s.eat(']'); more; {
-		numbers = numbers && (s.peek() == '-' || s.peek()-'0' <= 9)
+	for i, e := range fields.Elements(raw) {
+		numbers = numbers && jsontext.Value(e).Kind() == '0'
 		// Beyond the number of axes this can only be the bare list of a 1-d array; a bound on it bounds the memory.
-		if int64(len(forms)) > p.limits.Chunks+MaxDims {
+		if i > p.limits.Chunks+MaxDims {
 			p.tooMany("/chunks", strconv.Itoa(len(forms))+" or more")
 			return nil
 		}
-		if !numbers && len(forms) == MaxDims {
-			p.faults.add("/chunks", "has more than %d entries: give one for each axis", MaxDims)
+		if !numbers && i == MaxDims {
+			p.Add("/chunks", "has more than %d entries: give one for each axis", MaxDims)
 			return nil
 		}
-		before := len(*p.faults)
-		forms = append(forms, p.form(s, "/chunks/"+strconv.Itoa(len(forms))))
-		if len(*p.faults) > before && p.faults.full() {
-			return nil
-		}
-		var ok bool
-		if more, ok = s.more(']'); !ok {
-			p.faults.add("/chunks", "is not valid JSON at its byte %d", s.pos)
+		forms = append(forms, p.form(e, "/chunks/"+strconv.FormatInt(i, 10)))
+		if p.Full() {
 			return nil
 		}
 	}
@@ -103,75 +96,61 @@ func (p *chunkParser) list(s *scanner) []form {
 		for i, f := range forms {
 			lengths[i] = f.size
 			if f.kind != sizeForm {
-				p.faults.add("/chunks/"+strconv.Itoa(i), "is negative: in a list of the lengths of all chunks each is 0 or more")
+				p.Add("/chunks/"+strconv.Itoa(i), "is negative: in a list of the lengths of all chunks each is 0 or more")
 			}
 		}
 		return []form{{kind: listForm, lengths: lengths}}
 	}
-	p.faults.add("/chunks", "has %d entries, but the array has %d axes: give one for each axis", len(forms), len(p.shape))
+	p.Add("/chunks", "has %d entries, but the array has %d axes: give one for each axis", len(forms), len(p.shape))
 	return nil
 }
 
 func (p *chunkParser) object(raw []byte, forms []form) {
-	inner := Faults{}
-	f, ok := readFields(raw, &inner)
-	for _, fault := range inner {
-		p.faults.add("/chunks"+fault.Pointer, "%s", fault.Detail)
-	}
-	if !ok {
-		return
-	}
-	for _, key := range f.keys {
-		pointer := "/chunks/" + escape(key)
+	var errs fields.Errors
+	o, _ := fields.Read(raw, &errs)
+	p.Merge("/chunks", &errs)
+	for _, key := range o.Names() {
+		pointer := "/chunks/" + fields.Token(key)
 		i, err := strconv.Atoi(key)
 		if p.known && (err != nil || i < 0 || i >= len(forms) || strconv.Itoa(i) != key) {
-			p.faults.add(pointer, "is not an axis: the array has %d, numbered from 0", len(forms))
+			p.Add(pointer, "is not an axis: the array has %d, numbered from 0", len(forms))
 			continue
 		}
-		s := scanner{data: f.values[key]}
-		v := p.form(&s, pointer)
-		if s.pos != len(s.data) {
-			p.faults.add(pointer, "is not valid JSON at its byte %d", s.pos)
-		}
+		v := p.form(o.Get(key), pointer)
 		if p.known {
 			forms[i] = v
 		}
 	}
 }
 
-// form reads what stands for one axis.
-func (p *chunkParser) form(s *scanner, pointer string) form {
-	switch c := s.peek(); {
+// form reads the value for one axis.
+func (p *chunkParser) form(raw []byte, pointer string) form {
+	switch c := jsontext.Value(raw).Kind(); {
 	case c == '"':
-		text, ok := s.text()
-		if !ok {
-			p.faults.add(pointer, "is not a valid JSON string")
-			return form{}
-		}
+		text := fields.Text(raw)
 		if text != "auto" {
 			p.byteLimit(text, pointer)
 		}
 		return form{kind: autoForm}
-	case c == 'n' && s.word("null"):
+	case string(raw) == "null":
 		return form{} // as Dask's None
 	case c == '[':
-		return form{kind: listForm, lengths: p.lengths(s, pointer)}
-	case c == '-' || c-'0' <= 9:
-		v, ok := s.scalar()
+		return form{kind: listForm, lengths: p.lengths(raw, pointer)}
+	case c == '0':
+		v, _ := parseScalar(raw)
 		n, fits := v.int64()
 		switch {
-		case !ok || !fits:
-			p.faults.add(pointer, "is not an integer below 2^63")
+		case !fits:
+			p.Add(pointer, "is not an integer below 2^63")
 		case n == -1:
 		case n < 0 || n == 0 && !p.mayBeZero():
-			p.faults.add(pointer, `is %d: a chunk has at least one element; write -1 for the whole axis, or "auto"`, n)
+			p.Add(pointer, `is %d: a chunk has at least one element; write -1 for the whole axis, or "auto"`, n)
 		default:
 			return form{kind: sizeForm, size: n}
 		}
 		return form{}
 	}
-	s.raw()
-	p.faults.add(pointer, `is not a chunk size: write a length, a list of lengths, -1 or null for all, "auto" or a size such as "16MiB"`)
+	p.Add(pointer, `is not a chunk size: write a length, a list of lengths, -1 or null for all, "auto" or a size such as "16MiB"`)
 	return form{}
 }
 
@@ -182,33 +161,24 @@ func (p *chunkParser) mayBeZero() bool {
 	return ok && n == 0 || len(p.shape) == 1
 }
 
-func (p *chunkParser) lengths(s *scanner, pointer string) []int64 {
+func (p *chunkParser) lengths(raw []byte, pointer string) []int64 {
 	lengths := []int64{}
-	s.eat('[')
-	for more := !s.eat(']'); more; {
-		v, isScalar := s.scalar()
+	for i, e := range fields.Elements(raw) {
+		v, _ := parseScalar(e)
 		n, fits := v.int64()
-		if !isScalar || !fits || n < 0 {
-			p.faults.add(fmt.Sprintf("%s/%d", pointer, len(lengths)), "is not a length: write an integer of 0 or more")
-			if !isScalar {
-				s.raw()
-			}
+		if !fits || n < 0 {
+			p.Add(fmt.Sprintf("%s/%d", pointer, i), "is not a length: write an integer of 0 or more")
 		}
 		if lengths = append(lengths, n); int64(len(lengths)) > p.limits.Chunks {
 			p.tooMany(pointer, strconv.Itoa(len(lengths))+" or more")
 			return nil
 		}
-		var ok bool
-		if more, ok = s.more(']'); !ok {
-			p.faults.add(pointer, "is not valid JSON at its byte %d", s.pos)
-			return nil
-		}
-		if p.faults.full() {
+		if p.Full() {
 			return nil
 		}
 	}
 	if len(lengths) == 0 {
-		p.faults.add(pointer, "is empty: an axis has at least one chunk, [0] if it has no elements")
+		p.Add(pointer, "is empty: an axis has at least one chunk, [0] if it has no elements")
 	}
 	return lengths
 }
@@ -231,11 +201,11 @@ func (p *chunkParser) byteLimit(text, pointer string) {
 	n, err := strconv.ParseFloat(number, 64)
 	size := math.Trunc(n * unit)
 	if !ok || err != nil || strings.Trim(number, "0123456789.") != "" || size < 1 || size > 1<<60 {
-		p.faults.add(pointer, `is %.40q: write "auto" or a size in bytes such as "16MiB" or "128 MB"`, text)
+		p.Add(pointer, `is %.40q: write "auto" or a size in bytes such as "16MiB" or "128 MB"`, text)
 		return
 	}
 	if p.bytes != 0 && p.bytes != int64(size) {
-		p.faults.add(pointer, "is %d bytes, but another axis asks for %d: the size is that of the whole chunk, give it once",
+		p.Add(pointer, "is %d bytes, but another axis asks for %d: the size is that of the whole chunk, give it once",
 			int64(size), p.bytes)
 		return
 	}
@@ -306,7 +276,7 @@ func (p *chunkParser) grid(forms []form) (Grid, bool) {
 		switch f.kind {
 		case sizeForm:
 			if f.size == 0 && size > 0 {
-				p.faults.add("/chunks", `is 0 along axis %d: a chunk has at least one element; write -1 for the whole axis, or "auto"`, i)
+				p.Add("/chunks", `is 0 along axis %d: a chunk has at least one element; write -1 for the whole axis, or "auto"`, i)
 				good = false
 			}
 			g.axes[i] = regular(size, max(f.size, 1))
@@ -318,7 +288,7 @@ func (p *chunkParser) grid(forms []form) (Grid, bool) {
 				}
 			}
 			if rest != 0 {
-				p.faults.add("/chunks", "do not add up along axis %d: make their lengths add up to %d, the length of the axis", i, size)
+				p.Add("/chunks", "do not add up along axis %d: make their lengths add up to %d, the length of the axis", i, size)
 				good = false
 				continue
 			}
@@ -346,5 +316,5 @@ func (p *chunkParser) grid(forms []form) (Grid, bool) {
 }
 
 func (p *chunkParser) tooMany(pointer, count string) {
-	p.faults.add(pointer, `makes %s chunks; the limit is %d chunks: make them larger, or write "auto"`, count, p.limits.Chunks)
+	p.Add(pointer, `makes %s chunks; the limit is %d chunks: make them larger, or write "auto"`, count, p.limits.Chunks)
 }

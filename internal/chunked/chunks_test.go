@@ -14,7 +14,7 @@ import (
 // parse reads an array that must have no faults.
 func parse(tb testing.TB, description string) *chunked.Array {
 	tb.Helper()
-	a, faults := chunked.ParseArray([]byte(description), chunked.Options{})
+	a, faults := parseArray([]byte(description), chunked.Options{})
 	if len(faults) > 0 {
 		tb.Fatalf("%s: %v", description, faults)
 	}
@@ -43,7 +43,7 @@ func TestChunksAreDasks(t *testing.T) {
 	golden(t, "chunks.json", &cases)
 	for _, c := range cases {
 		description := fmt.Sprintf(`{"source":"ones","shape":%s,"dtype":%q,"chunks":%s}`, c.Shape, c.DType, c.Chunks)
-		a, faults := chunked.ParseArray([]byte(description), chunked.Options{Limits: chunked.Limits{Elements: 1 << 60, Chunks: 1 << 40}})
+		a, faults := parseArray([]byte(description), chunked.Options{Limits: chunked.Limits{Elements: 1 << 60, Chunks: 1 << 40}})
 		if c.Want == nil {
 			if len(faults) == 0 {
 				t.Errorf("%s: no fault, but Dask refuses it", description)
@@ -94,7 +94,7 @@ func TestChunkFaults(t *testing.T) {
 	}
 	for _, test := range tests {
 		description := fmt.Sprintf(`{"source":"ones","shape":%s,"chunks":%s}`, test.shape, test.chunks)
-		_, faults := chunked.ParseArray([]byte(description), chunked.Options{})
+		_, faults := parseArray([]byte(description), chunked.Options{})
 		if len(faults) != 1 || faults[0].Pointer != test.pointer || !strings.Contains(faults[0].Detail, test.says) {
 			t.Errorf("%s: got %q, want one at %s that says %q", description, faults, test.pointer, test.says)
 		}
@@ -148,7 +148,7 @@ func FuzzChunks(f *testing.F) {
 		for _, shape := range []string{fmt.Sprint("[", rows, "]"), fmt.Sprint("[", rows, ",", columns, "]"), "[]"} {
 			description := append([]byte(`{"source":"zeros","dtype":"int16","shape":`+shape+`,"chunks":`), form...)
 			opts := chunked.Options{Limits: chunked.Limits{Chunks: 1000}}
-			a, faults := chunked.ParseArray(append(description, '}'), opts)
+			a, faults := parseArray(append(description, '}'), opts)
 			if len(faults) > 0 {
 				if a != nil {
 					t.Fatal("an array beside faults")

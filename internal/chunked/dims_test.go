@@ -26,7 +26,7 @@ func TestDimensions(t *testing.T) {
 			"values": `{"values":` + strings.Repeat("[", n) + "1" + strings.Repeat("]", n) + `}`,
 			"npy":    `{"source":"npy","name":"x"}`,
 		} {
-			a, faults := chunked.ParseArray([]byte(text), options)
+			a, faults := parseArray([]byte(text), options)
 			if ok := a != nil && len(faults) == 0; ok != (n == 64) {
 				t.Errorf("%s of %d dimensions: got %v", name, n, faults)
 			}

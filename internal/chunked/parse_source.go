@@ -40,7 +40,7 @@ func (p *parser) full() Source {
 	}
 	bits, err := v.encode(t)
 	if err != nil {
-		p.faults.add("/fill_value", "%v", err)
+		p.Add("/fill_value", "%v", err)
 		return nil
 	}
 	return constant{t, bits}
@@ -51,19 +51,19 @@ func (p *parser) numbers(keys []string, defaults []string) (vs []scalar, ints, o
 	ints, ok = true, true
 	for i, key := range keys {
 		v := scalar{kind: intScalar, text: []byte(defaults[i])}
-		if p.has(key) {
+		if p.Has(key) {
 			given, good := p.scalar(key)
 			if good && (given.kind == boolScalar || given.kind == specialScalar) {
-				p.faults.add("/"+key, "is not a finite number")
+				p.Add("/"+key, "is not a finite number")
 				good = false
 			}
 			if good && given.kind == intScalar && len(given.text) > 40 {
-				p.faults.add("/"+key, "is %s, beyond every integer dtype", given.short())
+				p.Add("/"+key, "is %s, beyond every integer dtype", given.short())
 				good = false
 			}
 			if good && given.kind == floatScalar {
 				if _, fits := given.float64(); !fits {
-					p.faults.add("/"+key, "is %s, beyond float64", given.short())
+					p.Add("/"+key, "is %s, beyond float64", given.short())
 					good = false
 				}
 			}
@@ -78,8 +78,8 @@ func (p *parser) numbers(keys []string, defaults []string) (vs []scalar, ints, o
 }
 
 func (p *parser) arange() Source {
-	if !p.has("stop") && !p.has("shape") {
-		p.faults.add("/stop", "is missing: give stop, or a shape")
+	if !p.Has("stop") && !p.Has("shape") {
+		p.Add("/stop", "is missing: give stop, or a shape")
 	}
 	vs, ints, ok := p.numbers([]string{"start", "stop", "step"}, []string{"0", "0", "1"})
 	if !ok {
@@ -91,14 +91,14 @@ func (p *parser) arange() Source {
 	}
 	switch {
 	case t == Bool:
-		p.faults.add("/dtype", "is bool, of which there is no range: ask for an integer or a float")
+		p.Add("/dtype", "is bool, of which there is no range: ask for an integer or a float")
 		return nil
 	case t.IsFloat():
 		return p.arangeFloats(t, vs)
 	}
 	bounds, ok := integersOf(vs)
 	if !ok {
-		p.faults.add("/dtype", "is %s, but start, stop or step is not an integer: ask for a float dtype, or use integers", t)
+		p.Add("/dtype", "is %s, but start, stop or step is not an integer: ask for a float dtype, or use integers", t)
 		return nil
 	}
 	return p.arangeInts(t, bounds)
@@ -128,7 +128,7 @@ func integerDType(a, b *big.Int) DType {
 
 func (p *parser) arangeFloats(t DType, vs []scalar) Source {
 	if step, _ := vs[2].float64(); step == 0 {
-		p.faults.add("/step", "is 0: a step leads somewhere")
+		p.Add("/step", "is 0: a step leads somewhere")
 		return nil
 	}
 	n, ok := arangeLen(vs[0], vs[1], vs[2])
@@ -146,7 +146,7 @@ func (p *parser) arangeFloats(t DType, vs []scalar) Source {
 func (p *parser) arangeInts(t DType, bounds []*big.Int) Source {
 	start, stop, step := bounds[0], bounds[1], bounds[2]
 	if step.Sign() == 0 {
-		p.faults.add("/step", "is 0: a step leads somewhere")
+		p.Add("/step", "is 0: a step leads somewhere")
 		return nil
 	}
 	// ceil((stop-start)/step) is minus the floor of the quotient of the negated distance.
@@ -173,7 +173,7 @@ func (p *parser) arangeInts(t DType, bounds []*big.Int) Source {
 	if count > 0 {
 		for _, v := range []*big.Int{start, last} {
 			if _, err := (scalar{kind: intScalar, text: []byte(v.String())}).encode(t); err != nil {
-				p.faults.add("/dtype", "is too narrow for this range: %v", err)
+				p.Add("/dtype", "is too narrow for this range: %v", err)
 				return nil
 			}
 		}
@@ -188,7 +188,7 @@ func low64(v *big.Int) uint64 {
 
 // sequence settles the shape of a sequence of n elements that key asks for: that of the description, or (n,).
 func (p *parser) sequence(key string, n int64) bool {
-	if !p.has("shape") {
+	if !p.Has("shape") {
 		p.shape = Shape{n}
 		p.hasShape = p.checkElements("/" + key)
 		return p.hasShape
@@ -196,8 +196,8 @@ func (p *parser) sequence(key string, n int64) bool {
 	if !p.hasShape {
 		return false
 	}
-	if count, _ := p.shape.Elements(); p.has(key) && count != n {
-		p.faults.add("/shape", "%s has %d elements, but %s makes %d: leave one of the two out", p.shape, count, key, n)
+	if count, _ := p.shape.Elements(); p.Has(key) && count != n {
+		p.Add("/shape", "%s has %d elements, but %s makes %d: leave one of the two out", p.shape, count, key, n)
 		return false
 	}
 	return true
@@ -212,10 +212,10 @@ func (p *parser) linspace() Source {
 		endpoint = true
 	}
 	num := int64(50)
-	if p.has("num") {
+	if p.Has("num") {
 		n, good := p.integer("num")
 		if good && n < 0 {
-			p.faults.add("/num", "is %d: a number of elements is 0 or more", n)
+			p.Add("/num", "is %d: a number of elements is 0 or more", n)
 		}
 		ok, num = ok && good && n >= 0, n
 	}
@@ -224,7 +224,7 @@ func (p *parser) linspace() Source {
 		t = Float64
 	}
 	if !t.IsFloat() {
-		p.faults.add("/dtype", "is %s: the elements of a linspace are floats; use arange for integers", t)
+		p.Add("/dtype", "is %s: the elements of a linspace are floats; use arange for integers", t)
 		ok = false
 	}
 	if !ok || !p.sequence("num", num) {
@@ -242,7 +242,7 @@ func (p *parser) random() Source {
 	if v, has := p.scalar("seed"); has {
 		var err error
 		if seed, err = v.encode(Uint64); err != nil || v.kind == boolScalar {
-			p.faults.add("/seed", "is not a seed: write an integer from 0 to 2^64-1")
+			p.Add("/seed", "is not a seed: write an integer from 0 to 2^64-1")
 			ok = false
 		}
 	}
@@ -257,7 +257,7 @@ func (p *parser) random() Source {
 			t = Float64
 		}
 		if !t.IsFloat() {
-			p.faults.add("/dtype", `is %s: a %s distribution is of floats; write "distribution": "integers" for integers`, t, name)
+			p.Add("/dtype", `is %s: a %s distribution is of floats; write "distribution": "integers" for integers`, t, name)
 			ok = false
 		}
 		if name == "normal" {
@@ -270,7 +270,7 @@ func (p *parser) random() Source {
 	case "integers":
 		return p.integers(seed, ok)
 	}
-	p.faults.add("/distribution", "is %.20q: use uniform, normal or integers", name)
+	p.Add("/distribution", "is %.20q: use uniform, normal or integers", name)
 	return nil
 }
 
@@ -282,7 +282,7 @@ func (p *parser) normal(t DType, seed uint64, ok bool) Source {
 	loc, _ := vs[0].float64()
 	scale, _ := vs[1].float64()
 	if scale < 0 {
-		p.faults.add("/scale", "is %v: a standard deviation is 0 or more", scale)
+		p.Add("/scale", "is %v: a standard deviation is 0 or more", scale)
 		ok = false
 	}
 	if !ok {
@@ -300,12 +300,12 @@ func (p *parser) integers(seed uint64, ok bool) Source {
 	bounds, ints := integersOf(vs)
 	t := p.dtype
 	if t.IsFloat() || t == Bool || !ints {
-		p.faults.add("/distribution", "is integers: low, high and dtype must be integers too")
+		p.Add("/distribution", "is integers: low, high and dtype must be integers too")
 		return nil
 	}
 	low, high := bounds[0], bounds[1]
 	if low.Cmp(high) >= 0 {
-		p.faults.add("/high", "is not above low: every element is at least low and below high")
+		p.Add("/high", "is not above low: every element is at least low and below high")
 		return nil
 	}
 	top := new(big.Int).Sub(high, big.NewInt(1))
@@ -314,7 +314,7 @@ func (p *parser) integers(seed uint64, ok bool) Source {
 	}
 	for _, v := range []*big.Int{low, top} {
 		if _, err := (scalar{kind: intScalar, text: []byte(v.String())}).encode(t); err != nil {
-			p.faults.add("/dtype", "is too narrow for low and high: %v", err)
+			p.Add("/dtype", "is too narrow for low and high: %v", err)
 			return nil
 		}
 	}
@@ -328,16 +328,12 @@ func (p *parser) inline() Source {
 	if !p.require("values", "the elements, as nested lists of numbers") {
 		return nil
 	}
-	raw, ok := p.get("values")
-	if !ok {
-		return nil
-	}
-	v, shape, ok := parseValues(raw, p.dtype, p.limits, p.faults)
+	v, shape, ok := parseValues(p.Get("values"), p.dtype, p.limits, p.Errors)
 	if !ok {
 		return nil
 	}
 	if p.hasShape && p.shape.String() != shape.String() {
-		p.faults.add("/shape", "is %s, but the values have shape %s: leave the shape out", p.shape, shape)
+		p.Add("/shape", "is %s, but the values have shape %s: leave the shape out", p.shape, shape)
 		return nil
 	}
 	p.shape = shape
@@ -351,16 +347,16 @@ func (p *parser) npy() Source {
 	name, hasName := p.text("name")
 	url, hasURL := p.text("url")
 	switch {
-	case p.has("name") && p.has("url"):
-		p.faults.add("/url", "is there beside a name: leave one out")
+	case p.Has("name") && p.Has("url"):
+		p.Add("/url", "is there beside a name: leave one out")
 		return nil
-	case !p.has("name") && !p.has("url"):
-		p.faults.add("/name", "is missing: give the name of a stored array, or a url")
+	case !p.Has("name") && !p.Has("url"):
+		p.Add("/name", "is missing: give the name of a stored array, or a url")
 		return nil
 	case !hasName && !hasURL:
 		return nil
 	case p.open == nil:
-		p.faults.add("/source", "is npy, but this server keeps no arrays: use another source")
+		p.Add("/source", "is npy, but this server keeps no arrays: use another source")
 		return nil
 	}
 	pointer := "/name"
@@ -369,12 +365,12 @@ func (p *parser) npy() Source {
 	}
 	s, err := p.open(Ref{name, url})
 	if err != nil {
-		p.faults.add(pointer, "%v", err)
+		p.Add(pointer, "%v", err)
 		return nil
 	}
 	t := dtypeOf(s.Header.Type)
 	if t == 0 {
-		p.faults.add(pointer, "holds elements of type %s, which cannot be summed", s.Header.Type)
+		p.Add(pointer, "holds elements of type %s, which cannot be summed", s.Header.Type)
 		return nil
 	}
 	p.shape = append(Shape{}, s.Header.Shape...)

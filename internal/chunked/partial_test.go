@@ -25,9 +25,9 @@ func finePlans(tb testing.TB) map[string]*chunked.Plan {
 		"nothing":                   {`{"source":"zeros","shape":[0,3]}`, "1"},
 	} {
 		a := parse(tb, test.array)
-		p, faults := chunked.NewFinePlan(a, reduction(tb, a, test.axis, "", ""), 300)
-		if len(faults) > 0 {
-			tb.Fatal(faults)
+		p, err := chunked.NewFinePlan(a, reduction(tb, a, test.axis, "", ""), 300)
+		if err != nil {
+			tb.Fatal(err)
 		}
 		plans[name] = p
 	}
@@ -153,7 +153,7 @@ func TestPlansAreBounded(t *testing.T) {
 	}
 	for _, test := range tests {
 		a := parse(t, `{"source":"random",`+test.array+`}`)
-		p, faults := chunked.NewPlan(a, reduction(t, a, test.axis, "", ""), chunked.Limits{})
+		p, faults := newPlan(a, reduction(t, a, test.axis, "", ""), chunked.Limits{})
 		if len(faults) > 0 {
 			t.Fatal(faults)
 		}

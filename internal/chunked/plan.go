@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"gather/internal/fields"
 )
 
 // sizes says how large tasks are.
@@ -64,13 +66,13 @@ type cutter interface {
 	run(ctx context.Context, w *Worker, task int, dst []byte) ([]byte, error)
 }
 
-// NewPlan cuts the sum of a over the axes of r in tasks. The only fault, at "/axis", is a result of more elements than
-// limits allow.
-func NewPlan(a *Array, r Reduction, limits Limits) (*Plan, Faults) {
+// NewPlan cuts the sum of a over the axes of r in tasks. The only error, a *fields.Errors at "/axis", is a result of more
+// elements than limits allow.
+func NewPlan(a *Array, r Reduction, limits Limits) (*Plan, error) {
 	return newPlan(a, r, limits, taskSizes)
 }
 
-func newPlan(a *Array, r Reduction, limits Limits, sizes sizes) (*Plan, Faults) {
+func newPlan(a *Array, r Reduction, limits Limits, sizes sizes) (*Plan, error) {
 	p := &Plan{array: a, red: r, shape: r.shapeOf(a.shape), dims: a.shape, axes: a.grid.axes}
 	if a.fortran {
 		p.dims = a.shape.reversed()
@@ -95,8 +97,8 @@ func newPlan(a *Array, r Reduction, limits Limits, sizes sizes) (*Plan, Faults) 
 	}
 	outputs, _ := p.shape.Elements() // divides the array's elements
 	if limit := limits.withDefaults().Outputs; outputs > limit {
-		return nil, Faults{{"/axis", fmt.Sprintf("leaves a result of shape %s, %d elements; the limit is %d outputs: sum over more axes",
-			p.shape, outputs, limit)}}
+		return nil, fields.Invalidf("/axis", "leaves a result of shape %s, %d elements; the limit is %d outputs: sum over more axes",
+			p.shape, outputs, limit)
 	}
 	p.items = outputs
 	for i, d := range p.dims {

@@ -1,6 +1,12 @@
 package chunked
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"gather/internal/fields"
+)
 
 // Reduction is what to sum an array over, and to what.
 type Reduction struct {
@@ -9,88 +15,67 @@ type Reduction struct {
 	dtype    DType
 }
 
-// ParseReduction reads the JSON values of "axis" (an integer, negative from the end; a list of them; null or nothing for
-// all), "keepdims" (a boolean, false if absent) and "dtype" (that of the result; numpy.sum's promotion if absent) for a
-// sum over a. Each may be nil. The pointers of the faults are "/axis", "/axis/1", "/keepdims" and "/dtype".
+// ParseReduction reads the fields "axis" (an integer, negative from the end; a list of them; null or absent for all),
+// "keepdims" (a boolean, false if absent) and "dtype" (of the result; numpy.sum's promotion if absent) for a sum over a. Its
+// errors are at "/axis", "/axis/1", "/keepdims" and "/dtype".
 //
 // Unlike numpy.sum, a dtype does not convert the elements before they are added: the exact sum is rounded to it once.
 // Integers may be summed to any integer or float dtype, floats to any float dtype.
-func ParseReduction(axis, keepDims, dtype []byte, a *Array) (Reduction, Faults) {
-	var faults Faults
-	r := Reduction{dtype: a.DType().Sum(), axes: parseAxes(axis, len(a.shape), &faults)}
-	f := fields{faults: &faults, used: map[string]bool{}, values: map[string][]byte{}}
-	if keepDims != nil {
-		f.values["keepdims"] = keepDims
-	}
-	if dtype != nil {
-		f.values["dtype"] = dtype
-	}
-	r.keepDims, _ = f.boolean("keepdims")
-	if name, ok := f.text("dtype"); ok {
+func ParseReduction(spec *fields.Object, a *Array) (Reduction, bool) {
+	before := spec.Total()
+	spec.NullIsAbsent("axis", "keepdims", "dtype")
+	r := Reduction{dtype: a.DType().Sum(), axes: parseAxes(spec.Get("axis"), len(a.shape), spec.Errors)}
+	o := object{spec}
+	r.keepDims, _ = o.boolean("keepdims")
+	if name, ok := o.text("dtype"); ok {
 		t, err := ParseDType(name)
 		switch {
 		case err != nil:
-			faults.add("/dtype", "%v", err)
+			spec.Add("/dtype", "%v", err)
 		case t == Bool:
-			faults.add("/dtype", "is bool, which holds no sum: ask for an integer or a float dtype")
+			spec.Add("/dtype", "is bool, which holds no sum: ask for an integer or a float dtype")
 		case a.DType().IsFloat() && !t.IsFloat():
-			faults.add("/dtype", "is %s, but the elements are %s: ask for a float dtype", t, a.DType())
+			spec.Add("/dtype", "is %s, but the elements are %s: ask for a float dtype", t, a.DType())
 		}
 		r.dtype = t
 	}
-	if len(faults) > 0 {
-		return Reduction{}, faults
-	}
-	return r, nil
+	return r, spec.Total() == before
 }
 
 // parseAxes returns the set of axes to sum over.
-func parseAxes(raw []byte, dims int, faults *Faults) (axes uint64) {
-	if raw == nil || string(raw) == "null" {
+func parseAxes(raw jsontext.Value, dims int, errs *fields.Errors) (axes uint64) {
+	switch {
+	case raw == nil:
 		return 1<<dims - 1
+	case raw.Kind() != '[':
+		return parseAxis(raw, "/axis", dims, 0, errs)
 	}
-	s := scanner{data: raw}
-	if s.peek() != '[' {
-		axes = parseAxis(&s, "/axis", dims, 0, faults)
-	} else {
-		s.eat('[')
-		i := 0
-		for more := !s.eat(']'); more; i++ {
-			axes |= parseAxis(&s, "/axis/"+strconv.Itoa(i), dims, axes, faults)
-			var ok bool
-			if more, ok = s.more(']'); !ok || faults.full() {
-				faults.add("/axis", "is not valid JSON at its byte %d", s.pos)
-				return axes
-			}
+	for i, e := range fields.Elements(raw) {
+		if axes |= parseAxis(e, "/axis/"+strconv.FormatInt(i, 10), dims, axes, errs); errs.Full() {
+			break
 		}
-	}
-	if s.peek(); s.pos != len(raw) {
-		faults.add("/axis", "is not valid JSON at its byte %d", s.pos)
 	}
 	return axes
 }
 
 // parseAxis returns one axis as a set; others are those named before.
-func parseAxis(s *scanner, pointer string, dims int, others uint64, faults *Faults) uint64 {
-	v, ok := s.scalar()
+func parseAxis(raw []byte, pointer string, dims int, others uint64, errs *fields.Errors) uint64 {
+	v, _ := parseScalar(raw)
 	n, fits := v.int64()
 	switch {
-	case !ok || !fits:
-		if !ok {
-			s.raw()
-		}
-		faults.add(pointer, "is not an axis: write an integer, a list of integers, or leave it out to sum over all")
+	case !fits:
+		errs.Add(pointer, "is not an axis: write an integer, a list of integers, or leave it out to sum over all")
 		return 0
 	case dims == 0 && pointer == "/axis" && (n == 0 || n == -1):
 		return 0 // outside of a list NumPy takes them for an array without axes too
 	case n < -int64(dims) || n >= int64(dims):
-		faults.add(pointer, "is %d, but the array has %d axes: %s", n, dims, axisRange(dims))
+		errs.Add(pointer, "is %d, but the array has %d axes: %s", n, dims, axisRange(dims))
 		return 0
 	case n < 0:
 		n += int64(dims)
 	}
 	if others>>n&1 != 0 {
-		faults.add(pointer, "is axis %d again: name it once", n)
+		errs.Add(pointer, "is axis %d again: name it once", n)
 	}
 	return 1 << n
 }

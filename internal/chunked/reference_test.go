@@ -25,7 +25,7 @@ func reduction(tb testing.TB, a *chunked.Array, axis, keepDims, dtype string) ch
 		}
 		return []byte(s)
 	}
-	r, faults := chunked.ParseReduction(raw(axis), raw(keepDims), raw(dtype), a)
+	r, faults := parseReduction(raw(axis), raw(keepDims), raw(dtype), a)
 	if len(faults) > 0 {
 		tb.Fatalf("axis %s, keepdims %s, dtype %s: %v", axis, keepDims, dtype, faults)
 	}
@@ -201,7 +201,7 @@ func same(dtype chunked.DType, got, want string) bool {
 	}
 	if dtype == chunked.Float16 { // shortest among binary16, so hold the elements against each other
 		half := func(text string) string {
-			a, _ := chunked.ParseArray([]byte(`{"values":`+text+`,"dtype":"float16"}`), chunked.Options{})
+			a, _ := parseArray([]byte(`{"values":`+text+`,"dtype":"float16"}`), chunked.Options{})
 			b := make([]byte, 16)[:2]
 			return fmt.Sprintf("%v %x", a.Source().Fill(context.Background(), b, 0), b)
 		}

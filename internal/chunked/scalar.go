@@ -27,33 +27,31 @@ const (
 	specialScalar // "NaN", "Infinity" or "-Infinity"
 )
 
-// scalar reads an element; false leaves the scanner where it was.
-func (s *scanner) scalar() (v scalar, ok bool) {
-	switch c := s.peek(); {
-	case c == 't' && s.word("true"):
-		return scalar{kind: boolScalar, f: 1}, true
-	case c == 'f' && s.word("false"):
-		return scalar{kind: boolScalar}, true
+// parseScalar reads an element; false if the JSON value is none.
+func parseScalar(raw []byte) (v scalar, ok bool) {
+	if len(raw) == 0 {
+		return scalar{}, false
+	}
+	switch c := raw[0]; {
 	case c == '"':
-		start := s.pos
-		if s.skipString() {
-			if f, ok := number.Special(s.data[start:s.pos]); ok {
-				return scalar{kind: specialScalar, f: f}, true
+		f, ok := number.Special(raw)
+		return scalar{kind: specialScalar, f: f}, ok
+	case c == '-' || c-'0' <= 9:
+		for _, c := range raw[1:] {
+			if c-'0' > 9 {
+				return scalar{kind: floatScalar, text: raw}, true
 			}
 		}
-		s.pos = start
-	case c == '-' || c-'0' <= 9:
-		text, integer, ok := s.number()
-		v := scalar{kind: floatScalar, text: text}
-		if integer {
-			v.kind = intScalar
-		}
-		return v, ok
+		return scalar{kind: intScalar, text: raw}, true
+	case string(raw) == "true":
+		return scalar{kind: boolScalar, f: 1}, true
+	case string(raw) == "false":
+		return scalar{kind: boolScalar}, true
 	}
 	return scalar{}, false
 }
 
-// wantScalar is what to say where s.scalar found none.
+// wantScalar is the error of a value that is not an element.
 const wantScalar = `is not an element: write a number, true, false, "NaN", "Infinity" or "-Infinity"`
 
 // string is the text of v; it is valid until the JSON it came from changes.

@@ -80,7 +80,7 @@ func TestSums(t *testing.T) {
 				opts := chunked.Options{Open: func(chunked.Ref) (chunked.Stored, error) {
 					return stored(t, a, order.fortran, order.big), nil
 				}}
-				v, faults := chunked.ParseArray([]byte(`{"source":"npy","name":"a","chunks":`+list+`}`), opts)
+				v, faults := parseArray([]byte(`{"source":"npy","name":"a","chunks":`+list+`}`), opts)
 				if len(faults) > 0 {
 					t.Fatalf("%s: %v", name, faults)
 				}
@@ -91,9 +91,9 @@ func TestSums(t *testing.T) {
 				if rng.IntN(2) == 0 {
 					fine += 20_000 // several chunks a task
 				}
-				p, faults := chunked.NewFinePlan(v, red, fine)
-				if len(faults) > 0 {
-					t.Fatalf("%s: %v", name, faults)
+				p, err := chunked.NewFinePlan(v, red, fine)
+				if err != nil {
+					t.Fatalf("%s: %v", name, err)
 				}
 				check(t, fmt.Sprintf("%s tasks of %d fortran %v", name, fine, v.Fortran()), red.DType(), sum(t, w, p, rng), results, items)
 			}
@@ -129,7 +129,7 @@ func TestLargeSums(t *testing.T) {
 	} {
 		a := parse(t, fmt.Sprintf(`{"source":"random","distribution":"integers","low":-1000,"high":1000,"dtype":"int16","shape":%s,"chunks":%s}`, test.shape, test.chunks))
 		red := reduction(t, a, test.axis, "", "")
-		p, faults := chunked.NewPlan(a, red, chunked.Limits{})
+		p, faults := newPlan(a, red, chunked.Limits{})
 		if len(faults) > 0 {
 			t.Fatal(faults)
 		}
@@ -138,11 +138,11 @@ func TestLargeSums(t *testing.T) {
 			opts := chunked.Options{Open: func(chunked.Ref) (chunked.Stored, error) {
 				return stored(t, a, fortran, !fortran), nil
 			}}
-			v, faults := chunked.ParseArray([]byte(`{"source":"npy","name":"a","chunks":`+test.chunks+`}`), opts)
+			v, faults := parseArray([]byte(`{"source":"npy","name":"a","chunks":`+test.chunks+`}`), opts)
 			if len(faults) > 0 {
 				t.Fatal(faults)
 			}
-			if p, faults = chunked.NewPlan(v, red, chunked.Limits{}); len(faults) > 0 {
+			if p, faults = newPlan(v, red, chunked.Limits{}); len(faults) > 0 {
 				t.Fatal(faults)
 			}
 			if again := sum(t, w, p, rng); !reflect.DeepEqual(again, got) {
@@ -212,7 +212,7 @@ func TestWorkerIsReusable(t *testing.T) {
 			{`{"source":"ones","shape":[1000,1000],"chunks":[1000,1]}`, "", "1000000.0"},
 		} {
 			a := parse(t, test.array)
-			p, faults := chunked.NewPlan(a, reduction(t, a, test.axis, "", ""), chunked.Limits{})
+			p, faults := newPlan(a, reduction(t, a, test.axis, "", ""), chunked.Limits{})
 			if len(faults) > 0 {
 				t.Fatal(faults)
 			}
@@ -239,7 +239,7 @@ func TestWorkerIsReusable(t *testing.T) {
 
 func TestRunStopsWithItsContext(t *testing.T) {
 	a := parse(t, `{"source":"random","shape":[1000000000000]}`)
-	p, faults := chunked.NewPlan(a, reduction(t, a, "", "", ""), chunked.Limits{})
+	p, faults := newPlan(a, reduction(t, a, "", "", ""), chunked.Limits{})
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}

@@ -2,12 +2,14 @@ package chunked
 
 import (
 	"strconv"
+
+	"gather/internal/fields"
 )
 
 // values reads inline elements: nested lists of numbers, booleans and special strings, in two passes over the JSON, the
-// first for the shape and the type, the second for the elements. No tree of them is ever built.
+// first for the shape and the type, the second for the elements. It never builds a tree of them.
 type values struct {
-	faults *Faults
+	*fields.Errors
 
 	shape    Shape
 	leafs    int // the depth of the elements; -1 until one is seen
@@ -18,10 +20,10 @@ type values struct {
 	negative bool // there is a negative integer
 	wide     bool // there is an integer beyond int64
 	index    [MaxDims]int64
-	broken   bool // the JSON ends or is not JSON
+	stopped  bool // no further errors are sought
 }
 
-// pointer is the JSON pointer of the value being read, at depth.
+// pointer returns the JSON pointer of the value being read, at depth.
 func (v *values) pointer(depth int) string {
 	b := []byte("/values")
 	for _, i := range v.index[:min(depth, MaxDims)] {
@@ -30,24 +32,22 @@ func (v *values) pointer(depth int) string {
 	return string(b)
 }
 
-// survey is the first pass.
-func (v *values) survey(s *scanner, depth int) {
-	if s.peek() == '[' {
-		v.list(s, depth)
+// inferShapeAndType is the first pass.
+func (v *values) inferShapeAndType(raw []byte, depth int) {
+	if len(raw) > 0 && raw[0] == '[' {
+		v.list(raw, depth)
 		return
 	}
-	e, ok := s.scalar()
+	e, ok := parseScalar(raw)
 	if !ok {
-		v.faults.add(v.pointer(depth), wantScalar)
-		_, ok := s.raw()
-		v.broken = v.broken || !ok
+		v.Add(v.pointer(depth), wantScalar)
 		return
 	}
 	switch {
 	case v.leafs < 0 && len(v.shape) == depth:
 		v.leafs = depth
 	case v.leafs != depth:
-		v.faults.add(v.pointer(depth), "is an element where the others are lists: make the nesting of all alike")
+		v.Add(v.pointer(depth), "is an element where the others are lists: make the nesting of all alike")
 	}
 	v.count++
 	switch e.kind {
@@ -65,37 +65,27 @@ func (v *values) survey(s *scanner, depth int) {
 	}
 }
 
-func (v *values) list(s *scanner, depth int) {
-	s.eat('[')
+func (v *values) list(raw []byte, depth int) {
 	first := depth == len(v.shape) && (v.leafs < 0 || v.leafs > depth)
 	switch {
 	case depth == MaxDims:
-		v.faults.add(v.pointer(depth), "is nested too deeply: the limit is %d dimensions", MaxDims)
-		v.broken = true
+		v.Add(v.pointer(depth), "is nested too deeply: the limit is %d dimensions", MaxDims)
+		v.stopped = true
 		return
 	case first:
 		v.shape = append(v.shape, 0)
 	case depth >= len(v.shape):
-		v.faults.add(v.pointer(depth), "is a list where the others are elements: make the nesting of all alike")
-		s.pos--
-		_, ok := s.raw()
-		v.broken = v.broken || !ok
+		v.Add(v.pointer(depth), "is a list where the others are elements: make the nesting of all alike")
 		return
 	}
 	n := int64(0)
-	for more := !s.eat(']'); more; n++ {
-		v.index[depth] = n
-		v.survey(s, depth+1)
-		if v.broken || v.faults.full() {
-			v.broken = true
+	for i, e := range fields.Elements(raw) {
+		v.index[depth] = i
+		v.inferShapeAndType(e, depth+1)
+		if v.stopped = v.stopped || v.Full(); v.stopped {
 			return
 		}
-		var ok bool
-		if more, ok = s.more(']'); !ok {
-			v.faults.add(v.pointer(depth+1), "is followed by something that is not JSON, at byte %d", s.pos)
-			v.broken = true
-			return
-		}
+		n = i + 1
 	}
 	if first {
 		v.shape[depth] = n
@@ -103,12 +93,12 @@ func (v *values) list(s *scanner, depth int) {
 			v.leafs = depth + 1 // an empty list ends the nesting
 		}
 	} else if n != v.shape[depth] {
-		v.faults.add(v.pointer(depth), "has %d entries where the others have %d: make them equally long", n, v.shape[depth])
+		v.Add(v.pointer(depth), "has %d entries where the others have %d: make them equally long", n, v.shape[depth])
 	}
 }
 
-// dtype is the type NumPy gives an array of what was seen: float64 if there is any float or nothing at all, else int64,
-// else bool.
+// dtype returns the type that NumPy gives an array of the elements: float64 if there is any float or no element, else an
+// integer type if there is any integer, else bool.
 func (v *values) dtype() DType {
 	switch {
 	case v.floats || v.count == 0:
@@ -121,55 +111,43 @@ func (v *values) dtype() DType {
 	return Bool
 }
 
-// fill is the second pass: it writes every element to mem. The survey found the JSON sound and the shape even.
-func (v *values) fill(s *scanner, t DType, depth int, mem []byte, at *int) {
+// fill is the second pass: it writes every element to mem. The first pass found the shape even.
+func (v *values) fill(raw []byte, t DType, depth int, mem []byte, at *int) {
 	if depth < len(v.shape) {
-		s.eat('[')
-		for n := range v.shape[depth] {
-			if n > 0 {
-				s.eat(',')
-			}
-			v.index[depth] = n
-			v.fill(s, t, depth+1, mem, at)
-			if v.faults.full() {
+		for i, e := range fields.Elements(raw) {
+			v.index[depth] = i
+			if v.fill(e, t, depth+1, mem, at); v.Full() {
 				return
 			}
 		}
-		s.eat(']')
 		return
 	}
-	e, _ := s.scalar()
+	e, _ := parseScalar(raw)
 	bits, err := e.encode(t)
 	if err != nil {
-		v.faults.add(v.pointer(depth), "%v", err)
+		v.Add(v.pointer(depth), "%v", err)
 	}
 	put(mem, t.Size(), *at, bits)
 	*at++
 }
 
 // parseValues returns the elements of a nested list, of type t or, if t is 0, of the type NumPy would give them.
-func parseValues(raw []byte, t DType, limits Limits, faults *Faults) (inline, Shape, bool) {
-	before := len(*faults)
-	v := values{faults: faults, leafs: -1}
-	s := scanner{data: raw}
-	v.survey(&s, 0)
-	if len(*faults) > before {
-		return inline{}, nil, false
-	}
-	if s.peek(); s.pos != len(raw) {
-		faults.add("/values", "has something after its end, at byte %d", s.pos)
+func parseValues(raw []byte, t DType, limits Limits, errs *fields.Errors) (inline, Shape, bool) {
+	before := errs.Total()
+	v := values{Errors: errs, leafs: -1}
+	v.inferShapeAndType(raw, 0)
+	if errs.Total() > before {
 		return inline{}, nil, false
 	}
 	if v.count > limits.Elements {
-		faults.add("/values", "has %d elements; the limit is %d elements", v.count, limits.Elements)
+		errs.Add("/values", "has %d elements; the limit is %d elements", v.count, limits.Elements)
 		return inline{}, nil, false
 	}
 	if t == 0 {
 		t = v.dtype()
 	}
 	mem := alignedBytes(v.count * int64(t.Size()))
-	s = scanner{data: raw}
 	at := 0
-	v.fill(&s, t, 0, mem, &at)
-	return inline{dtype: t, data: mem}, v.shape, len(*faults) == before
+	v.fill(raw, t, 0, mem, &at)
+	return inline{dtype: t, data: mem}, v.shape, errs.Total() == before
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gather/internal/executor"
+	"gather/internal/fields"
 	"gather/internal/job"
 )
 
@@ -95,13 +96,13 @@ func TestTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := start(t, newLedger(t), func(c *executor.Config) { c.MaxWaiting, c.MaxBytes = 10, 10 })
 		for _, p := range []toy{{Tasks: 1, Waiting: 11}, {Tasks: 1, Memory: 11}} {
-			var v *job.ValidationError
+			var v *fields.Errors
 			sub := job.Submission{Tenant: "acme", Kind: "toy", Spec: p.spec(), Priority: job.Normal}
 			if _, err := e.Submit(t.Context(), []job.Submission{sub}, nil, false); !errors.As(err, &v) {
 				t.Errorf("%+v: %v, want a ValidationError", p, err)
 			}
 			if _, err := e.Submit(t.Context(), []job.Submission{sub, sub}, nil, false); !errors.As(err, &v) ||
-				len(v.Faults) != 2 || !strings.HasPrefix(v.Faults[1].Pointer, "/jobs/1") {
+				len(v.List) != 2 || !strings.HasPrefix(v.List[1].Pointer, "/jobs/1") {
 				t.Errorf("%+v twice: %v, want a fault in each", p, err)
 			}
 		}

@@ -59,7 +59,7 @@ type Journal interface {
 
 // Planner makes plans of specs.
 type Planner interface {
-	// Plan validates a tenant's spec: *job.ValidationError with every fault. The spec it returns is the one to keep. A
+	// Plan validates a tenant's spec: *fields.Errors with every fault. The spec it returns is the one to keep. A
 	// plan that is an io.Closer is closed when its job has ended.
 	Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error)
 	// Replan plans a spec that was kept. An error fails the job.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"gather/internal/fields"
 	"gather/internal/job"
 )
 
@@ -44,7 +45,7 @@ func (t toys) Plan(ctx context.Context, tenant, kind string, spec []byte) (job.P
 func (toys) Replan(_ context.Context, _, kind string, spec []byte) (job.Plan, error) {
 	var p toy
 	if err := json.Unmarshal(spec, &p); err != nil || kind != "toy" {
-		return nil, job.Faultf("/kind", "not a toy")
+		return nil, fields.Invalidf("/kind", "not a toy")
 	}
 	return p, nil
 }

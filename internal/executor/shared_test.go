@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gather/internal/executor"
+	"gather/internal/fields"
 	"gather/internal/job"
 )
 
@@ -266,7 +267,7 @@ func TestSharedAdmission(t *testing.T) {
 		if err := ask(1); !errors.Is(err, prior) {
 			t.Errorf("%v, want the prior", err)
 		}
-		var v *job.ValidationError
+		var v *fields.Errors
 		if err := ask(3); !errors.As(err, &v) {
 			t.Errorf("%v, want a fault: the batch is larger than the quota", err)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"gather/internal/fields"
 	"gather/internal/job"
 )
 
@@ -16,7 +17,7 @@ const waitDelay = time.Millisecond
 // Submit admits jobs, all or none, and returns when they are durable. With wait the caller is going to wait for the
 // results, so that submission and result of a short job may be made durable together.
 //
-// It returns a *job.ValidationError with every fault (pointers lead with "/jobs/<i>" when there are several jobs) or a
+// It returns a *fields.Errors with every fault (pointers lead with "/jobs/<i>" when there are several jobs) or a
 // *job.Rejection. The key was reserved by the caller, and is Submit's from here on. The end of ctx no longer stops it once
 // the journal has the batch.
 func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error) {
@@ -109,7 +110,7 @@ func (p *planned) entry() (job.Entry, job.Job, error) {
 // follows.
 func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(planned)) error {
 	now := e.wall()
-	var faults job.ValidationError
+	var faults fields.Errors
 	var bytes, waiting int64
 	for i := range subs {
 		s := &subs[i]
@@ -129,12 +130,11 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(pl
 		}
 		plan, spec, err := e.cfg.Planner.Plan(ctx, s.Tenant, s.Kind, s.Spec)
 		if err != nil {
-			var v *job.ValidationError
+			var v *fields.Errors
 			if !errors.As(err, &v) {
 				return err
 			}
-			v.Prefix(prefix)
-			faults.Merge(v)
+			faults.Merge(prefix, v)
 			continue
 		}
 		p := e.planned(job.Job{
@@ -156,7 +156,7 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(pl
 			faults.Add(prefix, "the job needs %d bytes of memory; this server holds at most %d", size.Memory, e.cfg.MaxBytes)
 		}
 		bytes, waiting = bytes+size.Memory, waiting+size.Waiting
-		if len(faults.Faults) == 0 && i > 0 && (bytes > e.cfg.MaxBytes || waiting > e.cfg.MaxWaiting) {
+		if faults.Total() == 0 && i > 0 && (bytes > e.cfg.MaxBytes || waiting > e.cfg.MaxWaiting) {
 			faults.Add(prefix, "up to here the batch needs %d bytes of memory, and %d items would wait at the same time; this "+
 				"server holds at most %d and %d: split the batch", bytes, waiting, e.cfg.MaxBytes, e.cfg.MaxWaiting)
 			break
@@ -217,7 +217,7 @@ func (e *Executor) quota(tenant string, jobs int) (quota int, err error) {
 		quota = e.cfg.TenantJobs(tenant)
 	}
 	if jobs > e.cfg.MaxJobs || quota > 0 && jobs > quota {
-		err = job.Faultf("/jobs", "%d jobs are more than may be unfinished at the same time: split the batch", jobs)
+		err = fields.Invalidf("/jobs", "%d jobs are more than may be unfinished at the same time: split the batch", jobs)
 	}
 	return quota, err
 }

@@ -2,8 +2,6 @@ package job
 
 import (
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 )
 
@@ -62,75 +60,3 @@ func (r *Rejection) Error() string { return r.Err.Error() + ": " + r.Detail }
 
 // Unwrap returns the sentinel.
 func (r *Rejection) Unwrap() error { return r.Err }
-
-// A Fault is one thing wrong with a submission.
-type Fault struct {
-	// Pointer is the JSON pointer (RFC 6901) of what is wrong, relative to the submission: "/array/shape/1".
-	Pointer string
-	// Detail says what is wrong and what to do.
-	Detail string
-}
-
-// MaxFaults is how many faults a ValidationError lists; it counts the others.
-const MaxFaults = 100
-
-// A ValidationError lists the faults of a submission.
-type ValidationError struct {
-	// Faults are the first MaxFaults.
-	Faults []Fault
-	// Unlisted is the number of the others.
-	Unlisted int
-}
-
-// Faultf returns a ValidationError with one fault.
-func Faultf(pointer, format string, args ...any) *ValidationError {
-	return &ValidationError{Faults: []Fault{{Pointer: pointer, Detail: fmt.Sprintf(format, args...)}}}
-}
-
-// Error implements error.
-func (v *ValidationError) Error() string {
-	var b strings.Builder
-	b.WriteString("invalid submission")
-	for i, f := range v.Faults {
-		if i == 8 {
-			fmt.Fprintf(&b, "; and %d more", v.Total()-i)
-			break
-		}
-		b.WriteString("; " + f.Pointer + ": " + f.Detail)
-	}
-	return b.String()
-}
-
-// Add appends a fault, or counts it when MaxFaults are listed.
-func (v *ValidationError) Add(pointer, format string, args ...any) {
-	if len(v.Faults) >= MaxFaults {
-		v.Unlisted++
-		return
-	}
-	v.Faults = append(v.Faults, Fault{Pointer: pointer, Detail: fmt.Sprintf(format, args...)})
-}
-
-// Merge appends the faults of another.
-func (v *ValidationError) Merge(other *ValidationError) {
-	n := min(len(other.Faults), MaxFaults-len(v.Faults))
-	v.Faults = append(v.Faults, other.Faults[:n]...)
-	v.Unlisted += other.Unlisted + len(other.Faults) - n
-}
-
-// Total returns the number of faults, listed or not.
-func (v *ValidationError) Total() int { return len(v.Faults) + v.Unlisted }
-
-// Prefix puts a prefix before every pointer.
-func (v *ValidationError) Prefix(prefix string) {
-	for i := range v.Faults {
-		v.Faults[i].Pointer = prefix + v.Faults[i].Pointer
-	}
-}
-
-// Err returns v, or nil when there is no fault.
-func (v *ValidationError) Err() error {
-	if v == nil || len(v.Faults) == 0 {
-		return nil
-	}
-	return v
-}

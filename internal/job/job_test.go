@@ -320,15 +320,4 @@ func TestErrors(t *testing.T) {
 	if !errors.Is(r, job.ErrQueueFull) || r.Error() != "the queue is full: 10 of 10" {
 		t.Error(r)
 	}
-	var v job.ValidationError
-	if v.Err() != nil {
-		t.Error("no fault is no error")
-	}
-	for range 10 {
-		v.Add("/a", "is %d", 1)
-	}
-	v.Prefix("/jobs/0")
-	if err := v.Err(); err == nil || v.Faults[9].Pointer != "/jobs/0/a" {
-		t.Errorf("%v", err)
-	}
 }

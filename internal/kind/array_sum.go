@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gather/internal/chunked"
+	"gather/internal/fields"
 	"gather/internal/job"
 	"gather/internal/number"
 )
@@ -39,10 +40,11 @@ func planArraySum(spec []byte, e env) (_ job.Plan, err error) {
 	if e.again {
 		known = append(known, pinField)
 	}
-	f := readFields(spec, known...)
-	if !f.has("array") {
+	var errs fields.Errors
+	f := readObject(spec, &errs, known...)
+	if !f.Has("array") {
 		f.Add("/array", `is missing: {"source":"ones","shape":[1000,1000],"chunks":[100,100]} or the like`)
-		return nil, f.Err()
+		return nil, errs.Err()
 	}
 	limits := chunked.DefaultLimits()
 	limits.Chunks, limits.Outputs = e.Chunks, e.Outputs
@@ -51,7 +53,7 @@ func planArraySum(spec []byte, e env) (_ job.Plan, err error) {
 	options := chunked.Options{Limits: limits}
 	if e.arrays != nil {
 		options.Open = func(ref chunked.Ref) (chunked.Stored, error) {
-			stored, openErr = e.arrays.Open(e.ctx, e.tenant, ref, f.values[pinField])
+			stored, openErr = e.arrays.Open(e.ctx, e.tenant, ref, f.Get(pinField))
 			return stored.Stored, openErr
 		}
 	}
@@ -60,22 +62,21 @@ func planArraySum(spec []byte, e env) (_ job.Plan, err error) {
 			err = errors.Join(err, stored.Close())
 		}
 	}()
-	a, faults := chunked.ParseArray(f.values["array"], options)
-	if _, ok := errors.AsType[*job.Rejection](openErr); ok { // no fault of the spec
+	var inArray fields.Errors
+	a := chunked.ParseArray(f.Get("array"), options, &inArray)
+	if _, ok := errors.AsType[*job.Rejection](openErr); ok { // no error of the spec
 		return nil, openErr
 	}
-	f.take("/array", faults)
+	f.Merge("/array", &inArray)
 	if a == nil {
-		return nil, f.Err()
+		return nil, errs.Err()
 	}
-	r, faults := chunked.ParseReduction(f.values["axis"], f.values["keepdims"], f.values["dtype"], a)
-	f.take("", faults)
-	if err := f.Err(); err != nil {
+	r, _ := chunked.ParseReduction(f.Object, a)
+	if err := errs.Err(); err != nil {
 		return nil, err
 	}
-	p, faults := chunked.NewPlan(a, r, limits)
-	f.take("", faults)
-	if err := f.Err(); err != nil {
+	p, err := chunked.NewPlan(a, r, limits)
+	if err != nil {
 		return nil, err
 	}
 	if stored.Pin != nil && !e.again {
@@ -106,12 +107,6 @@ func (p *arraySum) Close() error {
 		return nil
 	}
 	return p.close()
-}
-
-func (f *fields) take(prefix string, faults chunked.Faults) {
-	for _, one := range faults {
-		f.Faults = append(f.Faults, job.Fault{Pointer: prefix + one.Pointer, Detail: one.Detail})
-	}
 }
 
 // Size implements job.Plan.

@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"gather/internal/chunked"
+	"gather/internal/fields"
 	"gather/internal/job"
 )
 
@@ -41,7 +42,7 @@ func DefaultLimits() Limits {
 type definition struct {
 	name    string
 	summary string
-	// plan validates a spec, a JSON object: *job.ValidationError with every fault.
+	// plan validates a spec, a JSON object: *fields.Errors with every fault.
 	plan func(spec []byte, e env) (job.Plan, error)
 	// limits names the limits that apply to the kind.
 	limits func(l Limits) map[string]int64
@@ -102,7 +103,7 @@ func NewRegistry(l Limits, arrays Arrays) *Registry { return &Registry{limits: l
 func (r *Registry) Names() []string { return slices.Sorted(maps.Keys(definitions)) }
 
 // Plan validates a tenant's spec and cuts it in tasks. The spec it returns is the one to plan again from, after a
-// restart: with what the plan depends on beside the spec. It returns a *job.ValidationError with every fault. A plan that
+// restart: with what the plan depends on beside the spec. It returns a *fields.Errors with every fault. A plan that
 // is an io.Closer must be closed when its job has ended.
 func (r *Registry) Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error) {
 	p, err := r.plan(kind, spec, env{Limits: r.limits, ctx: ctx, tenant: tenant, arrays: r.arrays})
@@ -123,7 +124,7 @@ func (r *Registry) Replan(ctx context.Context, tenant, kind string, spec []byte)
 func (r *Registry) plan(kind string, spec []byte, e env) (job.Plan, error) {
 	d, ok := definitions[kind]
 	if !ok {
-		return nil, job.Faultf("/kind", "unknown kind %s; one of: %s", quote(kind), strings.Join(r.Names(), ", "))
+		return nil, fields.Invalidf("/kind", "unknown kind %s; one of: %s", quote(kind), strings.Join(r.Names(), ", "))
 	}
 	return d.plan(spec, e)
 }

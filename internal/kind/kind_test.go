@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"gather/internal/fields"
 	"gather/internal/job"
 	"gather/internal/kind"
 )
@@ -189,20 +190,20 @@ func TestFaults(t *testing.T) {
 		{"sleep_batch", `{"durations":"1s"}`, []string{"/durations"}},
 	} {
 		err := reg.Validate(t.Context(), "acme", tt.kind, []byte(tt.spec))
-		var v *job.ValidationError
+		var v *fields.Errors
 		if !errors.As(err, &v) {
 			t.Errorf("%s %s: %v, want a ValidationError", tt.kind, tt.spec, err)
 			continue
 		}
 		var got []string
-		for _, f := range v.Faults {
+		for _, f := range v.List {
 			got = append(got, f.Pointer)
 			if f.Detail == "" {
 				t.Errorf("%s: no detail at %s", tt.spec, f.Pointer)
 			}
 		}
 		if strings.Join(got, " ") != strings.Join(tt.pointers, " ") {
-			t.Errorf("%s %s: faults %v, want at %q", tt.kind, tt.spec, v.Faults, tt.pointers)
+			t.Errorf("%s %s: faults %v, want at %q", tt.kind, tt.spec, v.List, tt.pointers)
 		}
 	}
 	if err := kind.NewRegistry(kind.DefaultLimits(), nil).Validate(t.Context(), "acme", "sleep_batch", []byte(`{"count":10000000,"duration":"8000h","concurrency":1}`)); err == nil {
@@ -430,8 +431,8 @@ func TestArrayFaults(t *testing.T) {
 		{`{"array":{"source":"npy","name":"x"}}`, "/array/source", "npy"},
 	} {
 		err := reg.Validate(t.Context(), "acme", "array_sum", []byte(tt.spec))
-		var v *job.ValidationError
-		if !errors.As(err, &v) || v.Faults[0].Pointer != tt.pointer || !strings.Contains(v.Faults[0].Detail, tt.says) {
+		var v *fields.Errors
+		if !errors.As(err, &v) || v.List[0].Pointer != tt.pointer || !strings.Contains(v.List[0].Detail, tt.says) {
 			t.Errorf("%s: %v, want a fault at %s that says %q", tt.spec, err, tt.pointer, tt.says)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"gather/internal/fields"
 	"gather/internal/job"
 )
 
@@ -49,33 +50,34 @@ type sleepBatch struct {
 }
 
 func planSleepBatch(spec []byte, e env) (job.Plan, error) {
-	f := readFields(spec, "count", "duration", "durations", "concurrency")
-	f.optional("concurrency")
+	var errs fields.Errors
+	f := readObject(spec, &errs, "count", "duration", "durations", "concurrency")
+	f.NullIsAbsent("concurrency")
 	p := &sleepBatch{}
-	if f.has("durations") {
+	if f.Has("durations") {
 		for _, other := range []string{"count", "duration"} {
-			if f.has(other) {
+			if f.Has(other) {
 				f.Add("/"+other, "give count and duration, or durations, not both")
 			}
 		}
 		p.durations = []time.Duration{}
-		faults := 0
+		errors := 0
 		f.elements("durations", func(i int64, v jsontext.Value) bool {
 			if i >= e.Items {
 				f.Add("/durations", "at most %d items in a job; split the batch", e.Items)
 				return false
 			}
-			d, err := parseDuration(v)
+			d, err := fields.ParseDuration(v, maxDuration)
 			if err != nil {
 				f.Add(fmt.Sprintf("/durations/%d", i), "%v", err)
-				faults++
+				errors++
 			}
 			p.durations = append(p.durations, d)
-			return faults < maxFaults
+			return errors < maxListErrors
 		})
 		p.n = int64(len(p.durations))
 	} else {
-		if !f.has("count") {
+		if !f.Has("count") {
 			f.Add("", "give count and duration, or durations")
 		} else {
 			p.n = f.integer("count", 0, e.Items, 0)
@@ -87,7 +89,7 @@ func planSleepBatch(spec []byte, e env) (job.Plan, error) {
 	if p.n > p.concurrency && p.tooLong() {
 		f.Add("/concurrency", "with so few at once the batch would take more than %d years; raise it", maxScheduleYears)
 	}
-	if err := f.Err(); err != nil {
+	if err := errs.Err(); err != nil {
 		return nil, err
 	}
 	if p.durations != nil && p.concurrency < p.n {

@@ -10,8 +10,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
+	"gather/internal/fields"
 	"gather/internal/job"
 	"gather/internal/number"
 )
@@ -36,16 +35,17 @@ const (
 )
 
 func planSquares(spec []byte, e env) (job.Plan, error) {
-	f := readFields(spec, "numbers", "range")
+	var errs fields.Errors
+	f := readObject(spec, &errs, "numbers", "range")
 	var p job.Plan
 	if f.oneOf("numbers", "range") {
-		if f.has("range") {
+		if f.Has("range") {
 			p = planRange(f, e.Limits)
 		} else {
 			p = planNumbers(f, e)
 		}
 	}
-	if err := f.Err(); err != nil {
+	if err := errs.Err(); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -68,86 +68,38 @@ type squareNumbers struct {
 	slices []uint32 // the first number of each task, and the end
 }
 
-func planNumbers(f *fields, e env) *squareNumbers {
+func planNumbers(f object, e env) *squareNumbers {
 	l := e.Limits
-	text := f.values["numbers"]
+	text := f.Get("numbers")
 	p := &squareNumbers{text: text}
 	if text.Kind() != '[' {
 		f.Add("/numbers", "must be an array of numbers")
 		return p
 	}
-	faults := 0
-	bytesInSlice := 0
-	for at := 1; ; {
-		at += spaces(text[at:])
-		if text[at] == ']' {
-			break
-		}
+	errors, sliceBytes := 0, 0
+	for at, end := range fields.Spans(text) {
 		n := int64(len(p.begins))
 		if n == l.Items {
 			f.Add("/numbers", "at most %d items in a job; split the list", l.Items)
 			return p
 		}
-		width := elementWidth(text[at:])
-		if detail := checkNumber(text[at:at+width], e); detail != "" {
+		if detail := checkNumber(text[at:end], e); detail != "" {
 			f.Add(fmt.Sprintf("/numbers/%d", n), "%s", detail)
-			if faults++; faults == maxFaults {
+			if errors++; errors == maxListErrors {
 				return p
 			}
 		}
-		if n == 0 || bytesInSlice > squareBytes || n-int64(p.slices[len(p.slices)-1]) == squareSlice {
+		if n == 0 || sliceBytes > squareBytes || n-int64(p.slices[len(p.slices)-1]) == squareSlice {
 			p.slices = append(p.slices, uint32(n))
-			bytesInSlice = 0
+			sliceBytes = 0
 		}
-		bytesInSlice += width
+		sliceBytes += end - at
 		p.begins = append(p.begins, uint32(at))
-		at += width
-		at += spaces(text[at:])
-		if text[at] == ',' {
-			at++
-		}
 	}
 	if len(p.begins) > 0 {
 		p.slices = append(p.slices, uint32(len(p.begins)))
 	}
 	return p
-}
-
-// spaces counts the white space that leads b, valid JSON.
-func spaces(b []byte) int {
-	for i, c := range b {
-		if c != ' ' && c != '\n' && c != '\t' && c != '\r' {
-			return i
-		}
-	}
-	return len(b)
-}
-
-// elementWidth is the length of the value that leads b, an element of a valid JSON array.
-func elementWidth(b []byte) int {
-	switch b[0] {
-	case '"':
-		for i := 1; i < len(b); i++ {
-			switch b[i] {
-			case '\\':
-				i++
-			case '"':
-				return i + 1
-			}
-		}
-	case '[', '{':
-		v, err := jsontext.NewDecoder(bytes.NewReader(b)).ReadValue()
-		if err == nil {
-			return len(v)
-		}
-	default:
-		for i, c := range b {
-			if c == ',' || c == ']' || c <= ' ' {
-				return i
-			}
-		}
-	}
-	return len(b)
 }
 
 // isInteger reports whether text is a JSON integer literal, and thus an exact integer as in Python.
@@ -219,7 +171,7 @@ func (t squareNumbersTask) Step(ctx context.Context, now time.Time, local *job.L
 	var step job.Step
 	for i := t.first; i < t.end; i++ {
 		text := t.plan.text[t.plan.begins[i]:]
-		text = text[:elementWidth(text)]
+		text = text[:fields.Width(text)]
 		if len(text) > 1000 && ctx.Err() != nil {
 			return job.Step{}, context.Cause(ctx)
 		}

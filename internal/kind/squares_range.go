@@ -6,17 +6,19 @@ import (
 	"math/big"
 	"time"
 
+	"gather/internal/fields"
 	"gather/internal/job"
 )
 
 // squareRange is the plan for the integers of a Python range.
 type squareRange struct{ start, step, n int64 }
 
-func planRange(f *fields, l Limits) job.Plan {
-	r := readFields(f.values["range"], "start", "stop", "step")
-	r.optional("start", "step")
+func planRange(f object, l Limits) job.Plan {
+	var errs fields.Errors
+	r := readObject(f.Get("range"), &errs, "start", "stop", "step")
+	r.NullIsAbsent("start", "step")
 	start, stop, step := r.bigInteger("start", l.Digits, 0), r.bigInteger("stop", l.Digits, 0), r.bigInteger("step", l.Digits, 1)
-	if !r.has("stop") {
+	if !r.Has("stop") {
 		r.Add("/stop", "is missing: the integer before which the range ends")
 	}
 	if step.Sign() == 0 {
@@ -38,8 +40,7 @@ func planRange(f *fields, l Limits) job.Plan {
 		r.Add("", "has %s numbers; at most %d in a job: split the range", count, l.Items)
 		n.SetInt64(0)
 	}
-	r.Prefix("/range")
-	f.Merge(&r.ValidationError)
+	f.Merge("/range", &errs)
 	if start.IsInt64() && stop.IsInt64() && step.IsInt64() {
 		return &squareRange{start: start.Int64(), step: step.Int64(), n: n.Int64()}
 	}

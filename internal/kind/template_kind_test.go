@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"gather/internal/fields"
 	"gather/internal/job"
 	"gather/internal/kind"
 )
@@ -48,8 +49,8 @@ func TestLengthsErrors(t *testing.T) {
 		`{"texts":["` + strings.Repeat("x", 20_000) + `"]}`: {"/texts/0"},
 	} {
 		var got []string
-		if invalid, ok := errors.AsType[*job.ValidationError](reg.Validate(t.Context(), "acme", "lengths", []byte(spec))); ok {
-			for _, f := range invalid.Faults {
+		if invalid, ok := errors.AsType[*fields.Errors](reg.Validate(t.Context(), "acme", "lengths", []byte(spec))); ok {
+			for _, f := range invalid.List {
 				got = append(got, f.Pointer)
 			}
 		}

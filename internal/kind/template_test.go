@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"gather/internal/fields"
 	"gather/internal/job"
 )
 
@@ -31,6 +32,9 @@ func init() {
 // lengthSlice is how many texts make a task. A task takes milliseconds, and no more than 100 ms: it holds a worker.
 const lengthSlice = 4096
 
+// maxLengthText bounds a text, in bytes of JSON.
+const maxLengthText = 16 << 10
+
 type lengths struct {
 	texts  []string
 	memory int64
@@ -38,24 +42,25 @@ type lengths struct {
 
 // planLengths reports every error of the spec. It has the same result for the same spec, on every node and after a restart.
 func planLengths(spec []byte, e env) (job.Plan, error) {
-	f := readFields(spec, "texts")
+	var errs fields.Errors
+	f := readObject(spec, &errs, "texts")
 	p := &lengths{}
-	faults := 0
+	errors := 0
 	f.elements("texts", func(i int64, v jsontext.Value) bool {
 		switch {
 		case i >= e.Items: // before anything is allocated for it
 			f.Add("/texts", "at most %d items in a job; split the list", e.Items)
 			return false
-		case v.Kind() != '"' || len(v) > maxText:
-			f.Add(fmt.Sprintf("/texts/%d", i), "must be a string of at most %d bytes", maxText)
-			faults++
+		case v.Kind() != '"' || len(v) > maxLengthText:
+			f.Add(fmt.Sprintf("/texts/%d", i), "must be a string of at most %d bytes", maxLengthText)
+			errors++
 		default:
-			p.texts = append(p.texts, text(v))
+			p.texts = append(p.texts, fields.Text(v))
 			p.memory += int64(len(v))
 		}
-		return faults < maxFaults
+		return errors < maxListErrors
 	})
-	if err := f.Err(); err != nil {
+	if err := errs.Err(); err != nil {
 		return nil, err
 	}
 	return p, nil

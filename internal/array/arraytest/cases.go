@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"gather/internal/array"
+	"gather/internal/fields"
 	"gather/internal/job"
 )
 
@@ -133,7 +134,7 @@ func putRefuses(t *testing.T, empty func(t *testing.T) Place) {
 			s := p.Open(t, array.Limits{MaxBytes: 10_000, TenantBytes: 10_000})
 			before := MustPut(t, s, "acme", "x", File(t, 100, 9))
 			_, _, err := s.Put(t.Context(), "acme", tt.as, tt.r, tt.o)
-			var v *job.ValidationError
+			var v *fields.Errors
 			if tt.want == nil && !errors.As(err, &v) || tt.want != nil && !errors.Is(err, tt.want) {
 				t.Errorf("%v, want %v", err, tt.want)
 			}

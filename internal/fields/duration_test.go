@@ -1,11 +1,12 @@
-package job_test
+package fields_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"gather/internal/job"
+	"gather/internal/fields"
 )
 
 // TestDuration tests the durations of submissions against the pattern, the length and the minimum in openapi.yaml.
@@ -18,7 +19,7 @@ func TestDuration(t *testing.T) {
 		strings.Repeat("0s", 500): 0, strings.Repeat("0s", 500) + "0s": -1, // maxLength
 		"++5s": -1, "-+5s": -1, "9999999999h": -1,
 	} {
-		got, err := job.ParseDuration(text, most)
+		got, err := fields.ParseDuration([]byte(strconv.Quote(text)), most)
 		if (err == nil) != (want >= 0) || err == nil && got != want {
 			t.Errorf("text %q: %v, %v; want %v", text, got, err, want)
 		}
@@ -27,7 +28,7 @@ func TestDuration(t *testing.T) {
 		"0": 0, "-0": 0, "-0.0": 0, "1.5": 1500 * time.Millisecond, "36e2": time.Hour, "0.0000000014": 1, "0.0000000016": 2,
 		"-1": -1, "-1e-300": -1, "-1e999": -1, "3600.000001": -1, "1e999": -1,
 	} {
-		got, err := job.ParseSeconds(number, most)
+		got, err := fields.ParseDuration([]byte(number), most)
 		if (err == nil) != (want >= 0) || err == nil && got != want {
 			t.Errorf("number %s: %v, %v; want %v", number, got, err, want)
 		}

@@ -1,0 +1,79 @@
+package fields
+
+import (
+	"fmt"
+	"strings"
+)
+
+// An Error is one error of a submission.
+type Error struct {
+	// Pointer is the JSON pointer (RFC 6901) of the value, relative to the submission: "/array/shape/1".
+	Pointer string
+	// Detail describes the error and the way out.
+	Detail string
+}
+
+// MaxListed is the number of errors that an Errors lists; it counts the others.
+const MaxListed = 100
+
+// Errors collects the errors of a submission, in the order in which they are found. The zero value is empty.
+type Errors struct {
+	// List has the first MaxListed errors.
+	List []Error
+	// Unlisted is the number of the others.
+	Unlisted int
+}
+
+// Invalidf returns Errors with one error.
+func Invalidf(pointer, format string, args ...any) *Errors {
+	return &Errors{List: []Error{{Pointer: pointer, Detail: fmt.Sprintf(format, args...)}}}
+}
+
+// Error implements error. It shows the first errors.
+func (e *Errors) Error() string {
+	var b strings.Builder
+	b.WriteString("invalid submission")
+	for i, f := range e.List {
+		if i == 8 {
+			fmt.Fprintf(&b, "; and %d more", e.Total()-i)
+			break
+		}
+		b.WriteString("; " + f.Pointer + ": " + f.Detail)
+	}
+	return b.String()
+}
+
+// Add appends an error, or counts it when MaxListed are listed.
+func (e *Errors) Add(pointer, format string, args ...any) {
+	if e.Full() {
+		e.Unlisted++
+		return
+	}
+	e.List = append(e.List, Error{Pointer: pointer, Detail: fmt.Sprintf(format, args...)})
+}
+
+// Full reports whether further errors are only counted.
+func (e *Errors) Full() bool { return len(e.List) >= MaxListed }
+
+// Merge appends the errors of another, with a prefix before their pointers.
+func (e *Errors) Merge(prefix string, other *Errors) {
+	for _, f := range other.List {
+		if e.Full() {
+			e.Unlisted++
+			continue
+		}
+		e.List = append(e.List, Error{Pointer: prefix + f.Pointer, Detail: f.Detail})
+	}
+	e.Unlisted += other.Unlisted
+}
+
+// Total returns the number of errors, listed or not.
+func (e *Errors) Total() int { return len(e.List) + e.Unlisted }
+
+// Err returns e, or nil when it is empty.
+func (e *Errors) Err() error {
+	if len(e.List) == 0 {
+		return nil
+	}
+	return e
+}
