@@ -46,6 +46,8 @@ type backend struct {
 	wall func() time.Time
 	// room is executor.Config.Room.
 	room func() <-chan struct{}
+	// results is executor.Config.Results.
+	results func(tenant string, id job.ID) (ofJob, ofTenant int64)
 	// durability is what has happened to a job when it is answered 202, in the words of the contract.
 	durability string
 	// drain tells the other nodes that this one takes no more work.
@@ -112,7 +114,7 @@ func (s *server) openJournal(ctx context.Context) (backend, error) {
 		arrays.Scrub(scrubbing)
 	}()
 	return backend{
-		arrays: arrays, room: j.Room, closeArrays: func() error {
+		arrays: arrays, room: j.Room, results: j.Results, closeArrays: func() error {
 			stop()
 			<-scrubbed
 			return nil

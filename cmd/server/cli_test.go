@@ -132,7 +132,7 @@ func TestSizes(t *testing.T) {
 
 func TestKeysCreate(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keys.json")
-	code, text, stderr := cliRun(t, "keys", "create", "acme", "--api-keys", file, "--rate", "100", "--max-queued", "7")
+	code, text, stderr := cliRun(t, "keys", "create", "acme", "--api-keys", file, "--rate", "100", "--max-queued", "7", "--max-result-bytes", "1MiB")
 	if code != exitOK {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
@@ -160,7 +160,10 @@ func TestKeysCreate(t *testing.T) {
 	if n := store.MaxQueued("acme"); n != 7 {
 		t.Errorf("max queued %d", n)
 	}
-	for _, args := range [][]string{{"keys", "create", "a b", "--api-keys", file}, {"keys", "create", "x", "--api-keys", file, "--rate", "many"}} {
+	if n := store.MaxResultBytes("acme"); n != 1<<20 {
+		t.Errorf("max result bytes %d, want 1 MiB", n)
+	}
+	for _, args := range [][]string{{"keys", "create", "a b", "--api-keys", file}, {"keys", "create", "x", "--api-keys", file, "--rate", "many"}, {"keys", "create", "x", "--api-keys", file, "--max-result-bytes", "-1"}} {
 		if code, _, _ := cliRun(t, args...); code != exitUsage {
 			t.Errorf("%v: exit code %d", args, code)
 		}
@@ -178,7 +181,7 @@ func TestKeysChange(t *testing.T) {
 		}
 		return stdout, stderr
 	}
-	first, _ := keys(exitOK, "create", "acme", "--rate", "100", "--max-queued", "7", "--read-only")
+	first, _ := keys(exitOK, "create", "acme", "--rate", "100", "--max-queued", "7", "--max-result-bytes", "4242", "--read-only")
 	id := strings.Split(first, "_")[1]
 	second, _ := keys(exitOK, "rotate", id)
 	list, _ := keys(exitOK, "list")
@@ -187,7 +190,7 @@ func TestKeysChange(t *testing.T) {
 		t.Fatalf("the list has no two keys, or a secret:\n%s", list)
 	}
 	for _, line := range lines[1:] {
-		for _, want := range []string{"acme", "read only", "100 in 1m0s", " 7"} {
+		for _, want := range []string{"acme", "read only", "100 in 1m0s", " 7", " 4242"} {
 			if !strings.Contains(line, want) {
 				t.Errorf("the line %q has no %q", line, want)
 			}
@@ -210,7 +213,7 @@ func TestKeysChange(t *testing.T) {
 	if _, ok := store.Authenticate(strings.TrimSpace(first)); ok {
 		t.Error("the revoked key is accepted")
 	}
-	if p, ok := store.Authenticate(strings.TrimSpace(second)); !ok || p.Tenant != "acme" || !p.ReadOnly || store.MaxQueued("acme") != 7 {
+	if p, ok := store.Authenticate(strings.TrimSpace(second)); !ok || p.Tenant != "acme" || !p.ReadOnly || store.MaxQueued("acme") != 7 || store.MaxResultBytes("acme") != 4242 {
 		t.Errorf("the new key: %+v, %t; want the old one's tenant and limits", p, ok)
 	}
 }

@@ -44,7 +44,7 @@ type serveCmd struct {
 	MaxDigits     count    `default:"100000" placeholder:"N" help:"Most digits of an integer."`
 	MaxChunks     count    `default:"1000000" placeholder:"N" help:"Most chunks of an array."`
 	MaxOutputs    count    `default:"1000000" placeholder:"N" help:"Most elements of the result of an array sum."`
-	MaxResult     size     `name:"max-result-bytes" default:"1GiB" placeholder:"SIZE" help:"Most bytes of results that a job stores; 0 is no limit. In a cluster only what is known beforehand is refused."`
+	MaxResult     size     `name:"max-result-bytes" default:"1GiB" placeholder:"SIZE" help:"Most bytes of results that a job stores; 0 is no limit."`
 	MaxArray      size     `default:"64GiB" placeholder:"SIZE" help:"Largest uploaded array; 0 is no limit."`
 	ArrayBucket   []string `placeholder:"URL" help:"Buckets whose .npy objects may be summed: file:///DIR, or s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION with credentials from the AWS_* variables."`
 	ArrayQuota    size     `default:"0" placeholder:"SIZE" help:"Most that the uploaded arrays of a tenant hold together; 0 is no limit."`

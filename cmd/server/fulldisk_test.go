@@ -25,7 +25,7 @@ type smallServer struct {
 	exec *executor.Executor
 }
 
-func startSmall(t *testing.T, d *journaltest.SmallDisk, margin uint64, maxResult int64) *smallServer {
+func startSmall(t *testing.T, d *journaltest.SmallDisk, margin uint64, maxResult, quota int64) *smallServer {
 	t.Helper()
 	j, err := journal.Open(t.Context(), journal.Config{
 		Dir: "data", FS: d, MinFreeBytes: margin, SweepInterval: 20 * time.Millisecond, RetryInterval: 20 * time.Millisecond,
@@ -35,7 +35,8 @@ func startSmall(t *testing.T, d *journaltest.SmallDisk, margin uint64, maxResult
 	}
 	ec := executor.DefaultConfig()
 	ec.Journal, ec.Room, ec.Planner = j, j.Room, kind.NewRegistry(kind.DefaultLimits(), nil)
-	ec.MaxResultBytes = maxResult
+	ec.MaxResultBytes, ec.Results = maxResult, j.Results
+	ec.TenantResultBytes = func(string) int64 { return quota }
 	ec.Logger, ec.Registerer = slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	exec, err := executor.New(t.Context(), ec)
 	if err != nil {
@@ -106,7 +107,7 @@ func (s *smallServer) untilGone(t *testing.T, ids ...job.ID) {
 func TestResultsFillTheDisk(t *testing.T) {
 	const margin = 96 << 20
 	d := journaltest.NewSmallDisk(256 << 20)
-	s := startSmall(t, d, margin, 0)
+	s := startSmall(t, d, margin, 0, 0)
 	done := s.submit(t, `{"range":{"stop":3}}`, time.Hour)
 	s.until(t, "the small job has succeeded", func() bool {
 		v, err := s.Get(t.Context(), "t", done)
@@ -139,7 +140,7 @@ func TestResultsFillTheDisk(t *testing.T) {
 		t.Error(err)
 	}
 	_ = s.Close() // may report the full disk; the next start has all that was promised
-	s = startSmall(t, d, margin, 0)
+	s = startSmall(t, d, margin, 0, 0)
 	for _, id := range large[2:] {
 		if v, err := s.Get(t.Context(), "t", id); err != nil || v.State.Terminal() {
 			t.Fatalf("a job after the restart is %v, error %v; want it unfinished", v.State, err)
@@ -161,7 +162,7 @@ func TestResultsFillTheDisk(t *testing.T) {
 // TestMaxResultBytes refuses a job whose results are known to be too large, and fails one whose results turn out to be.
 func TestMaxResultBytes(t *testing.T) {
 	const limit = 1 << 20
-	s := startSmall(t, journaltest.NewSmallDisk(256<<20), 0, limit)
+	s := startSmall(t, journaltest.NewSmallDisk(256<<20), 0, limit, 0)
 	_, err := s.exec.Submit(t.Context(), []job.Submission{
 		{Tenant: "t", Kind: "squares", Spec: []byte(`{"range":{"start":-1000000000010000000,"stop":-1000000000000000000}}`), Priority: job.Normal},
 	}, nil, false)
@@ -179,13 +180,65 @@ func TestMaxResultBytes(t *testing.T) {
 		v, err = s.Get(t.Context(), "t", id)
 		return err == nil && v.State.Terminal()
 	})
-	if v.Failure == nil || !strings.Contains(v.Failure.Detail, "more than 1048576 bytes") {
+	if v.Failure == nil || v.Failure.Reason != job.FailedResultTooLarge || !strings.Contains(v.Failure.Detail, "more than 1048576 bytes") {
 		t.Errorf("a job with 2 MB of results is %v, %v; want it failed with the limit", v.State, v.Failure)
+	}
+	if ofJob, ofTenant := s.Results("t", id); ofJob != 0 || ofTenant > limit {
+		t.Errorf("%d and %d bytes are stored, want none of an unfinished job and at most %d", ofJob, ofTenant, limit)
 	}
 	small := s.submit(t, `{"numbers":[`+number+`]}`, time.Hour)
 	s.until(t, "a small job succeeds", func() bool {
 		v, err := s.Get(t.Context(), "t", small)
 		return err == nil && v.State == job.Succeeded
 	})
+	s.stop(t)
+}
+
+// TestTenantResultBytes fills a tenant's quota of result bytes, which holds through a restart; jobs that are deleted or expire
+// give it back.
+func TestTenantResultBytes(t *testing.T) {
+	const quota = 100_000
+	d := journaltest.NewSmallDisk(256 << 20)
+	s := startSmall(t, d, 0, 0, quota)
+	ended := func(id job.ID) (v job.Job) {
+		t.Helper()
+		s.until(t, "the job has ended", func() bool {
+			var err error
+			v, err = s.Get(t.Context(), "t", id)
+			return err == nil && v.State.Terminal()
+		})
+		return v
+	}
+	spec := fmt.Sprintf(`{"numbers":[%s]}`, strings.Repeat("9", 20_000)) // a square of 40 000 digits
+	rejected := func(what, spec string) {
+		t.Helper()
+		_, err := s.exec.Submit(t.Context(), []job.Submission{{Tenant: "t", Kind: "squares", Spec: []byte(spec), Priority: job.Normal}}, nil, false)
+		if r, ok := errors.AsType[*job.Rejection](err); !ok || !errors.Is(err, job.ErrQuota) || !strings.Contains(r.Detail, "of at most 100000 bytes") {
+			t.Errorf("%s: error %v, want a rejection for the quota", what, err)
+		}
+	}
+	first, short := s.submit(t, spec, time.Hour), s.submit(t, spec, 10*time.Millisecond)
+	for _, id := range []job.ID{first, short} {
+		if v := ended(id); v.State != job.Succeeded {
+			t.Fatalf("a job within the quota is %v, %v", v.State, v.Failure)
+		}
+	}
+	s.untilGone(t, short) // swept
+	second := s.submit(t, spec, time.Hour)
+	ended(second)
+	third := s.submit(t, spec, time.Hour)
+	if v := ended(third); v.Failure == nil || v.Failure.Reason != job.FailedResultTooLarge {
+		t.Errorf("a job that crosses the quota is %v, %v; want it failed", v.State, v.Failure)
+	}
+	rejected("a plan with more than is left", `{"range":{"start":100000000000,"stop":100000001000}}`)
+	s.stop(t)
+	s = startSmall(t, d, 0, 0, quota)
+	rejected("after a restart", `{"range":{"start":100000000000,"stop":100000001000}}`)
+	if err := s.Delete(t.Context(), "t", first); err != nil {
+		t.Fatal(err)
+	}
+	if v := ended(s.submit(t, spec, time.Hour)); v.State != job.Succeeded {
+		t.Errorf("a job after a deletion is %v, %v; want it succeeded", v.State, v.Failure)
+	}
 	s.stop(t)
 }

@@ -30,6 +30,7 @@ type keysCreateCmd struct {
 	Rate      count  `default:"0" placeholder:"N" help:"Most jobs that the tenant may submit in --rate-window; 0 is no limit."`
 	Window    span   `name:"rate-window" default:"1m" placeholder:"DURATION" help:"The window of --rate."`
 	MaxQueued count  `default:"0" placeholder:"N" help:"Most jobs that are not finished; 0 is no limit."`
+	MaxResult size   `name:"max-result-bytes" default:"0" placeholder:"SIZE" help:"Most bytes of stored results of all jobs of the tenant; 0 is no limit."`
 }
 
 // Run prints the key to standard output and everything else to standard error, so that the key can be piped.
@@ -37,7 +38,7 @@ func (c *keysCreateCmd) Run(s streams) error {
 	errs := []error{}
 	for flag, err := range map[string]error{
 		"rate": c.Rate.check(0, 1_000_000_000), "rate-window": c.Window.check(time.Second),
-		"max-queued": c.MaxQueued.check(0, 1_000_000_000),
+		"max-queued": c.MaxQueued.check(0, 1_000_000_000), "max-result-bytes": c.MaxResult.check(0),
 	} {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("--%s: %w", flag, err))
@@ -50,7 +51,7 @@ func (c *keysCreateCmd) Run(s streams) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	key.ReadOnly, key.MaxQueued = c.ReadOnly, int(c.MaxQueued.n)
+	key.ReadOnly, key.MaxQueued, key.MaxResultBytes = c.ReadOnly, int(c.MaxQueued.n), c.MaxResult.n
 	if c.Rate.n > 0 {
 		key.Rate = &tenant.Rate{Jobs: int(c.Rate.n), Window: tenant.Window(c.Window.d)}
 	}
@@ -78,9 +79,9 @@ func (c *keysListCmd) Run(s streams) error {
 	}
 	slices.SortStableFunc(keys, func(a, b tenant.Key) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, "ID\tTENANT\tCREATED\tACCESS\tRATE\tMAX QUEUED")
+	_, _ = fmt.Fprintln(w, "ID\tTENANT\tCREATED\tACCESS\tRATE\tMAX QUEUED\tMAX RESULT BYTES")
 	for _, k := range keys {
-		access, rate, queued := "read and write", "-", "-"
+		access, rate, queued, results := "read and write", "-", "-", "-"
 		if k.ReadOnly {
 			access = "read only"
 		}
@@ -90,8 +91,11 @@ func (c *keysListCmd) Run(s streams) error {
 		if k.MaxQueued > 0 {
 			queued = fmt.Sprint(k.MaxQueued)
 		}
+		if k.MaxResultBytes > 0 {
+			results = fmt.Sprint(k.MaxResultBytes)
+		}
 		_, _ = fmt.Fprintln(w, strings.Join([]string{
-			k.ID, k.Tenant, k.CreatedAt.Format(time.RFC3339), access, rate, queued,
+			k.ID, k.Tenant, k.CreatedAt.Format(time.RFC3339), access, rate, queued, results,
 		}, "\t"))
 	}
 	return w.Flush()
@@ -116,7 +120,7 @@ func (c *keysRotateCmd) Run(s streams) error {
 		if key, text, err = tenant.Generate(old.Tenant, time.Now()); err != nil {
 			return nil, err
 		}
-		key.ReadOnly, key.Rate, key.MaxQueued = old.ReadOnly, old.Rate, old.MaxQueued
+		key.ReadOnly, key.Rate, key.MaxQueued, key.MaxResultBytes = old.ReadOnly, old.Rate, old.MaxQueued, old.MaxResultBytes
 		return append(keys, key), nil
 	})
 	if err != nil {

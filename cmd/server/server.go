@@ -153,10 +153,10 @@ func (s *server) newExecutor(ctx context.Context, kinds executor.Planner, tracer
 	c, ec := s.cfg, executor.DefaultConfig()
 	ec.Workers, ec.MaxJobs, ec.MaxBytes, ec.MaxWaiting = int(c.Workers.n), int(c.QueueJobs.n), c.QueueBytes.n, c.WaitingItems.n
 	ec.Journal, ec.Room, ec.Planner, ec.Logger, ec.Registerer = s.backend, s.backend.room, kinds, s.log, s.registry
-	ec.MaxResultBytes = c.MaxResult.n
+	ec.MaxResultBytes, ec.Results = c.MaxResult.n, s.backend.results
 	ec.Cluster, ec.Tracer, ec.WorkerStart, ec.Wall = s.backend.turns, tracer, giveWay, s.backend.wall
 	if s.tenants != nil {
-		ec.TenantJobs = s.tenants.MaxQueued
+		ec.TenantJobs, ec.TenantResultBytes = s.tenants.MaxQueued, s.tenants.MaxResultBytes
 	}
 	return executor.New(ctx, ec)
 }

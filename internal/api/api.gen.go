@@ -129,11 +129,12 @@ func (e JobDurability) Valid() bool {
 
 // Defines values for JobErrorType.
 const (
-	JobErrorTypeProblemsjobFailed     JobErrorType = "/problems/job-failed"
-	JobErrorTypeProblemsjobPanicked   JobErrorType = "/problems/job-panicked"
-	JobErrorTypeProblemsjobTimeout    JobErrorType = "/problems/job-timeout"
-	JobErrorTypeProblemssourceChanged JobErrorType = "/problems/source-changed"
-	JobErrorTypeProblemssourceCorrupt JobErrorType = "/problems/source-corrupt"
+	JobErrorTypeProblemsjobFailed      JobErrorType = "/problems/job-failed"
+	JobErrorTypeProblemsjobPanicked    JobErrorType = "/problems/job-panicked"
+	JobErrorTypeProblemsjobTimeout     JobErrorType = "/problems/job-timeout"
+	JobErrorTypeProblemsresultTooLarge JobErrorType = "/problems/result-too-large"
+	JobErrorTypeProblemssourceChanged  JobErrorType = "/problems/source-changed"
+	JobErrorTypeProblemssourceCorrupt  JobErrorType = "/problems/source-corrupt"
 )
 
 // Valid indicates whether the value is a known member of the JobErrorType enum.
@@ -144,6 +145,8 @@ func (e JobErrorType) Valid() bool {
 	case JobErrorTypeProblemsjobPanicked:
 		return true
 	case JobErrorTypeProblemsjobTimeout:
+		return true
+	case JobErrorTypeProblemsresultTooLarge:
 		return true
 	case JobErrorTypeProblemssourceChanged:
 		return true

@@ -147,6 +147,8 @@ var failureTitles = map[job.FailureReason]string{
 
 	job.FailedSourceChanged: "The data was changed after the submission",
 	job.FailedSourceCorrupt: "The stored data is corrupt",
+
+	job.FailedResultTooLarge: "The results are too large",
 }
 
 // appendItem appends an item's JSON.

@@ -80,6 +80,11 @@ type Config struct {
 	MaxWaiting int64
 	// MaxResultBytes bounds the results of a job, in bytes as they are stored; 0 is no bound.
 	MaxResultBytes int64
+	// TenantResultBytes returns a tenant's quota of bytes of stored results; 0 is no quota. Nil is none for all.
+	TenantResultBytes func(tenant string) int64
+	// Results returns the bytes of results that the journal has taken of an unfinished job, and of all jobs of a tenant that
+	// are not deleted. Nil is for no TenantResultBytes.
+	Results func(tenant string, id job.ID) (ofJob, ofTenant int64)
 	// WorkerStart is called by each worker's goroutine before its first turn; nil for nothing.
 	WorkerStart func()
 	// TenantJobs returns a tenant's quota of jobs that are not terminal; 0 is no quota. Nil is none for all.

@@ -21,6 +21,7 @@ type hold struct {
 	startedAt time.Time  // the same by the wall clock
 	paused    bool       // it cannot be begun now, and is given up when the alarm comes
 	completed int64      // units of the task
+	results   int64      // bytes of results of the task
 
 	// Guarded by shared.mu.
 	uses   int                     // by its task, by appends and alarms under way; the turn is ended when it is 0

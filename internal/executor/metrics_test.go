@@ -97,6 +97,7 @@ gather_jobs_finished_total{kind="toy",state="succeeded"} 1
 gather_jobs_failed_total{kind="toy",reason="job-failed"} 1
 gather_jobs_failed_total{kind="toy",reason="job-panicked"} 0
 gather_jobs_failed_total{kind="toy",reason="job-timeout"} 0
+gather_jobs_failed_total{kind="toy",reason="result-too-large"} 0
 gather_jobs_failed_total{kind="toy",reason="source-changed"} 0
 gather_jobs_failed_total{kind="toy",reason="source-corrupt"} 0
 `), "gather_queue_jobs", "gather_queue_oldest_age_seconds", "gather_queue_tasks", "gather_waiting_items",

@@ -15,6 +15,7 @@ type toy struct {
 	Tasks   int           `json:"tasks"`
 	Waiting int64         `json:"waiting,omitempty"`
 	Memory  int64         `json:"memory,omitempty"`
+	Results int64         `json:"results,omitempty"`
 	Work    time.Duration `json:"work,omitempty"` // each task sleeps this long, holding its worker
 	Park    time.Duration `json:"park,omitempty"` // each task waits this long, holding none
 	Panic   bool          `json:"panic,omitempty"`
@@ -51,7 +52,7 @@ func (toys) Replan(_ context.Context, _, kind string, spec []byte) (job.Plan, er
 }
 
 func (p toy) Size() job.Size {
-	return job.Size{Tasks: p.Tasks, Units: int64(p.Tasks), Waiting: p.Waiting, Memory: p.Memory}
+	return job.Size{Tasks: p.Tasks, Units: int64(p.Tasks), Waiting: p.Waiting, Memory: p.Memory, Results: p.Results}
 }
 
 func (p toy) Task(i int, r job.Resume) job.Task {

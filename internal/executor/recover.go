@@ -70,7 +70,7 @@ func (e *Executor) resume(ctx context.Context, j job.Job, spec []byte, log job.L
 			planErr = &job.Failure{Reason: job.FailedTask, Detail: "its plan differs from the one it was begun with"}
 			continue
 		}
-		r.results += int64(a.Items.Size() + len(a.Partial))
+		r.results += job.ResultBytes(a)
 		if !a.Done {
 			r.steps[a.Task] = append(r.steps[a.Task], a)
 			continue

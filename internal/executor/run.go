@@ -3,7 +3,6 @@ package executor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -93,13 +92,12 @@ func (r *run) begin(now time.Time) bool {
 	return true
 }
 
-// addResults counts results; it returns the failure of a job that has more of them than it may. Caller holds r.mu.
-func (r *run) addResults(items *job.Items, partial []byte) error {
-	r.results += int64(items.Size() + len(partial))
-	if limit := r.e.cfg.MaxResultBytes; limit > 0 && r.results > limit {
-		return &job.Failure{Reason: job.FailedTask, Detail: fmt.Sprintf("the job's results have more than %d bytes, the limit of this server", limit)}
-	}
-	return nil
+// addResults counts the results of an event that is to be appended; it returns the failure of a job that would have more of
+// them than it may. Caller holds r.mu.
+func (r *run) addResults(ev job.Event) error {
+	n := job.ResultBytes(ev)
+	r.results += n
+	return r.e.checkResults(&r.job, r.results, n)
 }
 
 func (r *run) armTimeout() {

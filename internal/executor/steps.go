@@ -127,6 +127,7 @@ func (s *shared) ready(ctx context.Context, h *hold) error {
 		default:
 			h.resume.Steps = append(h.resume.Steps, a)
 			h.completed += a.Completed + a.Failed
+			h.results += job.ResultBytes(a)
 		}
 	}
 	return nil
@@ -176,6 +177,9 @@ func (s *shared) stepped(ctx context.Context, h *hold, step *job.Step) (wake tim
 	p := h.part
 	h.completed += step.Completed + step.Failed
 	a, told := advanced(h.turn.Task, step)
+	if err := h.addResults(a); err != nil {
+		return s.unready(ctx, h, err)
+	}
 	switch {
 	case a.Done && p.size.Tasks == 1:
 		return s.finish(ctx, h, func(r job.Reducer) error { return r.Add(a.Task, a.Partial) }, a)
@@ -192,6 +196,14 @@ func (s *shared) stepped(ctx context.Context, h *hold, step *job.Step) (wake tim
 		return time.Time{}
 	}
 	return step.Wake
+}
+
+// addResults counts the results of an event that is to be appended; it returns the failure of a job that would have more of
+// them than it may.
+func (h *hold) addResults(ev job.Event) error {
+	n := job.ResultBytes(ev)
+	h.results += n
+	return h.part.e.checkResults(&h.part.job, h.results, n)
 }
 
 // errLog: the log cannot be read, which is not the job's fault.
@@ -242,13 +254,17 @@ func (s *shared) finish(
 		}
 		return err
 	})
+	how := succeeded(&out)
+	if err == nil {
+		err = h.addResults(how)
+	}
 	if err != nil {
 		if !errors.Is(err, errLog) {
 			err = failure(err)
 		}
 		return s.unready(ctx, h, err)
 	}
-	s.end(ctx, h, succeeded(&out), before...)
+	s.end(ctx, h, how, before...)
 	return time.Time{}
 }
 

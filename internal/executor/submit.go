@@ -110,8 +110,9 @@ func (p *planned) entry() (job.Entry, job.Job, error) {
 // follows.
 func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(planned)) error {
 	now := e.wall()
+	tenant := subs[0].Tenant
 	var faults fields.Errors
-	var bytes, waiting int64
+	var bytes, waiting, results int64
 	for i := range subs {
 		s := &subs[i]
 		prefix := ""
@@ -149,20 +150,23 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(pl
 			faults.Add(prefix, "%d items would wait at the same time; this server holds at most %d: set concurrency, or "+
 				"split the job", size.Waiting, e.cfg.MaxWaiting)
 		}
-		if limit := e.cfg.MaxResultBytes; limit > 0 && size.Results > limit {
+		if limit := e.jobResultLimit(tenant); limit > 0 && size.Results > limit {
 			faults.Add(prefix, "the results would have at least %d bytes; a job may have at most %d: split the job", size.Results, limit)
 		}
 		if size.Memory > e.cfg.MaxBytes {
 			faults.Add(prefix, "the job needs %d bytes of memory; this server holds at most %d", size.Memory, e.cfg.MaxBytes)
 		}
-		bytes, waiting = bytes+size.Memory, waiting+size.Waiting
+		bytes, waiting, results = bytes+size.Memory, waiting+size.Waiting, results+size.Results
 		if faults.Total() == 0 && i > 0 && (bytes > e.cfg.MaxBytes || waiting > e.cfg.MaxWaiting) {
 			faults.Add(prefix, "up to here the batch needs %d bytes of memory, and %d items would wait at the same time; this "+
 				"server holds at most %d and %d: split the batch", bytes, waiting, e.cfg.MaxBytes, e.cfg.MaxWaiting)
 			break
 		}
 	}
-	return faults.Err()
+	if err := faults.Err(); err != nil {
+		return err
+	}
+	return e.resultRoom(tenant, len(subs), results)
 }
 
 // admit counts the jobs in, all or none.

@@ -146,7 +146,8 @@ func (r *run) stepped(u unit, step *job.Step, err error) {
 		r.failed(err)
 		return
 	}
-	if err := r.addResults(&step.Items, step.Partial); err != nil {
+	a, told := advanced(u.task, step)
+	if err := r.addResults(a); err != nil {
 		r.busy--
 		r.failed(err)
 		return
@@ -161,7 +162,7 @@ func (r *run) stepped(u unit, step *job.Step, err error) {
 		r.done++
 	}
 	var events []job.Event
-	if a, told := advanced(u.task, step); told && r.size.Tasks > 0 {
+	if told && r.size.Tasks > 0 {
 		r.completed += step.Completed + step.Failed
 		events = append(make([]job.Event, 0, 3), a)
 	}
@@ -198,11 +199,15 @@ func (r *run) reduce() {
 		return err
 	})
 	r.mu.Lock()
+	end := succeeded(&out)
+	if err == nil {
+		err = r.addResults(end)
+	}
 	if err != nil {
 		r.fail(err)
 		return
 	}
-	r.end(errCancelled, succeeded(&out))
+	r.end(errCancelled, end)
 }
 
 // failed takes the error of a step. Caller holds r.mu.

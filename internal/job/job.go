@@ -100,16 +100,19 @@ const (
 	FailedSourceChanged
 	// FailedSourceCorrupt: the data to sum does not match its checksums.
 	FailedSourceCorrupt
+	// FailedResultTooLarge: the results would have more bytes than the job, or its tenant, may have.
+	FailedResultTooLarge
 )
 
 // FailureReasons lists all reasons.
 func FailureReasons() []FailureReason {
-	return []FailureReason{FailedTask, FailedPanic, FailedTimeout, FailedSourceChanged, FailedSourceCorrupt}
+	return []FailureReason{FailedTask, FailedPanic, FailedTimeout, FailedSourceChanged, FailedSourceCorrupt, FailedResultTooLarge}
 }
 
 var failureReasons = [...]string{
 	FailedTask: "job-failed", FailedPanic: "job-panicked", FailedTimeout: "job-timeout",
 	FailedSourceChanged: "source-changed", FailedSourceCorrupt: "source-corrupt",
+	FailedResultTooLarge: "result-too-large",
 }
 
 // String returns the reason as problem types spell it: "job-failed", "source-changed".

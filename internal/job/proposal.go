@@ -87,12 +87,39 @@ type Dropped struct {
 	Index int
 }
 
-// proposalVersion leads every proposal.
-const proposalVersion = 1
+// The versions that lead every proposal. The second is written only where it has a failure that earlier versions cannot read:
+// a node of an earlier version takes no part from there on, instead of rejecting what the other nodes apply.
+const (
+	proposalVersion       = 1
+	proposalVersionReason = 2
+)
+
+// version returns the first version that reads the proposal.
+func (p *Proposal) version() byte {
+	newer := p.Finished.Failure.newer() || p.View.Failure.newer()
+	look := func(events []Event) {
+		for _, ev := range events {
+			if f, ok := ev.(Finished); ok {
+				newer = newer || f.Failure.newer()
+			}
+		}
+	}
+	for i := range p.Entries {
+		look(p.Entries[i].Events)
+	}
+	look(p.Log)
+	if newer {
+		return proposalVersionReason
+	}
+	return proposalVersion
+}
+
+// newer reports whether earlier versions cannot read the failure.
+func (f *Failure) newer() bool { return f != nil && f.Reason > FailedSourceCorrupt }
 
 // AppendBinary appends the encoded proposal.
 func (p *Proposal) AppendBinary(dst []byte) []byte {
-	dst = appendUint(append(dst, proposalVersion, byte(p.What)), p.Number)
+	dst = appendUint(append(dst, p.version(), byte(p.What)), p.Number)
 	dst = appendTime(dst, p.At)
 	switch p.What {
 	case ProposeBatch:
@@ -174,7 +201,7 @@ func (p *Proposal) appendBatch(dst []byte) []byte {
 // one of another version; with any other the Number may be there all the same.
 func DecodeProposal(data []byte) (p Proposal, err error) {
 	r := reader{b: data}
-	if len(data) == 0 || data[0] != proposalVersion {
+	if len(data) == 0 || data[0] != proposalVersion && data[0] != proposalVersionReason {
 		return p, fmt.Errorf("%w: proposal", ErrVersion)
 	}
 	r.b = r.b[1:]

@@ -92,12 +92,29 @@ func TestProposalVersion(t *testing.T) {
 		change func(b []byte) []byte
 	}{
 		{"nothing", func([]byte) []byte { return nil }},
-		{"version", func(b []byte) []byte { b[0]++; return b }},
+		{"version", func(b []byte) []byte { b[0] += 2; return b }},
 		{"kind 0", func(b []byte) []byte { b[1] = 0; return b }},
 		{"kind of the future", func(b []byte) []byte { b[1] = byte(job.ProposeLargeTrim) + 1; return b }},
 	} {
 		if _, err := job.DecodeProposal(c.change(bytes.Clone(data))); !errors.Is(err, job.ErrVersion) {
 			t.Errorf("%s: %v, want ErrVersion", c.name, err)
+		}
+	}
+	// Earlier versions read version 1, and would reject a failure that they do not have.
+	for reason, want := range map[job.FailureReason]byte{job.FailedSourceCorrupt: 1, job.FailedResultTooLarge: 2} {
+		ended := job.Finished{At: at, State: job.Failed, Failure: &job.Failure{Reason: reason}}
+		view := submitted().Job
+		view.State, view.Failure = job.Failed, ended.Failure
+		for name, p := range map[string]job.Proposal{
+			"decision": {What: job.ProposeDecision, ID: job.NewID(), Finished: ended},
+			"batch":    {What: job.ProposeBatch, Entries: []job.Entry{{}, {ID: job.NewID(), Events: []job.Event{job.Started{At: at}, ended}}}},
+			"log":      {What: job.ProposeJob, View: submitted().Job, Log: []job.Event{job.Started{At: at}, ended}},
+			"view":     {What: job.ProposeJob, View: view},
+		} {
+			data := p.AppendBinary(nil)
+			if _, err := job.DecodeProposal(data); err != nil || data[0] != want {
+				t.Errorf("%s with %v: version %d, error %v; want version %d", name, reason, data[0], err, want)
+			}
 		}
 	}
 	// The author of what is corrupt is told so by its number.

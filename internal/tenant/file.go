@@ -194,14 +194,22 @@ func check(keys []Key) error {
 		if k.MaxQueued < 0 {
 			fault("max_queued is less than 0")
 		}
+		if k.MaxResultBytes < 0 {
+			fault("max_result_bytes is less than 0")
+		}
 		other, known := first[k.Tenant]
 		if !known {
 			first[k.Tenant] = k
-		} else if !sameRate(k.Rate, other.Rate) || k.MaxQueued != other.MaxQueued {
-			fault("rate and max_queued must be those of key %s, which has the same tenant", other.ID)
+		} else if !k.sameLimits(&other) {
+			fault("rate, max_queued and max_result_bytes must be those of key %s, which has the same tenant", other.ID)
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// sameLimits reports whether keys have the same limits, as those of a tenant must.
+func (k *Key) sameLimits(o *Key) bool {
+	return sameRate(k.Rate, o.Rate) && k.MaxQueued == o.MaxQueued && k.MaxResultBytes == o.MaxResultBytes
 }
 
 func sameRate(a, b *Rate) bool {

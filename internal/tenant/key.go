@@ -40,6 +40,8 @@ type Key struct {
 	Rate *Rate `json:"rate,omitzero"`
 	// MaxQueued bounds how many of the tenant's jobs may be unfinished; 0 is no bound.
 	MaxQueued int `json:"max_queued,omitzero"`
+	// MaxResultBytes bounds the stored results of the tenant's jobs; 0 is no bound.
+	MaxResultBytes int64 `json:"max_result_bytes,omitzero"`
 }
 
 // A Rate is a number of jobs in a window of time, all of which may come at once.

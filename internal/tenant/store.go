@@ -40,9 +40,10 @@ func (e *entry) sameAccess(o *entry) bool {
 }
 
 type limits struct {
-	rate      Rate
-	limiter   *rate.Limiter // nil without a rate
-	maxQueued int
+	rate           Rate
+	limiter        *rate.Limiter // nil without a rate
+	maxQueued      int
+	maxResultBytes int64
 }
 
 // ErrNoKeys is returned for a key file without a key, which would lock everyone out.
@@ -80,7 +81,7 @@ func (s *Store) Replace(keys []Key) error {
 		if _, known := next.tenants[k.Tenant]; known {
 			continue
 		}
-		l := limits{maxQueued: k.MaxQueued}
+		l := limits{maxQueued: k.MaxQueued, maxResultBytes: k.MaxResultBytes}
 		if k.Rate != nil {
 			l.rate = *k.Rate
 			per := rate.Limit(float64(l.rate.Jobs) / time.Duration(l.rate.Window).Seconds())
@@ -135,6 +136,9 @@ func (s *Store) MaxQueued(tenant string) int {
 	}
 	return st.tenants[tenant].maxQueued
 }
+
+// MaxResultBytes returns how many bytes the stored results of a tenant's jobs may have; 0 is no bound.
+func (s *Store) MaxResultBytes(tenant string) int64 { return s.limits(tenant).maxResultBytes }
 
 // An Allowance is what a tenant's rate has left.
 type Allowance struct {

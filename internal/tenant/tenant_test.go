@@ -82,13 +82,13 @@ func TestFaults(t *testing.T) {
 	a, _ := generate(t, "acme", func(k *tenant.Key) { k.MaxQueued = 1 })
 	b, _ := generate(t, "acme")
 	b.ID, b.SHA256 = a.ID, "short"
-	c, _ := generate(t, "x", func(k *tenant.Key) { k.Rate = &tenant.Rate{}; k.MaxQueued = -1 })
+	c, _ := generate(t, "x", func(k *tenant.Key) { k.Rate = &tenant.Rate{}; k.MaxQueued, k.MaxResultBytes = -1, -1 })
 	c.Tenant = "no such/name"
 	_, err := tenant.NewStore([]tenant.Key{a, b, c})
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{"keys[1]: id", "keys[1]: sha256", "keys[1]: rate and max_queued", "keys[2]: tenant", "keys[2]: rate:", "keys[2]: max_queued"} {
+	for _, want := range []string{"keys[1]: id", "keys[1]: sha256", "keys[1]: rate, max_queued and max_result_bytes", "keys[2]: tenant", "keys[2]: rate:", "keys[2]: max_queued", "keys[2]: max_result_bytes"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in: %v", want, err)
 		}

@@ -1,0 +1,166 @@
+package executor_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gather/internal/executor"
+	"gather/internal/fields"
+	"gather/internal/job"
+)
+
+func sumResults(log []job.LogRecord) (n int64) {
+	for _, r := range log {
+		n += job.ResultBytes(r.Event)
+	}
+	return n
+}
+
+// Results is executor.Config.Results.
+func (l *ledger) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, p := range l.jobs {
+		if n := sumResults(p.log); p.view.Tenant == tenant {
+			ofTenant += n
+			if i == id {
+				ofJob = n
+			}
+		}
+	}
+	return ofJob, ofTenant
+}
+
+// Results is executor.Config.Results.
+func (r *realm) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, s := range r.jobs {
+		if n := sumResults(s.log); s.view.Tenant == tenant {
+			ofTenant += n
+			if i == id {
+				ofJob = n
+			}
+		}
+	}
+	return ofJob, ofTenant
+}
+
+// inBothModes runs a test with an executor that has its jobs to itself, and with one of two nodes.
+func inBothModes(t *testing.T, change func(*executor.Config), test func(t *testing.T, e *executor.Executor, get func(job.ID) job.Job, stored func() int64)) {
+	t.Run("alone", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLedger(t)
+			e := start(t, l, func(c *executor.Config) { c.Results = l.Results; change(c) })
+			test(t, e, l.job, func() int64 { _, n := l.Results("acme", job.ID{}); return n })
+		})
+	})
+	t.Run("shared", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRealm(t)
+			node := func(c *executor.Config) { c.Results = r.Results; change(c) }
+			e, _ := startNode(t, r, node)
+			startNode(t, r, node)
+			test(t, e, r.job, func() int64 { _, n := r.Results("acme", job.ID{}); return n })
+		})
+	})
+}
+
+// A task of a toy leaves 2 bytes, and its reduction a digit for each digit of its tasks.
+func TestResultBytes(t *testing.T) {
+	quota := func(n int64) func(*executor.Config) {
+		return func(c *executor.Config) {
+			c.TenantResultBytes = func(t string) int64 { return map[string]int64{"acme": n}[t] }
+		}
+	}
+	limit := func(n int64) func(*executor.Config) { return func(c *executor.Config) { c.MaxResultBytes = n } }
+	for _, tt := range []struct {
+		name  string
+		bound func(*executor.Config)
+		tasks int
+		fails string
+	}{
+		{"limit, one task", limit(1), 1, "more than 1 bytes, the limit"},
+		{"limit, the reduction of one task", limit(2), 1, "more than 2 bytes, the limit"},
+		{"limit, one task fits", limit(3), 1, ""},
+		{"limit, tasks", limit(5), 9, "more than 5 bytes, the limit"},
+		{"limit, reduction", limit(18), 9, "more than 18 bytes, the limit"},
+		{"limit, fits", limit(19), 9, ""},
+		{"quota, one task", quota(2), 1, "more than 2 bytes, your quota"},
+		{"quota, tasks", quota(5), 9, "more than 5 bytes, your quota"},
+		{"quota, reduction", quota(18), 9, "more than 18 bytes, your quota"},
+		{"quota, fits", quota(19), 9, ""},
+		{"no tasks", limit(1), 0, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBothModes(t, tt.bound, func(t *testing.T, e *executor.Executor, get func(job.ID) job.Job, _ func() int64) {
+				id := submit(t, e, toy{Tasks: tt.tasks, Work: time.Millisecond})
+				settle()
+				v := get(id)
+				switch {
+				case tt.fails == "" && v.State != job.Succeeded:
+					t.Errorf("the job is %v (%v), want it succeeded", v.State, v.Failure)
+				case tt.fails != "" && (v.Failure == nil || v.Failure.Reason != job.FailedResultTooLarge || !strings.Contains(v.Failure.Detail, tt.fails)):
+					t.Errorf("the job is %v (%v), want it failed: %s", v.State, v.Failure, tt.fails)
+				}
+			})
+		})
+	}
+}
+
+// What is stored counts for the jobs that come after, of the same tenant.
+func TestResultQuota(t *testing.T) {
+	const quota = 10
+	inBothModes(t, func(c *executor.Config) {
+		c.TenantResultBytes = func(string) int64 { return quota }
+	}, func(t *testing.T, e *executor.Executor, get func(job.ID) job.Job, stored func() int64) {
+		ask := func(p toy, n int) error {
+			subs := make([]job.Submission, n)
+			for i := range subs {
+				subs[i] = job.Submission{Tenant: "acme", Kind: "toy", Spec: p.spec(), Priority: job.Normal, Retention: time.Hour}
+			}
+			_, err := e.Submit(t.Context(), subs, nil, false)
+			settle()
+			return err
+		}
+		rejected := func(what string, err error) {
+			t.Helper()
+			r, ok := errors.AsType[*job.Rejection](err)
+			if !ok || !errors.Is(err, job.ErrQuota) || r.Reason != "quota" || r.RetryAfter < time.Second || !strings.Contains(r.Detail, "of at most 10 bytes") {
+				t.Errorf("%s: error %v (%+v), want ErrQuota", what, err, r)
+			}
+		}
+		for what, ask := range map[string]error{"job": ask(toy{Results: 11}, 1), "batch": ask(toy{Results: 6}, 2)} {
+			if _, ok := errors.AsType[*fields.Errors](ask); !ok {
+				t.Errorf("a %s that never fits: error %v, want a fault", what, ask)
+			}
+		}
+		if err := ask(toy{Tasks: 2}, 1); err != nil || stored() != 5 {
+			t.Fatalf("the first job: error %v, %d bytes stored, want 5", err, stored())
+		}
+		rejected("6 bytes are announced and 5 have room", ask(toy{Results: 6}, 1))
+		id := submit(t, e, toy{Tasks: 9, Work: time.Millisecond})
+		settle()
+		if v := get(id); v.Failure == nil || v.Failure.Reason != job.FailedResultTooLarge || stored() > quota {
+			t.Errorf("a job that crosses the quota is %v (%v), %d bytes stored, want it failed and at most %d", v.State, v.Failure, stored(), quota)
+		}
+		for range 3 { // up to the last byte
+			if stored() < quota {
+				_ = ask(toy{}, int(quota-stored()))
+			}
+		}
+		if stored() != quota {
+			t.Fatalf("%d bytes stored, want %d", stored(), quota)
+		}
+		rejected("the quota is used up", ask(toy{}, 1))
+		if _, err := e.Submit(t.Context(), []job.Submission{
+			{Tenant: "other", Kind: "toy", Spec: toy{Tasks: 1}.spec(), Priority: job.Normal, Retention: time.Hour},
+		}, nil, false); err != nil {
+			t.Errorf("another tenant: %v", err)
+		}
+		settle()
+	})
+}
