@@ -180,7 +180,8 @@ func (s *server) newHandler(exec *executor.Executor, kinds api.Kinds, tracer tra
 }
 
 func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
-	var lc net.ListenConfig
+	lc := net.ListenConfig{Control: limitUnsent}
+	lc.SetMultipathTCP(false) // its connections would not inherit the limit
 	l, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("--%s: %w", flag, err)

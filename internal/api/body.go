@@ -123,6 +123,7 @@ func (x *exchange) hold(n int64) error {
 func (x *exchange) release() {
 	x.srv.bodies.release(x.principal.Tenant, x.body)
 	x.body = 0
+	x.holdRead(0)
 }
 
 // readBody reads a body of at most MaxBody bytes, by the deadline that awaitBody set.

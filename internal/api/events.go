@@ -98,9 +98,8 @@ func (e *eventStream) VisitGetJobEventsResponse(http.ResponseWriter) error {
 	h["Cache-Control"] = []string{"private, no-store"}
 	h["Vary"] = varyAccept
 	h["X-Accel-Buffering"] = []string{"no"}
-	buf := getBuffer()
-	e.buf = (*buf)[:0]
-	defer func() { *buf = e.buf; putBuffer(buf) }()
+	defer e.idle()
+	e.buf = *getBuffer()
 	if h["Content-Type"] = []string{mediaNDJSON}; e.sse {
 		h["Content-Type"] = []string{mediaSSE + "; charset=utf-8"} // clients assume Latin-1 for text otherwise
 		e.buf = append(e.buf, "retry: 2000\n\n"...)
@@ -125,6 +124,9 @@ func (e *eventStream) follow() error {
 			return err
 		}
 		e.job = j
+		if e.buf == nil {
+			e.buf = *getBuffer()
+		}
 		if err := e.catchUp(); err != nil {
 			return err
 		}
@@ -144,6 +146,7 @@ func (e *eventStream) follow() error {
 		if err := e.flush(); err != nil {
 			return err
 		}
+		e.idle()
 		beat.Reset(heartbeat)
 		if later > 0 {
 			beat.Reset(later)
@@ -167,7 +170,7 @@ func (e *eventStream) follow() error {
 // catchUp sends the events up to the job as it was read.
 func (e *eventStream) catchUp() error {
 	for e.after < e.job.Seq {
-		records, err := e.srv.Log.Log(e.ctx, e.job.ID, e.after, logPage)
+		records, err := e.x.readLog(e.ctx, e.job.ID, e.after, logPage)
 		if err != nil {
 			return err
 		}
@@ -179,13 +182,20 @@ func (e *eventStream) catchUp() error {
 			if r.Seq > e.job.Seq { // what came after the job was read waits for the next turn
 				return nil
 			}
-			e.buf, _, _ = appendItems(e.buf, r, e.after, 1<<62, e.item)
+			for more := true; more; more = hasItems(r, e.after) {
+				e.buf, _, e.after = appendItems(e.buf, r, e.after, 1<<62, e.item)
+				if len(e.buf) >= flushSize {
+					if err := e.flush(); err != nil {
+						return err
+					}
+				}
+			}
 			e.state(r)
 			e.after = r.Seq
-			if len(e.buf) >= flushSize {
-				if err := e.flush(); err != nil {
-					return err
-				}
+		}
+		if e.after < e.job.Seq { // before the next page is read
+			if err := e.flush(); err != nil {
+				return err
 			}
 		}
 	}
@@ -282,9 +292,18 @@ func (e *eventStream) flush() error {
 	err := e.srv.push(e.x, e.buf)
 	e.buf = e.buf[:0]
 	if err == nil {
-		err = http.NewResponseController(e.x).Flush()
+		err = e.srv.flush(e.x)
 	}
 	return err
+}
+
+// idle gives back what the stream holds, between two events.
+func (e *eventStream) idle() {
+	if buf := e.buf; buf != nil {
+		putBuffer(&buf)
+	}
+	e.buf = nil
+	e.x.holdRead(0)
 }
 
 // cutOff makes an error in the middle of a stream one that cuts the connection, so that the client can tell it from an

@@ -40,6 +40,10 @@ type exchange struct {
 	problem   string
 	// body is how many bytes of the bodies' budget this request holds.
 	body int64
+	// read is how many bytes of the readers' budget this request holds.
+	read int64
+	// pace is how fast the client reads the answer.
+	pace pace
 	// unread is true until the request's body has been read to its end.
 	unread bool
 
@@ -70,15 +74,21 @@ func (x *exchange) Value(key any) any {
 // Header implements http.ResponseWriter.
 func (x *exchange) Header() http.Header { return x.w.Header() }
 
-// WriteHeader implements http.ResponseWriter.
+// WriteHeader implements http.ResponseWriter. From then on a client that does not read has WriteTimeout, unless the answer
+// sets a later deadline: net/http writes the end of an answer without a deadline of its own.
 func (x *exchange) WriteHeader(status int) {
 	if !x.wrote {
 		x.status, x.wrote = status, true
+		x.setWriteDeadline()
 		if x.unread {
 			x.linger()
 		}
 	}
 	x.w.WriteHeader(status)
+}
+
+func (x *exchange) setWriteDeadline() {
+	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(x.srv.WriteTimeout))
 }
 
 // Write implements http.ResponseWriter.

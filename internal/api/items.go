@@ -20,8 +20,8 @@ func itemsOf(r *job.LogRecord) (block *job.Items, before uint64) {
 	return nil, 0
 }
 
-// appendItems appends those items of an event that come after a seq, at most limit of them, each by line. It returns
-// how many, and the seq of the last.
+// appendItems appends those items of an event that come after a seq, each by line, until there are limit of them or b has
+// flushSize. It returns how many, and the seq of the last.
 func appendItems(
 	b []byte, r *job.LogRecord, after uint64, limit int64, line func([]byte, *job.Item) []byte,
 ) (_ []byte, n int64, last uint64) {
@@ -38,15 +38,14 @@ func appendItems(
 		to = from + int(limit)
 	}
 	var it job.Item // one for all: line makes it escape
-	for i := from; i < to; i++ {
+	for i := from; i < to && len(b) < flushSize; i++ {
 		it = block.At(i)
 		it.Seq = before + uint64(i) + 1
 		b = line(b, &it)
+		n++
+		after = it.Seq
 	}
-	if to > from {
-		after = before + uint64(to)
-	}
-	return b, int64(to - from), after
+	return b, n, after
 }
 
 // hasItems reports whether an event has an item after a seq.
@@ -57,7 +56,9 @@ func hasItems(r *job.LogRecord, after uint64) bool {
 
 // A reader is where results are read from: the log, or the index.
 type reader interface {
-	// read appends the next items to b, at most limit of them, and returns how many. None, and more false, is the end.
+	// read appends the next items to b until there are limit of them, b has flushSize, or another page must be read, and
+	// returns how many. With none, more reports whether there is another item; with some, whether there may be. What was
+	// appended must be written before the next read.
 	read(ctx context.Context, b []byte, limit int64, line func([]byte, *job.Item) []byte) (_ []byte, n int64, more bool, err error)
 	// cursor is the after that goes on where the last read ended.
 	cursor() int64
@@ -65,7 +66,7 @@ type reader interface {
 
 // logReader reads items in the order of their completion, up to what the view of the job has.
 type logReader struct {
-	log     Log
+	x       *exchange
 	id      job.ID
 	end     uint64 // the seq of the view
 	after   uint64 // the last event or item that was read
@@ -78,9 +79,9 @@ func (r *logReader) cursor() int64 { return r.last }
 func (r *logReader) read(
 	ctx context.Context, b []byte, limit int64, line func([]byte, *job.Item) []byte,
 ) (_ []byte, n int64, more bool, err error) {
-	for r.after < r.end {
+	for r.after < r.end && n == 0 {
 		if len(r.records) == 0 {
-			if r.records, err = r.log.Log(ctx, r.id, r.after, int(min(limit, logPage))); err != nil {
+			if r.records, err = r.x.readLog(ctx, r.id, r.after, int(min(max(limit, 1), logPage))); err != nil {
 				return b, n, false, err
 			}
 			if len(r.records) == 0 { // it was deleted meanwhile
@@ -89,11 +90,6 @@ func (r *logReader) read(
 		}
 		for len(r.records) > 0 {
 			rec := &r.records[0]
-			if n == limit {
-				if hasItems(rec, r.after) {
-					return b, n, true, nil
-				}
-			}
 			var k int64
 			b, k, r.after = appendItems(b, rec, r.after, limit-n, line)
 			if n += k; k > 0 {
@@ -105,18 +101,17 @@ func (r *logReader) read(
 			r.after = rec.Seq
 			r.records = r.records[1:]
 		}
-		if n >= logPage {
-			return b, n, true, nil
-		}
 	}
-	return b, n, false, nil
+	return b, n, r.after < r.end, nil
 }
 
 // indexReader reads the items of a terminal job in the order of the input.
 type indexReader struct {
-	log   Log
+	x     *exchange
 	id    job.ID
 	after int64
+	items []job.Item
+	more  bool // there may be another page
 }
 
 func (r *indexReader) cursor() int64 { return r.after }
@@ -124,16 +119,18 @@ func (r *indexReader) cursor() int64 { return r.after }
 func (r *indexReader) read(
 	ctx context.Context, b []byte, limit int64, line func([]byte, *job.Item) []byte,
 ) (_ []byte, n int64, more bool, err error) {
-	page := min(limit, logPage)
-	// One more tells whether there is more.
-	items, err := r.log.ItemsByIndex(ctx, r.id, r.after, int(page)+1)
-	if err != nil {
-		return b, 0, false, err
+	if len(r.items) == 0 && r.more {
+		// One more shows whether there is more.
+		r.items, r.more, err = r.x.readByIndex(ctx, r.id, r.after, int(min(limit, logPage))+1)
+		if err != nil {
+			return b, 0, false, err
+		}
 	}
-	for i := range items[:min(len(items), int(page))] {
-		b = line(b, &items[i])
-		r.after = items[i].Index
+	for len(r.items) > 0 && n < limit && len(b) < flushSize {
+		b = line(b, &r.items[0])
+		r.after = r.items[0].Index
+		r.items = r.items[1:]
 		n++
 	}
-	return b, n, len(items) > int(page), nil
+	return b, n, len(r.items) > 0 || r.more, nil
 }

@@ -142,6 +142,8 @@ func (s *server) DeleteJob(ctx context.Context, req DeleteJobRequestObject) (Del
 const (
 	defaultPage = 50
 	maxPage     = 200
+	// jobMemory is about the most bytes of a job's view.
+	jobMemory = 64 << 10
 )
 
 // ListJobs implements GET /v1/jobs.
@@ -163,9 +165,17 @@ func (s *server) ListJobs(ctx context.Context, req ListJobsRequestObject) (ListJ
 		return a, nil
 	}
 	var next job.ID
+	if err := x.beginRead(int64(q.Limit) * jobMemory); err != nil {
+		return nil, err
+	}
 	if a.jobs, next, err = s.Jobs.List(ctx, q); err != nil {
 		return nil, err
 	}
+	size := 0
+	for i := range a.jobs {
+		size += 512 + len(a.jobs[i].Result) + len(a.jobs[i].Details)
+	}
+	x.holdRead(int64(size))
 	if next != (job.ID{}) {
 		a.next = pageToken(&q, next)
 	}

@@ -66,9 +66,9 @@ func newMetrics(reg prometheus.Registerer, s *server) (*metrics, error) {
 	}
 	refusals := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "gather_http_refusals_total",
-		Help: "Requests refused before the executor saw them. Reason: rate, of the tenant; bodies and uploads, no memory for one more; streams, as many as may be are open.",
+		Help: "Requests refused before the executor saw them. Reason: rate, of the tenant; bodies, uploads and readers, no memory for one more; streams, as many as may be are open.",
 	}, []string{"reason"})
-	for _, reason := range []string{refusedRate, refusedBodies, refusedUploads, refusedStreams} {
+	for _, reason := range []string{refusedRate, refusedBodies, refusedUploads, refusedReaders, refusedStreams} {
 		m.refusals[reason] = refusals.WithLabelValues(reason)
 	}
 	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -135,6 +135,7 @@ const (
 	refusedRate    = "rate"
 	refusedBodies  = "bodies"
 	refusedUploads = "uploads"
+	refusedReaders = "readers"
 	refusedStreams = "streams"
 )
 

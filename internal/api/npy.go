@@ -60,29 +60,20 @@ func (s *server) npyOf(ctx context.Context, x *exchange, j *job.Job) (*npyAnswer
 	return a, nil
 }
 
-// VisitGetJobResultsResponse implements GetJobResultsResponseObject. Elements are encoded before anything is sent, page by
-// page, so that one that does not fit its dtype, or a job that is deleted meanwhile, is an error and not half a file.
+// VisitGetJobResultsResponse implements GetJobResultsResponseObject. The elements are read twice, page by page: first they
+// are checked, so that one that does not fit its dtype is an error and not half a file; then they are written.
 func (a *npyAnswer) VisitGetJobResultsResponse(http.ResponseWriter) error {
 	if !a.srv.openStream() {
 		return errStreams
 	}
 	defer a.srv.closeStream()
-	var file bytes.Buffer
-	if _, err := npy.WriteHeader(&file, a.dtype, a.shape); err != nil {
-		return err
-	}
 	want := npy.Header{Shape: a.shape}.Elements()
-	file.Grow(int(want) * a.dtype.Size)
 	got := int64(0)
 	if err := a.elements(func(literal []byte) error {
-		bits, err := a.encode(literal)
-		if err != nil {
+		if _, err := a.encode(literal); err != nil {
 			return a.unfit(got, literal)
 		}
 		got++
-		for i := range a.dtype.Size {
-			file.WriteByte(byte(bits >> (8 * i)))
-		}
 		return nil
 	}); err != nil {
 		return err
@@ -93,15 +84,46 @@ func (a *npyAnswer) VisitGetJobResultsResponse(http.ResponseWriter) error {
 	case got > want:
 		return fmt.Errorf("a result of %d elements has shape %v: %w", got, a.shape, job.ErrCorrupt)
 	}
+	var header bytes.Buffer
+	if _, err := npy.WriteHeader(&header, a.dtype, a.shape); err != nil {
+		return err
+	}
 	h := a.x.Header()
 	h["Content-Type"] = []string{mediaNPY}
 	h["Cache-Control"] = privateNoCache
 	h["Vary"] = varyAccept
 	a.x.mode = modeStream
-	a.x.set("Content-Length", strconv.Itoa(file.Len()))
+	a.x.set("Content-Length", strconv.FormatInt(int64(header.Len())+want*int64(a.dtype.Size), 10))
 	a.x.set("Content-Disposition", `attachment; filename="`+a.job.ID.String()+`.npy"`)
 	a.x.WriteHeader(http.StatusOK)
-	return clientError(a.srv.push(a.x, file.Bytes()))
+	if a.x.req.Method == http.MethodHead {
+		return nil
+	}
+	return cutOff(a.write(header.Bytes()))
+}
+
+// write writes a header and the elements.
+func (a *npyAnswer) write(header []byte) error {
+	buf := getBuffer()
+	defer putBuffer(buf)
+	*buf = append(*buf, header...)
+	if err := a.elements(func(literal []byte) error {
+		bits, err := a.encode(literal)
+		if err != nil {
+			return err
+		}
+		for i := range a.dtype.Size {
+			*buf = append(*buf, byte(bits>>(8*i)))
+		}
+		if len(*buf) >= flushSize {
+			err = a.srv.push(a.x, *buf)
+			*buf = (*buf)[:0]
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	return a.srv.push(a.x, *buf)
 }
 
 // elements yields the literals of the result in C order: from the job if it shows them, otherwise from its items.
@@ -114,21 +136,21 @@ func (a *npyAnswer) elements(yield func(literal []byte) error) error {
 		}
 		return nil
 	}
-	for after := int64(-1); ; {
-		items, err := a.srv.Log.ItemsByIndex(a.ctx, a.job.ID, after, maxItems)
+	after := int64(-1)
+	for more := true; more; {
+		items, again, err := a.x.readByIndex(a.ctx, a.job.ID, after, logPage)
 		if err != nil {
 			return err
 		}
+		more = again
 		for i := range items {
 			if err := yield(items[i].Value); err != nil {
 				return err
 			}
 			after = items[i].Index
 		}
-		if len(items) < maxItems {
-			return nil
-		}
 	}
+	return nil
 }
 
 // encode returns the bits of a literal in the result's dtype.

@@ -11,8 +11,8 @@ import (
 const (
 	defaultItems = 1000
 	maxItems     = 10_000
-	// itemsPerWrite is how many items of a stream are written at once.
-	itemsPerWrite = 4096
+	// maxPageBytes is the size from which a JSON page takes no further item.
+	maxPageBytes = 4 << 20
 )
 
 // GetJobResults implements GET /v1/jobs/{job_id}/results.
@@ -70,9 +70,9 @@ func (s *server) GetJobResults(ctx context.Context, req GetJobResultsRequestObje
 	}
 	a := &resultsAnswer{srv: s, ctx: ctx, x: x, ints: ints, limit: limit, bounded: bounded, finished: j.State.Terminal()}
 	if !byIndex {
-		a.from = &logReader{log: s.Log, id: j.ID, end: j.Seq, after: uint64(after), last: after}
+		a.from = &logReader{x: x, id: j.ID, end: j.Seq, after: uint64(after), last: after}
 	} else if a.finished {
-		a.from = &indexReader{log: s.Log, id: j.ID, after: after}
+		a.from = &indexReader{x: x, id: j.ID, after: after, more: true}
 	} else {
 		return nil, job.ErrNotFinished
 	}
@@ -101,33 +101,53 @@ func (a *resultsAnswer) headers(media string) {
 	h["Vary"] = varyAccept
 }
 
-// VisitGetJobResultsResponse implements GetJobResultsResponseObject.
+// VisitGetJobResultsResponse implements GetJobResultsResponseObject. A page is written as it is made, and ends before limit
+// when it has maxPageBytes.
 func (a *resultsAnswer) VisitGetJobResultsResponse(http.ResponseWriter) error {
+	if !a.srv.openStream() {
+		return errStreams
+	}
+	defer a.srv.closeStream()
 	buf := getBuffer()
 	defer putBuffer(buf)
-	b := append(*buf, `{"items":[`...)
-	more := true
-	for left := a.limit; more; {
-		var n int64
-		var err error
-		b, n, more, err = a.from.read(a.ctx, b, left, func(b []byte, it *job.Item) []byte {
-			if b[len(b)-1] != '[' {
-				b = append(b, ',')
-			}
-			return appendItem(b, it, a.ints)
-		})
-		if err != nil {
-			return err
+	*buf = append(*buf, `{"items":[`...)
+	first := true
+	item := func(b []byte, it *job.Item) []byte {
+		if !first {
+			b = append(b, ',')
 		}
-		if left -= n; left == 0 {
+		first = false
+		return appendItem(b, it, a.ints)
+	}
+	more := true
+	for left, sent := a.limit, 0; more; {
+		b, n, again, err := a.from.read(a.ctx, *buf, left, item)
+		if *buf, more = b, again; err != nil {
+			return err // a status if nothing was written yet; the connection is cut otherwise
+		}
+		if left == 0 && n == 0 {
 			break
 		}
+		if left -= n; sent+len(b) >= maxPageBytes {
+			left = 0 // and see whether there is another item
+		}
+		if more && (left > 0 || len(b) >= flushSize) {
+			if err := a.send(b); err != nil {
+				return cutOff(err)
+			}
+			sent, *buf = sent+len(b), b[:0]
+		}
 	}
-	b = a.appendEnd(append(b, "],"...), more)
-	*buf = b
-	a.headers(mediaJSON)
-	a.x.WriteHeader(http.StatusOK)
-	return clientError(a.srv.push(a.x, b))
+	*buf = a.appendEnd(append(*buf, "],"...), more)
+	return cutOff(a.send(*buf))
+}
+
+func (a *resultsAnswer) send(b []byte) error {
+	if !a.x.wrote {
+		a.headers(mediaJSON)
+		a.x.WriteHeader(http.StatusOK)
+	}
+	return a.srv.push(a.x, b)
 }
 
 // appendEnd appends the members that follow the items, and the end of the object. More is whether items are left to read.
@@ -163,8 +183,8 @@ func (a *ndjsonResults) VisitGetJobResultsResponse(http.ResponseWriter) error {
 	}
 	line := func(b []byte, it *job.Item) []byte { return append(appendItem(b, it, a.ints), '\n') }
 	more := true
-	for more && left > 0 {
-		b, n, again, err := a.from.read(a.ctx, (*buf)[:0], min(left, itemsPerWrite), line)
+	for more {
+		b, n, again, err := a.from.read(a.ctx, (*buf)[:0], left, line)
 		if err != nil {
 			return err // a status if nothing was written yet; the connection is cut otherwise
 		}
@@ -173,7 +193,10 @@ func (a *ndjsonResults) VisitGetJobResultsResponse(http.ResponseWriter) error {
 				return cutOff(err)
 			}
 		}
-		more, left = again, left-n
+		if more = again; left == 0 && n == 0 { // the limit was reached; more reports whether there is another item
+			break
+		}
+		left -= n
 	}
 	*buf = (*resultsAnswer)(a).appendEnd(append((*buf)[:0], '{'), more)
 	return cutOff(a.srv.push(a.x, *buf))

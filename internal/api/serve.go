@@ -39,7 +39,7 @@ var noSniff = []string{"nosniff"}
 // ServeHTTP does what is due for every request, in this order: count, request id, recover, deadline of the body,
 // authenticate, route; and in the end: log, observe.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{Context: r.Context(), w: w, srv: s, started: time.Now()}
+	x := &exchange{Context: r.Context(), w: w, srv: s, started: time.Now(), pace: pace{window: s.WriteTimeout}}
 	if x.requestID = r.Header.Get("X-Request-Id"); !acceptRequestID(x.requestID) {
 		x.requestID = newRequestID()
 	}
@@ -91,6 +91,9 @@ func (s *server) finish(x *exchange, cause any) {
 		}
 	}
 	x.release()
+	if x.mode == modeStream && !aborted {
+		x.setWriteDeadline() // the deadline of its last write may have passed since
+	}
 	took := time.Since(x.started)
 	x.endTrace()
 	s.metrics.observe(x, took)

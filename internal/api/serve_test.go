@@ -172,7 +172,7 @@ gather_http_streams_open 0
 	if err := testutil.GatherAndCompare(s.registry, strings.NewReader(want), "gather_http_requests_in_flight", "gather_http_streams_open"); err != nil {
 		t.Error(err)
 	}
-	refused(t, s, map[string]float64{"rate": 0, "bodies": 0, "uploads": 0, "streams": 0})
+	refused(t, s, map[string]float64{"rate": 0, "bodies": 0, "uploads": 0, "readers": 0, "streams": 0})
 	families, err := s.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -251,12 +251,12 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s %s: %d, want %d: %s", c.method, c.path, a.status, c.status, a.body)
 		}
 	}
-	refused(t, s, map[string]float64{"rate": 1, "bodies": 2, "uploads": 0, "streams": 3})
+	refused(t, s, map[string]float64{"rate": 1, "bodies": 2, "uploads": 0, "readers": 0, "streams": 3})
 	full := newService(t, withFailure(&job.Rejection{Err: job.ErrQueueFull, Reason: "jobs"}))
 	if a := full.do("POST", "/v1/jobs", none); a.status != 503 {
 		t.Errorf("a full queue: %d", a.status)
 	}
-	refused(t, full, map[string]float64{"rate": 0, "bodies": 0, "uploads": 0, "streams": 0})
+	refused(t, full, map[string]float64{"rate": 0, "bodies": 0, "uploads": 0, "readers": 0, "streams": 0})
 }
 
 // Without what it needs there is no handler, and a kind without a schema is noticed at the start.

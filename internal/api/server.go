@@ -63,9 +63,12 @@ type Config struct {
 	// MaxUploads bounds the buffers of all uploads of arrays, 128 MiB; UploadMemory is the most that one of them holds, in
 	// Arrays and here, 128 KiB.
 	MaxUploads, UploadMemory int64
+	// MaxReads bounds what all answers hold of the results and events that are read for them, and of their encoding, 128 MiB.
+	MaxReads int64
 	// MaxStreams bounds the waits and streams that are open at the same time; 10 000.
 	MaxStreams int64
-	// BodyTimeout bounds the reading of a body, 60 s; WriteTimeout one write to a reader that does not keep up, 15 s.
+	// BodyTimeout bounds the reading of a body, 60 s. WriteTimeout, 15 s, is the time over which a client must read an answer
+	// at minRate, and bounds how long a read waits for memory.
 	BodyTimeout, WriteTimeout time.Duration
 	// SlowRequest is from where a request that neither waits nor streams is logged as slow; 1 s.
 	SlowRequest time.Duration
@@ -104,6 +107,7 @@ func (c *Config) complete() error {
 	orDefault(&c.MaxBodies, max(256<<20, c.MaxBody))
 	orDefault(&c.UploadMemory, minUploadMemory)
 	orDefault(&c.MaxUploads, max(128<<20, c.UploadMemory))
+	orDefault(&c.MaxReads, 128<<20)
 	orDefault(&c.MaxStreams, 10_000)
 	orDefault(&c.BodyTimeout, time.Minute)
 	orDefault(&c.WriteTimeout, 15*time.Second)
@@ -134,8 +138,9 @@ type server struct {
 
 	// streams counts the waits and streams that are open, of MaxStreams.
 	streams atomic.Int64
-	// bodies is the budget of request bodies, uploads that of stored arrays on their way in.
-	bodies, uploads *budget
+	// bodies is the budget of request bodies, uploads that of stored arrays on their way in, readers that of results and
+	// events on their way out.
+	bodies, uploads, readers *budget
 }
 
 // New returns the handler of the whole contract. It returns an error when the config is not complete, or a kind has no
@@ -147,6 +152,8 @@ func New(c Config) (http.Handler, error) {
 	s := &server{Config: c, log: c.Logger, docs: newDocs(), kindNames: make(map[string]string), valueKinds: make(map[string]bool)}
 	s.bodies = newBudget(c.MaxBodies, c.MaxBody, c.Tenants != nil, refusedBodies, "request bodies")
 	s.uploads = newBudget(c.MaxUploads, c.UploadMemory, c.Tenants != nil, refusedUploads, "uploads")
+	s.readers = newBudget(c.MaxReads, readMemory, c.Tenants != nil, refusedReaders, "results that are being read")
+	s.readers.reserve = 0 // every read begins large
 	infos := c.Kinds.Describe()
 	for _, k := range infos {
 		s.kindNames[strconv.Quote(k.Name)] = k.Name

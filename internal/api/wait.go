@@ -44,16 +44,43 @@ func (s *server) await(ctx context.Context, j job.Job, wait time.Duration, done 
 // flushSize is from where an answer in the making is written.
 const flushSize = 64 << 10
 
-// push writes b, under a deadline: a reader that does not keep up is cut off. So is a stream whose API key was revoked.
+// writePiece is how many bytes are written to a client at once, so that its rate is seen.
+const writePiece = 16 << 10
+
+// push writes b to a client, which is cut off when it stalls or is slower than minRate over WriteTimeout. So is a stream
+// whose API key was revoked. The readers' budget counts b while it is written, if the answer holds a part of the budget.
 func (s *server) push(x *exchange, b []byte) error {
-	if x.mode == modeStream && x.revoked() {
-		return errRevoked
+	if x.read > 0 {
+		buffer := int64(cap(b))
+		x.holdRead(x.read + buffer)
+		defer func() { x.holdRead(x.read - buffer) }()
 	}
-	control := http.NewResponseController(x)
-	_ = control.SetWriteDeadline(time.Now().Add(s.WriteTimeout))
-	if _, err := x.Write(b); err != nil {
-		return err
+	for len(b) > 0 {
+		if x.mode == modeStream && x.revoked() {
+			return errRevoked
+		}
+		piece := b[:min(len(b), writePiece)]
+		if err := x.paced(len(piece), func() error {
+			_, err := x.Write(piece)
+			return err
+		}); err != nil {
+			return err
+		}
+		b = b[len(piece):]
 	}
-	_ = control.SetWriteDeadline(time.Time{})
 	return nil
+}
+
+// flush sends what net/http has buffered, as push does.
+func (s *server) flush(x *exchange) error {
+	return x.paced(0, http.NewResponseController(x.w).Flush)
+}
+
+// paced bounds the time of a write of n bytes.
+func (x *exchange) paced(n int, write func() error) error {
+	began := time.Now()
+	_ = http.NewResponseController(x.w).SetWriteDeadline(began.Add(x.pace.left()))
+	err := write()
+	x.pace.add(n, time.Since(began))
+	return err
 }

@@ -14,6 +14,24 @@ type Event interface {
 // Seqs is how many sequence numbers an event takes, for the journals: the Seq of a job is the sum over its events.
 func Seqs(e Event) uint64 { return e.seqs() }
 
+// EventBytes is about how many bytes an event takes, in memory and on disk.
+func EventBytes(e Event) int {
+	n := 96
+	switch e := e.(type) {
+	case Submitted:
+		n += 512 + len(e.Spec)
+	case Advanced:
+		n += e.Items.Size() + len(e.Partial)
+	case Finished:
+		n += e.Items.Size() + 2*(len(e.Result)+len(e.Details))
+	}
+	return n
+}
+
+// PageBytes bounds a page of events or items in bytes, as EventBytes and Item.Bytes count them: a page ends with the event or
+// item that reaches it.
+const PageBytes = 1 << 20
+
 // Submitted is the first event of every job.
 type Submitted struct {
 	// Job is the initial view: state Queued, Seq 0, no progress.

@@ -18,6 +18,9 @@ type Item struct {
 	Duration time.Duration
 }
 
+// Bytes is about how many bytes the item holds.
+func (it *Item) Bytes() int { return 64 + len(it.Value) + len(it.Err) }
+
 // Items is a block of item results in the order of their completion, held by column. A column whose values are all the
 // same, or an index that runs on by ones, takes no space per item: a million equal sleeps are a few bytes. The zero value
 // is an empty block. It is filled by one goroutine; after that it may be read by many.

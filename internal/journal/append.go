@@ -46,16 +46,9 @@ func (it *item) measure() {
 	for i := range it.entries {
 		fresh := false
 		for _, e := range it.entries[i].Events {
-			n += 96
-			switch e := e.(type) {
-			case job.Submitted:
-				fresh = true
-				n += 512 + len(e.Spec)
-			case job.Advanced:
-				n += e.Items.Size() + len(e.Partial)
-			case job.Finished:
-				n += e.Items.Size() + 2*(len(e.Result)+len(e.Details))
-			}
+			n += job.EventBytes(e)
+			_, submits := e.(job.Submitted)
+			fresh = fresh || submits
 		}
 		it.submits = it.submits || fresh
 		it.refusable = it.refusable && fresh

@@ -25,8 +25,8 @@ func items(r job.LogRecord) (block *job.Items, first uint64) {
 }
 
 // ItemsByIndex returns the durable items of a job with an index above after, in ascending order of their indexes, at
-// most limit of them, with their Seq. It is meant for terminal jobs: of others it returns what there is. A job that is
-// not there has no items.
+// most limit of them, with their Seq. A page with fewer ends with the item that reaches job.PageBytes, or is the last. It is
+// meant for terminal jobs: of others it returns what there is. A job that is not there has no items.
 func (j *Journal) ItemsByIndex(ctx context.Context, id job.ID, after int64, limit int) (page []job.Item, err error) {
 	horizon, _, known := j.horizon(id)
 	if horizon == 0 || limit <= 0 {
@@ -61,16 +61,26 @@ func (j *Journal) ItemsByIndex(ctx context.Context, id job.ID, after int64, limi
 	return s.page(), nil
 }
 
-// smallest collects the items with the smallest indexes above after: at most limit of them, and never more than twice
-// as many in memory.
+// smallest collects the items with the smallest indexes above after: at most limit of them and about job.PageBytes, and
+// never more than about twice as much in memory. Values are copied, so that an item does not hold the run that it is from.
 type smallest struct {
-	after int64
-	limit int
-	items []job.Item
+	after  int64
+	limit  int
+	items  []placedItem
+	values []byte
+	size   int
 	// bound is the largest index that can still be part of the page, once there are enough.
 	bound  int64
 	enough bool
 }
+
+// placedItem is an item whose value is values[at:end].
+type placedItem struct {
+	job.Item
+	at, end int
+}
+
+func (it *placedItem) bytes() int { return it.Bytes() + it.end - it.at }
 
 func (s *smallest) add(block *job.Items, first uint64) {
 	lo, hi := block.Range()
@@ -82,25 +92,62 @@ func (s *smallest) add(block *job.Items, first uint64) {
 			continue
 		}
 		item.Seq = first + uint64(i)
-		s.items = append(s.items, item)
-		if len(s.items) >= 2*s.limit {
+		s.size += item.Bytes()
+		at := len(s.values)
+		s.values = append(s.values, item.Value...)
+		item.Value = nil
+		s.items = append(s.items, placedItem{item, at, len(s.values)})
+		if len(s.items) >= 2*s.limit || s.size >= 2*job.PageBytes {
 			s.trim()
 		}
 	}
 }
 
+// full reports whether there are enough items for a page.
+func (s *smallest) full() bool { return len(s.items) >= s.limit || s.size >= job.PageBytes }
+
 func (s *smallest) trim() {
-	slices.SortFunc(s.items, func(a, b job.Item) int { return cmp.Compare(a.Index, b.Index) })
-	if len(s.items) >= s.limit {
-		clear(s.items[s.limit:])
-		s.items = s.items[:s.limit]
-		s.bound, s.enough = s.items[s.limit-1].Index, true
+	full := s.full()
+	slices.SortFunc(s.items, func(a, b placedItem) int { return cmp.Compare(a.Index, b.Index) })
+	n, size := 0, 0
+	for n < min(len(s.items), s.limit) && size < job.PageBytes {
+		size += s.items[n].bytes()
+		n++
 	}
+	if n < len(s.items) {
+		s.keep(n)
+	}
+	s.size = size
+	if full {
+		s.bound, s.enough = s.items[n-1].Index, true
+	}
+}
+
+// keep keeps the first n items and their values alone.
+func (s *smallest) keep(n int) {
+	clear(s.items[n:])
+	s.items = s.items[:n]
+	var values []byte
+	for i := range s.items {
+		it := &s.items[i]
+		at := len(values)
+		values = append(values, s.values[it.at:it.end]...)
+		it.at, it.end = at, len(values)
+	}
+	s.values = values
 }
 
 func (s *smallest) page() []job.Item {
 	s.trim()
-	return s.items
+	page := make([]job.Item, len(s.items))
+	for i := range s.items {
+		it := &s.items[i]
+		page[i] = it.Item
+		if it.end > it.at {
+			page[i].Value = s.values[it.at:it.end:it.end]
+		}
+	}
+	return page
 }
 
 // scanOrder collects by the order index, and reports whether the job has one.
@@ -118,7 +165,7 @@ func (s *smallest) scanOrder(ctx context.Context, db *pebble.DB, id job.ID, hori
 			return true, fmt.Errorf("job %s: %w", id, err)
 		}
 		ordered = true
-		if len(s.items) >= s.limit && (!s.enough || o.lo > s.bound) {
+		if s.full() && (!s.enough || o.lo > s.bound) {
 			s.trim()
 		}
 		if s.enough && o.lo > s.bound {

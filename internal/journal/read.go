@@ -82,8 +82,8 @@ func (j *Journal) horizon(id job.ID) (seq uint64, v *job.Job, known bool) {
 }
 
 // Log returns the durable events of a job whose last seq is above after, oldest first: at most about limit events and
-// items in all, but at least one event if there is one. Blocks of items come whole, so that the first may hold items
-// with a seq up to after. A job that is not there has no events.
+// items, and about job.PageBytes, in all, but at least one event if there is one. Blocks of items come whole, so that the
+// first may hold items with a seq up to after. A job that is not there has no events.
 func (j *Journal) Log(ctx context.Context, id job.ID, after uint64, limit int) (records []job.LogRecord, err error) {
 	horizon, v, known := j.horizon(id)
 	if known && after >= horizon {
@@ -111,6 +111,7 @@ func (j *Journal) Log(ctx context.Context, id job.ID, after uint64, limit int) (
 
 func readLog(ctx context.Context, db *pebble.DB, id job.ID, after, horizon uint64, limit int) ([]job.LogRecord, error) {
 	var records []job.LogRecord
+	size := 0
 	err := scanLog(ctx, db, id, after, func(run uint64, records2 []job.LogRecord) (bool, error) {
 		if run > horizon {
 			return false, nil
@@ -120,13 +121,14 @@ func readLog(ctx context.Context, db *pebble.DB, id job.ID, after, horizon uint6
 				continue
 			}
 			n := int(job.Seqs(r.Event))
-			if len(records) > 0 && n > limit {
+			if len(records) > 0 && (n > limit || size >= job.PageBytes) {
 				return false, nil
 			}
 			limit -= n
+			size += job.EventBytes(r.Event)
 			records = append(records, r)
 		}
-		return limit > 0, nil
+		return limit > 0 && size < job.PageBytes, nil
 	})
 	return records, err
 }

@@ -25,9 +25,9 @@ type Journal interface {
 	Recover(ctx context.Context, visit func(view job.Job, spec []byte, log iter.Seq2[job.LogRecord, error]) error) error
 	// Get returns the durable view; job.ErrNotFound, job.ErrExpired.
 	Get(ctx context.Context, tenant string, id job.ID) (job.Job, error)
-	// Log returns durable events with a last seq above after.
+	// Log returns durable events with a last seq above after, at most limit or about job.PageBytes.
 	Log(ctx context.Context, id job.ID, after uint64, limit int) ([]job.LogRecord, error)
-	// ItemsByIndex returns durable items with an index above after.
+	// ItemsByIndex returns durable items with an index above after, at most limit or about job.PageBytes.
 	ItemsByIndex(ctx context.Context, id job.ID, after int64, limit int) ([]job.Item, error)
 	// List returns the jobs that match, newest first.
 	List(ctx context.Context, q job.Query) (jobs []job.Job, next job.ID, err error)
@@ -61,6 +61,7 @@ func Exercise(t *testing.T, open func(t *testing.T, dir string) Journal) {
 		{"watch", testWatch},
 		{"log pages", testLogPages},
 		{"items by index", testItemsByIndex},
+		{"pages of large items", testLargeItems},
 		{"list filters", testListFilters},
 		{"list under churn", testListChurn},
 		{"tenants", testTenants},

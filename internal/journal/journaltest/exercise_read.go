@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"gather/internal/job"
 )
@@ -125,6 +126,59 @@ func testItemsByIndex(h *harness) {
 	page, err := h.j.ItemsByIndex(h.Context(), job.NewID(), -1, 10)
 	h.ok(err)
 	h.equal(len(page), 0)
+}
+
+// testLargeItems checks that pages of large items are bounded in bytes, and join to the whole.
+func testLargeItems(h *harness) {
+	const items, size = 24, 200 << 10
+	rng := rand.New(rand.NewPCG(5, 6))
+	for _, total := range []int64{items, 2000} { // a journal may index the order of large jobs alone
+		id, s := h.new("t", total)
+		h.events(id, s, h.started())
+		order := run(0, items)
+		rng.Shuffle(items, func(i, j int) { order[i], order[j] = order[j], order[i] })
+		for _, index := range order {
+			var b job.Items
+			b.Add(index, bytes.Repeat([]byte{byte('1' + index%9)}, size), time.Second)
+			h.events(id, job.Advanced{Completed: 1, Items: b})
+		}
+		h.events(id, job.Finished{At: h.now, State: job.Succeeded})
+		records, after := 0, uint64(0)
+		for {
+			page, err := h.j.Log(h.Context(), id, after, 1000)
+			h.ok(err)
+			if len(page) == 0 {
+				break
+			}
+			bytes := 0
+			for _, r := range page[:len(page)-1] {
+				bytes += job.EventBytes(r.Event)
+			}
+			if bytes >= job.PageBytes {
+				h.Fatalf("a page of the log has %d bytes before its last event, want less than %d", bytes, job.PageBytes)
+			}
+			records, after = records+len(page), page[len(page)-1].Seq
+		}
+		h.equal(records, items+3)
+		for want := int64(0); want < items; {
+			page, err := h.j.ItemsByIndex(h.Context(), id, want-1, 1000)
+			h.ok(err)
+			bytes := 0
+			for i, item := range page {
+				if item.Index != want || len(item.Value) != size || item.Value[size-1] != byte('1'+want%9) {
+					h.Fatalf("item %d of a page is %d with %d bytes, want index %d", i, item.Index, len(item.Value), want)
+				}
+				if bytes >= job.PageBytes {
+					h.Fatalf("a page by index has %d bytes before its last item, want less than %d", bytes, job.PageBytes)
+				}
+				bytes += item.Bytes()
+				want++
+			}
+			if bytes < job.PageBytes && want < items {
+				h.Fatalf("a page by index ends at %d bytes, before item %d", bytes, want)
+			}
+		}
+	}
 }
 
 func reversed(n int64) []int64 {

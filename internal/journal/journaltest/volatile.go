@@ -172,13 +172,14 @@ func (v *Volatile) Log(ctx context.Context, id job.ID, after uint64, limit int) 
 		return nil, ctx.Err()
 	}
 	from := sort.Search(len(j.log), func(i int) bool { return j.log[i].Seq > after })
-	to := from
-	for to < len(j.log) && (to == from || limit > 0) {
+	to, size := from, 0
+	for to < len(j.log) && (to == from || limit > 0 && size < job.PageBytes) {
 		n := int(job.Seqs(j.log[to].Event))
 		if to > from && n > limit {
 			break
 		}
 		limit -= n
+		size += job.EventBytes(j.log[to].Event)
 		to++
 	}
 	return slices.Clone(j.log[from:to]), ctx.Err()
@@ -203,7 +204,12 @@ func (v *Volatile) ItemsByIndex(ctx context.Context, id job.ID, after int64, lim
 		}
 	}
 	slices.SortFunc(page, func(a, b job.Item) int { return cmp.Compare(a.Index, b.Index) })
-	return page[:min(limit, len(page))], ctx.Err()
+	n, size := 0, 0
+	for n < min(limit, len(page)) && size < job.PageBytes {
+		size += page[n].Bytes()
+		n++
+	}
+	return page[:n], ctx.Err()
 }
 
 // blockOf returns the items of a record and the seq of the first.

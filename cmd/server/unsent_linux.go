@@ -1,0 +1,23 @@
+package main
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxUnsent is the most bytes of an answer that the kernel holds before they are sent. Without a bound a send buffer grows to
+// MiBs, so that a slow but steady client makes no visible progress for many seconds, and every stalled one holds its buffer.
+const maxUnsent = 128 << 10
+
+// limitUnsent sets the option on a listener; its connections inherit it.
+func limitUnsent(_, _ string, c syscall.RawConn) error {
+	var failed error
+	err := c.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, maxUnsent)
+	})
+	if err != nil {
+		return err
+	}
+	return failed
+}

@@ -1,0 +1,282 @@
+package api_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gather/internal/api"
+	"gather/internal/job"
+	"gather/internal/journal/journaltest"
+	"gather/internal/kind"
+)
+
+// decodingLog returns copies of what it reads, as a journal on disk does.
+type decodingLog struct{ *journaltest.Volatile }
+
+func (l decodingLog) Log(ctx context.Context, id job.ID, after uint64, limit int) ([]job.LogRecord, error) {
+	records, err := l.Volatile.Log(ctx, id, after, limit)
+	for i, r := range records {
+		if e, ok := r.Event.(job.Advanced); ok {
+			var items job.Items
+			for k := range e.Items.Len() {
+				it := e.Items.At(k)
+				items.Add(it.Index, it.Value, it.Duration)
+			}
+			e.Items = items
+			records[i].Event = e
+		}
+	}
+	return records, err
+}
+
+func (l decodingLog) ItemsByIndex(ctx context.Context, id job.ID, after int64, limit int) ([]job.Item, error) {
+	items, err := l.Volatile.ItemsByIndex(ctx, id, after, limit)
+	for i := range items {
+		items[i].Value = bytes.Clone(items[i].Value)
+	}
+	return items, err
+}
+
+// pipeListener accepts connections without a buffer, so that a client that does not read stops the server's writes.
+type pipeListener struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error   { close(l.done); return nil }
+func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
+
+const (
+	largeItems = 100
+	largeItem  = 200_000 // digits
+	itemsEvent = 10      // items of an event
+	maxReads   = 8 << 20
+)
+
+// largeJob is a job whose results have 20 MB, behind a server that may hold 8 MiB for readers. It is for a synctest bubble.
+type largeJob struct {
+	t  *testing.T
+	l  *pipeListener
+	id job.ID
+}
+
+func newLargeJob(t *testing.T) *largeJob {
+	t.Helper()
+	v := new(journaltest.Volatile)
+	id := job.NewID()
+	at := time.Now()
+	events := []job.Event{
+		job.Submitted{Job: job.Job{
+			ID: id, Tenant: "default", Kind: "squares", State: job.Queued, CreatedAt: at, Retention: 24 * time.Hour,
+			Tasks: largeItems / itemsEvent, Progress: job.Progress{Total: largeItems},
+		}},
+		job.Started{At: at},
+	}
+	for first := 0; first < largeItems; first += itemsEvent {
+		e := job.Advanced{Task: first / itemsEvent, Done: true, Completed: itemsEvent}
+		for i := first; i < first+itemsEvent; i++ {
+			e.Items.Add(int64(i), bytes.Repeat([]byte{'1' + byte(i%9)}, largeItem), 0)
+		}
+		events = append(events, e)
+	}
+	events = append(events, job.Finished{At: at, State: job.Succeeded, Result: []byte("100")})
+	var failed error
+	err := v.Append(t.Context(), job.Batch{
+		Entries: []job.Entry{{ID: id, Events: events}}, Done: func(err error) { failed = err },
+	})
+	if err = errors.Join(err, failed); err != nil {
+		t.Fatal(err)
+	}
+	h, err := api.New(api.Config{
+		Executor: failing{}, Jobs: v, Log: decodingLog{v}, Keys: v, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil),
+		Arrays: failingArrays{}, Nodes: members{}, Stopping: context.Background(), Registerer: prometheus.NewRegistry(), MaxReads: maxReads,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := &largeJob{t: t, l: &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}, id: id}
+	server := &http.Server{Handler: h}
+	served := make(chan struct{})
+	go func() { defer close(served); _ = server.Serve(j.l) }()
+	t.Cleanup(func() { _ = server.Close(); <-served })
+	return j
+}
+
+// ask sends a request and returns the connection, from which nothing has been read.
+func (j *largeJob) ask(tail, accept string) net.Conn {
+	j.t.Helper()
+	client, server := net.Pipe()
+	j.l.conns <- server
+	j.t.Cleanup(func() { _ = client.Close() })
+	_, err := fmt.Fprintf(client, "GET /v1/jobs/%s/%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAccept: %s\r\n\r\n", j.id, tail, accept)
+	if err != nil {
+		j.t.Fatal(err)
+	}
+	return client
+}
+
+var largeAnswers = map[string][2]string{
+	"a page":             {"results?limit=10000", "application/json"},
+	"a page by index":    {"results?limit=10000&order=index", "application/json"},
+	"NDJSON":             {"results", "application/x-ndjson"},
+	"NDJSON by index":    {"results?order=index", "application/x-ndjson"},
+	"events":             {"events", "text/event-stream"},
+	"events as NDJSON":   {"events", "application/x-ndjson"},
+	"events from within": {"events?after=55", "text/event-stream"},
+}
+
+// Clients that do not read hold no more memory than MaxReads, however large the results are, and are cut off.
+func TestStalledReaders(t *testing.T) {
+	for name, ask := range largeAnswers {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j := newLargeJob(t)
+				before := heap()
+				var conns []net.Conn
+				for range 20 {
+					conns = append(conns, j.ask(ask[0], ask[1]))
+				}
+				synctest.Wait()
+				if got, most := heap()-before, int64(maxReads+8<<20); got > most {
+					t.Errorf("20 clients hold %d bytes, want at most %d", got, most)
+				}
+				// The first are cut off after WriteTimeout; the others wait for their memory, and are refused or cut off.
+				time.Sleep(4 * 15 * time.Second)
+				synctest.Wait()
+				for i, c := range conns {
+					if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+						t.Fatalf("client %d: got %v, want the connection closed", i, err)
+					}
+				}
+			})
+		})
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// A client that is slower than the least rate is cut off, a slow one that is not gets the whole answer.
+func TestSlowReaders(t *testing.T) {
+	for name, ask := range largeAnswers {
+		for rate, whole := range map[int]bool{2 << 10: false, 32 << 10: true} {
+			t.Run(fmt.Sprintf("%s at %d", name, rate), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					c := newLargeJob(t).ask(ask[0], ask[1])
+					got, err := int64(0), error(nil)
+					for buf := make([]byte, rate/4); err == nil; {
+						var n int
+						n, err = c.Read(buf)
+						got += int64(n)
+						time.Sleep(time.Second / 4 * time.Duration(n) / time.Duration(len(buf)))
+					}
+					if least := int64(4 << 20); whole != (got >= least) || !errors.Is(err, io.EOF) {
+						t.Errorf("%d bytes a second: got %d bytes and %v, want at least %d: %t", rate, got, err, least, whole)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A client waits for memory while others stall, and then gets its answer.
+func TestReadersTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newLargeJob(t)
+		for range 4 { // one of them waits, too
+			j.ask("results", "application/x-ndjson")
+		}
+		synctest.Wait()
+		began := time.Now()
+		resp, err := http.ReadResponse(bufio.NewReader(j.ask("results?limit=3", "application/json")), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK || bytes.Count(body, []byte(`"index":`)) != 3 {
+			t.Errorf("got %d with %d bytes after %s, %v; want 200 with 3 items: %.300s", resp.StatusCode, len(body), time.Since(began), err, body)
+		}
+		if took := time.Since(began); took == 0 || took > 16*time.Second {
+			t.Errorf("answered after %s, want after the first were cut off, at most 16 s", took)
+		}
+	})
+}
+
+// A JSON page of large items ends early, and its cursor leads to the others.
+func TestLargePages(t *testing.T) {
+	for _, order := range []string{"completed", "index"} {
+		synctest.Test(t, func(t *testing.T) {
+			j := newLargeJob(t)
+			pages, next := 0, int64(0)
+			if order == "index" {
+				next = -1
+			}
+			var indexes []int64
+			for complete := false; !complete; pages++ {
+				c := j.ask(fmt.Sprintf("results?limit=10000&order=%s&after=%d", order, next), "application/json")
+				resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(resp.Body)
+				_ = resp.Body.Close()
+				if err != nil || resp.StatusCode != http.StatusOK || len(body) > 6<<20 {
+					t.Fatalf("got %d with %d bytes, %v; want 200 with about 4 MiB", resp.StatusCode, len(body), err)
+				}
+				var page struct {
+					Items []struct {
+						Index int64
+						Value json.Number
+					}
+					NextAfter int64 `json:"next_after"`
+					Complete  bool
+				}
+				if err := json.Unmarshal(body, &page); err != nil {
+					t.Fatal(err)
+				}
+				for _, it := range page.Items {
+					indexes = append(indexes, it.Index)
+					if want := byte('1' + it.Index%9); len(it.Value) != largeItem || it.Value[0] != want {
+						t.Fatalf("item %d has %d digits, want %d of %c", it.Index, len(it.Value), largeItem, want)
+					}
+				}
+				next, complete = page.NextAfter, page.Complete
+			}
+			if pages < 4 || len(indexes) != largeItems {
+				t.Errorf("got %d items in %d pages, want %d in at least 4", len(indexes), pages, largeItems)
+			}
+			for i, index := range indexes {
+				if index != int64(i) {
+					t.Fatalf("item %d has index %d, want each once, in order", i, index)
+				}
+			}
+		})
+	}
+}
