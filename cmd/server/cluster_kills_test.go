@@ -16,7 +16,7 @@ import (
 
 var (
 	kills    = flag.Int("kills", 5, "how many times TestNATSLeaderKills kills the NATS server that leads the log")
-	compress = flag.Bool("compress-log", false, "let the NATS servers of TestNATSLeaderKills compress the log, which loses it on 2.15.0 to 2.15.2")
+	compress = flag.Bool("compress-log", false, "let the NATS servers of TestNATSLeaderKills compress the log, which loses it on 2.15.0 to 2.15.3")
 )
 
 // killBytes is how much is written to the log before each kill. A block of its file store has 8 MiB, and the fault for which

@@ -23,11 +23,11 @@ type natsVersion [3]int
 // server truncates a compressed block at an offset of the uncompressed one ("s2: corrupt input") and begins with an empty
 // stream. After three such kills no replica has the messages. 2.14.9 does not; there is no fixed 2.15 yet.
 var hazards = []struct{ first, last natsVersion }{
-	{natsVersion{2, 15, 0}, natsVersion{2, 15, 2}},
+	{natsVersion{2, 15, 0}, natsVersion{2, 15, 3}},
 }
 
 // newestTried is the newest version of the NATS server that was tried.
-var newestTried = natsVersion{2, 15, 2}
+var newestTried = natsVersion{2, 15, 3}
 
 // hazard returns ErrUnsafe when a server of a version is known to lose messages of a stream, and a warning when that may be:
 // a client cannot see sync_interval, nor the versions of the servers that it is not connected to.
@@ -42,9 +42,9 @@ func hazard(version string, cfg *jetstream.StreamConfig) (warning, err error) {
 			return nil, fmt.Errorf("%w: stream %s is compressed by servers of version %s: %s", ErrUnsafe, cfg.Name, version, remedy)
 		}
 	}
-	what := "2.15.0 to 2.15.2 lose such streams, and not every server need have this version"
+	what := "2.15.0 to 2.15.3 lose such streams, and not every server need have this version"
 	if !ok || v.compare(newestTried) > 0 {
-		what = "it was not tried whether this version loses such streams, as 2.15.0 to 2.15.2 do"
+		what = "it was not tried whether this version loses such streams, as 2.15.0 to 2.15.3 do"
 	}
 	return fmt.Errorf("stream %s is compressed by servers of version %q; %s: %s", cfg.Name, version, what, remedy), nil
 }

@@ -20,10 +20,10 @@ func TestHazard(t *testing.T) {
 		warningSays string
 	}{
 		{version: "2.15.0", refuse: true},
-		{version: "2.15.2", refuse: true},
+		{version: "2.15.3", refuse: true},
 		{version: "2.15.0-RC.1", refuse: true},
 		{version: "2.14.9", warningSays: "not every server"},
-		{version: "2.15.3", warningSays: "not tried"},
+		{version: "2.15.4", warningSays: "not tried"},
 		{version: "2.16.0", warningSays: "not tried"},
 		{version: "3.0.0", warningSays: "not tried"},
 		{version: "unknown", warningSays: "not tried"},

@@ -70,6 +70,16 @@ func (p *Processes) KillAll() {
 	}
 }
 
+// Stop stops server i in order, and waits for its end.
+func (p *Processes) Stop(i int) {
+	if p.running[i] == nil {
+		return
+	}
+	p.signal(i, syscall.SIGTERM)
+	_ = p.running[i].Wait()
+	p.running[i] = nil
+}
+
 // Pause stops server i where it is; its connections stay open.
 func (p *Processes) Pause(i int) { p.signal(i, syscall.SIGSTOP) }
 

@@ -61,6 +61,41 @@ func (f *Files) CreateCompressed(tb testing.TB, name, subject string, metadata m
 	})
 }
 
+// Compress turns the compression of a stream on or off. A running server goes on as before until it restarts.
+func (f *Files) Compress(tb testing.TB, name string, compression jetstream.StoreCompression) {
+	tb.Helper()
+	f.use(tb, func(ctx context.Context, js jetstream.JetStream) error {
+		s, err := js.Stream(ctx, name)
+		if err != nil {
+			return err
+		}
+		cfg := s.CachedInfo().Config
+		cfg.Compression = compression
+		_, err = js.UpdateStream(ctx, cfg)
+		return err
+	})
+}
+
+// Messages returns the data of the messages of a stream after a sequence number.
+func (f *Files) Messages(tb testing.TB, name string, after uint64) (all [][]byte) {
+	tb.Helper()
+	f.use(tb, func(ctx context.Context, js jetstream.JetStream) error {
+		s, err := js.Stream(ctx, name)
+		if err != nil {
+			return err
+		}
+		for seq := after + 1; seq <= s.CachedInfo().State.LastSeq; seq++ {
+			m, err := s.GetMsg(ctx, seq)
+			if err != nil {
+				return err
+			}
+			all = append(all, m.Data)
+		}
+		return nil
+	})
+	return all
+}
+
 // DeleteStreams deletes the streams whose names have a prefix.
 func (f *Files) DeleteStreams(tb testing.TB, prefix string) {
 	tb.Helper()
