@@ -54,6 +54,8 @@ type backend struct {
 	drain func()
 	// backups sends backups; nil in a cluster.
 	backups http.Handler
+	// uploadMemory is api.Config.UploadMemory; 0 for its default.
+	uploadMemory int64
 	// closeArrays ends what the arrays need; nil for nothing.
 	closeArrays func() error
 	// about is what the log says of it at the start: pairs of keys and values.
@@ -91,7 +93,7 @@ func (s *server) openJournal(ctx context.Context) (backend, error) {
 	c := s.cfg
 	j, err := journal.Open(ctx, journal.Config{
 		Dir: c.DataDir, TombstoneRetention: c.tombstoneRetention(), KeyRetention: c.KeyRetention.d,
-		MinFreeBytes: uint64(c.MinFreeDisk.n), MaxPendingBytes: maxPending, Logger: s.log, Registerer: s.registry,
+		MinFreeBytes: uint64(c.MinFreeDisk.n), MaxPendingBytes: maxPending, CacheBytes: c.memory.cache, Logger: s.log, Registerer: s.registry,
 	})
 	if err != nil {
 		return backend{}, err

@@ -23,7 +23,7 @@ func (s *server) openCluster(ctx context.Context) (backend, error) {
 		Prefix: c.NatsPrefix, Replicas: int(c.NatsReplicas.n), AckWait: c.AckWait.d,
 		Dir: filepath.Join(c.DataDir, "view"), Name: c.NodeName, Version: version(), Work: s.work, Ended: s.ended,
 		TombstoneRetention: c.tombstoneRetention(), KeyRetention: c.KeyRetention.d,
-		MaxPendingBytes: maxPending, MinFreeBytes: uint64(c.MinFreeDisk.n), Logger: s.log,
+		MaxPendingBytes: maxPending, MinFreeBytes: uint64(c.MinFreeDisk.n), CacheBytes: c.memory.cache, Logger: s.log,
 	}
 	var stored *arrays.Store
 	joined, err := join(ctx, s.log, func() (*cluster.Cluster, error) {
@@ -47,7 +47,8 @@ func (s *server) openCluster(ctx context.Context) (backend, error) {
 	}
 	return backend{
 		record: joined, nodes: joined, turns: joined, results: joined.Results, wall: joined.Now, arrays: stored, closeArrays: stored.Close,
-		drain: joined.Drain, durability: durability(int64(joined.Replicas())),
+		uploadMemory: stored.UploadMemory() + uploadBuffer,
+		drain:        joined.Drain, durability: durability(int64(joined.Replicas())),
 		about: []any{"node", c.NodeName, "cluster", c.NatsPrefix, "nats", natsServers(c.NatsURL)},
 	}, nil
 }

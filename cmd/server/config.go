@@ -36,7 +36,8 @@ type serveCmd struct {
 
 	Workers      count `default:"0" placeholder:"N" help:"Size of the worker pool; 0 is one for each CPU."`
 	QueueJobs    count `default:"100000" placeholder:"N" help:"Most jobs that are admitted and not finished."`
-	QueueBytes   size  `default:"1GiB" placeholder:"SIZE" help:"Most memory that admitted jobs hold."`
+	QueueBytes   size  `default:"0" placeholder:"SIZE" help:"Most memory that admitted jobs hold; 0 is a quarter of the memory limit of the process, at most 1GiB."`
+	RequestBytes size  `default:"0" placeholder:"SIZE" help:"Most memory that request bodies, uploads and answers hold; 0 is a quarter of the memory limit of the process, at most 512MiB."`
 	WaitingItems count `default:"4000000" placeholder:"N" help:"Most items that wait (sleep) at the same time."`
 
 	MaxBody       size     `default:"32MiB" placeholder:"SIZE" help:"Largest request body."`
@@ -60,6 +61,8 @@ type serveCmd struct {
 	LogLevel     logLevel  `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
 	LogFormat    logFormat `default:"auto" placeholder:"FORMAT" help:"json, text, or auto: text on a terminal."`
 	AccessLog    bool      `help:"Log every request, at level info. Without it, only those that failed are logged."`
+
+	memory memory
 }
 
 // validate checks all settings and lists every fault.
@@ -89,7 +92,8 @@ func (c *serveCmd) validate() error {
 	}
 	fault("workers", c.Workers.check(0, 4096))
 	fault("queue-jobs", c.QueueJobs.check(1, 100_000_000))
-	fault("queue-bytes", c.QueueBytes.check(1<<20))
+	fault("queue-bytes", c.QueueBytes.checkOrZero(1<<20))
+	fault("request-bytes", c.RequestBytes.checkOrZero(1<<20))
 	fault("waiting-items", c.WaitingItems.check(1, 1_000_000_000))
 	fault("max-body", c.MaxBody.check(1<<10))
 	fault("max-items", c.MaxItems.check(1, 16_000_000))

@@ -82,7 +82,9 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	// A pool that is busy on every processor of the Go scheduler would leave requests to wait for its time slices of 10 ms;
 	// with some to spare the kernel shares the CPUs out, and lets who waited for the network go first.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), int(c.Workers.n)+spareProcessors))
+	c.applyMemory(readMemory())
 	s := &server{cfg: c, registry: newRegistry(), hup: make(chan os.Signal, 1)}
+	registerMemory(s.registry, c.memory)
 	if c.AccessLog {
 		s.accessLog = log
 	}
@@ -167,6 +169,9 @@ func (s *server) newHandler(exec *executor.Executor, kinds api.Kinds, tracer tra
 		Executor: exec, Jobs: s.backend, Log: s.backend, Keys: s.backend, Nodes: s.backend.nodes, Kinds: kinds, Arrays: s.backend.arrays,
 		Durability: s.backend.durability, Ready: s.ready, Wall: s.backend.wall, Stopping: s.streams, Logger: s.log, AccessLog: s.accessLog, Registerer: s.registry, Tracer: tracer,
 		Retention: c.Retention.d, MaxRetention: c.MaxRetention.d, MaxBody: c.MaxBody.n, MaxStreams: c.MaxStreams.n,
+		// At least one body and one upload of the largest size fit.
+		MaxBodies: max(c.RequestBytes.n/2, c.MaxBody.n), MaxUploads: max(c.RequestBytes.n/4, s.backend.uploadMemory), MaxReads: c.RequestBytes.n / 4,
+		UploadMemory: s.backend.uploadMemory,
 	}
 	for _, p := range c.TrustedProxies {
 		ac.TrustedProxies = append(ac.TrustedProxies, netip.MustParsePrefix(p)) // validated
@@ -253,7 +258,8 @@ func (s *server) run(ctx context.Context) error {
 	}
 	s.log.Info("serving", append([]any{
 		"api", s.apiListener.Addr().String(), "metrics", metrics, "data_dir", s.cfg.DataDir,
-		"workers", s.cfg.Workers.n, "version", version(),
+		"workers", s.cfg.Workers.n, "memory_limit", s.cfg.memory.limit, "queue_bytes", s.cfg.QueueBytes.n,
+		"request_bytes", s.cfg.RequestBytes.n, "version", version(),
 	}, s.backend.about...)...)
 	var err error
 	for waiting := true; waiting; {

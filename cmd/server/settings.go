@@ -114,6 +114,14 @@ func (s *size) check(least int64) error {
 	return nil
 }
 
+// checkOrZero is check, and allows 0 for a default.
+func (s *size) checkOrZero(least int64) error {
+	if s.err == nil && s.n == 0 {
+		return nil
+	}
+	return s.check(least)
+}
+
 // logLevel is one of slog's levels.
 type logLevel struct {
 	level slog.Level

@@ -191,11 +191,10 @@ func internalsHTTP() []*builder {
 func internalsProcess() []*builder {
 	return []*builder{
 		series("Memory", "bytes",
-			"Resident memory by server, and the limit that Go's collector keeps to (GOMEMLIMIT), where there is one. When a server comes near "+
-				"it: see Live heap and Journal memory.",
+			"Resident memory by server, and the memory that a server may use: GOMEMLIMIT, the limit of its cgroup or the machine's memory. "+
+				"When a server comes near it: see Live heap and Journal memory.",
 			curve{sum(metric("process_resident_memory_bytes"), "instance"), "{{instance}}"},
-			// Without a limit the value is the largest integer.
-			curve{"min(" + metric("go_gc_gomemlimit_bytes") + " < 1e15) or 0 * " + highest(metric("go_gc_gomemlimit_bytes")), "limit"}).limit("limit").narrow(),
+			curve{"min(" + metric("gather_memory_limit_bytes") + ")", "limit"}).limit("limit").narrow(),
 		series("Live heap", "bytes",
 			"What the last garbage collection found in use, by server. When it grows without end, take a profile from /debug/pprof/heap and "+
 				"report it.",

@@ -54,8 +54,9 @@ type Config struct {
 	TombstoneRetention, KeyRetention time.Duration
 	// MaxPendingBytes bounds what waits for the log: 64 MiB.
 	MaxPendingBytes int64
-	// MinFreeBytes is as in journal.Config.
+	// MinFreeBytes and CacheBytes are as in journal.Config.
 	MinFreeBytes uint64
+	CacheBytes   int64
 
 	// publisher replaces what publishes to the log, in tests; nil for none.
 	publisher func(jetstream.JetStream) jetstream.JetStream

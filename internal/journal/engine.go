@@ -28,10 +28,7 @@ const engineFormat = pebble.FormatTableFormatV6
 // one batch. Version 1 is the first.
 var migrations = map[uint64]func(*pebble.DB, *pebble.Batch) error{}
 
-const (
-	cacheBytes    = 64 << 20
-	memTableBytes = 16 << 20
-)
+const memTableBytes = 16 << 20
 
 // openEngine locks the directory and opens Pebble in it.
 func (j *Journal) openEngine(ctx context.Context) error {
@@ -106,7 +103,7 @@ func (j *Journal) openMark() error {
 // engineOptions returns the options of Pebble: new ones for every pebble.Open, which changes them.
 func (j *Journal) engineOptions(lock *pebble.Lock) *pebble.Options {
 	opts := &pebble.Options{
-		CacheSize:                   cacheBytes,
+		CacheSize:                   j.c.CacheBytes,
 		FS:                          j.fs,
 		Lock:                        lock,
 		FormatMajorVersion:          engineFormat,

@@ -54,6 +54,8 @@ type Config struct {
 	// if that is more, Room holds results back too. A file of a quarter of it, at most 64 MiB, takes up space until the disk
 	// has none left.
 	MinFreeBytes uint64
+	// CacheBytes is the size of the cache for blocks of tables: 64 MiB.
+	CacheBytes int64
 	// RetryInterval is the pause before an operation that the disk refused is tried again: 1 s.
 	RetryInterval time.Duration
 	// Logger takes what operators need to know; nil is nobody.
@@ -74,6 +76,7 @@ func (c *Config) setDefaults() {
 	c.KeyRetention = cmp.Or(c.KeyRetention, 24*time.Hour)
 	c.SweepInterval = cmp.Or(c.SweepInterval, 10*time.Second)
 	c.MaxPendingBytes = cmp.Or(c.MaxPendingBytes, 64<<20)
+	c.CacheBytes = cmp.Or(c.CacheBytes, 64<<20)
 	c.RetryInterval = cmp.Or(c.RetryInterval, time.Second)
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 }

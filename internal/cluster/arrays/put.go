@@ -64,6 +64,9 @@ func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job
 	return s.describe(next), old == nil, nil
 }
 
+// UploadMemory returns the most bytes that the buffers of one upload hold.
+func (s *Store) UploadMemory() int64 { return (inFlight + 1) * s.cfg.BlockBytes }
+
 // inFlight is how many blocks of an upload are being stored at the same time.
 const inFlight = 4
 

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"math"
+	"os"
+	"runtime/debug"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// memory divides the memory that the process may use, in bytes. The parts leave about a tenth of a limit of 128 MiB or
+// more to tables being written, stacks and the kernel's buffers.
+type memory struct {
+	// limit is the memory limit of the process, 0 if it is not known.
+	limit int64
+	// heap is the soft limit of Go's heap (GOMEMLIMIT).
+	heap int64
+	// queue bounds the plans of admitted jobs; requests bounds bodies, uploads and answers; cache is the journal's.
+	queue, requests, cache int64
+}
+
+const (
+	maxQueueMemory   = 1 << 30
+	maxRequestMemory = 512 << 20
+	minCacheMemory   = 8 << 20
+	maxCacheMemory   = 64 << 20
+	// uploadBuffer is what the API holds for an upload beside the store.
+	uploadBuffer = 64 << 10
+	// tableMemory is what the journal's tables take outside of Go's heap.
+	tableMemory = 32 << 20
+)
+
+// divideMemory returns the parts for a limit, 0 for one that is not known.
+func divideMemory(limit int64) memory {
+	m := memory{limit: limit, heap: math.MaxInt64, queue: maxQueueMemory, requests: maxRequestMemory, cache: maxCacheMemory}
+	if limit > 0 {
+		m.queue, m.requests = min(m.queue, limit/4), min(m.requests, limit/4)
+		m.cache = min(max(limit/32, minCacheMemory), maxCacheMemory)
+		m.heap = max(limit/10*8-m.cache-tableMemory, limit/2)
+	}
+	return m
+}
+
+// readMemory returns the limit of the process: GOMEMLIMIT if it is set, else that of its cgroup or the machine's memory,
+// whichever is less. It sets the limit of Go's heap, unless GOMEMLIMIT is set.
+func readMemory() memory {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		set := debug.SetMemoryLimit(-1)
+		if set == math.MaxInt64 { // GOMEMLIMIT=off
+			return divideMemory(0)
+		}
+		m := divideMemory(set)
+		m.heap = set
+		return m
+	}
+	limit := uint64(math.MaxInt64)
+	for _, read := range []func() (uint64, error){memlimit.FromCgroup, memlimit.FromSystem} {
+		if n, err := read(); err == nil && n > 0 { // an error is a limit that does not exist or cannot be read
+			limit = min(limit, n)
+		}
+	}
+	if limit == math.MaxInt64 {
+		return divideMemory(0)
+	}
+	m := divideMemory(int64(limit))
+	debug.SetMemoryLimit(m.heap)
+	return m
+}
+
+// applyMemory replaces the settings that are 0.
+func (c *serveCmd) applyMemory(m memory) {
+	c.memory = m
+	if c.QueueBytes.n == 0 {
+		c.QueueBytes.n = m.queue
+	}
+	if c.RequestBytes.n == 0 {
+		c.RequestBytes.n = m.requests
+	}
+}
+
+// registerMemory registers the memory limit of the process.
+func registerMemory(reg prometheus.Registerer, m memory) {
+	promauto.With(reg).NewGauge(prometheus.GaugeOpts{
+		Name: "gather_memory_limit_bytes", Help: "Memory that the process may use: GOMEMLIMIT, the limit of its cgroup or the machine's memory; 0 if it is not known.",
+	}).Set(float64(m.limit))
+}
