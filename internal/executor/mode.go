@@ -17,7 +17,11 @@ type mode interface {
 
 // A desk is the side of the clients. Its methods are as those of Executor.
 type desk interface {
-	submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error)
+	// admit checks whether jobs of a tenant may be submitted now: before they are planned without runs, and then with them,
+	// which takes what they need of the bounds. It returns the bounds that the journal is to check; *job.Rejection.
+	admit(tenant string, jobs int, runs []*run) (*job.Admission, error)
+	// submitted takes over jobs whose submission was appended, and need not be durable yet.
+	submitted(runs []*run)
 	cancel(ctx context.Context, tenant string, id job.ID) (job.Job, error)
 	// place is a queued job's, with how long it takes until its turn.
 	place(id job.ID) (place int, wait time.Duration, ok bool)

@@ -229,8 +229,8 @@ func (r *run) expire(time.Time) {
 	r.settle()
 }
 
-// refuse drops a run whose submission the journal did not take.
-func (r *run) refuse() {
+// rollback drops a run whose job was not submitted, or is run by the nodes of a cluster.
+func (r *run) rollback() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.end(job.ErrStorage, job.Finished{State: job.Cancelled})

@@ -46,60 +46,31 @@ func newShared(e *Executor, c Cluster) *shared {
 	return s
 }
 
-// submit implements mode. Nothing is enqueued: the cluster gives the turns.
-func (s *shared) submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error) {
-	batch, plans, views, err := s.prepare(ctx, subs)
-	defer func() {
-		for i := range plans {
-			plans[i].closePlan() // any node may run them
-		}
-	}()
+// admit implements mode: the cluster checks the bounds, which all nodes share, when it appends the batch.
+func (s *shared) admit(tenant string, jobs int, runs []*run) (*job.Admission, error) {
+	e := s.e
+	quota, err := e.quota(tenant, jobs)
 	if err != nil {
-		s.e.unused(key)
 		return nil, err
 	}
-	if err := s.e.commit(ctx, &batch, key, wait, func() {}); err != nil {
-		return nil, s.e.refused(err, len(plans))
-	}
-	for i := range plans {
-		plans[i].series.accepted()
-	}
-	return views, nil
-}
-
-// prepare makes the batch that submits jobs, under the bounds that all nodes share. The plans are to be closed, also after
-// an error.
-func (s *shared) prepare(ctx context.Context, subs []job.Submission) (
-	batch job.Batch, plans []planned, views []job.Job, err error,
-) {
-	e := s.e
-	quota, err := e.quota(subs[0].Tenant, len(subs))
-	if err != nil {
-		return batch, nil, nil, err
-	}
 	if e.isDraining() {
-		e.metrics.rejected(reasonDraining, len(subs))
-		return batch, nil, nil, &job.Rejection{
+		e.metrics.rejected(reasonDraining, jobs)
+		return nil, &job.Rejection{
 			Err: job.ErrDraining, Reason: reasonDraining, Detail: "this node admits no more jobs", RetryAfter: time.Second,
 		}
 	}
-	plans = make([]planned, 0, len(subs))
-	if err = e.plan(ctx, subs, func(p planned) { plans = append(plans, p) }); err != nil {
-		return batch, plans, nil, err
-	}
-	batch.Admission = &job.Admission{
-		Sizes: make([]job.Size, len(plans)),
+	a := &job.Admission{
+		Sizes: make([]job.Size, len(runs)),
 		Jobs:  e.cfg.MaxJobs, TenantJobs: quota, Bytes: e.cfg.MaxBytes, Waiting: e.cfg.MaxWaiting,
 	}
-	batch.Entries, views = make([]job.Entry, len(plans)), make([]job.Job, len(plans))
-	for i := range plans {
-		batch.Admission.Sizes[i] = plans[i].size
-		if batch.Entries[i], views[i], err = plans[i].entry(); err != nil {
-			return batch, plans, nil, err
-		}
+	for i, r := range runs {
+		a.Sizes[i] = r.size
 	}
-	return batch, plans, views, nil
+	return a, nil
 }
+
+// submitted implements mode. The plans are freed, because any node may run the jobs.
+func (*shared) submitted(runs []*run) { rollback(runs) }
 
 // cancel implements mode.
 func (s *shared) cancel(ctx context.Context, tenant string, id job.ID) (job.Job, error) {

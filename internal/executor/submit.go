@@ -21,33 +21,22 @@ const waitDelay = time.Millisecond
 // *job.Rejection. The key was reserved by the caller, and is Submit's from here on. The end of ctx no longer stops it once
 // the journal has the batch.
 func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error) {
-	return e.mode.submit(ctx, subs, key, wait)
-}
-
-// submit implements mode.
-func (a alone) submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error) {
-	e := a.Executor
 	batch, runs, views, err := e.prepare(ctx, subs)
 	if err != nil {
-		e.unused(key)
+		if key != nil {
+			e.cfg.Journal.Release(*key)
+		}
 		return nil, err
 	}
-	// The journal keeps the order, so whatever the tasks append now comes after the submission, and shows after it.
-	if err = e.commit(ctx, &batch, key, wait, func() { e.enqueue(runs) }); err != nil {
-		e.refuse(runs)
+	// The journal keeps the order, so the events that the tasks append from now on follow the submission.
+	if err = e.commit(ctx, &batch, key, wait, func() { e.mode.submitted(runs) }); err != nil {
+		rollback(runs)
 		return nil, e.refused(err, len(runs))
 	}
 	for _, r := range runs {
 		r.series.accepted()
 	}
 	return views, nil
-}
-
-// unused gives a key back that no submission is made with.
-func (e *Executor) unused(key *job.Key) {
-	if key != nil {
-		e.cfg.Journal.Release(*key)
-	}
 }
 
 // commit appends a batch of submissions, calls appended when the journal has it, and waits until it is durable.
@@ -71,30 +60,30 @@ func (e *Executor) commit(ctx context.Context, batch *job.Batch, key *job.Key, w
 	}
 }
 
-// prepare makes the batch that submits jobs, and counts them in. After an error nothing is left to undo.
+// prepare plans and admits jobs, and returns the batch that submits them. After an error nothing has to be rolled back.
 func (e *Executor) prepare(ctx context.Context, subs []job.Submission) (batch job.Batch, runs []*run, views []job.Job, err error) {
-	e.mu.Lock()
-	err = e.room(subs[0].Tenant, len(subs), 0, 0) // before the work of planning
-	e.mu.Unlock()
-	if err != nil {
+	tenant := subs[0].Tenant
+	if _, err = e.mode.admit(tenant, len(subs), nil); err != nil { // before the work of planning
 		return batch, nil, nil, err
 	}
 	runs = make([]*run, 0, len(subs))
+	defer func() {
+		if err != nil {
+			rollback(runs)
+		}
+	}()
 	if err = e.plan(ctx, subs, func(p planned) { runs = append(runs, e.newRun(p)) }); err != nil {
-		e.refuse(runs)
 		return batch, nil, nil, err
 	}
-	if err = e.admit(runs); err != nil {
-		e.refuse(runs)
+	if batch.Admission, err = e.mode.admit(tenant, len(runs), runs); err != nil {
 		return batch, nil, nil, err
 	}
 	batch.Entries, views = make([]job.Entry, len(runs)), make([]job.Job, len(runs))
 	for i, r := range runs {
 		if batch.Entries[i], views[i], err = r.entry(); err != nil {
-			e.refuse(runs)
 			return batch, nil, nil, err
 		}
-		r.spec = nil // the journal's
+		r.spec = nil // owned by the journal
 	}
 	return batch, runs, views, nil
 }
@@ -169,23 +158,27 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(pl
 	return e.resultRoom(tenant, len(subs), results)
 }
 
-// admit counts the jobs in, all or none.
-func (e *Executor) admit(runs []*run) error {
+// admit implements mode: it counts the jobs in, all or none.
+func (a alone) admit(tenant string, jobs int, runs []*run) (*job.Admission, error) {
 	var bytes, waiting int64
 	for _, r := range runs {
 		bytes += r.size.Memory
 		waiting += r.size.Waiting
 	}
+	e := a.Executor
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if err := e.room(runs[0].job.Tenant, len(runs), bytes, waiting); err != nil {
-		return err
+	if err := e.room(tenant, jobs, bytes, waiting); err != nil {
+		return nil, err
 	}
 	for _, r := range runs {
 		e.count(r)
 	}
-	return nil
+	return nil, nil //nolint:nilnil // the journal of one node has no bounds to check
 }
+
+// submitted implements mode.
+func (a alone) submitted(runs []*run) { a.enqueue(runs) }
 
 // room rejects what does not fit now, and faults what never will. Caller holds e.mu.
 func (e *Executor) room(tenant string, jobs int, bytes, waiting int64) error {
@@ -274,9 +267,10 @@ func (e *Executor) delay(r *run) bool {
 	return true
 }
 
-func (e *Executor) refuse(runs []*run) {
+// rollback drops jobs that are not submitted.
+func rollback(runs []*run) {
 	for _, r := range runs {
-		r.refuse()
+		r.rollback()
 	}
 }
 
