@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -8,6 +10,28 @@ import (
 	"strings"
 	"testing"
 )
+
+// A request that net/http refuses itself is answered with a problem by the API's listener.
+func TestUnparsableRequest(t *testing.T) {
+	srv, stop := launch(t, "--data-dir", t.TempDir())
+	defer stop()
+	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", srv.apiListener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	if _, err := io.WriteString(c, "GET /%zz HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if media := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusBadRequest || media != "application/problem+json" {
+		t.Errorf("got %s, %q, want 400, application/problem+json", resp.Status, media)
+	}
+}
 
 // Without keys both listeners of a server refuse pages whose domain was resolved to this machine, and pages of other
 // origins. The API of a server with keys accepts any Host, and so does /metrics beyond loopback.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -139,6 +140,7 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	if s.apiListener, err = listen(ctx, "listen", c.Listen); err != nil {
 		return nil, err
 	}
+	s.apiListener = api.Listener(s.api, s.apiListener, cmp.Or(s.accessLog, s.log))
 	undo = append(undo, func() { _ = s.apiListener.Close() })
 	if c.MetricsListen != "" {
 		hosts := &api.Hosts{Loopback: loopback(c.MetricsListen), Allowed: c.AllowedHosts}

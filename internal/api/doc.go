@@ -5,8 +5,8 @@
 //   - Requests are decoded strictly, and what is wrong with one is told at once, each fault with its JSON pointer.
 //   - A submission is answered 202 only after Executor.Submit returned: its jobs are durable.
 //   - Everything shown was read from the journal, so nothing is shown that a crash could take back.
-//   - Every error is application/problem+json, panics, unknown paths and wrong methods included. A 500 says nothing of the
-//     inside; the log does, under the same request id.
+//   - Every error is application/problem+json, panics, unknown paths and wrong methods included; through Listener, requests
+//     that net/http cannot parse too. A 500 says nothing of the inside; the log does, under the same request id.
 //   - A tenant sees only its own jobs: another's is not found.
 //   - Memory is bounded: bodies, the bodies read at the same time, pages, and the streams that are open. A reader that
 //     does not keep up is cut off, and can resume.

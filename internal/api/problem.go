@@ -218,7 +218,7 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	_, _ = w.Write(append(appendProblem(nil, p, r.URL.EscapedPath(), x.requestID), '\n'))
 }
 
-// appendProblem appends a problem's JSON.
+// appendProblem appends a problem's JSON; without an instance, which is the path of the request, if that is empty.
 func appendProblem(b []byte, p *problem, instance, requestID string) []byte {
 	b = appendString(append(b, `{"type":`...), p.row.typeURI())
 	b = appendString(append(b, `,"title":`...), p.row.title)
@@ -226,7 +226,9 @@ func appendProblem(b []byte, p *problem, instance, requestID string) []byte {
 	if p.detail != "" {
 		b = appendString(append(b, `,"detail":`...), p.detail)
 	}
-	b = appendString(append(b, `,"instance":`...), instance)
+	if instance != "" {
+		b = appendString(append(b, `,"instance":`...), instance)
+	}
 	b = appendString(append(b, `,"request_id":`...), requestID)
 	for i, f := range p.faults {
 		if b = append(b, ','); i == 0 {

@@ -122,6 +122,49 @@ func TestNegotiation(t *testing.T) {
 	}
 }
 
+// Every operation answers an empty Accept header as it answers none, and names the charset of text, which some clients
+// read as Latin-1 otherwise.
+func TestMedia(t *testing.T) {
+	s := newService(t)
+	job := "/v1/jobs/" + s.finished(`{"kind":"squares","numbers":[3]}`).Id.String()
+	const body, json, sse, html = `{"kind":"squares","numbers":[3]}`, "application/json", "text/event-stream; charset=utf-8", "text/html; charset=utf-8"
+	for _, tt := range []struct{ method, path, body, accept, want string }{
+		{"GET", job + "/events", "", "", sse},
+		{"GET", job + "/events", "", "text/*", sse},
+		{"GET", job + "/events", "", "application/x-ndjson", "application/x-ndjson"},
+		{"GET", job + "/results", "", "", json},
+		{"GET", job, "", "", json},
+		{"GET", "/v1/jobs", "", "", json},
+		{"GET", "/v1/arrays", "", "", json},
+		{"GET", "/v1/nodes", "", "", json},
+		{"GET", "/v1/kinds", "", "", json},
+		{"GET", "/livez", "", "", json},
+		{"GET", "/readyz", "", "", json},
+		{"POST", "/v1/jobs", body, "", json},
+		{"POST", "/v1/jobs:batch", `{"jobs":[` + body + `]}`, "", json},
+		{"POST", job + "/cancel", "", "", json},
+		{"GET", "/", "", "", json},
+		{"GET", "/", "", "text/html", html},
+		{"GET", "/docs", "", "", html},
+		{"GET", "/docs/init.js", "", "", "text/javascript; charset=utf-8"},
+		{"GET", "/openapi.yaml", "", "", "application/yaml"},
+		{"GET", "/problems/job-expired", "", "", "text/plain; charset=utf-8"},
+	} {
+		t.Run(tt.method+" "+tt.path+" "+tt.accept, func(t *testing.T) {
+			headers := []string{"Accept: " + tt.accept}
+			if tt.accept == "" {
+				headers = []string{"Accept: ", "Accept:  "} // none, and one that is empty
+			}
+			for _, h := range headers {
+				got := s.do(tt.method, tt.path, tt.body, h)
+				if media := got.Header.Get("Content-Type"); got.status >= 300 || media != tt.want {
+					t.Errorf("with %q got %d %q, want %q", h, got.status, media, tt.want)
+				}
+			}
+		})
+	}
+}
+
 // The client is who the last proxy that is not trusted says it is.
 func TestClientIP(t *testing.T) {
 	s := newService(t, func(_ *service, c *api.Config) {

@@ -69,7 +69,10 @@ func newService(tb testing.TB, options ...func(*service, *api.Config)) *service 
 	if s.handler, err = api.New(c); err != nil {
 		tb.Fatal(err)
 	}
-	s.Server = httptest.NewServer(s.handler)
+	s.Server = httptest.NewUnstartedServer(s.handler)
+	s.Config.MaxHeaderBytes = 16 << 10 // as cmd/server has it
+	s.Listener = api.Listener(s.Config, s.Listener, c.Logger)
+	s.Start()
 	tb.Cleanup(func() {
 		stop()
 		s.Close()
