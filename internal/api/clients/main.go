@@ -1,7 +1,8 @@
 //go:build ignore
 
-// The Go client that oapi-codegen makes of openapi.yaml, in use: a job of each kind, and a refused one. The gate generates
-// client.gen.go beside this file, compiles both and runs them against a server, whose URL is the argument.
+// Command clients submits a job of each kind, and one that is refused, with the Go client that oapi-codegen generates from
+// openapi.yaml, to the server whose URL is its argument. It exits with 1 when an answer is not as openapi.yaml has it. The gate
+// generates client.gen.go beside this file, which alone does not compile; try.ts does the same with TypeScript clients.
 package main
 
 import (
