@@ -28,6 +28,9 @@ func TestHelpListsEverySetting(t *testing.T) {
 	}
 	st := reflect.TypeFor[serveCmd]()
 	for f := range st.Fields() {
+		if !f.IsExported() {
+			continue
+		}
 		flag := f.Tag.Get("name")
 		if flag == "" {
 			flag = kebab(f.Name)
