@@ -40,6 +40,8 @@ type backend struct {
 	nodes api.Nodes
 	// arrays are the uploaded ones.
 	arrays arrayStore
+	// replica is api.Config.Replica.
+	replica api.Replica
 	// turns deals out the work of the cluster; nil where the executor has all jobs to itself.
 	turns executor.Cluster
 	// wall is the clock that the nodes of a cluster share; nil for the machine's.

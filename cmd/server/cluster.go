@@ -46,7 +46,7 @@ func (s *server) openCluster(ctx context.Context) (backend, error) {
 		return backend{}, err
 	}
 	return backend{
-		record: joined, nodes: joined, turns: joined, results: joined.Results, wall: joined.Now, arrays: stored, closeArrays: stored.Close,
+		record: joined, nodes: joined, replica: joined, turns: joined, results: joined.Results, wall: joined.Now, arrays: stored, closeArrays: stored.Close,
 		uploadMemory: stored.UploadMemory() + uploadBuffer,
 		drain:        joined.Drain, durability: durability(int64(joined.Replicas())),
 		about: []any{"node", c.NodeName, "cluster", c.NatsPrefix, "nats", natsServers(c.NatsURL)},

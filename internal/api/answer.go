@@ -34,7 +34,10 @@ type jobAnswer struct {
 func (a *jobAnswer) VisitSubmitJobResponse(http.ResponseWriter) error { return a.write() }
 
 // VisitGetJobResponse implements GetJobResponseObject.
-func (a *jobAnswer) VisitGetJobResponse(http.ResponseWriter) error { return a.write() }
+func (a *jobAnswer) VisitGetJobResponse(http.ResponseWriter) error {
+	a.srv.setAge(a.x)
+	return a.write()
+}
 
 // VisitCancelJobResponse implements CancelJobResponseObject.
 func (a *jobAnswer) VisitCancelJobResponse(http.ResponseWriter) error { return a.write() }

@@ -51,6 +51,7 @@ func (s *server) GetJobEvents(ctx context.Context, req GetJobEventsRequestObject
 		return nil, malformed(where, name, notAnEvent)
 	}
 	if j.State.Terminal() && after == j.Seq {
+		s.setAge(x)
 		return GetJobEvents204Response{}, nil
 	}
 	return &eventStream{srv: s, ctx: ctx, x: x, job: j, after: after, ints: ints, sse: media == mediaSSE}, nil
@@ -63,12 +64,18 @@ const notAnEvent = "must be the id of an event of this job"
 const maxLag = 5 * time.Second
 
 // reach returns the job once its log has got as far as a cursor. On one server that is at once: a cursor beyond the log is
-// wrong. A node of a cluster may be behind the node that gave the cursor.
+// wrong. A node of a cluster may be behind the node that gave the cursor. Errors: job.ErrStorage while it is cut off from the log.
 func (s *server) reach(ctx context.Context, j job.Job, after uint64) (job.Job, error) {
-	if after <= j.Seq || j.State.Terminal() || s.Durability != string(JobDurabilityQuorum) || !s.openStream() {
+	if after <= j.Seq || j.State.Terminal() || s.Replica == nil {
 		return j, nil
 	}
+	if !s.openStream() {
+		return j, errStreams
+	}
 	defer s.closeStream()
+	if err := s.Replica.ReadBarrier(ctx); err != nil {
+		return j, err
+	}
 	return s.await(ctx, j, maxLag, func(j *job.Job) bool { return after <= j.Seq || j.State.Terminal() })
 }
 
@@ -98,6 +105,7 @@ func (e *eventStream) VisitGetJobEventsResponse(http.ResponseWriter) error {
 	h["Cache-Control"] = []string{"private, no-store"}
 	h["Vary"] = varyAccept
 	h["X-Accel-Buffering"] = []string{"no"}
+	e.srv.setAge(e.x)
 	defer e.idle()
 	e.buf = *getBuffer()
 	if h["Content-Type"] = []string{mediaNDJSON}; e.sse {
@@ -143,8 +151,12 @@ func (e *eventStream) follow() error {
 			return e.flush()
 		}
 		later := e.sendProgress(false)
-		if err := e.flush(); err != nil {
-			return err
+		stale := e.srv.stale()
+		if stale && e.sse {
+			e.buf = append(e.buf, ": this node is cut off from the cluster; reconnect\n\n"...)
+		}
+		if err := e.flush(); err != nil || stale {
+			return err // without an end event, so that the client reconnects, to another node if there is one
 		}
 		e.idle()
 		beat.Reset(heartbeat)

@@ -156,7 +156,7 @@ func (s signalled) Watch(job.ID) (changed <-chan struct{}, stop func()) { return
 func TestCursorOfAnotherNode(t *testing.T) {
 	jobs, changed := new(lagging), make(chan struct{})
 	s := newService(t, func(_ *service, c *api.Config) {
-		jobs.Jobs, c.Jobs, c.Durability = c.Jobs, jobs, "quorum"
+		jobs.Jobs, c.Jobs, c.Replica = c.Jobs, jobs, new(replica)
 		c.Log = signalled{logOf{c.Log}, changed}
 	})
 	j := decode[api.Job](t, s.do("POST", "/v1/jobs", `{"kind":"squares","numbers":[1,2]}`).body)
@@ -367,7 +367,7 @@ func (s *still) apply(e job.Event) {
 	}
 }
 
-func newStill(t *testing.T) (*still, http.Handler) {
+func newStill(t *testing.T, options ...func(*api.Config)) (*still, http.Handler) {
 	t.Helper()
 	i, _ := newIdle(t, 0)
 	s := &still{idle: i, changed: make(chan struct{}, 1)}
@@ -376,10 +376,14 @@ func newStill(t *testing.T) (*still, http.Handler) {
 		ID: job.NewID(), Tenant: "default", Kind: "squares", Priority: job.Normal, State: job.Queued, CreatedAt: time.Now().UTC(), Tasks: 1,
 	}})
 	<-s.changed
-	h, err := api.New(api.Config{
+	c := api.Config{
 		Executor: s, Jobs: s, Log: s, Keys: s, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{},
 		Nodes: s, Stopping: context.Background(), Registerer: prometheus.NewRegistry(),
-	})
+	}
+	for _, o := range options {
+		o(&c)
+	}
+	h, err := api.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}

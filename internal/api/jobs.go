@@ -21,6 +21,9 @@ func (s *server) GetJob(ctx context.Context, req GetJobRequestObject) (GetJobRes
 	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
 		return nil, err
 	}
+	if err := s.refresh(ctx, x); err != nil {
+		return nil, err
+	}
 	j, err := s.find(ctx, x, req.JobId)
 	if err != nil {
 		return nil, err
@@ -40,7 +43,7 @@ func (s *server) GetJob(ctx context.Context, req GetJobRequestObject) (GetJobRes
 	if wait := preferredWait(x.req.Header); wait > 0 && s.openStream() {
 		defer s.closeStream()
 		x.mode, answer.applied = modeWait, wait
-		j, err = s.await(ctx, j, wait, func(j *job.Job) bool {
+		j, err = s.awaitLatest(ctx, j, wait, func(j *job.Job) bool {
 			if known != nil {
 				return !isKnown(j) || j.State.Terminal()
 			}
@@ -164,6 +167,9 @@ func (s *server) ListJobs(ctx context.Context, req ListJobsRequestObject) (ListJ
 	if !possible {
 		return a, nil
 	}
+	if err := s.refresh(ctx, x); err != nil {
+		return nil, err
+	}
 	var next job.ID
 	if err := x.beginRead(int64(q.Limit) * jobMemory); err != nil {
 		return nil, err
@@ -245,6 +251,7 @@ func (a *listAnswer) VisitListJobsResponse(http.ResponseWriter) error {
 	x, h := a.x, a.x.Header()
 	h["Content-Type"] = typeJSON
 	h["Cache-Control"] = privateNoCache
+	a.srv.setAge(x)
 	tail := `,"next_page_token":null`
 	if a.next != "" {
 		next := url.URL{Path: "/v1/jobs"}

@@ -92,6 +92,7 @@ func (a *npyAnswer) VisitGetJobResultsResponse(http.ResponseWriter) error {
 	h["Content-Type"] = []string{mediaNPY}
 	h["Cache-Control"] = privateNoCache
 	h["Vary"] = varyAccept
+	a.srv.setAge(a.x)
 	a.x.mode = modeStream
 	a.x.set("Content-Length", strconv.FormatInt(int64(header.Len())+want*int64(a.dtype.Size), 10))
 	a.x.set("Content-Disposition", `attachment; filename="`+a.job.ID.String()+`.npy"`)

@@ -53,6 +53,9 @@ func (s *server) GetJobResults(ctx context.Context, req GetJobResultsRequestObje
 			return nil, malformed("parameter", "after", "must be "+strconv.FormatInt(least, 10)+" or more")
 		}
 	}
+	if err := s.refresh(ctx, x); err != nil {
+		return nil, err
+	}
 	j, err := s.find(ctx, x, req.JobId)
 	if err != nil {
 		return nil, err
@@ -99,6 +102,7 @@ func (a *resultsAnswer) headers(media string) {
 	h["Content-Type"] = []string{media}
 	h["Cache-Control"] = privateNoCache
 	h["Vary"] = varyAccept
+	a.srv.setAge(a.x)
 }
 
 // VisitGetJobResultsResponse implements GetJobResultsResponseObject. A page is written as it is made, and ends before limit

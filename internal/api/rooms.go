@@ -59,6 +59,15 @@ type Keys interface {
 	Release(key job.Key)
 }
 
+// A Replica is the copy of the cluster's state that a node reads jobs and their logs from.
+type Replica interface {
+	// Age returns for how long the replica may have missed changes that other nodes made.
+	Age() time.Duration
+	// ReadBarrier waits until the replica has every change that was acknowledged before the call. Errors: job.ErrStorage when the
+	// node cannot reach the log.
+	ReadBarrier(ctx context.Context) error
+}
+
 // Kinds know what a submission may say.
 type Kinds interface {
 	// Describe lists the kinds.

@@ -28,6 +28,8 @@ type Config struct {
 	Kinds    Kinds
 	Arrays   Arrays
 	Nodes    Nodes
+	// Replica is nil for a server whose reads are always current.
+	Replica Replica
 	// Tenants is nil for a server without keys, where everyone is tenant.Default.
 	Tenants Tenants
 	// Hosts restricts the Host and Origin of requests to a server without keys; nil accepts all.

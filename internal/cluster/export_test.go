@@ -103,6 +103,12 @@ func (c *Cluster) AppendAnyway(ctx context.Context, b job.Batch) error {
 	}}, 0)
 }
 
+// StopReading ends the reading of the log, as if its messages no longer came.
+func (c *Cluster) StopReading() {
+	c.stopFold()
+	c.folding.Wait()
+}
+
 // DecideAgain is what a view that is made anew does with the node's first proposal, which was decided before.
 func (c *Cluster) DecideAgain(entries []job.Entry) {
 	c.decided(c.id, &job.Proposal{What: job.ProposeBatch, Number: 1, Entries: entries}, decision{})

@@ -65,6 +65,11 @@ func (f *fleet) open(name string, change ...func(*cluster.Config)) *node {
 	return n
 }
 
+// through has a node connect through a proxy.
+func through(p *natstest.Proxy) func(*cluster.Config) {
+	return func(c *cluster.Config) { c.URL = p.URL }
+}
+
 // trio starts nodes a, b and c.
 func (f *fleet) trio() []*node {
 	f.Helper()

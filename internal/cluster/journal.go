@@ -128,7 +128,7 @@ func (c *Cluster) Get(ctx context.Context, tenant string, id job.ID) (job.Job, e
 	if !errors.Is(err, job.ErrNotFound) {
 		return j, err
 	}
-	if err := c.readBarrier(ctx); err != nil {
+	if err := c.ReadBarrier(ctx); err != nil {
 		return job.Job{}, err
 	}
 	return c.view.Get(ctx, tenant, id)

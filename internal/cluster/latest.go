@@ -65,6 +65,9 @@ func certainAt(info *jetstream.StreamInfo, sent time.Time) (time.Time, bool) {
 	return sent.Add(-since[others-1]), true
 }
 
+// errBehind: the replica has not come to the end of the log in time.
+var errBehind = errors.New("the node has not read as far as the log goes")
+
 // freshness is as of when this node's replica is known to have all that was acknowledged.
 type freshness struct {
 	mu sync.Mutex
@@ -175,8 +178,9 @@ type barrier struct {
 	err  error
 }
 
-// readBarrier waits until this node has all that any node had accepted when it was called.
-func (c *Cluster) readBarrier(ctx context.Context) error {
+// ReadBarrier waits until this node has all that any node had accepted when it was called. Errors: job.ErrStorage when the log does
+// not answer, or the replica does not follow it, within some seconds.
+func (c *Cluster) ReadBarrier(ctx context.Context) error {
 	if err := c.reads(); err != nil {
 		return asRejection(err)
 	}
@@ -199,7 +203,13 @@ func (c *Cluster) readBarrier(ctx context.Context) error {
 	if b.err != nil {
 		return stalledLog(b.err)
 	}
-	return c.await(ctx, b.seq)
+	within, cancel := context.WithTimeout(ctx, barrierTimeout)
+	defer cancel()
+	err := c.await(within, b.seq)
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		return stalledLog(errBehind)
+	}
+	return err
 }
 
 // endBarriers asks until no request waits any more.
@@ -219,7 +229,7 @@ func (c *Cluster) endBarriers() {
 	}
 }
 
-// barrierTimeout is for how long an answer that counts is asked for.
+// barrierTimeout is for how long an answer that counts is asked for, and then how long the replica may take to come to it.
 const barrierTimeout = 2 * publishTimeout
 
 // lastSequence asks how far the log goes, until the answer counts.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"gather/internal/cluster/natstest"
 	"gather/internal/job"
 )
 
@@ -208,20 +209,20 @@ func TestNodeDies(t *testing.T) {
 func TestNodeIsPaused(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
-	p := newProxy(t, f.s.URL)
-	a, b := f.open("a", p.use), f.open("b")
+	p := natstest.NewProxy(t, f.s.URL)
+	a, b := f.open("a", through(p)), f.open("b")
 	id := a.submit(2)
 	turn := a.turn()
 	f.ok(turn.Start(t.Context()))
 	f.ok(appendTurn(t.Context(), turn, job.Advanced{Task: turn.Task, Completed: 1}))
-	p.pause()
+	p.Pause()
 	b.work(1, nil)
 	if j := b.ends(id); j.State != job.Succeeded {
 		t.Errorf("the job is %v", j.State)
 	}
 	refused := make(chan error, 1)
 	f.ok(turn.Append(t.Context(), func(err error) { refused <- err }, job.Advanced{Task: turn.Task, Done: true, Completed: 100}))
-	p.resume()
+	p.Resume()
 	f.want(<-refused, job.ErrTransition)
 	select {
 	case <-turn.Context.Done():

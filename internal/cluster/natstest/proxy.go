@@ -1,4 +1,4 @@
-package cluster_test
+package natstest
 
 import (
 	"context"
@@ -7,13 +7,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"gather/internal/cluster"
 )
 
-// proxy is between a node and the server. While it is paused nothing passes, and nobody is told: to the others the node is
-// as one that was stopped.
-type proxy struct {
+// A Proxy passes the connections of a client on to a server. While it is paused nothing passes, and connections stay open, as in
+// a network partition.
+type Proxy struct {
+	// URL is where the client connects to.
+	URL string
+
 	target string
 	l      net.Listener
 	done   sync.WaitGroup
@@ -24,27 +25,23 @@ type proxy struct {
 	ended bool
 }
 
-func newProxy(t *testing.T, target string) *proxy {
-	t.Helper()
+// NewProxy starts a proxy for the first server of a URL. The test's cleanup ends it.
+func NewProxy(tb testing.TB, target string) *Proxy {
+	tb.Helper()
 	u, err := url.Parse(strings.Split(target, ",")[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{target: u.Host, open: make(chan struct{})}
+	must(tb, err)
+	p := &Proxy{target: u.Host, open: make(chan struct{})}
 	close(p.open)
 	var lc net.ListenConfig
-	if p.l, err = lc.Listen(t.Context(), "tcp", "127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
+	p.l, err = lc.Listen(context.Background(), "tcp", loopback(0))
+	must(tb, err)
+	p.URL = "nats://" + p.l.Addr().String()
 	p.done.Go(p.accept)
-	t.Cleanup(p.close)
+	tb.Cleanup(p.close)
 	return p
 }
 
-// use has a node connect through the proxy.
-func (p *proxy) use(c *cluster.Config) { c.URL = "nats://" + p.l.Addr().String() }
-
-func (p *proxy) accept() {
+func (p *Proxy) accept() {
 	for {
 		client, err := p.l.Accept()
 		if err != nil {
@@ -67,7 +64,7 @@ func (p *proxy) accept() {
 	}
 }
 
-func (p *proxy) copy(to, from net.Conn) {
+func (p *Proxy) copy(to, from net.Conn) {
 	defer func() { _, _ = to.Close(), from.Close() }()
 	buf := make([]byte, 64<<10)
 	for {
@@ -85,13 +82,15 @@ func (p *proxy) copy(to, from net.Conn) {
 	}
 }
 
-func (p *proxy) pause() {
+// Pause stops everything that passes.
+func (p *Proxy) Pause() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.open = make(chan struct{})
 }
 
-func (p *proxy) resume() {
+// Resume passes on what was held up, and everything after it.
+func (p *Proxy) Resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
@@ -101,9 +100,9 @@ func (p *proxy) resume() {
 	}
 }
 
-func (p *proxy) close() {
+func (p *Proxy) close() {
 	_ = p.l.Close()
-	p.resume()
+	p.Resume()
 	p.mu.Lock()
 	p.ended = true
 	for _, c := range p.conns {

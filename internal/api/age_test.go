@@ -1,0 +1,225 @@
+package api_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gather/internal/api"
+	"gather/internal/job"
+)
+
+// replica is as old, and answers barriers, as the test sets.
+type replica struct {
+	age      atomic.Int64
+	cutOff   atomic.Bool
+	barriers atomic.Int64
+}
+
+func (r *replica) Age() time.Duration { return time.Duration(r.age.Load()) }
+
+func (r *replica) ReadBarrier(context.Context) error {
+	r.barriers.Add(1)
+	if r.cutOff.Load() {
+		return &job.Rejection{Err: job.ErrStorage, Reason: "log-disconnected", Detail: "no connection to NATS", RetryAfter: 3 * time.Second}
+	}
+	return nil
+}
+
+func (r *replica) use(_ *service, c *api.Config) { c.Replica = r }
+
+// Reads of a node have the age of its replica. A request that requires a later state is answered with the latest one, or 503 while
+// the node is cut off.
+func TestAge(t *testing.T) {
+	r := new(replica)
+	c := newContract(t)
+	client := &http.Client{Transport: c}
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	s := newService(t, r.use)
+	done := s.finished(`{"kind":"array_sum","array":{"source":"ones","shape":[2,2]},"axis":0}`)
+	live := s.running()
+	r.age.Store(int64(42*time.Second + 900*time.Millisecond))
+	etag := s.do("GET", path(done, ""), "").Header.Get("Etag")
+	targets := []struct {
+		target  string
+		headers []string
+		status  int
+	}{
+		{path(live, ""), nil, 200},
+		{path(done, ""), []string{"If-None-Match: " + etag}, 304},
+		{"/v1/jobs", nil, 200},
+		{path(live, "/results"), nil, 200},
+		{path(live, "/results"), []string{"Accept: application/x-ndjson"}, 200},
+		{path(done, "/results"), []string{"Accept: application/x-npy"}, 200},
+	}
+	for _, cutOff := range []bool{false, true} {
+		r.cutOff.Store(cutOff)
+		for _, control := range []struct {
+			value  string
+			latest bool // whether the latest state is required
+		}{
+			{"", false},
+			{"max-age=43", false},
+			{"no-store", false},
+			{"max-age=old", false},
+			{"no-cache", true},
+			{"max-age=42", true},
+			{"max-age=0", true},
+			{`no-transform, Max-Age="7"`, true},
+			{"max-age=100, no-cache", true},
+		} {
+			for _, g := range targets {
+				r.barriers.Store(0)
+				headers := g.headers
+				if control.value != "" {
+					headers = append(slices.Clip(headers), "Cache-Control: "+control.value)
+				}
+				a := s.through(client, "GET", g.target, "", headers...)
+				status, age, barriers := g.status, "42", int64(0)
+				if control.latest {
+					barriers = 1
+				}
+				if control.latest && cutOff {
+					status, age = 503, ""
+					if a.Header.Get("Retry-After") != "3" || !strings.Contains(string(a.body), "/problems/storage-unavailable") {
+						t.Errorf("%s %q: got Retry-After %q and %s, want 3 and storage-unavailable", g.target, headers, a.Header.Get("Retry-After"), a.body)
+					}
+				}
+				if got := a.Header.Get("Age"); a.status != status || got != age || r.barriers.Load() != barriers {
+					t.Errorf("cut off %t, %s %q: got %d, Age %q, %d barriers; want %d, %q, %d",
+						cutOff, g.target, headers, a.status, got, r.barriers.Load(), status, age, barriers)
+				}
+			}
+		}
+		// An EventSource sends no-cache with each request, and gives up after an error.
+		for _, accept := range []string{"text/event-stream", "application/x-ndjson"} {
+			a := s.through(client, "GET", path(done, "/events"), "", "Accept: "+accept, "Cache-Control: no-cache")
+			if a.status != 200 || a.Header.Get("Age") != "42" || !strings.Contains(string(a.body), "succeeded") {
+				t.Errorf("cut off %t, events as %s: got %d, Age %q: %s; want 200, 42 and the end", cutOff, accept, a.status, a.Header.Get("Age"), a.body)
+			}
+		}
+	}
+}
+
+// A server that is not in a cluster has no replica: its answers have no Age, and no request is too late for it.
+func TestNoAge(t *testing.T) {
+	s := newService(t)
+	j := s.finished(`{"kind":"squares","numbers":[1,2]}`)
+	for _, target := range []string{path(j, ""), "/v1/jobs", path(j, "/results"), path(j, "/events")} {
+		if a := s.do("GET", target, "", "Cache-Control: no-cache"); a.status != 200 || len(a.Header.Values("Age")) > 0 {
+			t.Errorf("%s: got %d, Age %q; want 200 without Age", target, a.status, a.Header.Values("Age"))
+		}
+	}
+}
+
+// A wait of a node that is cut off, at its begin or at its end, is 503. A finished job stays so.
+func TestWaitCutOff(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		cutOff, heal    time.Duration // when; negative for never
+		finishes, known bool
+		status          int
+		took            time.Duration
+	}{
+		{"connected", -1, -1, false, false, 200, 7 * time.Second},
+		{"cut off before", 0, -1, false, false, 503, 0},
+		{"cut off before, with a newer ETag", 0, -1, false, true, 503, 0},
+		{"cut off meanwhile", 2 * time.Second, -1, false, false, 503, 7 * time.Second},
+		{"cut off and healed meanwhile", 2 * time.Second, 5 * time.Second, false, false, 200, 7 * time.Second},
+		{"finished before", 0, -1, true, false, 200, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // time is the subject
+				r := new(replica)
+				s, h := newStill(t, func(c *api.Config) { c.Replica = r })
+				if c.finishes {
+					s.apply(job.Started{At: time.Now()})
+					s.apply(job.Finished{State: job.Succeeded, At: time.Now()})
+				}
+				r.cutOff.Store(c.cutOff == 0)
+				if c.cutOff > 0 {
+					time.AfterFunc(c.cutOff, func() { r.cutOff.Store(true) })
+				}
+				if c.heal > 0 {
+					time.AfterFunc(c.heal, func() { r.cutOff.Store(false) })
+				}
+				req := httptest.NewRequestWithContext(t.Context(), "GET", "/v1/jobs/"+s.job.ID.String(), nil)
+				req.Header.Set("Prefer", "wait=7")
+				if c.known {
+					req.Header.Set("If-None-Match", `W/"9"`)
+				}
+				w := httptest.NewRecorder()
+				began := time.Now()
+				h.ServeHTTP(w, req)
+				if w.Code != c.status || time.Since(began) != c.took {
+					t.Errorf("got %d after %s, want %d after %s: %s", w.Code, time.Since(began), c.status, c.took, w.Body)
+				}
+			})
+		})
+	}
+}
+
+// A stream of a node that is cut off ends without an end event, so that its client comes back, and with a comment.
+func TestEventsCutOff(t *testing.T) {
+	const comment = ": this node is cut off"
+	for _, accept := range []string{"text/event-stream", "application/x-ndjson"} {
+		for _, before := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, before %t", accept, before), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { // time is the subject
+					r := new(replica)
+					s, h := newStill(t, func(c *api.Config) { c.Replica = r })
+					cut := func() { r.age.Store(int64(11 * time.Second)) }
+					want := time.Duration(0)
+					if before {
+						cut()
+					} else {
+						r.age.Store(int64(9 * time.Second))
+						time.AfterFunc(16*time.Second, cut)
+						want = 30 * time.Second // with the second keep-alive
+					}
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					defer cancel()
+					req := httptest.NewRequestWithContext(ctx, "GET", "/v1/jobs/"+s.job.ID.String()+"/events", nil)
+					req.Header.Set("Accept", accept)
+					w := httptest.NewRecorder()
+					began := time.Now()
+					func() {
+						defer func() { _ = recover() }() // of a stream that lasts until its client leaves
+						h.ServeHTTP(w, req)
+					}()
+					body := w.Body.String()
+					if w.Code != 200 || time.Since(began) != want {
+						t.Errorf("got %d after %s, want 200 after %s", w.Code, time.Since(began), want)
+					}
+					if !strings.Contains(body, "queued") || strings.Contains(body, "end") {
+						t.Errorf("got %s, want the first event and no end", body)
+					}
+					if sse := accept == "text/event-stream"; strings.Contains(body, comment) != sse {
+						t.Errorf("got a comment %t, want %t: %s", !sse, sse, body)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A cursor that the job does not have is 503 while the node is cut off: another node may have given it.
+func TestCursorCutOff(t *testing.T) {
+	r := new(replica)
+	s := newService(t, r.use)
+	j := s.running()
+	after := s.last(j) + 5
+	r.cutOff.Store(true)
+	for _, target := range []string{"/events", "/results"} {
+		if a := s.do("GET", path(j, fmt.Sprintf("%s?after=%d", target, after)), ""); a.status != 503 || a.Header.Get("Retry-After") != "3" {
+			t.Errorf("%s: got %d, Retry-After %q, want 503 and 3: %s", target, a.status, a.Header.Get("Retry-After"), a.body)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package cluster_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"gather/internal/cluster/natstest"
+	"gather/internal/job"
+)
+
+// The age of a node that is cut off from NATS grows, and it has no latest state; neither is so once the cut has ended. Nobody closes
+// the connection, so the node notices by its age alone.
+func TestAgeWhileCutOff(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	p := natstest.NewProxy(t, f.s.URL)
+	a, b := f.open("a"), f.open("b", through(p))
+	id := a.submit(2)
+	follows := func() bool { return b.Age() < 3*time.Second }
+	f.eventually("the node follows the log", follows)
+	f.ok(b.ReadBarrier(t.Context()))
+	b.get(id)
+	p.Pause()
+	f.eventually("the node is behind", func() bool { return b.Age() > 5*time.Second })
+	_, err := a.Cancel(t.Context(), "t", id)
+	f.ok(err)
+	a.ends(id)
+	if j := b.get(id); j.State != job.Queued {
+		t.Errorf("the node that is cut off has the job as %v, want queued", j.State)
+	}
+	f.want(b.ReadBarrier(t.Context()), job.ErrStorage)
+	p.Resume()
+	f.eventually("the node follows the log again", follows)
+	f.eventually("the node has the latest state", func() bool { return b.ReadBarrier(t.Context()) == nil })
+	if j := b.get(id); j.State != job.Cancelled {
+		t.Errorf("after the cut the node has the job as %v, want cancelled", j.State)
+	}
+}
+
+// A barrier ends when the log answers, and its messages do not come.
+func TestBarrierOfSlowReader(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a, b := f.open("a"), f.open("b")
+	b.StopReading()
+	a.submit(2)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	f.want(b.ReadBarrier(ctx), job.ErrStorage)
+}
