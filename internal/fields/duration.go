@@ -43,7 +43,7 @@ func ParseDuration(v jsontext.Value, most time.Duration) (time.Duration, error) 
 func parseText(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	switch {
-	case len(text) > maxDurationText || err != nil || text == "+0":
+	case len(text) > maxDurationText || err != nil || text == "+0" || d == 0 && text[0] == '-':
 		return 0, fmt.Errorf("%w; got %q", ErrDuration, short(text))
 	case strings.HasPrefix(text, "-"):
 		return 0, errNegative

@@ -1,6 +1,7 @@
 package fields_test
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,6 +23,9 @@ func TestDuration(t *testing.T) {
 		got, err := fields.ParseDuration([]byte(strconv.Quote(text)), most)
 		if (err == nil) != (want >= 0) || err == nil && got != want {
 			t.Errorf("text %q: %v, %v; want %v", text, got, err, want)
+		}
+		if text == "-0" && !errors.Is(err, fields.ErrDuration) {
+			t.Errorf("text %q: got %v, want %v", text, err, fields.ErrDuration)
 		}
 	}
 	for number, want := range map[string]time.Duration{
