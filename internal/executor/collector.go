@@ -69,7 +69,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.admitted, float64(t.admitted))
 	gauge(c.queueTasks, float64(t.tasks))
 	gauge(c.delayed, float64(t.delayed))
-	gauge(c.waiting, float64(t.waiting))
+	gauge(c.waiting, float64(e.waitingItems()))
 	gauge(c.admittedWaiting, float64(t.reserved))
 	gauge(c.waitingCapacity, capacities[1])
 	gauge(c.bytes, float64(t.bytes))

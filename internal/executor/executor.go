@@ -15,8 +15,8 @@
 // and the end of jobs, and gives this executor turns; see Cluster. All else is as above, job by job: a task has one node at
 // a time, a job is ended when no node works on it, and a stop gives up what waits at once, for the others.
 //
-// Goroutines. New starts the workers and one goroutine for alarms (waits, delayed starts, timeouts); Stop ends and waits
-// for them. Two contexts govern them: claiming ends at the call of Stop, working at the end of its grace.
+// Goroutines. New starts the workers, one goroutine for alarms (waits, delayed starts, timeouts) and, on a node of a cluster,
+// one that receives leases and queues them for the workers; Stop ends and waits for them. Two contexts govern them: claiming ends at the call of Stop, working at the end of its grace.
 //
 // Failure. While the journal cannot write, submissions are rejected with job.ErrStorage, and workers begin no step while it
 // has no room for results; they go on when the journal does. A worker never waits for room with a job locked, so that the
@@ -207,7 +207,9 @@ func New(ctx context.Context, cfg Config) (*Executor, error) {
 	}
 	e.mode = alone{e}
 	if cfg.Cluster != nil {
-		e.mode = newShared(e, cfg.Cluster)
+		s := newShared(e, cfg.Cluster)
+		e.mode = s
+		defer func() { e.wg.Go(s.receive) }() // behind the metrics, which leases are counted in
 	}
 	e.metrics = newMetrics(cfg.Registerer, e, cfg.Planner.Names())
 	if cfg.Cluster == nil {
@@ -265,6 +267,14 @@ func (e *Executor) Stop(ctx context.Context) error {
 	err = cmp.Or(err, await(ctx, e.mode.settled()))
 	e.stopWork(errStopping)
 	e.mode.leave()
+	e.mu.Lock()
+	left := slices.Collect(maps.Values(e.runs))
+	e.mu.Unlock()
+	for _, r := range left {
+		r.mu.Lock()
+		r.leave()
+		r.mu.Unlock()
+	}
 	return err
 }
 
@@ -286,15 +296,26 @@ func await(ctx context.Context, done <-chan struct{}) error {
 	}
 }
 
-// halt implements mode.
-func (a alone) halt() {
-	e := a.Executor
+// endClaiming ends the taking of tasks.
+func (e *Executor) endClaiming() {
 	e.mu.Lock()
 	e.claiming = false
 	e.endClaims()
 	e.ready.Broadcast()
 	e.mu.Unlock()
 }
+
+func (e *Executor) isClaiming() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.claiming
+}
+
+// halt implements mode.
+func (a alone) halt() { a.endClaiming() }
+
+// giveUp implements mode: the task is resumed from the journal.
+func (a alone) giveUp(unit) {}
 
 // settled implements mode: what was appended is the journal's.
 func (a alone) settled() <-chan struct{} {
@@ -304,15 +325,4 @@ func (a alone) settled() <-chan struct{} {
 }
 
 // leave implements mode.
-func (a alone) leave() {
-	e := a.Executor
-	e.mu.Lock()
-	left := slices.Collect(maps.Values(e.runs))
-	e.mu.Unlock()
-	for _, r := range left {
-		r.mu.Lock()
-		r.closePlan()
-		r.endTrace(&job.Finished{At: e.wall(), State: r.state})
-		r.mu.Unlock()
-	}
-}
+func (a alone) leave() {}

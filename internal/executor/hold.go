@@ -8,118 +8,109 @@ import (
 	"gather/internal/job"
 )
 
-// A hold is a turn that this node has. It is with a worker, parked, or among the woken tasks; then, when its task is done
-// or given up, it waits for its appends to be answered.
+// A hold is a lease that this node has of a task. It is queued, with a worker, or parked; then, when its task is done or
+// given up, it waits for its appends to be answered.
 type hold struct {
-	part *part
+	run  *run
 	turn *job.Turn
 
-	// Of whoever has it.
+	// Owned by the goroutine that runs the task.
 	ready     bool
 	task      job.Task   // nil until its first step
 	resume    job.Resume // its Started is of the monotonic clock
 	startedAt time.Time  // the same by the wall clock
-	paused    bool       // it cannot be begun now, and is given up when the alarm comes
 	completed int64      // units of the task
 	results   int64      // bytes of results of the task
 
-	// Guarded by shared.mu.
-	uses   int                     // by its task, by appends and alarms under way; the turn is ended when it is 0
-	unsaid bool                    // the job's start is not in the log, but goes there with its end; set by who has it
-	over   bool                    // takes no step any more
-	cancel context.CancelCauseFunc // of the step under way
-	alarm  *alarm                  // while parked
-	watch  func() bool             // ends what watches the turn's context while parked
+	// Guarded by run.mu.
+	uses         int                     // by its task, by appends and alarms under way; the lease is ended when it is 0
+	startPending bool                    // the Started event is not in the log, and is appended with the job's end
+	over         bool                    // takes no step any more
+	paused       bool                    // it cannot be begun now, and is given up when the alarm comes
+	cancel       context.CancelCauseFunc // of the step under way
+	alarm        *alarm                  // while parked
+	watch        func() bool             // stops watching the lease's context, while parked
 }
 
-// release ends a use of the turn, and the turn with the last.
+// release ends a use of the lease, and the lease with the last.
 func (s *shared) release(h *hold) {
-	var gone *part
-	s.mu.Lock()
+	r := h.run
+	r.mu.Lock()
 	h.uses--
 	if h.uses > 0 {
-		s.mu.Unlock()
+		r.mu.Unlock()
 		return
 	}
-	p := h.part
-	delete(p.holds, h)
-	if len(p.holds) == 0 {
-		gone = s.idle(p, h.turn.Context.Err() != nil || p.err != nil || p.over)
+	delete(r.part.holds, h)
+	if len(r.part.holds) == 0 {
+		s.idle(r, h.turn.Context.Err() != nil || r.part.err != nil || r.part.over)
 	}
-	s.mu.Unlock()
-	if gone != nil {
-		gone.close()
-	}
+	r.mu.Unlock()
 	h.turn.End()
-	s.mu.Lock()
-	s.turns--
+	s.e.mu.Lock()
+	delete(s.holds, h)
 	s.checkEnded()
-	s.mu.Unlock()
+	s.e.mu.Unlock()
 }
 
-// drop gives a turn up whose job is to end, or whose task is no longer this node's.
+// drop gives up a lease whose job is ending, or whose task is no longer this node's.
 func (s *shared) drop(h *hold) {
-	s.mu.Lock()
+	h.run.mu.Lock()
 	h.over = true
 	if h.cancel != nil {
 		h.cancel(job.ErrTransition)
 	}
-	was := s.unpark(h)
-	s.mu.Unlock()
-	if was {
+	parked := h.unpark()
+	h.run.mu.Unlock()
+	if parked {
 		s.release(h)
 	}
 }
 
-// enter registers a step; false when none is to be taken.
+// enter registers a step; false when the lease takes none.
 func (s *shared) enter(h *hold, cancel context.CancelCauseFunc) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if h.over || s.halting || h.turn.Context.Err() != nil {
+	h.run.mu.Lock()
+	defer h.run.mu.Unlock()
+	if h.over || !s.e.isClaiming() || h.turn.Context.Err() != nil {
 		return false
 	}
 	h.cancel = cancel
-	s.running[h] = struct{}{}
-	h.part.running++
+	h.run.busy++
 	return true
 }
 
 // exit ends what enter began.
-func (s *shared) exit(h *hold) {
-	s.mu.Lock()
+func (h *hold) exit() {
+	h.run.mu.Lock()
 	h.cancel = nil
-	delete(s.running, h)
-	h.part.running--
-	s.mu.Unlock()
+	h.run.busy--
+	h.run.mu.Unlock()
 }
 
-// park lets a task wait without a worker, until its time has come or its turn is dropped.
+// park lets a task wait without a worker, until its time has come or its lease is dropped.
 func (s *shared) park(h *hold, wake time.Time) {
-	s.mu.Lock()
-	if s.halting || h.over {
-		s.mu.Unlock()
+	h.run.mu.Lock()
+	if !s.e.isClaiming() || h.over {
+		h.run.mu.Unlock()
 		s.release(h)
 		return
 	}
-	s.parked[h] = struct{}{}
-	h.part.parked++
 	h.uses++ // of the watch
-	h.alarm = s.e.alarms.set(wake, func(time.Time) { s.wake(h) })
+	h.alarm = h.run.park(unit{run: h.run, hold: h}, wake)
 	h.watch = context.AfterFunc(h.turn.Context, func() {
 		s.drop(h)
 		s.release(h)
 	})
-	s.mu.Unlock()
+	h.run.mu.Unlock()
 }
 
-// unpark ends the waiting of a task; false when it does not wait. Caller holds s.mu.
-func (s *shared) unpark(h *hold) bool {
-	if _, ok := s.parked[h]; !ok {
+// unpark ends the waiting of a task; false when it does not wait. Caller holds run.mu.
+func (h *hold) unpark() bool {
+	if h.alarm == nil {
 		return false
 	}
-	delete(s.parked, h)
-	h.part.parked--
-	s.e.alarms.clear(h.alarm)
+	delete(h.run.parked, h.alarm)
+	h.run.e.alarms.clear(h.alarm)
 	if h.watch() {
 		h.uses-- // never the last: the task's own is left
 	}
@@ -127,27 +118,12 @@ func (s *shared) unpark(h *hold) bool {
 	return true
 }
 
-// wake is the alarm of a parked task.
-func (s *shared) wake(h *hold) {
-	s.mu.Lock()
-	was := s.unpark(h)
-	over := h.over || h.paused
-	if was && !over {
-		s.woken.push(h)
-		s.stir()
-	}
-	s.mu.Unlock()
-	if was && over {
-		s.release(h)
-	}
-}
-
 // append appends events of the turn's task. Then is called when they are durable; nil for nothing. It reports false when
 // the turn is lost, and then the task must not go on.
 func (s *shared) append(ctx context.Context, h *hold, then func(), events ...job.Event) bool {
-	s.mu.Lock()
+	h.run.mu.Lock()
 	h.uses++
-	s.mu.Unlock()
+	h.run.mu.Unlock()
 	err := h.turn.Append(ctx, func(err error) {
 		switch {
 		case err != nil:
@@ -169,7 +145,7 @@ func (s *shared) append(ctx context.Context, h *hold, then func(), events ...job
 // lost drops a turn whose events were not taken.
 func (s *shared) lost(h *hold, err error) {
 	if !errors.Is(err, job.ErrTransition) {
-		h.part.log().Error("append events", "error", err, "task", h.turn.Task)
+		h.run.log().Error("append events", "error", err, "task", h.turn.Task)
 	}
 	s.drop(h)
 }

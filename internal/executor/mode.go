@@ -8,7 +8,7 @@ import (
 )
 
 // A mode is what an executor that has its jobs to itself (alone) and one that shares them with other nodes (shared) do
-// differently.
+// differently. Both have the same workers, queue, runs, alarms and locks.
 type mode interface {
 	desk
 	pool
@@ -33,10 +33,12 @@ type pool interface {
 	serve(w *worker) bool
 	// halt ends claiming, and gives up what holds no worker. It may be called again.
 	halt()
+	// giveUp ends a task that waited and takes no more turns.
+	giveUp(u unit)
 	// settled returns a channel that is closed when nothing is left to wait for. It is called when the workers and the
 	// alarms have ended.
 	settled() <-chan struct{}
-	// leave is called last, when no step will come: it lets go of all plans.
+	// leave is called when no step will come, before all plans are closed.
 	leave()
 }
 
@@ -44,9 +46,6 @@ type pool interface {
 type book interface {
 	// tally counts the jobs.
 	tally(kinds []string, now time.Time) *tally
-	// nodeJobs lists at most limit of the jobs that this node has tasks of; waiting are the items that are parked here.
-	nodeJobs(limit int) []job.NodeJob
-	waiting() int64
 }
 
 // alone is the mode of an executor that has its jobs to itself.

@@ -12,6 +12,8 @@ type unit struct {
 	task int
 	// woken is the task that waited; nil when the task has not run yet.
 	woken job.Task
+	// hold is the lease of a cluster's task; else nil.
+	hold *hold
 }
 
 // weights are the turns of the priorities while all of them have work.
@@ -28,6 +30,7 @@ type class struct {
 	credit int
 	turn   uint8
 	woken  deque[unit]
+	leases deque[unit]
 	fresh  deque[*run]
 	active deque[*run]
 
@@ -36,7 +39,9 @@ type class struct {
 	gone []uint64
 }
 
-func (c *class) empty() bool { return c.woken.n == 0 && c.fresh.n == 0 && c.active.n == 0 }
+func (c *class) empty() bool {
+	return c.woken.n == 0 && c.leases.n == 0 && c.fresh.n == 0 && c.active.n == 0
+}
 
 // empty reports whether nothing at all is queued.
 func (q *queue) empty() bool {
@@ -61,6 +66,9 @@ func (q *queue) pushActive(r *run) { q.classes[r.job.Priority].active.push(r) }
 
 // pushWoken queues a task whose wait is over.
 func (q *queue) pushWoken(u unit) { q.classes[u.run.job.Priority].woken.push(u) }
+
+// pushLease queues a task that the cluster has given to this node.
+func (q *queue) pushLease(u unit) { q.classes[u.run.job.Priority].leases.push(u) }
 
 // abandon notes that a queued job will not run; its places are skipped when their turn comes.
 func (q *queue) abandon(r *run) {
@@ -136,6 +144,9 @@ func (c *class) nextWoken() (unit, bool) {
 }
 
 func (c *class) nextFresh() (unit, bool) {
+	if c.leases.n > 0 {
+		return c.leases.pop(), true
+	}
 	for c.fresh.n > 0 {
 		r := c.fresh.pop()
 		for len(c.gone) > 0 && c.gone[0] <= c.head {

@@ -9,7 +9,8 @@ import (
 	"gather/internal/job"
 )
 
-// A run is the execution of one admitted job, from admission to its last event.
+// A run is the execution of a job on this node: of an admitted one from admission to its last event, and of a cluster's job
+// from the first lease to the last.
 //
 // Lock order: run.mu before Executor.mu. Whoever decides on an event holds run.mu until the event is appended, so the
 // journal sees the events of a job in the order in which they were decided.
@@ -39,8 +40,8 @@ type run struct {
 	done   int // tasks finished
 	// ending is how the job will end once busy is 0; nil while it runs normally.
 	ending *job.Finished
-	parked map[*alarm]struct{}
-	start  *alarm // of a delayed start
+	parked map[*alarm]unit // tasks that wait on a timer
+	start  *alarm          // of a delayed start
 	// due is when the start comes that was given as a duration, on the monotonic clock.
 	due     time.Time
 	timeout *alarm
@@ -53,6 +54,8 @@ type run struct {
 	results int64
 	// completed counts the items that are no longer waiting.
 	completed int64
+
+	part *part // of a job of a cluster; else nil
 }
 
 func (e *Executor) newRun(p planned) *run {

@@ -2,45 +2,35 @@ package executor
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"gather/internal/job"
 )
 
 // shared is the mode of an executor that shares the jobs with other nodes. The cluster has the queue, and gives this node
-// turns: one task each, which is this node's until it ends the turn.
+// turns, which are leases of one task each: the task is this node's until it ends the turn. Leases join the queue that the
+// workers take tasks from, together with the tasks whose timers have fired.
 //
 // Guarantees. Every turn is ended once, after the last of its appends was answered. What was refused is not tried again:
 // the task is another's, or the job is to end. An error that is not the job's own gives the turn up, never the job.
 //
-// Lock order: shared.mu before alarms.mu; part.mu is taken alone. Nothing of the cluster is called under a lock.
+// Locks are as in one node. Nothing of the cluster is called under a lock.
 type shared struct {
 	e       *Executor
 	cluster Cluster
-	// halted is closed when claiming ends; aborted when the steps under way were told of the end of Stop's grace.
-	halted, aborted chan struct{}
-	// stirred has a token while there may be woken tasks that no worker looks at.
-	stirred chan struct{}
+	// aborted is closed when the steps under way were cancelled, at the end of Stop's grace.
+	aborted chan struct{}
 
-	mu      sync.Mutex
-	parts   map[job.ID]*part
-	woken   deque[*hold]
-	running map[*hold]struct{} // holds that have a worker
-	parked  map[*hold]struct{} // holds that wait on an alarm
-	turns   int                // that are not ended
-	halting bool
-	// ended is closed, and left set, when no turn is left after leaving was set.
+	// Guarded by Executor.mu.
+	holds map[*hold]struct{} // whose leases are not ended
+	// ended is closed, and left set, when no lease is left after leaving was set.
 	ended         chan struct{}
 	leaving, left bool
 }
 
 func newShared(e *Executor, c Cluster) *shared {
 	s := &shared{
-		e: e, cluster: c,
-		halted: make(chan struct{}), aborted: make(chan struct{}), stirred: make(chan struct{}, 1),
-		parts: make(map[job.ID]*part), running: make(map[*hold]struct{}), parked: make(map[*hold]struct{}),
-		ended: make(chan struct{}),
+		e: e, cluster: c, aborted: make(chan struct{}), holds: make(map[*hold]struct{}), ended: make(chan struct{}),
 	}
 	context.AfterFunc(e.work, s.abort) // leave waits for it
 	return s

@@ -27,7 +27,7 @@ func (s *shared) step(w *worker, h *hold) {
 	wake := s.perform(ctx, w, h)
 	w.busy.Add(int64(time.Since(start)))
 	w.since.Store(0)
-	s.exit(h)
+	h.exit()
 	if wake.IsZero() {
 		s.release(h)
 	} else {
@@ -43,7 +43,7 @@ func (s *shared) perform(ctx context.Context, w *worker, h *hold) (wake time.Tim
 		}
 		h.ready = true
 	}
-	p, t := h.part, h.turn
+	p, t := h.run, h.turn
 	if t.Task == job.Reduction || p.size.Tasks == 0 {
 		return s.conclude(ctx, h)
 	}
@@ -69,23 +69,23 @@ func (s *shared) failed(ctx context.Context, h *hold, f *job.Failure) {
 	if f == context.Cause(ctx) { //nolint:errorlint // it is this very one
 		again, cancel := context.WithCancelCause(h.turn.Context)
 		defer cancel(nil)
-		s.mu.Lock()
+		h.run.mu.Lock()
 		h.cancel = cancel
-		s.mu.Unlock()
+		h.run.mu.Unlock()
 		if ctx = again; context.Cause(s.e.work) != nil {
 			return
 		}
 	}
 	switch {
 	case ctx.Err() != nil: // at a stop, or when the turn is lost, somebody else takes the task
-	case h.unsaid:
+	case h.startPending:
 		s.end(ctx, h, job.Finished{State: job.Failed, Failure: f})
 	default:
 		s.fail(h, f)
 	}
 }
 
-func (p *part) startSpan(task int, now time.Time) trace.Span {
+func (p *run) startSpan(task int, now time.Time) trace.Span {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.startTask(task, now)
@@ -99,13 +99,13 @@ func (s *shared) ready(ctx context.Context, h *hold) error {
 	if err := s.plan(ctx, h); err != nil {
 		return err
 	}
-	p, t := h.part, h.turn
+	p, t := h.run, h.turn
 	if t.Task >= max(1, p.size.Tasks) {
 		return &job.Failure{Reason: job.FailedTask, Detail: "its plan differs from the one it was begun with"}
 	}
 	if t.Job.State == job.Queued && t.Task != job.Reduction && p.size.Short() {
 		h.resume.Started, h.startedAt = time.Now(), s.e.wall()
-		s.say(h, false)
+		h.setStartPending(true)
 		s.begin(h, true)
 		return nil
 	}
@@ -146,13 +146,13 @@ func (s *shared) start(ctx context.Context, h *hold) error {
 	h.startedAt = t.Job.StartedAt
 	s.begin(h, first)
 	if first {
-		h.part.observe(func(p *planned) { p.series.started(p, p.startedAt) })
+		h.run.observe(func(p *planned) { p.series.started(p, p.startedAt) })
 	}
 	return nil
 }
 
 // observe measures what is known of a job.
-func (p *part) observe(f func(p *planned)) {
+func (p *run) observe(f func(p *planned)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f(&p.planned)
@@ -167,14 +167,16 @@ func (s *shared) unready(ctx context.Context, h *hold, err error) (wake time.Tim
 		s.failed(ctx, h, f)
 		return time.Time{}
 	}
-	h.part.log().Warn("a task cannot be begun now", "error", err, "task", h.turn.Task)
+	h.run.log().Warn("a task cannot be begun now", "error", err, "task", h.turn.Task)
+	h.run.mu.Lock()
 	h.paused = true
+	h.run.mu.Unlock()
 	return time.Now().Add(pause)
 }
 
 // stepped takes the outcome of a step: it records it, and ends the job if that was all of it.
 func (s *shared) stepped(ctx context.Context, h *hold, step *job.Step) (wake time.Time) {
-	p := h.part
+	p := h.run
 	h.completed += step.Completed + step.Failed
 	a, told := advanced(h.turn.Task, step)
 	if err := h.addResults(a); err != nil {
@@ -186,11 +188,11 @@ func (s *shared) stepped(ctx context.Context, h *hold, step *job.Step) (wake tim
 	case a.Done:
 		s.append(ctx, h, nil, a)
 		return time.Time{}
-	case h.unsaid:
+	case h.startPending:
 		if err := s.start(ctx, h); err != nil {
 			return s.unready(ctx, h, err)
 		}
-		s.say(h, true)
+		h.setStartPending(false)
 	}
 	if told && !s.append(ctx, h, nil, a) {
 		return time.Time{}
@@ -203,7 +205,7 @@ func (s *shared) stepped(ctx context.Context, h *hold, step *job.Step) (wake tim
 func (h *hold) addResults(ev job.Event) error {
 	n := job.ResultBytes(ev)
 	h.results += n
-	return h.part.e.checkResults(&h.part.job, h.results, n)
+	return h.run.e.checkResults(&h.run.job, h.results, n)
 }
 
 // errLog: the log cannot be read, which is not the job's fault.
@@ -215,7 +217,7 @@ func (s *shared) conclude(ctx context.Context, h *hold) (wake time.Time) {
 		if h.turn.Task != job.Reduction {
 			return nil
 		}
-		added := make([]bool, h.part.size.Tasks)
+		added := make([]bool, h.run.size.Tasks)
 		left := len(added)
 		for rec, err := range h.turn.Log(ctx) {
 			if err != nil {
@@ -245,7 +247,7 @@ func (s *shared) conclude(ctx context.Context, h *hold) (wake time.Time) {
 func (s *shared) finish(
 	ctx context.Context, h *hold, add func(job.Reducer) error, before ...job.Event,
 ) (wake time.Time) {
-	p := h.part
+	p := h.run
 	var out job.Outcome
 	err := p.guard(func() (err error) {
 		reducer := p.plan.Reducer()
@@ -272,31 +274,29 @@ func (s *shared) finish(
 func (s *shared) end(ctx context.Context, h *hold, how job.Finished, before ...job.Event) {
 	how.At = s.e.wall()
 	events := make([]job.Event, 0, len(before)+2)
-	if h.unsaid {
+	if h.startPending {
 		events = append(events, job.Started{At: h.startedAt})
 	}
 	events = append(append(events, before...), how)
 	s.append(ctx, h, func() { s.finished(h, &how) }, events...)
 }
 
-// say notes whether the log has, or will have, the start of the job apart from its end.
-func (s *shared) say(h *hold, said bool) {
-	s.mu.Lock()
-	h.unsaid = !said
-	s.mu.Unlock()
+// setStartPending records whether the start of the job is to be appended with its end.
+func (h *hold) setStartPending(pending bool) {
+	h.run.mu.Lock()
+	h.startPending = pending
+	h.run.mu.Unlock()
 }
 
 // finished is called when the end of the job is durable.
 func (s *shared) finished(h *hold, how *job.Finished) {
-	p := h.part
+	p := h.run
 	p.mu.Lock()
 	p.state = how.State
-	if h.unsaid {
+	if h.startPending {
 		p.series.started(&p.planned, p.startedAt)
 	}
 	p.recordEnd(how)
+	p.part.over = true
 	p.mu.Unlock()
-	s.mu.Lock()
-	p.over = true
-	s.mu.Unlock()
 }

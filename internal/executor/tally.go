@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"math"
 	"time"
 
 	"gather/internal/job"
@@ -25,9 +26,7 @@ type tally struct {
 	// admitted jobs hold bytes, and reserved items that may wait.
 	admitted        int
 	bytes, reserved int64
-	// waiting items are parked on this node.
-	waiting int64
-	// silent: another node reports all of this but waiting, for the whole cluster.
+	// silent: another node reports all of this, for the whole cluster.
 	silent bool
 }
 
@@ -62,7 +61,6 @@ func (t *tally) running(j *job.Job, tasks int) {
 func (a alone) tally(kinds []string, now time.Time) *tally {
 	e := a.Executor
 	t := newTally(kinds, now)
-	var started []*run
 	e.mu.Lock()
 	for _, r := range e.runs {
 		switch {
@@ -72,9 +70,6 @@ func (a alone) tally(kinds []string, now time.Time) *tally {
 			t.delayed++
 		default:
 			t.running(&r.job, r.size.Tasks-r.nextTask)
-			if r.size.Waiting > 0 {
-				started = append(started, r)
-			}
 		}
 	}
 	t.admitted, t.bytes, t.reserved = len(e.runs), e.bytes, e.waiting
@@ -82,14 +77,6 @@ func (a alone) tally(kinds []string, now time.Time) *tally {
 		t.tasks += e.queue.classes[p].woken.n
 	}
 	e.mu.Unlock()
-
-	for _, r := range started {
-		r.mu.Lock()
-		if len(r.parked) > 0 {
-			t.waiting += max(0, min(r.size.Waiting, r.size.Units-r.completed))
-		}
-		r.mu.Unlock()
-	}
 	return t
 }
 
@@ -97,11 +84,9 @@ func (a alone) tally(kinds []string, now time.Time) *tally {
 func (s *shared) tally(kinds []string, now time.Time) *tally {
 	t := newTally(kinds, now)
 	here := make(map[job.ID]int) // tasks that do not wait for a worker
-	s.mu.Lock()
-	for id, p := range s.parts {
-		here[id] = p.running + p.parked
+	for _, one := range s.e.nodeJobs(math.MaxInt) {
+		here[one.ID] = one.Running + one.Parked
 	}
-	s.mu.Unlock()
 	chief := s.cluster.Unfinished(func(j *job.Job, size job.Size) {
 		t.admitted++
 		t.bytes += size.Memory
@@ -119,6 +104,5 @@ func (s *shared) tally(kinds []string, now time.Time) *tally {
 		t = newTally(kinds, now)
 		t.silent = true
 	}
-	t.waiting = s.waiting()
 	return t
 }

@@ -2,138 +2,87 @@ package executor
 
 import (
 	"context"
-
-	"gather/internal/job"
+	"maps"
+	"slices"
 )
 
-// offer is what a worker has told the cluster of itself.
-type offer struct {
-	wanted bool // a turn, which has not come yet
-	woke   bool // the worker's last task was a woken one
+// demand is what a worker has requested of the cluster.
+type demand struct {
+	requested bool // one lease
+	timerRan  bool // the worker's last task was one whose timer had fired
 }
 
-// serve implements mode.
+// receive queues the leases that the cluster gives, until claiming ends.
+func (s *shared) receive() {
+	for {
+		select {
+		case <-s.e.claims.Done():
+			return
+		case t, ok := <-s.cluster.Turns():
+			if !ok {
+				return
+			}
+			h := s.join(t)
+			if !s.e.requeue(unit{run: h.run, hold: h}, (*queue).pushLease) {
+				s.release(h)
+			}
+		}
+	}
+}
+
+// serve implements mode. A lease takes a while to come, so a worker that ran one task whose timer had fired keeps its
+// request while it runs a second. The requests of all workers are as many as the leases that are on their way or queued.
 func (s *shared) serve(w *worker) bool {
-	h, ok := s.claim(&w.offer)
+	d := &w.demand
+	if !d.requested {
+		d.requested = true
+		s.cluster.Want(1)
+	}
+	u, ok := s.e.claim()
+	switch {
+	case ok && !u.hold.ready: // a lease; a task whose timer has fired has run before
+		*d = demand{}
+	case !ok || !d.timerRan:
+		d.requested, d.timerRan = false, true
+		s.cluster.Want(-1)
+	}
 	if ok {
-		s.step(w, h)
+		s.step(w, u.hold)
 	}
 	return ok
 }
 
-// claim waits for a turn of the cluster or a task that woke up, and takes them by turns while there are both. A turn takes
-// a while to come, so a worker that did one woken task goes on wanting it while it does a second.
-func (s *shared) claim(o *offer) (*hold, bool) {
-	if s.isHalting() {
-		s.withdraw(o)
-		return nil, false
-	}
-	if !o.wanted {
-		o.wanted = true
-		s.cluster.Want(1)
-	}
-	turns := s.cluster.Turns()
-	if o.woke {
-		select {
-		case t, ok := <-turns:
-			if ok {
-				return s.take(o, t), true
-			}
-			turns = nil
-		default:
-		}
-	}
-	for {
-		if h := s.nextWoken(); h != nil {
-			if !o.woke {
-				s.withdraw(o)
-			}
-			o.woke = true
-			return h, true
-		}
-		select {
-		case <-s.halted:
-			s.withdraw(o)
-			return nil, false
-		case <-s.stirred:
-		case t, ok := <-turns:
-			if ok {
-				return s.take(o, t), true
-			}
-			turns = nil
-		}
-	}
-}
-
-func (s *shared) take(o *offer, t *job.Turn) *hold {
-	*o = offer{}
-	return s.join(t)
-}
-
-// withdraw tells the cluster that the worker wants no turn now.
-func (s *shared) withdraw(o *offer) {
-	if o.wanted {
-		o.wanted = false
-		s.cluster.Want(-1)
-	}
-}
-
-// nextWoken takes the task that woke up first; nil when there is none.
-func (s *shared) nextWoken() *hold {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.woken.n == 0 || s.halting {
-		return nil
-	}
-	h := s.woken.pop()
-	if s.woken.n > 0 {
-		s.stir()
-	}
-	return h
-}
-
-// stir has some worker look for woken tasks.
-func (s *shared) stir() {
-	select {
-	case s.stirred <- struct{}{}:
-	default:
-	}
-}
-
-func (s *shared) isHalting() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.halting
-}
-
-// halt implements mode: workers take nothing more, and whatever has none is given up, so that other nodes go on with it.
+// halt implements mode: what has no worker is given up, so that other nodes go on with it.
 func (s *shared) halt() {
-	s.mu.Lock()
-	if s.halting {
-		s.mu.Unlock()
-		return
-	}
-	s.halting = true
-	close(s.halted)
+	e := s.e
+	e.endClaiming()
+	e.mu.Lock()
 	var left []*hold
-	for h := range s.parked {
-		s.unpark(h)
-		left = append(left, h)
+	for u, ok := e.queue.next(); ok; u, ok = e.queue.next() {
+		left = append(left, u.hold)
 	}
-	for s.woken.n > 0 {
-		left = append(left, s.woken.pop())
+	held := slices.Collect(maps.Keys(s.holds))
+	e.mu.Unlock()
+	for _, h := range held {
+		h.run.mu.Lock()
+		if h.unpark() {
+			left = append(left, h)
+		}
+		h.run.mu.Unlock()
 	}
-	s.mu.Unlock()
 	for _, h := range left {
 		s.release(h)
 	}
 }
 
+// giveUp implements mode.
+func (s *shared) giveUp(u unit) { s.release(u.hold) }
+
 // settled implements mode: every turn is ended.
 func (s *shared) settled() <-chan struct{} {
 	for again := true; again; {
 		select {
-		case t, ok := <-s.cluster.Turns(): // that no worker has taken
+		case t, ok := <-s.cluster.Turns(): // that was not received
 			if again = ok; ok {
 				s.release(s.join(t))
 			}
@@ -141,16 +90,16 @@ func (s *shared) settled() <-chan struct{} {
 			again = false
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.e.mu.Lock()
+	defer s.e.mu.Unlock()
 	s.leaving = true
 	s.checkEnded()
 	return s.ended
 }
 
-// checkEnded tells when no turn is left. Caller holds s.mu.
+// checkEnded closes ended when no lease is left. Caller holds Executor.mu.
 func (s *shared) checkEnded() {
-	if s.leaving && s.turns == 0 && !s.left {
+	if s.leaving && len(s.holds) == 0 && !s.left {
 		s.left = true
 		close(s.ended)
 	}
@@ -159,23 +108,17 @@ func (s *shared) checkEnded() {
 // abort ends the steps under way, at the end of Stop's grace.
 func (s *shared) abort() {
 	defer close(s.aborted)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for h := range s.running {
-		h.cancel(context.Cause(s.e.work))
+	s.e.mu.Lock()
+	held := slices.Collect(maps.Keys(s.holds))
+	s.e.mu.Unlock()
+	for _, h := range held {
+		h.run.mu.Lock()
+		if h.cancel != nil {
+			h.cancel(context.Cause(s.e.work))
+		}
+		h.run.mu.Unlock()
 	}
 }
 
-// leave implements mode. Turns whose appends are not answered yet are ended when they are.
-func (s *shared) leave() {
-	<-s.aborted
-	s.mu.Lock()
-	left := make([]*part, 0, len(s.parts))
-	for _, p := range s.parts {
-		left = append(left, p)
-	}
-	s.mu.Unlock()
-	for _, p := range left {
-		p.close()
-	}
-}
+// leave implements mode. Leases whose appends are not answered yet are ended when they are.
+func (s *shared) leave() { <-s.aborted }

@@ -15,9 +15,9 @@ const maxNodeJobs = 100
 func (e *Executor) Work() job.Work {
 	now := time.Now()
 	busy, _ := e.load(now)
-	jobs := e.mode.nodeJobs(maxNodeJobs)
+	jobs := e.nodeJobs(maxNodeJobs)
 	slices.SortFunc(jobs, func(a, b job.NodeJob) int { return bytes.Compare(a.ID[:], b.ID[:]) })
-	return job.Work{Workers: len(e.workers), Busy: busy, Waiting: e.mode.waiting(), Jobs: jobs}
+	return job.Work{Workers: len(e.workers), Busy: busy, Waiting: e.waitingItems(), Jobs: jobs}
 }
 
 // load counts the busy workers, and the seconds that all have been busy.
@@ -36,16 +36,12 @@ func (e *Executor) load(now time.Time) (busy int, seconds float64) {
 // age returns the nanoseconds from the making of the executor to now, at least 1.
 func (e *Executor) age(now time.Time) int64 { return max(1, int64(now.Sub(e.born))) }
 
-// waiting implements mode.
-func (a alone) waiting() int64 { return a.tally(nil, a.wall()).waiting }
-
-// nodeJobs implements mode.
-func (a alone) nodeJobs(limit int) []job.NodeJob {
-	e := a.Executor
+// nodeJobs lists at most limit of the jobs that this node has tasks of.
+func (e *Executor) nodeJobs(limit int) []job.NodeJob {
 	var started []*run
 	e.mu.Lock()
 	for _, r := range e.runs {
-		if r.nextTask > 0 {
+		if r.part != nil || r.nextTask > 0 {
 			started = append(started, r)
 		}
 	}
@@ -65,38 +61,37 @@ func (a alone) nodeJobs(limit int) []job.NodeJob {
 	return jobs
 }
 
-// nodeJobs implements mode.
-func (s *shared) nodeJobs(limit int) []job.NodeJob {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var jobs []job.NodeJob
-	for _, p := range s.parts {
-		if p.running+p.parked > 0 {
-			jobs = append(jobs, job.NodeJob{
-				ID: p.job.ID, Tenant: p.job.Tenant, Kind: p.job.Kind, Running: p.running, Parked: p.parked,
-			})
-		}
-		if len(jobs) == limit {
-			break
+// waitingItems counts the items of a run that wait on a timer here. Of a cluster's job this node has some tasks only: the
+// items are taken to be spread evenly over the tasks, because only the plan has their distribution.
+func (r *run) waitingItems() (n int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case len(r.parked) == 0 || r.size.Waiting == 0:
+		return 0
+	case r.part == nil:
+		n = r.size.Units - r.completed
+	default:
+		each := (r.size.Units + int64(r.size.Tasks) - 1) / int64(r.size.Tasks)
+		for _, u := range r.parked {
+			n += max(0, each-u.hold.completed)
 		}
 	}
-	return jobs
+	return max(0, min(r.size.Waiting, n))
 }
 
-// waiting implements mode. How the items are spread over the tasks is the plan's to know: they are taken to be so evenly.
-func (s *shared) waiting() int64 {
-	items := make(map[*part]int64)
-	s.mu.Lock()
-	for h := range s.parked {
-		if size := h.part.size; size.Waiting > 0 {
-			each := (size.Units + int64(size.Tasks) - 1) / int64(size.Tasks)
-			items[h.part] += max(0, each-h.completed)
+// waitingItems counts the items that wait on a timer on this node.
+func (e *Executor) waitingItems() (n int64) {
+	e.mu.Lock()
+	var runs []*run
+	for _, r := range e.runs {
+		if r.part != nil || r.size.Waiting > 0 && !r.fresh && !r.delayed {
+			runs = append(runs, r)
 		}
 	}
-	s.mu.Unlock()
-	var sum int64
-	for p, n := range items {
-		sum += min(n, p.size.Waiting)
+	e.mu.Unlock()
+	for _, r := range runs {
+		n += r.waitingItems()
 	}
-	return sum
+	return n
 }

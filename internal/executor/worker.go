@@ -20,7 +20,7 @@ type worker struct {
 	since atomic.Int64
 	busy  atomic.Int64
 
-	offer offer // in shared mode
+	demand demand // of a node of a cluster
 }
 
 // loop takes turns until claiming ends.
@@ -227,22 +227,36 @@ func (r *run) fail(err error) {
 }
 
 // park lets a task wait without a worker. Caller holds r.mu.
-func (r *run) park(u unit, wake time.Time) {
-	var al *alarm
+func (r *run) park(u unit, wake time.Time) (al *alarm) {
 	if r.parked == nil {
-		r.parked = make(map[*alarm]struct{})
+		r.parked = make(map[*alarm]unit)
 	}
 	al = r.e.alarms.set(wake, func(time.Time) {
 		r.mu.Lock()
+		u, parked := r.parked[al]
 		delete(r.parked, al)
-		r.mu.Unlock()
-		e := r.e
-		e.mu.Lock()
-		if !r.dead {
-			e.queue.pushWoken(u)
-			e.ready.Signal()
+		giveUp := false
+		if h := u.hold; h != nil && parked {
+			h.unpark()
+			giveUp = h.over || h.paused
 		}
-		e.mu.Unlock()
+		r.mu.Unlock()
+		if parked && (giveUp || !r.e.requeue(u, (*queue).pushWoken)) {
+			r.e.mode.giveUp(u)
+		}
 	})
-	r.parked[al] = struct{}{}
+	r.parked[al] = u
+	return al
+}
+
+// requeue hands a unit to the workers; false when it takes no more turns.
+func (e *Executor) requeue(u unit, push func(*queue, unit)) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.claiming || u.run.dead {
+		return false
+	}
+	push(&e.queue, u)
+	e.ready.Signal()
+	return true
 }
