@@ -58,7 +58,29 @@ func submit(t *testing.T, e *executor.Executor, p toy, change ...func(*job.Submi
 	return jobs[0].ID
 }
 
-func want(t *testing.T, l *ledger, id job.ID, s job.State) job.Job {
+// views are the jobs of a ledger, or of a realm.
+type views interface{ job(id job.ID) job.Job }
+
+// onBothSources runs a test with an executor that takes its tasks from the journal, and with one that has leases of a
+// cluster. It is the only node there, so that the workers are as many.
+func onBothSources(t *testing.T, change func(*executor.Config), test func(t *testing.T, e *executor.Executor, l views)) {
+	t.Helper()
+	t.Run("local", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLedger(t)
+			test(t, start(t, l, change), l)
+		})
+	})
+	t.Run("cluster", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRealm(t)
+			e, _ := startNode(t, r, change)
+			test(t, e, r)
+		})
+	})
+}
+
+func want(t *testing.T, l views, id job.ID, s job.State) job.Job {
 	t.Helper()
 	j := l.job(id)
 	if j.State != s {
@@ -71,9 +93,7 @@ func want(t *testing.T, l *ledger, id job.ID, s job.State) job.Job {
 func settle() { time.Sleep(time.Second); synctest.Wait() }
 
 func TestRuns(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
-		e := start(t, l, nil)
+	onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l views) {
 		for _, p := range []toy{{Tasks: 0}, {Tasks: 1}, {Tasks: 1000}, {Tasks: 3, Park: time.Millisecond, Waiting: 3}} {
 			id := submit(t, e, p)
 			settle()
@@ -106,9 +126,7 @@ func TestWaitingHoldsNoWorker(t *testing.T) {
 
 // One job on an idle server has all workers.
 func TestOneJobHasAllWorkers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
-		e := start(t, l, func(c *executor.Config) { c.Workers = 4 })
+	onBothSources(t, func(c *executor.Config) { c.Workers = 4 }, func(t *testing.T, e *executor.Executor, l views) {
 		time.Sleep(time.Second) // all workers wait
 		id := submit(t, e, toy{Tasks: 8, Work: time.Second})
 		time.Sleep(2 * time.Second)
@@ -236,9 +254,7 @@ func TestStartAfter(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
-		e := start(t, l, nil)
+	onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l views) {
 		limit := func(s *job.Submission) { s.Timeout = 3 * time.Second }
 		ids := []job.ID{
 			submit(t, e, toy{Tasks: 1, Block: true}, limit),
@@ -272,9 +288,7 @@ func TestFailures(t *testing.T) {
 		{toy{Tasks: 3, Reduce: "add"}, job.FailedPanic, "panicked"},
 		{toy{Tasks: 3, Make: true}, job.FailedPanic, "panicked"},
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			l := newLedger(t)
-			e := start(t, l, nil)
+		onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l views) {
 			bystander := submit(t, e, toy{Tasks: 10, Work: 10 * time.Millisecond})
 			id := submit(t, e, tt.toy)
 			settle()
