@@ -85,10 +85,10 @@ func (s *shared) failed(ctx context.Context, h *hold, f *job.Failure) {
 	}
 }
 
-func (p *run) startSpan(task int, now time.Time) trace.Span {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.startTask(task, now)
+func (r *run) startSpan(task int, now time.Time) trace.Span {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.startTask(task, now)
 }
 
 // errDone: the task was done before, and only the news of it was lost.
@@ -152,10 +152,10 @@ func (s *shared) start(ctx context.Context, h *hold) error {
 }
 
 // observe measures what is known of a job.
-func (p *run) observe(f func(p *planned)) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	f(&p.planned)
+func (r *run) observe(f func(p *planned)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f(&r.planned)
 }
 
 // unready takes the error of ready: a failure of the job, or nothing that a later turn could not do.
