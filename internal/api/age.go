@@ -24,7 +24,7 @@ func (s *server) setAge(x *exchange) {
 func (s *server) stale() bool { return s.Replica != nil && s.Replica.Age() > maxAge }
 
 // refresh waits for the latest state when the replica is older than the request's Cache-Control allows. Errors: job.ErrStorage.
-func (s *server) refresh(ctx context.Context, x *exchange) error {
+func (s *server) refresh(x *exchange) error {
 	if s.Replica == nil {
 		return nil
 	}
@@ -32,7 +32,7 @@ func (s *server) refresh(ctx context.Context, x *exchange) error {
 	if !limited || allowed > 0 && s.Replica.Age() <= allowed {
 		return nil
 	}
-	return s.Replica.ReadBarrier(ctx)
+	return s.Replica.ReadBarrier(x)
 }
 
 // allowedAge returns the lowest age that Cache-Control allows an answer to have: 0 for no-cache, N seconds for max-age=N. A

@@ -30,18 +30,6 @@ type jobAnswer struct {
 	replayed bool
 }
 
-// VisitSubmitJobResponse implements SubmitJobResponseObject.
-func (a *jobAnswer) VisitSubmitJobResponse(http.ResponseWriter) error { return a.write() }
-
-// VisitGetJobResponse implements GetJobResponseObject.
-func (a *jobAnswer) VisitGetJobResponse(http.ResponseWriter) error {
-	a.srv.setAge(a.x)
-	return a.write()
-}
-
-// VisitCancelJobResponse implements CancelJobResponseObject.
-func (a *jobAnswer) VisitCancelJobResponse(http.ResponseWriter) error { return a.write() }
-
 func (a *jobAnswer) write() error {
 	x, h := a.x, a.x.Header()
 	view := a.srv.view(a.job, a.ints)

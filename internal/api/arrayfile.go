@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,19 +14,18 @@ import (
 // arrayFile is the answer to a GET of an array that asks for the file.
 type arrayFile struct {
 	srv   *server
-	ctx   context.Context
 	x     *exchange
 	array job.Array
 	file  job.ArrayFile
 }
 
-// openArray returns the answer for the file of an array.
-func (s *server) openArray(ctx context.Context, x *exchange, name string) (*arrayFile, error) {
-	a, f, err := s.Arrays.Open(ctx, x.principal.Tenant, name)
+// writeArrayFile answers with the file of an array.
+func (s *server) writeArrayFile(x *exchange, name string) error {
+	a, f, err := s.Arrays.Open(x, x.principal.Tenant, name)
 	if err != nil {
-		return nil, damaged(err)
+		return damaged(err)
 	}
-	return &arrayFile{srv: s, ctx: ctx, x: x, array: a, file: f}, nil
+	return (&arrayFile{srv: s, x: x, array: a, file: f}).write()
 }
 
 // damaged makes the error of a file that is not what was uploaded one that clients can read.
@@ -38,8 +36,8 @@ func damaged(err error) error {
 	return err
 }
 
-// VisitGetArrayResponse implements GetArrayResponseObject. The ranges and their conditions are http.ServeContent's.
-func (a *arrayFile) VisitGetArrayResponse(http.ResponseWriter) (err error) {
+// write writes the file and closes it. http.ServeContent handles ranges and their conditions.
+func (a *arrayFile) write() (err error) {
 	defer func() {
 		if closing := a.file.Close(); err == nil {
 			err = closing
@@ -88,7 +86,7 @@ type arrayContent struct {
 
 // Read implements io.Reader.
 func (c *arrayContent) Read(p []byte) (int, error) {
-	n, err := c.file.file.ReadAtContext(c.file.ctx, p, c.at)
+	n, err := c.file.file.ReadAtContext(c.file.x, p, c.at)
 	c.at += int64(n)
 	if err != nil && !errors.Is(err, io.EOF) && c.err == nil {
 		c.err = err

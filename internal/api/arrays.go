@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -19,29 +18,23 @@ const (
 	mediaBytes = "application/octet-stream"
 )
 
-// ListArrays implements GET /v1/arrays.
-func (s *server) ListArrays(ctx context.Context, req ListArraysRequestObject) (ListArraysResponseObject, error) {
-	x := exchangeOf(ctx)
+// listArrays implements GET /v1/arrays.
+func (s *server) listArrays(x *exchange) error {
 	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
-		return nil, err
+		return err
 	}
-	size := int64(defaultPage)
-	if p := req.Params.PageSize; p != nil {
-		if *p < 1 {
-			return nil, malformed("parameter", "page_size", "must be at least 1")
-		}
-		size = min(*p, maxPage)
-	}
-	after := ""
-	if req.Params.After != nil {
-		after = *req.Params.After
-	}
-	// One more tells whether there is another page.
-	list, err := s.Arrays.List(ctx, x.principal.Tenant, after, int(size)+1)
+	query := x.query()
+	size, err := integer(query, "page_size", 1, defaultPage)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	answer := ListArrays200JSONResponse{Arrays: make([]StoredArray, 0, len(list))}
+	size = min(size, maxPage)
+	// One more tells whether there is another page.
+	list, err := s.Arrays.List(x, x.principal.Tenant, query.Get("after"), int(size)+1)
+	if err != nil {
+		return err
+	}
+	answer := ArrayList{Arrays: make([]StoredArray, 0, len(list))}
 	if int64(len(list)) > size {
 		list = list[:size]
 		answer.NextAfter = &list[size-1].Name
@@ -57,35 +50,35 @@ func (s *server) ListArrays(ctx context.Context, req ListArraysRequestObject) (L
 	if unreadable != nil {
 		answer.Unreadable = &unreadable
 	}
-	return answer, nil
+	return x.writeJSON(http.StatusOK, answer)
 }
 
-// GetArray implements GET /v1/arrays/{array_name}: the description of an array, or its file.
-func (s *server) GetArray(ctx context.Context, req GetArrayRequestObject) (GetArrayResponseObject, error) {
-	x := exchangeOf(ctx)
+// getArray implements GET /v1/arrays/{array_name}: the description of an array, or its file.
+func (s *server) getArray(x *exchange) error {
 	media, err := negotiate(x.req.Header, mediaJSON, mediaNPY)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p, err := precondition(x.req.Header)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	a, err := s.Arrays.Get(ctx, x.principal.Tenant, req.ArrayName)
+	a, err := s.Arrays.Get(x, x.principal.Tenant, x.param("array_name"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if (job.Precondition{Match: p.Match}).Check(a.SHA256) != nil {
-		return nil, job.ErrPrecondition
+		return job.ErrPrecondition
 	}
 	if fresh := p.Check(a.SHA256); errors.Is(fresh, job.ErrPrecondition) {
-		return &arrayUnchanged{srv: s, x: x, array: &a}, nil
+		s.describeArray(x, &a)
+		return x.writeNothing(http.StatusNotModified)
 	}
 	if media == mediaNPY {
-		return s.openArray(ctx, x, req.ArrayName)
+		return s.writeArrayFile(x, x.param("array_name"))
 	}
 	s.describeArray(x, &a)
-	return GetArray200JSONResponse(storedArray(&a)), nil
+	return x.writeJSON(http.StatusOK, storedArray(&a))
 }
 
 // describeArray sets the validators and caching headers of an array's representation.
@@ -99,91 +92,75 @@ func (s *server) describeArray(x *exchange, a *job.Array) {
 // arrayTag is the entity tag of an array.
 func arrayTag(a *job.Array) string { return `"` + a.SHA256 + `"` }
 
-// arrayUnchanged is the answer to a GET of an array that the client has.
-type arrayUnchanged struct {
-	srv   *server
-	x     *exchange
-	array *job.Array
-}
-
-// VisitGetArrayResponse implements GetArrayResponseObject.
-func (a *arrayUnchanged) VisitGetArrayResponse(http.ResponseWriter) error {
-	a.srv.describeArray(a.x, a.array)
-	a.x.WriteHeader(http.StatusNotModified)
-	return nil
-}
-
-// DeleteArray implements DELETE /v1/arrays/{array_name}.
-func (s *server) DeleteArray(ctx context.Context, req DeleteArrayRequestObject) (DeleteArrayResponseObject, error) {
-	x := exchangeOf(ctx)
+// deleteArray implements DELETE /v1/arrays/{array_name}.
+func (s *server) deleteArray(x *exchange) error {
 	if err := x.mayWrite(); err != nil {
-		return nil, err
+		return err
 	}
 	p, err := precondition(x.req.Header)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := s.Arrays.Delete(ctx, x.principal.Tenant, req.ArrayName, p); err != nil {
-		return nil, err
+	if err := s.Arrays.Delete(x, x.principal.Tenant, x.param("array_name"), p); err != nil {
+		return err
 	}
-	return DeleteArray204Response{}, nil
+	return x.writeNothing(http.StatusNoContent)
 }
 
 // minUploadMemory is what an upload holds of the uploads' budget from its start: its buffers here and in the store. As bytes
 // arrive it holds more, up to UploadMemory.
 const minUploadMemory = 128 << 10
 
-// PutArray implements PUT /v1/arrays/{array_name}. The body passes through a buffer, and is not bounded in time as long
+// putArray implements PUT /v1/arrays/{array_name}. The body passes through a buffer, and is not bounded in time as long
 // as it keeps the least rate.
-func (s *server) PutArray(ctx context.Context, req PutArrayRequestObject) (PutArrayResponseObject, error) {
-	x := exchangeOf(ctx)
+func (s *server) putArray(x *exchange) error {
 	if err := x.mayWrite(); err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
-		return nil, err
+		return err
 	}
 	if media, _, err := mime.ParseMediaType(x.req.Header.Get("Content-Type")); err != nil ||
 		media != mediaNPY && media != mediaBytes || x.req.Header.Get("Content-Encoding") != "" {
 		x.set("Accept", mediaNPY+", "+mediaBytes)
-		return nil, &problem{row: unsupportedMedia, detail: "Send the .npy file as it is, as Content-Type: " + mediaNPY + "; with curl: -T FILE -H 'Content-Type: " + mediaNPY + "'."}
+		return &problem{row: unsupportedMedia, detail: "Send the .npy file as it is, as Content-Type: " + mediaNPY + "; with curl: -T FILE -H 'Content-Type: " + mediaNPY + "'."}
 	}
 	if x.req.Header["Content-Range"] != nil { // RFC 9110, section 14.5
-		return nil, malformed("header", "Content-Range", "a part of an array cannot be stored: send all of it, without this header")
+		return malformed("header", "Content-Range", "a part of an array cannot be stored: send all of it, without this header")
 	}
 	sum, err := contentDigest(x.req.Header)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p, err := precondition(x.req.Header)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if !s.openStream() {
-		return nil, errStreams
+		return errStreams
 	}
 	defer s.closeStream()
 	x.mode = modeStream
 	body := &upload{x: x, pace: pace{window: s.BodyTimeout}}
 	defer body.release()
 	if err := body.hold(minUploadMemory); err != nil {
-		return nil, err
+		return err
 	}
-	a, created, err := s.Arrays.Put(ctx, x.principal.Tenant, req.ArrayName, body, job.ArrayUpload{
+	a, created, err := s.Arrays.Put(x, x.principal.Tenant, x.param("array_name"), body, job.ArrayUpload{
 		Bytes: x.req.ContentLength, SHA256: sum, Precondition: p,
 	})
 	if body.failed != nil && !errors.Is(err, job.ErrStorage) {
-		return nil, x.bodyError(body.failed, "; nothing was stored")
+		return x.bodyError(body.failed, "; nothing was stored")
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	x.set("Etag", arrayTag(&a))
 	if created {
 		x.set("Location", "/v1/arrays/"+a.Name)
-		return PutArray201JSONResponse(storedArray(&a)), nil
+		return x.writeJSON(http.StatusCreated, storedArray(&a))
 	}
-	return PutArray200JSONResponse(storedArray(&a)), nil
+	return x.writeJSON(http.StatusOK, storedArray(&a))
 }
 
 // upload reads a body of any length, and fails when it comes slower than the least rate.

@@ -17,9 +17,9 @@ type requestBody interface {
 	decode(data []byte) error
 }
 
-// decodeBody reads and decodes a JSON body; the generated code calls it for every operation with one.
-func decodeBody(r *http.Request, into requestBody) error {
-	x := exchangeOf(r.Context())
+// decodeBody reads and decodes a JSON body.
+func decodeBody(x *exchange, into requestBody) error {
+	r := x.req
 	if err := x.mayWrite(); err != nil {
 		return err
 	}

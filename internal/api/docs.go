@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	_ "embed"
 	"io/fs"
 	"net/http"
@@ -91,98 +90,75 @@ func (d *document) write() error {
 	return clientError(x.srv.push(x, d.body))
 }
 
-// VisitGetIndexResponse implements GetIndexResponseObject.
-func (d *document) VisitGetIndexResponse(http.ResponseWriter) error { return d.write() }
-
-// VisitGetSpecJSONResponse implements GetSpecJSONResponseObject.
-func (d *document) VisitGetSpecJSONResponse(http.ResponseWriter) error { return d.write() }
-
-// VisitGetDocsResponse implements GetDocsResponseObject.
-func (d *document) VisitGetDocsResponse(http.ResponseWriter) error { return d.write() }
-
-// VisitGetDocsAssetResponse implements GetDocsAssetResponseObject.
-func (d *document) VisitGetDocsAssetResponse(http.ResponseWriter) error { return d.write() }
-
-// VisitGetSpecResponse implements GetSpecResponseObject.
-func (d *document) VisitGetSpecResponse(http.ResponseWriter) error { return d.write() }
-
-// VisitGetProblemResponse implements GetProblemResponseObject.
-func (d *document) VisitGetProblemResponse(http.ResponseWriter) error { return d.write() }
-
-// VisitListKindsResponse implements ListKindsResponseObject.
-func (d *document) VisitListKindsResponse(http.ResponseWriter) error { return d.write() }
-
-// GetIndex implements GET /.
-func (s *server) GetIndex(ctx context.Context, _ GetIndexRequestObject) (GetIndexResponseObject, error) {
-	x := exchangeOf(ctx)
+// getIndex implements GET /.
+func (s *server) getIndex(x *exchange) error {
 	media, err := negotiate(x.req.Header, mediaJSON, mediaHTML)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	x.Header()["Vary"] = varyAccept
 	if media == mediaHTML {
-		return &document{x: x, media: mediaHTML + "; charset=utf-8", policy: docsPolicy, cache: "no-cache", body: indexPage}, nil
+		return (&document{x: x, media: mediaHTML + "; charset=utf-8", policy: docsPolicy, cache: "no-cache", body: indexPage}).write()
 	}
-	return &document{x: x, media: mediaJSON, cache: "no-cache", body: []byte(indexJSON)}, nil
+	return (&document{x: x, media: mediaJSON, cache: "no-cache", body: []byte(indexJSON)}).write()
 }
 
-// GetDocs implements GET /docs.
-func (s *server) GetDocs(ctx context.Context, _ GetDocsRequestObject) (GetDocsResponseObject, error) {
-	return &document{
-		x: exchangeOf(ctx), media: "text/html; charset=utf-8", policy: docsPolicy, cache: "no-cache", body: docsPage,
-	}, nil
+// getDocs implements GET /docs.
+func (s *server) getDocs(x *exchange) error {
+	return (&document{
+		x: x, media: "text/html; charset=utf-8", policy: docsPolicy, cache: "no-cache", body: docsPage,
+	}).write()
 }
 
-// GetDocsAsset implements GET /docs/{asset}. What is stored compressed is sent so: every browser takes it.
-func (s *server) GetDocsAsset(ctx context.Context, req GetDocsAssetRequestObject) (GetDocsAssetResponseObject, error) {
-	a, ok := s.docs.assets[req.Asset]
+// getDocsAsset implements GET /docs/{asset}. What is stored compressed is sent so: every browser takes it.
+func (s *server) getDocsAsset(x *exchange) error {
+	a, ok := s.docs.assets[x.param("asset")]
 	if !ok {
-		return nil, &problem{row: noSuchResource, detail: "The docs page has no such file."}
+		return &problem{row: noSuchResource, detail: "The docs page has no such file."}
 	}
-	return &document{x: exchangeOf(ctx), media: a.media, gzipped: a.gzipped, cache: "public, max-age=3600", body: a.data}, nil
+	return (&document{x: x, media: a.media, gzipped: a.gzipped, cache: "public, max-age=3600", body: a.data}).write()
 }
 
-// GetSpec implements GET /openapi.yaml.
-func (s *server) GetSpec(ctx context.Context, _ GetSpecRequestObject) (GetSpecResponseObject, error) {
-	return &document{x: exchangeOf(ctx), media: "application/yaml", cache: "no-cache", body: gather.Spec}, nil
+// getSpec implements GET /openapi.yaml.
+func (s *server) getSpec(x *exchange) error {
+	return (&document{x: x, media: "application/yaml", cache: "no-cache", body: gather.Spec}).write()
 }
 
-// GetSpecJSON implements GET /openapi.json.
-func (s *server) GetSpecJSON(ctx context.Context, _ GetSpecJSONRequestObject) (GetSpecJSONResponseObject, error) {
+// getSpecJSON implements GET /openapi.json.
+func (s *server) getSpecJSON(x *exchange) error {
 	body, err := specJSON()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &document{x: exchangeOf(ctx), media: mediaJSON, cache: "no-cache", body: body}, nil
+	return (&document{x: x, media: mediaJSON, cache: "no-cache", body: body}).write()
 }
 
-// GetProblem implements GET /problems/{problem}.
-func (s *server) GetProblem(ctx context.Context, req GetProblemRequestObject) (GetProblemResponseObject, error) {
-	text, ok := s.docs.problems[req.Problem]
+// getProblem implements GET /problems/{problem}.
+func (s *server) getProblem(x *exchange) error {
+	text, ok := s.docs.problems[x.param("problem")]
 	if !ok {
-		return nil, &problem{row: noSuchResource, detail: "There is no such problem type."}
+		return &problem{row: noSuchResource, detail: "There is no such problem type."}
 	}
-	return &document{x: exchangeOf(ctx), media: "text/plain; charset=utf-8", cache: "no-cache", body: []byte(text)}, nil
+	return (&document{x: x, media: "text/plain; charset=utf-8", cache: "no-cache", body: []byte(text)}).write()
 }
 
-// ListKinds implements GET /v1/kinds.
-func (s *server) ListKinds(ctx context.Context, _ ListKindsRequestObject) (ListKindsResponseObject, error) {
-	x := exchangeOf(ctx)
+// listKinds implements GET /v1/kinds.
+func (s *server) listKinds(x *exchange) error {
 	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
-		return nil, err
+		return err
 	}
-	return &document{x: x, media: mediaJSON, cache: "private, no-cache", body: s.kinds}, nil
+	return (&document{x: x, media: mediaJSON, cache: "private, no-cache", body: s.kinds}).write()
 }
 
-// GetLivez implements GET /livez.
-func (s *server) GetLivez(context.Context, GetLivezRequestObject) (GetLivezResponseObject, error) {
-	return GetLivez200JSONResponse{HealthJSONResponse{Status: HealthStatusOk}}, nil
+// getLivez implements GET /livez.
+func (s *server) getLivez(x *exchange) error {
+	return x.writeJSON(http.StatusOK, Health{Status: HealthStatusOk})
 }
 
-// GetReadyz implements GET /readyz.
-func (s *server) GetReadyz(context.Context, GetReadyzRequestObject) (GetReadyzResponseObject, error) {
+// getReadyz implements GET /readyz.
+func (s *server) getReadyz(x *exchange) error {
 	if err := s.Ready(); err != nil {
-		return nil, err
+		return err
 	}
-	return GetReadyz200JSONResponse{HealthJSONResponse{Status: HealthStatusOk}}, nil
+	return x.writeJSON(http.StatusOK, Health{Status: HealthStatusOk})
 }

@@ -16,45 +16,43 @@ const (
 	progressGap = 250 * time.Millisecond
 )
 
-// GetJobEvents implements GET /v1/jobs/{job_id}/events.
-func (s *server) GetJobEvents(ctx context.Context, req GetJobEventsRequestObject) (GetJobEventsResponseObject, error) {
-	x, p := exchangeOf(ctx), &req.Params
+// getJobEvents implements GET /v1/jobs/{job_id}/events.
+func (s *server) getJobEvents(x *exchange) error {
 	ints, err := x.ints()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	media, err := negotiate(x.req.Header, mediaSSE, mediaNDJSON)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	after, where, name := uint64(0), "parameter", "after"
-	if p.After != nil {
-		if *p.After < 0 {
-			return nil, malformed("parameter", "after", "must be 0 or more")
-		}
-		after = uint64(*p.After)
+	if n, err := integer(x.query(), "after", 0, 0); err != nil {
+		return err
+	} else if n > 0 {
+		after = uint64(n)
 	}
 	if last := x.req.Header.Get("Last-Event-Id"); last != "" {
 		where, name = "header", "Last-Event-ID"
 		if after, err = strconv.ParseUint(last, 10, 63); err != nil {
-			return nil, malformed(where, name, notAnEvent)
+			return malformed(where, name, notAnEvent)
 		}
 	}
-	j, err := s.find(ctx, x, req.JobId)
+	j, err := s.find(x)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if j, err = s.reach(ctx, j, after); err != nil {
-		return nil, err
+	if j, err = s.reach(x, j, after); err != nil {
+		return err
 	}
 	if after > j.Seq {
-		return nil, malformed(where, name, notAnEvent)
+		return malformed(where, name, notAnEvent)
 	}
 	if j.State.Terminal() && after == j.Seq {
 		s.setAge(x)
-		return GetJobEvents204Response{}, nil
+		return x.writeNothing(http.StatusNoContent)
 	}
-	return &eventStream{srv: s, ctx: ctx, x: x, job: j, after: after, ints: ints, sse: media == mediaSSE}, nil
+	return (&eventStream{srv: s, ctx: x, x: x, job: j, after: after, ints: ints, sse: media == mediaSSE}).write()
 }
 
 // notAnEvent is the fault of a cursor beyond the log of its job: everything up to it would be left out.
@@ -94,8 +92,8 @@ type eventStream struct {
 	progress   job.Progress // as it was sent last
 }
 
-// VisitGetJobEventsResponse implements GetJobEventsResponseObject.
-func (e *eventStream) VisitGetJobEventsResponse(http.ResponseWriter) error {
+// write sends the events.
+func (e *eventStream) write() error {
 	if !e.srv.openStream() {
 		return errStreams
 	}

@@ -11,22 +11,21 @@ import (
 	"gather/internal/job"
 )
 
-// GetJob implements GET /v1/jobs/{job_id}.
-func (s *server) GetJob(ctx context.Context, req GetJobRequestObject) (GetJobResponseObject, error) {
-	x := exchangeOf(ctx)
+// getJob implements GET /v1/jobs/{job_id}.
+func (s *server) getJob(x *exchange) error {
 	ints, err := x.ints()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
-		return nil, err
+		return err
 	}
-	if err := s.refresh(ctx, x); err != nil {
-		return nil, err
+	if err := s.refresh(x); err != nil {
+		return err
 	}
-	j, err := s.find(ctx, x, req.JobId)
+	j, err := s.find(x)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(x.req.Header["If-Match"]) > 0 {
 		p, err := precondition(http.Header{"If-Match": x.req.Header["If-Match"]})
@@ -34,7 +33,7 @@ func (s *server) GetJob(ctx context.Context, req GetJobRequestObject) (GetJobRes
 			err = weakly(p).Check(opaque(etag(&j, ints)))
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
 	answer := &jobAnswer{srv: s, x: x, ints: ints, status: http.StatusOK}
@@ -43,67 +42,69 @@ func (s *server) GetJob(ctx context.Context, req GetJobRequestObject) (GetJobRes
 	if wait := preferredWait(x.req.Header); wait > 0 && s.openStream() {
 		defer s.closeStream()
 		x.mode, answer.applied = modeWait, wait
-		j, err = s.awaitLatest(ctx, j, wait, func(j *job.Job) bool {
+		j, err = s.awaitLatest(x, j, wait, func(j *job.Job) bool {
 			if known != nil {
 				return !isKnown(j) || j.State.Terminal()
 			}
 			return j.State.Terminal()
 		})
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if isKnown(&j) {
 		answer.status = http.StatusNotModified
-	} else if answer.values, err = s.values(ctx, &j, ints); err != nil {
-		return nil, err
+	} else if answer.values, err = s.values(x, &j, ints); err != nil {
+		return err
 	}
 	answer.job = &j
-	return answer, nil
+	s.setAge(x)
+	return answer.write()
 }
 
-// find returns a tenant's job. What is not an id is the id of no job.
-func (s *server) find(ctx context.Context, x *exchange, id string) (job.Job, error) {
-	parsed, err := job.ParseID(id)
-	if err != nil {
+// find returns the tenant's job that the path names. Text that is not an id is the id of no job.
+func (s *server) find(x *exchange) (job.Job, error) {
+	id := x.jobID()
+	if id == (job.ID{}) {
 		return job.Job{}, job.ErrNotFound
 	}
-	return s.Jobs.Get(ctx, x.principal.Tenant, parsed)
+	return s.Jobs.Get(x, x.principal.Tenant, id)
 }
 
-// CancelJob implements POST /v1/jobs/{job_id}/cancel.
-func (s *server) CancelJob(ctx context.Context, req CancelJobRequestObject) (CancelJobResponseObject, error) {
-	x := exchangeOf(ctx)
+// cancelJob implements POST /v1/jobs/{job_id}/cancel.
+func (s *server) cancelJob(x *exchange) error {
 	ints, err := x.ints()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := x.mayWrite(); err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
-		return nil, err
+		return err
 	}
-	id, err := job.ParseID(req.JobId)
-	if err != nil {
-		return nil, job.ErrNotFound
+	id := x.jobID()
+	if id == (job.ID{}) {
+		return job.ErrNotFound
 	}
-	if err := s.checkJob(ctx, x, req.JobId, ints); err != nil {
-		return nil, err
+	if err := s.checkJob(x, ints); err != nil {
+		return err
 	}
-	j, err := s.Executor.Cancel(ctx, x.principal.Tenant, id)
+	j, err := s.Executor.Cancel(x, x.principal.Tenant, id)
 	if err == nil {
-		j, err = s.stopped(ctx, j)
+		j, err = s.stopped(x, j)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	answer := &jobAnswer{srv: s, x: x, job: &j, ints: ints, status: http.StatusAccepted}
 	if j.State.Terminal() {
 		answer.status = http.StatusOK
 	}
-	answer.values, err = s.values(ctx, &j, ints)
-	return answer, err
+	if answer.values, err = s.values(x, &j, ints); err != nil {
+		return err
+	}
+	return answer.write()
 }
 
 // maxEnding is how long a cancel waits for the end of a job that was ending already.
@@ -123,23 +124,22 @@ func (s *server) stopped(ctx context.Context, j job.Job) (job.Job, error) {
 	return j, &job.Rejection{Err: job.ErrStorage, Detail: "the job is ending, and its end is not on disk yet; send the request again after Retry-After"}
 }
 
-// DeleteJob implements DELETE /v1/jobs/{job_id}.
-func (s *server) DeleteJob(ctx context.Context, req DeleteJobRequestObject) (DeleteJobResponseObject, error) {
-	x := exchangeOf(ctx)
+// deleteJob implements DELETE /v1/jobs/{job_id}.
+func (s *server) deleteJob(x *exchange) error {
 	if err := x.mayWrite(); err != nil {
-		return nil, err
+		return err
 	}
-	id, err := job.ParseID(req.JobId)
-	if err != nil {
-		return nil, job.ErrNotFound
+	id := x.jobID()
+	if id == (job.ID{}) {
+		return job.ErrNotFound
 	}
-	if err := s.checkJob(ctx, x, req.JobId, intsAsNumbers); err != nil {
-		return nil, err
+	if err := s.checkJob(x, intsAsNumbers); err != nil {
+		return err
 	}
-	if err := s.Jobs.Delete(ctx, x.principal.Tenant, id); err != nil {
-		return nil, err
+	if err := s.Jobs.Delete(x, x.principal.Tenant, id); err != nil {
+		return err
 	}
-	return DeleteJob204Response{}, nil
+	return x.writeNothing(http.StatusNoContent)
 }
 
 const (
@@ -149,33 +149,32 @@ const (
 	jobMemory = 64 << 10
 )
 
-// ListJobs implements GET /v1/jobs.
-func (s *server) ListJobs(ctx context.Context, req ListJobsRequestObject) (ListJobsResponseObject, error) {
-	x := exchangeOf(ctx)
+// listJobs implements GET /v1/jobs.
+func (s *server) listJobs(x *exchange) error {
 	ints, err := x.ints()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
-		return nil, err
+		return err
 	}
-	q, possible, err := query(x, &req.Params)
+	q, possible, err := listQuery(x)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	a := &listAnswer{srv: s, x: x, ints: ints}
 	if !possible {
-		return a, nil
+		return a.write()
 	}
-	if err := s.refresh(ctx, x); err != nil {
-		return nil, err
+	if err := s.refresh(x); err != nil {
+		return err
 	}
 	var next job.ID
 	if err := x.beginRead(int64(q.Limit) * jobMemory); err != nil {
-		return nil, err
+		return err
 	}
-	if a.jobs, next, err = s.Jobs.List(ctx, q); err != nil {
-		return nil, err
+	if a.jobs, next, err = s.Jobs.List(x, q); err != nil {
+		return err
 	}
 	size := 0
 	for i := range a.jobs {
@@ -185,29 +184,25 @@ func (s *server) ListJobs(ctx context.Context, req ListJobsRequestObject) (ListJ
 	if next != (job.ID{}) {
 		a.next = pageToken(&q, next)
 	}
-	return a, nil
+	return a.write()
 }
 
-// query reads the parameters of a listing. It returns possible false when no job can match all filters: a label has one
+// listQuery reads the parameters of a listing. It returns possible false when no job can match all filters: a label has one
 // value, and the query has two for it.
-func query(x *exchange, p *ListJobsParams) (q job.Query, possible bool, err error) {
-	q = job.Query{Tenant: x.principal.Tenant, Limit: defaultPage}
+func listQuery(x *exchange) (q job.Query, possible bool, err error) {
+	params := x.query()
+	q = job.Query{Tenant: x.principal.Tenant, Kind: params.Get("kind")}
 	possible = true
-	if p.State != nil {
-		for _, name := range *p.State {
-			state, err := job.ParseState(string(name))
-			if err != nil {
-				return q, false, malformed("parameter", "state", "must be queued, running, cancelling, succeeded, failed or cancelled")
-			}
-			q.States = append(q.States, state)
+	for _, name := range params["state"] {
+		state, err := job.ParseState(name)
+		if err != nil {
+			return q, false, malformed("parameter", "state", "must be queued, running, cancelling, succeeded, failed or cancelled")
 		}
+		q.States = append(q.States, state)
 	}
-	if p.Kind != nil {
-		q.Kind = *p.Kind
-	}
-	if p.Label != nil {
-		q.Labels = make(map[string]string, len(*p.Label))
-		for _, l := range *p.Label {
+	if labels := params["label"]; labels != nil {
+		q.Labels = make(map[string]string, len(labels))
+		for _, l := range labels {
 			key, value, ok := strings.Cut(l, ":")
 			if !ok || !validLabelKey(key) {
 				return q, false, malformed("parameter", "label", "must be key:value")
@@ -221,14 +216,13 @@ func query(x *exchange, p *ListJobsParams) (q job.Query, possible bool, err erro
 			return q, false, malformed("parameter", "label", "at most 16 different keys")
 		}
 	}
-	if p.PageSize != nil {
-		if *p.PageSize < 1 {
-			return q, false, malformed("parameter", "page_size", "must be at least 1")
-		}
-		q.Limit = int(min(*p.PageSize, maxPage))
+	size, err := integer(params, "page_size", 1, defaultPage)
+	if err != nil {
+		return q, false, err
 	}
-	if p.PageToken != nil {
-		before, ok := readPageToken(&q, *p.PageToken)
+	q.Limit = int(min(size, maxPage))
+	if params.Has("page_token") {
+		before, ok := readPageToken(&q, params.Get("page_token"))
 		if !ok {
 			return q, false, malformed("parameter", "page_token", "is not one of this listing; use next_page_token with the same filters")
 		}
@@ -246,8 +240,7 @@ type listAnswer struct {
 	next string
 }
 
-// VisitListJobsResponse implements ListJobsResponseObject.
-func (a *listAnswer) VisitListJobsResponse(http.ResponseWriter) error {
+func (a *listAnswer) write() error {
 	x, h := a.x, a.x.Header()
 	h["Content-Type"] = typeJSON
 	h["Cache-Control"] = privateNoCache

@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"net/http"
 	"slices"
 	"strconv"
@@ -11,34 +10,22 @@ import (
 	"gather/internal/job"
 )
 
-// ListNodes implements GET /v1/nodes.
-func (s *server) ListNodes(ctx context.Context, _ ListNodesRequestObject) (ListNodesResponseObject, error) {
-	x := exchangeOf(ctx)
+// listNodes implements GET /v1/nodes.
+func (s *server) listNodes(x *exchange) error {
 	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
-		return nil, err
+		return err
 	}
-	nodes, err := s.Nodes.Nodes(ctx)
+	nodes, err := s.Nodes.Nodes(x)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &nodesAnswer{x: x, nodes: nodes}, nil
-}
-
-// nodesAnswer is the answer of GET /v1/nodes.
-type nodesAnswer struct {
-	x     *exchange
-	nodes []job.Node
-}
-
-// VisitListNodesResponse implements ListNodesResponseObject.
-func (a *nodesAnswer) VisitListNodesResponse(http.ResponseWriter) error {
-	x, h := a.x, a.x.Header()
+	h := x.Header()
 	h["Content-Type"] = typeJSON
 	h["Cache-Control"] = privateNoCache
 	x.WriteHeader(http.StatusOK)
 	buf := getBuffer()
 	defer putBuffer(buf)
-	*buf = append(appendNodes(*buf, a.nodes, x.principal.Tenant), '\n')
+	*buf = append(appendNodes(*buf, nodes, x.principal.Tenant), '\n')
 	return clientError(x.srv.push(x, *buf))
 }
 

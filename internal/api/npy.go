@@ -28,8 +28,17 @@ type npyAnswer struct {
 	fits string
 }
 
+// writeNPY answers with the result of a job as a .npy file.
+func (s *server) writeNPY(x *exchange, j *job.Job) error {
+	a, err := s.npyOf(x, j)
+	if err != nil {
+		return err
+	}
+	return a.respond()
+}
+
 // npyOf returns the answer for a job, or why there is none: only a sum that has succeeded is an array.
-func (s *server) npyOf(ctx context.Context, x *exchange, j *job.Job) (*npyAnswer, error) {
+func (s *server) npyOf(x *exchange, j *job.Job) (*npyAnswer, error) {
 	if !j.State.Terminal() {
 		return nil, job.ErrNotFinished
 	}
@@ -43,7 +52,7 @@ func (s *server) npyOf(ctx context.Context, x *exchange, j *job.Job) (*npyAnswer
 	if j.State != job.Succeeded || j.Details == nil || json.Unmarshal(j.Details, &details) != nil || details.DType == "" {
 		return nil, &problem{row: notAcceptable, detail: "Only an array_sum that has succeeded has a result that is an array."}
 	}
-	a := &npyAnswer{srv: s, ctx: ctx, x: x, job: j, shape: details.Shape, name: details.DType, fits: details.Overflow.DType}
+	a := &npyAnswer{srv: s, ctx: x, x: x, job: j, shape: details.Shape, name: details.DType, fits: details.Overflow.DType}
 	switch details.DType {
 	case "float64", "float32", "float16":
 		a.dtype, a.floats = npy.Type{Kind: 'f'}, true
@@ -60,9 +69,9 @@ func (s *server) npyOf(ctx context.Context, x *exchange, j *job.Job) (*npyAnswer
 	return a, nil
 }
 
-// VisitGetJobResultsResponse implements GetJobResultsResponseObject. The elements are read twice, page by page: first they
+// respond writes the file. The elements are read twice, page by page: first they
 // are checked, so that one that does not fit its dtype is an error and not half a file; then they are written.
-func (a *npyAnswer) VisitGetJobResultsResponse(http.ResponseWriter) error {
+func (a *npyAnswer) respond() error {
 	if !a.srv.openStream() {
 		return errStreams
 	}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"net/http"
 	"strings"
 
@@ -59,7 +58,7 @@ func entityTags(lines []string, weak bool) (tags []string, ok bool) {
 func conditional(h http.Header) bool { return len(h["If-Match"])+len(h["If-None-Match"]) > 0 }
 
 // checkJob evaluates the conditions of a request that changes a job, whose entity tags are weak.
-func (s *server) checkJob(ctx context.Context, x *exchange, id string, ints intEncoding) error {
+func (s *server) checkJob(x *exchange, ints intEncoding) error {
 	if !conditional(x.req.Header) {
 		return nil
 	}
@@ -67,7 +66,7 @@ func (s *server) checkJob(ctx context.Context, x *exchange, id string, ints intE
 	if err != nil {
 		return err
 	}
-	j, err := s.find(ctx, x, id)
+	j, err := s.find(x)
 	if err != nil {
 		return err
 	}

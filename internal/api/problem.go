@@ -113,9 +113,6 @@ func problemOf(err error) *problem {
 	if invalid, ok := errors.AsType[*fields.Errors](err); ok {
 		return validationProblem(invalid)
 	}
-	if p := bindingProblem(err); p != nil {
-		return p
-	}
 	for _, row := range problemTable {
 		if !errors.Is(err, row.match) {
 			continue
@@ -152,19 +149,6 @@ func validationProblem(invalid *fields.Errors) *problem {
 		p.detail = "There are " + strconv.Itoa(n) + " faults; nothing was accepted."
 	}
 	return p
-}
-
-// bindingProblem maps what the generated code says of parameters; nil for any other error.
-func bindingProblem(err error) *problem {
-	// The contract has no required query parameters, and its header parameters are read elsewhere.
-	format, ok := errors.AsType[*InvalidParamFormatError](err)
-	if !ok {
-		return nil
-	}
-	return &problem{
-		row: malformedRequest, detail: "A parameter is not valid.",
-		faults: []fault{{"parameter", format.ParamName, "does not have the type of this parameter; see /openapi.yaml"}},
-	}
 }
 
 // sentence makes the detail of an error text for people.

@@ -15,31 +15,26 @@ const (
 	maxPageBytes = 4 << 20
 )
 
-// GetJobResults implements GET /v1/jobs/{job_id}/results.
-func (s *server) GetJobResults(ctx context.Context, req GetJobResultsRequestObject) (GetJobResultsResponseObject, error) {
-	x, p := exchangeOf(ctx), &req.Params
+// getJobResults implements GET /v1/jobs/{job_id}/results.
+func (s *server) getJobResults(x *exchange) error {
 	ints, err := x.ints()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	media, err := negotiate(x.req.Header, mediaJSON, mediaNDJSON, mediaNPY)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	byIndex := false
-	if p.Order != nil {
-		if !p.Order.Valid() {
-			return nil, malformed("parameter", "order", `must be "completed" or "index"`)
-		}
-		byIndex = *p.Order == GetJobResultsParamsOrderIndex
+	query := x.query()
+	byIndex := query.Get("order") == "index"
+	if order := query.Get("order"); query.Has("order") && !byIndex && order != "completed" {
+		return malformed("parameter", "order", `must be "completed" or "index"`)
 	}
-	limit, bounded := int64(defaultItems), media == mediaJSON
-	if p.Limit != nil {
-		if *p.Limit < 1 {
-			return nil, malformed("parameter", "limit", "must be at least 1")
-		}
-		limit, bounded = *p.Limit, true
+	limit, err := integer(query, "limit", 1, defaultItems)
+	if err != nil {
+		return err
 	}
+	bounded := media == mediaJSON || query.Has("limit")
 	if media == mediaJSON {
 		limit = min(limit, maxItems)
 	}
@@ -47,42 +42,40 @@ func (s *server) GetJobResults(ctx context.Context, req GetJobResultsRequestObje
 	if byIndex {
 		least = -1
 	}
-	after := least
-	if p.After != nil {
-		if after = *p.After; after < least {
-			return nil, malformed("parameter", "after", "must be "+strconv.FormatInt(least, 10)+" or more")
-		}
-	}
-	if err := s.refresh(ctx, x); err != nil {
-		return nil, err
-	}
-	j, err := s.find(ctx, x, req.JobId)
+	after, err := integer(query, "after", least, least)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	if err := s.refresh(x); err != nil {
+		return err
+	}
+	j, err := s.find(x)
+	if err != nil {
+		return err
 	}
 	if media == mediaNPY {
-		return s.npyOf(ctx, x, &j)
+		return s.writeNPY(x, &j)
 	}
 	if !byIndex {
-		if j, err = s.reach(ctx, j, uint64(after)); err != nil {
-			return nil, err
+		if j, err = s.reach(x, j, uint64(after)); err != nil {
+			return err
 		}
 		if uint64(after) > j.Seq {
-			return nil, malformed("parameter", "after", notAnEvent)
+			return malformed("parameter", "after", notAnEvent)
 		}
 	}
-	a := &resultsAnswer{srv: s, ctx: ctx, x: x, ints: ints, limit: limit, bounded: bounded, finished: j.State.Terminal()}
+	a := &resultsAnswer{srv: s, ctx: x, x: x, ints: ints, limit: limit, bounded: bounded, finished: j.State.Terminal()}
 	if !byIndex {
 		a.from = &logReader{x: x, id: j.ID, end: j.Seq, after: uint64(after), last: after}
 	} else if a.finished {
 		a.from = &indexReader{x: x, id: j.ID, after: after, more: true}
 	} else {
-		return nil, job.ErrNotFinished
+		return job.ErrNotFinished
 	}
 	if media == mediaNDJSON {
-		return (*ndjsonResults)(a), nil
+		return (*ndjsonResults)(a).write()
 	}
-	return a, nil
+	return a.write()
 }
 
 // resultsAnswer is a page of results.
@@ -105,9 +98,9 @@ func (a *resultsAnswer) headers(media string) {
 	a.srv.setAge(a.x)
 }
 
-// VisitGetJobResultsResponse implements GetJobResultsResponseObject. A page is written as it is made, and ends before limit
+// write writes a page. It is written as it is made, and ends before limit
 // when it has maxPageBytes.
-func (a *resultsAnswer) VisitGetJobResultsResponse(http.ResponseWriter) error {
+func (a *resultsAnswer) write() error {
 	if !a.srv.openStream() {
 		return errStreams
 	}
@@ -167,8 +160,7 @@ func (a *resultsAnswer) appendEnd(b []byte, more bool) []byte {
 // cut can look like one that has ended.
 type ndjsonResults resultsAnswer
 
-// VisitGetJobResultsResponse implements GetJobResultsResponseObject.
-func (a *ndjsonResults) VisitGetJobResultsResponse(http.ResponseWriter) error {
+func (a *ndjsonResults) write() error {
 	if !a.srv.openStream() {
 		return errStreams
 	}

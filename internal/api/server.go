@@ -123,7 +123,7 @@ func orDefault[T time.Duration | int64](v *T, def T) {
 	}
 }
 
-// server carries the contract out. It implements StrictServerInterface; its methods are in the files of their subjects.
+// server carries the contract out. Its operations are in the files of their subjects.
 type server struct {
 	Config
 	log     *slog.Logger
@@ -168,14 +168,7 @@ func New(c Config) (http.Handler, error) {
 	if s.queryParams, err = newQueryParams(); err != nil {
 		return nil, err
 	}
-	router := chi.NewRouter()
-	strict := NewStrictHandlerWithOptions(s, nil, StrictHTTPServerOptions{
-		RequestErrorHandlerFunc: s.fail, ResponseErrorHandlerFunc: s.fail,
-	})
-	HandlerWithOptions(strict, ChiServerOptions{BaseRouter: router.With(s.checkQuery), ErrorHandlerFunc: s.fail})
-	router.NotFound(s.notFound)
-	router.MethodNotAllowed(s.methodNotAllowed)
-	s.router = router
+	s.router = s.newRouter()
 	if s.metrics, err = newMetrics(c.Registerer, s); err != nil {
 		return nil, err
 	}

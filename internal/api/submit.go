@@ -14,15 +14,14 @@ import (
 	"gather/internal/tenant"
 )
 
-// SubmitJob implements POST /v1/jobs.
-func (s *server) SubmitJob(ctx context.Context, req SubmitJobRequestObject) (SubmitJobResponseObject, error) {
-	x := exchangeOf(ctx)
+// submitJob implements POST /v1/jobs.
+func (s *server) submitJob(x *exchange) error {
 	ints, err := x.ints()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
-		return nil, err
+		return err
 	}
 	wait := preferredWait(x.req.Header)
 	// Without room for one more wait the client is answered at once, and polls.
@@ -32,19 +31,23 @@ func (s *server) SubmitJob(ctx context.Context, req SubmitJobRequestObject) (Sub
 	} else {
 		wait = 0
 	}
-	jobs, replayed, err := s.accept(ctx, x, &req.Body.jobsBody, "jobs", wait > 0)
+	var body submission
+	if err := decodeBody(x, &body); err != nil {
+		return err
+	}
+	jobs, replayed, err := s.accept(x, x, &body.jobsBody, "jobs", wait > 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	x.submitted = jobs[0].ID
 	// Who waits holds no body.
-	req.Body.jobsBody = jobsBody{}
+	body.jobsBody = jobsBody{}
 	x.release()
 	answer := &jobAnswer{
 		srv: s, x: x, job: &jobs[0], ints: ints, status: http.StatusAccepted, location: true, replayed: replayed,
 	}
 	if wait > 0 {
-		j, err := s.await(ctx, jobs[0], wait, func(j *job.Job) bool { return j.State.Terminal() })
+		j, err := s.await(x, jobs[0], wait, func(j *job.Job) bool { return j.State.Terminal() })
 		if err == nil { // otherwise the job is accepted all the same
 			jobs[0] = j
 		}
@@ -52,25 +55,28 @@ func (s *server) SubmitJob(ctx context.Context, req SubmitJobRequestObject) (Sub
 			answer.status, answer.applied = http.StatusOK, wait
 		}
 	}
-	answer.values, _ = s.values(ctx, &jobs[0], ints) // the job is accepted, also if they cannot be read
-	return answer, nil
+	answer.values, _ = s.values(x, &jobs[0], ints) // the job is accepted, also if they cannot be read
+	return answer.write()
 }
 
-// SubmitBatch implements POST /v1/jobs:batch.
-func (s *server) SubmitBatch(ctx context.Context, req SubmitBatchRequestObject) (SubmitBatchResponseObject, error) {
-	x := exchangeOf(ctx)
+// submitBatch implements POST /v1/jobs:batch.
+func (s *server) submitBatch(x *exchange) error {
 	ints, err := x.ints()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
-		return nil, err
+		return err
 	}
-	jobs, replayed, err := s.accept(ctx, x, &req.Body.jobsBody, "jobs:batch", false)
+	var body batchSubmission
+	if err := decodeBody(x, &body); err != nil {
+		return err
+	}
+	jobs, replayed, err := s.accept(x, x, &body.jobsBody, "jobs:batch", false)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &batchAnswer{srv: s, x: x, jobs: jobs, ints: ints, replayed: replayed}, nil
+	return (&batchAnswer{srv: s, x: x, jobs: jobs, ints: ints, replayed: replayed}).write()
 }
 
 // accept takes a submission through validation, its idempotency key, the tenant's rate and the executor. It returns the
@@ -221,8 +227,7 @@ type batchAnswer struct {
 	replayed bool
 }
 
-// VisitSubmitBatchResponse implements SubmitBatchResponseObject.
-func (a *batchAnswer) VisitSubmitBatchResponse(http.ResponseWriter) error {
+func (a *batchAnswer) write() error {
 	x, h := a.x, a.x.Header()
 	h["Content-Type"] = typeJSON
 	h["Cache-Control"] = privateNoCache
