@@ -38,7 +38,8 @@ type trimmed struct {
 
 func (t *trimmed) drops(at position) bool { return t.dropped[job.Dropped{Seq: at.seq, Index: at.n}] }
 
-// lastTrim reads the note; nil if the log was never trimmed.
+// lastTrim reads the note; nil if the log was never trimmed. A trim that follows removes the parts of the one before, so a note
+// that has become incomplete while it was read is given up for its successor.
 func (c *Cluster) lastTrim(ctx context.Context) (*trimmed, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -46,13 +47,26 @@ func (c *Cluster) lastTrim(ctx context.Context) (*trimmed, error) {
 	if err != nil {
 		return nil, err
 	}
-	msg, err := stream.GetLastMsgForSubject(ctx, c.trimSubject())
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, nil
+	for last := uint64(0); ; {
+		msg, err := stream.GetLastMsgForSubject(ctx, c.trimSubject())
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		t, err := c.readTrim(ctx, stream, msg)
+		if !errors.Is(err, errIncompleteTrim) || msg.Sequence == last {
+			return t, err
+		}
+		last = msg.Sequence
 	}
-	if err != nil {
-		return nil, err
-	}
+}
+
+// errIncompleteTrim: parts of the note of a trim are missing.
+var errIncompleteTrim = errors.New("the note of a trim is incomplete")
+
+func (c *Cluster) readTrim(ctx context.Context, stream jetstream.Stream, msg *jetstream.RawStreamMsg) (*trimmed, error) {
 	p, err := parseTrim(msg.Data)
 	if err != nil {
 		return nil, err
@@ -109,7 +123,7 @@ func (t *trimmed) readParts(ctx context.Context, stream jetstream.Stream, subjec
 		seq = msg.Sequence + 1
 	}
 	if uint64(len(t.dropped)) != t.Total {
-		return fmt.Errorf("the trim of the log announces %d rejected submissions, but contains %d", t.Total, len(t.dropped))
+		return fmt.Errorf("%w: it announces %d rejected submissions, and has %d", errIncompleteTrim, t.Total, len(t.dropped))
 	}
 	return nil
 }

@@ -24,9 +24,6 @@ func (w *worker) check(q *request, a *answer) error {
 	if a.Header.Get("X-Injected") != "" {
 		return fmt.Errorf("a header was injected")
 	}
-	if q.malformed && media != "application/problem+json" && slices.Contains(ownAnswers, a.StatusCode) {
-		return nil
-	}
 	id := a.Header.Get("X-Request-Id")
 	if id == "" || q.id != "" && q.id != id && !q.malformed {
 		return fmt.Errorf("X-Request-Id is %q, want %q", id, q.id)
@@ -38,6 +35,12 @@ func (w *worker) check(q *request, a *answer) error {
 		if err := w.checkProblem(q, a, media); err != nil {
 			return err
 		}
+	}
+	if q.malformed && slices.Contains(ownAnswers, a.StatusCode) {
+		if q.method == http.MethodHead {
+			return nil
+		}
+		return validate(w.contract.problem, a.body)
 	}
 	if err := w.checkDocumented(q, a, media); err != nil {
 		return err
@@ -52,7 +55,7 @@ func (w *worker) check(q *request, a *answer) error {
 // allowed, a body that does not arrive.
 var anyOperation = []int{http.StatusForbidden, http.StatusMisdirectedRequest, http.StatusRequestTimeout}
 
-// ownAnswers are the statuses that net/http answers itself, in plain text.
+// ownAnswers are the statuses with which requests are refused that net/http does not pass to the handler.
 var ownAnswers = []int{
 	http.StatusBadRequest, http.StatusExpectationFailed, http.StatusRequestHeaderFieldsTooLarge, http.StatusNotImplemented, http.StatusHTTPVersionNotSupported,
 }
