@@ -48,7 +48,7 @@ func (a *jobAnswer) write() error {
 		x.set("Idempotency-Replayed", "true")
 	}
 	if !a.job.State.Terminal() {
-		x.set("Retry-After", strconv.FormatInt(ceilSeconds(a.srv.Executor.RetryAfter(*a.job)), 10))
+		x.set("Retry-After", strconv.FormatInt(ceilSeconds(view.retryAfter), 10))
 	}
 	if a.status == http.StatusNotModified {
 		x.WriteHeader(a.status)
@@ -69,10 +69,8 @@ func clientError(error) error { return nil }
 // view adds what only the moment knows.
 func (s *server) view(j *job.Job, ints intEncoding) jobView {
 	v := jobView{Job: j, now: s.Wall(), durability: s.Durability, ints: ints}
-	if j.State == job.Queued {
-		if place, ok := s.Executor.Position(j.ID); ok {
-			v.position = place
-		}
+	if !j.State.Terminal() {
+		v.position, v.retryAfter = s.Executor.Outlook(j)
 	}
 	return v
 }

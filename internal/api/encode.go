@@ -28,10 +28,11 @@ func putBuffer(b *[]byte) {
 	}
 }
 
-// A jobView is a job with what only the moment knows.
+// A jobView is a job with its state of the moment.
 type jobView struct {
 	*job.Job
-	position   int // 0 when it is not queued
+	position   int           // 0 when it is not queued
+	retryAfter time.Duration // 0 when it has ended
 	now        time.Time
 	durability string
 	ints       intEncoding

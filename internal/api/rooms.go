@@ -19,10 +19,9 @@ type Executor interface {
 	// Cancel asks a job to stop and returns once the request is durable; a terminal job is returned as it is. Errors:
 	// job.ErrNotFound, job.ErrExpired, *job.Rejection.
 	Cancel(ctx context.Context, tenant string, id job.ID) (job.Job, error)
-	// Position returns the job's place in the queue of its priority, from 1; false when it is not queued.
-	Position(id job.ID) (int, bool)
-	// RetryAfter is a hint when to look at an unfinished job again; 0 when it cannot be told.
-	RetryAfter(j job.Job) time.Duration
+	// Outlook returns the job's position in the queue of its priority, from 1, or 0 when it is not queued, and a hint when to
+	// request an unfinished job again.
+	Outlook(j *job.Job) (position int, retryAfter time.Duration)
 }
 
 // Jobs are the durable views of the jobs.

@@ -187,8 +187,7 @@ func (f failing) Submit(context.Context, []job.Submission, *job.Key, bool) ([]jo
 }
 
 func (f failing) Cancel(context.Context, string, job.ID) (job.Job, error) { return job.Job{}, f.err }
-func (f failing) Position(job.ID) (int, bool)                             { return 0, false }
-func (f failing) RetryAfter(job.Job) time.Duration                        { return 0 }
+func (f failing) Outlook(*job.Job) (int, time.Duration)                   { return 0, 0 }
 func (f failing) Get(context.Context, string, job.ID) (job.Job, error)    { return job.Job{}, f.err }
 func (f failing) Delete(context.Context, string, job.ID) error            { return f.err }
 func (f failing) List(context.Context, job.Query) ([]job.Job, job.ID, error) {

@@ -236,7 +236,8 @@ func (a *batchAnswer) write() error {
 	}
 	for i := range a.jobs {
 		if !a.jobs[i].State.Terminal() {
-			x.set("Retry-After", strconv.FormatInt(ceilSeconds(a.srv.Executor.RetryAfter(a.jobs[i])), 10))
+			_, retryAfter := a.srv.Executor.Outlook(&a.jobs[i])
+			x.set("Retry-After", strconv.FormatInt(ceilSeconds(retryAfter), 10))
 			break
 		}
 	}

@@ -147,8 +147,9 @@ func TestRetryAfter(t *testing.T) {
 		last := submit(t, e, toy{Tasks: 1, Work: time.Second})
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
-		place, _ := e.Position(last)
-		if d := e.RetryAfter(l.job(last)).Seconds(); d < float64(place)*0.8 || d > float64(place)*1.3 {
+		j := l.job(last)
+		place, retryAfter := e.Outlook(&j)
+		if d := retryAfter.Seconds(); place == 0 || d < float64(place)*0.8 || d > float64(place)*1.3 {
 			t.Errorf("at place %d, one a second, come back in %v s", place, d)
 		}
 		time.Sleep(time.Minute)
@@ -164,7 +165,8 @@ func TestRetryAfterOnIdleServer(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			synctest.Wait()
 			id := submit(t, e, toy{Tasks: 1, Work: time.Millisecond})
-			if d := e.RetryAfter(l.job(id)); d != time.Second {
+			j := l.job(id)
+			if _, d := e.Outlook(&j); d != time.Second {
 				t.Fatalf("got %v, want 1 s", d)
 			}
 		}

@@ -296,11 +296,9 @@ func TestSharedHints(t *testing.T) {
 		ids = append(ids, submit(t, e, toy{Tasks: 1}))
 		synctest.Wait()
 		for i, wait := range []time.Duration{20 * time.Second, 30 * time.Second} {
-			if place, ok := e.Position(ids[i]); place != i+1 || !ok {
-				t.Errorf("job %d is at %d, %v", i, place, ok)
-			}
-			if d := e.RetryAfter(r.job(ids[i])); d != wait {
-				t.Errorf("job %d: come back in %v, want %v", i, d, wait)
+			j := r.job(ids[i])
+			if place, d := e.Outlook(&j); place != i+1 || d != wait {
+				t.Errorf("job %d is at %d, come back in %v; want %d, %v", i, place, d, i+1, wait)
 			}
 		}
 	})
