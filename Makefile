@@ -1,0 +1,45 @@
+# Short names for commands that also work without make; CONTRIBUTING.md explains them. Nothing is defined here alone.
+
+VERSION ?= dev
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test deploy-test format generate lint check bench image release clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
+
+build: ## bin/gather, for this machine
+	CGO_ENABLED=0 go build -trimpath -o bin/gather ./cmd/server
+
+run: ## a server on 127.0.0.1:8080, with its data in ./gather-data
+	go run ./cmd/server
+
+test: ## the tests of this module
+	go test ./...
+
+deploy-test: ## the tests of dashboards, alerts, manifests and the documentation of flags and metrics
+	cd deploy && go test -count=1 ./...
+
+format: ## gofumpt on all files
+	go run $(shell sed -n 's/^gofumpt=//p' .ci/run) -w .
+
+generate: ## generated code, from its sources
+	go generate ./...
+
+lint: ## vet and golangci-lint
+	.ci/run vet lint
+
+check: ## the gate: everything that must pass before a change lands
+	.ci/run
+
+bench: ## measurements over loopback, as in docs/benchmarks.md
+	go run ./bench
+
+image: ## the container image gather:VERSION
+	docker build --build-arg VERSION=$(VERSION) -t gather:$(VERSION) .
+
+release: ## binaries for Linux and macOS, with checksums, in dist; VERSION=0.1.0
+	.ci/release $(VERSION)
+
+clean: ## remove bin and dist
+	rm -rf bin dist
