@@ -17,50 +17,50 @@ import (
 type serveCmd struct {
 	Listen        string `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address of the API."`
 	MetricsListen string `default:"127.0.0.1:9091" placeholder:"ADDR" help:"Address of /metrics and /debug/pprof; empty for none."`
-	DataDir       string `default:"gather-data" placeholder:"DIR" help:"Directory of the journal; made if it does not exist."`
+	DataDir       string `default:"gather-data" placeholder:"DIR" help:"Directory of the journal and of uploaded arrays; created if it does not exist."`
 
-	APIKeys        string   `name:"api-keys" env:"GATHER_API_KEYS" placeholder:"FILE" help:"File of API keys, made by 'server keys create'. SIGHUP reads it again."`
-	InsecureNoAuth bool     `help:"Allow to listen beyond loopback without API keys."`
-	TrustedProxies []string `placeholder:"CIDR" help:"Networks of reverse proxies whose X-Forwarded-For is believed."`
+	APIKeys        string   `name:"api-keys" env:"GATHER_API_KEYS" placeholder:"FILE" help:"File of API keys, as 'server keys create' writes it. SIGHUP reloads it."`
+	InsecureNoAuth bool     `help:"Allow listening beyond loopback without API keys."`
+	TrustedProxies []string `placeholder:"CIDR" help:"Networks of reverse proxies whose X-Forwarded-For is trusted."`
 	AllowedHosts   []string `placeholder:"HOST" help:"Further host names that a listener without API keys accepts in Host and Origin: a name, .DOMAIN for a domain and its subdomains, or * for any."`
 
-	NodeName     string `placeholder:"NAME" help:"What the operator calls this server, in GET /v1/nodes; unless told, the host name."`
-	NatsURL      string `name:"nats-url" placeholder:"URL" help:"Be a node of the cluster on these NATS servers with JetStream, separated by commas: nats://HOST:4222 or tls://HOST:4222; user and password or a token go into it. It listens once it has joined, however long that takes. DIR/view is then all that the data directory holds of jobs, and may be lost."`
-	NatsCreds    string `name:"nats-creds" placeholder:"FILE" help:"Credentials for NATS: the user's JWT and seed, as nsc makes them."`
-	NatsCA       string `name:"nats-ca" placeholder:"FILE" help:"Certificates that those of the NATS servers are signed by; unless told, the system's."`
+	NodeName     string `placeholder:"NAME" help:"Name of this server in GET /v1/nodes; default: the host name."`
+	NatsURL      string `name:"nats-url" placeholder:"URL" help:"Run as a node of the cluster on these NATS servers with JetStream, separated by commas: nats://HOST:4222 or tls://HOST:4222, with user and password or a token. The node listens when it has joined. It keeps its replica in DIR/view, which is rebuilt if it is lost."`
+	NatsCreds    string `name:"nats-creds" placeholder:"FILE" help:"Credentials for NATS: the user's JWT and seed, as nsc writes them."`
+	NatsCA       string `name:"nats-ca" placeholder:"FILE" help:"CA certificates for the NATS servers; default: those of the system."`
 	NatsCert     string `name:"nats-cert" placeholder:"FILE" help:"Client certificate for NATS, with --nats-key."`
 	NatsKey      string `name:"nats-key" placeholder:"FILE" help:"Key of the client certificate."`
-	NatsPrefix   string `default:"gather" placeholder:"NAME" help:"What the names of streams and subjects begin with: one cluster, one prefix."`
-	NatsReplicas count  `default:"3" placeholder:"N" help:"How many NATS servers keep every message, when the streams are made."`
-	AckWait      span   `default:"10s" placeholder:"DURATION" help:"How long a node of a cluster may be silent before others take its tasks over."`
+	NatsPrefix   string `default:"gather" placeholder:"NAME" help:"Prefix of the names of streams and subjects. Each cluster needs its own."`
+	NatsReplicas count  `default:"3" placeholder:"N" help:"Replicas of the streams, used when they are created."`
+	AckWait      span   `default:"10s" placeholder:"DURATION" help:"Time without a heartbeat after which the tasks of a node are redelivered to others."`
 
 	Workers      count `default:"0" placeholder:"N" help:"Size of the worker pool; 0 is one for each CPU."`
-	QueueJobs    count `default:"100000" placeholder:"N" help:"Most jobs that are admitted and not finished."`
-	QueueBytes   size  `default:"0" placeholder:"SIZE" help:"Most memory that admitted jobs hold; 0 is a quarter of the memory limit of the process, at most 1GiB."`
-	RequestBytes size  `default:"0" placeholder:"SIZE" help:"Most memory that request bodies, uploads and answers hold; 0 is a quarter of the memory limit of the process, at most 512MiB."`
-	WaitingItems count `default:"4000000" placeholder:"N" help:"Most items that wait (sleep) at the same time."`
+	QueueJobs    count `default:"100000" placeholder:"N" help:"Maximum number of unfinished jobs."`
+	QueueBytes   size  `default:"0" placeholder:"SIZE" help:"Maximum memory of unfinished jobs; 0 is a quarter of the memory limit of the process, at most 1GiB."`
+	RequestBytes size  `default:"0" placeholder:"SIZE" help:"Maximum memory of request bodies, uploads and responses; 0 is a quarter of the memory limit of the process, at most 512MiB."`
+	WaitingItems count `default:"4000000" placeholder:"N" help:"Maximum number of items that wait (sleep) at the same time."`
 
-	MaxBody       size     `default:"32MiB" placeholder:"SIZE" help:"Largest request body."`
-	MaxItems      count    `default:"10000000" placeholder:"N" help:"Most items of a job."`
-	MaxDigits     count    `default:"100000" placeholder:"N" help:"Most digits of an integer."`
-	MaxChunks     count    `default:"1000000" placeholder:"N" help:"Most chunks of an array."`
-	MaxOutputs    count    `default:"1000000" placeholder:"N" help:"Most elements of the result of an array sum."`
-	MaxResult     size     `name:"max-result-bytes" default:"1GiB" placeholder:"SIZE" help:"Most bytes of results that a job stores; 0 is no limit."`
-	MaxArray      size     `default:"64GiB" placeholder:"SIZE" help:"Largest uploaded array; 0 is no limit."`
-	ArrayBucket   []string `placeholder:"URL" help:"Buckets whose .npy objects may be summed: file:///DIR, or s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION with credentials from the AWS_* variables."`
-	ArrayQuota    size     `default:"0" placeholder:"SIZE" help:"Most that the uploaded arrays of a tenant hold together; 0 is no limit."`
-	MaxStreams    count    `default:"10000" placeholder:"N" help:"Most event streams and waiting requests at the same time."`
-	Retention     span     `default:"24h" placeholder:"DURATION" help:"How long a finished job is kept, unless it says itself."`
-	MaxRetention  span     `default:"720h" placeholder:"DURATION" help:"Longest retention a job may ask for."`
-	TombRetention span     `name:"tombstone-retention" default:"24h" placeholder:"DURATION" help:"How long a deleted or expired job answers 410 rather than 404."`
-	KeyRetention  span     `name:"idempotency-retention" default:"24h" placeholder:"DURATION" help:"How long an Idempotency-Key is remembered."`
-	MinFreeDisk   size     `default:"256MiB" placeholder:"SIZE" help:"With less free disk than this no job is accepted, and an upload of an array leaves a quarter more; 0 turns the check off."`
+	MaxBody       size     `default:"32MiB" placeholder:"SIZE" help:"Maximum size of a request body."`
+	MaxItems      count    `default:"10000000" placeholder:"N" help:"Maximum number of items of a job."`
+	MaxDigits     count    `default:"100000" placeholder:"N" help:"Maximum number of digits of an integer."`
+	MaxChunks     count    `default:"1000000" placeholder:"N" help:"Maximum number of chunks of an array."`
+	MaxOutputs    count    `default:"1000000" placeholder:"N" help:"Maximum number of elements of the result of an array sum."`
+	MaxResult     size     `name:"max-result-bytes" default:"1GiB" placeholder:"SIZE" help:"Maximum bytes of results that a job stores; 0 is no limit."`
+	MaxArray      size     `default:"64GiB" placeholder:"SIZE" help:"Maximum size of an uploaded array; 0 is no limit."`
+	ArrayBucket   []string `placeholder:"URL" help:"Buckets whose .npy objects jobs may read: file:///DIR, or s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION with credentials from the AWS_* variables."`
+	ArrayQuota    size     `default:"0" placeholder:"SIZE" help:"Maximum size of all uploaded arrays of a tenant; 0 is no limit."`
+	MaxStreams    count    `default:"10000" placeholder:"N" help:"Maximum number of open event streams and waiting requests."`
+	Retention     span     `default:"24h" placeholder:"DURATION" help:"How long finished jobs are kept, unless the job sets its own retention."`
+	MaxRetention  span     `default:"720h" placeholder:"DURATION" help:"Maximum retention that a job can set."`
+	TombRetention span     `name:"tombstone-retention" default:"24h" placeholder:"DURATION" help:"How long a deleted or expired job returns 410 instead of 404."`
+	KeyRetention  span     `name:"idempotency-retention" default:"24h" placeholder:"DURATION" help:"How long an Idempotency-Key is stored."`
+	MinFreeDisk   size     `default:"256MiB" placeholder:"SIZE" help:"Minimum free disk space: below it no job is accepted, and uploads of arrays leave a quarter more; 0 disables the check."`
 
-	DrainDelay   span      `default:"0s" placeholder:"DURATION" help:"How long a stop keeps serving as before, with /readyz at 503, so that load balancers stop sending requests."`
-	DrainTimeout span      `default:"30s" placeholder:"DURATION" help:"How long running tasks may take to finish at a stop."`
+	DrainDelay   span      `default:"0s" placeholder:"DURATION" help:"Time after SIGTERM during which requests are served with /readyz at 503, so that load balancers remove the server."`
+	DrainTimeout span      `default:"30s" placeholder:"DURATION" help:"Time that running tasks have to finish at shutdown."`
 	LogLevel     logLevel  `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
 	LogFormat    logFormat `default:"auto" placeholder:"FORMAT" help:"json, text, or auto: text on a terminal."`
-	AccessLog    bool      `help:"Log every request, at level info. Without it, only those that failed are logged."`
+	AccessLog    bool      `help:"Log every request at level info; default: only failed requests."`
 
 	memory memory
 }

@@ -40,7 +40,7 @@ func checkMedia(r *http.Request) error {
 	x := exchangeOf(r.Context())
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
 		x.set("Accept-Encoding", "identity")
-		return &problem{row: unsupportedMedia, detail: "Send the body as it is, without Content-Encoding."}
+		return &problem{row: unsupportedMedia, detail: "Content-Encoding is not supported. Send the body uncompressed."}
 	}
 	media := r.Header.Get("Content-Type")
 	if media == "application/json" {

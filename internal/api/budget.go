@@ -40,10 +40,10 @@ func newBudget(limit, largest int64, keys bool, reason, what string) *budget {
 	b := &budget{
 		limit: limit, share: limit, reserve: max(min(limit/8, limit-largest), 0), tenants: make(map[string]int64),
 		full: &job.Rejection{
-			Err: job.ErrQueueFull, Reason: reason, RetryAfter: time.Second, Detail: "the memory of the server for " + what + " is in use",
+			Err: job.ErrQueueFull, Reason: reason, RetryAfter: time.Second, Detail: "the memory limit for " + what + " is reached",
 		},
 		spent: &job.Rejection{
-			Err: job.ErrQuota, Reason: reason, RetryAfter: time.Second, Detail: "your share of the memory of the server for " + what + " is in use",
+			Err: job.ErrQuota, Reason: reason, RetryAfter: time.Second, Detail: "the tenant's share of the memory for " + what + " is in use",
 		},
 	}
 	if keys {

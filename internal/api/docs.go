@@ -114,7 +114,7 @@ func (s *server) getDocs(x *exchange) error {
 func (s *server) getDocsAsset(x *exchange) error {
 	a, ok := s.docs.assets[x.param("asset")]
 	if !ok {
-		return &problem{row: noSuchResource, detail: "The docs page has no such file."}
+		return &problem{row: noSuchResource, detail: "The documentation has no such file."}
 	}
 	return (&document{x: x, media: a.media, gzipped: a.gzipped, cache: "public, max-age=3600", body: a.data}).write()
 }
@@ -137,7 +137,7 @@ func (s *server) getSpecJSON(x *exchange) error {
 func (s *server) getProblem(x *exchange) error {
 	text, ok := s.docs.problems[x.param("problem")]
 	if !ok {
-		return &problem{row: noSuchResource, detail: "There is no such problem type."}
+		return &problem{row: noSuchResource, detail: "No problem type has this name."}
 	}
 	return (&document{x: x, media: "text/plain; charset=utf-8", cache: "no-cache", body: []byte(text)}).write()
 }

@@ -153,7 +153,7 @@ func negotiate(h http.Header, offers ...string) (string, error) {
 		}
 	}
 	if best == "" {
-		return "", &problem{row: notAcceptable, detail: "On offer: " + strings.Join(offers, ", ") + "."}
+		return "", &problem{row: notAcceptable, detail: "Supported media types: " + strings.Join(offers, ", ") + "."}
 	}
 	return best, nil
 }

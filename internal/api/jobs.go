@@ -121,7 +121,7 @@ func (s *server) stopped(ctx context.Context, j job.Job) (job.Job, error) {
 	case s.Stopping.Err() != nil:
 		return j, job.ErrDraining
 	}
-	return j, &job.Rejection{Err: job.ErrStorage, Detail: "the job is ending, and its end is not on disk yet; send the request again after Retry-After"}
+	return j, &job.Rejection{Err: job.ErrStorage, Detail: "the job is ending and its end is not durable yet; repeat the request after Retry-After"}
 }
 
 // deleteJob implements DELETE /v1/jobs/{job_id}.

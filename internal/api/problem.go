@@ -28,7 +28,7 @@ type kindOfProblem struct {
 // The rows that the code names itself.
 var (
 	malformedRequest    = kindOfProblem{status: http.StatusBadRequest, name: "malformed-request", title: "The request is malformed"}
-	unauthenticated     = kindOfProblem{status: http.StatusUnauthorized, name: "unauthenticated", title: "An API key is needed"}
+	unauthenticated     = kindOfProblem{status: http.StatusUnauthorized, name: "unauthenticated", title: "An API key is required"}
 	forbidden           = kindOfProblem{status: http.StatusForbidden, name: "forbidden", title: "The API key does not allow this"}
 	hostNotAllowed      = kindOfProblem{status: http.StatusMisdirectedRequest, name: "host-not-allowed", title: "The host is not allowed"}
 	originNotAllowed    = kindOfProblem{status: http.StatusForbidden, name: "origin-not-allowed", title: "The origin is not allowed"}
@@ -45,36 +45,36 @@ var (
 
 // problemTable maps the sentinels of the other rooms.
 var problemTable = []kindOfProblem{
-	{job.ErrNotFound, http.StatusNotFound, "job-not-found", "There is no such job", false},
+	{job.ErrNotFound, http.StatusNotFound, "job-not-found", "Job not found", false},
 	{job.ErrExpired, http.StatusGone, "job-expired", "The job has expired", false},
 	{job.ErrNotFinished, http.StatusConflict, "job-not-finished", "The job has not finished", false},
-	{job.ErrKeyInProgress, http.StatusConflict, "idempotency-in-progress", "A request with this key is still being accepted", true},
-	{job.ErrKeyReused, http.StatusUnprocessableEntity, "idempotency-key-reused", "The key was used with another body", false},
-	{job.ErrArrayNotFound, http.StatusNotFound, "array-not-found", "There is no such array", false},
-	{job.ErrArrayInUse, http.StatusConflict, "array-in-use", "A job uses the array", true},
+	{job.ErrKeyInProgress, http.StatusConflict, "idempotency-in-progress", "A request with this idempotency key is in progress", true},
+	{job.ErrKeyReused, http.StatusUnprocessableEntity, "idempotency-key-reused", "The idempotency key was used with another body", false},
+	{job.ErrArrayNotFound, http.StatusNotFound, "array-not-found", "Array not found", false},
+	{job.ErrArrayInUse, http.StatusConflict, "array-in-use", "The array is in use", true},
 	{job.ErrArrayDamaged, http.StatusInternalServerError, "array-damaged", "The stored array is damaged", false},
-	{job.ErrPrecondition, http.StatusPreconditionFailed, "precondition-failed", "The precondition does not hold", false},
+	{job.ErrPrecondition, http.StatusPreconditionFailed, "precondition-failed", "The precondition failed", false},
 	payloadTooLarge,
-	{job.ErrQuota, http.StatusTooManyRequests, "quota-exceeded", "Your quota is used up", true},
+	{job.ErrQuota, http.StatusTooManyRequests, "quota-exceeded", "The quota is exceeded", true},
 	{job.ErrQueueFull, http.StatusServiceUnavailable, "queue-full", "The service is full", true},
 	{job.ErrDraining, http.StatusServiceUnavailable, "shutting-down", "The service is shutting down", true},
-	{job.ErrStorage, http.StatusServiceUnavailable, "storage-unavailable", "The storage cannot take a write", true},
+	{job.ErrStorage, http.StatusServiceUnavailable, "storage-unavailable", "The storage is unavailable", true},
 }
 
 // hints say what to do about the errors that carry no detail of their own.
 var hints = map[error]string{
-	job.ErrNotFound:      "No job of yours has this id; see GET /v1/jobs.",
-	job.ErrExpired:       "It was deleted, or its retention has passed. A submission may ask for a longer retention.",
-	job.ErrNotFinished:   "Wait for it with Prefer: wait=30 on the job, follow its events, or cancel it.",
-	job.ErrKeyInProgress: "Send the same request again after Retry-After; it will give the same job.",
+	job.ErrNotFound:      "The tenant has no job with this id. GET /v1/jobs lists its jobs.",
+	job.ErrExpired:       "The job was deleted, or its retention has passed. A submission can set a longer retention.",
+	job.ErrNotFinished:   "Wait for the job with Prefer: wait=30, follow its events, or cancel it.",
+	job.ErrKeyInProgress: "Repeat the request after Retry-After. It returns the same job.",
 	job.ErrKeyReused:     "A repeated request must have the same body, byte for byte. Use a fresh Idempotency-Key for another submission.",
-	job.ErrArrayNotFound: "No array of yours has this name; see GET /v1/arrays.",
-	job.ErrArrayInUse:    "Wait for the jobs that sum it, or cancel them.",
-	job.ErrArrayDamaged:  "The server's disk has damaged it. Upload it again, or delete it.",
-	job.ErrPrecondition:  "The resource is not as If-Match or If-None-Match requires; nothing was done. Read it again.",
-	job.ErrTooLarge:      "The server accepts no array of this size.",
-	job.ErrDraining:      "Send the request again after Retry-After.",
-	job.ErrStorage:       "Nothing was accepted. Send the request again after Retry-After.",
+	job.ErrArrayNotFound: "The tenant has no array with this name. GET /v1/arrays lists its arrays.",
+	job.ErrArrayInUse:    "Wait for the jobs that use the array, or cancel them.",
+	job.ErrArrayDamaged:  "The stored file does not match its checksum. Upload the array again, or delete it.",
+	job.ErrPrecondition:  "The resource does not match If-Match or If-None-Match; nothing was changed. Read it again.",
+	job.ErrTooLarge:      "The array exceeds the size limit of the server.",
+	job.ErrDraining:      "Repeat the request after Retry-After.",
+	job.ErrStorage:       "Nothing was stored. Repeat the request after Retry-After.",
 }
 
 // A problem is an error as the client sees it.
@@ -128,7 +128,7 @@ func problemOf(err error) *problem {
 		}
 		return p
 	}
-	return &problem{row: internalError, detail: "Something went wrong here; the log has it under the request id.", err: err}
+	return &problem{row: internalError, detail: "The server failed to handle the request. Its log has the cause under the request id.", err: err}
 }
 
 // maxFaults bounds the faults that one answer lists.
@@ -142,11 +142,11 @@ func validationProblem(invalid *fields.Errors) *problem {
 	}
 	switch {
 	case n > maxFaults:
-		p.detail = "There are " + strconv.Itoa(n) + " faults; the first " + strconv.Itoa(maxFaults) + " are listed."
+		p.detail = "The submission has " + strconv.Itoa(n) + " errors, of which the first " + strconv.Itoa(maxFaults) + " are listed; no job was created."
 	case n == 1:
-		p.detail = "There is a fault; nothing was accepted."
+		p.detail = "The submission has 1 error; no job was created."
 	default:
-		p.detail = "There are " + strconv.Itoa(n) + " faults; nothing was accepted."
+		p.detail = "The submission has " + strconv.Itoa(n) + " errors; no job was created."
 	}
 	return p
 }

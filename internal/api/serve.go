@@ -84,7 +84,7 @@ func (s *server) finish(x *exchange, cause any) {
 			s.log.LogAttrs(x, slog.LevelError, "panic", slog.String("request_id", x.requestID), x.traceAttr(),
 				slog.String("panic", fmt.Sprint(cause)), slog.String("stack", string(debug.Stack())))
 			if aborted = x.wrote; !aborted {
-				s.fail(x, x.req, &problem{row: internalError, detail: "Something went wrong here; the log has it under the request id."})
+				s.fail(x, x.req, &problem{row: internalError, detail: "The server failed to handle the request. Its log has the cause under the request id."})
 			} else {
 				x.status = http.StatusInternalServerError
 			}
@@ -204,7 +204,7 @@ func (s *server) authenticate(x *exchange) error {
 	}
 	principal, ok := s.Tenants.Authenticate(strings.TrimSpace(key))
 	if !ok {
-		return &problem{row: unauthenticated, detail: "This is not a key of this server."}
+		return &problem{row: unauthenticated, detail: "Invalid API key."}
 	}
 	x.principal = principal
 	return nil
@@ -226,7 +226,7 @@ func (x *exchange) revoked() bool {
 // mayWrite refuses keys that may only read.
 func (x *exchange) mayWrite() error {
 	if x.principal.ReadOnly {
-		return &problem{row: forbidden, detail: "This API key may only read. Use another one to submit, cancel or delete."}
+		return &problem{row: forbidden, detail: "This API key is read-only. Use another one to submit, cancel or delete."}
 	}
 	return nil
 }
@@ -237,7 +237,7 @@ func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusPermanentRedirect)
 		return
 	}
-	s.fail(w, r, &problem{row: noSuchResource, detail: "There is nothing here; /docs shows what there is."})
+	s.fail(w, r, &problem{row: noSuchResource, detail: "No resource has this path. /docs lists the operations."})
 }
 
 var routedMethods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete}
@@ -258,7 +258,7 @@ func (s *server) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
 	}
 	list := strings.Join(allow, ", ")
 	exchangeOf(r.Context()).set("Allow", list)
-	s.fail(w, r, &problem{row: methodNotAllowed, detail: "This resource takes " + list + "."})
+	s.fail(w, r, &problem{row: methodNotAllowed, detail: "Allowed methods: " + list + "."})
 }
 
 // routeOf is the pattern of the route that was taken, of a closed set.

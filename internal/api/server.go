@@ -191,5 +191,5 @@ func (s *server) closeStream() { s.streams.Add(-1) }
 
 var errStreams = &job.Rejection{
 	Err: job.ErrQueueFull, Reason: refusedStreams, RetryAfter: time.Second,
-	Detail: "as many streams are open as this server allows; poll, or come back",
+	Detail: "the limit of open streams is reached; poll instead, or repeat the request",
 }
