@@ -112,7 +112,9 @@ func integersOf(vs []scalar) ([]*big.Int, bool) {
 		if !ok {
 			return nil, false
 		}
-		ints[i], _ = new(big.Int).SetString(v.string(), 10)
+		if ints[i], ok = new(big.Int).SetString(v.string(), 10); !ok { // of text that is not JSON
+			return nil, false
+		}
 	}
 	return ints, true
 }

@@ -42,7 +42,7 @@ func parseScalar(raw []byte) (v scalar, ok bool) {
 				return scalar{kind: floatScalar, text: raw}, true
 			}
 		}
-		return scalar{kind: intScalar, text: raw}, true
+		return scalar{kind: intScalar, text: raw}, c != '-' || len(raw) > 1
 	case string(raw) == "true":
 		return scalar{kind: boolScalar, f: 1}, true
 	case string(raw) == "false":
