@@ -195,8 +195,8 @@ func (c *Cluster) start(ctx context.Context) error {
 	c.done.Go(func() { c.watchStreams(run) })
 	err := c.awaitLog(ctx)
 	switch {
-	case c.logLost.Load():
-		return nil // the node serves reads from its replica
+	case c.failure.Load() != nil:
+		return nil // the node serves reads from its replica; Ready has the reason
 	case err != nil:
 		return fmt.Errorf("read the log: %w", err)
 	}

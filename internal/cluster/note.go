@@ -47,7 +47,10 @@ func (s *tracked) readNote(b []byte, now time.Time) error {
 	}
 	if n.Ending != nil {
 		events, err := job.DecodeEvents(n.Ending)
-		if err != nil || len(events) != 1 {
+		if err != nil {
+			return fmt.Errorf("note of a job: %w", err)
+		}
+		if len(events) != 1 {
 			return fmt.Errorf("%w: note of a job", job.ErrCorrupt)
 		}
 		if f, ok := events[0].(job.Finished); ok {

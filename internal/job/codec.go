@@ -45,7 +45,8 @@ func (j *Job) AppendBinary(dst []byte) []byte {
 	return appendString(appendString(dst, j.RequestID), j.TraceParent)
 }
 
-// Decode reads an encoded view, which must be all of data. The job holds no reference to data.
+// Decode reads an encoded view, which must be all of data. The job holds no reference to data. The error is ErrVersion for what
+// a later version may have written, else ErrCorrupt.
 func Decode(data []byte) (Job, error) {
 	r := reader{b: data}
 	j := r.job()
@@ -62,7 +63,7 @@ func (r *reader) job() (j Job) {
 			r.fail("delay")
 		}
 	default:
-		r.fail("version")
+		r.unknown("version of a job")
 	}
 	j.ID = r.id()
 	if r.err != nil {
@@ -118,7 +119,7 @@ func (r *reader) failure() *Failure {
 		return nil
 	}
 	if reason >= uint64(len(failureReasons)) {
-		r.fail("failure")
+		r.unknown("reason of a failure")
 		return nil
 	}
 	return &Failure{Reason: FailureReason(reason), Detail: r.string()}
@@ -159,7 +160,7 @@ func AppendEvent(dst []byte, e Event) []byte {
 }
 
 // DecodeEvents reads a run of encoded events, which must be all of data. Events refer to data. A Submitted comes back
-// with only Job.CreatedAt.
+// with only Job.CreatedAt. Errors: as Decode's.
 func DecodeEvents(data []byte) ([]Event, error) {
 	r := reader{b: data}
 	var events []Event
@@ -183,8 +184,10 @@ func DecodeEvents(data []byte) ([]Event, error) {
 				r.fail("state")
 			}
 			e = f
-		default:
+		case 0:
 			r.fail("event tag")
+		default:
+			r.unknown("kind of an event")
 		}
 		if r.err != nil {
 			break

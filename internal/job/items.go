@@ -230,7 +230,10 @@ func (r *reader) items() Items {
 		return b
 	}
 	flags := r.uint()
-	if n > maxItems || flags > itemsIndexes|itemsValues|itemsDurations|itemsErrors {
+	if flags > itemsIndexes|itemsValues|itemsDurations|itemsErrors {
+		r.unknown("form of items")
+	}
+	if n > maxItems {
 		r.fail("items header")
 		return b
 	}

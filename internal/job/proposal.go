@@ -87,20 +87,23 @@ type Dropped struct {
 	Index int
 }
 
-// The versions that lead every proposal. The second is written only where it has a failure that earlier versions cannot read:
-// a node of an earlier version takes no part from there on, instead of rejecting what the other nodes apply.
+// The versions that lead every proposal. The second is written only where it contains a failure or a record that the first
+// nodes cannot read: such a node then stops taking part, instead of rejecting what the other nodes apply.
 const (
 	proposalVersion       = 1
-	proposalVersionReason = 2
+	proposalVersionSecond = 2
 )
 
 // version returns the first version that reads the proposal.
 func (p *Proposal) version() byte {
-	newer := p.Finished.Failure.newer() || p.View.Failure.newer()
+	newer := p.Finished.Failure.newer() || p.View.Failure.newer() || p.View.Delay != 0
 	look := func(events []Event) {
 		for _, ev := range events {
-			if f, ok := ev.(Finished); ok {
-				newer = newer || f.Failure.newer()
+			switch ev := ev.(type) {
+			case Submitted:
+				newer = newer || ev.Job.Delay != 0
+			case Finished:
+				newer = newer || ev.Failure.newer()
 			}
 		}
 	}
@@ -109,7 +112,7 @@ func (p *Proposal) version() byte {
 	}
 	look(p.Log)
 	if newer {
-		return proposalVersionReason
+		return proposalVersionSecond
 	}
 	return proposalVersion
 }
@@ -198,10 +201,10 @@ func (p *Proposal) appendBatch(dst []byte) []byte {
 }
 
 // DecodeProposal reads an encoded proposal, which must be all of data. It may refer to data. The error is ErrVersion for
-// one of another version; with any other the Number may be there all the same.
+// one of another version, or with a record or an event of another version; with any other error the Number may be there.
 func DecodeProposal(data []byte) (p Proposal, err error) {
 	r := reader{b: data}
-	if len(data) == 0 || data[0] != proposalVersion && data[0] != proposalVersionReason {
+	if len(data) == 0 || data[0] != proposalVersion && data[0] != proposalVersionSecond {
 		return p, fmt.Errorf("%w: proposal", ErrVersion)
 	}
 	r.b = r.b[1:]
@@ -215,7 +218,8 @@ func DecodeProposal(data []byte) (p Proposal, err error) {
 	case ProposeDecision:
 		p.ID = r.id()
 		events, err := DecodeEvents(r.b)
-		if err != nil || len(events) != 1 {
+		r.failWith(err)
+		if len(events) != 1 {
 			r.fail("decision")
 			break
 		}
@@ -239,13 +243,11 @@ func DecodeProposal(data []byte) (p Proposal, err error) {
 			p.Dropped = append(p.Dropped, Dropped{Seq: r.uint(), Index: r.count()})
 		}
 	case ProposeJob:
-		if p.View, err = Decode(r.bytes()); err != nil {
-			r.fail("imported job")
-		}
+		p.View, err = Decode(r.bytes())
+		r.failWith(err)
 		p.Spec = r.bytes()
-		if p.Log, err = DecodeEvents(r.b); err != nil {
-			r.fail("imported log")
-		}
+		p.Log, err = DecodeEvents(r.b)
+		r.failWith(err)
 		r.b = nil
 	case ProposeKey:
 		k := &p.KeyRecord
@@ -284,15 +286,11 @@ func (r *reader) batch(p *Proposal) {
 		g := Guard{Task: int(r.int()), Step: int(r.int())}
 		if r.bool() {
 			view, err := Decode(r.bytes())
-			if err != nil {
-				r.fail("submitted job")
-			}
+			r.failWith(err)
 			e.Events = append(e.Events, Submitted{Job: view, Spec: r.bytes()})
 		}
 		events, err := DecodeEvents(r.bytes())
-		if err != nil {
-			r.fail("events")
-		}
+		r.failWith(err)
 		if r.err != nil {
 			return
 		}

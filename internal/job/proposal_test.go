@@ -117,11 +117,62 @@ func TestProposalVersion(t *testing.T) {
 			}
 		}
 	}
+	// The second record version, of a delayed job, is read by nodes that read the second version of proposals.
+	delayed := submitted()
+	delayed.Job.Delay = time.Second
+	for name, p := range map[string]job.Proposal{
+		"batch": {What: job.ProposeBatch, Entries: []job.Entry{{ID: job.NewID(), Events: []job.Event{delayed}}}},
+		"view":  {What: job.ProposeJob, View: delayed.Job},
+	} {
+		data := p.AppendBinary(nil)
+		if _, err := job.DecodeProposal(data); err != nil || data[0] != 2 {
+			t.Errorf("%s with a delay: version %d, error %v; want version 2", name, data[0], err)
+		}
+	}
 	// The author of what is corrupt is told so by its number.
 	p.Number = 77
 	got, err := job.DecodeProposal(append(p.AppendBinary(nil), 0))
 	if !errors.Is(err, job.ErrCorrupt) || got.Number != 77 {
 		t.Errorf("number %d, %v", got.Number, err)
+	}
+}
+
+// A proposal that contains a record, an event, a failure or items of a later version is of another version, not corrupt: a
+// corrupt proposal is rejected by all nodes alike, but the nodes of the later version would apply this one.
+func TestProposalOfLaterParts(t *testing.T) {
+	id := job.NewID()
+	ended := job.Finished{At: at, State: job.Failed, Failure: &job.Failure{Reason: job.FailedTask, Detail: "detail of it"}}
+	sub := submitted()
+	items := job.Advanced{Done: true}
+	items.Items.Add(0, []byte("1"), 0)
+	for name, c := range map[string]struct {
+		p job.Proposal
+		// find is text of the encoded proposal, at is the offset from it of the byte that becomes another.
+		find string
+		at   int
+		to   byte
+	}{
+		"record of a batch":     {job.Proposal{What: job.ProposeBatch, Entries: []job.Entry{{ID: id, Events: []job.Event{sub}}}}, string(sub.Job.ID[:]), -1, 9},
+		"record of an import":   {job.Proposal{What: job.ProposeJob, View: sub.Job, Log: []job.Event{job.Started{At: at}}}, string(sub.Job.ID[:]), -1, 9},
+		"event of a batch":      {job.Proposal{What: job.ProposeBatch, Entries: []job.Entry{{ID: id, Events: []job.Event{job.Started{At: at}}}}}, string(job.AppendEvent(nil, job.Started{At: at})), 0, 99},
+		"event of a decision":   {job.Proposal{What: job.ProposeDecision, ID: id, Finished: ended}, string(id[:]), 16, 99},
+		"event of an import":    {job.Proposal{What: job.ProposeJob, View: sub.Job, Log: []job.Event{job.Started{At: at}}}, string(job.AppendEvent(nil, job.Started{At: at})), 0, 99},
+		"failure of a batch":    {job.Proposal{What: job.ProposeBatch, Entries: []job.Entry{{ID: id, Events: []job.Event{ended}}}}, "detail of it", -2, 99},
+		"failure of a decision": {job.Proposal{What: job.ProposeDecision, ID: id, Finished: ended}, "detail of it", -2, 99},
+		"items of a batch":      {job.Proposal{What: job.ProposeBatch, Entries: []job.Entry{{ID: id, Events: []job.Event{items}}}}, string(job.AppendEvent(nil, items)), 7, 99},
+	} {
+		data := c.p.AppendBinary(nil)
+		if _, err := job.DecodeProposal(data); err != nil {
+			t.Fatalf("%s: got %v, want none before the change", name, err)
+		}
+		i := bytes.Index(data, []byte(c.find))
+		if i < 0 {
+			t.Fatalf("%s: the proposal does not contain %q", name, c.find)
+		}
+		data[i+c.at] = c.to
+		if _, err := job.DecodeProposal(data); !errors.Is(err, job.ErrVersion) || errors.Is(err, job.ErrCorrupt) {
+			t.Errorf("%s: got %v, want ErrVersion", name, err)
+		}
 	}
 }
 

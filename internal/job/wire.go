@@ -41,9 +41,18 @@ type reader struct {
 	err error
 }
 
-func (r *reader) fail(what string) {
+func (r *reader) fail(what string) { r.failWith(fmt.Errorf("%w: %s", ErrCorrupt, what)) }
+
+// unknown fails with ErrVersion: a later version may have written the value.
+func (r *reader) unknown(what string) { r.failWith(fmt.Errorf("%w: %s", ErrVersion, what)) }
+
+// failWith fails with the error of a decoder of a part, if there is one.
+func (r *reader) failWith(err error) {
+	if err == nil {
+		return
+	}
 	if r.err == nil {
-		r.err = fmt.Errorf("%w: %s", ErrCorrupt, what)
+		r.err = err
 	}
 	r.b = nil
 }

@@ -1,0 +1,39 @@
+package cluster_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"gather/internal/job"
+)
+
+// A node that finds an event of a later version in the log stops taking part: it is not ready, accepts nothing and applies
+// nothing further, and still answers from its replica. So does a node that starts.
+func TestUnreadableLog(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a, b := f.open("a"), f.open("b")
+	id := a.submit(1)
+	f.caughtUp(a, b)
+	// A proposal with an event that this version does not have, which nodes of a later version apply. It ends with the event.
+	event := job.Started{At: time.Now()}
+	p := job.Proposal{What: job.ProposeBatch, Number: 1, Entries: []job.Entry{{ID: id, Events: []job.Event{event}}}}
+	body := p.AppendBinary(nil)
+	body[len(body)-len(job.AppendEvent(nil, event))] = 99
+	data := binary.AppendUvarint([]byte{1, 0}, uint64(len(body)))
+	_, err := f.jetStream().Publish(t.Context(), f.cfg.Prefix+".log.later", append(data, body...))
+	f.ok(err)
+	for _, n := range []*node{a, b, f.open("c")} {
+		f.eventually("the node is not ready", func() bool { return n.Ready() != nil })
+		if err := n.Ready(); !errors.Is(err, job.ErrStorage) || !strings.Contains(err.Error(), "another version") {
+			t.Errorf("%s: got Ready %v, want a log of another version", n.dir, err)
+		}
+		f.want(n.append(job.Batch{Entries: []job.Entry{{ID: job.NewID(), Events: []job.Event{newJob(1)}}}}), job.ErrStorage)
+		if j := n.get(id); j.State != job.Queued {
+			t.Errorf("%s: got the job %v, want it queued as before", n.dir, j.State)
+		}
+	}
+}
