@@ -3,9 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
-	"io"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -31,35 +29,6 @@ func float64s(t *testing.T, n int) []byte {
 		data = binary.LittleEndian.AppendUint64(data, math.Float64bits(float64(i)+0.1))
 	}
 	return data
-}
-
-// call sends a request and returns the status and the JSON object it was answered with.
-func call(t *testing.T, method, url, media string, body []byte, header ...string) (int, map[string]any) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, url, bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", media)
-	for i := 0; i < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var v map[string]any
-	if len(data) > 0 && strings.Contains(resp.Header.Get("Content-Type"), "json") {
-		if err := json.Unmarshal(data, &v); err != nil {
-			t.Fatalf("%v: %s", err, data)
-		}
-	}
-	return resp.StatusCode, v
 }
 
 // Stored arrays are summed by name and by URL, cannot be deleted while a job uses them, not even one of before a restart,

@@ -312,11 +312,10 @@ func TestDrain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := long
-	for ; before.Progress.Completed == 0; time.Sleep(20 * time.Millisecond) {
-		if before, err = c.get(ctx, long.ID); err != nil {
-			t.Fatal(err)
-		}
+	awaitItems(t, p.url("/v1/jobs/"+long.ID), 1)
+	before, err := c.get(ctx, long.ID)
+	if err != nil {
+		t.Fatal(err)
 	}
 	if before.terminal() {
 		t.Fatalf("the job was over at once: %s", before.outcome())

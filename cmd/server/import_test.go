@@ -79,17 +79,8 @@ func newHousehold(t *testing.T, api string) *household {
 	if status, _ := call(t, "DELETE", api+"/v1/jobs/"+h.ids["deleted"], "", nil); status != http.StatusNoContent {
 		t.Fatal(status)
 	}
-	for {
-		_, v := call(t, "GET", api+"/v1/jobs/"+h.ids["running"], "", nil)
-		if strings.Contains(fmt.Sprint(v["progress"]), "completed:2") {
-			return h
-		}
-		select {
-		case <-t.Context().Done():
-			t.Fatal(v)
-		case <-time.After(time.Millisecond):
-		}
-	}
+	awaitItems(t, api+"/v1/jobs/"+h.ids["running"], 2)
+	return h
 }
 
 // look returns everything that a server answers about the jobs.

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
@@ -62,21 +61,8 @@ func TestTracing(t *testing.T) {
 		f("http://" + srv.apiListener.Addr().String())
 	}
 	send := func(method, url, body string, header ...string) (status int, location string) {
-		req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/json")
-		for i := 0; i < len(header); i += 2 {
-			req.Header.Set(header[i], header[i+1])
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = resp.Body.Close() }()
-		_, _ = io.Copy(io.Discard, resp.Body)
-		return resp.StatusCode, resp.Header.Get("Location")
+		a := ask(t, method, url, "application/json", []byte(body), header...)
+		return a.status, a.header.Get("Location")
 	}
 
 	var job string

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// ask sends a request with a body of a media type, and headers as names and values.
+func ask(t *testing.T, method, url, media string, body []byte, header ...string) *answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", media)
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &answer{path: url, status: resp.StatusCode, header: resp.Header, body: data}
+}
+
+// call is ask for the status and the JSON of the answer.
+func call(t *testing.T, method, url, media string, body []byte, header ...string) (int, map[string]any) {
+	t.Helper()
+	a := ask(t, method, url, media, body, header...)
+	var v map[string]any
+	if len(a.body) > 0 && strings.Contains(a.header.Get("Content-Type"), "json") {
+		if err := json.Unmarshal(a.body, &v); err != nil {
+			t.Fatalf("%v: %s", err, a.body)
+		}
+	}
+	return a.status, v
+}
+
+// awaitItems follows the events of a job until n items have completed.
+func awaitItems(t *testing.T, job string, n int) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, job+"/events", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "application/x-ndjson")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	for lines := bufio.NewScanner(resp.Body); n > 0; {
+		if !lines.Scan() {
+			t.Fatalf("%s: the events end (%v) before another %d items", job, lines.Err(), n)
+		}
+		if strings.Contains(lines.Text(), `"event":"result"`) {
+			n--
+		}
+	}
+}
