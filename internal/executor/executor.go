@@ -46,7 +46,7 @@ type Journal interface {
 	// Append queues a batch; the batch's Done is called when it is durable. It may block, until ctx is done, while too much
 	// waits to be written. A batch with a submission may be refused with a *job.Rejection of job.ErrStorage.
 	Append(ctx context.Context, b job.Batch) error
-	// Release gives back the idempotency key of a batch that is not going to be appended. Append takes a key over.
+	// Release gives back the idempotency key of a batch that will not be appended. Append takes a key over.
 	Release(key job.Key)
 	// Recover visits every job that is not terminal, oldest first.
 	Recover(ctx context.Context, visit func(j job.Job, spec []byte, log job.LogSeq) error) error

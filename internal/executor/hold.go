@@ -25,7 +25,7 @@ type hold struct {
 	// Guarded by run.mu.
 	uses         int                     // by its task, by appends and alarms under way; the lease is ended when it is 0
 	startPending bool                    // the Started event is not in the log, and is appended with the job's end
-	over         bool                    // takes no step any more
+	over         bool                    // takes no further step
 	paused       bool                    // it cannot be begun now, and is given up when the alarm comes
 	cancel       context.CancelCauseFunc // of the step under way
 	alarm        *alarm                  // while parked

@@ -10,8 +10,8 @@ import (
 type unit struct {
 	run  *run
 	task int
-	// woken is the task that waited; nil when the task has not run yet.
-	woken job.Task
+	// woken is the task that waited; nil when the task has not run yet. With four words a unit is passed in registers.
+	woken *job.Task
 	// hold is the lease of a cluster's task; else nil.
 	hold *hold
 }
@@ -119,19 +119,31 @@ func (q *queue) next() (unit, bool) {
 func (c *class) next() (unit, bool) {
 	c.turn++
 	// New and woken work is short as a rule and goes first, but one turn in four belongs to the jobs under way.
-	order := [...]func() (unit, bool){c.nextFresh, c.nextWoken, c.nextActive}
 	switch c.turn % 4 {
 	case 0:
-		order[0], order[2] = order[2], order[0]
+		if u, ok := c.nextActive(); ok {
+			return u, true
+		}
+		if u, ok := c.nextWoken(); ok {
+			return u, true
+		}
+		return c.nextFresh()
 	case 2:
-		order[0], order[1] = order[1], order[0]
-	}
-	for _, take := range order {
-		if u, ok := take(); ok {
+		if u, ok := c.nextWoken(); ok {
+			return u, true
+		}
+		if u, ok := c.nextFresh(); ok {
+			return u, true
+		}
+	default:
+		if u, ok := c.nextFresh(); ok {
+			return u, true
+		}
+		if u, ok := c.nextWoken(); ok {
 			return u, true
 		}
 	}
-	return unit{}, false
+	return c.nextActive()
 }
 
 func (c *class) nextWoken() (unit, bool) {

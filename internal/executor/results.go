@@ -53,19 +53,20 @@ func (e *Executor) jobResultLimit(tenant string) int64 {
 	return limit
 }
 
-// checkResults returns the failure of a job that would have more bytes of results than it, or its tenant, may have. Added are
-// those of the step that is to be appended; own are all that the caller has seen, these included, which the journal, or a
-// node's replica, may not have taken yet.
-func (e *Executor) checkResults(j *job.Job, own, added int64) error {
+// addResults adds the bytes of an event's results, before it is appended, to those that the caller has counted of the job.
+// It returns the failure of a job that would have more bytes of results than it, or its tenant, may have. The journal or a
+// node's replica may not have all that the caller has counted, and may have results of other nodes.
+func (e *Executor) addResults(j *job.Job, counted *int64, bytes int64) error {
+	*counted += bytes
 	limit, quota := e.cfg.MaxResultBytes, e.resultQuota(j.Tenant)
-	if added == 0 || limit == 0 && quota == 0 {
+	if bytes == 0 || limit == 0 && quota == 0 {
 		return nil
 	}
 	ofJob, ofTenant := int64(0), int64(0)
 	if e.cfg.Results != nil {
 		ofJob, ofTenant = e.cfg.Results(j.Tenant, j.ID)
 	}
-	total := max(own, ofJob+added)
+	total := max(*counted, ofJob+bytes)
 	tooLarge := func(format string, args ...any) error {
 		return &job.Failure{Reason: job.FailedResultTooLarge, Detail: fmt.Sprintf(format, args...)}
 	}

@@ -95,14 +95,6 @@ func (r *run) begin(now time.Time) bool {
 	return true
 }
 
-// addResults counts the results of an event that is to be appended; it returns the failure of a job that would have more of
-// them than it may. Caller holds r.mu.
-func (r *run) addResults(ev job.Event) error {
-	n := job.ResultBytes(ev)
-	r.results += n
-	return r.e.checkResults(&r.job, r.results, n)
-}
-
 func (r *run) armTimeout() {
 	if r.job.Timeout > 0 {
 		r.timeout = r.e.alarms.set(r.started.Add(r.job.Timeout), r.expire)

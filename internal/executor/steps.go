@@ -178,8 +178,8 @@ func (s *shared) unready(ctx context.Context, h *hold, err error) (wake time.Tim
 func (s *shared) stepped(ctx context.Context, h *hold, step *job.Step) (wake time.Time) {
 	p := h.run
 	h.completed += step.Completed + step.Failed
-	a, told := advanced(h.turn.Task, step)
-	if err := h.addResults(a); err != nil {
+	a, recorded := advanced(h.turn.Task, step)
+	if err := s.e.addResults(&p.job, &h.results, job.ResultBytes(a)); err != nil {
 		return s.unready(ctx, h, err)
 	}
 	switch {
@@ -194,18 +194,10 @@ func (s *shared) stepped(ctx context.Context, h *hold, step *job.Step) (wake tim
 		}
 		h.setStartPending(false)
 	}
-	if told && !s.append(ctx, h, nil, a) {
+	if recorded && !s.append(ctx, h, nil, a) {
 		return time.Time{}
 	}
 	return step.Wake
-}
-
-// addResults counts the results of an event that is to be appended; it returns the failure of a job that would have more of
-// them than it may.
-func (h *hold) addResults(ev job.Event) error {
-	n := job.ResultBytes(ev)
-	h.results += n
-	return h.run.e.checkResults(&h.run.job, h.results, n)
 }
 
 // errLog: the log cannot be read, which is not the job's fault.
@@ -258,7 +250,7 @@ func (s *shared) finish(
 	})
 	how := succeeded(&out)
 	if err == nil {
-		err = h.addResults(how)
+		err = s.e.addResults(&p.job, &h.results, job.ResultBytes(how))
 	}
 	if err != nil {
 		if !errors.Is(err, errLog) {
@@ -281,7 +273,7 @@ func (s *shared) end(ctx context.Context, h *hold, how job.Finished, before ...j
 	s.append(ctx, h, func() { s.finished(h, &how) }, events...)
 }
 
-// setStartPending records whether the start of the job is to be appended with its end.
+// setStartPending sets whether the Started event is appended with the end of the job.
 func (h *hold) setStartPending(pending bool) {
 	h.run.mu.Lock()
 	h.startPending = pending

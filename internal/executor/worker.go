@@ -123,15 +123,22 @@ func (w *worker) turn(u unit) {
 	span := r.startTask(u.task, start)
 	r.mu.Unlock()
 	w.since.Store(w.e.age(start))
+	var task job.Task
 	step, elapsed, err := w.step(&r.planned, start, span, func() (job.Step, error) {
 		if r.size.Tasks == 0 {
 			return job.Step{}, nil
 		}
-		if u.woken == nil {
-			u.woken = r.plan.Task(u.task, job.Resume{Started: r.started, Steps: r.steps[u.task]})
+		if u.woken != nil {
+			task = *u.woken
+		} else {
+			task = r.plan.Task(u.task, job.Resume{Started: r.started, Steps: r.steps[u.task]})
 		}
-		return u.woken.Step(r.ctx, start, &w.local)
+		return task.Step(r.ctx, start, &w.local)
 	})
+	if u.woken == nil && err == nil && !step.Wake.IsZero() {
+		parked := task
+		u.woken = &parked
+	}
 	r.stepped(u, &step, err)
 	w.busy.Add(int64(elapsed))
 	w.since.Store(0)
@@ -146,8 +153,8 @@ func (r *run) stepped(u unit, step *job.Step, err error) {
 		r.failed(err)
 		return
 	}
-	a, told := advanced(u.task, step)
-	if err := r.addResults(a); err != nil {
+	bytes := int64(step.Items.Size() + len(step.Partial))
+	if err := r.e.addResults(&r.job, &r.results, bytes); err != nil {
 		r.busy--
 		r.failed(err)
 		return
@@ -162,7 +169,7 @@ func (r *run) stepped(u unit, step *job.Step, err error) {
 		r.done++
 	}
 	var events []job.Event
-	if told && r.size.Tasks > 0 {
+	if a, recorded := advanced(u.task, step); recorded && r.size.Tasks > 0 {
 		r.completed += step.Completed + step.Failed
 		events = append(make([]job.Event, 0, 3), a)
 	}
@@ -177,7 +184,7 @@ func (r *run) stepped(u unit, step *job.Step, err error) {
 	case len(events) > 0 && step.Items.Len() == 0:
 		r.append(checkpointDelay, events...)
 	case len(events) > 0:
-		if bytes := int64(step.Items.Size() + len(step.Partial)); bytes >= countedBytes {
+		if bytes >= countedBytes {
 			r.e.written(r, bytes)
 			r.appendDone(0, func(error) { r.e.synced(r, bytes) }, events...)
 		} else {
@@ -201,7 +208,7 @@ func (r *run) reduce() {
 	r.mu.Lock()
 	end := succeeded(&out)
 	if err == nil {
-		err = r.addResults(end)
+		err = r.e.addResults(&r.job, &r.results, job.ResultBytes(end))
 	}
 	if err != nil {
 		r.fail(err)
