@@ -91,11 +91,16 @@ func (s *server) openBackend(ctx context.Context) (backend, error) {
 	return s.openJournal(ctx)
 }
 
+// hasResultQuota reports whether a tenant's results are bounded.
+func (s *server) hasResultQuota(tenant string) bool {
+	return s.tenants != nil && s.tenants.MaxResultBytes(tenant) > 0
+}
+
 func (s *server) openJournal(ctx context.Context) (backend, error) {
 	c := s.cfg
 	j, err := journal.Open(ctx, journal.Config{
 		Dir: c.DataDir, TombstoneRetention: c.tombstoneRetention(), KeyRetention: c.KeyRetention.d,
-		MinFreeBytes: uint64(c.MinFreeDisk.n), MaxPendingBytes: maxPending, CacheBytes: c.memory.cache, Logger: s.log, Registerer: s.registry,
+		MinFreeBytes: uint64(c.MinFreeDisk.n), MaxPendingBytes: maxPending, CacheBytes: c.memory.cache, CountResults: s.hasResultQuota, Logger: s.log, Registerer: s.registry,
 	})
 	if err != nil {
 		return backend{}, err

@@ -23,7 +23,7 @@ func (s *server) openCluster(ctx context.Context) (backend, error) {
 		Prefix: c.NatsPrefix, Replicas: int(c.NatsReplicas.n), AckWait: c.AckWait.d,
 		Dir: filepath.Join(c.DataDir, "view"), Name: c.NodeName, Version: version(), Work: s.work, Ended: s.ended,
 		TombstoneRetention: c.tombstoneRetention(), KeyRetention: c.KeyRetention.d,
-		MaxPendingBytes: maxPending, MinFreeBytes: uint64(c.MinFreeDisk.n), CacheBytes: c.memory.cache, Logger: s.log,
+		MaxPendingBytes: maxPending, MinFreeBytes: uint64(c.MinFreeDisk.n), CacheBytes: c.memory.cache, CountResults: s.hasResultQuota, Logger: s.log,
 	}
 	var stored *arrays.Store
 	joined, err := join(ctx, s.log, func() (*cluster.Cluster, error) {

@@ -127,7 +127,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	}
 	if c.view, err = journal.Open(ctx, journal.Config{
 		Dir: cfg.Dir, View: true, TombstoneRetention: cfg.TombstoneRetention, KeyRetention: cfg.KeyRetention,
-		MaxPendingBytes: cfg.MaxPendingBytes, MinFreeBytes: cfg.MinFreeBytes, CacheBytes: cfg.CacheBytes, Logger: cfg.Logger, Registerer: cfg.Registerer,
+		MaxPendingBytes: cfg.MaxPendingBytes, MinFreeBytes: cfg.MinFreeBytes, CacheBytes: cfg.CacheBytes, CountResults: cfg.CountResults, Logger: cfg.Logger, Registerer: cfg.Registerer,
 		Now: c.clock.Now,
 	}); err != nil {
 		return nil, err

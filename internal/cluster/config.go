@@ -54,9 +54,10 @@ type Config struct {
 	TombstoneRetention, KeyRetention time.Duration
 	// MaxPendingBytes bounds what waits for the log: 64 MiB.
 	MaxPendingBytes int64
-	// MinFreeBytes and CacheBytes are as in journal.Config.
+	// MinFreeBytes, CacheBytes and CountResults are as in journal.Config.
 	MinFreeBytes uint64
 	CacheBytes   int64
+	CountResults func(tenant string) bool
 
 	// publisher replaces what publishes to the log, in tests; nil for none.
 	publisher func(jetstream.JetStream) jetstream.JetStream

@@ -26,6 +26,8 @@ type active struct {
 	submission *item
 	// stored tells that the job stands in the space a, long that its spec stands in s, logged that its log has begun.
 	stored, long, logged bool
+	// counted is whether the job's results are in the count of its tenant.
+	counted bool
 	// touch is the job's part in the write that is being built.
 	touch *touch
 }

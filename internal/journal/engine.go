@@ -251,7 +251,9 @@ func (j *Journal) restore(ctx context.Context, id job.ID, view job.Job, long boo
 	}
 	a.head, a.written = view, view.Seq
 	a.durable.Store(&view)
-	j.results.add(view.Tenant, a.results.Load())
+	if a.counted = j.countsResults(view.Tenant); a.counted {
+		j.results.add(view.Tenant, a.results.Load())
+	}
 	j.jobs.add(a)
 	return nil
 }

@@ -104,7 +104,7 @@ func (j *Journal) erase(it *item) {
 	eraser.control = func(b *pebble.Batch) func() {
 		for i, id := range ids {
 			eraseJob(b, tenants[i], id)
-			if a := j.jobs.m[id]; a != nil {
+			if a := j.jobs.m[id]; a != nil && a.counted {
 				j.results.add(tenants[i], -a.results.Swap(0))
 			}
 		}

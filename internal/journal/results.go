@@ -69,7 +69,7 @@ type freedJob struct {
 }
 
 // Results returns the bytes of the results that the journal has taken of a job that has not ended, 0 for any other job, and
-// of all jobs of a tenant that are not deleted. Jobs that ended under a version that did not count them have none.
+// of all counted jobs of a tenant that are not deleted. Jobs that ended under a version that did not count have none.
 func (j *Journal) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
 	if a := j.jobs.get(id); a != nil {
 		if v := a.durable.Load(); v == nil || !v.State.Terminal() {
@@ -81,16 +81,24 @@ func (j *Journal) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
 	return ofJob, j.results.tenants[tenant]
 }
 
-// count adds the results of an event to those of its job.
+// countsResults reports whether new jobs of a tenant are counted.
+func (j *Journal) countsResults(tenant string) bool {
+	return j.c.CountResults == nil || j.c.CountResults(tenant)
+}
+
+// count adds the results of an event to those of its job, and of its tenant.
 func (b *builder) count(a *active, ev job.Event) {
-	n := job.ResultBytes(ev)
-	a.results.Add(n)
-	b.j.results.add(a.head.Tenant, n)
+	if n := job.ResultBytes(ev); n > 0 {
+		a.results.Add(n)
+		if a.counted {
+			b.j.results.add(a.head.Tenant, n)
+		}
+	}
 }
 
 // storeResults adds the count of a job that has ended to the batch.
 func (b *builder) storeResults(w *write, a *active) {
-	if n := a.results.Load(); n > 0 {
+	if n := a.results.Load(); n > 0 && a.counted {
 		b.key = appendJobKey(b.key[:0], spaceResults, a.head.Tenant, a.id)
 		b.value = appendResults(b.value[:0], n, b.j.due(a.head.ExpiresAt, a.head.Retention))
 		b.set(w, b.key, b.value)

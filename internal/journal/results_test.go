@@ -80,3 +80,36 @@ func TestResultsDeletedTwice(t *testing.T) {
 	}
 	must(t, j.Close())
 }
+
+// TestResultsOfOthers: results of tenants that are not counted stay out of the count, also when the tenant is counted later.
+func TestResultsOfOthers(t *testing.T) {
+	fs := vfs.NewMem()
+	counted := map[string]bool{"t": true}
+	cfg := journal.Config{Dir: "j", FS: fs, CountResults: func(tenant string) bool { return counted[tenant] }}
+	j := open(t, cfg)
+	end := func(tenant string) job.ID {
+		id, s := submission(tenant)
+		must(t, journaltest.Append(t.Context(), j, entry(id, s, job.Started{},
+			job.Finished{State: job.Failed, Details: []byte("0123456789")})))
+		return id
+	}
+	end("t")
+	other := end("u")
+	counted["u"] = true
+	end("u")
+	for round, want := range []int64{10, 10, 10} {
+		for _, tenant := range []string{"t", "u"} {
+			if _, got := j.Results(tenant, job.ID{}); got != want {
+				t.Errorf("round %d: tenant %s has %d bytes of results, want %d", round, tenant, got, want)
+			}
+		}
+		switch round {
+		case 0:
+			must(t, j.Close())
+			j = open(t, cfg)
+		case 1:
+			must(t, j.Delete(t.Context(), "u", other))
+		}
+	}
+	must(t, j.Close())
+}

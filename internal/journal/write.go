@@ -268,6 +268,7 @@ func (b *builder) record(w *write, it *item, e *job.Entry) {
 		switch ev := ev.(type) {
 		case job.Submitted:
 			t.first, t.spec = true, ev.Spec
+			a.counted = b.j.countsResults(ev.Job.Tenant)
 			continue
 		case job.Advanced:
 			items = &ev.Items
