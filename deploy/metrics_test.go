@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/prometheus/model/labels"
 )
 
@@ -141,6 +142,12 @@ func TestJobBuckets(t *testing.T) {
 		buckets := all[name].GetMetric()[0].GetHistogram().GetBucket()
 		if len(buckets) < 20 {
 			t.Errorf("%s: got %d buckets, want at least 20", name, len(buckets))
+		}
+		// Jobs of 600 s, a common timeout, must not read as 1 800 s.
+		for _, edge := range []float64{600, 900, 1200} {
+			if !slices.ContainsFunc(buckets, func(b *dto.Bucket) bool { return b.GetUpperBound() == edge }) {
+				t.Errorf("%s: got no edge at %v s, want one", name, edge)
+			}
 		}
 		for i := 1; i < len(buckets); i++ {
 			low, high := buckets[i-1].GetUpperBound(), buckets[i].GetUpperBound()

@@ -23,7 +23,7 @@ func internalsCluster() []*builder {
 			curve{shared(highest(metric("gather_cluster_nodes"))), "nodes"},
 			curve{shared(sum(metric("gather_cluster_connected"))), "connected"}),
 		series("Chief", "short",
-			"The node that looks after dead nodes and lost messages, and tells the figures of the whole cluster. There is one; it "+
+			"The node that looks after dead nodes and lost messages, and reports the figures of the whole cluster. There is one; it "+
 				"changes when that one stops. None or two for long: see the runbook of GatherNotOneChief.",
 			byNode("gather_cluster_chief")...),
 		series("Log append latency", "s",

@@ -178,7 +178,7 @@ func internalsHTTP() []*builder {
 				"of bodies at once. streams: --max-streams are open; see Waits and streams.",
 			curve{sum(rate("gather_http_refusals_total"), "reason"), "{{reason}}"}),
 		series("Uploaded arrays", "short",
-			"Uploaded arrays of all tenants. On a cluster every node tells all of them, so the curves lie on each other. When it only "+
+			"Uploaded arrays of all tenants. On a cluster every node reports all of them, so the curves lie on each other. When it only "+
 				"grows, clients forget to delete what they no longer sum.",
 			curve{sum(metric("gather_arrays"), "instance"), "{{instance}}"}).wide(),
 		series("Bytes of uploaded arrays", "bytes",
