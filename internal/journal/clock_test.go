@@ -33,13 +33,14 @@ func (c *twoClocks) open(t *testing.T, cfg journal.Config) *journal.Journal {
 func TestRetentionAcrossClockSteps(t *testing.T) {
 	const retention = time.Hour
 	for name, c := range map[string]struct {
-		before, after, down time.Duration
+		before, during, after, down time.Duration
 		// early is by how much the job may expire early.
 		early time.Duration
 	}{
 		"no step":          {},
 		"ahead before":     {before: 10 * time.Hour},
 		"back before":      {before: -10 * time.Hour},
+		"back at the end":  {during: -10 * time.Hour},
 		"ahead after":      {after: 10 * time.Hour},
 		"back after":       {after: -10 * time.Hour},
 		"back and forth":   {before: -3 * time.Hour, after: 3 * time.Hour},
@@ -63,6 +64,7 @@ func TestRetentionAcrossClockSteps(t *testing.T) {
 				_, err := j.Reserve(t.Context(), key)
 				must(t, err)
 				b.Key = &key
+				clocks.ahead += c.during
 				must(t, journaltest.Append(t.Context(), j, b))
 				clocks.ahead += c.after
 				must(t, j.Sweep(t.Context()))
@@ -145,6 +147,33 @@ func TestElapsed(t *testing.T) {
 				t.Errorf("an instant to come was %s ago", got)
 			}
 			must(t, j.Close())
+		})
+	}
+}
+
+// TestExportAcrossClockSteps: what is exported expires when the wall clock, as it is set now, shows that time.
+func TestExportAcrossClockSteps(t *testing.T) {
+	const retention = time.Hour
+	for name, step := range map[string]time.Duration{"no step": 0, "ahead": 10 * time.Hour, "back": -10 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			clocks := &twoClocks{clock: clock{now: time.Now().Round(0)}}
+			j := clocks.open(t, journal.Config{FS: vfs.NewMem(), KeyRetention: retention, TombstoneRetention: retention})
+			id, s := submission("t")
+			b := entry(id, s, job.Started{At: clocks.wall()}, job.Finished{State: job.Succeeded, At: clocks.wall()})
+			b.Key = &job.Key{Tenant: "t", Value: "k"}
+			_, err := j.Reserve(t.Context(), *b.Key)
+			must(t, err)
+			must(t, journaltest.Append(t.Context(), j, b))
+			must(t, j.Delete(t.Context(), "t", id))
+			clocks.ahead += step
+			x := exportOf(t, j)
+			must(t, j.Close())
+			want := clocks.wall().Add(retention)
+			for _, got := range []time.Time{x.keys[0].Expires, x.tombstones[0].Expires} {
+				if got.Sub(want).Abs() > time.Second {
+					t.Errorf("got an expiry at %s, want %s", got, want)
+				}
+			}
 		})
 	}
 }

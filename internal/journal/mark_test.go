@@ -171,6 +171,22 @@ func TestDamagedLog(t *testing.T) {
 	}
 }
 
+// TestFirstLog: damage in the middle of a log is found without the mark, by the checks of the log itself. The first log of a
+// directory has them too.
+func TestFirstLog(t *testing.T) {
+	for restarts := range 2 {
+		s := killed(t, 120, restarts, journal.World{})
+		must(t, s.fs.Remove("j/SYNCED"))
+		log, content, end := s.last(t)
+		b := slices.Clone(content)
+		b[end/2] ^= 1
+		s.write(t, log, b)
+		if !s.complete(t, "a flipped bit") {
+			t.Errorf("%d restarts: got a journal from a log with a flipped bit in its middle, want %v", restarts, journal.ErrDamaged)
+		}
+	}
+}
+
 // TestDamagedFiles damages the manifest, or removes a log.
 func TestDamagedFiles(t *testing.T) {
 	world := journal.World{MemTable: 64 << 10} // small: jobs are in tables too
