@@ -24,7 +24,7 @@ type budget struct {
 	mu      sync.Mutex
 	used    int64
 	tenants map[string]int64
-	waiting []*waiter // first come, first served, but for those whose tenant's share is in use
+	waiting []*waiter // in order of arrival; room goes to the first that fits
 }
 
 // A waiter waits for n bytes of a budget.

@@ -19,15 +19,13 @@ func sumResults(log []job.LogRecord) (n int64) {
 	return n
 }
 
-// Results is executor.Config.Results.
-func (l *ledger) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for i, p := range l.jobs {
-		if n := sumResults(p.log); p.view.Tenant == tenant {
-			ofTenant += n
+// resultsOf adds up the results of a job and of a tenant. The view and the log of a stored job are what read returns.
+func resultsOf[J any](jobs map[job.ID]J, tenant string, id job.ID, read func(J) (job.Job, []job.LogRecord)) (ofJob, ofTenant int64) {
+	for i, j := range jobs {
+		if view, log := read(j); view.Tenant == tenant {
+			ofTenant += sumResults(log)
 			if i == id {
-				ofJob = n
+				ofJob = sumResults(log)
 			}
 		}
 	}
@@ -35,18 +33,17 @@ func (l *ledger) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
 }
 
 // Results is executor.Config.Results.
+func (l *ledger) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return resultsOf(l.jobs, tenant, id, func(p *page) (job.Job, []job.LogRecord) { return p.view, p.log })
+}
+
+// Results is executor.Config.Results.
 func (r *realm) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i, s := range r.jobs {
-		if n := sumResults(s.log); s.view.Tenant == tenant {
-			ofTenant += n
-			if i == id {
-				ofJob = n
-			}
-		}
-	}
-	return ofJob, ofTenant
+	return resultsOf(r.jobs, tenant, id, func(s *shareable) (job.Job, []job.LogRecord) { return s.view, s.log })
 }
 
 // inBothModes runs a test with an executor that has its jobs to itself, and with one of two nodes.
