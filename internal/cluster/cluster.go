@@ -194,10 +194,12 @@ func (c *Cluster) start(ctx context.Context) error {
 	c.done.Go(func() { c.watchLog(run) })
 	c.done.Go(func() { c.watchStreams(run) })
 	err := c.awaitLog(ctx)
-	switch {
-	case c.failure.Load() != nil:
+	select {
+	case <-c.failed:
 		return nil // the node serves reads from its replica; Ready has the reason
-	case err != nil:
+	default:
+	}
+	if err != nil {
 		return fmt.Errorf("read the log: %w", err)
 	}
 	if err := persist(ctx, func(try context.Context) error { return c.members.open(try, c) }); err != nil {
