@@ -153,7 +153,7 @@ func (s *server) newNode() func() job.Node {
 // ended counts a job that the cluster ended through this node.
 func (s *server) ended(j *job.Job) {
 	if e := s.executor.Load(); e != nil {
-		e.Ended(j)
+		e.RecordEnd(j)
 	}
 }
 

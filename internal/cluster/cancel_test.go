@@ -11,7 +11,7 @@ import (
 )
 
 // ended checks that a turn's context ends.
-func (f *fleet) ended(t *job.Turn) {
+func (f *fleet) ended(t *job.Lease) {
 	f.Helper()
 	select {
 	case <-t.Context.Done():
@@ -21,7 +21,7 @@ func (f *fleet) ended(t *job.Turn) {
 }
 
 // running has each of the nodes work on a task of one job.
-func (f *fleet) running(nodes ...*node) (id job.ID, turns []*job.Turn) {
+func (f *fleet) running(nodes ...*node) (id job.ID, turns []*job.Lease) {
 	f.Helper()
 	id = nodes[0].submit(2 * len(nodes))
 	for _, n := range nodes {
@@ -189,7 +189,7 @@ func TestCancelStorm(t *testing.T) {
 	nodes := f.trio()
 	var workers []*workers
 	for _, n := range nodes {
-		workers = append(workers, n.work(3, func(ctx context.Context, turn *job.Turn) error {
+		workers = append(workers, n.work(3, func(ctx context.Context, turn *job.Lease) error {
 			if turn.Task%7 == 6 {
 				turn.Decide(job.Finished{At: time.Now().UTC(), State: job.Failed, Failure: &job.Failure{Reason: job.FailedTask}})
 			}

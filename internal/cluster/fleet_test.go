@@ -227,11 +227,11 @@ func (n *node) ends(id job.ID) (j job.Job) {
 }
 
 // turn asks for one turn and waits for it.
-func (n *node) turn() *job.Turn {
+func (n *node) turn() *job.Lease {
 	n.f.Helper()
-	n.Want(1)
+	n.RequestLeases(1)
 	select {
-	case t := <-n.Turns():
+	case t := <-n.Leases():
 		return t
 	case <-time.After(patience):
 		n.f.Fatal("no turn comes")
@@ -242,17 +242,17 @@ func (n *node) turn() *job.Turn {
 // noTurn asks for a turn and checks that none comes in a while.
 func (n *node) noTurn(while time.Duration) {
 	n.f.Helper()
-	n.Want(1)
+	n.RequestLeases(1)
 	select {
-	case t := <-n.Turns():
+	case t := <-n.Leases():
 		n.f.Fatalf("task %d of job %s is given", t.Task, t.Job.ID)
 	case <-time.After(while):
 	}
-	n.Want(-1)
+	n.RequestLeases(-1)
 }
 
 // appendTurn appends events to a turn and waits for the decision.
-func appendTurn(ctx context.Context, t *job.Turn, events ...job.Event) error {
+func appendTurn(ctx context.Context, t *job.Lease, events ...job.Event) error {
 	done := make(chan error, 1)
 	if err := t.Append(ctx, func(err error) { done <- err }, events...); err != nil {
 		return err
@@ -266,7 +266,7 @@ func appendTurn(ctx context.Context, t *job.Turn, events ...job.Event) error {
 }
 
 // perform does what a turn asks for, as a worker does: the events that it appended were taken when the error is nil.
-func perform(ctx context.Context, t *job.Turn) error {
+func perform(ctx context.Context, t *job.Lease) error {
 	defer t.End()
 	if err := t.Start(ctx); err != nil {
 		return err
@@ -286,7 +286,7 @@ type workers struct {
 }
 
 // work starts so many workers of a node. Do is called for every turn, and must end it; nil for perform.
-func (n *node) work(workerCount int, do func(ctx context.Context, t *job.Turn) error) *workers {
+func (n *node) work(workerCount int, do func(ctx context.Context, t *job.Lease) error) *workers {
 	if do == nil {
 		do = perform
 	}
@@ -295,16 +295,16 @@ func (n *node) work(workerCount int, do func(ctx context.Context, t *job.Turn) e
 	for range workerCount {
 		w.done.Go(func() {
 			for {
-				n.Want(1)
+				n.RequestLeases(1)
 				select {
-				case t := <-n.Turns():
+				case t := <-n.Leases():
 					if err := do(ctx, t); err != nil {
 						w.refused.Add(1)
 					} else {
 						w.turns.Add(1)
 					}
 				case <-ctx.Done():
-					n.Want(-1)
+					n.RequestLeases(-1)
 					return
 				}
 			}

@@ -14,7 +14,7 @@ import (
 // A holder is a turn that this node has.
 type holder struct {
 	c       *Cluster
-	turn    *job.Turn
+	turn    *job.Lease
 	place   place
 	subject string
 
@@ -39,7 +39,7 @@ type holder struct {
 const acceptTimeout = 2 * time.Second
 
 // accept makes a turn of a message; nil when there is nothing to do for it.
-func (q *turnQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Turn, error) {
+func (q *turnQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, error) {
 	c := q.c
 	p, ok := c.parseSubject(m.Subject())
 	if !ok {
@@ -148,8 +148,8 @@ func (h *holder) take(s *tracked, task int) {
 	}
 	s.holds++
 	h.tracked, h.step = s, s.steps[task]
-	h.turn = &job.Turn{
-		Job: s.head, Task: task, Started: s.started, Resumed: h.step > 0, Context: s.ctx, TurnHolder: h,
+	h.turn = &job.Lease{
+		Job: s.head, Task: task, Started: s.started, Resumed: h.step > 0, Context: s.ctx, LeaseHandle: h,
 	}
 }
 
@@ -184,7 +184,7 @@ func (h *holder) forget() {
 	}
 }
 
-// Start implements job.TurnHolder.
+// Start implements job.LeaseHandle.
 func (h *holder) Start(ctx context.Context) error {
 	c := h.c
 	c.t.mu.Lock()
@@ -240,7 +240,7 @@ func (c *Cluster) offerAll(subjects []string, known uint64) {
 	}
 }
 
-// Log implements job.TurnHolder. The turn was given by what the table knows; the view must have come as far, or a step of
+// Log implements job.LeaseHandle. The turn was given by what the table knows; the view must have come as far, or a step of
 // the task would be done again.
 func (h *holder) Log(ctx context.Context) job.LogSeq {
 	return func(yield func(job.LogRecord, error) bool) {
@@ -270,7 +270,7 @@ func (h *holder) Log(ctx context.Context) job.LogSeq {
 // logPage is how many events and items are read of a log at once.
 const logPage = 65536
 
-// Append implements job.TurnHolder.
+// Append implements job.LeaseHandle.
 func (h *holder) Append(ctx context.Context, done func(error), events ...job.Event) error {
 	c := h.c
 	guard := job.Guard{Task: h.turn.Task}
@@ -310,7 +310,7 @@ func (h *holder) Append(ctx context.Context, done func(error), events ...job.Eve
 	})
 }
 
-// Decide implements job.TurnHolder.
+// Decide implements job.LeaseHandle.
 func (h *holder) Decide(how job.Finished) {
 	c := h.c
 	c.t.mu.Lock()
@@ -320,7 +320,7 @@ func (h *holder) Decide(how job.Finished) {
 	c.propose(&job.Proposal{What: job.ProposeDecision, At: c.Now(), ID: id, Finished: how}, func(d decision) { c.finishIf(id, d) })
 }
 
-// End implements job.TurnHolder.
+// End implements job.LeaseHandle.
 func (h *holder) End() {
 	c := h.c
 	c.t.mu.Lock()

@@ -43,14 +43,14 @@ type turnQueue struct {
 	c       *Cluster
 	stream  string
 	classes []*class
-	out     chan *job.Turn
+	out     chan *job.Lease
 
 	mu   sync.Mutex
 	free int // workers that wait for a turn and have none on its way
 	held map[string]*holder
 	// own are turns, by priority, that did not come as a message: of short jobs that this node has accepted, and reductions
 	// behind the last task. owned counts them.
-	own    [numPriorities][]*job.Turn
+	own    [numPriorities][]*job.Lease
 	owned  int
 	closed bool
 	wake   chan struct{}
@@ -93,7 +93,7 @@ func (q *turnQueue) close() {
 	q.mu.Lock()
 	q.closed = true
 	own := q.own
-	q.own, q.owned = [numPriorities][]*job.Turn{}, 0
+	q.own, q.owned = [numPriorities][]*job.Lease{}, 0
 	q.poke()
 	q.mu.Unlock()
 	for _, line := range own {
@@ -111,10 +111,10 @@ func (q *turnQueue) poke() {
 }
 
 // Turns gives turns to workers that asked for one with Want.
-func (c *Cluster) Turns() <-chan *job.Turn { return c.turns.out }
+func (c *Cluster) Leases() <-chan *job.Lease { return c.turns.out }
 
 // Want tells that so many more, or fewer, workers wait for a turn.
-func (c *Cluster) Want(n int) {
+func (c *Cluster) RequestLeases(n int) {
 	q := &c.turns
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -123,7 +123,7 @@ func (c *Cluster) Want(n int) {
 }
 
 func (q *turnQueue) init() {
-	q.out = make(chan *job.Turn)
+	q.out = make(chan *job.Lease)
 	q.wake = make(chan struct{}, 1)
 	q.held = make(map[string]*holder)
 	q.credits = make(map[job.Priority]int)
@@ -193,7 +193,7 @@ func (q *turnQueue) pull(ctx context.Context) {
 
 // choose returns the turn to give next, or the class to ask for up to n: smooth weighted round robin between the
 // priorities, and within one new jobs first, but for one time in four. Caller holds the table's lock.
-func (q *turnQueue) choose() (own *job.Turn, cl *class, n int) {
+func (q *turnQueue) choose() (own *job.Lease, cl *class, n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.free <= 0 || q.closed {
@@ -330,7 +330,7 @@ func (q *turnQueue) deal(ctx context.Context, msgs []jetstream.Msg) {
 func isShort(subject string) bool { return strings.Contains(subject, "."+short+".") }
 
 // give hands a turn to a worker; there is a free one.
-func (q *turnQueue) give(ctx context.Context, t *job.Turn) {
+func (q *turnQueue) give(ctx context.Context, t *job.Lease) {
 	select {
 	case q.out <- t:
 		q.mu.Lock()

@@ -140,7 +140,7 @@ func TestTurnGivenBack(t *testing.T) {
 	f.ok(appendTurn(t.Context(), turn, job.Advanced{Task: 0, Completed: 5}))
 	f.ok(appendTurn(t.Context(), turn, job.Advanced{Task: 0, Completed: 6}))
 	turn.End()
-	turns := map[int]*job.Turn{}
+	turns := map[int]*job.Lease{}
 	for range 2 {
 		turn := b.turn()
 		turns[turn.Task] = turn
@@ -182,7 +182,7 @@ func TestNodeDies(t *testing.T) {
 	var held sync.WaitGroup
 	held.Add(3)
 	a.work(1, nil)
-	busy := a.work(3, func(ctx context.Context, turn *job.Turn) error {
+	busy := a.work(3, func(ctx context.Context, turn *job.Lease) error {
 		if err := turn.Start(ctx); err == nil {
 			_ = appendTurn(ctx, turn, job.Advanced{Task: turn.Task})
 		}
@@ -277,7 +277,7 @@ func TestLostTurns(t *testing.T) {
 	f := newFleet(t, 1)
 	a, b := f.open("a"), f.open("b")
 	queued, running := a.submit(3), a.submit(200)
-	var turn *job.Turn
+	var turn *job.Lease
 	for turn == nil || turn.Job.ID != running {
 		if turn != nil {
 			defer turn.End() //nolint:revive // all are held until the end
@@ -325,7 +325,7 @@ func TestStartAfter(t *testing.T) {
 	a.die()
 	var mu sync.Mutex
 	early := 0
-	b.work(2, func(ctx context.Context, turn *job.Turn) error {
+	b.work(2, func(ctx context.Context, turn *job.Lease) error {
 		if time.Now().Before(start) {
 			mu.Lock()
 			early++

@@ -19,29 +19,29 @@ func TestAdmission(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		bound  func(*executor.Config)
-		job    toy
+		job    fakePlan
 		fit    int
 		want   error
 		reason string
 	}{
-		{"jobs", func(c *executor.Config) { c.MaxJobs = 3 }, toy{Tasks: 1, Block: true}, 3, job.ErrQueueFull, "jobs"},
-		{"bytes", func(c *executor.Config) { c.MaxBytes = 100 }, toy{Tasks: 1, Block: true, Memory: 40}, 2, job.ErrQueueFull, "bytes"},
+		{"jobs", func(c *executor.Config) { c.MaxJobs = 3 }, fakePlan{Tasks: 1, Block: true}, 3, job.ErrQueueFull, "jobs"},
+		{"bytes", func(c *executor.Config) { c.MaxBytes = 100 }, fakePlan{Tasks: 1, Block: true, Memory: 40}, 2, job.ErrQueueFull, "bytes"},
 		{
 			"waiting", func(c *executor.Config) { c.MaxWaiting = 10 },
-			toy{Tasks: 1, Park: time.Hour, Waiting: 4},
+			fakePlan{Tasks: 1, Park: time.Hour, Waiting: 4},
 			2, job.ErrQueueFull, "waiting",
 		},
 		{
 			"quota", func(c *executor.Config) {
 				c.TenantJobs = func(t string) int { return map[string]int{"acme": 2}[t] }
 			},
-			toy{Tasks: 1, Block: true},
+			fakePlan{Tasks: 1, Block: true},
 			2, job.ErrQuota, "quota",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := newLedger(t)
+				l := newFakeJournal(t)
 				e := start(t, l, tt.bound)
 				var ids []job.ID
 				for range tt.fit {
@@ -54,7 +54,7 @@ func TestAdmission(t *testing.T) {
 					t.Fatalf("%v, want %v", err, tt.want)
 				}
 				if tt.name == "quota" {
-					submit(t, e, toy{Tasks: 1}, func(s *job.Submission) { s.Tenant = "other" })
+					submit(t, e, fakePlan{Tasks: 1}, func(s *job.Submission) { s.Tenant = "other" })
 				}
 				// The end of one makes room for one, and not for two: all or none.
 				if _, err := e.Cancel(t.Context(), "acme", ids[0]); err != nil {
@@ -70,14 +70,14 @@ func TestAdmission(t *testing.T) {
 	}
 }
 
-// heavy plans toys that hold something until they are closed.
+// heavy plans fakePlanner that hold something until they are closed.
 type heavy struct {
-	toys
+	fakePlanner
 	closed atomic.Int32
 }
 
 func (h *heavy) Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error) {
-	p, spec, err := h.toys.Plan(ctx, tenant, kind, spec)
+	p, spec, err := h.fakePlanner.Plan(ctx, tenant, kind, spec)
 	return heavyPlan{p, h}, spec, err
 }
 
@@ -94,8 +94,8 @@ func (p heavyPlan) Close() error {
 // What can never fit is a fault, not a rejection.
 func TestTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := start(t, newLedger(t), func(c *executor.Config) { c.MaxWaiting, c.MaxBytes = 10, 10 })
-		for _, p := range []toy{{Tasks: 1, Waiting: 11}, {Tasks: 1, Memory: 11}} {
+		e := start(t, newFakeJournal(t), func(c *executor.Config) { c.MaxWaiting, c.MaxBytes = 10, 10 })
+		for _, p := range []fakePlan{{Tasks: 1, Waiting: 11}, {Tasks: 1, Memory: 11}} {
 			var v *fields.Errors
 			sub := job.Submission{Tenant: "acme", Kind: "toy", Spec: p.spec(), Priority: job.Normal}
 			if _, err := e.Submit(t.Context(), []job.Submission{sub}, nil, false); !errors.As(err, &v) {
@@ -112,10 +112,10 @@ func TestTooLarge(t *testing.T) {
 // A rejected submission gives its idempotency key back; one that the journal has does not.
 func TestKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, func(c *executor.Config) { c.MaxJobs = 1 })
 		ask := func(key, kind string) {
-			sub := job.Submission{Tenant: "acme", Kind: kind, Spec: toy{Tasks: 1, Block: true}.spec(), Priority: job.Normal}
+			sub := job.Submission{Tenant: "acme", Kind: kind, Spec: fakePlan{Tasks: 1, Block: true}.spec(), Priority: job.Normal}
 			_, _ = e.Submit(t.Context(), []job.Submission{sub}, &job.Key{Value: key}, false)
 		}
 		ask("accepted", "toy")
@@ -138,13 +138,13 @@ func TestConfigFaults(t *testing.T) {
 
 func TestRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, oneWorker)
 		// One job a second.
 		for range 40 {
-			submit(t, e, toy{Tasks: 1, Work: time.Second})
+			submit(t, e, fakePlan{Tasks: 1, Work: time.Second})
 		}
-		last := submit(t, e, toy{Tasks: 1, Work: time.Second})
+		last := submit(t, e, fakePlan{Tasks: 1, Work: time.Second})
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
 		j := l.job(last)
@@ -159,12 +159,12 @@ func TestRetryAfter(t *testing.T) {
 // A job that an idle worker is about to take is worth looking at soon, however few jobs have ended lately.
 func TestRetryAfterOnIdleServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, oneWorker)
 		for range 300 { // the worker may take the job before it is looked at
 			time.Sleep(10 * time.Second)
 			synctest.Wait()
-			id := submit(t, e, toy{Tasks: 1, Work: time.Millisecond})
+			id := submit(t, e, fakePlan{Tasks: 1, Work: time.Millisecond})
 			j := l.job(id)
 			if _, d := e.Outlook(&j); d != time.Second {
 				t.Fatalf("got %v, want 1 s", d)

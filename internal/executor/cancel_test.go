@@ -14,15 +14,15 @@ import (
 func TestCancel(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		toy  toy
+		plan fakePlan
 		sub  func(*job.Submission)
 		// at once: nothing runs that has to be waited for
 		atOnce bool
 	}{
-		{"running", toy{Tasks: 1000, Work: 50 * time.Millisecond}, nil, false},
-		{"blocked", toy{Tasks: 1, Block: true}, nil, false},
-		{"parked", toy{Tasks: 10, Park: time.Hour, Waiting: 10}, nil, true},
-		{"delayed", toy{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) }, true},
+		{"running", fakePlan{Tasks: 1000, Work: 50 * time.Millisecond}, nil, false},
+		{"blocked", fakePlan{Tasks: 1, Block: true}, nil, false},
+		{"parked", fakePlan{Tasks: 10, Park: time.Hour, Waiting: 10}, nil, true},
+		{"delayed", fakePlan{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) }, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l views) {
@@ -30,13 +30,13 @@ func TestCancel(t *testing.T) {
 				if change == nil {
 					change = func(*job.Submission) {}
 				}
-				id := submit(t, e, tt.toy, change)
+				id := submit(t, e, tt.plan, change)
 				time.Sleep(time.Second)
 				j, err := e.Cancel(t.Context(), "acme", id)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, local := l.(*ledger); local && tt.atOnce && j.State != job.Cancelled || j.State != job.Cancelled && j.State != job.Cancelling {
+				if _, local := l.(*fakeJournal); local && tt.atOnce && j.State != job.Cancelled || j.State != job.Cancelled && j.State != job.Cancelling {
 					t.Errorf("answered %v", j.State)
 				}
 				synctest.Wait()
@@ -45,7 +45,7 @@ func TestCancel(t *testing.T) {
 					t.Errorf("again: %v, %v", j.State, err)
 				}
 				// The workers are free.
-				next := submit(t, e, toy{Tasks: 1})
+				next := submit(t, e, fakePlan{Tasks: 1})
 				settle()
 				want(t, l, next, job.Succeeded)
 			})
@@ -56,9 +56,9 @@ func TestCancel(t *testing.T) {
 // Cancelled is told only when the work has stopped.
 func TestCancelIsAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, func(c *executor.Config) { c.Planner = stubborn{} })
-		id := submit(t, e, toy{Tasks: 1})
+		id := submit(t, e, fakePlan{Tasks: 1})
 		time.Sleep(time.Second)
 		j, err := e.Cancel(t.Context(), "acme", id)
 		if err != nil || j.State != job.Cancelling {
@@ -72,13 +72,13 @@ func TestCancelIsAcknowledged(t *testing.T) {
 }
 
 // stubborn plans a task that takes five seconds whatever its context says.
-type stubborn struct{ toys }
+type stubborn struct{ fakePlanner }
 
 func (stubborn) Plan(_ context.Context, _, _ string, spec []byte) (job.Plan, []byte, error) {
-	return stubbornPlan{toy{Tasks: 2}}, spec, nil
+	return stubbornPlan{fakePlan{Tasks: 2}}, spec, nil
 }
 
-type stubbornPlan struct{ toy }
+type stubbornPlan struct{ fakePlan }
 
 func (stubbornPlan) Task(int, job.Resume) job.Task { return stubbornPlan{} }
 
@@ -89,12 +89,12 @@ func (stubbornPlan) Step(context.Context, time.Time, *job.Local) (job.Step, erro
 
 func TestCancelUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, nil)
 		if _, err := e.Cancel(t.Context(), "acme", job.NewID()); !errors.Is(err, job.ErrNotFound) {
 			t.Errorf("%v, want ErrNotFound", err)
 		}
-		id := submit(t, e, toy{Tasks: 1})
+		id := submit(t, e, fakePlan{Tasks: 1})
 		if _, err := e.Cancel(t.Context(), "other", id); !errors.Is(err, job.ErrNotFound) {
 			t.Errorf("another tenant's: %v, want ErrNotFound", err)
 		}
@@ -104,13 +104,13 @@ func TestCancelUnknown(t *testing.T) {
 // A cancelled job lets go of its plan at once, though its place in the queue stays.
 func TestCancelledPlansAreFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		plans := &heavy{}
 		e := start(t, l, func(c *executor.Config) { c.Planner, c.Workers = plans, 1 })
-		submit(t, e, toy{Tasks: 1, Work: time.Hour}) // the worker is busy
+		submit(t, e, fakePlan{Tasks: 1, Work: time.Hour}) // the worker is busy
 		synctest.Wait()
 		for range 10 {
-			id := submit(t, e, toy{Tasks: 1})
+			id := submit(t, e, fakePlan{Tasks: 1})
 			if _, err := e.Cancel(t.Context(), "acme", id); err != nil {
 				t.Fatal(err)
 			}
@@ -124,10 +124,10 @@ func TestCancelledPlansAreFreed(t *testing.T) {
 // Stop returns although a task never does, as in a read of a mount that hangs.
 func TestStopLeavesAStuckTask(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		hung := make(chan struct{})
 		e := start(t, l, func(c *executor.Config) { c.Planner = hanging{hung: hung} })
-		submit(t, e, toy{Tasks: 1})
+		submit(t, e, fakePlan{Tasks: 1})
 		synctest.Wait()
 		grace, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
@@ -143,16 +143,16 @@ func TestStopLeavesAStuckTask(t *testing.T) {
 
 // hanging plans a task that does not return before hung is closed.
 type hanging struct {
-	toys
+	fakePlanner
 	hung chan struct{}
 }
 
 func (h hanging) Plan(_ context.Context, _, _ string, spec []byte) (job.Plan, []byte, error) {
-	return hangingPlan{toy{Tasks: 2}, h.hung}, spec, nil
+	return hangingPlan{fakePlan{Tasks: 2}, h.hung}, spec, nil
 }
 
 type hangingPlan struct {
-	toy
+	fakePlan
 	hung chan struct{}
 }
 

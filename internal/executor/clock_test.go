@@ -29,20 +29,20 @@ func TestWallClockSteps(t *testing.T) {
 		for _, c := range []struct {
 			what string
 			sub  job.Submission
-			plan toy
+			plan fakePlan
 			// ends is when the job ends, and how.
 			ends  time.Duration
 			state job.State
 		}{
-			{"a wait", job.Submission{}, toy{Tasks: 2, Park: 5 * time.Minute, Waiting: 2}, 5 * time.Minute, job.Succeeded},
-			{"a wait below its timeout", job.Submission{Timeout: 10 * time.Minute}, toy{Tasks: 1, Park: 5 * time.Minute, Waiting: 1}, 5 * time.Minute, job.Succeeded},
-			{"a timeout", job.Submission{Timeout: 3 * time.Second}, toy{Tasks: 1, Park: time.Hour, Waiting: 1}, 3 * time.Second, job.Failed},
-			{"a delayed start", job.Submission{Delay: 2 * time.Second}, toy{Tasks: 1}, 2 * time.Second, job.Succeeded},
+			{"a wait", job.Submission{}, fakePlan{Tasks: 2, Park: 5 * time.Minute, Waiting: 2}, 5 * time.Minute, job.Succeeded},
+			{"a wait below its timeout", job.Submission{Timeout: 10 * time.Minute}, fakePlan{Tasks: 1, Park: 5 * time.Minute, Waiting: 1}, 5 * time.Minute, job.Succeeded},
+			{"a timeout", job.Submission{Timeout: 3 * time.Second}, fakePlan{Tasks: 1, Park: time.Hour, Waiting: 1}, 3 * time.Second, job.Failed},
+			{"a delayed start", job.Submission{Delay: 2 * time.Second}, fakePlan{Tasks: 1}, 2 * time.Second, job.Succeeded},
 		} {
 			t.Run(name+"/"+c.what, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					var wall wallClock
-					l := newLedger(t)
+					l := newFakeJournal(t)
 					e := start(t, l, func(c *executor.Config) { c.Wall = wall.now })
 					began := time.Now()
 					id := submit(t, e, c.plan, func(s *job.Submission) { s.Timeout, s.Delay = c.sub.Timeout, c.sub.Delay })
@@ -68,10 +68,10 @@ func TestWallClockSteps(t *testing.T) {
 func TestWallClockStepDoesNotSpin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var wall wallClock
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		reg := prometheus.NewRegistry()
 		e := start(t, l, func(c *executor.Config) { c.Wall, c.Registerer = wall.now, reg })
-		id := submit(t, e, toy{Tasks: 1, Park: 5 * time.Minute, Waiting: 1})
+		id := submit(t, e, fakePlan{Tasks: 1, Park: 5 * time.Minute, Waiting: 1})
 		time.Sleep(time.Second)
 		wall.step(10 * time.Minute)
 		time.Sleep(5 * time.Minute)
@@ -102,9 +102,9 @@ func TestStartAtInstant(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var wall wallClock
-				l := newLedger(t)
+				l := newFakeJournal(t)
 				e := start(t, l, func(c *executor.Config) { c.Wall = wall.now })
-				id := submit(t, e, toy{Tasks: 1}, func(s *job.Submission) { s.StartAfter = wall.now().Add(time.Hour) })
+				id := submit(t, e, fakePlan{Tasks: 1}, func(s *job.Submission) { s.StartAfter = wall.now().Add(time.Hour) })
 				wall.step(c.step)
 				time.Sleep(c.starts - 10*time.Second)
 				synctest.Wait()
@@ -121,15 +121,15 @@ func TestStartAtInstant(t *testing.T) {
 
 // Where nodes share a job, what counts is how long ago it started by this node's clock, not the instant that another node's clock
 // showed.
-func TestSharedStartOfAnotherClock(t *testing.T) {
+func TestClusterStartOfAnotherClock(t *testing.T) {
 	for _, skew := range []time.Duration{-40 * time.Second, 40 * time.Second} {
 		t.Run(skew.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := newRealm(t)
+				r := newFakeCluster(t)
 				r.skew = skew
 				e, _ := startNode(t, r, nil)
-				id := submit(t, e, toy{Tasks: 4, Park: 20 * time.Second, Waiting: 4}, func(s *job.Submission) { s.Timeout = 25 * time.Second })
-				late := submit(t, e, toy{Tasks: 4, Park: time.Hour, Waiting: 4}, func(s *job.Submission) { s.Timeout = 25 * time.Second })
+				id := submit(t, e, fakePlan{Tasks: 4, Park: 20 * time.Second, Waiting: 4}, func(s *job.Submission) { s.Timeout = 25 * time.Second })
+				late := submit(t, e, fakePlan{Tasks: 4, Park: time.Hour, Waiting: 4}, func(s *job.Submission) { s.Timeout = 25 * time.Second })
 				time.Sleep(19 * time.Second)
 				synctest.Wait()
 				if got := r.job(id).State; got != job.Running {

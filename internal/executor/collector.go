@@ -6,8 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// collector measures the state of the executor at scrape time, all jobs under one lock, so that the figures of one scrape
-// agree with each other.
+// collector computes metrics at scrape time, all jobs under one lock, so that the values of one scrape are consistent.
 type collector struct {
 	e     *Executor
 	kinds []string
@@ -25,21 +24,21 @@ func newCollector(e *Executor, kinds []string) *collector {
 	}
 	return &collector{
 		e: e, kinds: kinds,
-		queueJobs:       desc("gather_queue_jobs", "Jobs that wait for their first turn (queue depth).", "kind", "priority"),
-		queueOldest:     desc("gather_queue_oldest_age_seconds", "Age of the oldest job that waits for its first turn; 0 when none does.", "kind", "priority"),
-		running:         desc("gather_running_jobs", "Jobs that had their first turn and have not ended.", "kind", "priority"),
-		queueCapacity:   desc("gather_queue_capacity_jobs", "How many jobs may be admitted at the same time: queued, delayed and running."),
-		admitted:        desc("gather_admitted_jobs", "Jobs that are admitted: queued, delayed and running."),
+		queueJobs:       desc("gather_queue_jobs", "Jobs that have not started (queue depth).", "kind", "priority"),
+		queueOldest:     desc("gather_queue_oldest_age_seconds", "Age of the oldest job that has not started; 0 when there is none.", "kind", "priority"),
+		running:         desc("gather_running_jobs", "Jobs that have started and not ended.", "kind", "priority"),
+		queueCapacity:   desc("gather_queue_capacity_jobs", "Limit of admitted jobs: queued, delayed and running."),
+		admitted:        desc("gather_admitted_jobs", "Admitted jobs: queued, delayed and running."),
 		queueTasks:      desc("gather_queue_tasks", "Tasks that could run now and wait for a worker."),
-		delayed:         desc("gather_delayed_jobs", "Jobs whose start_after has not come."),
+		delayed:         desc("gather_delayed_jobs", "Jobs whose start_after is in the future."),
 		waiting:         desc("gather_waiting_items", "Items that wait on a timer and hold no worker."),
 		admittedWaiting: desc("gather_admitted_waiting_items", "Items of admitted jobs that may wait at the same time, as planned."),
-		waitingCapacity: desc("gather_waiting_capacity_items", "How many items of admitted jobs may wait at the same time."),
-		bytes:           desc("gather_admitted_bytes", "Memory held by the plans of admitted jobs, as planned."),
-		bytesCapacity:   desc("gather_admitted_capacity_bytes", "How much memory the plans of admitted jobs may hold."),
+		waitingCapacity: desc("gather_waiting_capacity_items", "Limit of items of admitted jobs that may wait at the same time."),
+		bytes:           desc("gather_admitted_bytes", "Memory of the plans of admitted jobs, as planned."),
+		bytesCapacity:   desc("gather_admitted_capacity_bytes", "Limit of the memory of plans of admitted jobs."),
 		workers:         desc("gather_workers", "Workers of the pool."),
 		workersBusy:     desc("gather_workers_busy", "Workers that run a task."),
-		workerSeconds:   desc("gather_worker_busy_seconds_total", "Time that workers have spent on tasks, those under way included."),
+		workerSeconds:   desc("gather_worker_busy_seconds_total", "Time that workers have spent on tasks, including running ones."),
 		drainStatus:     desc("gather_draining", "1 while the server admits no jobs because it is stopping."),
 	}
 }
@@ -50,17 +49,17 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeBy
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	e := c.e
-	t := e.mode.tally(c.kinds, e.wall())
+	t := e.source.countJobs(c.kinds, e.wall())
 	busy, busySeconds := e.load(time.Now())
 	capacities := [...]float64{float64(e.cfg.MaxJobs), float64(e.cfg.MaxWaiting), float64(e.cfg.MaxBytes)}
-	if t.silent {
-		capacities = [len(capacities)]float64{} // so that the sum over the nodes is the truth
+	if t.follower {
+		capacities = [len(capacities)]float64{} // so that the sum over the nodes is right
 	}
 
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	for k, f := range t.figures {
+	for k, f := range t.stats {
 		gauge(c.queueJobs, float64(f.queued), k.kind, k.priority.String())
 		gauge(c.queueOldest, max(0, f.oldest.Seconds()), k.kind, k.priority.String())
 		gauge(c.running, float64(f.running), k.kind, k.priority.String())

@@ -1,26 +1,28 @@
-// Package executor is the shared executor: a bounded pool of workers that runs the tasks of all jobs, fairly.
+// Package executor runs the tasks of all jobs on one bounded pool of workers, fairly.
 //
 // Guarantees.
 //   - Admission is bounded (jobs, bytes, waiting items, a quota for each tenant) and never blocks: a submission over a
 //     bound is rejected with a *job.Rejection that says when to come back.
-//   - A submission is answered only when the journal has it on disk. Its tasks may run before that; nothing they did is
-//     shown before the journal shows it.
-//   - Turns are dealt one task at a time: between priorities by weight, within a priority to new jobs and to jobs under
-//     way in turn, so a small job behind a huge one is served at once and nobody starves.
+//   - A submission is answered only when the journal has it on disk. Its tasks may run before that; their progress is
+//     visible when the journal has it.
+//   - Workers take one task at a time: between priorities by weight, within a priority alternately from new and from
+//     running jobs. So a small job behind a huge one starts immediately, and no job starves.
 //   - A waiting task holds no worker. A job is reported cancelled, or timed out, only when none of its tasks runs.
 //   - An error or a panic of a kind's code fails that job alone.
 //   - A job recovered from the journal resumes after its last finished task.
 //
-// With a Cluster in its Config an executor is one of several that share the jobs. Then the cluster has the bounds, the queue
-// and the end of jobs, and gives this executor turns; see Cluster. All else is as above, job by job: a task has one node at
-// a time, a job is ended when no node works on it, and a stop gives up what waits at once, for the others.
+// Workers run every task under a lease. On one server the lease is local: the executor has all jobs, in a queue over the
+// journal. With a Cluster in its Config an executor is one of several that share the jobs: the cluster checks the bounds,
+// has the queue, ends the jobs, and gives this executor leases of single tasks; see Cluster. One node at a time has the
+// lease of a task, a job ends when no node has one, and Stop gives up the leases of waiting tasks immediately.
 //
-// Goroutines. New starts the workers, one goroutine for alarms (waits, delayed starts, timeouts) and, on a node of a cluster,
-// one that receives leases and queues them for the workers; Stop ends and waits for them. Two contexts govern them: claiming ends at the call of Stop, working at the end of its grace.
+// Goroutines. New starts the workers, one goroutine for timers (waits, delayed starts, timeouts) and, on a node of a
+// cluster, one that receives leases; Stop ends and waits for them. Two contexts govern them: claiming ends at the call of
+// Stop, working at the end of its grace.
 //
 // Failure. While the journal cannot write, submissions are rejected with job.ErrStorage, and workers begin no step while it
-// has no room for results; they go on when the journal does. A worker never waits for room with a job locked, so that the
-// job can be cancelled meanwhile.
+// has no room for results; they continue when the journal does. A worker never waits for room with a job locked, so that
+// the job can be cancelled meanwhile.
 package executor
 
 import (
@@ -59,16 +61,16 @@ type Journal interface {
 
 // Planner makes plans of specs.
 type Planner interface {
-	// Plan validates a tenant's spec: *fields.Errors with every fault. The spec it returns is the one to keep. A
-	// plan that is an io.Closer is closed when its job has ended.
+	// Plan validates a tenant's spec: *fields.Errors with every error. It returns the plan, and the spec to store. A plan
+	// that is an io.Closer is closed when its job has ended.
 	Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error)
-	// Replan plans a spec that was kept. An error fails the job.
+	// Replan plans a stored spec. An error fails the job.
 	Replan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, error)
 	// Names lists the kinds, for metrics.
 	Names() []string
 }
 
-// Config is how an executor is set up. Bounds must be positive; New checks them.
+// Config has the bounds and the dependencies of an executor. Bounds must be positive; New checks them.
 type Config struct {
 	// Workers is the size of the pool.
 	Workers int
@@ -85,7 +87,7 @@ type Config struct {
 	// Results returns the bytes of results that the journal has taken of an unfinished job, and of all jobs of a tenant that
 	// are not deleted. Nil is for no TenantResultBytes.
 	Results func(tenant string, id job.ID) (ofJob, ofTenant int64)
-	// WorkerStart is called by each worker's goroutine before its first turn; nil for nothing.
+	// WorkerStart is called by each worker's goroutine before its first task; nil for nothing.
 	WorkerStart func()
 	// TenantJobs returns a tenant's quota of jobs that are not terminal; 0 is no quota. Nil is none for all.
 	TenantJobs func(tenant string) int
@@ -97,12 +99,12 @@ type Config struct {
 	// task is begun meanwhile. Nil for a journal that always does.
 	Room    func() <-chan struct{}
 	Planner Planner
-	// Cluster is what other nodes share the jobs through; nil for an executor that has them to itself.
+	// Cluster is shared with the other nodes; nil for an executor that has all jobs to itself.
 	Cluster    Cluster
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
-	// Wall reads the clock that instants are taken from: time.Now, or the one that the nodes of a cluster share. It may be set
-	// at any time. Durations are measured on the monotonic clock.
+	// Wall reads the clock of instants: time.Now, or the clock that the nodes of a cluster share. The clock may be set at any
+	// time. Durations are measured on the monotonic clock.
 	Wall func() time.Time
 	// Tracer makes the spans of jobs; nil for none.
 	Tracer trace.Tracer
@@ -141,7 +143,7 @@ func (c *Config) validate() error {
 // ErrStuck is returned by Stop when a task does not return.
 var ErrStuck = errors.New("a cancelled task does not return")
 
-// stopPatience is how long Stop waits for tasks after it has cancelled them.
+// stopPatience is how long Stop waits for tasks that it has cancelled.
 const stopPatience = 3 * time.Second
 
 // The causes with which a task's context ends.
@@ -153,15 +155,16 @@ var (
 // Executor runs jobs. Its methods are safe for concurrent use.
 type Executor struct {
 	cfg     Config
-	mode    mode
+	submit  submitter
+	source  taskSource
 	log     *slog.Logger
 	metrics *metrics
-	alarms  *alarms
+	timers  *timers
 	born    time.Time
 	// longSteps has the kinds of which a long step was logged.
 	longSteps sync.Map
 
-	// work ends when Stop's grace does, with cause errStopping; every task's context is made of it.
+	// work ends with the grace of Stop, with cause errStopping; every task's context derives from it.
 	work     context.Context
 	stopWork context.CancelCauseFunc
 	// claims ends when claiming does.
@@ -173,7 +176,8 @@ type Executor struct {
 	mu       sync.Mutex
 	ready    sync.Cond // signalled when the queue gets work, or claiming ends
 	queue    queue
-	runs     map[job.ID]*run
+	jobs     map[job.ID]*jobExecution
+	free     int            // workers that claim a task
 	tenants  map[string]int // admitted jobs by tenant
 	bytes    int64          // admitted
 	waiting  int64          // admitted
@@ -194,28 +198,28 @@ func New(ctx context.Context, cfg Config) (*Executor, error) {
 		cfg:      cfg,
 		born:     time.Now(),
 		log:      cfg.Logger,
-		runs:     make(map[job.ID]*run),
+		jobs:     make(map[job.ID]*jobExecution),
 		tenants:  make(map[string]int),
 		claiming: true,
 	}
 	e.ready.L = &e.mu
 	e.work, e.stopWork = context.WithCancelCause(context.Background())
 	e.claims, e.endClaims = context.WithCancel(context.Background())
-	e.alarms = newAlarms(cfg.Wall)
+	e.timers = newTimers(cfg.Wall)
 	for range cfg.Workers {
 		e.workers = append(e.workers, &worker{e: e})
 	}
-	e.mode = alone{e}
+	e.submit, e.source = localDispatcher{e}, localDispatcher{e}
 	if cfg.Cluster != nil {
-		s := newShared(e, cfg.Cluster)
-		e.mode = s
-		defer func() { e.wg.Go(s.receive) }() // behind the metrics, which leases are counted in
+		d := newClusterDispatcher(e, cfg.Cluster)
+		e.submit, e.source = d, d
+		defer func() { d.receiver.Go(d.receive) }() // after the metrics, which count leases
 	}
 	e.metrics = newMetrics(cfg.Registerer, e, cfg.Planner.Names())
 	if cfg.Cluster == nil {
 		if err := e.recover(ctx); err != nil {
-			e.alarms.close()
-			<-e.alarms.done
+			e.timers.close()
+			<-e.timers.done
 			return nil, fmt.Errorf("recover jobs: %w", err)
 		}
 	}
@@ -238,21 +242,21 @@ func (e *Executor) isDraining() bool {
 	return e.draining
 }
 
-// Stop drains, takes no further task, lets the running ones finish until ctx is done, and then cancels what is left.
-// What is not finished stays in the journal and is resumed by the next executor. It returns nil if every running task could
+// Stop drains, takes no further task, lets the running ones finish until ctx is done, and then cancels the rest.
+// Unfinished jobs stay in the journal and are resumed by the next executor. It returns nil if every running task could
 // finish, otherwise the cause of ctx; then every goroutine of the executor has ended. It returns ErrStuck when a task does
 // not return within stopPatience of being cancelled, as in a read of a mount that hangs: its goroutine and its plan stay.
 func (e *Executor) Stop(ctx context.Context) error {
 	e.mu.Lock()
 	e.draining = true
 	e.mu.Unlock()
-	e.mode.halt()
-	e.alarms.close()
+	e.source.stopClaiming()
+	e.timers.close()
 
 	idle := make(chan struct{})
-	go func() { // ends with the workers and the alarms, for which this function waits
+	go func() { // ends with the workers and the timers, for which this function waits
 		e.wg.Wait()
-		<-e.alarms.done
+		<-e.timers.done
 		close(idle)
 	}()
 	err := await(ctx, idle)
@@ -264,16 +268,12 @@ func (e *Executor) Stop(ctx context.Context) error {
 			return fmt.Errorf("%w: %w", stuck, err)
 		}
 	}
-	err = cmp.Or(err, await(ctx, e.mode.settled()))
+	err = cmp.Or(err, await(ctx, e.source.drained()))
 	e.stopWork(errStopping)
-	e.mode.leave()
-	e.mu.Lock()
-	left := slices.Collect(maps.Values(e.runs))
-	e.mu.Unlock()
-	for _, r := range left {
-		r.mu.Lock()
-		r.leave()
-		r.mu.Unlock()
+	for _, x := range e.executions() {
+		x.mu.Lock()
+		x.leave()
+		x.mu.Unlock()
 	}
 	return err
 }
@@ -311,18 +311,9 @@ func (e *Executor) isClaiming() bool {
 	return e.claiming
 }
 
-// halt implements mode.
-func (a alone) halt() { a.endClaiming() }
-
-// giveUp implements mode: the task is resumed from the journal.
-func (a alone) giveUp(unit) {}
-
-// settled implements mode: what was appended is the journal's.
-func (a alone) settled() <-chan struct{} {
-	done := make(chan struct{})
-	close(done)
-	return done
+// executions returns the jobs that are executed here.
+func (e *Executor) executions() []*jobExecution {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Collect(maps.Values(e.jobs))
 }
-
-// leave implements mode.
-func (a alone) leave() {}

@@ -19,12 +19,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// start makes an executor on a ledger; it is stopped when the test ends.
-func start(t *testing.T, l *ledger, change func(*executor.Config)) *executor.Executor {
+// start makes an executor on a fakeJournal; it is stopped when the test ends.
+func start(t *testing.T, l *fakeJournal, change func(*executor.Config)) *executor.Executor {
 	t.Helper()
 	c := executor.DefaultConfig()
 	c.Workers = 2
-	c.Journal, c.Planner = l, toys{}
+	c.Journal, c.Planner = l, fakePlanner{}
 	c.Logger = slog.New(slog.DiscardHandler)
 	c.Registerer = prometheus.NewRegistry()
 	if change != nil {
@@ -45,7 +45,7 @@ func start(t *testing.T, l *ledger, change func(*executor.Config)) *executor.Exe
 // oneWorker is the smallest pool.
 func oneWorker(c *executor.Config) { c.Workers = 1 }
 
-func submit(t *testing.T, e *executor.Executor, p toy, change ...func(*job.Submission)) job.ID {
+func submit(t *testing.T, e *executor.Executor, p fakePlan, change ...func(*job.Submission)) job.ID {
 	t.Helper()
 	s := job.Submission{Tenant: "acme", Kind: "toy", Spec: p.spec(), Priority: job.Normal, Retention: time.Hour}
 	for _, c := range change {
@@ -58,7 +58,7 @@ func submit(t *testing.T, e *executor.Executor, p toy, change ...func(*job.Submi
 	return jobs[0].ID
 }
 
-// views are the jobs of a ledger, or of a realm.
+// views are the jobs of a fakeJournal, or of a fakeCluster.
 type views interface{ job(id job.ID) job.Job }
 
 // onBothSources runs a test with an executor that takes its tasks from the journal, and with one that has leases of a
@@ -67,13 +67,13 @@ func onBothSources(t *testing.T, change func(*executor.Config), test func(t *tes
 	t.Helper()
 	t.Run("local", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			l := newLedger(t)
+			l := newFakeJournal(t)
 			test(t, start(t, l, change), l)
 		})
 	})
 	t.Run("cluster", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			r := newRealm(t)
+			r := newFakeCluster(t)
 			e, _ := startNode(t, r, change)
 			test(t, e, r)
 		})
@@ -94,7 +94,7 @@ func settle() { time.Sleep(time.Second); synctest.Wait() }
 
 func TestRuns(t *testing.T) {
 	onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l views) {
-		for _, p := range []toy{{Tasks: 0}, {Tasks: 1}, {Tasks: 1000}, {Tasks: 3, Park: time.Millisecond, Waiting: 3}} {
+		for _, p := range []fakePlan{{Tasks: 0}, {Tasks: 1}, {Tasks: 1000}, {Tasks: 3, Park: time.Millisecond, Waiting: 3}} {
 			id := submit(t, e, p)
 			settle()
 			j := want(t, l, id, job.Succeeded)
@@ -108,10 +108,10 @@ func TestRuns(t *testing.T) {
 // A thousand waits of five seconds take five seconds on one worker, which meanwhile does other work.
 func TestWaitingHoldsNoWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, oneWorker)
-		sleeper := submit(t, e, toy{Tasks: 1000, Park: 5 * time.Second, Waiting: 1000})
-		worker := submit(t, e, toy{Tasks: 10, Work: 100 * time.Millisecond})
+		sleeper := submit(t, e, fakePlan{Tasks: 1000, Park: 5 * time.Second, Waiting: 1000})
+		worker := submit(t, e, fakePlan{Tasks: 10, Work: 100 * time.Millisecond})
 		time.Sleep(4 * time.Second)
 		want(t, l, worker, job.Succeeded)
 		want(t, l, sleeper, job.Running)
@@ -128,7 +128,7 @@ func TestWaitingHoldsNoWorker(t *testing.T) {
 func TestOneJobHasAllWorkers(t *testing.T) {
 	onBothSources(t, func(c *executor.Config) { c.Workers = 4 }, func(t *testing.T, e *executor.Executor, l views) {
 		time.Sleep(time.Second) // all workers wait
-		id := submit(t, e, toy{Tasks: 8, Work: time.Second})
+		id := submit(t, e, fakePlan{Tasks: 8, Work: time.Second})
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		want(t, l, id, job.Succeeded)
@@ -138,13 +138,13 @@ func TestOneJobHasAllWorkers(t *testing.T) {
 // A small job behind huge ones is served within a task or two.
 func TestSmallBehindHuge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, oneWorker)
 		for range 20 {
-			submit(t, e, toy{Tasks: 100_000, Work: 10 * time.Millisecond})
+			submit(t, e, fakePlan{Tasks: 100_000, Work: 10 * time.Millisecond})
 		}
 		time.Sleep(10 * time.Second)
-		id := submit(t, e, toy{Tasks: 1})
+		id := submit(t, e, fakePlan{Tasks: 1})
 		time.Sleep(25 * time.Millisecond)
 		synctest.Wait()
 		want(t, l, id, job.Succeeded)
@@ -154,13 +154,13 @@ func TestSmallBehindHuge(t *testing.T) {
 // Huge jobs go on under a flood of small ones, and a low priority under a flood of high ones.
 func TestNoStarvation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, oneWorker)
-		huge := submit(t, e, toy{Tasks: 1000, Work: time.Millisecond})
-		low := submit(t, e, toy{Tasks: 1000, Work: time.Millisecond}, func(s *job.Submission) { s.Priority = job.Low })
+		huge := submit(t, e, fakePlan{Tasks: 1000, Work: time.Millisecond})
+		low := submit(t, e, fakePlan{Tasks: 1000, Work: time.Millisecond}, func(s *job.Submission) { s.Priority = job.Low })
 		for range 400 {
-			submit(t, e, toy{Tasks: 1, Work: time.Millisecond})
-			submit(t, e, toy{Tasks: 1, Work: time.Millisecond}, func(s *job.Submission) { s.Priority = job.High })
+			submit(t, e, fakePlan{Tasks: 1, Work: time.Millisecond})
+			submit(t, e, fakePlan{Tasks: 1, Work: time.Millisecond}, func(s *job.Submission) { s.Priority = job.High })
 		}
 		time.Sleep(400 * time.Millisecond)
 		synctest.Wait()
@@ -176,11 +176,11 @@ func TestNoStarvation(t *testing.T) {
 // While all priorities have work their turns are as 16 to 4 to 1.
 func TestWeights(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, oneWorker)
 		ids := make(map[job.Priority]job.ID)
 		for _, p := range job.Priorities() {
-			ids[p] = submit(t, e, toy{Tasks: 10_000, Work: time.Millisecond}, func(s *job.Submission) { s.Priority = p })
+			ids[p] = submit(t, e, fakePlan{Tasks: 10_000, Work: time.Millisecond}, func(s *job.Submission) { s.Priority = p })
 		}
 		time.Sleep(2100 * time.Millisecond)
 		synctest.Wait()
@@ -195,11 +195,11 @@ func TestWeights(t *testing.T) {
 // Jobs of one priority get the same number of turns.
 func TestFairBetweenJobs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, oneWorker)
 		var ids []job.ID
 		for range 5 {
-			ids = append(ids, submit(t, e, toy{Tasks: 1000, Work: time.Millisecond}))
+			ids = append(ids, submit(t, e, fakePlan{Tasks: 1000, Work: time.Millisecond}))
 		}
 		time.Sleep(time.Second)
 		for _, id := range ids {
@@ -218,15 +218,15 @@ func position(e *executor.Executor, id job.ID) int {
 
 func TestPosition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, oneWorker)
-		submit(t, e, toy{Tasks: 1, Work: 10 * time.Second})
+		submit(t, e, fakePlan{Tasks: 1, Work: 10 * time.Second})
 		synctest.Wait()
 		var ids []job.ID
 		for range 5 {
-			ids = append(ids, submit(t, e, toy{Tasks: 1, Work: 10 * time.Second}))
+			ids = append(ids, submit(t, e, fakePlan{Tasks: 1, Work: 10 * time.Second}))
 		}
-		later := submit(t, e, toy{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) })
+		later := submit(t, e, fakePlan{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) })
 		if _, err := e.Cancel(t.Context(), "acme", ids[1]); err != nil {
 			t.Fatal(err)
 		}
@@ -248,9 +248,9 @@ func TestPosition(t *testing.T) {
 
 func TestStartAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, nil)
-		id := submit(t, e, toy{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Minute) })
+		id := submit(t, e, fakePlan{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Minute) })
 		time.Sleep(59 * time.Second)
 		want(t, l, id, job.Queued)
 		time.Sleep(time.Second)
@@ -263,9 +263,9 @@ func TestTimeout(t *testing.T) {
 	onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l views) {
 		limit := func(s *job.Submission) { s.Timeout = 3 * time.Second }
 		ids := []job.ID{
-			submit(t, e, toy{Tasks: 1, Block: true}, limit),
-			submit(t, e, toy{Tasks: 5, Park: time.Hour, Waiting: 5}, limit),
-			submit(t, e, toy{Tasks: 1000, Work: 100 * time.Millisecond}, limit),
+			submit(t, e, fakePlan{Tasks: 1, Block: true}, limit),
+			submit(t, e, fakePlan{Tasks: 5, Park: time.Hour, Waiting: 5}, limit),
+			submit(t, e, fakePlan{Tasks: 1000, Work: 100 * time.Millisecond}, limit),
 		}
 		time.Sleep(3500 * time.Millisecond)
 		for _, id := range ids {
@@ -274,7 +274,7 @@ func TestTimeout(t *testing.T) {
 				t.Errorf("failure %v", j.Failure)
 			}
 		}
-		quick := submit(t, e, toy{Tasks: 1}, limit)
+		quick := submit(t, e, fakePlan{Tasks: 1}, limit)
 		time.Sleep(10 * time.Second)
 		want(t, l, quick, job.Succeeded)
 	})
@@ -282,25 +282,25 @@ func TestTimeout(t *testing.T) {
 
 func TestFailures(t *testing.T) {
 	for _, tt := range []struct {
-		toy    toy
+		plan   fakePlan
 		reason job.FailureReason
 		detail string
 	}{
-		{toy{Tasks: 1, Panic: true}, job.FailedPanic, "panicked"},
-		{toy{Tasks: 100, Panic: true}, job.FailedPanic, "panicked"},
-		{toy{Tasks: 3, Error: "out of luck"}, job.FailedTask, "out of luck"},
-		{toy{Tasks: 3, Reduce: "error"}, job.FailedTask, "no outcome"},
-		{toy{Tasks: 3, Reduce: "panic"}, job.FailedPanic, "panicked"},
-		{toy{Tasks: 3, Reduce: "add"}, job.FailedPanic, "panicked"},
-		{toy{Tasks: 3, Make: true}, job.FailedPanic, "panicked"},
+		{fakePlan{Tasks: 1, Panic: true}, job.FailedPanic, "panicked"},
+		{fakePlan{Tasks: 100, Panic: true}, job.FailedPanic, "panicked"},
+		{fakePlan{Tasks: 3, Error: "out of luck"}, job.FailedTask, "out of luck"},
+		{fakePlan{Tasks: 3, Reduce: "error"}, job.FailedTask, "no outcome"},
+		{fakePlan{Tasks: 3, Reduce: "panic"}, job.FailedPanic, "panicked"},
+		{fakePlan{Tasks: 3, Reduce: "add"}, job.FailedPanic, "panicked"},
+		{fakePlan{Tasks: 3, Make: true}, job.FailedPanic, "panicked"},
 	} {
 		onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l views) {
-			bystander := submit(t, e, toy{Tasks: 10, Work: 10 * time.Millisecond})
-			id := submit(t, e, tt.toy)
+			bystander := submit(t, e, fakePlan{Tasks: 10, Work: 10 * time.Millisecond})
+			id := submit(t, e, tt.plan)
 			settle()
 			j := want(t, l, id, job.Failed)
 			if j.Failure == nil || j.Failure.Reason != tt.reason || !strings.Contains(j.Failure.Detail, tt.detail) {
-				t.Errorf("%+v: failure %v", tt.toy, j.Failure)
+				t.Errorf("%+v: failure %v", tt.plan, j.Failure)
 			}
 			if strings.Contains(fmt.Sprint(j.Failure), "goroutine") {
 				t.Error("the failure shows a stack")
@@ -313,10 +313,10 @@ func TestFailures(t *testing.T) {
 // A job whose results pile up before the disk takes no further turns until they are written.
 func TestResultsAreNotPiledUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		l.slow = time.Second
 		e := start(t, l, func(c *executor.Config) { c.Planner = bulky{} })
-		id := submit(t, e, toy{})
+		id := submit(t, e, fakePlan{})
 		for range 10 {
 			before := len(l.tasksDone(id))
 			time.Sleep(time.Second)
@@ -332,12 +332,12 @@ func TestResultsAreNotPiledUp(t *testing.T) {
 
 func TestWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, nil)
-		parked := submit(t, e, toy{Tasks: 3, Park: time.Hour, Waiting: 3})
-		blocked := submit(t, e, toy{Tasks: 1, Block: true})
-		submit(t, e, toy{Tasks: 1})
-		submit(t, e, toy{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) })
+		parked := submit(t, e, fakePlan{Tasks: 3, Park: time.Hour, Waiting: 3})
+		blocked := submit(t, e, fakePlan{Tasks: 1, Block: true})
+		submit(t, e, fakePlan{Tasks: 1})
+		submit(t, e, fakePlan{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) })
 		time.Sleep(time.Second)
 		w := e.Work()
 		want := []job.NodeJob{
@@ -347,7 +347,7 @@ func TestWork(t *testing.T) {
 			t.Errorf("%+v, want two jobs", w)
 		}
 		for range 200 {
-			submit(t, e, toy{Tasks: 2, Park: time.Hour, Waiting: 2})
+			submit(t, e, fakePlan{Tasks: 2, Park: time.Hour, Waiting: 2})
 		}
 		time.Sleep(time.Second)
 		if n := len(e.Work().Jobs); n != 100 {

@@ -53,14 +53,14 @@ func TestFailedJobsAreLogged(t *testing.T) {
 				var l logs
 				var e *executor.Executor
 				if cluster {
-					r := newRealm(t)
+					r := newFakeCluster(t)
 					e, _ = startNode(t, r, l.config)
 					startNode(t, r, l.config)
 				} else {
-					e = start(t, newLedger(t), l.config)
+					e = start(t, newFakeJournal(t), l.config)
 				}
 				want := map[string]string{}
-				for reason, p := range map[string]toy{
+				for reason, p := range map[string]fakePlan{
 					"": {Tasks: 3}, "job-failed": {Tasks: 20, Error: "no luck", Work: time.Second}, "job-panicked": {Tasks: 1, Panic: true},
 					"job-timeout": {Tasks: 30, Park: time.Hour, Waiting: 30},
 				} {
@@ -69,7 +69,7 @@ func TestFailedJobsAreLogged(t *testing.T) {
 						want[id.String()] = reason
 					}
 				}
-				gone := submit(t, e, toy{Tasks: 3, Park: time.Hour, Waiting: 3})
+				gone := submit(t, e, fakePlan{Tasks: 3, Park: time.Hour, Waiting: 3})
 				if _, err := e.Cancel(t.Context(), "acme", gone); err != nil {
 					t.Fatal(err)
 				}
@@ -100,18 +100,18 @@ func TestLongStepIsLoggedOnce(t *testing.T) {
 				var l logs
 				var e *executor.Executor
 				if cluster {
-					e, _ = startNode(t, newRealm(t), l.config)
+					e, _ = startNode(t, newFakeCluster(t), l.config)
 				} else {
-					e = start(t, newLedger(t), l.config)
+					e = start(t, newFakeJournal(t), l.config)
 				}
-				submit(t, e, toy{Tasks: 8, Work: 100 * time.Millisecond})
-				submit(t, e, toy{Tasks: 8, Park: time.Hour, Waiting: 8})
+				submit(t, e, fakePlan{Tasks: 8, Work: 100 * time.Millisecond})
+				submit(t, e, fakePlan{Tasks: 8, Park: time.Hour, Waiting: 8})
 				time.Sleep(2 * time.Hour)
 				synctest.Wait()
 				if got := l.records(t, message); len(got) != 0 {
 					t.Errorf("got %v, want no warning of steps of 100 ms, nor of waits", got)
 				}
-				submit(t, e, toy{Tasks: 8, Work: 450 * time.Millisecond})
+				submit(t, e, fakePlan{Tasks: 8, Work: 450 * time.Millisecond})
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				got := l.records(t, message)

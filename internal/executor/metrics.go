@@ -19,19 +19,19 @@ const (
 	reasonStorage  = "storage"
 )
 
-// jobBuckets has edges where people look, from a millisecond to an hour, in seconds.
+// jobBuckets are for jobs, from a millisecond to an hour, in seconds; objectives of latency use its round edges.
 var jobBuckets = []float64{
 	.001, .0025, .005, .01, .025, .05, .1, .25, .5, .75, 1, 1.5, 2.5, 3.5, 5, 7.5, 10, 15, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600,
 }
 
-// taskBuckets are for single steps of tasks, which are milliseconds by design, in seconds.
+// taskBuckets are for steps of tasks, which take milliseconds by design, in seconds.
 var taskBuckets = []float64{.00001, .0001, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10}
 
 func histogram(f promauto.Factory, name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 	return f.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
 }
 
-// metrics are what the executor measures as things happen; what it measures at scrape time is in collector.
+// metrics are updated as jobs and tasks change state; collector has the metrics that are computed at scrape time.
 type metrics struct {
 	rejectedTotal *prometheus.CounterVec
 	bytesTotal    prometheus.Counter
@@ -68,14 +68,14 @@ func newMetrics(reg prometheus.Registerer, e *Executor, kinds []string) *metrics
 			Name: "gather_jobs_failed_total", Help: "Jobs that failed, by reason; counted when the end is durable.",
 		}, []string{"kind", "reason"})
 		resumed = f.NewCounterVec(prometheus.CounterOpts{
-			Name: "gather_jobs_resumed_total", Help: "Running jobs taken up again after a restart.",
+			Name: "gather_jobs_resumed_total", Help: "Running jobs resumed after a restart.",
 		}, []string{"kind"})
 		wait = histogram(f, "gather_job_wait_seconds",
-			"Time from submission (or the asked start, if later) to the first turn of a job.", jobBuckets, "kind", "priority")
+			"Time from submission (or the requested start, if later) to the start of a job.", jobBuckets, "kind", "priority")
 		run = histogram(f, "gather_job_run_seconds",
-			"Time from the first turn of a job to its end.", jobBuckets, "kind", "priority")
+			"Time from the start of a job to its end.", jobBuckets, "kind", "priority")
 		total = histogram(f, "gather_job_duration_seconds",
-			"Time from submission (or the asked start, if later) to the durable end of a job.", jobBuckets, "kind", "priority")
+			"Time from submission (or the requested start, if later) to the durable end of a job.", jobBuckets, "kind", "priority")
 		tasks = f.NewCounterVec(prometheus.CounterOpts{
 			Name: "gather_tasks_finished_total", Help: "Finished tasks.",
 		}, []string{"kind"})
@@ -117,7 +117,7 @@ func newMetrics(reg prometheus.Registerer, e *Executor, kinds []string) *metrics
 	return m
 }
 
-// due is when a job could have had its first turn at the earliest.
+// due returns the earliest time at which a job could have started.
 func due(j *job.Job) time.Time {
 	if j.StartAfter.After(j.CreatedAt) {
 		return j.StartAfter
@@ -125,24 +125,24 @@ func due(j *job.Job) time.Time {
 	return j.CreatedAt
 }
 
-// of returns the metrics of a job's kind and priority; nil for a kind that this version does not know, which a job from
-// the journal may have.
+// of returns the metrics of a job's kind and priority; nil for a kind that is unknown to this version, which a job
+// from the journal may have.
 func (m *metrics) of(j *job.Job) *series { return m.series[queueKey{j.Kind, j.Priority}] }
 
 func (m *metrics) rejected(reason string, jobs int) {
 	m.rejectedTotal.WithLabelValues(reason).Add(float64(jobs))
 }
 
-func (m *metrics) stepped(r *planned, s *job.Step, err error, elapsed time.Duration) {
-	if r.series == nil {
+func (m *metrics) stepped(p *plannedJob, s *job.Step, err error, elapsed time.Duration) {
+	if p.series == nil {
 		return
 	}
-	r.series.step.Observe(elapsed.Seconds())
-	if err == nil && s.Wake.IsZero() && r.size.Tasks > 0 {
-		r.series.tasks.Inc()
+	p.series.step.Observe(elapsed.Seconds())
+	if err == nil && s.Wake.IsZero() && p.size.Tasks > 0 {
+		p.series.tasks.Inc()
 	}
 	if n := s.Completed + s.Failed; n > 0 {
-		r.series.items.Add(float64(n))
+		p.series.items.Add(float64(n))
 	}
 	if s.Bytes > 0 {
 		m.bytesTotal.Add(float64(s.Bytes))
@@ -161,14 +161,14 @@ func (s *series) resume() {
 	}
 }
 
-func (s *series) started(r *planned, now time.Time) {
+func (s *series) started(p *plannedJob, now time.Time) {
 	if s != nil {
-		observe(s.wait, max(0, now.Sub(due(&r.job)).Seconds()), r.traced.exemplar)
+		observe(s.wait, max(0, now.Sub(due(&p.job)).Seconds()), p.traced.exemplar)
 	}
 }
 
 // ended is called when the end of the job is durable.
-func (s *series) ended(r *planned, how *job.Finished) {
+func (s *series) ended(p *plannedJob, how *job.Finished) {
 	if s == nil {
 		return
 	}
@@ -177,9 +177,9 @@ func (s *series) ended(r *planned, how *job.Finished) {
 		s.failed[how.Failure.Reason].Inc()
 	}
 	// A job that is cancelled before its start has come has taken no time.
-	observe(s.total, max(0, r.e.wall().Sub(due(&r.job)).Seconds()), r.traced.exemplar)
-	if !r.startedAt.IsZero() {
-		observe(s.run, max(0, how.At.Sub(r.startedAt).Seconds()), r.traced.exemplar)
+	observe(s.total, max(0, p.e.wall().Sub(due(&p.job)).Seconds()), p.traced.exemplar)
+	if !p.startedAt.IsZero() {
+		observe(s.run, max(0, how.At.Sub(p.startedAt).Seconds()), p.traced.exemplar)
 	}
 	if how.Completed > 0 {
 		s.items.Add(float64(how.Completed))

@@ -16,10 +16,10 @@ import (
 // A job that is cancelled before its start must not shrink the sum of durations, which is a counter.
 func TestMetricsOfDelayedCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		reg := prometheus.NewPedanticRegistry()
 		e := start(t, l, func(c *executor.Config) { c.Registerer = reg })
-		id := submit(t, e, toy{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) })
+		id := submit(t, e, fakePlan{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) })
 		if _, err := e.Cancel(t.Context(), "acme", id); err != nil {
 			t.Fatal(err)
 		}
@@ -46,28 +46,28 @@ func TestMetricsOfDelayedCancel(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		reg := prometheus.NewPedanticRegistry()
 		e := start(t, l, func(c *executor.Config) { c.Registerer, c.Workers = reg, 1 })
-		submit(t, e, toy{Tasks: 2})
-		submit(t, e, toy{Tasks: 1, Error: "out of luck"})
+		submit(t, e, fakePlan{Tasks: 2})
+		submit(t, e, fakePlan{Tasks: 1, Error: "out of luck"})
 		time.Sleep(time.Second)
-		submit(t, e, toy{Tasks: 3, Park: time.Hour, Waiting: 3})
+		submit(t, e, fakePlan{Tasks: 3, Park: time.Hour, Waiting: 3})
 		synctest.Wait()
-		submit(t, e, toy{Tasks: 1, Block: true})
+		submit(t, e, fakePlan{Tasks: 1, Block: true})
 		synctest.Wait()
-		submit(t, e, toy{Tasks: 4})
+		submit(t, e, fakePlan{Tasks: 4})
 		time.Sleep(10 * time.Second)
 		if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
 			t.Errorf("lint: %v, %v", problems, err)
 		}
 		err := testutil.GatherAndCompare(reg, strings.NewReader(`
-# HELP gather_queue_jobs Jobs that wait for their first turn (queue depth).
+# HELP gather_queue_jobs Jobs that have not started (queue depth).
 # TYPE gather_queue_jobs gauge
 gather_queue_jobs{kind="toy",priority="high"} 0
 gather_queue_jobs{kind="toy",priority="low"} 0
 gather_queue_jobs{kind="toy",priority="normal"} 1
-# HELP gather_queue_oldest_age_seconds Age of the oldest job that waits for its first turn; 0 when none does.
+# HELP gather_queue_oldest_age_seconds Age of the oldest job that has not started; 0 when there is none.
 # TYPE gather_queue_oldest_age_seconds gauge
 gather_queue_oldest_age_seconds{kind="toy",priority="high"} 0
 gather_queue_oldest_age_seconds{kind="toy",priority="low"} 0
@@ -84,7 +84,7 @@ gather_admitted_waiting_items 3
 # HELP gather_workers_busy Workers that run a task.
 # TYPE gather_workers_busy gauge
 gather_workers_busy 1
-# HELP gather_worker_busy_seconds_total Time that workers have spent on tasks, those under way included.
+# HELP gather_worker_busy_seconds_total Time that workers have spent on tasks, including running ones.
 # TYPE gather_worker_busy_seconds_total counter
 gather_worker_busy_seconds_total 10
 # HELP gather_jobs_finished_total Jobs that ended, by final state; counted when the end is durable.

@@ -10,8 +10,8 @@ import (
 	"gather/internal/job"
 )
 
-// toy is a plan that does what a test asks for. Its spec is its JSON.
-type toy struct {
+// fakePlan is a plan that does what a test asks for. Its spec is its JSON.
+type fakePlan struct {
 	Tasks   int           `json:"tasks"`
 	Waiting int64         `json:"waiting,omitempty"`
 	Memory  int64         `json:"memory,omitempty"`
@@ -25,7 +25,7 @@ type toy struct {
 	Make    bool          `json:"make,omitempty"`   // making a task panics
 }
 
-func (p toy) spec() []byte {
+func (p fakePlan) spec() []byte {
 	b, err := json.Marshal(p)
 	if err != nil {
 		panic(err)
@@ -33,44 +33,44 @@ func (p toy) spec() []byte {
 	return b
 }
 
-// toys is the planner of toys.
-type toys struct{}
+// fakePlanner is the planner of fakePlanner.
+type fakePlanner struct{}
 
-func (toys) Names() []string { return []string{"toy"} }
+func (fakePlanner) Names() []string { return []string{"toy"} }
 
-func (t toys) Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error) {
+func (t fakePlanner) Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error) {
 	p, err := t.Replan(ctx, tenant, kind, spec)
 	return p, spec, err
 }
 
-func (toys) Replan(_ context.Context, _, kind string, spec []byte) (job.Plan, error) {
-	var p toy
+func (fakePlanner) Replan(_ context.Context, _, kind string, spec []byte) (job.Plan, error) {
+	var p fakePlan
 	if err := json.Unmarshal(spec, &p); err != nil || kind != "toy" {
 		return nil, fields.Invalidf("/kind", "not a toy")
 	}
 	return p, nil
 }
 
-func (p toy) Size() job.Size {
+func (p fakePlan) Size() job.Size {
 	return job.Size{Tasks: p.Tasks, Units: int64(p.Tasks), Waiting: p.Waiting, Memory: p.Memory, Results: p.Results}
 }
 
-func (p toy) Task(i int, r job.Resume) job.Task {
+func (p fakePlan) Task(i int, r job.Resume) job.Task {
 	if p.Make {
 		panic("toy")
 	}
-	return &toyTask{toy: p, i: i, resume: r}
+	return &fakeTask{fakePlan: p, i: i, resume: r}
 }
 
-func (p toy) Reducer() job.Reducer { return &toyReducer{toy: p, seen: make(map[int]bool)} }
+func (p fakePlan) Reducer() job.Reducer { return &fakeReducer{fakePlan: p, seen: make(map[int]bool)} }
 
-type toyTask struct {
-	toy
+type fakeTask struct {
+	fakePlan
 	i      int
 	resume job.Resume
 }
 
-func (t *toyTask) Step(ctx context.Context, now time.Time, _ *job.Local) (job.Step, error) {
+func (t *fakeTask) Step(ctx context.Context, now time.Time, _ *job.Local) (job.Step, error) {
 	switch {
 	case t.Panic:
 		panic("toy")
@@ -95,12 +95,12 @@ func (t *toyTask) Step(ctx context.Context, now time.Time, _ *job.Local) (job.St
 	return step, nil
 }
 
-type toyReducer struct {
-	toy
+type fakeReducer struct {
+	fakePlan
 	seen map[int]bool
 }
 
-func (r *toyReducer) Add(task int, partial []byte) error {
+func (r *fakeReducer) Add(task int, partial []byte) error {
 	if r.Reduce == "add" {
 		panic("toy")
 	}
@@ -111,7 +111,7 @@ func (r *toyReducer) Add(task int, partial []byte) error {
 	return nil
 }
 
-func (r *toyReducer) Outcome() (job.Outcome, error) {
+func (r *fakeReducer) Outcome() (job.Outcome, error) {
 	switch r.Reduce {
 	case "error":
 		return job.Outcome{}, fmt.Errorf("no outcome")
@@ -122,10 +122,10 @@ func (r *toyReducer) Outcome() (job.Outcome, error) {
 }
 
 // bulky is a plan of tasks with large results.
-type bulky struct{ toy }
+type bulky struct{ fakePlan }
 
 func (bulky) Plan(_ context.Context, _, _ string, spec []byte) (job.Plan, []byte, error) {
-	return bulky{toy{Tasks: 100}}, spec, nil
+	return bulky{fakePlan{Tasks: 100}}, spec, nil
 }
 
 func (bulky) Replan(context.Context, string, string, []byte) (job.Plan, error) { return bulky{}, nil }

@@ -1,100 +1,100 @@
 package executor
 
 import (
-	"sort"
+	"slices"
 
 	"gather/internal/job"
 )
 
-// A unit is one turn of a worker: one step of one task.
-type unit struct {
-	run  *run
-	task int
-	// woken is the task that waited; nil when the task has not run yet. With four words a unit is passed in registers.
-	woken *job.Task
-	// hold is the lease of a cluster's task; else nil.
-	hold *hold
-}
-
-// weights are the turns of the priorities while all of them have work.
+// weights are the shares of the priorities while all of them have tasks.
 var weights = [...]int{job.Low: 1, job.Normal: 4, job.High: 16}
 
-// queue deals the turns: smooth weighted round robin between priorities, then, within one, by turns between tasks that
-// woke up, new jobs in order of arrival and jobs under way, one task each. It is guarded by Executor.mu.
+// queue assigns tasks to workers: smooth weighted round robin between priorities, then, within one priority, alternately
+// tasks whose timers have fired, new jobs in order of arrival, and running jobs, one task each. It is guarded by
+// Executor.mu.
 type queue struct {
-	classes [len(weights)]class
+	priorities [len(weights)]priorityQueue
 }
 
-// class is the queue of one priority.
-type class struct {
+// priorityQueue is the queue of one priority.
+type priorityQueue struct {
 	credit int
 	turn   uint8
-	woken  deque[unit]
-	leases deque[unit]
-	fresh  deque[*run]
-	active deque[*run]
 
-	// Places in fresh: the ticket of its head, and the tickets of those in it that will not run, ascending.
-	head uint64
-	gone []uint64
+	timerReady deque[assignment]
+	leases     deque[assignment]
+	newJobs    deque[*jobExecution]
+	running    deque[*jobExecution]
+
+	// Positions in newJobs: the sequence number of its head, and those of jobs in it that will not run, ascending.
+	head    uint64
+	skipped []uint64
 }
 
-func (c *class) empty() bool {
-	return c.woken.n == 0 && c.leases.n == 0 && c.fresh.n == 0 && c.active.n == 0
+func (c *priorityQueue) empty() bool {
+	return c.timerReady.n == 0 && c.leases.n == 0 && c.newJobs.n == 0 && c.running.n == 0
 }
 
-// empty reports whether nothing at all is queued.
+// empty reports whether nothing is queued.
 func (q *queue) empty() bool {
-	for p := range q.classes {
-		if !q.classes[p].empty() {
+	for p := range q.priorities {
+		if !q.priorities[p].empty() {
 			return false
 		}
 	}
 	return true
 }
 
-// pushFresh queues a new job behind those that came before.
-func (q *queue) pushFresh(r *run) {
-	c := &q.classes[r.job.Priority]
-	r.ticket = c.head + uint64(c.fresh.n)
-	r.fresh = true
-	c.fresh.push(r)
+// leases returns how many leases of a cluster are queued.
+func (q *queue) leases() (n int) {
+	for p := range q.priorities {
+		n += q.priorities[p].leases.n
+	}
+	return n
 }
 
-// pushActive queues a job that is under way.
-func (q *queue) pushActive(r *run) { q.classes[r.job.Priority].active.push(r) }
+// pushNew queues a new job behind those that came before.
+func (q *queue) pushNew(x *jobExecution) {
+	c := &q.priorities[x.job.Priority]
+	x.sequence = c.head + uint64(c.newJobs.n)
+	x.queued = true
+	c.newJobs.push(x)
+}
 
-// pushWoken queues a task whose wait is over.
-func (q *queue) pushWoken(u unit) { q.classes[u.run.job.Priority].woken.push(u) }
+// pushRunning queues a running job.
+func (q *queue) pushRunning(x *jobExecution) { q.priorities[x.job.Priority].running.push(x) }
+
+// pushTimerReady queues a task whose timer has fired.
+func (q *queue) pushTimerReady(a assignment) {
+	q.priorities[a.exec.job.Priority].timerReady.push(a)
+}
 
 // pushLease queues a task that the cluster has given to this node.
-func (q *queue) pushLease(u unit) { q.classes[u.run.job.Priority].leases.push(u) }
+func (q *queue) pushLease(a assignment) { q.priorities[a.exec.job.Priority].leases.push(a) }
 
-// abandon notes that a queued job will not run; its places are skipped when their turn comes.
-func (q *queue) abandon(r *run) {
-	if r.fresh {
-		c := &q.classes[r.job.Priority]
-		i := sort.Search(len(c.gone), func(i int) bool { return c.gone[i] >= r.ticket })
-		c.gone = append(c.gone, 0)
-		copy(c.gone[i+1:], c.gone[i:])
-		c.gone[i] = r.ticket
+// abandon records that a queued job will not run; it is skipped when it comes to the head.
+func (q *queue) abandon(x *jobExecution) {
+	if x.queued {
+		c := &q.priorities[x.job.Priority]
+		i, _ := slices.BinarySearch(c.skipped, x.sequence)
+		c.skipped = slices.Insert(c.skipped, i, x.sequence)
 	}
 }
 
-// position is the 1-based place of a new job among those of its priority.
-func (q *queue) position(r *run) int {
-	c := &q.classes[r.job.Priority]
-	before := sort.Search(len(c.gone), func(i int) bool { return c.gone[i] >= r.ticket })
-	return int(r.ticket-c.head) - before + 1
+// position returns the 1-based position of a new job among those of its priority.
+func (q *queue) position(x *jobExecution) int {
+	c := &q.priorities[x.job.Priority]
+	before, _ := slices.BinarySearch(c.skipped, x.sequence)
+	return int(x.sequence-c.head) - before + 1
 }
 
-// next takes one unit, or reports that there is none.
-func (q *queue) next() (unit, bool) {
+// next takes one task, or reports that there is none.
+func (q *queue) next() (assignment, bool) {
 	for {
-		var best *class
+		var best *priorityQueue
 		total := 0
-		for p := range q.classes {
-			c := &q.classes[p]
+		for p := range q.priorities {
+			c := &q.priorities[p]
 			if c.empty() {
 				c.credit = 0
 				continue
@@ -106,119 +106,119 @@ func (q *queue) next() (unit, bool) {
 			}
 		}
 		if best == nil {
-			return unit{}, false
+			return assignment{}, false
 		}
 		best.credit -= total
-		if u, ok := best.next(); ok {
-			return u, true
+		if a, ok := best.next(); ok {
+			return a, true
 		}
 	}
 }
 
-// next takes one unit; none when all that was queued had been abandoned.
-func (c *class) next() (unit, bool) {
+// next takes one task; none when all that was queued had been abandoned.
+func (c *priorityQueue) next() (assignment, bool) {
 	c.turn++
-	// New and woken work is short as a rule and goes first, but one turn in four belongs to the jobs under way.
+	// New jobs and tasks that waited are short as a rule and go first, but one turn in four belongs to running jobs.
 	switch c.turn % 4 {
 	case 0:
-		if u, ok := c.nextActive(); ok {
-			return u, true
+		if a, ok := c.nextRunning(); ok {
+			return a, true
 		}
-		if u, ok := c.nextWoken(); ok {
-			return u, true
+		if a, ok := c.nextTimerReady(); ok {
+			return a, true
 		}
-		return c.nextFresh()
+		return c.nextNew()
 	case 2:
-		if u, ok := c.nextWoken(); ok {
-			return u, true
+		if a, ok := c.nextTimerReady(); ok {
+			return a, true
 		}
-		if u, ok := c.nextFresh(); ok {
-			return u, true
+		if a, ok := c.nextNew(); ok {
+			return a, true
 		}
 	default:
-		if u, ok := c.nextFresh(); ok {
-			return u, true
+		if a, ok := c.nextNew(); ok {
+			return a, true
 		}
-		if u, ok := c.nextWoken(); ok {
-			return u, true
-		}
-	}
-	return c.nextActive()
-}
-
-func (c *class) nextWoken() (unit, bool) {
-	for c.woken.n > 0 {
-		if u := c.woken.pop(); !u.run.dead {
-			return u, true
+		if a, ok := c.nextTimerReady(); ok {
+			return a, true
 		}
 	}
-	return unit{}, false
+	return c.nextRunning()
 }
 
-func (c *class) nextFresh() (unit, bool) {
+func (c *priorityQueue) nextTimerReady() (assignment, bool) {
+	for c.timerReady.n > 0 {
+		if a := c.timerReady.pop(); !a.exec.dead {
+			return a, true
+		}
+	}
+	return assignment{}, false
+}
+
+func (c *priorityQueue) nextNew() (assignment, bool) {
 	if c.leases.n > 0 {
 		return c.leases.pop(), true
 	}
-	for c.fresh.n > 0 {
-		r := c.fresh.pop()
-		for len(c.gone) > 0 && c.gone[0] <= c.head {
-			c.gone = c.gone[1:]
+	for c.newJobs.n > 0 {
+		x := c.newJobs.pop()
+		for len(c.skipped) > 0 && c.skipped[0] <= c.head {
+			c.skipped = c.skipped[1:]
 		}
 		c.head++
-		r.fresh = false
-		if !r.dead {
-			return c.take(r), true
+		x.queued = false
+		if !x.dead {
+			return c.take(x), true
 		}
 	}
-	return unit{}, false
+	return assignment{}, false
 }
 
-func (c *class) nextActive() (unit, bool) {
-	for c.active.n > 0 {
-		if r := c.active.pop(); !r.dead {
-			return c.take(r), true
+func (c *priorityQueue) nextRunning() (assignment, bool) {
+	for c.running.n > 0 {
+		if x := c.running.pop(); !x.dead {
+			return c.take(x), true
 		}
 	}
-	return unit{}, false
+	return assignment{}, false
 }
 
-// take hands out the next task of a job and puts the job at the end of the line if it has more.
-func (c *class) take(r *run) unit {
-	u := unit{run: r, task: r.nextTask}
-	r.nextTask = r.after(r.nextTask)
+// take takes the next task of a job, and puts the job at the end of the line if it has more.
+func (c *priorityQueue) take(x *jobExecution) assignment {
+	a := assignment{exec: x, task: x.nextTask}
+	x.nextTask = x.after(x.nextTask)
 	switch {
-	case r.nextTask >= r.size.Tasks:
-	case r.unsynced > maxUnsynced:
-		r.held = true // until synced
+	case x.nextTask >= x.size.Tasks:
+	case x.unsynced > maxUnsynced:
+		x.held = true // until synced
 	default:
-		c.active.push(r)
+		c.running.push(x)
 	}
-	return u
+	return a
 }
 
-// maxUnsynced is how many bytes of a job's results may wait for the disk before the job takes no further turn, so that the
+// maxUnsynced is how many bytes of a job's results may wait for the disk before the job takes no further step, so that the
 // results of small jobs do not wait behind those of a giant.
 const maxUnsynced = 512 << 10
 
-// countedBytes is from where on results are counted at all: a short job's are not worth it.
+// countedBytes is the size from which on a step's results are counted in unsynced.
 const countedBytes = 4 << 10
 
-// written counts results that are on their way to disk.
-func (e *Executor) written(r *run, bytes int64) {
+// written adds results that are on their way to disk.
+func (e *Executor) written(x *jobExecution, bytes int64) {
 	e.mu.Lock()
-	r.unsynced += bytes
+	x.unsynced += bytes
 	e.mu.Unlock()
 }
 
-// synced takes them off again when they are there, and lets a held job go on.
-func (e *Executor) synced(r *run, bytes int64) {
+// synced subtracts results that are on disk, and lets a held job continue.
+func (e *Executor) synced(x *jobExecution, bytes int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	r.unsynced -= bytes
-	if r.held && r.unsynced <= maxUnsynced/2 {
-		r.held = false
-		if !r.dead {
-			e.queue.pushActive(r)
+	x.unsynced -= bytes
+	if x.held && x.unsynced <= maxUnsynced/2 {
+		x.held = false
+		if !x.dead {
+			e.queue.pushRunning(x)
 			e.ready.Signal()
 		}
 	}

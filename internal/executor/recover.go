@@ -9,23 +9,23 @@ import (
 	"gather/internal/job"
 )
 
-// recover takes up every job that the journal has unfinished: running ones go on after their last finished task, queued
-// ones are queued again in their order, and those that were being cancelled are cancelled.
+// recover resumes every unfinished job of the journal: running jobs continue after their last finished task, queued jobs
+// are queued again in their order, and jobs that were being cancelled are cancelled.
 func (e *Executor) recover(ctx context.Context) error {
-	var again []*run
+	var again []*jobExecution
 	err := e.cfg.Journal.Recover(ctx, func(j job.Job, spec []byte, log job.LogSeq) error {
-		r, err := e.resume(ctx, j, spec, log)
+		x, err := e.resume(ctx, j, spec, log)
 		if err != nil {
 			return err
 		}
-		again = append(again, r)
+		again = append(again, x)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for _, r := range again {
-		e.restart(r)
+	for _, x := range again {
+		e.restart(x)
 	}
 	if len(again) > 0 {
 		e.log.Info("recovered unfinished jobs", "jobs", len(again))
@@ -33,31 +33,31 @@ func (e *Executor) recover(ctx context.Context) error {
 	return nil
 }
 
-// unplanned stands in for the plan of a job whose spec this version refuses.
-type unplanned struct{ job.Plan }
+// failedPlan stands in for the plan of a job whose spec this version refuses.
+type failedPlan struct{ job.Plan }
 
-func (unplanned) Size() job.Size       { return job.Size{Tasks: 1} }
-func (unplanned) Reducer() job.Reducer { return nil }
+func (failedPlan) Size() job.Size       { return job.Size{Tasks: 1} }
+func (failedPlan) Reducer() job.Reducer { return nil }
 
-// resume makes a run of what the journal knows.
-func (e *Executor) resume(ctx context.Context, j job.Job, spec []byte, log job.LogSeq) (*run, error) {
+// resume makes the execution of a job in the journal.
+func (e *Executor) resume(ctx context.Context, j job.Job, spec []byte, log job.LogSeq) (*jobExecution, error) {
 	var plan job.Plan
-	planErr := (&planned{e: e, job: j}).guard(func() (err error) {
+	planErr := (&plannedJob{e: e, job: j}).guard(func() (err error) {
 		plan, err = e.cfg.Planner.Replan(ctx, j.Tenant, j.Kind, spec)
 		return err
 	})
 	if errors.Is(planErr, job.ErrStorage) {
-		return nil, fmt.Errorf("plan job %s again: %w", j.ID, planErr) // it may pass: the job is not failed for it
+		return nil, fmt.Errorf("plan job %s again: %w", j.ID, planErr) // a temporary error must not fail the job
 	}
 	if planErr != nil {
-		plan = unplanned{}
+		plan = failedPlan{}
 	}
-	r := e.newRun(e.planned(j, plan, nil))
-	r.startedAt, r.started = j.StartedAt, time.Now().Add(-e.cfg.Journal.Elapsed(j.StartedAt))
-	r.due = r.due.Add(-e.cfg.Journal.Elapsed(j.CreatedAt))
-	r.completed = j.Progress.Completed
-	r.finished = make([]bool, r.size.Tasks)
-	r.steps = make(map[int][]job.Advanced)
+	x := e.newExecution(e.newPlannedJob(j, plan, nil))
+	x.startedAt, x.started = j.StartedAt, time.Now().Add(-e.cfg.Journal.Elapsed(j.StartedAt))
+	x.due = x.due.Add(-e.cfg.Journal.Elapsed(j.CreatedAt))
+	x.completed = j.Progress.Completed
+	x.finished = make([]bool, x.size.Tasks)
+	x.steps = make(map[int][]job.Advanced)
 	for rec, err := range log {
 		if err != nil {
 			return nil, err
@@ -66,58 +66,58 @@ func (e *Executor) resume(ctx context.Context, j job.Job, spec []byte, log job.L
 		if !ok || planErr != nil {
 			continue
 		}
-		if a.Task >= r.size.Tasks {
+		if a.Task >= x.size.Tasks {
 			planErr = &job.Failure{Reason: job.FailedTask, Detail: "its plan differs from the one it was begun with"}
 			continue
 		}
-		r.results += job.ResultBytes(a)
+		x.results += job.ResultBytes(a)
 		if !a.Done {
-			r.steps[a.Task] = append(r.steps[a.Task], a)
+			x.steps[a.Task] = append(x.steps[a.Task], a)
 			continue
 		}
-		if err := r.guard(func() error { return r.reduction().Add(a.Task, a.Partial) }); err != nil {
+		if err := x.guard(func() error { return x.reduction().Add(a.Task, a.Partial) }); err != nil {
 			planErr = err
 			continue
 		}
-		delete(r.steps, a.Task)
-		r.finished[a.Task] = true
-		r.done++
+		delete(x.steps, a.Task)
+		x.finished[a.Task] = true
+		x.done++
 	}
-	r.nextTask = r.after(-1)
-	e.count(r)
+	x.nextTask = x.after(-1)
+	e.count(x)
 	if planErr != nil {
 		f := &job.Failure{Reason: job.FailedTask, Detail: "the job cannot be resumed by this version: " + planErr.Error()}
-		r.ending = &job.Finished{State: job.Failed, Failure: f}
+		x.ending = &job.Finished{State: job.Failed, Failure: f}
 	}
-	return r, nil
+	return x, nil
 }
 
-// restart puts a recovered run where it left off.
-func (e *Executor) restart(r *run) {
-	r.mu.Lock()
-	if r.state == job.Cancelling && r.ending == nil {
-		r.ending = &job.Finished{State: job.Cancelled}
+// restart continues a recovered job.
+func (e *Executor) restart(x *jobExecution) {
+	x.mu.Lock()
+	if x.state == job.Cancelling && x.ending == nil {
+		x.ending = &job.Finished{State: job.Cancelled}
 	}
-	if r.ending == nil && r.state == job.Running && r.done == r.size.Tasks {
-		r.reduce()
+	if x.ending == nil && x.state == job.Running && x.done == x.size.Tasks {
+		x.reduce()
 	}
-	if r.ending != nil {
-		r.settle()
-		r.mu.Unlock()
+	if x.ending != nil {
+		x.finishIfIdle()
+		x.mu.Unlock()
 		return
 	}
-	running := r.state == job.Running
+	running := x.state == job.Running
 	if running {
-		r.armTimeout()
-		r.startTrace(time.Now(), true)
+		x.setTimeout()
+		x.startTrace(time.Now(), true)
 	}
-	r.mu.Unlock()
+	x.mu.Unlock()
 	if !running {
-		e.enqueue([]*run{r})
+		e.queueJobs([]*jobExecution{x})
 		return
 	}
-	r.series.resume()
+	x.series.resume()
 	e.mu.Lock()
-	e.queue.pushActive(r)
+	e.queue.pushRunning(x)
 	e.mu.Unlock()
 }

@@ -21,7 +21,7 @@ func (e *Executor) resultQuota(tenant string) int64 {
 }
 
 // resultRoom rejects jobs of a tenant whose quota of result bytes is used up, or has no room for the bytes that their plans
-// announce. It faults what never fits.
+// announce. Results that never fit are an error of the submission.
 func (e *Executor) resultRoom(tenant string, jobs int, bytes int64) error {
 	quota := e.resultQuota(tenant)
 	if quota == 0 {
@@ -53,9 +53,9 @@ func (e *Executor) jobResultLimit(tenant string) int64 {
 	return limit
 }
 
-// addResults adds the bytes of an event's results, before it is appended, to those that the caller has counted of the job.
-// It returns the failure of a job that would have more bytes of results than it, or its tenant, may have. The journal or a
-// node's replica may not have all that the caller has counted, and may have results of other nodes.
+// addResults adds the bytes of an event's results to the job's count, before the event is appended. It returns the failure
+// of a job whose results would exceed its limit, or its tenant's quota. The count has results that the journal may not have
+// yet; a replica of a cluster's log has results of other nodes.
 func (e *Executor) addResults(j *job.Job, counted *int64, bytes int64) error {
 	*counted += bytes
 	limit, quota := e.cfg.MaxResultBytes, e.resultQuota(j.Tenant)

@@ -33,31 +33,31 @@ func resultsOf[J any](jobs map[job.ID]J, tenant string, id job.ID, read func(J) 
 }
 
 // Results is executor.Config.Results.
-func (l *ledger) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
+func (l *fakeJournal) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return resultsOf(l.jobs, tenant, id, func(p *page) (job.Job, []job.LogRecord) { return p.view, p.log })
 }
 
 // Results is executor.Config.Results.
-func (r *realm) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
+func (r *fakeCluster) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return resultsOf(r.jobs, tenant, id, func(s *shareable) (job.Job, []job.LogRecord) { return s.view, s.log })
+	return resultsOf(r.jobs, tenant, id, func(s *fakeJob) (job.Job, []job.LogRecord) { return s.view, s.log })
 }
 
 // inBothModes runs a test with an executor that has its jobs to itself, and with one of two nodes.
 func inBothModes(t *testing.T, change func(*executor.Config), test func(t *testing.T, e *executor.Executor, get func(job.ID) job.Job, stored func() int64)) {
 	t.Run("alone", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			l := newLedger(t)
+			l := newFakeJournal(t)
 			e := start(t, l, func(c *executor.Config) { c.Results = l.Results; change(c) })
 			test(t, e, l.job, func() int64 { _, n := l.Results("acme", job.ID{}); return n })
 		})
 	})
 	t.Run("shared", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			r := newRealm(t)
+			r := newFakeCluster(t)
 			node := func(c *executor.Config) { c.Results = r.Results; change(c) }
 			e, _ := startNode(t, r, node)
 			startNode(t, r, node)
@@ -66,7 +66,7 @@ func inBothModes(t *testing.T, change func(*executor.Config), test func(t *testi
 	})
 }
 
-// A task of a toy leaves 2 bytes, and its reduction a digit for each digit of its tasks.
+// A task of a fakePlan leaves 2 bytes, and its reduction a digit for each digit of its tasks.
 func TestResultBytes(t *testing.T) {
 	quota := func(n int64) func(*executor.Config) {
 		return func(c *executor.Config) {
@@ -94,7 +94,7 @@ func TestResultBytes(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inBothModes(t, tt.bound, func(t *testing.T, e *executor.Executor, get func(job.ID) job.Job, _ func() int64) {
-				id := submit(t, e, toy{Tasks: tt.tasks, Work: time.Millisecond})
+				id := submit(t, e, fakePlan{Tasks: tt.tasks, Work: time.Millisecond})
 				settle()
 				v := get(id)
 				switch {
@@ -114,7 +114,7 @@ func TestResultQuota(t *testing.T) {
 	inBothModes(t, func(c *executor.Config) {
 		c.TenantResultBytes = func(string) int64 { return quota }
 	}, func(t *testing.T, e *executor.Executor, get func(job.ID) job.Job, stored func() int64) {
-		ask := func(p toy, n int) error {
+		ask := func(p fakePlan, n int) error {
 			subs := make([]job.Submission, n)
 			for i := range subs {
 				subs[i] = job.Submission{Tenant: "acme", Kind: "toy", Spec: p.spec(), Priority: job.Normal, Retention: time.Hour}
@@ -130,31 +130,31 @@ func TestResultQuota(t *testing.T) {
 				t.Errorf("%s: error %v (%+v), want ErrQuota", what, err, r)
 			}
 		}
-		for what, ask := range map[string]error{"job": ask(toy{Results: 11}, 1), "batch": ask(toy{Results: 6}, 2)} {
+		for what, ask := range map[string]error{"job": ask(fakePlan{Results: 11}, 1), "batch": ask(fakePlan{Results: 6}, 2)} {
 			if _, ok := errors.AsType[*fields.Errors](ask); !ok {
 				t.Errorf("a %s that never fits: error %v, want a fault", what, ask)
 			}
 		}
-		if err := ask(toy{Tasks: 2}, 1); err != nil || stored() != 5 {
+		if err := ask(fakePlan{Tasks: 2}, 1); err != nil || stored() != 5 {
 			t.Fatalf("the first job: error %v, %d bytes stored, want 5", err, stored())
 		}
-		rejected("6 bytes are announced and 5 have room", ask(toy{Results: 6}, 1))
-		id := submit(t, e, toy{Tasks: 9, Work: time.Millisecond})
+		rejected("6 bytes are announced and 5 have room", ask(fakePlan{Results: 6}, 1))
+		id := submit(t, e, fakePlan{Tasks: 9, Work: time.Millisecond})
 		settle()
 		if v := get(id); v.Failure == nil || v.Failure.Reason != job.FailedResultTooLarge || stored() > quota {
 			t.Errorf("a job that crosses the quota is %v (%v), %d bytes stored, want it failed and at most %d", v.State, v.Failure, stored(), quota)
 		}
 		for range 3 { // up to the last byte
 			if stored() < quota {
-				_ = ask(toy{}, int(quota-stored()))
+				_ = ask(fakePlan{}, int(quota-stored()))
 			}
 		}
 		if stored() != quota {
 			t.Fatalf("%d bytes stored, want %d", stored(), quota)
 		}
-		rejected("the quota is used up", ask(toy{}, 1))
+		rejected("the quota is used up", ask(fakePlan{}, 1))
 		if _, err := e.Submit(t.Context(), []job.Submission{
-			{Tenant: "other", Kind: "toy", Spec: toy{Tasks: 1}.spec(), Priority: job.Normal, Retention: time.Hour},
+			{Tenant: "other", Kind: "toy", Spec: fakePlan{Tasks: 1}.spec(), Priority: job.Normal, Retention: time.Hour},
 		}, nil, false); err != nil {
 			t.Errorf("another tenant: %v", err)
 		}

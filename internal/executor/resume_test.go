@@ -14,11 +14,11 @@ import (
 
 func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, nil)
-		id := submit(t, e, toy{Tasks: 1, Work: time.Second})
+		id := submit(t, e, fakePlan{Tasks: 1, Work: time.Second})
 		e.Drain()
-		sub := job.Submission{Tenant: "acme", Kind: "toy", Spec: toy{}.spec(), Priority: job.Normal}
+		sub := job.Submission{Tenant: "acme", Kind: "toy", Spec: fakePlan{}.spec(), Priority: job.Normal}
 		if _, err := e.Submit(t.Context(), []job.Submission{sub}, nil, false); !errors.Is(err, job.ErrDraining) {
 			t.Errorf("%v, want ErrDraining", err)
 		}
@@ -30,11 +30,11 @@ func TestDrain(t *testing.T) {
 // A stop lets running tasks finish, takes no further ones, and the next executor goes on from there.
 func TestStopAndResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, nil)
-		running := submit(t, e, toy{Tasks: 10, Work: time.Second})
-		parked := submit(t, e, toy{Tasks: 2, Park: time.Minute, Waiting: 2})
-		delayed := submit(t, e, toy{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) })
+		running := submit(t, e, fakePlan{Tasks: 10, Work: time.Second})
+		parked := submit(t, e, fakePlan{Tasks: 2, Park: time.Minute, Waiting: 2})
+		delayed := submit(t, e, fakePlan{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) })
 		time.Sleep(2500 * time.Millisecond)
 		before := time.Now()
 		if err := e.Stop(t.Context()); err != nil {
@@ -73,9 +73,9 @@ func TestStopAndResume(t *testing.T) {
 // A task that does not end within the grace is cancelled, and starts over at the next start.
 func TestStopGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, nil)
-		id := submit(t, e, toy{Tasks: 1, Work: time.Hour})
+		id := submit(t, e, fakePlan{Tasks: 1, Work: time.Hour})
 		time.Sleep(time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
@@ -96,9 +96,9 @@ func TestStopGrace(t *testing.T) {
 // A journal that takes nothing holds a stop up no longer than its grace, whoever waits for it.
 func TestStopWhileTheJournalBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, oneWorker)
-		for _, p := range []toy{{Tasks: 1, Work: time.Second}, {Tasks: 1, Park: time.Second, Waiting: 1}, {Tasks: 2, Block: true}} {
+		for _, p := range []fakePlan{{Tasks: 1, Work: time.Second}, {Tasks: 1, Park: time.Second, Waiting: 1}, {Tasks: 2, Block: true}} {
 			submit(t, e, p, func(s *job.Submission) { s.Timeout = 2 * time.Second })
 		}
 		l.mu.Lock()
@@ -120,16 +120,16 @@ func TestStopWhileTheJournalBlocks(t *testing.T) {
 // What was being cancelled when the process died is cancelled by the next; a timeout counts from the start of the job.
 func TestRecoverEndings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, func(c *executor.Config) { c.Planner, c.Workers = stubborn{}, 4 })
-		cancelling := submit(t, e, toy{Tasks: 1})
-		late := submit(t, e, toy{Tasks: 1}, func(s *job.Submission) { s.Timeout = 10 * time.Second })
+		cancelling := submit(t, e, fakePlan{Tasks: 1})
+		late := submit(t, e, fakePlan{Tasks: 1}, func(s *job.Submission) { s.Timeout = 10 * time.Second })
 		time.Sleep(time.Second)
 		if _, err := e.Cancel(t.Context(), "acme", cancelling); err != nil {
 			t.Fatal(err)
 		}
 		// A crash: what the old executor writes from here on never happened.
-		l2 := newLedger(t)
+		l2 := newFakeJournal(t)
 		l.mu.Lock()
 		for id, p := range l.jobs {
 			l2.jobs[id] = &page{view: p.view, spec: p.spec, log: slices.Clone(p.log)}
@@ -145,16 +145,16 @@ func TestRecoverEndings(t *testing.T) {
 }
 
 // blocked plans tasks that end only when they are cancelled.
-type blocked struct{ toys }
+type blocked struct{ fakePlanner }
 
 func (blocked) Replan(context.Context, string, string, []byte) (job.Plan, error) {
-	return toy{Tasks: 2, Block: true}, nil
+	return fakePlan{Tasks: 2, Block: true}, nil
 }
 
 // A job that this version cannot plan fails; it does not keep the server from starting.
 func TestRecoverUnknownKind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, func(c *executor.Config) { c.Planner = stubborn{} })
 		s := job.Submission{Tenant: "acme", Kind: "other", Spec: []byte("{}"), Priority: job.Normal, StartAfter: time.Now().Add(time.Hour)}
 		jobs, err := e.Submit(t.Context(), []job.Submission{s}, nil, false)
@@ -173,10 +173,10 @@ func TestRecoverUnknownKind(t *testing.T) {
 // A submission that the journal refuses leaves nothing behind.
 func TestStorageRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		l.fail = &job.Rejection{Err: job.ErrStorage}
 		e := start(t, l, func(c *executor.Config) { c.MaxJobs = 1 })
-		sub := job.Submission{Tenant: "acme", Kind: "toy", Spec: toy{Tasks: 5, Work: time.Second}.spec(), Priority: job.Normal}
+		sub := job.Submission{Tenant: "acme", Kind: "toy", Spec: fakePlan{Tasks: 5, Work: time.Second}.spec(), Priority: job.Normal}
 		for range 3 {
 			if _, err := e.Submit(t.Context(), []job.Submission{sub}, nil, false); !errors.Is(err, job.ErrStorage) {
 				t.Fatalf("%v, want ErrStorage", err)
@@ -184,7 +184,7 @@ func TestStorageRefuses(t *testing.T) {
 		}
 		settle()
 		l.fail = nil
-		id := submit(t, e, toy{Tasks: 1})
+		id := submit(t, e, fakePlan{Tasks: 1})
 		settle()
 		want(t, l, id, job.Succeeded)
 	})
@@ -193,11 +193,11 @@ func TestStorageRefuses(t *testing.T) {
 // Submit returns when the job is durable, and its tasks do not wait for that.
 func TestSubmitWaitsForTheDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		l.slow = 3 * time.Second
 		e := start(t, l, nil)
 		before := time.Now()
-		id := submit(t, e, toy{Tasks: 1})
+		id := submit(t, e, fakePlan{Tasks: 1})
 		if d := time.Since(before); d != 3*time.Second {
 			t.Errorf("submit returned after %v, want 3s", d)
 		}

@@ -40,15 +40,15 @@ func (r *room) open() {
 // when there is room again.
 func TestRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, r := newLedger(t), new(room)
+		l, r := newFakeJournal(t), new(room)
 		e := start(t, l, func(c *executor.Config) { c.Workers, c.Room = 2, r.get })
-		long := submit(t, e, toy{Tasks: 1000, Work: 100 * time.Millisecond})
-		parked := submit(t, e, toy{Tasks: 1, Park: 10 * time.Second, Waiting: 1})
+		long := submit(t, e, fakePlan{Tasks: 1000, Work: 100 * time.Millisecond})
+		parked := submit(t, e, fakePlan{Tasks: 1, Park: 10 * time.Second, Waiting: 1})
 		time.Sleep(time.Second)
 		r.close()
 		settle()
 		before := l.job(long).TasksDone
-		queued := submit(t, e, toy{Tasks: 1})
+		queued := submit(t, e, fakePlan{Tasks: 1})
 		time.Sleep(time.Minute)
 		if n := l.job(long).TasksDone - before; n != 0 {
 			t.Errorf("%d tasks ended without room, want 0", n)
@@ -69,10 +69,10 @@ func TestRoom(t *testing.T) {
 // A stop does not wait for room.
 func TestStopWithoutRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, r := newLedger(t), new(room)
+		l, r := newFakeJournal(t), new(room)
 		r.close()
 		e := start(t, l, func(c *executor.Config) { c.Room = r.get })
-		id := submit(t, e, toy{Tasks: 1})
+		id := submit(t, e, fakePlan{Tasks: 1})
 		began := time.Now()
 		if err := e.Stop(t.Context()); err != nil || time.Since(began) != 0 {
 			t.Errorf("Stop: %v after %s, want nil immediately", err, time.Since(began))
@@ -84,9 +84,9 @@ func TestStopWithoutRoom(t *testing.T) {
 // While the disk fails a cancel is answered all the same, the first time and again; the job stops.
 func TestCancelOnFailingDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, nil)
-		id := submit(t, e, toy{Tasks: 10, Work: time.Minute})
+		id := submit(t, e, fakePlan{Tasks: 10, Work: time.Minute})
 		time.Sleep(time.Second)
 		l.mu.Lock()
 		l.failing = job.ErrStorage

@@ -10,18 +10,18 @@ import (
 	"gather/internal/job"
 )
 
-// waitDelay is how long a submission whose client waits for the result may wait for that result on its way to disk: a
-// short job is then one write instead of two.
+// waitDelay is how long a submission may wait for the job's result on its way to disk, when the client waits for the result:
+// a short job is then one write instead of two.
 const waitDelay = time.Millisecond
 
-// Submit admits jobs, all or none, and returns when they are durable. With wait the caller is going to wait for the
-// results, so that submission and result of a short job may be made durable together.
+// Submit admits jobs, all or none, and returns when they are durable. With wait, which is for callers that wait for the
+// results, submission and result of a short job may be made durable together.
 //
 // It returns a *fields.Errors with every fault (pointers lead with "/jobs/<i>" when there are several jobs) or a
-// *job.Rejection. The key was reserved by the caller, and is Submit's from here on. The end of ctx no longer stops it once
+// *job.Rejection. The caller has reserved the key; Submit uses or releases it. The end of ctx no longer stops Submit once
 // the journal has the batch.
 func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error) {
-	batch, runs, views, err := e.prepare(ctx, subs)
+	batch, execs, views, err := e.prepare(ctx, subs)
 	if err != nil {
 		if key != nil {
 			e.cfg.Journal.Release(*key)
@@ -29,12 +29,12 @@ func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.K
 		return nil, err
 	}
 	// The journal keeps the order, so the events that the tasks append from now on follow the submission.
-	if err = e.commit(ctx, &batch, key, wait, func() { e.mode.submitted(runs) }); err != nil {
-		rollback(runs)
-		return nil, e.refused(err, len(runs))
+	if err = e.commit(ctx, &batch, key, wait, func() { e.submit.submitted(execs) }); err != nil {
+		rollback(execs)
+		return nil, e.refused(err, len(execs))
 	}
-	for _, r := range runs {
-		r.series.accepted()
+	for _, x := range execs {
+		x.series.accepted()
 	}
 	return views, nil
 }
@@ -51,7 +51,7 @@ func (e *Executor) commit(ctx context.Context, batch *job.Batch, key *job.Key, w
 		return err
 	}
 	appended()
-	// Even when the client has gone the outcome must be known here: a refused job has to be dropped.
+	// The outcome matters even when the client has gone: a rejected job has to be dropped.
 	select {
 	case err := <-durable:
 		return err
@@ -61,43 +61,43 @@ func (e *Executor) commit(ctx context.Context, batch *job.Batch, key *job.Key, w
 }
 
 // prepare plans and admits jobs, and returns the batch that submits them. After an error nothing has to be rolled back.
-func (e *Executor) prepare(ctx context.Context, subs []job.Submission) (batch job.Batch, runs []*run, views []job.Job, err error) {
+func (e *Executor) prepare(ctx context.Context, subs []job.Submission) (batch job.Batch, execs []*jobExecution, views []job.Job, err error) {
 	tenant := subs[0].Tenant
-	if _, err = e.mode.admit(tenant, len(subs), nil); err != nil { // before the work of planning
+	if _, err = e.submit.admit(tenant, len(subs), nil); err != nil { // before the work of planning
 		return batch, nil, nil, err
 	}
-	runs = make([]*run, 0, len(subs))
+	execs = make([]*jobExecution, 0, len(subs))
 	defer func() {
 		if err != nil {
-			rollback(runs)
+			rollback(execs)
 		}
 	}()
-	if err = e.plan(ctx, subs, func(p planned) { runs = append(runs, e.newRun(p)) }); err != nil {
+	if err = e.plan(ctx, subs, func(p plannedJob) { execs = append(execs, e.newExecution(p)) }); err != nil {
 		return batch, nil, nil, err
 	}
-	if batch.Admission, err = e.mode.admit(tenant, len(runs), runs); err != nil {
+	if batch.Admission, err = e.submit.admit(tenant, len(execs), execs); err != nil {
 		return batch, nil, nil, err
 	}
-	batch.Entries, views = make([]job.Entry, len(runs)), make([]job.Job, len(runs))
-	for i, r := range runs {
-		if batch.Entries[i], views[i], err = r.entry(); err != nil {
+	batch.Entries, views = make([]job.Entry, len(execs)), make([]job.Job, len(execs))
+	for i, x := range execs {
+		if batch.Entries[i], views[i], err = x.entry(); err != nil {
 			return batch, nil, nil, err
 		}
-		r.spec = nil // owned by the journal
+		x.spec = nil // owned by the journal
 	}
-	return batch, runs, views, nil
+	return batch, execs, views, nil
 }
 
-// entry is the submission of a job, and its view.
-func (p *planned) entry() (job.Entry, job.Job, error) {
+// entry returns the submission of a job, and its view.
+func (p *plannedJob) entry() (job.Entry, job.Job, error) {
 	ev := job.Submitted{Job: p.job, Spec: p.spec}
 	view, err := job.Apply(job.Job{}, ev)
 	return job.Entry{ID: p.job.ID, Events: []job.Event{ev}}, view, err
 }
 
-// plan validates every submission, and reports the faults of all of them. Keep gets what was planned, also when an error
+// plan validates every submission, and reports the faults of all of them. Keep gets every planned job, also when an error
 // follows.
-func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(planned)) error {
+func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(plannedJob)) error {
 	now := e.wall()
 	tenant := subs[0].Tenant
 	var faults fields.Errors
@@ -127,7 +127,7 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(pl
 			faults.Merge(prefix, v)
 			continue
 		}
-		p := e.planned(job.Job{
+		p := e.newPlannedJob(job.Job{
 			ID: job.NewID(), Tenant: s.Tenant, Kind: s.Kind, Priority: s.Priority, Labels: s.Labels, State: job.Queued,
 			CreatedAt: now, StartAfter: start, Delay: s.Delay, Timeout: s.Timeout, Retention: s.Retention,
 			RequestID: s.RequestID, TraceParent: s.TraceParent,
@@ -158,30 +158,30 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(pl
 	return e.resultRoom(tenant, len(subs), results)
 }
 
-// admit implements mode: it counts the jobs in, all or none.
-func (a alone) admit(tenant string, jobs int, runs []*run) (*job.Admission, error) {
+// admit implements submitter: it counts the jobs, all or none.
+func (d localDispatcher) admit(tenant string, jobs int, execs []*jobExecution) (*job.Admission, error) {
 	var bytes, waiting int64
-	for _, r := range runs {
-		bytes += r.size.Memory
-		waiting += r.size.Waiting
+	for _, x := range execs {
+		bytes += x.size.Memory
+		waiting += x.size.Waiting
 	}
-	e := a.Executor
+	e := d.Executor
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if err := e.room(tenant, jobs, bytes, waiting); err != nil {
+	if err := e.checkCapacity(tenant, jobs, bytes, waiting); err != nil {
 		return nil, err
 	}
-	for _, r := range runs {
-		e.count(r)
+	for _, x := range execs {
+		e.count(x)
 	}
 	return nil, nil //nolint:nilnil // the journal of one node has no bounds to check
 }
 
-// submitted implements mode.
-func (a alone) submitted(runs []*run) { a.enqueue(runs) }
+// submitted implements submitter.
+func (d localDispatcher) submitted(execs []*jobExecution) { d.queueJobs(execs) }
 
-// room rejects what does not fit now, and faults what never will. Caller holds e.mu.
-func (e *Executor) room(tenant string, jobs int, bytes, waiting int64) error {
+// checkCapacity rejects jobs that do not fit now; a batch that never fits is invalid. Caller holds e.mu.
+func (e *Executor) checkCapacity(tenant string, jobs int, bytes, waiting int64) error {
 	quota, err := e.quota(tenant, jobs)
 	if err != nil {
 		return err
@@ -196,8 +196,8 @@ func (e *Executor) room(tenant string, jobs int, bytes, waiting int64) error {
 	switch {
 	case e.draining:
 		return reject(job.ErrDraining, reasonDraining, "it admits no more jobs")
-	case len(e.runs)+jobs > e.cfg.MaxJobs:
-		return reject(job.ErrQueueFull, reasonJobs, "%d of at most %d jobs are admitted", len(e.runs), e.cfg.MaxJobs)
+	case len(e.jobs)+jobs > e.cfg.MaxJobs:
+		return reject(job.ErrQueueFull, reasonJobs, "%d of at most %d jobs are admitted", len(e.jobs), e.cfg.MaxJobs)
 	case e.bytes+bytes > e.cfg.MaxBytes:
 		return reject(job.ErrQueueFull, reasonBytes, "admitted jobs hold %d of at most %d bytes", e.bytes, e.cfg.MaxBytes)
 	case e.waiting+waiting > e.cfg.MaxWaiting:
@@ -208,7 +208,7 @@ func (e *Executor) room(tenant string, jobs int, bytes, waiting int64) error {
 	return nil
 }
 
-// quota returns the tenant's, 0 for none, and faults a batch that is larger than it, or than the queue.
+// quota returns the tenant's quota of jobs, 0 for none; a batch that is larger than it, or than the queue, is invalid.
 func (e *Executor) quota(tenant string, jobs int) (quota int, err error) {
 	if e.cfg.TenantJobs != nil {
 		quota = e.cfg.TenantJobs(tenant)
@@ -219,58 +219,58 @@ func (e *Executor) quota(tenant string, jobs int) (quota int, err error) {
 	return quota, err
 }
 
-// count enters a run in the admission counts. Caller holds e.mu.
-func (e *Executor) count(r *run) {
-	r.counted = true
-	e.runs[r.job.ID] = r
-	e.tenants[r.job.Tenant]++
-	e.bytes += r.size.Memory
-	e.waiting += r.size.Waiting
+// count adds a job to the admission counts. Caller holds e.mu.
+func (e *Executor) count(x *jobExecution) {
+	x.counted = true
+	e.jobs[x.job.ID] = x
+	e.tenants[x.job.Tenant]++
+	e.bytes += x.size.Memory
+	e.waiting += x.size.Waiting
 }
 
-// enqueue hands runs to the queue, now or when their time has come.
-func (e *Executor) enqueue(runs []*run) {
-	for _, r := range runs {
-		if e.delay(r) {
+// queueJobs queues jobs, now or when their start comes.
+func (e *Executor) queueJobs(execs []*jobExecution) {
+	for _, x := range execs {
+		if e.delay(x) {
 			continue
 		}
 		e.mu.Lock()
-		r.delayed = false
-		if !r.dead {
-			e.queue.pushFresh(r)
+		x.delayed = false
+		if !x.dead {
+			e.queue.pushNew(x)
 			e.ready.Signal()
 		}
 		e.mu.Unlock()
 	}
 }
 
-// delay sets the alarm of a run whose start has not come; false when it has.
-func (e *Executor) delay(r *run) bool {
-	again := func(time.Time) { e.enqueue([]*run{r}) }
-	set := func() *alarm { return e.alarms.setInstant(r.job.StartAfter, again) }
-	if r.job.Delay > 0 {
-		if !r.due.After(time.Now()) {
+// delay sets the timer of a job that starts later; false for any other job.
+func (e *Executor) delay(x *jobExecution) bool {
+	again := func(time.Time) { e.queueJobs([]*jobExecution{x}) }
+	set := func() *timer { return e.timers.setInstant(x.job.StartAfter, again) }
+	if x.job.Delay > 0 {
+		if !x.due.After(time.Now()) {
 			return false
 		}
-		set = func() *alarm { return e.alarms.set(r.due, again) }
-	} else if !r.job.StartAfter.After(e.wall()) {
+		set = func() *timer { return e.timers.set(x.due, again) }
+	} else if !x.job.StartAfter.After(e.wall()) {
 		return false
 	}
 	e.mu.Lock()
-	r.delayed = true
+	x.delayed = true
 	e.mu.Unlock()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.ending == nil {
-		r.start = set()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ending == nil {
+		x.start = set()
 	}
 	return true
 }
 
-// rollback drops jobs that are not submitted.
-func rollback(runs []*run) {
-	for _, r := range runs {
-		r.rollback()
+// rollback drops jobs that were not submitted.
+func rollback(execs []*jobExecution) {
+	for _, x := range execs {
+		x.rollback()
 	}
 }
 

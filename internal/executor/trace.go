@@ -15,13 +15,13 @@ import (
 
 // Spans of a job hang below the request that submitted it, by the traceparent that the job carries, also after a restart:
 //
-//	job.wait    from when the job could start to its first turn
-//	job.run     from its first turn, or its resumption, to its end; of a job that nodes share, one for each node's part
-//	  job.task  one step of a task, for the first maxTaskSpans of them
+//	job.wait    from when the job could start to its start
+//	job.run     from its start, or its resumption, to its end; a cluster's job has one on each node that runs tasks of it
+//	  job.task  one step of a task, for the first maxTaskSpans steps
 //
-// With no tracer, or for a request that was not sampled, nothing is done and nothing allocated.
+// Without a tracer, or for a request that was not sampled, there are no spans and no allocations.
 
-// maxTaskSpans bounds the spans of one run of a job: a sum may have 65 536 tasks.
+// maxTaskSpans bounds the spans of one job.run: a sum may have 65 536 tasks.
 const maxTaskSpans = 128
 
 // parseTraceParent reads a W3C traceparent: version, trace id, span id, flags. The zero SpanContext is invalid.
@@ -41,16 +41,16 @@ func parseTraceParent(s string) trace.SpanContext {
 	return trace.NewSpanContext(c)
 }
 
-// traced are the spans of a run, or of a part. The zero value traces nothing. Guarded by the lock of these.
+// traced has the spans of a job's execution; the zero value has none. Guarded by jobExecution.mu.
 type traced struct {
-	parent   context.Context //nolint:containedctx // holds the span that those of the tasks hang below
+	parent   context.Context //nolint:containedctx // holds the parent span of the tasks' spans
 	span     trace.Span
 	tasks    int
 	exemplar prometheus.Labels // nil unless the trace is sampled
 }
 
-// startTrace begins the spans of a run at its first turn, or when it is resumed. Caller holds the lock.
-func (p *planned) startTrace(now time.Time, resumed bool) {
+// startTrace begins the spans of a job at its start, or when it is resumed. Caller holds jobExecution.mu.
+func (p *plannedJob) startTrace(now time.Time, resumed bool) {
 	sc, ok := p.e.sampled(&p.job)
 	if !ok {
 		return
@@ -67,11 +67,11 @@ func (p *planned) startTrace(now time.Time, resumed bool) {
 		wait.End(trace.WithTimestamp(now))
 	}
 	parent, span := p.e.cfg.Tracer.Start(ctx, "job.run", trace.WithTimestamp(now), about)
-	p.traced.parent, p.traced.span = parent, span //nolint:fatcontext // one run has one span; the context does not grow
+	p.traced.parent, p.traced.span = parent, span //nolint:fatcontext // one execution has one span; the context does not grow
 	p.traced.exemplar = example(sc)
 }
 
-// sampled returns what the spans of a job hang below; false when it is to have none.
+// sampled returns the parent of a job's spans; false when the job has no spans.
 func (e *Executor) sampled(j *job.Job) (trace.SpanContext, bool) {
 	if e.cfg.Tracer == nil || j.TraceParent == "" {
 		return trace.SpanContext{}, false
@@ -85,13 +85,18 @@ func example(sc trace.SpanContext) prometheus.Labels {
 	return prometheus.Labels{"trace_id": sc.TraceID().String()}
 }
 
-// startTask begins the span of a step; it returns nil when there is none. Caller holds the lock.
-func (p *planned) startTask(task int, now time.Time) trace.Span {
-	if p.traced.span == nil || p.traced.tasks == maxTaskSpans {
+// startTask begins the span of a step; it returns nil when there is none.
+func (x *jobExecution) startTask(task int, now time.Time) trace.Span {
+	if x.e.cfg.Tracer == nil {
 		return nil
 	}
-	p.traced.tasks++
-	_, span := p.e.cfg.Tracer.Start(p.traced.parent, "job.task", trace.WithTimestamp(now),
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.traced.span == nil || x.traced.tasks == maxTaskSpans {
+		return nil
+	}
+	x.traced.tasks++
+	_, span := x.e.cfg.Tracer.Start(x.traced.parent, "job.task", trace.WithTimestamp(now),
 		trace.WithAttributes(attribute.Int("gather.task", task)))
 	return span
 }
@@ -109,8 +114,8 @@ func endTask(span trace.Span, step *job.Step, err error) {
 	span.End()
 }
 
-// endTrace ends the span of the run. Caller holds the lock.
-func (p *planned) endTrace(how *job.Finished) {
+// endTrace ends the span of the execution. Caller holds jobExecution.mu.
+func (p *plannedJob) endTrace(how *job.Finished) {
 	span := p.traced.span
 	if span == nil {
 		return

@@ -34,13 +34,13 @@ func TestTrace(t *testing.T) {
 		provider := sdk.NewTracerProvider(sdk.WithSyncer(spans))
 		defer func() { _ = provider.Shutdown(context.Background()) }()
 		trace := func(c *executor.Config) { c.Tracer, c.Workers = provider.Tracer("test"), 1 }
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, trace)
-		submit(t, e, toy{Tasks: 1, Work: 2 * time.Second})
+		submit(t, e, fakePlan{Tasks: 1, Work: 2 * time.Second})
 		synctest.Wait()
-		submit(t, e, toy{Tasks: 5, Work: time.Second}, traceParent(sampled))
-		submit(t, e, toy{Tasks: 1}, traceParent(strings.TrimSuffix(sampled, "1")+"0")) // not sampled
-		submit(t, e, toy{Tasks: 1}, traceParent("nonsense"))
+		submit(t, e, fakePlan{Tasks: 5, Work: time.Second}, traceParent(sampled))
+		submit(t, e, fakePlan{Tasks: 1}, traceParent(strings.TrimSuffix(sampled, "1")+"0")) // not sampled
+		submit(t, e, fakePlan{Tasks: 1}, traceParent("nonsense"))
 		time.Sleep(3500 * time.Millisecond)
 		if err := e.Stop(t.Context()); err != nil {
 			t.Fatal(err)
@@ -90,9 +90,9 @@ func TestExemplars(t *testing.T) {
 		provider := sdk.NewTracerProvider()
 		defer func() { _ = provider.Shutdown(context.Background()) }()
 		reg := prometheus.NewRegistry()
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, func(c *executor.Config) { c.Tracer, c.Registerer = provider.Tracer("test"), reg })
-		submit(t, e, toy{Tasks: 1}, traceParent(sampled))
+		submit(t, e, fakePlan{Tasks: 1}, traceParent(sampled))
 		settle()
 		families, err := reg.Gather()
 		if err != nil {
@@ -120,11 +120,11 @@ func TestExemplars(t *testing.T) {
 func TestLogsTellTheJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		l := newLedger(t)
+		l := newFakeJournal(t)
 		e := start(t, l, func(c *executor.Config) { c.Logger = slog.New(slog.NewJSONHandler(&log, nil)) })
-		id := submit(t, e, toy{Tasks: 1, Panic: true}, traceParent(sampled), func(s *job.Submission) { s.RequestID = "req-1" })
+		id := submit(t, e, fakePlan{Tasks: 1, Panic: true}, traceParent(sampled), func(s *job.Submission) { s.RequestID = "req-1" })
 		settle()
-		for _, part := range []string{id.String(), "req-1", traceID, "toyTask"} {
+		for _, part := range []string{id.String(), "req-1", traceID, "fakeTask"} {
 			if !strings.Contains(log.String(), part) {
 				t.Errorf("the log lacks %q:\n%s", part, log.String())
 			}

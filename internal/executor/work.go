@@ -8,10 +8,10 @@ import (
 	"gather/internal/job"
 )
 
-// maxNodeJobs bounds the jobs that Work names.
+// maxNodeJobs is how many jobs Work lists at most.
 const maxNodeJobs = 100
 
-// Work tells what this node is busy with.
+// Work returns the load of this node, and the jobs that it has tasks of.
 func (e *Executor) Work() job.Work {
 	now := time.Now()
 	busy, _ := e.load(now)
@@ -38,19 +38,11 @@ func (e *Executor) age(now time.Time) int64 { return max(1, int64(now.Sub(e.born
 
 // nodeJobs lists at most limit of the jobs that this node has tasks of.
 func (e *Executor) nodeJobs(limit int) []job.NodeJob {
-	var started []*run
-	e.mu.Lock()
-	for _, r := range e.runs {
-		if r.part != nil || r.nextTask > 0 {
-			started = append(started, r)
-		}
-	}
-	e.mu.Unlock()
 	var jobs []job.NodeJob
-	for _, r := range started {
-		r.mu.Lock()
-		one := job.NodeJob{ID: r.job.ID, Tenant: r.job.Tenant, Kind: r.job.Kind, Running: r.busy, Parked: len(r.parked)}
-		r.mu.Unlock()
+	for _, x := range e.started() {
+		x.mu.Lock()
+		one := job.NodeJob{ID: x.job.ID, Tenant: x.job.Tenant, Kind: x.job.Kind, Running: x.busy, Parked: len(x.parked)}
+		x.mu.Unlock()
 		if one.Running+one.Parked > 0 {
 			jobs = append(jobs, one)
 		}
@@ -61,37 +53,41 @@ func (e *Executor) nodeJobs(limit int) []job.NodeJob {
 	return jobs
 }
 
-// waitingItems counts the items of a run that wait on a timer here. Of a cluster's job this node has some tasks only: the
-// items are taken to be spread evenly over the tasks, because only the plan has their distribution.
-func (r *run) waitingItems() (n int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case len(r.parked) == 0 || r.size.Waiting == 0:
-		return 0
-	case r.part == nil:
-		n = r.size.Units - r.completed
-	default:
-		each := (r.size.Units + int64(r.size.Tasks) - 1) / int64(r.size.Tasks)
-		for _, u := range r.parked {
-			n += max(0, each-u.hold.completed)
+// started returns the jobs that have tasks here.
+func (e *Executor) started() (list []*jobExecution) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, x := range e.jobs {
+		if x.leases != nil || x.nextTask > 0 {
+			list = append(list, x)
 		}
 	}
-	return max(0, min(r.size.Waiting, n))
+	return list
 }
 
-// waitingItems counts the items that wait on a timer on this node.
-func (e *Executor) waitingItems() (n int64) {
-	e.mu.Lock()
-	var runs []*run
-	for _, r := range e.runs {
-		if r.part != nil || r.size.Waiting > 0 && !r.fresh && !r.delayed {
-			runs = append(runs, r)
+// waitingItems returns how many items of a job wait on a timer here. Of a cluster's job this node has some tasks only: the
+// items are assumed to be spread evenly over the tasks, because only the plan has their distribution.
+func (x *jobExecution) waitingItems() (n int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case len(x.parked) == 0 || x.size.Waiting == 0:
+		return 0
+	case x.leases == nil:
+		n = x.size.Units - x.completed
+	default:
+		each := (x.size.Units + int64(x.size.Tasks) - 1) / int64(x.size.Tasks)
+		for _, a := range x.parked {
+			n += max(0, each-a.held.completed)
 		}
 	}
-	e.mu.Unlock()
-	for _, r := range runs {
-		n += r.waitingItems()
+	return max(0, min(x.size.Waiting, n))
+}
+
+// waitingItems returns how many items wait on a timer on this node.
+func (e *Executor) waitingItems() (n int64) {
+	for _, x := range e.started() {
+		n += x.waitingItems()
 	}
 	return n
 }

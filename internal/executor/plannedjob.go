@@ -11,8 +11,8 @@ import (
 	"gather/internal/job"
 )
 
-// A planned job is what runs and parts are made of: the job, its plan, and what is measured and told of both.
-type planned struct {
+// A plannedJob is a job with its plan, its metrics and its trace.
+type plannedJob struct {
 	e         *Executor
 	job       job.Job // as submitted, or as the cluster gave it; not changed
 	plan      job.Plan
@@ -25,12 +25,12 @@ type planned struct {
 	traced    traced
 }
 
-func (e *Executor) planned(j job.Job, plan job.Plan, spec []byte) planned {
-	return planned{e: e, job: j, plan: plan, size: plan.Size(), spec: spec, series: e.metrics.of(&j)}
+func (e *Executor) newPlannedJob(j job.Job, plan job.Plan, spec []byte) plannedJob {
+	return plannedJob{e: e, job: j, plan: plan, size: plan.Size(), spec: spec, series: e.metrics.of(&j)}
 }
 
-// log is the logger for what happens to this job.
-func (p *planned) log() *slog.Logger {
+// log returns the logger of this job.
+func (p *plannedJob) log() *slog.Logger {
 	attrs := []any{
 		"job_id", p.job.ID.String(), "kind", p.job.Kind, "tenant", p.job.Tenant, "request_id", p.job.RequestID,
 	}
@@ -42,7 +42,7 @@ func (p *planned) log() *slog.Logger {
 
 // recordEnd counts and logs the end of the job. It is called when the end is durable. Failed jobs are logged at info: they are
 // a client's concern first.
-func (p *planned) recordEnd(how *job.Finished) {
+func (p *plannedJob) recordEnd(how *job.Finished) {
 	p.series.ended(p, how)
 	level, what := slog.LevelDebug, "job ended"
 	if how.State == job.Failed {
@@ -62,7 +62,7 @@ func (p *planned) recordEnd(how *job.Finished) {
 }
 
 // guard calls a kind's code and turns a panic into a failure.
-func (p *planned) guard(f func() error) (err error) {
+func (p *plannedJob) guard(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			p.log().Error("the code of a kind panicked", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
@@ -72,8 +72,8 @@ func (p *planned) guard(f func() error) (err error) {
 	return f()
 }
 
-// closePlan gives back what the plan holds, such as an open array, when no step will come. Caller holds the lock.
-func (p *planned) closePlan() {
+// closePlan closes what the plan has open, such as an array, when no step follows. Caller holds the lock.
+func (p *plannedJob) closePlan() {
 	c, ok := p.plan.(io.Closer)
 	if !ok || p.closed {
 		return
@@ -84,21 +84,21 @@ func (p *planned) closePlan() {
 	}
 }
 
-// failure is how a job ends that an error of its kind's code ended.
+// failure returns the failure of a job whose kind's code returned an error.
 func failure(err error) *job.Failure {
-	f, ok := err.(*job.Failure) //nolint:errorlint // a kind's own wrapped error is told as it is
+	f, ok := err.(*job.Failure) //nolint:errorlint // a kind's own wrapped error is reported whole
 	if !ok {
 		f = &job.Failure{Reason: job.FailedTask, Detail: err.Error()}
 	}
 	return f
 }
 
-// timedOut is how a job ends that ran longer than it may.
-func (p *planned) timedOut() *job.Failure {
+// timedOut returns the failure of a job that ran longer than its timeout.
+func (p *plannedJob) timedOut() *job.Failure {
 	return &job.Failure{Reason: job.FailedTimeout, Detail: "the job ran longer than its timeout of " + p.job.Timeout.String()}
 }
 
-// advanced is the event that a step leaves behind, and whether there is anything in it.
+// advanced returns the event of a step, and whether it has to be recorded.
 func advanced(task int, step *job.Step) (job.Advanced, bool) {
 	a := job.Advanced{
 		Task: task, Done: step.Wake.IsZero(), Completed: step.Completed, Failed: step.Failed, Bytes: step.Bytes,
@@ -107,7 +107,7 @@ func advanced(task int, step *job.Step) (job.Advanced, bool) {
 	return a, a.Done || step.Items.Len() > 0 || step.Completed > 0 || step.Bytes > 0
 }
 
-// succeeded is the end of a job with an outcome.
+// succeeded returns the end of a job with an outcome.
 func succeeded(out *job.Outcome) job.Finished {
 	return job.Finished{
 		State: job.Succeeded, Result: out.Value, Details: out.Details, Items: out.Items, Completed: out.Completed,

@@ -12,9 +12,9 @@ import (
 	"gather/internal/job"
 )
 
-// ledger is a journal in memory, as simple as it can be: a batch is durable when Append returns, unless Delay says that
+// fakeJournal is a journal in memory, as simple as it can be: a batch is durable when Append returns, unless Delay says that
 // the disk is slow or fail that it is broken.
-type ledger struct {
+type fakeJournal struct {
 	t    testing.TB
 	mu   sync.Mutex
 	jobs map[job.ID]*page
@@ -36,12 +36,14 @@ type page struct {
 	log  []job.LogRecord
 }
 
-func newLedger(t testing.TB) *ledger { return &ledger{t: t, jobs: make(map[job.ID]*page)} }
+func newFakeJournal(t testing.TB) *fakeJournal {
+	return &fakeJournal{t: t, jobs: make(map[job.ID]*page)}
+}
 
 // Elapsed implements executor.Journal.
-func (l *ledger) Elapsed(since time.Time) time.Duration { return time.Since(since) }
+func (l *fakeJournal) Elapsed(since time.Time) time.Duration { return time.Since(since) }
 
-func (l *ledger) Append(ctx context.Context, b job.Batch) error {
+func (l *fakeJournal) Append(ctx context.Context, b job.Batch) error {
 	l.mu.Lock()
 	if l.blocked {
 		l.mu.Unlock()
@@ -87,7 +89,7 @@ func (l *ledger) Append(ctx context.Context, b job.Batch) error {
 	return nil
 }
 
-func (l *ledger) Get(_ context.Context, tenant string, id job.ID) (job.Job, error) {
+func (l *fakeJournal) Get(_ context.Context, tenant string, id job.ID) (job.Job, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := l.jobs[id]
@@ -97,7 +99,7 @@ func (l *ledger) Get(_ context.Context, tenant string, id job.ID) (job.Job, erro
 	return p.view, nil
 }
 
-func (l *ledger) Recover(_ context.Context, visit func(job.Job, []byte, job.LogSeq) error) error {
+func (l *fakeJournal) Recover(_ context.Context, visit func(job.Job, []byte, job.LogSeq) error) error {
 	l.mu.Lock()
 	var open []*page
 	for _, p := range l.jobs {
@@ -123,14 +125,14 @@ func (l *ledger) Recover(_ context.Context, visit func(job.Job, []byte, job.LogS
 }
 
 // Release implements executor.Journal.
-func (l *ledger) Release(key job.Key) {
+func (l *fakeJournal) Release(key job.Key) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.released = append(l.released, key.Value)
 }
 
 // job returns the view of a job.
-func (l *ledger) job(id job.ID) job.Job {
+func (l *fakeJournal) job(id job.ID) job.Job {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if p := l.jobs[id]; p != nil {
@@ -140,7 +142,7 @@ func (l *ledger) job(id job.ID) job.Job {
 }
 
 // tasksDone lists the tasks whose end is in a job's log, in order.
-func (l *ledger) tasksDone(id job.ID) []int {
+func (l *fakeJournal) tasksDone(id job.ID) []int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var tasks []int

@@ -12,13 +12,13 @@ import (
 )
 
 // A stop gives parked tasks up at once, lets running ones finish, and other nodes go on.
-func TestSharedStop(t *testing.T) {
+func TestClusterStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRealm(t)
+		r := newFakeCluster(t)
 		e, _ := startNode(t, r, nil)
-		parked := submit(t, e, toy{Tasks: 4, Park: time.Minute, Waiting: 4})
+		parked := submit(t, e, fakePlan{Tasks: 4, Park: time.Minute, Waiting: 4})
 		synctest.Wait()
-		running := submit(t, e, toy{Tasks: 2, Work: 2 * time.Second})
+		running := submit(t, e, fakePlan{Tasks: 2, Work: 2 * time.Second})
 		time.Sleep(time.Second)
 		startNode(t, r, nil)
 		before := time.Now()
@@ -44,12 +44,12 @@ func TestSharedStop(t *testing.T) {
 }
 
 // A task that does not end within the grace is cancelled, and is no failure: another node starts it over.
-func TestSharedStopGrace(t *testing.T) {
+func TestClusterStopGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRealm(t)
+		r := newFakeCluster(t)
 		e, _ := startNode(t, r, func(c *executor.Config) { c.Workers = 3 })
-		id := submit(t, e, toy{Tasks: 1, Work: time.Hour})
-		long := submit(t, e, toy{Tasks: 2, Work: time.Hour})
+		id := submit(t, e, fakePlan{Tasks: 1, Work: time.Hour})
+		long := submit(t, e, fakePlan{Tasks: 2, Work: time.Hour})
 		time.Sleep(time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
@@ -68,13 +68,13 @@ func TestSharedStopGrace(t *testing.T) {
 }
 
 // Tasks that woke up while all workers are busy are given up at once too.
-func TestSharedStopOfWoken(t *testing.T) {
+func TestClusterStopOfWoken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRealm(t)
+		r := newFakeCluster(t)
 		e, _ := startNode(t, r, oneWorker)
-		id := submit(t, e, toy{Tasks: 4, Park: time.Second, Waiting: 4})
+		id := submit(t, e, fakePlan{Tasks: 4, Park: time.Second, Waiting: 4})
 		synctest.Wait()
-		submit(t, e, toy{Tasks: 1, Work: 10 * time.Second})
+		submit(t, e, fakePlan{Tasks: 1, Work: 10 * time.Second})
 		time.Sleep(2 * time.Second)
 		startNode(t, r, nil)
 		go func() { _ = e.Stop(t.Context()) }()
@@ -85,16 +85,16 @@ func TestSharedStopOfWoken(t *testing.T) {
 }
 
 // A stop waits for the answers of appends, as long as its grace; turns are ended when their answers come, also later.
-func TestSharedStopWaitsForAppends(t *testing.T) {
+func TestClusterStopWaitsForAppends(t *testing.T) {
 	for _, tt := range []struct{ slow, grace, took time.Duration }{
 		{2 * time.Second, time.Minute, 2 * time.Second},
 		{2 * time.Minute, 3 * time.Second, 3 * time.Second},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			r := newRealm(t)
+			r := newFakeCluster(t)
 			r.slow = tt.slow
 			e, _ := startNode(t, r, nil)
-			id := submit(t, e, toy{Tasks: 1})
+			id := submit(t, e, fakePlan{Tasks: 1})
 			synctest.Wait()
 			ctx, cancel := context.WithTimeout(t.Context(), tt.grace)
 			defer cancel()
@@ -114,12 +114,12 @@ func TestSharedStopWaitsForAppends(t *testing.T) {
 }
 
 // A log that takes nothing holds a stop up no longer than its grace.
-func TestSharedStopWhileTheLogBlocks(t *testing.T) {
+func TestClusterStopWhileTheLogBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRealm(t)
+		r := newFakeCluster(t)
 		r.stuck = true
 		e, _ := startNode(t, r, nil)
-		for _, p := range []toy{{Tasks: 1}, {Tasks: 2, Park: time.Second, Waiting: 1}, {Tasks: 2, Work: time.Second}} {
+		for _, p := range []fakePlan{{Tasks: 1}, {Tasks: 2, Park: time.Second, Waiting: 1}, {Tasks: 2, Work: time.Second}} {
 			submit(t, e, p, func(s *job.Submission) { s.Timeout = time.Hour })
 		}
 		time.Sleep(5 * time.Second)
@@ -136,16 +136,16 @@ func TestSharedStopWhileTheLogBlocks(t *testing.T) {
 }
 
 // New turns are taken while woken tasks keep a worker busy, and the other way round.
-func TestSharedFairness(t *testing.T) {
+func TestClusterFairness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRealm(t)
+		r := newFakeCluster(t)
 		r.latency = 5 * time.Millisecond
 		e, _ := startNode(t, r, func(c *executor.Config) { c.Workers, c.Planner = 1, pulses{} })
-		pulsing := submit(t, e, toy{Tasks: 4, Waiting: 4})
+		pulsing := submit(t, e, fakePlan{Tasks: 4, Waiting: 4})
 		time.Sleep(time.Second)
 		var ids []job.ID
 		for range 100 {
-			ids = append(ids, submit(t, e, toy{Tasks: 1, Work: 10 * time.Millisecond}))
+			ids = append(ids, submit(t, e, fakePlan{Tasks: 1, Work: 10 * time.Millisecond}))
 		}
 		before := r.job(pulsing).Progress.Completed
 		time.Sleep(time.Second)
@@ -167,18 +167,18 @@ func TestSharedFairness(t *testing.T) {
 	})
 }
 
-// pulses plans jobs of waiting tasks that are due again and again, at once, and other jobs as toys.
-type pulses struct{ toys }
+// pulses plans jobs of waiting tasks that are due again and again, at once, and other jobs as fakePlanner.
+type pulses struct{ fakePlanner }
 
 func (pulses) Replan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, error) {
-	p, err := toys{}.Replan(ctx, tenant, kind, spec)
-	if toy, ok := p.(toy); ok && toy.Waiting > 0 {
-		return pulsesPlan{toy}, nil
+	p, err := fakePlanner{}.Replan(ctx, tenant, kind, spec)
+	if plan, ok := p.(fakePlan); ok && plan.Waiting > 0 {
+		return pulsesPlan{plan}, nil
 	}
 	return p, err
 }
 
-type pulsesPlan struct{ toy }
+type pulsesPlan struct{ fakePlan }
 
 func (p pulsesPlan) Task(int, job.Resume) job.Task { return p }
 

@@ -11,15 +11,15 @@ import (
 	"gather/internal/job"
 )
 
-// realm is a cluster in memory: one log, one line of messages and the nodes that take turns from it. It fails the test
+// fakeCluster is a cluster in memory: one log, one line of messages and the nodes that take turns from it. It fails the test
 // when a node breaks the rules of a turn.
-type realm struct {
+type fakeCluster struct {
 	t  testing.TB
 	mu sync.Mutex
 	// jobs are all that were submitted; line has a message for each task that could run now.
-	jobs  map[job.ID]*shareable
+	jobs  map[job.ID]*fakeJob
 	line  []message
-	nodes []*member
+	nodes []*fakeNode
 	// slow is how long an append takes to be answered; stuck appends wait for their context; refuse says which are refused.
 	slow time.Duration
 	// latency is how long it takes from the wish for a turn to the turn.
@@ -32,13 +32,13 @@ type realm struct {
 	full error
 	// out counts the turns that are not ended, given those that ever were.
 	out, given int
-	holders    map[*holder]struct{}
+	leases     map[*fakeLease]struct{}
 	// appends counts calls of Append for each job.
 	appends map[job.ID]int
 	asked   *job.Admission
 }
 
-type shareable struct {
+type fakeJob struct {
 	view   job.Job
 	spec   []byte
 	size   job.Size
@@ -58,32 +58,32 @@ type message struct {
 	task int
 }
 
-func newRealm(t testing.TB) *realm {
-	return &realm{t: t, jobs: make(map[job.ID]*shareable), appends: make(map[job.ID]int), holders: make(map[*holder]struct{})}
+func newFakeCluster(t testing.TB) *fakeCluster {
+	return &fakeCluster{t: t, jobs: make(map[job.ID]*fakeJob), appends: make(map[job.ID]int), leases: make(map[*fakeLease]struct{})}
 }
 
-// member is a node's end of the realm: its executor.Cluster, and its executor.Journal.
-type member struct {
-	*realm
+// fakeNode is a node's end of the fakeCluster: its executor.Cluster, and its executor.Journal.
+type fakeNode struct {
+	*fakeCluster
 	name  string
 	e     *executor.Executor
-	turns chan *job.Turn
+	turns chan *job.Lease
 	wants int
 	dead  bool
 	chief bool
 }
 
-func (r *realm) join(name string) *member {
+func (r *fakeCluster) join(name string) *fakeNode {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m := &member{realm: r, name: name, turns: make(chan *job.Turn, 1000), chief: len(r.nodes) == 0}
+	m := &fakeNode{fakeCluster: r, name: name, turns: make(chan *job.Lease, 1000), chief: len(r.nodes) == 0}
 	r.nodes = append(r.nodes, m)
 	return m
 }
 
-func (m *member) Turns() <-chan *job.Turn { return m.turns }
+func (m *fakeNode) Leases() <-chan *job.Lease { return m.turns }
 
-func (m *member) Want(n int) {
+func (m *fakeNode) RequestLeases(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.wants += n
@@ -91,7 +91,7 @@ func (m *member) Want(n int) {
 }
 
 // later deals when the latency has passed. Caller holds mu.
-func (r *realm) later() {
+func (r *fakeCluster) later() {
 	if r.latency == 0 {
 		r.deal()
 		return
@@ -104,7 +104,7 @@ func (r *realm) later() {
 }
 
 // deal gives messages to those that want some. Caller holds mu.
-func (r *realm) deal() {
+func (r *fakeCluster) deal() {
 	for again := true; again; {
 		again = false
 		for _, m := range r.nodes {
@@ -118,20 +118,20 @@ func (r *realm) deal() {
 	}
 }
 
-func (r *realm) give(m *member, msg message) {
+func (r *fakeCluster) give(m *fakeNode, msg message) {
 	s := r.jobs[msg.id]
 	if s.view.State.Terminal() || s.ending != nil {
 		return
 	}
-	h := &holder{m: m, s: s, msg: msg}
-	h.turn = &job.Turn{Job: s.view, Spec: s.spec, Task: msg.task, Context: s.ctx, TurnHolder: h}
+	h := &fakeLease{m: m, s: s, msg: msg}
+	h.turn = &job.Lease{Job: s.view, Spec: s.spec, Task: msg.task, Context: s.ctx, LeaseHandle: h}
 	for _, rec := range s.log {
 		if a, ok := rec.Event.(job.Advanced); ok && a.Task == msg.task {
 			h.turn.Resumed = true
 		}
 	}
 	m.wants--
-	r.holders[h] = struct{}{}
+	r.leases[h] = struct{}{}
 	r.out++
 	r.given++
 	s.out++
@@ -140,16 +140,16 @@ func (r *realm) give(m *member, msg message) {
 }
 
 // Elapsed implements executor.Journal.
-func (*member) Elapsed(since time.Time) time.Duration { return time.Since(since) }
+func (*fakeNode) Elapsed(since time.Time) time.Duration { return time.Since(since) }
 
 // push puts a message in the line. Caller holds mu.
-func (r *realm) push(msg message) {
+func (r *fakeCluster) push(msg message) {
 	r.line = append(r.line, msg)
 	r.later()
 }
 
 // apply appends events, all or none. Caller holds mu.
-func (r *realm) apply(s *shareable, events ...job.Event) error {
+func (r *fakeCluster) apply(s *fakeJob, events ...job.Event) error {
 	view, log := s.view, s.log
 	for _, ev := range events {
 		var err error
@@ -174,7 +174,7 @@ func (r *realm) apply(s *shareable, events ...job.Event) error {
 }
 
 // decide ends a job when nobody works on it. Caller holds mu.
-func (r *realm) decide(m *member, s *shareable, how job.Finished) (ended *job.Job) {
+func (r *fakeCluster) decide(m *fakeNode, s *fakeJob, how job.Finished) (ended *job.Job) {
 	if s.ending == nil && !s.view.State.Terminal() {
 		s.ending = &how
 		s.end()
@@ -182,7 +182,7 @@ func (r *realm) decide(m *member, s *shareable, how job.Finished) (ended *job.Jo
 	return r.lastOut(m, s)
 }
 
-func (r *realm) lastOut(m *member, s *shareable) (ended *job.Job) {
+func (r *fakeCluster) lastOut(m *fakeNode, s *fakeJob) (ended *job.Job) {
 	if s.ending == nil || s.out > 0 || s.view.State.Terminal() {
 		return nil
 	}
@@ -195,7 +195,7 @@ func (r *realm) lastOut(m *member, s *shareable) (ended *job.Job) {
 	return &view
 }
 
-func (m *member) Cancel(_ context.Context, tenant string, id job.ID) (job.Job, error) {
+func (m *fakeNode) Cancel(_ context.Context, tenant string, id job.ID) (job.Job, error) {
 	m.mu.Lock()
 	s := m.jobs[id]
 	if s == nil || s.view.Tenant != tenant {
@@ -212,13 +212,13 @@ func (m *member) Cancel(_ context.Context, tenant string, id job.ID) (job.Job, e
 	return view, nil
 }
 
-func (m *member) tell(ended *job.Job) {
+func (m *fakeNode) tell(ended *job.Job) {
 	if ended != nil {
-		m.e.Ended(ended)
+		m.e.RecordEnd(ended)
 	}
 }
 
-func (m *member) Position(id job.ID) (int, time.Duration, bool) {
+func (m *fakeNode) Position(id job.ID) (int, time.Duration, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i, msg := range m.line {
@@ -229,7 +229,7 @@ func (m *member) Position(id job.ID) (int, time.Duration, bool) {
 	return 0, 0, false
 }
 
-func (m *member) Unfinished(visit func(*job.Job, job.Size)) bool {
+func (m *fakeNode) Unfinished(visit func(*job.Job, job.Size)) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range m.jobs {
@@ -241,7 +241,7 @@ func (m *member) Unfinished(visit func(*job.Job, job.Size)) bool {
 }
 
 // Append takes submissions.
-func (m *member) Append(_ context.Context, b job.Batch) error {
+func (m *fakeNode) Append(_ context.Context, b job.Batch) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.asked = b.Admission
@@ -254,7 +254,7 @@ func (m *member) Append(_ context.Context, b job.Batch) error {
 		if !ok || len(e.Events) > 1 {
 			m.t.Errorf("the journal is given %v", e.Events)
 		}
-		s := &shareable{
+		s := &fakeJob{
 			spec: sub.Spec, size: b.Admission.Sizes[i], done: make(map[int]bool), nodes: make(map[string]int),
 		}
 		s.ctx, s.end = context.WithCancel(context.Background()) //nolint:fatcontext // each job has its own
@@ -272,7 +272,7 @@ func (m *member) Append(_ context.Context, b job.Batch) error {
 	return nil
 }
 
-func (m *member) Get(_ context.Context, tenant string, id job.ID) (job.Job, error) {
+func (m *fakeNode) Get(_ context.Context, tenant string, id job.ID) (job.Job, error) {
 	if j := m.job(id); j.Tenant == tenant {
 		return j, nil
 	}
@@ -280,16 +280,16 @@ func (m *member) Get(_ context.Context, tenant string, id job.ID) (job.Job, erro
 }
 
 // Release implements executor.Journal.
-func (*member) Release(job.Key) {}
+func (*fakeNode) Release(job.Key) {}
 
 // Recover must not be called: the jobs are the cluster's.
-func (m *member) Recover(context.Context, func(job.Job, []byte, job.LogSeq) error) error {
+func (m *fakeNode) Recover(context.Context, func(job.Job, []byte, job.LogSeq) error) error {
 	m.t.Error("a node recovers jobs")
 	return nil
 }
 
 // job returns the view of a job.
-func (r *realm) job(id job.ID) job.Job {
+func (r *fakeCluster) job(id job.ID) job.Job {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := r.jobs[id]; s != nil {
@@ -299,14 +299,14 @@ func (r *realm) job(id job.ID) job.Job {
 }
 
 // had tells how many turns of a job each node had.
-func (r *realm) had(id job.ID) map[string]int {
+func (r *fakeCluster) had(id job.ID) map[string]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.jobs[id].nodes
 }
 
 // items are the indexes of the items in a job's log, ascending.
-func (r *realm) items(id job.ID) []int64 {
+func (r *fakeCluster) items(id job.ID) []int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var all []int64
@@ -322,11 +322,11 @@ func (r *realm) items(id job.ID) []int64 {
 }
 
 // kill lets a node die: its tasks are given to others, and whatever it appends is refused.
-func (r *realm) kill(m *member) {
+func (r *fakeCluster) kill(m *fakeNode) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m.dead = true
-	for h := range r.holders {
+	for h := range r.leases {
 		if h.m == m {
 			h.revoke()
 		}
@@ -334,7 +334,7 @@ func (r *realm) kill(m *member) {
 }
 
 var (
-	_ executor.Cluster = (*member)(nil)
-	_ executor.Journal = (*member)(nil)
-	_ job.TurnHolder   = (*holder)(nil)
+	_ executor.Cluster = (*fakeNode)(nil)
+	_ executor.Journal = (*fakeNode)(nil)
+	_ job.LeaseHandle  = (*fakeLease)(nil)
 )

@@ -36,21 +36,21 @@ func total(t *testing.T, name string, regs ...*prometheus.Registry) (sum float64
 }
 
 // The chief alone reports what is counted in the whole cluster; each node reports what it does itself.
-func TestSharedMetrics(t *testing.T) {
+func TestClusterMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRealm(t)
+		r := newFakeCluster(t)
 		regs := []*prometheus.Registry{prometheus.NewPedanticRegistry(), prometheus.NewPedanticRegistry()}
 		e, _ := startNode(t, r, func(c *executor.Config) { c.Workers, c.Registerer = 1, regs[0] })
 		startNode(t, r, func(c *executor.Config) { c.Workers, c.Registerer = 1, regs[1] })
-		submit(t, e, toy{Tasks: 2})
-		submit(t, e, toy{Tasks: 1})
+		submit(t, e, fakePlan{Tasks: 2})
+		submit(t, e, fakePlan{Tasks: 1})
 		settle()
-		submit(t, e, toy{Tasks: 4, Park: time.Hour, Waiting: 4, Memory: 10})
+		submit(t, e, fakePlan{Tasks: 4, Park: time.Hour, Waiting: 4, Memory: 10})
 		settle()
-		submit(t, e, toy{Tasks: 3, Block: true})
+		submit(t, e, fakePlan{Tasks: 3, Block: true})
 		settle()
-		submit(t, e, toy{Tasks: 5})
-		submit(t, e, toy{Tasks: 5}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) })
+		submit(t, e, fakePlan{Tasks: 5})
+		submit(t, e, fakePlan{Tasks: 5}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) })
 		time.Sleep(10 * time.Second)
 		parked := 0.0
 		for _, j := range e.Work().Jobs {
@@ -98,17 +98,17 @@ func TestSharedMetrics(t *testing.T) {
 }
 
 // The spans of a job hang below its request: one wait, and a run for each node's part.
-func TestSharedTrace(t *testing.T) {
+func TestClusterTrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spans := tracetest.NewInMemoryExporter()
 		provider := sdk.NewTracerProvider(sdk.WithSyncer(spans))
 		defer func() { _ = provider.Shutdown(context.Background()) }()
 		trace := func(c *executor.Config) { c.Tracer, c.Workers = provider.Tracer("test"), 1 }
-		r := newRealm(t)
+		r := newFakeCluster(t)
 		e, _ := startNode(t, r, trace)
 		startNode(t, r, trace)
-		submit(t, e, toy{Tasks: 6, Work: time.Second}, traceParent(sampled))
-		submit(t, e, toy{Tasks: 1}, traceParent(strings.TrimSuffix(sampled, "1")+"0")) // not sampled
+		submit(t, e, fakePlan{Tasks: 6, Work: time.Second}, traceParent(sampled))
+		submit(t, e, fakePlan{Tasks: 1}, traceParent(strings.TrimSuffix(sampled, "1")+"0")) // not sampled
 		time.Sleep(20 * time.Second)
 		names := map[string]int{}
 		runs := map[string]bool{}

@@ -14,17 +14,17 @@ import (
 )
 
 // stages plans tasks of five items, one of which is done each second.
-type stages struct{ toys }
+type stages struct{ fakePlanner }
 
 func (stages) Replan(_ context.Context, _, _ string, spec []byte) (job.Plan, error) {
-	p, err := toys{}.Replan(context.Background(), "", "toy", spec)
+	p, err := fakePlanner{}.Replan(context.Background(), "", "toy", spec)
 	if err != nil {
 		return nil, err
 	}
-	return stagesPlan{p.(toy)}, nil
+	return stagesPlan{p.(fakePlan)}, nil
 }
 
-type stagesPlan struct{ toy }
+type stagesPlan struct{ fakePlan }
 
 func (p stagesPlan) Task(i int, r job.Resume) job.Task { return &stagesTask{i, r} }
 
@@ -54,13 +54,13 @@ func (s *stagesTask) Step(_ context.Context, now time.Time, _ *job.Local) (job.S
 
 // A node that dies leaves its tasks to others, which go on behind its steps: no item is lost or there twice. What the dead
 // one still appends is refused.
-func TestSharedRedelivery(t *testing.T) {
+func TestClusterRedelivery(t *testing.T) {
 	for _, tasks := range []int{1, 6} {
 		synctest.Test(t, func(t *testing.T) {
-			r := newRealm(t)
+			r := newFakeCluster(t)
 			plan := func(c *executor.Config) { c.Planner = stages{} }
 			e, first := startNode(t, r, plan)
-			id := submit(t, e, toy{Tasks: tasks, Waiting: 5})
+			id := submit(t, e, fakePlan{Tasks: tasks, Waiting: 5})
 			time.Sleep(2500 * time.Millisecond)
 			startNode(t, r, plan)
 			r.kill(first)
@@ -85,14 +85,14 @@ func TestSharedRedelivery(t *testing.T) {
 }
 
 // A node that dies when its tasks are in the log, and has not said so, leaves nothing to be done twice.
-func TestSharedRedeliveryOfDone(t *testing.T) {
+func TestClusterRedeliveryOfDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRealm(t)
+		r := newFakeCluster(t)
 		r.slow = time.Second
 		e, first := startNode(t, r, func(c *executor.Config) { c.Workers = 4 })
 		startNode(t, r, nil)
 		r.nodes[1].dead = true
-		id := submit(t, e, toy{Tasks: 4})
+		id := submit(t, e, fakePlan{Tasks: 4})
 		synctest.Wait()
 		if n := r.job(id).TasksDone; n != 4 {
 			t.Fatalf("%d tasks are in the log", n)
@@ -105,9 +105,9 @@ func TestSharedRedeliveryOfDone(t *testing.T) {
 }
 
 // A turn whose append is refused is dropped, and nothing else happens.
-func TestSharedRefusedAppend(t *testing.T) {
+func TestClusterRefusedAppend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRealm(t)
+		r := newFakeCluster(t)
 		r.slow = 100 * time.Millisecond
 		refusals := 3
 		r.refuse = func([]job.Event) bool {
@@ -115,7 +115,7 @@ func TestSharedRefusedAppend(t *testing.T) {
 			return refusals >= 0
 		}
 		e, _ := startNode(t, r, func(c *executor.Config) { c.Planner = stages{} })
-		id := submit(t, e, toy{Tasks: 2, Waiting: 5})
+		id := submit(t, e, fakePlan{Tasks: 2, Waiting: 5})
 		time.Sleep(20 * time.Second)
 		wantState(t, r, id, job.Succeeded)
 		if got := r.items(id); len(got) != 10 {
@@ -128,9 +128,9 @@ func TestSharedRefusedAppend(t *testing.T) {
 }
 
 // So is one whose next step is under way, which ends.
-func TestSharedRefusedAppendUnderAStep(t *testing.T) {
+func TestClusterRefusedAppendUnderAStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRealm(t)
+		r := newFakeCluster(t)
 		r.slow = time.Second
 		refusals := 1
 		r.refuse = func([]job.Event) bool {
@@ -138,7 +138,7 @@ func TestSharedRefusedAppendUnderAStep(t *testing.T) {
 			return refusals == 0
 		}
 		e, _ := startNode(t, r, func(c *executor.Config) { c.Planner = twofold{} })
-		id := submit(t, e, toy{Tasks: 2, Waiting: 1})
+		id := submit(t, e, fakePlan{Tasks: 2, Waiting: 1})
 		settle()
 		j := wantState(t, r, id, job.Running)
 		if r.given != 3 || r.out != 2 || j.Progress.Completed != 2 {
@@ -153,13 +153,13 @@ func TestSharedRefusedAppendUnderAStep(t *testing.T) {
 }
 
 // twofold plans tasks of two steps: one that leaves an item behind, and one that ends with its context.
-type twofold struct{ toys }
+type twofold struct{ fakePlanner }
 
 func (twofold) Replan(context.Context, string, string, []byte) (job.Plan, error) {
-	return twofoldPlan{toy{Tasks: 2}}, nil
+	return twofoldPlan{fakePlan{Tasks: 2}}, nil
 }
 
-type twofoldPlan struct{ toy }
+type twofoldPlan struct{ fakePlan }
 
 func (twofoldPlan) Task(int, job.Resume) job.Task { return new(twofoldTask) }
 
@@ -174,13 +174,13 @@ func (f *twofoldTask) Step(ctx context.Context, now time.Time, _ *job.Local) (jo
 }
 
 // A plan that cannot be made because of the storage is tried again; the job does not fail for it.
-func TestSharedPlans(t *testing.T) {
+func TestClusterPlans(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRealm(t)
+		r := newFakeCluster(t)
 		plans := &counted{}
 		plans.broken.Store(true)
 		e, _ := startNode(t, r, func(c *executor.Config) { c.Planner = plans })
-		id := submit(t, e, toy{Tasks: 100, Work: time.Millisecond})
+		id := submit(t, e, fakePlan{Tasks: 100, Work: time.Millisecond})
 		if n := plans.open.Load(); n != 0 {
 			t.Errorf("%d plans are open after the submission", n)
 		}
@@ -201,13 +201,13 @@ func TestSharedPlans(t *testing.T) {
 
 // counted counts the plans that are open.
 type counted struct {
-	toys
+	fakePlanner
 	open, made atomic.Int32
 	broken     atomic.Bool
 }
 
 func (c *counted) Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error) {
-	p, err := c.toys.Replan(ctx, tenant, kind, spec)
+	p, err := c.fakePlanner.Replan(ctx, tenant, kind, spec)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -235,9 +235,9 @@ func (p countedPlan) Close() error {
 }
 
 // A job that this version cannot plan fails.
-func TestSharedUnknownKind(t *testing.T) {
+func TestClusterUnknownKind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRealm(t)
+		r := newFakeCluster(t)
 		e, _ := startNode(t, r, func(c *executor.Config) { c.Planner = stubborn{} })
 		s := job.Submission{Tenant: "acme", Kind: "other", Spec: []byte("{}"), Priority: job.Normal}
 		jobs, err := e.Submit(t.Context(), []job.Submission{s}, nil, false)

@@ -17,13 +17,13 @@ import (
 	"gather/internal/job"
 )
 
-// startNode makes an executor that is a node of the realm; it is stopped when the test ends, and must have no turn then.
-func startNode(t *testing.T, r *realm, change func(*executor.Config)) (*executor.Executor, *member) {
+// startNode makes an executor that is a node of the fakeCluster; it is stopped when the test ends, and must have no turn then.
+func startNode(t *testing.T, r *fakeCluster, change func(*executor.Config)) (*executor.Executor, *fakeNode) {
 	t.Helper()
 	m := r.join(fmt.Sprint("node ", len(r.nodes)))
 	c := executor.DefaultConfig()
 	c.Workers = 2
-	c.Journal, c.Cluster, c.Planner = m, m, toys{}
+	c.Journal, c.Cluster, c.Planner = m, m, fakePlanner{}
 	c.Logger = slog.New(slog.DiscardHandler)
 	c.Registerer = prometheus.NewRegistry()
 	if change != nil {
@@ -40,7 +40,7 @@ func startNode(t *testing.T, r *realm, change func(*executor.Config)) (*executor
 		_ = m.e.Stop(none)
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		for h := range r.holders {
+		for h := range r.leases {
 			if h.m == m {
 				t.Errorf("task %d of a stopped node was not given up", h.msg.task)
 			}
@@ -50,7 +50,7 @@ func startNode(t *testing.T, r *realm, change func(*executor.Config)) (*executor
 }
 
 // wantAll checks that a job has succeeded with every item once.
-func wantAll(t *testing.T, r *realm, id job.ID, n int) {
+func wantAll(t *testing.T, r *fakeCluster, id job.ID, n int) {
 	t.Helper()
 	j := r.job(id)
 	if j.State != job.Succeeded || string(j.Result) != fmt.Sprint(n) || j.TasksDone != n || j.Progress.Completed != int64(n) {
@@ -65,7 +65,7 @@ func wantAll(t *testing.T, r *realm, id job.ID, n int) {
 	}
 }
 
-func wantState(t *testing.T, r *realm, id job.ID, s job.State) job.Job {
+func wantState(t *testing.T, r *fakeCluster, id job.ID, s job.State) job.Job {
 	t.Helper()
 	j := r.job(id)
 	if j.State != s {
@@ -75,12 +75,12 @@ func wantState(t *testing.T, r *realm, id job.ID, s job.State) job.Job {
 }
 
 // The tasks of one job are done by all nodes, whichever took the submission.
-func TestSharedRuns(t *testing.T) {
+func TestClusterRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRealm(t)
+		r := newFakeCluster(t)
 		e, _ := startNode(t, r, nil)
 		startNode(t, r, nil)
-		for _, p := range []toy{
+		for _, p := range []fakePlan{
 			{Tasks: 0},
 			{Tasks: 1},
 			{Tasks: 1, Waiting: 1},
@@ -105,16 +105,16 @@ func TestSharedRuns(t *testing.T) {
 }
 
 // Waits hold no worker, on no node.
-func TestSharedWaiting(t *testing.T) {
+func TestClusterWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRealm(t)
+		r := newFakeCluster(t)
 		e, _ := startNode(t, r, oneWorker)
-		id := submit(t, e, toy{Tasks: 4, Park: time.Hour, Waiting: 4})
+		id := submit(t, e, fakePlan{Tasks: 4, Park: time.Hour, Waiting: 4})
 		time.Sleep(time.Minute)
 		if w := e.Work(); w.Busy != 0 || w.Waiting != 4 || len(w.Jobs) != 1 || w.Jobs[0].Parked != 4 || w.Jobs[0].ID != id {
 			t.Errorf("%+v, want four parked tasks", w)
 		}
-		quick := submit(t, e, toy{Tasks: 1})
+		quick := submit(t, e, fakePlan{Tasks: 1})
 		settle()
 		wantAll(t, r, quick, 1)
 		time.Sleep(time.Hour)
@@ -126,42 +126,42 @@ func TestSharedWaiting(t *testing.T) {
 }
 
 // Tasks that wake up at the same time have all workers.
-func TestSharedWokenHaveAllWorkers(t *testing.T) {
+func TestClusterWokenHaveAllWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRealm(t)
+		r := newFakeCluster(t)
 		e, _ := startNode(t, r, func(c *executor.Config) { c.Workers = 4 })
-		id := submit(t, e, toy{Tasks: 4, Park: time.Second, Work: time.Second, Waiting: 4})
+		id := submit(t, e, fakePlan{Tasks: 4, Park: time.Second, Work: time.Second, Waiting: 4})
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		wantAll(t, r, id, 4)
 	})
 }
 
-func TestSharedFailures(t *testing.T) {
+func TestClusterFailures(t *testing.T) {
 	limit := 3 * time.Second
 	for _, tt := range []struct {
-		toy    toy
+		plan   fakePlan
 		reason job.FailureReason
 	}{
-		{toy{Tasks: 1, Panic: true}, job.FailedPanic},
-		{toy{Tasks: 100, Panic: true}, job.FailedPanic},
-		{toy{Tasks: 3, Error: "out of luck"}, job.FailedTask},
-		{toy{Tasks: 3, Reduce: "error"}, job.FailedTask},
-		{toy{Tasks: 3, Reduce: "panic"}, job.FailedPanic},
-		{toy{Tasks: 1, Reduce: "add"}, job.FailedPanic},
-		{toy{Tasks: 3, Make: true}, job.FailedPanic},
-		{toy{Tasks: 1, Block: true}, job.FailedTimeout},
-		{toy{Tasks: 6, Park: time.Hour, Waiting: 6}, job.FailedTimeout},
-		{toy{Tasks: 1000, Work: 100 * time.Millisecond}, job.FailedTimeout},
+		{fakePlan{Tasks: 1, Panic: true}, job.FailedPanic},
+		{fakePlan{Tasks: 100, Panic: true}, job.FailedPanic},
+		{fakePlan{Tasks: 3, Error: "out of luck"}, job.FailedTask},
+		{fakePlan{Tasks: 3, Reduce: "error"}, job.FailedTask},
+		{fakePlan{Tasks: 3, Reduce: "panic"}, job.FailedPanic},
+		{fakePlan{Tasks: 1, Reduce: "add"}, job.FailedPanic},
+		{fakePlan{Tasks: 3, Make: true}, job.FailedPanic},
+		{fakePlan{Tasks: 1, Block: true}, job.FailedTimeout},
+		{fakePlan{Tasks: 6, Park: time.Hour, Waiting: 6}, job.FailedTimeout},
+		{fakePlan{Tasks: 1000, Work: 100 * time.Millisecond}, job.FailedTimeout},
 	} {
-		t.Run(fmt.Sprintf("%+v", tt.toy), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%+v", tt.plan), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := newRealm(t)
+				r := newFakeCluster(t)
 				regs := []*prometheus.Registry{prometheus.NewRegistry(), prometheus.NewRegistry()}
 				e, _ := startNode(t, r, func(c *executor.Config) { c.Registerer = regs[0] })
 				startNode(t, r, func(c *executor.Config) { c.Registerer = regs[1] })
-				bystander := submit(t, e, toy{Tasks: 10, Work: 10 * time.Millisecond})
-				id := submit(t, e, tt.toy, func(s *job.Submission) { s.Timeout = limit })
+				bystander := submit(t, e, fakePlan{Tasks: 10, Work: 10 * time.Millisecond})
+				id := submit(t, e, tt.plan, func(s *job.Submission) { s.Timeout = limit })
 				time.Sleep(limit + time.Second)
 				j := wantState(t, r, id, job.Failed)
 				if j.Failure == nil || j.Failure.Reason != tt.reason {
@@ -183,21 +183,21 @@ func TestSharedFailures(t *testing.T) {
 }
 
 // Cancelled is told when the work has stopped on all nodes; what is parked stops at once.
-func TestSharedCancel(t *testing.T) {
+func TestClusterCancel(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		toy  toy
+		plan fakePlan
 	}{
-		{"running", toy{Tasks: 1000, Work: time.Hour}},
-		{"blocked", toy{Tasks: 3, Block: true}},
-		{"parked", toy{Tasks: 10, Park: time.Hour, Waiting: 10}},
+		{"running", fakePlan{Tasks: 1000, Work: time.Hour}},
+		{"blocked", fakePlan{Tasks: 3, Block: true}},
+		{"parked", fakePlan{Tasks: 10, Park: time.Hour, Waiting: 10}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := newRealm(t)
+				r := newFakeCluster(t)
 				e, _ := startNode(t, r, nil)
 				other, _ := startNode(t, r, nil)
-				id := submit(t, e, tt.toy)
+				id := submit(t, e, tt.plan)
 				time.Sleep(time.Second)
 				if had := r.had(id); len(had) != 2 {
 					t.Errorf("turns %v, want some on both nodes", had)
@@ -208,7 +208,7 @@ func TestSharedCancel(t *testing.T) {
 				}
 				synctest.Wait()
 				wantState(t, r, id, job.Cancelled)
-				next := submit(t, e, toy{Tasks: 9})
+				next := submit(t, e, fakePlan{Tasks: 9})
 				settle()
 				wantAll(t, r, next, 9)
 			})
@@ -216,11 +216,11 @@ func TestSharedCancel(t *testing.T) {
 	}
 }
 
-func TestSharedCancelIsAcknowledged(t *testing.T) {
+func TestClusterCancelIsAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRealm(t)
+		r := newFakeCluster(t)
 		e, _ := startNode(t, r, func(c *executor.Config) { c.Planner = stubbornShare{} })
-		id := submit(t, e, toy{Tasks: 2})
+		id := submit(t, e, fakePlan{Tasks: 2})
 		time.Sleep(time.Second)
 		if _, err := e.Cancel(t.Context(), "acme", id); err != nil {
 			t.Fatal(err)
@@ -235,20 +235,20 @@ func TestSharedCancelIsAcknowledged(t *testing.T) {
 type stubbornShare struct{ stubborn }
 
 func (stubbornShare) Replan(context.Context, string, string, []byte) (job.Plan, error) {
-	return stubbornPlan{toy{Tasks: 2}}, nil
+	return stubbornPlan{fakePlan{Tasks: 2}}, nil
 }
 
 // The bounds are the cluster's; what it answers is passed on, and counted.
-func TestSharedAdmission(t *testing.T) {
+func TestClusterAdmission(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRealm(t)
+		r := newFakeCluster(t)
 		reg := prometheus.NewRegistry()
 		plans := &counted{}
 		e, _ := startNode(t, r, func(c *executor.Config) {
 			c.MaxJobs, c.MaxBytes, c.MaxWaiting, c.Registerer, c.Planner = 3, 100, 10, reg, plans
 			c.TenantJobs = func(string) int { return 2 }
 		})
-		sub := job.Submission{Tenant: "acme", Kind: "toy", Spec: toy{Tasks: 2, Memory: 7, Waiting: 4}.spec(), Priority: job.Normal}
+		sub := job.Submission{Tenant: "acme", Kind: "toy", Spec: fakePlan{Tasks: 2, Memory: 7, Waiting: 4}.spec(), Priority: job.Normal}
 		ask := func(n int) error {
 			_, err := e.Submit(t.Context(), slices.Repeat([]job.Submission{sub}, n), nil, false)
 			return err
@@ -285,15 +285,15 @@ func TestSharedAdmission(t *testing.T) {
 }
 
 // A job's place and when to come back are the cluster's to tell.
-func TestSharedHints(t *testing.T) {
+func TestClusterHints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRealm(t)
+		r := newFakeCluster(t)
 		e, _ := startNode(t, r, oneWorker)
-		submit(t, e, toy{Tasks: 1, Block: true})
+		submit(t, e, fakePlan{Tasks: 1, Block: true})
 		synctest.Wait()
-		ids := []job.ID{submit(t, e, toy{Tasks: 1})}
+		ids := []job.ID{submit(t, e, fakePlan{Tasks: 1})}
 		synctest.Wait()
-		ids = append(ids, submit(t, e, toy{Tasks: 1}))
+		ids = append(ids, submit(t, e, fakePlan{Tasks: 1}))
 		synctest.Wait()
 		for i, wait := range []time.Duration{20 * time.Second, 30 * time.Second} {
 			j := r.job(ids[i])

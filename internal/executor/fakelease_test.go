@@ -9,29 +9,29 @@ import (
 	"gather/internal/job"
 )
 
-// holder is the cluster's end of a turn.
-type holder struct {
-	m    *member
-	s    *shareable
+// fakeLease is the cluster's end of a turn.
+type fakeLease struct {
+	m    *fakeNode
+	s    *fakeJob
 	msg  message
-	turn *job.Turn
-	// Guarded by realm.mu.
+	turn *job.Lease
+	// Guarded by fakeCluster.mu.
 	asked   int // appends under way
 	ended   bool
 	revoked bool // the task was given to another
 }
 
 // revoke gives the turn's task to another node, as when the node was silent for long. Caller holds mu.
-func (h *holder) revoke() {
+func (h *fakeLease) revoke() {
 	h.revoked = true
 	h.s.out--
 	h.m.push(h.msg)
 }
 
-func (h *holder) lost() bool { return h.revoked || h.s.ending != nil }
+func (h *fakeLease) lost() bool { return h.revoked || h.s.ending != nil }
 
-func (h *holder) Start(context.Context) error {
-	r := h.m.realm
+func (h *fakeLease) Start(context.Context) error {
+	r := h.m.fakeCluster
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if h.lost() || h.s.view.State.Terminal() {
@@ -52,7 +52,7 @@ func (h *holder) Start(context.Context) error {
 	return nil
 }
 
-func (h *holder) Log(context.Context) job.LogSeq {
+func (h *fakeLease) Log(context.Context) job.LogSeq {
 	h.m.mu.Lock()
 	defer h.m.mu.Unlock()
 	log := slices.Clone(h.s.log)
@@ -65,8 +65,8 @@ func (h *holder) Log(context.Context) job.LogSeq {
 	}
 }
 
-func (h *holder) Append(ctx context.Context, done func(error), events ...job.Event) error {
-	r := h.m.realm
+func (h *fakeLease) Append(ctx context.Context, done func(error), events ...job.Event) error {
+	r := h.m.fakeCluster
 	r.mu.Lock()
 	stuck := r.stuck
 	r.mu.Unlock()
@@ -105,8 +105,8 @@ func (h *holder) Append(ctx context.Context, done func(error), events ...job.Eve
 	return nil
 }
 
-func (h *holder) Decide(how job.Finished) {
-	r := h.m.realm
+func (h *fakeLease) Decide(how job.Finished) {
+	r := h.m.fakeCluster
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if h.ended {
@@ -117,15 +117,15 @@ func (h *holder) Decide(how job.Finished) {
 	}
 }
 
-func (h *holder) End() {
-	r := h.m.realm
+func (h *fakeLease) End() {
+	r := h.m.fakeCluster
 	r.mu.Lock()
 	if h.ended || h.asked > 0 {
 		r.t.Errorf("task %d: ended before: %v; appends under way: %d", h.msg.task, h.ended, h.asked)
 	}
 	h.ended = true
 	r.out--
-	delete(r.holders, h)
+	delete(r.leases, h)
 	if !h.revoked {
 		h.s.out--
 	}

@@ -1,0 +1,95 @@
+package executor
+
+import (
+	"context"
+	"time"
+
+	"gather/internal/job"
+)
+
+// An assignment is a task whose next step a worker can run. It has four words, so that it is passed in registers.
+type assignment struct {
+	exec *jobExecution
+	task int
+	// waited is the task that waited on a timer; nil before the first step.
+	waited *job.Task
+	// held is the lease of a cluster's task; nil for a local one.
+	held *clusterLease
+}
+
+// A lease is the right of this executor to run one task. Workers run every task the same way; a lease connects it to the
+// record of its job: the journal of one server, or the log of a cluster.
+type lease interface {
+	// begin registers a step and returns its context. It returns false when the task takes no more steps; then release
+	// follows. After true, prepare or record ends the step.
+	begin(now time.Time) (context.Context, bool)
+	// prepare returns, before the first step of a task, its progress so far and the current time. After an error, which it
+	// has handled, it returns false, and when the task is to be tried again; the zero time for never.
+	prepare(ctx context.Context, task int, now time.Time) (resume job.Resume, at time.Time, ok bool)
+	// record takes the outcome of a step: the task's progress, the failure of its job, or the end of both. It returns when
+	// the task continues; the zero time when it does not.
+	record(ctx context.Context, a assignment, step job.Step, err error) (wake time.Time)
+	// canWait reports whether the task may wait on a timer. Caller holds jobExecution.mu.
+	canWait() bool
+	// release ends the lease of a task that is done, or that is given up.
+	release()
+}
+
+// lease returns the lease of the task.
+func (a assignment) lease() lease {
+	if a.held != nil {
+		return a.held
+	}
+	return localLease{a.exec}
+}
+
+// park lets the task wait on a timer, without a worker.
+func (a assignment) park(wake time.Time) {
+	x, l := a.exec, a.lease()
+	x.mu.Lock()
+	if !l.canWait() {
+		x.mu.Unlock()
+		l.release()
+		return
+	}
+	defer x.mu.Unlock()
+	if x.parked == nil {
+		x.parked = make(map[*timer]assignment)
+	}
+	var t *timer
+	t = x.e.timers.set(wake, func(time.Time) {
+		x.mu.Lock()
+		a, parked := x.unpark(t)
+		x.mu.Unlock()
+		if parked && !x.e.enqueue(a, (*queue).pushTimerReady) {
+			a.lease().release()
+		}
+	})
+	x.parked[t] = a
+	if a.held != nil {
+		a.held.timer = t
+	}
+}
+
+// unpark ends the waiting of a task; false when it does not wait. Caller holds x.mu.
+func (x *jobExecution) unpark(t *timer) (a assignment, parked bool) {
+	a, parked = x.parked[t]
+	delete(x.parked, t)
+	if parked && a.held != nil {
+		a.held.timer = nil
+	}
+	x.e.timers.clear(t)
+	return a, parked
+}
+
+// enqueue queues a task for the workers; false when it takes no more steps.
+func (e *Executor) enqueue(a assignment, push func(*queue, assignment)) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.claiming || a.exec.dead {
+		return false
+	}
+	push(&e.queue, a)
+	e.ready.Signal()
+	return true
+}
