@@ -110,10 +110,10 @@ func (q *turnQueue) poke() {
 	}
 }
 
-// Turns gives turns to workers that asked for one with Want.
+// Leases implements executor.Cluster.
 func (c *Cluster) Leases() <-chan *job.Lease { return c.turns.out }
 
-// Want tells that so many more, or fewer, workers wait for a turn.
+// RequestLeases implements executor.Cluster.
 func (c *Cluster) RequestLeases(n int) {
 	q := &c.turns
 	q.mu.Lock()
