@@ -25,7 +25,7 @@ func TestCancel(t *testing.T) {
 		{"delayed", fakePlan{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) }, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l views) {
+			onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l source) {
 				change := tt.sub
 				if change == nil {
 					change = func(*job.Submission) {}
@@ -55,9 +55,7 @@ func TestCancel(t *testing.T) {
 
 // Cancelled is told only when the work has stopped.
 func TestCancelIsAcknowledged(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newFakeJournal(t)
-		e := start(t, l, func(c *executor.Config) { c.Planner = stubborn{} })
+	onBothSources(t, func(c *executor.Config) { c.Planner = stubborn{} }, func(t *testing.T, e *executor.Executor, l source) {
 		id := submit(t, e, fakePlan{Tasks: 1})
 		time.Sleep(time.Second)
 		j, err := e.Cancel(t.Context(), "acme", id)
@@ -78,6 +76,13 @@ func (stubborn) Plan(_ context.Context, _, _ string, spec []byte) (job.Plan, []b
 	return stubbornPlan{fakePlan{Tasks: 2}}, spec, nil
 }
 
+func (s stubborn) Replan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, error) {
+	if _, err := s.fakePlanner.Replan(ctx, tenant, kind, spec); err != nil {
+		return nil, err
+	}
+	return stubbornPlan{fakePlan{Tasks: 2}}, nil
+}
+
 type stubbornPlan struct{ fakePlan }
 
 func (stubbornPlan) Task(int, job.Resume) job.Task { return stubbornPlan{} }
@@ -88,9 +93,7 @@ func (stubbornPlan) Step(context.Context, time.Time, *job.Local) (job.Step, erro
 }
 
 func TestCancelUnknown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newFakeJournal(t)
-		e := start(t, l, nil)
+	onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l source) {
 		if _, err := e.Cancel(t.Context(), "acme", job.NewID()); !errors.Is(err, job.ErrNotFound) {
 			t.Errorf("%v, want ErrNotFound", err)
 		}
@@ -123,10 +126,12 @@ func TestCancelledPlansAreFreed(t *testing.T) {
 
 // Stop returns although a task never does, as in a read of a mount that hangs.
 func TestStopLeavesAStuckTask(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newFakeJournal(t)
-		hung := make(chan struct{})
-		e := start(t, l, func(c *executor.Config) { c.Planner = hanging{hung: hung} })
+	var hung chan struct{}
+	hangs := func(c *executor.Config) {
+		hung = make(chan struct{})
+		c.Planner = hanging{hung: hung}
+	}
+	onBothSources(t, hangs, func(t *testing.T, e *executor.Executor, _ source) {
 		submit(t, e, fakePlan{Tasks: 1})
 		synctest.Wait()
 		grace, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -149,6 +154,10 @@ type hanging struct {
 
 func (h hanging) Plan(_ context.Context, _, _ string, spec []byte) (job.Plan, []byte, error) {
 	return hangingPlan{fakePlan{Tasks: 2}, h.hung}, spec, nil
+}
+
+func (h hanging) Replan(context.Context, string, string, []byte) (job.Plan, error) {
+	return hangingPlan{fakePlan{Tasks: 2}, h.hung}, nil
 }
 
 type hangingPlan struct {

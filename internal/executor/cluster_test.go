@@ -216,28 +216,6 @@ func TestClusterCancel(t *testing.T) {
 	}
 }
 
-func TestClusterCancelIsAcknowledged(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newFakeCluster(t)
-		e, _ := startNode(t, r, func(c *executor.Config) { c.Planner = stubbornShare{} })
-		id := submit(t, e, fakePlan{Tasks: 2})
-		time.Sleep(time.Second)
-		if _, err := e.Cancel(t.Context(), "acme", id); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(3 * time.Second)
-		wantState(t, r, id, job.Cancelling)
-		time.Sleep(2 * time.Second)
-		wantState(t, r, id, job.Cancelled)
-	})
-}
-
-type stubbornShare struct{ stubborn }
-
-func (stubbornShare) Replan(context.Context, string, string, []byte) (job.Plan, error) {
-	return stubbornPlan{fakePlan{Tasks: 2}}, nil
-}
-
 // The bounds are the cluster's; what it answers is passed on, and counted.
 func TestClusterAdmission(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -58,29 +58,49 @@ func submit(t *testing.T, e *executor.Executor, p fakePlan, change ...func(*job.
 	return jobs[0].ID
 }
 
-// views are the jobs of a fakeJournal, or of a fakeCluster.
-type views interface{ job(id job.ID) job.Job }
-
-// onBothSources runs a test with an executor that takes its tasks from the journal, and with one that has leases of a
-// cluster. It is the only node there, so that the workers are as many.
-func onBothSources(t *testing.T, change func(*executor.Config), test func(t *testing.T, e *executor.Executor, l views)) {
-	t.Helper()
-	t.Run("local", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			l := newFakeJournal(t)
-			test(t, start(t, l, change), l)
-		})
-	})
-	t.Run("cluster", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			r := newFakeCluster(t)
-			e, _ := startNode(t, r, change)
-			test(t, e, r)
-		})
-	})
+// A source is what an executor has its jobs from: a fakeJournal, or a fakeCluster.
+type source interface {
+	// job returns the view of a job.
+	job(id job.ID) job.Job
+	// Results is executor.Config.Results.
+	Results(tenant string, id job.ID) (ofJob, ofTenant int64)
+	// next starts another executor on the same jobs.
+	next(t *testing.T, change func(*executor.Config)) *executor.Executor
 }
 
-func want(t *testing.T, l views, id job.ID, s job.State) job.Job {
+func (l *fakeJournal) next(t *testing.T, change func(*executor.Config)) *executor.Executor {
+	t.Helper()
+	return start(t, l, change)
+}
+
+func (r *fakeCluster) next(t *testing.T, change func(*executor.Config)) *executor.Executor {
+	t.Helper()
+	e, _ := startNode(t, r, change)
+	return e
+}
+
+// onBothSources runs a test with an executor that has its jobs in a journal, and with the only node of a cluster.
+func onBothSources(t *testing.T, change func(*executor.Config), test func(t *testing.T, e *executor.Executor, s source)) {
+	t.Helper()
+	for name, make := range map[string]func(t *testing.T) source{
+		"local":   func(t *testing.T) source { return newFakeJournal(t) },
+		"cluster": func(t *testing.T) source { return newFakeCluster(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := make(t)
+				test(t, s.next(t, func(c *executor.Config) {
+					c.Results = s.Results
+					if change != nil {
+						change(c)
+					}
+				}), s)
+			})
+		})
+	}
+}
+
+func want(t *testing.T, l source, id job.ID, s job.State) job.Job {
 	t.Helper()
 	j := l.job(id)
 	if j.State != s {
@@ -93,7 +113,7 @@ func want(t *testing.T, l views, id job.ID, s job.State) job.Job {
 func settle() { time.Sleep(time.Second); synctest.Wait() }
 
 func TestRuns(t *testing.T) {
-	onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l views) {
+	onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l source) {
 		for _, p := range []fakePlan{{Tasks: 0}, {Tasks: 1}, {Tasks: 1000}, {Tasks: 3, Park: time.Millisecond, Waiting: 3}} {
 			id := submit(t, e, p)
 			settle()
@@ -107,10 +127,12 @@ func TestRuns(t *testing.T) {
 
 // A thousand waits of five seconds take five seconds on one worker, which meanwhile does other work.
 func TestWaitingHoldsNoWorker(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newFakeJournal(t)
-		e := start(t, l, oneWorker)
+	onBothSources(t, oneWorker, func(t *testing.T, e *executor.Executor, l source) {
+		if c, ok := l.(*fakeCluster); ok {
+			c.partitions = 1000
+		}
 		sleeper := submit(t, e, fakePlan{Tasks: 1000, Park: 5 * time.Second, Waiting: 1000})
+		synctest.Wait() // it has started before the other
 		worker := submit(t, e, fakePlan{Tasks: 10, Work: 100 * time.Millisecond})
 		time.Sleep(4 * time.Second)
 		want(t, l, worker, job.Succeeded)
@@ -126,7 +148,7 @@ func TestWaitingHoldsNoWorker(t *testing.T) {
 
 // One job on an idle server has all workers.
 func TestOneJobHasAllWorkers(t *testing.T) {
-	onBothSources(t, func(c *executor.Config) { c.Workers = 4 }, func(t *testing.T, e *executor.Executor, l views) {
+	onBothSources(t, func(c *executor.Config) { c.Workers = 4 }, func(t *testing.T, e *executor.Executor, l source) {
 		time.Sleep(time.Second) // all workers wait
 		id := submit(t, e, fakePlan{Tasks: 8, Work: time.Second})
 		time.Sleep(2 * time.Second)
@@ -137,9 +159,7 @@ func TestOneJobHasAllWorkers(t *testing.T) {
 
 // A small job behind huge ones is served within a task or two.
 func TestSmallBehindHuge(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newFakeJournal(t)
-		e := start(t, l, oneWorker)
+	onBothSources(t, oneWorker, func(t *testing.T, e *executor.Executor, l source) {
 		for range 20 {
 			submit(t, e, fakePlan{Tasks: 100_000, Work: 10 * time.Millisecond})
 		}
@@ -247,9 +267,7 @@ func TestPosition(t *testing.T) {
 }
 
 func TestStartAfter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newFakeJournal(t)
-		e := start(t, l, nil)
+	onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l source) {
 		id := submit(t, e, fakePlan{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Minute) })
 		time.Sleep(59 * time.Second)
 		want(t, l, id, job.Queued)
@@ -260,7 +278,7 @@ func TestStartAfter(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
-	onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l views) {
+	onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l source) {
 		limit := func(s *job.Submission) { s.Timeout = 3 * time.Second }
 		ids := []job.ID{
 			submit(t, e, fakePlan{Tasks: 1, Block: true}, limit),
@@ -294,7 +312,7 @@ func TestFailures(t *testing.T) {
 		{fakePlan{Tasks: 3, Reduce: "add"}, job.FailedPanic, "panicked"},
 		{fakePlan{Tasks: 3, Make: true}, job.FailedPanic, "panicked"},
 	} {
-		onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l views) {
+		onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l source) {
 			bystander := submit(t, e, fakePlan{Tasks: 10, Work: 10 * time.Millisecond})
 			id := submit(t, e, tt.plan)
 			settle()
@@ -331,9 +349,7 @@ func TestResultsAreNotPiledUp(t *testing.T) {
 }
 
 func TestWork(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newFakeJournal(t)
-		e := start(t, l, nil)
+	onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l source) {
 		parked := submit(t, e, fakePlan{Tasks: 3, Park: time.Hour, Waiting: 3})
 		blocked := submit(t, e, fakePlan{Tasks: 1, Block: true})
 		submit(t, e, fakePlan{Tasks: 1})

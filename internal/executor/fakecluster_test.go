@@ -28,6 +28,8 @@ type fakeCluster struct {
 	stuck   bool
 	// skew is how far the clock is ahead that starts are stamped by.
 	skew time.Duration
+	// partitions is how many tasks of a job are leased at the same time.
+	partitions int
 	// full refuses submissions.
 	full error
 	// out counts the turns that are not ended, given those that ever were.
@@ -59,7 +61,7 @@ type message struct {
 }
 
 func newFakeCluster(t testing.TB) *fakeCluster {
-	return &fakeCluster{t: t, jobs: make(map[job.ID]*fakeJob), appends: make(map[job.ID]int), leases: make(map[*fakeLease]struct{})}
+	return &fakeCluster{t: t, partitions: 4, jobs: make(map[job.ID]*fakeJob), appends: make(map[job.ID]int), leases: make(map[*fakeLease]struct{})}
 }
 
 // fakeNode is a node's end of the fakeCluster: its executor.Cluster, and its executor.Journal.
@@ -142,9 +144,16 @@ func (r *fakeCluster) give(m *fakeNode, msg message) {
 // Elapsed implements executor.Journal.
 func (*fakeNode) Elapsed(since time.Time) time.Duration { return time.Since(since) }
 
-// push puts a message in the line. Caller holds mu.
+// push puts a message in the line, a new job before the running ones. Caller holds mu.
 func (r *fakeCluster) push(msg message) {
-	r.line = append(r.line, msg)
+	at := len(r.line)
+	if r.jobs[msg.id].view.State == job.Queued {
+		at = slices.IndexFunc(r.line, func(m message) bool { return r.jobs[m.id].view.State != job.Queued })
+		if at < 0 {
+			at = len(r.line)
+		}
+	}
+	r.line = slices.Insert(r.line, at, msg)
 	r.later()
 }
 

@@ -45,7 +45,7 @@ func (h *fakeLease) Start(context.Context) error {
 	h.turn.Job, h.turn.Started = h.s.view, h.s.view.StartedAt.Add(-r.skew)
 	if !h.s.spread {
 		h.s.spread = true
-		for task := 1; task < min(h.s.size.Tasks, 4); task++ {
+		for task := 1; task < min(h.s.size.Tasks, r.partitions); task++ {
 			r.push(message{h.msg.id, task})
 		}
 	}
@@ -132,7 +132,7 @@ func (h *fakeLease) End() {
 	ended := r.lastOut(h.m, h.s)
 	next := h.msg
 	if h.s.done[next.task] {
-		next.task += 4
+		next.task += r.partitions
 	}
 	switch s := h.s; {
 	case h.revoked, s.ending != nil, s.view.State.Terminal():

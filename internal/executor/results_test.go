@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"gather/internal/executor"
@@ -46,23 +45,14 @@ func (r *fakeCluster) Results(tenant string, id job.ID) (ofJob, ofTenant int64) 
 	return resultsOf(r.jobs, tenant, id, func(s *fakeJob) (job.Job, []job.LogRecord) { return s.view, s.log })
 }
 
-// inBothModes runs a test with an executor that has its jobs to itself, and with one of two nodes.
-func inBothModes(t *testing.T, change func(*executor.Config), test func(t *testing.T, e *executor.Executor, get func(job.ID) job.Job, stored func() int64)) {
-	t.Run("alone", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			l := newFakeJournal(t)
-			e := start(t, l, func(c *executor.Config) { c.Results = l.Results; change(c) })
-			test(t, e, l.job, func() int64 { _, n := l.Results("acme", job.ID{}); return n })
-		})
-	})
-	t.Run("shared", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			r := newFakeCluster(t)
-			node := func(c *executor.Config) { c.Results = r.Results; change(c) }
-			e, _ := startNode(t, r, node)
-			startNode(t, r, node)
-			test(t, e, r.job, func() int64 { _, n := r.Results("acme", job.ID{}); return n })
-		})
+// withResults runs a test on both sources; the cluster has two nodes.
+func withResults(t *testing.T, change func(*executor.Config), test func(t *testing.T, e *executor.Executor, s source)) {
+	t.Helper()
+	onBothSources(t, change, func(t *testing.T, e *executor.Executor, s source) {
+		if c, ok := s.(*fakeCluster); ok {
+			c.next(t, func(ec *executor.Config) { ec.Results = c.Results; change(ec) })
+		}
+		test(t, e, s)
 	})
 }
 
@@ -93,10 +83,10 @@ func TestResultBytes(t *testing.T) {
 		{"no tasks", limit(1), 0, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inBothModes(t, tt.bound, func(t *testing.T, e *executor.Executor, get func(job.ID) job.Job, _ func() int64) {
+			withResults(t, tt.bound, func(t *testing.T, e *executor.Executor, s source) {
 				id := submit(t, e, fakePlan{Tasks: tt.tasks, Work: time.Millisecond})
 				settle()
-				v := get(id)
+				v := s.job(id)
 				switch {
 				case tt.fails == "" && v.State != job.Succeeded:
 					t.Errorf("the job is %v (%v), want it succeeded", v.State, v.Failure)
@@ -111,9 +101,10 @@ func TestResultBytes(t *testing.T) {
 // What is stored counts for the jobs that come after, of the same tenant.
 func TestResultQuota(t *testing.T) {
 	const quota = 10
-	inBothModes(t, func(c *executor.Config) {
+	withResults(t, func(c *executor.Config) {
 		c.TenantResultBytes = func(string) int64 { return quota }
-	}, func(t *testing.T, e *executor.Executor, get func(job.ID) job.Job, stored func() int64) {
+	}, func(t *testing.T, e *executor.Executor, s source) {
+		stored := func() int64 { _, n := s.Results("acme", job.ID{}); return n }
 		ask := func(p fakePlan, n int) error {
 			subs := make([]job.Submission, n)
 			for i := range subs {
@@ -141,7 +132,7 @@ func TestResultQuota(t *testing.T) {
 		rejected("6 bytes are announced and 5 have room", ask(fakePlan{Results: 6}, 1))
 		id := submit(t, e, fakePlan{Tasks: 9, Work: time.Millisecond})
 		settle()
-		if v := get(id); v.Failure == nil || v.Failure.Reason != job.FailedResultTooLarge || stored() > quota {
+		if v := s.job(id); v.Failure == nil || v.Failure.Reason != job.FailedResultTooLarge || stored() > quota {
 			t.Errorf("a job that crosses the quota is %v (%v), %d bytes stored, want it failed and at most %d", v.State, v.Failure, stored(), quota)
 		}
 		for range 3 { // up to the last byte

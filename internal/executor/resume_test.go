@@ -72,9 +72,7 @@ func TestStopAndResume(t *testing.T) {
 
 // A task that does not end within the grace is cancelled, and starts over at the next start.
 func TestStopGrace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newFakeJournal(t)
-		e := start(t, l, nil)
+	onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l source) {
 		id := submit(t, e, fakePlan{Tasks: 1, Work: time.Hour})
 		time.Sleep(time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -86,7 +84,7 @@ func TestStopGrace(t *testing.T) {
 		if d := time.Since(before); d != 5*time.Second {
 			t.Errorf("the stop took %v, want 5s", d)
 		}
-		start(t, l, nil)
+		l.next(t, nil)
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		want(t, l, id, job.Succeeded)

@@ -39,9 +39,8 @@ func (r *room) open() {
 // While there is no room for results no task is begun: one under way ends its step, jobs can be cancelled, and work goes on
 // when there is room again.
 func TestRoom(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l, r := newFakeJournal(t), new(room)
-		e := start(t, l, func(c *executor.Config) { c.Workers, c.Room = 2, r.get })
+	var r *room
+	onBothSources(t, func(c *executor.Config) { r = new(room); c.Room = r.get }, func(t *testing.T, e *executor.Executor, l source) {
 		long := submit(t, e, fakePlan{Tasks: 1000, Work: 100 * time.Millisecond})
 		parked := submit(t, e, fakePlan{Tasks: 1, Park: 10 * time.Second, Waiting: 1})
 		time.Sleep(time.Second)
@@ -68,10 +67,13 @@ func TestRoom(t *testing.T) {
 
 // A stop does not wait for room.
 func TestStopWithoutRoom(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l, r := newFakeJournal(t), new(room)
+	var r *room
+	full := func(c *executor.Config) {
+		r = new(room)
 		r.close()
-		e := start(t, l, func(c *executor.Config) { c.Room = r.get })
+		c.Room = r.get
+	}
+	onBothSources(t, full, func(t *testing.T, e *executor.Executor, l source) {
 		id := submit(t, e, fakePlan{Tasks: 1})
 		began := time.Now()
 		if err := e.Stop(t.Context()); err != nil || time.Since(began) != 0 {
