@@ -132,7 +132,7 @@ func (c *cluster) end() {
 	c.stop()
 }
 
-// drained waits until every job of the cluster has ended: the chief's figure.
+// drained waits until every job of the cluster has ended: the leader's figure.
 func (c *cluster) drained(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
 	for {

@@ -214,7 +214,7 @@ func recovery(ctx context.Context, s *suite) (table, error) {
 
 // survive runs jobs on three nodes, one of which may be killed under way.
 func (s *suite) survive(ctx context.Context, bucket *slowBucket, kill bool, posts [][]byte) (time.Duration, error) {
-	c, err := s.cluster(ctx, 3, "--workers=2", "--ack-wait=2s", bucket.flag())
+	c, err := s.cluster(ctx, 3, "--workers=2", "--node-timeout=2s", bucket.flag())
 	if err != nil {
 		return 0, err
 	}

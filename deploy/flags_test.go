@@ -17,7 +17,7 @@ var foreign = []string{
 }
 
 // streams have names of the form of settings.
-var streams = []string{"GATHER_LOG", "GATHER_TURNS", "GATHER_ARRAYS", "GATHER_ARRAYS_META", "GATHER_NODES"}
+var streams = []string{"GATHER_LOG", "GATHER_TASKS", "GATHER_ARRAYS", "GATHER_ARRAYS_META", "GATHER_NODES"}
 
 // TestFlags: every flag of the server that a panel, a runbook or a file here names is one, and so is every setting that is
 // given by the environment.
@@ -46,7 +46,7 @@ func TestFlags(t *testing.T) {
 			}
 		}
 	}
-	for _, file := range append(glob(t, runbooks+"/*.md"), "../docs/watching.md", "../docs/cluster.md") {
+	for _, file := range append(glob(t, runbooks+"/*.md"), "../docs/monitoring.md", "../docs/cluster.md") {
 		check(file)
 	}
 	err = filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {

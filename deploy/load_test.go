@@ -165,13 +165,13 @@ func (l *load) batch(jobs int, kind, state, spec string) []jobView {
 	return answer.Jobs
 }
 
-// A depth is how many jobs wait for their first turn, as the place of the last one tells.
+// A depth is how many jobs wait to start, as the place of the last one tells.
 type depth struct {
 	at    time.Time
 	value float64
 }
 
-// drain follows the last of a batch from its place in the queue to its first turn.
+// drain follows the last of a batch from its place in the queue to its start.
 func (l *load) drain(last jobView) []depth {
 	var all []depth
 	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {

@@ -76,11 +76,11 @@ func TestClusterLabels(t *testing.T) {
 	}
 }
 
-var update = flag.Bool("update", false, "write the table of metrics into docs/watching.md")
+var update = flag.Bool("update", false, "write the table of metrics into docs/monitoring.md")
 
 // TestMetricsTable: the table in the manual is what the server says of itself.
 func TestMetricsTable(t *testing.T) {
-	const file, begin, end = "../docs/watching.md", "<!-- metrics -->\n", "<!-- /metrics -->\n"
+	const file, begin, end = "../docs/monitoring.md", "<!-- metrics -->\n", "<!-- /metrics -->\n"
 	all := metrics(t)
 	var b strings.Builder
 	b.WriteString("| metric | type | labels | meaning |\n|---|---|---|---|\n")
@@ -120,16 +120,16 @@ func TestMetricsTable(t *testing.T) {
 
 // TestAlertsAreListed: the manual lists the alerts, each with its runbook.
 func TestAlertsAreListed(t *testing.T) {
-	text := string(read(t, "../docs/watching.md"))
+	text := string(read(t, "../docs/monitoring.md"))
 	for _, name := range alerts(t) {
 		if link := "[" + name + "](runbooks/" + name + ".md)"; !strings.Contains(text, link) {
-			t.Errorf("docs/watching.md does not list %s", link)
+			t.Errorf("docs/monitoring.md does not list %s", link)
 		}
 	}
 	for _, r := range rules(t) {
 		if r.Alert != "" && !strings.Contains(text, "](runbooks/"+r.Alert+".md) | "+r.Labels["severity"]) &&
 			!strings.Contains(text, "](runbooks/"+r.Alert+".md) | page, "+r.Labels["severity"]) {
-			t.Errorf("docs/watching.md does not say that %s is a %s", r.Alert, r.Labels["severity"])
+			t.Errorf("docs/monitoring.md does not say that %s is a %s", r.Alert, r.Labels["severity"])
 		}
 	}
 }

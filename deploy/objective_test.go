@@ -84,7 +84,7 @@ func TestObjectiveLines(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	for _, title := range []string{"Rejections", "Rejections by reason"} {
 		_, exprs := shown(t, title)
-		for _, name := range []string{"gather_jobs_rejected_total", "gather_http_refusals_total"} {
+		for _, name := range []string{"gather_jobs_rejected_total", "gather_http_requests_rejected_total"} {
 			if !strings.Contains(strings.Join(exprs, "\n"), name) {
 				t.Errorf("%s: got %q, want %s in it", title, exprs, name)
 			}

@@ -163,7 +163,7 @@ func (f *fleet) cancelAndDelete(ctx context.Context) {
 		if got := f.status(ctx, 2, http.MethodGet, path, ""); got != http.StatusGone {
 			f.t.Errorf("deleted: %d", got)
 		}
-		f.until(ctx, ackWait, "the deletion reaches node 0", func(ctx context.Context) (bool, any) {
+		f.until(ctx, nodeTimeout, "the deletion reaches node 0", func(ctx context.Context) (bool, any) {
 			got := f.status(ctx, 0, http.MethodGet, path, "")
 			if got != http.StatusOK && got != http.StatusGone {
 				f.t.Fatalf("deleted at another node: %d", got)

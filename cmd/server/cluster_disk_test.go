@@ -104,7 +104,7 @@ func (s *suite) trimmed(t *testing.T) {
 			})
 		}
 	}
-	if n, err := f.metric(ctx, 2, "gather_cluster_view_rebuilds_total"); err != nil || n == 0 {
+	if n, err := f.metric(ctx, 2, "gather_cluster_replica_rebuilds_total"); err != nil || n == 0 {
 		t.Errorf("node 2 has made its view anew %v times, %v", n, err)
 	}
 	// They work again, and what waited can be cancelled by a node that never saw it submitted.

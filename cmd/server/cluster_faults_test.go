@@ -38,7 +38,7 @@ func (s *suite) killNode(t *testing.T) {
 	f.verify(ctx)
 }
 
-// pauseNode stops a node for longer than the ack wait while it has tasks. Others do them; it comes back in the belief
+// pauseNode stops a node for longer than the node timeout while it has tasks. Others do them; it comes back in the belief
 // that it still has them, and nothing changes.
 func (s *suite) pauseNode(t *testing.T) {
 	f := s.fleet(t, 3, "--workers=1")
@@ -69,8 +69,8 @@ func (s *suite) pauseNode(t *testing.T) {
 		t.Logf("%s after %s", v.State, time.Since(paused).Round(time.Millisecond))
 		first[id] = items
 	}
-	f.until(ctx, 2*ackWait, "the pause is longer than the ack wait", func(context.Context) (bool, any) {
-		return time.Since(paused) > ackWait+ackWait/2, time.Since(paused)
+	f.until(ctx, 2*nodeTimeout, "the pause is longer than the node timeout", func(context.Context) (bool, any) {
+		return time.Since(paused) > nodeTimeout+nodeTimeout/2, time.Since(paused)
 	})
 	f.signal(1, syscall.SIGCONT)
 

@@ -17,8 +17,8 @@ import (
 	"gather/internal/cluster/natstest"
 )
 
-// ackWait is how long a node may be silent in these tests before others get its tasks.
-const ackWait = 2 * time.Second
+// nodeTimeout is how long a node may be silent in these tests before others get its tasks.
+const nodeTimeout = 2 * time.Second
 
 // suite is what the tests of the cluster share: three NATS servers and the binary of the server.
 type suite struct {
@@ -55,7 +55,7 @@ func newFleet(t *testing.T, binary, prefix string, nats *natstest.Files, args ..
 	f := &fleet{t: t, binary: binary, prefix: prefix, dir: t.TempDir()}
 	f.args = append([]string{
 		"--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", "--log-format=json", "--min-free-disk=0",
-		"--nats-url=" + nats.URL, "--nats-prefix=" + prefix, "--ack-wait=" + ackWait.String(),
+		"--nats-url=" + nats.URL, "--nats-prefix=" + prefix, "--node-timeout=" + nodeTimeout.String(),
 	}, args...)
 	for flag, file := range map[string]string{
 		"creds": nats.Creds, "ca": nats.CA, "cert": nats.ClientCert, "key": nats.ClientKey,

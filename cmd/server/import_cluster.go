@@ -34,8 +34,8 @@ func (c *importCmd) openCluster(ctx context.Context, stderr io.Writer) (_ *desti
 	log := warnings(stderr)
 	joined, err := cluster.Open(ctx, cluster.Config{
 		URL: c.NatsURL, Creds: c.NatsCreds, CA: c.NatsCA, Cert: c.NatsCert, Key: c.NatsKey,
-		Prefix: c.NatsPrefix, Replicas: int(c.NatsReplicas.n), AckWait: c.AckWait.d,
-		Dir: view, Name: "import", Guest: true, Version: version(), MaxPendingBytes: maxPending, Logger: log,
+		Prefix: c.NatsPrefix, Replicas: int(c.NatsReplicas.n), NodeTimeout: c.NodeTimeout.d,
+		Dir: view, Name: "import", Observer: true, Version: version(), MaxPendingBytes: maxPending, Logger: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("--nats-url: %w", err)

@@ -280,7 +280,7 @@ func TestMoveFaults(t *testing.T) {
 		"no directory":    {filepath.Join(empty, "missing"), []string{"--data-dir", to}, exitFault, "there is no journal"},
 		"no target":       {data, nil, exitUsage, "--data-dir"},
 		"into itself":     {data, []string{"--data-dir", data}, exitFault, "in use by another server"},
-		"faulty settings": {data, []string{"--nats-url", "nats://127.0.0.1:1", "--ack-wait", "soon"}, exitUsage, "--ack-wait"},
+		"faulty settings": {data, []string{"--nats-url", "nats://127.0.0.1:1", "--node-timeout", "soon"}, exitUsage, "--node-timeout"},
 	} {
 		if code, stderr := importRun(t, c.from, c.args...); code != c.code || !strings.Contains(stderr, c.want) {
 			t.Errorf("%s: got %d %s, want %d %q", name, code, stderr, c.code, c.want)

@@ -17,8 +17,8 @@ import (
 const (
 	maxNodeName = 128
 	maxReplicas = 5 // of JetStream
-	minAckWait  = time.Second
-	maxAckWait  = 10 * time.Minute
+	minNodeTimeout  = time.Second
+	maxNodeTimeout  = 10 * time.Minute
 )
 
 var (
@@ -51,11 +51,11 @@ func (c *serveCmd) checkNode(fault func(flag string, err error)) {
 		fault("nats-prefix", fmt.Errorf("%q is not 1 to 32 lower-case letters, digits and dashes", c.NatsPrefix))
 	}
 	fault("nats-replicas", c.NatsReplicas.check(1, maxReplicas))
-	err := c.AckWait.check(minAckWait)
-	if err == nil && c.AckWait.d > maxAckWait {
-		err = fmt.Errorf("%s is more than %s", c.AckWait.d, maxAckWait)
+	err := c.NodeTimeout.check(minNodeTimeout)
+	if err == nil && c.NodeTimeout.d > maxNodeTimeout {
+		err = fmt.Errorf("%s is more than %s", c.NodeTimeout.d, maxNodeTimeout)
 	}
-	fault("ack-wait", err)
+	fault("node-timeout", err)
 }
 
 func checkName(name string) error {

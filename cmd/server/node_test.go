@@ -23,8 +23,8 @@ func TestNodeSettings(t *testing.T) {
 	}{
 		{args: []string{}},
 		{args: []string{"--nats-url=nats://a:4222, tls://user:word@b,wss://[::1]:443", "--nats-creds=" + file, "--nats-ca=" + file}},
-		{args: []string{url, "--nats-cert=" + file, "--nats-key=" + file, "--nats-replicas=1", "--ack-wait=1s", "--nats-prefix=a-1"}},
-		{args: []string{"--node-name=north 1, the \u201cbig\u201d one", "--ack-wait=10m", "--nats-replicas=5"}},
+		{args: []string{url, "--nats-cert=" + file, "--nats-key=" + file, "--nats-replicas=1", "--node-timeout=1s", "--nats-prefix=a-1"}},
+		{args: []string{"--node-name=north 1, the \u201cbig\u201d one", "--node-timeout=10m", "--nats-replicas=5"}},
 		{args: []string{"--node-name=" + strings.Repeat("\u00e4", 128)}},
 		{args: []string{"--node-name=" + strings.Repeat("\u00e4", 129)}, want: []string{"node-name"}},
 		{args: []string{"--node-name=a\nb"}, want: []string{"node-name"}},
@@ -38,11 +38,11 @@ func TestNodeSettings(t *testing.T) {
 		{args: []string{url, "--nats-key=" + file}, want: []string{"nats-cert"}},
 		{args: []string{url, "--nats-creds=" + file + ".none"}, want: []string{"nats-creds"}},
 		{
-			args: []string{"--nats-prefix=Gather", "--nats-replicas=6", "--ack-wait=999ms"},
-			want: []string{"nats-prefix", "nats-replicas", "ack-wait"},
+			args: []string{"--nats-prefix=Gather", "--nats-replicas=6", "--node-timeout=999ms"},
+			want: []string{"nats-prefix", "nats-replicas", "node-timeout"},
 		},
-		{args: []string{"--nats-prefix=", "--nats-replicas=three", "--ack-wait=10m1s"}, want: []string{"nats-prefix", "nats-replicas", "ack-wait"}},
-		{args: []string{"--nats-prefix=a.b", "--nats-replicas=0", "--ack-wait=soon"}, want: []string{"nats-prefix", "nats-replicas", "ack-wait"}},
+		{args: []string{"--nats-prefix=", "--nats-replicas=three", "--node-timeout=10m1s"}, want: []string{"nats-prefix", "nats-replicas", "node-timeout"}},
+		{args: []string{"--nats-prefix=a.b", "--nats-replicas=0", "--node-timeout=soon"}, want: []string{"nats-prefix", "nats-replicas", "node-timeout"}},
 	} {
 		err := parsed(t, c.args...).validate()
 		if err == nil {

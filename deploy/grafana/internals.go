@@ -104,11 +104,11 @@ func internalsScheduler() []*builder {
 			"Tasks by kind. When 0 while Ready tasks is not: see the runbook of GatherStalled.",
 			curve{sum(rate("gather_tasks_finished_total"), "kind"), "{{kind}}"}),
 		series("Task step p99", "s",
-			"How long a worker is held at once. It should be milliseconds: a turn is never longer, so this is what a small job "+
-				"waits behind a big one. When it grows, the machine is overcommitted: see CPU.",
+			"How long a step holds a worker. It should be milliseconds, because a small job "+
+				"waits as long behind a big one. When it grows, the machine is overcommitted: see CPU.",
 			curve{taskStep.quantile(.99, "kind"), "{{kind}}"}),
 		heatmap("Task step heatmap", "s",
-			"How long single turns hold a worker. Below 50 ms is as planned. A band above: one kind's tasks are cut too large, or "+
+			"How long single steps hold a worker. Below 50 ms is as planned. A band above: one kind's tasks are cut too large, or "+
 				"the CPUs are shared with others.",
 			taskStep),
 		series("Ready tasks by server", "short",
@@ -176,7 +176,7 @@ func internalsHTTP() []*builder {
 		series("Refused requests", "reqps",
 			"Requests refused before anything was planned. rate: a tenant's --rate, its clients must slow down. bodies: too many bytes "+
 				"of bodies at once. streams: --max-streams are open; see Waits and streams.",
-			curve{sum(rate("gather_http_refusals_total"), "reason"), "{{reason}}"}),
+			curve{sum(rate("gather_http_requests_rejected_total"), "reason"), "{{reason}}"}),
 		series("Uploaded arrays", "short",
 			"Uploaded arrays of all tenants. On a cluster every node reports all of them, so the curves lie on each other. When it only "+
 				"grows, clients forget to delete what they no longer sum.",

@@ -95,7 +95,7 @@ func overviewService() []*builder {
 		stat("Rejections", "ops",
 			"Refused jobs and requests per second, with 503 or 429. When it is not 0: see Rejections by reason for the bound that "+
 				"was reached, and the runbook of GatherRejecting.",
-			sum(rate("gather_jobs_rejected_total"))+" + "+sum(rate("gather_http_refusals_total")), traffic(.001, 10)...),
+			sum(rate("gather_jobs_rejected_total"))+" + "+sum(rate("gather_http_requests_rejected_total")), traffic(.001, 10)...),
 		stat("Busiest server", "percentunit",
 			"Share of the workers' time spent on tasks, on the server that is busiest. Near 100 % for long, waits grow: give more CPUs, or "+
 				"spread the submissions; see Workers busy. Sleeping jobs occupy no worker.",
@@ -278,7 +278,7 @@ func overviewFailures() []*builder {
 			"Refused jobs and requests by reason: jobs, bytes and waiting are the bounds of admission, quota and rate a tenant's, storage "+
 				"the disk, draining a server that stops, bodies and streams bounds of HTTP. See the runbook of GatherRejecting.",
 			curve{sum(rate("gather_jobs_rejected_total"), "reason"), "{{reason}}"},
-			curve{sum(rate("gather_http_refusals_total"), "reason"), "{{reason}}"}),
+			curve{sum(rate("gather_http_requests_rejected_total"), "reason"), "{{reason}}"}),
 		series("HTTP errors", "reqps",
 			"Answers by class that are not a success. 5xx without 503 is a bug: the log has the request_id. 503 and 429 are "+
 				"backpressure. A rise of other 4xx is a client that does something wrong.",
@@ -305,11 +305,11 @@ func overviewKinds() []*builder {
 				"the workers with more jobs.",
 			curve{jobRun.quantile(.99, "kind"), "{{kind}}"}),
 		series("Queued jobs by kind", "short",
-			"Jobs that wait for their first turn. When one kind fills the queue, its clients can use priority low, and the others "+
+			"Jobs that wait to start. When one kind fills the queue, its clients can use priority low, and the others "+
 				"pass.",
 			curve{sum(metric("gather_queue_jobs"), "kind"), "{{kind}}"}).stacked(),
 		series("Running jobs by kind", "short",
-			"Jobs that had their first turn and have not ended. When it grows and grows for a kind other than sleep_batch, the "+
+			"Jobs that have started and not ended. When it grows and grows for a kind other than sleep_batch, the "+
 				"workers are too few for it.",
 			curve{sum(metric("gather_running_jobs"), "kind"), "{{kind}}"}).stacked(),
 		series("Items by kind", "ops",

@@ -65,7 +65,7 @@ func newMetrics(reg prometheus.Registerer, s *server) (*metrics, error) {
 		routes:   make(map[routeKey]*routeMetrics),
 	}
 	refusals := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "gather_http_refusals_total",
+		Name: "gather_http_requests_rejected_total",
 		Help: "Requests refused before the executor saw them. Reason: rate, of the tenant; bodies, uploads and readers, no memory for one more; streams, as many as may be are open.",
 	}, []string{"reason"})
 	for _, reason := range []string{refusedRate, refusedBodies, refusedUploads, refusedReaders, refusedStreams} {

@@ -256,7 +256,7 @@ func refused(t *testing.T, s *service, want map[string]float64) {
 	}
 	got := map[string]float64{}
 	for _, f := range families {
-		if f.GetName() == "gather_http_refusals_total" {
+		if f.GetName() == "gather_http_requests_rejected_total" {
 			for _, m := range f.GetMetric() {
 				got[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
 			}

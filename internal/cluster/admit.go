@@ -58,7 +58,7 @@ type reservation struct {
 }
 
 // reserve enters a submission, unless it is known beforehand that it does not fit. Caller holds t.mu.
-func (t *table) reserve(a *job.Admission, tenant string, nodes int, retry func(n int) time.Duration, now time.Time) (*reservation, error) {
+func (t *state) reserve(a *job.Admission, tenant string, nodes int, retry func(n int) time.Duration, now time.Time) (*reservation, error) {
 	w := &t.onTheWay
 	if a == nil {
 		return &reservation{released: true}, nil
@@ -81,7 +81,7 @@ func (t *table) reserve(a *job.Admission, tenant string, nodes int, retry func(n
 }
 
 // release takes a submission out once it is decided about. Caller holds t.mu.
-func (t *table) release(r *reservation) {
+func (t *state) release(r *reservation) {
 	if r != nil && !r.released {
 		r.released = true
 		t.onTheWay.add(r, -1)
@@ -114,7 +114,7 @@ func (w *onTheWay) earn(now time.Time) {
 }
 
 // decidedIn takes what the log decided about a submission of this node. Caller holds t.mu.
-func (t *table) decidedIn(r *reservation, d decision) {
+func (t *state) decidedIn(r *reservation, d applyResult) {
 	t.release(r)
 	if d.seq > 0 && (errors.Is(d.err, job.ErrQueueFull) || errors.Is(d.err, job.ErrQuota)) {
 		t.onTheWay.credit = max(-refusalBurst, t.onTheWay.credit-1)

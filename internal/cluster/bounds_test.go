@@ -90,7 +90,7 @@ func TestAdmission(t *testing.T) {
 			t.Errorf("in the end there is %s, and on node 0 %s", got, want)
 		}
 		n.f.eventually("dropped records are counted", func() bool {
-			return n.metric("log_dropped_records_total", "bound") == nodes[0].metric("log_dropped_records_total", "bound")
+			return n.metric("log_rejected_proposals_total", "bound") == nodes[0].metric("log_rejected_proposals_total", "bound")
 		})
 	}
 }

@@ -104,7 +104,7 @@ func TestCancelRunning(t *testing.T) {
 	a.noTurn(200 * time.Millisecond)
 }
 
-// A decision ends a job as it says, when all have stopped; the first one counts.
+// A applyResult ends a job as it says, when all have stopped; the first one counts.
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
@@ -185,7 +185,7 @@ func TestTimeout(t *testing.T) {
 func TestCancelStorm(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
-	f.cfg.AckWait = time.Second
+	f.cfg.NodeTimeout = time.Second
 	nodes := f.trio()
 	var workers []*workers
 	for _, n := range nodes {
@@ -227,7 +227,7 @@ func TestCancelStorm(t *testing.T) {
 		if got, want := n.Table(), "tenants map[], 0 bytes, 0 waiting\n"; got != want {
 			t.Errorf("the table is %s", got)
 		}
-		n.f.eventually("no turn is held", func() bool { return n.metric("turns_held") == 0 })
+		n.f.eventually("no turn is held", func() bool { return n.metric("leases_held") == 0 })
 	}
 }
 

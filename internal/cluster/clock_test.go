@@ -12,7 +12,7 @@ import (
 // skewed lets the clock of a node's machine be ahead.
 func skewed(ahead time.Duration) func(*cluster.Config) {
 	return func(c *cluster.Config) {
-		c.AckWait = 3 * time.Second
+		c.NodeTimeout = 3 * time.Second
 		c.Wall = func() time.Time { return time.Now().Round(0).Add(ahead) }
 	}
 }

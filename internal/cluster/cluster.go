@@ -39,18 +39,18 @@ type Cluster struct {
 	clock   logClock
 
 	logStream string
-	identity  string // of the log
+	streamID  string // of the log
 	replicas  int
-	turns     turnQueue
+	leases    leaseQueue
 	members   members
 	w         writer
-	t         table
+	t         state
 	keys      usedKeys
 
 	// What follows belongs to the fold.
-	assemblies assemblies
-	applied    position
-	given      *trimmed // what the log no longer tells; nil if it has told all
+	partialMessages partialMessages
+	applied         position
+	trimRecord      *trimmed // what the log no longer tells; nil if it has told all
 	// contradicted is since when the log does not match the view; zero while it does.
 	contradicted time.Time
 
@@ -59,7 +59,7 @@ type Cluster struct {
 	readTime  time.Time     // the log's time at that message
 	dropped   []job.Dropped // that are still in the log
 	readMoved chan struct{}
-	behind    atomic.Int64
+	lag       atomic.Int64
 
 	// failed is closed when the node can take no part any more; failure says why.
 	failed   chan struct{}
@@ -77,12 +77,12 @@ type Cluster struct {
 	freshness  freshness
 	opened     time.Time // on the monotonic clock
 
-	stop     context.CancelFunc
-	stopFold context.CancelFunc
-	done     sync.WaitGroup
-	folding  sync.WaitGroup
-	closed   atomic.Bool
-	draining atomic.Bool
+	stop      context.CancelFunc
+	stopApply context.CancelFunc
+	done      sync.WaitGroup
+	applying  sync.WaitGroup
+	closed    atomic.Bool
+	draining  atomic.Bool
 }
 
 // Open connects to NATS, makes the streams that are missing, opens the view and brings it up to date. It waits for the
@@ -98,7 +98,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	c.t.init()
 	c.keys.init()
 	c.w.init()
-	c.turns.init()
+	c.leases.init()
 	opts, err := cfg.options()
 	if err != nil {
 		return nil, err
@@ -140,20 +140,20 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	if err := c.loadPosition(ctx); err != nil {
 		return nil, fmt.Errorf("read the view: %w", err)
 	}
-	identity, err := c.makeStreams(ctx)
+	streamID, err := c.makeStreams(ctx)
 	if err != nil && !errors.Is(err, errLogLost) {
 		return nil, fmt.Errorf("prepare the streams: %w", err)
 	}
 	missing := err
 	if missing == nil {
-		if err := persist(ctx, c.readClock); err != nil {
+		if err := retryUntilReady(ctx, c.readClock); err != nil {
 			return nil, fmt.Errorf("read the log's clock: %w", err)
 		}
 	}
-	if err := persist(ctx, c.checkStreams); err != nil {
+	if err := retryUntilReady(ctx, c.checkStreams); err != nil {
 		return nil, err
 	}
-	if err := c.load(ctx, identity); err != nil {
+	if err := c.load(ctx, streamID); err != nil {
 		return nil, fmt.Errorf("read the view: %w", err)
 	}
 	c.w.js, c.w.stream, c.w.subject = c.js, c.logStream, cfg.Prefix+".log."+c.id
@@ -182,14 +182,14 @@ func newNodeID() []byte {
 
 // start begins the goroutines, and waits until the view is up to date.
 func (c *Cluster) start(ctx context.Context) error {
-	fold, stopFold := context.WithCancel(context.WithoutCancel(ctx))
+	apply, stopApply := context.WithCancel(context.WithoutCancel(ctx))
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
-	c.stop, c.stopFold = stop, stopFold
+	c.stop, c.stopApply = stop, stopApply
 	if c.logLost.Load() {
 		return nil
 	}
-	c.folding.Go(func() { c.runFold(fold) })
-	c.done.Go(func() { c.w.run(fold) })
+	c.applying.Go(func() { c.runApply(apply) })
+	c.done.Go(func() { c.w.run(apply) })
 	c.done.Go(func() { c.watchHealth(run) })
 	c.done.Go(func() { c.watchLog(run) })
 	c.done.Go(func() { c.watchStreams(run) })
@@ -202,13 +202,13 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the log: %w", err)
 	}
-	if err := persist(ctx, func(try context.Context) error { return c.members.open(try, c) }); err != nil {
+	if err := retryUntilReady(ctx, func(try context.Context) error { return c.members.open(try, c) }); err != nil {
 		return fmt.Errorf("join the nodes: %w", err)
 	}
 	c.done.Go(func() { c.members.run(run, c) })
-	c.done.Go(func() { c.runChief(run) })
-	c.done.Go(func() { c.runStarts(run) })
-	c.turns.start(run, c)
+	c.done.Go(func() { c.runLeader(run) })
+	c.done.Go(func() { c.runDelayed(run) })
+	c.leases.start(run, c)
 	return nil
 }
 
@@ -218,9 +218,9 @@ func (c *Cluster) fail(reason string, err error) {
 		failure := storage(reason, err.Error(), 0)
 		c.failure.Store(failure)
 		close(c.failed)
-		c.turns.close()
+		c.leases.close()
 		c.w.close()
-		c.w.abandon(failure)
+		c.w.failPending(failure)
 	})
 }
 
@@ -272,7 +272,7 @@ func (c *Cluster) watchHealth(ctx context.Context) {
 		case <-t.C:
 		}
 		if c.w.stalled() != nil && !c.closed.Load() {
-			c.w.refuse(storage("log-stalled", "the cluster's log does not answer; it may have taken the job: ask again with "+
+			c.w.rejectPending(storage("log-stalled", "the cluster's log does not answer; it may have taken the job: ask again with "+
 				"the same Idempotency-Key", time.Second))
 		}
 	}
@@ -281,8 +281,8 @@ func (c *Cluster) watchHealth(ctx context.Context) {
 // Drain pulls no more turns; those that this node has go on.
 func (c *Cluster) Drain() {
 	c.draining.Store(true)
-	c.turns.close()
-	c.members.poke()
+	c.leases.close()
+	c.members.notify()
 }
 
 // closeWait is how long Close waits for the log to take, and the view to show, what was appended.
@@ -304,13 +304,13 @@ func (c *Cluster) halt() error {
 	c.closed.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
-	c.turns.close()
-	c.turns.stop()
+	c.leases.close()
+	c.leases.stop()
 	c.w.close()
 	c.w.drained(ctx)
 	c.stop()
-	c.stopFold()
-	c.folding.Wait()
+	c.stopApply()
+	c.applying.Wait()
 	c.done.Wait()
 	if c.members.kv != nil && c.nc.IsConnected() {
 		if err := c.members.leave(ctx, c.id); err != nil {
@@ -318,7 +318,7 @@ func (c *Cluster) halt() error {
 		}
 	}
 	err := c.view.Close()
-	c.w.abandon(storage("closed", "the node is closed", 0))
+	c.w.failPending(storage("closed", "the node is closed", 0))
 	c.nc.Close()
 	return err
 }

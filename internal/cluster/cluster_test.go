@@ -42,8 +42,8 @@ func open(t *testing.T, c cluster.Config) *cluster.Cluster {
 	if c.Logger == nil {
 		c.Logger = logger()
 	}
-	if c.AckWait == 0 {
-		c.AckWait = 2 * time.Second
+	if c.NodeTimeout == 0 {
+		c.NodeTimeout = 2 * time.Second
 	}
 	n, err := cluster.Open(t.Context(), c)
 	if err != nil {

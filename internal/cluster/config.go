@@ -29,8 +29,8 @@ type Config struct {
 	Prefix string
 	// Replicas is how many servers keep every message: 3. It is for streams that are made; those that exist stay as they are.
 	Replicas int
-	// AckWait is how long a node may be silent before its tasks are given to others: 10 s.
-	AckWait time.Duration
+	// NodeTimeout is how long a node may be silent before its tasks are given to others: 10 s.
+	NodeTimeout time.Duration
 
 	// LogPatience is for how long the log may not match this node's view before the node stops taking part: 30 s. Servers that
 	// are finding each other may answer so for some seconds.
@@ -40,8 +40,8 @@ type Config struct {
 	Dir string
 	// Name is what people call the node, and Version its release.
 	Name, Version string
-	// Guest reads and writes the log, and is no node otherwise: it is not among the nodes, and never the chief.
-	Guest bool
+	// Observer reads and writes the log, and is no node otherwise: it is not among the nodes, and never the chief.
+	Observer bool
 	// Work returns what the node is busy with, for the others to see; nil for nothing.
 	Work func() job.Work
 	// Ended is told of every job that this node ends on behalf of all: one that was cancelled, failed or ran out of time. It
@@ -71,7 +71,7 @@ type Config struct {
 func (c *Config) setDefaults() {
 	c.Prefix = cmp.Or(c.Prefix, "gather")
 	c.Replicas = cmp.Or(c.Replicas, 3)
-	c.AckWait = cmp.Or(c.AckWait, 10*time.Second)
+	c.NodeTimeout = cmp.Or(c.NodeTimeout, 10*time.Second)
 	c.TombstoneRetention = cmp.Or(c.TombstoneRetention, 24*time.Hour)
 	c.KeyRetention = cmp.Or(c.KeyRetention, 24*time.Hour)
 	c.LogPatience = cmp.Or(c.LogPatience, 30*time.Second)

@@ -30,7 +30,7 @@ func (c *Cluster) take(ctx context.Context, next position, at time.Time, author 
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	c.decided(author, p, decision{err, last, next.seq})
+	c.decided(author, p, applyResult{err, last, next.seq})
 	return nil
 }
 
@@ -53,12 +53,12 @@ func (c *Cluster) patient(ctx context.Context, f func() error) error {
 func (c *Cluster) takeBatch(ctx context.Context, next position, at time.Time, author string, p *job.Proposal) error {
 	now := time.Now()
 	tenant, submits := submitter(p.Entries)
-	given := submits && c.given != nil && next.seq <= c.given.Through
+	trimRecord := submits && c.trimRecord != nil && next.seq <= c.trimRecord.Through
 	var err error
 	switch {
-	case !given:
+	case !trimRecord:
 		err = c.checkKey(ctx, p)
-	case c.given.drops(next):
+	case c.trimRecord.drops(next):
 		err = transition("it was dropped")
 	}
 	if ctx.Err() != nil {
@@ -72,7 +72,7 @@ func (c *Cluster) takeBatch(ctx context.Context, next position, at time.Time, au
 	}
 	c.t.mu.Lock()
 	c.t.release(reserved) // from here on the table has it, or has refused it
-	if err == nil && submits && !given {
+	if err == nil && submits && !trimRecord {
 		err = c.t.room(p.Admission, tenant, func(n int) time.Duration { return c.t.ends.RetryAfter(now, n) })
 	}
 	var heads map[job.ID]job.Job
@@ -104,7 +104,7 @@ func (c *Cluster) takeBatch(ctx context.Context, next position, at time.Time, au
 		if err := c.view.Follow(ctx, job.Batch{}, append(notes, next.note())...); err != nil {
 			return err
 		}
-		c.decided(author, p, decision{err: err, seq: next.seq})
+		c.decided(author, p, applyResult{err: err, seq: next.seq})
 		return nil
 	}
 	if p.Key != nil {
@@ -117,7 +117,7 @@ func (c *Cluster) takeBatch(ctx context.Context, next position, at time.Time, au
 		if err != nil && !errors.Is(err, job.ErrStorage) {
 			c.log.Error("the view refuses what the log holds", "error", err)
 		}
-		c.decided(author, p, decision{err, last, next.seq})
+		c.decided(author, p, applyResult{err, last, next.seq})
 	}}, append(notes, next.note())...)
 }
 
@@ -169,17 +169,17 @@ func (c *Cluster) takePart(ctx context.Context, next position, p *job.Proposal) 
 	case p.What == job.ProposeJoin && s.ending != nil:
 		err = transition("job %s is to end", p.ID)
 	case p.What == job.ProposeJoin:
-		if !s.parts[p.Node] {
+		if !s.participants[p.Node] {
 			s.active++
 		}
-		if s.parts == nil {
-			s.parts = make(map[string]bool)
+		if s.participants == nil {
+			s.participants = make(map[string]bool)
 		}
-		s.parts[p.Node] = true
+		s.participants[p.Node] = true
 	case p.What == job.ProposeLeave:
-		if s.parts[p.Node] {
+		if s.participants[p.Node] {
 			s.active--
-			s.parts[p.Node] = false
+			s.participants[p.Node] = false
 		}
 	default:
 		c.t.decide(s, p.Finished, time.Now())
@@ -203,7 +203,7 @@ func (c *Cluster) takePart(ctx context.Context, next position, p *job.Proposal) 
 }
 
 // decided tells this node's own proposals what has become of them.
-func (c *Cluster) decided(author string, p *job.Proposal, d decision) {
+func (c *Cluster) decided(author string, p *job.Proposal, d applyResult) {
 	if author != c.id {
 		return
 	}
@@ -215,13 +215,13 @@ func (c *Cluster) decided(author string, p *job.Proposal, d decision) {
 			id := p.Entries[i].ID
 			c.propose(&job.Proposal{What: job.ProposeBatch, At: c.Now(), Entries: []job.Entry{{
 				ID: id, Events: []job.Event{job.CancelRequested{At: c.Now()}},
-			}}}, func(d decision) { c.finishIf(id, d) })
+			}}}, func(d applyResult) { c.finishIf(id, d) })
 		}
 	}
 }
 
-// finishIf ends a job if that is what a decision leaves to do.
-func (c *Cluster) finishIf(id job.ID, d decision) {
+// finishIf ends a job if that is what a applyResult leaves to do.
+func (c *Cluster) finishIf(id job.ID, d applyResult) {
 	if d.err == nil && d.last {
 		c.finish(id)
 	}

@@ -23,15 +23,15 @@ func (c *Cluster) ID() string { return c.id }
 func (c *Cluster) Die() error {
 	c.closed.Store(true)
 	c.nc.Close()
-	c.turns.close()
-	c.turns.stop()
+	c.leases.close()
+	c.leases.stop()
 	c.w.close()
 	c.stop()
-	c.stopFold()
-	c.folding.Wait()
+	c.stopApply()
+	c.applying.Wait()
 	c.done.Wait()
 	err := c.view.Close()
-	c.w.abandon(storage("closed", "the node is closed", 0))
+	c.w.failPending(storage("closed", "the node is closed", 0))
 	return err
 }
 
@@ -44,10 +44,10 @@ func (c *Cluster) Table() string {
 	ids := slices.SortedFunc(maps.Keys(c.t.jobs), func(x, y job.ID) int { return bytes.Compare(x[:], y[:]) })
 	for _, id := range ids {
 		s := c.t.jobs[id]
-		parts, _ := json.Marshal(s.parts)
+		parts, _ := json.Marshal(s.participants)
 		steps, _ := json.Marshal(s.steps)
-		fmt.Fprintf(&b, "%s %v seq %d author %s size %v done %x/%d steps %s parts %s active %d ending", id, s.head.State, s.head.Seq,
-			s.author, s.size, s.done, s.head.TasksDone, steps, parts, s.active)
+		fmt.Fprintf(&b, "%s %v seq %d author %s size %v done %x/%d steps %s parts %s active %d ending", id, s.job.State, s.job.Seq,
+			s.author, s.size, s.done, s.job.TasksDone, steps, parts, s.active)
 		if s.ending != nil {
 			fmt.Fprintf(&b, " %v %v", s.ending.State, s.ending.Failure)
 		}
@@ -95,7 +95,7 @@ func (c *Cluster) AppendAnyway(ctx context.Context, b job.Batch) error {
 		key.Expires = p.At.Add(c.cfg.KeyRetention)
 		p.Key = &key
 	}
-	return c.w.put(ctx, p, &pending{submits: true, done: func(d decision) {
+	return c.w.put(ctx, p, &pending{submits: true, done: func(d applyResult) {
 		if b.Key != nil {
 			c.view.Release(*b.Key)
 		}
@@ -105,13 +105,13 @@ func (c *Cluster) AppendAnyway(ctx context.Context, b job.Batch) error {
 
 // StopReading ends the reading of the log, as if its messages no longer came.
 func (c *Cluster) StopReading() {
-	c.stopFold()
-	c.folding.Wait()
+	c.stopApply()
+	c.applying.Wait()
 }
 
 // DecideAgain is what a view that is made anew does with the node's first proposal, which was decided before.
 func (c *Cluster) DecideAgain(entries []job.Entry) {
-	c.decided(c.id, &job.Proposal{What: job.ProposeBatch, Number: 1, Entries: entries}, decision{})
+	c.decided(c.id, &job.Proposal{What: job.ProposeBatch, Number: 1, Entries: entries}, applyResult{})
 }
 
 // Trim trims the log now, as the leader does now and then.
@@ -131,7 +131,7 @@ var Hazard = hazard
 func (c *Cluster) CheckStreams(ctx context.Context) error { return c.checkStreams(ctx) }
 
 // Tidy does what the leader does now and then behind nodes that died.
-func (c *Cluster) Tidy() { c.bury() }
+func (c *Cluster) Tidy() { c.reapDeadNodes() }
 
 // Ending reports whether it is decided how a job ends.
 func (c *Cluster) Ending(id job.ID) bool {
@@ -142,7 +142,7 @@ func (c *Cluster) Ending(id job.ID) bool {
 }
 
 // Parts assembles writes of several messages, as a reader of the log does.
-type Parts struct{ as assemblies }
+type Parts struct{ as partialMessages }
 
 // Add reads message seq; first and last say which part of its author's write it is. It returns the write with its last part.
 func (p *Parts) Add(author string, first, last bool, seq uint64, at time.Time, body string) (whole string, from uint64) {

@@ -82,7 +82,7 @@ func (c *Cluster) checkStreams(ctx context.Context) error {
 	var unsafe error
 	// By name: a user of gather alone may not list streams, or ask for others.
 	p := c.upper()
-	for _, name := range []string{p + "_LOG", p + "_TURNS", p + "_ARRAYS", "KV_" + p + "_NODES", "KV_" + p + "_ARRAYS_META"} {
+	for _, name := range []string{p + "_LOG", p + "_TASKS", p + "_ARRAYS", "KV_" + p + "_NODES", "KV_" + p + "_ARRAYS_META"} {
 		s, err := c.js.Stream(ctx, name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			continue

@@ -23,7 +23,7 @@ func (c *Cluster) ImportJob(ctx context.Context, view job.Job, spec []byte, log 
 	}
 	c.t.mu.Unlock()
 	for _, subject := range subjects {
-		if err := c.offer(ctx, subject, c.from()); err != nil {
+		if err := c.enqueueTask(ctx, subject, c.from()); err != nil {
 			c.log.Debug("a turn is left to the chief", "subject", subject, "error", err)
 			break
 		}
@@ -83,21 +83,21 @@ func (c *Cluster) adopt(p *job.Proposal, seq uint64) []journal.Note {
 		c.t.ages.ended(seq, p.View.ExpiresAt, c.cfg.spanLength())
 		return c.t.ages.notes()
 	}
-	s := &tracked{head: p.View, seq: seq, movedAt: now, started: c.clock.ago(p.View.StartedAt)}
+	s := &jobState{job: p.View, seq: seq, movedAt: now, started: c.clock.ago(p.View.StartedAt)}
 	for _, ev := range p.Log {
 		if a, ok := ev.(job.Advanced); ok {
 			c.t.advanced(s, &a)
 		}
 	}
-	if s.head.State == job.Cancelling {
+	if s.job.State == job.Cancelling {
 		s.ending, s.decidedAt = &job.Finished{State: job.Cancelled}, now
 	}
-	c.t.jobs[s.head.ID] = s
+	c.t.jobs[s.job.ID] = s
 	c.t.enqueue(s, c.clock.ago(p.View.CreatedAt))
 	c.t.count(s, +1)
 	c.t.line(s, +1)
 	c.t.signal()
-	return []journal.Note{{Name: noteJob + s.head.ID.String(), Value: s.appendNote(nil)}}
+	return []journal.Note{{Name: noteJob + s.job.ID.String(), Value: s.appendNote(nil)}}
 }
 
 // Uses reports whether the spec of a job that has not ended has a mark in it. Only jobs that sum arrays are looked at.
@@ -109,8 +109,8 @@ func (c *Cluster) Uses(mark string) bool {
 	var names []name
 	c.t.mu.Lock()
 	for id, s := range c.t.jobs {
-		if s.head.Progress.BytesTotal > 0 {
-			names = append(names, name{s.head.Tenant, id})
+		if s.job.Progress.BytesTotal > 0 {
+			names = append(names, name{s.job.Tenant, id})
 		}
 	}
 	c.t.mu.Unlock()

@@ -24,7 +24,7 @@ func (c *Cluster) Append(ctx context.Context, b job.Batch) error {
 }
 
 // append proposes a batch, with guards. Decided, if given, is called instead of b.Done.
-func (c *Cluster) append(ctx context.Context, b *job.Batch, guards []job.Guard, decided func(decision)) error {
+func (c *Cluster) append(ctx context.Context, b *job.Batch, guards []job.Guard, decided func(applyResult)) error {
 	now := c.Now()
 	tenant, submits := submitter(b.Entries)
 	delay := b.Delay
@@ -51,7 +51,7 @@ func (c *Cluster) append(ctx context.Context, b *job.Batch, guards []job.Guard, 
 	}
 	done, key := b.Done, b.Key
 	entries := b.Entries
-	err := c.w.put(ctx, p, &pending{submits: submits, reserved: reserved, done: func(d decision) {
+	err := c.w.put(ctx, p, &pending{submits: submits, reserved: reserved, done: func(d applyResult) {
 		if key != nil {
 			c.view.Release(*key)
 		}
@@ -61,7 +61,7 @@ func (c *Cluster) append(ctx context.Context, b *job.Batch, guards []job.Guard, 
 			c.t.mu.Unlock()
 		}
 		if submits && d.err == nil {
-			c.turns.submitted(entries, d.seq)
+			c.leases.submitted(entries, d.seq)
 		}
 		switch {
 		case decided != nil:
@@ -86,30 +86,30 @@ func asRejection(err error) error {
 }
 
 // propose is for the node's own proposals: it does not wait.
-func (c *Cluster) propose(p *job.Proposal, done func(decision)) {
+func (c *Cluster) propose(p *job.Proposal, done func(applyResult)) {
 	if done == nil {
-		done = func(decision) {}
+		done = func(applyResult) {}
 	}
 	if err := c.w.put(nil, p, &pending{done: done}, 0); err != nil { //nolint:staticcheck // nil means not to wait
-		done(decision{err: err})
+		done(applyResult{err: err})
 	}
 }
 
-// ask proposes and waits for the decision.
-func (c *Cluster) ask(ctx context.Context, p *job.Proposal) (decision, error) {
+// ask proposes and waits for the applyResult.
+func (c *Cluster) ask(ctx context.Context, p *job.Proposal) (applyResult, error) {
 	if err := c.trouble(); err != nil {
-		return decision{}, asRejection(err)
+		return applyResult{}, asRejection(err)
 	}
-	result := make(chan decision, 1)
+	result := make(chan applyResult, 1)
 	p.At = c.Now()
-	if err := c.w.put(ctx, p, &pending{done: func(d decision) { result <- d }}, 0); err != nil {
-		return decision{}, err
+	if err := c.w.put(ctx, p, &pending{done: func(d applyResult) { result <- d }}, 0); err != nil {
+		return applyResult{}, err
 	}
 	select {
 	case d := <-result:
 		return d, d.err
 	case <-ctx.Done():
-		return decision{}, context.Cause(ctx)
+		return applyResult{}, context.Cause(ctx)
 	}
 }
 
@@ -178,7 +178,7 @@ func (c *Cluster) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
 	return c.view.Results(tenant, id)
 }
 
-// Reserve asks for an idempotency key; see journal.Journal. Another node may be using it at the same moment: then one of the
+// Reserve asks for an idempotency key; see journal.Journal. Another node may be using it at the same timeIndex: then one of the
 // two submissions is refused by its place in the log.
 func (c *Cluster) Reserve(ctx context.Context, key job.Key) (prior []job.ID, err error) {
 	return c.view.Reserve(ctx, key)
@@ -215,11 +215,11 @@ func (c *Cluster) finish(id job.ID) {
 		c.t.mu.Unlock()
 		return
 	}
-	how, head := *s.ending, s.head
+	how, head := *s.ending, s.job
 	c.t.mu.Unlock()
 	how.At = c.Now()
 	p := &job.Proposal{What: job.ProposeBatch, At: how.At, Entries: []job.Entry{{ID: id, Events: []job.Event{how}}}}
-	c.propose(p, func(d decision) {
+	c.propose(p, func(d applyResult) {
 		if d.err != nil {
 			return // another node has said it
 		}

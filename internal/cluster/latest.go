@@ -18,7 +18,7 @@ import (
 // a job is found on every node as soon as its submission has been acknowledged. This read barrier writes nothing: it asks the
 // leader of the log's stream for the last sequence, once for all requests that wait.
 //
-// The leader applies a message a moment later than it commits it; until then its last sequence does not have the message, though
+// The leader applies a message a timeIndex later than it commits it; until then its last sequence does not have the message, though
 // another server may already have delivered it to its author. So a submission is acknowledged only when the leader of the log has
 // acknowledged the message too, which it does once it has applied it. A leader that takes over is one (leader_since) when it has
 // applied what the one before had committed.

@@ -20,7 +20,7 @@ func (c *Cluster) awaitLog(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	var last uint64
-	err := persist(ctx, func(try context.Context) (err error) {
+	err := retryUntilReady(ctx, func(try context.Context) (err error) {
 		last, _, err = c.look(try)
 		return err
 	})
@@ -40,25 +40,25 @@ func (c *Cluster) loadPosition(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.identity, c.applied = string(known), parsePosition(at)
+	c.streamID, c.applied = string(known), parsePosition(at)
 	c.read = c.applied.from
 	return nil
 }
 
 // load restores the state of the fold from the view.
-func (c *Cluster) load(ctx context.Context, identity string) (err error) {
+func (c *Cluster) load(ctx context.Context, streamID string) (err error) {
 	if c.read == 0 {
-		c.identity, c.applied = identity, position{}
-		if c.given, err = c.lastTrim(ctx); err != nil {
+		c.streamID, c.applied = streamID, position{}
+		if c.trimRecord, err = c.lastTrim(ctx); err != nil {
 			return err
 		}
 		if err := c.view.Clear(ctx); err != nil {
 			return err
 		}
-		return errors.Join(c.view.Follow(ctx, job.Batch{}, journal.Note{Name: noteLog, Value: []byte(identity)}), c.view.Settle(ctx))
+		return errors.Join(c.view.Follow(ctx, job.Batch{}, journal.Note{Name: noteLog, Value: []byte(streamID)}), c.view.Settle(ctx))
 	}
-	if identity == c.identity {
-		if c.given, err = c.lastTrim(ctx); err != nil {
+	if streamID == c.streamID {
+		if c.trimRecord, err = c.lastTrim(ctx); err != nil {
 			return err
 		}
 	}
@@ -75,7 +75,7 @@ func (c *Cluster) load(ctx context.Context, identity string) (err error) {
 	}
 	now := time.Now()
 	return c.view.Recover(ctx, func(j job.Job, _ []byte, log iter.Seq2[job.LogRecord, error]) error {
-		s := &tracked{head: j, movedAt: now, started: c.clock.ago(j.StartedAt)}
+		s := &jobState{job: j, movedAt: now, started: c.clock.ago(j.StartedAt)}
 		for r, err := range log {
 			if err != nil {
 				return err

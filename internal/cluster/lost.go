@@ -27,7 +27,7 @@ func (c *Cluster) compare(ctx context.Context, stream jetstream.Stream) (contrad
 	info := stream.CachedInfo()
 	state, read := &info.State, c.from()
 	switch {
-	case info.Config.Metadata[identityKey] != c.identity:
+	case info.Config.Metadata[streamIDKey] != c.streamID:
 		return "it is another stream of the same name", nil
 	case read == 0:
 		return "", nil
@@ -61,9 +61,9 @@ func (c *Cluster) compare(ctx context.Context, stream jetstream.Stream) (contrad
 	return "", nil
 }
 
-// recognize checks that the log contains what the replica was made from. It returns errLogLost when it does not, and did not
+// checkStreamID checks that the log contains what the replica was made from. It returns errLogLost when it does not, and did not
 // for LogPatience: while servers find each other, one that lags behind may answer.
-func (c *Cluster) recognize(ctx context.Context) error {
+func (c *Cluster) checkStreamID(ctx context.Context) error {
 	stream, err := c.js.Stream(ctx, c.logStream)
 	contradiction := "its stream does not exist"
 	switch {
@@ -78,7 +78,7 @@ func (c *Cluster) recognize(ctx context.Context) error {
 	switch {
 	case contradiction == "":
 	case c.from() == 0: // nothing was applied, so nothing is lost
-		c.identity = stream.CachedInfo().Config.Metadata[identityKey]
+		c.streamID = stream.CachedInfo().Config.Metadata[streamIDKey]
 		if err := c.rebuild(ctx, 1); err != nil {
 			return err
 		}

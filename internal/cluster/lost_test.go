@@ -25,7 +25,7 @@ func (n *node) stopped(known job.ID) {
 	}
 	n.get(known)
 	n.f.want(n.append(batch(newJob(1))), job.ErrStorage)
-	if rebuilt := n.metric("view_rebuilds_total"); rebuilt != 0 {
+	if rebuilt := n.metric("replica_rebuilds_total"); rebuilt != 0 {
 		n.f.Errorf("the view was rebuilt %v times, want 0", rebuilt)
 	}
 }

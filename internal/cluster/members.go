@@ -14,15 +14,15 @@ import (
 	"gather/internal/job"
 )
 
-// heartbeat is how often a node says that it lives; it counts as dead when nothing was heard of it for AckWait, and three
+// heartbeat is how often a node says that it lives; it counts as dead when nothing was heard of it for NodeTimeout, and three
 // heartbeats at least.
 const heartbeat = time.Second
 
 // members are the nodes, by what they say of themselves in a key-value bucket.
 type members struct {
-	kv       jetstream.KeyValue
-	patience time.Duration
-	beat     chan struct{}
+	kv        jetstream.KeyValue
+	deadAfter time.Duration
+	beat      chan struct{}
 
 	mu    sync.Mutex
 	nodes map[string]member
@@ -42,11 +42,11 @@ type member struct {
 func (m *members) open(ctx context.Context, c *Cluster) (err error) {
 	m.nodes = make(map[string]member)
 	m.beat = make(chan struct{}, 1)
-	m.patience = max(c.cfg.AckWait, 3*heartbeat)
+	m.deadAfter = max(c.cfg.NodeTimeout, 3*heartbeat)
 	if m.kv, err = m.bucket(ctx, c); err != nil {
 		return err
 	}
-	return m.say(ctx, c)
+	return m.sendHeartbeat(ctx, c)
 }
 
 // bucket makes the bucket if it is missing: it is in memory, and gone when its servers were.
@@ -55,7 +55,7 @@ func (m *members) bucket(ctx context.Context, c *Cluster) (jetstream.KeyValue, e
 	kv, err := c.js.KeyValue(ctx, name)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		kv, err = c.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: name, Description: "The nodes of gather that live.", TTL: 10 * m.patience,
+			Bucket: name, Description: "The nodes of gather that live.", TTL: 10 * m.deadAfter,
 			Storage: jetstream.MemoryStorage, Replicas: c.cfg.Replicas,
 		})
 		if errors.Is(err, jetstream.ErrBucketExists) || errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
@@ -98,7 +98,7 @@ func (m *members) run(ctx context.Context, c *Cluster) {
 		case <-m.beat:
 		}
 		try, cancel := context.WithTimeout(ctx, heartbeat)
-		if err := m.say(try, c); err != nil && ctx.Err() == nil {
+		if err := m.sendHeartbeat(try, c); err != nil && ctx.Err() == nil {
 			c.log.Debug("say that the node lives", "error", err)
 			m.interrupted()
 		}
@@ -114,22 +114,22 @@ func (m *members) interrupted() {
 }
 
 // listened reports whether a node that was not heard of is dead.
-func (m *members) listened() bool {
+func (m *members) membershipStable() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return !m.since.IsZero() && time.Since(m.since) >= m.patience
+	return !m.since.IsZero() && time.Since(m.since) >= m.deadAfter
 }
 
 // poke says it at once.
-func (m *members) poke() {
+func (m *members) notify() {
 	select {
 	case m.beat <- struct{}{}:
 	default:
 	}
 }
 
-func (m *members) say(ctx context.Context, c *Cluster) error {
-	if c.cfg.Guest {
+func (m *members) sendHeartbeat(ctx context.Context, c *Cluster) error {
+	if c.cfg.Observer {
 		return nil
 	}
 	value, err := json.Marshal(c.self())
@@ -144,7 +144,7 @@ func (m *members) say(ctx context.Context, c *Cluster) error {
 func (c *Cluster) self() job.Node {
 	return job.Node{
 		ID: c.id, Name: c.cfg.Name, Version: c.cfg.Version, StartedAt: c.started, SeenAt: c.Now(),
-		Behind: uint64(max(0, c.behind.Load())), ClockSkew: c.clock.Skew(), Draining: c.draining.Load(), Work: c.cfg.Work(),
+		Behind: uint64(max(0, c.lag.Load())), ClockSkew: c.clock.Skew(), Draining: c.draining.Load(), Work: c.cfg.Work(),
 	}
 }
 
@@ -182,7 +182,7 @@ func (m *members) listen(ctx context.Context, c *Cluster) error {
 			m.mu.Lock()
 			returned := m.returned
 			m.mu.Unlock()
-			if !c.cfg.Guest && time.Since(begun) > watchPatience && time.Since(returned) > watchPatience {
+			if !c.cfg.Observer && time.Since(begun) > watchPatience && time.Since(returned) > watchPatience {
 				return errWatch
 			}
 		case e, ok := <-w.Updates():
@@ -192,12 +192,12 @@ func (m *members) listen(ctx context.Context, c *Cluster) error {
 			if e == nil {
 				continue // all that was there before has been told
 			}
-			m.heard(e, c.id)
+			m.onHeartbeat(e, c.id)
 		}
 	}
 }
 
-func (m *members) heard(e jetstream.KeyValueEntry, self string) {
+func (m *members) onHeartbeat(e jetstream.KeyValueEntry, self string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if e.Key() == self {
@@ -222,9 +222,9 @@ func (m *members) live() []job.Node {
 	var nodes []job.Node
 	for id, n := range m.nodes {
 		switch since := time.Since(n.heard); {
-		case since < m.patience:
+		case since < m.deadAfter:
 			nodes = append(nodes, n.Node)
-		case since > 10*m.patience:
+		case since > 10*m.deadAfter:
 			delete(m.nodes, id)
 		}
 	}
@@ -256,7 +256,7 @@ func (c *Cluster) Nodes(context.Context) ([]job.Node, error) {
 }
 
 // chief reports whether this node is the eldest.
-func (c *Cluster) chief() bool {
+func (c *Cluster) isLeader() bool {
 	nodes := c.members.live()
 	return len(nodes) > 0 && nodes[0].ID == c.id
 }

@@ -14,7 +14,7 @@ type metrics struct {
 	records     prometheus.Counter
 	bytes       prometheus.Counter
 	dropped     *prometheus.CounterVec
-	turns       *prometheus.CounterVec
+	leases      *prometheus.CounterVec
 	redelivered prometheus.Counter
 	restored    prometheus.Counter
 	rebuilds    prometheus.Counter
@@ -41,15 +41,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 		records:     counter("log_records_total", "Proposals that this node wrote to the cluster's log."),
 		bytes:       counter("log_bytes_total", "Bytes that this node wrote to the cluster's log."),
-		dropped:     vec("log_dropped_records_total", "Proposals of all nodes that took no effect at their place in the log.", "reason", "transition", "bound", "key"),
-		turns:       vec("turns_total", "Turns that this node was given.", "line", lines[:]...),
-		redelivered: counter("turns_redelivered_total", "Turns given to this node that another, or it, had before."),
-		restored:    counter("turns_restored_total", "Lost turns that this node, as chief, offered again."),
-		rebuilds:    counter("view_rebuilds_total", "Times that this node's view was made anew because the log was trimmed past it."),
+		dropped:     vec("log_rejected_proposals_total", "Proposals of all nodes that were rejected when the log was applied.", "reason", "transition", "bound", "key"),
+		leases:      vec("leases_total", "Leases of tasks that this node was given.", "queue", taskQueues[:]...),
+		redelivered: counter("leases_redelivered_total", "Leases of tasks that were leased before, to this node or another."),
+		restored:    counter("leases_requeued_total", "Lost tasks that this node, as leader, queued again."),
+		rebuilds:    counter("replica_rebuilds_total", "Times that the replica of this node was rebuilt, because the log was trimmed past it."),
 		disconnects: counter("disconnects_total", "Connections to NATS that were lost."),
 	}
 	if reg != nil {
-		reg.MustRegister(m.append, m.records, m.bytes, m.dropped, m.turns, m.redelivered, m.restored, m.rebuilds, m.disconnects)
+		reg.MustRegister(m.append, m.records, m.bytes, m.dropped, m.leases, m.redelivered, m.restored, m.rebuilds, m.disconnects)
 	}
 	return m
 }
@@ -70,11 +70,11 @@ func (m *metrics) watch(reg prometheus.Registerer, c *Cluster) error {
 	}
 	return errors.Join(
 		gauge("connected", "1 while this node is connected to NATS.", func() float64 { return flag(c.nc.IsConnected()) }),
-		gauge("log_lost", "1 when the cluster's log has lost messages that this node has applied: it takes no part, and keeps its replica.", func() float64 { return flag(c.logLost.Load()) }),
+		gauge("log_lost", "1 when the cluster's log has lost messages that this node has applied: it does not participate, and keeps its replica.", func() float64 { return flag(c.logLost.Load()) }),
 		gauge("streams_at_risk", "Streams of the cluster that its NATS servers may lose, by their configuration and the servers' version.", func() float64 { return float64(c.atRisk.Load()) }),
-		gauge("nodes", "Nodes that live, as this one hears.", func() float64 { return float64(len(c.members.live())) }),
-		gauge("chief", "1 on the node that tidies up and reports what concerns all nodes.", func() float64 { return flag(c.chief()) }),
-		gauge("log_behind_messages", "Messages of the cluster's log that this node has not read.", func() float64 { return float64(c.behind.Load()) }),
+		gauge("nodes", "Live nodes, by their heartbeats.", func() float64 { return float64(len(c.members.live())) }),
+		gauge("leader", "1 on the leader: the node that maintains the cluster and reports the metrics of all nodes.", func() float64 { return flag(c.isLeader()) }),
+		gauge("log_lag_messages", "Messages of the cluster's log that this node has not applied.", func() float64 { return float64(c.lag.Load()) }),
 		gauge("clock_skew_seconds", "How far this machine's clock is ahead of the clock of the NATS server that leads the cluster's log.", func() float64 {
 			return c.clock.Skew().Seconds()
 		}),
@@ -88,10 +88,10 @@ func (m *metrics) watch(reg prometheus.Registerer, c *Cluster) error {
 			return float64(len(c.dropped))
 		}),
 		gauge("log_pending_bytes", "Bytes that wait to be written to the cluster's log.", func() float64 { return float64(c.w.pendingBytes()) }),
-		gauge("turns_held", "Turns that this node has: tasks that run, or wait on a timer.", func() float64 {
-			c.turns.mu.Lock()
-			defer c.turns.mu.Unlock()
-			return float64(len(c.turns.held))
+		gauge("leases_held", "Turns that this node has: tasks that run, or wait on a timer.", func() float64 {
+			c.leases.mu.Lock()
+			defer c.leases.mu.Unlock()
+			return float64(len(c.leases.held))
 		}),
 	)
 }
@@ -115,4 +115,4 @@ func (m *metrics) drop(err error) {
 	m.dropped.WithLabelValues(reason).Inc()
 }
 
-func (m *metrics) turn(line string) { m.turns.WithLabelValues(line).Inc() }
+func (m *metrics) leased(queue string) { m.leases.WithLabelValues(queue).Inc() }

@@ -18,8 +18,8 @@ type jobNote struct {
 	Seq     uint64          `json:"s,omitempty"`
 }
 
-func (s *tracked) appendNote(dst []byte) []byte {
-	n := jobNote{Author: s.author, Memory: s.size.Memory, Waiting: s.size.Waiting, Parts: s.parts, Seq: s.seq}
+func (s *jobState) appendNote(dst []byte) []byte {
+	n := jobNote{Author: s.author, Memory: s.size.Memory, Waiting: s.size.Waiting, Parts: s.participants, Seq: s.seq}
 	if s.ending != nil {
 		n.Ending = job.AppendEvent(nil, *s.ending)
 	}
@@ -30,7 +30,7 @@ func (s *tracked) appendNote(dst []byte) []byte {
 	return append(dst, b...)
 }
 
-func (s *tracked) readNote(b []byte, now time.Time) error {
+func (s *jobState) readNote(b []byte, now time.Time) error {
 	if b == nil {
 		return nil
 	}
@@ -38,7 +38,7 @@ func (s *tracked) readNote(b []byte, now time.Time) error {
 	if err := json.Unmarshal(b, &n); err != nil {
 		return err
 	}
-	s.author, s.parts, s.seq = n.Author, n.Parts, n.Seq
+	s.author, s.participants, s.seq = n.Author, n.Parts, n.Seq
 	s.size = job.Size{Memory: n.Memory, Waiting: n.Waiting}
 	for _, on := range n.Parts {
 		if on {

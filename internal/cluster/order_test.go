@@ -47,7 +47,7 @@ func (f *fleet) same(ids []job.ID, nodes ...*node) {
 					f.Fatalf("line %d of what the node in %s tells is\n%s, of that in %s\n%s", i, n.dir, g[i], nodes[0].dir, w[i])
 				}
 			}
-			f.Fatalf("one node tells %d lines, another %d", len(g), len(w))
+			f.Fatalf("one node tells %d queues, another %d", len(g), len(w))
 		}
 	}
 }

@@ -42,7 +42,7 @@ func TestOverload(t *testing.T) {
 	}
 	all.Wait()
 	f.caughtUp(nodes...)
-	inLog := nodes[0].metric("log_dropped_records_total", "bound")
+	inLog := nodes[0].metric("log_rejected_proposals_total", "bound")
 	t.Logf("%d accepted, %d refused, %v of these in the log", accepted.Load(), refused.Load(), inLog)
 	if most := 3 * 200.0; inLog > most {
 		t.Errorf("%v refused submissions stand in the log, want at most %v", inLog, most)

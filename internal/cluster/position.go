@@ -40,17 +40,17 @@ func parsePosition(b []byte) (p position) {
 	return position{from: v[0], seq: v[1], n: int(v[2]), at: int64(at)}
 }
 
-// An assembly is a write of which only some parts have come.
-type assembly struct {
+// An partialMessage is a write of which only some parts have come.
+type partialMessage struct {
 	first uint64
 	body  []byte
 	// idle is how long its author has written no part, by the log's time.
 	idle time.Duration
 }
 
-// assemblies are the unfinished writes, by their authors.
-type assemblies struct {
-	open map[string]*assembly
+// partialMessages are the unfinished writes, by their authors.
+type partialMessages struct {
+	open map[string]*partialMessage
 	at   time.Time // of the latest message
 }
 
@@ -62,13 +62,13 @@ func (c *Cluster) from() uint64 {
 }
 
 // add adds a part to what its author has begun, and returns all of it with the last one.
-func (as *assemblies) add(author string, part byte, seq uint64, body []byte) ([]byte, bool) {
+func (as *partialMessages) add(author string, part byte, seq uint64, body []byte) ([]byte, bool) {
 	a := as.open[author]
 	switch {
 	case part == partFirst:
-		a = &assembly{first: seq}
+		a = &partialMessage{first: seq}
 		if as.open == nil {
-			as.open = make(map[string]*assembly)
+			as.open = make(map[string]*partialMessage)
 		}
 		as.open[author] = a
 	case a == nil:
@@ -85,7 +85,7 @@ func (as *assemblies) add(author string, part byte, seq uint64, body []byte) ([]
 
 // age takes the timestamp of a message, before its part is added, and drops the writes whose authors have ended or begun again.
 // A step of the log's clock is one gap between two messages, and counts for at most partTimeout.
-func (as *assemblies) age(at time.Time) {
+func (as *partialMessages) age(at time.Time) {
 	gap := min(max(0, at.Sub(as.at)), partTimeout)
 	as.at = at
 	for author, a := range as.open {
@@ -96,7 +96,7 @@ func (as *assemblies) age(at time.Time) {
 }
 
 // from returns the last message before all unfinished writes, or seq if there are none.
-func (as *assemblies) from(seq uint64) uint64 {
+func (as *partialMessages) from(seq uint64) uint64 {
 	for _, a := range as.open {
 		seq = min(seq, a.first-1)
 	}
@@ -115,14 +115,14 @@ func (c *Cluster) advance(seq uint64) {
 
 // await waits until everything up to seq can be read.
 func (c *Cluster) await(ctx context.Context, seq uint64) error {
-	if err := c.awaitFold(ctx, seq); err != nil {
+	if err := c.awaitApplied(ctx, seq); err != nil {
 		return err
 	}
 	return c.view.Settle(ctx)
 }
 
-// awaitFold waits until the fold has come to seq.
-func (c *Cluster) awaitFold(ctx context.Context, seq uint64) error {
+// awaitApplied waits until the fold has come to seq.
+func (c *Cluster) awaitApplied(ctx context.Context, seq uint64) error {
 	for {
 		c.readMu.Lock()
 		read, moved := c.read, c.readMoved

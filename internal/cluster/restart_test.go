@@ -29,7 +29,7 @@ func TestServersRestart(t *testing.T) {
 			}
 			f.eventually("there is one chief", func() bool { return len(chiefs(nodes)) == 1 })
 			f.eventually("the turns are lost", func() bool { // the servers may still choose who leads the stream
-				turns, err := f.jetStream().Stream(t.Context(), "FLEET_TURNS")
+				turns, err := f.jetStream().Stream(t.Context(), "FLEET_TASKS")
 				return err == nil && turns.Purge(t.Context()) == nil
 			})
 			nodes[1].work(1, nil)
@@ -42,9 +42,9 @@ func TestServersRestart(t *testing.T) {
 func TestTurnsLost(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(f *fleet){
-		"stream": func(f *fleet) { f.s.DeleteStreams(t, "FLEET_TURNS") },
+		"stream": func(f *fleet) { f.s.DeleteStreams(t, "FLEET_TASKS") },
 		"consumer": func(f *fleet) {
-			f.ok(f.jetStream().DeleteConsumer(t.Context(), "FLEET_TURNS", "normal-fresh"))
+			f.ok(f.jetStream().DeleteConsumer(t.Context(), "FLEET_TASKS", "normal-fresh"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -42,7 +42,7 @@ func TestStaleTurnsHideNone(t *testing.T) {
 	b.work(2, nil)
 	b.ends(id)
 	f.eventually("what was left is cleared", func() bool {
-		s, err := f.jetStream().Stream(t.Context(), "FLEET_TURNS")
+		s, err := f.jetStream().Stream(t.Context(), "FLEET_TASKS")
 		f.ok(err)
 		return s.CachedInfo().State.Msgs == 0
 	})

@@ -12,27 +12,27 @@ import (
 	"gather/internal/job"
 )
 
-// identityKey names the log among all that ever bore its name.
-const identityKey = "gather-log"
+// streamIDKey names the log among all that ever bore its name.
+const streamIDKey = "gather-log"
 
-// lines are the kinds of turns of a priority: of new jobs, of jobs under way, and of new jobs that are short.
-var lines = [...]string{fresh, active, short}
+// taskQueues are the kinds of turns of a priority: of new jobs, of jobs under way, and of new jobs that are short.
+var taskQueues = [...]string{newQueue, runningQueue, shortQueue}
 
 const (
-	fresh  = "fresh"
-	active = "active"
-	short  = "short"
+	newQueue     = "new"
+	runningQueue = "running"
+	shortQueue   = "short"
 )
 
-// makeStreams makes the streams and consumers that are missing, and returns the identity of the log. While the cluster is
+// makeStreams makes the streams and consumers that are missing, and returns the streamID of the log. While the cluster is
 // not able to, it tries again until ctx is done.
-func (c *Cluster) makeStreams(ctx context.Context) (identity string, err error) {
+func (c *Cluster) makeStreams(ctx context.Context) (streamID string, err error) {
 	c.logStream = c.upper() + "_LOG"
-	c.turns.stream = c.upper() + "_TURNS"
+	c.leases.stream = c.upper() + "_TASKS"
 	for warned := false; ; {
-		identity, err = c.tryStreams(ctx)
-		if err == nil || errors.Is(err, errLogLost) || !passing(err) || ctx.Err() != nil {
-			return identity, err
+		streamID, err = c.tryStreams(ctx)
+		if err == nil || errors.Is(err, errLogLost) || !isTransient(err) || ctx.Err() != nil {
+			return streamID, err
 		}
 		if !warned {
 			c.log.Warn("waiting for JetStream", "error", err)
@@ -50,12 +50,12 @@ func (c *Cluster) makeStreams(ctx context.Context) (identity string, err error) 
 const tryTimeout = 4 * time.Second
 
 // persist repeats what fails while the cluster is not able to, until ctx is done.
-func persist(ctx context.Context, do func(try context.Context) error) error {
+func retryUntilReady(ctx context.Context, do func(try context.Context) error) error {
 	for {
 		try, cancel := context.WithTimeout(ctx, tryTimeout)
 		err := do(try)
 		cancel()
-		if err == nil || !passing(err) || ctx.Err() != nil {
+		if err == nil || !isTransient(err) || ctx.Err() != nil {
 			return err
 		}
 		select {
@@ -67,7 +67,7 @@ func persist(ctx context.Context, do func(try context.Context) error) error {
 }
 
 // passing tells an error that may pass by itself from one that will not.
-func passing(err error) bool {
+func isTransient(err error) bool {
 	if errors.Is(err, ErrUnsafe) {
 		return false
 	}
@@ -79,7 +79,7 @@ func passing(err error) bool {
 	return true
 }
 
-func (c *Cluster) tryStreams(ctx context.Context) (identity string, err error) {
+func (c *Cluster) tryStreams(ctx context.Context) (streamID string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	if c.from() > 0 {
@@ -95,7 +95,7 @@ func (c *Cluster) tryStreams(ctx context.Context) (identity string, err error) {
 		Name: c.logStream, Description: "What happened to the jobs of gather.", Subjects: []string{c.cfg.Prefix + ".log.*"},
 		Storage: jetstream.FileStorage, Replicas: c.cfg.Replicas, Discard: jetstream.DiscardNew,
 		// No direct gets: they may be answered by a server that lags behind. No compression: see hazards.
-		Metadata: map[string]string{identityKey: uuid.NewString()},
+		Metadata: map[string]string{streamIDKey: uuid.NewString()},
 	})
 	if err != nil {
 		return "", err
@@ -104,18 +104,18 @@ func (c *Cluster) tryStreams(ctx context.Context) (identity string, err error) {
 	if err != nil {
 		return "", err
 	}
-	identity, c.replicas = info.Config.Metadata[identityKey], info.Config.Replicas
-	if identity == "" {
+	streamID, c.replicas = info.Config.Metadata[streamIDKey], info.Config.Replicas
+	if streamID == "" {
 		return "", fmt.Errorf("stream %s was not made by gather: choose another --nats-prefix", c.logStream)
 	}
-	c.turns.classes, err = c.makeTurns(ctx)
-	return identity, err
+	c.leases.queues, err = c.makeTurns(ctx)
+	return streamID, err
 }
 
 // makeTurns makes the stream of the turns and its consumers where they are missing.
-func (c *Cluster) makeTurns(ctx context.Context) (classes []*class, err error) {
-	turns, err := c.stream(ctx, jetstream.StreamConfig{
-		Name: c.turns.stream, Description: "The tasks of gather that could run now.", Subjects: []string{c.cfg.Prefix + ".turns.>"},
+func (c *Cluster) makeTurns(ctx context.Context) (queues []*taskQueue, err error) {
+	tasks, err := c.stream(ctx, jetstream.StreamConfig{
+		Name: c.leases.stream, Description: "The tasks of gather that could run now.", Subjects: []string{c.cfg.Prefix + ".tasks.>"},
 		Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage, Replicas: c.cfg.Replicas,
 		Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1, DiscardNewPerSubject: true,
 	})
@@ -123,18 +123,18 @@ func (c *Cluster) makeTurns(ctx context.Context) (classes []*class, err error) {
 		return nil, err
 	}
 	for _, p := range job.Priorities() {
-		for _, line := range lines {
-			cons, err := turns.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
-				Durable: p.String() + "-" + line, FilterSubject: c.turnSubject(p, line) + ".>",
-				AckPolicy: jetstream.AckExplicitPolicy, AckWait: c.cfg.AckWait, MaxAckPending: -1, MaxDeliver: -1,
+		for _, queue := range taskQueues {
+			cons, err := tasks.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+				Durable: p.String() + "-" + queue, FilterSubject: c.taskSubject(p, queue) + ".>",
+				AckPolicy: jetstream.AckExplicitPolicy, AckWait: c.cfg.NodeTimeout, MaxAckPending: -1, MaxDeliver: -1,
 			})
 			if err != nil {
 				return nil, err
 			}
-			classes = append(classes, &class{priority: p, line: line, consumer: cons})
+			queues = append(queues, &taskQueue{priority: p, queue: queue, consumer: cons})
 		}
 	}
-	return classes, nil
+	return queues, nil
 }
 
 // stream makes a stream, or takes the one that is there, whatever an operator has made of its limits since.
@@ -150,6 +150,6 @@ func (c *Cluster) stream(ctx context.Context, cfg jetstream.StreamConfig) (jetst
 	return s, err
 }
 
-func (c *Cluster) turnSubject(p job.Priority, line string) string {
-	return c.cfg.Prefix + ".turns." + p.String() + "." + line
+func (c *Cluster) taskSubject(p job.Priority, queue string) string {
+	return c.cfg.Prefix + ".tasks." + p.String() + "." + queue
 }

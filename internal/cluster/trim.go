@@ -160,8 +160,8 @@ func (c *Cluster) needed() span {
 
 // advanceTime takes the timestamp of a message, before what is in it.
 func (c *Cluster) advanceTime(seq uint64, at time.Time) {
-	if c.given != nil && seq > c.given.Through && at.Before(c.given.At) {
-		at = c.given.At // the time had come so far, as the trim records
+	if c.trimRecord != nil && seq > c.trimRecord.Through && at.Before(c.trimRecord.At) {
+		at = c.trimRecord.At // the time had come so far, as the trim records
 	}
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()

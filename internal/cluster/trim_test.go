@@ -48,7 +48,7 @@ func TestTrim(t *testing.T) {
 	_, err := a.submitOnce(key, newJob(3))
 	f.ok(err)
 	late = f.open("late", briefly)
-	if n := late.metric("view_rebuilds_total"); n != 1 {
+	if n := late.metric("replica_rebuilds_total"); n != 1 {
 		t.Errorf("the view was made anew %v times", n)
 	}
 	fresh := f.open("fresh", briefly)

@@ -54,18 +54,18 @@ type pending struct {
 	submits bool
 	sent    bool
 	settled bool
-	// acked is set when the leader of the log has acknowledged the proposal. The decision about a submission is
+	// acked is set when the leader of the log has acknowledged the proposal. The applyResult about a submission is
 	// held until then, see latest.go.
 	acked bool
-	held  *decision
+	held  *applyResult
 	// reserved is what a submission takes of the bounds until it is decided about.
 	reserved *reservation
-	// done gets the decision, from the fold or the view. It must not block.
-	done func(decision)
+	// done gets the applyResult, from the fold or the view. It must not block.
+	done func(applyResult)
 }
 
-// A decision is what has become of a proposal.
-type decision struct {
+// A applyResult is what has become of a proposal.
+type applyResult struct {
 	// err is nil, or why the proposal took no effect.
 	err error
 	// last tells that the job waits for nothing more: all its tasks are done, or it is to end and no node works on it.
@@ -139,11 +139,11 @@ func (w *writer) put(ctx context.Context, p *job.Proposal, pd *pending, delay ti
 	}
 	w.queue = append(w.queue, pd)
 	w.waiting[pd.number] = pd
-	w.poke()
+	w.notify()
 	return nil
 }
 
-func (w *writer) poke() {
+func (w *writer) notify() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
@@ -298,7 +298,7 @@ func (w *writer) publish(ctx context.Context, data []byte, last *uint64) error {
 		// Nobody else writes to the subject: a message behind the last one is this one, whose acknowledgement was lost. An
 		// earlier one, or none, is left of a log that was trimmed.
 		if wrongSequence(err) {
-			switch seq, err := w.landed(ctx); {
+			switch seq, err := w.lastOwnSeq(ctx); {
 			case err != nil || seq == *last:
 			case seq > *last:
 				*last = seq
@@ -326,7 +326,7 @@ func wrongSequence(err error) bool {
 }
 
 // landed looks up the last message of the node's subject: 0 if there is none.
-func (w *writer) landed(ctx context.Context) (seq uint64, err error) {
+func (w *writer) lastOwnSeq(ctx context.Context) (seq uint64, err error) {
 	try, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	s, err := w.js.Stream(try, w.stream)
@@ -343,9 +343,9 @@ func (w *writer) landed(ctx context.Context) (seq uint64, err error) {
 	return msg.Sequence, nil
 }
 
-// decided takes a decision, and passes it on unless it holds it. It reports whether the proposal was refused before, while it was
+// decided takes a applyResult, and passes it on unless it holds it. It reports whether the proposal was refused before, while it was
 // unknown whether the log has it. A proposal that was decided before, by a view that is rebuilt, was not.
-func (w *writer) decided(number uint64, d decision) (refused bool) {
+func (w *writer) decided(number uint64, d applyResult) (refused bool) {
 	w.mu.Lock()
 	p := w.waiting[number]
 	switch {
@@ -397,7 +397,7 @@ func (w *writer) stalled() error {
 
 // refuse refuses the submissions that are not sent yet, and those that may be in the log, with their fate unknown: should
 // they turn up there, they are cancelled.
-func (w *writer) refuse(err error) {
+func (w *writer) rejectPending(err error) {
 	w.mu.Lock()
 	var refused []*pending
 	keep := w.queue[:0]
@@ -421,7 +421,7 @@ func (w *writer) refuse(err error) {
 	}
 	w.mu.Unlock()
 	for _, p := range refused {
-		p.done(decision{err: err})
+		p.done(applyResult{err: err})
 	}
 }
 
@@ -449,11 +449,11 @@ func (w *writer) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
-	w.poke()
+	w.notify()
 }
 
 // abandon ends what will never be decided.
-func (w *writer) abandon(err error) {
+func (w *writer) failPending(err error) {
 	w.mu.Lock()
 	left := w.waiting
 	w.waiting = make(map[uint64]*pending)
@@ -464,7 +464,7 @@ func (w *writer) abandon(err error) {
 		case p.held != nil:
 			p.done(*p.held)
 		case !p.settled:
-			p.done(decision{err: err})
+			p.done(applyResult{err: err})
 		}
 	}
 }

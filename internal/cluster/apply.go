@@ -31,8 +31,8 @@ const (
 // foldPause is the pause before the log is asked again after an error.
 const foldPause = 200 * time.Millisecond
 
-// runFold reads the log from where the view is, and applies it, until ctx is done.
-func (c *Cluster) runFold(ctx context.Context) {
+// runApply reads the log from where the view is, and applies it, until ctx is done.
+func (c *Cluster) runApply(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := c.follow(ctx)
 		if ctx.Err() != nil {
@@ -61,7 +61,7 @@ func (c *Cluster) runFold(ctx context.Context) {
 func (c *Cluster) follow(ctx context.Context) error {
 	try, cancel := context.WithTimeout(ctx, 2*publishTimeout)
 	defer cancel()
-	if err := c.recognize(try); err != nil {
+	if err := c.checkStreamID(try); err != nil {
 		return err
 	}
 	cons, err := c.js.CreateConsumer(try, c.logStream, jetstream.ConsumerConfig{
@@ -90,7 +90,7 @@ func (c *Cluster) follow(ctx context.Context) error {
 		if err := c.message(ctx, meta.Sequence.Stream, meta.Timestamp, msg.Subject(), msg.Data()); err != nil {
 			return err
 		}
-		c.behind.Store(int64(meta.NumPending))
+		c.lag.Store(int64(meta.NumPending))
 	}
 }
 
@@ -110,9 +110,9 @@ func (c *Cluster) message(ctx context.Context, seq uint64, at time.Time, subject
 	author := subject[strings.LastIndexByte(subject, '.')+1:]
 	body := data[messageHeader:]
 	whole := true
-	c.assemblies.age(at)
+	c.partialMessages.age(at)
 	if part := data[1]; part != partWhole {
-		body, whole = c.assemblies.add(author, part, seq, body)
+		body, whole = c.partialMessages.add(author, part, seq, body)
 	}
 	if seq > c.applied.seq {
 		c.applied = position{from: c.applied.from, seq: seq}
@@ -124,7 +124,7 @@ func (c *Cluster) message(ctx context.Context, seq uint64, at time.Time, subject
 		}
 	}
 	if seq >= c.applied.seq {
-		c.applied = position{from: c.assemblies.from(seq), seq: seq + 1, at: at.UnixNano()}
+		c.applied = position{from: c.partialMessages.from(seq), seq: seq + 1, at: at.UnixNano()}
 		if err := c.view.Follow(ctx, job.Batch{}, append(c.ageNotes(), c.applied.note())...); err != nil {
 			return err
 		}
@@ -152,7 +152,7 @@ func (c *Cluster) frames(ctx context.Context, seq uint64, at time.Time, author s
 		next := position{from: c.applied.from, seq: seq, n: i + 1, at: c.applied.at}
 		if err != nil {
 			// It is the same to all nodes that read this version.
-			c.decided(author, &p, decision{err: transition("%v", err), seq: seq})
+			c.decided(author, &p, applyResult{err: transition("%v", err), seq: seq})
 		} else if err := c.take(ctx, next, at, author, &p); err != nil {
 			return err
 		}
@@ -179,7 +179,7 @@ func (c *Cluster) gap(ctx context.Context, read, seq uint64) error {
 	case err != nil:
 		return err
 	case contradiction != "":
-		return errGap // recognize decides
+		return errGap // checkStreamID decides
 	}
 	return c.rebuild(ctx, seq)
 }
@@ -194,13 +194,13 @@ func (c *Cluster) rebuild(ctx context.Context, first uint64) error {
 	if err := errors.Join(c.view.Settle(ctx), c.view.Clear(ctx)); err != nil {
 		return err
 	}
-	given, err := c.lastTrim(ctx)
+	trimRecord, err := c.lastTrim(ctx)
 	if err != nil {
 		return err
 	}
-	c.given = given
+	c.trimRecord = trimRecord
 	c.applied = position{from: first - 1, seq: first}
-	if err := c.view.Follow(ctx, job.Batch{}, journal.Note{Name: noteLog, Value: []byte(c.identity)}, c.applied.note()); err != nil {
+	if err := c.view.Follow(ctx, job.Batch{}, journal.Note{Name: noteLog, Value: []byte(c.streamID)}, c.applied.note()); err != nil {
 		return err
 	}
 	c.t.mu.Lock()
@@ -211,7 +211,7 @@ func (c *Cluster) rebuild(ctx context.Context, first uint64) error {
 	c.t.reset()
 	c.t.ends = ends
 	c.t.mu.Unlock()
-	c.assemblies = assemblies{}
+	c.partialMessages = partialMessages{}
 	c.readMu.Lock()
 	c.dropped, c.read, c.readTime = nil, first-1, time.Time{}
 	c.readMu.Unlock()

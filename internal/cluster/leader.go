@@ -14,13 +14,13 @@ import (
 
 // # The chief
 //
-// The eldest node tidies up behind nodes that died: it tells that they have left their jobs, offers turns that were lost,
+// The eldest node tidies up behind nodes that died: it tells that they have left their jobs, subjects turns that were lost,
 // ends what nobody ends, and trims the log. Nothing it does is harmful when two nodes take themselves for the chief, or
 // when it is done twice; and all of it can wait until there is a chief again.
 
-// runChief looks around once in a while, until ctx is done.
-func (c *Cluster) runChief(ctx context.Context) {
-	interval := max(c.cfg.AckWait/4, heartbeat)
+// runLeader looks around once in a while, until ctx is done.
+func (c *Cluster) runLeader(ctx context.Context) {
+	interval := max(c.cfg.NodeTimeout/4, heartbeat)
 	t := time.NewTicker(interval)
 	defer t.Stop()
 	var trimmed time.Time
@@ -35,13 +35,13 @@ func (c *Cluster) runChief(ctx context.Context) {
 		// A node that was paused, or has only begun to listen, takes others for dead that it has not heard yet.
 		late := time.Since(looked) > 2*interval
 		looked = time.Now()
-		if late || !c.chief() || c.trouble() != nil || !c.members.listened() {
+		if late || !c.isLeader() || c.trouble() != nil || !c.members.membershipStable() {
 			short = 0
 			continue
 		}
-		c.bury()
+		c.reapDeadNodes()
 		var err error
-		if short, err = c.restore(ctx, short); err != nil && ctx.Err() == nil {
+		if short, err = c.requeueLostTasks(ctx, short); err != nil && ctx.Err() == nil {
 			c.log.Debug("look for lost turns", "error", err)
 		}
 		if time.Since(trimmed) >= c.cfg.trimInterval() {
@@ -60,7 +60,7 @@ func (c *Config) trimInterval() time.Duration {
 
 // bury tells that dead nodes have left jobs that are to end, ends jobs that nobody ends, and those that ran too long while
 // nobody worked on them.
-func (c *Cluster) bury() {
+func (c *Cluster) reapDeadNodes() {
 	live := make(map[string]bool)
 	for _, n := range c.members.live() {
 		live[n.ID] = true
@@ -70,8 +70,8 @@ func (c *Cluster) bury() {
 	var finish []job.ID
 	c.t.mu.Lock()
 	for id, s := range c.t.jobs {
-		if late := s.head.Timeout; s.ending == nil && s.head.State == job.Running && late > 0 &&
-			now.Sub(s.started) > late+c.cfg.AckWait {
+		if late := s.job.Timeout; s.ending == nil && s.job.State == job.Running && late > 0 &&
+			now.Sub(s.started) > late+c.cfg.NodeTimeout {
 			proposals = append(proposals, &job.Proposal{What: job.ProposeDecision, ID: id, Finished: job.Finished{
 				State: job.Failed, Failure: &job.Failure{
 					Reason: job.FailedTimeout, Detail: "the job ran longer than its timeout of " + late.String(),
@@ -81,7 +81,7 @@ func (c *Cluster) bury() {
 		if s.ending == nil || now.Sub(s.decidedAt) < heartbeat {
 			continue
 		}
-		for node, works := range s.parts {
+		for node, works := range s.participants {
 			if works && !live[node] {
 				proposals = append(proposals, &job.Proposal{What: job.ProposeLeave, ID: id, Node: node})
 			}
@@ -93,26 +93,26 @@ func (c *Cluster) bury() {
 	c.t.mu.Unlock()
 	for _, p := range proposals {
 		p.At = c.Now()
-		c.propose(p, func(d decision) { c.finishIf(p.ID, d) })
+		c.propose(p, func(d applyResult) { c.finishIf(p.ID, d) })
 	}
 	for _, id := range finish {
 		c.finish(id)
 	}
 }
 
-// restore offers the turns that were lost: published by a node that died in between, or on their way when it did. When there
+// restore subjects the turns that were lost: published by a node that died in between, or on their way when it did. When there
 // are many it asks what is there only now and then, or when fewer were there, twice in a row, than there should be.
-func (c *Cluster) restore(ctx context.Context, short int) (int, error) {
+func (c *Cluster) requeueLostTasks(ctx context.Context, short int) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	stream, err := c.js.Stream(ctx, c.turns.stream)
+	stream, err := c.js.Stream(ctx, c.leases.stream)
 	// The turns can be made anew, whatever became of them; the nodes' handles are good for streams and consumers by name.
-	if errors.Is(err, jetstream.ErrStreamNotFound) || err == nil && stream.CachedInfo().State.Consumers < len(c.turns.classes) {
-		c.log.Warn("the stream of the turns has lost consumers, or is gone; they are made anew", "stream", c.turns.stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) || err == nil && stream.CachedInfo().State.Consumers < len(c.leases.queues) {
+		c.log.Warn("the stream of the turns has lost consumers, or is gone; they are made anew", "stream", c.leases.stream)
 		if _, err := c.makeTurns(ctx); err != nil {
 			return 0, err
 		}
-		stream, err = c.js.Stream(ctx, c.turns.stream)
+		stream, err = c.js.Stream(ctx, c.leases.stream)
 	}
 	if err != nil {
 		return 0, err
@@ -128,7 +128,7 @@ func (c *Cluster) restore(ctx context.Context, short int) (int, error) {
 	if short++; short < round {
 		return short, nil
 	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(c.cfg.Prefix+".turns.>"))
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(c.cfg.Prefix+".tasks.>"))
 	if err != nil {
 		return 0, err
 	}
@@ -139,18 +139,18 @@ func (c *Cluster) restore(ctx context.Context, short int) (int, error) {
 		}
 	}
 	var lost []string
-	c.expected(func(s *tracked, subject string) {
+	c.expected(func(s *jobState, subject string) {
 		p, _ := c.parseSubject(subject)
-		// The turn of a lane may be one of an earlier task, and that of a reduction one of any task.
-		if !slices.ContainsFunc(there[s.head.ID], func(task int) bool {
-			return p.task == job.Reduction || task != job.Reduction && laneOf(s.head.Tasks, task) == laneOf(s.head.Tasks, p.task)
+		// The turn of a partition may be one of an earlier task, and that of a reduction one of any task.
+		if !slices.ContainsFunc(there[s.job.ID], func(task int) bool {
+			return p.task == job.Reduction || task != job.Reduction && partitionOf(s.job.Tasks, task) == partitionOf(s.job.Tasks, p.task)
 		}) {
 			lost = append(lost, subject)
 		}
 	})
 	known := c.from()
 	for _, subject := range lost {
-		if err := c.offer(ctx, subject, known); err != nil {
+		if err := c.enqueueTask(ctx, subject, known); err != nil {
 			return 0, err
 		}
 		c.met.restored.Inc()
@@ -162,9 +162,9 @@ func (c *Cluster) restore(ctx context.Context, short int) (int, error) {
 const fewTurns = 1000
 
 // expected counts the turns that should be there by now, and visits their subjects.
-func (c *Cluster) expected(visit func(s *tracked, subject string)) (n int) {
+func (c *Cluster) expected(visit func(s *jobState, subject string)) (n int) {
 	if visit == nil {
-		visit = func(*tracked, string) {}
+		visit = func(*jobState, string) {}
 	}
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()
@@ -182,17 +182,17 @@ func (c *Cluster) expected(visit func(s *tracked, subject string)) (n int) {
 }
 
 // turnsOf visits the subjects of the turns that a job has while nobody works on it. Caller holds the table's lock.
-func (c *Cluster) turnsOf(s *tracked, visit func(subject string)) {
+func (c *Cluster) turnsOf(s *jobState, visit func(subject string)) {
 	switch {
 	case s.ending != nil || !s.due:
-	case s.head.State == job.Queued:
+	case s.job.State == job.Queued:
 		visit(c.subjectOf(s, true, 0))
-	case s.head.State != job.Running:
+	case s.job.State != job.Running:
 	case s.allDone():
 		visit(c.subjectOf(s, false, job.Reduction))
 	default:
-		for lane := range lanes(s.head.Tasks) {
-			if task, ok := s.front(lane); ok {
+		for partition := range partitions(s.job.Tasks) {
+			if task, ok := s.front(partition); ok {
 				// The first turn stands for the first task until that is done.
 				visit(c.subjectOf(s, task == 0, task))
 			}
@@ -200,9 +200,9 @@ func (c *Cluster) turnsOf(s *tracked, visit func(subject string)) {
 	}
 }
 
-// runStarts lets jobs with a start_after become due, until ctx is done: on the node that submitted them, and a moment later
+// runDelayed lets jobs with a start_after become due, until ctx is done: on the node that submitted them, and a timeIndex later
 // on the chief.
-func (c *Cluster) runStarts(ctx context.Context) {
+func (c *Cluster) runDelayed(ctx context.Context) {
 	const step = 20 * time.Millisecond
 	t := time.NewTicker(step)
 	defer t.Stop()
@@ -212,20 +212,20 @@ func (c *Cluster) runStarts(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		for _, subject := range c.fallDue(time.Now()) {
-			if err := c.offer(ctx, subject, c.from()); err != nil && ctx.Err() == nil {
+		for _, subject := range c.popDue(time.Now()) {
+			if err := c.enqueueTask(ctx, subject, c.from()); err != nil && ctx.Err() == nil {
 				c.log.Debug("a first turn is left to the chief", "subject", subject, "error", err)
 			}
 		}
 	}
 }
 
-// fallDue marks what has become due and returns the turns that this node is to offer.
-func (c *Cluster) fallDue(now time.Time) (subjects []string) {
+// popDue marks what has become due and returns the turns that this node is to offer.
+func (c *Cluster) popDue(now time.Time) (subjects []string) {
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()
 	for _, s := range append(c.t.delayed.until(now), c.t.instants.until(c.t.now())...) {
-		if c.t.jobs[s.head.ID] != s || s.head.State != job.Queued || s.due {
+		if c.t.jobs[s.job.ID] != s || s.job.State != job.Queued || s.due {
 			continue
 		}
 		c.t.line(s, -1)
@@ -239,13 +239,13 @@ func (c *Cluster) fallDue(now time.Time) (subjects []string) {
 	return subjects
 }
 
-// Position returns a queued job's place among those of its priority, from 1, as of a moment ago, and how long it will take
+// Position returns a queued job's place among those of its priority, from 1, as of a timeIndex ago, and how long it will take
 // until its first turn at the rate at which jobs end.
 func (c *Cluster) Position(id job.ID) (place int, wait time.Duration, ok bool) {
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()
 	s := c.t.jobs[id]
-	if s == nil || s.head.State != job.Queued || !s.due {
+	if s == nil || s.job.State != job.Queued || !s.due {
 		return 0, 0, false
 	}
 	now := time.Now()
@@ -254,7 +254,7 @@ func (c *Cluster) Position(id job.ID) (place int, wait time.Duration, ok bool) {
 	}
 	place, ranked := c.t.ranks[id]
 	if !ranked {
-		place = max(1, c.t.queued[s.head.Priority])
+		place = max(1, c.t.queued[s.job.Priority])
 	}
 	return place, c.t.ends.RetryAfter(now, place), true
 }
@@ -263,10 +263,10 @@ func (c *Cluster) Position(id job.ID) (place int, wait time.Duration, ok bool) {
 const rankingAge = 250 * time.Millisecond
 
 // rank gives the queued jobs their places. Caller holds t.mu.
-func (t *table) rank(now time.Time) {
+func (t *state) rank(now time.Time) {
 	ids := make([]job.ID, 0, len(t.jobs))
 	for id, s := range t.jobs {
-		if s.head.State == job.Queued && s.due {
+		if s.job.State == job.Queued && s.due {
 			ids = append(ids, id)
 		}
 	}
@@ -274,7 +274,7 @@ func (t *table) rank(now time.Time) {
 	t.ranks, t.rankedAt = make(map[job.ID]int, len(ids)), now
 	var places [numPriorities]int
 	for _, id := range ids {
-		p := t.jobs[id].head.Priority
+		p := t.jobs[id].job.Priority
 		places[p]++
 		t.ranks[id] = places[p]
 	}
@@ -282,12 +282,12 @@ func (t *table) rank(now time.Time) {
 
 // Unfinished visits every job of the cluster that has not ended, all of them under one lock: visit must not call back. It
 // reports whether this node is the chief, who alone tells what concerns all of them.
-func (c *Cluster) Unfinished(visit func(j *job.Job, s job.Size)) (chief bool) {
-	chief = c.chief()
+func (c *Cluster) Unfinished(visit func(j *job.Job, s job.Size)) (leader bool) {
+	leader = c.isLeader()
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()
 	for _, s := range c.t.jobs {
-		visit(&s.head, s.size)
+		visit(&s.job, s.size)
 	}
-	return chief
+	return leader
 }

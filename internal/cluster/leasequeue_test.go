@@ -39,12 +39,12 @@ func TestTurns(t *testing.T) {
 		}
 	}
 	f.eventually("no message is left", func() bool {
-		s, err := f.jetStream().Stream(t.Context(), "FLEET_TURNS")
+		s, err := f.jetStream().Stream(t.Context(), "FLEET_TASKS")
 		f.ok(err)
 		return s.CachedInfo().State.Msgs == 0
 	})
 	for _, n := range []*node{a, b} {
-		if v := n.metric("turns_held"); v != 0 {
+		if v := n.metric("leases_held"); v != 0 {
 			t.Errorf("%v turns are held in the end", v)
 		}
 	}
@@ -66,7 +66,7 @@ func TestShortJobs(t *testing.T) {
 	}
 }
 
-// The lines of the priorities are served 16 to 4 to 1.
+// The queues of the priorities are served 16 to 4 to 1.
 func TestPriorities(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
@@ -98,7 +98,7 @@ func TestNewJobsFirst(t *testing.T) {
 	turn := a.turn()
 	f.ok(turn.Start(t.Context()))
 	f.eventually("all lanes are offered", func() bool {
-		s, err := f.jetStream().Stream(t.Context(), "FLEET_TURNS")
+		s, err := f.jetStream().Stream(t.Context(), "FLEET_TASKS")
 		f.ok(err)
 		return s.CachedInfo().State.Msgs == 64
 	})
@@ -200,7 +200,7 @@ func TestNodeDies(t *testing.T) {
 		}
 		b.whole(id)
 	}
-	if b.metric("turns_redelivered_total") < 1 {
+	if b.metric("leases_redelivered_total") < 1 {
 		t.Error("no turn came again")
 	}
 }
@@ -235,7 +235,7 @@ func TestNodeIsPaused(t *testing.T) {
 		if j := n.whole(id); j.Progress.Completed != 3 {
 			t.Errorf("progress is %+v", j.Progress)
 		}
-		if n.metric("log_dropped_records_total", "transition") < 1 {
+		if n.metric("log_rejected_proposals_total", "transition") < 1 {
 			t.Error("no record was dropped")
 		}
 	}
@@ -285,7 +285,7 @@ func TestLostTurns(t *testing.T) {
 		turn = a.turn()
 	}
 	f.ok(perform(t.Context(), turn))
-	stream, err := f.jetStream().Stream(t.Context(), "FLEET_TURNS")
+	stream, err := f.jetStream().Stream(t.Context(), "FLEET_TASKS")
 	f.ok(err)
 	f.ok(stream.Purge(t.Context()))
 	b.work(4, nil)
@@ -295,7 +295,7 @@ func TestLostTurns(t *testing.T) {
 		}
 		b.whole(id)
 	}
-	if a.metric("turns_restored_total") == 0 {
+	if a.metric("leases_requeued_total") == 0 {
 		t.Error("the chief restored nothing")
 	}
 }
@@ -306,7 +306,7 @@ func TestLostStreamOfTurns(t *testing.T) {
 	f := newFleet(t, 1)
 	a := f.open("a")
 	id := a.submit(3)
-	f.ok(f.jetStream().DeleteStream(t.Context(), "FLEET_TURNS"))
+	f.ok(f.jetStream().DeleteStream(t.Context(), "FLEET_TASKS"))
 	b := f.open("b") // which makes it again
 	b.work(2, nil)
 	b.ends(id)
@@ -354,7 +354,7 @@ func TestLostConsumer(t *testing.T) {
 	a := f.open("a")
 	id := a.submit(3)
 	for _, name := range []string{"normal-fresh", "normal-active"} {
-		err := f.jetStream().DeleteConsumer(t.Context(), "FLEET_TURNS", name)
+		err := f.jetStream().DeleteConsumer(t.Context(), "FLEET_TASKS", name)
 		if !errors.Is(err, jetstream.ErrConsumerNotFound) {
 			f.ok(err)
 		}

@@ -11,25 +11,25 @@ import (
 	"gather/internal/job"
 )
 
-// A holder is a turn that this node has.
-type holder struct {
+// A taskLease is a turn that this node has.
+type taskLease struct {
 	c       *Cluster
-	turn    *job.Lease
-	place   place
+	lease   *job.Lease
+	ref     taskRef
 	subject string
 
-	// Guarded by turnQueue.mu. The message is nil for a turn that did not come as one.
+	// Guarded by leaseQueue.mu. The message is nil for a turn that did not come as one.
 	msg      jetstream.Msg
 	finished bool
 
 	// Guarded by the table's lock.
-	tracked *tracked
+	jobState *jobState
 	// step counts the steps of the task that were appended, by this node and before.
 	step int
 	// done tells that the task is done in the log, last that the whole job is; refused that an append was not taken, and
 	// decided that the turn asked for the end of its job.
 	done, last, refused, decided bool
-	// run counts the tasks of the lane that this node did before this one, one after the other.
+	// run counts the tasks of the partition that this node did before this one, one after the other.
 	run int
 	// seq is where in the log the last of the appended events stands.
 	seq uint64
@@ -39,7 +39,7 @@ type holder struct {
 const acceptTimeout = 2 * time.Second
 
 // accept makes a turn of a message; nil when there is nothing to do for it.
-func (q *turnQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, error) {
+func (q *leaseQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, error) {
 	c := q.c
 	p, ok := c.parseSubject(m.Subject())
 	if !ok {
@@ -48,20 +48,20 @@ func (q *turnQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, er
 	known, _ := binary.Uvarint(m.Data())
 	wait, cancel := context.WithTimeout(ctx, acceptTimeout)
 	defer cancel()
-	if err := c.awaitFold(wait, known); err != nil {
+	if err := c.awaitApplied(wait, known); err != nil {
 		return nil, err
 	}
 	if meta, err := m.Metadata(); err == nil && meta.NumDelivered > 1 {
 		c.met.redelivered.Inc()
 	}
-	h := &holder{c: c, place: p, subject: m.Subject(), msg: m}
-	offers, drop, err := h.aim()
+	h := &taskLease{c: c, ref: p, subject: m.Subject(), msg: m}
+	subjects, drop, err := h.resolveTask()
 	if err != nil {
 		return nil, err
 	}
-	for _, subject := range offers {
-		if err := c.offer(wait, subject, known); err != nil {
-			h.letGo()
+	for _, subject := range subjects {
+		if err := c.enqueueTask(wait, subject, known); err != nil {
+			h.release()
 			return nil, err
 		}
 	}
@@ -73,53 +73,53 @@ func (q *turnQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, er
 		// It comes again though this node has it: from now on the newer message stands for it.
 		old.msg = m
 		q.mu.Unlock()
-		h.letGo()
+		h.release()
 		return nil, nil
 	}
 	q.held[h.subject] = h
 	q.mu.Unlock()
-	spec, err := c.view.Spec(wait, h.turn.Job.Tenant, p.id)
+	spec, err := c.view.Spec(wait, h.lease.Job.Tenant, p.id)
 	if errors.Is(err, job.ErrNotFound) {
 		if err = c.view.Settle(wait); err == nil {
-			spec, err = c.view.Spec(wait, h.turn.Job.Tenant, p.id)
+			spec, err = c.view.Spec(wait, h.lease.Job.Tenant, p.id)
 		}
 	}
 	if err != nil {
-		h.forget()
-		h.letGo()
+		h.unregister()
+		h.release()
 		if errors.Is(err, job.ErrNotFound) {
 			return nil, m.Nak() // it ended meanwhile; the next look will tell
 		}
 		return nil, err
 	}
-	h.turn.Spec = spec
-	c.met.turn(p.line)
-	return h.turn, nil
+	h.lease.Spec = spec
+	c.met.leased(p.queue)
+	return h.lease, nil
 }
 
 // aim finds out what is to be done for a message: the task of the turn, other turns to offer first, or nothing at all.
-func (h *holder) aim() (offers []string, drop bool, err error) {
+func (h *taskLease) resolveTask() (subjects []string, drop bool, err error) {
 	t := &h.c.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := t.jobs[h.place.id]
+	s := t.jobs[h.ref.id]
 	if s == nil || s.ending != nil {
 		return nil, true, nil
 	}
-	task := h.place.task
+	task := h.ref.task
 	switch {
-	case s.head.State == job.Queued && !h.place.fresh:
+	case s.job.State == job.Queued && !h.ref.isNew:
 		return nil, false, errors.New("the job has not started here yet")
-	case s.head.State == job.Queued || s.head.Tasks <= 1:
+	case s.job.State == job.Queued || s.job.Tasks <= 1:
 	case task == job.Reduction && !s.allDone():
 		return nil, true, nil
 	case task == job.Reduction:
 	default:
-		if h.place.fresh {
+		if h.ref.isNew {
 			// Whoever had the first turn may not have come to offer the others.
-			for lane := 1; lane < lanes(s.head.Tasks); lane++ {
-				if next, ok := s.front(lane); ok {
-					offers = append(offers, h.c.subjectOf(s, false, next))
+			for partition := 1; partition < partitions(s.job.Tasks); partition++ {
+				if next, ok := s.front(partition); ok {
+					subjects = append(subjects, h.c.subjectOf(s, false, next))
 				}
 			}
 		}
@@ -127,55 +127,55 @@ func (h *holder) aim() (offers []string, drop bool, err error) {
 			break
 		}
 		if next, ok := s.next(task); ok {
-			return append(offers, h.c.subjectOf(s, false, next)), true, nil
+			return append(subjects, h.c.subjectOf(s, false, next)), true, nil
 		}
 		if !s.allDone() {
-			return offers, true, nil
+			return subjects, true, nil
 		}
 		task = job.Reduction
 	}
-	if s.head.Tasks > 0 && s.head.State != job.Queued && s.allDone() {
+	if s.job.Tasks > 0 && s.job.State != job.Queued && s.allDone() {
 		task = job.Reduction
 	}
 	h.take(s, task)
-	return offers, false, nil
+	return subjects, false, nil
 }
 
 // take makes the turn. Caller holds the table's lock.
-func (h *holder) take(s *tracked, task int) {
+func (h *taskLease) take(s *jobState, task int) {
 	if s.ctx == nil {
 		s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	}
 	s.holds++
-	h.tracked, h.step = s, s.steps[task]
-	h.turn = &job.Lease{
-		Job: s.head, Task: task, Started: s.started, Resumed: h.step > 0, Context: s.ctx, LeaseHandle: h,
+	h.jobState, h.step = s, s.steps[task]
+	h.lease = &job.Lease{
+		Job: s.job, Task: task, Started: s.started, Resumed: h.step > 0, Context: s.ctx, LeaseHandle: h,
 	}
 }
 
-// letGo takes the turn off the job's count, and leaves the job if it is to end.
-func (h *holder) letGo() {
+// release takes the turn off the job's count, and leaves the job if it is to end.
+func (h *taskLease) release() {
 	h.c.t.mu.Lock()
 	defer h.c.t.mu.Unlock()
-	if s := h.tracked; s != nil {
-		h.tracked = nil
+	if s := h.jobState; s != nil {
+		h.jobState = nil
 		s.holds--
 		h.c.leaveIfIdle(s)
 	}
 }
 
 // leaveIfIdle tells that this node has stopped to work on a job that is to end. Caller holds the table's lock.
-func (c *Cluster) leaveIfIdle(s *tracked) {
-	if s.ending == nil || s.holds > 0 || s.leaving || !s.works(c.id) || c.t.jobs[s.head.ID] != s {
+func (c *Cluster) leaveIfIdle(s *jobState) {
+	if s.ending == nil || s.holds > 0 || s.leaving || !s.participates(c.id) || c.t.jobs[s.job.ID] != s {
 		return
 	}
 	s.leaving = true
-	id := s.head.ID
-	c.propose(&job.Proposal{What: job.ProposeLeave, At: c.Now(), ID: id, Node: c.id}, func(d decision) { c.finishIf(id, d) })
+	id := s.job.ID
+	c.propose(&job.Proposal{What: job.ProposeLeave, At: c.Now(), ID: id, Node: c.id}, func(d applyResult) { c.finishIf(id, d) })
 }
 
-func (h *holder) forget() {
-	q := &h.c.turns
+func (h *taskLease) unregister() {
+	q := &h.c.leases
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	h.finished = true
@@ -185,55 +185,55 @@ func (h *holder) forget() {
 }
 
 // Start implements job.LeaseHandle.
-func (h *holder) Start(ctx context.Context) error {
+func (h *taskLease) Start(ctx context.Context) error {
 	c := h.c
 	c.t.mu.Lock()
-	s := h.tracked
+	s := h.jobState
 	switch {
-	case s == nil || s.ending != nil || c.t.jobs[h.place.id] != s:
+	case s == nil || s.ending != nil || c.t.jobs[h.ref.id] != s:
 		c.t.mu.Unlock()
-		return transition("job %s is to end", h.place.id)
-	case s.works(c.id) && s.head.State == job.Running:
-		h.turn.Job, h.turn.Started = s.head, s.started
+		return transition("job %s is to end", h.ref.id)
+	case s.participates(c.id) && s.job.State == job.Running:
+		h.lease.Job, h.lease.Started = s.job, s.started
 		c.t.mu.Unlock()
 		return nil
 	}
-	queued := s.head.State == job.Queued
+	queued := s.job.State == job.Queued
 	c.t.mu.Unlock()
 	now := c.Now()
 	if queued {
 		// Should another node have been faster, this one is dropped, and that is as well.
 		c.propose(&job.Proposal{What: job.ProposeBatch, At: now, Entries: []job.Entry{
-			{ID: h.place.id, Events: []job.Event{job.Started{At: now}}},
+			{ID: h.ref.id, Events: []job.Event{job.Started{At: now}}},
 		}}, nil)
 	}
-	d, err := c.ask(ctx, &job.Proposal{What: job.ProposeJoin, ID: h.place.id, Node: c.id})
+	d, err := c.ask(ctx, &job.Proposal{What: job.ProposeJoin, ID: h.ref.id, Node: c.id})
 	if err != nil {
 		return err
 	}
 	c.t.mu.Lock()
-	h.turn.Job, h.turn.Started = s.head, s.started
-	var offers []string
-	if h.place.fresh && queued {
-		for lane := 1; lane < lanes(s.head.Tasks); lane++ {
-			if next, ok := s.front(lane); ok {
-				offers = append(offers, c.subjectOf(s, false, next))
+	h.lease.Job, h.lease.Started = s.job, s.started
+	var subjects []string
+	if h.ref.isNew && queued {
+		for partition := 1; partition < partitions(s.job.Tasks); partition++ {
+			if next, ok := s.front(partition); ok {
+				subjects = append(subjects, c.subjectOf(s, false, next))
 			}
 		}
 	}
 	c.t.mu.Unlock()
-	if len(offers) > 0 {
-		c.turns.running.Go(func() { c.offerAll(offers, d.seq) })
+	if len(subjects) > 0 {
+		c.leases.running.Go(func() { c.enqueueTasks(subjects, d.seq) })
 	}
 	return nil
 }
 
-// offerAll offers turns; what fails is left to the chief.
-func (c *Cluster) offerAll(subjects []string, known uint64) {
+// enqueueTasks subjects turns; what fails is left to the chief.
+func (c *Cluster) enqueueTasks(subjects []string, known uint64) {
 	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
 	defer cancel()
 	for _, subject := range subjects {
-		if err := c.offer(ctx, subject, known); err != nil {
+		if err := c.enqueueTask(ctx, subject, known); err != nil {
 			c.log.Debug("a turn is left to the chief", "subject", subject, "error", err)
 			return
 		}
@@ -242,14 +242,14 @@ func (c *Cluster) offerAll(subjects []string, known uint64) {
 
 // Log implements job.LeaseHandle. The turn was given by what the table knows; the view must have come as far, or a step of
 // the task would be done again.
-func (h *holder) Log(ctx context.Context) job.LogSeq {
+func (h *taskLease) Log(ctx context.Context) job.LogSeq {
 	return func(yield func(job.LogRecord, error) bool) {
 		if err := h.c.view.Settle(ctx); err != nil {
 			yield(job.LogRecord{}, err)
 			return
 		}
 		for after := uint64(0); ; {
-			records, err := h.c.view.Log(ctx, h.place.id, after, logPage)
+			records, err := h.c.view.Log(ctx, h.ref.id, after, logPage)
 			if err != nil {
 				yield(job.LogRecord{}, err)
 				return
@@ -271,9 +271,9 @@ func (h *holder) Log(ctx context.Context) job.LogSeq {
 const logPage = 65536
 
 // Append implements job.LeaseHandle.
-func (h *holder) Append(ctx context.Context, done func(error), events ...job.Event) error {
+func (h *taskLease) Append(ctx context.Context, done func(error), events ...job.Event) error {
 	c := h.c
-	guard := job.Guard{Task: h.turn.Task}
+	guard := job.Guard{Task: h.lease.Task}
 	finishes := false
 	steps := 0
 	task := false
@@ -293,8 +293,8 @@ func (h *holder) Append(ctx context.Context, done func(error), events ...job.Eve
 	if done == nil {
 		done = func(error) {}
 	}
-	b := &job.Batch{Entries: []job.Entry{{ID: h.place.id, Events: events}}}
-	return c.append(ctx, b, []job.Guard{guard}, func(d decision) {
+	b := &job.Batch{Entries: []job.Entry{{ID: h.ref.id, Events: events}}}
+	return c.append(ctx, b, []job.Guard{guard}, func(d applyResult) {
 		c.t.mu.Lock()
 		switch {
 		case d.err != nil:
@@ -311,35 +311,35 @@ func (h *holder) Append(ctx context.Context, done func(error), events ...job.Eve
 }
 
 // Decide implements job.LeaseHandle.
-func (h *holder) Decide(how job.Finished) {
+func (h *taskLease) Decide(how job.Finished) {
 	c := h.c
 	c.t.mu.Lock()
 	h.decided = true
 	c.t.mu.Unlock()
-	id := h.place.id
-	c.propose(&job.Proposal{What: job.ProposeDecision, At: c.Now(), ID: id, Finished: how}, func(d decision) { c.finishIf(id, d) })
+	id := h.ref.id
+	c.propose(&job.Proposal{What: job.ProposeDecision, At: c.Now(), ID: id, Finished: how}, func(d applyResult) { c.finishIf(id, d) })
 }
 
 // End implements job.LeaseHandle.
-func (h *holder) End() {
+func (h *taskLease) End() {
 	c := h.c
 	c.t.mu.Lock()
-	s := h.tracked
+	s := h.jobState
 	if s == nil {
 		c.t.mu.Unlock()
 		return
 	}
-	over := c.t.jobs[h.place.id] != s || s.ending != nil
+	over := c.t.jobs[h.ref.id] != s || s.ending != nil
 	var next string
 	proceed, goesOn := 0, false
 	switch {
 	case over || h.decided || h.refused || !h.done:
 	case h.last && s.allDone():
 		proceed, goesOn = job.Reduction, true
-	case h.turn.Task >= 0:
-		task, ok := s.next(h.turn.Task)
+	case h.lease.Task >= 0:
+		task, ok := s.next(h.lease.Task)
 		switch {
-		case ok && h.run < maxRun && c.t.lonely() && !c.draining.Load():
+		case ok && h.run < maxRun && c.t.onlyOneActiveJob() && !c.draining.Load():
 			proceed, goesOn = task, true
 		case ok:
 			next = c.subjectOf(s, false, task)
@@ -348,21 +348,21 @@ func (h *holder) End() {
 	done, refused, decided, seq := h.done, h.refused, h.decided, h.seq
 	c.t.mu.Unlock()
 	if goesOn {
-		h.proceed(s, proceed)
+		h.continueLocally(s, proceed)
 		return
 	}
-	h.forget()
-	h.letGo()
+	h.unregister()
+	h.release()
 	switch {
 	case over || done && next == "":
 		h.ack()
 	case decided || refused:
 		// Another node has it, or the next one who gets it finds the job to be ending.
 	case done:
-		c.turns.running.Go(func() {
+		c.leases.running.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
 			defer cancel()
-			if err := c.offer(ctx, next, seq); err == nil {
+			if err := c.enqueueTask(ctx, next, seq); err == nil {
 				h.ack()
 			}
 		})
@@ -371,44 +371,44 @@ func (h *holder) End() {
 	}
 }
 
-// maxRun is how many tasks of a lane a node does one after the other, while no other job has any, before the lane goes back
+// maxRun is how many tasks of a partition a node does one after the other, while no other job has any, before the partition goes back
 // to the queue, where a node that has become free may take it.
 const maxRun = 16
 
-// proceed gives another turn of the job to a worker of this node: the next task of the lane, when no other job waits, or
+// proceed gives another turn of the job to a worker of this node: the next task of the partition, when no other job waits, or
 // the job's reduction. The message of the turn before stands for it.
-func (h *holder) proceed(s *tracked, task int) {
+func (h *taskLease) continueLocally(s *jobState, task int) {
 	c := h.c
-	r := &holder{c: c, place: h.place, subject: h.subject, run: h.run + 1}
+	r := &taskLease{c: c, ref: h.ref, subject: h.subject, run: h.run + 1}
 	c.t.mu.Lock()
 	r.take(s, task)
-	r.turn.Spec = h.turn.Spec
+	r.lease.Spec = h.lease.Spec
 	s.holds-- // that of h
-	h.tracked = nil
+	h.jobState = nil
 	c.t.mu.Unlock()
-	q := &c.turns
+	q := &c.leases
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	h.finished = true
 	r.msg = h.msg
 	q.held[h.subject] = r
-	p := r.turn.Job.Priority
-	q.own[p] = append(q.own[p], r.turn)
-	q.owned++
-	q.poke()
+	p := r.lease.Job.Priority
+	q.local[p] = append(q.local[p], r.lease)
+	q.localTasks++
+	q.notify()
 }
 
-func (h *holder) ack() {
+func (h *taskLease) ack() {
 	if h.msg != nil {
 		_ = h.msg.Ack()
 	}
 }
 
 // nak gives the turn back.
-func (h *holder) nak() {
+func (h *taskLease) nak() {
 	if h.msg != nil {
 		_ = h.msg.Nak()
 		return
 	}
-	h.c.turns.offerLater(h.subject, h.c.from())
+	h.c.leases.enqueueTaskAsync(h.subject, h.c.from())
 }

@@ -14,27 +14,27 @@ import (
 // tasks of one job the nodes work on at the same time. Tasks that follow each other often read the same blocks of a store,
 // so what one node does is kept together.
 const (
-	// someLanes is how many lanes a job has if it has so many tasks, and maxLanes how many at most.
-	someLanes = 64
-	maxLanes  = 128
-	// laneTasks is how many tasks a lane has before there are more than someLanes.
-	laneTasks = 4
+	// somePartitions is how many lanes a job has if it has so many tasks, and maxPartitions how many at most.
+	somePartitions = 64
+	maxPartitions  = 128
+	// partitionTasks is how many tasks a partition has before there are more than somePartitions.
+	partitionTasks = 4
 )
 
-func lanes(tasks int) int {
-	return max(1, min(tasks, someLanes), min(tasks/laneTasks, maxLanes))
+func partitions(tasks int) int {
+	return max(1, min(tasks, somePartitions), min(tasks/partitionTasks, maxPartitions))
 }
 
-// laneStart returns the first task of a lane.
-func laneStart(tasks, lane int) int {
-	n := lanes(tasks)
-	// Without overflow: a lane's share, and one of the rest for each of the first.
-	return lane*(tasks/n) + min(lane, tasks%n)
+// partitionStart returns the first task of a partition.
+func partitionStart(tasks, partition int) int {
+	n := partitions(tasks)
+	// Without overflow: a partition's share, and one of the rest for each of the first.
+	return partition*(tasks/n) + min(partition, tasks%n)
 }
 
-// laneOf returns the lane of a task.
-func laneOf(tasks, task int) int {
-	n := lanes(tasks)
+// partitionOf returns the partition of a task.
+func partitionOf(tasks, task int) int {
+	n := partitions(tasks)
 	share, rest := tasks/n, tasks%n
 	if task < rest*(share+1) {
 		return task / (share + 1)
@@ -44,15 +44,15 @@ func laneOf(tasks, task int) int {
 
 // A table is what a node remembers of the jobs that have not ended, as the log has them: enough to decide about the next
 // proposal. It is changed by the fold alone, in the order of the log, so that all nodes have the same one.
-type table struct {
+type state struct {
 	mu      sync.Mutex
-	jobs    map[job.ID]*tracked
+	jobs    map[job.ID]*jobState
 	tenants map[string]int
 	bytes   int64
 	waiting int64
 	// These count by priority: queued the jobs that are, running those that may have turns behind their first, first those
-	// whose first turn may be there, given back by the one who had it perhaps, and brief those of them that are short.
-	queued, running, first, brief [numPriorities]int
+	// whose first turn may be there, given back by the one who had it perhaps, and shortNew those of them that are short.
+	queued, running, newJobs, shortNew [numPriorities]int
 	// ends counts the jobs that ended, for the drain rate.
 	ends job.Rate
 	// delayed are the jobs whose start_after is a duration that has not passed, on the monotonic clock; instants those whose
@@ -72,9 +72,9 @@ type table struct {
 
 const numPriorities = int(job.High) + 1
 
-// tracked is one such job.
-type tracked struct {
-	head job.Job
+// jobState is one such job.
+type jobState struct {
+	job  job.Job
 	size job.Size
 	// author is the node that submitted it, in message seq or later.
 	author string
@@ -88,8 +88,8 @@ type tracked struct {
 	done  []uint64
 	steps map[int]int
 	// parts are the nodes that work on it, or did: true until they have left.
-	parts  map[string]bool
-	active int
+	participants map[string]bool
+	active       int
 	// ending is how the job is to end; nil while it runs normally. decidedAt is when this node learned it.
 	ending    *job.Finished
 	decidedAt time.Time
@@ -108,23 +108,23 @@ type tracked struct {
 	leaving bool
 }
 
-func (t *table) init() {
+func (t *state) init() {
 	t.changed = make(chan struct{})
 	t.reset()
 }
 
 // reset forgets all jobs.
-func (t *table) reset() {
-	t.jobs = make(map[job.ID]*tracked)
+func (t *state) reset() {
+	t.jobs = make(map[job.ID]*jobState)
 	t.tenants = make(map[string]int)
 	t.bytes, t.waiting = 0, 0
-	t.queued, t.running, t.first, t.brief = [numPriorities]int{}, [numPriorities]int{}, [numPriorities]int{}, [numPriorities]int{}
+	t.queued, t.running, t.newJobs, t.shortNew = [numPriorities]int{}, [numPriorities]int{}, [numPriorities]int{}, [numPriorities]int{}
 	t.delayed, t.instants = nil, nil
 	t.ages.reset()
 }
 
-// lonely reports whether no job waits, and no more than one has tasks: then no turn is taken from anybody. Caller holds t.mu.
-func (t *table) lonely() bool {
+// onlyOneActiveJob reports whether no job waits, and no more than one has tasks: then no turn is taken from anybody. Caller holds t.mu.
+func (t *state) onlyOneActiveJob() bool {
 	queued, running := 0, 0
 	for p := range t.queued {
 		queued += t.queued[p]
@@ -138,7 +138,7 @@ type delays []delay
 
 type delay struct {
 	at time.Time
-	s  *tracked
+	s  *jobState
 }
 
 // Len implements heap.Interface, as do the others.
@@ -158,7 +158,7 @@ func (d *delays) Pop() any {
 }
 
 // until takes out those that are due.
-func (d *delays) until(now time.Time) (due []*tracked) {
+func (d *delays) until(now time.Time) (due []*jobState) {
 	for len(*d) > 0 && !(*d)[0].at.After(now) {
 		due = append(due, heap.Pop(d).(delay).s)
 	}
@@ -167,10 +167,10 @@ func (d *delays) until(now time.Time) (due []*tracked) {
 
 // enqueue notes when a queued job becomes due, if it is not. It was created at a time of the monotonic clock. Caller holds
 // t.mu.
-func (t *table) enqueue(s *tracked, created time.Time) {
-	at, now, heaped := s.head.StartAfter, t.now(), &t.instants
-	if s.head.Delay > 0 {
-		at, now, heaped = created.Add(s.head.Delay), time.Now(), &t.delayed
+func (t *state) enqueue(s *jobState, created time.Time) {
+	at, now, heaped := s.job.StartAfter, t.now(), &t.instants
+	if s.job.Delay > 0 {
+		at, now, heaped = created.Add(s.job.Delay), time.Now(), &t.delayed
 	}
 	if s.due = !at.After(now); !s.due {
 		heap.Push(heaped, delay{at: at, s: s})
@@ -178,18 +178,18 @@ func (t *table) enqueue(s *tracked, created time.Time) {
 }
 
 // signal tells whoever pulls to look again. Caller holds t.mu.
-func (t *table) signal() {
+func (t *state) signal() {
 	close(t.changed)
 	t.changed = make(chan struct{})
 }
 
-func (s *tracked) isDone(task int) bool {
+func (s *jobState) isDone(task int) bool {
 	return task/64 < len(s.done) && s.done[task/64]&(1<<(task%64)) != 0
 }
 
-func (s *tracked) setDone(task int) {
+func (s *jobState) setDone(task int) {
 	if s.done == nil {
-		s.done = make([]uint64, (s.head.Tasks+63)/64)
+		s.done = make([]uint64, (s.job.Tasks+63)/64)
 	}
 	if task/64 < len(s.done) {
 		s.done[task/64] |= 1 << (task % 64)
@@ -197,9 +197,9 @@ func (s *tracked) setDone(task int) {
 	delete(s.steps, task)
 }
 
-// next returns the first task that is not done, from the given one to the end of its lane; false when there is none.
-func (s *tracked) next(task int) (int, bool) {
-	for end := laneStart(s.head.Tasks, laneOf(s.head.Tasks, task)+1); task < end; task++ {
+// next returns the first task that is not done, from the given one to the end of its partition; false when there is none.
+func (s *jobState) next(task int) (int, bool) {
+	for end := partitionStart(s.job.Tasks, partitionOf(s.job.Tasks, task)+1); task < end; task++ {
 		if !s.isDone(task) {
 			return task, true
 		}
@@ -207,39 +207,41 @@ func (s *tracked) next(task int) (int, bool) {
 	return 0, false
 }
 
-// front returns the first task of a lane that is not done; false when there is none.
-func (s *tracked) front(lane int) (int, bool) { return s.next(laneStart(s.head.Tasks, lane)) }
+// front returns the first task of a partition that is not done; false when there is none.
+func (s *jobState) front(partition int) (int, bool) {
+	return s.next(partitionStart(s.job.Tasks, partition))
+}
 
-func (s *tracked) allDone() bool { return s.head.TasksDone >= s.head.Tasks }
+func (s *jobState) allDone() bool { return s.job.TasksDone >= s.job.Tasks }
 
 // short reports whether the job is one turn of well under a millisecond.
-func (s *tracked) short() bool {
+func (s *jobState) short() bool {
 	return job.Size{
-		Tasks: s.head.Tasks, Waiting: s.size.Waiting, Units: s.head.Progress.Total, Bytes: s.head.Progress.BytesTotal,
+		Tasks: s.job.Tasks, Waiting: s.size.Waiting, Units: s.job.Progress.Total, Bytes: s.job.Progress.BytesTotal,
 	}.Short()
 }
 
 // works reports whether a node works on the job.
-func (s *tracked) works(node string) bool { return s.parts[node] }
+func (s *jobState) participates(node string) bool { return s.participants[node] }
 
 // count enters the job in, or with sign -1 takes it out of, the sums. Caller holds t.mu.
-func (t *table) count(s *tracked, sign int) {
-	if t.tenants[s.head.Tenant] += sign; t.tenants[s.head.Tenant] == 0 {
-		delete(t.tenants, s.head.Tenant)
+func (t *state) count(s *jobState, sign int) {
+	if t.tenants[s.job.Tenant] += sign; t.tenants[s.job.Tenant] == 0 {
+		delete(t.tenants, s.job.Tenant)
 	}
 	t.bytes += int64(sign) * s.size.Memory
 	t.waiting += int64(sign) * s.size.Waiting
 }
 
 // line enters the job in, or takes it out of, the counts of what there is to pull. Caller holds t.mu.
-func (t *table) line(s *tracked, sign int) {
-	p := min(int(s.head.Priority), numPriorities-1)
+func (t *state) line(s *jobState, sign int) {
+	p := min(int(s.job.Priority), numPriorities-1)
 	first := false
 	switch {
-	case s.head.State == job.Queued && s.due:
+	case s.job.State == job.Queued && s.due:
 		t.queued[p] += sign
 		first = true
-	case s.head.State == job.Running && s.ending == nil:
+	case s.job.State == job.Running && s.ending == nil:
 		t.running[p] += sign
 		first = !s.isDone(0)
 	}
@@ -247,15 +249,15 @@ func (t *table) line(s *tracked, sign int) {
 		first = s.first
 	}
 	if s.first = first && sign > 0; first {
-		t.first[p] += sign
+		t.newJobs[p] += sign
 		if s.short() {
-			t.brief[p] += sign
+			t.shortNew[p] += sign
 		}
 	}
 }
 
 // room decides whether submissions fit under their bounds. Caller holds t.mu.
-func (t *table) room(a *job.Admission, tenant string, retry func(n int) time.Duration) error {
+func (t *state) room(a *job.Admission, tenant string, retry func(n int) time.Duration) error {
 	if a == nil {
 		return nil
 	}
@@ -263,7 +265,7 @@ func (t *table) room(a *job.Admission, tenant string, retry func(n int) time.Dur
 }
 
 // fits is room for what one or several submissions take. Caller holds t.mu.
-func (t *table) fits(a *job.Admission, tenant string, d demand, retry func(n int) time.Duration) error {
+func (t *state) fits(a *job.Admission, tenant string, d demand, retry func(n int) time.Duration) error {
 	reject := func(sentinel error, reason, format string, args ...any) error {
 		return &job.Rejection{
 			Err: sentinel, Reason: reason, Detail: fmt.Sprintf(format, args...) + " in the whole cluster",
@@ -289,14 +291,14 @@ func transition(format string, args ...any) error {
 }
 
 // check decides about the entries of a batch and returns the heads after it, without changing anything. Caller holds t.mu.
-func (t *table) check(p *job.Proposal) (map[job.ID]job.Job, error) {
+func (t *state) check(p *job.Proposal) (map[job.ID]job.Job, error) {
 	heads := make(map[job.ID]job.Job, len(p.Entries))
 	for i := range p.Entries {
 		e := &p.Entries[i]
 		head, seen := heads[e.ID]
 		s := t.jobs[e.ID]
 		if !seen && s != nil {
-			head = s.head
+			head = s.job
 		}
 		g := job.Guard{Task: job.NoTask}
 		if i < len(p.Guards) {
@@ -348,7 +350,7 @@ type origin struct {
 }
 
 // apply enters a batch that check found legal. Caller holds t.mu.
-func (t *table) apply(p *job.Proposal, author string, heads map[job.ID]job.Job, o origin, now time.Time) {
+func (t *state) apply(p *job.Proposal, author string, heads map[job.ID]job.Job, o origin, now time.Time) {
 	sizes := 0
 	for i := range p.Entries {
 		e := &p.Entries[i]
@@ -356,7 +358,7 @@ func (t *table) apply(p *job.Proposal, author string, heads map[job.ID]job.Job, 
 		for _, ev := range e.Events {
 			switch ev := ev.(type) {
 			case job.Submitted:
-				s = &tracked{author: author, seq: o.seq, head: ev.Job}
+				s = &jobState{author: author, seq: o.seq, job: ev.Job}
 				t.ages.submitted(s.seq)
 				if p.Admission != nil && sizes < len(p.Admission.Sizes) {
 					s.size = p.Admission.Sizes[sizes]
@@ -374,7 +376,7 @@ func (t *table) apply(p *job.Proposal, author string, heads map[job.ID]job.Job, 
 	for id, head := range heads {
 		s := t.jobs[id]
 		t.line(s, -1)
-		s.head, s.movedAt = head, now
+		s.job, s.movedAt = head, now
 		if s.started.IsZero() && !head.StartedAt.IsZero() {
 			s.started = o.at
 		}
@@ -392,7 +394,7 @@ func (t *table) apply(p *job.Proposal, author string, heads map[job.ID]job.Job, 
 	t.signal()
 }
 
-func (t *table) advanced(s *tracked, ev *job.Advanced) {
+func (t *state) advanced(s *jobState, ev *job.Advanced) {
 	if ev.Done {
 		s.setDone(ev.Task)
 		return
@@ -404,16 +406,16 @@ func (t *table) advanced(s *tracked, ev *job.Advanced) {
 }
 
 // remove forgets a job that has ended, or was deleted. Caller holds t.mu.
-func (t *table) remove(s *tracked) {
+func (t *state) remove(s *jobState) {
 	t.count(s, -1)
-	delete(t.jobs, s.head.ID)
+	delete(t.jobs, s.job.ID)
 	if s.cancel != nil {
 		s.cancel(errEnded)
 	}
 }
 
 // decide sets how a job is to end, unless that is decided, and stops this node's turns of it. Caller holds t.mu.
-func (t *table) decide(s *tracked, how job.Finished, now time.Time) {
+func (t *state) decide(s *jobState, how job.Finished, now time.Time) {
 	if s.ending != nil {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,7 +19,7 @@ import (
 // # Messages of the turns
 //
 // The stream of turns is a work queue with at most one message for each subject, so that a turn can be offered again
-// without harm whenever it may have been lost. Subjects: <prefix>.turns.<priority>.<line>.<job>.<task>, the task of a turn
+// without harm whenever it may have been lost. Subjects: <prefix>.tasks.<priority>.<line>.<job>.<task>, the task of a turn
 // that has only the reduction to do being "r". The payload is a uvarint: how far a node must have read the log to know the
 // job.
 const reductionToken = "r"
@@ -27,44 +28,44 @@ const reductionToken = "r"
 var weights = map[job.Priority]int{job.Low: 1, job.Normal: 4, job.High: 16}
 
 // A class is a line of turns of one priority.
-type class struct {
+type taskQueue struct {
 	priority job.Priority
-	line     string
+	queue    string
 	consumer jetstream.Consumer
 	// asked tells that a request is under way.
-	asked bool
+	fetching bool
 	// probe tells to ask although nothing is known to be there: turns may be left of jobs that have ended.
 	probe bool
 }
 
-// A turnQueue is this node's end of the cluster's queue of turns. One goroutine pulls, for as many turns as there are free
+// A leaseQueue is this node's end of the cluster's queue of turns. One goroutine pulls, for as many turns as there are free
 // workers; another tells the servers that the turns which this node holds are alive.
-type turnQueue struct {
-	c       *Cluster
-	stream  string
-	classes []*class
-	out     chan *job.Lease
+type leaseQueue struct {
+	c      *Cluster
+	stream string
+	queues []*taskQueue
+	out    chan *job.Lease
 
-	mu   sync.Mutex
-	free int // workers that wait for a turn and have none on its way
-	held map[string]*holder
+	mu        sync.Mutex
+	requested int // leases that free workers have requested and not received
+	held      map[string]*taskLease
 	// own are turns, by priority, that did not come as a message: of short jobs that this node has accepted, and reductions
 	// behind the last task. owned counts them.
-	own    [numPriorities][]*job.Lease
-	owned  int
-	closed bool
-	wake   chan struct{}
+	local      [numPriorities][]*job.Lease
+	localTasks int
+	closed     bool
+	wake       chan struct{}
 
 	// The puller's own: what each priority is owed, how often it was chosen, and for how many turns it has asked.
-	credits map[job.Priority]int
-	chosen  uint8
-	asking  int
+	credits  map[job.Priority]int
+	chosen   uint8
+	fetching int
 
 	running sync.WaitGroup
 	halt    context.CancelFunc
 }
 
-func (q *turnQueue) start(ctx context.Context, c *Cluster) {
+func (q *leaseQueue) start(ctx context.Context, c *Cluster) {
 	q.c = c
 	ctx, q.halt = context.WithCancel(ctx)
 	q.running.Go(func() { q.pull(ctx) })
@@ -72,13 +73,13 @@ func (q *turnQueue) start(ctx context.Context, c *Cluster) {
 }
 
 // stop ends the goroutines. Turns that are held are given back.
-func (q *turnQueue) stop() {
+func (q *leaseQueue) stop() {
 	if q.halt != nil {
 		q.halt()
 	}
 	q.running.Wait()
 	q.mu.Lock()
-	left := make([]*holder, 0, len(q.held))
+	left := make([]*taskLease, 0, len(q.held))
 	for _, h := range q.held {
 		left = append(left, h)
 	}
@@ -89,12 +90,12 @@ func (q *turnQueue) stop() {
 }
 
 // close pulls no more, and leaves to others what no worker has.
-func (q *turnQueue) close() {
+func (q *leaseQueue) close() {
 	q.mu.Lock()
 	q.closed = true
-	own := q.own
-	q.own, q.owned = [numPriorities][]*job.Lease{}, 0
-	q.poke()
+	own := q.local
+	q.local, q.localTasks = [numPriorities][]*job.Lease{}, 0
+	q.notify()
 	q.mu.Unlock()
 	for _, line := range own {
 		for _, t := range line {
@@ -103,7 +104,7 @@ func (q *turnQueue) close() {
 	}
 }
 
-func (q *turnQueue) poke() {
+func (q *leaseQueue) notify() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
@@ -111,43 +112,43 @@ func (q *turnQueue) poke() {
 }
 
 // Leases implements executor.Cluster.
-func (c *Cluster) Leases() <-chan *job.Lease { return c.turns.out }
+func (c *Cluster) Leases() <-chan *job.Lease { return c.leases.out }
 
 // RequestLeases implements executor.Cluster.
 func (c *Cluster) RequestLeases(n int) {
-	q := &c.turns
+	q := &c.leases
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.free += n
-	q.poke()
+	q.requested += n
+	q.notify()
 }
 
-func (q *turnQueue) init() {
+func (q *leaseQueue) init() {
 	q.out = make(chan *job.Lease)
 	q.wake = make(chan struct{}, 1)
-	q.held = make(map[string]*holder)
+	q.held = make(map[string]*taskLease)
 	q.credits = make(map[job.Priority]int)
 }
 
 const (
 	// pollExpiry is how long a request for a turn waits at the server.
 	pollExpiry = time.Second
-	// probeInterval is how often the classes are asked that should be empty.
+	// probeInterval is how often the queues are asked that should be empty.
 	probeInterval = 5 * time.Second
 )
 
 // arrival is the answer to a request, or one of its two: first what is there, then what comes while it waits.
 type arrival struct {
-	class *class
+	queue *taskQueue
 	msgs  []jetstream.Msg
 	// given back are the turns that were asked for, last tells that no more comes of the request.
-	asked int
-	last  bool
+	requested int
+	last      bool
 }
 
 // pull gives turns to free workers, until ctx is done.
-func (q *turnQueue) pull(ctx context.Context) {
-	arrivals := make(chan arrival, 2*len(q.classes))
+func (q *leaseQueue) pull(ctx context.Context) {
+	arrivals := make(chan arrival, 2*len(q.queues))
 	var requests sync.WaitGroup
 	defer func() {
 		requests.Wait()
@@ -168,9 +169,9 @@ func (q *turnQueue) pull(ctx context.Context) {
 			q.give(ctx, own)
 			continue
 		case cl != nil:
-			cl.asked = true
-			q.asking += n
-			requests.Go(func() { q.ask(ctx, cl, n, arrivals) })
+			cl.fetching = true
+			q.fetching += n
+			requests.Go(func() { q.fetch(ctx, cl, n, arrivals) })
 			continue
 		}
 		select {
@@ -178,13 +179,13 @@ func (q *turnQueue) pull(ctx context.Context) {
 		case <-q.wake:
 		case <-changed:
 		case <-probe.C:
-			for _, cl := range q.classes {
+			for _, cl := range q.queues {
 				cl.probe = true
 			}
 		case a := <-arrivals:
-			q.asking -= a.asked
+			q.fetching -= a.requested
 			if a.last {
-				a.class.asked, a.class.probe = false, len(a.msgs) > 0
+				a.queue.fetching, a.queue.probe = false, len(a.msgs) > 0
 			}
 			q.deal(ctx, a.msgs)
 		}
@@ -193,40 +194,40 @@ func (q *turnQueue) pull(ctx context.Context) {
 
 // choose returns the turn to give next, or the class to ask for up to n: smooth weighted round robin between the
 // priorities, and within one new jobs first, but for one time in four. Caller holds the table's lock.
-func (q *turnQueue) choose() (own *job.Lease, cl *class, n int) {
+func (q *leaseQueue) choose() (own *job.Lease, cl *taskQueue, n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.free <= 0 || q.closed {
+	if q.requested <= 0 || q.closed {
 		return nil, nil, 0
 	}
-	n = min(q.free-q.asking, maxAsk)
-	askable := n > 0 && q.c.nc.IsConnected()
-	if !askable && q.owned == 0 {
+	n = min(q.requested-q.fetching, maxFetch)
+	fetchable := n > 0 && q.c.nc.IsConnected()
+	if !fetchable && q.localTasks == 0 {
 		return nil, nil, 0
 	}
 	best, total := 0, 0
-	var classes [numPriorities]*class
+	var queues [numPriorities]*taskQueue
 	var waits [numPriorities]bool
-	for _, cl := range q.classes {
+	for _, cl := range q.queues {
 		p := cl.priority
 		there := q.c.t.running[p]
-		switch cl.line {
-		case fresh:
-			there = q.c.t.first[p] - q.c.t.brief[p]
-		case short:
-			there = q.c.t.brief[p] - len(q.own[p])
+		switch cl.queue {
+		case newQueue:
+			there = q.c.t.newJobs[p] - q.c.t.shortNew[p]
+		case shortQueue:
+			there = q.c.t.shortNew[p] - len(q.local[p])
 		}
 		if cl.probe {
 			there++
 		}
 		waits[p] = waits[p] || there > 0
-		if askable && !cl.asked && there > 0 && (classes[p] == nil || (cl.line == active) == (q.chosen%4 == 0)) {
-			classes[p] = cl
+		if fetchable && !cl.fetching && there > 0 && (queues[p] == nil || (cl.queue == runningQueue) == (q.chosen%4 == 0)) {
+			queues[p] = cl
 		}
 	}
-	for p := range classes {
+	for p := range queues {
 		priority := job.Priority(p)
-		if classes[p] == nil && len(q.own[p]) == 0 {
+		if queues[p] == nil && len(q.local[p]) == 0 {
 			if !waits[p] {
 				delete(q.credits, priority)
 			}
@@ -244,26 +245,26 @@ func (q *turnQueue) choose() (own *job.Lease, cl *class, n int) {
 	q.chosen++
 	q.credits[job.Priority(best)] -= total
 	// What others have left to this node goes before its own every other time.
-	if line := q.own[best]; len(line) > 0 && (classes[best] == nil || q.chosen%4 >= 2 || q.c.t.lonely()) {
-		own, q.own[best] = line[0], line[1:]
-		q.owned--
+	if line := q.local[best]; len(line) > 0 && (queues[best] == nil || q.chosen%4 >= 2 || q.c.t.onlyOneActiveJob()) {
+		own, q.local[best] = line[0], line[1:]
+		q.localTasks--
 		return own, nil, 0
 	}
-	return nil, classes[best], n
+	return nil, queues[best], n
 }
 
-// maxAsk bounds one request. Turns of short jobs are asked for by the dozen, for one worker: a round trip takes longer than
+// maxFetch bounds one request. Turns of short jobs are asked for by the dozen, for one worker: a round trip takes longer than
 // all of them.
 const (
-	maxAsk      = 16
-	maxAskShort = 64
+	maxFetch      = 16
+	maxFetchShort = 64
 )
 
 // ask asks for turns that are there and, when there are none, waits for one.
-func (q *turnQueue) ask(ctx context.Context, cl *class, n int, arrivals chan<- arrival) {
+func (q *leaseQueue) fetch(ctx context.Context, cl *taskQueue, n int, arrivals chan<- arrival) {
 	count := n
-	if cl.line == short {
-		count = maxAskShort
+	if cl.queue == shortQueue {
+		count = maxFetchShort
 	}
 	batch, err := cl.consumer.FetchNoWait(count)
 	var msgs []jetstream.Msg
@@ -274,10 +275,10 @@ func (q *turnQueue) ask(ctx context.Context, cl *class, n int, arrivals chan<- a
 		err = batch.Error()
 	}
 	if len(msgs) > 0 {
-		arrivals <- arrival{class: cl, msgs: msgs, asked: n, last: true}
+		arrivals <- arrival{queue: cl, msgs: msgs, requested: n, last: true}
 		return
 	}
-	arrivals <- arrival{class: cl, asked: n}
+	arrivals <- arrival{queue: cl, requested: n}
 	if err != nil && !errors.Is(err, nats.ErrTimeout) {
 		select { // an error is not to be repeated at once
 		case <-time.After(retryPause):
@@ -289,7 +290,7 @@ func (q *turnQueue) ask(ctx context.Context, cl *class, n int, arrivals chan<- a
 			msgs = append(msgs, m)
 		}
 	}
-	arrivals <- arrival{class: cl, msgs: msgs, last: true}
+	arrivals <- arrival{queue: cl, msgs: msgs, last: true}
 }
 
 func giveBack(msgs []jetstream.Msg) {
@@ -299,10 +300,10 @@ func giveBack(msgs []jetstream.Msg) {
 }
 
 // deal makes turns of messages. What there is no worker for goes back.
-func (q *turnQueue) deal(ctx context.Context, msgs []jetstream.Msg) {
+func (q *leaseQueue) deal(ctx context.Context, msgs []jetstream.Msg) {
 	for i, m := range msgs {
 		q.mu.Lock()
-		room := (q.free > 0 || isShort(m.Subject())) && !q.closed
+		room := (q.requested > 0 || isShort(m.Subject())) && !q.closed
 		q.mu.Unlock()
 		if !room {
 			giveBack(msgs[i:])
@@ -311,13 +312,13 @@ func (q *turnQueue) deal(ctx context.Context, msgs []jetstream.Msg) {
 		turn, err := q.accept(ctx, m)
 		if turn != nil && turn.Task != job.Reduction && isShort(m.Subject()) {
 			q.mu.Lock()
-			q.own[turn.Job.Priority] = append(q.own[turn.Job.Priority], turn)
-			q.owned++
+			q.local[turn.Job.Priority] = append(q.local[turn.Job.Priority], turn)
+			q.localTasks++
 			q.mu.Unlock()
 			continue
 		}
 		if err != nil {
-			q.c.log.Debug("a turn is given back", "subject", m.Subject(), "error", err)
+			q.c.log.Debug("a turn is trimRecord back", "subject", m.Subject(), "error", err)
 			_ = m.NakWithDelay(retryPause)
 			continue
 		}
@@ -327,14 +328,14 @@ func (q *turnQueue) deal(ctx context.Context, msgs []jetstream.Msg) {
 	}
 }
 
-func isShort(subject string) bool { return strings.Contains(subject, "."+short+".") }
+func isShort(subject string) bool { return strings.Contains(subject, "."+shortQueue+".") }
 
 // give hands a turn to a worker; there is a free one.
-func (q *turnQueue) give(ctx context.Context, t *job.Lease) {
+func (q *leaseQueue) give(ctx context.Context, t *job.Lease) {
 	select {
 	case q.out <- t:
 		q.mu.Lock()
-		q.free--
+		q.requested--
 		q.mu.Unlock()
 	case <-ctx.Done():
 		t.End()
@@ -342,62 +343,62 @@ func (q *turnQueue) give(ctx context.Context, t *job.Lease) {
 }
 
 // A place is what the subject of a turn says.
-type place struct {
-	line  string
-	fresh bool
+type taskRef struct {
+	queue string
+	isNew bool
 	id    job.ID
 	task  int
 }
 
-func (c *Cluster) parseSubject(subject string) (p place, ok bool) {
-	rest, ok := strings.CutPrefix(subject, c.cfg.Prefix+".turns.")
+func (c *Cluster) parseSubject(subject string) (p taskRef, ok bool) {
+	rest, ok := strings.CutPrefix(subject, c.cfg.Prefix+".tasks.")
 	f := strings.Split(rest, ".")
 	if !ok || len(f) != 4 {
 		return p, false
 	}
-	if f[1] != fresh && f[1] != active && f[1] != short {
+	if !slices.Contains(taskQueues[:], f[1]) {
 		return p, false
 	}
 	id, err := job.ParseID(f[2])
-	p = place{line: f[1], fresh: f[1] != active, id: id, task: job.Reduction}
+	p = taskRef{queue: f[1], isNew: f[1] != runningQueue, id: id, task: job.Reduction}
 	if err == nil && f[3] != reductionToken {
 		p.task, err = strconv.Atoi(f[3])
 	}
 	return p, err == nil
 }
 
-func (c *Cluster) subjectOf(s *tracked, first bool, task int) string {
-	line, token := active, reductionToken
+func (c *Cluster) subjectOf(s *jobState, first bool, task int) string {
+	queue, token := runningQueue, reductionToken
 	switch {
 	case first && s.short():
-		line = short
+		queue = shortQueue
 	case first:
-		line = fresh
+		queue = newQueue
 	}
 	if task != job.Reduction {
 		token = strconv.Itoa(task)
 	}
-	return c.turnSubject(s.head.Priority, line) + "." + s.head.ID.String() + "." + token
+	return c.taskSubject(s.job.Priority, queue) + "." + s.job.ID.String() + "." + token
 }
 
 // offer publishes a turn. One that is there already is not offered twice, and that is no error.
-func (c *Cluster) offer(ctx context.Context, subject string, known uint64) error {
+func (c *Cluster) enqueueTask(ctx context.Context, subject string, known uint64) error {
 	msg := &nats.Msg{Subject: subject, Data: binary.AppendUvarint(nil, known)}
-	_, err := c.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(c.turns.stream), jetstream.WithRetryAttempts(2))
+	_, err := c.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(c.leases.stream), jetstream.WithRetryAttempts(2))
 	if err != nil && strings.Contains(err.Error(), "maximum messages per subject") {
 		return nil
 	}
 	return err
 }
 
-// maxOwned is how many turns of short jobs wait on the node that accepted them: some milliseconds of work. What is more
+// maxLocalTasks is how many turns of short jobs wait on the node that accepted them: some milliseconds of work. What is more
 // goes to the nodes that are free.
-const maxOwned = 512
+const maxLocalTasks = 512
 
-// submitted offers the first turns of jobs that this node has submitted; those of short jobs stay here, as long as there
+// submitted subjects the first turns of jobs that this node has submitted; those of short jobs stay here, as long as there
 // are not too many. It is called from the view's goroutine and does not wait; should this fail, or the node end, the chief
-// offers them.
-func (q *turnQueue) submitted(entries []job.Entry, known uint64) {
+// subjects them.
+func (q *leaseQueue) submitted(entries []job.Entry, known uint64) {
 	for i := range entries {
 		for _, ev := range entries[i].Events {
 			if ev, ok := ev.(job.Submitted); ok {
@@ -407,49 +408,49 @@ func (q *turnQueue) submitted(entries []job.Entry, known uint64) {
 	}
 }
 
-// offerLater publishes a turn without waiting.
-func (q *turnQueue) offerLater(subject string, known uint64) {
+// enqueueTaskAsync publishes a turn without waiting.
+func (q *leaseQueue) enqueueTaskAsync(subject string, known uint64) {
 	msg := &nats.Msg{Subject: subject, Data: binary.AppendUvarint(nil, known)}
 	if _, err := q.c.js.PublishMsgAsync(msg, jetstream.WithExpectStream(q.stream)); err != nil {
 		q.c.log.Debug("a turn is left to the chief", "subject", subject, "error", err)
 	}
 }
 
-// first keeps or offers the first turn of a job.
-func (q *turnQueue) first(ev *job.Submitted, known uint64) {
+// first keeps or subjects the first turn of a job.
+func (q *leaseQueue) first(ev *job.Submitted, known uint64) {
 	c := q.c
 	q.mu.Lock()
-	room := q.owned < maxOwned && !q.closed
+	room := q.localTasks < maxLocalTasks && !q.closed
 	q.mu.Unlock()
 	c.t.mu.Lock()
 	s := c.t.jobs[ev.Job.ID]
-	if s == nil || s.ending != nil || s.head.State != job.Queued || !s.due {
+	if s == nil || s.ending != nil || s.job.State != job.Queued || !s.due {
 		c.t.mu.Unlock()
 		return
 	}
-	h := &holder{c: c, place: place{line: short, fresh: true, id: ev.Job.ID}, subject: c.subjectOf(s, true, 0)}
+	h := &taskLease{c: c, ref: taskRef{queue: shortQueue, isNew: true, id: ev.Job.ID}, subject: c.subjectOf(s, true, 0)}
 	keep := room && s.short()
 	if keep {
 		h.take(s, 0)
-		h.turn.Spec = ev.Spec
+		h.lease.Spec = ev.Spec
 	}
 	c.t.mu.Unlock()
 	if !keep {
-		q.offerLater(h.subject, known)
+		q.enqueueTaskAsync(h.subject, known)
 		return
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.held[h.subject] = h
-	q.own[ev.Job.Priority] = append(q.own[ev.Job.Priority], h.turn)
-	q.owned++
-	q.poke()
+	q.local[ev.Job.Priority] = append(q.local[ev.Job.Priority], h.lease)
+	q.localTasks++
+	q.notify()
 }
 
-// keepAlive tells the servers, three times in every AckWait, that this node has its turns, until ctx is done. A node whose
+// keepAlive tells the servers, three times in every NodeTimeout, that this node has its turns, until ctx is done. A node whose
 // view takes nothing tells nothing: others should have its turns.
-func (q *turnQueue) keepAlive(ctx context.Context) {
-	t := time.NewTicker(q.c.cfg.AckWait / 3)
+func (q *leaseQueue) keepAlive(ctx context.Context) {
+	t := time.NewTicker(q.c.cfg.NodeTimeout / 3)
 	defer t.Stop()
 	for {
 		select {
