@@ -7,22 +7,24 @@ import (
 	"gather/internal/job"
 )
 
-// # Refusals known beforehand
+// # Rejections known beforehand
 //
-// Whether a submission fits under the bounds is decided at its place in the log. A node refuses beforehand what does not fit
-// beside the jobs that it has read of and its own submissions on their way. Under overload that is not enough: when a job ends,
-// all nodes see the same room, and all but one write a submission in vain, which must be remembered until the log is trimmed
-// past it (trim.go). So a node has a credit of refusals in the log. While it has credit it uses all the room that it sees, which
-// makes the bounds exact. Without credit it uses its share: the room divided by the number of nodes, and less for an overdrawn
-// credit. So at most refusalsPerSecond of a node are written in the long run, and the queue stays a few jobs below its bound.
+// The log decides at its place whether a submission fits under the bounds. A node rejects beforehand what does not fit
+// beside the jobs of its state and its own submissions on their way. Under overload that is not enough: when a job ends,
+// all nodes see the same room, and all but one write a submission in vain, whose rejection must be recorded until the
+// log is trimmed past it (trim.go). So a node has a credit of rejections in the log. With credit it uses all the room
+// that it sees, which makes the bounds exact. Without credit it uses its share: the room divided by the number of nodes,
+// and less when the credit is overdrawn. So in the long run a node writes at most refusalsPerSecond of them, and the
+// queue stays a few jobs below its bound.
 const (
 	refusalBurst      = 100
 	refusalsPerSecond = 1
-	// overdraft is by how many refusals without credit the share shrinks once more by the number of nodes.
+	// overdraft is the number of rejections without credit after which the share is divided once more by the number of
+	// nodes.
 	overdraft = 10
 )
 
-// demand is what submissions take of the bounds.
+// demand is how much of the bounds submissions need.
 type demand struct {
 	jobs, tenantJobs int
 	bytes, waiting   int64
@@ -40,24 +42,24 @@ func (d demand) times(n int) demand {
 	return demand{d.jobs * n, d.tenantJobs * n, d.bytes * int64(n), d.waiting * int64(n)}
 }
 
-// onTheWay are this node's submissions that the log has not decided about. It is guarded by the table's lock.
+// onTheWay has this node's submissions that the log has not decided about. Guarded by state.mu.
 type onTheWay struct {
 	demand
 	tenants map[string]int
-	// risky counts those that do not fit into the node's share of the room.
+	// risky counts the submissions that do not fit into the share of this node.
 	risky  int
 	credit float64
 	at     time.Time // of credit
 }
 
-// A reservation is one of them.
+// A reservation is one submission on its way.
 type reservation struct {
 	demand
 	tenant          string
 	risky, released bool
 }
 
-// reserve enters a submission, unless it is known beforehand that it does not fit. Caller holds t.mu.
+// reserve adds a submission, unless it is known not to fit. Caller holds t.mu.
 func (t *state) reserve(a *job.Admission, tenant string, nodes int, retry func(n int) time.Duration, now time.Time) (*reservation, error) {
 	w := &t.onTheWay
 	if a == nil {
@@ -80,7 +82,7 @@ func (t *state) reserve(a *job.Admission, tenant string, nodes int, retry func(n
 	return r, nil
 }
 
-// release takes a submission out once it is decided about. Caller holds t.mu.
+// release removes a submission when it is decided about. Caller holds t.mu.
 func (t *state) release(r *reservation) {
 	if r != nil && !r.released {
 		r.released = true
@@ -113,7 +115,7 @@ func (w *onTheWay) earn(now time.Time) {
 	w.at = now
 }
 
-// decidedIn takes what the log decided about a submission of this node. Caller holds t.mu.
+// decidedIn takes the outcome of a submission of this node. Caller holds t.mu.
 func (t *state) decidedIn(r *reservation, d applyResult) {
 	t.release(r)
 	if d.seq > 0 && (errors.Is(d.err, job.ErrQueueFull) || errors.Is(d.err, job.ErrQuota)) {

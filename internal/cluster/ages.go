@@ -12,9 +12,9 @@ import (
 	"gather/internal/journal"
 )
 
-// ages records, for each span of the log, when it was written and until when a job that was submitted in it is needed. The
-// times are the log's own, and the record is kept in the view, so that a node can trim what it has read before a restart. It
-// is guarded by the table's lock.
+// ages records, for each span of the log, when it was written and until when the jobs that were submitted in it are
+// needed. The times are those of the log, and the record is kept in the replica, so that a node can trim what it has
+// applied before a restart. Guarded by state.mu.
 type ages struct {
 	// now is the latest timestamp of the log so far.
 	now   time.Time
@@ -26,12 +26,12 @@ type ages struct {
 type span struct {
 	first uint64
 	begun time.Time
-	// expires is when the last of the ended jobs that were submitted in it expires; open counts those that have not ended.
+	// expires is when the last ended job that was submitted in the span expires; open counts those that have not ended.
 	expires time.Time
 	open    int
 }
 
-// spanLength is how long a span is, and how exactly expiry is recorded.
+// spanLength is the length of a span, and the precision of recorded expiries.
 func (c *Config) spanLength() time.Duration { return max(c.remembered()/256, time.Millisecond) }
 
 // remembered is how long the log is needed for keys and deleted jobs.
@@ -74,7 +74,7 @@ func (a *ages) of(seq uint64) *span {
 	return &a.spans[max(i, 0)]
 }
 
-// submitted counts a job that was submitted in message seq, ended one that has ended and is kept until it expires.
+// submitted counts a job that was submitted in message seq, ended a job that has ended and is kept until it expires.
 func (a *ages) submitted(seq uint64) {
 	if s := a.of(seq); s != nil {
 		s.open++
@@ -94,8 +94,8 @@ func (a *ages) ended(seq uint64, expires time.Time, length time.Duration) {
 	}
 }
 
-// needed returns the first message that is needed: all before it was written before since, and is about jobs that expired
-// before now.
+// needed returns the first message that is needed: all messages before it were written before since, and are about jobs
+// that expired before now.
 func (a *ages) needed(now, since time.Time) (first span) {
 	i := 0
 	for i+1 < len(a.spans) && a.spans[i].open <= 0 && a.spans[i].expires.Before(now) && a.spans[i+1].begun.Before(since) {
@@ -107,7 +107,7 @@ func (a *ages) needed(now, since time.Time) (first span) {
 	return a.spans[i]
 }
 
-// trimmed forgets the spans that end before message first.
+// trimmed removes the spans that end before message first.
 func (a *ages) trimmed(first uint64) {
 	n := 0
 	for n+1 < len(a.spans) && a.spans[n+1].first <= first {
@@ -117,7 +117,7 @@ func (a *ages) trimmed(first uint64) {
 	a.spans = slices.Delete(a.spans, 0, n)
 }
 
-// notes returns what has changed, to be kept in the view.
+// notes returns the changed notes of the replica.
 func (a *ages) notes() []journal.Note {
 	if len(a.dirty) == 0 {
 		return nil

@@ -14,24 +14,24 @@ import (
 	"gather/internal/journal"
 )
 
-// The notes of the view.
+// The notes of the replica.
 const (
-	// notePosition tells how far the log is applied, noteLog which log it is.
+	// notePosition has how far the log is applied, noteLog the identity of the log.
 	notePosition = "position"
 	noteLog      = "log"
-	// noteDropped leads those of submissions that were dropped and are still in the log.
+	// noteDropped is the prefix of notes of submissions that were rejected and are still in the log.
 	noteDropped = "dropped/"
-	// noteJob leads those of jobs.
+	// noteJob is the prefix of notes of jobs.
 	noteJob = "job/"
-	// noteTime is the log's time, noteSpan leads the notes of its spans.
+	// noteTime has the log's time, noteSpan is the prefix of the notes of its spans.
 	noteTime = "time"
 	noteSpan = "span/"
 )
 
-// foldPause is the pause before the log is asked again after an error.
-const foldPause = 200 * time.Millisecond
+// applyPause is the pause after an error, before the log is read again.
+const applyPause = 200 * time.Millisecond
 
-// runApply reads the log from where the view is, and applies it, until ctx is done.
+// runApply applies the log from the position of the replica on, until ctx is done.
 func (c *Cluster) runApply(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := c.follow(ctx)
@@ -40,7 +40,7 @@ func (c *Cluster) runApply(ctx context.Context) {
 		}
 		switch {
 		case errors.Is(err, job.ErrVersion):
-			// Going on without it would make this node's view another than that of the others.
+			// Without it the state of this node would differ from that of the others.
 			c.log.Error("the log holds what this version cannot read: the node takes no part any more; upgrade it", "error", err)
 			c.fail("log-unreadable", err)
 			return
@@ -50,14 +50,14 @@ func (c *Cluster) runApply(ctx context.Context) {
 		}
 		c.log.Debug("reading the log", "error", err)
 		select {
-		case <-time.After(foldPause):
+		case <-time.After(applyPause):
 		case <-ctx.Done():
 		}
 	}
 }
 
-// follow reads the log through a consumer of its own until that fails. A consumer needs no memory of its own: whatever
-// happens to it, the next one begins behind the last message that was applied.
+// follow reads the log through a consumer until that fails. A consumer needs no durable state: the next one begins
+// behind the last message that was applied.
 func (c *Cluster) follow(ctx context.Context) error {
 	try, cancel := context.WithTimeout(ctx, 2*publishTimeout)
 	defer cancel()
@@ -94,7 +94,7 @@ func (c *Cluster) follow(ctx context.Context) error {
 	}
 }
 
-// message takes one message of the log.
+// message applies one message of the log.
 func (c *Cluster) message(ctx context.Context, seq uint64, at time.Time, subject string, data []byte) error {
 	switch read := c.from(); {
 	case seq <= read:
@@ -133,7 +133,7 @@ func (c *Cluster) message(ctx context.Context, seq uint64, at time.Time, subject
 	return nil
 }
 
-// frames takes the proposals of a message, but for those that were applied before.
+// frames applies the proposals of a message, except those that were applied before.
 func (c *Cluster) frames(ctx context.Context, seq uint64, at time.Time, author string, body []byte) error {
 	for i := 0; len(body) > 0; i++ {
 		n, w := binary.Uvarint(body)
@@ -151,7 +151,7 @@ func (c *Cluster) frames(ctx context.Context, seq uint64, at time.Time, author s
 		}
 		next := position{from: c.applied.from, seq: seq, n: i + 1, at: c.applied.at}
 		if err != nil {
-			// It is the same to all nodes that read this version.
+			// All nodes that read this version agree.
 			c.decided(author, &p, applyResult{err: transition("%v", err), seq: seq})
 		} else if err := c.take(ctx, next, at, author, &p); err != nil {
 			return err
@@ -164,7 +164,7 @@ func (c *Cluster) frames(ctx context.Context, seq uint64, at time.Time, author s
 // errGap: messages were lost on their way; they are read again.
 var errGap = errors.New("messages of the log did not arrive")
 
-// gap finds out why the message behind read is not the next one: it was trimmed, or lost on its way.
+// gap decides why the message behind read is not the next one: the log was trimmed, or the message was lost on its way.
 func (c *Cluster) gap(ctx context.Context, read, seq uint64) error {
 	try, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -184,8 +184,8 @@ func (c *Cluster) gap(ctx context.Context, read, seq uint64) error {
 	return c.rebuild(ctx, seq)
 }
 
-// rebuild begins the view anew: the log was trimmed past where it stood, or is another one. What the rest of the log does
-// not tell of has expired.
+// rebuild begins the replica again: the log was trimmed past its position, or is another log. What the rest of the log
+// does not have has expired.
 func (c *Cluster) rebuild(ctx context.Context, first uint64) error {
 	if c.from() > 0 || first > 1 {
 		c.log.Warn("the view is made anew from the log", "view", c.from(), "log", first)

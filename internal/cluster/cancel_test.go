@@ -137,7 +137,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// The chief ends what waits for a node that died, whatever that died of.
+// The leader ends what waits for a node that died, whatever that died of.
 func TestCancelWithTheDead(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)

@@ -9,12 +9,13 @@ import (
 
 // # Time
 //
-// The nodes share one clock, the log's: the clock of the NATS server that leads the log's stream, which also stamps every
-// message. Every instant that a node writes (created, started, finished, expires) and every comparison with one uses it, so
-// nodes whose own clocks differ agree. Durations of what a node has observed itself (a timeout, a sleep, a delayed start) are
-// measured on its monotonic clock, so that they do not depend on any clock being set.
+// The nodes share one clock, the log's: the clock of the NATS server that leads the log's stream, which also stamps
+// every message. Every instant that a node writes (created, started, finished, expires) and every comparison with one
+// uses it, so nodes whose own clocks differ agree. Durations that a node measures itself (a timeout, a sleep, a delayed
+// start) are measured on its monotonic clock, so that they do not change when a clock is set.
 //
-// Along the log, time is the latest timestamp so far (ages.now): it does not go back when another server begins to lead.
+// Along the log, time is the latest timestamp so far (ages.now): it does not go back when another server becomes the
+// leader.
 
 // logClock estimates the log's clock between two readings. Its zero value returns the machine's time.
 type logClock struct {
@@ -42,7 +43,8 @@ func (l *logClock) Now() time.Time {
 	return l.base.Add(time.Since(l.at))
 }
 
-// ago returns the monotonic time at which the log's clock showed t, or now if t is ahead; the zero time for the zero time.
+// ago returns the monotonic time at which the log's clock showed t, or now if t is in the future; the zero time for the
+// zero time.
 func (l *logClock) ago(t time.Time) time.Time {
 	if t.IsZero() {
 		return t
@@ -56,7 +58,7 @@ func (l *logClock) reading(sent, received, stamp time.Time) {
 	defer l.mu.Unlock()
 	took := received.Sub(sent)
 	now := l.base.Add(received.Sub(l.at))
-	// Within the uncertainty of the reading the clock runs on, so that it does not jitter.
+	// Within the uncertainty of the reading the estimate is kept, so that it does not jitter.
 	if l.base.IsZero() || took <= maxReadingTime && (now.Before(stamp) || now.After(stamp.Add(took))) {
 		l.base, l.at = stamp.UTC().Add(took/2), received
 		now = l.base
@@ -74,7 +76,7 @@ func (l *logClock) Skew() time.Duration {
 // Now returns the time by the clock that all nodes share.
 func (c *Cluster) Now() time.Time { return c.clock.Now() }
 
-// skewWarning is the difference of clocks from which on it is logged.
+// skewWarning is the difference of clocks above which it is logged.
 const skewWarning = time.Second
 
 // setClock takes the time from an answer of the leader of the log.

@@ -19,16 +19,16 @@ import (
 	"gather/internal/journal"
 )
 
-// The causes with which the context of a job's turns ends.
+// The causes with which the context of a lease ends.
 var (
 	errEnding = errors.New("the job is to end")
 	errEnded  = errors.New("the job has ended")
 )
 
-// A Cluster is this node's part of it. It is safe for concurrent use.
+// A Cluster is one node of a cluster. It is safe for concurrent use.
 type Cluster struct {
 	cfg Config
-	// id names this run of the node: another one after every start.
+	// id identifies this process of the node: it changes with every start.
 	id      string
 	started time.Time
 	log     *slog.Logger
@@ -47,30 +47,31 @@ type Cluster struct {
 	t         state
 	keys      usedKeys
 
-	// What follows belongs to the fold.
+	// Owned by the apply loop.
 	partialMessages partialMessages
 	applied         position
-	trimRecord      *trimmed // what the log no longer tells; nil if it has told all
-	// contradicted is since when the log does not match the view; zero while it does.
+	trimRecord      *trimmed // of the last trim; nil if the log is whole
+	// contradicted is when the log was first found not to match the replica; zero while it matches.
 	contradicted time.Time
 
 	readMu    sync.Mutex
 	read      uint64        // the last message that was applied
 	readTime  time.Time     // the log's time at that message
-	dropped   []job.Dropped // that are still in the log
+	dropped   []job.Dropped // rejected submissions that are still in the log
 	readMoved chan struct{}
 	lag       atomic.Int64
 
-	// failed is closed when the node can take no part any more; failure says why.
+	// failed is closed when the node stops participating; failure has the reason.
 	failed   chan struct{}
 	failOnce sync.Once
 	failure  atomic.Pointer[job.Rejection]
 	logLost  atomic.Bool
-	// unsafe is why nothing is accepted while the servers are known to lose messages, atRisk how many streams they may lose.
+	// unsafe is the error of submissions while the servers are known to lose messages, atRisk how many streams they may
+	// lose.
 	unsafe atomic.Pointer[job.Rejection]
 	atRisk atomic.Int64
-	// doubt is why nothing is accepted while the log does not match the view; nil while it does. recognized is closed when it
-	// did for the first time.
+	// doubt is the error of submissions while the log does not match the replica; nil while it does. recognized is
+	// closed when it matched for the first time.
 	doubt      atomic.Pointer[job.Rejection]
 	recognized chan struct{}
 	barriers   barriers
@@ -85,8 +86,9 @@ type Cluster struct {
 	draining  atomic.Bool
 }
 
-// Open connects to NATS, makes the streams that are missing, opens the view and brings it up to date. It waits for the
-// cluster as long as ctx lasts. Errors: those of the view, journal.ErrLocked among them; ErrUnsafe; a cluster that is not fit.
+// Open connects to NATS, makes the missing streams, opens the replica and waits until it is up to date. It waits for the
+// cluster until ctx is done. Errors: those of the replica, journal.ErrLocked among them; ErrUnsafe; a cluster that
+// cannot be used.
 func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	cfg.setDefaults()
 	c := &Cluster{
@@ -180,7 +182,7 @@ func newNodeID() []byte {
 	return id[:]
 }
 
-// start begins the goroutines, and waits until the view is up to date.
+// start starts the goroutines, and waits until the replica is up to date.
 func (c *Cluster) start(ctx context.Context) error {
 	apply, stopApply := context.WithCancel(context.WithoutCancel(ctx))
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -196,7 +198,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	err := c.awaitLog(ctx)
 	select {
 	case <-c.failed:
-		return nil // the node serves reads from its replica; Ready has the reason
+		return nil // the node serves reads from its replica; Ready returns the reason
 	default:
 	}
 	if err != nil {
@@ -212,7 +214,8 @@ func (c *Cluster) start(ctx context.Context) error {
 	return nil
 }
 
-// fail takes the node out: it takes no more turns and writes nothing more, and the others take its tasks.
+// fail stops the participation of this node: it takes no more leases and writes nothing more, and the other nodes get
+// its tasks.
 func (c *Cluster) fail(reason string, err error) {
 	c.failOnce.Do(func() {
 		failure := storage(reason, err.Error(), 0)
@@ -224,7 +227,7 @@ func (c *Cluster) fail(reason string, err error) {
 	})
 }
 
-// Ready returns nil, or why this node should be sent no request: a job.ErrStorage.
+// Ready returns nil, or the reason why this node must get no requests: a job.ErrStorage.
 func (c *Cluster) Ready() error {
 	if err := c.trouble(); err != nil {
 		return err
@@ -232,7 +235,7 @@ func (c *Cluster) Ready() error {
 	return c.view.Ready()
 }
 
-// reads returns nil, or why this node cannot read from the log.
+// reads returns nil, or the reason why this node cannot read from the log.
 func (c *Cluster) reads() error {
 	switch {
 	case c.closed.Load():
@@ -247,7 +250,7 @@ func (c *Cluster) reads() error {
 	return nil
 }
 
-// trouble returns nil, or why this node takes no part now.
+// trouble returns nil, or the reason why this node does not participate now.
 func (c *Cluster) trouble() error {
 	if err := c.reads(); err != nil {
 		return err
@@ -261,7 +264,7 @@ func (c *Cluster) trouble() error {
 	return nil
 }
 
-// watchHealth refuses the submissions that wait while the log takes none.
+// watchHealth rejects the waiting submissions while the log takes none.
 func (c *Cluster) watchHealth(ctx context.Context) {
 	t := time.NewTicker(250 * time.Millisecond)
 	defer t.Stop()
@@ -278,18 +281,18 @@ func (c *Cluster) watchHealth(ctx context.Context) {
 	}
 }
 
-// Drain pulls no more turns; those that this node has go on.
+// Drain ends the pulling of leases; the leases that this node has continue.
 func (c *Cluster) Drain() {
 	c.draining.Store(true)
 	c.leases.close()
 	c.members.notify()
 }
 
-// closeWait is how long Close waits for the log to take, and the view to show, what was appended.
+// closeWait is how long Close waits until the appended batches are in the log and in the replica.
 const closeWait = 5 * time.Second
 
-// Close writes what was appended, as far as the log takes it, leaves the cluster and ends the node's goroutines. What cannot
-// be written any more gets job.ErrStorage through Done.
+// Close writes the appended batches, as far as the log takes them, leaves the cluster and ends the goroutines of the
+// node. Done gets job.ErrStorage for what cannot be written.
 func (c *Cluster) Close() error {
 	if !c.closed.CompareAndSwap(false, true) {
 		return nil
@@ -298,8 +301,8 @@ func (c *Cluster) Close() error {
 	return c.halt()
 }
 
-// halt is the end, in this order: no more turns; what was appended is written and decided; the others are told; the fold
-// ends; the view closes.
+// halt stops in this order: no more leases; appended batches are written and decided; the heartbeat ends; the apply loop
+// ends; the replica closes.
 func (c *Cluster) halt() error {
 	c.closed.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
@@ -323,11 +326,11 @@ func (c *Cluster) halt() error {
 	return err
 }
 
-// JetStream is the connection, for what else is kept there.
+// JetStream returns the connection, for other data in the same cluster.
 func (c *Cluster) JetStream() jetstream.JetStream { return c.js }
 
-// Replicas is how many servers keep every message of the log: what its stream says, whoever made it.
+// Replicas returns how many servers keep every message of the log, by the configuration of its stream.
 func (c *Cluster) Replicas() int { return c.replicas }
 
-// upper is the prefix as the names of streams and buckets have it.
+// upper returns the prefix of streams and buckets.
 func (c *Cluster) upper() string { return strings.ToUpper(c.cfg.Prefix) }

@@ -17,49 +17,50 @@ import (
 	"gather/internal/job"
 )
 
-// Config is what a node needs to know. Zero values take the defaults that are given.
+// Config configures a node. Zero values take the defaults that are given.
 type Config struct {
-	// URL lists the NATS servers, separated by commas: "nats://a:4222,nats://b:4222"; "tls://" asks for TLS.
+	// URL lists the NATS servers, separated by commas: "nats://a:4222,nats://b:4222"; "tls://" uses TLS.
 	URL string
 	// Creds is a file with the user's JWT and seed, as nsc makes it. User and password or a token go into the URL.
 	Creds string
-	// CA is a file with the certificates that the servers' are signed by; Cert and Key are the files of the client's own.
+	// CA is a file with the certificates of the authorities of the servers; Cert and Key are the files of the client's
+	// certificate.
 	CA, Cert, Key string
-	// Prefix leads the names of streams and buckets, in capitals, and those of subjects: "gather".
+	// Prefix is the prefix of the names of streams and buckets, in capitals, and of subjects: "gather".
 	Prefix string
-	// Replicas is how many servers keep every message: 3. It is for streams that are made; those that exist stay as they are.
+	// Replicas is how many servers keep every message: 3. It is for streams that are made; existing ones stay unchanged.
 	Replicas int
-	// NodeTimeout is how long a node may be silent before its tasks are given to others: 10 s.
+	// NodeTimeout is the time without a heartbeat after which the tasks of a node are redelivered to others: 10 s.
 	NodeTimeout time.Duration
 
-	// LogPatience is for how long the log may not match this node's view before the node stops taking part: 30 s. Servers that
+	// LogPatience is how long the log may not match the replica before the node stops participating: 30 s. Servers that
 	// are finding each other may answer so for some seconds.
 	LogPatience time.Duration
 
-	// Dir is the directory of this node's view, which can be lost without harm.
+	// Dir is the directory of the replica, which can be lost without harm.
 	Dir string
-	// Name is what people call the node, and Version its release.
+	// Name is the display name of the node, and Version its release.
 	Name, Version string
-	// Observer reads and writes the log, and is no node otherwise: it is not among the nodes, and never the chief.
+	// Observer is true for a client that reads and writes the log only: it is not among the nodes, and never the leader.
 	Observer bool
-	// Work returns what the node is busy with, for the others to see; nil for nothing.
+	// Work returns the load of the node, for the other nodes; nil for none.
 	Work func() job.Work
-	// Ended is told of every job that this node ends on behalf of all: one that was cancelled, failed or ran out of time. It
-	// must not block; nil for nobody.
+	// Ended is called for every job that this node ends for the cluster: one that was cancelled, failed or timed out. It
+	// must not block; nil for nothing.
 	Ended func(*job.Job)
 
 	// Wall reads the machine's clock: time.Now.
 	Wall func() time.Time
 	// TombstoneRetention and KeyRetention are as in journal.Config: 24 h each.
 	TombstoneRetention, KeyRetention time.Duration
-	// MaxPendingBytes bounds what waits for the log: 64 MiB.
+	// MaxPendingBytes bounds the bytes that wait to be written to the log: 64 MiB.
 	MaxPendingBytes int64
 	// MinFreeBytes, CacheBytes and CountResults are as in journal.Config.
 	MinFreeBytes uint64
 	CacheBytes   int64
 	CountResults func(tenant string) bool
 
-	// publisher replaces what publishes to the log, in tests; nil for none.
+	// publisher replaces the JetStream client of the writer, in tests; nil for none.
 	publisher func(jetstream.JetStream) jetstream.JetStream
 	// maxDropped is how many rejected submissions a message of a trim has: 25 000, at most some 20 bytes each.
 	maxDropped int
@@ -89,7 +90,7 @@ func (c *Config) setDefaults() {
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 }
 
-// options returns how to connect: for ever again, at once and then every second or so.
+// options returns the options of the connection: it reconnects without end, immediately and then about every second.
 func (c *Config) options() ([]nats.Option, error) {
 	opts := []nats.Option{
 		nats.Name(cmp.Or(c.Name, "gather")),
@@ -99,7 +100,7 @@ func (c *Config) options() ([]nats.Option, error) {
 		nats.PingInterval(5 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.Timeout(5 * time.Second),
-		// What cannot be sent now is an error, and tried again by whoever sent it.
+		// A message that cannot be sent now is an error, and its sender retries.
 		nats.ReconnectBufSize(-1),
 	}
 	if c.Creds != "" {

@@ -34,7 +34,7 @@ func (c *Cluster) take(ctx context.Context, next position, at time.Time, author 
 	return nil
 }
 
-// patient tries again what only this node's disk can refuse: what the log says holds for all nodes.
+// patient retries what only the disk of this node can reject: all nodes must apply the log.
 func (c *Cluster) patient(ctx context.Context, f func() error) error {
 	for {
 		err := f()
@@ -43,7 +43,7 @@ func (c *Cluster) patient(ctx context.Context, f func() error) error {
 		}
 		c.log.Warn("the view does not take what the log says; trying again", "error", err)
 		select {
-		case <-time.After(foldPause):
+		case <-time.After(applyPause):
 		case <-ctx.Done():
 		}
 	}
@@ -71,9 +71,9 @@ func (c *Cluster) takeBatch(ctx context.Context, next position, at time.Time, au
 		reserved = c.w.reservation(p.Number)
 	}
 	c.t.mu.Lock()
-	c.t.release(reserved) // from here on the table has it, or has refused it
+	c.t.release(reserved) // the state has it now, or has rejected it
 	if err == nil && submits && !trimRecord {
-		err = c.t.room(p.Admission, tenant, func(n int) time.Duration { return c.t.ends.RetryAfter(now, n) })
+		err = c.t.checkCapacity(p.Admission, tenant, func(n int) time.Duration { return c.t.ends.RetryAfter(now, n) })
 	}
 	var heads map[job.ID]job.Job
 	if err == nil {
@@ -99,7 +99,7 @@ func (c *Cluster) takeBatch(ctx context.Context, next position, at time.Time, au
 	if err != nil {
 		c.met.drop(err)
 		if submits {
-			notes = append(notes, c.remember(job.Dropped{Seq: next.seq, Index: next.n}))
+			notes = append(notes, c.recordRejected(job.Dropped{Seq: next.seq, Index: next.n}))
 		}
 		if err := c.view.Follow(ctx, job.Batch{}, append(notes, next.note())...); err != nil {
 			return err
@@ -121,7 +121,7 @@ func (c *Cluster) takeBatch(ctx context.Context, next position, at time.Time, au
 	}}, append(notes, next.note())...)
 }
 
-// submitter returns whose jobs a batch submits, if it does.
+// submitter returns the tenant whose jobs a batch submits; empty for any other batch.
 func submitter(entries []job.Entry) (tenant string, submits bool) {
 	for i := range entries {
 		for _, ev := range entries[i].Events {
@@ -138,7 +138,7 @@ func (c *Cluster) checkKey(ctx context.Context, p *job.Proposal) error {
 	if p.Key == nil {
 		return nil
 	}
-	// By the time of the log, not the author's: all nodes must agree.
+	// By the time of the log, not of the author: all nodes must agree.
 	at := c.logTime()
 	ids, fingerprint, found := c.keys.get(p.Key, at)
 	if !found {
@@ -158,8 +158,8 @@ func (c *Cluster) checkKey(ctx context.Context, p *job.Proposal) error {
 	return &job.PriorError{IDs: ids}
 }
 
-// takePart decides about who works on a job, and about how it is to end. It reports whether the job now waits for nothing
-// but its last event.
+// takePart decides about the participants of a job, and about its end. It reports whether the job now waits only for its
+// last event.
 func (c *Cluster) takePart(ctx context.Context, next position, p *job.Proposal) (last bool, err error) {
 	c.t.mu.Lock()
 	s := c.t.jobs[p.ID]
@@ -202,14 +202,14 @@ func (c *Cluster) takePart(ctx context.Context, next position, p *job.Proposal) 
 	return last, errors.Join(err, c.view.Follow(ctx, job.Batch{}, notes...))
 }
 
-// decided tells this node's own proposals what has become of them.
+// decided reports the outcome to the author of a proposal, if that is this node.
 func (c *Cluster) decided(author string, p *job.Proposal, d applyResult) {
 	if author != c.id {
 		return
 	}
 	refused := c.w.decided(p.Number, d)
-	// A submission that was refused while its fate was unknown, and is there after all. With a key its client, who was told
-	// to, asks for it again: it must not be told of a job that is cancelled here.
+	// A submission that was rejected while its outcome was unknown, and that is in the log after all. With a key, its
+	// client was asked to repeat the request, and must not get a job that is cancelled here.
 	if _, submits := submitter(p.Entries); submits && refused && d.err == nil && p.Key == nil {
 		for i := range p.Entries {
 			id := p.Entries[i].ID
@@ -220,7 +220,7 @@ func (c *Cluster) decided(author string, p *job.Proposal, d applyResult) {
 	}
 }
 
-// finishIf ends a job if that is what a applyResult leaves to do.
+// finishIf ends a job if the outcome says that its last event is due.
 func (c *Cluster) finishIf(id job.ID, d applyResult) {
 	if d.err == nil && d.last {
 		c.finish(id)

@@ -1,35 +1,37 @@
-// Package cluster is the durable record of several nodes, and the work that they share, on NATS JetStream.
+// Package cluster is the durable record of several nodes, and the task queue that they share, on NATS JetStream.
 //
-// The record is one stream, the log. Every node writes proposals to it, and every node reads all of it and applies the same
-// rules in the same order (table.go, fold.go), so that all come to the same state; what is not legal at its place takes no
-// effect anywhere. What a node has read it keeps in a journal of its own, its view, which can be lost. The work is another
-// stream, a work queue of turns (turns.go). Ordering, replication, the exclusive delivery of a turn and its redelivery are
-// JetStream's; there is no consensus, membership or delivery here. What the chief does (chief.go) only tidies up.
+// The record is one stream, the log. Nodes write proposals to it, and every node applies all of it by the same rules in
+// the same order (state.go, apply.go), so all nodes reach the same state; a proposal that is not legal at its place is
+// rejected by all. A node applies the log to a journal of its own, its replica, which can be lost. The queue is another
+// stream: a work queue of tasks, whose messages are leases (leasequeue.go). JetStream orders and replicates the log, and
+// delivers and redelivers leases; there is no consensus, membership or delivery in this package. The leader (leader.go)
+// only maintains the cluster.
 //
 // # Guarantees
 //
-//   - The contract of journaltest.Journal: what Append has called Done for is on a quorum of the servers, and can be read on
-//     this node. On any other node it is found by Get, which reads as far as the log goes before it says that a job is not
-//     there.
-//   - A proposal takes effect once or not at all, whatever is lost on its way: a message is written behind the one before.
+//   - The contract of journaltest.Journal: when Append has called Done, the batch is on a quorum of the servers, and can be
+//     read on this node. On any other node Get finds it: it applies the log up to its end before it returns job.ErrNotFound.
+//   - A proposal takes effect once or not at all, also when messages are lost: each message is written behind a given one.
 //   - The bounds of an Admission and the uses of a key hold for the whole cluster, exactly, in the order of the log.
-//   - A step of a task takes effect once, whoever did it: an Advanced event says how many steps its author knew of, and that
-//     of a node whose turn has moved on is refused. So a result does not depend on which nodes worked, paused or died.
-//   - A job that is to end early ends when every node that worked on it has said that it stopped, or is dead.
-//   - Turns are given for free workers only, weighted by priority; those of short jobs, of well under a millisecond, by the dozen.
-//   - Nothing that the log has lost by trimming is missed: a view that the log was trimmed past is made anew.
+//   - A step of a task takes effect once: an Advanced event has the number of the steps before it, and the event of a node
+//     whose lease has moved on is rejected. So a result does not depend on which nodes worked, paused or died.
+//   - A job that is ending ends when every participant has recorded that it stopped, or is dead.
+//   - Leases are given for free workers only, weighted by priority; those of short jobs, of well under a millisecond, in
+//     larger numbers.
+//   - A replica that the log was trimmed past is rebuilt.
 //
 // # Goroutines
 //
-// Open starts the fold, the writer, one that watches the writer's health, two for the nodes' heartbeats, the chief, one for
-// delayed starts, one that pulls turns and one that keeps them alive; and requests to JetStream while they last. Close ends
-// and waits for all of them. Callbacks (Done of an Append, done of a Turn's) come from the fold or from the view's writer and
-// must not block.
+// Open starts the apply loop, the writer, one goroutine that watches the writer's health, two for heartbeats, the
+// leader's loop, one for delayed starts, one that pulls leases and one that extends them; and requests to JetStream
+// while they last. Close ends and waits for all of them. Callbacks (done of an Append or of a lease) are called by the
+// apply loop or by the replica's writer, and must not block.
 //
 // # Failure
 //
-// Without a connection, or when a write is not answered for some seconds, submissions are refused with job.ErrStorage, those
-// that wait too; Ready says so. Everything else waits, within MaxPendingBytes, and goes on when the log does. A submission
-// that was refused while its fate was unknown, and that turns out to be in the log, is cancelled. A node that finds records
-// of a newer version in the log takes no part any more, and says so. Errors of the view are those of journal.Journal.
+// Without a connection, or when a write is not answered for some seconds, submissions, also waiting ones, are rejected
+// with job.ErrStorage, and Ready returns that error. Everything else waits, within MaxPendingBytes, and continues when
+// the log does. A submission that was rejected while its outcome was unknown, and that is in the log after all, is
+// cancelled. A node that reads a record of a later version stops participating. Errors of the replica are as in
+// journal.Journal.
 package cluster

@@ -58,19 +58,19 @@ func (c *Cluster) Table() string {
 
 // Join, Leave and Decide propose what turns do, for any job and node, and wait.
 func (c *Cluster) Join(ctx context.Context, id job.ID, node string) error {
-	_, err := c.ask(ctx, &job.Proposal{What: job.ProposeJoin, ID: id, Node: node})
+	_, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeJoin, ID: id, Node: node})
 	return err
 }
 
 // Leave is Join's opposite.
 func (c *Cluster) Leave(ctx context.Context, id job.ID, node string) error {
-	_, err := c.ask(ctx, &job.Proposal{What: job.ProposeLeave, ID: id, Node: node})
+	_, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeLeave, ID: id, Node: node})
 	return err
 }
 
 // Decide is Turn.Decide, but it waits.
 func (c *Cluster) Decide(ctx context.Context, id job.ID, how job.Finished) error {
-	_, err := c.ask(ctx, &job.Proposal{What: job.ProposeDecision, ID: id, Finished: how})
+	_, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeDecision, ID: id, Finished: how})
 	return err
 }
 
@@ -83,7 +83,7 @@ func (c *Cluster) Dropped() int {
 
 // AppendBlindly appends a submission that this node would refuse at once, as if it had not read of what fills the queue.
 func (c *Cluster) AppendBlindly(ctx context.Context, b job.Batch) error {
-	_, err := c.ask(ctx, &job.Proposal{What: job.ProposeBatch, Entries: b.Entries, Key: b.Key, Admission: b.Admission})
+	_, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeBatch, Entries: b.Entries, Key: b.Key, Admission: b.Admission})
 	return err
 }
 

@@ -167,7 +167,7 @@ func batch(subs ...job.Submitted) job.Batch {
 	return b
 }
 
-// append appends a batch and waits for the applyResult.
+// append appends a batch and waits for the outcome.
 func (n *node) append(b job.Batch) error {
 	ctx, cancel := context.WithTimeout(n.f.Context(), patience)
 	defer cancel()
@@ -251,7 +251,7 @@ func (n *node) noTurn(while time.Duration) {
 	n.RequestLeases(-1)
 }
 
-// appendTurn appends events to a turn and waits for the applyResult.
+// appendTurn appends events to a turn and waits for the outcome.
 func appendTurn(ctx context.Context, t *job.Lease, events ...job.Event) error {
 	done := make(chan error, 1)
 	if err := t.Append(ctx, func(err error) { done <- err }, events...); err != nil {

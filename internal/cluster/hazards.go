@@ -29,8 +29,8 @@ var hazards = []struct{ first, last natsVersion }{
 // newestTried is the newest version of the NATS server that was tried.
 var newestTried = natsVersion{2, 15, 3}
 
-// hazard returns ErrUnsafe when a server of a version is known to lose messages of a stream, and a warning when that may be:
-// a client cannot see sync_interval, nor the versions of the servers that it is not connected to.
+// hazard returns ErrUnsafe when a server of a version is known to lose messages of a stream, and a warning when it may:
+// a client cannot see sync_interval, or the versions of the servers that it is not connected to.
 func hazard(version string, cfg *jetstream.StreamConfig) (warning, err error) {
 	if cfg.Compression == jetstream.NoCompression || cfg.Storage != jetstream.FileStorage {
 		return nil, nil
@@ -74,13 +74,13 @@ func (v natsVersion) compare(w natsVersion) int {
 	return 0
 }
 
-// checkStreams looks at every stream and bucket of gather that exists, as the server that this node is connected to has them,
-// and counts those at risk. It returns ErrUnsafe for what is known to lose messages, and logs what may.
+// checkStreams checks the configuration of every existing stream and bucket of gather, and counts those at risk. It
+// returns ErrUnsafe for one that is known to lose messages, and logs one that may.
 func (c *Cluster) checkStreams(ctx context.Context) error {
 	version := c.nc.ConnectedServerVersion()
 	atRisk := 0
 	var unsafe error
-	// By name: a user of gather alone may not list streams, or ask for others.
+	// By name: a user with access to gather alone may not list streams.
 	p := c.upper()
 	for _, name := range []string{p + "_LOG", p + "_TASKS", p + "_ARRAYS", "KV_" + p + "_NODES", "KV_" + p + "_ARRAYS_META"} {
 		s, err := c.js.Stream(ctx, name)
@@ -106,8 +106,8 @@ func (c *Cluster) checkStreams(ctx context.Context) error {
 // checkEvery is how often the streams are checked again.
 const checkEvery = 30 * time.Second
 
-// watchStreams checks the streams again and again, and after every new connection, until ctx is done. What is known to lose
-// messages takes no submission until it is mended.
+// watchStreams checks the streams every checkEvery, and after every new connection, until ctx is done. While one is
+// known to lose messages, no submission is accepted.
 func (c *Cluster) watchStreams(ctx context.Context) {
 	connected := c.nc.StatusChanged(nats.CONNECTED)
 	defer c.nc.RemoveStatusListener(connected)

@@ -10,21 +10,21 @@ import (
 	"gather/internal/journal"
 )
 
-// ImportJob adds a job with all that happened to it, on all nodes; one that has not ended goes on. It returns when this
-// node's view has the job. Errors: job.ErrExists, job.ErrCorrupt, job.ErrStorage.
+// ImportJob adds a job with its whole log, on all nodes; an unfinished job continues. It returns when the replica of
+// this node has the job. Errors: job.ErrExists, job.ErrCorrupt, job.ErrStorage.
 func (c *Cluster) ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event) error {
-	if _, err := c.ask(ctx, &job.Proposal{What: job.ProposeJob, View: view, Spec: spec, Log: log}); err != nil {
+	if _, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeJob, View: view, Spec: spec, Log: log}); err != nil {
 		return err
 	}
 	c.t.mu.Lock()
 	var subjects []string
 	if s := c.t.jobs[view.ID]; s != nil {
-		c.turnsOf(s, func(subject string) { subjects = append(subjects, subject) })
+		c.tasksOf(s, func(subject string) { subjects = append(subjects, subject) })
 	}
 	c.t.mu.Unlock()
 	for _, subject := range subjects {
 		if err := c.enqueueTask(ctx, subject, c.from()); err != nil {
-			c.log.Debug("a turn is left to the chief", "subject", subject, "error", err)
+			c.log.Debug("the leader will queue the task", "subject", subject, "error", err)
 			break
 		}
 	}
@@ -33,17 +33,17 @@ func (c *Cluster) ImportJob(ctx context.Context, view job.Job, spec []byte, log 
 
 // ImportKey adds a used idempotency key. Errors: as ImportJob's.
 func (c *Cluster) ImportKey(ctx context.Context, k job.KeyRecord) error {
-	_, err := c.ask(ctx, &job.Proposal{What: job.ProposeKey, KeyRecord: k})
+	_, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeKey, KeyRecord: k})
 	return err
 }
 
-// ImportTombstone adds what is left of a deleted job. Errors: as ImportJob's.
+// ImportTombstone adds the tombstone of a deleted job. Errors: as ImportJob's.
 func (c *Cluster) ImportTombstone(ctx context.Context, t job.Tombstone) error {
-	_, err := c.ask(ctx, &job.Proposal{What: job.ProposeTombstone, Tombstone: t})
+	_, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeTombstone, Tombstone: t})
 	return err
 }
 
-// takeImport applies what was exported from elsewhere.
+// takeImport applies an imported record.
 func (c *Cluster) takeImport(ctx context.Context, next position, p *job.Proposal) error {
 	if err := c.view.Settle(ctx); err != nil {
 		return err
@@ -73,7 +73,7 @@ func (c *Cluster) takeImport(ctx context.Context, next position, p *job.Proposal
 	return c.view.Follow(ctx, job.Batch{}, c.adopt(p, next.from+1)...)
 }
 
-// adopt takes an imported job of message seq into the table, unless it has ended, and returns the notes of it.
+// adopt adds an imported job of message seq to the state, unless it has ended, and returns its notes.
 func (c *Cluster) adopt(p *job.Proposal, seq uint64) []journal.Note {
 	now := time.Now()
 	c.t.mu.Lock()
@@ -95,12 +95,12 @@ func (c *Cluster) adopt(p *job.Proposal, seq uint64) []journal.Note {
 	c.t.jobs[s.job.ID] = s
 	c.t.enqueue(s, c.clock.ago(p.View.CreatedAt))
 	c.t.count(s, +1)
-	c.t.line(s, +1)
+	c.t.countQueue(s, +1)
 	c.t.signal()
 	return []journal.Note{{Name: noteJob + s.job.ID.String(), Value: s.appendNote(nil)}}
 }
 
-// Uses reports whether the spec of a job that has not ended has a mark in it. Only jobs that sum arrays are looked at.
+// Uses reports whether the spec of an unfinished job contains a mark. Only jobs that sum arrays are searched.
 func (c *Cluster) Uses(mark string) bool {
 	type name struct {
 		tenant string
@@ -123,10 +123,10 @@ func (c *Cluster) Uses(mark string) bool {
 	return false
 }
 
-// CatchUp returns when this node has all that any node had accepted when it was called. For operations that write anyway: it
-// appends a message without effect to the log, and what was accepted before precedes it, whoever leads the log.
+// CatchUp returns when this node has everything that any node had accepted when it was called. It is for operations that
+// write anyway: it appends a message without effect, and everything accepted before precedes it in the log.
 func (c *Cluster) CatchUp(ctx context.Context) error {
-	d, err := c.ask(ctx, &job.Proposal{What: job.ProposeBatch})
+	d, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeBatch})
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)

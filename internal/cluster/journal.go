@@ -9,12 +9,12 @@ import (
 	"gather/internal/job"
 )
 
-// Append proposes a batch and returns; b.Done is called, once, when this node's view shows all of it, or when it is refused,
-// and not at all when Append returns an error. While too much waits for the log it blocks until ctx is done. A batch with a
-// Submitted event never waits: it is refused with a *job.Rejection of job.ErrStorage, at once or through Done, while the log
-// takes no message; of job.ErrQueueFull or job.ErrQuota when it exceeds its Admission at its place in the log; with a
-// *job.PriorError or job.ErrKeyReused when its key was used by another node. An event that is not legal at its place refuses
-// its batch with job.ErrTransition. The events must not be changed afterwards.
+// Append proposes a batch and returns; b.Done is called once, when the replica of this node has the batch, or when it is
+// rejected, and never when Append returns an error. While too much waits for the log, Append blocks until ctx is done. A
+// batch with a Submitted event never waits. It is rejected with a *job.Rejection: of job.ErrStorage, immediately or
+// through Done, while the log takes no message; of job.ErrQueueFull or job.ErrQuota when it exceeds its Admission at its
+// place in the log; or with a *job.PriorError or job.ErrKeyReused when another node has used its key. An event that is
+// not legal at its place rejects its batch with job.ErrTransition. The events must not be changed afterwards.
 func (c *Cluster) Append(ctx context.Context, b job.Batch) error {
 	err := c.append(ctx, &b, nil, nil)
 	if err != nil && b.Key != nil {
@@ -30,7 +30,7 @@ func (c *Cluster) append(ctx context.Context, b *job.Batch, guards []job.Guard, 
 	delay := b.Delay
 	var reserved *reservation
 	if submits {
-		delay = 0 // nothing can come with it that its own node makes: others may run it
+		delay = 0 // its result does not come soon: another node may run it
 		if err := errors.Join(c.trouble(), c.view.Ready()); err != nil {
 			return asRejection(err)
 		}
@@ -85,7 +85,7 @@ func asRejection(err error) error {
 	return storage("view", err.Error(), time.Second)
 }
 
-// propose is for the node's own proposals: it does not wait.
+// propose writes a proposal of the node itself: it does not block.
 func (c *Cluster) propose(p *job.Proposal, done func(applyResult)) {
 	if done == nil {
 		done = func(applyResult) {}
@@ -95,8 +95,8 @@ func (c *Cluster) propose(p *job.Proposal, done func(applyResult)) {
 	}
 }
 
-// ask proposes and waits for the applyResult.
-func (c *Cluster) ask(ctx context.Context, p *job.Proposal) (applyResult, error) {
+// proposeAndWait proposes and waits for the outcome.
+func (c *Cluster) proposeAndWait(ctx context.Context, p *job.Proposal) (applyResult, error) {
 	if err := c.trouble(); err != nil {
 		return applyResult{}, asRejection(err)
 	}
@@ -113,16 +113,16 @@ func (c *Cluster) ask(ctx context.Context, p *job.Proposal) (applyResult, error)
 	}
 }
 
-// Elapsed returns how long ago an instant was that a node wrote.
+// Elapsed returns how long ago an instant was that a node recorded.
 func (c *Cluster) Elapsed(since time.Time) time.Duration { return max(0, c.Now().Sub(since)) }
 
-// Recover visits every job that has not ended, in the order of their ids.
+// Recover visits every unfinished job, in the order of their ids.
 func (c *Cluster) Recover(ctx context.Context, visit func(view job.Job, spec []byte, log iter.Seq2[job.LogRecord, error]) error) error {
 	return c.view.Recover(ctx, visit)
 }
 
-// Get returns the view of a job. When this node does not have the job, it reads as far as the log goes before it returns
-// job.ErrNotFound or job.ErrExpired; job.ErrStorage when nothing certain can be had from the log.
+// Get returns the view of a job. When the replica does not have the job, it applies the log up to its end before it
+// returns job.ErrNotFound or job.ErrExpired; job.ErrStorage when the end of the log cannot be read with certainty.
 func (c *Cluster) Get(ctx context.Context, tenant string, id job.ID) (job.Job, error) {
 	j, err := c.view.Get(ctx, tenant, id)
 	if !errors.Is(err, job.ErrNotFound) {
@@ -144,12 +144,12 @@ func (c *Cluster) ItemsByIndex(ctx context.Context, id job.ID, after int64, limi
 	return c.view.ItemsByIndex(ctx, id, after, limit)
 }
 
-// List returns the jobs that match, newest first, as far as this node's view knows them.
+// List returns the matching jobs of the replica, newest first.
 func (c *Cluster) List(ctx context.Context, q job.Query) (jobs []job.Job, next job.ID, err error) {
 	return c.view.List(ctx, q)
 }
 
-// Watch signals changes of a job in this node's view.
+// Watch signals changes of a job in the replica.
 func (c *Cluster) Watch(id job.ID) (changed <-chan struct{}, stop func()) { return c.view.Watch(id) }
 
 // Delete removes a terminal job on all nodes; job.ErrNotFinished, job.ErrNotFound, job.ErrExpired, job.ErrStorage.
@@ -169,32 +169,32 @@ func (c *Cluster) Delete(ctx context.Context, tenant string, id job.ID) error {
 			return job.ErrNotFinished
 		}
 	}
-	_, err = c.ask(ctx, &job.Proposal{What: job.ProposeDelete, Tenant: tenant, ID: id})
+	_, err = c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeDelete, Tenant: tenant, ID: id})
 	return err
 }
 
-// Results returns the bytes of results that this node has read of a job that has not ended, and of all jobs of a tenant.
+// Results returns the bytes of results in the replica, of an unfinished job and of all jobs of a tenant.
 func (c *Cluster) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
 	return c.view.Results(tenant, id)
 }
 
-// Reserve asks for an idempotency key; see journal.Journal. Another node may be using it at the same timeIndex: then one of the
-// two submissions is refused by its place in the log.
+// Reserve reserves an idempotency key; see journal.Journal. When another node uses it at the same moment, one of the two
+// submissions is rejected by its place in the log.
 func (c *Cluster) Reserve(ctx context.Context, key job.Key) (prior []job.ID, err error) {
 	return c.view.Reserve(ctx, key)
 }
 
-// Release gives a reserved key back.
+// Release releases a reserved key.
 func (c *Cluster) Release(key job.Key) { c.view.Release(key) }
 
-// Cancel asks a job to stop, and returns it once the request is durable. A job that has ended, or is being cancelled, is
-// returned as it is. Errors: job.ErrNotFound, job.ErrExpired, job.ErrStorage.
+// Cancel requests that a job stops, and returns the job when the request is durable. A job that has ended, or is being
+// cancelled, is returned unchanged. Errors: job.ErrNotFound, job.ErrExpired, job.ErrStorage.
 func (c *Cluster) Cancel(ctx context.Context, tenant string, id job.ID) (job.Job, error) {
 	j, err := c.Get(ctx, tenant, id)
 	if err != nil || j.State.Terminal() || j.State == job.Cancelling {
 		return j, err
 	}
-	d, err := c.ask(ctx, &job.Proposal{What: job.ProposeBatch, Entries: []job.Entry{
+	d, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeBatch, Entries: []job.Entry{
 		{ID: id, Events: []job.Event{job.CancelRequested{At: c.Now()}}},
 	}})
 	if err != nil && !errors.Is(err, job.ErrTransition) { // it ended, or was cancelled, meanwhile
@@ -207,7 +207,7 @@ func (c *Cluster) Cancel(ctx context.Context, tenant string, id job.ID) (job.Job
 	return c.view.Get(ctx, tenant, id)
 }
 
-// finish ends a job that is to end and that no node works on any more.
+// finish ends a job that is ending and has no participant left.
 func (c *Cluster) finish(id job.ID) {
 	c.t.mu.Lock()
 	s := c.t.jobs[id]
@@ -221,7 +221,7 @@ func (c *Cluster) finish(id job.ID) {
 	p := &job.Proposal{What: job.ProposeBatch, At: how.At, Entries: []job.Entry{{ID: id, Events: []job.Event{how}}}}
 	c.propose(p, func(d applyResult) {
 		if d.err != nil {
-			return // another node has said it
+			return // another node has ended it
 		}
 		if ended, err := job.Apply(head, how); err == nil {
 			c.cfg.Ended(&ended)

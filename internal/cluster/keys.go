@@ -8,7 +8,7 @@ import (
 	"gather/internal/job"
 )
 
-// usedKeys are the idempotency keys that were decided about and that the view does not show yet.
+// usedKeys has the idempotency keys that were decided about and are not in the replica yet.
 type usedKeys struct {
 	mu sync.Mutex
 	m  map[string]*job.Proposal

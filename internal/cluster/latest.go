@@ -12,29 +12,30 @@ import (
 	"gather/internal/job"
 )
 
-// # Reading the latest
+// # Read barrier
 //
-// A node answers reads from its replica. Before it reports that a job does not exist, it reads as far as the log goes, so that
-// a job is found on every node as soon as its submission has been acknowledged. This read barrier writes nothing: it asks the
-// leader of the log's stream for the last sequence, once for all requests that wait.
+// A node answers reads from its replica. Before it reports that a job does not exist, it applies the log up to its end,
+// so that a job is found on every node as soon as its submission has been acknowledged. This read barrier (Raft's
+// ReadIndex) writes nothing: it requests the last sequence from the leader of the log's stream, once for all waiting
+// requests.
 //
-// The leader applies a message a timeIndex later than it commits it; until then its last sequence does not have the message, though
-// another server may already have delivered it to its author. So a submission is acknowledged only when the leader of the log has
-// acknowledged the message too, which it does once it has applied it. A leader that takes over is one (leader_since) when it has
-// applied what the one before had committed.
+// The leader applies a message a moment after it has committed it; until then its last sequence does not have the
+// message, though another server may already have delivered it to its author. So a submission is acknowledged only when
+// the leader of the log has acknowledged the message too, which it does once it has applied it. A new leader reports
+// leader_since when it has applied everything that the leader before had committed.
 //
-// Not every answer counts. A member of a group without a leader answers too, and a server that has just restarted; what they
-// have may be old, and leader_since is missing. A leader that was deposed and has not noticed answers with an old sequence, for
-// up to 20 seconds. Therefore an answer counts only if its leader had a response from enough followers for a quorum within the
-// last leaderLease (Raft's lease read): a follower that has lost its leader waits at least four seconds until it stands for
-// election, so nobody else was elected without these followers, and a leader that hands over to another server steps down first.
-// Followers respond to each write, and to a heartbeat each second or two. Otherwise the barrier asks again, and after barrierTimeout the
-// request is 503.
+// Not every answer counts. A member of a group without a leader answers too, and a server that has just restarted; their
+// state may be old, and leader_since is missing. A leader that was deposed and has not noticed answers with an old
+// sequence, for up to 20 seconds. Therefore an answer counts only if its leader had a response from enough followers for
+// a quorum within the last leaderLease (Raft's lease read): a follower that has lost its leader waits at least four
+// seconds before it stands for election, so no other leader was elected without these followers, and a leader that hands
+// over to another server steps down first. Followers respond to each write, and to a heartbeat each second or two.
+// Otherwise the barrier retries, and after barrierTimeout the request is 503.
 //
-// What remains: when the leader is cut off from one follower, but not from the one that this follower asks for its vote, it
-// notices with its next heartbeat; and a server that was paused as a whole can take old responses for new ones until it has
-// read what arrived meanwhile. In this second a request may get 404 for a job that was submitted in the same second. What
-// must not go wrong then, because something is deleted, uses CatchUp, which writes.
+// A window remains: when the leader is cut off from one follower, but not from the server whose vote this follower
+// requests, it notices with its next heartbeat; and a server that was paused as a whole can take old responses for new
+// ones until it has read the messages that arrived meanwhile. In this second a request may get 404 for a job that was
+// submitted in the same second. Operations that delete something use CatchUp, which writes.
 
 // leaderLease is how old the last responses of a quorum to the leader of the log may be.
 const leaderLease = 3 * time.Second
@@ -42,8 +43,8 @@ const leaderLease = 3 * time.Second
 // errUncertain: the answer for the last sequence came from a server that does not lead the log, or has no quorum.
 var errUncertain = errors.New("no leader of the log with a quorum answers")
 
-// certainAt returns as of when nothing behind the last sequence of an answer had been acknowledged; the request was sent at a
-// given time. It is false when the answer does not show it.
+// certainAt returns the time as of which nothing behind the last sequence of an answer had been acknowledged; the
+// request was sent at a given time. It is false when the answer does not prove any.
 func certainAt(info *jetstream.StreamInfo, sent time.Time) (time.Time, bool) {
 	if info.Cluster == nil || info.Config.Replicas <= 1 {
 		return sent, true
@@ -53,12 +54,12 @@ func certainAt(info *jetstream.StreamInfo, sent time.Time) (time.Time, bool) {
 	}
 	var since []time.Duration
 	for _, r := range info.Cluster.Replicas {
-		if r.Active > 0 { // 0: this leader has never heard from it
+		if r.Active > 0 { // 0: this leader has had no response from it
 			since = append(since, r.Active)
 		}
 	}
 	slices.Sort(since)
-	others := max(info.Config.Replicas, len(info.Cluster.Replicas)+1) / 2 // that are a quorum with the leader
+	others := max(info.Config.Replicas, len(info.Cluster.Replicas)+1) / 2 // the followers of a quorum
 	if len(since) < others {
 		return time.Time{}, false
 	}
@@ -68,11 +69,11 @@ func certainAt(info *jetstream.StreamInfo, sent time.Time) (time.Time, bool) {
 // errBehind: the replica has not come to the end of the log in time.
 var errBehind = errors.New("the node has not read as far as the log goes")
 
-// freshness is as of when this node's replica is known to have all that was acknowledged.
+// freshness has the time as of which the replica is known to have everything that was acknowledged.
 type freshness struct {
 	mu sync.Mutex
 	at time.Time
-	// The replica has all of nextAt when it has come to message next.
+	// The replica has everything of nextAt when it has applied message next.
 	next   uint64
 	nextAt time.Time
 }
@@ -81,12 +82,12 @@ type freshness struct {
 func (f *freshness) answered(seq uint64, at time.Time, read uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.reached(read); f.nextAt.IsZero() { // otherwise a node that lags all the time would never come to it
+	if f.reached(read); f.nextAt.IsZero() { // otherwise a node that lags all the time would never reach it
 		f.next, f.nextAt = seq, at
 	}
 }
 
-// reached takes how far the node has read. Caller holds f.mu.
+// reached takes how far the log is applied. Caller holds f.mu.
 func (f *freshness) reached(read uint64) {
 	if f.nextAt.IsZero() || read < f.next {
 		return
@@ -97,8 +98,8 @@ func (f *freshness) reached(read uint64) {
 	f.next, f.nextAt = 0, time.Time{}
 }
 
-// Age returns for how long this node's replica may have missed what other nodes did: about a second, or two, while the node
-// follows the log.
+// Age returns the age of the replica: how long it may have missed changes of other nodes. It is one or two seconds while
+// the node follows the log.
 func (c *Cluster) Age() time.Duration {
 	f := &c.freshness
 	f.mu.Lock()
@@ -110,10 +111,10 @@ func (c *Cluster) Age() time.Duration {
 	return time.Since(f.at)
 }
 
-// lookEvery is how often a node asks for the state of the log.
+// lookEvery is how often a node requests the state of the log.
 const lookEvery = time.Second
 
-// watchLog looks at the log again and again until ctx is done.
+// watchLog requests the state of the log every lookEvery until ctx is done.
 func (c *Cluster) watchLog(ctx context.Context) {
 	t := time.NewTicker(lookEvery)
 	defer t.Stop()
@@ -129,7 +130,7 @@ func (c *Cluster) watchLog(ctx context.Context) {
 	}
 }
 
-// look asks the leader of the log for its last sequence, as of when that is certain, and its clock.
+// look requests from the leader of the log its last sequence, as of a time when it is certain, and its clock.
 func (c *Cluster) look(ctx context.Context) (last uint64, at time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -156,7 +157,7 @@ func (c *Cluster) readClock(ctx context.Context) error {
 	return nil
 }
 
-// stalledLog returns why a request cannot be answered that the log was asked for.
+// stalledLog returns the rejection of a request for which the log gave no answer.
 func stalledLog(err error) *job.Rejection {
 	if r, ok := errors.AsType[*job.Rejection](err); ok {
 		return r
@@ -164,22 +165,22 @@ func stalledLog(err error) *job.Rejection {
 	return storage("log-stalled", "the cluster's log does not answer: "+err.Error(), time.Second)
 }
 
-// barriers shares the answers for the last sequence between the requests that wait for one.
+// barriers shares the answers for the last sequence between waiting requests.
 type barriers struct {
 	mu   sync.Mutex
 	next *barrier
 	busy bool
 }
 
-// A barrier is the answer to requests that came before it was asked for. It is there when done is closed.
+// A barrier is the answer to the requests that came before it was requested. done is closed when it is there.
 type barrier struct {
 	done chan struct{}
 	seq  uint64
 	err  error
 }
 
-// ReadBarrier waits until this node has all that any node had accepted when it was called. Errors: job.ErrStorage when the log does
-// not answer, or the replica does not follow it, within some seconds.
+// ReadBarrier waits until this node has everything that any node had accepted when it was called. Errors: job.ErrStorage
+// when the log does not answer, or the replica does not follow it, within some seconds.
 func (c *Cluster) ReadBarrier(ctx context.Context) error {
 	if err := c.reads(); err != nil {
 		return asRejection(err)
@@ -212,7 +213,7 @@ func (c *Cluster) ReadBarrier(ctx context.Context) error {
 	return err
 }
 
-// endBarriers asks until no request waits any more.
+// endBarriers requests the last sequence until no request waits.
 func (c *Cluster) endBarriers() {
 	s := &c.barriers
 	for {
@@ -229,10 +230,10 @@ func (c *Cluster) endBarriers() {
 	}
 }
 
-// barrierTimeout is for how long an answer that counts is asked for, and then how long the replica may take to come to it.
+// barrierTimeout bounds the wait for an answer that counts, and then the wait until the replica has reached it.
 const barrierTimeout = 2 * publishTimeout
 
-// lastSequence asks how far the log goes, until the answer counts.
+// lastSequence requests the last sequence of the log until the answer counts.
 func (c *Cluster) lastSequence() (last uint64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), barrierTimeout)
 	defer cancel()

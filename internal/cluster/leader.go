@@ -12,13 +12,13 @@ import (
 	"gather/internal/job"
 )
 
-// # The chief
+// # The leader
 //
-// The eldest node tidies up behind nodes that died: it tells that they have left their jobs, subjects turns that were lost,
-// ends what nobody ends, and trims the log. Nothing it does is harmful when two nodes take themselves for the chief, or
-// when it is done twice; and all of it can wait until there is a chief again.
+// The oldest live node removes dead nodes from their jobs, queues lost tasks again, ends jobs without a participant, and
+// trims the log. All of it may be done twice, or by two leaders, and can wait until
+// there is a leader again.
 
-// runLeader looks around once in a while, until ctx is done.
+// runLeader runs the maintenance loop of the leader until ctx is done.
 func (c *Cluster) runLeader(ctx context.Context) {
 	interval := max(c.cfg.NodeTimeout/4, heartbeat)
 	t := time.NewTicker(interval)
@@ -32,7 +32,7 @@ func (c *Cluster) runLeader(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		// A node that was paused, or has only begun to listen, takes others for dead that it has not heard yet.
+		// A node that was paused, or has just started, has not received the heartbeats of the others yet.
 		late := time.Since(looked) > 2*interval
 		looked = time.Now()
 		if late || !c.isLeader() || c.trouble() != nil || !c.members.membershipStable() {
@@ -53,13 +53,13 @@ func (c *Cluster) runLeader(ctx context.Context) {
 	}
 }
 
-// trimInterval is how often the log is trimmed: every hour, when it keeps a day.
+// trimInterval is how often the log is trimmed: every hour, when the retention is a day.
 func (c *Config) trimInterval() time.Duration {
 	return min(time.Hour, max(heartbeat, max(c.TombstoneRetention, c.KeyRetention)/24))
 }
 
-// bury tells that dead nodes have left jobs that are to end, ends jobs that nobody ends, and those that ran too long while
-// nobody worked on them.
+// reapDeadNodes proposes that dead nodes leave jobs that are ending, ends jobs whose participants have all left, and
+// times out jobs without a participant.
 func (c *Cluster) reapDeadNodes() {
 	live := make(map[string]bool)
 	for _, n := range c.members.live() {
@@ -100,16 +100,16 @@ func (c *Cluster) reapDeadNodes() {
 	}
 }
 
-// restore subjects the turns that were lost: published by a node that died in between, or on their way when it did. When there
-// are many it asks what is there only now and then, or when fewer were there, twice in a row, than there should be.
+// requeueLostTasks queues tasks whose message was lost: published by a node that died, or on its way when that happened.
+// With many tasks it reads the queue only now and then, or when twice in a row fewer messages were there than expected.
 func (c *Cluster) requeueLostTasks(ctx context.Context, short int) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	stream, err := c.js.Stream(ctx, c.leases.stream)
-	// The turns can be made anew, whatever became of them; the nodes' handles are good for streams and consumers by name.
+	// The stream can be made again without loss; handles of streams and consumers are by name.
 	if errors.Is(err, jetstream.ErrStreamNotFound) || err == nil && stream.CachedInfo().State.Consumers < len(c.leases.queues) {
 		c.log.Warn("the stream of the turns has lost consumers, or is gone; they are made anew", "stream", c.leases.stream)
-		if _, err := c.makeTurns(ctx); err != nil {
+		if _, err := c.makeTasks(ctx); err != nil {
 			return 0, err
 		}
 		stream, err = c.js.Stream(ctx, c.leases.stream)
@@ -122,7 +122,7 @@ func (c *Cluster) requeueLostTasks(ctx context.Context, short int) (int, error) 
 	switch {
 	case want == 0:
 		return 0, nil
-	case have >= want && have > fewTurns:
+	case have >= want && have > fewTasks:
 		round = 20
 	}
 	if short++; short < round {
@@ -141,7 +141,7 @@ func (c *Cluster) requeueLostTasks(ctx context.Context, short int) (int, error) 
 	var lost []string
 	c.expected(func(s *jobState, subject string) {
 		p, _ := c.parseSubject(subject)
-		// The turn of a partition may be one of an earlier task, and that of a reduction one of any task.
+		// The message of a partition may be of an earlier task, and that of a reduction of any task.
 		if !slices.ContainsFunc(there[s.job.ID], func(task int) bool {
 			return p.task == job.Reduction || task != job.Reduction && partitionOf(s.job.Tasks, task) == partitionOf(s.job.Tasks, p.task)
 		}) {
@@ -158,10 +158,10 @@ func (c *Cluster) requeueLostTasks(ctx context.Context, short int) (int, error) 
 	return 0, nil
 }
 
-// fewTurns are so few that it costs nothing to ask for them.
-const fewTurns = 1000
+// fewTasks is the number of tasks up to which reading the queue costs little.
+const fewTasks = 1000
 
-// expected counts the turns that should be there by now, and visits their subjects.
+// expected counts the tasks that should be queued by now, and visits their subjects.
 func (c *Cluster) expected(visit func(s *jobState, subject string)) (n int) {
 	if visit == nil {
 		visit = func(*jobState, string) {}
@@ -173,7 +173,7 @@ func (c *Cluster) expected(visit func(s *jobState, subject string)) (n int) {
 		if now.Sub(s.movedAt) < heartbeat {
 			continue
 		}
-		c.turnsOf(s, func(subject string) {
+		c.tasksOf(s, func(subject string) {
 			n++
 			visit(s, subject)
 		})
@@ -181,8 +181,8 @@ func (c *Cluster) expected(visit func(s *jobState, subject string)) (n int) {
 	return n
 }
 
-// turnsOf visits the subjects of the turns that a job has while nobody works on it. Caller holds the table's lock.
-func (c *Cluster) turnsOf(s *jobState, visit func(subject string)) {
+// tasksOf visits the subjects of the tasks that a job has queued while no node runs them. Caller holds state.mu.
+func (c *Cluster) tasksOf(s *jobState, visit func(subject string)) {
 	switch {
 	case s.ending != nil || !s.due:
 	case s.job.State == job.Queued:
@@ -193,15 +193,15 @@ func (c *Cluster) turnsOf(s *jobState, visit func(subject string)) {
 	default:
 		for partition := range partitions(s.job.Tasks) {
 			if task, ok := s.front(partition); ok {
-				// The first turn stands for the first task until that is done.
+				// The message of a new job is for the first task until that is done.
 				visit(c.subjectOf(s, task == 0, task))
 			}
 		}
 	}
 }
 
-// runDelayed lets jobs with a start_after become due, until ctx is done: on the node that submitted them, and a timeIndex later
-// on the chief.
+// runDelayed queues jobs whose start has come, until ctx is done: on the node that submitted them, and a moment later on
+// the leader.
 func (c *Cluster) runDelayed(ctx context.Context) {
 	const step = 20 * time.Millisecond
 	t := time.NewTicker(step)
@@ -214,13 +214,13 @@ func (c *Cluster) runDelayed(ctx context.Context) {
 		}
 		for _, subject := range c.popDue(time.Now()) {
 			if err := c.enqueueTask(ctx, subject, c.from()); err != nil && ctx.Err() == nil {
-				c.log.Debug("a first turn is left to the chief", "subject", subject, "error", err)
+				c.log.Debug("the leader will queue the first task", "subject", subject, "error", err)
 			}
 		}
 	}
 }
 
-// popDue marks what has become due and returns the turns that this node is to offer.
+// popDue marks the jobs whose start has come, and returns the subjects that this node has to queue.
 func (c *Cluster) popDue(now time.Time) (subjects []string) {
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()
@@ -228,9 +228,9 @@ func (c *Cluster) popDue(now time.Time) (subjects []string) {
 		if c.t.jobs[s.job.ID] != s || s.job.State != job.Queued || s.due {
 			continue
 		}
-		c.t.line(s, -1)
+		c.t.countQueue(s, -1)
 		s.due, s.movedAt = true, now
-		c.t.line(s, +1)
+		c.t.countQueue(s, +1)
 		c.t.signal()
 		if s.author == c.id {
 			subjects = append(subjects, c.subjectOf(s, true, 0))
@@ -239,8 +239,8 @@ func (c *Cluster) popDue(now time.Time) (subjects []string) {
 	return subjects
 }
 
-// Position returns a queued job's place among those of its priority, from 1, as of a timeIndex ago, and how long it will take
-// until its first turn at the rate at which jobs end.
+// Position returns the position of a queued job among those of its priority, from 1, as of a moment ago, and the time
+// until its start at the rate at which jobs end.
 func (c *Cluster) Position(id job.ID) (place int, wait time.Duration, ok bool) {
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()
@@ -259,10 +259,10 @@ func (c *Cluster) Position(id job.ID) (place int, wait time.Duration, ok bool) {
 	return place, c.t.ends.RetryAfter(now, place), true
 }
 
-// rankingAge is for how long a ranking of the queued jobs is good enough.
+// rankingAge is how old the positions of queued jobs may be.
 const rankingAge = 250 * time.Millisecond
 
-// rank gives the queued jobs their places. Caller holds t.mu.
+// rank computes the positions of the queued jobs. Caller holds t.mu.
 func (t *state) rank(now time.Time) {
 	ids := make([]job.ID, 0, len(t.jobs))
 	for id, s := range t.jobs {
@@ -280,8 +280,8 @@ func (t *state) rank(now time.Time) {
 	}
 }
 
-// Unfinished visits every job of the cluster that has not ended, all of them under one lock: visit must not call back. It
-// reports whether this node is the chief, who alone tells what concerns all of them.
+// Unfinished visits every unfinished job of the cluster under one lock: visit must not call back. It reports whether
+// this node is the leader, which reports the metrics of all nodes.
 func (c *Cluster) Unfinished(visit func(j *job.Job, s job.Size)) (leader bool) {
 	leader = c.isLeader()
 	c.t.mu.Lock()

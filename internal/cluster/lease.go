@@ -11,34 +11,34 @@ import (
 	"gather/internal/job"
 )
 
-// A taskLease is a turn that this node has.
+// A taskLease is a lease that this node has.
 type taskLease struct {
 	c       *Cluster
 	lease   *job.Lease
 	ref     taskRef
 	subject string
 
-	// Guarded by leaseQueue.mu. The message is nil for a turn that did not come as one.
+	// Guarded by leaseQueue.mu. The message is nil for a lease that did not come as a message.
 	msg      jetstream.Msg
 	finished bool
 
-	// Guarded by the table's lock.
+	// Guarded by state.mu.
 	jobState *jobState
-	// step counts the steps of the task that were appended, by this node and before.
+	// step counts the appended steps of the task, on this node and before.
 	step int
-	// done tells that the task is done in the log, last that the whole job is; refused that an append was not taken, and
-	// decided that the turn asked for the end of its job.
+	// done is true when the log has the end of the task, and last when it has the end of all tasks; refused when an
+	// append was rejected, and decided when the lease has decided the end of its job.
 	done, last, refused, decided bool
-	// run counts the tasks of the partition that this node did before this one, one after the other.
+	// run counts the tasks of the partition that this node ran before this one, one after the other.
 	run int
-	// seq is where in the log the last of the appended events stands.
+	// seq is the place in the log of the last appended event.
 	seq uint64
 }
 
-// acceptTimeout bounds how long a turn waits for this node's view.
+// acceptTimeout bounds how long a lease waits for this node's replica.
 const acceptTimeout = 2 * time.Second
 
-// accept makes a turn of a message; nil when there is nothing to do for it.
+// accept makes a lease of a message; nil when there is nothing to run.
 func (q *leaseQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, error) {
 	c := q.c
 	p, ok := c.parseSubject(m.Subject())
@@ -70,7 +70,7 @@ func (q *leaseQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, e
 	}
 	q.mu.Lock()
 	if old := q.held[h.subject]; old != nil {
-		// It comes again though this node has it: from now on the newer message stands for it.
+		// It is redelivered although this node has it: the newer message replaces the older.
 		old.msg = m
 		q.mu.Unlock()
 		h.release()
@@ -88,7 +88,7 @@ func (q *leaseQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, e
 		h.unregister()
 		h.release()
 		if errors.Is(err, job.ErrNotFound) {
-			return nil, m.Nak() // it ended meanwhile; the next look will tell
+			return nil, m.Nak() // it ended meanwhile: resolveTask drops the message when it comes again
 		}
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (q *leaseQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, e
 	return h.lease, nil
 }
 
-// aim finds out what is to be done for a message: the task of the turn, other turns to offer first, or nothing at all.
+// resolveTask decides what a message is for: the task of the lease, tasks to queue first, or nothing.
 func (h *taskLease) resolveTask() (subjects []string, drop bool, err error) {
 	t := &h.c.t
 	t.mu.Lock()
@@ -116,7 +116,7 @@ func (h *taskLease) resolveTask() (subjects []string, drop bool, err error) {
 	case task == job.Reduction:
 	default:
 		if h.ref.isNew {
-			// Whoever had the first turn may not have come to offer the others.
+			// The node with the first lease may have died before it queued the others.
 			for partition := 1; partition < partitions(s.job.Tasks); partition++ {
 				if next, ok := s.front(partition); ok {
 					subjects = append(subjects, h.c.subjectOf(s, false, next))
@@ -141,7 +141,7 @@ func (h *taskLease) resolveTask() (subjects []string, drop bool, err error) {
 	return subjects, false, nil
 }
 
-// take makes the turn. Caller holds the table's lock.
+// take makes the lease. Caller holds state.mu.
 func (h *taskLease) take(s *jobState, task int) {
 	if s.ctx == nil {
 		s.ctx, s.cancel = context.WithCancelCause(context.Background())
@@ -153,7 +153,7 @@ func (h *taskLease) take(s *jobState, task int) {
 	}
 }
 
-// release takes the turn off the job's count, and leaves the job if it is to end.
+// release ends the lease in the state, and leaves the job if it is ending.
 func (h *taskLease) release() {
 	h.c.t.mu.Lock()
 	defer h.c.t.mu.Unlock()
@@ -164,7 +164,7 @@ func (h *taskLease) release() {
 	}
 }
 
-// leaveIfIdle tells that this node has stopped to work on a job that is to end. Caller holds the table's lock.
+// leaveIfIdle proposes that this node leaves a job that is ending. Caller holds state.mu.
 func (c *Cluster) leaveIfIdle(s *jobState) {
 	if s.ending == nil || s.holds > 0 || s.leaving || !s.participates(c.id) || c.t.jobs[s.job.ID] != s {
 		return
@@ -202,12 +202,12 @@ func (h *taskLease) Start(ctx context.Context) error {
 	c.t.mu.Unlock()
 	now := c.Now()
 	if queued {
-		// Should another node have been faster, this one is dropped, and that is as well.
+		// If another node was faster, this proposal is rejected, and nothing is lost.
 		c.propose(&job.Proposal{What: job.ProposeBatch, At: now, Entries: []job.Entry{
 			{ID: h.ref.id, Events: []job.Event{job.Started{At: now}}},
 		}}, nil)
 	}
-	d, err := c.ask(ctx, &job.Proposal{What: job.ProposeJoin, ID: h.ref.id, Node: c.id})
+	d, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeJoin, ID: h.ref.id, Node: c.id})
 	if err != nil {
 		return err
 	}
@@ -228,20 +228,20 @@ func (h *taskLease) Start(ctx context.Context) error {
 	return nil
 }
 
-// enqueueTasks subjects turns; what fails is left to the chief.
+// enqueueTasks queues tasks; the leader queues those that fail.
 func (c *Cluster) enqueueTasks(subjects []string, known uint64) {
 	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
 	defer cancel()
 	for _, subject := range subjects {
 		if err := c.enqueueTask(ctx, subject, known); err != nil {
-			c.log.Debug("a turn is left to the chief", "subject", subject, "error", err)
+			c.log.Debug("the leader will queue the task", "subject", subject, "error", err)
 			return
 		}
 	}
 }
 
-// Log implements job.LeaseHandle. The turn was given by what the table knows; the view must have come as far, or a step of
-// the task would be done again.
+// Log implements job.LeaseHandle. The replica first applies as much as the state has: otherwise a step of the task would
+// be repeated.
 func (h *taskLease) Log(ctx context.Context) job.LogSeq {
 	return func(yield func(job.LogRecord, error) bool) {
 		if err := h.c.view.Settle(ctx); err != nil {
@@ -267,7 +267,7 @@ func (h *taskLease) Log(ctx context.Context) job.LogSeq {
 	}
 }
 
-// logPage is how many events and items are read of a log at once.
+// logPage is how many events and items one read of a log returns.
 const logPage = 65536
 
 // Append implements job.LeaseHandle.
@@ -357,7 +357,7 @@ func (h *taskLease) End() {
 	case over || done && next == "":
 		h.ack()
 	case decided || refused:
-		// Another node has it, or the next one who gets it finds the job to be ending.
+		// Another node has the task, or the node that gets it next finds that the job is ending.
 	case done:
 		c.leases.running.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
@@ -371,19 +371,19 @@ func (h *taskLease) End() {
 	}
 }
 
-// maxRun is how many tasks of a partition a node does one after the other, while no other job has any, before the partition goes back
-// to the queue, where a node that has become free may take it.
+// maxRun is how many tasks of a partition a node runs one after the other, while no other job has any, before the
+// partition returns to the queue, where a node with a free worker may take it.
 const maxRun = 16
 
-// proceed gives another turn of the job to a worker of this node: the next task of the partition, when no other job waits, or
-// the job's reduction. The message of the turn before stands for it.
+// continueLocally gives another lease of the job to a worker of this node: of the next task of the partition, when no
+// other job waits, or of the reduction. It keeps the message of the lease before.
 func (h *taskLease) continueLocally(s *jobState, task int) {
 	c := h.c
 	r := &taskLease{c: c, ref: h.ref, subject: h.subject, run: h.run + 1}
 	c.t.mu.Lock()
 	r.take(s, task)
 	r.lease.Spec = h.lease.Spec
-	s.holds-- // that of h
+	s.holds-- // of h
 	h.jobState = nil
 	c.t.mu.Unlock()
 	q := &c.leases
@@ -404,7 +404,7 @@ func (h *taskLease) ack() {
 	}
 }
 
-// nak gives the turn back.
+// nak gives the lease back.
 func (h *taskLease) nak() {
 	if h.msg != nil {
 		_ = h.msg.Nak()

@@ -16,30 +16,29 @@ import (
 	"gather/internal/job"
 )
 
-// # Messages of the turns
+// # Messages of leases
 //
-// The stream of turns is a work queue with at most one message for each subject, so that a turn can be offered again
-// without harm whenever it may have been lost. Subjects: <prefix>.tasks.<priority>.<line>.<job>.<task>, the task of a turn
-// that has only the reduction to do being "r". The payload is a uvarint: how far a node must have read the log to know the
-// job.
+// The stream of tasks is a work queue with at most one message for each subject, so that a task can be queued again
+// without harm when its message may be lost. Subjects: <prefix>.tasks.<priority>.<queue>.<job>.<task>; the task of a
+// lease of the reduction is "r". The payload is a uvarint: how far a node must have applied the log to have the job.
 const reductionToken = "r"
 
-// weights are the turns of the priorities while all of them have work, as in one node.
+// weights are the shares of the priorities while all of them have tasks, as on one server.
 var weights = map[job.Priority]int{job.Low: 1, job.Normal: 4, job.High: 16}
 
-// A class is a line of turns of one priority.
+// A taskQueue is one of the queues of a priority.
 type taskQueue struct {
 	priority job.Priority
 	queue    string
 	consumer jetstream.Consumer
-	// asked tells that a request is under way.
+	// fetching is true while a request is under way.
 	fetching bool
-	// probe tells to ask although nothing is known to be there: turns may be left of jobs that have ended.
+	// probe is true when the queue is requested although no task is expected: messages of ended jobs may be left.
 	probe bool
 }
 
-// A leaseQueue is this node's end of the cluster's queue of turns. One goroutine pulls, for as many turns as there are free
-// workers; another tells the servers that the turns which this node holds are alive.
+// A leaseQueue is the connection of this node to the task queue. One goroutine pulls as many leases as there are free
+// workers; another extends the leases that this node has.
 type leaseQueue struct {
 	c      *Cluster
 	stream string
@@ -49,14 +48,15 @@ type leaseQueue struct {
 	mu        sync.Mutex
 	requested int // leases that free workers have requested and not received
 	held      map[string]*taskLease
-	// own are turns, by priority, that did not come as a message: of short jobs that this node has accepted, and reductions
-	// behind the last task. owned counts them.
+	// local has leases, by priority, that did not come as a message: of short jobs that this node has accepted, and of
+	// reductions behind the last task. localTasks counts them.
 	local      [numPriorities][]*job.Lease
 	localTasks int
 	closed     bool
 	wake       chan struct{}
 
-	// The puller's own: what each priority is owed, how often it was chosen, and for how many turns it has asked.
+	// Owned by the goroutine that pulls: the credit of each priority, how often one was chosen, and how many leases are
+	// being fetched.
 	credits  map[job.Priority]int
 	chosen   uint8
 	fetching int
@@ -72,7 +72,7 @@ func (q *leaseQueue) start(ctx context.Context, c *Cluster) {
 	q.running.Go(func() { q.keepAlive(ctx) })
 }
 
-// stop ends the goroutines. Turns that are held are given back.
+// stop ends the goroutines, and gives back the leases.
 func (q *leaseQueue) stop() {
 	if q.halt != nil {
 		q.halt()
@@ -89,7 +89,7 @@ func (q *leaseQueue) stop() {
 	}
 }
 
-// close pulls no more, and leaves to others what no worker has.
+// close ends the pulling of leases, and gives back those without a worker.
 func (q *leaseQueue) close() {
 	q.mu.Lock()
 	q.closed = true
@@ -131,22 +131,23 @@ func (q *leaseQueue) init() {
 }
 
 const (
-	// pollExpiry is how long a request for a turn waits at the server.
+	// pollExpiry is how long a request for a lease waits at the server.
 	pollExpiry = time.Second
-	// probeInterval is how often the queues are asked that should be empty.
+	// probeInterval is how often the queues are requested that should be empty.
 	probeInterval = 5 * time.Second
 )
 
-// arrival is the answer to a request, or one of its two: first what is there, then what comes while it waits.
+// An arrival is the answer to a request, or one of its two: first the leases that are there, then one that comes while
+// the request waits.
 type arrival struct {
 	queue *taskQueue
 	msgs  []jetstream.Msg
-	// given back are the turns that were asked for, last tells that no more comes of the request.
+	// requested is how many leases the request was for, last is true when nothing more comes of it.
 	requested int
 	last      bool
 }
 
-// pull gives turns to free workers, until ctx is done.
+// pull gives leases to free workers, until ctx is done.
 func (q *leaseQueue) pull(ctx context.Context) {
 	arrivals := make(chan arrival, 2*len(q.queues))
 	var requests sync.WaitGroup
@@ -192,8 +193,8 @@ func (q *leaseQueue) pull(ctx context.Context) {
 	}
 }
 
-// choose returns the turn to give next, or the class to ask for up to n: smooth weighted round robin between the
-// priorities, and within one new jobs first, but for one time in four. Caller holds the table's lock.
+// choose returns the lease to give next, or the queue to fetch up to n from: smooth weighted round robin between the
+// priorities, and within one priority new jobs first, but for one time in four. Caller holds state.mu.
 func (q *leaseQueue) choose() (own *job.Lease, cl *taskQueue, n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -244,7 +245,7 @@ func (q *leaseQueue) choose() (own *job.Lease, cl *taskQueue, n int) {
 	}
 	q.chosen++
 	q.credits[job.Priority(best)] -= total
-	// What others have left to this node goes before its own every other time.
+	// Leases that other nodes have left go before the local ones every other time.
 	if line := q.local[best]; len(line) > 0 && (queues[best] == nil || q.chosen%4 >= 2 || q.c.t.onlyOneActiveJob()) {
 		own, q.local[best] = line[0], line[1:]
 		q.localTasks--
@@ -253,14 +254,14 @@ func (q *leaseQueue) choose() (own *job.Lease, cl *taskQueue, n int) {
 	return nil, queues[best], n
 }
 
-// maxFetch bounds one request. Turns of short jobs are asked for by the dozen, for one worker: a round trip takes longer than
-// all of them.
+// maxFetch bounds one request. Leases of short jobs are fetched in larger numbers, for one worker: a round trip takes
+// longer than all of them.
 const (
 	maxFetch      = 16
 	maxFetchShort = 64
 )
 
-// ask asks for turns that are there and, when there are none, waits for one.
+// fetch fetches leases that are there and, when there are none, waits for one.
 func (q *leaseQueue) fetch(ctx context.Context, cl *taskQueue, n int, arrivals chan<- arrival) {
 	count := n
 	if cl.queue == shortQueue {
@@ -280,7 +281,7 @@ func (q *leaseQueue) fetch(ctx context.Context, cl *taskQueue, n int, arrivals c
 	}
 	arrivals <- arrival{queue: cl, requested: n}
 	if err != nil && !errors.Is(err, nats.ErrTimeout) {
-		select { // an error is not to be repeated at once
+		select { // before the next try
 		case <-time.After(retryPause):
 		case <-ctx.Done():
 		}
@@ -299,7 +300,7 @@ func giveBack(msgs []jetstream.Msg) {
 	}
 }
 
-// deal makes turns of messages. What there is no worker for goes back.
+// deal makes leases of messages, and gives back those without a worker.
 func (q *leaseQueue) deal(ctx context.Context, msgs []jetstream.Msg) {
 	for i, m := range msgs {
 		q.mu.Lock()
@@ -330,7 +331,7 @@ func (q *leaseQueue) deal(ctx context.Context, msgs []jetstream.Msg) {
 
 func isShort(subject string) bool { return strings.Contains(subject, "."+shortQueue+".") }
 
-// give hands a turn to a worker; there is a free one.
+// give passes a lease to a free worker.
 func (q *leaseQueue) give(ctx context.Context, t *job.Lease) {
 	select {
 	case q.out <- t:
@@ -342,7 +343,7 @@ func (q *leaseQueue) give(ctx context.Context, t *job.Lease) {
 	}
 }
 
-// A place is what the subject of a turn says.
+// A taskRef is the content of a subject.
 type taskRef struct {
 	queue string
 	isNew bool
@@ -381,7 +382,7 @@ func (c *Cluster) subjectOf(s *jobState, first bool, task int) string {
 	return c.taskSubject(s.job.Priority, queue) + "." + s.job.ID.String() + "." + token
 }
 
-// offer publishes a turn. One that is there already is not offered twice, and that is no error.
+// enqueueTask publishes a task. A task that is queued already is not queued twice, and that is no error.
 func (c *Cluster) enqueueTask(ctx context.Context, subject string, known uint64) error {
 	msg := &nats.Msg{Subject: subject, Data: binary.AppendUvarint(nil, known)}
 	_, err := c.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(c.leases.stream), jetstream.WithRetryAttempts(2))
@@ -391,13 +392,13 @@ func (c *Cluster) enqueueTask(ctx context.Context, subject string, known uint64)
 	return err
 }
 
-// maxLocalTasks is how many turns of short jobs wait on the node that accepted them: some milliseconds of work. What is more
-// goes to the nodes that are free.
+// maxLocalTasks is how many leases of short jobs wait on the node that accepted them: some milliseconds of work. The
+// rest goes to the nodes with free workers.
 const maxLocalTasks = 512
 
-// submitted subjects the first turns of jobs that this node has submitted; those of short jobs stay here, as long as there
-// are not too many. It is called from the view's goroutine and does not wait; should this fail, or the node end, the chief
-// subjects them.
+// submitted queues the first tasks of jobs that this node has submitted; those of short jobs stay here, up to
+// maxLocalTasks. It is called by the replica's writer and does not block. If it fails, or the node dies, the leader
+// queues them.
 func (q *leaseQueue) submitted(entries []job.Entry, known uint64) {
 	for i := range entries {
 		for _, ev := range entries[i].Events {
@@ -408,15 +409,15 @@ func (q *leaseQueue) submitted(entries []job.Entry, known uint64) {
 	}
 }
 
-// enqueueTaskAsync publishes a turn without waiting.
+// enqueueTaskAsync publishes a task without waiting.
 func (q *leaseQueue) enqueueTaskAsync(subject string, known uint64) {
 	msg := &nats.Msg{Subject: subject, Data: binary.AppendUvarint(nil, known)}
 	if _, err := q.c.js.PublishMsgAsync(msg, jetstream.WithExpectStream(q.stream)); err != nil {
-		q.c.log.Debug("a turn is left to the chief", "subject", subject, "error", err)
+		q.c.log.Debug("the leader will queue the task", "subject", subject, "error", err)
 	}
 }
 
-// first keeps or subjects the first turn of a job.
+// first keeps or queues the first task of a job.
 func (q *leaseQueue) first(ev *job.Submitted, known uint64) {
 	c := q.c
 	q.mu.Lock()
@@ -447,8 +448,8 @@ func (q *leaseQueue) first(ev *job.Submitted, known uint64) {
 	q.notify()
 }
 
-// keepAlive tells the servers, three times in every NodeTimeout, that this node has its turns, until ctx is done. A node whose
-// view takes nothing tells nothing: others should have its turns.
+// keepAlive extends the leases of this node, three times in every NodeTimeout, until ctx is done. A node whose replica
+// cannot be written does not: other nodes should get its tasks.
 func (q *leaseQueue) keepAlive(ctx context.Context) {
 	t := time.NewTicker(q.c.cfg.NodeTimeout / 3)
 	defer t.Stop()

@@ -296,7 +296,7 @@ func TestLostTurns(t *testing.T) {
 		b.whole(id)
 	}
 	if a.metric("leases_requeued_total") == 0 {
-		t.Error("the chief restored nothing")
+		t.Error("the leader restored nothing")
 	}
 }
 
@@ -353,7 +353,7 @@ func TestLostConsumer(t *testing.T) {
 	f := newFleet(t, 1)
 	a := f.open("a")
 	id := a.submit(3)
-	for _, name := range []string{"normal-fresh", "normal-active"} {
+	for _, name := range []string{"normal-new", "normal-running"} {
 		err := f.jetStream().DeleteConsumer(t.Context(), "FLEET_TASKS", name)
 		if !errors.Is(err, jetstream.ErrConsumerNotFound) {
 			f.ok(err)

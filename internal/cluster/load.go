@@ -10,7 +10,7 @@ import (
 	"gather/internal/journal"
 )
 
-// awaitLog waits until the log was recognized and the view is up to date.
+// awaitLog waits until the identity of the log was checked and the replica is up to date.
 func (c *Cluster) awaitLog(ctx context.Context) error {
 	select {
 	case <-c.recognized:
@@ -30,7 +30,7 @@ func (c *Cluster) awaitLog(ctx context.Context) error {
 	return c.await(ctx, last)
 }
 
-// loadPosition reads which log the view was made from, and how far.
+// loadPosition reads the identity of the log that the replica was made from, and how far it is applied.
 func (c *Cluster) loadPosition(ctx context.Context) error {
 	known, err := c.view.Note(ctx, noteLog)
 	if err != nil {
@@ -45,7 +45,7 @@ func (c *Cluster) loadPosition(ctx context.Context) error {
 	return nil
 }
 
-// load restores the state of the fold from the view.
+// load restores the state of the apply loop from the replica.
 func (c *Cluster) load(ctx context.Context, streamID string) (err error) {
 	if c.read == 0 {
 		c.streamID, c.applied = streamID, position{}
@@ -98,13 +98,13 @@ func (c *Cluster) load(ctx context.Context, streamID string) (err error) {
 		c.t.ages.submitted(s.seq)
 		c.t.enqueue(s, c.clock.ago(j.CreatedAt))
 		c.t.count(s, +1)
-		c.t.line(s, +1)
+		c.t.countQueue(s, +1)
 		return nil
 	})
 }
 
-// loadAges reads what the view has of the age of the log. A view of an earlier version has nothing: then all that it has of
-// the log is taken to be new, and needed until the last of its jobs expires.
+// loadAges reads the ages of the log. A replica of an earlier version has none: then the whole log is assumed to be new,
+// and needed until the last of its jobs expires.
 func (c *Cluster) loadAges(ctx context.Context) error {
 	a := &c.t.ages
 	value, err := c.view.Note(ctx, noteTime)

@@ -22,7 +22,7 @@ import (
 // errLogLost: the log does not contain what this node has applied.
 var errLogLost = errors.New("the cluster's log has lost messages that this node has applied")
 
-// compare returns in which way the log contradicts the replica; "" if it does not.
+// compare returns the contradiction between the log and the replica; "" if there is none.
 func (c *Cluster) compare(ctx context.Context, stream jetstream.Stream) (contradiction string, err error) {
 	info := stream.CachedInfo()
 	state, read := &info.State, c.from()
@@ -61,8 +61,8 @@ func (c *Cluster) compare(ctx context.Context, stream jetstream.Stream) (contrad
 	return "", nil
 }
 
-// checkStreamID checks that the log contains what the replica was made from. It returns errLogLost when it does not, and did not
-// for LogPatience: while servers find each other, one that lags behind may answer.
+// checkStreamID checks that the log contains everything that the replica was made from. It returns errLogLost when it
+// has not for LogPatience: while servers find each other, one that lags behind may answer.
 func (c *Cluster) checkStreamID(ctx context.Context) error {
 	stream, err := c.js.Stream(ctx, c.logStream)
 	contradiction := "its stream does not exist"
@@ -95,7 +95,7 @@ func (c *Cluster) checkStreamID(ctx context.Context) error {
 	return nil
 }
 
-// contradict returns errLogLost once there has been a contradiction for LogPatience.
+// contradict returns errLogLost when the contradiction has lasted for LogPatience.
 func (c *Cluster) contradict(how string) error {
 	err := fmt.Errorf("%w: it has applied message %d of %s, and of the log %s", errLogLost, c.from(), c.logStream, how)
 	if c.contradicted.IsZero() {
@@ -109,7 +109,7 @@ func (c *Cluster) contradict(how string) error {
 	return err
 }
 
-// lost takes the node out and keeps its replica.
+// lost stops the participation of the node, and keeps its replica.
 func (c *Cluster) lost(err error) {
 	c.log.Error("the node stops taking part and keeps its replica: see the runbook GatherLogLost", "error", err, "replica", c.cfg.Dir)
 	c.logLost.Store(true)

@@ -14,11 +14,11 @@ import (
 	"gather/internal/job"
 )
 
-// heartbeat is how often a node says that it lives; it counts as dead when nothing was heard of it for NodeTimeout, and three
+// heartbeat is how often a node writes its record; it counts as dead without one for NodeTimeout, and for three
 // heartbeats at least.
 const heartbeat = time.Second
 
-// members are the nodes, by what they say of themselves in a key-value bucket.
+// members has the live nodes, by their records in a key-value bucket.
 type members struct {
 	kv        jetstream.KeyValue
 	deadAfter time.Duration
@@ -26,7 +26,7 @@ type members struct {
 
 	mu    sync.Mutex
 	nodes map[string]member
-	// since is from when on nothing was missed of what the others say.
+	// since is the time from which on no heartbeat was missed.
 	since time.Time
 	// returned is when the watch last delivered this node's own heartbeat.
 	returned time.Time
@@ -34,11 +34,11 @@ type members struct {
 
 type member struct {
 	job.Node
-	// heard is by this node's clock.
+	// heard is the time of the last heartbeat by this node's clock.
 	heard time.Time
 }
 
-// open makes the bucket and says for the first time that this node lives.
+// open makes the bucket and writes the first heartbeat.
 func (m *members) open(ctx context.Context, c *Cluster) (err error) {
 	m.nodes = make(map[string]member)
 	m.beat = make(chan struct{}, 1)
@@ -49,7 +49,7 @@ func (m *members) open(ctx context.Context, c *Cluster) (err error) {
 	return m.sendHeartbeat(ctx, c)
 }
 
-// bucket makes the bucket if it is missing: it is in memory, and gone when its servers were.
+// bucket makes the bucket if it is missing: it is in memory, and lost when its servers restart.
 func (m *members) bucket(ctx context.Context, c *Cluster) (jetstream.KeyValue, error) {
 	name := c.upper() + "_NODES"
 	kv, err := c.js.KeyValue(ctx, name)
@@ -65,17 +65,17 @@ func (m *members) bucket(ctx context.Context, c *Cluster) (jetstream.KeyValue, e
 	return kv, err
 }
 
-// run says that the node lives, and listens to the others, until ctx is done.
+// run writes heartbeats and watches those of the other nodes, until ctx is done.
 func (m *members) run(ctx context.Context, c *Cluster) {
 	var listening sync.WaitGroup
 	listening.Go(func() {
 		for ctx.Err() == nil {
 			if err := m.listen(ctx, c); err != nil && ctx.Err() == nil {
 				c.log.Debug("listen to the nodes", "error", err)
-				_, _ = m.bucket(ctx, c) // or at the next try: the servers that had it may all have restarted
+				_, _ = m.bucket(ctx, c) // or at the next try: all of its servers may have restarted
 			}
 			select {
-			case <-time.After(foldPause):
+			case <-time.After(applyPause):
 			case <-ctx.Done():
 			}
 		}
@@ -87,7 +87,7 @@ func (m *members) run(ctx context.Context, c *Cluster) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-c.failed: // the others take its tasks
+		case <-c.failed: // other nodes get its tasks
 			try, cancel := context.WithTimeout(ctx, heartbeat)
 			if err := m.leave(try, c.id); err != nil {
 				c.log.Debug("leave the nodes", "error", err)
@@ -106,21 +106,21 @@ func (m *members) run(ctx context.Context, c *Cluster) {
 	}
 }
 
-// interrupted notes that something may have been missed.
+// interrupted records that heartbeats may have been missed.
 func (m *members) interrupted() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.since = time.Now()
 }
 
-// listened reports whether a node that was not heard of is dead.
+// membershipStable reports whether a node without a heartbeat is dead.
 func (m *members) membershipStable() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return !m.since.IsZero() && time.Since(m.since) >= m.deadAfter
 }
 
-// poke says it at once.
+// notify writes a heartbeat immediately.
 func (m *members) notify() {
 	select {
 	case m.beat <- struct{}{}:
@@ -140,7 +140,7 @@ func (m *members) sendHeartbeat(ctx context.Context, c *Cluster) error {
 	return err
 }
 
-// self is what this node says of itself.
+// self returns the record of this node.
 func (c *Cluster) self() job.Node {
 	return job.Node{
 		ID: c.id, Name: c.cfg.Name, Version: c.cfg.Version, StartedAt: c.started, SeenAt: c.Now(),
@@ -153,8 +153,8 @@ func (m *members) leave(ctx context.Context, id string) error { return m.kv.Dele
 // watchPatience is how long the watch may miss this node's own heartbeats.
 const watchPatience = 3 * heartbeat
 
-// errWatch: a watch resumes behind the last sequence that it saw. When the bucket was created anew, with its sequences beginning
-// at 1 again, it delivers nothing until the new bucket has as many, without an error.
+// errWatch: a watch resumes behind the last sequence that it received. When the bucket was made again, with sequences
+// from 1 on, it delivers nothing until the new bucket has as many, without an error.
 var errWatch = errors.New("the watch does not deliver this node's own heartbeats")
 
 // listen watches the bucket until that fails, the node's own heartbeats do not come back, or ctx is done.
@@ -190,7 +190,7 @@ func (m *members) listen(ctx context.Context, c *Cluster) error {
 				return errors.New("the watch has ended")
 			}
 			if e == nil {
-				continue // all that was there before has been told
+				continue // all existing records were delivered
 			}
 			m.onHeartbeat(e, c.id)
 		}
@@ -211,11 +211,11 @@ func (m *members) onHeartbeat(e jetstream.KeyValueEntry, self string) {
 	if json.Unmarshal(e.Value(), &n) != nil {
 		return
 	}
-	// Clocks differ: what was there before this node looked is believed for once.
+	// Clocks differ: a record that was there before the watch began counts as live once.
 	m.nodes[e.Key()] = member{Node: n, heard: time.Now()}
 }
 
-// live returns the nodes that live, the eldest first; those that are long dead are forgotten.
+// live returns the live nodes, the oldest first; nodes that are long dead are removed.
 func (m *members) live() []job.Node {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -234,7 +234,7 @@ func (m *members) live() []job.Node {
 	return nodes
 }
 
-// Nodes returns the nodes that live, the eldest first; job.ErrStorage when this node hears of nobody.
+// Nodes returns the live nodes, the oldest first; job.ErrStorage when this node receives no heartbeats.
 func (c *Cluster) Nodes(context.Context) ([]job.Node, error) {
 	if err := c.trouble(); err != nil {
 		return nil, err
@@ -255,7 +255,7 @@ func (c *Cluster) Nodes(context.Context) ([]job.Node, error) {
 	return nodes, nil
 }
 
-// chief reports whether this node is the eldest.
+// isLeader reports whether this node is the oldest.
 func (c *Cluster) isLeader() bool {
 	nodes := c.members.live()
 	return len(nodes) > 0 && nodes[0].ID == c.id

@@ -8,8 +8,8 @@ import (
 	"gather/internal/job"
 )
 
-// chiefs are the nodes that take themselves for the chief.
-func chiefs(nodes []*node) (all []*node) {
+// leaders are the nodes that take themselves for the leader.
+func leaders(nodes []*node) (all []*node) {
 	for _, n := range nodes {
 		if n.Unfinished(func(*job.Job, job.Size) {}) {
 			all = append(all, n)
@@ -18,20 +18,20 @@ func chiefs(nodes []*node) (all []*node) {
 	return all
 }
 
-// The eldest node is the chief, and the next one follows it.
-func TestChief(t *testing.T) {
+// The eldest node is the leader, and the next one follows it.
+func TestLeader(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
 	nodes := f.trio()
 	sole := func(n *node, of []*node) {
 		t.Helper()
-		f.eventually("there is one chief", func() bool {
-			all := chiefs(of)
+		f.eventually("there is one leader", func() bool {
+			all := leaders(of)
 			return len(all) == 1 && all[0] == n
 		})
 		for _, m := range of {
-			if v, want := m.metric("chief"), map[bool]float64{true: 1}[m == n]; v != want {
-				t.Errorf("a node's gauge of the chief is %v, want %v", v, want)
+			if v, want := m.metric("leader"), map[bool]float64{true: 1}[m == n]; v != want {
+				t.Errorf("a node's gauge of the leader is %v, want %v", v, want)
 			}
 			f.eventually("all nodes are counted", func() bool { return m.metric("nodes") == float64(len(of)) })
 		}

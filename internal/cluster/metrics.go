@@ -54,7 +54,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-// watch registers what is measured at scrape time.
+// watch registers the metrics that are computed at scrape time.
 func (m *metrics) watch(reg prometheus.Registerer, c *Cluster) error {
 	if reg == nil {
 		return nil
@@ -88,7 +88,7 @@ func (m *metrics) watch(reg prometheus.Registerer, c *Cluster) error {
 			return float64(len(c.dropped))
 		}),
 		gauge("log_pending_bytes", "Bytes that wait to be written to the cluster's log.", func() float64 { return float64(c.w.pendingBytes()) }),
-		gauge("leases_held", "Turns that this node has: tasks that run, or wait on a timer.", func() float64 {
+		gauge("leases_held", "Leases of this node: of tasks that run, or wait on a timer.", func() float64 {
 			c.leases.mu.Lock()
 			defer c.leases.mu.Unlock()
 			return float64(len(c.leases.held))

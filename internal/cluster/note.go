@@ -8,7 +8,7 @@ import (
 	"gather/internal/job"
 )
 
-// jobNote is what a note keeps of a job beside its log.
+// jobNote is the note of a job in the replica, beside its log.
 type jobNote struct {
 	Author  string          `json:"a,omitempty"`
 	Memory  int64           `json:"m,omitempty"`
@@ -25,7 +25,7 @@ func (s *jobState) appendNote(dst []byte) []byte {
 	}
 	b, err := json.Marshal(n)
 	if err != nil {
-		panic(err) // it is made of strings and numbers
+		panic(err) // strings and numbers can be encoded
 	}
 	return append(dst, b...)
 }

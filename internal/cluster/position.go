@@ -8,13 +8,13 @@ import (
 	"gather/internal/journal"
 )
 
-// A position is how far the log is applied: the messages before seq, and of seq so many proposals. It is written together
-// with the effect of each, so that after a crash nothing is applied twice, or left out.
+// A position is how far the log is applied: the messages before seq, and n proposals of seq. It is written together with
+// the effect of each proposal, so that after a crash none is applied twice, or left out.
 type position struct {
-	// from is the last message that need not be read again: parts of what is not complete may stand before seq.
+	// from is the last message that need not be read again: parts of an incomplete write may precede seq.
 	from, seq uint64
 	n         int
-	// at is when the message before seq was written, by the log's clock in Unix nanoseconds; 0 if it is not known. It
+	// at is the time of the message before seq, by the log's clock in Unix nanoseconds; 0 if it is unknown. It
 	// identifies the message.
 	at int64
 }
@@ -26,7 +26,7 @@ func (p position) note() journal.Note {
 	return journal.Note{Name: notePosition, Value: b}
 }
 
-// parsePosition is the inverse; the zero position is that of an empty view. Earlier versions did not write at.
+// parsePosition decodes a position; the zero position is that of an empty replica. Earlier versions did not write at.
 func parsePosition(b []byte) (p position) {
 	var v [3]uint64
 	for i := range v {
@@ -40,7 +40,7 @@ func parsePosition(b []byte) (p position) {
 	return position{from: v[0], seq: v[1], n: int(v[2]), at: int64(at)}
 }
 
-// An partialMessage is a write of which only some parts have come.
+// A partialMessage is a write of which only some parts were read.
 type partialMessage struct {
 	first uint64
 	body  []byte
@@ -48,20 +48,20 @@ type partialMessage struct {
 	idle time.Duration
 }
 
-// partialMessages are the unfinished writes, by their authors.
+// partialMessages has the unfinished writes, by their authors.
 type partialMessages struct {
 	open map[string]*partialMessage
 	at   time.Time // of the latest message
 }
 
-// from is the sequence number behind which the fold goes on reading.
+// from returns the sequence number behind which the apply loop reads on.
 func (c *Cluster) from() uint64 {
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
 	return c.read
 }
 
-// add adds a part to what its author has begun, and returns all of it with the last one.
+// add adds a part to the write of its author, and returns the whole write with the last part.
 func (as *partialMessages) add(author string, part byte, seq uint64, body []byte) ([]byte, bool) {
 	a := as.open[author]
 	switch {
@@ -72,7 +72,7 @@ func (as *partialMessages) add(author string, part byte, seq uint64, body []byte
 		}
 		as.open[author] = a
 	case a == nil:
-		return nil, false // its beginning was given up, or is no longer in the log
+		return nil, false // its beginning was dropped, or is no longer in the log
 	}
 	a.idle = 0
 	a.body = append(a.body, body...)
@@ -83,8 +83,8 @@ func (as *partialMessages) add(author string, part byte, seq uint64, body []byte
 	return a.body, true
 }
 
-// age takes the timestamp of a message, before its part is added, and drops the writes whose authors have ended or begun again.
-// A step of the log's clock is one gap between two messages, and counts for at most partTimeout.
+// age takes the timestamp of a message, before its part is added, and drops the writes whose authors have ended or
+// restarted. A step of the log's clock is one gap between two messages, and counts for at most partTimeout.
 func (as *partialMessages) age(at time.Time) {
 	gap := min(max(0, at.Sub(as.at)), partTimeout)
 	as.at = at
@@ -103,7 +103,7 @@ func (as *partialMessages) from(seq uint64) uint64 {
 	return seq
 }
 
-// advance notes that the fold has come to seq.
+// advance records that the log is applied up to seq.
 func (c *Cluster) advance(seq uint64) {
 	now := c.logTime()
 	c.readMu.Lock()
@@ -121,7 +121,7 @@ func (c *Cluster) await(ctx context.Context, seq uint64) error {
 	return c.view.Settle(ctx)
 }
 
-// awaitApplied waits until the fold has come to seq.
+// awaitApplied waits until the log is applied up to seq.
 func (c *Cluster) awaitApplied(ctx context.Context, seq uint64) error {
 	for {
 		c.readMu.Lock()

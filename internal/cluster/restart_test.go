@@ -27,7 +27,7 @@ func TestServersRestart(t *testing.T) {
 			for _, n := range nodes {
 				f.eventually("a node finds the others", func() bool { return n.metric("nodes") == 3 })
 			}
-			f.eventually("there is one chief", func() bool { return len(chiefs(nodes)) == 1 })
+			f.eventually("there is one leader", func() bool { return len(leaders(nodes)) == 1 })
 			f.eventually("the turns are lost", func() bool { // the servers may still choose who leads the stream
 				turns, err := f.jetStream().Stream(t.Context(), "FLEET_TASKS")
 				return err == nil && turns.Purge(t.Context()) == nil
@@ -44,7 +44,7 @@ func TestTurnsLost(t *testing.T) {
 	for name, lose := range map[string]func(f *fleet){
 		"stream": func(f *fleet) { f.s.DeleteStreams(t, "FLEET_TASKS") },
 		"consumer": func(f *fleet) {
-			f.ok(f.jetStream().DeleteConsumer(t.Context(), "FLEET_TASKS", "normal-fresh"))
+			f.ok(f.jetStream().DeleteConsumer(t.Context(), "FLEET_TASKS", "normal-new"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

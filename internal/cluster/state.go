@@ -10,14 +10,14 @@ import (
 	"gather/internal/job"
 )
 
-// The tasks of a job are cut into lanes, runs of tasks that follow each other, of which one at a time has a turn: so many
-// tasks of one job the nodes work on at the same time. Tasks that follow each other often read the same blocks of a store,
-// so what one node does is kept together.
+// The tasks of a job are cut into task partitions, runs of consecutive tasks. One task of each partition is queued or
+// leased at a time, so the number of partitions is how many tasks of a job the nodes run at the same time. Consecutive
+// tasks often read the same blocks of a store, and one node runs several of them one after the other.
 const (
-	// somePartitions is how many lanes a job has if it has so many tasks, and maxPartitions how many at most.
+	// somePartitions is the number of partitions of a job with at least so many tasks, and maxPartitions the limit.
 	somePartitions = 64
 	maxPartitions  = 128
-	// partitionTasks is how many tasks a partition has before there are more than somePartitions.
+	// partitionTasks is how many tasks a partition has before a job gets more than somePartitions.
 	partitionTasks = 4
 )
 
@@ -28,7 +28,7 @@ func partitions(tasks int) int {
 // partitionStart returns the first task of a partition.
 func partitionStart(tasks, partition int) int {
 	n := partitions(tasks)
-	// Without overflow: a partition's share, and one of the rest for each of the first.
+	// Without overflow: the share of each partition, and one task more for the first ones.
 	return partition*(tasks/n) + min(partition, tasks%n)
 }
 
@@ -42,68 +42,69 @@ func partitionOf(tasks, task int) int {
 	return rest + (task-rest*(share+1))/max(1, share)
 }
 
-// A table is what a node remembers of the jobs that have not ended, as the log has them: enough to decide about the next
-// proposal. It is changed by the fold alone, in the order of the log, so that all nodes have the same one.
+// A state has the unfinished jobs, as of the applied part of the log: enough to decide about the next proposal. Only the
+// apply loop changes it, in the order of the log, so that all nodes have the same state.
 type state struct {
 	mu      sync.Mutex
 	jobs    map[job.ID]*jobState
 	tenants map[string]int
 	bytes   int64
 	waiting int64
-	// These count by priority: queued the jobs that are, running those that may have turns behind their first, first those
-	// whose first turn may be there, given back by the one who had it perhaps, and shortNew those of them that are short.
+	// Counts by priority: queued jobs, running jobs that may have queued tasks behind their first one, newJobs whose
+	// first task may be queued, also when it was given back, and the short ones of them.
 	queued, running, newJobs, shortNew [numPriorities]int
-	// ends counts the jobs that ended, for the drain rate.
+	// ends has the rate at which jobs end.
 	ends job.Rate
-	// delayed are the jobs whose start_after is a duration that has not passed, on the monotonic clock; instants those whose
-	// start_after is an instant that has not come, by the clock of the cluster, which now returns.
+	// delayed has the jobs whose start is a delay that has not passed, on the monotonic clock; instants those whose
+	// start is an instant in the future, by the clock of the cluster, which now returns.
 	delayed, instants delays
 	now               func() time.Time
-	// ranks are the places of the queued jobs, as of rankedAt.
+	// ranks has the positions of the queued jobs, as of rankedAt.
 	ranks    map[job.ID]int
 	rankedAt time.Time
-	// ages are those of the log.
+	// ages has the ages of the parts of the log.
 	ages ages
-	// onTheWay are this node's own submissions.
+	// onTheWay has the submissions of this node that are not applied yet.
 	onTheWay onTheWay
-	// changed is closed, and replaced, whenever there may be more to pull.
+	// changed is closed, and replaced, when there may be more tasks to pull.
 	changed chan struct{}
 }
 
 const numPriorities = int(job.High) + 1
 
-// jobState is one such job.
+// A jobState is the state of an unfinished job.
 type jobState struct {
 	job  job.Job
 	size job.Size
-	// author is the node that submitted it, in message seq or later.
+	// author is the node that submitted the job, in message seq or later.
 	author string
 	seq    uint64
-	// due tells that its start_after has passed: it is counted as queued.
+	// due is true when the start has come: the job is counted as queued.
 	due bool
-	// first tells that it is counted as one whose first turn may be there.
+	// first is true while the job is counted in newJobs.
 	first bool
 
-	// done are the tasks that are done, steps counts those of tasks that are not.
+	// done has a bit for each finished task; steps counts the steps of the others.
 	done  []uint64
 	steps map[int]int
-	// parts are the nodes that work on it, or did: true until they have left.
+	// participants has the nodes that run tasks of the job, or did: true until they have left.
 	participants map[string]bool
 	active       int
-	// ending is how the job is to end; nil while it runs normally. decidedAt is when this node learned it.
+	// ending is the decided end of the job; nil while it runs normally. decidedAt is when this node applied the
+	// decision.
 	ending    *job.Finished
 	decidedAt time.Time
-	// movedAt is when this node last saw it change.
+	// movedAt is when this node applied the last change of the job.
 	movedAt time.Time
-	// started is when it started, on this node's monotonic clock.
+	// started is when the job started, on the monotonic clock of this node.
 	started time.Time
 
-	// What follows is this node's own affair.
+	// The fields below are not part of the shared state.
 
-	// ctx ends with the job, or when it is to end; nil until a turn needs it.
-	ctx    context.Context //nolint:containedctx // that of the job's turns here
+	// ctx ends when the job ends or is ending; nil until a lease needs it.
+	ctx    context.Context //nolint:containedctx // of the leases of the job on this node
 	cancel context.CancelCauseFunc
-	// holds counts the turns that this node has.
+	// holds counts the leases that this node has.
 	holds   int
 	leaving bool
 }
@@ -113,7 +114,7 @@ func (t *state) init() {
 	t.reset()
 }
 
-// reset forgets all jobs.
+// reset removes all jobs.
 func (t *state) reset() {
 	t.jobs = make(map[job.ID]*jobState)
 	t.tenants = make(map[string]int)
@@ -123,7 +124,8 @@ func (t *state) reset() {
 	t.ages.reset()
 }
 
-// onlyOneActiveJob reports whether no job waits, and no more than one has tasks: then no turn is taken from anybody. Caller holds t.mu.
+// onlyOneActiveJob reports whether at most one job has runnable tasks, so that keeping a lease delays no other job.
+// Caller holds t.mu.
 func (t *state) onlyOneActiveJob() bool {
 	queued, running := 0, 0
 	for p := range t.queued {
@@ -133,7 +135,7 @@ func (t *state) onlyOneActiveJob() bool {
 	return queued == 0 && running <= 1
 }
 
-// delays is a heap of jobs by the time that they become due.
+// delays is a heap of jobs by their start.
 type delays []delay
 
 type delay struct {
@@ -141,7 +143,7 @@ type delay struct {
 	s  *jobState
 }
 
-// Len implements heap.Interface, as do the others.
+// Len implements heap.Interface, as do Less and Swap.
 func (d delays) Len() int           { return len(d) }
 func (d delays) Less(i, k int) bool { return d[i].at.Before(d[k].at) }
 func (d delays) Swap(i, k int)      { d[i], d[k] = d[k], d[i] }
@@ -157,7 +159,7 @@ func (d *delays) Pop() any {
 	return last
 }
 
-// until takes out those that are due.
+// until removes and returns the jobs whose start has come.
 func (d *delays) until(now time.Time) (due []*jobState) {
 	for len(*d) > 0 && !(*d)[0].at.After(now) {
 		due = append(due, heap.Pop(d).(delay).s)
@@ -165,8 +167,8 @@ func (d *delays) until(now time.Time) (due []*jobState) {
 	return due
 }
 
-// enqueue notes when a queued job becomes due, if it is not. It was created at a time of the monotonic clock. Caller holds
-// t.mu.
+// enqueue records the start of a queued job, or that it has come. The job was created at a time of the monotonic clock.
+// Caller holds t.mu.
 func (t *state) enqueue(s *jobState, created time.Time) {
 	at, now, heaped := s.job.StartAfter, t.now(), &t.instants
 	if s.job.Delay > 0 {
@@ -177,7 +179,7 @@ func (t *state) enqueue(s *jobState, created time.Time) {
 	}
 }
 
-// signal tells whoever pulls to look again. Caller holds t.mu.
+// signal wakes the goroutine that pulls leases. Caller holds t.mu.
 func (t *state) signal() {
 	close(t.changed)
 	t.changed = make(chan struct{})
@@ -197,7 +199,7 @@ func (s *jobState) setDone(task int) {
 	delete(s.steps, task)
 }
 
-// next returns the first task that is not done, from the given one to the end of its partition; false when there is none.
+// next returns the first unfinished task from the given one to the end of its partition; false when there is none.
 func (s *jobState) next(task int) (int, bool) {
 	for end := partitionStart(s.job.Tasks, partitionOf(s.job.Tasks, task)+1); task < end; task++ {
 		if !s.isDone(task) {
@@ -207,24 +209,24 @@ func (s *jobState) next(task int) (int, bool) {
 	return 0, false
 }
 
-// front returns the first task of a partition that is not done; false when there is none.
+// front returns the first unfinished task of a partition; false when there is none.
 func (s *jobState) front(partition int) (int, bool) {
 	return s.next(partitionStart(s.job.Tasks, partition))
 }
 
 func (s *jobState) allDone() bool { return s.job.TasksDone >= s.job.Tasks }
 
-// short reports whether the job is one turn of well under a millisecond.
+// short reports whether the job is one task of well under a millisecond.
 func (s *jobState) short() bool {
 	return job.Size{
 		Tasks: s.job.Tasks, Waiting: s.size.Waiting, Units: s.job.Progress.Total, Bytes: s.job.Progress.BytesTotal,
 	}.Short()
 }
 
-// works reports whether a node works on the job.
+// participates reports whether a node runs tasks of the job.
 func (s *jobState) participates(node string) bool { return s.participants[node] }
 
-// count enters the job in, or with sign -1 takes it out of, the sums. Caller holds t.mu.
+// count adds the job to the bounds, or subtracts it with sign -1. Caller holds t.mu.
 func (t *state) count(s *jobState, sign int) {
 	if t.tenants[s.job.Tenant] += sign; t.tenants[s.job.Tenant] == 0 {
 		delete(t.tenants, s.job.Tenant)
@@ -233,8 +235,8 @@ func (t *state) count(s *jobState, sign int) {
 	t.waiting += int64(sign) * s.size.Waiting
 }
 
-// line enters the job in, or takes it out of, the counts of what there is to pull. Caller holds t.mu.
-func (t *state) line(s *jobState, sign int) {
+// countQueue adds the job to the counts of what can be pulled, or subtracts it with sign -1. Caller holds t.mu.
+func (t *state) countQueue(s *jobState, sign int) {
 	p := min(int(s.job.Priority), numPriorities-1)
 	first := false
 	switch {
@@ -245,7 +247,7 @@ func (t *state) line(s *jobState, sign int) {
 		t.running[p] += sign
 		first = !s.isDone(0)
 	}
-	if sign < 0 { // its first task may have been done since
+	if sign < 0 { // its first task may have finished since
 		first = s.first
 	}
 	if s.first = first && sign > 0; first {
@@ -256,15 +258,15 @@ func (t *state) line(s *jobState, sign int) {
 	}
 }
 
-// room decides whether submissions fit under their bounds. Caller holds t.mu.
-func (t *state) room(a *job.Admission, tenant string, retry func(n int) time.Duration) error {
+// checkCapacity decides whether submissions fit under their bounds. Caller holds t.mu.
+func (t *state) checkCapacity(a *job.Admission, tenant string, retry func(n int) time.Duration) error {
 	if a == nil {
 		return nil
 	}
 	return t.fits(a, tenant, demandOf(a), retry)
 }
 
-// fits is room for what one or several submissions take. Caller holds t.mu.
+// fits is checkCapacity for the sum of one or several submissions. Caller holds t.mu.
 func (t *state) fits(a *job.Admission, tenant string, d demand, retry func(n int) time.Duration) error {
 	reject := func(sentinel error, reason, format string, args ...any) error {
 		return &job.Rejection{
@@ -285,12 +287,13 @@ func (t *state) fits(a *job.Admission, tenant string, d demand, retry func(n int
 	return nil
 }
 
-// transition tells that a proposal is not legal at its place.
+// transition returns the error of a proposal that is not legal at its place.
 func transition(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{job.ErrTransition}, args...)...)
 }
 
-// check decides about the entries of a batch and returns the heads after it, without changing anything. Caller holds t.mu.
+// check decides about the entries of a batch, and returns the jobs after it, without changing anything. Caller holds
+// t.mu.
 func (t *state) check(p *job.Proposal) (map[job.ID]job.Job, error) {
 	heads := make(map[job.ID]job.Job, len(p.Entries))
 	for i := range p.Entries {
@@ -340,16 +343,16 @@ func (t *state) check(p *job.Proposal) (map[job.ID]job.Job, error) {
 	return heads, nil
 }
 
-// An origin is where and when a batch was written.
+// An origin is the place and the time of a batch.
 type origin struct {
-	// seq is a message of the log: the batch is in it or behind it.
+	// seq is the message of the log that the batch is in or behind.
 	seq uint64
-	// at is when that was, on this node's monotonic clock.
+	// at is the time of that message, on the monotonic clock of this node.
 	at         time.Time
 	spanLength time.Duration
 }
 
-// apply enters a batch that check found legal. Caller holds t.mu.
+// apply applies a batch that check found legal. Caller holds t.mu.
 func (t *state) apply(p *job.Proposal, author string, heads map[job.ID]job.Job, o origin, now time.Time) {
 	sizes := 0
 	for i := range p.Entries {
@@ -375,7 +378,7 @@ func (t *state) apply(p *job.Proposal, author string, heads map[job.ID]job.Job, 
 	}
 	for id, head := range heads {
 		s := t.jobs[id]
-		t.line(s, -1)
+		t.countQueue(s, -1)
 		s.job, s.movedAt = head, now
 		if s.started.IsZero() && !head.StartedAt.IsZero() {
 			s.started = o.at
@@ -389,7 +392,7 @@ func (t *state) apply(p *job.Proposal, author string, heads map[job.ID]job.Job, 
 			t.ends.Add(now)
 			continue
 		}
-		t.line(s, +1)
+		t.countQueue(s, +1)
 	}
 	t.signal()
 }
@@ -405,7 +408,7 @@ func (t *state) advanced(s *jobState, ev *job.Advanced) {
 	s.steps[ev.Task]++
 }
 
-// remove forgets a job that has ended, or was deleted. Caller holds t.mu.
+// remove removes a job that has ended or was deleted. Caller holds t.mu.
 func (t *state) remove(s *jobState) {
 	t.count(s, -1)
 	delete(t.jobs, s.job.ID)
@@ -414,14 +417,14 @@ func (t *state) remove(s *jobState) {
 	}
 }
 
-// decide sets how a job is to end, unless that is decided, and stops this node's turns of it. Caller holds t.mu.
+// decide decides how a job ends, unless that was decided, and ends the leases of this node. Caller holds t.mu.
 func (t *state) decide(s *jobState, how job.Finished, now time.Time) {
 	if s.ending != nil {
 		return
 	}
-	t.line(s, -1)
+	t.countQueue(s, -1)
 	s.ending, s.decidedAt = &how, now
-	t.line(s, +1)
+	t.countQueue(s, +1)
 	if s.cancel != nil {
 		s.cancel(errEnding)
 	}

@@ -12,10 +12,11 @@ import (
 	"gather/internal/job"
 )
 
-// streamIDKey names the log among all that ever bore its name.
+// streamIDKey is the key of the log's identity in the metadata of its stream: another stream of the same name has
+// another.
 const streamIDKey = "gather-log"
 
-// taskQueues are the kinds of turns of a priority: of new jobs, of jobs under way, and of new jobs that are short.
+// taskQueues has the queues of each priority: of new jobs, of running jobs, and of new jobs that are short.
 var taskQueues = [...]string{newQueue, runningQueue, shortQueue}
 
 const (
@@ -24,8 +25,8 @@ const (
 	shortQueue   = "short"
 )
 
-// makeStreams makes the streams and consumers that are missing, and returns the streamID of the log. While the cluster is
-// not able to, it tries again until ctx is done.
+// makeStreams makes the missing streams and consumers, and returns the identity of the log. While the cluster cannot do
+// it, it retries until ctx is done.
 func (c *Cluster) makeStreams(ctx context.Context) (streamID string, err error) {
 	c.logStream = c.upper() + "_LOG"
 	c.leases.stream = c.upper() + "_TASKS"
@@ -46,10 +47,10 @@ func (c *Cluster) makeStreams(ctx context.Context) (streamID string, err error) 
 	}
 }
 
-// tryTimeout bounds one try: a request to servers that are only finding each other may never be answered.
+// tryTimeout bounds one try: servers that are finding each other may never answer.
 const tryTimeout = 4 * time.Second
 
-// persist repeats what fails while the cluster is not able to, until ctx is done.
+// retryUntilReady retries an operation while the cluster cannot do it, until ctx is done.
 func retryUntilReady(ctx context.Context, do func(try context.Context) error) error {
 	for {
 		try, cancel := context.WithTimeout(ctx, tryTimeout)
@@ -66,7 +67,7 @@ func retryUntilReady(ctx context.Context, do func(try context.Context) error) er
 	}
 }
 
-// passing tells an error that may pass by itself from one that will not.
+// isTransient reports whether an error may pass.
 func isTransient(err error) bool {
 	if errors.Is(err, ErrUnsafe) {
 		return false
@@ -74,7 +75,7 @@ func isTransient(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		// "no suitable peers", "insufficient resources", "temporarily unavailable"
 		return api.Code == 503 || api.Code == 500 || api.ErrorCode == 10005 || api.ErrorCode == 10008 ||
-			api.ErrorCode == jetstream.JSErrCodeStreamNotFound // made by another node, and not known everywhere
+			api.ErrorCode == jetstream.JSErrCodeStreamNotFound // another node has made it, and not all servers have it
 	}
 	return true
 }
@@ -83,7 +84,7 @@ func (c *Cluster) tryStreams(ctx context.Context) (streamID string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	if c.from() > 0 {
-		// Nobody makes a log anew that this node has read.
+		// A log that this node has applied is never made again.
 		switch _, err := c.js.Stream(ctx, c.logStream); {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			return "", c.contradict("its stream does not exist")
@@ -108,12 +109,12 @@ func (c *Cluster) tryStreams(ctx context.Context) (streamID string, err error) {
 	if streamID == "" {
 		return "", fmt.Errorf("stream %s was not made by gather: choose another --nats-prefix", c.logStream)
 	}
-	c.leases.queues, err = c.makeTurns(ctx)
+	c.leases.queues, err = c.makeTasks(ctx)
 	return streamID, err
 }
 
-// makeTurns makes the stream of the turns and its consumers where they are missing.
-func (c *Cluster) makeTurns(ctx context.Context) (queues []*taskQueue, err error) {
+// makeTasks makes the stream of tasks and its consumers where they are missing.
+func (c *Cluster) makeTasks(ctx context.Context) (queues []*taskQueue, err error) {
 	tasks, err := c.stream(ctx, jetstream.StreamConfig{
 		Name: c.leases.stream, Description: "The tasks of gather that could run now.", Subjects: []string{c.cfg.Prefix + ".tasks.>"},
 		Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage, Replicas: c.cfg.Replicas,
@@ -137,7 +138,7 @@ func (c *Cluster) makeTurns(ctx context.Context) (queues []*taskQueue, err error
 	return queues, nil
 }
 
-// stream makes a stream, or takes the one that is there, whatever an operator has made of its limits since.
+// stream makes a stream, or takes the existing one, with the limits that an operator has given it since.
 func (c *Cluster) stream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
 	s, err := c.js.Stream(ctx, cfg.Name)
 	if !errors.Is(err, jetstream.ErrStreamNotFound) {

@@ -18,19 +18,19 @@ import (
 
 // # Trimming
 //
-// The log may lose what is only about jobs that are gone, and keys that have expired, by the log's own time (ages.go). A node that reads only the rest
-// comes to the same view: what it reads about jobs that it has never heard of takes no effect. But it cannot decide about
-// submissions as the others did, for they knew of jobs, and of keys, that it does not. So before the log is trimmed the
-// chief writes down which submissions in it were dropped, up to where it has read: whoever begins to read takes that as
-// given. The note is the last message of a subject of its own in the log, <prefix>.log.trim, which is found without reading.
-// What does not fit into one message precedes it on <prefix>.log.trim-part: a run of messages that begin no write, so the log's
-// readers pass over them.
+// The head of the log may go when it is only about jobs that are gone and keys that have expired, by the log's own time
+// (ages.go). A node that reads only the rest reaches the same state: changes of jobs that it does not have take no
+// effect. But it cannot decide about submissions as the others did, because they had jobs and keys that it does not
+// have. So before a trim the leader records which submissions in the log were rejected, up to its position; a node that
+// begins to read takes that as given. The record is the last message of a subject of its own in the log,
+// <prefix>.log.trim, which is found without reading. A record of several messages has the others before it on
+// <prefix>.log.trim-part: a run of messages that begin no write, so that readers of the log pass over them.
 const (
 	trimAuthor     = "trim"
 	trimPartAuthor = "trim-part"
 )
 
-// trimmed is such a note.
+// trimmed is the record of a trim.
 type trimmed struct {
 	job.Proposal
 	dropped map[job.Dropped]bool
@@ -38,8 +38,8 @@ type trimmed struct {
 
 func (t *trimmed) drops(at position) bool { return t.dropped[job.Dropped{Seq: at.seq, Index: at.n}] }
 
-// lastTrim reads the note; nil if the log was never trimmed. A trim that follows removes the parts of the one before, so a note
-// that has become incomplete while it was read is given up for its successor.
+// lastTrim reads the last record; nil if the log was never trimmed. A later trim removes the parts of this record, so a
+// record that has become incomplete while it was read is dropped for its successor.
 func (c *Cluster) lastTrim(ctx context.Context) (*trimmed, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -63,7 +63,7 @@ func (c *Cluster) lastTrim(ctx context.Context) (*trimmed, error) {
 	}
 }
 
-// errIncompleteTrim: parts of the note of a trim are missing.
+// errIncompleteTrim: parts of the record of a trim are missing.
 var errIncompleteTrim = errors.New("the note of a trim is incomplete")
 
 func (c *Cluster) readTrim(ctx context.Context, stream jetstream.Stream, msg *jetstream.RawStreamMsg) (*trimmed, error) {
@@ -103,7 +103,7 @@ func (t *trimmed) add(p *job.Proposal) {
 	}
 }
 
-// readParts adds what was written before the note, which is message end.
+// readParts adds the parts before the record, which is message end.
 func (t *trimmed) readParts(ctx context.Context, stream jetstream.Stream, subject string, end uint64) error {
 	for seq := t.Parts; seq < end; {
 		msg, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(subject))
@@ -131,8 +131,8 @@ func (t *trimmed) readParts(ctx context.Context, stream jetstream.Stream, subjec
 func (c *Cluster) trimSubject() string     { return c.cfg.Prefix + ".log." + trimAuthor }
 func (c *Cluster) trimPartSubject() string { return c.cfg.Prefix + ".log." + trimPartAuthor }
 
-// remember keeps that a submission was dropped, and returns the note of it.
-func (c *Cluster) remember(d job.Dropped) journal.Note {
+// recordRejected records that a submission was rejected, and returns the note of it.
+func (c *Cluster) recordRejected(d job.Dropped) journal.Note {
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
 	c.dropped = append(c.dropped, d)
@@ -148,20 +148,20 @@ func parseDropped(name string) (d job.Dropped, err error) {
 	return d, err
 }
 
-// needed returns the first part of the log that anybody could ask for: nothing before it is about a job that is kept, or
-// was used as a key, or deleted, too short a time ago to be forgotten.
+// needed returns the first part of the log that a node could need: everything before it is about jobs that are gone, and
+// about keys and deletes that are old enough to be forgotten.
 func (c *Cluster) needed() span {
 	kept := c.cfg.remembered()
-	now := c.clock.Now().Add(-min(time.Minute, kept)) // the others may be later
+	now := c.clock.Now().Add(-min(time.Minute, kept)) // other nodes may lag
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()
 	return c.t.ages.needed(now, now.Add(-kept))
 }
 
-// advanceTime takes the timestamp of a message, before what is in it.
+// advanceTime takes the timestamp of a message, before its content.
 func (c *Cluster) advanceTime(seq uint64, at time.Time) {
 	if c.trimRecord != nil && seq > c.trimRecord.Through && at.Before(c.trimRecord.At) {
-		at = c.trimRecord.At // the time had come so far, as the trim records
+		at = c.trimRecord.At // the record of the trim has this time
 	}
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()
@@ -175,14 +175,14 @@ func (c *Cluster) logTime() time.Time {
 	return c.t.ages.now
 }
 
-// ageNotes returns what the view is to keep behind a message.
+// ageNotes returns the notes of the replica behind a message.
 func (c *Cluster) ageNotes() []journal.Note {
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()
 	return append(c.t.ages.notes(), c.t.ages.timeNote())
 }
 
-// trim lets the log lose what nobody needs.
+// trim removes the head of the log that no node needs.
 func (c *Cluster) trim(ctx context.Context) error {
 	stream, err := c.js.Stream(ctx, c.logStream)
 	if err != nil {
@@ -190,7 +190,7 @@ func (c *Cluster) trim(ctx context.Context) error {
 	}
 	p := &job.Proposal{What: job.ProposeTrim, First: stream.CachedInfo().State.FirstSeq, Before: c.needed().first}
 	c.readMu.Lock()
-	// The time that a node takes over which reads only the rest.
+	// The time of a node that reads only the rest.
 	p.At, p.Through, p.Dropped = c.readTime, c.read, slices.Clone(c.dropped)
 	c.readMu.Unlock()
 	if p.Before <= p.First {
@@ -203,7 +203,7 @@ func (c *Cluster) trim(ctx context.Context) error {
 	return stream.Purge(ctx, jetstream.WithPurgeSequence(p.Before))
 }
 
-// publishTrim writes the messages of a trim, which a node needs that reads only the rest of the log.
+// publishTrim writes the messages of a record.
 func (c *Cluster) publishTrim(ctx context.Context, p *job.Proposal) error {
 	write := func(subject string, part byte) (uint64, error) {
 		body := p.AppendBinary(nil)
@@ -236,7 +236,7 @@ func (c *Cluster) publishTrim(ctx context.Context, p *job.Proposal) error {
 	return err
 }
 
-// takeTrim forgets what was dropped in a part of the log that is gone.
+// takeTrim removes the rejected submissions of the removed part of the log.
 func (c *Cluster) takeTrim(ctx context.Context, next position, p *job.Proposal) error {
 	notes := []journal.Note{next.note()}
 	c.t.mu.Lock()

@@ -16,11 +16,12 @@ import (
 
 // # Messages of the log
 //
-// A message is a version byte, a part byte and frames: a uvarint length and an encoded job.Proposal each. What does not
-// fit into one message is cut over several: the first has partFirst, the last partLast, those between partMiddle; the
-// messages of one author follow each other, whatever other authors write between. An author writes to a subject of its
-// own, <prefix>.log.<node>, and one message at a time, each with the sequence number of the one before (JetStream's
-// expected last subject sequence): so a message of which no acknowledgement came is sent again, and is there once.
+// A message is a version byte, a part byte and frames: a uvarint length and an encoded job.Proposal each. A write that
+// does not fit into one message is cut over several: the first has partFirst, the last partLast, those between
+// partMiddle; the messages of one author follow each other, whatever other authors write between. An author writes to a
+// subject of its own, <prefix>.log.<node>, and one message at a time, each with the sequence number of the one before
+// (JetStream's expected last subject sequence): so a message without an acknowledgement is sent again, and is in the log
+// once.
 const (
 	messageVersion = 1
 	messageHeader  = 2
@@ -31,17 +32,17 @@ const (
 	partLast   = 3
 )
 
-// The writer's measures.
+// Bounds of the writer.
 const (
 	// maxMessage bounds a message, below the servers' own bound, so that a write takes milliseconds.
 	maxMessage = 512 << 10
-	// publishTimeout is how long one try may take; tries follow each other until one works.
+	// publishTimeout bounds one try; tries follow each other until one succeeds.
 	publishTimeout = 2 * time.Second
 	// retryPause is the pause between two tries.
 	retryPause = 200 * time.Millisecond
-	// stalledAfter is from when on a log that does not answer refuses submissions.
+	// stalledAfter is how long the log may not answer before submissions are rejected.
 	stalledAfter = 4 * time.Second
-	// partTimeout is within which the parts of one write follow each other, or begin anew.
+	// partTimeout bounds the time between the parts of one write; a later part starts the write again.
 	partTimeout = time.Minute
 )
 
@@ -50,27 +51,29 @@ type pending struct {
 	frame   []byte
 	number  uint64
 	delayed time.Time
-	// submits tells that it can be refused while it has not been sent; sent that it may be in the log.
+	// submits is true for a proposal that can be rejected while it has not been sent; sent is true when it may be in the
+	// log.
 	submits bool
 	sent    bool
 	settled bool
-	// acked is set when the leader of the log has acknowledged the proposal. The applyResult about a submission is
-	// held until then, see latest.go.
+	// acked is set when the leader of the log has acknowledged the proposal. The outcome of a submission is held until
+	// then, see latest.go.
 	acked bool
 	held  *applyResult
-	// reserved is what a submission takes of the bounds until it is decided about.
+	// reserved is the share of the bounds of a submission until it is decided.
 	reserved *reservation
-	// done gets the applyResult, from the fold or the view. It must not block.
+	// done gets the outcome, from the apply loop or the replica. It must not block.
 	done func(applyResult)
 }
 
-// A applyResult is what has become of a proposal.
+// An applyResult is the outcome of a proposal.
 type applyResult struct {
-	// err is nil, or why the proposal took no effect.
+	// err is nil, or the reason why the proposal took no effect.
 	err error
-	// last tells that the job waits for nothing more: all its tasks are done, or it is to end and no node works on it.
+	// last is true when the job waits only for its last event: all its tasks are done, or it is ending and has no
+	// participant.
 	last bool
-	// seq is where the proposal stands in the log; 0 when it is not there.
+	// seq is the place of the proposal in the log; 0 when it is not there.
 	seq uint64
 }
 
@@ -83,7 +86,7 @@ type writer struct {
 	message int
 	now     func() time.Time
 	met     *metrics
-	// read returns the last message of the log that was read; lost takes the node out.
+	// read returns the last applied message of the log; lost stops the participation of the node.
 	read func() uint64
 	lost func(error)
 
@@ -91,12 +94,13 @@ type writer struct {
 	queue  []*pending
 	bytes  int64
 	number uint64
-	// waiting are those that were sent, or are being sent, and not decided yet.
+	// waiting has the proposals that were sent, or are being sent, and are not decided.
 	waiting map[uint64]*pending
 	closed  bool
 	wake    chan struct{}
 	room    chan struct{}
-	// since is when the write under way began, or its last part was taken; the zero time when there is none. failure is what its last try said.
+	// since is the time when the write under way began, or its last part was taken; the zero time when there is none.
+	// failure is the error of its last try.
 	since   time.Time
 	failure error
 }
@@ -107,8 +111,8 @@ func (w *writer) init() {
 	w.now = time.Now
 }
 
-// put queues a proposal. A submission that does not fit is refused; anything else waits for room, until ctx is done, or is
-// let in when ctx is nil.
+// put queues a proposal. A submission that does not fit is rejected; anything else waits for room, until ctx is done, or
+// is queued without room when ctx is nil.
 func (w *writer) put(ctx context.Context, p *job.Proposal, pd *pending, delay time.Duration) error {
 	w.mu.Lock()
 	for !w.closed && ctx != nil && w.bytes > w.limit {
@@ -176,7 +180,7 @@ func (w *writer) run(ctx context.Context) {
 	}
 }
 
-// take returns what goes into the next write, or how long there is nothing to do. It reports false after the end.
+// take returns the proposals of the next write, or how long there is nothing to do. It returns false after the end.
 func (w *writer) take() (batch []*pending, wait time.Duration, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -240,7 +244,7 @@ func (w *writer) write(ctx context.Context, batch []*pending, last *uint64) erro
 				return err
 			}
 			if part != partWhole && w.now().Sub(start) > partTimeout {
-				again = true // the readers may have given the first parts up
+				again = true // readers may have dropped the first parts
 				break
 			}
 			at += n
@@ -268,14 +272,14 @@ func (w *writer) write(ctx context.Context, batch []*pending, last *uint64) erro
 	return nil
 }
 
-// moved notes that the log answers: a write of many parts is long, not stalled.
+// moved records that the log answers: a write of many parts is long, not stalled.
 func (w *writer) moved() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.since = w.now()
 }
 
-// publish puts one message behind the last one, once, and remembers where.
+// publish writes one message behind the last one, once, and records its place.
 func (w *writer) publish(ctx context.Context, data []byte, last *uint64) error {
 	read := w.read()
 	defer func() {
@@ -295,8 +299,8 @@ func (w *writer) publish(ctx context.Context, data []byte, last *uint64) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		// Nobody else writes to the subject: a message behind the last one is this one, whose acknowledgement was lost. An
-		// earlier one, or none, is left of a log that was trimmed.
+		// Only this node writes to the subject: a message behind the last one is this one, whose acknowledgement was
+		// lost. An earlier one, or none, is left of a log that was trimmed.
 		if wrongSequence(err) {
 			switch seq, err := w.lastOwnSeq(ctx); {
 			case err != nil || seq == *last:
@@ -325,7 +329,7 @@ func wrongSequence(err error) bool {
 		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
-// landed looks up the last message of the node's subject: 0 if there is none.
+// lastOwnSeq returns the last message of the node's subject: 0 if there is none.
 func (w *writer) lastOwnSeq(ctx context.Context) (seq uint64, err error) {
 	try, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -343,8 +347,9 @@ func (w *writer) lastOwnSeq(ctx context.Context) (seq uint64, err error) {
 	return msg.Sequence, nil
 }
 
-// decided takes a applyResult, and passes it on unless it holds it. It reports whether the proposal was refused before, while it was
-// unknown whether the log has it. A proposal that was decided before, by a view that is rebuilt, was not.
+// decided takes an outcome, and reports it unless it holds it. It returns true when the proposal was rejected before,
+// while it was unknown whether the log has it. It returns false for a proposal that a replica, which is being rebuilt,
+// decided before.
 func (w *writer) decided(number uint64, d applyResult) (refused bool) {
 	w.mu.Lock()
 	p := w.waiting[number]
@@ -369,7 +374,7 @@ func (w *writer) decided(number uint64, d applyResult) (refused bool) {
 	return false
 }
 
-// reservation returns what a proposal has reserved; nil if it has nothing.
+// reservation returns the reservation of a proposal; nil if it has none.
 func (w *writer) reservation(number uint64) *reservation {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -379,7 +384,7 @@ func (w *writer) reservation(number uint64) *reservation {
 	return nil
 }
 
-// stalled returns why submissions are refused, or nil.
+// stalled returns the error of submissions while the log does not answer, or nil.
 func (w *writer) stalled() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -395,8 +400,8 @@ func (w *writer) stalled() error {
 	}
 }
 
-// refuse refuses the submissions that are not sent yet, and those that may be in the log, with their fate unknown: should
-// they turn up there, they are cancelled.
+// rejectPending rejects the submissions that are not sent yet, and those that may be in the log, with unknown outcome:
+// if they are found there, they are cancelled.
 func (w *writer) rejectPending(err error) {
 	w.mu.Lock()
 	var refused []*pending
@@ -452,7 +457,7 @@ func (w *writer) close() {
 	w.notify()
 }
 
-// abandon ends what will never be decided.
+// failPending ends the proposals that will never be decided.
 func (w *writer) failPending(err error) {
 	w.mu.Lock()
 	left := w.waiting
