@@ -98,12 +98,29 @@ func TestAge(t *testing.T) {
 				}
 			}
 		}
+		if a := s.through(client, "GET", path(done, fmt.Sprintf("/events?after=%d", s.last(done))), ""); a.status != 204 || a.Header.Get("Age") != "42" {
+			t.Errorf("cut off %t, events behind the last: got %d, Age %q; want 204 and 42", cutOff, a.status, a.Header.Get("Age"))
+		}
 		// An EventSource sends no-cache with each request, and gives up after an error.
 		for _, accept := range []string{"text/event-stream", "application/x-ndjson"} {
 			a := s.through(client, "GET", path(done, "/events"), "", "Accept: "+accept, "Cache-Control: no-cache")
 			if a.status != 200 || a.Header.Get("Age") != "42" || !strings.Contains(string(a.body), "succeeded") {
 				t.Errorf("cut off %t, events as %s: got %d, Age %q: %s; want 200, 42 and the end", cutOff, accept, a.status, a.Header.Get("Age"), a.body)
 			}
+		}
+	}
+}
+
+// No-cache is for the latest state however young the replica is; an age that the request allows is no reason to wait.
+func TestAgeOfYoungReplica(t *testing.T) {
+	r := new(replica)
+	s := newService(t, r.use)
+	j := s.running()
+	for control, want := range map[string]int64{"no-cache": 1, "max-age=0": 1, "max-age=1": 0} {
+		r.barriers.Store(0)
+		a := s.do("GET", path(j, ""), "", "Cache-Control: "+control)
+		if got := r.barriers.Load(); a.status != 200 || a.Header.Get("Age") != "0" || got != want {
+			t.Errorf("%s: got %d, Age %q, %d barriers; want 200, 0, %d", control, a.status, a.Header.Get("Age"), got, want)
 		}
 	}
 }

@@ -2,8 +2,10 @@ package array_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -62,9 +64,9 @@ func TestFlippedBits(t *testing.T) {
 			lo := i * 65536
 			for _, r := range [][2]int64{{lo + 10, 20}, {lo, min(65536, size-lo)}} { // in part, whole
 				p := make([]byte, r[1])
-				_, err := h.ReadAt(p, r[0])
-				if i == bad && !errors.Is(err, job.ErrCorrupt) {
-					t.Errorf("bit %d: %d bytes at %d: got %v, want ErrCorrupt", at, r[1], r[0], err)
+				n, err := h.ReadAt(p, r[0])
+				if i == bad && (!errors.Is(err, job.ErrCorrupt) || n != 0) {
+					t.Errorf("bit %d: %d bytes at %d: got %d, %v, want none and ErrCorrupt", at, r[1], r[0], n, err)
 				}
 				if i != bad && (err != nil || !bytes.Equal(p, data[r[0]:r[0]+r[1]])) {
 					t.Errorf("bit %d: %d bytes at %d: got %v, want what was uploaded", at, r[1], r[0], err)
@@ -129,43 +131,159 @@ func TestTruncatedFile(t *testing.T) {
 	}
 }
 
-// An array without checksums, of an early version, gets them if it is what its SHA-256 says.
+// edit changes members of a record; nil removes one.
+func edit(path string, members map[string]any) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var record map[string]any
+	if err := json.Unmarshal(data, &record); err != nil {
+		return err
+	}
+	for name, value := range members {
+		if record[name] == nil {
+			return fmt.Errorf("the record has no member %s", name)
+		}
+		if record[name] = value; value == nil {
+			delete(record, name)
+		}
+	}
+	if data, err = json.Marshal(record); err != nil {
+		return err
+	}
+	return os.WriteFile(path, data, 0o600)
+}
+
+// withChecksums changes the checksums in the record of array x to those given; nil for a record of an early version, which has
+// none.
+func withChecksums(t *testing.T, dir string, sums []byte) {
+	t.Helper()
+	var value any
+	if sums != nil {
+		value = sums
+	}
+	if err := edit(filepath.Join(dir, "t-acme", "x.json"), map[string]any{"crc32c": value}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An array without checksums, of an early version, gets them if it is what its SHA-256 says. Checksums that are not as many as
+// the file has blocks are none.
 func TestScrub(t *testing.T) {
-	for _, damage := range []bool{false, true} {
-		dir := t.TempDir()
-		arraytest.MustPut(t, open(t, array.Config{Dir: dir}), "acme", "x", arraytest.File(t, 300_000, 1))
-		path := filepath.Join(dir, "t-acme", "x.json")
-		var record map[string]any
-		data, err := os.ReadFile(path)
-		if err == nil {
-			err = json.Unmarshal(data, &record)
-		}
-		if err != nil || record["crc32c"] == nil {
-			t.Fatalf("got %v, %v, want a record with checksums", record, err)
-		}
-		delete(record, "crc32c")
-		if data, err = json.Marshal(record); err == nil {
-			err = os.WriteFile(path, data, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := open(t, array.Config{Dir: dir})
-		if damage {
-			flip(t, stored(t, dir), 2_000_000)
-		}
-		s.Scrub(t.Context())
-		if a, err := s.Get(t.Context(), "acme", "x"); err != nil || a.Damaged != damage {
-			t.Errorf("got %+v, %v, want damaged: %t", a, err, damage)
-		}
-		if damage {
-			continue
-		}
-		s = open(t, array.Config{Dir: dir})
-		flip(t, stored(t, dir), 2_000_000)
-		h, _ := arraytest.Acquire(t, s, "acme", "x")
-		if _, err := h.ReadAt(make([]byte, 10), 2_000_100); !errors.Is(err, job.ErrCorrupt) {
-			t.Errorf("got %v, want ErrCorrupt by the checksums that were added", err)
+	const at = 2_000_000
+	for _, tt := range []struct {
+		name            string
+		sums            []byte
+		damage, restart bool
+	}{
+		{name: "at once"},
+		{name: "after a start", restart: true},
+		{name: "damaged", damage: true},
+		{name: "too few checksums", sums: make([]byte, 8)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			arraytest.MustPut(t, open(t, array.Config{Dir: dir}), "acme", "x", arraytest.File(t, 300_000, 1))
+			withChecksums(t, dir, tt.sums)
+			s := open(t, array.Config{Dir: dir})
+			h, end := arraytest.Acquire(t, s, "acme", "x")
+			if _, err := h.ReadAt(make([]byte, 10), at+100); err != nil {
+				t.Errorf("before the scrub: got %v, want an unchecked read", err)
+			}
+			end()
+			if tt.damage {
+				flip(t, stored(t, dir), at)
+			}
+			s.Scrub(t.Context())
+			if a, err := s.Get(t.Context(), "acme", "x"); err != nil || a.Damaged != tt.damage {
+				t.Errorf("got %+v, %v, want damaged: %t", a, err, tt.damage)
+			}
+			if tt.damage {
+				return
+			}
+			if tt.restart {
+				s = open(t, array.Config{Dir: dir})
+			}
+			flip(t, stored(t, dir), at)
+			h, _ = arraytest.Acquire(t, s, "acme", "x")
+			if _, err := h.ReadAt(make([]byte, 10), at+100); !errors.Is(err, job.ErrCorrupt) {
+				t.Errorf("got %v, want ErrCorrupt by the checksums that were added", err)
+			}
+		})
+	}
+}
+
+// meanwhile is a context that does something when it is waited for the first time.
+type meanwhile struct {
+	context.Context
+	do func()
+}
+
+func (m *meanwhile) Done() <-chan struct{} {
+	if do := m.do; do != nil {
+		m.do = nil
+		do()
+	}
+	return m.Context.Done()
+}
+
+// An array that is replaced or deleted while the old one is checked stays as it is then, also after a start.
+func TestScrubOfChangedArray(t *testing.T) {
+	small := arraytest.File(t, 10, 1)
+	for _, tt := range []struct {
+		name            string
+		damage, deleted bool
+	}{
+		{name: "replaced"},
+		{name: "replaced, damaged", damage: true},
+		{name: "deleted", deleted: true},
+		{name: "deleted, damaged", damage: true, deleted: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			arraytest.MustPut(t, open(t, array.Config{Dir: dir}), "acme", "x", arraytest.File(t, 300_000, 1)) // of several pieces
+			withChecksums(t, dir, nil)
+			if tt.damage {
+				flip(t, stored(t, dir), 2_000_000)
+			}
+			s := open(t, array.Config{Dir: dir})
+			changed := false
+			s.Scrub(&meanwhile{t.Context(), func() {
+				changed = true
+				if tt.deleted {
+					if err := s.Delete(t.Context(), "acme", "x", job.Precondition{}); err != nil {
+						t.Error(err)
+					}
+				} else {
+					arraytest.MustPut(t, s, "acme", "x", small)
+				}
+			}})
+			if !changed {
+				t.Fatal("the scrub ended before the array was changed")
+			}
+			for _, when := range []string{"at once", "after a start"} {
+				a, err := s.Get(t.Context(), "acme", "x")
+				switch {
+				case tt.deleted && !errors.Is(err, job.ErrArrayNotFound):
+					t.Errorf("%s: got %+v, %v, want none", when, a, err)
+				case !tt.deleted && (err != nil || a.Damaged || a.Bytes != int64(len(small))):
+					t.Errorf("%s: got %+v, %v, want the new one of %d bytes", when, a, err, len(small))
+				}
+				s = open(t, array.Config{Dir: dir})
+			}
+		})
+	}
+}
+
+// What a read in part returns is what was checked, not what was read before the check.
+func TestReadReturnsWhatWasChecked(t *testing.T) {
+	data := make([]byte, 200_000)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(data)
+	for _, r := range [][2]int{{10, 20}, {65_000, 65_536}, {131_000, 131_072}, {65_536, 65_600}, {199_000, 200_000}} {
+		p := make([]byte, r[1]-r[0]) // as if the disk had returned zeros the first time
+		if err := array.Check(data, p, int64(r[0])); err != nil || !bytes.Equal(p, data[r[0]:r[1]]) {
+			t.Errorf("bytes %d to %d: got others, or %v, want those that were checked", r[0], r[1], err)
 		}
 	}
 }
@@ -178,6 +296,17 @@ func TestOpenWhateverIsThere(t *testing.T) {
 		"a record of another": func(record, _ string) error {
 			return os.WriteFile(record, []byte(`{"version":1,"name":"y","file":"../z"}`), 0o600)
 		},
+		"a record of a newer one that looks alike": func(record, _ string) error { return edit(record, map[string]any{"version": 99}) },
+		"a record of another name":                 func(record, _ string) error { return edit(record, map[string]any{"name": "y"}) },
+		"a record of a file of another tenant": func(record, file string) error {
+			other := filepath.Join(filepath.Dir(filepath.Dir(file)), "t-other")
+			if err := os.Mkdir(other, 0o700); err != nil {
+				return err
+			}
+			name := filepath.Base(file)
+			return errors.Join(os.Rename(file, filepath.Join(other, name)), edit(record, map[string]any{"file": "../t-other/" + name}))
+		},
+		"a record of a file of another type": func(record, _ string) error { return edit(record, map[string]any{"file": "x.json"}) },
 		"a directory as record": func(record, _ string) error {
 			return errors.Join(os.Remove(record), os.Mkdir(record, 0o700))
 		},
@@ -186,6 +315,16 @@ func TestOpenWhateverIsThere(t *testing.T) {
 		"a FIFO as file":   func(_, file string) error { return errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)) },
 		"an empty file":    func(_, file string) error { return os.Truncate(file, 0) },
 		"a file cut short": func(_, file string) error { return os.Truncate(file, 500) },
+		"a smaller array": func(_, file string) error {
+			return os.WriteFile(file, arraytest.File(t, 500, 1), 0o600)
+		},
+		"a header of another shape": func(_, file string) error {
+			data, err := os.ReadFile(file)
+			if err == nil {
+				err = os.WriteFile(file, bytes.Replace(data, []byte("(1000,)"), []byte("(2000,)"), 1), 0o600)
+			}
+			return err
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -216,6 +355,32 @@ func TestOpenWhateverIsThere(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The file of an array whose record cannot be read stays, and the array is back with its record.
+func TestRecordIsBack(t *testing.T) {
+	dir := t.TempDir()
+	arraytest.MustPut(t, open(t, array.Config{Dir: dir}), "acme", "x", arraytest.File(t, 10, 1))
+	record := filepath.Join(dir, "t-acme", "x.json")
+	data, err := os.ReadFile(record)
+	if err == nil {
+		err = os.WriteFile(record, data[:20], 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := open(t, array.Config{Dir: dir}); s.Damaged() != 1 {
+		t.Errorf("got %d damaged arrays, want 1", s.Damaged())
+	}
+	if err := os.WriteFile(record, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, array.Config{Dir: dir})
+	if s.Damaged() != 0 {
+		t.Errorf("with its record: got %d damaged arrays, want none", s.Damaged())
+	}
+	_, end := arraytest.Acquire(t, s, "acme", "x")
+	end()
 }
 
 // A tenant whose directory cannot be read has no part in what others do.
@@ -297,6 +462,42 @@ func TestSpare(t *testing.T) {
 	}
 	if _, _, err := arraytest.Put(t, s, "acme", "z", file); !refused(err) {
 		t.Errorf("the third of 4 MB on 10: got %v, want a refusal", err)
+	}
+}
+
+// What one upload is writing counts for the others before the disk shows it. Each round has one moment in which that matters.
+func TestSpareOfUploadsUnderWay(t *testing.T) {
+	const disk, uploads = 1 << 20, 8
+	file := arraytest.File(t, 25_000, 1) // 200 KB, of which five fit
+	for range 60 {
+		dir := t.TempDir()
+		var most atomic.Int64
+		s := open(t, array.Config{Dir: dir, Spare: func() int64 {
+			used := int64(0)
+			files, _ := os.ReadDir(filepath.Join(dir, "t-acme"))
+			for _, f := range files {
+				if info, err := f.Info(); err == nil && filepath.Ext(f.Name()) == ".npy" {
+					used += info.Size()
+				}
+			}
+			most.Store(max(most.Load(), used)) // it is called by one at a time
+			return disk - used
+		}})
+		var wg sync.WaitGroup
+		for i := range uploads {
+			wg.Go(func() {
+				_, _, err := arraytest.Put(t, s, "acme", string(rune('a'+i)), file)
+				if r, ok := errors.AsType[*job.Rejection](err); err != nil && (!ok || !errors.Is(r, job.ErrStorage)) {
+					t.Errorf("got %v, want none, or a refusal for want of room", err)
+				}
+			})
+		}
+		wg.Wait()
+		// Another upload asks for the last time.
+		_, _, _ = arraytest.Put(t, s, "acme", "last", file)
+		if most.Load() > disk {
+			t.Fatalf("uploads took %d bytes of %d", most.Load(), disk)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"math"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gather/internal/cluster"
@@ -124,4 +125,86 @@ func TestPartsAcrossClockSteps(t *testing.T) {
 			t.Errorf("after %d minutes the log is needed behind %d, want %d", i+1, from, want)
 		}
 	}
+}
+
+// The log's clock is taken from readings that are exact enough, follows that clock when it is set or drifts, and does not jitter
+// within what a reading leaves open.
+func TestLogClock(t *testing.T) {
+	t.Parallel()
+	const ahead = time.Hour // of the server's clock
+	for _, tt := range []struct {
+		name string
+		// took is how long the second reading takes, off what its timestamp is from the middle of it.
+		took, off time.Duration
+		want      time.Duration // how far the clock then is from what it was
+	}{
+		{"the same", 200 * time.Millisecond, 0, 0},
+		{"within the reading, later", 200 * time.Millisecond, 90 * time.Millisecond, 0},
+		{"within the reading, earlier", 200 * time.Millisecond, -90 * time.Millisecond, 0},
+		{"set forward", 200 * time.Millisecond, 40 * time.Second, 40 * time.Second},
+		{"set back", 200 * time.Millisecond, -40 * time.Second, -40 * time.Second},
+		{"drifted", 200 * time.Millisecond, 150 * time.Millisecond, 150 * time.Millisecond},
+		{"a slow answer", 2 * time.Second, 40 * time.Second, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { // time is the subject
+				l := cluster.NewLogClock(time.Now)
+				if got := l.Now(); !got.Equal(time.Now()) {
+					t.Errorf("without a reading: got %s, want the machine's time %s", got, time.Now())
+				}
+				read := func(took, off time.Duration) {
+					sent := time.Now()
+					time.Sleep(took)
+					l.Read(sent, time.Now(), sent.Add(took/2+ahead+off).Round(0))
+				}
+				read(3*time.Second, 0) // the first is used however long it took
+				check := func(when string, off time.Duration) {
+					t.Helper()
+					// The timestamp of a reading is taken for the middle of it: what was read is half a reading behind.
+					if got := time.Until(l.Now()); (got - ahead - off).Abs() > tt.took {
+						t.Errorf("%s: the clock is ahead by %s, want about %s", when, got, ahead+off)
+					}
+					if got, want := l.Skew(), time.Since(l.Now()); got != want {
+						t.Errorf("%s: the machine's clock is ahead by %s, want %s", when, got, want)
+					}
+				}
+				check("after the first reading", 0)
+				before := l.Now()
+				time.Sleep(time.Minute)
+				if got := l.Now().Sub(before); got != time.Minute {
+					t.Errorf("%s passed in a minute", got)
+				}
+				offset := time.Until(l.Now())
+				read(tt.took, tt.off)
+				if got := time.Until(l.Now()) - offset; got != tt.want {
+					t.Errorf("the clock was moved by %s, want %s", got, tt.want)
+				}
+				check("after the second reading", tt.want)
+			})
+		})
+	}
+}
+
+// A time that the log's clock has not come to yet is now, and no time is no time.
+func TestAgo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := cluster.NewLogClock(time.Now)
+		l.Read(time.Now(), time.Now(), time.Now().Add(time.Hour))
+		for _, tt := range []struct {
+			name string
+			at   time.Time
+			want time.Time
+		}{
+			{"a minute ago", l.Now().Add(-time.Minute), time.Now().Add(-time.Minute)},
+			{"now", l.Now(), time.Now()},
+			{"in a minute", l.Now().Add(time.Minute), time.Now()},
+			{"never", time.Time{}, time.Time{}},
+		} {
+			if got := l.Ago(tt.at); !got.Equal(tt.want) {
+				t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
+			}
+		}
+	})
 }

@@ -168,3 +168,51 @@ func WithPublisher(f func(jetstream.JetStream) jetstream.JetStream) func(*Config
 
 // WithMaxDropped bounds how many rejected submissions a message of a trim has.
 func WithMaxDropped(n int) func(*Config) { return func(c *Config) { c.maxDropped = n } }
+
+// A Counter refuses and takes submissions of a tenant as a node does, before they are written to the log. Its zero value has no
+// jobs.
+type Counter struct{ t state }
+
+// Submit takes one job, or returns why it is known not to fit under the bounds. Jobs have been admitted in the whole cluster.
+// Decided takes the outcome, and whether the submission is in the log.
+func (c *Counter) Submit(bounds job.Admission, jobs, nodes int, now time.Time) (decided func(err error, inLog bool), err error) {
+	if c.t.changed == nil {
+		c.t.init()
+	}
+	for len(c.t.jobs) != jobs {
+		if c.t.reset(); jobs > 0 {
+			for range jobs {
+				s := &jobState{job: job.Job{ID: job.NewID(), Tenant: "t"}}
+				c.t.jobs[s.job.ID] = s
+				c.t.count(s, +1)
+			}
+		}
+	}
+	bounds.Sizes = make([]job.Size, 1)
+	r, err := c.t.reserve(&bounds, "t", nodes, func(int) time.Duration { return time.Second }, now)
+	return func(err error, inLog bool) {
+		d := applyResult{err: err}
+		if inLog {
+			d.seq = 1
+		}
+		c.t.decidedIn(r, d)
+	}, err
+}
+
+// A LogClock estimates the log's clock on a machine whose own clock is wall.
+type LogClock struct{ c logClock }
+
+// NewLogClock returns one without a reading.
+func NewLogClock(wall func() time.Time) *LogClock { return &LogClock{logClock{wall: wall}} }
+
+// Read takes a timestamp that a server made between two moments.
+func (l *LogClock) Read(sent, received, stamp time.Time) { l.c.reading(sent, received, stamp) }
+
+// Now returns the time by the log's clock.
+func (l *LogClock) Now() time.Time { return l.c.Now() }
+
+// Skew is how far the machine's clock is ahead of the log's.
+func (l *LogClock) Skew() time.Duration { return l.c.Skew() }
+
+// Ago returns the monotonic time at which the log's clock showed t.
+func (l *LogClock) Ago(t time.Time) time.Time { return l.c.ago(t) }

@@ -96,4 +96,9 @@ func TestCompressedStreams(t *testing.T) {
 		err := a.Ready()
 		return err != nil && strings.Contains(err.Error(), "is compressed")
 	})
+	compress("FLEET_LOG", jetstream.NoCompression)
+	f.s.Restart(0)
+	f.s.Restart(1)
+	f.s.Restart(2)
+	f.eventually("the node accepts submissions again", func() bool { return a.Ready() == nil })
 }

@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -44,6 +45,32 @@ func TestReadsWriteNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A leader of the log that has lost its followers goes on as one for a while, and its answers are no proof that a job does not
+// exist: another may lead by then.
+func TestLeaderWithoutQuorum(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3)
+	n := f.open("a")
+	n.submit(1)
+	leader := f.s.StreamLeader("FLEET_LOG")
+	for i := range 3 {
+		if i != leader {
+			f.s.Stop(i)
+		}
+	}
+	stopped := time.Now()
+	const lease = 3 * time.Second // no answer counts that is based on what followers said longer ago
+	f.eventually("an unknown job may be there", func() bool {
+		late := time.Since(stopped) > lease
+		_, err := n.Get(t.Context(), "t", job.NewID())
+		if late && errors.Is(err, job.ErrNotFound) {
+			t.Errorf("got %v from a leader without followers for more than %s, want %v", err, lease, job.ErrStorage)
+		}
+		return errors.Is(err, job.ErrStorage)
+	})
+	f.s.StartAll()
 }
 
 // lateAcks delivers no acknowledgement until it is released.
@@ -123,6 +150,7 @@ func TestCertainAt(t *testing.T) {
 			Config: jetstream.StreamConfig{Replicas: 1}, Cluster: &jetstream.ClusterInfo{Leader: "a"},
 		}, 0, true},
 		{"a leader with two followers", cluster3(&since, 7, 3), 3, true},
+		{"more followers than it is to have", cluster3(&since, 4, 2, 9, 3), 3, true},
 		{"a leader with one follower", cluster3(&since, 0, 5), 5, true},
 		{"a leader that is cut off", cluster3(&since, 12*time.Second, 15*time.Second), 12 * time.Second, true},
 		{"a leader that has heard from none", cluster3(&since, 0, 0), 0, false},

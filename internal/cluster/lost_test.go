@@ -65,6 +65,19 @@ func TestLogLost(t *testing.T) {
 		}},
 		{"shorter", func(f *fleet) { remake(f, 1) }},
 		{"as long, with other messages", func(f *fleet) { remake(f, 50) }},
+		{"another stream, behind what was applied", func(f *fleet) {
+			_, last := f.logRange()
+			f.s.DeleteStreams(t, "FLEET_LOG")
+			s, err := f.jetStream().CreateStream(t.Context(), jetstream.StreamConfig{
+				Name: "FLEET_LOG", Subjects: []string{"fleet.log.*"}, Metadata: map[string]string{"gather-log": "another"},
+				FirstSeq: last + 1,
+			})
+			f.ok(err)
+			for range 5 {
+				_, err = f.jetStream().Publish(t.Context(), "fleet.log.other", []byte{1, 0}, jetstream.WithExpectStream(s.CachedInfo().Config.Name))
+				f.ok(err)
+			}
+		}},
 		{"begins later, without a trim", func(f *fleet) {
 			remake(f, 50)
 			s, err := f.jetStream().Stream(t.Context(), "FLEET_LOG")
@@ -84,6 +97,9 @@ func TestLogLost(t *testing.T) {
 			away.stopped(id)
 			away.close()
 			f.open("away", impatient).stopped(id) // again after another start
+			if _, err := f.jetStream().Stream(t.Context(), "FLEET_LOG"); strings.Contains(tt.name, "deleted") && !errors.Is(err, jetstream.ErrStreamNotFound) {
+				t.Errorf("the log: got %v, want that no node makes it anew that has read it", err)
+			}
 		})
 	}
 }
@@ -121,4 +137,25 @@ func TestFirstStart(t *testing.T) {
 	b.get(id)
 	f.ok(a.Ready())
 	f.ok(b.Ready())
+}
+
+// A node that has read nothing follows a log that was made anew under it: nothing is lost.
+func TestLogRemadeBeforeFirstMessage(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a := f.open("a", impatient)
+	f.s.DeleteStreams(t, "FLEET_LOG")
+	b := f.open("b", impatient)
+	f.s.Restart(0) // ends what reads the log
+	var id job.ID
+	f.eventually("the other node accepts a job", func() bool { // it may have to connect again first
+		s := newJob(1)
+		id = s.Job.ID
+		return b.append(batch(s)) == nil
+	})
+	f.eventually("the node has the job", func() bool {
+		_, err := a.Get(t.Context(), "t", id)
+		return err == nil
+	})
+	f.eventually("the node is ready", func() bool { return a.Ready() == nil })
 }

@@ -16,6 +16,11 @@ import (
 // stages plans tasks of five items, one of which is done each second.
 type stages struct{ fakePlanner }
 
+func (s stages) Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error) {
+	p, err := s.Replan(ctx, tenant, kind, spec)
+	return p, spec, err
+}
+
 func (stages) Replan(_ context.Context, _, _ string, spec []byte) (job.Plan, error) {
 	p, err := fakePlanner{}.Replan(context.Background(), "", "toy", spec)
 	if err != nil {

@@ -2,6 +2,7 @@ package executor_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"strings"
@@ -91,6 +92,19 @@ func TestFailedJobsAreLogged(t *testing.T) {
 	}
 }
 
+// cars are fakePlanner of another kind too.
+type cars struct{ fakePlanner }
+
+func (cars) Names() []string { return []string{"toy", "car"} }
+
+func (c cars) Plan(ctx context.Context, tenant, _ string, spec []byte) (job.Plan, []byte, error) {
+	return c.fakePlanner.Plan(ctx, tenant, "toy", spec)
+}
+
+func (c cars) Replan(ctx context.Context, tenant, _ string, spec []byte) (job.Plan, error) {
+	return c.fakePlanner.Replan(ctx, tenant, "toy", spec)
+}
+
 // The first step of a kind that holds its worker for more than 100 ms is a warning; those before and after it are none.
 func TestLongStepIsLoggedOnce(t *testing.T) {
 	const message = "a step of a task took long; further ones of this kind are not reported"
@@ -98,11 +112,12 @@ func TestLongStepIsLoggedOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var l logs
+				config := func(c *executor.Config) { l.config(c); c.Planner = cars{} }
 				var e *executor.Executor
 				if cluster {
-					e, _ = startNode(t, newFakeCluster(t), l.config)
+					e, _ = startNode(t, newFakeCluster(t), config)
 				} else {
-					e = start(t, newFakeJournal(t), l.config)
+					e = start(t, newFakeJournal(t), config)
 				}
 				submit(t, e, fakePlan{Tasks: 8, Work: 100 * time.Millisecond})
 				submit(t, e, fakePlan{Tasks: 8, Park: time.Hour, Waiting: 8})
@@ -117,6 +132,12 @@ func TestLongStepIsLoggedOnce(t *testing.T) {
 				got := l.records(t, message)
 				if len(got) != 1 || got[0]["level"] != "WARN" || got[0]["kind"] != "toy" || got[0]["duration"] != 450e6 {
 					t.Errorf("got %v, want one warning of a step of 450 ms", got)
+				}
+				submit(t, e, fakePlan{Tasks: 8, Work: 200 * time.Millisecond}, func(s *job.Submission) { s.Kind = "car" })
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if got := l.records(t, message); len(got) != 2 || got[1]["kind"] != "car" || got[1]["duration"] != 200e6 {
+					t.Errorf("got %v, want a second warning, of the other kind", got)
 				}
 			})
 		})

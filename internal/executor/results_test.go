@@ -1,9 +1,12 @@
 package executor_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gather/internal/executor"
@@ -98,11 +101,19 @@ func TestResultBytes(t *testing.T) {
 	}
 }
 
-// What is stored counts for the jobs that come after, of the same tenant.
+// Stored results count for later jobs of the same tenant. The quota of a tenant bounds each job too, when the server allows
+// more or has no limit.
 func TestResultQuota(t *testing.T) {
+	for _, limit := range []int64{0, 1000} {
+		t.Run(fmt.Sprintf("limit %d", limit), func(t *testing.T) { testResultQuota(t, limit) })
+	}
+}
+
+func testResultQuota(t *testing.T, limit int64) {
+	t.Helper()
 	const quota = 10
 	withResults(t, func(c *executor.Config) {
-		c.TenantResultBytes = func(string) int64 { return quota }
+		c.TenantResultBytes, c.MaxResultBytes = func(string) int64 { return quota }, limit
 	}, func(t *testing.T, e *executor.Executor, s source) {
 		stored := func() int64 { _, n := s.Results("acme", job.ID{}); return n }
 		ask := func(p fakePlan, n int) error {
@@ -122,8 +133,8 @@ func TestResultQuota(t *testing.T) {
 			}
 		}
 		for what, ask := range map[string]error{"job": ask(fakePlan{Results: 11}, 1), "batch": ask(fakePlan{Results: 6}, 2)} {
-			if _, ok := errors.AsType[*fields.Errors](ask); !ok {
-				t.Errorf("a %s that never fits: error %v, want a fault", what, ask)
+			if v, ok := errors.AsType[*fields.Errors](ask); !ok || !strings.HasSuffix(v.Error(), "split the "+what) {
+				t.Errorf("a %s that never fits: error %v, want a fault that says to split the %s", what, ask, what)
 			}
 		}
 		if err := ask(fakePlan{Tasks: 2}, 1); err != nil || stored() != 5 {
@@ -151,4 +162,56 @@ func TestResultQuota(t *testing.T) {
 		}
 		settle()
 	})
+}
+
+// What a task left before its executor ended counts with what it leaves after, though the journal, or the node's replica, does not
+// tell yet.
+func TestResultsOfResumedTask(t *testing.T) {
+	stay := func(limit int64) func(*executor.Config) {
+		return func(c *executor.Config) { c.Planner, c.MaxResultBytes, c.Results = stages{}, limit, nil }
+	}
+	// end runs a job of one task that its first executor leaves after two items of five.
+	for name, end := range map[string]func(t *testing.T, limit int64) (j job.Job, log []job.LogRecord){
+		"alone": func(t *testing.T, limit int64) (job.Job, []job.LogRecord) {
+			l := newFakeJournal(t)
+			e := start(t, l, stay(limit))
+			id := submit(t, e, fakePlan{Tasks: 1, Waiting: 5})
+			time.Sleep(2500 * time.Millisecond)
+			none, cancel := context.WithCancel(t.Context())
+			cancel()
+			_ = e.Stop(none)
+			start(t, l, stay(limit))
+			time.Sleep(20 * time.Second)
+			synctest.Wait()
+			return l.job(id), l.jobs[id].log
+		},
+		"shared": func(t *testing.T, limit int64) (job.Job, []job.LogRecord) {
+			r := newFakeCluster(t)
+			e, first := startNode(t, r, stay(limit))
+			id := submit(t, e, fakePlan{Tasks: 1, Waiting: 5})
+			time.Sleep(2500 * time.Millisecond)
+			startNode(t, r, stay(limit))
+			r.kill(first)
+			time.Sleep(20 * time.Second)
+			synctest.Wait()
+			return r.job(id), r.jobs[id].log
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var total int64
+			synctest.Test(t, func(t *testing.T) {
+				j, log := end(t, 0)
+				if total = sumResults(log); j.State != job.Succeeded || total < 5 {
+					t.Errorf("without a limit the job is %v with %d bytes, want it succeeded with 5 at least", j.State, total)
+				}
+			})
+			for limit, want := range map[int64]job.State{total: job.Succeeded, total - 1: job.Failed} {
+				synctest.Test(t, func(t *testing.T) {
+					if j, _ := end(t, limit); j.State != want {
+						t.Errorf("with %d bytes of at most %d the job is %v (%v), want %v", total, limit, j.State, j.Failure, want)
+					}
+				})
+			}
+		})
+	}
 }

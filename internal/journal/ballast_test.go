@@ -1,8 +1,17 @@
 package journal_test
 
 import (
+	"fmt"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"gather/internal/job"
 	"gather/internal/journal"
@@ -82,4 +91,191 @@ func TestBallast(t *testing.T) {
 	wantErr(t, err, journal.ErrDiskFull)
 	d.Clean()
 	must(t, open().Close())
+}
+
+// TestCloseOnFullDisk closes a journal when something else has taken the last block: what waits is written to the room of the
+// ballast. The next start, also on a full disk, is ready when there is space.
+func TestCloseOnFullDisk(t *testing.T) {
+	d := journaltest.NewSmallDisk(64 << 20)
+	open := func() *journal.Journal {
+		t.Helper()
+		j, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: d, Logger: quiet, MinFreeBytes: 16 << 20, RetryInterval: time.Hour},
+			journal.World{MemTable: 256 << 10})
+		must(t, err)
+		return j
+	}
+	j := open()
+	id, s := submission("t")
+	must(t, journaltest.Append(t.Context(), j, entry(id, s, job.Started{})))
+	j.TendBallast()
+	d.Fill(0)
+	late := entry(id, job.Advanced{Completed: 1, Partial: make([]byte, 500<<10)})
+	late.Delay = time.Hour
+	must(t, j.Append(t.Context(), late))
+	must(t, j.Close())
+	d.Clean()
+	j = open()
+	if v, err := j.Get(t.Context(), "t", id); err != nil || v.Progress.Completed != 1 {
+		t.Errorf("got %+v, %v, want what waited when the journal was closed", v.Progress, err)
+	}
+	j.TendBallast()
+	must(t, journaltest.Append(t.Context(), j, entry(id, job.Advanced{Partial: make([]byte, 200<<10)})))
+	must(t, j.Close())
+	d.Fill(0)
+	j = open()
+	d.Clean()
+	j.Inspect()
+	must(t, j.Ready())
+	must(t, j.Close())
+}
+
+// A quota can be used up while the disk reports free space: then the error of a write, or of a flush, removes the ballast.
+func TestBallastOfQuota(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT} {
+		for _, ext := range []string{".log", ".sst"} {
+			t.Run(fmt.Sprintf("%v of %s", errno, ext), func(t *testing.T) {
+				d := newDisk()
+				d.mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 30})
+				j, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: d, Logger: quiet, MinFreeBytes: 16 << 20, RetryInterval: time.Millisecond},
+					journal.World{MemTable: 256 << 10})
+				must(t, err)
+				j.TendBallast()
+				ballast := func() bool {
+					_, err := d.Stat("j/BALLAST")
+					return err == nil
+				}
+				if !ballast() {
+					t.Fatal("there is no ballast")
+				}
+				id, s := submission("t")
+				must(t, journaltest.Append(t.Context(), j, entry(id, s, job.Started{})))
+				d.fail(func(op errorfs.Op) error {
+					if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && op.Kind != errorfs.OpFileClose && op.Kind != errorfs.OpRemove && filepath.Ext(op.Path) == ext {
+						return errno
+					}
+					return nil
+				})
+				for range 5 { // more than a memtable
+					must(t, j.Append(t.Context(), entry(id, job.Advanced{Partial: make([]byte, 100<<10)})))
+				}
+				until(t, "the journal is not ready", func() bool { return j.Ready() != nil })
+				if ext == ".log" {
+					j.Inspect()
+				} else {
+					j.TendBallast()
+				}
+				if ballast() {
+					t.Error("the ballast is there, want it removed")
+				}
+				if j.TendBallast(); ballast() {
+					t.Error("the ballast is made again while the quota is used up")
+				}
+				d.fail(nil)
+				until(t, "the journal is ready", func() bool { return j.Ready() == nil })
+				if j.TendBallast(); !ballast() {
+					t.Error("with space again there is no ballast")
+				}
+				must(t, j.Close())
+			})
+		}
+	}
+}
+
+// The ballast is a quarter of the margin, at most 64 MiB, and none where that is too little, or there is nothing to keep space for.
+func TestBallastSize(t *testing.T) {
+	for _, tt := range []struct {
+		margin uint64
+		view   bool
+		found  string // what is there in its place
+		want   int64  // 0 for none
+	}{
+		{margin: 4<<20 - 4, want: 0},
+		{margin: 4 << 20, want: 1 << 20},
+		{margin: 1 << 30, want: 64 << 20},
+		{margin: 4 << 20, found: strings.Repeat("x", 1<<20-1), want: 1 << 20},
+		{margin: 4 << 20, found: strings.Repeat("x", 1<<20), want: 1 << 20},
+		{margin: 4 << 20, view: true, want: 0},
+	} {
+		t.Run(fmt.Sprintf("margin %d, view %t, %d bytes there", tt.margin, tt.view, len(tt.found)), func(t *testing.T) {
+			mem := vfs.NewMem()
+			mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 2 << 30})
+			j := open(t, journal.Config{Dir: "j", FS: mem, MinFreeBytes: tt.margin, View: tt.view})
+			if tt.found != "" {
+				f, err := mem.Create("j/BALLAST", vfs.WriteCategoryUnspecified)
+				must(t, err)
+				_, err = f.Write([]byte(tt.found))
+				must(t, err)
+				must(t, f.Close())
+			}
+			j.TendBallast()
+			got := int64(0)
+			if info, err := mem.Stat("j/BALLAST"); err == nil {
+				got = info.Size()
+			} else {
+				wantErr(t, err, fs.ErrNotExist)
+			}
+			if got != tt.want {
+				t.Errorf("got a ballast of %d bytes, want %d", got, tt.want)
+			}
+			must(t, j.Close())
+		})
+	}
+}
+
+// Results leave half of the margin, and of a small margin what deletes and flushes need.
+func TestReserveOfMargin(t *testing.T) {
+	for margin, reserve := range map[uint64]uint64{16 << 20: 16 << 20, 64 << 20: 64 << 20, 96 << 20: 64 << 20, 128 << 20: 64 << 20, 1 << 30: 512 << 20} {
+		t.Run(fmt.Sprint(margin), func(t *testing.T) {
+			mem := vfs.NewMem()
+			j := open(t, journal.Config{Dir: "j", FS: mem, MinFreeBytes: margin, RetryInterval: time.Hour})
+			for free, want := range map[uint64]bool{reserve: true, reserve - 1: false} {
+				mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: free})
+				j.Inspect()
+				if got := j.Room() == nil; got != want {
+					t.Errorf("with %d bytes free results are taken: %t, want %t", free, got, want)
+				}
+			}
+			must(t, j.Close())
+		})
+	}
+}
+
+// What others may write leaves the margin, and a quarter of it for the jobs to come.
+func TestSpare(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		margin, free uint64
+		least, most  int64
+	}{
+		{"room", 400, 1000, 500, 500},
+		{"none left", 400, 500, 0, 0},
+		{"too little", 400, 100, -400, -400},
+		{"no margin", 0, 100, math.MaxInt64, math.MaxInt64},
+		{"a disk without an end", 400, math.MaxUint64, 1 << 60, math.MaxInt64},
+		{"a margin without an end", math.MaxUint64, 1000, math.MinInt64, -1 << 60},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			mem := vfs.NewMem()
+			mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: tt.free})
+			j := open(t, journal.Config{Dir: "j", FS: mem, MinFreeBytes: tt.margin, RetryInterval: time.Hour})
+			if got := j.Spare(); got < tt.least || got > tt.most {
+				t.Errorf("got %d, want %d to %d", got, tt.least, tt.most)
+			}
+			must(t, j.Close())
+		})
+	}
+	t.Run("a disk that cannot tell", func(t *testing.T) {
+		j := open(t, journal.Config{Dir: "j", FS: silent{vfs.NewMem()}, MinFreeBytes: 400, RetryInterval: time.Hour})
+		if got := j.Spare(); got != math.MaxInt64 {
+			t.Errorf("got %d, want %d", got, int64(math.MaxInt64))
+		}
+		must(t, j.Close())
+	})
+}
+
+// silent is a file system that cannot tell its free space.
+type silent struct{ vfs.FS }
+
+func (silent) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{}, vfs.ErrUnsupported
 }

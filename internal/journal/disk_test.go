@@ -423,3 +423,30 @@ func TestPrompt(t *testing.T) {
 		})
 	}
 }
+
+// TestPromptOnKnownFault answers a delete and a prompt batch at once when the journal knows that the disk fails, and does not look
+// at it again.
+func TestPromptOnKnownFault(t *testing.T) {
+	d := newDisk()
+	j := open(t, journal.Config{Dir: "j", FS: d, RetryInterval: time.Hour})
+	id, s := submission("t")
+	gone, s2 := submission("t")
+	must(t, journaltest.Append(t.Context(), j, entry(id, s, job.Started{})))
+	must(t, journaltest.Append(t.Context(), j, entry(gone, s2, job.Started{}, job.Finished{State: job.Succeeded})))
+	d.fail(writes)
+	must(t, j.Append(t.Context(), entry(id, job.Advanced{Completed: 1})))
+	until(t, "the journal is not ready", func() bool { return j.Ready() != nil })
+	result := make(chan error, 1)
+	b := entry(id, job.CancelRequested{})
+	b.Prompt, b.Done = true, func(err error) { result <- err }
+	must(t, j.Append(t.Context(), b))
+	wantErr(t, <-result, job.ErrStorage)
+	wantErr(t, j.Delete(t.Context(), "t", gone), job.ErrStorage)
+	d.fail(nil)
+	_ = j.Close() // may tell of the fault
+	select {
+	case err := <-result:
+		t.Errorf("the batch is answered again, with %v", err)
+	default:
+	}
+}

@@ -236,11 +236,23 @@ func TestAcceptLoss(t *testing.T) {
 // TestOpenOnFullDisk kills a server and starts it on a disk without space: the error is about the space, and with space the
 // journal opens with all that it had.
 func TestOpenOnFullDisk(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT} {
+		for _, partials := range []int{0, 8} { // 8 are more than two memtables
+			t.Run(fmt.Sprintf("%v, %d results", errno, partials), func(t *testing.T) { testOpenOnFullDisk(t, errno, partials) })
+		}
+	}
+}
+
+func testOpenOnFullDisk(t *testing.T, errno error, partials int) {
 	for n := range 40 {
 		d := newDisk()
-		j := open(t, journal.Config{Dir: "j", FS: d})
+		j, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: d, Logger: quiet}, journal.World{MemTable: 256 << 10})
+		must(t, err)
 		id, s := submission("t")
-		must(t, journaltest.Append(t.Context(), j, entry(id, s)))
+		must(t, journaltest.Append(t.Context(), j, entry(id, s, job.Started{})))
+		for range partials {
+			must(t, journaltest.Append(t.Context(), j, entry(id, job.Advanced{Partial: make([]byte, 100<<10)})))
+		}
 		d.mem = d.mem.CrashClone(vfs.CrashCloneCfg{})
 		must(t, j.Close())
 		var mu sync.Mutex
@@ -254,10 +266,10 @@ func TestOpenOnFullDisk(t *testing.T) {
 			if left--; left >= 0 {
 				return nil
 			}
-			return syscall.ENOSPC
+			return errno
 		}))
 		var text bytes.Buffer
-		j, err := journal.Open(t.Context(), journal.Config{Dir: "j", FS: full, Logger: slog.New(slog.NewTextHandler(&text, nil))})
+		j, err = journal.Open(t.Context(), journal.Config{Dir: "j", FS: full, Logger: slog.New(slog.NewTextHandler(&text, nil))})
 		if err == nil {
 			mu.Lock()
 			left = 1 << 30

@@ -3,6 +3,7 @@ package kind_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"math/big"
 	"strings"
@@ -119,23 +120,106 @@ func TestSquares(t *testing.T) {
 // A range beyond int64 is cut by digits, and its least size is part of the plan.
 func TestLargeRange(t *testing.T) {
 	base := strings.Repeat("9", 90_000)
-	p := plan(t, "squares", `{"range":{"start":`+base+`0,"stop":`+base+`9}}`)
-	size := p.Size()
-	if size.Tasks != 9 || size.Units != 9 {
-		t.Errorf("got %d tasks of %d numbers, want 9 of 9", size.Tasks, size.Units)
+	for _, step := range []int64{1, 7} {
+		t.Run(fmt.Sprint("step ", step), func(t *testing.T) {
+			p := plan(t, "squares", fmt.Sprintf(`{"range":{"start":%s0,"stop":%s9,"step":%d}}`, base, base, step))
+			size := p.Size()
+			want := 1 + int(8/step)
+			if size.Tasks != want || size.Units != int64(want) {
+				t.Errorf("got %d tasks of %d numbers, want %d of %d", size.Tasks, size.Units, want, want)
+			}
+			if bounds := int64(2 * len(base) * 2 / 5); size.Memory < bounds { // a digit has more than 3 bits
+				t.Errorf("got %d bytes of memory, want at least the %d of two numbers", size.Memory, bounds)
+			}
+			items, _ := run(t, p)
+			total := 0
+			n, _ := new(big.Int).SetString(base+"0", 10)
+			for i := range int64(want) {
+				total += len(items[i].Value)
+				if want := new(big.Int).Mul(n, n).String(); string(items[i].Value) != want {
+					t.Errorf("item %d has %d digits and differs, want the square of %d digits", i, len(items[i].Value), len(want))
+				}
+				n.Add(n, big.NewInt(step))
+			}
+			if size.Results > int64(total) || size.Results < int64(total)*99/100 {
+				t.Errorf("got %d bytes of results in the plan, want nearly the %d that there are", size.Results, total)
+			}
+		})
 	}
-	items, _ := run(t, p)
-	total := 0
-	n, _ := new(big.Int).SetString(base+"0", 10)
-	for i := range int64(9) {
-		total += len(items[i].Value)
-		if want := new(big.Int).Mul(n, n).String(); string(items[i].Value) != want {
-			t.Errorf("item %d has %d digits and differs, want the square of %d digits", i, len(items[i].Value), len(want))
-		}
-		n.Add(n, big.NewInt(1))
+}
+
+// A range is Python's, on either side of int64. Its plan announces no more bytes of results than there are.
+func TestRanges(t *testing.T) {
+	const beyond = "1000000000000000000000000000000" // 10^30
+	for _, tt := range []struct {
+		spec    string
+		numbers []string // that are squared
+	}{
+		{`{"stop":3}`, []string{"0", "1", "2"}},
+		{`{"start":3,"stop":3}`, nil},
+		{`{"start":5,"stop":1}`, nil},
+		{`{"start":1,"stop":5,"step":-1}`, nil},
+		{`{"start":` + beyond + `,"stop":5}`, nil},
+		{`{"start":5,"stop":-2,"step":-3}`, []string{"5", "2", "-1"}},
+		{`{"start":1,"stop":5,"step":` + beyond + `}`, []string{"1"}},
+		{`{"start":5,"stop":1,"step":-` + beyond + `}`, []string{"5"}},
+		{`{"start":9223372036854775809,"stop":9223372036854775806,"step":-2}`, []string{"9223372036854775809", "9223372036854775807"}},
+		{`{"start":9223372036854775806,"stop":9223372036854775809}`, []string{"9223372036854775806", "9223372036854775807", "9223372036854775808"}},
+		{`{"start":-` + beyond + `,"stop":` + beyond + `1,"step":` + beyond + `}`, []string{
+			"-" + beyond, "0", beyond, "2" + beyond[1:], "3" + beyond[1:], "4" + beyond[1:], "5" + beyond[1:], "6" + beyond[1:],
+			"7" + beyond[1:], "8" + beyond[1:], "9" + beyond[1:], beyond + "0",
+		}},
+		{`{"start":-` + beyond + `,"stop":1` + beyond[1:29] + `,"step":` + beyond + `}`, []string{"-" + beyond, "0"}},
+		{`{"start":1,"stop":` + beyond + `,"step":1` + beyond[2:] + `}`, []string{
+			"1", "1" + beyond[3:] + "1", "2" + beyond[3:] + "1", "3" + beyond[3:] + "1", "4" + beyond[3:] + "1",
+			"5" + beyond[3:] + "1", "6" + beyond[3:] + "1", "7" + beyond[3:] + "1", "8" + beyond[3:] + "1", "9" + beyond[3:] + "1",
+		}},
+	} {
+		t.Run(tt.spec, func(t *testing.T) {
+			p := plan(t, "squares", `{"range":`+tt.spec+`}`)
+			if got := p.Size().Units; got != int64(len(tt.numbers)) {
+				t.Fatalf("got %d numbers, want %d", got, len(tt.numbers))
+			}
+			items, _ := run(t, p)
+			total := int64(0)
+			for i, number := range tt.numbers {
+				n, _ := new(big.Int).SetString(number, 10)
+				got, want := string(items[int64(i)].Value), n.Mul(n, n).String()
+				if got != want {
+					t.Errorf("item %d: got %s, want %s, the square of %s", i, got, want, number)
+				}
+				total += int64(len(got))
+			}
+			if got := p.Size().Results; got > total {
+				t.Errorf("got %d bytes of results in the plan, want at most the %d that there are", got, total)
+			}
+		})
 	}
-	if size.Results > int64(total) || size.Results < int64(total)*99/100 {
-		t.Errorf("got %d bytes of results in the plan, want nearly the %d that there are", size.Results, total)
+}
+
+// The sign of a number is none of its digits, and a range that is too long is reported with how many numbers it has.
+func TestRangeLimits(t *testing.T) {
+	reg := kind.NewRegistry(kind.Limits{Items: 10, Digits: 20}, nil)
+	for _, tt := range []struct{ spec, pointer, detail string }{
+		{`{"range":{"start":-12345678901234567890,"stop":-12345678901234567889}}`, "", ""},
+		{`{"range":{"start":-123456789012345678901,"stop":0}}`, "/range/start", "has 21 digits; at most 20"},
+		{`{"numbers":[-123456789012345678901]}`, "/numbers/0", "has 21 digits; at most 20"},
+		{`{"range":{"stop":11}}`, "/range", "has 11 numbers; at most 10"},
+		{`{"range":{"stop":99999999999999999999}}`, "/range", "has more than 10^18 numbers; at most 10"},
+	} {
+		t.Run(tt.spec, func(t *testing.T) {
+			err := reg.Validate(t.Context(), "acme", "squares", []byte(tt.spec))
+			if tt.detail == "" {
+				if err != nil {
+					t.Errorf("got %v, want no fault", err)
+				}
+				return
+			}
+			v, ok := errors.AsType[*fields.Errors](err)
+			if !ok || len(v.List) != 1 || v.List[0].Pointer != tt.pointer || !strings.Contains(v.List[0].Detail, tt.detail) {
+				t.Errorf("got %v, want %q at %s", err, tt.detail, tt.pointer)
+			}
+		})
 	}
 }
 

@@ -38,6 +38,12 @@ func TestDo(t *testing.T) {
 			t.Errorf("got %v, want ErrStuck", err)
 		}
 
+		over, end := context.WithCancelCause(t.Context())
+		end(gone)
+		if err := reads.NewCalls(time.Minute, 2).Do(over, func() error { t.Error("called when it was over"); return nil }); !errors.Is(err, gone) {
+			t.Errorf("got %v, want the cause of the context", err)
+		}
+
 		close(hung)
 		synctest.Wait()
 		if err := c.Do(t.Context(), func() error { return nil }); err != nil || c.Stuck() != 0 {
