@@ -77,7 +77,7 @@ func TestLiveCluster(t *testing.T) {
 	}
 	for expr, want := range map[string]float64{
 		`sum(gather_jobs_submitted_total)`:                    float64(submitted),
-		`sum(gather_cluster_leader)`:                           1,
+		`sum(gather_cluster_leader)`:                          1,
 		`max(instance:gather_capacity:ratio{bound="jobs"})`:   100. / capacity,
 		`count(instance:gather_capacity:ratio{bound="jobs"})`: 1,
 	} {

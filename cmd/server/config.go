@@ -32,7 +32,7 @@ type serveCmd struct {
 	NatsKey      string `name:"nats-key" placeholder:"FILE" help:"Key of the client certificate."`
 	NatsPrefix   string `default:"gather" placeholder:"NAME" help:"Prefix of the names of streams and subjects. Each cluster needs its own."`
 	NatsReplicas count  `default:"3" placeholder:"N" help:"Replicas of the streams, used when they are created."`
-	NodeTimeout      span   `default:"10s" placeholder:"DURATION" help:"Time without a heartbeat after which the tasks of a node are redelivered to others."`
+	NodeTimeout  span   `default:"10s" placeholder:"DURATION" help:"Time without a heartbeat after which the tasks of a node are redelivered to others."`
 
 	Workers      count `default:"0" placeholder:"N" help:"Size of the worker pool; 0 is one for each CPU."`
 	QueueJobs    count `default:"100000" placeholder:"N" help:"Maximum number of unfinished jobs."`

@@ -25,7 +25,7 @@ type importCmd struct {
 	NatsKey      string `name:"nats-key" placeholder:"FILE" help:"Key of the client certificate."`
 	NatsPrefix   string `default:"gather" placeholder:"NAME" help:"Prefix of the names of streams and subjects, as of the server."`
 	NatsReplicas count  `default:"3" placeholder:"N" help:"How many NATS servers keep every message, when the streams are created."`
-	NodeTimeout      span   `default:"10s" placeholder:"DURATION" help:"As of the server."`
+	NodeTimeout  span   `default:"10s" placeholder:"DURATION" help:"As of the server."`
 }
 
 // importer adds jobs and the records that belong to them to a journal or a cluster. Each call returns when its record is

@@ -15,10 +15,10 @@ import (
 
 // The bounds of the settings of nodes.
 const (
-	maxNodeName = 128
-	maxReplicas = 5 // of JetStream
-	minNodeTimeout  = time.Second
-	maxNodeTimeout  = 10 * time.Minute
+	maxNodeName    = 128
+	maxReplicas    = 5 // of JetStream
+	minNodeTimeout = time.Second
+	maxNodeTimeout = 10 * time.Minute
 )
 
 var (
