@@ -93,7 +93,7 @@ func (stubbornPlan) Step(context.Context, time.Time, *job.Local) (job.Step, erro
 }
 
 func TestCancelUnknown(t *testing.T) {
-	onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l source) {
+	onBothSources(t, nil, func(t *testing.T, e *executor.Executor, _ source) {
 		if _, err := e.Cancel(t.Context(), "acme", job.NewID()); !errors.Is(err, job.ErrNotFound) {
 			t.Errorf("%v, want ErrNotFound", err)
 		}

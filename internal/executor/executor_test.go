@@ -82,13 +82,13 @@ func (r *fakeCluster) next(t *testing.T, change func(*executor.Config)) *executo
 // onBothSources runs a test with an executor that has its jobs in a journal, and with the only node of a cluster.
 func onBothSources(t *testing.T, change func(*executor.Config), test func(t *testing.T, e *executor.Executor, s source)) {
 	t.Helper()
-	for name, make := range map[string]func(t *testing.T) source{
+	for name, newSource := range map[string]func(t *testing.T) source{
 		"local":   func(t *testing.T) source { return newFakeJournal(t) },
 		"cluster": func(t *testing.T) source { return newFakeCluster(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := make(t)
+				s := newSource(t)
 				test(t, s.next(t, func(c *executor.Config) {
 					c.Results = s.Results
 					if change != nil {
@@ -349,7 +349,7 @@ func TestResultsAreNotPiledUp(t *testing.T) {
 }
 
 func TestWork(t *testing.T) {
-	onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l source) {
+	onBothSources(t, nil, func(t *testing.T, e *executor.Executor, _ source) {
 		parked := submit(t, e, fakePlan{Tasks: 3, Park: time.Hour, Waiting: 3})
 		blocked := submit(t, e, fakePlan{Tasks: 1, Block: true})
 		submit(t, e, fakePlan{Tasks: 1})
