@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gather/internal/api"
@@ -120,6 +121,41 @@ func TestBodyDeadline(t *testing.T) {
 					}
 				}
 			}
+		})
+	}
+}
+
+// A body that stalls delays a refusal by 5 s at most, and the 408 not at all.
+func TestStalledBodyDelays(t *testing.T) {
+	const json, text = "Content-Type: application/json", "Content-Type: text/plain"
+	for _, c := range []struct {
+		name, request, header string
+		timeout               time.Duration
+		status                int
+		took                  time.Duration
+	}{
+		{"refused", "POST /v1/jobs", text, time.Minute, 415, 5 * time.Second},
+		{"refused, short timeout", "POST /v1/jobs", text, 2 * time.Second, 415, 2 * time.Second},
+		{"read", "POST /v1/jobs", json, time.Minute, 408, time.Minute},
+		{"discarded", "GET /livez", json, time.Minute, 408, time.Minute},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // time is the subject
+				_, h := newStill(t, func(config *api.Config) { config.BodyTimeout = c.timeout })
+				conn := servePipes(t, h).dial(t)
+				began := time.Now()
+				if _, err := fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: localhost\r\n%s\r\nContent-Length: 100\r\n\r\nx", c.request, c.header); err != nil {
+					t.Fatal(err)
+				}
+				resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = resp.Body.Close()
+				if took := time.Since(began); resp.StatusCode != c.status || !resp.Close || took != c.took {
+					t.Errorf("got %d, close %t after %s, want %d and close after %s", resp.StatusCode, resp.Close, took, c.status, c.took)
+				}
+			})
 		})
 	}
 }

@@ -65,6 +65,26 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 	}
 }
 
+// servePipes serves connections without a buffer.
+func servePipes(t *testing.T, h http.Handler) *pipeListener {
+	t.Helper()
+	l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+	server := &http.Server{Handler: h}
+	served := make(chan struct{})
+	go func() { defer close(served); _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close(); <-served })
+	return l
+}
+
+// dial opens a connection.
+func (l *pipeListener) dial(t *testing.T) net.Conn {
+	t.Helper()
+	client, server := net.Pipe()
+	l.conns <- server
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
 func (l *pipeListener) Close() error   { close(l.done); return nil }
 func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
 
@@ -116,20 +136,13 @@ func newLargeJob(t *testing.T) *largeJob {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j := &largeJob{t: t, l: &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}, id: id}
-	server := &http.Server{Handler: h}
-	served := make(chan struct{})
-	go func() { defer close(served); _ = server.Serve(j.l) }()
-	t.Cleanup(func() { _ = server.Close(); <-served })
-	return j
+	return &largeJob{t: t, l: servePipes(t, h), id: id}
 }
 
 // ask sends a request and returns the connection, from which nothing has been read.
 func (j *largeJob) ask(tail, accept string) net.Conn {
 	j.t.Helper()
-	client, server := net.Pipe()
-	j.l.conns <- server
-	j.t.Cleanup(func() { _ = client.Close() })
+	client := j.l.dial(j.t)
 	_, err := fmt.Fprintf(client, "GET /v1/jobs/%s/%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAccept: %s\r\n\r\n", j.id, tail, accept)
 	if err != nil {
 		j.t.Fatal(err)
