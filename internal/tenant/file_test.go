@@ -1,6 +1,7 @@
 package tenant_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -110,6 +111,71 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestOwner tests that a file keeps its owner and its group, so that a server of another user still can read it.
+func TestOwner(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give a file away")
+	}
+	path := filepath.Join(t.TempDir(), "keys.json")
+	first, _ := generate(t, "acme")
+	second, _ := generate(t, "acme")
+	err := errors.Join(tenant.AddToFile(path, first), os.Chown(path, 65532, 65533), tenant.AddToFile(path, second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); !ok || stat.Uid != 65532 || stat.Gid != 65533 {
+		t.Errorf("after a change: got %+v, want user 65532 and group 65533", info.Sys())
+	}
+}
+
+// TestFailedChange tests that a change that fails leaves the file as it was, and nothing beside it.
+func TestFailedChange(t *testing.T) {
+	twice, _ := generate(t, "acme")
+	for name, c := range map[string]struct {
+		change func(path string) error
+		want   string
+	}{
+		"a key that is there": {func(path string) error { return tenant.AddToFile(path, twice) }, "there twice"},
+		"no place for the new file": {func(path string) error {
+			return tenant.ChangeFile(path, func(keys []tenant.Key) ([]tenant.Key, error) {
+				// A directory in its place, which no file can replace.
+				return keys[:0], errors.Join(os.Rename(path, path+".old"), os.Mkdir(path, 0o700))
+			})
+		}, "file exists"},
+		"a file that is too large": {func(path string) error {
+			if err := os.Truncate(path, 32<<20+1); err != nil {
+				return err
+			}
+			other, _ := generate(t, "acme")
+			return tenant.AddToFile(path, other)
+		}, "has 33554433 bytes; at most 33554432"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "keys.json")
+			if err := tenant.AddToFile(path, twice); err != nil {
+				t.Fatal(err)
+			}
+			before, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.change(path); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want an error with %q", err, c.want)
+			}
+			if hidden, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); err != nil || len(hidden) > 0 {
+				t.Errorf("got the files %q, %v; want no temporary file", hidden, err)
+			}
+			if after, err := os.ReadFile(path); err == nil && !bytes.HasPrefix(after, before) { // unless the test has replaced it
+				t.Errorf("after the change: got %.300q, want %q", after, before)
+			}
+		})
+	}
+}
+
 // TestRemoveFromFile tests that keys go all or none, and the last one never.
 func TestRemoveFromFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
@@ -141,7 +207,9 @@ func TestRevoked(t *testing.T) {
 	stays, staysText := generate(t, "a")
 	goes, goesText := generate(t, "b")
 	loses, losesText := generate(t, "c")
-	s, err := tenant.NewStore([]tenant.Key{stays, goes, loses})
+	moves, movesText := generate(t, "d")
+	changes, changesText := generate(t, "e")
+	s, err := tenant.NewStore([]tenant.Key{stays, goes, loses, moves, changes})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,18 +220,22 @@ func TestRevoked(t *testing.T) {
 		}
 		return p
 	}
-	a, b, c := principal(staysText), principal(goesText), principal(losesText)
+	a, b, c, d, e := principal(staysText), principal(goesText), principal(losesText), principal(movesText), principal(changesText)
 	if err := s.Replace(nil); !errors.Is(err, tenant.ErrNoKeys) {
 		t.Errorf("no keys: %v, want %v", err, tenant.ErrNoKeys)
 	}
-	stays.MaxQueued, loses.ReadOnly = 5, true
-	if err := s.Replace([]tenant.Key{stays, loses}); err != nil {
+	stays.MaxQueued, loses.ReadOnly, moves.Tenant = 5, true, "f"
+	changes.SHA256 = goes.SHA256
+	if err := s.Replace([]tenant.Key{stays, loses, moves, changes}); err != nil {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct {
 		principal tenant.Principal
 		want      bool
-	}{"kept": {a, false}, "removed": {b, true}, "made read-only": {c, true}, "authenticated after": {principal(losesText), false}} {
+	}{
+		"kept": {a, false}, "removed": {b, true}, "made read-only": {c, true}, "of another tenant": {d, true}, "with another secret": {e, true},
+		"authenticated after": {principal(losesText), false}, "authenticated after, of another tenant": {principal(movesText), false},
+	} {
 		got := false
 		select {
 		case <-test.principal.Revoked:
@@ -173,6 +245,12 @@ func TestRevoked(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%s: revoked is %t, want %t", name, got, test.want)
 		}
+	}
+	if p := principal(movesText); p.Tenant != "f" {
+		t.Errorf("a key of another tenant: tenant %q, want f", p.Tenant)
+	}
+	if _, ok := s.Authenticate(changesText); ok {
+		t.Error("the former secret of a key is accepted")
 	}
 	if s.MaxQueued("a") != 5 {
 		t.Error("a kept key did not get its new quota")
