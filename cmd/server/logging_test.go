@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -91,4 +94,45 @@ func TestLimitedLog(t *testing.T) {
 			t.Errorf("%d records an hour later, want 1", n)
 		}
 	})
+}
+
+// A flood of requests that fail does not fill the log of a server; an access log has every request, those that succeed too.
+func TestFailedRequestsInLog(t *testing.T) {
+	const requests = 1000
+	for _, access := range []bool{false, true} {
+		t.Run(fmt.Sprintf("access log %t", access), func(t *testing.T) {
+			c := parsed(t, "--listen", "127.0.0.1:0", "--metrics-listen", "", "--min-free-disk", "0", "--data-dir", t.TempDir(),
+				"--log-format", "json", fmt.Sprintf("--access-log=%t", access))
+			if err := c.validate(); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var b bytes.Buffer
+			srv, err := newServer(ctx, c, c.logger(&b))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- srv.run(ctx) }()
+			for _, path := range []string{"/nowhere", "/livez"} {
+				for range requests {
+					r := httptest.NewRequest(http.MethodGet, path, nil)
+					r.Host = "localhost"
+					srv.api.Handler.ServeHTTP(httptest.NewRecorder(), r)
+				}
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Fatal(err)
+			}
+			failed, other := strings.Count(b.String(), `"path":"/nowhere"`), strings.Count(b.String(), `"path":"/livez"`)
+			if access && (failed != requests || other != requests) {
+				t.Errorf("got %d records of failed requests and %d of others, want %d each", failed, other, requests)
+			}
+			if !access && (failed < logBurst || failed == requests || other > 0) {
+				t.Errorf("got %d records of failed requests and %d of others, want at least %d, not all %d, and 0", failed, other, logBurst, requests)
+			}
+		})
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"os"
 	"runtime/debug"
 
-	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -43,9 +42,9 @@ func divideMemory(limit int64) memory {
 	return m
 }
 
-// readMemory returns the limit of the process: GOMEMLIMIT if it is set, else that of its cgroup or the machine's memory,
-// whichever is less. It sets the limit of Go's heap, unless GOMEMLIMIT is set.
-func readMemory() memory {
+// readMemory returns the limit of the process: GOMEMLIMIT if it is set, else the least of limits. It sets the limit of Go's
+// heap, unless GOMEMLIMIT is set.
+func readMemory(limits ...func() (uint64, error)) memory {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		set := debug.SetMemoryLimit(-1)
 		if set == math.MaxInt64 { // GOMEMLIMIT=off
@@ -56,7 +55,7 @@ func readMemory() memory {
 		return m
 	}
 	limit := uint64(math.MaxInt64)
-	for _, read := range []func() (uint64, error){memlimit.FromCgroup, memlimit.FromSystem} {
+	for _, read := range limits {
 		if n, err := read(); err == nil && n > 0 { // an error is a limit that does not exist or cannot be read
 			limit = min(limit, n)
 		}

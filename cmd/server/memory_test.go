@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"math"
+	"runtime/debug"
 	"testing"
 )
 
@@ -31,5 +33,40 @@ func TestApplyMemory(t *testing.T) {
 	c.applyMemory(divideMemory(400 << 20))
 	if c.QueueBytes.n != 5<<20 || c.RequestBytes.n != 100<<20 {
 		t.Errorf("got --queue-bytes %d and --request-bytes %d, want 5 MiB and 100 MiB", c.QueueBytes.n, c.RequestBytes.n)
+	}
+}
+
+// The least limit counts, and becomes the limit of Go's heap, unless GOMEMLIMIT is set.
+func TestReadMemory(t *testing.T) {
+	limit := func(n uint64) func() (uint64, error) { return func() (uint64, error) { return n, nil } }
+	none := func() (uint64, error) { return 0, errors.New("no limit") }
+	for _, c := range []struct {
+		name, env string
+		heap      int64 // that the Go runtime has at first
+		limits    []func() (uint64, error)
+		want      memory
+		wantHeap  int64
+	}{
+		{"cgroup below the machine", "", math.MaxInt64, []func() (uint64, error){limit(384 << 20), limit(8 << 30)}, divideMemory(384 << 20), divideMemory(384 << 20).heap},
+		{"machine below the cgroup", "", math.MaxInt64, []func() (uint64, error){limit(math.MaxUint64), limit(1 << 30)}, divideMemory(1 << 30), divideMemory(1 << 30).heap},
+		{"no cgroup", "", math.MaxInt64, []func() (uint64, error){none, limit(1 << 30)}, divideMemory(1 << 30), divideMemory(1 << 30).heap},
+		{"0 is no limit", "", math.MaxInt64, []func() (uint64, error){limit(0), limit(1 << 30)}, divideMemory(1 << 30), divideMemory(1 << 30).heap},
+		{"none", "", math.MaxInt64, []func() (uint64, error){none, none}, divideMemory(0), math.MaxInt64},
+		{"GOMEMLIMIT", "300MiB", 300 << 20, []func() (uint64, error){limit(1 << 30)}, memory{
+			limit: 300 << 20, heap: 300 << 20, queue: 75 << 20, requests: 75 << 20, cache: 300 << 20 / 32,
+		}, 300 << 20},
+		{"GOMEMLIMIT off", "off", math.MaxInt64, []func() (uint64, error){limit(1 << 30)}, divideMemory(0), math.MaxInt64},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv("GOMEMLIMIT", c.env)
+			before := debug.SetMemoryLimit(c.heap)
+			defer debug.SetMemoryLimit(before)
+			if got := readMemory(c.limits...); got != c.want {
+				t.Errorf("got %+v, want %+v", got, c.want)
+			}
+			if got := debug.SetMemoryLimit(-1); got != c.wantHeap {
+				t.Errorf("got a limit of Go's heap of %d bytes, want %d", got, c.wantHeap)
+			}
+		})
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
@@ -83,7 +84,7 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	// A pool that is busy on every processor of the Go scheduler would leave requests to wait for its time slices of 10 ms;
 	// with some to spare the kernel shares the CPUs out, and lets who waited for the network go first.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), int(c.Workers.n)+spareProcessors))
-	c.applyMemory(readMemory())
+	c.applyMemory(readMemory(memlimit.FromCgroup, memlimit.FromSystem))
 	s := &server{cfg: c, registry: newRegistry(), hup: make(chan os.Signal, 1)}
 	registerMemory(s.registry, c.memory)
 	if c.AccessLog {

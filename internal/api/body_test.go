@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gather/internal/api"
+	"gather/internal/job"
 	"gather/internal/tenant"
 )
 
@@ -130,21 +131,24 @@ func TestStalledBodyDelays(t *testing.T) {
 	const json, text = "Content-Type: application/json", "Content-Type: text/plain"
 	for _, c := range []struct {
 		name, request, header string
+		sent, length          int64
 		timeout               time.Duration
 		status                int
 		took                  time.Duration
 	}{
-		{"refused", "POST /v1/jobs", text, time.Minute, 415, 5 * time.Second},
-		{"refused, short timeout", "POST /v1/jobs", text, 2 * time.Second, 415, 2 * time.Second},
-		{"read", "POST /v1/jobs", json, time.Minute, 408, time.Minute},
-		{"discarded", "GET /livez", json, time.Minute, 408, time.Minute},
+		{"refused", "POST /v1/jobs", text, 1, 100, time.Minute, 415, 5 * time.Second},
+		{"refused, short timeout", "POST /v1/jobs", text, 1, 100, 2 * time.Second, 415, 2 * time.Second},
+		{"read", "POST /v1/jobs", json, 1, 100, time.Minute, 408, time.Minute},
+		{"too large to be discarded", "GET /livez", json, 256 << 10, 1 << 40, time.Minute, 200, 0},
+		{"discarded", "GET /livez", json, 1, 100, time.Minute, 408, time.Minute},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // time is the subject
 				_, h := newStill(t, func(config *api.Config) { config.BodyTimeout = c.timeout })
 				conn := servePipes(t, h).dial(t)
 				began := time.Now()
-				if _, err := fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: localhost\r\n%s\r\nContent-Length: 100\r\n\r\nx", c.request, c.header); err != nil {
+				head := fmt.Sprintf("%s HTTP/1.1\r\nHost: localhost\r\n%s\r\nContent-Length: %d\r\n\r\n", c.request, c.header, c.length)
+				if _, err := io.WriteString(conn, head+strings.Repeat("x", int(c.sent))); err != nil {
 					t.Fatal(err)
 				}
 				resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -155,6 +159,7 @@ func TestStalledBodyDelays(t *testing.T) {
 				if took := time.Since(began); resp.StatusCode != c.status || !resp.Close || took != c.took {
 					t.Errorf("got %d, close %t after %s, want %d and close after %s", resp.StatusCode, resp.Close, took, c.status, c.took)
 				}
+				_, _ = io.Copy(io.Discard, conn) // until the server has closed it
 			})
 		})
 	}
@@ -180,6 +185,29 @@ func TestBodyDeadlineEnds(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A body that has come, and was discarded, does not end a stream that goes on for longer than a body may take.
+func TestStreamAfterBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // time is the subject
+		s, h := newStill(t)
+		s.apply(job.Started{At: time.Now()})
+		conn := servePipes(t, h).dial(t)
+		const head = "GET /v1/jobs/%s/events HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}"
+		if _, err := fmt.Fprintf(conn, head, s.job.ID); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(time.Hour, func() { s.apply(job.Finished{State: job.Succeeded, At: time.Now()}) })
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || !strings.Contains(string(body), "event: end") {
+			t.Errorf("got %d bytes that end in %q, %v, want the events to their end", len(body), body[max(0, len(body)-200):], err)
+		}
+	})
 }
 
 // Announced bytes take no memory: requests that announce large bodies and send a byte leave room for the others.
