@@ -64,12 +64,12 @@ func kebab(name string) string {
 // All faults are listed, and nothing starts.
 func TestFaultySettings(t *testing.T) {
 	code, _, stderr := cliRun(t, "--listen", "nowhere", "--workers=-1", "--retention", "soon", "--queue-bytes", "1 banana",
-		"--log-level", "loud", "--log-format", "xml", "--trusted-proxies", "10.0.0.0", "--allowed-hosts", "http://localhost:3000", "--data-dir", "")
+		"--log-level", "loud", "--log-format", "xml", "--trusted-proxies", "10.0.0.0", "--allowed-hosts", "http://localhost:3000", "--drain-delay=-1s", "--data-dir", "")
 	if code != exitUsage {
 		t.Errorf("exit code %d, want %d", code, exitUsage)
 	}
 	for _, flag := range []string{
-		"listen", "workers", "retention", "queue-bytes", "log-level", "log-format", "trusted-proxies", "allowed-hosts", "data-dir",
+		"listen", "workers", "retention", "queue-bytes", "log-level", "log-format", "trusted-proxies", "allowed-hosts", "drain-delay", "data-dir",
 	} {
 		if !strings.Contains(stderr, "--"+flag+":") {
 			t.Errorf("the faults do not name --%s:\n%s", flag, stderr)

@@ -47,6 +47,7 @@ func TestForeignHosts(t *testing.T) {
 	}{
 		{"loopback", nil, map[string]int{
 			"localhost /v1/jobs": 200, "evil.example /v1/jobs": 421, "evil.example /livez": 200,
+			"gather /v1/jobs": 421, "10.1.2.3 /v1/jobs": 421, "gather /metrics": 421, "10.1.2.3 /debug/pprof/cmdline": 421,
 			"localhost /metrics": 200, "evil.example /metrics": 421,
 			"localhost /debug/pprof/cmdline": 200, "evil.example /debug/pprof/cmdline": 421, "evil.example /debug/pprof/": 421,
 		}},

@@ -285,6 +285,7 @@ func TestRefusals(t *testing.T) {
 		{status: 413, method: "POST", path: "/v1/jobs", body: none + strings.Repeat(" ", 1100)},
 		{status: 503, method: "GET", path: path(j, "/events")},
 		{status: 503, method: "GET", path: path(j, "/results"), headers: []string{"Accept: application/x-ndjson"}},
+		{status: 503, method: "GET", path: path(j, "/results")},
 		{status: 503, method: "PUT", path: "/v1/arrays/x", body: "x", headers: []string{"Content-Type: application/x-npy"}},
 		{status: 202, method: "POST", path: "/v1/jobs", body: none, headers: []string{"Prefer: wait=1"}},
 		{status: 422, method: "POST", path: "/v1/jobs", body: `{}`},
@@ -294,7 +295,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s %s: %d, want %d: %s", c.method, c.path, a.status, c.status, a.body)
 		}
 	}
-	refused(t, s, map[string]float64{"rate": 1, "bodies": 2, "uploads": 0, "readers": 0, "streams": 3})
+	refused(t, s, map[string]float64{"rate": 1, "bodies": 2, "uploads": 0, "readers": 0, "streams": 4})
 	full := newService(t, withFailure(&job.Rejection{Err: job.ErrQueueFull, Reason: "jobs"}))
 	if a := full.do("POST", "/v1/jobs", none); a.status != 503 {
 		t.Errorf("a full queue: %d", a.status)
