@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -160,6 +161,50 @@ func TestStalledBodyDelays(t *testing.T) {
 					t.Errorf("got %d, close %t after %s, want %d and close after %s", resp.StatusCode, resp.Close, took, c.status, c.took)
 				}
 				_, _ = io.Copy(io.Discard, conn) // until the server has closed it
+			})
+		})
+	}
+}
+
+// draining reads uploads to their end, and stores nothing.
+type draining struct{ failingArrays }
+
+func (draining) Put(_ context.Context, _, name string, r io.Reader, _ job.ArrayUpload) (job.Array, bool, error) {
+	n, err := io.Copy(io.Discard, r)
+	return job.Array{Name: name, Bytes: n}, true, err
+}
+
+// An upload may take longer than other bodies as long as it keeps the least rate.
+func TestSlowUploads(t *testing.T) {
+	for rate, status := range map[int]int{api.MinRate / 2: http.StatusRequestTimeout, 2 * api.MinRate: http.StatusCreated} {
+		t.Run(fmt.Sprint(rate, " bytes a second"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // time is the subject
+				_, h := newStill(t, func(c *api.Config) { c.Arrays, c.BodyTimeout = draining{}, 10*time.Second })
+				conn := servePipes(t, h).dial(t)
+				const seconds = 60
+				sent := make(chan struct{})
+				go func() {
+					defer close(sent)
+					_, err := fmt.Fprintf(conn, "PUT /v1/arrays/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/x-npy\r\nContent-Length: %d\r\n\r\n", seconds*rate)
+					for range seconds {
+						if err != nil { // the server has closed the connection
+							return
+						}
+						time.Sleep(time.Second)
+						_, err = conn.Write(make([]byte, rate))
+					}
+				}()
+				resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(resp.Body)
+				_ = resp.Body.Close()
+				if err != nil || resp.StatusCode != status {
+					t.Errorf("got %d, %v, want %d: %s", resp.StatusCode, err, status, body)
+				}
+				_, _ = io.Copy(io.Discard, conn) // until the server has closed it
+				<-sent
 			})
 		})
 	}

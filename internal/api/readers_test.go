@@ -212,7 +212,7 @@ func heap() int64 {
 // A client that is slower than the least rate is cut off, a slow one that is not gets the whole answer.
 func TestSlowReaders(t *testing.T) {
 	for name, ask := range largeAnswers {
-		for rate, whole := range map[int]bool{2 << 10: false, 32 << 10: true} {
+		for rate, whole := range map[int]bool{2 << 10: false, 10 << 10: true, 32 << 10: true} {
 			t.Run(fmt.Sprintf("%s at %d", name, rate), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					c := newLargeJob(t).ask(ask[0], ask[1])
