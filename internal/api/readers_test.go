@@ -255,7 +255,7 @@ func TestReadersTakeTurns(t *testing.T) {
 		want string
 	}{
 		"results": {func(j *largeJob) string { return "/" + j.id.String() + "/results?limit=3" }, `"index":2`},
-		"jobs":    {func(*largeJob) string { return "?page_size=20" }, `"jobs":[{`},
+		"jobs":    {func(*largeJob) string { return "?page_size=32" }, `"jobs":[{`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
