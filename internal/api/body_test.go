@@ -318,6 +318,35 @@ func TestStalledBodies(t *testing.T) {
 	s.until(func() bool { return s.gauge("gather_http_body_bytes_in_flight") == 0 })
 }
 
+// One body of the largest size always fits when nothing else is held, also into a budget of that size.
+func TestLargestBody(t *testing.T) {
+	const maxBody = 1 << 20
+	for name, option := range map[string]func(*service, *api.Config){"with keys": withKeys(nil), "without keys": func(*service, *api.Config) {}} {
+		t.Run(name, func(t *testing.T) {
+			s := newService(t, option, func(_ *service, c *api.Config) { c.MaxBody, c.MaxBodies = maxBody, maxBody })
+			const job = `{"kind":"squares","numbers":[1]}`
+			if a := s.do("POST", "/v1/jobs", job+strings.Repeat(" ", maxBody-len(job))); a.status != 202 {
+				t.Errorf("got %d, want 202: %s", a.status, a.body)
+			}
+		})
+	}
+}
+
+// Without keys there is one tenant, which may use more than half of the budget.
+func TestBodiesWithoutKeys(t *testing.T) {
+	const maxBody = 1 << 20
+	s := newService(t, func(_ *service, c *api.Config) { c.MaxBody, c.MaxBodies = maxBody, 4*maxBody })
+	const job = `{"kind":"squares","numbers":[1]}`
+	large := job + strings.Repeat(" ", maxBody-len(job))
+	for range 2 {
+		s.send(s.dial(), "POST", "/v1/jobs", large[1:], "Content-Type: application/json", fmt.Sprint("Content-Length: ", maxBody))
+	}
+	s.until(func() bool { return s.gauge("gather_http_body_bytes_in_flight") >= 2*maxBody })
+	if a := s.do("POST", "/v1/jobs", large); a.status != 202 {
+		t.Errorf("a third of the largest bodies of four: got %d, want 202: %s", a.status, a.body)
+	}
+}
+
 // A client that goes in the middle of its body leaves nothing held.
 func TestBodyCutOff(t *testing.T) {
 	s := newService(t)

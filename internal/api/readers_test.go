@@ -328,15 +328,16 @@ func TestIdleStreamsHoldNothing(t *testing.T) {
 
 // A page is read also where it is larger than the memory that readers may hold.
 func TestLittleReadMemory(t *testing.T) {
-	s := newService(t, func(_ *service, c *api.Config) { c.MaxReads = 64 << 10 })
-	j := s.finished(`{"kind":"squares","numbers":[1,2]}`)
-	for _, target := range []string{"/results", "/results?order=index", "/events"} {
-		if a := s.do("GET", path(j, target), ""); a.status != http.StatusOK {
-			t.Errorf("%s: got %d, want 200: %s", target, a.status, a.body)
-		}
-	}
-	if a := s.do("GET", "/v1/jobs?page_size=200", ""); a.status != http.StatusOK {
-		t.Errorf("the list of jobs: got %d, want 200: %s", a.status, a.body)
+	for name, option := range map[string]func(*service, *api.Config){"with keys": withKeys(nil), "without keys": func(*service, *api.Config) {}} {
+		t.Run(name, func(t *testing.T) {
+			s := newService(t, option, func(_ *service, c *api.Config) { c.MaxReads = 64 << 10 })
+			j := s.finished(`{"kind":"squares","numbers":[1,2]}`)
+			for _, target := range []string{"/v1/jobs?page_size=200", path(j, "/results"), path(j, "/results?order=index"), path(j, "/events")} {
+				if a := s.do("GET", target, ""); a.status != http.StatusOK {
+					t.Errorf("%s: got %d, want 200: %s", target, a.status, a.body)
+				}
+			}
+		})
 	}
 }
 
