@@ -73,10 +73,13 @@ func TestHosts(t *testing.T) {
 		{network, "printer.local", "", 200},
 		{network, "evil.example", "", misdirected},
 		{network, "10.1.2.3.evil.example", "", misdirected},
+		{network, "gather.svc.evil.example", "", misdirected},
+		{network, "a.localhost.evil.example", "", misdirected},
 		{network, "10.1.2.3:8080", "http://10.1.2.3:8080", 200},
 		{network, "10.1.2.3:8080", "http://10.1.2.3", forbidden},
 
 		{anyHost, "evil.example", "http://other.example", 200},
+		{anyHost, "evil.example", "null", forbidden},
 		{keyed, "evil.example", "http://other.example", 401},
 	} {
 		for _, op := range []string{
@@ -104,6 +107,12 @@ func TestHostProblems(t *testing.T) {
 		if p.Type != c.problem || p.Detail == nil || !strings.Contains(*p.Detail, c.hint) || p.RequestId == "" {
 			t.Errorf("Host %s, Origin %s: %s, want %s with %s", c.host, c.origin, w.Body, c.problem, c.hint)
 		}
+	}
+	r := httptest.NewRequest("GET", "/v1/jobs", nil)
+	r.Host, r.Header["Origin"] = "localhost", []string{"http://localhost", "https://evil.example"}
+	w := httptest.NewRecorder()
+	if s.handler.ServeHTTP(w, r); w.Code != http.StatusForbidden {
+		t.Errorf("a second Origin that is foreign: %d, want 403: %s", w.Code, w.Body)
 	}
 	for _, probe := range []string{"/livez", "/readyz"} {
 		if w := s.sendTo("lb.example.com", "GET", probe, ""); w.Code != 200 {

@@ -45,6 +45,7 @@ func TestHostileNames(t *testing.T) {
 		strings.Repeat("n/", 2200) + "n":   bucket.ErrNotFound,
 		"..":                               bucket.ErrNotAllowed,
 		"ok.npy?x":                         bucket.ErrNotAllowed,
+		"ok.npy#x":                         bucket.ErrNotAllowed,
 		strings.Repeat("%6e", 1500) + "/x": bucket.ErrNotFound,
 	} {
 		url := "file://" + root + "/" + name
@@ -57,6 +58,11 @@ func TestHostileNames(t *testing.T) {
 		}
 		if !errors.Is(err, want) {
 			t.Errorf("read %.80q: got %v, want %v", name, err, want)
+		}
+	}
+	for _, authority := range []string{"someone@", "host", "localhost"} {
+		if v, err := set.Stat(t.Context(), "file://"+authority+root+"/ok.npy"); !errors.Is(err, bucket.ErrNotAllowed) {
+			t.Errorf("stat of a URL with the authority %s: got %+v, %v, want %v", authority, v, err, bucket.ErrNotAllowed)
 		}
 	}
 }
