@@ -85,8 +85,9 @@ func dirError(err error) error {
 	if err == nil || errors.Is(err, ErrChanged) {
 		return err
 	}
-	// A key that names no file: one that leads through a file, has a byte that no name has, is too long, or has too many links.
-	for _, none := range []error{fs.ErrNotExist, syscall.ENOTDIR, syscall.EINVAL, syscall.ENAMETOOLONG, syscall.ELOOP} {
+	// A key that names no file: one that leads through a file, has a byte that no name has, is too long, has too many links,
+	// or names a socket.
+	for _, none := range []error{fs.ErrNotExist, syscall.ENOTDIR, syscall.EINVAL, syscall.ENAMETOOLONG, syscall.ELOOP, syscall.ENXIO} {
 		if errors.Is(err, none) {
 			return ErrNotFound
 		}

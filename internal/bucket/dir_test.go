@@ -72,6 +72,7 @@ func TestObjectIsReplacedByAnotherType(t *testing.T) {
 	for name, replace := range map[string]func(path string) error{
 		"fifo":      func(path string) error { return syscall.Mkfifo(path, 0o600) },
 		"directory": func(path string) error { return os.Mkdir(path, 0o700) },
+		"socket":    func(path string) error { return syscall.Mknod(path, syscall.S_IFSOCK|0o600, 0) },
 		"shorter":   func(path string) error { return os.WriteFile(path, []byte("x"), 0o600) },
 	} {
 		t.Run(name, func(t *testing.T) {
