@@ -18,6 +18,9 @@ func TestDivideMemory(t *testing.T) {
 		if m.heap >= limit || m.heap < limit/2 || m.heap+m.cache > limit {
 			t.Errorf("limit %d MiB: got a heap of %d MiB beside %d MiB of cache, want less than the limit", limit>>20, m.heap>>20, m.cache>>20)
 		}
+		if m.cache < minCacheMemory {
+			t.Errorf("limit %d MiB: got a cache of %d MiB, want at least %d", limit>>20, m.cache>>20, minCacheMemory>>20)
+		}
 		if full := m.queue == maxQueueMemory && m.requests == maxRequestMemory && m.cache == maxCacheMemory; full != (limit >= 4<<30) {
 			t.Errorf("limit %d MiB: got %+v, want the largest parts from 4 GiB", limit>>20, m)
 		}

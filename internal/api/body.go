@@ -142,7 +142,8 @@ func (s *server) readBody(x *exchange, r *http.Request) ([]byte, error) {
 	return nil, x.bodyError(err, "")
 }
 
-// readAll acquires memory for a body as it arrives. A length that the client declares only bounds the last buffer.
+// readAll acquires memory for a body as it arrives. A length that the client declares only bounds the last buffer. The byte
+// that shows that a body without a length is too large is not counted: a body of the largest size fits into a budget of that size.
 func (s *server) readAll(x *exchange, r *http.Request) ([]byte, error) {
 	most, body := r.ContentLength, io.Reader(r.Body)
 	if most > s.MaxBody {
@@ -152,7 +153,7 @@ func (s *server) readAll(x *exchange, r *http.Request) ([]byte, error) {
 		most, body = s.MaxBody+1, http.MaxBytesReader(x.w, r.Body, s.MaxBody)
 	}
 	size := min(most, firstRead)
-	if err := x.hold(size); err != nil {
+	if err := x.hold(min(size, s.MaxBody)); err != nil {
 		return nil, err
 	}
 	data := make([]byte, size)
@@ -168,7 +169,7 @@ func (s *server) readAll(x *exchange, r *http.Request) ([]byte, error) {
 			return nil, err
 		}
 		size = min(2*size, most)
-		if err := x.hold(size - n); err != nil {
+		if err := x.hold(min(size, s.MaxBody) - n); err != nil {
 			return nil, err
 		}
 		grown := make([]byte, size)

@@ -318,15 +318,27 @@ func TestStalledBodies(t *testing.T) {
 	s.until(func() bool { return s.gauge("gather_http_body_bytes_in_flight") == 0 })
 }
 
-// One body of the largest size always fits when nothing else is held, also into a budget of that size.
+// One body of the largest size always fits when nothing else is held, also into a budget of that size; a larger one never does,
+// whether or not its length is declared.
 func TestLargestBody(t *testing.T) {
 	const maxBody = 1 << 20
 	for name, option := range map[string]func(*service, *api.Config){"with keys": withKeys(nil), "without keys": func(*service, *api.Config) {}} {
 		t.Run(name, func(t *testing.T) {
 			s := newService(t, option, func(_ *service, c *api.Config) { c.MaxBody, c.MaxBodies = maxBody, maxBody })
 			const job = `{"kind":"squares","numbers":[1]}`
-			if a := s.do("POST", "/v1/jobs", job+strings.Repeat(" ", maxBody-len(job))); a.status != 202 {
-				t.Errorf("got %d, want 202: %s", a.status, a.body)
+			for size, want := range map[int]int{maxBody: 202, maxBody + 1: 413, 2 * maxBody: 413} {
+				body := job + strings.Repeat(" ", size-len(job))
+				if a := s.do("POST", "/v1/jobs", body); a.status != want {
+					t.Errorf("%d bytes: got %d, want %d: %s", size, a.status, want, a.body)
+				}
+				conn := s.dial()
+				chunked := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", size, body)
+				go func() { // the server closes the connection of a body that is too large
+					_, _ = fmt.Fprintf(conn, "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n%s", s.key, chunked)
+				}()
+				if a := readAnswer(t, bufio.NewReader(conn)); a.status != want {
+					t.Errorf("%d bytes, chunked: got %d, want %d: %s", size, a.status, want, a.body)
+				}
 			}
 		})
 	}

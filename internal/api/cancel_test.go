@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,22 @@ import (
 // Cancel implements api.Executor: the job was ending already, and is returned as it is on disk.
 func (s *still) Cancel(ctx context.Context, tenant string, id job.ID) (job.Job, error) {
 	return s.Get(ctx, tenant, id)
+}
+
+// A server that stops does not wait for the end of a job, and says that it stops.
+func TestCancelOfEndingJobWhileStopping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // time is the subject
+		stopping, stop := context.WithCancel(t.Context())
+		s, h := newStill(t, func(c *api.Config) { c.Stopping = stopping })
+		s.apply(job.Started{At: time.Now()})
+		time.AfterFunc(time.Second, stop)
+		w := httptest.NewRecorder()
+		began := time.Now()
+		h.ServeHTTP(w, httptest.NewRequest("POST", "/v1/jobs/"+s.job.ID.String()+"/cancel", nil))
+		if took := time.Since(began); w.Code != 503 || !strings.Contains(w.Body.String(), "/problems/shutting-down") || took != time.Second {
+			t.Errorf("%d after %s, want 503 shutting-down after 1s: %s", w.Code, took, w.Body)
+		}
+	})
 }
 
 // The answer of a cancel never has a job that still is running: it waits for an end that is about to be durable.
