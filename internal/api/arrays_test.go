@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"gather/internal/api"
@@ -137,12 +138,16 @@ func TestJobPreconditions(t *testing.T) {
 	s := newService(t)
 	j := s.finished(`{"kind":"squares","numbers":[1]}`)
 	etag := s.do("GET", path(j, ""), "").Header.Get("ETag")
+	strong := strings.TrimPrefix(etag, "W/") // a tag of the same text, which no job has
 	for _, tt := range []struct {
 		method, tail, header string
 		status               int
 	}{
 		{"GET", "", "If-Match: *", 200},
 		{"GET", "", "If-Match: " + etag, 412},
+		{"GET", "", "If-Match: " + strong, 412},
+		{"POST", "/cancel", "If-Match: " + strong, 412},
+		{"DELETE", "", "If-Match: " + strong, 412},
 		{"GET", "", "If-Match: x", 400},
 		{"POST", "/cancel", "If-Match: " + etag, 412},
 		{"POST", "/cancel", "If-None-Match: " + etag, 412},

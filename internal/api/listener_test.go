@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -125,6 +126,42 @@ func TestListenerPasses(t *testing.T) {
 	}
 	if a := send(job); a.status != http.StatusAccepted {
 		t.Errorf("got %s %s, want 202", a.Status, a.body)
+	}
+}
+
+// What begins like no error of net/http passes, and a write that is replaced reports that all of it was written.
+func TestListenerWrites(t *testing.T) {
+	for _, c := range []struct{ first, want string }{
+		{"H", "H"},
+		{"HTTP/1.1 4", "HTTP/1.1 4"},
+		{"HTTP/1.1 499 \r\n\r\n", "HTTP/1.1 499 \r\n\r\n"},
+		{"HTTP/1.1 400 Bad Request\r\n\r\nBad", "HTTP/1.1 400 Bad Request\r\nCache-Control: no-store\r\n"},
+	} {
+		t.Run(c.first, func(t *testing.T) {
+			tcp, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := api.Listener(new(http.Server), tcp, slog.New(slog.DiscardHandler))
+			defer func() { _ = l.Close() }()
+			client, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = client.Close() }()
+			accepted, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n, err := io.WriteString(accepted, c.first); n != len(c.first) || err != nil {
+				t.Errorf("got %d, %v, want %d bytes written", n, err, len(c.first))
+			}
+			_ = accepted.Close()
+			got := make([]byte, len(c.want))
+			if _, err := io.ReadFull(client, got); err != nil || string(got) != c.want {
+				t.Errorf("the client got %q, %v, want %q", got, err, c.want)
+			}
+		})
 	}
 }
 
