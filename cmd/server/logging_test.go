@@ -89,9 +89,18 @@ func TestLimitedLog(t *testing.T) {
 			t.Errorf("%d records about as many tenants, want at most %d", n, maxLogKeys+logBurst)
 		}
 		time.Sleep(time.Hour)
-		log.Info("request failed", "tenant", "new")
-		if n := count(); n != 1 {
-			t.Errorf("%d records an hour later, want 1", n)
+		for range logBurst {
+			log.Info("request failed", "tenant", "new")
+			log.Info("request failed", "tenant", "other")
+		}
+		if n := count(); n != 2*logBurst {
+			t.Errorf("%d records about two tenants an hour later, want %d", n, 2*logBurst)
+		}
+		for range 2 * logBurst {
+			log.Debug("request", "tenant", "a")
+		}
+		if n := count(); n != 2*logBurst {
+			t.Errorf("%d debug records, want %d", n, 2*logBurst)
 		}
 	})
 }

@@ -1,13 +1,17 @@
 package api_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"gather/internal/api"
 	"gather/internal/job"
@@ -117,4 +121,27 @@ func TestAccessLog(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A slow answer is logged as a warning, a wait that takes as long as the client asked for is not.
+func TestSlowRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // time is the subject
+		var log bytes.Buffer
+		s, h := newStill(t, func(c *api.Config) {
+			c.Logger, c.SlowRequest = slog.New(slog.NewJSONHandler(&log, nil)), time.Second
+			c.Ready = func() error { time.Sleep(2 * time.Second); return nil }
+		})
+		for _, path := range []string{"/livez", "/readyz", "/v1/jobs/" + s.job.ID.String()} {
+			r := httptest.NewRequestWithContext(context.Background(), "GET", path, nil)
+			r.Header.Set("Prefer", "wait=5")
+			w := httptest.NewRecorder()
+			if h.ServeHTTP(w, r); w.Code != 200 {
+				t.Errorf("%s: got %d, want 200: %s", path, w.Code, w.Body)
+			}
+		}
+		text := log.String()
+		if strings.Count(text, "\n") != 1 || !strings.Contains(text, `"level":"WARN","msg":"slow request"`) || !strings.Contains(text, `"path":"/readyz"`) {
+			t.Errorf("got the log %s, want one warning of /readyz", text)
+		}
+	})
 }

@@ -121,7 +121,7 @@ func newLargeJob(t *testing.T) *largeJob {
 		}
 		events = append(events, e)
 	}
-	events = append(events, job.Finished{At: at, State: job.Succeeded, Result: []byte("100")})
+	events = append(events, job.Finished{At: at, State: job.Succeeded, Result: bytes.Repeat([]byte{'1'}, 20_000)})
 	var failed error
 	err := v.Append(t.Context(), job.Batch{
 		Entries: []job.Entry{{ID: id, Events: events}}, Done: func(err error) { failed = err },
