@@ -24,16 +24,16 @@ type storedArrays struct {
 	store   arrayStore
 	buckets *bucket.Set
 	log     *slog.Logger
-	looks   chan struct{} // one for each look at a bucket at the same time
+	probes  chan struct{} // one for each concurrent probe of a bucket
 }
 
-// maxLooks bounds how many submissions look at a bucket at the same time.
-const maxLooks = 16
+// maxProbes bounds how many submissions read object headers of buckets at the same time.
+const maxProbes = 16
 
 // arrayStore keeps uploaded arrays: in a directory, or in a cluster.
 type arrayStore interface {
 	api.Arrays
-	// Acquire opens an array for a job. Errors: job.ErrArrayNotFound, those of where it is kept.
+	// Acquire opens an array for a job. Errors: job.ErrArrayNotFound, those of its store.
 	Acquire(ctx context.Context, tenant, name string) (*array.Handle, error)
 	// Damaged returns the number of arrays that are known to be damaged.
 	Damaged() int
@@ -42,10 +42,10 @@ type arrayStore interface {
 }
 
 func newStoredArrays(store arrayStore, buckets *bucket.Set, log *slog.Logger) storedArrays {
-	return storedArrays{store: store, buckets: buckets, log: log, looks: make(chan struct{}, maxLooks)}
+	return storedArrays{store: store, buckets: buckets, log: log, probes: make(chan struct{}, maxProbes)}
 }
 
-// Open implements kind.Arrays. Its error is a fault of the client's, or a *job.Rejection.
+// Open implements kind.Arrays. Its error is an error of the client, or a *job.Rejection.
 func (a storedArrays) Open(ctx context.Context, tenant string, ref chunked.Ref, pin []byte) (kind.Opened, error) {
 	var opened kind.Opened
 	var err error
@@ -60,20 +60,20 @@ func (a storedArrays) Open(ctx context.Context, tenant string, ref chunked.Ref, 
 	if ctx.Err() == nil {
 		a.log.Warn("an array cannot be read", "tenant", tenant, "array", ref.Name+ref.URL, "error", err)
 	}
-	// The cause names hosts and paths, which are nobody's business.
+	// The cause has hosts and paths, which clients must not see.
 	return kind.Opened{}, &job.Rejection{
 		Err: job.ErrStorage, Reason: "arrays", Detail: "the array cannot be read now", RetryAfter: 5 * time.Second,
 	}
 }
 
-// The faults that are of this file.
+// Errors that clients see.
 var (
 	errNoArray = errors.New("names no array of yours: upload it with PUT /v1/arrays/{name}")
-	errGone    = errors.New("names no array of yours any more: it was deleted since the job was submitted")
+	errGone    = errors.New("the array was deleted since the job was submitted")
 	errOther   = errors.New("is not the array that the job was submitted with")
 )
 
-// isFault tells what the client can do something about.
+// isFault reports whether the client can correct an error.
 func isFault(err error) bool {
 	for _, fault := range []error{
 		errNoArray, errGone, errOther, bucket.ErrNotAllowed, bucket.ErrNotFound, bucket.ErrChanged, bucket.ErrUnsupported,
@@ -86,10 +86,10 @@ func isFault(err error) bool {
 	return false
 }
 
-// namePin tells an uploaded array from any other.
+// namePin identifies an uploaded array.
 type namePin struct {
 	SHA256 string `json:"sha256"`
-	// Use is what other nodes look for, in the specs of unfinished jobs, to know that the array is in use.
+	// Use is the mark that other nodes search for in the specs of unfinished jobs, to find the arrays in use.
 	Use string `json:"use,omitempty"`
 }
 
@@ -120,19 +120,20 @@ func (a storedArrays) openName(ctx context.Context, tenant, name string, pin []b
 	}, nil
 }
 
-// urlPin tells a version of an object from any other, and has its header, so that a restart needs no bucket to plan again.
+// urlPin identifies a version of an object. It contains the header, so that a restart can plan the job without the
+// bucket.
 type urlPin struct {
 	bucket.Version
 	Header []byte `json:"header"`
 }
 
-// lookTimeout bounds how long a submission waits for a bucket, and for its turn to look at it.
-const lookTimeout = 15 * time.Second
+// probeTimeout bounds how long a submission waits for a bucket, its wait for a free probe included.
+const probeTimeout = 15 * time.Second
 
 func (a storedArrays) openURL(ctx context.Context, url string, pin []byte) (kind.Opened, error) {
 	var p urlPin
 	if pin == nil {
-		ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 		defer cancel()
 		var err error
 		if p, err = a.look(ctx, url); err != nil {
@@ -158,7 +159,7 @@ func (a storedArrays) openURL(ctx context.Context, url string, pin []byte) (kind
 	}, err
 }
 
-// slowReader is what an array is read from.
+// slowReader reads an array that may be slow.
 type slowReader interface {
 	io.ReaderAt
 	ReadAtContext(ctx context.Context, p []byte, off int64) (int, error)
@@ -171,7 +172,7 @@ type discreet struct {
 	array string
 }
 
-// ReadAtContext implements what package chunked asks of a slow reader.
+// ReadAtContext implements chunked.SlowReader.
 func (d discreet) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
 	n, err := d.slowReader.ReadAtContext(ctx, p, off)
 	switch {
@@ -190,14 +191,14 @@ func (d discreet) ReadAtContext(ctx context.Context, p []byte, off int64) (int, 
 	return n, errors.New("it could not be read; see the server's log")
 }
 
-// headPiece is how much of an object is asked for at once to find its header: most are 128 bytes.
+// headPiece is how many bytes of an object are read first to find its header: most headers have 128 bytes.
 const headPiece = 64 << 10
 
 // look reads the version and the header of an object.
 func (a storedArrays) look(ctx context.Context, url string) (urlPin, error) {
 	select {
-	case a.looks <- struct{}{}:
-		defer func() { <-a.looks }()
+	case a.probes <- struct{}{}:
+		defer func() { <-a.probes }()
 	case <-ctx.Done():
 		return urlPin{}, context.Cause(ctx)
 	}
@@ -209,7 +210,7 @@ func (a storedArrays) look(ctx context.Context, url string) (urlPin, error) {
 	if err != nil {
 		return urlPin{}, err
 	}
-	var head bytes.Buffer // at most npy.MaxHeader, which bounds what is read
+	var head bytes.Buffer // at most npy.MaxHeader, the bound of the reads
 	in := bufio.NewReaderSize(&directReader{ctx: ctx, o: object}, headPiece)
 	h, err := npy.ParseHeader(io.TeeReader(in, &head))
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"gather/internal/bucket"
 )
 
-// registerArrays adds the gauges of the uploaded arrays. In a cluster they are those of the whole store, on every node.
+// registerArrays adds the gauges of the uploaded arrays. In a cluster every node reports the whole store.
 func registerArrays(reg prometheus.Registerer, store arrayStore, buckets *bucket.Set) error {
 	gauge := func(name, help string, value func() float64) error {
 		return reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))

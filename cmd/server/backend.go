@@ -16,7 +16,7 @@ import (
 	"gather/internal/journal"
 )
 
-// record keeps the jobs and what happened to them.
+// store keeps the jobs and their logs.
 type record interface {
 	executor.Journal
 	api.Jobs
@@ -33,10 +33,11 @@ type health interface {
 	Close() error
 }
 
-// backend is the one difference between a server by itself and a node of a cluster: what stores, and who runs what.
+// backend is the difference between a single server and a node of a cluster: the store of jobs and arrays, and the
+// source of tasks.
 type backend struct {
 	record
-	// nodes are those that work on the jobs.
+	// nodes lists the nodes that run the jobs.
 	nodes api.Nodes
 	// arrays are the uploaded ones.
 	arrays arrayStore
@@ -50,18 +51,18 @@ type backend struct {
 	room func() <-chan struct{}
 	// results is executor.Config.Results.
 	results func(tenant string, id job.ID) (ofJob, ofTenant int64)
-	// durability is what has happened to a job when it is answered 202, in the words of the contract.
+	// durability is the durability of a job that is answered 202, as in openapi.yaml.
 	durability string
-	// drain tells the other nodes that this one takes no more work.
+	// drain announces to the other nodes that this one takes no more tasks.
 	drain func()
 	// backups sends backups; nil in a cluster.
 	backups http.Handler
 	// uploadMemory is api.Config.UploadMemory; 0 for its default.
 	uploadMemory int64
-	// closeArrays ends what the arrays need; nil for nothing.
+	// closeArrays closes the store of arrays; nil for nothing.
 	closeArrays func() error
-	// about is what the log says of it at the start: pairs of keys and values.
-	about []any
+	// startupAttrs are the attributes of the log message at the start.
+	startupAttrs []any
 }
 
 // Close ends the backend, after the executor and the API.
@@ -82,7 +83,7 @@ func (s *server) checkDataDir() {
 	}
 }
 
-// openBackend joins the cluster, or opens the journal of a server by itself.
+// openBackend joins the cluster, or opens the journal of a single server.
 func (s *server) openBackend(ctx context.Context) (backend, error) {
 	s.checkDataDir()
 	if s.cfg.NatsURL != "" {
@@ -130,7 +131,7 @@ func (s *server) openJournal(ctx context.Context) (backend, error) {
 		},
 		backups: &backups{s: s, journal: j, arrays: arrays, turn: make(chan struct{}, 1)},
 		record:  j, nodes: alone{s.newNode()}, durability: string(api.JobDurabilityFsync), drain: func() {},
-		about: []any{"node", c.NodeName},
+		startupAttrs: []any{"node", c.NodeName},
 	}, nil
 }
 
@@ -140,7 +141,7 @@ type alone struct{ self func() job.Node }
 // Nodes implements api.Nodes.
 func (a alone) Nodes(context.Context) ([]job.Node, error) { return []job.Node{a.self()}, nil }
 
-// newNode returns what describes this server from now on.
+// newNode returns a function that describes this server.
 func (s *server) newNode() func() job.Node {
 	n := job.Node{ID: job.NewID().String(), Name: s.cfg.NodeName, Version: version(), StartedAt: time.Now(), Self: true}
 	return func() job.Node {
@@ -157,7 +158,7 @@ func (s *server) ended(j *job.Job) {
 	}
 }
 
-// work is what the executor is busy with: nothing before there is one. The record is there first, and others ask it.
+// work returns the load of the executor: none before the executor exists, because other nodes may request it earlier.
 func (s *server) work() job.Work {
 	if e := s.executor.Load(); e != nil {
 		return e.Work()

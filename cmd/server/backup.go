@@ -56,7 +56,7 @@ func (s *server) openAdmin(ctx context.Context) {
 }
 
 func listenAdmin(ctx context.Context, path string) (net.Listener, error) {
-	// What a kill has left: the lock of the data directory is held.
+	// A killed backup leaves its file behind: the lock of the data directory is held.
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// cli is the command line. Every flag is also an environment variable, as --help tells.
+// cli is the command line. Every flag is also an environment variable; --help lists both.
 type cli struct {
 	Serve       serveCmd       `cmd:"" help:"Run the server; the default. Other commands: 'keys create', 'keys list', 'keys rotate', 'keys revoke', 'backup', 'restore', 'import', 'healthcheck', 'version'; each has its own --help."`
 	Keys        keysCmd        `cmd:"" help:"Manage API keys."`
@@ -33,11 +33,11 @@ type streams struct{ out, err io.Writer }
 const (
 	exitOK    = 0
 	exitFault = 1 // the command failed
-	exitUsage = 2 // the command line or a setting is faulty
+	exitUsage = 2 // the command line or a setting is invalid
 )
 
 // errUsage marks an error of the settings.
-var errUsage = errors.New("faulty settings")
+var errUsage = errors.New("invalid settings")
 
 // run is main without its globals: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -82,7 +82,7 @@ func newParser(options ...kong.Option) (*cli, *kong.Kong, error) {
 	return c, parser, err
 }
 
-// showDefault tells a setting's default beside its environment variable.
+// showDefault returns the text of a default, for the line of its environment variable.
 func showDefault(v *kong.Value) string {
 	help := kong.DefaultHelpValueFormatter(v)
 	if v.Default == "" {
@@ -91,7 +91,7 @@ func showDefault(v *kong.Value) string {
 	return strings.TrimSuffix(strings.TrimSuffix(help, "."), ")") + "; default " + v.Default + ")."
 }
 
-// Run serves until the first SIGTERM or SIGINT, then stops in order; a second signal exits at once.
+// Run serves until the first SIGTERM or SIGINT, then stops in order; a second signal exits immediately.
 func (c *serveCmd) Run(ctx context.Context, s streams) error {
 	if err := c.validate(); err != nil {
 		return err
@@ -107,14 +107,14 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 	go func() { // ends with this function
 		select {
 		case sig := <-signals:
-			log.Info("stopping; a second signal exits at once", "signal", sig.String())
+			log.Info("stopping; a second signal exits immediately", "signal", sig.String())
 			stop(fmt.Errorf("got %s", sig))
 		case <-ended:
 			return
 		}
 		select {
 		case sig := <-signals:
-			log.Warn("exiting at once; what was not finished is resumed at the next start", "signal", sig.String())
+			log.Warn("exiting immediately; unfinished jobs resume at the next start", "signal", sig.String())
 			os.Exit(exitFault)
 		case <-ended:
 		}

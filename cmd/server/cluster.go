@@ -15,7 +15,7 @@ import (
 func (s *server) openCluster(ctx context.Context) (backend, error) {
 	c := s.cfg
 	if own, err := journal.Exists(c.DataDir); err == nil && own {
-		s.log.Warn("the data directory has the jobs of a server by itself too, which the cluster knows only after 'server import'",
+		s.log.Warn("the data directory also has jobs of a single server; 'gather import' copies them to the cluster",
 			"data_dir", c.DataDir)
 	}
 	config := cluster.Config{
@@ -49,7 +49,7 @@ func (s *server) openCluster(ctx context.Context) (backend, error) {
 		record: joined, nodes: joined, replica: joined, turns: joined, results: joined.Results, wall: joined.Now, arrays: stored, closeArrays: stored.Close,
 		uploadMemory: stored.UploadMemory() + uploadBuffer,
 		drain:        joined.Drain, durability: durability(int64(joined.Replicas())),
-		about: []any{"node", c.NodeName, "cluster", c.NatsPrefix, "nats", natsServers(c.NatsURL)},
+		startupAttrs: []any{"node", c.NodeName, "cluster", c.NatsPrefix, "nats", natsServers(c.NatsURL)},
 	}, nil
 }
 

@@ -13,7 +13,7 @@ import (
 	"gather/internal/journal"
 )
 
-// serveCmd has the settings of the server. They are checked once, by validate, which lists every fault.
+// serveCmd has the settings of the server. validate checks them once, and lists every error.
 type serveCmd struct {
 	Listen        string `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address of the API."`
 	MetricsListen string `default:"127.0.0.1:9091" placeholder:"ADDR" help:"Address of /metrics and /debug/pprof; empty for none."`
@@ -65,7 +65,7 @@ type serveCmd struct {
 	memory memory
 }
 
-// validate checks all settings and lists every fault.
+// validate checks all settings, and lists every error.
 func (c *serveCmd) validate() error {
 	var errs []error
 	fault := func(flag string, err error) {
@@ -119,7 +119,7 @@ func (c *serveCmd) validate() error {
 	fault("log-format", c.LogFormat.err)
 	if c.APIKeys == "" && !c.InsecureNoAuth && !loopback(c.Listen) {
 		fault("listen", fmt.Errorf("%s is reachable from other machines and there are no API keys: make some with "+
-			"'server keys create' and give --api-keys, or listen on 127.0.0.1, or say --insecure-no-auth", c.Listen))
+			"'server keys create' and give --api-keys, or listen on 127.0.0.1, or set --insecure-no-auth", c.Listen))
 	}
 	if len(errs) > 0 {
 		return fmt.Errorf("%w:\n%w", errUsage, errors.Join(errs...))
@@ -154,7 +154,7 @@ func isAddress(host string) bool {
 	return err == nil
 }
 
-// loopback reports whether an address can be reached from this machine only. A faulty one is reported elsewhere.
+// loopback reports whether an address can be reached from this machine only. An invalid address is reported elsewhere.
 func loopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil || host == "localhost" {

@@ -13,7 +13,7 @@ type healthcheckCmd struct {
 	Listen string `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address of the API."`
 }
 
-// Run asks /readyz.
+// Run requests /readyz.
 func (c *healthcheckCmd) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()

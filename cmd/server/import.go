@@ -150,7 +150,7 @@ func (i intoJournal) ImportTombstone(ctx context.Context, t job.Tombstone) error
 	return i.await(ctx, func(done func(error)) error { return i.j.ImportTombstone(ctx, t, done) })
 }
 
-// await waits until what begin queues is durable. A disk that is full or broken is an error, not waited for.
+// await waits until the batches that begin queues are durable. A full or broken disk is an error.
 func (i intoJournal) await(ctx context.Context, begin func(done func(error)) error) error {
 	if err := i.j.Ready(); err != nil {
 		return err

@@ -32,7 +32,7 @@ type importRunner struct {
 	keys   bool // whether Key has been called
 
 	mu sync.Mutex
-	// added counts the imported records, existing those that the destination had before.
+	// added counts the imported records, existing the records that the destination already had.
 	added, existing totals
 	reported        time.Time
 }

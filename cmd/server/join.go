@@ -42,7 +42,7 @@ func final(err error) bool {
 	return file || errors.Is(err, journal.ErrLocked) || errors.Is(err, journal.ErrFormat) || errors.Is(err, cluster.ErrUnsafe)
 }
 
-// attempt registers metrics so that they can be taken back: what is tried again registers them again.
+// attempt registers metrics so that they can be unregistered: another attempt registers them again.
 type attempt struct {
 	prometheus.Registerer
 	done []prometheus.Collector

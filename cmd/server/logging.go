@@ -75,7 +75,7 @@ const (
 type limitedHandler struct {
 	next   slog.Handler
 	limits *logLimits
-	// tenant is that of WithAttrs.
+	// tenant is the tenant of WithAttrs.
 	tenant string
 }
 
@@ -169,7 +169,7 @@ func (l *logLimits) allow(key logKey, now time.Time) (omitted int, ok bool) {
 	return omitted, true
 }
 
-// makeRoom forgets what was not logged for a while. If there is nothing of that kind, the rest shares one limit: the key it
+// makeRoom removes keys that were not logged for a while. If there are none, further keys share one limit, whose key it
 // returns.
 func (l *logLimits) makeRoom(key logKey, now time.Time) logKey {
 	for k, limit := range l.keys {

@@ -25,9 +25,9 @@ const (
 	maxRequestMemory = 512 << 20
 	minCacheMemory   = 8 << 20
 	maxCacheMemory   = 64 << 20
-	// uploadBuffer is what the API holds for an upload beside the store.
+	// uploadBuffer is the memory of the API for an upload, beside that of the store.
 	uploadBuffer = 64 << 10
-	// tableMemory is what the journal's tables take outside of Go's heap.
+	// tableMemory is the memory of the journal's tables outside of the Go heap.
 	tableMemory = 32 << 20
 )
 

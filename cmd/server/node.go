@@ -26,7 +26,7 @@ var (
 	natsPrefix  = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 )
 
-// checkNode checks the settings of a server as a node, by itself or in a cluster.
+// checkNode checks the settings of a node of a cluster, and those of a single server that a cluster does not have.
 func (c *serveCmd) checkNode(fault func(flag string, err error)) {
 	if c.NodeName == "" {
 		c.NodeName, _ = os.Hostname()
@@ -69,7 +69,7 @@ func checkName(name string) error {
 	return nil
 }
 
-// checkNATS checks a list of NATS servers. It does not repeat what is wrong: there may be a password in it.
+// checkNATS checks a list of NATS servers. Its error does not quote the list, which may have a password.
 func checkNATS(list string) error {
 	if list == "" {
 		return nil
@@ -94,7 +94,7 @@ func natsServers(list string) string {
 	return strings.Join(hosts, ",")
 }
 
-// readable finds out at the start what would otherwise be tried again for ever.
+// readable checks at the start that a file can be read; otherwise the connection would be retried without end.
 func readable(file string) error {
 	f, err := os.Open(file)
 	if err != nil {

@@ -24,7 +24,7 @@ func newRegistry() *prometheus.Registry {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	promauto.With(reg).NewGaugeVec(prometheus.GaugeOpts{
-		Name: "gather_build_info", Help: "Always 1; the labels tell the build.",
+		Name: "gather_build_info", Help: "Always 1; the labels have the build.",
 	}, []string{"version", "goversion", "goarch"}).WithLabelValues(version(), runtime.Version(), runtime.GOARCH).Set(1)
 	registerCPU(reg)
 	return reg

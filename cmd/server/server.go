@@ -29,14 +29,14 @@ import (
 	"gather/internal/tenant"
 )
 
-// server wires the rooms together and owns the life of the process.
+// server connects the packages and owns the life of the process.
 //
 // Shutdown, in this order, each step waiting for the one before:
-//  1. /readyz turns 503, and everything else goes on for the drain delay.
-//  2. Submissions are refused; reads go on. A node of a cluster pulls no more work, and reports that it drains.
-//  3. The executor takes no further task; running ones finish, up to the drain timeout, then they are cancelled. What waits
-//     on a timer is given up, to the other nodes of a cluster or to the next start.
-//  4. Waiting requests answer with what is known, streams end, and both listeners close.
+//  1. /readyz turns 503, and everything else continues for the drain delay.
+//  2. Submissions are rejected; reads continue. A node of a cluster pulls no more tasks, and reports that it drains.
+//  3. The executor takes no further task; running ones finish, up to the drain timeout, then they are cancelled. Tasks that
+//     wait on a timer are given up, to the other nodes of a cluster or to the next start.
+//  4. Waiting requests answer with the current state, streams end, and both listeners close.
 //  5. The journal flushes and closes, or the node leaves its cluster.
 type server struct {
 	cfg *serveCmd
@@ -46,7 +46,7 @@ type server struct {
 	registry *prometheus.Registry
 	backend  backend
 	buckets  *bucket.Set
-	// executor is nil until the backend is open, which asks what it is busy with.
+	// executor is nil until the backend is open, which requests the load of the executor.
 	executor atomic.Pointer[executor.Executor]
 	// closeTracing sends the spans that were not sent yet.
 	closeTracing func(context.Context) error
@@ -57,7 +57,7 @@ type server struct {
 
 	// leaving is set when a stop begins, draining after the drain delay.
 	leaving, draining atomic.Bool
-	// hup asks to read the key file again.
+	// hup triggers a reload of the key file.
 	hup chan os.Signal
 	// streams is the context of waits and streams.
 	streams    context.Context
@@ -75,7 +75,7 @@ const (
 	maxPending = 40 << 20
 	// spareProcessors are for requests and the journal, beside the workers.
 	spareProcessors = 2
-	// closeTimeout is how long requests may take to end once waits and streams were told to.
+	// closeTimeout is how long requests may take to end after waits and streams were ended.
 	closeTimeout = 5 * time.Second
 )
 
@@ -159,7 +159,7 @@ func (s *server) newExecutor(ctx context.Context, kinds executor.Planner, tracer
 	ec.Workers, ec.MaxJobs, ec.MaxBytes, ec.MaxWaiting = int(c.Workers.n), int(c.QueueJobs.n), c.QueueBytes.n, c.WaitingItems.n
 	ec.Journal, ec.Room, ec.Planner, ec.Logger, ec.Registerer = s.backend, s.backend.room, kinds, s.log, s.registry
 	ec.MaxResultBytes, ec.Results = c.MaxResult.n, s.backend.results
-	ec.Cluster, ec.Tracer, ec.WorkerStart, ec.Wall = s.backend.turns, tracer, giveWay, s.backend.wall
+	ec.Cluster, ec.Tracer, ec.WorkerStart, ec.Wall = s.backend.turns, tracer, lowerPriority, s.backend.wall
 	if s.tenants != nil {
 		ec.TenantJobs, ec.TenantResultBytes = s.tenants.MaxQueued, s.tenants.MaxResultBytes
 	}
@@ -219,7 +219,7 @@ func (s *server) loadTenants() error {
 	return nil
 }
 
-// reloadTenants reads the key file again; a faulty one is logged and changes nothing.
+// reloadTenants reads the key file again; an invalid file is logged and changes nothing.
 func (s *server) reloadTenants() {
 	if s.tenants == nil {
 		return
@@ -229,13 +229,13 @@ func (s *server) reloadTenants() {
 		err = s.tenants.Replace(keys)
 	}
 	if err != nil {
-		s.log.Error("the key file is faulty; the keys of before stay", "error", err)
+		s.log.Error("the key file is invalid; the keys are unchanged", "error", err)
 		return
 	}
 	s.log.Info("read the key file again", "keys", len(keys))
 }
 
-// ready is what /readyz asks.
+// ready returns the state that /readyz reports.
 func (s *server) ready() error {
 	if s.leaving.Load() {
 		return job.ErrDraining
@@ -263,7 +263,7 @@ func (s *server) run(ctx context.Context) error {
 		"api", s.apiListener.Addr().String(), "metrics", metrics, "data_dir", s.cfg.DataDir,
 		"workers", s.cfg.Workers.n, "memory_limit", s.cfg.memory.limit, "queue_bytes", s.cfg.QueueBytes.n,
 		"request_bytes", s.cfg.RequestBytes.n, "version", version(),
-	}, s.backend.about...)...)
+	}, s.backend.startupAttrs...)...)
 	var err error
 	for waiting := true; waiting; {
 		select {
@@ -338,8 +338,8 @@ func (s *server) shutdown() error {
 	return nil
 }
 
-// closeStorage closes what is read and written, unless that does not return: then the end of the process closes it. What was
-// answered is on disk before.
+// closeStorage closes the journal or the node and the arrays, unless that does not return: then the end of the process
+// closes them. Everything that was acknowledged is on disk before.
 func (s *server) closeStorage() error {
 	closed := make(chan error, 1)
 	go func() { closed <- errors.Join(s.backend.Close(), s.buckets.Close()) }() // ends with the process at the latest

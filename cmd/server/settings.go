@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// The types of settings keep a fault instead of reporting it while the command line is read, so that validate can list
-// all of them.
+// The types of settings store an error instead of reporting it while the command line is parsed, so that validate can
+// list all of them.
 
 // count is a whole number.
 type count struct {

@@ -13,7 +13,7 @@ import (
 )
 
 // openTracing sends spans over OTLP/HTTP when OTEL_EXPORTER_OTLP_ENDPOINT (or its variant for traces) is set; the other
-// OTEL_* variables apply too. Otherwise the tracer is nil, and nothing is traced. Close sends what is left.
+// OTEL_* variables apply too. Otherwise the tracer is nil, and nothing is traced. Close sends the remaining spans.
 func openTracing(ctx context.Context) (tracer trace.Tracer, closeTracing func(context.Context) error, err error) {
 	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" {
 		return nil, func(context.Context) error { return nil }, nil
