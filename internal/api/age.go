@@ -14,7 +14,7 @@ import (
 const maxAge = 10 * time.Second
 
 // setAge sets Age (RFC 9111), in seconds, on an answer that was read from a replica.
-func (s *server) setAge(x *exchange) {
+func (s *server) setAge(x *requestState) {
 	if s.Replica != nil {
 		x.set("Age", strconv.FormatInt(int64(s.Replica.Age()/time.Second), 10))
 	}
@@ -24,7 +24,7 @@ func (s *server) setAge(x *exchange) {
 func (s *server) stale() bool { return s.Replica != nil && s.Replica.Age() > maxAge }
 
 // refresh waits for the latest state when the replica is older than the request's Cache-Control allows. Errors: job.ErrStorage.
-func (s *server) refresh(x *exchange) error {
+func (s *server) refresh(x *requestState) error {
 	if s.Replica == nil {
 		return nil
 	}

@@ -18,16 +18,16 @@ import (
 
 // replica is as old, and answers barriers, as the test sets.
 type replica struct {
-	age      atomic.Int64
-	cutOff   atomic.Bool
-	barriers atomic.Int64
+	age         atomic.Int64
+	abortStream atomic.Bool
+	barriers    atomic.Int64
 }
 
 func (r *replica) Age() time.Duration { return time.Duration(r.age.Load()) }
 
 func (r *replica) ReadBarrier(context.Context) error {
 	r.barriers.Add(1)
-	if r.cutOff.Load() {
+	if r.abortStream.Load() {
 		return &job.Rejection{Err: job.ErrStorage, Reason: "log-disconnected", Detail: "no connection to NATS", RetryAfter: 3 * time.Second}
 	}
 	return nil
@@ -59,8 +59,8 @@ func TestAge(t *testing.T) {
 		{path(live, "/results"), []string{"Accept: application/x-ndjson"}, 200},
 		{path(done, "/results"), []string{"Accept: application/x-npy"}, 200},
 	}
-	for _, cutOff := range []bool{false, true} {
-		r.cutOff.Store(cutOff)
+	for _, abortStream := range []bool{false, true} {
+		r.abortStream.Store(abortStream)
 		for _, control := range []struct {
 			value  string
 			latest bool // whether the latest state is required
@@ -86,7 +86,7 @@ func TestAge(t *testing.T) {
 				if control.latest {
 					barriers = 1
 				}
-				if control.latest && cutOff {
+				if control.latest && abortStream {
 					status, age = 503, ""
 					if a.Header.Get("Retry-After") != "3" || !strings.Contains(string(a.body), "/problems/storage-unavailable") {
 						t.Errorf("%s %q: got Retry-After %q and %s, want 3 and storage-unavailable", g.target, headers, a.Header.Get("Retry-After"), a.body)
@@ -94,18 +94,18 @@ func TestAge(t *testing.T) {
 				}
 				if got := a.Header.Get("Age"); a.status != status || got != age || r.barriers.Load() != barriers {
 					t.Errorf("cut off %t, %s %q: got %d, Age %q, %d barriers; want %d, %q, %d",
-						cutOff, g.target, headers, a.status, got, r.barriers.Load(), status, age, barriers)
+						abortStream, g.target, headers, a.status, got, r.barriers.Load(), status, age, barriers)
 				}
 			}
 		}
 		if a := s.through(client, "GET", path(done, fmt.Sprintf("/events?after=%d", s.last(done))), ""); a.status != 204 || a.Header.Get("Age") != "42" {
-			t.Errorf("cut off %t, events behind the last: got %d, Age %q; want 204 and 42", cutOff, a.status, a.Header.Get("Age"))
+			t.Errorf("cut off %t, events behind the last: got %d, Age %q; want 204 and 42", abortStream, a.status, a.Header.Get("Age"))
 		}
 		// An EventSource sends no-cache with each request, and gives up after an error.
 		for _, accept := range []string{"text/event-stream", "application/x-ndjson"} {
 			a := s.through(client, "GET", path(done, "/events"), "", "Accept: "+accept, "Cache-Control: no-cache")
 			if a.status != 200 || a.Header.Get("Age") != "42" || !strings.Contains(string(a.body), "succeeded") {
-				t.Errorf("cut off %t, events as %s: got %d, Age %q: %s; want 200, 42 and the end", cutOff, accept, a.status, a.Header.Get("Age"), a.body)
+				t.Errorf("cut off %t, events as %s: got %d, Age %q: %s; want 200, 42 and the end", abortStream, accept, a.status, a.Header.Get("Age"), a.body)
 			}
 		}
 	}
@@ -139,11 +139,11 @@ func TestNoAge(t *testing.T) {
 // A wait of a node that is cut off, at its begin or at its end, is 503. A finished job stays so.
 func TestWaitCutOff(t *testing.T) {
 	for _, c := range []struct {
-		name            string
-		cutOff, heal    time.Duration // when; negative for never
-		finishes, known bool
-		status          int
-		took            time.Duration
+		name              string
+		abortStream, heal time.Duration // when; negative for never
+		finishes, known   bool
+		status            int
+		took              time.Duration
 	}{
 		{"connected", -1, -1, false, false, 200, 7 * time.Second},
 		{"cut off before", 0, -1, false, false, 503, 0},
@@ -160,12 +160,12 @@ func TestWaitCutOff(t *testing.T) {
 					s.apply(job.Started{At: time.Now()})
 					s.apply(job.Finished{State: job.Succeeded, At: time.Now()})
 				}
-				r.cutOff.Store(c.cutOff == 0)
-				if c.cutOff > 0 {
-					time.AfterFunc(c.cutOff, func() { r.cutOff.Store(true) })
+				r.abortStream.Store(c.abortStream == 0)
+				if c.abortStream > 0 {
+					time.AfterFunc(c.abortStream, func() { r.abortStream.Store(true) })
 				}
 				if c.heal > 0 {
-					time.AfterFunc(c.heal, func() { r.cutOff.Store(false) })
+					time.AfterFunc(c.heal, func() { r.abortStream.Store(false) })
 				}
 				req := httptest.NewRequestWithContext(t.Context(), "GET", "/v1/jobs/"+s.job.ID.String(), nil)
 				req.Header.Set("Prefer", "wait=7")
@@ -233,7 +233,7 @@ func TestCursorCutOff(t *testing.T) {
 	s := newService(t, r.use)
 	j := s.running()
 	after := s.last(j) + 5
-	r.cutOff.Store(true)
+	r.abortStream.Store(true)
 	for _, target := range []string{"/events", "/results"} {
 		if a := s.do("GET", path(j, fmt.Sprintf("%s?after=%d", target, after)), ""); a.status != 503 || a.Header.Get("Retry-After") != "3" {
 			t.Errorf("%s: got %d, Retry-After %q, want 503 and 3: %s", target, a.status, a.Header.Get("Retry-After"), a.body)

@@ -19,12 +19,12 @@ var (
 // jobAnswer is a job as an answer to any operation that has one.
 type jobAnswer struct {
 	srv    *server
-	x      *exchange
+	x      *requestState
 	job    *job.Job
 	values []byte // of the job's items, encoded
 	ints   intEncoding
 	status int
-	// location, applied and replayed say which of the headers are there.
+	// location, applied and replayed select the headers that are sent.
 	location bool
 	applied  time.Duration
 	replayed bool
@@ -63,10 +63,10 @@ func (a *jobAnswer) write() error {
 	return clientError(err)
 }
 
-// clientError forgets that an answer could not be written: the client is gone, and nobody is left to tell.
+// clientError drops the error of a write: the client has disconnected.
 func clientError(error) error { return nil }
 
-// view adds what only the moment knows.
+// view renders a job with the fields that depend on the current time.
 func (s *server) view(j *job.Job, ints intEncoding) jobView {
 	v := jobView{Job: j, now: s.Wall(), durability: s.Durability, ints: ints}
 	if !j.State.Terminal() {
@@ -86,7 +86,7 @@ func etag(j *job.Job, ints intEncoding) string {
 }
 
 // ints reads the int_encoding parameter.
-func (x *exchange) ints() (intEncoding, error) {
+func (x *requestState) ints() (intEncoding, error) {
 	if x.req.URL.RawQuery == "" {
 		return intsAsNumbers, nil
 	}

@@ -11,16 +11,16 @@ import (
 	"gather/internal/job"
 )
 
-// arrayFile is the answer to a GET of an array that asks for the file.
+// arrayFile is the answer to a GET of an array that accepts the file.
 type arrayFile struct {
 	srv   *server
-	x     *exchange
+	x     *requestState
 	array job.Array
 	file  job.ArrayFile
 }
 
 // writeArrayFile answers with the file of an array.
-func (s *server) writeArrayFile(x *exchange, name string) error {
+func (s *server) writeArrayFile(x *requestState, name string) error {
 	a, f, err := s.Arrays.Open(x, x.principal.Tenant, name)
 	if err != nil {
 		return damaged(err)
@@ -28,7 +28,7 @@ func (s *server) writeArrayFile(x *exchange, name string) error {
 	return (&arrayFile{srv: s, x: x, array: a, file: f}).write()
 }
 
-// damaged makes the error of a file that is not what was uploaded one that clients can read.
+// damaged returns the error that clients see for a file that differs from the uploaded one.
 func damaged(err error) error {
 	if errors.Is(err, job.ErrCorrupt) {
 		return job.ErrArrayDamaged
@@ -57,7 +57,7 @@ func (a *arrayFile) write() (err error) {
 		x.req.Header.Del("Range") // RFC 9110, section 14.2: other units are ignored
 	}
 	content := &arrayContent{file: a}
-	w := &arrayWriter{exchange: x, srv: a.srv}
+	w := &arrayWriter{requestState: x, srv: a.srv}
 	http.ServeContent(w, x.req, "", time.Time{}, content)
 	switch {
 	case w.status == http.StatusRequestedRangeNotSatisfiable:
@@ -106,10 +106,10 @@ func (c *arrayContent) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// arrayWriter sends what http.ServeContent writes, with a deadline for each piece. The header goes with the first piece, so
-// that a file that cannot be read is an error. The text of a 416 is left to a problem.
+// arrayWriter sends the output of http.ServeContent, with a deadline for each piece. The header goes with the first
+// piece, so that a file that cannot be read is an error. A 416 gets a problem as its body.
 type arrayWriter struct {
-	*exchange
+	*requestState
 	srv    *server
 	status int
 	begun  bool
@@ -122,7 +122,7 @@ func (w *arrayWriter) WriteHeader(status int) { w.status = status }
 func (w *arrayWriter) begin() {
 	if !w.begun {
 		w.begun = true
-		w.exchange.WriteHeader(w.status)
+		w.requestState.WriteHeader(w.status)
 	}
 }
 
@@ -132,7 +132,7 @@ func (w *arrayWriter) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	w.begin()
-	if w.err = w.srv.push(w.exchange, p); w.err != nil {
+	if w.err = w.srv.push(w.requestState, p); w.err != nil {
 		return 0, w.err
 	}
 	return len(p), nil

@@ -19,7 +19,7 @@ const (
 )
 
 // listArrays implements GET /v1/arrays.
-func (s *server) listArrays(x *exchange) error {
+func (s *server) listArrays(x *requestState) error {
 	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (s *server) listArrays(x *exchange) error {
 		return err
 	}
 	size = min(size, maxPage)
-	// One more tells whether there is another page.
+	// One more shows whether there is another page.
 	list, err := s.Arrays.List(x, x.principal.Tenant, query.Get("after"), int(size)+1)
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func (s *server) listArrays(x *exchange) error {
 }
 
 // getArray implements GET /v1/arrays/{array_name}: the description of an array, or its file.
-func (s *server) getArray(x *exchange) error {
+func (s *server) getArray(x *requestState) error {
 	media, err := negotiate(x.req.Header, mediaJSON, mediaNPY)
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (s *server) getArray(x *exchange) error {
 }
 
 // describeArray sets the validators and caching headers of an array's representation.
-func (s *server) describeArray(x *exchange, a *job.Array) {
+func (s *server) describeArray(x *requestState, a *job.Array) {
 	h := x.Header()
 	h["Cache-Control"] = privateNoCache
 	h["Vary"] = varyAccept
@@ -93,7 +93,7 @@ func (s *server) describeArray(x *exchange, a *job.Array) {
 func arrayTag(a *job.Array) string { return `"` + a.SHA256 + `"` }
 
 // deleteArray implements DELETE /v1/arrays/{array_name}.
-func (s *server) deleteArray(x *exchange) error {
+func (s *server) deleteArray(x *requestState) error {
 	if err := x.mayWrite(); err != nil {
 		return err
 	}
@@ -107,13 +107,13 @@ func (s *server) deleteArray(x *exchange) error {
 	return x.writeNothing(http.StatusNoContent)
 }
 
-// minUploadMemory is what an upload holds of the uploads' budget from its start: its buffers here and in the store. As bytes
-// arrive it holds more, up to UploadMemory.
+// minUploadMemory is the share of the upload budget that an upload holds from its start: its buffers here and in the
+// store. It grows as bytes arrive, up to UploadMemory.
 const minUploadMemory = 128 << 10
 
 // putArray implements PUT /v1/arrays/{array_name}. The body passes through a buffer, and is not bounded in time as long
 // as it keeps the least rate.
-func (s *server) putArray(x *exchange) error {
+func (s *server) putArray(x *requestState) error {
 	if err := x.mayWrite(); err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func (s *server) putArray(x *exchange) error {
 
 // upload reads a body of any length, and fails when it comes slower than the least rate.
 type upload struct {
-	x      *exchange
+	x      *requestState
 	pace   pace
 	held   int64
 	failed error
@@ -202,8 +202,8 @@ func (u *upload) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// contentDigest returns the SHA-256 of a Content-Digest or Repr-Digest header (RFC 9530) in hexadecimal; "" when there is
-// none. Digests by other algorithms are ignored, as the RFC asks.
+// contentDigest returns the SHA-256 of a Content-Digest or Repr-Digest header (RFC 9530) in hexadecimal; "" when there
+// is none. Digests by other algorithms are ignored, as the RFC demands.
 func contentDigest(h http.Header) (string, error) {
 	for _, name := range []string{"Content-Digest", "Repr-Digest"} {
 		for _, line := range h[name] {

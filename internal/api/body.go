@@ -18,7 +18,7 @@ type requestBody interface {
 }
 
 // decodeBody reads and decodes a JSON body.
-func decodeBody(x *exchange, into requestBody) error {
+func decodeBody(x *requestState, into requestBody) error {
 	r := x.req
 	if err := x.mayWrite(); err != nil {
 		return err
@@ -65,19 +65,19 @@ const (
 )
 
 // awaitBody sets the deadline of a request's body, whether or not the body will be read.
-func (x *exchange) awaitBody() {
+func (x *requestState) awaitBody() {
 	x.unread = true
 	_ = http.NewResponseController(x.w).SetReadDeadline(x.started.Add(x.srv.BodyTimeout))
 }
 
 // endBody removes the deadline after the last byte of the body: it would end the context of a long answer.
-func (x *exchange) endBody() {
+func (x *requestState) endBody() {
 	x.unread = false
 	_ = http.NewResponseController(x.w).SetReadDeadline(time.Time{})
 }
 
-// linger bounds how long net/http reads what is left of the body before it writes the answer.
-func (x *exchange) linger() {
+// linger bounds how long net/http reads the rest of the body before it writes the answer.
+func (x *requestState) linger() {
 	if x.w.Header().Get("Connection") == "" {
 		_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(min(lingerTimeout, x.srv.BodyTimeout)))
 	}
@@ -90,7 +90,7 @@ func takesBody(r *http.Request) bool {
 
 // discardBody reads a body that the operation does not take, so that the operation begins when the request is complete. A
 // body beyond maxDiscard is left to net/http, which closes the connection.
-func (s *server) discardBody(x *exchange, r *http.Request) error {
+func (s *server) discardBody(x *requestState, r *http.Request) error {
 	_, err := io.CopyN(io.Discard, r.Body, maxDiscard)
 	if errors.Is(err, io.EOF) {
 		x.endBody()
@@ -100,7 +100,7 @@ func (s *server) discardBody(x *exchange, r *http.Request) error {
 }
 
 // bodyError returns the problem of a body that could not be read.
-func (x *exchange) bodyError(err error, after string) error {
+func (x *requestState) bodyError(err error, after string) error {
 	switch {
 	case err == nil:
 		return nil
@@ -112,7 +112,7 @@ func (x *exchange) bodyError(err error, after string) error {
 }
 
 // hold acquires n more bytes for the body. They are held until release, or the end of the request.
-func (x *exchange) hold(n int64) error {
+func (x *requestState) hold(n int64) error {
 	if err := x.srv.bodies.acquire(x.principal.Tenant, x.body, n); err != nil {
 		return err
 	}
@@ -120,14 +120,14 @@ func (x *exchange) hold(n int64) error {
 	return nil
 }
 
-func (x *exchange) release() {
+func (x *requestState) release() {
 	x.srv.bodies.release(x.principal.Tenant, x.body)
 	x.body = 0
 	x.holdRead(0)
 }
 
 // readBody reads a body of at most MaxBody bytes, by the deadline that awaitBody set.
-func (s *server) readBody(x *exchange, r *http.Request) ([]byte, error) {
+func (s *server) readBody(x *requestState, r *http.Request) ([]byte, error) {
 	data, err := s.readAll(x, r)
 	if err == nil {
 		x.endBody()
@@ -144,7 +144,7 @@ func (s *server) readBody(x *exchange, r *http.Request) ([]byte, error) {
 
 // readAll acquires memory for a body as it arrives. A length that the client declares only bounds the last buffer. The byte
 // that shows that a body without a length is too large is not counted: a body of the largest size fits into a budget of that size.
-func (s *server) readAll(x *exchange, r *http.Request) ([]byte, error) {
+func (s *server) readAll(x *requestState, r *http.Request) ([]byte, error) {
 	most, body := r.ContentLength, io.Reader(r.Body)
 	if most > s.MaxBody {
 		return nil, &http.MaxBytesError{Limit: s.MaxBody}

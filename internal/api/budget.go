@@ -77,8 +77,8 @@ func (b *budget) take(tenant string, held, n int64) error {
 	return nil
 }
 
-// wait is acquire for a request that holds nothing. It waits for room until timeout has passed, and then returns what acquire
-// returned, or the cause of ctx.
+// wait is acquire for a request that holds nothing yet. It waits for room until timeout has passed, and then returns the
+// error of acquire, or the cause of ctx.
 func (b *budget) wait(ctx context.Context, tenant string, n int64, timeout time.Duration) error {
 	b.mu.Lock()
 	err := b.take(tenant, 0, n)

@@ -20,7 +20,7 @@ import (
 	"gather"
 )
 
-// contract is a transport that holds every exchange against the contract, and notes which answers there were.
+// contract is a transport that holds every requestState against the contract, and notes which answers there were.
 type contract struct {
 	t    testing.TB
 	doc  *openapi3.T

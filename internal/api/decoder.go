@@ -42,15 +42,15 @@ func (d *decoder) free() {
 // end is an error when anything but white space follows.
 func (d *decoder) end() error {
 	if _, err := d.ReadToken(); err == nil {
-		return d.fault(errors.New("something follows the end of the JSON text"))
+		return d.syntaxError(errors.New("something follows the end of the JSON text"))
 	} else if !errors.Is(err, io.EOF) {
-		return d.fault(err)
+		return d.syntaxError(err)
 	}
 	return nil
 }
 
-// fault says what is not JSON, and where.
-func (d *decoder) fault(err error) error {
+// syntaxError returns the error of text that is not JSON, with its position.
+func (d *decoder) syntaxError(err error) error {
 	pointer, offset, text := "", d.InputOffset(), err.Error()
 	var syntactic *jsontext.SyntacticError
 	switch {

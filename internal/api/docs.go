@@ -66,7 +66,7 @@ func newDocs() docs {
 
 // A document is an answer that is there from the start.
 type document struct {
-	x       *exchange
+	x       *requestState
 	media   string
 	policy  string
 	gzipped bool
@@ -91,7 +91,7 @@ func (d *document) write() error {
 }
 
 // getIndex implements GET /.
-func (s *server) getIndex(x *exchange) error {
+func (s *server) getIndex(x *requestState) error {
 	media, err := negotiate(x.req.Header, mediaJSON, mediaHTML)
 	if err != nil {
 		return err
@@ -104,14 +104,14 @@ func (s *server) getIndex(x *exchange) error {
 }
 
 // getDocs implements GET /docs.
-func (s *server) getDocs(x *exchange) error {
+func (s *server) getDocs(x *requestState) error {
 	return (&document{
 		x: x, media: "text/html; charset=utf-8", policy: docsPolicy, cache: "no-cache", body: docsPage,
 	}).write()
 }
 
-// getDocsAsset implements GET /docs/{asset}. What is stored compressed is sent so: every browser takes it.
-func (s *server) getDocsAsset(x *exchange) error {
+// getDocsAsset implements GET /docs/{asset}. Compressed assets are sent compressed: every browser accepts that.
+func (s *server) getDocsAsset(x *requestState) error {
 	a, ok := s.docs.assets[x.param("asset")]
 	if !ok {
 		return &problem{row: noSuchResource, detail: "The documentation has no such file."}
@@ -120,12 +120,12 @@ func (s *server) getDocsAsset(x *exchange) error {
 }
 
 // getSpec implements GET /openapi.yaml.
-func (s *server) getSpec(x *exchange) error {
+func (s *server) getSpec(x *requestState) error {
 	return (&document{x: x, media: "application/yaml", cache: "no-cache", body: gather.Spec}).write()
 }
 
 // getSpecJSON implements GET /openapi.json.
-func (s *server) getSpecJSON(x *exchange) error {
+func (s *server) getSpecJSON(x *requestState) error {
 	body, err := specJSON()
 	if err != nil {
 		return err
@@ -134,7 +134,7 @@ func (s *server) getSpecJSON(x *exchange) error {
 }
 
 // getProblem implements GET /problems/{problem}.
-func (s *server) getProblem(x *exchange) error {
+func (s *server) getProblem(x *requestState) error {
 	text, ok := s.docs.problems[x.param("problem")]
 	if !ok {
 		return &problem{row: noSuchResource, detail: "No problem type has this name."}
@@ -143,7 +143,7 @@ func (s *server) getProblem(x *exchange) error {
 }
 
 // listKinds implements GET /v1/kinds.
-func (s *server) listKinds(x *exchange) error {
+func (s *server) listKinds(x *requestState) error {
 	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
 		return err
 	}
@@ -151,12 +151,12 @@ func (s *server) listKinds(x *exchange) error {
 }
 
 // getLivez implements GET /livez.
-func (s *server) getLivez(x *exchange) error {
+func (s *server) getLivez(x *requestState) error {
 	return x.writeJSON(http.StatusOK, Health{Status: HealthStatusOk})
 }
 
 // getReadyz implements GET /readyz.
-func (s *server) getReadyz(x *exchange) error {
+func (s *server) getReadyz(x *requestState) error {
 	if err := s.Ready(); err != nil {
 		return err
 	}

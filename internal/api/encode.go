@@ -13,8 +13,8 @@ import (
 	"gather/internal/number"
 )
 
-// What clients read is appended by hand: a million items are encoded at memory speed, and a job without garbage. Tests
-// hold it against the generated models.
+// Answers are appended by hand: a million items are encoded at memory speed, and a job without garbage. Tests compare
+// them with the generated models.
 
 // buffers are reused for answers. A large one is left to the collector.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
@@ -143,7 +143,7 @@ func appendFailure(b []byte, j *job.Job) []byte {
 
 var failureTitles = map[job.FailureReason]string{
 	job.FailedTask:    "The job failed",
-	job.FailedPanic:   "The job ran into a fault of the server",
+	job.FailedPanic:   "The job failed because of an error of the server",
 	job.FailedTimeout: "The job ran longer than its timeout",
 
 	job.FailedSourceChanged: "The data was changed after the submission",
@@ -188,7 +188,7 @@ func appendMillis(b []byte, d time.Duration) []byte {
 	return append(b, digits[:n]...)
 }
 
-// An intEncoding says how integers are written in values.
+// An intEncoding is the encoding of integers in values.
 type intEncoding bool
 
 const (
@@ -216,7 +216,7 @@ func appendTime(b []byte, t time.Time) []byte {
 	return append(b, '"')
 }
 
-// appendString appends a JSON string. What is not UTF-8, which nothing here should hold, is replaced.
+// appendString appends a JSON string. Invalid UTF-8, which no text here should have, is replaced.
 func appendString(b []byte, s string) []byte {
 	plain := true
 	for i := range len(s) {

@@ -21,10 +21,10 @@ const (
 	maxLabelValue = 255
 )
 
-// submission reads an envelope. It adds what is wrong to faults; the kind's own part is cut out, not looked at. After it
-// the envelope's values are void.
+// submission decodes an envelope. It adds errors to faults; the kind decodes its own part. The envelope's values are
+// invalid afterwards.
 func (s *server) submission(
-	x *exchange, e *envelope, data []byte, now time.Time, faults *fields.Errors,
+	x *requestState, e *envelope, data []byte, now time.Time, faults *fields.Errors,
 ) job.Submission {
 	sub := job.Submission{
 		Tenant: x.principal.Tenant, Priority: job.Normal, Retention: s.Retention,
@@ -71,7 +71,7 @@ func (s *server) submission(
 // given reports whether an optional member is there and not null, which stands for the default.
 func given(v jsontext.Value) bool { return v != nil && v.Kind() != 'n' }
 
-// kindName returns the text of a kind's name, without an allocation for those that there are.
+// kindName returns the text of a kind's name, without an allocation for existing kinds.
 func (s *server) kindName(v jsontext.Value) string {
 	if name, ok := s.kindNames[string(v)]; ok {
 		return name
@@ -79,7 +79,7 @@ func (s *server) kindName(v jsontext.Value) string {
 	return fields.Text(v)
 }
 
-// readDuration returns -1 for a faulty duration.
+// readDuration returns -1 for an invalid duration.
 func readDuration(v jsontext.Value, pointer string, most time.Duration, faults *fields.Errors) time.Duration {
 	d, err := fields.ParseDuration(v, most)
 	if err != nil {
@@ -89,7 +89,7 @@ func readDuration(v jsontext.Value, pointer string, most time.Duration, faults *
 	return d
 }
 
-// maxDelay is what a start_after may be at most before the executor's own, lower bound is asked.
+// maxDelay bounds a start_after before the executor checks its own, lower bound.
 const maxDelay = 100 * 366 * 24 * time.Hour
 
 // timestamp is the grammar of RFC 3339. time.Parse would also accept a comma in place of the point, hours of one digit, and

@@ -17,7 +17,7 @@ const (
 )
 
 // getJobEvents implements GET /v1/jobs/{job_id}/events.
-func (s *server) getJobEvents(x *exchange) error {
+func (s *server) getJobEvents(x *requestState) error {
 	ints, err := x.ints()
 	if err != nil {
 		return err
@@ -55,14 +55,15 @@ func (s *server) getJobEvents(x *exchange) error {
 	return (&eventStream{srv: s, ctx: x, x: x, job: j, after: after, ints: ints, sse: media == mediaSSE}).write()
 }
 
-// notAnEvent is the fault of a cursor beyond the log of its job: everything up to it would be left out.
+// notAnEvent is the error of a cursor beyond the log of its job: everything up to it would be left out.
 const notAnEvent = "must be the id of an event of this job"
 
 // maxLag is how long a node of a cluster waits for events that a client has already read from another node.
 const maxLag = 5 * time.Second
 
-// reach returns the job once its log has got as far as a cursor. On one server that is at once: a cursor beyond the log is
-// wrong. A node of a cluster may be behind the node that gave the cursor. Errors: job.ErrStorage while it is cut off from the log.
+// reach returns the job when its log has reached a cursor. On one server that is immediate: a cursor beyond the log is
+// invalid. A node of a cluster may lag behind the node that sent the cursor. Errors: job.ErrStorage while it is cut off
+// from the log.
 func (s *server) reach(ctx context.Context, j job.Job, after uint64) (job.Job, error) {
 	if after <= j.Seq || j.State.Terminal() || s.Replica == nil {
 		return j, nil
@@ -81,9 +82,9 @@ func (s *server) reach(ctx context.Context, j job.Job, after uint64) (job.Job, e
 type eventStream struct {
 	srv   *server
 	ctx   context.Context
-	x     *exchange
+	x     *requestState
 	job   job.Job // as it was read last
-	after uint64  // the seq of what was sent last
+	after uint64  // the seq of the last event that was sent
 	ints  intEncoding
 	sse   bool
 	buf   []byte
@@ -114,17 +115,17 @@ func (e *eventStream) write() error {
 	if e.x.req.Method == http.MethodHead {
 		return nil
 	}
-	return cutOff(e.follow())
+	return abortStream(e.follow())
 }
 
-// follow sends what there is and what comes, until the job's end.
+// follow sends events until the job ends.
 func (e *eventStream) follow() error {
 	changed, stop := e.srv.Log.Watch(e.job.ID)
 	defer stop()
 	beat := time.NewTimer(heartbeat)
 	defer beat.Stop()
 	for {
-		// Only what is read after Watch began cannot be missed.
+		// Only reads after the start of Watch miss nothing.
 		j, err := e.srv.Jobs.Get(e.ctx, e.job.Tenant, e.job.ID)
 		if err != nil {
 			return err
@@ -189,7 +190,7 @@ func (e *eventStream) catchUp() error {
 		}
 		for i := range records {
 			r := &records[i]
-			if r.Seq > e.job.Seq { // what came after the job was read waits for the next turn
+			if r.Seq > e.job.Seq { // events after the job was read are sent in the next round
 				return nil
 			}
 			for more := true; more; more = hasItems(r, e.after) {
@@ -266,7 +267,7 @@ func (e *eventStream) progressEvent() {
 	e.event("progress", 0, func(b []byte) []byte { return appendProgress(b, &e.job, e.srv.Wall()) })
 }
 
-// keepAlive sends what clients pass over: a comment or, where there is none, the progress once more.
+// keepAlive sends a line that clients ignore: a comment or, where the format has none, the last progress again.
 func (e *eventStream) keepAlive() {
 	if e.sse {
 		e.buf = append(e.buf, ": still here\n\n"...)
@@ -294,7 +295,7 @@ func (e *eventStream) event(name string, seq uint64, data func([]byte) []byte) {
 	e.buf = append(data(b), "}\n"...)
 }
 
-// flush sends what was appended.
+// flush sends the appended events.
 func (e *eventStream) flush() error {
 	if len(e.buf) == 0 {
 		return nil
@@ -307,7 +308,7 @@ func (e *eventStream) flush() error {
 	return err
 }
 
-// idle gives back what the stream holds, between two events.
+// idle releases the memory of the stream between two events.
 func (e *eventStream) idle() {
 	if buf := e.buf; buf != nil {
 		putBuffer(&buf)
@@ -316,9 +317,9 @@ func (e *eventStream) idle() {
 	e.x.holdRead(0)
 }
 
-// cutOff makes an error in the middle of a stream one that cuts the connection, so that the client can tell it from an
-// end.
-func cutOff(err error) error {
+// abortStream returns an error that aborts the connection, so that the client can distinguish it from the end of the
+// stream.
+func abortStream(err error) error {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}

@@ -30,7 +30,7 @@ func ClientIP(h http.Handler, r *http.Request) string { return h.(*server).clien
 // Submission decodes the body of POST /v1/jobs, and returns what is handed to the executor.
 func Submission(h http.Handler, body []byte) (job.Submission, error) {
 	s := h.(*server)
-	x := &exchange{Context: context.Background(), srv: s, req: &http.Request{Header: http.Header{}}}
+	x := &requestState{Context: context.Background(), srv: s, req: &http.Request{Header: http.Header{}}}
 	var b submission
 	if err := b.decode(body); err != nil {
 		return job.Submission{}, err
@@ -42,7 +42,7 @@ func Submission(h http.Handler, body []byte) (job.Submission, error) {
 
 // Submissions decodes the body of POST /v1/jobs:batch.
 func Submissions(h http.Handler, body []byte) ([]job.Submission, error) {
-	x := &exchange{Context: context.Background(), srv: h.(*server), req: &http.Request{Header: http.Header{}}}
+	x := &requestState{Context: context.Background(), srv: h.(*server), req: &http.Request{Header: http.Header{}}}
 	var b batchSubmission
 	if err := b.decode(body); err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func Submissions(h http.Handler, body []byte) ([]job.Submission, error) {
 // ProblemNames are the problem types that answers and jobs have.
 func ProblemNames() []string {
 	var names []string
-	for _, row := range append([]kindOfProblem{
+	for _, row := range append([]problemType{
 		malformedRequest, unauthenticated, forbidden, hostNotAllowed, originNotAllowed, validationError,
 	}, problemTable...) {
 		names = append(names, row.name)
@@ -85,7 +85,7 @@ func (p *Pace) Add(n int, took time.Duration) { p.p.add(n, took) }
 // Validate reads a body of POST /v1/jobs, or of POST /v1/jobs:batch, and has its kinds check it.
 func Validate(h http.Handler, batch bool, body []byte) error {
 	s := h.(*server)
-	x := &exchange{Context: context.Background(), srv: s, req: &http.Request{Header: http.Header{}}}
+	x := &requestState{Context: context.Background(), srv: s, req: &http.Request{Header: http.Header{}}}
 	var one submission
 	var many batchSubmission
 	into, jobs := requestBody(&one), &one.jobsBody

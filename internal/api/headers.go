@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// maxWait bounds what Prefer: wait may ask for.
+// maxWait is the longest wait of Prefer: wait.
 const maxWait = 30 * time.Second
 
 // preferredWait returns the wait of a Prefer header (RFC 7240); 0 when there is none. A preference that cannot be read is

@@ -6,7 +6,7 @@ import (
 	"gather/internal/job"
 )
 
-// logPage is about how many events and items are read from the log at once.
+// logPage is about how many events and items one read of the log returns.
 const logPage = 16384
 
 // itemsOf returns the block of items of an event and the seq before its first.
@@ -57,16 +57,16 @@ func hasItems(r *job.LogRecord, after uint64) bool {
 // A reader is where results are read from: the log, or the index.
 type reader interface {
 	// read appends the next items to b until there are limit of them, b has flushSize, or another page must be read, and
-	// returns how many. With none, more reports whether there is another item; with some, whether there may be. What was
-	// appended must be written before the next read.
+	// returns how many. With none, more reports whether there is another item; with some, whether there may be. The
+	// appended bytes must be written before the next read.
 	read(ctx context.Context, b []byte, limit int64, line func([]byte, *job.Item) []byte) (_ []byte, n int64, more bool, err error)
 	// cursor is the after that goes on where the last read ended.
 	cursor() int64
 }
 
-// logReader reads items in the order of their completion, up to what the view of the job has.
+// logReader reads items in the order of their completion, up to the seq of the job's view.
 type logReader struct {
-	x       *exchange
+	x       *requestState
 	id      job.ID
 	end     uint64 // the seq of the view
 	after   uint64 // the last event or item that was read
@@ -107,7 +107,7 @@ func (r *logReader) read(
 
 // indexReader reads the items of a terminal job in the order of the input.
 type indexReader struct {
-	x     *exchange
+	x     *requestState
 	id    job.ID
 	after int64
 	items []job.Item

@@ -12,7 +12,7 @@ import (
 )
 
 // getJob implements GET /v1/jobs/{job_id}.
-func (s *server) getJob(x *exchange) error {
+func (s *server) getJob(x *requestState) error {
 	ints, err := x.ints()
 	if err != nil {
 		return err
@@ -63,7 +63,7 @@ func (s *server) getJob(x *exchange) error {
 }
 
 // find returns the tenant's job that the path names. Text that is not an id is the id of no job.
-func (s *server) find(x *exchange) (job.Job, error) {
+func (s *server) find(x *requestState) (job.Job, error) {
 	id := x.jobID()
 	if id == (job.ID{}) {
 		return job.Job{}, job.ErrNotFound
@@ -72,7 +72,7 @@ func (s *server) find(x *exchange) (job.Job, error) {
 }
 
 // cancelJob implements POST /v1/jobs/{job_id}/cancel.
-func (s *server) cancelJob(x *exchange) error {
+func (s *server) cancelJob(x *requestState) error {
 	ints, err := x.ints()
 	if err != nil {
 		return err
@@ -110,8 +110,8 @@ func (s *server) cancelJob(x *exchange) error {
 // maxEnding is how long a cancel waits for the end of a job that was ending already.
 const maxEnding = 5 * time.Second
 
-// stopped returns a job after a cancel, when it is cancelling or has ended. A job that was ending already was not asked to
-// stop: it still is running until its end is durable.
+// stopped returns a job after a cancel, when it is cancelling or has ended. A job that was already ending did not take
+// the request: it is running until its end is durable.
 func (s *server) stopped(ctx context.Context, j job.Job) (job.Job, error) {
 	stopped := func(j *job.Job) bool { return j.State == job.Cancelling || j.State.Terminal() }
 	j, err := s.await(ctx, j, maxEnding, stopped)
@@ -125,7 +125,7 @@ func (s *server) stopped(ctx context.Context, j job.Job) (job.Job, error) {
 }
 
 // deleteJob implements DELETE /v1/jobs/{job_id}.
-func (s *server) deleteJob(x *exchange) error {
+func (s *server) deleteJob(x *requestState) error {
 	if err := x.mayWrite(); err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ const (
 )
 
 // listJobs implements GET /v1/jobs.
-func (s *server) listJobs(x *exchange) error {
+func (s *server) listJobs(x *requestState) error {
 	ints, err := x.ints()
 	if err != nil {
 		return err
@@ -189,7 +189,7 @@ func (s *server) listJobs(x *exchange) error {
 
 // listQuery reads the parameters of a listing. It returns possible false when no job can match all filters: a label has one
 // value, and the query has two for it.
-func listQuery(x *exchange) (q job.Query, possible bool, err error) {
+func listQuery(x *requestState) (q job.Query, possible bool, err error) {
 	params := x.query()
 	q = job.Query{Tenant: x.principal.Tenant, Kind: params.Get("kind")}
 	possible = true
@@ -234,7 +234,7 @@ func listQuery(x *exchange) (q job.Query, possible bool, err error) {
 // listAnswer is the answer of GET /v1/jobs.
 type listAnswer struct {
 	srv  *server
-	x    *exchange
+	x    *requestState
 	jobs []job.Job
 	ints intEncoding
 	next string

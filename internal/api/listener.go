@@ -42,7 +42,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// conn keeps the methods of its TCPConn that net/http uses beside those of net.Conn: ReadFrom (sendfile) and CloseWrite.
+// conn keeps the methods of TCPConn that net/http uses beside those of net.Conn: ReadFrom (sendfile) and CloseWrite.
 type conn struct {
 	*net.TCPConn
 	log *slog.Logger
@@ -91,7 +91,7 @@ func serverProblem(b []byte) *problem {
 	if http.StatusText(code) == "" || bytes.Contains(rest, []byte("X-Request-Id: ")) {
 		return nil
 	}
-	p := &problem{row: kindOfProblem{status: code, title: http.StatusText(code)}, detail: serverErrors[code]}
+	p := &problem{row: problemType{status: code, title: http.StatusText(code)}, detail: serverErrors[code]}
 	if code == http.StatusBadRequest {
 		p.row = malformedRequest
 		if _, reason, ok := bytes.Cut(line, []byte(": ")); ok { // as in "400 Bad Request: missing required Host header"

@@ -11,7 +11,8 @@ import (
 const maxMembers = 1000
 
 // checkMembers returns a *fields.Errors for a body in which an object has more than maxMembers members. It does not
-// check whether the body is JSON; it reads it once, in constant memory, and returns nil for what is nested too deeply.
+// check whether the body is JSON; it reads it once, in constant memory, and returns nil for deeper nesting than the
+// decoder allows.
 func checkMembers(data []byte) error {
 	if bytes.Count(data, []byte{':'}) <= maxMembers {
 		return nil

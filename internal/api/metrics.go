@@ -17,13 +17,14 @@ import (
 // unmatched is the route of requests that no route took.
 const unmatched = "unmatched"
 
-// metrics are what Prometheus sees of the API. Labels are closed sets: routes by their pattern, methods of the contract
-// (any other is "other"), statuses.
+// metrics has the metrics of the API. Labels are closed sets: routes by their pattern, methods of the contract (any
+// other is "other"), statuses.
 type metrics struct {
 	requests *prometheus.CounterVec
 	inFlight prometheus.Gauge
-	// refusals has a counter for each reason that the API itself refuses requests for. What the executor refuses it counts.
-	refusals map[string]prometheus.Counter
+	// rejections has a counter for each reason for which the API itself rejects requests. The executor counts its own
+	// rejections.
+	rejections map[string]prometheus.Counter
 	// routes has the children of each route and method, so that a request looks up no labels.
 	routes map[routeKey]*routeMetrics
 	other  *routeMetrics
@@ -38,8 +39,8 @@ type routeMetrics struct {
 	codes [500]atomic.Pointer[prometheus.Counter]
 }
 
-// startCodes are the statuses that are there from the start, as 0, for every method and for some: the rate of a counter
-// that appears with its first request does not know of that request.
+// startCodes are the statuses that exist from the start, as 0, for every method and for some: the rate of a counter that
+// appears with its first request misses that request.
 var (
 	startCodes       = []int{200, 400, 404, 500, 503}
 	methodStartCodes = map[string][]int{
@@ -59,21 +60,21 @@ func newMetrics(reg prometheus.Registerer, s *server) (*metrics, error) {
 		}, []string{"method", "route", "code"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "gather_http_requests_in_flight",
-			Help: "HTTP requests being served, those that wait or stream included.",
+			Help: "HTTP requests being served, including those that wait or stream.",
 		}),
-		refusals: make(map[string]prometheus.Counter),
-		routes:   make(map[routeKey]*routeMetrics),
+		rejections: make(map[string]prometheus.Counter),
+		routes:     make(map[routeKey]*routeMetrics),
 	}
-	refusals := prometheus.NewCounterVec(prometheus.CounterOpts{
+	rejections := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "gather_http_requests_rejected_total",
 		Help: "Requests refused before the executor saw them. Reason: rate, of the tenant; bodies, uploads and readers, no memory for one more; streams, as many as may be are open.",
 	}, []string{"reason"})
 	for _, reason := range []string{refusedRate, refusedBodies, refusedUploads, refusedReaders, refusedStreams} {
-		m.refusals[reason] = refusals.WithLabelValues(reason)
+		m.rejections[reason] = rejections.WithLabelValues(reason)
 	}
 	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "gather_http_request_duration_seconds",
-		Help: "Time from request to end of answer. Mode: plain; wait, which the client asked for; stream.",
+		Help: "Time from the request to the end of the response. Mode: plain; wait, with Prefer: wait; stream.",
 
 		Buckets: requestBuckets,
 	}, []string{"method", "route", "mode"})
@@ -89,7 +90,7 @@ func newMetrics(reg prometheus.Registerer, s *server) (*metrics, error) {
 		Name: "gather_http_body_bytes_in_flight",
 		Help: "Bytes of request bodies that are being read and accepted.",
 	}, func() float64 { return float64(s.bodies.inUse()) })
-	for _, c := range []prometheus.Collector{m.requests, m.inFlight, refusals, durations, streams, limit, bodies} {
+	for _, c := range []prometheus.Collector{m.requests, m.inFlight, rejections, durations, streams, limit, bodies} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("api metrics: %w", err)
 		}
@@ -130,7 +131,7 @@ func (l lazyObserver) Observe(v float64) {
 	l.vec.WithLabelValues(l.key.method, l.key.route, l.mode).Observe(v)
 }
 
-// The reasons of refusals, which are those of rejections made in this package.
+// The reasons of rejections, as in the rejections of this package.
 const (
 	refusedRate    = "rate"
 	refusedBodies  = "bodies"
@@ -141,13 +142,13 @@ const (
 
 // refuse counts an error if it is a refusal of this package's.
 func (m *metrics) refuse(err error) {
-	if r, ok := errors.AsType[*job.Rejection](err); ok && m.refusals[r.Reason] != nil {
-		m.refusals[r.Reason].Inc()
+	if r, ok := errors.AsType[*job.Rejection](err); ok && m.rejections[r.Reason] != nil {
+		m.rejections[r.Reason].Inc()
 	}
 }
 
 // observe counts an answered request.
-func (m *metrics) observe(x *exchange, took time.Duration) {
+func (m *metrics) observe(x *requestState, took time.Duration) {
 	r := m.routes[routeKey{x.req.Method, x.req.Pattern}]
 	if r == nil {
 		r = m.other

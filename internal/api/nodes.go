@@ -11,7 +11,7 @@ import (
 )
 
 // listNodes implements GET /v1/nodes.
-func (s *server) listNodes(x *exchange) error {
+func (s *server) listNodes(x *requestState) error {
 	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
 		return err
 	}

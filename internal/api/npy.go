@@ -18,18 +18,18 @@ import (
 type npyAnswer struct {
 	srv            *server
 	ctx            context.Context
-	x              *exchange
+	x              *requestState
 	job            *job.Job
 	dtype          npy.Type
 	name           string // of the dtype
 	shape          []int64
 	floats, signed bool
-	// fits is a dtype that holds what the result's own cannot; "" if the result is one that does not name it.
+	// fits is a dtype that can hold all integers of the result; "" if the result names none.
 	fits string
 }
 
 // writeNPY answers with the result of a job as a .npy file.
-func (s *server) writeNPY(x *exchange, j *job.Job) error {
+func (s *server) writeNPY(x *requestState, j *job.Job) error {
 	a, err := s.npyOf(x, j)
 	if err != nil {
 		return err
@@ -38,7 +38,7 @@ func (s *server) writeNPY(x *exchange, j *job.Job) error {
 }
 
 // npyOf returns the answer for a job, or why there is none: only a sum that has succeeded is an array.
-func (s *server) npyOf(x *exchange, j *job.Job) (*npyAnswer, error) {
+func (s *server) npyOf(x *requestState, j *job.Job) (*npyAnswer, error) {
 	if !j.State.Terminal() {
 		return nil, job.ErrNotFinished
 	}
@@ -109,7 +109,7 @@ func (a *npyAnswer) respond() error {
 	if a.x.req.Method == http.MethodHead {
 		return nil
 	}
-	return cutOff(a.write(header.Bytes()))
+	return abortStream(a.write(header.Bytes()))
 }
 
 // write writes a header and the elements.

@@ -2,8 +2,8 @@ package api
 
 import "time"
 
-// minRate is the least rate, in bytes a second, at which a client must send an upload and read an answer. It is a mean
-// over a window of time that is spent on waiting for the client: what the server takes does not count.
+// minRate is the lowest rate, in bytes per second, at which a client must send an upload and read an answer. It is a
+// mean over a window of time that the server waits for the client; the time of the server itself does not count.
 const minRate = 8 << 10
 
 // A pace measures a client against minRate. A client that stalls, or is slower in a window, is cut off.

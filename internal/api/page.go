@@ -11,8 +11,8 @@ import (
 )
 
 // A page token is a version, the last job of the page before, and a digest of the tenant and the filters. It needs no
-// secret: it opens nothing, it only says where to go on in the tenant's own listing; so it outlives a restart and is good
-// on every node.
+// secret: it gives no access, it only marks where to continue in the tenant's own listing; so it stays valid after a
+// restart, and is valid on every node.
 const pageVersion = 1
 
 const digestSize = 12

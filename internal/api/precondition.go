@@ -58,7 +58,7 @@ func entityTags(lines []string, weak bool) (tags []string, ok bool) {
 func conditional(h http.Header) bool { return len(h["If-Match"])+len(h["If-None-Match"]) > 0 }
 
 // checkJob evaluates the conditions of a request that changes a job, whose entity tags are weak.
-func (s *server) checkJob(x *exchange, ints intEncoding) error {
+func (s *server) checkJob(x *requestState, ints intEncoding) error {
 	if !conditional(x.req.Header) {
 		return nil
 	}

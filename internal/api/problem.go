@@ -13,38 +13,38 @@ import (
 	"gather/internal/job"
 )
 
-// A kindOfProblem is a row of the table: what an error means to a client.
-type kindOfProblem struct {
+// A problemType is the entry of an error in the table: its meaning for a client.
+type problemType struct {
 	// match is the sentinel that errors of this sort wrap; nil where the code names the row itself.
 	match  error
 	status int
 	// name is the last part of the problem's type; "" is about:blank.
 	name  string
 	title string
-	// passes says that the same request may succeed later.
-	passes bool
+	// retryable is true when the same request may succeed later.
+	retryable bool
 }
 
 // The rows that the code names itself.
 var (
-	malformedRequest    = kindOfProblem{status: http.StatusBadRequest, name: "malformed-request", title: "The request is malformed"}
-	unauthenticated     = kindOfProblem{status: http.StatusUnauthorized, name: "unauthenticated", title: "An API key is required"}
-	forbidden           = kindOfProblem{status: http.StatusForbidden, name: "forbidden", title: "The API key does not allow this"}
-	hostNotAllowed      = kindOfProblem{status: http.StatusMisdirectedRequest, name: "host-not-allowed", title: "The host is not allowed"}
-	originNotAllowed    = kindOfProblem{status: http.StatusForbidden, name: "origin-not-allowed", title: "The origin is not allowed"}
-	payloadTooLarge     = kindOfProblem{match: job.ErrTooLarge, status: http.StatusRequestEntityTooLarge, name: "payload-too-large", title: "The body is too large"}
-	validationError     = kindOfProblem{status: http.StatusUnprocessableEntity, name: "validation-error", title: "The submission is not valid"}
-	noSuchResource      = kindOfProblem{status: http.StatusNotFound, title: "Not Found"}
-	methodNotAllowed    = kindOfProblem{status: http.StatusMethodNotAllowed, title: "Method Not Allowed"}
-	rangeNotSatisfiable = kindOfProblem{status: http.StatusRequestedRangeNotSatisfiable, title: "Range Not Satisfiable"}
-	notAcceptable       = kindOfProblem{status: http.StatusNotAcceptable, title: "Not Acceptable"}
-	requestTimeout      = kindOfProblem{status: http.StatusRequestTimeout, title: "Request Timeout", passes: true}
-	unsupportedMedia    = kindOfProblem{status: http.StatusUnsupportedMediaType, title: "Unsupported Media Type"}
-	internalError       = kindOfProblem{status: http.StatusInternalServerError, title: "Internal Server Error"}
+	malformedRequest    = problemType{status: http.StatusBadRequest, name: "malformed-request", title: "The request is malformed"}
+	unauthenticated     = problemType{status: http.StatusUnauthorized, name: "unauthenticated", title: "An API key is required"}
+	forbidden           = problemType{status: http.StatusForbidden, name: "forbidden", title: "The API key does not allow this"}
+	hostNotAllowed      = problemType{status: http.StatusMisdirectedRequest, name: "host-not-allowed", title: "The host is not allowed"}
+	originNotAllowed    = problemType{status: http.StatusForbidden, name: "origin-not-allowed", title: "The origin is not allowed"}
+	payloadTooLarge     = problemType{match: job.ErrTooLarge, status: http.StatusRequestEntityTooLarge, name: "payload-too-large", title: "The body is too large"}
+	validationError     = problemType{status: http.StatusUnprocessableEntity, name: "validation-error", title: "The submission is not valid"}
+	noSuchResource      = problemType{status: http.StatusNotFound, title: "Not Found"}
+	methodNotAllowed    = problemType{status: http.StatusMethodNotAllowed, title: "Method Not Allowed"}
+	rangeNotSatisfiable = problemType{status: http.StatusRequestedRangeNotSatisfiable, title: "Range Not Satisfiable"}
+	notAcceptable       = problemType{status: http.StatusNotAcceptable, title: "Not Acceptable"}
+	requestTimeout      = problemType{status: http.StatusRequestTimeout, title: "Request Timeout", retryable: true}
+	unsupportedMedia    = problemType{status: http.StatusUnsupportedMediaType, title: "Unsupported Media Type"}
+	internalError       = problemType{status: http.StatusInternalServerError, title: "Internal Server Error"}
 )
 
 // problemTable maps the sentinels of the other rooms.
-var problemTable = []kindOfProblem{
+var problemTable = []problemType{
 	{job.ErrNotFound, http.StatusNotFound, "job-not-found", "Job not found", false},
 	{job.ErrExpired, http.StatusGone, "job-expired", "The job has expired", false},
 	{job.ErrNotFinished, http.StatusConflict, "job-not-finished", "The job has not finished", false},
@@ -61,8 +61,8 @@ var problemTable = []kindOfProblem{
 	{job.ErrStorage, http.StatusServiceUnavailable, "storage-unavailable", "The storage is unavailable", true},
 }
 
-// hints say what to do about the errors that carry no detail of their own.
-var hints = map[error]string{
+// problemHelp has the advice for errors without a detail of their own.
+var problemHelp = map[error]string{
 	job.ErrNotFound:      "The tenant has no job with this id. GET /v1/jobs lists its jobs.",
 	job.ErrExpired:       "The job was deleted, or its retention has passed. A submission can set a longer retention.",
 	job.ErrNotFinished:   "Wait for the job with Prefer: wait=30, follow its events, or cancel it.",
@@ -79,16 +79,16 @@ var hints = map[error]string{
 
 // A problem is an error as the client sees it.
 type problem struct {
-	row    kindOfProblem
+	row    problemType
 	detail string
 	faults []fault
-	// retryAfter is 0 when there is nothing to say.
+	// retryAfter is 0 for no Retry-After.
 	retryAfter time.Duration
 	// err is for the log of a 500.
 	err error
 }
 
-// A fault is one entry of a problem's errors; where is "pointer", "parameter" or "header".
+// A fault is one entry of the errors of a problem; where is "pointer", "parameter" or "header".
 type fault struct{ where, name, detail string }
 
 func (p *problem) Error() string {
@@ -117,13 +117,13 @@ func problemOf(err error) *problem {
 		if !errors.Is(err, row.match) {
 			continue
 		}
-		p := &problem{row: row, detail: hints[row.match]}
+		p := &problem{row: row, detail: problemHelp[row.match]}
 		if rejection, ok := errors.AsType[*job.Rejection](err); ok {
 			if p.retryAfter = rejection.RetryAfter; rejection.Detail != "" {
 				p.detail = sentence(rejection.Detail)
 			}
 		}
-		if row.passes {
+		if row.retryable {
 			p.retryAfter = max(p.retryAfter, time.Second)
 		}
 		return p
@@ -131,7 +131,7 @@ func problemOf(err error) *problem {
 	return &problem{row: internalError, detail: "The server failed to handle the request. Its log has the cause under the request id.", err: err}
 }
 
-// maxFaults bounds the faults that one answer lists.
+// maxFaults bounds the errors that one answer lists.
 const maxFaults = fields.MaxListed
 
 func validationProblem(invalid *fields.Errors) *problem {
@@ -164,14 +164,14 @@ func sentence(s string) string {
 }
 
 // typeURI is where the problem is documented; a path on this very server.
-func (k kindOfProblem) typeURI() string {
+func (k problemType) typeURI() string {
 	if k.name == "" {
 		return "about:blank"
 	}
 	return "/problems/" + k.name
 }
 
-// fail writes an error; it is the only function that does. What cannot be told to the client any more is logged.
+// fail writes an error; it is the only function that does. An error that can no longer be sent to the client is logged.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	x := exchangeOf(r.Context())
 	if gone := context.Cause(r.Context()); gone != nil && errors.Is(err, gone) {

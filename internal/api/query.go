@@ -103,7 +103,7 @@ func find(params []queryParam, name string) *queryParam {
 }
 
 // checkQuery is a middleware of every route. It answers 400 to a query that cannot be decoded and to parameters that the
-// operation does not take, with every fault listed: a filter or an option with a typing error must not be ignored.
+// operation does not have, and lists every error: a filter or an option with a typing error must not be ignored.
 func (s *server) checkQuery(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.RawQuery != "" {
@@ -120,7 +120,7 @@ func (s *server) checkQuery(next http.Handler) http.Handler {
 	})
 }
 
-// readQuery checks a query against the parameters of an operation. It returns a *problem with at most maxFaults faults.
+// readQuery checks a query against the parameters of an operation. It returns a *problem with at most maxFaults errors.
 func readQuery(raw string, params []queryParam) error {
 	p := &problem{row: malformedRequest, detail: "The query is not valid."}
 	seen := make(map[string]bool, len(params))

@@ -7,13 +7,13 @@ import (
 	"gather/internal/job"
 )
 
-// readMemory is the most bytes that a page of events or items takes while it is read: the page, and what is decoded with it.
+// readMemory is the largest memory of a page of events or items while it is read: the page, and its decoded form.
 const readMemory = 2 * job.PageBytes
 
 // beginRead reserves n bytes of the readers' budget, which the answer holds until its end or until holdRead. It waits for
 // them a second longer than WriteTimeout: by then readers that stalled at its beginning have been cut off. An answer that
 // has its bytes already does not wait again. Errors: *job.Rejection, the cause of the context.
-func (x *exchange) beginRead(n int64) error {
+func (x *requestState) beginRead(n int64) error {
 	n = min(n, x.srv.readers.share)
 	if x.read > 0 {
 		x.holdRead(n)
@@ -26,14 +26,15 @@ func (x *exchange) beginRead(n int64) error {
 	return nil
 }
 
-// holdRead sets the bytes of the readers' budget that the answer holds, for what it has read and the encoding of that.
-func (x *exchange) holdRead(n int64) {
+// holdRead sets the share of the readers' budget that the answer holds, for the page that it has read and the encoding
+// of that.
+func (x *requestState) holdRead(n int64) {
 	x.srv.readers.adjust(x.principal.Tenant, n-x.read)
 	x.read = n
 }
 
 // readLog reads a page of a log.
-func (x *exchange) readLog(ctx context.Context, id job.ID, after uint64, limit int) ([]job.LogRecord, error) {
+func (x *requestState) readLog(ctx context.Context, id job.ID, after uint64, limit int) ([]job.LogRecord, error) {
 	if err := x.beginRead(readMemory); err != nil {
 		return nil, err
 	}
@@ -47,7 +48,7 @@ func (x *exchange) readLog(ctx context.Context, id job.ID, after uint64, limit i
 }
 
 // readByIndex reads a page of items, and reports whether there may be more.
-func (x *exchange) readByIndex(ctx context.Context, id job.ID, after int64, limit int) (page []job.Item, more bool, err error) {
+func (x *requestState) readByIndex(ctx context.Context, id job.ID, after int64, limit int) (page []job.Item, more bool, err error) {
 	if err := x.beginRead(readMemory); err != nil {
 		return nil, false, err
 	}

@@ -16,7 +16,7 @@ const (
 )
 
 // getJobResults implements GET /v1/jobs/{job_id}/results.
-func (s *server) getJobResults(x *exchange) error {
+func (s *server) getJobResults(x *requestState) error {
 	ints, err := x.ints()
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (s *server) getJobResults(x *exchange) error {
 type resultsAnswer struct {
 	srv      *server
 	ctx      context.Context
-	x        *exchange
+	x        *requestState
 	from     reader
 	ints     intEncoding
 	limit    int64
@@ -130,13 +130,13 @@ func (a *resultsAnswer) write() error {
 		}
 		if more && (left > 0 || len(b) >= flushSize) {
 			if err := a.send(b); err != nil {
-				return cutOff(err)
+				return abortStream(err)
 			}
 			sent, *buf = sent+len(b), b[:0]
 		}
 	}
 	*buf = a.appendEnd(append(*buf, "],"...), more)
-	return cutOff(a.send(*buf))
+	return abortStream(a.send(*buf))
 }
 
 func (a *resultsAnswer) send(b []byte) error {
@@ -186,7 +186,7 @@ func (a *ndjsonResults) write() error {
 		}
 		if *buf = b; len(b) > 0 {
 			if err := a.srv.push(a.x, b); err != nil {
-				return cutOff(err)
+				return abortStream(err)
 			}
 		}
 		if more = again; left == 0 && n == 0 { // the limit was reached; more reports whether there is another item
@@ -195,5 +195,5 @@ func (a *ndjsonResults) write() error {
 		left -= n
 	}
 	*buf = (*resultsAnswer)(a).appendEnd(append((*buf)[:0], '{'), more)
-	return cutOff(a.srv.push(a.x, *buf))
+	return abortStream(a.srv.push(a.x, *buf))
 }

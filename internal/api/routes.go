@@ -11,9 +11,9 @@ import (
 
 // An operation answers one request. It returns an error instead of an answer; an error after the answer has begun cuts the
 // connection.
-type operation func(x *exchange) error
+type operation func(x *requestState) error
 
-// operations are those of openapi.yaml. TestContract compares them.
+// operations has the operations of openapi.yaml. TestContract compares them.
 func (s *server) operations() map[routeKey]operation {
 	return map[routeKey]operation{
 		{"GET", "/"}:                          s.getIndex,
@@ -60,7 +60,7 @@ func (s *server) newRouter() chi.Router {
 }
 
 // param returns a parameter of the path, decoded.
-func (x *exchange) param(name string) string {
+func (x *requestState) param(name string) string {
 	text, err := url.PathUnescape(x.route.URLParam(name))
 	if err != nil { // net/http has checked it
 		return ""
@@ -69,7 +69,7 @@ func (x *exchange) param(name string) string {
 }
 
 // query returns the parameters of the query, which checkQuery has found valid.
-func (x *exchange) query() url.Values {
+func (x *requestState) query() url.Values {
 	if x.req.URL.RawQuery == "" {
 		return nil
 	}
@@ -92,7 +92,7 @@ func integer(query url.Values, name string, least, absent int64) (int64, error) 
 }
 
 // writeJSON answers with a value of the contract.
-func (x *exchange) writeJSON(status int, v any) error {
+func (x *requestState) writeJSON(status int, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ func (x *exchange) writeJSON(status int, v any) error {
 }
 
 // writeNothing answers with a status alone.
-func (x *exchange) writeNothing(status int) error {
+func (x *requestState) writeNothing(status int) error {
 	x.WriteHeader(status)
 	return nil
 }

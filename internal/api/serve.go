@@ -21,7 +21,7 @@ import (
 // statusClientGone stands in metrics and logs for a client that went before it was answered.
 const statusClientGone = 499
 
-// A mode is how long an answer means to take, so that latencies of waiting do not spoil those of work.
+// A mode is the expected duration of an answer, so that latencies of waits are not mixed with those of other requests.
 type mode uint8
 
 const (
@@ -36,10 +36,10 @@ var routes = sync.Pool{New: func() any { return chi.NewRouteContext() }}
 
 var noSniff = []string{"nosniff"}
 
-// ServeHTTP does what is due for every request, in this order: count, request id, recover, deadline of the body,
-// authenticate, route; and in the end: log, observe.
+// ServeHTTP serves a request in this order: count, request id, recover, deadline of the body, authenticate, route; and
+// in the end: log, observe.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{Context: r.Context(), w: w, srv: s, started: time.Now(), pace: pace{window: s.WriteTimeout}}
+	x := &requestState{Context: r.Context(), w: w, srv: s, started: time.Now(), pace: pace{window: s.WriteTimeout}}
 	if x.requestID = r.Header.Get("X-Request-Id"); !acceptRequestID(x.requestID) {
 		x.requestID = newRequestID()
 	}
@@ -73,8 +73,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.router.ServeHTTP(x, x.req)
 }
 
-// finish ends an exchange; cause is what it panicked with, if it did.
-func (s *server) finish(x *exchange, cause any) {
+// finish ends a request; cause is the value of a panic, or nil.
+func (s *server) finish(x *requestState, cause any) {
 	defer s.metrics.inFlight.Dec()
 	aborted := false
 	if cause != nil {
@@ -106,7 +106,7 @@ func (s *server) finish(x *exchange, cause any) {
 
 // logAccess logs answers that are errors, and slow ones; with an access log, every answer. The query is left out: it is the
 // part of a URL in which clients send secrets.
-func (s *server) logAccess(x *exchange, took time.Duration) {
+func (s *server) logAccess(x *requestState, took time.Duration) {
 	log, level, what := s.log, slog.LevelDebug, "request"
 	switch {
 	case x.status == http.StatusServiceUnavailable:
@@ -187,7 +187,7 @@ func isOpen(path string) bool {
 
 // authenticate finds whose request it is, and refuses requests without a key or, to a server without keys, of a foreign
 // page.
-func (s *server) authenticate(x *exchange) error {
+func (s *server) authenticate(x *requestState) error {
 	if s.Tenants == nil {
 		x.principal = tenant.Principal{Tenant: tenant.Default}
 		if path := x.req.URL.Path; path == "/livez" || path == "/readyz" {
@@ -214,7 +214,7 @@ func (s *server) authenticate(x *exchange) error {
 var errRevoked = &problem{row: unauthenticated, detail: "The API key was revoked."}
 
 // revoked reports whether the API key of the request was revoked since.
-func (x *exchange) revoked() bool {
+func (x *requestState) revoked() bool {
 	select {
 	case <-x.principal.Revoked:
 		return true
@@ -224,7 +224,7 @@ func (x *exchange) revoked() bool {
 }
 
 // mayWrite refuses keys that may only read.
-func (x *exchange) mayWrite() error {
+func (x *requestState) mayWrite() error {
 	if x.principal.ReadOnly {
 		return &problem{row: forbidden, detail: "This API key is read-only. Use another one to submit, cancel or delete."}
 	}
@@ -252,7 +252,7 @@ func (s *server) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	if len(allow) == 0 { // a method that the router does not know, on a path that it does not know either
+	if len(allow) == 0 { // the router has neither the method nor the path
 		s.notFound(w, r)
 		return
 	}

@@ -204,7 +204,7 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("%v %v", problems, err)
 	}
 	want := `
-# HELP gather_http_requests_in_flight HTTP requests being served, those that wait or stream included.
+# HELP gather_http_requests_in_flight HTTP requests being served, including those that wait or stream.
 # TYPE gather_http_requests_in_flight gauge
 gather_http_requests_in_flight 0
 # HELP gather_http_streams_open Requests that wait for a job or follow one.

@@ -38,8 +38,8 @@ type Config struct {
 	// Ready returns why no request should be sent here: an error of the problem table, such as job.ErrDraining or
 	// job.ErrStorage. Nil is always ready.
 	Ready func() error
-	// Stopping is done when the server shuts down: waits answer with what they know and event streams end, so that
-	// clients come back, and to another server.
+	// Stopping is done when the server shuts down: waits answer with the current state and event streams end, so that
+	// clients reconnect, to another server.
 	Stopping context.Context
 
 	// Logger takes requests that were answered with an error, or slowly; all of them at debug level.
@@ -53,19 +53,19 @@ type Config struct {
 	// Wall reads the clock that the instants of jobs are of; time.Now.
 	Wall func() time.Time
 
-	// Durability is what had happened to a job when it was answered 202: "fsync" by default.
+	// Durability is the durability of a job that is answered 202: "fsync" by default.
 	Durability string
-	// Retention is how long jobs stay after their end unless they ask otherwise; 24 h. MaxRetention bounds what they may
-	// ask; 30 days.
+	// Retention is how long jobs are kept after their end, unless the job sets its own; 24 h. MaxRetention bounds that;
+	// 30 days.
 	Retention, MaxRetention time.Duration
-	// MaxTimeout bounds the timeout a job may ask for; 366 days.
+	// MaxTimeout bounds the timeout of a job; 366 days.
 	MaxTimeout time.Duration
 	// MaxBody bounds one body, 32 MiB; MaxBodies all bodies that are being read and accepted, 256 MiB.
 	MaxBody, MaxBodies int64
 	// MaxUploads bounds the buffers of all uploads of arrays, 128 MiB; UploadMemory is the most that one of them holds, in
 	// Arrays and here, 128 KiB.
 	MaxUploads, UploadMemory int64
-	// MaxReads bounds what all answers hold of the results and events that are read for them, and of their encoding, 128 MiB.
+	// MaxReads bounds the memory of all answers for results and events that they read, and their encoding; 128 MiB.
 	MaxReads int64
 	// MaxStreams bounds the waits and streams that are open at the same time; 10 000.
 	MaxStreams int64
@@ -74,7 +74,7 @@ type Config struct {
 	BodyTimeout, WriteTimeout time.Duration
 	// SlowRequest is from where a request that neither waits nor streams is logged as slow; 1 s.
 	SlowRequest time.Duration
-	// TrustedProxies may say in X-Forwarded-For who the client is, for the log.
+	// TrustedProxies are the proxies whose X-Forwarded-For is used as the client address in the log.
 	TrustedProxies []netip.Prefix
 }
 
@@ -140,8 +140,8 @@ type server struct {
 
 	// streams counts the waits and streams that are open, of MaxStreams.
 	streams atomic.Int64
-	// bodies is the budget of request bodies, uploads that of stored arrays on their way in, readers that of results and
-	// events on their way out.
+	// bodies is the budget of request bodies, uploads that of uploads of arrays, readers that of answers with results
+	// and events.
 	bodies, uploads, readers *budget
 }
 

@@ -18,9 +18,9 @@ type jobsBody struct {
 	one  [1]envelope
 	// data is the whole body.
 	data []byte
-	// batch says that faults are pointed out by "/jobs/<i>/...".
+	// batch is true for several jobs: pointers begin with "/jobs/<i>".
 	batch bool
-	// faults are those of a batch's outer object.
+	// faults has the errors of a batch's outer object.
 	faults fields.Errors
 }
 
@@ -36,7 +36,7 @@ type envelope struct {
 	// start is where the object begins in the body, members where the kind's own members are.
 	start   int
 	members []span
-	// notObject says that the value is none.
+	// notObject is true when the value is no object.
 	notObject bool
 }
 
@@ -61,7 +61,7 @@ func (b *batchSubmission) decode(data []byte) error {
 	b.data, b.batch = data, true
 	if d.PeekKind() != '{' {
 		if err := d.SkipValue(); err != nil {
-			return d.fault(err)
+			return d.syntaxError(err)
 		}
 		b.faults.Add("", `must be an object such as {"jobs": [...]}`)
 		return d.end()
@@ -71,12 +71,12 @@ func (b *batchSubmission) decode(data []byte) error {
 	for d.PeekKind() != '}' {
 		name, err := d.ReadToken()
 		if err != nil {
-			return d.fault(err)
+			return d.syntaxError(err)
 		}
 		if key := name.String(); key != "jobs" {
 			b.faults.Add("/"+fields.Token(key), "unknown field; a batch has no other than jobs")
 			if err := d.SkipValue(); err != nil {
-				return d.fault(err)
+				return d.syntaxError(err)
 			}
 			continue
 		}
@@ -84,7 +84,7 @@ func (b *batchSubmission) decode(data []byte) error {
 		if d.PeekKind() != '[' {
 			b.faults.Add("/jobs", "must be an array")
 			if err := d.SkipValue(); err != nil {
-				return d.fault(err)
+				return d.syntaxError(err)
 			}
 			continue
 		}
@@ -99,11 +99,11 @@ func (b *batchSubmission) decode(data []byte) error {
 			}
 		}
 		if _, err := d.ReadToken(); err != nil {
-			return d.fault(err)
+			return d.syntaxError(err)
 		}
 	}
 	if _, err := d.ReadToken(); err != nil {
-		return d.fault(err)
+		return d.syntaxError(err)
 	}
 	switch {
 	case !seen:
@@ -116,12 +116,12 @@ func (b *batchSubmission) decode(data []byte) error {
 	return d.end()
 }
 
-// read takes one object apart. It returns an error only for what is not JSON.
+// read decodes one object. It returns an error only for text that is not JSON.
 func (e *envelope) read(d *decoder, data []byte) error {
 	if d.PeekKind() != '{' {
 		e.notObject = true
 		if err := d.SkipValue(); err != nil {
-			return d.fault(err)
+			return d.syntaxError(err)
 		}
 		return nil
 	}
@@ -131,12 +131,12 @@ func (e *envelope) read(d *decoder, data []byte) error {
 		before := int(d.InputOffset())
 		name, err := d.ReadValue()
 		if err != nil {
-			return d.fault(err)
+			return d.syntaxError(err)
 		}
 		known := e.member(name)
 		v, err := d.ReadValue()
 		if err != nil {
-			return d.fault(err)
+			return d.syntaxError(err)
 		}
 		to := int(d.InputOffset())
 		if known != nil {
@@ -151,7 +151,7 @@ func (e *envelope) read(d *decoder, data []byte) error {
 		e.members = append(e.members, span{from, to})
 	}
 	if _, err := d.ReadToken(); err != nil {
-		return d.fault(err)
+		return d.syntaxError(err)
 	}
 	return nil
 }

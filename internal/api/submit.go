@@ -15,7 +15,7 @@ import (
 )
 
 // submitJob implements POST /v1/jobs.
-func (s *server) submitJob(x *exchange) error {
+func (s *server) submitJob(x *requestState) error {
 	ints, err := x.ints()
 	if err != nil {
 		return err
@@ -24,7 +24,7 @@ func (s *server) submitJob(x *exchange) error {
 		return err
 	}
 	wait := preferredWait(x.req.Header)
-	// Without room for one more wait the client is answered at once, and polls.
+	// Without room for one more wait the client is answered immediately, and polls.
 	if wait > 0 && s.openStream() {
 		defer s.closeStream()
 		x.mode = modeWait
@@ -60,7 +60,7 @@ func (s *server) submitJob(x *exchange) error {
 }
 
 // submitBatch implements POST /v1/jobs:batch.
-func (s *server) submitBatch(x *exchange) error {
+func (s *server) submitBatch(x *requestState) error {
 	ints, err := x.ints()
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (s *server) submitBatch(x *exchange) error {
 // accept takes a submission through validation, its idempotency key, the tenant's rate and the executor. It returns the
 // jobs that were submitted: now, or (replayed) by an earlier request with the same key, which another node may have taken
 // since this one looked.
-func (s *server) accept(ctx context.Context, x *exchange, body *jobsBody, route string, wait bool) (
+func (s *server) accept(ctx context.Context, x *requestState, body *jobsBody, route string, wait bool) (
 	jobs []job.Job, replayed bool, err error,
 ) {
 	text, err := idempotencyKey(x.req.Header)
@@ -113,7 +113,7 @@ func (s *server) accept(ctx context.Context, x *exchange, body *jobsBody, route 
 		jobs, err = s.replay(ctx, x.principal.Tenant, prior.IDs)
 		return jobs, true, err
 	}
-	// Of several jobs the executor says which one.
+	// With several jobs the executor has the index of the job.
 	if invalid, ok := errors.AsType[*fields.Errors](err); ok && len(subs) == 1 {
 		led := new(fields.Errors)
 		led.Merge(body.pointer(0), invalid)
@@ -122,9 +122,9 @@ func (s *server) accept(ctx context.Context, x *exchange, body *jobsBody, route 
 	return jobs, false, err
 }
 
-// submissions reads what was submitted. If an envelope has faults the kinds are asked too, so that all are told at once;
-// if none has, the executor will ask them.
-func (s *server) submissions(x *exchange, body *jobsBody) ([]job.Submission, error) {
+// submissions decodes the submitted jobs. If an envelope has errors the kinds validate their parts too, so that all
+// errors are reported together; otherwise the executor calls them.
+func (s *server) submissions(x *requestState, body *jobsBody) ([]job.Submission, error) {
 	faults := &body.faults
 	now := time.Now()
 	subs := make([]job.Submission, len(body.jobs))
@@ -160,7 +160,7 @@ func (b *jobsBody) pointer(i int) string {
 
 // submit takes the jobs from the tenant's rate and hands them to the executor.
 func (s *server) submit(
-	ctx context.Context, x *exchange, subs []job.Submission, key *job.Key, wait bool,
+	ctx context.Context, x *requestState, subs []job.Submission, key *job.Key, wait bool,
 ) ([]job.Job, error) {
 	if s.Tenants == nil {
 		return s.Executor.Submit(ctx, subs, key, wait)
@@ -204,8 +204,8 @@ func (s *server) replay(ctx context.Context, tenant string, ids []job.ID) ([]job
 	return jobs, nil
 }
 
-// setRate tells the tenant what is left of its rate.
-func (x *exchange) setRate(a tenant.Allowance) {
+// setRate sets the headers with the rest of the tenant's rate.
+func (x *requestState) setRate(a tenant.Allowance) {
 	if a.Rate.Jobs == 0 {
 		return
 	}
@@ -221,7 +221,7 @@ func (x *exchange) setRate(a tenant.Allowance) {
 // batchAnswer is the answer of POST /v1/jobs:batch.
 type batchAnswer struct {
 	srv      *server
-	x        *exchange
+	x        *requestState
 	jobs     []job.Job
 	ints     intEncoding
 	replayed bool
@@ -246,7 +246,7 @@ func (a *batchAnswer) write() error {
 }
 
 // writeJobs writes {"jobs":[...]} with tail, more members, at its end. It does not hold all of it in memory.
-func (s *server) writeJobs(x *exchange, jobs []job.Job, ints intEncoding, tail string) error {
+func (s *server) writeJobs(x *requestState, jobs []job.Job, ints intEncoding, tail string) error {
 	buf := getBuffer()
 	defer putBuffer(buf)
 	b := append((*buf)[:0], `{"jobs":[`...)

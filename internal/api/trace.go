@@ -14,9 +14,9 @@ import (
 
 var w3c propagation.TraceContext
 
-// startTrace begins the span of a request, below the client's if it has one. Without a tracer it does nothing, and the
-// client's own traceparent is what a job carries.
-func (s *server) startTrace(x *exchange, r *http.Request) context.Context {
+// startTrace begins the span of a request, below the client's if it has one. Without a tracer it does nothing, and jobs
+// carry the client's own traceparent.
+func (s *server) startTrace(x *requestState, r *http.Request) context.Context {
 	ctx := x.Context
 	if s.Tracer == nil {
 		return ctx
@@ -31,8 +31,8 @@ func (s *server) startTrace(x *exchange, r *http.Request) context.Context {
 	return ctx
 }
 
-// endTrace ends it. Names and attributes are those of the OpenTelemetry semantic conventions for HTTP servers.
-func (x *exchange) endTrace() {
+// endTrace ends the span. Names and attributes are of the OpenTelemetry semantic conventions for HTTP servers.
+func (x *requestState) endTrace() {
 	if x.span == nil {
 		return
 	}
@@ -45,8 +45,8 @@ func (x *exchange) endTrace() {
 	x.span.End()
 }
 
-// traceParent is what a submitted job carries: the span of its request, or the client's own.
-func (x *exchange) traceParent() string {
+// traceParent returns the traceparent of submitted jobs: the span of the request, or the client's own.
+func (x *requestState) traceParent() string {
 	if x.span == nil {
 		return traceParent(x.req.Header)
 	}
@@ -55,7 +55,7 @@ func (x *exchange) traceParent() string {
 }
 
 // traceAttr is the trace of a request, for its log lines.
-func (x *exchange) traceAttr() slog.Attr {
+func (x *requestState) traceAttr() slog.Attr {
 	parent := x.traceParent()
 	if parent == "" {
 		return slog.Attr{}

@@ -13,8 +13,8 @@ const (
 	maxValuesBytes = 16 << 10
 )
 
-// values returns the values of a finished job's items as a JSON array in the order of the input, with null for each item that
-// failed or did not run. It returns nil for a job that shows no values: one that has not ended, has too many or too large
+// values returns the values of a finished job's items as a JSON array in the order of the input, with null for each item
+// that failed or did not run. It returns nil for a job without values: one that has not ended, has too many or too large
 // ones, or is of a kind whose result is complete without its items. Errors: those of Log, job.ErrExpired.
 func (s *server) values(ctx context.Context, j *job.Job, ints intEncoding) ([]byte, error) {
 	if !j.State.Terminal() || j.Progress.Total > maxValues || !s.valueKinds[j.Kind] {

@@ -8,8 +8,8 @@ import (
 	"gather/internal/job"
 )
 
-// await returns the job as soon as it is what the client waits for, and as it is then when that takes longer than the
-// wait, or the server stops.
+// await returns the job when it is in the state that the client waits for, or in its current state when the wait is over
+// or the server stops.
 func (s *server) await(ctx context.Context, j job.Job, wait time.Duration, done func(*job.Job) bool) (job.Job, error) {
 	if done(&j) {
 		return j, nil
@@ -19,7 +19,7 @@ func (s *server) await(ctx context.Context, j job.Job, wait time.Duration, done 
 	changed, stop := s.Log.Watch(j.ID)
 	defer stop()
 	for {
-		// Only what is read after Watch began cannot be missed.
+		// Only reads after the start of Watch miss nothing.
 		now, err := s.Jobs.Get(ctx, j.Tenant, j.ID)
 		if err != nil {
 			return j, err
@@ -44,12 +44,12 @@ func (s *server) await(ctx context.Context, j job.Job, wait time.Duration, done 
 // flushSize is from where an answer in the making is written.
 const flushSize = 64 << 10
 
-// writePiece is how many bytes are written to a client at once, so that its rate is seen.
+// writePiece is the size of one write to a client, so that its rate can be measured.
 const writePiece = 16 << 10
 
 // push writes b to a client, which is cut off when it stalls or is slower than minRate over WriteTimeout. So is a stream
 // whose API key was revoked. The readers' budget counts b while it is written, if the answer holds a part of the budget.
-func (s *server) push(x *exchange, b []byte) error {
+func (s *server) push(x *requestState, b []byte) error {
 	if x.read > 0 {
 		buffer := int64(cap(b))
 		x.holdRead(x.read + buffer)
@@ -71,13 +71,13 @@ func (s *server) push(x *exchange, b []byte) error {
 	return nil
 }
 
-// flush sends what net/http has buffered, as push does.
-func (s *server) flush(x *exchange) error {
+// flush sends the bytes that net/http has buffered, as push does.
+func (s *server) flush(x *requestState) error {
 	return x.paced(0, http.NewResponseController(x.w).Flush)
 }
 
 // paced bounds the time of a write of n bytes.
-func (x *exchange) paced(n int, write func() error) error {
+func (x *requestState) paced(n int, write func() error) error {
 	began := time.Now()
 	_ = http.NewResponseController(x.w).SetWriteDeadline(began.Add(x.pace.left()))
 	err := write()

@@ -15,9 +15,9 @@ import (
 	"gather/internal/tenant"
 )
 
-// An exchange is one request on its way through the server: what is known about it, its context and its response writer,
-// in one allocation. It is used by the goroutine of its request.
-type exchange struct {
+// A requestState is the state of one request, its context and its response writer, in one allocation. It is used by the
+// goroutine of its request.
+type requestState struct {
 	context.Context
 	w   http.ResponseWriter
 	srv *server
@@ -55,13 +55,13 @@ type exchange struct {
 type exchangeKey struct{}
 
 // exchangeOf returns the exchange of a request's context. Every context in this package has one.
-func exchangeOf(ctx context.Context) *exchange {
-	x, _ := ctx.Value(exchangeKey{}).(*exchange)
+func exchangeOf(ctx context.Context) *requestState {
+	x, _ := ctx.Value(exchangeKey{}).(*requestState)
 	return x
 }
 
 // Value implements context.Context: for the router its own state, which saves it a context and a request.
-func (x *exchange) Value(key any) any {
+func (x *requestState) Value(key any) any {
 	switch key {
 	case exchangeKey{}:
 		return x
@@ -72,11 +72,11 @@ func (x *exchange) Value(key any) any {
 }
 
 // Header implements http.ResponseWriter.
-func (x *exchange) Header() http.Header { return x.w.Header() }
+func (x *requestState) Header() http.Header { return x.w.Header() }
 
 // WriteHeader implements http.ResponseWriter. From then on a client that does not read has WriteTimeout, unless the answer
 // sets a later deadline: net/http writes the end of an answer without a deadline of its own.
-func (x *exchange) WriteHeader(status int) {
+func (x *requestState) WriteHeader(status int) {
 	if !x.wrote {
 		x.status, x.wrote = status, true
 		x.setWriteDeadline()
@@ -87,12 +87,12 @@ func (x *exchange) WriteHeader(status int) {
 	x.w.WriteHeader(status)
 }
 
-func (x *exchange) setWriteDeadline() {
+func (x *requestState) setWriteDeadline() {
 	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(x.srv.WriteTimeout))
 }
 
 // Write implements http.ResponseWriter.
-func (x *exchange) Write(b []byte) (int, error) {
+func (x *requestState) Write(b []byte) (int, error) {
 	if !x.wrote {
 		x.WriteHeader(http.StatusOK)
 	}
@@ -100,10 +100,10 @@ func (x *exchange) Write(b []byte) (int, error) {
 }
 
 // Unwrap lets http.ResponseController reach the connection.
-func (x *exchange) Unwrap() http.ResponseWriter { return x.w }
+func (x *requestState) Unwrap() http.ResponseWriter { return x.w }
 
 // set sets a response header without an allocation of its own. The key is in canonical form.
-func (x *exchange) set(key, value string) {
+func (x *requestState) set(key, value string) {
 	if x.used == len(x.values) {
 		x.w.Header()[key] = []string{value}
 		return
@@ -114,7 +114,7 @@ func (x *exchange) set(key, value string) {
 }
 
 // jobID returns the job that the request is about: the zero ID for none or several.
-func (x *exchange) jobID() job.ID {
+func (x *requestState) jobID() job.ID {
 	if x.submitted != (job.ID{}) {
 		return x.submitted
 	}

@@ -16,8 +16,8 @@ type Executor interface {
 	// *job.Rejection. Where several nodes accept submissions, also *job.PriorError, when another node has just accepted the
 	// same key and body, and job.ErrKeyReused, when it was with another body; both use up neither the key nor a bound.
 	Submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error)
-	// Cancel asks a job to stop and returns once the request is durable; a terminal job is returned as it is. Errors:
-	// job.ErrNotFound, job.ErrExpired, *job.Rejection.
+	// Cancel requests that a job stops, and returns when the request is durable; a terminal job is returned unchanged.
+	// Errors: job.ErrNotFound, job.ErrExpired, *job.Rejection.
 	Cancel(ctx context.Context, tenant string, id job.ID) (job.Job, error)
 	// Outlook returns the job's position in the queue of its priority, from 1, or 0 when it is not queued, and a hint when to
 	// request an unfinished job again.
@@ -35,7 +35,7 @@ type Jobs interface {
 	Delete(ctx context.Context, tenant string, id job.ID) error
 }
 
-// A Log is what has durably happened to jobs. It knows no tenants: read the job first.
+// A Log has the durable events of jobs. It has no tenants: read the job first.
 type Log interface {
 	// Log returns events with a Seq above after, oldest first: about limit events and items in all, and one event at least
 	// if there is one. An event's items have the seqs that end at its own (for job.Finished, just before its own); the
@@ -44,7 +44,7 @@ type Log interface {
 	// ItemsByIndex returns the items of a terminal job with an index above after, by index, at most limit of them. A job
 	// that is not there has no items.
 	ItemsByIndex(ctx context.Context, id job.ID, after int64, limit int) ([]job.Item, error)
-	// Watch signals on changed after the job has durably changed; signals that nobody receives are merged into one, and
+	// Watch signals on changed after the job has durably changed; signals that are not received are merged into one, and
 	// changed is never closed. Stop must be called.
 	Watch(id job.ID) (changed <-chan struct{}, stop func())
 }
@@ -67,18 +67,19 @@ type Replica interface {
 	ReadBarrier(ctx context.Context) error
 }
 
-// Kinds know what a submission may say.
+// Kinds validates submissions.
 type Kinds interface {
 	// Describe lists the kinds.
 	Describe() []job.KindInfo
-	// Validate checks a tenant's parameters of a kind. Errors: *fields.Errors with every fault, also for an unknown kind.
+	// Validate checks a tenant's parameters of a kind. Errors: *fields.Errors with every error, also for an unknown
+	// kind.
 	Validate(ctx context.Context, tenant, kind string, spec []byte) error
 }
 
 // Arrays are the stored arrays.
 type Arrays interface {
-	// Put stores an .npy file under a name and reports whether the name is new. Errors: *fields.Errors,
-	// job.ErrTooLarge, *job.Rejection of job.ErrQuota, job.ErrArrayInUse, job.ErrPrecondition, job.ErrStorage, those of r.
+	// Put stores an .npy file under a name and reports whether the name is new. Errors: *fields.Errors, job.ErrTooLarge,
+	// *job.Rejection of job.ErrQuota, job.ErrArrayInUse, job.ErrPrecondition, job.ErrStorage, the errors of r.
 	Put(ctx context.Context, tenant, name string, r io.Reader, o job.ArrayUpload) (job.Array, bool, error)
 	// Get describes an array. Errors: job.ErrArrayNotFound, job.ErrArrayDamaged, job.ErrStorage.
 	Get(ctx context.Context, tenant, name string) (job.Array, error)
@@ -87,24 +88,24 @@ type Arrays interface {
 	// Delete removes an array for which a precondition holds. Errors: job.ErrArrayNotFound, job.ErrArrayInUse,
 	// job.ErrPrecondition, job.ErrStorage.
 	Delete(ctx context.Context, tenant, name string, p job.Precondition) error
-	// Open describes an array and opens its file, which may be replaced and deleted meanwhile. Errors: those of Get, and
-	// job.ErrCorrupt for a file that is not what was uploaded.
+	// Open returns an array and opens its file, which may be replaced and deleted meanwhile. Errors: those of Get, and
+	// job.ErrCorrupt for a file that differs from the uploaded one.
 	Open(ctx context.Context, tenant, name string) (job.Array, job.ArrayFile, error)
 }
 
 // Nodes are the running servers that share the work.
 type Nodes interface {
-	// Nodes describes all that live, the one that is asked included, in any order, each with the times
-	// of its start and of its last sign of life. Errors: job.ErrStorage.
+	// Nodes returns all live nodes, this one included, in any order, each with the times of its start and of its last
+	// heartbeat. Errors: job.ErrStorage.
 	Nodes(ctx context.Context) ([]job.Node, error)
 }
 
-// Tenants know whose request it is. A nil Tenants in Config lets everyone in, as tenant.Default.
+// Tenants authenticates requests. With a nil Tenants in Config every request is of tenant.Default.
 type Tenants interface {
-	// Authenticate returns whose API key the text is; false when it is nobody's.
+	// Authenticate returns the owner of an API key; false for an invalid key.
 	Authenticate(key string) (tenant.Principal, bool)
 	// Take uses n jobs of a tenant's rate up; false when that is more than is left, and then none is used.
 	Take(name string, n int, now time.Time) (tenant.Allowance, bool)
-	// Return gives back what a Take used for jobs that were not accepted.
+	// Return returns the part of a Take whose jobs were not accepted.
 	Return(name string, n int, now time.Time)
 }
