@@ -18,7 +18,8 @@ type Array struct {
 	CreatedAt time.Time
 	// InUse: a job that is not finished uses it.
 	InUse bool
-	// Damaged: the stored file is not what was uploaded, and is not read. It can be replaced and deleted.
+	// Damaged is true when the stored file differs from the uploaded one, and is not read. It can be replaced and
+	// deleted.
 	Damaged bool
 	// Unreadable: the record of the array cannot be read, and only Name is known. It can be replaced and deleted.
 	Unreadable bool
@@ -26,14 +27,14 @@ type Array struct {
 
 // An ArrayFile reads the .npy file of an array, as it was uploaded. It must be closed, once.
 type ArrayFile interface {
-	// ReadAtContext is ReadAt of io.ReaderAt that gives up when ctx is done. ErrCorrupt for bytes that are not those of the
+	// ReadAtContext is ReadAt of io.ReaderAt that returns when ctx is done. ErrCorrupt for bytes that differ from the
 	// upload.
 	ReadAtContext(ctx context.Context, p []byte, off int64) (int, error)
 	// Close ends the use.
 	Close() error
 }
 
-// ArrayUpload is what is known of an upload before it is read.
+// ArrayUpload has the metadata of an upload, before its content is read.
 type ArrayUpload struct {
 	// Bytes is the announced size; -1 if there is none.
 	Bytes int64

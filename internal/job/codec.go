@@ -96,8 +96,8 @@ func (r *reader) job() (j Job) {
 }
 
 // details reads the details of a result. Earlier versions stored those of a float sum that is NaN or infinite as
-// {...,"hex":""NaN""}, which is not JSON. They are repaired here, where every stored job and every log is decoded, because
-// journals and exports keep what was written to them.
+// {...,"hex":""NaN""}, which is not JSON. They are repaired here, where every stored job and every log is decoded,
+// because journals and backups keep their records unchanged.
 func (r *reader) details() []byte {
 	v := r.bytes()
 	if bytes.Contains(v, []byte(`"hex":""`)) {

@@ -29,7 +29,7 @@ var (
 	ErrArrayNotFound = errors.New("no such array")
 	// ErrArrayInUse: a job that is not finished uses the array.
 	ErrArrayInUse = errors.New("the array is in use")
-	// ErrArrayDamaged: the file of the array, or its record, is not what was stored.
+	// ErrArrayDamaged: the file of the array, or its record, differs from the stored one.
 	ErrArrayDamaged = errors.New("the array is damaged")
 	// ErrPrecondition: a condition of the request does not hold.
 	ErrPrecondition = errors.New("the precondition failed")
@@ -39,19 +39,19 @@ var (
 	ErrTransition = errors.New("illegal transition")
 	// ErrVersion: stored bytes are of a version that this one does not read.
 	ErrVersion = errors.New("a record of another version")
-	// ErrCorrupt: stored bytes are not what the encoders write.
+	// ErrCorrupt: stored bytes that the encoders cannot have written.
 	ErrCorrupt = errors.New("corrupt record")
 )
 
-// A Rejection is an error that says when to come back.
+// A Rejection is an error with a time to retry.
 type Rejection struct {
 	// Err is ErrQueueFull, ErrQuota, ErrDraining, ErrStorage or ErrTooLarge.
 	Err error
 	// Reason is one word for the rejections metric, of a closed set.
 	Reason string
-	// Detail says which bound was hit, for people.
+	// Detail names the bound that was reached, for people.
 	Detail string
-	// RetryAfter is 0 when it cannot be told.
+	// RetryAfter is 0 when it is unknown.
 	RetryAfter time.Duration
 }
 

@@ -40,13 +40,13 @@ type Submitted struct {
 	Spec []byte
 }
 
-// Started says that the first task was handed out.
+// Started: the first task was assigned.
 type Started struct{ At time.Time }
 
-// Advanced is a step of a task: what it leaves behind.
+// Advanced is the progress of a task after a step.
 type Advanced struct {
 	Task int
-	// Done says that the task is finished; a checkpoint.
+	// Done is true when the task is finished; otherwise this is a checkpoint.
 	Done bool
 	// Completed and Failed count units of progress in this step, Bytes the bytes summed.
 	Completed, Failed, Bytes int64
@@ -56,7 +56,7 @@ type Advanced struct {
 	Partial []byte
 }
 
-// CancelRequested asks a job to stop.
+// CancelRequested requests that a job stops.
 type CancelRequested struct{ At time.Time }
 
 // Finished ends a job.
@@ -94,7 +94,7 @@ func ResultBytes(e Event) int64 {
 }
 
 // Apply returns the job after the event, or ErrTransition when the event is not legal in the job's state. It is pure,
-// and the only place where a state changes.
+// and the only function that changes a state.
 //
 //	event            legal in                       next state
 //	Submitted        (no job)                       queued
@@ -103,7 +103,7 @@ func ResultBytes(e Event) int64 {
 //	CancelRequested  queued, running                cancelling
 //	Finished         queued, running, cancelling    succeeded | failed | cancelled
 //
-// A job that was asked to cancel ends cancelled or, when it broke first, failed; never succeeded.
+// A cancelling job ends cancelled or, when it failed first, failed; never succeeded.
 func Apply(j Job, e Event) (Job, error) {
 	bad := func() (Job, error) { return j, fmt.Errorf("%w: %T in state %s", ErrTransition, e, j.State) }
 	switch e := e.(type) {

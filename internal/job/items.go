@@ -170,7 +170,7 @@ const (
 	itemsErrors
 )
 
-// AppendBinary appends the encoded block: count; flags that say which columns vary; then the columns.
+// AppendBinary appends the encoded block: count; flags for the columns that vary; then the columns.
 func (b *Items) AppendBinary(dst []byte) []byte {
 	dst = appendUint(dst, uint64(b.n))
 	if b.n == 0 {
@@ -220,7 +220,7 @@ func (b *Items) AppendBinary(dst []byte) []byte {
 	return dst
 }
 
-// maxItems bounds a decoded block, so that a hostile count cannot ask for memory that its bytes do not back.
+// maxItems bounds a decoded block, so that a hostile count cannot allocate more memory than its bytes justify.
 const maxItems = 1 << 24
 
 func (r *reader) items() Items {

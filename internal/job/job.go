@@ -1,9 +1,9 @@
-// Package job is the domain of gather: what a job is, the events that change it and the one pure function, Apply, in
-// which a state changes. It also names what passes between the rooms: submissions, plans, tasks, blocks of item results
-// and the sentinel errors every room speaks.
+// Package job is the domain of gather: the Job, the events that change it, and Apply, the one pure function that changes
+// a state. It also has the types that other packages exchange: submissions, plans, tasks, blocks of item results and the
+// sentinel errors.
 //
-// Guarantees: nothing here blocks, starts a goroutine, reads a clock or touches a disk. Decoders are strict: they return
-// an error for any input that the encoders could not have written, and never panic.
+// Guarantees: nothing in this package blocks, starts a goroutine, reads a clock or touches a disk. Decoders are strict:
+// they return an error for any input that the encoders cannot have written, and never panic.
 package job
 
 import (
@@ -47,10 +47,10 @@ type Job struct {
 	Result []byte
 	// Details is a JSON object that describes Result (its dtype, shape, ...); nil when there is nothing to add.
 	Details []byte
-	// Failure says why a failed job failed.
+	// Failure is the reason of a failed job.
 	Failure *Failure
 
-	// RequestID and TraceParent are those of the submitting request.
+	// RequestID and TraceParent are from the submitting request.
 	RequestID   string
 	TraceParent string
 }
@@ -76,7 +76,7 @@ func (p Progress) Fraction() float64 {
 	return 0
 }
 
-// A Failure says why a job failed.
+// A Failure is the reason why a job failed.
 type Failure struct {
 	Reason FailureReason
 	Detail string

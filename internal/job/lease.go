@@ -49,7 +49,7 @@ type LeaseHandle interface {
 type Admission struct {
 	// Sizes has the size of each job, in the order of the entries.
 	Sizes []Size
-	// Jobs, Bytes and Waiting bound all unfinished jobs together; TenantJobs those of the tenant; 0 is no bound.
+	// Jobs, Bytes and Waiting bound all unfinished jobs together, TenantJobs the jobs of the tenant; 0 is no bound.
 	Jobs, TenantJobs int
 	Bytes, Waiting   int64
 }

@@ -7,20 +7,20 @@ type Node struct {
 	// ID is another one after every start; Name is the operator's.
 	ID, Name, Version string
 	StartedAt         time.Time
-	// SeenAt is when the node last said that it lives.
+	// SeenAt is the time of the last heartbeat.
 	SeenAt time.Time
-	// Self tells that it is the node that was asked.
+	// Self is true for the node that answers.
 	Self bool
 	Work
 	// Behind is how many messages of the cluster's log it has yet to read.
 	Behind uint64
 	// ClockSkew is how far its machine's clock is ahead of the clock that the nodes share.
 	ClockSkew time.Duration
-	// Draining tells that it takes no more work.
+	// Draining is true when it takes no more tasks.
 	Draining bool
 }
 
-// Work is what the executor of a node is busy with.
+// Work is the load of an executor.
 type Work struct {
 	// Workers is the size of the pool, Busy how many of it run a task.
 	Workers, Busy int
@@ -34,6 +34,6 @@ type Work struct {
 type NodeJob struct {
 	ID           ID
 	Tenant, Kind string
-	// Running and Parked count the tasks that hold a worker, and those that wait on a timer.
+	// Running counts the tasks with a worker, Parked those that wait on a timer.
 	Running, Parked int
 }

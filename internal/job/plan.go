@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// A Plan is a validated spec, cut in tasks. It is what a kind makes of a submission. A plan is immutable and safe for
+// A Plan is a validated spec, cut into tasks. A kind makes it of a submission. A plan is immutable and safe for
 // concurrent use.
 type Plan interface {
-	// Size says how much work the plan is.
+	// Size returns the amount of work.
 	Size() Size
 	// Task returns the execution of task i, in [0, Size().Tasks). A task is used by one goroutine at a time.
 	Task(i int, r Resume) Task
@@ -16,11 +16,11 @@ type Plan interface {
 	Reducer() Reducer
 }
 
-// Size says how much work a plan is, for admission and progress.
+// Size is the amount of work of a plan, for admission and progress.
 type Size struct {
 	// Tasks is at least 1, but 0 for a plan with nothing to do.
 	Tasks int
-	// Units is what Progress counts.
+	// Units is the total of Progress.
 	Units int64
 	// Bytes of array data to sum; 0 for kinds without.
 	Bytes int64
@@ -32,13 +32,13 @@ type Size struct {
 	Memory int64
 }
 
-// Short reports whether the whole job is one turn of well under a millisecond, so that its start need not be told before its
-// end.
+// Short reports whether the whole job is one task of well under a millisecond, so that its start need not be recorded
+// before its end.
 func (s Size) Short() bool {
 	return s.Tasks <= 1 && s.Waiting == 0 && s.Units <= 1024 && s.Bytes <= 1<<20
 }
 
-// Resume is what is known of a task before it runs: after a restart, some of its steps may already be in the journal.
+// Resume is the progress of a task before it runs: after a restart, some of its steps may already be in the journal.
 type Resume struct {
 	// Started is when the job started, on the monotonic clock, as is the now of a Step.
 	Started time.Time
@@ -54,17 +54,17 @@ type Task interface {
 	Step(ctx context.Context, now time.Time, local *Local) (Step, error)
 }
 
-// A Step is what one stretch of a task's work leaves behind.
+// A Step is the outcome of one uninterrupted part of a task.
 type Step struct {
 	// Items, Completed, Failed, Bytes and Partial are as in Advanced.
 	Items                    Items
 	Completed, Failed, Bytes int64
 	Partial                  []byte
-	// Wake is when the task wants to go on; the zero time when the task is finished.
+	// Wake is when the task continues; the zero time when it is finished.
 	Wake time.Time
 }
 
-// A Reducer combines what the tasks left behind. It is used by one goroutine at a time.
+// A Reducer combines the partials of the tasks. It is used by one goroutine at a time.
 type Reducer interface {
 	// Add takes the partial of a finished task, in any order, each exactly once. A partial that the kind did not write
 	// is an error.
@@ -89,7 +89,7 @@ type Outcome struct {
 // goroutine at a time. The zero value is ready.
 type Local struct{ m map[any]any }
 
-// Get returns what is kept under key, a private type of the caller's, made by mk at first.
+// Get returns the value under key, a private type of the caller's, made by mk when it is missing.
 func (l *Local) Get(key any, mk func() any) any {
 	v, ok := l.m[key]
 	if !ok {

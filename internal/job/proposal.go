@@ -5,35 +5,35 @@ import (
 	"time"
 )
 
-// A Proposal is what a node of a cluster writes to the log that all nodes read. Whether it takes effect is decided by its
-// place in that log alone: every node applies the same rules in the same order, and so comes to the same result.
+// A Proposal is a message of a node to the log that all nodes apply. Only its place in that log decides whether it takes
+// effect: every node applies the same rules in the same order, and reaches the same state.
 type Proposal struct {
-	// Number tells the proposals of one author apart.
+	// Number identifies a proposal among those of its author.
 	Number uint64
 	// At is the author's clock.
 	At time.Time
-	// What is proposed.
+	// What selects the other fields.
 	What ProposalKind
 
-	// Entries, Key and Admission are those of a Batch. Guards has one for each entry, or is nil.
+	// Entries, Key and Admission belong to a Batch. Guards has one for each entry, or is nil.
 	Entries   []Entry
 	Guards    []Guard
 	Key       *Key
 	Admission *Admission
 
-	// Tenant, ID and Node say what the others are about.
+	// Tenant, ID and Node are the subject of the other proposals.
 	Tenant string
 	ID     ID
 	Node   string
-	// Finished is how a job is to end.
+	// Finished is the decided end of a job.
 	Finished Finished
-	// First, Before, Through and Dropped belong to a trim: where the log begins and where it is to begin, up to where it was
-	// read, and what was dropped in between.
+	// First, Before, Through and Dropped belong to a trim: the first message of the log and the first one after the
+	// trim, the position of the author, and the rejected submissions in between.
 	First, Before, Through uint64
 	Dropped                []Dropped
 	// Parts and Total belong to a large trim.
 	Parts, Total uint64
-	// Log and Spec, with View, KeyRecord and Tombstone are what is imported.
+	// Log and Spec, with View, KeyRecord and Tombstone are imported records.
 	View      Job
 	Spec      []byte
 	Log       []Event
@@ -41,25 +41,25 @@ type Proposal struct {
 	Tombstone Tombstone
 }
 
-// ProposalKind is the closed set of what can be proposed.
+// ProposalKind is the closed set of proposals.
 type ProposalKind uint8
 
-// What can be proposed.
+// The kinds of proposals.
 const (
 	// ProposeBatch appends events, all or none.
 	ProposeBatch ProposalKind = iota + 1
-	// ProposeJoin tells that Node works on job ID, ProposeLeave that it has stopped to.
+	// ProposeJoin: Node runs tasks of job ID. ProposeLeave: it no longer does.
 	ProposeJoin
 	ProposeLeave
-	// ProposeDecision says how job ID is to end, once no node works on it.
+	// ProposeDecision decides how job ID ends, once no node runs tasks of it.
 	ProposeDecision
 	// ProposeDelete removes a job that has ended.
 	ProposeDelete
-	// ProposeTrim tells that the log is to lose all before a sequence number, and which submissions that it still holds
-	// were dropped: whoever reads only the rest cannot find that out.
+	// ProposeTrim: the log loses everything before a sequence number. It has the submissions in the rest of the log that
+	// were rejected, which a node that reads only the rest cannot decide.
 	ProposeTrim
-	// ProposeJob, ProposeKey and ProposeTombstone bring in what was exported from elsewhere: a job with all that happened to
-	// it, a used idempotency key, what is left of a deleted job.
+	// ProposeJob, ProposeKey and ProposeTombstone import records from another journal: a job with its whole log, a used
+	// idempotency key, a tombstone.
 	ProposeJob
 	ProposeKey
 	ProposeTombstone
@@ -71,7 +71,7 @@ const (
 // NoTask is the Task of a guard without one.
 const NoTask = -2
 
-// A Guard says what a node knew of a task when it proposed an entry about it.
+// A Guard has the state of a task that an entry was proposed for.
 type Guard struct {
 	// Task is the task that the entry's Advanced events are of, Reduction for the end of a job whose tasks are all done, or
 	// NoTask for no guard.
@@ -87,8 +87,8 @@ type Dropped struct {
 	Index int
 }
 
-// The versions that lead every proposal. The second is written only where it contains a failure or a record that the first
-// nodes cannot read: such a node then stops taking part, instead of rejecting what the other nodes apply.
+// The versions of a proposal, its first byte. The second is written only for a failure or a record that the first nodes
+// cannot read: such a node then stops participating, instead of rejecting a proposal that other nodes apply.
 const (
 	proposalVersion       = 1
 	proposalVersionSecond = 2

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A Submission is what a client asks for, after its envelope was decoded and before its kind was asked.
+// A Submission is the request of a client, after its envelope was decoded and before its kind has validated it.
 type Submission struct {
 	Tenant    string
 	Kind      string
@@ -22,7 +22,7 @@ type Submission struct {
 	TraceParent string
 }
 
-// A Batch is what is appended to the journal at once: all of it or nothing.
+// A Batch is appended to the journal atomically.
 type Batch struct {
 	Entries []Entry
 	// Key makes the submission in this batch idempotent.
@@ -60,7 +60,7 @@ type Key struct {
 
 // A LogRecord is one event as a reader of the log sees it.
 type LogRecord struct {
-	// Seq is the event's last sequence number: that of its last item, or of itself.
+	// Seq is the event's last sequence number: of its last item, or of the event.
 	Seq   uint64
 	Event Event
 }
@@ -80,7 +80,7 @@ type Query struct {
 	Limit  int
 }
 
-// Matches reports whether a job is what the query asks for.
+// Matches reports whether a job matches the query.
 func (q *Query) Matches(j *Job) bool {
 	if j.Tenant != q.Tenant || q.Kind != "" && j.Kind != q.Kind {
 		return false

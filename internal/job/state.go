@@ -28,7 +28,7 @@ func ParseState(s string) (State, error) { return parse[State](states[:], s, "st
 // States lists every state, in the order of a job's life.
 func States() []State { return []State{Queued, Running, Cancelling, Succeeded, Failed, Cancelled} }
 
-// Terminal reports whether nothing will change any more.
+// Terminal reports whether the job has ended.
 func (s State) Terminal() bool { return s >= Succeeded }
 
 // A Priority weighs a job's turns on the pool against other jobs' turns.

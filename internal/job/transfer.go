@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// ErrExists refuses to import what is there already, or was and has been deleted. Nothing was changed.
-var ErrExists = errors.New("it is there already")
+// ErrExists: the imported record exists, or existed and was deleted. Nothing was changed.
+var ErrExists = errors.New("it exists already")
 
 // A KeyRecord is a used idempotency key, as one journal hands it to another. The key itself is not kept.
 type KeyRecord struct {
-	// Hash tells the key, with its tenant and route, from any other.
+	// Hash identifies the key, with its tenant and route.
 	Hash [32]byte
-	// Fingerprint is that of Key.
+	// Fingerprint is the fingerprint of the key.
 	Fingerprint [32]byte
 	// Expires is when the key is forgotten, to the millisecond.
 	Expires time.Time
@@ -22,7 +22,7 @@ type KeyRecord struct {
 	IDs []ID
 }
 
-// A Tombstone is what is left of a deleted or expired job.
+// A Tombstone is the rest of a deleted or expired job.
 type Tombstone struct {
 	Tenant string
 	ID     ID
@@ -30,9 +30,9 @@ type Tombstone struct {
 	Expires time.Time
 }
 
-// Rebuild returns the events that make a job, for a journal that does not know it: log is the whole log as a journal
-// yields it, view its fold. The Submitted of the log gets back what is stored beside it. The error is ErrCorrupt when the
-// log does not lead to the view.
+// Rebuild returns the events of a job, for a journal without it: log is the whole log as a journal yields it, view the
+// job after it. The Submitted event gets back the fields that are stored beside the log. The error is ErrCorrupt when
+// the log does not lead to the view.
 func Rebuild(view Job, spec []byte, log []Event) ([]Event, error) {
 	if len(log) == 0 {
 		return nil, fmt.Errorf("%w: job %s has no log", ErrCorrupt, view.ID)

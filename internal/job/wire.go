@@ -35,7 +35,7 @@ func appendTime(dst []byte, t time.Time) []byte {
 	return appendInt(dst, t.UnixNano())
 }
 
-// reader takes values off b. After the first fault err is set and every further value is zero.
+// reader decodes values of b. After the first error err is set and every further value is zero.
 type reader struct {
 	b   []byte
 	err error
@@ -131,7 +131,7 @@ func (r *reader) time() time.Time {
 	return time.Unix(0, v).UTC()
 }
 
-// end returns the first fault, or one for bytes left over.
+// end returns the first error, or one for trailing bytes.
 func (r *reader) end(what string) error {
 	if r.err == nil && len(r.b) > 0 {
 		r.fail("trailing bytes")

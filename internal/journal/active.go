@@ -17,19 +17,19 @@ type active struct {
 	// results are the bytes of its results, changed by the writer.
 	results atomic.Int64
 
-	// What follows belongs to the writer.
+	// Owned by the writer.
 
 	// head is the fold of all events that the writer has taken, and written the seq of the last one in a run.
 	head    job.Job
 	written uint64
 	// submission is the batch that holds Submitted; nil after a restart.
-	submission *item
-	// stored tells that the job stands in the space a, long that its spec stands in s, logged that its log has begun.
+	submission *request
+	// stored is true when the job is in the space a, long when its spec is in s, logged when its log has begun.
 	stored, long, logged bool
 	// counted is whether the job's results are in the count of its tenant.
 	counted bool
-	// touch is the job's part in the write that is being built.
-	touch *touch
+	// jobDelta is the job's part in the write that is being built.
+	jobDelta *jobDelta
 }
 
 // refused reports whether the job's submission was refused after the writer had taken it.

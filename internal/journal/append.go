@@ -17,30 +17,30 @@ const (
 	itemRefused
 )
 
-// An item is what waits in the queue: a batch, or the journal's own control operation.
-type item struct {
+// A request is an entry of the queue: a batch, or a control operation of the journal itself.
+type request struct {
 	entries []job.Entry
 	done    func(error)
 	key     *job.Key
 	bytes   int64
-	// submits tells that there is a Submitted event, refusable that every entry has one: then the batch can still be
-	// refused while it waits for the disk, and erased should the disk have taken it.
+	// submits is true with a Submitted event, refusable when every entry has one: then the batch can be rejected while
+	// it waits for the disk, and undone if the disk has taken it.
 	submits, refusable bool
 	state              atomic.Int32
-	// prompt tells that done is called when the disk fails, before the fate of the item is known.
+	// prompt is true when done is called when the disk fails, before the outcome is known.
 	prompt bool
-	// folded tells that the write contains the item; the writer's.
-	folded bool
+	// applied is true when the write contains the request; owned by the writer.
+	applied bool
 	// notes are written with the entries, and also when these are refused.
 	notes []Note
-	// control adds the journal's own operations to a write, in place of entries. What it returns is done, by the
-	// writer, once the write is durable.
+	// control adds an operation of the journal itself to a write, in place of entries. The writer calls the returned
+	// function when the write is durable.
 	control func(b *pebble.Batch) (durable func())
 	durable func()
 }
 
 // measure estimates how many bytes the item takes, in memory and on disk, and whether it submits a job.
-func (it *item) measure() {
+func (it *request) measure() {
 	n := 128
 	it.refusable = len(it.entries) > 0
 	for i := range it.entries {
@@ -62,7 +62,7 @@ func (it *item) measure() {
 // journal is unhealthy or MaxPendingBytes wait for the disk. An event that is not legal in its job's state refuses its batch through Done, with
 // job.ErrTransition. The events must not be changed afterwards.
 func (j *Journal) Append(_ context.Context, b job.Batch) error {
-	it := &item{entries: b.Entries, done: b.Done, key: b.Key}
+	it := &request{entries: b.Entries, done: b.Done, key: b.Key}
 	it.measure()
 	if b.Prompt {
 		it.makePrompt()
@@ -75,7 +75,7 @@ func (j *Journal) Append(_ context.Context, b job.Batch) error {
 }
 
 // makePrompt lets the item be answered before it is durable.
-func (it *item) makePrompt() {
+func (it *request) makePrompt() {
 	done := it.done
 	var answered atomic.Bool
 	it.done = func(err error) {
@@ -86,7 +86,7 @@ func (it *item) makePrompt() {
 	it.prompt = true
 }
 
-func (j *Journal) enqueue(it *item, delay time.Duration) error {
+func (j *Journal) enqueue(it *request, delay time.Duration) error {
 	if it.submits {
 		if err := j.refusal(); err != nil {
 			return err
@@ -96,7 +96,7 @@ func (j *Journal) enqueue(it *item, delay time.Duration) error {
 		return err
 	}
 	if it.prompt {
-		// What is queued while the disk fails is not found by inspect, which may have run before.
+		// Requests that are queued while the disk fails are not found by inspect, which may have run before.
 		if c := j.health.current(); c != nil && c.source != causeSpace {
 			it.done(c.rejection(j.c.RetryInterval))
 		}

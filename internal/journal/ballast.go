@@ -20,7 +20,7 @@ type ballast struct {
 	mu   sync.Mutex
 	fs   vfs.FS
 	dir  string
-	size int64 // 0: there is to be none
+	size int64 // 0 for none
 	// margin is the free space that must be left when the file is made.
 	margin uint64
 }
@@ -84,7 +84,7 @@ func (b *ballast) fill() error {
 		return err
 	}
 	if f.Preallocate(0, b.size) == nil {
-		_, err = f.WriteAt([]byte{0}, b.size-1) // the size, which tells that the file is whole
+		_, err = f.WriteAt([]byte{0}, b.size-1) // the size, which shows that the file is whole
 		return errors.Join(err, f.Close())
 	}
 	// Bytes that a file system cannot compress.
@@ -98,7 +98,7 @@ func (b *ballast) fill() error {
 	return errors.Join(err, f.Close())
 }
 
-// isFull reports whether an error is that of a disk, or a quota, that has no space left.
+// isFull reports whether an error means that a disk, or a quota, has no space left.
 func isFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

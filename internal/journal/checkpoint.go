@@ -9,13 +9,13 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// Checkpoint makes a copy of the journal in dir, which must not exist and should be on the journal's file system: tables are
-// hard links then, and only the end of the log is copied. The copy has all that was durable before the call; Open accepts it,
-// and notices what is missing in it. Meanwhile is called by the writer, between two writes: what it sees and the copy belong
-// together. Submissions wait until the copy is made.
+// Checkpoint makes a copy of the journal in dir, which must not exist and should be on the journal's file system: then
+// tables are hard links, and only the end of the log is copied. The copy has everything that was durable before the
+// call; Open accepts it, and detects missing files. Meanwhile is called by the writer, between two writes: it sees the
+// same state as the copy. Submissions wait until the copy is made.
 //
-// Errors are job.ErrStorage while no submission would be accepted, the cause of ctx before the copy is begun, and those of the
-// disk. What was made of dir stays after an error.
+// Errors are job.ErrStorage while no submission would be accepted, the cause of ctx before the copy is begun, and those
+// of the disk. A partial copy stays in dir after an error.
 func (j *Journal) Checkpoint(ctx context.Context, dir string, meanwhile func()) error {
 	if err := j.Ready(); err != nil {
 		return err
@@ -26,7 +26,7 @@ func (j *Journal) Checkpoint(ctx context.Context, dir string, meanwhile func()) 
 	}
 	var failed error // the writer's
 	result := make(chan error, 1)
-	it := &item{done: func(err error) { result <- errors.Join(err, failed) }}
+	it := &request{done: func(err error) { result <- errors.Join(err, failed) }}
 	it.control = func(*pebble.Batch) func() {
 		if failed = context.Cause(ctx); failed == nil {
 			meanwhile()
@@ -63,7 +63,7 @@ func (j *Journal) checkpoint(dir string) (err error) {
 	return errors.Join(m.open(j.c.FS, dir, j.mark.last), m.close())
 }
 
-// flush moves what is in memory to tables.
+// flush writes the memtables to tables.
 func (j *Journal) flush(ctx context.Context) error {
 	var flushed <-chan struct{}
 	err := j.read(ctx, func(db *pebble.DB) (err error) {

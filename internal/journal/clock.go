@@ -120,7 +120,7 @@ func (c *steadyClock) isChanged() bool {
 	return c.changed
 }
 
-// open starts the clock from what was stored, nil for nothing.
+// open starts the clock from its stored state, nil for none.
 func (c *steadyClock) open(stored []byte) error {
 	c.start = c.monotonic()
 	wall := c.wall().Round(0).UTC()
@@ -168,7 +168,7 @@ func (j *Journal) loadClock() error {
 	return errors.Join(j.clock.open(v), closer.Close())
 }
 
-// now is the time by the clock that decides what has expired.
+// now returns the time by the clock of expiries.
 func (j *Journal) now() time.Time {
 	if j.c.Now != nil {
 		return j.c.Now()
@@ -189,7 +189,7 @@ func (j *Journal) due(instant time.Time, most time.Duration) time.Time {
 	return instant.Add(ahead)
 }
 
-// shown is the inverse: the instant at which the wall clock will show what expires by the journal's clock.
+// shown is the inverse: the instant of the wall clock at which an expiry by the journal's clock comes.
 func (j *Journal) shown(due time.Time) time.Time {
 	if j.c.Now != nil {
 		return due

@@ -12,8 +12,8 @@ import (
 )
 
 // Delete removes a terminal job and leaves a tombstone, durably. The error is job.ErrNotFinished for a job that has not
-// ended, job.ErrNotFound or job.ErrExpired as from Get, or job.ErrStorage while the disk fails: then the job may be removed
-// later. Little free space is no reason to refuse what gives space back.
+// ended, job.ErrNotFound or job.ErrExpired as from Get, or job.ErrStorage while the disk fails: then the job may be
+// removed later. A delete is accepted while free space is low, because it frees space.
 func (j *Journal) Delete(ctx context.Context, tenant string, id job.ID) error {
 	v, err := j.Get(ctx, tenant, id)
 	if err != nil {
@@ -30,7 +30,8 @@ func (j *Journal) Delete(ctx context.Context, tenant string, id job.ID) error {
 // control makes the operations that build adds to a batch part of a write, and waits until they are durable; if prompt, not
 // while the disk fails. The ended jobs that they remove are ids.
 func (j *Journal) control(ctx context.Context, ids []job.ID, prompt bool, build func(b *removal) error) error {
-	// They are gathered apart from the writer: reading for them must not hold it up, nor may a fault spoil its write.
+	// Build the batch outside the writer goroutine, so that its reads do not delay other writes and its errors do not
+	// fail them.
 	var own *removal
 	err := j.read(ctx, func(db *pebble.DB) error {
 		own = &removal{Batch: db.NewBatch()}
@@ -44,7 +45,7 @@ func (j *Journal) control(ctx context.Context, ids []job.ID, prompt bool, build 
 		return errors.Join(err, own.Close())
 	}
 	result := make(chan error, 1)
-	it := &item{bytes: int64(own.Len()), done: func(err error) { result <- err }}
+	it := &request{bytes: int64(own.Len()), done: func(err error) { result <- err }}
 	it.control = func(b *pebble.Batch) func() {
 		// Apply fails only for a batch that was not made by this package of Pebble.
 		_ = b.Apply(own.Batch, nil)
@@ -76,7 +77,7 @@ func (j *Journal) control(ctx context.Context, ids []job.ID, prompt bool, build 
 // A removal is the batch of an operation that deletes.
 type removal struct {
 	*pebble.Batch
-	// freed are the jobs that it deletes, with what that frees.
+	// freed has the deleted jobs, and the bytes that each frees.
 	freed []freedJob
 }
 

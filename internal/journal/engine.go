@@ -123,13 +123,13 @@ func (j *Journal) engineOptions(lock *pebble.Lock) *pebble.Options {
 	return opts
 }
 
-// isLocked tells a lock that another holds from a failure to take one.
+// isLocked distinguishes a lock that another process holds from a failure to take one.
 func isLocked(err error) bool {
 	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) && !errors.Is(err, fs.ErrPermission) ||
 		strings.Contains(err.Error(), "lock held by current process")
 }
 
-// diskError returns the error of the disk that made opening fail, in place of what Pebble made of it.
+// diskError returns the error of the disk that made opening fail, in place of Pebble's.
 func (j *Journal) diskError(err error) error {
 	if j.fs.Off() {
 		return j.fs.LastErr()

@@ -8,7 +8,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// engineLogger takes what Pebble logs.
+// engineLogger is the logger of Pebble.
 type engineLogger struct{ j *Journal }
 
 // Infof implements pebble.Logger.
@@ -26,10 +26,10 @@ func (l engineLogger) Errorf(format string, args ...any) {
 	l.j.log.Error("pebble", "error", fmt.Sprintf(format, args...))
 }
 
-// Fatalf implements pebble.Logger. Pebble expects it to end the process. It does so for faults of its own state, for
-// tables that have vanished, and for errors of the log and the manifest, which package retryfs retries. The journal stops
-// using it instead: nothing is written any more, submissions are refused, and Ready says that a restart is needed, so
-// that jobs which run can still be looked at, and an orchestrator restarts the process in its own time.
+// Fatalf implements pebble.Logger. Pebble expects it to end the process. Pebble calls it for errors of its own state,
+// for tables that have vanished, and for errors of the log and the manifest, which package retryfs retries. The journal
+// stops using Pebble instead: nothing more is written, submissions are rejected, and Ready reports that a restart is
+// needed, so that running jobs can still be read, and an orchestrator restarts the process at a time of its choice.
 func (l engineLogger) Fatalf(format string, args ...any) {
 	if l.j.fs.Off() {
 		return
@@ -45,7 +45,7 @@ func (j *Journal) die(err error) {
 	}
 }
 
-// emptyFlush is how Pebble tells that a flush had nothing to write. It has no name for it.
+// emptyFlush is the error of Pebble for a flush without data. Pebble exports no name for it.
 const emptyFlush = "pebble: empty table"
 
 // listener takes the events of Pebble. Some come with its locks held, and none may call it.

@@ -17,14 +17,14 @@ import (
 	"gather/internal/job"
 )
 
-// A Visitor takes what Export finds; an error of one of its methods ends the export.
+// A Visitor takes the records of Export; an error of one of its methods ends the export.
 type Visitor interface {
 	// Job takes a job with its whole log, and with its spec unless it has ended. Log reads as it is ranged over, or not at
 	// all, and must not be used after Job has returned.
 	Job(view job.Job, spec []byte, log job.LogSeq) error
 	// Key takes an idempotency key, expired or not.
 	Key(k job.KeyRecord) error
-	// Tombstone takes what is left of a job, expired or not.
+	// Tombstone takes a tombstone, expired or not.
 	Tombstone(t job.Tombstone) error
 }
 
@@ -40,10 +40,10 @@ func Exists(dir string) (bool, error) {
 	return d.Exists, nil
 }
 
-// Export visits everything that the journal holds: the jobs that have not ended, in the order of their submission; those
-// that have, by tenant, the oldest of a tenant first; idempotency keys; tombstones. It is meant for a journal that nobody
-// else uses meanwhile, and with a SweepInterval that does not pass: what changes during the export may be visited or not,
-// or twice.
+// Export visits everything in the journal: the unfinished jobs, in the order of their submission; the finished ones, by
+// tenant, the oldest of a tenant first; idempotency keys; tombstones. It is meant for a journal without other users, and
+// with a SweepInterval that does not pass: records that change during the export may be visited once, twice or not at
+// all.
 func (j *Journal) Export(ctx context.Context, v Visitor) error {
 	if err := j.exportActive(ctx, v); err != nil {
 		return err
@@ -84,7 +84,7 @@ func (j *Journal) Export(ctx context.Context, v Visitor) error {
 	})
 }
 
-// exportActive visits the jobs that have not ended. Unlike Recover it minds that memory knows some that have.
+// exportActive visits the unfinished jobs. Unlike Recover it skips jobs that have ended in memory.
 func (j *Journal) exportActive(ctx context.Context, v Visitor) error {
 	views := slices.DeleteFunc(j.jobs.views(), func(v *job.Job) bool { return v.State.Terminal() })
 	slices.SortFunc(views, func(a, b *job.Job) int { return bytes.Compare(a.ID[:], b.ID[:]) })

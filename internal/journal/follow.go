@@ -12,12 +12,12 @@ import (
 	"gather/internal/job"
 )
 
-// # As the view of a node
+// # As the replica of a node
 //
-// In a cluster the record is a log that several nodes read, and a Journal (with Config.View) is what one of them has made
-// of it so far. Nothing is decided here then: Follow applies what the log says, in its order, and is never refused.
-// Nothing is forced to disk either: after a power cut the view is one of an earlier moment, and notes, which are written
-// in the same order, tell how far it goes.
+// In a cluster the record is a log that all nodes read, and a Journal (with Config.View) is the state that one node has
+// made of it so far. It decides nothing: Follow applies the log in its order, and is never rejected. Nothing is forced
+// to disk either: after a power cut the replica is one of an earlier moment, and notes, which are written in the same
+// order, record how far the log is applied.
 
 // A Note is a value that is kept under a name; a nil value removes it.
 type Note struct {
@@ -25,11 +25,11 @@ type Note struct {
 	Value []byte
 }
 
-// Follow is Append for what was decided before: while the disk fails, or too much waits for it, Follow blocks until ctx is
-// done. An event that is not legal still refuses its batch, with job.ErrTransition. The notes are written together with
-// the batch, whatever becomes of it: a crash keeps both or neither.
+// Follow is Append for events that the log has decided: while the disk fails, or too much waits for it, Follow blocks
+// until ctx is done. An event that is not legal still rejects its batch, with job.ErrTransition. The notes are written
+// together with the batch, whatever its outcome: a crash keeps both or neither.
 func (j *Journal) Follow(ctx context.Context, b job.Batch, notes ...Note) error {
-	it := &item{entries: b.Entries, done: b.Done, key: b.Key, notes: notes}
+	it := &request{entries: b.Entries, done: b.Done, key: b.Key, notes: notes}
 	it.measure()
 	for _, n := range notes {
 		it.bytes += int64(len(n.Name) + len(n.Value))
@@ -41,7 +41,7 @@ func (j *Journal) Follow(ctx context.Context, b job.Batch, notes ...Note) error 
 	return j.queue.put(it, 0, j.c.MaxPendingBytes)
 }
 
-// Drop is Delete for what was decided before: it is never refused. A job that is not there is none to delete.
+// Drop is Delete for a delete that the log has decided: it is never rejected. A missing job is no error.
 func (j *Journal) Drop(ctx context.Context, tenant string, id job.ID) error {
 	v, err := j.Get(ctx, tenant, id)
 	switch {
@@ -102,8 +102,8 @@ func (j *Journal) Notes(ctx context.Context, prefix string, visit func(name stri
 
 func appendNoteKey(name string) []byte { return append([]byte{spaceNote}, name...) }
 
-// Clear forgets everything, the notes too: the view is to be made anew. Whoever watches a job is told. Batches that are
-// queued must have been settled.
+// Clear removes everything, the notes too, before a replica is rebuilt. Watchers are signalled. Queued batches must have
+// been settled.
 func (j *Journal) Clear(ctx context.Context) error {
 	ids := j.jobs.ids()
 	err := j.control(ctx, ids, false, func(b *removal) error {

@@ -12,7 +12,7 @@ import (
 	"gather/internal/job"
 )
 
-// health says why the journal cannot take a submission. Each cause is told by its own source; any one is enough.
+// health has the causes for which the journal cannot take a submission. Each cause has its own source; one is enough.
 type health struct {
 	mu sync.Mutex
 	// causes by source; nil is well.
@@ -46,7 +46,7 @@ var errSpace = errors.New("too little free disk space")
 
 func (h *health) init() { h.check = make(chan struct{}, 1) }
 
-// set tells, or with nil takes back, a cause, and reports whether that changed anything.
+// set sets a cause, or removes it with nil, and reports whether that changed anything.
 func (h *health) set(source int, err error) (changed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -116,7 +116,7 @@ func (j *Journal) refusal() error {
 
 func (c *cause) rejection(retry time.Duration) *job.Rejection {
 	detail := c.err.Error()
-	// Clients are told what is wrong, and not where: paths are for the log.
+	// Clients get the error without its path, which is for the log.
 	if path, ok := errors.AsType[*fs.PathError](c.err); ok {
 		detail = "the journal's disk: " + path.Err.Error()
 	}
@@ -138,7 +138,7 @@ func (j *Journal) runMonitor(ctx context.Context) {
 	}
 }
 
-// inspect asks every source that does not tell by itself, and refuses the submissions that would have to wait.
+// inspect checks every source that does not report by callback, and rejects the submissions that would have to wait.
 func (j *Journal) inspect() {
 	h := &j.health
 	fault := j.fs.Err()
@@ -159,7 +159,7 @@ func (j *Journal) inspect() {
 		}
 	}
 	if h.set(causeStall, stalled) {
-		j.log.Warn("the disk stalls or has gone on", "stalled", stalled)
+		j.log.Warn("the disk stalls or has recovered", "stalled", stalled)
 	}
 	j.inspectSpace()
 	if c := h.current(); c != nil && c.source != causeSpace {
@@ -187,7 +187,7 @@ func (j *Journal) inspectSpace() {
 	j.queue.hold(low)
 }
 
-// minReserve is what deletes, sweeps and the flushes that they cause need at most at one time: four memtables.
+// minReserve is the space for deletes, sweeps and their flushes at one time: four memtables.
 const minReserve = 4 * memTableBytes
 
 // reserve is the free space that results must leave: for deletes, cancels, the sweep and the next start.
@@ -204,13 +204,13 @@ func (j *Journal) wrote(bytes int64) {
 	}
 }
 
-// space notes the free space of the disk, and returns errSpace when it is too little. A file system that cannot tell
-// has enough.
+// space records the free space of the disk, and returns errSpace when it is too little. A file system that does not
+// report its free space has enough.
 func (j *Journal) space() error {
 	usage, err := j.c.FS.GetDiskUsage(j.c.Dir)
 	j.met.freeKnown.Store(err == nil)
 	if err != nil {
-		return nil //nolint:nilerr // a file system that cannot tell has enough
+		return nil //nolint:nilerr // a file system that does not report its free space has enough
 	}
 	j.met.free.Store(usage.AvailBytes)
 	if usage.AvailBytes < j.c.MinFreeBytes {

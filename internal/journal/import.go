@@ -12,22 +12,21 @@ import (
 
 // # Import
 //
-// What another journal has exported is added in one piece, at its place in the queue: behind what was appended before, and
-// before what is appended after. Whether it is there already is looked up by the writer, which sees everything before, so
-// that the outcome does not depend on how the queue is cut into writes. Done is called as by Append, from the journal's
-// goroutine, and must not block: with nil once all of it is durable, with job.ErrExists when there was nothing to do, or
-// with the error of the disk. An import blocks while MaxPendingBytes wait for the disk, until ctx is done, and calls no
-// done when it returns an error.
+// A record from another journal is added as a whole, at its place in the queue: behind earlier appends, and before later
+// ones. The writer, which sees everything before, checks whether it exists already, so that the outcome does not depend
+// on how the queue is cut into writes. Done is called as by Append, from the journal's goroutine, and must not block:
+// with nil when all of it is durable, with job.ErrExists when it exists, or with the error of the disk. An import blocks
+// while MaxPendingBytes wait for the disk, until ctx is done, and does not call done when it returns an error.
 
-// ImportJob adds a job with its spec and its whole log, as Export visits it; from then on it is a job as any other. It is
-// job.ErrExists when the journal has a job of this id, or the tombstone of one, and job.ErrCorrupt, at once, when the log
-// does not lead to the view. All of the log is in memory, and one write.
+// ImportJob adds a job with its spec and its whole log, as Export visits it; the job is then as any other. It is
+// job.ErrExists when the journal has a job of this id, or a tombstone of one, and job.ErrCorrupt, immediately, when the
+// log does not lead to the view. The whole log is in memory, and one write.
 func (j *Journal) ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event, done func(error)) error {
 	events, err := job.Rebuild(view, spec, log)
 	if err != nil {
 		return err
 	}
-	inner := &item{entries: []job.Entry{{ID: view.ID, Events: events}}}
+	inner := &request{entries: []job.Entry{{ID: view.ID, Events: events}}}
 	inner.measure()
 	return j.importOne(ctx, inner.bytes, done, func(b *pebble.Batch) (func(), error) {
 		if err := j.known(b, view.Tenant, view.ID); err != nil {
@@ -59,7 +58,7 @@ func (j *Journal) ImportKey(ctx context.Context, k job.KeyRecord, done func(erro
 	})
 }
 
-// ImportTombstone adds what is left of a job; job.ErrExists when the journal has the job, or a tombstone of it.
+// ImportTombstone adds the tombstone of a job; job.ErrExists when the journal has the job, or a tombstone of it.
 func (j *Journal) ImportTombstone(ctx context.Context, t job.Tombstone, done func(error)) error {
 	return j.importOne(ctx, 256, done, func(b *pebble.Batch) (func(), error) {
 		if err := j.known(b, t.Tenant, t.ID); err != nil {
@@ -75,15 +74,15 @@ func (j *Journal) ImportTombstone(ctx context.Context, t job.Tombstone, done fun
 	})
 }
 
-// importBytes is what an import counts for beside its size. It bounds how many there are in one write, because every one
-// of them looks at the others.
+// importBytes is what an import counts for beside its size. It bounds the number of imports in one write, because each
+// of them is compared with the others.
 const importBytes = 4 << 10
 
-// importOne makes what add does to a batch part of a write. Add is called by the writer, and with an error it has added
-// nothing; what it returns is called once the write is durable.
+// importOne adds an import to a write. The writer calls add, which adds nothing when it returns an error; the function
+// that add returns is called when the write is durable.
 func (j *Journal) importOne(ctx context.Context, bytes int64, done func(error), add func(b *pebble.Batch) (durable func(), err error)) error {
 	var outcome error // the writer's
-	it := &item{bytes: importBytes + bytes}
+	it := &request{bytes: importBytes + bytes}
 	it.done = func(err error) {
 		if err == nil {
 			err = outcome
@@ -147,13 +146,13 @@ func (j *Journal) lookUp(b *pebble.Batch, key []byte) (value []byte, found bool,
 
 // importJob adds a job to the batch, and to memory. It is a write within the one that is being built, so that the job's
 // items are found by index although it may have ended.
-func (j *Journal) importJob(batch *pebble.Batch, it *item) (durable func(), err error) {
+func (j *Journal) importJob(batch *pebble.Batch, it *request) (durable func(), err error) {
 	w := &write{batch: batch}
 	b := &builder{j: j}
 	if err := b.fold(w, it); err != nil {
 		return nil, err
 	}
-	t := w.touches[0] // of the one entry, which has events
+	t := w.jobDeltas[0] // of the one entry, which has events
 	t.first = !t.a.head.State.Terminal()
 	b.finish(w, t)
 	w.storeExpiries(batch)

@@ -32,23 +32,24 @@ var (
 	ErrClosed = fmt.Errorf("%w: it is closed", job.ErrStorage)
 )
 
-// Config is what a Journal needs to know. Zero values take the defaults.
+// Config configures a Journal. Zero values take the defaults.
 type Config struct {
 	// Dir is the data directory; it is made when it is not there.
 	Dir string
 	// FS is the file system; nil is the disk.
 	FS vfs.FS
-	// View tells that the journal only repeats a record that is kept elsewhere: nothing is forced to disk. See follow.go.
+	// View is true for a journal that repeats a record which is kept elsewhere: nothing is forced to disk. See
+	// follow.go.
 	View bool
-	// Now reads the clock that decides what has expired; nil is the machine's.
+	// Now reads the clock of expiries; nil is the machine's.
 	Now func() time.Time
 	// TombstoneRetention is how long a swept or deleted job answers job.ErrExpired: 24 h. NoTombstones is for not at all.
 	TombstoneRetention time.Duration
 	// KeyRetention is how long an idempotency key is remembered: 24 h.
 	KeyRetention time.Duration
-	// SweepInterval is the pause between two looks for what has expired: 10 s.
+	// SweepInterval is the pause between two sweeps: 10 s.
 	SweepInterval time.Duration
-	// MaxPendingBytes bounds what waits for the disk: 64 MiB.
+	// MaxPendingBytes bounds the bytes that wait for the disk: 64 MiB.
 	MaxPendingBytes int64
 	// MinFreeBytes refuses submissions while the disk has less free space; 0 is no check. Below half of it, or below 64 MiB
 	// if that is more, Room holds results back too. A file of a quarter of it, at most 64 MiB, takes up space until the disk
@@ -61,16 +62,16 @@ type Config struct {
 	CountResults func(tenant string) bool
 	// RetryInterval is the pause before an operation that the disk refused is tried again: 1 s.
 	RetryInterval time.Duration
-	// Logger takes what operators need to know; nil is nobody.
+	// Logger takes messages for operators; nil for none.
 	Logger *slog.Logger
 	// Registerer takes the metrics; none are registered when nil.
 	Registerer prometheus.Registerer
 }
 
-// NoTombstones is a TombstoneRetention with which a job that is gone answers job.ErrNotFound immediately.
+// NoTombstones is a TombstoneRetention with which a deleted or expired job is job.ErrNotFound immediately.
 const NoTombstones time.Duration = -1
 
-// DefaultMinFreeBytes is the margin of free disk space that a server keeps unless it is told otherwise.
+// DefaultMinFreeBytes is the default margin of free disk space of a server.
 const DefaultMinFreeBytes = 256 << 20
 
 func (c *Config) setDefaults() {
@@ -178,9 +179,8 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	return j, nil
 }
 
-// Close makes everything durable that was appended, as far as the disk allows, and ends the journal's goroutines. What
-// cannot be written any more gets ErrClosed through Done; it is lost only in the sense that a crash at the same moment
-// would have lost it. Closing twice is allowed.
+// Close makes all appended batches durable, as far as the disk allows, and ends the journal's goroutines. Batches that
+// cannot be written get ErrClosed through Done, as if a crash had happened at this moment. Closing twice is allowed.
 func (j *Journal) Close() error {
 	if !j.closed.CompareAndSwap(false, true) {
 		return nil
@@ -195,7 +195,7 @@ func (j *Journal) Close() error {
 	defer j.readers.Unlock()
 	err := j.close()
 	if j.fs.Off() {
-		// What Pebble has to say about a file system without power is of no use.
+		// Errors of Pebble about a file system without power are of no use.
 		err = fmt.Errorf("close journal %s: the disk failed: %w", j.c.Dir, j.fs.LastErr())
 	}
 	return err

@@ -12,31 +12,32 @@ import (
 
 // # The format, version 1
 //
-// Integers in keys are big-endian; a tenant is a uvarint length and its bytes; an id is its 16 bytes. The first byte of a
-// key names its space.
+// Integers in keys are big-endian; a tenant is a uvarint length and its bytes; an id is its 16 bytes. The first byte of
+// a key is its space.
 //
 //	m "format"                             uvarint: the version of this format
 //	m "clock"                              steps of the wall clock, and the time of a recent write; see clock.go
-//	a tenant id                            a job that has not ended: uvarint length and view of its first write, then
-//	                                       a byte: 1 and the spec, or 0 when the spec is too long and stands under s
+//	a tenant id                            an unfinished job: uvarint length and view of its first write, then
+//	                                       a byte: 1 and the spec, or 0 when the spec is too long and in s
 //	s id                                   such a spec, until the job ends
-//	j tenant id                            a job that has ended: its last view
+//	j tenant id                            a finished job: its last view
 //	l id seq                               a run of encoded events; seq is that of the last. The first run begins with
 //	                                       Submitted, but is not written before something follows it
-//	o id min max seq                       where items stand in index order: a block of items with indexes from min to
+//	o id min max seq                       the place of items in index order: a block of items with indexes from min to
 //	                                       max (sign bit flipped) whose event ends at seq; the value is the seq of its run.
 //	                                       Only for large jobs that did not end in their first write
 //	d tenant id                            the tombstone of a job
 //	i hash                                 an idempotency key: expiry in ms, fingerprint, ids of its jobs
-//	x ms kind first                        what expires at ms: kind is r (jobs), t (tombstones) or k (idempotency keys),
-//	                                       first tells lists of one moment apart; the value lists tenant and id, or hash
-//	r tenant id                            the bytes of results of a job that has ended: uvarint, and expiry in ms; see results.go.
-//	                                       Earlier versions do not read or delete it
-//	n name                                 a note of whoever makes this journal its view; see follow.go
+//	x ms kind first                        records that expire at ms: kind is r (jobs), t (tombstones) or k (idempotency
+//	                                       keys), first distinguishes lists of one moment; the value lists tenant and id,
+//	                                       or hash
+//	r tenant id                            the bytes of results of a finished job: uvarint, and expiry in ms; see
+//	                                       results.go. Earlier versions do not read or delete it
+//	n name                                 a note of the node whose replica this journal is; see follow.go
 //
-// The stored view of a job that has not ended may be older than its log: opening folds the rest of the log over it.
-// So a step of a running job writes its events and nothing else, and a job that ends in the write that submits it never
-// appears under a. Of an ended job the spec is not kept.
+// The stored view of an unfinished job may be older than its log: opening applies the rest of the log to it. So a step
+// of a running job writes its events and nothing else, and a job that ends in the write that submits it never appears
+// under a. The spec of a finished job is not kept.
 const (
 	spaceMeta      = 'm'
 	spaceActive    = 'a'
@@ -100,7 +101,7 @@ func appendOrderKey(dst []byte, id job.ID, lo, hi int64, seq uint64) []byte {
 // appendSeq appends the value of the space o.
 func appendSeq(dst []byte, seq uint64) []byte { return binary.BigEndian.AppendUint64(dst, seq) }
 
-// orderIndex maps an index so that the order of the bytes is that of the numbers. It is its own inverse.
+// orderIndex maps an index so that the order of the bytes is the order of the numbers. It is its own inverse.
 func orderIndex(i int64) uint64 { return uint64(i) ^ 1<<63 }
 
 func appendExpiryKey(dst []byte, ms int64, kind byte, first []byte) []byte {
@@ -172,7 +173,7 @@ func parseOrderKey(key []byte) (o orderKey, err error) {
 	return o, nil
 }
 
-// appendActive appends the value of the space a; long tells that the spec must be stored apart.
+// appendActive appends the value of the space a; long is true when the spec is stored apart.
 func appendActive(dst []byte, scratch []byte, view *job.Job, spec []byte) (value, scratchOut []byte, long bool) {
 	scratch = view.AppendBinary(scratch[:0])
 	dst = append(binary.AppendUvarint(dst, uint64(len(scratch))), scratch...)

@@ -11,12 +11,12 @@ import (
 	"gather/internal/job"
 )
 
-// maxScan bounds how many jobs one List looks at.
+// maxScan bounds how many jobs one List reads.
 const maxScan = 4096
 
-// List returns the durable views of a tenant's jobs that match q, newest first: at most q.Limit of them. When next is not
-// the zero ID there may be more, to be asked for with Before: next; a page can be short, or empty, and still have a
-// next, because a call looks at a bounded number of jobs. Jobs that come and go do not move others between pages.
+// List returns the durable views of a tenant's jobs that match q, newest first: at most q.Limit of them. When next is
+// not the zero ID there may be more, with Before: next; a page can be short, or empty, and still have a next, because a
+// call reads a bounded number of jobs. Jobs that come and go do not move others between pages.
 func (j *Journal) List(ctx context.Context, q job.Query) (jobs []job.Job, next job.ID, err error) {
 	err = j.read(ctx, func(db *pebble.DB) error {
 		jobs, next, err = j.list(ctx, db, q)
@@ -64,8 +64,8 @@ func (j *Journal) list(ctx context.Context, db *pebble.DB, q job.Query) (jobs []
 	}
 }
 
-// visible returns the durable view of a job that Pebble shows; value is its last view, or nil for a job that had not
-// ended. It returns nil for one that is not durable or is gone.
+// visible returns the durable view of a job that Pebble has; value is its last view, or nil for an unfinished job. It
+// returns nil for a job that is not durable or is deleted.
 func (j *Journal) visible(db *pebble.DB, tenant string, id job.ID, value []byte) (*job.Job, error) {
 	if v, known := j.view(id); known {
 		return v, nil
@@ -85,7 +85,7 @@ func (j *Journal) visible(db *pebble.DB, tenant string, id job.ID, value []byte)
 	return &v, nil
 }
 
-// bounds are those of a tenant's jobs before q.Before.
+// bounds returns the range of a tenant's jobs before q.Before.
 func bounds(space byte, q job.Query) *pebble.IterOptions {
 	prefix := appendTenant([]byte{space}, q.Tenant)
 	o := &pebble.IterOptions{LowerBound: prefix, UpperBound: keyAfter(prefix)}
@@ -95,7 +95,7 @@ func bounds(space byte, q job.Query) *pebble.IterOptions {
 	return o
 }
 
-// wants tells which spaces can hold jobs in one of the states.
+// wants returns which spaces can have jobs in one of the states.
 func wants(states []job.State) (running, ended bool) {
 	if len(states) == 0 {
 		return true, true

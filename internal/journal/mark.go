@@ -27,7 +27,7 @@ import (
 // the process (kill -9) it is exact. After a power cut it may be a second old, so a loss within the last second before the
 // cut goes unnoticed unless a later record of the log reveals it, which Pebble checks from block to block of 32 KiB.
 
-// MarkName is the file of the sync mark. Removing it accepts the loss of what it proves to be missing.
+// MarkName is the file of the sync mark. Removing it accepts the loss of the data that it proves to be missing.
 const MarkName = "SYNCED"
 
 // The mark has two slots, written alternately, on pages of their own: a torn write leaves the other one.
@@ -41,8 +41,8 @@ var markCRC = crc32.MakeTable(crc32.Castagnoli)
 // commitKey has the number of the last write: 8 bytes, big-endian.
 var commitKey = []byte("mcommit")
 
-// A position is what is known to be on disk: the number of a write, the log file and its size with that write, and the
-// manifest and its size then.
+// A position is the part of the log and the manifest that is known to be on disk: the number of a write, the log file
+// and its size with that write, and the manifest and its size then.
 type position struct{ commit, log, logSize, manifest, manifestSize uint64 }
 
 // syncMark is the file of the mark. The writer sets it; sync may be called beside it.
@@ -54,8 +54,8 @@ type syncMark struct {
 	buf   [markBytes]byte
 }
 
-// readMark returns the newest position in the file of the mark; the zero position if there is no file. Two faulty slots are an
-// error.
+// readMark returns the newest position in the file of the mark; the zero position if there is no file. Two invalid slots
+// are an error.
 func readMark(disk vfs.FS, path string) (p position, err error) {
 	f, err := disk.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -76,7 +76,7 @@ func readMark(disk vfs.FS, path string) (p position, err error) {
 		}
 	}
 	if !valid {
-		return p, fmt.Errorf("%w: %s has no valid record of what was forced to disk", ErrDamaged, path)
+		return p, fmt.Errorf("%w: %s has no valid record of the last sync", ErrDamaged, path)
 	}
 	return p, nil
 }
@@ -126,7 +126,7 @@ func (m *syncMark) number(b *pebble.Batch) {
 	_ = b.Set(commitKey, binary.BigEndian.AppendUint64(nil, m.last.commit), nil) // a batch's Set cannot fail
 }
 
-// forced records that the write numbered last is durable, and what of the files is.
+// forced records that the write numbered last is durable, with the sizes of its files.
 func (m *syncMark) forced(disk *retryfs.FS) error {
 	m.last.log, m.last.logSize = disk.SyncedLog()
 	m.last.manifest, m.last.manifestSize = disk.SyncedManifest()

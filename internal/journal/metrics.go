@@ -14,10 +14,10 @@ type metrics struct {
 	commit prometheus.Histogram
 	events prometheus.Histogram
 	swept  prometheus.Counter
-	// background counts failures that Pebble told, free is the free space that was seen last.
+	// background counts the failures that Pebble reported, free is the last measured free space.
 	background, free atomic.Uint64
 	freeKnown        atomic.Bool
-	// held tells that results wait for free space.
+	// held is true while results wait for free space.
 	held atomic.Bool
 }
 
@@ -55,7 +55,7 @@ type gauge struct {
 	value func(s *snapshot) float64
 }
 
-// A snapshot is what one scrape looks at.
+// A snapshot has the state of one scrape.
 type snapshot struct {
 	j *Journal
 	p *pebble.Metrics
@@ -90,7 +90,7 @@ func (m *metrics) watch(reg prometheus.Registerer, j *Journal) error {
 		newGauge(g, "gather_journal_pending_limit_bytes", "Bytes that may wait for the disk.", func(s *snapshot) float64 {
 			return float64(s.j.c.MaxPendingBytes)
 		}),
-		newGauge(g, "gather_journal_active_jobs", "Jobs held in memory: those that have not ended.", func(s *snapshot) float64 {
+		newGauge(g, "gather_journal_active_jobs", "Unfinished jobs, which are held in memory.", func(s *snapshot) float64 {
 			return float64(max(0, s.j.jobs.len()-s.j.queue.endedJobs()))
 		}),
 		newGauge(c, "gather_journal_failures_total", "Disk operations that failed, retries included.", func(s *snapshot) float64 {
@@ -99,7 +99,7 @@ func (m *metrics) watch(reg prometheus.Registerer, j *Journal) error {
 		newGauge(g, "gather_journal_disk_bytes", "Bytes that the journal uses on disk.", func(s *snapshot) float64 {
 			return float64(s.p.DiskSpaceUsage())
 		}),
-		newGauge(g, "gather_journal_disk_free_bytes", "Free bytes of the disk; missing when it cannot tell.", func(*snapshot) float64 {
+		newGauge(g, "gather_journal_disk_free_bytes", "Free bytes of the disk; missing when the file system does not report it.", func(*snapshot) float64 {
 			if !m.freeKnown.Load() {
 				return math.NaN()
 			}
@@ -148,7 +148,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. Of a closed journal only what needs no engine is left: nothing.
+// Collect implements prometheus.Collector. A closed journal has no metrics.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	j := c.j
 	j.readers.RLock()

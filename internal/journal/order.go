@@ -25,8 +25,8 @@ func items(r job.LogRecord) (block *job.Items, first uint64) {
 }
 
 // ItemsByIndex returns the durable items of a job with an index above after, in ascending order of their indexes, at
-// most limit of them, with their Seq. A page with fewer ends with the item that reaches job.PageBytes, or is the last. It is
-// meant for terminal jobs: of others it returns what there is. A job that is not there has no items.
+// most limit of them, with their Seq. A page with fewer ends with the item that reaches job.PageBytes, or is the last.
+// It is meant for terminal jobs: of others it returns the items so far. A missing job has no items.
 func (j *Journal) ItemsByIndex(ctx context.Context, id job.ID, after int64, limit int) (page []job.Item, err error) {
 	horizon, _, known := j.horizon(id)
 	if horizon == 0 || limit <= 0 {

@@ -10,15 +10,15 @@ import (
 	"gather/internal/job"
 )
 
-// publish decides which submissions are accepted, then shows, then tells.
+// publish decides which submissions are accepted, makes the write visible, and calls Done.
 func (j *Journal) publish(w *write) {
 	for _, it := range w.items {
-		if it.folded && it.state.CompareAndSwap(itemWaiting, itemSettled) {
+		if it.applied && it.state.CompareAndSwap(itemWaiting, itemSettled) {
 			j.release(it)
 		}
 	}
 	var ended []job.ID
-	for _, t := range w.touches {
+	for _, t := range w.jobDeltas {
 		if t.a.refused() {
 			continue
 		}
@@ -29,7 +29,7 @@ func (j *Journal) publish(w *write) {
 		j.watchers.signal(t.a.id)
 	}
 	for _, it := range w.items {
-		if it.folded && it.refusable && it.state.Load() == itemRefused {
+		if it.applied && it.refusable && it.state.Load() == itemRefused {
 			j.erase(it)
 		}
 	}
@@ -37,7 +37,7 @@ func (j *Journal) publish(w *write) {
 	j.met.committed(w, j.h.now())
 	j.wrote(w.bytes)
 	for _, it := range w.items {
-		if it.folded && it.state.Load() == itemSettled {
+		if it.applied && it.state.Load() == itemSettled {
 			if it.durable != nil {
 				it.durable()
 			}
@@ -70,15 +70,15 @@ func stored(err error) error {
 	return fmt.Errorf("%w: %w", job.ErrStorage, err)
 }
 
-// refuse tells the caller that a batch was refused, unless it has been told before.
-func (j *Journal) refuse(it *item, err error) {
+// refuse reports to the caller that a batch was rejected, once.
+func (j *Journal) refuse(it *request, err error) {
 	if it.state.CompareAndSwap(itemWaiting, itemRefused) && it.done != nil {
 		it.done(err)
 	}
 }
 
 // release frees an item's idempotency key, once Pebble holds it for good or not at all.
-func (j *Journal) release(it *item) {
+func (j *Journal) release(it *request) {
 	if it.key != nil {
 		j.keys.release(hashKey(*it.key))
 	}
@@ -89,7 +89,7 @@ const eraseLinger = time.Minute
 
 // erase removes a submission that was refused while it waited for a broken disk, and that the disk then took after all.
 // Until that is durable its jobs stay hidden and its key in progress.
-func (j *Journal) erase(it *item) {
+func (j *Journal) erase(it *request) {
 	ids := make([]job.ID, 0, len(it.entries))
 	tenants := make([]string, 0, len(it.entries))
 	for _, e := range it.entries {
@@ -100,7 +100,7 @@ func (j *Journal) erase(it *item) {
 		}
 	}
 	key := it.key
-	eraser := &item{bytes: int64(128 * len(ids))}
+	eraser := &request{bytes: int64(128 * len(ids))}
 	eraser.control = func(b *pebble.Batch) func() {
 		for i, id := range ids {
 			eraseJob(b, tenants[i], id)
@@ -112,7 +112,7 @@ func (j *Journal) erase(it *item) {
 			_ = b.Delete(appendKeyKey(nil, hashKey(*key)), nil)
 		}
 		return func() {
-			// A listing that began before may still show it, and asks memory.
+			// A listing that began before may still contain it, and reads memory.
 			j.h.after(eraseLinger, func() { j.queue.drop(ids) })
 			if key != nil {
 				j.keys.release(hashKey(*key))

@@ -13,19 +13,19 @@ import (
 type queue struct {
 	mu sync.Mutex
 	h  hooks
-	// items wait; bytes are those of all items that are not yet durable.
-	items []*item
+	// items are waiting; bytes is the size of all that are not durable.
+	items []*request
 	bytes int64
-	// awake tells that the writer is to take the items, deadline when it will be told because of a Delay.
+	// awake is true when the writer has to take the items, deadline is when that comes because of a Delay.
 	awake    bool
 	deadline time.Time
 	stop     func() bool
 	closed   bool
 	// wake holds at most one token, for the writer.
 	wake chan struct{}
-	// room is closed, and replaced, when bytes have become fewer or held has ended; nil while nobody waits.
+	// room is closed, and replaced, when bytes has decreased or held has ended; nil without a waiter.
 	room chan struct{}
-	// held tells that no results are taken, because free space is low.
+	// held is true when no results are taken, because free space is low.
 	held bool
 	// inFlight is the write that is built or waits for the disk.
 	inFlight *write
@@ -36,7 +36,7 @@ type queue struct {
 func (q *queue) init(h hooks) { q.h, q.wake = h, make(chan struct{}, 1) }
 
 // put queues an item; a submission is refused when more than limit bytes wait.
-func (q *queue) put(it *item, delay time.Duration, limit int64) error {
+func (q *queue) put(it *request, delay time.Duration, limit int64) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if it.submits && !q.closed && q.bytes > 0 && q.bytes+it.bytes > limit {
@@ -147,10 +147,10 @@ func (q *queue) busySince() time.Time {
 }
 
 // waiting returns every submission that is not yet durable and can be refused, and every prompt item.
-func (q *queue) waiting() (submissions, prompt []*item) {
+func (q *queue) waiting() (submissions, prompt []*request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	add := func(items []*item) {
+	add := func(items []*request) {
 		for _, it := range items {
 			if it.refusable && it.state.Load() == itemWaiting {
 				submissions = append(submissions, it)
@@ -230,7 +230,7 @@ func (q *queue) close() {
 	defer q.mu.Unlock()
 	q.closed = true
 	q.wakeLocked()
-	// The writer may have been told before, and found nothing.
+	// The writer may have been signalled before, and found nothing.
 	select {
 	case q.wake <- struct{}{}:
 	default:
@@ -256,7 +256,7 @@ func (q *queue) endedJobs() int {
 }
 
 // force queues one of the journal's own operations before everything else, even while the queue is full or closing.
-func (q *queue) force(it *item) {
+func (q *queue) force(it *request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.bytes += it.bytes

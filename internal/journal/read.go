@@ -25,7 +25,7 @@ func (j *Journal) Get(ctx context.Context, tenant string, id job.ID) (view job.J
 		view, err = ended(db, tenant, id)
 		return err
 	})
-	// What Pebble shows may not be durable if the job was submitted since; then memory knows it.
+	// A job of Pebble may not be durable if it was submitted since; then memory has it.
 	if v, known := j.view(id); known && err == nil {
 		if v == nil {
 			return job.Job{}, job.ErrNotFound
@@ -35,7 +35,7 @@ func (j *Journal) Get(ctx context.Context, tenant string, id job.ID) (view job.J
 	return view, err
 }
 
-// view returns what readers may see of a job in memory: nil for one that is not durable.
+// view returns the visible state of a job in memory: nil for one that is not durable.
 func (j *Journal) view(id job.ID) (v *job.Job, known bool) {
 	a := j.jobs.get(id)
 	if a == nil {
@@ -103,7 +103,7 @@ func (j *Journal) Log(ctx context.Context, id job.ID, after uint64, limit int) (
 		}
 	}
 	if after == 0 && v != nil && len(records) == 0 {
-		// The log begins on disk with what follows the submission.
+		// The log on disk begins behind the submission.
 		records = []job.LogRecord{submitted(v)}
 	}
 	return records, nil

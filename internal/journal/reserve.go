@@ -35,16 +35,16 @@ func (r *reservations) release(h keyHash) {
 	delete(r.m, h)
 }
 
-// Reserve asks for an idempotency key. With nil and no error the key is the caller's, who must Append a batch with it or
+// Reserve reserves an idempotency key. With nil and no error the caller has the key, and must Append a batch with it or
 // Release it. Otherwise prior are the jobs that were accepted with the same key and fingerprint; or the error is
-// job.ErrKeyReused when the fingerprint was another, job.ErrKeyInProgress when the key is another caller's, or one of
+// job.ErrKeyReused when the fingerprint was another, job.ErrKeyInProgress while another caller has the key, or one of
 // the disk.
 func (j *Journal) Reserve(ctx context.Context, key job.Key) (prior []job.ID, err error) {
 	h := hashKey(key)
 	if !j.keys.take(h) {
 		return nil, job.ErrKeyInProgress
 	}
-	// From here on nobody else can write a record of this key: what Pebble holds is durable.
+	// From here on only this caller can write a record of the key: the one in Pebble is durable.
 	r, found, err := j.keyRecord(ctx, h)
 	if err == nil && !found {
 		return nil, nil

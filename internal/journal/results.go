@@ -12,9 +12,9 @@ import (
 	"gather/internal/job"
 )
 
-// resultBytes counts the bytes of stored results by tenant, as job.ResultBytes counts those of an event. The counts of jobs
-// that have ended are stored in the space r, so that a deletion subtracts what was added; those of other jobs are the sums
-// over their logs.
+// resultBytes counts the bytes of stored results by tenant, as job.ResultBytes counts the bytes of an event. The counts
+// of finished jobs are stored in the space r, so that a deletion subtracts the same number; those of other jobs are the
+// sums over their logs.
 type resultBytes struct {
 	mu      sync.Mutex
 	tenants map[string]int64
@@ -86,7 +86,7 @@ func (j *Journal) countsResults(tenant string) bool {
 	return j.c.CountResults == nil || j.c.CountResults(tenant)
 }
 
-// count adds the results of an event to those of its job, and of its tenant.
+// count adds the results of an event to the counts of its job and its tenant.
 func (b *builder) count(a *active, ev job.Event) {
 	if n := job.ResultBytes(ev); n > 0 {
 		a.results.Add(n)
@@ -110,7 +110,7 @@ func (r *removal) free(db *pebble.DB, counts *resultBytes, d doomed) error {
 	if !counts.claim(d.id) {
 		return nil
 	}
-	r.freed = append(r.freed, freedJob{doomed: d}) // the claim is to be ended, also after an error
+	r.freed = append(r.freed, freedJob{doomed: d}) // the claim ends also after an error
 	key := appendJobKey(nil, spaceResults, d.tenant, d.id)
 	v, closer, err := db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {

@@ -2,9 +2,9 @@ package journal
 
 import "math"
 
-// Spare returns how many bytes others may write to the journal's disk now, less than zero if it is too full: its free space
-// without MinFreeBytes and a quarter of that, which is for the jobs that come after. It asks the file system each time; one
-// that does not report its free space, or no MinFreeBytes, is no bound.
+// Spare returns how many bytes uploads may write to the journal's disk now, negative if it is too full: its free space
+// without MinFreeBytes and a quarter of that, which is for later jobs. It reads the file system each time; there is no
+// bound without MinFreeBytes, or on a file system that does not report its free space.
 func (j *Journal) Spare() int64 {
 	usage, err := j.c.FS.GetDiskUsage(j.c.Dir)
 	if err != nil || j.c.MinFreeBytes == 0 {

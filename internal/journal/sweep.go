@@ -15,7 +15,7 @@ import (
 // maxSweep is about how many things one write of the sweeper removes.
 const maxSweep = 512
 
-// runSweeper looks for what has expired, until ctx is done.
+// runSweeper deletes expired records, until ctx is done.
 func (j *Journal) runSweeper(ctx context.Context) {
 	t := time.NewTicker(j.c.SweepInterval)
 	defer t.Stop()
@@ -41,7 +41,7 @@ func (j *Journal) runSweeper(ctx context.Context) {
 	}
 }
 
-// sweep removes what has expired, a bounded number of things, and reports whether there may be more.
+// sweep removes expired records, a bounded number of them, and reports whether there may be more.
 func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
 	now := j.now()
 	var jobs, tombstones []doomed
@@ -82,7 +82,7 @@ func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
 	if err != nil || len(spent) == 0 {
 		return false, err
 	}
-	// While a key is reserved nobody can use it again; one that was used again is left alone.
+	// While a key is reserved it cannot be used again; a key that was used again is kept.
 	keys = slices.DeleteFunc(keys, func(h keyHash) bool { return !j.keys.take(h) })
 	defer func() {
 		for _, h := range keys {

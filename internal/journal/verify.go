@@ -30,7 +30,7 @@ func storedCommit(db *pebble.DB) (uint64, error) {
 	return binary.BigEndian.Uint64(v), nil
 }
 
-// verify replays the log in memory and compares what there is with the mark. It changes nothing on disk.
+// verify replays the log in memory and compares it with the mark. It changes nothing on disk.
 func (j *Journal) verify(lock *pebble.Lock, found *pebble.DBDesc) error {
 	mark := j.c.FS.PathJoin(j.c.Dir, MarkName)
 	if !found.Exists {
@@ -51,7 +51,7 @@ func (j *Journal) verify(lock *pebble.Lock, found *pebble.DBDesc) error {
 	opts.ReadOnly, opts.Logger, opts.EventListener = true, end, nil
 	db, err := pebble.Open(j.c.Dir, opts)
 	if err != nil {
-		// What is not an error of the disk is one of what it holds; so is a missing file.
+		// An error that is not one of the disk is one of its content; so is a missing file.
 		if errno, ok := errors.AsType[syscall.Errno](err); !ok || errno == syscall.ENOENT {
 			err = fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
@@ -72,8 +72,8 @@ func (j *Journal) verify(lock *pebble.Lock, found *pebble.DBDesc) error {
 		ErrDamaged, forced.commit-last, file, forced.logSize, readable)
 }
 
-// checkManifest reads the manifest as far as it was forced. Pebble takes an unreadable record for its end, and would then
-// remove tables that it no longer knows.
+// checkManifest reads the manifest as far as it was synced. Pebble takes an unreadable record for its end, and would
+// then remove tables that it does not find in it.
 func checkManifest(disk vfs.FS, path string, forced position) error {
 	if number, ok := strings.CutPrefix(disk.PathBase(path), "MANIFEST-"); !ok || number != fmt.Sprintf("%06d", forced.manifest) {
 		return nil // a newer one, which was forced before it became the manifest

@@ -7,7 +7,7 @@ import (
 	"gather/internal/job"
 )
 
-// watchers are those who wait for changes of a job, known or not.
+// watchers has the watches of jobs, existing or not.
 type watchers struct {
 	mu sync.Mutex
 	m  map[job.ID][]chan struct{}

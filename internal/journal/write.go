@@ -22,13 +22,13 @@ const (
 	minOrdered = 1024
 )
 
-// A write is what one Pebble batch holds.
+// A write is the content of one Pebble batch.
 type write struct {
-	items   []*item
-	bytes   int64
-	events  int
-	batch   *pebble.Batch
-	touches []*touch
+	items     []*request
+	bytes     int64
+	events    int
+	batch     *pebble.Batch
+	jobDeltas []*jobDelta
 	// ended are jobs to drop from memory: their ends were published before.
 	ended    []job.ID
 	expiries []expiries
@@ -38,22 +38,22 @@ type write struct {
 // reset empties a write for the next.
 func (w *write) reset() {
 	clear(w.items)
-	clear(w.touches)
-	*w = write{items: w.items[:0], touches: w.touches[:0], ended: w.ended[:0]}
+	clear(w.jobDeltas)
+	*w = write{items: w.items[:0], jobDeltas: w.jobDeltas[:0], ended: w.ended[:0]}
 }
 
-// A touch is what a write does to one job.
-type touch struct {
+// A jobDelta is the change of one job in a write.
+type jobDelta struct {
 	a *active
-	// first tells that the job was submitted in this write.
+	// first is true when the job was submitted in this write.
 	first bool
 	spec  []byte
-	// run is what is not yet in the batch.
+	// run has the events that are not yet in the batch.
 	run []byte
-	// orders are the item blocks of the touch, and blocks says how many of them are in runs already in the batch.
+	// orders has the item blocks of the change, and blocks how many of them are in runs already in the batch.
 	orders []runOrder
 	blocks int
-	// view is what readers see once the write is durable.
+	// view is the visible state once the write is durable.
 	view *job.Job
 }
 
@@ -62,7 +62,7 @@ type runOrder struct {
 	run uint64
 }
 
-// expiries are what of a write expires in the same moment.
+// expiries has the records of a write that expire in the same moment.
 type expiries struct {
 	ms    int64
 	kind  byte
@@ -72,9 +72,9 @@ type expiries struct {
 
 // runWriter builds writes, waits until they are durable and publishes them, until the queue is closed and empty.
 //
-// There is one write at a time. What comes in while the disk is busy goes together into the next, so that a write holds
-// the more the slower the disk is; a second write in flight was measured to make more and smaller ones of them, and to be
-// slower for one client and for many.
+// There is one write at a time. Requests that come while the disk is busy go together into the next write, so that a
+// write grows with the latency of the disk; a second write in flight was measured to make more and smaller writes, and
+// to be slower for one client and for many.
 func (j *Journal) runWriter() {
 	b := &builder{j: j}
 	w := &write{}
@@ -110,7 +110,7 @@ func (j *Journal) commit(w *write) error {
 		j.die(fmt.Errorf("apply: %w", err))
 		return err
 	}
-	// If Pebble gave up on the way, nobody would answer a wait for the disk.
+	// If Pebble stopped meanwhile, a wait for the disk would never end.
 	if err := j.health.has(causeEngine); err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (j *Journal) commit(w *write) error {
 type builder struct {
 	j    *Journal
 	undo []undo
-	// key, value and scratch are buffers; runs are those for the runs of touches.
+	// key, value and scratch are buffers; runs are those for the runs of jobDeltas.
 	key, value, scratch []byte
 	runs                [][]byte
 }
@@ -153,7 +153,7 @@ func (b *builder) build(w *write) {
 			b.j.release(it)
 		case it.control != nil:
 			it.durable = it.control(w.batch)
-			it.folded = true
+			it.applied = true
 		default:
 			b.note(it.notes, w)
 			if err := b.fold(w, it); err != nil {
@@ -161,10 +161,10 @@ func (b *builder) build(w *write) {
 				b.j.release(it)
 				continue
 			}
-			it.folded = true
+			it.applied = true
 		}
 	}
-	for _, t := range w.touches {
+	for _, t := range w.jobDeltas {
 		b.finish(w, t)
 	}
 	if !b.j.c.View {
@@ -179,7 +179,7 @@ func (b *builder) build(w *write) {
 func (b *builder) set(w *write, key, value []byte) { _ = w.batch.Set(key, value, nil) }
 
 // fold applies a batch to the heads of its jobs: all of it or, with an error, nothing.
-func (b *builder) fold(w *write, it *item) error {
+func (b *builder) fold(w *write, it *request) error {
 	b.undo = b.undo[:0]
 	refused := 0
 	for i := range it.entries {
@@ -249,16 +249,16 @@ func (b *builder) rollback() {
 	}
 }
 
-// record adds the events of an entry to the job's touch.
-func (b *builder) record(w *write, it *item, e *job.Entry) {
+// record adds the events of an entry to the job's jobDelta.
+func (b *builder) record(w *write, it *request, e *job.Entry) {
 	a := b.j.jobs.m[e.ID]
 	if len(e.Events) == 0 || a.submission != it && a.refused() {
 		return
 	}
-	t := a.touch
+	t := a.jobDelta
 	if t == nil {
-		t = b.touch(a)
-		w.touches = append(w.touches, t)
+		t = b.jobDelta(a)
+		w.jobDeltas = append(w.jobDeltas, t)
 	}
 	for _, ev := range e.Events {
 		w.events++
@@ -290,8 +290,8 @@ func (b *builder) record(w *write, it *item, e *job.Entry) {
 	}
 }
 
-// cut moves the touch's run into the batch.
-func (b *builder) cut(w *write, t *touch) {
+// cut moves the jobDelta's run into the batch.
+func (b *builder) cut(w *write, t *jobDelta) {
 	b.key = appendLogKey(b.key[:0], t.a.id, t.a.written)
 	b.set(w, b.key, t.run)
 	t.run = t.run[:0]
@@ -300,10 +300,10 @@ func (b *builder) cut(w *write, t *touch) {
 	}
 }
 
-// finish adds to the batch what a touch leaves behind.
-func (b *builder) finish(w *write, t *touch) {
+// finish adds the rest of a change to the batch.
+func (b *builder) finish(w *write, t *jobDelta) {
 	a := t.a
-	a.touch = nil
+	a.jobDelta = nil
 	if len(t.run) > 0 {
 		b.cut(w, t)
 	}
@@ -342,7 +342,7 @@ func (b *builder) finish(w *write, t *touch) {
 		}
 	}
 	if ended {
-		// No event is legal any more: the head stays as it is.
+		// No further event is legal: the view stays unchanged.
 		t.view = head
 	} else {
 		t.view = new(job.Job)
@@ -355,7 +355,7 @@ func (b *builder) finish(w *write, t *touch) {
 }
 
 // remember adds the idempotency key of a batch.
-func (b *builder) remember(w *write, it *item) {
+func (b *builder) remember(w *write, it *request) {
 	r := keyRecord{expires: it.key.Expires, fingerprint: it.key.Fingerprint}
 	if r.expires.IsZero() {
 		r.expires = b.j.now().Add(b.j.c.KeyRetention)
@@ -394,12 +394,12 @@ func (w *write) storeExpiries(b *pebble.Batch) {
 	}
 }
 
-// touch starts a job's part in the write.
-func (b *builder) touch(a *active) *touch {
-	t := &touch{a: a}
+// jobDelta starts a job's part in the write.
+func (b *builder) jobDelta(a *active) *jobDelta {
+	t := &jobDelta{a: a}
 	if n := len(b.runs); n > 0 {
 		t.run, b.runs = b.runs[n-1], b.runs[:n-1]
 	}
-	a.touch = t
+	a.jobDelta = t
 	return t
 }

@@ -49,7 +49,7 @@ func (d *SmallDisk) Fill(left int64) {
 	d.others, d.taken = d.others+n, d.taken+n
 }
 
-// Clean removes what Fill has taken.
+// Clean removes the files of Fill.
 func (d *SmallDisk) Clean() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -35,7 +35,7 @@ type Journal interface {
 	Watch(id job.ID) (changed <-chan struct{}, stop func())
 	// Delete removes a terminal job; job.ErrNotFinished, job.ErrNotFound, job.ErrExpired, job.ErrStorage.
 	Delete(ctx context.Context, tenant string, id job.ID) error
-	// Reserve asks for an idempotency key; job.ErrKeyReused, job.ErrKeyInProgress.
+	// Reserve reserves an idempotency key; job.ErrKeyReused, job.ErrKeyInProgress.
 	Reserve(ctx context.Context, key job.Key) (prior []job.ID, err error)
 	// Release gives a reserved key back.
 	Release(key job.Key)
@@ -43,12 +43,12 @@ type Journal interface {
 	Results(tenant string, id job.ID) (ofJob, ofTenant int64)
 	// Ready returns nil, or why no submission can be taken.
 	Ready() error
-	// Close makes durable what was appended.
+	// Close makes all appended batches durable.
 	Close() error
 }
 
-// Exercise checks that a journal keeps its contract. Open opens the journal of a directory, which another call may have
-// opened, and closed, before; Exercise closes what it opens.
+// Exercise checks the contract of a journal. Open opens the journal of a directory, which another call may have opened,
+// and closed, before; Exercise closes it.
 func Exercise(t *testing.T, open func(t *testing.T, dir string) Journal) {
 	t.Helper()
 	for _, c := range []struct {
@@ -207,7 +207,7 @@ func (h *harness) get(id job.ID) job.Job {
 	return j
 }
 
-// fold is what the view of a job must be.
+// fold returns the expected view of a job.
 func (h *harness) fold(events ...job.Event) job.Job {
 	h.Helper()
 	var j job.Job
@@ -263,7 +263,7 @@ func (h *harness) sameLog(log []job.LogRecord, want []job.Event) {
 	}
 }
 
-// describe tells all that a log keeps of an event.
+// describe returns everything that a log keeps of an event.
 func describe(e job.Event) string { return fmt.Sprintf("%T %q", e, job.AppendEvent(nil, e)) }
 
 func (h *harness) equal(got, want any) {

@@ -36,7 +36,7 @@ func testLogPages(h *harness) {
 	}
 	whole := h.log(id, 100000)
 	for _, r := range whole {
-		// From any cursor, also from within a block, the first record is the one that holds what follows.
+		// From any cursor, also from within a block, the first record is the one that has the next seq.
 		for after := r.Seq - job.Seqs(r.Event); after < r.Seq; after++ {
 			page, err := h.j.Log(h.Context(), id, after, 1)
 			h.ok(err)
@@ -66,7 +66,7 @@ func testItemsByIndex(h *harness) {
 		// indexes come in blocks of so many items.
 		indexes []int64
 		block   int
-		// per says how many events one append has; 0 is all, the end included.
+		// per is how many events one append has; 0 is all, the end included.
 		per int
 	}{
 		{"one write", 1, shuffled(50), 10, 0},
@@ -256,7 +256,7 @@ func testListFilters(h *harness) {
 	}
 }
 
-// testListChurn pages through a listing while jobs come, change and go: those that stay are listed once, in order.
+// testListChurn pages through a listing while jobs come, change and go: jobs that stay are listed once, in order.
 func testListChurn(h *harness) {
 	var stay, ended []job.ID
 	for i := range 120 {
@@ -277,7 +277,7 @@ func testListChurn(h *harness) {
 		}
 	})
 	wg.Go(func() {
-		// Half of those that stay move through their states while they are listed.
+		// Half of the jobs that stay change state while they are listed.
 		for i, id := range stay {
 			if i%2 == 0 {
 				h.events(id, h.started())

@@ -25,7 +25,7 @@ func testLife(h *harness) {
 			job.Finished{At: h.now, State: job.Failed, Failure: &job.Failure{Reason: job.FailedTimeout, Detail: "late"}, Items: block(7)},
 		}},
 	} {
-		// Together and one by one, the journal is to tell the same.
+		// The journal has the same state after one append and after several.
 		id, s := h.new("t", 5, func(j *job.Job) { j.Labels = map[string]string{"a": "1", "b": "2"} })
 		all := append([]job.Event{s}, end.events...)
 		h.events(id, all...)
@@ -88,7 +88,7 @@ func testAllOrNothing(h *harness) {
 	}
 	h.equal(h.get(old).State, job.Queued)
 
-	// What was refused can come again, and a job may have several entries.
+	// A rejected batch can be repeated, and a job may have several entries.
 	good := job.Batch{Entries: []job.Entry{
 		{ID: a, Events: []job.Event{sa}},
 		{ID: old, Events: []job.Event{h.started()}},
@@ -111,7 +111,7 @@ func testWatch(h *harness) {
 	events := []job.Event{s, h.started(), job.Advanced{Task: 0, Completed: 1, Items: block(0)}, h.finished(job.Succeeded)}
 	for i, e := range events {
 		h.ok(h.j.Append(h.Context(), job.Batch{Entries: []job.Entry{{ID: id, Events: []job.Event{e}}}}))
-		// The token says that the change can be read.
+		// The signal means that the change can be read.
 		for seq := uint64(0); seq < h.fold(events[:i+1]...).Seq; {
 			select {
 			case <-changed:

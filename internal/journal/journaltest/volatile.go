@@ -296,7 +296,7 @@ func (v *Volatile) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
 	return ofJob, ofTenant
 }
 
-// Reserve asks for an idempotency key.
+// Reserve reserves an idempotency key.
 func (v *Volatile) Reserve(ctx context.Context, key job.Key) ([]job.ID, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -343,7 +343,7 @@ func (v *Volatile) Close() error {
 	return nil
 }
 
-// Reopen returns a journal that holds what v held, as a disk would have kept it.
+// Reopen returns a journal with the content of v, as after a restart.
 func (v *Volatile) Reopen() *Volatile {
 	v.mu.Lock()
 	defer v.mu.Unlock()

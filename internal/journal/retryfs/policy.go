@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// policy decides what follows a failed operation. All files of an FS share it.
+// policy decides whether a failed operation is retried. All files of an FS share it.
 type policy struct {
 	interval time.Duration
 	// report is called when an operation begins or ceases to fail. It must not block.
