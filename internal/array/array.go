@@ -1,18 +1,18 @@
-// Package array keeps the arrays that clients upload: .npy files in a directory, by tenant and name. What any other place
-// for them has in common with it is here as well: how an upload is received and checked, and what a job holds of an array.
+// Package array keeps the arrays that clients upload: .npy files in a directory, by tenant and name. It also has the
+// parts that a cluster's store shares: receiving and checking an upload, and the handle of a job.
 //
 // Guarantees.
-//   - An array appears when all of it is on disk and its header and checksum were verified, or not at all; a crash leaves
-//     the old array or the new one.
+//   - An array appears when all of it is on disk and its header and checksum were verified, or not at all; a crash leaves the
+//     old array or the new one.
 //   - An upload takes constant memory, whatever its size, and is stopped as soon as it exceeds a bound.
 //   - An array that a job uses does not change and is not deleted; a handle keeps it open.
-//   - What is read is what was uploaded: blocks are checked against checksums when they are read for the first time, and
-//     arrays of before there were any, against their SHA-256, by Scrub. A damaged array fails its readers alone.
+//   - Reads return the uploaded bytes: blocks are checked against checksums when they are read for the first time, and arrays
+//     of versions without checksums against their SHA-256, by Scrub. A damaged array fails its readers alone.
 //   - Uploads leave disk space free, however many there are.
 //   - Names and tenants cannot reach outside of the directory.
 //
-// A Store starts no goroutine and is safe for concurrent use; one process has the directory, under the lock of the journal
-// beside it. Errors of the disk are returned, wrapped in job.ErrStorage where a write failed.
+// A Store starts no goroutine and is safe for concurrent use; one process has the directory, under the lock of the
+// journal beside it. Errors of the disk are returned, wrapped in job.ErrStorage where a write failed.
 package array
 
 import (
@@ -49,7 +49,7 @@ type Config struct {
 
 // Store is a directory of arrays:
 //
-//	<dir>/<tenant>/<name>.json   what is known of an array; written last, by rename: it makes the array exist
+//	<dir>/<tenant>/<name>.json   the record of an array; written last, by rename: it makes the array exist
 //	<dir>/<tenant>/<id>.npy      its bytes, as they were uploaded
 //
 // A tenant's directory is its name behind "t-", so that no name is special.
@@ -62,7 +62,7 @@ type Store struct {
 	mu      sync.Mutex
 	tenants map[string]*tenantArrays
 	writing int64 // bytes of all uploads that are being written now
-	// snapshots are those that are not closed; dropped are the files that are kept for them.
+	// snapshots counts the open snapshots; dropped has the files that are kept for them.
 	snapshots int
 	dropped   []string
 }
@@ -75,7 +75,7 @@ type tenantArrays struct {
 	broken error // why the directory cannot be read
 }
 
-// tenant finds or makes what is known of a tenant; s.mu is held.
+// tenant returns the arrays of a tenant, made when missing; s.mu is held.
 func (s *Store) tenant(name string) *tenantArrays {
 	t := s.tenants[name]
 	if t == nil {
@@ -106,14 +106,14 @@ type entry struct {
 	sums   atomic.Pointer[checksums] // nil if there are none
 	file   *os.File                  // while refs > 0
 	refs   int                       // handles that are open
-	// damaged is the fault of the file or the record, nil if there is none; a damaged array can be replaced and deleted.
+	// damaged is the error of the file or the record, nil if there is none; a damaged array can be replaced and deleted.
 	damaged error
 }
 
 // unreadable reports whether too little of an array is known to describe it.
 func (e *entry) unreadable() bool { return e.damaged != nil && e.header.Type.Kind == 0 }
 
-// record is what the .json file says.
+// record is the content of the .json file.
 type record struct {
 	Version int       `json:"version"`
 	Name    string    `json:"name"`
@@ -127,8 +127,8 @@ type record struct {
 
 const recordVersion = 1
 
-// Open opens or makes the directory, forgets uploads that a crash cut off, and looks at the header and size of every
-// array. Arrays that are damaged are no error.
+// Open opens or makes the directory, removes uploads that a crash interrupted, and checks the header and size of every
+// array. Damaged arrays are no error.
 func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg, limits: Limits{MaxBytes: cfg.MaxBytes, TenantBytes: cfg.TenantBytes, Ready: cfg.Ready},
@@ -137,7 +137,7 @@ func Open(cfg Config) (*Store, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("arrays: %w", err)
 	}
-	// The directory, and those of tenants, which a crash may have left in memory alone.
+	// The directories, whose entries a crash may have left in memory alone.
 	if err := errors.Join(s.sync(filepath.Dir(cfg.Dir)), s.sync(cfg.Dir)); err != nil {
 		return nil, fmt.Errorf("arrays: %w", err)
 	}
@@ -264,7 +264,7 @@ func (s *Store) Delete(_ context.Context, tenant, name string, p job.Preconditio
 	return nil
 }
 
-// drop removes the file of an array that is gone; what cannot be removed now is at the next start. s.mu is held.
+// drop removes the file of a deleted array, or leaves it to the next start. s.mu is held.
 func (s *Store) drop(dir string, e *entry) {
 	switch name := filepath.Join(dir, e.File); {
 	case e.File == "": // the record could not be read

@@ -37,8 +37,8 @@ func newChecksums(sums []byte, bytes int64) *checksums {
 // checkBuffers are for blocks that were read in part.
 var checkBuffers = sync.Pool{New: func() any { return new([checkBytes]byte) }}
 
-// check checks the blocks of p, which was read at off of the file, unless they were before. It reads the rest of those that
-// p has in part. Errors: job.ErrCorrupt, those of f.
+// check checks the blocks of p, which was read at off of the file, unless they were checked before. It reads the rest of
+// blocks that p has in part. Errors: job.ErrCorrupt, those of f.
 func (c *checksums) check(f io.ReaderAt, p []byte, off int64) error {
 	for i, end := off/checkBytes, off+int64(len(p)); i*checkBytes < end; i++ {
 		if c.good[i/64].Load()&(1<<(i%64)) != 0 {
@@ -58,7 +58,7 @@ func (c *checksums) check(f io.ReaderAt, p []byte, off int64) error {
 			err = c.verify(i, block)
 		}
 		if lo < off {
-			copy(p, block[off-lo:]) // what was checked, not what was read before
+			copy(p, block[off-lo:]) // the checked bytes, not the bytes that were read before
 		} else {
 			copy(p[lo-off:], block)
 		}
@@ -79,7 +79,7 @@ func (c *checksums) verify(i int64, block []byte) error {
 	return nil
 }
 
-// summer computes the checksums of what is written to it.
+// summer computes the checksums of the bytes that are written to it.
 type summer struct {
 	sums []byte
 	crc  uint32

@@ -19,7 +19,7 @@ type Handle struct {
 	Reader
 }
 
-// A Reader reads an array, also at several places at once, until it is closed.
+// A Reader reads an array, also concurrently, until it is closed.
 type Reader interface {
 	// ReadAtContext is ReadAt of io.ReaderAt that gives up when ctx is done.
 	ReadAtContext(ctx context.Context, p []byte, off int64) (int, error)

@@ -15,8 +15,8 @@ import (
 	"gather/internal/reads"
 )
 
-// load reads the arrays of one tenant and removes files that belong to none. What cannot be read is logged, and is an array
-// that is damaged: nothing that is wrong with one is a reason not to start.
+// load reads the arrays of one tenant and removes files without a record. An array that cannot be read is logged, and is
+// damaged: no array prevents the start.
 func (s *Store) load(tenant string) {
 	dir, t := s.dir(tenant), s.tenant(tenant)
 	files, err := os.ReadDir(dir)
@@ -56,10 +56,10 @@ func (s *Store) load(tenant string) {
 	}
 }
 
-// maxRecord bounds the size of a record: that of an array of 16 TiB.
+// maxRecord bounds the size of a record: of an array of 16 TiB.
 const maxRecord = 2 << 30
 
-// read reads the record of an array and looks at its file.
+// read reads the record of an array and checks its file.
 func (e *entry) read(dir, name string) error {
 	f, err := reads.Open(filepath.Join(dir, name+".json"))
 	if err != nil {
@@ -83,8 +83,8 @@ func (e *entry) read(dir, name string) error {
 	return nil
 }
 
-// readHeader reads the header of a file that should have so many bytes. The header is that of the file also when its size is
-// another; the zero one when it cannot be read.
+// readHeader reads the header of a file that should have so many bytes. It returns the header of a file of another size
+// too, and the zero one when it cannot be read.
 func readHeader(path string, bytes int64) (npy.Header, error) {
 	f, err := reads.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

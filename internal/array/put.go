@@ -16,11 +16,12 @@ import (
 	"gather/internal/job"
 )
 
-// Put reads an .npy file from r and keeps it under a name, in place of what was there. It reports whether the name is new.
+// Put reads an .npy file from r and stores it under a name, in place of an array before. It reports whether the name is
+// new.
 //
-// Options.Bytes is how long the upload says it is, -1 if it does not; Options.SHA256 the checksum it says it has, if any.
-// Errors: *fields.Errors for a faulty name, header, size or checksum; job.ErrTooLarge; job.ErrQuota as a
-// *job.Rejection; job.ErrArrayInUse; job.ErrPrecondition; job.ErrStorage, after which the array may be the new one, also as a
+// Options.Bytes is the declared length of the upload, -1 for none; Options.SHA256 the declared checksum, if any. Errors:
+// *fields.Errors for an invalid name, header, size or checksum; job.ErrTooLarge; job.ErrQuota as a *job.Rejection;
+// job.ErrArrayInUse; job.ErrPrecondition; job.ErrStorage, after which the array may be the new one, also as a
 // *job.Rejection; the error of r.
 func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job.ArrayUpload) (job.Array, bool, error) {
 	if err := s.admit(tenant, name, o); err != nil {
@@ -66,8 +67,8 @@ func (s *Store) admit(tenant, name string, o job.ArrayUpload) error {
 	return s.checkSpare(max(0, o.Bytes))
 }
 
-// checkSpare returns a job.ErrStorage unless the disk has room for so many more bytes. What is being written now counts as
-// written. s.mu is held.
+// checkSpare returns a job.ErrStorage unless the disk has room for so many more bytes. Bytes that are being written
+// count as written. s.mu is held.
 func (s *Store) checkSpare(bytes int64) error {
 	if s.cfg.Spare == nil {
 		return nil
@@ -179,7 +180,7 @@ func (u *upload) receive(ctx context.Context, r io.Reader, o job.ArrayUpload) (C
 	return content, nil
 }
 
-// Write implements io.Writer for what the client sends. It counts the bytes before they are written.
+// Write implements io.Writer for the bytes of the client. It counts them before they are written.
 func (u *upload) Write(p []byte) (int, error) {
 	if err := u.grow(int64(len(p))); err != nil {
 		return 0, err
@@ -220,7 +221,7 @@ func (u *upload) end() {
 	if u.kept {
 		return
 	}
-	_ = os.Remove(u.path) // what stays is removed at the next start
+	_ = os.Remove(u.path) // otherwise at the next start
 	u.store.mu.Lock()
 	u.store.tenant(u.tenant).used -= u.bytes
 	u.store.mu.Unlock()

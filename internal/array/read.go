@@ -35,8 +35,8 @@ func (s *Store) Acquire(_ context.Context, tenant, name string) (*Handle, error)
 	}, nil
 }
 
-// Open describes an array and opens its file. The array may be replaced and deleted meanwhile, which does not change what is
-// read. Errors are those of Acquire and job.ErrArrayDamaged.
+// Open returns an array and opens its file. The array may be replaced and deleted meanwhile, which does not change the
+// reads. Errors are those of Acquire and job.ErrArrayDamaged.
 func (s *Store) Open(_ context.Context, tenant, name string) (job.Array, job.ArrayFile, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,7 +116,7 @@ func (r *fileReader) ReadAtContext(ctx context.Context, p []byte, off int64) (in
 // Close implements Reader.
 func (r *fileReader) Close() error { return r.close() }
 
-// damage notes what is wrong with the file of an array.
+// damage records the error of the file of an array.
 func (s *Store) damage(e *entry, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

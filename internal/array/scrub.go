@@ -14,14 +14,13 @@ import (
 	"gather/internal/job"
 )
 
-// scrubPiece is how much Scrub reads at once, scrubPause how long it waits after each: 64 MiB a second leave the disk to
-// others.
+// scrubPiece is the size of one read of Scrub, scrubPause the pause after it: 64 MiB a second leave the disk to others.
 const (
 	scrubPiece = 1 << 20
 	scrubPause = time.Second / 64
 )
 
-// Scrub reads the arrays that have no checksums, which were stored by an early version: one that is what its SHA-256 says gets
+// Scrub reads the arrays without checksums, which an early version stored: an array that matches its SHA-256 gets
 // checksums, any other is damaged. It returns when all were read or ctx is done.
 func (s *Store) Scrub(ctx context.Context) {
 	type one struct {

@@ -60,7 +60,7 @@ func (s *Store) Snapshot() *Snapshot {
 // Arrays returns the arrays, in no order.
 func (n *Snapshot) Arrays() []SavedArray { return n.arrays }
 
-// Close removes the files of arrays that are gone since.
+// Close removes the files of arrays that were deleted meanwhile.
 func (n *Snapshot) Close() {
 	s := n.store
 	s.mu.Lock()
@@ -95,7 +95,7 @@ func (a *SavedArray) Files() ([2]SavedFile, error) {
 	}, nil
 }
 
-// Damaged marks the array as damaged: its file is not what was stored.
+// Damaged marks the array as damaged: its file differs from the stored one.
 func (a *SavedArray) Damaged(reason string) {
 	a.store.damage(a.entry, fmt.Errorf("%w: %s", job.ErrCorrupt, reason))
 }

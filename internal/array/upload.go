@@ -20,7 +20,7 @@ import (
 // maxName is the longest name, in bytes.
 const maxName = 128
 
-// CheckName returns a fault for what is not 1 to maxName letters, digits, '.', '_' and '-', the first no '.'.
+// CheckName returns an error for a name that is not 1 to maxName letters, digits, '.', '_' and '-', the first no '.'.
 func CheckName(name string) error {
 	ok := name != "" && len(name) <= maxName && name[0] != '.'
 	for i := range len(name) {
@@ -33,7 +33,7 @@ func CheckName(name string) error {
 	return nil
 }
 
-// Limits bound what is uploaded, wherever it is kept.
+// Limits bound uploads, for every store.
 type Limits struct {
 	// MaxBytes bounds one array, TenantBytes all arrays of a tenant, with their headers; 0 is no bound.
 	MaxBytes, TenantBytes int64
@@ -41,7 +41,7 @@ type Limits struct {
 	Ready func() error
 }
 
-// Content is what an upload turned out to be.
+// Content describes a received upload.
 type Content struct {
 	Header npy.Header
 	// Bytes is the size of the file, SHA256 its checksum in hexadecimal.
@@ -57,7 +57,7 @@ func (c *Content) Describe(name string, created time.Time, inUse bool) job.Array
 	}
 }
 
-// dtypeName is what NumPy calls a type.
+// dtypeName returns NumPy's name of a type.
 func dtypeName(t npy.Type) string {
 	switch t.Kind {
 	case 'b':
@@ -83,15 +83,15 @@ func (l *Limits) Admit(name string, o job.ArrayUpload) error {
 	return l.ready()
 }
 
-// Receive reads an .npy file from r in constant memory, checks it, and writes all of it to w. It stops as soon as the file
-// cannot be right. Errors: *fields.Errors for a faulty header, size or checksum; job.ErrTooLarge; job.ErrStorage of
-// Ready; the errors of r and w; the cause of ctx.
+// Receive reads an .npy file from r in constant memory, checks it, and writes all of it to w. It stops as soon as the
+// file cannot be valid. Errors: *fields.Errors for an invalid header, size or checksum; job.ErrTooLarge; job.ErrStorage
+// of Ready; the errors of r and w; the cause of ctx.
 func (l *Limits) Receive(ctx context.Context, r io.Reader, o job.ArrayUpload, w io.Writer) (Content, error) {
 	m := &meter{limits: l, to: w, sum: sha256.New()}
 	in := buffers.Get().(*bufio.Reader)
 	in.Reset(readerContext{ctx, r})
 	defer func() { in.Reset(nil); buffers.Put(in) }()
-	// The header is looked at before the rest is asked for.
+	// The header is checked before the rest is read.
 	header, err := npy.ParseHeader(io.TeeReader(in, m))
 	if err != nil {
 		return Content{}, formatFault(err)
@@ -104,7 +104,7 @@ func (l *Limits) Receive(ctx context.Context, r io.Reader, o job.ArrayUpload, w 
 	}
 	c := Content{Header: header, Bytes: m.bytes, SHA256: hex.EncodeToString(m.sum.Sum(nil))}
 	if o.SHA256 != "" && o.SHA256 != c.SHA256 {
-		return Content{}, fields.Invalidf("", "the SHA-256 of what arrived is %s, not %s: send it again", c.SHA256, o.SHA256)
+		return Content{}, fields.Invalidf("", "the SHA-256 of the received bytes is %s, not %s: send it again", c.SHA256, o.SHA256)
 	}
 	return c, nil
 }
@@ -138,16 +138,16 @@ func (l *Limits) tooLarge() error {
 	}
 }
 
-// meter counts and sums what is written through it, up to the limits.
+// meter counts and sums the bytes that are written through it, up to the limits.
 type meter struct {
 	limits *Limits
 	to     io.Writer
 	sum    hash.Hash
 	bytes  int64
-	asked  int64 // the bytes when it was last asked whether anything may be written
+	asked  int64 // the bytes at the last call of Ready
 }
 
-// readyEvery is after how many bytes an upload asks again whether it may write.
+// readyEvery is the number of bytes after which an upload calls Ready again.
 const readyEvery = 8 << 20
 
 // Write implements io.Writer.
@@ -170,12 +170,12 @@ func (m *meter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// copyBuffer is how much is read and written at once, and all that an upload holds of its content.
+// copyBuffer is the size of one read and write, and all that an upload holds of its content.
 const copyBuffer = 64 << 10
 
 var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, copyBuffer) }}
 
-// formatFault makes a fault of what is wrong with the file, and leaves other errors alone.
+// formatFault turns an error of the format into a field error, and returns other errors unchanged.
 func formatFault(err error) error {
 	if errors.Is(err, npy.ErrFormat) {
 		return fields.Invalidf("", "%v", err)

@@ -1,8 +1,8 @@
 // Package backup copies the data directory of a running server as a tar archive, and restores it.
 //
-// A backup is of one instant: it has every job that was durable then, in its state, and the arrays of that instant. The last
-// file of the archive, SHA256SUMS, has the checksums of all others, as sha256sum(1) writes them; an archive without it is not
-// complete. What the archive has, extracted, is a data directory.
+// A backup is of one instant: it has every job that was durable then, in its state, and the arrays of that instant. The
+// last file of the archive, SHA256SUMS, has the checksums of all others, as sha256sum(1) writes them; an archive without
+// it is incomplete. The extracted archive is a data directory.
 package backup
 
 import (
@@ -45,7 +45,7 @@ type Backup struct {
 	taken   time.Time
 }
 
-// Clean removes what a backup that a crash interrupted has left in a data directory.
+// Clean removes the files of an interrupted backup from a data directory.
 func Clean(dataDir string) error { return os.RemoveAll(filepath.Join(dataDir, stagingName)) }
 
 // New takes a backup of a data directory; there may be one at a time. It costs hard links of the journal's tables and a copy of
@@ -68,7 +68,7 @@ func New(ctx context.Context, dataDir string, j Journal, arrays *array.Store) (*
 
 func (b *Backup) journal() string { return filepath.Join(b.staging, "journal") }
 
-// Close removes what the backup keeps in the data directory.
+// Close removes the files of the backup from the data directory.
 func (b *Backup) Close() error {
 	if b.arrays != nil {
 		b.arrays.Close()
@@ -76,7 +76,7 @@ func (b *Backup) Close() error {
 	return os.RemoveAll(b.staging)
 }
 
-// Summary is what was written.
+// Summary describes the written archive.
 type Summary struct {
 	Arrays int   `json:"arrays"`
 	Bytes  int64 `json:"bytes"` // of all files
@@ -84,8 +84,8 @@ type Summary struct {
 	Damaged []string `json:"damaged,omitempty"`
 }
 
-// Write writes the archive. Errors are those of w and of the disk, and the cause of ctx; the archive is then incomplete, and
-// noticed as such. Damaged arrays are no error.
+// Write writes the archive. Errors are those of w and of the disk, and the cause of ctx; the archive is then incomplete,
+// and Restore rejects it. Damaged arrays are no error.
 func (b *Backup) Write(ctx context.Context, w io.Writer) (Summary, error) {
 	a := &archive{ctx: ctx, tar: tar.NewWriter(w), taken: b.taken, copied: make([]byte, 1<<20)}
 	// A directory with the mark and without the last of the journal's files is refused at a start: so these come first and last,
@@ -150,7 +150,7 @@ func (a *archive) addDirs(have map[string]bool, names ...string) error {
 	return nil
 }
 
-// addArray copies an array. One whose file is not what was stored is copied as it is, and reported.
+// addArray copies an array. A file that differs from the stored one is copied unchanged, and reported.
 func (a *archive) addArray(s *array.SavedArray) error {
 	files, err := s.Files()
 	if err != nil {

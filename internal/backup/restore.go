@@ -15,17 +15,17 @@ import (
 	"strings"
 )
 
-// ErrIncomplete is the error of an archive that ends early or is not what was written.
+// ErrIncomplete is the error of an archive that ends early or differs from the written one.
 var ErrIncomplete = errors.New("the backup is damaged or incomplete")
 
-// The bounds of what Restore keeps in memory.
+// Bounds of the memory of Restore.
 const (
 	maxSums   = 1 << 30
 	maxMarker = 1 << 16
 )
 
-// Restore extracts an archive into dir, which must be empty or not exist, and forces it to disk. Until all checksums have been
-// compared the directory is one that a server refuses to start on. Errors: ErrIncomplete; those of r and of the disk.
+// Restore extracts an archive into dir, which must be empty or not exist, and forces it to disk. Until all checksums
+// have been compared a server refuses to start on the directory. Errors: ErrIncomplete; those of r and of the disk.
 func Restore(r io.Reader, dir string) error {
 	if err := makeEmpty(dir); err != nil {
 		return err
@@ -62,7 +62,7 @@ func makeEmpty(dir string) error {
 // extraction is an archive that is being extracted.
 type extraction struct {
 	root *os.Root
-	// sums are the checksums of what was extracted.
+	// sums has the checksums of the extracted files.
 	sums map[string]string
 	// markers are the files that make the directory a journal; they are written last.
 	markers map[string][]byte
@@ -174,7 +174,7 @@ func (x *extraction) sync(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// readError makes an error of the archive of what fails while it is read.
+// readError turns a failed read into an error of the archive.
 type readError struct{ io.Reader }
 
 func (r readError) Read(p []byte) (int, error) {

@@ -1,7 +1,8 @@
-// Package blocks keeps blocks of remote files in memory, for many readers at once.
+// Package blocks caches blocks of remote files in memory, for many concurrent readers.
 //
-// Guarantees. A Cache holds a bounded number of bytes, those being fetched included. A block that several readers want is
-// fetched once, by the first of them; if that one gives up, another takes over. A fetch that failed is not remembered.
+// Guarantees. A Cache holds a bounded number of bytes, including blocks that are being fetched. A block that several
+// readers request is fetched once, by the first of them; if that one gives up, another takes over. A failed fetch is not
+// cached.
 //
 // A Cache starts no goroutine: a fetch runs in the goroutine of its reader. It is safe for concurrent use.
 package blocks
@@ -13,8 +14,8 @@ import (
 	"sync"
 )
 
-// Cache holds blocks, up to a bound of bytes; those not used for longest are dropped first. A key says which content a
-// block is of: what changes has another key.
+// Cache holds blocks, up to a bound of bytes; the least recently used are dropped first. A key identifies the content of
+// a block: changed content has another key.
 type Cache[K comparable] struct {
 	limit int64
 	// fetches has room for as many blocks as the bound has, so that those being fetched never exceed it.
@@ -41,8 +42,8 @@ func New[K comparable](limit, size int64) *Cache[K] {
 	return &Cache[K]{limit: limit, fetches: make(chan struct{}, max(1, limit/size)), blocks: make(map[K]*block[K])}
 }
 
-// Get returns a block, of size bytes, which fetch reads if nobody has it; ctx is that of fetch. The bytes must not be kept
-// nor changed.
+// Get returns a block, of size bytes, which fetch reads if it is not cached; ctx is the context of fetch. The bytes must
+// not be kept or changed.
 func (c *Cache[K]) Get(ctx context.Context, k K, size int64, fetch func(p []byte) error) ([]byte, error) {
 	for {
 		if ctx.Err() != nil {
@@ -87,13 +88,13 @@ func (c *Cache[K]) find(k K) (b *block[K], mine bool) {
 	return b, false
 }
 
-// errPanic is what stays in a block whose fetch did not return.
+// errPanic is the error of a block whose fetch did not return.
 var errPanic = errors.New("the read did not return")
 
 // fill fetches a block. One that failed is forgotten, so that the next reader tries again.
 func (c *Cache[K]) fill(ctx context.Context, b *block[K], size int64, fetch func(p []byte) error) {
 	counted := int64(0)
-	defer func() { // whatever happens, nobody waits forever
+	defer func() { // also after a panic, so that no reader waits forever
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if b.err == nil {

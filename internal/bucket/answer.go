@@ -13,7 +13,7 @@ import (
 // Every answer of a store is checked against the version of the object: its entity tag, its range and its length. A store
 // may ignore Range (RFC 9110, section 14.2) and If-Match, and some do.
 
-// maxSkip bounds what is read and dropped of a whole object, sent instead of a range, to get to the range.
+// maxSkip bounds the bytes that are skipped when a store sends the whole object instead of a range.
 const maxSkip = 64 << 20
 
 // invalidRange stands in a header for the Content-Range that a 206 lacks.

@@ -1,12 +1,13 @@
-// Package bucket reads objects of the buckets that an operator allowed: of S3-compatible stores, and of local directories.
+// Package bucket reads objects of the buckets that an operator allowed: of S3-compatible stores, and of local
+// directories.
 //
-// Guarantees. Nothing outside of an allowed bucket and its prefix can be reached, whatever a URL says. An object is read by
-// range, with few large reads, and never as a whole; what is read is of the version that was looked at first, or the read
-// fails with ErrChanged. A Set holds a bounded number of bytes, however many objects are read. No read takes forever: one of a
-// directory that hangs is given up.
+// Guarantees. No URL reaches outside of an allowed bucket and its prefix. An object is read by range, with few large
+// reads, and never as a whole; all reads are of the version that was found first, or fail with ErrChanged. A Set holds a
+// bounded number of bytes, however many objects are read. No read takes forever: a read of a directory that hangs is
+// abandoned.
 //
-// A Set is safe for concurrent use. Its only goroutines are reads of directories. Errors of the store are returned wrapped, when those
-// that may pass were tried again.
+// A Set is safe for concurrent use. Its only goroutines are reads of directories. Errors of the store are returned
+// wrapped, after retries of those that may pass.
 package bucket
 
 import (
@@ -35,7 +36,7 @@ var (
 	ErrUnsupported = errors.New("the store cannot be read by range")
 )
 
-// Version tells one content of an object from another.
+// Version identifies the content of an object.
 type Version struct {
 	ETag string `json:"etag"`
 	Size int64  `json:"size"`
@@ -47,7 +48,7 @@ type store interface {
 	stat(ctx context.Context, key string) (Version, error)
 	// read fills p from an offset of a version; ErrChanged, ErrNotFound, ErrUnsupported.
 	read(ctx context.Context, key string, v Version, p []byte, off int64) error
-	// blockSize is how much one read should ask for; 0 leaves it to the caller.
+	// blockSize is the size of one read; 0 leaves it to the caller.
 	blockSize() int64
 	close() error
 }
@@ -82,7 +83,7 @@ type allowed struct {
 //	s3://BUCKET[/PREFIX]?endpoint=https://HOST[:PORT][&region=R]   credentials from AWS_* variables, ~/.aws, or the machine's role
 //	file:///DIRECTORY
 //
-// Its error joins every fault.
+// Its error joins every error.
 func Open(urls []string) (*Set, error) {
 	s := &Set{cache: blocks.New[blockKey](cacheBytes, s3Block), calls: reads.NewCalls(readPatience, maxStuck)}
 	var errs []error
@@ -123,7 +124,7 @@ func open(text string, calls *reads.Calls) (allowed, error) {
 // Stuck returns the number of reads of directories that were given up and have not returned.
 func (s *Set) Stuck() int { return s.calls.Stuck() }
 
-// Close gives up what Open opened.
+// Close closes the buckets.
 func (s *Set) Close() error {
 	var errs []error
 	for _, b := range s.buckets {
@@ -168,7 +169,7 @@ func (s *Set) Stat(ctx context.Context, url string) (Version, error) {
 	return b.stat(ctx, key)
 }
 
-// Object returns a reader of one version of an object; ErrNotAllowed. It looks at nothing yet.
+// Object returns a reader of one version of an object, without a request yet; ErrNotAllowed.
 func (s *Set) Object(url string, v Version) (*Object, error) {
 	b, key, err := s.find(url)
 	if err != nil {

@@ -92,7 +92,7 @@ func dirError(err error) error {
 			return ErrNotFound
 		}
 	}
-	// The errors that os.Root adds to those of the system are of a link that leads out.
+	// os.Root adds errors to those of the system for a link that leads out.
 	if path, ok := errors.AsType[*fs.PathError](err); ok && (path.Op == "openat" || path.Op == "statat") {
 		if _, ok := errors.AsType[syscall.Errno](path.Err); !ok {
 			return ErrNotAllowed

@@ -7,8 +7,8 @@ import (
 	"gather/internal/blocks"
 )
 
-// Object reads one version of an object. It is safe for concurrent use. Where the store is remote, reads are served from
-// blocks of its block size, each of which is fetched once by whoever needs it first; the Set keeps those used last.
+// Object reads one version of an object. It is safe for concurrent use. For a remote store, reads are served from blocks
+// of its block size, each of which is fetched once, by its first reader; the Set keeps the most recently used.
 type Object struct {
 	store
 	url     string
@@ -44,8 +44,7 @@ func (o *Object) ReadAtContext(ctx context.Context, p []byte, off int64) (int, e
 	return n, short
 }
 
-// ReadDirect is ReadAtContext that asks the store for exactly this range, and keeps nothing: for a small read that is not
-// followed by others.
+// ReadDirect is ReadAtContext of exactly this range, without the cache: for a small read that is not followed by others.
 func (o *Object) ReadDirect(ctx context.Context, p []byte, off int64) (int, error) {
 	p, short := o.clip(p, off)
 	if len(p) == 0 {
@@ -57,7 +56,7 @@ func (o *Object) ReadDirect(ctx context.Context, p []byte, off int64) (int, erro
 	return len(p), short
 }
 
-// clip cuts p to what the object has from off, and returns io.EOF if that is less.
+// clip cuts p to the end of the object from off, and returns io.EOF if that is shorter.
 func (o *Object) clip(p []byte, off int64) ([]byte, error) {
 	if rest := max(0, o.version.Size-off); int64(len(p)) > rest {
 		return p[:rest], io.EOF

@@ -13,7 +13,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// s3Block is how much is fetched at once: large enough that the latency of a request does not matter.
+// s3Block is the size of one fetch: large enough that the latency of a request does not matter.
 const s3Block = 8 << 20
 
 const (
@@ -33,7 +33,7 @@ const (
 var (
 	errStalled = errors.New("the store did not answer in time")
 	// errShort is no io.ErrUnexpectedEOF, which would be taken for the end of the object.
-	errShort = errors.New("the store sent less than it was asked for")
+	errShort = errors.New("the store sent less than the requested range")
 )
 
 // s3 is a bucket of an S3-compatible store.

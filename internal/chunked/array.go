@@ -39,11 +39,11 @@ func (a *Array) Elements() int64 {
 // Bytes is the size of the elements in bytes, whether or not they are in memory anywhere.
 func (a *Array) Bytes() int64 { return a.Elements() * int64(a.DType().Size()) }
 
-// Options is what ParseArray needs to know of the world.
+// Options configures ParseArray.
 type Options struct {
-	// Limits bounds the array. The zero value of each limit stands for that of DefaultLimits.
+	// Limits bounds the array. A zero limit is that of DefaultLimits.
 	Limits Limits
-	// Open finds a stored array. Its error becomes a fault, so it should say what to do. Nil means there are none.
+	// Open opens a stored array. Clients see its error, with its advice. Nil means there are none.
 	Open func(Ref) (Stored, error)
 }
 
@@ -101,7 +101,7 @@ type parser struct {
 	fortran  bool
 }
 
-// sources are the constructors by name. They return nil after adding a fault, and set the shape where it is not given.
+// sources are the constructors by name. They return nil after adding an error, and set the shape where it is not given.
 var sources = map[string]func(*parser) Source{
 	"ones":     func(p *parser) Source { return p.constant("1") },
 	"zeros":    func(p *parser) Source { return p.constant("0") },
@@ -212,7 +212,7 @@ func (p *parser) length(raw []byte, pointer string) int64 {
 	return n
 }
 
-// checkElements holds p.shape against the limits; a source that knows its own shape blames another field.
+// checkElements compares p.shape with the limits; a source that has its own shape reports another field.
 func (p *parser) checkElements(pointer string) bool {
 	if len(p.shape) > MaxDims {
 		p.Add(pointer, "has %d dimensions; the limit is %d dimensions: merge some of them", len(p.shape), MaxDims)
@@ -233,7 +233,7 @@ func (p *parser) checkElements(pointer string) bool {
 	return ok
 }
 
-// require adds a fault for a missing field; a faulty one has its own.
+// require adds an error for a missing field; an invalid one has its own.
 func (p *parser) require(key, what string) bool {
 	if !p.Has(key) {
 		p.Add("/"+key, "is missing: give %s", what)

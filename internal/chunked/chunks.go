@@ -14,7 +14,7 @@ import (
 // autoBytes is how large "auto" makes a chunk at most: array.chunk-size of Dask's default configuration.
 const autoBytes = 128 << 20
 
-// form is how one axis is asked to be cut.
+// form is the requested cut of one axis.
 type form struct {
 	kind    formKind
 	size    int64   // of sizeForm
@@ -30,18 +30,18 @@ const (
 	autoForm
 )
 
-// chunkParser reads the forms of "chunks" that dask.array.normalize_chunks knows: a length, a list of a length for each
-// axis, a list of lists of lengths, -1 for a whole axis, "auto", a size in bytes such as "16MiB", an object of axis
-// numbers, and any mix of these by axis; null is -1. A one-dimensional array may have its list of lengths bare.
+// chunkParser reads the forms of "chunks" of dask.array.normalize_chunks: a length, a list of a length for each axis, a
+// list of lists of lengths, -1 for a whole axis, "auto", a size in bytes such as "16MiB", an object of axis numbers, and
+// any mix of these by axis; null is -1. A one-dimensional array may have its list of lengths bare.
 type chunkParser struct {
 	shape  Shape
 	known  bool  // that the shape is right, so that the chunks can be held against it
-	bytes  int64 // the largest chunk asked for, 0 if none was
+	bytes  int64 // the largest requested chunk, 0 for none
 	limits Limits
 	*fields.Errors
 }
 
-// parse returns the axes of the grid; false when there was a fault. raw may be nil, which is "auto".
+// parse returns the axes of the grid; false after an error. raw may be nil, which is "auto".
 func (p *chunkParser) parse(raw []byte, itemSize int) (Grid, bool) {
 	before := p.Total()
 	forms := make([]form, len(p.shape))
@@ -212,7 +212,7 @@ func (p *chunkParser) byteLimit(text, pointer string) {
 	p.bytes = int64(size)
 }
 
-// resolve replaces each autoForm by a length, so that a chunk of the axes together is at most the bytes asked for: the
+// resolve replaces each autoForm by a length, so that a chunk of the axes together is at most the requested bytes: the
 // rule of dask.array.core.auto_chunks. Axes shorter than an even share are taken whole and leave theirs to the others.
 func (p *chunkParser) resolve(forms []form, itemSize int) {
 	limit := float64(autoBytes)

@@ -10,8 +10,8 @@ import (
 type chunkwise struct {
 	*Plan
 	spans []span
-	// ordered says that the chunks in their order are the array in memory order, so that a run of chunks is read as one
-	// run of memory.
+	// ordered is true when the chunks in their order are the array in memory order, so that a run of chunks is read as
+	// one run of memory.
 	ordered bool
 	lastCut int // the last axis with more than one chunk; 0 if none has
 }
@@ -22,7 +22,7 @@ type span struct {
 	lo, hi        int64 // of whole chunks in an ordered array, in memory; else 0 and the number of elements
 }
 
-// chunkWeight is what a chunk costs beside its elements, in elements.
+// chunkWeight is the overhead of a chunk, in elements.
 const chunkWeight = 1024
 
 func newChunkwise(p *Plan, sizes sizes) *chunkwise {
@@ -147,7 +147,7 @@ func (c *chunkwise) runOrdered(ctx context.Context, w *Worker, s span, cur *curs
 	src := c.array.source
 	t := src.DType()
 	size := capacity(t.Size())
-	lo, hi := s.lo, s.lo // what of the array is in the scratch
+	lo, hi := s.lo, s.lo // the part of the array in the scratch
 	at := s.lo
 	for range s.chunks {
 		w.acc.Reset()

@@ -89,7 +89,7 @@ func (g *Grid) Chunk(k int64) (offset, extent []int64) {
 	return offset, extent
 }
 
-// cursor walks over the chunks of a grid in their order and knows the box of the one it is at.
+// cursor iterates over the chunks of a grid in their order, with the box of the current one.
 type cursor struct {
 	axes         []axis
 	idx, lo, ext [MaxDims]int64

@@ -40,7 +40,7 @@ type outputwise struct {
 	outerKept, outerReduced []group
 	outer, repeats          int64 // the number of combinations of each
 
-	// A batch is what is summed side by side: innerSize columns, or all inner ones of keptSize kept.
+	// A batch is summed side by side: innerSize columns, or all inner ones of keptSize kept.
 	innerPieces, innerSize int64
 	keptPieces, keptSize   int64
 	batches                int64
@@ -98,7 +98,7 @@ func (o *outputwise) group() {
 	pop(true, &o.rows)
 	pop(false, &o.kept)
 	o.fold, o.lane = 1, 1
-	// Groups alternate, so what comes before kept is reduced.
+	// Groups alternate, so the group before a kept one is reduced.
 	if n := len(runs); n > 0 && runs[n-1].size >= minFolded && o.rows > 1 && o.inner > 0 && o.rows*o.inner <= maxFolded {
 		o.fold, o.lane = o.rows, o.inner
 		o.inner *= o.rows * o.kept
@@ -153,7 +153,7 @@ func (o *outputwise) cutTasks(want, segment int64) {
 
 func (o *outputwise) tasks() int { return int(o.blocks * o.segments) }
 
-// part is what one task does: batches first to last, and of each the positions lo to hi.
+// part returns the range of a task: batches first to last, and of each the positions lo to hi.
 func (o *outputwise) part(task int) (first, last, lo, hi int64) {
 	block, segment := int64(task)/o.segments, int64(task)%o.segments
 	first = block * o.batchesPerTask

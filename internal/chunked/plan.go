@@ -8,15 +8,15 @@ import (
 	"gather/internal/fields"
 )
 
-// sizes says how large tasks are.
+// sizes are the sizes of tasks.
 type sizes struct {
 	// A task is a 64th of the array, within these bounds, in elements: milliseconds of work, so that a small job behind it
 	// waits no longer, and tens of bytes of partial for megabytes of data.
 	least, most int64
 	// share bounds the number of tasks: a task is at least this share of the array, which makes at most 2*share+1 tasks.
 	share int64
-	// whole is how large a chunk may be to be summed by one task all the same, so that its own sum is known as soon as it
-	// is done: some milliseconds of work.
+	// whole is the size up to which one task sums a whole chunk, so that its sum is known as soon as the task is done:
+	// some milliseconds of work.
 	whole int64
 	// segment is how many elements of an output a task sums at least before it leaves the rest to another: the partial's
 	// cost is spread over them.
@@ -162,7 +162,7 @@ func (p *Plan) Shape() Shape { return p.shape }
 // DType is the type of the result.
 func (p *Plan) DType() DType { return p.red.dtype }
 
-// Array is what is summed.
+// Array returns the array of the plan.
 func (p *Plan) Array() *Array { return p.array }
 
 // Run sums a task with the scratch of w and appends its partial to dst. The partial depends on the plan and the task alone.

@@ -8,7 +8,7 @@ import (
 	"gather/internal/fields"
 )
 
-// Reduction is what to sum an array over, and to what.
+// Reduction has the axes and the dtype of a sum.
 type Reduction struct {
 	axes     uint64 // bit i is axis i
 	keepDims bool
@@ -80,7 +80,7 @@ func parseAxis(raw []byte, pointer string, dims int, others uint64, errs *fields
 	return 1 << n
 }
 
-// axisRange returns what to do about an axis that is not there.
+// axisRange returns the advice for an axis that does not exist.
 func axisRange(dims int) string {
 	if dims == 0 {
 		return "leave it out"

@@ -11,7 +11,7 @@ import (
 	"gather/internal/number"
 )
 
-// scalar is one element as JSON gives it: a number, a boolean, or a string that stands for what JSON has no number for.
+// scalar is one element of JSON: a number, a boolean, or a string for a value that JSON has no number for.
 type scalar struct {
 	kind scalarKind
 	text []byte // of a number
@@ -99,7 +99,7 @@ func (v scalar) float64() (float64, bool) {
 	return f, err == nil
 }
 
-// encode is the value as the low bytes of an element of type t. The error says what is wrong and what to do.
+// encode returns the value as the low bytes of an element of type t. The error has the advice for the client.
 func (v scalar) encode(t DType) (uint64, error) {
 	switch {
 	case t.IsFloat():

@@ -11,8 +11,7 @@ import (
 // MaxDims is the largest number of dimensions of an array, wherever it comes from.
 const MaxDims = npy.MaxDims
 
-// Limits bounds what a description may ask for. All of them are checked with overflow in mind before anything is
-// allocated.
+// Limits bounds a description. All of them are checked for overflow before anything is allocated.
 type Limits struct {
 	Elements int64 // elements of an array
 	Chunks   int64 // chunks of an array

@@ -5,11 +5,10 @@ import (
 	"unsafe"
 )
 
-// Source is where the elements of an array come from. Elements are numbered in memory order: C order, unless the array
-// says that its memory is Fortran-ordered.
+// Source has the elements of an array, numbered in memory order: C order, unless the array is Fortran-ordered.
 //
-// A Source is immutable and safe for concurrent use. Element i depends on i alone: filling it as part of any range, on any
-// machine, gives the same bits.
+// A Source is immutable and safe for concurrent use. Element i depends on i alone: filling it as part of any range, on
+// any machine, gives the same bits.
 type Source interface {
 	// DType is the type of the elements.
 	DType() DType

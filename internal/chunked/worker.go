@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// scratchBytes is how much of an array a worker holds at once: it stays in the second-level cache, and a stored
-	// array is read in pieces of this size.
+	// scratchBytes is the part of an array that a worker holds: it stays in the second-level cache, and a stored array
+	// is read in pieces of this size.
 	scratchBytes = 256 << 10
 	// constantBytes is how much of a constant is read again and again: it stays in the first-level cache.
 	constantBytes = 32 << 10

@@ -44,7 +44,7 @@ func TestActiveJobsOfIdle(t *testing.T) {
 	id, s := submission("t")
 	active := func(want string) {
 		t.Helper()
-		text := "# HELP gather_journal_active_jobs Jobs held in memory: those that have not ended.\n" +
+		text := "# HELP gather_journal_active_jobs Unfinished jobs, which are held in memory.\n" +
 			"# TYPE gather_journal_active_jobs gauge\ngather_journal_active_jobs " + want + "\n"
 		if err := testutil.GatherAndCompare(reg, strings.NewReader(text), "gather_journal_active_jobs"); err != nil {
 			t.Error(err)

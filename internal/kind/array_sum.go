@@ -82,7 +82,7 @@ func planArraySum(spec []byte, e env) (_ job.Plan, err error) {
 	if stored.Pin != nil && !e.again {
 		spec = pin(spec, stored.Pin)
 	}
-	// Inline values are the only elements that are held; what else is held are tens of bytes for each task and output.
+	// Inline values are the only elements in memory; the rest is tens of bytes for each task and output.
 	outputs, _ := p.Shape().Elements() // bounded by limits.Outputs
 	memory := 2*int64(len(spec)) + 48*int64(p.Tasks()) + 64*outputs + 4096
 	return &arraySum{Plan: p, memory: memory, spec: spec, close: stored.Close}, nil
@@ -182,7 +182,7 @@ func (r *arrayReducer) Outcome() (job.Outcome, error) {
 	return out, nil
 }
 
-// beyondDouble is the first integer whose neighbours a float64 cannot tell apart.
+// beyondDouble is the first integer from which on float64 does not have every integer.
 const beyondDouble = 1 << 53
 
 // appendDetails describes a result: its dtype and shape; of a single float its bits, in hexadecimal; of integers shown in

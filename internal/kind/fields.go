@@ -41,7 +41,7 @@ func (o object) oneOf(a, b string) bool {
 	return false
 }
 
-// integer reads an integer in [least, most]; it returns absent for a field that is absent or faulty.
+// integer reads an integer in [least, most]; it returns absent for a field that is absent or invalid.
 func (o object) integer(name string, least, most, absent int64) int64 {
 	v := o.Get(name)
 	if v == nil {
@@ -64,7 +64,7 @@ func wholeNumber(v jsontext.Value) ([]byte, bool) {
 	return number.Integer(v)
 }
 
-// bigInteger reads an integer of at most that many digits; it returns absent for a field that is absent or faulty.
+// bigInteger reads an integer of at most that many digits; it returns absent for a field that is absent or invalid.
 func (o object) bigInteger(name string, digits, absent int64) *big.Int {
 	v := o.Get(name)
 	if v == nil {

@@ -1,12 +1,12 @@
-// Package kind has the job kinds, one file each, and their registry: a kind turns a spec into a plan of tasks and reduces
-// what the tasks leave behind.
+// Package kind has the job kinds, one file each, and their registry: a kind turns a spec into a plan of tasks and
+// reduces the partials of the tasks.
 //
 // A new kind is one new file here, which registers itself, plus its schema in openapi.yaml.
 //
 // Guarantees. Planning is deterministic: the same spec gives the same tasks on every node and after every restart of the
-// same version. Validation reports all faults of a spec at once, each with its JSON pointer. Sizes are checked before
-// anything is allocated for them: a spec is hostile input. Nothing here starts a goroutine, and tasks use no more memory
-// than their worker's scratch and their own results.
+// same version. Validation reports all errors of a spec together, each with its JSON pointer. Sizes are checked before
+// anything is allocated for them: a spec is hostile input. Nothing in this package starts a goroutine, and tasks use no
+// more memory than their worker's scratch and their own results.
 package kind
 
 import (
@@ -23,7 +23,7 @@ import (
 	"gather/internal/job"
 )
 
-// Limits bound what one job may ask for.
+// Limits bound one job.
 type Limits struct {
 	// Items bounds the items of a batch.
 	Items int64
@@ -38,11 +38,11 @@ func DefaultLimits() Limits {
 	return Limits{Items: 10_000_000, Digits: 100_000, Chunks: 1_000_000, Outputs: 1_000_000}
 }
 
-// A definition is what a kind registers.
+// A definition is the entry of a kind in the registry.
 type definition struct {
 	name    string
 	summary string
-	// plan validates a spec, a JSON object: *fields.Errors with every fault.
+	// plan validates a spec, a JSON object: *fields.Errors with every error.
 	plan func(spec []byte, e env) (job.Plan, error)
 	// limits names the limits that apply to the kind.
 	limits func(l Limits) map[string]int64
@@ -50,7 +50,7 @@ type definition struct {
 	values bool
 }
 
-// env is what a plan is made in.
+// env is the environment of planning.
 type env struct {
 	Limits
 	ctx    context.Context //nolint:containedctx // an argument of every plan function, by another name
@@ -62,16 +62,15 @@ type env struct {
 
 // Arrays finds stored arrays.
 type Arrays interface {
-	// Open opens an array of a tenant, by name or by URL, for as long as a job needs it. The pin is nil at first; later
-	// it is the one that the first Open returned, and the content must still be the same. The error is told to the
-	// client as it is.
+	// Open opens an array of a tenant, by name or by URL, until the job has ended. The pin is nil at first; later it is
+	// the one of the first Open, and the content must be unchanged. Clients see the error.
 	Open(ctx context.Context, tenant string, ref chunked.Ref, pin []byte) (Opened, error)
 }
 
 // Opened is a stored array in use.
 type Opened struct {
 	chunked.Stored
-	// Pin is a JSON object that tells this content from any other.
+	// Pin is a JSON object that identifies this content.
 	Pin []byte
 	// Close gives the array back.
 	Close func() error
@@ -90,7 +89,7 @@ func register(d definition) {
 	definitions[d.name] = d
 }
 
-// Registry knows all kinds. It is immutable.
+// Registry has all kinds. It is immutable.
 type Registry struct {
 	limits Limits
 	arrays Arrays
@@ -102,9 +101,9 @@ func NewRegistry(l Limits, arrays Arrays) *Registry { return &Registry{limits: l
 // Names lists the kinds by name.
 func (r *Registry) Names() []string { return slices.Sorted(maps.Keys(definitions)) }
 
-// Plan validates a tenant's spec and cuts it in tasks. The spec it returns is the one to plan again from, after a
-// restart: with what the plan depends on beside the spec. It returns a *fields.Errors with every fault. A plan that
-// is an io.Closer must be closed when its job has ended.
+// Plan validates a tenant's spec and cuts it into tasks. It returns the spec to plan again from, after a restart, which
+// includes everything that the plan depends on. It returns a *fields.Errors with every error. A plan that is an
+// io.Closer must be closed when its job has ended.
 func (r *Registry) Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error) {
 	p, err := r.plan(kind, spec, env{Limits: r.limits, ctx: ctx, tenant: tenant, arrays: r.arrays})
 	if err != nil {
@@ -129,7 +128,7 @@ func (r *Registry) plan(kind string, spec []byte, e env) (job.Plan, error) {
 	return d.plan(spec, e)
 }
 
-// Validate is Plan for its faults only.
+// Validate returns the errors of Plan.
 func (r *Registry) Validate(ctx context.Context, tenant, kind string, spec []byte) error {
 	p, _, err := r.Plan(ctx, tenant, kind, spec)
 	if c, ok := p.(io.Closer); ok {

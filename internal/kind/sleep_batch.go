@@ -87,13 +87,13 @@ func planSleepBatch(spec []byte, e env) (job.Plan, error) {
 	p.concurrency = f.integer("concurrency", 1, e.Items, max(1, p.n))
 	p.concurrency = min(p.concurrency, max(1, p.n))
 	if p.n > p.concurrency && p.tooLong() {
-		f.Add("/concurrency", "with so few at once the batch would take more than %d years; raise it", maxScheduleYears)
+		f.Add("/concurrency", "with so few at a time the batch would take more than %d years; raise it", maxScheduleYears)
 	}
 	if err := errs.Err(); err != nil {
 		return nil, err
 	}
 	if p.durations != nil && p.concurrency < p.n {
-		p.makeSchedule() // here, where it holds up nobody else, and not in the pool
+		p.makeSchedule() // here, where it delays no other job, and not in the pool
 	}
 	return p, nil
 }
@@ -195,7 +195,7 @@ type sleepTask struct {
 
 func (t *sleepTask) due(i int64) time.Duration { return t.plan.begin(i) + t.plan.duration(i) }
 
-// prepare orders the items by due time, without those that are already done.
+// prepare orders the unfinished items by due time.
 func (t *sleepTask) prepare() {
 	t.prepared = true
 	sorted := true

@@ -27,8 +27,8 @@ func init() {
 	})
 }
 
-// A slice of numbers, a task, ends after squareSlice numbers or squareBytes of digits, whichever comes first: large
-// integers are slow, and a task is to be milliseconds.
+// A task ends after squareSlice numbers or squareBytes of digits, whichever comes first: large integers are slow, and a
+// task should take milliseconds.
 const (
 	squareSlice = 8192
 	squareBytes = 256 << 10
@@ -116,7 +116,7 @@ func isInteger(text []byte) bool {
 	return len(digits) > 0
 }
 
-// checkNumber returns the fault of an element; "" if it is a number. Jobs of earlier versions may have leading zeros.
+// checkNumber returns the error of an element; "" if it is a number. Jobs of earlier versions may have leading zeros.
 func checkNumber(text []byte, e env) string {
 	literal := text
 	if text[0] == '"' {

@@ -1,14 +1,14 @@
 // Package npy reads and writes the header of NumPy's .npy files, strictly and as a stream.
 //
-// It guarantees that a header it returns describes data that can exist: the type is one of the allow-list (b1, i1-i8,
+// It guarantees that a returned header describes data that can exist: the type is one of the allow-list (b1, i1-i8,
 // u1-u8, f2, f4, f8), every size product was computed with an overflow check, and the header itself is at most
-// [MaxHeader] bytes. It never looks at the data, never buffers past the header and never panics, whatever the input.
+// [MaxHeader] bytes. It never reads the data, never buffers past the header and never panics, whatever the input.
 //
 // It reads versions 1.0, 2.0 and 3.0 as specified in NEP 1 (numpy.lib.format), both byte orders, C and Fortran order; it
-// writes version 1.0, little endian, C order. Object, complex, string, date and structured types are refused by name.
+// writes version 1.0, little endian, C order. Object, complex, string, date and structured types are rejected by name.
 //
 // The package starts no goroutine and keeps no state. It fails only through its returned errors: [ErrFormat] (wrapped)
-// when the bytes are not a header it accepts, the reader's own error when that failed.
+// when the bytes are no header that it accepts, the reader's own error when that failed.
 package npy
 
 import (
@@ -52,7 +52,7 @@ func (t Type) valid() bool {
 // String is the type as NumPy writes it without a byte order, "f8" for float64.
 func (t Type) String() string { return string(rune(t.Kind)) + strconv.Itoa(t.Size) }
 
-// Header is what a .npy file says of its data.
+// Header is the description of the data in a .npy file.
 type Header struct {
 	Type      Type
 	BigEndian bool    // false for one-byte types
@@ -73,7 +73,7 @@ func (h Header) Elements() int64 {
 // FileSize is the exact size in bytes of a file with this header.
 func (h Header) FileSize() int64 { return h.Offset + h.Elements()*int64(h.Type.Size) }
 
-// CheckSize says whether a file of size bytes holds exactly the data the header promises. The error wraps [ErrFormat].
+// CheckSize checks that a file of size bytes has exactly the data of the header. The error wraps [ErrFormat].
 func (h Header) CheckSize(size int64) error {
 	want := h.FileSize()
 	switch {

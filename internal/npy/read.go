@@ -63,7 +63,7 @@ func readFull(r io.Reader, p []byte) error {
 	return nil
 }
 
-// dict scans the one Python literal a header is. Its methods return false once the text is not what was asked for.
+// dict scans the Python literal of a header. Its methods return false when the text does not match.
 type dict struct {
 	text string
 	pos  int

@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// align is what the data's offset is a multiple of, so that a mapped file can be read in place (numpy.lib.format).
+// The offset of the data is a multiple of align, so that a mapped file can be read in place (numpy.lib.format).
 const align = 64
 
 // WriteHeader writes a version 1.0 header for little-endian, C-ordered data of type t and shape, and returns the number

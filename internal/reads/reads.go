@@ -48,7 +48,7 @@ func (c *Calls) Do(ctx context.Context, f func() error) error {
 	defer cancel()
 	done := make(chan error, 1)
 	var decided atomic.Bool // whether f or the caller came first
-	go func() {             // ends with f; nobody can wait for it
+	go func() {             // ends with f, which cannot be interrupted
 		err := f()
 		if decided.CompareAndSwap(false, true) {
 			done <- err

@@ -25,8 +25,8 @@ const maxFileSize = 32 << 20
 // othersMayWrite are the permissions that a key file must not have: who can write it can make keys.
 const othersMayWrite = 0o022
 
-// ReadFile reads and checks a key file. It refuses a file that its group or others may write. Its error joins every fault
-// of the file.
+// ReadFile reads and checks a key file. It rejects a file that its group or others may write. Its error joins every
+// error of the file.
 func ReadFile(path string) ([]Key, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO is refused below, and must not block before
 	if err != nil {
@@ -92,10 +92,10 @@ func RemoveFromFile(path string, ids ...string) (removed []Key, err error) {
 	return removed, err
 }
 
-// ChangeFile replaces the keys of a key file by what change returns for them, and makes the file if there is none. Changes
-// by several processes are made one after the other. The file is replaced as a whole: a crash leaves the old one or the new
-// one. It keeps its mode, which is 0600 for a new file. A symbolic link is refused, because the file it names would stay as
-// it was. An error of change is returned as it is, and changes nothing.
+// ChangeFile replaces the keys of a key file by the result of change, and makes the file if it is missing. Changes by
+// several processes are made one after the other. The file is replaced atomically: a crash leaves the old one or the new
+// one. It keeps its mode, which is 0600 for a new file. A symbolic link is rejected, because its target would not
+// change. An error of change is returned unchanged, and changes nothing.
 func ChangeFile(path string, change func([]Key) ([]Key, error)) error {
 	dir := filepath.Dir(path)
 	lock, err := os.Open(dir)
@@ -169,7 +169,7 @@ func replace(path string, data []byte, mode fs.FileMode, old fs.FileInfo) (err e
 	return os.Rename(next.Name(), path)
 }
 
-// check returns every fault of the keys, joined.
+// check returns every error of the keys, joined.
 func check(keys []Key) error {
 	var faults []error
 	ids := make(map[string]bool, len(keys))
@@ -207,7 +207,7 @@ func check(keys []Key) error {
 	return errors.Join(faults...)
 }
 
-// sameLimits reports whether keys have the same limits, as those of a tenant must.
+// sameLimits reports whether keys have the same limits, as all keys of a tenant must.
 func (k *Key) sameLimits(o *Key) bool {
 	return sameRate(k.Rate, o.Rate) && k.MaxQueued == o.MaxQueued && k.MaxResultBytes == o.MaxResultBytes
 }

@@ -1,11 +1,11 @@
-// Package tenant knows who may use the service: API keys, the tenants they belong to, and each tenant's rate of jobs.
+// Package tenant has the API keys, the tenants that they belong to, and each tenant's rate of jobs.
 //
-// A key is "gather_<id>_<secret>" with a secret of 256 random bits. It is shown once, when it is made; the key file
-// keeps only its SHA-256. A key is found by its id and compared in constant time.
+// A key is "gather_<id>_<secret>" with a secret of 256 random bits. It is shown once, when it is made; the key file has
+// only its SHA-256. A key is found by its id and compared in constant time.
 //
-// A Store is safe for concurrent use and may be reloaded at any time: a request sees the keys of before or of after,
-// never a mixture, and a tenant whose rate did not change keeps what it has used of it. A faulty file is refused with
-// every fault listed, and the keys of before stay. The package starts no goroutine.
+// A Store is safe for concurrent use and may be reloaded at any time: a request sees the keys before or after a reload,
+// never a mixture, and a tenant whose rate did not change keeps its used part. An invalid file is rejected with every
+// error listed, and the keys stay unchanged. The package starts no goroutine.
 package tenant
 
 import (
@@ -36,7 +36,7 @@ type Key struct {
 	CreatedAt time.Time `json:"created_at"`
 	// ReadOnly keys see the tenant's jobs, and can neither submit, cancel nor delete.
 	ReadOnly bool `json:"read_only,omitzero"`
-	// Rate bounds how many jobs the tenant may submit; none when nil. All keys of a tenant say the same.
+	// Rate bounds how many jobs the tenant may submit; no bound when nil. All keys of a tenant have the same rate.
 	Rate *Rate `json:"rate,omitzero"`
 	// MaxQueued bounds how many of the tenant's jobs may be unfinished; 0 is no bound.
 	MaxQueued int `json:"max_queued,omitzero"`
@@ -44,7 +44,7 @@ type Key struct {
 	MaxResultBytes int64 `json:"max_result_bytes,omitzero"`
 }
 
-// A Rate is a number of jobs in a window of time, all of which may come at once.
+// A Rate is a number of jobs in a window of time; they may be submitted all together.
 type Rate struct {
 	Jobs   int    `json:"jobs"`
 	Window Window `json:"window"`
@@ -63,13 +63,13 @@ func (w *Window) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Generate makes a key for a tenant. The text is what the client sends; it cannot be had again.
+// Generate makes a key for a tenant. The text is for the client; it cannot be recovered later.
 func Generate(tenant string, now time.Time) (Key, string, error) {
 	if err := checkTenant(tenant); err != nil {
 		return Key{}, "", err
 	}
 	random := make([]byte, idBytes+secretBytes)
-	rand.Read(random) // never fails, says its documentation
+	rand.Read(random) // never fails, by its documentation
 	id := hex.EncodeToString(random[:idBytes])
 	text := prefix + "_" + id + "_" + hex.EncodeToString(random[idBytes:])
 	sum := sha256.Sum256([]byte(text))

@@ -20,7 +20,7 @@ type Principal struct {
 	Revoked <-chan struct{}
 }
 
-// A Store holds the keys in use. The zero value holds none, and lets nobody in.
+// A Store has the valid keys. The zero value has none, and rejects every request.
 type Store struct{ state atomic.Pointer[state] }
 
 type state struct {
@@ -34,7 +34,7 @@ type entry struct {
 	revoked   chan struct{} // the principal's Revoked
 }
 
-// sameAccess reports whether requests with the key of e may go on with that of o.
+// sameAccess reports whether requests with the key of e may continue with the key of o.
 func (e *entry) sameAccess(o *entry) bool {
 	return e.sum == o.sum && e.principal.Tenant == o.principal.Tenant && e.principal.ReadOnly == o.principal.ReadOnly
 }
@@ -111,7 +111,7 @@ func (s *state) key(id string) (entry, bool) {
 	return e, ok
 }
 
-// Authenticate returns whose key the text is; false when it is nobody's.
+// Authenticate returns the owner of a key; false for an invalid key.
 func (s *Store) Authenticate(text string) (Principal, bool) {
 	st := s.state.Load()
 	if st == nil {
@@ -140,7 +140,7 @@ func (s *Store) MaxQueued(tenant string) int {
 // MaxResultBytes returns how many bytes the stored results of a tenant's jobs may have; 0 is no bound.
 func (s *Store) MaxResultBytes(tenant string) int64 { return s.limits(tenant).maxResultBytes }
 
-// An Allowance is what a tenant's rate has left.
+// An Allowance is the rest of a tenant's rate.
 type Allowance struct {
 	// Rate is the zero value for a tenant without one.
 	Rate Rate
@@ -150,7 +150,7 @@ type Allowance struct {
 	Wait time.Duration
 }
 
-// Take uses n jobs of a tenant's rate up; false when that is more than what is left, and then none is used.
+// Take uses n jobs of a tenant's rate; it returns false when fewer are left, and then uses none.
 func (s *Store) Take(tenant string, n int, now time.Time) (Allowance, bool) {
 	l := s.limits(tenant)
 	if l.limiter == nil {
@@ -170,7 +170,7 @@ func (s *Store) Take(tenant string, n int, now time.Time) (Allowance, bool) {
 	return a, ok
 }
 
-// Return gives back what a Take used for jobs that were not accepted after all.
+// Return returns the part of a Take whose jobs were not accepted.
 func (s *Store) Return(tenant string, n int, now time.Time) {
 	if l := s.limits(tenant); l.limiter != nil {
 		l.limiter.AllowN(now, -n)

@@ -1,4 +1,4 @@
-// Package arraytest is what every place for uploaded arrays has to do: a directory, or a cluster.
+// Package arraytest has the conformance suite of the stores of uploaded arrays: a directory, and a cluster.
 package arraytest
 
 import (
@@ -15,7 +15,7 @@ import (
 
 // Store is a store under test.
 type Store interface {
-	// Put stores an array; this and the others are as package api wants them.
+	// Put stores an array; this and the other methods are as in package api.
 	Put(ctx context.Context, tenant, name string, r io.Reader, o job.ArrayUpload) (job.Array, bool, error)
 	// Get describes an array.
 	Get(ctx context.Context, tenant, name string) (job.Array, error)

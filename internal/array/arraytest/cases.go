@@ -105,7 +105,7 @@ func inUse(t *testing.T, p Place) {
 	}
 }
 
-// What is refused leaves nothing behind, and what was there stays.
+// A rejected upload leaves nothing behind, and the array before stays.
 func putRefuses(t *testing.T, empty func(t *testing.T) Place) {
 	good := File(t, 100, 1)
 	broken := errors.New("the line went dead")
@@ -180,7 +180,7 @@ func (l *leaving) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Any range is what was uploaded, also for several readers at once, and through another store.
+// Any range has the uploaded bytes, also for concurrent readers, and through another store.
 func ranges(t *testing.T, p Place) {
 	data := File(t, 3<<17, 0) // 3 MiB
 	random := rand.NewChaCha8([32]byte{})

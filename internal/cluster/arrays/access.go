@@ -19,7 +19,7 @@ func (s *Store) Get(ctx context.Context, tenant, name string) (job.Array, error)
 		return job.Array{}, job.ErrArrayNotFound
 	}
 	var r *record
-	err := s.again(ctx, shortPatience, func(ctx context.Context) (err error) {
+	err := s.retry(ctx, shortPatience, func(ctx context.Context) (err error) {
 		r, err = s.record(ctx, k)
 		return err
 	})
@@ -81,7 +81,7 @@ func (s *Store) Delete(ctx context.Context, tenant, name string, p job.Precondit
 
 // delete removes the record of an array; errLost if another changes it at the same time.
 func (s *Store) delete(ctx context.Context, k arrayKey, by string, p job.Precondition) (*record, error) {
-	r, err := s.settled(ctx, k)
+	r, err := s.waitUnlocked(ctx, k)
 	if err == nil && r == nil {
 		err = job.ErrArrayNotFound
 	}
@@ -91,14 +91,14 @@ func (s *Store) delete(ctx context.Context, k arrayKey, by string, p job.Precond
 	if err == nil {
 		err = s.idle(ctx, r)
 	}
-	if err == nil && r.broken == nil { // else nobody can open it
-		r, err = s.seal(ctx, k, by, p)
+	if err == nil && r.broken == nil { // otherwise it cannot be opened
+		r, err = s.lock(ctx, k, by, p)
 	}
 	if err != nil {
 		return nil, err
 	}
 	sent := false
-	err = s.change(ctx, k, &change{decide: func(old *record, _ tally) (*record, error) {
+	err = s.change(ctx, k, &change{decide: func(old *record, _ usage) (*record, error) {
 		switch {
 		case old == nil && sent:
 			return nil, errDone

@@ -1,20 +1,21 @@
 // Package arrays keeps the arrays that clients upload in JetStream, where every node of a cluster reads and writes them.
 //
 // The bytes are messages of a stream, cut in blocks, one subject each, so that any range is read with a few direct gets
-// from whichever server is near. What is known of an array is one value of a KV bucket.
+// from a near server. The record of an array is one value of a KV bucket.
 //
 // Guarantees, beside those of package array.
 //   - An array appears when all its blocks are stored by a quorum and its header and checksum were verified, or not at all:
 //     its record is written last.
-//   - Every change of a tenant's arrays is a compare-and-set on all records of the tenant, and carries their count and
-//     bytes. So the quota holds whichever nodes are uploaded to. Bytes under way count on their own node only.
-//   - An array that an unfinished job of any node uses does not change and is not deleted. Who wants to do so seals its
-//     record first: then nobody opens it; then the jobs are asked, and the seal becomes the change or is taken back.
-//   - A read waits for NATS as long as its context does. A block that is missing or cut is an error (job.ErrCorrupt).
-//   - What an upload that nobody finished left behind is removed a day later, by any node.
+//   - Every change of a tenant's arrays is a compare-and-set on all records of the tenant, and has their count and bytes. So
+//     the quota holds for uploads to several nodes. Uploads in progress count on their own node only.
+//   - An array that an unfinished job of any node uses does not change and is not deleted. A node that replaces or deletes one
+//     locks its record first, so that it cannot be opened; then it checks the jobs, and makes the change or unlocks it.
+//   - A read waits for NATS until its context is done. A block that is missing or cut is an error (job.ErrCorrupt).
+//   - The blocks of an abandoned upload are removed a day later, by any node.
 //
-// Metadata is read from the leader of its stream, so that what one node has stored any other finds at once. A Store has one
-// goroutine, which Close waits for. Errors of NATS are tried again for a while, and then wrapped in job.ErrStorage.
+// Metadata is read from the leader of its stream, so that an array of one node is found by any other immediately. A
+// Store has one goroutine, which Close waits for. Errors of NATS are retried for a while, and then wrapped in
+// job.ErrStorage.
 package arrays
 
 import (
@@ -33,10 +34,10 @@ import (
 	"gather/internal/blocks"
 )
 
-// Uses knows the jobs of the whole cluster.
+// Uses finds arrays in use in the jobs of the whole cluster.
 type Uses interface {
-	// Uses tells whether the pinned spec of an unfinished job has a mark, array.Handle.Use, in it. It is asked for every
-	// array that is described.
+	// Uses reports whether the pinned spec of an unfinished job contains a mark, array.Handle.Use. It is called for
+	// every array that is described.
 	Uses(mark string) bool
 }
 
@@ -44,19 +45,19 @@ type Uses interface {
 type Config struct {
 	// Prefix leads the names of stream and bucket, in capitals, and the subjects: "gather".
 	Prefix string
-	// Replicas is how many servers keep every message: 3. It is for streams that are made; those that exist stay as they are.
+	// Replicas is how many servers keep every message: 3. It is for streams that are made; existing ones stay unchanged.
 	Replicas int
 	// MaxBytes bounds one array, TenantBytes all arrays of a tenant, with their headers; 0 is no bound.
 	MaxBytes, TenantBytes int64
 	// Ready returns nil, or why nothing may be written now; nil is always ready.
 	Ready func() error
-	// Uses is asked before an array is replaced or deleted, beside this node's own handles; nil if there are no jobs.
+	// Uses is called before an array is replaced or deleted, beside this node's own handles; nil if there are no jobs.
 	Uses Uses
-	// Sync returns when Uses knows of every job that any node had accepted when it was called; nil if it always does.
+	// Sync returns when Uses has every job that any node had accepted when it was called; nil if it always has.
 	Sync func(ctx context.Context) error
-	// BlockBytes is how large the blocks of new arrays are: 512 KiB, or what a message may have if that is less.
+	// BlockBytes is the size of the blocks of new arrays: 512 KiB, or the largest message if that is less.
 	BlockBytes int64
-	// AbandonedAfter is how long an upload that nobody finished is left alone: 24 h.
+	// AbandonedAfter is the time without a block after which an upload counts as abandoned: 24 h.
 	AbandonedAfter time.Duration
 	// Now is the clock of the NATS servers: time.Now.
 	Now    func() time.Time
@@ -66,7 +67,7 @@ type Config struct {
 const (
 	// cacheBytes bounds the blocks that a node holds for its readers.
 	cacheBytes = 64 << 20
-	// messageRoom is what is left of a message for its subject and headers.
+	// messageRoom is the part of a message for its subject and headers.
 	messageRoom = 4 << 10
 )
 
@@ -88,10 +89,10 @@ func (c *Config) setDefaults(maxPayload int64) error {
 	return nil
 }
 
-// Store is the arrays of a cluster:
+// Store has the arrays of a cluster:
 //
 //	stream <PREFIX>_ARRAYS         <prefix>.arrays.blocks.<upload>.<number>   the bytes, as they were uploaded
-//	bucket <PREFIX>_ARRAYS_META    <tenant>.<name>                            what is known of an array
+//	bucket <PREFIX>_ARRAYS_META    <tenant>.<name>                            the record of an array
 type Store struct {
 	cfg    Config
 	limits array.Limits
@@ -99,13 +100,13 @@ type Store struct {
 	blocks jetstream.Stream
 	meta   jetstream.Stream
 	cache  *blocks.Cache[blockKey]
-	// sealPatience is how long a seal may stay as it is before others take it for one of a dead node.
-	sealPatience time.Duration
+	// lockTTL is how long a seal may stay as it is before others take it for one of a dead node.
+	lockTTL time.Duration
 
 	mu       sync.Mutex
 	open     map[arrayKey]int // handles of this node, those being opened included
 	underWay map[string]int64 // bytes of this node's uploads that are not arrays yet, by tenant
-	totals   tally            // as of the last look
+	totals   usage            // as of the last look
 	damaged  int              // records that could not be read at the last sweep
 
 	stop func()
@@ -122,10 +123,10 @@ func Open(ctx context.Context, js jetstream.JetStream, cfg Config) (*Store, erro
 	}
 	s := &Store{
 		cfg: cfg, js: js, limits: array.Limits{MaxBytes: cfg.MaxBytes, TenantBytes: cfg.TenantBytes, Ready: cfg.Ready},
-		cache: blocks.New[blockKey](cacheBytes, cfg.BlockBytes), sealPatience: sealPatience,
+		cache: blocks.New[blockKey](cacheBytes, cfg.BlockBytes), lockTTL: lockTTL,
 		open: make(map[arrayKey]int), underWay: make(map[string]int64), done: make(chan struct{}),
 	}
-	err := s.again(ctx, longPatience, func(ctx context.Context) (err error) {
+	err := s.retry(ctx, longPatience, func(ctx context.Context) (err error) {
 		s.blocks, err = stream(ctx, js, jetstream.StreamConfig{
 			Name: s.streamName(), Description: "blocks of uploaded arrays", Subjects: []string{s.cfg.Prefix + ".arrays.blocks.>"},
 			Storage: jetstream.FileStorage, Replicas: cfg.Replicas, MaxMsgsPerSubject: 1, AllowDirect: true,
@@ -148,7 +149,7 @@ func Open(ctx context.Context, js jetstream.JetStream, cfg Config) (*Store, erro
 	}
 	background, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	go s.tend(background)
+	go s.maintain(background)
 	return s, nil
 }
 

@@ -8,11 +8,11 @@ import (
 )
 
 // SetSealPatience changes how long a seal is respected.
-func (s *Store) SetSealPatience(d time.Duration) { s.sealPatience = d }
+func (s *Store) SetSealPatience(d time.Duration) { s.lockTTL = d }
 
 // Seal leaves an array as a node does that dies while it deletes it.
 func (s *Store) Seal(ctx context.Context, tenant, name string) error {
-	_, err := s.seal(ctx, arrayKey{tenant, name}, "somebody who died", job.Precondition{})
+	_, err := s.lock(ctx, arrayKey{tenant, name}, "somebody who died", job.Precondition{})
 	return err
 }
 

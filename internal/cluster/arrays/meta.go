@@ -63,7 +63,7 @@ func recordOf(m *jetstream.RawStreamMsg) *record {
 	return r
 }
 
-// records returns the records of names, in their order, those that are not there left out.
+// records returns the existing records of names, in their order.
 func (s *Store) records(ctx context.Context, subjects []string) ([]*record, error) {
 	const parallel = 8
 	found := make([]*record, len(subjects))
@@ -72,7 +72,7 @@ func (s *Store) records(ctx context.Context, subjects []string) ([]*record, erro
 	for w := range min(parallel, len(subjects)) {
 		wg.Go(func() {
 			for i := w; i < len(subjects) && errs[w] == nil; i += parallel {
-				errs[w] = s.again(ctx, shortPatience, func(ctx context.Context) error {
+				errs[w] = s.retry(ctx, shortPatience, func(ctx context.Context) error {
 					m, err := s.last(ctx, subjects[i])
 					if err == nil && m != nil {
 						found[i] = recordOf(m)
@@ -92,9 +92,9 @@ func (s *Store) records(ctx context.Context, subjects []string) ([]*record, erro
 	return there, errors.Join(errs...)
 }
 
-// subjects returns the subjects of the bucket that match a filter, those of deleted records included.
+// subjects returns the subjects of the bucket that match a filter, including those of deleted records.
 func (s *Store) subjects(ctx context.Context, of jetstream.Stream, filter string) (all []string, err error) {
-	err = s.again(ctx, shortPatience, func(ctx context.Context) error {
+	err = s.retry(ctx, shortPatience, func(ctx context.Context) error {
 		info, err := of.Info(ctx, jetstream.WithSubjectFilter(filter))
 		if err != nil {
 			return err
@@ -113,10 +113,10 @@ func nameOf(subject string) string { return untoken(subject[strings.LastIndexByt
 
 // change is one change of a record: a compare-and-set on all records of the tenant, tried until it is done or refused.
 type change struct {
-	// decide returns the record to write instead of old, nil to delete it, given the tally of before; or an error, after
+	// decide returns the record to write instead of old, nil to delete it, given the usage of before; or an error, after
 	// which nothing is written. It may be asked several times, also after it was done.
-	decide func(old *record, t tally) (next *record, err error)
-	// unsure: a message was sent, and nobody knows whether it is or will be stored.
+	decide func(old *record, t usage) (next *record, err error)
+	// unsure: a message was sent, and it is unknown whether it was or will be stored.
 	unsure bool
 }
 
@@ -124,14 +124,14 @@ type change struct {
 var errDone = errors.New("done")
 
 func (s *Store) change(ctx context.Context, k arrayKey, c *change) error {
-	return s.again(ctx, longPatience, func(ctx context.Context) error {
+	return s.retry(ctx, longPatience, func(ctx context.Context) error {
 		before, err := s.last(ctx, s.all(k.tenant))
 		if err != nil {
 			return err
 		}
 		// Whatever changes from here on makes the write fail.
 		var seq uint64
-		var now tally
+		var now usage
 		if before != nil {
 			seq = before.Sequence
 			if now, err = s.tallyOf(ctx, k.tenant, before); err != nil {
@@ -168,20 +168,20 @@ func (s *Store) change(ctx context.Context, k arrayKey, c *change) error {
 	})
 }
 
-// tallyOf returns the tally that the last change of a tenant carries. If somebody wrote it by hand, all are counted.
-func (s *Store) tallyOf(ctx context.Context, tenant string, last *jetstream.RawStreamMsg) (tally, error) {
+// tallyOf returns the usage that the last change of a tenant carries. If somebody wrote it by hand, all are counted.
+func (s *Store) tallyOf(ctx context.Context, tenant string, last *jetstream.RawStreamMsg) (usage, error) {
 	if t, ok := tallyOf(last.Header); ok {
 		return t, nil
 	}
 	subjects, err := s.subjects(ctx, s.meta, s.all(tenant))
 	if err != nil {
-		return tally{}, err
+		return usage{}, err
 	}
 	list, err := s.records(ctx, subjects)
 	if err != nil {
-		return tally{}, err
+		return usage{}, err
 	}
-	var t tally
+	var t usage
 	for _, r := range list {
 		t = t.with(nil, r)
 	}

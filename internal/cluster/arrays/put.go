@@ -12,8 +12,8 @@ import (
 	"gather/internal/job"
 )
 
-// Put reads an .npy file from r and keeps it under a name, in place of what was there. It reports whether the name is new.
-// Its errors are those of package array's. After a job.ErrStorage, or the end of ctx, the array may be the new one.
+// Put reads an .npy file from r and stores it under a name, in place of an array before. It reports whether the name is
+// new. Its errors are those of package array's. After a job.ErrStorage, or the end of ctx, the array may be the new one.
 func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job.ArrayUpload) (job.Array, bool, error) {
 	if err := s.limits.Admit(name, o); err != nil {
 		return job.Array{}, false, err
@@ -24,8 +24,8 @@ func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job
 	}
 	up := &upload{store: s, ctx: ctx, key: arrayKey{tenant, name}, id: id.String(), precondition: o.Precondition}
 	defer up.end()
-	var now tally
-	err = s.again(ctx, shortPatience, func(ctx context.Context) error {
+	var now usage
+	err = s.retry(ctx, shortPatience, func(ctx context.Context) error {
 		last, err := s.last(ctx, s.all(tenant))
 		if err == nil && last != nil {
 			now, err = s.tallyOf(ctx, tenant, last)
@@ -80,7 +80,7 @@ type upload struct {
 	bytes  int64 // counted as the tenant's under way
 	kept   bool
 	prior  *record // that the upload was last meant to replace
-	// precondition must hold for what is replaced.
+	// precondition must hold for the replaced array.
 	precondition job.Precondition
 
 	block  []byte // being filled
@@ -94,7 +94,7 @@ type upload struct {
 	unsure bool  // a block may still be stored
 }
 
-// Write implements io.Writer for what the client sends.
+// Write implements io.Writer for the bytes of the client.
 func (u *upload) Write(p []byte) (int, error) {
 	if err := u.grow(int64(len(p))); err != nil {
 		return 0, err
@@ -116,7 +116,7 @@ func (u *upload) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// grow counts n more bytes, and stops an upload that cannot be committed, as far as this node can tell.
+// grow counts n more bytes, and stops an upload that cannot be committed, as far as this node can decide.
 func (u *upload) grow(n int64) error {
 	s := u.store
 	s.mu.Lock()
@@ -169,8 +169,8 @@ func (u *upload) send() error {
 
 func (u *upload) publish(number int64, b []byte) error {
 	s := u.store
-	// A block that is on its way arrives, also when the client has gone: then it is known what there is to remove.
-	return s.again(context.WithoutCancel(u.ctx), longPatience, func(ctx context.Context) error {
+	// A block that was sent is stored also when the client has gone, so that all blocks to remove are known.
+	return s.retry(context.WithoutCancel(u.ctx), longPatience, func(ctx context.Context) error {
 		// A block that is stored twice is stored once: a subject has one message.
 		_, err := s.js.Publish(ctx, s.blockSubject(u.id, number), b, jetstream.WithExpectStream(s.streamName()))
 		if _, refused := errors.AsType[*jetstream.APIError](err); err != nil && !refused {
@@ -208,7 +208,7 @@ func (u *upload) commit(next *record) (*record, error) {
 
 func (u *upload) tryCommit(next *record) (*record, error) {
 	s, k := u.store, u.key
-	prior, err := s.settled(u.ctx, k)
+	prior, err := s.waitUnlocked(u.ctx, k)
 	if err != nil {
 		return nil, err
 	}
@@ -218,16 +218,16 @@ func (u *upload) tryCommit(next *record) (*record, error) {
 	if err := u.precondition.Check(prior.tag()); err != nil {
 		return nil, err
 	}
-	if prior != nil && prior.broken == nil { // a broken one can be opened by nobody
+	if prior != nil && prior.broken == nil { // a broken one cannot be opened
 		if err := s.idle(u.ctx, prior); err != nil {
 			return nil, err
 		}
-		if prior, err = s.seal(u.ctx, k, u.id, u.precondition); err != nil {
+		if prior, err = s.lock(u.ctx, k, u.id, u.precondition); err != nil {
 			return nil, err
 		}
 	}
 	u.prior = prior
-	c := &change{decide: func(old *record, t tally) (*record, error) {
+	c := &change{decide: func(old *record, t usage) (*record, error) {
 		switch {
 		case old != nil && old.Upload == u.id:
 			return nil, errDone
@@ -237,7 +237,7 @@ func (u *upload) tryCommit(next *record) (*record, error) {
 		return next, s.limits.CheckQuota(t.with(old, next).bytes)
 	}}
 	err = s.change(u.ctx, k, c)
-	// Nobody knows yet what became of a message that was sent without an answer.
+	// The outcome of a message without an answer is unknown.
 	u.kept = u.kept || c.unsure
 	if err != nil && prior != nil && prior.broken == nil {
 		s.clean(u.ctx, "unseal an array", func(ctx context.Context) error { return s.unseal(ctx, k, u.id) })

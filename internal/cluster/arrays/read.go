@@ -23,7 +23,7 @@ func (s *Store) Acquire(ctx context.Context, tenant, name string) (*array.Handle
 	}
 	k := arrayKey{tenant, name}
 	s.count(k, 1) // before it is looked at, so that a change by this node sees either the handle or that there is none
-	r, err := s.settled(ctx, k)
+	r, err := s.waitUnlocked(ctx, k)
 	if err = openable(r, err); err != nil {
 		s.count(k, -1)
 		return nil, err
@@ -52,7 +52,7 @@ func (s *Store) Open(ctx context.Context, tenant, name string) (job.Array, job.A
 	if array.CheckName(name) != nil {
 		return job.Array{}, nil, job.ErrArrayNotFound
 	}
-	r, err := s.settled(ctx, arrayKey{tenant, name})
+	r, err := s.waitUnlocked(ctx, arrayKey{tenant, name})
 	if err == nil && r != nil && r.broken != nil {
 		err = job.ErrArrayDamaged
 	}
@@ -155,7 +155,7 @@ func (r *reader) block(ctx context.Context, i int64) ([]byte, error) {
 	s, rec := r.store, r.record
 	size := min(rec.BlockBytes, rec.Bytes-i*rec.BlockBytes)
 	return s.cache.Get(ctx, blockKey{rec.Upload, i}, size, func(p []byte) error {
-		return s.again(ctx, forever, func(ctx context.Context) error {
+		return s.retry(ctx, forever, func(ctx context.Context) error {
 			data, err := s.fetch(ctx, rec.Upload, i)
 			switch {
 			case errors.Is(err, jetstream.ErrMsgNotFound):
@@ -171,7 +171,7 @@ func (r *reader) block(ctx context.Context, i int64) ([]byte, error) {
 	})
 }
 
-// fetch reads a block from any server that has it. One that is behind may say that there is none: then the leader is asked.
+// fetch reads a block from any server. One that lags may not have it: then the leader is read.
 func (s *Store) fetch(ctx context.Context, upload string, number int64) ([]byte, error) {
 	subject := s.blockSubject(upload, number)
 	m, err := s.blocks.GetLastMsgForSubject(ctx, subject)

@@ -14,7 +14,7 @@ import (
 	"gather/internal/npy"
 )
 
-// record is what the bucket says of an array.
+// record is the value of an array in the bucket.
 type record struct {
 	Version int       `json:"version"`
 	Tenant  string    `json:"tenant"`
@@ -23,7 +23,7 @@ type record struct {
 	Bytes   int64     `json:"bytes"`
 	SHA256  string    `json:"sha256"`
 	Created time.Time `json:"created"`
-	// Header is that of the file, so that nothing else is read to describe an array.
+	// Header is the header of the file, so that a description needs no block.
 	Header header `json:"header"`
 	// Blocks have BlockBytes each, but the last.
 	BlockBytes int64 `json:"block_bytes"`
@@ -32,7 +32,7 @@ type record struct {
 	Sealed string `json:"sealed,omitempty"`
 
 	seq uint64 // of the message
-	// broken says why the record cannot be read; then only Tenant and Name are known.
+	// broken is the error of a record that cannot be read; then only Tenant and Name are set.
 	broken error
 }
 
@@ -79,7 +79,7 @@ func newRecord(key arrayKey, upload string, c *array.Content, blockBytes int64) 
 	}
 }
 
-// parseRecord reads and checks a record: what is computed of it must make sense.
+// parseRecord reads and checks a record: values computed of it must be valid.
 func parseRecord(data []byte, seq uint64) (*record, error) {
 	r := &record{seq: seq}
 	if err := json.Unmarshal(data, r); err != nil {
@@ -113,7 +113,7 @@ func (s *Store) describe(r *record) job.Array {
 		return job.Array{Name: r.Name, Damaged: true, Unreadable: true}
 	}
 	c := array.Content{Header: r.header(), Bytes: r.Bytes, SHA256: r.SHA256}
-	if s.cfg.Uses != nil { // which knows better than handles what is unfinished
+	if s.cfg.Uses != nil { // which has all unfinished jobs, unlike the handles
 		return c.Describe(r.Name, r.Created, s.cfg.Uses.Uses(r.mark()))
 	}
 	return c.Describe(r.Name, r.Created, s.inUse(r))
@@ -135,7 +135,7 @@ func token(name string) string {
 	return b.String()
 }
 
-// untoken is the inverse of token; what token does not write gives some other name.
+// untoken is the inverse of token; other text gives some other name.
 func untoken(text string) string {
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {
@@ -153,21 +153,21 @@ func untoken(text string) string {
 	return b.String()
 }
 
-// tally is what the arrays of a tenant are together. Every change of one carries the tally after it.
-type tally struct{ arrays, bytes int64 }
+// usage is the count and the bytes of the arrays of a tenant. Every change of an array has the usage after it.
+type usage struct{ arrays, bytes int64 }
 
 const tallyHeader = "Gather-Tally"
 
-func (t tally) String() string { return fmt.Sprintf("%d %d", t.arrays, t.bytes) }
+func (t usage) String() string { return fmt.Sprintf("%d %d", t.arrays, t.bytes) }
 
 // tallyOf returns false for a message that this package did not write.
-func tallyOf(h nats.Header) (t tally, ok bool) {
+func tallyOf(h nats.Header) (t usage, ok bool) {
 	_, err := fmt.Sscanf(h.Get(tallyHeader), "%d %d", &t.arrays, &t.bytes)
 	return t, err == nil
 }
 
-// with returns the tally after a record took the place of another; nil is none.
-func (t tally) with(old, next *record) tally {
+// with returns the usage after a record took the place of another; nil is none.
+func (t usage) with(old, next *record) usage {
 	if old != nil {
 		t.arrays, t.bytes = t.arrays-1, t.bytes-old.Bytes
 	}

@@ -28,9 +28,9 @@ const (
 // errConflict: another change of the tenant's arrays came first.
 var errConflict = errors.New("the arrays of the tenant change all the time")
 
-// again tries f until it works, fails for good, or the patience or ctx ends. Its error is the cause of ctx, or what f said:
-// wrapped in job.ErrStorage if that was about NATS.
-func (s *Store) again(ctx context.Context, patience time.Duration, f func(ctx context.Context) error) error {
+// retry calls f until it succeeds, fails permanently, or the patience or ctx ends. Its error is the cause of ctx, or the
+// last error of f: wrapped in job.ErrStorage if that was one of NATS.
+func (s *Store) retry(ctx context.Context, patience time.Duration, f func(ctx context.Context) error) error {
 	end := time.Now().Add(patience)
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		if ctx.Err() != nil {
@@ -47,7 +47,7 @@ func (s *Store) again(ctx context.Context, patience time.Duration, f func(ctx co
 			return decision.error
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case !passes(err) || patience != forever && time.Now().Add(pause).After(end):
+		case !isTransient(err) || patience != forever && time.Now().Add(pause).After(end):
 			return fmt.Errorf("%w: %w", job.ErrStorage, err)
 		}
 		if errors.Is(err, errConflict) {
@@ -63,8 +63,8 @@ func (s *Store) again(ctx context.Context, patience time.Duration, f func(ctx co
 // final is an error that is no matter of NATS, but decided here.
 type final struct{ error }
 
-// passes tells an error that another try may not meet: everything but what a server refuses for good.
-func passes(err error) bool {
+// isTransient reports whether an error may pass: every error but a permanent rejection of a server.
+func isTransient(err error) bool {
 	if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrMaxPayload) ||
 		errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
 		return false

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// sweepEvery is how often a node looks for what was left behind; the first time after a part of it, so that nodes that
-	// start together do not look together.
+	// sweepEvery is the pause between two sweeps; the first one comes after a part of it, so that nodes that start
+	// together do not sweep together.
 	sweepEvery = 2 * time.Hour
-	// totalsEvery is how often a node looks at how much there is.
-	totalsEvery = time.Minute
+	// usageEvery is the pause between two readings of the total usage.
+	usageEvery = time.Minute
 )
 
 func (s *Store) blockSubject(upload string, number int64) string {
@@ -30,17 +30,17 @@ func (s *Store) blocksOf(upload string) string {
 
 // purge removes the blocks of an upload.
 func (s *Store) purge(ctx context.Context, upload string) error {
-	return s.again(ctx, shortPatience, func(ctx context.Context) error {
+	return s.retry(ctx, shortPatience, func(ctx context.Context) error {
 		return s.blocks.Purge(ctx, jetstream.WithPurgeSubject(s.blocksOf(upload)))
 	})
 }
 
-// tend does what a store does by itself, until ctx is done.
-func (s *Store) tend(ctx context.Context) {
+// maintain runs the maintenance of the store, until ctx is done.
+func (s *Store) maintain(ctx context.Context) {
 	defer close(s.done)
 	sweep := time.NewTimer(rand.N(sweepEvery)) //nolint:gosec // only spreads
 	defer sweep.Stop()
-	look := time.NewTicker(totalsEvery)
+	look := time.NewTicker(usageEvery)
 	defer look.Stop()
 	for {
 		if err := s.look(ctx); err != nil && ctx.Err() == nil {
@@ -70,7 +70,7 @@ func (s *Store) tenants(ctx context.Context) (last map[string]*jetstream.RawStre
 		if _, ok := last[tenant]; ok {
 			continue
 		}
-		err := s.again(ctx, shortPatience, func(ctx context.Context) (err error) {
+		err := s.retry(ctx, shortPatience, func(ctx context.Context) (err error) {
 			last[tenant], err = s.last(ctx, s.metaSubject(tenant+".*"))
 			return err
 		})
@@ -93,7 +93,7 @@ func (s *Store) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var sum tally
+	var sum usage
 	for tenant, m := range last {
 		if m == nil {
 			continue
@@ -113,8 +113,8 @@ func (s *Store) look(ctx context.Context) error {
 // maxBroken bounds the records that one error of Sweep names.
 const maxBroken = 10
 
-// Sweep removes uploads that are of no array and got no block for longer than Config.AbandonedAfter, and what is left of
-// deleted records. It may run on several nodes at once.
+// Sweep removes uploads without an array that got no block for longer than Config.AbandonedAfter, and the rest of
+// deleted records. It may run on several nodes at the same time.
 func (s *Store) Sweep(ctx context.Context) error {
 	// In this order: an upload that becomes an array in between had a block just now.
 	firsts, err := s.subjects(ctx, s.blocks, s.blocksOf("*")[:len(s.blocksOf("*"))-1]+"0")
@@ -163,7 +163,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 // abandon removes an upload if its last block is old.
 func (s *Store) abandon(ctx context.Context, upload string) error {
 	var newest *jetstream.RawStreamMsg
-	err := s.again(ctx, shortPatience, func(ctx context.Context) (err error) {
+	err := s.retry(ctx, shortPatience, func(ctx context.Context) (err error) {
 		newest, err = s.blocks.GetLastMsgForSubject(ctx, s.blocksOf(upload))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			newest, err = nil, nil
@@ -173,13 +173,13 @@ func (s *Store) abandon(ctx context.Context, upload string) error {
 	if err != nil || newest == nil || s.cfg.Now().Sub(newest.Time) <= s.cfg.AbandonedAfter {
 		return err
 	}
-	s.cfg.Logger.Info("remove an upload that nobody finished", "upload", upload, "last_block", newest.Time)
+	s.cfg.Logger.Info("remove an abandoned upload", "upload", upload, "last_block", newest.Time)
 	return s.purge(ctx, upload)
 }
 
-// forget removes what marks a record as deleted. That of the last change of a tenant stays: it has the tally.
+// forget removes the marker of a deleted record. The marker of the last change of a tenant stays: it has the usage.
 func (s *Store) forget(ctx context.Context, subject string) error {
-	return s.again(ctx, shortPatience, func(ctx context.Context) error {
+	return s.retry(ctx, shortPatience, func(ctx context.Context) error {
 		m, err := s.last(ctx, subject)
 		if err != nil || m == nil || m.Header.Get(operationHeader) == "" {
 			return err

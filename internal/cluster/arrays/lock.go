@@ -9,23 +9,23 @@ import (
 )
 
 const (
-	// sealPatience is longer than what a live node does under a seal takes. One that takes longer loses it, and notices.
-	sealPatience = 10 * time.Second
+	// lockTTL is longer than a live node holds a lock. A node that takes longer loses the lock, and detects that.
+	lockTTL = 10 * time.Second
 	// handlePatience is longer than a node keeps the plan of a job in case there is more to do.
 	handlePatience = 3 * time.Second
 	// sealPause is after how long it is looked at again.
 	sealPause = 20 * time.Millisecond
-	// cleanTimeout bounds what is tidied up after a request, whether its client is still there or not.
+	// cleanTimeout bounds the cleanup after a request, also when its client has gone.
 	cleanTimeout = 5 * time.Second
 )
 
-// settled returns the record of an array that nobody is about to replace or delete; nil if there is none.
-func (s *Store) settled(ctx context.Context, k arrayKey) (*record, error) {
+// waitUnlocked returns the record of an array that is not being replaced or deleted; nil if there is none.
+func (s *Store) waitUnlocked(ctx context.Context, k arrayKey) (*record, error) {
 	var since time.Time
 	var seq uint64
 	for {
 		var r *record
-		err := s.again(ctx, shortPatience, func(ctx context.Context) (err error) {
+		err := s.retry(ctx, shortPatience, func(ctx context.Context) (err error) {
 			r, err = s.record(ctx, k)
 			return err
 		})
@@ -35,7 +35,7 @@ func (s *Store) settled(ctx context.Context, k arrayKey) (*record, error) {
 		switch {
 		case r.seq != seq:
 			seq, since = r.seq, time.Now()
-		case time.Since(since) > s.sealPatience:
+		case time.Since(since) > s.lockTTL:
 			if err := s.unseal(ctx, k, r.Sealed); err != nil {
 				return nil, err
 			}
@@ -51,10 +51,10 @@ func (s *Store) settled(ctx context.Context, k arrayKey) (*record, error) {
 // errLost: the record is not as it was.
 var errLost = errors.New("the array was changed meanwhile")
 
-// seal makes an array one that nobody opens, if no job uses it, and returns what it sealed. Errors: job.ErrArrayInUse,
-// errLost, job.ErrPrecondition.
-func (s *Store) seal(ctx context.Context, k arrayKey, by string, p job.Precondition) (sealed *record, err error) {
-	err = s.change(ctx, k, &change{decide: func(old *record, _ tally) (*record, error) {
+// lock locks an array, so that it cannot be opened, if no job uses it, and returns the locked record. Errors:
+// job.ErrArrayInUse, errLost, job.ErrPrecondition.
+func (s *Store) lock(ctx context.Context, k arrayKey, by string, p job.Precondition) (sealed *record, err error) {
+	err = s.change(ctx, k, &change{decide: func(old *record, _ usage) (*record, error) {
 		switch {
 		case old == nil || old.broken != nil || old.Sealed != "" && old.Sealed != by:
 			return nil, errLost
@@ -75,7 +75,7 @@ func (s *Store) seal(ctx context.Context, k arrayKey, by string, p job.Precondit
 		return nil, err
 	}
 	if s.cfg.Sync != nil {
-		err = s.again(ctx, shortPatience, s.cfg.Sync)
+		err = s.retry(ctx, shortPatience, s.cfg.Sync)
 	}
 	if err == nil && s.inUse(sealed) {
 		err = job.ErrArrayInUse
@@ -88,7 +88,7 @@ func (s *Store) seal(ctx context.Context, k arrayKey, by string, p job.Precondit
 
 // unseal takes a seal back.
 func (s *Store) unseal(ctx context.Context, k arrayKey, by string) error {
-	return s.change(ctx, k, &change{decide: func(old *record, _ tally) (*record, error) {
+	return s.change(ctx, k, &change{decide: func(old *record, _ usage) (*record, error) {
 		if old == nil || old.Sealed != by {
 			return nil, errDone
 		}
@@ -98,7 +98,7 @@ func (s *Store) unseal(ctx context.Context, k arrayKey, by string) error {
 	}})
 }
 
-// inUse tells whether an unfinished job, of any node, uses an array, or a handle of this node is open.
+// inUse reports whether an unfinished job, of any node, uses an array, or a handle of this node is open.
 func (s *Store) inUse(r *record) bool {
 	return s.handles(r) > 0 || s.cfg.Uses != nil && s.cfg.Uses.Uses(r.mark())
 }
@@ -126,7 +126,7 @@ func (s *Store) idle(ctx context.Context, r *record) error {
 	return nil
 }
 
-// clean does what others would do later, if this does not work.
+// clean cleans up after a request; if it fails, the sweep does it later.
 func (s *Store) clean(ctx context.Context, what string, f func(ctx context.Context) error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 	defer cancel()
