@@ -40,7 +40,7 @@ type Submitted struct {
 	Spec []byte
 }
 
-// Started: the first task was assigned.
+// Started records that the first task was assigned.
 type Started struct{ At time.Time }
 
 // Advanced is the progress of a task after a step.

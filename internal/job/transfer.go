@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// ErrExists: the imported record exists, or existed and was deleted. Nothing was changed.
+// ErrExists is the error of an import whose record exists, or existed and was deleted. Nothing was changed.
 var ErrExists = errors.New("it exists already")
 
 // A KeyRecord is a used idempotency key, as one journal hands it to another. The key itself is not kept.
