@@ -73,7 +73,7 @@ func (e *entry) read(dir, name string) error {
 		return fmt.Errorf("%w: %w", job.ErrCorrupt, err)
 	}
 	if e.Version != recordVersion {
-		return fmt.Errorf("it has format version %d; this version reads %d", e.Version, recordVersion)
+		return fmt.Errorf("%w: the record has version %d; this release reads %d", job.ErrVersion, e.Version, recordVersion)
 	}
 	if e.Name != name || filepath.Base(e.File) != e.File || !strings.HasSuffix(e.File, ".npy") {
 		return fmt.Errorf("%w: it is not the record of this array", job.ErrCorrupt)

@@ -13,10 +13,16 @@ import (
 // ErrPartial is wrapped by every error about a partial that no task of the plan leaves.
 var ErrPartial = errors.New("chunked: not a partial of this task")
 
+// ErrVersion is wrapped by the error about a partial that another version of the package has written.
+var ErrVersion = errors.New("chunked: a partial of another version")
+
+// partialVersion is the version of the format, the high half of the first byte of a partial.
+const partialVersion = 1
+
 // The first byte of a partial: the version of the format in the high half, what follows in the low one.
 const (
 	// wholeChunks: the number of each chunk, then the exact sum of all as an accumulator.
-	wholeChunks = 1<<4 | iota
+	wholeChunks = partialVersion<<4 | iota
 	// partOfChunk: the exact sum as an accumulator.
 	partOfChunk
 	// wholeOutputs: the number of each output.
@@ -157,6 +163,9 @@ func (p *Plan) body(task int, partial []byte) (kind byte, body []byte, err error
 		if c.segments > 1 {
 			kind = partOfOutputs
 		}
+	}
+	if len(partial) > 0 && partial[0]>>4 != partialVersion {
+		return 0, nil, fmt.Errorf("%w: %d", ErrVersion, partial[0]>>4)
 	}
 	if len(partial) == 0 || partial[0] != kind {
 		return 0, nil, fmt.Errorf("%w: it does not begin with %#x", ErrPartial, kind)

@@ -40,8 +40,10 @@ func (c *Cluster) loadPosition(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.streamID, c.applied = string(known), parsePosition(at)
-	c.read = c.applied.from
+	if c.applied, err = parsePosition(at); err != nil {
+		return err
+	}
+	c.streamID, c.read = string(known), c.applied.from
 	return nil
 }
 

@@ -3,8 +3,10 @@ package cluster
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"time"
 
+	"gather/internal/job"
 	"gather/internal/journal"
 )
 
@@ -26,18 +28,25 @@ func (p position) note() journal.Note {
 	return journal.Note{Name: notePosition, Value: b}
 }
 
-// parsePosition decodes a position; the zero position is that of an empty replica. Earlier versions did not write at.
-func parsePosition(b []byte) (p position) {
+// parsePosition decodes a position; no bytes are the zero position, of an empty replica. Earlier versions did not write at.
+// An unreadable position is job.ErrVersion: taken for zero it would clear the replica.
+func parsePosition(b []byte) (p position, err error) {
+	if len(b) == 0 {
+		return p, nil
+	}
 	var v [3]uint64
 	for i := range v {
 		var n int
 		if v[i], n = binary.Uvarint(b); n <= 0 {
-			return position{}
+			return p, fmt.Errorf("%w: position of the replica", job.ErrVersion)
 		}
 		b = b[n:]
 	}
-	at, _ := binary.Uvarint(b)
-	return position{from: v[0], seq: v[1], n: int(v[2]), at: int64(at)}
+	at, n := binary.Uvarint(b)
+	if n != len(b) || n < 0 {
+		return p, fmt.Errorf("%w: position of the replica", job.ErrVersion)
+	}
+	return position{from: v[0], seq: v[1], n: int(v[2]), at: int64(at)}, nil
 }
 
 // A partialMessage is a write of which only some parts were read.

@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"gather/internal/cluster"
 	"gather/internal/job"
+	"gather/internal/journal"
 )
 
 // A node that finds an event of a later version in the log stops taking part: it is not ready, accepts nothing and applies
@@ -35,5 +37,27 @@ func TestUnreadableLog(t *testing.T) {
 		if j := n.get(id); j.State != job.Queued {
 			t.Errorf("%s: got the job %v, want it queued as before", n.dir, j.State)
 		}
+	}
+}
+
+// A node does not start on a replica whose position it cannot read; taken for an empty one, the replica would be cleared.
+func TestUnreadablePosition(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a := f.open("a")
+	a.submit(1)
+	a.close()
+	for name, value := range map[string][]byte{"a later version": {3, 3, 0, 1, 0}, "no position": {0xff}} {
+		t.Run(name, func(t *testing.T) {
+			view, err := journal.Open(t.Context(), journal.Config{Dir: a.dir, View: true})
+			f.ok(err)
+			f.ok(view.Follow(t.Context(), job.Batch{}, journal.Note{Name: "position", Value: value}))
+			f.ok(view.Close())
+			c := f.cfg
+			c.Dir, c.Logger = a.dir, logger()
+			if n, err := cluster.Open(t.Context(), c); !errors.Is(err, job.ErrVersion) {
+				t.Errorf("got %v, %v, want %v", n, err, job.ErrVersion)
+			}
+		})
 	}
 }

@@ -271,7 +271,7 @@ func (h *clusterLease) reduceAndFinish(
 		err = x.e.addResults(&x.job, &h.results, job.ResultBytes(how))
 	}
 	if err != nil {
-		if !errors.Is(err, errLog) {
+		if !errors.Is(err, errLog) && !errors.Is(err, job.ErrVersion) { // a node of a later version may reduce it
 			err = failure(err)
 		}
 		return h.handleStartError(ctx, err)

@@ -101,8 +101,11 @@ type fakeReducer struct {
 }
 
 func (r *fakeReducer) Add(task int, partial []byte) error {
-	if r.Reduce == "add" {
+	switch r.Reduce {
+	case "add":
 		panic("toy")
+	case "version":
+		return fmt.Errorf("%w: partial", job.ErrVersion)
 	}
 	if r.seen[task] || len(partial) != 1 {
 		return fmt.Errorf("task %d twice, or its partial %q", task, partial)

@@ -75,7 +75,9 @@ func (e *Executor) resume(ctx context.Context, j job.Job, spec []byte, log job.L
 			x.steps[a.Task] = append(x.steps[a.Task], a)
 			continue
 		}
-		if err := x.guard(func() error { return x.reduction().Add(a.Task, a.Partial) }); err != nil {
+		if err := x.guard(func() error { return x.reduction().Add(a.Task, a.Partial) }); errors.Is(err, job.ErrVersion) {
+			return nil, fmt.Errorf("resume job %s: %w", j.ID, err)
+		} else if err != nil {
 			planErr = err
 			continue
 		}

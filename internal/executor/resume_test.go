@@ -3,10 +3,13 @@ package executor_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"gather/internal/executor"
 	"gather/internal/job"
@@ -204,4 +207,52 @@ func TestSubmitWaitsForTheDisk(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 	})
+}
+
+// A partial of another version is no failure of its job: a server refuses to start, and a node gives the reduction up, for
+// one of the version that can read it.
+func TestPartialOfAnotherVersion(t *testing.T) {
+	t.Run("local", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			l := newFakeJournal(t)
+			e := start(t, l, oneWorker)
+			submit(t, e, fakePlan{Tasks: 2, Work: time.Second})
+			time.Sleep(1500 * time.Millisecond)
+			none, cancel := context.WithCancel(t.Context())
+			cancel()
+			_ = e.Stop(none)
+			c := executor.DefaultConfig()
+			c.Journal, c.Planner, c.Logger, c.Registerer = l, ofAnotherVersion{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+			if e, err := executor.New(t.Context(), c); !errors.Is(err, job.ErrVersion) {
+				t.Errorf("got %v, %v, want %v", e, err, job.ErrVersion)
+			}
+		})
+	})
+	t.Run("cluster", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newFakeCluster(t)
+			e, _ := startNode(t, r, func(c *executor.Config) { c.Planner = ofAnotherVersion{} })
+			id := submit(t, e, fakePlan{Tasks: 2})
+			time.Sleep(10 * time.Second)
+			want(t, r, id, job.Running)
+			if err := e.Stop(t.Context()); err != nil {
+				t.Error(err)
+			}
+			startNode(t, r, nil)
+			settle()
+			want(t, r, id, job.Succeeded)
+		})
+	})
+}
+
+// ofAnotherVersion plans jobs whose partials this version cannot read.
+type ofAnotherVersion struct{ fakePlanner }
+
+func (ofAnotherVersion) Replan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, error) {
+	p, err := fakePlanner{}.Replan(ctx, tenant, kind, spec)
+	if plan, ok := p.(fakePlan); ok {
+		plan.Reduce = "version"
+		return plan, nil
+	}
+	return p, err
 }

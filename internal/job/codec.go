@@ -7,20 +7,19 @@ import (
 	"time"
 )
 
-// The versions that lead every stored job. A reader refuses any other. The second is written only for a job with a Delay, so
-// that earlier versions read all others.
-const (
-	recordVersion        = 1
-	recordVersionDelayed = 2
-)
-
 // AppendBinary appends the encoded view.
 func (j *Job) AppendBinary(dst []byte) []byte {
+	e := encoder{b: dst}
+	e.job(j)
+	return e.b
+}
+
+func (e *encoder) job(j *Job) {
+	dst := append(e.b, byte(j.format()))
 	if j.Delay != 0 {
-		dst = appendInt(append(dst, recordVersionDelayed), int64(j.Delay))
-	} else {
-		dst = append(dst, recordVersion)
+		dst = appendInt(dst, int64(j.Delay))
 	}
+	e.needs(j.format())
 	dst = append(dst, j.ID[:]...)
 	dst = appendString(dst, j.Tenant)
 	dst = appendString(dst, j.Kind)
@@ -40,9 +39,9 @@ func (j *Job) AppendBinary(dst []byte) []byte {
 		dst = appendTime(dst, t)
 	}
 	dst = appendInt(appendInt(dst, int64(j.Timeout)), int64(j.Retention))
-	dst = appendBytes(appendBytes(dst, j.Result), j.Details)
-	dst = appendFailure(dst, j.Failure)
-	return appendString(appendString(dst, j.RequestID), j.TraceParent)
+	e.b = appendBytes(appendBytes(dst, j.Result), j.Details)
+	e.failure(j.Failure)
+	e.b = appendString(appendString(e.b, j.RequestID), j.TraceParent)
 }
 
 // Decode reads an encoded view, which must be all of data. The job holds no reference to data. The error is ErrVersion for what
@@ -56,9 +55,9 @@ func Decode(data []byte) (Job, error) {
 }
 
 func (r *reader) job() (j Job) {
-	switch r.uint() {
-	case recordVersion:
-	case recordVersionDelayed:
+	switch Format(r.uint()) {
+	case format1:
+	case format2:
 		if j.Delay = time.Duration(r.int()); j.Delay == 0 {
 			r.fail("delay")
 		}
@@ -106,11 +105,13 @@ func (r *reader) details() []byte {
 	return v
 }
 
-func appendFailure(dst []byte, f *Failure) []byte {
+func (e *encoder) failure(f *Failure) {
 	if f == nil {
-		return append(dst, 0)
+		e.b = append(e.b, 0)
+		return
 	}
-	return appendString(append(dst, byte(f.Reason)), f.Detail)
+	e.needs(f.Reason.format())
+	e.b = appendString(append(e.b, byte(f.Reason)), f.Detail)
 }
 
 func (r *reader) failure() *Failure {
@@ -132,28 +133,36 @@ const (
 	tagAdvanced
 	tagCancelRequested
 	tagFinished
+	tags // the first unknown one
 )
 
 // AppendEvent appends an encoded event. Of Submitted only the fact is written: the view and the spec are stored beside
 // the log.
-func AppendEvent(dst []byte, e Event) []byte {
-	switch e := e.(type) {
+func AppendEvent(dst []byte, ev Event) []byte {
+	e := encoder{b: dst}
+	e.event(ev)
+	return e.b
+}
+
+func (e *encoder) event(ev Event) {
+	e.needs(format1)
+	switch ev := ev.(type) {
 	case Submitted:
-		return appendTime(append(dst, tagSubmitted), e.Job.CreatedAt)
+		e.b = appendTime(append(e.b, tagSubmitted), ev.Job.CreatedAt)
 	case Started:
-		return appendTime(append(dst, tagStarted), e.At)
+		e.b = appendTime(append(e.b, tagStarted), ev.At)
 	case Advanced:
-		dst = appendUint(append(dst, tagAdvanced), uint64(e.Task))
-		dst = appendBool(dst, e.Done)
-		dst = appendInt(appendInt(appendInt(dst, e.Completed), e.Failed), e.Bytes)
-		return appendBytes(e.Items.AppendBinary(dst), e.Partial)
+		dst := appendUint(append(e.b, tagAdvanced), uint64(ev.Task))
+		dst = appendBool(dst, ev.Done)
+		dst = appendInt(appendInt(appendInt(dst, ev.Completed), ev.Failed), ev.Bytes)
+		e.b = appendBytes(ev.Items.AppendBinary(dst), ev.Partial)
 	case CancelRequested:
-		return appendTime(append(dst, tagCancelRequested), e.At)
+		e.b = appendTime(append(e.b, tagCancelRequested), ev.At)
 	case Finished:
-		dst = appendTime(append(dst, tagFinished, byte(e.State)), e.At)
-		dst = appendBytes(appendBytes(dst, e.Result), e.Details)
-		dst = appendFailure(dst, e.Failure)
-		return appendInt(e.Items.AppendBinary(dst), e.Completed)
+		dst := appendTime(append(e.b, tagFinished, byte(ev.State)), ev.At)
+		e.b = appendBytes(appendBytes(dst, ev.Result), ev.Details)
+		e.failure(ev.Failure)
+		e.b = appendInt(ev.Items.AppendBinary(e.b), ev.Completed)
 	default:
 		panic("job: event of an unknown type")
 	}

@@ -66,6 +66,7 @@ const (
 	// ProposeLargeTrim is a trim with more Dropped than fit into one message: the others are in messages from Parts on, Total
 	// in all.
 	ProposeLargeTrim
+	proposalKinds // the first unknown one
 )
 
 // NoTask is the Task of a guard without one.
@@ -87,124 +88,101 @@ type Dropped struct {
 	Index int
 }
 
-// The versions of a proposal, its first byte. The second is written only for a failure or a record that the first nodes
-// cannot read: such a node then stops participating, instead of rejecting a proposal that other nodes apply.
-const (
-	proposalVersion       = 1
-	proposalVersionSecond = 2
-)
-
-// version returns the first version that reads the proposal.
-func (p *Proposal) version() byte {
-	newer := p.Finished.Failure.newer() || p.View.Failure.newer() || p.View.Delay != 0
-	look := func(events []Event) {
-		for _, ev := range events {
-			switch ev := ev.(type) {
-			case Submitted:
-				newer = newer || ev.Job.Delay != 0
-			case Finished:
-				newer = newer || ev.Failure.newer()
-			}
-		}
-	}
-	for i := range p.Entries {
-		look(p.Entries[i].Events)
-	}
-	look(p.Log)
-	if newer {
-		return proposalVersionSecond
-	}
-	return proposalVersion
-}
-
-// newer reports whether earlier versions cannot read the failure.
-func (f *Failure) newer() bool { return f != nil && f.Reason > FailedSourceCorrupt }
-
 // AppendBinary appends the encoded proposal.
 func (p *Proposal) AppendBinary(dst []byte) []byte {
-	dst = appendUint(append(dst, p.version(), byte(p.What)), p.Number)
-	dst = appendTime(dst, p.At)
+	e := encoder{b: append(dst, 0, byte(p.What)), format: format1}
+	e.b = appendTime(appendUint(e.b, p.Number), p.At)
 	switch p.What {
 	case ProposeBatch:
-		dst = p.appendBatch(dst)
+		e.batch(p)
 	case ProposeJoin, ProposeLeave:
-		dst = appendString(append(dst, p.ID[:]...), p.Node)
+		e.b = appendString(append(e.b, p.ID[:]...), p.Node)
 	case ProposeDecision:
-		dst = AppendEvent(append(dst, p.ID[:]...), p.Finished)
+		e.b = append(e.b, p.ID[:]...)
+		e.event(p.Finished)
 	case ProposeDelete:
-		dst = append(appendString(dst, p.Tenant), p.ID[:]...)
+		e.b = append(appendString(e.b, p.Tenant), p.ID[:]...)
 	case ProposeTrim, ProposeLargeTrim:
 		if p.What == ProposeLargeTrim {
-			dst = appendUint(appendUint(dst, p.Parts), p.Total)
+			e.b = appendUint(appendUint(e.b, p.Parts), p.Total)
 		}
 		for _, v := range [...]uint64{p.First, p.Before, p.Through, uint64(len(p.Dropped))} {
-			dst = appendUint(dst, v)
+			e.b = appendUint(e.b, v)
 		}
 		for _, d := range p.Dropped {
-			dst = appendUint(appendUint(dst, d.Seq), uint64(d.Index))
+			e.b = appendUint(appendUint(e.b, d.Seq), uint64(d.Index))
 		}
 	case ProposeJob:
-		dst = appendBytes(appendBytes(dst, p.View.AppendBinary(nil)), p.Spec)
+		e.nested(func(part *encoder) { part.job(&p.View) })
+		e.b = appendBytes(e.b, p.Spec)
 		for _, ev := range p.Log {
-			dst = AppendEvent(dst, ev)
+			e.event(ev)
 		}
 	case ProposeKey:
 		k := &p.KeyRecord
-		dst = append(append(dst, k.Hash[:]...), k.Fingerprint[:]...)
-		dst = appendIDs(appendTime(dst, k.Expires), k.IDs)
+		e.b = append(append(e.b, k.Hash[:]...), k.Fingerprint[:]...)
+		e.b = appendIDs(appendTime(e.b, k.Expires), k.IDs)
 	case ProposeTombstone:
 		t := &p.Tombstone
-		dst = appendTime(append(appendString(dst, t.Tenant), t.ID[:]...), t.Expires)
+		e.b = appendTime(append(appendString(e.b, t.Tenant), t.ID[:]...), t.Expires)
 	}
-	return dst
+	e.b[len(dst)] = byte(e.format)
+	return e.b
 }
 
-func (p *Proposal) appendBatch(dst []byte) []byte {
-	dst = appendKey(dst, p.Key)
-	dst = appendBool(dst, p.Admission != nil)
+// nested appends a part with its length before it.
+func (e *encoder) nested(encode func(part *encoder)) {
+	part := encoder{}
+	encode(&part)
+	e.b = appendBytes(e.b, part.b)
+	e.needs(part.format)
+}
+
+func (e *encoder) batch(p *Proposal) {
+	e.b = appendKey(e.b, p.Key)
+	e.b = appendBool(e.b, p.Admission != nil)
 	if a := p.Admission; a != nil {
 		for _, v := range [...]int64{int64(a.Jobs), int64(a.TenantJobs), a.Bytes, a.Waiting, int64(len(a.Sizes))} {
-			dst = appendInt(dst, v)
+			e.b = appendInt(e.b, v)
 		}
 		for _, s := range a.Sizes {
-			dst = appendInt(appendInt(dst, s.Waiting), s.Memory)
+			e.b = appendInt(appendInt(e.b, s.Waiting), s.Memory)
 		}
 	}
-	dst = appendUint(dst, uint64(len(p.Entries)))
-	var run []byte
+	e.b = appendUint(e.b, uint64(len(p.Entries)))
 	for i := range p.Entries {
-		e := &p.Entries[i]
+		entry := &p.Entries[i]
 		g := Guard{Task: NoTask}
 		if i < len(p.Guards) {
 			g = p.Guards[i]
 		}
-		dst = append(dst, e.ID[:]...)
-		dst = appendInt(appendInt(dst, int64(g.Task)), int64(g.Step))
-		run = run[:0]
-		events := e.Events
+		e.b = append(e.b, entry.ID[:]...)
+		e.b = appendInt(appendInt(e.b, int64(g.Task)), int64(g.Step))
+		events := entry.Events
 		var submitted Submitted
 		first := false
 		if len(events) > 0 {
 			submitted, first = events[0].(Submitted)
 		}
-		dst = appendBool(dst, first)
+		e.b = appendBool(e.b, first)
 		if first {
 			events = events[1:]
-			dst = appendBytes(appendBytes(dst, submitted.Job.AppendBinary(nil)), submitted.Spec)
+			e.nested(func(part *encoder) { part.job(&submitted.Job) })
+			e.b = appendBytes(e.b, submitted.Spec)
 		}
-		for _, ev := range events {
-			run = AppendEvent(run, ev)
-		}
-		dst = appendBytes(dst, run)
+		e.nested(func(part *encoder) {
+			for _, ev := range events {
+				part.event(ev)
+			}
+		})
 	}
-	return dst
 }
 
 // DecodeProposal reads an encoded proposal, which must be all of data. It may refer to data. The error is ErrVersion for
 // one of another version, or with a record or an event of another version; with any other error the Number may be there.
 func DecodeProposal(data []byte) (p Proposal, err error) {
 	r := reader{b: data}
-	if len(data) == 0 || data[0] != proposalVersion && data[0] != proposalVersionSecond {
+	if len(data) == 0 || data[0] == 0 || Format(data[0]) >= formats {
 		return p, fmt.Errorf("%w: proposal", ErrVersion)
 	}
 	r.b = r.b[1:]

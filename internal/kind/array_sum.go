@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -162,6 +163,15 @@ func adder(to *job.Items) func(chunked.Item) error {
 type arrayReducer struct {
 	plan *chunked.Plan
 	*chunked.Reducer
+}
+
+// Add implements job.Reducer. A partial of another version is job.ErrVersion, which is no failure of the job.
+func (r *arrayReducer) Add(task int, partial []byte) error {
+	err := r.Reducer.Add(task, partial)
+	if errors.Is(err, chunked.ErrVersion) {
+		err = fmt.Errorf("%w: %w", job.ErrVersion, err)
+	}
+	return err
 }
 
 // Outcome implements job.Reducer.

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"gather/internal/tenant"
 )
@@ -254,5 +256,21 @@ func TestRevoked(t *testing.T) {
 	}
 	if s.MaxQueued("a") != 5 {
 		t.Error("a kept key did not get its new quota")
+	}
+}
+
+// A key file of the first version, with everything that a key may have, is read. See job.Format.
+func TestGoldenKeys(t *testing.T) {
+	keys, err := tenant.ReadFile("testdata/v1/keys.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := tenant.Key{
+		ID: "4f1c2a9b7d3e", Tenant: "acme", SHA256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+		CreatedAt: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC), ReadOnly: true,
+		Rate: &tenant.Rate{Jobs: 100, Window: tenant.Window(time.Minute)}, MaxQueued: 50, MaxResultBytes: 1 << 20,
+	}
+	if len(keys) != 1 || !reflect.DeepEqual(keys[0], want) {
+		t.Errorf("got %+v, want %+v", keys, want)
 	}
 }

@@ -86,7 +86,7 @@ func parseRecord(data []byte, seq uint64) (*record, error) {
 		return nil, fmt.Errorf("%w: record of an array: %w", job.ErrCorrupt, err)
 	}
 	if r.Version != recordVersion {
-		return nil, fmt.Errorf("the record of array %q has format version %d; this version reads %d", r.Name, r.Version, recordVersion)
+		return nil, fmt.Errorf("%w: the record of array %q has version %d; this release reads %d", job.ErrVersion, r.Name, r.Version, recordVersion)
 	}
 	if len(r.Header.Kind) != 1 || r.BlockBytes <= 0 || r.BlockBytes > maxBlock || r.Blocks != (r.Bytes+r.BlockBytes-1)/r.BlockBytes ||
 		r.header().CheckSize(r.Bytes) != nil {

@@ -1,0 +1,50 @@
+package job
+
+// A Format is the version of what this package encodes. A record, an event, a failure and a proposal belong to the format
+// that introduced them:
+//
+//	1  everything but the following
+//	2  jobs with a Delay, FailedResultTooLarge
+//
+// The first byte of a record is its format, and the first byte of a proposal the newest format inside of it, which the
+// encoder finds as it writes. The rules:
+//
+//   - What a decoder accepts under a format never changes, its bounds included. A new field, event, failure or kind of
+//     proposal is of a new format.
+//   - Older formats are written where they suffice, so that earlier versions read everything that they could have written.
+//   - An unknown format, tag, reason or kind is ErrVersion, never ErrCorrupt, also inside of a proposal. A node that reads
+//     one stops participating (it must not reject a proposal that other nodes apply), a server refuses to start.
+//   - A release that writes a new format follows a release that reads it.
+//   - testdata/v1 has every format, tag, reason and kind as the first version with it wrote it. TestGolden fails until a
+//     new one is added; what is there is never made again.
+type Format byte
+
+const (
+	format1 Format = iota + 1
+	format2
+	formats // the first unknown one
+)
+
+// format returns the format that introduced a reason.
+func (r FailureReason) format() Format {
+	if r > FailedSourceCorrupt {
+		return format2
+	}
+	return format1
+}
+
+// format returns the format of a job's record.
+func (j *Job) format() Format {
+	if j.Delay != 0 {
+		return format2
+	}
+	return format1
+}
+
+// An encoder appends to b, and has the newest format of everything that it appended.
+type encoder struct {
+	b      []byte
+	format Format
+}
+
+func (e *encoder) needs(f Format) { e.format = max(e.format, f) }
