@@ -41,7 +41,7 @@ func TestUnreadableLog(t *testing.T) {
 }
 
 // A node does not start on a replica whose position it cannot read; taken for an empty one, the replica would be cleared.
-func TestUnreadablePosition(t *testing.T) {
+func TestUnreadablePosition(t *testing.T) { //nolint:tparallel // the cases share a directory
 	t.Parallel()
 	f := newFleet(t, 1)
 	a := f.open("a")
