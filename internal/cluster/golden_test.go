@@ -130,7 +130,7 @@ func TestGoldenLog(t *testing.T) {
 		return string(data)
 	}
 	var ids []job.ID
-	for _, text := range strings.FieldsSeq(strings.Trim(read("ids.txt"), "[]")) {
+	for text := range strings.FieldsSeq(strings.Trim(read("ids.txt"), "[]")) {
 		id, err := job.ParseID(text)
 		if err != nil {
 			t.Fatal(err)
