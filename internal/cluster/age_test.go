@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"gather/internal/cluster"
 	"gather/internal/cluster/natstest"
 	"gather/internal/job"
 )
@@ -15,7 +16,7 @@ func TestAgeWhileCutOff(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
 	p := natstest.NewProxy(t, f.s.URL)
-	a, b := f.open("a"), f.open("b", through(p))
+	a, b := f.open("a"), f.open("b", through(p), cluster.WithStallAfter(time.Second))
 	id := a.submit(2)
 	follows := func() bool { return b.Age() < 3*time.Second }
 	f.eventually("the node follows the log", follows)
@@ -42,7 +43,7 @@ func TestAgeWhileCutOff(t *testing.T) {
 func TestBarrierOfSlowReader(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
-	a, b := f.open("a"), f.open("b")
+	a, b := f.open("a"), f.open("b", cluster.WithStallAfter(time.Second))
 	b.StopReading()
 	a.submit(2)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -16,7 +16,7 @@ func (f *fleet) ended(t *job.Lease) {
 	select {
 	case <-t.Context.Done():
 	case <-time.After(patience):
-		f.Fatalf("the context of task %d has not ended", t.Task)
+		f.Fatalf("got a context of task %d that has not ended within %s, want one that has", t.Task, patience)
 	}
 }
 
@@ -58,7 +58,7 @@ func TestCancelQueued(t *testing.T) {
 		_, err = n.Cancel(t.Context(), "other", id)
 		f.want(err, job.ErrNotFound)
 	}
-	nodes[1].noTurn(300 * time.Millisecond)
+	nodes[1].onlyNew()
 }
 
 // What runs on two nodes stops on both before the job is cancelled.
@@ -87,12 +87,9 @@ func TestCancelRunning(t *testing.T) {
 	// What a task made of before it heard of it is kept.
 	f.ok(appendTurn(t.Context(), turns[1], job.Advanced{Task: turns[1].Task, Completed: 7}))
 	turns[0].End()
-	for range 3 {
-		time.Sleep(50 * time.Millisecond)
-		f.caughtUp(c)
-		if s := c.get(id).State; s != job.Cancelling {
-			t.Fatalf("while b works on it the job is %v", s)
-		}
+	f.caughtUp(a, c) // a has written to the log that it no longer works on the job, and c has read it
+	if s := c.get(id).State; s != job.Cancelling {
+		t.Fatalf("while b works on it, got the job %v, want it %v", s, job.Cancelling)
 	}
 	turns[1].End()
 	for _, n := range nodes {
@@ -101,7 +98,7 @@ func TestCancelRunning(t *testing.T) {
 			t.Errorf("the job is %v with %+v", j.State, j.Progress)
 		}
 	}
-	a.noTurn(200 * time.Millisecond)
+	a.onlyNew()
 }
 
 // A applyResult ends a job as it says, when all have stopped; the first one counts.
@@ -141,6 +138,7 @@ func TestDecide(t *testing.T) {
 func TestCancelWithTheDead(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
+	f.cfg.NodeTimeout = shortNodeTimeout
 	nodes := f.trio()
 	a, b, c := nodes[0], nodes[1], nodes[2]
 	id, turns := f.running(b, c)
@@ -158,16 +156,14 @@ func TestCancelWithTheDead(t *testing.T) {
 		}
 		b.whole(id)
 	}
-	f.caughtUp(a, b)
-	if a.Table() != b.Table() {
-		t.Errorf("tables are\n%s and\n%s", a.Table(), b.Table())
-	}
+	f.sameTables(a, b)
 }
 
 // A job that nobody works on ends when it has run too long.
 func TestTimeout(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
+	f.cfg.NodeTimeout = shortNodeTimeout
 	a, b := f.open("a"), f.open("b")
 	s := newJob(2, func(j *job.Job) { j.Timeout = 10 * time.Millisecond })
 	f.ok(b.append(batch(s)))
@@ -185,7 +181,6 @@ func TestTimeout(t *testing.T) {
 func TestCancelStorm(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
-	f.cfg.NodeTimeout = time.Second
 	nodes := f.trio()
 	var workers []*workers
 	for _, n := range nodes {
@@ -203,7 +198,6 @@ func TestCancelStorm(t *testing.T) {
 		ids = append(ids, id)
 		if i%2 == 0 {
 			all.Go(func() {
-				time.Sleep(time.Duration(i%10) * time.Millisecond)
 				for k := range 2 {
 					if _, err := nodes[(i+k)%3].Cancel(t.Context(), "t", id); err != nil {
 						t.Error(err)
@@ -222,12 +216,11 @@ func TestCancelStorm(t *testing.T) {
 	for _, w := range workers {
 		w.end()
 	}
-	f.caughtUp(nodes...)
+	if got, want := f.sameTables(nodes...), "tenants map[], 0 bytes, 0 waiting\n"; got != want {
+		t.Errorf("got the table %s, want %s", got, want)
+	}
 	for _, n := range nodes {
-		if got, want := n.Table(), "tenants map[], 0 bytes, 0 waiting\n"; got != want {
-			t.Errorf("the table is %s", got)
-		}
-		n.f.eventually("no turn is held", func() bool { return n.metric("leases_held") == 0 })
+		f.eventually("no turn is held", func() bool { return n.metric("leases_held") == 0 })
 	}
 }
 

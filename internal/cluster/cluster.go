@@ -162,7 +162,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	if cfg.publisher != nil {
 		c.w.js = cfg.publisher(c.js)
 	}
-	c.w.limit, c.w.met = cfg.MaxPendingBytes, c.met
+	c.w.limit, c.w.stallAfter, c.w.met = cfg.MaxPendingBytes, cfg.stallAfter, c.met
 	c.w.read, c.w.lost = c.from, c.lost
 	c.w.message = int(min(maxMessage, c.nc.MaxPayload()-4096))
 	if err := c.met.watch(cfg.Registerer, c); err != nil {
@@ -195,14 +195,11 @@ func (c *Cluster) start(ctx context.Context) error {
 	c.done.Go(func() { c.watchHealth(run) })
 	c.done.Go(func() { c.watchLog(run) })
 	c.done.Go(func() { c.watchStreams(run) })
-	err := c.awaitLog(ctx)
-	select {
-	case <-c.failed:
-		return nil // the node serves reads from its replica; Ready returns the reason
-	default:
-	}
-	if err != nil {
+	if err := c.awaitLog(ctx); err != nil && c.failure.Load() == nil {
 		return fmt.Errorf("read the log: %w", err)
+	}
+	if c.failure.Load() != nil {
+		return nil //nolint:nilerr // the node serves reads from its replica; Ready returns the reason
 	}
 	if err := retryUntilReady(ctx, func(try context.Context) error { return c.members.open(try, c) }); err != nil {
 		return fmt.Errorf("join the nodes: %w", err)

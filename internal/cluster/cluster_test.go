@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"flag"
@@ -42,9 +43,8 @@ func open(t *testing.T, c cluster.Config) *cluster.Cluster {
 	if c.Logger == nil {
 		c.Logger = logger()
 	}
-	if c.NodeTimeout == 0 {
-		c.NodeTimeout = 2 * time.Second
-	}
+	c.NodeTimeout = cmp.Or(c.NodeTimeout, time.Hour) // no node is taken for dead because the machine is busy
+	cluster.WithStallAfter(patience)(&c)
 	n, err := cluster.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)

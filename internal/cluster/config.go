@@ -62,6 +62,9 @@ type Config struct {
 
 	// publisher replaces the JetStream client of the writer, in tests; nil for none.
 	publisher func(jetstream.JetStream) jetstream.JetStream
+	// stallAfter is how long the log may take to answer before the node rejects submissions and reads that need it: 4 s. Tests on
+	// a busy machine wait longer.
+	stallAfter time.Duration
 	// maxDropped is how many rejected submissions a message of a trim has: 25 000, at most some 20 bytes each.
 	maxDropped int
 
@@ -78,6 +81,7 @@ func (c *Config) setDefaults() {
 	c.LogPatience = cmp.Or(c.LogPatience, 30*time.Second)
 	c.MaxPendingBytes = cmp.Or(c.MaxPendingBytes, 64<<20)
 	c.maxDropped = cmp.Or(c.maxDropped, 25_000)
+	c.stallAfter = cmp.Or(c.stallAfter, 2*publishTimeout)
 	if c.Wall == nil {
 		c.Wall = time.Now
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -34,6 +35,9 @@ func (c *Cluster) Die() error {
 	c.w.failPending(storage("closed", "the node is closed", 0))
 	return err
 }
+
+// AwaitLog waits until the node has applied message seq of the log.
+func (c *Cluster) AwaitLog(ctx context.Context, seq uint64) error { return c.await(ctx, seq) }
 
 // Table describes all that decides about the next proposal: it must be the same on all nodes that have read the same.
 func (c *Cluster) Table() string {
@@ -164,6 +168,11 @@ var CertainAt = certainAt
 // WithPublisher replaces what a node publishes to the log with.
 func WithPublisher(f func(jetstream.JetStream) jetstream.JetStream) func(*Config) {
 	return func(c *Config) { c.publisher = f }
+}
+
+// WithStallAfter sets how long the log may take to answer before submissions are rejected, unless it is set.
+func WithStallAfter(d time.Duration) func(*Config) {
+	return func(c *Config) { c.stallAfter = cmp.Or(c.stallAfter, d) }
 }
 
 // WithMaxDropped bounds how many rejected submissions a message of a trim has.

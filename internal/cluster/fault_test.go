@@ -14,6 +14,7 @@ import (
 func TestServersFail(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 3)
+	f.cfg.NodeTimeout = shortNodeTimeout
 	nodes := f.trio()
 	for _, n := range nodes {
 		n.work(2, nil)

@@ -20,8 +20,11 @@ import (
 	"gather/internal/journal/journaltest"
 )
 
-// patience is how long a test waits for what must happen.
-const patience = 60 * time.Second
+// patience is how long a test waits for what must happen, on a machine that may be busy.
+const patience = 3 * time.Minute
+
+// shortNodeTimeout is for tests in which a node dies or the leader has to act: it is how long the others wait for a node.
+const shortNodeTimeout = 2 * time.Second
 
 // fleet are the nodes of one test, on NATS servers of their own.
 type fleet struct {
@@ -123,7 +126,7 @@ func (f *fleet) eventually(what string, holds func() bool) {
 	f.Helper()
 	for end := time.Now().Add(patience); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			f.Fatalf("it never came to this: %s", what)
+			f.Fatalf("got no such state within %s, want this: %s", patience, what)
 		}
 	}
 }
@@ -216,6 +219,63 @@ func (f *fleet) caughtUp(nodes ...*node) {
 	}
 }
 
+// samePosition runs look while the nodes have applied the whole log, none more of it than the others: again and again until
+// no message was appended meanwhile.
+func (f *fleet) samePosition(look func(), nodes ...*node) {
+	f.Helper()
+	f.eventually("the log is still", func() bool {
+		f.caughtUp(nodes...)
+		_, before := f.logRange()
+		for _, n := range nodes {
+			f.ok(n.AwaitLog(f.Context(), before))
+		}
+		look()
+		_, after := f.logRange()
+		return before == after
+	})
+}
+
+// sameTables checks that the nodes decide alike, and returns by what.
+func (f *fleet) sameTables(nodes ...*node) (want string) {
+	f.Helper()
+	tables := make([]string, len(nodes))
+	f.samePosition(func() {
+		for i, n := range nodes {
+			tables[i] = n.Table()
+		}
+	}, nodes...)
+	for i, got := range tables {
+		if got != tables[0] {
+			f.Errorf("the node in %s: got the table\n%s, want that of the node in %s\n%s", nodes[i].dir, got, nodes[0].dir, tables[0])
+		}
+	}
+	return tables[0]
+}
+
+// isGone reports whether err is that of a job that has been removed.
+func isGone(err error) bool { return errors.Is(err, job.ErrNotFound) || errors.Is(err, job.ErrExpired) }
+
+// over waits until a job has ended, or has expired after that.
+func (n *node) over(id job.ID) {
+	n.f.Helper()
+	n.f.eventually(fmt.Sprintf("job %s is over", id), func() bool {
+		j, err := n.Get(n.f.Context(), "t", id)
+		if isGone(err) {
+			return true
+		}
+		n.f.ok(err)
+		return j.State.Terminal()
+	})
+}
+
+// remove deletes a job that has ended, unless it has expired.
+func (n *node) remove(id job.ID) {
+	n.f.Helper()
+	if err := n.Delete(n.f.Context(), "t", id); !isGone(err) {
+		n.f.ok(err)
+	}
+}
+
 // ends waits until a job has ended, as a node sees it, and returns its view.
 func (n *node) ends(id job.ID) (j job.Job) {
 	n.f.Helper()
@@ -234,21 +294,20 @@ func (n *node) turn() *job.Lease {
 	case t := <-n.Leases():
 		return t
 	case <-time.After(patience):
-		n.f.Fatal("no turn comes")
+		n.f.Fatalf("got no task within %s, want one", patience)
 		return nil
 	}
 }
 
-// noTurn asks for a turn and checks that none comes in a while.
-func (n *node) noTurn(while time.Duration) {
+// onlyNew checks that the node is given no task of the jobs before: the next one is of a new job, which came last into the queue.
+func (n *node) onlyNew() {
 	n.f.Helper()
-	n.RequestLeases(1)
-	select {
-	case t := <-n.Leases():
-		n.f.Fatalf("task %d of job %s is given", t.Task, t.Job.ID)
-	case <-time.After(while):
+	id := n.submit(2, func(j *job.Job) { j.Progress.Total = 5000 })
+	t := n.turn()
+	defer t.End()
+	if t.Job.ID != id {
+		n.f.Errorf("got task %d of job %s, want one of job %s", t.Task, t.Job.ID, id)
 	}
-	n.RequestLeases(-1)
 }
 
 // appendTurn appends events to a turn and waits for the outcome.

@@ -24,6 +24,7 @@ func history(f *fleet, tasks int, events ...job.Event) (view job.Job, spec []byt
 func TestImport(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
+	f.cfg.NodeTimeout = shortNodeTimeout
 	a, b := f.open("a"), f.open("b")
 	now := time.Now().UTC()
 	type imported struct {

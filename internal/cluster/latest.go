@@ -30,7 +30,7 @@ import (
 // a quorum within the last leaderLease (Raft's lease read): a follower that has lost its leader waits at least four
 // seconds before it stands for election, so no other leader was elected without these followers, and a leader that hands
 // over to another server steps down first. Followers respond to each write, and to a heartbeat each second or two.
-// Otherwise the barrier retries, and after barrierTimeout the request is 503.
+// Otherwise the barrier retries, and after Config.stallAfter the request is 503.
 //
 // A window remains: when the leader is cut off from one follower, but not from the server whose vote this follower
 // requests, it notices with its next heartbeat; and a server that was paused as a whole can take old responses for new
@@ -204,7 +204,7 @@ func (c *Cluster) ReadBarrier(ctx context.Context) error {
 	if b.err != nil {
 		return stalledLog(b.err)
 	}
-	within, cancel := context.WithTimeout(ctx, barrierTimeout)
+	within, cancel := context.WithTimeout(ctx, c.cfg.stallAfter)
 	defer cancel()
 	err := c.await(within, b.seq)
 	if err != nil && within.Err() != nil && ctx.Err() == nil {
@@ -230,12 +230,9 @@ func (c *Cluster) endBarriers() {
 	}
 }
 
-// barrierTimeout bounds the wait for an answer that counts, and then the wait until the replica has reached it.
-const barrierTimeout = 2 * publishTimeout
-
 // lastSequence requests the last sequence of the log until the answer counts.
 func (c *Cluster) lastSequence() (last uint64, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), barrierTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.stallAfter)
 	defer cancel()
 	for {
 		asked := time.Now()

@@ -52,7 +52,7 @@ func TestReadsWriteNothing(t *testing.T) {
 func TestLeaderWithoutQuorum(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 3)
-	n := f.open("a")
+	n := f.open("a", cluster.WithStallAfter(time.Second))
 	n.submit(1)
 	leader := f.s.StreamLeader("FLEET_LOG")
 	for i := range 3 {

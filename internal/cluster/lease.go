@@ -230,7 +230,7 @@ func (h *taskLease) Start(ctx context.Context) error {
 
 // enqueueTasks queues tasks; the leader queues those that fail.
 func (c *Cluster) enqueueTasks(subjects []string, known uint64) {
-	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.stallAfter)
 	defer cancel()
 	for _, subject := range subjects {
 		if err := c.enqueueTask(ctx, subject, known); err != nil {
@@ -360,7 +360,7 @@ func (h *taskLease) End() {
 		// Another node has the task, or the node that gets it next finds that the job is ending.
 	case done:
 		c.leases.running.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
+			ctx, cancel := context.WithTimeout(context.Background(), c.cfg.stallAfter)
 			defer cancel()
 			if err := c.enqueueTask(ctx, next, seq); err == nil {
 				h.ack()

@@ -54,6 +54,7 @@ func TestTurns(t *testing.T) {
 func TestShortJobs(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
+	f.cfg.NodeTimeout = shortNodeTimeout
 	a, b := f.open("a"), f.open("b")
 	var ids []job.ID
 	for range 50 {
@@ -177,6 +178,7 @@ func TestTurnGivenBack(t *testing.T) {
 func TestNodeDies(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
+	f.cfg.NodeTimeout = shortNodeTimeout
 	a, b := f.open("a"), f.open("b")
 	ids := []job.ID{a.submit(300), b.submit(5), a.submit(1), a.submit(1, func(j *job.Job) { j.Progress.Total = 2000 })}
 	var held sync.WaitGroup
@@ -209,6 +211,7 @@ func TestNodeDies(t *testing.T) {
 func TestNodeIsPaused(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
+	f.cfg.NodeTimeout = shortNodeTimeout
 	p := natstest.NewProxy(t, f.s.URL)
 	a, b := f.open("a", through(p)), f.open("b")
 	id := a.submit(2)
@@ -227,7 +230,7 @@ func TestNodeIsPaused(t *testing.T) {
 	select {
 	case <-turn.Context.Done():
 	case <-time.After(patience):
-		t.Error("the turn's context has not ended with the job")
+		t.Errorf("got a context of the task that has not ended within %s, want it to end with the job", patience)
 	}
 	turn.End()
 	for _, n := range []*node{a, b} {
@@ -255,7 +258,7 @@ func TestDrain(t *testing.T) {
 	f.ok(turn.Start(t.Context()))
 	short := a.submit(1)
 	a.Drain()
-	a.noTurn(300 * time.Millisecond)
+	a.RequestLeases(1)
 	f.eventually("b hears that a drains", func() bool {
 		nodes, err := b.Nodes(t.Context())
 		f.ok(err)
@@ -265,9 +268,14 @@ func TestDrain(t *testing.T) {
 	b.work(2, nil)
 	for _, id := range []job.ID{id, short} {
 		if j := b.ends(id); j.State != job.Succeeded {
-			t.Errorf("the job is %v", j.State)
+			t.Errorf("got the job %v, want it %v", j.State, job.Succeeded)
 		}
 		b.whole(id)
+	}
+	select {
+	case turn := <-a.Leases(): // it would have waited for the worker
+		t.Errorf("drained, the node got task %d of job %s, want none", turn.Task, turn.Job.ID)
+	default:
 	}
 }
 
@@ -275,6 +283,7 @@ func TestDrain(t *testing.T) {
 func TestLostTurns(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
+	f.cfg.NodeTimeout = shortNodeTimeout
 	a, b := f.open("a"), f.open("b")
 	queued, running := a.submit(3), a.submit(200)
 	var turn *job.Lease
@@ -304,6 +313,7 @@ func TestLostTurns(t *testing.T) {
 func TestLostStreamOfTurns(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
+	f.cfg.NodeTimeout = shortNodeTimeout
 	a := f.open("a")
 	id := a.submit(3)
 	f.ok(f.jetStream().DeleteStream(t.Context(), "FLEET_TASKS"))
@@ -317,8 +327,9 @@ func TestLostStreamOfTurns(t *testing.T) {
 func TestStartAfter(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
+	f.cfg.NodeTimeout = shortNodeTimeout
 	a, b := f.open("a"), f.open("b")
-	start := time.Now().Add(1500 * time.Millisecond)
+	start := time.Now().Add(3 * time.Second)
 	later := func(j *job.Job) { j.StartAfter = start }
 	ids := []job.ID{a.submit(2, later), b.submit(2, later), a.submit(1, later)}
 	f.caughtUp(b)
@@ -326,14 +337,14 @@ func TestStartAfter(t *testing.T) {
 	var mu sync.Mutex
 	early := 0
 	b.work(2, func(ctx context.Context, turn *job.Lease) error {
-		if time.Now().Before(start) {
+		if time.Now().Before(start.Add(-time.Second)) { // a node reads the log's clock with an error of a second at most
 			mu.Lock()
 			early++
 			mu.Unlock()
 		}
 		return perform(ctx, turn)
 	})
-	if _, _, ok := b.Position(ids[0]); ok && time.Now().Before(start) {
+	if _, _, ok := b.Position(ids[0]); ok && time.Now().Before(start.Add(-time.Second)) {
 		t.Error("a job that is not due has a place in the queue")
 	}
 	for _, id := range ids {
@@ -351,6 +362,7 @@ func TestStartAfter(t *testing.T) {
 func TestLostConsumer(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
+	f.cfg.NodeTimeout = shortNodeTimeout
 	a := f.open("a")
 	id := a.submit(3)
 	for _, name := range []string{"normal-new", "normal-running"} {

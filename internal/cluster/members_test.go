@@ -22,6 +22,7 @@ func leaders(nodes []*node) (all []*node) {
 func TestLeader(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
+	f.cfg.NodeTimeout = shortNodeTimeout
 	nodes := f.trio()
 	sole := func(n *node, of []*node) {
 		t.Helper()
@@ -30,9 +31,8 @@ func TestLeader(t *testing.T) {
 			return len(all) == 1 && all[0] == n
 		})
 		for _, m := range of {
-			if v, want := m.metric("leader"), map[bool]float64{true: 1}[m == n]; v != want {
-				t.Errorf("a node's gauge of the leader is %v, want %v", v, want)
-			}
+			want := map[bool]float64{true: 1}[m == n]
+			f.eventually("a node's gauge of the leader shows it", func() bool { return m.metric("leader") == want })
 			f.eventually("all nodes are counted", func() bool { return m.metric("nodes") == float64(len(of)) })
 		}
 	}

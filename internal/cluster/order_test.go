@@ -37,17 +37,22 @@ func (n *node) describe(ids []job.ID) string {
 // same checks that nodes that have read the whole log tell the same.
 func (f *fleet) same(ids []job.ID, nodes ...*node) {
 	f.Helper()
-	f.caughtUp(nodes...)
-	want := nodes[0].describe(ids)
-	for _, n := range nodes[1:] {
-		if got := n.describe(ids); got != want {
+	all := make([]string, len(nodes))
+	f.samePosition(func() {
+		for i, n := range nodes {
+			all[i] = n.describe(ids)
+		}
+	}, nodes...)
+	want := all[0]
+	for i, n := range nodes {
+		if got := all[i]; got != want {
 			g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
-			for i := range min(len(g), len(w)) {
-				if g[i] != w[i] {
-					f.Fatalf("line %d of what the node in %s tells is\n%s, of that in %s\n%s", i, n.dir, g[i], nodes[0].dir, w[i])
+			for k := range min(len(g), len(w)) {
+				if g[k] != w[k] {
+					f.Fatalf("line %d of the node in %s: got\n%s\nwant that of the node in %s\n%s", k, n.dir, g[k], nodes[0].dir, w[k])
 				}
 			}
-			f.Fatalf("one node tells %d queues, another %d", len(g), len(w))
+			f.Fatalf("the node in %s: got %d queues, want %d as of the node in %s", n.dir, len(g), len(w), nodes[0].dir)
 		}
 	}
 }

@@ -3,9 +3,11 @@ package cluster_test
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"gather/internal/cluster"
 	"gather/internal/job"
 )
 
@@ -41,6 +43,7 @@ func TestReadYourWrites(t *testing.T) {
 func TestNoServers(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
+	f.cfg.NodeTimeout = shortNodeTimeout
 	a, b := f.open("a"), f.open("b")
 	id := a.submit(2)
 	f.caughtUp(b)
@@ -67,12 +70,14 @@ func TestNoServers(t *testing.T) {
 		}
 	}
 	done := make(chan error, 1)
-	f.ok(turn.Append(t.Context(), func(err error) { done <- err }, job.Advanced{Task: turn.Task, Done: true, Completed: 1}))
-	select {
-	case err := <-done:
-		t.Fatalf("without servers: %v", err)
-	case <-time.After(100 * time.Millisecond):
-	}
+	var servers atomic.Bool // have been started again
+	f.ok(turn.Append(t.Context(), func(err error) {
+		if !servers.Load() {
+			t.Errorf("without servers: got the result %v of an append, want none", err)
+		}
+		done <- err
+	}, job.Advanced{Task: turn.Task, Done: true, Completed: 1}))
+	servers.Store(true)
 	f.s.RestartAll()
 	select {
 	case err := <-done:
@@ -96,12 +101,16 @@ func TestNoServers(t *testing.T) {
 	}
 }
 
+// quickly has a node reject submissions soon after the log has ceased to answer.
+var quickly = cluster.WithStallAfter(4 * time.Second)
+
 // A submission whose fate was not known is done once when its client asks again with its key, and cancelled when it has
 // none: nobody could ask for it.
 func TestUnknownFate(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
-	a, b := f.open("a"), f.open("b")
+	f.cfg.NodeTimeout = shortNodeTimeout
+	a, b := f.open("a", quickly), f.open("b", quickly)
 	keyed, plain := newJob(2), newJob(2)
 	key := job.Key{Tenant: "t", Route: "r", Value: "k", Fingerprint: [32]byte{1}}
 	_, err := a.Reserve(t.Context(), key)

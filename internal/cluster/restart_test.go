@@ -13,6 +13,7 @@ func TestServersRestart(t *testing.T) {
 		t.Run(fmt.Sprintf("%d of %d", tt.restarted, tt.servers), func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, tt.servers)
+			f.cfg.NodeTimeout = shortNodeTimeout
 			nodes := f.trio()
 			id := nodes[0].submit(2)
 			f.caughtUp(nodes...)
@@ -50,6 +51,7 @@ func TestTurnsLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, 1)
+			f.cfg.NodeTimeout = shortNodeTimeout
 			a, b := f.open("a"), f.open("b")
 			id := a.submit(2)
 			f.caughtUp(b)

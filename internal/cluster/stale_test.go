@@ -29,6 +29,7 @@ func TestShortJobFails(t *testing.T) {
 func TestStaleTurnsHideNone(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1)
+	f.cfg.NodeTimeout = shortNodeTimeout
 	a, b := f.open("a"), f.open("b")
 	for range 3 { // nobody takes their turns, which stay
 		id := a.submit(2, func(j *job.Job) { j.Priority = job.High; j.Progress.Total = 5000 })
@@ -48,6 +49,25 @@ func TestStaleTurnsHideNone(t *testing.T) {
 	})
 }
 
+// pass waits until the time of the log, which is that of its last message, is later by d.
+func (f *fleet) pass(d time.Duration, n *node) {
+	f.Helper()
+	f.caughtUp(n)
+	from := f.logTime()
+	f.eventually("the time of the log is later by "+d.String(), func() bool {
+		f.caughtUp(n)
+		return f.logTime().Sub(from) >= d
+	})
+}
+
+// logTime returns when the last message of the log was written.
+func (f *fleet) logTime() time.Time {
+	f.Helper()
+	s, err := f.jetStream().Stream(f.Context(), "FLEET_LOG")
+	f.ok(err)
+	return s.CachedInfo().State.LastTime
+}
+
 // A node that begins to read behind a trim comes to the same, though it knows nothing of the job that filled the queue.
 func TestRebuildOfFullQueue(t *testing.T) {
 	t.Parallel()
@@ -62,13 +82,13 @@ func TestRebuildOfFullQueue(t *testing.T) {
 	old, err := submit(a)
 	f.ok(err)
 	// What comes now is young enough to stay, and in between there is something to trim to.
-	time.Sleep(700 * time.Millisecond)
+	f.pass(700*time.Millisecond, a)
 	between, err := submit(a)
 	f.ok(err)
 	_, err = a.Cancel(t.Context(), "t", between)
 	f.ok(err)
-	a.ends(between)
-	time.Sleep(800 * time.Millisecond)
+	a.over(between)
+	f.pass(800*time.Millisecond, a)
 	// Races bring submissions into the log that are dropped there, beside one that is not.
 	f.eventually("submissions were dropped", func() bool {
 		var wg sync.WaitGroup
@@ -86,25 +106,23 @@ func TestRebuildOfFullQueue(t *testing.T) {
 			if j.ID != old {
 				_, err := a.Cancel(t.Context(), "t", j.ID)
 				f.ok(err)
-				a.ends(j.ID)
+				a.over(j.ID)
 			}
 		}
 		return false
 	})
 	_, err = a.Cancel(t.Context(), "t", old)
 	f.ok(err)
-	a.ends(old)
+	a.over(old)
 	last, err := submit(a)
 	f.ok(err)
 	f.eventually("the log is trimmed", func() bool {
+		f.ok(a.Trim(t.Context()))
 		first, _ := f.logRange()
 		return first > 1
 	})
 	c := f.open("c", briefly)
-	f.caughtUp(a, b, c)
-	if got, want := c.Table(), a.Table(); got != want {
-		t.Errorf("the table is\n%s, on a\n%s", got, want)
-	}
+	f.sameTables(a, b, c)
 	c.get(last)
 }
 

@@ -31,14 +31,14 @@ func TestTrim(t *testing.T) {
 	a, b, late := f.open("a", briefly), f.open("b", briefly), f.open("late", briefly)
 	old := a.submit(1, func(j *job.Job) { j.Retention = time.Millisecond })
 	f.ok(a.events(old, job.Started{At: time.Now()}, job.Finished{At: time.Now().UTC(), State: job.Succeeded}))
-	f.ok(a.Delete(t.Context(), "t", old))
+	a.remove(old)
 	f.caughtUp(late)
 	late.close()
 	f.eventually("the log is trimmed", func() bool {
 		id := b.submit(1, func(j *job.Job) { j.Retention = time.Millisecond })
 		f.ok(b.events(id, job.Started{At: time.Now()}, job.Finished{At: time.Now().UTC(), State: job.Succeeded}))
-		f.ok(b.Delete(t.Context(), "t", id))
-		time.Sleep(50 * time.Millisecond)
+		b.remove(id)
+		f.ok(a.Trim(t.Context()))
 		first, _ := f.logRange()
 		return first > 5
 	})
@@ -49,19 +49,14 @@ func TestTrim(t *testing.T) {
 	f.ok(err)
 	late = f.open("late", briefly)
 	if n := late.metric("replica_rebuilds_total"); n != 1 {
-		t.Errorf("the view was made anew %v times", n)
+		t.Errorf("got %v rebuilds of the view, want 1", n)
 	}
 	fresh := f.open("fresh", briefly)
-	f.caughtUp(a, b, late, fresh)
-	for _, n := range []*node{b, late, fresh} {
-		if got, want := n.Table(), a.Table(); got != want {
-			t.Errorf("the table is\n%s, on a\n%s", got, want)
-		}
-		n.get(stays)
-	}
+	f.sameTables(a, b, late, fresh)
 	for _, n := range []*node{a, b, late, fresh} {
-		if _, err := n.Get(t.Context(), "t", old); !errors.Is(err, job.ErrNotFound) && !errors.Is(err, job.ErrExpired) {
-			t.Errorf("a job that was deleted: %v", err)
+		n.get(stays)
+		if _, err := n.Get(t.Context(), "t", old); !isGone(err) {
+			t.Errorf("a job that was deleted: got %v, want %v or %v", err, job.ErrNotFound, job.ErrExpired)
 		}
 	}
 	fresh.work(2, nil)
@@ -100,14 +95,14 @@ func testTrimmedDrops(t *testing.T, maxDropped int) {
 	f.ok(a.events(fill, job.Started{At: time.Now()}))
 	f.eventually("the log is trimmed, up to where something was dropped", func() bool {
 		drop()
+		f.ok(a.Trim(t.Context()))
 		if first, _ := f.logRange(); first > 1 {
 			return true
 		}
 		// The job that fills the queue is another one now and then, or nothing could be trimmed.
 		f.ok(a.events(fill, job.Finished{At: time.Now().UTC(), State: job.Failed}))
-		f.ok(a.Delete(t.Context(), "t", fill))
+		a.remove(fill)
 		fill = a.submit(2, func(j *job.Job) { j.Retention = time.Millisecond })
-		time.Sleep(100 * time.Millisecond)
 		return false
 	})
 	for range 5 { // in what is left of the log
@@ -118,6 +113,7 @@ func testTrimmedDrops(t *testing.T, maxDropped int) {
 		t.Errorf("%v rejections stand in the log, want 5 at least", got)
 	}
 	f.eventually("a trim tells of what was dropped", func() bool {
+		f.ok(a.Trim(t.Context()))
 		fresh := f.open("fresh", briefly)
 		defer fresh.close()
 		return fresh.Table() == a.Table()
@@ -127,7 +123,7 @@ func testTrimmedDrops(t *testing.T, maxDropped int) {
 		f.caughtUp(n)
 		for _, id := range dropped {
 			if _, err := n.Get(t.Context(), "t", id); !errors.Is(err, job.ErrNotFound) {
-				t.Errorf("a dropped job: %v", err)
+				t.Errorf("a dropped job: got %v, want %v", err, job.ErrNotFound)
 			}
 		}
 	}

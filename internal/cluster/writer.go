@@ -40,8 +40,6 @@ const (
 	publishTimeout = 2 * time.Second
 	// retryPause is the pause between two tries.
 	retryPause = 200 * time.Millisecond
-	// stalledAfter is how long the log may not answer before submissions are rejected.
-	stalledAfter = 4 * time.Second
 	// partTimeout bounds the time between the parts of one write; a later part starts the write again.
 	partTimeout = time.Minute
 )
@@ -85,7 +83,9 @@ type writer struct {
 	limit   int64
 	message int
 	now     func() time.Time
-	met     *metrics
+	// stallAfter is Config.stallAfter.
+	stallAfter time.Duration
+	met        *metrics
 	// read returns the last applied message of the log; lost stops the participation of the node.
 	read func() uint64
 	lost func(error)
@@ -391,7 +391,7 @@ func (w *writer) stalled() error {
 	switch {
 	case w.closed:
 		return errors.New("the node is closed")
-	case w.since.IsZero() || w.now().Sub(w.since) < stalledAfter:
+	case w.since.IsZero() || w.now().Sub(w.since) < w.stallAfter:
 		return nil
 	case w.failure != nil:
 		return fmt.Errorf("the cluster's log takes no message: %w", w.failure)
