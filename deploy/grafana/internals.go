@@ -52,7 +52,7 @@ func internalsJournal() []*builder {
 			curve{highest(metric("gather_journal_pending_limit_bytes")), "limit"},
 		).limit("limit").narrow(),
 		series("Disk space", "bytes",
-			"What the journal uses, what the fullest disk has left, and the margin below which no job is accepted "+
+			"Space that the journal uses, free space of the fullest disk, and the margin below which no job is accepted "+
 				"(--min-free-disk). When free falls towards the margin: see the runbook of GatherDiskNearlyFull.",
 			curve{sum(metric("gather_journal_disk_bytes")), "journal"},
 			curve{"min(" + metric("gather_journal_disk_free_bytes") + ")", "free"},
@@ -82,13 +82,13 @@ func internalsEngine() []*builder {
 			curve{sum(metric("gather_journal_cache_bytes")), "block cache"},
 			curve{sum(metric("gather_journal_memtable_bytes")), "memtables"}).stacked().narrow(),
 		series("Cache hits", "percentunit",
-			"Blocks found in memory when old jobs are read; 0 while nobody reads any. When low and reads are slow, clients page "+
+			"Blocks found in memory when old jobs are read; 0 without such reads. When low and reads are slow, clients page "+
 				"through more history than fits in the cache.",
 			curve{ratio(sum(rate("gather_journal_cache_hits_total")),
 				"("+sum(rate("gather_journal_cache_hits_total"))+" + "+sum(rate("gather_journal_cache_misses_total"))+")"), "hits"},
 		).percent().narrow(),
 		series("Active jobs", "short",
-			"Jobs in the journal's memory, which are those that have not ended. When it stays above Unfinished jobs of gather overview, "+
+			"Jobs in the journal's memory, which have not ended. When it stays above Unfinished jobs of gather overview, "+
 				"please report it.",
 			curve{sum(metric("gather_journal_active_jobs")), "active"}).narrow(),
 		series("Jobs removed", "ops",
@@ -124,7 +124,7 @@ func internalsScheduler() []*builder {
 			curve{sum(metric("gather_workers_busy")), "running"}, curve{sum(metric("gather_workers")), "workers"},
 		).limit("workers"),
 		series("Memory of admitted jobs", "bytes",
-			"What the plans of admitted jobs hold, and its bound (--queue-bytes). When near: few jobs with very long lists; see the "+
+			"Memory of the plans of admitted jobs, and its bound (--queue-bytes). When near: few jobs with very long lists; see the "+
 				"runbook of GatherNearCapacity.",
 			curve{highest(metric("gather_admitted_bytes")), "fullest server"}, curve{sum(metric("gather_admitted_bytes")), "all servers"},
 			curve{highest(metric("gather_admitted_capacity_bytes")), "capacity of a server"},
@@ -151,7 +151,7 @@ func internalsHTTP() []*builder {
 				"the events.",
 			curve{sum(rate("gather_http_requests_total"), "method", "route"), "{{method}} {{route}}"}).many(),
 		series("Latency p99 by route", "s",
-			"99 of 100 answers came sooner, without waits, streams and uploads, which last as long as clients want. POST waits for the disk: "+
+			"99 of 100 answers came sooner, without waits, streams and uploads, which clients may keep open. POST waits for the disk: "+
 				"compare with Commit latency. When all grow, see CPU.",
 			curve{plain.quantile(.99, "method", "route"), "{{method}} {{route}}"}).many(),
 		series("Waits, streams and uploads p99", "s",
@@ -175,14 +175,14 @@ func internalsHTTP() []*builder {
 			curve{sum(metric("gather_http_body_bytes_in_flight")), "in flight"}),
 		series("Refused requests", "reqps",
 			"Requests refused before anything was planned. rate: a tenant's --rate, its clients must slow down. bodies: too many bytes "+
-				"of bodies at once. streams: --max-streams are open; see Waits and streams.",
+				"of concurrent bodies. streams: --max-streams are open; see Waits and streams.",
 			curve{sum(rate("gather_http_requests_rejected_total"), "reason"), "{{reason}}"}),
 		series("Uploaded arrays", "short",
 			"Uploaded arrays of all tenants. On a cluster every node reports all of them, so the curves lie on each other. When it only "+
 				"grows, clients forget to delete what they no longer sum.",
 			curve{sum(metric("gather_arrays"), "instance"), "{{instance}}"}).wide(),
 		series("Bytes of uploaded arrays", "bytes",
-			"What the uploaded arrays take, on the disk of the server or in the store of the cluster. When it only grows, delete what "+
+			"Space of the uploaded arrays, on the disk of the server or in the store of the cluster. When it only grows, delete what "+
 				"is no longer summed, before the disk is full.",
 			curve{sum(metric("gather_array_bytes"), "instance"), "{{instance}}"}).wide(),
 	}
@@ -196,7 +196,7 @@ func internalsProcess() []*builder {
 			curve{sum(metric("process_resident_memory_bytes"), "instance"), "{{instance}}"},
 			curve{"min(" + metric("gather_memory_limit_bytes") + ")", "limit"}).limit("limit").narrow(),
 		series("Live heap", "bytes",
-			"What the last garbage collection found in use, by server. When it grows without end, take a profile from /debug/pprof/heap and "+
+			"Live heap after the last garbage collection, by server. When it grows without end, take a profile from /debug/pprof/heap and "+
 				"report it.",
 			curve{sum(metric("go_gc_heap_live_bytes"), "instance"), "{{instance}}"}).narrow(),
 		series("CPU", "short",
@@ -214,7 +214,7 @@ func internalsProcess() []*builder {
 			curve{sum(rate("go_gc_cycles_total_gc_cycles_total"), "instance"), "{{instance}}"}),
 		series("GC pauses", "s",
 			"How long a collection stops the world. Below a millisecond is normal. When longer, the machine has fewer CPUs than the "+
-				"process believes: set GOMAXPROCS.",
+				"process uses: set GOMAXPROCS.",
 			curve{pauses.quantile(.5), "p50"}, curve{pauses.quantile(.99), "p99"}),
 		series("Scheduling latency", "s",
 			"How long a goroutine that could run waits for a CPU. When p99 is above 10 ms, the process is short of CPUs, or other "+

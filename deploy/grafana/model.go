@@ -1,6 +1,6 @@
 // Package grafana describes gather's two dashboards; go generate writes them as the JSON that Grafana reads.
 //
-// They are code so that what must hold for every panel, the selectors, the empty states and the layout, is said once.
+// They are code so that what must hold for every panel, the selectors, the empty states and the layout, is written once.
 //
 // What reads 0 and what reads "No data": a server that has nothing to do reads 0 everywhere. A server that cannot be
 // scraped has no data, and only the panels about that very question turn it into a 0.
@@ -27,7 +27,7 @@ type Dashboard struct {
 	Panels        []*Panel    `json:"panels"`
 }
 
-// A TimeRange is what a dashboard shows when it is opened.
+// A TimeRange is the time range of a dashboard when it is opened.
 type TimeRange struct {
 	From string `json:"from"`
 	To   string `json:"to"`
@@ -135,13 +135,13 @@ type Target struct {
 	EditorMode   string     `json:"editorMode"`
 }
 
-// A Transformation reshapes what the queries return.
+// A Transformation reshapes the results of queries.
 type Transformation struct {
 	ID      string `json:"id"`
 	Options any    `json:"options"`
 }
 
-// FieldConfig says how values look.
+// FieldConfig is the display of values.
 type FieldConfig struct {
 	Defaults  Field      `json:"defaults"`
 	Overrides []Override `json:"overrides"`

@@ -61,7 +61,7 @@ func overviewHealth() []*builder {
 				", 1e-3)\n* (sum("+metric("gather_queue_tasks")+") > bool 0)",
 			traffic(300, 3600)...),
 		stat("Queue depth", "short",
-			"Jobs that wait for their first task to start. Short peaks are what a queue is for. When it grows and grows: see Busiest "+
+			"Jobs that wait for their first task to start. Short peaks are normal. When it grows and grows: see Busiest "+
 				"server; if workers are idle, see the runbook of GatherStalled.",
 			sum(metric("gather_queue_jobs")), traffic(1000, 50000)...),
 		stat("Oldest job", "s",
@@ -199,7 +199,7 @@ func overviewLatency() []*builder {
 				"machine is slower; see By kind, and Go and process in gather internals.",
 			jobRun.quantiles()...).exemplars(),
 		series("End to end", "s",
-			"From submission to the durable end: what a client waits for. When it grows, wait or run did; if neither, the disk did: "+
+			"From submission to the durable end: the latency that clients see. When it grows, wait or run did; if neither, the disk did: "+
 				"see Journal in gather internals.",
 			jobTotal.quantiles()...).exemplars(),
 		heatmap("Job wait heatmap", "s",
@@ -231,7 +231,7 @@ func overviewObjectives() []*builder {
 				"GatherSuccessBudgetBurn and GatherWaitBudgetBurn.",
 			burn("job:gather_jobs_failed:ratio_rate6h", "failures"), burn("job:gather_job_wait_slow:ratio_rate6h", "long waits")).mark(6, 14.4).upTo(1),
 		series("Error budget", "percentunit",
-			"What is left of the failures and long waits that the objectives allow in 30 days (1 % of the jobs each). When it falls "+
+			"The rest of the failures and long waits that the objectives allow in 30 days (1 % of the jobs each). When it falls "+
 				"steadily: see Burn rate. It needs 30 days of data to be exact.",
 			left("job:gather_jobs_failed:ratio_30d", "failures"), left("job:gather_job_wait_slow:ratio_30d", "long waits")).upTo(1),
 	}
@@ -253,7 +253,7 @@ func overviewSaturation() []*builder {
 		).percent().narrow(),
 		series("Workers", "short",
 			"Workers on tasks, on average, against the size of the pool, and the tasks ready to run. When busy is at the pool's "+
-				"size and ready tasks grow, CPUs are what is missing. The axis is logarithmic.",
+				"size and ready tasks grow, add CPUs. The axis is logarithmic.",
 			curve{sum(rate("gather_worker_busy_seconds_total")), "busy"},
 			curve{sum(metric("gather_queue_tasks")), "ready tasks"},
 			curve{sum(metric("gather_workers")), "workers"},
@@ -272,7 +272,7 @@ func overviewFailures() []*builder {
 	return []*builder{
 		series("Failures by reason", "ops",
 			"Failed jobs. job-timeout: the job's own timeout was too short, or the workers too busy. job-failed: the work cannot be "+
-				"done, its error says why. job-panicked: a bug; the log has the stack, please report it.",
+				"done, its error has the reason. job-panicked: a bug; the log has the stack, please report it.",
 			curve{sum(rate("gather_jobs_failed_total"), "reason"), "{{reason}}"}),
 		series("Rejections by reason", "ops",
 			"Refused jobs and requests by reason: jobs, bytes and waiting are the bounds of admission, quota and rate a tenant's, storage "+

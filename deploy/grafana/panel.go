@@ -42,7 +42,7 @@ func stat(title, unit, description, expr string, steps ...Step) *builder {
 	return b
 }
 
-// instant asks for the values of this moment.
+// instant queries the current values.
 func (b *builder) instant() *builder {
 	for i := range b.panel.Targets {
 		b.panel.Targets[i].Instant, b.panel.Targets[i].Range = true, false

@@ -100,7 +100,7 @@ func (h histogram) cells() string {
 	return sum("increase("+metric(h.name+"_bucket", h.more...)+"[$__rate_interval])", "le")
 }
 
-// A curve is a query and the name of what it draws.
+// A curve is a query and its name in the legend.
 type curve struct{ expr, legend string }
 
 // quantiles are the three that people look at.

@@ -275,7 +275,7 @@ type ArrayList struct {
 	// NextAfter The `after` of the next page; null after the last.
 	NextAfter *string `json:"next_after"`
 
-	// Unreadable Names on this page that cannot be described, because what is known of the array is damaged. Such an array can be
+	// Unreadable Names on this page without a description, because the record of the array is damaged. Such an array can be
 	// replaced and deleted.
 	Unreadable *[]string `json:"unreadable,omitempty"`
 }
@@ -332,11 +332,11 @@ type Job struct {
 
 	// Details More about `result`. Of a sum: `dtype` and `shape`; `hex`, a single float exactly; `exact`, the integers in
 	// strings where a double would round one; `overflow`, if `dtype` cannot hold integers of the result (they are
-	// exact here, but the result has no `.npy` file): `count`, `first_index` in C order, and a `dtype` to ask for
+	// exact here, but the result has no `.npy` file): `count`, `first_index` in C order, and a `dtype`
 	// that holds them all.
 	Details *map[string]interface{} `json:"details"`
 
-	// Durability What had happened to the job when it was answered 202: `fsync`, it was on disk; `quorum`, most of the servers
+	// Durability The durability of the job when it was answered 202: `fsync`, it was on disk; `quorum`, most of the servers
 	// that keep it had it; `none`, one process had it.
 	Durability JobDurability `json:"durability"`
 	Error      *JobError     `json:"error"`
@@ -367,7 +367,7 @@ type Job struct {
 	// job's items.
 	Result interface{} `json:"result"`
 
-	// StartAfter Not to be started before; null when it may start at once.
+	// StartAfter The earliest start; null when it may start immediately.
 	StartAfter *time.Time `json:"start_after"`
 	StartedAt  *time.Time `json:"started_at"`
 	State      State      `json:"state"`
@@ -379,7 +379,7 @@ type Job struct {
 	Values *[]interface{} `json:"values"`
 }
 
-// JobDurability What had happened to the job when it was answered 202: `fsync`, it was on disk; `quorum`, most of the servers
+// JobDurability The durability of the job when it was answered 202: `fsync`, it was on disk; `quorum`, most of the servers
 // that keep it had it; `none`, one process had it.
 type JobDurability string
 
@@ -435,13 +435,13 @@ type Node struct {
 	// Id Another one after every start.
 	Id string `json:"id"`
 
-	// Jobs Your jobs that it has tasks of; a node tells at most 100 jobs, those of others included.
+	// Jobs Your jobs that it has tasks of; a node reports at most 100 jobs, including jobs of other tenants.
 	Jobs []NodeJob `json:"jobs"`
 
 	// Name What its operator calls it.
 	Name string `json:"name"`
 
-	// SeenAt When it last said that it lives.
+	// SeenAt The time of its last heartbeat.
 	SeenAt time.Time `json:"seen_at"`
 
 	// Self Whether it is the one that answers.
@@ -488,7 +488,7 @@ type Problem struct {
 	Status    int             `json:"status"`
 	Title     string          `json:"title"`
 
-	// Type A constant; `GET` it to read more. `about:blank` when the status says it all.
+	// Type A constant; `GET` it to read more. `about:blank` when the status is enough.
 	Type string `json:"type"`
 }
 
@@ -509,7 +509,7 @@ type Progress struct {
 	BytesTotal int64 `json:"bytes_total"`
 	Completed  int64 `json:"completed"`
 
-	// EtaSeconds How long it will take still, at its pace so far; null when that cannot be told.
+	// EtaSeconds The remaining time at the pace so far; null when it is unknown.
 	EtaSeconds *float64 `json:"eta_seconds"`
 	Failed     int64    `json:"failed"`
 	Fraction   float64  `json:"fraction"`
@@ -581,7 +581,7 @@ type StoredArray struct {
 	Sha256 string  `json:"sha256"`
 	Shape  []int64 `json:"shape"`
 
-	// State `damaged`: the file on disk is not what was uploaded; it can be replaced and deleted, but not be read.
+	// State `damaged`: the file on disk differs from the uploaded one; it can be replaced and deleted, but not be read.
 	State StoredArrayState `json:"state"`
 }
 
@@ -591,7 +591,7 @@ type StoredArrayByteOrder string
 // StoredArrayOrder `C`: the last axis varies fastest; `F`: the first.
 type StoredArrayOrder string
 
-// StoredArrayState `damaged`: the file on disk is not what was uploaded; it can be replaced and deleted, but not be read.
+// StoredArrayState `damaged`: the file on disk differs from the uploaded one; it can be replaced and deleted, but not be read.
 type StoredArrayState string
 
 // JobID defines model for JobID.
