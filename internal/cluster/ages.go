@@ -118,13 +118,13 @@ func (a *ages) trimmed(first uint64) {
 }
 
 // notes returns the changed notes of the replica.
-func (a *ages) notes() []journal.Note {
+func (a *ages) notes() []journal.Metadata {
 	if len(a.dirty) == 0 {
 		return nil
 	}
-	var notes []journal.Note
+	var notes []journal.Metadata
 	for first := range a.dirty {
-		n := journal.Note{Name: fmt.Sprintf("%s%016x", noteSpan, first)}
+		n := journal.Metadata{Name: fmt.Sprintf("%s%016x", noteSpan, first)}
 		if s := a.of(first); s != nil && s.first == first {
 			n.Value = binary.AppendVarint(binary.AppendVarint(nil, nanoseconds(s.begun)), nanoseconds(s.expires))
 		}
@@ -134,8 +134,8 @@ func (a *ages) notes() []journal.Note {
 	return notes
 }
 
-func (a *ages) timeNote() journal.Note {
-	return journal.Note{Name: noteTime, Value: binary.AppendVarint(nil, nanoseconds(a.now))}
+func (a *ages) timeNote() journal.Metadata {
+	return journal.Metadata{Name: noteTime, Value: binary.AppendVarint(nil, nanoseconds(a.now))}
 }
 
 // readTime and readSpan are the inverses.

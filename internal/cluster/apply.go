@@ -125,7 +125,7 @@ func (c *Cluster) message(ctx context.Context, seq uint64, at time.Time, subject
 	}
 	if seq >= c.applied.seq {
 		c.applied = position{from: c.partialMessages.from(seq), seq: seq + 1, at: at.UnixNano()}
-		if err := c.view.Follow(ctx, job.Batch{}, append(c.ageNotes(), c.applied.note())...); err != nil {
+		if err := c.view.ApplyReplicated(ctx, job.Batch{}, append(c.ageNotes(), c.applied.note())...); err != nil {
 			return err
 		}
 	}
@@ -191,7 +191,7 @@ func (c *Cluster) rebuild(ctx context.Context, first uint64) error {
 		c.log.Warn("the view is made anew from the log", "view", c.from(), "log", first)
 		c.met.rebuilds.Inc()
 	}
-	if err := errors.Join(c.view.Settle(ctx), c.view.Clear(ctx)); err != nil {
+	if err := errors.Join(c.view.Flush(ctx), c.view.Clear(ctx)); err != nil {
 		return err
 	}
 	trimRecord, err := c.lastTrim(ctx)
@@ -200,7 +200,7 @@ func (c *Cluster) rebuild(ctx context.Context, first uint64) error {
 	}
 	c.trimRecord = trimRecord
 	c.applied = position{from: first - 1, seq: first}
-	if err := c.view.Follow(ctx, job.Batch{}, journal.Note{Name: noteLog, Value: []byte(c.streamID)}, c.applied.note()); err != nil {
+	if err := c.view.ApplyReplicated(ctx, job.Batch{}, journal.Metadata{Name: noteLog, Value: []byte(c.streamID)}, c.applied.note()); err != nil {
 		return err
 	}
 	c.t.mu.Lock()

@@ -19,8 +19,8 @@ func (c *Cluster) take(ctx context.Context, next position, at time.Time, author 
 	case job.ProposeJoin, job.ProposeLeave, job.ProposeDecision:
 		last, err = c.takePart(ctx, next, p)
 	case job.ProposeDelete:
-		if err = c.patient(ctx, func() error { return c.view.Settle(ctx) }); err == nil {
-			err = c.patient(ctx, func() error { return c.view.Drop(ctx, p.Tenant, p.ID) })
+		if err = c.patient(ctx, func() error { return c.view.Flush(ctx) }); err == nil {
+			err = c.patient(ctx, func() error { return c.view.DeleteReplicated(ctx, p.Tenant, p.ID) })
 		}
 	case job.ProposeTrim, job.ProposeLargeTrim:
 		err = c.takeTrim(ctx, next, p)
@@ -65,7 +65,7 @@ func (c *Cluster) takeBatch(ctx context.Context, next position, at time.Time, au
 		return context.Cause(ctx)
 	}
 	last := false
-	var notes []journal.Note
+	var notes []journal.Metadata
 	var reserved *reservation
 	if submits && author == c.id {
 		reserved = c.w.reservation(p.Number)
@@ -84,12 +84,12 @@ func (c *Cluster) takeBatch(ctx context.Context, next position, at time.Time, au
 		for id := range heads {
 			s := c.t.jobs[id]
 			if s == nil {
-				notes = append(notes, journal.Note{Name: noteJob + id.String()})
+				notes = append(notes, journal.Metadata{Name: noteJob + id.String()})
 				continue
 			}
 			last = last || s.allDone() && s.ending == nil || s.ending != nil && s.active == 0
 			if submits || s.ending != nil && s.decidedAt.Equal(now) {
-				notes = append(notes, journal.Note{Name: noteJob + id.String(), Value: s.appendNote(nil)})
+				notes = append(notes, journal.Metadata{Name: noteJob + id.String(), Value: s.appendNote(nil)})
 			}
 			c.leaveIfIdle(s)
 		}
@@ -101,7 +101,7 @@ func (c *Cluster) takeBatch(ctx context.Context, next position, at time.Time, au
 		if submits {
 			notes = append(notes, c.recordRejected(job.Dropped{Seq: next.seq, Index: next.n}))
 		}
-		if err := c.view.Follow(ctx, job.Batch{}, append(notes, next.note())...); err != nil {
+		if err := c.view.ApplyReplicated(ctx, job.Batch{}, append(notes, next.note())...); err != nil {
 			return err
 		}
 		c.decided(author, p, applyResult{err: err, seq: next.seq})
@@ -110,7 +110,7 @@ func (c *Cluster) takeBatch(ctx context.Context, next position, at time.Time, au
 	if p.Key != nil {
 		c.keys.add(p)
 	}
-	return c.view.Follow(ctx, job.Batch{Entries: p.Entries, Key: p.Key, Done: func(err error) {
+	return c.view.ApplyReplicated(ctx, job.Batch{Entries: p.Entries, Key: p.Key, Done: func(err error) {
 		if p.Key != nil {
 			c.keys.remove(p)
 		}
@@ -193,13 +193,13 @@ func (c *Cluster) takePart(ctx context.Context, next position, p *job.Proposal) 
 		c.t.signal()
 	}
 	c.t.mu.Unlock()
-	notes := []journal.Note{next.note()}
+	notes := []journal.Metadata{next.note()}
 	if err != nil {
 		c.met.drop(err)
 	} else {
-		notes = append(notes, journal.Note{Name: noteJob + p.ID.String(), Value: value})
+		notes = append(notes, journal.Metadata{Name: noteJob + p.ID.String(), Value: value})
 	}
-	return last, errors.Join(err, c.view.Follow(ctx, job.Batch{}, notes...))
+	return last, errors.Join(err, c.view.ApplyReplicated(ctx, job.Batch{}, notes...))
 }
 
 // decided reports the outcome to the author of a proposal, if that is this node.

@@ -45,7 +45,7 @@ func (c *Cluster) ImportTombstone(ctx context.Context, t job.Tombstone) error {
 
 // takeImport applies an imported record.
 func (c *Cluster) takeImport(ctx context.Context, next position, p *job.Proposal) error {
-	if err := c.view.Settle(ctx); err != nil {
+	if err := c.view.Flush(ctx); err != nil {
 		return err
 	}
 	done := make(chan error, 1)
@@ -70,11 +70,11 @@ func (c *Cluster) takeImport(ctx context.Context, next position, p *job.Proposal
 	if err != nil || p.What != job.ProposeJob {
 		return err
 	}
-	return c.view.Follow(ctx, job.Batch{}, c.adopt(p, next.from+1)...)
+	return c.view.ApplyReplicated(ctx, job.Batch{}, c.adopt(p, next.from+1)...)
 }
 
 // adopt adds an imported job of message seq to the state, unless it has ended, and returns its notes.
-func (c *Cluster) adopt(p *job.Proposal, seq uint64) []journal.Note {
+func (c *Cluster) adopt(p *job.Proposal, seq uint64) []journal.Metadata {
 	now := time.Now()
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()
@@ -97,7 +97,7 @@ func (c *Cluster) adopt(p *job.Proposal, seq uint64) []journal.Note {
 	c.t.count(s, +1)
 	c.t.countQueue(s, +1)
 	c.t.signal()
-	return []journal.Note{{Name: noteJob + s.job.ID.String(), Value: s.appendNote(nil)}}
+	return []journal.Metadata{{Name: noteJob + s.job.ID.String(), Value: s.appendNote(nil)}}
 }
 
 // Uses reports whether the spec of an unfinished job contains a mark. Only jobs that sum arrays are searched.

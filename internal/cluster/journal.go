@@ -201,7 +201,7 @@ func (c *Cluster) Cancel(ctx context.Context, tenant string, id job.ID) (job.Job
 		return job.Job{}, err
 	}
 	c.finishIf(id, d)
-	if err := c.view.Settle(ctx); err != nil {
+	if err := c.view.Flush(ctx); err != nil {
 		return job.Job{}, err
 	}
 	return c.view.Get(ctx, tenant, id)

@@ -80,7 +80,7 @@ func (q *leaseQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, e
 	q.mu.Unlock()
 	spec, err := c.view.Spec(wait, h.lease.Job.Tenant, p.id)
 	if errors.Is(err, job.ErrNotFound) {
-		if err = c.view.Settle(wait); err == nil {
+		if err = c.view.Flush(wait); err == nil {
 			spec, err = c.view.Spec(wait, h.lease.Job.Tenant, p.id)
 		}
 	}
@@ -244,7 +244,7 @@ func (c *Cluster) enqueueTasks(subjects []string, known uint64) {
 // be repeated.
 func (h *taskLease) Log(ctx context.Context) job.LogSeq {
 	return func(yield func(job.LogRecord, error) bool) {
-		if err := h.c.view.Settle(ctx); err != nil {
+		if err := h.c.view.Flush(ctx); err != nil {
 			yield(job.LogRecord{}, err)
 			return
 		}

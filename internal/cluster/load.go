@@ -32,11 +32,11 @@ func (c *Cluster) awaitLog(ctx context.Context) error {
 
 // loadPosition reads the identity of the log that the replica was made from, and how far it is applied.
 func (c *Cluster) loadPosition(ctx context.Context) error {
-	known, err := c.view.Note(ctx, noteLog)
+	known, err := c.view.Metadata(ctx, noteLog)
 	if err != nil {
 		return err
 	}
-	at, err := c.view.Note(ctx, notePosition)
+	at, err := c.view.Metadata(ctx, notePosition)
 	if err != nil {
 		return err
 	}
@@ -57,14 +57,14 @@ func (c *Cluster) load(ctx context.Context, streamID string) (err error) {
 		if err := c.view.Clear(ctx); err != nil {
 			return err
 		}
-		return errors.Join(c.view.Follow(ctx, job.Batch{}, journal.Note{Name: noteLog, Value: []byte(streamID)}), c.view.Settle(ctx))
+		return errors.Join(c.view.ApplyReplicated(ctx, job.Batch{}, journal.Metadata{Name: noteLog, Value: []byte(streamID)}), c.view.Flush(ctx))
 	}
 	if streamID == c.streamID {
 		if c.trimRecord, err = c.lastTrim(ctx); err != nil {
 			return err
 		}
 	}
-	err = c.view.Notes(ctx, noteDropped, func(name string, _ []byte) error {
+	err = c.view.ScanMetadata(ctx, noteDropped, func(name string, _ []byte) error {
 		d, err := parseDropped(name)
 		c.dropped = append(c.dropped, d)
 		return err
@@ -86,7 +86,7 @@ func (c *Cluster) load(ctx context.Context, streamID string) (err error) {
 				c.t.advanced(s, &a)
 			}
 		}
-		value, err := c.view.Note(ctx, noteJob+j.ID.String())
+		value, err := c.view.Metadata(ctx, noteJob+j.ID.String())
 		if err == nil {
 			err = s.readNote(value, now)
 		}
@@ -109,13 +109,13 @@ func (c *Cluster) load(ctx context.Context, streamID string) (err error) {
 // and needed until the last of its jobs expires.
 func (c *Cluster) loadAges(ctx context.Context) error {
 	a := &c.t.ages
-	value, err := c.view.Note(ctx, noteTime)
+	value, err := c.view.Metadata(ctx, noteTime)
 	if err != nil {
 		return err
 	}
 	a.readTime(value)
 	c.readTime = a.now
-	if err := c.view.Notes(ctx, noteSpan, a.readSpan); err != nil || len(a.spans) > 0 || c.read == 0 {
+	if err := c.view.ScanMetadata(ctx, noteSpan, a.readSpan); err != nil || len(a.spans) > 0 || c.read == 0 {
 		return err
 	}
 	last, err := c.view.LastExpiry(ctx)

@@ -21,11 +21,11 @@ type position struct {
 	at int64
 }
 
-func (p position) note() journal.Note {
+func (p position) note() journal.Metadata {
 	b := binary.AppendUvarint(nil, p.from)
 	b = binary.AppendUvarint(binary.AppendUvarint(b, p.seq), uint64(p.n))
 	b = binary.AppendUvarint(b, uint64(p.at))
-	return journal.Note{Name: notePosition, Value: b}
+	return journal.Metadata{Name: notePosition, Value: b}
 }
 
 // parsePosition decodes a position; no bytes are the zero position, of an empty replica. Earlier versions did not write at.
@@ -127,7 +127,7 @@ func (c *Cluster) await(ctx context.Context, seq uint64) error {
 	if err := c.awaitApplied(ctx, seq); err != nil {
 		return err
 	}
-	return c.view.Settle(ctx)
+	return c.view.Flush(ctx)
 }
 
 // awaitApplied waits until the log is applied up to seq.

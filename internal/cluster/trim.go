@@ -132,15 +132,15 @@ func (c *Cluster) trimSubject() string     { return c.cfg.Prefix + ".log." + tri
 func (c *Cluster) trimPartSubject() string { return c.cfg.Prefix + ".log." + trimPartAuthor }
 
 // recordRejected records that a submission was rejected, and returns the note of it.
-func (c *Cluster) recordRejected(d job.Dropped) journal.Note {
+func (c *Cluster) recordRejected(d job.Dropped) journal.Metadata {
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
 	c.dropped = append(c.dropped, d)
 	return droppedNote(d, []byte{})
 }
 
-func droppedNote(d job.Dropped, value []byte) journal.Note {
-	return journal.Note{Name: fmt.Sprintf("%s%016x/%x", noteDropped, d.Seq, d.Index), Value: value}
+func droppedNote(d job.Dropped, value []byte) journal.Metadata {
+	return journal.Metadata{Name: fmt.Sprintf("%s%016x/%x", noteDropped, d.Seq, d.Index), Value: value}
 }
 
 func parseDropped(name string) (d job.Dropped, err error) {
@@ -176,7 +176,7 @@ func (c *Cluster) logTime() time.Time {
 }
 
 // ageNotes returns the notes of the replica behind a message.
-func (c *Cluster) ageNotes() []journal.Note {
+func (c *Cluster) ageNotes() []journal.Metadata {
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()
 	return append(c.t.ages.notes(), c.t.ages.timeNote())
@@ -238,7 +238,7 @@ func (c *Cluster) publishTrim(ctx context.Context, p *job.Proposal) error {
 
 // takeTrim removes the rejected submissions of the removed part of the log.
 func (c *Cluster) takeTrim(ctx context.Context, next position, p *job.Proposal) error {
-	notes := []journal.Note{next.note()}
+	notes := []journal.Metadata{next.note()}
 	c.t.mu.Lock()
 	c.t.ages.trimmed(p.First)
 	notes = append(notes, c.t.ages.notes()...)
@@ -252,5 +252,5 @@ func (c *Cluster) takeTrim(ctx context.Context, next position, p *job.Proposal) 
 		return gone
 	})
 	c.readMu.Unlock()
-	return c.view.Follow(ctx, job.Batch{}, notes...)
+	return c.view.ApplyReplicated(ctx, job.Batch{}, notes...)
 }

@@ -51,7 +51,7 @@ func TestUnreadablePosition(t *testing.T) { //nolint:tparallel // the cases shar
 		t.Run(name, func(t *testing.T) {
 			view, err := journal.Open(t.Context(), journal.Config{Dir: a.dir, View: true})
 			f.ok(err)
-			f.ok(view.Follow(t.Context(), job.Batch{}, journal.Note{Name: "position", Value: value}))
+			f.ok(view.ApplyReplicated(t.Context(), job.Batch{}, journal.Metadata{Name: "position", Value: value}))
 			f.ok(view.Close())
 			c := f.cfg
 			c.Dir, c.Logger = a.dir, logger()

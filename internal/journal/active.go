@@ -9,7 +9,7 @@ import (
 	"gather/internal/job"
 )
 
-// active is a job that has not ended, or whose end is not long durable.
+// active is a job in memory: unfinished, or ended in one of the last writes.
 type active struct {
 	id job.ID
 	// durable is the view that readers may see; nil before the submission is on disk.
@@ -19,25 +19,26 @@ type active struct {
 
 	// Owned by the writer.
 
-	// head is the fold of all events that the writer has taken, and written the seq of the last one in a run.
-	head    job.Job
+	// head is the job's state after all events that the writer has taken.
+	head job.Job
+	// written is the seq of the last event that is in a run.
 	written uint64
 	// submission is the batch that holds Submitted; nil after a restart.
 	submission *request
-	// stored is true when the job is in the space a, long when its spec is in s, logged when its log has begun.
-	stored, long, logged bool
-	// counted is whether the job's results are in the count of its tenant.
-	counted bool
-	// jobDelta is the job's part in the write that is being built.
-	jobDelta *jobDelta
+	stored     bool // the job is in the space a
+	long       bool // its spec is in the space s
+	logged     bool // its log on disk has begun
+	counted    bool // its results are in the count of its tenant
+	// delta is the change of the job in the write that is being built; nil for none.
+	delta *jobDelta
 }
 
-// refused reports whether the job's submission was refused after the writer had taken it.
-func (a *active) refused() bool {
-	return a.submission != nil && a.submission.state.Load() == itemRefused
+// rejected reports whether the job's submission was rejected after the writer had taken it.
+func (a *active) rejected() bool {
+	return a.submission != nil && a.submission.state.Load() == requestRejected
 }
 
-// activeJobs are the jobs in memory. Only the writer changes the map, so that it may read without the lock.
+// activeJobs holds the jobs in memory. Only the writer changes the map, so it reads without the lock.
 type activeJobs struct {
 	mu sync.RWMutex
 	m  map[job.ID]*active

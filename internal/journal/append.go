@@ -10,100 +10,103 @@ import (
 	"gather/internal/job"
 )
 
-// The states of an item. Whoever moves it out of waiting calls Done.
+// The states of a request. The goroutine that moves a request out of requestPending calls its Done.
 const (
-	itemWaiting = iota
-	itemSettled
-	itemRefused
+	requestPending = iota
+	requestAccepted
+	requestRejected
 )
 
-// A request is an entry of the queue: a batch, or a control operation of the journal itself.
+// A request is an entry of the writer's queue: a batch, or an operation of the journal itself.
 type request struct {
 	entries []job.Entry
 	done    func(error)
 	key     *job.Key
 	bytes   int64
-	// submits is true with a Submitted event, refusable when every entry has one: then the batch can be rejected while
-	// it waits for the disk, and undone if the disk has taken it.
-	submits, refusable bool
-	state              atomic.Int32
-	// prompt is true when done is called when the disk fails, before the outcome is known.
+	// submits is true when an entry has a Submitted event.
+	submits bool
+	// rejectable is true when every entry has a Submitted event: the batch can be rejected while it waits for the disk,
+	// and deleted again if the disk has taken it.
+	rejectable bool
+	state      atomic.Int32
+	// prompt is true when done is called as soon as the disk fails, before the outcome is known.
 	prompt bool
-	// applied is true when the write contains the request; owned by the writer.
+	// applied is true when the request is part of a write; owned by the writer.
 	applied bool
-	// notes are written with the entries, and also when these are refused.
-	notes []Note
-	// control adds an operation of the journal itself to a write, in place of entries. The writer calls the returned
-	// function when the write is durable.
-	control func(b *pebble.Batch) (durable func())
+	// metadata is written with the entries, and also when these are rejected.
+	metadata []Metadata
+	// op adds an operation of the journal itself to a write; nil for a batch. The writer calls the returned function when
+	// the write is durable.
+	op func(b *pebble.Batch) (durable func())
+	// durable is the function that op returned.
 	durable func()
 }
 
-// measure estimates how many bytes the item takes, in memory and on disk, and whether it submits a job.
-func (it *request) measure() {
+// measure sets the estimated size of a batch, in memory and on disk, and whether it submits jobs.
+func (r *request) measure() {
 	n := 128
-	it.refusable = len(it.entries) > 0
-	for i := range it.entries {
+	r.rejectable = len(r.entries) > 0
+	for i := range r.entries {
 		fresh := false
-		for _, e := range it.entries[i].Events {
+		for _, e := range r.entries[i].Events {
 			n += job.EventBytes(e)
 			_, submits := e.(job.Submitted)
 			fresh = fresh || submits
 		}
-		it.submits = it.submits || fresh
-		it.refusable = it.refusable && fresh
+		r.submits = r.submits || fresh
+		r.rejectable = r.rejectable && fresh
 	}
-	it.bytes = int64(n)
+	r.bytes = int64(n)
 }
 
-// Append queues a batch and returns; b.Done is called, once, when all of it is durable or when it is refused, and not at
-// all when Append returns an error. It does not block: who appends results holds them back while Room returns a channel. A
-// batch with a Submitted event is refused with a *job.Rejection of job.ErrStorage, immediately or through Done, while the
-// journal is unhealthy or MaxPendingBytes wait for the disk. An event that is not legal in its job's state refuses its batch through Done, with
+// Append queues a batch without blocking. b.Done is called once, when the whole batch is durable or rejected, and never when
+// Append returns an error. Callers with results to append wait while Room returns a channel. A batch with a Submitted event
+// is rejected with a *job.Rejection of job.ErrStorage, immediately or through Done, while the journal is unhealthy or
+// MaxPendingBytes wait for the disk. A batch with an event that is invalid in its job's state is rejected through Done, with
 // job.ErrTransition. The events must not be changed afterwards.
 func (j *Journal) Append(_ context.Context, b job.Batch) error {
-	it := &request{entries: b.Entries, done: b.Done, key: b.Key}
-	it.measure()
+	r := &request{entries: b.Entries, done: b.Done, key: b.Key}
+	r.measure()
 	if b.Prompt {
-		it.makePrompt()
+		r.makePrompt()
 	}
-	err := j.enqueue(it, b.Delay)
+	err := j.enqueue(r, b.Delay)
 	if err != nil && b.Key != nil {
 		j.Release(*b.Key)
 	}
 	return err
 }
 
-// makePrompt lets the item be answered before it is durable.
-func (it *request) makePrompt() {
-	done := it.done
+// makePrompt allows done to be called before the request is durable.
+func (r *request) makePrompt() {
+	done := r.done
 	var answered atomic.Bool
-	it.done = func(err error) {
+	r.done = func(err error) {
 		if answered.CompareAndSwap(false, true) {
 			done(err)
 		}
 	}
-	it.prompt = true
+	r.prompt = true
 }
 
-func (j *Journal) enqueue(it *request, delay time.Duration) error {
-	if it.submits {
-		if err := j.refusal(); err != nil {
+func (j *Journal) enqueue(r *request, delay time.Duration) error {
+	if r.submits {
+		if err := j.rejection(); err != nil {
 			return err
 		}
 	}
-	if err := j.queue.put(it, delay, j.c.MaxPendingBytes); err != nil {
+	if err := j.queue.put(r, delay, j.c.MaxPendingBytes); err != nil {
 		return err
 	}
-	if it.prompt {
-		// Requests that are queued while the disk fails are not found by inspect, which may have run before.
-		if c := j.health.current(); c != nil && c.source != causeSpace {
-			it.done(c.rejection(j.c.RetryInterval))
+	if r.prompt {
+		// inspect may have run just before the request was queued.
+		if c := j.health.current(); c != nil && c.source != issueSpace {
+			r.done(c.rejection(j.c.RetryInterval))
 		}
 	}
 	return nil
 }
 
-// Room returns nil while results can be appended, otherwise a channel that is closed when that may have changed: too much
-// waits for the disk, or its free space is kept for deletes, cancels, the sweep and the next start.
+// Room returns nil while results can be appended. While too much waits for the disk, or its free space is reserved for
+// deletes, cancels, the sweep and the next start, it returns a channel that is closed when that may have changed.
 func (j *Journal) Room() <-chan struct{} { return j.queue.full(j.c.MaxPendingBytes) }

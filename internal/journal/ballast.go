@@ -12,16 +12,18 @@ import (
 // ballastName is the file in the data directory that takes up space.
 const ballastName = "BALLAST"
 
-// A ballast is a file that only takes up space. It is removed when the disk has none left, whatever has filled it, so that
-// deletes, cancels, the sweep and the next start can write. It is made again once the free space is above the margin.
+// A ballast is a file that reserves disk space. It is removed when the disk is full, so that deletes, cancels, the sweep and
+// the next start can write, and created again once the free space is above the margin.
 //
-// Removing it does not end the hold on results: size is so much smaller than the reserve that the free space stays below.
+// Results stay held after the removal, because the file is so much smaller than the reserve that the free space stays below
+// the reserve.
 type ballast struct {
-	mu   sync.Mutex
-	fs   vfs.FS
-	dir  string
-	size int64 // 0 for none
-	// margin is the free space that must be left when the file is made.
+	mu  sync.Mutex
+	fs  vfs.FS
+	dir string
+	// size is the size of the file in bytes; 0 for no file.
+	size int64
+	// margin is the free space that must remain after the file is created.
 	margin uint64
 }
 
@@ -38,16 +40,16 @@ func newBallast(c *Config) *ballast {
 
 func (b *ballast) path() string { return b.fs.PathJoin(b.dir, ballastName) }
 
-// release removes the file; it reports whether there was one.
+// release removes the file, and reports whether it existed.
 func (b *ballast) release() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.fs.Remove(b.path()) == nil
 }
 
-// relieve removes the file when the disk is full, or when less than a quarter of the file's size is free. It reports whether
-// it did.
-func (b *ballast) relieve(full bool) bool {
+// releaseIfFull removes the file when the disk is full, or when less than a quarter of the file's size is free. It reports
+// whether it removed the file.
+func (b *ballast) releaseIfFull(full bool) bool {
 	if !full {
 		usage, err := b.fs.GetDiskUsage(b.dir)
 		full = err == nil && usage.AvailBytes < uint64(b.size)/4
@@ -55,7 +57,7 @@ func (b *ballast) relieve(full bool) bool {
 	return full && b.release()
 }
 
-// restore makes the file if it is missing, or of another size, and leaves the margin free.
+// restore creates the file if it is missing or has another size, unless that would leave less than the margin free.
 func (b *ballast) restore() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -77,17 +79,17 @@ func (b *ballast) restore() error {
 	return nil
 }
 
-// fill makes the file. A crash leaves one of a smaller size, which is made again.
+// fill creates the file. A crash leaves a smaller file, which restore replaces.
 func (b *ballast) fill() error {
 	f, err := b.fs.OpenReadWrite(b.path(), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}
 	if f.Preallocate(0, b.size) == nil {
-		_, err = f.WriteAt([]byte{0}, b.size-1) // the size, which shows that the file is whole
+		_, err = f.WriteAt([]byte{0}, b.size-1) // sets the size, which marks the file as complete
 		return errors.Join(err, f.Close())
 	}
-	// Bytes that a file system cannot compress.
+	// Random bytes, because a file system may compress others.
 	noise := rand.NewChaCha8([32]byte{})
 	buf := make([]byte, minBallast)
 	for left := b.size; left > 0 && err == nil; left -= int64(len(buf)) {
@@ -103,21 +105,21 @@ func isFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// relieve removes the ballast if the disk is full.
-func (j *Journal) relieve() (full bool) {
-	full = isFull(j.fs.Err()) || isFull(j.health.has(causeFlush))
-	if j.ballast.relieve(full) {
+// releaseBallast removes the ballast if the disk is full, and reports whether the disk is full.
+func (j *Journal) releaseBallast() (full bool) {
+	full = isFull(j.fs.Err()) || isFull(j.health.issue(issueFlush))
+	if j.ballast.releaseIfFull(full) {
 		j.log.Warn("the disk has no space left: the ballast is removed, for deletes, cancels and the sweep", "bytes", j.ballast.size)
 	}
 	return full
 }
 
-// tendBallast removes the ballast if the disk is full, and makes it if there is room.
-func (j *Journal) tendBallast() {
-	if j.relieve() {
+// maintainBallast removes the ballast if the disk is full, and otherwise creates it if there is room.
+func (j *Journal) maintainBallast() {
+	if j.releaseBallast() {
 		return
 	}
 	if err := j.ballast.restore(); err != nil {
-		j.log.Warn("make the ballast", "error", err)
+		j.log.Warn("creating the ballast failed", "error", err)
 	}
 }

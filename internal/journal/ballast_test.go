@@ -18,8 +18,8 @@ import (
 	"gather/internal/journal/journaltest"
 )
 
-// TestBallast lets something else fill the disk to the last block: deletes, cancels, the sweep and the start work, and results
-// are held.
+// TestBallast fills the disk from outside to the last block: deletes, cancels, the sweep and the start work, and results are
+// held.
 func TestBallast(t *testing.T) {
 	const (
 		size    = 64 << 20
@@ -29,8 +29,8 @@ func TestBallast(t *testing.T) {
 	d := journaltest.NewSmallDisk(size)
 	c := &clock{now: time.Now()}
 	start := func() (*journal.Journal, error) {
-		return journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: d, Logger: quiet, MinFreeBytes: margin, RetryInterval: time.Millisecond},
-			journal.World{Now: c.Now, MemTable: 256 << 10})
+		return journal.OpenWithHooks(t.Context(), journal.Config{Dir: "j", FS: d, Logger: quiet, MinFreeBytes: margin, RetryInterval: time.Millisecond},
+			journal.Hooks{Now: c.Now, MemTable: 256 << 10})
 	}
 	open := func() *journal.Journal {
 		t.Helper()
@@ -39,7 +39,7 @@ func TestBallast(t *testing.T) {
 		return j
 	}
 	j := open()
-	j.TendBallast()
+	j.MaintainBallast()
 	if info, err := d.Stat("j/BALLAST"); err != nil || info.Size() != ballast {
 		t.Fatalf("ballast: %v, error %v; want %d bytes", info, err, ballast)
 	}
@@ -52,13 +52,13 @@ func TestBallast(t *testing.T) {
 	end := job.Finished{State: job.Succeeded, At: c.Now()}
 	must(t, journaltest.Append(t.Context(), j, entry(ids[0], end)))
 	must(t, journaltest.Append(t.Context(), j, entry(ids[1], end)))
-	j.TendBallast()
+	j.MaintainBallast()
 	if _, err := d.Stat("j/BALLAST"); err != nil {
 		t.Fatalf("ballast of a disk with %d free bytes: %v, want it there", d.Free(), err)
 	}
 
 	d.Fill(0)
-	j.TendBallast()
+	j.MaintainBallast()
 	if free := d.Free(); free < ballast {
 		t.Fatalf("%d free bytes, want the %d of the ballast", free, ballast)
 	}
@@ -77,7 +77,7 @@ func TestBallast(t *testing.T) {
 	}
 
 	d.Clean()
-	j.TendBallast()
+	j.MaintainBallast()
 	j.Inspect()
 	if _, err := d.Stat("j/BALLAST"); err != nil || j.Room() != nil || j.Ready() != nil {
 		t.Fatalf("with space again: ballast %v, room %v, ready %v; want nil for all", err, j.Room(), j.Ready())
@@ -86,28 +86,28 @@ func TestBallast(t *testing.T) {
 
 	d.Fill(0)
 	must(t, open().Close())
-	d.Fill(0) // the ballast is used up
+	d.Fill(0) // takes the space of the ballast too
 	_, err := start()
 	wantErr(t, err, journal.ErrDiskFull)
 	d.Clean()
 	must(t, open().Close())
 }
 
-// TestCloseOnFullDisk closes a journal when something else has taken the last block: what waits is written to the room of the
-// ballast. The next start, also on a full disk, is ready when there is space.
+// TestCloseOnFullDisk closes a journal on a disk that was filled from outside: waiting requests are written to the space of the
+// ballast. The next start, also on a full disk, becomes ready when there is space.
 func TestCloseOnFullDisk(t *testing.T) {
 	d := journaltest.NewSmallDisk(64 << 20)
 	open := func() *journal.Journal {
 		t.Helper()
-		j, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: d, Logger: quiet, MinFreeBytes: 16 << 20, RetryInterval: time.Hour},
-			journal.World{MemTable: 256 << 10})
+		j, err := journal.OpenWithHooks(t.Context(), journal.Config{Dir: "j", FS: d, Logger: quiet, MinFreeBytes: 16 << 20, RetryInterval: time.Hour},
+			journal.Hooks{MemTable: 256 << 10})
 		must(t, err)
 		return j
 	}
 	j := open()
 	id, s := submission("t")
 	must(t, journaltest.Append(t.Context(), j, entry(id, s, job.Started{})))
-	j.TendBallast()
+	j.MaintainBallast()
 	d.Fill(0)
 	late := entry(id, job.Advanced{Completed: 1, Partial: make([]byte, 500<<10)})
 	late.Delay = time.Hour
@@ -116,9 +116,9 @@ func TestCloseOnFullDisk(t *testing.T) {
 	d.Clean()
 	j = open()
 	if v, err := j.Get(t.Context(), "t", id); err != nil || v.Progress.Completed != 1 {
-		t.Errorf("got %+v, %v, want what waited when the journal was closed", v.Progress, err)
+		t.Errorf("got %+v, %v, want the requests that waited when the journal was closed", v.Progress, err)
 	}
-	j.TendBallast()
+	j.MaintainBallast()
 	must(t, journaltest.Append(t.Context(), j, entry(id, job.Advanced{Partial: make([]byte, 200<<10)})))
 	must(t, j.Close())
 	d.Fill(0)
@@ -129,17 +129,17 @@ func TestCloseOnFullDisk(t *testing.T) {
 	must(t, j.Close())
 }
 
-// A quota can be used up while the disk reports free space: then the error of a write, or of a flush, removes the ballast.
+// When a quota is used up while the disk reports free space, the error of a write or of a flush removes the ballast.
 func TestBallastOfQuota(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT} {
 		for _, ext := range []string{".log", ".sst"} {
 			t.Run(fmt.Sprintf("%v of %s", errno, ext), func(t *testing.T) {
 				d := newDisk()
 				d.mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 30})
-				j, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: d, Logger: quiet, MinFreeBytes: 16 << 20, RetryInterval: time.Millisecond},
-					journal.World{MemTable: 256 << 10})
+				j, err := journal.OpenWithHooks(t.Context(), journal.Config{Dir: "j", FS: d, Logger: quiet, MinFreeBytes: 16 << 20, RetryInterval: time.Millisecond},
+					journal.Hooks{MemTable: 256 << 10})
 				must(t, err)
-				j.TendBallast()
+				j.MaintainBallast()
 				ballast := func() bool {
 					_, err := d.Stat("j/BALLAST")
 					return err == nil
@@ -162,17 +162,17 @@ func TestBallastOfQuota(t *testing.T) {
 				if ext == ".log" {
 					j.Inspect()
 				} else {
-					j.TendBallast()
+					j.MaintainBallast()
 				}
 				if ballast() {
 					t.Error("the ballast is there, want it removed")
 				}
-				if j.TendBallast(); ballast() {
-					t.Error("the ballast is made again while the quota is used up")
+				if j.MaintainBallast(); ballast() {
+					t.Error("the ballast is created while the quota is used up")
 				}
 				d.fail(nil)
 				until(t, "the journal is ready", func() bool { return j.Ready() == nil })
-				if j.TendBallast(); !ballast() {
+				if j.MaintainBallast(); !ballast() {
 					t.Error("with space again there is no ballast")
 				}
 				must(t, j.Close())
@@ -181,12 +181,12 @@ func TestBallastOfQuota(t *testing.T) {
 	}
 }
 
-// The ballast is a quarter of the margin, at most 64 MiB, and none where that is too little, or there is nothing to keep space for.
+// The ballast is a quarter of the margin, at most 64 MiB. There is none if that is too small, and none for a replica.
 func TestBallastSize(t *testing.T) {
 	for _, tt := range []struct {
 		margin uint64
 		view   bool
-		found  string // what is there in its place
+		found  string // content of the file before
 		want   int64  // 0 for none
 	}{
 		{margin: 4<<20 - 4, want: 0},
@@ -207,7 +207,7 @@ func TestBallastSize(t *testing.T) {
 				must(t, err)
 				must(t, f.Close())
 			}
-			j.TendBallast()
+			j.MaintainBallast()
 			got := int64(0)
 			if info, err := mem.Stat("j/BALLAST"); err == nil {
 				got = info.Size()
@@ -222,7 +222,7 @@ func TestBallastSize(t *testing.T) {
 	}
 }
 
-// Results leave half of the margin, and of a small margin what deletes and flushes need.
+// Results leave half of the margin, and of a small margin the space that deletes and flushes need.
 func TestReserveOfMargin(t *testing.T) {
 	for margin, reserve := range map[uint64]uint64{16 << 20: 16 << 20, 64 << 20: 64 << 20, 96 << 20: 64 << 20, 128 << 20: 64 << 20, 1 << 30: 512 << 20} {
 		t.Run(fmt.Sprint(margin), func(t *testing.T) {
@@ -240,7 +240,7 @@ func TestReserveOfMargin(t *testing.T) {
 	}
 }
 
-// What others may write leaves the margin, and a quarter of it for the jobs to come.
+// Spare leaves the margin, and a quarter of it for later jobs.
 func TestSpare(t *testing.T) {
 	for _, tt := range []struct {
 		name         string
@@ -264,7 +264,7 @@ func TestSpare(t *testing.T) {
 			must(t, j.Close())
 		})
 	}
-	t.Run("a disk that cannot tell", func(t *testing.T) {
+	t.Run("a disk that does not report free space", func(t *testing.T) {
 		j := open(t, journal.Config{Dir: "j", FS: silent{vfs.NewMem()}, MinFreeBytes: 400, RetryInterval: time.Hour})
 		if got := j.Spare(); got != math.MaxInt64 {
 			t.Errorf("got %d, want %d", got, int64(math.MaxInt64))
@@ -273,7 +273,7 @@ func TestSpare(t *testing.T) {
 	})
 }
 
-// silent is a file system that cannot tell its free space.
+// silent is a file system that does not report its free space.
 type silent struct{ vfs.FS }
 
 func (silent) GetDiskUsage(string) (vfs.DiskUsage, error) {

@@ -14,21 +14,21 @@ import (
 	"gather/internal/journal/journaltest"
 )
 
-// appender is what the benchmarks compare.
+// appender is the interface of the compared journals.
 type appender interface {
 	Append(ctx context.Context, b job.Batch) error
 	Close() error
 }
 
 // BenchmarkSubmit measures durable submissions of small jobs: each goroutine submits a job and waits until it is on
-// disk, and the job starts and ends right behind, as a five-number job does.
+// disk, and the job then starts and ends in one append, as a job of five numbers does.
 func BenchmarkSubmit(b *testing.B) {
 	for _, kind := range []string{"disk", "volatile"} {
 		for _, n := range []int{1, 16, 64, 256} {
 			b.Run(fmt.Sprintf("%s/goroutines=%d", kind, n), func(b *testing.B) {
 				var j appender = &journaltest.Volatile{}
 				if kind == "disk" {
-					// As of a tenant without a quota of results.
+					// The tenant has no quota of results.
 					j = open(b, journal.Config{Dir: b.TempDir(), CountResults: func(string) bool { return false }})
 				}
 				submitMany(b, j, n)
@@ -149,7 +149,7 @@ func BenchmarkRead(b *testing.B) {
 		must(b, j.Append(b.Context(), batch))
 	}
 	all.Wait()
-	// Another write lets go of the jobs that have ended, so that they are read from Pebble.
+	// Another write drops the ended jobs from memory, so that they are read from Pebble.
 	last, sub := submission("t")
 	must(b, journaltest.Append(b.Context(), j, entry(last, sub)))
 	b.Run("get", func(b *testing.B) {

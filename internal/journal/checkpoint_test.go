@@ -15,12 +15,12 @@ import (
 	"gather/internal/journal/journaltest"
 )
 
-// TestCheckpoint copies a journal while clients submit: what was promised before is in the copy, and nothing half. A copy that
-// loses the end of its log is refused.
+// TestCheckpoint copies a journal while clients submit: the copy has all batches acknowledged before, and no partial batch. A
+// copy that loses the end of its log is not opened.
 func TestCheckpoint(t *testing.T) {
 	fs := vfs.NewMem()
-	world := journal.World{MemTable: 64 << 10}
-	j, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: fs, Logger: quiet}, world)
+	hooks := journal.Hooks{MemTable: 64 << 10}
+	j, err := journal.OpenWithHooks(t.Context(), journal.Config{Dir: "j", FS: fs, Logger: quiet}, hooks)
 	must(t, err)
 	l := newLoad(t, j)
 	l.run(8, 50)
@@ -35,7 +35,7 @@ func TestCheckpoint(t *testing.T) {
 			t.Errorf("meanwhile was called %d times, want 1", called)
 		}
 		copies = append(copies, dir)
-		k, err := journal.OpenIn(t.Context(), journal.Config{Dir: dir, FS: fs, Logger: quiet}, world)
+		k, err := journal.OpenWithHooks(t.Context(), journal.Config{Dir: dir, FS: fs, Logger: quiet}, hooks)
 		must(t, err)
 		promised.check(t, k)
 		must(t, k.Close())
@@ -51,7 +51,7 @@ func TestCheckpoint(t *testing.T) {
 	}
 }
 
-// TestCheckpointHasMark damages a copy: Open finds out, as for the original.
+// TestCheckpointHasMark damages a copy: Open detects it, as for the original.
 func TestCheckpointHasMark(t *testing.T) {
 	for _, damage := range []string{"writes", "manifest", "no manifest"} {
 		t.Run(damage, func(t *testing.T) {
@@ -66,7 +66,7 @@ func TestCheckpointHasMark(t *testing.T) {
 			must(t, j.Close())
 			switch damage {
 			case "writes":
-				// The mark of a later copy stands for writes that this one has lost.
+				// The mark of a later copy records writes that this copy lacks.
 				k := open(t, journal.Config{Dir: "j", FS: s.fs})
 				id, sub := submission("t")
 				must(t, journaltest.Append(t.Context(), k, entry(id, sub)))
@@ -95,8 +95,8 @@ func TestCheckpointHasMark(t *testing.T) {
 
 func isLock(name string) bool { return name == "LOCK" }
 
-// TestCheckpointOnFullDisk fails the copy wherever it can fail: that is an error of the copy and none of the journal, which
-// goes on to take submissions.
+// TestCheckpointOnFullDisk fails each operation of the copy: the copy returns the error, and the journal still accepts
+// submissions.
 func TestCheckpointOnFullDisk(t *testing.T) {
 	d := newDisk()
 	j := open(t, journal.Config{Dir: "j", FS: d})

@@ -13,30 +13,30 @@ import (
 
 // # Time
 //
-// Events have instants of the wall clock, which may be set at any time, also between two runs. How long ago an event was, and
-// when a job, a key or a tombstone expires, is measured on a clock of the journal's own, which is not: it began as the wall
-// clock, runs on by the monotonic clock, and while the server is down by the difference of the wall clock between the last
-// record and the start, if that is positive. (A wall clock that was set forward meanwhile cannot be distinguished from a
-// longer downtime.) The steps of the wall clock are recorded under clockKey, with the time of the last write, so that instants
-// from before a step can still be converted. A view takes the clock of its cluster instead.
+// Events carry instants of the wall clock, which may be set at any time, also between two runs. The journal measures ages and
+// expiries on a clock of its own, which never steps: it starts as the wall clock and advances with the monotonic clock. While
+// the server is down it advances by the difference of the wall clock between the last record and the start, if that is
+// positive. (A wall clock that was set forward during that time cannot be distinguished from a longer downtime.) The steps of
+// the wall clock are recorded under clockKey, with the time of the last write, so that instants from before a step can still
+// be converted. The replica of a cluster's node uses the clock of the cluster instead.
 
-// clockKey has the steps of the wall clock and the time of a recent write.
+// clockKey is the key of the wall clock's steps and the time of a recent write.
 var clockKey = []byte("mclock")
 
 const (
-	// minStep is the smallest step of the wall clock that is noticed; smaller ones add up.
+	// minStep is the smallest step of the wall clock that is detected; smaller steps add up.
 	minStep = time.Second
-	// clockInterval is how old the recorded time of the last write may be.
+	// clockInterval is the maximum age of the recorded time of the last write.
 	clockInterval = 10 * time.Second
-	// stepSlack is how long a step may go unnoticed.
+	// stepSlack is the time within which a step is detected.
 	stepSlack = 30 * time.Second
-	// forever is no bound of an expiry.
+	// forever is the limit of due for expiries that are not limited.
 	forever = 200 * 365 * 24 * time.Hour
-	// maxSteps bounds the steps that are kept.
+	// maxSteps is the number of steps that are kept.
 	maxSteps = 64
 )
 
-// steadyClock is that clock. It is safe for concurrent use.
+// A steadyClock never steps. It is safe for concurrent use.
 type steadyClock struct {
 	// monotonic and wall are the machine's clocks.
 	monotonic, wall func() time.Time
@@ -49,16 +49,16 @@ type steadyClock struct {
 	recorded    time.Time
 }
 
-// A clockStep is the state from a time on: the clock is so far ahead of the wall clock.
+// A clockStep records how far the clock is ahead of the wall clock from a time on.
 type clockStep struct {
 	at    time.Time
 	ahead time.Duration
 }
 
-// now returns the time by the clock; lock held.
+// now returns the time; the lock is held.
 func (c *steadyClock) now() time.Time { return c.base.Add(c.monotonic().Sub(c.start)) }
 
-// read returns the time, and how far the clock is ahead of the wall clock. It notices steps.
+// read returns the time, and how far the clock is ahead of the wall clock. It detects steps.
 func (c *steadyClock) read() (now time.Time, ahead time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,8 +73,8 @@ func (c *steadyClock) read() (now time.Time, ahead time.Duration) {
 	return now, last.ahead
 }
 
-// convert returns when, by the clock, an instant of the wall clock was. An instant that was shown twice is the later one; one
-// that was never shown, or has yet to come, is now.
+// convert returns the time at which the wall clock showed an instant: the later time if it was shown twice, the current time
+// if it was never shown or is in the future.
 func (c *steadyClock) convert(instant time.Time) time.Time {
 	now, _ := c.read()
 	c.mu.Lock()
@@ -96,7 +96,7 @@ func (c *steadyClock) elapsed(instant time.Time) time.Duration {
 	return max(0, now.Sub(t))
 }
 
-// record returns the clock's state to store with the next write; nil unless a step was noticed or clockInterval has passed.
+// record returns the clock's state to store with the next write; nil unless a step was detected or clockInterval has passed.
 func (c *steadyClock) record() []byte {
 	now, ahead := c.read()
 	c.mu.Lock()
@@ -112,7 +112,7 @@ func (c *steadyClock) record() []byte {
 	return binary.AppendVarint(binary.AppendVarint(b, now.UnixNano()), now.Add(-ahead).UnixNano())
 }
 
-// isChanged reports whether a step was noticed that is not recorded yet.
+// isChanged reports whether a step was detected that is not recorded yet.
 func (c *steadyClock) isChanged() bool {
 	c.read()
 	c.mu.Lock()
@@ -120,7 +120,7 @@ func (c *steadyClock) isChanged() bool {
 	return c.changed
 }
 
-// open starts the clock from its stored state, nil for none.
+// open starts the clock from its stored state; nil for a new journal.
 func (c *steadyClock) open(stored []byte) error {
 	c.start = c.monotonic()
 	wall := c.wall().Round(0).UTC()
@@ -128,10 +128,10 @@ func (c *steadyClock) open(stored []byte) error {
 		c.base, c.steps = wall, []clockStep{{at: wall}}
 		return nil
 	}
-	fault := false
+	invalid := false
 	number := func() int64 {
 		v, n := binary.Varint(stored)
-		fault = fault || n <= 0
+		invalid = invalid || n <= 0
 		stored = stored[max(n, 0):]
 		return v
 	}
@@ -146,16 +146,16 @@ func (c *steadyClock) open(stored []byte) error {
 	}
 	last := time.Unix(0, number()).UTC()
 	lastWall := time.Unix(0, number()).UTC()
-	if fault || len(stored) > 0 {
+	if invalid || len(stored) > 0 {
 		return corrupt("clock")
 	}
 	c.base = last.Add(max(0, wall.Sub(lastWall)))
 	c.recorded = last
-	c.read() // a wall clock that went back is a step
+	c.read() // detects a wall clock that was set back
 	return nil
 }
 
-// loadClock starts the journal's clock.
+// loadClock starts the journal's clock from its stored state.
 func (j *Journal) loadClock() error {
 	j.clock.monotonic, j.clock.wall = j.h.now, j.h.wall
 	v, closer, err := j.db.Get(clockKey)
@@ -168,7 +168,7 @@ func (j *Journal) loadClock() error {
 	return errors.Join(j.clock.open(v), closer.Close())
 }
 
-// now returns the time by the clock of expiries.
+// now returns the time of the journal's clock, or of Config.Now.
 func (j *Journal) now() time.Time {
 	if j.c.Now != nil {
 		return j.c.Now()
@@ -177,20 +177,20 @@ func (j *Journal) now() time.Time {
 	return now
 }
 
-// due converts an instant of expiry to that clock. It is not later than most from now.
-func (j *Journal) due(instant time.Time, most time.Duration) time.Time {
+// due converts an instant of the wall clock to the journal's clock, at most limit from now.
+func (j *Journal) due(instant time.Time, limit time.Duration) time.Time {
 	if j.c.Now != nil {
 		return instant
 	}
 	now, ahead := j.clock.read()
-	if latest := now.Add(most); instant.Add(ahead).After(latest) {
+	if latest := now.Add(limit); instant.Add(ahead).After(latest) {
 		return latest
 	}
 	return instant.Add(ahead)
 }
 
-// shown is the inverse: the instant of the wall clock at which an expiry by the journal's clock comes.
-func (j *Journal) shown(due time.Time) time.Time {
+// wallTime is the inverse of due: it converts a time of the journal's clock to the wall clock.
+func (j *Journal) wallTime(due time.Time) time.Time {
 	if j.c.Now != nil {
 		return due
 	}
@@ -198,7 +198,7 @@ func (j *Journal) shown(due time.Time) time.Time {
 	return due.Add(-ahead)
 }
 
-// Elapsed returns how long ago an instant was that was recorded here, not counting steps of the wall clock.
+// Elapsed returns the time since an instant that the journal recorded, without the steps of the wall clock.
 func (j *Journal) Elapsed(since time.Time) time.Duration {
 	if j.c.Now != nil {
 		return max(0, j.c.Now().Sub(since))

@@ -12,7 +12,7 @@ import (
 	"gather/internal/journal/journaltest"
 )
 
-// twoClocks are a machine's: time passes on both, and the wall clock can be set.
+// twoClocks are a monotonic clock and a wall clock that can be set. Time passes on both.
 type twoClocks struct {
 	clock
 	ahead time.Duration
@@ -23,18 +23,18 @@ func (c *twoClocks) wall() time.Time { return c.Now().Add(c.ahead) }
 func (c *twoClocks) open(t *testing.T, cfg journal.Config) *journal.Journal {
 	t.Helper()
 	cfg.Dir, cfg.Logger, cfg.SweepInterval = "j", quiet, time.Hour
-	j, err := journal.OpenIn(t.Context(), cfg, journal.World{Now: c.Now, After: c.After, Wall: c.wall})
+	j, err := journal.OpenWithHooks(t.Context(), cfg, journal.Hooks{Now: c.Now, After: c.After, Wall: c.wall})
 	must(t, err)
 	return j
 }
 
-// What is retained is kept for as long as it was to be, whether the wall clock is set before its end, behind it, or between two
-// runs; except that a wall clock which is set forward while the server is down is a longer downtime.
+// Records keep their retention when the wall clock is set back or forward, in one run or between two runs; except that a wall
+// clock that is set forward while the server is down counts as a longer downtime.
 func TestRetentionAcrossClockSteps(t *testing.T) {
 	const retention = time.Hour
 	for name, c := range map[string]struct {
 		before, during, after, down time.Duration
-		// early is by how much the job may expire early.
+		// early is how much earlier the job may expire.
 		early time.Duration
 	}{
 		"no step":          {},
@@ -80,7 +80,7 @@ func TestRetentionAcrossClockSteps(t *testing.T) {
 					t.Helper()
 					must(t, j.Sweep(t.Context()))
 					if _, err := j.Get(t.Context(), "t", id); !errors.Is(err, want) {
-						t.Errorf("%s before its expiry the job is answered %v, want %v", left, err, want)
+						t.Errorf("%s before its expiry Get returns %v, want %v", left, err, want)
 					}
 					prior, err := j.Reserve(t.Context(), key)
 					must(t, err)
@@ -101,7 +101,7 @@ func TestRetentionAcrossClockSteps(t *testing.T) {
 	}
 }
 
-// Elapsed is what has passed, whatever the wall clock was set to since, in this run or a later one.
+// Elapsed does not depend on changes of the wall clock, in this run or a later one.
 func TestElapsed(t *testing.T) {
 	for name, steps := range map[string][]time.Duration{
 		"no step": {0, 0}, "ahead": {time.Hour, 0}, "back": {-time.Hour, 0}, "both": {-time.Hour, 2 * time.Hour}, "back twice": {-time.Hour, -time.Hour},
@@ -135,7 +135,7 @@ func TestElapsed(t *testing.T) {
 					t.Errorf("elapsed %s after a restart, want %s", got, passed)
 				}
 			}
-			// A wall clock that goes back between two runs: nothing has passed since the last write.
+			// The wall clock goes back between two runs: no time has passed since the last write.
 			must(t, j.Close())
 			clocks.add(time.Minute)
 			clocks.ahead -= 24 * time.Hour
@@ -144,14 +144,14 @@ func TestElapsed(t *testing.T) {
 				t.Errorf("elapsed %s after the clock went back while the server was down, want at most %s", got, passed)
 			}
 			if got := j.Elapsed(clocks.wall().Add(48 * time.Hour)); got != 0 {
-				t.Errorf("an instant to come was %s ago", got)
+				t.Errorf("a future instant was %s ago", got)
 			}
 			must(t, j.Close())
 		})
 	}
 }
 
-// TestExportAcrossClockSteps: what is exported expires when the wall clock, as it is set now, shows that time.
+// TestExportAcrossClockSteps checks that exported expiries are times of the wall clock as it is set now.
 func TestExportAcrossClockSteps(t *testing.T) {
 	const retention = time.Hour
 	for name, step := range map[string]time.Duration{"no step": 0, "ahead": 10 * time.Hour, "back": -10 * time.Hour} {

@@ -11,9 +11,9 @@ import (
 	"gather/internal/job"
 )
 
-// Delete removes a terminal job and leaves a tombstone, durably. The error is job.ErrNotFinished for a job that has not
-// ended, job.ErrNotFound or job.ErrExpired as from Get, or job.ErrStorage while the disk fails: then the job may be
-// removed later. A delete is accepted while free space is low, because it frees space.
+// Delete durably removes a terminal job and leaves a tombstone. It returns job.ErrNotFinished for an unfinished job,
+// job.ErrNotFound or job.ErrExpired as Get does, or job.ErrStorage while the disk fails; the job may then still be removed
+// later. Deletes are accepted while free space is low, because they free space.
 func (j *Journal) Delete(ctx context.Context, tenant string, id job.ID) error {
 	v, err := j.Get(ctx, tenant, id)
 	if err != nil {
@@ -22,14 +22,14 @@ func (j *Journal) Delete(ctx context.Context, tenant string, id job.ID) error {
 	if !v.State.Terminal() {
 		return job.ErrNotFinished
 	}
-	return j.control(ctx, []job.ID{id}, true, func(b *removal) error {
-		return j.bury(b, []doomed{{tenant: tenant, id: id}})
+	return j.runInWriter(ctx, []job.ID{id}, true, func(b *removal) error {
+		return j.deleteWithTombstone(b, []jobRef{{tenant: tenant, id: id}})
 	})
 }
 
-// control makes the operations that build adds to a batch part of a write, and waits until they are durable; if prompt, not
-// while the disk fails. The ended jobs that they remove are ids.
-func (j *Journal) control(ctx context.Context, ids []job.ID, prompt bool, build func(b *removal) error) error {
+// runInWriter adds the batch that build fills to the next write, and waits until it is durable or ctx is done; a prompt one
+// returns an error as soon as the disk fails. ids are the ended jobs that the batch removes.
+func (j *Journal) runInWriter(ctx context.Context, ids []job.ID, prompt bool, build func(b *removal) error) error {
 	// Build the batch outside the writer goroutine, so that its reads do not delay other writes and its errors do not
 	// fail them.
 	var own *removal
@@ -45,12 +45,12 @@ func (j *Journal) control(ctx context.Context, ids []job.ID, prompt bool, build 
 		return errors.Join(err, own.Close())
 	}
 	result := make(chan error, 1)
-	it := &request{bytes: int64(own.Len()), done: func(err error) { result <- err }}
-	it.control = func(b *pebble.Batch) func() {
+	req := &request{bytes: int64(own.Len()), done: func(err error) { result <- err }}
+	req.op = func(b *pebble.Batch) func() {
 		// Apply fails only for a batch that was not made by this package of Pebble.
 		_ = b.Apply(own.Batch, nil)
 		_ = own.Close()
-		// They may still be in memory, if they ended a moment ago.
+		// Jobs that have just ended are still in memory.
 		j.jobs.remove(ids)
 		return func() {
 			j.results.finish(own.freed, true)
@@ -60,9 +60,9 @@ func (j *Journal) control(ctx context.Context, ids []job.ID, prompt bool, build 
 		}
 	}
 	if prompt {
-		it.makePrompt()
+		req.makePrompt()
 	}
-	if err := j.enqueue(it, 0); err != nil {
+	if err := j.enqueue(req, 0); err != nil {
 		j.results.finish(own.freed, false)
 		return err
 	}
@@ -74,25 +74,25 @@ func (j *Journal) control(ctx context.Context, ids []job.ID, prompt bool, build 
 	}
 }
 
-// A removal is the batch of an operation that deletes.
+// A removal is a batch that deletes jobs.
 type removal struct {
 	*pebble.Batch
-	// freed has the deleted jobs, and the bytes that each frees.
+	// freed lists the deleted jobs and the bytes that each frees.
 	freed []freedJob
 }
 
-// doomed is a job to bury.
-type doomed struct {
+// A jobRef identifies a job in the engine's keys.
+type jobRef struct {
 	tenant string
 	id     job.ID
 }
 
-// manyKeys is how many keys of a job are deleted one by one. A range deletion costs every later read a little, until it
-// is compacted away; many single ones cost more.
+// manyKeys is the number of keys of a job above which they are deleted as a range. A range deletion slows every later read
+// until it is compacted away; many single deletions cost more.
 const manyKeys = 64
 
-// bury removes terminal jobs and leaves tombstones.
-func (j *Journal) bury(b *removal, jobs []doomed) error {
+// deleteWithTombstone adds the deletion of terminal jobs and their tombstones to a batch.
+func (j *Journal) deleteWithTombstone(b *removal, jobs []jobRef) error {
 	it, err := j.db.NewIter(nil)
 	if err != nil {
 		return fmt.Errorf("delete jobs: %w", err)
@@ -122,7 +122,7 @@ func (j *Journal) bury(b *removal, jobs []doomed) error {
 	return nil
 }
 
-// clearJob deletes a job's keys of one space.
+// clearJob adds the deletion of a job's keys of one space to a batch.
 func clearJob(b *pebble.Batch, it *pebble.Iterator, space byte, id job.ID) error {
 	prefix := appendIDKey(nil, space, id)
 	end := keyAfter(prefix)

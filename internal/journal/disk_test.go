@@ -17,11 +17,11 @@ import (
 	"gather/internal/journal/journaltest"
 )
 
-// A disk is a file system that fails or hangs as it is told.
+// A disk is a file system that fails or hangs on request.
 type disk struct {
 	*errorfs.FS
 	mem *vfs.MemFS
-	// fault says whether an operation fails.
+	// fault returns the error of an operation; nil for success.
 	fault atomic.Pointer[func(op errorfs.Op) error]
 	mu    sync.Mutex
 	gate  chan struct{}
@@ -54,7 +54,7 @@ func (d *disk) fail(f func(op errorfs.Op) error) {
 	d.fault.Store(&f)
 }
 
-// hang makes every sync of the log wait until the returned function is called.
+// hang blocks every sync of the log until the returned function is called.
 func (d *disk) hang() (resume func()) {
 	gate := make(chan struct{})
 	d.mu.Lock()
@@ -70,7 +70,7 @@ func (d *disk) hang() (resume func()) {
 
 var errDisk = errors.New("no space left on this device")
 
-// writes fails everything that changes the disk.
+// writes fails every operation that changes the disk.
 func writes(op errorfs.Op) error {
 	if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && op.Kind != errorfs.OpFileClose {
 		return errDisk
@@ -78,7 +78,7 @@ func writes(op errorfs.Op) error {
 	return nil
 }
 
-// until polls, because what it waits for has no event.
+// until polls a condition that has no event to wait for.
 func until(t *testing.T, what string, f func() bool) {
 	t.Helper()
 	for !f() {
@@ -139,7 +139,7 @@ func TestNothingUnsyncedIsSeen(t *testing.T) {
 	changed, stop := j.Watch(id)
 	defer stop()
 	must(t, j.Append(t.Context(), b))
-	until(t, "pebble shows the job", func() bool { return j.Shows("t", id) })
+	until(t, "pebble shows the job", func() bool { return j.InEngine("t", id) })
 
 	_, err := j.Get(t.Context(), "t", id)
 	wantErr(t, err, job.ErrNotFound)
@@ -160,7 +160,7 @@ func TestNothingUnsyncedIsSeen(t *testing.T) {
 	_, err = j.Reserve(t.Context(), key)
 	wantErr(t, err, job.ErrKeyInProgress)
 	if len(changed) != 0 || len(done) != 0 {
-		t.Fatal("the change was told before it was durable")
+		t.Fatal("the watch was signalled before the change was durable")
 	}
 
 	resume()
@@ -176,7 +176,7 @@ func TestNothingUnsyncedIsSeen(t *testing.T) {
 	must(t, j.Close())
 }
 
-// TestFull bounds what waits for the disk: submissions are refused, and there is no room for results.
+// TestFull checks the bound of bytes that wait for the disk: submissions are rejected, and there is no room for results.
 func TestFull(t *testing.T) {
 	d := newDisk()
 	j := open(t, journal.Config{Dir: "j", FS: d, MaxPendingBytes: 4096})
@@ -192,7 +192,7 @@ func TestFull(t *testing.T) {
 	if j.Room() != nil {
 		t.Fatal("no room with 3000 of 4096 bytes")
 	}
-	must(t, j.Append(t.Context(), step)) // what was begun before does not block
+	must(t, j.Append(t.Context(), step)) // an append that had room before does not block
 	room := j.Room()
 	if room == nil {
 		t.Fatal("room with 6000 of 4096 bytes")
@@ -207,7 +207,7 @@ func TestFull(t *testing.T) {
 	must(t, <-results)
 	must(t, <-results)
 	if j.Room() != nil {
-		t.Fatal("no room after the disk has gone on")
+		t.Fatal("no room after the disk has resumed")
 	}
 	v, err := j.Get(t.Context(), "t", id)
 	if err != nil || v.Progress.Completed != 2 {
@@ -216,12 +216,12 @@ func TestFull(t *testing.T) {
 	must(t, j.Close())
 }
 
-// TestStall refuses submissions while the disk does not answer, also those that wait already.
+// TestStall rejects submissions while the disk hangs, also submissions that wait already.
 func TestStall(t *testing.T) {
 	d := newDisk()
 	c := &clock{now: time.Now()}
-	j, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: d, Logger: quiet, RetryInterval: time.Hour},
-		journal.World{Now: c.Now, Stall: time.Minute})
+	j, err := journal.OpenWithHooks(t.Context(), journal.Config{Dir: "j", FS: d, Logger: quiet, RetryInterval: time.Hour},
+		journal.Hooks{Now: c.Now, Stall: time.Minute})
 	must(t, err)
 	key := job.Key{Tenant: "t", Value: "k"}
 	if _, err := j.Reserve(t.Context(), key); err != nil {
@@ -242,8 +242,8 @@ func TestStall(t *testing.T) {
 	must(t, j.Append(t.Context(), end))
 	kept := entry(old, job.Advanced{Completed: 2})
 	kept.Done = func(err error) { ended <- err }
-	until(t, "pebble shows the job", func() bool { return j.Shows("t", id) })
-	// A batch that also goes on with another job is not taken apart: it waits for the disk.
+	until(t, "pebble shows the job", func() bool { return j.InEngine("t", id) })
+	// A batch that also advances another job is not split: it waits for the disk.
 	both, s2 := submission("t")
 	mixed := entry(both, s2)
 	mixed.Entries = append(mixed.Entries, job.Entry{ID: old, Events: []job.Event{job.Advanced{Completed: 1}}})
@@ -260,7 +260,7 @@ func TestStall(t *testing.T) {
 	other, s := submission("t")
 	wantErr(t, j.Append(t.Context(), entry(other, s)), job.ErrStorage)
 	must(t, j.Append(t.Context(), kept))
-	// The key is not free before the refused job is gone: the disk may have it.
+	// The key stays in use until the rejected job is deleted, because the disk may have the job.
 	_, err = j.Reserve(t.Context(), key)
 	wantErr(t, err, job.ErrKeyInProgress)
 
@@ -274,7 +274,7 @@ func TestStall(t *testing.T) {
 	}
 	until(t, "the key is free", func() bool { _, err := j.Reserve(t.Context(), key); return err == nil })
 	if _, n := j.Results("t", id); n != 0 {
-		t.Errorf("results of refused jobs count %d bytes, want 0", n)
+		t.Errorf("results of rejected jobs count %d bytes, want 0", n)
 	}
 	j.Release(key)
 	_, err = j.Get(t.Context(), "t", id)
@@ -293,7 +293,7 @@ func TestStall(t *testing.T) {
 	must(t, j.Close())
 }
 
-// TestSpace keeps a margin of free space.
+// TestSpace checks that submissions leave a margin of free space.
 func TestSpace(t *testing.T) {
 	d := newDisk()
 	d.mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 20})
@@ -313,7 +313,7 @@ func TestSpace(t *testing.T) {
 	must(t, j.Close())
 }
 
-// TestEngineFailure: when Pebble gives up, the journal says so and stays readable.
+// TestEngineFailure checks that a journal whose engine has failed is not ready, and stays readable.
 func TestEngineFailure(t *testing.T) {
 	j := open(t, journal.Config{Dir: "j", FS: vfs.NewMem()})
 	id, s := submission("t")
@@ -329,16 +329,16 @@ func TestEngineFailure(t *testing.T) {
 	must(t, j.Close())
 }
 
-// TestReserve keeps space for what gives space back: below half the margin there is no room for results, and a job can still be
-// cancelled, deleted and swept.
+// TestReserve checks that below half the margin there is no room for results, while a job can still be cancelled, deleted and
+// swept.
 func TestReserve(t *testing.T) {
 	const margin = 1 << 30
 	d := newDisk()
 	free := func(bytes uint64) { d.mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: bytes}) }
 	free(margin)
 	c := &clock{now: time.Now()}
-	j, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: d, Logger: quiet, MinFreeBytes: margin, RetryInterval: time.Hour},
-		journal.World{Now: c.Now})
+	j, err := journal.OpenWithHooks(t.Context(), journal.Config{Dir: "j", FS: d, Logger: quiet, MinFreeBytes: margin, RetryInterval: time.Hour},
+		journal.Hooks{Now: c.Now})
 	must(t, err)
 	ids := make([]job.ID, 3)
 	for i := range ids {
@@ -357,7 +357,7 @@ func TestReserve(t *testing.T) {
 		t.Fatal("no room above the reserve")
 	}
 	free(margin/2 - 1)
-	// Results that are written meanwhile are noticed without the monitor.
+	// The writer detects low space without the monitor.
 	for range 5 {
 		must(t, journaltest.Append(t.Context(), j, entry(ids[2], job.Advanced{Partial: make([]byte, 1<<20)})))
 	}
@@ -382,7 +382,7 @@ func TestReserve(t *testing.T) {
 	must(t, j.Close())
 }
 
-// TestPrompt answers deletes and prompt batches while the disk fails, and keeps them.
+// TestPrompt checks that deletes and prompt batches return while the disk fails, and take effect later.
 func TestPrompt(t *testing.T) {
 	for _, first := range []string{"request", "fault"} {
 		t.Run(first+" first", func(t *testing.T) {
@@ -397,7 +397,7 @@ func TestPrompt(t *testing.T) {
 				b := entry(id, job.CancelRequested{})
 				b.Prompt, b.Done = true, func(err error) { results <- err }
 				must(t, j.Append(t.Context(), b))
-				go func() { results <- j.Delete(t.Context(), "t", gone) }() // ends with its answer, which is waited for
+				go func() { results <- j.Delete(t.Context(), "t", gone) }() // its result is received below
 			}
 			resume := d.hang()
 			if first == "request" {
@@ -414,7 +414,7 @@ func TestPrompt(t *testing.T) {
 			wantErr(t, <-results, job.ErrStorage)
 			wantErr(t, <-results, job.ErrStorage)
 			d.fail(nil)
-			until(t, "the job is cancelling and the other gone", func() bool {
+			until(t, "one job is cancelling and the other is deleted", func() bool {
 				v, err := j.Get(t.Context(), "t", id)
 				_, goneErr := j.Get(t.Context(), "t", gone)
 				return err == nil && v.State == job.Cancelling && errors.Is(goneErr, job.ErrExpired)
@@ -424,8 +424,8 @@ func TestPrompt(t *testing.T) {
 	}
 }
 
-// TestPromptOnKnownFault answers a delete and a prompt batch at once when the journal knows that the disk fails, and does not look
-// at it again.
+// TestPromptOnKnownFault checks that a delete and a prompt batch return immediately when the journal has already detected that
+// the disk fails.
 func TestPromptOnKnownFault(t *testing.T) {
 	d := newDisk()
 	j := open(t, journal.Config{Dir: "j", FS: d, RetryInterval: time.Hour})
@@ -443,10 +443,10 @@ func TestPromptOnKnownFault(t *testing.T) {
 	wantErr(t, <-result, job.ErrStorage)
 	wantErr(t, j.Delete(t.Context(), "t", gone), job.ErrStorage)
 	d.fail(nil)
-	_ = j.Close() // may tell of the fault
+	_ = j.Close() // may return the fault
 	select {
 	case err := <-result:
-		t.Errorf("the batch is answered again, with %v", err)
+		t.Errorf("Done is called again, with %v", err)
 	default:
 	}
 }

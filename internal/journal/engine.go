@@ -20,12 +20,12 @@ import (
 // formatVersion is the version of the format that keys.go describes.
 const formatVersion = 1
 
-// engineFormat is pinned, so that a newer Pebble does not silently make a data directory unreadable for the version of
-// gather that wrote it.
+// engineFormat is pinned, because a newer Pebble would otherwise make the data directory unreadable for the version of gather
+// that wrote it.
 const engineFormat = pebble.FormatTableFormatV6
 
-// migrations rewrite a journal of one format version as the next. Open runs them in turn, each with the new version in
-// one batch. Version 1 is the first.
+// migrations holds the function that upgrades a journal from each format version to the next one. Open runs them in order,
+// each in one batch with the new version.
 var migrations = map[uint64]func(*pebble.DB, *pebble.Batch) error{}
 
 const memTableBytes = 16 << 20
@@ -91,7 +91,7 @@ func (j *Journal) openLocked(ctx context.Context, lock *pebble.Lock) error {
 	return nil
 }
 
-// openMark opens the mark where the last write has left it.
+// openMark opens the sync mark with the number of the last write.
 func (j *Journal) openMark() error {
 	last, err := storedCommit(j.db)
 	if err != nil {
@@ -100,7 +100,7 @@ func (j *Journal) openMark() error {
 	return j.mark.open(j.c.FS, j.c.Dir, position{commit: last})
 }
 
-// engineOptions returns the options of Pebble: new ones for every pebble.Open, which changes them.
+// engineOptions returns new options of Pebble, because pebble.Open modifies them.
 func (j *Journal) engineOptions(lock *pebble.Lock) *pebble.Options {
 	opts := &pebble.Options{
 		CacheSize:                   j.c.CacheBytes,
@@ -123,13 +123,13 @@ func (j *Journal) engineOptions(lock *pebble.Lock) *pebble.Options {
 	return opts
 }
 
-// isLocked distinguishes a lock that another process holds from a failure to take one.
+// isLocked reports whether an error of locking means that the lock is held elsewhere.
 func isLocked(err error) bool {
 	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) && !errors.Is(err, fs.ErrPermission) ||
 		strings.Contains(err.Error(), "lock held by current process")
 }
 
-// diskError returns the error of the disk that made opening fail, in place of Pebble's.
+// diskError returns the error of the disk if that made opening fail, otherwise err.
 func (j *Journal) diskError(err error) error {
 	if j.fs.Off() {
 		return j.fs.LastErr()
@@ -137,15 +137,15 @@ func (j *Journal) diskError(err error) error {
 	return err
 }
 
-// fullDisk explains an error of a disk that has no space left: nothing is harmed, and space is all that is needed.
-func fullDisk(err error) error {
+// explainFull adds ErrDiskFull to the error of a full disk.
+func explainFull(err error) error {
 	if isFull(err) {
 		return fmt.Errorf("%w: %w", ErrDiskFull, err)
 	}
 	return err
 }
 
-// migrate brings the journal to formatVersion.
+// migrate upgrades the journal to formatVersion.
 func (j *Journal) migrate() error {
 	version, err := j.storedVersion()
 	if err != nil {
@@ -175,7 +175,7 @@ func (j *Journal) migrate() error {
 	return nil
 }
 
-// storedVersion returns the format version of the journal: 0 for an empty one.
+// storedVersion returns the format version of the journal; 0 for an empty journal.
 func (j *Journal) storedVersion() (uint64, error) {
 	v, closer, err := j.db.Get(formatKey)
 	if err == nil {
@@ -200,7 +200,7 @@ func (j *Journal) storedVersion() (uint64, error) {
 	return 0, it.Error()
 }
 
-// load reads the jobs that have not ended, and folds the rest of their logs over their views.
+// load reads the unfinished jobs and applies the events that their stored views lack.
 func (j *Journal) load(ctx context.Context) error {
 	it, err := j.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{spaceActive}, UpperBound: []byte{spaceActive + 1}})
 	if err != nil {
@@ -218,7 +218,7 @@ func (j *Journal) load(ctx context.Context) error {
 		}
 		view, _, long, err := parseActive(v)
 		if err == nil {
-			err = j.restore(ctx, id, view, long)
+			err = j.loadJob(ctx, id, view, long)
 		}
 		if err != nil {
 			return fmt.Errorf("job %s: %w", id, err)
@@ -227,7 +227,7 @@ func (j *Journal) load(ctx context.Context) error {
 	return it.Error()
 }
 
-func (j *Journal) restore(ctx context.Context, id job.ID, view job.Job, long bool) error {
+func (j *Journal) loadJob(ctx context.Context, id job.ID, view job.Job, long bool) error {
 	a := &active{id: id, stored: true, long: long}
 	err := scanLog(ctx, j.db, id, 0, func(_ uint64, records []job.LogRecord) (bool, error) {
 		a.logged = true

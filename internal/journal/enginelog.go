@@ -21,34 +21,34 @@ func (l engineLogger) Infof(format string, args ...any) {
 // Errorf implements pebble.Logger.
 func (l engineLogger) Errorf(format string, args ...any) {
 	if l.j.fs.Off() {
-		return // of a file system without power
+		return // errors of a file system that is off are expected
 	}
 	l.j.log.Error("pebble", "error", fmt.Sprintf(format, args...))
 }
 
-// Fatalf implements pebble.Logger. Pebble expects it to end the process. Pebble calls it for errors of its own state,
-// for tables that have vanished, and for errors of the log and the manifest, which package retryfs retries. The journal
-// stops using Pebble instead: nothing more is written, submissions are rejected, and Ready reports that a restart is
-// needed, so that running jobs can still be read, and an orchestrator restarts the process at a time of its choice.
+// Fatalf implements pebble.Logger. It marks the engine as failed and returns, although Pebble expects it to end the process:
+// nothing more is written, submissions are rejected, and Ready reports that a restart is needed. Jobs can still be read, and
+// an orchestrator restarts the process at a time of its choice. Pebble calls it for errors of its own state and for missing
+// tables; errors of the log and the manifest are retried by package retryfs.
 func (l engineLogger) Fatalf(format string, args ...any) {
 	if l.j.fs.Off() {
 		return
 	}
-	l.j.die(fmt.Errorf(format, args...))
+	l.j.markFailed(fmt.Errorf(format, args...))
 }
 
-// die stops the use of Pebble.
-func (j *Journal) die(err error) {
-	if j.health.set(causeEngine, fmt.Errorf("the storage engine has failed, a restart is needed: %w", err)) {
+// markFailed records that Pebble has failed; nothing is written from then on.
+func (j *Journal) markFailed(err error) {
+	if j.health.set(issueEngine, fmt.Errorf("the storage engine has failed, a restart is needed: %w", err)) {
 		j.log.Error("the storage engine has failed; nothing is written until a restart", "error", err)
 		j.health.wake()
 	}
 }
 
-// emptyFlush is the error of Pebble for a flush without data. Pebble exports no name for it.
+// emptyFlush is the text of Pebble's error for a flush without data, which Pebble does not export.
 const emptyFlush = "pebble: empty table"
 
-// listener takes the events of Pebble. Some come with its locks held, and none may call it.
+// listener returns the callbacks for Pebble's events. They must not call Pebble, which holds locks during some of them.
 func (j *Journal) listener() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) {
@@ -69,7 +69,7 @@ func (j *Journal) listener() *pebble.EventListener {
 			if err != nil && err.Error() == emptyFlush {
 				err = nil
 			}
-			if j.health.set(causeFlush, err) {
+			if j.health.set(issueFlush, err) {
 				j.health.wake()
 			}
 		},

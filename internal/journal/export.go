@@ -17,18 +17,18 @@ import (
 	"gather/internal/job"
 )
 
-// A Visitor takes the records of Export; an error of one of its methods ends the export.
+// A Visitor receives the records of an export. An error of one of its methods ends the export.
 type Visitor interface {
-	// Job takes a job with its whole log, and with its spec unless it has ended. Log reads as it is ranged over, or not at
-	// all, and must not be used after Job has returned.
+	// Job receives a job with its whole log, and with its spec if it has not ended. Log reads from disk while it is ranged
+	// over, and must not be used after Job has returned.
 	Job(view job.Job, spec []byte, log job.LogSeq) error
-	// Key takes an idempotency key, expired or not.
+	// Key receives an idempotency key, expired or not.
 	Key(k job.KeyRecord) error
-	// Tombstone takes a tombstone, expired or not.
+	// Tombstone receives a tombstone, expired or not.
 	Tombstone(t job.Tombstone) error
 }
 
-// Exists reports whether there is a journal in a directory, without making one.
+// Exists reports whether a directory holds a journal.
 func Exists(dir string) (bool, error) {
 	d, err := pebble.Peek(dir, vfs.Default)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -48,7 +48,7 @@ func (j *Journal) Export(ctx context.Context, v Visitor) error {
 	if err := j.exportActive(ctx, v); err != nil {
 		return err
 	}
-	err := j.eachOf(ctx, spaceEnded, func(db *pebble.DB, _, value []byte) error {
+	err := j.scanSpace(ctx, spaceEnded, func(db *pebble.DB, _, value []byte) error {
 		view, err := job.Decode(value)
 		if err != nil {
 			return err
@@ -58,7 +58,7 @@ func (j *Journal) Export(ctx context.Context, v Visitor) error {
 	if err != nil {
 		return err
 	}
-	err = j.eachOf(ctx, spaceKey, func(_ *pebble.DB, key, value []byte) error {
+	err = j.scanSpace(ctx, spaceKey, func(_ *pebble.DB, key, value []byte) error {
 		r, err := parseKeyRecord(value)
 		if err == nil && len(key) != 1+len(keyHash{}) {
 			err = corrupt("idempotency key")
@@ -66,12 +66,12 @@ func (j *Journal) Export(ctx context.Context, v Visitor) error {
 		if err != nil {
 			return err
 		}
-		return v.Key(job.KeyRecord{Hash: [32]byte(key[1:]), Fingerprint: r.fingerprint, Expires: j.shown(r.expires).UTC(), IDs: r.ids})
+		return v.Key(job.KeyRecord{Hash: [32]byte(key[1:]), Fingerprint: r.fingerprint, Expires: j.wallTime(r.expires).UTC(), IDs: r.ids})
 	})
 	if err != nil {
 		return err
 	}
-	return j.eachOf(ctx, spaceTombstone, func(_ *pebble.DB, key, value []byte) error {
+	return j.scanSpace(ctx, spaceTombstone, func(_ *pebble.DB, key, value []byte) error {
 		tenant, id, err := parseJobKey(key)
 		if err != nil {
 			return err
@@ -80,7 +80,7 @@ func (j *Journal) Export(ctx context.Context, v Visitor) error {
 		if n <= 0 || n != len(value) {
 			return corrupt("tombstone")
 		}
-		return v.Tombstone(job.Tombstone{Tenant: tenant, ID: id, Expires: j.shown(time.UnixMilli(ms)).UTC()})
+		return v.Tombstone(job.Tombstone{Tenant: tenant, ID: id, Expires: j.wallTime(time.UnixMilli(ms)).UTC()})
 	})
 }
 
@@ -105,8 +105,8 @@ func (j *Journal) exportActive(ctx context.Context, v Visitor) error {
 	})
 }
 
-// eachOf visits the keys of a space, in their order. Key and value are valid until visit returns.
-func (j *Journal) eachOf(ctx context.Context, space byte, visit func(db *pebble.DB, key, value []byte) error) error {
+// scanSpace visits the keys of a space in order. Key and value are valid until visit returns.
+func (j *Journal) scanSpace(ctx context.Context, space byte, visit func(db *pebble.DB, key, value []byte) error) error {
 	return j.read(ctx, func(db *pebble.DB) error {
 		it, err := db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{space}, UpperBound: []byte{space + 1}})
 		if err != nil {

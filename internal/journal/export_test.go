@@ -10,17 +10,17 @@ import (
 	"gather/internal/job"
 )
 
-// World is what tests put in the place of the world. Zero values leave it as it is.
-type World struct {
-	Now      func() time.Time // of both clocks, unless there is a Wall
+// Hooks replaces clocks, timers and limits of a journal. Zero values keep the defaults.
+type Hooks struct {
+	Now      func() time.Time // both clocks, unless Wall is set
 	Wall     func() time.Time
 	After    func(d time.Duration, f func()) (stop func() bool)
 	Stall    time.Duration
 	MemTable uint64
 }
 
-// OpenIn opens a journal in another world.
-func OpenIn(ctx context.Context, c Config, w World) (*Journal, error) {
+// OpenWithHooks opens a journal with some hooks replaced.
+func OpenWithHooks(ctx context.Context, c Config, w Hooks) (*Journal, error) {
 	h := realHooks()
 	if w.Now != nil {
 		h.now, h.wall = w.Now, w.Now
@@ -52,8 +52,8 @@ func (j *Journal) Sweep(ctx context.Context) error {
 // Inspect runs the monitor once.
 func (j *Journal) Inspect() { j.inspect() }
 
-// Shows reports whether Pebble shows an ended or active job, durable or not.
-func (j *Journal) Shows(tenant string, id job.ID) bool {
+// InEngine reports whether Pebble has a job, durable or not.
+func (j *Journal) InEngine(tenant string, id job.ID) bool {
 	for _, space := range []byte{spaceActive, spaceEnded} {
 		if _, closer, err := j.db.Get(appendJobKey(nil, space, tenant, id)); err == nil {
 			_ = closer.Close()
@@ -63,7 +63,7 @@ func (j *Journal) Shows(tenant string, id job.ID) bool {
 	return false
 }
 
-// Keys counts the keys by space.
+// Keys returns the number of keys in each space.
 func (j *Journal) Keys() (map[string]int, error) {
 	n := map[string]int{}
 	it, err := j.db.NewIter(nil)
@@ -85,13 +85,13 @@ func (j *Journal) SetFormat(v uint64) error {
 // ClearFormat removes the stored version.
 func (j *Journal) ClearFormat() error { return j.db.Delete(formatKey, pebble.Sync) }
 
-// Crash makes the journal believe that its engine has failed.
+// Crash makes Pebble report a fatal error.
 func (j *Journal) Crash(err error) { engineLogger{j: j}.Fatalf("%w", err) }
 
-// Migrations lets a test add steps.
+// Migrations is the table of migrations, to which tests add.
 var Migrations = migrations
 
-// CheckStored runs every decoder of stored bytes.
+// CheckStored runs all decoders of keys and values, and returns an error if one does not round-trip.
 func CheckStored(key, value []byte) error {
 	var errs []error
 	if view, spec, long, err := parseActive(value); err == nil {
@@ -121,7 +121,7 @@ func CheckStored(key, value []byte) error {
 			}
 		}
 	}
-	_, _ = appendDoomed(nil, value)
+	_, _ = appendJobRefs(nil, value)
 	_, _ = appendHashes(nil, value)
 	if len(errs) > 0 {
 		return errs[0]
@@ -129,10 +129,10 @@ func CheckStored(key, value []byte) error {
 	return nil
 }
 
-// TendBallast removes or makes the ballast, as the journal does each second.
-func (j *Journal) TendBallast() { j.tendBallast() }
+// MaintainBallast removes or creates the ballast, as the journal does each second.
+func (j *Journal) MaintainBallast() { j.maintainBallast() }
 
-// DeleteAsEarlier deletes an ended job as versions do that count no results.
+// DeleteAsEarlier deletes an ended job as versions without counts of results did.
 func (j *Journal) DeleteAsEarlier(tenant string, id job.ID) error {
 	return j.db.Delete(appendJobKey(nil, spaceEnded, tenant, id), pebble.Sync)
 }

@@ -19,20 +19,20 @@ import (
 	"gather/internal/journal/journaltest"
 )
 
-// A load drives a journal and notes every promise that it made.
+// A load appends to a journal and records every acknowledgement.
 type load struct {
 	t  *testing.T
 	j  *journal.Journal
 	wg sync.WaitGroup
 
 	mu sync.Mutex
-	// seqs are the last durable seqs of accepted jobs; refused and deleted are what they say.
-	seqs    map[job.ID]uint64
-	refused map[job.ID]bool
-	deleted map[job.ID]bool
-	// dropped counts batches that the journal had taken and then refused.
+	// seqs holds the last acknowledged seq of each accepted job.
+	seqs     map[job.ID]uint64
+	rejected map[job.ID]bool
+	deleted  map[job.ID]bool
+	// dropped counts the batches that the journal queued and then rejected.
 	dropped int
-	// twins were submitted in one batch.
+	// twins are pairs of jobs that were submitted in one batch.
 	twins map[job.ID]job.ID
 	keys  map[string]job.ID
 }
@@ -40,12 +40,12 @@ type load struct {
 func newLoad(t *testing.T, j *journal.Journal) *load {
 	t.Helper()
 	return &load{
-		t: t, j: j, seqs: map[job.ID]uint64{}, refused: map[job.ID]bool{}, deleted: map[job.ID]bool{},
+		t: t, j: j, seqs: map[job.ID]uint64{}, rejected: map[job.ID]bool{}, deleted: map[job.ID]bool{},
 		twins: map[job.ID]job.ID{}, keys: map[string]job.ID{},
 	}
 }
 
-// run makes some clients submit so many jobs each, in pairs, and lead them to their ends.
+// run starts clients that each submit and finish a number of jobs, in pairs.
 func (l *load) run(clients, jobs int) {
 	for c := range clients {
 		rng := rand.New(rand.NewPCG(uint64(c), uint64(jobs)))
@@ -57,7 +57,7 @@ func (l *load) run(clients, jobs int) {
 	}
 }
 
-// append appends a batch and waits until it is durable or refused.
+// append appends a batch and waits until it is durable or rejected.
 func (l *load) append(b job.Batch) error {
 	done := make(chan error, 1)
 	b.Done = func(err error) { done <- err }
@@ -94,9 +94,9 @@ func (l *load) one(name string, rng *rand.Rand) {
 		if !errors.Is(err, job.ErrStorage) {
 			l.t.Error(err)
 		}
-		l.refused[a], l.refused[b] = true, true
+		l.rejected[a], l.rejected[b] = true, true
 		l.mu.Unlock()
-		time.Sleep(time.Millisecond) // as a client would come back later
+		time.Sleep(time.Millisecond) // as a client retries later
 		return
 	}
 	l.seqs[a], l.seqs[b] = 1, 1
@@ -140,20 +140,20 @@ func (l *load) events(id job.ID, events ...job.Event) bool {
 	return true
 }
 
-// snapshot copies the promises made so far.
+// snapshot copies the acknowledgements so far.
 func (l *load) snapshot() *load {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := newLoad(l.t, nil)
 	maps.Copy(s.seqs, l.seqs)
-	maps.Copy(s.refused, l.refused)
+	maps.Copy(s.rejected, l.rejected)
 	maps.Copy(s.deleted, l.deleted)
 	maps.Copy(s.twins, l.twins)
 	maps.Copy(s.keys, l.keys)
 	return s
 }
 
-// check finds every promise kept in j, and nothing half there.
+// check fails the test unless j has everything that was acknowledged, and no partial batch.
 func (l *load) check(t *testing.T, j *journal.Journal) {
 	t.Helper()
 	for id, seq := range l.seqs {
@@ -163,9 +163,9 @@ func (l *load) check(t *testing.T, j *journal.Journal) {
 			wantErr(t, err, job.ErrExpired)
 			continue
 		case errors.Is(err, job.ErrExpired):
-			continue // deleted, and not yet told so
+			continue // deleted, and not yet acknowledged
 		case err != nil || v.Seq < seq:
-			t.Fatalf("job %s: seq %d, promised %d: %v", id, v.Seq, seq, err)
+			t.Fatalf("job %s: seq %d, acknowledged %d: %v", id, v.Seq, seq, err)
 		}
 		log, err := j.Log(t.Context(), id, 0, 1000)
 		must(t, err)
@@ -197,21 +197,21 @@ func (l *load) check(t *testing.T, j *journal.Journal) {
 	}
 }
 
-// refusedGone checks that no refused job is there.
-func (l *load) refusedGone(t *testing.T, j *journal.Journal) {
+// rejectedGone fails the test if a rejected job exists.
+func (l *load) rejectedGone(t *testing.T, j *journal.Journal) {
 	t.Helper()
-	for id := range l.refused {
+	for id := range l.rejected {
 		_, err := j.Get(t.Context(), "t", id)
 		wantErr(t, err, job.ErrNotFound)
 	}
 }
 
-// TestCrash cuts the power again and again while clients submit: what was promised before is there after.
+// TestCrash cuts the power repeatedly while clients submit: everything acknowledged before exists after.
 func TestCrash(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	fs := vfs.NewCrashableMem()
-	world := journal.World{MemTable: 64 << 10}
-	j, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: fs, Logger: quiet}, world)
+	hooks := journal.Hooks{MemTable: 64 << 10}
+	j, err := journal.OpenWithHooks(t.Context(), journal.Config{Dir: "j", FS: fs, Logger: quiet}, hooks)
 	must(t, err)
 	l := newLoad(t, j)
 	l.run(8, 50)
@@ -220,7 +220,7 @@ func TestCrash(t *testing.T) {
 		until(t, "some more jobs", func() bool { return len(l.snapshot().seqs) >= min(n+50, 600) })
 		promised := l.snapshot()
 		crashed := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(3) * 50, RNG: rng2(rng)})
-		k, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: crashed, Logger: quiet}, world)
+		k, err := journal.OpenWithHooks(t.Context(), journal.Config{Dir: "j", FS: crashed, Logger: quiet}, hooks)
 		must(t, err)
 		promised.check(t, k)
 		must(t, k.Close())
@@ -232,8 +232,8 @@ func TestCrash(t *testing.T) {
 	must(t, k.Close())
 }
 
-// TestFaults lets the disk fail at random while clients submit, and heals it: what was promised is kept, what was
-// refused is gone, and the journal is ready again by itself. Between, the power is cut.
+// TestFaults injects random disk errors while clients submit, and stops them: acknowledged batches are kept, rejected jobs do
+// not exist, and the journal becomes ready without a restart. In between, the power is cut.
 func TestFaults(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -260,8 +260,8 @@ func TestFaults(t *testing.T) {
 			rng := rand.New(rand.NewPCG(9, uint64(len(c.name))))
 			d := newDisk()
 			cfg := journal.Config{Dir: "j", FS: d, Logger: quiet, RetryInterval: time.Millisecond}
-			world := journal.World{MemTable: 64 << 10}
-			j, err := journal.OpenIn(t.Context(), cfg, world)
+			hooks := journal.Hooks{MemTable: 64 << 10}
+			j, err := journal.OpenWithHooks(t.Context(), cfg, hooks)
 			must(t, err)
 			l := newLoad(t, j)
 			l.run(8, 40)
@@ -271,7 +271,7 @@ func TestFaults(t *testing.T) {
 				promised := l.snapshot()
 				crashed := d.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rng2(rng)})
 				d.fail(nil)
-				k, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: crashed, Logger: quiet}, world)
+				k, err := journal.OpenWithHooks(t.Context(), journal.Config{Dir: "j", FS: crashed, Logger: quiet}, hooks)
 				must(t, err)
 				promised.check(t, k)
 				must(t, k.Close())
@@ -279,7 +279,7 @@ func TestFaults(t *testing.T) {
 			l.wg.Wait()
 			until(t, "the journal is ready", func() bool { return j.Ready() == nil })
 			l.check(t, j)
-			l.refusedGone(t, j)
+			l.rejectedGone(t, j)
 			for id := range l.seqs {
 				v, err := j.Get(t.Context(), "t", id)
 				if _, first := l.twins[id]; first && err == nil && !v.State.Terminal() {
@@ -289,9 +289,9 @@ func TestFaults(t *testing.T) {
 			must(t, j.Close())
 			k := open(t, journal.Config{Dir: "j", FS: d})
 			l.check(t, k)
-			l.refusedGone(t, k)
+			l.rejectedGone(t, k)
 			must(t, k.Close())
-			t.Logf("%d accepted, %d refused", len(l.seqs), len(l.refused))
+			t.Logf("%d accepted, %d rejected", len(l.seqs), len(l.rejected))
 		})
 	}
 }
@@ -307,7 +307,7 @@ func only(kinds ...errorfs.OpKind) func(errorfs.Op) error {
 	}
 }
 
-// some lets one of n faults happen.
+// some injects one of n faults.
 func some(rng *rand.Rand, n int, f func(errorfs.Op) error) func(errorfs.Op) error {
 	var mu sync.Mutex
 	rng = rng2(rng)
@@ -322,12 +322,12 @@ func some(rng *rand.Rand, n int, f func(errorfs.Op) error) func(errorfs.Op) erro
 	}
 }
 
-// TestCloseOnBrokenDisk ends while the disk fails: without waiting, and without harm.
+// TestCloseOnBrokenDisk closes a journal while the disk fails: Close does not wait, and nothing acknowledged is lost.
 func TestCloseOnBrokenDisk(t *testing.T) {
 	d := newDisk()
 	cfg := journal.Config{Dir: "j", FS: d, Logger: quiet, RetryInterval: time.Hour}
 	for range 10 {
-		j, err := journal.OpenIn(t.Context(), cfg, journal.World{MemTable: 64 << 10})
+		j, err := journal.OpenWithHooks(t.Context(), cfg, journal.Hooks{MemTable: 64 << 10})
 		must(t, err)
 		l := newLoad(t, j)
 		l.run(4, 20)
@@ -345,7 +345,7 @@ func TestCloseOnBrokenDisk(t *testing.T) {
 	}
 }
 
-// TestOpenOnBrokenDisk says what the disk says, and leaves nothing behind.
+// TestOpenOnBrokenDisk checks that Open returns the error of the disk, and leaks nothing.
 func TestOpenOnBrokenDisk(t *testing.T) {
 	for n := range 60 {
 		d := newDisk()

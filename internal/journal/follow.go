@@ -12,37 +12,37 @@ import (
 	"gather/internal/job"
 )
 
-// # As the replica of a node
+// # Replica of a cluster node
 //
-// In a cluster the record is a log that all nodes read, and a Journal (with Config.View) is the state that one node has
-// made of it so far. It decides nothing: Follow applies the log in its order, and is never rejected. Nothing is forced
-// to disk either: after a power cut the replica is one of an earlier moment, and notes, which are written in the same
-// order, record how far the log is applied.
+// In a cluster the durable record is the log that all nodes read, and a Journal with Config.View is one node's replica of it.
+// The node applies the log in order with ApplyReplicated, which rejects no submission for the health of the disk. Nothing is
+// fsynced: after a power cut the replica is an earlier state, and the metadata, which is written in the same order, records
+// how far the log is applied.
 
-// A Note is a value that is kept under a name; a nil value removes it.
-type Note struct {
+// Metadata is a named value of a replica. A nil value deletes the name.
+type Metadata struct {
 	Name  string
 	Value []byte
 }
 
-// Follow is Append for events that the log has decided: while the disk fails, or too much waits for it, Follow blocks
-// until ctx is done. An event that is not legal still rejects its batch, with job.ErrTransition. The notes are written
-// together with the batch, whatever its outcome: a crash keeps both or neither.
-func (j *Journal) Follow(ctx context.Context, b job.Batch, notes ...Note) error {
-	it := &request{entries: b.Entries, done: b.Done, key: b.Key, notes: notes}
-	it.measure()
-	for _, n := range notes {
-		it.bytes += int64(len(n.Name) + len(n.Value))
+// ApplyReplicated appends events of the log. Unlike Append it blocks, until ctx is done, while the disk fails or too much waits
+// for it. A batch with an invalid event is rejected with job.ErrTransition. The metadata is written atomically with the batch,
+// also if the batch is rejected.
+func (j *Journal) ApplyReplicated(ctx context.Context, b job.Batch, metadata ...Metadata) error {
+	req := &request{entries: b.Entries, done: b.Done, key: b.Key, metadata: metadata}
+	req.measure()
+	for _, m := range metadata {
+		req.bytes += int64(len(m.Name) + len(m.Value))
 	}
-	it.submits, it.refusable = false, false
-	if err := j.queue.waitRoom(ctx, it.bytes, j.c.MaxPendingBytes); err != nil {
+	req.submits, req.rejectable = false, false
+	if err := j.queue.waitRoom(ctx, req.bytes, j.c.MaxPendingBytes); err != nil {
 		return err
 	}
-	return j.queue.put(it, 0, j.c.MaxPendingBytes)
+	return j.queue.put(req, 0, j.c.MaxPendingBytes)
 }
 
-// Drop is Delete for a delete that the log has decided: it is never rejected. A missing job is no error.
-func (j *Journal) Drop(ctx context.Context, tenant string, id job.ID) error {
+// DeleteReplicated applies a delete of the log. It is not rejected while the disk fails, and ignores a missing job.
+func (j *Journal) DeleteReplicated(ctx context.Context, tenant string, id job.ID) error {
 	v, err := j.Get(ctx, tenant, id)
 	switch {
 	case isGone(err):
@@ -52,25 +52,25 @@ func (j *Journal) Drop(ctx context.Context, tenant string, id job.ID) error {
 	case !v.State.Terminal():
 		return job.ErrNotFinished
 	}
-	return j.control(ctx, []job.ID{id}, false, func(b *removal) error {
-		return j.bury(b, []doomed{{tenant: tenant, id: id}})
+	return j.runInWriter(ctx, []job.ID{id}, false, func(b *removal) error {
+		return j.deleteWithTombstone(b, []jobRef{{tenant: tenant, id: id}})
 	})
 }
 
-// Settle waits until everything that was queued before is applied.
-func (j *Journal) Settle(ctx context.Context) error {
-	return j.control(ctx, nil, false, func(*removal) error { return nil })
+// Flush waits until all requests queued before are written, or ctx is done.
+func (j *Journal) Flush(ctx context.Context) error {
+	return j.runInWriter(ctx, nil, false, func(*removal) error { return nil })
 }
 
-// Note returns the value of a name, nil if there is none.
-func (j *Journal) Note(ctx context.Context, name string) (value []byte, err error) {
+// Metadata returns the value of a name; nil if it is not set.
+func (j *Journal) Metadata(ctx context.Context, name string) (value []byte, err error) {
 	err = j.read(ctx, func(db *pebble.DB) error {
-		v, closer, err := db.Get(appendNoteKey(name))
+		v, closer, err := db.Get(appendMetadataKey(name))
 		if errors.Is(err, pebble.ErrNotFound) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("read note %s: %w", name, err)
+			return fmt.Errorf("read metadata %s: %w", name, err)
 		}
 		value = append([]byte{}, v...)
 		return closer.Close()
@@ -78,10 +78,11 @@ func (j *Journal) Note(ctx context.Context, name string) (value []byte, err erro
 	return value, err
 }
 
-// Notes visits the notes whose names begin with a prefix, in the order of their names. The value is valid during the visit.
-func (j *Journal) Notes(ctx context.Context, prefix string, visit func(name string, value []byte) error) error {
+// ScanMetadata visits the values whose names begin with a prefix, in the order of their names. A value is valid until visit
+// returns.
+func (j *Journal) ScanMetadata(ctx context.Context, prefix string, visit func(name string, value []byte) error) error {
 	return j.read(ctx, func(db *pebble.DB) error {
-		low := appendNoteKey(prefix)
+		low := appendMetadataKey(prefix)
 		it, err := db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: low, UpperBound: keyAfter(low)})
 		if err != nil {
 			return err
@@ -100,15 +101,15 @@ func (j *Journal) Notes(ctx context.Context, prefix string, visit func(name stri
 	})
 }
 
-func appendNoteKey(name string) []byte { return append([]byte{spaceNote}, name...) }
+func appendMetadataKey(name string) []byte { return append([]byte{spaceMetadata}, name...) }
 
-// Clear removes everything, the notes too, before a replica is rebuilt. Watchers are signalled. Queued batches must have
-// been settled.
+// Clear deletes everything, the metadata included, and signals all watchers, before a replica is rebuilt. The caller must
+// have called Flush.
 func (j *Journal) Clear(ctx context.Context) error {
 	ids := j.jobs.ids()
-	err := j.control(ctx, ids, false, func(b *removal) error {
+	err := j.runInWriter(ctx, ids, false, func(b *removal) error {
 		for _, space := range [...]byte{
-			spaceActive, spaceSpec, spaceEnded, spaceLog, spaceOrder, spaceTombstone, spaceKey, spaceExpiry, spaceNote, spaceResults,
+			spaceActive, spaceSpec, spaceEnded, spaceLog, spaceOrder, spaceTombstone, spaceKey, spaceExpiry, spaceMetadata, spaceResults,
 		} {
 			if err := b.DeleteRange([]byte{space}, []byte{space + 1}, nil); err != nil {
 				return err
@@ -123,7 +124,8 @@ func (j *Journal) Clear(ctx context.Context) error {
 	return err
 }
 
-// KeyUsed returns the jobs that an idempotency key stands for at a given time; none when it was not used, or has expired.
+// KeyUsed returns the jobs that were submitted with an idempotency key; none if it was not used or had expired at the given
+// time.
 func (j *Journal) KeyUsed(ctx context.Context, key job.Key, at time.Time) (ids []job.ID, fingerprint [32]byte, err error) {
 	var r keyRecord
 	err = j.read(ctx, func(db *pebble.DB) error {
@@ -144,7 +146,7 @@ func (j *Journal) KeyUsed(ctx context.Context, key job.Key, at time.Time) (ids [
 	return r.ids, r.fingerprint, nil
 }
 
-// Spec returns the spec of a job that has not ended; job.ErrNotFound for any other.
+// Spec returns the spec of an unfinished job; job.ErrNotFound for any other.
 func (j *Journal) Spec(ctx context.Context, tenant string, id job.ID) (spec []byte, err error) {
 	err = j.read(ctx, func(db *pebble.DB) error {
 		spec, err = readSpec(db, tenant, id)
@@ -156,7 +158,7 @@ func (j *Journal) Spec(ctx context.Context, tenant string, id job.ID) (spec []by
 	return spec, err
 }
 
-// LastExpiry returns when the last of the jobs that have ended expires; the zero time if there is none.
+// LastExpiry returns the latest expiry of a finished job; the zero time if there is none.
 func (j *Journal) LastExpiry(ctx context.Context) (last time.Time, err error) {
 	err = j.read(ctx, func(db *pebble.DB) error {
 		it, err := db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{spaceExpiry}, UpperBound: []byte{spaceExpiry + 1}})

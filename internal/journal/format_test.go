@@ -50,7 +50,7 @@ func TestFormat(t *testing.T) {
 		wantErr(t, err, journal.ErrFormat)
 	}
 
-	// A step of a migration is taken once, with its version.
+	// A migration runs once, atomically with its version.
 	steps := 0
 	journal.Migrations[99] = func(_ *pebble.DB, b *pebble.Batch) error {
 		steps++
@@ -58,7 +58,7 @@ func TestFormat(t *testing.T) {
 	}
 	defer delete(journal.Migrations, 99)
 	_, err := journal.Open(t.Context(), cfg)
-	wantErr(t, err, journal.ErrFormat) // there is no step from 100
+	wantErr(t, err, journal.ErrFormat) // there is no migration from 100
 	if steps != 1 {
 		t.Fatal(steps)
 	}
@@ -70,7 +70,7 @@ func TestFormat(t *testing.T) {
 		t.Fatal(steps)
 	}
 
-	// Data without a version is nobody's.
+	// Data without a version is rejected.
 	other := vfs.NewMem()
 	j = open(t, journal.Config{Dir: "j", FS: other})
 	must(t, journaltest.Append(t.Context(), j, entry(id, s)))
@@ -79,7 +79,7 @@ func TestFormat(t *testing.T) {
 	_, err = journal.Open(t.Context(), journal.Config{Dir: "j", FS: other, Logger: quiet})
 	wantErr(t, err, journal.ErrFormat)
 
-	// A later Pebble has its own mark.
+	// A later Pebble has another marker of its format version.
 	dir := t.TempDir()
 	must(t, open(t, journal.Config{Dir: dir}).Close())
 	marks, err := filepath.Glob(filepath.Join(dir, "marker.format-version.*"))

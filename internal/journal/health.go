@@ -12,80 +12,81 @@ import (
 	"gather/internal/job"
 )
 
-// health has the causes for which the journal cannot take a submission. Each cause has its own source; one is enough.
+// health holds the issues that prevent the journal from accepting submissions, at most one of each source.
 type health struct {
 	mu sync.Mutex
-	// causes by source; nil is well.
-	causes [numCauses]error
-	// now is the first of them.
-	now atomic.Pointer[cause]
+	// issues holds the error of each source; nil for none.
+	issues [numIssues]error
+	// worst is the issue of the first source that has one.
+	worst atomic.Pointer[healthIssue]
 	// check wakes the monitor.
 	check chan struct{}
 }
 
-// The sources of a cause, the gravest first.
+// The sources of issues, the most severe first.
 const (
-	// causeEngine: Pebble has given up. Only a restart helps.
-	causeEngine = iota
-	// causeDisk: an operation on the log or the manifest is being tried again.
-	causeDisk
-	// causeFlush: the last flush of a memtable failed.
-	causeFlush
-	// causeStall: the disk does not answer.
-	causeStall
-	// causeSpace: the disk is nearly full.
-	causeSpace
-	numCauses
+	// issueEngine: Pebble has failed, and a restart is needed.
+	issueEngine = iota
+	// issueDisk: an operation on the log or the manifest fails and is being retried.
+	issueDisk
+	// issueFlush: the last flush of a memtable failed.
+	issueFlush
+	// issueStall: a write has not finished in time.
+	issueStall
+	// issueSpace: the disk is nearly full.
+	issueSpace
+	numIssues
 )
 
-// causeReasons are the words for the rejections metric.
-var causeReasons = [numCauses]string{"journal-broken", "journal-disk", "journal-disk", "journal-stalled", "journal-space"}
+// issueReasons holds the reasons that the rejections metric has as labels, by source.
+var issueReasons = [numIssues]string{"journal-broken", "journal-disk", "journal-disk", "journal-stalled", "journal-space"}
 
-// errSpace: see Config.MinFreeBytes.
+// errSpace means that less than Config.MinFreeBytes are free.
 var errSpace = errors.New("too little free disk space")
 
 func (h *health) init() { h.check = make(chan struct{}, 1) }
 
-// set sets a cause, or removes it with nil, and reports whether that changed anything.
+// set sets the issue of a source, or clears it with nil, and reports whether the source was healthy before and is not now, or
+// the reverse.
 func (h *health) set(source int, err error) (changed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if source == causeEngine && h.causes[source] != nil {
+	if source == issueEngine && h.issues[source] != nil {
 		return false
 	}
-	changed = (h.causes[source] == nil) != (err == nil)
-	h.causes[source] = err
-	h.now.Store(nil)
-	for i := range h.causes {
-		if h.causes[i] != nil {
-			h.now.Store(&cause{source: i, err: h.causes[i]})
+	changed = (h.issues[source] == nil) != (err == nil)
+	h.issues[source] = err
+	h.worst.Store(nil)
+	for i := range h.issues {
+		if h.issues[i] != nil {
+			h.worst.Store(&healthIssue{source: i, err: h.issues[i]})
 			break
 		}
 	}
 	return changed
 }
 
-// clear takes all causes back.
+// clear removes all issues.
 func (h *health) clear() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.causes = [numCauses]error{}
-	h.now.Store(nil)
+	h.issues = [numIssues]error{}
+	h.worst.Store(nil)
 }
 
-// A cause is one of the reasons not to take a submission.
-type cause struct {
+// A healthIssue is a reason to reject submissions.
+type healthIssue struct {
 	source int
 	err    error
 }
 
-// current returns the gravest cause, or nil.
-func (h *health) current() *cause { return h.now.Load() }
+// current returns the most severe issue; nil when the journal is healthy.
+func (h *health) current() *healthIssue { return h.worst.Load() }
 
-func (h *health) has(source int) error {
+func (h *health) issue(source int) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.causes[source]
+	return h.issues[source]
 }
 
 func (h *health) wake() {
@@ -95,35 +96,35 @@ func (h *health) wake() {
 	}
 }
 
-// Ready returns nil, or why the journal cannot take a submission now.
+// Ready returns nil if the journal accepts submissions, otherwise a job.ErrStorage with the reason.
 func (j *Journal) Ready() error {
 	if j.closed.Load() {
 		return ErrClosed
 	}
 	if c := j.health.current(); c != nil {
-		return stored(c.err)
+		return storageError(c.err)
 	}
 	return nil
 }
 
-// refusal returns the rejection of a submission, or nil.
-func (j *Journal) refusal() error {
+// rejection returns the error for a submission while the journal is unhealthy, otherwise nil.
+func (j *Journal) rejection() error {
 	if c := j.health.current(); c != nil {
 		return c.rejection(j.c.RetryInterval)
 	}
 	return nil
 }
 
-func (c *cause) rejection(retry time.Duration) *job.Rejection {
+func (c *healthIssue) rejection(retry time.Duration) *job.Rejection {
 	detail := c.err.Error()
-	// Clients get the error without its path, which is for the log.
+	// Clients get the error without the path of the file.
 	if path, ok := errors.AsType[*fs.PathError](c.err); ok {
 		detail = "the journal's disk: " + path.Err.Error()
 	}
-	return storage(causeReasons[c.source], detail, max(retry, time.Second))
+	return newRejection(issueReasons[c.source], detail, max(retry, time.Second))
 }
 
-// runMonitor watches the disk until ctx is done.
+// runMonitor checks the disk periodically, and when woken, until ctx is done.
 func (j *Journal) runMonitor(ctx context.Context) {
 	t := time.NewTicker(j.c.RetryInterval)
 	defer t.Stop()
@@ -138,16 +139,16 @@ func (j *Journal) runMonitor(ctx context.Context) {
 	}
 }
 
-// inspect checks every source that does not report by callback, and rejects the submissions that would have to wait.
+// inspect updates the issues that are not reported by callbacks, and rejects the submissions that would have to wait.
 func (j *Journal) inspect() {
 	h := &j.health
 	fault := j.fs.Err()
 	if isFull(fault) {
-		j.relieve()
+		j.releaseBallast()
 	}
-	if h.set(causeDisk, fault) {
-		if err := h.has(causeDisk); err != nil {
-			j.log.Error("the disk fails; submissions are refused until it works again", "error", err)
+	if h.set(issueDisk, fault) {
+		if err := h.issue(issueDisk); err != nil {
+			j.log.Error("the disk fails; submissions are rejected until it works again", "error", err)
 		} else {
 			j.log.Info("the disk works again")
 		}
@@ -158,59 +159,60 @@ func (j *Journal) inspect() {
 			stalled = fmt.Errorf("the disk has not answered for %s", d.Round(time.Second))
 		}
 	}
-	if h.set(causeStall, stalled) {
+	if h.set(issueStall, stalled) {
 		j.log.Warn("the disk stalls or has recovered", "stalled", stalled)
 	}
 	j.inspectSpace()
-	if c := h.current(); c != nil && c.source != causeSpace {
+	if c := h.current(); c != nil && c.source != issueSpace {
 		rejection := c.rejection(j.c.RetryInterval)
 		submissions, prompt := j.queue.waiting()
-		for _, it := range submissions {
-			j.refuse(it, rejection)
+		for _, req := range submissions {
+			j.reject(req, rejection)
 		}
-		for _, it := range prompt {
-			it.done(rejection)
+		for _, req := range prompt {
+			req.done(rejection)
 		}
 	}
 }
 
-// inspectSpace refuses submissions while less than MinFreeBytes are free, and results while less than the reserve is.
+// inspectSpace rejects submissions while less than MinFreeBytes are free, and holds results while less than the reserve is
+// free.
 func (j *Journal) inspectSpace() {
 	err := j.space()
-	if j.health.set(causeSpace, err) {
+	if j.health.set(issueSpace, err) {
 		j.log.Warn("free disk space", "error", err, "free", j.met.free.Load())
 	}
 	low := err != nil && j.met.free.Load() < j.c.reserve()
 	if j.met.held.Swap(low) != low {
 		j.log.Warn("free disk space: tasks wait below the reserve", "waiting", low, "free", j.met.free.Load(), "reserve", j.c.reserve())
 	}
-	j.queue.hold(low)
+	j.queue.setHeld(low)
 }
 
-// minReserve is the space for deletes, sweeps and their flushes at one time: four memtables.
+// minReserve is the space that concurrent deletes, sweeps and their flushes need: four memtables.
 const minReserve = 4 * memTableBytes
 
-// reserve is the free space that results must leave: for deletes, cancels, the sweep and the next start.
+// reserve returns the free space that results must leave for deletes, cancels, the sweep and the next start.
 func (c *Config) reserve() uint64 { return max(c.MinFreeBytes/2, min(c.MinFreeBytes, minReserve)) }
 
-// checkBytes is after how many bytes of writes the free space is looked at again, beside the monitor's looks.
+// checkBytes is the number of written bytes after which the writer checks the free space, in addition to the monitor.
 const checkBytes = 4 << 20
 
-// wrote counts the bytes of a write; the writer's.
-func (j *Journal) wrote(bytes int64) {
+// countWritten counts the bytes of a write, and checks the free space every checkBytes. The writer calls it.
+func (j *Journal) countWritten(bytes int64) {
 	if j.unchecked += bytes; j.unchecked >= checkBytes {
 		j.unchecked = 0
 		j.inspectSpace()
 	}
 }
 
-// space records the free space of the disk, and returns errSpace when it is too little. A file system that does not
-// report its free space has enough.
+// space records the free space of the disk, and returns errSpace if it is below MinFreeBytes. It returns nil for a file system
+// that does not report its free space.
 func (j *Journal) space() error {
 	usage, err := j.c.FS.GetDiskUsage(j.c.Dir)
 	j.met.freeKnown.Store(err == nil)
 	if err != nil {
-		return nil //nolint:nilerr // a file system that does not report its free space has enough
+		return nil //nolint:nilerr // see above
 	}
 	j.met.free.Store(usage.AvailBytes)
 	if usage.AvailBytes < j.c.MinFreeBytes {

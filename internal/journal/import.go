@@ -12,15 +12,15 @@ import (
 
 // # Import
 //
-// A record from another journal is added as a whole, at its place in the queue: behind earlier appends, and before later
-// ones. The writer, which sees everything before, checks whether it exists already, so that the outcome does not depend
-// on how the queue is cut into writes. Done is called as by Append, from the journal's goroutine, and must not block:
-// with nil when all of it is durable, with job.ErrExists when it exists, or with the error of the disk. An import blocks
-// while MaxPendingBytes wait for the disk, until ctx is done, and does not call done when it returns an error.
+// An import adds a record of another journal atomically, in queue order with appends. The writer checks whether the record
+// exists already, because it sees all earlier requests, so the outcome does not depend on how requests are grouped into
+// writes. The journal's goroutine calls done, which must not block: with nil when the record is durable, with job.ErrExists
+// when it exists already, or with the error of the disk. An import blocks, until ctx is done, while MaxPendingBytes wait for
+// the disk, and does not call done when it returns an error.
 
-// ImportJob adds a job with its spec and its whole log, as Export visits it; the job is then as any other. It is
-// job.ErrExists when the journal has a job of this id, or a tombstone of one, and job.ErrCorrupt, immediately, when the
-// log does not lead to the view. The whole log is in memory, and one write.
+// ImportJob adds a job with its spec and its whole log, as Export visits it. The outcome is job.ErrExists if the journal has a
+// job or a tombstone with this id. ImportJob returns job.ErrCorrupt if the log does not lead to the view. The whole log is held
+// in memory and added in one write.
 func (j *Journal) ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event, done func(error)) error {
 	events, err := job.Rebuild(view, spec, log)
 	if err != nil {
@@ -29,14 +29,14 @@ func (j *Journal) ImportJob(ctx context.Context, view job.Job, spec []byte, log 
 	inner := &request{entries: []job.Entry{{ID: view.ID, Events: events}}}
 	inner.measure()
 	return j.importOne(ctx, inner.bytes, done, func(b *pebble.Batch) (func(), error) {
-		if err := j.known(b, view.Tenant, view.ID); err != nil {
+		if err := j.checkAbsent(b, view.Tenant, view.ID); err != nil {
 			return nil, err
 		}
 		return j.importJob(b, inner)
 	})
 }
 
-// ImportKey adds an idempotency key; job.ErrExists when it is used already and that use has not expired.
+// ImportKey adds an idempotency key. The outcome is job.ErrExists if the key is in use and has not expired.
 func (j *Journal) ImportKey(ctx context.Context, k job.KeyRecord, done func(error)) error {
 	r := keyRecord{expires: j.due(k.Expires, forever), fingerprint: k.Fingerprint, ids: k.IDs}
 	return j.importOne(ctx, int64(256+16*len(k.IDs)), done, func(b *pebble.Batch) (func(), error) {
@@ -58,10 +58,10 @@ func (j *Journal) ImportKey(ctx context.Context, k job.KeyRecord, done func(erro
 	})
 }
 
-// ImportTombstone adds the tombstone of a job; job.ErrExists when the journal has the job, or a tombstone of it.
+// ImportTombstone adds the tombstone of a job. The outcome is job.ErrExists if the journal has the job or its tombstone.
 func (j *Journal) ImportTombstone(ctx context.Context, t job.Tombstone, done func(error)) error {
 	return j.importOne(ctx, 256, done, func(b *pebble.Batch) (func(), error) {
-		if err := j.known(b, t.Tenant, t.ID); err != nil {
+		if err := j.checkAbsent(b, t.Tenant, t.ID); err != nil {
 			return nil, err
 		}
 		key := appendJobKey(nil, spaceTombstone, t.Tenant, t.ID)
@@ -74,34 +74,34 @@ func (j *Journal) ImportTombstone(ctx context.Context, t job.Tombstone, done fun
 	})
 }
 
-// importBytes is what an import counts for beside its size. It bounds the number of imports in one write, because each
-// of them is compared with the others.
+// importBytes is added to the size of each import. It bounds the number of imports in one write, because each import is
+// compared with the others of the write.
 const importBytes = 4 << 10
 
-// importOne adds an import to a write. The writer calls add, which adds nothing when it returns an error; the function
-// that add returns is called when the write is durable.
+// importOne queues an import. The writer calls add, which adds nothing to the batch if it returns an error, and calls the
+// function that add returned when the write is durable.
 func (j *Journal) importOne(ctx context.Context, bytes int64, done func(error), add func(b *pebble.Batch) (durable func(), err error)) error {
 	var outcome error // the writer's
-	it := &request{bytes: importBytes + bytes}
-	it.done = func(err error) {
+	req := &request{bytes: importBytes + bytes}
+	req.done = func(err error) {
 		if err == nil {
 			err = outcome
 		}
 		done(err)
 	}
-	it.control = func(b *pebble.Batch) func() {
+	req.op = func(b *pebble.Batch) func() {
 		durable, err := add(b)
 		outcome = err
 		return durable
 	}
-	if err := j.queue.waitRoom(ctx, it.bytes, j.c.MaxPendingBytes); err != nil {
+	if err := j.queue.waitRoom(ctx, req.bytes, j.c.MaxPendingBytes); err != nil {
 		return err
 	}
-	return j.enqueue(it, 0)
+	return j.enqueue(req, 0)
 }
 
-// known returns job.ErrExists when there is a job, or a tombstone of it, before the end of a batch that is being built.
-func (j *Journal) known(b *pebble.Batch, tenant string, id job.ID) error {
+// checkAbsent returns job.ErrExists if a job or its tombstone exists on disk, in memory or in the batch that is being built.
+func (j *Journal) checkAbsent(b *pebble.Batch, tenant string, id job.ID) error {
 	if j.jobs.m[id] != nil {
 		return job.ErrExists
 	}
@@ -117,23 +117,23 @@ func (j *Journal) known(b *pebble.Batch, tenant string, id job.ID) error {
 	return nil
 }
 
-// lookUp returns the value of a key as the batch, which is being built, will leave it.
+// lookUp returns the value that a key will have after the batch that is being built.
 func (j *Journal) lookUp(b *pebble.Batch, key []byte) (value []byte, found bool, err error) {
 	v, closer, err := j.db.Get(key)
 	switch {
 	case err == nil:
 		value, found = append([]byte{}, v...), true
 		if err := closer.Close(); err != nil {
-			return nil, false, stored(err)
+			return nil, false, storageError(err)
 		}
 	case !errors.Is(err, pebble.ErrNotFound):
-		return nil, false, stored(err)
+		return nil, false, storageError(err)
 	}
 	r := b.Reader()
 	for {
 		kind, k, v, ok, err := r.Next()
 		if err != nil {
-			return nil, false, stored(err)
+			return nil, false, storageError(err)
 		}
 		if !ok {
 			return value, found, nil
@@ -144,21 +144,21 @@ func (j *Journal) lookUp(b *pebble.Batch, key []byte) (value []byte, found bool,
 	}
 }
 
-// importJob adds a job to the batch, and to memory. It is a write within the one that is being built, so that the job's
-// items are found by index although it may have ended.
-func (j *Journal) importJob(batch *pebble.Batch, it *request) (durable func(), err error) {
+// importJob adds a job to the batch and to memory. It uses a write of its own, so that the items are indexed even if the job
+// has ended.
+func (j *Journal) importJob(batch *pebble.Batch, req *request) (durable func(), err error) {
 	w := &write{batch: batch}
 	b := &builder{j: j}
-	if err := b.fold(w, it); err != nil {
+	if err := b.apply(w, req); err != nil {
 		return nil, err
 	}
-	t := w.jobDeltas[0] // of the one entry, which has events
-	t.first = !t.a.head.State.Terminal()
-	b.finish(w, t)
+	d := w.jobDeltas[0] // the only entry has events
+	d.first = !d.a.head.State.Terminal()
+	b.finish(w, d)
 	w.storeExpiries(batch)
-	a, view := t.a, t.view
+	a, view := d.a, d.view
 	return func() {
-		// Events that were appended after it may be in the same write, and have been published.
+		// Events appended after the import may be in the same write, and are published before.
 		a.durable.CompareAndSwap(nil, view)
 		j.watchers.signal(a.id)
 		if view.State.Terminal() {

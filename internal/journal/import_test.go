@@ -19,7 +19,7 @@ import (
 	"gather/internal/journal/journaltest"
 )
 
-// exported is what one journal gave.
+// exported collects the export of one journal.
 type exported struct {
 	jobs       []exportedJob
 	keys       []job.KeyRecord
@@ -61,7 +61,7 @@ func exportOf(t *testing.T, j *journal.Journal) *exported {
 	return x
 }
 
-// text is all that there is to know of an export.
+// text returns the whole export as text.
 func (x *exported) text() string {
 	var b bytes.Buffer
 	for _, e := range x.jobs {
@@ -75,7 +75,7 @@ func (x *exported) text() string {
 	return b.String()
 }
 
-// importAll imports everything at once, and returns how much was new and how much was there.
+// importAll imports everything concurrently, and returns the numbers of new and of existing records.
 func (x *exported) importAll(t *testing.T, j *journal.Journal) (added, there int) {
 	t.Helper()
 	outcomes := make(chan error, len(x.jobs)+len(x.keys)+len(x.tombstones))
@@ -101,7 +101,7 @@ func (x *exported) importAll(t *testing.T, j *journal.Journal) (added, there int
 	return added, there
 }
 
-// importJob imports one job and waits.
+// importJob imports one job and waits for the outcome.
 func importJob(ctx context.Context, j *journal.Journal, e exportedJob) error {
 	outcome := make(chan error, 1)
 	if err := j.ImportJob(ctx, e.view, e.spec, e.log, func(err error) { outcome <- err }); err != nil {
@@ -120,7 +120,7 @@ func block(from, to int64) (b job.Items) {
 
 const exportUnits = 40_000
 
-// fill puts jobs of all states into a journal, of two tenants, and keys and tombstones.
+// fill adds jobs in all states, of two tenants, and keys and tombstones.
 func fill(t *testing.T, j *journal.Journal) (ids map[string]job.ID) {
 	t.Helper()
 	now := time.Now().UTC()
@@ -155,7 +155,7 @@ func fill(t *testing.T, j *journal.Journal) (ids map[string]job.ID) {
 	add("deleted", "t", small, job.CancelRequested{At: now}, job.Finished{At: now, State: job.Cancelled})
 	must(t, j.Delete(t.Context(), "t", ids["deleted"]))
 
-	// One that is submitted and finished by one write, and without a key.
+	// A job without a key that is submitted and finished in one write.
 	id, s := submission("t")
 	ids["at once"] = id
 	must(t, journaltest.Append(t.Context(), j, entry(id, s, started, job.Finished{At: now, State: job.Succeeded, Items: block(0, 7)})))
@@ -169,7 +169,7 @@ func newJournal(t *testing.T) *journal.Journal {
 	return j
 }
 
-// What is exported and imported is the same, and a second time nothing is.
+// Importing an export yields the same export, and importing it again adds nothing.
 func TestImport(t *testing.T) {
 	from := newJournal(t)
 	ids := fill(t, from)
@@ -199,7 +199,7 @@ func TestImport(t *testing.T) {
 	must(t, to.Close())
 }
 
-// sameReads compares what readers are answered by two journals.
+// sameReads compares the results of reads from two journals.
 func sameReads(t *testing.T, to, from *journal.Journal, ids map[string]job.ID) {
 	t.Helper()
 	for name, id := range ids {
@@ -247,7 +247,7 @@ func sameReads(t *testing.T, to, from *journal.Journal, ids map[string]job.ID) {
 	}
 }
 
-// An imported job goes on: with events that are appended right behind it, in the same write or a later one.
+// An imported job continues with events that are appended after it, in the same write or a later one.
 func TestImportedJobGoesOn(t *testing.T) {
 	from := newJournal(t)
 	fill(t, from)
@@ -315,25 +315,25 @@ func TestImportedJobGoesOn(t *testing.T) {
 		select {
 		case <-c:
 		default:
-			t.Errorf("nobody was told of job %s", id)
+			t.Errorf("no watch was signalled for job %s", id)
 		}
 	}
 	must(t, to.Close())
 }
 
-// together makes one write of all that f queues.
+// together groups all requests that f queues into one write.
 func together(t *testing.T, d *disk, j *journal.Journal, f func()) {
 	t.Helper()
-	must(t, j.Settle(t.Context()))
+	must(t, j.Flush(t.Context()))
 	resume := d.hang()
 	defer resume()
 	id, s := submission("other")
 	must(t, j.Append(t.Context(), entry(id, s)))
-	until(t, "a write waits for the disk", func() bool { return j.Shows("other", id) })
+	until(t, "a write waits for the disk", func() bool { return j.InEngine("other", id) })
 	f()
 }
 
-// A job is not made of a log that does not lead to it.
+// A job whose log does not lead to its view is not imported.
 func TestImportFaults(t *testing.T) {
 	from := newJournal(t)
 	ids := fill(t, from)
@@ -363,7 +363,7 @@ func TestImportFaults(t *testing.T) {
 	}
 }
 
-// What is here is not replaced: neither in one write nor in two.
+// Existing records are not replaced, in one write or in two.
 func TestImportExists(t *testing.T) {
 	from := newJournal(t)
 	fill(t, from)
@@ -401,7 +401,7 @@ func TestImportExists(t *testing.T) {
 	next(nil)
 	next(job.ErrExists)
 
-	// A key that has expired is as good as none.
+	// An expired key is replaced.
 	k := x.keys[0]
 	k.Expires = time.Now().Add(-time.Second)
 	together(t, d, to, func() {
@@ -414,14 +414,14 @@ func TestImportExists(t *testing.T) {
 	next(job.ErrExists)
 }
 
-// Retention goes on where it was: jobs, keys and tombstones expire when they would have.
+// Imported jobs, keys and tombstones keep their expiries.
 func TestImportExpires(t *testing.T) {
 	from := newJournal(t)
 	fill(t, from)
 	x := exportOf(t, from)
 	late := time.Now().Add(25 * time.Hour)
-	to, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: vfs.NewMem(), Logger: quiet, TombstoneRetention: -time.Hour},
-		journal.World{Now: func() time.Time { return late }})
+	to, err := journal.OpenWithHooks(t.Context(), journal.Config{Dir: "j", FS: vfs.NewMem(), Logger: quiet, TombstoneRetention: -time.Hour},
+		journal.Hooks{Now: func() time.Time { return late }})
 	must(t, err)
 	defer func() { must(t, to.Close()) }()
 	x.importAll(t, to)
@@ -454,7 +454,7 @@ func TestExportEnds(t *testing.T) {
 	}
 }
 
-// failing is a visitor that has enough.
+// failing is a visitor that returns errors.
 type failing struct {
 	after int
 	n     *int

@@ -20,51 +20,49 @@ import (
 
 // The errors of Open.
 var (
-	// ErrLocked: another process, or another Journal of this one, has the data directory.
+	// ErrLocked: another process, or another Journal of this process, uses the data directory.
 	ErrLocked = errors.New("the data directory is in use by another server")
-	// ErrFormat: the data directory was written in a format that this version does not read.
+	// ErrFormat: this version cannot read the format of the data directory.
 	ErrFormat = errors.New("the data directory has a format that this version does not read")
-	// ErrDamaged: data that had been forced to disk is missing or unreadable. Nothing was changed.
+	// ErrDamaged: data that had been synced to disk is missing or unreadable. Nothing was changed.
 	ErrDamaged = errors.New("the data directory is damaged")
-	// ErrDiskFull: the disk has no space left to open the journal. The data is whole.
+	// ErrDiskFull: the disk has no space to open the journal. The data is intact.
 	ErrDiskFull = errors.New("the disk is full; the data is whole: free some space and start again")
-	// ErrClosed: the journal was closed. It is a job.ErrStorage.
+	// ErrClosed: the journal is closed. It wraps job.ErrStorage.
 	ErrClosed = fmt.Errorf("%w: it is closed", job.ErrStorage)
 )
 
-// Config configures a Journal. Zero values take the defaults.
+// Config configures a Journal. Zero values select the defaults.
 type Config struct {
-	// Dir is the data directory; it is made when it is not there.
+	// Dir is the data directory. It is created if it does not exist.
 	Dir string
-	// FS is the file system; nil is the disk.
+	// FS is the file system; default: the disk.
 	FS vfs.FS
-	// View is true for a journal that repeats a record which is kept elsewhere: nothing is forced to disk. See
-	// follow.go.
+	// View is true for the replica of a cluster node: nothing is fsynced. See follow.go.
 	View bool
-	// Now reads the clock of expiries; nil is the machine's.
+	// Now returns the time for expiries; default: the journal's clock, see clock.go.
 	Now func() time.Time
-	// TombstoneRetention is how long a swept or deleted job answers job.ErrExpired: 24 h. NoTombstones is for not at all.
+	// TombstoneRetention is the time for which reads of an expired or deleted job return job.ErrExpired; default: 24 h.
 	TombstoneRetention time.Duration
-	// KeyRetention is how long an idempotency key is remembered: 24 h.
+	// KeyRetention is the lifetime of an idempotency key; default: 24 h.
 	KeyRetention time.Duration
-	// SweepInterval is the pause between two sweeps: 10 s.
+	// SweepInterval is the pause between two sweeps; default: 10 s.
 	SweepInterval time.Duration
-	// MaxPendingBytes bounds the bytes that wait for the disk: 64 MiB.
+	// MaxPendingBytes bounds the bytes that wait for the disk; default: 64 MiB.
 	MaxPendingBytes int64
-	// MinFreeBytes refuses submissions while the disk has less free space; 0 is no check. Below half of it, or below 64 MiB
-	// if that is more, Room holds results back too. A file of a quarter of it, at most 64 MiB, takes up space until the disk
-	// has none left.
+	// MinFreeBytes is the free disk space below which submissions are rejected; 0 disables the check. Below half of it, or
+	// below 64 MiB if that is more, Room holds results too. The ballast file has a quarter of it, at most 64 MiB.
 	MinFreeBytes uint64
-	// CacheBytes is the size of the cache for blocks of tables: 64 MiB.
+	// CacheBytes is the size of the block cache; default: 64 MiB.
 	CacheBytes int64
-	// CountResults reports whether Results counts the jobs of a tenant that are submitted from now on; nil is every tenant. It
-	// costs one more key for each job, some 15 % of the writer's time when jobs are small.
+	// CountResults reports whether Results counts new jobs of a tenant; default: of every tenant. Counting costs one more key
+	// for each job, about 15 % of the writer's time when jobs are small.
 	CountResults func(tenant string) bool
-	// RetryInterval is the pause before an operation that the disk refused is tried again: 1 s.
+	// RetryInterval is the pause before a failed disk operation is retried; default: 1 s.
 	RetryInterval time.Duration
-	// Logger takes messages for operators; nil for none.
+	// Logger receives messages for operators; default: none.
 	Logger *slog.Logger
-	// Registerer takes the metrics; none are registered when nil.
+	// Registerer registers the metrics; default: they are not registered.
 	Registerer prometheus.Registerer
 }
 
@@ -85,14 +83,15 @@ func (c *Config) setDefaults() {
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 }
 
-// A Journal is the durable record. It is safe for concurrent use.
+// A Journal stores jobs on disk. It is safe for concurrent use.
 type Journal struct {
 	c  Config
 	h  hooks
 	db *pebble.DB
 	fs *retryfs.FS
-	// mark has the last durable write, unchecked the bytes written since the free space was looked at; the writer's.
-	mark      syncMark
+	// mark records the last durable write; owned by the writer.
+	mark syncMark
+	// unchecked is the number of bytes written since the last check of the free space; owned by the writer.
 	unchecked int64
 	met       *metrics
 	log       *slog.Logger
@@ -106,23 +105,23 @@ type Journal struct {
 	ballast  *ballast
 	results  resultBytes
 
-	// stop ends the sweeper and the monitor; the writer ends when the queue has been drained.
+	// stop ends the goroutines except the writer, which ends when the closed queue is empty.
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 	closed atomic.Bool
-	// readers are the calls that use db; Close waits for them.
+	// readers is held for reading while db is used; Close waits for it.
 	readers sync.RWMutex
 	close   func() error
 }
 
-// hooks are the parts of the world that tests replace.
+// hooks holds the clocks, timers and limits that tests replace.
 type hooks struct {
 	now   func() time.Time // with a monotonic reading
 	wall  func() time.Time
 	after func(d time.Duration, f func()) (stop func() bool)
-	// stall is how long a write may wait for the disk before submissions are refused.
+	// stall is how long a write may wait for the disk before submissions are rejected.
 	stall time.Duration
-	// memTable is the size of a memtable.
+	// memTable is the size of a memtable in bytes.
 	memTable uint64
 }
 
@@ -137,8 +136,8 @@ func realHooks() hooks {
 	}
 }
 
-// Open opens or makes the journal in c.Dir. It fails with ErrLocked, ErrFormat, ErrDamaged, ErrDiskFull, or another first
-// error of the disk: operations are tried again only once the journal is open.
+// Open opens or creates the journal in c.Dir. It returns ErrLocked, ErrFormat, ErrDamaged, ErrDiskFull, or the first other
+// error of the disk: operations are retried only after Open.
 func Open(ctx context.Context, c Config) (*Journal, error) { return open(ctx, c, realHooks()) }
 
 func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
@@ -156,12 +155,12 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	j.ballast = newBallast(&j.c)
 	err := j.openEngine(ctx)
 	if isFull(err) && j.ballast.release() {
-		j.log.Warn("the disk has no space left: the ballast is removed, for the start")
+		j.log.Warn("the disk has no space left: the ballast is removed for the start")
 		j.health.clear()
 		err = j.openEngine(ctx)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open journal %s: %w", c.Dir, fullDisk(err))
+		return nil, fmt.Errorf("open journal %s: %w", c.Dir, explainFull(err))
 	}
 	if err := cmp.Or(j.loadClock(), j.load(ctx), j.loadResults()); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal %s: %w", c.Dir, err), j.close())
@@ -179,15 +178,15 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	return j, nil
 }
 
-// Close makes all appended batches durable, as far as the disk allows, and ends the journal's goroutines. Batches that
-// cannot be written get ErrClosed through Done, as if a crash had happened at this moment. Closing twice is allowed.
+// Close makes all appended batches durable and ends the journal's goroutines. If the disk fails, the Done of each batch that
+// cannot be written receives ErrClosed, as after a crash at this moment. Close may be called more than once.
 func (j *Journal) Close() error {
 	if !j.closed.CompareAndSwap(false, true) {
 		return nil
 	}
 	j.queue.close()
-	// A disk that fails now is not waited for, except for the room of the ballast.
-	j.relieve()
+	// Closing does not wait for a failing disk, so a full disk first gets the space of the ballast.
+	j.releaseBallast()
 	j.fs.DisableRetries()
 	j.stop()
 	j.done.Wait()
@@ -195,7 +194,7 @@ func (j *Journal) Close() error {
 	defer j.readers.Unlock()
 	err := j.close()
 	if j.fs.Off() {
-		// Errors of Pebble about a file system without power are of no use.
+		// The cause is the error of the disk, not a later error of Pebble.
 		err = fmt.Errorf("close journal %s: the disk failed: %w", j.c.Dir, j.fs.LastErr())
 	}
 	return err
@@ -219,7 +218,7 @@ func (j *Journal) read(ctx context.Context, f func(db *pebble.DB) error) error {
 	return err
 }
 
-// storage returns the rejection of a submission.
-func storage(reason, detail string, retry time.Duration) *job.Rejection {
+// newRejection returns a rejection of a submission with job.ErrStorage.
+func newRejection(reason, detail string, retry time.Duration) *job.Rejection {
 	return &job.Rejection{Err: job.ErrStorage, Reason: reason, Detail: detail, RetryAfter: retry}
 }

@@ -21,25 +21,24 @@ import (
 //	                                       a byte: 1 and the spec, or 0 when the spec is too long and in s
 //	s id                                   such a spec, until the job ends
 //	j tenant id                            a finished job: its last view
-//	l id seq                               a run of encoded events; seq is that of the last. The first run begins with
-//	                                       Submitted, but is not written before something follows it
-//	o id min max seq                       the place of items in index order: a block of items with indexes from min to
+//	l id seq                               a run of encoded events; seq is the seq of the last one. The first run begins
+//	                                       with Submitted, and is written with the event that follows it
+//	o id min max seq                       the index of items: a block of items with indexes from min to
 //	                                       max (sign bit flipped) whose event ends at seq; the value is the seq of its run.
 //	                                       Only for large jobs that did not end in their first write
 //	d tenant id                            the tombstone of a job
 //	i hash                                 an idempotency key: expiry in ms, fingerprint, ids of its jobs
 //	x ms kind first                        records that expire at ms: kind is r (jobs), t (tombstones) or k (idempotency
-//	                                       keys), first distinguishes lists of one moment; the value lists tenant and id,
-//	                                       or hash
+//	                                       keys), first distinguishes lists of the same ms; the value lists tenants with
+//	                                       ids, or hashes
 //	r tenant id                            the bytes of results of a finished job: uvarint, and expiry in ms; see
 //	                                       results.go. Earlier versions do not read or delete it
-//	n name                                 a note of the node whose replica this journal is; see follow.go
+//	n name                                 metadata of a replica; see follow.go
 //
-// The stored view of an unfinished job may be older than its log: opening applies the rest of the log to it. So a step
-// of a running job writes its events and nothing else, and a job that ends in the write that submits it never appears
-// under a. The spec of a finished job is not kept.
+// The stored view of an unfinished job may be older than its log; Open applies the newer events to it. Therefore a step of a
+// running job writes only its events, and a job that ends in the write that submits it never appears under a. The spec of a
+// finished job is deleted.
 const (
-	spaceMeta      = 'm'
 	spaceActive    = 'a'
 	spaceSpec      = 's'
 	spaceEnded     = 'j'
@@ -48,7 +47,7 @@ const (
 	spaceTombstone = 'd'
 	spaceKey       = 'i'
 	spaceExpiry    = 'x'
-	spaceNote      = 'n'
+	spaceMetadata  = 'n'
 	spaceResults   = 'r'
 
 	expiryJob       = 'r'
@@ -61,7 +60,7 @@ const maxInlineSpec = 4 << 10
 
 var formatKey = []byte("mformat")
 
-// keyHash names an idempotency key in the journal.
+// A keyHash identifies an idempotency key in the journal.
 type keyHash [sha256.Size]byte
 
 func hashKey(k job.Key) keyHash {
@@ -81,7 +80,7 @@ func appendJobKey(dst []byte, space byte, tenant string, id job.ID) []byte {
 	return append(appendTenant(append(dst, space), tenant), id[:]...)
 }
 
-// appendIDKey appends a key of the space s, or the prefix of a job's keys in l and o.
+// appendIDKey appends a key of the space s, or the prefix of a job's keys in the spaces l and o.
 func appendIDKey(dst []byte, space byte, id job.ID) []byte {
 	return append(append(dst, space), id[:]...)
 }
@@ -101,7 +100,7 @@ func appendOrderKey(dst []byte, id job.ID, lo, hi int64, seq uint64) []byte {
 // appendSeq appends the value of the space o.
 func appendSeq(dst []byte, seq uint64) []byte { return binary.BigEndian.AppendUint64(dst, seq) }
 
-// orderIndex maps an index so that the order of the bytes is the order of the numbers. It is its own inverse.
+// orderIndex maps an index to an unsigned number with the same order.
 func orderIndex(i int64) uint64 { return uint64(i) ^ 1<<63 }
 
 func appendExpiryKey(dst []byte, ms int64, kind byte, first []byte) []byte {
@@ -111,7 +110,7 @@ func appendExpiryKey(dst []byte, ms int64, kind byte, first []byte) []byte {
 
 func appendKeyKey(dst []byte, h keyHash) []byte { return append(append(dst, spaceKey), h[:]...) }
 
-// keyAfter returns the first key behind every key that begins with prefix.
+// keyAfter returns the first key after all keys that begin with prefix; nil if there is none.
 func keyAfter(prefix []byte) []byte {
 	end := append([]byte(nil), prefix...)
 	for i := len(end) - 1; i >= 0; i-- {
@@ -125,7 +124,7 @@ func keyAfter(prefix []byte) []byte {
 
 func corrupt(what string) error { return fmt.Errorf("%w: %s", job.ErrCorrupt, what) }
 
-// takeTenant takes a tenant off b.
+// takeTenant parses the tenant at the start of b, and returns the rest of b.
 func takeTenant(b []byte) (tenant string, rest []byte, err error) {
 	n, w := binary.Uvarint(b)
 	if w <= 0 || n > uint64(len(b)-w) {
@@ -146,7 +145,7 @@ func parseJobKey(key []byte) (tenant string, id job.ID, err error) {
 	return tenant, job.ID(rest), nil
 }
 
-// parseLogKey returns the seq of a run.
+// parseLogKey returns the seq in the key of a run.
 func parseLogKey(key []byte) (seq uint64, err error) {
 	if len(key) != 1+16+8 {
 		return 0, corrupt("log key")
@@ -173,7 +172,7 @@ func parseOrderKey(key []byte) (o orderKey, err error) {
 	return o, nil
 }
 
-// appendActive appends the value of the space a; long is true when the spec is stored apart.
+// appendActive appends a value of the space a; long is true if the spec must be stored in the space s.
 func appendActive(dst []byte, scratch []byte, view *job.Job, spec []byte) (value, scratchOut []byte, long bool) {
 	scratch = view.AppendBinary(scratch[:0])
 	dst = append(binary.AppendUvarint(dst, uint64(len(scratch))), scratch...)
@@ -183,7 +182,7 @@ func appendActive(dst []byte, scratch []byte, view *job.Job, spec []byte) (value
 	return append(append(dst, 1), spec...), scratch, false
 }
 
-// parseActive is the inverse; spec refers to value.
+// parseActive is the inverse of appendActive; spec aliases value.
 func parseActive(value []byte) (view job.Job, spec []byte, long bool, err error) {
 	n, w := binary.Uvarint(value)
 	if w <= 0 || n >= uint64(len(value)-w) {
@@ -199,7 +198,7 @@ func parseActive(value []byte) (view job.Job, spec []byte, long bool, err error)
 	return view, rest[1:], rest[0] == 0, nil
 }
 
-// A keyRecord is the value of the space i.
+// A keyRecord is a value of the space i.
 type keyRecord struct {
 	expires     time.Time
 	fingerprint [32]byte

@@ -11,12 +11,12 @@ import (
 	"gather/internal/job"
 )
 
-// maxScan bounds how many jobs one List reads.
+// maxScan bounds the jobs that one List reads.
 const maxScan = 4096
 
-// List returns the durable views of a tenant's jobs that match q, newest first: at most q.Limit of them. When next is
-// not the zero ID there may be more, with Before: next; a page can be short, or empty, and still have a next, because a
-// call reads a bounded number of jobs. Jobs that come and go do not move others between pages.
+// List returns the durable views of at most q.Limit jobs of a tenant that match q, newest first. If next is not the zero ID,
+// a query with Before: next returns more. A page can be short or empty and still have a next, because a call reads a bounded
+// number of jobs. Jobs that are added or removed do not move others between pages.
 func (j *Journal) List(ctx context.Context, q job.Query) (jobs []job.Job, next job.ID, err error) {
 	err = j.read(ctx, func(db *pebble.DB) error {
 		jobs, next, err = j.list(ctx, db, q)
@@ -26,7 +26,7 @@ func (j *Journal) List(ctx context.Context, q job.Query) (jobs []job.Job, next j
 }
 
 func (j *Journal) list(ctx context.Context, db *pebble.DB, q job.Query) (jobs []job.Job, next job.ID, err error) {
-	// Two iterators over one state of the engine: a job moves from the one space to the other in one write.
+	// Both iterators read the same snapshot, because a job moves between the spaces in one write.
 	running, err := db.NewIterWithContext(ctx, bounds(spaceActive, q))
 	if err != nil {
 		return nil, next, fmt.Errorf("list jobs: %w", err)
@@ -64,14 +64,14 @@ func (j *Journal) list(ctx context.Context, db *pebble.DB, q job.Query) (jobs []
 	}
 }
 
-// visible returns the durable view of a job that Pebble has; value is its last view, or nil for an unfinished job. It
-// returns nil for a job that is not durable or is deleted.
+// visible returns the durable view of a job of the engine; nil for a job that is not durable or is deleted. value is the view of
+// a finished job, nil for an unfinished one.
 func (j *Journal) visible(db *pebble.DB, tenant string, id job.ID, value []byte) (*job.Job, error) {
 	if v, known := j.view(id); known {
 		return v, nil
 	}
 	if value == nil {
-		// It has ended since the iterator was made.
+		// The job has ended since the iterator was created.
 		v, err := ended(db, tenant, id)
 		if isGone(err) {
 			return nil, nil
@@ -85,7 +85,7 @@ func (j *Journal) visible(db *pebble.DB, tenant string, id job.ID, value []byte)
 	return &v, nil
 }
 
-// bounds returns the range of a tenant's jobs before q.Before.
+// bounds returns the key range of a tenant's jobs before q.Before.
 func bounds(space byte, q job.Query) *pebble.IterOptions {
 	prefix := appendTenant([]byte{space}, q.Tenant)
 	o := &pebble.IterOptions{LowerBound: prefix, UpperBound: keyAfter(prefix)}
@@ -95,7 +95,7 @@ func bounds(space byte, q job.Query) *pebble.IterOptions {
 	return o
 }
 
-// wants returns which spaces can have jobs in one of the states.
+// wants reports which spaces can hold jobs in one of the states; all states if there are none.
 func wants(states []job.State) (running, ended bool) {
 	if len(states) == 0 {
 		return true, true
@@ -105,12 +105,12 @@ func wants(states []job.State) (running, ended bool) {
 	return running, ended
 }
 
-// A cursor walks one space, newest first.
+// A cursor iterates over the jobs of one space, newest first.
 type cursor struct {
 	it *pebble.Iterator
-	on bool
-	id job.ID
-	at bool
+	on bool   // the space is read
+	id job.ID // the current job
+	at bool   // there is a current job
 }
 
 func (c *cursor) step(first bool) error {
@@ -131,14 +131,14 @@ func (c *cursor) step(first bool) error {
 	return err
 }
 
-// merged walks two spaces as one.
+// merged iterates over two spaces in one order.
 type merged struct {
 	a, b  cursor
 	begun bool
 	last  *cursor
 }
 
-// next returns the next older job, and its value if it comes from b. The value is valid until the next call.
+// next returns the next older job, and its value if it is in the space of b. The value is valid until the next call.
 func (m *merged) next() (id job.ID, value []byte, ok bool, err error) {
 	switch {
 	case !m.begun:

@@ -16,21 +16,21 @@ import (
 	"gather/internal/journal/retryfs"
 )
 
-// # Forced writes that are missing
+// # Detection of lost writes
 //
-// Pebble cannot distinguish a log that a crash cut off from one that has lost its end later: it takes both for the end. So
-// every write has a number, which it stores under commitKey, and once it is durable the number goes to the sync mark, a
-// small file of its own. Before a journal is opened for writing its log is replayed in memory: if the last number in it is
-// below the mark, forced writes are missing, and Open fails with ErrDamaged and changes nothing.
+// Pebble cannot distinguish a log that a crash truncated from a log that lost its end later. Therefore every write stores its
+// number under commitKey, and the number of the last durable write is recorded in the sync mark, a small file. Open replays
+// the log in memory first: if its last number is below the mark, synced writes are missing, and Open returns ErrDamaged and
+// changes nothing.
 //
-// The mark costs one write to the page cache for each commit, and no fsync: it is forced once a second. After the end of
-// the process (kill -9) it is exact. After a power cut it may be a second old, so a loss within the last second before the
-// cut goes unnoticed unless a later record of the log reveals it, which Pebble checks from block to block of 32 KiB.
+// The mark costs one write to the page cache for each commit, and one fsync each second. After the end of the process
+// (kill -9) it is exact. After a power cut it may be a second old, so a loss within the last second before the cut is not
+// detected unless a later record of the log reveals it, which Pebble checks from block to block of 32 KiB.
 
-// MarkName is the file of the sync mark. Removing it accepts the loss of the data that it proves to be missing.
+// MarkName is the name of the sync mark's file. An operator who removes it accepts the loss that it detected.
 const MarkName = "SYNCED"
 
-// The mark has two slots, written alternately, on pages of their own: a torn write leaves the other one.
+// The mark has two slots on different pages, written alternately: after a torn write the other slot is valid.
 const (
 	markSlot  = 4096
 	markBytes = 5*8 + 4
@@ -38,24 +38,24 @@ const (
 
 var markCRC = crc32.MakeTable(crc32.Castagnoli)
 
-// commitKey has the number of the last write: 8 bytes, big-endian.
+// commitKey is the key of the number of the last write: 8 bytes, big-endian.
 var commitKey = []byte("mcommit")
 
-// A position is the part of the log and the manifest that is known to be on disk: the number of a write, the log file
-// and its size with that write, and the manifest and its size then.
+// A position is the durable part of the log and the manifest: the number of the last write, and the numbers and synced sizes
+// of both files.
 type position struct{ commit, log, logSize, manifest, manifestSize uint64 }
 
-// syncMark is the file of the mark. The writer sets it; sync may be called beside it.
+// A syncMark is the open file of the sync mark. The writer owns it; sync may be called concurrently.
 type syncMark struct {
-	file  vfs.File // nil for a view
+	file  vfs.File // nil for a replica
 	path  string
 	last  position
-	dirty atomic.Bool
+	dirty atomic.Bool // written and not synced
 	buf   [markBytes]byte
 }
 
-// readMark returns the newest position in the file of the mark; the zero position if there is no file. Two invalid slots
-// are an error.
+// readMark returns the newest position in the file of the mark; the zero position if there is no file. It returns ErrDamaged if
+// both slots are invalid.
 func readMark(disk vfs.FS, path string) (p position, err error) {
 	f, err := disk.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -81,7 +81,7 @@ func readMark(disk vfs.FS, path string) (p position, err error) {
 	return p, nil
 }
 
-// open opens or makes the file of the mark, for a journal whose last write is p.
+// open opens or creates the file of the mark for a journal whose last write is p.
 func (m *syncMark) open(disk vfs.FS, dir string, p position) (err error) {
 	m.path, m.last = disk.PathJoin(dir, MarkName), p
 	m.file, err = disk.OpenReadWrite(m.path, vfs.WriteCategoryUnspecified)
@@ -98,7 +98,7 @@ func (m *syncMark) open(disk vfs.FS, dir string, p position) (err error) {
 	return err
 }
 
-// init gives the file its size, and makes it and its name durable.
+// init writes a new file with the last position, and makes it and its name durable.
 func (m *syncMark) init(disk vfs.FS, dir string) error {
 	info, err := m.file.Stat()
 	if err != nil || info.Size() >= 2*markSlot {
@@ -120,14 +120,14 @@ func (m *syncMark) init(disk vfs.FS, dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// number adds the number of the next write to its batch.
+// number adds the number of the next write to the batch of the write.
 func (m *syncMark) number(b *pebble.Batch) {
 	m.last.commit++
 	_ = b.Set(commitKey, binary.BigEndian.AppendUint64(nil, m.last.commit), nil) // a batch's Set cannot fail
 }
 
-// forced records that the write numbered last is durable, with the sizes of its files.
-func (m *syncMark) forced(disk *retryfs.FS) error {
+// recordSync records that the last write is durable, with the synced sizes of the files.
+func (m *syncMark) recordSync(disk *retryfs.FS) error {
 	m.last.log, m.last.logSize = disk.SyncedLog()
 	m.last.manifest, m.last.manifestSize = disk.SyncedManifest()
 	m.dirty.Store(true)
@@ -147,7 +147,7 @@ func (p *position) append(dst []byte) []byte {
 	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], markCRC))
 }
 
-// parseMark is the inverse of append; it reports false for anything else.
+// parseMark is the inverse of append; ok is false if the checksum does not match.
 func parseMark(b []byte) (p position, ok bool) {
 	if len(b) != markBytes || binary.BigEndian.Uint32(b[markBytes-4:]) != crc32.Checksum(b[:markBytes-4], markCRC) {
 		return p, false
@@ -158,7 +158,7 @@ func parseMark(b []byte) (p position, ok bool) {
 	return p, true
 }
 
-// sync forces the mark if it has changed.
+// sync syncs the mark to disk if it has changed.
 func (m *syncMark) sync() error {
 	if m.file == nil || !m.dirty.Swap(false) {
 		return nil
@@ -166,7 +166,7 @@ func (m *syncMark) sync() error {
 	return m.file.SyncData()
 }
 
-// close forces the mark and closes it.
+// close syncs the mark to disk and closes it.
 func (m *syncMark) close() error {
 	if m.file == nil {
 		return nil
@@ -174,16 +174,16 @@ func (m *syncMark) close() error {
 	return errors.Join(m.sync(), m.file.Close())
 }
 
-// markInterval is how old the mark on disk may be.
+// markInterval is the maximum age of the mark on disk.
 const markInterval = time.Second
 
-// runMark forces the mark now and then and tends the ballast, until ctx is done. It is apart from the monitor, which a slow
-// disk must not hold up.
+// runMark syncs the mark and maintains the ballast each second until ctx is done. It has a goroutine of its own, because a slow
+// disk must not delay the monitor.
 func (j *Journal) runMark(ctx context.Context) {
 	t := time.NewTicker(markInterval)
 	defer t.Stop()
 	for {
-		j.tendBallast()
+		j.maintainBallast()
 		select {
 		case <-ctx.Done():
 			return

@@ -22,18 +22,18 @@ import (
 	"gather/internal/journal/journaltest"
 )
 
-// stored is a data directory after a kill, and what was acknowledged before.
+// stored is a data directory after a kill, and the jobs that were acknowledged before.
 type stored struct {
 	fs   *vfs.MemFS
 	jobs []job.ID
 }
 
-// killed submits jobs, each with its own fsync, and returns what the disk has then.
-func killed(t *testing.T, jobs int, restarts int, world journal.World) stored {
+// killed submits jobs, each with its own fsync, and returns the content of the disk.
+func killed(t *testing.T, jobs int, restarts int, hooks journal.Hooks) stored {
 	t.Helper()
 	s := stored{fs: vfs.NewCrashableMem()}
 	for restart := 0; ; restart++ {
-		j, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: s.fs, Logger: quiet}, world)
+		j, err := journal.OpenWithHooks(t.Context(), journal.Config{Dir: "j", FS: s.fs, Logger: quiet}, hooks)
 		must(t, err)
 		for range jobs {
 			id, sub := submission("t")
@@ -81,7 +81,7 @@ func (s stored) write(t *testing.T, name string, content []byte) {
 	must(t, errors.Join(err, f.Sync(), f.Close()))
 }
 
-// complete opens the directory and reports whether it was refused; otherwise every job must be there.
+// complete opens the directory and reports whether Open failed with ErrDamaged; otherwise every job must exist.
 func (s stored) complete(t *testing.T, what string) (refused bool) {
 	t.Helper()
 	j, err := journal.Open(t.Context(), journal.Config{Dir: "j", FS: s.fs, Logger: quiet})
@@ -104,7 +104,7 @@ func (s stored) complete(t *testing.T, what string) (refused bool) {
 	return false
 }
 
-// last returns the newest log that has content, and the length of that.
+// last returns the newest log that has content, and the length of the content.
 func (s stored) last(t *testing.T) (name string, content []byte, end int) {
 	t.Helper()
 	for _, name := range slices.Backward(s.files(t, "*.log")) {
@@ -117,8 +117,8 @@ func (s stored) last(t *testing.T) (name string, content []byte, end int) {
 	return "", nil, 0
 }
 
-// TestDamagedLog damages the log of a killed server, everywhere and in every way: Open finds out, or nothing is lost. The log
-// of a directory that was never restarted is one of them.
+// TestDamagedLog damages the log of a killed server in many places and ways: Open detects it, or nothing is lost. One case is a
+// directory that was never restarted.
 func TestDamagedLog(t *testing.T) {
 	const page = 4096
 	damages := map[string]func(b []byte, at int) []byte{
@@ -133,7 +133,7 @@ func TestDamagedLog(t *testing.T) {
 	for restarts := range 2 {
 		for name, damage := range damages {
 			t.Run(fmt.Sprintf("%s/restarts=%d", name, restarts), func(t *testing.T) {
-				s := killed(t, 120, restarts, journal.World{})
+				s := killed(t, 120, restarts, journal.Hooks{})
 				log, content, end := s.last(t)
 				refused, tried := 0, 0
 				at := func(i int) {
@@ -143,7 +143,7 @@ func TestDamagedLog(t *testing.T) {
 					tried++
 					if !s.complete(t, what) {
 						t.Logf("%s: nothing lost", what)
-						s = killed(t, 120, restarts, journal.World{}) // opening it has changed it
+						s = killed(t, 120, restarts, journal.Hooks{}) // Open has changed the directory
 						log, content, end = s.last(t)
 						return
 					}
@@ -171,11 +171,11 @@ func TestDamagedLog(t *testing.T) {
 	}
 }
 
-// TestFirstLog: damage in the middle of a log is found without the mark, by the checks of the log itself. The first log of a
-// directory has them too.
+// TestFirstLog checks that damage in the middle of a log is detected without the mark, by Pebble's checks, also in the first log
+// of a directory.
 func TestFirstLog(t *testing.T) {
 	for restarts := range 2 {
-		s := killed(t, 120, restarts, journal.World{})
+		s := killed(t, 120, restarts, journal.Hooks{})
 		must(t, s.fs.Remove("j/SYNCED"))
 		log, content, end := s.last(t)
 		b := slices.Clone(content)
@@ -189,8 +189,8 @@ func TestFirstLog(t *testing.T) {
 
 // TestDamagedFiles damages the manifest, or removes a log.
 func TestDamagedFiles(t *testing.T) {
-	world := journal.World{MemTable: 64 << 10} // small: jobs are in tables too
-	s := killed(t, 200, 0, world)
+	hooks := journal.Hooks{MemTable: 64 << 10} // small, so that jobs are in tables too
+	s := killed(t, 200, 0, hooks)
 	for _, name := range s.files(t, "MANIFEST-*") {
 		content := s.read(t, name)
 		for i := 0; i < len(content); i += max(1, len(content)/60) {
@@ -208,9 +208,9 @@ func TestDamagedFiles(t *testing.T) {
 	}
 }
 
-// TestAcceptLoss starts with what is left once the mark is removed, and detects the next loss again.
+// TestAcceptLoss starts with the remaining data after the mark is removed, and detects the next loss.
 func TestAcceptLoss(t *testing.T) {
-	s := killed(t, 40, 1, journal.World{})
+	s := killed(t, 40, 1, journal.Hooks{})
 	log, content, end := s.last(t)
 	s.write(t, log, content[:end/2])
 	var text bytes.Buffer
@@ -233,8 +233,8 @@ func TestAcceptLoss(t *testing.T) {
 	wantErr(t, err, journal.ErrDamaged)
 }
 
-// TestOpenOnFullDisk kills a server and starts it on a disk without space: the error is about the space, and with space the
-// journal opens with all that it had.
+// TestOpenOnFullDisk kills a server and starts it on a full disk: Open returns ErrDiskFull, and with space the journal opens with
+// all its data.
 func TestOpenOnFullDisk(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT} {
 		for _, partials := range []int{0, 8} { // 8 are more than two memtables
@@ -246,7 +246,7 @@ func TestOpenOnFullDisk(t *testing.T) {
 func testOpenOnFullDisk(t *testing.T, errno error, partials int) {
 	for n := range 40 {
 		d := newDisk()
-		j, err := journal.OpenIn(t.Context(), journal.Config{Dir: "j", FS: d, Logger: quiet}, journal.World{MemTable: 256 << 10})
+		j, err := journal.OpenWithHooks(t.Context(), journal.Config{Dir: "j", FS: d, Logger: quiet}, journal.Hooks{MemTable: 256 << 10})
 		must(t, err)
 		id, s := submission("t")
 		must(t, journaltest.Append(t.Context(), j, entry(id, s, job.Started{})))

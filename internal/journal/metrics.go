@@ -14,9 +14,11 @@ type metrics struct {
 	commit prometheus.Histogram
 	events prometheus.Histogram
 	swept  prometheus.Counter
-	// background counts the failures that Pebble reported, free is the last measured free space.
-	background, free atomic.Uint64
-	freeKnown        atomic.Bool
+	// background counts the failures that Pebble reported.
+	background atomic.Uint64
+	// free is the last measured free space, in bytes.
+	free      atomic.Uint64
+	freeKnown atomic.Bool
 	// held is true while results wait for free space.
 	held atomic.Bool
 }
@@ -48,20 +50,20 @@ func (m *metrics) committed(w *write, now time.Time) {
 	}
 }
 
-// A gauge is read when it is scraped; one that is NaN is left out.
+// A gauge is a metric that is read at each scrape; it is left out while its value is NaN.
 type gauge struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
 	value func(s *snapshot) float64
 }
 
-// A snapshot has the state of one scrape.
+// A snapshot is the state that the gauges of one scrape read.
 type snapshot struct {
 	j *Journal
 	p *pebble.Metrics
 }
 
-// collector reads the state of the journal and of Pebble.
+// collector collects the gauges of the journal and of Pebble.
 type collector struct {
 	j      *Journal
 	gauges []gauge

@@ -24,22 +24,22 @@ func items(r job.LogRecord) (block *job.Items, first uint64) {
 	return nil, 0
 }
 
-// ItemsByIndex returns the durable items of a job with an index above after, in ascending order of their indexes, at
-// most limit of them, with their Seq. A page with fewer ends with the item that reaches job.PageBytes, or is the last.
-// It is meant for terminal jobs: of others it returns the items so far. A missing job has no items.
+// ItemsByIndex returns at most limit durable items of a job with an index above after, with their Seq, in ascending order of
+// their indexes. A page with fewer items ends with the item that reaches job.PageBytes, or is the last page. For an unfinished
+// job it returns the items so far, for a missing job none.
 func (j *Journal) ItemsByIndex(ctx context.Context, id job.ID, after int64, limit int) (page []job.Item, err error) {
-	horizon, _, known := j.horizon(id)
-	if horizon == 0 || limit <= 0 {
+	visible, _, known := j.visibleSeq(id)
+	if visible == 0 || limit <= 0 {
 		return nil, ctx.Err()
 	}
-	s := smallest{after: after, limit: limit}
+	s := indexPage{after: after, limit: limit}
 	err = j.read(ctx, func(db *pebble.DB) error {
-		ordered, err := s.scanOrder(ctx, db, id, horizon)
+		ordered, err := s.scanOrder(ctx, db, id, visible)
 		if err != nil || ordered {
 			return err
 		}
 		return scanLog(ctx, db, id, 0, func(run uint64, records []job.LogRecord) (bool, error) {
-			if run > horizon {
+			if run > visible {
 				return false, nil
 			}
 			for _, r := range records {
@@ -54,27 +54,27 @@ func (j *Journal) ItemsByIndex(ctx context.Context, id job.ID, after int64, limi
 		return nil, err
 	}
 	if !known {
-		if _, _, known := j.horizon(id); known {
+		if _, _, known := j.visibleSeq(id); known {
 			return nil, nil
 		}
 	}
-	return s.page(), nil
+	return s.result(), nil
 }
 
-// smallest collects the items with the smallest indexes above after: at most limit of them and about job.PageBytes, and
-// never more than about twice as much in memory. Values are copied, so that an item does not hold the run that it is from.
-type smallest struct {
+// An indexPage collects the items with the smallest indexes above after: at most limit items and about job.PageBytes, with at
+// most about twice as much in memory. It copies the values, because an item would otherwise keep its whole run in memory.
+type indexPage struct {
 	after  int64
 	limit  int
 	items  []placedItem
 	values []byte
 	size   int
-	// bound is the largest index that can still be part of the page, once there are enough.
+	// bound is the largest index that can still be part of the page, if enough is true.
 	bound  int64
-	enough bool
+	enough bool // there are enough items for a page
 }
 
-// placedItem is an item whose value is values[at:end].
+// A placedItem is an item whose value is values[at:end].
 type placedItem struct {
 	job.Item
 	at, end int
@@ -82,7 +82,7 @@ type placedItem struct {
 
 func (it *placedItem) bytes() int { return it.Bytes() + it.end - it.at }
 
-func (s *smallest) add(block *job.Items, first uint64) {
+func (s *indexPage) add(block *job.Items, first uint64) {
 	lo, hi := block.Range()
 	if hi <= s.after || s.enough && lo > s.bound {
 		return
@@ -104,9 +104,10 @@ func (s *smallest) add(block *job.Items, first uint64) {
 }
 
 // full reports whether there are enough items for a page.
-func (s *smallest) full() bool { return len(s.items) >= s.limit || s.size >= job.PageBytes }
+func (s *indexPage) full() bool { return len(s.items) >= s.limit || s.size >= job.PageBytes }
 
-func (s *smallest) trim() {
+// trim drops the items that are not part of the page.
+func (s *indexPage) trim() {
 	full := s.full()
 	slices.SortFunc(s.items, func(a, b placedItem) int { return cmp.Compare(a.Index, b.Index) })
 	n, size := 0, 0
@@ -123,8 +124,8 @@ func (s *smallest) trim() {
 	}
 }
 
-// keep keeps the first n items and their values alone.
-func (s *smallest) keep(n int) {
+// keep drops all items after the first n, with their values.
+func (s *indexPage) keep(n int) {
 	clear(s.items[n:])
 	s.items = s.items[:n]
 	var values []byte
@@ -137,7 +138,7 @@ func (s *smallest) keep(n int) {
 	s.values = values
 }
 
-func (s *smallest) page() []job.Item {
+func (s *indexPage) result() []job.Item {
 	s.trim()
 	page := make([]job.Item, len(s.items))
 	for i := range s.items {
@@ -150,8 +151,8 @@ func (s *smallest) page() []job.Item {
 	return page
 }
 
-// scanOrder collects by the order index, and reports whether the job has one.
-func (s *smallest) scanOrder(ctx context.Context, db *pebble.DB, id job.ID, horizon uint64) (ordered bool, err error) {
+// scanOrder adds the items of a job in the order of their indexes, and reports whether the job has an index of items.
+func (s *indexPage) scanOrder(ctx context.Context, db *pebble.DB, id job.ID, visible uint64) (ordered bool, err error) {
 	prefix := appendIDKey(nil, spaceOrder, id)
 	it, err := db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: prefix, UpperBound: keyAfter(prefix)})
 	if err != nil {
@@ -171,7 +172,7 @@ func (s *smallest) scanOrder(ctx context.Context, db *pebble.DB, id job.ID, hori
 		if s.enough && o.lo > s.bound {
 			break
 		}
-		if o.hi <= s.after || o.seq > horizon {
+		if o.hi <= s.after || o.seq > visible {
 			continue
 		}
 		v, err := it.ValueAndErr()
@@ -197,7 +198,7 @@ func (s *smallest) scanOrder(ctx context.Context, db *pebble.DB, id job.ID, hori
 	return ordered, it.Error()
 }
 
-// runCache keeps the run that was read last: blocks that follow each other in the order often share one.
+// A runCache holds the last read run, because adjacent blocks of the index are often in the same run.
 type runCache struct {
 	seq     uint64
 	records []job.LogRecord

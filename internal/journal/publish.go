@@ -12,98 +12,98 @@ import (
 
 // publish decides which submissions are accepted, makes the write visible, and calls Done.
 func (j *Journal) publish(w *write) {
-	for _, it := range w.items {
-		if it.applied && it.state.CompareAndSwap(itemWaiting, itemSettled) {
-			j.release(it)
+	for _, r := range w.requests {
+		if r.applied && r.state.CompareAndSwap(requestPending, requestAccepted) {
+			j.releaseKey(r)
 		}
 	}
 	var ended []job.ID
-	for _, t := range w.jobDeltas {
-		if t.a.refused() {
+	for _, d := range w.jobDeltas {
+		if d.a.rejected() {
 			continue
 		}
-		t.a.durable.Store(t.view)
-		if t.view.State.Terminal() {
-			ended = append(ended, t.a.id)
+		d.a.durable.Store(d.view)
+		if d.view.State.Terminal() {
+			ended = append(ended, d.a.id)
 		}
-		j.watchers.signal(t.a.id)
+		j.watchers.signal(d.a.id)
 	}
-	for _, it := range w.items {
-		if it.applied && it.refusable && it.state.Load() == itemRefused {
-			j.erase(it)
+	for _, r := range w.requests {
+		if r.applied && r.rejectable && r.state.Load() == requestRejected {
+			j.undoRejected(r)
 		}
 	}
 	j.queue.finish(w, ended)
 	j.met.committed(w, j.h.now())
-	j.wrote(w.bytes)
-	for _, it := range w.items {
-		if it.applied && it.state.Load() == itemSettled {
-			if it.durable != nil {
-				it.durable()
+	j.countWritten(w.bytes)
+	for _, r := range w.requests {
+		if r.applied && r.state.Load() == requestAccepted {
+			if r.durable != nil {
+				r.durable()
 			}
-			if it.done != nil {
-				it.done(nil)
+			if r.done != nil {
+				r.done(nil)
 			}
 		}
-		it.entries = nil
+		r.entries = nil
 	}
 }
 
-// abandon refuses a write that will never be durable.
-func (j *Journal) abandon(w *write, err error) {
+// failWrite rejects the requests of a write that failed.
+func (j *Journal) failWrite(w *write, err error) {
 	j.queue.finish(w, nil)
-	for _, it := range w.items {
-		if it.submits {
-			j.refuse(it, storage("journal-broken", err.Error(), 0))
+	for _, r := range w.requests {
+		if r.submits {
+			j.reject(r, newRejection("journal-broken", err.Error(), 0))
 		} else {
-			j.refuse(it, stored(err))
+			j.reject(r, storageError(err))
 		}
-		j.release(it)
+		j.releaseKey(r)
 	}
 }
 
-// stored makes an error a job.ErrStorage.
-func stored(err error) error {
+// storageError wraps an error with job.ErrStorage.
+func storageError(err error) error {
 	if errors.Is(err, job.ErrStorage) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", job.ErrStorage, err)
 }
 
-// refuse reports to the caller that a batch was rejected, once.
-func (j *Journal) refuse(it *request, err error) {
-	if it.state.CompareAndSwap(itemWaiting, itemRefused) && it.done != nil {
-		it.done(err)
+// reject calls the request's Done with the error, unless the request has an outcome already.
+func (j *Journal) reject(r *request, err error) {
+	if r.state.CompareAndSwap(requestPending, requestRejected) && r.done != nil {
+		r.done(err)
 	}
 }
 
-// release frees an item's idempotency key, once Pebble holds it for good or not at all.
-func (j *Journal) release(it *request) {
-	if it.key != nil {
-		j.keys.release(hashKey(*it.key))
+// releaseKey releases the reservation of a request's idempotency key.
+func (j *Journal) releaseKey(r *request) {
+	if r.key != nil {
+		j.keys.release(hashKey(*r.key))
 	}
 }
 
-// eraseLinger is how long an erased job is remembered as one that is not to be seen: longer than any read takes.
-const eraseLinger = time.Minute
+// undoGrace is the time for which a deleted rejected job stays hidden in memory: longer than any read takes.
+const undoGrace = time.Minute
 
-// erase removes a submission that was refused while it waited for a broken disk, and that the disk then took after all.
-// Until that is durable its jobs stay hidden and its key in progress.
-func (j *Journal) erase(it *request) {
-	ids := make([]job.ID, 0, len(it.entries))
-	tenants := make([]string, 0, len(it.entries))
-	for _, e := range it.entries {
+// undoRejected deletes a submission that was rejected while it waited for a broken disk, and then reached the disk. Until the
+// deletion is durable the jobs stay hidden and the key stays in progress.
+func (j *Journal) undoRejected(r *request) {
+	ids := make([]job.ID, 0, len(r.entries))
+	tenants := make([]string, 0, len(r.entries))
+	for _, e := range r.entries {
 		for _, ev := range e.Events {
 			if s, ok := ev.(job.Submitted); ok {
 				ids, tenants = append(ids, e.ID), append(tenants, s.Job.Tenant)
 			}
 		}
 	}
-	key := it.key
-	eraser := &request{bytes: int64(128 * len(ids))}
-	eraser.control = func(b *pebble.Batch) func() {
+	key := r.key
+	undo := &request{bytes: int64(128 * len(ids))}
+	undo.op = func(b *pebble.Batch) func() {
 		for i, id := range ids {
-			eraseJob(b, tenants[i], id)
+			purgeJob(b, tenants[i], id)
 			if a := j.jobs.m[id]; a != nil && a.counted {
 				j.results.add(tenants[i], -a.results.Swap(0))
 			}
@@ -112,18 +112,18 @@ func (j *Journal) erase(it *request) {
 			_ = b.Delete(appendKeyKey(nil, hashKey(*key)), nil)
 		}
 		return func() {
-			// A listing that began before may still contain it, and reads memory.
-			j.h.after(eraseLinger, func() { j.queue.drop(ids) })
+			// A list that has started may still contain the job, and checks memory.
+			j.h.after(undoGrace, func() { j.queue.drop(ids) })
 			if key != nil {
 				j.keys.release(hashKey(*key))
 			}
 		}
 	}
-	j.queue.force(eraser)
+	j.queue.force(undo)
 }
 
-// eraseJob removes every trace of a job.
-func eraseJob(b *pebble.Batch, tenant string, id job.ID) {
+// purgeJob adds the deletion of all keys of a job to a batch.
+func purgeJob(b *pebble.Batch, tenant string, id job.ID) {
 	for _, space := range [...]byte{spaceActive, spaceEnded, spaceResults} {
 		_ = b.Delete(appendJobKey(nil, space, tenant, id), nil)
 	}

@@ -9,47 +9,48 @@ import (
 	"gather/internal/job"
 )
 
-// queue is where items wait for the writer.
+// queue holds the requests that wait for the writer.
 type queue struct {
-	mu sync.Mutex
-	h  hooks
-	// items are waiting; bytes is the size of all that are not durable.
-	items []*request
+	mu       sync.Mutex
+	h        hooks
+	requests []*request
+	// bytes is the size of the requests that are not durable, the write in flight included.
 	bytes int64
-	// awake is true when the writer has to take the items, deadline is when that comes because of a Delay.
-	awake    bool
+	// awake is true when the writer should take the requests.
+	awake bool
+	// deadline is when the shortest Delay ends, and stop stops its timer; nil for no timer.
 	deadline time.Time
 	stop     func() bool
 	closed   bool
-	// wake holds at most one token, for the writer.
+	// wake gets a token for the writer when awake becomes true.
 	wake chan struct{}
-	// room is closed, and replaced, when bytes has decreased or held has ended; nil without a waiter.
+	// room is closed when bytes has decreased or held has become false; nil without a waiter.
 	room chan struct{}
-	// held is true when no results are taken, because free space is low.
+	// held is true while callers should append no results, because free space is low.
 	held bool
-	// inFlight is the write that is built or waits for the disk.
+	// inFlight is the write that is being built or waits for the disk; nil for none.
 	inFlight *write
-	// ended are jobs whose end is durable: the writer drops them from memory.
+	// ended lists the jobs whose end is durable, which the writer drops from memory.
 	ended []job.ID
 }
 
 func (q *queue) init(h hooks) { q.h, q.wake = h, make(chan struct{}, 1) }
 
-// put queues an item; a submission is refused when more than limit bytes wait.
-func (q *queue) put(it *request, delay time.Duration, limit int64) error {
+// put queues a request. It rejects a submission when more than limit bytes wait, and any request when the queue is closed.
+func (q *queue) put(r *request, delay time.Duration, limit int64) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if it.submits && !q.closed && q.bytes > 0 && q.bytes+it.bytes > limit {
-		return storage("journal-full", "too much is waiting for the disk", time.Second)
+	if r.submits && !q.closed && q.bytes > 0 && q.bytes+r.bytes > limit {
+		return newRejection("journal-full", "too much is waiting for the disk", time.Second)
 	}
 	if q.closed {
-		if it.submits {
-			return storage("closed", "the journal is closed", 0)
+		if r.submits {
+			return newRejection("closed", "the journal is closed", 0)
 		}
 		return ErrClosed
 	}
-	q.bytes += it.bytes
-	q.items = append(q.items, it)
+	q.bytes += r.bytes
+	q.requests = append(q.requests, r)
 	if delay <= 0 {
 		q.wakeLocked()
 		return nil
@@ -64,7 +65,7 @@ func (q *queue) put(it *request, delay time.Duration, limit int64) error {
 func (q *queue) wakeUp() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.items) > 0 {
+	if len(q.requests) > 0 {
 		q.wakeLocked()
 	}
 }
@@ -88,13 +89,12 @@ func (q *queue) disarmLocked() {
 	}
 }
 
-// take waits for items and moves them into w, at most about limit bytes of them. It returns false when the queue was
-// closed and is empty.
+// take waits for requests and moves about limit bytes of them into w. It returns false when the queue is closed and empty.
 func (q *queue) take(w *write, limit int64) bool {
 	q.mu.Lock()
-	for !q.awake || len(q.items) == 0 {
+	for !q.awake || len(q.requests) == 0 {
 		q.awake = false
-		if q.closed && len(q.items) == 0 {
+		if q.closed && len(q.requests) == 0 {
 			q.mu.Unlock()
 			return false
 		}
@@ -104,20 +104,20 @@ func (q *queue) take(w *write, limit int64) bool {
 	}
 	defer q.mu.Unlock()
 	n := 0
-	for n < len(q.items) && (n == 0 || w.bytes+q.items[n].bytes <= limit) {
-		w.bytes += q.items[n].bytes
+	for n < len(q.requests) && (n == 0 || w.bytes+q.requests[n].bytes <= limit) {
+		w.bytes += q.requests[n].bytes
 		n++
 	}
-	w.items = append(w.items, q.items[:n]...)
-	if n == len(q.items) {
-		clear(q.items)
-		q.items = q.items[:0]
-		if cap(q.items) > 1<<14 {
-			q.items = nil
+	w.requests = append(w.requests, q.requests[:n]...)
+	if n == len(q.requests) {
+		clear(q.requests)
+		q.requests = q.requests[:0]
+		if cap(q.requests) > 1<<14 {
+			q.requests = nil
 		}
 		q.awake = q.closed
 	} else {
-		q.items = slices.Delete(q.items, 0, n)
+		q.requests = slices.Delete(q.requests, 0, n)
 	}
 	q.disarmLocked()
 	w.began = q.h.now()
@@ -127,7 +127,7 @@ func (q *queue) take(w *write, limit int64) bool {
 	return true
 }
 
-// finish takes a write out of flight; its bytes are durable or refused.
+// finish ends the write in flight, which is durable or rejected. ended lists the jobs to drop from memory.
 func (q *queue) finish(w *write, ended []job.ID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -146,24 +146,24 @@ func (q *queue) busySince() time.Time {
 	return q.inFlight.began
 }
 
-// waiting returns every submission that is not yet durable and can be refused, and every prompt item.
+// waiting returns the submissions that are not durable and can be rejected, and the prompt requests.
 func (q *queue) waiting() (submissions, prompt []*request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	add := func(items []*request) {
-		for _, it := range items {
-			if it.refusable && it.state.Load() == itemWaiting {
-				submissions = append(submissions, it)
+	add := func(requests []*request) {
+		for _, r := range requests {
+			if r.rejectable && r.state.Load() == requestPending {
+				submissions = append(submissions, r)
 			}
-			if it.prompt {
-				prompt = append(prompt, it)
+			if r.prompt {
+				prompt = append(prompt, r)
 			}
 		}
 	}
 	if q.inFlight != nil {
-		add(q.inFlight.items)
+		add(q.inFlight.requests)
 	}
-	add(q.items)
+	add(q.requests)
 	return submissions, prompt
 }
 
@@ -175,8 +175,8 @@ func (q *queue) releaseLocked(bytes int64) {
 	}
 }
 
-// hold sets whether results are taken.
-func (q *queue) hold(held bool) {
+// setHeld sets whether results are held.
+func (q *queue) setHeld(held bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.held = held
@@ -185,7 +185,7 @@ func (q *queue) hold(held bool) {
 	}
 }
 
-// full returns nil while results are taken, otherwise a channel that is closed when that may have changed.
+// full returns nil while results can be appended, otherwise a channel that is closed when that may have changed.
 func (q *queue) full(limit int64) <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -202,7 +202,7 @@ func (q *queue) roomLocked() <-chan struct{} {
 	return q.room
 }
 
-// waitRoom waits until so many bytes more may wait for the disk, or nothing does.
+// waitRoom waits until a request of bytes fits under limit, the queue is empty or closed, or ctx is done.
 func (q *queue) waitRoom(ctx context.Context, bytes, limit int64) error {
 	q.mu.Lock()
 	for !q.closed && q.bytes > 0 && q.bytes+bytes > limit {
@@ -230,7 +230,7 @@ func (q *queue) close() {
 	defer q.mu.Unlock()
 	q.closed = true
 	q.wakeLocked()
-	// The writer may have been signalled before, and found nothing.
+	// wakeLocked sends no token if awake was true already.
 	select {
 	case q.wake <- struct{}{}:
 	default:
@@ -241,25 +241,25 @@ func (q *queue) close() {
 	}
 }
 
-// drop makes the writer forget jobs.
+// drop removes jobs from memory with the next write.
 func (q *queue) drop(ids []job.ID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.ended = append(q.ended, ids...)
 }
 
-// endedJobs counts the jobs that have ended and are in memory until the next write.
+// endedJobs returns the number of ended jobs that are in memory until the next write.
 func (q *queue) endedJobs() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.ended)
 }
 
-// force queues one of the journal's own operations before everything else, even while the queue is full or closing.
-func (q *queue) force(it *request) {
+// force queues a request before all others, even while the queue is full or closed.
+func (q *queue) force(r *request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.bytes += it.bytes
-	q.items = slices.Insert(q.items, 0, it)
+	q.bytes += r.bytes
+	q.requests = slices.Insert(q.requests, 0, r)
 	q.wakeLocked()
 }

@@ -12,8 +12,8 @@ import (
 	"gather/internal/job"
 )
 
-// Get returns the durable view of a job. The error is job.ErrNotFound when the tenant has no such job, job.ErrExpired
-// while the tombstone of one lasts, or one of the disk.
+// Get returns the durable view of a job. It returns job.ErrNotFound if the tenant has no such job, job.ErrExpired if the tenant
+// has its tombstone, or an error of the disk.
 func (j *Journal) Get(ctx context.Context, tenant string, id job.ID) (view job.Job, err error) {
 	if v, known := j.view(id); known {
 		if v == nil || v.Tenant != tenant {
@@ -25,7 +25,7 @@ func (j *Journal) Get(ctx context.Context, tenant string, id job.ID) (view job.J
 		view, err = ended(db, tenant, id)
 		return err
 	})
-	// A job of Pebble may not be durable if it was submitted since; then memory has it.
+	// The view on disk may not be durable if the job was submitted since; the job is in memory then.
 	if v, known := j.view(id); known && err == nil {
 		if v == nil {
 			return job.Job{}, job.ErrNotFound
@@ -35,7 +35,8 @@ func (j *Journal) Get(ctx context.Context, tenant string, id job.ID) (view job.J
 	return view, err
 }
 
-// view returns the visible state of a job in memory: nil for one that is not durable.
+// view returns the durable view of a job in memory; nil if its submission is not durable. known is false if the job is not in
+// memory.
 func (j *Journal) view(id job.ID) (v *job.Job, known bool) {
 	a := j.jobs.get(id)
 	if a == nil {
@@ -44,7 +45,7 @@ func (j *Journal) view(id job.ID) (v *job.Job, known bool) {
 	return a.durable.Load(), true
 }
 
-// ended reads the view of a job that is not in memory.
+// ended reads the view of a finished job. It returns job.ErrNotFound or job.ErrExpired if there is none.
 func ended(db *pebble.DB, tenant string, id job.ID) (view job.Job, err error) {
 	key := appendJobKey(make([]byte, 0, 64), spaceEnded, tenant, id)
 	v, closer, err := db.Get(key)
@@ -69,8 +70,9 @@ func ended(db *pebble.DB, tenant string, id job.ID) (view job.Job, err error) {
 	return job.Job{}, errors.Join(job.ErrExpired, closer.Close())
 }
 
-// horizon returns the last seq of a job that readers may see. For a job that is not in memory that is all there is.
-func (j *Journal) horizon(id job.ID) (seq uint64, v *job.Job, known bool) {
+// visibleSeq returns the last durable seq of a job, and its view. For a job that is not in memory everything on disk is
+// durable: seq is the largest number and known is false.
+func (j *Journal) visibleSeq(id job.ID) (seq uint64, v *job.Job, known bool) {
 	v, known = j.view(id)
 	switch {
 	case !known:
@@ -81,42 +83,42 @@ func (j *Journal) horizon(id job.ID) (seq uint64, v *job.Job, known bool) {
 	return v.Seq, v, true
 }
 
-// Log returns the durable events of a job whose last seq is above after, oldest first: at most about limit events and
-// items, and about job.PageBytes, in all, but at least one event if there is one. Blocks of items come whole, so that the
-// first may hold items with a seq up to after. A job that is not there has no events.
+// Log returns the durable events of a job whose last seq is above after, oldest first: in total at most about limit events and
+// items and about job.PageBytes, but at least one event if there is one. Blocks of items are not split, so the first one may
+// hold items with a seq up to after. A missing job has no events.
 func (j *Journal) Log(ctx context.Context, id job.ID, after uint64, limit int) (records []job.LogRecord, err error) {
-	horizon, v, known := j.horizon(id)
-	if known && after >= horizon {
+	visible, v, known := j.visibleSeq(id)
+	if known && after >= visible {
 		return nil, ctx.Err()
 	}
 	err = j.read(ctx, func(db *pebble.DB) error {
-		records, err = readLog(ctx, db, id, after, horizon, limit)
+		records, err = readLog(ctx, db, id, after, visible, limit)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	if !known {
-		if horizon, _, known := j.horizon(id); known {
-			// The job was submitted while we were reading.
-			records = slices.DeleteFunc(records, func(r job.LogRecord) bool { return r.Seq > horizon })
+		if visible, _, known := j.visibleSeq(id); known {
+			// The job was submitted during the read.
+			records = slices.DeleteFunc(records, func(r job.LogRecord) bool { return r.Seq > visible })
 		}
 	}
 	if after == 0 && v != nil && len(records) == 0 {
-		// The log on disk begins behind the submission.
+		// The submission is not in the log on disk yet.
 		records = []job.LogRecord{submitted(v)}
 	}
 	return records, nil
 }
 
-func readLog(ctx context.Context, db *pebble.DB, id job.ID, after, horizon uint64, limit int) ([]job.LogRecord, error) {
+func readLog(ctx context.Context, db *pebble.DB, id job.ID, after, visible uint64, limit int) ([]job.LogRecord, error) {
 	var records []job.LogRecord
 	size := 0
-	err := scanLog(ctx, db, id, after, func(run uint64, records2 []job.LogRecord) (bool, error) {
-		if run > horizon {
+	err := scanLog(ctx, db, id, after, func(run uint64, page []job.LogRecord) (bool, error) {
+		if run > visible {
 			return false, nil
 		}
-		for _, r := range records2 {
+		for _, r := range page {
 			if r.Seq <= after {
 				continue
 			}
@@ -133,7 +135,7 @@ func readLog(ctx context.Context, db *pebble.DB, id job.ID, after, horizon uint6
 	return records, err
 }
 
-// scanLog visits the runs of a log that hold events with a last seq above after, until visit returns false.
+// scanLog visits the runs of a log that hold events after a seq, until visit returns false.
 func scanLog(ctx context.Context, db *pebble.DB, id job.ID, after uint64,
 	visit func(run uint64, records []job.LogRecord) (bool, error),
 ) error {
@@ -168,7 +170,7 @@ func scanLog(ctx context.Context, db *pebble.DB, id job.ID, after uint64,
 	return nil
 }
 
-// parseRun reads a run. The records refer to value.
+// parseRun decodes a run. The records alias value.
 func parseRun(key, value []byte) (seq uint64, records []job.LogRecord, err error) {
 	seq, err = parseLogKey(key)
 	if err != nil {

@@ -13,9 +13,9 @@ import (
 	"gather/internal/job"
 )
 
-// Recover visits every job that has not ended, in the order of their submission, with its spec and its whole log. It is
-// called once, after Open and before the first Append. It ends with the first error of visit, or of the disk. Log reads
-// as it is ranged over, and must not be used after visit has returned.
+// Recover visits every unfinished job, in the order of submission, with its spec and its whole log. It must be called before the
+// first Append, and ends with the first error of visit or of the disk. Log reads from disk while it is ranged over, and must not
+// be used after visit has returned.
 func (j *Journal) Recover(ctx context.Context, visit func(view job.Job, spec []byte, log iter.Seq2[job.LogRecord, error]) error) error {
 	views := j.jobs.views()
 	slices.SortFunc(views, func(a, b *job.Job) int { return bytes.Compare(a.ID[:], b.ID[:]) })
@@ -63,7 +63,7 @@ func readSpec(db *pebble.DB, tenant string, id job.ID) ([]byte, error) {
 	return bytes.Clone(v), closer.Close()
 }
 
-// errStop ends a scan whose consumer has had enough.
+// errStop ends a scan whose consumer stopped.
 var errStop = errors.New("stop")
 
 func wholeLog(ctx context.Context, db *pebble.DB, v *job.Job) iter.Seq2[job.LogRecord, error] {
@@ -88,7 +88,7 @@ func wholeLog(ctx context.Context, db *pebble.DB, v *job.Job) iter.Seq2[job.LogR
 	}
 }
 
-// submitted is the first record of a log that has not begun on disk.
+// submitted returns the first record of a log that is not on disk yet.
 func submitted(v *job.Job) job.LogRecord {
 	return job.LogRecord{Seq: 1, Event: job.Submitted{Job: job.Job{CreatedAt: v.CreatedAt, State: job.Queued}}}
 }

@@ -11,7 +11,7 @@ import (
 	"gather/internal/job"
 )
 
-// reservations are the idempotency keys of submissions that are being accepted.
+// reservations holds the idempotency keys of submissions in progress.
 type reservations struct {
 	mu sync.Mutex
 	m  map[keyHash]struct{}
@@ -35,16 +35,15 @@ func (r *reservations) release(h keyHash) {
 	delete(r.m, h)
 }
 
-// Reserve reserves an idempotency key. With nil and no error the caller has the key, and must Append a batch with it or
-// Release it. Otherwise prior are the jobs that were accepted with the same key and fingerprint; or the error is
-// job.ErrKeyReused when the fingerprint was another, job.ErrKeyInProgress while another caller has the key, or one of
-// the disk.
+// Reserve reserves an idempotency key. If it returns no jobs and no error, the caller owns the key and must Append a batch with
+// it or Release it. Otherwise it returns the jobs that were accepted with the same key and fingerprint, job.ErrKeyReused if the
+// key was used with another fingerprint, job.ErrKeyInProgress while another caller owns the key, or an error of the disk.
 func (j *Journal) Reserve(ctx context.Context, key job.Key) (prior []job.ID, err error) {
 	h := hashKey(key)
 	if !j.keys.take(h) {
 		return nil, job.ErrKeyInProgress
 	}
-	// From here on only this caller can write a record of the key: the one in Pebble is durable.
+	// Only the owner of the key can write its record, so a record in Pebble is durable.
 	r, found, err := j.keyRecord(ctx, h)
 	if err == nil && !found {
 		return nil, nil
@@ -59,11 +58,11 @@ func (j *Journal) Reserve(ctx context.Context, key job.Key) (prior []job.ID, err
 	return r.ids, nil
 }
 
-// Release gives back a reserved key that no batch is appended for. Append takes a key over: the journal gives it back itself
-// when the batch is durable, or refused for good.
+// Release releases a reserved key without a batch. After Append with the key the journal owns it, and releases it when the
+// batch is durable or rejected.
 func (j *Journal) Release(key job.Key) { j.keys.release(hashKey(key)) }
 
-// keyRecord reads a key that has not expired.
+// keyRecord reads the record of a key; found is false if there is none or it has expired.
 func (j *Journal) keyRecord(ctx context.Context, h keyHash) (r keyRecord, found bool, err error) {
 	err = j.read(ctx, func(db *pebble.DB) error {
 		v, closer, err := db.Get(appendKeyKey(make([]byte, 0, 64), h))

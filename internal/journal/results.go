@@ -12,13 +12,12 @@ import (
 	"gather/internal/job"
 )
 
-// resultBytes counts the bytes of stored results by tenant, as job.ResultBytes counts the bytes of an event. The counts
-// of finished jobs are stored in the space r, so that a deletion subtracts the same number; those of other jobs are the
-// sums over their logs.
+// resultBytes counts the bytes of stored results by tenant, with job.ResultBytes. The count of a finished job is stored in the
+// space r, so that its deletion subtracts the same number; the count of an unfinished job is the sum over its log.
 type resultBytes struct {
 	mu      sync.Mutex
 	tenants map[string]int64
-	// freeing are the jobs whose deletion is not durable yet: another deletion of the same job frees nothing.
+	// freeing holds the jobs whose deletion is not durable yet. Another deletion of the same job frees nothing.
 	freeing map[job.ID]bool
 }
 
@@ -39,8 +38,8 @@ func (r *resultBytes) add(tenant string, bytes int64) {
 	}
 }
 
-// claim reports whether the caller is the one whose deletion of a job frees its results.
-func (r *resultBytes) claim(id job.ID) bool {
+// claimDelete reports whether the caller's deletion of a job frees its results: false if another deletion is in progress.
+func (r *resultBytes) claimDelete(id job.ID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.freeing[id] {
@@ -50,7 +49,7 @@ func (r *resultBytes) claim(id job.ID) bool {
 	return true
 }
 
-// finish ends claims: freed if the jobs are deleted.
+// finish ends the claims, and subtracts the bytes if the jobs were deleted.
 func (r *resultBytes) finish(jobs []freedJob, freed bool) {
 	for _, f := range jobs {
 		if freed {
@@ -64,12 +63,12 @@ func (r *resultBytes) finish(jobs []freedJob, freed bool) {
 
 // A freedJob is a job whose deletion frees the bytes of its results.
 type freedJob struct {
-	doomed
+	jobRef
 	bytes int64
 }
 
-// Results returns the bytes of the results that the journal has taken of a job that has not ended, 0 for any other job, and
-// of all counted jobs of a tenant that are not deleted. Jobs that ended under a version that did not count have none.
+// Results returns the bytes of the appended results of an unfinished job, 0 for any other job, and of all counted jobs of a
+// tenant that are not deleted. Jobs that ended under a version without counts are not counted.
 func (j *Journal) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
 	if a := j.jobs.get(id); a != nil {
 		if v := a.durable.Load(); v == nil || !v.State.Terminal() {
@@ -105,12 +104,12 @@ func (b *builder) storeResults(w *write, a *active) {
 	}
 }
 
-// free deletes the count of a job, with the job, and notes how much that is.
-func (r *removal) free(db *pebble.DB, counts *resultBytes, d doomed) error {
-	if !counts.claim(d.id) {
+// free adds the deletion of a job's count to the batch, and records the count in freed.
+func (r *removal) free(db *pebble.DB, counts *resultBytes, d jobRef) error {
+	if !counts.claimDelete(d.id) {
 		return nil
 	}
-	r.freed = append(r.freed, freedJob{doomed: d}) // the claim ends also after an error
+	r.freed = append(r.freed, freedJob{jobRef: d}) // ends the claim also after an error
 	key := appendJobKey(nil, spaceResults, d.tenant, d.id)
 	v, closer, err := db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
@@ -127,7 +126,7 @@ func (r *removal) free(db *pebble.DB, counts *resultBytes, d doomed) error {
 	return r.Delete(key, nil)
 }
 
-// loadResults adds up the counts of the jobs that have ended.
+// loadResults adds up the counts of the finished jobs.
 func (j *Journal) loadResults() error {
 	it, err := j.db.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceResults}, UpperBound: []byte{spaceResults + 1}})
 	if err != nil {
@@ -149,8 +148,8 @@ func (j *Journal) loadResults() error {
 			return fmt.Errorf("results of job %s: %w", id, err)
 		}
 		if !now.Before(due) {
-			// Earlier versions, after a downgrade, delete jobs and leave their counts.
-			left, err := j.present([]doomed{{tenant: tenant, id: id}})
+			// An earlier version may have deleted the job without its count.
+			left, err := j.existing([]jobRef{{tenant: tenant, id: id}})
 			if err != nil {
 				return err
 			}

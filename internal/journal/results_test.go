@@ -12,8 +12,8 @@ import (
 	"gather/internal/journal/journaltest"
 )
 
-// TestResultsExpire frees the bytes of results with the jobs that expire, also of those that expired while the journal was
-// closed, or that an earlier version, which does not count, has deleted.
+// TestResultsExpire checks that expired jobs are not counted, also if they expired while the journal was closed or were deleted
+// by a version without counts.
 func TestResultsExpire(t *testing.T) {
 	c := &clock{now: time.Now()}
 	fs := vfs.NewMem()
@@ -66,14 +66,14 @@ func TestResultsDeletedTwice(t *testing.T) {
 		resume := d.hang()
 		waiting, s := submission("t")
 		must(t, j.Append(t.Context(), entry(waiting, s)))
-		until(t, "a write waits for the disk", func() bool { return j.Shows("t", waiting) })
+		until(t, "a write waits for the disk", func() bool { return j.InEngine("t", waiting) })
 		for range 2 {
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			wantErr(t, j.Delete(ctx, "t", id), context.DeadlineExceeded)
 			cancel()
 		}
 		resume()
-		must(t, j.Settle(t.Context()))
+		must(t, j.Flush(t.Context()))
 		if _, got := j.Results("t", id); got != 0 {
 			t.Errorf("%d bytes of results after the deletion, want 0", got)
 		}
@@ -81,7 +81,7 @@ func TestResultsDeletedTwice(t *testing.T) {
 	must(t, j.Close())
 }
 
-// TestResultsOfOthers: results of tenants that are not counted stay out of the count, also when the tenant is counted later.
+// TestResultsOfOthers checks that results of uncounted tenants stay uncounted, also when the tenant is counted later.
 func TestResultsOfOthers(t *testing.T) {
 	fs := vfs.NewMem()
 	counted := map[string]bool{"t": true}

@@ -12,10 +12,10 @@ import (
 	"gather/internal/job"
 )
 
-// maxSweep is about how many things one write of the sweeper removes.
+// maxSweep is the approximate number of records that one write of the sweeper removes.
 const maxSweep = 512
 
-// runSweeper deletes expired records, until ctx is done.
+// runSweeper deletes expired records periodically until ctx is done.
 func (j *Journal) runSweeper(ctx context.Context) {
 	t := time.NewTicker(j.c.SweepInterval)
 	defer t.Stop()
@@ -27,7 +27,7 @@ func (j *Journal) runSweeper(ctx context.Context) {
 		}
 		if !j.c.View && j.clock.isChanged() {
 			j.log.Info("the wall clock was set")
-			_ = j.Settle(ctx) // a write records it
+			_ = j.Flush(ctx) // each write records the clock
 		}
 		for more := true; more && ctx.Err() == nil; {
 			var err error
@@ -41,10 +41,10 @@ func (j *Journal) runSweeper(ctx context.Context) {
 	}
 }
 
-// sweep removes expired records, a bounded number of them, and reports whether there may be more.
+// sweep deletes about maxSweep expired records, and reports whether there may be more.
 func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
 	now := j.now()
-	var jobs, tombstones []doomed
+	var jobs, tombstones []jobRef
 	var keys []keyHash
 	var spent [][]byte
 	err = j.read(ctx, func(db *pebble.DB) error {
@@ -67,9 +67,9 @@ func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
 			spent = append(spent, append([]byte(nil), it.Key()...))
 			switch kind {
 			case expiryJob:
-				jobs, err = appendDoomed(jobs, list)
+				jobs, err = appendJobRefs(jobs, list)
 			case expiryTombstone:
-				tombstones, err = appendDoomed(tombstones, list)
+				tombstones, err = appendJobRefs(tombstones, list)
 			case expiryKey:
 				keys, err = appendHashes(keys, list)
 			}
@@ -82,7 +82,7 @@ func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
 	if err != nil || len(spent) == 0 {
 		return false, err
 	}
-	// While a key is reserved it cannot be used again; a key that was used again is kept.
+	// Reserve the keys during the deletion. Skip the keys that are in use.
 	keys = slices.DeleteFunc(keys, func(h keyHash) bool { return !j.keys.take(h) })
 	defer func() {
 		for _, h := range keys {
@@ -94,15 +94,15 @@ func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
 		ids = append(ids, d.id)
 	}
 	swept := 0
-	err = j.control(ctx, ids, false, func(b *removal) error {
-		present, err := j.present(jobs)
+	err = j.runInWriter(ctx, ids, false, func(b *removal) error {
+		present, err := j.existing(jobs)
 		if err != nil {
 			return err
 		}
-		if err := j.bury(b, present); err != nil {
+		if err := j.deleteWithTombstone(b, present); err != nil {
 			return err
 		}
-		if err := j.forget(b.Batch, keys, now); err != nil {
+		if err := j.deleteExpiredKeys(b.Batch, keys, now); err != nil {
 			return err
 		}
 		for _, d := range tombstones {
@@ -120,8 +120,8 @@ func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
 	return more, err
 }
 
-// present drops the jobs that were deleted before they expired.
-func (j *Journal) present(jobs []doomed) ([]doomed, error) {
+// existing returns the jobs that have not been deleted.
+func (j *Journal) existing(jobs []jobRef) ([]jobRef, error) {
 	left := jobs[:0:0]
 	for _, d := range jobs {
 		_, closer, err := j.db.Get(appendJobKey(nil, spaceEnded, d.tenant, d.id))
@@ -139,8 +139,8 @@ func (j *Journal) present(jobs []doomed) ([]doomed, error) {
 	return left, nil
 }
 
-// forget removes idempotency keys, except those that were used again after they had expired.
-func (j *Journal) forget(b *pebble.Batch, keys []keyHash, now time.Time) error {
+// deleteExpiredKeys adds the deletion of idempotency keys to a batch, except keys that have been used again.
+func (j *Journal) deleteExpiredKeys(b *pebble.Batch, keys []keyHash, now time.Time) error {
 	for _, h := range keys {
 		key := appendKeyKey(nil, h)
 		v, closer, err := j.db.Get(key)
@@ -170,13 +170,13 @@ func parseExpiry(it *pebble.Iterator) (kind byte, list []byte, err error) {
 	return key[9], list, err
 }
 
-func appendDoomed(dst []doomed, list []byte) ([]doomed, error) {
+func appendJobRefs(dst []jobRef, list []byte) ([]jobRef, error) {
 	for len(list) > 0 {
 		tenant, rest, err := takeTenant(list)
 		if err != nil || len(rest) < 16 {
 			return nil, corrupt("expiry list")
 		}
-		dst = append(dst, doomed{tenant: tenant, id: job.ID(rest[:16])})
+		dst = append(dst, jobRef{tenant: tenant, id: job.ID(rest[:16])})
 		list = rest[16:]
 	}
 	return dst, nil

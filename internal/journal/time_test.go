@@ -12,7 +12,7 @@ import (
 	"gather/internal/journal/journaltest"
 )
 
-// clock is moved by hand.
+// A clock is a fake clock with timers.
 type clock struct {
 	mu     sync.Mutex
 	now    time.Time
@@ -36,7 +36,7 @@ func (c *clock) After(d time.Duration, f func()) func() bool {
 	t := &timer{at: c.now.Add(d), f: f}
 	c.timers = append(c.timers, t)
 	return func() bool {
-		// It is called with the journal's lock held, as is add's f without: only mark it.
+		// stop is called with the journal's lock held, so it only marks the timer.
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		t.f = nil
@@ -63,12 +63,12 @@ func (c *clock) add(d time.Duration) {
 func openAt(t *testing.T, c *clock, cfg journal.Config) *journal.Journal {
 	t.Helper()
 	cfg.Dir, cfg.Logger, cfg.SweepInterval = "j", quiet, time.Hour
-	j, err := journal.OpenIn(t.Context(), cfg, journal.World{Now: c.Now, After: c.After})
+	j, err := journal.OpenWithHooks(t.Context(), cfg, journal.Hooks{Now: c.Now, After: c.After})
 	must(t, err)
 	return j
 }
 
-// TestDelay: a batch that may wait does, and goes along with one that may not.
+// TestDelay checks that a batch with a Delay waits, and is written together with a batch without one.
 func TestDelay(t *testing.T) {
 	c := &clock{now: time.Now()}
 	j := openAt(t, c, journal.Config{FS: vfs.NewMem()})
@@ -81,7 +81,7 @@ func TestDelay(t *testing.T) {
 	}
 	quietNow := func() {
 		t.Helper()
-		// A write of its own shows that the writer has nothing else to do: control operations do not wait.
+		// An operation of the journal does not wait, so its write would include a batch that does not wait.
 		if len(results) > 0 {
 			t.Fatalf("%s did not wait", <-results)
 		}
@@ -110,7 +110,7 @@ func TestDelay(t *testing.T) {
 	must(t, j.Close())
 }
 
-// TestRetention: a job ends, expires, leaves a tombstone, and is gone; and so do keys.
+// TestRetention checks that a job expires, leaves a tombstone and is then unknown, and that keys expire.
 func TestRetention(t *testing.T) {
 	c := &clock{now: time.Now()}
 	fs := vfs.NewMem()
@@ -152,7 +152,7 @@ func TestRetention(t *testing.T) {
 	if reserve() != 1 {
 		t.Fatal("the key is lost")
 	}
-	// An expired key can be used again before it is swept, and then lives its own time.
+	// An expired key can be used again before it is swept, and then has its own expiry.
 	c.add(2 * time.Minute)
 	if reserve() != 0 {
 		t.Fatal("the key has not expired")
@@ -182,7 +182,7 @@ func TestRetention(t *testing.T) {
 	wantErr(t, get(ended), job.ErrNotFound)
 	must(t, get(lives))
 
-	// Nothing is left but the jobs that have not ended, the version and the number of the last write.
+	// Only the unfinished jobs, the version and the number of the last write remain.
 	n, err := j.Keys()
 	must(t, err)
 	if len(n) != 2 || n["a"] != 2 || n["m"] != 3 {
@@ -191,7 +191,7 @@ func TestRetention(t *testing.T) {
 	must(t, j.Close())
 }
 
-// TestSweepMany removes more than one write takes.
+// TestSweepMany sweeps more records than one write removes.
 func TestSweepMany(t *testing.T) {
 	c := &clock{now: time.Now()}
 	j := openAt(t, c, journal.Config{FS: vfs.NewMem()})

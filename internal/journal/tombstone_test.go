@@ -17,9 +17,9 @@ import (
 // TestNoTombstones deletes and sweeps jobs without leaving tombstones.
 func TestNoTombstones(t *testing.T) {
 	c := &clock{now: time.Now()}
-	j, err := journal.OpenIn(t.Context(), journal.Config{
+	j, err := journal.OpenWithHooks(t.Context(), journal.Config{
 		Dir: "j", FS: vfs.NewMem(), Logger: quiet, TombstoneRetention: journal.NoTombstones, SweepInterval: time.Hour,
-	}, journal.World{Now: c.Now})
+	}, journal.Hooks{Now: c.Now})
 	must(t, err)
 	ids := make([]job.ID, 2)
 	for i := range ids {
@@ -37,7 +37,7 @@ func TestNoTombstones(t *testing.T) {
 	must(t, j.Close())
 }
 
-// TestActiveJobsOfIdle counts only jobs that have not ended, also right after an end.
+// TestActiveJobsOfIdle checks that the metric counts only unfinished jobs, also right after an end.
 func TestActiveJobsOfIdle(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	j := open(t, journal.Config{Dir: "j", FS: vfs.NewMem(), Registerer: reg})

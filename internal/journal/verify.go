@@ -14,7 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/wal"
 )
 
-// storedCommit returns the number of the last write; 0 for a journal of a server that did not number them.
+// storedCommit returns the number of the last write; 0 for a journal of a version that did not number writes.
 func storedCommit(db *pebble.DB) (uint64, error) {
 	v, closer, err := db.Get(commitKey)
 	if errors.Is(err, pebble.ErrNotFound) {
@@ -30,7 +30,7 @@ func storedCommit(db *pebble.DB) (uint64, error) {
 	return binary.BigEndian.Uint64(v), nil
 }
 
-// verify replays the log in memory and compares it with the mark. It changes nothing on disk.
+// verify replays the log in memory and returns ErrDamaged if synced writes are missing. It changes nothing on disk.
 func (j *Journal) verify(lock *pebble.Lock, found *pebble.DBDesc) error {
 	mark := j.c.FS.PathJoin(j.c.Dir, MarkName)
 	if !found.Exists {
@@ -51,7 +51,7 @@ func (j *Journal) verify(lock *pebble.Lock, found *pebble.DBDesc) error {
 	opts.ReadOnly, opts.Logger, opts.EventListener = true, end, nil
 	db, err := pebble.Open(j.c.Dir, opts)
 	if err != nil {
-		// An error that is not one of the disk is one of its content; so is a missing file.
+		// Errors other than failed system calls, and missing files, mean that the content is damaged.
 		if errno, ok := errors.AsType[syscall.Errno](err); !ok || errno == syscall.ENOENT {
 			err = fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
@@ -72,11 +72,11 @@ func (j *Journal) verify(lock *pebble.Lock, found *pebble.DBDesc) error {
 		ErrDamaged, forced.commit-last, file, forced.logSize, readable)
 }
 
-// checkManifest reads the manifest as far as it was synced. Pebble takes an unreadable record for its end, and would
-// then remove tables that it does not find in it.
+// checkManifest returns ErrDamaged if the synced part of the manifest is unreadable, because Pebble would take an unreadable
+// record for the end, and delete the tables that follow it.
 func checkManifest(disk vfs.FS, path string, forced position) error {
 	if number, ok := strings.CutPrefix(disk.PathBase(path), "MANIFEST-"); !ok || number != fmt.Sprintf("%06d", forced.manifest) {
-		return nil // a newer one, which was forced before it became the manifest
+		return nil // a newer manifest, which was synced before it became current
 	}
 	f, err := disk.Open(path)
 	if err != nil {
@@ -98,7 +98,7 @@ func checkManifest(disk vfs.FS, path string, forced position) error {
 	return nil
 }
 
-// logEnd is a pebble.Logger that keeps the offset at which the replay of the last log ended.
+// logEnd is a pebble.Logger that records the offset at which the replay of the last log ended.
 type logEnd struct{ offset wal.Offset }
 
 // Infof implements pebble.Logger.

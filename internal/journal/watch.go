@@ -7,7 +7,7 @@ import (
 	"gather/internal/job"
 )
 
-// watchers has the watches of jobs, existing or not.
+// watchers holds the channels of Watch by job, whether the job exists or not.
 type watchers struct {
 	mu sync.Mutex
 	m  map[job.ID][]chan struct{}
@@ -15,8 +15,8 @@ type watchers struct {
 
 func (s *watchers) init() { s.m = make(map[job.ID][]chan struct{}) }
 
-// Watch returns a channel that gets a token, unless it still has one, after every durable change of the job. The change
-// can be read before the token is sent. The channel is never closed; stop must be called, once or more.
+// Watch returns a channel that receives a token after every durable change of the job, unless it still holds one. The change is
+// visible to reads before the token is sent. The channel is never closed; the caller must call stop at least once.
 func (j *Journal) Watch(id job.ID) (changed <-chan struct{}, stop func()) {
 	c := make(chan struct{}, 1)
 	s := &j.watchers

@@ -13,23 +13,23 @@ import (
 const (
 	// maxWriteBytes bounds the batches of one write, so that a write takes milliseconds.
 	maxWriteBytes = 8 << 20
-	// maxRun is the size from which a run of events is cut, so that a page of a log decodes little more than it needs.
+	// maxRun is the size at which a run of events ends, so that a page of a log decodes little more than it returns.
 	maxRun = 64 << 10
-	// maxRuns is the number of buffers for runs that are kept for reuse, maxFreeRun the largest size of one in bytes.
+	// maxRuns is the number of buffers for runs that are kept for reuse, maxFreeRun their maximum size in bytes.
 	maxRuns    = 64
 	maxFreeRun = 1 << 20
-	// minOrdered is how many units a job has at least for its items to be indexed by their order.
+	// minOrdered is the minimum number of units of a job whose items are indexed by their order.
 	minOrdered = 1024
 )
 
 // A write is the content of one Pebble batch.
 type write struct {
-	items     []*request
+	requests  []*request
 	bytes     int64
 	events    int
 	batch     *pebble.Batch
 	jobDeltas []*jobDelta
-	// ended are jobs to drop from memory: their ends were published before.
+	// ended lists the jobs to drop from memory, because their ends have been published.
 	ended    []job.ID
 	expiries []expiries
 	began    time.Time
@@ -37,9 +37,9 @@ type write struct {
 
 // reset empties a write for the next.
 func (w *write) reset() {
-	clear(w.items)
+	clear(w.requests)
 	clear(w.jobDeltas)
-	*w = write{items: w.items[:0], jobDeltas: w.jobDeltas[:0], ended: w.ended[:0]}
+	*w = write{requests: w.requests[:0], jobDeltas: w.jobDeltas[:0], ended: w.ended[:0]}
 }
 
 // A jobDelta is the change of one job in a write.
@@ -50,10 +50,11 @@ type jobDelta struct {
 	spec  []byte
 	// run has the events that are not yet in the batch.
 	run []byte
-	// orders has the item blocks of the change, and blocks how many of them are in runs already in the batch.
+	// orders lists the blocks of items in the change.
 	orders []runOrder
+	// blocks is the number of orders whose run is in the batch.
 	blocks int
-	// view is the visible state once the write is durable.
+	// view is the job's durable view after the write.
 	view *job.Job
 }
 
@@ -62,7 +63,7 @@ type runOrder struct {
 	run uint64
 }
 
-// expiries has the records of a write that expire in the same moment.
+// expiries lists the records of a write that expire at the same time.
 type expiries struct {
 	ms    int64
 	kind  byte
@@ -72,16 +73,16 @@ type expiries struct {
 
 // runWriter builds writes, waits until they are durable and publishes them, until the queue is closed and empty.
 //
-// There is one write at a time. Requests that come while the disk is busy go together into the next write, so that a
-// write grows with the latency of the disk; a second write in flight was measured to make more and smaller writes, and
-// to be slower for one client and for many.
+// There is one write at a time. Requests that arrive while the disk is busy share the next write, so writes grow with the
+// latency of the disk. A second write in flight was measured: it makes more and smaller writes, and is slower for one client
+// and for many.
 func (j *Journal) runWriter() {
 	b := &builder{j: j}
 	w := &write{}
 	for j.queue.take(w, maxWriteBytes) {
 		b.build(w)
 		if err := j.commit(w); err != nil {
-			j.abandon(w, err)
+			j.failWrite(w, err)
 		} else {
 			j.publish(w)
 		}
@@ -89,14 +90,14 @@ func (j *Journal) runWriter() {
 	}
 }
 
-// commit makes a write durable.
+// commit makes a write durable, or applies it without a sync for a replica.
 func (j *Journal) commit(w *write) error {
-	if err := j.health.has(causeEngine); err != nil {
+	if err := j.health.issue(issueEngine); err != nil {
 		return err
 	}
 	if j.c.View {
 		if err := j.db.Apply(w.batch, pebble.NoSync); err != nil {
-			j.die(fmt.Errorf("apply: %w", err))
+			j.markFailed(fmt.Errorf("apply: %w", err))
 			return err
 		}
 		_ = w.batch.Close()
@@ -107,33 +108,33 @@ func (j *Journal) commit(w *write) error {
 		j.mark.number(w.batch)
 	}
 	if err := j.db.ApplyNoSyncWait(w.batch, pebble.Sync); err != nil {
-		j.die(fmt.Errorf("apply: %w", err))
+		j.markFailed(fmt.Errorf("apply: %w", err))
 		return err
 	}
-	// If Pebble stopped meanwhile, a wait for the disk would never end.
-	if err := j.health.has(causeEngine); err != nil {
+	// If Pebble has failed, SyncWait would never return.
+	if err := j.health.issue(issueEngine); err != nil {
 		return err
 	}
 	err := w.batch.SyncWait()
 	if err == nil && j.fs.Off() {
-		// The sync may have been swallowed.
+		// The file system may have skipped the sync.
 		err = ErrClosed
 	}
 	if err == nil && numbered {
-		if err := j.mark.forced(j.fs); err != nil {
-			j.met.background.Add(1) // an older mark detects less
+		if err := j.mark.recordSync(j.fs); err != nil {
+			j.met.background.Add(1) // not fatal: an older mark detects less
 		}
 	}
-	// Without an error of the sync it cannot fail.
+	// Close fails only after an error of the sync.
 	_ = w.batch.Close()
 	return err
 }
 
-// A builder belongs to the writer.
+// A builder adds requests to writes. The writer owns it.
 type builder struct {
 	j    *Journal
 	undo []undo
-	// key, value and scratch are buffers; runs are those for the runs of jobDeltas.
+	// key, value and scratch are reused buffers, runs reused buffers of jobDeltas.
 	key, value, scratch []byte
 	runs                [][]byte
 }
@@ -147,25 +148,25 @@ type undo struct {
 func (b *builder) build(w *write) {
 	w.batch = b.j.db.NewBatch()
 	b.j.jobs.remove(w.ended)
-	for _, it := range w.items {
+	for _, req := range w.requests {
 		switch {
-		case it.state.Load() != itemWaiting:
-			b.j.release(it)
-		case it.control != nil:
-			it.durable = it.control(w.batch)
-			it.applied = true
+		case req.state.Load() != requestPending:
+			b.j.releaseKey(req)
+		case req.op != nil:
+			req.durable = req.op(w.batch)
+			req.applied = true
 		default:
-			b.note(it.notes, w)
-			if err := b.fold(w, it); err != nil {
-				b.j.refuse(it, err)
-				b.j.release(it)
+			b.setMetadata(req.metadata, w)
+			if err := b.apply(w, req); err != nil {
+				b.j.reject(req, err)
+				b.j.releaseKey(req)
 				continue
 			}
-			it.applied = true
+			req.applied = true
 		}
 	}
-	for _, t := range w.jobDeltas {
-		b.finish(w, t)
+	for _, d := range w.jobDeltas {
+		b.finish(w, d)
 	}
 	if !b.j.c.View {
 		if v := b.j.clock.record(); v != nil {
@@ -175,18 +176,18 @@ func (b *builder) build(w *write) {
 	w.storeExpiries(w.batch)
 }
 
-// set adds to the batch, whose Set cannot fail.
+// set adds a key to the batch, whose Set cannot fail.
 func (b *builder) set(w *write, key, value []byte) { _ = w.batch.Set(key, value, nil) }
 
-// fold applies a batch to the heads of its jobs: all of it or, with an error, nothing.
-func (b *builder) fold(w *write, it *request) error {
+// apply applies the events of a batch to its jobs, and adds them to the write. After an error it has changed nothing.
+func (b *builder) apply(w *write, req *request) error {
 	b.undo = b.undo[:0]
-	refused := 0
-	for i := range it.entries {
-		e := &it.entries[i]
+	rejected := 0
+	for i := range req.entries {
+		e := &req.entries[i]
 		a := b.j.jobs.m[e.ID]
-		if a != nil && a.refused() {
-			refused++
+		if a != nil && a.rejected() {
+			rejected++
 			continue
 		}
 		if len(e.Events) == 0 {
@@ -194,7 +195,7 @@ func (b *builder) fold(w *write, it *request) error {
 		}
 		fresh := a == nil
 		if fresh {
-			a = &active{id: e.ID, submission: it}
+			a = &active{id: e.ID, submission: req}
 		}
 		head := a.head
 		var err error
@@ -215,22 +216,22 @@ func (b *builder) fold(w *write, it *request) error {
 		}
 		a.head = head
 	}
-	if refused == len(it.entries) && refused > 0 {
-		return storage("journal-disk", "the submission was refused", 0)
+	if rejected == len(req.entries) && rejected > 0 {
+		return newRejection("journal-disk", "the submission was rejected", 0)
 	}
-	for i := range it.entries {
-		b.record(w, it, &it.entries[i])
+	for i := range req.entries {
+		b.recordEvents(w, req, &req.entries[i])
 	}
-	if it.key != nil {
-		b.remember(w, it)
+	if req.key != nil {
+		b.recordKey(w, req)
 	}
 	return nil
 }
 
-// note adds the notes of an item to the batch.
-func (b *builder) note(notes []Note, w *write) {
-	for _, n := range notes {
-		b.key = append(append(b.key[:0], spaceNote), n.Name...)
+// setMetadata adds metadata to the batch.
+func (b *builder) setMetadata(metadata []Metadata, w *write) {
+	for _, n := range metadata {
+		b.key = append(append(b.key[:0], spaceMetadata), n.Name...)
 		if n.Value == nil {
 			_ = w.batch.Delete(b.key, nil)
 		} else {
@@ -239,6 +240,7 @@ func (b *builder) note(notes []Note, w *write) {
 	}
 }
 
+// rollback restores the jobs that apply has changed.
 func (b *builder) rollback() {
 	for i := len(b.undo) - 1; i >= 0; i-- {
 		u := &b.undo[i]
@@ -249,16 +251,16 @@ func (b *builder) rollback() {
 	}
 }
 
-// record adds the events of an entry to the job's jobDelta.
-func (b *builder) record(w *write, it *request, e *job.Entry) {
+// recordEvents adds the events of an entry to the job's jobDelta.
+func (b *builder) recordEvents(w *write, req *request, e *job.Entry) {
 	a := b.j.jobs.m[e.ID]
-	if len(e.Events) == 0 || a.submission != it && a.refused() {
+	if len(e.Events) == 0 || a.submission != req && a.rejected() {
 		return
 	}
-	t := a.jobDelta
-	if t == nil {
-		t = b.jobDelta(a)
-		w.jobDeltas = append(w.jobDeltas, t)
+	d := a.delta
+	if d == nil {
+		d = b.newDelta(a)
+		w.jobDeltas = append(w.jobDeltas, d)
 	}
 	for _, ev := range e.Events {
 		w.events++
@@ -267,7 +269,7 @@ func (b *builder) record(w *write, it *request, e *job.Entry) {
 		var items *job.Items
 		switch ev := ev.(type) {
 		case job.Submitted:
-			t.first, t.spec = true, ev.Spec
+			d.first, d.spec = true, ev.Spec
 			a.counted = b.j.countsResults(ev.Job.Tenant)
 			continue
 		case job.Advanced:
@@ -277,35 +279,35 @@ func (b *builder) record(w *write, it *request, e *job.Entry) {
 		}
 		if !a.logged {
 			a.logged = true
-			t.run = job.AppendEvent(t.run, job.Submitted{Job: a.head})
+			d.run = job.AppendEvent(d.run, job.Submitted{Job: a.head})
 		}
-		t.run = job.AppendEvent(t.run, ev)
+		d.run = job.AppendEvent(d.run, ev)
 		if items != nil && items.Len() > 0 && a.head.Progress.Total >= minOrdered {
 			lo, hi := items.Range()
-			t.orders = append(t.orders, runOrder{orderKey: orderKey{lo: lo, hi: hi, seq: a.written}})
+			d.orders = append(d.orders, runOrder{orderKey: orderKey{lo: lo, hi: hi, seq: a.written}})
 		}
-		if len(t.run) >= maxRun {
-			b.cut(w, t)
+		if len(d.run) >= maxRun {
+			b.cutRun(w, d)
 		}
 	}
 }
 
-// cut moves the jobDelta's run into the batch.
-func (b *builder) cut(w *write, t *jobDelta) {
-	b.key = appendLogKey(b.key[:0], t.a.id, t.a.written)
-	b.set(w, b.key, t.run)
-	t.run = t.run[:0]
-	for ; t.blocks < len(t.orders); t.blocks++ {
-		t.orders[t.blocks].run = t.a.written
+// cutRun moves the jobDelta's run into the batch.
+func (b *builder) cutRun(w *write, d *jobDelta) {
+	b.key = appendLogKey(b.key[:0], d.a.id, d.a.written)
+	b.set(w, b.key, d.run)
+	d.run = d.run[:0]
+	for ; d.blocks < len(d.orders); d.blocks++ {
+		d.orders[d.blocks].run = d.a.written
 	}
 }
 
-// finish adds the rest of a change to the batch.
-func (b *builder) finish(w *write, t *jobDelta) {
-	a := t.a
-	a.jobDelta = nil
-	if len(t.run) > 0 {
-		b.cut(w, t)
+// finish adds the rest of a job's change to the batch, and sets its view.
+func (b *builder) finish(w *write, d *jobDelta) {
+	a := d.a
+	a.delta = nil
+	if len(d.run) > 0 {
+		b.cutRun(w, d)
 	}
 	head := &a.head
 	ended := head.State.Terminal()
@@ -324,66 +326,66 @@ func (b *builder) finish(w *write, t *jobDelta) {
 		b.set(w, b.key, b.value)
 		w.expire(b.j.due(head.ExpiresAt, head.Retention), expiryJob, a.id[:], b.key[1:])
 		b.storeResults(w, a)
-	case t.first:
-		b.value, b.scratch, a.long = appendActive(b.value[:0], b.scratch, head, t.spec)
+	case d.first:
+		b.value, b.scratch, a.long = appendActive(b.value[:0], b.scratch, head, d.spec)
 		b.key = appendJobKey(b.key[:0], spaceActive, head.Tenant, a.id)
 		b.set(w, b.key, b.value)
 		if a.long {
 			b.key = appendIDKey(b.key[:0], spaceSpec, a.id)
-			b.set(w, b.key, t.spec)
+			b.set(w, b.key, d.spec)
 		}
 		a.stored = true
 	}
-	if !t.first || !ended {
-		for _, o := range t.orders {
+	if !d.first || !ended {
+		for _, o := range d.orders {
 			b.key = appendOrderKey(b.key[:0], a.id, o.lo, o.hi, o.seq)
 			b.value = appendSeq(b.value[:0], o.run)
 			b.set(w, b.key, b.value)
 		}
 	}
 	if ended {
-		// No further event is legal: the view stays unchanged.
-		t.view = head
+		// No event can follow, so head can be shared.
+		d.view = head
 	} else {
-		t.view = new(job.Job)
-		*t.view = *head
+		d.view = new(job.Job)
+		*d.view = *head
 	}
-	if cap(t.run) > 0 && cap(t.run) <= maxFreeRun && len(b.runs) < maxRuns {
-		b.runs = append(b.runs, t.run[:0])
+	if cap(d.run) > 0 && cap(d.run) <= maxFreeRun && len(b.runs) < maxRuns {
+		b.runs = append(b.runs, d.run[:0])
 	}
-	t.run, t.spec = nil, nil
+	d.run, d.spec = nil, nil
 }
 
-// remember adds the idempotency key of a batch.
-func (b *builder) remember(w *write, it *request) {
-	r := keyRecord{expires: it.key.Expires, fingerprint: it.key.Fingerprint}
+// recordKey adds the idempotency key of a request to the write.
+func (b *builder) recordKey(w *write, req *request) {
+	r := keyRecord{expires: req.key.Expires, fingerprint: req.key.Fingerprint}
 	if r.expires.IsZero() {
 		r.expires = b.j.now().Add(b.j.c.KeyRetention)
 	}
-	for i := range it.entries {
-		r.ids = append(r.ids, it.entries[i].ID)
+	for i := range req.entries {
+		r.ids = append(r.ids, req.entries[i].ID)
 	}
-	h := hashKey(*it.key)
+	h := hashKey(*req.key)
 	b.key = appendKeyKey(b.key[:0], h)
 	b.value = r.append(b.value[:0])
 	b.set(w, b.key, b.value)
 	w.expire(r.expires, expiryKey, h[:16], h[:])
 }
 
-// expire notes that something expires. Moments are rounded up to the second, so that a write has few of them.
-func (w *write) expire(at time.Time, kind byte, first, what []byte) {
+// expire adds a record that expires at a time, rounded up to the second so that a write has few lists.
+func (w *write) expire(at time.Time, kind byte, first, ref []byte) {
 	ms := at.UnixMilli()
 	if rest := ms % 1000; rest != 0 && ms < math.MaxInt64-1000 {
 		ms += 1000 - rest
 	}
 	for i := range w.expiries {
 		if e := &w.expiries[i]; e.ms == ms && e.kind == kind {
-			e.list = append(e.list, what...)
+			e.list = append(e.list, ref...)
 			return
 		}
 	}
 	w.expiries = append(w.expiries, expiries{
-		ms: ms, kind: kind, first: append([]byte(nil), first...), list: append([]byte(nil), what...),
+		ms: ms, kind: kind, first: append([]byte(nil), first...), list: append([]byte(nil), ref...),
 	})
 }
 
@@ -394,12 +396,12 @@ func (w *write) storeExpiries(b *pebble.Batch) {
 	}
 }
 
-// jobDelta starts a job's part in the write.
-func (b *builder) jobDelta(a *active) *jobDelta {
-	t := &jobDelta{a: a}
+// newDelta starts a job's part in the write.
+func (b *builder) newDelta(a *active) *jobDelta {
+	d := &jobDelta{a: a}
 	if n := len(b.runs); n > 0 {
-		t.run, b.runs = b.runs[n-1], b.runs[:n-1]
+		d.run, b.runs = b.runs[n-1], b.runs[:n-1]
 	}
-	a.jobDelta = t
-	return t
+	a.delta = d
+	return d
 }

@@ -34,14 +34,14 @@ func NewSmallDisk(size int64) *SmallDisk {
 	return &SmallDisk{FS: vfs.NewMem(), size: size, files: make(map[string]*extent)}
 }
 
-// Free returns how many bytes are free.
+// Free returns the number of free bytes.
 func (d *SmallDisk) Free() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.size - d.taken
 }
 
-// Fill lets something else take all the free space except left bytes.
+// Fill takes all free space except left bytes, as other programs would.
 func (d *SmallDisk) Fill(left int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -49,7 +49,7 @@ func (d *SmallDisk) Fill(left int64) {
 	d.others, d.taken = d.others+n, d.taken+n
 }
 
-// Clean removes the files of Fill.
+// Clean releases the space that Fill took.
 func (d *SmallDisk) Clean() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -63,7 +63,7 @@ func (d *SmallDisk) GetDiskUsage(string) (vfs.DiskUsage, error) {
 	return vfs.DiskUsage{AvailBytes: uint64(d.size - d.taken), TotalBytes: uint64(d.size), UsedBytes: uint64(d.taken)}, nil
 }
 
-// grow gives a file blocks up to an offset.
+// grow allocates blocks of a file up to an offset.
 func (d *SmallDisk) grow(e *extent, end int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

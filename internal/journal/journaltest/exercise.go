@@ -14,41 +14,41 @@ import (
 	"gather/internal/job"
 )
 
-// Journal is the whole contract of a journal. Those who use one declare the few methods they need.
+// Journal is the whole contract of a journal. Its users declare interfaces with the methods that they call.
 //
-//nolint:interfacebloat // it is all of it
+//nolint:interfacebloat // the whole contract
 type Journal interface {
-	// Append queues a batch; see job.Batch. It returns job.ErrStorage for a submission that cannot be taken now, and
-	// job.ErrTransition, if not through Done, for an event that is not legal.
+	// Append queues a batch; see job.Batch. It returns job.ErrStorage while submissions are rejected, and job.ErrTransition,
+	// directly or through Done, for an invalid event.
 	Append(ctx context.Context, b job.Batch) error
-	// Recover visits every job that has not ended, in the order of submission, with its spec and log.
+	// Recover visits every unfinished job, in the order of submission, with its spec and log.
 	Recover(ctx context.Context, visit func(view job.Job, spec []byte, log iter.Seq2[job.LogRecord, error]) error) error
-	// Get returns the durable view; job.ErrNotFound, job.ErrExpired.
+	// Get returns the durable view of a job, job.ErrNotFound or job.ErrExpired.
 	Get(ctx context.Context, tenant string, id job.ID) (job.Job, error)
-	// Log returns durable events with a last seq above after, at most limit or about job.PageBytes.
+	// Log returns durable events with a last seq above after, at most limit events or about job.PageBytes.
 	Log(ctx context.Context, id job.ID, after uint64, limit int) ([]job.LogRecord, error)
-	// ItemsByIndex returns durable items with an index above after, at most limit or about job.PageBytes.
+	// ItemsByIndex returns durable items with an index above after, at most limit items or about job.PageBytes.
 	ItemsByIndex(ctx context.Context, id job.ID, after int64, limit int) ([]job.Item, error)
-	// List returns the jobs that match, newest first.
+	// List returns the jobs that match a query, newest first.
 	List(ctx context.Context, q job.Query) (jobs []job.Job, next job.ID, err error)
-	// Watch signals durable changes of a job.
+	// Watch returns a channel that is signalled after durable changes of a job.
 	Watch(id job.ID) (changed <-chan struct{}, stop func())
-	// Delete removes a terminal job; job.ErrNotFinished, job.ErrNotFound, job.ErrExpired, job.ErrStorage.
+	// Delete removes a terminal job, or returns job.ErrNotFinished, job.ErrNotFound, job.ErrExpired or job.ErrStorage.
 	Delete(ctx context.Context, tenant string, id job.ID) error
-	// Reserve reserves an idempotency key; job.ErrKeyReused, job.ErrKeyInProgress.
+	// Reserve reserves an idempotency key, or returns the jobs of its use, job.ErrKeyReused or job.ErrKeyInProgress.
 	Reserve(ctx context.Context, key job.Key) (prior []job.ID, err error)
-	// Release gives a reserved key back.
+	// Release releases a reserved key.
 	Release(key job.Key)
-	// Results returns the bytes of results of a job that has not ended, and of all jobs of a tenant that are kept.
+	// Results returns the bytes of results of an unfinished job, and of all stored jobs of a tenant.
 	Results(tenant string, id job.ID) (ofJob, ofTenant int64)
-	// Ready returns nil, or why no submission can be taken.
+	// Ready returns nil, or the reason for which submissions are rejected.
 	Ready() error
 	// Close makes all appended batches durable.
 	Close() error
 }
 
-// Exercise checks the contract of a journal. Open opens the journal of a directory, which another call may have opened,
-// and closed, before; Exercise closes it.
+// Exercise checks the contract of a journal. Open opens the journal of a directory, which an earlier call may have opened;
+// Exercise closes each journal.
 func Exercise(t *testing.T, open func(t *testing.T, dir string) Journal) {
 	t.Helper()
 	for _, c := range []struct {
@@ -122,7 +122,7 @@ func (h *harness) want(err, target error) {
 	}
 }
 
-// new returns a submission of a job of so many units.
+// new returns a submission of a job with a number of units.
 func (h *harness) new(tenant string, units int64, change ...func(*job.Job)) (job.ID, job.Submitted) {
 	id := job.NewID()
 	j := job.Job{
@@ -141,7 +141,7 @@ func (h *harness) append(b job.Batch) error {
 	return Append(h.Context(), h.j, b)
 }
 
-// Append appends a batch to a journal and waits until it is durable or refused.
+// Append appends a batch to a journal and waits until it is durable or rejected.
 func Append(ctx context.Context, j interface {
 	Append(ctx context.Context, b job.Batch) error
 }, b job.Batch,
@@ -207,8 +207,8 @@ func (h *harness) get(id job.ID) job.Job {
 	return j
 }
 
-// fold returns the expected view of a job.
-func (h *harness) fold(events ...job.Event) job.Job {
+// apply returns the expected view of a job after events.
+func (h *harness) apply(events ...job.Event) job.Job {
 	h.Helper()
 	var j job.Job
 	for _, e := range events {
@@ -219,7 +219,7 @@ func (h *harness) fold(events ...job.Event) job.Job {
 	return j
 }
 
-// same compares views by their encoding.
+// same fails the test unless two views have the same encoding.
 func (h *harness) same(got, want job.Job) {
 	h.Helper()
 	if !bytes.Equal(got.AppendBinary(nil), want.AppendBinary(nil)) {
@@ -227,7 +227,7 @@ func (h *harness) same(got, want job.Job) {
 	}
 }
 
-// log reads a whole log in pages, and checks that its seqs have no gap.
+// log reads a whole log in pages, and fails the test if its seqs have a gap.
 func (h *harness) log(id job.ID, limit int) []job.LogRecord {
 	h.Helper()
 	var all []job.LogRecord
@@ -248,7 +248,7 @@ func (h *harness) log(id job.ID, limit int) []job.LogRecord {
 	}
 }
 
-// sameLog compares a log with the events that were appended.
+// sameLog fails the test unless a log has the events that were appended.
 func (h *harness) sameLog(log []job.LogRecord, want []job.Event) {
 	h.Helper()
 	var got, exp []string
@@ -263,7 +263,7 @@ func (h *harness) sameLog(log []job.LogRecord, want []job.Event) {
 	}
 }
 
-// describe returns everything that a log keeps of an event.
+// describe returns the type and the encoding of an event.
 func describe(e job.Event) string { return fmt.Sprintf("%T %q", e, job.AppendEvent(nil, e)) }
 
 func (h *harness) equal(got, want any) {

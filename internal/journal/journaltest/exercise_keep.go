@@ -44,7 +44,7 @@ func testDelete(h *harness) {
 	h.want(h.j.Delete(h.Context(), "t", job.NewID()), job.ErrNotFound)
 }
 
-// testResults counts the results of jobs through a restart, their end and their deletion.
+// testResults checks the count of results through a restart, the end and the deletion of jobs.
 func testResults(h *harness) {
 	bytes := func(events ...job.Event) (n int64) {
 		for _, e := range events {
@@ -75,7 +75,7 @@ func testResults(h *harness) {
 	all := bytes(append(first, second)...)
 	want(id, all, all)
 	h.events(id, end)
-	// This one begins and ends in one write.
+	// This job begins and ends in one write.
 	short, s := h.new("t", 40)
 	h.events(short, append(append([]job.Event{s}, first...), end)...)
 	ofShort := bytes(first...) + bytes(end)
@@ -117,7 +117,7 @@ func testIdempotency(h *harness) {
 	h.j.Release(key)
 	h.equal(len(reserve(key)), 0)
 
-	// A batch that is refused gives its key back.
+	// A rejected batch releases its key.
 	id, s := h.new("t", 1)
 	h.want(h.append(job.Batch{Key: &key, Entries: []job.Entry{{ID: id, Events: []job.Event{s, s}}}}), job.ErrTransition)
 	h.equal(len(reserve(key)), 0)
@@ -133,7 +133,7 @@ func testIdempotency(h *harness) {
 		h.j.Release(key)
 		h.reopen()
 	}
-	// Tenant, route and value keep keys apart, wherever one ends and the next begins.
+	// Tenant, route and value distinguish keys, also if their concatenations are equal.
 	for _, k := range []job.Key{
 		{Tenant: "u", Route: "POST /v1/jobs", Value: "k"},
 		{Tenant: "t", Route: "POST /v1/jobs:batch", Value: "k"},
@@ -195,7 +195,7 @@ func testReopen(h *harness) {
 		h.reopen()
 		h.events(id, e)
 		all = append(all, e)
-		h.same(h.get(id), h.fold(all...))
+		h.same(h.get(id), h.apply(all...))
 		h.sameLog(h.log(id, 2), all)
 	}
 	step(h.started())
@@ -246,14 +246,14 @@ func testRecover(h *harness) {
 		if !bytes.Equal(spec, specs[view.ID]) {
 			h.Errorf("spec is %.50q, want %.50q", spec, specs[view.ID])
 		}
-		h.same(view, h.fold(logs[view.ID]...))
+		h.same(view, h.apply(logs[view.ID]...))
 		var records []job.LogRecord
 		for r, err := range log {
 			h.ok(err)
 			records = append(records, r)
 		}
 		h.sameLog(records, logs[view.ID])
-		// One need not read a log to its end.
+		// A log need not be read to its end.
 		for _, err := range log {
 			h.ok(err)
 			break
@@ -268,7 +268,7 @@ func testRecover(h *harness) {
 		return stop
 	}), stop)
 	h.equal(n, 1)
-	// After it, a recovered job goes on and ends, and is not there again.
+	// A recovered job continues and ends, and is not recovered again.
 	h.events(ids[0], h.started(), h.finished(job.Succeeded))
 	h.reopen()
 	n = 0

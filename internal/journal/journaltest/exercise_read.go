@@ -36,7 +36,7 @@ func testLogPages(h *harness) {
 	}
 	whole := h.log(id, 100000)
 	for _, r := range whole {
-		// From any cursor, also from within a block, the first record is the one that has the next seq.
+		// From any cursor, also within a block, the first record is the one with the next seq.
 		for after := r.Seq - job.Seqs(r.Event); after < r.Seq; after++ {
 			page, err := h.j.Log(h.Context(), id, after, 1)
 			h.ok(err)
@@ -63,10 +63,10 @@ func testItemsByIndex(h *harness) {
 	for _, c := range []struct {
 		name  string
 		tasks int
-		// indexes come in blocks of so many items.
+		// indexes are appended in blocks of block items.
 		indexes []int64
 		block   int
-		// per is how many events one append has; 0 is all, the end included.
+		// per is the number of events in one append; 0 for all, the end included.
 		per int
 	}{
 		{"one write", 1, shuffled(50), 10, 0},
@@ -132,7 +132,7 @@ func testItemsByIndex(h *harness) {
 func testLargeItems(h *harness) {
 	const items, size = 24, 200 << 10
 	rng := rand.New(rand.NewPCG(5, 6))
-	for _, total := range []int64{items, 2000} { // a journal may index the order of large jobs alone
+	for _, total := range []int64{items, 2000} { // a journal may index the items of large jobs only
 		id, s := h.new("t", total)
 		h.events(id, s, h.started())
 		order := run(0, items)
@@ -187,7 +187,7 @@ func reversed(n int64) []int64 {
 	return s
 }
 
-// list reads a whole listing in pages.
+// list reads a whole list in pages.
 func (h *harness) list(q job.Query) (ids []job.ID) {
 	h.Helper()
 	for {
@@ -256,7 +256,7 @@ func testListFilters(h *harness) {
 	}
 }
 
-// testListChurn pages through a listing while jobs come, change and go: jobs that stay are listed once, in order.
+// testListChurn pages through a list while jobs are added, changed and deleted: jobs that stay are listed once, in order.
 func testListChurn(h *harness) {
 	var stay, ended []job.ID
 	for i := range 120 {
@@ -318,7 +318,7 @@ func testListChurn(h *harness) {
 }
 
 func testTenants(h *harness) {
-	// One name may begin with another.
+	// Some names are prefixes of others.
 	tenants := []string{"", "a", "ab", "b", "a\x00", strings.Repeat("long", 100)}
 	ids := map[string]job.ID{}
 	for _, tenant := range tenants {

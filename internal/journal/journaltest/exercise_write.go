@@ -29,14 +29,14 @@ func testLife(h *harness) {
 		id, s := h.new("t", 5, func(j *job.Job) { j.Labels = map[string]string{"a": "1", "b": "2"} })
 		all := append([]job.Event{s}, end.events...)
 		h.events(id, all...)
-		h.same(h.get(id), h.fold(all...))
+		h.same(h.get(id), h.apply(all...))
 		h.sameLog(h.log(id, 100), all)
 
 		id, s = h.new("t", 5)
 		all = append([]job.Event{s}, end.events...)
 		for i, e := range all {
 			h.events(id, e)
-			h.same(h.get(id), h.fold(all[:i+1]...))
+			h.same(h.get(id), h.apply(all[:i+1]...))
 			h.sameLog(h.log(id, 1), all[:i+1])
 		}
 	}
@@ -78,7 +78,7 @@ func testAllOrNothing(h *harness) {
 	bad := job.Batch{Entries: []job.Entry{
 		{ID: a, Events: []job.Event{sa}},
 		{ID: old, Events: []job.Event{h.started(), job.Advanced{Task: 0, Completed: 1, Items: block(0)}}},
-		{ID: b, Events: []job.Event{sb, h.finished(job.Succeeded)}}, // not legal: it has not started
+		{ID: b, Events: []job.Event{sb, h.finished(job.Succeeded)}}, // invalid: it has not started
 	}}
 	h.want(h.append(bad), job.ErrTransition)
 	for _, id := range []job.ID{a, b} {
@@ -111,8 +111,8 @@ func testWatch(h *harness) {
 	events := []job.Event{s, h.started(), job.Advanced{Task: 0, Completed: 1, Items: block(0)}, h.finished(job.Succeeded)}
 	for i, e := range events {
 		h.ok(h.j.Append(h.Context(), job.Batch{Entries: []job.Entry{{ID: id, Events: []job.Event{e}}}}))
-		// The signal means that the change can be read.
-		for seq := uint64(0); seq < h.fold(events[:i+1]...).Seq; {
+		// After the signal the change is visible to reads.
+		for seq := uint64(0); seq < h.apply(events[:i+1]...).Seq; {
 			select {
 			case <-changed:
 				seq = h.get(id).Seq

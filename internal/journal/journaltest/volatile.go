@@ -13,8 +13,8 @@ import (
 	"gather/internal/job"
 )
 
-// Volatile is a journal without a disk: Append completes, and calls Done, before it returns. It forgets everything when
-// the process ends; nothing expires by time. The zero value is ready. It is safe for concurrent use.
+// Volatile is a journal in memory: Append applies the batch and calls Done before it returns, and nothing expires. The zero value
+// is ready to use. It is safe for concurrent use.
 type Volatile struct {
 	mu       sync.Mutex
 	jobs     map[job.ID]*volatileJob
@@ -37,7 +37,7 @@ type volatileKey struct {
 
 func keyName(k job.Key) string { return k.Tenant + "\x00" + k.Route + "\x00" + k.Value }
 
-// Append applies a batch, all or nothing.
+// Append applies a batch atomically.
 func (v *Volatile) Append(ctx context.Context, b job.Batch) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -115,7 +115,7 @@ func (v *Volatile) record(e job.Entry, view job.Job) {
 	j.view = view
 }
 
-// Recover visits the jobs that have not ended, oldest first.
+// Recover visits the unfinished jobs, oldest first.
 func (v *Volatile) Recover(ctx context.Context, visit func(job.Job, []byte, iter.Seq2[job.LogRecord, error]) error) error {
 	v.mu.Lock()
 	var live []*volatileJob
@@ -277,7 +277,7 @@ func (v *Volatile) Delete(ctx context.Context, tenant string, id job.ID) error {
 	return ctx.Err()
 }
 
-// Results returns the bytes of results of a job that has not ended, and of all jobs of a tenant.
+// Results returns the bytes of results of an unfinished job, and of all jobs of a tenant.
 func (v *Volatile) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -316,7 +316,7 @@ func (v *Volatile) Reserve(ctx context.Context, key job.Key) ([]job.ID, error) {
 	return k.ids, ctx.Err()
 }
 
-// Release gives back a reserved key.
+// Release releases a reserved key.
 func (v *Volatile) Release(key job.Key) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -335,7 +335,7 @@ func (v *Volatile) Ready() error {
 	return nil
 }
 
-// Close refuses everything that is appended from now on.
+// Close makes every later Append reject its batch.
 func (v *Volatile) Close() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -356,5 +356,5 @@ func (v *Volatile) Reopen() *Volatile {
 	return next
 }
 
-// Elapsed returns how long ago a recorded instant was.
+// Elapsed returns the time since a recorded instant.
 func (v *Volatile) Elapsed(since time.Time) time.Duration { return time.Since(since) }

@@ -10,7 +10,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestVolatile lets a directory stand for a Volatile that outlives its Close.
+// TestVolatile reopens the Volatile of a directory, because Exercise expects it to survive Close.
 func TestVolatile(t *testing.T) {
 	disks := map[string]*journaltest.Volatile{}
 	journaltest.Exercise(t, func(_ *testing.T, dir string) journaltest.Journal {

@@ -8,7 +8,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// A discardFile stands for a file that was created after power off.
+// A discardFile replaces a file that was created after the file system went off.
 type discardFile struct{ name string }
 
 func (discardFile) Close() error                           { return nil }

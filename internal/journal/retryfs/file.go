@@ -14,12 +14,13 @@ type retryFile struct {
 	p        *FS
 	name     string
 	category vfs.DiskWriteCategory
-	// record gets the synced size of a log or a manifest under its number; nil for other files.
+	// record receives the number and the synced size of a log or a manifest; nil for other files.
 	record *synced
 	number uint64
-	// size is the number of bytes written, synced the number that the disk has confirmed; tail has the bytes between.
+	// size is the number of bytes written, synced the number of bytes that the disk has confirmed.
 	size, synced int64
-	tail         []byte
+	// tail holds the bytes that are not confirmed.
+	tail []byte
 	// reopened is true when File is a new handle, which writes at given offsets only.
 	reopened bool
 }
@@ -27,7 +28,7 @@ type retryFile struct {
 // maxTail is the largest buffer for the tail that is kept after a sync.
 const maxTail = 1 << 20
 
-// errLost: bytes are missing that the disk had confirmed.
+// errLost means that bytes are missing that the disk had confirmed.
 var errLost = errors.New("the file has lost data")
 
 // Write implements io.Writer.

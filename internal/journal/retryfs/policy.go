@@ -9,22 +9,24 @@ import (
 // policy decides whether a failed operation is retried. All files of an FS share it.
 type policy struct {
 	interval time.Duration
-	// report is called when an operation begins or ceases to fail. It must not block.
+	// report is called when an operation starts or stops failing. It must not block.
 	report func()
-	off    atomic.Bool
+	// off is true when changes are discarded.
+	off atomic.Bool
 	// failures counts failed operations.
 	failures atomic.Uint64
 
 	mu sync.Mutex
-	// failing counts the operations that are being retried; err is the last error of any operation.
+	// failing counts the operations that are being retried.
 	failing int
-	err     error
-	// disabled is closed while there are no retries: when opening and when closing.
+	// err is the last error of any operation.
+	err error
+	// disabled is closed while retries are disabled: during opening and closing.
 	disabled chan struct{}
 	opening  bool
 }
 
-// newPolicy returns a policy without retries, for opening: the first error is final.
+// newPolicy returns a policy with retries disabled, for opening: the first error is final.
 func newPolicy(interval time.Duration, report func()) *policy {
 	p := &policy{interval: interval, report: report, disabled: make(chan struct{}), opening: true}
 	close(p.disabled)
@@ -41,7 +43,7 @@ func (p *policy) Err() error {
 	return p.err
 }
 
-// LastErr returns the error of the operation that failed last, at any time.
+// LastErr returns the last error of any operation; nil if none failed.
 func (p *policy) LastErr() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,14 +56,14 @@ func (p *policy) Failures() uint64 { return p.failures.Load() }
 // Off reports whether changes are discarded.
 func (p *policy) Off() bool { return p.off.Load() }
 
-// EnableRetries starts the normal mode, after a successful open.
+// EnableRetries enables retries after a successful open.
 func (p *policy) EnableRetries() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.opening, p.disabled = false, make(chan struct{})
 }
 
-// DisableRetries makes every failing operation, present and future, final: it is tried once more, then the power is off.
+// DisableRetries gives every failing operation one last attempt; if that fails too, the file system goes off.
 func (p *policy) DisableRetries() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -72,7 +74,7 @@ func (p *policy) DisableRetries() {
 	}
 }
 
-// retry repeats an operation that failed with err until it succeeds. It returns false when the power went off instead.
+// retry repeats an operation that failed with err until it succeeds. It returns false if the file system went off instead.
 func (p *policy) retry(err error, op func() error) bool {
 	p.failures.Add(1)
 	p.mu.Lock()
@@ -118,7 +120,7 @@ func (p *policy) pause(disabled <-chan struct{}) (last bool) {
 	}
 }
 
-// do runs an operation until it succeeds. It returns false when the power is off; the operation may not have run then.
+// do runs an operation until it succeeds. It returns false if the file system is off; the operation may not have run then.
 func (p *policy) do(op func() error) (on bool) {
 	if p.off.Load() {
 		return false
@@ -129,8 +131,8 @@ func (p *policy) do(op func() error) (on bool) {
 	return true
 }
 
-// delayedError returns an error to Pebble after a pause, because Pebble repeats the operation immediately. While the
-// journal opens or closes, when Pebble would repeat it for ever, it switches the power off and returns nil.
+// delayedError returns an error after a pause, because Pebble repeats the operation immediately. While the journal opens or
+// closes it switches the file system off and returns nil, because Pebble would repeat the operation forever.
 func (p *policy) delayedError(err error) error {
 	if err == nil {
 		return nil

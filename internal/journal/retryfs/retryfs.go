@@ -11,27 +11,27 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// FS is the file system that Pebble uses. Methods that it does not override pass through: they only read, or are used
-// only while opening.
+// An FS retries failed writes. Methods that it does not override pass through, because they only read or are used only while
+// opening.
 type FS struct {
 	vfs.FS
 	*policy
-	// dir is the directory of the journal, as PathJoin writes it.
+	// dir is the directory of the journal, normalized by PathJoin.
 	dir string
-	// log and manifest are the files of their kind that were synced last.
+	// log and manifest record the last synced file of their kind.
 	log, manifest synced
 }
 
 // New returns a file system over disk for the journal in dir, without retries until EnableRetries. A failed operation is
-// repeated each interval; report is called when an operation begins or ceases to fail, and must not block.
+// retried each interval; report is called when an operation starts or stops failing, and must not block.
 func New(disk vfs.FS, dir string, interval time.Duration, report func()) *FS {
 	return &FS{FS: disk, dir: disk.PathJoin(dir), policy: newPolicy(interval, report)}
 }
 
-// SyncedLog returns the number of the log that was synced last, and its synced size in bytes.
+// SyncedLog returns the number of the last synced log, and its synced size in bytes.
 func (p *FS) SyncedLog() (number, size uint64) { return p.log.get() }
 
-// SyncedManifest returns the number of the manifest that was synced last, and its synced size in bytes.
+// SyncedManifest returns the number of the last synced manifest, and its synced size in bytes.
 func (p *FS) SyncedManifest() (number, size uint64) { return p.manifest.get() }
 
 // synced is the number of a file and its synced size in bytes.
