@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// A room is what a package may import besides the standard library and what is in the same directory tree.
-type room struct {
+// dependencies are the imports that a package may have besides the standard library and its own directory tree.
+type dependencies struct {
 	// inside are the packages of this module.
 	inside []string
 	// outside are modules or packages of others; nil is any that is nobody's own.
@@ -23,9 +23,9 @@ type room struct {
 
 var none = []string{}
 
-// rooms is the table of the architecture: imports go down only. A package that is not in it may not exist; where a
+// deps is the table of the architecture: imports go down only. A package that is not in it may not exist; where a
 // directory has none of its own, that of its parent holds.
-var rooms = map[string]room{
+var deps = map[string]dependencies{
 	".": {none, none},
 
 	"internal/fields":   {none, []string{"github.com/go-json-experiment/json"}},
@@ -42,10 +42,11 @@ var rooms = map[string]room{
 	"internal/blocks":   {none, none},
 	"internal/bucket":   {[]string{"internal/blocks", "internal/reads"}, nil},
 	"internal/reads":    {none, none},
-	"internal/executor": {[]string{"internal/job", "internal/fields"}, nil},
-	"internal/journal":  {[]string{"internal/job"}, nil},
+	"internal/notify":   {none, none},
+	"internal/executor": {[]string{"internal/job", "internal/fields", "internal/notify"}, nil},
+	"internal/journal":  {[]string{"internal/job", "internal/notify"}, nil},
 	"internal/backup":   {[]string{"internal/array", "internal/journal"}, none},
-	"internal/cluster":  {[]string{"internal/job", "internal/journal", "internal/npy", "internal/array", "internal/blocks"}, nil},
+	"internal/cluster":  {[]string{"internal/job", "internal/journal", "internal/notify", "internal/npy", "internal/array", "internal/blocks"}, nil},
 	"internal/api":      {[]string{".", "internal/job", "internal/fields", "internal/npy", "internal/number", "internal/tenant"}, nil},
 
 	"cmd/server": {[]string{"."}, nil},
@@ -56,7 +57,7 @@ var rooms = map[string]room{
 // all may import every package: they wire.
 var all = []string{"cmd/server", "bench"}
 
-// owned are modules that one room alone sees.
+// owned are modules that one package alone imports.
 var owned = map[string]string{
 	"github.com/go-chi":       "internal/api",
 	"github.com/oapi-codegen": "internal/api",
@@ -67,7 +68,7 @@ var owned = map[string]string{
 // vague are names under which anything would find a place.
 var vague = []string{"util", "utils", "common", "base", "types", "models", "helpers", "misc", "shared", "lib"}
 
-// TestImports enforces the table of rooms on the imports of everything but tests, under all build tags.
+// TestImports enforces the table of deps on the imports of everything but tests, under all build tags.
 func TestImports(t *testing.T) {
 	packages := packagesOf(t)
 	if len(packages) < 5 {
@@ -77,28 +78,28 @@ func TestImports(t *testing.T) {
 		if slices.Contains(vague, path.Base(dir)) {
 			t.Errorf("%s: a package is named for what it provides", dir)
 		}
-		name, ok := roomOf(dir)
+		name, ok := dependenciesOf(dir)
 		if !ok {
-			t.Errorf("%s: not in the table of rooms; say there what it may import", dir)
+			t.Errorf("%s: not in the table of deps; say there what it may import", dir)
 			continue
 		}
 		for _, imp := range imports {
-			if fault := rooms[name].fault(name, imp); fault != "" {
+			if fault := deps[name].fault(name, imp); fault != "" {
 				t.Errorf("%s imports %s: %s", dir, imp, fault)
 			}
 		}
 	}
 }
 
-// fault says why the room of that name may not import a package.
-func (r room) fault(name, imp string) string {
+// fault returns why the package of that name may not import another.
+func (r dependencies) fault(name, imp string) string {
 	first, _, _ := strings.Cut(imp, "/")
 	switch {
 	case first == "gather":
-		target, ok := roomOf(strings.TrimPrefix(strings.TrimPrefix(imp, "gather"), "/"))
+		target, ok := dependenciesOf(strings.TrimPrefix(strings.TrimPrefix(imp, "gather"), "/"))
 		switch {
 		case !ok:
-			return "it is not in the table of rooms"
+			return "it is not in the table of deps"
 		case target == name || slices.Contains(r.inside, target):
 		case slices.Contains(all, name) && !slices.Contains(all, target):
 		default:
@@ -127,10 +128,10 @@ func list(s []string) string {
 	return strings.Join(s, ", ")
 }
 
-// roomOf returns the entry of the table that holds for a directory.
-func roomOf(dir string) (string, bool) {
+// dependenciesOf returns the entry of the table that holds for a directory.
+func dependenciesOf(dir string) (string, bool) {
 	for dir = path.Clean(dir); ; dir = path.Dir(dir) {
-		if _, ok := rooms[dir]; ok {
+		if _, ok := deps[dir]; ok {
 			return dir, true
 		}
 		if !strings.Contains(dir, "/") {

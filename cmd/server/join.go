@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gather/internal/api"
@@ -19,21 +20,16 @@ const joinEvery = 3 * time.Second
 
 // join calls open until it succeeds, ctx is done, or it fails for a reason that waiting does not mend.
 func join[T any](ctx context.Context, log *slog.Logger, open func() (T, error)) (T, error) {
-	for {
+	return backoff.Retry(ctx, func() (T, error) {
 		joined, err := open()
-		if err == nil || final(err) {
-			return joined, err
+		if err != nil && final(err) {
+			err = backoff.Permanent(err)
 		}
-		if ctx.Err() != nil {
-			return joined, context.Cause(ctx)
-		}
-		log.Warn("cannot join the cluster yet; trying again", "error", err, "in", joinEvery)
-		select {
-		case <-time.After(joinEvery):
-		case <-ctx.Done():
-			return joined, context.Cause(ctx)
-		}
-	}
+		return joined, err
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(joinEvery)), backoff.WithMaxElapsedTime(0), backoff.WithNotify(
+		func(err error, pause time.Duration) {
+			log.Warn("cannot join the cluster yet; trying again", "error", err, "in", pause)
+		}))
 }
 
 // final reports whether an error is of this machine, or of how NATS is set up, and not one that passes.

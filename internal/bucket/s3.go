@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
@@ -91,21 +92,18 @@ func (s *s3) stat(ctx context.Context, key string) (Version, error) {
 	return Version{ETag: info.ETag, Size: info.Size}, checkVersion(info.ETag, info.Size)
 }
 
-// read retries errors that another try may not meet.
+// read retries transient errors.
 func (s *s3) read(ctx context.Context, key string, v Version, p []byte, off int64) error {
-	for try := 1; ; try++ {
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := s.tryRead(ctx, key, v, p, off)
-		if err == nil || try == readTries || !passes(err) {
-			return err
+		if err != nil && !isTransient(err) {
+			err = backoff.Permanent(err)
 		}
-		select {
-		case <-time.After(time.Duration(try) * readPause):
-		case <-ctx.Done():
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-	}
+		return struct{}{}, err
+	}, backoff.WithBackOff(&backoff.ExponentialBackOff{
+		InitialInterval: readPause, RandomizationFactor: .5, Multiplier: 2, MaxInterval: readTries * readPause,
+	}), backoff.WithMaxTries(readTries))
+	return err
 }
 
 func (s *s3) tryRead(ctx context.Context, key string, v Version, p []byte, off int64) error {
@@ -129,8 +127,8 @@ func (s *s3) tryRead(ctx context.Context, key string, v Version, p []byte, off i
 	return s3Error(ctx, err)
 }
 
-// passes reports whether another try may not meet the error.
-func passes(err error) bool {
+// isTransient reports whether another try may not meet the error.
+func isTransient(err error) bool {
 	if errors.Is(err, ErrChanged) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnsupported) {
 		return false
 	}

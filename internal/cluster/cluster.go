@@ -282,7 +282,7 @@ func (c *Cluster) watchHealth(ctx context.Context) {
 func (c *Cluster) Drain() {
 	c.draining.Store(true)
 	c.leases.close()
-	c.members.notify()
+	c.members.beat.Notify()
 }
 
 // closeWait is how long Close waits until the appended batches are in the log and in the replica.

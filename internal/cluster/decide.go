@@ -7,6 +7,7 @@ import (
 
 	"gather/internal/job"
 	"gather/internal/journal"
+	"github.com/cenkalti/backoff/v5"
 )
 
 // take decides about one proposal and applies it, together with the position behind it.
@@ -36,17 +37,17 @@ func (c *Cluster) take(ctx context.Context, next position, at time.Time, author 
 
 // patient retries what only the disk of this node can reject: all nodes must apply the log.
 func (c *Cluster) patient(ctx context.Context, f func() error) error {
-	for {
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := f()
-		if err == nil || ctx.Err() != nil || errors.Is(err, job.ErrNotFinished) || errors.Is(err, journal.ErrClosed) {
-			return err
+		if errors.Is(err, job.ErrNotFinished) || errors.Is(err, journal.ErrClosed) {
+			err = backoff.Permanent(err)
 		}
-		c.log.Warn("the view does not take what the log says; trying again", "error", err)
-		select {
-		case <-time.After(applyPause):
-		case <-ctx.Done():
-		}
-	}
+		return struct{}{}, err
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(applyPause)), backoff.WithMaxElapsedTime(0), backoff.WithNotify(
+		func(err error, _ time.Duration) {
+			c.log.Warn("the replica cannot be written; trying again", "error", err)
+		}))
+	return err
 }
 
 // takeBatch decides about events.

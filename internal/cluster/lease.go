@@ -395,7 +395,7 @@ func (h *taskLease) continueLocally(s *jobState, task int) {
 	p := r.lease.Job.Priority
 	q.local[p] = append(q.local[p], r.lease)
 	q.localTasks++
-	q.notify()
+	q.wake.Notify()
 }
 
 func (h *taskLease) ack() {

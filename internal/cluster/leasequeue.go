@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"gather/internal/job"
+	"gather/internal/notify"
 )
 
 // # Messages of leases
@@ -53,7 +54,7 @@ type leaseQueue struct {
 	local      [numPriorities][]*job.Lease
 	localTasks int
 	closed     bool
-	wake       chan struct{}
+	wake       notify.Signal
 
 	// Owned by the goroutine that pulls: the credit of each priority, how often one was chosen, and how many leases are
 	// being fetched.
@@ -95,19 +96,12 @@ func (q *leaseQueue) close() {
 	q.closed = true
 	own := q.local
 	q.local, q.localTasks = [numPriorities][]*job.Lease{}, 0
-	q.notify()
+	q.wake.Notify()
 	q.mu.Unlock()
 	for _, line := range own {
 		for _, t := range line {
 			t.End()
 		}
-	}
-}
-
-func (q *leaseQueue) notify() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
 	}
 }
 
@@ -120,12 +114,12 @@ func (c *Cluster) RequestLeases(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.requested += n
-	q.notify()
+	q.wake.Notify()
 }
 
 func (q *leaseQueue) init() {
 	q.out = make(chan *job.Lease)
-	q.wake = make(chan struct{}, 1)
+	q.wake = notify.New()
 	q.held = make(map[string]*taskLease)
 	q.credits = make(map[job.Priority]int)
 }
@@ -445,7 +439,7 @@ func (q *leaseQueue) first(ev *job.Submitted, known uint64) {
 	q.held[h.subject] = h
 	q.local[ev.Job.Priority] = append(q.local[ev.Job.Priority], h.lease)
 	q.localTasks++
-	q.notify()
+	q.wake.Notify()
 }
 
 // keepAlive extends the leases of this node, three times in every NodeTimeout, until ctx is done. A node whose replica

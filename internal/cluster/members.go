@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"gather/internal/job"
+	"gather/internal/notify"
 )
 
 // heartbeat is how often a node writes its record; it counts as dead without one for NodeTimeout, and for three
@@ -22,7 +23,7 @@ const heartbeat = time.Second
 type members struct {
 	kv        jetstream.KeyValue
 	deadAfter time.Duration
-	beat      chan struct{}
+	beat      notify.Signal
 
 	mu    sync.Mutex
 	nodes map[string]member
@@ -41,7 +42,7 @@ type member struct {
 // open makes the bucket and writes the first heartbeat.
 func (m *members) open(ctx context.Context, c *Cluster) (err error) {
 	m.nodes = make(map[string]member)
-	m.beat = make(chan struct{}, 1)
+	m.beat = notify.New()
 	m.deadAfter = max(c.cfg.NodeTimeout, 3*heartbeat)
 	if m.kv, err = m.bucket(ctx, c); err != nil {
 		return err
@@ -118,14 +119,6 @@ func (m *members) membershipStable() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return !m.since.IsZero() && time.Since(m.since) >= m.deadAfter
-}
-
-// notify writes a heartbeat immediately.
-func (m *members) notify() {
-	select {
-	case m.beat <- struct{}{}:
-	default:
-	}
 }
 
 func (m *members) sendHeartbeat(ctx context.Context, c *Cluster) error {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -30,21 +32,15 @@ const (
 func (c *Cluster) makeStreams(ctx context.Context) (streamID string, err error) {
 	c.logStream = c.upper() + "_LOG"
 	c.leases.stream = c.upper() + "_TASKS"
-	for warned := false; ; {
+	var warn sync.Once
+	err = retryUntilReady(ctx, func(context.Context) (err error) {
 		streamID, err = c.tryStreams(ctx)
-		if err == nil || errors.Is(err, errLogLost) || !isTransient(err) || ctx.Err() != nil {
-			return streamID, err
+		if isTransient(err) {
+			warn.Do(func() { c.log.Warn("waiting for JetStream", "error", err) })
 		}
-		if !warned {
-			c.log.Warn("waiting for JetStream", "error", err)
-			warned = true
-		}
-		select {
-		case <-time.After(500 * time.Millisecond):
-		case <-ctx.Done():
-			return "", errors.Join(context.Cause(ctx), err)
-		}
-	}
+		return err
+	})
+	return streamID, err
 }
 
 // tryTimeout bounds one try: servers that are finding each other may never answer.
@@ -52,19 +48,19 @@ const tryTimeout = 4 * time.Second
 
 // retryUntilReady retries an operation while the cluster cannot do it, until ctx is done.
 func retryUntilReady(ctx context.Context, do func(try context.Context) error) error {
-	for {
+	var last error
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		try, cancel := context.WithTimeout(ctx, tryTimeout)
-		err := do(try)
-		cancel()
-		if err == nil || !isTransient(err) || ctx.Err() != nil {
-			return err
+		defer cancel()
+		if last = do(try); last != nil && !isTransient(last) {
+			return struct{}{}, backoff.Permanent(last)
 		}
-		select {
-		case <-time.After(500 * time.Millisecond):
-		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), err)
-		}
+		return struct{}{}, last
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(500*time.Millisecond)), backoff.WithMaxElapsedTime(0))
+	if err != nil && !errors.Is(err, last) {
+		err = errors.Join(err, last) // ctx is done
 	}
+	return err
 }
 
 // isTransient reports whether an error may pass.

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"gather/internal/job"
+	"gather/internal/notify"
 )
 
 // # Messages of the log
@@ -97,7 +98,7 @@ type writer struct {
 	// waiting has the proposals that were sent, or are being sent, and are not decided.
 	waiting map[uint64]*pending
 	closed  bool
-	wake    chan struct{}
+	wake    notify.Signal
 	room    chan struct{}
 	// since is the time when the write under way began, or its last part was taken; the zero time when there is none.
 	// failure is the error of its last try.
@@ -107,7 +108,7 @@ type writer struct {
 
 func (w *writer) init() {
 	w.waiting = make(map[uint64]*pending)
-	w.wake, w.room = make(chan struct{}, 1), make(chan struct{})
+	w.wake, w.room = notify.New(), make(chan struct{})
 	w.now = time.Now
 }
 
@@ -143,15 +144,8 @@ func (w *writer) put(ctx context.Context, p *job.Proposal, pd *pending, delay ti
 	}
 	w.queue = append(w.queue, pd)
 	w.waiting[pd.number] = pd
-	w.notify()
+	w.wake.Notify()
 	return nil
-}
-
-func (w *writer) notify() {
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
 }
 
 // run writes until ctx is done or, after close, nothing is left.
@@ -454,7 +448,7 @@ func (w *writer) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
-	w.notify()
+	w.wake.Notify()
 }
 
 // failPending ends the proposals that will never be decided.

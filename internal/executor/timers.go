@@ -4,6 +4,8 @@ import (
 	"container/heap"
 	"sync"
 	"time"
+
+	"gather/internal/notify"
 )
 
 // timers calls functions at given times, from one goroutine of its own, in order of time. A hundred thousand waiting tasks
@@ -20,7 +22,7 @@ type timers struct {
 	durations, instants timerHeap
 	closed              bool
 	// changed wakes the goroutine when the earliest timer is another one, or after close.
-	changed chan struct{}
+	changed notify.Signal
 	done    chan struct{}
 }
 
@@ -33,7 +35,7 @@ type timer struct {
 }
 
 func newTimers(wall func() time.Time) *timers {
-	ts := &timers{wall: wall, changed: make(chan struct{}, 1), done: make(chan struct{})}
+	ts := &timers{wall: wall, changed: notify.New(), done: make(chan struct{})}
 	go ts.loop()
 	return ts
 }
@@ -56,7 +58,7 @@ func (ts *timers) push(h *timerHeap, at time.Time, callback func(now time.Time))
 	first := t.index == 0
 	ts.mu.Unlock()
 	if first {
-		ts.notify()
+		ts.changed.Notify()
 	}
 	return t
 }
@@ -78,14 +80,7 @@ func (ts *timers) close() {
 	ts.mu.Lock()
 	ts.closed = true
 	ts.mu.Unlock()
-	ts.notify()
-}
-
-func (ts *timers) notify() {
-	select {
-	case ts.changed <- struct{}{}:
-	default:
-	}
+	ts.changed.Notify()
 }
 
 func (ts *timers) isClosed() bool {

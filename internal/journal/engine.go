@@ -58,7 +58,7 @@ func (j *Journal) openLocked(ctx context.Context, lock *pebble.Lock) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrFormat, err)
 	}
-	j.fs = retryfs.New(disk, dir, j.c.RetryInterval, j.health.wake)
+	j.fs = retryfs.New(disk, dir, j.c.RetryInterval, func() { j.health.check.Notify() })
 	if !j.c.View {
 		if err := j.verify(lock, found); err != nil {
 			return err

@@ -41,7 +41,7 @@ func (l engineLogger) Fatalf(format string, args ...any) {
 func (j *Journal) markFailed(err error) {
 	if j.health.set(issueEngine, fmt.Errorf("the storage engine has failed, a restart is needed: %w", err)) {
 		j.log.Error("the storage engine has failed; nothing is written until a restart", "error", err)
-		j.health.wake()
+		j.health.check.Notify()
 	}
 }
 
@@ -70,7 +70,7 @@ func (j *Journal) listener() *pebble.EventListener {
 				err = nil
 			}
 			if j.health.set(issueFlush, err) {
-				j.health.wake()
+				j.health.check.Notify()
 			}
 		},
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gather/internal/job"
+	"gather/internal/notify"
 )
 
 // health holds the issues that prevent the journal from accepting submissions, at most one of each source.
@@ -20,7 +21,7 @@ type health struct {
 	// worst is the issue of the first source that has one.
 	worst atomic.Pointer[healthIssue]
 	// check wakes the monitor.
-	check chan struct{}
+	check notify.Signal
 }
 
 // The sources of issues, the most severe first.
@@ -44,7 +45,7 @@ var issueReasons = [numIssues]string{"journal-broken", "journal-disk", "journal-
 // errSpace means that less than Config.MinFreeBytes are free.
 var errSpace = errors.New("too little free disk space")
 
-func (h *health) init() { h.check = make(chan struct{}, 1) }
+func (h *health) init() { h.check = notify.New() }
 
 // set sets the issue of a source, or clears it with nil, and reports whether the source was healthy before and is not now, or
 // the reverse.
@@ -87,13 +88,6 @@ func (h *health) issue(source int) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.issues[source]
-}
-
-func (h *health) wake() {
-	select {
-	case h.check <- struct{}{}:
-	default:
-	}
 }
 
 // Ready returns nil if the journal accepts submissions, otherwise a job.ErrStorage with the reason.

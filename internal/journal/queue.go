@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gather/internal/job"
+	"gather/internal/notify"
 )
 
 // queue holds the requests that wait for the writer.
@@ -23,7 +24,7 @@ type queue struct {
 	stop     func() bool
 	closed   bool
 	// wake gets a token for the writer when awake becomes true.
-	wake chan struct{}
+	wake notify.Signal
 	// room is closed when bytes has decreased or held has become false; nil without a waiter.
 	room chan struct{}
 	// held is true while callers should append no results, because free space is low.
@@ -34,7 +35,7 @@ type queue struct {
 	ended []job.ID
 }
 
-func (q *queue) init(h hooks) { q.h, q.wake = h, make(chan struct{}, 1) }
+func (q *queue) init(h hooks) { q.h, q.wake = h, notify.New() }
 
 // put queues a request. It rejects a submission when more than limit bytes wait, and any request when the queue is closed.
 func (q *queue) put(r *request, delay time.Duration, limit int64) error {
@@ -76,10 +77,7 @@ func (q *queue) wakeLocked() {
 	}
 	q.awake = true
 	q.disarmLocked()
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
+	q.wake.Notify()
 }
 
 func (q *queue) disarmLocked() {
@@ -230,11 +228,7 @@ func (q *queue) close() {
 	defer q.mu.Unlock()
 	q.closed = true
 	q.wakeLocked()
-	// wakeLocked sends no token if awake was true already.
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
+	q.wake.Notify() // wakeLocked does not if awake was true already
 	if q.room != nil {
 		close(q.room)
 		q.room = nil

@@ -5,20 +5,21 @@ import (
 	"sync"
 
 	"gather/internal/job"
+	"gather/internal/notify"
 )
 
 // watchers holds the channels of Watch by job, whether the job exists or not.
 type watchers struct {
 	mu sync.Mutex
-	m  map[job.ID][]chan struct{}
+	m  map[job.ID][]notify.Signal
 }
 
-func (s *watchers) init() { s.m = make(map[job.ID][]chan struct{}) }
+func (s *watchers) init() { s.m = make(map[job.ID][]notify.Signal) }
 
 // Watch returns a channel that receives a token after every durable change of the job, unless it still holds one. The change is
 // visible to reads before the token is sent. The channel is never closed; the caller must call stop at least once.
 func (j *Journal) Watch(id job.ID) (changed <-chan struct{}, stop func()) {
-	c := make(chan struct{}, 1)
+	c := notify.New()
 	s := &j.watchers
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -26,7 +27,7 @@ func (j *Journal) Watch(id job.ID) (changed <-chan struct{}, stop func()) {
 	return c, func() { s.remove(id, c) }
 }
 
-func (s *watchers) remove(id job.ID, c chan struct{}) {
+func (s *watchers) remove(id job.ID, c notify.Signal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := s.m[id]
@@ -56,9 +57,6 @@ func (s *watchers) signalAll() {
 
 func (s *watchers) signalLocked(id job.ID) {
 	for _, c := range s.m[id] {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
+		c.Notify()
 	}
 }

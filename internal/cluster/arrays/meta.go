@@ -147,7 +147,7 @@ func (s *Store) change(ctx context.Context, k arrayKey, c *change) error {
 		case errors.Is(err, errDone):
 			return nil
 		case err != nil:
-			return final{err}
+			return permanentError{err}
 		}
 		m := nats.NewMsg(s.subject(k))
 		if old == nil || old.broken == nil { // else its bytes are not known, and the next change counts all
@@ -156,7 +156,7 @@ func (s *Store) change(ctx context.Context, k arrayKey, c *change) error {
 		if next == nil {
 			m.Header.Set(operationHeader, operationDelete)
 		} else if m.Data, err = json.Marshal(next); err != nil {
-			return final{err}
+			return permanentError{err}
 		}
 		_, err = s.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequenceForSubject(seq, s.all(k.tenant)))
 		api, ok := errors.AsType[*jetstream.APIError](err)

@@ -38,7 +38,7 @@ func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job
 			return err
 		}
 		if err := o.Precondition.Check(old.tag()); err != nil {
-			return final{err}
+			return permanentError{err}
 		}
 		return nil
 	})

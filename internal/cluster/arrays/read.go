@@ -159,11 +159,11 @@ func (r *reader) block(ctx context.Context, i int64) ([]byte, error) {
 			data, err := s.fetch(ctx, rec.Upload, i)
 			switch {
 			case errors.Is(err, jetstream.ErrMsgNotFound):
-				return final{fmt.Errorf("%w: the array is damaged, or was deleted: block %d is missing", job.ErrCorrupt, i)}
+				return permanentError{fmt.Errorf("%w: the array is damaged, or was deleted: block %d is missing", job.ErrCorrupt, i)}
 			case err != nil:
 				return err
 			case len(data) != len(p):
-				return final{fmt.Errorf("%w: the array is damaged: block %d has %d bytes, not %d", job.ErrCorrupt, i, len(data), len(p))}
+				return permanentError{fmt.Errorf("%w: the array is damaged: block %d has %d bytes, not %d", job.ErrCorrupt, i, len(data), len(p))}
 			}
 			copy(p, data)
 			return nil

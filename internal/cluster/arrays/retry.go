@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -22,7 +22,7 @@ const (
 	// tryTimeout bounds one try.
 	tryTimeout = 5 * time.Second
 
-	firstPause, lastPause = 20 * time.Millisecond, time.Second
+	firstPause, lastPause = 20 * time.Millisecond, 200 * time.Millisecond
 )
 
 // errConflict: another change of the tenant's arrays came first.
@@ -31,37 +31,34 @@ var errConflict = errors.New("the arrays of the tenant change all the time")
 // retry calls f until it succeeds, fails permanently, or the patience or ctx ends. Its error is the cause of ctx, or the
 // last error of f: wrapped in job.ErrStorage if that was one of NATS.
 func (s *Store) retry(ctx context.Context, patience time.Duration, f func(ctx context.Context) error) error {
-	end := time.Now().Add(patience)
-	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		try, cancel := context.WithTimeout(ctx, tryTimeout)
-		err := f(try)
-		cancel()
-		decision, decided := errors.AsType[final](err)
-		switch {
-		case err == nil:
-			return nil
-		case decided:
-			return decision.error
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case !isTransient(err) || patience != forever && time.Now().Add(pause).After(end):
-			return fmt.Errorf("%w: %w", job.ErrStorage, err)
-		}
-		if errors.Is(err, errConflict) {
-			pause = min(pause, 4*firstPause)
-		}
-		select {
-		case <-time.After(pause/2 + rand.N(pause)): //nolint:gosec // only spreads
-		case <-ctx.Done():
-		}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		try, cancel := context.WithTimeout(ctx, tryTimeout)
+		defer cancel()
+		err := f(try)
+		if _, decided := errors.AsType[permanentError](err); err != nil && (decided || !isTransient(err)) {
+			err = backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(&backoff.ExponentialBackOff{
+		InitialInterval: firstPause, RandomizationFactor: .5, Multiplier: 2, MaxInterval: lastPause,
+	}), backoff.WithMaxElapsedTime(max(0, patience)))
+	decision, decided := errors.AsType[permanentError](err)
+	switch {
+	case err == nil:
+		return nil
+	case decided:
+		return decision.error
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("%w: %w", job.ErrStorage, err)
 }
 
-// final is an error that is no matter of NATS, but decided here.
-type final struct{ error }
+// A permanentError is an error of the store itself, not of NATS: it is not retried.
+type permanentError struct{ error }
 
 // isTransient reports whether an error may pass: every error but a permanent rejection of a server.
 func isTransient(err error) bool {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gather/internal/job"
+	"gather/internal/notify"
 )
 
 // Volatile is a journal in memory: Append applies the batch and calls Done before it returns, and nothing expires. The zero value
@@ -19,7 +20,7 @@ type Volatile struct {
 	mu       sync.Mutex
 	jobs     map[job.ID]*volatileJob
 	keys     map[string]*volatileKey
-	watchers map[job.ID][]chan struct{}
+	watchers map[job.ID][]notify.Signal
 	closed   bool
 }
 
@@ -85,10 +86,7 @@ func (v *Volatile) apply(b job.Batch) error {
 	}
 	for _, id := range ids {
 		for _, c := range v.watchers[id] {
-			select {
-			case c <- struct{}{}:
-			default:
-			}
+			c.Notify()
 		}
 	}
 	return nil
@@ -248,13 +246,13 @@ func (v *Volatile) Watch(id job.ID) (changed <-chan struct{}, stop func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.watchers == nil {
-		v.watchers = map[job.ID][]chan struct{}{}
+		v.watchers = map[job.ID][]notify.Signal{}
 	}
 	v.watchers[id] = append(v.watchers[id], c)
 	return c, func() {
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		if list := slices.DeleteFunc(v.watchers[id], func(o chan struct{}) bool { return o == c }); len(list) > 0 {
+		if list := slices.DeleteFunc(v.watchers[id], func(o notify.Signal) bool { return o == c }); len(list) > 0 {
 			v.watchers[id] = list
 		} else {
 			delete(v.watchers, id)
