@@ -242,7 +242,7 @@ func (v *Volatile) List(ctx context.Context, q job.Query) (jobs []job.Job, next 
 
 // Watch returns a channel that gets a token after every change of the job.
 func (v *Volatile) Watch(id job.ID) (changed <-chan struct{}, stop func()) {
-	c := make(chan struct{}, 1)
+	c := notify.New()
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.watchers == nil {
