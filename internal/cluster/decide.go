@@ -5,9 +5,10 @@ import (
 	"errors"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"gather/internal/job"
 	"gather/internal/journal"
-	"github.com/cenkalti/backoff/v5"
 )
 
 // take decides about one proposal and applies it, together with the position behind it.
