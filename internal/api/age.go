@@ -10,17 +10,17 @@ import (
 	"gather/internal/job"
 )
 
-// maxAge is the age of the replica from which event streams end. NATS servers elect a leader sooner.
+// maxAge is the age of the replica beyond which event streams end. NATS servers elect a new leader sooner.
 const maxAge = 10 * time.Second
 
-// setAge sets Age (RFC 9111), in seconds, on an answer that was read from a replica.
+// setAge sets Age (RFC 9111), in seconds, on a response that was read from a replica.
 func (s *server) setAge(x *requestState) {
 	if s.Replica != nil {
 		x.set("Age", strconv.FormatInt(int64(s.Replica.Age()/time.Second), 10))
 	}
 }
 
-// stale reports whether the replica is too old to follow a job with.
+// stale reports whether the replica is too old to follow a job.
 func (s *server) stale() bool { return s.Replica != nil && s.Replica.Age() > maxAge }
 
 // refresh waits for the latest state when the replica is older than the request's Cache-Control allows. Errors: job.ErrStorage.
@@ -35,8 +35,8 @@ func (s *server) refresh(x *requestState) error {
 	return s.Replica.ReadBarrier(x)
 }
 
-// allowedAge returns the lowest age that Cache-Control allows an answer to have: 0 for no-cache, N seconds for max-age=N. A
-// directive that cannot be parsed is ignored.
+// allowedAge returns the lowest age that Cache-Control allows a response to have: 0 for no-cache, N seconds for
+// max-age=N. Directives that cannot be parsed are ignored.
 func allowedAge(h http.Header) (allowed time.Duration, limited bool) {
 	for _, line := range h["Cache-Control"] {
 		for line != "" {
@@ -63,8 +63,8 @@ func allowedAge(h http.Header) (allowed time.Duration, limited bool) {
 	return allowed, limited
 }
 
-// awaitLatest is await for a read: that the job has not changed is returned only as of the latest state of the log. Errors:
-// job.ErrStorage while the node is cut off from the log.
+// awaitLatest is await for a read: it reports an unchanged job only as of the latest state of the log. Errors:
+// job.ErrStorage while the node cannot reach the log.
 func (s *server) awaitLatest(ctx context.Context, j job.Job, wait time.Duration, done func(*job.Job) bool) (job.Job, error) {
 	if s.Replica == nil || j.State.Terminal() {
 		return s.await(ctx, j, wait, done)

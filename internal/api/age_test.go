@@ -16,18 +16,18 @@ import (
 	"gather/internal/job"
 )
 
-// replica is as old, and answers barriers, as the test sets.
+// replica has the age and the barrier that the test sets.
 type replica struct {
-	age         atomic.Int64
-	abortStream atomic.Bool
-	barriers    atomic.Int64
+	age          atomic.Int64
+	disconnected atomic.Bool
+	barriers     atomic.Int64
 }
 
 func (r *replica) Age() time.Duration { return time.Duration(r.age.Load()) }
 
 func (r *replica) ReadBarrier(context.Context) error {
 	r.barriers.Add(1)
-	if r.abortStream.Load() {
+	if r.disconnected.Load() {
 		return &job.Rejection{Err: job.ErrStorage, Reason: "log-disconnected", Detail: "no connection to NATS", RetryAfter: 3 * time.Second}
 	}
 	return nil
@@ -35,8 +35,8 @@ func (r *replica) ReadBarrier(context.Context) error {
 
 func (r *replica) use(_ *service, c *api.Config) { c.Replica = r }
 
-// Reads of a node have the age of its replica. A request that requires a later state is answered with the latest one, or 503 while
-// the node is cut off.
+// Reads on a node have the age of its replica. A request that requires a later state gets the latest one, or 503 while
+// the node is disconnected from the log.
 func TestAge(t *testing.T) {
 	r := new(replica)
 	c := newContract(t)
@@ -59,11 +59,11 @@ func TestAge(t *testing.T) {
 		{path(live, "/results"), []string{"Accept: application/x-ndjson"}, 200},
 		{path(done, "/results"), []string{"Accept: application/x-npy"}, 200},
 	}
-	for _, abortStream := range []bool{false, true} {
-		r.abortStream.Store(abortStream)
+	for _, disconnected := range []bool{false, true} {
+		r.disconnected.Store(disconnected)
 		for _, control := range []struct {
 			value  string
-			latest bool // whether the latest state is required
+			latest bool // the request requires the latest state
 		}{
 			{"", false},
 			{"max-age=43", false},
@@ -86,32 +86,32 @@ func TestAge(t *testing.T) {
 				if control.latest {
 					barriers = 1
 				}
-				if control.latest && abortStream {
+				if control.latest && disconnected {
 					status, age = 503, ""
 					if a.Header.Get("Retry-After") != "3" || !strings.Contains(string(a.body), "/problems/storage-unavailable") {
 						t.Errorf("%s %q: got Retry-After %q and %s, want 3 and storage-unavailable", g.target, headers, a.Header.Get("Retry-After"), a.body)
 					}
 				}
 				if got := a.Header.Get("Age"); a.status != status || got != age || r.barriers.Load() != barriers {
-					t.Errorf("cut off %t, %s %q: got %d, Age %q, %d barriers; want %d, %q, %d",
-						abortStream, g.target, headers, a.status, got, r.barriers.Load(), status, age, barriers)
+					t.Errorf("disconnected %t, %s %q: got %d, Age %q, %d barriers; want %d, %q, %d",
+						disconnected, g.target, headers, a.status, got, r.barriers.Load(), status, age, barriers)
 				}
 			}
 		}
 		if a := s.through(client, "GET", path(done, fmt.Sprintf("/events?after=%d", s.last(done))), ""); a.status != 204 || a.Header.Get("Age") != "42" {
-			t.Errorf("cut off %t, events behind the last: got %d, Age %q; want 204 and 42", abortStream, a.status, a.Header.Get("Age"))
+			t.Errorf("disconnected %t, events behind the last: got %d, Age %q; want 204 and 42", disconnected, a.status, a.Header.Get("Age"))
 		}
 		// An EventSource sends no-cache with each request, and gives up after an error.
 		for _, accept := range []string{"text/event-stream", "application/x-ndjson"} {
 			a := s.through(client, "GET", path(done, "/events"), "", "Accept: "+accept, "Cache-Control: no-cache")
 			if a.status != 200 || a.Header.Get("Age") != "42" || !strings.Contains(string(a.body), "succeeded") {
-				t.Errorf("cut off %t, events as %s: got %d, Age %q: %s; want 200, 42 and the end", abortStream, accept, a.status, a.Header.Get("Age"), a.body)
+				t.Errorf("disconnected %t, events as %s: got %d, Age %q: %s; want 200, 42 and the end", disconnected, accept, a.status, a.Header.Get("Age"), a.body)
 			}
 		}
 	}
 }
 
-// No-cache is for the latest state however young the replica is; an age that the request allows is no reason to wait.
+// No-cache requires the latest state however young the replica is; a request that allows its age does not wait.
 func TestAgeOfYoungReplica(t *testing.T) {
 	r := new(replica)
 	s := newService(t, r.use)
@@ -125,7 +125,7 @@ func TestAgeOfYoungReplica(t *testing.T) {
 	}
 }
 
-// A server that is not in a cluster has no replica: its answers have no Age, and no request is too late for it.
+// A server outside a cluster has no replica: its responses have no Age, and every state is current enough.
 func TestNoAge(t *testing.T) {
 	s := newService(t)
 	j := s.finished(`{"kind":"squares","numbers":[1,2]}`)
@@ -136,20 +136,20 @@ func TestNoAge(t *testing.T) {
 	}
 }
 
-// A wait of a node that is cut off, at its begin or at its end, is 503. A finished job stays so.
+// A wait on a node that is disconnected at its start or at its end is 503. A finished job stays available.
 func TestWaitCutOff(t *testing.T) {
 	for _, c := range []struct {
-		name              string
-		abortStream, heal time.Duration // when; negative for never
-		finishes, known   bool
-		status            int
-		took              time.Duration
+		name               string
+		disconnected, heal time.Duration // when; negative for never
+		finishes, known    bool
+		status             int
+		took               time.Duration
 	}{
 		{"connected", -1, -1, false, false, 200, 7 * time.Second},
-		{"cut off before", 0, -1, false, false, 503, 0},
-		{"cut off before, with a newer ETag", 0, -1, false, true, 503, 0},
-		{"cut off meanwhile", 2 * time.Second, -1, false, false, 503, 7 * time.Second},
-		{"cut off and healed meanwhile", 2 * time.Second, 5 * time.Second, false, false, 200, 7 * time.Second},
+		{"disconnected before", 0, -1, false, false, 503, 0},
+		{"disconnected before, with a newer ETag", 0, -1, false, true, 503, 0},
+		{"disconnected meanwhile", 2 * time.Second, -1, false, false, 503, 7 * time.Second},
+		{"disconnected and healed meanwhile", 2 * time.Second, 5 * time.Second, false, false, 200, 7 * time.Second},
 		{"finished before", 0, -1, true, false, 200, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -160,12 +160,12 @@ func TestWaitCutOff(t *testing.T) {
 					s.apply(job.Started{At: time.Now()})
 					s.apply(job.Finished{State: job.Succeeded, At: time.Now()})
 				}
-				r.abortStream.Store(c.abortStream == 0)
-				if c.abortStream > 0 {
-					time.AfterFunc(c.abortStream, func() { r.abortStream.Store(true) })
+				r.disconnected.Store(c.disconnected == 0)
+				if c.disconnected > 0 {
+					time.AfterFunc(c.disconnected, func() { r.disconnected.Store(true) })
 				}
 				if c.heal > 0 {
-					time.AfterFunc(c.heal, func() { r.abortStream.Store(false) })
+					time.AfterFunc(c.heal, func() { r.disconnected.Store(false) })
 				}
 				req := httptest.NewRequestWithContext(t.Context(), "GET", "/v1/jobs/"+s.job.ID.String(), nil)
 				req.Header.Set("Prefer", "wait=7")
@@ -183,7 +183,7 @@ func TestWaitCutOff(t *testing.T) {
 	}
 }
 
-// A stream of a node that is cut off ends without an end event, so that its client comes back, and with a comment.
+// A stream on a disconnected node ends with a comment but no end event, so that its client reconnects.
 func TestEventsCutOff(t *testing.T) {
 	const comment = ": this node is cut off"
 	for _, accept := range []string{"text/event-stream", "application/x-ndjson"} {
@@ -208,7 +208,7 @@ func TestEventsCutOff(t *testing.T) {
 					w := httptest.NewRecorder()
 					began := time.Now()
 					func() {
-						defer func() { _ = recover() }() // of a stream that lasts until its client leaves
+						defer func() { _ = recover() }() // of a stream that lasts until its client disconnects
 						h.ServeHTTP(w, req)
 					}()
 					body := w.Body.String()
@@ -227,13 +227,13 @@ func TestEventsCutOff(t *testing.T) {
 	}
 }
 
-// A cursor that the job does not have is 503 while the node is cut off: another node may have given it.
+// A cursor beyond the job's log is 503 while the node is disconnected, because another node may have returned it.
 func TestCursorCutOff(t *testing.T) {
 	r := new(replica)
 	s := newService(t, r.use)
 	j := s.running()
 	after := s.last(j) + 5
-	r.abortStream.Store(true)
+	r.disconnected.Store(true)
 	for _, target := range []string{"/events", "/results"} {
 		if a := s.do("GET", path(j, fmt.Sprintf("%s?after=%d", target, after)), ""); a.status != 503 || a.Header.Get("Retry-After") != "3" {
 			t.Errorf("%s: got %d, Retry-After %q, want 503 and 3: %s", target, a.status, a.Header.Get("Retry-After"), a.body)

@@ -11,7 +11,7 @@ import (
 	"gather/internal/job"
 )
 
-// arrayFile is the answer to a GET of an array that accepts the file.
+// arrayFile is the response to a GET of an array that accepts the file.
 type arrayFile struct {
 	srv   *server
 	x     *requestState
@@ -19,7 +19,7 @@ type arrayFile struct {
 	file  job.ArrayFile
 }
 
-// writeArrayFile answers with the file of an array.
+// writeArrayFile responds with the file of an array.
 func (s *server) writeArrayFile(x *requestState, name string) error {
 	a, f, err := s.Arrays.Open(x, x.principal.Tenant, name)
 	if err != nil {
@@ -28,7 +28,7 @@ func (s *server) writeArrayFile(x *requestState, name string) error {
 	return (&arrayFile{srv: s, x: x, array: a, file: f}).write()
 }
 
-// damaged returns the error that clients see for a file that differs from the uploaded one.
+// damaged returns the error that clients see when a file differs from the uploaded one.
 func damaged(err error) error {
 	if errors.Is(err, job.ErrCorrupt) {
 		return job.ErrArrayDamaged
@@ -63,16 +63,16 @@ func (a *arrayFile) write() (err error) {
 	case w.status == http.StatusRequestedRangeNotSatisfiable:
 		h.Del("Content-Disposition")
 		x.set("Content-Range", fmt.Sprintf("bytes */%d", a.array.Bytes))
-		return &problem{row: rangeNotSatisfiable, detail: fmt.Sprintf("The file has %d bytes.", a.array.Bytes)}
+		return &problem{entry: rangeNotSatisfiable, detail: fmt.Sprintf("The file has %d bytes.", a.array.Bytes)}
 	case content.err != nil:
 		for _, name := range []string{"Content-Disposition", "Content-Length", "Content-Range", "Accept-Ranges", "Etag"} {
 			if !x.wrote {
 				h.Del(name)
 			}
 		}
-		return damaged(content.err) // or the end of the connection, when a part was sent
+		return damaged(content.err) // or abort the connection if a part was sent
 	case w.err == nil:
-		w.begin() // nothing was written: HEAD, or no byte
+		w.begin() // nothing was written: HEAD, or an empty range
 	}
 	return clientError(w.err)
 }
@@ -81,7 +81,7 @@ func (a *arrayFile) write() (err error) {
 type arrayContent struct {
 	file *arrayFile
 	at   int64
-	err  error // the first of a read
+	err  error // first read error
 }
 
 // Read implements io.Reader.
@@ -106,8 +106,8 @@ func (c *arrayContent) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// arrayWriter sends the output of http.ServeContent, with a deadline for each piece. The header goes with the first
-// piece, so that a file that cannot be read is an error. A 416 gets a problem as its body.
+// arrayWriter sends the output of http.ServeContent with a deadline for each piece. It sends the header with the first
+// piece, so that a read error still gets an error status. A 416 gets a problem as its body.
 type arrayWriter struct {
 	*requestState
 	srv    *server
@@ -132,7 +132,7 @@ func (w *arrayWriter) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	w.begin()
-	if w.err = w.srv.push(w.requestState, p); w.err != nil {
+	if w.err = w.srv.writeWithDeadline(w.requestState, p); w.err != nil {
 		return 0, w.err
 	}
 	return len(p), nil

@@ -29,28 +29,28 @@ func (s *server) listArrays(x *requestState) error {
 		return err
 	}
 	size = min(size, maxPage)
-	// One more shows whether there is another page.
+	// Request one more to detect a next page.
 	list, err := s.Arrays.List(x, x.principal.Tenant, query.Get("after"), int(size)+1)
 	if err != nil {
 		return err
 	}
-	answer := ArrayList{Arrays: make([]StoredArray, 0, len(list))}
+	resp := ArrayList{Arrays: make([]StoredArray, 0, len(list))}
 	if int64(len(list)) > size {
 		list = list[:size]
-		answer.NextAfter = &list[size-1].Name
+		resp.NextAfter = &list[size-1].Name
 	}
 	var unreadable []string
 	for i := range list {
 		if list[i].Unreadable {
 			unreadable = append(unreadable, list[i].Name)
 		} else {
-			answer.Arrays = append(answer.Arrays, storedArray(&list[i]))
+			resp.Arrays = append(resp.Arrays, storedArray(&list[i]))
 		}
 	}
 	if unreadable != nil {
-		answer.Unreadable = &unreadable
+		resp.Unreadable = &unreadable
 	}
-	return x.writeJSON(http.StatusOK, answer)
+	return x.writeJSON(http.StatusOK, resp)
 }
 
 // getArray implements GET /v1/arrays/{array_name}: the description of an array, or its file.
@@ -81,7 +81,7 @@ func (s *server) getArray(x *requestState) error {
 	return x.writeJSON(http.StatusOK, storedArray(&a))
 }
 
-// describeArray sets the validators and caching headers of an array's representation.
+// describeArray sets the validators and caching headers of a stored array.
 func (s *server) describeArray(x *requestState, a *job.Array) {
 	h := x.Header()
 	h["Cache-Control"] = privateNoCache
@@ -89,7 +89,7 @@ func (s *server) describeArray(x *requestState, a *job.Array) {
 	x.set("Etag", arrayTag(a))
 }
 
-// arrayTag is the entity tag of an array.
+// arrayTag returns the entity tag of an array.
 func arrayTag(a *job.Array) string { return `"` + a.SHA256 + `"` }
 
 // deleteArray implements DELETE /v1/arrays/{array_name}.
@@ -107,12 +107,12 @@ func (s *server) deleteArray(x *requestState) error {
 	return x.writeNothing(http.StatusNoContent)
 }
 
-// minUploadMemory is the share of the upload budget that an upload holds from its start: its buffers here and in the
-// store. It grows as bytes arrive, up to UploadMemory.
+// minUploadMemory is the share of the upload budget that an upload reserves when it starts, for its buffers here and in
+// the store. The share grows as bytes arrive, up to UploadMemory.
 const minUploadMemory = 128 << 10
 
-// putArray implements PUT /v1/arrays/{array_name}. The body passes through a buffer, and is not bounded in time as long
-// as it keeps the least rate.
+// putArray implements PUT /v1/arrays/{array_name}. It streams the body through a buffer; an upload may take any time as
+// long as it arrives at minRate.
 func (s *server) putArray(x *requestState) error {
 	if err := x.mayWrite(); err != nil {
 		return err
@@ -123,10 +123,10 @@ func (s *server) putArray(x *requestState) error {
 	if media, _, err := mime.ParseMediaType(x.req.Header.Get("Content-Type")); err != nil ||
 		media != mediaNPY && media != mediaBytes || x.req.Header.Get("Content-Encoding") != "" {
 		x.set("Accept", mediaNPY+", "+mediaBytes)
-		return &problem{row: unsupportedMedia, detail: "Send the .npy file as it is, as Content-Type: " + mediaNPY + "; with curl: -T FILE -H 'Content-Type: " + mediaNPY + "'."}
+		return &problem{entry: unsupportedMedia, detail: "Send the unmodified .npy file as Content-Type: " + mediaNPY + "; with curl: -T FILE -H 'Content-Type: " + mediaNPY + "'."}
 	}
 	if x.req.Header["Content-Range"] != nil { // RFC 9110, section 14.5
-		return malformed("header", "Content-Range", "a part of an array cannot be stored: send all of it, without this header")
+		return malformed("header", "Content-Range", "partial uploads are not supported; send the whole file without this header")
 	}
 	sum, err := contentDigest(x.req.Header)
 	if err != nil {
@@ -143,7 +143,7 @@ func (s *server) putArray(x *requestState) error {
 	x.mode = modeStream
 	body := &upload{x: x, pace: pace{window: s.BodyTimeout}}
 	defer body.release()
-	if err := body.hold(minUploadMemory); err != nil {
+	if err := body.reserve(minUploadMemory); err != nil {
 		return err
 	}
 	a, created, err := s.Arrays.Put(x, x.principal.Tenant, x.param("array_name"), body, job.ArrayUpload{
@@ -163,7 +163,7 @@ func (s *server) putArray(x *requestState) error {
 	return x.writeJSON(http.StatusOK, storedArray(&a))
 }
 
-// upload reads a body of any length, and fails when it comes slower than the least rate.
+// upload reads a body of any length and fails when it arrives more slowly than minRate.
 type upload struct {
 	x      *requestState
 	pace   pace
@@ -171,7 +171,7 @@ type upload struct {
 	failed error
 }
 
-func (u *upload) hold(n int64) error {
+func (u *upload) reserve(n int64) error {
 	if n = min(n, u.x.srv.UploadMemory-u.held); n <= 0 {
 		return nil
 	}
@@ -197,13 +197,13 @@ func (u *upload) Read(p []byte) (int, error) {
 	case err != nil:
 		u.failed = err
 	default:
-		err = u.hold(int64(n))
+		err = u.reserve(int64(n))
 	}
 	return n, err
 }
 
-// contentDigest returns the SHA-256 of a Content-Digest or Repr-Digest header (RFC 9530) in hexadecimal; "" when there
-// is none. Digests by other algorithms are ignored, as the RFC demands.
+// contentDigest returns the SHA-256 of a Content-Digest or Repr-Digest header (RFC 9530) in hexadecimal; "" without
+// one. It ignores other algorithms, as the RFC requires.
 func contentDigest(h http.Header) (string, error) {
 	for _, name := range []string{"Content-Digest", "Repr-Digest"} {
 		for _, line := range h[name] {

@@ -30,7 +30,7 @@ func (s *service) stored(name, file string) string {
 	return etag
 }
 
-// Conditions of RFC 9110, section 13, on all requests of an array: what is refused changes nothing.
+// Preconditions (RFC 9110, section 13) on all requests of an array: a rejected request changes nothing.
 func TestArrayPreconditions(t *testing.T) {
 	s := newService(t)
 	file, other := npyFile(t, 10), npyFile(t, 20)
@@ -138,7 +138,7 @@ func TestJobPreconditions(t *testing.T) {
 	s := newService(t)
 	j := s.finished(`{"kind":"squares","numbers":[1]}`)
 	etag := s.do("GET", path(j, ""), "").Header.Get("ETag")
-	strong := strings.TrimPrefix(etag, "W/") // a tag of the same text, which no job has
+	strong := strings.TrimPrefix(etag, "W/") // a strong tag, which no job has
 	for _, tt := range []struct {
 		method, tail, header string
 		status               int
@@ -164,7 +164,7 @@ func TestJobPreconditions(t *testing.T) {
 	}
 }
 
-// The file of an array comes back as it was uploaded, all of it or a part.
+// The file of an array is returned as it was uploaded, whole or in part.
 func TestArrayFile(t *testing.T) {
 	s := newService(t)
 	file := npyFile(t, 100)
@@ -210,7 +210,7 @@ func TestArrayFile(t *testing.T) {
 	}
 }
 
-// A damaged array is a problem of its own, listed, and no one else's.
+// A damaged array has its own problem and state, and does not affect others.
 func TestDamagedArrays(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, "t-"+tenant.Default, name) }
@@ -267,7 +267,7 @@ func TestDamagedArrays(t *testing.T) {
 	}
 }
 
-// A file that turns out to be damaged after a part of it was sent is cut off, not completed.
+// A file that turns out to be damaged after a part of it was sent aborts the connection.
 func TestDamageInTheMiddleOfADownload(t *testing.T) {
 	dir := t.TempDir()
 	s := newService(t, func(s *service, c *api.Config) {
@@ -299,6 +299,6 @@ func TestDamageInTheMiddleOfADownload(t *testing.T) {
 	defer func() { _ = resp.Body.Close() }()
 	var got bytes.Buffer
 	if _, err := got.ReadFrom(resp.Body); err == nil || resp.StatusCode != 200 || got.Len() > 700_000 {
-		t.Errorf("got %d, %d bytes, %v, want an answer that ends early", resp.StatusCode, got.Len(), err)
+		t.Errorf("got %d, %d bytes, %v, want a response that ends early", resp.StatusCode, got.Len(), err)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"gather/internal/kind"
 )
 
-// idle is an executor and a journal that do nothing, so that only the handlers are measured.
+// idle is an executor and a journal that do nothing, so that the benchmark measures only the handlers.
 type idle struct {
 	failing
 	job   job.Job
@@ -71,7 +71,7 @@ func newIdle(tb testing.TB, items int) (*idle, http.Handler) {
 	return i, h
 }
 
-// sink is a response that goes nowhere.
+// sink is a response writer that discards the response.
 type sink struct {
 	header http.Header
 	status int
@@ -124,7 +124,7 @@ func BenchmarkGet(b *testing.B) {
 	benchmark(b, h, 200, "GET", "/v1/jobs/"+i.job.ID.String(), "", http.Header{})
 }
 
-// A million items, as NDJSON and as events; the time of one item is reported.
+// A million items, as NDJSON and as events; reports the time per item.
 func BenchmarkItems(b *testing.B) {
 	const items = 1 << 20
 	i, h := newIdle(b, items)

@@ -12,7 +12,7 @@ import (
 	"gather/internal/job"
 )
 
-// A requestBody decodes itself. It keeps data.
+// A requestBody decodes a JSON body and may keep references to data.
 type requestBody interface {
 	decode(data []byte) error
 }
@@ -37,10 +37,10 @@ func decodeBody(x *requestState, into requestBody) error {
 }
 
 func checkMedia(r *http.Request) error {
-	x := exchangeOf(r.Context())
+	x := requestStateOf(r.Context())
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
 		x.set("Accept-Encoding", "identity")
-		return &problem{row: unsupportedMedia, detail: "Content-Encoding is not supported. Send the body uncompressed."}
+		return &problem{entry: unsupportedMedia, detail: "Content-Encoding is not supported. Send the body uncompressed."}
 	}
 	media := r.Header.Get("Content-Type")
 	if media == "application/json" {
@@ -52,44 +52,45 @@ func checkMedia(r *http.Request) error {
 		}
 	}
 	x.set("Accept", "application/json")
-	return &problem{row: unsupportedMedia, detail: "Send the body as Content-Type: application/json; with curl: --json, or before curl 7.82 -H 'Content-Type: application/json' -d."}
+	return &problem{entry: unsupportedMedia, detail: "Send the body as Content-Type: application/json; with curl: --json, or before curl 7.82 -H 'Content-Type: application/json' -d."}
 }
 
 const (
-	// firstRead is the size of the first buffer of a body, which then doubles as the body arrives.
+	// firstRead is the initial size of a body's buffer, which doubles as the body arrives.
 	firstRead = 4 << 10
-	// maxDiscard is how much of a body that no operation takes is read, so that the connection can be used again.
+	// maxDiscard bounds how much of an unused body is read so that the connection can be reused.
 	maxDiscard = 256 << 10
-	// lingerTimeout bounds how long an answer waits for the rest of a body that was not read.
+	// lingerTimeout bounds how long a response waits for the rest of an unread body.
 	lingerTimeout = 5 * time.Second
 )
 
-// awaitBody sets the deadline of a request's body, whether or not the body will be read.
+// awaitBody sets the read deadline of the request's body, whether or not the operation reads it.
 func (x *requestState) awaitBody() {
 	x.unread = true
 	_ = http.NewResponseController(x.w).SetReadDeadline(x.started.Add(x.srv.BodyTimeout))
 }
 
-// endBody removes the deadline after the last byte of the body: it would end the context of a long answer.
+// endBody removes the read deadline after the body's last byte; otherwise it would cancel the context of a long
+// response.
 func (x *requestState) endBody() {
 	x.unread = false
 	_ = http.NewResponseController(x.w).SetReadDeadline(time.Time{})
 }
 
-// linger bounds how long net/http reads the rest of the body before it writes the answer.
+// linger bounds how long net/http reads the rest of the body before it writes the response.
 func (x *requestState) linger() {
 	if x.w.Header().Get("Connection") == "" {
 		_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(min(lingerTimeout, x.srv.BodyTimeout)))
 	}
 }
 
-// takesBody reports whether a request may be one of an operation with a body.
+// takesBody reports whether a request's operation may have a body.
 func takesBody(r *http.Request) bool {
 	return r.Method == http.MethodPut || r.Method == http.MethodPost && !strings.HasSuffix(r.URL.Path, "/cancel")
 }
 
-// discardBody reads a body that the operation does not take, so that the operation begins when the request is complete. A
-// body beyond maxDiscard is left to net/http, which closes the connection.
+// discardBody reads a body that the operation does not use, so that the operation starts after the request is complete.
+// net/http closes the connection when the body exceeds maxDiscard.
 func (s *server) discardBody(x *requestState, r *http.Request) error {
 	_, err := io.CopyN(io.Discard, r.Body, maxDiscard)
 	if errors.Is(err, io.EOF) {
@@ -99,20 +100,20 @@ func (s *server) discardBody(x *requestState, r *http.Request) error {
 	return x.bodyError(err, "")
 }
 
-// bodyError returns the problem of a body that could not be read.
+// bodyError returns the problem for an error of reading the body.
 func (x *requestState) bodyError(err error, after string) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		x.set("Connection", "close")
-		return &problem{row: requestTimeout, detail: "The request body did not arrive in time" + after + "."}
+		return &problem{entry: requestTimeout, detail: "The request body did not arrive in time" + after + "."}
 	}
-	return &problem{row: malformedRequest, detail: "The request body is incomplete" + after + "."}
+	return &problem{entry: malformedRequest, detail: "The request body is incomplete" + after + "."}
 }
 
-// hold acquires n more bytes for the body. They are held until release, or the end of the request.
-func (x *requestState) hold(n int64) error {
+// reserveBody acquires n more bytes for the body, until releaseBody or the end of the request.
+func (x *requestState) reserveBody(n int64) error {
 	if err := x.srv.bodies.acquire(x.principal.Tenant, x.body, n); err != nil {
 		return err
 	}
@@ -120,13 +121,13 @@ func (x *requestState) hold(n int64) error {
 	return nil
 }
 
-func (x *requestState) release() {
+func (x *requestState) releaseBody() {
 	x.srv.bodies.release(x.principal.Tenant, x.body)
 	x.body = 0
-	x.holdRead(0)
+	x.resizeRead(0)
 }
 
-// readBody reads a body of at most MaxBody bytes, by the deadline that awaitBody set.
+// readBody reads a body of at most MaxBody bytes before the deadline that awaitBody set.
 func (s *server) readBody(x *requestState, r *http.Request) ([]byte, error) {
 	data, err := s.readAll(x, r)
 	if err == nil {
@@ -142,8 +143,9 @@ func (s *server) readBody(x *requestState, r *http.Request) ([]byte, error) {
 	return nil, x.bodyError(err, "")
 }
 
-// readAll acquires memory for a body as it arrives. A length that the client declares only bounds the last buffer. The byte
-// that shows that a body without a length is too large is not counted: a body of the largest size fits into a budget of that size.
+// readAll reads a body and acquires memory as it arrives; a declared length only bounds the last buffer. The extra byte
+// that reveals an oversized body of unknown length is not counted, so that a body of MaxBody bytes fits into a budget
+// of that size.
 func (s *server) readAll(x *requestState, r *http.Request) ([]byte, error) {
 	most, body := r.ContentLength, io.Reader(r.Body)
 	if most > s.MaxBody {
@@ -153,7 +155,7 @@ func (s *server) readAll(x *requestState, r *http.Request) ([]byte, error) {
 		most, body = s.MaxBody+1, http.MaxBytesReader(x.w, r.Body, s.MaxBody)
 	}
 	size := min(most, firstRead)
-	if err := x.hold(min(size, s.MaxBody)); err != nil {
+	if err := x.reserveBody(min(size, s.MaxBody)); err != nil {
 		return nil, err
 	}
 	data := make([]byte, size)
@@ -169,7 +171,7 @@ func (s *server) readAll(x *requestState, r *http.Request) ([]byte, error) {
 			return nil, err
 		}
 		size = min(2*size, most)
-		if err := x.hold(min(size, s.MaxBody) - n); err != nil {
+		if err := x.reserveBody(min(size, s.MaxBody) - n); err != nil {
 			return nil, err
 		}
 		grown := make([]byte, size)
@@ -179,5 +181,5 @@ func (s *server) readAll(x *requestState, r *http.Request) ([]byte, error) {
 }
 
 func (s *server) tooLarge() error {
-	return &problem{row: payloadTooLarge, detail: "A body may have " + byteSize(s.MaxBody) + " at most; split the batch, or give a range or a source instead of values."}
+	return &problem{entry: payloadTooLarge, detail: "The body exceeds the limit of " + byteSize(s.MaxBody) + "; split the batch, or give a range or a source instead of values."}
 }

@@ -44,8 +44,8 @@ func (s *service) send(conn net.Conn, method, path, body string, headers ...stri
 	}
 }
 
-// A body that does not come ends the request and the connection, whether the operation reads a body or not. No answer
-// and no other body waits for it.
+// A body that does not arrive ends the request and the connection, whether the operation reads a body or not. It delays
+// no response and no other body.
 func TestBodyDeadline(t *testing.T) {
 	const json, npy = "Content-Type: application/json", "Content-Type: application/x-npy"
 	for name, c := range map[string]struct {
@@ -53,20 +53,20 @@ func TestBodyDeadline(t *testing.T) {
 		headers      []string
 		status       int
 	}{
-		"submission":        {"POST", "/v1/jobs", []string{json}, 408},
-		"batch":             {"POST", "/v1/jobs:batch", []string{json}, 408},
-		"upload":            {"PUT", "/v1/arrays/x", []string{npy}, 408},
-		"no body taken":     {"GET", "/livez", nil, 408},
-		"a listing":         {"GET", "/v1/jobs", nil, 408},
-		"head":              {"HEAD", "/livez", nil, 408},
-		"cancel":            {"POST", "/v1/jobs/01890a5d-ac96-774b-bcce-b302099a8057/cancel", nil, 408},
-		"delete":            {"DELETE", "/v1/jobs/01890a5d-ac96-774b-bcce-b302099a8057", nil, 408},
-		"media type":        {"POST", "/v1/jobs", []string{"Content-Type: text/plain"}, 415},
-		"unauthenticated":   {"POST", "/v1/jobs", []string{json, "Authorization: Bearer x"}, 401},
-		"unknown path":      {"POST", "/v1/nothing", []string{json}, 404},
-		"unknown method":    {"BREW", "/v1/jobs", nil, 408},
-		"100-continue":      {"POST", "/v1/jobs", []string{json, "Expect: 100-continue"}, 408},
-		"refused unwritten": {"POST", "/v1/jobs", []string{"Content-Type: text/plain", "Expect: 100-continue"}, 415},
+		"submission":         {"POST", "/v1/jobs", []string{json}, 408},
+		"batch":              {"POST", "/v1/jobs:batch", []string{json}, 408},
+		"upload":             {"PUT", "/v1/arrays/x", []string{npy}, 408},
+		"no body taken":      {"GET", "/livez", nil, 408},
+		"a listing":          {"GET", "/v1/jobs", nil, 408},
+		"head":               {"HEAD", "/livez", nil, 408},
+		"cancel":             {"POST", "/v1/jobs/01890a5d-ac96-774b-bcce-b302099a8057/cancel", nil, 408},
+		"delete":             {"DELETE", "/v1/jobs/01890a5d-ac96-774b-bcce-b302099a8057", nil, 408},
+		"media type":         {"POST", "/v1/jobs", []string{"Content-Type: text/plain"}, 415},
+		"unauthenticated":    {"POST", "/v1/jobs", []string{json, "Authorization: Bearer x"}, 401},
+		"unknown path":       {"POST", "/v1/nothing", []string{json}, 404},
+		"unknown method":     {"BREW", "/v1/jobs", nil, 408},
+		"100-continue":       {"POST", "/v1/jobs", []string{json, "Expect: 100-continue"}, 408},
+		"rejected unwritten": {"POST", "/v1/jobs", []string{"Content-Type: text/plain", "Expect: 100-continue"}, 415},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, length := range []string{"Content-Length: 100", "Content-Length: 4000", "Transfer-Encoding: chunked"} {
@@ -83,7 +83,7 @@ func TestBodyDeadline(t *testing.T) {
 					s.send(conn, c.method, c.path, start, append(c.headers, length)...)
 					stop := make(chan struct{})
 					stopped := make(chan struct{})
-					go func() { // a byte at a time, slower than the deadline allows
+					go func() { // one byte at a time, slower than the deadline allows
 						defer close(stopped)
 						for trickle {
 							select {
@@ -127,7 +127,7 @@ func TestBodyDeadline(t *testing.T) {
 	}
 }
 
-// A body that stalls delays a refusal by 5 s at most, and the 408 not at all.
+// A stalled body delays an error response by at most 5 s, and a 408 not at all.
 func TestStalledBodyDelays(t *testing.T) {
 	const json, text = "Content-Type: application/json", "Content-Type: text/plain"
 	for _, c := range []struct {
@@ -137,8 +137,8 @@ func TestStalledBodyDelays(t *testing.T) {
 		status                int
 		took                  time.Duration
 	}{
-		{"refused", "POST /v1/jobs", text, 1, 100, time.Minute, 415, 5 * time.Second},
-		{"refused, short timeout", "POST /v1/jobs", text, 1, 100, 2 * time.Second, 415, 2 * time.Second},
+		{"rejected", "POST /v1/jobs", text, 1, 100, time.Minute, 415, 5 * time.Second},
+		{"rejected, short timeout", "POST /v1/jobs", text, 1, 100, 2 * time.Second, 415, 2 * time.Second},
 		{"read", "POST /v1/jobs", json, 1, 100, time.Minute, 408, time.Minute},
 		{"too large to be discarded", "GET /livez", json, 256 << 10, 1 << 40, time.Minute, 200, 0},
 		{"discarded", "GET /livez", json, 1, 100, time.Minute, 408, time.Minute},
@@ -166,7 +166,7 @@ func TestStalledBodyDelays(t *testing.T) {
 	}
 }
 
-// draining reads uploads to their end, and stores nothing.
+// draining reads uploads to their end and stores nothing.
 type draining struct{ failingArrays }
 
 func (draining) Put(_ context.Context, _, name string, r io.Reader, _ job.ArrayUpload) (job.Array, bool, error) {
@@ -174,7 +174,7 @@ func (draining) Put(_ context.Context, _, name string, r io.Reader, _ job.ArrayU
 	return job.Array{Name: name, Bytes: n}, true, err
 }
 
-// An upload may take longer than other bodies as long as it keeps the least rate.
+// An upload may take longer than other bodies as long as it arrives at minRate.
 func TestSlowUploads(t *testing.T) {
 	for rate, status := range map[int]int{api.MinRate / 2: http.StatusRequestTimeout, 2 * api.MinRate: http.StatusCreated} {
 		t.Run(fmt.Sprint(rate, " bytes a second"), func(t *testing.T) {
@@ -232,7 +232,7 @@ func TestBodyDeadlineEnds(t *testing.T) {
 	}
 }
 
-// A body that has come, and was discarded, does not end a stream that goes on for longer than a body may take.
+// A body that was read and discarded does not end a stream that is longer than a body may take.
 func TestStreamAfterBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // time is the subject
 		s, h := newStill(t)
@@ -255,7 +255,7 @@ func TestStreamAfterBody(t *testing.T) {
 	})
 }
 
-// Announced bytes take no memory: requests that announce large bodies and send a byte leave room for the others.
+// Declared bytes use no memory: requests that declare large bodies and send one byte do not block others.
 func TestAnnouncedBodies(t *testing.T) {
 	s := newService(t, withKeys(nil), func(_ *service, c *api.Config) { c.MaxBody, c.MaxBodies = 1<<20, 4<<20 })
 	for range 64 {
@@ -271,7 +271,7 @@ func TestAnnouncedBodies(t *testing.T) {
 	}
 }
 
-// Large bodies that stall leave room for small ones and for other tenants.
+// Large bodies that stall do not block small ones and other tenants.
 func TestStalledBodies(t *testing.T) {
 	const maxBody, bodies = 1 << 20, 4 << 20
 	var texts []string
@@ -307,7 +307,7 @@ func TestStalledBodies(t *testing.T) {
 		}
 	}
 	stall(texts[0], 1)
-	submit(texts[0], large, 429, "quota-exceeded") // half of the budget, less what is reserved for small bodies
+	submit(texts[0], large, 429, "quota-exceeded") // half of the budget, minus the reserve for small bodies
 	submit(texts[0], job, 202, "")
 	stall(texts[1], 1)
 	submit(texts[2], large, 202, "")
@@ -318,8 +318,8 @@ func TestStalledBodies(t *testing.T) {
 	s.until(func() bool { return s.gauge("gather_http_body_bytes_in_flight") == 0 })
 }
 
-// One body of the largest size always fits when nothing else is held, also into a budget of that size; a larger one never does,
-// whether or not its length is declared.
+// One body of the maximum size always fits while nothing else is reserved, also into a budget of that size; a larger
+// one never does, whether or not its length is declared.
 func TestLargestBody(t *testing.T) {
 	const maxBody = 1 << 20
 	for name, option := range map[string]func(*service, *api.Config){"with keys": withKeys(nil), "without keys": func(*service, *api.Config) {}} {
@@ -333,10 +333,10 @@ func TestLargestBody(t *testing.T) {
 				}
 				conn := s.dial()
 				chunked := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", size, body)
-				go func() { // the server closes the connection of a body that is too large
+				go func() { // the server closes the connection of an oversized body
 					_, _ = fmt.Fprintf(conn, "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n%s", s.key, chunked)
 				}()
-				if a := readAnswer(t, bufio.NewReader(conn)); a.status != want {
+				if a := readResponse(t, bufio.NewReader(conn)); a.status != want {
 					t.Errorf("%d bytes, chunked: got %d, want %d: %s", size, a.status, want, a.body)
 				}
 			}
@@ -359,7 +359,7 @@ func TestBodiesWithoutKeys(t *testing.T) {
 	}
 }
 
-// A client that goes in the middle of its body leaves nothing held.
+// A client that disconnects within its body leaves no memory reserved.
 func TestBodyCutOff(t *testing.T) {
 	s := newService(t)
 	conn := s.dial()
@@ -371,20 +371,20 @@ func TestBodyCutOff(t *testing.T) {
 	s.until(func() bool { return s.gauge("gather_http_body_bytes_in_flight") == 0 })
 }
 
-// Uploads together hold bounded memory: one that finds no room is refused, and idle ones end by their deadline.
+// Concurrent uploads use bounded memory: one beyond the budget is rejected, and idle ones end at their deadline.
 func TestUploadMemory(t *testing.T) {
 	s := newService(t, func(_ *service, c *api.Config) { c.MaxUploads, c.UploadMemory = 1<<20, 128<<10 })
 	const npy = "Content-Type: application/x-npy"
-	put := func(name string) answer { return s.do("PUT", "/v1/arrays/"+name, npyFile(t, 10), npy) }
+	put := func(name string) response { return s.do("PUT", "/v1/arrays/"+name, npyFile(t, 10), npy) }
 	var conns []net.Conn
-	for range 7 { // an eighth is kept for small requests, which uploads are not
+	for range 7 { // an eighth is reserved for small requests
 		conn := s.dial()
 		s.send(conn, "PUT", "/v1/arrays/idle", "\x93NUMPY", npy, "Content-Length: 1000")
 		conns = append(conns, conn)
 	}
 	s.until(func() bool { return s.gauge("gather_http_streams_open") == 7 })
 	if a := put("x"); a.status != 503 || !strings.Contains(string(a.body), "queue-full") || a.Header.Get("Retry-After") == "" {
-		t.Errorf("an upload beside as many as there is memory for: %d, want 503: %s", a.status, a.body)
+		t.Errorf("an upload beyond the budget: %d, want 503: %s", a.status, a.body)
 	}
 	for _, conn := range conns {
 		_ = conn.Close()

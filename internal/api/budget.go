@@ -9,22 +9,23 @@ import (
 	"gather/internal/job"
 )
 
-// smallRequest is the most bytes that a request may hold to use the reserve of a budget.
+// smallRequest is the largest request that may use the reserve of a budget.
 const smallRequest = 64 << 10
 
-// A budget bounds the bytes that requests of one sort hold together. Bytes are acquired as they arrive or are read, not
-// as they are announced. An eighth of the budget is reserved for small requests, so that large ones that stall do not
-// shut them out, and no tenant gets all of it. A request without room is refused; only wait waits for it.
+// A budget bounds the memory that requests of one type use together. Bytes are acquired as they arrive or are read, not
+// when they are declared. An eighth of the budget is reserved for small requests, so that stalled large ones do not
+// block them, and one tenant can use only a share. Only wait blocks; acquire fails when the budget is used up.
 type budget struct {
-	// limit bounds the bytes of all tenants, share the bytes of one; a request beyond smallRequest gets reserve less.
+	// limit bounds the bytes of all tenants, share the bytes of one. Requests beyond smallRequest leave reserve bytes
+	// free.
 	limit, share, reserve int64
-	// full and spent are the refusals at limit and at share.
+	// full and spent are the errors at limit and at share.
 	full, spent error
 
 	mu      sync.Mutex
 	used    int64
 	tenants map[string]int64
-	waiting []*waiter // in order of arrival; room goes to the first that fits
+	waiting []*waiter // in order of arrival; freed bytes go to the first that fits
 }
 
 // A waiter waits for n bytes of a budget.
@@ -34,8 +35,8 @@ type waiter struct {
 	granted chan struct{}
 }
 
-// newBudget returns a budget of limit bytes in which one request of at most largest bytes always fits when nothing else
-// is held. Without API keys there is one tenant, and its share is the whole budget.
+// newBudget returns a budget of limit bytes in which one request of up to largest bytes always fits while nothing else
+// is reserved. Without API keys there is one tenant, and its share is the whole budget.
 func newBudget(limit, largest int64, keys bool, reason, what string) *budget {
 	b := &budget{
 		limit: limit, share: limit, reserve: max(min(limit/8, limit-largest), 0), tenants: make(map[string]int64),
@@ -52,8 +53,8 @@ func newBudget(limit, largest int64, keys bool, reason, what string) *budget {
 	return b
 }
 
-// acquire takes n more bytes for a request of a tenant that holds held. Errors: *job.Rejection of job.ErrQueueFull, and of
-// job.ErrQuota when only the tenant's share is in use.
+// acquire reserves n more bytes for a request that already holds held bytes. Errors: *job.Rejection of
+// job.ErrQueueFull, or of job.ErrQuota when only the tenant's share is used up.
 func (b *budget) acquire(tenant string, held, n int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -77,8 +78,8 @@ func (b *budget) take(tenant string, held, n int64) error {
 	return nil
 }
 
-// wait is acquire for a request that holds nothing yet. It waits for room until timeout has passed, and then returns the
-// error of acquire, or the cause of ctx.
+// wait is acquire for a request that holds nothing yet. It blocks until the bytes are free; after timeout it returns
+// the error of acquire, and the cause of ctx when ctx is done.
 func (b *budget) wait(ctx context.Context, tenant string, n int64, timeout time.Duration) error {
 	b.mu.Lock()
 	err := b.take(tenant, 0, n)
@@ -101,14 +102,15 @@ func (b *budget) wait(ctx context.Context, tenant string, n int64, timeout time.
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	i := slices.Index(b.waiting, w)
-	if i < 0 { // granted in this moment
+	if i < 0 { // granted concurrently
 		return nil
 	}
 	b.waiting = slices.Delete(b.waiting, i, i+1)
 	return err
 }
 
-// adjust records that a request holds n bytes more, or less, than it acquired. It never refuses: they are in memory.
+// adjust records that a request uses n bytes more, or less, than it acquired. It never fails, because the bytes are
+// already in memory.
 func (b *budget) adjust(tenant string, n int64) {
 	if n == 0 {
 		return
@@ -118,7 +120,7 @@ func (b *budget) adjust(tenant string, n int64) {
 	b.add(tenant, n)
 }
 
-// release gives n bytes of a tenant back.
+// release returns n bytes of a tenant to the budget.
 func (b *budget) release(tenant string, n int64) { b.adjust(tenant, -n) }
 
 func (b *budget) add(tenant string, n int64) {
@@ -137,7 +139,7 @@ func (b *budget) add(tenant string, n int64) {
 	}
 }
 
-// inUse returns the bytes that are held.
+// inUse returns the number of reserved bytes.
 func (b *budget) inUse() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -12,12 +12,12 @@ import (
 	"gather/internal/job"
 )
 
-// Cancel implements api.Executor: the job was ending already, and is returned as it is on disk.
+// Cancel implements api.Executor. The job was already ending, and is returned as it is on disk.
 func (s *still) Cancel(ctx context.Context, tenant string, id job.ID) (job.Job, error) {
 	return s.Get(ctx, tenant, id)
 }
 
-// A server that stops does not wait for the end of a job, and says that it stops.
+// A stopping server does not wait for the end of a job, and reports that it is shutting down.
 func TestCancelOfEndingJobWhileStopping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // time is the subject
 		stopping, stop := context.WithCancel(t.Context())
@@ -33,11 +33,11 @@ func TestCancelOfEndingJobWhileStopping(t *testing.T) {
 	})
 }
 
-// The answer of a cancel never has a job that still is running: it waits for an end that is about to be durable.
+// The response of a cancel never has a running job: the cancel waits for an end that is about to be durable.
 func TestCancelOfEndingJob(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		event  job.Event // a second after the request
+		event  job.Event // appended a second after the request
 		status int
 		state  api.State
 		took   time.Duration

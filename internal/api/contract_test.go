@@ -21,14 +21,14 @@ import (
 	"gather/internal/tenant"
 )
 
-// Every operation of the contract answers with every status that the contract gives it, and each answer is as it says.
+// Every operation responds with every status that the contract documents, and each response conforms to it.
 func TestContract(t *testing.T) {
 	c := newContract(t)
 	client := &http.Client{Transport: c}
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
 
 	// want sends a request and compares the status.
-	want := func(s *service, status int, method, path, body string, headers ...string) answer {
+	want := func(s *service, status int, method, path, body string, headers ...string) response {
 		t.Helper()
 		a := s.through(client, method, path, body, headers...)
 		if a.status != status {
@@ -200,7 +200,7 @@ func TestContract(t *testing.T) {
 	})
 
 	t.Run("cancelling", func(t *testing.T) {
-		// A job that is asked to stop, and has not yet.
+		// A job that is cancelling.
 		s := newService(t, func(_ *service, c *api.Config) { c.Executor = cancelling{c.Executor} })
 		want(s, 202, "POST", unknown+"/cancel", "")
 	})
@@ -263,7 +263,7 @@ func TestContract(t *testing.T) {
 		} {
 			f := strings.SplitN(op, " ", 3)
 			if a := want(s, 500, f[0], f[1], f[2]); bytes.Contains(a.body, []byte("the inside")) {
-				t.Errorf("%s: a 500 that tells of the inside: %s", op, a.body)
+				t.Errorf("%s: a 500 with internals: %s", op, a.body)
 			}
 		}
 		want(s, 500, "PUT", "/v1/arrays/x", "x", "Content-Type: application/x-npy")
@@ -300,11 +300,11 @@ func TestContract(t *testing.T) {
 		}
 	}
 	if slices.Sort(missing); len(missing) > 0 {
-		t.Errorf("in the contract, and never answered: %q", missing)
+		t.Errorf("in the contract, but never returned: %q", missing)
 	}
 }
 
-// cancelling answers every cancel with a job that is cancelling.
+// cancelling responds to every cancel with a job that is cancelling.
 type cancelling struct{ api.Executor }
 
 func (c cancelling) Cancel(_ context.Context, name string, id job.ID) (job.Job, error) {
@@ -321,7 +321,7 @@ func npyFile(t *testing.T, n int64) string {
 	return b.String() + strings.Repeat("\x00", int(8*n))
 }
 
-// The routes that are served are the paths of the contract.
+// The served routes are the paths of the contract.
 func TestRoutes(t *testing.T) {
 	s := newService(t)
 	var served, promised []string

@@ -20,7 +20,7 @@ import (
 	"gather"
 )
 
-// contract is a transport that holds every requestState against the contract, and notes which answers there were.
+// contract is a transport that checks every request and response against the contract and records the statuses.
 type contract struct {
 	t    testing.TB
 	doc  *openapi3.T
@@ -54,7 +54,7 @@ func (c *contract) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.check(r, sent, resp)
 }
 
-// check holds an answer against the contract.
+// check checks a response against the contract.
 func (c *contract) check(r *http.Request, sent []byte, resp *http.Response) (*http.Response, error) {
 	got, err := io.ReadAll(resp.Body)
 	if err != nil {
@@ -137,7 +137,7 @@ func visit(schema *openapi3.Schema, data []byte) error {
 	return schema.VisitJSON(v, openapi3.EnableJSONSchema2020())
 }
 
-// route finds the operation of a request; nil for none.
+// route returns the operation of a request, or nil.
 func (c *contract) route(r *http.Request) (*routers.Route, map[string]string) {
 	got := strings.Split(r.URL.Path, "/")
 	for _, path := range c.doc.Paths.InMatchingOrder() {

@@ -13,7 +13,7 @@ import (
 	"gather/internal/fields"
 )
 
-// A decoder reads one strict JSON text: no duplicate names, no bad UTF-8.
+// A decoder reads one JSON text and rejects duplicate names and invalid UTF-8.
 type decoder struct {
 	*jsontext.Decoder
 	src  bytes.Buffer
@@ -24,7 +24,7 @@ var decoders = sync.Pool{New: func() any {
 	return &decoder{Decoder: jsontext.NewDecoder(new(bytes.Buffer))}
 }}
 
-// newDecoder returns a decoder of data, which it does not change. Free gives it back.
+// newDecoder returns a decoder of data, which it does not modify. The caller must call free.
 func newDecoder(data []byte) *decoder {
 	d := decoders.Get().(*decoder)
 	d.data = data
@@ -39,42 +39,42 @@ func (d *decoder) free() {
 	decoders.Put(d)
 }
 
-// end is an error when anything but white space follows.
+// end returns an error when anything but white space follows.
 func (d *decoder) end() error {
 	if _, err := d.ReadToken(); err == nil {
-		return d.syntaxError(errors.New("something follows the end of the JSON text"))
+		return d.syntaxError(errors.New("unexpected data after the end of the JSON text"))
 	} else if !errors.Is(err, io.EOF) {
 		return d.syntaxError(err)
 	}
 	return nil
 }
 
-// syntaxError returns the error of text that is not JSON, with its position.
+// syntaxError returns the problem for invalid JSON, with the position of the error.
 func (d *decoder) syntaxError(err error) error {
 	pointer, offset, text := "", d.InputOffset(), err.Error()
 	var syntactic *jsontext.SyntacticError
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
-		offset, text = int64(len(d.data)), "the JSON text ends too early"
+		offset, text = int64(len(d.data)), "unexpected end of the JSON text"
 	case errors.As(err, &syntactic):
 		pointer, offset, text = string(syntactic.JSONPointer), syntactic.ByteOffset, syntactic.Err.Error()
 	}
 	text = strings.TrimPrefix(text, "jsontext: ")
 	if name := bareNumber(d.data, offset); name != "" {
-		text = name + " is no JSON number: write it in quotes, as \"" + name + "\""
+		text = name + " is not a JSON number: write it in quotes, as \"" + name + "\""
 	}
 	before := d.data[:min(offset, int64(len(d.data)))]
 	line := bytes.Count(before, []byte{'\n'}) + 1
 	column := len(before) - bytes.LastIndexByte(before, '\n')
 	detail := text + ", at line " + strconv.Itoa(line) + ", column " + strconv.Itoa(column)
 	return &problem{
-		row: malformedRequest, detail: "The request body is not valid JSON.",
-		faults: []fault{{"pointer", fields.Clip(pointer), fields.Clip(detail)}},
+		entry: malformedRequest, detail: "The request body is not valid JSON.",
+		errors: []fieldError{{"pointer", fields.Clip(pointer), fields.Clip(detail)}},
 	}
 }
 
-// bareNumber returns the special number that stands in data at offset without quotes, as Python's json.dumps writes it; "" if
-// there is none. For -Infinity the offset of the error may be one further.
+// bareNumber returns the special number that stands without quotes in data at offset, as Python's json.dumps writes it,
+// or "". For -Infinity the decoder may report the offset one byte further.
 func bareNumber(data []byte, offset int64) string {
 	at := min(int(offset), len(data))
 	for _, name := range []string{"NaN", "Infinity", "-Infinity"} {

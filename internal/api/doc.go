@@ -1,15 +1,15 @@
-// Package api is the HTTP API of gather, as openapi.yaml specifies it.
+// Package api implements the HTTP API that openapi.yaml specifies.
 //
 // # Guarantees
 //
 //   - Requests are decoded strictly, and an error lists everything that is wrong, each with its JSON pointer.
-//   - A submission is answered 202 only after Executor.Submit returned: its jobs are durable.
-//   - Every answer is read from the journal, so a crash cannot take back anything that a client has seen.
-//   - Every error is application/problem+json, panics, unknown paths and wrong methods included; through Listener, requests
-//     that net/http cannot parse too. A 500 has no internals; the log has them, under the same request id.
-//   - A tenant sees only its own jobs: a job of another tenant is not found.
-//   - Memory is bounded: bodies, the bodies read at the same time, pages, and open streams. A reader that does not keep up is
-//     disconnected, and can resume.
+//   - A submission gets 202 only after Executor.Submit returned: its jobs are durable.
+//   - Every response is read from the journal, so a crash cannot undo what a client has seen.
+//   - Every error is application/problem+json, including panics, unknown paths, wrong methods and, through Listener,
+//     requests that net/http cannot parse. A 500 has no internals; the log has them under the same request id.
+//   - A tenant sees only its own jobs; another tenant's job is not found.
+//   - Memory is bounded: bodies, concurrent bodies, pages and open streams. A client that reads too slowly is disconnected
+//     and can resume.
 //
 // # Goroutines
 //
@@ -18,8 +18,8 @@
 //
 // # Failure
 //
-// One table, in problem.go, maps the errors of other packages to statuses; an error that is not in it is a 500. An error
-// in the middle of a stream aborts the connection, so that the client can distinguish it from the end.
+// One table, in problem.go, maps the errors of other packages to statuses; an unlisted error is a 500. An error in the
+// middle of a stream aborts the connection, so that the client can distinguish it from the end.
 package api
 
 //go:generate go -C gen tool oapi-codegen -config config.yaml -templates templates ../../../openapi.yaml

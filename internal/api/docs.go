@@ -22,17 +22,17 @@ var docsScript []byte
 //go:embed index.html
 var indexPage []byte
 
-// indexJSON is the index for programs.
+// indexJSON is the index page for programs.
 const indexJSON = `{"name":"gather","links":{"docs":"/docs","openapi":"/openapi.json","jobs":"/v1/jobs","arrays":"/v1/arrays",` +
 	`"kinds":"/v1/kinds","nodes":"/v1/nodes","readiness":"/readyz"}}` + "\n"
 
-// docsPolicy lets the page run its own scripts and talk to this server, and nothing else.
+// docsPolicy lets the docs page run only its own scripts and connect only to this server.
 const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// docs are the documents the service serves about itself.
+// docs are the documentation pages.
 type docs struct {
-	// assets are the files of the docs page by name; problems the sections of the problem page by type.
+	// assets are the files of the docs page by name; problems are the sections of the problem page by type.
 	assets   map[string]asset
 	problems map[string]string
 }
@@ -64,7 +64,7 @@ func newDocs() docs {
 	return d
 }
 
-// A document is an answer that is there from the start.
+// A document is a response prepared at startup.
 type document struct {
 	x       *requestState
 	media   string
@@ -87,7 +87,7 @@ func (d *document) write() error {
 	}
 	x.set("Content-Length", strconv.Itoa(len(d.body)))
 	x.WriteHeader(http.StatusOK)
-	return clientError(x.srv.push(x, d.body))
+	return clientError(x.srv.writeWithDeadline(x, d.body))
 }
 
 // getIndex implements GET /.
@@ -110,11 +110,12 @@ func (s *server) getDocs(x *requestState) error {
 	}).write()
 }
 
-// getDocsAsset implements GET /docs/{asset}. Compressed assets are sent compressed: every browser accepts that.
+// getDocsAsset implements GET /docs/{asset}. Compressed assets are always sent compressed, because every browser
+// accepts them.
 func (s *server) getDocsAsset(x *requestState) error {
 	a, ok := s.docs.assets[x.param("asset")]
 	if !ok {
-		return &problem{row: noSuchResource, detail: "The documentation has no such file."}
+		return &problem{entry: noSuchResource, detail: "The documentation has no such file."}
 	}
 	return (&document{x: x, media: a.media, gzipped: a.gzipped, cache: "public, max-age=3600", body: a.data}).write()
 }
@@ -137,7 +138,7 @@ func (s *server) getSpecJSON(x *requestState) error {
 func (s *server) getProblem(x *requestState) error {
 	text, ok := s.docs.problems[x.param("problem")]
 	if !ok {
-		return &problem{row: noSuchResource, detail: "No problem type has this name."}
+		return &problem{entry: noSuchResource, detail: "No problem type has this name."}
 	}
 	return (&document{x: x, media: "text/plain; charset=utf-8", cache: "no-cache", body: []byte(text)}).write()
 }

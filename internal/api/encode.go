@@ -13,10 +13,10 @@ import (
 	"gather/internal/number"
 )
 
-// Answers are appended by hand: a million items are encoded at memory speed, and a job without garbage. Tests compare
-// them with the generated models.
+// Responses are encoded without reflection: a million items at memory speed, a job without garbage. Tests compare the
+// encoding with the generated models.
 
-// buffers are reused for answers. A large one is left to the collector.
+// buffers are reused for responses. Large ones are left to the garbage collector.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
 
 func getBuffer() *[]byte { return buffers.Get().(*[]byte) }
@@ -28,7 +28,7 @@ func putBuffer(b *[]byte) {
 	}
 }
 
-// A jobView is a job with its state of the moment.
+// A jobView is a job and its fields that depend on the current time.
 type jobView struct {
 	*job.Job
 	position   int           // 0 when it is not queued
@@ -110,7 +110,7 @@ func appendProgress(b []byte, j *job.Job, now time.Time) []byte {
 	b = strconv.AppendInt(append(b, `,"completed":`...), p.Completed, 10)
 	b = strconv.AppendInt(append(b, `,"failed":`...), p.Failed, 10)
 	fraction := p.Fraction()
-	if j.State == job.Succeeded { // also of a job with nothing to do
+	if j.State == job.Succeeded { // even for a job without items
 		fraction = 1
 	}
 	b = append(b, `,"fraction":`...)
@@ -143,7 +143,7 @@ func appendFailure(b []byte, j *job.Job) []byte {
 
 var failureTitles = map[job.FailureReason]string{
 	job.FailedTask:    "The job failed",
-	job.FailedPanic:   "The job failed because of an error of the server",
+	job.FailedPanic:   "The job failed because of an internal error",
 	job.FailedTimeout: "The job ran longer than its timeout",
 
 	job.FailedSourceChanged: "The data was changed after the submission",
@@ -188,7 +188,7 @@ func appendMillis(b []byte, d time.Duration) []byte {
 	return append(b, digits[:n]...)
 }
 
-// An intEncoding is the encoding of integers in values.
+// An intEncoding selects how integers in values are encoded.
 type intEncoding bool
 
 const (
@@ -196,7 +196,7 @@ const (
 	intsAsStrings intEncoding = true
 )
 
-// appendValue appends a JSON value that a kind wrote; null for none.
+// appendValue appends a JSON value that a kind wrote, or null.
 func appendValue(b, v []byte, ints intEncoding) []byte {
 	switch {
 	case len(v) == 0:
@@ -216,7 +216,7 @@ func appendTime(b []byte, t time.Time) []byte {
 	return append(b, '"')
 }
 
-// appendString appends a JSON string. Invalid UTF-8, which no text here should have, is replaced.
+// appendString appends a JSON string, replacing invalid UTF-8.
 func appendString(b []byte, s string) []byte {
 	plain := true
 	for i := range len(s) {

@@ -14,7 +14,7 @@ import (
 	"gather/internal/job"
 )
 
-// The JSON that is appended by hand is the JSON of the generated models, member for member.
+// The hand-written encoding equals the JSON of the generated models, member for member.
 func TestJobJSON(t *testing.T) {
 	now := time.Date(2026, 11, 22, 15, 4, 5, 123456789, time.UTC)
 	base := job.Job{
@@ -68,7 +68,7 @@ func TestJobJSON(t *testing.T) {
 	}
 }
 
-// same compares JSON with the JSON of a model, whatever their order.
+// same compares JSON with the JSON of a model, ignoring the order of members.
 func same(t *testing.T, got []byte, model any) {
 	t.Helper()
 	again, err := json.Marshal(model)

@@ -21,57 +21,57 @@ const (
 	maxLabelValue = 255
 )
 
-// submission decodes an envelope. It adds errors to faults; the kind decodes its own part. The envelope's values are
+// submission decodes an envelope and adds its errors to errs; the kind decodes its own part. The envelope's values are
 // invalid afterwards.
 func (s *server) submission(
-	x *requestState, e *envelope, data []byte, now time.Time, faults *fields.Errors,
+	x *requestState, e *envelope, data []byte, now time.Time, errs *fields.Errors,
 ) job.Submission {
 	sub := job.Submission{
 		Tenant: x.principal.Tenant, Priority: job.Normal, Retention: s.Retention,
 		RequestID: x.requestID, TraceParent: x.traceParent(),
 	}
 	if e.notObject {
-		faults.Add("", `must be an object such as {"kind": "squares", "numbers": [1, 2]}`)
+		errs.Add("", `must be an object such as {"kind": "squares", "numbers": [1, 2]}`)
 		return sub
 	}
 	switch {
 	case e.kind == nil:
-		faults.Add("/kind", "is missing; GET /v1/kinds lists the kinds")
+		errs.Add("/kind", "is missing; GET /v1/kinds lists the kinds")
 	case e.kind.Kind() != '"':
-		faults.Add("/kind", "must be a string; GET /v1/kinds lists the kinds")
+		errs.Add("/kind", "must be a string; GET /v1/kinds lists the kinds")
 	default:
 		sub.Kind = s.kindName(e.kind)
 	}
 	if given(e.priority) {
 		p, err := job.ParsePriority(fields.Text(e.priority))
 		if err != nil {
-			faults.Add("/priority", `must be "low", "normal" or "high"`)
+			errs.Add("/priority", `must be "low", "normal" or "high"`)
 		}
 		sub.Priority = p
 	}
 	if given(e.timeout) {
-		sub.Timeout = readDuration(e.timeout, "/timeout", s.MaxTimeout, faults)
+		sub.Timeout = readDuration(e.timeout, "/timeout", s.MaxTimeout, errs)
 		if sub.Timeout == 0 {
-			faults.Add("/timeout", "must be more than 0; leave it out for no timeout")
+			errs.Add("/timeout", "must be more than 0; leave it out for no timeout")
 		}
 	}
 	if given(e.retention) {
-		sub.Retention = readDuration(e.retention, "/retention", s.MaxRetention, faults)
+		sub.Retention = readDuration(e.retention, "/retention", s.MaxRetention, errs)
 	}
 	if given(e.startAfter) {
-		sub.StartAfter, sub.Delay = readStart(e.startAfter, now, faults)
+		sub.StartAfter, sub.Delay = readStart(e.startAfter, now, errs)
 	}
 	if given(e.labels) {
-		sub.Labels = readLabels(e.labels, faults)
+		sub.Labels = readLabels(e.labels, errs)
 	}
 	sub.Spec = e.spec(data)
 	return sub
 }
 
-// given reports whether an optional member is there and not null, which stands for the default.
+// given reports whether an optional member is present and not null (null selects the default).
 func given(v jsontext.Value) bool { return v != nil && v.Kind() != 'n' }
 
-// kindName returns the text of a kind's name, without an allocation for existing kinds.
+// kindName returns the name of a kind, without an allocation for existing kinds.
 func (s *server) kindName(v jsontext.Value) string {
 	if name, ok := s.kindNames[string(v)]; ok {
 		return name
@@ -79,24 +79,24 @@ func (s *server) kindName(v jsontext.Value) string {
 	return fields.Text(v)
 }
 
-// readDuration returns -1 for an invalid duration.
-func readDuration(v jsontext.Value, pointer string, most time.Duration, faults *fields.Errors) time.Duration {
+// readDuration parses a duration; -1 if it is invalid.
+func readDuration(v jsontext.Value, pointer string, most time.Duration, errs *fields.Errors) time.Duration {
 	d, err := fields.ParseDuration(v, most)
 	if err != nil {
-		faults.Add(pointer, "%v", err)
+		errs.Add(pointer, "%v", err)
 		return -1
 	}
 	return d
 }
 
-// maxDelay bounds a start_after before the executor checks its own, lower bound.
+// maxDelay bounds start_after before the executor checks its own, lower bound.
 const maxDelay = 100 * 366 * 24 * time.Hour
 
-// timestamp is the grammar of RFC 3339. time.Parse would also accept a comma in place of the point, hours of one digit, and
-// offsets of 24 hours.
+// timestamp is the grammar of RFC 3339. time.Parse also accepts a decimal comma, hours of one digit and offsets of 24
+// hours.
 var timestamp = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
-// parseTime reads a timestamp of RFC 3339: T and Z also in lower case, and the second 60 where a leap second may be.
+// parseTime parses an RFC 3339 timestamp: T and Z in either case, and second 60 where a leap second may be.
 func parseTime(text string) (time.Time, bool) {
 	text = strings.ToUpper(text)
 	if !timestamp.MatchString(text) {
@@ -120,32 +120,32 @@ func parseTime(text string) (time.Time, bool) {
 	return at, true
 }
 
-// readStart reads a timestamp or a duration.
-func readStart(v jsontext.Value, now time.Time, faults *fields.Errors) (at time.Time, delay time.Duration) {
+// readStart parses a timestamp or a duration.
+func readStart(v jsontext.Value, now time.Time, errs *fields.Errors) (at time.Time, delay time.Duration) {
 	at, ok := parseTime(fields.Text(v))
 	if !ok {
 		delay, err := fields.ParseDuration(v, maxDelay)
 		if err != nil {
-			faults.Add("/start_after", `must be a duration such as "30s", or a timestamp such as "2030-01-31T08:00:00Z"`)
+			errs.Add("/start_after", `must be a duration such as "30s", or a timestamp such as "2030-01-31T08:00:00Z"`)
 			return time.Time{}, 0
 		}
 		return time.Time{}, delay
 	}
 	if at.Sub(now) > maxDelay {
-		faults.Add("/start_after", "is too far ahead")
+		errs.Add("/start_after", "is too far in the future")
 		return time.Time{}, 0
 	}
 	return at.UTC(), 0
 }
 
-func readLabels(v jsontext.Value, faults *fields.Errors) map[string]string {
+func readLabels(v jsontext.Value, errs *fields.Errors) map[string]string {
 	const want = "must be an object of strings"
 	if v.Kind() != '{' {
-		faults.Add("/labels", want)
+		errs.Add("/labels", want)
 		return nil
 	}
 	labels := make(map[string]string)
-	d := jsontext.NewDecoder(bytes.NewBuffer(v)) // v is valid: it was read before
+	d := jsontext.NewDecoder(bytes.NewBuffer(v)) // v is already validated
 	_, _ = d.ReadToken()
 	for d.PeekKind() == '"' {
 		name, _ := d.ReadValue()
@@ -153,14 +153,14 @@ func readLabels(v jsontext.Value, faults *fields.Errors) map[string]string {
 		value, _ := d.ReadValue()
 		pointer := "/labels/" + fields.Token(key)
 		if !validLabelKey(key) {
-			faults.Add(pointer, "the key must be 1 to %d letters, digits, '.', '_', '/' or '-'", maxLabelKey)
+			errs.Add(pointer, "the key must be 1 to %d letters, digits, '.', '_', '/' or '-'", maxLabelKey)
 		}
 		val := fields.Text(value)
 		if value.Kind() != '"' || !validLabelValue(val) {
-			faults.Add(pointer, "the value must be a string of at most %d characters, none a control character", maxLabelValue)
+			errs.Add(pointer, "the value must be a string of at most %d characters and no control characters", maxLabelValue)
 		}
 		if labels[key] = val; len(labels) > maxLabels {
-			faults.Add("/labels", "at most %d labels", maxLabels)
+			errs.Add("/labels", "at most %d labels", maxLabels)
 			break
 		}
 	}

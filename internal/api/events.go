@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// heartbeat keeps idle connections alive.
+	// heartbeat is the interval of the lines that keep idle connections alive.
 	heartbeat = 15 * time.Second
-	// progressGap is the least time between two progress events of a stream.
+	// progressGap is the minimum time between two progress events of a stream.
 	progressGap = 250 * time.Millisecond
 )
 
@@ -55,15 +55,16 @@ func (s *server) getJobEvents(x *requestState) error {
 	return (&eventStream{srv: s, ctx: x, x: x, job: j, after: after, ints: ints, sse: media == mediaSSE}).write()
 }
 
-// notAnEvent is the error of a cursor beyond the log of its job: everything up to it would be left out.
+// notAnEvent is the error for a cursor beyond the job's log, because such a stream would skip every event up to the
+// cursor.
 const notAnEvent = "must be the id of an event of this job"
 
 // maxLag is how long a node of a cluster waits for events that a client has already read from another node.
 const maxLag = 5 * time.Second
 
-// reach returns the job when its log has reached a cursor. On one server that is immediate: a cursor beyond the log is
-// invalid. A node of a cluster may lag behind the node that sent the cursor. Errors: job.ErrStorage while it is cut off
-// from the log.
+// reach returns the job once its log has reached a cursor. On a single server that is immediate: a cursor beyond the
+// log is invalid. A node of a cluster may lag behind the node that sent the cursor. Errors: job.ErrStorage while it
+// cannot reach the log.
 func (s *server) reach(ctx context.Context, j job.Job, after uint64) (job.Job, error) {
 	if after <= j.Seq || j.State.Terminal() || s.Replica == nil {
 		return j, nil
@@ -78,19 +79,19 @@ func (s *server) reach(ctx context.Context, j job.Job, after uint64) (job.Job, e
 	return s.await(ctx, j, maxLag, func(j *job.Job) bool { return after <= j.Seq || j.State.Terminal() })
 }
 
-// eventStream follows a job.
+// An eventStream sends a job's events.
 type eventStream struct {
 	srv   *server
 	ctx   context.Context
 	x     *requestState
-	job   job.Job // as it was read last
-	after uint64  // the seq of the last event that was sent
+	job   job.Job // as of the last read
+	after uint64  // seq of the last event sent
 	ints  intEncoding
 	sse   bool
 	buf   []byte
 
 	progressAt time.Time
-	progress   job.Progress // as it was sent last
+	progress   job.Progress // as last sent
 }
 
 // write sends the events.
@@ -108,7 +109,7 @@ func (e *eventStream) write() error {
 	defer e.idle()
 	e.buf = *getBuffer()
 	if h["Content-Type"] = []string{mediaNDJSON}; e.sse {
-		h["Content-Type"] = []string{mediaSSE + "; charset=utf-8"} // clients assume Latin-1 for text otherwise
+		h["Content-Type"] = []string{mediaSSE + "; charset=utf-8"} // otherwise clients assume Latin-1 for text
 		e.buf = append(e.buf, "retry: 2000\n\n"...)
 	}
 	e.x.WriteHeader(http.StatusOK)
@@ -125,7 +126,7 @@ func (e *eventStream) follow() error {
 	beat := time.NewTimer(heartbeat)
 	defer beat.Stop()
 	for {
-		// Only reads after the start of Watch miss nothing.
+		// Read after Watch has started, so that no change is missed.
 		j, err := e.srv.Jobs.Get(e.ctx, e.job.Tenant, e.job.ID)
 		if err != nil {
 			return err
@@ -155,7 +156,7 @@ func (e *eventStream) follow() error {
 			e.buf = append(e.buf, ": this node is cut off from the cluster; reconnect\n\n"...)
 		}
 		if err := e.flush(); err != nil || stale {
-			return err // without an end event, so that the client reconnects, to another node if there is one
+			return err // no end event, so that the client reconnects, to another node if there is one
 		}
 		e.idle()
 		beat.Reset(heartbeat)
@@ -171,14 +172,14 @@ func (e *eventStream) follow() error {
 		case <-e.x.principal.Revoked:
 			return errRevoked
 		case <-e.srv.Stopping.Done():
-			return nil // without an end event: the client is to come back
+			return nil // no end event, so that the client reconnects
 		case <-e.ctx.Done():
 			return context.Cause(e.ctx)
 		}
 	}
 }
 
-// catchUp sends the events up to the job as it was read.
+// catchUp sends the events up to the job's Seq.
 func (e *eventStream) catchUp() error {
 	for e.after < e.job.Seq {
 		records, err := e.x.readLog(e.ctx, e.job.ID, e.after, logPage)
@@ -190,7 +191,7 @@ func (e *eventStream) catchUp() error {
 		}
 		for i := range records {
 			r := &records[i]
-			if r.Seq > e.job.Seq { // events after the job was read are sent in the next round
+			if r.Seq > e.job.Seq { // later events are sent in the next round
 				return nil
 			}
 			for more := true; more; more = hasItems(r, e.after) {
@@ -204,7 +205,7 @@ func (e *eventStream) catchUp() error {
 			e.state(r)
 			e.after = r.Seq
 		}
-		if e.after < e.job.Seq { // before the next page is read
+		if e.after < e.job.Seq { // before reading the next page
 			if err := e.flush(); err != nil {
 				return err
 			}
@@ -213,7 +214,7 @@ func (e *eventStream) catchUp() error {
 	return nil
 }
 
-// item appends the event of an item.
+// item appends an item event.
 func (e *eventStream) item(b []byte, it *job.Item) []byte {
 	if e.sse {
 		b = strconv.AppendUint(append(b, "id: "...), it.Seq, 10)
@@ -225,7 +226,7 @@ func (e *eventStream) item(b []byte, it *job.Item) []byte {
 	return append(appendItem(b, it, e.ints), "}\n"...)
 }
 
-// state sends the change of state that an event is, if it is one.
+// state appends a state event if the log record changes the job's state.
 func (e *eventStream) state(r *job.LogRecord) {
 	var state job.State
 	var at time.Time
@@ -249,7 +250,8 @@ func (e *eventStream) state(r *job.LogRecord) {
 	})
 }
 
-// sendProgress sends how far the job is, if that changed. Unless it must be now it returns how much later it may be.
+// sendProgress sends a progress event if the progress changed. Unless now is set it may return after how long the event
+// is due instead.
 func (e *eventStream) sendProgress(now bool) (later time.Duration) {
 	if e.job.Progress == e.progress {
 		return 0
@@ -267,7 +269,7 @@ func (e *eventStream) progressEvent() {
 	e.event("progress", 0, func(b []byte) []byte { return appendProgress(b, &e.job, e.srv.Wall()) })
 }
 
-// keepAlive sends a line that clients ignore: a comment or, where the format has none, the last progress again.
+// keepAlive sends a line that clients ignore: a comment or, in formats without comments, the last progress again.
 func (e *eventStream) keepAlive() {
 	if e.sse {
 		e.buf = append(e.buf, ": still here\n\n"...)
@@ -276,7 +278,7 @@ func (e *eventStream) keepAlive() {
 	e.progressEvent()
 }
 
-// event appends an event; of one with seq 0, which cannot be resumed from, no id.
+// event appends an event. Events with seq 0, from which a stream cannot resume, get no id.
 func (e *eventStream) event(name string, seq uint64, data func([]byte) []byte) {
 	b := e.buf
 	if e.sse {
@@ -300,7 +302,7 @@ func (e *eventStream) flush() error {
 	if len(e.buf) == 0 {
 		return nil
 	}
-	err := e.srv.push(e.x, e.buf)
+	err := e.srv.writeWithDeadline(e.x, e.buf)
 	e.buf = e.buf[:0]
 	if err == nil {
 		err = e.srv.flush(e.x)
@@ -308,13 +310,13 @@ func (e *eventStream) flush() error {
 	return err
 }
 
-// idle releases the memory of the stream between two events.
+// idle releases the stream's memory until the next event.
 func (e *eventStream) idle() {
 	if buf := e.buf; buf != nil {
 		putBuffer(&buf)
 	}
 	e.buf = nil
-	e.x.holdRead(0)
+	e.x.resizeRead(0)
 }
 
 // abortStream returns an error that aborts the connection, so that the client can distinguish it from the end of the

@@ -25,7 +25,7 @@ import (
 	"gather/internal/kind"
 )
 
-// The events of a job are its log in order, each id once, and resume after any id gives the rest.
+// The events of a job are its log in order, each id once; resuming after any id returns the rest.
 func TestEvents(t *testing.T) {
 	s := newService(t)
 	j := s.finished(`{"kind":"squares","range":{"stop":20000}}`)
@@ -69,7 +69,7 @@ func TestEvents(t *testing.T) {
 	if a := s.do("GET", path(j, fmt.Sprintf("/events?after=%d", last)), ""); a.status != 204 {
 		t.Errorf("after the last: %d", a.status)
 	}
-	// NDJSON says the same.
+	// NDJSON has the same events.
 	lines := strings.Split(strings.TrimSpace(string(s.do("GET", path(j, "/events"), "", "Accept: application/x-ndjson").body)), "\n")
 	if len(lines) != len(whole) {
 		t.Errorf("%d lines, %d events", len(lines), len(whole))
@@ -85,8 +85,8 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// TestCursorBeyondLog tests that a cursor that no event of the job has is refused: a stream from there would leave out all that
-// comes before it.
+// TestCursorBeyondLog tests that a cursor beyond the job's log is rejected, because such a stream would skip every
+// event before it.
 func TestCursorBeyondLog(t *testing.T) {
 	s := newService(t)
 	done, live := s.finished(`{"kind":"squares","numbers":[1,2]}`), s.running()
@@ -126,7 +126,7 @@ func (s *service) last(j api.Job) (seq int) {
 	return seq
 }
 
-// lagging is a node of a cluster whose replica has got as far as seq 1 of a job until it is asked often enough.
+// lagging is a node whose replica has only seq 1 of a job until it has been read often enough.
 type lagging struct {
 	api.Jobs
 	behind atomic.Int64
@@ -140,7 +140,7 @@ func (l *lagging) Get(ctx context.Context, tenant string, id job.ID) (job.Job, e
 	return j, err
 }
 
-// signalled is a log whose watchers are signalled by the test.
+// signalled is a log whose watchers the test signals.
 type signalled struct {
 	logOf
 	changed chan struct{}
@@ -152,7 +152,8 @@ func (s signalled) Log(ctx context.Context, id job.ID, after uint64, limit int) 
 
 func (s signalled) Watch(job.ID) (changed <-chan struct{}, stop func()) { return s.changed, func() {} }
 
-// TestCursorOfAnotherNode tests that a node that is behind waits for the event that a client has already seen elsewhere.
+// TestCursorOfAnotherNode tests that a lagging node waits for an event that a client has already read from another
+// node.
 func TestCursorOfAnotherNode(t *testing.T) {
 	jobs, changed := new(lagging), make(chan struct{})
 	s := newService(t, func(_ *service, c *api.Config) {
@@ -163,8 +164,8 @@ func TestCursorOfAnotherNode(t *testing.T) {
 	s.until(func() bool { return decode[api.Job](t, s.do("GET", path(j, ""), "").body).State == api.StateSucceeded })
 	for _, target := range []string{"/events", "/results"} {
 		last := s.last(j)
-		jobs.behind.Store(2) // the handler's look, and the first of its wait
-		got := make(chan answer, 1)
+		jobs.behind.Store(2) // the handler's read and the first read of its wait
+		got := make(chan response, 1)
 		go func() { got <- s.do("GET", path(j, fmt.Sprintf("%s?after=%d", target, last-1)), "") }()
 		changed <- struct{}{}
 		if a := <-got; a.status != 200 {
@@ -177,7 +178,7 @@ func withIDs(events []sseEvent) []sseEvent {
 	return slices.DeleteFunc(slices.Clone(events), func(e sseEvent) bool { return e.id == "" })
 }
 
-// A client that is there from the start sees everything as it happens, and the end.
+// A client that connects before the first event sees every event as it happens, and the end.
 func TestEventsLive(t *testing.T) {
 	s := newService(t)
 	j := decode[api.Job](t, s.do("POST", "/v1/jobs", `{"kind":"sleep_batch","durations":["20ms","40ms","30ms"]}`).body)
@@ -197,11 +198,11 @@ func TestEventsLive(t *testing.T) {
 	}
 }
 
-// A cancelled job's events say so, and a shutdown ends a stream without an end, and a wait with what is known.
+// A cancelled job's events show it. A shutdown ends a stream without an end event, and a wait with the current state.
 func TestStopping(t *testing.T) {
 	s := newService(t)
 	j := s.running()
-	done := make(chan answer, 2)
+	done := make(chan response, 2)
 	go func() { done <- s.do("GET", path(j, "/events"), "") }()
 	go func() { done <- s.do("GET", path(j, ""), "", "Prefer: wait=30") }()
 	s.until(func() bool { return s.gauge("gather_http_streams_open") == 2 })
@@ -218,7 +219,7 @@ func TestStopping(t *testing.T) {
 	}
 }
 
-// A reader that does not read is cut off; nothing is kept for it, and it can resume.
+// A client that does not read is disconnected; nothing is buffered for it, and it can resume.
 func TestSlowReader(t *testing.T) {
 	s := newService(t, func(_ *service, c *api.Config) { c.WriteTimeout = 20 * time.Millisecond })
 	j := s.finished(`{"kind":"squares","range":{"stop":1000000}}`)
@@ -232,7 +233,7 @@ func TestSlowReader(t *testing.T) {
 	if line, err := first.ReadString('\n'); err != nil || !strings.Contains(line, "200") {
 		t.Fatalf("%q %v", line, err)
 	}
-	s.until(func() bool { return s.gauge("gather_http_streams_open") == 0 }) // it was cut off
+	s.until(func() bool { return s.gauge("gather_http_streams_open") == 0 }) // it was disconnected
 	got, err := io.ReadAll(first)
 	if err == nil && strings.HasSuffix(string(got), "0\r\n\r\n") {
 		t.Error("the stream ended as if it were whole")
@@ -247,7 +248,7 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
-// breaking is a log that breaks after some pages.
+// breaking is a log that fails after some pages.
 type breaking struct {
 	logOf
 	calls atomic.Int64
@@ -262,7 +263,7 @@ func (b *breaking) Log(ctx context.Context, id job.ID, after uint64, limit int) 
 	return b.logOf.Log.Log(ctx, id, after, limit)
 }
 
-// What breaks in the middle of a stream is no end: the client sees that the connection was cut.
+// An error in the middle of a stream is not an end: the client sees an aborted connection.
 func TestBrokenStream(t *testing.T) {
 	for _, tail := range []string{"/results", "/events"} {
 		s := newService(t, func(_ *service, c *api.Config) { c.Log = &breaking{logOf: logOf{c.Log}} })
@@ -284,7 +285,7 @@ func TestBrokenStream(t *testing.T) {
 	}
 }
 
-// Pages of results join to the whole, whatever their size, in both orders, and say when they are complete.
+// Pages of results of any size, in both orders, join to the whole, and report when they are complete.
 func TestResults(t *testing.T) {
 	s := newService(t)
 	j := s.finished(`{"kind":"squares","range":{"stop":18000}}`)
@@ -316,7 +317,7 @@ func TestResults(t *testing.T) {
 		}
 	}
 	if p := decode[api.Results](t, s.do("GET", path(j, "/results"), "").body); len(p.Items) != 1000 || p.Complete {
-		t.Errorf("a page unless told has %d items", len(p.Items))
+		t.Errorf("a default page has %d items", len(p.Items))
 	}
 	if got := strings.Count(string(s.do("GET", path(j, "/results?limit=5"), "", "Accept: application/x-ndjson").body), "\n"); got != 6 {
 		t.Errorf("%d lines, want 5 items and the end", got)
@@ -331,7 +332,7 @@ func TestResults(t *testing.T) {
 	}
 }
 
-// still is a job that changes when the test says so.
+// still is a job that changes only when the test changes it.
 type still struct {
 	*idle
 	mu      sync.Mutex
@@ -390,7 +391,7 @@ func newStill(t *testing.T, options ...func(*api.Config)) (*still, http.Handler)
 	return s, h
 }
 
-// A wait is held until the job is what the client waits for, and not longer than asked.
+// A wait lasts until the job is in the requested state, at most for the requested time.
 func TestWait(t *testing.T) {
 	ask := func(h http.Handler, s *still, headers ...string) (*httptest.ResponseRecorder, time.Duration) {
 		r := httptest.NewRequestWithContext(context.Background(), "GET", "/v1/jobs/"+s.job.ID.String(), nil)
@@ -459,7 +460,8 @@ func TestWait(t *testing.T) {
 	})
 }
 
-// An idle stream is kept alive; progress comes at most every quarter second, and what was held back comes in the end.
+// An idle stream is kept alive; progress is sent at most every quarter of a second, and the last progress before the
+// end.
 func TestStreamTiming(t *testing.T) {
 	for _, accept := range []string{"text/event-stream", "application/x-ndjson"} {
 		t.Run(accept, func(t *testing.T) {

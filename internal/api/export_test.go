@@ -11,7 +11,7 @@ import (
 	"gather/internal/job"
 )
 
-// What the fuzz targets reach directly.
+// Exported for fuzz tests.
 var (
 	PreferredWait  = preferredWait
 	IdempotencyKey = idempotencyKey
@@ -24,10 +24,10 @@ var (
 	ParseTime      = parseTime
 )
 
-// ClientIP is who a request comes from, by the proxies that are trusted.
+// ClientIP returns the client address of a request, behind trusted proxies.
 func ClientIP(h http.Handler, r *http.Request) string { return h.(*server).clientIP(r) }
 
-// Submission decodes the body of POST /v1/jobs, and returns what is handed to the executor.
+// Submission decodes the body of POST /v1/jobs and returns the submission for the executor.
 func Submission(h http.Handler, body []byte) (job.Submission, error) {
 	s := h.(*server)
 	x := &requestState{Context: context.Background(), srv: s, req: &http.Request{Header: http.Header{}}}
@@ -35,9 +35,9 @@ func Submission(h http.Handler, body []byte) (job.Submission, error) {
 	if err := b.decode(body); err != nil {
 		return job.Submission{}, err
 	}
-	var faults fields.Errors
-	sub := s.submission(x, &b.jobs[0], b.data, time.Now(), &faults)
-	return sub, faults.Err()
+	var errs fields.Errors
+	sub := s.submission(x, &b.jobs[0], b.data, time.Now(), &errs)
+	return sub, errs.Err()
 }
 
 // Submissions decodes the body of POST /v1/jobs:batch.
@@ -50,7 +50,7 @@ func Submissions(h http.Handler, body []byte) ([]job.Submission, error) {
 	return h.(*server).submissions(x, &b.jobsBody)
 }
 
-// ProblemNames are the problem types that answers and jobs have.
+// ProblemNames returns the problem types of responses and jobs.
 func ProblemNames() []string {
 	var names []string
 	for _, row := range append([]problemType{
@@ -64,25 +64,25 @@ func ProblemNames() []string {
 	return names
 }
 
-// ProblemPages are the problem types that are documented.
+// ProblemPages returns the documented problem types.
 func ProblemPages() []string { return slices.Collect(maps.Keys(newDocs().problems)) }
 
-// MinRate is the least rate of a client.
+// MinRate is minRate.
 const MinRate = minRate
 
-// Pace is a pace that tests drive.
+// Pace exports pace.
 type Pace struct{ p pace }
 
 // NewPace returns a pace with windows of a length.
 func NewPace(window time.Duration) *Pace { return &Pace{pace{window: window}} }
 
-// Left is left of package api.
+// Left calls left.
 func (p *Pace) Left() time.Duration { return p.p.left() }
 
-// Add is add of package api.
+// Add calls add.
 func (p *Pace) Add(n int, took time.Duration) { p.p.add(n, took) }
 
-// Validate reads a body of POST /v1/jobs, or of POST /v1/jobs:batch, and has its kinds check it.
+// Validate decodes a body of POST /v1/jobs or POST /v1/jobs:batch and validates its specs.
 func Validate(h http.Handler, batch bool, body []byte) error {
 	s := h.(*server)
 	x := &requestState{Context: context.Background(), srv: s, req: &http.Request{Header: http.Header{}}}

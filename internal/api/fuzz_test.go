@@ -15,8 +15,7 @@ import (
 
 var envelopeMembers = []string{"kind", "priority", "timeout", "start_after", "labels", "retention"}
 
-// Whatever the body, decoding does not panic; and what is accepted is handed on whole: the kind's members, all of them and
-// no other, as they were.
+// Decoding never panics, and an accepted spec has all members of the kind unchanged and no others.
 func FuzzSubmission(f *testing.F) {
 	for _, seed := range []string{
 		`{"kind":"squares","numbers":[1,2]}`,
@@ -36,7 +35,7 @@ func FuzzSubmission(f *testing.F) {
 			return
 		}
 		if plain != nil {
-			t.Fatalf("accepted what is not JSON: %v", plain)
+			t.Fatalf("accepted invalid JSON: %v", plain)
 		}
 		for _, m := range envelopeMembers {
 			delete(want, m)
@@ -54,7 +53,7 @@ func FuzzSubmission(f *testing.F) {
 	})
 }
 
-// A batch is what its jobs are alone.
+// A batch decodes like its jobs alone.
 func FuzzBatch(f *testing.F) {
 	f.Add([]byte(`{"kind":"squares","numbers":[1,2]}`), []byte(`{"kind":"squares","priority":"low"}`))
 	f.Add([]byte(`{"kind":"squares"}`), []byte(`7`))
@@ -68,7 +67,7 @@ func FuzzBatch(f *testing.F) {
 		for i, one := range [][]byte{a, b} {
 			sub, err := api.Submission(h, bytes.Clone(one))
 			if err != nil || len(subs) != 2 {
-				return // the seam between them can be elsewhere than here
+				return // the boundary between the jobs may move
 			}
 			if !bytes.Equal(sub.Spec, subs[i].Spec) || sub.Kind != subs[i].Kind || sub.Priority != subs[i].Priority {
 				t.Fatalf("alone %+v, in a batch %+v", sub, subs[i])
@@ -87,7 +86,7 @@ func FuzzPageToken(f *testing.F) {
 	f.Fuzz(func(t *testing.T, token string) {
 		got, ok := api.ReadPageToken(&q, token)
 		if ok && api.PageToken(&q, got) != token {
-			t.Fatalf("%q is read, and is not what is written", token)
+			t.Fatalf("%q is parsed, but written differently", token)
 		}
 		other := q
 		other.Tenant = "other"

@@ -10,8 +10,7 @@ import (
 // maxWait is the longest wait of Prefer: wait.
 const maxWait = 30 * time.Second
 
-// preferredWait returns the wait of a Prefer header (RFC 7240); 0 when there is none. A preference that cannot be read is
-// no preference.
+// preferredWait returns the wait of a Prefer header (RFC 7240), or 0. Preferences that cannot be parsed are ignored.
 func preferredWait(h http.Header) time.Duration {
 	for _, line := range h["Prefer"] {
 		for line != "" {
@@ -48,8 +47,8 @@ func cutUnquoted(s string, sep byte) (before, after string) {
 	return s, ""
 }
 
-// idempotencyKey reads the Idempotency-Key header: 1 to 255 printable ASCII characters, bare or as a quoted string (RFC
-// 8941). Quoted and bare, the same text is the same key. It returns "" when there is none.
+// idempotencyKey returns the Idempotency-Key header, or "": 1 to 255 printable ASCII characters, bare or as a quoted
+// string (RFC 8941). The quotes are not part of the key.
 func idempotencyKey(h http.Header) (string, error) {
 	lines := h["Idempotency-Key"]
 	if len(lines) == 0 {
@@ -79,7 +78,7 @@ func idempotencyKey(h http.Header) (string, error) {
 	return key, nil
 }
 
-// unquote reads a string of RFC 8941, which must be all of s.
+// unquote parses s as an RFC 8941 string.
 func unquote(s string) (string, bool) {
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {
@@ -96,7 +95,7 @@ func unquote(s string) (string, bool) {
 	return "", false
 }
 
-// matches reports whether an If-None-Match header has the tag, compared weakly (RFC 9110).
+// matches reports whether an If-None-Match header contains the tag, compared weakly (RFC 9110).
 func matches(header []string, tag string) bool {
 	tag = strings.TrimPrefix(tag, "W/")
 	for _, line := range header {
@@ -112,7 +111,7 @@ func matches(header []string, tag string) bool {
 	return false
 }
 
-// traceParent returns the request's W3C traceparent; "" when there is none, or it is not one.
+// traceParent returns the request's W3C traceparent, or "" if it is missing or invalid.
 func traceParent(h http.Header) string {
 	lines := h["Traceparent"]
 	if len(lines) != 1 || len(lines[0]) != 55 {
@@ -139,8 +138,8 @@ const (
 	mediaHTML   = "text/html"
 )
 
-// negotiate returns which of the offers the client likes best, by its Accept header; of those it likes the same, the
-// first. A header without a media range is no header.
+// negotiate returns the offer that the Accept header prefers, the first of several with the same quality. A header
+// without a media range is ignored.
 func negotiate(h http.Header, offers ...string) (string, error) {
 	lines := h["Accept"]
 	if strings.Trim(strings.Join(lines, ""), ", \t") == "" || len(lines) == 1 && (lines[0] == "*/*" || lines[0] == offers[0]) {
@@ -153,12 +152,12 @@ func negotiate(h http.Header, offers ...string) (string, error) {
 		}
 	}
 	if best == "" {
-		return "", &problem{row: notAcceptable, detail: "Supported media types: " + strings.Join(offers, ", ") + "."}
+		return "", &problem{entry: notAcceptable, detail: "Supported media types: " + strings.Join(offers, ", ") + "."}
 	}
 	return best, nil
 }
 
-// quality is how much an Accept header likes a media type: the q of the most specific range that has it.
+// quality returns the q of the most specific media range that includes the offer.
 func quality(lines []string, offer string) float64 {
 	major, _, _ := strings.Cut(offer, "/")
 	q, specific := 0.0, 0
@@ -201,7 +200,7 @@ func qOf(params string) float64 {
 	return 1
 }
 
-// byteSize spells a bound for people.
+// byteSize formats a size for people.
 func byteSize(n int64) string {
 	if n >= 1<<20 && n%(1<<20) == 0 {
 		return strconv.FormatInt(n>>20, 10) + " MiB"

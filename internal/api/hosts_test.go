@@ -9,12 +9,12 @@ import (
 	"gather/internal/api"
 )
 
-// hosts makes a service without keys restrict Host and Origin.
+// hosts restricts Host and Origin on a service without keys.
 func hosts(h api.Hosts) func(*service, *api.Config) {
 	return func(_ *service, c *api.Config) { c.Hosts = &h }
 }
 
-// sendTo sends a request with another Host than the address that it goes to.
+// sendTo sends a request with a Host other than its address.
 func (s *service) sendTo(host, method, target, origin string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, nil)
 	r.Host = host
@@ -26,8 +26,8 @@ func (s *service) sendTo(host, method, target, origin string) *httptest.Response
 	return w
 }
 
-// Without keys a web page can neither submit to a server nor read from it: a request with a foreign Host is 421, one with a
-// foreign Origin 403.
+// Without keys a web page can neither submit to a server nor read from it: a foreign Host gets 421, a foreign Origin
+// 403.
 func TestHosts(t *testing.T) {
 	const misdirected, forbidden = http.StatusMisdirectedRequest, http.StatusForbidden
 	local := newService(t, hosts(api.Hosts{Loopback: true, Allowed: []string{"Gather.example.com", ".example.org"}}))
@@ -87,7 +87,7 @@ func TestHosts(t *testing.T) {
 		} {
 			method, target, _ := strings.Cut(op, " ")
 			w := c.service.sendTo(c.host, method, target, c.origin)
-			// What is let through gets the status that the operation has for it.
+			// Accepted requests get the status of their operation.
 			if got := w.Code; got != c.want && (c.want != 200 || got == misdirected || got == forbidden) {
 				t.Errorf("%s with Host %q, Origin %q: %d, want %d: %s", op, c.host, c.origin, got, c.want, w.Body)
 			}
@@ -95,7 +95,7 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// The problem has a type, and names the setting that lets the request in. Probes of load balancers have any Host.
+// The problem has a type and names the setting that allows the request. Probes of load balancers have any Host.
 func TestHostProblems(t *testing.T) {
 	s := newService(t, hosts(api.Hosts{Loopback: true}))
 	for _, c := range []struct{ host, origin, problem, hint string }{

@@ -14,7 +14,7 @@ import (
 	"gather/internal/api"
 )
 
-// The index is a page for browsers and JSON for others; both link to what is there.
+// The index is a page for browsers and JSON for other clients, with links to the same resources.
 func TestIndex(t *testing.T) {
 	s := newService(t)
 	const browser = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -45,7 +45,7 @@ func TestIndex(t *testing.T) {
 	}
 }
 
-// /docs/ leads to the docs page; no other path takes a slash at its end.
+// /docs/ redirects to the docs page; no other path may end in a slash.
 func TestDocsRedirect(t *testing.T) {
 	s := newService(t, withKeys(nil))
 	for _, c := range []struct {
@@ -60,7 +60,7 @@ func TestDocsRedirect(t *testing.T) {
 	}
 }
 
-// The contract as JSON is the contract, its integers included.
+// /openapi.json equals openapi.yaml, including its integers.
 func TestSpecJSON(t *testing.T) {
 	a := newService(t).do("GET", "/openapi.json", "")
 	if media := a.Header.Get("Content-Type"); a.status != 200 || media != "application/json" {

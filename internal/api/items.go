@@ -6,10 +6,10 @@ import (
 	"gather/internal/job"
 )
 
-// logPage is about how many events and items one read of the log returns.
+// logPage is the approximate number of events and items that one read of the log returns.
 const logPage = 16384
 
-// itemsOf returns the block of items of an event and the seq before its first.
+// itemsOf returns an event's block of items and the seq before the first item.
 func itemsOf(r *job.LogRecord) (block *job.Items, before uint64) {
 	switch e := r.Event.(type) {
 	case job.Advanced:
@@ -20,8 +20,8 @@ func itemsOf(r *job.LogRecord) (block *job.Items, before uint64) {
 	return nil, 0
 }
 
-// appendItems appends those items of an event that come after a seq, each by line, until there are limit of them or b has
-// flushSize. It returns how many, and the seq of the last.
+// appendItems appends an event's items after a seq, encoded by line, up to limit items or until b reaches flushSize. It
+// returns their number and the seq of the last.
 func appendItems(
 	b []byte, r *job.LogRecord, after uint64, limit int64, line func([]byte, *job.Item) []byte,
 ) (_ []byte, n int64, last uint64) {
@@ -37,7 +37,7 @@ func appendItems(
 	if int64(to-from) > limit {
 		to = from + int(limit)
 	}
-	var it job.Item // one for all: line makes it escape
+	var it job.Item // reused, because it escapes through line
 	for i := from; i < to && len(b) < flushSize; i++ {
 		it = block.At(i)
 		it.Seq = before + uint64(i) + 1
@@ -48,19 +48,19 @@ func appendItems(
 	return b, n, after
 }
 
-// hasItems reports whether an event has an item after a seq.
+// hasItems reports whether an event has items after a seq.
 func hasItems(r *job.LogRecord, after uint64) bool {
 	block, before := itemsOf(r)
 	return block != nil && block.Len() > 0 && before+uint64(block.Len()) > after
 }
 
-// A reader is where results are read from: the log, or the index.
+// A reader reads items from the log or from the index.
 type reader interface {
-	// read appends the next items to b until there are limit of them, b has flushSize, or another page must be read, and
-	// returns how many. With none, more reports whether there is another item; with some, whether there may be. The
+	// read appends the next items to b, up to limit items, until b reaches flushSize or the end of a page, and returns
+	// their number. If it appended none, more reports whether another item exists; otherwise whether one may exist. The
 	// appended bytes must be written before the next read.
 	read(ctx context.Context, b []byte, limit int64, line func([]byte, *job.Item) []byte) (_ []byte, n int64, more bool, err error)
-	// cursor is the after that goes on where the last read ended.
+	// cursor returns the after parameter that continues where the last read ended.
 	cursor() int64
 }
 
@@ -68,9 +68,9 @@ type reader interface {
 type logReader struct {
 	x       *requestState
 	id      job.ID
-	end     uint64 // the seq of the view
-	after   uint64 // the last event or item that was read
-	last    int64  // the last item that was read, or where it began
+	end     uint64 // seq of the view
+	after   uint64 // last event or item read
+	last    int64  // last item read, or the start
 	records []job.LogRecord
 }
 
@@ -84,7 +84,7 @@ func (r *logReader) read(
 			if r.records, err = r.x.readLog(ctx, r.id, r.after, int(min(max(limit, 1), logPage))); err != nil {
 				return b, n, false, err
 			}
-			if len(r.records) == 0 { // it was deleted meanwhile
+			if len(r.records) == 0 { // the job was deleted meanwhile
 				return b, n, false, nil
 			}
 		}
@@ -111,7 +111,7 @@ type indexReader struct {
 	id    job.ID
 	after int64
 	items []job.Item
-	more  bool // there may be another page
+	more  bool // another page may exist
 }
 
 func (r *indexReader) cursor() int64 { return r.after }
@@ -120,7 +120,7 @@ func (r *indexReader) read(
 	ctx context.Context, b []byte, limit int64, line func([]byte, *job.Item) []byte,
 ) (_ []byte, n int64, more bool, err error) {
 	if len(r.items) == 0 && r.more {
-		// One more shows whether there is more.
+		// Request one more to detect a next item.
 		r.items, r.more, err = r.x.readByIndex(ctx, r.id, r.after, int(min(limit, logPage))+1)
 		if err != nil {
 			return b, 0, false, err

@@ -36,12 +36,12 @@ func (s *server) getJob(x *requestState) error {
 			return err
 		}
 	}
-	answer := &jobAnswer{srv: s, x: x, ints: ints, status: http.StatusOK}
+	resp := &jobResponse{srv: s, x: x, ints: ints, status: http.StatusOK}
 	known := x.req.Header["If-None-Match"]
 	isKnown := func(j *job.Job) bool { return known != nil && matches(known, etag(j, ints)) }
 	if wait := preferredWait(x.req.Header); wait > 0 && s.openStream() {
 		defer s.closeStream()
-		x.mode, answer.applied = modeWait, wait
+		x.mode, resp.applied = modeWait, wait
 		j, err = s.awaitLatest(x, j, wait, func(j *job.Job) bool {
 			if known != nil {
 				return !isKnown(j) || j.State.Terminal()
@@ -53,16 +53,16 @@ func (s *server) getJob(x *requestState) error {
 		}
 	}
 	if isKnown(&j) {
-		answer.status = http.StatusNotModified
-	} else if answer.values, err = s.values(x, &j, ints); err != nil {
+		resp.status = http.StatusNotModified
+	} else if resp.values, err = s.values(x, &j, ints); err != nil {
 		return err
 	}
-	answer.job = &j
+	resp.job = &j
 	s.setAge(x)
-	return answer.write()
+	return resp.write()
 }
 
-// find returns the tenant's job that the path names. Text that is not an id is the id of no job.
+// find returns the tenant's job that the path names. A malformed id is not found.
 func (s *server) find(x *requestState) (job.Job, error) {
 	id := x.jobID()
 	if id == (job.ID{}) {
@@ -97,21 +97,21 @@ func (s *server) cancelJob(x *requestState) error {
 	if err != nil {
 		return err
 	}
-	answer := &jobAnswer{srv: s, x: x, job: &j, ints: ints, status: http.StatusAccepted}
+	resp := &jobResponse{srv: s, x: x, job: &j, ints: ints, status: http.StatusAccepted}
 	if j.State.Terminal() {
-		answer.status = http.StatusOK
+		resp.status = http.StatusOK
 	}
-	if answer.values, err = s.values(x, &j, ints); err != nil {
+	if resp.values, err = s.values(x, &j, ints); err != nil {
 		return err
 	}
-	return answer.write()
+	return resp.write()
 }
 
-// maxEnding is how long a cancel waits for the end of a job that was ending already.
+// maxEnding is how long a cancel waits for a job that is already ending.
 const maxEnding = 5 * time.Second
 
-// stopped returns a job after a cancel, when it is cancelling or has ended. A job that was already ending did not take
-// the request: it is running until its end is durable.
+// stopped returns a job after a cancel, once it is cancelling or has ended. A job that was already ending ignores the
+// cancel and stays running until its end is durable.
 func (s *server) stopped(ctx context.Context, j job.Job) (job.Job, error) {
 	stopped := func(j *job.Job) bool { return j.State == job.Cancelling || j.State.Terminal() }
 	j, err := s.await(ctx, j, maxEnding, stopped)
@@ -145,7 +145,7 @@ func (s *server) deleteJob(x *requestState) error {
 const (
 	defaultPage = 50
 	maxPage     = 200
-	// jobMemory is about the most bytes of a job's view.
+	// jobMemory is the approximate maximum size of a job's view.
 	jobMemory = 64 << 10
 )
 
@@ -162,7 +162,7 @@ func (s *server) listJobs(x *requestState) error {
 	if err != nil {
 		return err
 	}
-	a := &listAnswer{srv: s, x: x, ints: ints}
+	a := &listResponse{srv: s, x: x, ints: ints}
 	if !possible {
 		return a.write()
 	}
@@ -170,7 +170,7 @@ func (s *server) listJobs(x *requestState) error {
 		return err
 	}
 	var next job.ID
-	if err := x.beginRead(int64(q.Limit) * jobMemory); err != nil {
+	if err := x.reserveRead(int64(q.Limit) * jobMemory); err != nil {
 		return err
 	}
 	if a.jobs, next, err = s.Jobs.List(x, q); err != nil {
@@ -180,15 +180,15 @@ func (s *server) listJobs(x *requestState) error {
 	for i := range a.jobs {
 		size += 512 + len(a.jobs[i].Result) + len(a.jobs[i].Details)
 	}
-	x.holdRead(int64(size))
+	x.resizeRead(int64(size))
 	if next != (job.ID{}) {
 		a.next = pageToken(&q, next)
 	}
 	return a.write()
 }
 
-// listQuery reads the parameters of a listing. It returns possible false when no job can match all filters: a label has one
-// value, and the query has two for it.
+// listQuery parses the parameters of a listing. possible is false when no job can match all filters, because the query
+// has two values for one label.
 func listQuery(x *requestState) (q job.Query, possible bool, err error) {
 	params := x.query()
 	q = job.Query{Tenant: x.principal.Tenant, Kind: params.Get("kind")}
@@ -224,15 +224,15 @@ func listQuery(x *requestState) (q job.Query, possible bool, err error) {
 	if params.Has("page_token") {
 		before, ok := readPageToken(&q, params.Get("page_token"))
 		if !ok {
-			return q, false, malformed("parameter", "page_token", "is not one of this listing; use next_page_token with the same filters")
+			return q, false, malformed("parameter", "page_token", "does not belong to this listing; use next_page_token with the same filters")
 		}
 		q.Before = before
 	}
 	return q, possible, nil
 }
 
-// listAnswer is the answer of GET /v1/jobs.
-type listAnswer struct {
+// listResponse is the response of GET /v1/jobs.
+type listResponse struct {
 	srv  *server
 	x    *requestState
 	jobs []job.Job
@@ -240,7 +240,7 @@ type listAnswer struct {
 	next string
 }
 
-func (a *listAnswer) write() error {
+func (a *listResponse) write() error {
 	x, h := a.x, a.x.Header()
 	h["Content-Type"] = typeJSON
 	h["Cache-Control"] = privateNoCache

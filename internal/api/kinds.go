@@ -19,8 +19,8 @@ const (
 	defPrefix = "#/$defs/"
 )
 
-// describeKinds returns the body of GET /v1/kinds: each kind with its limits and a JSON Schema of its submission, which
-// is openapi.yaml's with the schemas it refers to. It fails for a kind without a schema in openapi.yaml.
+// describeKinds returns the body of GET /v1/kinds: each kind with its limits and the JSON Schema of its submission from
+// openapi.yaml, with the schemas it references. It fails for a kind without a schema.
 func describeKinds(infos []job.KindInfo) ([]byte, error) {
 	var doc struct {
 		Components struct {
@@ -65,7 +65,7 @@ func describeKinds(infos []job.KindInfo) ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-// standAlone returns a schema together with the schemas it refers to.
+// standAlone returns a schema together with the schemas it references.
 func standAlone(schemas map[string]yaml.Node, name string) (object, error) {
 	var todo []string
 	refers := func(ref string) { todo = append(todo, ref) }
@@ -113,8 +113,8 @@ var specJSON = sync.OnceValues(func() ([]byte, error) {
 	return append(data, '\n'), nil
 })
 
-// convert returns the JSON of YAML, in its order. If refers is not nil, it is called for every schema that is referred to, and
-// the references lead into $defs.
+// convert converts YAML to JSON in the same order. If refers is not nil, convert calls it for every referenced schema
+// and rewrites the references to $defs.
 func convert(n *yaml.Node, refers func(string)) (any, error) {
 	switch n.Kind {
 	case yaml.MappingNode:

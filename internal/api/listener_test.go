@@ -15,8 +15,8 @@ import (
 	"gather/internal/api"
 )
 
-// readAnswer reads one answer and its body.
-func readAnswer(t *testing.T, r *bufio.Reader) answer {
+// readResponse reads one response and its body.
+func readResponse(t *testing.T, r *bufio.Reader) response {
 	t.Helper()
 	resp, err := http.ReadResponse(r, nil)
 	if err != nil {
@@ -27,11 +27,11 @@ func readAnswer(t *testing.T, r *bufio.Reader) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer{resp, resp.StatusCode, body}
+	return response{resp, resp.StatusCode, body}
 }
 
-// Errors that net/http answers without calling the handler are problems too, on a new connection and on one that was used
-// before, and are logged under their request id.
+// Errors that net/http sends without calling the handler become problems, on a new connection and on a reused one, and
+// are logged under their request id.
 func TestServerErrors(t *testing.T) {
 	const malformed, blank = "/problems/malformed-request", "about:blank"
 	for _, tt := range []struct {
@@ -62,11 +62,11 @@ func TestServerErrors(t *testing.T) {
 					t.Fatal(err)
 				}
 				if before != "" {
-					if a := readAnswer(t, r); a.status != http.StatusOK {
+					if a := readResponse(t, r); a.status != http.StatusOK {
 						t.Fatalf("the request before: got %s, want 200", a.Status)
 					}
 				}
-				resp := readAnswer(t, r)
+				resp := readResponse(t, r)
 				body := resp.body
 				var got struct {
 					Type, Detail string
@@ -89,7 +89,7 @@ func TestServerErrors(t *testing.T) {
 					t.Errorf("got X-Request-Id %q and request_id %q, want the same", id, got.RequestID)
 				}
 				if rest, err := io.ReadAll(r); len(rest) > 0 || err != nil || !resp.Close {
-					t.Errorf("got %q, %v and Close %t after the answer, want the end of the connection", rest, err, resp.Close)
+					t.Errorf("got %q, %v and Close %t after the response, want the end of the connection", rest, err, resp.Close)
 				}
 				log := s.logged()
 				if last := log[len(log)-1]; last["request_id"] != got.RequestID || last["status"] != float64(tt.status) {
@@ -100,17 +100,17 @@ func TestServerErrors(t *testing.T) {
 	}
 }
 
-// Answers of the handler pass as they are, errors and 100-continue included.
+// Responses of the handler pass unchanged, including errors and 100-continue.
 func TestListenerPasses(t *testing.T) {
 	s := newService(t)
 	c := s.dial()
 	r := bufio.NewReader(c)
-	send := func(format string, args ...any) answer {
+	send := func(format string, args ...any) response {
 		t.Helper()
 		if _, err := fmt.Fprintf(c, format, args...); err != nil {
 			t.Fatal(err)
 		}
-		return readAnswer(t, r)
+		return readResponse(t, r)
 	}
 	for range 2 {
 		a := send("GET /nowhere HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: mine\r\n\r\n")
@@ -122,7 +122,7 @@ func TestListenerPasses(t *testing.T) {
 	if _, err := fmt.Fprintf(c, "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(job)); err != nil {
 		t.Fatal(err)
 	}
-	if a := readAnswer(t, r); a.status != http.StatusContinue {
+	if a := readResponse(t, r); a.status != http.StatusContinue {
 		t.Fatalf("got %s, want 100", a.Status)
 	}
 	if a := send(job); a.status != http.StatusAccepted {
@@ -130,7 +130,7 @@ func TestListenerPasses(t *testing.T) {
 	}
 }
 
-// What begins like no error of net/http passes, and a write that is replaced reports that all of it was written.
+// Writes that do not begin like an error of net/http pass; a replaced write reports its full length as written.
 func TestListenerWrites(t *testing.T) {
 	for _, c := range []struct{ first, want string }{
 		{"H", "H"},
@@ -154,7 +154,7 @@ func TestListenerWrites(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			first := slices.Clip([]byte(c.first)) // so that nothing lies behind it
+			first := slices.Clip([]byte(c.first)) // no bytes behind it
 			if n, err := accepted.Write(first); n != len(c.first) || err != nil {
 				t.Errorf("got %d, %v, want %d bytes written", n, err, len(c.first))
 			}
@@ -167,7 +167,7 @@ func TestListenerWrites(t *testing.T) {
 	}
 }
 
-// A connection keeps what net/http uses to send files and to close its half.
+// A connection keeps the methods that net/http uses to send files and to close one direction.
 func TestListenerConn(t *testing.T) {
 	var lc net.ListenConfig
 	tcp, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -192,7 +192,7 @@ func TestListenerConn(t *testing.T) {
 	if !sendsFiles || !closesHalf {
 		t.Errorf("got ReadFrom %t and CloseWrite %t, want both", sendsFiles, closesHalf)
 	}
-	// Only the first write can be an answer of net/http: the second one is part of a body.
+	// Only the first write can be a response of net/http: the second one is part of a body.
 	const written = "HTTP/1.1 200 OK\r\n\r\n" + "HTTP/1.1 400 Bad Request\r\n\r\n"
 	for part := range strings.SplitAfterSeq(written, "\r\n\r\n") {
 		if _, err := io.WriteString(accepted, part); err != nil {

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// lockedWriter lets handlers log while a test reads.
+// lockedWriter lets a test read the log while handlers write it.
 type lockedWriter struct {
 	mu sync.Mutex
 	w  io.Writer

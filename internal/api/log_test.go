@@ -17,10 +17,10 @@ import (
 	"gather/internal/job"
 )
 
-// logged returns the records of a service that has been closed.
+// logged returns the log records of a closed service.
 func (s *service) logged() (records []map[string]any) {
 	s.t.Helper()
-	s.Close() // and with it the handlers that write the log
+	s.Close() // waits for the handlers, which write the log
 	for line := range strings.Lines(s.logs.String()) {
 		var r map[string]any
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
@@ -31,12 +31,13 @@ func (s *service) logged() (records []map[string]any) {
 	return records
 }
 
-// brokenNodes fail in a way that no problem is for.
+// brokenNodes fails with an error that is not in the problem table.
 type brokenNodes struct{}
 
 func (brokenNodes) Nodes(context.Context) ([]job.Node, error) { return nil, errors.New("broken") }
 
-// By default what failed is logged, with all that leads to its cause; at debug level, or with an access log, every request.
+// By default only failed requests are logged, with the error of a 500; at debug level, or with an access log, every
+// request.
 func TestAccessLog(t *testing.T) {
 	const failures, debug, access = "failures", "debug", "access log"
 	for _, mode := range []string{failures, debug, access} {
@@ -80,7 +81,7 @@ func TestAccessLog(t *testing.T) {
 					submitted = decode[api.Job](t, a.body).Id.String()
 				}
 			}
-			isCause := func(r map[string]any) bool { return r["msg"] == "internal error" } // of a 500, logged as it occurs
+			isCause := func(r map[string]any) bool { return r["msg"] == "internal error" } // a 500 is also logged when it occurs
 			records := slices.DeleteFunc(s.logged(), isCause)
 			for i, want := range requests {
 				if want.level == "DEBUG" && mode == failures {
@@ -123,7 +124,7 @@ func TestAccessLog(t *testing.T) {
 	}
 }
 
-// A slow answer is logged as a warning, a wait that takes as long as the client asked for is not.
+// A slow request is logged as a warning; a wait that takes as long as the client requested is not.
 func TestSlowRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // time is the subject
 		var log bytes.Buffer

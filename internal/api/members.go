@@ -6,13 +6,12 @@ import (
 	"gather/internal/fields"
 )
 
-// maxMembers bounds the members of one object of a body. No valid submission has nearly as many, and a decoder keeps
-// every name of an object until its end.
+// maxMembers bounds the members of one object in a body, because the decoder keeps all names of an object until its
+// end. No valid submission has nearly as many.
 const maxMembers = 1000
 
-// checkMembers returns a *fields.Errors for a body in which an object has more than maxMembers members. It does not
-// check whether the body is JSON; it reads it once, in constant memory, and returns nil for deeper nesting than the
-// decoder allows.
+// checkMembers returns a *fields.Errors for a body with an object of more than maxMembers members. It scans the body
+// once in constant memory without validating it, and returns nil for nesting that the decoder rejects.
 func checkMembers(data []byte) error {
 	if bytes.Count(data, []byte{':'}) <= maxMembers {
 		return nil

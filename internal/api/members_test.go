@@ -9,8 +9,7 @@ import (
 	"gather/internal/api"
 )
 
-// An object with more members than any submission has is refused, wherever it is, and what looks like members in a string
-// is none.
+// An object with more members than any submission has is rejected at any depth; colons in strings do not count.
 func TestMembers(t *testing.T) {
 	s := newService(t)
 	many := func(n int) string {
@@ -46,14 +45,14 @@ func TestMembers(t *testing.T) {
 	}
 }
 
-// A special number without quotes, as Python's json.dumps writes it, is refused with the right spelling.
+// A special number without quotes, as Python's json.dumps writes it, is rejected with the correct spelling.
 func TestBareNumbers(t *testing.T) {
 	s := newService(t)
 	for _, name := range []string{"NaN", "Infinity", "-Infinity"} {
 		for _, body := range []string{
 			`{"kind":"squares","numbers":[1, ` + name + `]}`, `{"kind":"array_sum","array":{"values":[` + name + `]}}`, name, `{"kind":` + name,
 		} {
-			want := name + ` is no JSON number: write it in quotes, as \"` + name + `\"`
+			want := name + ` is not a JSON number: write it in quotes, as \"` + name + `\"`
 			if a := s.do("POST", "/v1/jobs", body); a.status != 400 || !strings.Contains(string(a.body), want) {
 				t.Errorf("%s: got %d %s, want 400 with %s", body, a.status, a.body, want)
 			}
@@ -64,7 +63,7 @@ func TestBareNumbers(t *testing.T) {
 	}
 }
 
-// Null stands for the default of an optional member.
+// Null selects the default of an optional member.
 func TestNullMembers(t *testing.T) {
 	s := newService(t)
 	const envelope = `"priority":null,"timeout":null,"start_after":null,"labels":null,"retention":null`
@@ -85,8 +84,8 @@ func TestNullMembers(t *testing.T) {
 	}
 }
 
-// What a faulty body costs is bounded by its size, whatever is wrong with it: at most two copies of it, and a small answer.
-func TestFaultyBodies(t *testing.T) {
+// The memory for an invalid body is bounded by its size: at most two copies of it, and a small response.
+func TestInvalidBodies(t *testing.T) {
 	s := newService(t)
 	const size = 8 << 20
 	var names strings.Builder
@@ -124,12 +123,12 @@ func TestFaultyBodies(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		err := api.Validate(s.handler, p == "/v1/jobs:batch", []byte(body))
 		runtime.ReadMemStats(&after)
-		// One copy of the body is the test's.
+		// The test itself makes one copy of the body.
 		if got := after.TotalAlloc - before.TotalAlloc; err == nil || got > 3*size+1<<20 {
 			t.Errorf("%s: %d MiB for %d MiB, %.100v; want an error and at most two copies", name, got>>20, len(body)>>20, err)
 		}
 		if a := s.do("POST", p, body); a.status != 422 && a.status != 400 || len(a.body) > 100<<10 {
-			t.Errorf("%s: %d, %d bytes; want 422 or 400, and a small answer", name, a.status, len(a.body))
+			t.Errorf("%s: %d, %d bytes; want 422 or 400, and a small response", name, a.status, len(a.body))
 		}
 	}
 }

@@ -14,18 +14,17 @@ import (
 	"gather/internal/job"
 )
 
-// unmatched is the route of requests that no route took.
+// unmatched is the route label of requests without a route.
 const unmatched = "unmatched"
 
-// metrics has the metrics of the API. Labels are closed sets: routes by their pattern, methods of the contract (any
-// other is "other"), statuses.
+// metrics are the metrics of the API. Labels are closed sets: route patterns, methods of the contract or "other",
+// statuses.
 type metrics struct {
 	requests *prometheus.CounterVec
 	inFlight prometheus.Gauge
-	// rejections has a counter for each reason for which the API itself rejects requests. The executor counts its own
-	// rejections.
+	// rejections counts the requests that the API itself rejects, by reason. The executor counts its own rejections.
 	rejections map[string]prometheus.Counter
-	// routes has the children of each route and method, so that a request looks up no labels.
+	// routes has the metrics of each route and method, to avoid a label lookup per request.
 	routes map[routeKey]*routeMetrics
 	other  *routeMetrics
 }
@@ -35,11 +34,11 @@ type routeKey struct{ method, route string }
 type routeMetrics struct {
 	key       routeKey
 	durations [len(modes)]prometheus.Observer
-	// codes has the counter of status i+100, once there was one.
+	// codes has the counter of status i+100 after its first use.
 	codes [500]atomic.Pointer[prometheus.Counter]
 }
 
-// startCodes are the statuses that exist from the start, as 0, for every method and for some: the rate of a counter that
+// startCodes are the statuses whose counters start at 0, for all methods and for some: the rate of a counter that
 // appears with its first request misses that request.
 var (
 	startCodes       = []int{200, 400, 404, 500, 503}
@@ -56,39 +55,38 @@ func newMetrics(reg prometheus.Registerer, s *server) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gather_http_requests_total",
-			Help: "HTTP requests answered, by route pattern and status; 499 is a client that went before.",
+			Help: "HTTP requests served, by route pattern and status; 499: the client disconnected before the response.",
 		}, []string{"method", "route", "code"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "gather_http_requests_in_flight",
-			Help: "HTTP requests being served, including those that wait or stream.",
+			Help: "HTTP requests being served, including waits and streams.",
 		}),
 		rejections: make(map[string]prometheus.Counter),
 		routes:     make(map[routeKey]*routeMetrics),
 	}
 	rejections := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "gather_http_requests_rejected_total",
-		Help: "Requests refused before the executor saw them. Reason: rate, of the tenant; bodies, uploads and readers, no memory for one more; streams, as many as may be are open.",
+		Help: "Requests rejected before they reached the executor, by reason: rate, the tenant's rate limit; bodies, uploads and readers, a memory limit; streams, the limit of open streams.",
 	}, []string{"reason"})
-	for _, reason := range []string{refusedRate, refusedBodies, refusedUploads, refusedReaders, refusedStreams} {
+	for _, reason := range []string{rejectedRate, rejectedBodies, rejectedUploads, rejectedReaders, rejectedStreams} {
 		m.rejections[reason] = rejections.WithLabelValues(reason)
 	}
 	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "gather_http_request_duration_seconds",
-		Help: "Time from the request to the end of the response. Mode: plain; wait, with Prefer: wait; stream.",
-
+		Name:    "gather_http_request_duration_seconds",
+		Help:    "Time from the request to the end of the response. Mode: plain; wait, with Prefer: wait; stream.",
 		Buckets: requestBuckets,
 	}, []string{"method", "route", "mode"})
 	streams := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "gather_http_streams_open",
-		Help: "Requests that wait for a job or follow one.",
+		Help: "Open requests that wait for a job or stream its events or results.",
 	}, func() float64 { return float64(s.streams.Load()) })
 	limit := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "gather_http_streams_limit",
-		Help: "How many requests may wait or follow at the same time.",
+		Help: "The limit of open waits and streams.",
 	}, func() float64 { return float64(s.MaxStreams) })
 	bodies := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "gather_http_body_bytes_in_flight",
-		Help: "Bytes of request bodies that are being read and accepted.",
+		Help: "Bytes of request bodies being read and processed.",
 	}, func() float64 { return float64(s.bodies.inUse()) })
 	for _, c := range []prometheus.Collector{m.requests, m.inFlight, rejections, durations, streams, limit, bodies} {
 		if err := reg.Register(c); err != nil {
@@ -97,7 +95,7 @@ func newMetrics(reg prometheus.Registerer, s *server) (*metrics, error) {
 	}
 	add := func(method, route string) *routeMetrics {
 		r := &routeMetrics{key: routeKey{method, route}}
-		// Modes that a route does not have are made when they happen.
+		// Other modes are created on first use.
 		r.durations[modePlain] = durations.WithLabelValues(method, route, modes[modePlain])
 		for i := range modes {
 			if r.durations[i] == nil {
@@ -120,7 +118,7 @@ func newMetrics(reg prometheus.Registerer, s *server) (*metrics, error) {
 	return m, err
 }
 
-// lazyObserver makes its histogram with its first observation.
+// lazyObserver creates its histogram on the first observation.
 type lazyObserver struct {
 	vec  *prometheus.HistogramVec
 	key  routeKey
@@ -131,23 +129,23 @@ func (l lazyObserver) Observe(v float64) {
 	l.vec.WithLabelValues(l.key.method, l.key.route, l.mode).Observe(v)
 }
 
-// The reasons of rejections, as in the rejections of this package.
+// The reasons of gather_http_requests_rejected_total.
 const (
-	refusedRate    = "rate"
-	refusedBodies  = "bodies"
-	refusedUploads = "uploads"
-	refusedReaders = "readers"
-	refusedStreams = "streams"
+	rejectedRate    = "rate"
+	rejectedBodies  = "bodies"
+	rejectedUploads = "uploads"
+	rejectedReaders = "readers"
+	rejectedStreams = "streams"
 )
 
-// refuse counts an error if it is a refusal of this package's.
-func (m *metrics) refuse(err error) {
+// countRejection counts an error if it is a rejection of this package.
+func (m *metrics) countRejection(err error) {
 	if r, ok := errors.AsType[*job.Rejection](err); ok && m.rejections[r.Reason] != nil {
 		m.rejections[r.Reason].Inc()
 	}
 }
 
-// observe counts an answered request.
+// observe records a served request.
 func (m *metrics) observe(x *requestState, took time.Duration) {
 	r := m.routes[routeKey{x.req.Method, x.req.Pattern}]
 	if r == nil {

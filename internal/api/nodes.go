@@ -26,10 +26,10 @@ func (s *server) listNodes(x *requestState) error {
 	buf := getBuffer()
 	defer putBuffer(buf)
 	*buf = append(appendNodes(*buf, nodes, x.principal.Tenant), '\n')
-	return clientError(x.srv.push(x, *buf))
+	return clientError(x.srv.writeWithDeadline(x, *buf))
 }
 
-// appendNodes appends the JSON of nodes, the oldest first, with the jobs of one tenant.
+// appendNodes appends the JSON of nodes, oldest first, with the job counts of one tenant.
 func appendNodes(b []byte, nodes []job.Node, tenant string) []byte {
 	nodes = slices.SortedFunc(slices.Values(nodes), func(x, y job.Node) int {
 		return cmp.Or(x.StartedAt.Compare(y.StartedAt), cmp.Compare(x.ID, y.ID))

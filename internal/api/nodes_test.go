@@ -11,7 +11,7 @@ import (
 	"gather/internal/tenant"
 )
 
-// members are two nodes that are busy with the jobs of several tenants, in no order.
+// members are two nodes, out of order, with jobs of several tenants.
 type members struct{}
 
 var (
@@ -35,7 +35,7 @@ func (members) Nodes(context.Context) ([]job.Node, error) {
 	}, nil
 }
 
-// The nodes come oldest first, with the jobs of the tenant who asks and of nobody else.
+// Nodes are sorted by age and have the job counts of the requesting tenant only.
 func TestNodes(t *testing.T) {
 	s := newService(t)
 	a := s.do("GET", "/v1/nodes", "")

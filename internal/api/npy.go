@@ -14,21 +14,21 @@ import (
 	"gather/internal/npy"
 )
 
-// npyAnswer is the result of a job as an .npy file.
-type npyAnswer struct {
+// npyResponse is the result of a job as an .npy file.
+type npyResponse struct {
 	srv            *server
 	ctx            context.Context
 	x              *requestState
 	job            *job.Job
 	dtype          npy.Type
-	name           string // of the dtype
+	name           string // dtype name
 	shape          []int64
 	floats, signed bool
-	// fits is a dtype that can hold all integers of the result; "" if the result names none.
+	// fits is a dtype that can hold all integers of the result; "" if the result has none.
 	fits string
 }
 
-// writeNPY answers with the result of a job as a .npy file.
+// writeNPY responds with the result of a job as an .npy file.
 func (s *server) writeNPY(x *requestState, j *job.Job) error {
 	a, err := s.npyOf(x, j)
 	if err != nil {
@@ -37,8 +37,9 @@ func (s *server) writeNPY(x *requestState, j *job.Job) error {
 	return a.respond()
 }
 
-// npyOf returns the answer for a job, or why there is none: only a sum that has succeeded is an array.
-func (s *server) npyOf(x *requestState, j *job.Job) (*npyAnswer, error) {
+// npyOf returns the response for a job. It fails unless the job is a sum that succeeded, because only its result is an
+// array.
+func (s *server) npyOf(x *requestState, j *job.Job) (*npyResponse, error) {
 	if !j.State.Terminal() {
 		return nil, job.ErrNotFinished
 	}
@@ -50,9 +51,9 @@ func (s *server) npyOf(x *requestState, j *job.Job) (*npyAnswer, error) {
 		} `json:"overflow"`
 	}
 	if j.State != job.Succeeded || j.Details == nil || json.Unmarshal(j.Details, &details) != nil || details.DType == "" {
-		return nil, &problem{row: notAcceptable, detail: "Only an array_sum that has succeeded has a result that is an array."}
+		return nil, &problem{entry: notAcceptable, detail: "Only an array_sum that has succeeded has a result that is an array."}
 	}
-	a := &npyAnswer{srv: s, ctx: x, x: x, job: j, shape: details.Shape, name: details.DType, fits: details.Overflow.DType}
+	a := &npyResponse{srv: s, ctx: x, x: x, job: j, shape: details.Shape, name: details.DType, fits: details.Overflow.DType}
 	switch details.DType {
 	case "float64", "float32", "float16":
 		a.dtype, a.floats = npy.Type{Kind: 'f'}, true
@@ -69,9 +70,9 @@ func (s *server) npyOf(x *requestState, j *job.Job) (*npyAnswer, error) {
 	return a, nil
 }
 
-// respond writes the file. The elements are read twice, page by page: first they
-// are checked, so that one that does not fit its dtype is an error and not half a file; then they are written.
-func (a *npyAnswer) respond() error {
+// respond writes the file. It reads the elements twice, page by page: first to check them, so that an element that does
+// not fit its dtype becomes an error instead of a truncated file, then to write them.
+func (a *npyResponse) respond() error {
 	if !a.srv.openStream() {
 		return errStreams
 	}
@@ -89,7 +90,7 @@ func (a *npyAnswer) respond() error {
 	}
 	switch {
 	case got < want:
-		return job.ErrExpired // its items were deleted between two reads
+		return job.ErrExpired // the items were deleted between two reads
 	case got > want:
 		return fmt.Errorf("a result of %d elements has shape %v: %w", got, a.shape, job.ErrCorrupt)
 	}
@@ -113,7 +114,7 @@ func (a *npyAnswer) respond() error {
 }
 
 // write writes a header and the elements.
-func (a *npyAnswer) write(header []byte) error {
+func (a *npyResponse) write(header []byte) error {
 	buf := getBuffer()
 	defer putBuffer(buf)
 	*buf = append(*buf, header...)
@@ -126,18 +127,18 @@ func (a *npyAnswer) write(header []byte) error {
 			*buf = append(*buf, byte(bits>>(8*i)))
 		}
 		if len(*buf) >= flushSize {
-			err = a.srv.push(a.x, *buf)
+			err = a.srv.writeWithDeadline(a.x, *buf)
 			*buf = (*buf)[:0]
 		}
 		return err
 	}); err != nil {
 		return err
 	}
-	return a.srv.push(a.x, *buf)
+	return a.srv.writeWithDeadline(a.x, *buf)
 }
 
-// elements yields the literals of the result in C order: from the job if it shows them, otherwise from its items.
-func (a *npyAnswer) elements(yield func(literal []byte) error) error {
+// elements yields the literals of the result in C order, from the job if it has them, otherwise from its items.
+func (a *npyResponse) elements(yield func(literal []byte) error) error {
 	if string(a.job.Result) != "null" {
 		for _, literal := range bytes.FieldsFunc(a.job.Result, func(r rune) bool { return r == '[' || r == ']' || r == ',' }) {
 			if err := yield(literal); err != nil {
@@ -163,8 +164,8 @@ func (a *npyAnswer) elements(yield func(literal []byte) error) error {
 	return nil
 }
 
-// encode returns the bits of a literal in the result's dtype.
-func (a *npyAnswer) encode(literal []byte) (uint64, error) {
+// encode returns the bits of a literal in the dtype of the result.
+func (a *npyResponse) encode(literal []byte) (uint64, error) {
 	text := string(bytes.Trim(literal, `"`))
 	bits := 8 * a.dtype.Size
 	var v uint64
@@ -193,14 +194,14 @@ func (a *npyAnswer) encode(literal []byte) (uint64, error) {
 	return v, err
 }
 
-// unfit is the error for an element, number i in C order, that the dtype of the result cannot hold.
-func (a *npyAnswer) unfit(i int64, literal []byte) error {
+// unfit returns the error for element i (in C order) that the dtype of the result cannot hold.
+func (a *npyResponse) unfit(i int64, literal []byte) error {
 	text := string(bytes.Trim(literal, `"`))
 	wider := "a wider dtype"
 	if a.fits != "" {
 		wider = `"dtype": "` + a.fits + `"`
 	}
-	return &problem{row: notAcceptable, detail: fmt.Sprintf(
+	return &problem{entry: notAcceptable, detail: fmt.Sprintf(
 		"Element %d of the result in C order, %s, does not fit %s. Submit the sum with %s, or read the result as JSON, which has no such limit.",
 		i, fields.Clip(text), a.name, wider,
 	)}

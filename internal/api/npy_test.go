@@ -16,14 +16,14 @@ import (
 	"gather/internal/npy"
 )
 
-// The result of a sum is an .npy file: its header, and its elements, little endian.
+// The result of a sum as .npy has a header and little-endian elements.
 func TestResultAsNPY(t *testing.T) {
 	s := newService(t)
 	for _, tt := range []struct {
 		spec  string
 		dtype npy.Type
 		shape []int64
-		data  string // in hexadecimal, its beginning
+		data  string // hexadecimal, a prefix
 		size  int
 	}{
 		{`{"values":[1.5,-2]}}`, npy.Type{Kind: 'f', Size: 8}, []int64{}, "000000000000e0bf", 8},
@@ -32,7 +32,7 @@ func TestResultAsNPY(t *testing.T) {
 		{`{"values":[[0.1,"NaN"],[0.2,1]],"dtype":"float32"},"axis":0}`, npy.Type{Kind: 'f', Size: 4}, []int64{2}, "9a99993e0000c07f", 8},
 		{`{"values":[[1,-2],[0.1,"-Infinity"]],"dtype":"float16"},"axis":0}`, npy.Type{Kind: 'f', Size: 2}, []int64{2}, "663c00fc", 4},
 		{`{"values":[[0.00006,0.0000001]],"dtype":"float16"},"axis":0}`, npy.Type{Kind: 'f', Size: 2}, []int64{2}, "ef030200", 4},
-		// More elements than the job shows.
+		// More elements than the job includes.
 		{`{"source":"arange","stop":4000,"shape":[2000,2]},"axis":1}`, npy.Type{Kind: 'i', Size: 8}, []int64{2000}, "01000000000000000500000000000000", 16000},
 	} {
 		j := s.finished(`{"kind":"array_sum","array":` + tt.spec)
@@ -78,7 +78,7 @@ func (f forgetful) ItemsByIndex(ctx context.Context, id job.ID, after int64, lim
 	return items[:len(items)/2], err
 }
 
-// A job that is deleted while its result is encoded is gone, and not a file that is too short.
+// A job that is deleted while its result is encoded is 410, not a truncated file.
 func TestResultAsNPYOfADeletedJob(t *testing.T) {
 	s := newService(t, func(_ *service, c *api.Config) { c.Log = forgetful{c.Log} })
 	j := s.finished(`{"kind":"array_sum","array":{"source":"arange","stop":12000,"shape":[6000,2]},"axis":1}`)
@@ -87,7 +87,7 @@ func TestResultAsNPYOfADeletedJob(t *testing.T) {
 	}
 }
 
-// Encoding a result takes a stream, and gives it back.
+// Encoding a result counts as a stream until it ends.
 func TestResultAsNPYTakesAStream(t *testing.T) {
 	var full api.Config
 	s := newService(t, func(_ *service, c *api.Config) {

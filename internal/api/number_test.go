@@ -15,15 +15,15 @@ import (
 	"gather/internal/npy"
 )
 
-// A valueCase is a spec whose every value, in its result and in its items, is want.
+// A valueCase is a spec whose result and item values all equal want.
 type valueCase struct {
 	spec string
 	want any // a float64, or the text of an integer
-	// size is that of an element of the .npy file; 0 where the result is the number of items instead.
+	// size is the size of an element of the .npy file; 0 if the result is the number of items instead.
 	size int
 }
 
-// valueCases are sums, over all axes and over one, of what is special in each dtype, and squares.
+// valueCases are sums, over all axes and over one, of the special values of each dtype, and squares.
 func valueCases() []valueCase {
 	const (
 		nan, inf, neg = `"NaN"`, `"Infinity"`, `"-Infinity"`
@@ -92,7 +92,7 @@ func valueCases() []valueCase {
 	return cases
 }
 
-// strict decodes JSON as RFC 8259 has it: no duplicate names, no bad UTF-8, nothing after it.
+// strict decodes JSON by RFC 8259: no duplicate names, no invalid UTF-8, no trailing data.
 func strict(t *testing.T, what string, data []byte) (v any) {
 	t.Helper()
 	if !jsontext.Value(bytes.TrimSpace(data)).IsValid() {
@@ -107,7 +107,7 @@ func strict(t *testing.T, what string, data []byte) (v any) {
 	return v
 }
 
-// sameValue compares a decoded value, which may be in lists, with what a case wants.
+// sameValue compares a decoded value, or every value in nested lists, with the expected one.
 func sameValue(got, want any) bool {
 	for {
 		list, ok := got.([]any)
@@ -119,7 +119,7 @@ func sameValue(got, want any) bool {
 		}
 		got = list[0]
 	}
-	text := fmt.Sprint(got) // of a json.Number its literal
+	text := fmt.Sprint(got) // for json.Number the literal
 	f, ok := want.(float64)
 	if !ok {
 		return text == want
@@ -138,13 +138,13 @@ func member(v any, path ...string) any {
 	return v
 }
 
-// Whatever the value, every answer and every stream that has it is JSON, and has it exactly; the .npy file too.
+// Every response and stream with a value is valid JSON and has the value exactly; so does the .npy file.
 func TestEveryValueOnEveryEndpoint(t *testing.T) {
 	s := newService(t)
 	cases := valueCases()
 	specs := make([]string, len(cases))
 	byID := make(map[string]*valueCase)
-	// result holds the JSON of a job against its case.
+	// result compares the JSON of a job with its case.
 	result := func(what string, v any) {
 		id, _ := member(v, "id").(string)
 		c := byID[id]
@@ -244,7 +244,7 @@ func TestEveryValueOnEveryEndpoint(t *testing.T) {
 			result("list", v)
 		}
 	}
-	// A batch is answered again with its jobs as they have become.
+	// A repeated batch returns its jobs in their current state.
 	body := `{"jobs":[` + strings.Join(specs, `,`) + `]}`
 	for _, again := range []bool{false, true} {
 		a := s.do("POST", "/v1/jobs:batch", body, "Idempotency-Key: all")
@@ -262,7 +262,7 @@ func TestEveryValueOnEveryEndpoint(t *testing.T) {
 	}
 }
 
-// checkNPY reads the one element of a file.
+// checkNPY checks the only element of a file.
 func checkNPY(t *testing.T, c *valueCase, file []byte) {
 	h, err := npy.ParseHeader(bytes.NewReader(file))
 	if err != nil || h.Type.Size != c.size || len(file) != int(h.Offset)+c.size {

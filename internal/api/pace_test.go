@@ -7,8 +7,8 @@ import (
 	"gather/internal/api"
 )
 
-// A client is cut off when it is slower than the least rate over a window; a pause is paid for by the bytes around it,
-// and no rate in the past pays for a stall.
+// A client is disconnected when it is slower than minRate over a window. Bytes before and after a pause make up for it;
+// earlier windows do not.
 func TestPace(t *testing.T) {
 	type step struct {
 		bytes int

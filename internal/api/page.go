@@ -10,23 +10,22 @@ import (
 	"gather/internal/job"
 )
 
-// A page token is a version, the last job of the page before, and a digest of the tenant and the filters. It needs no
-// secret: it gives no access, it only marks where to continue in the tenant's own listing; so it stays valid after a
-// restart, and is valid on every node.
+// A page token is a version, the last job of the previous page, and a digest of the tenant and the filters. It needs no
+// secret, because it only marks a position in the tenant's own listing; it is valid after a restart and on every node.
 const pageVersion = 1
 
 const digestSize = 12
 
-// pageToken names the page after a job.
+// pageToken returns the token of the page after a job.
 func pageToken(q *job.Query, before job.ID) string {
 	token := append([]byte{pageVersion}, before[:]...)
 	return base64.RawURLEncoding.EncodeToString(append(token, digest(q)...))
 }
 
-// readPageToken returns the job to go on before; false when the token is not one of this tenant's with these filters.
+// readPageToken returns the job to continue before; false for a token of another tenant or of other filters.
 func readPageToken(q *job.Query, token string) (job.ID, bool) {
 	const size = 1 + len(job.ID{}) + digestSize
-	// The length goes first: the decoder passes over line breaks.
+	// Check the length first, because the decoder ignores line breaks.
 	if len(token) != base64.RawURLEncoding.EncodedLen(size) {
 		return job.ID{}, false
 	}

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// routePath returns the path of a request in the form that the routes have: percent-encoded only where a segment needs
-// it, so that "/v1/jobs%3Abatch" is "/v1/jobs:batch" (RFC 3986, section 6.2.2). An encoded slash stays encoded: it is
-// part of a segment.
+// routePath returns the path of a request in the form of the routes, percent-encoded only where a segment requires it,
+// so that "/v1/jobs%3Abatch" is "/v1/jobs:batch" (RFC 3986, section 6.2.2). An encoded slash stays encoded, because it
+// is part of a segment.
 func routePath(u *url.URL) string {
 	if u.RawPath == "" && isPlain(u.Path) {
 		return u.Path
@@ -21,7 +21,7 @@ func routePath(u *url.URL) string {
 	return strings.Join(segments, "/")
 }
 
-// isPlain reports whether a path has only characters that are never percent-encoded in it.
+// isPlain reports whether a path has only characters that are never percent-encoded.
 func isPlain(path string) bool {
 	for i := range len(path) {
 		c := path[i]

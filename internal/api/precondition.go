@@ -7,9 +7,9 @@ import (
 	"gather/internal/job"
 )
 
-// precondition reads If-Match and If-None-Match (RFC 9110, section 13). One that cannot be read is an error: ignored it
-// would let a change happen that it was to prevent. The conditions by date are ignored, because no resource has a date of
-// modification.
+// precondition parses If-Match and If-None-Match (RFC 9110, section 13). A header that cannot be parsed is an error,
+// because ignoring it could allow the change it should prevent. Conditions by date are ignored, because no resource has
+// a modification date.
 func precondition(h http.Header) (p job.Precondition, err error) {
 	const want = `must be "*", or entity tags in double quotes, separated by commas`
 	var ok bool
@@ -26,8 +26,8 @@ func precondition(h http.Header) (p job.Precondition, err error) {
 	return p, nil
 }
 
-// entityTags reads the lines of a list of entity tags, and returns them without their quotes. Weak ones are among them only
-// for a weak comparison. The list is not nil when it can be read.
+// entityTags parses a list of entity tags and returns them without their quotes; weak ones only for a weak comparison.
+// The list is not nil if it can be parsed.
 func entityTags(lines []string, weak bool) (tags []string, ok bool) {
 	rest := strings.TrimSpace(strings.Join(lines, ","))
 	if rest == "*" {
@@ -54,10 +54,10 @@ func entityTags(lines []string, weak bool) (tags []string, ok bool) {
 	}
 }
 
-// conditional reports whether a request has a condition that this server evaluates.
+// conditional reports whether a request has a precondition that this server evaluates.
 func conditional(h http.Header) bool { return len(h["If-Match"])+len(h["If-None-Match"]) > 0 }
 
-// checkJob evaluates the conditions of a request that changes a job, whose entity tags are weak.
+// checkJob evaluates the preconditions of a request that changes a job.
 func (s *server) checkJob(x *requestState, ints intEncoding) error {
 	if !conditional(x.req.Header) {
 		return nil
@@ -73,7 +73,7 @@ func (s *server) checkJob(x *requestState, ints intEncoding) error {
 	return weakly(p).Check(opaque(etag(&j, ints)))
 }
 
-// weakly returns the conditions for a resource whose entity tag is weak: it has none that If-Match could name.
+// weakly returns the precondition for a resource whose entity tag is weak, which If-Match never matches.
 func weakly(p job.Precondition) job.Precondition {
 	if p.Match != nil && (len(p.Match) == 0 || p.Match[0] != "*") {
 		p.Match = []string{}
@@ -81,5 +81,5 @@ func weakly(p job.Precondition) job.Precondition {
 	return p
 }
 
-// opaque returns an entity tag without its quotes.
+// opaque returns an entity tag without prefix and quotes.
 func opaque(tag string) string { return strings.Trim(strings.TrimPrefix(tag, "W/"), `"`) }

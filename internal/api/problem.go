@@ -13,19 +13,19 @@ import (
 	"gather/internal/job"
 )
 
-// A problemType is the entry of an error in the table: its meaning for a client.
+// A problemType is what clients see of an error: status, type and title.
 type problemType struct {
-	// match is the sentinel that errors of this sort wrap; nil where the code names the row itself.
+	// match is the sentinel of the errors of this type; nil for a type that the code uses directly.
 	match  error
 	status int
-	// name is the last part of the problem's type; "" is about:blank.
+	// name is the last segment of the problem's type URI; "" is about:blank.
 	name  string
 	title string
-	// retryable is true when the same request may succeed later.
+	// retryable is true if the same request may succeed later.
 	retryable bool
 }
 
-// The rows that the code names itself.
+// Types that the code uses directly.
 var (
 	malformedRequest    = problemType{status: http.StatusBadRequest, name: "malformed-request", title: "The request is malformed"}
 	unauthenticated     = problemType{status: http.StatusUnauthorized, name: "unauthenticated", title: "An API key is required"}
@@ -43,7 +43,7 @@ var (
 	internalError       = problemType{status: http.StatusInternalServerError, title: "Internal Server Error"}
 )
 
-// problemTable maps the sentinels of the other rooms.
+// problemTable maps the sentinels of other packages.
 var problemTable = []problemType{
 	{job.ErrNotFound, http.StatusNotFound, "job-not-found", "Job not found", false},
 	{job.ErrExpired, http.StatusGone, "job-expired", "The job has expired", false},
@@ -61,7 +61,7 @@ var problemTable = []problemType{
 	{job.ErrStorage, http.StatusServiceUnavailable, "storage-unavailable", "The storage is unavailable", true},
 }
 
-// problemHelp has the advice for errors without a detail of their own.
+// problemHelp has the details of errors without one.
 var problemHelp = map[error]string{
 	job.ErrNotFound:      "The tenant has no job with this id. GET /v1/jobs lists its jobs.",
 	job.ErrExpired:       "The job was deleted, or its retention has passed. A submission can set a longer retention.",
@@ -77,35 +77,35 @@ var problemHelp = map[error]string{
 	job.ErrStorage:       "Nothing was stored. Repeat the request after Retry-After.",
 }
 
-// A problem is an error as the client sees it.
+// A problem is an error response.
 type problem struct {
-	row    problemType
+	entry  problemType
 	detail string
-	faults []fault
+	errors []fieldError
 	// retryAfter is 0 for no Retry-After.
 	retryAfter time.Duration
-	// err is for the log of a 500.
+	// err is logged for a 500.
 	err error
 }
 
-// A fault is one entry of the errors of a problem; where is "pointer", "parameter" or "header".
-type fault struct{ where, name, detail string }
+// A fieldError is an entry in the errors of a problem; where is "pointer", "parameter" or "header".
+type fieldError struct{ where, name, detail string }
 
 func (p *problem) Error() string {
 	if p.err != nil {
-		return p.row.title + ": " + p.err.Error()
+		return p.entry.title + ": " + p.err.Error()
 	}
-	return p.row.title + ": " + p.detail
+	return p.entry.title + ": " + p.detail
 }
 
 func (p *problem) Unwrap() error { return p.err }
 
-// malformed is a request with a wrong parameter or header.
+// malformed returns the problem for an invalid parameter or header.
 func malformed(where, name, detail string) error {
-	return &problem{row: malformedRequest, detail: detail, faults: []fault{{where, name, detail}}}
+	return &problem{entry: malformedRequest, detail: detail, errors: []fieldError{{where, name, detail}}}
 }
 
-// problemOf maps any error.
+// problemOf returns the problem for any error.
 func problemOf(err error) *problem {
 	if p, ok := errors.AsType[*problem](err); ok {
 		return p
@@ -113,36 +113,33 @@ func problemOf(err error) *problem {
 	if invalid, ok := errors.AsType[*fields.Errors](err); ok {
 		return validationProblem(invalid)
 	}
-	for _, row := range problemTable {
-		if !errors.Is(err, row.match) {
+	for _, entry := range problemTable {
+		if !errors.Is(err, entry.match) {
 			continue
 		}
-		p := &problem{row: row, detail: problemHelp[row.match]}
+		p := &problem{entry: entry, detail: problemHelp[entry.match]}
 		if rejection, ok := errors.AsType[*job.Rejection](err); ok {
 			if p.retryAfter = rejection.RetryAfter; rejection.Detail != "" {
 				p.detail = sentence(rejection.Detail)
 			}
 		}
-		if row.retryable {
+		if entry.retryable {
 			p.retryAfter = max(p.retryAfter, time.Second)
 		}
 		return p
 	}
-	return &problem{row: internalError, detail: "The server failed to handle the request. Its log has the cause under the request id.", err: err}
+	return &problem{entry: internalError, detail: "The server failed to handle the request. Its log has the cause under the request id.", err: err}
 }
 
-// maxFaults bounds the errors that one answer lists.
-const maxFaults = fields.MaxListed
-
 func validationProblem(invalid *fields.Errors) *problem {
-	p := &problem{row: validationError}
+	p := &problem{entry: validationError}
 	n := invalid.Total()
 	for _, f := range invalid.List {
-		p.faults = append(p.faults, fault{"pointer", f.Pointer, f.Detail})
+		p.errors = append(p.errors, fieldError{"pointer", f.Pointer, f.Detail})
 	}
 	switch {
-	case n > maxFaults:
-		p.detail = "The submission has " + strconv.Itoa(n) + " errors, of which the first " + strconv.Itoa(maxFaults) + " are listed; no job was created."
+	case n > fields.MaxListed:
+		p.detail = "The submission has " + strconv.Itoa(n) + " errors, of which the first " + strconv.Itoa(fields.MaxListed) + " are listed; no job was created."
 	case n == 1:
 		p.detail = "The submission has 1 error; no job was created."
 	default:
@@ -151,7 +148,7 @@ func validationProblem(invalid *fields.Errors) *problem {
 	return p
 }
 
-// sentence makes the detail of an error text for people.
+// sentence formats an error text as a sentence.
 func sentence(s string) string {
 	if s == "" {
 		return ""
@@ -163,7 +160,7 @@ func sentence(s string) string {
 	return s
 }
 
-// typeURI is where the problem is documented; a path on this very server.
+// typeURI returns the problem's type: a path on this server that documents it, or about:blank.
 func (k problemType) typeURI() string {
 	if k.name == "" {
 		return "about:blank"
@@ -171,19 +168,19 @@ func (k problemType) typeURI() string {
 	return "/problems/" + k.name
 }
 
-// fail writes an error; it is the only function that does. An error that can no longer be sent to the client is logged.
+// fail responds with an error; no other function does. An error after the response has begun aborts the connection.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	x := exchangeOf(r.Context())
+	x := requestStateOf(r.Context())
 	if gone := context.Cause(r.Context()); gone != nil && errors.Is(err, gone) {
 		x.status = statusClientGone
 		panic(http.ErrAbortHandler)
 	}
-	s.metrics.refuse(err)
+	s.metrics.countRejection(err)
 	p := problemOf(err)
-	if x.problem = p.row.name; x.problem == "" {
-		x.problem = p.row.title
+	if x.problem = p.entry.name; x.problem == "" {
+		x.problem = p.entry.title
 	}
-	if p.row.status >= http.StatusInternalServerError && p.err != nil {
+	if p.entry.status >= http.StatusInternalServerError && p.err != nil {
 		s.log.LogAttrs(r.Context(), slog.LevelError, "internal error",
 			slog.String("request_id", x.requestID), x.traceAttr(), slog.String("error", p.err.Error()))
 	}
@@ -195,18 +192,18 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if p.retryAfter > 0 {
 		x.set("Retry-After", strconv.FormatInt(ceilSeconds(p.retryAfter), 10))
 	}
-	if p.row.name == unauthenticated.name {
+	if p.entry.name == unauthenticated.name {
 		x.set("Www-Authenticate", `Bearer realm="gather"`)
 	}
-	w.WriteHeader(p.row.status)
+	w.WriteHeader(p.entry.status)
 	_, _ = w.Write(append(appendProblem(nil, p, r.URL.EscapedPath(), x.requestID), '\n'))
 }
 
-// appendProblem appends a problem's JSON; without an instance, which is the path of the request, if that is empty.
+// appendProblem appends a problem's JSON, without instance (the path of the request) if it is empty.
 func appendProblem(b []byte, p *problem, instance, requestID string) []byte {
-	b = appendString(append(b, `{"type":`...), p.row.typeURI())
-	b = appendString(append(b, `,"title":`...), p.row.title)
-	b = strconv.AppendInt(append(b, `,"status":`...), int64(p.row.status), 10)
+	b = appendString(append(b, `{"type":`...), p.entry.typeURI())
+	b = appendString(append(b, `,"title":`...), p.entry.title)
+	b = strconv.AppendInt(append(b, `,"status":`...), int64(p.entry.status), 10)
 	if p.detail != "" {
 		b = appendString(append(b, `,"detail":`...), p.detail)
 	}
@@ -214,20 +211,20 @@ func appendProblem(b []byte, p *problem, instance, requestID string) []byte {
 		b = appendString(append(b, `,"instance":`...), instance)
 	}
 	b = appendString(append(b, `,"request_id":`...), requestID)
-	for i, f := range p.faults {
+	for i, f := range p.errors {
 		if b = append(b, ','); i == 0 {
 			b = append(b, `"errors":[`...)
 		}
 		b = appendString(append(appendString(append(b, '{'), f.where), ':'), f.name)
 		b = append(appendString(append(b, `,"detail":`...), f.detail), '}')
 	}
-	if len(p.faults) > 0 {
+	if len(p.errors) > 0 {
 		b = append(b, ']')
 	}
 	return append(b, '}')
 }
 
-// ceilSeconds rounds up, to 1 at least.
+// ceilSeconds rounds up to whole seconds, at least 1.
 func ceilSeconds(d time.Duration) int64 {
 	return max(1, int64((d+time.Second-1)/time.Second))
 }

@@ -18,18 +18,18 @@ import (
 // A queryParam is a query parameter of an operation in the contract.
 type queryParam struct {
 	name string
-	// repeats is whether the parameter may be given several times.
+	// repeats is true if the parameter may be given several times.
 	repeats bool
-	// integer is whether a value is an integer as JSON has it: without a plus sign and leading zeros.
+	// integer is true if values must be JSON integers, without plus sign and leading zeros.
 	integer bool
-	// minLength and maxLength bound a value in bytes; maxLength 0 is no bound.
+	// minLength and maxLength bound the bytes of a value; maxLength 0 is no bound.
 	minLength, maxLength int
 }
 
-// queryParams are the query parameters of every operation by method and route, as the contract lists them.
+// queryParams has the query parameters of the operations in the contract.
 type queryParams map[routeKey][]queryParam
 
-// newQueryParams reads the query parameters from the contract.
+// newQueryParams parses the query parameters of the contract.
 func newQueryParams() (queryParams, error) {
 	type schema struct {
 		Ref       string `yaml:"$ref"`
@@ -66,7 +66,7 @@ func newQueryParams() (queryParams, error) {
 				Parameters []parameter `yaml:"parameters"`
 			}
 			if node.Kind != yaml.MappingNode || node.Decode(&operation) != nil {
-				continue // a member of the path that is no operation
+				continue // not an operation
 			}
 			key := routeKey{strings.ToUpper(method), route}
 			params[key] = nil
@@ -92,7 +92,7 @@ func newQueryParams() (queryParams, error) {
 	return params, nil
 }
 
-// find returns the parameter of a name; nil for none.
+// find returns the parameter with a name, or nil.
 func find(params []queryParam, name string) *queryParam {
 	for i := range params {
 		if params[i].name == name {
@@ -102,8 +102,8 @@ func find(params []queryParam, name string) *queryParam {
 	return nil
 }
 
-// checkQuery is a middleware of every route. It answers 400 to a query that cannot be decoded and to parameters that the
-// operation does not have, and lists every error: a filter or an option with a typing error must not be ignored.
+// checkQuery is a middleware that responds 400 to invalid queries and unknown parameters and lists every error, so that
+// a mistyped filter or option is not ignored.
 func (s *server) checkQuery(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.RawQuery != "" {
@@ -120,55 +120,56 @@ func (s *server) checkQuery(next http.Handler) http.Handler {
 	})
 }
 
-// readQuery checks a query against the parameters of an operation. It returns a *problem with at most maxFaults errors.
+// readQuery checks a query against the parameters of an operation. It returns a *problem with at most fields.MaxListed
+// errors.
 func readQuery(raw string, params []queryParam) error {
-	p := &problem{row: malformedRequest, detail: "The query is not valid."}
+	p := &problem{entry: malformedRequest, detail: "The query is not valid."}
 	seen := make(map[string]bool, len(params))
-	for len(p.faults) < maxFaults && raw != "" {
+	for len(p.errors) < fields.MaxListed && raw != "" {
 		var pair string
 		if pair, raw, _ = strings.Cut(raw, "&"); pair == "" {
 			continue
 		}
 		name, value, _ := strings.Cut(pair, "=")
-		fault := func(detail string) {
-			p.faults = append(p.faults, fault{"parameter", fields.Clip(name), detail})
+		addError := func(detail string) {
+			p.errors = append(p.errors, fieldError{"parameter", fields.Clip(name), detail})
 		}
 		text, err := unescapeQuery(name)
 		if err != nil {
 			name = strings.ToValidUTF8(name, "\ufffd")
-			fault("the name of the parameter " + err.Error())
+			addError("the name of the parameter " + err.Error())
 			continue
 		}
 		name = text
 		known := find(params, name)
 		if known == nil {
-			fault("unknown parameter; " + takes(params))
+			addError("unknown parameter; " + takes(params))
 			continue
 		}
 		if seen[name] && !known.repeats {
-			fault("must be given once")
+			addError("must be given once")
 			continue
 		}
 		seen[name] = true
 		text, err = unescapeQuery(value)
 		switch {
 		case err != nil:
-			fault("the value " + err.Error())
+			addError("the value " + err.Error())
 		case text == "" && known.minLength > 0:
-			fault("must not be empty; leave the parameter out for no value")
+			addError("must not be empty; leave the parameter out for no value")
 		case known.integer && !isInteger(text):
-			fault("must be an integer, in decimal without leading zeros")
+			addError("must be an integer, in decimal without leading zeros")
 		case known.maxLength > 0 && utf8.RuneCountInString(text) > known.maxLength:
-			fault("must have at most " + strconv.Itoa(known.maxLength) + " characters")
+			addError("must have at most " + strconv.Itoa(known.maxLength) + " characters")
 		}
 	}
-	if len(p.faults) == 0 {
+	if len(p.errors) == 0 {
 		return nil
 	}
 	return p
 }
 
-// isInteger reports whether a text is an integer in JSON.
+// isInteger reports whether a text is a JSON integer.
 func isInteger(s string) bool {
 	digits := strings.TrimPrefix(s, "-")
 	if digits == "" || digits[0] == '0' && digits != "0" {
@@ -177,7 +178,7 @@ func isInteger(s string) bool {
 	return strings.Trim(digits, "0123456789") == ""
 }
 
-// takes lists the parameters of an operation.
+// takes returns a sentence that lists the parameters of an operation.
 func takes(params []queryParam) string {
 	if len(params) == 0 {
 		return "this operation has no query parameters"
@@ -189,10 +190,10 @@ func takes(params []queryParam) string {
 	return "this operation has " + strings.Join(names, ", ")
 }
 
-// unescapeQuery decodes a name or a value of a query. Its errors continue the sentence "the value ...".
+// unescapeQuery decodes a name or a value of a query. Its error texts continue "the value ...".
 func unescapeQuery(s string) (string, error) {
 	if strings.Contains(s, ";") {
-		return "", errors.New("has a semicolon: separate parameters by &, and write a semicolon as %3B")
+		return "", errors.New("has a semicolon: separate parameters with &, and write a semicolon as %3B")
 	}
 	text, err := url.QueryUnescape(s)
 	if err != nil {

@@ -7,15 +7,15 @@ import (
 	"gather/internal/api"
 )
 
-// TestQueryFaults tests that every operation refuses a query that it does not take, and does nothing then.
-func TestQueryFaults(t *testing.T) {
+// TestQueryErrors tests that every operation rejects an invalid query and has no effect then.
+func TestQueryErrors(t *testing.T) {
 	s := newService(t)
 	live := s.running()
 	const all = "state, kind, label, page_size, page_token, int_encoding"
 	many := strings.Repeat("&x=1", 200)[1:]
 	for _, c := range []struct {
 		op, query, parameter, detail string
-		faults                       int
+		errors                       int
 	}{
 		{"GET /v1/jobs", "labels=team:b", "labels", "unknown parameter; this operation has " + all, 1},
 		{"GET /v1/jobs", "order=asc&created_after=2020-01-01", "order", "unknown parameter", 2},
@@ -71,12 +71,12 @@ func TestQueryFaults(t *testing.T) {
 			t.Errorf("%s?%.60s: %d, want 400: %.300s", c.op, c.query, a.status, a.body)
 			continue
 		}
-		if c.faults == 0 {
+		if c.errors == 0 {
 			continue
 		}
 		p := decode[api.Problem](t, a.body)
-		if p.Type != "/problems/malformed-request" || p.Errors == nil || len(*p.Errors) != c.faults {
-			t.Errorf("%s?%.60s: %.300s, want %d errors of a malformed request", c.op, c.query, a.body, c.faults)
+		if p.Type != "/problems/malformed-request" || p.Errors == nil || len(*p.Errors) != c.errors {
+			t.Errorf("%s?%.60s: %.300s, want %d errors of a malformed request", c.op, c.query, a.body, c.errors)
 			continue
 		}
 		e := (*p.Errors)[0]
@@ -85,14 +85,14 @@ func TestQueryFaults(t *testing.T) {
 		}
 	}
 	if got := len(decode[api.JobList](t, s.do("GET", "/v1/jobs", "").body).Jobs); got != 1 {
-		t.Errorf("%d jobs after requests that were all refused, want 1", got)
+		t.Errorf("%d jobs after requests that were all rejected, want 1", got)
 	}
 	if got := decode[api.Job](t, s.do("GET", path(live, ""), "").body).State; got != api.StateRunning && got != api.StateQueued {
 		t.Errorf("the job is %s, want it unfinished", got)
 	}
 }
 
-// TestQuery tests queries that are taken, in all their spellings.
+// TestQuery tests valid queries in all spellings.
 func TestQuery(t *testing.T) {
 	s := newService(t)
 	for _, labels := range []string{`{"off":"50%"}`, `{"off":"50%","team":"b; c"}`} {
@@ -124,7 +124,7 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-// TestSpellings tests that a resource has one meaning however its path is spelt.
+// TestSpellings tests that all spellings of a path name the same resource.
 func TestSpellings(t *testing.T) {
 	s := newService(t)
 	j := s.finished(`{"kind":"squares","numbers":[1]}`)
@@ -155,7 +155,7 @@ func TestSpellings(t *testing.T) {
 			t.Errorf("%s %s: %d, want %d: %s", c.method, c.path, a.status, c.status, a.body)
 		}
 	}
-	// A path cannot pass for one that needs no key.
+	// No spelling of a path avoids authentication.
 	s = newService(t, withKeys(nil))
 	for p, status := range map[string]int{
 		"/docs/..%2f..%2fv1%2fjobs": 404, "/%64ocs": 200, "/docs%2f..%2fv1/jobs": 404, "/v1%2fjobs": 401, "/v1/jobs%3Abatch": 401,

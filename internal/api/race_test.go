@@ -2,5 +2,5 @@
 
 package api_test
 
-// raceOverhead is the memory that the race detector adds to that of 20 clients.
+// raceOverhead is the additional memory of 20 clients under the race detector.
 const raceOverhead = 1 << 20

@@ -23,7 +23,7 @@ import (
 	"gather/internal/kind"
 )
 
-// decodingLog returns copies of what it reads, as a journal on disk does.
+// decodingLog returns copies of its records, like a journal on disk.
 type decodingLog struct{ *journaltest.Volatile }
 
 func (l decodingLog) Log(ctx context.Context, id job.ID, after uint64, limit int) ([]job.LogRecord, error) {
@@ -50,7 +50,7 @@ func (l decodingLog) ItemsByIndex(ctx context.Context, id job.ID, after int64, l
 	return items, err
 }
 
-// pipeListener accepts connections without a buffer, so that a client that does not read stops the server's writes.
+// pipeListener accepts unbuffered connections, so that a client that does not read blocks the server's writes.
 type pipeListener struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -65,7 +65,7 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 	}
 }
 
-// servePipes serves connections without a buffer.
+// servePipes serves unbuffered connections.
 func servePipes(t *testing.T, h http.Handler) *pipeListener {
 	t.Helper()
 	l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
@@ -95,7 +95,7 @@ const (
 	maxReads   = 8 << 20
 )
 
-// largeJob is a job whose results have 20 MB, behind a server that may hold 8 MiB for readers. It is for a synctest bubble.
+// largeJob is a job with 20 MB of results on a server with 8 MiB for readers, in a synctest bubble.
 type largeJob struct {
 	t  *testing.T
 	l  *pipeListener
@@ -139,7 +139,7 @@ func newLargeJob(t *testing.T) *largeJob {
 	return &largeJob{t: t, l: servePipes(t, h), id: id}
 }
 
-// ask sends a request about the job and returns the connection, from which nothing has been read.
+// ask sends a request about the job and returns the connection without reading from it.
 func (j *largeJob) ask(tail, accept string) net.Conn {
 	j.t.Helper()
 	return j.get("/"+j.id.String()+"/"+tail, accept)
@@ -156,7 +156,7 @@ func (j *largeJob) get(path, accept string) net.Conn {
 	return client
 }
 
-var largeAnswers = map[string][2]string{
+var largeResponses = map[string][2]string{
 	"a page":             {"results?limit=10000", "application/json"},
 	"a page by index":    {"results?limit=10000&order=index", "application/json"},
 	"NDJSON":             {"results", "application/x-ndjson"},
@@ -166,9 +166,9 @@ var largeAnswers = map[string][2]string{
 	"events from within": {"events?after=55", "text/event-stream"},
 }
 
-// Clients that do not read hold no more memory than MaxReads, however large the results are, and are cut off.
+// Clients that do not read use at most MaxReads of memory, however large the results are, and are disconnected.
 func TestStalledReaders(t *testing.T) {
-	for name, ask := range largeAnswers {
+	for name, ask := range largeResponses {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				j := newLargeJob(t)
@@ -181,7 +181,8 @@ func TestStalledReaders(t *testing.T) {
 				if got, most := heap()-before, int64(maxReads+512<<10+raceOverhead); got > most {
 					t.Errorf("20 clients hold %d bytes, want at most %d", got, most)
 				}
-				// The first are cut off after WriteTimeout; the others wait for their memory, and are refused or cut off.
+				// The first are disconnected after WriteTimeout; the others wait for memory, and are rejected or
+				// disconnected.
 				time.Sleep(4 * 15 * time.Second)
 				synctest.Wait()
 				for i, c := range conns {
@@ -209,9 +210,9 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// A client that is slower than the least rate is cut off, a slow one that is not gets the whole answer.
+// A client slower than minRate is disconnected; a slow client above it gets the whole response.
 func TestSlowReaders(t *testing.T) {
-	for name, ask := range largeAnswers {
+	for name, ask := range largeResponses {
 		for rate, whole := range map[int]bool{2 << 10: false, 10 << 10: true, 32 << 10: true} {
 			t.Run(fmt.Sprintf("%s at %d", name, rate), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -232,8 +233,8 @@ func TestSlowReaders(t *testing.T) {
 	}
 }
 
-// answered reads an answer to its end, and returns how long it took to come.
-func (j *largeJob) answered(conn net.Conn) (status int, body []byte, took time.Duration) {
+// readResponse reads a response to its end, and returns the time until it started.
+func (j *largeJob) readResponse(conn net.Conn) (status int, body []byte, took time.Duration) {
 	j.t.Helper()
 	began := time.Now()
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -248,7 +249,7 @@ func (j *largeJob) answered(conn net.Conn) (status int, body []byte, took time.D
 	return resp.StatusCode, body, time.Since(began)
 }
 
-// A client waits for memory while others stall, and then gets its answer.
+// A client waits for memory while others stall, and then gets its response.
 func TestReadersTakeTurns(t *testing.T) {
 	for name, c := range map[string]struct {
 		path func(*largeJob) string
@@ -260,23 +261,23 @@ func TestReadersTakeTurns(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				j := newLargeJob(t)
-				for range 4 { // one of them waits, too
+				for range 4 { // one of them also waits
 					j.ask("results", "application/x-ndjson")
 				}
 				synctest.Wait()
-				status, body, took := j.answered(j.get(c.path(j), "application/json"))
+				status, body, took := j.readResponse(j.get(c.path(j), "application/json"))
 				if status != http.StatusOK || !bytes.Contains(body, []byte(c.want)) {
 					t.Errorf("got %d with %d bytes, want 200 with %s: %.300s", status, len(body), c.want, body)
 				}
 				if took == 0 || took > 16*time.Second {
-					t.Errorf("answered after %s, want after the first were cut off, at most 16 s", took)
+					t.Errorf("the response came after %s, want after the first were disconnected, at most 16 s", took)
 				}
 			})
 		})
 	}
 }
 
-// A client that reads slowly but steadily keeps its memory, however many others stall and wait for theirs.
+// A client that reads slowly but steadily keeps its memory while others stall and wait.
 func TestSteadyReaderAmongStalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := newLargeJob(t)
@@ -292,7 +293,7 @@ func TestSteadyReaderAmongStalled(t *testing.T) {
 			n, err = io.ReadFull(steady, buf)
 			got, waited = got+n, waited+time.Since(began)
 			time.Sleep(time.Second)
-			if got < largeItems*largeItem/2 { // so that there always are clients that wait
+			if got < largeItems*largeItem/2 { // so that other clients always wait
 				j.ask("results", "application/x-ndjson")
 			}
 		}
@@ -302,19 +303,19 @@ func TestSteadyReaderAmongStalled(t *testing.T) {
 	})
 }
 
-// A list of jobs that is not read holds about its own size, not that of the largest list.
+// A list of jobs that is not read reserves about its own size, not the size of the largest list.
 func TestStalledListHoldsLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := newLargeJob(t)
 		j.get("?page_size=200", "application/json")
 		synctest.Wait()
-		if status, body, took := j.answered(j.ask("results?limit=3", "application/json")); status != http.StatusOK || took != 0 {
-			t.Errorf("got %d after %s, want 200 at once: %.300s", status, took, body)
+		if status, body, took := j.readResponse(j.ask("results?limit=3", "application/json")); status != http.StatusOK || took != 0 {
+			t.Errorf("got %d after %s, want 200 immediately: %.300s", status, took, body)
 		}
 	})
 }
 
-// Streams of a job in which nothing happens hold no memory for results.
+// Idle streams reserve no memory for results.
 func TestIdleStreamsHoldNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, h := newStill(t, func(c *api.Config) { c.MaxReads = maxReads })
@@ -324,13 +325,13 @@ func TestIdleStreamsHoldNothing(t *testing.T) {
 			go func() { _, _ = io.Copy(io.Discard, conn) }() // ends with the server
 		}
 		synctest.Wait()
-		if status, body, took := j.answered(j.ask("results", "application/json")); status != http.StatusOK || took != 0 {
-			t.Errorf("got %d after %s, want 200 at once: %.300s", status, took, body)
+		if status, body, took := j.readResponse(j.ask("results", "application/json")); status != http.StatusOK || took != 0 {
+			t.Errorf("got %d after %s, want 200 immediately: %.300s", status, took, body)
 		}
 	})
 }
 
-// A page is read also where it is larger than the memory that readers may hold.
+// A page larger than the readers' budget can still be read.
 func TestLittleReadMemory(t *testing.T) {
 	for name, option := range map[string]func(*service, *api.Config){"with keys": withKeys(nil), "without keys": func(*service, *api.Config) {}} {
 		t.Run(name, func(t *testing.T) {
@@ -345,7 +346,7 @@ func TestLittleReadMemory(t *testing.T) {
 	}
 }
 
-// A JSON page of large items ends early, and its cursor leads to the others.
+// A JSON page of large items ends early, and its cursor continues.
 func TestLargePages(t *testing.T) {
 	for _, order := range []string{"completed", "index"} {
 		synctest.Test(t, func(t *testing.T) {

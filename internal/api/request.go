@@ -15,18 +15,18 @@ import (
 	"gather/internal/tenant"
 )
 
-// A requestState is the state of one request, its context and its response writer, in one allocation. It is used by the
-// goroutine of its request.
+// A requestState is the state of one request, including its context and response writer, in one allocation. Only the
+// goroutine of the request uses it.
 type requestState struct {
 	context.Context
 	w   http.ResponseWriter
 	srv *server
-	// req is the request as the router sees it.
+	// req is the request that the router received.
 	req *http.Request
-	// route is the router's state, pooled.
+	// route is the router's pooled state.
 	route *chi.Context
 
-	// span is nil unless requests are traced.
+	// span is nil without tracing.
 	span trace.Span
 
 	started   time.Time
@@ -35,32 +35,32 @@ type requestState struct {
 	mode      mode
 	status    int
 	wrote     bool
-	// submitted is the job that the request submitted, if it is one; problem is the type of the error it was answered with.
+	// submitted is the job that a POST /v1/jobs created; problem is the type of the error response.
 	submitted job.ID
 	problem   string
-	// body is how many bytes of the bodies' budget this request holds.
+	// body is the request's share of the bodies' budget.
 	body int64
-	// read is how many bytes of the readers' budget this request holds.
+	// read is the request's share of the readers' budget.
 	read int64
-	// pace is how fast the client reads the answer.
+	// pace measures how fast the client reads the response.
 	pace pace
-	// unread is true until the request's body has been read to its end.
+	// unread is true until the request's body has been read to the end.
 	unread bool
 
-	// values backs the header values that set writes.
+	// values holds the header values of set.
 	values [16]string
 	used   int
 }
 
 type exchangeKey struct{}
 
-// exchangeOf returns the exchange of a request's context. Every context in this package has one.
-func exchangeOf(ctx context.Context) *requestState {
+// requestStateOf returns the state of a request from its context. Every context in this package has one.
+func requestStateOf(ctx context.Context) *requestState {
 	x, _ := ctx.Value(exchangeKey{}).(*requestState)
 	return x
 }
 
-// Value implements context.Context: for the router its own state, which saves it a context and a request.
+// Value implements context.Context. It returns the router's state without another context and request.
 func (x *requestState) Value(key any) any {
 	switch key {
 	case exchangeKey{}:
@@ -74,8 +74,8 @@ func (x *requestState) Value(key any) any {
 // Header implements http.ResponseWriter.
 func (x *requestState) Header() http.Header { return x.w.Header() }
 
-// WriteHeader implements http.ResponseWriter. From then on a client that does not read has WriteTimeout, unless the answer
-// sets a later deadline: net/http writes the end of an answer without a deadline of its own.
+// WriteHeader implements http.ResponseWriter. It starts WriteTimeout for clients that do not read, unless the response
+// sets a later deadline, because net/http writes the end of a response without a deadline.
 func (x *requestState) WriteHeader(status int) {
 	if !x.wrote {
 		x.status, x.wrote = status, true
@@ -99,10 +99,10 @@ func (x *requestState) Write(b []byte) (int, error) {
 	return x.w.Write(b)
 }
 
-// Unwrap lets http.ResponseController reach the connection.
+// Unwrap returns the underlying writer for http.ResponseController.
 func (x *requestState) Unwrap() http.ResponseWriter { return x.w }
 
-// set sets a response header without an allocation of its own. The key is in canonical form.
+// set sets a response header without an allocation. The key must be in canonical form.
 func (x *requestState) set(key, value string) {
 	if x.used == len(x.values) {
 		x.w.Header()[key] = []string{value}
@@ -113,7 +113,7 @@ func (x *requestState) set(key, value string) {
 	x.used++
 }
 
-// jobID returns the job that the request is about: the zero ID for none or several.
+// jobID returns the job of the request; the zero ID for none or several.
 func (x *requestState) jobID() job.ID {
 	if x.submitted != (job.ID{}) {
 		return x.submitted
@@ -134,7 +134,7 @@ func newRequestID() string {
 	return string(text[:])
 }
 
-// acceptRequestID reports whether a client's request id may stand in headers and logs.
+// acceptRequestID reports whether a client's request id is safe in headers and logs.
 func acceptRequestID(id string) bool {
 	if id == "" || len(id) > 64 {
 		return false

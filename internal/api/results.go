@@ -11,7 +11,7 @@ import (
 const (
 	defaultItems = 1000
 	maxItems     = 10_000
-	// maxPageBytes is the size from which a JSON page takes no further item.
+	// maxPageBytes is the size at which a JSON page ends.
 	maxPageBytes = 4 << 20
 )
 
@@ -64,7 +64,7 @@ func (s *server) getJobResults(x *requestState) error {
 			return malformed("parameter", "after", notAnEvent)
 		}
 	}
-	a := &resultsAnswer{srv: s, ctx: x, x: x, ints: ints, limit: limit, bounded: bounded, finished: j.State.Terminal()}
+	a := &resultsResponse{srv: s, ctx: x, x: x, ints: ints, limit: limit, bounded: bounded, finished: j.State.Terminal()}
 	if !byIndex {
 		a.from = &logReader{x: x, id: j.ID, end: j.Seq, after: uint64(after), last: after}
 	} else if a.finished {
@@ -78,8 +78,8 @@ func (s *server) getJobResults(x *requestState) error {
 	return a.write()
 }
 
-// resultsAnswer is a page of results.
-type resultsAnswer struct {
+// resultsResponse is a page of results.
+type resultsResponse struct {
 	srv      *server
 	ctx      context.Context
 	x        *requestState
@@ -90,7 +90,7 @@ type resultsAnswer struct {
 	finished bool
 }
 
-func (a *resultsAnswer) headers(media string) {
+func (a *resultsResponse) headers(media string) {
 	h := a.x.Header()
 	h["Content-Type"] = []string{media}
 	h["Cache-Control"] = privateNoCache
@@ -98,9 +98,8 @@ func (a *resultsAnswer) headers(media string) {
 	a.srv.setAge(a.x)
 }
 
-// write writes a page. It is written as it is made, and ends before limit
-// when it has maxPageBytes.
-func (a *resultsAnswer) write() error {
+// write streams a page, which ends at limit items or maxPageBytes.
+func (a *resultsResponse) write() error {
 	if !a.srv.openStream() {
 		return errStreams
 	}
@@ -120,13 +119,13 @@ func (a *resultsAnswer) write() error {
 	for left, sent := a.limit, 0; more; {
 		b, n, again, err := a.from.read(a.ctx, *buf, left, item)
 		if *buf, more = b, again; err != nil {
-			return err // a status if nothing was written yet; the connection is cut otherwise
+			return err // an error status if nothing was written yet; otherwise the connection is aborted
 		}
 		if left == 0 && n == 0 {
 			break
 		}
 		if left -= n; sent+len(b) >= maxPageBytes {
-			left = 0 // and see whether there is another item
+			left = 0 // then check for another item
 		}
 		if more && (left > 0 || len(b) >= flushSize) {
 			if err := a.send(b); err != nil {
@@ -139,16 +138,16 @@ func (a *resultsAnswer) write() error {
 	return abortStream(a.send(*buf))
 }
 
-func (a *resultsAnswer) send(b []byte) error {
+func (a *resultsResponse) send(b []byte) error {
 	if !a.x.wrote {
 		a.headers(mediaJSON)
 		a.x.WriteHeader(http.StatusOK)
 	}
-	return a.srv.push(a.x, b)
+	return a.srv.writeWithDeadline(a.x, b)
 }
 
-// appendEnd appends the members that follow the items, and the end of the object. More is whether items are left to read.
-func (a *resultsAnswer) appendEnd(b []byte, more bool) []byte {
+// appendEnd appends the members after the items and closes the object. more reports whether items are left.
+func (a *resultsResponse) appendEnd(b []byte, more bool) []byte {
 	b = append(b, `"next_after":`...)
 	b = strconv.AppendInt(b, a.from.cursor(), 10)
 	b = append(b, `,"complete":`...)
@@ -156,9 +155,9 @@ func (a *resultsAnswer) appendEnd(b []byte, more bool) []byte {
 	return append(b, "}\n"...)
 }
 
-// ndjsonResults streams results, one a line. The last line has the end of a page, because behind a proxy an answer that was
-// cut can look like one that has ended.
-type ndjsonResults resultsAnswer
+// ndjsonResults streams results, one per line. The last line has the end of a page, because behind a proxy a truncated
+// response can look complete.
+type ndjsonResults resultsResponse
 
 func (a *ndjsonResults) write() error {
 	if !a.srv.openStream() {
@@ -166,7 +165,7 @@ func (a *ndjsonResults) write() error {
 	}
 	defer a.srv.closeStream()
 	a.x.mode = modeStream
-	(*resultsAnswer)(a).headers(mediaNDJSON)
+	(*resultsResponse)(a).headers(mediaNDJSON)
 	if a.x.req.Method == http.MethodHead {
 		a.x.WriteHeader(http.StatusOK)
 		return nil
@@ -182,18 +181,18 @@ func (a *ndjsonResults) write() error {
 	for more {
 		b, n, again, err := a.from.read(a.ctx, (*buf)[:0], left, line)
 		if err != nil {
-			return err // a status if nothing was written yet; the connection is cut otherwise
+			return err // an error status if nothing was written yet; otherwise the connection is aborted
 		}
 		if *buf = b; len(b) > 0 {
-			if err := a.srv.push(a.x, b); err != nil {
+			if err := a.srv.writeWithDeadline(a.x, b); err != nil {
 				return abortStream(err)
 			}
 		}
-		if more = again; left == 0 && n == 0 { // the limit was reached; more reports whether there is another item
+		if more = again; left == 0 && n == 0 { // at the limit more reports whether another item exists
 			break
 		}
 		left -= n
 	}
-	*buf = (*resultsAnswer)(a).appendEnd(append((*buf)[:0], '{'), more)
-	return abortStream(a.srv.push(a.x, *buf))
+	*buf = (*resultsResponse)(a).appendEnd(append((*buf)[:0], '{'), more)
+	return abortStream(a.srv.writeWithDeadline(a.x, *buf))
 }

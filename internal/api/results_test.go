@@ -11,13 +11,13 @@ import (
 	"gather/internal/api"
 )
 
-// lastLine is the last line of an NDJSON answer.
+// lastLine returns the last line of an NDJSON response.
 func lastLine(body []byte) string {
 	lines := strings.Split(strings.TrimSuffix(string(body), "\n"), "\n")
 	return lines[len(lines)-1]
 }
 
-// The last line of NDJSON results has where to read on, and whether that was all; as the end of a JSON page has.
+// The last line of NDJSON results has the same cursor and completeness as the end of a JSON page.
 func TestResultsEnd(t *testing.T) {
 	s := newService(t)
 	done, live := s.finished(`{"kind":"squares","range":{"stop":10}}`), s.running()
@@ -47,7 +47,7 @@ func TestResultsEnd(t *testing.T) {
 		if c.complete {
 			continue
 		}
-		// Reading on from there gives the rest.
+		// Reading on from the cursor returns the rest.
 		sep := "?"
 		if c.query != "" {
 			sep = "&"
@@ -60,8 +60,8 @@ func TestResultsEnd(t *testing.T) {
 	}
 }
 
-// An answer to HTTP/1.0, as a proxy may ask for it, ends with the connection: only the last line distinguishes a complete answer
-// from one that was cut.
+// A response to HTTP/1.0, which a proxy may request, ends with the connection: only the last line distinguishes a
+// complete response from a truncated one.
 func TestResultsOverHTTP10(t *testing.T) {
 	read := func(s *service, tail string) string {
 		j := s.finished(`{"kind":"squares","range":{"stop":200000}}`)

@@ -12,7 +12,7 @@ import (
 	"gather/internal/tenant"
 )
 
-// TestRevoke tests that everything that is open with a key ends when the key is revoked, and nothing else does.
+// TestRevoke tests that revoking a key ends all open requests with it, and no others.
 func TestRevoke(t *testing.T) {
 	key, text, err := tenant.Generate("acme", time.Now())
 	if err != nil {
@@ -45,7 +45,7 @@ func TestRevoke(t *testing.T) {
 	//nolint:bodyclose // the streams end with their key, or with the server
 	events, lines := open(text, "/events", "text/event-stream"), open(text, "/events", "application/x-ndjson")
 	stays := open(otherText, "/events", "text/event-stream")
-	waited := make(chan answer, 1)
+	waited := make(chan response, 1)
 	go func() { waited <- s.do("GET", path(j, ""), "", "Prefer: wait=30") }()
 	part, body := io.Pipe()
 	uploaded := make(chan *http.Response, 1)
@@ -81,7 +81,7 @@ func TestRevoke(t *testing.T) {
 	if a := <-waited; a.status != 401 {
 		t.Errorf("the wait: %d, want 401: %s", a.status, a.body)
 	}
-	_, _ = io.WriteString(body, file[200:]) // fails if the server has answered
+	_, _ = io.WriteString(body, file[200:]) // fails if the server has already responded
 	_ = body.Close()
 	if resp := <-uploaded; resp != nil {
 		if resp.StatusCode != 401 {
@@ -106,7 +106,7 @@ func TestRevoke(t *testing.T) {
 	_ = stays.Body.Close()
 }
 
-// TestBatchBeyondRate tests that a batch that can never be accepted is refused as such: without a time to come back.
+// TestBatchBeyondRate tests that a batch larger than the rate allows is rejected without Retry-After.
 func TestBatchBeyondRate(t *testing.T) {
 	s := newService(t, withKeys(func(k *tenant.Key) { k.Rate = &tenant.Rate{Jobs: 2, Window: tenant.Window(time.Hour)} }))
 	batch := func(n int) string {

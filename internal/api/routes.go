@@ -9,11 +9,10 @@ import (
 	"github.com/go-chi/chi/v5"
 )
 
-// An operation answers one request. It returns an error instead of an answer; an error after the answer has begun cuts the
-// connection.
+// An operation handles one request. If it returns an error after the response has begun, the connection is aborted.
 type operation func(x *requestState) error
 
-// operations has the operations of openapi.yaml. TestContract compares them.
+// operations returns the operations of openapi.yaml. TestContract compares them.
 func (s *server) operations() map[routeKey]operation {
 	return map[routeKey]operation{
 		{"GET", "/"}:                          s.getIndex,
@@ -41,13 +40,13 @@ func (s *server) operations() map[routeKey]operation {
 	}
 }
 
-// newRouter returns the router of all operations. The query of a request is checked before its operation runs.
+// newRouter returns the router of all operations. It checks the query before the operation runs.
 func (s *server) newRouter() chi.Router {
 	router := chi.NewRouter()
 	checked := router.With(s.checkQuery)
 	for key, run := range s.operations() {
 		checked.MethodFunc(key.method, key.route, func(_ http.ResponseWriter, r *http.Request) {
-			x := exchangeOf(r.Context())
+			x := requestStateOf(r.Context())
 			x.req = r
 			if err := run(x); err != nil {
 				s.fail(x, r, err)
@@ -59,7 +58,7 @@ func (s *server) newRouter() chi.Router {
 	return router
 }
 
-// param returns a parameter of the path, decoded.
+// param returns a decoded path parameter.
 func (x *requestState) param(name string) string {
 	text, err := url.PathUnescape(x.route.URLParam(name))
 	if err != nil { // net/http has checked it
@@ -68,7 +67,7 @@ func (x *requestState) param(name string) string {
 	return text
 }
 
-// query returns the parameters of the query, which checkQuery has found valid.
+// query returns the query parameters, which checkQuery has validated.
 func (x *requestState) query() url.Values {
 	if x.req.URL.RawQuery == "" {
 		return nil
@@ -76,7 +75,7 @@ func (x *requestState) query() url.Values {
 	return x.req.URL.Query()
 }
 
-// integer returns an integer from the query that is not below least, and absent if it is not given. Its errors are 400s.
+// integer returns an integer parameter of at least least, or absent if it is missing. Its errors are 400s.
 func integer(query url.Values, name string, least, absent int64) (int64, error) {
 	if !query.Has(name) {
 		return absent, nil
@@ -91,7 +90,7 @@ func integer(query url.Values, name string, least, absent int64) (int64, error) 
 	return n, nil
 }
 
-// writeJSON answers with a value of the contract.
+// writeJSON responds with a value as JSON.
 func (x *requestState) writeJSON(status int, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -99,10 +98,10 @@ func (x *requestState) writeJSON(status int, v any) error {
 	}
 	x.Header()["Content-Type"] = typeJSON
 	x.WriteHeader(status)
-	return clientError(x.srv.push(x, append(body, '\n')))
+	return clientError(x.srv.writeWithDeadline(x, append(body, '\n')))
 }
 
-// writeNothing answers with a status alone.
+// writeNothing responds without a body.
 func (x *requestState) writeNothing(status int) error {
 	x.WriteHeader(status)
 	return nil

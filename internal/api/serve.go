@@ -18,10 +18,10 @@ import (
 	"gather/internal/tenant"
 )
 
-// statusClientGone stands in metrics and logs for a client that went before it was answered.
+// statusClientGone is the status in metrics and logs when the client disconnected before the response.
 const statusClientGone = 499
 
-// A mode is the expected duration of an answer, so that latencies of waits are not mixed with those of other requests.
+// A mode classifies responses by their expected duration, so that the latencies of waits and streams are separate.
 type mode uint8
 
 const (
@@ -36,8 +36,7 @@ var routes = sync.Pool{New: func() any { return chi.NewRouteContext() }}
 
 var noSniff = []string{"nosniff"}
 
-// ServeHTTP serves a request in this order: count, request id, recover, deadline of the body, authenticate, route; and
-// in the end: log, observe.
+// ServeHTTP serves a request: count, request id, recover, body deadline, authenticate, route; finally log and observe.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &requestState{Context: r.Context(), w: w, srv: s, started: time.Now(), pace: pace{window: s.WriteTimeout}}
 	if x.requestID = r.Header.Get("X-Request-Id"); !acceptRequestID(x.requestID) {
@@ -52,7 +51,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.route.RoutePath = routePath(r.URL)
 	x.route.RouteMethod = r.Method
 	if r.Method == http.MethodHead {
-		x.route.RouteMethod = http.MethodGet // net/http leaves the body out
+		x.route.RouteMethod = http.MethodGet // net/http omits the body
 	}
 	x.req = r.WithContext(x)
 	s.metrics.inFlight.Inc()
@@ -73,7 +72,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.router.ServeHTTP(x, x.req)
 }
 
-// finish ends a request; cause is the value of a panic, or nil.
+// finish completes a request; cause is the value of a panic, or nil.
 func (s *server) finish(x *requestState, cause any) {
 	defer s.metrics.inFlight.Dec()
 	aborted := false
@@ -84,15 +83,15 @@ func (s *server) finish(x *requestState, cause any) {
 			s.log.LogAttrs(x, slog.LevelError, "panic", slog.String("request_id", x.requestID), x.traceAttr(),
 				slog.String("panic", fmt.Sprint(cause)), slog.String("stack", string(debug.Stack())))
 			if aborted = x.wrote; !aborted {
-				s.fail(x, x.req, &problem{row: internalError, detail: "The server failed to handle the request. Its log has the cause under the request id."})
+				s.fail(x, x.req, &problem{entry: internalError, detail: "The server failed to handle the request. Its log has the cause under the request id."})
 			} else {
 				x.status = http.StatusInternalServerError
 			}
 		}
 	}
-	x.release()
+	x.releaseBody()
 	if x.mode == modeStream && !aborted {
-		x.setWriteDeadline() // the deadline of its last write may have passed since
+		x.setWriteDeadline() // the last write deadline may have passed
 	}
 	took := time.Since(x.started)
 	x.endTrace()
@@ -104,8 +103,8 @@ func (s *server) finish(x *requestState, cause any) {
 	}
 }
 
-// logAccess logs answers that are errors, and slow ones; with an access log, every answer. The query is left out: it is the
-// part of a URL in which clients send secrets.
+// logAccess logs errors and slow requests; with an access log, every request. It omits the query, the part of a URL in
+// which clients send secrets.
 func (s *server) logAccess(x *requestState, took time.Duration) {
 	log, level, what := s.log, slog.LevelDebug, "request"
 	switch {
@@ -139,11 +138,11 @@ func (s *server) logAccess(x *requestState, took time.Duration) {
 	if x.problem != "" {
 		attrs = append(attrs, slog.String("problem", x.problem))
 	}
-	log.LogAttrs(x, level, what, append(attrs, x.traceAttr())...) //nolint:sloglint // what is one of a few
+	log.LogAttrs(x, level, what, append(attrs, x.traceAttr())...) //nolint:sloglint // a constant
 }
 
-// clientIP is the address of the connection or, when that is a trusted proxy, the last address in X-Forwarded-For that is
-// not one.
+// clientIP returns the address of the connection or, behind trusted proxies, the last address in X-Forwarded-For that
+// is not a trusted proxy.
 func (s *server) clientIP(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -175,18 +174,18 @@ func (s *server) trusted(ip netip.Addr) bool {
 	return false
 }
 
-// open are the paths that need no API key, and the beginnings of such; everything else does.
-var open = struct{ paths, beginnings []string }{
+// publicPaths are the paths, and prefixes of paths, that need no API key.
+var publicPaths = struct{ paths, prefixes []string }{
 	[]string{"/", "/livez", "/readyz", "/openapi.yaml", "/openapi.json", "/docs"}, []string{"/docs/", "/problems/"},
 }
 
-func isOpen(path string) bool {
-	return slices.Contains(open.paths, path) ||
-		slices.ContainsFunc(open.beginnings, func(b string) bool { return strings.HasPrefix(path, b) })
+func isPublic(path string) bool {
+	return slices.Contains(publicPaths.paths, path) ||
+		slices.ContainsFunc(publicPaths.prefixes, func(b string) bool { return strings.HasPrefix(path, b) })
 }
 
-// authenticate finds whose request it is, and refuses requests without a key or, to a server without keys, of a foreign
-// page.
+// authenticate sets the principal of a request. It rejects requests without a valid key or, on a server without keys,
+// from a foreign host or page.
 func (s *server) authenticate(x *requestState) error {
 	if s.Tenants == nil {
 		x.principal = tenant.Principal{Tenant: tenant.Default}
@@ -195,25 +194,25 @@ func (s *server) authenticate(x *requestState) error {
 		}
 		return s.Hosts.check(x.req)
 	}
-	if isOpen(x.req.URL.Path) {
+	if isPublic(x.req.URL.Path) {
 		return nil
 	}
 	scheme, key, _ := strings.Cut(x.req.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return &problem{row: unauthenticated, detail: "Send your API key as: Authorization: Bearer gather_..."}
+		return &problem{entry: unauthenticated, detail: "Send your API key as: Authorization: Bearer gather_..."}
 	}
 	principal, ok := s.Tenants.Authenticate(strings.TrimSpace(key))
 	if !ok {
-		return &problem{row: unauthenticated, detail: "Invalid API key."}
+		return &problem{entry: unauthenticated, detail: "Invalid API key."}
 	}
 	x.principal = principal
 	return nil
 }
 
-// errRevoked ends a wait or a stream whose API key was revoked after its request was accepted.
-var errRevoked = &problem{row: unauthenticated, detail: "The API key was revoked."}
+// errRevoked ends a wait or a stream whose API key was revoked after the request was accepted.
+var errRevoked = &problem{entry: unauthenticated, detail: "The API key was revoked."}
 
-// revoked reports whether the API key of the request was revoked since.
+// revoked reports whether the request's API key has been revoked since.
 func (x *requestState) revoked() bool {
 	select {
 	case <-x.principal.Revoked:
@@ -223,10 +222,10 @@ func (x *requestState) revoked() bool {
 	}
 }
 
-// mayWrite refuses keys that may only read.
+// mayWrite returns an error for read-only keys.
 func (x *requestState) mayWrite() error {
 	if x.principal.ReadOnly {
-		return &problem{row: forbidden, detail: "This API key is read-only. Use another one to submit, cancel or delete."}
+		return &problem{entry: forbidden, detail: "This API key is read-only. Use another key to submit, cancel or delete."}
 	}
 	return nil
 }
@@ -237,7 +236,7 @@ func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusPermanentRedirect)
 		return
 	}
-	s.fail(w, r, &problem{row: noSuchResource, detail: "No resource has this path. /docs lists the operations."})
+	s.fail(w, r, &problem{entry: noSuchResource, detail: "No resource has this path. /docs lists the operations."})
 }
 
 var routedMethods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete}
@@ -252,16 +251,16 @@ func (s *server) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	if len(allow) == 0 { // the router has neither the method nor the path
+	if len(allow) == 0 { // the path does not exist either
 		s.notFound(w, r)
 		return
 	}
 	list := strings.Join(allow, ", ")
-	exchangeOf(r.Context()).set("Allow", list)
-	s.fail(w, r, &problem{row: methodNotAllowed, detail: "Allowed methods: " + list + "."})
+	requestStateOf(r.Context()).set("Allow", list)
+	s.fail(w, r, &problem{entry: methodNotAllowed, detail: "Allowed methods: " + list + "."})
 }
 
-// routeOf is the pattern of the route that was taken, of a closed set.
+// routeOf returns the pattern of the request's route.
 func routeOf(r *http.Request) string {
 	if r.Pattern == "" {
 		return unmatched

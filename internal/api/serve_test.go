@@ -22,12 +22,12 @@ import (
 	"gather/internal/tenant"
 )
 
-// panicking is a journal whose views panic.
+// panicking is a journal that panics.
 type panicking struct{ api.Jobs }
 
 func (panicking) Get(context.Context, string, job.ID) (job.Job, error) { panic("ouch") }
 
-// A panic is a 500 that says nothing, and a line in the log that says all, under the same request id.
+// A panic is a 500 without internals and a log record with the cause under the same request id.
 func TestPanic(t *testing.T) {
 	s := newService(t, func(_ *service, c *api.Config) { c.Jobs = panicking{c.Jobs} })
 	a := s.do("GET", "/v1/jobs/"+job.NewID().String(), "")
@@ -35,7 +35,7 @@ func TestPanic(t *testing.T) {
 	if a.status != 500 || p.Type != "about:blank" || strings.Contains(string(a.body), "ouch") {
 		t.Errorf("%d: %s", a.status, a.body)
 	}
-	s.Close() // and with it the handlers that write the log
+	s.Close() // waits for the handlers, which write the log
 	line, _, _ := strings.Cut(s.logs.String(), "\n")
 	entry := decode[map[string]any](t, []byte(line))
 	if entry["request_id"] != p.RequestId || entry["panic"] != "ouch" || !strings.Contains(entry["stack"].(string), "panicking") {
@@ -43,7 +43,7 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// Unknown paths and methods are problems too; Allow is complete; HEAD is GET without its body.
+// Unknown paths and methods are problems too; Allow is complete; HEAD is GET without a body.
 func TestRouting(t *testing.T) {
 	s := newService(t)
 	for _, c := range []struct {
@@ -122,8 +122,8 @@ func TestNegotiation(t *testing.T) {
 	}
 }
 
-// Every operation answers an empty Accept header as it answers none, and names the charset of text, which some clients
-// read as Latin-1 otherwise.
+// Every operation treats an empty Accept header as a missing one, and declares the charset of text, which some clients
+// otherwise read as Latin-1.
 func TestMedia(t *testing.T) {
 	s := newService(t)
 	job := "/v1/jobs/" + s.finished(`{"kind":"squares","numbers":[3]}`).Id.String()
@@ -153,7 +153,7 @@ func TestMedia(t *testing.T) {
 		t.Run(tt.method+" "+tt.path+" "+tt.accept, func(t *testing.T) {
 			headers := []string{"Accept: " + tt.accept}
 			if tt.accept == "" {
-				headers = []string{"Accept: ", "Accept:  "} // none, and one that is empty
+				headers = []string{"Accept: ", "Accept:  "} // missing, and empty
 			}
 			for _, h := range headers {
 				got := s.do(tt.method, tt.path, tt.body, h)
@@ -165,7 +165,7 @@ func TestMedia(t *testing.T) {
 	}
 }
 
-// The client is who the last proxy that is not trusted says it is.
+// The client address is the last X-Forwarded-For address that is not a trusted proxy.
 func TestClientIP(t *testing.T) {
 	s := newService(t, func(_ *service, c *api.Config) {
 		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}
@@ -191,7 +191,7 @@ func TestClientIP(t *testing.T) {
 	}
 }
 
-// The metrics are as Prometheus likes them; labels stay a closed set whatever is asked for.
+// The metrics pass Prometheus's linter; labels stay a closed set for any request.
 func TestMetrics(t *testing.T) {
 	s := newService(t)
 	j := s.finished(`{"kind":"squares","numbers":[1]}`)
@@ -204,10 +204,10 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("%v %v", problems, err)
 	}
 	want := `
-# HELP gather_http_requests_in_flight HTTP requests being served, including those that wait or stream.
+# HELP gather_http_requests_in_flight HTTP requests being served, including waits and streams.
 # TYPE gather_http_requests_in_flight gauge
 gather_http_requests_in_flight 0
-# HELP gather_http_streams_open Requests that wait for a job or follow one.
+# HELP gather_http_streams_open Open requests that wait for a job or stream its events or results.
 # TYPE gather_http_streams_open gauge
 gather_http_streams_open 0
 `
@@ -215,7 +215,7 @@ gather_http_streams_open 0
 	if err := testutil.GatherAndCompare(s.registry, strings.NewReader(want), "gather_http_requests_in_flight", "gather_http_streams_open"); err != nil {
 		t.Error(err)
 	}
-	refused(t, s, map[string]float64{"rate": 0, "bodies": 0, "uploads": 0, "readers": 0, "streams": 0})
+	rejected(t, s, map[string]float64{"rate": 0, "bodies": 0, "uploads": 0, "readers": 0, "streams": 0})
 	families, err := s.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -247,8 +247,8 @@ gather_http_streams_open 0
 	}
 }
 
-// refused compares the refusals of a service.
-func refused(t *testing.T, s *service, want map[string]float64) {
+// rejected compares the rejection counters of a service.
+func rejected(t *testing.T, s *service, want map[string]float64) {
 	t.Helper()
 	families, err := s.registry.Gather()
 	if err != nil {
@@ -263,12 +263,12 @@ func refused(t *testing.T, s *service, want map[string]float64) {
 		}
 	}
 	if !maps.Equal(got, want) {
-		t.Errorf("refusals %v, want %v", got, want)
+		t.Errorf("rejections %v, want %v", got, want)
 	}
 }
 
-// What the API itself refuses is counted by its reason, and nothing else is.
-func TestRefusals(t *testing.T) {
+// The API counts its own rejections by reason, and no others.
+func TestRejections(t *testing.T) {
 	s := newService(t, withKeys(func(k *tenant.Key) { k.Rate = &tenant.Rate{Jobs: 2, Window: tenant.Window(time.Hour)} }),
 		func(_ *service, c *api.Config) { c.MaxStreams, c.MaxBodies, c.MaxBody = -1, 1000, 1100 })
 	j := s.running()
@@ -295,15 +295,15 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s %s: %d, want %d: %s", c.method, c.path, a.status, c.status, a.body)
 		}
 	}
-	refused(t, s, map[string]float64{"rate": 1, "bodies": 2, "uploads": 0, "readers": 0, "streams": 4})
+	rejected(t, s, map[string]float64{"rate": 1, "bodies": 2, "uploads": 0, "readers": 0, "streams": 4})
 	full := newService(t, withFailure(&job.Rejection{Err: job.ErrQueueFull, Reason: "jobs"}))
 	if a := full.do("POST", "/v1/jobs", none); a.status != 503 {
 		t.Errorf("a full queue: %d", a.status)
 	}
-	refused(t, full, map[string]float64{"rate": 0, "bodies": 0, "uploads": 0, "readers": 0, "streams": 0})
+	rejected(t, full, map[string]float64{"rate": 0, "bodies": 0, "uploads": 0, "readers": 0, "streams": 0})
 }
 
-// Without what it needs there is no handler, and a kind without a schema is noticed at the start.
+// New fails without a required dependency, and for a kind without a schema.
 func TestConfig(t *testing.T) {
 	i, _ := newIdle(t, 0)
 	good := api.Config{
@@ -330,7 +330,7 @@ type cubes struct{ api.Kinds }
 
 func (cubes) Describe() []job.KindInfo { return []job.KindInfo{{Name: "cubes"}} }
 
-// Each kind's schema stands alone: everything it refers to is in it, and its examples are valid by it.
+// Each kind's schema is self-contained, and its examples are valid.
 func TestKinds(t *testing.T) {
 	s := newService(t)
 	list := decode[api.KindList](t, s.do("GET", "/v1/kinds", "").body)
@@ -364,7 +364,7 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// Every problem type has its page, and every page its type.
+// Every problem type has a page, and every page a type.
 func TestProblemPages(t *testing.T) {
 	s := newService(t)
 	for _, name := range api.ProblemNames() {
@@ -378,7 +378,7 @@ func TestProblemPages(t *testing.T) {
 	}
 }
 
-// Listings are filtered and paged, and tokens are good for their own listing only.
+// Listings are filtered and paged; a token is valid only for its own listing.
 func TestList(t *testing.T) {
 	s := newService(t, withKeys(nil))
 	var want []string
@@ -404,7 +404,7 @@ func TestList(t *testing.T) {
 			t.Errorf("link %q, token %v", link, page.NextPageToken)
 		}
 		next = strings.TrimSuffix(strings.TrimPrefix(link, "<"), `>; rel="next"`)
-		if len(got) == 4 { // a newer job moves nothing
+		if len(got) == 4 { // a newer job does not move the page
 			s.finished(`{"kind":"squares","numbers":[],"labels":{"l":"a"}}`)
 		}
 	}
@@ -438,14 +438,14 @@ func TestList(t *testing.T) {
 	if l := decode[api.JobList](t, s.do("GET", "/v1/jobs?state=running", "").body); len(l.Jobs) != 1 || l.Jobs[0].Id != live.Id {
 		t.Errorf("running: %+v", l)
 	}
-	// Another tenant cannot go on with it.
+	// Another tenant cannot use the token.
 	other := newService(t, withKeys(func(k *tenant.Key) { k.Tenant = "other" }))
 	if a := other.do("GET", "/v1/jobs?page_token="+token, ""); a.status != 400 {
 		t.Errorf("a foreign token: %d", a.status)
 	}
 }
 
-// The docs page finds everything it refers to here, and may run nothing from elsewhere.
+// The docs page loads only resources of this server.
 func TestDocs(t *testing.T) {
 	s := newService(t)
 	a := s.do("GET", "/docs", "")
@@ -463,8 +463,8 @@ func TestDocs(t *testing.T) {
 	}
 }
 
-// What the contract opens is open with keys, and all else is not.
-func TestOpenPaths(t *testing.T) {
+// Exactly the public paths of the contract are accessible without a key.
+func TestPublicPaths(t *testing.T) {
 	s := newService(t, withKeys(nil))
 	for path, item := range newContract(t).doc.Paths.Map() {
 		for method, op := range item.Operations() {

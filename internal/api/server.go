@@ -18,8 +18,7 @@ import (
 	"gather/internal/job"
 )
 
-// Config is how the API is set up. The rooms, the registerer and Stopping must be given; a zero bound is read as its
-// default.
+// Config configures the API. The dependencies, Registerer and Stopping are required; a zero bound selects its default.
 type Config struct {
 	Executor Executor
 	Jobs     Jobs
@@ -30,58 +29,58 @@ type Config struct {
 	Nodes    Nodes
 	// Replica is nil for a server whose reads are always current.
 	Replica Replica
-	// Tenants is nil for a server without keys, where everyone is tenant.Default.
+	// Tenants is nil for a server without API keys, where every request belongs to tenant.Default.
 	Tenants Tenants
-	// Hosts restricts the Host and Origin of requests to a server without keys; nil accepts all.
+	// Hosts restricts the Host and Origin of requests to a server without API keys; nil accepts all.
 	Hosts *Hosts
 
-	// Ready returns why no request should be sent here: an error of the problem table, such as job.ErrDraining or
+	// Ready returns why the server should get no requests: an error of the problem table, such as job.ErrDraining or
 	// job.ErrStorage. Nil is always ready.
 	Ready func() error
-	// Stopping is done when the server shuts down: waits answer with the current state and event streams end, so that
-	// clients reconnect, to another server.
+	// Stopping is done when the server shuts down: waits return the current state and event streams end, so that
+	// clients reconnect to another server.
 	Stopping context.Context
 
-	// Logger takes requests that were answered with an error, or slowly; all of them at debug level.
+	// Logger logs errors and slow requests; at debug level all requests.
 	Logger *slog.Logger
-	// AccessLog, if there is one, takes every request instead.
+	// AccessLog, if set, logs every request instead.
 	AccessLog  *slog.Logger
 	Registerer prometheus.Registerer
-	// Tracer makes a span of every request; nil for none.
+	// Tracer starts a span for every request; nil for none.
 	Tracer trace.Tracer
 
-	// Wall reads the clock that the instants of jobs are of; time.Now.
+	// Wall returns the time on the clock of the jobs' timestamps. Default: time.Now.
 	Wall func() time.Time
 
-	// Durability is the durability of a job that is answered 202: "fsync" by default.
+	// Durability is the durability of accepted jobs. Default: "fsync".
 	Durability string
-	// Retention is how long jobs are kept after their end, unless the job sets its own; 24 h. MaxRetention bounds that;
-	// 30 days.
+	// Retention is how long finished jobs are kept, unless the job sets its own retention; default 24 h. MaxRetention
+	// bounds it; default 30 days.
 	Retention, MaxRetention time.Duration
-	// MaxTimeout bounds the timeout of a job; 366 days.
+	// MaxTimeout bounds the timeout of a job; default 366 days.
 	MaxTimeout time.Duration
-	// MaxBody bounds one body, 32 MiB; MaxBodies all bodies that are being read and accepted, 256 MiB.
+	// MaxBody bounds one body, default 32 MiB; MaxBodies all concurrent bodies, default 256 MiB.
 	MaxBody, MaxBodies int64
-	// MaxUploads bounds the buffers of all uploads of arrays, 128 MiB; UploadMemory is the most that one of them holds, in
-	// Arrays and here, 128 KiB.
+	// MaxUploads bounds the buffers of all concurrent uploads, default 128 MiB; UploadMemory the buffers of one, in
+	// Arrays and here, default 128 KiB.
 	MaxUploads, UploadMemory int64
-	// MaxReads bounds the memory of all answers for results and events that they read, and their encoding; 128 MiB.
+	// MaxReads bounds the memory of all responses with results and events, including their encoding; default 128 MiB.
 	MaxReads int64
-	// MaxStreams bounds the waits and streams that are open at the same time; 10 000.
+	// MaxStreams bounds the open waits and streams; default 10 000.
 	MaxStreams int64
-	// BodyTimeout bounds the reading of a body, 60 s. WriteTimeout, 15 s, is the time over which a client must read an answer
-	// at minRate, and bounds how long a read waits for memory.
+	// BodyTimeout bounds the reading of a body; default 60 s. WriteTimeout is the window over which a client must read
+	// a response at minRate, and the bound of waiting for memory; default 15 s.
 	BodyTimeout, WriteTimeout time.Duration
-	// SlowRequest is from where a request that neither waits nor streams is logged as slow; 1 s.
+	// SlowRequest is the duration from which a request that neither waits nor streams is logged as slow; default 1 s.
 	SlowRequest time.Duration
-	// TrustedProxies are the proxies whose X-Forwarded-For is used as the client address in the log.
+	// TrustedProxies are the proxies whose X-Forwarded-For determines the logged client address.
 	TrustedProxies []netip.Prefix
 }
 
 func (c *Config) complete() error {
 	if c.Executor == nil || c.Jobs == nil || c.Log == nil || c.Keys == nil || c.Kinds == nil || c.Arrays == nil ||
 		c.Nodes == nil {
-		return errors.New("api: a room is missing in the config")
+		return errors.New("api: a dependency is missing in the config")
 	}
 	if c.Registerer == nil || c.Stopping == nil {
 		return errors.New("api: the registerer or the stopping context is missing in the config")
@@ -123,39 +122,39 @@ func orDefault[T time.Duration | int64](v *T, def T) {
 	}
 }
 
-// server carries the contract out. Its operations are in the files of their subjects.
+// server implements the operations of the contract.
 type server struct {
 	Config
 	log     *slog.Logger
 	router  chi.Router
 	metrics *metrics
 	docs    docs
-	// queryParams are the query parameters that each operation takes.
+	// queryParams are the query parameters of each operation.
 	queryParams queryParams
-	// kinds is the answer of GET /v1/kinds; kindNames has the names of the kinds by their JSON.
+	// kinds is the response of GET /v1/kinds; kindNames has the kinds' names by their JSON.
 	kinds     []byte
 	kindNames map[string]string
-	// valueKinds has the kinds whose finished jobs show the values of their items.
+	// valueKinds has the kinds whose finished jobs include the values of their items.
 	valueKinds map[string]bool
 
-	// streams counts the waits and streams that are open, of MaxStreams.
+	// streams counts open waits and streams.
 	streams atomic.Int64
-	// bodies is the budget of request bodies, uploads that of uploads of arrays, readers that of answers with results
-	// and events.
+	// bodies, uploads and readers bound the memory of request bodies, array uploads, and responses with results and
+	// events.
 	bodies, uploads, readers *budget
 }
 
-// New returns the handler of the whole contract. It returns an error when the config is not complete, or a kind has no
-// schema in the contract.
+// New returns the handler of the whole contract. It fails when the config is incomplete or a kind has no schema in the
+// contract.
 func New(c Config) (http.Handler, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
 	s := &server{Config: c, log: c.Logger, docs: newDocs(), kindNames: make(map[string]string), valueKinds: make(map[string]bool)}
-	s.bodies = newBudget(c.MaxBodies, c.MaxBody, c.Tenants != nil, refusedBodies, "request bodies")
-	s.uploads = newBudget(c.MaxUploads, c.UploadMemory, c.Tenants != nil, refusedUploads, "uploads")
-	s.readers = newBudget(c.MaxReads, readMemory, c.Tenants != nil, refusedReaders, "results that are being read")
-	s.readers.reserve = 0 // every read begins large
+	s.bodies = newBudget(c.MaxBodies, c.MaxBody, c.Tenants != nil, rejectedBodies, "request bodies")
+	s.uploads = newBudget(c.MaxUploads, c.UploadMemory, c.Tenants != nil, rejectedUploads, "uploads")
+	s.readers = newBudget(c.MaxReads, readMemory, c.Tenants != nil, rejectedReaders, "results that are being read")
+	s.readers.reserve = 0 // every read starts large
 	infos := c.Kinds.Describe()
 	for _, k := range infos {
 		s.kindNames[strconv.Quote(k.Name)] = k.Name
@@ -175,10 +174,10 @@ func New(c Config) (http.Handler, error) {
 	return s, nil
 }
 
-// Routes returns the routes that are served, for inspection.
+// Routes returns the served routes, for inspection.
 func (s *server) Routes() chi.Routes { return s.router }
 
-// openStream counts a wait or a stream in, if there is room for one more. The caller then calls s.closeStream.
+// openStream counts a wait or a stream if MaxStreams allows one more. The caller must then call closeStream.
 func (s *server) openStream() bool {
 	if s.streams.Add(1) > s.MaxStreams {
 		s.streams.Add(-1)
@@ -190,6 +189,6 @@ func (s *server) openStream() bool {
 func (s *server) closeStream() { s.streams.Add(-1) }
 
 var errStreams = &job.Rejection{
-	Err: job.ErrQueueFull, Reason: refusedStreams, RetryAfter: time.Second,
+	Err: job.ErrQueueFull, Reason: rejectedStreams, RetryAfter: time.Second,
 	Detail: "the limit of open streams is reached; poll instead, or repeat the request",
 }

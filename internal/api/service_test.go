@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// service is the whole chain behind a listener: handlers, executor, kinds, and a journal without a disk.
+// service is the full stack behind a listener: handlers, executor, kinds, and a journal in memory.
 type service struct {
 	*httptest.Server
 	t        testing.TB
@@ -37,7 +37,7 @@ type service struct {
 	registry *prometheus.Registry
 	logs     *bytes.Buffer
 	stop     context.CancelFunc
-	key      string // sent with every request, if there is one
+	key      string // sent with every request unless empty
 }
 
 // newService starts a service. Each option may change the config.
@@ -52,7 +52,7 @@ func newService(tb testing.TB, options ...func(*service, *api.Config)) *service 
 	if s.executor, err = executor.New(tb.Context(), ec); err != nil {
 		tb.Fatal(err)
 	}
-	// Room for an array of a hundred float64, twice, and none for one of a thousand.
+	// Space for two arrays of a hundred float64, but not for one of a thousand.
 	s.arrays, err = array.Open(array.Config{Dir: tb.TempDir(), MaxBytes: 4096, TenantBytes: 2048})
 	if err != nil {
 		tb.Fatal(err)
@@ -70,7 +70,7 @@ func newService(tb testing.TB, options ...func(*service, *api.Config)) *service 
 		tb.Fatal(err)
 	}
 	s.Server = httptest.NewUnstartedServer(s.handler)
-	s.Config.MaxHeaderBytes = 16 << 10 // as cmd/server has it
+	s.Config.MaxHeaderBytes = 16 << 10 // as in cmd/server
 	s.Listener = api.Listener(s.Config, s.Listener, c.Logger)
 	s.Start()
 	tb.Cleanup(func() {
@@ -81,7 +81,7 @@ func newService(tb testing.TB, options ...func(*service, *api.Config)) *service 
 	return s
 }
 
-// withKeys gives the service a tenant with a key, and the service's requests the key.
+// withKeys adds a tenant with a key, which the service's requests use.
 func withKeys(change func(*tenant.Key)) func(*service, *api.Config) {
 	return func(s *service, c *api.Config) {
 		key, text, err := tenant.Generate("acme", time.Now())
@@ -99,20 +99,20 @@ func withKeys(change func(*tenant.Key)) func(*service, *api.Config) {
 	}
 }
 
-// answer is a response with its body read.
-type answer struct {
+// response is a response and its body.
+type response struct {
 	*http.Response
 	status int
 	body   []byte
 }
 
 // do sends a request; headers are "Name: value".
-func (s *service) do(method, path, body string, headers ...string) answer {
+func (s *service) do(method, path, body string, headers ...string) response {
 	s.t.Helper()
 	return s.through(s.Client(), method, path, body, headers...)
 }
 
-func (s *service) through(client *http.Client, method, path, body string, headers ...string) answer {
+func (s *service) through(client *http.Client, method, path, body string, headers ...string) response {
 	s.t.Helper()
 	var r io.Reader
 	if body != "" {
@@ -145,7 +145,7 @@ func (s *service) through(client *http.Client, method, path, body string, header
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return answer{resp, resp.StatusCode, data}
+	return response{resp, resp.StatusCode, data}
 }
 
 // finished submits a job and waits for its end.
@@ -179,7 +179,7 @@ func decode[T any](tb testing.TB, data []byte) T {
 	return v
 }
 
-// failing stands for all rooms, each call of which fails.
+// failing implements the API's dependencies; each call fails.
 type failing struct{ err error }
 
 func (f failing) Submit(context.Context, []job.Submission, *job.Key, bool) ([]job.Job, error) {
@@ -199,7 +199,7 @@ func (f failing) Nodes(context.Context) ([]job.Node, error) { return nil, f.err 
 func (f failing) Reserve(context.Context, job.Key) ([]job.ID, error) { return nil, f.err }
 func (f failing) Release(job.Key)                                    {}
 
-// failingArrays stands for stored arrays, each call of which fails.
+// failingArrays implements api.Arrays; each call fails.
 type failingArrays struct{ err error }
 
 func (f failingArrays) Put(context.Context, string, string, io.Reader, job.ArrayUpload) (job.Array, bool, error) {
@@ -222,7 +222,7 @@ func (f failingArrays) Open(context.Context, string, string) (job.Array, job.Arr
 	return job.Array{}, nil, f.err
 }
 
-// withFailure makes executor, views, keys and arrays fail.
+// withFailure makes executor, jobs, log, keys and arrays fail.
 func withFailure(err error) func(*service, *api.Config) {
 	return func(_ *service, c *api.Config) {
 		c.Executor, c.Jobs, c.Keys, c.Arrays = failing{err}, failing{err}, failing{err}, failingArrays{err}

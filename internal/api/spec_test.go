@@ -8,8 +8,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 )
 
-// An optional parameter has no example, because the docs page sends it with every request that is tried there: a used
-// idempotency key, a filter that matches nothing, a wait.
+// Optional parameters have no example, because the docs page would send it with every request: a used idempotency key,
+// a filter without matches, a wait.
 func TestSpecParameterExamples(t *testing.T) {
 	doc := newContract(t).doc
 	for _, path := range slices.Sorted(maps.Keys(doc.Paths.Map())) {
@@ -24,7 +24,7 @@ func TestSpecParameterExamples(t *testing.T) {
 	}
 }
 
-// No member of a submission has a default, because generators of typed clients make it a required member then.
+// Members of a submission have no default, because client generators would make them required.
 func TestSpecDefaults(t *testing.T) {
 	doc := newContract(t).doc
 	members := 0

@@ -12,36 +12,36 @@ import (
 // maxBatch bounds the jobs of one batch.
 const maxBatch = 10_000
 
-// A jobsBody is the body of a submission, taken apart: one job, or a batch.
+// A jobsBody is the decoded body of a submission: one job or a batch.
 type jobsBody struct {
 	jobs []envelope
 	one  [1]envelope
 	// data is the whole body.
 	data []byte
-	// batch is true for several jobs: pointers begin with "/jobs/<i>".
+	// batch is true for a batch, whose pointers begin with "/jobs/<i>".
 	batch bool
-	// faults has the errors of a batch's outer object.
-	faults fields.Errors
+	// errs are the errors of a batch's outer object.
+	errs fields.Errors
 }
 
-// The bodies as the generated code names them.
+// The bodies, by their names in the generated code.
 type (
 	submission      struct{ jobsBody }
 	batchSubmission struct{ jobsBody }
 )
 
-// An envelope is one job as it came. Its values refer to the body.
+// An envelope is one submitted job. Its values refer to the body.
 type envelope struct {
 	kind, priority, timeout, startAfter, labels, retention jsontext.Value
-	// start is where the object begins in the body, members where the kind's own members are.
+	// start is the offset of the object in the body; members are the offsets of the kind's own members.
 	start   int
-	members []span
-	// notObject is true when the value is no object.
+	members []byteRange
+	// notObject is true if the value is not an object.
 	notObject bool
 }
 
-// A span is a stretch of the body.
-type span struct{ from, to int }
+// A byteRange is a range of offsets in the body.
+type byteRange struct{ from, to int }
 
 // decode implements requestBody.
 func (s *submission) decode(data []byte) error {
@@ -63,7 +63,7 @@ func (b *batchSubmission) decode(data []byte) error {
 		if err := d.SkipValue(); err != nil {
 			return d.syntaxError(err)
 		}
-		b.faults.Add("", `must be an object such as {"jobs": [...]}`)
+		b.errs.Add("", `must be an object such as {"jobs": [...]}`)
 		return d.end()
 	}
 	_, _ = d.ReadToken()
@@ -74,7 +74,7 @@ func (b *batchSubmission) decode(data []byte) error {
 			return d.syntaxError(err)
 		}
 		if key := name.String(); key != "jobs" {
-			b.faults.Add("/"+fields.Token(key), "unknown field; a batch has no other than jobs")
+			b.errs.Add("/"+fields.Token(key), "unknown field; a batch has only jobs")
 			if err := d.SkipValue(); err != nil {
 				return d.syntaxError(err)
 			}
@@ -82,7 +82,7 @@ func (b *batchSubmission) decode(data []byte) error {
 		}
 		seen = true
 		if d.PeekKind() != '[' {
-			b.faults.Add("/jobs", "must be an array")
+			b.errs.Add("/jobs", "must be an array")
 			if err := d.SkipValue(); err != nil {
 				return d.syntaxError(err)
 			}
@@ -107,16 +107,16 @@ func (b *batchSubmission) decode(data []byte) error {
 	}
 	switch {
 	case !seen:
-		b.faults.Add("/jobs", "is missing: an array of jobs")
+		b.errs.Add("/jobs", "is missing: an array of jobs")
 	case len(b.jobs) > maxBatch:
-		b.faults.Add("/jobs", "at most %d jobs in a batch; split it", maxBatch)
-	case len(b.jobs) == 0 && len(b.faults.List) == 0:
-		b.faults.Add("/jobs", "at least one job")
+		b.errs.Add("/jobs", "at most %d jobs in a batch; split it", maxBatch)
+	case len(b.jobs) == 0 && len(b.errs.List) == 0:
+		b.errs.Add("/jobs", "at least one job")
 	}
 	return d.end()
 }
 
-// read decodes one object. It returns an error only for text that is not JSON.
+// read decodes one object. It returns an error only for invalid JSON.
 func (e *envelope) read(d *decoder, data []byte) error {
 	if d.PeekKind() != '{' {
 		e.notObject = true
@@ -143,12 +143,12 @@ func (e *envelope) read(d *decoder, data []byte) error {
 			*known = data[to-len(v) : to : to]
 			continue
 		}
-		// Between two members there is nothing but a comma and white space.
+		// Only a comma and white space separate two members.
 		from := before + bytes.IndexByte(data[before:], '"')
 		if e.members == nil {
-			e.members = make([]span, 0, 4)
+			e.members = make([]byteRange, 0, 4)
 		}
-		e.members = append(e.members, span{from, to})
+		e.members = append(e.members, byteRange{from, to})
 	}
 	if _, err := d.ReadToken(); err != nil {
 		return d.syntaxError(err)
@@ -156,7 +156,7 @@ func (e *envelope) read(d *decoder, data []byte) error {
 	return nil
 }
 
-// member returns where the value of a member goes; nil for a member of the kind.
+// member returns the destination of a member's value; nil for a member of the kind.
 func (e *envelope) member(name jsontext.Value) *jsontext.Value {
 	if bytes.IndexByte(name, '\\') >= 0 {
 		plain, _ := jsontext.AppendUnquote(nil, name)
@@ -179,8 +179,8 @@ func (e *envelope) member(name jsontext.Value) *jsontext.Value {
 	return nil
 }
 
-// spec moves the kind's members together, over the members of the envelope, and returns them as an object. The body has
-// them once, so that a large one is not there twice. After it the envelope's values are void.
+// spec moves the kind's members together, over the members of the envelope, and returns them as an object. It works in
+// place, so that a large body is not copied. It invalidates the envelope's values.
 func (e *envelope) spec(data []byte) []byte {
 	dst := append(data[e.start:e.start:len(data)], '{')
 	for i, m := range e.members {

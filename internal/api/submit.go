@@ -24,7 +24,7 @@ func (s *server) submitJob(x *requestState) error {
 		return err
 	}
 	wait := preferredWait(x.req.Header)
-	// Without room for one more wait the client is answered immediately, and polls.
+	// Beyond MaxStreams the client gets the job immediately, and polls.
 	if wait > 0 && s.openStream() {
 		defer s.closeStream()
 		x.mode = modeWait
@@ -40,23 +40,23 @@ func (s *server) submitJob(x *requestState) error {
 		return err
 	}
 	x.submitted = jobs[0].ID
-	// Who waits holds no body.
+	// Release the body before waiting.
 	body.jobsBody = jobsBody{}
-	x.release()
-	answer := &jobAnswer{
+	x.releaseBody()
+	resp := &jobResponse{
 		srv: s, x: x, job: &jobs[0], ints: ints, status: http.StatusAccepted, location: true, replayed: replayed,
 	}
 	if wait > 0 {
 		j, err := s.await(x, jobs[0], wait, func(j *job.Job) bool { return j.State.Terminal() })
-		if err == nil { // otherwise the job is accepted all the same
+		if err == nil { // otherwise the job is still accepted
 			jobs[0] = j
 		}
 		if jobs[0].State.Terminal() {
-			answer.status, answer.applied = http.StatusOK, wait
+			resp.status, resp.applied = http.StatusOK, wait
 		}
 	}
-	answer.values, _ = s.values(x, &jobs[0], ints) // the job is accepted, also if they cannot be read
-	return answer.write()
+	resp.values, _ = s.values(x, &jobs[0], ints) // the job is accepted even if its values cannot be read
+	return resp.write()
 }
 
 // submitBatch implements POST /v1/jobs:batch.
@@ -76,12 +76,12 @@ func (s *server) submitBatch(x *requestState) error {
 	if err != nil {
 		return err
 	}
-	return (&batchAnswer{srv: s, x: x, jobs: jobs, ints: ints, replayed: replayed}).write()
+	return (&batchResponse{srv: s, x: x, jobs: jobs, ints: ints, replayed: replayed}).write()
 }
 
-// accept takes a submission through validation, its idempotency key, the tenant's rate and the executor. It returns the
-// jobs that were submitted: now, or (replayed) by an earlier request with the same key, which another node may have taken
-// since this one looked.
+// accept validates a submission, reserves its idempotency key, checks the tenant's rate and submits the jobs. It
+// returns the submitted jobs, or (replayed) the jobs of an earlier request with the same key, which may have reached
+// another node after the reservation here.
 func (s *server) accept(ctx context.Context, x *requestState, body *jobsBody, route string, wait bool) (
 	jobs []job.Job, replayed bool, err error,
 ) {
@@ -91,7 +91,7 @@ func (s *server) accept(ctx context.Context, x *requestState, body *jobsBody, ro
 	}
 	var key *job.Key
 	if text != "" {
-		// Before the specs are cut out of the body.
+		// Compute the fingerprint before envelope.spec modifies the body.
 		key = &job.Key{Tenant: x.principal.Tenant, Route: route, Value: text, Fingerprint: sha256.Sum256(body.data)}
 	}
 	subs, err := s.submissions(x, body)
@@ -113,44 +113,44 @@ func (s *server) accept(ctx context.Context, x *requestState, body *jobsBody, ro
 		jobs, err = s.replay(ctx, x.principal.Tenant, prior.IDs)
 		return jobs, true, err
 	}
-	// With several jobs the executor has the index of the job.
+	// With several jobs the executor has already prefixed the index.
 	if invalid, ok := errors.AsType[*fields.Errors](err); ok && len(subs) == 1 {
-		led := new(fields.Errors)
-		led.Merge(body.pointer(0), invalid)
-		err = led
+		prefixed := new(fields.Errors)
+		prefixed.Merge(body.pointer(0), invalid)
+		err = prefixed
 	}
 	return jobs, false, err
 }
 
 // submissions decodes the submitted jobs. If an envelope has errors the kinds validate their parts too, so that all
-// errors are reported together; otherwise the executor calls them.
+// errors are reported together; otherwise the executor calls the kinds.
 func (s *server) submissions(x *requestState, body *jobsBody) ([]job.Submission, error) {
-	faults := &body.faults
+	errs := &body.errs
 	now := time.Now()
 	subs := make([]job.Submission, len(body.jobs))
 	for i := range body.jobs {
 		var own fields.Errors
 		subs[i] = s.submission(x, &body.jobs[i], body.data, now, &own)
-		faults.Merge(body.pointer(i), &own)
+		errs.Merge(body.pointer(i), &own)
 	}
-	if faults.Total() == 0 {
+	if errs.Total() == 0 {
 		return subs, nil
 	}
 	for i := range subs {
-		if subs[i].Kind == "" || faults.Total() > maxFaults {
+		if subs[i].Kind == "" || errs.Total() > fields.MaxListed {
 			continue
 		}
 		err := s.Kinds.Validate(x.req.Context(), x.principal.Tenant, subs[i].Kind, subs[i].Spec)
 		if own, ok := errors.AsType[*fields.Errors](err); ok {
-			faults.Merge(body.pointer(i), own)
+			errs.Merge(body.pointer(i), own)
 		} else if err != nil {
 			return nil, err
 		}
 	}
-	return nil, faults
+	return nil, errs
 }
 
-// pointer returns the JSON pointer of a job in the body.
+// pointer returns the JSON pointer of job i in the body.
 func (b *jobsBody) pointer(i int) string {
 	if !b.batch {
 		return ""
@@ -158,7 +158,7 @@ func (b *jobsBody) pointer(i int) string {
 	return "/jobs/" + strconv.Itoa(i)
 }
 
-// submit takes the jobs from the tenant's rate and hands them to the executor.
+// submit deducts the jobs from the tenant's rate and passes them to the executor.
 func (s *server) submit(
 	ctx context.Context, x *requestState, subs []job.Submission, key *job.Key, wait bool,
 ) ([]job.Job, error) {
@@ -171,12 +171,12 @@ func (s *server) submit(
 			s.Keys.Release(*key)
 		}
 		x.setRate(allowance)
-		if len(subs) > allowance.Rate.Jobs { // however long the client waits
-			return nil, fields.Invalidf("/jobs", "%d jobs are more than the %d that may be submitted in %s: split the batch",
+		if len(subs) > allowance.Rate.Jobs { // waiting does not help
+			return nil, fields.Invalidf("/jobs", "%d jobs exceed the rate limit of %d jobs in %s: split the batch",
 				len(subs), allowance.Rate.Jobs, time.Duration(allowance.Rate.Window))
 		}
 		detail := fmt.Sprintf("%d more of %d jobs in %s", allowance.Left, allowance.Rate.Jobs, time.Duration(allowance.Rate.Window))
-		return nil, &job.Rejection{Err: job.ErrQuota, Reason: refusedRate, Detail: detail, RetryAfter: allowance.Wait}
+		return nil, &job.Rejection{Err: job.ErrQuota, Reason: rejectedRate, Detail: detail, RetryAfter: allowance.Wait}
 	}
 	jobs, err := s.Executor.Submit(ctx, subs, key, wait)
 	if err != nil {
@@ -189,8 +189,8 @@ func (s *server) submit(
 	return jobs, err
 }
 
-// replay returns the jobs of an earlier request in their present state. It returns job.ErrExpired when one of them was
-// deleted: a key may be remembered for longer than that.
+// replay returns the current state of the jobs of an earlier request. It returns job.ErrExpired when one was deleted,
+// because keys may outlive their jobs.
 func (s *server) replay(ctx context.Context, tenant string, ids []job.ID) ([]job.Job, error) {
 	jobs := make([]job.Job, len(ids))
 	for i, id := range ids {
@@ -204,7 +204,7 @@ func (s *server) replay(ctx context.Context, tenant string, ids []job.ID) ([]job
 	return jobs, nil
 }
 
-// setRate sets the headers with the rest of the tenant's rate.
+// setRate sets the rate limit headers.
 func (x *requestState) setRate(a tenant.Allowance) {
 	if a.Rate.Jobs == 0 {
 		return
@@ -218,8 +218,8 @@ func (x *requestState) setRate(a tenant.Allowance) {
 	x.set("Ratelimit", `"jobs";r=`+strconv.Itoa(a.Left)+";t="+strconv.FormatInt(t, 10))
 }
 
-// batchAnswer is the answer of POST /v1/jobs:batch.
-type batchAnswer struct {
+// batchResponse is the response of POST /v1/jobs:batch.
+type batchResponse struct {
 	srv      *server
 	x        *requestState
 	jobs     []job.Job
@@ -227,7 +227,7 @@ type batchAnswer struct {
 	replayed bool
 }
 
-func (a *batchAnswer) write() error {
+func (a *batchResponse) write() error {
 	x, h := a.x, a.x.Header()
 	h["Content-Type"] = typeJSON
 	h["Cache-Control"] = privateNoCache
@@ -245,7 +245,7 @@ func (a *batchAnswer) write() error {
 	return a.srv.writeJobs(x, a.jobs, a.ints, "")
 }
 
-// writeJobs writes {"jobs":[...]} with tail, more members, at its end. It does not hold all of it in memory.
+// writeJobs writes {"jobs":[...]} with further members in tail. It encodes and writes in pieces.
 func (s *server) writeJobs(x *requestState, jobs []job.Job, ints intEncoding, tail string) error {
 	buf := getBuffer()
 	defer putBuffer(buf)
@@ -257,7 +257,7 @@ func (s *server) writeJobs(x *requestState, jobs []job.Job, ints intEncoding, ta
 		view := s.view(&jobs[i], ints)
 		b = appendJob(b, &view)
 		if len(b) > flushSize {
-			if err := s.push(x, b); err != nil {
+			if err := s.writeWithDeadline(x, b); err != nil {
 				return nil
 			}
 			b = b[:0]
@@ -265,5 +265,5 @@ func (s *server) writeJobs(x *requestState, jobs []job.Job, ints intEncoding, ta
 	}
 	b = append(append(append(b, ']'), tail...), "}\n"...)
 	*buf = b
-	return clientError(s.push(x, b))
+	return clientError(s.writeWithDeadline(x, b))
 }

@@ -16,8 +16,8 @@ import (
 	"gather/internal/tenant"
 )
 
-// Every fault is told at once, by its place in the body, whether the envelope or the kind finds it.
-func TestFaults(t *testing.T) {
+// Every error is reported in one response with its pointer, whether the envelope or the kind finds it.
+func TestSubmissionErrors(t *testing.T) {
 	s := newService(t)
 	long := strings.Repeat("x", 64)
 	seventeen := `"k0":""`
@@ -62,7 +62,7 @@ func TestFaults(t *testing.T) {
 			[]string{"/jobs/1/numbers/0", "/jobs/2", "/jobs/3/range/stop", "/x"},
 		},
 		{
-			"batch of kinds' faults", ":batch", `{"jobs":[{"kind":"squares","numbers":[1]},{"kind":"squares","numbers":[null]}]}`,
+			"batch of kinds' errors", ":batch", `{"jobs":[{"kind":"squares","numbers":[1]},{"kind":"squares","numbers":[null]}]}`,
 			422,
 			[]string{"/jobs/1/numbers/0"},
 		},
@@ -89,19 +89,19 @@ func TestFaults(t *testing.T) {
 				}
 			}
 			if slices.Sort(got); c.want != nil && !slices.Equal(got, c.want) {
-				t.Errorf("faults at %q, want %q: %s", got, c.want, a.body)
+				t.Errorf("errors at %q, want %q: %s", got, c.want, a.body)
 			}
 			if len(got) > 100 {
-				t.Errorf("%d faults", len(got))
+				t.Errorf("%d errors", len(got))
 			}
 		})
 	}
 	if l := decode[api.JobList](t, s.do("GET", "/v1/jobs", "").body); len(l.Jobs) != 0 {
-		t.Errorf("a faulty submission left %d jobs", len(l.Jobs))
+		t.Errorf("a rejected submission left %d jobs", len(l.Jobs))
 	}
 }
 
-// What the envelope says reaches the job.
+// The envelope's members reach the job.
 func TestEnvelope(t *testing.T) {
 	s := newService(t)
 	a := s.do("POST", "/v1/jobs", `{"start_after":"1h", "labels" : {"team":"ingest","x":""},
@@ -137,7 +137,7 @@ func TestEnvelope(t *testing.T) {
 	}
 }
 
-// However many send the same request at the same time, there is one job.
+// Concurrent identical requests create one job.
 func TestIdempotency(t *testing.T) {
 	s := newService(t)
 	const body = `{"kind":"squares","numbers":[1,2,3]}`
@@ -162,29 +162,29 @@ func TestIdempotency(t *testing.T) {
 	}
 	wg.Wait()
 	if len(ids) != 1 || fresh != 1 {
-		t.Errorf("%d fresh answers, jobs %v", fresh, ids)
+		t.Errorf("%d new responses, jobs %v", fresh, ids)
 	}
 	a := s.do("POST", "/v1/jobs", body, "Idempotency-Key: k", "Prefer: wait=20")
 	if a.status != 200 || a.Header.Get("Idempotency-Replayed") != "true" {
 		t.Errorf("a replay that waits: %d", a.status)
 	}
-	// Bodies are compared as bytes: the same JSON with other whitespace is another body.
+	// Bodies are compared as bytes: the same JSON with other whitespace is a different body.
 	if a := s.do("POST", "/v1/jobs", body+" ", "Idempotency-Key: k"); a.status != 422 || !strings.Contains(string(a.body), "byte for byte") {
 		t.Errorf("another body: %d %s, want 422 with \"byte for byte\"", a.status, a.body)
 	}
 	if a := s.do("POST", "/v1/jobs", body, "Idempotency-Key: "+strings.Repeat("x", 256)); a.status != 400 {
 		t.Errorf("a long key: %d", a.status)
 	}
-	// A rejected submission does not use its key up.
+	// A rejected submission does not use up its key.
 	if a := s.do("POST", "/v1/jobs", `{"kind":"squares"}`, "Idempotency-Key: r"); a.status != 422 {
-		t.Errorf("faulty: %d", a.status)
+		t.Errorf("rejected: %d", a.status)
 	}
 	if a := s.do("POST", "/v1/jobs", body, "Idempotency-Key: r"); a.status != 202 || a.Header.Get("Idempotency-Replayed") != "" {
-		t.Errorf("after a faulty one: %d", a.status)
+		t.Errorf("after a rejected one: %d", a.status)
 	}
 }
 
-// A body without its media type is the first mistake with curl: the answer has the option to use.
+// A missing media type is the most common mistake with curl: the detail has the required option.
 func TestUnsupportedMedia(t *testing.T) {
 	s := newService(t)
 	for _, c := range []struct{ method, path, hint string }{
@@ -199,7 +199,7 @@ func TestUnsupportedMedia(t *testing.T) {
 	}
 }
 
-// A key may be remembered for longer than its jobs. The answer is 410 then, not the 404 of a path that does not exist.
+// A key may outlive its jobs. The response is then 410, not the 404 of an unknown path.
 func TestReplayOfForgottenJobs(t *testing.T) {
 	s := newService(t, func(_ *service, c *api.Config) { c.Jobs = failing{job.ErrNotFound} })
 	const body = `{"kind":"squares","numbers":[1]}`
@@ -215,7 +215,7 @@ func TestReplayOfForgottenJobs(t *testing.T) {
 	}
 }
 
-// keyKeeper notes which keys are held.
+// keyKeeper records which keys are reserved.
 type keyKeeper struct {
 	mu   sync.Mutex
 	held map[string]bool
@@ -234,7 +234,7 @@ func (k *keyKeeper) Release(key job.Key) {
 	delete(k.held, key.Value)
 }
 
-// A key is given back when nothing is submitted with it, and only then: a submission takes it over, whatever becomes of it.
+// A key is released when no submission uses it, and only then: a submission takes it over, whatever its outcome.
 func TestKeyIsReleased(t *testing.T) {
 	keys := &keyKeeper{held: map[string]bool{}}
 	s := newService(t, withKeys(func(k *tenant.Key) { k.Rate = &tenant.Rate{Jobs: 2, Window: tenant.Window(time.Hour)} }),
@@ -255,7 +255,7 @@ func TestKeyIsReleased(t *testing.T) {
 	}
 }
 
-// switching fails what is not squares.
+// switching fails submissions of other kinds than squares.
 type switching struct {
 	api.Executor
 	no failing
@@ -268,7 +268,7 @@ func (s switching) Submit(ctx context.Context, subs []job.Submission, key *job.K
 	return s.Executor.Submit(ctx, subs, key, wait)
 }
 
-// elsewhere is an executor whose submissions another node has just accepted, or refused for their key.
+// elsewhere is an executor whose submissions another node has just accepted, or rejected for their key.
 type elsewhere struct {
 	api.Executor
 	keys api.Keys
@@ -280,8 +280,8 @@ func (e elsewhere) Submit(_ context.Context, _ []job.Submission, key *job.Key, _
 	return nil, e.err()
 }
 
-// What another node accepted with the same key meanwhile is answered as a replay: with its jobs, as they are by now, and
-// without using up the rate.
+// A submission that another node has just accepted with the same key is a replay: it returns the current jobs and does
+// not use up the rate.
 func TestAcceptedElsewhere(t *testing.T) {
 	var err error
 	s := newService(t, withKeys(func(k *tenant.Key) { k.Rate = &tenant.Rate{Jobs: 3, Window: tenant.Window(30 * time.Minute)} }),
@@ -334,7 +334,7 @@ func TestAcceptedElsewhere(t *testing.T) {
 	}
 }
 
-// A tenant's rate is told with every submission, and what is not accepted does not use it up.
+// Every submission reports the tenant's rate; rejected jobs do not use it up.
 func TestRate(t *testing.T) {
 	s := newService(t, withKeys(func(k *tenant.Key) { k.Rate = &tenant.Rate{Jobs: 3, Window: tenant.Window(30 * time.Minute)} }))
 	const body = `{"kind":"squares","numbers":[]}`
@@ -356,7 +356,7 @@ func TestRate(t *testing.T) {
 	send(422, `{"jobs":[`+strings.Repeat(body+`,`, 3)+body+`]}`, `"jobs";r=0;t=1800`, ":batch")
 }
 
-// A tenant sees its own jobs, and no sign of others'.
+// A tenant sees its own jobs and no trace of others.
 func TestTenantsApart(t *testing.T) {
 	s := newService(t, withKeys(nil))
 	other, text, err := tenant.Generate("other", time.Now())
@@ -386,7 +386,7 @@ func TestTenantsApart(t *testing.T) {
 	}
 }
 
-// Bodies are bounded, one and all together, whether or not they say how long they are.
+// Bodies are bounded, individually and together, whether or not their length is declared.
 func TestBodyBounds(t *testing.T) {
 	s := newService(t, func(_ *service, c *api.Config) { c.MaxBody, c.MaxBodies = 1000, 1500 })
 	big := `{"kind":"squares","numbers":[` + strings.Repeat("1,", 600) + `1]}`
@@ -416,7 +416,7 @@ func TestBodyBounds(t *testing.T) {
 	if held := s.gauge("gather_http_body_bytes_in_flight"); held != 0 {
 		t.Errorf("%v bytes are held for nothing", held)
 	}
-	// A body that is not there yet holds its room: the next one finds none.
+	// A body that has not arrived keeps its reservation: the next one exceeds the budget.
 	release := make(chan struct{})
 	slow, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/v1/jobs", waiting{release})
 	if err != nil {
@@ -454,7 +454,7 @@ func (w waiting) Read([]byte) (int, error) {
 	return 0, fmt.Errorf("no more: %w", context.Canceled)
 }
 
-// until returns when the service has come to a state that nothing announces.
+// until polls until the service is in a state without a signal of its own.
 func (s *service) until(there func() bool) {
 	s.t.Helper()
 	for range time.Tick(time.Millisecond) {

@@ -14,8 +14,8 @@ import (
 
 var w3c propagation.TraceContext
 
-// startTrace begins the span of a request, below the client's if it has one. Without a tracer it does nothing, and jobs
-// carry the client's own traceparent.
+// startTrace starts the span of a request, as a child of the client's span if it has one. Without a tracer it does
+// nothing, and jobs carry the client's traceparent.
 func (s *server) startTrace(x *requestState, r *http.Request) context.Context {
 	ctx := x.Context
 	if s.Tracer == nil {
@@ -31,7 +31,7 @@ func (s *server) startTrace(x *requestState, r *http.Request) context.Context {
 	return ctx
 }
 
-// endTrace ends the span. Names and attributes are of the OpenTelemetry semantic conventions for HTTP servers.
+// endTrace ends the span. Names and attributes follow the OpenTelemetry semantic conventions for HTTP servers.
 func (x *requestState) endTrace() {
 	if x.span == nil {
 		return
@@ -45,7 +45,7 @@ func (x *requestState) endTrace() {
 	x.span.End()
 }
 
-// traceParent returns the traceparent of submitted jobs: the span of the request, or the client's own.
+// traceParent returns the traceparent for submitted jobs: the request's span, or the client's own.
 func (x *requestState) traceParent() string {
 	if x.span == nil {
 		return traceParent(x.req.Header)
@@ -54,7 +54,7 @@ func (x *requestState) traceParent() string {
 	return fmt.Sprintf("00-%s-%s-%s", sc.TraceID(), sc.SpanID(), sc.TraceFlags())
 }
 
-// traceAttr is the trace of a request, for its log lines.
+// traceAttr returns the trace id of a request as a log attribute.
 func (x *requestState) traceAttr() slog.Attr {
 	parent := x.traceParent()
 	if parent == "" {

@@ -7,15 +7,15 @@ import (
 )
 
 const (
-	// maxValues is the most items of a job whose values are part of the job's JSON, maxValuesBytes the most bytes of these
-	// values together, as the kind wrote them.
+	// maxValues bounds the items whose values are part of the job's JSON, maxValuesBytes the total bytes of these
+	// values as the kind wrote them.
 	maxValues      = 100
 	maxValuesBytes = 16 << 10
 )
 
-// values returns the values of a finished job's items as a JSON array in the order of the input, with null for each item
-// that failed or did not run. It returns nil for a job without values: one that has not ended, has too many or too large
-// ones, or is of a kind whose result is complete without its items. Errors: those of Log, job.ErrExpired.
+// values returns the item values of a finished job as a JSON array in input order, with null for items that failed or
+// did not run. It returns nil for a job that has not ended, has too many or too large values, or whose kind has a
+// complete result without them. Errors: the errors of Log, job.ErrExpired.
 func (s *server) values(ctx context.Context, j *job.Job, ints intEncoding) ([]byte, error) {
 	if !j.State.Terminal() || j.Progress.Total > maxValues || !s.valueKinds[j.Kind] {
 		return nil, nil
@@ -27,7 +27,7 @@ func (s *server) values(ctx context.Context, j *job.Job, ints intEncoding) ([]by
 			return nil, err
 		}
 		if len(records) == 0 {
-			return nil, job.ErrExpired // it was deleted after it was read
+			return nil, job.ErrExpired // the job was deleted after it was read
 		}
 		for i := range records {
 			after = records[i].Seq

@@ -15,7 +15,7 @@ import (
 	"gather/internal/job"
 )
 
-// values returns the text of the member values of a job's JSON.
+// values returns the member values of a job's JSON.
 func values(t *testing.T, text []byte) string {
 	t.Helper()
 	return string(decode[struct {
@@ -23,8 +23,8 @@ func values(t *testing.T, text []byte) string {
 	}](t, text).Values)
 }
 
-// One request submits a job and returns the values of its items in the order of the input; so does every other answer that
-// has one finished job.
+// A single request submits a job and returns its item values in input order, like every other response with one
+// finished job.
 func TestValues(t *testing.T) {
 	s := newService(t)
 	upTo := func(n int) string { // the squares of 0 to n-1
@@ -63,7 +63,7 @@ func TestValues(t *testing.T) {
 			t.Fatalf("%s: %d: %s", name, a.status, a.body)
 		}
 		check("POST", a.body, c.want)
-		j := api.Job{Id: decode[struct{ ID uuid.UUID }](t, a.body).ID} // not its values, which may be beyond float64
+		j := api.Job{Id: decode[struct{ ID uuid.UUID }](t, a.body).ID} // without its values, which may exceed float64
 		check("GET", s.do("GET", path(j, ""), "").body, c.want)
 		check("GET, integers as strings", s.do("GET", path(j, "?int_encoding=string"), "").body, c.quoted)
 		check("GET with Prefer", s.do("GET", path(j, ""), "", "Prefer: wait=5").body, c.want)
@@ -90,7 +90,7 @@ func TestValues(t *testing.T) {
 		}
 		s.do("GET", path(decode[api.Job](t, j), ""), "", "Prefer: wait=30")
 	}
-	// A repeated submission returns the job as it is now.
+	// A repeated submission returns the current job.
 	for range 2 {
 		a := s.do("POST", "/v1/jobs", `{"kind":"squares","numbers":[-4]}`, "Idempotency-Key: again")
 		if a.Header.Get("Idempotency-Replayed") == "true" && values(t, a.body) != `[16]` {
@@ -100,7 +100,7 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// Items complete in any order; values are in the order of the input, with null for an item that did not run.
+// Items complete in any order; values are in input order, with null for items that did not run.
 func TestValuesOfCancelledJob(t *testing.T) {
 	s := newService(t)
 	a := s.do("POST", "/v1/jobs", `{"kind":"sleep_batch","durations":["1h","2ms",0]}`)
@@ -126,7 +126,7 @@ func TestValuesOfCancelledJob(t *testing.T) {
 	}
 }
 
-// A failed item is null among the values. A job that is deleted while it is read has expired.
+// A failed item is null in values. A job that is deleted while it is read has expired.
 func TestValuesOfFailedItems(t *testing.T) {
 	s, h := newStill(t)
 	s.job.Progress.Total = 3
@@ -161,7 +161,7 @@ func (unreadable) Log(context.Context, job.ID, uint64, int) ([]job.LogRecord, er
 	return nil, fmt.Errorf("%w: no disk", job.ErrStorage)
 }
 
-// A job that was accepted is answered as accepted, also when its values cannot be read.
+// An accepted job gets its status even when its values cannot be read.
 func TestValuesUnreadable(t *testing.T) {
 	s := newService(t, func(_ *service, c *api.Config) { c.Log = unreadable{c.Log} })
 	a := s.do("POST", "/v1/jobs", `{"kind":"squares","numbers":[1]}`, "Prefer: wait=30")

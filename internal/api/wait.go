@@ -8,8 +8,7 @@ import (
 	"gather/internal/job"
 )
 
-// await returns the job when it is in the state that the client waits for, or in its current state when the wait is over
-// or the server stops.
+// await returns the job once done reports true, or in its current state when the wait is over or the server stops.
 func (s *server) await(ctx context.Context, j job.Job, wait time.Duration, done func(*job.Job) bool) (job.Job, error) {
 	if done(&j) {
 		return j, nil
@@ -19,7 +18,7 @@ func (s *server) await(ctx context.Context, j job.Job, wait time.Duration, done 
 	changed, stop := s.Log.Watch(j.ID)
 	defer stop()
 	for {
-		// Only reads after the start of Watch miss nothing.
+		// Read after Watch has started, so that no change is missed.
 		now, err := s.Jobs.Get(ctx, j.Tenant, j.ID)
 		if err != nil {
 			return j, err
@@ -31,7 +30,7 @@ func (s *server) await(ctx context.Context, j job.Job, wait time.Duration, done 
 		case <-changed:
 		case <-timer.C:
 			return j, nil
-		case <-exchangeOf(ctx).principal.Revoked:
+		case <-requestStateOf(ctx).principal.Revoked:
 			return j, errRevoked
 		case <-s.Stopping.Done():
 			return j, nil
@@ -41,19 +40,20 @@ func (s *server) await(ctx context.Context, j job.Job, wait time.Duration, done 
 	}
 }
 
-// flushSize is from where an answer in the making is written.
+// flushSize is the size at which a buffered response is written.
 const flushSize = 64 << 10
 
-// writePiece is the size of one write to a client, so that its rate can be measured.
+// writePiece is the size of one write, small enough to measure the client's rate.
 const writePiece = 16 << 10
 
-// push writes b to a client, which is cut off when it stalls or is slower than minRate over WriteTimeout. So is a stream
-// whose API key was revoked. The readers' budget counts b while it is written, if the answer holds a part of the budget.
-func (s *server) push(x *requestState, b []byte) error {
+// writeWithDeadline writes b to a client. It fails for a client that stalls or reads more slowly than minRate over
+// WriteTimeout, and for a stream whose API key was revoked. If the response has a share of the readers' budget, b
+// counts toward it while it is written.
+func (s *server) writeWithDeadline(x *requestState, b []byte) error {
 	if x.read > 0 {
 		buffer := int64(cap(b))
-		x.holdRead(x.read + buffer)
-		defer func() { x.holdRead(x.read - buffer) }()
+		x.resizeRead(x.read + buffer)
+		defer func() { x.resizeRead(x.read - buffer) }()
 	}
 	for len(b) > 0 {
 		if x.mode == modeStream && x.revoked() {
@@ -71,12 +71,12 @@ func (s *server) push(x *requestState, b []byte) error {
 	return nil
 }
 
-// flush sends the bytes that net/http has buffered, as push does.
+// flush sends the bytes that net/http has buffered, with the deadline of writeWithDeadline.
 func (s *server) flush(x *requestState) error {
 	return x.paced(0, http.NewResponseController(x.w).Flush)
 }
 
-// paced bounds the time of a write of n bytes.
+// paced runs a write of n bytes with a deadline.
 func (x *requestState) paced(n int, write func() error) error {
 	began := time.Now()
 	_ = http.NewResponseController(x.w).SetWriteDeadline(began.Add(x.pace.left()))

@@ -15,8 +15,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// check returns what is wrong with an answer.
-func (w *worker) check(q *request, a *answer) error {
+// check returns an error when a response violates the contract.
+func (w *worker) check(q *request, a *response) error {
 	media, _, err := mime.ParseMediaType(a.Header.Get("Content-Type"))
 	if err != nil && a.Header.Get("Content-Type") != "" {
 		return fmt.Errorf("Content-Type %q: %w", a.Header.Get("Content-Type"), err)
@@ -36,7 +36,7 @@ func (w *worker) check(q *request, a *answer) error {
 			return err
 		}
 	}
-	if q.malformed && slices.Contains(ownAnswers, a.StatusCode) {
+	if q.malformed && slices.Contains(serverStatuses, a.StatusCode) {
 		if q.method == http.MethodHead {
 			return nil
 		}
@@ -51,17 +51,18 @@ func (w *worker) check(q *request, a *answer) error {
 	return nil
 }
 
-// anyOperation are the statuses that the contract documents for all operations together: an origin or a host that is not
-// allowed, a body that does not arrive.
+// anyOperation are the statuses that the contract documents for all operations: a forbidden origin or host, a body that
+// does not arrive.
 var anyOperation = []int{http.StatusForbidden, http.StatusMisdirectedRequest, http.StatusRequestTimeout}
 
-// ownAnswers are the statuses with which requests are refused that net/http does not pass to the handler.
-var ownAnswers = []int{
+// serverStatuses are the statuses with which net/http rejects requests without calling the handler.
+var serverStatuses = []int{
 	http.StatusBadRequest, http.StatusExpectationFailed, http.StatusRequestHeaderFieldsTooLarge, http.StatusNotImplemented, http.StatusHTTPVersionNotSupported,
 }
 
-// checkAccess: nothing without a key, no change by a key that may only read, nothing of another tenant's jobs.
-func (w *worker) checkAccess(q *request, a *answer) error {
+// checkAccess checks that nothing is accessible without a key, read-only keys change nothing, and jobs of other tenants
+// are not found.
+func (w *worker) checkAccess(q *request, a *response) error {
 	if len(w.config.Keys) == 0 || q.loose {
 		return nil
 	}
@@ -72,17 +73,17 @@ func (w *worker) checkAccess(q *request, a *answer) error {
 			return fmt.Errorf("without a valid key: status %d, want 401", a.StatusCode)
 		}
 	case q.key.ReadOnly && q.op.method != "GET" && a.StatusCode < 400:
-		return fmt.Errorf("with a key that may only read: status %d, want 403", a.StatusCode)
+		return fmt.Errorf("with a read-only key: status %d, want 403", a.StatusCode)
 	case q.job != nil && q.job.tenant != q.key.Tenant && !slices.Contains([]int{400, 403, 404, 406, 408}, a.StatusCode):
 		return fmt.Errorf("job of another tenant: status %d, want 404", a.StatusCode)
 	}
 	return nil
 }
 
-// required are headers that an answer of a status has.
+// required has the headers that responses of a status must have.
 var required = map[int]string{401: "Www-Authenticate", 405: "Allow", 429: "Retry-After", 503: "Retry-After"}
 
-func (w *worker) checkProblem(q *request, a *answer, media string) error {
+func (w *worker) checkProblem(q *request, a *response, media string) error {
 	if media != "application/problem+json" {
 		return fmt.Errorf("an error as %q, want application/problem+json", media)
 	}
@@ -117,7 +118,7 @@ func (w *worker) checkProblem(q *request, a *answer, media string) error {
 	return w.checkType(p.Type)
 }
 
-// checkType: the type of a problem is about:blank, or a page that the server has.
+// checkType checks that the type of a problem is about:blank or the path of a page on the server.
 func (w *worker) checkType(name string) error {
 	if name == "about:blank" {
 		return nil
@@ -146,11 +147,11 @@ func (w *worker) checkType(name string) error {
 	return nil
 }
 
-// maxProblem bounds an error, whatever the request: 100 faults of some 600 bytes.
+// maxProblem bounds every error response: 100 errors of about 600 bytes.
 const maxProblem = 100 << 10
 
-// checkDocumented: the contract has the status, the media type and the headers, and the body is as their schemas have it.
-func (w *worker) checkDocumented(q *request, a *answer, media string) error {
+// checkDocumented checks status, media type, headers and body against the contract.
+func (w *worker) checkDocumented(q *request, a *response, media string) error {
 	if !q.loose {
 		return w.checkOperation(q.op, q.method, a, media)
 	}
@@ -177,7 +178,7 @@ func (w *worker) checkDocumented(q *request, a *answer, media string) error {
 	return err
 }
 
-func (w *worker) checkOperation(op *operation, method string, a *answer, media string) error {
+func (w *worker) checkOperation(op *operation, method string, a *response, media string) error {
 	schema, ok := op.documents(a.StatusCode, media)
 	if !ok && slices.Contains(anyOperation, a.StatusCode) && media == "application/problem+json" {
 		schema, ok = w.contract.problem, true
@@ -209,7 +210,8 @@ func (w *worker) checkOperation(op *operation, method string, a *answer, media s
 	return nil
 }
 
-// checkLine checks a line of NDJSON: an event by its name, since the schema allows the data of any.
+// checkLine checks a line of NDJSON; an event by the schema of its name, because the general schema allows the data of
+// any event.
 func (w *worker) checkLine(op *operation, schema *jsonschema.Schema, line []byte) error {
 	if err := validate(schema, line); err != nil || op.id != "getJobEvents" {
 		return err
@@ -224,7 +226,7 @@ func (w *worker) checkLine(op *operation, schema *jsonschema.Schema, line []byte
 	return validate(w.contract.events[e.Event], e.Data)
 }
 
-func checkLines(a *answer, check func([]byte) error) error {
+func checkLines(a *response, check func([]byte) error) error {
 	for line := range bytes.Lines(a.body) {
 		text, ended := bytes.CutSuffix(line, []byte{'\n'})
 		if !ended {
@@ -242,7 +244,7 @@ func checkLines(a *answer, check func([]byte) error) error {
 
 var field = regexp.MustCompile(`^(id: [0-9]+|event: [a-z]+|data: .+|retry: [0-9]+|:.*|)$`)
 
-func (w *worker) checkEvents(a *answer) error {
+func (w *worker) checkEvents(a *response) error {
 	event := ""
 	return checkLines(a, func(line []byte) error {
 		name, data, _ := bytes.Cut(line, []byte(": "))
@@ -260,9 +262,9 @@ func (w *worker) checkEvents(a *answer) error {
 	})
 }
 
-// validate checks that data is strict JSON that a schema allows.
+// validate checks that data is strict JSON and matches a schema.
 func validate(schema *jsonschema.Schema, data []byte) (err error) {
-	defer func() { // the validator cannot represent an exponent beyond some thousands
+	defer func() { // the validator panics on exponents beyond some thousands
 		if cause := recover(); cause != nil && hugeExponent.Match(data) {
 			err = nil
 		} else if cause != nil {
@@ -279,7 +281,7 @@ func validate(schema *jsonschema.Schema, data []byte) (err error) {
 	return schema.Validate(v)
 }
 
-// checkAccepted: what was accepted is what the contract allows.
+// checkAccepted checks an accepted request against the contract.
 func checkAccepted(q *request) error {
 	_, query, _ := strings.Cut(q.target, "?")
 	for pair := range strings.SplitSeq(query, "&") {
@@ -323,7 +325,7 @@ var hugeExponent = regexp.MustCompile(`[eE][+-]?[0-9]{4,}`)
 
 var plainInteger = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
 
-// parameterValue is the value of a parameter or a header as its schema sees it: an integer, or a text.
+// parameterValue returns a parameter or header as its schema expects it: an integer or a text.
 func parameterValue(text string) any {
 	if plainInteger.MatchString(text) {
 		return json.Number(text)

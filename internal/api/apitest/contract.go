@@ -21,7 +21,7 @@ type contract struct {
 	doc        any
 	compiler   *jsonschema.Compiler
 	operations []*operation
-	// events are the schemas of the data of an event by the event's name.
+	// events are the schemas of event data by event name.
 	events map[string]*jsonschema.Schema
 	// problem is the schema of every error.
 	problem *jsonschema.Schema
@@ -34,7 +34,7 @@ type operation struct {
 	open      bool
 	params    []param
 	bodies    []body
-	responses map[int]response
+	responses map[int]responseSpec
 }
 
 // A param is a parameter of an operation.
@@ -54,8 +54,8 @@ type body struct {
 	examples []any
 }
 
-// A response is one status of an operation: the schemas of its documented headers and of its media types.
-type response struct {
+// A responseSpec is one status of an operation: the schemas of its documented headers and of its media types.
+type responseSpec struct {
 	headers, content map[string]*jsonschema.Schema
 }
 
@@ -109,7 +109,7 @@ func loadContract(spec []byte) (*contract, error) {
 
 func (c *contract) operation(path, method, item string) (*operation, error) {
 	node, at := c.node(item + "/" + method)
-	op := &operation{method: strings.ToUpper(method), path: path, responses: make(map[int]response)}
+	op := &operation{method: strings.ToUpper(method), path: path, responses: make(map[int]responseSpec)}
 	op.id, _ = node["operationId"].(string)
 	if security, ok := node["security"].([]any); ok {
 		op.open = len(security) == 0
@@ -158,8 +158,8 @@ func (c *contract) operation(path, method, item string) (*operation, error) {
 	return op, nil
 }
 
-func (c *contract) response(at string) (response, error) {
-	r := response{headers: make(map[string]*jsonschema.Schema), content: make(map[string]*jsonschema.Schema)}
+func (c *contract) response(at string) (responseSpec, error) {
+	r := responseSpec{headers: make(map[string]*jsonschema.Schema), content: make(map[string]*jsonschema.Schema)}
 	node, _ := c.node(at)
 	for member, schemas := range map[string]map[string]*jsonschema.Schema{"headers": r.headers, "content": r.content} {
 		entries, _ := node[member].(map[string]any)
@@ -175,7 +175,7 @@ func (c *contract) response(at string) (response, error) {
 	return r, nil
 }
 
-// node returns the object at a JSON pointer, and its own pointer when it is a reference to another one.
+// node returns the object at a JSON pointer, and the pointer of the object it references, if any.
 func (c *contract) node(pointer string) (map[string]any, string) {
 	object, _ := c.lookup(pointer).(map[string]any)
 	if ref, ok := object["$ref"].(string); ok && len(object) == 1 {
@@ -214,10 +214,10 @@ func (c *contract) compile(pointer string) (*jsonschema.Schema, error) {
 	return c.compiler.Compile(location + "#" + (&url.URL{Fragment: pointer}).EscapedFragment())
 }
 
-// escape writes a name as a token of a JSON pointer.
+// escape returns a name as a token of a JSON pointer.
 func escape(name string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(name) }
 
-// integerFormat checks that a number is within the range of an integer type.
+// integerFormat checks that a number is in the range of an integer type.
 func integerFormat(bits int, unsigned bool) func(any) error {
 	return func(v any) error {
 		literal, ok := v.(json.Number)
@@ -236,7 +236,7 @@ func integerFormat(bits int, unsigned bool) func(any) error {
 	}
 }
 
-// documents reports the schema of a body by status and media type; ok is false when the contract has none.
+// documents returns the schema of a body by status and media type; ok is false when the contract has none.
 func (op *operation) documents(status int, media string) (schema *jsonschema.Schema, ok bool) {
 	r, known := op.responses[status]
 	if !known {

@@ -2,7 +2,7 @@ package apitest
 
 import "strings"
 
-// distort gives a request another method or another path than its operation has, or breaks HTTP.
+// distort changes the method or path of a request, or violates HTTP.
 func (w *worker) distort(q *request) {
 	switch n := w.g.IntN(10); {
 	case n < 3:
@@ -28,7 +28,7 @@ func (w *worker) distort(q *request) {
 	}
 }
 
-// breakHTTP makes a request that is not HTTP, or that net/http may answer itself.
+// breakHTTP makes a request that is not valid HTTP or that net/http may reject itself.
 func (w *worker) breakHTTP(q *request) {
 	switch w.g.IntN(9) {
 	case 0:

@@ -1,2 +1,2 @@
-// Package apitest sends generated requests to a server and checks every answer against the contract: Exercise.
+// Package apitest sends generated requests to a server and checks every response against the contract: Exercise.
 package apitest

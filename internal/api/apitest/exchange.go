@@ -13,36 +13,36 @@ import (
 )
 
 const (
-	// patience bounds how long a request that may wait, or a stream, is followed.
-	patience = 250 * time.Millisecond
-	// answerTimeout bounds every other answer.
-	answerTimeout = time.Minute
-	// maxHeld is how many connections are left open whose client neither sends nor reads.
+	// streamTimeout bounds how long a stream, or a request that may wait, is followed.
+	streamTimeout = 250 * time.Millisecond
+	// responseTimeout bounds all other responses.
+	responseTimeout = time.Minute
+	// maxHeld is the number of open connections whose client neither sends nor reads.
 	maxHeld = 40
 )
 
-// An answer is what came back.
-type answer struct {
+// A response is the received response.
+type response struct {
 	*http.Response
 	body []byte
-	// partial is true when the client left before the end of the body.
+	// partial is true if the client disconnected before the end of the body.
 	partial bool
 }
 
-// A connection is kept for the next request when the answer before allows it.
+// A connection is reused for the next request if the previous response allows it.
 type connection struct {
 	*net.TCPConn
 	r    *bufio.Reader
 	used bool
 }
 
-// mayWait reports whether the answer may take as long as a job, or as the rest of a body that is not sent.
+// mayWait reports whether the response may take as long as a job, or wait for the rest of a body that is not sent.
 func (q *request) mayWait() bool {
 	return q.has("Prefer") || q.malformed || strings.Contains(q.target, "/events")
 }
 
-// exchange sends a request and reads the answer. It returns nil when the client leaves before there is one.
-func (w *worker) exchange(q *request) (*answer, error) {
+// exchange sends a request and reads the response. It returns nil when the client disconnects before the response.
+func (w *worker) exchange(q *request) (*response, error) {
 	c := w.conn
 	w.conn = nil
 	if c == nil {
@@ -67,12 +67,12 @@ func (w *worker) exchange(q *request) (*answer, error) {
 	switch q.ending {
 	case closed:
 		<-written
-		return nil, nil //nolint:nilnil // no answer is expected
+		return nil, nil //nolint:nilnil // no response is expected
 	case stalled:
 		<-written
 		w.hold(c)
 		c = nil
-		return nil, nil //nolint:nilnil // no answer is expected
+		return nil, nil //nolint:nilnil // no response is expected
 	case halfClosed:
 		<-written
 		_ = c.CloseWrite()
@@ -80,13 +80,13 @@ func (w *worker) exchange(q *request) (*answer, error) {
 	}
 	if q.mayWait() && one(w.g.Rand, 20) || one(w.g.Rand, 200) {
 		<-written
-		w.hold(c) // a reader that does not read
+		w.hold(c) // a client that does not read
 		c = nil
-		return nil, nil //nolint:nilnil // no answer is expected
+		return nil, nil //nolint:nilnil // no response is expected
 	}
-	timeout := answerTimeout
+	timeout := responseTimeout
 	if q.mayWait() {
-		timeout = patience
+		timeout = streamTimeout
 	}
 	_ = c.SetReadDeadline(time.Now().Add(timeout))
 	resp, err := http.ReadResponse(c.r, &http.Request{Method: q.method})
@@ -95,15 +95,15 @@ func (w *worker) exchange(q *request) (*answer, error) {
 	}
 	if err != nil {
 		if q.mayWait() && errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil, nil //nolint:nilnil // the client gave up waiting
+			return nil, nil //nolint:nilnil // the client stopped waiting
 		}
-		return nil, fmt.Errorf("no answer (reused connection: %t): %w", c.used, err)
+		return nil, fmt.Errorf("no response (reused connection: %t): %w", c.used, err)
 	}
 	defer resp.Body.Close()
-	a := &answer{Response: resp}
+	a := &response{Response: resp}
 	a.body, err = io.ReadAll(resp.Body)
 	if err != nil && !(q.mayWait() && errors.Is(err, os.ErrDeadlineExceeded)) {
-		return a, fmt.Errorf("the answer is cut: %w", err)
+		return a, fmt.Errorf("the response is truncated: %w", err)
 	}
 	a.partial = err != nil
 	if q.ending == complete && !q.malformed && !resp.Close && !a.partial {
@@ -119,7 +119,7 @@ func (w *worker) exchange(q *request) (*answer, error) {
 	return a, nil
 }
 
-// hold keeps a connection open that is not used. The oldest is closed for it.
+// hold keeps an idle connection open, and closes the oldest one in return.
 func (w *worker) hold(c *connection) {
 	if w.held = append(w.held, c); len(w.held) > maxHeld {
 		_ = w.held[0].Close()

@@ -13,18 +13,18 @@ import (
 	"time"
 )
 
-// A Config is the server that Exercise sends requests to, and for how long.
+// A Config has the server under test and the duration.
 type Config struct {
-	// Address is where the server listens; Spec its openapi.yaml.
+	// Address is the server's address; Spec its openapi.yaml.
 	Address string
 	Spec    []byte
-	// Keys are API keys of the server; none for a server without keys.
+	// Keys are API keys of the server; nil for a server without keys.
 	Keys []Key
-	// MaxBody is the largest body that the server takes.
+	// MaxBody is the largest body that the server accepts.
 	MaxBody int64
-	// Seed makes the requests: one seed, one sequence of requests of each worker, but for what it takes from answers.
+	// Seed determines each worker's sequence of requests, except for values from responses.
 	Seed uint64
-	// Duration is for how long requests are sent, of which there are a thousand at the least.
+	// Duration is the time for which requests are sent, at least a thousand.
 	Duration time.Duration
 }
 
@@ -35,11 +35,11 @@ type Key struct {
 }
 
 const (
-	// workers is how many requests are on their way at the same time.
+	// workers is the number of concurrent requests.
 	workers = 4
-	// minRequests is how many requests a run has, however short.
+	// minRequests is the minimum number of requests of a run.
 	minRequests = 1000
-	// maxFailures is how many different failures are reported.
+	// maxFailures is the maximum number of reported failures.
 	maxFailures = 20
 )
 
@@ -54,11 +54,11 @@ type run struct {
 	statuses [600]atomic.Int64
 
 	mu sync.Mutex
-	// failures are the failures that were reported, by what is wrong.
+	// failures are the reported failures by description.
 	failures map[string]bool
-	// problems are the types of problems whose page was found.
+	// problems are the problem types whose page was found.
 	problems map[string]bool
-	// client fetches those pages.
+	// client fetches the pages.
 	client *http.Client
 }
 
@@ -67,16 +67,16 @@ type worker struct {
 	*run
 	g      *generator
 	number int
-	// requests is how many requests it has sent.
+	// requests is the number of requests it has sent.
 	requests int
-	// memory has cursors, tokens and tags of answers.
+	// memory has cursors, tokens and tags of responses.
 	memory map[string][]string
 	conn   *connection
 	held   []*connection
 }
 
-// Exercise sends requests that are generated from the contract, valid ones, changed ones and hostile ones, and reports every
-// answer that the contract does not allow, with the request. The server must be sound; its queue may be full.
+// Exercise sends valid, mutated and hostile requests generated from the contract, and reports every response that
+// violates the contract, with its request. The server must be healthy; its queue may be full.
 func Exercise(t testing.TB, c Config) {
 	t.Helper()
 	spec, err := loadContract(c.Spec)
@@ -85,7 +85,7 @@ func Exercise(t testing.TB, c Config) {
 	}
 	r := &run{
 		t: t, config: c, contract: spec, failures: make(map[string]bool), problems: make(map[string]bool),
-		client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: answerTimeout},
+		client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: responseTimeout},
 	}
 	r.accepts = []string{"", "*/*", "text/html", "application/*", "application/json;q=0, */*;q=0.1", "application/json;q=2", ",", strings.Repeat("a/b,", 500), "application/x-ndjson, text/event-stream", "é", "application/problem+json"}
 	for _, op := range spec.operations {
@@ -114,7 +114,7 @@ func Exercise(t testing.TB, c Config) {
 	r.summarize()
 }
 
-// step sends one request and checks the answer.
+// step sends one request and checks the response.
 func (w *worker) step() {
 	q := w.request()
 	a, err := w.send(q)
@@ -124,7 +124,7 @@ func (w *worker) step() {
 	w.learn(q, a)
 }
 
-func (w *worker) send(q *request) (*answer, error) {
+func (w *worker) send(q *request) (*response, error) {
 	w.requests++
 	w.run.requests.Add(1)
 	a, err := w.exchange(q)
@@ -133,7 +133,7 @@ func (w *worker) send(q *request) (*answer, error) {
 	}
 	if err != nil {
 		if q.malformed || q.ending != complete || len(q.body) > 1<<16 {
-			return nil, err // a server may close the connection of a request that it does not read to the end
+			return nil, err // a server may close the connection of a request without reading all of it
 		}
 		w.fail(q, a, err)
 		return nil, err
@@ -146,8 +146,8 @@ func (w *worker) send(q *request) (*answer, error) {
 	return a, nil
 }
 
-// learn remembers what an answer has for later requests, and cancels most jobs, which would keep the server busy.
-func (w *worker) learn(q *request, a *answer) {
+// learn records values of a response for later requests, and cancels most jobs, which would keep the server busy.
+func (w *worker) learn(q *request, a *response) {
 	w.remember("etag", a.Header.Get("ETag"))
 	if a.StatusCode >= 300 || q.loose || a.Header.Get("Content-Type") != "application/json" {
 		return
@@ -159,7 +159,7 @@ func (w *worker) learn(q *request, a *answer) {
 		After any     `json:"next_after"`
 	}
 	if json.Unmarshal(a.body, &m) != nil {
-		return // not an object of these members
+		return // not an object with these members
 	}
 	if m.Token != nil {
 		w.remember("page_token", *m.Token)
@@ -199,11 +199,11 @@ func (w *worker) cancel(submitted *request, id string) {
 	if q.key != nil {
 		q.add("Authorization", "Bearer "+q.key.Secret)
 	}
-	_, _ = w.send(q) // reports what is wrong
+	_, _ = w.send(q) // reports failures
 }
 
-// fail reports what is wrong with an answer, once for each operation and status.
-func (w *worker) fail(q *request, a *answer, err error) {
+// fail reports a failure once for each operation and status.
+func (w *worker) fail(q *request, a *response, err error) {
 	status, got := 0, ""
 	if a != nil {
 		status, got = a.StatusCode, fmt.Sprintf("%v\n%.1500q", a.Header, a.body)
@@ -220,8 +220,8 @@ func (w *worker) fail(q *request, a *answer, err error) {
 		w.config.Seed, w.number, w.requests, q.op.id, status, err, q.bytes(w.config.Address), got)
 }
 
-// summarize reports how many requests there were, and fails when answers of a class are missing: then the requests do not
-// reach what they should.
+// summarize logs the number of requests, and fails when a class of statuses is missing, because then the requests miss
+// code they should reach.
 func (r *run) summarize() {
 	counts := make(map[string]int64)
 	for status := range r.statuses {
@@ -232,7 +232,7 @@ func (r *run) summarize() {
 	r.t.Logf("seed %d: %d requests, %d jobs, answers %v", r.config.Seed, r.requests.Load(), r.jobs.total.Load(), counts)
 	for _, status := range []string{"200", "202", "400", "404", "415", "422"} {
 		if counts[status] == 0 {
-			r.t.Errorf("no answer has status %s, want some", status)
+			r.t.Errorf("no response has status %s, want some", status)
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"gather/internal/api/apitest"
 )
 
-// recorder keeps the failures that are reported to it.
+// recorder records reported failures.
 type recorder struct {
 	testing.TB
 	mu       sync.Mutex
@@ -29,10 +29,10 @@ func (r *recorder) Errorf(format string, args ...any) {
 
 func (r *recorder) Logf(string, ...any) {}
 
-// Each fault of an answer is reported.
+// Each violation in a response is reported.
 func TestExerciseReports(t *testing.T) {
 	const sound = `{"status":"ok"}`
-	type faulty func(w http.ResponseWriter, r *http.Request)
+	type handler func(w http.ResponseWriter, r *http.Request)
 	write := func(w http.ResponseWriter, status int, media, body string) {
 		w.Header().Set("Content-Type", media)
 		w.WriteHeader(status)
@@ -42,8 +42,8 @@ func TestExerciseReports(t *testing.T) {
 		write(w, status, "application/problem+json", fmt.Sprintf(`{"type":%q,"title":"x","status":%d,"request_id":%q}`, of, status, w.Header().Get("X-Request-Id")))
 	}
 	for name, tt := range map[string]struct {
-		answer faulty
-		want   string
+		response handler
+		want     string
 	}{
 		"no request id": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Del("X-Request-Id")
@@ -66,8 +66,8 @@ func TestExerciseReports(t *testing.T) {
 		"cut": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			write(w, 200, "application/json", sound)
-		}, "the answer is cut"},
-		"no answer": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "no answer"},
+		}, "the response is truncated"},
+		"no response": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "no response"},
 		"accepts everything": {func(w http.ResponseWriter, _ *http.Request) {
 			write(w, 202, "application/json", `{"jobs":[]}`)
 		}, "accepted a body that the contract does not allow"},
@@ -83,7 +83,7 @@ func TestExerciseReports(t *testing.T) {
 					id = "other"
 				}
 				w.Header().Set("X-Request-Id", id)
-				tt.answer(w, r)
+				tt.response(w, r)
 			}))
 			defer s.Close()
 			r := &recorder{TB: t}
@@ -95,7 +95,7 @@ func TestExerciseReports(t *testing.T) {
 	}
 }
 
-// A contract that cannot be read is an error.
+// A contract that cannot be parsed is an error.
 func TestExerciseSpec(t *testing.T) {
 	broken := bytes.Replace(gather.Spec, []byte("type: string"), []byte("type: 7"), 1)
 	r := &fatalRecorder{TB: t}

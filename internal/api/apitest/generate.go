@@ -12,13 +12,13 @@ import (
 	"unicode/utf8"
 )
 
-// A generator makes values of schemas.
+// A generator generates values of schemas.
 type generator struct {
 	*rand.Rand
 	contract *contract
 }
 
-// of makes a value that a schema allows, but for members that exclude one another beyond what the schema expresses.
+// of returns a value that a schema allows, except for mutually exclusive members that the schema does not express.
 func (g *generator) of(schema map[string]any) *value {
 	schema = g.flatten(schema)
 	if examples, ok := schema["examples"].([]any); ok && !one(g.Rand, 4) {
@@ -54,7 +54,7 @@ func (g *generator) of(schema map[string]any) *value {
 	return g.anything(3)
 }
 
-// flatten merges what a schema refers to, one branch of each alternative, and double negations.
+// flatten merges referenced schemas, one branch of each alternative, and double negations.
 func (g *generator) flatten(schema map[string]any) map[string]any {
 	flat := make(map[string]any)
 	add := func(s any) {
@@ -94,7 +94,7 @@ func (g *generator) flatten(schema map[string]any) map[string]any {
 	}
 	if not, ok := schema["not"].(map[string]any); ok {
 		if again, ok := not["not"]; ok {
-			// The members of the other branches are left out: those that a branch requires exclude one another.
+			// Skip the members of the other branches, because the required members of branches are mutually exclusive.
 			add(again)
 			inner, _ := again.(map[string]any)
 			others, _ := inner["oneOf"].([]any)
@@ -157,7 +157,7 @@ func (g *generator) object(schema map[string]any) *value {
 	return object
 }
 
-// count is how many elements an array or members an object has.
+// count returns a number of array elements or object members.
 func (g *generator) count(schema map[string]any) int {
 	n := pick(g.Rand, []int{0, 1, 1, 2, 2, 3, 5, 8})
 	if least, ok := bound(schema, "minItems"); ok {
@@ -199,7 +199,7 @@ func (g *generator) number(schema map[string]any) string {
 	})
 }
 
-// text makes a string of a schema's pattern, format or length.
+// text returns a string with a schema's pattern, format or length.
 func (g *generator) text(schema map[string]any) string {
 	if pattern, ok := schema["pattern"].(string); ok {
 		parsed, err := syntax.Parse(pattern, syntax.Perl)
@@ -222,7 +222,7 @@ func (g *generator) text(schema map[string]any) string {
 	return s
 }
 
-// match makes a string that a regular expression matches.
+// match returns a string that matches a regular expression.
 func (g *generator) match(re *syntax.Regexp) string {
 	repeat := func(least, most int) string {
 		var b strings.Builder
@@ -263,7 +263,7 @@ func (g *generator) match(re *syntax.Regexp) string {
 	return ""
 }
 
-// anything makes any JSON: numbers and nested arrays of them more than other values.
+// anything returns any JSON, mostly numbers and nested arrays of numbers.
 func (g *generator) anything(depth int) *value {
 	if depth > 0 && !one(g.Rand, 3) {
 		array := &value{open: '['}

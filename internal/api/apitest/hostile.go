@@ -8,8 +8,7 @@ import (
 	"unicode/utf16"
 )
 
-// hostileTokens stand where another value was expected: other types, bounds of number types, special floats, what is not
-// JSON, odd texts.
+// hostileTokens replace other values: other types, limits of number types, special floats, invalid JSON, unusual texts.
 var hostileTokens = []string{
 	"null", "true", "false", "{}", "[]", "[[]]", `[{}]`, `{"":null}`, `""`, `" "`, `"x"`, `"0"`, `"-0"`, `"1"`, `"007"`, `"-007"`,
 	"0", "-0", "-0.0", "1", "-1", "1.0", "2.0", "0.5", "1e2", "1E+2", "1e-2", "127", "128", "-129", "255", "256", "65504", "65520", "65536",
@@ -26,7 +25,7 @@ var hostileTokens = []string{
 	`"../../etc/passwd"`, `"file:///etc/passwd"`, `"file:///%00"`, `"s3://"`, `"http://169.254.169.254/"`, `"//"`, `"\\"`, `"a/b"`, `"."`, `".."`, `"%2e%2e"`,
 }
 
-// hostileNames stand for names of members.
+// hostileNames replace names of members.
 var hostileNames = []string{
 	`""`, `" "`, `"KIND"`, `"Kind"`, `"k\u0069nd"`, `"kind "`, `"__proto__"`, `"\ud800"`, "\"\xff\"", `"\u0000"`, `"/"`, `"~"`, `"a~1b"`, `"0"`, `"-1"`, "kind", `"ünknown"`,
 }
@@ -44,7 +43,7 @@ func (g *generator) mutateOnce(v *value) {
 	all := v.all()
 	at := pick(g.Rand, all)
 	object := at
-	for range 8 { // most changes of members need an object
+	for range 8 { // most member mutations need an object
 		if object.open == '{' && len(object.sub) > 0 {
 			break
 		}
@@ -81,7 +80,7 @@ func (g *generator) mutateOnce(v *value) {
 	}
 }
 
-// long makes one long token: a text, an integer, a fraction, an array, an object, or deep nesting, of some n bytes.
+// long returns one long token of about n bytes: a text, an integer, a fraction, an array, an object, or deep nesting.
 func (g *generator) long(n int) string {
 	repeat := func(s string) string { return strings.Repeat(s, n/len(s)+1) }
 	list := func(element string) string { return strings.TrimSuffix(repeat(element+","), ",") }
@@ -119,7 +118,7 @@ func (g *generator) long(n int) string {
 	}
 }
 
-// enlarge writes a body of up to size bytes that has one huge member, or is huge as a whole.
+// enlarge returns a body of up to size bytes with one huge member, or huge as a whole.
 func (g *generator) enlarge(v *value, size int) []byte {
 	v = v.clone()
 	huge := token(g.long(size))
@@ -135,7 +134,7 @@ func (g *generator) enlarge(v *value, size int) []byte {
 	return v.append(nil)
 }
 
-// corrupt changes the text of a body: cut, bytes changed, other encodings, what follows or precedes it.
+// corrupt corrupts the text of a body: truncation, changed bytes, other encodings, prefixes and suffixes.
 func (g *generator) corrupt(b []byte) []byte {
 	b = bytes.Clone(b)
 	at := 0

@@ -15,7 +15,7 @@ type knownJobs struct {
 	total atomic.Int64
 }
 
-// maxKnown is how many jobs are remembered.
+// maxKnown is the number of jobs kept.
 const maxKnown = 200
 
 func (k *knownJobs) add(j *knownJob) {
@@ -27,7 +27,7 @@ func (k *knownJobs) add(j *knownJob) {
 	}
 }
 
-// pick returns one of the jobs; nil when there is none.
+// pick returns a random job, or nil.
 func (k *knownJobs) pick(g *generator) *knownJob {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"gather/internal/npy"
 )
 
-// payload gives the request a body: of the operation's schema, of a changed one, or one where none belongs.
+// payload sets the body of a request: valid, mutated, or for an operation without a body.
 func (w *worker) payload(q *request) {
 	if len(q.op.bodies) == 0 {
 		if one(w.g.Rand, 25) {
@@ -52,7 +52,7 @@ func (w *worker) payload(q *request) {
 	}
 }
 
-// size is that of a long part of a request: seldom as large as the server takes, or larger.
+// size returns the length of a long part of a request, rarely as large as the server accepts, or larger.
 func (w *worker) size() int {
 	if one(w.g.Rand, 10) {
 		return int(w.config.MaxBody) - 200 + w.g.IntN(400)
@@ -78,7 +78,7 @@ func (w *worker) json(b body) []byte {
 	return w.g.enlarge(v, w.size())
 }
 
-// file is an .npy file, or nearly one.
+// file returns an .npy file, valid or nearly so.
 func (w *worker) file() []byte {
 	t := pick(w.g.Rand, []npy.Type{{Kind: 'f', Size: 8}, {Kind: 'f', Size: 4}, {Kind: 'f', Size: 2}, {Kind: 'i', Size: 1}, {Kind: 'i', Size: 8}, {Kind: 'u', Size: 4}, {Kind: 'b', Size: 1}})
 	shape := pick(w.g.Rand, [][]int64{{}, {0}, {1}, {7}, {100}, {3, 4}, {2, 0, 5}, {10, 10, 10}, {1, 1, 1, 1, 1, 1, 1, 1, 1}})

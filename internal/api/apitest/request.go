@@ -9,26 +9,27 @@ import (
 	"strings"
 )
 
-// A request is what is sent on a connection, and what the checks need to know about it.
+// A request is a request to send, and the facts that the checks need.
 type request struct {
-	// op is the operation that the request was made for; loose is true when the method or the path may name another one.
+	// op is the operation that the request was generated for; loose is true if the method or the path may name another
+	// one.
 	op             *operation
 	loose          bool
 	method, target string
 	headers        []header
 	body           []byte
-	// framing is how the body is announced: length, chunked or none.
+	// framing is the framing of the body: length, chunked or none.
 	framing framing
-	// sent is how many bytes of the body are sent; all unless the ending is another than complete.
+	// sent is the number of body bytes sent; less than all only for an incomplete ending.
 	sent   int
 	ending ending
-	// malformed is true when the request may break HTTP itself, so that net/http may answer in its own words.
+	// malformed is true if the request may violate HTTP itself, so that net/http may reject it.
 	malformed bool
-	// key is the API key that was sent; nil for none, or for a wrong one.
+	// key is the API key of the request; nil for none or an invalid one.
 	key *Key
-	// job is the job that the path names; nil when that is no job of this run.
+	// job is the job in the path; nil if this run did not create it.
 	job *knownJob
-	// id is the X-Request-Id that was sent and that the answer must have; "" for any.
+	// id is the X-Request-Id that the response must return; "" for any.
 	id string
 }
 
@@ -42,7 +43,7 @@ const (
 	unframed
 )
 
-// An ending is what a client does after it has sent its request.
+// An ending is the client's action after it has sent its request.
 type ending int
 
 const (
@@ -51,7 +52,7 @@ const (
 	halfClosed
 	// closed closes the connection within the body.
 	closed
-	// stalled sends nothing more, and waits.
+	// stalled stops sending and waits.
 	stalled
 )
 
@@ -60,7 +61,7 @@ func (q *request) has(name string) bool {
 	return slices.ContainsFunc(q.headers, func(h header) bool { return strings.EqualFold(h.name, name) })
 }
 
-// bytes is the request as it is sent.
+// bytes returns the request on the wire.
 func (q *request) bytes(host string) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\n", q.method, q.target)
@@ -90,10 +91,10 @@ func (q *request) bytes(host string) []byte {
 	return b.Bytes()
 }
 
-// request makes the next request.
+// request returns the next request.
 func (w *worker) request() *request {
 	q := &request{op: pick(w.g.Rand, w.contract.operations), framing: unframed}
-	if one(w.g.Rand, 3) { // submissions have the most to vary
+	if one(w.g.Rand, 3) { // submissions have the most variants
 		for !strings.HasPrefix(q.op.id, "submit") {
 			q.op = pick(w.g.Rand, w.contract.operations)
 		}
@@ -138,7 +139,7 @@ var hostileKeys = []string{
 
 func (q *request) add(name, value string) { q.headers = append(q.headers, header{name, value}) }
 
-// path fills in the parameters of the path, mostly with what exists.
+// path fills in the path parameters, mostly with existing resources.
 func (w *worker) path(q *request) string {
 	path := q.op.path
 	for _, p := range q.op.params {
@@ -154,7 +155,7 @@ var (
 	arrayNames = []string{"a", "b", "readings", "in.npy", strings.Repeat("n", 128)}
 	assets     = []string{"swagger-ui.css", "init.js", "swagger-ui-bundle.js", "favicon-32x32.png"}
 	pages      = []string{"queue-full", "validation-error", "job-expired"}
-	// hostileSegments are segments of a path as they are sent.
+	// hostileSegments are encoded path segments.
 	hostileSegments = []string{
 		"", ".", "..", "%2e%2e", "%2F", "a%2Fb", "..%2f..%2fetc%2fpasswd", "%00", "%ff", "%C0%AF", "a%20b", "a+b", "%25", "%2525", "a;b", "a:b", "*", "{job_id}",
 		"01890a5d-ac96-774b-bcce-b302099a8057", "01890A5D-AC96-774B-BCCE-B302099A8057", "{01890a5d-ac96-774b-bcce-b302099a8057}", "01890a5dac96774bbcceb302099a8057",
@@ -188,7 +189,7 @@ func (w *worker) pathValue(q *request, p param) string {
 	return w.g.text(p.schema)
 }
 
-// query adds parameters of the operation, sometimes ones that it does not have.
+// query adds parameters of the operation, and sometimes unknown ones.
 func (w *worker) query(q *request) {
 	var pairs []string
 	for _, p := range q.op.params {
@@ -237,7 +238,7 @@ func (w *worker) queryValue(p param) string {
 	return url.QueryEscape(s)
 }
 
-// headers adds the operation's own headers, conditional ones, what is negotiated, and a request id.
+// headers adds the operation's own headers, preconditions, Accept, and a request id.
 func (w *worker) headers(q *request) {
 	for _, p := range q.op.params {
 		if p.in == "header" && one(w.g.Rand, 3) {
@@ -302,7 +303,7 @@ func (w *worker) headerValue(name string) string {
 	return "x"
 }
 
-// remembered returns a cursor, a token or a tag that an answer had.
+// remembered returns a cursor, a token or a tag of an earlier response.
 func (w *worker) remembered(what, otherwise string) string {
 	if list := w.memory[what]; len(list) > 0 {
 		return pick(w.g.Rand, list)

@@ -14,7 +14,7 @@ type value struct {
 	open byte
 	// token is the text of a value that is neither an object nor an array.
 	token string
-	// names are the names of an object's members as they are written, quotes included.
+	// names are the encoded names of an object's members, including quotes.
 	names []string
 	// sub are the members of an object or the elements of an array.
 	sub []*value
@@ -29,11 +29,11 @@ func quote(s string) string {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	_ = e.Encode(s) // a string can be encoded
+	_ = e.Encode(s) // encoding a string cannot fail
 	return string(bytes.TrimSpace(b.Bytes()))
 }
 
-// valueOf returns the value of what jsonschema.UnmarshalJSON decodes.
+// valueOf returns the value of a result of jsonschema.UnmarshalJSON.
 func valueOf(v any) *value {
 	switch v := v.(type) {
 	case map[string]any:
@@ -74,7 +74,7 @@ func (v *value) append(b []byte) []byte {
 		}
 		b = s.append(b)
 	}
-	return append(b, v.open+2) // '}' and ']' are two behind their counterparts
+	return append(b, v.open+2) // '}' and ']' follow two code points after their counterparts
 }
 
 func (v *value) clone() *value {
@@ -87,7 +87,7 @@ func (v *value) clone() *value {
 	return &c
 }
 
-// all lists the value and everything within it.
+// all returns the value and all values within it.
 func (v *value) all() []*value {
 	list := []*value{v}
 	for _, s := range v.sub {
@@ -98,5 +98,5 @@ func (v *value) all() []*value {
 
 func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
-// one reports true once in n times.
+// one returns true with probability 1/n.
 func one(r *rand.Rand, n int) bool { return r.IntN(n) == 0 }

@@ -1,8 +1,9 @@
 //go:build ignore
 
-// Command clients submits a job of each kind, and one that is refused, with the Go client that oapi-codegen generates from
-// openapi.yaml, to the server whose URL is its argument. It exits with 1 when an answer is not as openapi.yaml has it. The gate
-// generates client.gen.go beside this file, which alone does not compile; try.ts does the same with TypeScript clients.
+// Command clients submits a job of each kind, and one that is rejected, to the server whose URL is its argument, using
+// the Go client that oapi-codegen generates from openapi.yaml. It exits with 1 when a response violates openapi.yaml.
+// The gate generates client.gen.go beside this file, which does not compile without it; try.ts does the same with
+// TypeScript clients.
 package main
 
 import (
@@ -47,7 +48,7 @@ func run(ctx context.Context, url string) error {
 			return fmt.Errorf("%s: %w", kind, err)
 		}
 	}
-	return refused(ctx, client)
+	return rejected(ctx, client)
 }
 
 func sleeps(body *JobSubmission) error {
@@ -86,7 +87,7 @@ func sum(body *JobSubmission) error {
 	)
 }
 
-// check compares a finished job and its results with what they must be.
+// check compares a finished job and its results with the expected ones.
 func check(ctx context.Context, client *ClientWithResponses, j *Job) error {
 	want := map[string]struct {
 		result any
@@ -118,8 +119,8 @@ func check(ctx context.Context, client *ClientWithResponses, j *Job) error {
 	return nil
 }
 
-// refused submits a job that must be refused, with the place of the error.
-func refused(ctx context.Context, client *ClientWithResponses) error {
+// rejected submits a job that must be rejected, with the pointer of the error.
+func rejected(ctx context.Context, client *ClientWithResponses) error {
 	count := int64(-1)
 	var body JobSubmission
 	if err := body.FromSleepBatchSubmission(SleepBatchSubmission{Count: &count}); err != nil {
@@ -133,7 +134,7 @@ func refused(ctx context.Context, client *ClientWithResponses) error {
 	if p == nil || p.Errors == nil || *(*p.Errors)[0].Pointer != "/count" {
 		return fmt.Errorf("a negative count: %s: %s, want a 422 with the pointer /count", resp.Status(), resp.Body)
 	}
-	fmt.Printf("go: refused: %s %s\n", *(*p.Errors)[0].Pointer, (*p.Errors)[0].Detail)
+	fmt.Printf("go: rejected: %s %s\n", *(*p.Errors)[0].Pointer, (*p.Errors)[0].Detail)
 	return nil
 }
 

@@ -1,5 +1,5 @@
 // The TypeScript clients that openapi-typescript (with openapi-fetch) and @hey-api/openapi-ts generate from openapi.yaml,
-// in use: a job of each kind, and a refused one. The gate generates schema.ts and heyapi/ beside this file, compiles
+// in use: a job of each kind, and a rejected one. The gate generates schema.ts and heyapi/ beside this file, compiles
 // everything and runs it against a server, whose URL is the argument.
 import assert from 'node:assert/strict'
 import createClient from 'openapi-fetch'
@@ -9,7 +9,7 @@ import type { components, paths } from './schema.js'
 
 const baseUrl = process.argv[2]!
 const wait = { Prefer: 'wait=20' }
-const refused: components['schemas']['JobSubmission'] = { kind: 'sleep_batch', count: -1 }
+const rejected: components['schemas']['JobSubmission'] = { kind: 'sleep_batch', count: -1 }
 
 const jobs: { body: components['schemas']['JobSubmission']; result: number; items?: unknown[] }[] = [
   { body: { kind: 'sleep_batch', count: 3, duration: '10ms', priority: 'high', labels: { client: 'typescript' } }, result: 3 },
@@ -31,7 +31,7 @@ async function withOpenapiFetch() {
     if (items) assert.deepEqual(values, items)
     console.log(`openapi-fetch: ${job.kind}: result ${job.result}, items ${values}`)
   }
-  const { response, error } = await client.POST('/v1/jobs', { body: refused })
+  const { response, error } = await client.POST('/v1/jobs', { body: rejected })
   assert.deepEqual([response.status, error?.errors?.[0]?.pointer], [422, '/count'])
 }
 
@@ -46,7 +46,7 @@ async function withHeyAPI() {
     if (items) assert.deepEqual(values, items)
     console.log(`hey-api: ${job.kind}: result ${job.result}, items ${values}`)
   }
-  const { response, error } = await hey.submitJob({ client, body: refused })
+  const { response, error } = await hey.submitJob({ client, body: rejected })
   assert.deepEqual([response?.status, error?.errors?.[0]?.pointer], [422, '/count'])
 }
 

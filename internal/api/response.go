@@ -8,7 +8,7 @@ import (
 	"gather/internal/job"
 )
 
-// Headers that are the same on every answer of their sort.
+// Header values shared by all responses.
 var (
 	typeJSON       = []string{mediaJSON}
 	privateNoCache = []string{"private, no-cache"}
@@ -16,21 +16,21 @@ var (
 	varyAccept     = []string{"Accept"}
 )
 
-// jobAnswer is a job as an answer to any operation that has one.
-type jobAnswer struct {
+// jobResponse writes a job as the response of an operation.
+type jobResponse struct {
 	srv    *server
 	x      *requestState
 	job    *job.Job
-	values []byte // of the job's items, encoded
+	values []byte // the items' values, encoded
 	ints   intEncoding
 	status int
-	// location, applied and replayed select the headers that are sent.
+	// location, applied and replayed select optional headers.
 	location bool
 	applied  time.Duration
 	replayed bool
 }
 
-func (a *jobAnswer) write() error {
+func (a *jobResponse) write() error {
 	x, h := a.x, a.x.Header()
 	view := a.srv.view(a.job, a.ints)
 	view.values = a.values
@@ -63,10 +63,10 @@ func (a *jobAnswer) write() error {
 	return clientError(err)
 }
 
-// clientError drops the error of a write: the client has disconnected.
+// clientError discards an error of writing the response, because the client has disconnected.
 func clientError(error) error { return nil }
 
-// view renders a job with the fields that depend on the current time.
+// view returns a job with the fields that depend on the current time.
 func (s *server) view(j *job.Job, ints intEncoding) jobView {
 	v := jobView{Job: j, now: s.Wall(), durability: s.Durability, ints: ints}
 	if !j.State.Terminal() {
@@ -75,7 +75,7 @@ func (s *server) view(j *job.Job, ints intEncoding) jobView {
 	return v
 }
 
-// etag names the state of a job. It is weak: queue_position and eta_seconds change without an event.
+// etag returns a job's entity tag. It is weak, because queue_position and eta_seconds change without an event.
 func etag(j *job.Job, ints intEncoding) string {
 	var text [32]byte
 	b := strconv.AppendUint(append(text[:0], `W/"`...), j.Seq, 10)
@@ -85,7 +85,7 @@ func etag(j *job.Job, ints intEncoding) string {
 	return string(append(b, '"'))
 }
 
-// ints reads the int_encoding parameter.
+// ints returns the int_encoding parameter.
 func (x *requestState) ints() (intEncoding, error) {
 	if x.req.URL.RawQuery == "" {
 		return intsAsNumbers, nil
