@@ -14,7 +14,7 @@ import (
 
 // anyNode submits to one node and does everything else at the others.
 func (s *suite) anyNode(t *testing.T) {
-	f := s.fleet(t, 3)
+	f := s.fleet(t, 3, noneDies)
 	ctx := f.context()
 
 	// At once: a node that has not read so far waits for the log instead of answering 404.
@@ -149,7 +149,7 @@ func (f *fleet) cancelAndDelete(ctx context.Context) {
 		}
 		// The work has stopped. A node may have been about to ask whether it may begin; it may not.
 		for i := range f.nodes {
-			f.until(ctx, time.Second, body+": cancelled, a node still works on it", func(ctx context.Context) (bool, any) {
+			f.until(ctx, 2*time.Minute, body+": cancelled, a node still works on it", func(ctx context.Context) (bool, any) {
 				m, err := f.self(ctx, i)
 				return err == nil && !m.works(v.ID), []any{m, err}
 			})
@@ -163,7 +163,7 @@ func (f *fleet) cancelAndDelete(ctx context.Context) {
 		if got := f.status(ctx, 2, http.MethodGet, path, ""); got != http.StatusGone {
 			f.t.Errorf("deleted: %d", got)
 		}
-		f.until(ctx, nodeTimeout, "the deletion reaches node 0", func(ctx context.Context) (bool, any) {
+		f.until(ctx, 2*time.Minute, "the deletion reaches node 0", func(ctx context.Context) (bool, any) {
 			got := f.status(ctx, 0, http.MethodGet, path, "")
 			if got != http.StatusOK && got != http.StatusGone {
 				f.t.Fatalf("deleted at another node: %d", got)
@@ -175,7 +175,7 @@ func (f *fleet) cancelAndDelete(ctx context.Context) {
 
 // keys shows that an idempotency key is good for one job, whichever nodes see it, one after the other or at once.
 func (s *suite) keys(t *testing.T) {
-	f := s.fleet(t, 3)
+	f := s.fleet(t, 3, noneDies)
 	ctx := f.context()
 	o := numbersOrder(1)
 	v := f.accept(ctx, 0, &o, o.body, "one")

@@ -28,7 +28,7 @@ func (s *suite) bounds(t *testing.T) {
 		return "Bearer " + text
 	}
 	small, large := add("small", quota), add("large", 0)
-	f := s.fleet(t, 3, "--workers=1", fmt.Sprintf("--queue-jobs=%d", queue), "--api-keys="+keys)
+	f := s.fleet(t, 3, noneDies, "--workers=1", fmt.Sprintf("--queue-jobs=%d", queue), "--api-keys="+keys)
 	ctx := f.context()
 
 	// submit submits n jobs at once to all nodes and returns how often each status was answered, and an accepted job.

@@ -23,7 +23,7 @@ type caller struct {
 }
 
 // patience is how long a node may take to answer before the caller goes to another. It may hold a request for 5 s.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func (f *fleet) caller(node int) *caller { return &caller{f: f, node: node % len(f.nodes)} }
 

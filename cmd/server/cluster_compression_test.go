@@ -21,7 +21,7 @@ import (
 //	go test -tags measure ./cmd/server -run TestLogCompression -v
 func TestLogCompression(t *testing.T) {
 	servers := natstest.StartProcesses(t, 1)
-	f := newFleet(t, build(t), "measured", &servers.Files, "--nats-replicas=1")
+	f := newFleet(t, build(t), "measured", &servers.Files, noneDies, "--nats-replicas=1")
 	f.grow(1)
 	ctx := f.contextOf(5 * time.Minute)
 	wide := wideOrder(1).body

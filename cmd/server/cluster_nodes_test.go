@@ -17,8 +17,11 @@ import (
 	"gather/internal/cluster/natstest"
 )
 
-// nodeTimeout is how long a node may be silent in these tests before others get its tasks.
+// nodeTimeout is the time without a heartbeat after which other nodes get the tasks of a node that a test kills or pauses.
 const nodeTimeout = 2 * time.Second
+
+// noneDies is for fleets of which no node is killed or paused: none is taken for dead because the machine is busy.
+const noneDies = "--node-timeout=10m"
 
 // suite is what the tests of the cluster share: three NATS servers and the binary of the server.
 type suite struct {
@@ -141,7 +144,7 @@ func (f *fleet) wipe(i int) {
 }
 
 // context returns the context of a test, which bounds everything that it waits for.
-func (f *fleet) context() context.Context { return f.contextOf(90 * time.Second) }
+func (f *fleet) context() context.Context { return f.contextOf(5 * time.Minute) }
 
 // contextOf is context with another bound.
 func (f *fleet) contextOf(limit time.Duration) context.Context {

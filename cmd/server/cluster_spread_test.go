@@ -9,7 +9,7 @@ import (
 // spread shows that the tasks of a job run on several nodes, and that its result is the same as that of a server by
 // itself, bit for bit.
 func (s *suite) spread(t *testing.T) {
-	f := s.fleet(t, 3, "--workers=1")
+	f := s.fleet(t, 3, noneDies, "--workers=1")
 	ctx := f.context()
 	const sum = `{"kind":"array_sum","array":{"source":"random","seed":7,"shape":[1000000,1000],"chunks":[1000,1000]}}`
 	srv, stop := launch(t, "--data-dir", filepath.Join(t.TempDir(), "data"))

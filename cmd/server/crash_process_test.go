@@ -76,7 +76,7 @@ func (p *process) start() error {
 		p.base.Store(&base)
 		p.t.Logf("serving after %s", time.Since(began).Round(time.Millisecond))
 		return nil
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		return fmt.Errorf("the server did not start:\n%s", p.log)
 	}
 }
