@@ -34,9 +34,10 @@ func TestUnreadableLog(t *testing.T) {
 			t.Errorf("%s: got Ready %v, want a log of another version", n.dir, err)
 		}
 		f.want(n.append(job.Batch{Entries: []job.Entry{{ID: job.NewID(), Events: []job.Event{newJob(1)}}}}), job.ErrStorage)
-		if j := n.get(id); j.State != job.Queued {
-			t.Errorf("%s: got the job %v, want it queued as before", n.dir, j.State)
-		}
+		f.eventually("the job is read from the replica, queued as before", func() bool {
+			j, err := n.Get(t.Context(), "t", id)
+			return err == nil && j.State == job.Queued
+		})
 	}
 }
 
