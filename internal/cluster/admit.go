@@ -14,11 +14,11 @@ import (
 // all nodes see the same room, and all but one write a submission in vain, whose rejection must be recorded until the
 // log is trimmed past it (trim.go). So a node has a credit of rejections in the log. With credit it uses all the room
 // that it sees, which makes the bounds exact. Without credit it uses its share: the room divided by the number of nodes,
-// and less when the credit is overdrawn. So in the long run a node writes at most refusalsPerSecond of them, and the
+// and less when the credit is overdrawn. So in the long run a node writes at most rejectionsPerSecond of them, and the
 // queue stays a few jobs below its bound.
 const (
-	refusalBurst      = 100
-	refusalsPerSecond = 1
+	rejectionBurst      = 100
+	rejectionsPerSecond = 1
 	// overdraft is the number of rejections without credit after which the share is divided once more by the number of
 	// nodes.
 	overdraft = 10
@@ -42,8 +42,8 @@ func (d demand) times(n int) demand {
 	return demand{d.jobs * n, d.tenantJobs * n, d.bytes * int64(n), d.waiting * int64(n)}
 }
 
-// onTheWay has this node's submissions that the log has not decided about. Guarded by state.mu.
-type onTheWay struct {
+// inFlightSubmissions has this node's submissions that the log has not decided about. Guarded by state.mu.
+type inFlightSubmissions struct {
 	demand
 	tenants map[string]int
 	// risky counts the submissions that do not fit into the share of this node.
@@ -61,7 +61,7 @@ type reservation struct {
 
 // reserve adds a submission, unless it is known not to fit. Caller holds t.mu.
 func (t *state) reserve(a *job.Admission, tenant string, nodes int, retry func(n int) time.Duration, now time.Time) (*reservation, error) {
-	w := &t.onTheWay
+	w := &t.inFlight
 	if a == nil {
 		return &reservation{released: true}, nil
 	}
@@ -70,7 +70,7 @@ func (t *state) reserve(a *job.Admission, tenant string, nodes int, retry func(n
 	if err := t.fits(a, tenant, all, retry); err != nil {
 		return nil, err
 	}
-	w.earn(now)
+	w.refill(now)
 	share := max(1, nodes) * (1 + int(max(0, -w.credit/overdraft)))
 	if err := t.fits(a, tenant, all.times(share), retry); err != nil {
 		if float64(w.risky) >= w.credit {
@@ -86,11 +86,11 @@ func (t *state) reserve(a *job.Admission, tenant string, nodes int, retry func(n
 func (t *state) release(r *reservation) {
 	if r != nil && !r.released {
 		r.released = true
-		t.onTheWay.add(r, -1)
+		t.inFlight.add(r, -1)
 	}
 }
 
-func (w *onTheWay) add(r *reservation, sign int) {
+func (w *inFlightSubmissions) add(r *reservation, sign int) {
 	w.jobs += sign * r.jobs
 	w.bytes += int64(sign) * r.bytes
 	w.waiting += int64(sign) * r.waiting
@@ -105,20 +105,20 @@ func (w *onTheWay) add(r *reservation, sign int) {
 	}
 }
 
-// earn adds the credit of the time since the last call.
-func (w *onTheWay) earn(now time.Time) {
+// refill adds the credit of the time since the last call.
+func (w *inFlightSubmissions) refill(now time.Time) {
 	if w.at.IsZero() {
-		w.credit = refusalBurst
+		w.credit = rejectionBurst
 	} else {
-		w.credit = min(refusalBurst, w.credit+refusalsPerSecond*now.Sub(w.at).Seconds())
+		w.credit = min(rejectionBurst, w.credit+rejectionsPerSecond*now.Sub(w.at).Seconds())
 	}
 	w.at = now
 }
 
-// decidedIn takes the outcome of a submission of this node. Caller holds t.mu.
-func (t *state) decidedIn(r *reservation, d applyResult) {
+// recordOutcome takes the outcome of a submission of this node. Caller holds t.mu.
+func (t *state) recordOutcome(r *reservation, d applyResult) {
 	t.release(r)
 	if d.seq > 0 && (errors.Is(d.err, job.ErrQueueFull) || errors.Is(d.err, job.ErrQuota)) {
-		t.onTheWay.credit = max(-refusalBurst, t.onTheWay.credit-1)
+		t.inFlight.credit = max(-rejectionBurst, t.inFlight.credit-1)
 	}
 }

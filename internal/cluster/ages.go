@@ -28,14 +28,14 @@ type span struct {
 	begun time.Time
 	// expires is when the last ended job that was submitted in the span expires; open counts those that have not ended.
 	expires time.Time
-	open    int
+	unfinished    int
 }
 
 // spanLength is the length of a span, and the precision of recorded expiries.
-func (c *Config) spanLength() time.Duration { return max(c.remembered()/256, time.Millisecond) }
+func (c *Config) spanLength() time.Duration { return max(c.logRetention()/256, time.Millisecond) }
 
-// remembered is how long the log is needed for keys and deleted jobs.
-func (c *Config) remembered() time.Duration { return max(c.TombstoneRetention, c.KeyRetention) }
+// logRetention is how long the log is needed for keys and deleted jobs.
+func (c *Config) logRetention() time.Duration { return max(c.TombstoneRetention, c.KeyRetention) }
 
 func (a *ages) reset() { *a = ages{} }
 
@@ -46,19 +46,19 @@ func (a *ages) advance(seq uint64, at time.Time, length time.Duration) {
 	}
 	if n := len(a.spans); n == 0 || seq > a.spans[n-1].first && a.now.Sub(a.spans[n-1].begun) >= length {
 		a.spans = append(a.spans, span{first: seq, begun: a.now})
-		a.touch(seq)
+		a.markDirty(seq)
 	}
 }
 
-func (a *ages) touch(first uint64) {
+func (a *ages) markDirty(first uint64) {
 	if a.dirty == nil {
 		a.dirty = make(map[uint64]bool)
 	}
 	a.dirty[first] = true
 }
 
-// of returns the span of a message; the first one for messages before it, nil if there is none.
-func (a *ages) of(seq uint64) *span {
+// spanOf returns the span spanOf a message; the first one for messages before it, nil if there is none.
+func (a *ages) spanOf(seq uint64) *span {
 	i, found := slices.BinarySearchFunc(a.spans, seq, func(s span, seq uint64) int {
 		if s.first <= seq {
 			return -1
@@ -76,21 +76,21 @@ func (a *ages) of(seq uint64) *span {
 
 // submitted counts a job that was submitted in message seq, ended a job that has ended and is kept until it expires.
 func (a *ages) submitted(seq uint64) {
-	if s := a.of(seq); s != nil {
-		s.open++
+	if s := a.spanOf(seq); s != nil {
+		s.unfinished++
 	}
 }
 
 func (a *ages) ended(seq uint64, expires time.Time, length time.Duration) {
-	s := a.of(seq)
+	s := a.spanOf(seq)
 	if s == nil {
 		return
 	}
-	s.open--
+	s.unfinished--
 	// Rounded up, so that a span is written rarely.
 	if expires = expires.Truncate(length).Add(length); expires.After(s.expires) {
 		s.expires = expires
-		a.touch(s.first)
+		a.markDirty(s.first)
 	}
 }
 
@@ -98,7 +98,7 @@ func (a *ages) ended(seq uint64, expires time.Time, length time.Duration) {
 // that expired before now.
 func (a *ages) needed(now, since time.Time) (first span) {
 	i := 0
-	for i+1 < len(a.spans) && a.spans[i].open <= 0 && a.spans[i].expires.Before(now) && a.spans[i+1].begun.Before(since) {
+	for i+1 < len(a.spans) && a.spans[i].unfinished <= 0 && a.spans[i].expires.Before(now) && a.spans[i+1].begun.Before(since) {
 		i++
 	}
 	if len(a.spans) == 0 {
@@ -111,21 +111,21 @@ func (a *ages) needed(now, since time.Time) (first span) {
 func (a *ages) trimmed(first uint64) {
 	n := 0
 	for n+1 < len(a.spans) && a.spans[n+1].first <= first {
-		a.touch(a.spans[n].first)
+		a.markDirty(a.spans[n].first)
 		n++
 	}
 	a.spans = slices.Delete(a.spans, 0, n)
 }
 
-// notes returns the changed notes of the replica.
-func (a *ages) notes() []journal.Metadata {
+// metadata returns the changed metadata of the replica.
+func (a *ages) metadata() []journal.Metadata {
 	if len(a.dirty) == 0 {
 		return nil
 	}
 	var notes []journal.Metadata
 	for first := range a.dirty {
-		n := journal.Metadata{Name: fmt.Sprintf("%s%016x", noteSpan, first)}
-		if s := a.of(first); s != nil && s.first == first {
+		n := journal.Metadata{Name: fmt.Sprintf("%s%016x", metaSpan, first)}
+		if s := a.spanOf(first); s != nil && s.first == first {
 			n.Value = binary.AppendVarint(binary.AppendVarint(nil, nanoseconds(s.begun)), nanoseconds(s.expires))
 		}
 		notes = append(notes, n)
@@ -134,8 +134,8 @@ func (a *ages) notes() []journal.Metadata {
 	return notes
 }
 
-func (a *ages) timeNote() journal.Metadata {
-	return journal.Metadata{Name: noteTime, Value: binary.AppendVarint(nil, nanoseconds(a.now))}
+func (a *ages) timeMetadata() journal.Metadata {
+	return journal.Metadata{Name: metaTime, Value: binary.AppendVarint(nil, nanoseconds(a.now))}
 }
 
 // readTime and readSpan are the inverses.
@@ -147,7 +147,7 @@ func (a *ages) readTime(value []byte) {
 
 func (a *ages) readSpan(name string, value []byte) error {
 	var s span
-	_, err := fmt.Sscanf(strings.TrimPrefix(name, noteSpan), "%x", &s.first)
+	_, err := fmt.Sscanf(strings.TrimPrefix(name, metaSpan), "%x", &s.first)
 	begun, n := binary.Varint(value)
 	if err != nil || n <= 0 {
 		return fmt.Errorf("note %q: %w", name, job.ErrCorrupt)

@@ -16,16 +16,16 @@ import (
 
 // The notes of the replica.
 const (
-	// notePosition has how far the log is applied, noteLog the identity of the log.
-	notePosition = "position"
-	noteLog      = "log"
-	// noteDropped is the prefix of notes of submissions that were rejected and are still in the log.
-	noteDropped = "dropped/"
-	// noteJob is the prefix of notes of jobs.
-	noteJob = "job/"
-	// noteTime has the log's time, noteSpan is the prefix of the notes of its spans.
-	noteTime = "time"
-	noteSpan = "span/"
+	// metaApplied has how far the log is applied, noteLog the identity of the log.
+	metaApplied = "position"
+	metaLog      = "log"
+	// metaRejected is the prefix of notes of submissions that were rejected and are still in the log.
+	metaRejected = "dropped/"
+	// metaJob is the prefix of notes of jobs.
+	metaJob = "job/"
+	// metaTime has the log's time, noteSpan is the prefix of the notes of its spans.
+	metaTime = "time"
+	metaSpan = "span/"
 )
 
 // applyPause is the pause after an error, before the log is read again.
@@ -45,7 +45,7 @@ func (c *Cluster) runApply(ctx context.Context) {
 			c.fail("log-unreadable", err)
 			return
 		case errors.Is(err, errLogLost):
-			c.lost(err)
+			c.stopLogLost(err)
 			return
 		}
 		c.log.Debug("reading the log", "error", err)
@@ -65,7 +65,7 @@ func (c *Cluster) follow(ctx context.Context) error {
 		return err
 	}
 	cons, err := c.js.CreateConsumer(try, c.logStream, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: c.from() + 1,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: c.appliedSeq() + 1,
 		AckPolicy: jetstream.AckNonePolicy, MaxDeliver: 1, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
 	})
 	if err != nil {
@@ -96,7 +96,7 @@ func (c *Cluster) follow(ctx context.Context) error {
 
 // message applies one message of the log.
 func (c *Cluster) message(ctx context.Context, seq uint64, at time.Time, subject string, data []byte) error {
-	switch read := c.from(); {
+	switch read := c.appliedSeq(); {
 	case seq <= read:
 		return nil
 	case seq > read+1:
@@ -115,7 +115,7 @@ func (c *Cluster) message(ctx context.Context, seq uint64, at time.Time, subject
 		body, whole = c.partialMessages.add(author, part, seq, body)
 	}
 	if seq > c.applied.seq {
-		c.applied = position{from: c.applied.from, seq: seq}
+		c.applied = appliedIndex{from: c.applied.from, seq: seq}
 	}
 	c.advanceTime(seq, at)
 	if whole && seq == c.applied.seq {
@@ -124,8 +124,8 @@ func (c *Cluster) message(ctx context.Context, seq uint64, at time.Time, subject
 		}
 	}
 	if seq >= c.applied.seq {
-		c.applied = position{from: c.partialMessages.from(seq), seq: seq + 1, at: at.UnixNano()}
-		if err := c.view.ApplyReplicated(ctx, job.Batch{}, append(c.ageNotes(), c.applied.note())...); err != nil {
+		c.applied = appliedIndex{from: c.partialMessages.resumeSeq(seq), seq: seq + 1, at: at.UnixNano()}
+		if err := c.replica.ApplyReplicated(ctx, job.Batch{}, append(c.ageMetadata(), c.applied.metadata())...); err != nil {
 			return err
 		}
 	}
@@ -149,11 +149,11 @@ func (c *Cluster) frames(ctx context.Context, seq uint64, at time.Time, author s
 		if errors.Is(err, job.ErrVersion) {
 			return fmt.Errorf("message %d: %w", seq, err)
 		}
-		next := position{from: c.applied.from, seq: seq, n: i + 1, at: c.applied.at}
+		next := appliedIndex{from: c.applied.from, seq: seq, n: i + 1, at: c.applied.at}
 		if err != nil {
 			// All nodes that read this version agree.
-			c.decided(author, &p, applyResult{err: transition("%v", err), seq: seq})
-		} else if err := c.take(ctx, next, at, author, &p); err != nil {
+			c.reportOutcome(author, &p, applyResult{err: transition("%v", err), seq: seq})
+		} else if err := c.applyProposal(ctx, next, at, author, &p); err != nil {
 			return err
 		}
 		c.applied = next
@@ -187,11 +187,11 @@ func (c *Cluster) gap(ctx context.Context, read, seq uint64) error {
 // rebuild begins the replica again: the log was trimmed past its position, or is another log. What the rest of the log
 // does not have has expired.
 func (c *Cluster) rebuild(ctx context.Context, first uint64) error {
-	if c.from() > 0 || first > 1 {
-		c.log.Warn("the view is made anew from the log", "view", c.from(), "log", first)
+	if c.appliedSeq() > 0 || first > 1 {
+		c.log.Warn("the view is made anew from the log", "view", c.appliedSeq(), "log", first)
 		c.met.rebuilds.Inc()
 	}
-	if err := errors.Join(c.view.Flush(ctx), c.view.Clear(ctx)); err != nil {
+	if err := errors.Join(c.replica.Flush(ctx), c.replica.Clear(ctx)); err != nil {
 		return err
 	}
 	trimRecord, err := c.lastTrim(ctx)
@@ -199,21 +199,21 @@ func (c *Cluster) rebuild(ctx context.Context, first uint64) error {
 		return err
 	}
 	c.trimRecord = trimRecord
-	c.applied = position{from: first - 1, seq: first}
-	if err := c.view.ApplyReplicated(ctx, job.Batch{}, journal.Metadata{Name: noteLog, Value: []byte(c.streamID)}, c.applied.note()); err != nil {
+	c.applied = appliedIndex{from: first - 1, seq: first}
+	if err := c.replica.ApplyReplicated(ctx, job.Batch{}, journal.Metadata{Name: metaLog, Value: []byte(c.streamID)}, c.applied.metadata()); err != nil {
 		return err
 	}
-	c.t.mu.Lock()
-	for _, s := range c.t.jobs {
-		c.t.remove(s)
+	c.state.mu.Lock()
+	for _, s := range c.state.jobs {
+		c.state.remove(s)
 	}
-	ends := c.t.ends
-	c.t.reset()
-	c.t.ends = ends
-	c.t.mu.Unlock()
+	ends := c.state.ends
+	c.state.reset()
+	c.state.ends = ends
+	c.state.mu.Unlock()
 	c.partialMessages = partialMessages{}
-	c.readMu.Lock()
-	c.dropped, c.read, c.readTime = nil, first-1, time.Time{}
-	c.readMu.Unlock()
+	c.appliedMu.Lock()
+	c.rejected, c.lastApplied, c.appliedTime = nil, first-1, time.Time{}
+	c.appliedMu.Unlock()
 	return nil
 }

@@ -52,8 +52,8 @@ func (l *logClock) ago(t time.Time) time.Time {
 	return time.Now().Add(-max(0, l.Now().Sub(t)))
 }
 
-// reading takes a timestamp that a server made between two moments.
-func (l *logClock) reading(sent, received, stamp time.Time) {
+// observe takes a timestamp that a server made between two moments.
+func (l *logClock) observe(sent, received, stamp time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	took := received.Sub(sent)
@@ -85,7 +85,7 @@ func (c *Cluster) setClock(sent, received time.Time, info *jetstream.StreamInfo)
 		return
 	}
 	before := c.clock.Skew()
-	c.clock.reading(sent, received, info.TimeStamp)
+	c.clock.observe(sent, received, info.TimeStamp)
 	c.clock.mu.Lock()
 	c.clock.first, c.clock.firstAt = info.State.FirstSeq, info.State.FirstTime
 	c.clock.mu.Unlock()

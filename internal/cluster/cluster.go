@@ -35,30 +35,30 @@ type Cluster struct {
 	met     *metrics
 	nc      *nats.Conn
 	js      jetstream.JetStream
-	view    *journal.Journal
+	replica    *journal.Journal
 	clock   logClock
 
 	logStream string
 	streamID  string // of the log
-	replicas  int
+	logReplicas  int
 	leases    leaseQueue
 	members   members
-	w         writer
-	t         state
+	writer         writer
+	state         state
 	keys      usedKeys
 
 	// Owned by the apply loop.
 	partialMessages partialMessages
-	applied         position
+	applied         appliedIndex
 	trimRecord      *trimmed // of the last trim; nil if the log is whole
-	// contradicted is when the log was first found not to match the replica; zero while it matches.
-	contradicted time.Time
+	// mismatchSince is when the log was first found not to match the replica; zero while it matches.
+	mismatchSince time.Time
 
-	readMu    sync.Mutex
-	read      uint64        // the last message that was applied
-	readTime  time.Time     // the log's time at that message
-	dropped   []job.Dropped // rejected submissions that are still in the log
-	readMoved chan struct{}
+	appliedMu    sync.Mutex
+	lastApplied      uint64        // the last message that was applied
+	appliedTime  time.Time     // the log's time at that message
+	rejected   []job.Dropped // rejected submissions that are still in the log
+	appliedChanged chan struct{}
 	lag       atomic.Int64
 
 	// failed is closed when the node stops participating; failure has the reason.
@@ -70,10 +70,10 @@ type Cluster struct {
 	// lose.
 	unsafe atomic.Pointer[job.Rejection]
 	atRisk atomic.Int64
-	// doubt is the error of submissions while the log does not match the replica; nil while it does. recognized is
+	// mismatch is the error of submissions while the log does not match the replica; nil while it does. recognized is
 	// closed when it matched for the first time.
-	doubt      atomic.Pointer[job.Rejection]
-	recognized chan struct{}
+	mismatch      atomic.Pointer[job.Rejection]
+	logChecked chan struct{}
 	barriers   barriers
 	freshness  freshness
 	opened     time.Time // on the monotonic clock
@@ -93,13 +93,13 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	cfg.setDefaults()
 	c := &Cluster{
 		cfg: cfg, id: hex.EncodeToString(newNodeID()), started: time.Now().UTC(), opened: time.Now(), log: cfg.Logger,
-		readMoved: make(chan struct{}), failed: make(chan struct{}), recognized: make(chan struct{}),
+		appliedChanged: make(chan struct{}), failed: make(chan struct{}), logChecked: make(chan struct{}),
 	}
 	c.met = newMetrics(cfg.Registerer)
-	c.clock.wall, c.t.now = cfg.Wall, c.clock.Now
-	c.t.init()
+	c.clock.wall, c.state.now = cfg.Wall, c.clock.Now
+	c.state.init()
 	c.keys.init()
-	c.w.init()
+	c.writer.init()
 	c.leases.init()
 	opts, err := cfg.options()
 	if err != nil {
@@ -127,8 +127,8 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 		jetstream.WithPublishAsyncMaxPending(1<<16), jetstream.WithPublishAsyncTimeout(2*publishTimeout)); err != nil {
 		return nil, err
 	}
-	if c.view, err = journal.Open(ctx, journal.Config{
-		Dir: cfg.Dir, View: true, TombstoneRetention: cfg.TombstoneRetention, KeyRetention: cfg.KeyRetention,
+	if c.replica, err = journal.Open(ctx, journal.Config{
+		Dir: cfg.Dir, Replica: true, TombstoneRetention: cfg.TombstoneRetention, KeyRetention: cfg.KeyRetention,
 		MaxPendingBytes: cfg.MaxPendingBytes, MinFreeBytes: cfg.MinFreeBytes, CacheBytes: cfg.CacheBytes, CountResults: cfg.CountResults, Logger: cfg.Logger, Registerer: cfg.Registerer,
 		Now: c.clock.Now,
 	}); err != nil {
@@ -136,10 +136,10 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, c.view.Close())
+			err = errors.Join(err, c.replica.Close())
 		}
 	}()
-	if err := c.loadPosition(ctx); err != nil {
+	if err := c.loadApplied(ctx); err != nil {
 		return nil, fmt.Errorf("read the view: %w", err)
 	}
 	streamID, err := c.makeStreams(ctx)
@@ -158,21 +158,21 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	if err := c.load(ctx, streamID); err != nil {
 		return nil, fmt.Errorf("read the view: %w", err)
 	}
-	c.w.js, c.w.stream, c.w.subject = c.js, c.logStream, cfg.Prefix+".log."+c.id
+	c.writer.js, c.writer.stream, c.writer.subject = c.js, c.logStream, cfg.Prefix+".log."+c.id
 	if cfg.publisher != nil {
-		c.w.js = cfg.publisher(c.js)
+		c.writer.js = cfg.publisher(c.js)
 	}
-	c.w.limit, c.w.stallAfter, c.w.met = cfg.MaxPendingBytes, cfg.stallAfter, c.met
-	c.w.read, c.w.lost = c.from, c.lost
-	c.w.message = int(min(maxMessage, c.nc.MaxPayload()-4096))
+	c.writer.limit, c.writer.stallAfter, c.writer.met = cfg.MaxPendingBytes, cfg.stallAfter, c.met
+	c.writer.appliedSeq, c.writer.onLogLost = c.appliedSeq, c.stopLogLost
+	c.writer.message = int(min(maxMessage, c.nc.MaxPayload()-4096))
 	if err := c.met.watch(cfg.Registerer, c); err != nil {
 		return nil, err
 	}
 	if missing != nil {
-		c.lost(missing)
+		c.stopLogLost(missing)
 	}
 	if err := c.start(ctx); err != nil {
-		return nil, errors.Join(err, c.halt())
+		return nil, errors.Join(err, c.shutdown())
 	}
 	return c, nil
 }
@@ -191,7 +191,7 @@ func (c *Cluster) start(ctx context.Context) error {
 		return nil
 	}
 	c.applying.Go(func() { c.runApply(apply) })
-	c.done.Go(func() { c.w.run(apply) })
+	c.done.Go(func() { c.writer.run(apply) })
 	c.done.Go(func() { c.watchHealth(run) })
 	c.done.Go(func() { c.watchLog(run) })
 	c.done.Go(func() { c.watchStreams(run) })
@@ -215,48 +215,48 @@ func (c *Cluster) start(ctx context.Context) error {
 // its tasks.
 func (c *Cluster) fail(reason string, err error) {
 	c.failOnce.Do(func() {
-		failure := storage(reason, err.Error(), 0)
+		failure := newRejection(reason, err.Error(), 0)
 		c.failure.Store(failure)
 		close(c.failed)
 		c.leases.close()
-		c.w.close()
-		c.w.failPending(failure)
+		c.writer.close()
+		c.writer.failPending(failure)
 	})
 }
 
 // Ready returns nil, or the reason why this node must get no requests: a job.ErrStorage.
 func (c *Cluster) Ready() error {
-	if err := c.trouble(); err != nil {
+	if err := c.checkHealthy(); err != nil {
 		return err
 	}
-	return c.view.Ready()
+	return c.replica.Ready()
 }
 
-// reads returns nil, or the reason why this node cannot read from the log.
-func (c *Cluster) reads() error {
+// checkReadable returns nil, or the reason why this node cannot read from the log.
+func (c *Cluster) checkReadable() error {
 	switch {
 	case c.closed.Load():
 		return journal.ErrClosed
 	case c.failure.Load() != nil:
 		return c.failure.Load()
-	case c.doubt.Load() != nil:
-		return c.doubt.Load()
+	case c.mismatch.Load() != nil:
+		return c.mismatch.Load()
 	case !c.nc.IsConnected():
-		return storage("log-disconnected", "no connection to NATS", time.Second)
+		return newRejection("log-disconnected", "no connection to NATS", time.Second)
 	}
 	return nil
 }
 
-// trouble returns nil, or the reason why this node does not participate now.
-func (c *Cluster) trouble() error {
-	if err := c.reads(); err != nil {
+// checkHealthy returns nil, or the reason why this node does not participate now.
+func (c *Cluster) checkHealthy() error {
+	if err := c.checkReadable(); err != nil {
 		return err
 	}
 	if c.unsafe.Load() != nil {
 		return c.unsafe.Load()
 	}
-	if err := c.w.stalled(); err != nil {
-		return storage("log-stalled", err.Error(), time.Second)
+	if err := c.writer.stalled(); err != nil {
+		return newRejection("log-stalled", err.Error(), time.Second)
 	}
 	return nil
 }
@@ -271,8 +271,8 @@ func (c *Cluster) watchHealth(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		if c.w.stalled() != nil && !c.closed.Load() {
-			c.w.rejectPending(storage("log-stalled", "the cluster's log does not answer; it may have taken the job: ask again with "+
+		if c.writer.stalled() != nil && !c.closed.Load() {
+			c.writer.rejectPending(newRejection("log-stalled", "the cluster's log does not answer; it may have taken the job: ask again with "+
 				"the same Idempotency-Key", time.Second))
 		}
 	}
@@ -295,19 +295,19 @@ func (c *Cluster) Close() error {
 		return nil
 	}
 	c.Drain()
-	return c.halt()
+	return c.shutdown()
 }
 
-// halt stops in this order: no more leases; appended batches are written and decided; the heartbeat ends; the apply loop
+// shutdown stops in this order: no more leases; appended batches are written and decided; the heartbeat ends; the apply loop
 // ends; the replica closes.
-func (c *Cluster) halt() error {
+func (c *Cluster) shutdown() error {
 	c.closed.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
 	c.leases.close()
 	c.leases.stop()
-	c.w.close()
-	c.w.drained(ctx)
+	c.writer.close()
+	c.writer.drained(ctx)
 	c.stop()
 	c.stopApply()
 	c.applying.Wait()
@@ -317,8 +317,8 @@ func (c *Cluster) halt() error {
 			c.log.Debug("leave the nodes", "error", err)
 		}
 	}
-	err := c.view.Close()
-	c.w.failPending(storage("closed", "the node is closed", 0))
+	err := c.replica.Close()
+	c.writer.failPending(newRejection("closed", "the node is closed", 0))
 	c.nc.Close()
 	return err
 }
@@ -327,7 +327,7 @@ func (c *Cluster) halt() error {
 func (c *Cluster) JetStream() jetstream.JetStream { return c.js }
 
 // Replicas returns how many servers keep every message of the log, by the configuration of its stream.
-func (c *Cluster) Replicas() int { return c.replicas }
+func (c *Cluster) Replicas() int { return c.logReplicas }
 
 // upper returns the prefix of streams and buckets.
 func (c *Cluster) upper() string { return strings.ToUpper(c.cfg.Prefix) }

@@ -33,9 +33,9 @@ type Config struct {
 	// NodeTimeout is the time without a heartbeat after which the tasks of a node are redelivered to others: 10 s.
 	NodeTimeout time.Duration
 
-	// LogPatience is how long the log may not match the replica before the node stops participating: 30 s. Servers that
+	// LogGrace is how long the log may not match the replica before the node stops participating: 30 s. Servers that
 	// are finding each other may answer so for some seconds.
-	LogPatience time.Duration
+	LogGrace time.Duration
 
 	// Dir is the directory of the replica, which can be lost without harm.
 	Dir string
@@ -65,8 +65,8 @@ type Config struct {
 	// stallAfter is how long the log may take to answer before the node rejects submissions and reads that need it: 4 s. Tests on
 	// a busy machine wait longer.
 	stallAfter time.Duration
-	// maxDropped is how many rejected submissions a message of a trim has: 25 000, at most some 20 bytes each.
-	maxDropped int
+	// maxRejected is how many rejected submissions a message of a trim has: 25 000, at most some 20 bytes each.
+	maxRejected int
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -78,9 +78,9 @@ func (c *Config) setDefaults() {
 	c.NodeTimeout = cmp.Or(c.NodeTimeout, 10*time.Second)
 	c.TombstoneRetention = cmp.Or(c.TombstoneRetention, 24*time.Hour)
 	c.KeyRetention = cmp.Or(c.KeyRetention, 24*time.Hour)
-	c.LogPatience = cmp.Or(c.LogPatience, 30*time.Second)
+	c.LogGrace = cmp.Or(c.LogGrace, 30*time.Second)
 	c.MaxPendingBytes = cmp.Or(c.MaxPendingBytes, 64<<20)
-	c.maxDropped = cmp.Or(c.maxDropped, 25_000)
+	c.maxRejected = cmp.Or(c.maxRejected, 25_000)
 	c.stallAfter = cmp.Or(c.stallAfter, 2*publishTimeout)
 	if c.Wall == nil {
 		c.Wall = time.Now

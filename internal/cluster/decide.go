@@ -11,33 +11,33 @@ import (
 	"gather/internal/journal"
 )
 
-// take decides about one proposal and applies it, together with the position behind it.
-func (c *Cluster) take(ctx context.Context, next position, at time.Time, author string, p *job.Proposal) error {
+// applyProposal decides about one proposal and applies it, together with the position behind it.
+func (c *Cluster) applyProposal(ctx context.Context, next appliedIndex, at time.Time, author string, p *job.Proposal) error {
 	var err error
 	last := false
 	switch p.What {
 	case job.ProposeBatch:
-		return c.takeBatch(ctx, next, at, author, p)
+		return c.applyBatch(ctx, next, at, author, p)
 	case job.ProposeJoin, job.ProposeLeave, job.ProposeDecision:
-		last, err = c.takePart(ctx, next, p)
+		last, err = c.applyParticipation(ctx, next, p)
 	case job.ProposeDelete:
-		if err = c.patient(ctx, func() error { return c.view.Flush(ctx) }); err == nil {
-			err = c.patient(ctx, func() error { return c.view.DeleteReplicated(ctx, p.Tenant, p.ID) })
+		if err = c.retryReplica(ctx, func() error { return c.replica.Flush(ctx) }); err == nil {
+			err = c.retryReplica(ctx, func() error { return c.replica.DeleteReplicated(ctx, p.Tenant, p.ID) })
 		}
 	case job.ProposeTrim, job.ProposeLargeTrim:
-		err = c.takeTrim(ctx, next, p)
+		err = c.applyTrim(ctx, next, p)
 	case job.ProposeJob, job.ProposeKey, job.ProposeTombstone:
-		err = c.takeImport(ctx, next, p)
+		err = c.applyImport(ctx, next, p)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	c.decided(author, p, applyResult{err, last, next.seq})
+	c.reportOutcome(author, p, applyResult{err, last, next.seq})
 	return nil
 }
 
-// patient retries what only the disk of this node can reject: all nodes must apply the log.
-func (c *Cluster) patient(ctx context.Context, f func() error) error {
+// retryReplica retries what only the disk of this node can reject: all nodes must apply the log.
+func (c *Cluster) retryReplica(ctx context.Context, f func() error) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := f()
 		if errors.Is(err, job.ErrNotFinished) || errors.Is(err, journal.ErrClosed) {
@@ -51,8 +51,8 @@ func (c *Cluster) patient(ctx context.Context, f func() error) error {
 	return err
 }
 
-// takeBatch decides about events.
-func (c *Cluster) takeBatch(ctx context.Context, next position, at time.Time, author string, p *job.Proposal) error {
+// applyBatch decides about events.
+func (c *Cluster) applyBatch(ctx context.Context, next appliedIndex, at time.Time, author string, p *job.Proposal) error {
 	now := time.Now()
 	tenant, submits := submitter(p.Entries)
 	trimRecord := submits && c.trimRecord != nil && next.seq <= c.trimRecord.Through
@@ -60,7 +60,7 @@ func (c *Cluster) takeBatch(ctx context.Context, next position, at time.Time, au
 	switch {
 	case !trimRecord:
 		err = c.checkKey(ctx, p)
-	case c.trimRecord.drops(next):
+	case c.trimRecord.rejects(next):
 		err = transition("it was dropped")
 	}
 	if ctx.Err() != nil {
@@ -70,57 +70,57 @@ func (c *Cluster) takeBatch(ctx context.Context, next position, at time.Time, au
 	var notes []journal.Metadata
 	var reserved *reservation
 	if submits && author == c.id {
-		reserved = c.w.reservation(p.Number)
+		reserved = c.writer.reservation(p.Number)
 	}
-	c.t.mu.Lock()
-	c.t.release(reserved) // the state has it now, or has rejected it
+	c.state.mu.Lock()
+	c.state.release(reserved) // the state has it now, or has rejected it
 	if err == nil && submits && !trimRecord {
-		err = c.t.checkCapacity(p.Admission, tenant, func(n int) time.Duration { return c.t.ends.RetryAfter(now, n) })
+		err = c.state.checkCapacity(p.Admission, tenant, func(n int) time.Duration { return c.state.ends.RetryAfter(now, n) })
 	}
 	var heads map[job.ID]job.Job
 	if err == nil {
-		heads, err = c.t.check(p)
+		heads, err = c.state.check(p)
 	}
 	if err == nil {
-		c.t.apply(p, author, heads, origin{seq: next.from + 1, at: c.clock.ago(at), spanLength: c.cfg.spanLength()}, now)
+		c.state.apply(p, author, heads, origin{seq: next.from + 1, at: c.clock.ago(at), spanLength: c.cfg.spanLength()}, now)
 		for id := range heads {
-			s := c.t.jobs[id]
+			s := c.state.jobs[id]
 			if s == nil {
-				notes = append(notes, journal.Metadata{Name: noteJob + id.String()})
+				notes = append(notes, journal.Metadata{Name: metaJob + id.String()})
 				continue
 			}
 			last = last || s.allDone() && s.ending == nil || s.ending != nil && s.active == 0
 			if submits || s.ending != nil && s.decidedAt.Equal(now) {
-				notes = append(notes, journal.Metadata{Name: noteJob + id.String(), Value: s.appendNote(nil)})
+				notes = append(notes, journal.Metadata{Name: metaJob + id.String(), Value: s.appendMetadata(nil)})
 			}
 			c.leaveIfIdle(s)
 		}
-		notes = append(notes, c.t.ages.notes()...)
+		notes = append(notes, c.state.ages.metadata()...)
 	}
-	c.t.mu.Unlock()
+	c.state.mu.Unlock()
 	if err != nil {
-		c.met.drop(err)
+		c.met.reject(err)
 		if submits {
 			notes = append(notes, c.recordRejected(job.Dropped{Seq: next.seq, Index: next.n}))
 		}
-		if err := c.view.ApplyReplicated(ctx, job.Batch{}, append(notes, next.note())...); err != nil {
+		if err := c.replica.ApplyReplicated(ctx, job.Batch{}, append(notes, next.metadata())...); err != nil {
 			return err
 		}
-		c.decided(author, p, applyResult{err: err, seq: next.seq})
+		c.reportOutcome(author, p, applyResult{err: err, seq: next.seq})
 		return nil
 	}
 	if p.Key != nil {
 		c.keys.add(p)
 	}
-	return c.view.ApplyReplicated(ctx, job.Batch{Entries: p.Entries, Key: p.Key, Done: func(err error) {
+	return c.replica.ApplyReplicated(ctx, job.Batch{Entries: p.Entries, Key: p.Key, Done: func(err error) {
 		if p.Key != nil {
 			c.keys.remove(p)
 		}
 		if err != nil && !errors.Is(err, job.ErrStorage) {
 			c.log.Error("the view refuses what the log holds", "error", err)
 		}
-		c.decided(author, p, applyResult{err, last, next.seq})
-	}}, append(notes, next.note())...)
+		c.reportOutcome(author, p, applyResult{err, last, next.seq})
+	}}, append(notes, next.metadata())...)
 }
 
 // submitter returns the tenant whose jobs a batch submits; empty for any other batch.
@@ -144,8 +144,8 @@ func (c *Cluster) checkKey(ctx context.Context, p *job.Proposal) error {
 	at := c.logTime()
 	ids, fingerprint, found := c.keys.get(p.Key, at)
 	if !found {
-		if err := c.patient(ctx, func() (err error) {
-			ids, fingerprint, err = c.view.KeyUsed(ctx, *p.Key, at)
+		if err := c.retryReplica(ctx, func() (err error) {
+			ids, fingerprint, err = c.replica.KeyUsed(ctx, *p.Key, at)
 			return err
 		}); err != nil {
 			return err
@@ -160,11 +160,11 @@ func (c *Cluster) checkKey(ctx context.Context, p *job.Proposal) error {
 	return &job.PriorError{IDs: ids}
 }
 
-// takePart decides about the participants of a job, and about its end. It reports whether the job now waits only for its
+// applyParticipation decides about the participants of a job, and about its end. It reports whether the job now waits only for its
 // last event.
-func (c *Cluster) takePart(ctx context.Context, next position, p *job.Proposal) (last bool, err error) {
-	c.t.mu.Lock()
-	s := c.t.jobs[p.ID]
+func (c *Cluster) applyParticipation(ctx context.Context, next appliedIndex, p *job.Proposal) (last bool, err error) {
+	c.state.mu.Lock()
+	s := c.state.jobs[p.ID]
 	switch {
 	case s == nil:
 		err = transition("job %s has ended", p.ID)
@@ -184,32 +184,32 @@ func (c *Cluster) takePart(ctx context.Context, next position, p *job.Proposal) 
 			s.participants[p.Node] = false
 		}
 	default:
-		c.t.decide(s, p.Finished, time.Now())
+		c.state.setEnding(s, p.Finished, time.Now())
 		c.leaveIfIdle(s)
 	}
 	var value []byte
 	if err == nil {
 		last = s.ending != nil && s.active == 0
-		value = s.appendNote(nil)
+		value = s.appendMetadata(nil)
 		s.movedAt = time.Now()
-		c.t.signal()
+		c.state.signal()
 	}
-	c.t.mu.Unlock()
-	notes := []journal.Metadata{next.note()}
+	c.state.mu.Unlock()
+	notes := []journal.Metadata{next.metadata()}
 	if err != nil {
-		c.met.drop(err)
+		c.met.reject(err)
 	} else {
-		notes = append(notes, journal.Metadata{Name: noteJob + p.ID.String(), Value: value})
+		notes = append(notes, journal.Metadata{Name: metaJob + p.ID.String(), Value: value})
 	}
-	return last, errors.Join(err, c.view.ApplyReplicated(ctx, job.Batch{}, notes...))
+	return last, errors.Join(err, c.replica.ApplyReplicated(ctx, job.Batch{}, notes...))
 }
 
-// decided reports the outcome to the author of a proposal, if that is this node.
-func (c *Cluster) decided(author string, p *job.Proposal, d applyResult) {
+// reportOutcome reports the outcome to the author of a proposal, if that is this node.
+func (c *Cluster) reportOutcome(author string, p *job.Proposal, d applyResult) {
 	if author != c.id {
 		return
 	}
-	refused := c.w.decided(p.Number, d)
+	refused := c.writer.complete(p.Number, d)
 	// A submission that was rejected while its outcome was unknown, and that is in the log after all. With a key, its
 	// client was asked to repeat the request, and must not get a job that is cancelled here.
 	if _, submits := submitter(p.Entries); submits && refused && d.err == nil && p.Key == nil {
@@ -217,13 +217,13 @@ func (c *Cluster) decided(author string, p *job.Proposal, d applyResult) {
 			id := p.Entries[i].ID
 			c.propose(&job.Proposal{What: job.ProposeBatch, At: c.Now(), Entries: []job.Entry{{
 				ID: id, Events: []job.Event{job.CancelRequested{At: c.Now()}},
-			}}}, func(d applyResult) { c.finishIf(id, d) })
+			}}}, func(d applyResult) { c.finishIfLast(id, d) })
 		}
 	}
 }
 
-// finishIf ends a job if the outcome says that its last event is due.
-func (c *Cluster) finishIf(id job.ID, d applyResult) {
+// finishIfLast ends a job if the outcome says that its last event is due.
+func (c *Cluster) finishIfLast(id job.ID, d applyResult) {
 	if d.err == nil && d.last {
 		c.finish(id)
 	}

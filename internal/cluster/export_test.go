@@ -26,13 +26,13 @@ func (c *Cluster) Die() error {
 	c.nc.Close()
 	c.leases.close()
 	c.leases.stop()
-	c.w.close()
+	c.writer.close()
 	c.stop()
 	c.stopApply()
 	c.applying.Wait()
 	c.done.Wait()
-	err := c.view.Close()
-	c.w.failPending(storage("closed", "the node is closed", 0))
+	err := c.replica.Close()
+	c.writer.failPending(newRejection("closed", "the node is closed", 0))
 	return err
 }
 
@@ -41,13 +41,13 @@ func (c *Cluster) AwaitLog(ctx context.Context, seq uint64) error { return c.awa
 
 // Table describes all that decides about the next proposal: it must be the same on all nodes that have read the same.
 func (c *Cluster) Table() string {
-	c.t.mu.Lock()
-	defer c.t.mu.Unlock()
+	c.state.mu.Lock()
+	defer c.state.mu.Unlock()
 	var b strings.Builder
-	fmt.Fprintf(&b, "tenants %v, %d bytes, %d waiting\n", c.t.tenants, c.t.bytes, c.t.waiting)
-	ids := slices.SortedFunc(maps.Keys(c.t.jobs), func(x, y job.ID) int { return bytes.Compare(x[:], y[:]) })
+	fmt.Fprintf(&b, "tenants %v, %d bytes, %d waiting\n", c.state.tenants, c.state.bytes, c.state.waiting)
+	ids := slices.SortedFunc(maps.Keys(c.state.jobs), func(x, y job.ID) int { return bytes.Compare(x[:], y[:]) })
 	for _, id := range ids {
-		s := c.t.jobs[id]
+		s := c.state.jobs[id]
 		parts, _ := json.Marshal(s.participants)
 		steps, _ := json.Marshal(s.steps)
 		fmt.Fprintf(&b, "%s %v seq %d author %s size %v done %x/%d steps %s parts %s active %d ending", id, s.job.State, s.job.Seq,
@@ -80,9 +80,9 @@ func (c *Cluster) Decide(ctx context.Context, id job.ID, how job.Finished) error
 
 // Dropped counts the dropped submissions that are remembered.
 func (c *Cluster) Dropped() int {
-	c.readMu.Lock()
-	defer c.readMu.Unlock()
-	return len(c.dropped)
+	c.appliedMu.Lock()
+	defer c.appliedMu.Unlock()
+	return len(c.rejected)
 }
 
 // AppendBlindly appends a submission that this node would refuse at once, as if it had not read of what fills the queue.
@@ -99,9 +99,9 @@ func (c *Cluster) AppendAnyway(ctx context.Context, b job.Batch) error {
 		key.Expires = p.At.Add(c.cfg.KeyRetention)
 		p.Key = &key
 	}
-	return c.w.put(ctx, p, &pending{submits: true, done: func(d applyResult) {
+	return c.writer.put(ctx, p, &pending{submits: true, done: func(d applyResult) {
 		if b.Key != nil {
-			c.view.Release(*b.Key)
+			c.replica.Release(*b.Key)
 		}
 		b.Done(d.err)
 	}}, 0)
@@ -115,7 +115,7 @@ func (c *Cluster) StopReading() {
 
 // DecideAgain is what a view that is made anew does with the node's first proposal, which was decided before.
 func (c *Cluster) DecideAgain(entries []job.Entry) {
-	c.decided(c.id, &job.Proposal{What: job.ProposeBatch, Number: 1, Entries: entries}, applyResult{})
+	c.reportOutcome(c.id, &job.Proposal{What: job.ProposeBatch, Number: 1, Entries: entries}, applyResult{})
 }
 
 // Trim trims the log now, as the leader does now and then.
@@ -123,9 +123,9 @@ func (c *Cluster) Trim(ctx context.Context) error { return c.trim(ctx) }
 
 // Ages describes the spans of the log.
 func (c *Cluster) Ages() string {
-	c.t.mu.Lock()
-	defer c.t.mu.Unlock()
-	return fmt.Sprintf("%v %v", c.t.ages.now, c.t.ages.spans)
+	c.state.mu.Lock()
+	defer c.state.mu.Unlock()
+	return fmt.Sprintf("%v %v", c.state.ages.now, c.state.ages.spans)
 }
 
 // Hazard and CheckStreams are what a node does when it connects.
@@ -139,9 +139,9 @@ func (c *Cluster) Tidy() { c.reapDeadNodes() }
 
 // Ending reports whether it is decided how a job ends.
 func (c *Cluster) Ending(id job.ID) bool {
-	c.t.mu.Lock()
-	defer c.t.mu.Unlock()
-	s := c.t.jobs[id]
+	c.state.mu.Lock()
+	defer c.state.mu.Unlock()
+	s := c.state.jobs[id]
 	return s != nil && s.ending != nil
 }
 
@@ -159,11 +159,11 @@ func (p *Parts) Add(author string, first, last bool, seq uint64, at time.Time, b
 	}
 	p.as.age(at)
 	b, _ := p.as.add(author, part, seq, []byte(body))
-	return string(b), p.as.from(seq)
+	return string(b), p.as.resumeSeq(seq)
 }
 
 // CertainAt is what a read barrier goes by.
-var CertainAt = certainAt
+var CertainAt = certainAsOf
 
 // WithPublisher replaces what a node publishes to the log with.
 func WithPublisher(f func(jetstream.JetStream) jetstream.JetStream) func(*Config) {
@@ -176,7 +176,7 @@ func WithStallAfter(d time.Duration) func(*Config) {
 }
 
 // WithMaxDropped bounds how many rejected submissions a message of a trim has.
-func WithMaxDropped(n int) func(*Config) { return func(c *Config) { c.maxDropped = n } }
+func WithMaxDropped(n int) func(*Config) { return func(c *Config) { c.maxRejected = n } }
 
 // A Counter refuses and takes submissions of a tenant as a node does, before they are written to the log. Its zero value has no
 // jobs.
@@ -204,7 +204,7 @@ func (c *Counter) Submit(bounds job.Admission, jobs, nodes int, now time.Time) (
 		if inLog {
 			d.seq = 1
 		}
-		c.t.decidedIn(r, d)
+		c.t.recordOutcome(r, d)
 	}, err
 }
 
@@ -215,7 +215,7 @@ type LogClock struct{ c logClock }
 func NewLogClock(wall func() time.Time) *LogClock { return &LogClock{logClock{wall: wall}} }
 
 // Read takes a timestamp that a server made between two moments.
-func (l *LogClock) Read(sent, received, stamp time.Time) { l.c.reading(sent, received, stamp) }
+func (l *LogClock) Read(sent, received, stamp time.Time) { l.c.observe(sent, received, stamp) }
 
 // Now returns the time by the log's clock.
 func (l *LogClock) Now() time.Time { return l.c.Now() }

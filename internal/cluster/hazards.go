@@ -26,8 +26,8 @@ var hazards = []struct{ first, last natsVersion }{
 	{natsVersion{2, 15, 0}, natsVersion{2, 15, 3}},
 }
 
-// newestTried is the newest version of the NATS server that was tried.
-var newestTried = natsVersion{2, 15, 3}
+// newestTested is the newest version of the NATS server that was tried.
+var newestTested = natsVersion{2, 15, 3}
 
 // hazard returns ErrUnsafe when a server of a version is known to lose messages of a stream, and a warning when it may:
 // a client cannot see sync_interval, or the versions of the servers that it is not connected to.
@@ -43,7 +43,7 @@ func hazard(version string, cfg *jetstream.StreamConfig) (warning, err error) {
 		}
 	}
 	what := "2.15.0 to 2.15.3 lose such streams, and not every server need have this version"
-	if !ok || v.compare(newestTried) > 0 {
+	if !ok || v.compare(newestTested) > 0 {
 		what = "it was not tried whether this version loses such streams, as 2.15.0 to 2.15.3 do"
 	}
 	return fmt.Errorf("stream %s is compressed by servers of version %q; %s: %s", cfg.Name, version, what, remedy), nil
@@ -130,7 +130,7 @@ func (c *Cluster) watchStreams(ctx context.Context) {
 			if c.unsafe.Load() == nil {
 				c.log.Error("submissions are refused", "error", err)
 			}
-			c.unsafe.Store(storage("log-unsafe", err.Error(), checkEvery))
+			c.unsafe.Store(newRejection("log-unsafe", err.Error(), checkEvery))
 		}
 	}
 }

@@ -16,14 +16,14 @@ func (c *Cluster) ImportJob(ctx context.Context, view job.Job, spec []byte, log 
 	if _, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeJob, View: view, Spec: spec, Log: log}); err != nil {
 		return err
 	}
-	c.t.mu.Lock()
+	c.state.mu.Lock()
 	var subjects []string
-	if s := c.t.jobs[view.ID]; s != nil {
+	if s := c.state.jobs[view.ID]; s != nil {
 		c.tasksOf(s, func(subject string) { subjects = append(subjects, subject) })
 	}
-	c.t.mu.Unlock()
+	c.state.mu.Unlock()
 	for _, subject := range subjects {
-		if err := c.enqueueTask(ctx, subject, c.from()); err != nil {
+		if err := c.enqueueTask(ctx, subject, c.appliedSeq()); err != nil {
 			c.log.Debug("the leader will queue the task", "subject", subject, "error", err)
 			break
 		}
@@ -43,9 +43,9 @@ func (c *Cluster) ImportTombstone(ctx context.Context, t job.Tombstone) error {
 	return err
 }
 
-// takeImport applies an imported record.
-func (c *Cluster) takeImport(ctx context.Context, next position, p *job.Proposal) error {
-	if err := c.view.Flush(ctx); err != nil {
+// applyImport applies an imported record.
+func (c *Cluster) applyImport(ctx context.Context, next appliedIndex, p *job.Proposal) error {
+	if err := c.replica.Flush(ctx); err != nil {
 		return err
 	}
 	done := make(chan error, 1)
@@ -53,11 +53,11 @@ func (c *Cluster) takeImport(ctx context.Context, next position, p *job.Proposal
 	var err error
 	switch p.What {
 	case job.ProposeKey:
-		err = c.view.ImportKey(ctx, p.KeyRecord, result)
+		err = c.replica.ImportKey(ctx, p.KeyRecord, result)
 	case job.ProposeTombstone:
-		err = c.view.ImportTombstone(ctx, p.Tombstone, result)
+		err = c.replica.ImportTombstone(ctx, p.Tombstone, result)
 	default:
-		err = c.view.ImportJob(ctx, p.View, p.Spec, p.Log, result)
+		err = c.replica.ImportJob(ctx, p.View, p.Spec, p.Log, result)
 	}
 	if err != nil {
 		return err
@@ -70,34 +70,34 @@ func (c *Cluster) takeImport(ctx context.Context, next position, p *job.Proposal
 	if err != nil || p.What != job.ProposeJob {
 		return err
 	}
-	return c.view.ApplyReplicated(ctx, job.Batch{}, c.adopt(p, next.from+1)...)
+	return c.replica.ApplyReplicated(ctx, job.Batch{}, c.addImported(p, next.from+1)...)
 }
 
-// adopt adds an imported job of message seq to the state, unless it has ended, and returns its notes.
-func (c *Cluster) adopt(p *job.Proposal, seq uint64) []journal.Metadata {
+// addImported adds an imported job of message seq to the state, unless it has ended, and returns its notes.
+func (c *Cluster) addImported(p *job.Proposal, seq uint64) []journal.Metadata {
 	now := time.Now()
-	c.t.mu.Lock()
-	defer c.t.mu.Unlock()
-	c.t.ages.submitted(seq)
+	c.state.mu.Lock()
+	defer c.state.mu.Unlock()
+	c.state.ages.submitted(seq)
 	if p.View.State.Terminal() {
-		c.t.ages.ended(seq, p.View.ExpiresAt, c.cfg.spanLength())
-		return c.t.ages.notes()
+		c.state.ages.ended(seq, p.View.ExpiresAt, c.cfg.spanLength())
+		return c.state.ages.metadata()
 	}
 	s := &jobState{job: p.View, seq: seq, movedAt: now, started: c.clock.ago(p.View.StartedAt)}
 	for _, ev := range p.Log {
 		if a, ok := ev.(job.Advanced); ok {
-			c.t.advanced(s, &a)
+			c.state.applyAdvanced(s, &a)
 		}
 	}
 	if s.job.State == job.Cancelling {
 		s.ending, s.decidedAt = &job.Finished{State: job.Cancelled}, now
 	}
-	c.t.jobs[s.job.ID] = s
-	c.t.enqueue(s, c.clock.ago(p.View.CreatedAt))
-	c.t.count(s, +1)
-	c.t.countQueue(s, +1)
-	c.t.signal()
-	return []journal.Metadata{{Name: noteJob + s.job.ID.String(), Value: s.appendNote(nil)}}
+	c.state.jobs[s.job.ID] = s
+	c.state.enqueue(s, c.clock.ago(p.View.CreatedAt))
+	c.state.count(s, +1)
+	c.state.countQueue(s, +1)
+	c.state.signal()
+	return []journal.Metadata{{Name: metaJob + s.job.ID.String(), Value: s.appendMetadata(nil)}}
 }
 
 // Uses reports whether the spec of an unfinished job contains a mark. Only jobs that sum arrays are searched.
@@ -107,15 +107,15 @@ func (c *Cluster) Uses(mark string) bool {
 		id     job.ID
 	}
 	var names []name
-	c.t.mu.Lock()
-	for id, s := range c.t.jobs {
+	c.state.mu.Lock()
+	for id, s := range c.state.jobs {
 		if s.job.Progress.BytesTotal > 0 {
 			names = append(names, name{s.job.Tenant, id})
 		}
 	}
-	c.t.mu.Unlock()
+	c.state.mu.Unlock()
 	for _, n := range names {
-		spec, err := c.view.Spec(context.Background(), n.tenant, n.id)
+		spec, err := c.replica.Spec(context.Background(), n.tenant, n.id)
 		if err != nil && !errors.Is(err, job.ErrNotFound) || bytes.Contains(spec, []byte(mark)) {
 			return true
 		}

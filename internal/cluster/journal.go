@@ -18,7 +18,7 @@ import (
 func (c *Cluster) Append(ctx context.Context, b job.Batch) error {
 	err := c.append(ctx, &b, nil, nil)
 	if err != nil && b.Key != nil {
-		c.view.Release(*b.Key)
+		c.replica.Release(*b.Key)
 	}
 	return err
 }
@@ -31,14 +31,14 @@ func (c *Cluster) append(ctx context.Context, b *job.Batch, guards []job.Guard, 
 	var reserved *reservation
 	if submits {
 		delay = 0 // its result does not come soon: another node may run it
-		if err := errors.Join(c.trouble(), c.view.Ready()); err != nil {
+		if err := errors.Join(c.checkHealthy(), c.replica.Ready()); err != nil {
 			return asRejection(err)
 		}
 		nodes := len(c.members.live())
 		var err error
-		c.t.mu.Lock()
-		reserved, err = c.t.reserve(b.Admission, tenant, nodes, func(n int) time.Duration { return c.t.ends.RetryAfter(time.Now(), n) }, time.Now())
-		c.t.mu.Unlock()
+		c.state.mu.Lock()
+		reserved, err = c.state.reserve(b.Admission, tenant, nodes, func(n int) time.Duration { return c.state.ends.RetryAfter(time.Now(), n) }, time.Now())
+		c.state.mu.Unlock()
 		if err != nil {
 			return err
 		}
@@ -51,14 +51,14 @@ func (c *Cluster) append(ctx context.Context, b *job.Batch, guards []job.Guard, 
 	}
 	done, key := b.Done, b.Key
 	entries := b.Entries
-	err := c.w.put(ctx, p, &pending{submits: submits, reserved: reserved, done: func(d applyResult) {
+	err := c.writer.put(ctx, p, &pending{submits: submits, reserved: reserved, done: func(d applyResult) {
 		if key != nil {
-			c.view.Release(*key)
+			c.replica.Release(*key)
 		}
 		if submits {
-			c.t.mu.Lock()
-			c.t.decidedIn(reserved, d)
-			c.t.mu.Unlock()
+			c.state.mu.Lock()
+			c.state.recordOutcome(reserved, d)
+			c.state.mu.Unlock()
 		}
 		if submits && d.err == nil {
 			c.leases.submitted(entries, d.seq)
@@ -71,9 +71,9 @@ func (c *Cluster) append(ctx context.Context, b *job.Batch, guards []job.Guard, 
 		}
 	}}, delay)
 	if err != nil && submits {
-		c.t.mu.Lock()
-		c.t.release(reserved)
-		c.t.mu.Unlock()
+		c.state.mu.Lock()
+		c.state.release(reserved)
+		c.state.mu.Unlock()
 	}
 	return err
 }
@@ -82,7 +82,7 @@ func asRejection(err error) error {
 	if r, ok := errors.AsType[*job.Rejection](err); ok {
 		return r
 	}
-	return storage("view", err.Error(), time.Second)
+	return newRejection("view", err.Error(), time.Second)
 }
 
 // propose writes a proposal of the node itself: it does not block.
@@ -90,19 +90,19 @@ func (c *Cluster) propose(p *job.Proposal, done func(applyResult)) {
 	if done == nil {
 		done = func(applyResult) {}
 	}
-	if err := c.w.put(nil, p, &pending{done: done}, 0); err != nil { //nolint:staticcheck // nil means not to wait
+	if err := c.writer.put(nil, p, &pending{done: done}, 0); err != nil { //nolint:staticcheck // nil means not to wait
 		done(applyResult{err: err})
 	}
 }
 
 // proposeAndWait proposes and waits for the outcome.
 func (c *Cluster) proposeAndWait(ctx context.Context, p *job.Proposal) (applyResult, error) {
-	if err := c.trouble(); err != nil {
+	if err := c.checkHealthy(); err != nil {
 		return applyResult{}, asRejection(err)
 	}
 	result := make(chan applyResult, 1)
 	p.At = c.Now()
-	if err := c.w.put(ctx, p, &pending{done: func(d applyResult) { result <- d }}, 0); err != nil {
+	if err := c.writer.put(ctx, p, &pending{done: func(d applyResult) { result <- d }}, 0); err != nil {
 		return applyResult{}, err
 	}
 	select {
@@ -118,39 +118,39 @@ func (c *Cluster) Elapsed(since time.Time) time.Duration { return max(0, c.Now()
 
 // Recover visits every unfinished job, in the order of their ids.
 func (c *Cluster) Recover(ctx context.Context, visit func(view job.Job, spec []byte, log iter.Seq2[job.LogRecord, error]) error) error {
-	return c.view.Recover(ctx, visit)
+	return c.replica.Recover(ctx, visit)
 }
 
 // Get returns the view of a job. When the replica does not have the job, it applies the log up to its end before it
 // returns job.ErrNotFound or job.ErrExpired; job.ErrStorage when the end of the log cannot be read with certainty.
 func (c *Cluster) Get(ctx context.Context, tenant string, id job.ID) (job.Job, error) {
-	j, err := c.view.Get(ctx, tenant, id)
+	j, err := c.replica.Get(ctx, tenant, id)
 	if !errors.Is(err, job.ErrNotFound) {
 		return j, err
 	}
 	if err := c.ReadBarrier(ctx); err != nil {
 		return job.Job{}, err
 	}
-	return c.view.Get(ctx, tenant, id)
+	return c.replica.Get(ctx, tenant, id)
 }
 
 // Log returns durable events with a last seq above after.
 func (c *Cluster) Log(ctx context.Context, id job.ID, after uint64, limit int) ([]job.LogRecord, error) {
-	return c.view.Log(ctx, id, after, limit)
+	return c.replica.Log(ctx, id, after, limit)
 }
 
 // ItemsByIndex returns durable items with an index above after.
 func (c *Cluster) ItemsByIndex(ctx context.Context, id job.ID, after int64, limit int) ([]job.Item, error) {
-	return c.view.ItemsByIndex(ctx, id, after, limit)
+	return c.replica.ItemsByIndex(ctx, id, after, limit)
 }
 
 // List returns the matching jobs of the replica, newest first.
 func (c *Cluster) List(ctx context.Context, q job.Query) (jobs []job.Job, next job.ID, err error) {
-	return c.view.List(ctx, q)
+	return c.replica.List(ctx, q)
 }
 
 // Watch signals changes of a job in the replica.
-func (c *Cluster) Watch(id job.ID) (changed <-chan struct{}, stop func()) { return c.view.Watch(id) }
+func (c *Cluster) Watch(id job.ID) (changed <-chan struct{}, stop func()) { return c.replica.Watch(id) }
 
 // Delete removes a terminal job on all nodes; job.ErrNotFinished, job.ErrNotFound, job.ErrExpired, job.ErrStorage.
 func (c *Cluster) Delete(ctx context.Context, tenant string, id job.ID) error {
@@ -162,7 +162,7 @@ func (c *Cluster) Delete(ctx context.Context, tenant string, id job.ID) error {
 		if err := c.CatchUp(ctx); err != nil {
 			return err
 		}
-		if j, err = c.view.Get(ctx, tenant, id); err != nil {
+		if j, err = c.replica.Get(ctx, tenant, id); err != nil {
 			return err
 		}
 		if !j.State.Terminal() {
@@ -175,17 +175,17 @@ func (c *Cluster) Delete(ctx context.Context, tenant string, id job.ID) error {
 
 // Results returns the bytes of results in the replica, of an unfinished job and of all jobs of a tenant.
 func (c *Cluster) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
-	return c.view.Results(tenant, id)
+	return c.replica.Results(tenant, id)
 }
 
 // Reserve reserves an idempotency key; see journal.Journal. When another node uses it at the same moment, one of the two
 // submissions is rejected by its place in the log.
 func (c *Cluster) Reserve(ctx context.Context, key job.Key) (prior []job.ID, err error) {
-	return c.view.Reserve(ctx, key)
+	return c.replica.Reserve(ctx, key)
 }
 
 // Release releases a reserved key.
-func (c *Cluster) Release(key job.Key) { c.view.Release(key) }
+func (c *Cluster) Release(key job.Key) { c.replica.Release(key) }
 
 // Cancel requests that a job stops, and returns the job when the request is durable. A job that has ended, or is being
 // cancelled, is returned unchanged. Errors: job.ErrNotFound, job.ErrExpired, job.ErrStorage.
@@ -200,23 +200,23 @@ func (c *Cluster) Cancel(ctx context.Context, tenant string, id job.ID) (job.Job
 	if err != nil && !errors.Is(err, job.ErrTransition) { // it ended, or was cancelled, meanwhile
 		return job.Job{}, err
 	}
-	c.finishIf(id, d)
-	if err := c.view.Flush(ctx); err != nil {
+	c.finishIfLast(id, d)
+	if err := c.replica.Flush(ctx); err != nil {
 		return job.Job{}, err
 	}
-	return c.view.Get(ctx, tenant, id)
+	return c.replica.Get(ctx, tenant, id)
 }
 
 // finish ends a job that is ending and has no participant left.
 func (c *Cluster) finish(id job.ID) {
-	c.t.mu.Lock()
-	s := c.t.jobs[id]
+	c.state.mu.Lock()
+	s := c.state.jobs[id]
 	if s == nil || s.ending == nil || s.active > 0 {
-		c.t.mu.Unlock()
+		c.state.mu.Unlock()
 		return
 	}
 	how, head := *s.ending, s.job
-	c.t.mu.Unlock()
+	c.state.mu.Unlock()
 	how.At = c.Now()
 	p := &job.Proposal{What: job.ProposeBatch, At: how.At, Entries: []job.Entry{{ID: id, Events: []job.Event{how}}}}
 	c.propose(p, func(d applyResult) {

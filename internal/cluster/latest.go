@@ -43,9 +43,9 @@ const leaderLease = 3 * time.Second
 // errUncertain: the answer for the last sequence came from a server that does not lead the log, or has no quorum.
 var errUncertain = errors.New("no leader of the log with a quorum answers")
 
-// certainAt returns the time as of which nothing behind the last sequence of an answer had been acknowledged; the
+// certainAsOf returns the time as of which nothing behind the last sequence of an answer had been acknowledged; the
 // request was sent at a given time. It is false when the answer does not prove any.
-func certainAt(info *jetstream.StreamInfo, sent time.Time) (time.Time, bool) {
+func certainAsOf(info *jetstream.StreamInfo, sent time.Time) (time.Time, bool) {
 	if info.Cluster == nil || info.Config.Replicas <= 1 {
 		return sent, true
 	}
@@ -78,17 +78,17 @@ type freshness struct {
 	nextAt time.Time
 }
 
-// answered takes an answer for the last sequence, which is certain as of a time.
-func (f *freshness) answered(seq uint64, at time.Time, read uint64) {
+// observe takes an answer for the last sequence, which is certain as of a time.
+func (f *freshness) observe(seq uint64, at time.Time, read uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.reached(read); f.nextAt.IsZero() { // otherwise a node that lags all the time would never reach it
+	if f.advance(read); f.nextAt.IsZero() { // otherwise a node that lags all the time would never reach it
 		f.next, f.nextAt = seq, at
 	}
 }
 
-// reached takes how far the log is applied. Caller holds f.mu.
-func (f *freshness) reached(read uint64) {
+// advance takes how far the log is applied. Caller holds f.mu.
+func (f *freshness) advance(read uint64) {
 	if f.nextAt.IsZero() || read < f.next {
 		return
 	}
@@ -104,22 +104,22 @@ func (c *Cluster) Age() time.Duration {
 	f := &c.freshness
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.reached(c.from())
+	f.advance(c.appliedSeq())
 	if f.at.IsZero() {
 		return time.Since(c.opened)
 	}
 	return time.Since(f.at)
 }
 
-// lookEvery is how often a node requests the state of the log.
-const lookEvery = time.Second
+// queryInterval is how often a node requests the state of the log.
+const queryInterval = time.Second
 
 // watchLog requests the state of the log every lookEvery until ctx is done.
 func (c *Cluster) watchLog(ctx context.Context) {
-	t := time.NewTicker(lookEvery)
+	t := time.NewTicker(queryInterval)
 	defer t.Stop()
 	for {
-		if _, _, err := c.look(ctx); err != nil && ctx.Err() == nil {
+		if _, _, err := c.queryLog(ctx); err != nil && ctx.Err() == nil {
 			c.log.Debug("look at the log", "error", err)
 		}
 		select {
@@ -130,28 +130,28 @@ func (c *Cluster) watchLog(ctx context.Context) {
 	}
 }
 
-// look requests from the leader of the log its last sequence, as of a time when it is certain, and its clock.
-func (c *Cluster) look(ctx context.Context) (last uint64, at time.Time, err error) {
+// queryLog requests from the leader of the log its last sequence, as of a time when it is certain, and its clock.
+func (c *Cluster) queryLog(ctx context.Context) (last uint64, at time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	read, sent := c.from(), time.Now()
+	read, sent := c.appliedSeq(), time.Now()
 	stream, err := c.js.Stream(ctx, c.logStream)
 	if err != nil {
 		return 0, time.Time{}, err
 	}
 	info := stream.CachedInfo()
 	c.setClock(sent, time.Now(), info)
-	at, ok := certainAt(info, sent)
+	at, ok := certainAsOf(info, sent)
 	if !ok || info.State.LastSeq < read {
 		return 0, time.Time{}, errUncertain
 	}
-	c.freshness.answered(info.State.LastSeq, at, c.from())
+	c.freshness.observe(info.State.LastSeq, at, c.appliedSeq())
 	return info.State.LastSeq, at, nil
 }
 
 // readClock reads the log's clock.
 func (c *Cluster) readClock(ctx context.Context) error {
-	if _, _, err := c.look(ctx); !errors.Is(err, errUncertain) {
+	if _, _, err := c.queryLog(ctx); !errors.Is(err, errUncertain) {
 		return err
 	}
 	return nil
@@ -162,7 +162,7 @@ func stalledLog(err error) *job.Rejection {
 	if r, ok := errors.AsType[*job.Rejection](err); ok {
 		return r
 	}
-	return storage("log-stalled", "the cluster's log does not answer: "+err.Error(), time.Second)
+	return newRejection("log-stalled", "the cluster's log does not answer: "+err.Error(), time.Second)
 }
 
 // barriers shares the answers for the last sequence between waiting requests.
@@ -182,7 +182,7 @@ type barrier struct {
 // ReadBarrier waits until this node has everything that any node had accepted when it was called. Errors: job.ErrStorage
 // when the log does not answer, or the replica does not follow it, within some seconds.
 func (c *Cluster) ReadBarrier(ctx context.Context) error {
-	if err := c.reads(); err != nil {
+	if err := c.checkReadable(); err != nil {
 		return asRejection(err)
 	}
 	s := &c.barriers
@@ -193,7 +193,7 @@ func (c *Cluster) ReadBarrier(ctx context.Context) error {
 	b := s.next
 	if !s.busy {
 		s.busy = true
-		c.done.Go(c.endBarriers)
+		c.done.Go(c.runBarriers)
 	}
 	s.mu.Unlock()
 	select {
@@ -213,8 +213,8 @@ func (c *Cluster) ReadBarrier(ctx context.Context) error {
 	return err
 }
 
-// endBarriers requests the last sequence until no request waits.
-func (c *Cluster) endBarriers() {
+// runBarriers requests the last sequence until no request waits.
+func (c *Cluster) runBarriers() {
 	s := &c.barriers
 	for {
 		s.mu.Lock()
@@ -236,7 +236,7 @@ func (c *Cluster) lastSequence() (last uint64, err error) {
 	defer cancel()
 	for {
 		asked := time.Now()
-		last, at, err := c.look(ctx)
+		last, at, err := c.queryLog(ctx)
 		switch {
 		case err == nil && asked.Sub(at) <= leaderLease:
 			return last, nil

@@ -35,7 +35,7 @@ func (c *Cluster) runLeader(ctx context.Context) {
 		// A node that was paused, or has just started, has not received the heartbeats of the others yet.
 		late := time.Since(looked) > 2*interval
 		looked = time.Now()
-		if late || !c.isLeader() || c.trouble() != nil || !c.members.membershipStable() {
+		if late || !c.isLeader() || c.checkHealthy() != nil || !c.members.membershipStable() {
 			short = 0
 			continue
 		}
@@ -68,8 +68,8 @@ func (c *Cluster) reapDeadNodes() {
 	now := time.Now()
 	var proposals []*job.Proposal
 	var finish []job.ID
-	c.t.mu.Lock()
-	for id, s := range c.t.jobs {
+	c.state.mu.Lock()
+	for id, s := range c.state.jobs {
 		if late := s.job.Timeout; s.ending == nil && s.job.State == job.Running && late > 0 &&
 			now.Sub(s.started) > late+c.cfg.NodeTimeout {
 			proposals = append(proposals, &job.Proposal{What: job.ProposeDecision, ID: id, Finished: job.Finished{
@@ -90,10 +90,10 @@ func (c *Cluster) reapDeadNodes() {
 			finish = append(finish, id)
 		}
 	}
-	c.t.mu.Unlock()
+	c.state.mu.Unlock()
 	for _, p := range proposals {
 		p.At = c.Now()
-		c.propose(p, func(d applyResult) { c.finishIf(p.ID, d) })
+		c.propose(p, func(d applyResult) { c.finishIfLast(p.ID, d) })
 	}
 	for _, id := range finish {
 		c.finish(id)
@@ -117,7 +117,7 @@ func (c *Cluster) requeueLostTasks(ctx context.Context, short int) (int, error) 
 	if err != nil {
 		return 0, err
 	}
-	have, want := stream.CachedInfo().State.Msgs, uint64(c.expected(nil))
+	have, want := stream.CachedInfo().State.Msgs, uint64(c.expectedTasks(nil))
 	round := 2
 	switch {
 	case want == 0:
@@ -139,7 +139,7 @@ func (c *Cluster) requeueLostTasks(ctx context.Context, short int) (int, error) 
 		}
 	}
 	var lost []string
-	c.expected(func(s *jobState, subject string) {
+	c.expectedTasks(func(s *jobState, subject string) {
 		p, _ := c.parseSubject(subject)
 		// The message of a partition may be of an earlier task, and that of a reduction of any task.
 		if !slices.ContainsFunc(there[s.job.ID], func(task int) bool {
@@ -148,7 +148,7 @@ func (c *Cluster) requeueLostTasks(ctx context.Context, short int) (int, error) 
 			lost = append(lost, subject)
 		}
 	})
-	known := c.from()
+	known := c.appliedSeq()
 	for _, subject := range lost {
 		if err := c.enqueueTask(ctx, subject, known); err != nil {
 			return 0, err
@@ -161,15 +161,15 @@ func (c *Cluster) requeueLostTasks(ctx context.Context, short int) (int, error) 
 // fewTasks is the number of tasks up to which reading the queue costs little.
 const fewTasks = 1000
 
-// expected counts the tasks that should be queued by now, and visits their subjects.
-func (c *Cluster) expected(visit func(s *jobState, subject string)) (n int) {
+// expectedTasks counts the tasks that should be queued by now, and visits their subjects.
+func (c *Cluster) expectedTasks(visit func(s *jobState, subject string)) (n int) {
 	if visit == nil {
 		visit = func(*jobState, string) {}
 	}
-	c.t.mu.Lock()
-	defer c.t.mu.Unlock()
+	c.state.mu.Lock()
+	defer c.state.mu.Unlock()
 	now := time.Now()
-	for _, s := range c.t.jobs {
+	for _, s := range c.state.jobs {
 		if now.Sub(s.movedAt) < heartbeat {
 			continue
 		}
@@ -192,7 +192,7 @@ func (c *Cluster) tasksOf(s *jobState, visit func(subject string)) {
 		visit(c.subjectOf(s, false, job.Reduction))
 	default:
 		for partition := range partitions(s.job.Tasks) {
-			if task, ok := s.front(partition); ok {
+			if task, ok := s.firstUnfinished(partition); ok {
 				// The message of a new job is for the first task until that is done.
 				visit(c.subjectOf(s, task == 0, task))
 			}
@@ -213,7 +213,7 @@ func (c *Cluster) runDelayed(ctx context.Context) {
 		case <-t.C:
 		}
 		for _, subject := range c.popDue(time.Now()) {
-			if err := c.enqueueTask(ctx, subject, c.from()); err != nil && ctx.Err() == nil {
+			if err := c.enqueueTask(ctx, subject, c.appliedSeq()); err != nil && ctx.Err() == nil {
 				c.log.Debug("the leader will queue the first task", "subject", subject, "error", err)
 			}
 		}
@@ -222,16 +222,16 @@ func (c *Cluster) runDelayed(ctx context.Context) {
 
 // popDue marks the jobs whose start has come, and returns the subjects that this node has to queue.
 func (c *Cluster) popDue(now time.Time) (subjects []string) {
-	c.t.mu.Lock()
-	defer c.t.mu.Unlock()
-	for _, s := range append(c.t.delayed.until(now), c.t.instants.until(c.t.now())...) {
-		if c.t.jobs[s.job.ID] != s || s.job.State != job.Queued || s.due {
+	c.state.mu.Lock()
+	defer c.state.mu.Unlock()
+	for _, s := range append(c.state.delayed.popUntil(now), c.state.instants.popUntil(c.state.now())...) {
+		if c.state.jobs[s.job.ID] != s || s.job.State != job.Queued || s.due {
 			continue
 		}
-		c.t.countQueue(s, -1)
+		c.state.countQueue(s, -1)
 		s.due, s.movedAt = true, now
-		c.t.countQueue(s, +1)
-		c.t.signal()
+		c.state.countQueue(s, +1)
+		c.state.signal()
 		if s.author == c.id {
 			subjects = append(subjects, c.subjectOf(s, true, 0))
 		}
@@ -242,21 +242,21 @@ func (c *Cluster) popDue(now time.Time) (subjects []string) {
 // Position returns the position of a queued job among those of its priority, from 1, as of a moment ago, and the time
 // until its start at the rate at which jobs end.
 func (c *Cluster) Position(id job.ID) (place int, wait time.Duration, ok bool) {
-	c.t.mu.Lock()
-	defer c.t.mu.Unlock()
-	s := c.t.jobs[id]
+	c.state.mu.Lock()
+	defer c.state.mu.Unlock()
+	s := c.state.jobs[id]
 	if s == nil || s.job.State != job.Queued || !s.due {
 		return 0, 0, false
 	}
 	now := time.Now()
-	if now.Sub(c.t.rankedAt) >= rankingAge {
-		c.t.rank(now)
+	if now.Sub(c.state.rankedAt) >= rankingAge {
+		c.state.rank(now)
 	}
-	place, ranked := c.t.ranks[id]
+	place, ranked := c.state.ranks[id]
 	if !ranked {
-		place = max(1, c.t.queued[s.job.Priority])
+		place = max(1, c.state.queued[s.job.Priority])
 	}
-	return place, c.t.ends.RetryAfter(now, place), true
+	return place, c.state.ends.RetryAfter(now, place), true
 }
 
 // rankingAge is how old the positions of queued jobs may be.
@@ -284,9 +284,9 @@ func (t *state) rank(now time.Time) {
 // this node is the leader, which reports the metrics of all nodes.
 func (c *Cluster) Unfinished(visit func(j *job.Job, s job.Size)) (leader bool) {
 	leader = c.isLeader()
-	c.t.mu.Lock()
-	defer c.t.mu.Unlock()
-	for _, s := range c.t.jobs {
+	c.state.mu.Lock()
+	defer c.state.mu.Unlock()
+	for _, s := range c.state.jobs {
 		visit(&s.job, s.size)
 	}
 	return leader

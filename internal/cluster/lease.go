@@ -26,9 +26,9 @@ type taskLease struct {
 	jobState *jobState
 	// step counts the appended steps of the task, on this node and before.
 	step int
-	// done is true when the log has the end of the task, and last when it has the end of all tasks; refused when an
+	// done is true when the log has the end of the task, and last when it has the end of all tasks; rejected when an
 	// append was rejected, and decided when the lease has decided the end of its job.
-	done, last, refused, decided bool
+	done, last, rejected, decided bool
 	// run counts the tasks of the partition that this node ran before this one, one after the other.
 	run int
 	// seq is the place in the log of the last appended event.
@@ -78,10 +78,10 @@ func (q *leaseQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, e
 	}
 	q.held[h.subject] = h
 	q.mu.Unlock()
-	spec, err := c.view.Spec(wait, h.lease.Job.Tenant, p.id)
+	spec, err := c.replica.Spec(wait, h.lease.Job.Tenant, p.id)
 	if errors.Is(err, job.ErrNotFound) {
-		if err = c.view.Flush(wait); err == nil {
-			spec, err = c.view.Spec(wait, h.lease.Job.Tenant, p.id)
+		if err = c.replica.Flush(wait); err == nil {
+			spec, err = c.replica.Spec(wait, h.lease.Job.Tenant, p.id)
 		}
 	}
 	if err != nil {
@@ -99,7 +99,7 @@ func (q *leaseQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, e
 
 // resolveTask decides what a message is for: the task of the lease, tasks to queue first, or nothing.
 func (h *taskLease) resolveTask() (subjects []string, drop bool, err error) {
-	t := &h.c.t
+	t := &h.c.state
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.jobs[h.ref.id]
@@ -118,7 +118,7 @@ func (h *taskLease) resolveTask() (subjects []string, drop bool, err error) {
 		if h.ref.isNew {
 			// The node with the first lease may have died before it queued the others.
 			for partition := 1; partition < partitions(s.job.Tasks); partition++ {
-				if next, ok := s.front(partition); ok {
+				if next, ok := s.firstUnfinished(partition); ok {
 					subjects = append(subjects, h.c.subjectOf(s, false, next))
 				}
 			}
@@ -126,7 +126,7 @@ func (h *taskLease) resolveTask() (subjects []string, drop bool, err error) {
 		if !s.isDone(task) {
 			break
 		}
-		if next, ok := s.next(task); ok {
+		if next, ok := s.nextUnfinished(task); ok {
 			return append(subjects, h.c.subjectOf(s, false, next)), true, nil
 		}
 		if !s.allDone() {
@@ -137,16 +137,16 @@ func (h *taskLease) resolveTask() (subjects []string, drop bool, err error) {
 	if s.job.Tasks > 0 && s.job.State != job.Queued && s.allDone() {
 		task = job.Reduction
 	}
-	h.take(s, task)
+	h.attach(s, task)
 	return subjects, false, nil
 }
 
-// take makes the lease. Caller holds state.mu.
-func (h *taskLease) take(s *jobState, task int) {
+// attach makes the lease. Caller holds state.mu.
+func (h *taskLease) attach(s *jobState, task int) {
 	if s.ctx == nil {
 		s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	}
-	s.holds++
+	s.leases++
 	h.jobState, h.step = s, s.steps[task]
 	h.lease = &job.Lease{
 		Job: s.job, Task: task, Started: s.started, Resumed: h.step > 0, Context: s.ctx, LeaseHandle: h,
@@ -155,23 +155,23 @@ func (h *taskLease) take(s *jobState, task int) {
 
 // release ends the lease in the state, and leaves the job if it is ending.
 func (h *taskLease) release() {
-	h.c.t.mu.Lock()
-	defer h.c.t.mu.Unlock()
+	h.c.state.mu.Lock()
+	defer h.c.state.mu.Unlock()
 	if s := h.jobState; s != nil {
 		h.jobState = nil
-		s.holds--
+		s.leases--
 		h.c.leaveIfIdle(s)
 	}
 }
 
 // leaveIfIdle proposes that this node leaves a job that is ending. Caller holds state.mu.
 func (c *Cluster) leaveIfIdle(s *jobState) {
-	if s.ending == nil || s.holds > 0 || s.leaving || !s.participates(c.id) || c.t.jobs[s.job.ID] != s {
+	if s.ending == nil || s.leases > 0 || s.leaving || !s.participates(c.id) || c.state.jobs[s.job.ID] != s {
 		return
 	}
 	s.leaving = true
 	id := s.job.ID
-	c.propose(&job.Proposal{What: job.ProposeLeave, At: c.Now(), ID: id, Node: c.id}, func(d applyResult) { c.finishIf(id, d) })
+	c.propose(&job.Proposal{What: job.ProposeLeave, At: c.Now(), ID: id, Node: c.id}, func(d applyResult) { c.finishIfLast(id, d) })
 }
 
 func (h *taskLease) unregister() {
@@ -187,19 +187,19 @@ func (h *taskLease) unregister() {
 // Start implements job.LeaseHandle.
 func (h *taskLease) Start(ctx context.Context) error {
 	c := h.c
-	c.t.mu.Lock()
+	c.state.mu.Lock()
 	s := h.jobState
 	switch {
-	case s == nil || s.ending != nil || c.t.jobs[h.ref.id] != s:
-		c.t.mu.Unlock()
+	case s == nil || s.ending != nil || c.state.jobs[h.ref.id] != s:
+		c.state.mu.Unlock()
 		return transition("job %s is to end", h.ref.id)
 	case s.participates(c.id) && s.job.State == job.Running:
 		h.lease.Job, h.lease.Started = s.job, s.started
-		c.t.mu.Unlock()
+		c.state.mu.Unlock()
 		return nil
 	}
 	queued := s.job.State == job.Queued
-	c.t.mu.Unlock()
+	c.state.mu.Unlock()
 	now := c.Now()
 	if queued {
 		// If another node was faster, this proposal is rejected, and nothing is lost.
@@ -211,17 +211,17 @@ func (h *taskLease) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.t.mu.Lock()
+	c.state.mu.Lock()
 	h.lease.Job, h.lease.Started = s.job, s.started
 	var subjects []string
 	if h.ref.isNew && queued {
 		for partition := 1; partition < partitions(s.job.Tasks); partition++ {
-			if next, ok := s.front(partition); ok {
+			if next, ok := s.firstUnfinished(partition); ok {
 				subjects = append(subjects, c.subjectOf(s, false, next))
 			}
 		}
 	}
-	c.t.mu.Unlock()
+	c.state.mu.Unlock()
 	if len(subjects) > 0 {
 		c.leases.running.Go(func() { c.enqueueTasks(subjects, d.seq) })
 	}
@@ -244,12 +244,12 @@ func (c *Cluster) enqueueTasks(subjects []string, known uint64) {
 // be repeated.
 func (h *taskLease) Log(ctx context.Context) job.LogSeq {
 	return func(yield func(job.LogRecord, error) bool) {
-		if err := h.c.view.Flush(ctx); err != nil {
+		if err := h.c.replica.Flush(ctx); err != nil {
 			yield(job.LogRecord{}, err)
 			return
 		}
 		for after := uint64(0); ; {
-			records, err := h.c.view.Log(ctx, h.ref.id, after, logPage)
+			records, err := h.c.replica.Log(ctx, h.ref.id, after, logPage)
 			if err != nil {
 				yield(job.LogRecord{}, err)
 				return
@@ -286,26 +286,26 @@ func (h *taskLease) Append(ctx context.Context, done func(error), events ...job.
 			finishes = true
 		}
 	}
-	c.t.mu.Lock()
+	c.state.mu.Lock()
 	guard.Step = h.step
 	h.step += steps
-	c.t.mu.Unlock()
+	c.state.mu.Unlock()
 	if done == nil {
 		done = func(error) {}
 	}
 	b := &job.Batch{Entries: []job.Entry{{ID: h.ref.id, Events: events}}}
 	return c.append(ctx, b, []job.Guard{guard}, func(d applyResult) {
-		c.t.mu.Lock()
+		c.state.mu.Lock()
 		switch {
 		case d.err != nil:
-			h.refused = true
+			h.rejected = true
 		case finishes:
 			h.done = true
 		case task:
 			h.done, h.last = true, d.last
 		}
 		h.seq = max(h.seq, d.seq)
-		c.t.mu.Unlock()
+		c.state.mu.Unlock()
 		done(d.err)
 	})
 }
@@ -313,40 +313,40 @@ func (h *taskLease) Append(ctx context.Context, done func(error), events ...job.
 // Decide implements job.LeaseHandle.
 func (h *taskLease) Decide(how job.Finished) {
 	c := h.c
-	c.t.mu.Lock()
+	c.state.mu.Lock()
 	h.decided = true
-	c.t.mu.Unlock()
+	c.state.mu.Unlock()
 	id := h.ref.id
-	c.propose(&job.Proposal{What: job.ProposeDecision, At: c.Now(), ID: id, Finished: how}, func(d applyResult) { c.finishIf(id, d) })
+	c.propose(&job.Proposal{What: job.ProposeDecision, At: c.Now(), ID: id, Finished: how}, func(d applyResult) { c.finishIfLast(id, d) })
 }
 
 // End implements job.LeaseHandle.
 func (h *taskLease) End() {
 	c := h.c
-	c.t.mu.Lock()
+	c.state.mu.Lock()
 	s := h.jobState
 	if s == nil {
-		c.t.mu.Unlock()
+		c.state.mu.Unlock()
 		return
 	}
-	over := c.t.jobs[h.ref.id] != s || s.ending != nil
+	over := c.state.jobs[h.ref.id] != s || s.ending != nil
 	var next string
 	proceed, goesOn := 0, false
 	switch {
-	case over || h.decided || h.refused || !h.done:
+	case over || h.decided || h.rejected || !h.done:
 	case h.last && s.allDone():
 		proceed, goesOn = job.Reduction, true
 	case h.lease.Task >= 0:
-		task, ok := s.next(h.lease.Task)
+		task, ok := s.nextUnfinished(h.lease.Task)
 		switch {
-		case ok && h.run < maxRun && c.t.onlyOneActiveJob() && !c.draining.Load():
+		case ok && h.run < maxRun && c.state.onlyOneActiveJob() && !c.draining.Load():
 			proceed, goesOn = task, true
 		case ok:
 			next = c.subjectOf(s, false, task)
 		}
 	}
-	done, refused, decided, seq := h.done, h.refused, h.decided, h.seq
-	c.t.mu.Unlock()
+	done, refused, decided, seq := h.done, h.rejected, h.decided, h.seq
+	c.state.mu.Unlock()
 	if goesOn {
 		h.continueLocally(s, proceed)
 		return
@@ -380,12 +380,12 @@ const maxRun = 16
 func (h *taskLease) continueLocally(s *jobState, task int) {
 	c := h.c
 	r := &taskLease{c: c, ref: h.ref, subject: h.subject, run: h.run + 1}
-	c.t.mu.Lock()
-	r.take(s, task)
+	c.state.mu.Lock()
+	r.attach(s, task)
 	r.lease.Spec = h.lease.Spec
-	s.holds-- // of h
+	s.leases-- // of h
 	h.jobState = nil
-	c.t.mu.Unlock()
+	c.state.mu.Unlock()
 	q := &c.leases
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -410,5 +410,5 @@ func (h *taskLease) nak() {
 		_ = h.msg.Nak()
 		return
 	}
-	h.c.leases.enqueueTaskAsync(h.subject, h.c.from())
+	h.c.leases.enqueueTaskAsync(h.subject, h.c.appliedSeq())
 }

@@ -63,20 +63,20 @@ type leaseQueue struct {
 	fetching int
 
 	running sync.WaitGroup
-	halt    context.CancelFunc
+	cancel    context.CancelFunc
 }
 
 func (q *leaseQueue) start(ctx context.Context, c *Cluster) {
 	q.c = c
-	ctx, q.halt = context.WithCancel(ctx)
+	ctx, q.cancel = context.WithCancel(ctx)
 	q.running.Go(func() { q.pull(ctx) })
 	q.running.Go(func() { q.keepAlive(ctx) })
 }
 
 // stop ends the goroutines, and gives back the leases.
 func (q *leaseQueue) stop() {
-	if q.halt != nil {
-		q.halt()
+	if q.cancel != nil {
+		q.cancel()
 	}
 	q.running.Wait()
 	q.mu.Lock()
@@ -149,16 +149,16 @@ func (q *leaseQueue) pull(ctx context.Context) {
 		requests.Wait()
 		close(arrivals)
 		for a := range arrivals {
-			giveBack(a.msgs)
+			nakAll(a.msgs)
 		}
 	}()
 	probe := time.NewTicker(probeInterval)
 	defer probe.Stop()
 	for ctx.Err() == nil {
-		q.c.t.mu.Lock()
-		changed := q.c.t.changed
+		q.c.state.mu.Lock()
+		changed := q.c.state.changed
 		own, cl, n := q.choose()
-		q.c.t.mu.Unlock()
+		q.c.state.mu.Unlock()
 		switch {
 		case own != nil:
 			q.give(ctx, own)
@@ -182,7 +182,7 @@ func (q *leaseQueue) pull(ctx context.Context) {
 			if a.last {
 				a.queue.fetching, a.queue.probe = false, len(a.msgs) > 0
 			}
-			q.deal(ctx, a.msgs)
+			q.acceptAll(ctx, a.msgs)
 		}
 	}
 }
@@ -205,12 +205,12 @@ func (q *leaseQueue) choose() (own *job.Lease, cl *taskQueue, n int) {
 	var waits [numPriorities]bool
 	for _, cl := range q.queues {
 		p := cl.priority
-		there := q.c.t.running[p]
+		there := q.c.state.running[p]
 		switch cl.queue {
 		case newQueue:
-			there = q.c.t.newJobs[p] - q.c.t.shortNew[p]
+			there = q.c.state.newJobs[p] - q.c.state.shortNew[p]
 		case shortQueue:
-			there = q.c.t.shortNew[p] - len(q.local[p])
+			there = q.c.state.shortNew[p] - len(q.local[p])
 		}
 		if cl.probe {
 			there++
@@ -240,7 +240,7 @@ func (q *leaseQueue) choose() (own *job.Lease, cl *taskQueue, n int) {
 	q.chosen++
 	q.credits[job.Priority(best)] -= total
 	// Leases that other nodes have left go before the local ones every other time.
-	if line := q.local[best]; len(line) > 0 && (queues[best] == nil || q.chosen%4 >= 2 || q.c.t.onlyOneActiveJob()) {
+	if line := q.local[best]; len(line) > 0 && (queues[best] == nil || q.chosen%4 >= 2 || q.c.state.onlyOneActiveJob()) {
 		own, q.local[best] = line[0], line[1:]
 		q.localTasks--
 		return own, nil, 0
@@ -288,20 +288,20 @@ func (q *leaseQueue) fetch(ctx context.Context, cl *taskQueue, n int, arrivals c
 	arrivals <- arrival{queue: cl, msgs: msgs, last: true}
 }
 
-func giveBack(msgs []jetstream.Msg) {
+func nakAll(msgs []jetstream.Msg) {
 	for _, m := range msgs {
 		_ = m.Nak()
 	}
 }
 
-// deal makes leases of messages, and gives back those without a worker.
-func (q *leaseQueue) deal(ctx context.Context, msgs []jetstream.Msg) {
+// acceptAll makes leases of messages, and gives back those without a worker.
+func (q *leaseQueue) acceptAll(ctx context.Context, msgs []jetstream.Msg) {
 	for i, m := range msgs {
 		q.mu.Lock()
 		room := (q.requested > 0 || isShort(m.Subject())) && !q.closed
 		q.mu.Unlock()
 		if !room {
-			giveBack(msgs[i:])
+			nakAll(msgs[i:])
 			return
 		}
 		turn, err := q.accept(ctx, m)
@@ -397,7 +397,7 @@ func (q *leaseQueue) submitted(entries []job.Entry, known uint64) {
 	for i := range entries {
 		for _, ev := range entries[i].Events {
 			if ev, ok := ev.(job.Submitted); ok {
-				q.first(&ev, known)
+				q.enqueueFirst(&ev, known)
 			}
 		}
 	}
@@ -411,25 +411,25 @@ func (q *leaseQueue) enqueueTaskAsync(subject string, known uint64) {
 	}
 }
 
-// first keeps or queues the first task of a job.
-func (q *leaseQueue) first(ev *job.Submitted, known uint64) {
+// enqueueFirst keeps or queues the enqueueFirst task of a job.
+func (q *leaseQueue) enqueueFirst(ev *job.Submitted, known uint64) {
 	c := q.c
 	q.mu.Lock()
 	room := q.localTasks < maxLocalTasks && !q.closed
 	q.mu.Unlock()
-	c.t.mu.Lock()
-	s := c.t.jobs[ev.Job.ID]
+	c.state.mu.Lock()
+	s := c.state.jobs[ev.Job.ID]
 	if s == nil || s.ending != nil || s.job.State != job.Queued || !s.due {
-		c.t.mu.Unlock()
+		c.state.mu.Unlock()
 		return
 	}
 	h := &taskLease{c: c, ref: taskRef{queue: shortQueue, isNew: true, id: ev.Job.ID}, subject: c.subjectOf(s, true, 0)}
 	keep := room && s.short()
 	if keep {
-		h.take(s, 0)
+		h.attach(s, 0)
 		h.lease.Spec = ev.Spec
 	}
-	c.t.mu.Unlock()
+	c.state.mu.Unlock()
 	if !keep {
 		q.enqueueTaskAsync(h.subject, known)
 		return
@@ -453,7 +453,7 @@ func (q *leaseQueue) keepAlive(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		if q.c.view.Ready() != nil || q.c.failure.Load() != nil {
+		if q.c.replica.Ready() != nil || q.c.failure.Load() != nil {
 			continue
 		}
 		q.mu.Lock()

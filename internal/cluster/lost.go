@@ -25,7 +25,7 @@ var errLogLost = errors.New("the cluster's log has lost messages that this node 
 // compare returns the contradiction between the log and the replica; "" if there is none.
 func (c *Cluster) compare(ctx context.Context, stream jetstream.Stream) (contradiction string, err error) {
 	info := stream.CachedInfo()
-	state, read := &info.State, c.from()
+	state, read := &info.State, c.appliedSeq()
 	switch {
 	case info.Config.Metadata[streamIDKey] != c.streamID:
 		return "it is another stream of the same name", nil
@@ -67,7 +67,7 @@ func (c *Cluster) checkStreamID(ctx context.Context) error {
 	stream, err := c.js.Stream(ctx, c.logStream)
 	contradiction := "its stream does not exist"
 	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound) && c.from() > 0:
+	case errors.Is(err, jetstream.ErrStreamNotFound) && c.appliedSeq() > 0:
 	case err != nil:
 		return err
 	default:
@@ -77,40 +77,40 @@ func (c *Cluster) checkStreamID(ctx context.Context) error {
 	}
 	switch {
 	case contradiction == "":
-	case c.from() == 0: // nothing was applied, so nothing is lost
+	case c.appliedSeq() == 0: // nothing was applied, so nothing is lost
 		c.streamID = stream.CachedInfo().Config.Metadata[streamIDKey]
 		if err := c.rebuild(ctx, 1); err != nil {
 			return err
 		}
 	default:
-		return c.contradict(contradiction)
+		return c.checkMismatch(contradiction)
 	}
-	c.contradicted = time.Time{}
-	c.doubt.Store(nil)
+	c.mismatchSince = time.Time{}
+	c.mismatch.Store(nil)
 	select {
-	case <-c.recognized:
+	case <-c.logChecked:
 	default:
-		close(c.recognized)
+		close(c.logChecked)
 	}
 	return nil
 }
 
-// contradict returns errLogLost when the contradiction has lasted for LogPatience.
-func (c *Cluster) contradict(how string) error {
-	err := fmt.Errorf("%w: it has applied message %d of %s, and of the log %s", errLogLost, c.from(), c.logStream, how)
-	if c.contradicted.IsZero() {
-		c.contradicted = time.Now()
-		c.doubt.Store(storage("log-unmatched", err.Error(), time.Second))
-		c.log.Warn("the log does not match this node's replica; checking again", "error", err, "for", c.cfg.LogPatience)
+// checkMismatch returns errLogLost when the contradiction has lasted for LogPatience.
+func (c *Cluster) checkMismatch(how string) error {
+	err := fmt.Errorf("%w: it has applied message %d of %s, and of the log %s", errLogLost, c.appliedSeq(), c.logStream, how)
+	if c.mismatchSince.IsZero() {
+		c.mismatchSince = time.Now()
+		c.mismatch.Store(newRejection("log-unmatched", err.Error(), time.Second))
+		c.log.Warn("the log does not match this node's replica; checking again", "error", err, "for", c.cfg.LogGrace)
 	}
-	if time.Since(c.contradicted) < c.cfg.LogPatience {
+	if time.Since(c.mismatchSince) < c.cfg.LogGrace {
 		return errors.New(err.Error()) // not yet
 	}
 	return err
 }
 
-// lost stops the participation of the node, and keeps its replica.
-func (c *Cluster) lost(err error) {
+// stopLogLost stops the participation of the node, and keeps its replica.
+func (c *Cluster) stopLogLost(err error) {
 	c.log.Error("the node stops taking part and keeps its replica: see the runbook GatherLogLost", "error", err, "replica", c.cfg.Dir)
 	c.logLost.Store(true)
 	c.fail("log-lost", err)

@@ -13,7 +13,7 @@ import (
 )
 
 // impatient has a node stop soon when the log does not match its view.
-func impatient(c *cluster.Config) { c.LogPatience = 300 * time.Millisecond }
+func impatient(c *cluster.Config) { c.LogGrace = 300 * time.Millisecond }
 
 // stopped checks that a node takes no part because the log lost messages, and that it still answers for a job.
 func (n *node) stopped(known job.ID) {

@@ -27,16 +27,16 @@ type members struct {
 
 	mu    sync.Mutex
 	nodes map[string]member
-	// since is the time from which on no heartbeat was missed.
-	since time.Time
-	// returned is when the watch last delivered this node's own heartbeat.
-	returned time.Time
+	// completeSince is the time from which on no heartbeat was missed.
+	completeSince time.Time
+	// ownHeartbeatAt is when the watch last delivered this node's own heartbeat.
+	ownHeartbeatAt time.Time
 }
 
 type member struct {
 	job.Node
-	// heard is the time of the last heartbeat by this node's clock.
-	heard time.Time
+	// lastSeen is the time of the last heartbeat by this node's clock.
+	lastSeen time.Time
 }
 
 // open makes the bucket and writes the first heartbeat.
@@ -71,7 +71,7 @@ func (m *members) run(ctx context.Context, c *Cluster) {
 	var listening sync.WaitGroup
 	listening.Go(func() {
 		for ctx.Err() == nil {
-			if err := m.listen(ctx, c); err != nil && ctx.Err() == nil {
+			if err := m.watch(ctx, c); err != nil && ctx.Err() == nil {
 				c.log.Debug("listen to the nodes", "error", err)
 				_, _ = m.bucket(ctx, c) // or at the next try: all of its servers may have restarted
 			}
@@ -101,24 +101,24 @@ func (m *members) run(ctx context.Context, c *Cluster) {
 		try, cancel := context.WithTimeout(ctx, heartbeat)
 		if err := m.sendHeartbeat(try, c); err != nil && ctx.Err() == nil {
 			c.log.Debug("say that the node lives", "error", err)
-			m.interrupted()
+			m.resetStability()
 		}
 		cancel()
 	}
 }
 
-// interrupted records that heartbeats may have been missed.
-func (m *members) interrupted() {
+// resetStability records that heartbeats may have been missed.
+func (m *members) resetStability() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.since = time.Now()
+	m.completeSince = time.Now()
 }
 
 // membershipStable reports whether a node without a heartbeat is dead.
 func (m *members) membershipStable() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return !m.since.IsZero() && time.Since(m.since) >= m.deadAfter
+	return !m.completeSince.IsZero() && time.Since(m.completeSince) >= m.deadAfter
 }
 
 func (m *members) sendHeartbeat(ctx context.Context, c *Cluster) error {
@@ -143,15 +143,15 @@ func (c *Cluster) self() job.Node {
 
 func (m *members) leave(ctx context.Context, id string) error { return m.kv.Delete(ctx, id) }
 
-// watchPatience is how long the watch may miss this node's own heartbeats.
-const watchPatience = 3 * heartbeat
+// watchTimeout is how long the watch may miss this node's own heartbeats.
+const watchTimeout = 3 * heartbeat
 
 // errWatch: a watch resumes behind the last sequence that it received. When the bucket was made again, with sequences
 // from 1 on, it delivers nothing until the new bucket has as many, without an error.
 var errWatch = errors.New("the watch does not deliver this node's own heartbeats")
 
-// listen watches the bucket until that fails, the node's own heartbeats do not come back, or ctx is done.
-func (m *members) listen(ctx context.Context, c *Cluster) error {
+// watch watches the bucket until that fails, the node's own heartbeats do not come back, or ctx is done.
+func (m *members) watch(ctx context.Context, c *Cluster) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	slow := time.AfterFunc(2*publishTimeout, cancel) // no deadline for ctx: the watch ends with it
@@ -163,7 +163,7 @@ func (m *members) listen(ctx context.Context, c *Cluster) error {
 		return err
 	}
 	defer func() { _ = w.Stop() }()
-	m.interrupted()
+	m.resetStability()
 	begun := time.Now()
 	check := time.NewTicker(heartbeat)
 	defer check.Stop()
@@ -173,9 +173,9 @@ func (m *members) listen(ctx context.Context, c *Cluster) error {
 			return context.Cause(ctx)
 		case <-check.C:
 			m.mu.Lock()
-			returned := m.returned
+			returned := m.ownHeartbeatAt
 			m.mu.Unlock()
-			if !c.cfg.Observer && time.Since(begun) > watchPatience && time.Since(returned) > watchPatience {
+			if !c.cfg.Observer && time.Since(begun) > watchTimeout && time.Since(returned) > watchTimeout {
 				return errWatch
 			}
 		case e, ok := <-w.Updates():
@@ -194,7 +194,7 @@ func (m *members) onHeartbeat(e jetstream.KeyValueEntry, self string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if e.Key() == self {
-		m.returned = time.Now()
+		m.ownHeartbeatAt = time.Now()
 	}
 	if e.Operation() != jetstream.KeyValuePut {
 		delete(m.nodes, e.Key())
@@ -205,7 +205,7 @@ func (m *members) onHeartbeat(e jetstream.KeyValueEntry, self string) {
 		return
 	}
 	// Clocks differ: a record that was there before the watch began counts as live once.
-	m.nodes[e.Key()] = member{Node: n, heard: time.Now()}
+	m.nodes[e.Key()] = member{Node: n, lastSeen: time.Now()}
 }
 
 // live returns the live nodes, the oldest first; nodes that are long dead are removed.
@@ -214,7 +214,7 @@ func (m *members) live() []job.Node {
 	defer m.mu.Unlock()
 	var nodes []job.Node
 	for id, n := range m.nodes {
-		switch since := time.Since(n.heard); {
+		switch since := time.Since(n.lastSeen); {
 		case since < m.deadAfter:
 			nodes = append(nodes, n.Node)
 		case since > 10*m.deadAfter:
@@ -229,7 +229,7 @@ func (m *members) live() []job.Node {
 
 // Nodes returns the live nodes, the oldest first; job.ErrStorage when this node receives no heartbeats.
 func (c *Cluster) Nodes(context.Context) ([]job.Node, error) {
-	if err := c.trouble(); err != nil {
+	if err := c.checkHealthy(); err != nil {
 		return nil, err
 	}
 	nodes := c.members.live()

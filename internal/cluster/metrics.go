@@ -13,7 +13,7 @@ type metrics struct {
 	append      prometheus.Histogram
 	records     prometheus.Counter
 	bytes       prometheus.Counter
-	dropped     *prometheus.CounterVec
+	rejected     *prometheus.CounterVec
 	leases      *prometheus.CounterVec
 	redelivered prometheus.Counter
 	restored    prometheus.Counter
@@ -41,7 +41,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 		records:     counter("log_records_total", "Proposals that this node wrote to the cluster's log."),
 		bytes:       counter("log_bytes_total", "Bytes that this node wrote to the cluster's log."),
-		dropped:     vec("log_rejected_proposals_total", "Proposals of all nodes that were rejected when the log was applied.", "reason", "transition", "bound", "key"),
+		rejected:     vec("log_rejected_proposals_total", "Proposals of all nodes that were rejected when the log was applied.", "reason", "transition", "bound", "key"),
 		leases:      vec("leases_total", "Leases of tasks that this node was given.", "queue", taskQueues[:]...),
 		redelivered: counter("leases_redelivered_total", "Leases of tasks that were leased before, to this node or another."),
 		restored:    counter("leases_requeued_total", "Lost tasks that this node, as leader, queued again."),
@@ -49,7 +49,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		disconnects: counter("disconnects_total", "Connections to NATS that were lost."),
 	}
 	if reg != nil {
-		reg.MustRegister(m.append, m.records, m.bytes, m.dropped, m.leases, m.redelivered, m.restored, m.rebuilds, m.disconnects)
+		reg.MustRegister(m.append, m.records, m.bytes, m.rejected, m.leases, m.redelivered, m.restored, m.rebuilds, m.disconnects)
 	}
 	return m
 }
@@ -83,11 +83,11 @@ func (m *metrics) watch(reg prometheus.Registerer, c *Cluster) error {
 			return c.logAge(c.needed().begun)
 		}),
 		gauge("log_rejections", "Rejected submissions that stand in the cluster's log. Each trim of the log repeats them.", func() float64 {
-			c.readMu.Lock()
-			defer c.readMu.Unlock()
-			return float64(len(c.dropped))
+			c.appliedMu.Lock()
+			defer c.appliedMu.Unlock()
+			return float64(len(c.rejected))
 		}),
-		gauge("log_pending_bytes", "Bytes that wait to be written to the cluster's log.", func() float64 { return float64(c.w.pendingBytes()) }),
+		gauge("log_pending_bytes", "Bytes that wait to be written to the cluster's log.", func() float64 { return float64(c.writer.pendingBytes()) }),
 		gauge("leases_held", "Leases of this node: of tasks that run, or wait on a timer.", func() float64 {
 			c.leases.mu.Lock()
 			defer c.leases.mu.Unlock()
@@ -102,7 +102,7 @@ func (m *metrics) appended(d time.Duration, records, bytes int) {
 	m.bytes.Add(float64(bytes))
 }
 
-func (m *metrics) drop(err error) {
+func (m *metrics) reject(err error) {
 	reason := "transition"
 	var prior *job.PriorError
 	var bound *job.Rejection
@@ -112,7 +112,7 @@ func (m *metrics) drop(err error) {
 	case errors.As(err, &bound):
 		reason = "bound"
 	}
-	m.dropped.WithLabelValues(reason).Inc()
+	m.rejected.WithLabelValues(reason).Inc()
 }
 
 func (m *metrics) leased(queue string) { m.leases.WithLabelValues(queue).Inc() }

@@ -8,8 +8,8 @@ import (
 	"gather/internal/job"
 )
 
-// jobNote is the note of a job in the replica, beside its log.
-type jobNote struct {
+// jobMetadata is the note of a job in the replica, beside its log.
+type jobMetadata struct {
 	Author  string          `json:"a,omitempty"`
 	Memory  int64           `json:"m,omitempty"`
 	Waiting int64           `json:"w,omitempty"`
@@ -18,8 +18,8 @@ type jobNote struct {
 	Seq     uint64          `json:"s,omitempty"`
 }
 
-func (s *jobState) appendNote(dst []byte) []byte {
-	n := jobNote{Author: s.author, Memory: s.size.Memory, Waiting: s.size.Waiting, Parts: s.participants, Seq: s.seq}
+func (s *jobState) appendMetadata(dst []byte) []byte {
+	n := jobMetadata{Author: s.author, Memory: s.size.Memory, Waiting: s.size.Waiting, Parts: s.participants, Seq: s.seq}
 	if s.ending != nil {
 		n.Ending = job.AppendEvent(nil, *s.ending)
 	}
@@ -30,11 +30,11 @@ func (s *jobState) appendNote(dst []byte) []byte {
 	return append(dst, b...)
 }
 
-func (s *jobState) readNote(b []byte, now time.Time) error {
+func (s *jobState) readMetadata(b []byte, now time.Time) error {
 	if b == nil {
 		return nil
 	}
-	var n jobNote
+	var n jobMetadata
 	if err := json.Unmarshal(b, &n); err != nil {
 		return err
 	}

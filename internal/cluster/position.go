@@ -10,9 +10,9 @@ import (
 	"gather/internal/journal"
 )
 
-// A position is how far the log is applied: the messages before seq, and n proposals of seq. It is written together with
+// A appliedIndex is how far the log is applied: the messages before seq, and n proposals of seq. It is written together with
 // the effect of each proposal, so that after a crash none is applied twice, or left out.
-type position struct {
+type appliedIndex struct {
 	// from is the last message that need not be read again: parts of an incomplete write may precede seq.
 	from, seq uint64
 	n         int
@@ -21,16 +21,16 @@ type position struct {
 	at int64
 }
 
-func (p position) note() journal.Metadata {
+func (p appliedIndex) metadata() journal.Metadata {
 	b := binary.AppendUvarint(nil, p.from)
 	b = binary.AppendUvarint(binary.AppendUvarint(b, p.seq), uint64(p.n))
 	b = binary.AppendUvarint(b, uint64(p.at))
-	return journal.Metadata{Name: notePosition, Value: b}
+	return journal.Metadata{Name: metaApplied, Value: b}
 }
 
-// parsePosition decodes a position; no bytes are the zero position, of an empty replica. Earlier versions did not write at.
+// parseAppliedIndex decodes a position; no bytes are the zero position, of an empty replica. Earlier versions did not write at.
 // An unreadable position is job.ErrVersion: taken for zero it would clear the replica.
-func parsePosition(b []byte) (p position, err error) {
+func parseAppliedIndex(b []byte) (p appliedIndex, err error) {
 	if len(b) == 0 {
 		return p, nil
 	}
@@ -46,7 +46,7 @@ func parsePosition(b []byte) (p position, err error) {
 	if n != len(b) || n < 0 {
 		return p, fmt.Errorf("%w: position of the replica", job.ErrVersion)
 	}
-	return position{from: v[0], seq: v[1], n: int(v[2]), at: int64(at)}, nil
+	return appliedIndex{from: v[0], seq: v[1], n: int(v[2]), at: int64(at)}, nil
 }
 
 // A partialMessage is a write of which only some parts were read.
@@ -63,11 +63,11 @@ type partialMessages struct {
 	at   time.Time // of the latest message
 }
 
-// from returns the sequence number behind which the apply loop reads on.
-func (c *Cluster) from() uint64 {
-	c.readMu.Lock()
-	defer c.readMu.Unlock()
-	return c.read
+// appliedSeq returns the sequence number behind which the apply loop reads on.
+func (c *Cluster) appliedSeq() uint64 {
+	c.appliedMu.Lock()
+	defer c.appliedMu.Unlock()
+	return c.lastApplied
 }
 
 // add adds a part to the write of its author, and returns the whole write with the last part.
@@ -104,8 +104,8 @@ func (as *partialMessages) age(at time.Time) {
 	}
 }
 
-// from returns the last message before all unfinished writes, or seq if there are none.
-func (as *partialMessages) from(seq uint64) uint64 {
+// resumeSeq returns the last message before all unfinished writes, or seq if there are none.
+func (as *partialMessages) resumeSeq(seq uint64) uint64 {
 	for _, a := range as.open {
 		seq = min(seq, a.first-1)
 	}
@@ -115,11 +115,11 @@ func (as *partialMessages) from(seq uint64) uint64 {
 // advance records that the log is applied up to seq.
 func (c *Cluster) advance(seq uint64) {
 	now := c.logTime()
-	c.readMu.Lock()
-	defer c.readMu.Unlock()
-	c.read, c.readTime = seq, now
-	close(c.readMoved)
-	c.readMoved = make(chan struct{})
+	c.appliedMu.Lock()
+	defer c.appliedMu.Unlock()
+	c.lastApplied, c.appliedTime = seq, now
+	close(c.appliedChanged)
+	c.appliedChanged = make(chan struct{})
 }
 
 // await waits until everything up to seq can be read.
@@ -127,15 +127,15 @@ func (c *Cluster) await(ctx context.Context, seq uint64) error {
 	if err := c.awaitApplied(ctx, seq); err != nil {
 		return err
 	}
-	return c.view.Flush(ctx)
+	return c.replica.Flush(ctx)
 }
 
 // awaitApplied waits until the log is applied up to seq.
 func (c *Cluster) awaitApplied(ctx context.Context, seq uint64) error {
 	for {
-		c.readMu.Lock()
-		read, moved := c.read, c.readMoved
-		c.readMu.Unlock()
+		c.appliedMu.Lock()
+		read, moved := c.lastApplied, c.appliedChanged
+		c.appliedMu.Unlock()
 		if read >= seq {
 			return nil
 		}

@@ -64,8 +64,8 @@ type state struct {
 	rankedAt time.Time
 	// ages has the ages of the parts of the log.
 	ages ages
-	// onTheWay has the submissions of this node that are not applied yet.
-	onTheWay onTheWay
+	// inFlight has the submissions of this node that are not applied yet.
+	inFlight inFlightSubmissions
 	// changed is closed, and replaced, when there may be more tasks to pull.
 	changed chan struct{}
 }
@@ -81,8 +81,8 @@ type jobState struct {
 	seq    uint64
 	// due is true when the start has come: the job is counted as queued.
 	due bool
-	// first is true while the job is counted in newJobs.
-	first bool
+	// countedNew is true while the job is counted in newJobs.
+	countedNew bool
 
 	// done has a bit for each finished task; steps counts the steps of the others.
 	done  []uint64
@@ -104,8 +104,8 @@ type jobState struct {
 	// ctx ends when the job ends or is ending; nil until a lease needs it.
 	ctx    context.Context //nolint:containedctx // of the leases of the job on this node
 	cancel context.CancelCauseFunc
-	// holds counts the leases that this node has.
-	holds   int
+	// leases counts the leases that this node has.
+	leases   int
 	leaving bool
 }
 
@@ -159,8 +159,8 @@ func (d *delays) Pop() any {
 	return last
 }
 
-// until removes and returns the jobs whose start has come.
-func (d *delays) until(now time.Time) (due []*jobState) {
+// popUntil removes and returns the jobs whose start has come.
+func (d *delays) popUntil(now time.Time) (due []*jobState) {
 	for len(*d) > 0 && !(*d)[0].at.After(now) {
 		due = append(due, heap.Pop(d).(delay).s)
 	}
@@ -199,8 +199,8 @@ func (s *jobState) setDone(task int) {
 	delete(s.steps, task)
 }
 
-// next returns the first unfinished task from the given one to the end of its partition; false when there is none.
-func (s *jobState) next(task int) (int, bool) {
+// nextUnfinished returns the first unfinished task from the given one to the end of its partition; false when there is none.
+func (s *jobState) nextUnfinished(task int) (int, bool) {
 	for end := partitionStart(s.job.Tasks, partitionOf(s.job.Tasks, task)+1); task < end; task++ {
 		if !s.isDone(task) {
 			return task, true
@@ -209,9 +209,9 @@ func (s *jobState) next(task int) (int, bool) {
 	return 0, false
 }
 
-// front returns the first unfinished task of a partition; false when there is none.
-func (s *jobState) front(partition int) (int, bool) {
-	return s.next(partitionStart(s.job.Tasks, partition))
+// firstUnfinished returns the first unfinished task of a partition; false when there is none.
+func (s *jobState) firstUnfinished(partition int) (int, bool) {
+	return s.nextUnfinished(partitionStart(s.job.Tasks, partition))
 }
 
 func (s *jobState) allDone() bool { return s.job.TasksDone >= s.job.Tasks }
@@ -248,9 +248,9 @@ func (t *state) countQueue(s *jobState, sign int) {
 		first = !s.isDone(0)
 	}
 	if sign < 0 { // its first task may have finished since
-		first = s.first
+		first = s.countedNew
 	}
-	if s.first = first && sign > 0; first {
+	if s.countedNew = first && sign > 0; first {
 		t.newJobs[p] += sign
 		if s.short() {
 			t.shortNew[p] += sign
@@ -370,9 +370,9 @@ func (t *state) apply(p *job.Proposal, author string, heads map[job.ID]job.Job, 
 				t.jobs[e.ID] = s
 				t.count(s, +1)
 			case job.Advanced:
-				t.advanced(s, &ev)
+				t.applyAdvanced(s, &ev)
 			case job.CancelRequested:
-				t.decide(s, job.Finished{State: job.Cancelled}, now)
+				t.setEnding(s, job.Finished{State: job.Cancelled}, now)
 			}
 		}
 	}
@@ -397,7 +397,7 @@ func (t *state) apply(p *job.Proposal, author string, heads map[job.ID]job.Job, 
 	t.signal()
 }
 
-func (t *state) advanced(s *jobState, ev *job.Advanced) {
+func (t *state) applyAdvanced(s *jobState, ev *job.Advanced) {
 	if ev.Done {
 		s.setDone(ev.Task)
 		return
@@ -417,8 +417,8 @@ func (t *state) remove(s *jobState) {
 	}
 }
 
-// decide decides how a job ends, unless that was decided, and ends the leases of this node. Caller holds t.mu.
-func (t *state) decide(s *jobState, how job.Finished, now time.Time) {
+// setEnding decides how a job ends, unless that was decided, and ends the leases of this node. Caller holds t.mu.
+func (t *state) setEnding(s *jobState, how job.Finished, now time.Time) {
 	if s.ending != nil {
 		return
 	}

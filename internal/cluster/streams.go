@@ -79,11 +79,11 @@ func isTransient(err error) bool {
 func (c *Cluster) tryStreams(ctx context.Context) (streamID string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
-	if c.from() > 0 {
+	if c.appliedSeq() > 0 {
 		// A log that this node has applied is never made again.
 		switch _, err := c.js.Stream(ctx, c.logStream); {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
-			return "", c.contradict("its stream does not exist")
+			return "", c.checkMismatch("its stream does not exist")
 		case err != nil:
 			return "", err
 		}
@@ -101,7 +101,7 @@ func (c *Cluster) tryStreams(ctx context.Context) (streamID string, err error) {
 	if err != nil {
 		return "", err
 	}
-	streamID, c.replicas = info.Config.Metadata[streamIDKey], info.Config.Replicas
+	streamID, c.logReplicas = info.Config.Metadata[streamIDKey], info.Config.Replicas
 	if streamID == "" {
 		return "", fmt.Errorf("stream %s was not made by gather: choose another --nats-prefix", c.logStream)
 	}

@@ -33,10 +33,10 @@ const (
 // trimmed is the record of a trim.
 type trimmed struct {
 	job.Proposal
-	dropped map[job.Dropped]bool
+	rejected map[job.Dropped]bool
 }
 
-func (t *trimmed) drops(at position) bool { return t.dropped[job.Dropped{Seq: at.seq, Index: at.n}] }
+func (t *trimmed) rejects(at appliedIndex) bool { return t.rejected[job.Dropped{Seq: at.seq, Index: at.n}] }
 
 // lastTrim reads the last record; nil if the log was never trimmed. A later trim removes the parts of this record, so a
 // record that has become incomplete while it was read is dropped for its successor.
@@ -71,7 +71,7 @@ func (c *Cluster) readTrim(ctx context.Context, stream jetstream.Stream, msg *je
 	if err != nil {
 		return nil, err
 	}
-	t := &trimmed{Proposal: p, dropped: make(map[job.Dropped]bool, len(p.Dropped))}
+	t := &trimmed{Proposal: p, rejected: make(map[job.Dropped]bool, len(p.Dropped))}
 	t.add(&p)
 	if p.What == job.ProposeLargeTrim {
 		if err := t.readParts(ctx, stream, c.trimPartSubject(), msg.Sequence); err != nil {
@@ -99,7 +99,7 @@ func parseTrim(data []byte) (p job.Proposal, err error) {
 
 func (t *trimmed) add(p *job.Proposal) {
 	for _, d := range p.Dropped {
-		t.dropped[d] = true
+		t.rejected[d] = true
 	}
 }
 
@@ -122,8 +122,8 @@ func (t *trimmed) readParts(ctx context.Context, stream jetstream.Stream, subjec
 		}
 		seq = msg.Sequence + 1
 	}
-	if uint64(len(t.dropped)) != t.Total {
-		return fmt.Errorf("%w: it announces %d rejected submissions, and has %d", errIncompleteTrim, t.Total, len(t.dropped))
+	if uint64(len(t.rejected)) != t.Total {
+		return fmt.Errorf("%w: it announces %d rejected submissions, and has %d", errIncompleteTrim, t.Total, len(t.rejected))
 	}
 	return nil
 }
@@ -133,29 +133,29 @@ func (c *Cluster) trimPartSubject() string { return c.cfg.Prefix + ".log." + tri
 
 // recordRejected records that a submission was rejected, and returns the note of it.
 func (c *Cluster) recordRejected(d job.Dropped) journal.Metadata {
-	c.readMu.Lock()
-	defer c.readMu.Unlock()
-	c.dropped = append(c.dropped, d)
-	return droppedNote(d, []byte{})
+	c.appliedMu.Lock()
+	defer c.appliedMu.Unlock()
+	c.rejected = append(c.rejected, d)
+	return rejectedMetadata(d, []byte{})
 }
 
-func droppedNote(d job.Dropped, value []byte) journal.Metadata {
-	return journal.Metadata{Name: fmt.Sprintf("%s%016x/%x", noteDropped, d.Seq, d.Index), Value: value}
+func rejectedMetadata(d job.Dropped, value []byte) journal.Metadata {
+	return journal.Metadata{Name: fmt.Sprintf("%s%016x/%x", metaRejected, d.Seq, d.Index), Value: value}
 }
 
-func parseDropped(name string) (d job.Dropped, err error) {
-	_, err = fmt.Sscanf(strings.TrimPrefix(name, noteDropped), "%x/%x", &d.Seq, &d.Index)
+func parseRejected(name string) (d job.Dropped, err error) {
+	_, err = fmt.Sscanf(strings.TrimPrefix(name, metaRejected), "%x/%x", &d.Seq, &d.Index)
 	return d, err
 }
 
 // needed returns the first part of the log that a node could need: everything before it is about jobs that are gone, and
 // about keys and deletes that are old enough to be forgotten.
 func (c *Cluster) needed() span {
-	kept := c.cfg.remembered()
+	kept := c.cfg.logRetention()
 	now := c.clock.Now().Add(-min(time.Minute, kept)) // other nodes may lag
-	c.t.mu.Lock()
-	defer c.t.mu.Unlock()
-	return c.t.ages.needed(now, now.Add(-kept))
+	c.state.mu.Lock()
+	defer c.state.mu.Unlock()
+	return c.state.ages.needed(now, now.Add(-kept))
 }
 
 // advanceTime takes the timestamp of a message, before its content.
@@ -163,23 +163,23 @@ func (c *Cluster) advanceTime(seq uint64, at time.Time) {
 	if c.trimRecord != nil && seq > c.trimRecord.Through && at.Before(c.trimRecord.At) {
 		at = c.trimRecord.At // the record of the trim has this time
 	}
-	c.t.mu.Lock()
-	defer c.t.mu.Unlock()
-	c.t.ages.advance(seq, at, c.cfg.spanLength())
+	c.state.mu.Lock()
+	defer c.state.mu.Unlock()
+	c.state.ages.advance(seq, at, c.cfg.spanLength())
 }
 
 // logTime returns the time along the log.
 func (c *Cluster) logTime() time.Time {
-	c.t.mu.Lock()
-	defer c.t.mu.Unlock()
-	return c.t.ages.now
+	c.state.mu.Lock()
+	defer c.state.mu.Unlock()
+	return c.state.ages.now
 }
 
-// ageNotes returns the notes of the replica behind a message.
-func (c *Cluster) ageNotes() []journal.Metadata {
-	c.t.mu.Lock()
-	defer c.t.mu.Unlock()
-	return append(c.t.ages.notes(), c.t.ages.timeNote())
+// ageMetadata returns the notes of the replica behind a message.
+func (c *Cluster) ageMetadata() []journal.Metadata {
+	c.state.mu.Lock()
+	defer c.state.mu.Unlock()
+	return append(c.state.ages.metadata(), c.state.ages.timeMetadata())
 }
 
 // trim removes the head of the log that no node needs.
@@ -189,10 +189,10 @@ func (c *Cluster) trim(ctx context.Context) error {
 		return err
 	}
 	p := &job.Proposal{What: job.ProposeTrim, First: stream.CachedInfo().State.FirstSeq, Before: c.needed().first}
-	c.readMu.Lock()
+	c.appliedMu.Lock()
 	// The time of a node that reads only the rest.
-	p.At, p.Through, p.Dropped = c.readTime, c.read, slices.Clone(c.dropped)
-	c.readMu.Unlock()
+	p.At, p.Through, p.Dropped = c.appliedTime, c.lastApplied, slices.Clone(c.rejected)
+	c.appliedMu.Unlock()
 	if p.Before <= p.First {
 		return nil
 	}
@@ -215,13 +215,13 @@ func (c *Cluster) publishTrim(ctx context.Context, p *job.Proposal) error {
 		return ack.Sequence, nil
 	}
 	all := p.Dropped
-	if len(all) <= c.cfg.maxDropped {
+	if len(all) <= c.cfg.maxRejected {
 		_, err := write(c.trimSubject(), partWhole)
 		return err
 	}
 	var first uint64
-	for len(all) > c.cfg.maxDropped {
-		p.Dropped, all = all[:c.cfg.maxDropped], all[c.cfg.maxDropped:]
+	for len(all) > c.cfg.maxRejected {
+		p.Dropped, all = all[:c.cfg.maxRejected], all[c.cfg.maxRejected:]
 		p.Total += uint64(len(p.Dropped))
 		seq, err := write(c.trimPartSubject(), partMiddle)
 		if err != nil {
@@ -236,21 +236,21 @@ func (c *Cluster) publishTrim(ctx context.Context, p *job.Proposal) error {
 	return err
 }
 
-// takeTrim removes the rejected submissions of the removed part of the log.
-func (c *Cluster) takeTrim(ctx context.Context, next position, p *job.Proposal) error {
-	notes := []journal.Metadata{next.note()}
-	c.t.mu.Lock()
-	c.t.ages.trimmed(p.First)
-	notes = append(notes, c.t.ages.notes()...)
-	c.t.mu.Unlock()
-	c.readMu.Lock()
-	c.dropped = slices.DeleteFunc(c.dropped, func(d job.Dropped) bool {
+// applyTrim removes the rejected submissions of the removed part of the log.
+func (c *Cluster) applyTrim(ctx context.Context, next appliedIndex, p *job.Proposal) error {
+	notes := []journal.Metadata{next.metadata()}
+	c.state.mu.Lock()
+	c.state.ages.trimmed(p.First)
+	notes = append(notes, c.state.ages.metadata()...)
+	c.state.mu.Unlock()
+	c.appliedMu.Lock()
+	c.rejected = slices.DeleteFunc(c.rejected, func(d job.Dropped) bool {
 		gone := d.Seq < p.First
 		if gone {
-			notes = append(notes, droppedNote(d, nil))
+			notes = append(notes, rejectedMetadata(d, nil))
 		}
 		return gone
 	})
-	c.readMu.Unlock()
-	return c.view.ApplyReplicated(ctx, job.Batch{}, notes...)
+	c.appliedMu.Unlock()
+	return c.replica.ApplyReplicated(ctx, job.Batch{}, notes...)
 }

@@ -50,7 +50,7 @@ func TestUnreadablePosition(t *testing.T) { //nolint:tparallel // the cases shar
 	a.close()
 	for name, value := range map[string][]byte{"a later version": {3, 3, 0, 1, 0}, "no position": {0xff}} {
 		t.Run(name, func(t *testing.T) {
-			view, err := journal.Open(t.Context(), journal.Config{Dir: a.dir, View: true})
+			view, err := journal.Open(t.Context(), journal.Config{Dir: a.dir, Replica: true})
 			f.ok(err)
 			f.ok(view.ApplyReplicated(t.Context(), job.Batch{}, journal.Metadata{Name: "position", Value: value}))
 			f.ok(view.Close())

@@ -54,7 +54,7 @@ type pending struct {
 	// log.
 	submits bool
 	sent    bool
-	settled bool
+	completed bool
 	// acked is set when the leader of the log has acknowledged the proposal. The outcome of a submission is held until
 	// then, see latest.go.
 	acked bool
@@ -87,9 +87,9 @@ type writer struct {
 	// stallAfter is Config.stallAfter.
 	stallAfter time.Duration
 	met        *metrics
-	// read returns the last applied message of the log; lost stops the participation of the node.
-	read func() uint64
-	lost func(error)
+	// appliedSeq returns the last applied message of the log; lost stops the participation of the node.
+	appliedSeq func() uint64
+	onLogLost func(error)
 
 	mu     sync.Mutex
 	queue  []*pending
@@ -119,7 +119,7 @@ func (w *writer) put(ctx context.Context, p *job.Proposal, pd *pending, delay ti
 	for !w.closed && ctx != nil && w.bytes > w.limit {
 		if pd.submits {
 			w.mu.Unlock()
-			return storage("log-full", "too much is waiting for the cluster's log", time.Second)
+			return newRejection("log-full", "too much is waiting for the cluster's log", time.Second)
 		}
 		room := w.room
 		w.mu.Unlock()
@@ -132,7 +132,7 @@ func (w *writer) put(ctx context.Context, p *job.Proposal, pd *pending, delay ti
 	}
 	defer w.mu.Unlock()
 	if w.closed {
-		return storage("closed", "the node is closed", 0)
+		return newRejection("closed", "the node is closed", 0)
 	}
 	w.number++
 	p.Number, pd.number = w.number, w.number
@@ -242,7 +242,7 @@ func (w *writer) write(ctx context.Context, batch []*pending, last *uint64) erro
 				break
 			}
 			at += n
-			w.moved()
+			w.progressed()
 		}
 	}
 	w.met.appended(w.now().Sub(began), len(batch), size)
@@ -266,8 +266,8 @@ func (w *writer) write(ctx context.Context, batch []*pending, last *uint64) erro
 	return nil
 }
 
-// moved records that the log answers: a write of many parts is long, not stalled.
-func (w *writer) moved() {
+// progressed records that the log answers: a write of many parts is long, not stalled.
+func (w *writer) progressed() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.since = w.now()
@@ -275,10 +275,10 @@ func (w *writer) moved() {
 
 // publish writes one message behind the last one, once, and records its place.
 func (w *writer) publish(ctx context.Context, data []byte, last *uint64) error {
-	read := w.read()
+	read := w.appliedSeq()
 	defer func() {
 		if *last > 0 && *last <= read && ctx.Err() == nil {
-			w.lost(fmt.Errorf("%w: it has applied message %d, and the next one was given number %d", errLogLost, read, *last))
+			w.onLogLost(fmt.Errorf("%w: it has applied message %d, and the next one was given number %d", errLogLost, read, *last))
 		}
 	}()
 	for {
@@ -341,22 +341,22 @@ func (w *writer) lastOwnSeq(ctx context.Context) (seq uint64, err error) {
 	return msg.Sequence, nil
 }
 
-// decided takes an outcome, and reports it unless it holds it. It returns true when the proposal was rejected before,
+// complete takes an outcome, and reports it unless it holds it. It returns true when the proposal was rejected before,
 // while it was unknown whether the log has it. It returns false for a proposal that a replica, which is being rebuilt,
-// decided before.
-func (w *writer) decided(number uint64, d applyResult) (refused bool) {
+// complete before.
+func (w *writer) complete(number uint64, d applyResult) (refused bool) {
 	w.mu.Lock()
 	p := w.waiting[number]
 	switch {
 	case p == nil || p.held != nil:
 		w.mu.Unlock()
 		return false
-	case p.settled:
+	case p.completed:
 		delete(w.waiting, number)
 		w.mu.Unlock()
 		return true
 	}
-	p.settled = true
+	p.completed = true
 	if p.submits && !p.acked {
 		p.held = &d
 		w.mu.Unlock()
@@ -405,7 +405,7 @@ func (w *writer) rejectPending(err error) {
 			keep = append(keep, p)
 			continue
 		}
-		p.settled = true
+		p.completed = true
 		delete(w.waiting, p.number)
 		w.bytes -= int64(len(p.frame))
 		refused = append(refused, p)
@@ -413,8 +413,8 @@ func (w *writer) rejectPending(err error) {
 	clear(w.queue[len(keep):])
 	w.queue = keep
 	for _, p := range w.waiting {
-		if p.submits && p.sent && !p.settled {
-			p.settled = true
+		if p.submits && p.sent && !p.completed {
+			p.completed = true
 			refused = append(refused, p)
 		}
 	}
@@ -462,7 +462,7 @@ func (w *writer) failPending(err error) {
 		switch {
 		case p.held != nil:
 			p.done(*p.held)
-		case !p.settled:
+		case !p.completed:
 			p.done(applyResult{err: err})
 		}
 	}
@@ -474,7 +474,7 @@ func (w *writer) pendingBytes() int64 {
 	return w.bytes
 }
 
-// storage returns the rejection of a submission.
-func storage(reason, detail string, retry time.Duration) *job.Rejection {
+// newRejection returns the rejection of a submission.
+func newRejection(reason, detail string, retry time.Duration) *job.Rejection {
 	return &job.Rejection{Err: job.ErrStorage, Reason: reason, Detail: detail, RetryAfter: retry}
 }

@@ -32,7 +32,7 @@ const minBallast = 1 << 20
 
 func newBallast(c *Config) *ballast {
 	b := &ballast{fs: c.FS, dir: c.Dir, margin: c.MinFreeBytes}
-	if size := min(c.MinFreeBytes/4, minReserve); size >= minBallast && !c.View {
+	if size := min(c.MinFreeBytes/4, minReserve); size >= minBallast && !c.Replica {
 		b.size = int64(size)
 	}
 	return b

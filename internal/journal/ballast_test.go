@@ -199,7 +199,7 @@ func TestBallastSize(t *testing.T) {
 		t.Run(fmt.Sprintf("margin %d, view %t, %d bytes there", tt.margin, tt.view, len(tt.found)), func(t *testing.T) {
 			mem := vfs.NewMem()
 			mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 2 << 30})
-			j := open(t, journal.Config{Dir: "j", FS: mem, MinFreeBytes: tt.margin, View: tt.view})
+			j := open(t, journal.Config{Dir: "j", FS: mem, MinFreeBytes: tt.margin, Replica: tt.view})
 			if tt.found != "" {
 				f, err := mem.Create("j/BALLAST", vfs.WriteCategoryUnspecified)
 				must(t, err)

@@ -59,7 +59,7 @@ func (j *Journal) openLocked(ctx context.Context, lock *pebble.Lock) error {
 		return fmt.Errorf("%w: %w", ErrFormat, err)
 	}
 	j.fs = retryfs.New(disk, dir, j.c.RetryInterval, func() { j.health.check.Notify() })
-	if !j.c.View {
+	if !j.c.Replica {
 		if err := j.verify(lock, found); err != nil {
 			return err
 		}
@@ -82,7 +82,7 @@ func (j *Journal) openLocked(ctx context.Context, lock *pebble.Lock) error {
 	j.db = db
 	j.close = func() error { return errors.Join(db.Close(), j.mark.close(), lock.Close()) }
 	err = j.diskError(j.migrate())
-	if err == nil && !j.c.View {
+	if err == nil && !j.c.Replica {
 		err = j.openMark()
 	}
 	if err = cmp.Or(err, ctx.Err()); err != nil {

@@ -38,8 +38,8 @@ type Config struct {
 	Dir string
 	// FS is the file system; default: the disk.
 	FS vfs.FS
-	// View is true for the replica of a cluster node: nothing is fsynced. See follow.go.
-	View bool
+	// Replica is true for the replica of a cluster node: nothing is fsynced. See follow.go.
+	Replica bool
 	// Now returns the time for expiries; default: the journal's clock, see clock.go.
 	Now func() time.Time
 	// TombstoneRetention is the time for which reads of an expired or deleted job return job.ErrExpired; default: 24 h.

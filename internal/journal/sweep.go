@@ -25,7 +25,7 @@ func (j *Journal) runSweeper(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		if !j.c.View && j.clock.isChanged() {
+		if !j.c.Replica && j.clock.isChanged() {
 			j.log.Info("the wall clock was set")
 			_ = j.Flush(ctx) // each write records the clock
 		}

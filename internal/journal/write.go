@@ -95,7 +95,7 @@ func (j *Journal) commit(w *write) error {
 	if err := j.health.issue(issueEngine); err != nil {
 		return err
 	}
-	if j.c.View {
+	if j.c.Replica {
 		if err := j.db.Apply(w.batch, pebble.NoSync); err != nil {
 			j.markFailed(fmt.Errorf("apply: %w", err))
 			return err
@@ -168,7 +168,7 @@ func (b *builder) build(w *write) {
 	for _, d := range w.jobDeltas {
 		b.finish(w, d)
 	}
-	if !b.j.c.View {
+	if !b.j.c.Replica {
 		if v := b.j.clock.record(); v != nil {
 			b.set(w, clockKey, v)
 		}
