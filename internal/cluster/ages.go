@@ -27,8 +27,8 @@ type span struct {
 	first uint64
 	begun time.Time
 	// expires is when the last ended job that was submitted in the span expires; open counts those that have not ended.
-	expires time.Time
-	unfinished    int
+	expires    time.Time
+	unfinished int
 }
 
 // spanLength is the length of a span, and the precision of recorded expiries.

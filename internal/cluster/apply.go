@@ -18,7 +18,7 @@ import (
 const (
 	// metaApplied has how far the log is applied, noteLog the identity of the log.
 	metaApplied = "position"
-	metaLog      = "log"
+	metaLog     = "log"
 	// metaRejected is the prefix of notes of submissions that were rejected and are still in the log.
 	metaRejected = "dropped/"
 	// metaJob is the prefix of notes of jobs.

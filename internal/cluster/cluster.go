@@ -35,17 +35,17 @@ type Cluster struct {
 	met     *metrics
 	nc      *nats.Conn
 	js      jetstream.JetStream
-	replica    *journal.Journal
+	replica *journal.Journal
 	clock   logClock
 
-	logStream string
-	streamID  string // of the log
-	logReplicas  int
-	leases    leaseQueue
-	members   members
-	writer         writer
-	state         state
-	keys      usedKeys
+	logStream   string
+	streamID    string // of the log
+	logReplicas int
+	leases      leaseQueue
+	members     members
+	writer      writer
+	state       state
+	keys        usedKeys
 
 	// Owned by the apply loop.
 	partialMessages partialMessages
@@ -54,12 +54,12 @@ type Cluster struct {
 	// mismatchSince is when the log was first found not to match the replica; zero while it matches.
 	mismatchSince time.Time
 
-	appliedMu    sync.Mutex
-	lastApplied      uint64        // the last message that was applied
-	appliedTime  time.Time     // the log's time at that message
-	rejected   []job.Dropped // rejected submissions that are still in the log
+	appliedMu      sync.Mutex
+	lastApplied    uint64        // the last message that was applied
+	appliedTime    time.Time     // the log's time at that message
+	rejected       []job.Dropped // rejected submissions that are still in the log
 	appliedChanged chan struct{}
-	lag       atomic.Int64
+	lag            atomic.Int64
 
 	// failed is closed when the node stops participating; failure has the reason.
 	failed   chan struct{}
@@ -72,7 +72,7 @@ type Cluster struct {
 	atRisk atomic.Int64
 	// mismatch is the error of submissions while the log does not match the replica; nil while it does. recognized is
 	// closed when it matched for the first time.
-	mismatch      atomic.Pointer[job.Rejection]
+	mismatch   atomic.Pointer[job.Rejection]
 	logChecked chan struct{}
 	barriers   barriers
 	freshness  freshness

@@ -63,7 +63,7 @@ type leaseQueue struct {
 	fetching int
 
 	running sync.WaitGroup
-	cancel    context.CancelFunc
+	cancel  context.CancelFunc
 }
 
 func (q *leaseQueue) start(ctx context.Context, c *Cluster) {

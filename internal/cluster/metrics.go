@@ -13,7 +13,7 @@ type metrics struct {
 	append      prometheus.Histogram
 	records     prometheus.Counter
 	bytes       prometheus.Counter
-	rejected     *prometheus.CounterVec
+	rejected    *prometheus.CounterVec
 	leases      *prometheus.CounterVec
 	redelivered prometheus.Counter
 	restored    prometheus.Counter
@@ -41,7 +41,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 		records:     counter("log_records_total", "Proposals that this node wrote to the cluster's log."),
 		bytes:       counter("log_bytes_total", "Bytes that this node wrote to the cluster's log."),
-		rejected:     vec("log_rejected_proposals_total", "Proposals of all nodes that were rejected when the log was applied.", "reason", "transition", "bound", "key"),
+		rejected:    vec("log_rejected_proposals_total", "Proposals of all nodes that were rejected when the log was applied.", "reason", "transition", "bound", "key"),
 		leases:      vec("leases_total", "Leases of tasks that this node was given.", "queue", taskQueues[:]...),
 		redelivered: counter("leases_redelivered_total", "Leases of tasks that were leased before, to this node or another."),
 		restored:    counter("leases_requeued_total", "Lost tasks that this node, as leader, queued again."),

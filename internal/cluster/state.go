@@ -105,7 +105,7 @@ type jobState struct {
 	ctx    context.Context //nolint:containedctx // of the leases of the job on this node
 	cancel context.CancelCauseFunc
 	// leases counts the leases that this node has.
-	leases   int
+	leases  int
 	leaving bool
 }
 

@@ -35,7 +35,7 @@ func (c *Cluster) makeStreams(ctx context.Context) (streamID string, err error) 
 	var warn sync.Once
 	err = retryUntilReady(ctx, func(context.Context) (err error) {
 		streamID, err = c.tryStreams(ctx)
-		if isTransient(err) {
+		if err != nil && isTransient(err) {
 			warn.Do(func() { c.log.Warn("waiting for JetStream", "error", err) })
 		}
 		return err
@@ -65,7 +65,7 @@ func retryUntilReady(ctx context.Context, do func(try context.Context) error) er
 
 // isTransient reports whether an error may pass.
 func isTransient(err error) bool {
-	if errors.Is(err, ErrUnsafe) {
+	if errors.Is(err, ErrUnsafe) || errors.Is(err, errLogLost) {
 		return false
 	}
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {

@@ -36,7 +36,9 @@ type trimmed struct {
 	rejected map[job.Dropped]bool
 }
 
-func (t *trimmed) rejects(at appliedIndex) bool { return t.rejected[job.Dropped{Seq: at.seq, Index: at.n}] }
+func (t *trimmed) rejects(at appliedIndex) bool {
+	return t.rejected[job.Dropped{Seq: at.seq, Index: at.n}]
+}
 
 // lastTrim reads the last record; nil if the log was never trimmed. A later trim removes the parts of this record, so a
 // record that has become incomplete while it was read is dropped for its successor.

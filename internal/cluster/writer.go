@@ -52,8 +52,8 @@ type pending struct {
 	delayed time.Time
 	// submits is true for a proposal that can be rejected while it has not been sent; sent is true when it may be in the
 	// log.
-	submits bool
-	sent    bool
+	submits   bool
+	sent      bool
 	completed bool
 	// acked is set when the leader of the log has acknowledged the proposal. The outcome of a submission is held until
 	// then, see latest.go.
@@ -89,7 +89,7 @@ type writer struct {
 	met        *metrics
 	// appliedSeq returns the last applied message of the log; lost stops the participation of the node.
 	appliedSeq func() uint64
-	onLogLost func(error)
+	onLogLost  func(error)
 
 	mu     sync.Mutex
 	queue  []*pending
