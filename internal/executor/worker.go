@@ -83,8 +83,11 @@ func (w *worker) run(a assignment) {
 		return
 	}
 	w.since.Store(w.e.age(start))
-	wake := w.step(ctx, l, &a, start)
-	w.busy.Add(int64(time.Since(start)))
+	wake, end := w.step(ctx, l, &a, start)
+	if a.held != nil { // the cluster's log may take a while to accept the outcome; a journal does not
+		end = time.Now()
+	}
+	w.busy.Add(int64(end.Sub(start)))
 	w.since.Store(0)
 	if wake.IsZero() {
 		l.release()
@@ -93,19 +96,19 @@ func (w *worker) run(a assignment) {
 	}
 }
 
-// step runs and records a step. It returns when the task continues.
-func (w *worker) step(ctx context.Context, l lease, a *assignment, now time.Time) (wake time.Time) {
+// step runs and records a step. It returns when the task continues, and when the step ended.
+func (w *worker) step(ctx context.Context, l lease, a *assignment, now time.Time) (wake, end time.Time) {
 	x := a.exec
 	var resume job.Resume
 	if a.waited == nil {
 		var ok bool
 		if resume, now, ok = l.prepare(ctx, a.task, now); !ok {
-			return now
+			return now, end
 		}
 	}
 	var step job.Step
 	if a.task == job.Reduction || x.size.Tasks == 0 {
-		return l.record(ctx, *a, step, nil)
+		return l.record(ctx, *a, step, nil), now
 	}
 	span := x.startTask(a.task, now)
 	var task job.Task
@@ -128,7 +131,7 @@ func (w *worker) step(ctx context.Context, l lease, a *assignment, now time.Time
 		waits := task
 		a.waited = &waits
 	}
-	return l.record(ctx, *a, step, err)
+	return l.record(ctx, *a, step, err), now.Add(elapsed)
 }
 
 // maxStep is the duration above which a step is logged. A step holds its worker, so other jobs wait for its end.
