@@ -7,15 +7,15 @@ import (
 	"gather/internal/job"
 )
 
-// # Rejections known beforehand
+// # Early rejection
 //
-// The log decides at its place whether a submission fits under the bounds. A node rejects beforehand what does not fit
-// beside the jobs of its state and its own submissions on their way. Under overload that is not enough: when a job ends,
-// all nodes see the same room, and all but one write a submission in vain, whose rejection must be recorded until the
-// log is trimmed past it (trim.go). So a node has a credit of rejections in the log. With credit it uses all the room
-// that it sees, which makes the bounds exact. Without credit it uses its share: the room divided by the number of nodes,
-// and less when the credit is overdrawn. So in the long run a node writes at most rejectionsPerSecond of them, and the
-// queue stays a few jobs below its bound.
+// Whether a submission fits under the bounds is decided when the log is applied. Before a node writes a submission to the
+// log, it rejects it if it does not fit beside the jobs of its state and its own undecided submissions. Under overload that is
+// not enough: when a job ends, all nodes see the same room, and all submissions but one are rejected in the log, which must be
+// recorded until the log is trimmed past them (trim.go). Therefore each node has a credit of rejections in the log. With
+// credit it uses all the room that it sees, which makes the bounds exact. Without credit it uses only its share, the room
+// divided by the number of nodes, and less if the credit is overdrawn. In the long run a node causes at most
+// rejectionsPerSecond rejections in the log, and the queue stays a few jobs below its bound.
 const (
 	rejectionBurst      = 100
 	rejectionsPerSecond = 1
@@ -24,7 +24,7 @@ const (
 	overdraft = 10
 )
 
-// demand is how much of the bounds submissions need.
+// demand is the part of the bounds that submissions need.
 type demand struct {
 	jobs, tenantJobs int
 	bytes, waiting   int64
@@ -42,24 +42,24 @@ func (d demand) times(n int) demand {
 	return demand{d.jobs * n, d.tenantJobs * n, d.bytes * int64(n), d.waiting * int64(n)}
 }
 
-// inFlightSubmissions has this node's submissions that the log has not decided about. Guarded by state.mu.
+// inFlightSubmissions sums this node's submissions that are not decided. Guarded by state.mu.
 type inFlightSubmissions struct {
 	demand
 	tenants map[string]int
-	// risky counts the submissions that do not fit into the share of this node.
+	// risky counts the submissions that exceed the share of this node.
 	risky  int
 	credit float64
-	at     time.Time // of credit
+	at     time.Time // last update of credit
 }
 
-// A reservation is one submission on its way.
+// A reservation is the demand of one submission that is not decided.
 type reservation struct {
 	demand
 	tenant          string
 	risky, released bool
 }
 
-// reserve adds a submission, unless it is known not to fit. Caller holds t.mu.
+// reserve adds a submission to inFlight, or returns an error if it is known not to fit. Caller holds t.mu.
 func (t *state) reserve(a *job.Admission, tenant string, nodes int, retry func(n int) time.Duration, now time.Time) (*reservation, error) {
 	w := &t.inFlight
 	if a == nil {
@@ -82,7 +82,7 @@ func (t *state) reserve(a *job.Admission, tenant string, nodes int, retry func(n
 	return r, nil
 }
 
-// release removes a submission when it is decided about. Caller holds t.mu.
+// release removes a submission from inFlight when it is decided. Caller holds t.mu.
 func (t *state) release(r *reservation) {
 	if r != nil && !r.released {
 		r.released = true
@@ -105,7 +105,7 @@ func (w *inFlightSubmissions) add(r *reservation, sign int) {
 	}
 }
 
-// refill adds the credit of the time since the last call.
+// refill adds the credit for the time since the last call.
 func (w *inFlightSubmissions) refill(now time.Time) {
 	if w.at.IsZero() {
 		w.credit = rejectionBurst
@@ -115,7 +115,8 @@ func (w *inFlightSubmissions) refill(now time.Time) {
 	w.at = now
 }
 
-// recordOutcome takes the outcome of a submission of this node. Caller holds t.mu.
+// recordOutcome releases a submission of this node, and charges the credit if it was rejected in the log. Caller holds
+// t.mu.
 func (t *state) recordOutcome(r *reservation, d applyResult) {
 	t.release(r)
 	if d.seq > 0 && (errors.Is(d.err, job.ErrQueueFull) || errors.Is(d.err, job.ErrQuota)) {

@@ -14,24 +14,24 @@ import (
 	"gather/internal/journal"
 )
 
-// The notes of the replica.
+// Names of the replica's metadata.
 const (
-	// metaApplied has how far the log is applied, noteLog the identity of the log.
+	// metaApplied is the name of the applied index, metaLog of the ID of the log.
 	metaApplied = "position"
 	metaLog     = "log"
-	// metaRejected is the prefix of notes of submissions that were rejected and are still in the log.
+	// metaRejected is the prefix of the names of rejected submissions that are still in the log.
 	metaRejected = "dropped/"
-	// metaJob is the prefix of notes of jobs.
+	// metaJob is the prefix of the names of jobs.
 	metaJob = "job/"
-	// metaTime has the log's time, noteSpan is the prefix of the notes of its spans.
+	// metaTime is the name of the log's time, metaSpan the prefix of the names of its spans.
 	metaTime = "time"
 	metaSpan = "span/"
 )
 
-// applyPause is the pause after an error, before the log is read again.
+// applyPause is the pause after an error before the log is read again.
 const applyPause = 200 * time.Millisecond
 
-// runApply applies the log from the position of the replica on, until ctx is done.
+// runApply applies the log after the applied index of the replica, until ctx is done.
 func (c *Cluster) runApply(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := c.follow(ctx)
@@ -40,8 +40,8 @@ func (c *Cluster) runApply(ctx context.Context) {
 		}
 		switch {
 		case errors.Is(err, job.ErrVersion):
-			// Without it the state of this node would differ from that of the others.
-			c.log.Error("the log holds what this version cannot read: the node takes no part any more; upgrade it", "error", err)
+			// Skipping the record would make the state of this node differ from the other nodes' state.
+			c.log.Error("the log has a record that this version cannot read: the node stops participating; upgrade it", "error", err)
 			c.fail("log-unreadable", err)
 			return
 		case errors.Is(err, errLogLost):
@@ -56,8 +56,8 @@ func (c *Cluster) runApply(ctx context.Context) {
 	}
 }
 
-// follow reads the log through a consumer until that fails. A consumer needs no durable state: the next one begins
-// behind the last message that was applied.
+// follow reads the log through a consumer until that fails. The consumer needs no durable state, because the next one
+// begins after the last applied message.
 func (c *Cluster) follow(ctx context.Context) error {
 	try, cancel := context.WithTimeout(ctx, 2*publishTimeout)
 	defer cancel()
@@ -133,7 +133,7 @@ func (c *Cluster) message(ctx context.Context, seq uint64, at time.Time, subject
 	return nil
 }
 
-// frames applies the proposals of a message, except those that were applied before.
+// frames applies the proposals of a message, except proposals that were applied before.
 func (c *Cluster) frames(ctx context.Context, seq uint64, at time.Time, author string, body []byte) error {
 	for i := 0; len(body) > 0; i++ {
 		n, w := binary.Uvarint(body)
@@ -151,7 +151,7 @@ func (c *Cluster) frames(ctx context.Context, seq uint64, at time.Time, author s
 		}
 		next := appliedIndex{from: c.applied.from, seq: seq, n: i + 1, at: c.applied.at}
 		if err != nil {
-			// All nodes that read this version agree.
+			// All nodes that can read this version reject the proposal.
 			c.reportOutcome(author, &p, applyResult{err: transition("%v", err), seq: seq})
 		} else if err := c.applyProposal(ctx, next, at, author, &p); err != nil {
 			return err
@@ -161,10 +161,11 @@ func (c *Cluster) frames(ctx context.Context, seq uint64, at time.Time, author s
 	return nil
 }
 
-// errGap: messages were lost on their way; they are read again.
+// errGap means that messages did not arrive; they are read again.
 var errGap = errors.New("messages of the log did not arrive")
 
-// gap decides why the message behind read is not the next one: the log was trimmed, or the message was lost on its way.
+// gap handles a message that does not follow the last applied one: it returns errGap if messages were lost in transit, and
+// rebuilds the replica if the log was trimmed.
 func (c *Cluster) gap(ctx context.Context, read, seq uint64) error {
 	try, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -179,16 +180,16 @@ func (c *Cluster) gap(ctx context.Context, read, seq uint64) error {
 	case err != nil:
 		return err
 	case contradiction != "":
-		return errGap // checkStreamID decides
+		return errGap // follow calls checkStreamID next
 	}
 	return c.rebuild(ctx, seq)
 }
 
-// rebuild begins the replica again: the log was trimmed past its position, or is another log. What the rest of the log
-// does not have has expired.
+// rebuild clears the replica and starts it at a message of the log, because the log was trimmed past the applied index or
+// is another log. Jobs that are missing in the rest of the log have expired.
 func (c *Cluster) rebuild(ctx context.Context, first uint64) error {
 	if c.appliedSeq() > 0 || first > 1 {
-		c.log.Warn("the view is made anew from the log", "view", c.appliedSeq(), "log", first)
+		c.log.Warn("rebuilding the replica from the log", "replica", c.appliedSeq(), "log", first)
 		c.met.rebuilds.Inc()
 	}
 	if err := errors.Join(c.replica.Flush(ctx), c.replica.Clear(ctx)); err != nil {

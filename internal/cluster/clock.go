@@ -9,15 +9,15 @@ import (
 
 // # Time
 //
-// The nodes share one clock, the log's: the clock of the NATS server that leads the log's stream, which also stamps
-// every message. Every instant that a node writes (created, started, finished, expires) and every comparison with one
-// uses it, so nodes whose own clocks differ agree. Durations that a node measures itself (a timeout, a sleep, a delayed
-// start) are measured on its monotonic clock, so that they do not change when a clock is set.
+// The nodes share the log's clock: the clock of the NATS server that leads the log's stream, which also timestamps every
+// message. Every instant that a node writes (created, started, finished, expires) is a time of this clock, so nodes whose
+// own clocks differ agree. Durations that a node measures (a timeout, a sleep, a delayed start) are measured on its monotonic
+// clock, so they do not change when a clock is set.
 //
-// Along the log, time is the latest timestamp so far (ages.now): it does not go back when another server becomes the
-// leader.
+// While the log is applied, the time is the latest timestamp so far (ages.now). It does not go back when another server
+// becomes the leader.
 
-// logClock estimates the log's clock between two readings. Its zero value returns the machine's time.
+// A logClock estimates the log's clock between two readings. Its zero value returns the machine's time.
 type logClock struct {
 	wall func() time.Time
 
@@ -30,10 +30,10 @@ type logClock struct {
 	firstAt time.Time
 }
 
-// maxReadingTime is how long a reading may take to be used when there is one already.
+// maxReadingTime is the longest round trip of a reading that replaces an earlier one.
 const maxReadingTime = time.Second
 
-// Now returns the time by the log's clock.
+// Now returns the estimated time of the log's clock.
 func (l *logClock) Now() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -52,13 +52,13 @@ func (l *logClock) ago(t time.Time) time.Time {
 	return time.Now().Add(-max(0, l.Now().Sub(t)))
 }
 
-// observe takes a timestamp that a server made between two moments.
+// observe updates the estimate with a timestamp that a server made between two moments.
 func (l *logClock) observe(sent, received, stamp time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	took := received.Sub(sent)
 	now := l.base.Add(received.Sub(l.at))
-	// Within the uncertainty of the reading the estimate is kept, so that it does not jitter.
+	// A reading whose uncertainty includes the estimate does not change it, to avoid jitter.
 	if l.base.IsZero() || took <= maxReadingTime && (now.Before(stamp) || now.After(stamp.Add(took))) {
 		l.base, l.at = stamp.UTC().Add(took/2), received
 		now = l.base
@@ -66,20 +66,20 @@ func (l *logClock) observe(sent, received, stamp time.Time) {
 	l.skew = l.wall().Round(0).Sub(now) - time.Since(received)
 }
 
-// Skew returns how far this machine's clock is ahead of the log's.
+// Skew returns how far this machine's clock is ahead of the log's clock.
 func (l *logClock) Skew() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.skew
 }
 
-// Now returns the time by the clock that all nodes share.
+// Now returns the time of the log's clock, which all nodes share.
 func (c *Cluster) Now() time.Time { return c.clock.Now() }
 
-// skewWarning is the difference of clocks above which it is logged.
+// skewWarning is the skew above which a warning is logged.
 const skewWarning = time.Second
 
-// setClock takes the time from an answer of the leader of the log.
+// setClock updates the clock with a response of the leader of the log.
 func (c *Cluster) setClock(sent, received time.Time, info *jetstream.StreamInfo) {
 	if info.TimeStamp.IsZero() {
 		return
@@ -94,7 +94,7 @@ func (c *Cluster) setClock(sent, received time.Time, info *jetstream.StreamInfo)
 	}
 }
 
-// logAge returns the seconds from the oldest message of the log to a time, or to now; 0 when there is none.
+// logAge returns the seconds from the oldest message of the log to a time, or to now; 0 if the log is empty.
 func (c *Cluster) logAge(until time.Time) float64 {
 	c.clock.mu.Lock()
 	first, at := c.clock.first, c.clock.firstAt

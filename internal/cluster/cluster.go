@@ -21,14 +21,14 @@ import (
 
 // The causes with which the context of a lease ends.
 var (
-	errEnding = errors.New("the job is to end")
+	errEnding = errors.New("the job is ending")
 	errEnded  = errors.New("the job has ended")
 )
 
 // A Cluster is one node of a cluster. It is safe for concurrent use.
 type Cluster struct {
 	cfg Config
-	// id identifies this process of the node: it changes with every start.
+	// id identifies this process of the node, and changes with every start.
 	id      string
 	started time.Time
 	log     *slog.Logger
@@ -39,7 +39,7 @@ type Cluster struct {
 	clock   logClock
 
 	logStream   string
-	streamID    string // of the log
+	streamID    string // ID of the log
 	logReplicas int
 	leases      leaseQueue
 	members     members
@@ -50,13 +50,13 @@ type Cluster struct {
 	// Owned by the apply loop.
 	partialMessages partialMessages
 	applied         appliedIndex
-	trimRecord      *trimmed // of the last trim; nil if the log is whole
+	trimRecord      *trimmed // the last trim; nil if the log is complete
 	// mismatchSince is when the log was first found not to match the replica; zero while it matches.
 	mismatchSince time.Time
 
 	appliedMu      sync.Mutex
-	lastApplied    uint64        // the last message that was applied
-	appliedTime    time.Time     // the log's time at that message
+	lastApplied    uint64        // last applied message
+	appliedTime    time.Time     // the log's time at lastApplied
 	rejected       []job.Dropped // rejected submissions that are still in the log
 	appliedChanged chan struct{}
 	lag            atomic.Int64
@@ -66,13 +66,13 @@ type Cluster struct {
 	failOnce sync.Once
 	failure  atomic.Pointer[job.Rejection]
 	logLost  atomic.Bool
-	// unsafe is the error of submissions while the servers are known to lose messages, atRisk how many streams they may
-	// lose.
+	// unsafe is the error of submissions while the servers are known to lose messages; nil otherwise.
 	unsafe atomic.Pointer[job.Rejection]
+	// atRisk is the number of streams that the servers may lose.
 	atRisk atomic.Int64
-	// mismatch is the error of submissions while the log does not match the replica; nil while it does. recognized is
-	// closed when it matched for the first time.
-	mismatch   atomic.Pointer[job.Rejection]
+	// mismatch is the error of submissions while the log does not match the replica; nil otherwise.
+	mismatch atomic.Pointer[job.Rejection]
+	// logChecked is closed when the log has matched the replica for the first time.
 	logChecked chan struct{}
 	barriers   barriers
 	freshness  freshness
@@ -86,9 +86,9 @@ type Cluster struct {
 	draining  atomic.Bool
 }
 
-// Open connects to NATS, makes the missing streams, opens the replica and waits until it is up to date. It waits for the
-// cluster until ctx is done. Errors: those of the replica, journal.ErrLocked among them; ErrUnsafe; a cluster that
-// cannot be used.
+// Open connects to NATS, creates missing streams, opens the replica and waits until it is up to date. It waits for the
+// cluster until ctx is done. It returns errors of the replica, such as journal.ErrLocked, ErrUnsafe, or the reason for
+// which the cluster cannot be used.
 func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	cfg.setDefaults()
 	c := &Cluster{
@@ -140,7 +140,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 		}
 	}()
 	if err := c.loadApplied(ctx); err != nil {
-		return nil, fmt.Errorf("read the view: %w", err)
+		return nil, fmt.Errorf("read the replica: %w", err)
 	}
 	streamID, err := c.makeStreams(ctx)
 	if err != nil && !errors.Is(err, errLogLost) {
@@ -156,7 +156,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 		return nil, err
 	}
 	if err := c.load(ctx, streamID); err != nil {
-		return nil, fmt.Errorf("read the view: %w", err)
+		return nil, fmt.Errorf("read the replica: %w", err)
 	}
 	c.writer.js, c.writer.stream, c.writer.subject = c.js, c.logStream, cfg.Prefix+".log."+c.id
 	if cfg.publisher != nil {
@@ -211,8 +211,8 @@ func (c *Cluster) start(ctx context.Context) error {
 	return nil
 }
 
-// fail stops the participation of this node: it takes no more leases and writes nothing more, and the other nodes get
-// its tasks.
+// fail stops the participation of this node: it takes no more leases and writes nothing more, and other nodes get its
+// tasks.
 func (c *Cluster) fail(reason string, err error) {
 	c.failOnce.Do(func() {
 		failure := newRejection(reason, err.Error(), 0)
@@ -224,7 +224,7 @@ func (c *Cluster) fail(reason string, err error) {
 	})
 }
 
-// Ready returns nil, or the reason why this node must get no requests: a job.ErrStorage.
+// Ready returns nil, or a job.ErrStorage with the reason for which this node should get no requests.
 func (c *Cluster) Ready() error {
 	if err := c.checkHealthy(); err != nil {
 		return err
@@ -232,7 +232,7 @@ func (c *Cluster) Ready() error {
 	return c.replica.Ready()
 }
 
-// checkReadable returns nil, or the reason why this node cannot read from the log.
+// checkReadable returns nil, or the reason for which this node cannot read from the log.
 func (c *Cluster) checkReadable() error {
 	switch {
 	case c.closed.Load():
@@ -247,7 +247,7 @@ func (c *Cluster) checkReadable() error {
 	return nil
 }
 
-// checkHealthy returns nil, or the reason why this node does not participate now.
+// checkHealthy returns nil, or the reason for which this node does not participate now.
 func (c *Cluster) checkHealthy() error {
 	if err := c.checkReadable(); err != nil {
 		return err
@@ -261,7 +261,7 @@ func (c *Cluster) checkHealthy() error {
 	return nil
 }
 
-// watchHealth rejects the waiting submissions while the log takes none.
+// watchHealth rejects waiting submissions while the log does not answer, until ctx is done.
 func (c *Cluster) watchHealth(ctx context.Context) {
 	t := time.NewTicker(250 * time.Millisecond)
 	defer t.Stop()
@@ -272,24 +272,24 @@ func (c *Cluster) watchHealth(ctx context.Context) {
 		case <-t.C:
 		}
 		if c.writer.stalled() != nil && !c.closed.Load() {
-			c.writer.rejectPending(newRejection("log-stalled", "the cluster's log does not answer; it may have taken the job: ask again with "+
+			c.writer.rejectPending(newRejection("log-stalled", "the cluster's log does not answer, and may have accepted the job: retry with "+
 				"the same Idempotency-Key", time.Second))
 		}
 	}
 }
 
-// Drain ends the pulling of leases; the leases that this node has continue.
+// Drain stops the pulling of leases. Leases of this node continue.
 func (c *Cluster) Drain() {
 	c.draining.Store(true)
 	c.leases.close()
 	c.members.beat.Notify()
 }
 
-// closeWait is how long Close waits until the appended batches are in the log and in the replica.
+// closeWait is the time for which Close waits until the appended batches are in the log and in the replica.
 const closeWait = 5 * time.Second
 
-// Close writes the appended batches, as far as the log takes them, leaves the cluster and ends the goroutines of the
-// node. Done gets job.ErrStorage for what cannot be written.
+// Close writes the appended batches as far as the log accepts them, leaves the cluster and ends the goroutines of the node.
+// Batches that cannot be written get job.ErrStorage through Done.
 func (c *Cluster) Close() error {
 	if !c.closed.CompareAndSwap(false, true) {
 		return nil
@@ -298,7 +298,7 @@ func (c *Cluster) Close() error {
 	return c.shutdown()
 }
 
-// shutdown stops in this order: no more leases; appended batches are written and decided; the heartbeat ends; the apply loop
+// shutdown stops in this order: leases end; appended batches are written and decided; the heartbeat ends; the apply loop
 // ends; the replica closes.
 func (c *Cluster) shutdown() error {
 	c.closed.Store(true)
@@ -323,11 +323,11 @@ func (c *Cluster) shutdown() error {
 	return err
 }
 
-// JetStream returns the connection, for other data in the same cluster.
+// JetStream returns the JetStream client of the node, for other data in the same cluster.
 func (c *Cluster) JetStream() jetstream.JetStream { return c.js }
 
-// Replicas returns how many servers keep every message of the log, by the configuration of its stream.
+// Replicas returns the number of servers that store each message of the log, from the configuration of its stream.
 func (c *Cluster) Replicas() int { return c.logReplicas }
 
-// upper returns the prefix of streams and buckets.
+// upper returns the prefix of the names of streams and buckets.
 func (c *Cluster) upper() string { return strings.ToUpper(c.cfg.Prefix) }

@@ -17,55 +17,58 @@ import (
 	"gather/internal/job"
 )
 
-// Config configures a node. Zero values take the defaults that are given.
+// Config configures a node. Zero values select the defaults.
 type Config struct {
 	// URL lists the NATS servers, separated by commas: "nats://a:4222,nats://b:4222"; "tls://" uses TLS.
 	URL string
-	// Creds is a file with the user's JWT and seed, as nsc makes it. User and password or a token go into the URL.
+	// Creds is a file with the user's JWT and seed, as nsc creates it. A user and password or a token are part of the URL.
 	Creds string
-	// CA is a file with the certificates of the authorities of the servers; Cert and Key are the files of the client's
-	// certificate.
+	// CA is a file with the CA certificates of the servers. Cert and Key are the files of the client certificate and its
+	// key.
 	CA, Cert, Key string
-	// Prefix is the prefix of the names of streams and buckets, in capitals, and of subjects: "gather".
+	// Prefix is the prefix of subjects and, in capitals, of the names of streams and buckets; default: "gather".
 	Prefix string
-	// Replicas is how many servers keep every message: 3. It is for streams that are made; existing ones stay unchanged.
+	// Replicas is the number of servers that store each message of a new stream; default: 3. Existing streams stay
+	// unchanged.
 	Replicas int
-	// NodeTimeout is the time without a heartbeat after which the tasks of a node are redelivered to others: 10 s.
+	// NodeTimeout is the time without a heartbeat after which the tasks of a node are redelivered to other nodes; default:
+	// 10 s.
 	NodeTimeout time.Duration
 
-	// LogGrace is how long the log may not match the replica before the node stops participating: 30 s. Servers that
-	// are finding each other may answer so for some seconds.
+	// LogGrace is the time for which the log may not match the replica before the node stops participating; default: 30 s.
+	// Servers that are still forming a cluster may give wrong answers for some seconds.
 	LogGrace time.Duration
 
-	// Dir is the directory of the replica, which can be lost without harm.
+	// Dir is the directory of the replica, which can be rebuilt from the log.
 	Dir string
 	// Name is the display name of the node, and Version its release.
 	Name, Version string
-	// Observer is true for a client that reads and writes the log only: it is not among the nodes, and never the leader.
+	// Observer is true for a client that only reads and writes the log: it is not a member, and never the leader.
 	Observer bool
-	// Work returns the load of the node, for the other nodes; nil for none.
+	// Work returns the load of the node, which it reports to the other nodes; default: no load.
 	Work func() job.Work
-	// Ended is called for every job that this node ends for the cluster: one that was cancelled, failed or timed out. It
-	// must not block; nil for nothing.
+	// Ended is called for every job that this node ends on behalf of the cluster, because it was cancelled, failed or timed
+	// out. It must not block. Default: nothing.
 	Ended func(*job.Job)
 
-	// Wall reads the machine's clock: time.Now.
+	// Wall returns the machine's time; default: time.Now.
 	Wall func() time.Time
-	// TombstoneRetention and KeyRetention are as in journal.Config: 24 h each.
+	// TombstoneRetention and KeyRetention are as in journal.Config; default: 24 h each.
 	TombstoneRetention, KeyRetention time.Duration
-	// MaxPendingBytes bounds the bytes that wait to be written to the log: 64 MiB.
+	// MaxPendingBytes bounds the bytes that wait to be written to the log; default: 64 MiB.
 	MaxPendingBytes int64
 	// MinFreeBytes, CacheBytes and CountResults are as in journal.Config.
 	MinFreeBytes uint64
 	CacheBytes   int64
 	CountResults func(tenant string) bool
 
-	// publisher replaces the JetStream client of the writer, in tests; nil for none.
+	// publisher replaces the JetStream client of the writer, in tests.
 	publisher func(jetstream.JetStream) jetstream.JetStream
-	// stallAfter is how long the log may take to answer before the node rejects submissions and reads that need it: 4 s. Tests on
-	// a busy machine wait longer.
+	// stallAfter is the time without an answer of the log after which the node rejects submissions, and reads that need the
+	// log; default: 4 s. Tests on a busy machine use a longer one.
 	stallAfter time.Duration
-	// maxRejected is how many rejected submissions a message of a trim has: 25 000, at most some 20 bytes each.
+	// maxRejected is the number of rejected submissions in one message of a trim record, of at most about 20 bytes each;
+	// default: 25 000.
 	maxRejected int
 
 	Logger     *slog.Logger
@@ -94,7 +97,7 @@ func (c *Config) setDefaults() {
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 }
 
-// options returns the options of the connection: it reconnects without end, immediately and then about every second.
+// options returns the options of the connection, which reconnects forever: immediately, and then about every second.
 func (c *Config) options() ([]nats.Option, error) {
 	opts := []nats.Option{
 		nats.Name(cmp.Or(c.Name, "gather")),
@@ -104,7 +107,7 @@ func (c *Config) options() ([]nats.Option, error) {
 		nats.PingInterval(5 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.Timeout(5 * time.Second),
-		// A message that cannot be sent now is an error, and its sender retries.
+		// Without a buffer a message that cannot be sent is an error, and its sender retries.
 		nats.ReconnectBufSize(-1),
 	}
 	if c.Creds != "" {
@@ -121,7 +124,7 @@ func (c *Config) options() ([]nats.Option, error) {
 		}
 		t.RootCAs = x509.NewCertPool()
 		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s: there is no certificate in it", c.CA)
+			return nil, fmt.Errorf("%s contains no certificate", c.CA)
 		}
 	}
 	if (c.Cert == "") != (c.Key == "") {

@@ -12,25 +12,26 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrUnsafe is returned when a stream has a configuration with which its servers are known to lose acknowledged messages.
+// ErrUnsafe means that a stream has a configuration with which its servers are known to lose acknowledged messages.
 var ErrUnsafe = errors.New("the NATS servers can lose acknowledged messages")
 
-// natsVersion is a version of the NATS server.
+// A natsVersion is a version of the NATS server.
 type natsVersion [3]int
 
-// hazards are the versions of the NATS server that lose acknowledged messages of a replicated stream in files with compression
-// and sync_interval: always. Found by killing one server at a time (TestNATSLeaderKills -compress-log): while it recovers, the
-// server truncates a compressed block at an offset of the uncompressed one ("s2: corrupt input") and begins with an empty
-// stream. After three such kills no replica has the messages. 2.14.9 does not; there is no fixed 2.15 yet.
+// hazards lists the versions of the NATS server that lose acknowledged messages of a compressed, replicated file stream
+// with sync_interval: always. They were found by killing one server at a time (TestNATSLeaderKills -compress-log): while it
+// recovers, the server truncates a compressed block at an offset of the uncompressed one ("s2: corrupt input") and begins
+// with an empty stream. After three such kills no replica has the messages. 2.14.9 does not lose them; there is no fixed
+// 2.15 yet.
 var hazards = []struct{ first, last natsVersion }{
 	{natsVersion{2, 15, 0}, natsVersion{2, 15, 3}},
 }
 
-// newestTested is the newest version of the NATS server that was tried.
+// newestTested is the newest version of the NATS server that was tested.
 var newestTested = natsVersion{2, 15, 3}
 
-// hazard returns ErrUnsafe when a server of a version is known to lose messages of a stream, and a warning when it may:
-// a client cannot see sync_interval, or the versions of the servers that it is not connected to.
+// hazard returns ErrUnsafe if a server of a version is known to lose messages of a stream, and a warning if it may lose
+// them: a client cannot see sync_interval, nor the versions of other servers.
 func hazard(version string, cfg *jetstream.StreamConfig) (warning, err error) {
 	if cfg.Compression == jetstream.NoCompression || cfg.Storage != jetstream.FileStorage {
 		return nil, nil
@@ -42,11 +43,11 @@ func hazard(version string, cfg *jetstream.StreamConfig) (warning, err error) {
 			return nil, fmt.Errorf("%w: stream %s is compressed by servers of version %s: %s", ErrUnsafe, cfg.Name, version, remedy)
 		}
 	}
-	what := "2.15.0 to 2.15.3 lose such streams, and not every server need have this version"
+	reason := "2.15.0 to 2.15.3 lose such streams, and other servers may have one of these versions"
 	if !ok || v.compare(newestTested) > 0 {
-		what = "it was not tried whether this version loses such streams, as 2.15.0 to 2.15.3 do"
+		reason = "this version was not tested for the loss of such streams that 2.15.0 to 2.15.3 have"
 	}
-	return fmt.Errorf("stream %s is compressed by servers of version %q; %s: %s", cfg.Name, version, what, remedy), nil
+	return fmt.Errorf("stream %s is compressed by servers of version %q; %s: %s", cfg.Name, version, reason, remedy), nil
 }
 
 func parseVersion(text string) (v natsVersion, ok bool) {
@@ -74,13 +75,13 @@ func (v natsVersion) compare(w natsVersion) int {
 	return 0
 }
 
-// checkStreams checks the configuration of every existing stream and bucket of gather, and counts those at risk. It
-// returns ErrUnsafe for one that is known to lose messages, and logs one that may.
+// checkStreams checks the configuration of every existing stream and bucket of gather, and counts the streams at risk. It
+// returns ErrUnsafe if one is known to lose messages, and logs an error if one may lose them.
 func (c *Cluster) checkStreams(ctx context.Context) error {
 	version := c.nc.ConnectedServerVersion()
 	atRisk := 0
 	var unsafe error
-	// By name: a user with access to gather alone may not list streams.
+	// By name, because a user with access to gather's subjects only may not list streams.
 	p := c.upper()
 	for _, name := range []string{p + "_LOG", p + "_TASKS", p + "_ARRAYS", "KV_" + p + "_NODES", "KV_" + p + "_ARRAYS_META"} {
 		s, err := c.js.Stream(ctx, name)
@@ -103,11 +104,11 @@ func (c *Cluster) checkStreams(ctx context.Context) error {
 	return unsafe
 }
 
-// checkEvery is how often the streams are checked again.
+// checkEvery is the interval between checks of the streams.
 const checkEvery = 30 * time.Second
 
-// watchStreams checks the streams every checkEvery, and after every new connection, until ctx is done. While one is
-// known to lose messages, no submission is accepted.
+// watchStreams checks the streams every checkEvery, and after every reconnect, until ctx is done. Submissions are rejected
+// while a stream is known to lose messages.
 func (c *Cluster) watchStreams(ctx context.Context) {
 	connected := c.nc.StatusChanged(nats.CONNECTED)
 	defer c.nc.RemoveStatusListener(connected)
@@ -128,7 +129,7 @@ func (c *Cluster) watchStreams(ctx context.Context) {
 			c.unsafe.Store(nil)
 		case errors.Is(err, ErrUnsafe):
 			if c.unsafe.Load() == nil {
-				c.log.Error("submissions are refused", "error", err)
+				c.log.Error("submissions are rejected", "error", err)
 			}
 			c.unsafe.Store(newRejection("log-unsafe", err.Error(), checkEvery))
 		}

@@ -10,8 +10,8 @@ import (
 	"gather/internal/journal"
 )
 
-// ImportJob adds a job with its whole log, on all nodes; an unfinished job continues. It returns when the replica of
-// this node has the job. Errors: job.ErrExists, job.ErrCorrupt, job.ErrStorage.
+// ImportJob adds a job with its whole log on all nodes; an unfinished job continues. It returns when the replica of this
+// node has the job. It returns job.ErrExists, job.ErrCorrupt or job.ErrStorage.
 func (c *Cluster) ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event) error {
 	if _, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeJob, View: view, Spec: spec, Log: log}); err != nil {
 		return err
@@ -31,13 +31,13 @@ func (c *Cluster) ImportJob(ctx context.Context, view job.Job, spec []byte, log 
 	return nil
 }
 
-// ImportKey adds a used idempotency key. Errors: as ImportJob's.
+// ImportKey adds a used idempotency key. It returns errors as ImportJob does.
 func (c *Cluster) ImportKey(ctx context.Context, k job.KeyRecord) error {
 	_, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeKey, KeyRecord: k})
 	return err
 }
 
-// ImportTombstone adds the tombstone of a deleted job. Errors: as ImportJob's.
+// ImportTombstone adds the tombstone of a deleted job. It returns errors as ImportJob does.
 func (c *Cluster) ImportTombstone(ctx context.Context, t job.Tombstone) error {
 	_, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeTombstone, Tombstone: t})
 	return err
@@ -73,7 +73,7 @@ func (c *Cluster) applyImport(ctx context.Context, next appliedIndex, p *job.Pro
 	return c.replica.ApplyReplicated(ctx, job.Batch{}, c.addImported(p, next.from+1)...)
 }
 
-// addImported adds an imported job of message seq to the state, unless it has ended, and returns its notes.
+// addImported adds an imported job of message seq to the state, unless it has ended, and returns its metadata.
 func (c *Cluster) addImported(p *job.Proposal, seq uint64) []journal.Metadata {
 	now := time.Now()
 	c.state.mu.Lock()
@@ -100,8 +100,9 @@ func (c *Cluster) addImported(p *job.Proposal, seq uint64) []journal.Metadata {
 	return []journal.Metadata{{Name: metaJob + s.job.ID.String(), Value: s.appendMetadata(nil)}}
 }
 
-// Uses reports whether the spec of an unfinished job contains a mark. Only jobs that sum arrays are searched.
-func (c *Cluster) Uses(mark string) bool {
+// Uses reports whether the spec of an unfinished job contains the refID of an array. Only jobs that sum arrays are
+// searched.
+func (c *Cluster) Uses(refID string) bool {
 	type name struct {
 		tenant string
 		id     job.ID
@@ -116,15 +117,15 @@ func (c *Cluster) Uses(mark string) bool {
 	c.state.mu.Unlock()
 	for _, n := range names {
 		spec, err := c.replica.Spec(context.Background(), n.tenant, n.id)
-		if err != nil && !errors.Is(err, job.ErrNotFound) || bytes.Contains(spec, []byte(mark)) {
+		if err != nil && !errors.Is(err, job.ErrNotFound) || bytes.Contains(spec, []byte(refID)) {
 			return true
 		}
 	}
 	return false
 }
 
-// CatchUp returns when this node has everything that any node had accepted when it was called. It is for operations that
-// write anyway: it appends a message without effect, and everything accepted before precedes it in the log.
+// CatchUp returns when this node has applied everything that any node had accepted before the call. It appends a message
+// without effect, which follows everything accepted before in the log, so it is for operations that write anyway.
 func (c *Cluster) CatchUp(ctx context.Context) error {
 	d, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeBatch})
 	switch {

@@ -9,12 +9,12 @@ import (
 	"gather/internal/job"
 )
 
-// Append proposes a batch and returns; b.Done is called once, when the replica of this node has the batch, or when it is
-// rejected, and never when Append returns an error. While too much waits for the log, Append blocks until ctx is done. A
-// batch with a Submitted event never waits. It is rejected with a *job.Rejection: of job.ErrStorage, immediately or
-// through Done, while the log takes no message; of job.ErrQueueFull or job.ErrQuota when it exceeds its Admission at its
-// place in the log; or with a *job.PriorError or job.ErrKeyReused when another node has used its key. An event that is
-// not legal at its place rejects its batch with job.ErrTransition. The events must not be changed afterwards.
+// Append proposes a batch and returns. b.Done is called once, when the replica of this node has the batch or the batch is
+// rejected, and never when Append returns an error. While too much waits for the log, Append blocks until ctx is done,
+// except for a batch with a Submitted event. Such a batch is rejected with a *job.Rejection of job.ErrStorage, immediately
+// or through Done, while the log accepts no messages; with job.ErrQueueFull or job.ErrQuota if it exceeds its Admission at
+// its place in the log; and with a *job.PriorError or job.ErrKeyReused if another node has used its key. A batch with an
+// event that is invalid at its place is rejected with job.ErrTransition. The events must not be changed afterwards.
 func (c *Cluster) Append(ctx context.Context, b job.Batch) error {
 	err := c.append(ctx, &b, nil, nil)
 	if err != nil && b.Key != nil {
@@ -23,14 +23,14 @@ func (c *Cluster) Append(ctx context.Context, b job.Batch) error {
 	return err
 }
 
-// append proposes a batch, with guards. Decided, if given, is called instead of b.Done.
+// append proposes a batch with guards. If decided is not nil, it is called instead of b.Done.
 func (c *Cluster) append(ctx context.Context, b *job.Batch, guards []job.Guard, decided func(applyResult)) error {
 	now := c.Now()
 	tenant, submits := submitter(b.Entries)
 	delay := b.Delay
 	var reserved *reservation
 	if submits {
-		delay = 0 // its result does not come soon: another node may run it
+		delay = 0 // another node may run the job, so no event follows soon
 		if err := errors.Join(c.checkHealthy(), c.replica.Ready()); err != nil {
 			return asRejection(err)
 		}
@@ -78,24 +78,25 @@ func (c *Cluster) append(ctx context.Context, b *job.Batch, guards []job.Guard, 
 	return err
 }
 
+// asRejection returns err as a rejection of a submission.
 func asRejection(err error) error {
 	if r, ok := errors.AsType[*job.Rejection](err); ok {
 		return r
 	}
-	return newRejection("view", err.Error(), time.Second)
+	return newRejection("replica", err.Error(), time.Second)
 }
 
-// propose writes a proposal of the node itself: it does not block.
+// propose writes a proposal of the node itself without blocking.
 func (c *Cluster) propose(p *job.Proposal, done func(applyResult)) {
 	if done == nil {
 		done = func(applyResult) {}
 	}
-	if err := c.writer.put(nil, p, &pending{done: done}, 0); err != nil { //nolint:staticcheck // nil means not to wait
+	if err := c.writer.put(nil, p, &pending{done: done}, 0); err != nil { //nolint:staticcheck // nil: do not wait
 		done(applyResult{err: err})
 	}
 }
 
-// proposeAndWait proposes and waits for the outcome.
+// proposeAndWait writes a proposal and waits for the outcome.
 func (c *Cluster) proposeAndWait(ctx context.Context, p *job.Proposal) (applyResult, error) {
 	if err := c.checkHealthy(); err != nil {
 		return applyResult{}, asRejection(err)
@@ -113,7 +114,7 @@ func (c *Cluster) proposeAndWait(ctx context.Context, p *job.Proposal) (applyRes
 	}
 }
 
-// Elapsed returns how long ago an instant was that a node recorded.
+// Elapsed returns the time since an instant that a node recorded.
 func (c *Cluster) Elapsed(since time.Time) time.Duration { return max(0, c.Now().Sub(since)) }
 
 // Recover visits every unfinished job, in the order of their ids.
@@ -121,8 +122,8 @@ func (c *Cluster) Recover(ctx context.Context, visit func(view job.Job, spec []b
 	return c.replica.Recover(ctx, visit)
 }
 
-// Get returns the view of a job. When the replica does not have the job, it applies the log up to its end before it
-// returns job.ErrNotFound or job.ErrExpired; job.ErrStorage when the end of the log cannot be read with certainty.
+// Get returns the view of a job. If the replica does not have the job, it applies the log up to its end before it returns
+// job.ErrNotFound or job.ErrExpired. It returns job.ErrStorage if the end of the log cannot be determined.
 func (c *Cluster) Get(ctx context.Context, tenant string, id job.ID) (job.Job, error) {
 	j, err := c.replica.Get(ctx, tenant, id)
 	if !errors.Is(err, job.ErrNotFound) {
@@ -149,16 +150,17 @@ func (c *Cluster) List(ctx context.Context, q job.Query) (jobs []job.Job, next j
 	return c.replica.List(ctx, q)
 }
 
-// Watch signals changes of a job in the replica.
+// Watch returns a channel that is signalled after changes of a job in the replica.
 func (c *Cluster) Watch(id job.ID) (changed <-chan struct{}, stop func()) { return c.replica.Watch(id) }
 
-// Delete removes a terminal job on all nodes; job.ErrNotFinished, job.ErrNotFound, job.ErrExpired, job.ErrStorage.
+// Delete removes a terminal job on all nodes. It returns job.ErrNotFinished, job.ErrNotFound, job.ErrExpired or
+// job.ErrStorage.
 func (c *Cluster) Delete(ctx context.Context, tenant string, id job.ID) error {
 	j, err := c.Get(ctx, tenant, id)
 	if err != nil {
 		return err
 	}
-	if !j.State.Terminal() { // here; another node may have shown its end
+	if !j.State.Terminal() { // another node may have shown its end already
 		if err := c.CatchUp(ctx); err != nil {
 			return err
 		}
@@ -178,8 +180,8 @@ func (c *Cluster) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
 	return c.replica.Results(tenant, id)
 }
 
-// Reserve reserves an idempotency key; see journal.Journal. When another node uses it at the same moment, one of the two
-// submissions is rejected by its place in the log.
+// Reserve reserves an idempotency key on this node; see journal.Journal. If another node uses the key at the same time, the
+// later submission in the log is rejected.
 func (c *Cluster) Reserve(ctx context.Context, key job.Key) (prior []job.ID, err error) {
 	return c.replica.Reserve(ctx, key)
 }
@@ -187,8 +189,8 @@ func (c *Cluster) Reserve(ctx context.Context, key job.Key) (prior []job.ID, err
 // Release releases a reserved key.
 func (c *Cluster) Release(key job.Key) { c.replica.Release(key) }
 
-// Cancel requests that a job stops, and returns the job when the request is durable. A job that has ended, or is being
-// cancelled, is returned unchanged. Errors: job.ErrNotFound, job.ErrExpired, job.ErrStorage.
+// Cancel requests that a job stops, and returns the job when the request is durable. A job that has ended or is being
+// cancelled is returned unchanged. It returns job.ErrNotFound, job.ErrExpired or job.ErrStorage.
 func (c *Cluster) Cancel(ctx context.Context, tenant string, id job.ID) (job.Job, error) {
 	j, err := c.Get(ctx, tenant, id)
 	if err != nil || j.State.Terminal() || j.State == job.Cancelling {
@@ -197,7 +199,7 @@ func (c *Cluster) Cancel(ctx context.Context, tenant string, id job.ID) (job.Job
 	d, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeBatch, Entries: []job.Entry{
 		{ID: id, Events: []job.Event{job.CancelRequested{At: c.Now()}}},
 	}})
-	if err != nil && !errors.Is(err, job.ErrTransition) { // it ended, or was cancelled, meanwhile
+	if err != nil && !errors.Is(err, job.ErrTransition) { // otherwise it has ended, or was cancelled, meanwhile
 		return job.Job{}, err
 	}
 	c.finishIfLast(id, d)
@@ -207,7 +209,7 @@ func (c *Cluster) Cancel(ctx context.Context, tenant string, id job.ID) (job.Job
 	return c.replica.Get(ctx, tenant, id)
 }
 
-// finish ends a job that is ending and has no participant left.
+// finish ends a job that is ending and has no participants left.
 func (c *Cluster) finish(id job.ID) {
 	c.state.mu.Lock()
 	s := c.state.jobs[id]
@@ -215,15 +217,15 @@ func (c *Cluster) finish(id job.ID) {
 		c.state.mu.Unlock()
 		return
 	}
-	how, head := *s.ending, s.job
+	how, j := *s.ending, s.job
 	c.state.mu.Unlock()
 	how.At = c.Now()
 	p := &job.Proposal{What: job.ProposeBatch, At: how.At, Entries: []job.Entry{{ID: id, Events: []job.Event{how}}}}
 	c.propose(p, func(d applyResult) {
 		if d.err != nil {
-			return // another node has ended it
+			return // another node has ended the job
 		}
-		if ended, err := job.Apply(head, how); err == nil {
+		if ended, err := job.Apply(j, how); err == nil {
 			c.cfg.Ended(&ended)
 		}
 	})

@@ -8,7 +8,7 @@ import (
 	"gather/internal/job"
 )
 
-// usedKeys has the idempotency keys that were decided about and are not in the replica yet.
+// usedKeys holds the idempotency keys that the apply loop has accepted and that are not in the replica yet.
 type usedKeys struct {
 	mu sync.Mutex
 	m  map[string]*job.Proposal

@@ -14,8 +14,8 @@ import (
 
 // # The leader
 //
-// The oldest live node removes dead nodes from their jobs, queues lost tasks again, ends jobs without a participant, and
-// trims the log. All of it may be done twice, or by two leaders, and can wait until
+// The oldest live node is the leader. It removes dead nodes from their jobs, requeues lost tasks, ends jobs without
+// participants and trims the log. All its actions are idempotent, so two leaders at a time do no harm, and they can wait until
 // there is a leader again.
 
 // runLeader runs the maintenance loop of the leader until ctx is done.
@@ -32,7 +32,7 @@ func (c *Cluster) runLeader(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		// A node that was paused, or has just started, has not received the heartbeats of the others yet.
+		// A node that was paused or has just started lacks recent heartbeats.
 		late := time.Since(looked) > 2*interval
 		looked = time.Now()
 		if late || !c.isLeader() || c.checkHealthy() != nil || !c.members.membershipStable() {
@@ -42,7 +42,7 @@ func (c *Cluster) runLeader(ctx context.Context) {
 		c.reapDeadNodes()
 		var err error
 		if short, err = c.requeueLostTasks(ctx, short); err != nil && ctx.Err() == nil {
-			c.log.Debug("look for lost turns", "error", err)
+			c.log.Debug("requeue lost tasks", "error", err)
 		}
 		if time.Since(trimmed) >= c.cfg.trimInterval() {
 			trimmed = time.Now()
@@ -53,13 +53,13 @@ func (c *Cluster) runLeader(ctx context.Context) {
 	}
 }
 
-// trimInterval is how often the log is trimmed: every hour, when the retention is a day.
+// trimInterval returns the interval between trims of the log: an hour if the retention is a day.
 func (c *Config) trimInterval() time.Duration {
 	return min(time.Hour, max(heartbeat, max(c.TombstoneRetention, c.KeyRetention)/24))
 }
 
-// reapDeadNodes proposes that dead nodes leave jobs that are ending, ends jobs whose participants have all left, and
-// times out jobs without a participant.
+// reapDeadNodes removes dead nodes from jobs that are ending, ends jobs whose participants have all left, and times out
+// jobs that run too long.
 func (c *Cluster) reapDeadNodes() {
 	live := make(map[string]bool)
 	for _, n := range c.members.live() {
@@ -100,15 +100,15 @@ func (c *Cluster) reapDeadNodes() {
 	}
 }
 
-// requeueLostTasks queues tasks whose message was lost: published by a node that died, or on its way when that happened.
-// With many tasks it reads the queue only now and then, or when twice in a row fewer messages were there than expected.
+// requeueLostTasks queues the tasks whose message was lost because the node that should have published it died. With many
+// tasks it reads the queue only every 20th time, or when twice in a row it held fewer messages than expected.
 func (c *Cluster) requeueLostTasks(ctx context.Context, short int) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	stream, err := c.js.Stream(ctx, c.leases.stream)
-	// The stream can be made again without loss; handles of streams and consumers are by name.
+	// The stream can be recreated without loss. Handles of streams and consumers refer to them by name.
 	if errors.Is(err, jetstream.ErrStreamNotFound) || err == nil && stream.CachedInfo().State.Consumers < len(c.leases.queues) {
-		c.log.Warn("the stream of the turns has lost consumers, or is gone; they are made anew", "stream", c.leases.stream)
+		c.log.Warn("the stream of tasks or some of its consumers do not exist; creating them again", "stream", c.leases.stream)
 		if _, err := c.makeTasks(ctx); err != nil {
 			return 0, err
 		}
@@ -141,16 +141,17 @@ func (c *Cluster) requeueLostTasks(ctx context.Context, short int) (int, error) 
 	var lost []string
 	c.expectedTasks(func(s *jobState, subject string) {
 		p, _ := c.parseSubject(subject)
-		// The message of a partition may be of an earlier task, and that of a reduction of any task.
+		// A message for an earlier task of the partition continues with this task, and a message for any task with the
+		// reduction.
 		if !slices.ContainsFunc(there[s.job.ID], func(task int) bool {
 			return p.task == job.Reduction || task != job.Reduction && partitionOf(s.job.Tasks, task) == partitionOf(s.job.Tasks, p.task)
 		}) {
 			lost = append(lost, subject)
 		}
 	})
-	known := c.appliedSeq()
+	appliedSeq := c.appliedSeq()
 	for _, subject := range lost {
-		if err := c.enqueueTask(ctx, subject, known); err != nil {
+		if err := c.enqueueTask(ctx, subject, appliedSeq); err != nil {
 			return 0, err
 		}
 		c.met.restored.Inc()
@@ -158,10 +159,10 @@ func (c *Cluster) requeueLostTasks(ctx context.Context, short int) (int, error) 
 	return 0, nil
 }
 
-// fewTasks is the number of tasks up to which reading the queue costs little.
+// fewTasks is the number of queued tasks up to which the queue is read often.
 const fewTasks = 1000
 
-// expectedTasks counts the tasks that should be queued by now, and visits their subjects.
+// expectedTasks returns the number of tasks that should be queued by now, and visits their subjects.
 func (c *Cluster) expectedTasks(visit func(s *jobState, subject string)) (n int) {
 	if visit == nil {
 		visit = func(*jobState, string) {}
@@ -181,7 +182,7 @@ func (c *Cluster) expectedTasks(visit func(s *jobState, subject string)) (n int)
 	return n
 }
 
-// tasksOf visits the subjects of the tasks that a job has queued while no node runs them. Caller holds state.mu.
+// tasksOf visits the subjects of the tasks of a job that should be queued while no node runs them. Caller holds state.mu.
 func (c *Cluster) tasksOf(s *jobState, visit func(subject string)) {
 	switch {
 	case s.ending != nil || !s.due:
@@ -193,15 +194,15 @@ func (c *Cluster) tasksOf(s *jobState, visit func(subject string)) {
 	default:
 		for partition := range partitions(s.job.Tasks) {
 			if task, ok := s.firstUnfinished(partition); ok {
-				// The message of a new job is for the first task until that is done.
+				// Until the first task is done, its message is in the queue of new jobs.
 				visit(c.subjectOf(s, task == 0, task))
 			}
 		}
 	}
 }
 
-// runDelayed queues jobs whose start has come, until ctx is done: on the node that submitted them, and a moment later on
-// the leader.
+// runDelayed queues jobs whose start time has passed, until ctx is done. The node that submitted a job queues it; if that
+// fails, the leader does a moment later.
 func (c *Cluster) runDelayed(ctx context.Context) {
 	const step = 20 * time.Millisecond
 	t := time.NewTicker(step)
@@ -220,7 +221,7 @@ func (c *Cluster) runDelayed(ctx context.Context) {
 	}
 }
 
-// popDue marks the jobs whose start has come, and returns the subjects that this node has to queue.
+// popDue marks the jobs whose start time has passed as due, and returns the subjects that this node has to queue.
 func (c *Cluster) popDue(now time.Time) (subjects []string) {
 	c.state.mu.Lock()
 	defer c.state.mu.Unlock()
@@ -239,8 +240,8 @@ func (c *Cluster) popDue(now time.Time) (subjects []string) {
 	return subjects
 }
 
-// Position returns the position of a queued job among those of its priority, from 1, as of a moment ago, and the time
-// until its start at the rate at which jobs end.
+// Position returns the position of a queued job among the queued jobs of its priority, starting at 1, and the estimated
+// time until its start. The position is at most rankingAge old.
 func (c *Cluster) Position(id job.ID) (place int, wait time.Duration, ok bool) {
 	c.state.mu.Lock()
 	defer c.state.mu.Unlock()
@@ -259,7 +260,7 @@ func (c *Cluster) Position(id job.ID) (place int, wait time.Duration, ok bool) {
 	return place, c.state.ends.RetryAfter(now, place), true
 }
 
-// rankingAge is how old the positions of queued jobs may be.
+// rankingAge is the maximum age of the positions of queued jobs.
 const rankingAge = 250 * time.Millisecond
 
 // rank computes the positions of the queued jobs. Caller holds t.mu.
@@ -280,8 +281,8 @@ func (t *state) rank(now time.Time) {
 	}
 }
 
-// Unfinished visits every unfinished job of the cluster under one lock: visit must not call back. It reports whether
-// this node is the leader, which reports the metrics of all nodes.
+// Unfinished visits every unfinished job of the cluster under one lock; visit must not call the Cluster. It reports whether
+// this node is the leader, which reports the metrics of the whole cluster.
 func (c *Cluster) Unfinished(visit func(j *job.Job, s job.Size)) (leader bool) {
 	leader = c.isLeader()
 	c.state.mu.Lock()

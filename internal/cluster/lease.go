@@ -11,44 +11,45 @@ import (
 	"gather/internal/job"
 )
 
-// A taskLease is a lease that this node has.
+// A taskLease is a lease of this node.
 type taskLease struct {
 	c       *Cluster
 	lease   *job.Lease
 	ref     taskRef
 	subject string
 
-	// Guarded by leaseQueue.mu. The message is nil for a lease that did not come as a message.
+	// Guarded by leaseQueue.mu. msg is nil for a lease that did not arrive as a message.
 	msg      jetstream.Msg
 	finished bool
 
 	// Guarded by state.mu.
 	jobState *jobState
-	// step counts the appended steps of the task, on this node and before.
-	step int
-	// done is true when the log has the end of the task, and last when it has the end of all tasks; rejected when an
-	// append was rejected, and decided when the lease has decided the end of its job.
-	done, last, rejected, decided bool
-	// run counts the tasks of the partition that this node ran before this one, one after the other.
+	// step is the number of appended steps of the task, on all nodes.
+	step     int
+	done     bool // the log has the end of the task
+	last     bool // the log has the end of all tasks
+	rejected bool // an append was rejected
+	decided  bool // the lease has decided the end of its job
+	// run is the number of tasks of the partition that this node ran before this one under the same message.
 	run int
-	// seq is the place in the log of the last appended event.
+	// seq is the message of the last appended event.
 	seq uint64
 }
 
-// acceptTimeout bounds how long a lease waits for this node's replica.
+// acceptTimeout bounds the time for which a lease waits for this node's replica.
 const acceptTimeout = 2 * time.Second
 
-// accept makes a lease of a message; nil when there is nothing to run.
+// accept returns the lease of a message; nil if there is nothing to run.
 func (q *leaseQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, error) {
 	c := q.c
 	p, ok := c.parseSubject(m.Subject())
 	if !ok {
 		return nil, m.Term()
 	}
-	known, _ := binary.Uvarint(m.Data())
+	minSeq, _ := binary.Uvarint(m.Data())
 	wait, cancel := context.WithTimeout(ctx, acceptTimeout)
 	defer cancel()
-	if err := c.awaitApplied(wait, known); err != nil {
+	if err := c.awaitApplied(wait, minSeq); err != nil {
 		return nil, err
 	}
 	if meta, err := m.Metadata(); err == nil && meta.NumDelivered > 1 {
@@ -60,7 +61,7 @@ func (q *leaseQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, e
 		return nil, err
 	}
 	for _, subject := range subjects {
-		if err := c.enqueueTask(wait, subject, known); err != nil {
+		if err := c.enqueueTask(wait, subject, minSeq); err != nil {
 			h.release()
 			return nil, err
 		}
@@ -70,7 +71,7 @@ func (q *leaseQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, e
 	}
 	q.mu.Lock()
 	if old := q.held[h.subject]; old != nil {
-		// It is redelivered although this node has it: the newer message replaces the older.
+		// The message was redelivered although this node has the lease: the newer message replaces the older one.
 		old.msg = m
 		q.mu.Unlock()
 		h.release()
@@ -88,7 +89,7 @@ func (q *leaseQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, e
 		h.unregister()
 		h.release()
 		if errors.Is(err, job.ErrNotFound) {
-			return nil, m.Nak() // it ended meanwhile: resolveTask drops the message when it comes again
+			return nil, m.Nak() // the job has ended; resolveTask drops the message when it is redelivered
 		}
 		return nil, err
 	}
@@ -97,7 +98,8 @@ func (q *leaseQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, e
 	return h.lease, nil
 }
 
-// resolveTask decides what a message is for: the task of the lease, tasks to queue first, or nothing.
+// resolveTask chooses the task of the lease. It returns the subjects of tasks to queue first, and reports whether the
+// message is dropped, because its job or task has ended.
 func (h *taskLease) resolveTask() (subjects []string, drop bool, err error) {
 	t := &h.c.state
 	t.mu.Lock()
@@ -109,14 +111,14 @@ func (h *taskLease) resolveTask() (subjects []string, drop bool, err error) {
 	task := h.ref.task
 	switch {
 	case s.job.State == job.Queued && !h.ref.isNew:
-		return nil, false, errors.New("the job has not started here yet")
+		return nil, false, errors.New("the replica lags: the job has not started in it")
 	case s.job.State == job.Queued || s.job.Tasks <= 1:
 	case task == job.Reduction && !s.allDone():
 		return nil, true, nil
 	case task == job.Reduction:
 	default:
 		if h.ref.isNew {
-			// The node with the first lease may have died before it queued the others.
+			// The node with the first lease may have died before it queued the other tasks.
 			for partition := 1; partition < partitions(s.job.Tasks); partition++ {
 				if next, ok := s.firstUnfinished(partition); ok {
 					subjects = append(subjects, h.c.subjectOf(s, false, next))
@@ -141,7 +143,7 @@ func (h *taskLease) resolveTask() (subjects []string, drop bool, err error) {
 	return subjects, false, nil
 }
 
-// attach makes the lease. Caller holds state.mu.
+// attach creates the lease for a task of a job. Caller holds state.mu.
 func (h *taskLease) attach(s *jobState, task int) {
 	if s.ctx == nil {
 		s.ctx, s.cancel = context.WithCancelCause(context.Background())
@@ -153,7 +155,7 @@ func (h *taskLease) attach(s *jobState, task int) {
 	}
 }
 
-// release ends the lease in the state, and leaves the job if it is ending.
+// release removes the lease from its job, and proposes to leave the job if it is ending.
 func (h *taskLease) release() {
 	h.c.state.mu.Lock()
 	defer h.c.state.mu.Unlock()
@@ -164,7 +166,7 @@ func (h *taskLease) release() {
 	}
 }
 
-// leaveIfIdle proposes that this node leaves a job that is ending. Caller holds state.mu.
+// leaveIfIdle proposes that this node leaves a job that is ending, when it has no lease of the job. Caller holds state.mu.
 func (c *Cluster) leaveIfIdle(s *jobState) {
 	if s.ending == nil || s.leases > 0 || s.leaving || !s.participates(c.id) || c.state.jobs[s.job.ID] != s {
 		return
@@ -192,7 +194,7 @@ func (h *taskLease) Start(ctx context.Context) error {
 	switch {
 	case s == nil || s.ending != nil || c.state.jobs[h.ref.id] != s:
 		c.state.mu.Unlock()
-		return transition("job %s is to end", h.ref.id)
+		return transition("job %s is ending", h.ref.id)
 	case s.participates(c.id) && s.job.State == job.Running:
 		h.lease.Job, h.lease.Started = s.job, s.started
 		c.state.mu.Unlock()
@@ -202,7 +204,7 @@ func (h *taskLease) Start(ctx context.Context) error {
 	c.state.mu.Unlock()
 	now := c.Now()
 	if queued {
-		// If another node was faster, this proposal is rejected, and nothing is lost.
+		// If another node was faster, this proposal is rejected, which does no harm.
 		c.propose(&job.Proposal{What: job.ProposeBatch, At: now, Entries: []job.Entry{
 			{ID: h.ref.id, Events: []job.Event{job.Started{At: now}}},
 		}}, nil)
@@ -228,20 +230,20 @@ func (h *taskLease) Start(ctx context.Context) error {
 	return nil
 }
 
-// enqueueTasks queues tasks; the leader queues those that fail.
-func (c *Cluster) enqueueTasks(subjects []string, known uint64) {
+// enqueueTasks queues tasks. If that fails, the leader queues them.
+func (c *Cluster) enqueueTasks(subjects []string, minSeq uint64) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.stallAfter)
 	defer cancel()
 	for _, subject := range subjects {
-		if err := c.enqueueTask(ctx, subject, known); err != nil {
+		if err := c.enqueueTask(ctx, subject, minSeq); err != nil {
 			c.log.Debug("the leader will queue the task", "subject", subject, "error", err)
 			return
 		}
 	}
 }
 
-// Log implements job.LeaseHandle. The replica first applies as much as the state has: otherwise a step of the task would
-// be repeated.
+// Log implements job.LeaseHandle. It first waits until the replica has as much as the state, because a step of the task
+// would otherwise be repeated.
 func (h *taskLease) Log(ctx context.Context) job.LogSeq {
 	return func(yield func(job.LogRecord, error) bool) {
 		if err := h.c.replica.Flush(ctx); err != nil {
@@ -267,7 +269,7 @@ func (h *taskLease) Log(ctx context.Context) job.LogSeq {
 	}
 }
 
-// logPage is how many events and items one read of a log returns.
+// logPage is the number of events and items that one read of a log returns.
 const logPage = 65536
 
 // Append implements job.LeaseHandle.
@@ -331,23 +333,23 @@ func (h *taskLease) End() {
 	}
 	over := c.state.jobs[h.ref.id] != s || s.ending != nil
 	var next string
-	proceed, goesOn := 0, false
+	proceed, continues := 0, false
 	switch {
 	case over || h.decided || h.rejected || !h.done:
 	case h.last && s.allDone():
-		proceed, goesOn = job.Reduction, true
+		proceed, continues = job.Reduction, true
 	case h.lease.Task >= 0:
 		task, ok := s.nextUnfinished(h.lease.Task)
 		switch {
 		case ok && h.run < maxRun && c.state.onlyOneActiveJob() && !c.draining.Load():
-			proceed, goesOn = task, true
+			proceed, continues = task, true
 		case ok:
 			next = c.subjectOf(s, false, task)
 		}
 	}
 	done, refused, decided, seq := h.done, h.rejected, h.decided, h.seq
 	c.state.mu.Unlock()
-	if goesOn {
+	if continues {
 		h.continueLocally(s, proceed)
 		return
 	}
@@ -357,7 +359,7 @@ func (h *taskLease) End() {
 	case over || done && next == "":
 		h.ack()
 	case decided || refused:
-		// Another node has the task, or the node that gets it next finds that the job is ending.
+		// Another node has the task, or the message is redelivered and dropped because the job is ending.
 	case done:
 		c.leases.running.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), c.cfg.stallAfter)
@@ -371,12 +373,12 @@ func (h *taskLease) End() {
 	}
 }
 
-// maxRun is how many tasks of a partition a node runs one after the other, while no other job has any, before the
-// partition returns to the queue, where a node with a free worker may take it.
+// maxRun is the number of tasks of a partition that a node runs in succession while no other job has tasks. The partition
+// then returns to the queue, so that a node with a free worker can take it.
 const maxRun = 16
 
-// continueLocally gives another lease of the job to a worker of this node: of the next task of the partition, when no
-// other job waits, or of the reduction. It keeps the message of the lease before.
+// continueLocally gives a worker of this node another lease of the job under the same message: for the next task of the
+// partition, if no other job waits, or for the reduction.
 func (h *taskLease) continueLocally(s *jobState, task int) {
 	c := h.c
 	r := &taskLease{c: c, ref: h.ref, subject: h.subject, run: h.run + 1}
@@ -404,7 +406,7 @@ func (h *taskLease) ack() {
 	}
 }
 
-// nak gives the lease back.
+// nak returns the task to the queue.
 func (h *taskLease) nak() {
 	if h.msg != nil {
 		_ = h.msg.Nak()

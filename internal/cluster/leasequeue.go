@@ -19,12 +19,12 @@ import (
 
 // # Messages of leases
 //
-// The stream of tasks is a work queue with at most one message for each subject, so that a task can be queued again
-// without harm when its message may be lost. Subjects: <prefix>.tasks.<priority>.<queue>.<job>.<task>; the task of a
-// lease of the reduction is "r". The payload is a uvarint: how far a node must have applied the log to have the job.
+// The stream of tasks is a work queue with at most one message for each subject, so a task whose message may be lost can be
+// queued again without harm. Subjects are <prefix>.tasks.<priority>.<queue>.<job>.<task>; the task is "r" for the reduction.
+// The payload is a uvarint: the sequence number up to which a node must have applied the log to have the job.
 const reductionToken = "r"
 
-// weights are the shares of the priorities while all of them have tasks, as on one server.
+// weights holds the shares of the priorities while all of them have tasks, as on a single server.
 var weights = map[job.Priority]int{job.Low: 1, job.Normal: 4, job.High: 16}
 
 // A taskQueue is one of the queues of a priority.
@@ -32,14 +32,14 @@ type taskQueue struct {
 	priority job.Priority
 	queue    string
 	consumer jetstream.Consumer
-	// fetching is true while a request is under way.
+	// fetching is true while a fetch is in progress.
 	fetching bool
-	// probe is true when the queue is requested although no task is expected: messages of ended jobs may be left.
+	// probe is true if the queue is fetched from although no task is expected, because messages of ended jobs may be left.
 	probe bool
 }
 
 // A leaseQueue is the connection of this node to the task queue. One goroutine pulls as many leases as there are free
-// workers; another extends the leases that this node has.
+// workers; another extends the leases of this node.
 type leaseQueue struct {
 	c      *Cluster
 	stream string
@@ -49,15 +49,15 @@ type leaseQueue struct {
 	mu        sync.Mutex
 	requested int // leases that free workers have requested and not received
 	held      map[string]*taskLease
-	// local has leases, by priority, that did not come as a message: of short jobs that this node has accepted, and of
-	// reductions behind the last task. localTasks counts them.
+	// local holds leases by priority that did not arrive as messages, because this node accepted the short job or ran the
+	// last task before the reduction. localTasks counts them.
 	local      [numPriorities][]*job.Lease
 	localTasks int
 	closed     bool
 	wake       notify.Signal
 
-	// Owned by the goroutine that pulls: the credit of each priority, how often one was chosen, and how many leases are
-	// being fetched.
+	// Owned by the goroutine that pulls: the credit of each priority, the number of choices, and the number of leases being
+	// fetched.
 	credits  map[job.Priority]int
 	chosen   uint8
 	fetching int
@@ -73,7 +73,7 @@ func (q *leaseQueue) start(ctx context.Context, c *Cluster) {
 	q.running.Go(func() { q.keepAlive(ctx) })
 }
 
-// stop ends the goroutines, and gives back the leases.
+// stop ends the goroutines, and returns the leases to the queue.
 func (q *leaseQueue) stop() {
 	if q.cancel != nil {
 		q.cancel()
@@ -90,17 +90,17 @@ func (q *leaseQueue) stop() {
 	}
 }
 
-// close ends the pulling of leases, and gives back those without a worker.
+// close ends the pulling of leases, and ends the local ones that have no worker.
 func (q *leaseQueue) close() {
 	q.mu.Lock()
 	q.closed = true
-	own := q.local
+	local := q.local
 	q.local, q.localTasks = [numPriorities][]*job.Lease{}, 0
 	q.wake.Notify()
 	q.mu.Unlock()
-	for _, line := range own {
-		for _, t := range line {
-			t.End()
+	for _, leases := range local {
+		for _, l := range leases {
+			l.End()
 		}
 	}
 }
@@ -125,20 +125,21 @@ func (q *leaseQueue) init() {
 }
 
 const (
-	// pollExpiry is how long a request for a lease waits at the server.
+	// pollExpiry is the time for which a fetch waits at the server.
 	pollExpiry = time.Second
-	// probeInterval is how often the queues are requested that should be empty.
+	// probeInterval is the interval between fetches from queues that should be empty.
 	probeInterval = 5 * time.Second
 )
 
-// An arrival is the answer to a request, or one of its two: first the leases that are there, then one that comes while
-// the request waits.
+// An arrival is a response to a fetch. A fetch has up to two: the leases that are available, and then one that arrives
+// while it waits.
 type arrival struct {
 	queue *taskQueue
 	msgs  []jetstream.Msg
-	// requested is how many leases the request was for, last is true when nothing more comes of it.
+	// requested is the number of leases that the fetch was for; 0 in a second response.
 	requested int
-	last      bool
+	// last is true for the last response to a fetch.
+	last bool
 }
 
 // pull gives leases to free workers, until ctx is done.
@@ -157,16 +158,16 @@ func (q *leaseQueue) pull(ctx context.Context) {
 	for ctx.Err() == nil {
 		q.c.state.mu.Lock()
 		changed := q.c.state.changed
-		own, cl, n := q.choose()
+		local, tq, n := q.choose()
 		q.c.state.mu.Unlock()
 		switch {
-		case own != nil:
-			q.give(ctx, own)
+		case local != nil:
+			q.give(ctx, local)
 			continue
-		case cl != nil:
-			cl.fetching = true
+		case tq != nil:
+			tq.fetching = true
 			q.fetching += n
-			requests.Go(func() { q.fetch(ctx, cl, n, arrivals) })
+			requests.Go(func() { q.fetch(ctx, tq, n, arrivals) })
 			continue
 		}
 		select {
@@ -174,8 +175,8 @@ func (q *leaseQueue) pull(ctx context.Context) {
 		case <-q.wake:
 		case <-changed:
 		case <-probe.C:
-			for _, cl := range q.queues {
-				cl.probe = true
+			for _, tq := range q.queues {
+				tq.probe = true
 			}
 		case a := <-arrivals:
 			q.fetching -= a.requested
@@ -187,9 +188,9 @@ func (q *leaseQueue) pull(ctx context.Context) {
 	}
 }
 
-// choose returns the lease to give next, or the queue to fetch up to n from: smooth weighted round robin between the
-// priorities, and within one priority new jobs first, but for one time in four. Caller holds state.mu.
-func (q *leaseQueue) choose() (own *job.Lease, cl *taskQueue, n int) {
+// choose returns the local lease to give next, or the queue from which to fetch up to n leases. Priorities share by smooth
+// weighted round robin; within a priority new jobs come first three times out of four. Caller holds state.mu.
+func (q *leaseQueue) choose() (local *job.Lease, tq *taskQueue, n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.requested <= 0 || q.closed {
@@ -203,21 +204,21 @@ func (q *leaseQueue) choose() (own *job.Lease, cl *taskQueue, n int) {
 	best, total := 0, 0
 	var queues [numPriorities]*taskQueue
 	var waits [numPriorities]bool
-	for _, cl := range q.queues {
-		p := cl.priority
+	for _, tq := range q.queues {
+		p := tq.priority
 		there := q.c.state.running[p]
-		switch cl.queue {
+		switch tq.queue {
 		case newQueue:
 			there = q.c.state.newJobs[p] - q.c.state.shortNew[p]
 		case shortQueue:
 			there = q.c.state.shortNew[p] - len(q.local[p])
 		}
-		if cl.probe {
+		if tq.probe {
 			there++
 		}
 		waits[p] = waits[p] || there > 0
-		if fetchable && !cl.fetching && there > 0 && (queues[p] == nil || (cl.queue == runningQueue) == (q.chosen%4 == 0)) {
-			queues[p] = cl
+		if fetchable && !tq.fetching && there > 0 && (queues[p] == nil || (tq.queue == runningQueue) == (q.chosen%4 == 0)) {
+			queues[p] = tq
 		}
 	}
 	for p := range queues {
@@ -239,29 +240,29 @@ func (q *leaseQueue) choose() (own *job.Lease, cl *taskQueue, n int) {
 	}
 	q.chosen++
 	q.credits[job.Priority(best)] -= total
-	// Leases that other nodes have left go before the local ones every other time.
-	if line := q.local[best]; len(line) > 0 && (queues[best] == nil || q.chosen%4 >= 2 || q.c.state.onlyOneActiveJob()) {
-		own, q.local[best] = line[0], line[1:]
+	// Half of the time leases from the queue come before local ones.
+	if waiting := q.local[best]; len(waiting) > 0 && (queues[best] == nil || q.chosen%4 >= 2 || q.c.state.onlyOneActiveJob()) {
+		local, q.local[best] = waiting[0], waiting[1:]
 		q.localTasks--
-		return own, nil, 0
+		return local, nil, 0
 	}
 	return nil, queues[best], n
 }
 
-// maxFetch bounds one request. Leases of short jobs are fetched in larger numbers, for one worker: a round trip takes
-// longer than all of them.
+// maxFetch bounds one fetch. Leases of short jobs are fetched in larger numbers, because a round trip takes longer than all
+// of them.
 const (
 	maxFetch      = 16
 	maxFetchShort = 64
 )
 
-// fetch fetches leases that are there and, when there are none, waits for one.
-func (q *leaseQueue) fetch(ctx context.Context, cl *taskQueue, n int, arrivals chan<- arrival) {
+// fetch fetches available leases or, if there are none, waits for one.
+func (q *leaseQueue) fetch(ctx context.Context, tq *taskQueue, n int, arrivals chan<- arrival) {
 	count := n
-	if cl.queue == shortQueue {
+	if tq.queue == shortQueue {
 		count = maxFetchShort
 	}
-	batch, err := cl.consumer.FetchNoWait(count)
+	batch, err := tq.consumer.FetchNoWait(count)
 	var msgs []jetstream.Msg
 	if err == nil {
 		for m := range batch.Messages() {
@@ -270,22 +271,22 @@ func (q *leaseQueue) fetch(ctx context.Context, cl *taskQueue, n int, arrivals c
 		err = batch.Error()
 	}
 	if len(msgs) > 0 {
-		arrivals <- arrival{queue: cl, msgs: msgs, requested: n, last: true}
+		arrivals <- arrival{queue: tq, msgs: msgs, requested: n, last: true}
 		return
 	}
-	arrivals <- arrival{queue: cl, requested: n}
+	arrivals <- arrival{queue: tq, requested: n}
 	if err != nil && !errors.Is(err, nats.ErrTimeout) {
-		select { // before the next try
+		select { // pause before the next attempt
 		case <-time.After(retryPause):
 		case <-ctx.Done():
 		}
 	}
-	if batch, err = cl.consumer.Fetch(1, jetstream.FetchMaxWait(pollExpiry)); err == nil {
+	if batch, err = tq.consumer.Fetch(1, jetstream.FetchMaxWait(pollExpiry)); err == nil {
 		for m := range batch.Messages() {
 			msgs = append(msgs, m)
 		}
 	}
-	arrivals <- arrival{queue: cl, msgs: msgs, last: true}
+	arrivals <- arrival{queue: tq, msgs: msgs, last: true}
 }
 
 func nakAll(msgs []jetstream.Msg) {
@@ -294,7 +295,7 @@ func nakAll(msgs []jetstream.Msg) {
 	}
 }
 
-// acceptAll makes leases of messages, and gives back those without a worker.
+// acceptAll accepts messages and gives their leases to workers. It returns messages without a worker to the queue.
 func (q *leaseQueue) acceptAll(ctx context.Context, msgs []jetstream.Msg) {
 	for i, m := range msgs {
 		q.mu.Lock()
@@ -304,21 +305,21 @@ func (q *leaseQueue) acceptAll(ctx context.Context, msgs []jetstream.Msg) {
 			nakAll(msgs[i:])
 			return
 		}
-		turn, err := q.accept(ctx, m)
-		if turn != nil && turn.Task != job.Reduction && isShort(m.Subject()) {
+		lease, err := q.accept(ctx, m)
+		if lease != nil && lease.Task != job.Reduction && isShort(m.Subject()) {
 			q.mu.Lock()
-			q.local[turn.Job.Priority] = append(q.local[turn.Job.Priority], turn)
+			q.local[lease.Job.Priority] = append(q.local[lease.Job.Priority], lease)
 			q.localTasks++
 			q.mu.Unlock()
 			continue
 		}
 		if err != nil {
-			q.c.log.Debug("a turn is trimRecord back", "subject", m.Subject(), "error", err)
+			q.c.log.Debug("a lease is returned to the queue", "subject", m.Subject(), "error", err)
 			_ = m.NakWithDelay(retryPause)
 			continue
 		}
-		if turn != nil {
-			q.give(ctx, turn)
+		if lease != nil {
+			q.give(ctx, lease)
 		}
 	}
 }
@@ -337,7 +338,7 @@ func (q *leaseQueue) give(ctx context.Context, t *job.Lease) {
 	}
 }
 
-// A taskRef is the content of a subject.
+// A taskRef is a parsed subject.
 type taskRef struct {
 	queue string
 	isNew bool
@@ -376,9 +377,9 @@ func (c *Cluster) subjectOf(s *jobState, first bool, task int) string {
 	return c.taskSubject(s.job.Priority, queue) + "." + s.job.ID.String() + "." + token
 }
 
-// enqueueTask publishes a task. A task that is queued already is not queued twice, and that is no error.
-func (c *Cluster) enqueueTask(ctx context.Context, subject string, known uint64) error {
-	msg := &nats.Msg{Subject: subject, Data: binary.AppendUvarint(nil, known)}
+// enqueueTask queues a task. It returns nil for a task that is queued already.
+func (c *Cluster) enqueueTask(ctx context.Context, subject string, minSeq uint64) error {
+	msg := &nats.Msg{Subject: subject, Data: binary.AppendUvarint(nil, minSeq)}
 	_, err := c.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(c.leases.stream), jetstream.WithRetryAttempts(2))
 	if err != nil && strings.Contains(err.Error(), "maximum messages per subject") {
 		return nil
@@ -386,33 +387,33 @@ func (c *Cluster) enqueueTask(ctx context.Context, subject string, known uint64)
 	return err
 }
 
-// maxLocalTasks is how many leases of short jobs wait on the node that accepted them: some milliseconds of work. The
-// rest goes to the nodes with free workers.
+// maxLocalTasks is the number of leases of short jobs that wait on the node that accepted them: some milliseconds of work.
+// More go to nodes with free workers.
 const maxLocalTasks = 512
 
-// submitted queues the first tasks of jobs that this node has submitted; those of short jobs stay here, up to
-// maxLocalTasks. It is called by the replica's writer and does not block. If it fails, or the node dies, the leader
-// queues them.
-func (q *leaseQueue) submitted(entries []job.Entry, known uint64) {
+// submitted queues the first tasks of jobs that this node has submitted; tasks of short jobs stay on this node, up to
+// maxLocalTasks. The replica's writer calls it, so it does not block. If it fails, or the node dies, the leader queues the
+// tasks.
+func (q *leaseQueue) submitted(entries []job.Entry, minSeq uint64) {
 	for i := range entries {
 		for _, ev := range entries[i].Events {
 			if ev, ok := ev.(job.Submitted); ok {
-				q.enqueueFirst(&ev, known)
+				q.enqueueFirst(&ev, minSeq)
 			}
 		}
 	}
 }
 
-// enqueueTaskAsync publishes a task without waiting.
-func (q *leaseQueue) enqueueTaskAsync(subject string, known uint64) {
-	msg := &nats.Msg{Subject: subject, Data: binary.AppendUvarint(nil, known)}
+// enqueueTaskAsync queues a task without waiting for the acknowledgement.
+func (q *leaseQueue) enqueueTaskAsync(subject string, minSeq uint64) {
+	msg := &nats.Msg{Subject: subject, Data: binary.AppendUvarint(nil, minSeq)}
 	if _, err := q.c.js.PublishMsgAsync(msg, jetstream.WithExpectStream(q.stream)); err != nil {
 		q.c.log.Debug("the leader will queue the task", "subject", subject, "error", err)
 	}
 }
 
-// enqueueFirst keeps or queues the enqueueFirst task of a job.
-func (q *leaseQueue) enqueueFirst(ev *job.Submitted, known uint64) {
+// enqueueFirst queues the first task of a job, or keeps it on this node.
+func (q *leaseQueue) enqueueFirst(ev *job.Submitted, minSeq uint64) {
 	c := q.c
 	q.mu.Lock()
 	room := q.localTasks < maxLocalTasks && !q.closed
@@ -431,7 +432,7 @@ func (q *leaseQueue) enqueueFirst(ev *job.Submitted, known uint64) {
 	}
 	c.state.mu.Unlock()
 	if !keep {
-		q.enqueueTaskAsync(h.subject, known)
+		q.enqueueTaskAsync(h.subject, minSeq)
 		return
 	}
 	q.mu.Lock()
@@ -442,8 +443,8 @@ func (q *leaseQueue) enqueueFirst(ev *job.Submitted, known uint64) {
 	q.wake.Notify()
 }
 
-// keepAlive extends the leases of this node, three times in every NodeTimeout, until ctx is done. A node whose replica
-// cannot be written does not: other nodes should get its tasks.
+// keepAlive extends the leases of this node, three times in every NodeTimeout, until ctx is done. It does not while the
+// replica cannot be written, so that other nodes get the tasks.
 func (q *leaseQueue) keepAlive(ctx context.Context) {
 	t := time.NewTicker(q.c.cfg.NodeTimeout / 3)
 	defer t.Stop()

@@ -10,7 +10,7 @@ import (
 	"gather/internal/journal"
 )
 
-// awaitLog waits until the identity of the log was checked and the replica is up to date.
+// awaitLog waits until the log was compared with the replica and the replica is up to date.
 func (c *Cluster) awaitLog(ctx context.Context) error {
 	select {
 	case <-c.logChecked:
@@ -30,9 +30,9 @@ func (c *Cluster) awaitLog(ctx context.Context) error {
 	return c.await(ctx, last)
 }
 
-// loadApplied reads the identity of the log that the replica was made from, and how far it is applied.
+// loadApplied reads the ID of the log that the replica was made from, and its applied index.
 func (c *Cluster) loadApplied(ctx context.Context) error {
-	known, err := c.replica.Metadata(ctx, metaLog)
+	streamID, err := c.replica.Metadata(ctx, metaLog)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (c *Cluster) loadApplied(ctx context.Context) error {
 	if c.applied, err = parseAppliedIndex(at); err != nil {
 		return err
 	}
-	c.streamID, c.lastApplied = string(known), c.applied.from
+	c.streamID, c.lastApplied = string(streamID), c.applied.from
 	return nil
 }
 
@@ -105,7 +105,7 @@ func (c *Cluster) load(ctx context.Context, streamID string) (err error) {
 	})
 }
 
-// loadAges reads the ages of the log. A replica of an earlier version has none: then the whole log is assumed to be new,
+// loadAges reads the ages of the log. A replica of an earlier version has none; the whole log is then assumed to be new,
 // and needed until the last of its jobs expires.
 func (c *Cluster) loadAges(ctx context.Context) error {
 	a := &c.state.ages

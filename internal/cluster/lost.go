@@ -11,18 +11,18 @@ import (
 
 // # A log that lost messages
 //
-// A node's replica (its view) can hold more than the log: the NATS servers lost messages, or the stream was deleted, purged, or
-// restored from an older backup. Rebuilding the replica from such a log would delete jobs that were acknowledged. So a node
-// compares the log with its replica whenever it begins to read. If the log does not contain what the replica was made from,
-// for longer than Config.LogPatience, the node stops: it keeps the replica, answers reads from it, takes no task and no
-// submission, and Ready reports it. Only an operator can decide which of the two is right; see GatherLogLost.md.
+// A node's replica can have more than the log, because the NATS servers lost messages, or the stream was deleted, purged or
+// restored from an older backup. Rebuilding the replica from such a log would delete acknowledged jobs. Therefore a node
+// compares the log with its replica whenever it begins to read. If the log lacks messages that the replica was made from for
+// longer than Config.LogGrace, the node stops participating: it keeps the replica, serves reads from it, accepts no tasks and
+// no submissions, and Ready reports it. Only an operator can decide which of the two is right; see GatherLogLost.md.
 //
-// The replica is rebuilt only when the log was trimmed past it, which the trim note proves, or when it is empty.
+// The replica is rebuilt only when it is empty, or when the record of a trim proves that the log was trimmed past it.
 
-// errLogLost: the log does not contain what this node has applied.
+// errLogLost means that the log does not contain the messages that this node has applied.
 var errLogLost = errors.New("the cluster's log has lost messages that this node has applied")
 
-// compare returns the contradiction between the log and the replica; "" if there is none.
+// compare returns how the log contradicts the replica; "" if it does not.
 func (c *Cluster) compare(ctx context.Context, stream jetstream.Stream) (contradiction string, err error) {
 	info := stream.CachedInfo()
 	state, read := &info.State, c.appliedSeq()
@@ -50,7 +50,7 @@ func (c *Cluster) compare(ctx context.Context, stream jetstream.Stream) (contrad
 	}
 	msg, err := stream.GetMsg(ctx, last)
 	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound): // trimmed just now
+	case errors.Is(err, jetstream.ErrMsgNotFound): // it has just been trimmed
 		return "", nil
 	case err != nil:
 		return "", err
@@ -61,8 +61,8 @@ func (c *Cluster) compare(ctx context.Context, stream jetstream.Stream) (contrad
 	return "", nil
 }
 
-// checkStreamID checks that the log contains everything that the replica was made from. It returns errLogLost when it
-// has not for LogPatience: while servers find each other, one that lags behind may answer.
+// checkStreamID checks that the log contains the messages that the replica was made from. It returns errLogLost if it has
+// not contained them for LogGrace, because a server that lags may answer while the servers form a cluster.
 func (c *Cluster) checkStreamID(ctx context.Context) error {
 	stream, err := c.js.Stream(ctx, c.logStream)
 	contradiction := "its stream does not exist"
@@ -77,7 +77,7 @@ func (c *Cluster) checkStreamID(ctx context.Context) error {
 	}
 	switch {
 	case contradiction == "":
-	case c.appliedSeq() == 0: // nothing was applied, so nothing is lost
+	case c.appliedSeq() == 0: // the replica is empty, so nothing is lost
 		c.streamID = stream.CachedInfo().Config.Metadata[streamIDKey]
 		if err := c.rebuild(ctx, 1); err != nil {
 			return err
@@ -95,7 +95,7 @@ func (c *Cluster) checkStreamID(ctx context.Context) error {
 	return nil
 }
 
-// checkMismatch returns errLogLost when the contradiction has lasted for LogPatience.
+// checkMismatch returns errLogLost if the mismatch has lasted for LogGrace, otherwise a temporary error.
 func (c *Cluster) checkMismatch(how string) error {
 	err := fmt.Errorf("%w: it has applied message %d of %s, and of the log %s", errLogLost, c.appliedSeq(), c.logStream, how)
 	if c.mismatchSince.IsZero() {
@@ -104,14 +104,14 @@ func (c *Cluster) checkMismatch(how string) error {
 		c.log.Warn("the log does not match this node's replica; checking again", "error", err, "for", c.cfg.LogGrace)
 	}
 	if time.Since(c.mismatchSince) < c.cfg.LogGrace {
-		return errors.New(err.Error()) // not yet
+		return errors.New(err.Error()) // without errLogLost
 	}
 	return err
 }
 
 // stopLogLost stops the participation of the node, and keeps its replica.
 func (c *Cluster) stopLogLost(err error) {
-	c.log.Error("the node stops taking part and keeps its replica: see the runbook GatherLogLost", "error", err, "replica", c.cfg.Dir)
+	c.log.Error("the node stops participating and keeps its replica: see the runbook GatherLogLost", "error", err, "replica", c.cfg.Dir)
 	c.logLost.Store(true)
 	c.fail("log-lost", err)
 }

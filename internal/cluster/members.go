@@ -15,11 +15,11 @@ import (
 	"gather/internal/notify"
 )
 
-// heartbeat is how often a node writes its record; it counts as dead without one for NodeTimeout, and for three
-// heartbeats at least.
+// heartbeat is the interval between heartbeats. A node counts as dead after NodeTimeout without one, but not before three
+// intervals.
 const heartbeat = time.Second
 
-// members has the live nodes, by their records in a key-value bucket.
+// members tracks the live nodes by their heartbeats, which are records in a key-value bucket.
 type members struct {
 	kv        jetstream.KeyValue
 	deadAfter time.Duration
@@ -27,7 +27,7 @@ type members struct {
 
 	mu    sync.Mutex
 	nodes map[string]member
-	// completeSince is the time from which on no heartbeat was missed.
+	// completeSince is the time since which no heartbeat was missed.
 	completeSince time.Time
 	// ownHeartbeatAt is when the watch last delivered this node's own heartbeat.
 	ownHeartbeatAt time.Time
@@ -35,11 +35,11 @@ type members struct {
 
 type member struct {
 	job.Node
-	// lastSeen is the time of the last heartbeat by this node's clock.
+	// lastSeen is when the last heartbeat arrived, by this node's clock.
 	lastSeen time.Time
 }
 
-// open makes the bucket and writes the first heartbeat.
+// open creates the bucket and writes the first heartbeat.
 func (m *members) open(ctx context.Context, c *Cluster) (err error) {
 	m.nodes = make(map[string]member)
 	m.beat = notify.New()
@@ -50,13 +50,13 @@ func (m *members) open(ctx context.Context, c *Cluster) (err error) {
 	return m.sendHeartbeat(ctx, c)
 }
 
-// bucket makes the bucket if it is missing: it is in memory, and lost when its servers restart.
+// bucket returns the bucket, which it creates if it is missing: it is in memory, and lost when its servers restart.
 func (m *members) bucket(ctx context.Context, c *Cluster) (jetstream.KeyValue, error) {
 	name := c.upper() + "_NODES"
 	kv, err := c.js.KeyValue(ctx, name)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		kv, err = c.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: name, Description: "The nodes of gather that live.", TTL: 10 * m.deadAfter,
+			Bucket: name, Description: "The live nodes of gather.", TTL: 10 * m.deadAfter,
 			Storage: jetstream.MemoryStorage, Replicas: c.cfg.Replicas,
 		})
 		if errors.Is(err, jetstream.ErrBucketExists) || errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
@@ -66,14 +66,14 @@ func (m *members) bucket(ctx context.Context, c *Cluster) (jetstream.KeyValue, e
 	return kv, err
 }
 
-// run writes heartbeats and watches those of the other nodes, until ctx is done.
+// run writes heartbeats and watches the heartbeats of other nodes, until ctx is done.
 func (m *members) run(ctx context.Context, c *Cluster) {
 	var listening sync.WaitGroup
 	listening.Go(func() {
 		for ctx.Err() == nil {
 			if err := m.watch(ctx, c); err != nil && ctx.Err() == nil {
-				c.log.Debug("listen to the nodes", "error", err)
-				_, _ = m.bucket(ctx, c) // or at the next try: all of its servers may have restarted
+				c.log.Debug("watch the heartbeats", "error", err)
+				_, _ = m.bucket(ctx, c) // all of its servers may have restarted; an error shows up in the next round
 			}
 			select {
 			case <-time.After(applyPause):
@@ -88,7 +88,7 @@ func (m *members) run(ctx context.Context, c *Cluster) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-c.failed: // other nodes get its tasks
+		case <-c.failed: // leave, so that other nodes get the tasks
 			try, cancel := context.WithTimeout(ctx, heartbeat)
 			if err := m.leave(try, c.id); err != nil {
 				c.log.Debug("leave the nodes", "error", err)
@@ -100,7 +100,7 @@ func (m *members) run(ctx context.Context, c *Cluster) {
 		}
 		try, cancel := context.WithTimeout(ctx, heartbeat)
 		if err := m.sendHeartbeat(try, c); err != nil && ctx.Err() == nil {
-			c.log.Debug("say that the node lives", "error", err)
+			c.log.Debug("send a heartbeat", "error", err)
 			m.resetStability()
 		}
 		cancel()
@@ -114,7 +114,7 @@ func (m *members) resetStability() {
 	m.completeSince = time.Now()
 }
 
-// membershipStable reports whether a node without a heartbeat is dead.
+// membershipStable reports whether heartbeats have been received long enough to take a node without one for dead.
 func (m *members) membershipStable() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -143,18 +143,18 @@ func (c *Cluster) self() job.Node {
 
 func (m *members) leave(ctx context.Context, id string) error { return m.kv.Delete(ctx, id) }
 
-// watchTimeout is how long the watch may miss this node's own heartbeats.
+// watchTimeout is the time without this node's own heartbeat after which the watch is restarted.
 const watchTimeout = 3 * heartbeat
 
-// errWatch: a watch resumes behind the last sequence that it received. When the bucket was made again, with sequences
-// from 1 on, it delivers nothing until the new bucket has as many, without an error.
+// errWatch means that the watch must be restarted. A watch resumes after the last sequence that it received: if the bucket
+// was recreated, with sequences from 1, it delivers nothing, without an error, until the new bucket has as many.
 var errWatch = errors.New("the watch does not deliver this node's own heartbeats")
 
-// watch watches the bucket until that fails, the node's own heartbeats do not come back, or ctx is done.
+// watch watches the bucket until that fails, the node's own heartbeats are missing, or ctx is done.
 func (m *members) watch(ctx context.Context, c *Cluster) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	slow := time.AfterFunc(2*publishTimeout, cancel) // no deadline for ctx: the watch ends with it
+	slow := time.AfterFunc(2*publishTimeout, cancel) // not a deadline of ctx, which would end the watch
 	w, err := m.kv.WatchAll(ctx)
 	if !slow.Stop() {
 		err = errors.Join(err, context.DeadlineExceeded)
@@ -183,7 +183,7 @@ func (m *members) watch(ctx context.Context, c *Cluster) error {
 				return errors.New("the watch has ended")
 			}
 			if e == nil {
-				continue // all existing records were delivered
+				continue // end of the existing records
 			}
 			m.onHeartbeat(e, c.id)
 		}
@@ -204,11 +204,11 @@ func (m *members) onHeartbeat(e jetstream.KeyValueEntry, self string) {
 	if json.Unmarshal(e.Value(), &n) != nil {
 		return
 	}
-	// Clocks differ: a record that was there before the watch began counts as live once.
+	// Clocks differ, so a record that existed before the watch counts as a new heartbeat.
 	m.nodes[e.Key()] = member{Node: n, lastSeen: time.Now()}
 }
 
-// live returns the live nodes, the oldest first; nodes that are long dead are removed.
+// live returns the live nodes, oldest first, and forgets nodes that have been dead for long.
 func (m *members) live() []job.Node {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -227,7 +227,7 @@ func (m *members) live() []job.Node {
 	return nodes
 }
 
-// Nodes returns the live nodes, the oldest first; job.ErrStorage when this node receives no heartbeats.
+// Nodes returns the live nodes, oldest first, or job.ErrStorage if this node does not participate.
 func (c *Cluster) Nodes(context.Context) ([]job.Node, error) {
 	if err := c.checkHealthy(); err != nil {
 		return nil, err
@@ -248,7 +248,7 @@ func (c *Cluster) Nodes(context.Context) ([]job.Node, error) {
 	return nodes, nil
 }
 
-// isLeader reports whether this node is the oldest.
+// isLeader reports whether this node is the oldest live node.
 func (c *Cluster) isLeader() bool {
 	nodes := c.members.live()
 	return len(nodes) > 0 && nodes[0].ID == c.id

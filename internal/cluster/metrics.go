@@ -21,7 +21,7 @@ type metrics struct {
 	disconnects prometheus.Counter
 }
 
-// newMetrics makes the metrics, and registers them unless reg is nil.
+// newMetrics returns the metrics, and registers them unless reg is nil.
 func newMetrics(reg prometheus.Registerer) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "gather_cluster_" + name, Help: help})
@@ -54,7 +54,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-// watch registers the metrics that are computed at scrape time.
+// watch registers the metrics that are computed at each scrape.
 func (m *metrics) watch(reg prometheus.Registerer, c *Cluster) error {
 	if reg == nil {
 		return nil

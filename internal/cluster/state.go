@@ -10,17 +10,18 @@ import (
 	"gather/internal/job"
 )
 
-// The tasks of a job are cut into task partitions, runs of consecutive tasks. One task of each partition is queued or
-// leased at a time, so the number of partitions is how many tasks of a job the nodes run at the same time. Consecutive
-// tasks often read the same blocks of a store, and one node runs several of them one after the other.
+// The tasks of a job are divided into partitions, runs of consecutive tasks. At most one task of each partition is queued or
+// leased at a time, so the number of partitions is the maximum number of concurrent tasks of a job. Consecutive tasks often
+// read the same blocks of a store, and one node may run several of them in succession.
 const (
-	// somePartitions is the number of partitions of a job with at least so many tasks, and maxPartitions the limit.
+	// somePartitions is the number of partitions of a job with at least as many tasks, and maxPartitions the limit.
 	somePartitions = 64
 	maxPartitions  = 128
-	// partitionTasks is how many tasks a partition has before a job gets more than somePartitions.
+	// partitionTasks is the number of tasks in each partition at which a job gets more than somePartitions.
 	partitionTasks = 4
 )
 
+// partitions returns the number of partitions of a job.
 func partitions(tasks int) int {
 	return max(1, min(tasks, somePartitions), min(tasks/partitionTasks, maxPartitions))
 }
@@ -28,7 +29,7 @@ func partitions(tasks int) int {
 // partitionStart returns the first task of a partition.
 func partitionStart(tasks, partition int) int {
 	n := partitions(tasks)
-	// Without overflow: the share of each partition, and one task more for the first ones.
+	// Each partition has the same share of tasks, and the first ones have one more. The order avoids overflow.
 	return partition*(tasks/n) + min(partition, tasks%n)
 }
 
@@ -42,31 +43,31 @@ func partitionOf(tasks, task int) int {
 	return rest + (task-rest*(share+1))/max(1, share)
 }
 
-// A state has the unfinished jobs, as of the applied part of the log: enough to decide about the next proposal. Only the
-// apply loop changes it, in the order of the log, so that all nodes have the same state.
+// state holds the unfinished jobs after the applied part of the log: everything that the next proposal depends on. Only the
+// apply loop changes it, in log order, so all nodes have the same state.
 type state struct {
 	mu      sync.Mutex
 	jobs    map[job.ID]*jobState
 	tenants map[string]int
 	bytes   int64
 	waiting int64
-	// Counts by priority: queued jobs, running jobs that may have queued tasks behind their first one, newJobs whose
-	// first task may be queued, also when it was given back, and the short ones of them.
+	// Counts by priority: queued jobs; running jobs that may have queued tasks after the first one; newJobs, whose first
+	// task may be in the work queue, also after its lease was given back; and the newJobs that are short.
 	queued, running, newJobs, shortNew [numPriorities]int
-	// ends has the rate at which jobs end.
+	// ends measures the rate at which jobs end.
 	ends job.Rate
-	// delayed has the jobs whose start is a delay that has not passed, on the monotonic clock; instants those whose
-	// start is an instant in the future, by the clock of the cluster, which now returns.
+	// delayed holds the queued jobs with a Delay that has not passed, by the monotonic clock; instants the queued jobs with
+	// a StartAfter in the future, by the clock of the cluster, which now returns.
 	delayed, instants delays
 	now               func() time.Time
-	// ranks has the positions of the queued jobs, as of rankedAt.
+	// ranks holds the positions of the queued jobs at rankedAt.
 	ranks    map[job.ID]int
 	rankedAt time.Time
-	// ages has the ages of the parts of the log.
+	// ages holds the ages of the parts of the log.
 	ages ages
-	// inFlight has the submissions of this node that are not applied yet.
+	// inFlight holds the submissions of this node that are not applied yet.
 	inFlight inFlightSubmissions
-	// changed is closed, and replaced, when there may be more tasks to pull.
+	// changed is closed and replaced when there may be more tasks to pull.
 	changed chan struct{}
 }
 
@@ -76,22 +77,22 @@ const numPriorities = int(job.High) + 1
 type jobState struct {
 	job  job.Job
 	size job.Size
-	// author is the node that submitted the job, in message seq or later.
+	// author is the node that submitted the job, and seq a message of the log at or before the submission.
 	author string
 	seq    uint64
-	// due is true when the start has come: the job is counted as queued.
+	// due is true when the job's start time has passed: the job is counted as queued.
 	due bool
 	// countedNew is true while the job is counted in newJobs.
 	countedNew bool
 
-	// done has a bit for each finished task; steps counts the steps of the others.
+	// done has a bit for each finished task. steps counts the steps of the other tasks.
 	done  []uint64
 	steps map[int]int
-	// participants has the nodes that run tasks of the job, or did: true until they have left.
+	// participants has the nodes that run or ran tasks of the job: true until the node has left. active counts the true
+	// ones.
 	participants map[string]bool
 	active       int
-	// ending is the decided end of the job; nil while it runs normally. decidedAt is when this node applied the
-	// decision.
+	// ending is the decided end of the job; nil while it runs normally. decidedAt is when this node applied the decision.
 	ending    *job.Finished
 	decidedAt time.Time
 	// movedAt is when this node applied the last change of the job.
@@ -102,10 +103,11 @@ type jobState struct {
 	// The fields below are not part of the shared state.
 
 	// ctx ends when the job ends or is ending; nil until a lease needs it.
-	ctx    context.Context //nolint:containedctx // of the leases of the job on this node
+	ctx    context.Context //nolint:containedctx // shared by the leases of the job
 	cancel context.CancelCauseFunc
-	// leases counts the leases that this node has.
-	leases  int
+	// leases counts the leases of this node.
+	leases int
+	// leaving is true when this node has proposed to leave the job.
 	leaving bool
 }
 
@@ -124,8 +126,8 @@ func (t *state) reset() {
 	t.ages.reset()
 }
 
-// onlyOneActiveJob reports whether at most one job has runnable tasks, so that keeping a lease delays no other job.
-// Caller holds t.mu.
+// onlyOneActiveJob reports whether at most one job has runnable tasks. A node may then keep its lease after each task,
+// because no other job is waiting for it. Caller holds t.mu.
 func (t *state) onlyOneActiveJob() bool {
 	queued, running := 0, 0
 	for p := range t.queued {
@@ -135,7 +137,7 @@ func (t *state) onlyOneActiveJob() bool {
 	return queued == 0 && running <= 1
 }
 
-// delays is a heap of jobs by their start.
+// delays is a heap of jobs by their start time.
 type delays []delay
 
 type delay struct {
@@ -159,7 +161,7 @@ func (d *delays) Pop() any {
 	return last
 }
 
-// popUntil removes and returns the jobs whose start has come.
+// popUntil removes and returns the jobs whose start time has passed.
 func (d *delays) popUntil(now time.Time) (due []*jobState) {
 	for len(*d) > 0 && !(*d)[0].at.After(now) {
 		due = append(due, heap.Pop(d).(delay).s)
@@ -167,8 +169,8 @@ func (d *delays) popUntil(now time.Time) (due []*jobState) {
 	return due
 }
 
-// enqueue records the start of a queued job, or that it has come. The job was created at a time of the monotonic clock.
-// Caller holds t.mu.
+// enqueue marks a queued job as due, or adds it to the delayed jobs. created is its creation on the monotonic clock. Caller
+// holds t.mu.
 func (t *state) enqueue(s *jobState, created time.Time) {
 	at, now, heaped := s.job.StartAfter, t.now(), &t.instants
 	if s.job.Delay > 0 {
@@ -199,7 +201,7 @@ func (s *jobState) setDone(task int) {
 	delete(s.steps, task)
 }
 
-// nextUnfinished returns the first unfinished task from the given one to the end of its partition; false when there is none.
+// nextUnfinished returns the first unfinished task from the given one to the end of its partition; false if there is none.
 func (s *jobState) nextUnfinished(task int) (int, bool) {
 	for end := partitionStart(s.job.Tasks, partitionOf(s.job.Tasks, task)+1); task < end; task++ {
 		if !s.isDone(task) {
@@ -209,7 +211,7 @@ func (s *jobState) nextUnfinished(task int) (int, bool) {
 	return 0, false
 }
 
-// firstUnfinished returns the first unfinished task of a partition; false when there is none.
+// firstUnfinished returns the first unfinished task of a partition; false if there is none.
 func (s *jobState) firstUnfinished(partition int) (int, bool) {
 	return s.nextUnfinished(partitionStart(s.job.Tasks, partition))
 }
@@ -235,7 +237,7 @@ func (t *state) count(s *jobState, sign int) {
 	t.waiting += int64(sign) * s.size.Waiting
 }
 
-// countQueue adds the job to the counts of what can be pulled, or subtracts it with sign -1. Caller holds t.mu.
+// countQueue adds the job to the counts of pullable tasks, or subtracts it with sign -1. Caller holds t.mu.
 func (t *state) countQueue(s *jobState, sign int) {
 	p := min(int(s.job.Priority), numPriorities-1)
 	first := false
@@ -247,7 +249,7 @@ func (t *state) countQueue(s *jobState, sign int) {
 		t.running[p] += sign
 		first = !s.isDone(0)
 	}
-	if sign < 0 { // its first task may have finished since
+	if sign < 0 { // the first task may have finished since
 		first = s.countedNew
 	}
 	if s.countedNew = first && sign > 0; first {
@@ -258,7 +260,7 @@ func (t *state) countQueue(s *jobState, sign int) {
 	}
 }
 
-// checkCapacity decides whether submissions fit under their bounds. Caller holds t.mu.
+// checkCapacity returns an error if submissions do not fit under their bounds. Caller holds t.mu.
 func (t *state) checkCapacity(a *job.Admission, tenant string, retry func(n int) time.Duration) error {
 	if a == nil {
 		return nil
@@ -287,21 +289,21 @@ func (t *state) fits(a *job.Admission, tenant string, d demand, retry func(n int
 	return nil
 }
 
-// transition returns the error of a proposal that is not legal at its place.
+// transition returns the error of a proposal that is invalid at its place in the log.
 func transition(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{job.ErrTransition}, args...)...)
 }
 
-// check decides about the entries of a batch, and returns the jobs after it, without changing anything. Caller holds
-// t.mu.
+// check returns the jobs after the entries of a batch, or an error if the batch is invalid. It changes nothing. Caller
+// holds t.mu.
 func (t *state) check(p *job.Proposal) (map[job.ID]job.Job, error) {
-	heads := make(map[job.ID]job.Job, len(p.Entries))
+	updated := make(map[job.ID]job.Job, len(p.Entries))
 	for i := range p.Entries {
 		e := &p.Entries[i]
-		head, seen := heads[e.ID]
+		j, seen := updated[e.ID]
 		s := t.jobs[e.ID]
 		if !seen && s != nil {
-			head = s.job
+			j = s.job
 		}
 		g := job.Guard{Task: job.NoTask}
 		if i < len(p.Guards) {
@@ -315,45 +317,45 @@ func (t *state) check(p *job.Proposal) (map[job.ID]job.Job, error) {
 				}
 			case job.Advanced:
 				if g.Task >= 0 {
-					known := 0
+					steps := 0
 					if s != nil {
-						known = s.steps[g.Task]
+						steps = s.steps[g.Task]
 					}
-					if ev.Task != g.Task || s != nil && s.isDone(g.Task) || g.Step != known {
-						return nil, transition("task %d of job %s is another node's", ev.Task, e.ID)
+					if ev.Task != g.Task || s != nil && s.isDone(g.Task) || g.Step != steps {
+						return nil, transition("another node has advanced task %d of job %s", ev.Task, e.ID)
 					}
 				}
 			case job.Finished:
-				if g.Task != job.NoTask && (ev.State == job.Succeeded && head.TasksDone < head.Tasks || s != nil && s.ending != nil) {
-					return nil, transition("job %s is to end otherwise", e.ID)
+				if g.Task != job.NoTask && (ev.State == job.Succeeded && j.TasksDone < j.Tasks || s != nil && s.ending != nil) {
+					return nil, transition("another end of job %s is decided", e.ID)
 				}
 				if g.Task >= 0 && ev.State != job.Succeeded && s != nil && (s.isDone(g.Task) || s.steps[g.Task] != g.Step) {
-					return nil, transition("task %d of job %s is another node's", g.Task, e.ID)
+					return nil, transition("another node has advanced task %d of job %s", g.Task, e.ID)
 				}
 			}
 			var err error
-			if head, err = job.Apply(head, ev); err != nil {
+			if j, err = job.Apply(j, ev); err != nil {
 				return nil, err
 			}
 		}
 		if len(e.Events) > 0 {
-			heads[e.ID] = head
+			updated[e.ID] = j
 		}
 	}
-	return heads, nil
+	return updated, nil
 }
 
-// An origin is the place and the time of a batch.
+// An origin is the place of a batch in the log, and its time.
 type origin struct {
-	// seq is the message of the log that the batch is in or behind.
+	// seq is a message of the log at or before the batch.
 	seq uint64
 	// at is the time of that message, on the monotonic clock of this node.
 	at         time.Time
 	spanLength time.Duration
 }
 
-// apply applies a batch that check found legal. Caller holds t.mu.
-func (t *state) apply(p *job.Proposal, author string, heads map[job.ID]job.Job, o origin, now time.Time) {
+// apply applies a batch that passed check. Caller holds t.mu.
+func (t *state) apply(p *job.Proposal, author string, updated map[job.ID]job.Job, o origin, now time.Time) {
 	sizes := 0
 	for i := range p.Entries {
 		e := &p.Entries[i]
@@ -376,19 +378,19 @@ func (t *state) apply(p *job.Proposal, author string, heads map[job.ID]job.Job, 
 			}
 		}
 	}
-	for id, head := range heads {
+	for id, j := range updated {
 		s := t.jobs[id]
 		t.countQueue(s, -1)
-		s.job, s.movedAt = head, now
-		if s.started.IsZero() && !head.StartedAt.IsZero() {
+		s.job, s.movedAt = j, now
+		if s.started.IsZero() && !j.StartedAt.IsZero() {
 			s.started = o.at
 		}
-		if head.State == job.Queued && !s.due {
+		if j.State == job.Queued && !s.due {
 			t.enqueue(s, o.at)
 		}
-		if head.State.Terminal() {
+		if j.State.Terminal() {
 			t.remove(s)
-			t.ages.ended(s.seq, head.ExpiresAt, o.spanLength)
+			t.ages.ended(s.seq, j.ExpiresAt, o.spanLength)
 			t.ends.Add(now)
 			continue
 		}
@@ -417,7 +419,7 @@ func (t *state) remove(s *jobState) {
 	}
 }
 
-// setEnding decides how a job ends, unless that was decided, and ends the leases of this node. Caller holds t.mu.
+// setEnding sets how a job ends, unless that is decided already, and ends the leases of this node. Caller holds t.mu.
 func (t *state) setEnding(s *jobState, how job.Finished, now time.Time) {
 	if s.ending != nil {
 		return

@@ -14,11 +14,10 @@ import (
 	"gather/internal/job"
 )
 
-// streamIDKey is the key of the log's identity in the metadata of its stream: another stream of the same name has
-// another.
+// streamIDKey is the key of the log's ID in the metadata of its stream. It distinguishes streams of the same name.
 const streamIDKey = "gather-log"
 
-// taskQueues has the queues of each priority: of new jobs, of running jobs, and of new jobs that are short.
+// taskQueues lists the queues of each priority: of new jobs, of running jobs, and of new jobs that are short.
 var taskQueues = [...]string{newQueue, runningQueue, shortQueue}
 
 const (
@@ -27,8 +26,8 @@ const (
 	shortQueue   = "short"
 )
 
-// makeStreams makes the missing streams and consumers, and returns the identity of the log. While the cluster cannot do
-// it, it retries until ctx is done.
+// makeStreams creates missing streams and consumers, and returns the ID of the log. It retries until ctx is done while the
+// servers are not ready.
 func (c *Cluster) makeStreams(ctx context.Context) (streamID string, err error) {
 	c.logStream = c.upper() + "_LOG"
 	c.leases.stream = c.upper() + "_TASKS"
@@ -43,10 +42,10 @@ func (c *Cluster) makeStreams(ctx context.Context) (streamID string, err error) 
 	return streamID, err
 }
 
-// tryTimeout bounds one try: servers that are finding each other may never answer.
+// tryTimeout bounds one attempt, because servers that are forming a cluster may never answer.
 const tryTimeout = 4 * time.Second
 
-// retryUntilReady retries an operation while the cluster cannot do it, until ctx is done.
+// retryUntilReady retries an operation until the servers are ready for it, or ctx is done.
 func retryUntilReady(ctx context.Context, do func(try context.Context) error) error {
 	var last error
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
@@ -63,7 +62,7 @@ func retryUntilReady(ctx context.Context, do func(try context.Context) error) er
 	return err
 }
 
-// isTransient reports whether an error may pass.
+// isTransient reports whether an operation that failed with an error may succeed later.
 func isTransient(err error) bool {
 	if errors.Is(err, ErrUnsafe) || errors.Is(err, errLogLost) {
 		return false
@@ -71,7 +70,7 @@ func isTransient(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		// "no suitable peers", "insufficient resources", "temporarily unavailable"
 		return api.Code == 503 || api.Code == 500 || api.ErrorCode == 10005 || api.ErrorCode == 10008 ||
-			api.ErrorCode == jetstream.JSErrCodeStreamNotFound // another node has made it, and not all servers have it
+			api.ErrorCode == jetstream.JSErrCodeStreamNotFound // another node has created it, and not all servers have it yet
 	}
 	return true
 }
@@ -80,7 +79,7 @@ func (c *Cluster) tryStreams(ctx context.Context) (streamID string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	if c.appliedSeq() > 0 {
-		// A log that this node has applied is never made again.
+		// A log that this node has applied is never recreated.
 		switch _, err := c.js.Stream(ctx, c.logStream); {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			return "", c.checkMismatch("its stream does not exist")
@@ -89,9 +88,9 @@ func (c *Cluster) tryStreams(ctx context.Context) (streamID string, err error) {
 		}
 	}
 	log, err := c.stream(ctx, jetstream.StreamConfig{
-		Name: c.logStream, Description: "What happened to the jobs of gather.", Subjects: []string{c.cfg.Prefix + ".log.*"},
+		Name: c.logStream, Description: "The events of gather's jobs.", Subjects: []string{c.cfg.Prefix + ".log.*"},
 		Storage: jetstream.FileStorage, Replicas: c.cfg.Replicas, Discard: jetstream.DiscardNew,
-		// No direct gets: they may be answered by a server that lags behind. No compression: see hazards.
+		// No direct gets, because a server that lags may answer them. No compression: see hazards.
 		Metadata: map[string]string{streamIDKey: uuid.NewString()},
 	})
 	if err != nil {
@@ -103,16 +102,16 @@ func (c *Cluster) tryStreams(ctx context.Context) (streamID string, err error) {
 	}
 	streamID, c.logReplicas = info.Config.Metadata[streamIDKey], info.Config.Replicas
 	if streamID == "" {
-		return "", fmt.Errorf("stream %s was not made by gather: choose another --nats-prefix", c.logStream)
+		return "", fmt.Errorf("stream %s was not created by gather: choose another --nats-prefix", c.logStream)
 	}
 	c.leases.queues, err = c.makeTasks(ctx)
 	return streamID, err
 }
 
-// makeTasks makes the stream of tasks and its consumers where they are missing.
+// makeTasks creates the stream of tasks and its consumers if they are missing.
 func (c *Cluster) makeTasks(ctx context.Context) (queues []*taskQueue, err error) {
 	tasks, err := c.stream(ctx, jetstream.StreamConfig{
-		Name: c.leases.stream, Description: "The tasks of gather that could run now.", Subjects: []string{c.cfg.Prefix + ".tasks.>"},
+		Name: c.leases.stream, Description: "The runnable tasks of gather.", Subjects: []string{c.cfg.Prefix + ".tasks.>"},
 		Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage, Replicas: c.cfg.Replicas,
 		Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1, DiscardNewPerSubject: true,
 	})
@@ -134,7 +133,7 @@ func (c *Cluster) makeTasks(ctx context.Context) (queues []*taskQueue, err error
 	return queues, nil
 }
 
-// stream makes a stream, or takes the existing one, with the limits that an operator has given it since.
+// stream returns a stream, which it creates if it is missing. The limits of an existing stream are not changed.
 func (c *Cluster) stream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
 	s, err := c.js.Stream(ctx, cfg.Name)
 	if !errors.Is(err, jetstream.ErrStreamNotFound) {

@@ -18,19 +18,19 @@ import (
 
 // # Trimming
 //
-// The head of the log may go when it is only about jobs that are gone and keys that have expired, by the log's own time
-// (ages.go). A node that reads only the rest reaches the same state: changes of jobs that it does not have take no
-// effect. But it cannot decide about submissions as the others did, because they had jobs and keys that it does not
-// have. So before a trim the leader records which submissions in the log were rejected, up to its position; a node that
-// begins to read takes that as given. The record is the last message of a subject of its own in the log,
-// <prefix>.log.trim, which is found without reading. A record of several messages has the others before it on
-// <prefix>.log.trim-part: a run of messages that begin no write, so that readers of the log pass over them.
+// The leader removes the start of the log when it concerns only deleted jobs, and keys that have expired by the log's time
+// (ages.go). A node that reads only the rest reaches the same state, because changes of jobs that it does not have take no
+// effect. But it cannot check the submissions in the rest as the other nodes did, because it lacks jobs and keys that they had.
+// Therefore, before each trim, the leader records which submissions in the log were rejected, up to its applied index, and a
+// node that reads only the rest uses that record. The record is the last message of the subject <prefix>.log.trim, so it is
+// found without reading the log. If it needs several messages, the others precede it on <prefix>.log.trim-part; they begin no
+// write, so the apply loop ignores them.
 const (
 	trimAuthor     = "trim"
 	trimPartAuthor = "trim-part"
 )
 
-// trimmed is the record of a trim.
+// A trimmed is the record of a trim.
 type trimmed struct {
 	job.Proposal
 	rejected map[job.Dropped]bool
@@ -65,8 +65,8 @@ func (c *Cluster) lastTrim(ctx context.Context) (*trimmed, error) {
 	}
 }
 
-// errIncompleteTrim: parts of the record of a trim are missing.
-var errIncompleteTrim = errors.New("the note of a trim is incomplete")
+// errIncompleteTrim means that parts of the record of a trim are missing.
+var errIncompleteTrim = errors.New("the record of a trim is incomplete")
 
 func (c *Cluster) readTrim(ctx context.Context, stream jetstream.Stream, msg *jetstream.RawStreamMsg) (*trimmed, error) {
 	p, err := parseTrim(msg.Data)
@@ -119,13 +119,13 @@ func (t *trimmed) readParts(ctx context.Context, stream jetstream.Stream, subjec
 		if err != nil {
 			return err
 		}
-		if part.Through == t.Through && part.Before == t.Before { // not of another leader's
+		if part.Through == t.Through && part.Before == t.Before { // otherwise it is a part of another leader's record
 			t.add(&part)
 		}
 		seq = msg.Sequence + 1
 	}
 	if uint64(len(t.rejected)) != t.Total {
-		return fmt.Errorf("%w: it announces %d rejected submissions, and has %d", errIncompleteTrim, t.Total, len(t.rejected))
+		return fmt.Errorf("%w: it should have %d rejected submissions, and has %d", errIncompleteTrim, t.Total, len(t.rejected))
 	}
 	return nil
 }
@@ -133,7 +133,7 @@ func (t *trimmed) readParts(ctx context.Context, stream jetstream.Stream, subjec
 func (c *Cluster) trimSubject() string     { return c.cfg.Prefix + ".log." + trimAuthor }
 func (c *Cluster) trimPartSubject() string { return c.cfg.Prefix + ".log." + trimPartAuthor }
 
-// recordRejected records that a submission was rejected, and returns the note of it.
+// recordRejected records that a submission was rejected, and returns the metadata for the replica.
 func (c *Cluster) recordRejected(d job.Dropped) journal.Metadata {
 	c.appliedMu.Lock()
 	defer c.appliedMu.Unlock()
@@ -150,41 +150,41 @@ func parseRejected(name string) (d job.Dropped, err error) {
 	return d, err
 }
 
-// needed returns the first part of the log that a node could need: everything before it is about jobs that are gone, and
-// about keys and deletes that are old enough to be forgotten.
+// needed returns the first span of the log that a node could need. Everything before it concerns only deleted jobs, and
+// keys and tombstones that have expired.
 func (c *Cluster) needed() span {
 	kept := c.cfg.logRetention()
-	now := c.clock.Now().Add(-min(time.Minute, kept)) // other nodes may lag
+	now := c.clock.Now().Add(-min(time.Minute, kept)) // a margin for nodes that lag
 	c.state.mu.Lock()
 	defer c.state.mu.Unlock()
 	return c.state.ages.needed(now, now.Add(-kept))
 }
 
-// advanceTime takes the timestamp of a message, before its content.
+// advanceTime advances the log's time to the timestamp of a message, before the message is applied.
 func (c *Cluster) advanceTime(seq uint64, at time.Time) {
 	if c.trimRecord != nil && seq > c.trimRecord.Through && at.Before(c.trimRecord.At) {
-		at = c.trimRecord.At // the record of the trim has this time
+		at = c.trimRecord.At // every node continues from the time of the trim
 	}
 	c.state.mu.Lock()
 	defer c.state.mu.Unlock()
 	c.state.ages.advance(seq, at, c.cfg.spanLength())
 }
 
-// logTime returns the time along the log.
+// logTime returns the log's time at the last applied message.
 func (c *Cluster) logTime() time.Time {
 	c.state.mu.Lock()
 	defer c.state.mu.Unlock()
 	return c.state.ages.now
 }
 
-// ageMetadata returns the notes of the replica behind a message.
+// ageMetadata returns the metadata of the ages after a message.
 func (c *Cluster) ageMetadata() []journal.Metadata {
 	c.state.mu.Lock()
 	defer c.state.mu.Unlock()
 	return append(c.state.ages.metadata(), c.state.ages.timeMetadata())
 }
 
-// trim removes the head of the log that no node needs.
+// trim removes the start of the log that no node needs.
 func (c *Cluster) trim(ctx context.Context) error {
 	stream, err := c.js.Stream(ctx, c.logStream)
 	if err != nil {
@@ -192,7 +192,7 @@ func (c *Cluster) trim(ctx context.Context) error {
 	}
 	p := &job.Proposal{What: job.ProposeTrim, First: stream.CachedInfo().State.FirstSeq, Before: c.needed().first}
 	c.appliedMu.Lock()
-	// The time of a node that reads only the rest.
+	// The time at which a node that reads only the rest starts.
 	p.At, p.Through, p.Dropped = c.appliedTime, c.lastApplied, slices.Clone(c.rejected)
 	c.appliedMu.Unlock()
 	if p.Before <= p.First {
@@ -238,21 +238,21 @@ func (c *Cluster) publishTrim(ctx context.Context, p *job.Proposal) error {
 	return err
 }
 
-// applyTrim removes the rejected submissions of the removed part of the log.
+// applyTrim forgets the rejected submissions and the spans in the removed part of the log.
 func (c *Cluster) applyTrim(ctx context.Context, next appliedIndex, p *job.Proposal) error {
-	notes := []journal.Metadata{next.metadata()}
+	metadata := []journal.Metadata{next.metadata()}
 	c.state.mu.Lock()
 	c.state.ages.trimmed(p.First)
-	notes = append(notes, c.state.ages.metadata()...)
+	metadata = append(metadata, c.state.ages.metadata()...)
 	c.state.mu.Unlock()
 	c.appliedMu.Lock()
 	c.rejected = slices.DeleteFunc(c.rejected, func(d job.Dropped) bool {
 		gone := d.Seq < p.First
 		if gone {
-			notes = append(notes, rejectedMetadata(d, nil))
+			metadata = append(metadata, rejectedMetadata(d, nil))
 		}
 		return gone
 	})
 	c.appliedMu.Unlock()
-	return c.replica.ApplyReplicated(ctx, job.Batch{}, notes...)
+	return c.replica.ApplyReplicated(ctx, job.Batch{}, metadata...)
 }

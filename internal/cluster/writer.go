@@ -17,12 +17,11 @@ import (
 
 // # Messages of the log
 //
-// A message is a version byte, a part byte and frames: a uvarint length and an encoded job.Proposal each. A write that
-// does not fit into one message is cut over several: the first has partFirst, the last partLast, those between
-// partMiddle; the messages of one author follow each other, whatever other authors write between. An author writes to a
-// subject of its own, <prefix>.log.<node>, and one message at a time, each with the sequence number of the one before
-// (JetStream's expected last subject sequence): so a message without an acknowledgement is sent again, and is in the log
-// once.
+// A message is a version byte, a part byte and frames, each a uvarint length and an encoded job.Proposal. A write that does
+// not fit into one message is split into several: the first has partFirst, the last partLast, the others partMiddle; messages
+// of other authors may be between them. Each author has its own subject, <prefix>.log.<node>, and writes one message at a
+// time, with the sequence number of its message before (JetStream's expected last subject sequence). A message without an
+// acknowledgement can therefore be sent again, and is in the log once.
 const (
 	messageVersion = 1
 	messageHeader  = 2
@@ -35,74 +34,75 @@ const (
 
 // Bounds of the writer.
 const (
-	// maxMessage bounds a message, below the servers' own bound, so that a write takes milliseconds.
+	// maxMessage bounds a message, below the limit of the servers, so that a write takes milliseconds.
 	maxMessage = 512 << 10
-	// publishTimeout bounds one try; tries follow each other until one succeeds.
+	// publishTimeout bounds one attempt. Attempts repeat until one succeeds.
 	publishTimeout = 2 * time.Second
-	// retryPause is the pause between two tries.
+	// retryPause is the pause between two attempts.
 	retryPause = 200 * time.Millisecond
-	// partTimeout bounds the time between the parts of one write; a later part starts the write again.
+	// partTimeout bounds the time between the parts of one write. After a longer time the write starts again.
 	partTimeout = time.Minute
 )
 
-// A pending is a proposal on its way: written, and then decided.
+// A pending is a proposal that is queued or written, and not decided.
 type pending struct {
 	frame   []byte
 	number  uint64
 	delayed time.Time
-	// submits is true for a proposal that can be rejected while it has not been sent; sent is true when it may be in the
-	// log.
-	submits   bool
-	sent      bool
+	// submits is true for a submission, which can be rejected before its outcome is known.
+	submits bool
+	// sent is true when the proposal may be in the log.
+	sent bool
+	// completed is true when done was called, or will be called with held.
 	completed bool
-	// acked is set when the leader of the log has acknowledged the proposal. The outcome of a submission is held until
-	// then, see latest.go.
+	// acked is true when the leader of the log has acknowledged the proposal. The outcome of a submission is held until
+	// then, see readbarrier.go.
 	acked bool
 	held  *applyResult
-	// reserved is the share of the bounds of a submission until it is decided.
+	// reserved is the share of the bounds that a submission uses until it is decided.
 	reserved *reservation
-	// done gets the outcome, from the apply loop or the replica. It must not block.
+	// done receives the outcome, from the apply loop or the replica. It must not block.
 	done func(applyResult)
 }
 
 // An applyResult is the outcome of a proposal.
 type applyResult struct {
-	// err is nil, or the reason why the proposal took no effect.
+	// err is nil, or the reason for which the proposal was rejected.
 	err error
 	// last is true when the job waits only for its last event: all its tasks are done, or it is ending and has no
-	// participant.
+	// participants.
 	last bool
-	// seq is the place of the proposal in the log; 0 when it is not there.
+	// seq is the message of the proposal in the log; 0 if it is not in the log.
 	seq uint64
 }
 
-// A writer writes this node's proposals to the log.
+// A writer appends this node's proposals to the log.
 type writer struct {
-	js      jetstream.JetStream
-	stream  string
-	subject string
-	limit   int64
-	message int
-	now     func() time.Time
-	// stallAfter is Config.stallAfter.
+	js         jetstream.JetStream
+	stream     string
+	subject    string
+	limit      int64
+	message    int
+	now        func() time.Time
 	stallAfter time.Duration
 	met        *metrics
-	// appliedSeq returns the last applied message of the log; lost stops the participation of the node.
+	// appliedSeq returns the last applied message of the log.
 	appliedSeq func() uint64
-	onLogLost  func(error)
+	// onLogLost stops the participation of the node.
+	onLogLost func(error)
 
 	mu     sync.Mutex
 	queue  []*pending
 	bytes  int64
 	number uint64
-	// waiting has the proposals that were sent, or are being sent, and are not decided.
+	// waiting holds the proposals that are not decided, by number.
 	waiting map[uint64]*pending
 	closed  bool
 	wake    notify.Signal
 	room    chan struct{}
-	// since is the time when the write under way began, or its last part was taken; the zero time when there is none.
-	// failure is the error of its last try.
-	since   time.Time
+	// since is when the write in flight started, or its last part was acknowledged; zero without a write.
+	since time.Time
+	// failure is the error of the last attempt.
 	failure error
 }
 
@@ -112,8 +112,8 @@ func (w *writer) init() {
 	w.now = time.Now
 }
 
-// put queues a proposal. A submission that does not fit is rejected; anything else waits for room, until ctx is done, or
-// is queued without room when ctx is nil.
+// put queues a proposal. A submission is rejected if it does not fit; any other proposal waits for room until ctx is done,
+// or is queued without room if ctx is nil.
 func (w *writer) put(ctx context.Context, p *job.Proposal, pd *pending, delay time.Duration) error {
 	w.mu.Lock()
 	for !w.closed && ctx != nil && w.bytes > w.limit {
@@ -148,7 +148,7 @@ func (w *writer) put(ctx context.Context, p *job.Proposal, pd *pending, delay ti
 	return nil
 }
 
-// run writes until ctx is done or, after close, nothing is left.
+// run writes proposals until ctx is done, or the closed queue is empty.
 func (w *writer) run(ctx context.Context) {
 	var last uint64
 	for {
@@ -174,7 +174,8 @@ func (w *writer) run(ctx context.Context) {
 	}
 }
 
-// take returns the proposals of the next write, or how long there is nothing to do. It returns false after the end.
+// take returns the proposals of the next write, or the time to wait for some. It returns false when the closed queue is
+// empty.
 func (w *writer) take() (batch []*pending, wait time.Duration, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -207,7 +208,7 @@ func (w *writer) take() (batch []*pending, wait time.Duration, ok bool) {
 	return batch, 0, true
 }
 
-// write publishes a batch, in as many parts as it takes, until it is in the log or ctx is done.
+// write publishes a batch, in one or several messages, until it is in the log or ctx is done.
 func (w *writer) write(ctx context.Context, batch []*pending, last *uint64) error {
 	size := 0
 	for _, p := range batch {
@@ -238,7 +239,7 @@ func (w *writer) write(ctx context.Context, batch []*pending, last *uint64) erro
 				return err
 			}
 			if part != partWhole && w.now().Sub(start) > partTimeout {
-				again = true // readers may have dropped the first parts
+				again = true // nodes may have dropped the first parts
 				break
 			}
 			at += n
@@ -266,19 +267,19 @@ func (w *writer) write(ctx context.Context, batch []*pending, last *uint64) erro
 	return nil
 }
 
-// progressed records that the log answers: a write of many parts is long, not stalled.
+// progressed records that the log answers, because a write of many parts takes long without being stalled.
 func (w *writer) progressed() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.since = w.now()
 }
 
-// publish writes one message behind the last one, once, and records its place.
+// publish writes one message after the last one, exactly once, and records its sequence number.
 func (w *writer) publish(ctx context.Context, data []byte, last *uint64) error {
 	read := w.appliedSeq()
 	defer func() {
 		if *last > 0 && *last <= read && ctx.Err() == nil {
-			w.onLogLost(fmt.Errorf("%w: it has applied message %d, and the next one was given number %d", errLogLost, read, *last))
+			w.onLogLost(fmt.Errorf("%w: this node has applied message %d, and the next message got number %d", errLogLost, read, *last))
 		}
 	}()
 	for {
@@ -293,8 +294,8 @@ func (w *writer) publish(ctx context.Context, data []byte, last *uint64) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		// Only this node writes to the subject: a message behind the last one is this one, whose acknowledgement was
-		// lost. An earlier one, or none, is left of a log that was trimmed.
+		// Only this node writes to the subject, so a later message than the last one is this one, whose acknowledgement
+		// was lost. Without any message, the log was trimmed.
 		if wrongSequence(err) {
 			switch seq, err := w.lastOwnSeq(ctx); {
 			case err != nil || seq == *last:
@@ -323,7 +324,7 @@ func wrongSequence(err error) bool {
 		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
-// lastOwnSeq returns the last message of the node's subject: 0 if there is none.
+// lastOwnSeq returns the last message of the node's subject; 0 if there is none.
 func (w *writer) lastOwnSeq(ctx context.Context) (seq uint64, err error) {
 	try, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -341,9 +342,8 @@ func (w *writer) lastOwnSeq(ctx context.Context) (seq uint64, err error) {
 	return msg.Sequence, nil
 }
 
-// complete takes an outcome, and reports it unless it holds it. It returns true when the proposal was rejected before,
-// while it was unknown whether the log has it. It returns false for a proposal that a replica, which is being rebuilt,
-// complete before.
+// complete records the outcome of a proposal, and reports it unless it must be held. It returns true if the proposal was
+// rejected before, while its outcome was unknown. An outcome that comes again while a replica is rebuilt is ignored.
 func (w *writer) complete(number uint64, d applyResult) (refused bool) {
 	w.mu.Lock()
 	p := w.waiting[number]
@@ -378,7 +378,7 @@ func (w *writer) reservation(number uint64) *reservation {
 	return nil
 }
 
-// stalled returns the error of submissions while the log does not answer, or nil.
+// stalled returns the error of submissions while the log does not answer, otherwise nil.
 func (w *writer) stalled() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -394,8 +394,8 @@ func (w *writer) stalled() error {
 	}
 }
 
-// rejectPending rejects the submissions that are not sent yet, and those that may be in the log, with unknown outcome:
-// if they are found there, they are cancelled.
+// rejectPending rejects the waiting submissions. A submission that has been sent, and that is found in the log later, is
+// cancelled.
 func (w *writer) rejectPending(err error) {
 	w.mu.Lock()
 	var refused []*pending
@@ -443,7 +443,7 @@ func (w *writer) drained(ctx context.Context) {
 	}
 }
 
-// close lets run end when everything is written.
+// close makes run end when everything is written.
 func (w *writer) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -451,7 +451,7 @@ func (w *writer) close() {
 	w.wake.Notify()
 }
 
-// failPending ends the proposals that will never be decided.
+// failPending reports an error for the proposals that will never be decided.
 func (w *writer) failPending(err error) {
 	w.mu.Lock()
 	left := w.waiting
@@ -474,7 +474,7 @@ func (w *writer) pendingBytes() int64 {
 	return w.bytes
 }
 
-// newRejection returns the rejection of a submission.
+// newRejection returns a rejection of a submission with job.ErrStorage.
 func newRejection(reason, detail string, retry time.Duration) *job.Rejection {
 	return &job.Rejection{Err: job.ErrStorage, Reason: reason, Detail: detail, RetryAfter: retry}
 }

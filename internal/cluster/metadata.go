@@ -8,7 +8,7 @@ import (
 	"gather/internal/job"
 )
 
-// jobMetadata is the note of a job in the replica, beside its log.
+// jobMetadata is the part of a jobState that is stored in the replica and is not in the job's log.
 type jobMetadata struct {
 	Author  string          `json:"a,omitempty"`
 	Memory  int64           `json:"m,omitempty"`
@@ -25,7 +25,7 @@ func (s *jobState) appendMetadata(dst []byte) []byte {
 	}
 	b, err := json.Marshal(n)
 	if err != nil {
-		panic(err) // strings and numbers can be encoded
+		panic(err) // not possible for strings and numbers
 	}
 	return append(dst, b...)
 }
@@ -48,10 +48,10 @@ func (s *jobState) readMetadata(b []byte, now time.Time) error {
 	if n.Ending != nil {
 		events, err := job.DecodeEvents(n.Ending)
 		if err != nil {
-			return fmt.Errorf("note of a job: %w", err)
+			return fmt.Errorf("metadata of a job: %w", err)
 		}
 		if len(events) != 1 {
-			return fmt.Errorf("%w: note of a job", job.ErrCorrupt)
+			return fmt.Errorf("%w: metadata of a job", job.ErrCorrupt)
 		}
 		if f, ok := events[0].(job.Finished); ok {
 			s.ending, s.decidedAt = &f, now

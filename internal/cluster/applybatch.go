@@ -11,7 +11,7 @@ import (
 	"gather/internal/journal"
 )
 
-// applyProposal decides about one proposal and applies it, together with the position behind it.
+// applyProposal decides one proposal and applies it, together with the applied index after it.
 func (c *Cluster) applyProposal(ctx context.Context, next appliedIndex, at time.Time, author string, p *job.Proposal) error {
 	var err error
 	last := false
@@ -36,7 +36,8 @@ func (c *Cluster) applyProposal(ctx context.Context, next appliedIndex, at time.
 	return nil
 }
 
-// retryReplica retries what only the disk of this node can reject: all nodes must apply the log.
+// retryReplica retries an operation on the replica that fails because of this node's disk, because every node must apply
+// the log.
 func (c *Cluster) retryReplica(ctx context.Context, f func() error) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := f()
@@ -46,12 +47,12 @@ func (c *Cluster) retryReplica(ctx context.Context, f func() error) error {
 		return struct{}{}, err
 	}, backoff.WithBackOff(backoff.NewConstantBackOff(applyPause)), backoff.WithMaxElapsedTime(0), backoff.WithNotify(
 		func(err error, _ time.Duration) {
-			c.log.Warn("the replica cannot be written; trying again", "error", err)
+			c.log.Warn("the replica cannot be written; retrying", "error", err)
 		}))
 	return err
 }
 
-// applyBatch decides about events.
+// applyBatch decides and applies a batch of events.
 func (c *Cluster) applyBatch(ctx context.Context, next appliedIndex, at time.Time, author string, p *job.Proposal) error {
 	now := time.Now()
 	tenant, submits := submitter(p.Entries)
@@ -61,49 +62,49 @@ func (c *Cluster) applyBatch(ctx context.Context, next appliedIndex, at time.Tim
 	case !trimRecord:
 		err = c.checkKey(ctx, p)
 	case c.trimRecord.rejects(next):
-		err = transition("it was dropped")
+		err = transition("it was rejected before the log was trimmed")
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	last := false
-	var notes []journal.Metadata
+	var metadata []journal.Metadata
 	var reserved *reservation
 	if submits && author == c.id {
 		reserved = c.writer.reservation(p.Number)
 	}
 	c.state.mu.Lock()
-	c.state.release(reserved) // the state has it now, or has rejected it
+	c.state.release(reserved) // the submission is decided
 	if err == nil && submits && !trimRecord {
 		err = c.state.checkCapacity(p.Admission, tenant, func(n int) time.Duration { return c.state.ends.RetryAfter(now, n) })
 	}
-	var heads map[job.ID]job.Job
+	var updated map[job.ID]job.Job
 	if err == nil {
-		heads, err = c.state.check(p)
+		updated, err = c.state.check(p)
 	}
 	if err == nil {
-		c.state.apply(p, author, heads, origin{seq: next.from + 1, at: c.clock.ago(at), spanLength: c.cfg.spanLength()}, now)
-		for id := range heads {
+		c.state.apply(p, author, updated, origin{seq: next.from + 1, at: c.clock.ago(at), spanLength: c.cfg.spanLength()}, now)
+		for id := range updated {
 			s := c.state.jobs[id]
 			if s == nil {
-				notes = append(notes, journal.Metadata{Name: metaJob + id.String()})
+				metadata = append(metadata, journal.Metadata{Name: metaJob + id.String()})
 				continue
 			}
 			last = last || s.allDone() && s.ending == nil || s.ending != nil && s.active == 0
 			if submits || s.ending != nil && s.decidedAt.Equal(now) {
-				notes = append(notes, journal.Metadata{Name: metaJob + id.String(), Value: s.appendMetadata(nil)})
+				metadata = append(metadata, journal.Metadata{Name: metaJob + id.String(), Value: s.appendMetadata(nil)})
 			}
 			c.leaveIfIdle(s)
 		}
-		notes = append(notes, c.state.ages.metadata()...)
+		metadata = append(metadata, c.state.ages.metadata()...)
 	}
 	c.state.mu.Unlock()
 	if err != nil {
 		c.met.reject(err)
 		if submits {
-			notes = append(notes, c.recordRejected(job.Dropped{Seq: next.seq, Index: next.n}))
+			metadata = append(metadata, c.recordRejected(job.Dropped{Seq: next.seq, Index: next.n}))
 		}
-		if err := c.replica.ApplyReplicated(ctx, job.Batch{}, append(notes, next.metadata())...); err != nil {
+		if err := c.replica.ApplyReplicated(ctx, job.Batch{}, append(metadata, next.metadata())...); err != nil {
 			return err
 		}
 		c.reportOutcome(author, p, applyResult{err: err, seq: next.seq})
@@ -117,13 +118,13 @@ func (c *Cluster) applyBatch(ctx context.Context, next appliedIndex, at time.Tim
 			c.keys.remove(p)
 		}
 		if err != nil && !errors.Is(err, job.ErrStorage) {
-			c.log.Error("the view refuses what the log holds", "error", err)
+			c.log.Error("the replica rejected a batch that the log accepted", "error", err)
 		}
 		c.reportOutcome(author, p, applyResult{err, last, next.seq})
-	}}, append(notes, next.metadata())...)
+	}}, append(metadata, next.metadata())...)
 }
 
-// submitter returns the tenant whose jobs a batch submits; empty for any other batch.
+// submitter returns the tenant of the jobs that a batch submits; false if it submits none.
 func submitter(entries []job.Entry) (tenant string, submits bool) {
 	for i := range entries {
 		for _, ev := range entries[i].Events {
@@ -135,12 +136,12 @@ func submitter(entries []job.Entry) (tenant string, submits bool) {
 	return "", false
 }
 
-// checkKey decides about the idempotency key of a batch.
+// checkKey returns an error if the idempotency key of a batch is in use.
 func (c *Cluster) checkKey(ctx context.Context, p *job.Proposal) error {
 	if p.Key == nil {
 		return nil
 	}
-	// By the time of the log, not of the author: all nodes must agree.
+	// All nodes must agree, so the time is the log's, not the author's.
 	at := c.logTime()
 	ids, fingerprint, found := c.keys.get(p.Key, at)
 	if !found {
@@ -160,8 +161,8 @@ func (c *Cluster) checkKey(ctx context.Context, p *job.Proposal) error {
 	return &job.PriorError{IDs: ids}
 }
 
-// applyParticipation decides about the participants of a job, and about its end. It reports whether the job now waits only for its
-// last event.
+// applyParticipation applies a change of a job's participants, or the decision of its end. It reports whether the job now
+// waits only for its last event.
 func (c *Cluster) applyParticipation(ctx context.Context, next appliedIndex, p *job.Proposal) (last bool, err error) {
 	c.state.mu.Lock()
 	s := c.state.jobs[p.ID]
@@ -169,7 +170,7 @@ func (c *Cluster) applyParticipation(ctx context.Context, next appliedIndex, p *
 	case s == nil:
 		err = transition("job %s has ended", p.ID)
 	case p.What == job.ProposeJoin && s.ending != nil:
-		err = transition("job %s is to end", p.ID)
+		err = transition("job %s is ending", p.ID)
 	case p.What == job.ProposeJoin:
 		if !s.participants[p.Node] {
 			s.active++
@@ -195,23 +196,23 @@ func (c *Cluster) applyParticipation(ctx context.Context, next appliedIndex, p *
 		c.state.signal()
 	}
 	c.state.mu.Unlock()
-	notes := []journal.Metadata{next.metadata()}
+	metadata := []journal.Metadata{next.metadata()}
 	if err != nil {
 		c.met.reject(err)
 	} else {
-		notes = append(notes, journal.Metadata{Name: metaJob + p.ID.String(), Value: value})
+		metadata = append(metadata, journal.Metadata{Name: metaJob + p.ID.String(), Value: value})
 	}
-	return last, errors.Join(err, c.replica.ApplyReplicated(ctx, job.Batch{}, notes...))
+	return last, errors.Join(err, c.replica.ApplyReplicated(ctx, job.Batch{}, metadata...))
 }
 
-// reportOutcome reports the outcome to the author of a proposal, if that is this node.
+// reportOutcome reports the outcome of a proposal to its author, if that is this node.
 func (c *Cluster) reportOutcome(author string, p *job.Proposal, d applyResult) {
 	if author != c.id {
 		return
 	}
 	refused := c.writer.complete(p.Number, d)
-	// A submission that was rejected while its outcome was unknown, and that is in the log after all. With a key, its
-	// client was asked to repeat the request, and must not get a job that is cancelled here.
+	// The submission was rejected while its outcome was unknown, and is in the log after all. A client with a key was asked to
+	// retry, and must get the job.
 	if _, submits := submitter(p.Entries); submits && refused && d.err == nil && p.Key == nil {
 		for i := range p.Entries {
 			id := p.Entries[i].ID
@@ -222,7 +223,7 @@ func (c *Cluster) reportOutcome(author string, p *job.Proposal, d applyResult) {
 	}
 }
 
-// finishIfLast ends a job if the outcome says that its last event is due.
+// finishIfLast ends a job if only its last event is missing after an outcome.
 func (c *Cluster) finishIfLast(id job.ID, d applyResult) {
 	if d.err == nil && d.last {
 		c.finish(id)

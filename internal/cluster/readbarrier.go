@@ -14,37 +14,36 @@ import (
 
 // # Read barrier
 //
-// A node answers reads from its replica. Before it reports that a job does not exist, it applies the log up to its end,
-// so that a job is found on every node as soon as its submission has been acknowledged. This read barrier (Raft's
-// ReadIndex) writes nothing: it requests the last sequence from the leader of the log's stream, once for all waiting
-// requests.
+// A node serves reads from its replica. Before it reports that a job does not exist, it applies the log up to its end, so
+// that a job is found on every node as soon as its submission has been acknowledged. This read barrier (Raft's ReadIndex)
+// writes nothing: it requests the last sequence from the leader of the log's stream, once for all waiting requests.
 //
-// The leader applies a message a moment after it has committed it; until then its last sequence does not have the
-// message, though another server may already have delivered it to its author. So a submission is acknowledged only when
-// the leader of the log has acknowledged the message too, which it does once it has applied it. A new leader reports
-// leader_since when it has applied everything that the leader before had committed.
+// The leader applies a message a moment after it has committed it; until then its last sequence does not include the
+// message, although another server may already have delivered it to its author. Therefore a submission is acknowledged only
+// after the leader of the log has acknowledged the message, which it does once it has applied it. A new leader reports
+// leader_since when it has applied everything that the previous leader had committed.
 //
-// Not every answer counts. A member of a group without a leader answers too, and a server that has just restarted; their
-// state may be old, and leader_since is missing. A leader that was deposed and has not noticed answers with an old
-// sequence, for up to 20 seconds. Therefore an answer counts only if its leader had a response from enough followers for
-// a quorum within the last leaderLease (Raft's lease read): a follower that has lost its leader waits at least four
-// seconds before it stands for election, so no other leader was elected without these followers, and a leader that hands
-// over to another server steps down first. Followers respond to each write, and to a heartbeat each second or two.
-// Otherwise the barrier retries, and after Config.stallAfter the request is 503.
+// Some responses are stale. A member of a group without a leader responds too, as does a server that has just restarted; their
+// state may be old, and leader_since is missing. A leader that was deposed and has not noticed responds with an old sequence
+// for up to 20 seconds. Therefore a response is used only if its leader had responses from a quorum within the last
+// leaderLease (Raft's lease read): a follower that has lost its leader waits at least four seconds before it stands for
+// election, so no other leader was elected without these followers, and a leader that hands over to another server steps
+// down first. Followers respond to each write, and to a heartbeat each second or two. Otherwise the barrier retries, and
+// after Config.stallAfter the request fails with 503.
 //
-// A window remains: when the leader is cut off from one follower, but not from the server whose vote this follower
-// requests, it notices with its next heartbeat; and a server that was paused as a whole can take old responses for new
-// ones until it has read the messages that arrived meanwhile. In this second a request may get 404 for a job that was
-// submitted in the same second. Operations that delete something use CatchUp, which writes.
+// A window remains: if the leader is cut off from one follower, but not from the server whose vote this follower requests, it
+// learns of the election with its next heartbeat; and a server that was paused can take old responses for new ones until it
+// has read the messages that arrived meanwhile. During this second a request may get 404 for a job that was submitted in the
+// same second. Operations that delete something use CatchUp, which writes.
 
-// leaderLease is how old the last responses of a quorum to the leader of the log may be.
+// leaderLease is the maximum age of the responses of a quorum to the leader of the log.
 const leaderLease = 3 * time.Second
 
-// errUncertain: the answer for the last sequence came from a server that does not lead the log, or has no quorum.
+// errUncertain means that the last sequence came from a server that does not lead the log, or has no quorum.
 var errUncertain = errors.New("no leader of the log with a quorum answers")
 
-// certainAsOf returns the time as of which nothing behind the last sequence of an answer had been acknowledged; the
-// request was sent at a given time. It is false when the answer does not prove any.
+// certainAsOf returns a time such that the last sequence of a response includes everything acknowledged before it. sent is
+// when the request was sent. It returns false if the response proves no such time.
 func certainAsOf(info *jetstream.StreamInfo, sent time.Time) (time.Time, bool) {
 	if info.Cluster == nil || info.Config.Replicas <= 1 {
 		return sent, true
@@ -54,7 +53,7 @@ func certainAsOf(info *jetstream.StreamInfo, sent time.Time) (time.Time, bool) {
 	}
 	var since []time.Duration
 	for _, r := range info.Cluster.Replicas {
-		if r.Active > 0 { // 0: this leader has had no response from it
+		if r.Active > 0 { // 0: no response to this leader yet
 			since = append(since, r.Active)
 		}
 	}
@@ -66,28 +65,28 @@ func certainAsOf(info *jetstream.StreamInfo, sent time.Time) (time.Time, bool) {
 	return sent.Add(-since[others-1]), true
 }
 
-// errBehind: the replica has not come to the end of the log in time.
-var errBehind = errors.New("the node has not read as far as the log goes")
+// errLagging means that the replica did not reach the end of the log in time.
+var errLagging = errors.New("the replica of the node lags behind the log")
 
-// freshness has the time as of which the replica is known to have everything that was acknowledged.
+// freshness records the time up to which the replica has everything that was acknowledged.
 type freshness struct {
 	mu sync.Mutex
 	at time.Time
-	// The replica has everything of nextAt when it has applied message next.
+	// When the replica has applied message next, it has everything that was acknowledged before nextAt.
 	next   uint64
 	nextAt time.Time
 }
 
-// observe takes an answer for the last sequence, which is certain as of a time.
+// observe records a last sequence that is certain as of a time.
 func (f *freshness) observe(seq uint64, at time.Time, read uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.advance(read); f.nextAt.IsZero() { // otherwise a node that lags all the time would never reach it
+	if f.advance(read); f.nextAt.IsZero() { // keep the earlier target, because a node that always lags would never reach a moving one
 		f.next, f.nextAt = seq, at
 	}
 }
 
-// advance takes how far the log is applied. Caller holds f.mu.
+// advance records how far the log is applied. Caller holds f.mu.
 func (f *freshness) advance(read uint64) {
 	if f.nextAt.IsZero() || read < f.next {
 		return
@@ -98,8 +97,8 @@ func (f *freshness) advance(read uint64) {
 	f.next, f.nextAt = 0, time.Time{}
 }
 
-// Age returns the age of the replica: how long it may have missed changes of other nodes. It is one or two seconds while
-// the node follows the log.
+// Age returns the age of the replica: the time for which it may have missed changes of other nodes. It is one or two
+// seconds while the node follows the log.
 func (c *Cluster) Age() time.Duration {
 	f := &c.freshness
 	f.mu.Lock()
@@ -111,16 +110,16 @@ func (c *Cluster) Age() time.Duration {
 	return time.Since(f.at)
 }
 
-// queryInterval is how often a node requests the state of the log.
+// queryInterval is the interval between requests for the state of the log.
 const queryInterval = time.Second
 
-// watchLog requests the state of the log every lookEvery until ctx is done.
+// watchLog requests the state of the log every queryInterval until ctx is done.
 func (c *Cluster) watchLog(ctx context.Context) {
 	t := time.NewTicker(queryInterval)
 	defer t.Stop()
 	for {
 		if _, _, err := c.queryLog(ctx); err != nil && ctx.Err() == nil {
-			c.log.Debug("look at the log", "error", err)
+			c.log.Debug("request the state of the log", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -130,7 +129,7 @@ func (c *Cluster) watchLog(ctx context.Context) {
 	}
 }
 
-// queryLog requests from the leader of the log its last sequence, as of a time when it is certain, and its clock.
+// queryLog requests the last sequence of the log, the time as of which it is certain, and the log's clock.
 func (c *Cluster) queryLog(ctx context.Context) (last uint64, at time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -165,22 +164,22 @@ func stalledLog(err error) *job.Rejection {
 	return newRejection("log-stalled", "the cluster's log does not answer: "+err.Error(), time.Second)
 }
 
-// barriers shares the answers for the last sequence between waiting requests.
+// barriers shares one request for the last sequence between all waiting callers.
 type barriers struct {
 	mu   sync.Mutex
 	next *barrier
 	busy bool
 }
 
-// A barrier is the answer to the requests that came before it was requested. done is closed when it is there.
+// A barrier is the response for the callers that came before its request. done is closed when it has arrived.
 type barrier struct {
 	done chan struct{}
 	seq  uint64
 	err  error
 }
 
-// ReadBarrier waits until this node has everything that any node had accepted when it was called. Errors: job.ErrStorage
-// when the log does not answer, or the replica does not follow it, within some seconds.
+// ReadBarrier waits until this node has applied everything that any node had accepted before the call. It returns
+// job.ErrStorage if the log does not answer, or the replica lags, for some seconds.
 func (c *Cluster) ReadBarrier(ctx context.Context) error {
 	if err := c.checkReadable(); err != nil {
 		return asRejection(err)
@@ -208,12 +207,12 @@ func (c *Cluster) ReadBarrier(ctx context.Context) error {
 	defer cancel()
 	err := c.await(within, b.seq)
 	if err != nil && within.Err() != nil && ctx.Err() == nil {
-		return stalledLog(errBehind)
+		return stalledLog(errLagging)
 	}
 	return err
 }
 
-// runBarriers requests the last sequence until no request waits.
+// runBarriers requests the last sequence until no caller waits.
 func (c *Cluster) runBarriers() {
 	s := &c.barriers
 	for {
@@ -230,7 +229,7 @@ func (c *Cluster) runBarriers() {
 	}
 }
 
-// lastSequence requests the last sequence of the log until the answer counts.
+// lastSequence requests the last sequence of the log until a response is certain.
 func (c *Cluster) lastSequence() (last uint64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.stallAfter)
 	defer cancel()

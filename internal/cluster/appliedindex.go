@@ -10,14 +10,14 @@ import (
 	"gather/internal/journal"
 )
 
-// A appliedIndex is how far the log is applied: the messages before seq, and n proposals of seq. It is written together with
-// the effect of each proposal, so that after a crash none is applied twice, or left out.
+// An appliedIndex records how far the log is applied: the messages before seq, and n proposals of seq. It is written
+// atomically with the effect of each proposal, so that after a crash no proposal is applied twice or skipped.
 type appliedIndex struct {
-	// from is the last message that need not be read again: parts of an incomplete write may precede seq.
+	// from is the last message that need not be read again, because parts of an incomplete write may precede seq.
 	from, seq uint64
 	n         int
-	// at is the time of the message before seq, by the log's clock in Unix nanoseconds; 0 if it is unknown. It
-	// identifies the message.
+	// at is the time of the message before seq, by the log's clock in Unix nanoseconds; 0 if unknown. It identifies the
+	// message.
 	at int64
 }
 
@@ -28,8 +28,8 @@ func (p appliedIndex) metadata() journal.Metadata {
 	return journal.Metadata{Name: metaApplied, Value: b}
 }
 
-// parseAppliedIndex decodes a position; no bytes are the zero position, of an empty replica. Earlier versions did not write at.
-// An unreadable position is job.ErrVersion: taken for zero it would clear the replica.
+// parseAppliedIndex decodes an applied index; no bytes are the index of an empty replica. Earlier versions did not write
+// at. An unreadable index is job.ErrVersion, because the replica would be cleared if it were taken for empty.
 func parseAppliedIndex(b []byte) (p appliedIndex, err error) {
 	if len(b) == 0 {
 		return p, nil
@@ -38,32 +38,32 @@ func parseAppliedIndex(b []byte) (p appliedIndex, err error) {
 	for i := range v {
 		var n int
 		if v[i], n = binary.Uvarint(b); n <= 0 {
-			return p, fmt.Errorf("%w: position of the replica", job.ErrVersion)
+			return p, fmt.Errorf("%w: applied index of the replica", job.ErrVersion)
 		}
 		b = b[n:]
 	}
 	at, n := binary.Uvarint(b)
 	if n != len(b) || n < 0 {
-		return p, fmt.Errorf("%w: position of the replica", job.ErrVersion)
+		return p, fmt.Errorf("%w: applied index of the replica", job.ErrVersion)
 	}
 	return appliedIndex{from: v[0], seq: v[1], n: int(v[2]), at: int64(at)}, nil
 }
 
-// A partialMessage is a write of which only some parts were read.
+// A partialMessage is a write of which some parts are missing.
 type partialMessage struct {
 	first uint64
 	body  []byte
-	// idle is how long its author has written no part, by the log's time.
+	// idle is the time since the last part, by the log's time.
 	idle time.Duration
 }
 
-// partialMessages has the unfinished writes, by their authors.
+// partialMessages holds the incomplete writes, by author.
 type partialMessages struct {
 	open map[string]*partialMessage
-	at   time.Time // of the latest message
+	at   time.Time // time of the latest message
 }
 
-// appliedSeq returns the sequence number behind which the apply loop reads on.
+// appliedSeq returns the sequence number of the last applied message.
 func (c *Cluster) appliedSeq() uint64 {
 	c.appliedMu.Lock()
 	defer c.appliedMu.Unlock()
@@ -81,7 +81,7 @@ func (as *partialMessages) add(author string, part byte, seq uint64, body []byte
 		}
 		as.open[author] = a
 	case a == nil:
-		return nil, false // its beginning was dropped, or is no longer in the log
+		return nil, false // the first part was dropped, or is no longer in the log
 	}
 	a.idle = 0
 	a.body = append(a.body, body...)
@@ -92,8 +92,8 @@ func (as *partialMessages) add(author string, part byte, seq uint64, body []byte
 	return a.body, true
 }
 
-// age takes the timestamp of a message, before its part is added, and drops the writes whose authors have ended or
-// restarted. A step of the log's clock is one gap between two messages, and counts for at most partTimeout.
+// age advances the time to the timestamp of a message, before its part is added, and drops the writes of authors that have
+// ended or restarted. A step of the log's clock is one gap between two messages, and counts for at most partTimeout.
 func (as *partialMessages) age(at time.Time) {
 	gap := min(max(0, at.Sub(as.at)), partTimeout)
 	as.at = at
@@ -104,7 +104,7 @@ func (as *partialMessages) age(at time.Time) {
 	}
 }
 
-// resumeSeq returns the last message before all unfinished writes, or seq if there are none.
+// resumeSeq returns the last message before all incomplete writes, or seq if there are none.
 func (as *partialMessages) resumeSeq(seq uint64) uint64 {
 	for _, a := range as.open {
 		seq = min(seq, a.first-1)
@@ -122,7 +122,7 @@ func (c *Cluster) advance(seq uint64) {
 	c.appliedChanged = make(chan struct{})
 }
 
-// await waits until everything up to seq can be read.
+// await waits until the log is applied up to seq and the result can be read.
 func (c *Cluster) await(ctx context.Context, seq uint64) error {
 	if err := c.awaitApplied(ctx, seq); err != nil {
 		return err
