@@ -19,25 +19,25 @@ import (
 	"gather/internal/npy"
 )
 
-// storedArrays finds the arrays that specs name, for package kind: uploaded ones by name, objects of allowed buckets by URL.
+// storedArrays implements kind.Arrays: it opens uploaded arrays by name, and objects of allowed buckets by URL.
 type storedArrays struct {
 	store   arrayStore
 	buckets *bucket.Set
 	log     *slog.Logger
-	probes  chan struct{} // one for each concurrent probe of a bucket
+	probes  chan struct{} // one slot for each concurrent probe of a bucket
 }
 
-// maxProbes bounds how many submissions read object headers of buckets at the same time.
+// maxProbes bounds the submissions that read object headers of buckets at the same time.
 const maxProbes = 16
 
-// arrayStore keeps uploaded arrays: in a directory, or in a cluster.
+// arrayStore stores uploaded arrays in a directory or in a cluster.
 type arrayStore interface {
 	api.Arrays
-	// Acquire opens an array for a job. Errors: job.ErrArrayNotFound, those of its store.
+	// Acquire opens an array for a job. Errors: job.ErrArrayNotFound, and errors of the store.
 	Acquire(ctx context.Context, tenant, name string) (*array.Handle, error)
-	// Damaged returns the number of arrays that are known to be damaged.
+	// Damaged returns the number of arrays known to be damaged.
 	Damaged() int
-	// Totals is how many arrays all tenants have, and how many bytes these have together.
+	// Totals returns the number of arrays of all tenants and their total size.
 	Totals() (arrays int, bytes int64)
 }
 
@@ -45,7 +45,7 @@ func newStoredArrays(store arrayStore, buckets *bucket.Set, log *slog.Logger) st
 	return storedArrays{store: store, buckets: buckets, log: log, probes: make(chan struct{}, maxProbes)}
 }
 
-// Open implements kind.Arrays. Its error is an error of the client, or a *job.Rejection.
+// Open implements kind.Arrays. Its error is one that the client can correct, or a *job.Rejection.
 func (a storedArrays) Open(ctx context.Context, tenant string, ref chunked.Ref, pin []byte) (kind.Opened, error) {
 	var opened kind.Opened
 	var err error
@@ -54,27 +54,27 @@ func (a storedArrays) Open(ctx context.Context, tenant string, ref chunked.Ref, 
 	} else {
 		opened, err = a.openName(ctx, tenant, ref.Name, pin)
 	}
-	if err == nil || isFault(err) {
+	if err == nil || isClientError(err) {
 		return opened, err
 	}
 	if ctx.Err() == nil {
-		a.log.Warn("an array cannot be read", "tenant", tenant, "array", ref.Name+ref.URL, "error", err)
+		a.log.Warn("reading an array failed", "tenant", tenant, "array", ref.Name+ref.URL, "error", err)
 	}
-	// The cause has hosts and paths, which clients must not see.
+	// The cause has hosts and paths, which must not reach clients.
 	return kind.Opened{}, &job.Rejection{
-		Err: job.ErrStorage, Reason: "arrays", Detail: "the array cannot be read now", RetryAfter: 5 * time.Second,
+		Err: job.ErrStorage, Reason: "arrays", Detail: "reading the array failed", RetryAfter: 5 * time.Second,
 	}
 }
 
 // Errors that clients see.
 var (
-	errNoArray = errors.New("names no array of yours: upload it with PUT /v1/arrays/{name}")
+	errNoArray = errors.New("does not name one of your arrays: upload it with PUT /v1/arrays/{name}")
 	errGone    = errors.New("the array was deleted since the job was submitted")
 	errOther   = errors.New("is not the array that the job was submitted with")
 )
 
-// isFault reports whether the client can correct an error.
-func isFault(err error) bool {
+// isClientError reports whether the client can correct an error.
+func isClientError(err error) bool {
 	for _, fault := range []error{
 		errNoArray, errGone, errOther, bucket.ErrNotAllowed, bucket.ErrNotFound, bucket.ErrChanged, bucket.ErrUnsupported,
 		npy.ErrFormat, job.ErrCorrupt,
@@ -89,7 +89,7 @@ func isFault(err error) bool {
 // namePin identifies an uploaded array.
 type namePin struct {
 	SHA256 string `json:"sha256"`
-	// Use is the mark that other nodes search for in the specs of unfinished jobs, to find the arrays in use.
+	// Use is the reference ID that other nodes look for in the specs of unfinished jobs, to find the arrays in use.
 	Use string `json:"use,omitempty"`
 }
 
@@ -116,18 +116,18 @@ func (a storedArrays) openName(ctx context.Context, tenant, name string, pin []b
 		return kind.Opened{}, errors.Join(err, h.Close())
 	}
 	return kind.Opened{
-		Stored: chunked.Stored{Header: h.Header, Reader: discreet{h, a.log, name}}, Pin: text, Close: h.Close,
+		Stored: chunked.Stored{Header: h.Header, Reader: redactingReader{h, a.log, name}}, Pin: text, Close: h.Close,
 	}, nil
 }
 
-// urlPin identifies a version of an object. It contains the header, so that a restart can plan the job without the
+// urlPin identifies a version of an object. It includes the header, so that a restart can plan the job without the
 // bucket.
 type urlPin struct {
 	bucket.Version
 	Header []byte `json:"header"`
 }
 
-// probeTimeout bounds how long a submission waits for a bucket, its wait for a free probe included.
+// probeTimeout bounds how long a submission waits for a bucket, including the wait for a free slot.
 const probeTimeout = 15 * time.Second
 
 func (a storedArrays) openURL(ctx context.Context, url string, pin []byte) (kind.Opened, error) {
@@ -136,7 +136,7 @@ func (a storedArrays) openURL(ctx context.Context, url string, pin []byte) (kind
 		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 		defer cancel()
 		var err error
-		if p, err = a.look(ctx, url); err != nil {
+		if p, err = a.probe(ctx, url); err != nil {
 			return kind.Opened{}, err
 		}
 	} else if err := json.Unmarshal(pin, &p); err != nil {
@@ -155,47 +155,47 @@ func (a storedArrays) openURL(ctx context.Context, url string, pin []byte) (kind
 	}
 	text, err := json.Marshal(p)
 	return kind.Opened{
-		Stored: chunked.Stored{Header: header, Reader: discreet{object, a.log, url}}, Pin: text, Close: func() error { return nil },
+		Stored: chunked.Stored{Header: header, Reader: redactingReader{object, a.log, url}}, Pin: text, Close: func() error { return nil },
 	}, err
 }
 
-// slowReader reads an array that may be slow.
+// slowReader reads an array whose reads may block.
 type slowReader interface {
 	io.ReaderAt
 	ReadAtContext(ctx context.Context, p []byte, off int64) (int, error)
 }
 
-// discreet reads an array for a job, whose failure its client reads: causes that name hosts and paths go to the log.
-type discreet struct {
+// redactingReader reads an array for a job. Errors that contain hosts and paths go to the log instead of to the client.
+type redactingReader struct {
 	slowReader
 	log   *slog.Logger
 	array string
 }
 
 // ReadAtContext implements chunked.SlowReader.
-func (d discreet) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
-	n, err := d.slowReader.ReadAtContext(ctx, p, off)
+func (r redactingReader) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
+	n, err := r.slowReader.ReadAtContext(ctx, p, off)
 	switch {
 	case err == nil || errors.Is(err, io.EOF) || ctx.Err() != nil:
 		return n, err
 	case errors.Is(err, bucket.ErrChanged):
 		return n, &job.Failure{Reason: job.FailedSourceChanged, Detail: err.Error()}
 	case errors.Is(err, bucket.ErrNotFound):
-		return n, &job.Failure{Reason: job.FailedSourceChanged, Detail: "the object was deleted since the job was submitted"}
+		return n, &job.Failure{Reason: job.FailedSourceChanged, Detail: "the object was deleted after the job was submitted"}
 	case errors.Is(err, job.ErrCorrupt):
 		return n, &job.Failure{Reason: job.FailedSourceCorrupt, Detail: err.Error() + ": upload the array again"}
-	case isFault(err):
+	case isClientError(err):
 		return n, err
 	}
-	d.log.Error("an array could not be read", "array", d.array, "error", err)
-	return n, errors.New("it could not be read; see the server's log")
+	r.log.Error("reading an array failed", "array", r.array, "error", err)
+	return n, errors.New("reading the array failed; see the server's log")
 }
 
-// headPiece is how many bytes of an object are read first to find its header: most headers have 128 bytes.
+// headPiece is the number of bytes first read to find an object's header: most headers have 128 bytes.
 const headPiece = 64 << 10
 
-// look reads the version and the header of an object.
-func (a storedArrays) look(ctx context.Context, url string) (urlPin, error) {
+// probe reads the version and the header of an object.
+func (a storedArrays) probe(ctx context.Context, url string) (urlPin, error) {
 	select {
 	case a.probes <- struct{}{}:
 		defer func() { <-a.probes }()
@@ -210,7 +210,7 @@ func (a storedArrays) look(ctx context.Context, url string) (urlPin, error) {
 	if err != nil {
 		return urlPin{}, err
 	}
-	var head bytes.Buffer // at most npy.MaxHeader, the bound of the reads
+	var head bytes.Buffer // at most npy.MaxHeader, which bounds the reads
 	in := bufio.NewReaderSize(&directReader{ctx: ctx, o: object}, headPiece)
 	h, err := npy.ParseHeader(io.TeeReader(in, &head))
 	if err != nil {
@@ -219,9 +219,9 @@ func (a storedArrays) look(ctx context.Context, url string) (urlPin, error) {
 	return urlPin{Version: v, Header: head.Bytes()[:h.Offset]}, nil
 }
 
-// directReader reads an object from its start, and has no block of it kept.
+// directReader reads an object sequentially, bypassing the block cache.
 type directReader struct {
-	ctx context.Context //nolint:containedctx // an io.Reader has no other way
+	ctx context.Context //nolint:containedctx // required by io.Reader
 	o   *bucket.Object
 	off int64
 }

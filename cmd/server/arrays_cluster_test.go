@@ -10,7 +10,8 @@ import (
 	"gather/internal/cluster/natstest"
 )
 
-// What is uploaded to one node is summed by any, and neither replaced nor deleted by any while a job of another needs it.
+// An array uploaded to one node can be summed on any node, and cannot be replaced or deleted while a job on another
+// node uses it.
 func TestStoredArraysOfACluster(t *testing.T) {
 	servers := natstest.Start(t, 1)
 	apis := make([]string, 2)
@@ -57,7 +58,7 @@ func TestStoredArraysOfACluster(t *testing.T) {
 	if status, v := call(t, "DELETE", apis[1]+"/v1/arrays/x", "", nil); status != http.StatusNoContent {
 		t.Errorf("delete: %d %v", status, v)
 	}
-	if status, v := submit(apis[0], ""); status != http.StatusUnprocessableEntity || !strings.Contains(fmt.Sprint(v), "no array of yours") {
+	if status, v := submit(apis[0], ""); status != http.StatusUnprocessableEntity || !strings.Contains(fmt.Sprint(v), "does not name one of your arrays") {
 		t.Errorf("after the delete: %d %v", status, v)
 	}
 }

@@ -30,7 +30,7 @@ func serveBucket(t *testing.T, bucket string) (api string, sum func(url, more st
 	}
 }
 
-// ended waits for a job.
+// ended waits for a job to end.
 func ended(t *testing.T, api string, v map[string]any) map[string]any {
 	t.Helper()
 	status, v := call(t, "GET", fmt.Sprint(api, "/v1/jobs/", v["id"]), "", nil, "Prefer", "wait=30")
@@ -40,13 +40,13 @@ func ended(t *testing.T, api string, v map[string]any) map[string]any {
 	return v
 }
 
-// failedAs reports whether a job failed with a problem of a type.
+// failedAs reports whether a job failed with a problem type.
 func failedAs(v map[string]any, problem string) bool {
 	e, _ := v["error"].(map[string]any)
 	return v["state"] == "failed" && e["type"] == "/problems/"+problem
 }
 
-// An object that is replaced after the submission fails the job, also by a file that can never be read; the worker is free
+// Replacing an object after the submission fails the job, even if the new file can never be read; the worker is free
 // for the next job, and the server stops.
 func TestReplacedObject(t *testing.T) {
 	dir := t.TempDir()
@@ -83,7 +83,7 @@ func TestReplacedObject(t *testing.T) {
 	}
 }
 
-// A URL that can name no object is an error of the client's.
+// A URL that cannot name an object is a client error.
 func TestHostileURLs(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "ok.npy"), float64s(t, 10), 0o600); err != nil {
@@ -102,7 +102,7 @@ func TestHostileURLs(t *testing.T) {
 	}
 }
 
-// What an S3 store makes of a ranged request is checked: a wrong answer is no wrong sum.
+// Responses of S3 stores to ranged requests are checked: an invalid response never causes a wrong sum.
 func TestStoresThatIgnoreHeaders(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "someone")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-theirs")
@@ -110,8 +110,8 @@ func TestStoresThatIgnoreHeaders(t *testing.T) {
 	file := float64s(t, n)
 	var gets atomic.Int64
 	for name, tt := range map[string]struct {
-		answer func(w http.ResponseWriter, r *http.Request)
-		want   string // the problem; "" is the right sum
+		response func(w http.ResponseWriter, r *http.Request)
+		want     string // the problem; "" for the correct sum
 	}{
 		"the whole object": {func(w http.ResponseWriter, r *http.Request) {
 			r.Header.Del("Range")
@@ -132,7 +132,7 @@ func TestStoresThatIgnoreHeaders(t *testing.T) {
 			gets.Store(0)
 			store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				gets.Add(1)
-				tt.answer(w, r)
+				tt.response(w, r)
 				http.ServeContent(w, r, "", time.Unix(1e9, 0), bytes.NewReader(file))
 			}))
 			defer store.Close()
@@ -146,8 +146,7 @@ func TestStoresThatIgnoreHeaders(t *testing.T) {
 	}
 }
 
-// A bit that the disk has flipped fails the jobs that sum the array, and a record that cannot be read keeps nothing from
-// starting.
+// A flipped bit on disk fails the jobs that sum the array, and an unreadable record does not prevent the start.
 func TestDamagedArrays(t *testing.T) {
 	dir := t.TempDir()
 	serve := func(f func(api string)) {
@@ -172,7 +171,7 @@ func TestDamagedArrays(t *testing.T) {
 				t.Fatalf("%s: got %d %v", name, status, v)
 			}
 		}
-		files := stored() // in the order in which they were stored
+		files := stored() // in the order of storing
 		data, err := os.ReadFile(files[0])
 		if err != nil {
 			t.Fatal(err)
@@ -185,7 +184,7 @@ func TestDamagedArrays(t *testing.T) {
 			t.Errorf("got %d %v, want source-corrupt", status, v)
 		}
 		if status, v := sum(api, "bit"); status != http.StatusUnprocessableEntity || !strings.Contains(fmt.Sprint(v), "damaged") {
-			t.Errorf("once it is known: got %d %v, want 422", status, v)
+			t.Errorf("once the damage is known: got %d %v, want 422", status, v)
 		}
 	})
 	records, err := filepath.Glob(filepath.Join(dir, "arrays", "*", "record.json"))
@@ -207,7 +206,7 @@ func TestDamagedArrays(t *testing.T) {
 	})
 }
 
-// An array of as many dimensions as can be stored can be summed, over all axes and over some.
+// An array with the maximum number of dimensions can be summed over all axes and over some.
 func TestManyDimensions(t *testing.T) {
 	srv, stop := launch(t, "--data-dir", t.TempDir())
 	defer stop()
@@ -234,7 +233,7 @@ func TestManyDimensions(t *testing.T) {
 	}
 }
 
-// flat writes a nested list without its nesting.
+// flat formats a nested list as a flat one.
 func flat(v any) string {
 	text := fmt.Sprint(v)
 	if !strings.HasPrefix(text, "[") {

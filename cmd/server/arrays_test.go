@@ -17,7 +17,7 @@ import (
 	"gather/internal/npy"
 )
 
-// float64s is an .npy file of the numbers 0.1, 1.1, 2.1, ...
+// float64s returns an .npy file of the numbers 0.1, 1.1, 2.1, ...
 func float64s(t *testing.T, n int) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -31,8 +31,8 @@ func float64s(t *testing.T, n int) []byte {
 	return data
 }
 
-// Stored arrays are summed by name and by URL, cannot be deleted while a job uses them, not even one of before a restart,
-// and a job notices that its object was changed.
+// Stored arrays are summed by name and by URL. They cannot be deleted while a job uses them, not even after a restart,
+// and a job detects that its object was changed.
 func TestStoredArrays(t *testing.T) {
 	dir := t.TempDir()
 	bucket := filepath.Join(dir, "bucket")
@@ -67,11 +67,11 @@ func TestStoredArrays(t *testing.T) {
 				t.Errorf("%s: %d %v", source, status, v)
 			}
 		}
-		for source, says := range map[string]string{
-			`"name":"none"`: "no array of yours", `"url":"file://` + bucket + `/none.npy"`: "no such object",
+		for source, detail := range map[string]string{
+			`"name":"none"`: "does not name one of your arrays", `"url":"file://` + bucket + `/none.npy"`: "no such object",
 			`"url":"file:///etc/passwd"`: "not in a bucket", `"url":"file://` + bucket + `/cut.npy"`: "bytes",
 		} {
-			if status, v := sum(api, source, ""); status != http.StatusUnprocessableEntity || !strings.Contains(fmt.Sprint(v), says) {
+			if status, v := sum(api, source, ""); status != http.StatusUnprocessableEntity || !strings.Contains(fmt.Sprint(v), detail) {
 				t.Errorf("%s: %d %v", source, status, v)
 			}
 		}
@@ -91,7 +91,7 @@ func TestStoredArrays(t *testing.T) {
 		if status, _ := call(t, "DELETE", api+"/v1/arrays/x", "", nil); status != http.StatusConflict {
 			t.Errorf("delete in use, after the restart: %d", status)
 		}
-		// The job was running before the restart: its cancel may be answered before it has ended.
+		// The job was running before the restart, so its cancel may return before it has ended.
 		if status, v := call(t, "POST", api+"/v1/jobs/"+byName+"/cancel", "", nil); status != http.StatusOK && status != http.StatusAccepted {
 			t.Errorf("cancel: got %d %v, want 200 or 202", status, v)
 		}
@@ -108,7 +108,7 @@ func TestStoredArrays(t *testing.T) {
 	})
 }
 
-// What is wrong with a bucket is not the client's fault, and its hosts are not told.
+// A failing bucket is not a client error, and the response does not contain its hosts.
 func TestStoredArraysThatCannotBeRead(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "someone")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-theirs")
@@ -118,14 +118,14 @@ func TestStoredArraysThatCannotBeRead(t *testing.T) {
 	defer stop()
 	status, v := call(t, "POST", "http://"+srv.apiListener.Addr().String()+"/v1/jobs", "application/json",
 		[]byte(`{"kind":"array_sum","array":{"source":"npy","url":"s3://data/x.npy"}}`))
-	if text := fmt.Sprint(v); status != http.StatusServiceUnavailable || !strings.Contains(text, "cannot be read now") ||
+	if text := fmt.Sprint(v); status != http.StatusServiceUnavailable || !strings.Contains(text, "Reading the array failed") ||
 		strings.Contains(text, strings.TrimPrefix(store.URL, "http://")) {
 		t.Errorf("%d %v", status, v)
 	}
 }
 
-// A look at an object asks for little of it.
-func TestStoredArraysLook(t *testing.T) {
+// A probe reads little of an object.
+func TestStoredArraysProbe(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "someone")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-theirs")
 	file := float64s(t, 1_000_000)
@@ -147,6 +147,6 @@ func TestStoredArraysLook(t *testing.T) {
 	status, v := call(t, "POST", "http://"+srv.apiListener.Addr().String()+"/v1/jobs", "application/json",
 		[]byte(`{"kind":"array_sum","array":{"source":"npy","url":"s3://data/x.npy"},"start_after":"1h"}`))
 	if status != http.StatusAccepted || largest.Load() != headPiece {
-		t.Errorf("%d %v, %d bytes were asked for", status, v, largest.Load())
+		t.Errorf("%d %v, %d bytes were requested", status, v, largest.Load())
 	}
 }

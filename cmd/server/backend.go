@@ -16,8 +16,8 @@ import (
 	"gather/internal/journal"
 )
 
-// store keeps the jobs and their logs.
-type record interface {
+// jobStore stores jobs and their logs.
+type jobStore interface {
 	executor.Journal
 	api.Jobs
 	api.Log
@@ -25,56 +25,56 @@ type record interface {
 	health
 }
 
-// health is the state of a record.
+// health is the lifecycle of a jobStore.
 type health interface {
-	// Ready returns why no write can be taken now: job.ErrStorage.
+	// Ready returns why writes are rejected: job.ErrStorage.
 	Ready() error
-	// Close ends it, after the executor and the API.
+	// Close closes the store, after the executor and the API.
 	Close() error
 }
 
-// backend is the difference between a single server and a node of a cluster: the store of jobs and arrays, and the
-// source of tasks.
+// backend has the components that differ between a single server and a node of a cluster: the stores of jobs and
+// arrays, and the source of tasks.
 type backend struct {
-	record
+	jobStore
 	// nodes lists the nodes that run the jobs.
 	nodes api.Nodes
-	// arrays are the uploaded ones.
+	// arrays stores the uploaded arrays.
 	arrays arrayStore
 	// replica is api.Config.Replica.
 	replica api.Replica
-	// turns deals out the work of the cluster; nil where the executor has all jobs to itself.
-	turns executor.Cluster
-	// wall is the clock that the nodes of a cluster share; nil for the machine's.
+	// cluster distributes tasks to the executors of all nodes; nil on a single server.
+	cluster executor.Cluster
+	// wall is the clock that the nodes of a cluster share; nil for the machine's clock.
 	wall func() time.Time
 	// room is executor.Config.Room.
 	room func() <-chan struct{}
 	// results is executor.Config.Results.
 	results func(tenant string, id job.ID) (ofJob, ofTenant int64)
-	// durability is the durability of a job that is answered 202, as in openapi.yaml.
+	// durability is the durability of accepted jobs, as in openapi.yaml.
 	durability string
 	// drain announces to the other nodes that this one takes no more tasks.
 	drain func()
-	// backups sends backups; nil in a cluster.
+	// backups serves backups; nil in a cluster.
 	backups http.Handler
 	// uploadMemory is api.Config.UploadMemory; 0 for its default.
 	uploadMemory int64
-	// closeArrays closes the store of arrays; nil for nothing.
+	// closeArrays closes the array store; nil for a no-op.
 	closeArrays func() error
-	// startupAttrs are the attributes of the log message at the start.
+	// startupAttrs are attributes of the startup log message.
 	startupAttrs []any
 }
 
-// Close ends the backend, after the executor and the API.
+// Close closes the backend, after the executor and the API.
 func (b *backend) Close() error {
 	var err error
 	if b.closeArrays != nil {
 		err = b.closeArrays()
 	}
-	return errors.Join(err, b.record.Close())
+	return errors.Join(err, b.jobStore.Close())
 }
 
-// checkDataDir warns about a data directory that others than the server's user can read. It keeps its mode.
+// checkDataDir warns about a data directory that other users can read. It does not change the mode.
 func (s *server) checkDataDir() {
 	info, err := os.Stat(s.cfg.DataDir)
 	if err == nil && info.Mode().Perm()&0o077 != 0 {
@@ -106,7 +106,7 @@ func (s *server) openJournal(ctx context.Context) (backend, error) {
 	if err != nil {
 		return backend{}, err
 	}
-	// Under the lock of the journal.
+	// Open the arrays under the lock of the journal.
 	arrays, err := array.Open(array.Config{
 		Dir: filepath.Join(c.DataDir, "arrays"), MaxBytes: c.MaxArray.n, TenantBytes: c.ArrayQuota.n, Ready: j.Ready,
 		Spare: j.Spare, Logger: s.log,
@@ -129,17 +129,17 @@ func (s *server) openJournal(ctx context.Context) (backend, error) {
 			<-scrubbed
 			return nil
 		},
-		backups: &backups{s: s, journal: j, arrays: arrays, turn: make(chan struct{}, 1)},
-		record:  j, nodes: alone{s.newNode()}, durability: string(api.JobDurabilityFsync), drain: func() {},
+		backups:  &backups{s: s, journal: j, arrays: arrays, slot: make(chan struct{}, 1)},
+		jobStore: j, nodes: singleNode{s.newNode()}, durability: string(api.JobDurabilityFsync), drain: func() {},
 		startupAttrs: []any{"node", c.NodeName},
 	}, nil
 }
 
-// alone is a server that is the only node.
-type alone struct{ self func() job.Node }
+// singleNode implements api.Nodes for a single server.
+type singleNode struct{ self func() job.Node }
 
 // Nodes implements api.Nodes.
-func (a alone) Nodes(context.Context) ([]job.Node, error) { return []job.Node{a.self()}, nil }
+func (n singleNode) Nodes(context.Context) ([]job.Node, error) { return []job.Node{n.self()}, nil }
 
 // newNode returns a function that describes this server.
 func (s *server) newNode() func() job.Node {
@@ -158,7 +158,7 @@ func (s *server) ended(j *job.Job) {
 	}
 }
 
-// work returns the load of the executor: none before the executor exists, because other nodes may request it earlier.
+// work returns the load of the executor, which is zero before the executor exists: other nodes may request it earlier.
 func (s *server) work() job.Work {
 	if e := s.executor.Load(); e != nil {
 		return e.Work()

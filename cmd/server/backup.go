@@ -20,26 +20,26 @@ import (
 	"gather/internal/journal"
 )
 
-// The admin socket is a Unix socket in the data directory of a server that is not part of a cluster: users who can read
-// the directory can take a backup, and the server writes to the connection alone.
+// The admin socket is a Unix socket in the data directory of a single server: users who can read the directory can make
+// backups.
 const (
 	adminSocket = "admin.sock"
 	backupPath  = "/backup"
-	// backupStall is how long a client may take no bytes of a backup.
+	// backupStall bounds how long a client may stop reading a backup.
 	backupStall = 5 * time.Minute
-	// summaryTrailer has the summary of a backup, as JSON.
+	// summaryTrailer is the HTTP trailer with the summary of a backup, as JSON.
 	summaryTrailer = "Gather-Backup"
 )
 
-// backups sends backups, one at a time.
+// backups serves backups, one at a time.
 type backups struct {
 	s       *server
 	journal *journal.Journal
 	arrays  *array.Store
-	turn    chan struct{} // holds a token while a backup is sent
+	slot    chan struct{} // holds a token while a backup is sent
 }
 
-// openAdmin listens on the admin socket. A server that cannot runs without: it cannot take backups.
+// openAdmin listens on the admin socket. If that fails the server runs without backups.
 func (s *server) openAdmin(ctx context.Context) {
 	if s.backend.backups == nil {
 		return
@@ -47,7 +47,7 @@ func (s *server) openAdmin(ctx context.Context) {
 	path := filepath.Join(s.cfg.DataDir, adminSocket)
 	l, err := listenAdmin(ctx, path)
 	if err != nil {
-		s.log.Warn("no backup can be taken: the admin socket cannot be opened", "path", path, "error", err)
+		s.log.Warn("opening the admin socket failed; backups are not available", "path", path, "error", err)
 		return
 	}
 	mux := http.NewServeMux()
@@ -56,7 +56,7 @@ func (s *server) openAdmin(ctx context.Context) {
 }
 
 func listenAdmin(ctx context.Context, path string) (net.Listener, error) {
-	// A killed backup leaves its file behind: the lock of the data directory is held.
+	// Remove the socket of a killed server: this one has the lock of the data directory.
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -74,10 +74,10 @@ func listenAdmin(ctx context.Context, path string) (net.Listener, error) {
 // ServeHTTP sends a backup.
 func (b *backups) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	select {
-	case b.turn <- struct{}{}:
-		defer func() { <-b.turn }()
+	case b.slot <- struct{}{}:
+		defer func() { <-b.slot }()
 	default:
-		http.Error(w, "another backup is being taken", http.StatusConflict)
+		http.Error(w, "another backup is in progress", http.StatusConflict)
 		return
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
@@ -85,13 +85,13 @@ func (b *backups) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rc := http.NewResponseController(w)
 	stop := context.AfterFunc(b.s.streams, func() {
 		cancel(job.ErrDraining)
-		_ = rc.SetWriteDeadline(time.Now()) // for a client that does not read
+		_ = rc.SetWriteDeadline(time.Now()) // for a client that stops reading
 	})
 	defer stop()
 	began := time.Now()
 	taken, err := backup.New(ctx, b.s.cfg.DataDir, b.journal, b.arrays)
 	if err != nil {
-		b.s.log.Error("no backup was taken", "error", err)
+		b.s.log.Error("backup failed to start", "error", err)
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
@@ -101,16 +101,16 @@ func (b *backups) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	sum, err := taken.Write(ctx, &deadlineWriter{w, rc})
 	err = errors.Join(err, taken.Close())
 	if err != nil {
-		b.s.log.Error("a backup was not completed", "error", err)
-		panic(http.ErrAbortHandler) // so that the client notices
+		b.s.log.Error("backup failed", "error", err)
+		panic(http.ErrAbortHandler) // so that the client detects it
 	}
-	text, _ := json.Marshal(sum) // of strings and numbers
+	text, _ := json.Marshal(sum) // strings and numbers only
 	w.Header().Set(summaryTrailer, string(text))
 	b.s.log.Info("backup sent", "arrays", sum.Arrays, "bytes", sum.Bytes, "damaged", len(sum.Damaged),
 		"prepared_in", paused, "took", time.Since(began))
 }
 
-// deadlineWriter sets a deadline for each write.
+// deadlineWriter sets a write deadline for each write.
 type deadlineWriter struct {
 	io.Writer
 	rc *http.ResponseController
@@ -130,7 +130,7 @@ type backupCmd struct {
 // Run writes a backup of a running server to standard output.
 func (c *backupCmd) Run(ctx context.Context, s streams) error {
 	if isTerminal(s.out) {
-		return fmt.Errorf("%w: the backup is not for a terminal: send it to a file, or to 'server restore'", errUsage)
+		return fmt.Errorf("%w: refusing to write a backup to a terminal: redirect it to a file, or pipe it to 'gather restore'", errUsage)
 	}
 	path := filepath.Join(c.DataDir, adminSocket)
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -145,7 +145,7 @@ func (c *backupCmd) Run(ctx context.Context, s streams) error {
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-			err = fmt.Errorf("no server of its own runs on %s: the directory of a stopped server can be copied, and a cluster is backed up by NATS: %w",
+			err = fmt.Errorf("no single server runs on %s: copy the directory of a stopped server, and back up a cluster with NATS: %w",
 				c.DataDir, err)
 		}
 		return err
@@ -179,18 +179,18 @@ func (c *backupCmd) Run(ctx context.Context, s streams) error {
 type restoreCmd struct {
 	DataDir string `required:"" placeholder:"DIR" help:"Directory to restore into. It must be empty or not exist."`
 
-	// in is standard input, but in tests.
+	// in replaces standard input in tests.
 	in io.Reader
 }
 
-// Run reads a backup from standard input, and then everything that it has restored.
+// Run restores a backup from standard input, then reads and counts everything it restored.
 func (c *restoreCmd) Run(ctx context.Context, s streams) error {
 	in := c.in
 	if in == nil {
 		in = os.Stdin
 	}
 	if isTerminal(in) {
-		return fmt.Errorf("%w: the restore reads what 'server backup' writes, not a terminal", errUsage)
+		return fmt.Errorf("%w: restore reads the output of 'gather backup', not a terminal", errUsage)
 	}
 	if err := backup.Restore(in, c.DataDir); err != nil {
 		return err

@@ -18,26 +18,26 @@ import (
 	"time"
 )
 
-// backedUp are the jobs that were answered 202, with their ends as far as clients were shown them.
+// backedUp has the accepted jobs and the final states that clients saw.
 type backedUp struct {
 	mu       sync.Mutex
-	promises map[string]promise
+	jobs     map[string]trackedJob
 	accepted milestones
 }
 
-func (b *backedUp) set(p promise) {
+func (b *backedUp) set(p trackedJob) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if _, ok := b.promises[p.id]; !ok {
+	if _, ok := b.jobs[p.id]; !ok {
 		b.accepted.add()
 	}
-	b.promises[p.id] = p
+	b.jobs[p.id] = p
 }
 
-func (b *backedUp) snapshot() map[string]promise {
+func (b *backedUp) snapshot() map[string]trackedJob {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return maps.Clone(b.promises)
+	return maps.Clone(b.jobs)
 }
 
 // one submits a job and waits for its end.
@@ -46,7 +46,7 @@ func (b *backedUp) one(ctx context.Context, c *client, o order) error {
 	if err != nil {
 		return err
 	}
-	p := promise{order: o, id: v.ID}
+	p := trackedJob{order: o, id: v.ID}
 	b.set(p)
 	if v, err = c.wait(ctx, v.ID); err != nil {
 		return err
@@ -56,7 +56,7 @@ func (b *backedUp) one(ctx context.Context, c *client, o order) error {
 	return nil
 }
 
-// onArray uploads an array under a name that had other content before, sums it, and deletes it.
+// onArray uploads an array under a reused name, sums it, and deletes it.
 func (b *backedUp) onArray(ctx context.Context, c *client, worker, i int) error {
 	values := bytes.Repeat([]byte{byte(1 + i%200)}, 100_000)
 	file := append([]byte("\x93NUMPY\x01\x00\x76\x00"+fmt.Sprintf("%-117s\n", `{'descr': '|u1', 'fortran_order': False, 'shape': (100000,), }`)), values...)
@@ -71,7 +71,7 @@ func (b *backedUp) onArray(ctx context.Context, c *client, worker, i int) error 
 		return err
 	}
 	for {
-		// The end of a job is shown a moment before it gives its array back.
+		// A job releases its array shortly after its end is visible.
 		a, err := c.do(ctx, http.MethodDelete, path, "")
 		if err != nil || a.status == http.StatusNoContent {
 			return err
@@ -82,8 +82,8 @@ func (b *backedUp) onArray(ctx context.Context, c *client, worker, i int) error 
 	}
 }
 
-// TestBackup takes backups while clients submit jobs and replace arrays. A server on what is restored has every job that was
-// answered 202 before the backup began: ended ones as they were shown, and the others run to their ends, with their arrays.
+// TestBackup makes backups while clients submit jobs and replace arrays. A server on the restored data has every job
+// accepted before the backup began: ended ones unchanged, and the others run to their ends with their arrays.
 func TestBackup(t *testing.T) {
 	needs(t, "tar", "sha256sum")
 	const jobs, workers = 400, 8
@@ -92,7 +92,7 @@ func TestBackup(t *testing.T) {
 	p := startProcess(t, "--workers=2")
 	data := strings.TrimPrefix(p.args[slices.IndexFunc(p.args, func(a string) bool { return strings.HasPrefix(a, "--data-dir=") })], "--data-dir=")
 	c := newClient(p)
-	b := &backedUp{promises: make(map[string]promise)}
+	b := &backedUp{jobs: make(map[string]trackedJob)}
 
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -113,17 +113,17 @@ func TestBackup(t *testing.T) {
 		})
 	}
 	type taken struct {
-		file     string
-		promises map[string]promise
+		file string
+		jobs map[string]trackedJob
 	}
 	var all []taken
 	withArrays := false
 	for i := range 4 {
 		b.accepted.reach(ctx, jobs*(i+1)/5)
-		k := taken{file: filepath.Join(t.TempDir(), "backup.tar"), promises: b.snapshot()}
+		k := taken{file: filepath.Join(t.TempDir(), "backup.tar"), jobs: b.snapshot()}
 		began := time.Now()
 		text := takeBackup(ctx, t, p.path, data, k.file)
-		t.Logf("%d jobs were promised; %s in %s", len(k.promises), strings.TrimSpace(text), time.Since(began).Round(time.Millisecond))
+		t.Logf("%d jobs were accepted; %s in %s", len(k.jobs), strings.TrimSpace(text), time.Since(began).Round(time.Millisecond))
 		all = append(all, k)
 		withArrays = withArrays || !strings.Contains(text, " 0 arrays")
 	}
@@ -148,16 +148,16 @@ func TestBackup(t *testing.T) {
 		if err := r.start(); err != nil {
 			t.Fatal(err)
 		}
-		l := &ledger{promises: make(map[string]*promise)}
-		for id, one := range k.promises {
-			l.promises[id] = &one
+		l := &tracker{jobs: make(map[string]*trackedJob)}
+		for id, one := range k.jobs {
+			l.jobs[id] = &one
 		}
 		l.verify(ctx, t, newClient(r))
 		r.kill()
 	}
 }
 
-// takeBackup runs 'server backup' as operators do, and returns what it reports.
+// takeBackup runs 'gather backup' and returns its summary.
 func takeBackup(ctx context.Context, t *testing.T, server, data, file string) string {
 	t.Helper()
 	out, err := os.Create(file)
@@ -190,7 +190,7 @@ func restore(ctx context.Context, t *testing.T, server, file, dir string) {
 	t.Logf("%s", bytes.TrimSpace(text))
 }
 
-// extract restores with the tools that every system has.
+// extract restores with tar alone.
 func extract(ctx context.Context, t *testing.T, file, dir string) {
 	t.Helper()
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -222,24 +222,24 @@ func checkModes(t *testing.T, dir string) {
 	}
 }
 
-// TestBackupIsRefused covers what is no backup.
-func TestBackupIsRefused(t *testing.T) {
+// TestBackupErrors tests backups that cannot be made or restored.
+func TestBackupErrors(t *testing.T) {
 	data := t.TempDir()
-	if code, out, text := cliRun(t, "backup", "--data-dir", data); code != exitFault || out != "" || !strings.Contains(text, "no server") {
-		t.Errorf("without a server: exit code %d, %q, %q; want %d and that there is none", code, out, text, exitFault)
+	if code, out, text := cliRun(t, "backup", "--data-dir", data); code != exitFailure || out != "" || !strings.Contains(text, "no single server") {
+		t.Errorf("without a server: exit code %d, %q, %q; want %d and that no server runs", code, out, text, exitFailure)
 	}
 	srv, stop := launch(t, "--data-dir", data)
 	defer stop()
 	socket := filepath.Join(data, adminSocket)
 	if info, err := os.Stat(socket); err != nil || info.Mode().Type() != fs.ModeSocket || info.Mode().Perm() != 0o600 {
-		t.Errorf("%s: %v, %v; want a socket for its owner alone", socket, info, err)
+		t.Errorf("%s: %v, %v; want a socket for its owner only", socket, info, err)
 	}
-	srv.backend.backups.(*backups).turn <- struct{}{}
-	if code, out, text := cliRun(t, "backup", "--data-dir", data); code != exitFault || out != "" || !strings.Contains(text, "409") {
-		t.Errorf("beside another: exit code %d, %q, %q; want %d and 409", code, out, text, exitFault)
+	srv.backend.backups.(*backups).slot <- struct{}{}
+	if code, out, text := cliRun(t, "backup", "--data-dir", data); code != exitFailure || out != "" || !strings.Contains(text, "409") {
+		t.Errorf("beside another: exit code %d, %q, %q; want %d and 409", code, out, text, exitFailure)
 	}
-	<-srv.backend.backups.(*backups).turn
-	// A backup is of the API's jobs, and not for its clients.
+	<-srv.backend.backups.(*backups).slot
+	// Backups are not available through the API and metrics listeners.
 	for _, addr := range []string{srv.apiListener.Addr().String(), srv.opsListener.Addr().String()} {
 		if status, _ := call(t, http.MethodPost, "http://"+addr+backupPath, "", nil); status != http.StatusNotFound {
 			t.Errorf("POST %s%s: %d, want %d", addr, backupPath, status, http.StatusNotFound)

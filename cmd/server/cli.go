@@ -20,32 +20,32 @@ type cli struct {
 	Backup      backupCmd      `cmd:"" help:"Write a backup of a running server to standard output, as a tar archive."`
 	Restore     restoreCmd     `cmd:"" help:"Read a backup from standard input, and restore it into an empty directory."`
 	Import      importCmd      `cmd:"" help:"Copy the jobs and arrays of a stopped server's data directory to a cluster, or to another data directory."`
-	Healthcheck healthcheckCmd `cmd:"" help:"Ask a running server whether it is ready; exit 0 if so. For containers without a shell."`
+	Healthcheck healthcheckCmd `cmd:"" help:"Check whether a running server is ready; exit 0 if so. For containers without a shell."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 
 	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"Print the version and exit."`
 }
 
-// streams are where a command writes to.
+// streams are the outputs of a command.
 type streams struct{ out, err io.Writer }
 
 // The exit codes.
 const (
-	exitOK    = 0
-	exitFault = 1 // the command failed
-	exitUsage = 2 // the command line or a setting is invalid
+	exitOK      = 0
+	exitFailure = 1 // the command failed
+	exitUsage   = 2 // invalid command line or setting
 )
 
-// errUsage marks an error of the settings.
+// errUsage is wrapped by errors of the settings.
 var errUsage = errors.New("invalid settings")
 
-// run is main without its globals: it returns the exit code.
+// run is main without globals: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	code := -1
 	_, parser, err := newParser(kong.Writers(stdout, stderr), kong.Exit(func(c int) { code = c }))
 	if err != nil {
-		_, _ = fmt.Fprintln(stderr, "server:", err)
-		return exitFault
+		_, _ = fmt.Fprintln(stderr, "gather:", err)
+		return exitFailure
 	}
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
 		args = append([]string{"serve"}, args...)
@@ -55,17 +55,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return code
 	}
 	if err != nil {
-		_, _ = fmt.Fprintln(stderr, "server:", err)
+		_, _ = fmt.Fprintln(stderr, "gather:", err)
 		return exitUsage
 	}
 	k.BindTo(ctx, (*context.Context)(nil))
 	k.Bind(streams{out: stdout, err: stderr})
 	if err := k.Run(); err != nil {
-		_, _ = fmt.Fprintln(stderr, "server:", err)
+		_, _ = fmt.Fprintln(stderr, "gather:", err)
 		if errors.Is(err, errUsage) {
 			return exitUsage
 		}
-		return exitFault
+		return exitFailure
 	}
 	return exitOK
 }
@@ -73,8 +73,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func newParser(options ...kong.Option) (*cli, *kong.Kong, error) {
 	c := new(cli)
 	parser, err := kong.New(c, append([]kong.Option{
-		kong.Name("server"),
-		kong.Description("gather executes parallel jobs: POST one, gather its result. See README.md."),
+		kong.Name("gather"),
+		kong.Description("gather executes parallel jobs. See README.md."),
 		kong.DefaultEnvars("GATHER"),
 		kong.Vars{"version": versionText()},
 		kong.ValueFormatter(showDefault),
@@ -82,7 +82,7 @@ func newParser(options ...kong.Option) (*cli, *kong.Kong, error) {
 	return c, parser, err
 }
 
-// showDefault returns the text of a default, for the line of its environment variable.
+// showDefault returns the default of a flag, for the line of its environment variable.
 func showDefault(v *kong.Value) string {
 	help := kong.DefaultHelpValueFormatter(v)
 	if v.Default == "" {
@@ -115,13 +115,13 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 		select {
 		case sig := <-signals:
 			log.Warn("exiting immediately; unfinished jobs resume at the next start", "signal", sig.String())
-			os.Exit(exitFault)
+			os.Exit(exitFailure)
 		case <-ended:
 		}
 	}()
 	srv, err := newServer(ctx, c, log)
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
-		log.Info("stopped before it served")
+		log.Info("stopped during startup")
 		return nil
 	}
 	if err != nil {

@@ -61,8 +61,8 @@ func kebab(name string) string {
 	return b.String()
 }
 
-// All faults are listed, and nothing starts.
-func TestFaultySettings(t *testing.T) {
+// All invalid settings are listed, and nothing starts.
+func TestInvalidSettings(t *testing.T) {
 	code, _, stderr := cliRun(t, "--listen", "nowhere", "--workers=-1", "--retention", "soon", "--queue-bytes", "1 banana",
 		"--log-level", "loud", "--log-format", "xml", "--trusted-proxies", "10.0.0.0", "--allowed-hosts", "http://localhost:3000", "--drain-delay=-1s", "--data-dir", "")
 	if code != exitUsage {
@@ -72,18 +72,18 @@ func TestFaultySettings(t *testing.T) {
 		"listen", "workers", "retention", "queue-bytes", "log-level", "log-format", "trusted-proxies", "allowed-hosts", "drain-delay", "data-dir",
 	} {
 		if !strings.Contains(stderr, "--"+flag+":") {
-			t.Errorf("the faults do not name --%s:\n%s", flag, stderr)
+			t.Errorf("the errors do not name --%s:\n%s", flag, stderr)
 		}
 	}
 }
 
 func TestOpenToTheWorldNeedsKeys(t *testing.T) {
-	for listen, refused := range map[string]bool{
+	for listen, invalid := range map[string]bool{
 		"127.0.0.1:0": false, "[::1]:0": false, "localhost:0": false, "127.8.8.8:0": false,
 		":0": true, "0.0.0.0:0": true, "[::]:0": true, "10.1.2.3:0": true, "example.org:80": true,
 	} {
 		c := parsed(t, "--listen", listen)
-		if err := c.validate(); (err != nil) != refused {
+		if err := c.validate(); (err != nil) != invalid {
 			t.Errorf("%s: %v", listen, err)
 		}
 		for _, allow := range [][]string{{"--insecure-no-auth"}, {"--api-keys", "keys.json"}} {
@@ -94,7 +94,7 @@ func TestOpenToTheWorldNeedsKeys(t *testing.T) {
 	}
 }
 
-// parsed is a command line read but not run.
+// parsed returns a parsed command line without running it.
 func parsed(t *testing.T, args ...string) *serveCmd {
 	t.Helper()
 	c, parser, err := newParser()
@@ -173,7 +173,8 @@ func TestKeysCreate(t *testing.T) {
 	}
 }
 
-// TestKeysChange tests a key's life by the commands: listed without its secret, rotated, revoked, but not the last one.
+// TestKeysChange tests the life of a key by commands: listed without its secret, rotated, revoked unless it is the last
+// one.
 func TestKeysChange(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keys.json")
 	keys := func(want int, args ...string) (stdout, stderr string) {
@@ -190,7 +191,7 @@ func TestKeysChange(t *testing.T) {
 	list, _ := keys(exitOK, "list")
 	lines := strings.Split(strings.TrimSpace(list), "\n")
 	if len(lines) != 3 || strings.Contains(list, strings.Split(strings.TrimSpace(first), "_")[2]) {
-		t.Fatalf("the list has no two keys, or a secret:\n%s", list)
+		t.Fatalf("want a list of two keys without secrets:\n%s", list)
 	}
 	for _, line := range lines[1:] {
 		for _, want := range []string{"acme", "read only", "100 in 1m0s", " 7", " 4242"} {
@@ -202,7 +203,7 @@ func TestKeysChange(t *testing.T) {
 	keys(exitUsage, "rotate", "unknown")
 	keys(exitUsage, "revoke", id, "unknown")
 	keys(exitOK, "revoke", id)
-	if _, stderr := keys(exitFault, "revoke", strings.Split(second, "_")[1]); !strings.Contains(stderr, "last key") {
+	if _, stderr := keys(exitFailure, "revoke", strings.Split(second, "_")[1]); !strings.Contains(stderr, "last key") {
 		t.Errorf("the last key: %s", stderr)
 	}
 	left, err := tenant.ReadFile(file)
@@ -221,7 +222,7 @@ func TestKeysChange(t *testing.T) {
 	}
 }
 
-// TestHelpListsCommands tests that --help, which is the help of serve, lists the other commands.
+// TestHelpListsCommands tests that --help, the help of serve, lists the other commands.
 func TestHelpListsCommands(t *testing.T) {
 	_, parser, err := newParser()
 	if err != nil {

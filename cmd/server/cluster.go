@@ -10,12 +10,12 @@ import (
 	"gather/internal/journal"
 )
 
-// openCluster joins the cluster, as soon as it is there. Until then nothing listens, so that not even /livez answers: who
-// watches the process must give it time to start.
+// openCluster joins the cluster, and retries until it succeeds. The API does not listen before, not even for /livez, so
+// supervisors must allow time to start.
 func (s *server) openCluster(ctx context.Context) (backend, error) {
 	c := s.cfg
 	if own, err := journal.Exists(c.DataDir); err == nil && own {
-		s.log.Warn("the data directory also has jobs of a single server; 'gather import' copies them to the cluster",
+		s.log.Warn("the data directory has jobs of a single server; 'gather import' copies them to the cluster",
 			"data_dir", c.DataDir)
 	}
 	config := cluster.Config{
@@ -46,14 +46,14 @@ func (s *server) openCluster(ctx context.Context) (backend, error) {
 		return backend{}, err
 	}
 	return backend{
-		record: joined, nodes: joined, replica: joined, turns: joined, results: joined.Results, wall: joined.Now, arrays: stored, closeArrays: stored.Close,
+		jobStore: joined, nodes: joined, replica: joined, cluster: joined, results: joined.Results, wall: joined.Now, arrays: stored, closeArrays: stored.Close,
 		uploadMemory: stored.UploadMemory() + uploadBuffer,
 		drain:        joined.Drain, durability: durability(int64(joined.Replicas())),
 		startupAttrs: []any{"node", c.NodeName, "cluster", c.NatsPrefix, "nats", natsServers(c.NatsURL)},
 	}, nil
 }
 
-// openArrays opens the arrays that the nodes share.
+// openArrays opens the array store that the nodes share.
 func (s *server) openArrays(ctx context.Context, joined *cluster.Cluster) (*arrays.Store, error) {
 	c := s.cfg
 	return arrays.Open(ctx, joined.JetStream(), arrays.Config{

@@ -11,9 +11,9 @@ import (
 	"gather/internal/cluster/natstest"
 )
 
-// A node that is cut off from NATS answers reads with the age of what it shows, and 503 to those that need the latest state; its
-// event streams end. When the cut has ended it answers as the others.
-func TestCutOff(t *testing.T) {
+// A node disconnected from NATS serves reads with their Age, and 503 to requests for the latest state; its event
+// streams end. After reconnecting it serves as before.
+func TestDisconnectedNode(t *testing.T) {
 	nats := natstest.Start(t, 1)
 	proxy := natstest.NewProxy(t, nats.URL)
 	start := func(url string) (api string) {
@@ -23,7 +23,7 @@ func TestCutOff(t *testing.T) {
 	}
 	other, node := start(nats.URL), start(proxy.URL)
 	t.Cleanup(proxy.Resume) // so that the node can stop
-	send := func(to string, status int, method, path, body string, header ...string) *answer {
+	send := func(to string, status int, method, path, body string, header ...string) *response {
 		t.Helper()
 		a := ask(t, method, to+path, "application/json", []byte(body), header...)
 		if a.status != status {
@@ -31,8 +31,8 @@ func TestCutOff(t *testing.T) {
 		}
 		return a
 	}
-	// ageOf returns the Age of an answer, -1 without one.
-	ageOf := func(a *answer) int {
+	// ageOf returns the Age of a response, or -1.
+	ageOf := func(a *response) int {
 		if n, err := strconv.Atoi(a.header.Get("Age")); err == nil {
 			return n
 		}
@@ -54,7 +54,7 @@ func TestCutOff(t *testing.T) {
 	send(other, http.StatusAccepted, "POST", path+"/cancel", "")
 	// The stream ends at the first keep-alive at which the replica is too old.
 	if a := send(node, http.StatusOK, "GET", path+"/events", ""); strings.Contains(string(a.body), "event: end") || !strings.Contains(string(a.body), "cut off") {
-		t.Errorf("got the events %s, want no end, and a comment that the node is cut off", a.body)
+		t.Errorf("got the events %s, want no end, and a comment that the node is disconnected", a.body)
 	}
 	for _, p := range reads {
 		if a := send(node, http.StatusOK, "GET", p, "", "Cache-Control", "max-age=3600"); ageOf(a) <= 10 || bytes.Contains(a.body, []byte("cancelled")) {
@@ -68,7 +68,7 @@ func TestCutOff(t *testing.T) {
 		}
 	}
 	proxy.Resume()
-	// A request for the latest state waits for the log, some seconds each time.
+	// A request for the latest state waits for the log, each time for some seconds.
 	for ask(t, "GET", node+path, "", nil, "Cache-Control", "no-cache").status != http.StatusOK {
 		if t.Context().Err() != nil {
 			t.Fatal("the node has not caught up")

@@ -12,19 +12,19 @@ import (
 	"time"
 )
 
-// anyNode submits to one node and does everything else at the others.
+// anyNode submits to one node and sends all other requests to the others.
 func (s *suite) anyNode(t *testing.T) {
-	f := s.fleet(t, 3, noneDies)
+	f := s.cluster(t, 3, longNodeTimeout)
 	ctx := f.context()
 
-	// At once: a node that has not read so far waits for the log instead of answering 404.
+	// Immediately: a node that lags waits for the log instead of responding 404.
 	const clients, jobs = 16, 480
 	ids := make([]string, jobs, jobs+3)
 	var wg sync.WaitGroup
 	for c := range clients {
 		wg.Go(func() {
 			for i := c; i < jobs; i += clients {
-				if err := f.atOnce(ctx, i, &ids[i]); err != nil {
+				if err := f.readElsewhere(ctx, i, &ids[i]); err != nil {
 					t.Error(err)
 				}
 			}
@@ -37,15 +37,15 @@ func (s *suite) anyNode(t *testing.T) {
 			f.resume(ctx, v.ID, ndjson)
 			f.resume(ctx, v.ID, sse)
 		}
-		a, err := f.caller(2).wait(ctx, v.ID)
+		a, err := f.client(2).wait(ctx, v.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if b, err := f.caller(1).wait(ctx, v.ID); err != nil || a.outcome() != b.outcome() {
-			t.Errorf("node 2 says %s, and node 1 %s, %v", a.outcome(), b.outcome(), err)
+		if b, err := f.client(1).wait(ctx, v.ID); err != nil || a.outcome() != b.outcome() {
+			t.Errorf("node 2 returns %s, node 1 %s, %v", a.outcome(), b.outcome(), err)
 		}
 		if got := f.status(ctx, 1, http.MethodGet, "/v1/jobs/"+v.ID+"/results?order=index", ""); got != http.StatusOK {
-			t.Errorf("results in the order of the input: %d", got)
+			t.Errorf("results by index: %d", got)
 		}
 		ids = append(ids, v.ID)
 	}
@@ -54,21 +54,21 @@ func (s *suite) anyNode(t *testing.T) {
 	f.cancelAndDelete(ctx)
 }
 
-// atOnce submits a job to one node and asks the others for it in the same moment.
-func (f *fleet) atOnce(ctx context.Context, i int, id *string) error {
+// readElsewhere submits a job to one node and immediately reads it from the others.
+func (f *testCluster) readElsewhere(ctx context.Context, i int, id *string) error {
 	o := numbersOrder(int64(i))
-	v, _, err := f.caller(i).submit(ctx, &o, o.body, "")
+	v, _, err := f.client(i).submit(ctx, &o, o.body, "")
 	if *id = v.ID; err != nil {
 		return err
 	}
 	for k := 1; k < len(f.nodes); k++ {
 		path := [...]string{"", "/events", "/results"}[i%3]
 		at := (i + k) % len(f.nodes)
-		asked, cancel := context.WithCancel(ctx)
-		req, err := http.NewRequestWithContext(asked, http.MethodGet, f.nodes[at].url("/v1/jobs/"+v.ID+path), nil)
+		ctx, cancel := context.WithCancel(ctx)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.nodes[at].url("/v1/jobs/"+v.ID+path), nil)
 		if err == nil {
 			var resp *http.Response
-			if resp, err = f.asks[at].http.Do(req); err == nil {
+			if resp, err = f.clients[at].http.Do(req); err == nil {
 				_ = resp.Body.Close()
 				if resp.StatusCode != http.StatusOK {
 					err = fmt.Errorf("%s at node %d, right after node %d accepted the job: %s", path, at, i%len(f.nodes), resp.Status)
@@ -82,11 +82,11 @@ func (f *fleet) atOnce(ctx context.Context, i int, id *string) error {
 	return nil
 }
 
-// resume follows a job at node 1, breaks off in the middle, and goes on at node 2.
-func (f *fleet) resume(ctx context.Context, id, media string) {
+// resume follows a job at node 1, disconnects in the middle, and resumes at node 2.
+func (f *testCluster) resume(ctx context.Context, id, media string) {
 	f.t.Helper()
 	var r reading
-	c := f.caller(1)
+	c := f.client(1)
 	if _, err := c.followOnce(ctx, id, media, &r, 4); err != nil {
 		f.t.Fatalf("%s at node 1: %v", media, err)
 	}
@@ -95,16 +95,16 @@ func (f *fleet) resume(ctx context.Context, id, media string) {
 	if _, err := c.followOnce(ctx, id, media, &r, -1); err != nil || !r.whole || before == 0 || len(r.seqs) == before {
 		f.t.Errorf("%s at node 2: %v; whole: %t, %d events after %d", media, err, r.whole, len(r.seqs), before)
 	}
-	f.add(&told{node: 2, job: id, read: &r})
+	f.add(&observation{node: 2, job: id, read: &r})
 }
 
-// pages lists jobs, each page at another node.
-func (f *fleet) pages(ctx context.Context, want []string) {
+// pages lists jobs, each page from another node.
+func (f *testCluster) pages(ctx context.Context, want []string) {
 	f.t.Helper()
 	var got []string
 	path := "/v1/jobs?page_size=10"
 	for i := 0; path != ""; i++ {
-		a, err := f.asks[i%3].do(ctx, http.MethodGet, path, "")
+		a, err := f.clients[i%3].do(ctx, http.MethodGet, path, "")
 		if err != nil {
 			f.t.Fatal(err)
 		}
@@ -124,12 +124,12 @@ func (f *fleet) pages(ctx context.Context, want []string) {
 	}
 	slices.Reverse(got) // newest first
 	if slices.Sort(want); !slices.Equal(slices.Sorted(slices.Values(got)), want) {
-		f.t.Errorf("listed over all nodes are %d jobs, want %d", len(got), len(want))
+		f.t.Errorf("got %d jobs over all nodes, want %d", len(got), len(want))
 	}
 }
 
-// cancelAndDelete cancels a job of node 0 at node 1, and deletes it at node 2.
-func (f *fleet) cancelAndDelete(ctx context.Context) {
+// cancelAndDelete cancels a job of node 0 through node 1, and deletes it through node 2.
+func (f *testCluster) cancelAndDelete(ctx context.Context) {
 	f.t.Helper()
 	for _, body := range []string{
 		`{"kind":"sleep_batch","count":50000,"duration":"10m"}`,
@@ -144,14 +144,14 @@ func (f *fleet) cancelAndDelete(ctx context.Context) {
 		if got := f.status(ctx, 1, http.MethodPost, path+"/cancel", ""); got != http.StatusAccepted && got != http.StatusOK {
 			f.t.Fatalf("cancel at another node: %d", got)
 		}
-		if v, err := f.caller(2).wait(ctx, v.ID); err != nil || v.State != "cancelled" {
+		if v, err := f.client(2).wait(ctx, v.ID); err != nil || v.State != "cancelled" {
 			f.t.Fatalf("%s: %s, %v", body, v.State, err)
 		}
-		// The work has stopped. A node may have been about to ask whether it may begin; it may not.
+		// The tasks have stopped. A node that was about to start one must not.
 		for i := range f.nodes {
-			f.until(ctx, 2*time.Minute, body+": cancelled, a node still works on it", func(ctx context.Context) (bool, any) {
+			f.until(ctx, 2*time.Minute, body+": a node still runs it after the cancel", func(ctx context.Context) (bool, any) {
 				m, err := f.self(ctx, i)
-				return err == nil && !m.works(v.ID), []any{m, err}
+				return err == nil && !m.runs(v.ID), []any{m, err}
 			})
 		}
 		if got := f.status(ctx, 2, http.MethodPost, path+"/cancel", ""); got != http.StatusOK {
@@ -173,14 +173,14 @@ func (f *fleet) cancelAndDelete(ctx context.Context) {
 	}
 }
 
-// keys shows that an idempotency key is good for one job, whichever nodes see it, one after the other or at once.
+// keys tests that an idempotency key creates one job, whichever nodes receive it, sequentially or concurrently.
 func (s *suite) keys(t *testing.T) {
-	f := s.fleet(t, 3, noneDies)
+	f := s.cluster(t, 3, longNodeTimeout)
 	ctx := f.context()
 	o := numbersOrder(1)
 	v := f.accept(ctx, 0, &o, o.body, "one")
 	for i := range f.nodes {
-		if again, replayed, err := f.caller(i).submit(ctx, &o, o.body, "one"); err != nil || !replayed || again.ID != v.ID {
+		if again, replayed, err := f.client(i).submit(ctx, &o, o.body, "one"); err != nil || !replayed || again.ID != v.ID {
 			t.Errorf("node %d: %s (replayed: %t), want %s; %v", i, again.ID, replayed, v.ID, err)
 		}
 		if got := f.status(ctx, i, http.MethodPost, "/v1/jobs", numbersOrderBody(2), "Idempotency-Key", "one"); got != http.StatusUnprocessableEntity {
@@ -194,14 +194,14 @@ func (s *suite) keys(t *testing.T) {
 		for i := range copies {
 			wg.Go(func() {
 				o := numbersOrder(int64(k))
-				if _, _, err := f.caller(i).submit(ctx, &o, o.body, fmt.Sprintf("key-%d", k)); err != nil {
+				if _, _, err := f.client(i).submit(ctx, &o, o.body, fmt.Sprintf("key-%d", k)); err != nil {
 					t.Errorf("key %d at node %d: %v", k, i%3, err)
 				}
 			})
 		}
 	}
 	wg.Wait()
-	// The same key with two bodies at once: one of them wins everywhere.
+	// The same key concurrently with two bodies: one of them wins on all nodes.
 	const bodies = 10
 	var mu sync.Mutex
 	won := make(map[int]map[int64]int)
@@ -210,8 +210,8 @@ func (s *suite) keys(t *testing.T) {
 		for i := range copies {
 			wg.Go(func() {
 				o := numbersOrder(int64(i % 2))
-				_, _, err := f.caller(i).submit(ctx, &o, o.body, fmt.Sprintf("torn-%d", k))
-				if err != nil && !errors.Is(err, errAnswer) {
+				_, _, err := f.client(i).submit(ctx, &o, o.body, fmt.Sprintf("torn-%d", k))
+				if err != nil && !errors.Is(err, errResponse) {
 					t.Error(err)
 				}
 				mu.Lock()
@@ -232,7 +232,7 @@ func (s *suite) keys(t *testing.T) {
 	const batch = `{"jobs":[{"kind":"squares","numbers":[1]},{"kind":"squares","numbers":[2]}]}`
 	var first []string
 	for i := range f.nodes {
-		a, err := f.caller(i).try(ctx, http.MethodPost, "/v1/jobs:batch", batch, "Idempotency-Key", "batch")
+		a, err := f.client(i).try(ctx, http.MethodPost, "/v1/jobs:batch", batch, "Idempotency-Key", "batch")
 		var v struct {
 			Jobs []view `json:"jobs"`
 		}
@@ -248,7 +248,7 @@ func (s *suite) keys(t *testing.T) {
 	f.verify(ctx)
 	want := 1 + keys + bodies + 2
 	for i := range f.nodes {
-		if listed, err := f.asks[i].list(ctx); err != nil || len(listed) != want {
+		if listed, err := f.clients[i].list(ctx); err != nil || len(listed) != want {
 			t.Errorf("node %d lists %d jobs, want %d; %v", i, len(listed), want, err)
 		}
 	}

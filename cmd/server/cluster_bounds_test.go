@@ -11,8 +11,7 @@ import (
 	"gather/internal/tenant"
 )
 
-// bounds shows that the queue's bound and a tenant's quota are exact, however many nodes are asked at once: no job more,
-// and none less.
+// bounds tests that the queue's bound and a tenant's quota are exact over all nodes: no job more and none less.
 func (s *suite) bounds(t *testing.T) {
 	const queue, quota = 20, 7
 	keys := filepath.Join(t.TempDir(), "keys.json")
@@ -28,10 +27,10 @@ func (s *suite) bounds(t *testing.T) {
 		return "Bearer " + text
 	}
 	small, large := add("small", quota), add("large", 0)
-	f := s.fleet(t, 3, noneDies, "--workers=1", fmt.Sprintf("--queue-jobs=%d", queue), "--api-keys="+keys)
+	f := s.cluster(t, 3, longNodeTimeout, "--workers=1", fmt.Sprintf("--queue-jobs=%d", queue), "--api-keys="+keys)
 	ctx := f.context()
 
-	// submit submits n jobs at once to all nodes and returns how often each status was answered, and an accepted job.
+	// submit submits n jobs concurrently to all nodes and returns the count of each status, and an accepted job.
 	submit := func(auth string, n int) (map[int]int, string) {
 		var mu sync.Mutex
 		var id string
@@ -39,7 +38,7 @@ func (s *suite) bounds(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range n {
 			wg.Go(func() {
-				a, err := f.asks[i%3].try(ctx, http.MethodPost, "/v1/jobs", `{"kind":"sleep_batch","count":1,"duration":"1h"}`,
+				a, err := f.clients[i%3].try(ctx, http.MethodPost, "/v1/jobs", `{"kind":"sleep_batch","count":1,"duration":"1h"}`,
 					"Authorization", auth)
 				if err != nil {
 					t.Error(err)
@@ -57,10 +56,10 @@ func (s *suite) bounds(t *testing.T) {
 		wg.Wait()
 		return statuses, id
 	}
-	want := func(what string, got map[int]int, accepted, refusedBy, refused int) {
+	want := func(what string, got map[int]int, accepted, status, rejected int) {
 		t.Helper()
-		if got[http.StatusAccepted] != accepted || got[refusedBy] != refused {
-			t.Errorf("%s: %v, want %d accepted and %d times %d", what, got, accepted, refused, refusedBy)
+		if got[http.StatusAccepted] != accepted || got[status] != rejected {
+			t.Errorf("%s: %v, want %d accepted and %d times %d", what, got, accepted, rejected, status)
 		}
 	}
 	got, first := submit(small, 45)
@@ -70,12 +69,12 @@ func (s *suite) bounds(t *testing.T) {
 	got, _ = submit(large, 9)
 	want("the full queue", got, 0, http.StatusServiceUnavailable, 9)
 
-	// One that ends, wherever, makes place for one.
+	// When one ends, on any node, one more is accepted.
 	if got := f.status(ctx, 2, http.MethodPost, "/v1/jobs/"+first+"/cancel", "", "Authorization", small); got != http.StatusAccepted && got != http.StatusOK {
 		t.Fatalf("cancel: %d", got)
 	}
 	for {
-		a, err := f.asks[1].try(ctx, http.MethodGet, "/v1/jobs/"+first, "", "Authorization", small, "Prefer", "wait=5")
+		a, err := f.clients[1].try(ctx, http.MethodGet, "/v1/jobs/"+first, "", "Authorization", small, "Prefer", "wait=5")
 		var v view
 		if err == nil {
 			err = a.unmarshal(&v)
@@ -91,7 +90,7 @@ func (s *suite) bounds(t *testing.T) {
 	if n := got[http.StatusAccepted]; n != 1 {
 		t.Errorf("one job ended, and %d were accepted: %v", n, got)
 	}
-	// A tenant sees its own jobs only, at every node.
+	// A tenant sees only its own jobs, on every node.
 	for i := range f.nodes {
 		if got := f.status(ctx, i, http.MethodGet, "/v1/jobs/"+first, "", "Authorization", large); got != http.StatusNotFound {
 			t.Errorf("node %d shows the job of another tenant: %d", i, got)

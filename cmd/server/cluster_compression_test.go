@@ -15,13 +15,13 @@ import (
 	"gather/internal/cluster/natstest"
 )
 
-// TestLogCompression measures how well the messages of the log compress, for jobs of several kinds and sizes. Each message
-// is compressed alone, as a node would do before it publishes. ADR 19 has the figures.
+// TestLogCompression measures how well the messages of the log compress, for jobs of several kinds and sizes. It
+// compresses each message alone, like a node before it publishes. ADR 19 has the results.
 //
 //	go test -tags measure ./cmd/server -run TestLogCompression -v
 func TestLogCompression(t *testing.T) {
 	servers := natstest.StartProcesses(t, 1)
-	f := newFleet(t, build(t), "measured", &servers.Files, noneDies, "--nats-replicas=1")
+	f := newTestCluster(t, build(t), "measured", &servers.Files, longNodeTimeout, "--nats-replicas=1")
 	f.grow(1)
 	ctx := f.contextOf(5 * time.Minute)
 	wide := wideOrder(1).body
@@ -41,7 +41,7 @@ func TestLogCompression(t *testing.T) {
 		{"array_sum, axis, 1 000 x 1 000 random", `{"kind":"array_sum","array":{"source":"random","seed":7,"shape":[1000,1000]},"axis":0}`, 10},
 	} {
 		after := servers.Streams(t, "MEASURED_LOG")[0].Last
-		c := f.caller(0)
+		c := f.client(0)
 		for range tt.jobs {
 			o := order{body: tt.body}
 			v, _, err := c.submit(ctx, &o, tt.body, "")
@@ -56,8 +56,8 @@ func TestLogCompression(t *testing.T) {
 	}
 }
 
-// report logs by size class: the number of messages, their mean size in bytes, ratio and time to compress of zstd (fastest,
-// default) and S2, and the time to decompress zstd.
+// report logs for each size class: the number of messages, their mean size in bytes, ratio and compression time of zstd
+// (fastest, default) and S2, and the decompression time of zstd.
 func report(_ context.Context, t *testing.T, name string, messages [][]byte) {
 	t.Helper()
 	fast, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))

@@ -12,10 +12,9 @@ import (
 	"time"
 )
 
-// killNode kills two nodes while clients submit jobs and gather results: one is started again while the load goes on,
-// the other stays away until the tasks it had were done by others.
+// killNode kills two nodes under load: one is restarted under load, the other after its tasks were run by others.
 func (s *suite) killNode(t *testing.T) {
-	f := s.fleet(t, 3)
+	f := s.cluster(t, 3)
 	ctx := f.context()
 	l := &load{f: f}
 	const jobs = 1000
@@ -27,8 +26,8 @@ func (s *suite) killNode(t *testing.T) {
 	l.reach(ctx, 3*jobs/5)
 	f.nodes[1].kill()
 	l.wait()
-	// What the dead one had is done without it.
-	c := f.caller(2)
+	// Other nodes run the tasks of the dead one.
+	c := f.client(2)
 	for id := range f.jobs() {
 		if _, err := c.wait(ctx, id); err != nil {
 			t.Fatal(err)
@@ -38,10 +37,10 @@ func (s *suite) killNode(t *testing.T) {
 	f.verify(ctx)
 }
 
-// pauseNode stops a node for longer than the node timeout while it has tasks. Others do them; it comes back in the belief
-// that it still has them, and nothing changes.
+// pauseNode pauses a node for longer than the node timeout while it has leases. Other nodes run its tasks; when it
+// resumes with its old leases nothing changes.
 func (s *suite) pauseNode(t *testing.T) {
-	f := s.fleet(t, 3, "--workers=1")
+	f := s.cluster(t, 3, "--workers=1")
 	ctx := f.context()
 	sleeps := make([]int, 2*16384)
 	for i := range sleeps {
@@ -56,13 +55,13 @@ func (s *suite) pauseNode(t *testing.T) {
 	}
 	f.until(ctx, 2*time.Minute, "node 1 has tasks", func(ctx context.Context) (bool, any) {
 		m, err := f.self(ctx, 1)
-		return m.works(ids[1]) || m.works(ids[2]), []any{m, err}
+		return m.runs(ids[1]) || m.runs(ids[2]), []any{m, err}
 	})
 	paused := time.Now()
 	f.signal(1, syscall.SIGSTOP)
 	first := make(map[string][]item)
 	for _, id := range ids {
-		v, items, err := f.caller(2).results(ctx, id)
+		v, items, err := f.client(2).results(ctx, id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,16 +73,16 @@ func (s *suite) pauseNode(t *testing.T) {
 	})
 	f.signal(1, syscall.SIGCONT)
 
-	// All that it still says about those jobs comes before what it says about a new one.
+	// All its proposals for those jobs precede its proposals for a new one.
 	f.ready(ctx, 1, http.StatusOK)
 	o := rangeOrder(3, 50_000)
 	v := f.accept(ctx, 1, &o, o.body, "")
-	if _, err := f.caller(1).wait(ctx, v.ID); err != nil {
+	if _, err := f.client(1).wait(ctx, v.ID); err != nil {
 		t.Fatal(err)
 	}
 	for i := range f.nodes {
 		for _, id := range ids {
-			_, items, err := f.caller(i).results(ctx, id)
+			_, items, err := f.client(i).results(ctx, id)
 			if err == nil {
 				err = errors.Join(unchanged(first[id], items), unchanged(items, first[id]))
 			}
@@ -95,15 +94,15 @@ func (s *suite) pauseNode(t *testing.T) {
 	f.verify(ctx)
 }
 
-// rollingRestart stops and starts one node after the other while clients are at work. They notice nothing but that the
-// one that restarts is away.
+// rollingRestart restarts the nodes one after the other under load. Clients notice only that the restarting node is
+// unavailable.
 func (s *suite) rollingRestart(t *testing.T) {
-	f := s.fleet(t, 3, "--drain-timeout=20s")
+	f := s.cluster(t, 3, "--drain-timeout=20s")
 	ctx := f.context()
 	var mu sync.Mutex
-	away := make([][2]time.Time, 3) // from when to when each node may be away
-	trouble := 0
-	l := &load{f: f, trouble: func(node int, at time.Time, a *answer, err error) {
+	away := make([][2]time.Time, 3) // when each node may be unavailable
+	retries := 0
+	l := &load{f: f, onError: func(node int, at time.Time, a *response, err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
@@ -113,13 +112,14 @@ func (s *suite) rollingRestart(t *testing.T) {
 			t.Errorf("node %d: %d %s", node, a.status, a.body)
 		case a == nil && !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) &&
 			!errors.Is(err, io.ErrUnexpectedEOF) && !strings.Contains(err.Error(), "server closed idle connection"):
-			// The last is an end of the connection, too: before the request was written. net/http exports no error for it.
+			// The last one also is a closed connection, before the request was written. net/http exports no error for
+			// it.
 			t.Errorf("node %d: %v", node, err)
 		}
 		if from, to := away[node][0], away[node][1]; from.IsZero() || time.Now().Before(from) || !to.IsZero() && at.After(to) {
 			t.Errorf("node %d was not away, and there was %v, %v", node, a, err)
 		}
-		trouble++
+		retries++
 	}}
 	const jobs = 600
 	l.start(ctx, 16, jobs)
@@ -139,6 +139,6 @@ func (s *suite) rollingRestart(t *testing.T) {
 		mu.Unlock()
 	}
 	l.wait()
-	t.Logf("clients had to try again %d times", trouble)
+	t.Logf("clients retried %d times", retries)
 	f.verify(ctx)
 }

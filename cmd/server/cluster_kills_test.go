@@ -15,23 +15,23 @@ import (
 )
 
 var (
-	kills    = flag.Int("kills", 5, "how many times TestNATSLeaderKills kills the NATS server that leads the log")
+	kills    = flag.Int("kills", 5, "number of times TestNATSLeaderKills kills the leader of the log")
 	compress = flag.Bool("compress-log", false, "let the NATS servers of TestNATSLeaderKills compress the log, which loses it on 2.15.0 to 2.15.3")
 )
 
-// killBytes is how much is written to the log before each kill. A block of its file store has 8 MiB, and the fault for which
-// this test exists needed a full one.
+// killBytes is the number of bytes written to the log before each kill. The bug that this test reproduced needed a full
+// block of the file store, which has 8 MiB.
 const killBytes = 9 << 20
 
-// TestNATSLeaderKills kills the NATS server that leads the log, again and again and each in its turn, under load, with as much
-// written in between as fills a block of the file store. Each server is healthy again before the next kill. Every job that was answered 202 is
-// read to its end afterwards. More kills: go test ./cmd/server -run TestNATSLeaderKills -timeout=30m -kills=20
+// TestNATSLeaderKills repeatedly kills the NATS server that leads the log, under load. Between kills the log fills a
+// block of the file store, and the killed server becomes healthy again. Afterwards every accepted job is read to its
+// end. More kills: go test ./cmd/server -run TestNATSLeaderKills -timeout=30m -kills=20
 func TestNATSLeaderKills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}
 	servers := natstest.StartProcesses(t, 3, natstest.SyncAlways())
-	f := newFleet(t, build(t), "kills", &servers.Files)
+	f := newTestCluster(t, build(t), "kills", &servers.Files)
 	if *compress {
 		servers.CreateCompressed(t, "KILLS_LOG", "kills.log.*", map[string]string{"gather-log": "compressed"})
 	}
@@ -50,14 +50,14 @@ func TestNATSLeaderKills(t *testing.T) {
 		servers.Kill(leader)
 		accepted := l.accepted.count()
 		l.reach(ctx, accepted+8)
-		l.stop() // a server that recovers under load can take minutes until it is healthy
+		l.stop() // under load a recovering server can take minutes to become healthy
 		servers.Restart(leader)
 		t.Logf("server %d was killed after %d jobs", leader, accepted)
 	}
 	f.verify(ctx)
 }
 
-// wideOrder makes job number i, which writes some 180 KB of digits to the log.
+// wideOrder returns job number i, which writes about 180 KB of digits to the log.
 func wideOrder(i int) order {
 	digits := rand.New(rand.NewPCG(uint64(i), 1))
 	var numbers, squares []string

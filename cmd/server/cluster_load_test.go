@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// load is many clients that submit jobs of all kinds to all nodes, and gather them in all ways, as those of TestCrash.
+// load runs many clients that submit jobs of all kinds to all nodes and gather them in all ways, like TestCrash.
 type load struct {
-	f *fleet
-	// order makes job number i; nil for orderFor.
+	f *testCluster
+	// order returns job number i; nil for orderFor.
 	order func(i int) order
-	// next is the number of the job that is submitted next.
+	// next is the number of the next job.
 	next     atomic.Int64
 	accepted milestones
 	stopped  atomic.Bool
 	wg       sync.WaitGroup
-	// trouble is told about every attempt that came to nothing; may be nil. Many goroutines call it.
-	trouble func(node int, at time.Time, a *answer, err error)
+	// onError is called for every failed attempt, concurrently; nil for none.
+	onError func(node int, at time.Time, a *response, err error)
 }
 
-// start starts clients which together submit jobs, up to a number. The caller must wait.
+// start starts clients that together submit jobs up to a number. The caller must call wait.
 func (l *load) start(ctx context.Context, clients, jobs int) {
 	l.stopped.Store(false)
 	for range clients {
@@ -42,13 +42,13 @@ func (l *load) start(ctx context.Context, clients, jobs int) {
 	}
 }
 
-// reach waits until so many jobs were accepted.
+// reach waits until a number of jobs was accepted.
 func (l *load) reach(ctx context.Context, jobs int) { l.accepted.reach(ctx, jobs) }
 
 // wait waits for the clients.
 func (l *load) wait() { l.wg.Wait() }
 
-// stop ends the clients after the jobs that they have. They can be started again.
+// stop waits for the clients to finish their current jobs. They can be started again.
 func (l *load) stop() {
 	l.stopped.Store(true)
 	l.wait()
@@ -56,8 +56,8 @@ func (l *load) stop() {
 
 // one submits job number i to one node and gathers it from another.
 func (l *load) one(ctx context.Context, i int) error {
-	c := l.f.caller(i)
-	c.trouble = l.trouble
+	c := l.f.client(i)
+	c.onError = l.onError
 	newOrder := l.order
 	if newOrder == nil {
 		newOrder = orderFor
@@ -68,7 +68,7 @@ func (l *load) one(ctx context.Context, i int) error {
 		key = fmt.Sprintf("key-%d", i)
 	}
 	var header []string
-	if watcher(i%4) == waitsOnSubmit {
+	if gatherMode(i%4) == waitsOnSubmit {
 		header = []string{"Prefer", "wait=5"}
 	}
 	v, _, err := c.submit(ctx, &o, o.body, key, header...)
@@ -87,7 +87,7 @@ func (l *load) one(ctx context.Context, i int) error {
 		}
 		c.hop()
 	}
-	switch watcher(i % 4) {
+	switch gatherMode(i % 4) {
 	case waitsOnGet:
 		_, err = c.wait(ctx, v.ID)
 	case follows:
@@ -100,9 +100,8 @@ func (l *load) one(ctx context.Context, i int) error {
 	return err
 }
 
-// verify reads every accepted job to the end, from nodes in turn, and fails the test with everything that is wrong with
-// what clients were told.
-func (f *fleet) verify(ctx context.Context) {
+// verify reads every accepted job to the end, from the nodes in turn, and reports all violations in the history.
+func (f *testCluster) verify(ctx context.Context) {
 	f.t.Helper()
 	began := time.Now()
 	type one struct {
@@ -115,7 +114,7 @@ func (f *fleet) verify(ctx context.Context) {
 	for range 8 {
 		wg.Go(func() {
 			for w := range work {
-				c := f.caller(w.node)
+				c := f.client(w.node)
 				_, _, err := c.results(ctx, w.id)
 				if err == nil && w.key != "" && w.order != nil {
 					_, _, err = c.submit(ctx, w.order, w.order.body, w.key)
@@ -135,7 +134,7 @@ func (f *fleet) verify(ctx context.Context) {
 	close(work)
 	wg.Wait()
 	for i := range f.nodes {
-		listed, err := f.asks[i].list(ctx)
+		listed, err := f.clients[i].list(ctx)
 		if err != nil {
 			f.t.Fatalf("node %d: %v", i, err)
 		}
@@ -145,37 +144,37 @@ func (f *fleet) verify(ctx context.Context) {
 			}
 		}
 	}
-	f.mustHold()
+	f.checkHistory()
 	f.t.Logf("verified %d jobs in %s", len(all), time.Since(began).Round(time.Millisecond))
 }
 
-// mustHold fails the test with what is wrong with its history.
-func (f *fleet) mustHold() {
+// checkHistory reports the violations in the history.
+func (f *testCluster) checkHistory() {
 	f.t.Helper()
-	faults := f.check()
-	for i, err := range faults {
+	violations := f.check()
+	for i, err := range violations {
 		if i == 20 {
-			f.t.Errorf("and %d more", len(faults)-i)
+			f.t.Errorf("and %d more", len(violations)-i)
 			break
 		}
 		f.t.Error(err)
 	}
 }
 
-// accept submits a job that must be accepted at once, by node i.
-func (f *fleet) accept(ctx context.Context, i int, o *order, body, key string) view {
+// accept submits a job to node i, which must accept it.
+func (f *testCluster) accept(ctx context.Context, i int, o *order, body, key string) view {
 	f.t.Helper()
-	v, replayed, err := f.caller(i).submit(ctx, o, body, key)
+	v, replayed, err := f.client(i).submit(ctx, o, body, key)
 	if err != nil || replayed {
 		f.t.Fatalf("node %d: %v (replayed: %t)", i, err, replayed)
 	}
 	return v
 }
 
-// status asks node i once, and returns the status.
-func (f *fleet) status(ctx context.Context, i int, method, path, body string, header ...string) int {
+// status sends a request to node i and returns the status.
+func (f *testCluster) status(ctx context.Context, i int, method, path, body string, header ...string) int {
 	f.t.Helper()
-	a, err := f.asks[i].try(ctx, method, path, body, header...)
+	a, err := f.clients[i].try(ctx, method, path, body, header...)
 	if err != nil {
 		f.t.Fatalf("node %d: %s %s: %v", i, method, path, err)
 	}

@@ -10,8 +10,8 @@ import (
 	"gather/internal/cluster/natstest"
 )
 
-// A node whose log is lost keeps its replica: it answers for the jobs in it, is not ready and accepts nothing, and an import
-// of the replica brings the jobs into another cluster, where they go on.
+// A node whose log is lost keeps its replica: it serves the jobs in it, is not ready, and accepts nothing. Importing
+// the replica moves the jobs to another cluster, where they continue.
 func TestLogLost(t *testing.T) {
 	nats := natstest.Start(t, 1)
 	flags := []string{"--nats-url", nats.URL, "--nats-replicas", "1", "--drain-timeout", "1ms"}
@@ -48,7 +48,7 @@ func TestLogLost(t *testing.T) {
 		}
 	}
 	if status, v := call(t, "POST", api+"/v1/jobs", "application/json", []byte(`{"kind":"squares","numbers":[1]}`)); status != http.StatusServiceUnavailable {
-		t.Errorf("a submission is answered %d %v, want 503", status, v)
+		t.Errorf("a submission has status %d %v, want 503", status, v)
 	}
 	stop()
 

@@ -9,10 +9,10 @@ import (
 	"gather/internal/cluster/natstest"
 )
 
-// killOneNATS kills the NATS server that leads while clients are at work: after an election all goes on, and the server
-// that comes back catches up.
+// killOneNATS kills the leading NATS server under load: everything continues after an election, and the restarted
+// server catches up.
 func (s *suite) killOneNATS(t *testing.T) {
-	f := s.fleet(t, 3)
+	f := s.cluster(t, 3)
 	ctx := f.context()
 	l := &load{f: f}
 	const jobs = 400
@@ -22,16 +22,16 @@ func (s *suite) killOneNATS(t *testing.T) {
 	s.nats.Kill(dead)
 	killed := time.Now()
 	before := l.accepted.count()
-	l.reach(ctx, before+50) // clients have 50 more answers than could have been under way
+	l.reach(ctx, before+50) // 50 more than could have been in flight
 	t.Logf("50 more jobs were accepted %s after a NATS server was killed", time.Since(killed).Round(time.Millisecond))
 	s.nats.Restart(dead)
 	l.wait()
 	f.verify(ctx)
 }
 
-// killAllNATS takes NATS away while jobs run. The nodes live and say that they cannot, and all goes on when it is back.
+// killAllNATS stops NATS while jobs run. The nodes stay up and report it, and everything continues when NATS is back.
 func (s *suite) killAllNATS(t *testing.T) {
-	f := s.fleet(t, 3)
+	f := s.cluster(t, 3)
 	ctx := f.context()
 	const sleeps = `{"kind":"sleep_batch","count":20000,"duration":"3s"}`
 	running := order{body: sleeps, items: 20000, result: "20000"}
@@ -43,8 +43,8 @@ func (s *suite) killAllNATS(t *testing.T) {
 	s.nats.KillAll()
 	for i := range f.nodes {
 		f.ready(ctx, i, http.StatusServiceUnavailable)
-		// status wants a Retry-After.
-		f.until(ctx, 2*time.Minute, "a submission without NATS is refused", func(ctx context.Context) (bool, any) {
+		// status checks Retry-After.
+		f.until(ctx, 2*time.Minute, "a submission without NATS is rejected", func(ctx context.Context) (bool, any) {
 			got := f.status(ctx, i, http.MethodPost, "/v1/jobs", orders[2].body)
 			return got == http.StatusServiceUnavailable, got
 		})
@@ -58,9 +58,9 @@ func (s *suite) killAllNATS(t *testing.T) {
 		f.ready(ctx, i, http.StatusOK)
 	}
 	t.Logf("ready %s after NATS was started", time.Since(down).Round(time.Millisecond))
-	again, replayed, err := f.caller(1).submit(ctx, &orders[2], orders[2].body, "before")
+	again, replayed, err := f.client(1).submit(ctx, &orders[2], orders[2].body, "before")
 	if err != nil || !replayed || again.ID != lost.ID {
-		t.Errorf("the key of before gives %s (replayed: %t), want %s; %v", again.ID, replayed, lost.ID, err)
+		t.Errorf("the earlier key returns %s (replayed: %t), want %s; %v", again.ID, replayed, lost.ID, err)
 	}
 	for i := range f.nodes {
 		f.accept(ctx, i, &orders[1], orders[1].body, "")
@@ -68,7 +68,7 @@ func (s *suite) killAllNATS(t *testing.T) {
 	f.verify(ctx)
 }
 
-// auth runs a node on NATS servers that want to know who it is, and shows who they are.
+// auth runs a node on NATS servers with authentication.
 func (s *suite) auth(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -80,7 +80,7 @@ func (s *suite) auth(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			servers := natstest.Start(t, 1, tt.opts...)
-			f := newFleet(t, s.binary, "auth", &servers.Files, "--nats-replicas=1")
+			f := newTestCluster(t, s.binary, "auth", &servers.Files, "--nats-replicas=1")
 			f.grow(1)
 			ctx := f.context()
 			o := rangeOrder(1, 20_000)

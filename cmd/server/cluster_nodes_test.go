@@ -17,45 +17,45 @@ import (
 	"gather/internal/cluster/natstest"
 )
 
-// nodeTimeout is the time without a heartbeat after which other nodes get the tasks of a node that a test kills or pauses.
+// nodeTimeout is the node timeout in tests that kill or pause nodes.
 const nodeTimeout = 2 * time.Second
 
-// noneDies is for fleets of which no node is killed or paused: none is taken for dead because the machine is busy.
-const noneDies = "--node-timeout=10m"
+// longNodeTimeout is the flag for other tests, so that a busy machine causes no node timeouts.
+const longNodeTimeout = "--node-timeout=10m"
 
-// suite is what the tests of the cluster share: three NATS servers and the binary of the server.
+// suite is shared by the tests of the cluster: three NATS servers and the server's binary.
 type suite struct {
-	nats   *natstest.Processes
-	binary string
-	fleets int
+	nats     *natstest.Processes
+	binary   string
+	clusters int
 }
 
-// fleet is some nodes that share their work, and what clients were told by them.
-type fleet struct {
+// testCluster is a cluster of nodes and the history of its clients.
+type testCluster struct {
 	history
 
-	t      *testing.T
-	binary string
-	prefix string
-	dir    string
-	args   []string
-	nodes  []*process
-	asks   []*client // one for each node
+	t       *testing.T
+	binary  string
+	prefix  string
+	dir     string
+	args    []string
+	nodes   []*process
+	clients []*client // one for each node
 }
 
-// fleet starts n nodes at once, which have nothing in common with those of other fleets but the NATS servers.
-func (s *suite) fleet(t *testing.T, n int, args ...string) *fleet {
+// cluster starts n nodes, which share only the NATS servers with other clusters.
+func (s *suite) cluster(t *testing.T, n int, args ...string) *testCluster {
 	t.Helper()
-	s.fleets++
-	f := newFleet(t, s.binary, fmt.Sprintf("fleet%d", s.fleets), &s.nats.Files, args...)
+	s.clusters++
+	f := newTestCluster(t, s.binary, fmt.Sprintf("cluster%d", s.clusters), &s.nats.Files, args...)
 	t.Cleanup(func() { s.nats.DeleteStreams(t, strings.ToUpper(f.prefix)) })
 	f.grow(n)
 	return f
 }
 
-func newFleet(t *testing.T, binary, prefix string, nats *natstest.Files, args ...string) *fleet {
+func newTestCluster(t *testing.T, binary, prefix string, nats *natstest.Files, args ...string) *testCluster {
 	t.Helper()
-	f := &fleet{t: t, binary: binary, prefix: prefix, dir: t.TempDir()}
+	f := &testCluster{t: t, binary: binary, prefix: prefix, dir: t.TempDir()}
 	f.args = append([]string{
 		"--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", "--log-format=json", "--min-free-disk=0",
 		"--nats-url=" + nats.URL, "--nats-prefix=" + prefix, "--node-timeout=" + nodeTimeout.String(),
@@ -70,15 +70,15 @@ func newFleet(t *testing.T, binary, prefix string, nats *natstest.Files, args ..
 	return f
 }
 
-// grow adds n nodes with new data directories, and starts them at once.
-func (f *fleet) grow(n int) {
+// grow adds n nodes with new data directories and starts them.
+func (f *testCluster) grow(n int) {
 	f.t.Helper()
 	var added []*process
 	for range n {
 		i := len(f.nodes)
 		p := &process{t: f.t, path: f.binary}
 		p.args = append([]string{"--data-dir=" + f.data(i), fmt.Sprintf("--node-name=node-%d", i)}, f.args...)
-		f.nodes, f.asks, added = append(f.nodes, p), append(f.asks, newClient(p)), append(added, p)
+		f.nodes, f.clients, added = append(f.nodes, p), append(f.clients, newClient(p)), append(added, p)
 		f.t.Cleanup(func() {
 			if p.cmd != nil {
 				p.kill()
@@ -88,18 +88,18 @@ func (f *fleet) grow(n int) {
 			}
 		})
 	}
-	f.t.Cleanup(f.tell) // before the nodes are killed
+	f.t.Cleanup(f.logState) // before the nodes are killed
 	f.start(added...)
 }
 
-// tell logs, after a failure, how each node sees the cluster and what is not finished.
-func (f *fleet) tell() {
+// logState logs how each node sees the cluster and unfinished jobs, if the test failed.
+func (f *testCluster) logState() {
 	if !f.t.Failed() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	for i, c := range f.asks {
+	for i, c := range f.clients {
 		for _, path := range []string{"/v1/nodes", "/v1/jobs?state=queued&page_size=5", "/v1/jobs?state=running&page_size=5", "/readyz"} {
 			if a, err := c.try(ctx, http.MethodGet, path, ""); err != nil {
 				f.t.Logf("node %d: %v", i, err)
@@ -111,10 +111,10 @@ func (f *fleet) tell() {
 }
 
 // data returns the data directory of node i.
-func (f *fleet) data(i int) string { return filepath.Join(f.dir, strconv.Itoa(i)) }
+func (f *testCluster) data(i int) string { return filepath.Join(f.dir, strconv.Itoa(i)) }
 
-// start starts nodes, all at once, and returns when they serve.
-func (f *fleet) start(nodes ...*process) {
+// start starts nodes concurrently and returns when they serve.
+func (f *testCluster) start(nodes ...*process) {
 	f.t.Helper()
 	errs := make([]error, len(nodes))
 	var wg sync.WaitGroup
@@ -128,34 +128,34 @@ func (f *fleet) start(nodes ...*process) {
 }
 
 // signal sends a signal to node i.
-func (f *fleet) signal(i int, s syscall.Signal) {
+func (f *testCluster) signal(i int, s syscall.Signal) {
 	f.t.Helper()
 	if err := f.nodes[i].cmd.Process.Signal(s); err != nil {
 		f.t.Fatal(err)
 	}
 }
 
-// wipe removes the data directory of node i, which does not run.
-func (f *fleet) wipe(i int) {
+// wipe removes the data directory of node i, which must be stopped.
+func (f *testCluster) wipe(i int) {
 	f.t.Helper()
 	if err := os.RemoveAll(f.data(i)); err != nil {
 		f.t.Fatal(err)
 	}
 }
 
-// context returns the context of a test, which bounds everything that it waits for.
-func (f *fleet) context() context.Context { return f.contextOf(5 * time.Minute) }
+// context returns a context with the time limit of a test.
+func (f *testCluster) context() context.Context { return f.contextOf(5 * time.Minute) }
 
-// contextOf is context with another bound.
-func (f *fleet) contextOf(limit time.Duration) context.Context {
+// contextOf is context with another limit.
+func (f *testCluster) contextOf(limit time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(f.t.Context(), limit)
 	f.t.Cleanup(cancel)
 	return ctx
 }
 
-// until polls until a condition holds, and fails the test if it does not in the time of ctx or of the limit. The
-// condition returns what it sees, for that case.
-func (f *fleet) until(ctx context.Context, limit time.Duration, what string, holds func(context.Context) (ok bool, sees any)) {
+// until polls until a condition holds, and fails the test after limit or when ctx is done. The condition also returns
+// the observed state, for the error.
+func (f *testCluster) until(ctx context.Context, limit time.Duration, what string, holds func(context.Context) (ok bool, sees any)) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -172,13 +172,13 @@ func (f *fleet) until(ctx context.Context, limit time.Duration, what string, hol
 	}
 }
 
-// ready polls until node i answers /readyz with a status.
-func (f *fleet) ready(ctx context.Context, i, status int) {
+// ready polls until node i responds to /readyz with a status.
+func (f *testCluster) ready(ctx context.Context, i, status int) {
 	f.t.Helper()
-	f.until(ctx, 2*time.Minute, fmt.Sprintf("readyz of node %d is to be %d", i, status), func(ctx context.Context) (bool, any) {
+	f.until(ctx, 2*time.Minute, fmt.Sprintf("readyz of node %d is %d", i, status), func(ctx context.Context) (bool, any) {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
-		a, err := f.asks[i].try(ctx, http.MethodGet, "/readyz", "")
+		a, err := f.clients[i].try(ctx, http.MethodGet, "/readyz", "")
 		if err != nil {
 			return false, err
 		}
@@ -186,7 +186,7 @@ func (f *fleet) ready(ctx context.Context, i, status int) {
 	})
 }
 
-// member is a node as /v1/nodes shows it.
+// member is a node in /v1/nodes.
 type member struct {
 	Name     string `json:"name"`
 	Self     bool   `json:"self"`
@@ -199,8 +199,8 @@ type member struct {
 	} `json:"jobs"`
 }
 
-// works reports whether the node has tasks of a job.
-func (m *member) works(job string) bool {
+// runs reports whether the node has tasks of a job.
+func (m *member) runs(job string) bool {
 	for _, j := range m.Jobs {
 		if j.ID == job && j.Running+j.Parked > 0 {
 			return true
@@ -209,9 +209,9 @@ func (m *member) works(job string) bool {
 	return false
 }
 
-// members returns the nodes that node i knows.
-func (f *fleet) members(ctx context.Context, i int) ([]member, error) {
-	a, err := f.asks[i].do(ctx, http.MethodGet, "/v1/nodes", "")
+// members returns the nodes that node i lists.
+func (f *testCluster) members(ctx context.Context, i int) ([]member, error) {
+	a, err := f.clients[i].do(ctx, http.MethodGet, "/v1/nodes", "")
 	if err != nil {
 		return nil, err
 	}
@@ -222,20 +222,20 @@ func (f *fleet) members(ctx context.Context, i int) ([]member, error) {
 	return v.Nodes, err
 }
 
-// self returns what node i says of itself.
-func (f *fleet) self(ctx context.Context, i int) (member, error) {
+// self returns node i's own entry in its /v1/nodes.
+func (f *testCluster) self(ctx context.Context, i int) (member, error) {
 	all, err := f.members(ctx, i)
 	for _, m := range all {
 		if m.Self {
 			return m, nil
 		}
 	}
-	return member{}, errors.Join(fmt.Errorf("node %d is not among its nodes %v", i, all), err)
+	return member{}, errors.Join(fmt.Errorf("node %d is not listed in its nodes %v", i, all), err)
 }
 
-// metric returns the sum of a metric of node i over all its labels.
-func (f *fleet) metric(ctx context.Context, i int, name string) (sum float64, err error) {
-	c := &client{p: &process{}, http: f.asks[i].http}
+// metric returns the sum of a metric of node i over all labels.
+func (f *testCluster) metric(ctx context.Context, i int, name string) (sum float64, err error) {
+	c := &client{p: &process{}, http: f.clients[i].http}
 	base := "http://" + f.nodes[i].log.metricsAddress()
 	c.p.base.Store(&base)
 	a, err := c.try(ctx, http.MethodGet, "/metrics", "")

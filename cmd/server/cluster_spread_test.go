@@ -6,25 +6,24 @@ import (
 	"testing"
 )
 
-// spread shows that the tasks of a job run on several nodes, and that its result is the same as that of a server by
-// itself, bit for bit.
+// spread tests that the tasks of a job run on several nodes, with exactly the result of a single server.
 func (s *suite) spread(t *testing.T) {
-	f := s.fleet(t, 3, noneDies, "--workers=1")
+	f := s.cluster(t, 3, longNodeTimeout, "--workers=1")
 	ctx := f.context()
 	const sum = `{"kind":"array_sum","array":{"source":"random","seed":7,"shape":[1000000,1000],"chunks":[1000,1000]}}`
 	srv, stop := launch(t, "--data-dir", filepath.Join(t.TempDir(), "data"))
 	p := &process{t: t}
 	base := "http://" + srv.apiListener.Addr().String()
 	p.base.Store(&base)
-	alone := newClient(p)
-	v, _, err := alone.submit(ctx, sum)
+	single := newClient(p)
+	v, _, err := single.submit(ctx, sum)
 	if err == nil {
-		v, err = alone.wait(ctx, v.ID)
+		v, err = single.wait(ctx, v.ID)
 	}
-	alone.http.CloseIdleConnections()
+	single.http.CloseIdleConnections()
 	stop()
 	if err != nil || v.State != "succeeded" {
-		t.Fatalf("by itself: %s, %v", v.outcome(), err)
+		t.Fatalf("a single server: %s, %v", v.outcome(), err)
 	}
 
 	sleeps := make([]int, 6*16384)
@@ -45,24 +44,25 @@ func (s *suite) spread(t *testing.T) {
 		if len(at) < 2 {
 			t.Errorf("%s: only nodes %v had tasks of it", tt.name, at)
 		}
-		// What the others say is a heartbeat old; the rest does not take so long.
+		// Nodes show each other's tasks with the delay of a heartbeat; other jobs may end sooner.
 		if tt.name == "sleep_batch" && len(shown) == 0 {
 			t.Errorf("%s: no node showed that another had tasks of it", tt.name)
 		}
-		done, items, err := f.caller(1).results(ctx, v.ID)
+		done, items, err := f.client(1).results(ctx, v.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if tt.name == "array_sum" && string(done.Result) != tt.order.result {
-			t.Errorf("by one the sum is %s, by three %s", tt.order.result, done.Result)
+			t.Errorf("on one node the sum is %s, on three %s", tt.order.result, done.Result)
 		}
 		t.Logf("%s: %d items in %s", tt.name, len(items), done.FinishedAt.Sub(*done.StartedAt))
 	}
 	f.verify(ctx)
 }
 
-// holders returns, once a job is finished, which nodes said that they had tasks of it, and of which others they said so.
-func (f *fleet) holders(ctx context.Context, id string) (at map[int]bool, shown map[string]bool) {
+// holders returns, after a job has finished, which nodes showed tasks of it, and on which other nodes they showed
+// tasks.
+func (f *testCluster) holders(ctx context.Context, id string) (at map[int]bool, shown map[string]bool) {
 	f.t.Helper()
 	at, shown = make(map[int]bool), make(map[string]bool)
 	for {
@@ -72,14 +72,14 @@ func (f *fleet) holders(ctx context.Context, id string) (at map[int]bool, shown 
 				f.t.Fatal(err)
 			}
 			for _, m := range all {
-				if m.works(id) && m.Self {
+				if m.runs(id) && m.Self {
 					at[i] = true
-				} else if m.works(id) {
+				} else if m.runs(id) {
 					shown[m.Name] = true
 				}
 			}
 		}
-		if v, err := f.caller(0).get(ctx, id); err != nil || v.terminal() {
+		if v, err := f.client(0).get(ctx, id); err != nil || v.terminal() {
 			if err != nil {
 				f.t.Fatal(err)
 			}

@@ -6,8 +6,8 @@ import (
 	"gather/internal/cluster/natstest"
 )
 
-// TestCluster runs real servers on three NATS servers and shows what they promise together: any node answers for any job,
-// bounds and keys hold over all of them, and no fault of a node, its disk or NATS loses a job or changes a result.
+// TestCluster runs real servers on three NATS servers and tests the guarantees of a cluster: any node serves any job,
+// bounds and keys hold over all nodes, and no failure of a node, its disk or NATS loses a job or changes a result.
 func TestCluster(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes minutes")
@@ -17,7 +17,7 @@ func TestCluster(t *testing.T) {
 		name string
 		run  func(*suite, *testing.T)
 	}{
-		{"any node answers for any job", (*suite).anyNode},
+		{"any node serves any job", (*suite).anyNode},
 		{"keys hold over all nodes", (*suite).keys},
 		{"bounds hold over all nodes", (*suite).bounds},
 		{"tasks spread", (*suite).spread},
@@ -28,7 +28,7 @@ func TestCluster(t *testing.T) {
 		{"a node comes back after the log was trimmed", (*suite).trimmed},
 		{"a NATS server is killed", (*suite).killOneNATS},
 		{"all NATS servers are killed", (*suite).killAllNATS},
-		{"NATS asks who it is", (*suite).auth},
+		{"NATS requires authentication", (*suite).auth},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(s, t) })
 	}

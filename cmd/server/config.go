@@ -13,26 +13,26 @@ import (
 	"gather/internal/journal"
 )
 
-// serveCmd has the settings of the server. validate checks them once, and lists every error.
+// serveCmd has the settings of the server.
 type serveCmd struct {
 	Listen        string `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address of the API."`
 	MetricsListen string `default:"127.0.0.1:9091" placeholder:"ADDR" help:"Address of /metrics and /debug/pprof; empty for none."`
 	DataDir       string `default:"gather-data" placeholder:"DIR" help:"Directory of the journal and of uploaded arrays; created if it does not exist."`
 
-	APIKeys        string   `name:"api-keys" env:"GATHER_API_KEYS" placeholder:"FILE" help:"File of API keys, as 'server keys create' writes it. SIGHUP reloads it."`
+	APIKeys        string   `name:"api-keys" env:"GATHER_API_KEYS" placeholder:"FILE" help:"File of API keys, written by 'gather keys create'. SIGHUP reloads it."`
 	InsecureNoAuth bool     `help:"Allow listening beyond loopback without API keys."`
 	TrustedProxies []string `placeholder:"CIDR" help:"Networks of reverse proxies whose X-Forwarded-For is trusted."`
 	AllowedHosts   []string `placeholder:"HOST" help:"Further host names that a listener without API keys accepts in Host and Origin: a name, .DOMAIN for a domain and its subdomains, or * for any."`
 
-	NodeName     string `placeholder:"NAME" help:"Name of this server in GET /v1/nodes; default: the host name."`
-	NatsURL      string `name:"nats-url" placeholder:"URL" help:"Run as a node of the cluster on these NATS servers with JetStream, separated by commas: nats://HOST:4222 or tls://HOST:4222, with user and password or a token. The node listens when it has joined. It keeps its replica in DIR/view, which is rebuilt if it is lost."`
-	NatsCreds    string `name:"nats-creds" placeholder:"FILE" help:"Credentials for NATS: the user's JWT and seed, as nsc writes them."`
-	NatsCA       string `name:"nats-ca" placeholder:"FILE" help:"CA certificates for the NATS servers; default: those of the system."`
-	NatsCert     string `name:"nats-cert" placeholder:"FILE" help:"Client certificate for NATS, with --nats-key."`
-	NatsKey      string `name:"nats-key" placeholder:"FILE" help:"Key of the client certificate."`
-	NatsPrefix   string `default:"gather" placeholder:"NAME" help:"Prefix of the names of streams and subjects. Each cluster needs its own."`
-	NatsReplicas count  `default:"3" placeholder:"N" help:"Replicas of the streams, used when they are created."`
-	NodeTimeout  span   `default:"10s" placeholder:"DURATION" help:"Time without a heartbeat after which the tasks of a node are redelivered to others."`
+	NodeName     string   `placeholder:"NAME" help:"Name of this server in GET /v1/nodes; default: the host name."`
+	NatsURL      string   `name:"nats-url" placeholder:"URL" help:"Run as a node of the cluster on these NATS servers with JetStream, separated by commas: nats://HOST:4222 or tls://HOST:4222, with user and password or a token. The node listens when it has joined. It keeps its replica in DIR/view, which is rebuilt if it is lost."`
+	NatsCreds    string   `name:"nats-creds" placeholder:"FILE" help:"Credentials for NATS: the user's JWT and seed, in the format of nsc."`
+	NatsCA       string   `name:"nats-ca" placeholder:"FILE" help:"CA certificates for the NATS servers; default: the system's."`
+	NatsCert     string   `name:"nats-cert" placeholder:"FILE" help:"Client certificate for NATS, with --nats-key."`
+	NatsKey      string   `name:"nats-key" placeholder:"FILE" help:"Key of the client certificate."`
+	NatsPrefix   string   `default:"gather" placeholder:"NAME" help:"Prefix of the names of streams and subjects. Each cluster needs its own."`
+	NatsReplicas count    `default:"3" placeholder:"N" help:"Replicas of the streams, used when they are created."`
+	NodeTimeout  duration `default:"10s" placeholder:"DURATION" help:"Time without a heartbeat after which the tasks of a node are redelivered to other nodes."`
 
 	Workers      count `default:"0" placeholder:"N" help:"Size of the worker pool; 0 is one for each CPU."`
 	QueueJobs    count `default:"100000" placeholder:"N" help:"Maximum number of unfinished jobs."`
@@ -50,14 +50,14 @@ type serveCmd struct {
 	ArrayBucket   []string `placeholder:"URL" help:"Buckets whose .npy objects jobs may read: file:///DIR, or s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION with credentials from the AWS_* variables."`
 	ArrayQuota    size     `default:"0" placeholder:"SIZE" help:"Maximum size of all uploaded arrays of a tenant; 0 is no limit."`
 	MaxStreams    count    `default:"10000" placeholder:"N" help:"Maximum number of open event streams and waiting requests."`
-	Retention     span     `default:"24h" placeholder:"DURATION" help:"How long finished jobs are kept, unless the job sets its own retention."`
-	MaxRetention  span     `default:"720h" placeholder:"DURATION" help:"Maximum retention that a job can set."`
-	TombRetention span     `name:"tombstone-retention" default:"24h" placeholder:"DURATION" help:"How long a deleted or expired job returns 410 instead of 404."`
-	KeyRetention  span     `name:"idempotency-retention" default:"24h" placeholder:"DURATION" help:"How long an Idempotency-Key is stored."`
+	Retention     duration `default:"24h" placeholder:"DURATION" help:"How long finished jobs are kept, unless the job sets its own retention."`
+	MaxRetention  duration `default:"720h" placeholder:"DURATION" help:"Maximum retention that a job can set."`
+	TombRetention duration `name:"tombstone-retention" default:"24h" placeholder:"DURATION" help:"How long a deleted or expired job returns 410 instead of 404."`
+	KeyRetention  duration `name:"idempotency-retention" default:"24h" placeholder:"DURATION" help:"How long an Idempotency-Key is stored."`
 	MinFreeDisk   size     `default:"256MiB" placeholder:"SIZE" help:"Minimum free disk space: below it no job is accepted, and uploads of arrays leave a quarter more; 0 disables the check."`
 
-	DrainDelay   span      `default:"0s" placeholder:"DURATION" help:"Time after SIGTERM during which requests are served with /readyz at 503, so that load balancers remove the server."`
-	DrainTimeout span      `default:"30s" placeholder:"DURATION" help:"Time that running tasks have to finish at shutdown."`
+	DrainDelay   duration  `default:"0s" placeholder:"DURATION" help:"Time after SIGTERM during which requests are served with /readyz at 503, so that load balancers remove the server."`
+	DrainTimeout duration  `default:"30s" placeholder:"DURATION" help:"Time that running tasks have to finish at shutdown."`
 	LogLevel     logLevel  `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
 	LogFormat    logFormat `default:"auto" placeholder:"FORMAT" help:"json, text, or auto: text on a terminal."`
 	AccessLog    bool      `help:"Log every request at level info; default: only failed requests."`
@@ -65,61 +65,61 @@ type serveCmd struct {
 	memory memory
 }
 
-// validate checks all settings, and lists every error.
+// validate checks all settings and returns every error.
 func (c *serveCmd) validate() error {
 	var errs []error
-	fault := func(flag string, err error) {
+	addError := func(flag string, err error) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("--%s: %w", flag, err))
 		}
 	}
-	fault("listen", checkAddress(c.Listen))
+	addError("listen", checkAddress(c.Listen))
 	if c.MetricsListen != "" {
-		fault("metrics-listen", checkAddress(c.MetricsListen))
+		addError("metrics-listen", checkAddress(c.MetricsListen))
 	}
 	if c.DataDir == "" {
-		fault("data-dir", errors.New("must name a directory"))
+		addError("data-dir", errors.New("must not be empty"))
 	}
 	for _, p := range c.TrustedProxies {
 		if _, err := netip.ParsePrefix(p); err != nil {
-			fault("trusted-proxies", fmt.Errorf("%q is not a network such as 10.0.0.0/8", p))
+			addError("trusted-proxies", fmt.Errorf("%q is not a network such as 10.0.0.0/8", p))
 		}
 	}
 	for _, h := range c.AllowedHosts {
 		if h == "" || strings.ContainsAny(h, "/ ") || strings.Contains(h, ":") && !isAddress(h) {
-			fault("allowed-hosts", fmt.Errorf("%q is not a host name such as gather.example.com, without scheme and port", h))
+			addError("allowed-hosts", fmt.Errorf("%q is not a host name such as gather.example.com, without scheme and port", h))
 		}
 	}
-	fault("workers", c.Workers.check(0, 4096))
-	fault("queue-jobs", c.QueueJobs.check(1, 100_000_000))
-	fault("queue-bytes", c.QueueBytes.checkOrZero(1<<20))
-	fault("request-bytes", c.RequestBytes.checkOrZero(1<<20))
-	fault("waiting-items", c.WaitingItems.check(1, 1_000_000_000))
-	fault("max-body", c.MaxBody.check(1<<10))
-	fault("max-items", c.MaxItems.check(1, 16_000_000))
-	fault("max-digits", c.MaxDigits.check(20, 10_000_000))
-	fault("max-chunks", c.MaxChunks.check(1, 100_000_000))
-	fault("max-outputs", c.MaxOutputs.check(1, 16_000_000))
-	fault("max-result-bytes", c.MaxResult.check(0))
-	fault("max-array", c.MaxArray.check(0))
-	fault("array-quota", c.ArrayQuota.check(0))
-	fault("max-streams", c.MaxStreams.check(1, 1_000_000))
-	fault("retention", c.Retention.check(time.Second))
-	fault("max-retention", c.MaxRetention.check(time.Second))
+	addError("workers", c.Workers.check(0, 4096))
+	addError("queue-jobs", c.QueueJobs.check(1, 100_000_000))
+	addError("queue-bytes", c.QueueBytes.checkOrZero(1<<20))
+	addError("request-bytes", c.RequestBytes.checkOrZero(1<<20))
+	addError("waiting-items", c.WaitingItems.check(1, 1_000_000_000))
+	addError("max-body", c.MaxBody.check(1<<10))
+	addError("max-items", c.MaxItems.check(1, 16_000_000))
+	addError("max-digits", c.MaxDigits.check(20, 10_000_000))
+	addError("max-chunks", c.MaxChunks.check(1, 100_000_000))
+	addError("max-outputs", c.MaxOutputs.check(1, 16_000_000))
+	addError("max-result-bytes", c.MaxResult.check(0))
+	addError("max-array", c.MaxArray.check(0))
+	addError("array-quota", c.ArrayQuota.check(0))
+	addError("max-streams", c.MaxStreams.check(1, 1_000_000))
+	addError("retention", c.Retention.check(time.Second))
+	addError("max-retention", c.MaxRetention.check(time.Second))
 	if c.Retention.err == nil && c.MaxRetention.err == nil && c.Retention.d > c.MaxRetention.d {
-		fault("retention", fmt.Errorf("%s is longer than --max-retention %s", c.Retention.d, c.MaxRetention.d))
+		addError("retention", fmt.Errorf("%s is longer than --max-retention %s", c.Retention.d, c.MaxRetention.d))
 	}
-	fault("tombstone-retention", c.TombRetention.check(0))
-	fault("idempotency-retention", c.KeyRetention.check(time.Second))
-	fault("min-free-disk", c.MinFreeDisk.check(0))
-	c.checkNode(fault)
-	fault("drain-delay", c.DrainDelay.check(0))
-	fault("drain-timeout", c.DrainTimeout.check(0))
-	fault("log-level", c.LogLevel.err)
-	fault("log-format", c.LogFormat.err)
+	addError("tombstone-retention", c.TombRetention.check(0))
+	addError("idempotency-retention", c.KeyRetention.check(time.Second))
+	addError("min-free-disk", c.MinFreeDisk.check(0))
+	c.checkNode(addError)
+	addError("drain-delay", c.DrainDelay.check(0))
+	addError("drain-timeout", c.DrainTimeout.check(0))
+	addError("log-level", c.LogLevel.err)
+	addError("log-format", c.LogFormat.err)
 	if c.APIKeys == "" && !c.InsecureNoAuth && !loopback(c.Listen) {
-		fault("listen", fmt.Errorf("%s is reachable from other machines and there are no API keys: make some with "+
-			"'server keys create' and give --api-keys, or listen on 127.0.0.1, or set --insecure-no-auth", c.Listen))
+		addError("listen", fmt.Errorf("%s is reachable from other machines and has no API keys: create some with "+
+			"'gather keys create' and set --api-keys, or listen on 127.0.0.1, or set --insecure-no-auth", c.Listen))
 	}
 	if len(errs) > 0 {
 		return fmt.Errorf("%w:\n%w", errUsage, errors.Join(errs...))
@@ -130,7 +130,7 @@ func (c *serveCmd) validate() error {
 	return nil
 }
 
-// tombstoneRetention returns the setting as the journal takes it, where 0 is the default.
+// tombstoneRetention returns the setting for the journal, where 0 selects the default.
 func (c *serveCmd) tombstoneRetention() time.Duration {
 	if c.TombRetention.d == 0 {
 		return journal.NoTombstones
@@ -154,7 +154,7 @@ func isAddress(host string) bool {
 	return err == nil
 }
 
-// loopback reports whether an address can be reached from this machine only. An invalid address is reported elsewhere.
+// loopback reports whether an address is reachable only from this machine. An invalid address is reported elsewhere.
 func loopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil || host == "localhost" {

@@ -12,7 +12,7 @@ import (
 )
 
 // availableCPUs is the number of CPUs that the process may use, by its affinity and the quota of its cgroup. It is read
-// before newServer raises GOMAXPROCS above it.
+// before newServer increases GOMAXPROCS.
 var availableCPUs = runtime.GOMAXPROCS(0)
 
 // registerCPU registers the metrics of the CPUs that the process may use.
@@ -27,8 +27,7 @@ func registerCPU(reg prometheus.Registerer) {
 	}, func() float64 { return throttledSeconds("/") })
 }
 
-// throttledSeconds reads the cpu.stat of the process's cgroup, version 2 or 1, below a root directory. It returns 0 where
-// there is none.
+// throttledSeconds reads cpu.stat of the process's cgroup, version 2 or 1, below a root directory; 0 without one.
 func throttledSeconds(root string) float64 {
 	groups, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
 	if err != nil {
@@ -65,7 +64,7 @@ func throttledSeconds(root string) float64 {
 	return 0
 }
 
-// parseThrottled returns the throttled time of a cpu.stat in seconds; false when it has none.
+// parseThrottled returns the throttled time of a cpu.stat in seconds; false if it has none.
 func parseThrottled(stat string) (float64, bool) {
 	for line := range strings.Lines(stat) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")

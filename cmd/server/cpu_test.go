@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestThrottledSeconds reads cpu.stat as cgroup v2, v1 and a container's cgroup namespace have it.
+// TestThrottledSeconds reads cpu.stat of cgroup v2, v1, and a container's cgroup namespace.
 func TestThrottledSeconds(t *testing.T) {
 	for name, c := range map[string]struct {
 		groups string

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// view is what a client reads of a job.
+// view is a job as a client reads it.
 type view struct {
 	ID       string          `json:"id"`
 	State    string          `json:"state"`
@@ -33,7 +33,7 @@ func (v *view) terminal() bool {
 	return v.State == "succeeded" || v.State == "failed" || v.State == "cancelled"
 }
 
-// outcome is what may never change once a client saw it.
+// outcome returns what must not change after a client saw it.
 func (v *view) outcome() string {
 	finished := ""
 	if v.FinishedAt != nil {
@@ -42,7 +42,7 @@ func (v *view) outcome() string {
 	return fmt.Sprintf("%s %s %s %s %+v", v.State, v.Result, v.Error, finished, v.Progress)
 }
 
-// item is the result of one element, as a client reads it.
+// item is an item result as a client reads it.
 type item struct {
 	Seq      int64           `json:"seq"`
 	Index    int             `json:"index"`
@@ -55,7 +55,7 @@ func (it *item) String() string {
 	return fmt.Sprintf("%d: index %d, %s, %v, %v ms", it.Seq, it.Index, it.Value, it.Error, it.Duration)
 }
 
-// client talks to a server that comes and goes: it tries again while nobody answers.
+// client is a client of a server that restarts: it retries while the server is unavailable.
 type client struct {
 	p    *process
 	http *http.Client
@@ -67,27 +67,27 @@ func newClient(p *process) *client {
 	}}
 }
 
-// errAnswer is an answer that nothing allows.
-var errAnswer = errors.New("unexpected answer")
+// errResponse is an invalid response.
+var errResponse = errors.New("unexpected response")
 
-// answer is a whole answer.
-type answer struct {
+// response is a response with its body.
+type response struct {
 	path   string
 	status int
 	header http.Header
 	body   []byte
 }
 
-// unmarshal reads the body of a 200.
-func (a *answer) unmarshal(v any) error {
+// unmarshal decodes the body of a 200.
+func (a *response) unmarshal(v any) error {
 	if a.status != http.StatusOK {
-		return fmt.Errorf("%w: %s: %d %.200s", errAnswer, a.path, a.status, a.body)
+		return fmt.Errorf("%w: %s: %d %.200s", errResponse, a.path, a.status, a.body)
 	}
 	return json.Unmarshal(a.body, v)
 }
 
 // try sends one request.
-func (c *client) try(ctx context.Context, method, path, body string, header ...string) (*answer, error) {
+func (c *client) try(ctx context.Context, method, path, body string, header ...string) (*response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.p.url(path), strings.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -104,12 +104,12 @@ func (c *client) try(ctx context.Context, method, path, body string, header ...s
 	}
 	defer func() { _ = resp.Body.Close() }()
 	data, err := io.ReadAll(resp.Body)
-	return &answer{path: path, status: resp.StatusCode, header: resp.Header, body: data}, err
+	return &response{path: path, status: resp.StatusCode, header: resp.Header, body: data}, err
 }
 
-// do tries until there is an answer that is not "later": the server may be down, starting, stopping, or still accepting a
-// request with the same key.
-func (c *client) do(ctx context.Context, method, path, body string, header ...string) (*answer, error) {
+// do retries until there is a final response: the server may be down, starting, stopping, or still processing a request
+// with the same key.
+func (c *client) do(ctx context.Context, method, path, body string, header ...string) (*response, error) {
 	for {
 		a, err := c.try(ctx, method, path, body, header...)
 		if err == nil && a.status != http.StatusServiceUnavailable &&
@@ -124,14 +124,14 @@ func (c *client) do(ctx context.Context, method, path, body string, header ...st
 	}
 }
 
-// submit returns the job as it was answered, and whether it is one from before.
+// submit returns the job in the response, and whether it is a replay.
 func (c *client) submit(ctx context.Context, body string, header ...string) (v view, replayed bool, err error) {
 	a, err := c.do(ctx, http.MethodPost, "/v1/jobs", body, header...)
 	if err != nil {
 		return v, false, err
 	}
 	if a.status != http.StatusAccepted && a.status != http.StatusOK {
-		return v, false, fmt.Errorf("%w to %s: %d %s", errAnswer, body, a.status, a.body)
+		return v, false, fmt.Errorf("%w to %s: %d %s", errResponse, body, a.status, a.body)
 	}
 	err = json.Unmarshal(a.body, &v)
 	return v, a.header.Get("Idempotency-Replayed") == "true", err
@@ -154,14 +154,14 @@ func (c *client) get(ctx context.Context, id string, header ...string) (v view, 
 	return v, err
 }
 
-// follow reads a job's events to the end, through every break, and returns its items. It checks that no seq is missing
-// and that none comes twice.
+// follow reads a job's events to the end, reconnecting as needed, and returns its items. It checks that no seq is
+// missing or repeated.
 func (c *client) follow(ctx context.Context, id string) ([]item, error) {
 	var items []item
 	last := int64(0)
 	for {
 		ended, err := c.followOnce(ctx, id, &last, &items)
-		if ended || errors.Is(err, errAnswer) {
+		if ended || errors.Is(err, errResponse) {
 			return items, err
 		}
 		select {
@@ -191,12 +191,12 @@ func (c *client) followOnce(ctx context.Context, id string, last *int64, items *
 	case http.StatusServiceUnavailable:
 		return false, nil
 	default:
-		return false, fmt.Errorf("%w for the events of %s: %s", errAnswer, id, resp.Status)
+		return false, fmt.Errorf("%w for the events of %s: %s", errResponse, id, resp.Status)
 	}
 	for lines := bufio.NewReader(resp.Body); ; {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
-			return false, err // what a broken line tells comes again
+			return false, err // the next attempt receives the broken line again
 		}
 		var e struct {
 			Seq   int64           `json:"seq"`
@@ -204,11 +204,11 @@ func (c *client) followOnce(ctx context.Context, id string, last *int64, items *
 			Data  json.RawMessage `json:"data"`
 		}
 		if err := json.Unmarshal(bytes.TrimSpace(line), &e); err != nil {
-			return false, fmt.Errorf("%w: event %q: %w", errAnswer, line, err)
+			return false, fmt.Errorf("%w: event %q: %w", errResponse, line, err)
 		}
 		if e.Seq != 0 {
 			if e.Seq != *last+1 {
-				return false, fmt.Errorf("%w: job %s: seq %d follows %d", errAnswer, id, e.Seq, *last)
+				return false, fmt.Errorf("%w: job %s: seq %d follows %d", errResponse, id, e.Seq, *last)
 			}
 			*last = e.Seq
 		}
@@ -232,7 +232,7 @@ type page struct {
 	Complete  bool   `json:"complete"`
 }
 
-// page reads the results that are there, from a seq on.
+// page reads the available results after a seq.
 func (c *client) page(ctx context.Context, id string, after int64) (p page, err error) {
 	a, err := c.do(ctx, http.MethodGet, fmt.Sprintf("/v1/jobs/%s/results?after=%d&limit=10000", id, after), "")
 	if err == nil {
@@ -241,7 +241,7 @@ func (c *client) page(ctx context.Context, id string, after int64) (p page, err 
 	return p, err
 }
 
-// results reads all items of a finished job in the order of their completion.
+// results reads all items of a finished job in the order of completion.
 func (c *client) results(ctx context.Context, id string) ([]item, error) {
 	var all []item
 	for after := int64(0); ; {
@@ -254,7 +254,7 @@ func (c *client) results(ctx context.Context, id string) ([]item, error) {
 			return all, nil
 		}
 		if p.NextAfter <= after {
-			return nil, fmt.Errorf("%w: job %s: next_after %d follows %d", errAnswer, id, p.NextAfter, after)
+			return nil, fmt.Errorf("%w: job %s: next_after %d follows %d", errResponse, id, p.NextAfter, after)
 		}
 		after = p.NextAfter
 	}

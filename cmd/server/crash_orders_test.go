@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// order is a job to submit, and what must come of it.
+// order is a job to submit, with its expected results.
 type order struct {
 	body string
-	// items is how many item results there must be; 0 is as many as the job has units of work.
+	// items is the expected number of items; 0 for the number of units of work.
 	items int
-	// check tells what is wrong with an item, "" if nothing; nil if only the result tells.
+	// check returns what is wrong with an item, or ""; nil if only the result is checked.
 	check func(index int, value string) string
-	// result is the reduced value; numbers are compared as numbers.
+	// result is the expected result; numbers are compared by value.
 	result string
 }
 
-// orderFor makes job number i, of all kinds in turn.
+// orderFor returns job number i, cycling through all kinds.
 func orderFor(i int) order {
 	switch i % 7 {
 	case 0, 1:
@@ -29,7 +29,7 @@ func orderFor(i int) order {
 	case 3:
 		return sleepOrder([]int{20, 250, 100, 700, 20})
 	case 4:
-		// Naive summation gives 0 or 2e16, depending on the order.
+		// Naive summation returns 0 or 2e16, depending on the order.
 		return sumOrder(fmt.Sprintf(`{"source":"values","values":[[1e16,1],[-1e16,%d]],"chunks":1}`, i), strconv.Itoa(i+1))
 	case 5:
 		return sumOrder(fmt.Sprintf(`{"source":"ones","shape":[1000,%d],"chunks":[100,100]}`, 1000+i), strconv.Itoa(1000*(1000+i)))
@@ -76,7 +76,7 @@ func sleepOrder(millis []int) order {
 		body: `{"kind":"sleep_batch","durations":[` + strings.Join(durations, ",") + `]}`, items: len(millis),
 		result: strconv.Itoa(len(millis)),
 		check: func(index int, value string) string {
-			// How much longer depends on how long the server was away.
+			// The upper bound depends on how long the server was down.
 			if slept, err := strconv.ParseFloat(value, 64); err != nil || slept < float64(millis[index])/1000 {
 				return fmt.Sprintf("slept %s of %d ms", value, millis[index])
 			}
@@ -96,7 +96,7 @@ func differ(got, want string) string {
 	return fmt.Sprintf("%s, want %s", got, want)
 }
 
-// sameNumber compares literals by value: 6.0 and 6 are the same.
+// sameNumber compares literals by value: 6.0 equals 6.
 func sameNumber(a json.RawMessage, b string) bool {
 	x, ok := new(big.Rat).SetString(string(a))
 	y, ok2 := new(big.Rat).SetString(b)

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// build builds the real server.
+// build builds the server.
 func build(t *testing.T) string {
 	t.Helper()
 	began := time.Now()
@@ -28,19 +28,19 @@ func build(t *testing.T) string {
 	return path
 }
 
-// process is a server process and what it is started with; it may be killed and started again on the same data.
+// process is a server process with its arguments; it can be killed and restarted on the same data.
 type process struct {
 	t    *testing.T
 	path string
 	args []string
 
-	// base is the URL of the server that runs now; a restart takes another port.
+	// base is the URL of the running server; a restart uses another port.
 	base atomic.Pointer[string]
 	cmd  *exec.Cmd
 	log  *tail
 }
 
-// startProcess starts a server on a new data directory. It is killed at the end of the test.
+// startProcess starts a server on a new data directory. The test's cleanup kills it.
 func startProcess(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, path: build(t), args: append([]string{
@@ -81,7 +81,7 @@ func (p *process) start() error {
 	}
 }
 
-// launch starts the process and returns where the address of its API will come; "" if it ends before.
+// launch starts the process and returns a channel that receives the address of its API, or "" if it ends before.
 func (p *process) launch() (<-chan string, error) {
 	cmd := exec.Command(p.path, p.args...) //nolint:noctx // ended by kill, stop or the cleanup
 	stderr, err := cmd.StderrPipe()
@@ -97,16 +97,16 @@ func (p *process) launch() (<-chan string, error) {
 	return address, nil
 }
 
-// url is where a path is served now.
+// url returns the current URL of a path.
 func (p *process) url(path string) string { return *p.base.Load() + path }
 
-// kill ends the server as a power cut would, except that the operating system keeps what was written.
+// kill ends the server like a power failure, except that the operating system keeps its writes.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	_ = p.wait()
 }
 
-// wait waits for the process that was told to end, after the last line of its log, which Wait would cut off.
+// wait waits for the end of the log and then for the process, because Wait would discard the rest of the log.
 func (p *process) wait() error {
 	<-p.log.ended
 	err := p.cmd.Wait()
@@ -114,7 +114,7 @@ func (p *process) wait() error {
 	return err
 }
 
-// stop asks the server to stop and returns its exit code.
+// stop sends SIGTERM and returns the exit code.
 func (p *process) stop() (int, error) {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return 0, err
@@ -132,22 +132,22 @@ type tail struct {
 
 	mu      sync.Mutex
 	lines   []string
-	metrics string // the address of the metrics
+	metrics string // address of the metrics
 }
 
-// read sends the address of the API when the server logs it, or "" when the log ends without.
+// read sends the address of the API when the server logs it, or "" when the log ends before.
 func (l *tail) read(r io.Reader, address chan<- string) {
 	defer close(l.ended)
 	defer close(address)
-	told := false
+	observation := false
 	for lines := bufio.NewScanner(r); lines.Scan(); {
 		var line struct{ Msg, API, Metrics string }
-		if !told && json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "serving" {
+		if !observation && json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "serving" {
 			l.mu.Lock()
 			l.metrics = line.Metrics
 			l.mu.Unlock()
 			address <- line.API
-			told = true
+			observation = true
 		}
 		l.mu.Lock()
 		if len(l.lines) == 40 {
@@ -158,7 +158,7 @@ func (l *tail) read(r io.Reader, address chan<- string) {
 	}
 }
 
-// metricsAddress returns where the server has its metrics.
+// metricsAddress returns the address of the server's metrics.
 func (l *tail) metricsAddress() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

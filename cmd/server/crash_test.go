@@ -13,46 +13,46 @@ import (
 	"time"
 )
 
-// promise is a job that was answered 202, or 200, and what its client saw of it.
-type promise struct {
+// trackedJob is an accepted job and what its client saw of it.
+type trackedJob struct {
 	order order
 	id    string
-	key   string  // the idempotency key, if there was one
-	final *view   // the terminal view that the client was shown, if it asked
-	seen  []item  // the items that the client was shown as they came, if it followed
-	watch watcher // how the client looks at the job
+	key   string     // idempotency key, or ""
+	final *view      // terminal view, if the client saw it
+	seen  []item     // items in the order of the stream, if the client followed it
+	mode  gatherMode // how the client gathers the job
 }
 
-// watcher is how a client gathers a job.
-type watcher int
+// gatherMode is how a client gathers a job.
+type gatherMode int
 
 const (
-	looksLater watcher = iota
+	getsLater gatherMode = iota
 	waitsOnSubmit
 	waitsOnGet
 	follows
 )
 
-// ledger is what all clients together were promised.
-type ledger struct {
+// tracker has all accepted jobs.
+type tracker struct {
 	mu       sync.Mutex
-	promises map[string]*promise
+	jobs     map[string]*trackedJob
 	accepted milestones
 }
 
-func (l *ledger) add(p *promise) error {
+func (l *tracker) add(p *trackedJob) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, ok := l.promises[p.id]; ok {
-		return fmt.Errorf("job %s was given to two submissions", p.id)
+	if _, ok := l.jobs[p.id]; ok {
+		return fmt.Errorf("job %s is the job of two submissions", p.id)
 	}
-	l.promises[p.id] = p
+	l.jobs[p.id] = p
 	l.accepted.add()
 	return nil
 }
 
-// TestCrash kills the server again and again while clients submit jobs and gather results, and shows that nothing that
-// was promised is lost and nothing that was shown is taken back.
+// TestCrash kills the server repeatedly while clients submit jobs and gather results, and tests that no accepted job is
+// lost and nothing that a client saw changes.
 func TestCrash(t *testing.T) {
 	clients, jobs, kills := 32, 1000, 5
 	if testing.Short() {
@@ -62,7 +62,7 @@ func TestCrash(t *testing.T) {
 	defer cancel()
 	p := startProcess(t)
 	c := newClient(p)
-	l := &ledger{promises: make(map[string]*promise)}
+	l := &tracker{jobs: make(map[string]*trackedJob)}
 
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -83,7 +83,7 @@ func TestCrash(t *testing.T) {
 	for k := 1; k <= kills; k++ {
 		l.accepted.reach(ctx, jobs*k/(kills+1))
 		p.kill()
-		if k%2 == 0 { // and again, while it recovers
+		if k%2 == 0 { // and again during recovery
 			if _, err := p.launch(); err != nil {
 				t.Fatal(err)
 			}
@@ -95,32 +95,32 @@ func TestCrash(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	// Once more, so that what is verified is what came back from the disk.
+	// Restart once more, to verify what is on disk.
 	p.kill()
 	if err := p.start(); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(l.promises); n != jobs && !t.Failed() {
+	if n := len(l.jobs); n != jobs && !t.Failed() {
 		t.Errorf("%d of %d jobs were accepted", n, jobs)
 	}
 	began := time.Now()
 	l.verify(ctx, t, c)
 	t.Logf("verified in %s", time.Since(began).Round(time.Millisecond))
-	t.Logf("%d jobs, %d kills", len(l.promises), kills+kills/2+1)
+	t.Logf("%d jobs, %d kills", len(l.jobs), kills+kills/2+1)
 }
 
-// submitOne submits job number i, in one of the ways clients do, and gathers it.
-func (l *ledger) submitOne(ctx context.Context, c *client, i int) error {
-	p := &promise{order: orderFor(i), watch: watcher(i % 4)}
+// submitOne submits job number i and gathers it in one of the modes.
+func (l *tracker) submitOne(ctx context.Context, c *client, i int) error {
+	p := &trackedJob{order: orderFor(i), mode: gatherMode(i % 4)}
 	var header []string
 	if i%3 == 0 {
 		p.key = fmt.Sprintf("key-%d", i)
 		header = append(header, "Idempotency-Key", p.key)
 	}
-	if p.watch == waitsOnSubmit {
+	if p.mode == waitsOnSubmit {
 		header = append(header, "Prefer", "wait=5")
 	}
-	// Without a key a submission whose answer got lost may have been accepted all the same; it is then a job more.
+	// Without a key a submission whose response got lost may still create another job.
 	v, _, err := c.submit(ctx, p.order.body, header...)
 	if err != nil {
 		return err
@@ -138,7 +138,7 @@ func (l *ledger) submitOne(ctx context.Context, c *client, i int) error {
 			return fmt.Errorf("a retry with key %s returned job %s (replayed: %t), want %s", p.key, again.ID, replayed, p.id)
 		}
 	}
-	switch p.watch {
+	switch p.mode {
 	case waitsOnGet:
 		if v, err = c.wait(ctx, p.id); err != nil {
 			return err
@@ -152,10 +152,10 @@ func (l *ledger) submitOne(ctx context.Context, c *client, i int) error {
 	return err
 }
 
-// verify compares every promise with what the server has now.
-func (l *ledger) verify(ctx context.Context, t *testing.T, c *client) {
+// verify compares every job with the server's current state.
+func (l *tracker) verify(ctx context.Context, t *testing.T, c *client) {
 	t.Helper()
-	work := make(chan *promise)
+	work := make(chan *trackedJob)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -166,7 +166,7 @@ func (l *ledger) verify(ctx context.Context, t *testing.T, c *client) {
 			}
 		})
 	}
-	for _, p := range l.promises {
+	for _, p := range l.jobs {
 		work <- p
 	}
 	close(work)
@@ -176,14 +176,14 @@ func (l *ledger) verify(ctx context.Context, t *testing.T, c *client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for id := range l.promises {
+	for id := range l.jobs {
 		if !listed[id] {
 			t.Errorf("job %s is not listed", id)
 		}
 	}
 }
 
-func (p *promise) verify(ctx context.Context, c *client) error {
+func (p *trackedJob) verify(ctx context.Context, c *client) error {
 	v, err := c.wait(ctx, p.id)
 	if err != nil {
 		return err
@@ -195,7 +195,7 @@ func (p *promise) verify(ctx context.Context, c *client) error {
 		return fmt.Errorf("progress %+v", v.Progress)
 	}
 	if p.final != nil && p.final.outcome() != v.outcome() {
-		return fmt.Errorf("a client was shown %s, now it is %s", p.final.outcome(), v.outcome())
+		return fmt.Errorf("a client saw %s, now it is %s", p.final.outcome(), v.outcome())
 	}
 	items, err := c.results(ctx, p.id)
 	if err != nil {
@@ -204,9 +204,9 @@ func (p *promise) verify(ctx context.Context, c *client) error {
 	if err := p.order.verify(items, int(v.Progress.Total)); err != nil {
 		return err
 	}
-	if p.watch == follows {
+	if p.mode == follows {
 		if len(p.seen) != len(items) {
-			return fmt.Errorf("a client was shown %d items, now there are %d", len(p.seen), len(items))
+			return fmt.Errorf("a client saw %d items, now there are %d", len(p.seen), len(items))
 		}
 		if err := unchanged(p.seen, items); err != nil {
 			return err
@@ -225,7 +225,7 @@ func (p *promise) verify(ctx context.Context, c *client) error {
 	return nil
 }
 
-// verify checks the items of a finished job: all there, once, right, in the order of their seqs.
+// verify checks the items of a finished job: complete, unique, correct, in the order of their seqs.
 func (o *order) verify(items []item, units int) error {
 	want := cmp.Or(o.items, units)
 	if len(items) != want {
@@ -238,13 +238,13 @@ func (o *order) verify(items []item, units int) error {
 		case it.Seq <= last:
 			return fmt.Errorf("seq %d follows %d", it.Seq, last)
 		case it.Index < 0 || it.Index >= want || seen[it.Index]:
-			return fmt.Errorf("index %d is out of range, or there twice", it.Index)
+			return fmt.Errorf("index %d is out of range or duplicate", it.Index)
 		case it.Error != nil:
 			return fmt.Errorf("item %d failed: %s", it.Index, *it.Error)
 		}
 		if o.check != nil {
-			if fault := o.check(it.Index, string(it.Value)); fault != "" {
-				return fmt.Errorf("item %d: %s", it.Index, fault)
+			if problem := o.check(it.Index, string(it.Value)); problem != "" {
+				return fmt.Errorf("item %d: %s", it.Index, problem)
 			}
 		}
 		seen[it.Index], last = true, it.Seq
@@ -252,14 +252,14 @@ func (o *order) verify(items []item, units int) error {
 	return nil
 }
 
-// unchanged compares what a client was shown with the start of what there is now.
+// unchanged checks that a client's items are a prefix of the current ones.
 func unchanged(shown, now []item) error {
 	for i := range shown {
 		if i >= len(now) {
-			return fmt.Errorf("a client was shown %d items, now there are %d", len(shown), len(now))
+			return fmt.Errorf("a client saw %d items, now there are %d", len(shown), len(now))
 		}
 		if shown[i].String() != now[i].String() {
-			return fmt.Errorf("a client was shown %s, now it is %s", &shown[i], &now[i])
+			return fmt.Errorf("a client saw %s, now it is %s", &shown[i], &now[i])
 		}
 	}
 	return nil
@@ -294,8 +294,8 @@ func (c *client) list(ctx context.Context) (map[string]bool, error) {
 	return ids, nil
 }
 
-// TestDrain stops the server in the middle of long jobs, and shows that it stops in order and that they go on where they
-// were.
+// TestDrain stops the server during long jobs, and tests that it stops in order and that the jobs resume where they
+// stopped.
 func TestDrain(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // takes seconds; a busy machine may need more
 	defer cancel()
@@ -318,7 +318,7 @@ func TestDrain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if before.terminal() {
-		t.Fatalf("the job was over at once: %s", before.outcome())
+		t.Fatalf("the job ended too early: %s", before.outcome())
 	}
 	shown, err := c.page(ctx, long.ID, 0)
 	if err != nil {
@@ -331,9 +331,9 @@ func TestDrain(t *testing.T) {
 	}
 	t.Logf("stopped in %s", time.Since(began).Round(time.Millisecond))
 	if !strings.Contains(p.log.String(), `"msg":"stopped"`) {
-		t.Error("the log does not say that the server stopped")
+		t.Error("the log has no record of the stop")
 	}
-	// While the server is away the sleeps go on; had they started over they would end 3 s after its return or later.
+	// Sleeps continue while the server is down; restarted sleeps would end at least 3 s after its return.
 	time.Sleep(1500 * time.Millisecond)
 	if err := p.start(); err != nil {
 		t.Fatal(err)
@@ -372,12 +372,12 @@ func TestDrain(t *testing.T) {
 	if err := errors.Join(unchanged(shown.Items, items), (&order{}).verify(items, int(done.Progress.Total))); err != nil {
 		t.Error(err)
 	}
-	// The same array in other chunks, in one go: the same sum, bit for bit.
+	// The same array in other chunks, without interruption: exactly the same sum.
 	again, _, err := c.submit(ctx, fmt.Sprintf(sum, rows, `[-1,100]`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if again, err = c.wait(ctx, again.ID); err != nil || string(again.Result) != string(done.Result) {
-		t.Errorf("interrupted, the sum is %s; in one go %s, %v", done.Result, again.Result, err)
+		t.Errorf("interrupted, the sum is %s; uninterrupted %s, %v", done.Result, again.Result, err)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// During the drain delay /readyz is 503 and everything else goes on. The delay ends early when a listener fails.
+// During the drain delay /readyz is 503 and everything else continues. The delay ends early when a listener fails.
 func TestDrainDelay(t *testing.T) {
 	c := parsed(t, "--listen", "127.0.0.1:0", "--metrics-listen", "", "--min-free-disk", "0", "--data-dir", t.TempDir(), "--drain-delay", "1h")
 	if err := c.validate(); err != nil {

@@ -63,7 +63,7 @@ func (s *smallServer) submit(t *testing.T, spec string, retention time.Duration)
 	return jobs[0].ID
 }
 
-// until waits for a state of the server that has no event.
+// until polls for a state of the server without a signal of its own.
 func (s *smallServer) until(t *testing.T, what string, reached func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
@@ -77,7 +77,7 @@ func (s *smallServer) until(t *testing.T, what string, reached func() bool) {
 	}
 }
 
-// end cancels and deletes a job. A full disk may refuse it until the ballast is removed.
+// end cancels and deletes a job. On a full disk it may fail until the ballast is removed.
 func (s *smallServer) end(t *testing.T, id job.ID) {
 	t.Helper()
 	s.until(t, "the job is cancelled and deleted", func() bool {
@@ -102,8 +102,9 @@ func (s *smallServer) untilGone(t *testing.T, ids ...job.ID) {
 	})
 }
 
-// TestResultsFillTheDisk submits five small requests whose results are larger than the disk. The disk keeps what deletes,
-// cancels, the sweep and a restart need, and all of them work, also when something else takes the last free block.
+// TestResultsFillTheDisk submits five small requests whose results exceed the disk. The disk keeps the space that
+// deletes, cancels, the sweep and a restart need, and all of them work even when the last free block is taken by other
+// data.
 func TestResultsFillTheDisk(t *testing.T) {
 	const margin = 96 << 20
 	d := journaltest.NewSmallDisk(256 << 20)
@@ -139,7 +140,7 @@ func TestResultsFillTheDisk(t *testing.T) {
 	if err := s.exec.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
-	_ = s.Close() // may report the full disk; the next start has all that was promised
+	_ = s.Close() // may report the full disk; the next start has every acknowledged change
 	s = startSmall(t, d, margin, 0, 0)
 	for _, id := range large[2:] {
 		if v, err := s.Get(t.Context(), "t", id); err != nil || v.State.Terminal() {
@@ -150,7 +151,7 @@ func TestResultsFillTheDisk(t *testing.T) {
 	s.untilGone(t, large...)
 
 	d.Clean()
-	s.until(t, "submissions are taken again", func() bool { return s.Ready() == nil && s.Room() == nil })
+	s.until(t, "submissions are accepted again", func() bool { return s.Ready() == nil && s.Room() == nil })
 	last := s.submit(t, `{"range":{"stop":3}}`, time.Hour)
 	s.until(t, "a job succeeds", func() bool {
 		v, err := s.Get(t.Context(), "t", last)
@@ -159,7 +160,7 @@ func TestResultsFillTheDisk(t *testing.T) {
 	s.stop(t)
 }
 
-// TestMaxResultBytes refuses a job whose results are known to be too large, and fails one whose results turn out to be.
+// TestMaxResultBytes rejects a job whose results are known to be too large, and fails one whose results turn out to be.
 func TestMaxResultBytes(t *testing.T) {
 	const limit = 1 << 20
 	s := startSmall(t, journaltest.NewSmallDisk(256<<20), 0, limit, 0)
@@ -194,8 +195,8 @@ func TestMaxResultBytes(t *testing.T) {
 	s.stop(t)
 }
 
-// TestTenantResultBytes fills a tenant's quota of result bytes, which holds through a restart; jobs that are deleted or expire
-// give it back.
+// TestTenantResultBytes fills a tenant's quota of result bytes, which survives a restart; deleted and expired jobs free
+// it.
 func TestTenantResultBytes(t *testing.T) {
 	const quota = 100_000
 	d := journaltest.NewSmallDisk(256 << 20)

@@ -34,7 +34,7 @@ func (c *healthcheckCmd) Run(ctx context.Context) error {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("/readyz answers %s", resp.Status)
+		return fmt.Errorf("/readyz returned %s", resp.Status)
 	}
 	return nil
 }

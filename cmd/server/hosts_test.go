@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// A request that net/http refuses itself is answered with a problem by the API's listener.
+// A request that net/http cannot parse gets a problem from the API's listener.
 func TestUnparsableRequest(t *testing.T) {
 	srv, stop := launch(t, "--data-dir", t.TempDir())
 	defer stop()
@@ -33,8 +33,8 @@ func TestUnparsableRequest(t *testing.T) {
 	}
 }
 
-// Without keys both listeners of a server refuse pages whose domain was resolved to this machine, and pages of other
-// origins. The API of a server with keys accepts any Host, and so does /metrics beyond loopback.
+// Without keys both listeners reject pages whose domain resolves to this machine, and pages of other origins. The API
+// of a server with keys accepts any Host, and so does /metrics beyond loopback.
 func TestForeignHosts(t *testing.T) {
 	keys := filepath.Join(t.TempDir(), "keys.json")
 	if code, _, stderr := cliRun(t, "keys", "create", "acme", "--api-keys", keys); code != exitOK {

@@ -18,18 +18,18 @@ type importCmd struct {
 
 	DataDir string `placeholder:"DIR" help:"Import into the data directory of a stopped server, created if it does not exist. Not used with --nats-url."`
 
-	NatsURL      string `name:"nats-url" placeholder:"URL" help:"Import into the cluster on these NATS servers. Its nodes may be running."`
-	NatsCreds    string `name:"nats-creds" placeholder:"FILE" help:"Credentials for NATS, as of the server."`
-	NatsCA       string `name:"nats-ca" placeholder:"FILE" help:"Certificates for NATS, as of the server."`
-	NatsCert     string `name:"nats-cert" placeholder:"FILE" help:"Client certificate for NATS, with --nats-key."`
-	NatsKey      string `name:"nats-key" placeholder:"FILE" help:"Key of the client certificate."`
-	NatsPrefix   string `default:"gather" placeholder:"NAME" help:"Prefix of the names of streams and subjects, as of the server."`
-	NatsReplicas count  `default:"3" placeholder:"N" help:"How many NATS servers keep every message, when the streams are created."`
-	NodeTimeout  span   `default:"10s" placeholder:"DURATION" help:"As of the server."`
+	NatsURL      string   `name:"nats-url" placeholder:"URL" help:"Import into the cluster on these NATS servers. Its nodes may be running."`
+	NatsCreds    string   `name:"nats-creds" placeholder:"FILE" help:"Credentials for NATS, as for the server."`
+	NatsCA       string   `name:"nats-ca" placeholder:"FILE" help:"CA certificates for the NATS servers, as for the server."`
+	NatsCert     string   `name:"nats-cert" placeholder:"FILE" help:"Client certificate for NATS, with --nats-key."`
+	NatsKey      string   `name:"nats-key" placeholder:"FILE" help:"Key of the client certificate."`
+	NatsPrefix   string   `default:"gather" placeholder:"NAME" help:"Prefix of the names of streams and subjects, as for the server."`
+	NatsReplicas count    `default:"3" placeholder:"N" help:"Replicas of the streams, used when they are created."`
+	NodeTimeout  duration `default:"10s" placeholder:"DURATION" help:"Node timeout of the cluster, as for the server."`
 }
 
-// importer adds jobs and the records that belong to them to a journal or a cluster. Each call returns when its record is
-// durable as a whole, or with job.ErrExists when it is present already. Safe for concurrent use.
+// importer imports jobs and their records into a journal or a cluster. Each call returns when its record is durable as
+// a whole, or returns job.ErrExists when the destination already has it. Safe for concurrent use.
 type importer interface {
 	ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event) error
 	ImportKey(ctx context.Context, k job.KeyRecord) error
@@ -48,8 +48,8 @@ type destination struct {
 }
 
 // Run copies arrays, jobs with their logs, idempotency keys and tombstones from one data directory to another or to a
-// cluster. Every record is imported as a whole or not at all, and only if it is not present: an import that was
-// interrupted can be repeated, and adds what is missing.
+// cluster. Every record is imported as a whole, and only if the destination does not have it: repeating an interrupted
+// import adds what is missing.
 func (c *importCmd) Run(ctx context.Context, s streams) error {
 	if err := c.validate(); err != nil {
 		return err
@@ -75,7 +75,7 @@ func (c *importCmd) importFrom(ctx context.Context, from *source, stderr io.Writ
 	err = r.run()
 	r.print("")
 	if err = errors.Join(err, to.close()); err != nil {
-		return fmt.Errorf("%w; every imported record is complete, and the same import can be repeated", err)
+		return fmt.Errorf("%w; every imported record is complete; repeat the import to add the others", err)
 	}
 	return nil
 }
@@ -116,15 +116,15 @@ func (c *importCmd) open(ctx context.Context, stderr io.Writer) (*destination, e
 	return &destination{importer: intoJournal{j}, arrays: store, name: c.DataDir, close: j.Close}, nil
 }
 
-// importArray uploads an array, unless it is present. Another array of the same name is an error, because jobs that were
-// submitted with the one must not read the other.
+// importArray uploads an array unless the destination has it. A different array with the same name is an error, because
+// jobs submitted with one must not read the other.
 func (d *destination) importArray(ctx context.Context, a *sourceArray, content io.Reader) error {
 	old, err := d.arrays.Get(ctx, a.tenant, a.Name)
 	switch {
 	case err == nil && old.SHA256 == a.SHA256:
 		return job.ErrExists
 	case err == nil:
-		return errors.New("another array has this name: delete it, or finish the jobs that use it first")
+		return errors.New("another array has this name: delete it first, after the jobs that use it have finished")
 	case !errors.Is(err, job.ErrArrayNotFound):
 		return err
 	}
@@ -150,7 +150,7 @@ func (i intoJournal) ImportTombstone(ctx context.Context, t job.Tombstone) error
 	return i.await(ctx, func(done func(error)) error { return i.j.ImportTombstone(ctx, t, done) })
 }
 
-// await waits until the batches that begin queues are durable. A full or broken disk is an error.
+// await waits until the batches that begin enqueues are durable. A full or broken disk is an error.
 func (i intoJournal) await(ctx context.Context, begin func(done func(error)) error) error {
 	if err := i.j.Ready(); err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 	"gather/internal/cluster/arrays"
 )
 
-// openCluster joins the cluster as a guest, with a view of its own that is thrown away.
+// openCluster joins the cluster as an observer, with a temporary replica.
 func (c *importCmd) openCluster(ctx context.Context, stderr io.Writer) (_ *destination, err error) {
 	view, err := os.MkdirTemp("", "gather-import-")
 	if err != nil {
@@ -41,7 +41,7 @@ func (c *importCmd) openCluster(ctx context.Context, stderr io.Writer) (_ *desti
 		return nil, fmt.Errorf("--nats-url: %w", err)
 	}
 	undo = append(undo, joined.Close)
-	joined.Drain() // it is not here to work
+	joined.Drain() // run no tasks here
 	store, err := arrays.Open(ctx, joined.JetStream(), arrays.Config{
 		Prefix: c.NatsPrefix, Replicas: int(c.NatsReplicas.n), Ready: joined.Ready, Uses: joined, Sync: joined.CatchUp, Logger: log,
 	})

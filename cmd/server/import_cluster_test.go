@@ -9,9 +9,9 @@ import (
 	"gather/internal/cluster/natstest"
 )
 
-// What one server had goes on in a cluster: on its running nodes, and on those that start later.
+// The jobs of a single server continue in a cluster: on its running nodes, and on those started later.
 func TestMoveToCluster(t *testing.T) {
-	h, seen, data := moveOut(t)
+	h, seen, data := stoppedServer(t)
 	url := natstest.Start(t, 1).URL
 	flags := []string{"--nats-url", url, "--nats-replicas", "1"}
 	node := func() (api string, stop func()) {
@@ -45,7 +45,7 @@ func TestMoveToCluster(t *testing.T) {
 	}
 }
 
-// Jobs that were half done end in the cluster, with nothing lost and nothing done twice.
+// Half-done jobs finish in the cluster: nothing is lost or done twice.
 func TestMoveHalfDone(t *testing.T) {
 	data := t.TempDir()
 	srv, stop := launch(t, "--data-dir", data, "--drain-timeout", "1ms", "--workers", "1")

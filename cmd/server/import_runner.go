@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// parallelImports is how many small records are imported at the same time, because they share the forced writes.
+	// parallelImports is the number of small records imported concurrently, which share the forced writes.
 	parallelImports = 64
 	// largeJob is the size in bytes from which a job is imported alone.
 	largeJob = 512 << 10
@@ -29,7 +29,7 @@ type importRunner struct {
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
 	slots  chan struct{}
-	keys   bool // whether Key has been called
+	keys   bool // Key has been called
 
 	mu sync.Mutex
 	// added counts the imported records, existing the records that the destination already had.
@@ -50,7 +50,7 @@ func (r *importRunner) run() error {
 		err = r.from.journal.Export(r.ctx, r)
 	}
 	r.wg.Wait()
-	// An error of a goroutine has cancelled Export, so it comes first.
+	// An error of a goroutine cancels Export, so it takes precedence.
 	if cause := context.Cause(r.ctx); cause != nil {
 		err = cause
 	}
@@ -114,7 +114,7 @@ func sizeOf(e job.Event) int {
 
 // Key implements journal.Visitor.
 func (r *importRunner) Key(k job.KeyRecord) error {
-	if !r.keys { // a key must not refer to a job that is still being imported
+	if !r.keys { // all jobs before their keys
 		r.wg.Wait()
 		r.keys = true
 	}
@@ -132,7 +132,7 @@ func (r *importRunner) Tombstone(t job.Tombstone) error {
 	return context.Cause(r.ctx)
 }
 
-// start imports one record in a goroutine, when a slot is free.
+// start imports one record in a goroutine once a slot is free.
 func (r *importRunner) start(one totals, what string, do func() error) {
 	select {
 	case r.slots <- struct{}{}:
@@ -152,7 +152,7 @@ func (r *importRunner) finish(one totals, what string, err error) {
 	}
 }
 
-// record counts an outcome and prints the progress every few seconds. It returns the errors other than job.ErrExists.
+// record counts an outcome and prints the progress every few seconds. It returns errors other than job.ErrExists.
 func (r *importRunner) record(one totals, err error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -17,32 +17,32 @@ import (
 	"gather/internal/journal"
 )
 
-// importRun runs 'server import' from a data directory.
+// importRun runs 'gather import' from a data directory.
 func importRun(t *testing.T, from string, args ...string) (code int, stderr string) {
 	t.Helper()
 	code, _, stderr = cliRun(t, append([]string{"import", "--from", from}, args...)...)
 	return code, stderr
 }
 
-// A household is what a server was asked to do, and how to ask it again.
-type household struct {
+// importFixture has the content of a server, and repeats its submissions.
+type importFixture struct {
 	t    *testing.T
 	file []byte
-	// ids are the jobs by what is special about them, bodies what they were submitted with.
+	// ids are the jobs by name, bodies their submissions.
 	ids, bodies map[string]string
 }
 
-// submit asks for a job under a key of its name.
-func (h *household) submit(api, name, body string, header ...string) (int, map[string]any) {
+// submit submits a job under a key with its name.
+func (h *importFixture) submit(api, name, body string, header ...string) (int, map[string]any) {
 	h.t.Helper()
 	h.bodies[name] = body
 	return call(h.t, "POST", api+"/v1/jobs", "application/json", []byte(body), append(header, "Idempotency-Key", "key of "+name)...)
 }
 
-// move in: jobs in all states, and an array.
-func newHousehold(t *testing.T, api string) *household {
+// newImportFixture submits jobs in all states and an array.
+func newImportFixture(t *testing.T, api string) *importFixture {
 	t.Helper()
-	h := &household{t: t, file: float64s(t, 200_000), ids: map[string]string{}, bodies: map[string]string{}}
+	h := &importFixture{t: t, file: float64s(t, 200_000), ids: map[string]string{}, bodies: map[string]string{}}
 	if status, v := call(t, "PUT", api+"/v1/arrays/x", "application/x-npy", h.file); status != http.StatusCreated {
 		t.Fatalf("%d %v", status, v)
 	}
@@ -83,8 +83,8 @@ func newHousehold(t *testing.T, api string) *household {
 	return h
 }
 
-// look returns everything that a server answers about the jobs.
-func (h *household) look(api string) map[string]string {
+// snapshot returns everything that a server shows of the jobs.
+func (h *importFixture) snapshot(api string) map[string]string {
 	h.t.Helper()
 	seen := make(map[string]string)
 	for name, id := range h.ids {
@@ -102,13 +102,13 @@ func (h *household) look(api string) map[string]string {
 	return seen
 }
 
-// check compares what a server answers with what another one did, and sends every submission again.
-func (h *household) check(api string, want map[string]string) {
+// check compares a server's jobs with a snapshot of another one, and repeats every submission.
+func (h *importFixture) check(api string, want map[string]string) {
 	h.t.Helper()
 	if !strings.Contains(want["succeeded"], "items:[") {
-		h.t.Errorf("the test looks in the wrong place: %s", want["succeeded"])
+		h.t.Errorf("the test reads the wrong job: %s", want["succeeded"])
 	}
-	for name, got := range h.look(api) {
+	for name, got := range h.snapshot(api) {
 		if got != want[name] {
 			h.t.Errorf("%s:\n%s, before\n%s", name, got, want[name])
 		}
@@ -134,17 +134,17 @@ func (h *household) check(api string, want map[string]string) {
 	}
 }
 
-// moveOut returns the data directory of a stopped server that had a household, and what the server answered before.
-func moveOut(t *testing.T) (h *household, seen map[string]string, data string) {
+// stoppedServer returns the data directory of a stopped server, and a snapshot from before.
+func stoppedServer(t *testing.T) (h *importFixture, seen map[string]string, data string) {
 	t.Helper()
 	data = filepath.Join(t.TempDir(), "data")
 	srv, stop := launch(t, "--data-dir", data, "--drain-timeout", "1ms")
 	api := "http://" + srv.apiListener.Addr().String()
-	h = newHousehold(t, api)
-	seen = h.look(api)
+	h = newImportFixture(t, api)
+	seen = h.snapshot(api)
 	to := filepath.Join(t.TempDir(), "data")
 	code, stderr := importRun(t, data, "--data-dir", to)
-	if want := "in use by another server"; code != exitFault || !strings.Contains(stderr, want) || !strings.Contains(stderr, "stop it first") {
+	if want := "in use by another server"; code != exitFailure || !strings.Contains(stderr, want) || !strings.Contains(stderr, "stop it first") {
 		t.Errorf("import from a running server: got %d %q, want %q", code, stderr, want)
 	}
 	if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
@@ -159,10 +159,10 @@ const (
 	nothing = "0 arrays (0 bytes), 0 jobs (0 unfinished), 0 idempotency keys, 0 tombstones\n"
 )
 
-// What is imported from one data directory into another is the same to clients, running jobs go on, and a second import
+// Clients see no difference after an import into another data directory, running jobs continue, and a second import
 // adds nothing.
 func TestMove(t *testing.T) {
-	h, seen, data := moveOut(t)
+	h, seen, data := stoppedServer(t)
 	to := filepath.Join(t.TempDir(), "data")
 	for i, want := range []string{"\nimported " + allOfIt, "\nimported " + nothing + "already present: " + allOfIt} {
 		code, stderr := importRun(t, data, "--data-dir", to)
@@ -170,14 +170,14 @@ func TestMove(t *testing.T) {
 			t.Fatalf("import %d: got %d %s, want %q", i, code, stderr, want)
 		}
 	}
-	// An import of the import has everything, too.
+	// Importing the imported directory copies everything too.
 	if code, stderr := importRun(t, to, "--data-dir", filepath.Join(t.TempDir(), "third")); code != exitOK || !strings.Contains(stderr, "\nimported "+allOfIt) {
 		t.Errorf("got %d %s, want %q", code, stderr, allOfIt)
 	}
 	srv, stop := launch(t, "--data-dir", to, "--drain-timeout", "1ms")
 	api := "http://" + srv.apiListener.Addr().String()
-	if code, stderr := importRun(t, data, "--data-dir", to); code != exitFault || !strings.Contains(stderr, "stop it first") {
-		t.Errorf("import into a running server: got %d %s, want %d and a hint", code, stderr, exitFault)
+	if code, stderr := importRun(t, data, "--data-dir", to); code != exitFailure || !strings.Contains(stderr, "stop it first") {
+		t.Errorf("import into a running server: got %d %s, want %d and a hint", code, stderr, exitFailure)
 	}
 	h.check(api, seen)
 	if status, v := call(t, "POST", api+"/v1/jobs/"+h.ids["running"]+"/cancel", "", nil); status/100 != 2 {
@@ -187,7 +187,7 @@ func TestMove(t *testing.T) {
 		t.Errorf("cancelled, after the import: %v", v)
 	}
 	stop()
-	// What happened after an import is not undone by another one.
+	// Repeating an import does not undo later changes.
 	if code, stderr := importRun(t, data, "--data-dir", to); code != exitOK {
 		t.Fatalf("got %d %s, want %d", code, stderr, exitOK)
 	}
@@ -234,9 +234,9 @@ func (f *failing) ImportTombstone(ctx context.Context, ts job.Tombstone) error {
 	return f.importer.ImportTombstone(ctx, ts)
 }
 
-// An import that fails anywhere adds complete records only, and the next one adds the rest.
-func TestMoveCutOff(t *testing.T) {
-	h, seen, data := moveOut(t)
+// A failed import adds only complete records, and the next one adds the rest.
+func TestMoveInterrupted(t *testing.T) {
+	h, seen, data := stoppedServer(t)
 	to := filepath.Join(t.TempDir(), "data")
 	c := &importCmd{From: data, DataDir: to}
 	for _, n := range []int64{0, 3, 7, 12, 14} {
@@ -267,7 +267,7 @@ func TestMoveCutOff(t *testing.T) {
 }
 
 func TestMoveFaults(t *testing.T) {
-	_, _, data := moveOut(t)
+	_, _, data := stoppedServer(t)
 	empty := t.TempDir()
 	to := filepath.Join(t.TempDir(), "data")
 	for name, c := range map[string]struct {
@@ -276,10 +276,10 @@ func TestMoveFaults(t *testing.T) {
 		code int
 		want string
 	}{
-		"no journal":      {empty, []string{"--data-dir", to}, exitFault, "there is no journal"},
-		"no directory":    {filepath.Join(empty, "missing"), []string{"--data-dir", to}, exitFault, "there is no journal"},
+		"no journal":      {empty, []string{"--data-dir", to}, exitFailure, "there is no journal"},
+		"no directory":    {filepath.Join(empty, "missing"), []string{"--data-dir", to}, exitFailure, "there is no journal"},
 		"no target":       {data, nil, exitUsage, "--data-dir"},
-		"into itself":     {data, []string{"--data-dir", data}, exitFault, "in use by another server"},
+		"into itself":     {data, []string{"--data-dir", data}, exitFailure, "in use by another server"},
 		"faulty settings": {data, []string{"--nats-url", "nats://127.0.0.1:1", "--node-timeout", "soon"}, exitUsage, "--node-timeout"},
 	} {
 		if code, stderr := importRun(t, c.from, c.args...); code != c.code || !strings.Contains(stderr, c.want) {
@@ -289,7 +289,7 @@ func TestMoveFaults(t *testing.T) {
 	if left, err := os.ReadDir(empty); err != nil || len(left) != 0 {
 		t.Errorf("got %v (%v) in a directory without a journal, want nothing", left, err)
 	}
-	// Another array of the same name stops the import before the jobs.
+	// A different array with the same name stops the import before the jobs.
 	other := filepath.Join(t.TempDir(), "data")
 	srv, stop := launch(t, "--data-dir", other)
 	status, _ := call(t, "PUT", "http://"+srv.apiListener.Addr().String()+"/v1/arrays/x", "application/x-npy", float64s(t, 3))
@@ -297,12 +297,12 @@ func TestMoveFaults(t *testing.T) {
 	if status != http.StatusCreated {
 		t.Fatal(status)
 	}
-	if code, stderr := importRun(t, data, "--data-dir", other); code != exitFault || !strings.Contains(stderr, "another array has this name") || !strings.Contains(stderr, " 0 jobs") {
+	if code, stderr := importRun(t, data, "--data-dir", other); code != exitFailure || !strings.Contains(stderr, "another array has this name") || !strings.Contains(stderr, " 0 jobs") {
 		t.Errorf("got %d %s, want the name of the array", code, stderr)
 	}
 }
 
-// Keys and tombstones that have expired are not imported.
+// Expired keys and tombstones are not imported.
 func TestMoveExpired(t *testing.T) {
 	dir := t.TempDir()
 	j, err := journal.Open(t.Context(), journal.Config{Dir: dir, SweepInterval: time.Hour})

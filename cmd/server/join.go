@@ -15,30 +15,31 @@ import (
 	"gather/internal/journal"
 )
 
-// joinEvery is how long a node waits before it tries again to join its cluster.
-const joinEvery = 3 * time.Second
+// joinInterval is the time between two attempts to join the cluster.
+const joinInterval = 3 * time.Second
 
-// join calls open until it succeeds, ctx is done, or it fails for a reason that waiting does not mend.
+// join calls open until it succeeds, ctx is done, or it fails with a permanent error.
 func join[T any](ctx context.Context, log *slog.Logger, open func() (T, error)) (T, error) {
 	return backoff.Retry(ctx, func() (T, error) {
 		joined, err := open()
-		if err != nil && final(err) {
+		if err != nil && isPermanent(err) {
 			err = backoff.Permanent(err)
 		}
 		return joined, err
-	}, backoff.WithBackOff(backoff.NewConstantBackOff(joinEvery)), backoff.WithMaxElapsedTime(0), backoff.WithNotify(
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(joinInterval)), backoff.WithMaxElapsedTime(0), backoff.WithNotify(
 		func(err error, pause time.Duration) {
-			log.Warn("cannot join the cluster yet; trying again", "error", err, "in", pause)
+			log.Warn("joining the cluster failed; retrying", "error", err, "in", pause)
 		}))
 }
 
-// final reports whether an error is of this machine, or of how NATS is set up, and not one that passes.
-func final(err error) bool {
+// isPermanent reports whether an error is caused by this machine or by the configuration of NATS, so that a retry
+// cannot help.
+func isPermanent(err error) bool {
 	_, file := errors.AsType[*fs.PathError](err)
 	return file || errors.Is(err, journal.ErrLocked) || errors.Is(err, journal.ErrFormat) || errors.Is(err, cluster.ErrUnsafe)
 }
 
-// attempt registers metrics so that they can be unregistered: another attempt registers them again.
+// attempt registers metrics so that they can be unregistered before the next attempt registers them again.
 type attempt struct {
 	prometheus.Registerer
 	done []prometheus.Collector
@@ -68,8 +69,8 @@ func (a *attempt) undo() {
 	}
 }
 
-// durability is what the acknowledgement of a stream is worth. NATS answers when most replicas have the message, and syncs
-// it to disk some time later: that outlives a server only if there are others, and without a stop only if there are two.
+// durability returns the durability of an acknowledgement by a stream. NATS acknowledges a message when most replicas
+// have it, and syncs it to disk later: the message survives the failure of one server only with three replicas.
 func durability(replicas int64) string {
 	if replicas >= 3 {
 		return string(api.JobDurabilityQuorum)

@@ -18,7 +18,7 @@ import (
 	"gather/internal/journal"
 )
 
-// What waiting may mend is tried again until it works, with a line in the log each time.
+// Temporary errors are retried until open succeeds, each with a log record.
 func TestJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logs bytes.Buffer
@@ -29,7 +29,7 @@ func TestJoin(t *testing.T) {
 			}
 			return "joined", nil
 		})
-		if got != "joined" || err != nil || tries != 4 || time.Since(began) != 3*joinEvery {
+		if got != "joined" || err != nil || tries != 4 || time.Since(began) != 3*joinInterval {
 			t.Errorf("%q %v after %d tries and %s", got, err, tries, time.Since(began))
 		}
 		if n := strings.Count(logs.String(), "no servers"); n != 3 {
@@ -38,46 +38,46 @@ func TestJoin(t *testing.T) {
 	})
 }
 
-// A fault of this machine is told at once.
+// A permanent error is returned immediately.
 func TestJoinGivesUp(t *testing.T) {
 	_, noFile := os.Open(t.TempDir() + "/none")
-	for _, fault := range []error{noFile, journal.ErrLocked, journal.ErrFormat} {
+	for _, want := range []error{noFile, journal.ErrLocked, journal.ErrFormat} {
 		tries := 0
 		_, err := join(t.Context(), slog.New(slog.DiscardHandler), func() (int, error) {
 			tries++
-			return 0, fmt.Errorf("open: %w", fault)
+			return 0, fmt.Errorf("open: %w", want)
 		})
-		if !errors.Is(err, fault) || tries != 1 {
-			t.Errorf("%v after %d tries of %v", err, tries, fault)
+		if !errors.Is(err, want) || tries != 1 {
+			t.Errorf("%v after %d tries of %v", err, tries, want)
 		}
 	}
 }
 
-// A stop ends the waiting, and says why.
+// A stop ends the retries and returns its cause.
 func TestJoinStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stop := errors.New("got terminated")
 		ctx, cancel := context.WithCancelCause(t.Context())
-		time.AfterFunc(joinEvery/2, func() { cancel(stop) })
+		time.AfterFunc(joinInterval/2, func() { cancel(stop) })
 		_, err := join(ctx, slog.New(slog.DiscardHandler), func() (int, error) { return 0, errors.New("no servers") })
 		if !errors.Is(err, stop) {
 			t.Error(err)
 		}
-		// Also while it tries.
+		// The same during an attempt.
 		if _, err = join(ctx, slog.New(slog.DiscardHandler), func() (int, error) { return 0, ctx.Err() }); !errors.Is(err, stop) {
 			t.Error(err)
 		}
 	})
 }
 
-// What one attempt has registered the next one can register again.
+// Metrics registered by one attempt can be registered by the next.
 func TestAttempt(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	for range 3 {
 		a := &attempt{Registerer: reg}
 		a.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "one_total", Help: "One."}))
 		if err := a.Register(prometheus.NewCounter(prometheus.CounterOpts{Name: "one_total", Help: "One."})); err == nil {
-			t.Error("twice the same")
+			t.Error("registered twice")
 		}
 		if err := a.Register(prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "two", Help: "Two."}, []string{"x"})); err != nil {
 			t.Error(err)

@@ -12,25 +12,25 @@ import (
 )
 
 type keysCmd struct {
-	Create keysCreateCmd `cmd:"" help:"Make an API key, add its hash to the key file, and print the key: once."`
+	Create keysCreateCmd `cmd:"" help:"Create an API key, add its hash to the key file, and print the key once."`
 	List   keysListCmd   `cmd:"" help:"List the keys of the key file, without their secrets."`
-	Rotate keysRotateCmd `cmd:"" help:"Make another key with the tenant and the limits of a key, and print it: once. The old key stays valid until it is revoked."`
+	Rotate keysRotateCmd `cmd:"" help:"Create another key with the tenant and the limits of a key, and print it once. The old key stays valid until it is revoked."`
 	Revoke keysRevokeCmd `cmd:"" help:"Remove keys from the key file."`
 }
 
-// keyFile is the setting that every command for keys has.
+// keyFile is the setting that all key commands share.
 type keyFile struct {
-	File string `name:"api-keys" env:"GATHER_API_KEYS" required:"" placeholder:"FILE" help:"The key file. SIGHUP makes a running server read it again."`
+	File string `name:"api-keys" env:"GATHER_API_KEYS" required:"" placeholder:"FILE" help:"The key file. SIGHUP makes a running server reload it."`
 }
 
 type keysCreateCmd struct {
 	keyFile   `embed:""`
-	Tenant    string `arg:"" help:"Whose key it is. Keys of one tenant see the same jobs."`
-	ReadOnly  bool   `help:"The key can read jobs, and not submit, cancel or delete."`
-	Rate      count  `default:"0" placeholder:"N" help:"Most jobs that the tenant may submit in --rate-window; 0 is no limit."`
-	Window    span   `name:"rate-window" default:"1m" placeholder:"DURATION" help:"The window of --rate."`
-	MaxQueued count  `default:"0" placeholder:"N" help:"Most jobs that are not finished; 0 is no limit."`
-	MaxResult size   `name:"max-result-bytes" default:"0" placeholder:"SIZE" help:"Most bytes of stored results of all jobs of the tenant; 0 is no limit."`
+	Tenant    string   `arg:"" help:"Tenant of the key. Keys of one tenant see the same jobs."`
+	ReadOnly  bool     `help:"The key can read jobs, but not submit, cancel or delete them."`
+	Rate      count    `default:"0" placeholder:"N" help:"Maximum number of jobs that the tenant can submit in --rate-window; 0 is no limit."`
+	Window    duration `name:"rate-window" default:"1m" placeholder:"DURATION" help:"The window of --rate."`
+	MaxQueued count    `default:"0" placeholder:"N" help:"Maximum number of unfinished jobs; 0 is no limit."`
+	MaxResult size     `name:"max-result-bytes" default:"0" placeholder:"SIZE" help:"Maximum bytes of stored results of all jobs of the tenant; 0 is no limit."`
 }
 
 // Run prints the key to standard output and everything else to standard error, so that the key can be piped.
@@ -103,10 +103,10 @@ func (c *keysListCmd) Run(s streams) error {
 
 type keysRotateCmd struct {
 	keyFile `embed:""`
-	ID      string `arg:"" name:"id" help:"The id of the key, which is the part between the underscores; 'keys list' shows it."`
+	ID      string `arg:"" name:"id" help:"ID of the key: the part between the underscores. 'keys list' shows it."`
 }
 
-// Run prints the new key as 'keys create' does.
+// Run prints the new key like 'keys create'.
 func (c *keysRotateCmd) Run(s streams) error {
 	var key tenant.Key
 	var text string
@@ -126,16 +126,16 @@ func (c *keysRotateCmd) Run(s streams) error {
 	if err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(s.err, "Key %s stays valid. When the new key is in use: server keys revoke %s\n", c.ID, c.ID)
+	_, _ = fmt.Fprintf(s.err, "Key %s stays valid. Once the new key is in use: gather keys revoke %s\n", c.ID, c.ID)
 	return printKey(s, c.File, key, text)
 }
 
 type keysRevokeCmd struct {
 	keyFile `embed:""`
-	IDs     []string `arg:"" name:"id" help:"The ids of the keys; 'keys list' shows them."`
+	IDs     []string `arg:"" name:"id" help:"IDs of the keys. 'keys list' shows them."`
 }
 
-// Run removes all keys or none.
+// Run removes all of the keys or none.
 func (c *keysRevokeCmd) Run(s streams) error {
 	keys, err := tenant.RemoveFromFile(c.File, c.IDs...)
 	if errors.Is(err, tenant.ErrNoSuchKey) {
@@ -147,6 +147,6 @@ func (c *keysRevokeCmd) Run(s streams) error {
 	for _, k := range keys {
 		_, _ = fmt.Fprintf(s.err, "Key %s of tenant %s is no longer in %s.\n", k.ID, k.Tenant, c.File)
 	}
-	_, err = fmt.Fprintln(s.err, "A running server accepts it until SIGHUP makes it read the file again.")
+	_, err = fmt.Fprintln(s.err, "Running servers accept it until they reload the file on SIGHUP.")
 	return err
 }

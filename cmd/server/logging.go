@@ -13,7 +13,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// logger writes JSON, or text on a terminal. Durations have their unit, long texts are cut.
+// logger returns a logger that writes JSON, or text on a terminal. Durations have a unit, long texts are truncated.
 func (c *serveCmd) logger(w io.Writer) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: c.LogLevel.level, ReplaceAttr: logAttr}
 	text := c.LogFormat.text == "text"
@@ -27,7 +27,7 @@ func (c *serveCmd) logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, opts))
 }
 
-// The bounds of one text in the log, in bytes: clients decide how long a path or an error is.
+// Bounds of one text in the log, in bytes, because clients control the length of paths and errors.
 const (
 	maxLogText  = 512
 	maxLogStack = 16 << 10
@@ -43,39 +43,39 @@ func logAttr(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == "stack" {
 			most = maxLogStack
 		}
-		a.Value = slog.StringValue(cut(v.String(), most))
+		a.Value = slog.StringValue(truncate(v.String(), most))
 	case slog.KindAny:
 		if err, ok := v.Any().(error); ok {
-			a.Value = slog.StringValue(cut(err.Error(), maxLogText))
+			a.Value = slog.StringValue(truncate(err.Error(), maxLogText))
 		}
 	default:
 	}
 	return a
 }
 
-// cut shortens a text to a number of bytes.
-func cut(text string, most int) string {
+// truncate shortens a text to a number of bytes.
+func truncate(text string, most int) string {
 	if len(text) <= most {
 		return text
 	}
 	return strings.ToValidUTF8(text[:most], "") + fmt.Sprintf("... (%d bytes)", len(text))
 }
 
-// The bounds of a limitedHandler: the burst and the rate (per second) of records with one message, level and tenant, and the
-// most such combinations that are counted separately.
+// Bounds of a limitedHandler: the burst and the rate (per second) of records with one message, level and tenant, and
+// the number of such combinations with their own limit.
 const (
 	logBurst   = 100
 	logRate    = rate.Limit(1)
 	maxLogKeys = 1000
 )
 
-// limitedHandler bounds how often one message is logged for one tenant, so that clients cannot fill the log, and none can
-// suppress lines about others. The next record of a message has, as omitted, how many were left out before it. Debug
-// records are not limited.
+// limitedHandler limits how often one message is logged for one tenant, so that no client can fill the log or suppress
+// records about others. The next record of a message has the number of suppressed ones as omitted. Debug records are
+// not limited.
 type limitedHandler struct {
 	next   slog.Handler
 	limits *logLimits
-	// tenant is the tenant of WithAttrs.
+	// tenant is the tenant in WithAttrs.
 	tenant string
 }
 
@@ -108,7 +108,7 @@ func (h *limitedHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	with := *h
 	with.next = h.next.WithAttrs(attrs)
 	for _, a := range attrs {
-		with.see(a)
+		with.setTenant(a)
 	}
 	return &with
 }
@@ -120,8 +120,8 @@ func (h *limitedHandler) WithGroup(name string) slog.Handler {
 	return &with
 }
 
-// see takes the tenant from an attribute.
-func (h *limitedHandler) see(a slog.Attr) bool {
+// setTenant takes the tenant from an attribute.
+func (h *limitedHandler) setTenant(a slog.Attr) bool {
 	if a.Key == "tenant" {
 		h.tenant = a.Value.String()
 	}
@@ -133,9 +133,9 @@ func (h *limitedHandler) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level < slog.LevelInfo {
 		return h.next.Handle(ctx, r)
 	}
-	about := *h
-	r.Attrs(about.see)
-	omitted, ok := h.limits.allow(logKey{r.Level, r.Message, about.tenant}, r.Time)
+	scoped := *h
+	r.Attrs(scoped.setTenant)
+	omitted, ok := h.limits.allow(logKey{r.Level, r.Message, scoped.tenant}, r.Time)
 	if !ok {
 		return nil
 	}
@@ -146,7 +146,7 @@ func (h *limitedHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.next.Handle(ctx, r)
 }
 
-// allow reports whether a record may be logged, and how many were not since the last one.
+// allow reports whether a record may be logged, and how many were suppressed since the last one.
 func (l *logLimits) allow(key logKey, now time.Time) (omitted int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -169,8 +169,8 @@ func (l *logLimits) allow(key logKey, now time.Time) (omitted int, ok bool) {
 	return omitted, true
 }
 
-// makeRoom removes keys that were not logged for a while. If there are none, further keys share one limit, whose key it
-// returns.
+// makeRoom removes keys that have not been logged recently. If there are none, it returns the key of a limit that
+// further keys share.
 func (l *logLimits) makeRoom(key logKey, now time.Time) logKey {
 	for k, limit := range l.keys {
 		if limit.TokensAt(now) >= logBurst && limit.omitted == 0 {

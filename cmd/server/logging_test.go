@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// logRecords returns the lines of a log in JSON.
+// logRecords parses a JSON log.
 func logRecords(t *testing.T, text string) (records []map[string]any) {
 	t.Helper()
 	for line := range strings.Lines(text) {
@@ -28,7 +28,7 @@ func logRecords(t *testing.T, text string) (records []map[string]any) {
 	return records
 }
 
-// Texts of clients and of errors are cut; durations have a unit.
+// Texts of clients and of errors are truncated; durations have a unit.
 func TestLogAttributes(t *testing.T) {
 	long := strings.Repeat("ä", 100_000)
 	for _, format := range []string{"json", "text"} {
@@ -44,8 +44,8 @@ func TestLogAttributes(t *testing.T) {
 	}
 }
 
-// A flood of one message for one tenant is logged a hundred times, then once a second with the number that was left out;
-// other messages, tenants and levels are not affected.
+// A flood of one message for one tenant is logged a hundred times, then once a second with the number of suppressed
+// records; other messages, tenants and levels are not affected.
 func TestLimitedLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b bytes.Buffer
@@ -60,14 +60,14 @@ func TestLimitedLog(t *testing.T) {
 			log.Info("request failed", "tenant", "a")
 		}
 		if n := count(); n != logBurst {
-			t.Errorf("%d records of 10000 at once, want %d", n, logBurst)
+			t.Errorf("%d records of 10000, want %d", n, logBurst)
 		}
 		log.Info("request failed", "tenant", "b")
 		log.With("tenant", "c").WithGroup("g").Info("request failed", "x", 1)
 		log.Warn("request failed", "tenant", "a")
 		log.Info("job failed", "tenant", "a")
 		log.Debug("request failed", "tenant", "a")
-		log.With("tenant", "a").Info("request failed") // left out
+		log.With("tenant", "a").Info("request failed") // suppressed
 		if n := count(); n != 5 {
 			t.Errorf("%d records about others, want 5", n)
 		}
@@ -105,7 +105,8 @@ func TestLimitedLog(t *testing.T) {
 	})
 }
 
-// A flood of requests that fail does not fill the log of a server; an access log has every request, those that succeed too.
+// A flood of failed requests does not fill the log of a server; an access log has every request, including successful
+// ones.
 func TestFailedRequestsInLog(t *testing.T) {
 	const requests = 1000
 	for _, access := range []bool{false, true} {

@@ -1,4 +1,4 @@
-// Command server is gather: an HTTP microservice that executes parallel jobs.
+// Command server is the gather server, an HTTP microservice that executes parallel jobs.
 package main
 
 import (

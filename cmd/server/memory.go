@@ -9,14 +9,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// memory divides the memory that the process may use, in bytes. The parts leave about a tenth of a limit of 128 MiB or
-// more to tables being written, stacks and the kernel's buffers.
+// memory is the division of the process's memory, in bytes. The parts leave about a tenth of a limit of 128 MiB or more
+// for tables being written, stacks and kernel buffers.
 type memory struct {
-	// limit is the memory limit of the process, 0 if it is not known.
+	// limit is the memory limit of the process; 0 if unknown.
 	limit int64
 	// heap is the soft limit of Go's heap (GOMEMLIMIT).
 	heap int64
-	// queue bounds the plans of admitted jobs; requests bounds bodies, uploads and answers; cache is the journal's.
+	// queue bounds the plans of admitted jobs, requests the bodies, uploads and responses, cache the journal's block
+	// cache.
 	queue, requests, cache int64
 }
 
@@ -25,13 +26,13 @@ const (
 	maxRequestMemory = 512 << 20
 	minCacheMemory   = 8 << 20
 	maxCacheMemory   = 64 << 20
-	// uploadBuffer is the memory of the API for an upload, beside that of the store.
+	// uploadBuffer is the memory of the API for one upload, in addition to the store's.
 	uploadBuffer = 64 << 10
-	// tableMemory is the memory of the journal's tables outside of the Go heap.
+	// tableMemory is the memory of the journal's tables outside the Go heap.
 	tableMemory = 32 << 20
 )
 
-// divideMemory returns the parts for a limit, 0 for one that is not known.
+// divideMemory returns the parts of a limit; 0 is an unknown limit.
 func divideMemory(limit int64) memory {
 	m := memory{limit: limit, heap: math.MaxInt64, queue: maxQueueMemory, requests: maxRequestMemory, cache: maxCacheMemory}
 	if limit > 0 {
@@ -42,8 +43,8 @@ func divideMemory(limit int64) memory {
 	return m
 }
 
-// readMemory returns the limit of the process: GOMEMLIMIT if it is set, else the least of limits. It sets the limit of Go's
-// heap, unless GOMEMLIMIT is set.
+// readMemory returns the division of the process's limit: GOMEMLIMIT if it is set, otherwise the lowest of limits. It
+// sets the limit of Go's heap unless GOMEMLIMIT is set.
 func readMemory(limits ...func() (uint64, error)) memory {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		set := debug.SetMemoryLimit(-1)
@@ -56,7 +57,7 @@ func readMemory(limits ...func() (uint64, error)) memory {
 	}
 	limit := uint64(math.MaxInt64)
 	for _, read := range limits {
-		if n, err := read(); err == nil && n > 0 { // an error is a limit that does not exist or cannot be read
+		if n, err := read(); err == nil && n > 0 { // on an error the limit does not exist or cannot be read
 			limit = min(limit, n)
 		}
 	}
@@ -68,7 +69,7 @@ func readMemory(limits ...func() (uint64, error)) memory {
 	return m
 }
 
-// applyMemory replaces the settings that are 0.
+// applyMemory replaces settings of 0 by their defaults.
 func (c *serveCmd) applyMemory(m memory) {
 	c.memory = m
 	if c.QueueBytes.n == 0 {
@@ -79,9 +80,9 @@ func (c *serveCmd) applyMemory(m memory) {
 	}
 }
 
-// registerMemory registers the memory limit of the process.
+// registerMemory registers the metric of the memory limit.
 func registerMemory(reg prometheus.Registerer, m memory) {
 	promauto.With(reg).NewGauge(prometheus.GaugeOpts{
-		Name: "gather_memory_limit_bytes", Help: "Memory that the process may use: GOMEMLIMIT, the limit of its cgroup or the machine's memory; 0 if it is not known.",
+		Name: "gather_memory_limit_bytes", Help: "Memory that the process may use: GOMEMLIMIT, the limit of its cgroup or the machine's memory; 0 if it is unknown.",
 	}).Set(float64(m.limit))
 }

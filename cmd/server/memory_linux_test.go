@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-// A server with little memory refuses submissions for which there is no room, and its memory stays below the limit.
+// A server with little memory rejects submissions that do not fit, and its memory stays below the limit.
 func TestMemoryLimit(t *testing.T) {
 	const limit = 384 << 20
-	t.Setenv("GOMEMLIMIT", "263MiB") // as divideMemory sets it for a cgroup of 384 MiB
+	t.Setenv("GOMEMLIMIT", "263MiB") // divideMemory's heap for a cgroup of 384 MiB
 	p := startProcess(t)
 	body := []byte(`{"kind":"squares","start_after":"1h","numbers":[` + strings.Repeat("12345678901234567,", 388_000) + `1]}`)
 	status := map[int]int{}
@@ -24,7 +24,7 @@ func TestMemoryLimit(t *testing.T) {
 		}
 	}
 	if status[http.StatusAccepted] < 5 || status[http.StatusServiceUnavailable] == 0 {
-		t.Errorf("got answers %v, want some 202 and then 503", status)
+		t.Errorf("got statuses %v, want some 202 and then 503", status)
 	}
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The parts of a memory limit leave room within it, and are the defaults where there is enough.
+// The parts of a memory limit leave spare memory, and are the defaults where there is enough.
 func TestDivideMemory(t *testing.T) {
 	for _, limit := range []int64{128 << 20, 256 << 20, 384 << 20, 512 << 20, 1 << 30, 2 << 30, 4 << 30, 16 << 30, 64 << 30} {
 		m := divideMemory(limit)
@@ -30,7 +30,7 @@ func TestDivideMemory(t *testing.T) {
 	}
 }
 
-// Settings win over the parts.
+// Settings take precedence over the parts.
 func TestApplyMemory(t *testing.T) {
 	c := serveCmd{QueueBytes: size{n: 5 << 20}}
 	c.applyMemory(divideMemory(400 << 20))
@@ -39,13 +39,13 @@ func TestApplyMemory(t *testing.T) {
 	}
 }
 
-// The least limit counts, and becomes the limit of Go's heap, unless GOMEMLIMIT is set.
+// The lowest limit applies and becomes the limit of Go's heap, unless GOMEMLIMIT is set.
 func TestReadMemory(t *testing.T) {
 	limit := func(n uint64) func() (uint64, error) { return func() (uint64, error) { return n, nil } }
 	none := func() (uint64, error) { return 0, errors.New("no limit") }
 	for _, c := range []struct {
 		name, env string
-		heap      int64 // that the Go runtime has at first
+		heap      int64 // initial limit of the Go runtime
 		limits    []func() (uint64, error)
 		want      memory
 		wantHeap  int64

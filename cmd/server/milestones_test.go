@@ -5,11 +5,11 @@ import (
 	"sync"
 )
 
-// milestones count what many clients do, and tell when it has come far enough. The zero value is ready.
+// milestones counts events of many clients, and signals when a count is reached. The zero value is ready.
 type milestones struct {
 	mu    sync.Mutex
 	n     int
-	moved chan struct{} // closed at the next add; nil while nobody waits
+	moved chan struct{} // closed at the next add; nil without waiters
 }
 
 func (m *milestones) add() {
@@ -22,14 +22,14 @@ func (m *milestones) add() {
 	}
 }
 
-// count returns how many were counted.
+// count returns the number of events.
 func (m *milestones) count() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.n
 }
 
-// reach waits until n were counted, or ctx is done.
+// reach waits until n events were counted, or ctx is done.
 func (m *milestones) reach(ctx context.Context, n int) {
 	for {
 		m.mu.Lock()

@@ -13,10 +13,10 @@ import (
 	"unicode/utf8"
 )
 
-// The bounds of the settings of nodes.
+// Bounds of the node settings.
 const (
 	maxNodeName    = 128
-	maxReplicas    = 5 // of JetStream
+	maxReplicas    = 5 // JetStream's limit
 	minNodeTimeout = time.Second
 	maxNodeTimeout = 10 * time.Minute
 )
@@ -26,41 +26,41 @@ var (
 	natsPrefix  = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 )
 
-// checkNode checks the settings of a node of a cluster, and those of a single server that a cluster does not have.
-func (c *serveCmd) checkNode(fault func(flag string, err error)) {
+// checkNode checks the settings of a node, and cluster settings without a cluster.
+func (c *serveCmd) checkNode(addError func(flag string, err error)) {
 	if c.NodeName == "" {
 		c.NodeName, _ = os.Hostname()
 	}
-	fault("node-name", checkName(c.NodeName))
-	fault("nats-url", checkNATS(c.NatsURL))
+	addError("node-name", checkName(c.NodeName))
+	addError("nats-url", checkNATS(c.NatsURL))
 	for _, f := range []struct{ flag, file string }{
 		{"nats-creds", c.NatsCreds}, {"nats-ca", c.NatsCA}, {"nats-cert", c.NatsCert}, {"nats-key", c.NatsKey},
 	} {
 		switch {
 		case f.file == "":
 		case c.NatsURL == "":
-			fault(f.flag, errors.New("needs --nats-url"))
+			addError(f.flag, errors.New("needs --nats-url"))
 		default:
-			fault(f.flag, readable(f.file))
+			addError(f.flag, readable(f.file))
 		}
 	}
 	if (c.NatsCert == "") != (c.NatsKey == "") {
-		fault("nats-cert", errors.New("goes together with --nats-key"))
+		addError("nats-cert", errors.New("requires --nats-key, and --nats-key requires it"))
 	}
 	if !natsPrefix.MatchString(c.NatsPrefix) {
-		fault("nats-prefix", fmt.Errorf("%q is not 1 to 32 lower-case letters, digits and dashes", c.NatsPrefix))
+		addError("nats-prefix", fmt.Errorf("%q is not 1 to 32 lower-case letters, digits and dashes", c.NatsPrefix))
 	}
-	fault("nats-replicas", c.NatsReplicas.check(1, maxReplicas))
+	addError("nats-replicas", c.NatsReplicas.check(1, maxReplicas))
 	err := c.NodeTimeout.check(minNodeTimeout)
 	if err == nil && c.NodeTimeout.d > maxNodeTimeout {
 		err = fmt.Errorf("%s is more than %s", c.NodeTimeout.d, maxNodeTimeout)
 	}
-	fault("node-timeout", err)
+	addError("node-timeout", err)
 }
 
 func checkName(name string) error {
 	if name == "" {
-		return errors.New("this machine has no name: give one")
+		return errors.New("this machine has no host name: set a node name")
 	}
 	notPrintable := func(r rune) bool { return !unicode.IsPrint(r) }
 	if n := utf8.RuneCountInString(name); n > maxNodeName || !utf8.ValidString(name) || strings.ContainsFunc(name, notPrintable) {
@@ -69,7 +69,7 @@ func checkName(name string) error {
 	return nil
 }
 
-// checkNATS checks a list of NATS servers. Its error does not quote the list, which may have a password.
+// checkNATS checks a list of NATS URLs. Its error does not quote the list, which may contain a password.
 func checkNATS(list string) error {
 	if list == "" {
 		return nil
@@ -83,7 +83,7 @@ func checkNATS(list string) error {
 	return nil
 }
 
-// natsServers is the list of NATS servers as a log may show it: without users and passwords.
+// natsServers returns a list of NATS URLs without users and passwords, for the log.
 func natsServers(list string) string {
 	var hosts []string
 	for s := range strings.SplitSeq(list, ",") {
@@ -94,7 +94,7 @@ func natsServers(list string) string {
 	return strings.Join(hosts, ",")
 }
 
-// readable checks at the start that a file can be read; otherwise the connection would be retried without end.
+// readable checks at startup that a file can be read, because otherwise the connection would be retried forever.
 func readable(file string) error {
 	f, err := os.Open(file)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// The settings of a cluster are checked together, each fault by its flag, and no password is repeated.
+// Cluster settings are checked together, each error names its flag, and no password is repeated.
 func TestNodeSettings(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -19,7 +19,7 @@ func TestNodeSettings(t *testing.T) {
 	const url = "--nats-url=nats://a:4222"
 	for _, c := range []struct {
 		args []string
-		want []string // the flags with a fault
+		want []string // flags with an error
 	}{
 		{args: []string{}},
 		{args: []string{"--nats-url=nats://a:4222, tls://user:word@b,wss://[::1]:443", "--nats-creds=" + file, "--nats-ca=" + file}},
@@ -80,7 +80,7 @@ func TestServersInLogs(t *testing.T) {
 	}
 }
 
-// A server by itself is its only node, and another one after a restart.
+// A single server is its only node, with a new ID after a restart.
 func TestOnlyNode(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	ids := make(map[string]bool)
@@ -103,7 +103,7 @@ func TestOnlyNode(t *testing.T) {
 	}
 }
 
-// get reads JSON.
+// get decodes JSON from a URL.
 func get(t *testing.T, url string, into any) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)

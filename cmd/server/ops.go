@@ -24,14 +24,14 @@ func newRegistry() *prometheus.Registry {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	promauto.With(reg).NewGaugeVec(prometheus.GaugeOpts{
-		Name: "gather_build_info", Help: "Always 1; the labels have the build.",
+		Name: "gather_build_info", Help: "Always 1; the labels describe the build.",
 	}, []string{"version", "goversion", "goarch"}).WithLabelValues(version(), runtime.Version(), runtime.GOARCH).Set(1)
 	registerCPU(reg)
 	return reg
 }
 
-// opsHandler serves /metrics and the profiles, on a listener of their own. No web page may read them. Beyond loopback
-// /metrics takes any Host, because a scraper uses whatever name the server has in its network.
+// opsHandler serves /metrics and profiles on a separate listener, and protects them from web pages. Beyond loopback
+// /metrics accepts any Host, because a scraper may use any name of the server in its network.
 func opsHandler(reg *prometheus.Registry, log *slog.Logger, hosts *api.Hosts) http.Handler {
 	metrics := promhttp.HandlerFor(reg, promhttp.HandlerOpts{
 		Registry: reg, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError), EnableOpenMetrics: true,
@@ -52,13 +52,13 @@ func opsHandler(reg *prometheus.Registry, log *slog.Logger, hosts *api.Hosts) ht
 	return withoutBody(mux)
 }
 
-// withoutBody refuses requests with a body, which nothing here reads and the server would wait for without a deadline.
+// withoutBody rejects requests with a body, for which the server would wait without a deadline.
 func withoutBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 			w.Header().Set("Connection", "close")
-			http.Error(w, "a request must not have a body here", http.StatusRequestEntityTooLarge)
+			http.Error(w, "a request body is not allowed here", http.StatusRequestEntityTooLarge)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -68,7 +68,7 @@ func withoutBody(next http.Handler) http.Handler {
 // buildVersion is set by the linker for a release.
 var buildVersion string
 
-// version is the release, or the revision that the Go toolchain noted, or "devel".
+// version returns the release, the revision recorded by the Go toolchain, or "devel".
 func version() string {
 	if buildVersion != "" {
 		return buildVersion

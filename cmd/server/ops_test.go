@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// The metrics listener answers a request with a body at once, does not wait for the body, and closes the connection.
+// The metrics listener rejects a request with a body without waiting for the body, and closes the connection.
 func TestMetricsTakeNoBody(t *testing.T) {
 	srv, stop := launch(t, "--data-dir", t.TempDir())
 	defer stop()
@@ -40,7 +40,7 @@ func TestMetricsTakeNoBody(t *testing.T) {
 					t.Errorf("got %s, close %t, %v, want 413 and close: %s", resp.Status, resp.Close, err, body)
 				}
 				if _, err := r.ReadByte(); !errors.Is(err, io.EOF) {
-					t.Errorf("after the answer: got %v, want the end of the connection", err)
+					t.Errorf("after the response: got %v, want the end of the connection", err)
 				}
 			})
 		}

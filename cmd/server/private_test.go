@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestPrivateFiles starts a server on a new and on an existing data directory: what it makes is accessible to its user alone, and
-// an existing directory that others can read keeps its mode and is warned about.
+// TestPrivateFiles starts a server on a new and on an existing data directory: its files are accessible to its user
+// only, and an existing directory that others can read keeps its mode and is warned about.
 func TestPrivateFiles(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no modes")

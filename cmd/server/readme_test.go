@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// launch runs a server in this process, on ports of its own, until stop is called.
+// launch runs a server in this process, on free ports, until stop is called.
 func launch(t *testing.T, args ...string) (srv *server, stop func()) {
 	t.Helper()
 	c := parsed(t, append([]string{"--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--min-free-disk", "0"}, args...)...)
@@ -35,7 +35,7 @@ func launch(t *testing.T, args ...string) (srv *server, stop func()) {
 	}
 }
 
-// needs skips a test without a program that it runs, and fails it in CI, where everything is installed.
+// needs skips a test if a program that it runs is missing; in CI, where everything is installed, it fails the test.
 func needs(t *testing.T, programs ...string) {
 	t.Helper()
 	for _, p := range programs {
@@ -54,8 +54,8 @@ type example struct {
 	command, shown string
 }
 
-// examples reads the console blocks of a Markdown file: a line that begins with "$ " is a command, continued after a
-// backslash; what follows is its output.
+// examples parses the console blocks of a Markdown file: a line that begins with "$ " is a command, continued after a
+// backslash; the lines after it are its output.
 func examples(t *testing.T, file string) []example {
 	t.Helper()
 	data, err := os.ReadFile(file)
@@ -88,7 +88,7 @@ func examples(t *testing.T, file string) []example {
 
 var (
 	uuids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
-	// What differs from run to run, and what stands for it.
+	// Patterns of values that differ in each run, and their replacements.
 	varying = []struct {
 		is    *regexp.Regexp
 		means string
@@ -109,7 +109,7 @@ func normal(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// Every example of the README is run against a real server, in order, and shows what the README shows.
+// Every README example runs in order against a real server and produces the output in the README.
 func TestReadme(t *testing.T) {
 	needs(t, "sh", "curl", "jq")
 	srv, stop := launch(t, "--data-dir", filepath.Join(t.TempDir(), "data"))

@@ -12,7 +12,7 @@ import (
 )
 
 // ask sends a request with a body of a media type, and headers as names and values.
-func ask(t *testing.T, method, url, media string, body []byte, header ...string) *answer {
+func ask(t *testing.T, method, url, media string, body []byte, header ...string) *response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, bytes.NewReader(body))
 	if err != nil {
@@ -31,11 +31,11 @@ func ask(t *testing.T, method, url, media string, body []byte, header ...string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &answer{path: url, status: resp.StatusCode, header: resp.Header, body: data}
+	return &response{path: url, status: resp.StatusCode, header: resp.Header, body: data}
 }
 
-// call is ask for the status and the JSON of the answer. A job that a request with a long wait has not seen end, because the
-// machine is busy, is requested again until it has ended.
+// call is ask for the status and the JSON of the response. A request with a long wait is repeated until the job has ended,
+// because the machine may be busy.
 func call(t *testing.T, method, url, media string, body []byte, header ...string) (int, map[string]any) {
 	t.Helper()
 	a := ask(t, method, url, media, body, header...)

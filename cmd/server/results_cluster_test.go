@@ -12,7 +12,8 @@ import (
 	"gather/internal/tenant"
 )
 
-// TestResultBytesOfCluster bounds the results of a job and of a tenant on all nodes, whichever of them has the request.
+// TestResultBytesOfCluster tests that the results of a job and of a tenant are bounded over all nodes, whichever node
+// receives the request.
 func TestResultBytesOfCluster(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keys.json")
 	key := func(name string, quota int64) string {

@@ -29,14 +29,14 @@ import (
 	"gather/internal/tenant"
 )
 
-// server connects the packages and owns the life of the process.
+// server connects the packages and runs the process.
 //
-// Shutdown, in this order, each step waiting for the one before:
+// Shutdown runs these steps in order:
 //  1. /readyz turns 503, and everything else continues for the drain delay.
-//  2. Submissions are rejected; reads continue. A node of a cluster pulls no more tasks, and reports that it drains.
-//  3. The executor takes no further task; running ones finish, up to the drain timeout, then they are cancelled. Tasks that
-//     wait on a timer are given up, to the other nodes of a cluster or to the next start.
-//  4. Waiting requests answer with the current state, streams end, and both listeners close.
+//  2. Submissions are rejected; reads continue. A node of a cluster stops pulling tasks and announces that it drains.
+//  3. The executor starts no further task; running ones finish, or are cancelled after the drain timeout. Tasks that
+//     wait on a timer are released to other nodes, or resume at the next start.
+//  4. Waits return the current state, streams end, and both listeners close.
 //  5. The journal flushes and closes, or the node leaves its cluster.
 type server struct {
 	cfg *serveCmd
@@ -46,16 +46,16 @@ type server struct {
 	registry *prometheus.Registry
 	backend  backend
 	buckets  *bucket.Set
-	// executor is nil until the backend is open, which requests the load of the executor.
+	// executor is nil until the backend is open, because the backend reads the executor's load.
 	executor atomic.Pointer[executor.Executor]
-	// closeTracing sends the spans that were not sent yet.
+	// closeTracing sends the remaining spans.
 	closeTracing func(context.Context) error
 	tenants      *tenant.Store // nil without API keys
 	api          *http.Server
 	ops          *http.Server // nil without a metrics listener
 	admin        *http.Server // nil without an admin socket
 
-	// leaving is set when a stop begins, draining after the drain delay.
+	// leaving is set when the shutdown begins, draining after the drain delay.
 	leaving, draining atomic.Bool
 	// hup triggers a reload of the key file.
 	hup chan os.Signal
@@ -66,23 +66,23 @@ type server struct {
 	apiListener, opsListener, adminListener net.Listener
 }
 
-// The limits of the listeners that have no setting.
+// Limits of the listeners without a setting.
 const (
 	readHeaderTimeout = 5 * time.Second
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 16 << 10
-	// maxPending is how much may wait for the disk: a large body and its results, and little more memory than that.
+	// maxPending bounds the bytes that wait for the disk: a large body with its results, and little more memory.
 	maxPending = 40 << 20
-	// spareProcessors are for requests and the journal, beside the workers.
+	// spareProcessors are additional processors for requests and the journal.
 	spareProcessors = 2
-	// closeTimeout is how long requests may take to end after waits and streams were ended.
+	// closeTimeout bounds how long requests may take to end after waits and streams have ended.
 	closeTimeout = 5 * time.Second
 )
 
-// newServer opens the backend, recovers its jobs and opens both listeners. The caller must call run.
+// newServer opens the backend, recovers its jobs and opens the listeners. The caller must call run.
 func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, err error) {
-	// A pool that is busy on every processor of the Go scheduler would leave requests to wait for its time slices of 10 ms;
-	// with some to spare the kernel shares the CPUs out, and lets who waited for the network go first.
+	// If workers were busy on every processor of the Go scheduler, requests would wait for its time slices of 10 ms.
+	// With spare processors the kernel shares the CPUs, and prefers goroutines that waited for the network.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), int(c.Workers.n)+spareProcessors))
 	c.applyMemory(readMemory(memlimit.FromCgroup, memlimit.FromSystem))
 	s := &server{cfg: c, registry: newRegistry(), hup: make(chan os.Signal, 1)}
@@ -92,7 +92,7 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	}
 	log = slog.New(newLimitedHandler(log.Handler()))
 	s.log = log
-	signal.Notify(s.hup, syscall.SIGHUP) // from the start on: without a receiver the signal would end the process
+	signal.Notify(s.hup, syscall.SIGHUP) // without a receiver the signal would end the process
 	var undo []func()
 	defer func() {
 		if err != nil {
@@ -159,7 +159,7 @@ func (s *server) newExecutor(ctx context.Context, kinds executor.Planner, tracer
 	ec.Workers, ec.MaxJobs, ec.MaxBytes, ec.MaxWaiting = int(c.Workers.n), int(c.QueueJobs.n), c.QueueBytes.n, c.WaitingItems.n
 	ec.Journal, ec.Room, ec.Planner, ec.Logger, ec.Registerer = s.backend, s.backend.room, kinds, s.log, s.registry
 	ec.MaxResultBytes, ec.Results = c.MaxResult.n, s.backend.results
-	ec.Cluster, ec.Tracer, ec.WorkerStart, ec.Wall = s.backend.turns, tracer, lowerPriority, s.backend.wall
+	ec.Cluster, ec.Tracer, ec.WorkerStart, ec.Wall = s.backend.cluster, tracer, lowerPriority, s.backend.wall
 	if s.tenants != nil {
 		ec.TenantJobs, ec.TenantResultBytes = s.tenants.MaxQueued, s.tenants.MaxResultBytes
 	}
@@ -172,7 +172,7 @@ func (s *server) newHandler(exec *executor.Executor, kinds api.Kinds, tracer tra
 		Executor: exec, Jobs: s.backend, Log: s.backend, Keys: s.backend, Nodes: s.backend.nodes, Replica: s.backend.replica, Kinds: kinds, Arrays: s.backend.arrays,
 		Durability: s.backend.durability, Ready: s.ready, Wall: s.backend.wall, Stopping: s.streams, Logger: s.log, AccessLog: s.accessLog, Registerer: s.registry, Tracer: tracer,
 		Retention: c.Retention.d, MaxRetention: c.MaxRetention.d, MaxBody: c.MaxBody.n, MaxStreams: c.MaxStreams.n,
-		// At least one body and one upload of the largest size fit.
+		// At least one body and one upload of the maximum size fit.
 		MaxBodies: max(c.RequestBytes.n/2, c.MaxBody.n), MaxUploads: max(c.RequestBytes.n/4, s.backend.uploadMemory), MaxReads: c.RequestBytes.n / 4,
 		UploadMemory: s.backend.uploadMemory,
 	}
@@ -197,7 +197,7 @@ func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// httpServer has no write timeout: waits and streams set their own deadlines.
+// httpServer returns a server without a write timeout: waits and streams set their own deadlines.
 func (s *server) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler: h, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
@@ -219,7 +219,7 @@ func (s *server) loadTenants() error {
 	return nil
 }
 
-// reloadTenants reads the key file again; an invalid file is logged and changes nothing.
+// reloadTenants reloads the key file; an invalid file is logged and changes nothing.
 func (s *server) reloadTenants() {
 	if s.tenants == nil {
 		return
@@ -232,7 +232,7 @@ func (s *server) reloadTenants() {
 		s.log.Error("the key file is invalid; the keys are unchanged", "error", err)
 		return
 	}
-	s.log.Info("read the key file again", "keys", len(keys))
+	s.log.Info("reloaded the key file", "keys", len(keys))
 }
 
 // ready returns the state that /readyz reports.
@@ -278,7 +278,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	s.leaving.Store(true)
 	if err == nil && s.cfg.DrainDelay.d > 0 {
-		s.log.Info("not ready; requests are served as before", "drain_delay", s.cfg.DrainDelay.d)
+		s.log.Info("not ready; requests are still served", "drain_delay", s.cfg.DrainDelay.d)
 		select {
 		case <-time.After(s.cfg.DrainDelay.d):
 		case err = <-failed:
@@ -302,7 +302,7 @@ func serve(srv *http.Server, l net.Listener) error {
 	return nil
 }
 
-// shutdown is the order written down at server.
+// shutdown runs the steps documented at server.
 func (s *server) shutdown() error {
 	s.draining.Store(true)
 	s.backend.drain()
@@ -313,7 +313,7 @@ func (s *server) shutdown() error {
 	defer cancel()
 	stopped := exec.Stop(grace)
 	if stopped != nil {
-		s.log.Warn("running tasks did not finish in time; they start over at the next start, or on another node",
+		s.log.Warn("running tasks did not finish in time; they restart at the next start, or on another node",
 			"drain_timeout", s.cfg.DrainTimeout.d, "error", stopped)
 	}
 
@@ -338,8 +338,8 @@ func (s *server) shutdown() error {
 	return nil
 }
 
-// closeStorage closes the journal or the node and the arrays, unless that does not return: then the end of the process
-// closes them. Everything that was acknowledged is on disk before.
+// closeStorage closes the stores, or gives up after a timeout: then the end of the process closes them. Everything
+// acknowledged is already on disk.
 func (s *server) closeStorage() error {
 	closed := make(chan error, 1)
 	go func() { closed <- errors.Join(s.backend.Close(), s.buckets.Close()) }() // ends with the process at the latest
@@ -347,6 +347,6 @@ func (s *server) closeStorage() error {
 	case err := <-closed:
 		return err
 	case <-time.After(closeTimeout):
-		return errors.New("the storage does not answer")
+		return errors.New("closing the storage timed out")
 	}
 }

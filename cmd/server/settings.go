@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// The types of settings store an error instead of reporting it while the command line is parsed, so that validate can
-// list all of them.
+// Settings store their parse errors instead of reporting them while the command line is parsed, so that validate can
+// list all errors.
 
-// count is a whole number.
+// count is a setting with a whole number.
 type count struct {
 	n   int64
 	err error
@@ -37,32 +37,32 @@ func (c *count) check(least, most int64) error {
 	return nil
 }
 
-// span is a duration.
-type span struct {
+// duration is a setting with a duration.
+type duration struct {
 	d   time.Duration
 	err error
 }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
-func (s *span) UnmarshalText(text []byte) error {
-	s.d, s.err = time.ParseDuration(string(text))
-	if s.err != nil {
-		s.err = fmt.Errorf("%q is not a duration such as 30s or 24h", text)
+func (d *duration) UnmarshalText(text []byte) error {
+	d.d, d.err = time.ParseDuration(string(text))
+	if d.err != nil {
+		d.err = fmt.Errorf("%q is not a duration such as 30s or 24h", text)
 	}
 	return nil
 }
 
-func (s *span) check(least time.Duration) error {
-	if s.err != nil {
-		return s.err
+func (d *duration) check(least time.Duration) error {
+	if d.err != nil {
+		return d.err
 	}
-	if s.d < least {
-		return fmt.Errorf("%s is less than %s", s.d, least)
+	if d.d < least {
+		return fmt.Errorf("%s is less than %s", d.d, least)
 	}
 	return nil
 }
 
-// size is a number of bytes.
+// size is a setting with a number of bytes.
 type size struct {
 	n   int64
 	err error
@@ -114,7 +114,7 @@ func (s *size) check(least int64) error {
 	return nil
 }
 
-// checkOrZero is check, and allows 0 for a default.
+// checkOrZero is check, but allows 0, which selects a default.
 func (s *size) checkOrZero(least int64) error {
 	if s.err == nil && s.n == 0 {
 		return nil
@@ -122,7 +122,7 @@ func (s *size) checkOrZero(least int64) error {
 	return s.check(least)
 }
 
-// logLevel is one of slog's levels.
+// logLevel is a setting with a level of slog.
 type logLevel struct {
 	level slog.Level
 	err   error
@@ -136,7 +136,7 @@ func (l *logLevel) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// logFormat is json, text or auto.
+// logFormat is a setting with json, text or auto.
 type logFormat struct {
 	text string
 	err  error

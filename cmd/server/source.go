@@ -18,13 +18,13 @@ import (
 	"gather/internal/journal"
 )
 
-// source is the content of a data directory whose server is stopped: the data directory of a single server, the replica
-// of a cluster node, or a restored backup.
+// source is the content of the data directory of a stopped single server, of a stopped node (its replica), or of a
+// restored backup.
 type source struct {
 	journal *journal.Journal
 	store   *array.Store // nil without arrays
 	arrays  []sourceArray
-	// now decides which keys and tombstones have expired.
+	// now determines which keys and tombstones have expired.
 	now time.Time
 }
 
@@ -33,11 +33,11 @@ type sourceArray struct {
 	job.Array
 }
 
-// noSweep is a sweep interval that no command reaches.
+// noSweep is a sweep interval longer than any command.
 const noSweep = time.Duration(math.MaxInt64)
 
-// openSource opens a data directory as a server does at its start, under the same lock. It fails if there is no journal
-// in dir, and creates nothing.
+// openSource opens a data directory under the server's lock, as a server does at startup. It fails if dir has no
+// journal, and creates nothing.
 func openSource(ctx context.Context, dir string, stderr io.Writer) (*source, error) {
 	switch exists, err := journal.Exists(dir); {
 	case err != nil:
@@ -56,7 +56,7 @@ func openSource(ctx context.Context, dir string, stderr io.Writer) (*source, err
 	return s, nil
 }
 
-// withHint adds the way out to the error of a data directory that is in use.
+// withHint adds the solution to the error of a data directory that is in use.
 func withHint(err error) error {
 	if errors.Is(err, journal.ErrLocked) {
 		return fmt.Errorf("%w; stop it first", err)
@@ -69,8 +69,8 @@ func warnings(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
-// openArrays lists the arrays of all tenants. Arrays that cannot be read are reported and left out, because no job can
-// read them.
+// openArrays lists the arrays of all tenants. It reports and skips unreadable arrays, because no job can read them
+// either.
 func (s *source) openArrays(ctx context.Context, dir string, stderr io.Writer) error {
 	tenants, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -94,7 +94,7 @@ func (s *source) openArrays(ctx context.Context, dir string, stderr io.Writer) e
 		for _, a := range list {
 			h, err := s.store.Acquire(ctx, tenant, a.Name)
 			if err != nil {
-				_, _ = fmt.Fprintf(stderr, "array %s of tenant %s is left out: %v\n", a.Name, tenant, err)
+				_, _ = fmt.Fprintf(stderr, "array %s of tenant %s is skipped: %v\n", a.Name, tenant, err)
 				continue
 			}
 			if err := h.Close(); err != nil {
@@ -116,14 +116,14 @@ func (s *source) count(ctx context.Context, logs bool) (totals, error) {
 	return c.totals, err
 }
 
-// totals counts the content of a source, or the part that an import has added.
+// totals counts the content of a source, or the imported part.
 type totals struct {
 	arrays, arrayBytes int64
 	jobs, unfinished   int64
 	keys, tombstones   int64
 }
 
-// String lists the totals.
+// String returns the totals as text.
 func (t *totals) String() string {
 	return fmt.Sprintf("%d arrays (%d bytes), %d jobs (%d unfinished), %d idempotency keys, %d tombstones",
 		t.arrays, t.arrayBytes, t.jobs, t.unfinished, t.keys, t.tombstones)

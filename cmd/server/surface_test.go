@@ -20,15 +20,15 @@ import (
 
 var (
 	surfaceSeed     = flag.Uint64("surface.seed", 1, "seed of TestSurface; 0 is a random one")
-	surfaceDuration = flag.Duration("surface.duration", 2*time.Second, "how long each part of TestSurface sends requests")
+	surfaceDuration = flag.Duration("surface.duration", 2*time.Second, "duration of each part of TestSurface")
 )
 
-// maxSurfaceHeap bounds the live heap of the server and of the requests that are sent to it. Garbage is not counted: on a
+// maxSurfaceHeap bounds the live heap of the server and of the requests in flight. It excludes garbage, because on a
 // busy machine the collector is late.
 const maxSurfaceHeap = 128 << 20
 
-// Requests generated from openapi.yaml, whatever they are, are answered as openapi.yaml has it, in bounded memory, and the
-// server is sound afterwards.
+// Requests generated from openapi.yaml, valid or not, get responses that conform to it, in bounded memory, and the
+// server is healthy afterwards.
 func TestSurface(t *testing.T) {
 	seed := *surfaceSeed
 	if seed == 0 {
@@ -80,7 +80,7 @@ func surface(t *testing.T, seed uint64, keys []apitest.Key, args ...string) {
 	stop()
 }
 
-// checkHealth checks that a server is ready, does a job right, and holds nothing of the requests before.
+// checkHealth checks that a server is ready, runs a job correctly, and holds no memory of earlier requests.
 func checkHealth(t *testing.T, srv *server, keys []apitest.Key) {
 	t.Helper()
 	send := func(method, url, body string) string {
@@ -128,7 +128,7 @@ func checkHealth(t *testing.T, srv *server, keys []apitest.Key) {
 	}
 }
 
-// heapPeak samples the heap until the returned function is called, which returns the most it was.
+// heapPeak samples the heap until the returned function is called, which returns the peak.
 func heapPeak(t *testing.T) func() uint64 {
 	t.Helper()
 	runtime.GC()

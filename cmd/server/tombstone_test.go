@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A deleted job is gone, 410, for --tombstone-retention, which may be no time at all: then it is unknown at once.
+// A deleted job is 410 for --tombstone-retention; with 0 it is not found immediately.
 func TestTombstoneRetention(t *testing.T) {
 	for retention, want := range map[string]int{"0s": http.StatusNotFound, "1h": http.StatusGone} {
 		t.Run(retention, func(t *testing.T) {

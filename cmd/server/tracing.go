@@ -12,8 +12,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// openTracing sends spans over OTLP/HTTP when OTEL_EXPORTER_OTLP_ENDPOINT (or its variant for traces) is set; the other
-// OTEL_* variables apply too. Otherwise the tracer is nil, and nothing is traced. Close sends the remaining spans.
+// openTracing returns a tracer that sends spans over OTLP/HTTP if OTEL_EXPORTER_OTLP_ENDPOINT (or its variant for
+// traces) is set; the other OTEL_* variables apply too. Otherwise the tracer is nil and nothing is traced. closeTracing
+// sends the remaining spans.
 func openTracing(ctx context.Context) (tracer trace.Tracer, closeTracing func(context.Context) error, err error) {
 	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" {
 		return nil, func(context.Context) error { return nil }, nil
@@ -22,12 +23,12 @@ func openTracing(ctx context.Context) (tracer trace.Tracer, closeTracing func(co
 	if err != nil {
 		return nil, nil, fmt.Errorf("tracing: %w", err)
 	}
-	about, err := resource.New(ctx, resource.WithAttributes(
+	attrs, err := resource.New(ctx, resource.WithAttributes(
 		attribute.String("service.name", "gather"), attribute.String("service.version", version()),
 	), resource.WithTelemetrySDK(), resource.WithHost(), resource.WithFromEnv())
 	if err != nil {
 		return nil, nil, fmt.Errorf("tracing: %w", err)
 	}
-	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(about))
+	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(attrs))
 	return provider.Tracer("gather"), provider.Shutdown, nil
 }

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// otlp is a receiver of spans over OTLP/HTTP.
+// otlp receives spans over OTLP/HTTP.
 type otlp struct {
 	mu    sync.Mutex
 	spans map[string][]sentSpan // by name
@@ -44,8 +44,7 @@ func (o *otlp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A trace goes from the client's span through the request and the wait of its job to its tasks, on both sides of a
-// restart.
+// A trace connects the client's span, the request, the wait of its job and its tasks, before and after a restart.
 func TestTracing(t *testing.T) {
 	receiver := &otlp{spans: make(map[string][]sentSpan)}
 	sink := httptest.NewServer(receiver)
@@ -73,11 +72,11 @@ func TestTracing(t *testing.T) {
 			t.Fatalf("status %d", status)
 		}
 		job = location
-		for state := ""; state != "running"; { // the restart is to come in the middle of it
+		for state := ""; state != "running"; { // restart in the middle of the job
 			_, v := call(t, "GET", api+job, "", nil)
 			state, _ = v["state"].(string)
 			if state == "succeeded" {
-				t.Fatal("the job was over at once")
+				t.Fatal("the job ended too early")
 			}
 		}
 	})
@@ -99,7 +98,7 @@ func TestTracing(t *testing.T) {
 	}
 	for _, s := range append(runs, receiver.spans["job.wait"]...) {
 		if s.trace != traceID || s.parent != request[0].id {
-			t.Errorf("%+v is not below the request", s)
+			t.Errorf("%+v is not a child of the request", s)
 		}
 	}
 	if len(receiver.spans["job.wait"]) != 1 || len(receiver.spans["job.task"]) == 0 {

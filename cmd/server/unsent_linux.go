@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxUnsent is the most bytes of an answer that the kernel holds before they are sent. Without a bound a send buffer grows to
-// MiBs, so that a slow but steady client makes no visible progress for many seconds, and every stalled one holds its buffer.
+// maxUnsent bounds the unsent bytes of a response in the kernel. Otherwise the send buffer grows to MiBs: a slow but
+// steady client makes no visible progress for many seconds, and every stalled client holds a whole buffer.
 const maxUnsent = 128 << 10
 
 // limitUnsent sets the option on a listener; its connections inherit it.

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The connections of the API listener hold few unsent bytes.
+// Connections of the API listener hold few unsent bytes.
 func TestLimitUnsent(t *testing.T) {
 	l, err := listen(t.Context(), "listen", "127.0.0.1:0")
 	if err != nil {

@@ -47,7 +47,7 @@ type limits struct {
 }
 
 // ErrNoKeys is returned for a key file without a key, which would lock everyone out.
-var ErrNoKeys = errors.New("there is no key; make one with 'server keys create'")
+var ErrNoKeys = errors.New("there is no key; create one with 'gather keys create'")
 
 // NewStore returns a store of keys as ReadFile returns them. It returns ErrNoKeys for none.
 func NewStore(keys []Key) (*Store, error) {
