@@ -8,38 +8,38 @@ import (
 // Array describes an uploaded array.
 type Array struct {
 	Name  string
-	DType string // as NumPy names it
+	DType string // NumPy's name
 	Shape []int64
-	// Fortran: the first axis varies fastest. BigEndian: the order of the bytes of an element.
+	// Fortran is true if the first axis varies fastest, BigEndian if the elements are big-endian.
 	Fortran, BigEndian bool
 	// Bytes is the size of the .npy file, SHA256 its checksum in hexadecimal.
 	Bytes     int64
 	SHA256    string
 	CreatedAt time.Time
-	// InUse: a job that is not finished uses it.
+	// InUse is true if an unfinished job uses the array.
 	InUse bool
-	// Damaged is true when the stored file differs from the uploaded one, and is not read. It can be replaced and
-	// deleted.
+	// Damaged is true if the stored file differs from the uploaded one. It is not read, and can be replaced and deleted.
 	Damaged bool
-	// Unreadable: the record of the array cannot be read, and only Name is known. It can be replaced and deleted.
+	// Unreadable is true if the record of the array cannot be read: only Name is known, and the array can be replaced and
+	// deleted.
 	Unreadable bool
 }
 
-// An ArrayFile reads the .npy file of an array, as it was uploaded. It must be closed, once.
+// An ArrayFile reads the uploaded .npy file of an array. It must be closed once.
 type ArrayFile interface {
-	// ReadAtContext is ReadAt of io.ReaderAt that returns when ctx is done. ErrCorrupt for bytes that differ from the
-	// upload.
+	// ReadAtContext is io.ReaderAt.ReadAt, but returns when ctx is done. It returns ErrCorrupt for bytes that differ from
+	// the upload.
 	ReadAtContext(ctx context.Context, p []byte, off int64) (int, error)
-	// Close ends the use.
+	// Close releases the array.
 	Close() error
 }
 
-// ArrayUpload has the metadata of an upload, before its content is read.
+// ArrayUpload is the metadata of an upload.
 type ArrayUpload struct {
-	// Bytes is the announced size; -1 if there is none.
+	// Bytes is the announced size; -1 for none.
 	Bytes int64
-	// SHA256 is the announced checksum in hexadecimal; "" if there is none.
+	// SHA256 is the announced checksum in hexadecimal; "" for none.
 	SHA256 string
-	// Precondition must hold for the array that is replaced, whose entity tag is its SHA-256.
+	// Precondition must hold for the replaced array, whose entity tag is its SHA-256.
 	Precondition Precondition
 }

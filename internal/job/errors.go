@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// The errors that rooms hand to each other. One table, in package api, maps them to status codes.
+// The errors that packages exchange. A table in package api maps them to status codes.
 var (
-	// ErrNotFound: no such job for this tenant.
+	// ErrNotFound: the tenant has no such job.
 	ErrNotFound = errors.New("no such job")
-	// ErrExpired: there was such a job; it was deleted or its retention has passed.
+	// ErrExpired: the job was deleted, or its retention has passed.
 	ErrExpired = errors.New("the job has expired")
 	// ErrNotFinished: the request needs a terminal job.
 	ErrNotFinished = errors.New("the job has not finished")
 	// ErrQueueFull: a bound of the whole service is reached.
 	ErrQueueFull = errors.New("the queue is full")
-	// ErrQuota: the tenant's own quota or rate is used up.
+	// ErrQuota: the tenant's quota or rate is used up.
 	ErrQuota = errors.New("the quota is used up")
-	// ErrDraining: the service is stopping and admits nothing.
+	// ErrDraining: the service is stopping and accepts no submissions.
 	ErrDraining = errors.New("the service is shutting down")
-	// ErrStorage: the journal cannot take a write now.
+	// ErrStorage: the journal accepts no write now.
 	ErrStorage = errors.New("the journal cannot take a write")
 	// ErrKeyReused: the idempotency key was used with another body.
 	ErrKeyReused = errors.New("the idempotency key was used with another body")
@@ -27,19 +27,19 @@ var (
 	ErrKeyInProgress = errors.New("a request with this idempotency key is still being accepted")
 	// ErrArrayNotFound: the tenant has no array of this name.
 	ErrArrayNotFound = errors.New("no such array")
-	// ErrArrayInUse: a job that is not finished uses the array.
+	// ErrArrayInUse: an unfinished job uses the array.
 	ErrArrayInUse = errors.New("the array is in use")
-	// ErrArrayDamaged: the file of the array, or its record, differs from the stored one.
+	// ErrArrayDamaged: the stored array or its record was modified.
 	ErrArrayDamaged = errors.New("the array is damaged")
 	// ErrPrecondition: a condition of the request does not hold.
 	ErrPrecondition = errors.New("the precondition failed")
 	// ErrTooLarge: an upload exceeds a bound.
 	ErrTooLarge = errors.New("the upload is too large")
-	// ErrTransition: the event is not legal in the job's state.
+	// ErrTransition: the event is invalid in the job's state.
 	ErrTransition = errors.New("illegal transition")
-	// ErrVersion: stored bytes are of a version that this one does not read.
+	// ErrVersion: the stored bytes have a version that this one does not read.
 	ErrVersion = errors.New("a record of another version")
-	// ErrCorrupt: stored bytes that the encoders cannot have written.
+	// ErrCorrupt: the encoders cannot have written the stored bytes.
 	ErrCorrupt = errors.New("corrupt record")
 )
 
@@ -47,9 +47,9 @@ var (
 type Rejection struct {
 	// Err is ErrQueueFull, ErrQuota, ErrDraining, ErrStorage or ErrTooLarge.
 	Err error
-	// Reason is one word for the rejections metric, of a closed set.
+	// Reason is the reason in the rejections metric, of a closed set.
 	Reason string
-	// Detail names the bound that was reached, for people.
+	// Detail describes the bound that was reached, for people.
 	Detail string
 	// RetryAfter is 0 when it is unknown.
 	RetryAfter time.Duration
@@ -58,5 +58,5 @@ type Rejection struct {
 // Error implements error.
 func (r *Rejection) Error() string { return r.Err.Error() + ": " + r.Detail }
 
-// Unwrap returns the sentinel.
+// Unwrap returns Err.
 func (r *Rejection) Unwrap() error { return r.Err }

@@ -5,16 +5,17 @@ import (
 	"time"
 )
 
-// An Event is one change of a job. The types below are the closed set; events are appended to the journal, never changed.
+// An Event is one change of a job. The types below are the closed set. Events are appended to the journal and never
+// changed.
 type Event interface {
-	// seqs is how many sequence numbers the event takes: one for each item in it, and one if there is none.
+	// seqs returns the number of sequence numbers of the event: one for each of its items, and one if it has none.
 	seqs() uint64
 }
 
-// Seqs is how many sequence numbers an event takes, for the journals: the Seq of a job is the sum over its events.
+// Seqs returns the number of sequence numbers of an event. The Seq of a job is the sum over its events.
 func Seqs(e Event) uint64 { return e.seqs() }
 
-// EventBytes is about how many bytes an event takes, in memory and on disk.
+// EventBytes returns the approximate size of an event in bytes, in memory and on disk.
 func EventBytes(e Event) int {
 	n := 96
 	switch e := e.(type) {
@@ -28,27 +29,27 @@ func EventBytes(e Event) int {
 	return n
 }
 
-// PageBytes bounds a page of events or items in bytes, as EventBytes and Item.Bytes count them: a page ends with the event or
-// item that reaches it.
+// PageBytes bounds a page of events or items in bytes, by EventBytes and Item.Bytes: a page ends with the event or item
+// that reaches it.
 const PageBytes = 1 << 20
 
 // Submitted is the first event of every job.
 type Submitted struct {
 	// Job is the initial view: state Queued, Seq 0, no progress.
 	Job Job
-	// Spec is the validated JSON of the kind's own parameters, from which the plan is made again after a restart.
+	// Spec is the validated JSON of the kind's parameters, from which the plan is rebuilt after a restart.
 	Spec []byte
 }
 
 // Started records that the first task was assigned.
 type Started struct{ At time.Time }
 
-// Advanced is the progress of a task after a step.
+// Advanced records the progress of a task after a step.
 type Advanced struct {
 	Task int
 	// Done is true when the task is finished; otherwise this is a checkpoint.
 	Done bool
-	// Completed and Failed count units of progress in this step, Bytes the bytes summed.
+	// Completed and Failed count units of progress in this step, and Bytes the summed bytes.
 	Completed, Failed, Bytes int64
 	// Items are the item results of this step.
 	Items Items
@@ -67,7 +68,7 @@ type Finished struct {
 	Result  []byte
 	Details []byte
 	Failure *Failure
-	// Items are results that only the reduction could give.
+	// Items are results that only the reduction yields.
 	Items Items
 	// Completed counts units of progress that only the reduction completed.
 	Completed int64
@@ -78,11 +79,11 @@ func (Started) seqs() uint64         { return 1 }
 func (CancelRequested) seqs() uint64 { return 1 }
 func (e Advanced) seqs() uint64      { return max(1, uint64(e.Items.Len())) }
 
-// Finished takes one sequence number of its own, after those of its items.
+// seqs counts the items, and the event itself.
 func (e Finished) seqs() uint64 { return uint64(e.Items.Len()) + 1 }
 
-// ResultBytes returns the bytes of results that an event has, about as they are stored: values of items, partials, the
-// reduced value and its details.
+// ResultBytes returns the approximate stored size of the results in an event: values of items, partials, the reduced value
+// and its details.
 func ResultBytes(e Event) int64 {
 	switch e := e.(type) {
 	case Advanced:
@@ -93,10 +94,10 @@ func ResultBytes(e Event) int64 {
 	return 0
 }
 
-// Apply returns the job after the event, or ErrTransition when the event is not legal in the job's state. It is pure,
+// Apply returns the job after the event, or ErrTransition if the event is invalid in the job's state. It is pure,
 // and the only function that changes a state.
 //
-//	event            legal in                       next state
+//	event            valid in                       next state
 //	Submitted        (no job)                       queued
 //	Started          queued                         running
 //	Advanced         running, cancelling            unchanged

@@ -1,5 +1,5 @@
-// Package job is the domain of gather: the Job, the events that change it, and Apply, the one pure function that changes
-// a state. It also has the types that other packages exchange: submissions, plans, tasks, blocks of item results and the
+// Package job defines the domain of gather: the Job, the events that change it, and Apply, the pure function that applies
+// an event. It also defines the types that other packages exchange: submissions, plans, tasks, blocks of item results and
 // sentinel errors.
 //
 // Guarantees: nothing in this package blocks, starts a goroutine, reads a clock or touches a disk. Decoders are strict:
@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// A Job is the view of one submission: the fold of its events.
+// A Job is the view of one submission: the state after its events.
 //
-// Times are UTC; the zero time means "not yet". Slices and maps are never changed after the Job was made, so that copies
-// of a Job may share them.
+// Times are UTC; the zero time means "not yet". Slices and maps are never changed once a Job exists, so copies of a Job may
+// share them.
 type Job struct {
 	ID       ID
 	Tenant   string
@@ -23,7 +23,7 @@ type Job struct {
 	Labels   map[string]string
 
 	State State
-	// Seq is the sequence number of the last event: 0 before submission, and from then on without a gap.
+	// Seq is the sequence number of the last event: 0 before submission, and then without gaps.
 	Seq      uint64
 	Progress Progress
 	Tasks    int
@@ -36,18 +36,19 @@ type Job struct {
 	FinishedAt time.Time
 	ExpiresAt  time.Time
 
-	// Delay is the start_after of a job that gave it as a duration: StartAfter is then CreatedAt and it. 0 for an instant, or none.
+	// Delay is the start_after of a job that set it as a duration: StartAfter is then CreatedAt plus Delay. 0 for an
+	// instant, or none.
 	Delay time.Duration
-	// Timeout bounds the time from StartedAt to the end; 0 is no bound.
+	// Timeout bounds the time from StartedAt to the end; 0 for no bound.
 	Timeout time.Duration
 	// Retention is how long the job stays readable after its end.
 	Retention time.Duration
 
 	// Result is the reduced value, a JSON literal; nil until the job succeeded.
 	Result []byte
-	// Details is a JSON object that describes Result (its dtype, shape, ...); nil when there is nothing to add.
+	// Details is a JSON object that describes Result (its dtype, shape, ...); nil for none.
 	Details []byte
-	// Failure is the reason of a failed job.
+	// Failure is the reason for which the job failed.
 	Failure *Failure
 
 	// RequestID and TraceParent are from the submitting request.
@@ -65,7 +66,7 @@ type Progress struct {
 	BytesTotal int64
 }
 
-// Fraction is the finished share of the work, in [0, 1].
+// Fraction returns the finished share of the work, in [0, 1].
 func (p Progress) Fraction() float64 {
 	switch {
 	case p.BytesTotal > 0:
@@ -76,16 +77,16 @@ func (p Progress) Fraction() float64 {
 	return 0
 }
 
-// A Failure is the reason why a job failed.
+// A Failure is the reason for which a job failed.
 type Failure struct {
 	Reason FailureReason
 	Detail string
 }
 
-// Error lets a Failure travel as an error.
+// Error implements error.
 func (f *Failure) Error() string { return fmt.Sprintf("%s: %s", f.Reason, f.Detail) }
 
-// A FailureReason is the closed set of reasons for which a job fails.
+// A FailureReason is one of a closed set of reasons for which a job fails.
 type FailureReason uint8
 
 // The reasons for which a job fails.
@@ -115,10 +116,10 @@ var failureReasons = [...]string{
 	FailedResultTooLarge: "result-too-large",
 }
 
-// String returns the reason as problem types spell it: "job-failed", "source-changed".
+// String returns the reason as in problem types: "job-failed", "source-changed".
 func (r FailureReason) String() string { return name(failureReasons[:], r, "failure reason") }
 
-// name spells v by its table, and a value outside of it as "what(v)".
+// name returns the name of v in a table, and "what(v)" for a value outside of it.
 func name[T ~uint8](table []string, v T, what string) string {
 	if int(v) < len(table) && table[v] != "" {
 		return table[v]
@@ -126,7 +127,7 @@ func name[T ~uint8](table []string, v T, what string) string {
 	return fmt.Sprintf("%s(%d)", what, uint8(v))
 }
 
-// parse finds s in a table of names.
+// parse returns the index of s in a table of names.
 func parse[T ~uint8](table []string, s, what string) (T, error) {
 	for i, n := range table {
 		if n == s && n != "" {

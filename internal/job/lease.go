@@ -54,7 +54,7 @@ type Admission struct {
 	Bytes, Waiting   int64
 }
 
-// PriorError rejects a submission whose idempotency key, with the same body, was used on another node meanwhile.
+// A PriorError rejects a submission whose idempotency key was used with the same body on another node.
 type PriorError struct {
 	// IDs are the jobs of the first submission.
 	IDs []ID

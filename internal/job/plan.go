@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A Plan is a validated spec, cut into tasks. A kind makes it of a submission. A plan is immutable and safe for
+// A Plan is a validated spec, divided into tasks. A kind makes it from a submission. It is immutable and safe for
 // concurrent use.
 type Plan interface {
 	// Size returns the amount of work.
@@ -18,17 +18,17 @@ type Plan interface {
 
 // Size is the amount of work of a plan, for admission and progress.
 type Size struct {
-	// Tasks is at least 1, but 0 for a plan with nothing to do.
+	// Tasks is the number of tasks; 0 only for a plan with nothing to do.
 	Tasks int
 	// Units is the total of Progress.
 	Units int64
-	// Bytes of array data to sum; 0 for kinds without.
+	// Bytes is the size of the array data to sum; 0 for other kinds.
 	Bytes int64
-	// Waiting is how many items may wait at the same time.
+	// Waiting is the maximum number of items that wait at the same time.
 	Waiting int64
-	// Results is how many bytes of results the plan leaves behind at least, as far as it is known beforehand.
+	// Results is the minimum size of the results in bytes, as far as it is known before the job runs.
 	Results int64
-	// Memory is about how many bytes the plan holds while its job is not terminal.
+	// Memory is the approximate number of bytes that the plan uses while its job is not terminal.
 	Memory int64
 }
 
@@ -40,17 +40,17 @@ func (s Size) Short() bool {
 
 // Resume is the progress of a task before it runs: after a restart, some of its steps may already be in the journal.
 type Resume struct {
-	// Started is when the job started, on the monotonic clock, as is the now of a Step.
+	// Started is when the job started, on the monotonic clock, like now in Task.Step.
 	Started time.Time
-	// Steps are the steps of this task that are in the journal, without the last, Done one.
+	// Steps are the steps of this task that are in the journal, without the last one, which is Done.
 	Steps []Advanced
 }
 
 // A Task is the execution of one task.
 type Task interface {
-	// Step does one stretch of work: milliseconds of it. When the returned Step.Wake is not the zero time the task
-	// waits, holding no worker, and Step is called again no sooner than then. Step returns context.Cause(ctx) soon after
-	// ctx is done; any other error fails the job. Now is the time at the call.
+	// Step does one uninterrupted part of the work, of milliseconds. If Step.Wake of the result is not the zero time, the
+	// task then waits without a worker, and Step is called again at that time or later. Step returns context.Cause(ctx)
+	// soon after ctx is done; any other error fails the job. Now is the time of the call.
 	Step(ctx context.Context, now time.Time, local *Local) (Step, error)
 }
 
@@ -60,16 +60,16 @@ type Step struct {
 	Items                    Items
 	Completed, Failed, Bytes int64
 	Partial                  []byte
-	// Wake is when the task continues; the zero time when it is finished.
+	// Wake is when the task continues; the zero time if it is finished.
 	Wake time.Time
 }
 
 // A Reducer combines the partials of the tasks. It is used by one goroutine at a time.
 type Reducer interface {
-	// Add takes the partial of a finished task, in any order, each exactly once. A partial that the kind did not write
-	// is an error.
+	// Add adds the partial of a finished task, in any order, each exactly once. It returns an error for a partial that the
+	// kind did not write.
 	Add(task int, partial []byte) error
-	// Outcome is called once, after the last Add.
+	// Outcome returns the outcome. It is called once, after the last Add.
 	Outcome() (Outcome, error)
 }
 
@@ -85,11 +85,11 @@ type Outcome struct {
 	Completed int64
 }
 
-// Local is a worker's own storage, which outlives tasks and jobs: a kind keeps scratch buffers in it. It is used by one
-// goroutine at a time. The zero value is ready.
+// Local is storage of a worker for scratch buffers of kinds, which outlives tasks and jobs. It is used by one goroutine at
+// a time. The zero value is ready to use.
 type Local struct{ m map[any]any }
 
-// Get returns the value under key, a private type of the caller's, made by mk when it is missing.
+// Get returns the value of a key, whose type should be private to the caller. It calls mk for a missing value.
 func (l *Local) Get(key any, mk func() any) any {
 	v, ok := l.m[key]
 	if !ok {
@@ -108,6 +108,6 @@ type KindInfo struct {
 	Summary string
 	// Limits are the bounds of one job of this kind, by name.
 	Limits map[string]int64
-	// Values is true for a kind whose answer is the values of its items, while Result only counts them.
+	// Values is true for a kind whose answer is the values of its items; its Result only counts them.
 	Values bool
 }

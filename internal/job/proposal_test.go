@@ -83,7 +83,7 @@ func TestProposalCodec(t *testing.T) {
 	}
 }
 
-// What another version may have written is told from what is corrupt: a node must not pass over it.
+// Bytes that a later version may have written are not corrupt, because a node must not skip them.
 func TestProposalVersion(t *testing.T) {
 	p := someProposals()[0]
 	data := p.AppendBinary(nil)
@@ -129,7 +129,7 @@ func TestProposalVersion(t *testing.T) {
 			t.Errorf("%s with a delay: version %d, error %v; want version 2", name, data[0], err)
 		}
 	}
-	// The author of what is corrupt is told so by its number.
+	// The author of a corrupt proposal is identified by its number.
 	p.Number = 77
 	got, err := job.DecodeProposal(append(p.AppendBinary(nil), 0))
 	if !errors.Is(err, job.ErrCorrupt) || got.Number != 77 {
@@ -226,7 +226,7 @@ func TestRate(t *testing.T) {
 		{0, 50, 5 * time.Second},
 		{15 * time.Second, 100, 10 * time.Second},
 		{15 * time.Second, 100_000, time.Minute},
-		{16 * time.Second, 100, 10 * time.Second}, // nothing is known any more
+		{16 * time.Second, 100, 10 * time.Second}, // the window is empty
 		{16 * time.Second, 1, 10 * time.Second},
 		{time.Hour, 1, 10 * time.Second},
 	} {

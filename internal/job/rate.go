@@ -2,7 +2,7 @@ package job
 
 import "time"
 
-// A Rate measures how many jobs end per second, over the last 16 seconds. The zero value has seen none.
+// A Rate measures the number of jobs that end per second, over the last 16 seconds. The zero value has counted none.
 type Rate struct {
 	counts [rateWindow]int
 	last   int64     // the second of the newest count, since the base
@@ -11,7 +11,7 @@ type Rate struct {
 
 const rateWindow = 16
 
-// advance returns the second of now, which is of the monotonic clock.
+// advance advances the window to now, a time of the monotonic clock, and returns its second.
 func (r *Rate) advance(now time.Time) int64 {
 	if r.base.IsZero() {
 		r.base = now
@@ -32,7 +32,7 @@ func (r *Rate) Add(now time.Time) {
 	r.counts[r.advance(now)%rateWindow]++
 }
 
-// RetryAfter is how long it takes until n more jobs have ended, at the measured rate: from a second to a minute.
+// RetryAfter returns the time until n more jobs have ended, at the measured rate: from a second to a minute.
 func (r *Rate) RetryAfter(now time.Time, n int) time.Duration {
 	r.advance(now)
 	total := 0

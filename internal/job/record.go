@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A Submission is the request of a client, after its envelope was decoded and before its kind has validated it.
+// A Submission is a decoded request of a client, not yet validated by its kind.
 type Submission struct {
 	Tenant    string
 	Kind      string
@@ -27,15 +27,16 @@ type Batch struct {
 	Entries []Entry
 	// Key makes the submission in this batch idempotent.
 	Key *Key
-	// Admission bounds the submissions in this batch, where several nodes share the bounds; nil for none.
+	// Admission bounds the submissions in this batch if several nodes share the bounds; nil for none.
 	Admission *Admission
-	// Delay is how long the batch may wait for others before it is forced to disk; 0 is no wait.
+	// Delay is how long the batch may wait for other batches before it is synced to disk.
 	Delay time.Duration
-	// Done is called once, when the batch is durable (nil) or refused. It is called from the journal's goroutine and
-	// must not block, nor call the journal. Only a batch with a Submitted event is ever refused, with ErrStorage;
-	// any other is kept until the disk takes it.
+	// Done is called once, with nil when the batch is durable, or with the error of a rejection. The journal's goroutine
+	// calls it, so it must neither block nor call the journal. A journal of one node rejects valid batches only if they
+	// have a Submitted event, with ErrStorage; others wait until the disk takes them.
 	Done func(error)
-	// Prompt makes Done report ErrStorage as soon as the disk fails, for a client that waits: the batch is kept all the same.
+	// Prompt makes Done report ErrStorage as soon as the disk fails, for a client that waits. The batch is kept
+	// nevertheless.
 	Prompt bool
 }
 
@@ -48,17 +49,17 @@ type Entry struct {
 // A Key makes a submission idempotent.
 type Key struct {
 	Tenant string
-	// Route keeps the keys of different operations apart.
+	// Route distinguishes the keys of different operations.
 	Route string
-	// Value is the key as the client gave it.
+	// Value is the key of the client.
 	Value string
 	// Fingerprint is the SHA-256 of the request body.
 	Fingerprint [32]byte
-	// Expires is when the key is forgotten; the zero time leaves that to the journal.
+	// Expires is when the key expires; the zero time selects the journal's retention.
 	Expires time.Time
 }
 
-// A LogRecord is one event as a reader of the log sees it.
+// A LogRecord is one event of a log, with its sequence number.
 type LogRecord struct {
 	// Seq is the event's last sequence number: of its last item, or of the event.
 	Seq   uint64
@@ -68,14 +69,14 @@ type LogRecord struct {
 // LogSeq yields the records of a job's log, oldest first; it ends after an error.
 type LogSeq = iter.Seq2[LogRecord, error]
 
-// A Query selects jobs for a listing, newest first.
+// A Query selects jobs for a list, newest first.
 type Query struct {
 	Tenant string
-	// States, Kind and Labels restrict the listing where they are not empty.
+	// States, Kind and Labels restrict the list if they are not empty.
 	States []State
 	Kind   string
 	Labels map[string]string
-	// Before is the last job of the page before; the zero ID for the first page.
+	// Before is the last job of the previous page; the zero ID for the first page.
 	Before ID
 	Limit  int
 }

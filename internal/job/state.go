@@ -1,7 +1,7 @@
 package job
 
-// A State is where a job stands: queued -> running -> succeeded | failed | cancelled, with cancelling between a cancel
-// request and the moment the work has really stopped.
+// A State is the stage of a job: queued -> running -> succeeded | failed | cancelled, with cancelling between a cancel
+// request and the end of the work.
 type State uint8
 
 // The states of a job.
@@ -19,7 +19,7 @@ var states = [...]string{
 	Succeeded: "succeeded", Failed: "failed", Cancelled: "cancelled",
 }
 
-// String returns the state as the API spells it.
+// String returns the state's name in the API.
 func (s State) String() string { return name(states[:], s, "state") }
 
 // ParseState is the inverse of String.
@@ -31,7 +31,7 @@ func States() []State { return []State{Queued, Running, Cancelling, Succeeded, F
 // Terminal reports whether the job has ended.
 func (s State) Terminal() bool { return s >= Succeeded }
 
-// A Priority weighs a job's turns on the pool against other jobs' turns.
+// A Priority is the weight of a job's tasks against other jobs' tasks.
 type Priority uint8
 
 // The priorities, lowest first.
@@ -43,7 +43,7 @@ const (
 
 var priorities = [...]string{Low: "low", Normal: "normal", High: "high"}
 
-// String returns the priority as the API spells it.
+// String returns the priority's name in the API.
 func (p Priority) String() string { return name(priorities[:], p, "priority") }
 
 // ParsePriority is the inverse of String.

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// The stored encodings are sequences of varints and length-prefixed bytes, led by a version byte where a record stands
-// alone. They are private to this package and its journal; the JSON that clients see is made in package api.
+// The stored encodings are sequences of varints and length-prefixed bytes, with a version byte first in records that are stored
+// separately. They are private to this package and the journals; package api encodes the JSON for clients.
 
 func appendUint(dst []byte, v uint64) []byte { return binary.AppendUvarint(dst, v) }
 func appendInt(dst []byte, v int64) []byte   { return binary.AppendVarint(dst, v) }
@@ -27,7 +27,7 @@ func appendBool(dst []byte, v bool) []byte {
 	return append(dst, 0)
 }
 
-// appendTime writes nanoseconds since 1970, and 0 for the zero time.
+// appendTime appends nanoseconds since 1970; 0 for the zero time.
 func appendTime(dst []byte, t time.Time) []byte {
 	if t.IsZero() {
 		return appendInt(dst, 0)
@@ -35,7 +35,7 @@ func appendTime(dst []byte, t time.Time) []byte {
 	return appendInt(dst, t.UnixNano())
 }
 
-// reader decodes values of b. After the first error err is set and every further value is zero.
+// A reader decodes values from b. After the first error err is set and every further value is zero.
 type reader struct {
 	b   []byte
 	err error
@@ -43,10 +43,10 @@ type reader struct {
 
 func (r *reader) fail(what string) { r.failWith(fmt.Errorf("%w: %s", ErrCorrupt, what)) }
 
-// unknown fails with ErrVersion: a later version may have written the value.
+// unknown fails with ErrVersion, because a later version may have written the value.
 func (r *reader) unknown(what string) { r.failWith(fmt.Errorf("%w: %s", ErrVersion, what)) }
 
-// failWith fails with the error of a decoder of a part, if there is one.
+// failWith fails with err, unless it is nil.
 func (r *reader) failWith(err error) {
 	if err == nil {
 		return
@@ -57,7 +57,7 @@ func (r *reader) failWith(err error) {
 	r.b = nil
 }
 
-// enough reports whether n values of at least one byte each can still follow.
+// enough fails unless n values of at least one byte each can follow.
 func (r *reader) enough(n int) bool {
 	if n > len(r.b) {
 		r.fail("truncated")
@@ -86,7 +86,7 @@ func (r *reader) int() int64 {
 	return v
 }
 
-// count reads a non-negative number that fits an int.
+// count reads a non-negative number that fits into an int.
 func (r *reader) count() int {
 	v := r.uint()
 	if v > 1<<40 {
@@ -96,7 +96,7 @@ func (r *reader) count() int {
 	return int(v)
 }
 
-// bytes returns a slice of the input, or nil for an empty one.
+// bytes returns a slice of the input; nil for an empty one.
 func (r *reader) bytes() []byte {
 	n := r.uint()
 	if n > uint64(len(r.b)) {
@@ -131,7 +131,7 @@ func (r *reader) time() time.Time {
 	return time.Unix(0, v).UTC()
 }
 
-// end returns the first error, or one for trailing bytes.
+// end returns the first error, or an error for trailing bytes.
 func (r *reader) end(what string) error {
 	if r.err == nil && len(r.b) > 0 {
 		r.fail("trailing bytes")
