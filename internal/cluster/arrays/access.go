@@ -12,14 +12,14 @@ import (
 	"gather/internal/job"
 )
 
-// Get describes an array; job.ErrArrayNotFound, job.ErrArrayDamaged, job.ErrStorage.
+// Get describes an array. It returns job.ErrArrayNotFound, job.ErrArrayDamaged or job.ErrStorage.
 func (s *Store) Get(ctx context.Context, tenant, name string) (job.Array, error) {
 	k := arrayKey{tenant, name}
 	if array.CheckName(name) != nil {
 		return job.Array{}, job.ErrArrayNotFound
 	}
 	var r *record
-	err := s.retry(ctx, shortPatience, func(ctx context.Context) (err error) {
+	err := s.retry(ctx, requestTimeout, func(ctx context.Context) (err error) {
 		r, err = s.record(ctx, k)
 		return err
 	})
@@ -34,9 +34,9 @@ func (s *Store) Get(ctx context.Context, tenant, name string) (job.Array, error)
 	return s.describe(r), nil
 }
 
-// List describes at most limit arrays of a tenant by name, those behind after; job.ErrStorage.
+// List describes at most limit arrays of a tenant with a name after the given one, by name. It returns job.ErrStorage.
 func (s *Store) List(ctx context.Context, tenant, after string, limit int) ([]job.Array, error) {
-	subjects, err := s.subjects(ctx, s.meta, s.all(tenant))
+	subjects, err := s.subjects(ctx, s.meta, s.tenantSubject(tenant))
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func (s *Store) List(ctx context.Context, tenant, after string, limit int) ([]jo
 	slices.SortFunc(subjects, func(a, b string) int { return strings.Compare(nameOf(a), nameOf(b)) })
 	var list []job.Array
 	for len(subjects) > 0 && len(list) < limit {
-		// Some may have been deleted: then there is another round.
+		// Repeat for subjects of deleted arrays.
 		n := min(limit-len(list), len(subjects))
 		found, err := s.records(ctx, subjects[:n])
 		if err != nil {
@@ -58,8 +58,8 @@ func (s *Store) List(ctx context.Context, tenant, after string, limit int) ([]jo
 	return list, nil
 }
 
-// Delete removes an array, if a precondition holds for it; job.ErrArrayNotFound, job.ErrArrayInUse, job.ErrPrecondition,
-// job.ErrStorage. The array may be gone after a job.ErrStorage.
+// Delete removes an array if the precondition holds for it. It returns job.ErrArrayNotFound, job.ErrArrayInUse,
+// job.ErrPrecondition or job.ErrStorage; after a job.ErrStorage the array may be removed.
 func (s *Store) Delete(ctx context.Context, tenant, name string, p job.Precondition) error {
 	if array.CheckName(name) != nil {
 		return job.ErrArrayNotFound
@@ -69,17 +69,17 @@ func (s *Store) Delete(ctx context.Context, tenant, name string, p job.Precondit
 		gone, err := s.delete(ctx, k, by, p)
 		switch {
 		case err == nil:
-			if gone.broken == nil { // else its blocks are not known, and the sweep finds them
+			if gone.broken == nil { // otherwise its blocks are unknown, and the sweep removes them
 				s.clean(ctx, "remove the blocks of an array", func(ctx context.Context) error { return s.purge(ctx, gone.Upload) })
 			}
 			return nil
-		case !errors.Is(err, errLost):
+		case !errors.Is(err, errChanged):
 			return err
 		}
 	}
 }
 
-// delete removes the record of an array; errLost if another changes it at the same time.
+// delete removes the record of an array, or returns errChanged if another operation changes it at the same time.
 func (s *Store) delete(ctx context.Context, k arrayKey, by string, p job.Precondition) (*record, error) {
 	r, err := s.waitUnlocked(ctx, k)
 	if err == nil && r == nil {
@@ -89,27 +89,27 @@ func (s *Store) delete(ctx context.Context, k arrayKey, by string, p job.Precond
 		err = p.Check(r.tag())
 	}
 	if err == nil {
-		err = s.idle(ctx, r)
+		err = s.waitIdle(ctx, r)
 	}
-	if err == nil && r.broken == nil { // otherwise it cannot be opened
+	if err == nil && r.broken == nil { // a broken one cannot be opened
 		r, err = s.lock(ctx, k, by, p)
 	}
 	if err != nil {
 		return nil, err
 	}
 	sent := false
-	err = s.change(ctx, k, &change{decide: func(old *record, _ usage) (*record, error) {
+	err = s.updateRecord(ctx, k, &recordUpdate{next: func(old *record, _ usage) (*record, error) {
 		switch {
 		case old == nil && sent:
-			return nil, errDone
+			return nil, errNoUpdate
 		case old == nil || !old.lockedAs(r, by):
-			return nil, errLost
+			return nil, errChanged
 		}
 		sent = true
-		return nil, nil //nolint:nilnil // to delete it
+		return nil, nil //nolint:nilnil // delete the record
 	}})
-	if err != nil && !errors.Is(err, errLost) {
-		s.clean(ctx, "unseal an array", func(ctx context.Context) error { return s.unseal(ctx, k, by) })
+	if err != nil && !errors.Is(err, errChanged) {
+		s.clean(ctx, "unlock an array", func(ctx context.Context) error { return s.unlock(ctx, k, by) })
 	}
 	return r, err
 }

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// connect connects as the cluster does.
+// connect connects to the servers as a node does.
 func connect(t *testing.T, url string) jetstream.JetStream {
 	t.Helper()
 	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1))
@@ -33,7 +33,7 @@ func connect(t *testing.T, url string) jetstream.JetStream {
 	return js
 }
 
-// place is an empty prefix on a server.
+// place is a prefix without data on a server.
 type place struct {
 	url    string
 	cfg    arrays.Config
@@ -47,7 +47,7 @@ func newPlace(url string, replicas int) *place {
 	return &place{url: url, prefix: prefix, cfg: arrays.Config{Prefix: prefix, Replicas: replicas}}
 }
 
-// store opens a store with a connection of its own.
+// store opens a store with its own connection.
 func (p *place) store(t *testing.T, change ...func(c *arrays.Config)) *arrays.Store {
 	t.Helper()
 	cfg := p.cfg
@@ -80,7 +80,7 @@ func (p *place) stream(t *testing.T) (jetstream.JetStream, jetstream.Stream) {
 	return js, s
 }
 
-// blocks returns how many blocks there are of every upload.
+// blocks returns the number of blocks of each upload.
 func (p *place) blocks(t *testing.T, filter string) map[string]uint64 {
 	t.Helper()
 	_, s := p.stream(t)
@@ -109,7 +109,7 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// What the leader of a stream is asked for fits whatever the servers allow.
+// A request to the leader of a stream fits into the smallest message that servers allow.
 func TestSmallMessages(t *testing.T) {
 	servers := natstest.Start(t, 1, natstest.Config("max_payload: 64KB"))
 	p := newPlace(servers.URL, 1)

@@ -20,7 +20,7 @@ import (
 	"gather/internal/job"
 )
 
-// Uploads to several nodes at once never exceed the quota together, and what is left of it can be used.
+// Concurrent uploads to several nodes never exceed the quota together, and the rest of it can be used.
 func TestQuotaOverNodes(t *testing.T) {
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) { quotaOverNodes(t, newPlace(natstest.Start(t, n).URL, n)) })
@@ -68,7 +68,7 @@ func quotaOverNodes(t *testing.T, p *place) {
 		t.Errorf("%d arrays of %d bytes", n, bytes)
 	}
 	arraytest.MustPut(t, stores[1], "other", "x", arraytest.File(t, 300, 1))
-	if err := stores[1].Look(t.Context()); err != nil {
+	if err := stores[1].RefreshUsage(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got, gotBytes := stores[1].Totals(); got != n+1 || gotBytes != bytes+128+2400 {
@@ -76,7 +76,7 @@ func quotaOverNodes(t *testing.T, p *place) {
 	}
 }
 
-// jobs is the jobs of other nodes.
+// jobs are the jobs of other nodes.
 type jobs struct {
 	mu    sync.Mutex
 	marks map[string]bool
@@ -94,8 +94,8 @@ func (j *jobs) add(mark string) {
 	j.marks = map[string]bool{mark: true}
 }
 
-// An array that a job of another node uses is neither replaced nor deleted, even if the job is known only after the seal;
-// then the array is as it was.
+// An array that a job of another node uses is neither replaced nor deleted, even if the job is found only after the lock;
+// the array is then unlocked.
 func TestInUseElsewhere(t *testing.T) {
 	servers := natstest.Start(t, 1)
 	p := newPlace(servers.URL, 1)
@@ -126,7 +126,7 @@ func TestInUseElsewhere(t *testing.T) {
 	}
 	j.add(mark)
 	if a, _ := other.Get(t.Context(), "acme", "x"); !a.InUse {
-		t.Error("not told to be in use")
+		t.Error("the array is not in use")
 	}
 	refused()
 	j.add("")
@@ -149,7 +149,7 @@ func TestInUseElsewhere(t *testing.T) {
 	if _, end := arraytest.Acquire(t, other, "acme", "x"); end != nil {
 		end()
 	}
-	// A handle that no job is known for may be of one that has just ended: it is waited for.
+	// A handle without a job may be of a job that has just ended, so Delete waits for it.
 	_, end := arraytest.Acquire(t, s, "acme", "x")
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -164,7 +164,7 @@ func TestInUseElsewhere(t *testing.T) {
 	wg.Wait()
 }
 
-// An array is not opened while it is sealed, and a seal that a dead node left is broken.
+// A locked array is not opened, and the lock of a dead node is removed.
 func TestSeal(t *testing.T) {
 	servers := natstest.Start(t, 1)
 	p := newPlace(servers.URL, 1)
@@ -185,7 +185,7 @@ func TestSeal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, dead := p.store(t), p.store(t)
 			arraytest.MustPut(t, s, "acme", "x", arraytest.File(t, 100, 1))
-			if err := dead.Seal(t.Context(), "acme", "x"); err != nil {
+			if err := dead.Lock(t.Context(), "acme", "x"); err != nil {
 				t.Fatal(err)
 			}
 			if a, err := s.Get(t.Context(), "acme", "x"); err != nil || a.Shape[0] != 100 {
@@ -194,9 +194,9 @@ func TestSeal(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 			defer cancel()
 			if _, err := s.Acquire(ctx, "acme", "x"); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("opened a sealed array: %v", err)
+				t.Errorf("opened a locked array: %v", err)
 			}
-			s.SetSealPatience(50 * time.Millisecond)
+			s.SetLockTTL(50 * time.Millisecond)
 			if err := use(s); err != nil {
 				t.Error(err)
 			}
@@ -204,8 +204,7 @@ func TestSeal(t *testing.T) {
 	}
 }
 
-// What an upload left that nobody finished is removed when it is old; one under way is not, nor is an array. What marks
-// deleted arrays goes too.
+// The sweep removes old abandoned uploads and markers of deleted arrays, but no uploads in progress and no arrays.
 func TestSweep(t *testing.T) {
 	servers := natstest.Start(t, 1)
 	p := newPlace(servers.URL, 1)
@@ -265,7 +264,7 @@ func TestSweep(t *testing.T) {
 	if n := meta.CachedInfo().State.Msgs; n != 2 {
 		t.Errorf("%d records are left of 2", n)
 	}
-	if err := hasty.Look(t.Context()); err != nil {
+	if err := hasty.RefreshUsage(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if n, bytes := hasty.Totals(); n != 2 || bytes != 2*int64(len(data)) {
@@ -273,7 +272,7 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// A record that somebody wrote by hand does not hide what else there is from the quota.
+// A record that was written by hand does not hide other arrays from the quota.
 func TestTallyByHand(t *testing.T) {
 	servers := natstest.Start(t, 1)
 	p := newPlace(servers.URL, 1)
@@ -294,7 +293,7 @@ func TestTallyByHand(t *testing.T) {
 	}
 }
 
-// A block that is missing or cut is told, and not taken for anything else.
+// A missing or truncated block is an error of its own.
 func TestDamage(t *testing.T) {
 	servers := natstest.Start(t, 1)
 	p := newPlace(servers.URL, 1)
@@ -332,7 +331,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// counted counts what is read.
+// counted counts the bytes that are read.
 type counted struct {
 	io.Reader
 	n atomic.Int64
@@ -344,7 +343,7 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// An upload beyond a bound is stopped when that is known, and not read to its end.
+// An upload that exceeds a bound is stopped, and not read to its end.
 func TestUploadIsStopped(t *testing.T) {
 	servers := natstest.Start(t, 1)
 	p := newPlace(servers.URL, 1)

@@ -69,7 +69,7 @@ func TestFlippedBits(t *testing.T) {
 				case n > 1 && i == 0 && err != nil && !errors.Is(err, job.ErrCorrupt):
 					t.Errorf("server %d: got %v, want the bytes or %v", i, err, job.ErrCorrupt)
 				}
-				// Until the replica of its own server is current a node may read that of another server, and the leader's.
+				// Until its own server's replica is current, a node may read another server's replica, and the leader's.
 				for deadline := time.Now().Add(2 * time.Minute); i > 0 && err != nil; err = readBack(t, store, data) {
 					if !errors.Is(err, job.ErrCorrupt) || time.Now().After(deadline) {
 						t.Fatalf("server %d: got %v, want the bytes", i, err)

@@ -7,17 +7,17 @@ import (
 	"gather/internal/job"
 )
 
-// SetSealPatience changes how long a seal is respected.
-func (s *Store) SetSealPatience(d time.Duration) { s.lockTTL = d }
+// SetLockTTL sets how long a lock is respected.
+func (s *Store) SetLockTTL(d time.Duration) { s.lockTTL = d }
 
-// Seal leaves an array as a node does that dies while it deletes it.
-func (s *Store) Seal(ctx context.Context, tenant, name string) error {
-	_, err := s.lock(ctx, arrayKey{tenant, name}, "somebody who died", job.Precondition{})
+// Lock locks an array, as a node that dies while it deletes the array.
+func (s *Store) Lock(ctx context.Context, tenant, name string) error {
+	_, err := s.lock(ctx, arrayKey{tenant, name}, "a dead node", job.Precondition{})
 	return err
 }
 
-// Look counts the arrays now.
-func (s *Store) Look(ctx context.Context) error { return s.look(ctx) }
+// RefreshUsage reads the usage of all tenants now.
+func (s *Store) RefreshUsage(ctx context.Context) error { return s.refreshUsage(ctx) }
 
-// Held is how many bytes of blocks the store holds.
+// Held returns the bytes of the cached blocks.
 func (s *Store) Held() int64 { return s.cache.Held() }

@@ -17,7 +17,7 @@ import (
 	"gather/internal/npy"
 )
 
-// at calls a function once, when so many bytes were read.
+// at calls a function once, after a number of bytes.
 type at struct {
 	io.Reader
 	left int
@@ -125,7 +125,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// zeros is a reader of them.
+// zeros is an endless reader of zero bytes.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) {

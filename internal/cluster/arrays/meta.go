@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// How NATS marks a key of a bucket as deleted.
+// The header with which NATS marks a key of a bucket as deleted.
 const (
 	operationHeader = "KV-Operation"
 	operationDelete = "DEL"
@@ -29,19 +29,19 @@ func (s *Store) subject(k arrayKey) string {
 	return s.metaSubject(token(k.tenant) + "." + token(k.name))
 }
 
-// all is the subject of every record of a tenant.
-func (s *Store) all(tenant string) string { return s.metaSubject(token(tenant) + ".*") }
+// tenantSubject returns the subject filter for all records of a tenant.
+func (s *Store) tenantSubject(tenant string) string { return s.metaSubject(token(tenant) + ".*") }
 
-// last returns the last message of the bucket for a subject, nil if there is none, as the leader has it.
+// last returns the last message of the bucket for a subject from the leader; nil if there is none.
 func (s *Store) last(ctx context.Context, subject string) (*jetstream.RawStreamMsg, error) {
 	m, err := s.meta.GetLastMsgForSubject(ctx, subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, nil //nolint:nilnil // none is no error
+		return nil, nil //nolint:nilnil // no message is not an error
 	}
 	return m, err
 }
 
-// record returns the record of an array, nil if there is none.
+// record returns the record of an array; nil if there is none.
 func (s *Store) record(ctx context.Context, k arrayKey) (*record, error) {
 	m, err := s.last(ctx, s.subject(k))
 	if err != nil || m == nil {
@@ -50,7 +50,7 @@ func (s *Store) record(ctx context.Context, k arrayKey) (*record, error) {
 	return recordOf(m), nil
 }
 
-// recordOf returns the record in a message, nil if there is none.
+// recordOf returns the record in a message; nil for a deletion.
 func recordOf(m *jetstream.RawStreamMsg) *record {
 	if m.Header.Get(operationHeader) != "" || len(m.Data) == 0 {
 		return nil
@@ -63,7 +63,7 @@ func recordOf(m *jetstream.RawStreamMsg) *record {
 	return r
 }
 
-// records returns the existing records of names, in their order.
+// records returns the existing records of subjects, in the same order.
 func (s *Store) records(ctx context.Context, subjects []string) ([]*record, error) {
 	const parallel = 8
 	found := make([]*record, len(subjects))
@@ -72,7 +72,7 @@ func (s *Store) records(ctx context.Context, subjects []string) ([]*record, erro
 	for w := range min(parallel, len(subjects)) {
 		wg.Go(func() {
 			for i := w; i < len(subjects) && errs[w] == nil; i += parallel {
-				errs[w] = s.retry(ctx, shortPatience, func(ctx context.Context) error {
+				errs[w] = s.retry(ctx, requestTimeout, func(ctx context.Context) error {
 					m, err := s.last(ctx, subjects[i])
 					if err == nil && m != nil {
 						found[i] = recordOf(m)
@@ -92,9 +92,9 @@ func (s *Store) records(ctx context.Context, subjects []string) ([]*record, erro
 	return there, errors.Join(errs...)
 }
 
-// subjects returns the subjects of the bucket that match a filter, including those of deleted records.
+// subjects returns the subjects of a stream that match a filter, including subjects of deleted records.
 func (s *Store) subjects(ctx context.Context, of jetstream.Stream, filter string) (all []string, err error) {
-	err = s.retry(ctx, shortPatience, func(ctx context.Context) error {
+	err = s.retry(ctx, requestTimeout, func(ctx context.Context) error {
 		info, err := of.Info(ctx, jetstream.WithSubjectFilter(filter))
 		if err != nil {
 			return err
@@ -108,33 +108,34 @@ func (s *Store) subjects(ctx context.Context, of jetstream.Stream, filter string
 	return all, err
 }
 
-// nameOf is the name of an array in the subject of its record.
+// nameOf returns the name of the array in the subject of its record.
 func nameOf(subject string) string { return untoken(subject[strings.LastIndexByte(subject, '.')+1:]) }
 
-// change is one change of a record: a compare-and-set on all records of the tenant, tried until it is done or refused.
-type change struct {
-	// decide returns the record to write instead of old, nil to delete it, given the usage of before; or an error, after
-	// which nothing is written. It may be asked several times, also after it was done.
-	decide func(old *record, t usage) (next *record, err error)
-	// unsure: a message was sent, and it is unknown whether it was or will be stored.
+// A recordUpdate is one update of a record: a compare-and-set on all records of the tenant.
+type recordUpdate struct {
+	// next returns the record to write in place of old, nil to delete it, given the tenant's usage; or an error, after
+	// which nothing is written. It may be called several times, also after the update was written.
+	next func(old *record, t usage) (next *record, err error)
+	// unsure is true when a message was sent and it is unknown whether it was or will be stored.
 	unsure bool
 }
 
-// errDone is for decide: there is nothing to do.
-var errDone = errors.New("done")
+// errNoUpdate is returned by recordUpdate.next if nothing is to be written.
+var errNoUpdate = errors.New("done")
 
-func (s *Store) change(ctx context.Context, k arrayKey, c *change) error {
-	return s.retry(ctx, longPatience, func(ctx context.Context) error {
-		before, err := s.last(ctx, s.all(k.tenant))
+// updateRecord makes an update, and repeats it while other updates of the tenant's records come first.
+func (s *Store) updateRecord(ctx context.Context, k arrayKey, c *recordUpdate) error {
+	return s.retry(ctx, uploadTimeout, func(ctx context.Context) error {
+		before, err := s.last(ctx, s.tenantSubject(k.tenant))
 		if err != nil {
 			return err
 		}
-		// Whatever changes from here on makes the write fail.
+		// A later update makes the write fail.
 		var seq uint64
 		var now usage
 		if before != nil {
 			seq = before.Sequence
-			if now, err = s.tallyOf(ctx, k.tenant, before); err != nil {
+			if now, err = s.tenantUsage(ctx, k.tenant, before); err != nil {
 				return err
 			}
 		}
@@ -142,23 +143,23 @@ func (s *Store) change(ctx context.Context, k arrayKey, c *change) error {
 		if err != nil {
 			return err
 		}
-		next, err := c.decide(old, now)
+		next, err := c.next(old, now)
 		switch {
-		case errors.Is(err, errDone):
+		case errors.Is(err, errNoUpdate):
 			return nil
 		case err != nil:
 			return permanentError{err}
 		}
 		m := nats.NewMsg(s.subject(k))
-		if old == nil || old.broken == nil { // else its bytes are not known, and the next change counts all
-			m.Header.Set(tallyHeader, now.with(old, next).String())
+		if old == nil || old.broken == nil { // otherwise its bytes are unknown, and the next update counts all arrays
+			m.Header.Set(usageHeader, now.with(old, next).String())
 		}
 		if next == nil {
 			m.Header.Set(operationHeader, operationDelete)
 		} else if m.Data, err = json.Marshal(next); err != nil {
 			return permanentError{err}
 		}
-		_, err = s.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequenceForSubject(seq, s.all(k.tenant)))
+		_, err = s.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequenceForSubject(seq, s.tenantSubject(k.tenant)))
 		api, ok := errors.AsType[*jetstream.APIError](err)
 		if ok && (api.ErrorCode == codeWrongSequence || api.ErrorCode == codeSequenceInWork) {
 			return errConflict
@@ -168,12 +169,13 @@ func (s *Store) change(ctx context.Context, k arrayKey, c *change) error {
 	})
 }
 
-// tallyOf returns the usage that the last change of a tenant carries. If somebody wrote it by hand, all are counted.
-func (s *Store) tallyOf(ctx context.Context, tenant string, last *jetstream.RawStreamMsg) (usage, error) {
-	if t, ok := tallyOf(last.Header); ok {
+// tenantUsage returns the usage that the last update of a tenant carries. It counts all arrays if the message was not
+// written by this package.
+func (s *Store) tenantUsage(ctx context.Context, tenant string, last *jetstream.RawStreamMsg) (usage, error) {
+	if t, ok := parseUsage(last.Header); ok {
 		return t, nil
 	}
-	subjects, err := s.subjects(ctx, s.meta, s.all(tenant))
+	subjects, err := s.subjects(ctx, s.meta, s.tenantSubject(tenant))
 	if err != nil {
 		return usage{}, err
 	}

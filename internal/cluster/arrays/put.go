@@ -12,8 +12,8 @@ import (
 	"gather/internal/job"
 )
 
-// Put reads an .npy file from r and stores it under a name, in place of an array before. It reports whether the name is
-// new. Its errors are those of package array's. After a job.ErrStorage, or the end of ctx, the array may be the new one.
+// Put reads an .npy file from r and stores it under a name, in place of an existing array. It reports whether the name is
+// new. It returns the errors of array.Store.Put. After a job.ErrStorage, or the end of ctx, the new array may be stored.
 func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job.ArrayUpload) (job.Array, bool, error) {
 	if err := s.limits.Admit(name, o); err != nil {
 		return job.Array{}, false, err
@@ -25,10 +25,10 @@ func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job
 	up := &upload{store: s, ctx: ctx, key: arrayKey{tenant, name}, id: id.String(), precondition: o.Precondition}
 	defer up.end()
 	var now usage
-	err = s.retry(ctx, shortPatience, func(ctx context.Context) error {
-		last, err := s.last(ctx, s.all(tenant))
+	err = s.retry(ctx, requestTimeout, func(ctx context.Context) error {
+		last, err := s.last(ctx, s.tenantSubject(tenant))
 		if err == nil && last != nil {
-			now, err = s.tallyOf(ctx, tenant, last)
+			now, err = s.tenantUsage(ctx, tenant, last)
 		}
 		if err != nil {
 			return err
@@ -45,7 +45,7 @@ func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job
 	if err != nil {
 		return job.Array{}, false, err
 	}
-	up.others = now.bytes
+	up.otherBytes = now.bytes
 	content, err := s.limits.Receive(ctx, r, o, up)
 	if err == nil {
 		err = up.flush()
@@ -64,28 +64,28 @@ func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job
 	return s.describe(next), old == nil, nil
 }
 
-// UploadMemory returns the most bytes that the buffers of one upload hold.
-func (s *Store) UploadMemory() int64 { return (inFlight + 1) * s.cfg.BlockBytes }
+// UploadMemory returns the maximum number of bytes in the buffers of one upload.
+func (s *Store) UploadMemory() int64 { return (parallelBlocks + 1) * s.cfg.BlockBytes }
 
-// inFlight is how many blocks of an upload are being stored at the same time.
-const inFlight = 4
+// parallelBlocks is the number of blocks of an upload that are stored concurrently.
+const parallelBlocks = 4
 
-// upload is an array on its way in. Its goroutines, one for each block that is being stored, end before it does.
+// An upload is an array that is being received. It ends after its goroutines, one for each block that is being stored.
 type upload struct {
-	store  *Store
-	ctx    context.Context //nolint:containedctx // an io.Writer has no other way
-	key    arrayKey
-	id     string
-	others int64 // bytes of the tenant's arrays when it began
-	bytes  int64 // counted as the tenant's under way
-	kept   bool
-	prior  *record // that the upload was last meant to replace
+	store      *Store
+	ctx        context.Context //nolint:containedctx // an io.Writer has no other way
+	key        arrayKey
+	id         string
+	otherBytes int64 // bytes of the tenant's arrays at the start
+	bytes      int64 // counted in Store.uploading
+	kept       bool
+	prior      *record // the array that the last commit attempt replaces
 	// precondition must hold for the replaced array.
 	precondition job.Precondition
 
 	block  []byte // being filled
 	number int64
-	slots  chan []byte // buffers that are free, made as they are needed
+	slots  chan []byte // free buffers, created on demand
 	made   int
 	wg     sync.WaitGroup
 
@@ -96,7 +96,7 @@ type upload struct {
 
 // Write implements io.Writer for the bytes of the client.
 func (u *upload) Write(p []byte) (int, error) {
-	if err := u.grow(int64(len(p))); err != nil {
+	if err := u.countBytes(int64(len(p))); err != nil {
 		return 0, err
 	}
 	size := int(u.store.cfg.BlockBytes)
@@ -116,25 +116,25 @@ func (u *upload) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// grow counts n more bytes, and stops an upload that cannot be committed, as far as this node can decide.
-func (u *upload) grow(n int64) error {
+// countBytes counts n more bytes, and returns an error if the upload exceeds the quota as far as this node can decide.
+func (u *upload) countBytes(n int64) error {
 	s := u.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.limits.CheckQuota(u.others + s.underWay[u.key.tenant] + n); err != nil {
+	if err := s.limits.CheckQuota(u.otherBytes + s.uploading[u.key.tenant] + n); err != nil {
 		return err
 	}
-	s.underWay[u.key.tenant] += n
+	s.uploading[u.key.tenant] += n
 	u.bytes += n
 	return nil
 }
 
-// buffer returns an empty block; there are inFlight of them, and one that is being filled.
+// buffer returns an empty block. There are parallelBlocks of them, and one that is being filled.
 func (u *upload) buffer(size int) []byte {
 	if u.slots == nil {
-		u.slots = make(chan []byte, inFlight+1)
+		u.slots = make(chan []byte, parallelBlocks+1)
 	}
-	if u.made <= inFlight {
+	if u.made <= parallelBlocks {
 		select {
 		case b := <-u.slots:
 			return b
@@ -146,7 +146,7 @@ func (u *upload) buffer(size int) []byte {
 	return <-u.slots
 }
 
-// send stores the block. The first is waited for: then every upload that left anything behind left its first block.
+// send stores the current block. It waits for the first block, so that the sweep finds every upload by its first block.
 func (u *upload) send() error {
 	b, number := u.block, u.number
 	u.block, u.number = nil, number+1
@@ -169,9 +169,9 @@ func (u *upload) send() error {
 
 func (u *upload) publish(number int64, b []byte) error {
 	s := u.store
-	// A block that was sent is stored also when the client has gone, so that all blocks to remove are known.
-	return s.retry(context.WithoutCancel(u.ctx), longPatience, func(ctx context.Context) error {
-		// A block that is stored twice is stored once: a subject has one message.
+	// Storing a block continues after the client has disconnected, so that all blocks to remove are known.
+	return s.retry(context.WithoutCancel(u.ctx), uploadTimeout, func(ctx context.Context) error {
+		// A repeated publish does no harm, because a subject has one message.
 		_, err := s.js.Publish(ctx, s.blockSubject(u.id, number), b, jetstream.WithExpectStream(s.streamName()))
 		if _, refused := errors.AsType[*jetstream.APIError](err); err != nil && !refused {
 			u.mu.Lock()
@@ -182,10 +182,10 @@ func (u *upload) publish(number int64, b []byte) error {
 	})
 }
 
-// flush stores the last block and waits for all.
+// flush stores the last block and waits for all blocks.
 func (u *upload) flush() error {
 	if len(u.block) > 0 {
-		_ = u.send() // which remembers it
+		_ = u.send() // the error is in u.err
 	}
 	u.wg.Wait()
 	u.mu.Lock()
@@ -193,14 +193,14 @@ func (u *upload) flush() error {
 	return u.err
 }
 
-// commit makes the upload the array of its name, and returns the one that it replaced.
+// commit makes the upload the array of its name, and returns the replaced array.
 func (u *upload) commit(next *record) (*record, error) {
 	for {
 		old, err := u.tryCommit(next)
 		if err == nil {
 			u.kept = true
 		}
-		if !errors.Is(err, errLost) {
+		if !errors.Is(err, errChanged) {
 			return old, err
 		}
 	}
@@ -212,14 +212,14 @@ func (u *upload) tryCommit(next *record) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	if prior != nil && prior.Upload == u.id { // a try that seemed lost
+	if prior != nil && prior.Upload == u.id { // an earlier attempt succeeded
 		return u.prior, nil
 	}
 	if err := u.precondition.Check(prior.tag()); err != nil {
 		return nil, err
 	}
 	if prior != nil && prior.broken == nil { // a broken one cannot be opened
-		if err := s.idle(u.ctx, prior); err != nil {
+		if err := s.waitIdle(u.ctx, prior); err != nil {
 			return nil, err
 		}
 		if prior, err = s.lock(u.ctx, k, u.id, u.precondition); err != nil {
@@ -227,31 +227,31 @@ func (u *upload) tryCommit(next *record) (*record, error) {
 		}
 	}
 	u.prior = prior
-	c := &change{decide: func(old *record, t usage) (*record, error) {
+	c := &recordUpdate{next: func(old *record, t usage) (*record, error) {
 		switch {
 		case old != nil && old.Upload == u.id:
-			return nil, errDone
+			return nil, errNoUpdate
 		case (old == nil) != (prior == nil), old != nil && !old.lockedAs(prior, u.id):
-			return nil, errLost
+			return nil, errChanged
 		}
 		return next, s.limits.CheckQuota(t.with(old, next).bytes)
 	}}
-	err = s.change(u.ctx, k, c)
-	// The outcome of a message without an answer is unknown.
+	err = s.updateRecord(u.ctx, k, c)
+	// Without an acknowledgement the array may be stored.
 	u.kept = u.kept || c.unsure
 	if err != nil && prior != nil && prior.broken == nil {
-		s.clean(u.ctx, "unseal an array", func(ctx context.Context) error { return s.unseal(ctx, k, u.id) })
+		s.clean(u.ctx, "unlock an array", func(ctx context.Context) error { return s.unlock(ctx, k, u.id) })
 	}
 	return prior, err
 }
 
-// end removes the blocks, unless they are an array's or may become one's: then they are left to the sweep.
+// end removes the blocks, unless they belong to an array or may become one; the sweep decides about the latter.
 func (u *upload) end() {
 	u.wg.Wait()
 	s := u.store
 	s.mu.Lock()
-	if s.underWay[u.key.tenant] -= u.bytes; s.underWay[u.key.tenant] == 0 {
-		delete(s.underWay, u.key.tenant)
+	if s.uploading[u.key.tenant] -= u.bytes; s.uploading[u.key.tenant] == 0 {
+		delete(s.uploading, u.key.tenant)
 	}
 	s.mu.Unlock()
 	if !u.kept && !u.unsure && u.number > 0 {

@@ -16,25 +16,25 @@ import (
 	"gather/internal/job"
 )
 
-// Acquire opens an array for a job. Errors: job.ErrArrayNotFound; job.ErrStorage; job.ErrCorrupt.
+// Acquire opens an array for a job. It returns job.ErrArrayNotFound, job.ErrStorage or job.ErrCorrupt.
 func (s *Store) Acquire(ctx context.Context, tenant, name string) (*array.Handle, error) {
 	if array.CheckName(name) != nil {
 		return nil, job.ErrArrayNotFound
 	}
 	k := arrayKey{tenant, name}
-	s.count(k, 1) // before it is looked at, so that a change by this node sees either the handle or that there is none
+	s.addHandles(k, 1) // before the record is read, so that an update by this node sees the handle
 	r, err := s.waitUnlocked(ctx, k)
-	if err = openable(r, err); err != nil {
-		s.count(k, -1)
+	if err = checkOpenable(r, err); err != nil {
+		s.addHandles(k, -1)
 		return nil, err
 	}
 	return &array.Handle{
-		Header: r.header(), SHA256: r.SHA256, Use: r.mark(), Reader: &reader{store: s, record: r, close: func() { s.count(k, -1) }},
+		Header: r.header(), SHA256: r.SHA256, Use: r.refID(), Reader: &reader{store: s, record: r, close: func() { s.addHandles(k, -1) }},
 	}, nil
 }
 
-// openable returns why an array cannot be opened.
-func openable(r *record, err error) error {
+// checkOpenable returns the reason for which an array cannot be opened; nil if it can.
+func checkOpenable(r *record, err error) error {
 	switch {
 	case err != nil:
 		return err
@@ -46,8 +46,8 @@ func openable(r *record, err error) error {
 	return nil
 }
 
-// Open describes an array and opens its file. When the array is replaced or deleted meanwhile, reads of the file fail.
-// Errors: job.ErrArrayNotFound, job.ErrArrayDamaged, job.ErrStorage.
+// Open describes an array and opens its file. Reads of the file fail if the array is replaced or deleted meanwhile. It
+// returns job.ErrArrayNotFound, job.ErrArrayDamaged or job.ErrStorage.
 func (s *Store) Open(ctx context.Context, tenant, name string) (job.Array, job.ArrayFile, error) {
 	if array.CheckName(name) != nil {
 		return job.Array{}, nil, job.ErrArrayNotFound
@@ -56,22 +56,22 @@ func (s *Store) Open(ctx context.Context, tenant, name string) (job.Array, job.A
 	if err == nil && r != nil && r.broken != nil {
 		err = job.ErrArrayDamaged
 	}
-	if err = openable(r, err); err != nil {
+	if err = checkOpenable(r, err); err != nil {
 		return job.Array{}, nil, err
 	}
 	return s.describe(r), &reader{store: s, record: r, close: func() {}}, nil
 }
 
-// count counts the handles of an array.
-func (s *Store) count(k arrayKey, n int) {
+// addHandles adds n to the number of open handles of an array.
+func (s *Store) addHandles(k arrayKey, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open[k] += n; s.open[k] == 0 {
-		delete(s.open, k)
+	if s.handles[k] += n; s.handles[k] == 0 {
+		delete(s.handles, k)
 	}
 }
 
-// reader reads the blocks of an array. Its goroutines end before the read that they are of.
+// A reader reads the blocks of an array. The goroutines of a read end before the read.
 type reader struct {
 	store  *Store
 	record *record
@@ -84,7 +84,7 @@ func (r *reader) Close() error {
 	return nil
 }
 
-// maxFetches bounds how many blocks one read fetches at the same time.
+// maxFetches bounds the blocks that one read fetches concurrently.
 const maxFetches = 8
 
 // ReadAtContext implements array.Reader.
@@ -101,7 +101,7 @@ func (r *reader) ReadAtContext(ctx context.Context, p []byte, off int64) (int, e
 	}
 	size := r.record.BlockBytes
 	first, last := off/size, (off+int64(len(p))-1)/size
-	if err := r.each(ctx, first, last, func(ctx context.Context, i int64) error {
+	if err := r.forEach(ctx, first, last, func(ctx context.Context, i int64) error {
 		data, err := r.block(ctx, i)
 		if err != nil {
 			return err
@@ -118,8 +118,8 @@ func (r *reader) ReadAtContext(ctx context.Context, p []byte, off int64) (int, e
 	return len(p), short
 }
 
-// each does f with the numbers from first to last, some at the same time, until one fails.
-func (r *reader) each(ctx context.Context, first, last int64, f func(ctx context.Context, i int64) error) error {
+// forEach calls f with the numbers from first to last, some concurrently, until one call fails.
+func (r *reader) forEach(ctx context.Context, first, last int64, f func(ctx context.Context, i int64) error) error {
 	if first == last {
 		return f(ctx, first)
 	}
@@ -144,7 +144,7 @@ func (r *reader) each(ctx context.Context, first, last int64, f func(ctx context
 	return nil
 }
 
-// blockKey names a block of an upload, whose bytes never change.
+// A blockKey identifies a block of an upload, whose bytes never change.
 type blockKey struct {
 	upload string
 	number int64
@@ -171,7 +171,7 @@ func (r *reader) block(ctx context.Context, i int64) ([]byte, error) {
 	})
 }
 
-// fetch reads a block from any server. One that lags may not have it: then the leader is read.
+// fetch reads a block from any server, and from the leader if that server lags and does not have it.
 func (s *Store) fetch(ctx context.Context, upload string, number int64) ([]byte, error) {
 	subject := s.blockSubject(upload, number)
 	m, err := s.blocks.GetLastMsgForSubject(ctx, subject)
@@ -209,7 +209,7 @@ func (s *Store) fetch(ctx context.Context, upload string, number int64) ([]byte,
 	return got.Message.Data, nil
 }
 
-// apiPrefix leads the subjects of JetStream's requests.
+// apiPrefix returns the prefix of the subjects of JetStream's API.
 func (s *Store) apiPrefix() string {
 	switch o := s.js.Options(); {
 	case o.APIPrefix != "":

@@ -14,7 +14,7 @@ import (
 	"gather/internal/npy"
 )
 
-// record is the value of an array in the bucket.
+// A record is the value of an array in the bucket.
 type record struct {
 	Version int       `json:"version"`
 	Tenant  string    `json:"tenant"`
@@ -23,16 +23,17 @@ type record struct {
 	Bytes   int64     `json:"bytes"`
 	SHA256  string    `json:"sha256"`
 	Created time.Time `json:"created"`
-	// Header is the header of the file, so that a description needs no block.
+	// Header is the header of the file, so that a description reads no block.
 	Header header `json:"header"`
-	// Blocks have BlockBytes each, but the last.
+	// BlockBytes is the size of each block but the last.
 	BlockBytes int64 `json:"block_bytes"`
 	Blocks     int64 `json:"blocks"`
-	// Sealed names who is about to replace or delete the array; it is not opened meanwhile.
-	Sealed string `json:"sealed,omitempty"`
+	// LockedBy identifies the operation that is replacing or deleting the array, which cannot be opened meanwhile; "" for
+	// none.
+	LockedBy string `json:"sealed,omitempty"`
 
-	seq uint64 // of the message
-	// broken is the error of a record that cannot be read; then only Tenant and Name are set.
+	seq uint64 // sequence of the message
+	// broken is the error of a record that cannot be read; only Tenant and Name are set then.
 	broken error
 }
 
@@ -42,18 +43,18 @@ func (r *record) tag() string {
 	case r == nil:
 		return ""
 	case r.broken != nil:
-		return "?" // one that no client has
+		return "?" // matches no client's tag
 	}
 	return r.SHA256
 }
 
-// lockedAs reports whether the record is still as another one that was locked by an operation. One that cannot be read is
-// not locked, but is the same message.
+// lockedAs reports whether the record is still before, locked by an operation. A record that cannot be read is not locked,
+// and is compared by its message.
 func (r *record) lockedAs(before *record, by string) bool {
 	if before.broken != nil {
 		return r.seq == before.seq
 	}
-	return r.Sealed == by
+	return r.LockedBy == by
 }
 
 type header struct {
@@ -79,7 +80,7 @@ func newRecord(key arrayKey, upload string, c *array.Content, blockBytes int64) 
 	}
 }
 
-// parseRecord reads and checks a record: values computed of it must be valid.
+// parseRecord parses a record and checks it, because other values are computed from it.
 func parseRecord(data []byte, seq uint64) (*record, error) {
 	r := &record{seq: seq}
 	if err := json.Unmarshal(data, r); err != nil {
@@ -95,7 +96,7 @@ func parseRecord(data []byte, seq uint64) (*record, error) {
 	return r, nil
 }
 
-// maxBlock is far above any block that is written.
+// maxBlock is larger than any block that is written.
 const maxBlock = 64 << 20
 
 func (r *record) header() npy.Header {
@@ -106,20 +107,21 @@ func (r *record) header() npy.Header {
 }
 
 func (r *record) key() arrayKey { return arrayKey{r.Tenant, r.Name} }
-func (r *record) mark() string  { return array.Use(r.Tenant, r.Name, r.SHA256) }
+func (r *record) refID() string { return array.Use(r.Tenant, r.Name, r.SHA256) }
 
 func (s *Store) describe(r *record) job.Array {
 	if r.broken != nil {
 		return job.Array{Name: r.Name, Damaged: true, Unreadable: true}
 	}
 	c := array.Content{Header: r.header(), Bytes: r.Bytes, SHA256: r.SHA256}
-	if s.cfg.Uses != nil { // which has all unfinished jobs, unlike the handles
-		return c.Describe(r.Name, r.Created, s.cfg.Uses.Uses(r.mark()))
+	if s.cfg.Uses != nil { // Uses has all unfinished jobs, unlike the handles
+		return c.Describe(r.Name, r.Created, s.cfg.Uses.Uses(r.refID()))
 	}
 	return c.Describe(r.Name, r.Created, s.inUse(r))
 }
 
-// token makes a key's token of a name: bytes but letters, digits, '-' and '_' are written as "=" and two digits.
+// token returns a name as a token of a key: every byte other than letters, digits, '-' and '_' becomes "=" and two hex
+// digits.
 func token(name string) string {
 	var b strings.Builder
 	for i := range len(name) {
@@ -130,12 +132,12 @@ func token(name string) string {
 		}
 	}
 	if b.Len() == 0 {
-		return "=" // no name is written so
+		return "=" // no other name yields this token
 	}
 	return b.String()
 }
 
-// untoken is the inverse of token; other text gives some other name.
+// untoken is the inverse of token. Any other text yields some name.
 func untoken(text string) string {
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {
@@ -153,20 +155,20 @@ func untoken(text string) string {
 	return b.String()
 }
 
-// usage is the count and the bytes of the arrays of a tenant. Every change of an array has the usage after it.
+// usage is the number and the bytes of the arrays of a tenant. Every update of a record carries the usage after it.
 type usage struct{ arrays, bytes int64 }
 
-const tallyHeader = "Gather-Tally"
+const usageHeader = "Gather-Tally"
 
 func (t usage) String() string { return fmt.Sprintf("%d %d", t.arrays, t.bytes) }
 
-// tallyOf returns false for a message that this package did not write.
-func tallyOf(h nats.Header) (t usage, ok bool) {
-	_, err := fmt.Sscanf(h.Get(tallyHeader), "%d %d", &t.arrays, &t.bytes)
+// parseUsage returns the usage in a message; false for a message that this package did not write.
+func parseUsage(h nats.Header) (t usage, ok bool) {
+	_, err := fmt.Sscanf(h.Get(usageHeader), "%d %d", &t.arrays, &t.bytes)
 	return t, err == nil
 }
 
-// with returns the usage after a record took the place of another; nil is none.
+// with returns the usage after a record was replaced by another; nil for no record.
 func (t usage) with(old, next *record) usage {
 	if old != nil {
 		t.arrays, t.bytes = t.arrays-1, t.bytes-old.Bytes

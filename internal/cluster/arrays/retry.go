@@ -14,23 +14,24 @@ import (
 )
 
 const (
-	// shortPatience is how long a request waits for NATS, longPatience an upload, which has more to lose.
-	shortPatience = 10 * time.Second
-	longPatience  = 30 * time.Second
-	// forever leaves it to the context.
+	// requestTimeout is how long a request waits for NATS, uploadTimeout how long an upload waits, because repeating it
+	// costs more.
+	requestTimeout = 10 * time.Second
+	uploadTimeout  = 30 * time.Second
+	// forever means that only the context limits the wait.
 	forever = time.Duration(-1)
-	// tryTimeout bounds one try.
+	// tryTimeout bounds one attempt.
 	tryTimeout = 5 * time.Second
 
 	firstPause, lastPause = 20 * time.Millisecond, 200 * time.Millisecond
 )
 
-// errConflict: another change of the tenant's arrays came first.
+// errConflict means that another update of the tenant's arrays came first.
 var errConflict = errors.New("the arrays of the tenant change all the time")
 
-// retry calls f until it succeeds, fails permanently, or the patience or ctx ends. Its error is the cause of ctx, or the
-// last error of f: wrapped in job.ErrStorage if that was one of NATS.
-func (s *Store) retry(ctx context.Context, patience time.Duration, f func(ctx context.Context) error) error {
+// retry calls f until it succeeds or fails permanently, or the timeout or ctx ends. It returns the cause of ctx, or the
+// last error of f, which is wrapped in job.ErrStorage unless it is a permanentError.
+func (s *Store) retry(ctx context.Context, timeout time.Duration, f func(ctx context.Context) error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -44,7 +45,7 @@ func (s *Store) retry(ctx context.Context, patience time.Duration, f func(ctx co
 		return struct{}{}, err
 	}, backoff.WithBackOff(&backoff.ExponentialBackOff{
 		InitialInterval: firstPause, RandomizationFactor: .5, Multiplier: 2, MaxInterval: lastPause,
-	}), backoff.WithMaxElapsedTime(max(0, patience)))
+	}), backoff.WithMaxElapsedTime(max(0, timeout)))
 	decision, decided := errors.AsType[permanentError](err)
 	switch {
 	case err == nil:
@@ -60,7 +61,8 @@ func (s *Store) retry(ctx context.Context, patience time.Duration, f func(ctx co
 // A permanentError is an error of the store itself, not of NATS: it is not retried.
 type permanentError struct{ error }
 
-// isTransient reports whether an error may pass: every error but a permanent rejection of a server.
+// isTransient reports whether an operation that failed with an error may succeed later: after any error but a permanent
+// rejection by a server.
 func isTransient(err error) bool {
 	if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrMaxPayload) ||
 		errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// sweepEvery is the pause between two sweeps; the first one comes after a part of it, so that nodes that start
-	// together do not sweep together.
+	// sweepEvery is the pause between two sweeps. The first sweep starts after a random part of it, so that nodes that
+	// start together do not sweep together.
 	sweepEvery = 2 * time.Hour
 	// usageEvery is the pause between two readings of the total usage.
 	usageEvery = time.Minute
@@ -23,19 +23,19 @@ func (s *Store) blockSubject(upload string, number int64) string {
 	return fmt.Sprintf("%s.arrays.blocks.%s.%d", s.cfg.Prefix, upload, number)
 }
 
-// blocksOf is the subject of every block of an upload.
+// blocksOf returns the subject filter for all blocks of an upload.
 func (s *Store) blocksOf(upload string) string {
 	return s.cfg.Prefix + ".arrays.blocks." + upload + ".*"
 }
 
 // purge removes the blocks of an upload.
 func (s *Store) purge(ctx context.Context, upload string) error {
-	return s.retry(ctx, shortPatience, func(ctx context.Context) error {
+	return s.retry(ctx, requestTimeout, func(ctx context.Context) error {
 		return s.blocks.Purge(ctx, jetstream.WithPurgeSubject(s.blocksOf(upload)))
 	})
 }
 
-// maintain runs the maintenance of the store, until ctx is done.
+// maintain reads the total usage and sweeps periodically, until ctx is done.
 func (s *Store) maintain(ctx context.Context) {
 	defer close(s.done)
 	sweep := time.NewTimer(rand.N(sweepEvery)) //nolint:gosec // only spreads
@@ -43,8 +43,8 @@ func (s *Store) maintain(ctx context.Context) {
 	look := time.NewTicker(usageEvery)
 	defer look.Stop()
 	for {
-		if err := s.look(ctx); err != nil && ctx.Err() == nil {
-			s.cfg.Logger.Debug("the arrays could not be counted", "error", err)
+		if err := s.refreshUsage(ctx); err != nil && ctx.Err() == nil {
+			s.cfg.Logger.Debug("reading the usage of arrays failed", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -53,13 +53,13 @@ func (s *Store) maintain(ctx context.Context) {
 		case <-sweep.C:
 			sweep.Reset(sweepEvery)
 			if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
-				s.cfg.Logger.Warn("abandoned uploads could not be swept; tried again later", "error", err)
+				s.cfg.Logger.Warn("sweeping abandoned uploads failed; it is retried later", "error", err)
 			}
 		}
 	}
 }
 
-// tenants returns, by tenant's token, the last change of its arrays, and the subjects of all records.
+// tenants returns the last update of each tenant's arrays, by the tenant's token, and the subjects of all records.
 func (s *Store) tenants(ctx context.Context) (last map[string]*jetstream.RawStreamMsg, subjects []string, err error) {
 	if subjects, err = s.subjects(ctx, s.meta, s.metaSubject(">")); err != nil {
 		return nil, nil, err
@@ -70,7 +70,7 @@ func (s *Store) tenants(ctx context.Context) (last map[string]*jetstream.RawStre
 		if _, ok := last[tenant]; ok {
 			continue
 		}
-		err := s.retry(ctx, shortPatience, func(ctx context.Context) (err error) {
+		err := s.retry(ctx, requestTimeout, func(ctx context.Context) (err error) {
 			last[tenant], err = s.last(ctx, s.metaSubject(tenant+".*"))
 			return err
 		})
@@ -81,14 +81,14 @@ func (s *Store) tenants(ctx context.Context) (last map[string]*jetstream.RawStre
 	return last, subjects, nil
 }
 
-// tenantToken is the token of the tenant in the subject of a record.
+// tenantToken returns the tenant's token in the subject of a record.
 func tenantToken(subject string) string {
 	tokens := strings.Split(subject, ".")
 	return tokens[max(0, len(tokens)-2)]
 }
 
-// look counts the arrays of all tenants.
-func (s *Store) look(ctx context.Context) error {
+// refreshUsage reads the usage of all tenants.
+func (s *Store) refreshUsage(ctx context.Context) error {
 	last, _, err := s.tenants(ctx)
 	if err != nil {
 		return err
@@ -98,7 +98,7 @@ func (s *Store) look(ctx context.Context) error {
 		if m == nil {
 			continue
 		}
-		t, err := s.tallyOf(ctx, untoken(tenant), m)
+		t, err := s.tenantUsage(ctx, untoken(tenant), m)
 		if err != nil {
 			return err
 		}
@@ -110,13 +110,13 @@ func (s *Store) look(ctx context.Context) error {
 	return nil
 }
 
-// maxBroken bounds the records that one error of Sweep names.
+// maxBroken bounds the records that one error of Sweep lists.
 const maxBroken = 10
 
-// Sweep removes uploads without an array that got no block for longer than Config.AbandonedAfter, and the rest of
-// deleted records. It may run on several nodes at the same time.
+// Sweep removes uploads without an array whose last block is older than Config.AbandonedAfter, and markers of deleted
+// records. It may run on several nodes at the same time.
 func (s *Store) Sweep(ctx context.Context) error {
-	// In this order: an upload that becomes an array in between had a block just now.
+	// List uploads before arrays: an upload that becomes an array in between has a recent block.
 	firsts, err := s.subjects(ctx, s.blocks, s.blocksOf("*")[:len(s.blocksOf("*"))-1]+"0")
 	if err != nil {
 		return err
@@ -140,19 +140,19 @@ func (s *Store) Sweep(ctx context.Context) error {
 	s.mu.Lock()
 	s.damaged = len(broken)
 	s.mu.Unlock()
-	if len(broken) > 0 { // which uploads are theirs is not known
+	if len(broken) > 0 { // their uploads are unknown
 		return errors.Join(broken[:min(len(broken), maxBroken)]...)
 	}
 	for _, subject := range firsts {
 		if upload := tenantToken(subject); !kept[upload] {
-			if err := s.abandon(ctx, upload); err != nil {
+			if err := s.removeIfAbandoned(ctx, upload); err != nil {
 				return err
 			}
 		}
 	}
 	for _, subject := range subjects {
 		if m := last[tenantToken(subject)]; m != nil && m.Subject != subject {
-			if err := s.forget(ctx, subject); err != nil {
+			if err := s.purgeMarker(ctx, subject); err != nil {
 				return err
 			}
 		}
@@ -160,10 +160,10 @@ func (s *Store) Sweep(ctx context.Context) error {
 	return nil
 }
 
-// abandon removes an upload if its last block is old.
-func (s *Store) abandon(ctx context.Context, upload string) error {
+// removeIfAbandoned removes an upload if its last block is old.
+func (s *Store) removeIfAbandoned(ctx context.Context, upload string) error {
 	var newest *jetstream.RawStreamMsg
-	err := s.retry(ctx, shortPatience, func(ctx context.Context) (err error) {
+	err := s.retry(ctx, requestTimeout, func(ctx context.Context) (err error) {
 		newest, err = s.blocks.GetLastMsgForSubject(ctx, s.blocksOf(upload))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			newest, err = nil, nil
@@ -173,13 +173,14 @@ func (s *Store) abandon(ctx context.Context, upload string) error {
 	if err != nil || newest == nil || s.cfg.Now().Sub(newest.Time) <= s.cfg.AbandonedAfter {
 		return err
 	}
-	s.cfg.Logger.Info("remove an abandoned upload", "upload", upload, "last_block", newest.Time)
+	s.cfg.Logger.Info("removing an abandoned upload", "upload", upload, "last_block", newest.Time)
 	return s.purge(ctx, upload)
 }
 
-// forget removes the marker of a deleted record. The marker of the last change of a tenant stays: it has the usage.
-func (s *Store) forget(ctx context.Context, subject string) error {
-	return s.retry(ctx, shortPatience, func(ctx context.Context) error {
+// purgeMarker removes the marker of a deleted record. The marker of a tenant's last update stays, because it carries the
+// usage.
+func (s *Store) purgeMarker(ctx context.Context, subject string) error {
+	return s.retry(ctx, requestTimeout, func(ctx context.Context) error {
 		m, err := s.last(ctx, subject)
 		if err != nil || m == nil || m.Header.Get(operationHeader) == "" {
 			return err
