@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// open connects as a client of the servers does.
+// open connects a client to the servers.
 func open(t *testing.T, f *natstest.Files, opts ...nats.Option) (jetstream.JetStream, error) {
 	t.Helper()
 	nc, err := f.Connect(append(opts, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))...)
@@ -26,7 +26,7 @@ func open(t *testing.T, f *natstest.Files, opts ...nats.Option) (jetstream.JetSt
 	return jetstream.New(nc)
 }
 
-// stream makes a stream of n replicas, which keeps messages under "s.".
+// stream creates a stream of n replicas for the subjects "s.>".
 func stream(t *testing.T, f *natstest.Files, n int) jetstream.JetStream {
 	t.Helper()
 	js, err := open(t, f)
@@ -45,7 +45,7 @@ func stream(t *testing.T, f *natstest.Files, n int) jetstream.JetStream {
 	}
 }
 
-// publish publishes one message, and again while there is nobody to take it.
+// publish publishes one message, and repeats while no server accepts it.
 func publish(t *testing.T, js jetstream.JetStream) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); ; {
@@ -93,7 +93,7 @@ func TestServersOutliveOne(t *testing.T) {
 	publish(t, js)
 	s.StopAll()
 	if _, err := js.Publish(t.Context(), "s.a", nil); err == nil {
-		t.Error("a message was kept by nobody")
+		t.Error("a message has no replica")
 	}
 	began = time.Now()
 	s.RestartAll()
@@ -111,7 +111,7 @@ func TestProcesses(t *testing.T) {
 	js := stream(t, &p.Files, 3)
 	publish(t, js)
 	if leader := p.Leader(); leader < 0 {
-		t.Fatal("nobody leads")
+		t.Fatal("no server leads")
 	} else {
 		p.Kill(leader)
 		publish(t, js)
@@ -155,7 +155,7 @@ func TestOneServer(t *testing.T) {
 	}
 }
 
-// Whoever is not who they should be is refused, and the others can use JetStream.
+// Clients without valid credentials are rejected, and other clients can use JetStream.
 func TestAuth(t *testing.T) {
 	without := func(change func(*natstest.Files)) func(natstest.Files) *natstest.Files {
 		return func(f natstest.Files) *natstest.Files {

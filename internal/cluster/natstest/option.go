@@ -11,7 +11,7 @@ import (
 // An Option changes how the servers are configured.
 type Option func(tb testing.TB, s *setup)
 
-// Password makes the servers ask for a user and a password; URL has them.
+// Password makes the servers require a user and a password, which URL contains.
 func Password(user, password string) Option {
 	return func(_ testing.TB, s *setup) {
 		s.user = url.UserPassword(user, password)
@@ -19,22 +19,22 @@ func Password(user, password string) Option {
 	}
 }
 
-// TLS makes the servers speak TLS with their clients, with certificates of an authority of their own: see CA.
+// TLS makes the servers use TLS with certificates of their own CA: see Files.CA.
 func TLS() Option {
 	return func(tb testing.TB, s *setup) { s.useTLS(tb, false) }
 }
 
-// MutualTLS is TLS that asks for a client's certificate as well: see ClientCert and ClientKey.
+// MutualTLS is TLS with a required client certificate: see Files.ClientCert and Files.ClientKey.
 func MutualTLS() Option {
 	return func(tb testing.TB, s *setup) { s.useTLS(tb, true) }
 }
 
-// Creds makes the servers trust an operator, who has an account with JetStream and a user in it: see Files.Creds.
+// Creds makes the servers trust an operator with an account that has JetStream and a user: see Files.Creds.
 func Creds() Option {
 	return func(tb testing.TB, s *setup) { s.useOperator(tb) }
 }
 
-// SyncAlways makes the servers force every message to disk before they acknowledge it, as those of deploy/nats do.
+// SyncAlways makes the servers sync every message to disk before they acknowledge it, as deploy/nats does.
 func SyncAlways() Option {
 	return func(_ testing.TB, s *setup) { s.sync = "always" }
 }
@@ -44,19 +44,19 @@ func Config(lines string) Option {
 	return func(_ testing.TB, s *setup) { s.extra = append(s.extra, lines) }
 }
 
-// Files are the names of what a client of the servers needs, and where they are.
+// Files holds the URL and the file names that a client of the servers needs.
 type Files struct {
-	// URL lists the servers, separated by commas, with user and password if they ask for them.
+	// URL lists the servers, separated by commas, with user and password if they are required.
 	URL string
-	// CA is the file of the authority's certificate, with TLS or MutualTLS.
+	// CA is the file of the CA certificate, with TLS or MutualTLS.
 	CA string
-	// ClientCert and ClientKey are the client's own, with MutualTLS.
+	// ClientCert and ClientKey are the client certificate and its key, with MutualTLS.
 	ClientCert, ClientKey string
-	// Creds is the file with the user's JWT and seed, with the option of that name.
+	// Creds is the file with the user's JWT and seed, with the option Creds.
 	Creds string
 }
 
-// setup is what the options say, and the ports and directories of the servers.
+// setup holds the options, and the ports and directories of the servers.
 type setup struct {
 	Files
 
@@ -68,10 +68,10 @@ type setup struct {
 	sync   string // the sync_interval of JetStream
 }
 
-// node is one server.
+// node is the configuration of one server.
 type node struct {
-	name, config           string
-	client, cluster, watch int
+	name, config             string
+	client, cluster, monitor int
 }
 
 // newSetup chooses ports and writes the configurations.
@@ -88,7 +88,7 @@ func newSetup(tb testing.TB, n int, opts []Option) *setup {
 	var urls, routes []string
 	for i := range n {
 		node := node{
-			name: fmt.Sprintf("nats-%d", i), client: ports[3*i], cluster: ports[3*i+1], watch: ports[3*i+2],
+			name: fmt.Sprintf("nats-%d", i), client: ports[3*i], cluster: ports[3*i+1], monitor: ports[3*i+2],
 			config: filepath.Join(s.dir, fmt.Sprintf("nats-%d.conf", i)),
 		}
 		s.nodes = append(s.nodes, node)
@@ -114,5 +114,5 @@ func (s *setup) configuration(i int, routes []string) string {
 	return text + strings.Join(s.extra, "\n") + "\n"
 }
 
-// StoreDir returns the directory in which server i keeps its streams.
+// StoreDir returns the directory in which server i stores its streams.
 func (s *setup) StoreDir(i int) string { return filepath.Join(s.dir, s.nodes[i].name) }

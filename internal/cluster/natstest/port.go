@@ -10,14 +10,14 @@ import (
 	"testing"
 )
 
-// The ports are below those that systems give to outgoing connections and to listeners on port 0, so that nobody but
-// another test of this kind can take one between the choice and the start, or while a server is stopped.
+// The ports are below the ranges for outgoing connections and for listeners on port 0, so that only another test of this
+// kind can take one before a server starts or while it is stopped.
 const firstPort, lastPort = 12_000, 32_000
 
 // loopback returns the address of a port.
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
-// freePorts returns ports on which nobody listens. All are held until the last one is found.
+// freePorts returns ports without a listener. It holds all of them until the last one is found.
 func freePorts(tb testing.TB, n int) []int {
 	tb.Helper()
 	var ports []int

@@ -18,17 +18,17 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Processes are servers that each are a process.
+// Processes are servers that run as processes of their own.
 type Processes struct {
 	*setup
 
 	tb      testing.TB
 	binary  string
-	running []*exec.Cmd // nil where one is killed
+	running []*exec.Cmd // nil for a killed server
 	http    http.Client
 }
 
-// StartProcesses builds the server from the module cache and is otherwise as Start.
+// StartProcesses builds the server from the module cache, and starts servers as Start does.
 func StartProcesses(tb testing.TB, n int, opts ...Option) *Processes {
 	tb.Helper()
 	p := &Processes{setup: newSetup(tb, n, opts), tb: tb, running: make([]*exec.Cmd, n)}
@@ -41,14 +41,14 @@ func StartProcesses(tb testing.TB, n int, opts ...Option) *Processes {
 	tb.Cleanup(func() {
 		p.KillAll()
 		if tb.Failed() {
-			p.tell()
+			p.logTails()
 		}
 	})
 	p.RestartAll()
 	return p
 }
 
-// Kill kills server i, paused or not, and waits for its end.
+// Kill kills server i, also if it is paused, and waits for its end.
 func (p *Processes) Kill(i int) {
 	if p.running[i] == nil {
 		return
@@ -70,7 +70,7 @@ func (p *Processes) KillAll() {
 	}
 }
 
-// Stop stops server i in order, and waits for its end.
+// Stop shuts server i down gracefully, and waits for its end.
 func (p *Processes) Stop(i int) {
 	if p.running[i] == nil {
 		return
@@ -80,10 +80,10 @@ func (p *Processes) Stop(i int) {
 	p.running[i] = nil
 }
 
-// Pause stops server i where it is; its connections stay open.
+// Pause suspends server i; its connections stay open.
 func (p *Processes) Pause(i int) { p.signal(i, syscall.SIGSTOP) }
 
-// Resume lets server i go on.
+// Resume continues server i.
 func (p *Processes) Resume(i int) { p.signal(i, syscall.SIGCONT) }
 
 func (p *Processes) signal(i int, s os.Signal) {
@@ -102,7 +102,7 @@ func (p *Processes) Restart(i int) {
 	p.Wait()
 }
 
-// RestartAll does that with all servers at once.
+// RestartAll restarts all servers together.
 func (p *Processes) RestartAll() {
 	p.tb.Helper()
 	p.KillAll()
@@ -115,25 +115,25 @@ func (p *Processes) RestartAll() {
 func (p *Processes) start(i int) {
 	p.tb.Helper()
 	n := &p.nodes[i]
-	cmd := exec.Command(p.binary, "--config", n.config, "--http_port", fmt.Sprint(n.watch), "--log", p.log(i)) //nolint:noctx // ended by Kill
+	cmd := exec.Command(p.binary, "--config", n.config, "--http_port", fmt.Sprint(n.monitor), "--log", p.log(i)) //nolint:noctx // ended by Kill
 	must(p.tb, cmd.Start())
 	p.running[i] = cmd
 }
 
 func (p *Processes) log(i int) string { return filepath.Join(p.dir, p.nodes[i].name+".log") }
 
-// Wait returns when the servers that run have a leader among them, and each of them has all that it should. None may be
-// paused.
+// Wait returns when the running servers have a leader and all their replicas are current. No server may be paused.
 func (p *Processes) Wait() {
 	p.tb.Helper()
 	n := len(p.running) - count(p.running, nil)
-	await(p.tb, func() bool { return agree(n, p.looks()) })
+	await(p.tb, func() bool { return agree(n, p.statuses()) })
 }
 
-// Leader returns which server leads the cluster, -1 if none does. Streams have leaders of their own. None may be paused.
+// Leader returns the server that leads the cluster; -1 if none does. Streams have leaders of their own. No server may be
+// paused.
 func (p *Processes) Leader() int {
-	looks := p.looks()
-	if i := slices.IndexFunc(looks, func(l look) bool { return l.leads }); i >= 0 {
+	looks := p.statuses()
+	if i := slices.IndexFunc(looks, func(l serverStatus) bool { return l.leads }); i >= 0 {
 		return slices.IndexFunc(p.nodes, func(n node) bool { return n.name == looks[i].leader })
 	}
 	return -1
@@ -156,13 +156,13 @@ func (p *Processes) Lead(tb testing.TB, stream string, i int) {
 	})
 }
 
-// looks leaves out the servers that do not answer.
-func (p *Processes) looks() (all []look) {
+// statuses returns the states of the servers that respond.
+func (p *Processes) statuses() (all []serverStatus) {
 	for i := range p.nodes {
 		if p.running[i] == nil {
 			continue
 		}
-		var l look
+		var l serverStatus
 		var v server.JSInfo
 		if status, err := p.get(i, "/healthz", nil); err == nil {
 			l.healthy = status == http.StatusOK
@@ -175,9 +175,9 @@ func (p *Processes) looks() (all []look) {
 	return all
 }
 
-// get asks server i how it is.
+// get requests a monitoring page of server i.
 func (p *Processes) get(i int, path string, v any) (int, error) {
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+loopback(p.nodes[i].watch)+path, http.NoBody)
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+loopback(p.nodes[i].monitor)+path, http.NoBody)
 	if err != nil {
 		return 0, err
 	}
@@ -192,12 +192,12 @@ func (p *Processes) get(i int, path string, v any) (int, error) {
 	return resp.StatusCode, err
 }
 
-// tell logs the last lines of every server's log.
-func (p *Processes) tell() {
+// logTails logs the last lines of every server's log.
+func (p *Processes) logTails() {
 	for i := range p.nodes {
 		text, err := os.ReadFile(p.log(i))
 		lines := slices.DeleteFunc(bytes.Split(text, []byte("\n")), func(line []byte) bool {
-			return bytes.Contains(line, []byte("Healthcheck failed")) // as Wait asks until it does not
+			return bytes.Contains(line, []byte("Healthcheck failed")) // Wait polls until the check succeeds
 		})
 		p.tb.Logf("the end of the log of server %d (%v):\n%s", i, err, bytes.Join(lines[max(0, len(lines)-30):], []byte("\n")))
 	}

@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// A Proxy passes the connections of a client on to a server. While it is paused nothing passes, and connections stay open, as in
-// a network partition.
+// A Proxy forwards the connections of a client to a server. While it is paused it forwards nothing, and connections stay
+// open, as in a network partition.
 type Proxy struct {
-	// URL is where the client connects to.
+	// URL is the address for the client.
 	URL string
 
 	target string
@@ -25,7 +25,7 @@ type Proxy struct {
 	ended bool
 }
 
-// NewProxy starts a proxy for the first server of a URL. The test's cleanup ends it.
+// NewProxy starts a proxy for the first server of a URL. The test's cleanup stops it.
 func NewProxy(tb testing.TB, target string) *Proxy {
 	tb.Helper()
 	u, err := url.Parse(strings.Split(target, ",")[0])
@@ -82,14 +82,14 @@ func (p *Proxy) copy(to, from net.Conn) {
 	}
 }
 
-// Pause stops everything that passes.
+// Pause stops the forwarding.
 func (p *Proxy) Pause() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.open = make(chan struct{})
 }
 
-// Resume passes on what was held up, and everything after it.
+// Resume forwards the held data and everything after it.
 func (p *Proxy) Resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -18,7 +18,7 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// useTLS makes an authority and the certificates that it signs.
+// useTLS creates a CA and the certificates that it signs.
 func (s *setup) useTLS(tb testing.TB, mutual bool) {
 	tb.Helper()
 	file := func(name string) string { return filepath.Join(s.dir, name) }
@@ -72,15 +72,15 @@ func certify(tb testing.TB, cert, parent *x509.Certificate, parentKey *ecdsa.Pri
 	return key
 }
 
-// useOperator makes an operator, its system account, an account with JetStream and a user of it, and has the servers know
-// the accounts from their configuration.
+// useOperator creates an operator, its system account, and an account with JetStream and a user, and adds the accounts to
+// the configuration of the servers.
 func (s *setup) useOperator(tb testing.TB) {
 	tb.Helper()
 	operatorKey, operator := identity(tb, nkeys.CreateOperator)
 	systemKey, system := identity(tb, nkeys.CreateAccount)
 	accountKey, account := identity(tb, nkeys.CreateAccount)
 	userKey, user := identity(tb, nkeys.CreateUser)
-	_ = systemKey // nobody logs in there
+	_ = systemKey // not used for logins
 
 	oc := jwt.NewOperatorClaims(operator)
 	oc.Name, oc.SystemAccount = "natstest", system

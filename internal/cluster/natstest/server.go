@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// patience is how long servers may take to agree. Elections alone take up to nine seconds.
+// patience is the time in which servers must become ready. Elections alone take up to nine seconds.
 const patience = 60 * time.Second
 
 // Servers run in the process of the test.
@@ -19,10 +19,10 @@ type Servers struct {
 	*setup
 
 	tb      testing.TB
-	running []*server.Server // nil where one is stopped
+	running []*server.Server // nil for a stopped server
 }
 
-// Start starts one server, or three that are a cluster, and returns when they agree on a leader and all are current.
+// Start starts one server, or a cluster of three, and returns when they have a leader and all replicas are current.
 func Start(tb testing.TB, n int, opts ...Option) *Servers {
 	tb.Helper()
 	s := &Servers{setup: newSetup(tb, n, opts), tb: tb, running: make([]*server.Server, n)}
@@ -31,7 +31,7 @@ func Start(tb testing.TB, n int, opts ...Option) *Servers {
 	return s
 }
 
-// Stop stops server i in order, and waits for its end.
+// Stop shuts server i down gracefully, and waits for its end.
 func (s *Servers) Stop(i int) {
 	if s.running[i] == nil {
 		return
@@ -79,7 +79,7 @@ func (s *Servers) Restart(i int) {
 	s.Wait()
 }
 
-// RestartAll does that with all servers at once.
+// RestartAll restarts all servers together.
 func (s *Servers) RestartAll() {
 	s.tb.Helper()
 	s.StopAll()
@@ -103,31 +103,31 @@ func (s *Servers) start(i int) {
 	}
 }
 
-// Wait returns when the servers that run have a leader among them, and each of them has all that it should.
+// Wait returns when the running servers have a leader and all their replicas are current.
 func (s *Servers) Wait() {
 	s.tb.Helper()
 	n := len(s.running) - count(s.running, nil)
-	await(s.tb, func() bool { return agree(n, s.looks()) })
+	await(s.tb, func() bool { return agree(n, s.statuses()) })
 }
 
-// Leader returns which server leads the cluster, -1 if none does. Streams have leaders of their own.
+// Leader returns the server that leads the cluster; -1 if none does. Streams have leaders of their own.
 func (s *Servers) Leader() int {
 	return slices.IndexFunc(s.running, func(r *server.Server) bool { return r != nil && r.JetStreamIsLeader() })
 }
 
-// StreamLeader returns which server leads a stream of the only account, -1 if none does. With Creds it does not know.
+// StreamLeader returns the server that leads a stream of the default account; -1 if none does. It does not work with Creds.
 func (s *Servers) StreamLeader(stream string) int {
 	return slices.IndexFunc(s.running, func(r *server.Server) bool {
 		return r != nil && r.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream)
 	})
 }
 
-func (s *Servers) looks() (all []look) {
+func (s *Servers) statuses() (all []serverStatus) {
 	for _, r := range s.running {
 		if r == nil {
 			continue
 		}
-		var l look
+		var l serverStatus
 		answer := httptest.NewRecorder()
 		r.HandleHealthz(answer, httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/healthz", http.NoBody))
 		l.healthy = answer.Code == http.StatusOK
@@ -139,15 +139,15 @@ func (s *Servers) looks() (all []look) {
 	return all
 }
 
-// look is how a server sees itself and the others.
-type look struct {
+// serverStatus is a server's state and its view of the cluster.
+type serverStatus struct {
 	healthy  bool
 	leads    bool
 	leader   string
-	replicas int // others that are there and current; only the leader knows
+	replicas int // current followers; set for the leader only
 }
 
-func (l *look) read(v *server.JSInfo, name string) {
+func (l *serverStatus) read(v *server.JSInfo, name string) {
 	if v.Meta == nil {
 		return
 	}
@@ -159,8 +159,8 @@ func (l *look) read(v *server.JSInfo, name string) {
 	}
 }
 
-// agree reports whether n servers are of one mind and complete.
-func agree(n int, all []look) bool {
+// agree reports whether n servers are healthy, have the same leader and are current.
+func agree(n int, all []serverStatus) bool {
 	if len(all) < n {
 		return false
 	}
@@ -172,7 +172,7 @@ func agree(n int, all []look) bool {
 			return false
 		}
 	}
-	return n == 1 || slices.ContainsFunc(all, func(l look) bool { return l.leads })
+	return n == 1 || slices.ContainsFunc(all, func(l serverStatus) bool { return l.leads })
 }
 
 // await waits until a condition holds.

@@ -24,14 +24,14 @@ func (f *Files) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	return nats.Connect(f.URL, opts...)
 }
 
-// Stream is what a stream has.
+// A Stream describes a stream.
 type Stream struct {
 	Name string
 	// First and Last are the sequences of its oldest and newest message.
 	First, Last uint64
-	// Bytes is how large the messages are together, with their subjects and headers.
+	// Bytes is the size of the messages with their subjects and headers.
 	Bytes uint64
-	// Leader is the name of the server that leads it; "" for a single server.
+	// Leader is the name of the server that leads the stream; "" for a single server.
 	Leader string
 }
 
@@ -121,7 +121,7 @@ func (f *Files) each(tb testing.TB, prefix string, do func(context.Context, jets
 
 func (f *Files) use(tb testing.TB, do func(context.Context, jetstream.JetStream) error) {
 	tb.Helper()
-	// Not the test's, which has ended when its cleanup uses this.
+	// Not the test's context, which has ended during its cleanup.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	nc, err := f.Connect(nats.Timeout(10 * time.Second))
