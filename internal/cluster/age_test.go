@@ -10,11 +10,11 @@ import (
 	"gather/internal/job"
 )
 
-// The age of a node that is cut off from NATS grows, and it has no latest state; neither is so once the cut has ended. Nobody closes
-// the connection, so the node notices by its age alone.
+// The age of a node that is cut off from NATS grows, and it cannot read the latest state; both end with the cut. The
+// connection stays open, so only its age shows that the node lags.
 func TestAgeWhileCutOff(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	p := natstest.NewProxy(t, f.s.URL)
 	a, b := f.open("a"), f.open("b", through(p), cluster.WithStallAfter(time.Second))
 	id := a.submit(2)
@@ -23,10 +23,10 @@ func TestAgeWhileCutOff(t *testing.T) {
 	f.ok(b.ReadBarrier(t.Context()))
 	b.get(id)
 	p.Pause()
-	f.eventually("the node is behind", func() bool { return b.Age() > 5*time.Second })
+	f.eventually("the node lags", func() bool { return b.Age() > 5*time.Second })
 	_, err := a.Cancel(t.Context(), "t", id)
 	f.ok(err)
-	a.ends(id)
+	a.waitEnded(id)
 	if j := b.get(id); j.State != job.Queued {
 		t.Errorf("the node that is cut off has the job as %v, want queued", j.State)
 	}
@@ -39,10 +39,10 @@ func TestAgeWhileCutOff(t *testing.T) {
 	}
 }
 
-// A barrier ends when the log answers, and its messages do not come.
+// A read barrier fails if the log answers but its messages do not arrive.
 func TestBarrierOfSlowReader(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	a, b := f.open("a"), f.open("b", cluster.WithStallAfter(time.Second))
 	b.StopReading()
 	a.submit(2)

@@ -27,13 +27,14 @@ func (n *node) expired(count int) {
 	}
 }
 
-// A job is trimmed by its place in the log and its own expiry, whatever the clock of its author shows: here an hour ahead.
+// The trim of a job depends on its place in the log and its expiry, not on the clock of its author, which is an hour ahead
+// here.
 func TestTrimSkewedAuthor(t *testing.T) {
 	t.Parallel()
 	for name, state := range map[string]job.State{"a running job": job.Running, "a kept job": job.Succeeded} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFleet(t, 1)
+			f := newTestCluster(t, 1)
 			a := f.open("a", briefly)
 			for began := time.Now(); time.Since(began) < 20*time.Millisecond; { // a span of the log, and more
 				a.expired(5)
@@ -44,28 +45,28 @@ func TestTrimSkewedAuthor(t *testing.T) {
 				f.ok(a.events(id, job.Finished{At: a.Now(), State: state}))
 			}
 			began := time.Now()
-			f.eventually("what is older than five times the retention of keys is trimmed", func() bool {
+			f.eventually("messages older than five times the retention of keys are trimmed", func() bool {
 				a.expired(1)
 				f.ok(a.Trim(t.Context()))
 				first, _ := f.logRange()
 				return first > 1 && time.Since(began) > 2*time.Second
 			})
 			fresh := f.open("fresh", briefly)
-			f.caughtUp(fresh)
+			f.catchUp(fresh)
 			if got := fresh.get(id).State; got != state {
-				t.Errorf("it is %v on a node that reads the rest of the log, want %v", got, state)
+				t.Errorf("the job is %v on a node that reads the rest of the log, want %v", got, state)
 			}
 		})
 	}
 }
 
-// A node trims what it has read before it was restarted, too.
+// A node trims messages that it applied before a restart.
 func TestTrimAfterRestart(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	a := f.open("a", briefly)
 	a.expired(5)
-	// The time of the log is that of its last message, so one has to come later than the tombstones last.
+	// The time of the log is the time of its last message, so a message must follow after the retention of tombstones.
 	f.pass(time.Second, a)
 	a.close()
 	a = f.open("a", briefly)
@@ -79,14 +80,14 @@ func TestTrimAfterRestart(t *testing.T) {
 	}
 }
 
-// What the view of a node has of the age of the log is the same after a restart.
+// The ages of the log in a node's replica are the same after a restart.
 func TestAgesAfterRestart(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	a := f.open("a")
 	ended, runs := a.submit(1), a.submit(1)
 	f.ok(a.events(ended, job.Started{At: a.Now()}, job.Finished{At: a.Now(), State: job.Succeeded}))
-	f.caughtUp(a)
+	f.catchUp(a)
 	before := a.Ages()
 	a.close()
 	a = f.open("a")

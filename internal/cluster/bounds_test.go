@@ -14,7 +14,7 @@ import (
 	"gather/internal/job"
 )
 
-// admitted is a batch of jobs under bounds.
+// admitted returns a batch of submissions under bounds.
 func admitted(bounds job.Admission, size job.Size, subs ...job.Submitted) job.Batch {
 	b := batch(subs...)
 	for range subs {
@@ -24,11 +24,11 @@ func admitted(bounds job.Admission, size job.Size, subs ...job.Submitted) job.Ba
 	return b
 }
 
-// Three nodes together accept as much as the bounds allow, and what ends makes room.
+// Three nodes together accept as many jobs as the bounds allow, and ended jobs make room.
 func TestAdmission(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
-	nodes := f.trio()
+	f := newTestCluster(t, 1)
+	nodes := f.openThree()
 	size := job.Size{Memory: 100, Waiting: 7}
 	for _, c := range []struct {
 		name, reason string
@@ -58,7 +58,7 @@ func TestAdmission(t *testing.T) {
 						}
 						r, ok := errors.AsType[*job.Rejection](err)
 						if !ok || !errors.Is(r.Err, c.err) || r.Reason != c.reason || r.RetryAfter <= 0 {
-							t.Errorf("%s: refused with %v (%+v)", c.name, err, r)
+							t.Errorf("%s: rejected with %v (%+v)", c.name, err, r)
 						}
 					})
 				}
@@ -72,30 +72,30 @@ func TestAdmission(t *testing.T) {
 		for i := range 3 {
 			f.ok(nodes[i].events(accepted[i], job.Started{At: time.Now()}, job.Finished{At: time.Now(), State: job.Succeeded}))
 		}
-		// Each node may have to read of the ends first.
-		f.caughtUp(nodes...)
+		// Each node may have to apply the ends first.
+		f.catchUp(nodes...)
 		fill(5)
 		if len(accepted) != c.room+3 {
 			t.Errorf("%s: after 3 ends %d jobs in all were accepted, want %d", c.name, len(accepted), c.room+3)
 		}
-		// A batch fits as a whole or not at all.
+		// A batch is accepted or rejected as a whole.
 		f.want(nodes[0].append(admitted(c.bounds, size, newJob(1), newJob(1))), c.err)
 		for _, id := range accepted[3:] {
 			f.ok(nodes[0].events(id, job.Finished{At: time.Now(), State: job.Failed}))
 		}
-		f.caughtUp(nodes...)
+		f.catchUp(nodes...)
 	}
-	if got, want := f.sameTables(nodes...), "tenants map[], 0 bytes, 0 waiting"; !strings.HasPrefix(got, want) {
+	if got, want := f.sameStates(nodes...), "tenants map[], 0 bytes, 0 waiting"; !strings.HasPrefix(got, want) {
 		t.Errorf("in the end got the table %s, want %s", got, want)
 	}
 	for _, n := range nodes {
-		f.eventually("dropped records are counted", func() bool {
+		f.eventually("rejected proposals are counted", func() bool {
 			return n.metric("log_rejected_proposals_total", "bound") == nodes[0].metric("log_rejected_proposals_total", "bound")
 		})
 	}
 }
 
-// submitOnce is what a node's service does with a submission that has an idempotency key.
+// submitOnce submits a job with an idempotency key, as a server does.
 func (n *node) submitOnce(key job.Key, s job.Submitted) (job.ID, error) {
 	for {
 		prior, err := n.Reserve(n.f.Context(), key)
@@ -118,16 +118,16 @@ func (n *node) submitOnce(key job.Key, s job.Submitted) (job.ID, error) {
 	}
 }
 
-// Of many submissions with one key, on all nodes at once, one is accepted, and all are told which.
+// Of many concurrent submissions with one key on all nodes, one is accepted, and all return its job.
 func TestIdempotency(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	f.cfg.KeyRetention = time.Hour
-	nodes := f.trio()
+	nodes := f.openThree()
 	for round := range 5 {
 		key := job.Key{Tenant: "t", Route: "r", Value: fmt.Sprint(round), Fingerprint: [32]byte{1}}
 		var mu sync.Mutex
-		told := make(map[job.ID]int)
+		answers := make(map[job.ID]int)
 		var all sync.WaitGroup
 		for i := range 30 {
 			all.Go(func() {
@@ -137,15 +137,15 @@ func TestIdempotency(t *testing.T) {
 				}
 				mu.Lock()
 				defer mu.Unlock()
-				told[id]++
+				answers[id]++
 			})
 		}
 		all.Wait()
-		f.caughtUp(nodes...)
+		f.catchUp(nodes...)
 		jobs, _, err := nodes[2].List(t.Context(), job.Query{Tenant: "t", Limit: 100})
 		f.ok(err)
-		if len(told) != 1 || len(jobs) != round+1 || told[jobs[0].ID] != 30 {
-			t.Fatalf("there are %d jobs, clients were told of %v", len(jobs), told)
+		if len(answers) != 1 || len(jobs) != round+1 || answers[jobs[0].ID] != 30 {
+			t.Fatalf("there are %d jobs, clients got %v", len(jobs), answers)
 		}
 		other := key
 		other.Fingerprint[0]++
@@ -154,7 +154,7 @@ func TestIdempotency(t *testing.T) {
 			f.want(err, job.ErrKeyReused)
 		}
 	}
-	// The same when the other node's use is not read yet.
+	// The same if the other node's use is not applied yet.
 	raced := 0
 	for i := range 20 {
 		key := job.Key{Tenant: "t", Route: "r", Value: fmt.Sprint("race", i)}
@@ -174,7 +174,7 @@ func TestIdempotency(t *testing.T) {
 		f.want(errors.Join(errs...), job.ErrKeyReused)
 		raced++
 	}
-	// What is known of keys outlives the nodes and their views.
+	// Used keys outlive the nodes and their replicas.
 	nodes[1].close()
 	again := []*node{f.open("b"), f.open("empty")}
 	for _, n := range again {
@@ -182,13 +182,13 @@ func TestIdempotency(t *testing.T) {
 		f.ok(err)
 		n.get(id)
 	}
-	f.sameTables(nodes[0], again[0], again[1])
+	f.sameStates(nodes[0], again[0], again[1])
 }
 
-// A key can be used again when it has expired, on every node alike.
+// An expired key can be used again on every node.
 func TestKeyExpires(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	f.cfg.KeyRetention = 300 * time.Millisecond
 	a, b := f.open("a"), f.open("b")
 	key := job.Key{Tenant: "t", Route: "r", Value: "k", Fingerprint: [32]byte{1}}
@@ -198,20 +198,20 @@ func TestKeyExpires(t *testing.T) {
 	f.eventually("the key has expired", func() bool {
 		second, err := b.submitOnce(key, newJob(1))
 		if err == nil && second == first {
-			t.Fatal("another body is answered as the first was")
+			t.Fatal("another body gets the job of the first")
 		}
 		if !errors.Is(err, job.ErrKeyReused) {
 			f.ok(err)
 		}
 		return err == nil
 	})
-	f.sameTables(a, b)
+	f.sameStates(a, b)
 }
 
-// Batches that take many messages are whole or not there, while others write, and for a node that starts in between.
+// Batches of many messages are applied completely or not at all, while others write, also by a node that starts in between.
 func TestLargeBatches(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	f.cfg.NodeTimeout = shortNodeTimeout
 	a, b := f.open("a"), f.open("b")
 	large := func() []job.Submitted {
@@ -256,38 +256,38 @@ func TestLargeBatches(t *testing.T) {
 		f.open("c").close()
 	}
 	all.Wait()
-	// One that is not legal, of which the last entry tells.
+	// A batch whose last entry makes it invalid.
 	bad := large()
 	illegal := batch(bad...)
 	illegal.Entries = append(illegal.Entries, job.Entry{ID: job.NewID(), Events: []job.Event{job.Started{At: time.Now()}}})
 	f.want(a.append(illegal), job.ErrTransition)
 	c := f.open("c")
-	f.sameTables(a, b, c)
+	f.sameStates(a, b, c)
 	for _, n := range []*node{a, b, c} {
 		for _, s := range bad {
 			_, err := n.Get(t.Context(), "t", s.Job.ID)
 			f.want(err, job.ErrNotFound)
 		}
 	}
-	// c gives turns with the specs as they were.
+	// c gives leases with the original specs.
 	seen := make(map[job.ID]bool)
 	for range len(specs) + 6 {
-		turn := c.turn()
-		if spec, ok := specs[turn.Job.ID]; ok && !slices.Equal(spec, turn.Spec) {
-			t.Errorf("the spec of job %s is another", turn.Job.ID)
+		lease := c.lease()
+		if spec, ok := specs[lease.Job.ID]; ok && !slices.Equal(spec, lease.Spec) {
+			t.Errorf("job %s has another spec", lease.Job.ID)
 		}
-		seen[turn.Job.ID] = true
-		f.ok(perform(t.Context(), turn))
+		seen[lease.Job.ID] = true
+		f.ok(perform(t.Context(), lease))
 	}
 	if len(seen) == 0 {
 		t.Error("no job was given")
 	}
 }
 
-// While too much waits for the log submissions are refused, and what else is appended waits.
+// While too much waits for the log, submissions are rejected and other appends wait.
 func TestPendingBytes(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	a := f.open("a", func(c *cluster.Config) { c.MaxPendingBytes = 100_000 })
 	id := a.submit(1)
 	f.ok(a.events(id, job.Started{At: time.Now()}))
@@ -301,7 +301,7 @@ func TestPendingBytes(t *testing.T) {
 	}
 	n := 0
 	gaveUp, cancel := context.WithCancel(t.Context())
-	cancel() // what finds no room ends immediately
+	cancel() // an append without room ends immediately
 	for ; n < 100; n++ {
 		if refused = fill(gaveUp); refused != nil {
 			break

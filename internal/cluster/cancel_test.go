@@ -10,8 +10,8 @@ import (
 	"gather/internal/job"
 )
 
-// ended checks that a turn's context ends.
-func (f *fleet) ended(t *job.Lease) {
+// checkContextEnds fails the test unless the context of a lease ends.
+func (f *testCluster) checkContextEnds(t *job.Lease) {
 	f.Helper()
 	select {
 	case <-t.Context.Done():
@@ -20,33 +20,33 @@ func (f *fleet) ended(t *job.Lease) {
 	}
 }
 
-// running has each of the nodes work on a task of one job.
-func (f *fleet) running(nodes ...*node) (id job.ID, turns []*job.Lease) {
+// running submits a job and returns one started lease of it for each node.
+func (f *testCluster) running(nodes ...*node) (id job.ID, leases []*job.Lease) {
 	f.Helper()
 	id = nodes[0].submit(2 * len(nodes))
 	for _, n := range nodes {
-		turn := n.turn()
-		f.ok(turn.Start(f.Context()))
-		turns = append(turns, turn)
+		lease := n.lease()
+		f.ok(lease.Start(f.Context()))
+		leases = append(leases, lease)
 	}
-	return id, turns
+	return id, leases
 }
 
-// A queued job is cancelled at once, from any node; twice, or when it has ended, changes nothing.
+// A queued job is cancelled immediately from any node. Cancelling it twice, or after its end, changes nothing.
 func TestCancelQueued(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
-	nodes := f.trio()
+	f := newTestCluster(t, 1)
+	nodes := f.openThree()
 	for _, n := range nodes {
 		id := nodes[0].submit(3)
 		j, err := n.Cancel(t.Context(), "t", id)
 		f.ok(err)
 		if j.State != job.Cancelling && j.State != job.Cancelled {
-			t.Errorf("asked to stop, the job is %v", j.State)
+			t.Errorf("when it should stop, the job is %v", j.State)
 		}
 		for _, m := range nodes {
-			m.ends(id)
-			if j := m.whole(id); j.State != job.Cancelled {
+			m.waitEnded(id)
+			if j := m.checkLog(id); j.State != job.Cancelled {
 				t.Errorf("the job is %v", j.State)
 			}
 			j, err := m.Cancel(t.Context(), "t", id)
@@ -61,15 +61,15 @@ func TestCancelQueued(t *testing.T) {
 	nodes[1].onlyNew()
 }
 
-// What runs on two nodes stops on both before the job is cancelled.
+// A job that runs on two nodes stops on both before it is cancelled.
 func TestCancelRunning(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
-	nodes := f.trio()
+	f := newTestCluster(t, 1)
+	nodes := f.openThree()
 	a, b, c := nodes[0], nodes[1], nodes[2]
-	id, turns := f.running(a, b)
+	id, leases := f.running(a, b)
 	var all sync.WaitGroup
-	for range 2 { // two at once, on two nodes
+	for range 2 { // concurrently on two nodes
 		for _, n := range []*node{c, a} {
 			all.Go(func() {
 				j, err := n.Cancel(t.Context(), "t", id)
@@ -80,115 +80,115 @@ func TestCancelRunning(t *testing.T) {
 		}
 	}
 	all.Wait()
-	for _, turn := range turns {
-		f.ended(turn)
-		f.want(turn.Start(t.Context()), job.ErrTransition)
+	for _, lease := range leases {
+		f.checkContextEnds(lease)
+		f.want(lease.Start(t.Context()), job.ErrTransition)
 	}
-	// What a task made of before it heard of it is kept.
-	f.ok(appendTurn(t.Context(), turns[1], job.Advanced{Task: turns[1].Task, Completed: 7}))
-	turns[0].End()
-	f.caughtUp(a, c) // a has written to the log that it no longer works on the job, and c has read it
+	// The progress of a task before the cancel is kept.
+	f.ok(appendLease(t.Context(), leases[1], job.Advanced{Task: leases[1].Task, Completed: 7}))
+	leases[0].End()
+	f.catchUp(a, c) // a has left the job, and c has applied that
 	if s := c.get(id).State; s != job.Cancelling {
 		t.Fatalf("while b works on it, got the job %v, want it %v", s, job.Cancelling)
 	}
-	turns[1].End()
+	leases[1].End()
 	for _, n := range nodes {
-		n.ends(id)
-		if j := n.whole(id); j.State != job.Cancelled || j.Progress.Completed != 7 {
+		n.waitEnded(id)
+		if j := n.checkLog(id); j.State != job.Cancelled || j.Progress.Completed != 7 {
 			t.Errorf("the job is %v with %+v", j.State, j.Progress)
 		}
 	}
 	a.onlyNew()
 }
 
-// A applyResult ends a job as it says, when all have stopped; the first one counts.
+// A decided end takes effect when all participants have left; the first decision counts.
 func TestDecide(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	a, b := f.open("a"), f.open("b")
-	id, turns := f.running(a, b)
+	id, leases := f.running(a, b)
 	failed := func(detail string) job.Finished {
 		return job.Finished{At: time.Now().UTC(), State: job.Failed, Failure: &job.Failure{Reason: job.FailedTask, Detail: detail}}
 	}
-	turns[1].Decide(failed("first"))
-	f.ended(turns[0])
-	f.ended(turns[1])
-	turns[0].Decide(failed("second"))
-	turns[0].End()
-	turns[1].End()
+	leases[1].Decide(failed("first"))
+	f.checkContextEnds(leases[0])
+	f.checkContextEnds(leases[1])
+	leases[0].Decide(failed("second"))
+	leases[0].End()
+	leases[1].End()
 	for _, n := range []*node{a, b} {
-		if j := n.ends(id); j.State != job.Failed || j.Failure == nil || j.Failure.Detail != "first" {
+		if j := n.waitEnded(id); j.State != job.Failed || j.Failure == nil || j.Failure.Detail != "first" {
 			t.Errorf("the job is %v: %v", j.State, j.Failure)
 		}
-		n.whole(id)
+		n.checkLog(id)
 	}
-	// A job that failed before it was asked to stop has failed; the other way round it is cancelled.
-	id, turns = f.running(a)
+	// A job that fails before its cancel has failed; in the other order it is cancelled.
+	id, leases = f.running(a)
 	_, err := b.Cancel(t.Context(), "t", id)
 	f.ok(err)
-	f.ended(turns[0])
-	turns[0].Decide(failed("late"))
-	turns[0].End()
-	if j := a.ends(id); j.State != job.Cancelled {
+	f.checkContextEnds(leases[0])
+	leases[0].Decide(failed("late"))
+	leases[0].End()
+	if j := a.waitEnded(id); j.State != job.Cancelled {
 		t.Errorf("the job is %v", j.State)
 	}
 }
 
-// The leader ends what waits for a node that died, whatever that died of.
+// The leader ends jobs that wait for a dead node.
 func TestCancelWithTheDead(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	f.cfg.NodeTimeout = shortNodeTimeout
-	nodes := f.trio()
+	nodes := f.openThree()
 	a, b, c := nodes[0], nodes[1], nodes[2]
-	id, turns := f.running(b, c)
+	id, leases := f.running(b, c)
 	second, _ := f.running(c)
 	_, err := a.Cancel(t.Context(), "t", second)
 	f.ok(err)
 	c.die()
 	_, err = a.Cancel(t.Context(), "t", id)
 	f.ok(err)
-	f.ended(turns[0])
-	turns[0].End()
+	f.checkContextEnds(leases[0])
+	leases[0].End()
 	for _, id := range []job.ID{id, second} {
-		if j := b.ends(id); j.State != job.Cancelled {
+		if j := b.waitEnded(id); j.State != job.Cancelled {
 			t.Errorf("the job is %v", j.State)
 		}
-		b.whole(id)
+		b.checkLog(id)
 	}
-	f.sameTables(a, b)
+	f.sameStates(a, b)
 }
 
-// A job that nobody works on ends when it has run too long.
+// A job without participants ends when its timeout has passed.
 func TestTimeout(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	f.cfg.NodeTimeout = shortNodeTimeout
 	a, b := f.open("a"), f.open("b")
 	s := newJob(2, func(j *job.Job) { j.Timeout = 10 * time.Millisecond })
 	f.ok(b.append(batch(s)))
-	turn := b.turn()
-	f.ok(turn.Start(t.Context()))
+	lease := b.lease()
+	f.ok(lease.Start(t.Context()))
 	b.die()
-	j := a.ends(s.Job.ID)
+	j := a.waitEnded(s.Job.ID)
 	if j.State != job.Failed || j.Failure == nil || j.Failure.Reason != job.FailedTimeout {
 		t.Errorf("the job is %v: %v", j.State, j.Failure)
 	}
-	a.whole(s.Job.ID)
+	a.checkLog(s.Job.ID)
 }
 
-// Jobs that are cancelled while all nodes are at them end once, and nothing of them is left.
+// Jobs that are cancelled while all nodes run them end once, and leave no state.
 func TestCancelStorm(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
-	nodes := f.trio()
+	f := newTestCluster(t, 1)
+	nodes := f.openThree()
 	var workers []*workers
 	for _, n := range nodes {
-		workers = append(workers, n.work(3, func(ctx context.Context, turn *job.Lease) error {
-			if turn.Task%7 == 6 {
-				turn.Decide(job.Finished{At: time.Now().UTC(), State: job.Failed, Failure: &job.Failure{Reason: job.FailedTask}})
+		workers = append(workers, n.work(3, func(ctx context.Context, lease *job.Lease) error {
+			if lease.Task%7 == 6 {
+				lease.Decide(job.Finished{At: time.Now().UTC(), State: job.Failed, Failure: &job.Failure{Reason: job.FailedTask}})
 			}
-			return perform(ctx, turn)
+			return perform(ctx, lease)
 		}))
 	}
 	var ids []job.ID
@@ -209,25 +209,25 @@ func TestCancelStorm(t *testing.T) {
 	all.Wait()
 	states := make(map[job.State]int)
 	for _, id := range ids {
-		nodes[0].ends(id)
-		states[nodes[0].whole(id).State]++
+		nodes[0].waitEnded(id)
+		states[nodes[0].checkLog(id).State]++
 	}
 	t.Logf("jobs ended as %v", states)
 	for _, w := range workers {
 		w.end()
 	}
-	if got, want := f.sameTables(nodes...), "tenants map[], 0 bytes, 0 waiting\n"; got != want {
+	if got, want := f.sameStates(nodes...), "tenants map[], 0 bytes, 0 waiting\n"; got != want {
 		t.Errorf("got the table %s, want %s", got, want)
 	}
 	for _, n := range nodes {
-		f.eventually("no turn is held", func() bool { return n.metric("leases_held") == 0 })
+		f.eventually("no lease is held", func() bool { return n.metric("leases_held") == 0 })
 	}
 }
 
-// Options that cannot be are refused.
+// Open returns an error for invalid options.
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	for name, change := range map[string]func(*cluster.Config){
 		"no server":           func(c *cluster.Config) { c.URL = "nats://127.0.0.1:1" },
 		"no CA file":          func(c *cluster.Config) { c.CA = "/none" },
@@ -240,7 +240,7 @@ func TestOpenRefuses(t *testing.T) {
 		change(&cfg)
 		if n, err := cluster.Open(t.Context(), cfg); err == nil {
 			f.ok(n.Close())
-			t.Errorf("%s: it opens", name)
+			t.Errorf("%s: Open succeeded", name)
 		}
 	}
 	// A directory belongs to one node at a time.
@@ -249,6 +249,6 @@ func TestOpenRefuses(t *testing.T) {
 	cfg.Dir = a.dir
 	if n, err := cluster.Open(t.Context(), cfg); err == nil {
 		f.ok(n.Close())
-		t.Error("a directory is opened twice")
+		t.Error("a directory was opened twice")
 	}
 }

@@ -10,17 +10,17 @@ import (
 	"gather/internal/job"
 )
 
-// skewed lets the clock of a node's machine be ahead.
+// skewed sets the clock of a node's machine ahead.
 func skewed(ahead time.Duration) func(*cluster.Config) {
 	return func(c *cluster.Config) {
 		c.Wall = func() time.Time { return time.Now().Round(0).Add(ahead) }
 	}
 }
 
-// A node whose machine's clock is wrong takes the time from the log, and shows by how much its own differs.
+// A node whose machine's clock is wrong uses the log's clock, and reports the skew.
 func TestClockSkew(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	a, b := f.open("a", skewed(40*time.Second)), f.open("b", skewed(-time.Hour))
 	for n, want := range map[*node]float64{a: 40, b: -3600} {
 		if got := n.metric("clock_skew_seconds"); math.Abs(got-want) > 5 {
@@ -37,10 +37,10 @@ func TestClockSkew(t *testing.T) {
 	})
 }
 
-// Timeouts and delays count from when the log took what began them, whatever the clock of its author showed.
+// Timeouts and delays start when the log accepted the event that begins them, whatever the clock of its author showed.
 func TestAuthorsClock(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	a, b := f.open("a", skewed(2*time.Hour)), f.open("b")
 	past := time.Now().UTC().Add(-time.Hour)
 	slow := func(j *job.Job) { j.CreatedAt, j.Timeout = past, 30*time.Minute }
@@ -52,27 +52,27 @@ func TestAuthorsClock(t *testing.T) {
 	})
 	// By the clock of node a's machine this instant has passed.
 	instant := b.submit(2, func(j *job.Job) { j.StartAfter = time.Now().Add(time.Hour) })
-	f.caughtUp(a)
-	a.Tidy()
+	f.catchUp(a)
+	a.ReapDeadNodes()
 	if got := a.get(runs); got.State != job.Running || a.Ending(runs) {
-		t.Errorf("the job is %v, to end: %t; want it to run", got.State, a.Ending(runs))
+		t.Errorf("the job is %v, ending: %t; want it running", got.State, a.Ending(runs))
 	}
 	for what, id := range map[string]job.ID{"with a delay": waits, "with an instant": instant} {
 		if _, _, due := a.Position(id); due {
 			t.Errorf("the job %s is due", what)
 		}
 	}
-	turn := a.turn()
-	defer turn.End()
-	if d := time.Since(turn.Started); turn.Job.ID != runs || d > 20*time.Minute || d < 0 {
-		t.Errorf("the turn of job %s, started %s ago; want one of job %s that started just now", turn.Job.ID, d, runs)
+	lease := a.lease()
+	defer lease.End()
+	if d := time.Since(lease.Started); lease.Job.ID != runs || d > 20*time.Minute || d < 0 {
+		t.Errorf("the lease of job %s, started %s ago; want one of job %s that has just started", lease.Job.ID, d, runs)
 	}
 }
 
-// After a restart a job has been running for as long as by the log's clock, and a delay is over when it would have been.
+// After a restart running times and delays continue by the log's clock.
 func TestElapsedAfterRestart(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	f.cfg.NodeTimeout = shortNodeTimeout
 	a := f.open("a")
 	ago := a.Now().Add(-time.Hour)
@@ -86,7 +86,7 @@ func TestElapsedAfterRestart(t *testing.T) {
 		j.CreatedAt, j.Delay = ago, 30*time.Minute
 		j.StartAfter = ago.Add(j.Delay)
 	})
-	f.caughtUp(a)
+	f.catchUp(a)
 	a.close()
 	a = f.open("a", skewed(-2*time.Hour))
 	if _, _, due := a.Position(waits); due {
@@ -95,12 +95,12 @@ func TestElapsedAfterRestart(t *testing.T) {
 	if _, _, due := a.Position(over); !due {
 		t.Error("the job whose delay is over is not due")
 	}
-	a.Tidy()
-	f.eventually("the late job is to end", func() bool { return a.Ending(late) || a.get(late).State == job.Failed })
+	a.ReapDeadNodes()
+	f.eventually("the late job is ending", func() bool { return a.Ending(late) || a.get(late).State == job.Failed })
 }
 
-// A write of several messages is complete although the log's clock steps between two of them. One whose author has ended is
-// dropped after some minutes.
+// A write of several messages is complete although the log's clock steps between two of them. The write of an author that
+// has ended is dropped after some minutes.
 func TestPartsAcrossClockSteps(t *testing.T) {
 	t.Parallel()
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -127,8 +127,8 @@ func TestPartsAcrossClockSteps(t *testing.T) {
 	}
 }
 
-// The log's clock is taken from readings that are exact enough, follows that clock when it is set or drifts, and does not jitter
-// within what a reading leaves open.
+// The estimate of the log's clock uses readings that are exact enough, follows that clock when it is set or drifts, and
+// does not jitter within the uncertainty of a reading.
 func TestLogClock(t *testing.T) {
 	t.Parallel()
 	const ahead = time.Hour // of the server's clock
@@ -136,7 +136,7 @@ func TestLogClock(t *testing.T) {
 		name string
 		// took is how long the second reading takes, off what its timestamp is from the middle of it.
 		took, off time.Duration
-		want      time.Duration // how far the clock then is from what it was
+		want      time.Duration // the change of the clock
 	}{
 		{"the same", 200 * time.Millisecond, 0, 0},
 		{"within the reading, later", 200 * time.Millisecond, 90 * time.Millisecond, 0},
@@ -161,7 +161,7 @@ func TestLogClock(t *testing.T) {
 				read(3*time.Second, 0) // the first is used however long it took
 				check := func(when string, off time.Duration) {
 					t.Helper()
-					// The timestamp of a reading is taken for the middle of it: what was read is half a reading behind.
+					// The timestamp is taken for the middle of the reading, so the estimate lags by half a reading.
 					if got := time.Until(l.Now()); (got - ahead - off).Abs() > tt.took {
 						t.Errorf("%s: the clock is ahead by %s, want about %s", when, got, ahead+off)
 					}
@@ -186,7 +186,7 @@ func TestLogClock(t *testing.T) {
 	}
 }
 
-// A time that the log's clock has not come to yet is now, and no time is no time.
+// ago returns now for a time in the future, and the zero time for the zero time.
 func TestAgo(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

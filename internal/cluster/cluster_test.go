@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// logger is silent unless GATHER_TEST_LOG is set.
+// logger discards messages unless GATHER_TEST_LOG is set.
 func logger() *slog.Logger {
 	if os.Getenv("GATHER_TEST_LOG") == "" {
 		return slog.New(slog.DiscardHandler)
@@ -32,7 +32,7 @@ func logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// prefix makes a name for the streams of a directory.
+// prefix returns a prefix for the streams of a directory.
 func prefix(dir string) string {
 	sum := sha256.Sum256([]byte(dir))
 	return "t" + hex.EncodeToString(sum[:6])
@@ -43,7 +43,7 @@ func open(t *testing.T, c cluster.Config) *cluster.Cluster {
 	if c.Logger == nil {
 		c.Logger = logger()
 	}
-	c.NodeTimeout = cmp.Or(c.NodeTimeout, time.Hour) // no node is taken for dead because the machine is busy
+	c.NodeTimeout = cmp.Or(c.NodeTimeout, time.Hour) // so that no node counts as dead on a busy machine
 	cluster.WithStallAfter(patience)(&c)
 	n, err := cluster.Open(t.Context(), c)
 	if err != nil {
@@ -52,7 +52,7 @@ func open(t *testing.T, c cluster.Config) *cluster.Cluster {
 	return n
 }
 
-// TestExercise: a node keeps the contract of a journal, on one server and on three.
+// TestExercise checks the contract of a journal with one server and with three.
 func TestExercise(t *testing.T) {
 	t.Parallel()
 	for _, servers := range []int{1, 3} {

@@ -11,8 +11,8 @@ import (
 	"gather/internal/cluster/natstest"
 )
 
-// TestCompressedMove follows docs/cluster.md#compressed-streams: compression off, then the servers restarted in order. After
-// that a server may be killed at any time, and every message is there.
+// TestCompressedMove follows docs/cluster.md#compressed-streams: compression off, then a rolling restart of the servers.
+// After that a server may be killed at any time without losing messages.
 func TestCompressedMove(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
@@ -31,7 +31,7 @@ func TestCompressedMove(t *testing.T) {
 	}
 	var want [][]byte
 	digits := rand.New(rand.NewPCG(1, 2))
-	publish := func(n int) { // 100 KB each, which compress to about a half
+	publish := func(n int) { // 100 KB each, which compress to about half the size
 		t.Helper()
 		for range n {
 			m := make([]byte, 100_000)

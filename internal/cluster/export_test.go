@@ -16,11 +16,10 @@ import (
 	"gather/internal/job"
 )
 
-// ID returns what the node is called in the log.
+// ID returns the node's id in the log.
 func (c *Cluster) ID() string { return c.id }
 
-// Die ends the node as a crash does, as far as the others can tell: nothing more is said or given back. The goroutines
-// are waited for.
+// Die ends the node as a crash does: it sends nothing more and gives nothing back. It waits for the goroutines.
 func (c *Cluster) Die() error {
 	c.closed.Store(true)
 	c.nc.Close()
@@ -39,8 +38,9 @@ func (c *Cluster) Die() error {
 // AwaitLog waits until the node has applied message seq of the log.
 func (c *Cluster) AwaitLog(ctx context.Context, seq uint64) error { return c.await(ctx, seq) }
 
-// Table describes all that decides about the next proposal: it must be the same on all nodes that have read the same.
-func (c *Cluster) Table() string {
+// State describes everything that the next proposal depends on. It must be the same on all nodes that have applied the same
+// messages.
+func (c *Cluster) State() string {
 	c.state.mu.Lock()
 	defer c.state.mu.Unlock()
 	var b strings.Builder
@@ -60,38 +60,38 @@ func (c *Cluster) Table() string {
 	return b.String()
 }
 
-// Join, Leave and Decide propose what turns do, for any job and node, and wait.
+// Join proposes that a node joins a job, and waits.
 func (c *Cluster) Join(ctx context.Context, id job.ID, node string) error {
 	_, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeJoin, ID: id, Node: node})
 	return err
 }
 
-// Leave is Join's opposite.
+// Leave proposes that a node leaves a job, and waits.
 func (c *Cluster) Leave(ctx context.Context, id job.ID, node string) error {
 	_, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeLeave, ID: id, Node: node})
 	return err
 }
 
-// Decide is Turn.Decide, but it waits.
+// Decide proposes the end of a job, and waits.
 func (c *Cluster) Decide(ctx context.Context, id job.ID, how job.Finished) error {
 	_, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeDecision, ID: id, Finished: how})
 	return err
 }
 
-// Dropped counts the dropped submissions that are remembered.
-func (c *Cluster) Dropped() int {
+// Rejected returns the number of recorded rejected submissions.
+func (c *Cluster) Rejected() int {
 	c.appliedMu.Lock()
 	defer c.appliedMu.Unlock()
 	return len(c.rejected)
 }
 
-// AppendBlindly appends a submission that this node would refuse at once, as if it had not read of what fills the queue.
+// AppendBlindly appends a submission without the early rejection, as a node does whose replica lags.
 func (c *Cluster) AppendBlindly(ctx context.Context, b job.Batch) error {
 	_, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeBatch, Entries: b.Entries, Key: b.Key, Admission: b.Admission})
 	return err
 }
 
-// AppendAnyway is Append on a node that has not noticed yet that the log does not answer.
+// AppendAnyway is Append on a node that has not noticed that the log does not answer.
 func (c *Cluster) AppendAnyway(ctx context.Context, b job.Batch) error {
 	p := &job.Proposal{What: job.ProposeBatch, At: c.Now(), Entries: b.Entries}
 	if b.Key != nil {
@@ -107,18 +107,18 @@ func (c *Cluster) AppendAnyway(ctx context.Context, b job.Batch) error {
 	}}, 0)
 }
 
-// StopReading ends the reading of the log, as if its messages no longer came.
+// StopReading ends the apply loop, as if the messages of the log no longer arrived.
 func (c *Cluster) StopReading() {
 	c.stopApply()
 	c.applying.Wait()
 }
 
-// DecideAgain is what a view that is made anew does with the node's first proposal, which was decided before.
-func (c *Cluster) DecideAgain(entries []job.Entry) {
+// ReportOutcomeAgain reports the outcome of the node's first proposal again, as a rebuilt replica does.
+func (c *Cluster) ReportOutcomeAgain(entries []job.Entry) {
 	c.reportOutcome(c.id, &job.Proposal{What: job.ProposeBatch, Number: 1, Entries: entries}, applyResult{})
 }
 
-// Trim trims the log now, as the leader does now and then.
+// Trim trims the log now.
 func (c *Cluster) Trim(ctx context.Context) error { return c.trim(ctx) }
 
 // Ages describes the spans of the log.
@@ -128,16 +128,16 @@ func (c *Cluster) Ages() string {
 	return fmt.Sprintf("%v %v", c.state.ages.now, c.state.ages.spans)
 }
 
-// Hazard and CheckStreams are what a node does when it connects.
+// Hazard checks the configuration of a stream for known bugs of the servers.
 var Hazard = hazard
 
 // CheckStreams checks the streams, as a node does when it connects.
 func (c *Cluster) CheckStreams(ctx context.Context) error { return c.checkStreams(ctx) }
 
-// Tidy does what the leader does now and then behind nodes that died.
-func (c *Cluster) Tidy() { c.reapDeadNodes() }
+// ReapDeadNodes removes dead nodes from their jobs, as the leader does periodically.
+func (c *Cluster) ReapDeadNodes() { c.reapDeadNodes() }
 
-// Ending reports whether it is decided how a job ends.
+// Ending reports whether the end of a job is decided.
 func (c *Cluster) Ending(id job.ID) bool {
 	c.state.mu.Lock()
 	defer c.state.mu.Unlock()
@@ -145,10 +145,11 @@ func (c *Cluster) Ending(id job.ID) bool {
 	return s != nil && s.ending != nil
 }
 
-// Parts assembles writes of several messages, as a reader of the log does.
+// Parts assembles writes of several messages, as the apply loop does.
 type Parts struct{ as partialMessages }
 
-// Add reads message seq; first and last say which part of its author's write it is. It returns the write with its last part.
+// Add adds the first, the last or another part of an author's write in message seq. It returns the write with its last
+// part, and the last message that need not be read again.
 func (p *Parts) Add(author string, first, last bool, seq uint64, at time.Time, body string) (whole string, from uint64) {
 	part := byte(partMiddle)
 	switch {
@@ -162,10 +163,10 @@ func (p *Parts) Add(author string, first, last bool, seq uint64, at time.Time, b
 	return string(b), p.as.resumeSeq(seq)
 }
 
-// CertainAt is what a read barrier goes by.
-var CertainAt = certainAsOf
+// CertainAsOf returns the time as of which a response with the last sequence is certain.
+var CertainAsOf = certainAsOf
 
-// WithPublisher replaces what a node publishes to the log with.
+// WithPublisher replaces the JetStream client with which a node writes to the log.
 func WithPublisher(f func(jetstream.JetStream) jetstream.JetStream) func(*Config) {
 	return func(c *Config) { c.publisher = f }
 }
@@ -175,15 +176,15 @@ func WithStallAfter(d time.Duration) func(*Config) {
 	return func(c *Config) { c.stallAfter = cmp.Or(c.stallAfter, d) }
 }
 
-// WithMaxDropped bounds how many rejected submissions a message of a trim has.
-func WithMaxDropped(n int) func(*Config) { return func(c *Config) { c.maxRejected = n } }
+// WithMaxRejected sets the number of rejected submissions in one message of a trim record.
+func WithMaxRejected(n int) func(*Config) { return func(c *Config) { c.maxRejected = n } }
 
-// A Counter refuses and takes submissions of a tenant as a node does, before they are written to the log. Its zero value has no
-// jobs.
+// A Counter accepts or rejects submissions of a tenant before they are written to the log, as a node does. Its zero value
+// has no jobs.
 type Counter struct{ t state }
 
-// Submit takes one job, or returns why it is known not to fit under the bounds. Jobs have been admitted in the whole cluster.
-// Decided takes the outcome, and whether the submission is in the log.
+// Submit submits one job while a number of jobs are admitted in the whole cluster, or returns the early rejection. The
+// caller passes the outcome to decided, and whether the submission is in the log.
 func (c *Counter) Submit(bounds job.Admission, jobs, nodes int, now time.Time) (decided func(err error, inLog bool), err error) {
 	if c.t.changed == nil {
 		c.t.init()
@@ -211,16 +212,16 @@ func (c *Counter) Submit(bounds job.Admission, jobs, nodes int, now time.Time) (
 // A LogClock estimates the log's clock on a machine whose own clock is wall.
 type LogClock struct{ c logClock }
 
-// NewLogClock returns one without a reading.
+// NewLogClock returns a LogClock without a reading.
 func NewLogClock(wall func() time.Time) *LogClock { return &LogClock{logClock{wall: wall}} }
 
-// Read takes a timestamp that a server made between two moments.
+// Read updates the estimate with a timestamp that a server made between two moments.
 func (l *LogClock) Read(sent, received, stamp time.Time) { l.c.observe(sent, received, stamp) }
 
-// Now returns the time by the log's clock.
+// Now returns the estimated time of the log's clock.
 func (l *LogClock) Now() time.Time { return l.c.Now() }
 
-// Skew is how far the machine's clock is ahead of the log's.
+// Skew returns how far the machine's clock is ahead of the log's clock.
 func (l *LogClock) Skew() time.Duration { return l.c.Skew() }
 
 // Ago returns the monotonic time at which the log's clock showed t.

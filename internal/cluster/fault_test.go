@@ -10,12 +10,12 @@ import (
 	"gather/internal/job"
 )
 
-// TestServersFail: with one server of three away at any time, nodes do their work, and nothing is lost.
+// TestServersFail checks that nodes work and lose nothing while one of three servers is down at any time.
 func TestServersFail(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 3)
+	f := newTestCluster(t, 3)
 	f.cfg.NodeTimeout = shortNodeTimeout
-	nodes := f.trio()
+	nodes := f.openThree()
 	for _, n := range nodes {
 		n.work(2, nil)
 	}
@@ -40,7 +40,7 @@ func TestServersFail(t *testing.T) {
 			}
 		})
 	}
-	// The leader of the log goes first; then those of whatever leads now.
+	// The leader of the log is stopped first, then each next leader.
 	for range 2 {
 		i := max(0, f.s.StreamLeader("FLEET_LOG"))
 		f.s.Stop(i)
@@ -57,11 +57,11 @@ func TestServersFail(t *testing.T) {
 	stop()
 	clients.Wait()
 	for _, id := range accepted {
-		if j := nodes[0].ends(id); j.State != job.Succeeded {
+		if j := nodes[0].waitEnded(id); j.State != job.Succeeded {
 			t.Errorf("a job is %v", j.State)
 		}
-		nodes[0].whole(id)
+		nodes[0].checkLog(id)
 	}
 	t.Logf("%d jobs", len(accepted))
-	f.same(accepted, nodes...)
+	f.checkSame(accepted, nodes...)
 }

@@ -24,7 +24,7 @@ func keepCentury(c *cluster.Config) { c.TombstoneRetention, c.KeyRetention = cen
 // writeGolden has a node write every kind of proposal, and returns the messages of the log, a line each, and its jobs.
 func writeGolden(t *testing.T) (messages string, ids []job.ID) {
 	t.Helper()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	a := f.open("a", keepCentury)
 	keep := func(j *job.Job) { j.Retention, j.Labels = century, map[string]string{"team": "red"} }
 	submit := func(change ...func(*job.Job)) job.ID {
@@ -53,7 +53,7 @@ func writeGolden(t *testing.T) (messages string, ids []job.ID) {
 	f.ok(err)
 	f.ok(a.events(deleted, job.Started{At: a.Now()}, job.Finished{At: a.Now(), State: job.Succeeded, Result: []byte("1")}))
 	f.ok(a.Delete(t.Context(), "t", deleted))
-	lease := a.turn() // join
+	lease := a.lease() // join
 	f.ok(lease.Start(t.Context()))
 	lease.Decide(job.Finished{State: job.Failed, Failure: &job.Failure{Reason: job.FailedTask, Detail: "decided"}})
 	lease.End() // leave
@@ -94,7 +94,7 @@ func writeGolden(t *testing.T) (messages string, ids []job.ID) {
 }
 
 // publishParts publishes a write of another node in three messages.
-func publishParts(f *fleet, p job.Proposal) {
+func publishParts(f *testCluster, p job.Proposal) {
 	f.Helper()
 	body := p.AppendBinary(nil)
 	body = append(binary.AppendUvarint(nil, uint64(len(body))), body...)
@@ -145,7 +145,7 @@ func TestGoldenLog(t *testing.T) {
 // applyGolden returns the state of a node that applies messages to an empty replica.
 func applyGolden(t *testing.T, messages string, ids []job.ID) string {
 	t.Helper()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	f.open("before").close() // makes the streams
 	for line := range strings.Lines(messages) {
 		subject, digits, _ := strings.Cut(strings.TrimSpace(line), "\t")
@@ -155,6 +155,6 @@ func applyGolden(t *testing.T, messages string, ids []job.ID) string {
 		f.ok(err)
 	}
 	n := f.open("after", keepCentury)
-	f.caughtUp(n)
+	f.catchUp(n)
 	return n.describe(ids)
 }

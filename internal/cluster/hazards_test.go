@@ -10,7 +10,7 @@ import (
 	"gather/internal/cluster"
 )
 
-// What is known of a version of the servers and a stream is refused, and what is not known is warned of.
+// hazard rejects a stream that a version of the servers is known to lose, and warns of one that may be lost.
 func TestHazard(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -46,10 +46,11 @@ func TestHazard(t *testing.T) {
 	}
 }
 
-// No stream of gather is compressed by the servers, and a node starts on none that is, nor accepts anything once one is.
+// No stream of gather is compressed by the servers. A node does not start on a compressed stream, and rejects submissions
+// when a stream becomes compressed.
 func TestCompressedStreams(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 3)
+	f := newTestCluster(t, 3)
 	a := f.open("a")
 	a.submit(1)
 	names := f.jetStream().StreamNames(t.Context())
@@ -92,7 +93,7 @@ func TestCompressedStreams(t *testing.T) {
 	f.s.Restart(0)
 	f.s.Restart(1)
 	f.s.Restart(2) // the node connects again
-	f.eventually("a node refuses submissions", func() bool {
+	f.eventually("a node rejects submissions", func() bool {
 		err := a.Ready()
 		return err != nil && strings.Contains(err.Error(), "is compressed")
 	})

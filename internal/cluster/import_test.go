@@ -7,8 +7,8 @@ import (
 	"gather/internal/job"
 )
 
-// history is a job with all that happened to it.
-func history(f *fleet, tasks int, events ...job.Event) (view job.Job, spec []byte, log []job.Event) {
+// history returns the export of a job with events.
+func history(f *testCluster, tasks int, events ...job.Event) (view job.Job, spec []byte, log []job.Event) {
 	f.Helper()
 	s := newJob(tasks)
 	log = append([]job.Event{s}, events...)
@@ -20,10 +20,10 @@ func history(f *fleet, tasks int, events ...job.Event) (view job.Job, spec []byt
 	return view, s.Spec, log
 }
 
-// What was exported from elsewhere is there on all nodes, and goes on where it had not ended.
+// Imported records exist on all nodes, and unfinished jobs continue.
 func TestImport(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	f.cfg.NodeTimeout = shortNodeTimeout
 	a, b := f.open("a"), f.open("b")
 	now := time.Now().UTC()
@@ -60,15 +60,15 @@ func TestImport(t *testing.T) {
 	view, spec, log := history(f, 2, start)
 	f.want(a.ImportJob(t.Context(), view, spec, log[:1]), job.ErrCorrupt)
 
-	f.same(nil, a, b, f.open("before"))
+	f.checkSame(nil, a, b, f.open("before"))
 	b.work(3, nil)
 	for _, im := range all {
-		if j := b.ends(im.view.ID); j.State != im.end {
+		if j := b.waitEnded(im.view.ID); j.State != im.end {
 			t.Errorf("job %s, imported as %v, is %v, want %v", j.ID, im.view.State, j.State, im.end)
 		}
-		b.whole(im.view.ID)
+		b.checkLog(im.view.ID)
 	}
-	f.same(nil, a, b, f.open("after"))
+	f.checkSame(nil, a, b, f.open("after"))
 
 	// Tombstones.
 	gone := job.Tombstone{Tenant: "t", ID: job.NewID(), Expires: now.Add(time.Hour).Truncate(time.Millisecond)}
@@ -84,23 +84,23 @@ func TestImport(t *testing.T) {
 	f.want(a.ImportKey(t.Context(), k), job.ErrExists)
 }
 
-// A cluster knows what the specs of its unfinished jobs name.
+// Uses finds a refID in the specs of unfinished jobs.
 func TestUses(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	a, b := f.open("a"), f.open("b")
 	s := newJob(1, func(j *job.Job) { j.Progress.BytesTotal = 8 })
 	s.Spec = []byte(`{"array":"mark-17"}`)
 	f.ok(a.append(batch(s)))
-	f.caughtUp(b)
+	f.catchUp(b)
 	for _, n := range []*node{a, b} {
 		if !n.Uses("mark-17") || n.Uses("mark-18") {
-			t.Error("the marks of a job's spec are not those that it uses")
+			t.Error("Uses does not match the spec of the job")
 		}
 	}
 	f.ok(a.events(s.Job.ID, job.Finished{At: time.Now(), State: job.Failed}))
-	f.caughtUp(b)
+	f.catchUp(b)
 	if b.Uses("mark-17") {
-		t.Error("a job that has ended uses something")
+		t.Error("an ended job uses an array")
 	}
 }

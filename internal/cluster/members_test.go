@@ -8,7 +8,7 @@ import (
 	"gather/internal/job"
 )
 
-// leaders are the nodes that take themselves for the leader.
+// leaders returns the nodes that consider themselves the leader.
 func leaders(nodes []*node) (all []*node) {
 	for _, n := range nodes {
 		if n.Unfinished(func(*job.Job, job.Size) {}) {
@@ -18,12 +18,12 @@ func leaders(nodes []*node) (all []*node) {
 	return all
 }
 
-// The eldest node is the leader, and the next one follows it.
+// The oldest node is the leader, and the next oldest follows it.
 func TestLeader(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	f.cfg.NodeTimeout = shortNodeTimeout
-	nodes := f.trio()
+	nodes := f.openThree()
 	sole := func(n *node, of []*node) {
 		t.Helper()
 		f.eventually("there is one leader", func() bool {
@@ -37,18 +37,18 @@ func TestLeader(t *testing.T) {
 		}
 	}
 	sole(nodes[0], nodes)
-	nodes[0].close() // it says so
+	nodes[0].close() // leaves
 	sole(nodes[1], nodes[1:])
-	nodes[1].die() // it is missed
+	nodes[1].die() // times out
 	sole(nodes[2], nodes[2:])
 	again := f.open("a")
 	sole(nodes[2], []*node{nodes[2], again})
 }
 
-// Nodes know of each other what each says of itself.
+// Nodes return the records of all nodes.
 func TestNodes(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	id := job.NewID()
 	a := f.open("a", func(c *cluster.Config) {
 		c.Version = "v1"
@@ -59,7 +59,7 @@ func TestNodes(t *testing.T) {
 	b := f.open("b")
 	for _, n := range []*node{a, b} {
 		var nodes []job.Node
-		f.eventually("both nodes are there", func() bool {
+		f.eventually("both nodes are members", func() bool {
 			var err error
 			nodes, err = n.Nodes(t.Context())
 			f.ok(err)
@@ -76,10 +76,10 @@ func TestNodes(t *testing.T) {
 	}
 }
 
-// All nodes know of the same unfinished jobs, with their sizes, and of the places in the queue.
+// All nodes have the same unfinished jobs, with their sizes and their positions in the queue.
 func TestUnfinished(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	a, b := f.open("a"), f.open("b")
 	size := job.Size{Memory: 5, Waiting: 3}
 	var ids []job.ID
@@ -90,7 +90,7 @@ func TestUnfinished(t *testing.T) {
 	}
 	f.ok(a.events(ids[0], job.Started{At: time.Now()}))
 	f.ok(a.events(ids[1], job.Finished{At: time.Now(), State: job.Failed}))
-	f.caughtUp(a, b)
+	f.catchUp(a, b)
 	for _, n := range []*node{a, b, f.open("fresh")} {
 		states := make(map[job.ID]job.State)
 		n.Unfinished(func(j *job.Job, s job.Size) {
@@ -106,7 +106,7 @@ func TestUnfinished(t *testing.T) {
 			place, wait, ok := n.Position(id)
 			want := i/3 + 1 // among three of its priority
 			if i%3 < 2 {
-				want-- // one before it is not queued any more
+				want-- // an earlier one is no longer queued
 			}
 			if ok != (i > 1) || ok && (place != want || wait <= 0) {
 				t.Errorf("job %d is at place %d (%v, %v), want %d", i, place, ok, wait, want)
@@ -114,6 +114,6 @@ func TestUnfinished(t *testing.T) {
 		}
 	}
 	if _, _, ok := a.Position(job.NewID()); ok {
-		t.Error("a job that is not there has a place")
+		t.Error("a missing job has a position")
 	}
 }

@@ -14,11 +14,11 @@ import (
 	"gather/internal/job"
 )
 
-// describe tells all that a node can be asked about: its jobs, their views and logs, and what it decides by.
+// describe returns everything that can be read from a node: its jobs, their views and logs, and its state.
 func (n *node) describe(ids []job.ID) string {
 	n.f.Helper()
 	var b strings.Builder
-	b.WriteString(n.Table())
+	b.WriteString(n.State())
 	jobs, _, err := n.List(n.f.Context(), job.Query{Tenant: "t", Limit: 100_000})
 	n.f.ok(err)
 	for i := range jobs {
@@ -34,11 +34,11 @@ func (n *node) describe(ids []job.ID) string {
 	return b.String()
 }
 
-// same checks that nodes that have read the whole log tell the same.
-func (f *fleet) same(ids []job.ID, nodes ...*node) {
+// checkSame fails the test unless nodes that have applied the whole log have the same content.
+func (f *testCluster) checkSame(ids []job.ID, nodes ...*node) {
 	f.Helper()
 	all := make([]string, len(nodes))
-	f.samePosition(func() {
+	f.atSamePosition(func() {
 		for i, n := range nodes {
 			all[i] = n.describe(ids)
 		}
@@ -49,7 +49,7 @@ func (f *fleet) same(ids []job.ID, nodes ...*node) {
 			g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
 			for k := range min(len(g), len(w)) {
 				if g[k] != w[k] {
-					f.Fatalf("line %d of the node in %s: got\n%s\nwant that of the node in %s\n%s", k, n.dir, g[k], nodes[0].dir, w[k])
+					f.Fatalf("line %d of the node in %s: got\n%s\nwant, as of the node in %s,\n%s", k, n.dir, g[k], nodes[0].dir, w[k])
 				}
 			}
 			f.Fatalf("the node in %s: got %d queues, want %d as of the node in %s", n.dir, len(g), len(w), nodes[0].dir)
@@ -57,9 +57,8 @@ func (f *fleet) same(ids []job.ID, nodes ...*node) {
 	}
 }
 
-// chaos proposes whatever may be proposed, legal or not, from three nodes at once, and returns the jobs: those
-// that were there and new ones.
-func (f *fleet) chaos(rng *rand.Rand, steps int, ids []job.ID, nodes ...*node) []job.ID {
+// proposeRandom makes random proposals, valid or not, from three nodes concurrently, and returns the old and the new jobs.
+func (f *testCluster) proposeRandom(rng *rand.Rand, steps int, ids []job.ID, nodes ...*node) []job.ID {
 	f.Helper()
 	var mu sync.Mutex
 	before := len(ids)
@@ -101,7 +100,7 @@ func (f *fleet) chaos(rng *rand.Rand, steps int, ids []job.ID, nodes ...*node) [
 					case 3, 4:
 						err = n.events(id, job.Advanced{Task: r.IntN(3), Done: r.IntN(2) == 0, Completed: 1, Partial: []byte("p")})
 					case 5:
-						// All or nothing, over two jobs.
+						// An atomic batch of two jobs.
 						err = n.append(job.Batch{Entries: []job.Entry{
 							{ID: id, Events: []job.Event{job.Started{At: now}, job.Advanced{Completed: 1}}},
 							{ID: pick(r), Events: []job.Event{job.Advanced{Completed: 1}}},
@@ -143,23 +142,23 @@ func (f *fleet) chaos(rng *rand.Rand, steps int, ids []job.ID, nodes ...*node) [
 	all.Wait()
 	f.Logf("%d jobs; %d proposals took effect, %d did not", len(ids), legal[true], legal[false])
 	if len(ids) < before+3 || legal[true] < steps || legal[false] < steps {
-		f.Error("that is too few of a kind to tell anything")
+		f.Error("too few proposals of some kind")
 	}
 	slices.SortFunc(ids, func(a, b job.ID) int { return bytes.Compare(a[:], b[:]) })
 	return ids
 }
 
-// Whatever is proposed by whomever, all nodes come to the same, and so does one that reads it all later, or in two parts.
+// All nodes reach the same state from any proposals, as does a node that applies the log later, or in two parts.
 func TestSameOrder(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
-	nodes := f.trio()
+	f := newTestCluster(t, 1)
+	nodes := f.openThree()
 	rng := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
-	ids := f.chaos(rng, 100, nil, nodes...)
-	f.same(ids, nodes...)
+	ids := f.proposeRandom(rng, 100, nil, nodes...)
+	f.checkSame(ids, nodes...)
 	nodes[2].close()
 	died := f.open("died")
 	died.die()
-	ids = f.chaos(rng, 60, ids, nodes[0], nodes[1], f.open("d"))
-	f.same(ids, nodes[0], nodes[1], f.open("c"), f.open("died"), f.open("fresh"))
+	ids = f.proposeRandom(rng, 60, ids, nodes[0], nodes[1], f.open("d"))
+	f.checkSame(ids, nodes[0], nodes[1], f.open("c"), f.open("died"), f.open("fresh"))
 }

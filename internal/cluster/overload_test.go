@@ -12,13 +12,13 @@ import (
 	"gather/internal/job"
 )
 
-// Under overload few of the submissions that are refused stand in the log.
+// Under overload few of the rejected submissions are in the log.
 func TestOverload(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
-	nodes := f.trio()
+	f := newTestCluster(t, 1)
+	nodes := f.openThree()
 	for _, n := range nodes {
-		f.eventually("each node counts three", func() bool { return n.metric("nodes") == 3 })
+		f.eventually("each node sees three nodes", func() bool { return n.metric("nodes") == 3 })
 		n.work(2, nil)
 	}
 	const clients, enough = 8, 500
@@ -43,15 +43,15 @@ func TestOverload(t *testing.T) {
 		}
 	}
 	all.Wait()
-	f.caughtUp(nodes...)
+	f.catchUp(nodes...)
 	inLog := nodes[0].metric("log_rejected_proposals_total", "bound")
 	t.Logf("%d accepted, %d refused, %v of these in the log", accepted.Load(), refused.Load(), inLog)
 	if most := 3 * 200.0; inLog > most {
-		t.Errorf("%v refused submissions stand in the log, want at most %v", inLog, most)
+		t.Errorf("%v rejected submissions are in the log, want at most %v", inLog, most)
 	}
 }
 
-// counter submits one job after the other to a node.
+// counter submits jobs to a node one after the other.
 type counter struct {
 	*testing.T
 	cluster.Counter
@@ -63,7 +63,7 @@ func newCounter(t *testing.T, bounds job.Admission) *counter {
 	return &counter{T: t, bounds: bounds, now: time.Now()}
 }
 
-// submits checks that so many jobs are taken, and no more, while the log decides about each before the next comes.
+// submits fails the test unless exactly want jobs are accepted, while each is decided before the next is submitted.
 func (c *counter) submits(what string, want, jobs, nodes int, how error) {
 	c.Helper()
 	for got := range want + 1 {
@@ -78,8 +78,8 @@ func (c *counter) submits(what string, want, jobs, nodes int, how error) {
 	}
 }
 
-// What is known not to fit is not written, what may not fit only as often as the node has credit, and without credit the node
-// keeps to its share of the room, and to less the more it has overdrawn.
+// A submission that is known not to fit is not written. One that may not fit is written only while the node has credit.
+// Without credit a node keeps to its share of the room, and to less the more it has overdrawn.
 func TestRefusedBeforehand(t *testing.T) {
 	t.Parallel()
 	bounds := job.Admission{Jobs: 10}
@@ -159,7 +159,7 @@ func TestRefusedBeforehand(t *testing.T) {
 			decided(job.ErrQueueFull, true)
 		}
 		c.submits("overdrawn by 10, of five", 0, 5, 3, nil)
-		c.submits("overdrawn by 10, of one, on a node that hears of nobody", 0, 9, 0, nil)
+		c.submits("overdrawn by 10, of one, on a node without live members", 0, 9, 0, nil)
 		if decided, err = c.Submit(c.bounds, 4, 3, c.now); err != nil {
 			t.Errorf("overdrawn by 10, of six: got %v, want none", err)
 		}

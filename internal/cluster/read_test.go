@@ -11,11 +11,11 @@ import (
 	"gather/internal/job"
 )
 
-// A job is there, on all nodes, for whoever was told that it was accepted.
+// An accepted job can be read on all nodes.
 func TestReadYourWrites(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
-	nodes := f.trio()
+	f := newTestCluster(t, 1)
+	nodes := f.openThree()
 	var all sync.WaitGroup
 	for i, n := range nodes {
 		all.Go(func() {
@@ -39,16 +39,16 @@ func TestReadYourWrites(t *testing.T) {
 	}
 }
 
-// While no NATS server runs nothing is accepted, and what is known can be read; when they return all goes on.
+// While no NATS server runs, nothing is accepted and the replica can be read; when the servers return, work continues.
 func TestNoServers(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	f.cfg.NodeTimeout = shortNodeTimeout
 	a, b := f.open("a"), f.open("b")
 	id := a.submit(2)
-	f.caughtUp(b)
-	turn := a.turn()
-	f.ok(turn.Start(t.Context()))
+	f.catchUp(b)
+	lease := a.lease()
+	f.ok(lease.Start(t.Context()))
 	f.s.StopAll()
 	for _, n := range []*node{a, b} {
 		f.eventually("a node is not ready", func() bool { return n.Ready() != nil })
@@ -59,7 +59,7 @@ func TestNoServers(t *testing.T) {
 		err = n.append(batch(newJob(1)))
 		r, ok := errors.AsType[*job.Rejection](err)
 		if !ok || !errors.Is(r.Err, job.ErrStorage) || r.RetryAfter <= 0 {
-			t.Errorf("a submission: %v, want a rejection that says when to come back", err)
+			t.Errorf("a submission: %v, want a rejection with a time to retry after", err)
 		}
 		_, err = n.Nodes(t.Context())
 		f.want(err, job.ErrStorage)
@@ -71,31 +71,31 @@ func TestNoServers(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	var servers atomic.Bool // have been started again
-	f.ok(turn.Append(t.Context(), func(err error) {
+	f.ok(lease.Append(t.Context(), func(err error) {
 		if !servers.Load() {
 			t.Errorf("without servers: got the result %v of an append, want none", err)
 		}
 		done <- err
-	}, job.Advanced{Task: turn.Task, Done: true, Completed: 1}))
+	}, job.Advanced{Task: lease.Task, Done: true, Completed: 1}))
 	servers.Store(true)
 	f.s.RestartAll()
 	select {
 	case err := <-done:
 		f.ok(err)
 	case <-time.After(patience):
-		t.Fatal("what was appended without servers was never decided")
+		t.Fatal("an append without servers was never decided")
 	}
-	turn.End()
+	lease.End()
 	for _, n := range []*node{a, b} {
 		f.eventually("a node is ready again", func() bool { return n.Ready() == nil })
 		n.work(2, nil)
 	}
 	b.submit(1)
-	if j := b.ends(id); j.State != job.Succeeded || j.Progress.Completed != 2 {
+	if j := b.waitEnded(id); j.State != job.Succeeded || j.Progress.Completed != 2 {
 		t.Errorf("the job is %v with %+v", j.State, j.Progress)
 	}
-	f.caughtUp(a)
-	a.whole(id)
+	f.catchUp(a)
+	a.checkLog(id)
 	if n := a.metric("disconnects_total"); n < 1 {
 		t.Errorf("%v disconnects", n)
 	}
@@ -104,11 +104,10 @@ func TestNoServers(t *testing.T) {
 // quickly has a node reject submissions soon after the log has ceased to answer.
 var quickly = cluster.WithStallAfter(4 * time.Second)
 
-// A submission whose fate was not known is done once when its client asks again with its key, and cancelled when it has
-// none: nobody could ask for it.
+// A submission with an unknown outcome is accepted once if its client retries with its key, and cancelled if it has no key.
 func TestUnknownFate(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	f.cfg.NodeTimeout = shortNodeTimeout
 	a, b := f.open("a", quickly), f.open("b", quickly)
 	keyed, plain := newJob(2), newJob(2)
@@ -116,7 +115,7 @@ func TestUnknownFate(t *testing.T) {
 	_, err := a.Reserve(t.Context(), key)
 	f.ok(err)
 	f.s.StopAll()
-	// The node has not noticed, or this would be refused before it is sent; it may have, too.
+	// If the node had noticed, it would reject the submission before sending it; both may happen.
 	keyedBatch := batch(keyed)
 	keyedBatch.Key = &key
 	refused := make(chan error, 2)
@@ -137,13 +136,13 @@ func TestUnknownFate(t *testing.T) {
 	}
 	id, err := a.submitOnce(key, newJob(2))
 	f.ok(err)
-	if j := b.ends(id); j.State != job.Succeeded {
-		t.Errorf("what was asked for twice is %v", j.State)
+	if j := b.waitEnded(id); j.State != job.Succeeded {
+		t.Errorf("the job that was submitted twice is %v", j.State)
 	}
-	f.caughtUp(a)
+	f.catchUp(a)
 	if _, err := a.Get(t.Context(), "t", plain.Job.ID); err == nil {
-		if j := a.ends(plain.Job.ID); j.State != job.Cancelled {
-			t.Errorf("what nobody can ask for is %v", j.State)
+		if j := a.waitEnded(plain.Job.ID); j.State != job.Cancelled {
+			t.Errorf("the job without a key is %v", j.State)
 		}
 	} else {
 		f.want(err, job.ErrNotFound)

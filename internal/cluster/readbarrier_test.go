@@ -16,14 +16,14 @@ import (
 	"gather/internal/job"
 )
 
-// Requests for jobs that do not exist write nothing to the log, and find what was submitted before them.
+// Reads of jobs that do not exist write nothing to the log, and find jobs that were submitted before.
 func TestReadsWriteNothing(t *testing.T) {
 	t.Parallel()
 	for _, servers := range []int{1, 3} {
 		t.Run(fmt.Sprintf("%d servers", servers), func(t *testing.T) {
 			t.Parallel()
-			f := newFleet(t, servers)
-			nodes := f.trio()
+			f := newTestCluster(t, servers)
+			nodes := f.openThree()
 			id := nodes[0].submit(1)
 			_, before := f.logRange()
 			var all sync.WaitGroup
@@ -47,11 +47,11 @@ func TestReadsWriteNothing(t *testing.T) {
 	}
 }
 
-// A leader of the log that has lost its followers goes on as one for a while, and its answers are no proof that a job does not
-// exist: another may lead by then.
+// A leader of the log that has lost its followers still answers for a while. Its answers do not prove that a job does not
+// exist, because there may be another leader.
 func TestLeaderWithoutQuorum(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 3)
+	f := newTestCluster(t, 3)
 	n := f.open("a", cluster.WithStallAfter(time.Second))
 	n.submit(1)
 	leader := f.s.StreamLeader("FLEET_LOG")
@@ -61,8 +61,8 @@ func TestLeaderWithoutQuorum(t *testing.T) {
 		}
 	}
 	stopped := time.Now()
-	const lease = 3 * time.Second // no answer counts that is based on what followers said longer ago
-	f.eventually("an unknown job may be there", func() bool {
+	const lease = 3 * time.Second // the age at which responses of followers no longer count
+	f.eventually("a read of an unknown job fails", func() bool {
 		late := time.Since(stopped) > lease
 		_, err := n.Get(t.Context(), "t", job.NewID())
 		if late && errors.Is(err, job.ErrNotFound) {
@@ -73,7 +73,7 @@ func TestLeaderWithoutQuorum(t *testing.T) {
 	f.s.StartAll()
 }
 
-// lateAcks delivers no acknowledgement until it is released.
+// lateAcks holds acknowledgements back until it is released.
 type lateAcks struct {
 	jetstream.JetStream
 	release chan struct{}
@@ -89,11 +89,11 @@ func (l *lateAcks) PublishMsg(ctx context.Context, m *nats.Msg, opts ...jetstrea
 	return ack, err
 }
 
-// A submission is acknowledged when the log's leader has acknowledged it, though its own node may have read it before: until then
-// the leader's last sequence may not have it, and other nodes would answer 404.
+// A submission is acknowledged only after the log's leader has acknowledged it, even if its own node has applied it before,
+// because the leader's last sequence may not include it and other nodes would return 404.
 func TestAcknowledgedByTheLeader(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	late := &lateAcks{release: make(chan struct{})}
 	a := f.open("a", cluster.WithPublisher(func(js jetstream.JetStream) jetstream.JetStream {
 		late.JetStream = js
@@ -113,7 +113,7 @@ func TestAcknowledgedByTheLeader(t *testing.T) {
 		_, err := b.Get(t.Context(), "t", s.Job.ID)
 		return err == nil
 	})
-	// Its own fold has decided about it by the time it has read a later message.
+	// Node a has decided the submission when it has applied a later message.
 	id := b.submit(1)
 	f.eventually("node a has read a later one", func() bool {
 		_, err := a.Get(t.Context(), "t", id)
@@ -125,7 +125,7 @@ func TestAcknowledgedByTheLeader(t *testing.T) {
 	a.get(s.Job.ID)
 }
 
-// An answer for the last sequence is certain as of the last contact of its leader with a quorum, if it shows that.
+// A last sequence is certain as of its leader's last contact with a quorum, if the response shows it.
 func TestCertainAt(t *testing.T) {
 	t.Parallel()
 	sent := time.Now()
@@ -153,14 +153,14 @@ func TestCertainAt(t *testing.T) {
 		{"more followers than it is to have", cluster3(&since, 4, 2, 9, 3), 3, true},
 		{"a leader with one follower", cluster3(&since, 0, 5), 5, true},
 		{"a leader that is cut off", cluster3(&since, 12*time.Second, 15*time.Second), 12 * time.Second, true},
-		{"a leader that has heard from none", cluster3(&since, 0, 0), 0, false},
+		{"a leader without responses", cluster3(&since, 0, 0), 0, false},
 		{"a server that does not lead", cluster3(nil, 1, 1), 0, false},
 		{"five servers", five, 3, true},
 		{"fewer followers than there should be", cluster3(&since), 0, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			at, ok := cluster.CertainAt(tt.info, sent)
+			at, ok := cluster.CertainAsOf(tt.info, sent)
 			if ok != tt.ok || ok && sent.Sub(at) != tt.age {
 				t.Errorf("certain as of %v before (%v), want %v (%v)", sent.Sub(at), ok, tt.age, tt.ok)
 			}

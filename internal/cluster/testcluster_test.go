@@ -20,14 +20,14 @@ import (
 	"gather/internal/journal/journaltest"
 )
 
-// patience is how long a test waits for what must happen, on a machine that may be busy.
+// patience is the time for which a test waits for an expected state, on a machine that may be busy.
 const patience = 3 * time.Minute
 
-// shortNodeTimeout is for tests in which a node dies or the leader has to act: it is how long the others wait for a node.
+// shortNodeTimeout is the node timeout of tests in which a node dies or the leader has to act.
 const shortNodeTimeout = 2 * time.Second
 
-// fleet are the nodes of one test, on NATS servers of their own.
-type fleet struct {
+// testCluster is a cluster of nodes on NATS servers of its own.
+type testCluster struct {
 	*testing.T
 	s   *natstest.Servers
 	cfg cluster.Config
@@ -37,24 +37,24 @@ type fleet struct {
 	nodes []*node
 }
 
-// node is one of them.
+// node is a node of a testCluster.
 type node struct {
 	*cluster.Cluster
-	f    *fleet
+	f    *testCluster
 	dir  string
 	reg  *prometheus.Registry
 	gone bool
 }
 
-func newFleet(t *testing.T, servers int) *fleet {
+func newTestCluster(t *testing.T, servers int) *testCluster {
 	t.Helper()
-	f := &fleet{T: t, s: natstest.Start(t, servers), dir: t.TempDir()}
+	f := &testCluster{T: t, s: natstest.Start(t, servers), dir: t.TempDir()}
 	f.cfg = cluster.Config{URL: f.s.URL, Prefix: "fleet", Replicas: servers}
 	return f
 }
 
-// open starts a node in a directory of the given name; it is closed at the end of the test.
-func (f *fleet) open(name string, change ...func(*cluster.Config)) *node {
+// open starts a node in a directory of the given name. It is closed at the end of the test.
+func (f *testCluster) open(name string, change ...func(*cluster.Config)) *node {
 	f.Helper()
 	n := &node{f: f, dir: filepath.Join(f.dir, name), reg: prometheus.NewRegistry()}
 	cfg := f.cfg
@@ -68,13 +68,13 @@ func (f *fleet) open(name string, change ...func(*cluster.Config)) *node {
 	return n
 }
 
-// through has a node connect through a proxy.
+// through makes a node connect through a proxy.
 func through(p *natstest.Proxy) func(*cluster.Config) {
 	return func(c *cluster.Config) { c.URL = p.URL }
 }
 
-// trio starts nodes a, b and c.
-func (f *fleet) trio() []*node {
+// openThree starts nodes a, b and c.
+func (f *testCluster) openThree() []*node {
 	f.Helper()
 	return []*node{f.open("a"), f.open("b"), f.open("c")}
 }
@@ -87,15 +87,15 @@ func (n *node) close() {
 	}
 }
 
-// die ends the node without a word to the others.
+// die ends the node without leaving the cluster.
 func (n *node) die() {
 	n.f.Helper()
 	n.gone = true
 	n.f.ok(n.Die())
 }
 
-// stream is a client's look at the streams.
-func (f *fleet) jetStream() jetstream.JetStream {
+// jetStream returns a client of the test for the streams.
+func (f *testCluster) jetStream() jetstream.JetStream {
 	f.Helper()
 	if f.js == nil {
 		nc, err := f.s.Connect(nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
@@ -107,14 +107,14 @@ func (f *fleet) jetStream() jetstream.JetStream {
 	return f.js
 }
 
-func (f *fleet) ok(err error) {
+func (f *testCluster) ok(err error) {
 	f.Helper()
 	if err != nil {
 		f.Fatal(err)
 	}
 }
 
-func (f *fleet) want(err, target error) {
+func (f *testCluster) want(err, target error) {
 	f.Helper()
 	if !errors.Is(err, target) {
 		f.Fatalf("error is %v, want %v", err, target)
@@ -122,7 +122,7 @@ func (f *fleet) want(err, target error) {
 }
 
 // eventually waits until a condition holds.
-func (f *fleet) eventually(what string, holds func() bool) {
+func (f *testCluster) eventually(what string, holds func() bool) {
 	f.Helper()
 	for end := time.Now().Add(patience); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -131,7 +131,7 @@ func (f *fleet) eventually(what string, holds func() bool) {
 	}
 }
 
-// metric is the sum of a metric of the node over its labels, or of one value of its label.
+// metric returns the sum of a metric of the node over its labels, or its value for one value of the label.
 func (n *node) metric(name string, label ...string) float64 {
 	n.f.Helper()
 	families, err := n.reg.Gather()
@@ -150,7 +150,7 @@ func (n *node) metric(name string, label ...string) float64 {
 	return sum
 }
 
-// newJob returns a submission of tenant "t" of so many tasks.
+// newJob returns a submission of tenant "t" with a number of tasks.
 func newJob(tasks int, change ...func(*job.Job)) job.Submitted {
 	j := job.Job{
 		ID: job.NewID(), Tenant: "t", Kind: "squares", Priority: job.Normal, State: job.Queued, CreatedAt: time.Now().UTC(),
@@ -182,7 +182,7 @@ func (n *node) events(id job.ID, events ...job.Event) error {
 	return n.append(job.Batch{Entries: []job.Entry{{ID: id, Events: events}}})
 }
 
-// submit submits a job of so many tasks.
+// submit submits a job with a number of tasks.
 func (n *node) submit(tasks int, change ...func(*job.Job)) job.ID {
 	n.f.Helper()
 	s := newJob(tasks, change...)
@@ -211,20 +211,20 @@ func (n *node) log(id job.ID) (all []job.LogRecord) {
 	}
 }
 
-// caughtUp waits until the nodes have all that is in the log.
-func (f *fleet) caughtUp(nodes ...*node) {
+// catchUp waits until the nodes have applied the whole log.
+func (f *testCluster) catchUp(nodes ...*node) {
 	f.Helper()
 	for _, n := range nodes {
 		f.ok(n.CatchUp(f.Context()))
 	}
 }
 
-// samePosition runs look while the nodes have applied the whole log, none more of it than the others: again and again until
-// no message was appended meanwhile.
-func (f *fleet) samePosition(look func(), nodes ...*node) {
+// atSamePosition runs look while all nodes have applied exactly the same messages. It repeats look until no message was
+// appended meanwhile.
+func (f *testCluster) atSamePosition(look func(), nodes ...*node) {
 	f.Helper()
 	f.eventually("the log is still", func() bool {
-		f.caughtUp(nodes...)
+		f.catchUp(nodes...)
 		_, before := f.logRange()
 		for _, n := range nodes {
 			f.ok(n.AwaitLog(f.Context(), before))
@@ -235,28 +235,28 @@ func (f *fleet) samePosition(look func(), nodes ...*node) {
 	})
 }
 
-// sameTables checks that the nodes decide alike, and returns by what.
-func (f *fleet) sameTables(nodes ...*node) (want string) {
+// sameStates fails the test unless the nodes have the same state, and returns it.
+func (f *testCluster) sameStates(nodes ...*node) (want string) {
 	f.Helper()
-	tables := make([]string, len(nodes))
-	f.samePosition(func() {
+	states := make([]string, len(nodes))
+	f.atSamePosition(func() {
 		for i, n := range nodes {
-			tables[i] = n.Table()
+			states[i] = n.State()
 		}
 	}, nodes...)
-	for i, got := range tables {
-		if got != tables[0] {
-			f.Errorf("the node in %s: got the table\n%s, want that of the node in %s\n%s", nodes[i].dir, got, nodes[0].dir, tables[0])
+	for i, got := range states {
+		if got != states[0] {
+			f.Errorf("the node in %s: got the state\n%s, want, as of the node in %s,\n%s", nodes[i].dir, got, nodes[0].dir, states[0])
 		}
 	}
-	return tables[0]
+	return states[0]
 }
 
-// isGone reports whether err is that of a job that has been removed.
+// isGone reports whether err means that a job has been removed.
 func isGone(err error) bool { return errors.Is(err, job.ErrNotFound) || errors.Is(err, job.ErrExpired) }
 
-// over waits until a job has ended, or has expired after that.
-func (n *node) over(id job.ID) {
+// waitOver waits until a job has ended, or has been removed after that.
+func (n *node) waitOver(id job.ID) {
 	n.f.Helper()
 	n.f.eventually(fmt.Sprintf("job %s is over", id), func() bool {
 		j, err := n.Get(n.f.Context(), "t", id)
@@ -276,8 +276,8 @@ func (n *node) remove(id job.ID) {
 	}
 }
 
-// ends waits until a job has ended, as a node sees it, and returns its view.
-func (n *node) ends(id job.ID) (j job.Job) {
+// waitEnded waits until a job has ended in the node's replica, and returns its view.
+func (n *node) waitEnded(id job.ID) (j job.Job) {
 	n.f.Helper()
 	n.f.eventually(fmt.Sprintf("job %s ends", id), func() bool {
 		j = n.get(id)
@@ -286,8 +286,8 @@ func (n *node) ends(id job.ID) (j job.Job) {
 	return j
 }
 
-// turn asks for one turn and waits for it.
-func (n *node) turn() *job.Lease {
+// lease requests one lease and waits for it.
+func (n *node) lease() *job.Lease {
 	n.f.Helper()
 	n.RequestLeases(1)
 	select {
@@ -299,19 +299,20 @@ func (n *node) turn() *job.Lease {
 	}
 }
 
-// onlyNew checks that the node is given no task of the jobs before: the next one is of a new job, which came last into the queue.
+// onlyNew fails the test if the node is given a task of an earlier job: the next lease must be of a new job, which is last
+// in the queue.
 func (n *node) onlyNew() {
 	n.f.Helper()
 	id := n.submit(2, func(j *job.Job) { j.Progress.Total = 5000 })
-	t := n.turn()
+	t := n.lease()
 	defer t.End()
 	if t.Job.ID != id {
 		n.f.Errorf("got task %d of job %s, want one of job %s", t.Task, t.Job.ID, id)
 	}
 }
 
-// appendTurn appends events to a turn and waits for the outcome.
-func appendTurn(ctx context.Context, t *job.Lease, events ...job.Event) error {
+// appendLease appends events under a lease and waits for the outcome.
+func appendLease(ctx context.Context, t *job.Lease, events ...job.Event) error {
 	done := make(chan error, 1)
 	if err := t.Append(ctx, func(err error) { done <- err }, events...); err != nil {
 		return err
@@ -324,27 +325,27 @@ func appendTurn(ctx context.Context, t *job.Lease, events ...job.Event) error {
 	}
 }
 
-// perform does what a turn asks for, as a worker does: the events that it appended were taken when the error is nil.
+// perform runs the task of a lease, as a worker does. It returns nil if its events were accepted.
 func perform(ctx context.Context, t *job.Lease) error {
 	defer t.End()
 	if err := t.Start(ctx); err != nil {
 		return err
 	}
 	if t.Task == job.Reduction || t.Job.Tasks == 0 {
-		return appendTurn(ctx, t, job.Finished{At: time.Now().UTC(), State: job.Succeeded, Result: []byte("1")})
+		return appendLease(ctx, t, job.Finished{At: time.Now().UTC(), State: job.Succeeded, Result: []byte("1")})
 	}
-	return appendTurn(ctx, t, job.Advanced{Task: t.Task, Done: true, Completed: 1})
+	return appendLease(ctx, t, job.Advanced{Task: t.Task, Done: true, Completed: 1})
 }
 
-// workers do the turns of nodes.
+// workers run the tasks of a node.
 type workers struct {
 	stop context.CancelFunc
 	done sync.WaitGroup
-	// turns counts those that were done, refused those of which an append was not taken.
-	turns, refused atomic.Int64
+	// tasks counts the tasks that were run, rejected the tasks with a rejected append.
+	tasks, rejected atomic.Int64
 }
 
-// work starts so many workers of a node. Do is called for every turn, and must end it; nil for perform.
+// work starts workers of a node. They call do for every lease, which it must end; nil for perform.
 func (n *node) work(workerCount int, do func(ctx context.Context, t *job.Lease) error) *workers {
 	if do == nil {
 		do = perform
@@ -358,9 +359,9 @@ func (n *node) work(workerCount int, do func(ctx context.Context, t *job.Lease) 
 				select {
 				case t := <-n.Leases():
 					if err := do(ctx, t); err != nil {
-						w.refused.Add(1)
+						w.rejected.Add(1)
 					} else {
-						w.turns.Add(1)
+						w.tasks.Add(1)
 					}
 				case <-ctx.Done():
 					n.RequestLeases(-1)
@@ -373,14 +374,15 @@ func (n *node) work(workerCount int, do func(ctx context.Context, t *job.Lease) 
 	return w
 }
 
-// end ends the workers, after the turns that they have.
+// end ends the workers after their current tasks.
 func (w *workers) end() {
 	w.stop()
 	w.done.Wait()
 }
 
-// whole checks that a job's log tells of every task once, of one start and one end, and that its view is the fold.
-func (n *node) whole(id job.ID) job.Job {
+// checkLog fails the test unless a job's log has every task at most once, at most one start and one end, and leads to its
+// view.
+func (n *node) checkLog(id job.ID) job.Job {
 	n.f.Helper()
 	view := n.get(id)
 	tasks := make([]int, view.Tasks)

@@ -10,29 +10,29 @@ import (
 	"gather/internal/job"
 )
 
-// briefly has everything expire at once.
+// briefly makes everything expire quickly.
 func briefly(c *cluster.Config) {
 	c.TombstoneRetention, c.KeyRetention = 400*time.Millisecond, 400*time.Millisecond
 }
 
-// logRange is what is left of the log.
-func (f *fleet) logRange() (first, last uint64) {
+// logRange returns the first and the last message of the log.
+func (f *testCluster) logRange() (first, last uint64) {
 	f.Helper()
 	s, err := f.jetStream().Stream(f.Context(), "FLEET_LOG")
 	f.ok(err)
 	return s.CachedInfo().State.FirstSeq, s.CachedInfo().State.LastSeq
 }
 
-// What expired leaves the log, and whoever reads only the rest comes to the same as the others: a node that is new, and
-// one whose view ends in what was trimmed.
+// Expired messages leave the log. A node that reads only the rest reaches the same state: a new node, and one whose replica
+// ends in the removed part.
 func TestTrim(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	a, b, late := f.open("a", briefly), f.open("b", briefly), f.open("late", briefly)
 	old := a.submit(1, func(j *job.Job) { j.Retention = time.Millisecond })
 	f.ok(a.events(old, job.Started{At: time.Now()}, job.Finished{At: time.Now().UTC(), State: job.Succeeded}))
 	a.remove(old)
-	f.caughtUp(late)
+	f.catchUp(late)
 	late.close()
 	f.eventually("the log is trimmed", func() bool {
 		id := b.submit(1, func(j *job.Job) { j.Retention = time.Millisecond })
@@ -42,17 +42,17 @@ func TestTrim(t *testing.T) {
 		first, _ := f.logRange()
 		return first > 5
 	})
-	// Submissions that were dropped by what is no longer told: they are told of behind it.
+	// Submissions that were rejected because of jobs in the removed part: the record of the trim has them.
 	stays := a.submit(3)
 	key := job.Key{Tenant: "t", Route: "r", Value: "k", Fingerprint: [32]byte{1}}
 	_, err := a.submitOnce(key, newJob(3))
 	f.ok(err)
 	late = f.open("late", briefly)
 	if n := late.metric("replica_rebuilds_total"); n != 1 {
-		t.Errorf("got %v rebuilds of the view, want 1", n)
+		t.Errorf("got %v rebuilds of the replica, want 1", n)
 	}
 	fresh := f.open("fresh", briefly)
-	f.sameTables(a, b, late, fresh)
+	f.sameStates(a, b, late, fresh)
 	for _, n := range []*node{a, b, late, fresh} {
 		n.get(stays)
 		if _, err := n.Get(t.Context(), "t", old); !isGone(err) {
@@ -60,31 +60,32 @@ func TestTrim(t *testing.T) {
 		}
 	}
 	fresh.work(2, nil)
-	fresh.ends(stays)
+	fresh.waitEnded(stays)
 }
 
-// A node that reads only the rest of a log does not accept submissions that were rejected, however many messages the trim has.
-func TestTrimmedDrops(t *testing.T) {
+// A node that reads only the rest of a log does not accept submissions that were rejected, however many messages the trim
+// record has.
+func TestTrimmedRejections(t *testing.T) {
 	t.Parallel()
 	for _, most := range []int{1000, 2} {
 		t.Run(fmt.Sprintf("%d in a message", most), func(t *testing.T) {
 			t.Parallel()
-			testTrimmedDrops(t, most)
+			testTrimmedRejections(t, most)
 		})
 	}
 }
 
-func testTrimmedDrops(t *testing.T, maxDropped int) {
+func testTrimmedRejections(t *testing.T, maxDropped int) {
 	t.Helper()
-	f := newFleet(t, 1)
-	few := cluster.WithMaxDropped(maxDropped)
+	f := newTestCluster(t, 1)
+	few := cluster.WithMaxRejected(maxDropped)
 	a, b := f.open("a", briefly, few), f.open("b", briefly, few)
 	bounds := job.Admission{Jobs: 1}
 	fill := a.submit(2, func(j *job.Job) { j.Retention = time.Millisecond })
 	var dropped []job.ID
 	drop := func() {
 		t.Helper()
-		// Each node refuses what it knows to be too much: only a race brings a submission that is dropped into the log.
+		// Nodes reject submissions early: only a race brings one that is rejected into the log.
 		s := newJob(1)
 		f.want(a.AppendBlindly(t.Context(), admitted(bounds, job.Size{}, s)), job.ErrQueueFull)
 		dropped = append(dropped, s.Job.ID)
@@ -93,7 +94,7 @@ func testTrimmedDrops(t *testing.T, maxDropped int) {
 		drop()
 	}
 	f.ok(a.events(fill, job.Started{At: time.Now()}))
-	f.eventually("the log is trimmed, up to where something was dropped", func() bool {
+	f.eventually("the log is trimmed up to a rejected submission", func() bool {
 		drop()
 		f.ok(a.Trim(t.Context()))
 		if first, _ := f.logRange(); first > 1 {
@@ -105,25 +106,25 @@ func testTrimmedDrops(t *testing.T, maxDropped int) {
 		fill = a.submit(2, func(j *job.Job) { j.Retention = time.Millisecond })
 		return false
 	})
-	for range 5 { // in what is left of the log
+	for range 5 { // in the rest of the log
 		drop()
 	}
-	f.caughtUp(a, b)
+	f.catchUp(a, b)
 	if got := a.metric("log_rejections"); got < 5 {
-		t.Errorf("%v rejections stand in the log, want 5 at least", got)
+		t.Errorf("%v rejections are in the log, want 5 at least", got)
 	}
-	f.eventually("a trim tells of what was dropped", func() bool {
+	f.eventually("a trim record has the rejected submissions", func() bool {
 		f.ok(a.Trim(t.Context()))
 		fresh := f.open("fresh", briefly)
 		defer fresh.close()
-		return fresh.Table() == a.Table()
+		return fresh.State() == a.State()
 	})
 	fresh := f.open("fresh", briefly)
 	for _, n := range []*node{a, b, fresh} {
-		f.caughtUp(n)
+		f.catchUp(n)
 		for _, id := range dropped {
 			if _, err := n.Get(t.Context(), "t", id); !errors.Is(err, job.ErrNotFound) {
-				t.Errorf("a dropped job: got %v, want %v", err, job.ErrNotFound)
+				t.Errorf("a rejected job: got %v, want %v", err, job.ErrNotFound)
 			}
 		}
 	}

@@ -12,14 +12,14 @@ import (
 	"gather/internal/journal"
 )
 
-// A node that finds an event of a later version in the log stops taking part: it is not ready, accepts nothing and applies
-// nothing further, and still answers from its replica. So does a node that starts.
+// A node that finds an event of a later version in the log stops participating: it is not ready, accepts nothing and
+// applies nothing further, and still serves reads from its replica. So does a node that starts.
 func TestUnreadableLog(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	a, b := f.open("a"), f.open("b")
 	id := a.submit(1)
-	f.caughtUp(a, b)
+	f.catchUp(a, b)
 	// A proposal with an event that this version does not have, which nodes of a later version apply. It ends with the event.
 	event := job.Started{At: time.Now()}
 	p := job.Proposal{What: job.ProposeBatch, Number: 1, Entries: []job.Entry{{ID: id, Events: []job.Event{event}}}}
@@ -44,7 +44,7 @@ func TestUnreadableLog(t *testing.T) {
 // A node does not start on a replica whose position it cannot read; taken for an empty one, the replica would be cleared.
 func TestUnreadablePosition(t *testing.T) { //nolint:tparallel // the cases share a directory
 	t.Parallel()
-	f := newFleet(t, 1)
+	f := newTestCluster(t, 1)
 	a := f.open("a")
 	a.submit(1)
 	a.close()
