@@ -7,7 +7,7 @@ import (
 	"gather/internal/fields"
 )
 
-// Array describes an N-dimensional array: where its elements come from and how it is cut in chunks. It is immutable.
+// Array describes an N-dimensional array: the source of its elements and its chunks. It is immutable.
 type Array struct {
 	source  Source
 	shape   Shape
@@ -15,35 +15,35 @@ type Array struct {
 	fortran bool // memory order: the first axis varies fastest
 }
 
-// Shape is the length along each axis.
+// Shape returns the length along each axis.
 func (a *Array) Shape() Shape { return a.shape }
 
-// DType is the type of the elements.
+// DType returns the type of the elements.
 func (a *Array) DType() DType { return a.source.DType() }
 
-// Grid is how the array is cut.
+// Grid returns the chunks of the array.
 func (a *Array) Grid() *Grid { return &a.grid }
 
-// Source is where the elements come from, in memory order.
+// Source returns the source of the elements, in memory order.
 func (a *Array) Source() Source { return a.source }
 
 // Fortran reports whether the memory order is Fortran's: the first axis varies fastest.
 func (a *Array) Fortran() bool { return a.fortran }
 
-// Elements is the number of elements.
+// Elements returns the number of elements.
 func (a *Array) Elements() int64 {
 	n, _ := a.shape.Elements()
 	return n
 }
 
-// Bytes is the size of the elements in bytes, whether or not they are in memory anywhere.
+// Bytes returns the size of all elements, whether or not they are in memory.
 func (a *Array) Bytes() int64 { return a.Elements() * int64(a.DType().Size()) }
 
 // Options configures ParseArray.
 type Options struct {
-	// Limits bounds the array. A zero limit is that of DefaultLimits.
+	// Limits bounds the array. A zero limit selects the default of DefaultLimits.
 	Limits Limits
-	// Open opens a stored array. Clients see its error, with its advice. Nil means there are none.
+	// Open opens a stored array. Its error is visible to clients. Nil means that there are no stored arrays.
 	Open func(Ref) (Stored, error)
 }
 
@@ -61,24 +61,23 @@ func (l Limits) withDefaults() Limits {
 	return d
 }
 
-// ParseArray reads the JSON description of an array: an object with "source" and the fields of that source, "chunks" (in
-// every form dask.array.normalize_chunks has; "auto" if absent) and "dtype". It adds every
-// error to errs, with pointers relative to the object; the array is nil if there is any. The JSON is not checked, see package
-// fields. Its memory is bounded by the length of raw, whatever
-// shape that asks for.
+// ParseArray parses the JSON description of an array: an object with "source" and the fields of that source, "chunks"
+// (in every form of dask.array.normalize_chunks; default "auto") and "dtype". It adds every error to errs, with
+// pointers relative to the object, and returns nil if there is one. The JSON must be valid, see package fields. Its
+// memory is bounded by the length of raw, regardless of the described shape.
 //
 //	ones, zeros  shape
 //	full         shape, fill_value
 //	arange       stop or shape, start (0), step (1): as numpy.arange, reshaped if there is a shape
 //	linspace     start, stop, num (50, or the elements of shape), endpoint (true): as numpy.linspace
 //	random       shape, seed (0), distribution: "uniform" (in [0, 1)), "normal" (loc, scale), "integers" (low, high)
-//	values       values, nested lists; "source" may be left out
+//	values       values, nested lists; "source" may be omitted
 //	npy          name or url of a stored array
 func ParseArray(raw []byte, opts Options, errs *fields.Errors) *Array {
 	before := errs.Total()
 	o, ok := fields.Read(raw, errs)
 	if !ok {
-		errs.Add("", `is not an object: write {"source": "ones", "shape": [1000, 1000]} or the like`)
+		errs.Add("", `is not an object: write an object such as {"source": "ones", "shape": [1000, 1000]}`)
 		return nil
 	}
 	o.NullIsAbsent(o.Names()...)
@@ -89,19 +88,20 @@ func ParseArray(raw []byte, opts Options, errs *fields.Errors) *Array {
 	return nil
 }
 
-// parser reads the description of one array.
+// parser parses the description of one array.
 type parser struct {
 	object
 	limits Limits
 	open   func(Ref) (Stored, error)
 
-	dtype    DType // as asked for, 0 if it was not
+	dtype    DType // the requested dtype, or 0
 	shape    Shape
-	hasShape bool // there is one, and it is right
+	hasShape bool // true if there is a valid shape
 	fortran  bool
 }
 
-// sources are the constructors by name. They return nil after adding an error, and set the shape where it is not given.
+// sources are the constructors by name. They set the shape if the description has none, and return nil after adding an
+// error.
 var sources = map[string]func(*parser) Source{
 	"ones":     func(p *parser) Source { return p.constant("1") },
 	"zeros":    func(p *parser) Source { return p.constant("0") },
@@ -132,7 +132,7 @@ func (p *parser) array() *Array {
 	}
 	chunks := chunkParser{shape: p.shape, known: p.hasShape, limits: p.limits, Errors: p.Errors}
 	grid, ok := chunks.parse(p.Get("chunks"), itemSize)
-	p.Unused(members, "is not a field of an array of source %q: leave it out", name)
+	p.Unused(members, "is not a field of an array of source %q: omit it", name)
 	if src == nil || !ok {
 		return nil
 	}
@@ -166,7 +166,7 @@ func (p *parser) readDType() {
 	p.dtype = t
 }
 
-// readShape reads an integer or a list of them.
+// readShape parses an integer or a list of integers.
 func (p *parser) readShape() {
 	raw := p.Get("shape")
 	if raw == nil {
@@ -207,12 +207,12 @@ func (p *parser) length(raw []byte, pointer string) int64 {
 	case strings.HasPrefix(v.short(), "-") && n != 0:
 		p.Add(pointer, "is %s: a length is 0 or more", v.short())
 	case !fits:
-		p.Add(pointer, "is %s; the limit is %d elements: ask for a smaller array", v.short(), p.limits.Elements)
+		p.Add(pointer, "is %s; the limit is %d elements: use a smaller array", v.short(), p.limits.Elements)
 	}
 	return n
 }
 
-// checkElements compares p.shape with the limits; a source that has its own shape reports another field.
+// checkElements checks p.shape against the limits and reports errors at pointer.
 func (p *parser) checkElements(pointer string) bool {
 	if len(p.shape) > MaxDims {
 		p.Add(pointer, "has %d dimensions; the limit is %d dimensions: merge some of them", len(p.shape), MaxDims)
@@ -220,23 +220,23 @@ func (p *parser) checkElements(pointer string) bool {
 	}
 	n, ok := p.shape.Elements()
 	if !ok {
-		p.Add(pointer, "%s makes more than 2^63 elements; the limit is %d elements: ask for a smaller array", p.shape, p.limits.Elements)
+		p.Add(pointer, "%s makes more than 2^63 elements; the limit is %d elements: use a smaller array", p.shape, p.limits.Elements)
 	} else if n > p.limits.Elements {
-		p.Add(pointer, "%s makes %d elements; the limit is %d elements: ask for a smaller array", p.shape, n, p.limits.Elements)
+		p.Add(pointer, "%s makes %d elements; the limit is %d elements: use a smaller array", p.shape, n, p.limits.Elements)
 		ok = false
 	}
-	// The limit may be an operator's own: the bytes must be countable whatever it is.
+	// The limit may be the operator's own, but the number of bytes must fit an int64.
 	if _, fits := mul(n, 8); ok && !fits {
-		p.Add(pointer, "%s is more bytes than can be counted: ask for a smaller array", p.shape)
+		p.Add(pointer, "%s has more than 2^63 bytes: use a smaller array", p.shape)
 		ok = false
 	}
 	return ok
 }
 
-// require adds an error for a missing field; an invalid one has its own.
+// require adds an error for a missing field; invalid fields already have one.
 func (p *parser) require(key, what string) bool {
 	if !p.Has(key) {
-		p.Add("/"+key, "is missing: give %s", what)
+		p.Add("/"+key, "is missing: write %s", what)
 		return false
 	}
 	return true

@@ -72,9 +72,9 @@ func BenchmarkStored(b *testing.B) {
 	for _, test := range []struct{ chunks, axis string }{{"-1", ""}, {"1000", ""}, {"100", ""}, {"-1", "0"}, {"-1", "1"}} {
 		b.Run(test.chunks+"axis"+test.axis, func(b *testing.B) {
 			opts := chunked.Options{Open: func(chunked.Ref) (chunked.Stored, error) { return s, nil }}
-			v, faults := parseArray([]byte(`{"source":"npy","name":"a","chunks":`+test.chunks+`}`), opts)
-			if len(faults) > 0 {
-				b.Fatal(faults)
+			v, errs := parseArray([]byte(`{"source":"npy","name":"a","chunks":`+test.chunks+`}`), opts)
+			if len(errs) > 0 {
+				b.Fatal(errs)
 			}
 			p, _ := newPlan(v, reduction(b, v, test.axis, "", ""), chunked.Limits{})
 			w := chunked.NewWorker()
@@ -101,19 +101,19 @@ func BenchmarkParseValues(b *testing.B) {
 	buf.WriteString("]}")
 	b.SetBytes(int64(buf.Len()))
 	for b.Loop() {
-		if _, faults := parseArray(buf.Bytes(), chunked.Options{}); len(faults) > 0 {
-			b.Fatal(faults)
+		if _, errs := parseArray(buf.Bytes(), chunked.Options{}); len(errs) > 0 {
+			b.Fatal(errs)
 		}
 	}
 }
 
-// BenchmarkPlan is the cost of cutting a million chunks.
+// BenchmarkPlan measures planning a million chunks.
 func BenchmarkPlan(b *testing.B) {
 	a := parse(b, `{"source":"ones","shape":[1000000,10],"chunks":[1,-1]}`)
 	red := reduction(b, a, "", "", "")
 	for b.Loop() {
-		if _, faults := newPlan(a, red, chunked.Limits{}); len(faults) > 0 {
-			b.Fatal(faults)
+		if _, errs := newPlan(a, red, chunked.Limits{}); len(errs) > 0 {
+			b.Fatal(errs)
 		}
 	}
 }

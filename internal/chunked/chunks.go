@@ -11,14 +11,14 @@ import (
 	"gather/internal/fields"
 )
 
-// autoBytes is how large "auto" makes a chunk at most: array.chunk-size of Dask's default configuration.
+// autoBytes is the maximum size of an "auto" chunk: array.chunk-size of Dask's default configuration.
 const autoBytes = 128 << 20
 
-// form is the requested cut of one axis.
+// form is the requested chunking of one axis.
 type form struct {
 	kind    formKind
-	size    int64   // of sizeForm
-	lengths []int64 // of listForm
+	size    int64   // for sizeForm
+	lengths []int64 // for listForm
 }
 
 type formKind uint8
@@ -30,18 +30,19 @@ const (
 	autoForm
 )
 
-// chunkParser reads the forms of "chunks" of dask.array.normalize_chunks: a length, a list of a length for each axis, a
-// list of lists of lengths, -1 for a whole axis, "auto", a size in bytes such as "16MiB", an object of axis numbers, and
-// any mix of these by axis; null is -1. A one-dimensional array may have its list of lengths bare.
+// chunkParser parses the forms of "chunks" in dask.array.normalize_chunks: a length, a list with a length for each
+// axis, a list of lists of lengths, -1 for a whole axis, "auto", a size in bytes such as "16MiB", an object of axis
+// numbers, and any mix of these by axis; null is -1. A one-dimensional array may have its list of lengths without the
+// outer list.
 type chunkParser struct {
 	shape  Shape
-	known  bool  // that the shape is right, so that the chunks can be held against it
-	bytes  int64 // the largest requested chunk, 0 for none
+	known  bool  // the shape is valid, so that the chunks can be checked against it
+	bytes  int64 // the requested maximum chunk size, or 0
 	limits Limits
 	*fields.Errors
 }
 
-// parse returns the axes of the grid; false after an error. raw may be nil, which is "auto".
+// parse returns the axes of the grid; false after an error. A nil raw is "auto".
 func (p *chunkParser) parse(raw []byte, itemSize int) (Grid, bool) {
 	before := p.Total()
 	forms := make([]form, len(p.shape))
@@ -71,13 +72,13 @@ func (p *chunkParser) list(raw []byte) []form {
 	numbers := true
 	for i, e := range fields.Elements(raw) {
 		numbers = numbers && jsontext.Value(e).Kind() == '0'
-		// Beyond the number of axes this can only be the bare list of a 1-d array; a bound on it bounds the memory.
+		// Beyond the number of axes this can only be the list of a 1-d array; bounding it bounds the memory.
 		if i > p.limits.Chunks+MaxDims {
 			p.tooMany("/chunks", strconv.Itoa(len(forms))+" or more")
 			return nil
 		}
 		if !numbers && i == MaxDims {
-			p.Add("/chunks", "has more than %d entries: give one for each axis", MaxDims)
+			p.Add("/chunks", "has more than %d entries: write one for each axis", MaxDims)
 			return nil
 		}
 		forms = append(forms, p.form(e, "/chunks/"+strconv.FormatInt(i, 10)))
@@ -101,7 +102,7 @@ func (p *chunkParser) list(raw []byte) []form {
 		}
 		return []form{{kind: listForm, lengths: lengths}}
 	}
-	p.Add("/chunks", "has %d entries, but the array has %d axes: give one for each axis", len(forms), len(p.shape))
+	p.Add("/chunks", "has %d entries, but the array has %d axes: write one for each axis", len(forms), len(p.shape))
 	return nil
 }
 
@@ -123,7 +124,7 @@ func (p *chunkParser) object(raw []byte, forms []form) {
 	}
 }
 
-// form reads the value for one axis.
+// form parses the chunks of one axis.
 func (p *chunkParser) form(raw []byte, pointer string) form {
 	switch c := jsontext.Value(raw).Kind(); {
 	case c == '"':
@@ -133,7 +134,7 @@ func (p *chunkParser) form(raw []byte, pointer string) form {
 		}
 		return form{kind: autoForm}
 	case string(raw) == "null":
-		return form{} // as Dask's None
+		return form{} // Dask's None
 	case c == '[':
 		return form{kind: listForm, lengths: p.lengths(raw, pointer)}
 	case c == '0':
@@ -154,8 +155,8 @@ func (p *chunkParser) form(raw []byte, pointer string) form {
 	return form{}
 }
 
-// mayBeZero reports whether a 0 can be right: as the chunk of an axis without elements, or within the bare list of a 1-d
-// array. Where it is not, the sum of the lengths shows it.
+// mayBeZero reports whether a 0 can be valid: as the chunk of an axis without elements, or in the list of a 1-d array.
+// Otherwise the sum of the lengths reveals an invalid 0.
 func (p *chunkParser) mayBeZero() bool {
 	n, ok := p.shape.Elements()
 	return ok && n == 0 || len(p.shape) == 1
@@ -183,7 +184,7 @@ func (p *chunkParser) lengths(raw []byte, pointer string) []int64 {
 	return lengths
 }
 
-// byteUnits are those of dask.utils.parse_bytes, in lower case.
+// byteUnits are the units of dask.utils.parse_bytes, in lower case.
 var byteUnits = map[string]float64{
 	"": 1, "b": 1,
 	"k": 1e3, "kb": 1e3, "ki": 1 << 10, "kib": 1 << 10,
@@ -193,7 +194,7 @@ var byteUnits = map[string]float64{
 	"p": 1e15, "pb": 1e15, "pi": 1 << 50, "pib": 1 << 50,
 }
 
-// byteLimit reads a size such as "16MiB", "128 MB", "5.4 kB" or "1000".
+// byteLimit parses a size such as "16MiB", "128 MB", "5.4 kB" or "1000".
 func (p *chunkParser) byteLimit(text, pointer string) {
 	plain := strings.ToLower(strings.ReplaceAll(text, " ", ""))
 	number := strings.TrimRight(plain, "abcdefghijklmnopqrstuvwxyz")
@@ -205,15 +206,15 @@ func (p *chunkParser) byteLimit(text, pointer string) {
 		return
 	}
 	if p.bytes != 0 && p.bytes != int64(size) {
-		p.Add(pointer, "is %d bytes, but another axis asks for %d: the size is that of the whole chunk, give it once",
+		p.Add(pointer, "is %d bytes, but another axis has %d: write the size of the whole chunk once",
 			int64(size), p.bytes)
 		return
 	}
 	p.bytes = int64(size)
 }
 
-// resolve replaces each autoForm by a length, so that a chunk of the axes together is at most the requested bytes: the
-// rule of dask.array.core.auto_chunks. Axes shorter than an even share are taken whole and leave theirs to the others.
+// resolve replaces each autoForm by a length, so that a chunk has at most the requested bytes, with the algorithm of
+// dask.array.core.auto_chunks. An axis shorter than an even share is one chunk and leaves the rest to the others.
 func (p *chunkParser) resolve(forms []form, itemSize int) {
 	limit := float64(autoBytes)
 	if p.bytes > 0 {
@@ -259,7 +260,7 @@ func (p *chunkParser) resolve(forms []form, itemSize int) {
 	}
 }
 
-// root is x to the power of 1/n. Square roots are exact where math.Pow may be just below an integer.
+// root returns the n-th root of x. Square roots are exact where math.Pow may be slightly too small.
 func root(x float64, n int) float64 {
 	for ; n%2 == 0; n /= 2 {
 		x = math.Sqrt(x)
@@ -267,7 +268,7 @@ func root(x float64, n int) float64 {
 	return math.Pow(x, 1/float64(n))
 }
 
-// grid holds the forms against the shape.
+// grid validates the forms against the shape.
 func (p *chunkParser) grid(forms []form) (Grid, bool) {
 	g := Grid{axes: make([]axis, len(forms)), chunks: 1}
 	total, fits, good := int64(1), true, true
@@ -281,7 +282,7 @@ func (p *chunkParser) grid(forms []form) (Grid, bool) {
 			}
 			g.axes[i] = regular(size, max(f.size, 1))
 		case listForm:
-			rest := size // counted down, so that hostile lengths cannot overflow
+			rest := size // counts down, so that hostile lengths cannot overflow
 			for _, l := range f.lengths {
 				if rest -= l; rest < 0 {
 					break

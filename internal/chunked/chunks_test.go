@@ -11,12 +11,12 @@ import (
 	"gather/internal/chunked"
 )
 
-// parse reads an array that must have no faults.
+// parse parses an array that must be valid.
 func parse(tb testing.TB, description string) *chunked.Array {
 	tb.Helper()
-	a, faults := parseArray([]byte(description), chunked.Options{})
-	if len(faults) > 0 {
-		tb.Fatalf("%s: %v", description, faults)
+	a, errs := parseArray([]byte(description), chunked.Options{})
+	if len(errs) > 0 {
+		tb.Fatalf("%s: %v", description, errs)
 	}
 	return a
 }
@@ -43,15 +43,15 @@ func TestChunksAreDasks(t *testing.T) {
 	golden(t, "chunks.json", &cases)
 	for _, c := range cases {
 		description := fmt.Sprintf(`{"source":"ones","shape":%s,"dtype":%q,"chunks":%s}`, c.Shape, c.DType, c.Chunks)
-		a, faults := parseArray([]byte(description), chunked.Options{Limits: chunked.Limits{Elements: 1 << 60, Chunks: 1 << 40}})
+		a, errs := parseArray([]byte(description), chunked.Options{Limits: chunked.Limits{Elements: 1 << 60, Chunks: 1 << 40}})
 		if c.Want == nil {
-			if len(faults) == 0 {
-				t.Errorf("%s: no fault, but Dask refuses it", description)
+			if len(errs) == 0 {
+				t.Errorf("%s: no error, but Dask rejects it", description)
 			}
 			continue
 		}
-		if len(faults) > 0 {
-			t.Errorf("%s: %v", description, faults)
+		if len(errs) > 0 {
+			t.Errorf("%s: %v", description, errs)
 			continue
 		}
 		got := [][]int64{}
@@ -65,7 +65,7 @@ func TestChunksAreDasks(t *testing.T) {
 }
 
 func TestChunkFaults(t *testing.T) {
-	tests := []struct{ shape, chunks, pointer, says string }{
+	tests := []struct{ shape, chunks, pointer, detail string }{
 		{`[10,10]`, `[5]`, "/chunks", "has 1 entries, but the array has 2 axes"},
 		{`[10,10]`, `[5,5,5]`, "/chunks", "one for each axis"},
 		{`[10,10]`, `[[5,5],[5,4]]`, "/chunks", "along axis 1: make their lengths add up to 10"},
@@ -83,7 +83,7 @@ func TestChunkFaults(t *testing.T) {
 		{`[10,10]`, `"much"`, "/chunks", `"16MiB"`},
 		{`[10,10]`, `"-5MB"`, "/chunks", `"16MiB"`},
 		{`[10,10]`, `"infMB"`, "/chunks", `"16MiB"`},
-		{`[10,10]`, `["1MB","2MB"]`, "/chunks/1", "another axis asks for 1000000"},
+		{`[10,10]`, `["1MB","2MB"]`, "/chunks/1", "another axis has 1000000"},
 		{`[10,10]`, `{"2":5}`, "/chunks/2", "is not an axis"},
 		{`[10,10]`, `{"-1":5}`, "/chunks/-1", "is not an axis"},
 		{`[10,10]`, `{"0":5,"0":5}`, "/chunks/0", "twice"},
@@ -94,14 +94,15 @@ func TestChunkFaults(t *testing.T) {
 	}
 	for _, test := range tests {
 		description := fmt.Sprintf(`{"source":"ones","shape":%s,"chunks":%s}`, test.shape, test.chunks)
-		_, faults := parseArray([]byte(description), chunked.Options{})
-		if len(faults) != 1 || faults[0].Pointer != test.pointer || !strings.Contains(faults[0].Detail, test.says) {
-			t.Errorf("%s: got %q, want one at %s that says %q", description, faults, test.pointer, test.says)
+		_, errs := parseArray([]byte(description), chunked.Options{})
+		if len(errs) != 1 || errs[0].Pointer != test.pointer || !strings.Contains(errs[0].Detail, test.detail) {
+			t.Errorf("%s: got %q, want one at %s with %q", description, errs, test.pointer, test.detail)
 		}
 	}
 }
 
-// As in Dask, null (None) is a whole axis within chunks; a number without a fractional part is an integer, as in JSON Schema.
+// As in Dask, null (None) in chunks is a whole axis; a number without a fractional part is an integer, as in JSON
+// Schema.
 func TestChunksWithoutNumbers(t *testing.T) {
 	for chunks, want := range map[string][][]int64{
 		`null`:                {{10}, {10}},
@@ -139,7 +140,7 @@ func TestGridNumbersChunksInCOrder(t *testing.T) {
 	}
 }
 
-// FuzzChunks: no chunks panic, and those accepted cover each axis exactly.
+// FuzzChunks tests that no chunks panic, and that accepted ones cover each axis exactly.
 func FuzzChunks(f *testing.F) {
 	for _, c := range []string{`100`, `"auto"`, `[[5,5],-1]`, `["16MiB","auto"]`, `{"0":3}`, `[]`, `"5.4 kB"`, `[4,3,3]`, `[[0,10],10]`, `[`, `"\`} {
 		f.Add([]byte(c), int64(10), int64(20))
@@ -148,10 +149,10 @@ func FuzzChunks(f *testing.F) {
 		for _, shape := range []string{fmt.Sprint("[", rows, "]"), fmt.Sprint("[", rows, ",", columns, "]"), "[]"} {
 			description := append([]byte(`{"source":"zeros","dtype":"int16","shape":`+shape+`,"chunks":`), form...)
 			opts := chunked.Options{Limits: chunked.Limits{Chunks: 1000}}
-			a, faults := parseArray(append(description, '}'), opts)
-			if len(faults) > 0 {
+			a, errs := parseArray(append(description, '}'), opts)
+			if len(errs) > 0 {
 				if a != nil {
-					t.Fatal("an array beside faults")
+					t.Fatal("an array in addition to errors")
 				}
 				continue
 			}
@@ -166,11 +167,11 @@ func FuzzChunks(f *testing.F) {
 					size -= l
 				}
 				if size != 0 || len(lengths) == 0 {
-					t.Fatalf("%v misses the axis by %d", lengths, size)
+					t.Fatalf("%v differs from the axis by %d", lengths, size)
 				}
 			}
 			if chunks != a.Grid().Chunks() || chunks > 1000 {
-				t.Fatalf("%d chunks counted, %d said", chunks, a.Grid().Chunks())
+				t.Fatalf("counted %d chunks, Chunks returned %d", chunks, a.Grid().Chunks())
 			}
 		}
 	})

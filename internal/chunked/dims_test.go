@@ -8,7 +8,7 @@ import (
 	"gather/internal/npy"
 )
 
-// An array may have as many dimensions as a stored one, whatever its source.
+// An array may have as many dimensions as a stored one, for all sources.
 func TestDimensions(t *testing.T) {
 	list := func(n int, one string) string {
 		return "[" + strings.Join(strings.Split(strings.Repeat(one, n), ""), ",") + "]"
@@ -26,12 +26,12 @@ func TestDimensions(t *testing.T) {
 			"values": `{"values":` + strings.Repeat("[", n) + "1" + strings.Repeat("]", n) + `}`,
 			"npy":    `{"source":"npy","name":"x"}`,
 		} {
-			a, faults := parseArray([]byte(text), options)
-			if ok := a != nil && len(faults) == 0; ok != (n == 64) {
-				t.Errorf("%s of %d dimensions: got %v", name, n, faults)
+			a, errs := parseArray([]byte(text), options)
+			if ok := a != nil && len(errs) == 0; ok != (n == 64) {
+				t.Errorf("%s of %d dimensions: got %v", name, n, errs)
 			}
-			if n == 65 && (len(faults) == 0 || !strings.Contains(faults[0].Detail, "limit is 64 dimensions")) {
-				t.Errorf("%s of %d dimensions: got %v, want the limit", name, n, faults)
+			if n == 65 && (len(errs) == 0 || !strings.Contains(errs[0].Detail, "limit is 64 dimensions")) {
+				t.Errorf("%s of %d dimensions: got %v, want the limit", name, n, errs)
 			}
 		}
 	}

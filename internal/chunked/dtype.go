@@ -7,7 +7,7 @@ import (
 	"gather/internal/npy"
 )
 
-// DType is the type of an array's elements, under the names NumPy gives them. The zero value is no type.
+// DType is an element type with NumPy's name. The zero value is invalid.
 type DType uint8
 
 // The element types.
@@ -46,7 +46,7 @@ var dtypes = [...]struct {
 	Float64: {"float64", npy.Type{Kind: 'f', Size: 8}},
 }
 
-// dtypeNames lists every name, for errors.
+// dtypeNames lists all names, for errors.
 var dtypeNames = func() string {
 	var names []string
 	for _, d := range dtypes[Bool:] {
@@ -55,7 +55,7 @@ var dtypeNames = func() string {
 	return strings.Join(names, ", ")
 }()
 
-// ParseDType returns the type NumPy calls name. The error lists the names there are.
+// ParseDType returns the type with a NumPy name. The error lists the supported names.
 func ParseDType(name string) (DType, error) {
 	for t := Bool; t <= Float64; t++ {
 		if dtypes[t].name == name {
@@ -65,7 +65,7 @@ func ParseDType(name string) (DType, error) {
 	return 0, fmt.Errorf("unknown dtype %.20q: use one of %s", name, dtypeNames)
 }
 
-// dtypeOf is the DType of an .npy file's type, 0 if there is none.
+// dtypeOf returns the DType for the type of an .npy file, or 0.
 func dtypeOf(typ npy.Type) DType {
 	for t := Bool; t <= Float64; t++ {
 		if dtypes[t].typ == typ {
@@ -75,7 +75,7 @@ func dtypeOf(typ npy.Type) DType {
 	return 0
 }
 
-// String is NumPy's name.
+// String returns NumPy's name.
 func (t DType) String() string {
 	if int(t) < len(dtypes) {
 		return dtypes[t].name
@@ -83,17 +83,17 @@ func (t DType) String() string {
 	return fmt.Sprintf("DType(%d)", uint8(t))
 }
 
-// Size is the size of one element in bytes.
+// Size returns the size of one element in bytes.
 func (t DType) Size() int { return dtypes[t].typ.Size }
 
-// IsFloat reports whether t is one of the floating-point types.
+// IsFloat reports whether t is a floating-point type.
 func (t DType) IsFloat() bool { return t >= Float16 }
 
-// isUnsigned reports whether t is one of the unsigned integers.
+// isUnsigned reports whether t is an unsigned integer.
 func (t DType) isUnsigned() bool { return t >= Uint8 && t <= Uint64 }
 
-// Sum is the type of a sum of elements of type t, as numpy.sum promotes on a 64-bit machine: bool and signed integers to
-// int64, unsigned integers to uint64, floats to themselves.
+// Sum returns the type of a sum of elements of type t, with the promotion of numpy.sum on a 64-bit machine: bool and
+// signed integers to int64, unsigned integers to uint64, floats to themselves.
 func (t DType) Sum() DType {
 	switch {
 	case t.IsFloat():

@@ -8,7 +8,7 @@ import (
 	"gather/internal/fields"
 )
 
-// The sum of an array over one of its axes. Tasks may run in any order, on any machine, and give the same bits.
+// The sum of an array over one of its axes. Tasks may run in any order, on any machine, with the same result.
 func Example() {
 	var errs fields.Errors
 	array := chunked.ParseArray([]byte(`{"values":[[1, 1e100, -1e100], [2, 3, 4]]}`), chunked.Options{}, &errs)

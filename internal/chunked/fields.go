@@ -10,10 +10,10 @@ var members = []string{
 	"loc", "scale", "low", "high", "values", "name", "url",
 }
 
-// object reads the fields of an object by type. A field that is null is absent.
+// object reads typed fields of an object. A null field is missing.
 type object struct{ *fields.Object }
 
-// text returns a string; false if it is absent or faulty.
+// text returns a string; false if it is missing or invalid.
 func (o object) text(name string) (string, bool) {
 	raw := o.Get(name)
 	if raw == nil {
@@ -40,7 +40,7 @@ func (o object) boolean(name string) (v, ok bool) {
 	return false, false
 }
 
-// scalar reads one element.
+// scalar returns one element.
 func (o object) scalar(name string) (scalar, bool) {
 	raw := o.Get(name)
 	if raw == nil {
@@ -53,7 +53,7 @@ func (o object) scalar(name string) (scalar, bool) {
 	return v, ok
 }
 
-// integer reads a number that fits an int64.
+// integer returns a number that fits an int64.
 func (o object) integer(name string) (int64, bool) {
 	raw := o.Get(name)
 	if raw == nil {

@@ -2,20 +2,20 @@ package chunked
 
 import "slices"
 
-// axis is one axis of a grid: size elements cut in n chunks, at least one, of which the last may be shorter.
+// axis is one axis of a grid: size elements in n chunks, at least one, of which the last may be shorter.
 type axis struct {
 	size, n int64
-	chunk   int64   // the length of all chunks but the last, if starts is nil
-	starts  []int64 // n+1 bounds, when the chunks differ
+	chunk   int64   // the length of all chunks except the last, if starts is nil
+	starts  []int64 // n+1 bounds of chunks with different lengths
 }
 
-// regular cuts size in chunks of length chunk, which is at least 1.
+// regular returns an axis with chunks of length chunk, at least 1.
 func regular(size, chunk int64) axis {
 	chunk = min(chunk, max(size, 1))
 	return axis{size: size, n: max(ceilDiv(size, chunk), 1), chunk: chunk}
 }
 
-// irregular cuts in chunks of the given lengths, at least one; the caller has checked that they add up.
+// irregular returns an axis with chunks of the given lengths, at least one; the caller has checked their sum.
 func irregular(lengths []int64) axis {
 	n := len(lengths)
 	a := axis{n: int64(n), chunk: max(lengths[0], 1), starts: make([]int64, n+1)}
@@ -38,7 +38,7 @@ func (a *axis) start(i int64) int64 {
 	return min(i*a.chunk, a.size)
 }
 
-// longest is the length of the longest chunk.
+// longest returns the length of the longest chunk.
 func (a *axis) longest() int64 {
 	if a.starts == nil {
 		return min(a.chunk, a.size)
@@ -50,17 +50,17 @@ func (a *axis) longest() int64 {
 	return l
 }
 
-// Grid is an array cut in chunks: along each axis a sequence of lengths, and a chunk for each combination of them. Chunks
-// are numbered in C order of their position in the grid.
+// Grid is the chunking of an array: a sequence of lengths along each axis, and a chunk for each combination. Chunks are
+// numbered in C order of their position in the grid.
 type Grid struct {
 	axes   []axis
 	chunks int64
 }
 
-// Chunks is the number of chunks.
+// Chunks returns the number of chunks.
 func (g *Grid) Chunks() int64 { return g.chunks }
 
-// NumBlocks is the number of chunks along each axis, as dask.array.Array.numblocks.
+// NumBlocks returns the number of chunks along each axis, like dask.array.Array.numblocks.
 func (g *Grid) NumBlocks() []int64 {
 	n := make([]int64, len(g.axes))
 	for i := range g.axes {
@@ -69,7 +69,7 @@ func (g *Grid) NumBlocks() []int64 {
 	return n
 }
 
-// Lengths is the length of each chunk along axis i: one element of dask.array.Array.chunks.
+// Lengths returns the length of each chunk along axis i: one element of dask.array.Array.chunks.
 func (g *Grid) Lengths(i int) []int64 {
 	a := &g.axes[i]
 	l := make([]int64, a.n)
@@ -79,7 +79,7 @@ func (g *Grid) Lengths(i int) []int64 {
 	return l
 }
 
-// Chunk returns where chunk number k begins and how long it is along each axis.
+// Chunk returns the offset and the length of chunk k along each axis.
 func (g *Grid) Chunk(k int64) (offset, extent []int64) {
 	c := newCursor(g.axes)
 	c.seek(k)
@@ -89,7 +89,7 @@ func (g *Grid) Chunk(k int64) (offset, extent []int64) {
 	return offset, extent
 }
 
-// cursor iterates over the chunks of a grid in their order, with the box of the current one.
+// cursor iterates over the chunks of a grid in order, with the box of the current one.
 type cursor struct {
 	axes         []axis
 	idx, lo, ext [MaxDims]int64
@@ -111,7 +111,7 @@ func (c *cursor) set(i int, at int64) {
 	c.ext[i] = a.start(at+1) - c.lo[i]
 }
 
-// next moves to the following chunk, from the last one to the first.
+// next moves to the next chunk, from the last one to the first.
 func (c *cursor) next() {
 	for i := range slices.Backward(c.axes) {
 		if at := c.idx[i] + 1; at < c.axes[i].n {
@@ -122,7 +122,7 @@ func (c *cursor) next() {
 	}
 }
 
-// volume is the number of elements of the chunk. It divides the array's, so it does not overflow.
+// volume returns the number of elements of the chunk. It cannot overflow, because it is at most the array's.
 func (c *cursor) volume() int64 {
 	v := int64(1)
 	for i := range c.axes {

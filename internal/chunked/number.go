@@ -12,14 +12,14 @@ import (
 	"gather/internal/number"
 )
 
-// ErrRange is wrapped when an exact integer does not fit the 64 bits or less that a dtype has.
+// ErrRange is wrapped by errors for an exact integer that does not fit the at most 64 bits of a dtype.
 var ErrRange = errors.New("chunked: integer beyond its dtype")
 
-// Number is one result: a float rounded to its dtype, or an integer, which is exact whatever its size. The dtype of an
-// integer is the one NumPy would use and says how raw output stores it; it never makes a value wrap.
+// Number is one result: a float rounded to its dtype, or an exact integer of any size. The dtype of an integer is
+// NumPy's and determines the raw encoding; values never wrap.
 type Number struct {
 	dtype DType
-	bits  uint64   // a float's bits; an integer in two's complement, of 64 bits with the dtype's sign
+	bits  uint64   // a float's bits, or an integer in two's complement of 64 bits with the dtype's sign
 	wide  *big.Int // an integer that does not fit bits
 }
 
@@ -33,11 +33,11 @@ func numberOf(a *exactsum.Accumulator, dtype DType) Number {
 	case Float64:
 		return Number{dtype: dtype, bits: math.Float64bits(a.Float64())}
 	}
-	// A sum that rounds to less than 2^53 is what it rounds to, and is had without a big.Int.
+	// A sum that rounds to less than 2^53 equals its rounded value, and needs no big.Int.
 	if f := a.Float64(); math.Abs(f) < 1<<53 && (f >= 0 || !dtype.isUnsigned()) {
 		return Number{dtype: dtype, bits: uint64(int64(f))}
 	}
-	v, _ := a.Int() // integers were added, so the sum is one
+	v, _ := a.Int() // a sum of integers
 	return numberOfInt(v, dtype)
 }
 
@@ -51,10 +51,10 @@ func numberOfInt(v *big.Int, dtype DType) Number {
 	return Number{dtype: dtype, wide: v}
 }
 
-// DType is the type of the result that the number is an element of.
+// DType returns the type of the result.
 func (n Number) DType() DType { return n.dtype }
 
-// Int is the exact value of an integer; nil for a float.
+// Int returns the exact value of an integer; nil for a float.
 func (n Number) Int() *big.Int {
 	if n.dtype.IsFloat() {
 		return nil
@@ -87,7 +87,7 @@ func (n Number) fits() bool {
 	}
 }
 
-// Float64 is the value of a float, exactly, or of an integer, rounded to nearest.
+// Float64 returns the exact value of a float, or an integer rounded to nearest.
 func (n Number) Float64() float64 {
 	switch {
 	case n.dtype.IsFloat():
@@ -101,8 +101,8 @@ func (n Number) Float64() float64 {
 	return float64(int64(n.bits))
 }
 
-// AppendJSON appends the number as a JSON value. An integer is a literal of all its digits. A float, also a narrow one, is
-// the shortest literal that reads back as the same float64, as numpy.generic.item prints; see number.AppendFloat.
+// AppendJSON appends the number as JSON: an integer with all its digits, a float of any width as the shortest literal
+// that parses to the same float64, like numpy.generic.item; see number.AppendFloat.
 func (n Number) AppendJSON(dst []byte) []byte {
 	switch {
 	case n.wide != nil:
@@ -115,11 +115,11 @@ func (n Number) AppendJSON(dst []byte) []byte {
 	return strconv.AppendInt(dst, int64(n.bits), 10)
 }
 
-// AppendRaw appends the number as an element of its dtype, little endian. The error wraps ErrRange when an exact integer
-// does not fit.
+// AppendRaw appends the number as an element of its dtype, little endian. The error wraps ErrRange if an integer does
+// not fit.
 func (n Number) AppendRaw(dst []byte) ([]byte, error) {
 	if !n.fits() {
-		return dst, fmt.Errorf("%w: %s does not fit %s; ask for JSON, or for another dtype", ErrRange, n.AppendJSON(nil), n.dtype)
+		return dst, fmt.Errorf("%w: %s does not fit %s; use JSON or another dtype", ErrRange, n.AppendJSON(nil), n.dtype)
 	}
 	var b [8]byte
 	binary.LittleEndian.PutUint64(b[:], n.bits)

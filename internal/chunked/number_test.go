@@ -14,12 +14,12 @@ import (
 	"gather/internal/npy"
 )
 
-// total sums an array with the real sizes of tasks.
+// total sums an array with the default task sizes.
 func total(tb testing.TB, a *chunked.Array, axis, keepDims, dtype string) *chunked.Result {
 	tb.Helper()
-	p, faults := newPlan(a, reduction(tb, a, axis, keepDims, dtype), chunked.Limits{})
-	if len(faults) > 0 {
-		tb.Fatal(faults)
+	p, errs := newPlan(a, reduction(tb, a, axis, keepDims, dtype), chunked.Limits{})
+	if len(errs) > 0 {
+		tb.Fatal(errs)
 	}
 	r, w := p.NewReducer(), chunked.NewWorker()
 	for task := range p.Tasks() {
@@ -89,7 +89,7 @@ func TestResultLiterals(t *testing.T) {
 	}
 }
 
-// TestEveryFloat16 prints every binary16 there is and reads it back.
+// TestEveryFloat16 prints every binary16 value and parses it.
 func TestEveryFloat16(t *testing.T) {
 	const n = 1 << 16
 	data := make([]byte, 128, 128+2*n)
@@ -97,18 +97,18 @@ func TestEveryFloat16(t *testing.T) {
 		data = append(data, byte(i), byte(i>>8))
 	}
 	h := npy.Header{Type: npy.Type{Kind: 'f', Size: 2}, Shape: []int64{n}, Offset: 128}
-	a, faults := parseArray([]byte(`{"source":"npy","name":"a"}`), chunked.Options{Open: func(chunked.Ref) (chunked.Stored, error) {
+	a, errs := parseArray([]byte(`{"source":"npy","name":"a"}`), chunked.Options{Open: func(chunked.Ref) (chunked.Stored, error) {
 		return chunked.Stored{Header: h, Reader: bytes.NewReader(data)}, nil
 	}})
-	if len(faults) > 0 {
-		t.Fatal(faults)
+	if len(errs) > 0 {
+		t.Fatal(errs)
 	}
 	printed := total(t, a, "[]", "", "").AppendJSON(nil)
 	again := parse(t, `{"dtype":"float16","values":`+string(printed)+`}`)
 	for _, wide := range []string{`"float32"`, `"float64"`} {
 		exact := total(t, a, "[]", "", wide).AppendJSON(nil)
 		if b := elements(t, parse(t, `{"dtype":"float16","values":`+string(exact)+`}`), 0, n); !bytes.Equal(b, elements(t, again, 0, n)) {
-			t.Errorf("by way of %s other elements come back", wide)
+			t.Errorf("the round trip through %s changed elements", wide)
 		}
 	}
 	for i, got := range elements(t, again, 0, n) {
@@ -137,7 +137,7 @@ func TestKeepDims(t *testing.T) {
 	}
 }
 
-// An array without axes takes axis 0 and -1, as in NumPy, but not in a list. keepdims adds no axis.
+// Axis 0 and -1 are valid for an array without axes, as in NumPy, but not in a list. keepdims adds no axis.
 func TestAxisOfScalar(t *testing.T) {
 	a := parse(t, `{"values":5}`)
 	for _, axis := range []string{"", "null", "0", "-1", "-1.0", "[]"} {
@@ -149,26 +149,26 @@ func TestAxisOfScalar(t *testing.T) {
 		}
 	}
 	for _, axis := range []string{"1", "-2", "[0]", "[-1]"} {
-		_, faults := parseReduction([]byte(axis), nil, nil, a)
-		if len(faults) != 1 || !strings.Contains(faults[0].Detail, "the array has 0 axes: leave it out") {
-			t.Errorf("axis %s: got %q, want one fault", axis, faults)
+		_, errs := parseReduction([]byte(axis), nil, nil, a)
+		if len(errs) != 1 || !strings.Contains(errs[0].Detail, "the array has 0 axes: omit it") {
+			t.Errorf("axis %s: got %q, want one error", axis, errs)
 		}
 	}
 }
 
-func TestReductionFaults(t *testing.T) {
+func TestReductionErrors(t *testing.T) {
 	floats := parse(t, `{"source":"ones","shape":[2,3]}`)
-	for _, test := range []struct{ axis, keepDims, dtype, pointer, says string }{
+	for _, test := range []struct{ axis, keepDims, dtype, pointer, detail string }{
 		{"2", "", "", "/axis", "write -2 to 1"},
 		{"-3", "", "", "/axis", "write -2 to 1"},
 		{"[0,5]", "", "", "/axis/1", "the array has 2 axes"},
-		{"[1,-1]", "", "", "/axis/1", "is axis 1 again"},
+		{"[1,-1]", "", "", "/axis/1", "repeats axis 1"},
 		{`"0"`, "", "", "/axis", "is not an axis"},
 		{"1.5", "", "", "/axis", "is not an axis"},
 		{"[0,null]", "", "", "/axis/1", "is not an axis"},
 		{"", "1", "", "/keepdims", "true or false"},
 		{"", "", `"int64"`, "/dtype", "float dtype"},
-		{"", "", `"bool"`, "/dtype", "holds no sum"},
+		{"", "", `"bool"`, "/dtype", "cannot hold a sum"},
 		{"", "", `"double"`, "/dtype", "use one of"},
 		{"", "", `5`, "/dtype", "in quotes"},
 	} {
@@ -178,14 +178,14 @@ func TestReductionFaults(t *testing.T) {
 			}
 			return []byte(s)
 		}
-		_, faults := parseReduction(raw(test.axis), raw(test.keepDims), raw(test.dtype), floats)
-		if len(faults) != 1 || faults[0].Pointer != test.pointer || !strings.Contains(faults[0].Detail, test.says) {
-			t.Errorf("%+v: got %q", test, faults)
+		_, errs := parseReduction(raw(test.axis), raw(test.keepDims), raw(test.dtype), floats)
+		if len(errs) != 1 || errs[0].Pointer != test.pointer || !strings.Contains(errs[0].Detail, test.detail) {
+			t.Errorf("%+v: got %q", test, errs)
 		}
 	}
-	_, faults := newPlan(floats, reduction(t, floats, "0", "", ""), chunked.Limits{Outputs: 2})
-	if len(faults) != 1 || faults[0].Pointer != "/axis" || !strings.Contains(faults[0].Detail, "the limit is 2 outputs") {
-		t.Errorf("got %q", faults)
+	_, errs := newPlan(floats, reduction(t, floats, "0", "", ""), chunked.Limits{Outputs: 2})
+	if len(errs) != 1 || errs[0].Pointer != "/axis" || !strings.Contains(errs[0].Detail, "the limit is 2 outputs") {
+		t.Errorf("got %q", errs)
 	}
 }
 
@@ -254,7 +254,7 @@ type failing struct{ err error }
 
 func (f failing) ReadAt(p []byte, _ int64) (int, error) { return len(p) / 2, f.err }
 
-// cancelling is a reader that is told of the context.
+// cancelling is a reader with a context.
 type cancelling struct{ failing }
 
 func (cancelling) ReadAtContext(ctx context.Context, _ []byte, _ int64) (int, error) {
@@ -273,9 +273,9 @@ func TestStoredArraysFailClearly(t *testing.T) {
 		}}
 	}
 	sum := func(r chunked.Stored) error {
-		a, faults := parseArray([]byte(`{"source":"npy","name":"a"}`), open(r, nil))
-		if len(faults) > 0 {
-			t.Fatal(faults)
+		a, errs := parseArray([]byte(`{"source":"npy","name":"a"}`), open(r, nil))
+		if len(errs) > 0 {
+			t.Fatal(errs)
 		}
 		p, _ := newPlan(a, reduction(t, a, "", "", ""), chunked.Limits{})
 		ctx, cancel := context.WithCancelCause(context.Background())
@@ -290,15 +290,15 @@ func TestStoredArraysFailClearly(t *testing.T) {
 		t.Errorf("broken: %v", err)
 	}
 	if err := sum(chunked.Stored{Header: header, Reader: cancelling{failing{disk}}}); errors.Is(err, disk) {
-		t.Errorf("the reader with a context was not asked: %v", err)
+		t.Errorf("the reader with a context was not used: %v", err)
 	}
-	_, faults := parseArray([]byte(`{"source":"npy","name":"a"}`), open(chunked.Stored{}, errors.New("is not there: upload it first")))
-	if len(faults) != 1 || faults[0] != (fields.Error{Pointer: "/name", Detail: "is not there: upload it first"}) {
-		t.Errorf("got %q", faults)
+	_, errs := parseArray([]byte(`{"source":"npy","name":"a"}`), open(chunked.Stored{}, errors.New("is not there: upload it first")))
+	if len(errs) != 1 || errs[0] != (fields.Error{Pointer: "/name", Detail: "is not there: upload it first"}) {
+		t.Errorf("got %q", errs)
 	}
 	huge := npy.Header{Type: npy.Type{Kind: 'u', Size: 1}, Shape: []int64{1 << 52}}
-	_, faults = parseArray([]byte(`{"source":"npy","url":"u"}`), open(chunked.Stored{Header: huge}, nil))
-	if len(faults) != 1 || faults[0].Pointer != "/url" || !strings.Contains(faults[0].Detail, "the limit is") {
-		t.Errorf("got %q", faults)
+	_, errs = parseArray([]byte(`{"source":"npy","url":"u"}`), open(chunked.Stored{Header: huge}, nil))
+	if len(errs) != 1 || errs[0].Pointer != "/url" || !strings.Contains(errs[0].Detail, "the limit is") {
+		t.Errorf("got %q", errs)
 	}
 }

@@ -5,12 +5,12 @@ import (
 	"math/big"
 )
 
-// The constructors of the sources, each from its own fields. They read all of these even after a fault, so that all
-// faults are found at once.
+// The constructors of the sources. Each reads all its fields even after an error, so that all errors are reported
+// together.
 
 const wantShape = "the length along each axis, such as [1000, 1000]"
 
-// constant makes every element the one that text is.
+// constant returns a source whose elements all equal text.
 func (p *parser) constant(text string) Source {
 	t := p.dtype
 	if t == 0 {
@@ -46,7 +46,7 @@ func (p *parser) full() Source {
 	return constant{t, bits}
 }
 
-// numbers reads optional finite numbers with defaults; ints says that all given are integers.
+// numbers returns optional finite numbers with defaults; ints is true if all present ones are integers.
 func (p *parser) numbers(keys []string, defaults []string) (vs []scalar, ints, ok bool) {
 	ints, ok = true, true
 	for i, key := range keys {
@@ -79,7 +79,7 @@ func (p *parser) numbers(keys []string, defaults []string) (vs []scalar, ints, o
 
 func (p *parser) arange() Source {
 	if !p.Has("stop") && !p.Has("shape") {
-		p.Add("/stop", "is missing: give stop, or a shape")
+		p.Add("/stop", "is missing: set stop or shape")
 	}
 	vs, ints, ok := p.numbers([]string{"start", "stop", "step"}, []string{"0", "0", "1"})
 	if !ok {
@@ -91,20 +91,20 @@ func (p *parser) arange() Source {
 	}
 	switch {
 	case t == Bool:
-		p.Add("/dtype", "is bool, of which there is no range: ask for an integer or a float")
+		p.Add("/dtype", "is bool, which has no ranges: use an integer or float dtype")
 		return nil
 	case t.IsFloat():
 		return p.arangeFloats(t, vs)
 	}
 	bounds, ok := integersOf(vs)
 	if !ok {
-		p.Add("/dtype", "is %s, but start, stop or step is not an integer: ask for a float dtype, or use integers", t)
+		p.Add("/dtype", "is %s, but start, stop or step is not an integer: use a float dtype, or integers", t)
 		return nil
 	}
 	return p.arangeInts(t, bounds)
 }
 
-// integersOf returns the values of numbers without a fractional part; false if one has any.
+// integersOf returns the values of numbers without fractional parts; false if one has a fractional part.
 func integersOf(vs []scalar) ([]*big.Int, bool) {
 	ints := make([]*big.Int, len(vs))
 	for i, v := range vs {
@@ -112,15 +112,15 @@ func integersOf(vs []scalar) ([]*big.Int, bool) {
 		if !ok {
 			return nil, false
 		}
-		if ints[i], ok = new(big.Int).SetString(v.string(), 10); !ok { // of text that is not JSON
+		if ints[i], ok = new(big.Int).SetString(v.string(), 10); !ok { // invalid JSON
 			return nil, false
 		}
 	}
 	return ints, true
 }
 
-// integerDType returns the type of elements from one to another for which no dtype is given: as numpy.array's, int64, or
-// uint64 if only that holds them.
+// integerDType returns the default type for elements from a to b, like numpy.array: int64, or uint64 if only that holds
+// them.
 func integerDType(a, b *big.Int) DType {
 	if (!a.IsInt64() || !b.IsInt64()) && a.IsUint64() && b.IsUint64() {
 		return Uint64
@@ -130,7 +130,7 @@ func integerDType(a, b *big.Int) DType {
 
 func (p *parser) arangeFloats(t DType, vs []scalar) Source {
 	if step, _ := vs[2].float64(); step == 0 {
-		p.Add("/step", "is 0: a step leads somewhere")
+		p.Add("/step", "is 0: a step must not be 0")
 		return nil
 	}
 	n, ok := arangeLen(vs[0], vs[1], vs[2])
@@ -144,11 +144,11 @@ func (p *parser) arangeFloats(t DType, vs []scalar) Source {
 	return newArangeFloats(t, start, pySum(vs[0], vs[2]))
 }
 
-// arangeInts makes a range of type t or, if that is 0, of the type that the elements have without a dtype.
+// arangeInts returns a range of type t, or of the elements' default type if t is 0.
 func (p *parser) arangeInts(t DType, bounds []*big.Int) Source {
 	start, stop, step := bounds[0], bounds[1], bounds[2]
 	if step.Sign() == 0 {
-		p.Add("/step", "is 0: a step leads somewhere")
+		p.Add("/step", "is 0: a step must not be 0")
 		return nil
 	}
 	// ceil((stop-start)/step) is minus the floor of the quotient of the negated distance.
@@ -183,12 +183,12 @@ func (p *parser) arangeInts(t DType, bounds []*big.Int) Source {
 	return arangeInts{t, low64(start), low64(step)}
 }
 
-// low64 is v modulo 2^64.
+// low64 returns v modulo 2^64.
 func low64(v *big.Int) uint64 {
 	return new(big.Int).And(v, new(big.Int).SetUint64(math.MaxUint64)).Uint64()
 }
 
-// sequence settles the shape of a sequence of n elements that key asks for: that of the description, or (n,).
+// sequence sets the shape of a sequence of n elements, whose number key determines: the description's shape, or (n,).
 func (p *parser) sequence(key string, n int64) bool {
 	if !p.Has("shape") {
 		p.shape = Shape{n}
@@ -199,7 +199,7 @@ func (p *parser) sequence(key string, n int64) bool {
 		return false
 	}
 	if count, _ := p.shape.Elements(); p.Has(key) && count != n {
-		p.Add("/shape", "%s has %d elements, but %s makes %d: leave one of the two out", p.shape, count, key, n)
+		p.Add("/shape", "%s has %d elements, but %s makes %d: omit one of the two", p.shape, count, key, n)
 		return false
 	}
 	return true
@@ -335,7 +335,7 @@ func (p *parser) inline() Source {
 		return nil
 	}
 	if p.hasShape && p.shape.String() != shape.String() {
-		p.Add("/shape", "is %s, but the values have shape %s: leave the shape out", p.shape, shape)
+		p.Add("/shape", "is %s, but the values have shape %s: omit the shape", p.shape, shape)
 		return nil
 	}
 	p.shape = shape
@@ -350,15 +350,15 @@ func (p *parser) npy() Source {
 	url, hasURL := p.text("url")
 	switch {
 	case p.Has("name") && p.Has("url"):
-		p.Add("/url", "is there beside a name: leave one out")
+		p.Add("/url", "is set in addition to a name: omit one")
 		return nil
 	case !p.Has("name") && !p.Has("url"):
-		p.Add("/name", "is missing: give the name of a stored array, or a url")
+		p.Add("/name", "is missing: set the name of a stored array, or a url")
 		return nil
 	case !hasName && !hasURL:
 		return nil
 	case p.open == nil:
-		p.Add("/source", "is npy, but this server keeps no arrays: use another source")
+		p.Add("/source", "is npy, but this server has no stored arrays: use another source")
 		return nil
 	}
 	pointer := "/name"
@@ -372,7 +372,7 @@ func (p *parser) npy() Source {
 	}
 	t := dtypeOf(s.Header.Type)
 	if t == 0 {
-		p.Add(pointer, "holds elements of type %s, which cannot be summed", s.Header.Type)
+		p.Add(pointer, "has elements of type %s, which cannot be summed", s.Header.Type)
 		return nil
 	}
 	p.shape = append(Shape{}, s.Header.Shape...)

@@ -15,7 +15,7 @@ func parseArray(raw []byte, opts chunked.Options) (*chunked.Array, []fields.Erro
 	return a, errs.List
 }
 
-// parseReduction is chunked.ParseReduction of an object with those of the fields that are not nil.
+// parseReduction is chunked.ParseReduction of an object with the fields that are not nil.
 func parseReduction(axis, keepDims, dtype []byte, a *chunked.Array) (chunked.Reduction, []fields.Error) {
 	spec, separator := "{", ""
 	for i, v := range [][]byte{axis, keepDims, dtype} {

@@ -10,32 +10,32 @@ import (
 	"gather/internal/exactsum"
 )
 
-// ErrPartial is wrapped by every error about a partial that no task of the plan leaves.
+// ErrPartial is wrapped by errors about a partial that no task of the plan could return.
 var ErrPartial = errors.New("chunked: not a partial of this task")
 
-// ErrVersion is wrapped by the error about a partial that another version of the package has written.
+// ErrVersion is wrapped by errors about a partial that another version of the package wrote.
 var ErrVersion = errors.New("chunked: a partial of another version")
 
-// partialVersion is the version of the format, the high half of the first byte of a partial.
+// partialVersion is the format version, the high half of a partial's first byte.
 const partialVersion = 1
 
-// The first byte of a partial: the version of the format in the high half, what follows in the low one.
+// The first byte of a partial: the format version in the high half, the type of the content in the low half.
 const (
-	// wholeChunks: the number of each chunk, then the exact sum of all as an accumulator.
+	// wholeChunks: the number of each chunk, then the exact sum of all chunks as an accumulator.
 	wholeChunks = partialVersion<<4 | iota
 	// partOfChunk: the exact sum as an accumulator.
 	partOfChunk
 	// wholeOutputs: the number of each output.
 	wholeOutputs
-	// partOfOutputs: the exact sum of each output, as an accumulator with its length in front.
+	// partOfOutputs: the exact sum of each output as a length-prefixed accumulator.
 	partOfOutputs
 )
 
-// maxIntBytes is the longest encoding of an integer result. 2^62 elements of 64 bits add up to 16 bytes.
+// maxIntBytes is the maximum size of an encoded integer result. 2^62 elements of 64 bits add up to 16 bytes.
 const maxIntBytes = 16
 
-// appendNumber appends a float as its bits, little endian; an integer as a byte of length and as few bytes of its two's
-// complement, little endian, as hold it and its sign: none for 0.
+// appendNumber appends a float as its bits, little endian; an integer as a length byte and the minimum number of bytes
+// of its two's complement, little endian: none for 0.
 func appendNumber(dst []byte, n Number) []byte {
 	if n.dtype.IsFloat() {
 		dst, _ = n.AppendRaw(dst) // floats always fit
@@ -51,7 +51,7 @@ func appendNumber(dst []byte, n Number) []byte {
 		if v >= -0x80 && v < 0x80 { // the sign is in this byte too
 			break
 		}
-		if v>>8 == 0 { // it is not, and the loop would end
+		if v>>8 == 0 { // the sign needs another byte
 			dst = append(dst, 0)
 		}
 	}
@@ -59,10 +59,10 @@ func appendNumber(dst []byte, n Number) []byte {
 	return dst
 }
 
-// appendWide is appendNumber of an integer beyond 64 bits.
+// appendWide is appendNumber for an integer beyond 64 bits.
 func appendWide(dst []byte, v *big.Int) []byte {
 	magnitude := v
-	if v.Sign() < 0 { // as many bits as -v-1 has, and the sign
+	if v.Sign() < 0 { // the bytes of -v-1 and the sign
 		magnitude = new(big.Int).Not(v)
 	}
 	n := magnitude.BitLen()/8 + 1
@@ -76,7 +76,7 @@ func appendWide(dst []byte, v *big.Int) []byte {
 	return append(append(dst, byte(n)), b...)
 }
 
-// cutNumber reads what appendNumber wrote, and nothing else.
+// cutNumber parses the output of appendNumber strictly.
 func cutNumber(data []byte, t DType) (n Number, rest []byte, ok bool) {
 	if t.IsFloat() {
 		size := t.Size()
@@ -96,7 +96,7 @@ func cutNumber(data []byte, t DType) (n Number, rest []byte, ok bool) {
 	}
 	top := b[len(b)-1]
 	negative := top >= 0x80
-	// A last byte that only repeats the sign is one too many, and so is 0 as a byte.
+	// A last byte that only repeats the sign is superfluous, and so is a zero byte for 0.
 	if (top == 0 || top == 0xff) && (len(b) == 1 && top == 0 || len(b) > 1 && b[len(b)-2] >= 0x80 == negative) {
 		return n, nil, false
 	}
@@ -123,16 +123,16 @@ func appendAccumulator(dst []byte, a *exactsum.Accumulator) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
 }
 
-// cutAccumulator reads what appendAccumulator wrote to a, which stays as it was on an error.
+// cutAccumulator decodes the output of appendAccumulator into a, which is unchanged on an error.
 func cutAccumulator(data []byte, a *exactsum.Accumulator) (rest []byte, err error) {
 	n, size := binary.Uvarint(data)
 	if size <= 0 || n > uint64(len(data)-size) || size > 1 && n>>(7*(size-1)) == 0 {
-		return nil, errors.New("an accumulator's length is wrong")
+		return nil, errors.New("an accumulator's length is invalid")
 	}
 	return data[size+int(n):], a.UnmarshalBinary(data[size : size+int(n)])
 }
 
-// eachNumber reads n numbers off the front of data.
+// eachNumber decodes n numbers from the front of data.
 func eachNumber(data []byte, t DType, n int64, yield func(i int64, v Number) error) (rest []byte, err error) {
 	for i := range n {
 		v, rest, ok := cutNumber(data, t)
@@ -147,18 +147,18 @@ func eachNumber(data []byte, t DType, n int64, yield func(i int64, v Number) err
 	return data, nil
 }
 
-// body checks the first byte and returns what follows it.
+// body checks the first byte and returns the rest.
 func (p *Plan) body(task int, partial []byte) (kind byte, body []byte, err error) {
 	if task < 0 || task >= p.Tasks() {
 		return 0, nil, fmt.Errorf("%w: there is no task %d of %d", ErrPartial, task, p.Tasks())
 	}
 	switch c := p.cut.(type) {
-	case *chunkwise:
+	case *fullReduction:
 		kind = partOfChunk
-		if c.spans[task].chunks > 0 {
+		if c.ranges[task].chunks > 0 {
 			kind = wholeChunks
 		}
-	case *outputwise:
+	case *axisReduction:
 		kind = wholeOutputs
 		if c.segments > 1 {
 			kind = partOfOutputs
@@ -174,7 +174,7 @@ func (p *Plan) body(task int, partial []byte) (kind byte, body []byte, err error
 }
 
 // EachItem calls yield with every item that the partial of a task completes, and stops at its error. An error about the
-// partial wraps ErrPartial; items may have been yielded before it.
+// partial wraps ErrPartial and may follow yielded items.
 func (p *Plan) EachItem(task int, partial []byte, yield func(Item) error) error {
 	_, body, err := p.body(task, partial)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"gather/internal/chunked"
 )
 
-// finePlans covers every kind of partial.
+// finePlans has plans for every type of partial.
 func finePlans(tb testing.TB) map[string]*chunked.Plan {
 	tb.Helper()
 	plans := map[string]*chunked.Plan{}
@@ -43,7 +43,7 @@ func run(tb testing.TB, p *chunked.Plan, task int) []byte {
 	return partial
 }
 
-// TestPartialsAreStrict: a partial that was cut, continued or given to another plan is an error and changes nothing.
+// TestPartialsAreStrict tests that a truncated, extended or foreign partial is an error and changes nothing.
 func TestPartialsAreStrict(t *testing.T) {
 	plans := finePlans(t)
 	for name, p := range plans {
@@ -76,7 +76,7 @@ func TestPartialsAreStrict(t *testing.T) {
 			}
 		}
 		if r.Missing() != p.Tasks() {
-			t.Errorf("%s: %d of %d tasks missing after faults", name, r.Missing(), p.Tasks())
+			t.Errorf("%s: %d of %d tasks missing after errors", name, r.Missing(), p.Tasks())
 		}
 		if _, err := r.Result(); !errors.Is(err, chunked.ErrIncomplete) {
 			t.Errorf("%s: a result without tasks: %v", name, err)
@@ -96,7 +96,7 @@ func TestPartialsAreStrict(t *testing.T) {
 	}
 }
 
-// TestYieldCanStop: the callback's error comes back as it is.
+// TestYieldCanStop tests that the callback's error is returned unchanged.
 func TestYieldCanStop(t *testing.T) {
 	stop := errors.New("stop")
 	yield := func(chunked.Item) error { return stop }
@@ -119,7 +119,7 @@ func TestYieldCanStop(t *testing.T) {
 	}
 }
 
-// TestPlansAreBounded: however an array is cut, there are not many tasks, and partials of outputs stay small.
+// TestPlansAreBounded tests that the number of tasks and the partials of outputs are bounded for all chunks.
 func TestPlansAreBounded(t *testing.T) {
 	const maxTasks, maxPartials, longest = 1<<20 + 1, 64 << 20, 277
 	rng := rand.New(rand.NewPCG(5, 6))
@@ -153,9 +153,9 @@ func TestPlansAreBounded(t *testing.T) {
 	}
 	for _, test := range tests {
 		a := parse(t, `{"source":"random",`+test.array+`}`)
-		p, faults := newPlan(a, reduction(t, a, test.axis, "", ""), chunked.Limits{})
-		if len(faults) > 0 {
-			t.Fatal(faults)
+		p, errs := newPlan(a, reduction(t, a, test.axis, "", ""), chunked.Limits{})
+		if len(errs) > 0 {
+			t.Fatal(errs)
 		}
 		name := fmt.Sprintf("%.60s axis %s", test.array, test.axis)
 		if p.Tasks() < 1 || p.Tasks() > maxTasks {
@@ -174,7 +174,7 @@ func TestPlansAreBounded(t *testing.T) {
 			t.Errorf("%s: %d of %d items", name, items, p.Items())
 		}
 		if test.axis != "" && items == 0 && p.Items() > 0 {
-			// Each output is in as many partials as the array has elements for it over those of one task.
+			// Each output is in as many partials as the array has elements for it per elements of one task.
 			segments := int64(p.Tasks()) * (bytes / 8 / int64(p.Tasks())) / max(bytes/8/p.Items(), 1) / p.Items()
 			if segments*p.Items()*longest > maxPartials {
 				t.Errorf("%s: partials of %d bytes", name, segments*p.Items()*longest)
@@ -202,7 +202,7 @@ func parseLengths(t *testing.T, list string) (lengths []int64) {
 	return lengths
 }
 
-// FuzzPartial: no bytes panic a reducer, and what it accepts is what some sum leaves: the one encoding of what it says.
+// FuzzPartial tests that no bytes panic a reducer, and that accepted ones are the canonical encoding of a sum.
 func FuzzPartial(f *testing.F) {
 	plans := finePlans(f)
 	names := []string{}

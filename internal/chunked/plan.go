@@ -10,64 +10,64 @@ import (
 
 // sizes are the sizes of tasks.
 type sizes struct {
-	// A task is a 64th of the array, within these bounds, in elements: milliseconds of work, so that a small job behind it
-	// waits no longer, and tens of bytes of partial for megabytes of data.
+	// A task is a 64th of the array, within these bounds, in elements: milliseconds of work, so that small jobs do not
+	// wait longer, and tens of bytes of partial for megabytes of data.
 	least, most int64
-	// share bounds the number of tasks: a task is at least this share of the array, which makes at most 2*share+1 tasks.
+	// share bounds the number of tasks: a task is at least this share of the array, so there are at most 2*share+1
+	// tasks.
 	share int64
-	// whole is the size up to which one task sums a whole chunk, so that its sum is known as soon as the task is done:
-	// some milliseconds of work.
+	// whole is the size up to which one task sums a whole chunk, so that its sum is known when the task ends: some
+	// milliseconds of work.
 	whole int64
-	// segment is how many elements of an output a task sums at least before it leaves the rest to another: the partial's
-	// cost is spread over them.
+	// segment is the minimum number of elements of an output that a task sums, to amortize the cost of the partial.
 	segment int64
 }
 
 var taskSizes = sizes{least: 128 << 10, most: 256 << 10, share: 1 << 19, whole: 3 << 19, segment: 1024}
 
-// target is how large the tasks of work elements should be.
+// target returns the size of tasks for work elements.
 func (s sizes) target(work int64) int64 {
 	t := min(max(ceilDiv(work, 64), s.least), s.most)
 	return max(t, ceilDiv(work, s.share))
 }
 
-// Item is one result of a sum that a client sees: of a chunk when the sum is over all axes, of an element of the result
-// otherwise. Items are numbered in C order of the grid or of the result.
+// Item is one result that a client sees: of a chunk in a sum over all axes, otherwise of an element of the result.
+// Items are numbered in C order of the grid or of the result.
 type Item struct {
 	Index int64
 	Value Number
 }
 
-// Plan is a sum cut in tasks. It is immutable, safe for concurrent use, and a pure function of the array and the
-// reduction: parsed again after a restart, or on another machine, the same description has the same tasks.
+// Plan is a sum partitioned into tasks. It is immutable, safe for concurrent use, and a pure function of the array and
+// the reduction: the same description has the same tasks after a restart and on every machine.
 type Plan struct {
 	array *Array
 	red   Reduction
 	shape Shape // of the result
 
-	// In memory order, which is the array's axes, reversed if it is Fortran-ordered. Everything below the plan works in
-	// memory order; only itemIndex translates.
+	// The fields below are in memory order: the array's axes, reversed if it is Fortran-ordered. Only itemIndex
+	// translates.
 	dims    Shape
 	strides []int64
 	axes    []axis
 	reduced []bool
 
 	items   int64
-	numbers Shape // what items are numbered over: the grid or the result, in memory order
-	cut     cutter
+	numbers Shape // the shape in which items are numbered: grid or result, in memory order
+	cut     partitioner
 }
 
-// cutter is one way to cut a sum in tasks.
-type cutter interface {
+// partitioner partitions a sum into tasks.
+type partitioner interface {
 	tasks() int
 	elements(task int) int64
-	// items returns which items, in memory order, a task completes alone.
+	// items returns the range of items, in memory order, that a task completes alone.
 	items(task int) (first, n int64)
 	run(ctx context.Context, w *Worker, task int, dst []byte) ([]byte, error)
 }
 
-// NewPlan cuts the sum of a over the axes of r in tasks. The only error, a *fields.Errors at "/axis", is a result of more
-// elements than limits allow.
+// NewPlan partitions the sum of a over the axes of r into tasks. Its only error, a *fields.Errors at "/axis", is a
+// result with more elements than limits allows.
 func NewPlan(a *Array, r Reduction, limits Limits) (*Plan, error) {
 	return newPlan(a, r, limits, taskSizes)
 }
@@ -92,7 +92,7 @@ func newPlan(a *Array, r Reduction, limits Limits, sizes sizes) (*Plan, error) {
 		for i := range p.axes {
 			p.numbers = append(p.numbers, p.axes[i].n)
 		}
-		p.cut = newChunkwise(p, sizes)
+		p.cut = newFullReduction(p, sizes)
 		return p, nil
 	}
 	outputs, _ := p.shape.Elements() // divides the array's elements
@@ -106,11 +106,11 @@ func newPlan(a *Array, r Reduction, limits Limits, sizes sizes) (*Plan, error) {
 			p.numbers = append(p.numbers, d)
 		}
 	}
-	p.cut = newOutputwise(p, sizes)
+	p.cut = newAxisReduction(p, sizes)
 	return p, nil
 }
 
-// axisNumber is which axis of the array axis i in memory order is.
+// axisNumber returns the axis of the array for axis i in memory order.
 func (p *Plan) axisNumber(i int) int {
 	if p.array.fortran {
 		return len(p.dims) - 1 - i
@@ -118,12 +118,12 @@ func (p *Plan) axisNumber(i int) int {
 	return i
 }
 
-// itemIndex is the number of the item that is number i in memory order.
+// itemIndex returns the number of item i in memory order.
 func (p *Plan) itemIndex(i int64) int64 {
 	if !p.array.fortran {
 		return i
 	}
-	// The last axis in memory is the first of the array: its digit weighs most.
+	// The last axis in memory is the first of the array, with the most significant digit.
 	index, weight := int64(0), int64(1)
 	for _, n := range p.numbers {
 		weight *= n
@@ -136,39 +136,40 @@ func (p *Plan) itemIndex(i int64) int64 {
 	return index
 }
 
-// Tasks is the number of tasks, at least one.
+// Tasks returns the number of tasks, at least one.
 func (p *Plan) Tasks() int { return p.cut.tasks() }
 
-// Items is the number of items: chunks when the sum is over all axes, elements of the result otherwise.
+// Items returns the number of items: chunks in a sum over all axes, otherwise elements of the result.
 func (p *Plan) Items() int64 { return p.items }
 
-// TaskItems is how many items a task completes alone; the others are completed by a Reducer.
+// TaskItems returns the number of items that a task completes alone; a Reducer completes the others.
 func (p *Plan) TaskItems(task int) int64 {
 	_, n := p.cut.items(task)
 	return n
 }
 
-// TaskBytes is how many bytes of the array a task sums.
+// TaskBytes returns the number of bytes of the array that a task sums.
 func (p *Plan) TaskBytes(task int) int64 {
 	return p.cut.elements(task) * int64(p.array.DType().Size())
 }
 
-// Bytes is how many bytes of the array all tasks sum.
+// Bytes returns the number of bytes of the array that all tasks sum.
 func (p *Plan) Bytes() int64 { return p.array.Bytes() }
 
-// Shape is the shape of the result.
+// Shape returns the shape of the result.
 func (p *Plan) Shape() Shape { return p.shape }
 
-// DType is the type of the result.
+// DType returns the type of the result.
 func (p *Plan) DType() DType { return p.red.dtype }
 
 // Array returns the array of the plan.
 func (p *Plan) Array() *Array { return p.array }
 
-// Run sums a task with the scratch of w and appends its partial to dst. The partial depends on the plan and the task alone.
+// Run sums a task with the scratch of w and appends its partial to dst. The partial depends only on the plan and the
+// task.
 //
-// It looks at ctx about every 100 microseconds of work and returns its error once it has ended. It fails otherwise only
-// as a stored array's reader does.
+// Run checks ctx about every 100 microseconds of work and returns its error when it is done. Other errors come from the
+// reader of a stored array.
 func (p *Plan) Run(ctx context.Context, w *Worker, task int, dst []byte) ([]byte, error) {
 	if task < 0 || task >= p.Tasks() {
 		return dst, fmt.Errorf("chunked: no task %d of %d", task, p.Tasks())

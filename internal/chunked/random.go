@@ -8,25 +8,25 @@ import (
 	"gather/internal/npy"
 )
 
-// The random sources are counter-based: element i is a hash of the seed and i alone, so no chunking and no machine can
-// change it. The hash is SplitMix64, the generator of Steele, Lea and Flood, "Fast splittable pseudorandom number
-// generators" (OOPSLA 2014), read at any position: its state after i steps is key + i*gamma. The key is the mixed seed, so
-// that neighbouring seeds do not give shifted copies of one stream. It passes BigCrush; it is not for secrets.
+// The random sources are counter-based: element i is a hash of the seed and i, independent of chunks and machines. The
+// hash is SplitMix64, the generator of Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (OOPSLA
+// 2014), at any position: its state after i steps is key + i*gamma. The key is the mixed seed, so that neighbouring
+// seeds do not produce shifted copies of one stream. It passes BigCrush, but is not cryptographic.
 
 const gamma = 0x9e3779b97f4a7c15 // 2^64 over the golden ratio, odd
 
-// mix is the finaliser of SplitMix64, Stafford's variant 13 of MurmurHash3's.
+// mix is the finalizer of SplitMix64, Stafford's variant 13 of MurmurHash3's.
 func mix(z uint64) uint64 {
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
 	return z ^ z>>31
 }
 
-// randomKey is where the stream of a seed starts.
+// randomKey returns the start of a seed's stream.
 func randomKey(seed uint64) uint64 { return mix(seed + gamma) }
 
-// uniform is a source of floats drawn evenly from [0, 1): the upper 53 bits (float64), 24 bits (float32) or 11 bits
-// (float16) of the hash, as a fraction.
+// uniform is a source of floats from the uniform distribution on [0, 1): the upper 53 bits (float64), 24 bits (float32)
+// or 11 bits (float16) of the hash, as a fraction.
 type uniform struct {
 	dtype DType
 	key   uint64
@@ -57,9 +57,9 @@ func (u uniform) Fill(_ context.Context, dst []byte, lo int64) error {
 	return nil
 }
 
-// normal is a source of floats of the normal distribution, by the inverse of its distribution function: algorithm AS 241
-// (PPND16) of Wichura, "The percentage points of the normal distribution" (Applied Statistics 37, 1988), of a uniform
-// number that is never 0 or 1.
+// normal is a source of floats from the normal distribution. It applies the inverse distribution function, algorithm AS
+// 241 (PPND16) of Wichura, "The percentage points of the normal distribution" (Applied Statistics 37, 1988), to a
+// uniform number that is never 0 or 1.
 type normal struct {
 	dtype      DType
 	key        uint64
@@ -93,7 +93,7 @@ func (n normal) Fill(_ context.Context, dst []byte, lo int64) error {
 	return nil
 }
 
-// quantile is the inverse of the standard normal distribution function.
+// quantile returns the inverse of the standard normal distribution function.
 func quantile(p float64) float64 {
 	q := p - 0.5
 	if math.Abs(q) <= 0.425 {
@@ -114,8 +114,8 @@ func quantile(p float64) float64 {
 	return math.Copysign(v, q)
 }
 
-// ratio evaluates a quotient of polynomials by Horner's rule, numerator in the first row. The conversions forbid a fused
-// multiply-add, which would make the last bit depend on the CPU.
+// ratio evaluates a quotient of polynomials by Horner's rule, numerator in the first row. The conversions prevent fused
+// multiply-adds, which would make the last bit depend on the CPU.
 func ratio(c *[2][8]float64, r float64) float64 {
 	num, den := c[0][7], c[1][7]
 	for i := 6; i >= 0; i-- {
@@ -159,8 +159,8 @@ var (
 	}
 )
 
-// logarithm is the natural logarithm of a positive normal number: the atanh series of the significand. math.Log is not the
-// same code on every architecture, and the same seed must give the same elements on all.
+// logarithm returns the natural logarithm of a positive normal number from the atanh series of the significand.
+// math.Log has different code on some architectures, but a seed must have the same elements on all.
 func logarithm(x float64) float64 {
 	m, exp := math.Frexp(x)
 	if m < math.Sqrt2/2 {
@@ -175,8 +175,8 @@ func logarithm(x float64) float64 {
 	return float64(float64(exp)*math.Ln2) + float64(2*s*sum)
 }
 
-// integers is a source of integers drawn evenly from [low, low+span), without bias: Lemire, "Fast random integer
-// generation in an interval" (ACM TOMACS 29, 2019), hashing again in the rare case that it rejects.
+// integers is a source of integers from the uniform distribution on [low, low+span), without bias: Lemire, "Fast random
+// integer generation in an interval" (ACM TOMACS 29, 2019), with another hash in the rare case of a rejection.
 type integers struct {
 	dtype DType
 	key   uint64

@@ -10,28 +10,28 @@ import (
 )
 
 var (
-	// ErrDuplicate is returned by Add for a task that was added before. The sum is as it was.
+	// ErrDuplicate is returned by Add for a task that was added before. It does not change the sum.
 	ErrDuplicate = errors.New("chunked: the task was added before")
 	// ErrIncomplete is returned by Result while tasks are missing.
 	ErrIncomplete = errors.New("chunked: tasks are missing")
 )
 
-// Reducer merges the partials of a plan's tasks, in any order, to the result. It holds at most about 40 MB, for results of
-// a million elements; tens of bytes for a sum over all axes. It is not safe for concurrent use.
+// Reducer merges the partials of a plan's tasks, in any order, into the result. It uses at most about 40 MB, for
+// results of a million elements, and tens of bytes for a sum over all axes. It is not safe for concurrent use.
 type Reducer struct {
 	plan    *Plan
 	seen    []uint64 // bit i is task i
 	missing int
 
 	total exactsum.Accumulator            // of a sum over all axes
-	parts map[int64]*exactsum.Accumulator // the sums of chunks that are cut in parts, by number in memory order
+	parts map[int64]*exactsum.Accumulator // sums of chunks split into parts, by number in memory order
 
-	accs   []exactsum.Accumulator // of outputs that are cut in segments, in memory order
-	values numbers                // of outputs that are not, in order of the result
+	accs   []exactsum.Accumulator // of outputs split into segments, in memory order
+	values numbers                // of other outputs, in order of the result
 	acc    exactsum.Accumulator   // scratch
 }
 
-// numbers is a list of results without a pointer in each.
+// numbers is a list of results without pointers.
 type numbers struct {
 	dtype DType
 	bits  []uint64
@@ -52,13 +52,13 @@ func (n *numbers) set(i int64, v Number) {
 
 func (n *numbers) at(i int64) Number { return Number{n.dtype, n.bits[i], n.wide[i]} }
 
-// NewReducer returns a reducer that no task was added to.
+// NewReducer returns an empty reducer.
 func (p *Plan) NewReducer() *Reducer {
 	r := &Reducer{plan: p, seen: make([]uint64, (p.Tasks()+63)/64), missing: p.Tasks(), values: numbers{dtype: p.red.dtype}}
 	switch c := p.cut.(type) {
-	case *chunkwise:
+	case *fullReduction:
 		r.parts = map[int64]*exactsum.Accumulator{}
-	case *outputwise:
+	case *axisReduction:
 		if c.segments > 1 {
 			r.accs = make([]exactsum.Accumulator, p.items)
 		} else {
@@ -68,11 +68,11 @@ func (p *Plan) NewReducer() *Reducer {
 	return r
 }
 
-// Missing is how many tasks were not added yet.
+// Missing returns the number of tasks that have not been added.
 func (r *Reducer) Missing() int { return r.missing }
 
 // Add merges the partial of a task. It returns ErrDuplicate if the task was added before, and an error that wraps
-// ErrPartial if the partial cannot be one of this task; both leave the reducer as it was.
+// ErrPartial if the partial cannot belong to this task; both leave the reducer unchanged.
 func (r *Reducer) Add(task int, partial []byte) error {
 	kind, body, err := r.plan.body(task, partial)
 	if err != nil {
@@ -82,9 +82,9 @@ func (r *Reducer) Add(task int, partial []byte) error {
 		return fmt.Errorf("%w: task %d", ErrDuplicate, task)
 	}
 	switch c := r.plan.cut.(type) {
-	case *chunkwise:
-		err = r.addChunks(c.spans[task], kind, body)
-	case *outputwise:
+	case *fullReduction:
+		err = r.addChunks(c.ranges[task], kind, body)
+	case *axisReduction:
 		first, n := c.outputs(task)
 		if kind == wholeOutputs {
 			err = r.addOutputs(first, n, body)
@@ -100,7 +100,7 @@ func (r *Reducer) Add(task int, partial []byte) error {
 	return nil
 }
 
-func (r *Reducer) addChunks(s span, kind byte, body []byte) (err error) {
+func (r *Reducer) addChunks(s taskRange, kind byte, body []byte) (err error) {
 	if kind == wholeChunks {
 		ignore := func(int64, Number) error { return nil }
 		if body, err = eachNumber(body, r.plan.red.dtype, s.chunks, ignore); err != nil {
@@ -121,7 +121,7 @@ func (r *Reducer) addChunks(s span, kind byte, body []byte) (err error) {
 }
 
 func (r *Reducer) addOutputs(first, n int64, body []byte) error {
-	// What is set before a fault is found is set again by the partial that has none.
+	// Values set before an error are overwritten by the valid partial of the task.
 	rest, err := eachNumber(body, r.plan.red.dtype, n, func(i int64, v Number) error {
 		r.values.set(r.plan.itemIndex(first+i), v)
 		return nil
@@ -133,7 +133,7 @@ func (r *Reducer) addOutputs(first, n int64, body []byte) error {
 }
 
 func (r *Reducer) addSegment(first, n int64, body []byte) error {
-	// Merging cannot be taken back, so everything is decoded once before anything is merged.
+	// Merging cannot be undone, so decode everything before merging anything.
 	for _, merge := range []bool{false, true} {
 		rest := body
 		for i := range n {
@@ -152,8 +152,8 @@ func (r *Reducer) addSegment(first, n int64, body []byte) error {
 	return nil
 }
 
-// EachLateItem calls yield with every item that no task completed alone: chunks that were cut in parts, elements of the
-// result that were summed in segments. It stops at yield's error, and returns ErrIncomplete while tasks are missing.
+// EachLateItem calls yield with every item that no task completed alone: chunks split into parts, elements of the
+// result summed in segments. It stops at yield's error, and returns ErrIncomplete while tasks are missing.
 func (r *Reducer) EachLateItem(yield func(Item) error) error {
 	if r.missing > 0 {
 		return fmt.Errorf("%w: %d of %d", ErrIncomplete, r.missing, r.plan.Tasks())

@@ -15,11 +15,11 @@ type Reduction struct {
 	dtype    DType
 }
 
-// ParseReduction reads the fields "axis" (an integer, negative from the end; a list of them; null or absent for all),
-// "keepdims" (a boolean, false if absent) and "dtype" (of the result; numpy.sum's promotion if absent) for a sum over a. Its
-// errors are at "/axis", "/axis/1", "/keepdims" and "/dtype".
+// ParseReduction parses the fields "axis" (an integer, negative from the end; a list of them; null or missing for all),
+// "keepdims" (a boolean, default false) and "dtype" (of the result; default numpy.sum's promotion) for a sum over a.
+// Its errors are at "/axis", "/axis/1", "/keepdims" and "/dtype".
 //
-// Unlike numpy.sum, a dtype does not convert the elements before they are added: the exact sum is rounded to it once.
+// Unlike in numpy.sum, the dtype does not convert the elements before they are added: the exact sum is rounded once.
 // Integers may be summed to any integer or float dtype, floats to any float dtype.
 func ParseReduction(spec *fields.Object, a *Array) (Reduction, bool) {
 	before := spec.Total()
@@ -33,9 +33,9 @@ func ParseReduction(spec *fields.Object, a *Array) (Reduction, bool) {
 		case err != nil:
 			spec.Add("/dtype", "%v", err)
 		case t == Bool:
-			spec.Add("/dtype", "is bool, which holds no sum: ask for an integer or a float dtype")
+			spec.Add("/dtype", "is bool, which cannot hold a sum: use an integer or float dtype")
 		case a.DType().IsFloat() && !t.IsFloat():
-			spec.Add("/dtype", "is %s, but the elements are %s: ask for a float dtype", t, a.DType())
+			spec.Add("/dtype", "is %s, but the elements are %s: use a float dtype", t, a.DType())
 		}
 		r.dtype = t
 	}
@@ -58,16 +58,16 @@ func parseAxes(raw jsontext.Value, dims int, errs *fields.Errors) (axes uint64) 
 	return axes
 }
 
-// parseAxis returns one axis as a set; others are those named before.
+// parseAxis returns one axis as a set; others are the preceding ones.
 func parseAxis(raw []byte, pointer string, dims int, others uint64, errs *fields.Errors) uint64 {
 	v, _ := parseScalar(raw)
 	n, fits := v.int64()
 	switch {
 	case !fits:
-		errs.Add(pointer, "is not an axis: write an integer, a list of integers, or leave it out to sum over all")
+		errs.Add(pointer, "is not an axis: write an integer, a list of integers, or omit it to sum over all")
 		return 0
 	case dims == 0 && pointer == "/axis" && (n == 0 || n == -1):
-		return 0 // outside of a list NumPy takes them for an array without axes too
+		return 0 // NumPy accepts them for an array without axes, except in a list
 	case n < -int64(dims) || n >= int64(dims):
 		errs.Add(pointer, "is %d, but the array has %d axes: %s", n, dims, axisRange(dims))
 		return 0
@@ -75,7 +75,7 @@ func parseAxis(raw []byte, pointer string, dims int, others uint64, errs *fields
 		n += int64(dims)
 	}
 	if others>>n&1 != 0 {
-		errs.Add(pointer, "is axis %d again: name it once", n)
+		errs.Add(pointer, "repeats axis %d", n)
 	}
 	return 1 << n
 }
@@ -83,7 +83,7 @@ func parseAxis(raw []byte, pointer string, dims int, others uint64, errs *fields
 // axisRange returns the advice for an axis that does not exist.
 func axisRange(dims int) string {
 	if dims == 0 {
-		return "leave it out"
+		return "omit it"
 	}
 	return "write " + strconv.Itoa(-dims) + " to " + strconv.Itoa(dims-1)
 }
@@ -91,10 +91,10 @@ func axisRange(dims int) string {
 // has reports whether axis i is summed over.
 func (r Reduction) has(i int) bool { return r.axes>>i&1 != 0 }
 
-// DType is the type of the result.
+// DType returns the type of the result.
 func (r Reduction) DType() DType { return r.dtype }
 
-// shapeOf is the shape of the result for an array of the given shape.
+// shapeOf returns the shape of the result for an array of a shape.
 func (r Reduction) shapeOf(s Shape) Shape {
 	out := Shape{}
 	for i, d := range s {

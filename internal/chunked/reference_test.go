@@ -25,27 +25,27 @@ func reduction(tb testing.TB, a *chunked.Array, axis, keepDims, dtype string) ch
 		}
 		return []byte(s)
 	}
-	r, faults := parseReduction(raw(axis), raw(keepDims), raw(dtype), a)
-	if len(faults) > 0 {
-		tb.Fatalf("axis %s, keepdims %s, dtype %s: %v", axis, keepDims, dtype, faults)
+	r, errs := parseReduction(raw(axis), raw(keepDims), raw(dtype), a)
+	if len(errs) > 0 {
+		tb.Fatalf("axis %s, keepdims %s, dtype %s: %v", axis, keepDims, dtype, errs)
 	}
 	return r
 }
 
-// outcome is all that a sum says, as text.
+// outcome is a sum's result and items, as text.
 type outcome struct {
 	result string
 	items  []string
 }
 
-// sum runs all tasks of p in the order that rng gives, and checks the accounts on the way.
+// sum runs all tasks of p in the order of rng, and checks the item counts.
 func sum(tb testing.TB, w *chunked.Worker, p *chunked.Plan, rng *rand.Rand) outcome {
 	tb.Helper()
 	r := p.NewReducer()
 	out := outcome{items: make([]string, p.Items())}
 	item := func(i chunked.Item) error {
 		if out.items[i.Index] != "" {
-			tb.Fatalf("item %d comes twice", i.Index)
+			tb.Fatalf("item %d is duplicate", i.Index)
 		}
 		out.items[i.Index] = string(i.Value.AppendJSON(nil))
 		return nil
@@ -61,7 +61,7 @@ func sum(tb testing.TB, w *chunked.Worker, p *chunked.Plan, rng *rand.Rand) outc
 			tb.Fatal(err)
 		}
 		if early-before != p.TaskItems(task) {
-			tb.Fatalf("task %d has %d items, %d were promised", task, early-before, p.TaskItems(task))
+			tb.Fatalf("task %d has %d items, TaskItems returned %d", task, early-before, p.TaskItems(task))
 		}
 		if err := r.Add(task, partial); err != nil {
 			tb.Fatal(err)
@@ -76,7 +76,7 @@ func sum(tb testing.TB, w *chunked.Worker, p *chunked.Plan, rng *rand.Rand) outc
 	}
 	for i, v := range out.items {
 		if v == "" {
-			tb.Fatalf("item %d of %d never came", i, len(out.items))
+			tb.Fatalf("item %d of %d is missing", i, len(out.items))
 		}
 	}
 	res, err := r.Result()
@@ -90,7 +90,7 @@ func sum(tb testing.TB, w *chunked.Worker, p *chunked.Plan, rng *rand.Rand) outc
 	return out
 }
 
-// reference sums the elements whose indices group maps to the same number, by math/big.
+// reference sums groups of elements with math/big.
 type reference struct {
 	t      testing.TB
 	a      *chunked.Array
@@ -125,7 +125,7 @@ func newReference(tb testing.TB, a *chunked.Array, dtype chunked.DType) *referen
 	return r
 }
 
-// index is the C-order index of element i in memory order.
+// index returns the C-order index of element i in memory order.
 func (r *reference) index(i int64) []int64 {
 	shape := r.a.Shape()
 	index := make([]int64, len(shape))
@@ -140,7 +140,7 @@ func (r *reference) index(i int64) []int64 {
 	return index
 }
 
-// sums returns the sum of each of n groups as it must be printed.
+// sums returns the expected text of the sum of each of n groups.
 func (r *reference) sums(n int64, group func(index []int64) int64) []string {
 	sums := make([]*big.Float, n)
 	for i := range sums {
@@ -185,13 +185,13 @@ func (r *reference) text(s *big.Float) string {
 	return text
 }
 
-// jsonFloat is the shortest literal by another route than the package's: encoding/json.
+// jsonFloat returns the shortest literal, computed by encoding/json instead of the package.
 func jsonFloat(f float64) []byte {
 	b, _ := json.Marshal(f)
 	return b
 }
 
-// same compares literals as numbers, as far as they must agree.
+// same compares literals as numbers, to the precision of the dtype.
 func same(dtype chunked.DType, got, want string) bool {
 	if !dtype.IsFloat() {
 		return got == want
@@ -199,7 +199,7 @@ func same(dtype chunked.DType, got, want string) bool {
 	if !strings.ContainsAny(got, ".e") {
 		return false
 	}
-	if dtype == chunked.Float16 { // shortest among binary16, so hold the elements against each other
+	if dtype == chunked.Float16 { // shortest for binary16, so compare the elements
 		half := func(text string) string {
 			a, _ := parseArray([]byte(`{"values":`+text+`,"dtype":"float16"}`), chunked.Options{})
 			b := make([]byte, 16)[:2]
@@ -212,7 +212,7 @@ func same(dtype chunked.DType, got, want string) bool {
 	return err == nil && err2 == nil && math.Float64bits(g) == math.Float64bits(w)
 }
 
-// outcome is what the sum over the axes must say: the elements of the result, and the items.
+// outcome returns the expected result and items of the sum over axes.
 func (r *reference) outcome(axes []bool) (results, items []string) {
 	shape := r.a.Shape()
 	whole := true
@@ -236,7 +236,7 @@ func (r *reference) outcome(axes []bool) (results, items []string) {
 		return results, results
 	}
 	grid := r.a.Grid()
-	numbers := make([][]int64, len(shape)) // of the chunk along each axis, by index
+	numbers := make([][]int64, len(shape)) // number of the chunk along each axis, by index
 	for i := range shape {
 		for chunk, l := range grid.Lengths(i) {
 			for range l {
@@ -254,7 +254,7 @@ func (r *reference) outcome(axes []bool) (results, items []string) {
 	})
 }
 
-// check compares all items and the result with what they must be.
+// check compares all items and the result with the expected ones.
 func check(t *testing.T, name string, dtype chunked.DType, got outcome, results, items []string) {
 	t.Helper()
 	if len(items) != len(got.items) {
@@ -276,7 +276,7 @@ func check(t *testing.T, name string, dtype chunked.DType, got outcome, results,
 	}
 }
 
-// stored writes elements of a to an .npy file of another order, whose array is the same.
+// stored writes elements of a to an .npy file of another order, which describes the same array.
 func stored(tb testing.TB, a *chunked.Array, fortran, big bool) chunked.Stored {
 	tb.Helper()
 	size := a.DType().Size()

@@ -8,30 +8,30 @@ import (
 	"gather/internal/npy"
 )
 
-// Result is a finished sum: an array in C order, 0-d when the sum is over all axes. It is immutable.
+// Result is the result of a sum: an array in C order, 0-d for a sum over all axes. It is immutable.
 type Result struct {
 	shape   Shape
 	numbers numbers
 }
 
-// Shape is the shape of the result: () or, with keepdims, (1, 1, ...) for a sum over all axes.
+// Shape returns the shape of the result: () or, with keepdims, (1, 1, ...) for a sum over all axes.
 func (r *Result) Shape() Shape { return r.shape }
 
-// DType is the type of the elements.
+// DType returns the type of the elements.
 func (r *Result) DType() DType { return r.numbers.dtype }
 
-// Len is the number of elements.
+// Len returns the number of elements.
 func (r *Result) Len() int64 { return int64(len(r.numbers.bits)) }
 
-// At is element i in C order.
+// At returns element i in C order.
 func (r *Result) At(i int64) Number { return r.numbers.at(i) }
 
-// Overflow describes the elements of an integer result that its dtype cannot hold. They are exact all the same.
+// Overflow describes the elements of an integer result that its dtype cannot hold. They are still exact.
 type Overflow struct {
 	// Count is the number of these elements, First the index of the first in C order.
 	Count, First int64
-	// DType is the narrowest integer type that holds every element of the result, one of the same signedness if possible;
-	// Float64 if there is none.
+	// DType is the narrowest integer type that holds every element, with the same signedness if possible; Float64 if
+	// there is none.
 	DType DType
 }
 
@@ -70,8 +70,8 @@ func (r *Result) Overflow() (o Overflow, ok bool) {
 	return o, true
 }
 
-// AppendJSON appends the elements as JSON, nested in lists by the shape as numpy.ndarray.tolist nests them; see
-// Number.AppendJSON for the elements. A 0-d result is a bare number.
+// AppendJSON appends the elements as JSON, nested like numpy.ndarray.tolist; see Number.AppendJSON for the elements. A
+// 0-d result is a single number.
 func (r *Result) AppendJSON(dst []byte) []byte {
 	dst, _ = r.appendJSON(dst, r.shape, 0)
 	return dst
@@ -91,8 +91,8 @@ func (r *Result) appendJSON(dst []byte, shape Shape, at int64) ([]byte, int64) {
 	return append(dst, ']'), at
 }
 
-// WriteNPY writes the result as an .npy file that numpy.load reads. The error wraps ErrRange, and nothing is written, when
-// an exact integer does not fit the dtype; otherwise it is w's.
+// WriteNPY writes the result as an .npy file for numpy.load. If an integer does not fit the dtype it writes nothing,
+// and the error wraps ErrRange; other errors are from w.
 func (r *Result) WriteNPY(w io.Writer) error {
 	raw := make([]byte, 0, r.Len()*int64(r.DType().Size()))
 	for i := range r.Len() {

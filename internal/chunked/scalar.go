@@ -11,10 +11,10 @@ import (
 	"gather/internal/number"
 )
 
-// scalar is one element of JSON: a number, a boolean, or a string for a value that JSON has no number for.
+// scalar is one JSON element: a number, a boolean, or a string for a special value.
 type scalar struct {
 	kind scalarKind
-	text []byte // of a number
+	text []byte // text of a number
 	f    float64
 }
 
@@ -27,7 +27,7 @@ const (
 	specialScalar // "NaN", "Infinity" or "-Infinity"
 )
 
-// parseScalar reads an element; false if the JSON value is none.
+// parseScalar parses an element; false for other JSON values.
 func parseScalar(raw []byte) (v scalar, ok bool) {
 	if len(raw) == 0 {
 		return scalar{}, false
@@ -51,13 +51,13 @@ func parseScalar(raw []byte) (v scalar, ok bool) {
 	return scalar{}, false
 }
 
-// wantScalar is the error of a value that is not an element.
+// wantScalar is the error for a value that is not an element.
 const wantScalar = `is not an element: write a number, true, false, "NaN", "Infinity" or "-Infinity"`
 
-// string is the text of v; it is valid until the JSON it came from changes.
+// string returns the text of v, which is valid until its JSON changes.
 func (v scalar) string() string { return unsafe.String(unsafe.SliceData(v.text), len(v.text)) }
 
-// short is the text for an error.
+// short returns the text for an error.
 func (v scalar) short() string {
 	switch {
 	case v.kind == boolScalar:
@@ -80,7 +80,7 @@ func (v scalar) whole() (scalar, bool) {
 	return v, v.kind == intScalar
 }
 
-// int64 is the value of an integer that fits; 2.0 is one.
+// int64 returns the value of an integer that fits, including literals such as 2.0.
 func (v scalar) int64() (int64, bool) {
 	v, ok := v.whole()
 	if !ok {
@@ -90,7 +90,7 @@ func (v scalar) int64() (int64, bool) {
 	return n, err == nil
 }
 
-// float64 rounds the value once; false if it is finite and beyond float64.
+// float64 rounds the value once; false if it is finite but exceeds float64.
 func (v scalar) float64() (float64, bool) {
 	if v.kind == boolScalar || v.kind == specialScalar {
 		return v.f, true
@@ -99,7 +99,7 @@ func (v scalar) float64() (float64, bool) {
 	return f, err == nil
 }
 
-// encode returns the value as the low bytes of an element of type t. The error has the advice for the client.
+// encode returns the value as the low bytes of an element of type t. The error has advice for the client.
 func (v scalar) encode(t DType) (uint64, error) {
 	switch {
 	case t.IsFloat():
@@ -109,7 +109,7 @@ func (v scalar) encode(t DType) (uint64, error) {
 	}
 	v, ok := v.whole()
 	if !ok {
-		return 0, fmt.Errorf("%s is not an integer, as %s needs: write an integer, or ask for a float dtype", v.short(), t)
+		return 0, fmt.Errorf("%s is not an integer, as %s needs: write an integer, or use a float dtype", v.short(), t)
 	}
 	if t == Bool {
 		n, ok := v.int64()
@@ -127,9 +127,9 @@ func (v scalar) encode(t DType) (uint64, error) {
 		return uint64(n), nil
 	}
 	if t.Size() == 8 {
-		return 0, fmt.Errorf("%s does not fit %s: ask for float64", v.short(), t)
+		return 0, fmt.Errorf("%s does not fit %s: use float64", v.short(), t)
 	}
-	return 0, fmt.Errorf("%s does not fit %s: ask for a wider dtype", v.short(), t)
+	return 0, fmt.Errorf("%s does not fit %s: use a wider dtype", v.short(), t)
 }
 
 func (v scalar) encodeFloat(t DType) (bits uint64, err error) {
@@ -144,12 +144,12 @@ func (v scalar) encodeFloat(t DType) (bits uint64, err error) {
 	bits = floatBits(t, f)
 	finite := v.kind != specialScalar
 	if errors.Is(err, strconv.ErrRange) || finite && t == Float16 && bits&0x7fff == 0x7c00 {
-		return 0, fmt.Errorf(`%s is beyond %s: ask for a wider dtype, or write "Infinity"`, v.short(), t)
+		return 0, fmt.Errorf(`%s is beyond %s: use a wider dtype, or write "Infinity"`, v.short(), t)
 	}
 	return bits, err
 }
 
-// floatBits is f rounded to the float type t, as bits.
+// floatBits returns the bits of f rounded to the float type t.
 func floatBits(t DType, f float64) uint64 {
 	switch t {
 	case Float16:
@@ -160,7 +160,7 @@ func floatBits(t DType, f float64) uint64 {
 	return math.Float64bits(f)
 }
 
-// floatOf is the value of an element of the float type t.
+// floatOf returns the value of an element of the float type t.
 func floatOf(t DType, bits uint64) float64 {
 	switch t {
 	case Float16:

@@ -11,7 +11,7 @@ import (
 // arangeInts is numpy.arange of an integer type: start + i*step, which was checked to fit the type.
 type arangeInts struct {
 	dtype       DType
-	start, step uint64 // two's complement, so that one arithmetic serves all integer types
+	start, step uint64 // two's complement, which suits all integer types
 }
 
 func (a arangeInts) DType() DType   { return a.dtype }
@@ -39,15 +39,15 @@ func count[T byte | uint16 | uint32 | uint64](dst []T, v, step T) {
 	}
 }
 
-// arangeFloats is numpy.arange of a float type. NumPy stores start and start+step, each rounded to the type, takes their
-// difference in the type as delta, and computes the others as start + i*delta in that type (float32 for float16), each
-// operation rounded.
+// arangeFloats is numpy.arange of a float type. NumPy stores start and start+step, each rounded to the type, uses their
+// difference in the type as delta, and computes the others as start + i*delta in that type (float32 for float16),
+// rounding each operation.
 //
-// The conversions around products keep compilers from fusing them with the sum, which would make an element depend on
+// The conversions around products prevent compilers from fusing them with the sum, which would make elements depend on
 // the CPU.
 type arangeFloats struct {
 	dtype                DType
-	start, second, delta float64 // exact in the type the arithmetic is done in
+	start, second, delta float64 // exact in the type of the arithmetic
 }
 
 // newArangeFloats returns the range whose first elements round to start and second.
@@ -87,13 +87,13 @@ func (a arangeFloats) Fill(_ context.Context, dst []byte, lo int64) error {
 	return nil
 }
 
-// linspace is numpy.linspace: computed in float64 as i*step + start, the last element exactly stop if the end point is in,
-// then rounded to the type.
+// linspace is numpy.linspace: computed in float64 as i*step + start, with exactly stop as the last element if the end
+// point is included, then rounded to the type.
 type linspace struct {
 	dtype             DType
 	start, stop, step float64
 	delta, div        float64
-	last              int64 // the element that is stop, -1 if none is
+	last              int64 // the index of the element stop, or -1
 }
 
 func newLinspace(t DType, start, stop float64, num int64, endpoint bool) linspace {
@@ -143,8 +143,8 @@ func (l linspace) Fill(_ context.Context, dst []byte, lo int64) error {
 	return nil
 }
 
-// arangeLen is the length of numpy.arange, ceil((stop-start)/step), for a float type; false if that is no length. As Python
-// does, it computes with integers exactly, and otherwise with float64.
+// arangeLen returns the length of numpy.arange, ceil((stop-start)/step), for a float type; false for an invalid length.
+// Like Python, it computes exactly with integers, and otherwise with float64.
 func arangeLen(start, stop, step scalar) (int64, bool) {
 	var q float64
 	var different bool
@@ -180,7 +180,7 @@ func arangeLen(start, stop, step scalar) (int64, bool) {
 	return int64(max(n, 0)), true
 }
 
-// pySum is the sum of two numbers as Python computes it: of integers exactly, rounded once.
+// pySum returns the sum of two numbers as Python computes it: integers exactly, rounded once.
 func pySum(a, b scalar) float64 {
 	if x, y, ok := pyInts(a, b); ok {
 		sum, _ := new(big.Float).SetInt(x.Add(x, y)).Float64()

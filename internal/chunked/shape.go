@@ -8,28 +8,28 @@ import (
 	"gather/internal/npy"
 )
 
-// MaxDims is the largest number of dimensions of an array, wherever it comes from.
+// MaxDims is the maximum number of dimensions of an array from any source.
 const MaxDims = npy.MaxDims
 
-// Limits bounds a description. All of them are checked for overflow before anything is allocated.
+// Limits bounds a description. All limits are checked, with overflow checks, before anything is allocated.
 type Limits struct {
 	Elements int64 // elements of an array
 	Chunks   int64 // chunks of an array
-	Outputs  int64 // elements of the result of a sum over some of the axes
+	Outputs  int64 // elements of the result of a sum over some axes
 }
 
-// DefaultLimits allows a sum that runs for days, and results that fit in memory many times over.
+// DefaultLimits allows a sum that runs for days, and results that fit in memory many times.
 func DefaultLimits() Limits { return Limits{Elements: 1 << 50, Chunks: 1e6, Outputs: 1e6} }
 
-// Shape is the length of an array along each axis, in elements, as NumPy gives it: empty for a 0-d array.
+// Shape is the length of an array along each axis, in elements, like NumPy's: empty for a 0-d array.
 type Shape []int64
 
-// Elements is the product of the lengths; false if it, or the product of those that are not zero, overflows an int64.
+// Elements returns the product of the lengths; false if it, or the product of the non-zero lengths, overflows an int64.
 func (s Shape) Elements() (int64, bool) {
 	n, zero := int64(1), false
 	for _, d := range s {
 		if d == 0 {
-			zero = true // keep multiplying: strides are products of the others
+			zero = true // keep multiplying, because strides are products of the others
 			continue
 		}
 		var ok bool
@@ -43,7 +43,7 @@ func (s Shape) Elements() (int64, bool) {
 	return n, true
 }
 
-// strides is the distance in elements between neighbours along each axis, in C order.
+// strides returns the distance in elements between neighbours along each axis, in C order.
 func (s Shape) strides() []int64 {
 	strides := make([]int64, len(s))
 	n := int64(1)
@@ -54,7 +54,7 @@ func (s Shape) strides() []int64 {
 	return strides
 }
 
-// reversed is s with the axes in the opposite order: the C-ordered view of Fortran-ordered memory.
+// reversed returns s with reversed axes: the C-ordered view of Fortran-ordered memory.
 func (s Shape) reversed() Shape {
 	r := make(Shape, len(s))
 	for i, d := range s {
@@ -63,7 +63,7 @@ func (s Shape) reversed() Shape {
 	return r
 }
 
-// String is the shape as Python writes it: (), (3,), (3, 4).
+// String returns the shape in Python's notation: (), (3,), (3, 4).
 func (s Shape) String() string {
 	b := []byte{'('}
 	for i, d := range s {
@@ -78,7 +78,7 @@ func (s Shape) String() string {
 	return string(append(b, ')'))
 }
 
-// mul multiplies two numbers that are not negative; false on overflow.
+// mul multiplies two non-negative numbers; false on overflow.
 func mul(a, b int64) (int64, bool) {
 	hi, lo := bits.Mul64(uint64(a), uint64(b))
 	return int64(lo), hi == 0 && lo <= math.MaxInt64

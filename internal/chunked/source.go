@@ -7,28 +7,28 @@ import (
 
 // Source has the elements of an array, numbered in memory order: C order, unless the array is Fortran-ordered.
 //
-// A Source is immutable and safe for concurrent use. Element i depends on i alone: filling it as part of any range, on
-// any machine, gives the same bits.
+// A Source is immutable and safe for concurrent use. Element i depends only on i: filling it as part of any range, on
+// any machine, produces the same bits.
 type Source interface {
-	// DType is the type of the elements.
+	// DType returns the type of the elements.
 	DType() DType
-	// Constant reports whether all elements are the same, so that scratch filled once can be read again and again.
+	// Constant reports whether all elements are equal, so that scratch can be filled once and reused.
 	Constant() bool
 	// Fill writes elements lo, lo+1, ... to dst until it is full, in the machine's byte order. The length of dst is a
-	// multiple of the element size, its address of the element's alignment, and the range lies within the array.
+	// multiple of the element size, its address is aligned to the element, and the range lies within the array.
 	//
-	// Generated sources do not fail. A stored one returns the reader's error, or says that the data was cut off; ctx is
-	// for readers that can give up.
+	// Generated sources do not fail. A stored one returns the reader's error, or an error about truncated data; ctx is
+	// for readers that can be interrupted.
 	Fill(ctx context.Context, dst []byte, lo int64) error
 }
 
-// view is memory as a slice of T. The caller keeps to memory that is aligned for T, which scratch made by alignedBytes is.
+// view returns memory as a slice of T. It must be aligned for T, like the scratch from alignedBytes.
 func view[T any](mem []byte) []T {
 	var zero T
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(mem))), len(mem)/int(unsafe.Sizeof(zero)))
 }
 
-// alignedBytes makes memory for elements of any type.
+// alignedBytes returns memory for elements of any type.
 func alignedBytes(n int64) []byte {
 	words := make([]uint64, (n+7)/8)
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), 8*len(words))[:n]
@@ -48,7 +48,7 @@ func put(mem []byte, size, i int, bits uint64) {
 	}
 }
 
-// constant is the source of ones, zeros and full.
+// constant is the source for ones, zeros and full.
 type constant struct {
 	dtype DType
 	bits  uint64
@@ -77,7 +77,7 @@ func fill[T any](dst []T, v T) {
 	}
 }
 
-// inline is the source of values given in the description itself.
+// inline is the source for values in the description.
 type inline struct {
 	dtype DType
 	data  []byte

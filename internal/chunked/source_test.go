@@ -25,7 +25,7 @@ func elements(tb testing.TB, a *chunked.Array, lo, n int64) []byte {
 	return b
 }
 
-// word is element i as bits.
+// word returns the bits of element i.
 func word(b []byte, size, i int) uint64 {
 	var w [8]byte
 	copy(w[:], b[i*size:(i+1)*size])
@@ -90,8 +90,9 @@ func TestElementsDependOnTheirIndexAlone(t *testing.T) {
 	}
 }
 
-// TestRandomStream pins the streams: a seed must give the same elements in every version. The values were computed apart,
-// from the definition of SplitMix64 and with the inv_cdf of Python's statistics.NormalDist, which is AS 241 too.
+// TestRandomStream pins the streams, because a seed must have the same elements in every version. The values were
+// computed independently, from the definition of SplitMix64 and with inv_cdf of Python's statistics.NormalDist, which
+// is AS 241 too.
 func TestRandomStream(t *testing.T) {
 	for description, want := range map[string][]uint64{
 		`{"source":"random","shape":3,"seed":0}`:                                                        {0x3fe4e0dba5e9a32f, 0x3fe6705460be8829, 0x3fd8c6a4553eeafc},
@@ -108,7 +109,7 @@ func TestRandomStream(t *testing.T) {
 	}
 }
 
-// TestRandomMoments holds mean and variance of a million elements against the distribution's, at five sigma and more.
+// TestRandomMoments compares mean and variance of a million elements with the distribution's, at five sigma or more.
 func TestRandomMoments(t *testing.T) {
 	const n = 1_000_000
 	for _, test := range []struct {
@@ -138,7 +139,7 @@ func TestRandomMoments(t *testing.T) {
 			t.Errorf("%s: the variance is off by %v", test.fields, d)
 		}
 	}
-	// Each of eleven integers comes up as often as the others: chi squared with ten degrees of freedom.
+	// Each of eleven integers is equally frequent: chi squared with ten degrees of freedom.
 	a := parse(t, fmt.Sprintf(`{"source":"random","shape":%d,"distribution":"integers","low":-5,"high":6,"dtype":"int8"}`, n))
 	counts := map[int8]float64{}
 	for _, v := range elements(t, a, 0, n) {
@@ -155,8 +156,8 @@ func TestRandomMoments(t *testing.T) {
 }
 
 func TestArrayFaults(t *testing.T) {
-	type fault struct{ pointer, says string }
-	tests := map[string][]fault{
+	type fieldError struct{ pointer, detail string }
+	tests := map[string][]fieldError{
 		``:                                   {{"", "is not an object"}},
 		`[]`:                                 {{"", "is not an object"}},
 		`{}`:                                 {{"/source", "write one of ones"}},
@@ -223,26 +224,26 @@ func TestArrayFaults(t *testing.T) {
 		`{"values":[18446744073709551616]}`:                                                    {{"/values/0", "float64"}},
 		`{"values":[9223372036854775808,-1]}`:                                                  {{"/values/0", "float64"}},
 		`{"values":` + strings.Repeat("[", 70) + strings.Repeat("]", 70) + `}`:                 {{"/values" + strings.Repeat("/0", 64), "the limit is 64 dimensions"}},
-		`{"values":[1,2],"shape":[3]}`:                                                         {{"/shape", "leave the shape out"}},
+		`{"values":[1,2],"shape":[3]}`:                                                         {{"/shape", "omit the shape"}},
 		`{"source":"npy"}`:                                                                     {{"/name", "is missing"}},
-		`{"source":"npy","name":"a"}`:                                                          {{"/source", "keeps no arrays"}},
-		`{"source":"npy","name":"a","url":"b"}`:                                                {{"/url", "leave one out"}},
+		`{"source":"npy","name":"a"}`:                                                          {{"/source", "has no stored arrays"}},
+		`{"source":"npy","name":"a","url":"b"}`:                                                {{"/url", "omit one"}},
 		`{"source":"npy","name":"a","shape":[2]}`:                                              {{"/source", ""}, {"/shape", "not a field"}},
 	}
 	for description, want := range tests {
-		a, faults := parseArray([]byte(description), chunked.Options{})
-		good := a == nil && len(faults) == len(want)
-		for i := range min(len(faults), len(want)) {
-			good = good && faults[i].Pointer == want[i].pointer && strings.Contains(faults[i].Detail, want[i].says)
+		a, errs := parseArray([]byte(description), chunked.Options{})
+		good := a == nil && len(errs) == len(want)
+		for i := range min(len(errs), len(want)) {
+			good = good && errs[i].Pointer == want[i].pointer && strings.Contains(errs[i].Detail, want[i].detail)
 		}
 		if !good {
-			t.Errorf("%.100s: got %q, want %q", description, faults, want)
+			t.Errorf("%.100s: got %q, want %q", description, errs, want)
 		}
 	}
 }
 
-// A member that is null has its default; a number without a fractional part is an integer; integers that only uint64 holds
-// are uint64, unless a dtype is given.
+// A null member has its default; a number without a fractional part is an integer; integers that only uint64 holds are
+// uint64 unless a dtype is set.
 func TestDefaults(t *testing.T) {
 	for description, same := range map[string]string{
 		`{"source":"ones","shape":[3],"chunks":null,"dtype":null}`:                                                           `{"source":"ones","shape":[3]}`,
@@ -275,11 +276,11 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestManyFaultsAreCut: a million bad elements are not a million faults.
-func TestManyFaultsAreCut(t *testing.T) {
-	_, faults := parseArray([]byte(`{"values":[`+strings.Repeat("null,", 1e6)+`1]}`), chunked.Options{})
-	if len(faults) == 0 || len(faults) > 100 {
-		t.Errorf("got %d faults", len(faults))
+// TestErrorsAreBounded tests that a million invalid elements do not cause a million errors.
+func TestErrorsAreBounded(t *testing.T) {
+	_, errs := parseArray([]byte(`{"values":[`+strings.Repeat("null,", 1e6)+`1]}`), chunked.Options{})
+	if len(errs) == 0 || len(errs) > 100 {
+		t.Errorf("got %d errs", len(errs))
 	}
 }
 
@@ -295,7 +296,8 @@ func TestSpecialValues(t *testing.T) {
 	}
 }
 
-// FuzzParseArray: no description panics or takes memory by the shape it asks for, and parsing is a pure function.
+// FuzzParseArray tests that no description panics or uses memory proportional to its shape, and that parsing is a pure
+// function.
 func FuzzParseArray(f *testing.F) {
 	for _, description := range generated {
 		f.Add([]byte(description))
@@ -304,17 +306,17 @@ func FuzzParseArray(f *testing.F) {
 	f.Add([]byte(`{"values":[[1,2.5,true],["NaN",-0,1e9]],"chunks":[1,[2,1]]}`))
 	f.Add([]byte(`{"source":"npy","url":"s3:\/\/b\u00e9/x.npy"}`))
 	f.Fuzz(func(t *testing.T, description []byte) {
-		a, faults := parseArray(description, chunked.Options{Limits: chunked.Limits{Chunks: 1e4}})
+		a, errs := parseArray(description, chunked.Options{Limits: chunked.Limits{Chunks: 1e4}})
 		_, again := parseArray(bytes.Clone(description), chunked.Options{Limits: chunked.Limits{Chunks: 1e4}})
-		if !reflect.DeepEqual(faults, again) {
-			t.Fatalf("first %q, then %q", faults, again)
+		if !reflect.DeepEqual(errs, again) {
+			t.Fatalf("first %q, then %q", errs, again)
 		}
-		if (a == nil) == (len(faults) == 0) {
-			t.Fatalf("array %v beside %q", a, faults)
+		if (a == nil) == (len(errs) == 0) {
+			t.Fatalf("array %v and errors %q", a, errs)
 		}
-		for _, fault := range faults {
-			if fault.Detail == "" || fault.Pointer != "" && fault.Pointer[0] != '/' {
-				t.Fatalf("bad fault %q", fault)
+		for _, e := range errs {
+			if e.Detail == "" || e.Pointer != "" && e.Pointer[0] != '/' {
+				t.Fatalf("invalid error %q", e)
 			}
 		}
 		if a != nil && a.Elements() > 0 {
@@ -323,16 +325,16 @@ func FuzzParseArray(f *testing.F) {
 	})
 }
 
-// FuzzValues compares with encoding/json: what that reads as an even nested list of numbers has the same shape and values.
+// FuzzValues compares with encoding/json: a regular nested list of numbers has the same shape and values.
 func FuzzValues(f *testing.F) {
 	for _, v := range []string{`[1,2,3]`, `[[1.5,-2],[3e10,4]]`, `[[],[]]`, `7`, `[[[0]]]`, `[1,[2]]`, `[true]`, `[1,]`} {
 		f.Add([]byte(v))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		a, faults := parseArray([]byte(`{"dtype":"float64","values":`+string(raw)+`}`), chunked.Options{})
+		a, errs := parseArray([]byte(`{"dtype":"float64","values":`+string(raw)+`}`), chunked.Options{})
 		var tree any
-		if err := json.Unmarshal(raw, &tree); err != nil || len(faults) > 0 {
-			return // text that is not JSON may be accepted, and must not panic
+		if err := json.Unmarshal(raw, &tree); err != nil || len(errs) > 0 {
+			return // invalid JSON may be accepted, but must not panic
 		}
 		b := elements(t, a, 0, a.Elements())
 		i := 0

@@ -11,18 +11,18 @@ import (
 	"gather/internal/npy"
 )
 
-// Ref names a stored array as a description does: by the name it was uploaded under, or by a URL.
+// Ref refers to a stored array by the name of its upload or by a URL.
 type Ref struct{ Name, URL string }
 
-// Stored is a stored array: its header, and the file it heads, read from the file's start. The reader is used by several
-// workers at once. If it also has a method ReadAtContext(context.Context, []byte, int64) (int, error), that is called
-// instead, so that a slow read ends with the job. A read that fails may go on to write to its buffer.
+// Stored is a stored array: its header, and its file from the start. Several workers use the reader concurrently. If
+// the reader also has a method ReadAtContext(context.Context, []byte, int64) (int, error), that is called instead, so
+// that a slow read ends with the job. An interrupted read may still write to its buffer.
 type Stored struct {
 	Header npy.Header
 	Reader io.ReaderAt
 }
 
-// contextReaderAt is an io.ReaderAt that can give up.
+// contextReaderAt is an io.ReaderAt whose reads can be interrupted.
 type contextReaderAt interface {
 	ReadAtContext(ctx context.Context, p []byte, off int64) (int, error)
 }
@@ -31,7 +31,7 @@ type contextReaderAt interface {
 type file struct {
 	Stored
 	dtype DType
-	swap  bool // the file's byte order is not the machine's
+	swap  bool // the file has the other byte order
 }
 
 func newFile(s Stored, t DType) file {
@@ -54,7 +54,7 @@ func (f file) Fill(ctx context.Context, dst []byte, lo int64) error {
 	switch {
 	case n == len(dst):
 	case err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%w: the data ends at byte %d, but its header promises %d", npy.ErrFormat, off+int64(n), f.Header.FileSize())
+		return fmt.Errorf("%w: the data ends at byte %d, but its header declares %d bytes", npy.ErrFormat, off+int64(n), f.Header.FileSize())
 	default:
 		return fmt.Errorf("read bytes %d to %d of the array: %w", off, off+int64(len(dst)), err)
 	}

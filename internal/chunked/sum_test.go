@@ -13,8 +13,8 @@ import (
 	"gather/internal/chunked"
 )
 
-// TestSums: over all types, shapes, axes, chunks, sizes and orders of tasks, memory orders and byte orders, every item and
-// every element of the result is what math/big says, to the bit.
+// TestSums tests that every item and every element of the result equals the sum of math/big exactly, over all types,
+// shapes, axes, chunks, task sizes and orders, memory orders and byte orders.
 func TestSums(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	w := chunked.NewWorker()
@@ -80,16 +80,16 @@ func TestSums(t *testing.T) {
 				opts := chunked.Options{Open: func(chunked.Ref) (chunked.Stored, error) {
 					return stored(t, a, order.fortran, order.big), nil
 				}}
-				v, faults := parseArray([]byte(`{"source":"npy","name":"a","chunks":`+list+`}`), opts)
-				if len(faults) > 0 {
-					t.Fatalf("%s: %v", name, faults)
+				v, errs := parseArray([]byte(`{"source":"npy","name":"a","chunks":`+list+`}`), opts)
+				if len(errs) > 0 {
+					t.Fatalf("%s: %v", name, errs)
 				}
 				variants = append(variants, v)
 			}
 			for _, v := range variants {
 				fine := int64(1 + rng.IntN(300)) // chunks of more are split
 				if rng.IntN(2) == 0 {
-					fine += 20_000 // several chunks a task
+					fine += 20_000 // several chunks per task
 				}
 				p, err := chunked.NewFinePlan(v, red, fine)
 				if err != nil {
@@ -101,7 +101,7 @@ func TestSums(t *testing.T) {
 	}
 }
 
-// TestLargeSums uses the real sizes of tasks: every path that small arrays do not reach, against a plain loop.
+// TestLargeSums uses the default task sizes, for code that small arrays do not reach, and compares with a plain loop.
 func TestLargeSums(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	w := chunked.NewWorker()
@@ -129,21 +129,21 @@ func TestLargeSums(t *testing.T) {
 	} {
 		a := parse(t, fmt.Sprintf(`{"source":"random","distribution":"integers","low":-1000,"high":1000,"dtype":"int16","shape":%s,"chunks":%s}`, test.shape, test.chunks))
 		red := reduction(t, a, test.axis, "", "")
-		p, faults := newPlan(a, red, chunked.Limits{})
-		if len(faults) > 0 {
-			t.Fatal(faults)
+		p, errs := newPlan(a, red, chunked.Limits{})
+		if len(errs) > 0 {
+			t.Fatal(errs)
 		}
 		got := sum(t, w, p, rng)
 		for _, fortran := range []bool{false, true} {
 			opts := chunked.Options{Open: func(chunked.Ref) (chunked.Stored, error) {
 				return stored(t, a, fortran, !fortran), nil
 			}}
-			v, faults := parseArray([]byte(`{"source":"npy","name":"a","chunks":`+test.chunks+`}`), opts)
-			if len(faults) > 0 {
-				t.Fatal(faults)
+			v, errs := parseArray([]byte(`{"source":"npy","name":"a","chunks":`+test.chunks+`}`), opts)
+			if len(errs) > 0 {
+				t.Fatal(errs)
 			}
-			if p, faults = newPlan(v, red, chunked.Limits{}); len(faults) > 0 {
-				t.Fatal(faults)
+			if p, errs = newPlan(v, red, chunked.Limits{}); len(errs) > 0 {
+				t.Fatal(errs)
 			}
 			if again := sum(t, w, p, rng); !reflect.DeepEqual(again, got) {
 				t.Fatalf("%+v stored, fortran %v: got another sum", test, fortran)
@@ -159,7 +159,7 @@ func TestLargeSums(t *testing.T) {
 		}
 		b := elements(t, a, 0, a.Elements())
 		sums := make([]int64, p.Items())
-		lookup := make([][]int64, len(a.Shape())) // the number of the chunk or output along each axis, by index
+		lookup := make([][]int64, len(a.Shape())) // number of the chunk or output along each axis, by index
 		for i, d := range a.Shape() {
 			lookup[i] = make([]int64, d)
 			at := 0
@@ -200,7 +200,7 @@ func TestLargeSums(t *testing.T) {
 	}
 }
 
-// TestWorkerIsReusable runs tasks of different plans with one worker, turn by turn.
+// TestWorkerIsReusable runs tasks of different plans with one worker, alternately.
 func TestWorkerIsReusable(t *testing.T) {
 	w := chunked.NewWorker()
 	for range 3 {
@@ -212,9 +212,9 @@ func TestWorkerIsReusable(t *testing.T) {
 			{`{"source":"ones","shape":[1000,1000],"chunks":[1000,1]}`, "", "1000000.0"},
 		} {
 			a := parse(t, test.array)
-			p, faults := newPlan(a, reduction(t, a, test.axis, "", ""), chunked.Limits{})
-			if len(faults) > 0 {
-				t.Fatal(faults)
+			p, errs := newPlan(a, reduction(t, a, test.axis, "", ""), chunked.Limits{})
+			if len(errs) > 0 {
+				t.Fatal(errs)
 			}
 			r := p.NewReducer()
 			for task := range p.Tasks() {
@@ -239,9 +239,9 @@ func TestWorkerIsReusable(t *testing.T) {
 
 func TestRunStopsWithItsContext(t *testing.T) {
 	a := parse(t, `{"source":"random","shape":[1000000000000]}`)
-	p, faults := newPlan(a, reduction(t, a, "", "", ""), chunked.Limits{})
-	if len(faults) > 0 {
-		t.Fatal(faults)
+	p, errs := newPlan(a, reduction(t, a, "", "", ""), chunked.Limits{})
+	if len(errs) > 0 {
+		t.Fatal(errs)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -6,24 +6,24 @@ import (
 	"gather/internal/fields"
 )
 
-// values reads inline elements: nested lists of numbers, booleans and special strings, in two passes over the JSON, the
-// first for the shape and the type, the second for the elements. It never builds a tree of them.
+// values parses inline elements: nested lists of numbers, booleans and special strings. It makes two passes over the
+// JSON, the first for shape and type, the second for the elements, and never builds a tree.
 type values struct {
 	*fields.Errors
 
 	shape    Shape
-	leafs    int // the depth of the elements; -1 until one is seen
+	leafs    int // depth of the elements; -1 until one is found
 	count    int64
-	bools    bool // there is a boolean
-	ints     bool // there is an integer
-	floats   bool // there is a number that is not an integer
-	negative bool // there is a negative integer
-	wide     bool // there is an integer beyond int64
+	bools    bool // a boolean was found
+	ints     bool // an integer was found
+	floats   bool // a number that is not an integer was found
+	negative bool // a negative integer was found
+	wide     bool // an integer beyond int64 was found
 	index    [MaxDims]int64
-	stopped  bool // no further errors are sought
+	stopped  bool // stops reporting errors
 }
 
-// pointer returns the JSON pointer of the value being read, at depth.
+// pointer returns the JSON pointer of the current value, at depth.
 func (v *values) pointer(depth int) string {
 	b := []byte("/values")
 	for _, i := range v.index[:min(depth, MaxDims)] {
@@ -47,7 +47,7 @@ func (v *values) inferShapeAndType(raw []byte, depth int) {
 	case v.leafs < 0 && len(v.shape) == depth:
 		v.leafs = depth
 	case v.leafs != depth:
-		v.Add(v.pointer(depth), "is an element where the others are lists: make the nesting of all alike")
+		v.Add(v.pointer(depth), "is an element where the others are lists: use the same nesting for all")
 	}
 	v.count++
 	switch e.kind {
@@ -75,7 +75,7 @@ func (v *values) list(raw []byte, depth int) {
 	case first:
 		v.shape = append(v.shape, 0)
 	case depth >= len(v.shape):
-		v.Add(v.pointer(depth), "is a list where the others are elements: make the nesting of all alike")
+		v.Add(v.pointer(depth), "is a list where the others are elements: use the same nesting for all")
 		return
 	}
 	n := int64(0)
@@ -93,12 +93,12 @@ func (v *values) list(raw []byte, depth int) {
 			v.leafs = depth + 1 // an empty list ends the nesting
 		}
 	} else if n != v.shape[depth] {
-		v.Add(v.pointer(depth), "has %d entries where the others have %d: make them equally long", n, v.shape[depth])
+		v.Add(v.pointer(depth), "has %d entries where the others have %d: all must have the same length", n, v.shape[depth])
 	}
 }
 
-// dtype returns the type that NumPy gives an array of the elements: float64 if there is any float or no element, else an
-// integer type if there is any integer, else bool.
+// dtype returns NumPy's type for the elements: float64 if there is a float or no element, otherwise an integer type if
+// there is an integer, otherwise bool.
 func (v *values) dtype() DType {
 	switch {
 	case v.floats || v.count == 0:
@@ -111,7 +111,7 @@ func (v *values) dtype() DType {
 	return Bool
 }
 
-// fill is the second pass: it writes every element to mem. The first pass found the shape even.
+// fill is the second pass: it writes every element to mem. The first pass has checked that the shape is regular.
 func (v *values) fill(raw []byte, t DType, depth int, mem []byte, at *int) {
 	if depth < len(v.shape) {
 		for i, e := range fields.Elements(raw) {
@@ -131,7 +131,7 @@ func (v *values) fill(raw []byte, t DType, depth int, mem []byte, at *int) {
 	*at++
 }
 
-// parseValues returns the elements of a nested list, of type t or, if t is 0, of the type NumPy would give them.
+// parseValues returns the elements of a nested list, of type t or, if t is 0, of NumPy's type for them.
 func parseValues(raw []byte, t DType, limits Limits, errs *fields.Errors) (inline, Shape, bool) {
 	before := errs.Total()
 	v := values{Errors: errs, leafs: -1}

@@ -7,21 +7,21 @@ import (
 )
 
 const (
-	// scratchBytes is the part of an array that a worker holds: it stays in the second-level cache, and a stored array
-	// is read in pieces of this size.
+	// scratchBytes is the size of a worker's buffer: it fits the second-level cache, and is the size of reads of stored
+	// arrays.
 	scratchBytes = 256 << 10
-	// constantBytes is how much of a constant is read again and again: it stays in the first-level cache.
+	// constantBytes is the part of a constant that is reused: it fits the first-level cache.
 	constantBytes = 32 << 10
-	// maxColumns is how many outputs a worker sums side by side.
+	// maxColumns is the maximum number of outputs that a worker sums together.
 	maxColumns = 256
 )
 
-// Worker is the scratch of one worker: about 400 KiB when sums over some of the axes were run, 300 KiB otherwise. It serves
-// any number of tasks of any plans, one at a time, and allocates nothing once it has run one of each sort.
+// Worker is the scratch of one worker: about 400 KiB after sums over some of the axes, otherwise 300 KiB. It runs any
+// number of tasks of any plans, one at a time, and allocates nothing after one task of each type.
 type Worker struct {
 	folder *exactsum.Folder
 	buf    []byte
-	full   Source                 // the constant that all of buf is filled with, nil if none
+	full   Source                 // the constant that fills buf, or nil
 	accs   []exactsum.Accumulator // of one batch of outputs
 	acc    exactsum.Accumulator   // of one chunk
 	total  exactsum.Accumulator   // of one task
@@ -32,7 +32,7 @@ func NewWorker() *Worker {
 	return &Worker{folder: exactsum.NewFolder(), buf: alignedBytes(scratchBytes)}
 }
 
-// capacity is how many elements of size bytes the scratch holds.
+// capacity returns the number of elements of size bytes that fit the scratch.
 func capacity(size int) int64 { return int64(scratchBytes / size) }
 
 // columns returns n empty accumulators.
@@ -45,8 +45,7 @@ func (w *Worker) columns(n int64) []exactsum.Accumulator {
 	return accs
 }
 
-// fill reads n elements of src from lo into the scratch, behind the at elements that are there. All of a constant is there
-// already: filled once, it is read again and again.
+// fill reads n elements of src from lo into the scratch, at element at. A constant is filled once and reused.
 func (w *Worker) fill(ctx context.Context, src Source, at, lo, n int64) error {
 	if src.Constant() {
 		if w.full == nil || w.full != src {
@@ -59,7 +58,7 @@ func (w *Worker) fill(ctx context.Context, src Source, at, lo, n int64) error {
 	size := int64(src.DType().Size())
 	err := src.Fill(ctx, w.buf[at*size:(at+n)*size], lo)
 	if err != nil {
-		w.buf = alignedBytes(scratchBytes) // a read that was given up may still write to the old one
+		w.buf = alignedBytes(scratchBytes) // an interrupted read may still write to the old buffer
 	}
 	return err
 }

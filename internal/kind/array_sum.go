@@ -25,15 +25,15 @@ func init() {
 	})
 }
 
-// maxShown is how many elements a result may have to be shown in the job; a larger one is read as the job's items.
+// maxShown is the largest number of result elements that the job includes; larger results are read as the job's items.
 const maxShown = 1024
 
-// arraySum is the plan of a sum.
+// arraySum is the plan of an array sum.
 type arraySum struct {
 	*chunked.Plan
 	memory int64
 	spec   []byte
-	close  func() error // nil unless the array is a stored one
+	close  func() error // nil unless the array is stored
 }
 
 func planArraySum(spec []byte, e env) (_ job.Plan, err error) {
@@ -44,7 +44,7 @@ func planArraySum(spec []byte, e env) (_ job.Plan, err error) {
 	var errs fields.Errors
 	f := readObject(spec, &errs, known...)
 	if !f.Has("array") {
-		f.Add("/array", `is missing: {"source":"ones","shape":[1000,1000],"chunks":[100,100]} or the like`)
+		f.Add("/array", `is missing: write an object such as {"source":"ones","shape":[1000,1000],"chunks":[100,100]}`)
 		return nil, errs.Err()
 	}
 	limits := chunked.DefaultLimits()
@@ -65,7 +65,7 @@ func planArraySum(spec []byte, e env) (_ job.Plan, err error) {
 	}()
 	var inArray fields.Errors
 	a := chunked.ParseArray(f.Get("array"), options, &inArray)
-	if _, ok := errors.AsType[*job.Rejection](openErr); ok { // no error of the spec
+	if _, ok := errors.AsType[*job.Rejection](openErr); ok { // not an error of the spec
 		return nil, openErr
 	}
 	f.Merge("/array", &inArray)
@@ -83,16 +83,16 @@ func planArraySum(spec []byte, e env) (_ job.Plan, err error) {
 	if stored.Pin != nil && !e.again {
 		spec = pin(spec, stored.Pin)
 	}
-	// Inline values are the only elements in memory; the rest is tens of bytes for each task and output.
+	// Only inline values are in memory; the rest is tens of bytes for each task and output.
 	outputs, _ := p.Shape().Elements() // bounded by limits.Outputs
 	memory := 2*int64(len(spec)) + 48*int64(p.Tasks()) + 64*outputs + 4096
 	return &arraySum{Plan: p, memory: memory, spec: spec, close: stored.Close}, nil
 }
 
-// pinField is the member of a planned spec that holds the pin of a stored array.
+// pinField is the member of a planned spec with the pin of a stored array.
 const pinField = "pin"
 
-// pin writes the pin into the spec, a JSON object that is not empty.
+// pin adds the pin to the spec, a non-empty JSON object.
 func pin(spec, pin []byte) []byte {
 	spec = bytes.TrimRight(spec, " \t\r\n")
 	out := append(bytes.Clone(spec[:len(spec)-1]), `,"`+pinField+`":`...)
@@ -102,7 +102,7 @@ func pin(spec, pin []byte) []byte {
 // Spec implements pinned.
 func (p *arraySum) Spec() []byte { return p.spec }
 
-// Close implements io.Closer: it gives a stored array back.
+// Close implements io.Closer: it releases a stored array.
 func (p *arraySum) Close() error {
 	if p.close == nil {
 		return nil
@@ -136,7 +136,7 @@ func (t arrayTask) Step(ctx context.Context, now time.Time, local *job.Local) (j
 		if ctx.Err() != nil {
 			return job.Step{}, context.Cause(ctx)
 		}
-		if f, ok := errors.AsType[*job.Failure](err); ok { // of the reader of a stored array
+		if f, ok := errors.AsType[*job.Failure](err); ok { // from the reader of a stored array
 			return job.Step{}, f
 		}
 		return job.Step{}, err
@@ -150,7 +150,7 @@ func (t arrayTask) Step(ctx context.Context, now time.Time, local *job.Local) (j
 	return step, nil
 }
 
-// adder adds the items of package chunked to a block.
+// adder returns a function that adds items of package chunked to a block.
 func adder(to *job.Items) func(chunked.Item) error {
 	var text []byte
 	return func(it chunked.Item) error {
@@ -165,7 +165,7 @@ type arrayReducer struct {
 	*chunked.Reducer
 }
 
-// Add implements job.Reducer. A partial of another version is job.ErrVersion, which is no failure of the job.
+// Add implements job.Reducer. A partial of another version is job.ErrVersion, which does not fail the job.
 func (r *arrayReducer) Add(task int, partial []byte) error {
 	err := r.Reducer.Add(task, partial)
 	if errors.Is(err, chunked.ErrVersion) {
@@ -192,12 +192,12 @@ func (r *arrayReducer) Outcome() (job.Outcome, error) {
 	return out, nil
 }
 
-// beyondDouble is the first integer from which on float64 does not have every integer.
+// beyondDouble is the first integer above which float64 skips integers.
 const beyondDouble = 1 << 53
 
-// appendDetails describes a result: its dtype and shape; of a single float its bits, in hexadecimal; of integers shown in
-// the job that clients with float64 numbers would round, all their digits in strings, nested as the result; of integers that
-// the dtype cannot hold, how many there are, where the first is, and a dtype that holds them.
+// appendDetails appends the description of a result: its dtype and shape; for a single float its bits in hexadecimal;
+// for integers in the job that float64 would round, their digits in strings, nested like the result; for integers that
+// the dtype cannot hold, their count, the position of the first, and a dtype that holds them.
 func appendDetails(dst []byte, r *chunked.Result) []byte {
 	dst = append(dst, `{"dtype":"`...)
 	dst = append(dst, r.DType().String()...)
@@ -225,7 +225,7 @@ func appendIntegerDetails(dst []byte, r *chunked.Result) []byte {
 				continue
 			}
 			dst = append(dst, `,"exact":`...)
-			if r.Len() == 1 { // the number alone, whatever the dimensions
+			if r.Len() == 1 { // a single number is not nested
 				dst = number.AppendQuoted(dst, r.At(0).AppendJSON(nil))
 			} else {
 				dst = number.AppendQuoted(dst, r.AppendJSON(nil))

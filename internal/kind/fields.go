@@ -12,10 +12,10 @@ import (
 	"gather/internal/number"
 )
 
-// object reads the fields of a spec by type.
+// object reads typed fields of a spec.
 type object struct{ *fields.Object }
 
-// readObject reads a spec, and adds an error for each field that is not known.
+// readObject parses a spec and adds an error for each unknown field.
 func readObject(spec []byte, errs *fields.Errors, known ...string) object {
 	o, ok := fields.Read(spec, errs)
 	if !ok {
@@ -28,20 +28,20 @@ func readObject(spec []byte, errs *fields.Errors, known ...string) object {
 	return object{o}
 }
 
-// oneOf adds an error unless exactly one of two fields is present.
+// oneOf reports whether exactly one of two fields is present, and adds an error otherwise.
 func (o object) oneOf(a, b string) bool {
 	switch {
 	case o.Has(a) && o.Has(b):
-		o.Add("/"+b, "give %s or %s, not both", a, b)
+		o.Add("/"+b, "set either %s or %s, not both", a, b)
 	case !o.Has(a) && !o.Has(b):
-		o.Add("", "give %s or %s", a, b)
+		o.Add("", "set %s or %s", a, b)
 	default:
 		return true
 	}
 	return false
 }
 
-// integer reads an integer in [least, most]; it returns absent for a field that is absent or invalid.
+// integer returns an integer in [least, most], or absent for a missing or invalid field.
 func (o object) integer(name string, least, most, absent int64) int64 {
 	v := o.Get(name)
 	if v == nil {
@@ -64,7 +64,7 @@ func wholeNumber(v jsontext.Value) ([]byte, bool) {
 	return number.Integer(v)
 }
 
-// bigInteger reads an integer of at most that many digits; it returns absent for a field that is absent or invalid.
+// bigInteger returns an integer of at most digits digits, or absent for a missing or invalid field.
 func (o object) bigInteger(name string, digits, absent int64) *big.Int {
 	v := o.Get(name)
 	if v == nil {
@@ -80,7 +80,7 @@ func (o object) bigInteger(name string, digits, absent int64) *big.Int {
 		return big.NewInt(absent)
 	}
 	n, ok := new(big.Int).SetString(string(text), 10)
-	if !ok { // of text that is not JSON
+	if !ok { // invalid JSON
 		return big.NewInt(absent)
 	}
 	return n
@@ -89,7 +89,7 @@ func (o object) bigInteger(name string, digits, absent int64) *big.Int {
 // maxDuration bounds a single wait: a year and a day.
 const maxDuration = 366 * 24 * time.Hour
 
-// duration reads a duration.
+// duration returns a duration.
 func (o object) duration(name string) time.Duration {
 	v := o.Get(name)
 	if v == nil {
@@ -103,10 +103,10 @@ func (o object) duration(name string) time.Duration {
 	return d
 }
 
-// maxListErrors is the number of errors of one list that are reported: a million wrong elements have one cause.
+// maxListErrors bounds the reported errors of one list, because a million invalid elements have one cause.
 const maxListErrors = 20
 
-// elements calls visit with each element of an array until visit returns false. It adds an error if the field is not an
+// elements calls visit for each element of an array until visit returns false. It adds an error if the field is not an
 // array.
 func (o object) elements(name string, visit func(i int64, v jsontext.Value) bool) {
 	v := o.Get(name)

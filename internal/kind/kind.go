@@ -1,12 +1,12 @@
-// Package kind has the job kinds, one file each, and their registry: a kind turns a spec into a plan of tasks and
-// reduces the partials of the tasks.
+// Package kind implements the job kinds, one file each, and their registry: a kind turns a spec into a plan of tasks
+// and reduces the partials of the tasks.
 //
-// A new kind is one new file here, which registers itself, plus its schema in openapi.yaml.
+// To add a kind, add a file that registers it, and its schema in openapi.yaml.
 //
-// Guarantees. Planning is deterministic: the same spec gives the same tasks on every node and after every restart of the
+// Guarantees. Planning is deterministic: the same spec has the same tasks on every node and after every restart of the
 // same version. Validation reports all errors of a spec together, each with its JSON pointer. Sizes are checked before
-// anything is allocated for them: a spec is hostile input. Nothing in this package starts a goroutine, and tasks use no
-// more memory than their worker's scratch and their own results.
+// memory is allocated for them, because specs are untrusted. The package starts no goroutine, and tasks use no more
+// memory than their worker's scratch and their own results.
 package kind
 
 import (
@@ -27,24 +27,24 @@ import (
 type Limits struct {
 	// Items bounds the items of a batch.
 	Items int64
-	// Digits bounds the length of one integer, in decimal digits.
+	// Digits bounds the decimal digits of one integer.
 	Digits int64
-	// Chunks bounds the grid of an array, Outputs the elements of the result of a sum over some of its axes.
+	// Chunks bounds the chunks of an array, Outputs the elements of the result of a sum over some axes.
 	Chunks, Outputs int64
 }
 
-// DefaultLimits are generous for a server of no particular size.
+// DefaultLimits returns generous limits for a server of any size.
 func DefaultLimits() Limits {
 	return Limits{Items: 10_000_000, Digits: 100_000, Chunks: 1_000_000, Outputs: 1_000_000}
 }
 
-// A definition is the entry of a kind in the registry.
+// A definition registers a kind.
 type definition struct {
 	name    string
 	summary string
-	// plan validates a spec, a JSON object: *fields.Errors with every error.
+	// plan validates a spec, a JSON object. Errors: *fields.Errors with every error.
 	plan func(spec []byte, e env) (job.Plan, error)
-	// limits names the limits that apply to the kind.
+	// limits returns the limits that apply to the kind, by name.
 	limits func(l Limits) map[string]int64
 	// values is job.KindInfo.Values.
 	values bool
@@ -53,35 +53,35 @@ type definition struct {
 // env is the environment of planning.
 type env struct {
 	Limits
-	ctx    context.Context //nolint:containedctx // an argument of every plan function, by another name
+	ctx    context.Context //nolint:containedctx // an argument of every plan function
 	tenant string
-	arrays Arrays // nil: there are none
-	// again: the spec is one that an earlier plan pinned.
+	arrays Arrays // nil for none
+	// again is true for a spec that an earlier plan pinned.
 	again bool
 }
 
-// Arrays finds stored arrays.
+// Arrays opens stored arrays.
 type Arrays interface {
-	// Open opens an array of a tenant, by name or by URL, until the job has ended. The pin is nil at first; later it is
-	// the one of the first Open, and the content must be unchanged. Clients see the error.
+	// Open opens an array of a tenant by name or URL, until the job has ended. pin is nil the first time; later it is
+	// the pin of the first Open, and the content must be unchanged. Its error is visible to clients.
 	Open(ctx context.Context, tenant string, ref chunked.Ref, pin []byte) (Opened, error)
 }
 
-// Opened is a stored array in use.
+// Opened is an open stored array.
 type Opened struct {
 	chunked.Stored
 	// Pin is a JSON object that identifies this content.
 	Pin []byte
-	// Close gives the array back.
+	// Close releases the array.
 	Close func() error
 }
 
-// pinned is a plan that depends on more than its spec: Spec is the spec with that written into it.
+// pinned is a plan that depends on more than its spec. Spec returns the spec including its dependencies.
 type pinned interface{ Spec() []byte }
 
 var definitions = map[string]definition{}
 
-// register is called by the init function of each kind's file.
+// register registers a kind. The init function of each kind's file calls it.
 func register(d definition) {
 	if _, ok := definitions[d.name]; ok {
 		panic("kind: registered twice: " + d.name)
@@ -95,15 +95,15 @@ type Registry struct {
 	arrays Arrays
 }
 
-// NewRegistry returns the registry of all kinds under the given limits. Arrays may be nil.
+// NewRegistry returns a registry of all kinds with limits. arrays may be nil.
 func NewRegistry(l Limits, arrays Arrays) *Registry { return &Registry{limits: l, arrays: arrays} }
 
-// Names lists the kinds by name.
+// Names returns the sorted names of the kinds.
 func (r *Registry) Names() []string { return slices.Sorted(maps.Keys(definitions)) }
 
-// Plan validates a tenant's spec and cuts it into tasks. It returns the spec to plan again from, after a restart, which
-// includes everything that the plan depends on. It returns a *fields.Errors with every error. A plan that is an
-// io.Closer must be closed when its job has ended.
+// Plan validates a tenant's spec and splits it into tasks. It also returns the spec for Replan after a restart, which
+// includes everything that the plan depends on. Errors: *fields.Errors with every error. A plan that is an io.Closer
+// must be closed when its job has ended.
 func (r *Registry) Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error) {
 	p, err := r.plan(kind, spec, env{Limits: r.limits, ctx: ctx, tenant: tenant, arrays: r.arrays})
 	if err != nil {
@@ -137,7 +137,7 @@ func (r *Registry) Validate(ctx context.Context, tenant, kind string, spec []byt
 	return err
 }
 
-// Describe lists the kinds with their limits.
+// Describe returns the kinds with their limits.
 func (r *Registry) Describe() []job.KindInfo {
 	infos := make([]job.KindInfo, 0, len(definitions))
 	for _, name := range r.Names() {
@@ -147,7 +147,7 @@ func (r *Registry) Describe() []job.KindInfo {
 	return infos
 }
 
-// quote shows input in an error, shortened: it may be of any length.
+// quote returns input of any length quoted and shortened, for an error.
 func quote(s string) string {
 	if len(s) > 40 {
 		s = s[:37] + "..."
@@ -155,10 +155,10 @@ func quote(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
-// counter is the reduction of a batch: how many items it had.
+// counter is the reducer of a batch: its result is the number of items.
 type counter struct{ n int64 }
 
-// Add implements job.Reducer; the tasks of a batch leave item results and no partial.
+// Add implements job.Reducer. Tasks of a batch have item results and no partial.
 func (c counter) Add(task int, partial []byte) error {
 	if len(partial) > 0 {
 		return fmt.Errorf("%w: partial of task %d", job.ErrCorrupt, task)
@@ -171,5 +171,5 @@ func (c counter) Outcome() (job.Outcome, error) {
 	return job.Outcome{Value: fmt.Append(nil, c.n)}, nil
 }
 
-// slices of a batch: how many tasks of size items n items make.
+// sliceCount returns the number of tasks of size items for n items.
 func sliceCount(n, size int64) int { return int((n + size - 1) / size) }

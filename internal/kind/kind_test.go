@@ -15,7 +15,7 @@ import (
 	"gather/internal/kind"
 )
 
-// run executes a plan task by task at the times it asks for, and returns its items by index and its result.
+// run executes a plan task by task at the requested times, and returns its items by index and its result.
 func run(t *testing.T, p job.Plan) (map[int64]job.Item, job.Outcome) {
 	t.Helper()
 	origin := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -43,7 +43,7 @@ func run(t *testing.T, p job.Plan) (map[int64]job.Item, job.Outcome) {
 				break
 			}
 			if !step.Wake.After(now) {
-				t.Fatalf("task %d wants to wake at %v, not after %v", i, step.Wake, now)
+				t.Fatalf("task %d resumes at %v, want a time after %v", i, step.Wake, now)
 			}
 			now = step.Wake
 		}
@@ -117,7 +117,7 @@ func TestSquares(t *testing.T) {
 	}
 }
 
-// A range beyond int64 is cut by digits, and its least size is part of the plan.
+// A range beyond int64 is split by digits, and its plan has the minimum size of its results.
 func TestLargeRange(t *testing.T) {
 	base := strings.Repeat("9", 90_000)
 	for _, step := range []int64{1, 7} {
@@ -142,18 +142,18 @@ func TestLargeRange(t *testing.T) {
 				n.Add(n, big.NewInt(step))
 			}
 			if size.Results > int64(total) || size.Results < int64(total)*99/100 {
-				t.Errorf("got %d bytes of results in the plan, want nearly the %d that there are", size.Results, total)
+				t.Errorf("got %d bytes of results in the plan, want nearly %d", size.Results, total)
 			}
 		})
 	}
 }
 
-// A range is Python's, on either side of int64. Its plan announces no more bytes of results than there are.
+// A range has Python's semantics on both sides of int64. Its plan never overestimates the bytes of its results.
 func TestRanges(t *testing.T) {
 	const beyond = "1000000000000000000000000000000" // 10^30
 	for _, tt := range []struct {
 		spec    string
-		numbers []string // that are squared
+		numbers []string // to be squared
 	}{
 		{`{"stop":3}`, []string{"0", "1", "2"}},
 		{`{"start":3,"stop":3}`, nil},
@@ -191,13 +191,13 @@ func TestRanges(t *testing.T) {
 				total += int64(len(got))
 			}
 			if got := p.Size().Results; got > total {
-				t.Errorf("got %d bytes of results in the plan, want at most the %d that there are", got, total)
+				t.Errorf("got %d bytes of results in the plan, want at most %d", got, total)
 			}
 		})
 	}
 }
 
-// The sign of a number is none of its digits, and a range that is too long is reported with how many numbers it has.
+// The sign does not count as a digit, and an error for a long range has its length.
 func TestRangeLimits(t *testing.T) {
 	reg := kind.NewRegistry(kind.Limits{Items: 10, Digits: 20}, nil)
 	for _, tt := range []struct{ spec, pointer, detail string }{
@@ -211,7 +211,7 @@ func TestRangeLimits(t *testing.T) {
 			err := reg.Validate(t.Context(), "acme", "squares", []byte(tt.spec))
 			if tt.detail == "" {
 				if err != nil {
-					t.Errorf("got %v, want no fault", err)
+					t.Errorf("got %v, want no error", err)
 				}
 				return
 			}
@@ -223,7 +223,7 @@ func TestRangeLimits(t *testing.T) {
 	}
 }
 
-// A stored list of an earlier version may have leading zeros, and runs on.
+// A stored list of an earlier version with leading zeros continues to run.
 func TestStoredLeadingZeros(t *testing.T) {
 	p, err := kind.NewRegistry(kind.DefaultLimits(), nil).Replan(t.Context(), "acme", "squares", []byte(`{"numbers":["007"]}`))
 	if err != nil {
@@ -234,7 +234,7 @@ func TestStoredLeadingZeros(t *testing.T) {
 	}
 }
 
-// Null stands for the default, and 2.0 is an integer.
+// Null selects the default, and 2.0 is an integer.
 func TestOptionalMembers(t *testing.T) {
 	size := plan(t, "sleep_batch", `{"count":2.0,"duration":"1s","concurrency":null}`).Size()
 	if size.Units != 2 {
@@ -287,7 +287,7 @@ func TestFaults(t *testing.T) {
 			}
 		}
 		if strings.Join(got, " ") != strings.Join(tt.pointers, " ") {
-			t.Errorf("%s %s: faults %v, want at %q", tt.kind, tt.spec, v.List, tt.pointers)
+			t.Errorf("%s %s: errs %v, want at %q", tt.kind, tt.spec, v.List, tt.pointers)
 		}
 	}
 	if err := kind.NewRegistry(kind.DefaultLimits(), nil).Validate(t.Context(), "acme", "sleep_batch", []byte(`{"count":10000000,"duration":"8000h","concurrency":1}`)); err == nil {
@@ -320,7 +320,7 @@ func TestSleepBatch(t *testing.T) {
 	}
 }
 
-// A bound on concurrency holds at every moment, and no place stays empty.
+// The concurrency bound holds at all times, and no slot stays empty.
 func TestSleepConcurrency(t *testing.T) {
 	const spec = `{"durations":["30ms","10ms","10ms","5ms","40ms","1ms"],"concurrency":2}`
 	p := plan(t, "sleep_batch", spec)
@@ -341,7 +341,7 @@ func TestSleepConcurrency(t *testing.T) {
 		}
 		now = step.Wake
 	}
-	// Places: A 0-30 (0), B 0-10 (1), 10-20 (2), 20-25 (3), 25-65 (4); A 30-31 (5).
+	// Slots: A 0-30 (0), B 0-10 (1), 10-20 (2), 20-25 (3), 25-65 (4); A 30-31 (5).
 	want := []int64{10, 20, 25, 30, 31, 65}
 	for i, w := range want {
 		if ends[i].Milliseconds() != w {
@@ -353,7 +353,7 @@ func TestSleepConcurrency(t *testing.T) {
 	}
 }
 
-// After a restart the items that are in the journal do not come again, and waits whose time has come are over.
+// After a restart journaled items are not repeated, and elapsed waits have ended.
 func TestSleepResume(t *testing.T) {
 	p := plan(t, "sleep_batch", `{"durations":["3s","1s","2s"]}`)
 	var done job.Advanced
@@ -401,9 +401,9 @@ func FuzzSquares(f *testing.F) {
 				continue
 			}
 			if _, exponent, _ := strings.Cut(strings.ToLower(lit), "e"); len(exponent) > 4 {
-				continue // a rational of it would be large
+				continue // too large as a rational
 			}
-			v, ok := new(big.Rat).SetString(lit) // big.ParseFloat does not round to the nearest always
+			v, ok := new(big.Rat).SetString(lit) // big.ParseFloat does not always round to nearest
 			if !ok {
 				continue
 			}
@@ -486,7 +486,7 @@ func TestArraySum(t *testing.T) {
 			`{"array":{"values":[18446744073709551615,1]}}`, "18446744073709551616",
 			`{"dtype":"uint64","shape":[],"exact":"18446744073709551616","overflow":{"count":1,"first_index":0,"dtype":"float64"}}`, nil,
 		},
-		{ // beyond what the job shows
+		{ // more than the job includes
 			`{"array":{"source":"full","fill_value":100,"shape":[2000,2]},"axis":1,"dtype":"int8"}`, "null",
 			`{"dtype":"int8","shape":[2000],"overflow":{"count":2000,"first_index":0,"dtype":"int16"}}`, nil,
 		},
@@ -508,7 +508,7 @@ func TestArraySum(t *testing.T) {
 
 func TestArrayFaults(t *testing.T) {
 	reg := kind.NewRegistry(kind.DefaultLimits(), nil)
-	for _, tt := range []struct{ spec, pointer, says string }{
+	for _, tt := range []struct{ spec, pointer, detail string }{
 		{`{}`, "/array", "missing"},
 		{`{"array":{"source":"ones","shape":[1000000000],"chunks":1}}`, "/array/chunks", "1000000 chunks"},
 		{`{"array":{"source":"ones","shape":[9223372036854775807,9223372036854775807]}}`, "/array/shape", ""},
@@ -519,12 +519,12 @@ func TestArrayFaults(t *testing.T) {
 	} {
 		err := reg.Validate(t.Context(), "acme", "array_sum", []byte(tt.spec))
 		var v *fields.Errors
-		if !errors.As(err, &v) || v.List[0].Pointer != tt.pointer || !strings.Contains(v.List[0].Detail, tt.says) {
-			t.Errorf("%s: %v, want a fault at %s that says %q", tt.spec, err, tt.pointer, tt.says)
+		if !errors.As(err, &v) || v.List[0].Pointer != tt.pointer || !strings.Contains(v.List[0].Detail, tt.detail) {
+			t.Errorf("%s: %v, want an error at %s with %q", tt.spec, err, tt.pointer, tt.detail)
 		}
 	}
-	// A shape of 1e12 elements that is generated needs no memory.
+	// A generated shape of 1e12 elements needs no memory.
 	if p := plan(t, "array_sum", `{"array":{"source":"random","shape":[1000000,1000000]}}`); p.Size().Memory > 64<<20 {
-		t.Errorf("1e12 elements are to hold %d bytes", p.Size().Memory)
+		t.Errorf("1e12 elements hold %d bytes", p.Size().Memory)
 	}
 }

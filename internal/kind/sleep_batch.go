@@ -18,7 +18,7 @@ import (
 func init() {
 	register(definition{
 		name:    "sleep_batch",
-		summary: "Many waits at once. An item's value is its actual duration in seconds. Waiting holds no worker.",
+		summary: "Many concurrent waits. An item's value is its actual duration in seconds. Waiting holds no worker.",
 		plan:    planSleepBatch,
 		limits: func(l Limits) map[string]int64 {
 			return map[string]int64{"items": l.Items, "duration_seconds": int64(maxDuration / time.Second)}
@@ -27,19 +27,19 @@ func init() {
 	})
 }
 
-// sleepSlice is how many sleeps make a task.
+// sleepSlice is the number of sleeps in a task.
 const sleepSlice = 16384
 
-// sleepGap is how far apart the wake-ups of a task are at least while more than manySleeps of its items sleep: items
-// that are due in between are served together, at most this late.
+// sleepGap is the minimum time between the wake-ups of a task while more than manySleeps of its items sleep: items due
+// in between are finished together, at most this late.
 const (
 	sleepGap   = 5 * time.Millisecond
 	manySleeps = 1024
 )
 
-// sleepBatch is the plan of a batch of sleeps. Item i begins at an offset from the job's start that only the spec
-// decides: 0 without a bound on concurrency; with one, when the sleep whose place it takes was due. A restart thus goes
-// on with the same schedule, and waits whose time came meanwhile are over.
+// sleepBatch is the plan of a batch of sleeps. The spec alone determines when item i begins, relative to the job's
+// start: at 0 without a concurrency bound, otherwise when the sleep whose slot it takes is due. A restart therefore
+// continues the same schedule, and elapsed waits have ended.
 type sleepBatch struct {
 	n           int64
 	concurrency int64
@@ -57,7 +57,7 @@ func planSleepBatch(spec []byte, e env) (job.Plan, error) {
 	if f.Has("durations") {
 		for _, other := range []string{"count", "duration"} {
 			if f.Has(other) {
-				f.Add("/"+other, "give count and duration, or durations, not both")
+				f.Add("/"+other, "set either count and duration or durations, not both")
 			}
 		}
 		p.durations = []time.Duration{}
@@ -78,7 +78,7 @@ func planSleepBatch(spec []byte, e env) (job.Plan, error) {
 		p.n = int64(len(p.durations))
 	} else {
 		if !f.Has("count") {
-			f.Add("", "give count and duration, or durations")
+			f.Add("", "set count and duration, or durations")
 		} else {
 			p.n = f.integer("count", 0, e.Items, 0)
 			p.same = f.duration("duration")
@@ -87,20 +87,20 @@ func planSleepBatch(spec []byte, e env) (job.Plan, error) {
 	p.concurrency = f.integer("concurrency", 1, e.Items, max(1, p.n))
 	p.concurrency = min(p.concurrency, max(1, p.n))
 	if p.n > p.concurrency && p.tooLong() {
-		f.Add("/concurrency", "with so few at a time the batch would take more than %d years; raise it", maxScheduleYears)
+		f.Add("/concurrency", "at this concurrency the batch would take more than %d years; increase it", maxScheduleYears)
 	}
 	if err := errs.Err(); err != nil {
 		return nil, err
 	}
 	if p.durations != nil && p.concurrency < p.n {
-		p.makeSchedule() // here, where it delays no other job, and not in the pool
+		p.makeSchedule() // here, where it delays no other job, instead of in a worker
 	}
 	return p, nil
 }
 
 const maxScheduleYears = 100
 
-// tooLong reports whether the schedule could run past maxScheduleYears.
+// tooLong reports whether the schedule could take more than maxScheduleYears.
 func (p *sleepBatch) tooLong() bool {
 	var hi, lo uint64
 	if p.durations == nil {
@@ -120,7 +120,7 @@ func (p *sleepBatch) tooLong() bool {
 
 // Size implements job.Plan.
 func (p *sleepBatch) Size() job.Size {
-	memory := 12 * int64(len(p.durations)) // and the order in which they are due
+	memory := 12 * int64(len(p.durations)) // with the order of due times
 	if p.begins != nil {
 		memory += 8 * p.n
 	}
@@ -146,7 +146,7 @@ func (p *sleepBatch) duration(i int64) time.Duration {
 	return p.durations[i]
 }
 
-// begin is when item i begins to sleep, after the start of the job.
+// begin returns the start of item i, relative to the job's start.
 func (p *sleepBatch) begin(i int64) time.Duration {
 	switch {
 	case p.concurrency == p.n:
@@ -157,10 +157,10 @@ func (p *sleepBatch) begin(i int64) time.Duration {
 	return p.begins[i]
 }
 
-// makeSchedule lets each item begin when the first of the places before it is free (list scheduling).
+// makeSchedule starts each item when the first slot is free (list scheduling).
 func (p *sleepBatch) makeSchedule() {
 	p.begins = make([]time.Duration, p.n)
-	free := make([]time.Duration, p.concurrency) // a heap by the time a place is free; all zero to begin with
+	free := make([]time.Duration, p.concurrency) // a heap of the times at which slots are free, initially all zero
 	for i := range p.begins {
 		p.begins[i] = free[0]
 		busy := free[0] + p.durations[i]
@@ -180,7 +180,7 @@ func (p *sleepBatch) makeSchedule() {
 	}
 }
 
-// sleepTask waits for a slice of the items.
+// sleepTask sleeps for a slice of the items.
 type sleepTask struct {
 	plan       *sleepBatch
 	origin     time.Time
@@ -188,14 +188,14 @@ type sleepTask struct {
 	steps      []job.Advanced
 
 	prepared bool
-	// order has the items that are not due yet, by the time they are; nil while that is the order of their indexes.
+	// order has the pending items by due time; nil while that is the order of their indexes.
 	order []int32
 	next  int // into order, or from first
 }
 
 func (t *sleepTask) due(i int64) time.Duration { return t.plan.begin(i) + t.plan.duration(i) }
 
-// prepare orders the unfinished items by due time.
+// prepare sorts the unfinished items by due time.
 func (t *sleepTask) prepare() {
 	t.prepared = true
 	sorted := true
@@ -225,7 +225,7 @@ func (t *sleepTask) prepare() {
 	})
 }
 
-// left counts the items that still sleep.
+// left returns the number of sleeping items.
 func (t *sleepTask) left() int {
 	if t.order != nil {
 		return len(t.order) - t.next
@@ -240,7 +240,7 @@ func (t *sleepTask) item(k int) int64 {
 	return t.first + int64(k)
 }
 
-// Step implements job.Task: it serves all items that are due.
+// Step implements job.Task: it finishes all items that are due.
 func (t *sleepTask) Step(ctx context.Context, now time.Time, _ *job.Local) (job.Step, error) {
 	if ctx.Err() != nil {
 		return job.Step{}, context.Cause(ctx)

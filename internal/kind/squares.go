@@ -27,8 +27,8 @@ func init() {
 	})
 }
 
-// A task ends after squareSlice numbers or squareBytes of digits, whichever comes first: large integers are slow, and a
-// task should take milliseconds.
+// A task ends after squareSlice numbers or squareBytes of digits, whichever is first, because large integers are slow
+// and a task should take milliseconds.
 const (
 	squareSlice = 8192
 	squareBytes = 256 << 10
@@ -51,7 +51,7 @@ func planSquares(spec []byte, e env) (job.Plan, error) {
 	return p, nil
 }
 
-// finishBatch counts the items of a task that computes and gives each its share of the task's time.
+// finishBatch counts the items of a task and divides the task's time among them.
 func finishBatch(step *job.Step, began time.Time) {
 	n := step.Items.Len()
 	step.Completed = int64(n)
@@ -60,12 +60,12 @@ func finishBatch(step *job.Step, began time.Time) {
 	}
 }
 
-// squareNumbers is the plan for a list of numbers. It keeps the text of the list and where each number begins; numbers
-// are parsed where they are squared, in the pool.
+// squareNumbers is the plan for a list of numbers. It keeps the text of the list and the offset of each number; workers
+// parse the numbers when they square them.
 type squareNumbers struct {
 	text   []byte
 	begins []uint32
-	slices []uint32 // the first number of each task, and the end
+	slices []uint32 // first number of each task, and the end
 }
 
 func planNumbers(f object, e env) *squareNumbers {
@@ -102,7 +102,7 @@ func planNumbers(f object, e env) *squareNumbers {
 	return p
 }
 
-// isInteger reports whether text is a JSON integer literal, and thus an exact integer as in Python.
+// isInteger reports whether text is a JSON integer literal, and therefore exact as in Python.
 func isInteger(text []byte) bool {
 	digits := text
 	if len(digits) > 0 && digits[0] == '-' {
@@ -116,7 +116,7 @@ func isInteger(text []byte) bool {
 	return len(digits) > 0
 }
 
-// checkNumber returns the error of an element; "" if it is a number. Jobs of earlier versions may have leading zeros.
+// checkNumber returns the error of an element, or "". Jobs of earlier versions may have leading zeros.
 func checkNumber(text []byte, e env) string {
 	literal := text
 	if text[0] == '"' {
@@ -194,7 +194,7 @@ func squareScratch(local *job.Local) *squareState {
 	return local.Get(squareKey{}, func() any { return new(squareState) }).(*squareState)
 }
 
-// appendSquare appends the square of a checked element as a JSON literal.
+// appendSquare appends the square of a validated element as a JSON literal.
 func (s *squareState) appendSquare(dst, text []byte) []byte {
 	if text[0] == '"' {
 		if v, ok := number.Special(text); ok {
@@ -203,11 +203,11 @@ func (s *squareState) appendSquare(dst, text []byte) []byte {
 		text = text[1 : len(text)-1]
 	}
 	if !isInteger(text) {
-		v, _ := strconv.ParseFloat(string(text), 64) // checked
+		v, _ := strconv.ParseFloat(string(text), 64) // validated
 		return number.AppendFloat(dst, v*v)
 	}
 	if len(text) <= 18 {
-		v, _ := strconv.ParseInt(string(text), 10, 64) // cannot fail: at most 18 digits
+		v, _ := strconv.ParseInt(string(text), 10, 64) // at most 18 digits
 		return appendSquareInt(dst, v)
 	}
 	s.int.SetString(string(text), 10)
@@ -215,7 +215,7 @@ func (s *squareState) appendSquare(dst, text []byte) []byte {
 	return s.int.Append(dst, 10)
 }
 
-// appendSquareInt appends v squared, which fits 127 bits.
+// appendSquareInt appends v squared, which fits into 127 bits.
 func appendSquareInt(dst []byte, v int64) []byte {
 	u := uint64(v)
 	if v < 0 {

@@ -19,13 +19,13 @@ func planRange(f object, l Limits) job.Plan {
 	r.NullIsAbsent("start", "step")
 	start, stop, step := r.bigInteger("start", l.Digits, 0), r.bigInteger("stop", l.Digits, 0), r.bigInteger("step", l.Digits, 1)
 	if !r.Has("stop") {
-		r.Add("/stop", "is missing: the integer before which the range ends")
+		r.Add("/stop", "is missing: the exclusive end of the range")
 	}
 	if step.Sign() == 0 {
 		r.Add("/step", "must not be 0")
 		step.SetInt64(1)
 	}
-	// n is the distance divided by the step, rounded up, and 0 if the step leads away from stop.
+	// n is the distance divided by the step, rounded up, or 0 if the step points away from stop.
 	n := new(big.Int).Sub(stop, start)
 	if n.Sign() == step.Sign() {
 		n.Add(n, step).Sub(n, big.NewInt(int64(step.Sign()))).Quo(n, step)
@@ -52,7 +52,8 @@ func (p *squareRange) Size() job.Size {
 	return job.Size{Tasks: sliceCount(p.n, squareSlice), Units: p.n, Memory: 512, Results: p.resultBytes()}
 }
 
-// resultBytes returns how many bytes the squares have at least: each of a part of the range has as many as the smallest of them.
+// resultBytes returns a lower bound of the total bytes of the squares: for parts of the range, the bytes of the
+// smallest square times the length.
 func (p *squareRange) resultBytes() (total int64) {
 	const parts = 64
 	for i := range int64(parts) {
@@ -95,7 +96,7 @@ func (t squareRangeTask) Step(_ context.Context, now time.Time, local *job.Local
 	s := squareScratch(local)
 	var step job.Step
 	for i := t.first; i < t.end; i++ {
-		// Every element of a range lies between start and stop, so this does not overflow in the end.
+		// Every element lies between start and stop, so the final result does not overflow.
 		s.text = appendSquareInt(s.text[:0], t.plan.start+i*t.plan.step)
 		step.Items.Add(i, s.text, 0)
 	}
@@ -107,8 +108,8 @@ func (t squareRangeTask) Step(_ context.Context, now time.Time, local *job.Local
 type squareBigRange struct {
 	start, step *big.Int
 	n           int64
-	slice       int64 // numbers in a task
-	digits      int64 // at least these has each square; 0 if not known
+	slice       int64 // numbers per task
+	digits      int64 // lower bound of each square's digits; 0 if unknown
 	memory      int64
 }
 
@@ -123,7 +124,7 @@ func newSquareBigRange(start, stop, step *big.Int, n int64) *squareBigRange {
 	return p
 }
 
-// decimals returns how many decimal digits an integer of that many bits has at least, within one.
+// decimals returns the minimum number of decimal digits of an integer with a number of bits, within one.
 func decimals(bits int64) int64 { return int64(float64(max(bits, 0)) * math.Log10(2)) }
 
 // Size implements job.Plan.

@@ -12,8 +12,8 @@ import (
 	"gather/internal/kind"
 )
 
-// The test of a new kind: values and result of specs of none, one and several tasks; every error of a spec; limits; partials that
-// the kind did not write. The helpers run and plan do what the executor does.
+// The tests of a new kind: values and results of specs with no, one and several tasks; every error of a spec; limits;
+// invalid partials. The helpers run and plan replace the executor.
 
 func TestLengths(t *testing.T) {
 	for _, tt := range []struct {

@@ -14,9 +14,10 @@ import (
 	"gather/internal/job"
 )
 
-// A complete kind to begin a new one with: copy this file to <name>.go, and template_kind_test.go to <name>_test.go.
+// A complete kind as a template for a new one: copy this file to <name>.go, and template_kind_test.go to
+// <name>_test.go.
 //
-//	{"kind":"lengths","texts":["one","two"]}
+//         {"kind":"lengths","texts":["one","two"]}
 //
 // An item is the number of characters of a text, the result of the job is their sum.
 
@@ -29,7 +30,8 @@ func init() {
 	})
 }
 
-// lengthSlice is how many texts make a task. A task takes milliseconds, and no more than 100 ms: it holds a worker.
+// lengthSlice is the number of texts in a task. A task takes milliseconds, at most 100 ms, because it occupies a
+// worker.
 const lengthSlice = 4096
 
 // maxLengthText bounds a text, in bytes of JSON.
@@ -40,7 +42,8 @@ type lengths struct {
 	memory int64
 }
 
-// planLengths reports every error of the spec. It has the same result for the same spec, on every node and after a restart.
+// planLengths returns a plan or every error of the spec. It is deterministic: the same spec has the same plan on every
+// node and after a restart.
 func planLengths(spec []byte, e env) (job.Plan, error) {
 	var errs fields.Errors
 	f := readObject(spec, &errs, "texts")
@@ -66,7 +69,7 @@ func planLengths(spec []byte, e env) (job.Plan, error) {
 	return p, nil
 }
 
-// Size implements job.Plan. Units are what progress counts; Memory bounds what is admitted.
+// Size implements job.Plan. Units are the unit of progress; Memory is checked at admission.
 func (p *lengths) Size() job.Size {
 	n := int64(len(p.texts))
 	return job.Size{Tasks: sliceCount(n, lengthSlice), Units: n, Memory: p.memory + 16*n + 512}
@@ -83,10 +86,10 @@ type lengthTask struct {
 	first, end int
 }
 
-// lengthBuffer is the key of a worker's buffer, which is used for one item after the other.
+// lengthBuffer is the key of a worker's buffer, which is reused for all items.
 type lengthBuffer struct{}
 
-// Step implements job.Task. A step that waits for something else than a timer, or takes longer, looks at ctx.
+// Step implements job.Task. A step that waits for something other than a timer, or takes longer, must check ctx.
 func (t lengthTask) Step(_ context.Context, now time.Time, local *job.Local) (job.Step, error) {
 	buffer := local.Get(lengthBuffer{}, func() any { return new([]byte) }).(*[]byte)
 	var step job.Step
@@ -95,19 +98,19 @@ func (t lengthTask) Step(_ context.Context, now time.Time, local *job.Local) (jo
 		n := utf8.RuneCountInString(s)
 		sum += uint64(n)
 		*buffer = strconv.AppendInt((*buffer)[:0], int64(n), 10)
-		step.Items.Add(int64(t.first+i), *buffer, 0) // which copies it
+		step.Items.Add(int64(t.first+i), *buffer, 0) // copies the buffer
 	}
 	step.Partial = binary.AppendUvarint(nil, sum)
 	finishBatch(&step, now)
 	return step, nil
 }
 
-// Reducer implements job.Plan. For a job whose result is the number of its items it is counter.
+// Reducer implements job.Plan. Use counter for a job whose result is the number of its items.
 func (p *lengths) Reducer() job.Reducer { return new(lengthSum) }
 
 type lengthSum struct{ n uint64 }
 
-// Add implements job.Reducer. Partials are read from disk, so they are checked.
+// Add implements job.Reducer. It validates partials, because they are read from disk.
 func (s *lengthSum) Add(task int, partial []byte) error {
 	n, size := binary.Uvarint(partial)
 	if size <= 0 || size != len(partial) {

@@ -1,4 +1,4 @@
-"""Writes chunks.json and sources.json beside itself: what Dask and NumPy say, for the tests to compare with.
+"""Writes chunks.json and sources.json beside itself: the expected results of the tests, computed by Dask and NumPy.
 
 Run: python3 golden.py   (needs numpy; without dask it writes sources.json only)
 """

@@ -6,18 +6,18 @@ import (
 	"gather/internal/exactsum"
 )
 
-// chunkwise cuts a sum over all axes: in runs of whole chunks, and large chunks in parts.
-type chunkwise struct {
+// fullReduction partitions a sum over all axes into sequences of whole chunks, and large chunks into parts.
+type fullReduction struct {
 	*Plan
-	spans []span
-	// ordered is true when the chunks in their order are the array in memory order, so that a run of chunks is read as
-	// one run of memory.
+	ranges []taskRange
+	// ordered is true if the order of the chunks is the memory order of the array, so that a sequence of chunks is one
+	// run of memory.
 	ordered bool
-	lastCut int // the last axis with more than one chunk; 0 if none has
+	lastCut int // last axis with several chunks, or 0
 }
 
-// span is the work of one task: chunks whole chunks from chunk on; or, when chunks is 0, elements lo to hi of chunk.
-type span struct {
+// taskRange is the work of one task: chunks whole chunks from chunk on or, if chunks is 0, elements lo to hi of chunk.
+type taskRange struct {
 	chunk, chunks int64
 	lo, hi        int64 // of whole chunks in an ordered array, in memory; else 0 and the number of elements
 }
@@ -25,20 +25,20 @@ type span struct {
 // chunkWeight is the overhead of a chunk, in elements.
 const chunkWeight = 1024
 
-func newChunkwise(p *Plan, sizes sizes) *chunkwise {
-	c := &chunkwise{Plan: p}
+func newFullReduction(p *Plan, sizes sizes) *fullReduction {
+	c := &fullReduction{Plan: p}
 	c.ordered, c.lastCut = p.chunksOrdered()
 	n := p.array.Elements()
 	target := sizes.target(n + p.array.grid.chunks*chunkWeight)
 	cur := newCursor(p.axes)
 	cur.seek(0)
-	var s span
+	var s taskRange
 	weight, at := int64(0), int64(0)
 	flush := func(next int64) {
 		if s.chunks > 0 {
-			c.spans = append(c.spans, s)
+			c.ranges = append(c.ranges, s)
 		}
-		s, weight = span{chunk: next}, 0
+		s, weight = taskRange{chunk: next}, 0
 		if c.ordered {
 			s.lo, s.hi = at, at
 		}
@@ -50,7 +50,7 @@ func newChunkwise(p *Plan, sizes sizes) *chunkwise {
 			// Parts are whole blocks of the sum's kernels.
 			size := ceilDiv(ceilDiv(v, ceilDiv(v, target)), 4096) * 4096
 			for lo := int64(0); lo < v; lo += size {
-				c.spans = append(c.spans, span{chunk: k, lo: lo, hi: min(lo+size, v)})
+				c.ranges = append(c.ranges, taskRange{chunk: k, lo: lo, hi: min(lo+size, v)})
 			}
 			at += v
 			flush(k + 1)
@@ -69,7 +69,8 @@ func newChunkwise(p *Plan, sizes sizes) *chunkwise {
 	return c
 }
 
-// chunksOrdered reports whether each axis before the last one that is cut is cut in single elements, and which that is.
+// chunksOrdered reports whether each axis before the last one with several chunks has chunks of single elements, and
+// returns that last axis.
 func (p *Plan) chunksOrdered() (ordered bool, lastCut int) {
 	lastCut = max(len(p.axes)-1, 0)
 	for lastCut > 0 && p.axes[lastCut].n == 1 {
@@ -83,16 +84,16 @@ func (p *Plan) chunksOrdered() (ordered bool, lastCut int) {
 	return true, lastCut
 }
 
-func (c *chunkwise) tasks() int { return len(c.spans) }
+func (c *fullReduction) tasks() int { return len(c.ranges) }
 
-func (c *chunkwise) elements(task int) int64 { return c.spans[task].hi - c.spans[task].lo }
+func (c *fullReduction) elements(task int) int64 { return c.ranges[task].hi - c.ranges[task].lo }
 
-func (c *chunkwise) items(task int) (first, n int64) {
-	return c.spans[task].chunk, c.spans[task].chunks
+func (c *fullReduction) items(task int) (first, n int64) {
+	return c.ranges[task].chunk, c.ranges[task].chunks
 }
 
-func (c *chunkwise) run(ctx context.Context, w *Worker, task int, dst []byte) ([]byte, error) {
-	s := c.spans[task]
+func (c *fullReduction) run(ctx context.Context, w *Worker, task int, dst []byte) ([]byte, error) {
+	s := c.ranges[task]
 	cur := newCursor(c.axes)
 	cur.seek(s.chunk)
 	w.total.Reset()
@@ -112,13 +113,13 @@ func (c *chunkwise) run(ctx context.Context, w *Worker, task int, dst []byte) ([
 	return w.total.AppendBinary(dst)
 }
 
-// runChunks sums whole chunks one by one, each gathered from its place, or by bands.
-func (c *chunkwise) runChunks(ctx context.Context, w *Worker, s span, cur *cursor, dst []byte) ([]byte, error) {
+// runChunks sums whole chunks one by one, or by chunk rows, gathering their elements.
+func (c *fullReduction) runChunks(ctx context.Context, w *Worker, s taskRange, cur *cursor, dst []byte) ([]byte, error) {
 	unchecked := int64(0)
 	for left := s.chunks; left > 0; {
-		if n := c.band(cur, left); n > 1 {
+		if n := c.chunkRow(cur, left); n > 1 {
 			var err error
-			if dst, err = c.runBand(ctx, w, cur, n, dst); err != nil {
+			if dst, err = c.runChunkRow(ctx, w, cur, n, dst); err != nil {
 				return dst, err
 			}
 			left -= n
@@ -142,8 +143,8 @@ func (c *chunkwise) runChunks(ctx context.Context, w *Worker, s span, cur *curso
 	return dst, nil
 }
 
-// runOrdered sums whole chunks that follow each other in memory: it reads as much as the scratch holds and cuts that.
-func (c *chunkwise) runOrdered(ctx context.Context, w *Worker, s span, cur *cursor, dst []byte) ([]byte, error) {
+// runOrdered sums whole chunks that are contiguous in memory: it fills the scratch and splits its content into chunks.
+func (c *fullReduction) runOrdered(ctx context.Context, w *Worker, s taskRange, cur *cursor, dst []byte) ([]byte, error) {
 	src := c.array.source
 	t := src.DType()
 	size := capacity(t.Size())
@@ -171,16 +172,16 @@ func (c *chunkwise) runOrdered(ctx context.Context, w *Worker, s span, cur *curs
 	return dst, nil
 }
 
-// closeChunk appends the value of a chunk and adds its exact sum, not the value, to the task's.
-func (c *chunkwise) closeChunk(w *Worker, dst []byte) []byte {
+// closeChunk appends the value of a chunk, and adds its exact sum, not the rounded value, to the task's sum.
+func (c *fullReduction) closeChunk(w *Worker, dst []byte) []byte {
 	w.total.Merge(&w.acc)
 	return appendNumber(dst, numberOf(&w.acc, c.red.dtype))
 }
 
-// addPart adds elements lo to hi, in C order of the chunk that cur is at, to a. The trailing axes that the chunk covers
-// whole make its runs of memory long; short runs are gathered in the scratch, so that the kernel sees long ones always.
-func (c *chunkwise) addPart(ctx context.Context, w *Worker, a *exactsum.Accumulator, cur *cursor, lo, hi int64) error {
-	if lo == hi { // an empty chunk, along whatever axis
+// addPart adds elements lo to hi, in C order of the current chunk, to a. Trailing axes that the chunk covers completely
+// make its memory runs long; short runs are gathered in the scratch, so that the kernel always gets long ones.
+func (c *fullReduction) addPart(ctx context.Context, w *Worker, a *exactsum.Accumulator, cur *cursor, lo, hi int64) error {
+	if lo == hi { // the chunk has no elements
 		return nil
 	}
 	src := c.array.source
@@ -222,18 +223,18 @@ func (c *chunkwise) addPart(ctx context.Context, w *Worker, a *exactsum.Accumula
 	return nil
 }
 
-// runs walks over a box of an array in C order, by runs of elements that are contiguous in memory.
+// runs iterates over a box of an array in C order, by runs of contiguous elements.
 type runs struct {
 	cur      *cursor
 	strides  []int64
-	outer    int   // axes before this one are walked, those from it on are one run
-	length   int64 // of a run
-	off      int64 // where the present run begins
-	within   int64 // how much of it was taken
+	outer    int   // axes before this one are iterated, the others are one run
+	length   int64 // length of a run
+	off      int64 // start of the current run
+	within   int64 // elements already taken from it
 	position [MaxDims]int64
 }
 
-// newRuns starts at element at of the box, which has elements.
+// newRuns starts at an element of the box, which must not be empty.
 func newRuns(cur *cursor, dims Shape, strides []int64, at int64) runs {
 	r := runs{cur: cur, strides: strides, outer: len(dims) - 1, length: 1}
 	for i := range dims {
@@ -255,7 +256,7 @@ func newRuns(cur *cursor, dims Shape, strides []int64, at int64) runs {
 	return r
 }
 
-// take returns the next at most n elements: where they begin, and how many they are.
+// take returns the offset and the number of the next at most n elements.
 func (r *runs) take(n int64) (off, taken int64) {
 	if r.within == r.length {
 		r.within = 0

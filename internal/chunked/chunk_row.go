@@ -2,32 +2,32 @@ package chunked
 
 import "context"
 
-// bandBytes is how wide a band is at most, so that the scratch holds several of its rows. A chunk whose runs are longer is
-// read alone.
-const bandBytes = 32 << 10
+// chunkRowBytes is the maximum width of a chunk row, so that the scratch holds several rows of elements. A chunk with
+// longer runs is read alone.
+const chunkRowBytes = 32 << 10
 
-// A band is chunks that lie side by side along the last axis that is cut. The runs of memory of each may be short, but
-// those of the band together are long, and the whole of it is one run where it spans the axis. Reading stored data by
-// bands makes few large reads of what would be many small ones.
+// A chunk row is a sequence of neighbouring chunks along the last axis with several chunks. The memory runs of each
+// chunk may be short, but the runs of the row are long, and the row is a single run if it covers the axis. Reading
+// stored data by rows replaces many small reads by few large ones.
 
-// band returns how many of the next chunks to read together, at least one and at most left.
-func (c *chunkwise) band(cur *cursor, left int64) int64 {
+// chunkRow returns the number of next chunks to read together, from 1 to left.
+func (c *fullReduction) chunkRow(cur *cursor, left int64) int64 {
 	if _, stored := c.array.source.(file); !stored {
-		return 1 // generated runs cost nothing extra when they are short
+		return 1 // short runs of generated elements cost nothing extra
 	}
 	ax, at := &c.axes[c.lastCut], cur.idx[c.lastCut]
 	element := c.strides[c.lastCut] * int64(c.array.DType().Size())
 	n := int64(1)
 	for most := min(left, ax.n-at, maxColumns); n < most; n++ {
-		if (ax.start(at+n+1)-ax.start(at))*element > bandBytes {
+		if (ax.start(at+n+1)-ax.start(at))*element > chunkRowBytes {
 			break
 		}
 	}
 	return n
 }
 
-// runBand sums the n chunks from cur on, which it moves beyond them.
-func (c *chunkwise) runBand(ctx context.Context, w *Worker, cur *cursor, n int64, dst []byte) ([]byte, error) {
+// runChunkRow sums n chunks from cur on and advances cur.
+func (c *fullReduction) runChunkRow(ctx context.Context, w *Worker, cur *cursor, n int64, dst []byte) ([]byte, error) {
 	src := c.array.source
 	t := src.DType()
 	ax, at, stride := &c.axes[c.lastCut], cur.idx[c.lastCut], c.strides[c.lastCut]
@@ -36,7 +36,7 @@ func (c *chunkwise) runBand(ctx context.Context, w *Worker, cur *cursor, n int64
 	width, volume := box.ext[c.lastCut]*stride, box.volume()
 	accs := w.columns(n)
 	if volume > 0 {
-		// Rows are read into the lower half of the scratch; the part of each chunk is gathered in the upper one.
+		// Read rows into the lower half of the scratch, and gather the part of each chunk in the upper half.
 		half := capacity(t.Size()) / 2
 		rows := half / width
 		run := newRuns(&box, c.dims, c.strides, 0)
@@ -68,8 +68,8 @@ func (c *chunkwise) runBand(ctx context.Context, w *Worker, cur *cursor, n int64
 	return dst, nil
 }
 
-// gather copies count pieces of length elements, which begin at lo and every stride elements, one after the other to the
-// scratch from element to on. It returns how many elements that are.
+// gather copies count pieces of length elements, which begin at lo and repeat every stride elements, contiguously to
+// the scratch from element to on. It returns the number of elements.
 func (w *Worker) gather(size int, to, lo, length, stride, count int64) int64 {
 	s := int64(size)
 	at := to * s

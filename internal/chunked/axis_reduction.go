@@ -8,54 +8,56 @@ import (
 )
 
 const (
-	// maxPartialBytes bounds the partials of a job whose outputs are summed by more than one task, at the longest
-	// encoding an accumulator can have. Outputs that one task completes leave their values alone.
+	// maxPartialBytes bounds the partials of a job whose outputs are summed by several tasks, at the maximum size of an
+	// encoded accumulator. Outputs that one task completes add only their values.
 	maxPartialBytes = 64 << 20
-	// maxEncoded is that longest encoding with its length, in bytes.
+	// maxEncoded is that maximum size including the length, in bytes.
 	maxEncoded = 277
-	// minColumns is how narrow a batch of outputs may get, so that the runs of memory do not get shorter still.
+	// minColumns is the minimum width of a batch of outputs, because narrower ones have shorter memory runs.
 	minColumns = 32
-	// maxFolded is the longest panel, in elements, whose rows are taken as columns.
-	maxFolded = minColumns
-	// minFolded is how many panels there are to add at least for that to pay.
-	minFolded = 16
+	// maxInterleaved is the longest panel, in elements, whose rows are interleaved.
+	maxInterleaved = minColumns
+	// minInterleaved is the minimum number of panels for which interleaving pays off.
+	minInterleaved = 16
 )
 
-// outputwise cuts a sum over some of the axes: in blocks of outputs, and these in segments of the elements they sum.
+// axisReduction partitions a sum over some of the axes into blocks of outputs, and blocks into segments of the summed
+// elements.
 //
-// It sees the array in memory order as alternating groups of axes, kept and reduced, of which only these matter:
+// It treats the array in memory order as alternating groups of axes, kept and reduced, of which only these matter:
 //
 //	outer...  kept  rows  inner
 //
-// inner outputs lie side by side (1 if the last axis is reduced), rows of them follow each other and are added up, and
-// the whole is repeated kept times. Outer groups, kept or reduced, are walked by their strides.
+// inner outputs are contiguous (1 if the last axis is reduced), rows of them follow each other and are added, and the
+// whole is repeated kept times. Outer groups, kept or reduced, are iterated by their strides.
 //
-// Where rows are few and short, as in a sum over the first and last axis of an image, adding panel by panel would cost
-// more than the elements do. Then the three groups are taken as one of columns, side by side, and the columns that are
+// If rows are few and short, as in a sum over the first and last axis of an image, adding panel by panel would cost
+// more than the elements. Then the three groups are treated as one group of columns, and the interleave columns of each
+// output, width apart, are merged last.
 // the same output are merged last: fold of them each, lane apart.
-type outputwise struct {
+type axisReduction struct {
 	*Plan
 	inner, rows, kept       int64
-	fold, lane              int64 // 1 and 1 where nothing is folded
+	interleave, width       int64 // 1 and 1 without interleaving
 	outerKept, outerReduced []group
 	outer, repeats          int64 // the number of combinations of each
 
-	// A batch is summed side by side: innerSize columns, or all inner ones of keptSize kept.
+	// A batch is summed together: innerSize columns, or all inner columns of keptSize kept.
 	innerPieces, innerSize int64
 	keptPieces, keptSize   int64
 	batches                int64
 
 	batchesPerTask int64
 	blocks         int64 // of batchesPerTask batches
-	segments       int64 // of each block
+	segments       int64 // per block
 	segmentLen     int64 // in positions of the repeats*rows that an output sums
 }
 
-// group is one or more neighbouring axes taken as one.
+// group is one or more neighbouring axes treated as one.
 type group struct{ size, stride int64 }
 
-func newOutputwise(p *Plan, sizes sizes) *outputwise {
-	o := &outputwise{Plan: p, inner: 1, rows: 1, kept: 1, outer: 1, repeats: 1}
+func newAxisReduction(p *Plan, sizes sizes) *axisReduction {
+	o := &axisReduction{Plan: p, inner: 1, rows: 1, kept: 1, outer: 1, repeats: 1}
 	o.group()
 	work := p.array.Elements()
 	target := sizes.target(work)
@@ -69,9 +71,9 @@ func newOutputwise(p *Plan, sizes sizes) *outputwise {
 	}
 }
 
-// group merges neighbouring axes that are both kept or both reduced, axes of length one joining either, and sorts the
-// groups by their part.
-func (o *outputwise) group() {
+// group merges neighbouring axes that are both kept or both reduced (axes of length 1 join either), and assigns the
+// groups to their roles.
+func (o *axisReduction) group() {
 	type run struct {
 		group
 		reduced bool
@@ -97,10 +99,10 @@ func (o *outputwise) group() {
 	pop(false, &o.inner)
 	pop(true, &o.rows)
 	pop(false, &o.kept)
-	o.fold, o.lane = 1, 1
+	o.interleave, o.width = 1, 1
 	// Groups alternate, so the group before a kept one is reduced.
-	if n := len(runs); n > 0 && runs[n-1].size >= minFolded && o.rows > 1 && o.inner > 0 && o.rows*o.inner <= maxFolded {
-		o.fold, o.lane = o.rows, o.inner
+	if n := len(runs); n > 0 && runs[n-1].size >= minInterleaved && o.rows > 1 && o.inner > 0 && o.rows*o.inner <= maxInterleaved {
+		o.interleave, o.width = o.rows, o.inner
 		o.inner *= o.rows * o.kept
 		o.rows, o.kept = 1, 1
 		pop(true, &o.rows)
@@ -117,8 +119,8 @@ func (o *outputwise) group() {
 	}
 }
 
-// cutBatches makes batches of at most columns outputs, as even as can be.
-func (o *outputwise) cutBatches(columns int64) {
+// cutBatches creates batches of at most columns outputs, as even as possible.
+func (o *axisReduction) cutBatches(columns int64) {
 	cut := func(n, most int64) (pieces, size int64) {
 		pieces = ceilDiv(n, most)
 		if pieces == 0 {
@@ -127,16 +129,16 @@ func (o *outputwise) cutBatches(columns int64) {
 		size = ceilDiv(n, pieces)
 		return ceilDiv(n, size), size
 	}
-	unit := o.fold * o.lane // what is merged stays together
+	unit := o.interleave * o.width // merged columns stay together
 	o.innerPieces, o.innerSize = cut(o.inner/unit, columns/unit)
 	o.innerSize *= unit
 	o.keptPieces, o.keptSize = cut(o.kept, max(columns/max(o.inner, 1), 1))
 	o.batches = o.outer * o.keptPieces * o.innerPieces
 }
 
-// cutTasks makes about want tasks: of several batches while there are enough, else of segments of one, as far as the
-// bounds on partials allow.
-func (o *outputwise) cutTasks(want, segment int64) {
+// cutTasks creates about want tasks: of several batches if there are enough, otherwise of segments of one, within the
+// bounds on partials.
+func (o *axisReduction) cutTasks(want, segment int64) {
 	positions := o.repeats * o.rows
 	o.segments = 1
 	if o.batches > 0 && o.batches < want {
@@ -151,10 +153,10 @@ func (o *outputwise) cutTasks(want, segment int64) {
 	}
 }
 
-func (o *outputwise) tasks() int { return int(o.blocks * o.segments) }
+func (o *axisReduction) tasks() int { return int(o.blocks * o.segments) }
 
-// part returns the range of a task: batches first to last, and of each the positions lo to hi.
-func (o *outputwise) part(task int) (first, last, lo, hi int64) {
+// part returns the range of a task: batches first to last, and positions lo to hi of each.
+func (o *axisReduction) part(task int) (first, last, lo, hi int64) {
 	block, segment := int64(task)/o.segments, int64(task)%o.segments
 	first = block * o.batchesPerTask
 	last = min(first+o.batchesPerTask, o.batches)
@@ -162,52 +164,52 @@ func (o *outputwise) part(task int) (first, last, lo, hi int64) {
 	return first, last, lo, min(lo+o.segmentLen, o.repeats*o.rows)
 }
 
-// outputs returns which outputs, in memory order, the task sums.
-func (o *outputwise) outputs(task int) (first, n int64) {
+// outputs returns the range of outputs, in memory order, that the task sums.
+func (o *axisReduction) outputs(task int) (first, n int64) {
 	from, to, _, _ := o.part(task)
 	if from >= to {
 		return 0, 0
 	}
 	a, b := o.batch(from), o.batch(to-1)
-	return a.first, b.first + b.columns()/o.fold - a.first
+	return a.first, b.first + b.columns()/o.interleave - a.first
 }
 
-func (o *outputwise) items(task int) (first, n int64) {
+func (o *axisReduction) items(task int) (first, n int64) {
 	if o.segments > 1 {
 		return 0, 0
 	}
 	return o.outputs(task)
 }
 
-func (o *outputwise) elements(task int) int64 {
+func (o *axisReduction) elements(task int) int64 {
 	_, n := o.outputs(task)
 	_, _, lo, hi := o.part(task)
-	return n * o.fold * (hi - lo)
+	return n * o.interleave * (hi - lo)
 }
 
-// batch is a block of outputs that follow each other, some columns of one kept or all columns of several.
+// batch is a block of consecutive outputs: some columns of one kept, or all columns of several.
 type batch struct {
 	first       int64 // output, in memory order
-	base        int64 // where the first element of the first column is in memory
-	kept, inner int64 // how many
+	base        int64 // offset of the first element of the first column in memory
+	kept, inner int64 // numbers of each
 }
 
 func (b batch) columns() int64 { return b.kept * b.inner }
 
-func (o *outputwise) batch(i int64) batch {
+func (o *axisReduction) batch(i int64) batch {
 	innerPiece := i % o.innerPieces
 	i /= o.innerPieces
 	keptPiece, outer := i%o.keptPieces, i/o.keptPieces
 	kept, inner := keptPiece*o.keptSize, innerPiece*o.innerSize
 	return batch{
-		first: ((outer*o.kept+kept)*o.inner + inner) / o.fold,
+		first: ((outer*o.kept+kept)*o.inner + inner) / o.interleave,
 		base:  offset(o.outerKept, outer) + kept*o.rows*o.inner + inner,
 		kept:  min(o.keptSize, o.kept-kept),
 		inner: min(o.innerSize, o.inner-inner),
 	}
 }
 
-// offset is where combination i of the groups begins in memory, the last group varying fastest.
+// offset returns the memory offset of combination i of the groups, the last group varying fastest.
 func offset(groups []group, i int64) (off int64) {
 	for _, g := range slices.Backward(groups) {
 		off += i % g.size * g.stride
@@ -216,7 +218,7 @@ func offset(groups []group, i int64) (off int64) {
 	return off
 }
 
-func (o *outputwise) run(ctx context.Context, w *Worker, task int, dst []byte) ([]byte, error) {
+func (o *axisReduction) run(ctx context.Context, w *Worker, task int, dst []byte) ([]byte, error) {
 	first, last, lo, hi := o.part(task)
 	kind := byte(wholeOutputs)
 	if o.segments > 1 {
@@ -229,7 +231,7 @@ func (o *outputwise) run(ctx context.Context, w *Worker, task int, dst []byte) (
 		if err := o.addBatch(ctx, w, accs, b, lo, hi); err != nil {
 			return dst, err
 		}
-		accs = o.mergeFolded(accs)
+		accs = o.mergeInterleaved(accs)
 		for j := range accs {
 			if kind == wholeOutputs {
 				dst = appendNumber(dst, numberOf(&accs[j], o.red.dtype))
@@ -241,18 +243,18 @@ func (o *outputwise) run(ctx context.Context, w *Worker, task int, dst []byte) (
 	return dst, nil
 }
 
-// mergeFolded merges the columns that are the same output, and moves the outputs to the front of accs.
-func (o *outputwise) mergeFolded(accs []exactsum.Accumulator) []exactsum.Accumulator {
-	if o.fold == 1 {
+// mergeInterleaved merges the columns of the same output, and moves the outputs to the front of accs.
+func (o *axisReduction) mergeInterleaved(accs []exactsum.Accumulator) []exactsum.Accumulator {
+	if o.interleave == 1 {
 		return accs
 	}
 	n := 0
-	for columns := accs; len(columns) > 0; columns = columns[o.fold*o.lane:] {
-		for i := range o.lane {
-			for k := int64(1); k < o.fold; k++ {
-				columns[i].Merge(&columns[k*o.lane+i])
+	for columns := accs; len(columns) > 0; columns = columns[o.interleave*o.width:] {
+		for i := range o.width {
+			for k := int64(1); k < o.interleave; k++ {
+				columns[i].Merge(&columns[k*o.width+i])
 			}
-			accs[n] = columns[i] // never behind what is still to be read
+			accs[n] = columns[i] // never beyond the next column to read
 			n++
 		}
 	}
@@ -260,7 +262,7 @@ func (o *outputwise) mergeFolded(accs []exactsum.Accumulator) []exactsum.Accumul
 }
 
 // addBatch adds positions lo to hi of every output of b.
-func (o *outputwise) addBatch(ctx context.Context, w *Worker, accs []exactsum.Accumulator, b batch, lo, hi int64) error {
+func (o *axisReduction) addBatch(ctx context.Context, w *Worker, accs []exactsum.Accumulator, b batch, lo, hi int64) error {
 	for lo < hi {
 		repeat, row := lo/o.rows, lo%o.rows
 		n := min(o.rows-row, hi-lo)
@@ -286,9 +288,9 @@ func (o *outputwise) addBatch(ctx context.Context, w *Worker, accs []exactsum.Ac
 	return nil
 }
 
-// addPanels adds all rows of all kept ones of b, which are one run of memory from off: as many panels, each of which fits
-// the scratch, are read at once as fit.
-func (o *outputwise) addPanels(ctx context.Context, w *Worker, accs []exactsum.Accumulator, b batch, off int64) error {
+// addPanels adds all rows of all kept ones of b, which are one run of memory from off. It reads as many panels together
+// as fit the scratch; each panel fits.
+func (o *axisReduction) addPanels(ctx context.Context, w *Worker, accs []exactsum.Accumulator, b batch, off int64) error {
 	src := o.array.source
 	t := src.DType()
 	panel := o.rows * o.inner
@@ -308,8 +310,8 @@ func (o *outputwise) addPanels(ctx context.Context, w *Worker, accs []exactsum.A
 	return nil
 }
 
-// addRows adds n rows, as wide as accs, of which the first begins at off in memory.
-func (o *outputwise) addRows(ctx context.Context, w *Worker, accs []exactsum.Accumulator, off, n int64) error {
+// addRows adds n rows of len(accs) elements, of which the first begins at off in memory.
+func (o *axisReduction) addRows(ctx context.Context, w *Worker, accs []exactsum.Accumulator, off, n int64) error {
 	src := o.array.source
 	t := src.DType()
 	width := int64(len(accs))
