@@ -69,16 +69,16 @@ func (m memory) answer(r request) (answer, error) {
 	return answer{Seconds: time.Since(began).Seconds() / float64(r.Times), Hex: hex(value)}, nil
 }
 
-// sums are the ways to sum. A worker of the server has one Folder for its whole life.
+// sums are the ways to sum. A worker of the server has one Adder for its whole life.
 var sums = map[string]func(data []byte) float64{
 	"exact": func(data []byte) float64 {
 		var a exactsum.Accumulator
-		folder.Float64s(&a, view[float64](data))
+		adder.Float64s(&a, view[float64](data))
 		return a.Float64()
 	},
 	"exact32": func(data []byte) float64 {
 		var a exactsum.Accumulator
-		folder.Float32s(&a, view[float32](data))
+		adder.Float32s(&a, view[float32](data))
 		return float64(a.Float32())
 	},
 	"naive": func(data []byte) float64 {
@@ -90,7 +90,7 @@ var sums = map[string]func(data []byte) float64{
 	},
 }
 
-var folder = exactsum.NewFolder()
+var adder = exactsum.NewAdder()
 
 func view[T any](mem []byte) []T {
 	var zero T

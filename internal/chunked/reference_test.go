@@ -113,7 +113,7 @@ func newReference(tb testing.TB, a *chunked.Array, dtype chunked.DType) *referen
 			f.SetFloat64(float64(math.Float32frombits(uint32(bits))))
 		case name == "float16":
 			var acc exactsum.Accumulator
-			exactsum.NewFolder().Float16s(&acc, []uint16{uint16(bits)})
+			exactsum.NewAdder().Float16s(&acc, []uint16{uint16(bits)})
 			f.SetFloat64(acc.Float64())
 		case strings.HasPrefix(name, "int"):
 			f.SetInt64(int64(bits) << (64 - 8*size) >> (64 - 8*size))
@@ -176,7 +176,7 @@ func (r *reference) text(s *big.Float) string {
 		a.AddFloat64(f)
 		bits := a.Float16()
 		a.Reset()
-		exactsum.NewFolder().Float16s(&a, []uint16{bits})
+		exactsum.NewAdder().Float16s(&a, []uint16{bits})
 		return fmt.Sprint(a.Float64())
 	default:
 		v, _ := s.Int(nil)

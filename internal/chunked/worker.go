@@ -19,17 +19,17 @@ const (
 // Worker is the scratch of one worker: about 400 KiB after sums over some of the axes, otherwise 300 KiB. It runs any
 // number of tasks of any plans, one at a time, and allocates nothing after one task of each type.
 type Worker struct {
-	folder *exactsum.Folder
-	buf    []byte
-	full   Source                 // the constant that fills buf, or nil
-	accs   []exactsum.Accumulator // of one batch of outputs
-	acc    exactsum.Accumulator   // of one chunk
-	total  exactsum.Accumulator   // of one task
+	adder *exactsum.Adder
+	buf   []byte
+	full  Source                 // the constant that fills buf, or nil
+	accs  []exactsum.Accumulator // of one batch of outputs
+	acc   exactsum.Accumulator   // of one chunk
+	total exactsum.Accumulator   // of one task
 }
 
 // NewWorker returns a Worker that is ready to use.
 func NewWorker() *Worker {
-	return &Worker{folder: exactsum.NewFolder(), buf: alignedBytes(scratchBytes)}
+	return &Worker{adder: exactsum.NewAdder(), buf: alignedBytes(scratchBytes)}
 }
 
 // capacity returns the number of elements of size bytes that fit the scratch.
@@ -68,29 +68,29 @@ func (w *Worker) add(a *exactsum.Accumulator, t DType, at, n int64) {
 	mem := w.buf[at*int64(t.Size()):][:n*int64(t.Size())]
 	switch t {
 	case Bool:
-		w.folder.Bools(a, mem)
+		w.adder.Bools(a, mem)
 	case Int8:
-		w.folder.Int8s(a, view[int8](mem))
+		w.adder.Int8s(a, view[int8](mem))
 	case Int16:
-		w.folder.Int16s(a, view[int16](mem))
+		w.adder.Int16s(a, view[int16](mem))
 	case Int32:
-		w.folder.Int32s(a, view[int32](mem))
+		w.adder.Int32s(a, view[int32](mem))
 	case Int64:
-		w.folder.Int64s(a, view[int64](mem))
+		w.adder.Int64s(a, view[int64](mem))
 	case Uint8:
-		w.folder.Uint8s(a, mem)
+		w.adder.Uint8s(a, mem)
 	case Uint16:
-		w.folder.Uint16s(a, view[uint16](mem))
+		w.adder.Uint16s(a, view[uint16](mem))
 	case Uint32:
-		w.folder.Uint32s(a, view[uint32](mem))
+		w.adder.Uint32s(a, view[uint32](mem))
 	case Uint64:
-		w.folder.Uint64s(a, view[uint64](mem))
+		w.adder.Uint64s(a, view[uint64](mem))
 	case Float16:
-		w.folder.Float16s(a, view[uint16](mem))
+		w.adder.Float16s(a, view[uint16](mem))
 	case Float32:
-		w.folder.Float32s(a, view[float32](mem))
+		w.adder.Float32s(a, view[float32](mem))
 	case Float64:
-		w.folder.Float64s(a, view[float64](mem))
+		w.adder.Float64s(a, view[float64](mem))
 	}
 }
 
@@ -104,28 +104,28 @@ func (w *Worker) addRows(accs []exactsum.Accumulator, t DType, at, rows int64) {
 	mem, r := w.buf[at*int64(t.Size()):][:n*int64(t.Size())], int(rows)
 	switch t {
 	case Bool:
-		w.folder.ColumnsBool(accs, mem, r)
+		w.adder.ColumnsBool(accs, mem, r)
 	case Int8:
-		w.folder.ColumnsInt8(accs, view[int8](mem), r)
+		w.adder.ColumnsInt8(accs, view[int8](mem), r)
 	case Int16:
-		w.folder.ColumnsInt16(accs, view[int16](mem), r)
+		w.adder.ColumnsInt16(accs, view[int16](mem), r)
 	case Int32:
-		w.folder.ColumnsInt32(accs, view[int32](mem), r)
+		w.adder.ColumnsInt32(accs, view[int32](mem), r)
 	case Int64:
-		w.folder.ColumnsInt64(accs, view[int64](mem), r)
+		w.adder.ColumnsInt64(accs, view[int64](mem), r)
 	case Uint8:
-		w.folder.ColumnsUint8(accs, mem, r)
+		w.adder.ColumnsUint8(accs, mem, r)
 	case Uint16:
-		w.folder.ColumnsUint16(accs, view[uint16](mem), r)
+		w.adder.ColumnsUint16(accs, view[uint16](mem), r)
 	case Uint32:
-		w.folder.ColumnsUint32(accs, view[uint32](mem), r)
+		w.adder.ColumnsUint32(accs, view[uint32](mem), r)
 	case Uint64:
-		w.folder.ColumnsUint64(accs, view[uint64](mem), r)
+		w.adder.ColumnsUint64(accs, view[uint64](mem), r)
 	case Float16:
-		w.folder.ColumnsFloat16(accs, view[uint16](mem), r)
+		w.adder.ColumnsFloat16(accs, view[uint16](mem), r)
 	case Float32:
-		w.folder.ColumnsFloat32(accs, view[float32](mem), r)
+		w.adder.ColumnsFloat32(accs, view[float32](mem), r)
 	case Float64:
-		w.folder.ColumnsFloat64(accs, view[float64](mem), r)
+		w.adder.ColumnsFloat64(accs, view[float64](mem), r)
 	}
 }

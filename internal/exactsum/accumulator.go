@@ -6,9 +6,10 @@ import (
 )
 
 const (
-	// words is the width of the fixed-point sum in 64-bit words: 2098 bits for the float64 range, a sign, and room to carry.
+	// words is the width of the fixed-point sum in 64-bit words: 2098 bits for the float64 range, a sign, and spare
+	// bits for carries.
 	words = 34
-	// point is the position of the binary point: bit 0 weighs 2^-1074, the smallest positive float64.
+	// point is the position of the binary point: bit 0 is 2^-1074, the smallest positive float64.
 	point = 1074
 
 	mantissaBits = 52
@@ -16,7 +17,7 @@ const (
 	exponentMask = 0x7ff
 )
 
-// class orders what a sum can be; joining two classes takes the larger, except that opposite infinities make NaN.
+// class is the type of a sum. Joining two classes takes the larger, except that opposite infinities make NaN.
 type class uint8
 
 const (
@@ -28,17 +29,17 @@ const (
 	nan
 )
 
-// Accumulator is an exact sum in progress. Its zero value is the empty sum.
+// Accumulator is an exact sum. Its zero value is the empty sum.
 //
-// Equal multisets of inputs give equal states, so accumulators compare with ==. An infinity or a NaN absorbs whatever
-// finite value came before or comes after.
+// Equal multisets of inputs produce equal states, so accumulators can be compared with ==. An infinity or a NaN absorbs
+// all finite values added before or after it.
 type Accumulator struct {
 	// sum is a two's-complement integer in units of 2^-1074, least significant word first; zero unless class is finite.
 	sum   [words]uint64
 	class class
 }
 
-// Reset makes a the empty sum.
+// Reset sets a to the empty sum.
 func (a *Accumulator) Reset() { *a = Accumulator{} }
 
 // IsEmpty reports whether nothing was added.
@@ -47,7 +48,7 @@ func (a *Accumulator) IsEmpty() bool { return a.class == empty }
 // IsFinite reports whether the sum is neither infinite nor NaN. It may still round to an infinity.
 func (a *Accumulator) IsFinite() bool { return a.class <= finite }
 
-// Merge adds everything that was added to b. b is unchanged and may be a itself, which doubles the sum.
+// Merge adds the sum b. b is unchanged; it may be a itself, which doubles the sum.
 func (a *Accumulator) Merge(b *Accumulator) {
 	c := b.class
 	a.join(c)
@@ -60,7 +61,7 @@ func (a *Accumulator) Merge(b *Accumulator) {
 	}
 }
 
-// AddFloat64 adds one value. For slices a [Folder] is many times faster.
+// AddFloat64 adds one value. For slices an [Adder] is many times faster.
 func (a *Accumulator) AddFloat64(x float64) {
 	b := math.Float64bits(x)
 	exp := int(b >> mantissaBits & exponentMask)
@@ -94,7 +95,7 @@ func (a *Accumulator) AddUint64(x uint64) {
 	a.addInt128(0, x, point)
 }
 
-// specialClass tells which infinity, or NaN, the bits of a non-finite float64 are.
+// specialClass returns the class of the bits of a non-finite float64.
 func specialClass(b uint64) class {
 	switch {
 	case b&mantissaMask != 0:
@@ -106,7 +107,7 @@ func specialClass(b uint64) class {
 	}
 }
 
-// join raises the class of a by c and drops the words when they no longer matter: that keeps equal sums equal in state.
+// join raises the class of a to c and clears the words of special sums, so that equal sums have equal states.
 func (a *Accumulator) join(c class) {
 	switch {
 	case c <= a.class:
@@ -123,8 +124,8 @@ func (a *Accumulator) join(c class) {
 	}
 }
 
-// addInt128 adds the signed value hi:lo times 2^(pos-1074). The value is dropped when the sum is already special.
-// The caller has joined class finite; pos is at most 2046, so that three words always fit.
+// addInt128 adds the signed value hi:lo times 2^(pos-1074), unless the sum is special. The caller has joined class
+// finite; pos is at most 2046, so that three words always fit.
 func (a *Accumulator) addInt128(hi int64, lo uint64, pos int) {
 	if a.class != finite || hi == 0 && lo == 0 {
 		return
@@ -140,7 +141,7 @@ func (a *Accumulator) addInt128(hi int64, lo uint64, pos int) {
 	s[0], carry = bits.Add64(s[0], w0, 0)
 	s[1], carry = bits.Add64(s[1], w1, carry)
 	s[2], carry = bits.Add64(s[2], w2, carry)
-	// Beyond the value lies its sign extension: adding 0 with no carry, or -1 with a carry, changes nothing.
+	// Beyond the value is its sign extension: adding 0 without carry, or -1 with a carry, changes nothing.
 	for i := at + 3; i < words && sign+carry != 0; i++ {
 		a.sum[i], carry = bits.Add64(a.sum[i], sign, carry)
 	}

@@ -90,7 +90,7 @@ func TestSumOfFewValues(t *testing.T) {
 	}
 }
 
-// Every binary16 and every midpoint of two, alone and moved off the tie by the least there is.
+// Every binary16 and every midpoint of two, exactly and off the tie by the smallest amount.
 func TestFloat16Rounding(t *testing.T) {
 	next := func(h uint16) float64 {
 		if h == 0x7c00 {
@@ -154,7 +154,7 @@ func TestMergeWithItselfDoubles(t *testing.T) {
 	check(t, a, referenceOf([]float64{1e300, -3, tiny, 1e300, -3, tiny}))
 }
 
-// FuzzOrder cuts values into partial sums, merges those in another order, and wants one and the same state.
+// FuzzOrder splits values into partial sums, merges them in another order, and expects the same state.
 func FuzzOrder(f *testing.F) {
 	f.Add([]byte{}, uint64(0))
 	f.Add(bytesOf(1, 2, 3, 4), uint64(1))
@@ -170,12 +170,12 @@ func FuzzOrder(f *testing.F) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		rng.Shuffle(len(x), func(i, j int) { x[i], x[j] = x[j], x[i] })
 		parts := []exactsum.Accumulator{{}}
-		folder := exactsum.NewFolder()
+		adder := exactsum.NewAdder()
 		for len(x) > 0 {
 			n := 1 + rng.IntN(len(x))
 			var a exactsum.Accumulator
 			if rng.IntN(2) == 0 {
-				folder.Float64s(&a, x[:n])
+				adder.Float64s(&a, x[:n])
 			} else {
 				a = *scalar(x[:n])
 			}

@@ -8,10 +8,10 @@ import (
 	"gather/internal/exactsum"
 )
 
-// sizes in bytes: one in the cache, one far beyond it.
+// sizes in bytes: one that fits the cache, one far beyond it.
 var sizes = map[string]int{"1MiB": 1 << 20, "512MiB": 512 << 20}
 
-// normals returns n normal values without taking long to make.
+// normals returns n normal values quickly.
 func normals(n int) []float64 {
 	rng := rand.New(rand.NewPCG(1, 1))
 	x := make([]float64, n)
@@ -35,7 +35,7 @@ func naiveSum(x []float64) (s float64) {
 	return s
 }
 
-// BenchmarkFloat64s compares the exact sum with the loop that everybody writes, in turns.
+// BenchmarkFloat64s compares the exact sum with a plain loop, alternately.
 func BenchmarkFloat64s(b *testing.B) {
 	for name, size := range sizes {
 		if testing.Short() && size > 1<<20 {
@@ -49,7 +49,7 @@ func BenchmarkFloat64s(b *testing.B) {
 			}
 		})
 		b.Run("exact/"+name, func(b *testing.B) {
-			f := exactsum.NewFolder()
+			f := exactsum.NewAdder()
 			b.SetBytes(int64(size))
 			for b.Loop() {
 				var a exactsum.Accumulator
@@ -60,14 +60,14 @@ func BenchmarkFloat64s(b *testing.B) {
 	}
 }
 
-// BenchmarkDatasets shows what data cost that two levels do not take in.
+// BenchmarkDatasets measures data that two levels cannot sum.
 func BenchmarkDatasets(b *testing.B) {
 	for _, name := range []string{
 		"normal", "exponents over 100 bits", "exponents over all bits", "subnormal", "near overflow", "a nan",
 	} {
 		x := datasets[name](rand.New(rand.NewPCG(1, 1)), 1<<17)
 		b.Run(name, func(b *testing.B) {
-			f := exactsum.NewFolder()
+			f := exactsum.NewAdder()
 			b.SetBytes(8 << 17)
 			for b.Loop() {
 				var a exactsum.Accumulator
@@ -79,12 +79,12 @@ func BenchmarkDatasets(b *testing.B) {
 }
 
 func benchSlice[T any](
-	b *testing.B, name string, width int, add func(*exactsum.Folder, *exactsum.Accumulator, []T), generate func(n int) []T,
+	b *testing.B, name string, width int, add func(*exactsum.Adder, *exactsum.Accumulator, []T), generate func(n int) []T,
 ) {
 	b.Helper()
 	x := generate(1 << 20 / width)
 	b.Run(name, func(b *testing.B) {
-		f := exactsum.NewFolder()
+		f := exactsum.NewAdder()
 		b.SetBytes(1 << 20)
 		for b.Loop() {
 			var a exactsum.Accumulator
@@ -103,7 +103,7 @@ func ints[T int64 | int32 | int16 | int8](n int) []T {
 }
 
 func BenchmarkTypes(b *testing.B) {
-	type F = exactsum.Folder
+	type F = exactsum.Adder
 	benchSlice(b, "float64", 8, (*F).Float64s, normals)
 	benchSlice(b, "float32", 4, (*F).Float32s, func(n int) []float32 { return float32s(normals(n)) })
 	benchSlice(b, "float16", 2, (*F).Float16s, func(n int) []uint16 { return float16s(normals(n)) })
@@ -121,7 +121,7 @@ func BenchmarkColumns(b *testing.B) {
 		y := float32s(x)
 		z := ints[int64](len(x))
 		accs := make([]exactsum.Accumulator, cols)
-		f := exactsum.NewFolder()
+		f := exactsum.NewAdder()
 		b.Run(fmt.Sprintf("naive float64/%d", cols), func(b *testing.B) {
 			b.SetBytes(int64(8 * len(x)))
 			s := make([]float64, cols)
@@ -154,7 +154,7 @@ func BenchmarkColumns(b *testing.B) {
 	}
 }
 
-// BenchmarkColumnsFar reads columns from beyond the cache.
+// BenchmarkColumnsFar reads columns from memory beyond the cache.
 func BenchmarkColumnsFar(b *testing.B) {
 	if testing.Short() {
 		b.Skip("takes 512 MiB")
@@ -163,7 +163,7 @@ func BenchmarkColumnsFar(b *testing.B) {
 	for _, cols := range []int{2, 100, 1000, 10000} {
 		rows := len(x) / cols
 		accs := make([]exactsum.Accumulator, cols)
-		f := exactsum.NewFolder()
+		f := exactsum.NewAdder()
 		b.Run(fmt.Sprint(cols), func(b *testing.B) {
 			b.SetBytes(int64(8 * rows * cols))
 			for b.Loop() {
@@ -177,7 +177,7 @@ func BenchmarkSmall(b *testing.B) {
 	for _, n := range []int{1, 10, 100, 1000, 10000} {
 		x := normals(n)
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			f := exactsum.NewFolder()
+			f := exactsum.NewAdder()
 			var a exactsum.Accumulator
 			b.SetBytes(int64(8 * n))
 			for b.Loop() {

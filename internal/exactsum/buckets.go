@@ -5,20 +5,20 @@ import (
 	"math/bits"
 )
 
-// bucketTable adds mantissas up by sign and exponent, so it is exact for any finite values: Neal's large superaccumulator.
-// Each bucket keeps the low 32 and the high 21 bits apart and so takes 2^32 values before it could overflow.
+// bucketTable adds mantissas by sign and exponent, so it is exact for any finite values: Neal's large superaccumulator.
+// Each bucket keeps the low 32 and the high 21 bits in separate sums and therefore holds 2^32 values without overflow.
 type bucketTable struct {
 	sum    [1 << 12][2]uint64
-	lo, hi int // the exponents in use, if count is not zero
+	lo, hi int // the exponents in use unless count is zero
 	count  int
 }
 
-// bucketCapacity is well below what a bucket takes, and enough for drains to cost nothing.
+// bucketCapacity is well below a bucket's limit, and large enough to amortize the drains.
 const bucketCapacity = 1 << 20
 
 func (t *bucketTable) full() bool { return t.count > bucketCapacity }
 
-// add adds x, whose non-zero elements have biased exponents from lo to hi, none of them special.
+// add adds x, whose non-zero elements are finite with biased exponents from lo to hi.
 func (t *bucketTable) add(x []float64, lo, hi int) {
 	if t.count == 0 {
 		t.lo, t.hi = lo, hi
@@ -36,7 +36,7 @@ func (t *bucketTable) add(x []float64, lo, hi int) {
 	}
 }
 
-// drain empties the table into a.
+// drain moves the table's content into a.
 func (t *bucketTable) drain(a *Accumulator) {
 	if t.count == 0 {
 		return
@@ -45,7 +45,7 @@ func (t *bucketTable) drain(a *Accumulator) {
 		t.drainBucket(a, exp, false)
 		t.drainBucket(a, exp|1<<11, true)
 	}
-	// Zeros fall outside the span and add nothing.
+	// Zeros are outside of lo to hi and add nothing.
 	t.count = 0
 }
 

@@ -6,18 +6,18 @@ import (
 	"fmt"
 )
 
-// ErrEncoding is wrapped by every error of [Accumulator.UnmarshalBinary].
+// ErrEncoding is wrapped by all errors of [Accumulator.UnmarshalBinary].
 var ErrEncoding = errors.New("exactsum: not a canonical accumulator")
 
 const (
-	// codecVersion is the high nibble of the first byte; the class is the low one.
+	// codecVersion is the high nibble of the first byte; the class is the low nibble.
 	codecVersion = 1 << 4
 	headerSize   = 3
 )
 
-// AppendBinary appends the one encoding of a: a byte of version and class, the index of the first word, the number of
-// words, and those words, little endian. Words that are zero below, or only repeat the sign above, are left out. It takes
-// 3 to 275 bytes, 19 to 35 on ordinary data, and the error is always nil.
+// AppendBinary appends the canonical encoding of a: a byte of version and class, the index of the first word, the
+// number of words, and those words, little endian. It omits low zero words and high words that only repeat the sign. It
+// takes 3 to 275 bytes, 19 to 35 for ordinary data. The error is always nil.
 func (a *Accumulator) AppendBinary(dst []byte) ([]byte, error) {
 	lo, hi := a.span()
 	dst = append(dst, codecVersion|byte(a.class), byte(lo), byte(hi-lo))
@@ -27,7 +27,7 @@ func (a *Accumulator) AppendBinary(dst []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// MarshalBinary is AppendBinary to a new slice; the error is always nil.
+// MarshalBinary returns the encoding of AppendBinary; the error is always nil.
 func (a *Accumulator) MarshalBinary() ([]byte, error) { return a.AppendBinary(nil) }
 
 // span returns the shortest range of words whose sign extension is the sum; 0, 0 when the sum is zero.
@@ -45,11 +45,11 @@ func (a *Accumulator) span() (lo, hi int) {
 	return lo, hi
 }
 
-// signOf is the word that continues w upwards in two's complement.
+// signOf returns the word that extends w in two's complement.
 func signOf(w uint64) uint64 { return uint64(int64(w) >> 63) }
 
-// UnmarshalBinary replaces a with the decoded sum. It accepts exactly what AppendBinary writes: anything else leaves a as
-// it was and returns an error that wraps [ErrEncoding] and says what is wrong.
+// UnmarshalBinary replaces a with the decoded sum. It accepts only encodings of AppendBinary; otherwise it leaves a
+// unchanged and returns an error that wraps [ErrEncoding].
 func (a *Accumulator) UnmarshalBinary(data []byte) error {
 	if len(data) < headerSize {
 		return fmt.Errorf("%w: %d bytes, the header alone has %d", ErrEncoding, len(data), headerSize)

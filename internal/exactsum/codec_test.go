@@ -91,7 +91,7 @@ func TestDecodeRejects(t *testing.T) {
 	}
 }
 
-// FuzzDecode wants every accepted encoding to be the one encoding of its sum, and to be usable.
+// FuzzDecode tests that every accepted encoding is canonical and that its sum is usable.
 func FuzzDecode(f *testing.F) {
 	for _, x := range [][]float64{nil, {1}, {-1}, {largest, tiny}, {inf}, {nan}, {minZero}, {1e300, -1e-300}} {
 		data, _ := scalar(x).MarshalBinary()

@@ -3,30 +3,30 @@ package exactsum
 import "fmt"
 
 const (
-	// tileLen is how many columns are added side by side: their state fits the first-level cache.
+	// tileLen is the number of columns added together: their state fits the first-level cache.
 	tileLen = 256
-	// A block of a tile has up to 2^columnBits rows, so each column's levels take that many additions.
+	// A block of a tile has up to 2^columnBits rows, the maximum number of additions to a level.
 	columnBits = 10
 	columnRows = 1 << columnBits
-	// drainBlocks is how many blocks are collected before they go to the accumulators: fewer than would overflow.
+	// drainBlocks is the number of blocks collected before they are added to the accumulators: too few to overflow.
 	drainBlocks = 16
 	drainRows   = drainBlocks * columnRows
 )
 
-// columnScratch holds the state of one tile. The index of every array is a column of the tile.
+// columnScratch holds the state of one tile. All arrays are indexed by column of the tile.
 type columnScratch struct {
-	// The two levels of each column: where a block starts and where it got to.
+	// The start and the current value of each column's two levels.
 	init1, init2, s1, s2 [tileLen]float64
 	// upper and lower are the level sums of earlier blocks, in units of the levels.
 	upper, lower [tileLen]int64
 	blocks       int
 
-	// Sums of integers modulo 2^64 and, for 64-bit ones, of their upper halves.
+	// Sums of integers modulo 2^64 and, for 64-bit integers, of their upper halves.
 	sum, high [tileLen]uint64
 
-	// scales are the scales that fitted last, by column of the matrix.
+	// scales are the last suitable scales, by column of the matrix.
 	scales []int
-	// gathered has room for one column of a block, whatever the type.
+	// gathered holds one column of a block of any type.
 	gathered [columnRows]uint64
 }
 
@@ -39,7 +39,7 @@ type tile[T any] struct {
 // row returns row i.
 func (t tile[T]) row(i int) []T { return t.x[i*t.stride:][:t.width] }
 
-// cut removes up to n rows from the top of t and returns them.
+// cut removes and returns up to n rows from the top of t.
 func (t *tile[T]) cut(n int) tile[T] {
 	head := *t
 	head.rows = min(n, t.rows)
@@ -48,8 +48,8 @@ func (t *tile[T]) cut(n int) tile[T] {
 	return head
 }
 
-// eachTile cuts a matrix into tiles. Column v of a tile is column first + v%period of the matrix: the rows of a narrow
-// matrix lie side by side in a tile.
+// eachTile splits a matrix into tiles. Column v of a tile is column first + v%period of the matrix: several rows of a
+// narrow matrix are side by side in a tile.
 func eachTile[T any](x []T, cols, rows int, do func(first, period int, t tile[T])) {
 	if rows < 0 || cols == 0 && len(x) != 0 || cols != 0 && (len(x)/cols != rows || len(x)%cols != 0) {
 		panic(fmt.Sprintf("exactsum: %d elements are not %d rows of %d columns", len(x), rows, cols))
@@ -57,7 +57,7 @@ func eachTile[T any](x []T, cols, rows int, do func(first, period int, t tile[T]
 	if len(x) == 0 {
 		return
 	}
-	// Sixteen rows of a tile repay the drain of its columns.
+	// A tile needs sixteen rows to amortize the drain of its columns.
 	if side := min(tileLen/cols, rows/16); side > 1 {
 		if side >= 8 {
 			side &^= 7
@@ -75,8 +75,8 @@ func eachTile[T any](x []T, cols, rows int, do func(first, period int, t tile[T]
 	}
 }
 
-// columnScratchFor returns the scratch, with a scale for each of cols columns.
-func (f *Folder) columnScratchFor(cols int) *columnScratch {
+// columnScratchFor returns the scratch, with scales for cols columns.
+func (f *Adder) columnScratchFor(cols int) *columnScratch {
 	if f.columns == nil {
 		f.columns = new(columnScratch)
 	}
@@ -90,7 +90,7 @@ func (f *Folder) columnScratchFor(cols int) *columnScratch {
 	return c
 }
 
-// addGathered adds the columns of t one by one, each gathered into one slice.
+// addGathered adds the columns of t one by one, each gathered into a slice.
 func addGathered[T any](c *columnScratch, accs []Accumulator, t tile[T], add func(*Accumulator, []T)) {
 	column := scratch[T](&c.gathered)[:t.rows]
 	for v := range t.width {

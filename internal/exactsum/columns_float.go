@@ -2,39 +2,39 @@ package exactsum
 
 import "math"
 
-// ColumnsFloat64 adds column j of x to accs[j]. x is a matrix in C order with len(accs) columns and that many rows; a
-// len(x) that says otherwise is a panic.
-func (f *Folder) ColumnsFloat64(accs []Accumulator, x []float64, rows int) {
+// ColumnsFloat64 adds column j of x to accs[j]. x is a matrix in C order with len(accs) columns and rows rows; it
+// panics if len(x) differs.
+func (f *Adder) ColumnsFloat64(accs []Accumulator, x []float64, rows int) {
 	addColumns(f, accs, x, rows, floatColumns[float64]{isNegZero64, exponent64, foldColumns64, f.Float64s})
 }
 
 // ColumnsFloat32 is ColumnsFloat64 for float32.
-func (f *Folder) ColumnsFloat32(accs []Accumulator, x []float32, rows int) {
+func (f *Adder) ColumnsFloat32(accs []Accumulator, x []float32, rows int) {
 	addColumns(f, accs, x, rows, floatColumns[float32]{isNegZero32, exponent32, foldColumns32, f.Float32s})
 }
 
 func exponent64(v float64) int { return int(math.Float64bits(v) >> mantissaBits & exponentMask) }
 func exponent32(v float32) int { return exponent64(float64(v)) }
 
-// floatColumns is what addColumns needs to know about a type.
+// floatColumns has the operations of addColumns for a type.
 type floatColumns[T any] struct {
 	isNegZero func(T) bool
-	// exponent is the biased exponent of the value as float64.
+	// exponent returns the biased exponent of the value as float64.
 	exponent func(T) int
-	// fold folds a block from init into s and reports whether that is exact.
+	// fold folds a block from init into s and reports whether the result is exact.
 	fold func(c *columnScratch, t tile[T]) bool
 	// add adds a slice to one accumulator.
 	add func(a *Accumulator, x []T)
 }
 
-// addColumns adds a matrix: with fold while it vouches for its result, else column by column.
-func addColumns[T any](f *Folder, accs []Accumulator, x []T, rows int, k floatColumns[T]) {
+// addColumns adds a matrix: with fold while its result is exact, otherwise column by column.
+func addColumns[T any](f *Adder, accs []Accumulator, x []T, rows int, k floatColumns[T]) {
 	c := f.columnScratchFor(len(accs))
 	eachTile(x, len(accs), rows, func(first, period int, t tile[T]) {
 		accs, scales := accs[first:first+period], c.scales[first:first+period]
 		openColumns(accs, t, k.isNegZero)
 		c.start(scales, t.width)
-		// Columns that defy the levels mostly go on doing so: after each failure twice as many blocks skip the attempt.
+		// Columns that do not fit the levels usually stay so: after each failure skip twice as many blocks.
 		skip, penalty := 0, 1
 		for t.rows > 0 {
 			block := t.cut(columnRows)
@@ -62,7 +62,7 @@ func addColumns[T any](f *Folder, accs []Accumulator, x []T, rows int, k floatCo
 	})
 }
 
-// openColumns settles for each column whether its sum is still only -0.
+// openColumns sets the class of each column, because the sum may still be only -0.
 func openColumns[T any](accs []Accumulator, t tile[T], isNegZero func(T) bool) {
 	for j := range accs {
 		if accs[j].class < finite {
@@ -93,7 +93,8 @@ func (c *columnScratch) start(scales []int, width int) {
 	}
 }
 
-// rescale sets the scale of each column to what its largest value asks for. Zeros and special values ask for nothing.
+// rescale sets the scale of each column for its largest value. Columns of zeros, or with special values, keep their
+// scale.
 func rescale[T any](scales []int, t tile[T], exponent func(T) int) {
 	largest := make([]int, len(scales))
 	for i := range t.rows {
@@ -109,7 +110,8 @@ func rescale[T any](scales []int, t tile[T], exponent func(T) int) {
 	}
 }
 
-// collect takes in the levels of a block. A level moves by less than 2^52 units a block, so drainBlocks of them fit.
+// collect adds the levels of a block to upper and lower. A level moves by less than 2^52 units per block, so
+// drainBlocks of them fit.
 func (c *columnScratch) collect(accs []Accumulator, scales []int, width int) {
 	for v := range width {
 		c.upper[v] += int64(math.Float64bits(c.s1[v]) - math.Float64bits(c.init1[v]))
@@ -120,7 +122,7 @@ func (c *columnScratch) collect(accs []Accumulator, scales []int, width int) {
 	}
 }
 
-// drain moves what was collected into the accumulators.
+// drain moves the collected sums into the accumulators.
 func (c *columnScratch) drain(accs []Accumulator, scales []int, width int) {
 	for j := range accs {
 		var upper, lower int128

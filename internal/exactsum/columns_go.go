@@ -2,10 +2,10 @@ package exactsum
 
 import "math"
 
-// The pure-Go kernels for columns: row by row, with the state of every column in scratch memory. The first column of t is
-// column first of the scratch.
+// The pure-Go kernels for columns: row by row, with the state of every column in scratch memory. The first column of t
+// is column first of the scratch.
 
-// begin puts the levels of a block at their start.
+// begin resets the levels for a block.
 func (c *columnScratch) begin(width int) {
 	copy(c.s1[:width], c.init1[:])
 	copy(c.s2[:width], c.init2[:])

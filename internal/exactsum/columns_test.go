@@ -9,7 +9,7 @@ import (
 	"gather/internal/exactsum"
 )
 
-// shapes are rows and columns around the edges of tiles (256 columns, 1024 rows) and of vectors.
+// shapes are rows and columns around the limits of tiles (256 columns, 1024 rows) and of vectors.
 var shapes = [][2]int{
 	{0, 3},
 	{3, 0},
@@ -49,7 +49,7 @@ func TestColumnsOfFloats(t *testing.T) {
 	for name, generate := range datasets {
 		t.Run(name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(11, 0))
-			f := exactsum.NewFolder()
+			f := exactsum.NewAdder()
 			for _, s := range shapes {
 				rows, cols := s[0], s[1]
 				x := generate(rng, rows*cols+1)[1:]
@@ -70,12 +70,12 @@ func TestColumnsOfFloats(t *testing.T) {
 	}
 }
 
-// Each column has its own scale: columns of very different size must not disturb each other, nor slow values from before.
+// Each column has its own scale: columns of very different magnitudes and earlier values must not affect each other.
 func TestColumnsOfDifferentScale(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	const rows, cols = 2500, 30
 	x := make([]float64, rows*cols)
-	f := exactsum.NewFolder()
+	f := exactsum.NewAdder()
 	accs := make([]exactsum.Accumulator, cols)
 	want := make([]exactsum.Accumulator, cols)
 	for round := range 3 {
@@ -93,7 +93,7 @@ func TestColumnsOfDifferentScale(t *testing.T) {
 }
 
 func TestColumnsRejectWrongShape(t *testing.T) {
-	f := exactsum.NewFolder()
+	f := exactsum.NewAdder()
 	for _, c := range []struct{ length, rows, cols int }{
 		{5, 2, 2}, {4, 1, 2}, {4, 3, 2}, {1, 1, 0}, {0, 1, 1}, {4, -2, 2}, {4, math.MaxInt, 4},
 	} {

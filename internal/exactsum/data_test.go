@@ -6,10 +6,10 @@ import (
 	"math/rand/v2"
 )
 
-// lengths are around the edges of blocks (4096) and groups (32).
+// lengths are around multiples of blocks (4096) and groups (32).
 var lengths = []int{0, 1, 2, 7, 31, 32, 33, 64, 100, 4095, 4096, 4097, 4128, 8192 + 5, 20000}
 
-// datasets make n values each. They aim at one way or another in which a fold could go wrong.
+// datasets return n values each. Each targets one way in which a fold could be wrong.
 var datasets = map[string]func(rng *rand.Rand, n int) []float64{
 	"uniform": each(func(rng *rand.Rand, _ int) float64 { return rng.Float64() }),
 	"normal":  each(func(rng *rand.Rand, _ int) float64 { return rng.NormFloat64() }),
@@ -68,8 +68,9 @@ var datasets = map[string]func(rng *rand.Rand, n int) []float64{
 	"one tiny value":  with(tiny),
 }
 
-// Half a unit of the first level is 2^-40 to 2^-44 for a block whose largest value is 1, depending on the lanes of the
-// kernel. Values just below go to the second level undiminished, all with one sign: the furthest it can be driven.
+// Half a unit of the first level is 2^-40 to 2^-44 for a block with the largest value 1, depending on the lanes of the
+// kernel. Values just below it go to the second level unchanged and with the same sign, which drives that level
+// furthest.
 func init() {
 	for bits := 40; bits <= 45; bits++ {
 		for _, sign := range []float64{1, -1} {
@@ -93,7 +94,7 @@ func each(f func(rng *rand.Rand, i int) float64) func(*rand.Rand, int) []float64
 	}
 }
 
-// onesThen makes two blocks of ones and then others.
+// onesThen returns two blocks of ones and then other values.
 func onesThen(f func(i int) float64) func(*rand.Rand, int) []float64 {
 	return each(func(_ *rand.Rand, i int) float64 {
 		if i < 8192 {
@@ -103,7 +104,7 @@ func onesThen(f func(i int) float64) func(*rand.Rand, int) []float64 {
 	})
 }
 
-// thereAndBack is far and, in the same lane of any kernel, -far among ones.
+// thereAndBack returns far and, in the same lane of any kernel, -far among ones.
 func thereAndBack(far float64) func(i int) float64 {
 	return func(i int) float64 {
 		switch i % 500 {
@@ -116,7 +117,7 @@ func thereAndBack(far float64) func(i int) float64 {
 	}
 }
 
-// with makes ordinary values with the given ones thrown in.
+// with returns ordinary values mixed with the given ones.
 func with(v ...float64) func(*rand.Rand, int) []float64 {
 	return func(rng *rand.Rand, n int) []float64 {
 		x := each(func(rng *rand.Rand, _ int) float64 { return rng.NormFloat64() })(rng, n)
@@ -137,7 +138,7 @@ func anyFinite(rng *rand.Rand) float64 {
 	}
 }
 
-// float32s rounds to float32; what overflows becomes an infinity.
+// float32s rounds to float32; overflows become infinities.
 func float32s(x []float64) []float32 {
 	y := make([]float32, len(x))
 	for i, v := range x {
@@ -154,7 +155,7 @@ func widened(x []float32) []float64 {
 	return y
 }
 
-// float16s takes the top bits of float32: not rounded, but all kinds of values.
+// float16s takes the top bits of float32: unrounded values of all kinds.
 func float16s(x []float64) []uint16 {
 	y := make([]uint16, len(x))
 	for i, v := range x {

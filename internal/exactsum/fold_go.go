@@ -2,24 +2,24 @@ package exactsum
 
 import "math"
 
-// The pure-Go kernels. They need 64-bit floating point without excess precision or fused operations, which Go promises for
-// additions, and len(x) a multiple of group.
+// The pure-Go kernels. They need 64-bit floating point without excess precision or fused operations, which Go
+// guarantees for additions, and len(x) a multiple of group.
 
-// goLaneBits is the binary logarithm of the additions that a lane of these kernels takes in a block.
+// goLaneBits is the binary logarithm of the additions per lane of these kernels in a block.
 const goLaneBits = 10
 
-// leftBinade reports whether any of the values that were xor-ed with the start of their level, then or-ed, had another
-// exponent or sign.
+// leftBinade reports whether a level left its binade. x is the or of the levels' values, each xor-ed with the start of
+// its level.
 func leftBinade(x uint64) bool { return x>>mantissaBits != 0 }
 
-// leftRemainder reports whether any of the or-ed remainders was other than zero of either sign.
+// leftRemainder reports whether an or of remainders has a non-zero one.
 func leftRemainder(x uint64) bool { return x<<1 != 0 }
 
-// exact reports whether a fold whose levels moved so, and which lost rest, was exact.
+// exact reports whether a fold was exact, from its moved levels and lost remainders.
 func exact(moved, rest uint64) bool { return !leftBinade(moved) && !leftRemainder(rest) }
 
-// goFold1 folds x into one level at scale k and returns it in its units. It reports false when the result may be wrong: k
-// does not suit the values, or they need more than one level.
+// goFold1 folds x into one level at scale k and returns it in its units. It returns false if the result may be inexact:
+// k does not suit the values, or they need more levels.
 func goFold1[T float64 | float32](x []T, k int) (level int64, ok bool) {
 	init := levelInit(k)
 	from := math.Float64bits(init)
@@ -37,8 +37,8 @@ func goFold1[T float64 | float32](x []T, k int) (level int64, ok bool) {
 	return units(init, a0, a1, a2, a3), exact(moved, rest)
 }
 
-// goFold2 folds x into two levels, the first at scale k, and returns both in their units. It reports false when the
-// result may be wrong: k does not suit the values, or they need more than two levels.
+// goFold2 folds x into two levels, the first at scale k, and returns both in their units. It returns false if the
+// result may be inexact: k does not suit the values, or they need more levels.
 func goFold2[T float64 | float32](x []T, k int) (upper, lower int64, ok bool) {
 	init1, init2 := levelInit(k), levelInit(levelScale(k, 1, goLaneBits))
 	from := math.Float64bits(init1)
@@ -60,8 +60,8 @@ func goFold2[T float64 | float32](x []T, k int) (upper, lower int64, ok bool) {
 	return units(init1, a0, a1, a2, a3), units(init2, b0, b1, b2, b3), exact(moved, rest)
 }
 
-// goExtract folds x into one level at scale k, writes the remainders to rest, which may be x, and returns the level in its
-// units. It reports whether every value stayed in range and whether there is any remainder at all.
+// goExtract folds x into one level at scale k, writes the remainders to rest, which may be x, and returns the level in
+// its units. It reports whether every value stayed in range and whether there is a remainder.
 func goExtract(rest, x []float64, k int) (level int64, inRange, more bool) {
 	init := levelInit(k)
 	from := math.Float64bits(init)
@@ -80,7 +80,7 @@ func goExtract(rest, x []float64, k int) (level int64, inRange, more bool) {
 	return units(init, a0, a1, a2, a3), !leftBinade(moved), leftRemainder(left)
 }
 
-// units adds up how far lanes moved from their start, in units of their level: in one binade that is plainly the
+// units returns the total distance of lanes from their start, in units of their level: within one binade that is the
 // difference of their bits.
 func units(init float64, lanes ...float64) (n int64) {
 	for _, v := range lanes {
@@ -89,7 +89,7 @@ func units(init float64, lanes ...float64) (n int64) {
 	return n
 }
 
-// goSum16 adds binary16 values in units of 2^-24. It reports false when there is an infinity or a NaN.
+// goSum16 adds binary16 values in units of 2^-24. It returns false for an infinity or a NaN.
 func goSum16(x []uint16) (sum int64, ok bool) {
 	special := false
 	for _, h := range x {
@@ -100,7 +100,7 @@ func goSum16(x []uint16) (sum int64, ok bool) {
 	return sum, !special
 }
 
-// units16 is a binary16 value in units of 2^-24, the smallest subnormal; it means nothing for special values.
+// units16 returns a binary16 value in units of 2^-24, the smallest subnormal, or special.
 func units16(h uint16) (n int64, special bool) {
 	exp := uint32(h) >> 10 & 0x1f
 	normal := (exp + 31) >> 5

@@ -19,7 +19,7 @@ func goSumNarrow[T integer](x []T) int64 {
 	return s0 + s1 + s2 + s3
 }
 
-// goSumWide returns the sum of x modulo 2^64 and the sum of the upper halves, which keeps the sign of T.
+// goSumWide returns the sum of x modulo 2^64 and the sum of the upper halves with the sign of T.
 func goSumWide[T int64 | uint64](x []T) (sum uint64, high T) {
 	var s0, s1, s2, s3 uint64
 	var h0, h1, h2, h3 T
@@ -35,7 +35,7 @@ func goSumWide[T int64 | uint64](x []T) (sum uint64, high T) {
 	return s0 + s1 + s2 + s3, h0 + h1 + h2 + h3
 }
 
-// goSumBool counts the bytes that are not zero.
+// goSumBool returns the number of non-zero bytes.
 func goSumBool(x []byte) int64 {
 	var n int64
 	for _, v := range x {
@@ -44,5 +44,5 @@ func goSumBool(x []byte) int64 {
 	return n
 }
 
-// truth is 1 for any byte but zero, without a branch.
+// truth returns 1 for a non-zero byte, without a branch.
 func truth(v byte) int64 { return (int64(v) + 255) >> 8 }

@@ -9,17 +9,17 @@ import (
 	"gather/internal/exactsum"
 )
 
-// integerTest exercises the slice and the column method of one type.
+// integerTest tests the slice and the column method of one type.
 type integerTest[T any] struct {
-	slice   func(*exactsum.Folder, *exactsum.Accumulator, []T)
-	columns func(*exactsum.Folder, []exactsum.Accumulator, []T, int)
+	slice   func(*exactsum.Adder, *exactsum.Accumulator, []T)
+	columns func(*exactsum.Adder, []exactsum.Accumulator, []T, int)
 	big     func(T) *big.Int
-	// make turns random bits into a value.
+	// make converts random bits to a value.
 	make func(uint64) T
 }
 
 func signedTest[T int64 | int32 | int16 | int8](
-	slice func(*exactsum.Folder, *exactsum.Accumulator, []T), columns func(*exactsum.Folder, []exactsum.Accumulator, []T, int),
+	slice func(*exactsum.Adder, *exactsum.Accumulator, []T), columns func(*exactsum.Adder, []exactsum.Accumulator, []T, int),
 ) func(*testing.T) {
 	return integerTest[T]{
 		slice, columns,
@@ -29,7 +29,7 @@ func signedTest[T int64 | int32 | int16 | int8](
 }
 
 func unsignedTest[T uint64 | uint32 | uint16 | uint8](
-	slice func(*exactsum.Folder, *exactsum.Accumulator, []T), columns func(*exactsum.Folder, []exactsum.Accumulator, []T, int),
+	slice func(*exactsum.Adder, *exactsum.Accumulator, []T), columns func(*exactsum.Adder, []exactsum.Accumulator, []T, int),
 ) func(*testing.T) {
 	return integerTest[T]{
 		slice, columns,
@@ -39,7 +39,7 @@ func unsignedTest[T uint64 | uint32 | uint16 | uint8](
 }
 
 func TestIntegers(t *testing.T) {
-	type F = exactsum.Folder
+	type F = exactsum.Adder
 	t.Run("int64", signedTest((*F).Int64s, (*F).ColumnsInt64))
 	t.Run("int32", signedTest((*F).Int32s, (*F).ColumnsInt32))
 	t.Run("int16", signedTest((*F).Int16s, (*F).ColumnsInt16))
@@ -72,7 +72,7 @@ func (c integerTest[T]) run(t *testing.T) {
 		"small":    func() uint64 { return uint64(int64(rng.IntN(7) - 3)) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := exactsum.NewFolder()
+			f := exactsum.NewAdder()
 			for _, n := range lengths {
 				x := make([]T, n+1)[1:]
 				want := new(big.Int)
@@ -96,7 +96,7 @@ func (c integerTest[T]) run(t *testing.T) {
 	}
 }
 
-func (c integerTest[T]) runColumns(t *testing.T, f *exactsum.Folder, generate func() uint64, rows, cols int) {
+func (c integerTest[T]) runColumns(t *testing.T, f *exactsum.Adder, generate func() uint64, rows, cols int) {
 	t.Helper()
 	x := make([]T, rows*cols+1)[1:]
 	want := make([]big.Int, cols)
@@ -113,9 +113,9 @@ func (c integerTest[T]) runColumns(t *testing.T, f *exactsum.Folder, generate fu
 	}
 }
 
-// Long runs of the extremes are what would overflow a kernel's narrow sums.
+// Long runs of the extremes, which would overflow a kernel's narrow sums first.
 func TestIntegersOfLongRuns(t *testing.T) {
-	f := exactsum.NewFolder()
+	f := exactsum.NewAdder()
 	longRun(t, f.Int64s, f.ColumnsInt64, math.MinInt64, math.MaxInt64)
 	longRun(t, f.Int32s, f.ColumnsInt32, math.MinInt32, math.MaxInt32)
 	longRun(t, f.Int16s, f.ColumnsInt16, math.MinInt16, math.MaxInt16)

@@ -14,7 +14,7 @@ var (
 	hasAVX2   = cpu.X86.HasAVX2 && cpu.X86.HasFMA
 	hasAVX512 = hasAVX2 && cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ
 
-	// laneBits is the binary logarithm of the additions a lane takes in a block: the assembly has 16 lanes or more.
+	// laneBits is the binary logarithm of the additions per lane in a block: the assembly has at least 16 lanes.
 	laneBits = pick(hasAVX2, 8, goLaneBits)
 )
 
@@ -96,8 +96,8 @@ func sum16(x []uint16) (units int64, ok bool) {
 	return unitsOf(sum16AVX2(unsafe.SliceData(x), len(x)))
 }
 
-// unitsOf turns a sum of binary16 values into units of 2^-24. It reports false when the sum is not finite: then there was
-// an infinity or a NaN.
+// unitsOf converts a sum of binary16 values to units of 2^-24. It returns false if the sum is not finite, because of an
+// infinity or a NaN.
 func unitsOf(sum float64) (units int64, ok bool) {
 	return int64(sum * (1 << 24)), sum-sum == 0
 }

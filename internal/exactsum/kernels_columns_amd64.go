@@ -4,7 +4,7 @@ package exactsum
 
 import "unsafe"
 
-// cutColumns splits off the columns that the assembly takes, a multiple of 8, and returns its arguments: the first element,
+// cutColumns splits off the columns for the assembly, a multiple of 8, and returns its arguments: the first element,
 // the bytes from row to row, and the number of columns.
 func cutColumns[T any](t tile[T]) (p *T, stride, width int, rest tile[T]) {
 	if hasAVX2 {

@@ -4,10 +4,10 @@ package exactsum
 
 import "unsafe"
 
-// intGroup divides the lengths that the assembly takes; Go adds the rest.
+// intGroup divides the lengths for the assembly; Go adds the rest.
 const intGroup = 128
 
-// cut splits x where the assembly stops.
+// cut splits x into the part for the assembly and the tail.
 func cut[T any](x []T) (p *T, n int, tail []T) {
 	if hasAVX2 {
 		n = len(x) &^ (intGroup - 1)
@@ -50,7 +50,7 @@ func sumBool(x []byte) int64 {
 	return goSumBool(tail) + int64(n) - sumBoolAVX2(p, n)/255
 }
 
-// sumNarrow adds x with a kernel whose result is bias too small for each element.
+// sumNarrow adds x with a kernel whose result is too small by bias for each element.
 func sumNarrow[T integer](x []T, bias int64, kernel func(x *T, n int) int64) int64 {
 	p, n, tail := cut(x)
 	if n == 0 {

@@ -6,11 +6,11 @@ import (
 	"testing"
 )
 
-// The kernels are chosen when the program starts, so the tests of the folder run again in processes that see a lesser CPU.
-// On other machines, and under the purego tag, that repeats what has been tested already.
+// The kernels are selected at startup, so the tests of the adder run again in processes with fewer CPU features. On
+// other machines, and under the purego tag, this repeats the same tests.
 func TestOtherKernels(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs the tests of the folder twice more")
+		t.Skip("runs the tests of the adder twice more")
 	}
 	exe, err := os.Executable()
 	if err != nil {

@@ -6,10 +6,10 @@ import (
 )
 
 // A level at scale k is a float64 that starts at 1.5*2^k and to which values are added while it stays in the binade
-// [2^k, 2^(k+1)): there it is an integer count of units of 2^(k-52), and an addition loses a remainder of at most half a
-// unit, which is exactly representable. That remainder goes to the next level. With 2^h additions a level the remainders
-// add up to at most 2^(k-53+h), so the next level stays in its binade too if its scale is k-52+h: only the first level's
-// range and the last level's remainder need a check at run time.
+// [2^k, 2^(k+1)). There it is an integer count of units of 2^(k-52), and an addition loses a remainder of at most half
+// a unit, which is exactly representable and goes to the next level. After 2^h additions the remainders add up to at
+// most 2^(k-53+h), so the next level stays in its binade too if its scale is k-52+h: only the first level's range and
+// the last level's remainder need a check at run time.
 
 const (
 	// minScale is the lowest scale: its unit is the smallest subnormal, so nothing can be lost there.
@@ -17,37 +17,37 @@ const (
 	maxScale = 1023
 )
 
-// spacing is the distance between the scales of two levels that take 2^h additions each.
+// spacing returns the distance between the scales of two levels with 2^h additions each.
 func spacing(h int) int { return 52 - h }
 
-// levelScale is the scale of level i below a first level at scale k.
+// levelScale returns the scale of level i below a first level at scale k.
 func levelScale(k, i, h int) int { return max(k-i*spacing(h), minScale) }
 
-// levelInit is where a level at scale k starts: in the middle of its binade.
+// levelInit returns the start of a level at scale k: the middle of its binade.
 func levelInit(k int) float64 {
 	return math.Float64frombits(uint64(k+1023)<<mantissaBits | 1<<(mantissaBits-1))
 }
 
-// unitPos is the position, in an accumulator, of the unit of a level at scale k.
+// unitPos returns the position, in an accumulator, of the unit of a level at scale k.
 func unitPos(k int) int { return k - mantissaBits + point }
 
-// scaleFor is the scale at which 2^h values with biased exponents up to exp cannot leave the binade, as far as there is
-// such a scale.
+// scaleFor returns the scale at which 2^h values with biased exponents up to exp cannot leave the binade, or the
+// largest scale.
 func scaleFor(exp, h int) int {
 	return min(max(exp-1023+2+h, minScale), maxScale)
 }
 
-// maxLevels is how many levels are tried before values go to buckets.
+// maxLevels is the number of levels tried before buckets.
 const maxLevels = 4
 
-// reach is the span of exponents that n levels take in for sure. The largest exponent is 2+h below the first scale, the
-// lowest unit is n-1 spacings and 52 below it, and a value's last bit is 52 below its exponent.
+// reach returns the range of exponents that n levels certainly hold. The largest exponent is 2+h below the first scale,
+// the lowest unit is n-1 spacings and 52 below it, and a value's last bit is 52 below its exponent.
 func reach(n, h int) int { return (n-1)*spacing(h) - 2 - h }
 
-// exponentSpan returns the smallest and largest biased exponents in x, zeros aside; 0, 0 if there are only zeros.
+// exponentSpan returns the smallest and largest biased exponents of the non-zero elements of x; 0, 0 if there are none.
 func exponentSpan(x []float64) (lo, hi int) {
-	// Exponents sit on top of a float's bits, so the order of magnitudes is the order of bits; a zero becomes the largest
-	// in the search for the smallest.
+	// Exponents are above the mantissa, so magnitudes have the order of their bits; a zero becomes the largest value in
+	// the search for the smallest.
 	small, large := uint64(math.MaxUint64), uint64(0)
 	for _, v := range x {
 		b := math.Float64bits(v) << 1

@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// mutations break what exactness rests on. The tests must notice each of them, with every kernel they affect.
+// mutations break code on which exactness depends. The tests must detect each of them, with every affected kernel.
 var mutations = []struct {
 	name, file, old, new string
-	only                 string // how the names of the kernels it affects begin
-	harmless             bool   // to see that the tests pass where they run
+	only                 string // prefix of the names of the affected kernels
+	harmless             bool   // tests must pass
 }{
 	{
 		name: "a comment", file: "levels.go", harmless: true,
@@ -61,11 +61,11 @@ var mutations = []struct {
 		old: "ANDL          $0x20", new: "ANDL          $0x00",
 	},
 	{
-		name: "a new scale for sums of the old one", file: "folder.go",
+		name: "a new scale for sums of the old one", file: "adder.go",
 		old: "\t\t\tf.drain(a)\n\t\t\tf.scale = k", new: "\t\t\tf.scale = k",
 	},
 	{
-		name: "stale padding", file: "folder.go",
+		name: "stale padding", file: "adder.go",
 		old: "clear(tail[copy(tail[:], *x):])", new: "copy(tail[:], *x)",
 	},
 	{
@@ -82,7 +82,7 @@ var mutations = []struct {
 	},
 }
 
-// kernels are the settings under which a test binary picks each set of kernels on this machine.
+// kernels returns the settings under which a test binary selects each set of kernels on this machine.
 func kernels() map[string]string {
 	k := map[string]string{"Go": "cpu.avx512f=off,cpu.avx2=off"}
 	if cpu.X86.HasAVX2 {
@@ -94,9 +94,9 @@ func kernels() map[string]string {
 	return k
 }
 
-func TestMutationsAreNoticed(t *testing.T) {
+func TestMutationsAreDetected(t *testing.T) {
 	if testing.Short() || os.Getenv("CI") != "true" {
-		t.Skip("builds the package once per mutation; CI=true asks for it")
+		t.Skip("builds the package once per mutation; set CI=true to run it")
 	}
 	for _, m := range mutations {
 		t.Run(m.name, func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestMutationsAreNoticed(t *testing.T) {
 	}
 }
 
-// copyModule copies this package, and what it takes to build it, to a new directory.
+// copyModule copies this package and its dependencies to a new directory.
 func copyModule(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -9,7 +9,7 @@ import (
 	"gather/internal/exactsum"
 )
 
-// reference is a sum kept by math/big: what the package is measured against.
+// reference is a sum computed with math/big.
 type reference struct {
 	units               *big.Int // of 2^-1074
 	count               int
@@ -46,7 +46,7 @@ func referenceOf(x []float64) *reference {
 	return r
 }
 
-// exact is the finite sum as a big.Float without rounding.
+// exact returns the finite sum as an unrounded big.Float.
 func (r *reference) exact() *big.Float {
 	f := new(big.Float).SetPrec(4000).SetInt(r.units)
 	return f.SetMantExp(f, -1074)
@@ -82,7 +82,7 @@ func (r *reference) float32() float32 {
 	return v
 }
 
-// float16 finds the nearest binary16 by looking at all of them, as the format's definition reads.
+// float16 finds the nearest binary16 by comparing all of them, following the format's definition.
 func (r *reference) float16() uint16 {
 	if v, ok := r.special(); ok {
 		switch {
@@ -100,7 +100,7 @@ func (r *reference) float16() uint16 {
 	for h := uint16(1); h <= 0x7c00; h++ {
 		v := float16Value(h)
 		if h == 0x7c00 {
-			v = 65536 // what the next value would be: rounding to it is overflow
+			v = 65536 // the next larger value: rounding to it is overflow
 		}
 		d := new(big.Float).Sub(mag, big.NewFloat(v))
 		d.Abs(d)
@@ -114,7 +114,7 @@ func (r *reference) float16() uint16 {
 	return best
 }
 
-// float16Value is the value of finite, positive binary16 bits.
+// float16Value returns the value of finite, positive binary16 bits.
 func float16Value(h uint16) float64 {
 	exp, frac := int(h>>10), float64(h&0x3ff)
 	if exp == 0 {
@@ -145,7 +145,7 @@ func units(t *testing.T, a *exactsum.Accumulator) *big.Int {
 	return n.Lsh(n, 64*uint(data[1]))
 }
 
-// check compares everything that can be read from a with the reference.
+// check compares every result of a with the reference.
 func check(t *testing.T, a *exactsum.Accumulator, want *reference) {
 	t.Helper()
 	special, isSpecial := want.special()
@@ -168,7 +168,7 @@ func check(t *testing.T, a *exactsum.Accumulator, want *reference) {
 	}
 }
 
-// same is equality of bits, but for all NaNs being one.
+// same compares bits, except that all NaNs are equal.
 func same(a, b float64) bool {
 	return math.Float64bits(a) == math.Float64bits(b) || math.IsNaN(a) && math.IsNaN(b)
 }

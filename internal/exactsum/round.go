@@ -29,7 +29,7 @@ func (a *Accumulator) Float64() float64 {
 	return math.Float64frombits(b)
 }
 
-// Float32 returns the sum rounded once to float32: not the rounding of Float64.
+// Float32 returns the sum rounded once to float32, unlike a rounding of Float64.
 func (a *Accumulator) Float32() float32 {
 	neg, b := a.round(binary32)
 	if neg {
@@ -47,7 +47,7 @@ func (a *Accumulator) Float16() uint16 {
 	return uint16(b)
 }
 
-// Int returns the sum as an integer. It reports false when the sum has a fraction, is infinite or is NaN.
+// Int returns the sum as an integer; false if the sum has a fraction, is infinite or NaN.
 func (a *Accumulator) Int() (*big.Int, bool) {
 	if a.class > finite {
 		return nil, false
@@ -113,7 +113,7 @@ func (a *Accumulator) round(f format) (neg bool, b uint64) {
 	if unit > 0 && bit(&m, unit-1) && (mant&1 != 0 || anyBelow(&m, unit-1)) {
 		mant++
 	}
-	// The hidden bit of a normal number adds the 1 that its exponent lacks; a carry out of the mantissa does likewise.
+	// The hidden bit of a normal number adds the 1 that its exponent lacks, and so does a carry out of the mantissa.
 	b = uint64(unit-f.lowest)<<(f.precision-1) + mant
 	return neg, min(b, f.infinity)
 }

@@ -2,7 +2,7 @@ package exactsum
 
 import "math/bits"
 
-// Swap64 reverses the bytes of every element, in place: how a slice read from data of the other byte order becomes values.
+// Swap64 reverses the bytes of every element in place, for data in the other byte order.
 func Swap64[T int64 | uint64 | float64](x []T) { swap64(reinterpret[uint64](x)) }
 
 // Swap32 reverses the bytes of every element, in place.

@@ -3,21 +3,20 @@ package exactsum
 import "math"
 
 const (
-	// blockLen is the number of elements that are folded before the check is read.
+	// blockLen is the number of elements folded per check.
 	blockLen = 4096
-	// group divides the length of every slice a kernel sees: the last elements are padded with zeros up to it.
+	// group divides the length of all slices passed to kernels: the last elements are padded with zeros.
 	group = 32
 )
 
-// Folder adds slices to accumulators. It carries scratch memory and the scale that fitted the last block, so reuse it: one
-// per worker, for any number of accumulators. It must be made by [NewFolder] and is not safe for concurrent use.
-type Folder struct {
-	// scale is the exponent k that fitted the last block; see levels.
+// Adder adds slices to accumulators. Reuse it, because it holds scratch memory and the scale of the last block: one per
+// worker, for any number of accumulators. It must be created by [NewAdder] and is not safe for concurrent use.
+type Adder struct {
+	// scale is the exponent k that suited the last block; see levels.
 	scale int
-	// single is whether the last block had nothing for the second level, so that the next is tried with one.
+	// single is true if the last block left the second level empty, so that the next one is tried with one level.
 	single bool
-	// upper and lower are the sums of the two levels at that scale, not yet drained into the accumulator. They are empty
-	// between calls.
+	// upper and lower are the undrained sums of the two levels at that scale. They are empty between calls.
 	upper, lower int128
 	buckets      *bucketTable
 	columns      *columnScratch
@@ -29,23 +28,23 @@ type Folder struct {
 	tail16 [group]uint16
 }
 
-// NewFolder returns a Folder that is ready to use.
-func NewFolder() *Folder { return &Folder{scale: scaleFor(1023, laneBits)} }
+// NewAdder returns an Adder.
+func NewAdder() *Adder { return &Adder{scale: scaleFor(1023, laneBits)} }
 
 // Float64s adds every element of x to a.
-func (f *Folder) Float64s(a *Accumulator, x []float64) {
+func (f *Adder) Float64s(a *Accumulator, x []float64) {
 	if !open(a, x, isNegZero64) {
 		return
 	}
-	foldAll(f, a, x, &f.tail64, fold1x64, fold2x64, func(x []float64) []float64 { return x })
+	addBlocks(f, a, x, &f.tail64, fold1x64, fold2x64, func(x []float64) []float64 { return x })
 }
 
 // Float32s adds every element of x to a.
-func (f *Folder) Float32s(a *Accumulator, x []float32) {
+func (f *Adder) Float32s(a *Accumulator, x []float32) {
 	if !open(a, x, isNegZero32) {
 		return
 	}
-	foldAll(f, a, x, &f.tail32, fold1x32, fold2x32, func(x []float32) []float64 {
+	addBlocks(f, a, x, &f.tail32, fold1x32, fold2x32, func(x []float32) []float64 {
 		for i, v := range x {
 			f.wide[i] = float64(v)
 		}
@@ -55,8 +54,8 @@ func (f *Folder) Float32s(a *Accumulator, x []float32) {
 
 // Float16s adds every element of x, given as IEEE 754 binary16 bits, to a.
 //
-// A finite binary16 value is a multiple of 2^-24 below 2^16, so a block adds up without any rounding and needs no check.
-func (f *Folder) Float16s(a *Accumulator, x []uint16) {
+// A finite binary16 value is a multiple of 2^-24 below 2^16, so a block is added without rounding and needs no check.
+func (f *Adder) Float16s(a *Accumulator, x []uint16) {
 	if !open(a, x, isNegZero16) {
 		return
 	}
@@ -73,7 +72,7 @@ func (f *Folder) Float16s(a *Accumulator, x []uint16) {
 	}
 }
 
-// open prepares a for x and reports whether there is anything left to add: it settles whether the sum is still only -0.
+// open prepares a for x and reports whether anything is left to add; a sum of only -0 is handled here.
 func open[T any](a *Accumulator, x []T, isNegZero func(T) bool) bool {
 	if a.class >= finite {
 		return len(x) > 0 && a.class != nan
@@ -94,7 +93,7 @@ func isNegZero64(v float64) bool { return math.Float64bits(v) == 1<<63 }
 func isNegZero32(v float32) bool { return math.Float32bits(v) == 1<<31 }
 func isNegZero16(v uint16) bool  { return v == 1<<15 }
 
-// nextBlock cuts the next block off x: at most blockLen elements, a multiple of group, padded in tail when x runs out.
+// nextBlock cuts the next block off x: at most blockLen elements, a multiple of group, padded in tail at the end of x.
 func nextBlock[T any](x *[]T, tail *[group]T) []T {
 	n := min(len(*x), blockLen) &^ (group - 1)
 	if n == 0 {
@@ -107,9 +106,9 @@ func nextBlock[T any](x *[]T, tail *[group]T) []T {
 	return block
 }
 
-// foldAll adds x to a in blocks: with a fast kernel while it vouches for its result, else the slow way.
-func foldAll[T any](
-	f *Folder, a *Accumulator, x []T, tail *[group]T,
+// addBlocks adds x to a in blocks: with a fast kernel while its result is exact, otherwise with the slower ones.
+func addBlocks[T any](
+	f *Adder, a *Accumulator, x []T, tail *[group]T,
 	one func(x []T, k int) (level int64, ok bool),
 	fast func(x []T, k int) (upper, lower int64, ok bool), widen func([]T) []float64,
 ) {
@@ -125,21 +124,21 @@ func foldAll[T any](
 		if upper, lower, ok := fast(block, f.scale); ok {
 			f.upper.add(upper)
 			f.lower.add(lower)
-			// A sum of 0 may be one of remainders: then the next block is read twice.
+			// A sum of 0 may have cancelled remainders: then the next block is read twice.
 			f.single = lower == 0
 			continue
 		}
 		f.refold(a, widen(block))
 	}
 	f.drain(a)
-	// Once the sum is an infinity only a NaN or the opposite infinity still matters.
+	// After an infinity only a NaN or the opposite infinity matters.
 	for len(x) > 0 && a.class != nan {
 		addEach(a, widen(nextBlock(&x, tail)))
 	}
 }
 
-// refold adds a block that the fast kernel gave up on.
-func (f *Folder) refold(a *Accumulator, x []float64) {
+// refold adds a block for which the fast kernel failed.
+func (f *Adder) refold(a *Accumulator, x []float64) {
 	lo, hi := exponentSpan(x)
 	if hi == exponentMask {
 		addEach(a, x)
@@ -166,9 +165,9 @@ func (f *Folder) refold(a *Accumulator, x []float64) {
 	f.buckets.add(x, lo, hi)
 }
 
-// fold4 adds x to a through up to four levels, the first at scale k. It reports false, and adds nothing, when that is
-// not exact.
-func (f *Folder) fold4(a *Accumulator, x []float64, k int) bool {
+// fold4 adds x to a through up to four levels, the first at scale k. If that is not exact it returns false and adds
+// nothing.
+func (f *Adder) fold4(a *Accumulator, x []float64, k int) bool {
 	var levels [maxLevels]int64
 	for i := range levels {
 		level, inRange, more := extract(f.rest[:len(x)], x, levelScale(k, i, laneBits))
@@ -187,8 +186,8 @@ func (f *Folder) fold4(a *Accumulator, x []float64, k int) bool {
 	return false
 }
 
-// drain moves everything the folder holds into a.
-func (f *Folder) drain(a *Accumulator) {
+// drain moves all pending sums into a.
+func (f *Adder) drain(a *Accumulator) {
 	a.addInt128(f.upper.hi, f.upper.lo, unitPos(f.scale))
 	a.addInt128(f.lower.hi, f.lower.lo, unitPos(levelScale(f.scale, 1, laneBits)))
 	f.upper, f.lower = int128{}, int128{}
@@ -197,7 +196,7 @@ func (f *Folder) drain(a *Accumulator) {
 	}
 }
 
-// addEach adds one element at a time: the only way that knows special values.
+// addEach adds one element at a time, including special values.
 func addEach(a *Accumulator, x []float64) {
 	for _, v := range x {
 		a.AddFloat64(v)

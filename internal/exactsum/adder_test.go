@@ -9,15 +9,15 @@ import (
 	"gather/internal/exactsum"
 )
 
-// forEachDataset runs a test per dataset with all lengths, twice in a row with one folder so that scales carry over.
-func forEachDataset(t *testing.T, test func(t *testing.T, f *exactsum.Folder, x []float64)) {
+// forEachDataset runs a test for each dataset with all lengths, twice with one adder so that it reuses scales.
+func forEachDataset(t *testing.T, test func(t *testing.T, f *exactsum.Adder, x []float64)) {
 	t.Helper()
 	for name, generate := range datasets {
 		t.Run(name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(7, uint64(len(name))))
-			f := exactsum.NewFolder()
+			f := exactsum.NewAdder()
 			for _, n := range lengths {
-				// An odd start, so that nothing relies on the alignment of a slice.
+				// Start at an odd element, so that nothing depends on the alignment of a slice.
 				x := generate(rng, n+1)[1:]
 				for range 2 {
 					test(t, f, x)
@@ -28,7 +28,7 @@ func forEachDataset(t *testing.T, test func(t *testing.T, f *exactsum.Folder, x 
 }
 
 func TestFloat64s(t *testing.T) {
-	forEachDataset(t, func(t *testing.T, f *exactsum.Folder, x []float64) {
+	forEachDataset(t, func(t *testing.T, f *exactsum.Adder, x []float64) {
 		t.Helper()
 		var a exactsum.Accumulator
 		f.Float64s(&a, x)
@@ -40,7 +40,7 @@ func TestFloat64s(t *testing.T) {
 }
 
 func TestFloat32s(t *testing.T) {
-	forEachDataset(t, func(t *testing.T, f *exactsum.Folder, x []float64) {
+	forEachDataset(t, func(t *testing.T, f *exactsum.Adder, x []float64) {
 		t.Helper()
 		var a exactsum.Accumulator
 		y := float32s(x)
@@ -50,7 +50,7 @@ func TestFloat32s(t *testing.T) {
 }
 
 func TestFloat16s(t *testing.T) {
-	forEachDataset(t, func(t *testing.T, f *exactsum.Folder, x []float64) {
+	forEachDataset(t, func(t *testing.T, f *exactsum.Adder, x []float64) {
 		t.Helper()
 		var a exactsum.Accumulator
 		y := float16s(x)
@@ -58,7 +58,7 @@ func TestFloat16s(t *testing.T) {
 		compare(t, &a, widened16(y))
 	})
 	t.Run("every value", func(t *testing.T) {
-		f := exactsum.NewFolder()
+		f := exactsum.NewAdder()
 		for h := range 1 << 16 {
 			for _, y := range [][]uint16{{uint16(h)}, {uint16(h), 0x8000, 0x3c00}} {
 				var a exactsum.Accumulator
@@ -69,7 +69,8 @@ func TestFloat16s(t *testing.T) {
 	})
 }
 
-// compare wants the state that adding one by one leaves, which TestSumOfFewValues and FuzzOrder compare with math/big.
+// compare expects the state of adding elements one by one, which TestSumOfFewValues and FuzzOrder compare with
+// math/big.
 func compare(t *testing.T, a *exactsum.Accumulator, x []float64) {
 	t.Helper()
 	if want := scalar(x); *a != *want {
@@ -82,28 +83,28 @@ func encode(a *exactsum.Accumulator) []byte {
 	return data
 }
 
-// A sum that the fast path must get right against math/big itself, not only against the scalar path.
+// Sums for which the fast path must equal math/big directly, not only the scalar path.
 func TestFloat64sAgainstBig(t *testing.T) {
 	for name, generate := range datasets {
 		t.Run(name, func(t *testing.T) {
 			x := generate(rand.New(rand.NewPCG(1, 2)), 5000)
 			var a exactsum.Accumulator
-			exactsum.NewFolder().Float64s(&a, x)
+			exactsum.NewAdder().Float64s(&a, x)
 			check(t, &a, referenceOf(x))
 		})
 	}
 }
 
-// longRunLen is more than is held back anywhere, and not a round number; in so many columns nothing lies side by side.
+// longRunLen exceeds every number of undrained values and is not round; with so many columns no rows are side by side.
 const (
 	longRunCols = 130
 	longRunLen  = longRunCols * 16500
 )
 
-// So many values that every limit on what is held back from the accumulator is met.
+// Enough values to reach every limit of undrained sums.
 func TestFloatsOfLongRuns(t *testing.T) {
 	rng := rand.New(rand.NewPCG(6, 6))
-	f := exactsum.NewFolder()
+	f := exactsum.NewAdder()
 	for _, name := range []string{"exponents over all bits", "ones", "normal"} {
 		x := datasets[name](rng, longRunLen)
 		var a exactsum.Accumulator
@@ -120,10 +121,10 @@ func TestFloatsOfLongRuns(t *testing.T) {
 	}
 }
 
-// Levels are exact whatever the scale: blocks at every exponent, up and down, through one folder.
+// Levels are exact at all scales: blocks at every exponent, ascending and descending, through one adder.
 func TestFloat64sAtEveryExponent(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
-	f := exactsum.NewFolder()
+	f := exactsum.NewAdder()
 	for _, step := range []int{1, -1, 37, -53} {
 		for exp := -1100; exp <= 1023; exp++ {
 			e := exp
@@ -141,7 +142,7 @@ func TestFloat64sAtEveryExponent(t *testing.T) {
 	}
 }
 
-// FuzzFloat64s repeats a few fuzzed values over blocks, so that a fuzzer can steer scales and failures of the check.
+// FuzzFloat64s repeats a few fuzzed values over blocks, so that a fuzzer can control scales and failures of the check.
 func FuzzFloat64s(f *testing.F) {
 	f.Add(bytesOf(1, 0x1p-44, -1), uint16(4096), uint16(3))
 	f.Add(bytesOf(1e300, 1, 1e-300), uint16(9000), uint16(4095))
@@ -159,31 +160,31 @@ func FuzzFloat64s(f *testing.F) {
 				x[i] = seeds[(i/7)%len(seeds)] * float64(i)
 			}
 		}
-		folder := exactsum.NewFolder()
+		adder := exactsum.NewAdder()
 		for range 2 {
 			var a exactsum.Accumulator
-			folder.Float64s(&a, x)
+			adder.Float64s(&a, x)
 			compare(t, &a, x)
 		}
 		y := float32s(x)
 		var a exactsum.Accumulator
-		folder.Float32s(&a, y)
+		adder.Float32s(&a, y)
 		compare(t, &a, widened(y))
 		if cols := int(cut)%600 + 1; cols <= len(x) {
 			rows := len(x) / cols
 			accs := make([]exactsum.Accumulator, cols)
-			folder.ColumnsFloat64(accs, x[:rows*cols], rows)
+			adder.ColumnsFloat64(accs, x[:rows*cols], rows)
 			compareColumns(t, accs, x, rows)
 		}
 	})
 }
 
-func TestFolderDoesNotAllocate(t *testing.T) {
-	f := exactsum.NewFolder()
+func TestAdderDoesNotAllocate(t *testing.T) {
+	f := exactsum.NewAdder()
 	x := datasets["exponents over all bits"](rand.New(rand.NewPCG(1, 1)), 10001)
 	y, h := float32s(x), float16s(x)
 	var a exactsum.Accumulator
-	f.Float64s(&a, x) // the table is made once
+	f.Float64s(&a, x) // creates the table
 	if n := testing.AllocsPerRun(10, func() {
 		a.Reset()
 		f.Float64s(&a, x)
@@ -195,10 +196,10 @@ func TestFolderDoesNotAllocate(t *testing.T) {
 	}
 }
 
-func ExampleFolder() {
-	// The same values in another order, cut in another way: a float64 loop would give two answers.
+func ExampleAdder() {
+	// The same values in another order and other blocks: a float64 loop would return two results.
 	x := []float64{1e16, 1, -1e16, 3.25}
-	f := exactsum.NewFolder()
+	f := exactsum.NewAdder()
 
 	var all, left, right exactsum.Accumulator
 	f.Float64s(&all, x)
