@@ -29,6 +29,6 @@
 //
 // The package starts no goroutine, holds no lock and keeps no global state. Arrays, plans and sources are immutable and
 // safe for concurrent use; a Worker and a Reducer belong to one goroutine at a time. Parsing returns [fields.Errors];
-// running fails only when the context ends or a stored array cannot be read; merging fails with [ErrPartial] and
+// running fails only when the context ends or a stored array cannot be read; merging fails with [ErrPartial], [ErrVersion] and
 // [ErrDuplicate].
 package chunked

@@ -62,6 +62,11 @@ func TestPartialsAreStrict(t *testing.T) {
 		if err := r.Add(0, append(bytes.Clone(good), 0)); !errors.Is(err, chunked.ErrPartial) {
 			t.Errorf("%s: continued: %v", name, err)
 		}
+		later := bytes.Clone(good)
+		later[0] += 1 << 4
+		if err := r.Add(0, later); !errors.Is(err, chunked.ErrVersion) {
+			t.Errorf("%s: a partial of a later version: got %v, want ErrVersion", name, err)
+		}
 		if err := r.Add(p.Tasks(), good); !errors.Is(err, chunked.ErrPartial) {
 			t.Errorf("%s: of no task: %v", name, err)
 		}
@@ -217,8 +222,8 @@ func FuzzPartial(f *testing.F) {
 		}
 		r := p.NewReducer()
 		err := r.Add(0, partial)
-		if err != nil && !errors.Is(err, chunked.ErrPartial) {
-			t.Fatal(err)
+		if err != nil && !errors.Is(err, chunked.ErrPartial) && !errors.Is(err, chunked.ErrVersion) {
+			t.Fatalf("got error %v, want ErrPartial or ErrVersion", err)
 		}
 		n := int64(0)
 		itemErr := p.EachItem(0, partial, func(i chunked.Item) error {
