@@ -17,7 +17,7 @@ RUN go mod download
 COPY . .
 ARG VERSION=
 # .ci/run builds with these same flags and checks that the binary is static.
-RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w -X main.buildVersion=${VERSION}" -o /out/server ./cmd/server \
+RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w -X main.buildVersion=${VERSION}" -o /out/gather ./cmd/server \
  && mkdir -p /out/data
 
 # Nothing but the binary, the roots that TLS clients trust, and a data directory that its user may write.
@@ -28,7 +28,7 @@ LABEL org.opencontainers.image.title="gather" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}"
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
-COPY --from=build /out/server /server
+COPY --from=build /out/gather /gather
 COPY --from=build --chown=65532:65532 /out/data /data
 ENV GATHER_LISTEN=0.0.0.0:8080 \
     GATHER_METRICS_LISTEN=0.0.0.0:9091 \
@@ -37,7 +37,7 @@ USER 65532:65532
 VOLUME /data
 EXPOSE 8080 9091
 # Readiness: unhealthy while the journal cannot take a write, and while draining.
-HEALTHCHECK --interval=10s --timeout=4s --start-period=10s --retries=3 CMD ["/server", "healthcheck"]
+HEALTHCHECK --interval=10s --timeout=4s --start-period=10s --retries=3 CMD ["/gather", "healthcheck"]
 # A stop drains for up to 30 s (--drain-timeout): give it longer than the default 10 s (docker stop -t 40).
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["/server"]
+ENTRYPOINT ["/gather"]

@@ -159,7 +159,7 @@ func internalsHTTP() []*builder {
 				"grow, the disk or the client's network is slow.",
 			curve{long.quantile(.99, "method", "route", "mode"), "{{method}} {{route}} {{mode}}"}).many().message("No waits, streams or uploads."),
 		series("Answers by status", "reqps",
-			"Answers by status code. 499: the client went before its answer; many of them are clients with a timeout that is too "+
+			"Answers by status code. 499: the client disconnected before the response; many of them are clients with a timeout that is too "+
 				"short. 5xx: see HTTP errors in gather overview.",
 			curve{sum(rate("gather_http_requests_total"), "code"), "{{code}}"}).stacked().wide(),
 		series("Waits and streams", "short",
