@@ -53,6 +53,7 @@ func withResults(t *testing.T, change func(*executor.Config), test func(t *testi
 	t.Helper()
 	onBothSources(t, change, func(t *testing.T, e *executor.Executor, s source) {
 		if c, ok := s.(*fakeCluster); ok {
+			c.partitions = 1 // a node counts what the log has: tasks that end at the same time may exceed a bound together
 			c.next(t, func(ec *executor.Config) { ec.Results = c.Results; change(ec) })
 		}
 		test(t, e, s)
