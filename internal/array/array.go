@@ -1,18 +1,21 @@
-// Package array keeps the arrays that clients upload: .npy files in a directory, by tenant and name. It also has the
-// parts that a cluster's store shares: receiving and checking an upload, and the handle of a job.
+// Package array stores uploaded arrays: .npy files in a directory, by tenant and name. It also has the parts that a
+// cluster's store shares: receiving and validating an upload, and the handle of a job.
 //
 // Guarantees.
-//   - An array appears when all of it is on disk and its header and checksum were verified, or not at all; a crash leaves the
-//     old array or the new one.
-//   - An upload takes constant memory, whatever its size, and is stopped as soon as it exceeds a bound.
-//   - An array that a job uses does not change and is not deleted; a handle keeps it open.
-//   - Reads return the uploaded bytes: blocks are checked against checksums when they are read for the first time, and arrays
-//     of versions without checksums against their SHA-256, by Scrub. A damaged array fails its readers alone.
-//   - Uploads leave disk space free, however many there are.
-//   - Names and tenants cannot reach outside of the directory.
+//   - An array appears when all of it is on disk and its header and checksum were verified, or not at all; a crash
 //
-// A Store starts no goroutine and is safe for concurrent use; one process has the directory, under the lock of the
-// journal beside it. Errors of the disk are returned, wrapped in job.ErrStorage where a write failed.
+// leaves
+//
+//	  the old array or the new one.
+//	- An upload takes constant memory, and stops as soon as it exceeds a bound.
+//	- An array that a job uses does not change and is not deleted; a handle keeps it open.
+//	- Reads return the uploaded bytes: blocks are checked against checksums on their first read, and arrays of versions
+//	  without checksums against their SHA-256, by Scrub. A damaged array fails only its own readers.
+//	- Concurrent uploads leave disk space free.
+//	- Names and tenants cannot reach outside of the directory.
+//
+// A Store starts no goroutine and is safe for concurrent use; one process owns the directory, under the lock of the
+// journal beside it. Disk errors are returned, failed writes wrapped in job.ErrStorage.
 package array
 
 import (
@@ -33,15 +36,15 @@ import (
 	"gather/internal/npy"
 )
 
-// Config is how a Store is set up.
+// Config configures a Store.
 type Config struct {
-	// Dir is made if it does not exist.
+	// Dir is created if it does not exist.
 	Dir string
-	// MaxBytes bounds one array, TenantBytes all arrays of a tenant, with their headers; 0 is no bound.
+	// MaxBytes bounds one array, TenantBytes all arrays of a tenant, including headers; 0 is no bound.
 	MaxBytes, TenantBytes int64
-	// Ready returns nil, or why nothing may be written now; nil is always ready.
+	// Ready returns why writes are rejected now, or nil; nil is always ready.
 	Ready func() error
-	// Spare returns how many bytes may be written to the disk now; nil is any number.
+	// Spare returns the number of bytes that may be written to the disk now; nil is unlimited.
 	Spare func() int64
 	// Logger logs damaged arrays; nil discards.
 	Logger *slog.Logger
@@ -52,30 +55,30 @@ type Config struct {
 //	<dir>/<tenant>/<name>.json   the record of an array; written last, by rename: it makes the array exist
 //	<dir>/<tenant>/<id>.npy      its bytes, as they were uploaded
 //
-// A tenant's directory is its name behind "t-", so that no name is special.
+// A tenant's directory is its name with the prefix "t-", so that no name is special.
 type Store struct {
 	cfg    Config
 	limits Limits
 	log    *slog.Logger
-	sync   func(dir string) error // syncDir, but in tests
+	sync   func(dir string) error // syncDir, except in tests
 
 	mu      sync.Mutex
 	tenants map[string]*tenantArrays
-	writing int64 // bytes of all uploads that are being written now
-	// snapshots counts the open snapshots; dropped has the files that are kept for them.
+	writing int64 // bytes of all uploads in progress
+	// snapshots is the number of open snapshots; dropped has the deleted files that are kept for them.
 	snapshots int
 	dropped   []string
 }
 
-// tenantArrays is the arrays of a tenant.
+// tenantArrays are the arrays of a tenant.
 type tenantArrays struct {
 	arrays map[string]*entry
-	used   int64 // bytes, uploads under way included
-	made   bool  // the directory is there, and on disk
-	broken error // why the directory cannot be read
+	used   int64 // bytes, including uploads in progress
+	made   bool  // the directory exists on disk
+	broken error // error of reading the directory
 }
 
-// tenant returns the arrays of a tenant, made when missing; s.mu is held.
+// tenant returns the arrays of a tenant, creating the entry if needed; s.mu is held.
 func (s *Store) tenant(name string) *tenantArrays {
 	t := s.tenants[name]
 	if t == nil {
@@ -85,7 +88,7 @@ func (s *Store) tenant(name string) *tenantArrays {
 	return t
 }
 
-// find returns an array; job.ErrArrayNotFound, job.ErrStorage. s.mu is held.
+// find returns an array. Errors: job.ErrArrayNotFound, job.ErrStorage. s.mu is held.
 func (s *Store) find(tenant, name string) (*entry, error) {
 	t := s.tenants[tenant]
 	switch {
@@ -99,18 +102,18 @@ func (s *Store) find(tenant, name string) (*entry, error) {
 	return t.arrays[name], nil
 }
 
-// entry is an array that exists.
+// entry is an existing array.
 type entry struct {
 	record
 	header npy.Header
-	sums   atomic.Pointer[checksums] // nil if there are none
+	sums   atomic.Pointer[checksums] // nil without checksums
 	file   *os.File                  // while refs > 0
-	refs   int                       // handles that are open
-	// damaged is the error of the file or the record, nil if there is none; a damaged array can be replaced and deleted.
+	refs   int                       // open handles
+	// damaged is the error of the file or the record, or nil; a damaged array can be replaced and deleted.
 	damaged error
 }
 
-// unreadable reports whether too little of an array is known to describe it.
+// unreadable reports whether the array cannot be described.
 func (e *entry) unreadable() bool { return e.damaged != nil && e.header.Type.Kind == 0 }
 
 // record is the content of the .json file.
@@ -121,14 +124,14 @@ type record struct {
 	Bytes   int64     `json:"bytes"`
 	SHA256  string    `json:"sha256"`
 	Created time.Time `json:"created"`
-	// CRC32C are the checksums of the blocks of the file; arrays of early versions have none.
+	// CRC32C are the checksums of the file's blocks; arrays of early versions have none.
 	CRC32C []byte `json:"crc32c,omitempty"`
 }
 
 const recordVersion = 1
 
-// Open opens or makes the directory, removes uploads that a crash interrupted, and checks the header and size of every
-// array. Damaged arrays are no error.
+// Open opens or creates the directory, removes uploads that a crash interrupted, and checks the header and size of
+// every array. Damaged arrays are not errors.
 func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg, limits: Limits{MaxBytes: cfg.MaxBytes, TenantBytes: cfg.TenantBytes, Ready: cfg.Ready},
@@ -137,7 +140,7 @@ func Open(cfg Config) (*Store, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("arrays: %w", err)
 	}
-	// The directories, whose entries a crash may have left in memory alone.
+	// Sync the directories, because after a crash their entries may be only in memory.
 	if err := errors.Join(s.sync(filepath.Dir(cfg.Dir)), s.sync(cfg.Dir)); err != nil {
 		return nil, fmt.Errorf("arrays: %w", err)
 	}
@@ -157,7 +160,7 @@ func (s *Store) dir(tenant string) string { return filepath.Join(s.cfg.Dir, tena
 
 func tenantDir(tenant string) string { return "t-" + tenant }
 
-// Get describes an array; job.ErrArrayNotFound, job.ErrArrayDamaged, job.ErrStorage.
+// Get returns the description of an array. Errors: job.ErrArrayNotFound, job.ErrArrayDamaged, job.ErrStorage.
 func (s *Store) Get(_ context.Context, tenant, name string) (job.Array, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,7 +184,7 @@ func (e *entry) describe() job.Array {
 	return a
 }
 
-// Totals is how many arrays all tenants have, and how many bytes these have together.
+// Totals returns the number of arrays of all tenants and their total size.
 func (s *Store) Totals() (arrays int, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -194,7 +197,7 @@ func (s *Store) Totals() (arrays int, bytes int64) {
 	return arrays, bytes
 }
 
-// Damaged returns the number of arrays that are known to be damaged.
+// Damaged returns the number of arrays known to be damaged.
 func (s *Store) Damaged() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -208,7 +211,7 @@ func (s *Store) Damaged() (n int) {
 	return n
 }
 
-// List describes at most limit arrays of a tenant by name, those behind after; job.ErrStorage.
+// List returns at most limit arrays of a tenant with names after a name, in order. Errors: job.ErrStorage.
 func (s *Store) List(_ context.Context, tenant, after string, limit int) ([]job.Array, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -234,8 +237,8 @@ func (s *Store) List(_ context.Context, tenant, after string, limit int) ([]job.
 	return list, nil
 }
 
-// Delete removes an array, if a precondition holds for it; job.ErrArrayNotFound, job.ErrArrayInUse, job.ErrPrecondition,
-// job.ErrStorage. The array may be gone after a job.ErrStorage, and be there again after a crash.
+// Delete removes an array if the precondition holds. Errors: job.ErrArrayNotFound, job.ErrArrayInUse,
+// job.ErrPrecondition, job.ErrStorage. After job.ErrStorage the array may be deleted, and exist again after a crash.
 func (s *Store) Delete(_ context.Context, tenant, name string, p job.Precondition) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -257,7 +260,7 @@ func (s *Store) Delete(_ context.Context, tenant, name string, p job.Preconditio
 	delete(t.arrays, name)
 	t.used -= e.Bytes
 	if err := s.sync(dir); err != nil {
-		// A crash may bring the record back, so its file stays until the next start.
+		// A crash may restore the record, so its file stays until the next start.
 		return fmt.Errorf("%w: delete array: %w", job.ErrStorage, err)
 	}
 	s.drop(dir, e)
@@ -275,10 +278,10 @@ func (s *Store) drop(dir string, e *entry) {
 	}
 }
 
-// noTag is the entity tag of an array whose SHA-256 is not known: one that no client has.
+// noTag is the entity tag of an array with an unknown SHA-256, which no client has.
 const noTag = "?"
 
-// tag returns the entity tag of an array; "" if there is none.
+// tag returns the entity tag of an array; "" for no array.
 func (e *entry) tag() string {
 	if e == nil {
 		return ""

@@ -24,7 +24,7 @@ func open(t *testing.T, cfg array.Config) *array.Store {
 	return s
 }
 
-// directory is a place for arrays.
+// directory is a data directory.
 type directory string
 
 func (d directory) Open(t *testing.T, l array.Limits) arraytest.Store {
@@ -62,7 +62,7 @@ func TestTotals(t *testing.T) {
 	}
 }
 
-// What a crash left of an upload is removed, and a damaged array is told to who uses it.
+// The files of an upload interrupted by a crash are removed, and using a damaged array is an error.
 func TestOpenAfterACrash(t *testing.T) {
 	dir := t.TempDir()
 	arraytest.MustPut(t, open(t, array.Config{Dir: dir}), "acme", "x", arraytest.File(t, 100, 1))
@@ -96,8 +96,8 @@ func TestOpenAfterACrash(t *testing.T) {
 	}
 }
 
-// A change whose directory cannot be synced is reported and stands, now and after a start; a crash that takes it back
-// finds the files of before.
+// A change whose directory cannot be synced is reported and stands, also after a restart; a crash that undoes it
+// restores the previous files.
 func TestDirectoryIsNotSynced(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, array.Config{Dir: dir, TenantBytes: 3000})
@@ -123,14 +123,14 @@ func TestDirectoryIsNotSynced(t *testing.T) {
 	s.SetSync(func(string) error { return nil })
 	arraytest.MustPut(t, s, "other", "x", arraytest.File(t, 50, 2))
 	arraytest.MustPut(t, s, "acme", "y", arraytest.File(t, 200, 3)) // the old one is not counted
-	// As if the rename had not reached the disk.
+	// Simulate that the rename did not reach the disk.
 	if err := os.Rename(filepath.Join(dir, "crash"), filepath.Join(dir, "t-acme", "x.json")); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, array.Config{Dir: dir})
 	h, err := s.Acquire(t.Context(), "acme", "x")
 	if err != nil || h.Header.Shape[0] != 100 {
-		t.Fatalf("the array of before: %v", err)
+		t.Fatalf("the previous array: %v", err)
 	}
 	if err := h.Close(); err != nil {
 		t.Error(err)

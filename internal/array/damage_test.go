@@ -48,8 +48,8 @@ func flip(t *testing.T, path string, at int64) {
 	}
 }
 
-// A bit that was flipped after the upload is found by the first read of its block, whatever part of the block is read, and
-// by no other read.
+// A bit flipped after the upload is found by the first read of its block, by reads of any part of the block and by no
+// others.
 func TestFlippedBits(t *testing.T) {
 	const size = 128 + 8*50_000 // seven blocks, the last one short
 	for _, at := range []int64{0, 127, 128, 65535, 65536, 200_000, size - 1} {
@@ -69,7 +69,7 @@ func TestFlippedBits(t *testing.T) {
 					t.Errorf("bit %d: %d bytes at %d: got %d, %v, want none and ErrCorrupt", at, r[1], r[0], n, err)
 				}
 				if i != bad && (err != nil || !bytes.Equal(p, data[r[0]:r[0]+r[1]])) {
-					t.Errorf("bit %d: %d bytes at %d: got %v, want what was uploaded", at, r[1], r[0], err)
+					t.Errorf("bit %d: %d bytes at %d: got %v, want the uploaded bytes", at, r[1], r[0], err)
 				}
 			}
 		}
@@ -82,7 +82,7 @@ func TestFlippedBits(t *testing.T) {
 	}
 }
 
-// Each block is checked once, however many readers there are at a time.
+// Each block is checked once, also with concurrent readers.
 func TestBlocksAreCheckedOnce(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, array.Config{Dir: dir})
@@ -98,7 +98,7 @@ func TestBlocksAreCheckedOnce(t *testing.T) {
 				off := rnd.Int64N(int64(len(data)))
 				p := make([]byte, min(rnd.Int64N(1<<18), int64(len(data))-off))
 				if _, err := h.ReadAt(p, off); err != nil || !bytes.Equal(p, data[off:off+int64(len(p))]) {
-					t.Errorf("%d bytes at %d: got %v, want what was uploaded", len(p), off, err)
+					t.Errorf("%d bytes at %d: got %v, want the uploaded bytes", len(p), off, err)
 				}
 			}
 		})
@@ -113,7 +113,7 @@ func TestBlocksAreCheckedOnce(t *testing.T) {
 	}
 }
 
-// A file that has lost its end is damaged, also while it is open.
+// A truncated file is damaged, also while it is open.
 func TestTruncatedFile(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, array.Config{Dir: dir})
@@ -155,8 +155,8 @@ func edit(path string, members map[string]any) error {
 	return os.WriteFile(path, data, 0o600)
 }
 
-// withChecksums changes the checksums in the record of array x to those given; nil for a record of an early version, which has
-// none.
+// withChecksums replaces the checksums in the record of array x; nil for a record of an early version without
+// checksums.
 func withChecksums(t *testing.T, dir string, sums []byte) {
 	t.Helper()
 	var value any
@@ -168,8 +168,8 @@ func withChecksums(t *testing.T, dir string, sums []byte) {
 	}
 }
 
-// An array without checksums, of an early version, gets them if it is what its SHA-256 says. Checksums that are not as many as
-// the file has blocks are none.
+// An array of an early version gets checksums if it matches its SHA-256. Checksums are ignored if their number differs
+// from the file's blocks.
 func TestScrub(t *testing.T) {
 	const at = 2_000_000
 	for _, tt := range []struct {
@@ -177,7 +177,7 @@ func TestScrub(t *testing.T) {
 		sums            []byte
 		damage, restart bool
 	}{
-		{name: "at once"},
+		{name: "without a restart"},
 		{name: "after a start", restart: true},
 		{name: "damaged", damage: true},
 		{name: "too few checksums", sums: make([]byte, 8)},
@@ -214,7 +214,7 @@ func TestScrub(t *testing.T) {
 	}
 }
 
-// meanwhile is a context that does something when it is waited for the first time.
+// meanwhile is a context that calls a function when it is first waited for.
 type meanwhile struct {
 	context.Context
 	do func()
@@ -228,7 +228,7 @@ func (m *meanwhile) Done() <-chan struct{} {
 	return m.Context.Done()
 }
 
-// An array that is replaced or deleted while the old one is checked stays as it is then, also after a start.
+// An array that is replaced or deleted while the old one is scrubbed stays so, also after a restart.
 func TestScrubOfChangedArray(t *testing.T) {
 	small := arraytest.File(t, 10, 1)
 	for _, tt := range []struct {
@@ -262,7 +262,7 @@ func TestScrubOfChangedArray(t *testing.T) {
 			if !changed {
 				t.Fatal("the scrub ended before the array was changed")
 			}
-			for _, when := range []string{"at once", "after a start"} {
+			for _, when := range []string{"immediately", "after a start"} {
 				a, err := s.Get(t.Context(), "acme", "x")
 				switch {
 				case tt.deleted && !errors.Is(err, job.ErrArrayNotFound):
@@ -276,20 +276,20 @@ func TestScrubOfChangedArray(t *testing.T) {
 	}
 }
 
-// What a read in part returns is what was checked, not what was read before the check.
+// A partial read returns the verified bytes, not the bytes read before the check.
 func TestReadReturnsWhatWasChecked(t *testing.T) {
 	data := make([]byte, 200_000)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(data)
 	for _, r := range [][2]int{{10, 20}, {65_000, 65_536}, {131_000, 131_072}, {65_536, 65_600}, {199_000, 200_000}} {
-		p := make([]byte, r[1]-r[0]) // as if the disk had returned zeros the first time
+		p := make([]byte, r[1]-r[0]) // simulate a disk that returned zeros the first time
 		if err := array.Check(data, p, int64(r[0])); err != nil || !bytes.Equal(p, data[r[0]:r[1]]) {
-			t.Errorf("bytes %d to %d: got others, or %v, want those that were checked", r[0], r[1], err)
+			t.Errorf("bytes %d to %d: got other bytes, or %v, want the verified ones", r[0], r[1], err)
 		}
 	}
 }
 
-// Whatever takes the place of files in the directory, the store opens and the other arrays are there.
-func TestOpenWhateverIsThere(t *testing.T) {
+// The store opens despite any kind of damage in the directory, and the other arrays are usable.
+func TestOpenDamagedDirectory(t *testing.T) {
 	for name, spoil := range map[string]func(record, file string) error{
 		"an empty record":         func(record, _ string) error { return os.Truncate(record, 0) },
 		"a record of a newer one": func(record, _ string) error { return os.WriteFile(record, []byte(`{"version":99}`), 0o600) },
@@ -357,7 +357,7 @@ func TestOpenWhateverIsThere(t *testing.T) {
 	}
 }
 
-// The file of an array whose record cannot be read stays, and the array is back with its record.
+// The file of an array with an unreadable record stays, and the array returns with its record.
 func TestRecordIsBack(t *testing.T) {
 	dir := t.TempDir()
 	arraytest.MustPut(t, open(t, array.Config{Dir: dir}), "acme", "x", arraytest.File(t, 10, 1))
@@ -383,13 +383,13 @@ func TestRecordIsBack(t *testing.T) {
 	end()
 }
 
-// A tenant whose directory cannot be read has no part in what others do.
+// A tenant whose directory cannot be read does not affect others.
 func TestTenantThatCannotBeRead(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, array.Config{Dir: dir})
 	arraytest.MustPut(t, s, "acme", "x", arraytest.File(t, 10, 1))
 	arraytest.MustPut(t, s, "other", "x", arraytest.File(t, 10, 1))
-	// A file in place of the directory: root can read a directory whatever its mode.
+	// A file in place of the directory: root can read a directory of any mode.
 	if err := os.Rename(filepath.Join(dir, "t-acme"), filepath.Join(dir, "away")); err != nil {
 		t.Fatal(err)
 	}
@@ -405,7 +405,7 @@ func TestTenantThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// Uploads stop before the disk has less left than it must, also several at the same time; what they wrote comes back.
+// Concurrent uploads stop before the disk has less space than required, and free what they wrote.
 func TestSpare(t *testing.T) {
 	const disk = 10 << 20
 	dir := t.TempDir()
@@ -427,13 +427,13 @@ func TestSpare(t *testing.T) {
 	}
 	s := open(t, array.Config{Dir: dir, Spare: spare})
 	file := arraytest.File(t, 500_000, 1) // 4 MB
-	refused := func(err error) bool {
+	rejected := func(err error) bool {
 		r, ok := errors.AsType[*job.Rejection](err)
 		return ok && errors.Is(err, job.ErrStorage) && r.RetryAfter > 0 && strings.Contains(r.Detail, "room")
 	}
 	_, _, err := s.Put(t.Context(), "acme", "x", iotest.ErrReader(errors.New("read")), job.ArrayUpload{Bytes: disk + 1})
-	if !refused(err) {
-		t.Errorf("announced: got %v, want a refusal before anything is read", err)
+	if !rejected(err) {
+		t.Errorf("declared: got %v, want a rejection before anything is read", err)
 	}
 	var wg sync.WaitGroup
 	var stored atomic.Int32
@@ -442,8 +442,8 @@ func TestSpare(t *testing.T) {
 			_, _, err := arraytest.Put(t, s, "acme", string(rune('a'+i)), file)
 			if err == nil {
 				stored.Add(1)
-			} else if !refused(err) {
-				t.Errorf("got %v, want a refusal for want of room", err)
+			} else if !rejected(err) {
+				t.Errorf("got %v, want a rejection for lack of space", err)
 			}
 		})
 	}
@@ -460,12 +460,13 @@ func TestSpare(t *testing.T) {
 	for _, name := range []string{"x", "y"} {
 		arraytest.MustPut(t, s, "acme", name, file)
 	}
-	if _, _, err := arraytest.Put(t, s, "acme", "z", file); !refused(err) {
-		t.Errorf("the third of 4 MB on 10: got %v, want a refusal", err)
+	if _, _, err := arraytest.Put(t, s, "acme", "z", file); !rejected(err) {
+		t.Errorf("the third of 4 MB on 10: got %v, want a rejection", err)
 	}
 }
 
-// What one upload is writing counts for the others before the disk shows it. Each round has one moment in which that matters.
+// Bytes being written by one upload count for the others before the disk shows them. Each round has one moment at which
+// that matters.
 func TestSpareOfUploadsUnderWay(t *testing.T) {
 	const disk, uploads = 1 << 20, 8
 	file := arraytest.File(t, 25_000, 1) // 200 KB, of which five fit
@@ -480,7 +481,7 @@ func TestSpareOfUploadsUnderWay(t *testing.T) {
 					used += info.Size()
 				}
 			}
-			most.Store(max(most.Load(), used)) // it is called by one at a time
+			most.Store(max(most.Load(), used)) // never called concurrently
 			return disk - used
 		}})
 		var wg sync.WaitGroup
@@ -488,12 +489,12 @@ func TestSpareOfUploadsUnderWay(t *testing.T) {
 			wg.Go(func() {
 				_, _, err := arraytest.Put(t, s, "acme", string(rune('a'+i)), file)
 				if r, ok := errors.AsType[*job.Rejection](err); err != nil && (!ok || !errors.Is(r, job.ErrStorage)) {
-					t.Errorf("got %v, want none, or a refusal for want of room", err)
+					t.Errorf("got %v, want none, or a rejection for lack of space", err)
 				}
 			})
 		}
 		wg.Wait()
-		// Another upload asks for the last time.
+		// Another upload checks the space a last time.
 		_, _, _ = arraytest.Put(t, s, "acme", "last", file)
 		if most.Load() > disk {
 			t.Fatalf("uploads took %d bytes of %d", most.Load(), disk)
@@ -501,7 +502,7 @@ func TestSpareOfUploadsUnderWay(t *testing.T) {
 	}
 }
 
-// BenchmarkRead reads an array that is in memory, whose blocks were checked before.
+// BenchmarkRead reads an array in memory whose blocks are already verified.
 func BenchmarkRead(b *testing.B) {
 	dir := b.TempDir()
 	s, err := array.Open(array.Config{Dir: dir})

@@ -2,10 +2,10 @@ package array
 
 import "bytes"
 
-// SetSync replaces how a directory is forced to disk.
+// SetSync replaces the function that syncs a directory.
 func (s *Store) SetSync(sync func(dir string) error) { s.sync = sync }
 
-// Check checks p, which was read at off of a file that was uploaded, and has not changed since.
+// Check verifies p, which was read at off of an unchanged uploaded file.
 func Check(file, p []byte, off int64) error {
 	var s summer
 	_, _ = s.Write(file) // never fails

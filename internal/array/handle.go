@@ -10,35 +10,35 @@ import (
 	"gather/internal/npy"
 )
 
-// A Handle is an array in use, wherever it is kept. It must be closed, once.
+// A Handle is an array in use, in any store. It must be closed once.
 type Handle struct {
 	Header npy.Header
 	SHA256 string
-	// Use is the mark of a job that uses this content under this name: its pinned spec has it.
+	// Use is the reference ID of jobs that use this content under this name: their pinned specs contain it.
 	Use string
 	Reader
 }
 
 // A Reader reads an array, also concurrently, until it is closed.
 type Reader interface {
-	// ReadAtContext is ReadAt of io.ReaderAt that gives up when ctx is done.
+	// ReadAtContext is ReadAt of io.ReaderAt, interrupted when ctx is done.
 	ReadAtContext(ctx context.Context, p []byte, off int64) (int, error)
-	// Close gives the array back.
+	// Close releases the array.
 	Close() error
 }
 
-// patience bounds a read that has no context.
-const patience = 30 * time.Second
+// readTimeout bounds a read without a context.
+const readTimeout = 30 * time.Second
 
-// ReadAt implements io.ReaderAt. It gives up, with job.ErrStorage, when the bytes do not come for a while.
+// ReadAt implements io.ReaderAt. It fails with job.ErrStorage after readTimeout.
 func (h *Handle) ReadAt(p []byte, off int64) (int, error) {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), patience, job.ErrStorage)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), readTimeout, job.ErrStorage)
 	defer cancel()
 	return h.ReadAtContext(ctx, p, off)
 }
 
-// Use returns the mark of the jobs that use an array of this content under this name: 32 characters, the same on every
-// node. It is the content that counts: the same file uploaded again is the same array.
+// Use returns the reference ID of jobs that use an array with this content under this name: 32 characters, the same on
+// every node. The same file uploaded again has the same ID.
 func Use(tenant, name, sha string) string {
 	sum := sha256.Sum256([]byte(tenant + "\x00" + name + "\x00" + sha))
 	return hex.EncodeToString(sum[:16])

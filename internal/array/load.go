@@ -15,8 +15,8 @@ import (
 	"gather/internal/reads"
 )
 
-// load reads the arrays of one tenant and removes files without a record. An array that cannot be read is logged, and is
-// damaged: no array prevents the start.
+// load reads the arrays of one tenant and removes files without a record. An unreadable array is logged and damaged,
+// and does not prevent the start.
 func (s *Store) load(tenant string) {
 	dir, t := s.dir(tenant), s.tenant(tenant)
 	files, err := os.ReadDir(dir)
@@ -27,7 +27,7 @@ func (s *Store) load(tenant string) {
 	}
 	t.made = true
 	owned := make(map[string]bool)
-	whole := true // every record could be read
+	whole := true // every record is readable
 	for _, f := range files {
 		name, ok := strings.CutSuffix(f.Name(), ".json")
 		if !ok || CheckName(name) != nil {
@@ -46,7 +46,7 @@ func (s *Store) load(tenant string) {
 		t.used += e.Bytes
 	}
 	for _, f := range files {
-		// The file of a record that cannot be read is not known: then none is removed.
+		// The file of an unreadable record is unknown: then remove none.
 		if owned[f.Name()] || !whole && strings.HasSuffix(f.Name(), ".npy") {
 			continue
 		}
@@ -56,7 +56,7 @@ func (s *Store) load(tenant string) {
 	}
 }
 
-// maxRecord bounds the size of a record: of an array of 16 TiB.
+// maxRecord bounds the size of a record, for an array of 16 TiB.
 const maxRecord = 2 << 30
 
 // read reads the record of an array and checks its file.
@@ -76,15 +76,15 @@ func (e *entry) read(dir, name string) error {
 		return fmt.Errorf("%w: the record has version %d; this release reads %d", job.ErrVersion, e.Version, recordVersion)
 	}
 	if e.Name != name || filepath.Base(e.File) != e.File || !strings.HasSuffix(e.File, ".npy") {
-		return fmt.Errorf("%w: it is not the record of this array", job.ErrCorrupt)
+		return fmt.Errorf("%w: the record belongs to another array", job.ErrCorrupt)
 	}
 	e.header, e.damaged = readHeader(filepath.Join(dir, e.File), e.Bytes)
 	e.sums.Store(newChecksums(e.CRC32C, e.Bytes))
 	return nil
 }
 
-// readHeader reads the header of a file that should have so many bytes. It returns the header of a file of another size
-// too, and the zero one when it cannot be read.
+// readHeader reads the header of a file with an expected size. It also returns the header of a file of another size,
+// and the zero header if it is unreadable.
 func readHeader(path string, bytes int64) (npy.Header, error) {
 	f, err := reads.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

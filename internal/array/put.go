@@ -16,10 +16,10 @@ import (
 	"gather/internal/job"
 )
 
-// Put reads an .npy file from r and stores it under a name, in place of an array before. It reports whether the name is
+// Put reads an .npy file from r and stores it under a name, replacing an existing array. It reports whether the name is
 // new.
 //
-// Options.Bytes is the declared length of the upload, -1 for none; Options.SHA256 the declared checksum, if any. Errors:
+// Options.Bytes is the declared length of the upload or -1; Options.SHA256 the declared checksum or "". Errors:
 // *fields.Errors for an invalid name, header, size or checksum; job.ErrTooLarge; job.ErrQuota as a *job.Rejection;
 // job.ErrArrayInUse; job.ErrPrecondition; job.ErrStorage, after which the array may be the new one, also as a
 // *job.Rejection; the error of r.
@@ -50,7 +50,7 @@ func (s *Store) Put(ctx context.Context, tenant, name string, r io.Reader, o job
 	return s.commit(tenant, up, e, o.Precondition)
 }
 
-// admit returns why an upload is refused before any of it is read.
+// admit returns why an upload is rejected before any of it is read.
 func (s *Store) admit(tenant, name string, o job.ArrayUpload) error {
 	if err := s.limits.Admit(name, o); err != nil {
 		return err
@@ -67,8 +67,8 @@ func (s *Store) admit(tenant, name string, o job.ArrayUpload) error {
 	return s.checkSpare(max(0, o.Bytes))
 }
 
-// checkSpare returns a job.ErrStorage unless the disk has room for so many more bytes. Bytes that are being written
-// count as written. s.mu is held.
+// checkSpare returns a job.ErrStorage unless the disk has space for more bytes, counting the bytes being written. s.mu
+// is held.
 func (s *Store) checkSpare(bytes int64) error {
 	if s.cfg.Spare == nil {
 		return nil
@@ -82,7 +82,7 @@ func (s *Store) checkSpare(bytes int64) error {
 	return nil
 }
 
-// makeDir returns the directory of a tenant, which it makes if it has to.
+// makeDir returns the directory of a tenant, creating it if needed.
 func (s *Store) makeDir(tenant string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,7 +100,7 @@ func (s *Store) makeDir(tenant string) (string, error) {
 	return dir, nil
 }
 
-// commit makes an upload the array of its name.
+// commit replaces the array with an upload.
 func (s *Store) commit(tenant string, up *upload, e *entry, p job.Precondition) (job.Array, bool, error) {
 	data, err := json.Marshal(e.record)
 	if err != nil {
@@ -126,7 +126,7 @@ func (s *Store) commit(tenant string, up *upload, e *entry, p job.Precondition) 
 		t.used -= old.Bytes
 	}
 	if err := s.sync(dir); err != nil {
-		// A crash may bring the old record back, so its file stays until the next start.
+		// A crash may restore the old record, so its file stays until the next start.
 		return job.Array{}, false, fmt.Errorf("%w: %w", job.ErrStorage, err)
 	}
 	if old != nil {
@@ -135,8 +135,8 @@ func (s *Store) commit(tenant string, up *upload, e *entry, p job.Precondition) 
 	return e.describe(), old == nil, nil
 }
 
-// replaceFile writes a file so that a crash leaves the old one or the new one; which of them is certain when its directory
-// was synced.
+// replaceFile writes a file so that a crash leaves the old or the new one; syncing its directory makes the new one
+// durable.
 func replaceFile(path string, data []byte) error {
 	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -152,14 +152,14 @@ func replaceFile(path string, data []byte) error {
 	return err
 }
 
-// upload is an array on its way in.
+// upload is an upload in progress.
 type upload struct {
 	store  *Store
 	tenant string
 	path   string
 	file   *os.File
 	sums   summer
-	bytes  int64 // counted as the tenant's
+	bytes  int64 // counted toward the tenant
 	kept   bool
 }
 
@@ -180,7 +180,7 @@ func (u *upload) receive(ctx context.Context, r io.Reader, o job.ArrayUpload) (C
 	return content, nil
 }
 
-// Write implements io.Writer for the bytes of the client. It counts them before they are written.
+// Write implements io.Writer for the bytes of the client. It counts them before it writes them.
 func (u *upload) Write(p []byte) (int, error) {
 	if err := u.grow(int64(len(p))); err != nil {
 		return 0, err
@@ -195,7 +195,7 @@ func (u *upload) Write(p []byte) (int, error) {
 	return u.sums.Write(p)
 }
 
-// grow counts n more bytes, which are about to be written.
+// grow counts n more bytes before they are written.
 func (u *upload) grow(n int64) error {
 	s := u.store
 	s.mu.Lock()
@@ -213,7 +213,7 @@ func (u *upload) grow(n int64) error {
 	return nil
 }
 
-// end closes the file, and removes it unless it was kept.
+// end closes the file, and removes it unless it was committed.
 func (u *upload) end() {
 	if u.file != nil {
 		_ = u.file.Close() // it was synced, or is removed

@@ -12,7 +12,7 @@ import (
 	"gather/internal/reads"
 )
 
-// Acquire opens an array for a job; job.ErrArrayNotFound, job.ErrCorrupt, job.ErrStorage, or an error of the disk.
+// Acquire opens an array for a job. Errors: job.ErrArrayNotFound, job.ErrCorrupt, job.ErrStorage, or a disk error.
 func (s *Store) Acquire(_ context.Context, tenant, name string) (*Handle, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -35,8 +35,8 @@ func (s *Store) Acquire(_ context.Context, tenant, name string) (*Handle, error)
 	}, nil
 }
 
-// Open returns an array and opens its file. The array may be replaced and deleted meanwhile, which does not change the
-// reads. Errors are those of Acquire and job.ErrArrayDamaged.
+// Open returns an array and opens its file. Replacing or deleting the array does not affect open files. Errors: the
+// errors of Acquire and job.ErrArrayDamaged.
 func (s *Store) Open(_ context.Context, tenant, name string) (job.Array, job.ArrayFile, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,7 +65,7 @@ func (s *Store) openFile(tenant string, e *entry) (*os.File, error) {
 	return f, nil
 }
 
-// usable returns why an array cannot be read, if it is known that it cannot.
+// usable returns why an array is known to be unreadable, or nil.
 func (e *entry) usable() error {
 	if e.damaged != nil {
 		return fmt.Errorf("the stored file is damaged; upload it again: %w", e.damaged)
@@ -73,7 +73,7 @@ func (e *entry) usable() error {
 	return nil
 }
 
-// release gives an acquired array back.
+// release releases an acquired array.
 func (s *Store) release(e *entry) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,7 +93,7 @@ type fileReader struct {
 	close func() error
 }
 
-// ReadAtContext implements Reader. An array that turns out to be damaged is not opened again.
+// ReadAtContext implements Reader. An array found to be damaged is not opened again.
 func (r *fileReader) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
 	if ctx.Err() != nil {
 		return 0, context.Cause(ctx)
@@ -116,7 +116,7 @@ func (r *fileReader) ReadAtContext(ctx context.Context, p []byte, off int64) (in
 // Close implements Reader.
 func (r *fileReader) Close() error { return r.close() }
 
-// damage records the error of the file of an array.
+// damage records the error of an array's file.
 func (s *Store) damage(e *entry, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

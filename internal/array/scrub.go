@@ -14,14 +14,15 @@ import (
 	"gather/internal/job"
 )
 
-// scrubPiece is the size of one read of Scrub, scrubPause the pause after it: 64 MiB a second leave the disk to others.
+// scrubPiece is the size of one read of Scrub, scrubPause the pause after it: 64 MiB per second leave the disk to
+// others.
 const (
 	scrubPiece = 1 << 20
 	scrubPause = time.Second / 64
 )
 
-// Scrub reads the arrays without checksums, which an early version stored: an array that matches its SHA-256 gets
-// checksums, any other is damaged. It returns when all were read or ctx is done.
+// Scrub reads arrays without checksums, stored by an early version: an array that matches its SHA-256 gets checksums,
+// others are damaged. It returns when all were read or ctx is done.
 func (s *Store) Scrub(ctx context.Context) {
 	type one struct {
 		tenant string
@@ -81,7 +82,7 @@ func (s *Store) scrub(ctx context.Context, tenant string, e *entry) error {
 	return s.addChecksums(tenant, e, checked)
 }
 
-// addChecksums stores the checksums of an array, if it is still there.
+// addChecksums stores the checksums of an array if it still exists.
 func (s *Store) addChecksums(tenant string, e *entry, c *checksums) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,7 +95,7 @@ func (s *Store) addChecksums(tenant string, e *entry, c *checksums) error {
 	if err != nil {
 		return err
 	}
-	// The directory is not synced: after a crash the record of before is as good.
+	// The directory is not synced: after a crash the previous record is as good.
 	if err := replaceFile(filepath.Join(s.dir(tenant), e.Name+".json"), data); err != nil {
 		return err
 	}

@@ -13,8 +13,8 @@ import (
 	"gather/internal/reads"
 )
 
-// A Snapshot is the arrays of all tenants at one instant. Until it is closed their files stay on disk, also when arrays are
-// replaced or deleted.
+// A Snapshot is the arrays of all tenants at one instant. Their files stay on disk until it is closed, even if arrays
+// are replaced or deleted.
 type Snapshot struct {
 	store  *Store
 	arrays []SavedArray
@@ -23,7 +23,7 @@ type Snapshot struct {
 // A SavedArray is one array of a snapshot.
 type SavedArray struct {
 	Tenant, Name string
-	// Err is why the array cannot be read: a damaged file or record; nil otherwise.
+	// Err is why the array is unreadable, because of a damaged file or record; nil otherwise.
 	Err error
 
 	store  *Store
@@ -31,18 +31,18 @@ type SavedArray struct {
 	record record
 }
 
-// A SavedFile is one of the two files of an array: a store that has both has the array.
+// A SavedFile is one of the two files of an array; a store with both has the array.
 type SavedFile struct {
 	// Path is relative to the directory of the store, with slashes.
 	Path  string
 	Bytes int64
-	// SHA256 is the checksum of the content in hexadecimal; "" for a record.
+	// SHA256 is the hexadecimal checksum of the content; "" for a record.
 	SHA256 string
 	// Open opens the file.
 	Open func() (io.ReadCloser, error)
 }
 
-// Snapshot returns the arrays as they are now. It must be closed.
+// Snapshot returns the current arrays. It must be closed.
 func (s *Store) Snapshot() *Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,10 +57,10 @@ func (s *Store) Snapshot() *Snapshot {
 	return n
 }
 
-// Arrays returns the arrays, in no order.
+// Arrays returns the arrays in any order.
 func (n *Snapshot) Arrays() []SavedArray { return n.arrays }
 
-// Close removes the files of arrays that were deleted meanwhile.
+// Close removes the files of arrays deleted meanwhile.
 func (n *Snapshot) Close() {
 	s := n.store
 	s.mu.Lock()
@@ -69,16 +69,16 @@ func (n *Snapshot) Close() {
 		return
 	}
 	for _, name := range s.dropped {
-		_ = os.Remove(name) // else at the next start
+		_ = os.Remove(name) // otherwise at the next start
 	}
 	s.dropped = nil
 }
 
-// Dir is the directory of the array's tenant, relative to the directory of the store.
+// Dir returns the directory of the array's tenant, relative to the directory of the store.
 func (a *SavedArray) Dir() string { return tenantDir(a.Tenant) }
 
-// Files returns the files of an array without an Err, in the order in which they should be written: the record, which makes
-// an array exist, is the last.
+// Files returns the files of an array without an Err in the order in which they should be written: the record, which
+// makes the array exist, is last.
 func (a *SavedArray) Files() ([2]SavedFile, error) {
 	data, err := json.Marshal(a.record)
 	if err != nil {
@@ -95,7 +95,7 @@ func (a *SavedArray) Files() ([2]SavedFile, error) {
 	}, nil
 }
 
-// Damaged marks the array as damaged: its file differs from the stored one.
+// Damaged marks the array as damaged, because its file differs from the stored one.
 func (a *SavedArray) Damaged(reason string) {
 	a.store.damage(a.entry, fmt.Errorf("%w: %s", job.ErrCorrupt, reason))
 }

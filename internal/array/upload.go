@@ -17,10 +17,11 @@ import (
 	"gather/internal/npy"
 )
 
-// maxName is the longest name, in bytes.
+// maxName is the maximum length of a name, in bytes.
 const maxName = 128
 
-// CheckName returns an error for a name that is not 1 to maxName letters, digits, '.', '_' and '-', the first no '.'.
+// CheckName returns an error unless a name is 1 to maxName letters, digits, '.', '_' and '-', and does not begin with
+// '.'.
 func CheckName(name string) error {
 	ok := name != "" && len(name) <= maxName && name[0] != '.'
 	for i := range len(name) {
@@ -33,11 +34,11 @@ func CheckName(name string) error {
 	return nil
 }
 
-// Limits bound uploads, for every store.
+// Limits bound uploads in any store.
 type Limits struct {
-	// MaxBytes bounds one array, TenantBytes all arrays of a tenant, with their headers; 0 is no bound.
+	// MaxBytes bounds one array, TenantBytes all arrays of a tenant, including headers; 0 is no bound.
 	MaxBytes, TenantBytes int64
-	// Ready returns nil, or why nothing may be written now; nil is always ready.
+	// Ready returns why writes are rejected now, or nil; nil is always ready.
 	Ready func() error
 }
 
@@ -49,7 +50,7 @@ type Content struct {
 	SHA256 string
 }
 
-// Describe is an array of this content.
+// Describe returns an array with this content.
 func (c *Content) Describe(name string, created time.Time, inUse bool) job.Array {
 	return job.Array{
 		Name: name, DType: dtypeName(c.Header.Type), Shape: c.Header.Shape, Fortran: c.Header.Fortran,
@@ -71,8 +72,8 @@ func dtypeName(t npy.Type) string {
 	}
 }
 
-// Admit returns why an upload is refused before any of it is read: *fields.Errors for its name, job.ErrTooLarge,
-// job.ErrStorage.
+// Admit returns why an upload is rejected before any of it is read. Errors: *fields.Errors for its name,
+// job.ErrTooLarge, job.ErrStorage.
 func (l *Limits) Admit(name string, o job.ArrayUpload) error {
 	if err := CheckName(name); err != nil {
 		return err
@@ -83,24 +84,24 @@ func (l *Limits) Admit(name string, o job.ArrayUpload) error {
 	return l.ready()
 }
 
-// Receive reads an .npy file from r in constant memory, checks it, and writes all of it to w. It stops as soon as the
-// file cannot be valid. Errors: *fields.Errors for an invalid header, size or checksum; job.ErrTooLarge; job.ErrStorage
-// of Ready; the errors of r and w; the cause of ctx.
+// Receive reads an .npy file from r in constant memory, validates it, and writes all of it to w. It stops as soon as
+// the file cannot be valid. Errors: *fields.Errors for an invalid header, size or checksum; job.ErrTooLarge;
+// job.ErrStorage of Ready; the errors of r and w; the cause of ctx.
 func (l *Limits) Receive(ctx context.Context, r io.Reader, o job.ArrayUpload, w io.Writer) (Content, error) {
 	m := &meter{limits: l, to: w, sum: sha256.New()}
 	in := buffers.Get().(*bufio.Reader)
 	in.Reset(readerContext{ctx, r})
 	defer func() { in.Reset(nil); buffers.Put(in) }()
-	// The header is checked before the rest is read.
+	// Check the header before reading the rest.
 	header, err := npy.ParseHeader(io.TeeReader(in, m))
 	if err != nil {
-		return Content{}, formatFault(err)
+		return Content{}, formatError(err)
 	}
-	if _, err := in.WriteTo(m); err != nil { // by the reader's own buffer
+	if _, err := in.WriteTo(m); err != nil { // with the reader's own buffer
 		return Content{}, err
 	}
 	if err := header.CheckSize(m.bytes); err != nil {
-		return Content{}, formatFault(err)
+		return Content{}, formatError(err)
 	}
 	c := Content{Header: header, Bytes: m.bytes, SHA256: hex.EncodeToString(m.sum.Sum(nil))}
 	if o.SHA256 != "" && o.SHA256 != c.SHA256 {
@@ -109,7 +110,7 @@ func (l *Limits) Receive(ctx context.Context, r io.Reader, o job.ArrayUpload, w 
 	return c, nil
 }
 
-// CheckQuota returns a *job.Rejection of job.ErrQuota if the arrays of a tenant may not have that many bytes.
+// CheckQuota returns a *job.Rejection of job.ErrQuota if a tenant's arrays must not have that many bytes.
 func (l *Limits) CheckQuota(bytes int64) error {
 	if l.TenantBytes <= 0 || bytes <= l.TenantBytes {
 		return nil
@@ -120,7 +121,7 @@ func (l *Limits) CheckQuota(bytes int64) error {
 	}
 }
 
-// ready returns nil, or a job.ErrStorage when nothing may be written now.
+// ready returns a job.ErrStorage while writes are rejected, or nil.
 func (l *Limits) ready() error {
 	if l.Ready == nil {
 		return nil
@@ -138,13 +139,13 @@ func (l *Limits) tooLarge() error {
 	}
 }
 
-// meter counts and sums the bytes that are written through it, up to the limits.
+// meter counts and checksums the bytes written through it, up to the limits.
 type meter struct {
 	limits *Limits
 	to     io.Writer
 	sum    hash.Hash
 	bytes  int64
-	asked  int64 // the bytes at the last call of Ready
+	checked  int64 // bytes at the last call of Ready
 }
 
 // readyEvery is the number of bytes after which an upload calls Ready again.
@@ -153,11 +154,11 @@ const readyEvery = 8 << 20
 // Write implements io.Writer.
 func (m *meter) Write(p []byte) (int, error) {
 	n := m.bytes + int64(len(p))
-	if n >= m.asked+readyEvery {
+	if n >= m.checked+readyEvery {
 		if err := m.limits.ready(); err != nil {
 			return 0, err
 		}
-		m.asked = n
+		m.checked = n
 	}
 	if m.limits.MaxBytes > 0 && n > m.limits.MaxBytes {
 		return 0, m.limits.tooLarge()
@@ -170,20 +171,20 @@ func (m *meter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// copyBuffer is the size of one read and write, and all that an upload holds of its content.
+// copyBuffer is the size of reads and writes, and of an upload's buffer.
 const copyBuffer = 64 << 10
 
 var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, copyBuffer) }}
 
-// formatFault turns an error of the format into a field error, and returns other errors unchanged.
-func formatFault(err error) error {
+// formatError converts an error of the format to a field error, and returns other errors unchanged.
+func formatError(err error) error {
 	if errors.Is(err, npy.ErrFormat) {
 		return fields.Invalidf("", "%v", err)
 	}
 	return err
 }
 
-// readerContext ends a read when its context does.
+// readerContext ends a read when its context is done.
 type readerContext struct {
 	ctx context.Context
 	r   io.Reader

@@ -1,8 +1,8 @@
 // Package backup copies the data directory of a running server as a tar archive, and restores it.
 //
-// A backup is of one instant: it has every job that was durable then, in its state, and the arrays of that instant. The
-// last file of the archive, SHA256SUMS, has the checksums of all others, as sha256sum(1) writes them; an archive without
-// it is incomplete. The extracted archive is a data directory.
+// A backup shows one instant: every durable job in its state, and the arrays of that instant. The last file of the
+// archive, SHA256SUMS, has the checksums of all others in the format of sha256sum(1); an archive without it is
+// incomplete. The extracted archive is a data directory.
 package backup
 
 import (
@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	// stagingName is the directory in the data directory that holds the copy of the journal while it is sent.
+	// stagingName is the directory in the data directory with the copy of the journal while it is sent.
 	stagingName = "backup.tmp"
 	// sumsName is the last file of an archive.
 	sumsName = "SHA256SUMS"
@@ -48,9 +48,9 @@ type Backup struct {
 // Clean removes the files of an interrupted backup from a data directory.
 func Clean(dataDir string) error { return os.RemoveAll(filepath.Join(dataDir, stagingName)) }
 
-// New takes a backup of a data directory; there may be one at a time. It costs hard links of the journal's tables and a copy of
-// the end of its log, within the data directory, and keeps the files of arrays that are deleted until it is closed. Errors are
-// those of Checkpoint and of the disk.
+// New starts a backup of a data directory; one at a time. It creates hard links of the journal's tables and a copy of
+// the end of its log in the data directory, and keeps the files of deleted arrays until it is closed. Errors: errors of
+// Checkpoint and of the disk.
 func New(ctx context.Context, dataDir string, j Journal, arrays *array.Store) (*Backup, error) {
 	if err := Clean(dataDir); err != nil {
 		return nil, err
@@ -80,16 +80,16 @@ func (b *Backup) Close() error {
 type Summary struct {
 	Arrays int   `json:"arrays"`
 	Bytes  int64 `json:"bytes"` // of all files
-	// Damaged are arrays that were left out or copied as they are because they are damaged, with the reason.
+	// Damaged lists damaged arrays, which were omitted or copied unchanged, with the reason.
 	Damaged []string `json:"damaged,omitempty"`
 }
 
-// Write writes the archive. Errors are those of w and of the disk, and the cause of ctx; the archive is then incomplete,
-// and Restore rejects it. Damaged arrays are no error.
+// Write writes the archive. Errors: errors of w and of the disk, and the cause of ctx; the archive is then incomplete,
+// and Restore rejects it. Damaged arrays are not errors.
 func (b *Backup) Write(ctx context.Context, w io.Writer) (Summary, error) {
 	a := &archive{ctx: ctx, tar: tar.NewWriter(w), taken: b.taken, copied: make([]byte, 1<<20)}
-	// A directory with the mark and without the last of the journal's files is refused at a start: so these come first and last,
-	// and a directory that was extracted in part is never taken for a whole one.
+	// A server does not start on a directory with the mark but without the last of the journal's files. So these are
+	// first and last, and a partially extracted directory is never used.
 	err := a.addFile(filepath.Join(b.journal(), journal.MarkName), journal.MarkName)
 	if err == nil {
 		err = a.addArrays(b.arrays)
@@ -106,7 +106,7 @@ func (b *Backup) Write(ctx context.Context, w io.Writer) (Summary, error) {
 	return a.sum, nil
 }
 
-// archive is an archive that is being written.
+// archive is an archive being written.
 type archive struct {
 	ctx    context.Context //nolint:containedctx // of one Write
 	tar    *tar.Writer
@@ -122,7 +122,7 @@ func (a *archive) addArrays(n *array.Snapshot) error {
 	for i := range arrays {
 		s := &arrays[i]
 		if s.Err != nil {
-			a.damaged(s, fmt.Errorf("left out: %w", s.Err))
+			a.damaged(s, fmt.Errorf("omitted: %w", s.Err))
 			continue
 		}
 		if err := a.addDirs(dirs, arraysName, arraysName+"/"+s.Dir()); err != nil {
@@ -135,7 +135,7 @@ func (a *archive) addArrays(n *array.Snapshot) error {
 	return nil
 }
 
-// addDirs adds directories that the archive does not have: tar(1) would make them with its own mode.
+// addDirs adds directories that the archive does not have, because tar(1) would create them with its own mode.
 func (a *archive) addDirs(have map[string]bool, names ...string) error {
 	for _, name := range names {
 		if have[name] {
@@ -162,7 +162,7 @@ func (a *archive) addArray(s *array.SavedArray) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				s.Damaged("it is missing")
 			}
-			a.damaged(s, fmt.Errorf("left out: %w", err))
+			a.damaged(s, fmt.Errorf("omitted: %w", err))
 			return nil
 		}
 		padded := &padder{Reader: from}
@@ -193,7 +193,7 @@ func (a *archive) damaged(s *array.SavedArray, err error) {
 
 var errShort = errors.New("its file is shorter than it was")
 
-// padder continues with zeros where a file cannot be read: its size is already in the archive.
+// padder continues with zeros where a file is unreadable, because its size is already in the archive.
 type padder struct {
 	io.Reader
 	err error
@@ -213,7 +213,7 @@ func (p *padder) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// addJournal copies the files of a journal but the mark, in the order of their names.
+// addJournal copies the files of a journal except the mark, in the order of their names.
 func (a *archive) addJournal(dir string) error {
 	files, err := os.ReadDir(dir)
 	if err != nil {
@@ -244,7 +244,7 @@ func (a *archive) addFile(path, name string) error {
 	return err
 }
 
-// add adds a file of that many bytes, and returns its SHA-256.
+// add adds a file of size bytes, and returns its SHA-256.
 func (a *archive) add(name string, size int64, from io.Reader) (string, error) {
 	if err := a.header(name, size); err != nil {
 		return "", err
@@ -280,7 +280,7 @@ func (a *archive) close() error {
 	return a.tar.Close()
 }
 
-// contextReader ends a copy when its context does.
+// contextReader ends a copy when its context is done.
 type contextReader struct {
 	ctx context.Context //nolint:containedctx // of one copy
 	io.Reader

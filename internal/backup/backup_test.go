@@ -61,7 +61,7 @@ func (d *data) submit(t *testing.T) job.ID {
 	return id
 }
 
-// take takes a backup and calls meanwhile between the instant of the backup and its writing.
+// take makes a backup and calls meanwhile between the instant of the backup and its writing.
 func (d *data) take(t *testing.T, meanwhile func()) ([]byte, backup.Summary) {
 	t.Helper()
 	b, err := backup.New(t.Context(), d.dir, d.journal, d.arrays)
@@ -73,7 +73,7 @@ func (d *data) take(t *testing.T, meanwhile func()) ([]byte, backup.Summary) {
 	return out.Bytes(), sum
 }
 
-// wantArray compares an array with the file that was uploaded.
+// wantArray compares an array with the uploaded file.
 func (d *data) wantArray(t *testing.T, name string, want []byte) {
 	t.Helper()
 	h, err := d.arrays.Acquire(t.Context(), "t", name)
@@ -88,7 +88,7 @@ func (d *data) wantArray(t *testing.T, name string, want []byte) {
 	}
 }
 
-// A backup is of one instant: jobs and arrays that come, go or change after it are as they were.
+// A backup shows one instant: later changes of jobs and arrays are not in it.
 func TestInstant(t *testing.T) {
 	d := open(t, t.TempDir())
 	first, second := arraytest.File(t, 100_000, 1), arraytest.File(t, 100_000, 2)
@@ -128,20 +128,20 @@ func TestInstant(t *testing.T) {
 		r.wantArray(t, name, first)
 	}
 	if _, err := r.arrays.Get(t.Context(), "t", "new"); !errors.Is(err, job.ErrArrayNotFound) {
-		t.Errorf("an array of after the instant: got %v, want %v", err, job.ErrArrayNotFound)
+		t.Errorf("an array after the instant: got %v, want %v", err, job.ErrArrayNotFound)
 	}
 	if _, err := r.journal.Get(t.Context(), "t", before); err != nil {
-		t.Errorf("a job of before the instant: got %v, want it", err)
+		t.Errorf("a job before the instant: got %v, want it", err)
 	}
 	if _, err := r.journal.Get(t.Context(), "t", after); !errors.Is(err, job.ErrNotFound) {
-		t.Errorf("a job of after the instant: got %v, want %v", err, job.ErrNotFound)
+		t.Errorf("a job after the instant: got %v, want %v", err, job.ErrNotFound)
 	}
 	if err := backup.Restore(bytes.NewReader(archive), dir); err == nil || !strings.Contains(err.Error(), "not empty") {
 		t.Errorf("over a data directory: got %v, want that it is not empty", err)
 	}
 }
 
-// Damaged arrays are reported, and keep no backup from being made. One that is found while it is copied is damaged in the copy too.
+// Damaged arrays are reported and do not prevent a backup. One found during the copy is damaged in the copy too.
 func TestDamagedArrays(t *testing.T) {
 	d := open(t, t.TempDir())
 	file := arraytest.File(t, 100_000, 1)
@@ -185,7 +185,7 @@ func TestDamagedArrays(t *testing.T) {
 			t.Errorf("array %s: got %v, want %v", name, err, want)
 		}
 	}
-	// The second backup has noticed what the first one found.
+	// The first backup recorded the damage.
 	if _, again := d.take(t, func() {}); again.Arrays != 1 || len(again.Damaged) != 3 {
 		t.Errorf("again: got %+v, want one array, and three that are damaged", again)
 	}
@@ -205,8 +205,8 @@ func (d *data) file(t *testing.T, name string) string {
 	return filepath.Join(dir, file)
 }
 
-// An archive that was cut off or changed is not restored: either no journal opens on the directory, or it is one without jobs
-// because nothing was extracted.
+// A truncated or modified archive is not restored: either no journal opens on the directory, or it has no jobs because
+// nothing was extracted.
 func TestDamagedArchive(t *testing.T) {
 	d := open(t, t.TempDir())
 	arraytest.MustPut(t, d.arrays, "t", "x", arraytest.File(t, 2000, 1))
@@ -226,7 +226,7 @@ func TestDamagedArchive(t *testing.T) {
 		}
 		j, err := journal.Open(t.Context(), journal.Config{Dir: dir})
 		if !errors.Is(err, journal.ErrDamaged) {
-			t.Errorf("%s: a server starts on what was extracted: %v, want %v", what, err, journal.ErrDamaged)
+			t.Errorf("%s: a server starts on the extracted files: %v, want %v", what, err, journal.ErrDamaged)
 		}
 		if err == nil {
 			must(t, j.Close())
@@ -242,7 +242,7 @@ func TestDamagedArchive(t *testing.T) {
 	}
 }
 
-// content is where the content of a file of an archive begins.
+// content is the offset of a file's content in an archive.
 type content struct {
 	name string
 	at   int
@@ -263,7 +263,7 @@ func contents(t *testing.T, archive []byte) (all []content) {
 	}
 }
 
-// An archive writes nowhere but into its directory.
+// An archive only writes into its directory.
 func TestHostileArchive(t *testing.T) {
 	for _, h := range []tar.Header{
 		{Typeflag: tar.TypeReg, Name: "../x"},
@@ -287,7 +287,7 @@ func TestHostileArchive(t *testing.T) {
 	}
 }
 
-// An end of the context or of the reader ends a backup, and nothing of it stays.
+// The end of the context or of the reader ends a backup and removes its files.
 func TestInterrupted(t *testing.T) {
 	d := open(t, t.TempDir())
 	arraytest.MustPut(t, d.arrays, "t", "x", arraytest.File(t, 100_000, 1))

@@ -14,8 +14,7 @@ import (
 
 var update = flag.Bool("update", false, "make missing golden data; existing data never changes")
 
-// A backup of the first version can be restored: its directory opens, with the job and the array that were in it. See
-// job.Format.
+// A backup of the first version can be restored: its directory opens, with its job and its array. See job.Format.
 func TestGoldenBackup(t *testing.T) {
 	const golden = "testdata/v1/backup.tar"
 	content := arraytest.File(t, 1000, 1)

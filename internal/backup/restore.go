@@ -15,17 +15,17 @@ import (
 	"strings"
 )
 
-// ErrIncomplete is the error of an archive that ends early or differs from the written one.
+// ErrIncomplete is returned for an archive that is truncated or modified.
 var ErrIncomplete = errors.New("the backup is damaged or incomplete")
 
-// Bounds of the memory of Restore.
+// Memory bounds of Restore.
 const (
 	maxSums   = 1 << 30
 	maxMarker = 1 << 16
 )
 
-// Restore extracts an archive into dir, which must be empty or not exist, and forces it to disk. Until all checksums
-// have been compared a server refuses to start on the directory. Errors: ErrIncomplete; those of r and of the disk.
+// Restore extracts an archive into dir, which must be empty or not exist, and syncs it to disk. Until all checksums
+// have been verified a server does not start on the directory. Errors: ErrIncomplete, errors of r and of the disk.
 func Restore(r io.Reader, dir string) error {
 	if err := makeEmpty(dir); err != nil {
 		return err
@@ -42,7 +42,7 @@ func Restore(r io.Reader, dir string) error {
 	return nil
 }
 
-// makeEmpty makes a directory unless there is an empty one. The root of a file system may have a lost+found.
+// makeEmpty creates a directory unless an empty one exists. The root of a file system may have a lost+found.
 func makeEmpty(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -59,7 +59,7 @@ func makeEmpty(dir string) error {
 	return nil
 }
 
-// extraction is an archive that is being extracted.
+// extraction is an archive being extracted.
 type extraction struct {
 	root *os.Root
 	// sums has the checksums of the extracted files.
@@ -78,7 +78,7 @@ func (x *extraction) run(t *tar.Reader) error {
 		switch name := path.Clean(h.Name); {
 		case h.Typeflag == tar.TypeDir:
 		case h.Typeflag != tar.TypeReg || !fs.ValidPath(name):
-			return fmt.Errorf("%w: it has %q, which is no file of a backup", ErrIncomplete, h.Name)
+			return fmt.Errorf("%w: it has %q, which is not a file of a backup", ErrIncomplete, h.Name)
 		case name == sumsName:
 			if err := x.compare(io.LimitReader(t, maxSums)); err != nil {
 				return err
@@ -92,7 +92,7 @@ func (x *extraction) run(t *tar.Reader) error {
 	}
 }
 
-// extract writes one file, and notes its checksum.
+// extract writes one file and records its checksum.
 func (x *extraction) extract(name string, from io.Reader) (err error) {
 	if x.sums[name] != "" {
 		return fmt.Errorf("%w: it has %s twice", ErrIncomplete, name)
@@ -112,7 +112,7 @@ func (x *extraction) extract(name string, from io.Reader) (err error) {
 	return nil
 }
 
-// write writes a file and forces it to disk.
+// write writes a file and syncs it to disk.
 func (x *extraction) write(name string, from io.Reader) error {
 	if dir := path.Dir(name); !x.dirs[dir] {
 		if err := x.root.MkdirAll(dir, 0o700); err != nil {
@@ -133,7 +133,7 @@ func (x *extraction) write(name string, from io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// compare compares the checksums with those of the archive.
+// compare compares the checksums with the archive's.
 func (x *extraction) compare(from io.Reader) error {
 	lines, n := bufio.NewScanner(from), 0
 	for lines.Scan() {
@@ -151,7 +151,7 @@ func (x *extraction) compare(from io.Reader) error {
 	return nil
 }
 
-// finish forces the directories to disk, and then makes the directory a journal.
+// finish syncs the directories to disk, and then makes the directory a journal.
 func (x *extraction) finish() error {
 	for dir := range x.dirs {
 		if err := x.sync(dir); err != nil {
@@ -174,7 +174,7 @@ func (x *extraction) sync(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// readError turns a failed read into an error of the archive.
+// readError wraps errors of the reader as errors of the archive.
 type readError struct{ io.Reader }
 
 func (r readError) Read(p []byte) (int, error) {
@@ -185,7 +185,7 @@ func (r readError) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// noEOF makes an unexpected end of an end.
+// noEOF converts io.EOF to an unexpected end.
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

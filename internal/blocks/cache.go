@@ -1,8 +1,7 @@
 // Package blocks caches blocks of remote files in memory, for many concurrent readers.
 //
-// Guarantees. A Cache holds a bounded number of bytes, including blocks that are being fetched. A block that several
-// readers request is fetched once, by the first of them; if that one gives up, another takes over. A failed fetch is not
-// cached.
+// Guarantees. A Cache holds a bounded number of bytes, including blocks being fetched. A block that several readers
+// request is fetched once, by the first of them; if its context ends, another takes over. A failed fetch is not cached.
 //
 // A Cache starts no goroutine: a fetch runs in the goroutine of its reader. It is safe for concurrent use.
 package blocks
@@ -14,36 +13,36 @@ import (
 	"sync"
 )
 
-// Cache holds blocks, up to a bound of bytes; the least recently used are dropped first. A key identifies the content of
-// a block: changed content has another key.
+// Cache holds blocks up to a bound of bytes, and drops the least recently used first. A key identifies the content of a
+// block: changed content needs another key.
 type Cache[K comparable] struct {
 	limit int64
-	// fetches has room for as many blocks as the bound has, so that those being fetched never exceed it.
+	// fetches has one slot for each block within the bound, so that concurrent fetches never exceed it.
 	fetches chan struct{}
 
 	mu     sync.Mutex
 	blocks map[K]*block[K]
-	order  list.List // of *block that are fetched, the last used first
+	order  list.List // fetched blocks (*block), the most recently used first
 	held   int64     // bytes of blocks that are fetched or being fetched
 }
 
-// block is one range of a file. Everything but ready is written before ready is closed.
+// block is one range of a file. All fields except ready are written before ready is closed.
 type block[K comparable] struct {
 	key     K
 	ready   chan struct{}
 	data    []byte
 	err     error
-	gaveUp  bool          // err is of who fetched it, not of the store
+	gaveUp  bool          // the fetching reader gave up, so that another one retries
 	element *list.Element // in Cache.order, guarded by Cache.mu
 }
 
-// New returns a cache of limit bytes, for blocks of at most size bytes.
+// New returns a cache of limit bytes for blocks of at most size bytes.
 func New[K comparable](limit, size int64) *Cache[K] {
 	return &Cache[K]{limit: limit, fetches: make(chan struct{}, max(1, limit/size)), blocks: make(map[K]*block[K])}
 }
 
-// Get returns a block, of size bytes, which fetch reads if it is not cached; ctx is the context of fetch. The bytes must
-// not be kept or changed.
+// Get returns a block of size bytes, calling fetch unless it is cached; ctx is the context of fetch. The bytes must not
+// be kept or modified.
 func (c *Cache[K]) Get(ctx context.Context, k K, size int64, fetch func(p []byte) error) ([]byte, error) {
 	for {
 		if ctx.Err() != nil {
@@ -65,14 +64,14 @@ func (c *Cache[K]) Get(ctx context.Context, k K, size int64, fetch func(p []byte
 	}
 }
 
-// Held is how many bytes of blocks the cache holds.
+// Held returns the bytes of blocks that the cache holds.
 func (c *Cache[K]) Held() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.held
 }
 
-// find returns block k, and whether the caller has to fill it.
+// find returns block k, and whether the caller must fill it.
 func (c *Cache[K]) find(k K) (b *block[K], mine bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,10 +87,10 @@ func (c *Cache[K]) find(k K) (b *block[K], mine bool) {
 	return b, false
 }
 
-// errPanic is the error of a block whose fetch did not return.
+// errPanic is the error of a block whose fetch panicked.
 var errPanic = errors.New("the read did not return")
 
-// fill fetches a block. One that failed is forgotten, so that the next reader tries again.
+// fill fetches a block. A failed block is removed, so that the next reader retries.
 func (c *Cache[K]) fill(ctx context.Context, b *block[K], size int64, fetch func(p []byte) error) {
 	counted := int64(0)
 	defer func() { // also after a panic, so that no reader waits forever
@@ -122,7 +121,7 @@ func (c *Cache[K]) fill(ctx context.Context, b *block[K], size int64, fetch func
 	b.data, b.err, b.gaveUp = data, nil, false
 }
 
-// reserve counts a block that is about to be fetched, and makes room for it.
+// reserve counts a block before it is fetched, evicting others if needed.
 func (c *Cache[K]) reserve(size int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

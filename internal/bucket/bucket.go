@@ -1,13 +1,11 @@
-// Package bucket reads objects of the buckets that an operator allowed: of S3-compatible stores, and of local
-// directories.
+// Package bucket reads objects of the buckets that an operator allows: S3-compatible stores and local directories.
 //
 // Guarantees. No URL reaches outside of an allowed bucket and its prefix. An object is read by range, with few large
-// reads, and never as a whole; all reads are of the version that was found first, or fail with ErrChanged. A Set holds a
-// bounded number of bytes, however many objects are read. No read takes forever: a read of a directory that hangs is
-// abandoned.
+// reads, and never as a whole; all reads are of the first version found, or fail with ErrChanged. A Set holds a bounded
+// number of bytes for any number of objects. Every read ends: a read of a directory that hangs is abandoned.
 //
 // A Set is safe for concurrent use. Its only goroutines are reads of directories. Errors of the store are returned
-// wrapped, after retries of those that may pass.
+// wrapped, after retries of transient ones.
 package bucket
 
 import (
@@ -24,15 +22,15 @@ import (
 	"gather/internal/reads"
 )
 
-// The errors of this package.
+// Errors of this package.
 var (
-	// ErrNotAllowed: the URL is in no allowed bucket.
+	// ErrNotAllowed is returned for a URL that is not in an allowed bucket.
 	ErrNotAllowed = errors.New("is not in a bucket that this server may read")
-	// ErrNotFound: there is no such object.
+	// ErrNotFound is returned when the object does not exist.
 	ErrNotFound = errors.New("there is no such object")
-	// ErrChanged: the object is not the version that was looked at first.
-	ErrChanged = errors.New("the object was changed since the job was submitted")
-	// ErrUnsupported: the store answers in a way that does not allow to read one version of the object.
+	// ErrChanged is returned when the object is not the version found first.
+	ErrChanged = errors.New("the object was changed after the job was submitted")
+	// ErrUnsupported is returned when the store's responses do not allow reading one version of the object.
 	ErrUnsupported = errors.New("the store cannot be read by range")
 )
 
@@ -44,29 +42,29 @@ type Version struct {
 
 // store is one allowed bucket. Keys are clean, relative paths.
 type store interface {
-	// stat returns the current version; ErrNotFound, ErrUnsupported.
+	// stat returns the current version. Errors: ErrNotFound, ErrUnsupported.
 	stat(ctx context.Context, key string) (Version, error)
-	// read fills p from an offset of a version; ErrChanged, ErrNotFound, ErrUnsupported.
+	// read fills p from an offset of a version. Errors: ErrChanged, ErrNotFound, ErrUnsupported.
 	read(ctx context.Context, key string, v Version, p []byte, off int64) error
-	// blockSize is the size of one read; 0 leaves it to the caller.
+	// blockSize returns the size of one read; 0 leaves it to the caller.
 	blockSize() int64
 	close() error
 }
 
-// Set is the allowed buckets. The zero value allows none.
+// Set is a set of allowed buckets. The zero value allows none.
 type Set struct {
 	buckets []allowed
 	cache   *blocks.Cache[blockKey] // of all objects
 	calls   *reads.Calls            // of all directories
 }
 
-// maxStuck bounds the reads of directories that were given up and do not return.
+// maxStuck bounds the abandoned reads of directories that have not returned.
 const maxStuck = 64
 
-// cacheBytes bounds the blocks that a Set holds, those being fetched included: enough for a block for each of some readers.
+// cacheBytes bounds the blocks of a Set, including those being fetched: a block for each of several readers.
 const cacheBytes = 16 * s3Block
 
-// blockKey names a block of one version of an object.
+// blockKey identifies a block of one version of an object.
 type blockKey struct {
 	url string
 	Version
@@ -78,14 +76,17 @@ type allowed struct {
 	store
 }
 
-// Open checks and opens the allowed buckets:
+// Open validates and opens the allowed buckets:
 //
-//	s3://BUCKET[/PREFIX]?endpoint=https://HOST[:PORT][&region=R]   credentials from AWS_* variables, ~/.aws, or the machine's role
+//	s3://BUCKET[/PREFIX]?endpoint=https://HOST[:PORT][&region=R]   credentials from AWS_* variables, ~/.aws, or
+//
+// the machine's role
+//
 //	file:///DIRECTORY
 //
-// Its error joins every error.
+// Its error joins all errors.
 func Open(urls []string) (*Set, error) {
-	s := &Set{cache: blocks.New[blockKey](cacheBytes, s3Block), calls: reads.NewCalls(readPatience, maxStuck)}
+	s := &Set{cache: blocks.New[blockKey](cacheBytes, s3Block), calls: reads.NewCalls(readTimeout, maxStuck)}
 	var errs []error
 	for _, text := range urls {
 		b, err := open(text, s.calls)
@@ -121,7 +122,7 @@ func open(text string, calls *reads.Calls) (allowed, error) {
 	return b, err
 }
 
-// Stuck returns the number of reads of directories that were given up and have not returned.
+// Stuck returns the number of abandoned reads of directories that have not returned.
 func (s *Set) Stuck() int { return s.calls.Stuck() }
 
 // Close closes the buckets.
@@ -133,13 +134,13 @@ func (s *Set) Close() error {
 	return errors.Join(errs...)
 }
 
-// maxURL is the longest URL of an object, in bytes: room for the longest path of a file.
+// maxURL is the maximum length of an object's URL, in bytes, enough for the longest path of a file.
 const maxURL = 5000
 
 // find returns the bucket of a URL and the key in it.
 func (s *Set) find(text string) (store, string, error) {
 	if len(text) > maxURL {
-		return nil, "", fmt.Errorf("%w: it has %d bytes, and at most %d are read", ErrNotAllowed, len(text), maxURL)
+		return nil, "", fmt.Errorf("%w: it has %d bytes; the limit is %d", ErrNotAllowed, len(text), maxURL)
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
@@ -160,7 +161,8 @@ func (s *Set) find(text string) (store, string, error) {
 	return nil, "", ErrNotAllowed
 }
 
-// Stat returns the current version of an object: ErrNotAllowed, ErrNotFound, ErrUnsupported, or an error of the store.
+// Stat returns the current version of an object. Errors: ErrNotAllowed, ErrNotFound, ErrUnsupported, or an error of the
+// store.
 func (s *Set) Stat(ctx context.Context, url string) (Version, error) {
 	b, key, err := s.find(url)
 	if err != nil {
@@ -169,7 +171,7 @@ func (s *Set) Stat(ctx context.Context, url string) (Version, error) {
 	return b.stat(ctx, key)
 }
 
-// Object returns a reader of one version of an object, without a request yet; ErrNotAllowed.
+// Object returns a reader of one version of an object, without a request. Errors: ErrNotAllowed.
 func (s *Set) Object(url string, v Version) (*Object, error) {
 	b, key, err := s.find(url)
 	if err != nil {

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop")) // idle connections of the S3 client
 }
 
-// store is a bucket under test: how it is allowed, how its objects are called, and how they are written.
+// store is a bucket under test: its setting, the URLs of its objects, and a function that writes them.
 type store struct {
 	allow  string
 	object func(key string) string
@@ -54,7 +54,7 @@ func directory(t *testing.T) store {
 	}
 }
 
-// server starts an S3 server, a process of its own, on a directory.
+// server starts an S3 server in a separate process, on a directory.
 func server(t *testing.T) store {
 	exe, err := exec.LookPath("versitygw")
 	if err != nil {
@@ -159,10 +159,10 @@ func exercise(t *testing.T, st store) {
 		t.Errorf("after its context: %v", err)
 	}
 
-	// Another content under the same name.
+	// Different content under the same name.
 	data[0]++
 	st.write(t, "x/y.npy", data)
-	other, err := bucket.Open([]string{st.allow}) // which has no block of the old content
+	other, err := bucket.Open([]string{st.allow}) // without a block of the old content
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func exercise(t *testing.T, st store) {
 	}
 }
 
-// A link in an allowed directory does not lead out of it.
+// A link in an allowed directory must not lead outside.
 func TestDirectoryLinks(t *testing.T) {
 	root := t.TempDir()
 	secret := filepath.Join(t.TempDir(), "secret")
@@ -238,30 +238,30 @@ func remote(t *testing.T, handler http.HandlerFunc) *bucket.Set {
 	return set
 }
 
-// answer begins an answer of n bytes.
-func answer(w http.ResponseWriter, n int) {
+// respond begins a response of n bytes.
+func respond(w http.ResponseWriter, n int) {
 	w.Header().Set("ETag", `"v"`)
 	w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
 	w.Header().Set("Content-Length", strconv.Itoa(n))
 }
 
-// ranged answers with the range that a request asks for, of zeros.
+// ranged responds with the requested range of zeros.
 func ranged(w http.ResponseWriter, r *http.Request) {
 	var lo, hi int
 	if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &lo, &hi); err != nil {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	answer(w, hi-lo+1)
+	respond(w, hi-lo+1)
 	w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/*", lo, hi))
 	w.WriteHeader(http.StatusPartialContent)
 	_, _ = w.Write(make([]byte, hi-lo+1))
 }
 
-// A store that is always cut off in the middle of an answer is an error, not a wrong sum, and not the end of the object.
-func TestTruncatedAnswer(t *testing.T) {
+// A response that is always truncated is an error, neither a wrong sum nor the end of the object.
+func TestTruncatedResponse(t *testing.T) {
 	set := remote(t, func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, 1000)
+		respond(w, 1000)
 		_, _ = w.Write(make([]byte, 10))
 	})
 	o, err := set.Object("s3://data/x", bucket.Version{ETag: "v", Size: 1000})
@@ -272,20 +272,20 @@ func TestTruncatedAnswer(t *testing.T) {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 	if set.Held() != 0 {
-		t.Errorf("%d bytes are held of nothing", set.Held())
+		t.Errorf("%d bytes are held after the failure", set.Held())
 	}
 }
 
-// A read that is cut off, or stalls, is tried again, a few times.
-func TestReadTriesAgain(t *testing.T) {
+// A read that is truncated or stalls is retried a few times.
+func TestReadRetries(t *testing.T) {
 	var calls atomic.Int32
 	set := remote(t, func(w http.ResponseWriter, r *http.Request) {
 		switch calls.Add(1) {
 		case 1:
-			answer(w, 1000)
+			respond(w, 1000)
 			_, _ = w.Write(make([]byte, 10))
 		case 2:
-			answer(w, 1000)
+			respond(w, 1000)
 			_, _ = w.Write(make([]byte, 10))
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
@@ -293,7 +293,7 @@ func TestReadTriesAgain(t *testing.T) {
 			ranged(w, r)
 		}
 	})
-	set.SetPatience(time.Second)
+	set.SetReadTimeout(time.Second)
 	o, err := set.Object("s3://data/x", bucket.Version{ETag: "v", Size: 1000})
 	if err != nil {
 		t.Fatal(err)
@@ -306,8 +306,8 @@ func TestReadTriesAgain(t *testing.T) {
 	}
 }
 
-// An object that is gone or changed is not asked for again.
-func TestReadGivesUp(t *testing.T) {
+// A read of a missing or changed object is not retried.
+func TestReadDoesNotRetry(t *testing.T) {
 	for status, want := range map[int]error{http.StatusNotFound: bucket.ErrNotFound, http.StatusPreconditionFailed: bucket.ErrChanged, http.StatusForbidden: nil} {
 		var calls atomic.Int32
 		set := remote(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -324,7 +324,7 @@ func TestReadGivesUp(t *testing.T) {
 	}
 }
 
-// However many objects are read, and by how many readers, a set holds no more than its bound, and a block is fetched once.
+// A set holds at most its bound for any number of objects and readers, and fetches each block once.
 func TestBlocksAreShared(t *testing.T) {
 	var calls atomic.Int32
 	set := remote(t, func(w http.ResponseWriter, r *http.Request) {
@@ -365,7 +365,7 @@ func TestBlocksAreShared(t *testing.T) {
 	if calls.Load() != before {
 		t.Error("the object read last was fetched again")
 	}
-	// A direct read is no block.
+	// A direct read bypasses the cache.
 	o, _ := set.Object("s3://data/direct", v)
 	if n, err := o.ReadDirect(t.Context(), make([]byte, 100), v.Size-10); n != 10 || !errors.Is(err, io.EOF) || calls.Load() != before+1 {
 		t.Errorf("%d, %v", n, err)
@@ -376,7 +376,7 @@ func TestBlocksAreShared(t *testing.T) {
 	}
 }
 
-// A reader whose context ends while it fetches a block does not fail the others that wait for it.
+// If the context of the reader that fetches a block ends, the other readers of the block do not fail.
 func TestFetchIsTakenOver(t *testing.T) {
 	first := make(chan struct{})
 	var calls atomic.Int32
@@ -396,13 +396,13 @@ func TestFetchIsTakenOver(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if _, err := o.ReadAtContext(ctx, make([]byte, 10), 0); !errors.Is(err, context.Canceled) {
-			t.Errorf("the one that left: %v", err)
+			t.Errorf("the cancelled reader: %v", err)
 		}
 	})
 	<-first
 	wg.Go(func() {
 		if n, err := o.ReadAt(make([]byte, 10), 0); n != 10 || err != nil {
-			t.Errorf("the one that stayed: %d, %v", n, err)
+			t.Errorf("the other reader: %d, %v", n, err)
 		}
 	})
 	cancel()

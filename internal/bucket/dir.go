@@ -13,10 +13,10 @@ import (
 	"gather/internal/reads"
 )
 
-// dir is a local directory. Symbolic links that lead out of it are not followed.
+// dir is a local directory. Symbolic links that lead outside are not followed.
 type dir struct {
 	root  *os.Root
-	calls *reads.Calls // the directory may be a mount that hangs
+	calls *reads.Calls // the directory may be on a mount that hangs
 }
 
 func openDir(u *url.URL, calls *reads.Calls) (*dir, error) {
@@ -51,12 +51,12 @@ func (d *dir) stat(ctx context.Context, key string) (v Version, err error) {
 	return <-found, nil
 }
 
-// versionOf takes the time of the last change for a version: a file that is rewritten has another.
+// versionOf returns the modification time as the version, because a rewritten file has another.
 func versionOf(info fs.FileInfo) Version {
 	return Version{ETag: strconv.FormatInt(info.ModTime().UnixNano(), 36), Size: info.Size()}
 }
 
-// read opens the file each time: a read is large, and a job may wait for days between two.
+// read opens the file each time, because reads are large and a job may wait for days between two.
 func (d *dir) read(ctx context.Context, key string, v Version, p []byte, off int64) error {
 	return dirError(d.calls.Do(ctx, func() error {
 		f, err := d.root.OpenFile(key, reads.OpenFlags, 0)
@@ -68,7 +68,7 @@ func (d *dir) read(ctx context.Context, key string, v Version, p []byte, off int
 			return err
 		}
 		_, err = f.ReadAt(p, off)
-		// Looked at after the read, so that a change during it is noticed.
+		// Check after the read, to detect a change during it.
 		info, statErr := f.Stat()
 		switch {
 		case statErr != nil:
@@ -85,14 +85,14 @@ func dirError(err error) error {
 	if err == nil || errors.Is(err, ErrChanged) {
 		return err
 	}
-	// A key that names no file: one that leads through a file, has a byte that no name has, is too long, has too many links,
-	// or names a socket.
+	// Errors of keys that cannot be a file: the path goes through a file, has an invalid byte, is too long, has too
+	// many links, or is a socket.
 	for _, none := range []error{fs.ErrNotExist, syscall.ENOTDIR, syscall.EINVAL, syscall.ENAMETOOLONG, syscall.ELOOP, syscall.ENXIO} {
 		if errors.Is(err, none) {
 			return ErrNotFound
 		}
 	}
-	// os.Root adds errors to those of the system for a link that leads out.
+	// os.Root adds errors to those of the system for a link that leads outside.
 	if path, ok := errors.AsType[*fs.PathError](err); ok && (path.Op == "openat" || path.Op == "statat") {
 		if _, ok := errors.AsType[syscall.Errno](path.Err); !ok {
 			return ErrNotAllowed

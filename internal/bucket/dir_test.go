@@ -12,7 +12,7 @@ import (
 	"gather/internal/bucket"
 )
 
-// A name that can be no file is an error of the client's, whatever the file system makes of it.
+// A name that cannot be a file is a client error, whatever error the file system returns.
 func TestHostileNames(t *testing.T) {
 	root := t.TempDir()
 	outside := filepath.Join(t.TempDir(), "secret")
@@ -67,7 +67,8 @@ func TestHostileNames(t *testing.T) {
 	}
 }
 
-// What takes the place of an object after the submission is no reason to wait: not a FIFO without a writer either.
+// Replacing an object after the submission by another type of file, even a FIFO without a writer, does not block the
+// read.
 func TestObjectIsReplacedByAnotherType(t *testing.T) {
 	for name, replace := range map[string]func(path string) error{
 		"fifo":      func(path string) error { return syscall.Mkfifo(path, 0o600) },

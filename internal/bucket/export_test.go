@@ -8,16 +8,16 @@ const (
 	BlockBytes = s3Block
 )
 
-// SetPatience changes how long one try to read a block of an S3 store may take.
-func (s *Set) SetPatience(d time.Duration) {
+// SetReadTimeout changes the time limit of one attempt to read a block of an S3 store.
+func (s *Set) SetReadTimeout(d time.Duration) {
 	for _, b := range s.buckets {
 		if s3, ok := b.store.(*s3); ok {
-			s3.patience = d
+			s3.timeout = d
 		}
 	}
 }
 
-// Held is how many bytes of blocks the set holds.
+// Held returns the bytes of blocks that the set holds.
 func (s *Set) Held() int64 {
 	return s.cache.Held()
 }

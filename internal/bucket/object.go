@@ -7,8 +7,8 @@ import (
 	"gather/internal/blocks"
 )
 
-// Object reads one version of an object. It is safe for concurrent use. For a remote store, reads are served from blocks
-// of its block size, each of which is fetched once, by its first reader; the Set keeps the most recently used.
+// Object reads one version of an object. It is safe for concurrent use. Reads of a remote store are served from blocks,
+// each of which is fetched once, by its first reader; the Set keeps the most recently used ones.
 type Object struct {
 	store
 	url     string
@@ -22,7 +22,7 @@ func (o *Object) ReadAt(p []byte, off int64) (int, error) {
 	return o.ReadAtContext(context.Background(), p, off)
 }
 
-// ReadAtContext is ReadAt that gives up when ctx is done. After an error p may still be written to.
+// ReadAtContext is ReadAt, interrupted when ctx is done. After an error p may still be written.
 func (o *Object) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
 	size := o.blockSize()
 	if size == 0 {
@@ -44,7 +44,7 @@ func (o *Object) ReadAtContext(ctx context.Context, p []byte, off int64) (int, e
 	return n, short
 }
 
-// ReadDirect is ReadAtContext of exactly this range, without the cache: for a small read that is not followed by others.
+// ReadDirect is ReadAtContext for exactly this range without the cache, for a single small read.
 func (o *Object) ReadDirect(ctx context.Context, p []byte, off int64) (int, error) {
 	p, short := o.clip(p, off)
 	if len(p) == 0 {
@@ -56,7 +56,7 @@ func (o *Object) ReadDirect(ctx context.Context, p []byte, off int64) (int, erro
 	return len(p), short
 }
 
-// clip cuts p to the end of the object from off, and returns io.EOF if that is shorter.
+// clip cuts p at the end of the object, and returns io.EOF if that shortens it.
 func (o *Object) clip(p []byte, off int64) ([]byte, error) {
 	if rest := max(0, o.version.Size-off); int64(len(p)) > rest {
 		return p[:rest], io.EOF

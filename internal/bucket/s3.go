@@ -14,34 +14,34 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// s3Block is the size of one fetch: large enough that the latency of a request does not matter.
+// s3Block is the size of one fetch, large enough to amortize the latency of a request.
 const s3Block = 8 << 20
 
 const (
-	// minBucket is the shortest name that S3 gives to a bucket: the client refuses shorter ones, but only when it reads.
+	// minBucket is the minimum length of an S3 bucket name: the client rejects shorter ones, but only when it reads.
 	minBucket = 3
-	// maxKey is the longest key of an object, in bytes.
+	// maxKey is the maximum length of an object's key, in bytes.
 	maxKey = 1024
 )
 
 const (
-	// readPatience is how long one try to read a block may take: a body that stalls would hold a worker forever.
-	readPatience = 30 * time.Second
-	readTries    = 3
-	readPause    = 100 * time.Millisecond // after the first try, and twice that after the second
+	// readTimeout bounds one attempt to read a block, because a body that stalls would block a worker forever.
+	readTimeout = 30 * time.Second
+	readTries   = 3
+	readPause   = 100 * time.Millisecond // after the first attempt; twice that after the second
 )
 
 var (
-	errStalled = errors.New("the store did not answer in time")
-	// errShort is no io.ErrUnexpectedEOF, which would be taken for the end of the object.
+	errStalled = errors.New("the store did not respond in time")
+	// errShort must not be io.ErrUnexpectedEOF, which would be treated as the end of the object.
 	errShort = errors.New("the store sent less than the requested range")
 )
 
 // s3 is a bucket of an S3-compatible store.
 type s3 struct {
-	client   *minio.Core
-	bucket   string
-	patience time.Duration
+	client  *minio.Core
+	bucket  string
+	timeout time.Duration
 }
 
 func openS3(u *url.URL) (*s3, error) {
@@ -51,14 +51,14 @@ func openS3(u *url.URL) (*s3, error) {
 		return nil, errors.New("needs ?endpoint=https://HOST")
 	}
 	if u.Host == "" {
-		return nil, errors.New("names no bucket")
+		return nil, errors.New("has no bucket name")
 	}
 	if len(u.Host) < minBucket {
-		return nil, fmt.Errorf("the name of a bucket has at least %d characters", minBucket)
+		return nil, fmt.Errorf("a bucket name has at least %d characters", minBucket)
 	}
 	for name := range q {
 		if name != "endpoint" && name != "region" {
-			return nil, fmt.Errorf("has an unknown option %q; there are endpoint and region", name)
+			return nil, fmt.Errorf("has an unknown option %q; the options are endpoint and region", name)
 		}
 	}
 	secure := endpoint.Scheme == "https"
@@ -75,7 +75,7 @@ func openS3(u *url.URL) (*s3, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &s3{client: client, bucket: u.Host, patience: readPatience}, nil
+	return &s3{client: client, bucket: u.Host, timeout: readTimeout}, nil
 }
 
 func (s *s3) blockSize() int64 { return s3Block }
@@ -111,9 +111,9 @@ func (s *s3) tryRead(ctx context.Context, key string, v Version, p []byte, off i
 	if err := errors.Join(o.SetRange(off, off+int64(len(p))-1), o.SetMatchETag(v.ETag)); err != nil {
 		return err
 	}
-	patient, cancel := context.WithTimeout(ctx, s.patience)
+	attempt, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	body, info, header, err := s.client.GetObject(patient, s.bucket, key, o)
+	body, info, header, err := s.client.GetObject(attempt, s.bucket, key, o)
 	if err == nil {
 		defer func() { _ = body.Close() }()
 		err = fillRange(body, info, header, v, p, off)
@@ -121,13 +121,13 @@ func (s *s3) tryRead(ctx context.Context, key string, v Version, p []byte, off i
 	switch {
 	case err == nil:
 		return nil
-	case patient.Err() != nil && ctx.Err() == nil:
+	case attempt.Err() != nil && ctx.Err() == nil:
 		return errStalled
 	}
 	return s3Error(ctx, err)
 }
 
-// isTransient reports whether another try may not meet the error.
+// isTransient reports whether a retry may succeed.
 func isTransient(err error) bool {
 	if errors.Is(err, ErrChanged) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnsupported) {
 		return false
@@ -151,7 +151,7 @@ func s3Error(ctx context.Context, err error) error {
 	case r.StatusCode == http.StatusNotFound, r.Code == minio.NoSuchKey, r.Code == minio.NoSuchBucket:
 		return ErrNotFound
 	case r.StatusCode == http.StatusRequestedRangeNotSatisfiable:
-		return ErrChanged // the object is shorter than it was
+		return ErrChanged // the object is shorter than before
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return errShort
 	}

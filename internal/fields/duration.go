@@ -11,15 +11,16 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// ErrDuration is wrapped by the error for a value that is not a duration.
+// ErrDuration is wrapped by errors for values that are not a duration.
 var ErrDuration = errors.New(`must be a duration such as "250ms" or "1m30s", or a number of seconds`)
 
-// maxDurationText is the most bytes of a duration's text. The longest text with each unit once has about 200.
+// maxDurationText is the maximum length of a duration's text, in bytes. The longest text with each unit once has about
+// 200.
 const maxDurationText = 1000
 
-// ParseDuration reads a duration from JSON: a string in the form of time.ParseDuration without a sign, but for a plus before
-// a number with a unit, or a number of seconds, which is rounded to nanoseconds. It returns ErrDuration for anything else and
-// for a text of more than 1000 bytes, and an error for a duration that is negative or above most.
+// ParseDuration parses a duration from JSON: a string in the form of time.ParseDuration without a sign (a plus before a
+// number with a unit is allowed), or a number of seconds, which is rounded to nanoseconds. It returns ErrDuration for
+// anything else and for a text of more than 1000 bytes, and an error for a duration that is negative or above most.
 func ParseDuration(v jsontext.Value, most time.Duration) (time.Duration, error) {
 	var d time.Duration
 	var err error

@@ -9,18 +9,18 @@ import (
 type Error struct {
 	// Pointer is the JSON pointer (RFC 6901) of the value, relative to the submission: "/array/shape/1".
 	Pointer string
-	// Detail describes the error and the way out.
+	// Detail describes the error and how to correct it.
 	Detail string
 }
 
-// MaxListed is the number of errors that an Errors lists; it counts the others.
+// MaxListed is the number of errors that Errors lists; it only counts the others.
 const MaxListed = 100
 
-// Errors collects the errors of a submission, in the order in which they are found. The zero value is empty.
+// Errors collects the errors of a submission in the order of discovery. The zero value is empty.
 type Errors struct {
 	// List has the first MaxListed errors.
 	List []Error
-	// Unlisted is the number of the others.
+	// Unlisted is the number of further errors.
 	Unlisted int
 }
 
@@ -29,7 +29,7 @@ func Invalidf(pointer, format string, args ...any) *Errors {
 	return &Errors{List: []Error{{Pointer: pointer, Detail: fmt.Sprintf(format, args...)}}}
 }
 
-// Error implements error. It shows the first errors.
+// Error implements error with the first errors.
 func (e *Errors) Error() string {
 	var b strings.Builder
 	b.WriteString("invalid submission")
@@ -43,7 +43,7 @@ func (e *Errors) Error() string {
 	return b.String()
 }
 
-// Add appends an error, or counts it when MaxListed are listed.
+// Add appends an error, or only counts it beyond MaxListed.
 func (e *Errors) Add(pointer, format string, args ...any) {
 	if e.Full() {
 		e.Unlisted++
@@ -55,7 +55,7 @@ func (e *Errors) Add(pointer, format string, args ...any) {
 // Full reports whether further errors are only counted.
 func (e *Errors) Full() bool { return len(e.List) >= MaxListed }
 
-// Merge appends the errors of another, with a prefix before their pointers.
+// Merge appends other errors with a prefix for their pointers.
 func (e *Errors) Merge(prefix string, other *Errors) {
 	for _, f := range other.List {
 		if e.Full() {

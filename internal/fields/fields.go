@@ -1,9 +1,9 @@
-// Package fields reads the fields of JSON objects and collects all their errors with JSON pointers, where a decoder would
+// Package fields reads the fields of JSON objects and collects all errors with JSON pointers, where a decoder would
 // stop at the first.
 //
-// The JSON has been parsed before, when the request's body was read: here it is walked, not checked again. Text that is not
-// JSON yields errors or arbitrary values, and never a panic. Values refer to the text, so that a large one is in memory once.
-// There are no goroutines; an Object and an Errors belong to one goroutine.
+// The JSON must have been validated already, when the request's body was read. Invalid JSON yields errors or arbitrary
+// values, but never a panic. Values refer to the text, so that a large one is in memory once. There are no goroutines;
+// an Object and an Errors belong to one goroutine.
 package fields
 
 import (
@@ -22,8 +22,8 @@ type Object struct {
 	used   map[string]bool
 }
 
-// Read splits a JSON object. It returns false, and adds no error, if raw is not an object. A field that is given twice is an
-// error of errs.
+// Read splits a JSON object into fields. It returns false, without adding an error, if raw is not an object. Duplicate
+// fields are added to errs.
 func Read(raw []byte, errs *Errors) (*Object, bool) {
 	o := &Object{Errors: errs, values: map[string][]byte{}, used: map[string]bool{}}
 	if at := skipSpace(raw, 0); at == len(raw) || raw[at] != '{' {
@@ -32,7 +32,7 @@ func Read(raw []byte, errs *Errors) (*Object, bool) {
 	for quoted, value := range members(raw) {
 		name := Text(quoted)
 		if _, twice := o.values[name]; twice {
-			o.Add("/"+Token(name), "is there twice: leave one out")
+			o.Add("/"+Token(name), "is duplicate: omit one")
 			continue
 		}
 		o.names = append(o.names, name)
@@ -41,10 +41,10 @@ func Read(raw []byte, errs *Errors) (*Object, bool) {
 	return o, true
 }
 
-// Names returns the names of the fields, in their order.
+// Names returns the names of the fields, in order.
 func (o *Object) Names() []string { return o.names }
 
-// Get returns the value of a field, nil if it is absent, and marks the field as used.
+// Get returns the value of a field, or nil if it is missing, and marks the field as used.
 func (o *Object) Get(name string) jsontext.Value {
 	o.used[name] = true
 	return o.values[name]
@@ -56,7 +56,7 @@ func (o *Object) Set(name string, value []byte) { o.values[name] = value }
 // Has reports whether a field is present, and marks it as used.
 func (o *Object) Has(name string) bool { return o.Get(name) != nil }
 
-// NullIsAbsent drops those of the fields whose value is null.
+// NullIsAbsent removes those of the fields that are null.
 func (o *Object) NullIsAbsent(names ...string) {
 	for _, name := range names {
 		if v := o.values[name]; string(v) == "null" {
@@ -65,8 +65,8 @@ func (o *Object) NullIsAbsent(names ...string) {
 	}
 }
 
-// Unused adds an error for every field that was not used. Fields of null that allowed contains are accepted, because clients
-// with one type for several forms send all of them.
+// Unused adds an error for every unused field. It accepts null fields listed in allowed, because clients with one type
+// for several forms send all of them.
 func (o *Object) Unused(allowed []string, format string, args ...any) {
 	for _, name := range o.names {
 		if !o.used[name] && (o.values[name] != nil && string(o.values[name]) != "null" || !slices.Contains(allowed, name)) {
@@ -75,11 +75,11 @@ func (o *Object) Unused(allowed []string, format string, args ...any) {
 	}
 }
 
-// maxText is longer than every name and every text that a field takes, in bytes of JSON.
+// maxText exceeds every valid name and text, in bytes of JSON.
 const maxText = 16 << 10
 
-// Text returns the text of a JSON string, "" for any other value. Of a string beyond 16 KiB, which no field takes, it returns
-// the beginning.
+// Text returns the text of a JSON string, or "" for other values. Beyond 16 KiB, which no field accepts, it returns the
+// beginning.
 func Text(v []byte) string {
 	if len(v) < 2 || v[0] != '"' {
 		return ""
@@ -94,7 +94,7 @@ func Text(v []byte) string {
 	return string(text)
 }
 
-// maxToken bounds a token of a pointer, in bytes: names come from clients.
+// maxToken bounds a token of a pointer, in bytes, because names come from clients.
 const maxToken = 300
 
 var tokens = strings.NewReplacer("~", "~0", "/", "~1")
@@ -102,7 +102,7 @@ var tokens = strings.NewReplacer("~", "~0", "/", "~1")
 // Token returns a name as a reference token of a JSON pointer (RFC 6901), shortened.
 func Token(name string) string { return tokens.Replace(Clip(name)) }
 
-// Clip shortens a text of a client to 300 bytes.
+// Clip shortens a client's text to 300 bytes.
 func Clip(s string) string {
 	if len(s) <= maxToken {
 		return s

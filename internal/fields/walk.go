@@ -18,7 +18,7 @@ func Elements(raw []byte) iter.Seq2[int64, []byte] {
 	}
 }
 
-// Spans iterates over the elements of a JSON array, each as the offsets of its first byte and its end.
+// Spans iterates over the elements of a JSON array, as offsets of the first byte and the end.
 func Spans(raw []byte) iter.Seq2[int, int] {
 	return func(yield func(int, int) bool) {
 		at := skipSpace(raw, 0)
@@ -41,7 +41,7 @@ func Spans(raw []byte) iter.Seq2[int, int] {
 	}
 }
 
-// members iterates over the names, quoted, and the values of a JSON object.
+// members iterates over the quoted names and the values of a JSON object.
 func members(raw []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func([]byte, []byte) bool) {
 		at := skipSpace(raw, 0)
@@ -75,7 +75,7 @@ func skipSpace(raw []byte, at int) int {
 	return at
 }
 
-// Width returns the length of the JSON value that raw begins with.
+// Width returns the length of the JSON value at the beginning of raw.
 func Width(raw []byte) int { return skipValue(raw, 0) }
 
 // skipValue returns the end of the value that begins at an offset.
@@ -108,7 +108,7 @@ func skipValue(raw []byte, at int) int {
 	for at < len(raw) && raw[at] != ',' && raw[at] != ']' && raw[at] != '}' && raw[at] != ':' && raw[at] > ' ' {
 		at++
 	}
-	return max(at, min(start+1, len(raw))) // of text that is not JSON
+	return max(at, min(start+1, len(raw))) // invalid JSON
 }
 
 // skipString returns the end of the string that begins at an offset.

@@ -7,7 +7,7 @@ import (
 	"gather/internal/npy"
 )
 
-// A header is written, and read back.
+// Writing a header and parsing it.
 func Example() {
 	var file bytes.Buffer
 	if _, err := npy.WriteHeader(&file, npy.Type{Kind: 'f', Size: 4}, []int64{1000, 3}); err != nil {

@@ -16,7 +16,7 @@ func Float16bits(x float64) uint16 {
 	case exp < -25:
 		return sign
 	}
-	drop := 42 // bits of the significand that binary16 has no room for
+	drop := 42 // bits of the significand that do not fit binary16
 	h := uint64(0)
 	if exp < -14 { // subnormal: the leading one is explicit and moves right
 		drop += -14 - exp
@@ -27,12 +27,12 @@ func Float16bits(x float64) uint16 {
 	h += mant >> drop
 	rest, half := mant&(1<<drop-1), uint64(1)<<(drop-1)
 	if rest > half || rest == half && h&1 == 1 {
-		h++ // a carry into the exponent is right, up to infinity
+		h++ // a carry into the exponent is correct, up to infinity
 	}
 	return sign | uint16(h)
 }
 
-// Float16frombits is the exact value of a binary16.
+// Float16frombits returns the exact value of a binary16.
 func Float16frombits(h uint16) float64 {
 	mant, exp := float64(h&0x3ff), int(h>>10&0x1f)
 	var v float64

@@ -16,7 +16,7 @@ import (
 	"gather/internal/npy"
 )
 
-// raw builds a version 1.0 file around a header text.
+// raw returns a version 1.0 file with a header text.
 func raw(text string) []byte {
 	b := append([]byte("\x93NUMPY\x01\x00"), 0, 0)
 	binary.LittleEndian.PutUint16(b[8:], uint16(len(text)))
@@ -85,8 +85,8 @@ func TestParseHeaderRefuses(t *testing.T) {
 		return raw("{'descr': " + descr + ", 'fortran_order': False, 'shape': " + shape + ", }\n")
 	}
 	tests := map[string]struct {
-		file []byte
-		says string
+		file   []byte
+		detail string
 	}{
 		"nothing":          {nil, "ends within its header"},
 		"fourteen bytes":   {raw("{'de")[:14], "byte"},
@@ -123,8 +123,8 @@ func TestParseHeaderRefuses(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			_, err := npy.ParseHeader(bytes.NewReader(test.file))
-			if !errors.Is(err, npy.ErrFormat) || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("got %v, want one that says %q", err, test.says)
+			if !errors.Is(err, npy.ErrFormat) || !strings.Contains(err.Error(), test.detail) {
+				t.Errorf("got %v, want one with %q", err, test.detail)
 			}
 		})
 	}
@@ -138,7 +138,7 @@ func TestParseHeaderPassesReaderErrorsOn(t *testing.T) {
 	}
 }
 
-// TestWriteHeaderIsNumPys compares with a file of NumPy's byte for byte where the two pad alike.
+// TestWriteHeaderIsNumPys compares with a file of NumPy's, byte for byte where both use the same padding.
 func TestWriteHeaderIsNumPys(t *testing.T) {
 	file, err := os.ReadFile(filepath.Join("testdata", "f8_2d.npy"))
 	if err != nil {
@@ -192,7 +192,7 @@ func TestWriteHeaderRefuses(t *testing.T) {
 	}
 }
 
-// FuzzParseHeader: no input panics, and what is accepted is consistent and survives a round trip.
+// FuzzParseHeader tests that no input panics, and that accepted headers are consistent and survive a round trip.
 func FuzzParseHeader(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.npy")
 	if err != nil || len(files) == 0 {

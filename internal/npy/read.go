@@ -9,10 +9,8 @@ import (
 	"strings"
 )
 
-// ParseHeader reads exactly the header from r, so that the next byte r gives is the first of the data.
-//
-// It fails with an error that wraps [ErrFormat] when the header is not one this package accepts, also when r ends within
-// it, and with r's error when r fails.
+// ParseHeader reads exactly the header from r, so that the next byte of r is the first of the data. The error wraps
+// [ErrFormat] if the header is not accepted or r ends within it; other errors are from r.
 func ParseHeader(r io.Reader) (Header, error) {
 	var fixed [12]byte
 	if err := readFull(r, fixed[:8]); err != nil {
@@ -63,24 +61,24 @@ func readFull(r io.Reader, p []byte) error {
 	return nil
 }
 
-// dict scans the Python literal of a header. Its methods return false when the text does not match.
+// dict scans the Python literal of a header. Its methods return false if the text does not match.
 type dict struct {
 	text string
 	pos  int
 }
 
-// parseDict reads "{'descr': '<f8', 'fortran_order': False, 'shape': (3, 4), }": each key exactly once, in any order.
+// parseDict parses "{'descr': '<f8', 'fortran_order': False, 'shape': (3, 4), }": each key exactly once, in any order.
 func parseDict(text string) (Header, error) {
 	d := dict{text: text}
 	var h Header
 	seen := map[string]bool{}
 	if !d.eat('{') {
-		return h, d.fault("expected '{'")
+		return h, d.errorAt("expected '{'")
 	}
 	for !d.eat('}') {
 		key, ok := d.quoted()
 		if !ok || !d.eat(':') {
-			return h, d.fault("expected a quoted key and ':'")
+			return h, d.errorAt("expected a quoted key and ':'")
 		}
 		if seen[key] {
 			return h, fmt.Errorf("%w: its header has %q twice", ErrFormat, key)
@@ -90,11 +88,11 @@ func parseDict(text string) (Header, error) {
 			return h, err
 		}
 		if !d.eat(',') && d.peek() != '}' {
-			return h, d.fault("expected ',' or '}'")
+			return h, d.errorAt("expected ',' or '}'")
 		}
 	}
 	if d.peek() != 0 || d.pos != len(d.text) {
-		return h, d.fault("text after '}'")
+		return h, d.errorAt("text after '}'")
 	}
 	for _, key := range []string{"descr", "fortran_order", "shape"} {
 		if !seen[key] {
@@ -112,7 +110,7 @@ func (d *dict) value(key string, h *Header) error {
 		}
 		s, ok := d.quoted()
 		if !ok {
-			return d.fault("expected a quoted dtype")
+			return d.errorAt("expected a quoted dtype")
 		}
 		return parseDescr(s, h)
 	case "fortran_order":
@@ -120,7 +118,7 @@ func (d *dict) value(key string, h *Header) error {
 		case d.word("True"):
 			h.Fortran = true
 		case !d.word("False"):
-			return d.fault("expected True or False")
+			return d.errorAt("expected True or False")
 		}
 		return nil
 	case "shape":
@@ -131,7 +129,7 @@ func (d *dict) value(key string, h *Header) error {
 
 func (d *dict) shape(h *Header) error {
 	if !d.eat('(') {
-		return d.fault("expected '('")
+		return d.errorAt("expected '('")
 	}
 	for !d.eat(')') {
 		start := d.skipSpace()
@@ -140,7 +138,7 @@ func (d *dict) shape(h *Header) error {
 		}
 		n, err := strconv.ParseInt(d.text[start:d.pos], 10, 64)
 		if err != nil {
-			return d.fault("expected a length below 2^63")
+			return d.errorAt("expected a length below 2^63")
 		}
 		if len(h.Shape) == MaxDims {
 			return fmt.Errorf("%w: more than %d dimensions", ErrFormat, MaxDims)
@@ -151,13 +149,13 @@ func (d *dict) shape(h *Header) error {
 		}
 		comma := d.eat(',')
 		if !comma && (d.peek() != ')' || len(h.Shape) == 1) { // (3) is a number, not a tuple
-			return d.fault("expected ','")
+			return d.errorAt("expected ','")
 		}
 	}
 	return nil
 }
 
-// parseDescr reads a dtype such as "<f8" into h.
+// parseDescr parses a dtype such as "<f8" into h.
 func parseDescr(s string, h *Header) error {
 	t := Type{}
 	if len(s) == 3 {
@@ -178,7 +176,7 @@ func (d *dict) skipSpace() int {
 	return d.pos
 }
 
-// peek is the next byte that is not space, 0 at the end.
+// peek returns the next byte that is not space, or 0 at the end.
 func (d *dict) peek() byte {
 	if d.skipSpace() == len(d.text) {
 		return 0
@@ -203,7 +201,7 @@ func (d *dict) word(w string) bool {
 	return true
 }
 
-// quoted reads a Python string without escapes; no key or dtype accepted here needs one.
+// quoted parses a Python string without escapes; no accepted key or dtype needs one.
 func (d *dict) quoted() (string, bool) {
 	q := d.peek()
 	if q != '\'' && q != '"' {
@@ -218,6 +216,6 @@ func (d *dict) quoted() (string, bool) {
 	return rest[:end], true
 }
 
-func (d *dict) fault(what string) error {
+func (d *dict) errorAt(what string) error {
 	return fmt.Errorf("%w: %s at byte %d of its header", ErrFormat, what, d.pos)
 }

@@ -6,14 +6,14 @@ import (
 	"io"
 )
 
-// The offset of the data is a multiple of align, so that a mapped file can be read in place (numpy.lib.format).
+// The offset of the data is a multiple of align, so that a mapped file can be used in place (numpy.lib.format).
 const align = 64
 
 // WriteHeader writes a version 1.0 header for little-endian, C-ordered data of type t and shape, and returns the number
 // of bytes written. The data must follow it: the product of shape times t.Size bytes.
 //
-// It fails with an error that wraps [ErrFormat], before writing, when no file can hold such data or t is not on the
-// allow-list, and with w's error when that failed.
+// Before writing it returns an error that wraps [ErrFormat] if no file can hold such data or t is not on the
+// allow-list; other errors are from w.
 func WriteHeader(w io.Writer, t Type, shape []int64) (int, error) {
 	if !t.valid() {
 		return 0, fmt.Errorf("%w: dtype %q cannot be written", ErrFormat, t)

@@ -23,7 +23,7 @@ func TestInteger(t *testing.T) {
 	}
 }
 
-// Integer agrees with arbitrary-precision arithmetic.
+// FuzzInteger compares Integer with arbitrary-precision arithmetic.
 func FuzzInteger(f *testing.F) {
 	for _, literal := range []string{"1.50e1", "-0.0", "123.4500e-1", "9e99"} {
 		f.Add(literal)

@@ -1,7 +1,7 @@
-// Package number writes numbers as JSON literals, and reads them.
+// Package number formats and parses numbers as JSON literals.
 //
-// Every number of a result is written here, so that whatever its value the text around it is JSON: a float has a '.' or
-// an 'e', and so stays a float; NaN and the infinities, which JSON has no numbers for, are strings.
+// It formats every number of a result, so that the surrounding text is valid JSON for all values: a float has a '.' or
+// an 'e' and therefore stays a float; NaN and the infinities, which JSON numbers cannot represent, are strings.
 package number
 
 import (
@@ -10,8 +10,8 @@ import (
 	"strconv"
 )
 
-// AppendFloat appends the shortest literal that reads back as v, in the notation of Python's repr: 1.0, 1e+16, -0.0. NaN and
-// the infinities are the strings "NaN", "Infinity" and "-Infinity", in quotes.
+// AppendFloat appends the shortest literal that parses to v, in the notation of Python's repr: 1.0, 1e+16, -0.0. NaN
+// and the infinities are the strings "NaN", "Infinity" and "-Infinity", in quotes.
 func AppendFloat(dst []byte, v float64) []byte {
 	if special := specialOf(v); special != "" {
 		return append(append(append(dst, '"'), special...), '"')
@@ -27,8 +27,8 @@ func AppendFloat(dst []byte, v float64) []byte {
 	return dst
 }
 
-// AppendHex appends v, exactly, as a JSON string of the hexadecimal form that C's %a writes, such as "0x1.8p+01". NaN and
-// the infinities are as AppendFloat writes them.
+// AppendHex appends v, exactly, as a JSON string in the hexadecimal notation of C's %a, such as "0x1.8p+01". NaN and
+// the infinities are formatted as by AppendFloat.
 func AppendHex(dst []byte, v float64) []byte {
 	if specialOf(v) != "" {
 		return AppendFloat(dst, v)
@@ -36,7 +36,7 @@ func AppendHex(dst []byte, v float64) []byte {
 	return append(strconv.AppendFloat(append(dst, '"'), v, 'x', -1, 64), '"')
 }
 
-// specialOf returns the name of a float that JSON has no number for; "" for any other.
+// specialOf returns the name of a float that JSON numbers cannot represent; "" for others.
 func specialOf(v float64) string {
 	switch {
 	case math.IsNaN(v):
@@ -49,7 +49,7 @@ func specialOf(v float64) string {
 	return ""
 }
 
-// Special returns the float that a JSON string, with its quotes, names: "NaN", "Infinity" or "-Infinity".
+// Special returns the float of a quoted JSON string: "NaN", "Infinity" or "-Infinity".
 func Special(literal []byte) (v float64, ok bool) {
 	switch string(literal) {
 	case `"NaN"`:
@@ -97,11 +97,11 @@ func AppendQuoted(dst, v []byte) []byte {
 	return dst
 }
 
-// maxIntegerDigits bounds the integers that Integer writes out.
+// maxIntegerDigits bounds the integers that Integer expands.
 const maxIntegerDigits = 400
 
-// Integer returns the digits of a JSON number that has no fractional part, such as 2.0, 1e3 or -0.0; false for any other
-// number, and for one with a fraction or exponent that has more than 400 digits.
+// Integer returns the digits of a JSON number without a fractional part, such as 2.0, 1e3 or -0.0; false for other
+// numbers, and for a number with a fraction or exponent that has more than 400 digits.
 func Integer(literal []byte) ([]byte, bool) {
 	rest, negative := bytes.CutPrefix(literal, []byte{'-'})
 	mantissa, exponent := rest, 0
@@ -109,7 +109,7 @@ func Integer(literal []byte) ([]byte, bool) {
 		mantissa = rest[:i]
 		var err error
 		if exponent, err = strconv.Atoi(string(rest[i+1:])); err != nil {
-			exponent = 1 << 30 // or as far below 0, which makes a difference for 0 only
+			exponent = 1 << 30 // or as far below 0, which only matters for 0
 		}
 	}
 	whole, fraction, isFloat := bytes.Cut(mantissa, []byte{'.'})

@@ -10,7 +10,7 @@ import (
 	"gather/internal/number"
 )
 
-// The texts are those of Python's repr and float.hex, apart from the zeros that C's %a leaves out.
+// The texts are from Python's repr and float.hex, without the zeros that C's %a omits.
 func TestAppendFloat(t *testing.T) {
 	for _, tt := range []struct {
 		v         float64
@@ -40,7 +40,7 @@ func TestAppendFloat(t *testing.T) {
 	}
 }
 
-// Whatever the bits, both texts are JSON and read back as the same value.
+// For all bits, both texts are JSON and parse to the same value.
 func FuzzAppendFloat(f *testing.F) {
 	for _, v := range []float64{0, math.Copysign(0, -1), 1, 1e16, math.MaxFloat64, 5e-324, math.NaN(), math.Inf(1), math.Inf(-1)} {
 		f.Add(math.Float64bits(v))
@@ -68,7 +68,7 @@ func FuzzAppendFloat(f *testing.F) {
 	})
 }
 
-// A value with its integers quoted is the same JSON but for them.
+// A value with its integers quoted is otherwise the same JSON.
 func FuzzAppendQuoted(f *testing.F) {
 	for _, seed := range []string{`1`, `-10`, `1.5`, `1e3`, `"1"`, `[1,[2.0,"a\"3"],{"4":5}]`, `null`, `true`, `""`} {
 		f.Add([]byte(seed))

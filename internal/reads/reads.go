@@ -1,9 +1,9 @@
-// Package reads bounds calls to the file system that may never return, such as a read of a network mount whose server is
-// gone.
+// Package reads bounds calls to the file system that may never return, such as a read of a network mount whose server
+// is down.
 //
-// Guarantees. A caller of Calls.Do waits no longer than its context and the patience of the Calls. A call that was given up
-// goes on in a goroutine of its own, because nothing can interrupt it; these goroutines are counted, and beyond a limit of
-// them Do fails immediately. Open returns regular files only, and does not wait for the writer of a FIFO.
+// Guarantees. A caller of Calls.Do waits no longer than its context and the timeout of the Calls. An abandoned call
+// continues in its own goroutine, because nothing can interrupt it; these goroutines are counted, and beyond a limit Do
+// fails immediately. Open only returns regular files, and does not wait for the writer of a FIFO.
 package reads
 
 import (
@@ -17,26 +17,26 @@ import (
 	"time"
 )
 
-// ErrStuck is returned for a call that did not return in time, and for all calls while too many do not return.
-var ErrStuck = errors.New("the file system did not answer in time")
+// ErrStuck is returned for a call that timed out, and for all calls while too many have not returned.
+var ErrStuck = errors.New("the file system did not respond in time")
 
 // Calls runs calls to a file system. It is safe for concurrent use.
 type Calls struct {
-	patience time.Duration
-	limit    int64
-	stuck    atomic.Int64
+	timeout time.Duration
+	limit   int64
+	stuck   atomic.Int64
 }
 
-// NewCalls returns Calls that waits at most patience for each call, and has at most about limit calls that do not return.
-func NewCalls(patience time.Duration, limit int) *Calls {
-	return &Calls{patience: patience, limit: int64(limit)}
+// NewCalls returns Calls with a timeout for each call and a limit of about limit calls that have not returned.
+func NewCalls(timeout time.Duration, limit int) *Calls {
+	return &Calls{timeout: timeout, limit: int64(limit)}
 }
 
-// Stuck returns the number of calls that were given up and have not returned.
+// Stuck returns the number of abandoned calls that have not returned.
 func (c *Calls) Stuck() int { return int(c.stuck.Load()) }
 
-// Do runs f and returns its error. Other errors: the cause of ctx, ErrStuck. After these two f may still run: it must not
-// write to memory that is used again.
+// Do runs f and returns its error, the cause of ctx, or ErrStuck. After the last two f may still run: it must not write
+// to reused memory.
 func (c *Calls) Do(ctx context.Context, f func() error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -44,10 +44,10 @@ func (c *Calls) Do(ctx context.Context, f func() error) error {
 	if n := c.stuck.Load(); n >= c.limit {
 		return fmt.Errorf("%w: %d calls have not returned", ErrStuck, n)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, c.patience, ErrStuck)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, ErrStuck)
 	defer cancel()
 	done := make(chan error, 1)
-	var decided atomic.Bool // whether f or the caller came first
+	var decided atomic.Bool // f or the caller was first
 	go func() {             // ends with f, which cannot be interrupted
 		err := f()
 		if decided.CompareAndSwap(false, true) {
@@ -72,8 +72,8 @@ func (c *Calls) Do(ctx context.Context, f func() error) error {
 // OpenFlags opens a file for reading without waiting for the writer of a FIFO.
 const OpenFlags = os.O_RDONLY | syscall.O_NONBLOCK
 
-// Open opens a regular file for reading. Errors: fs.ErrNotExist, also for a file of another type; other errors of the file
-// system.
+// Open opens a regular file for reading. Errors: fs.ErrNotExist, also for other types of files; other errors of the
+// file system.
 func Open(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, OpenFlags, 0)
 	if err != nil {

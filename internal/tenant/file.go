@@ -19,16 +19,16 @@ type file struct {
 	Keys []Key `json:"keys"`
 }
 
-// maxFileSize bounds a key file: some 100 000 keys.
+// maxFileSize bounds a key file, to about 100 000 keys.
 const maxFileSize = 32 << 20
 
-// othersMayWrite are the permissions that a key file must not have: who can write it can make keys.
+// othersMayWrite are permissions that a key file must not have, because write access allows creating keys.
 const othersMayWrite = 0o022
 
-// ReadFile reads and checks a key file. It rejects a file that its group or others may write. Its error joins every
-// error of the file.
+// ReadFile reads and validates a key file. It rejects a file that its group or others may write. Its error joins all
+// errors of the file.
 func ReadFile(path string) ([]Key, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO is refused below, and must not block before
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO is rejected below, and must not block before
 	if err != nil {
 		return nil, fmt.Errorf("key file: %w", err)
 	}
@@ -40,7 +40,7 @@ func ReadFile(path string) ([]Key, error) {
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("key file %s: is not a regular file", path)
 	case info.Mode()&othersMayWrite != 0:
-		return nil, fmt.Errorf("key file %s: has mode %#o, so that others than its owner can add keys: chmod go-w it", path, info.Mode().Perm())
+		return nil, fmt.Errorf("key file %s: has mode %#o, so that users other than its owner can add keys: chmod go-w it", path, info.Mode().Perm())
 	case info.Size() > maxFileSize:
 		return nil, fmt.Errorf("key file %s: has %d bytes; at most %d", path, info.Size(), maxFileSize)
 	}
@@ -61,19 +61,20 @@ func read(f *os.File) ([]Key, error) {
 
 // Errors of changes to a key file.
 var (
-	// ErrNoSuchKey: the file has no key with the id.
+	// ErrNoSuchKey is returned if the file has no key with the id.
 	ErrNoSuchKey = errors.New("no such key")
-	// ErrLastKey: a server refuses a file without keys, and would go on with the keys that it has.
-	ErrLastKey = errors.New("it is the last key, and a server refuses a file without keys: make another one first")
+	// ErrLastKey is returned for the removal of the last key, because a server rejects a file without keys and keeps
+	// its old ones.
+	ErrLastKey = errors.New("it is the last key, and servers reject a file without keys: create another key first")
 )
 
-// AddToFile adds a key to a key file, as ChangeFile does.
+// AddToFile adds a key to a key file with ChangeFile.
 func AddToFile(path string, key Key) error {
 	return ChangeFile(path, func(keys []Key) ([]Key, error) { return append(keys, key), nil })
 }
 
-// RemoveFromFile removes the keys with the ids, all or none, and returns them. Errors: ErrNoSuchKey, ErrLastKey, and the
-// errors of ChangeFile.
+// RemoveFromFile removes all keys with the ids, or none, and returns them. Errors: ErrNoSuchKey, ErrLastKey, errors of
+// ChangeFile.
 func RemoveFromFile(path string, ids ...string) (removed []Key, err error) {
 	err = ChangeFile(path, func(keys []Key) ([]Key, error) {
 		for _, id := range ids {
@@ -92,18 +93,18 @@ func RemoveFromFile(path string, ids ...string) (removed []Key, err error) {
 	return removed, err
 }
 
-// ChangeFile replaces the keys of a key file by the result of change, and makes the file if it is missing. Changes by
-// several processes are made one after the other. The file is replaced atomically: a crash leaves the old one or the new
-// one. It keeps its mode, which is 0600 for a new file. A symbolic link is rejected, because its target would not
-// change. An error of change is returned unchanged, and changes nothing.
+// ChangeFile replaces the keys of a key file by the result of change, and creates the file if it is missing. Changes by
+// several processes are serialized. The file is replaced atomically: a crash leaves the old or the new one. It keeps
+// its mode, which is 0600 for a new file. A symbolic link is rejected, because its target would not change. An error of
+// change is returned unchanged, and nothing is written.
 func ChangeFile(path string, change func([]Key) ([]Key, error)) error {
 	dir := filepath.Dir(path)
 	lock, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("key file: %w", err)
 	}
-	defer func() { _ = lock.Close() }() // which also unlocks
-	// The directory is locked, not the file: the file is another one after each change.
+	defer func() { _ = lock.Close() }() // also unlocks
+	// Lock the directory, not the file, which is replaced by each change.
 	if err := lockFile(lock); err != nil {
 		return fmt.Errorf("key file: lock %s: %w", dir, err)
 	}
@@ -141,8 +142,8 @@ func ChangeFile(path string, change func([]Key) ([]Key, error)) error {
 	return nil
 }
 
-// replace writes a file under a name of its own and renames it. With old the new file keeps the owner and the group, so
-// that the server that could read it still can.
+// replace writes a temporary file and renames it. With old the new file keeps owner and group, so that the server can
+// still read it.
 func replace(path string, data []byte, mode fs.FileMode, old fs.FileInfo) (err error) {
 	next, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // exclusive, 0600
 	if err != nil {
@@ -169,39 +170,39 @@ func replace(path string, data []byte, mode fs.FileMode, old fs.FileInfo) (err e
 	return os.Rename(next.Name(), path)
 }
 
-// check returns every error of the keys, joined.
+// check returns all errors of the keys, joined.
 func check(keys []Key) error {
 	var faults []error
 	ids := make(map[string]bool, len(keys))
 	first := make(map[string]Key, len(keys))
 	for i, k := range keys {
-		fault := func(format string, args ...any) {
+		addError := func(format string, args ...any) {
 			faults = append(faults, fmt.Errorf("keys[%d]: "+format, append([]any{i}, args...)...))
 		}
 		if k.ID == "" || ids[k.ID] {
-			fault("id %q is empty, or there twice", k.ID)
+			addError("id %q is empty or duplicate", k.ID)
 		}
 		ids[k.ID] = true
 		if err := checkTenant(k.Tenant); err != nil {
-			fault("%w", err)
+			addError("%w", err)
 		}
 		if sum, err := hex.DecodeString(k.SHA256); err != nil || len(sum) != 32 {
-			fault("sha256 is not 64 hexadecimal digits")
+			addError("sha256 is not 64 hexadecimal digits")
 		}
 		if k.Rate != nil && (k.Rate.Jobs < 1 || k.Rate.Window <= 0) {
-			fault("rate: jobs and window must be more than 0")
+			addError("rate: jobs and window must be more than 0")
 		}
 		if k.MaxQueued < 0 {
-			fault("max_queued is less than 0")
+			addError("max_queued is less than 0")
 		}
 		if k.MaxResultBytes < 0 {
-			fault("max_result_bytes is less than 0")
+			addError("max_result_bytes is less than 0")
 		}
 		other, known := first[k.Tenant]
 		if !known {
 			first[k.Tenant] = k
 		} else if !k.sameLimits(&other) {
-			fault("rate, max_queued and max_result_bytes must be those of key %s, which has the same tenant", other.ID)
+			addError("rate, max_queued and max_result_bytes must equal those of key %s of the same tenant", other.ID)
 		}
 	}
 	return errors.Join(faults...)

@@ -15,7 +15,7 @@ import (
 	"gather/internal/tenant"
 )
 
-// TestConcurrentAdds tests that no key is lost when many are added at the same time, and that no file is left beside.
+// TestConcurrentAdds tests that concurrent additions lose no key and leave no temporary file.
 func TestConcurrentAdds(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
 	const n = 30
@@ -38,7 +38,7 @@ func TestConcurrentAdds(t *testing.T) {
 	}
 }
 
-// TestModes tests which files are refused, and that a file keeps its mode, so that a group that may read it still can.
+// TestModes tests which files are rejected, and that a file keeps its mode.
 func TestModes(t *testing.T) {
 	for mode, want := range map[os.FileMode]bool{
 		0o600: true, 0o400: true, 0o640: true, 0o644: true, 0o440: true, 0o660: false, 0o602: false, 0o666: false, 0o777: false,
@@ -92,7 +92,7 @@ func TestLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if data, err := os.ReadFile(victim); err != nil || string(data) != "precious" {
-		t.Errorf("the file behind the link: %q, %v; want it as it was", data, err)
+		t.Errorf("the file behind the link: %q, %v; want it unchanged", data, err)
 	}
 	link := filepath.Join(dir, "link.json")
 	if err := os.Symlink(path, link); err != nil {
@@ -102,21 +102,21 @@ func TestLinks(t *testing.T) {
 		t.Errorf("reading through a link: %d keys, %v; want 1", len(keys), err)
 	}
 	if err := tenant.AddToFile(link, key); err == nil || !strings.Contains(err.Error(), "not a regular file") {
-		t.Errorf("adding through a link: %v, want a refusal", err)
+		t.Errorf("adding through a link: %v, want a rejection", err)
 	}
 	fifo := filepath.Join(dir, "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := tenant.ReadFile(fifo); err == nil || !strings.Contains(err.Error(), "not a regular file") {
-		t.Errorf("reading a FIFO: %v, want a refusal", err)
+		t.Errorf("reading a FIFO: %v, want a rejection", err)
 	}
 }
 
-// TestOwner tests that a file keeps its owner and its group, so that a server of another user still can read it.
+// TestOwner tests that a file keeps its owner and group, so that a server of another user can still read it.
 func TestOwner(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root can give a file away")
+		t.Skip("only root can change the owner of a file")
 	}
 	path := filepath.Join(t.TempDir(), "keys.json")
 	first, _ := generate(t, "acme")
@@ -134,17 +134,17 @@ func TestOwner(t *testing.T) {
 	}
 }
 
-// TestFailedChange tests that a change that fails leaves the file as it was, and nothing beside it.
+// TestFailedChange tests that a failed change leaves the file unchanged and no temporary file.
 func TestFailedChange(t *testing.T) {
 	twice, _ := generate(t, "acme")
 	for name, c := range map[string]struct {
 		change func(path string) error
 		want   string
 	}{
-		"a key that is there": {func(path string) error { return tenant.AddToFile(path, twice) }, "there twice"},
+		"existing key": {func(path string) error { return tenant.AddToFile(path, twice) }, "duplicate"},
 		"no place for the new file": {func(path string) error {
 			return tenant.ChangeFile(path, func(keys []tenant.Key) ([]tenant.Key, error) {
-				// A directory in its place, which no file can replace.
+				// A directory in its place, which cannot be replaced by a file.
 				return keys[:0], errors.Join(os.Rename(path, path+".old"), os.Mkdir(path, 0o700))
 			})
 		}, "file exists"},
@@ -178,7 +178,7 @@ func TestFailedChange(t *testing.T) {
 	}
 }
 
-// TestRemoveFromFile tests that keys go all or none, and the last one never.
+// TestRemoveFromFile tests that all keys are removed or none, and never the last one.
 func TestRemoveFromFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
 	var ids []string
@@ -204,7 +204,7 @@ func TestRemoveFromFile(t *testing.T) {
 	}
 }
 
-// TestRevoked tests that a request can see that its key was revoked, and only then.
+// TestRevoked tests that requests detect the revocation of their key, and only that.
 func TestRevoked(t *testing.T) {
 	stays, staysText := generate(t, "a")
 	goes, goesText := generate(t, "b")
@@ -218,7 +218,7 @@ func TestRevoked(t *testing.T) {
 	principal := func(text string) tenant.Principal {
 		p, ok := s.Authenticate(text)
 		if !ok {
-			t.Fatal("a key is refused")
+			t.Fatal("a key is rejected")
 		}
 		return p
 	}
@@ -259,7 +259,7 @@ func TestRevoked(t *testing.T) {
 	}
 }
 
-// A key file of the first version, with everything that a key may have, is read. See job.Format.
+// A key file of the first version, with all members of a key, can be read. See job.Format.
 func TestGoldenKeys(t *testing.T) {
 	keys, err := tenant.ReadFile("testdata/v1/keys.json")
 	if err != nil {

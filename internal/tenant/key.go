@@ -1,11 +1,11 @@
 // Package tenant has the API keys, the tenants that they belong to, and each tenant's rate of jobs.
 //
-// A key is "gather_<id>_<secret>" with a secret of 256 random bits. It is shown once, when it is made; the key file has
-// only its SHA-256. A key is found by its id and compared in constant time.
+// A key is "gather_<id>_<secret>" with a secret of 256 random bits. It is shown once, when it is created; the key file
+// only has its SHA-256. A key is looked up by its id and compared in constant time.
 //
-// A Store is safe for concurrent use and may be reloaded at any time: a request sees the keys before or after a reload,
-// never a mixture, and a tenant whose rate did not change keeps its used part. An invalid file is rejected with every
-// error listed, and the keys stay unchanged. The package starts no goroutine.
+// A Store is safe for concurrent use and may be reloaded at any time: a request uses the keys before or after a reload,
+// never a mixture, and a tenant whose rate did not change keeps its usage. An invalid file is rejected with all errors
+// listed, and the keys stay unchanged. The package starts no goroutine.
 package tenant
 
 import (
@@ -34,23 +34,23 @@ type Key struct {
 	// SHA256 is the hash of the whole key text, in hexadecimal.
 	SHA256    string    `json:"sha256"`
 	CreatedAt time.Time `json:"created_at"`
-	// ReadOnly keys see the tenant's jobs, and can neither submit, cancel nor delete.
+	// ReadOnly keys can read the tenant's jobs, but not submit, cancel or delete.
 	ReadOnly bool `json:"read_only,omitzero"`
-	// Rate bounds how many jobs the tenant may submit; no bound when nil. All keys of a tenant have the same rate.
+	// Rate bounds the jobs that the tenant may submit; nil is no bound. All keys of a tenant have the same rate.
 	Rate *Rate `json:"rate,omitzero"`
-	// MaxQueued bounds how many of the tenant's jobs may be unfinished; 0 is no bound.
+	// MaxQueued bounds the tenant's unfinished jobs; 0 is no bound.
 	MaxQueued int `json:"max_queued,omitzero"`
 	// MaxResultBytes bounds the stored results of the tenant's jobs; 0 is no bound.
 	MaxResultBytes int64 `json:"max_result_bytes,omitzero"`
 }
 
-// A Rate is a number of jobs in a window of time; they may be submitted all together.
+// A Rate is a number of jobs in a window of time; they may be submitted in one burst.
 type Rate struct {
 	Jobs   int    `json:"jobs"`
 	Window Window `json:"window"`
 }
 
-// A Window is a duration that the key file spells as Go does: "1m".
+// A Window is a duration in Go's notation in the key file: "1m".
 type Window time.Duration
 
 // MarshalText implements encoding.TextMarshaler.
@@ -63,13 +63,13 @@ func (w *Window) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Generate makes a key for a tenant. The text is for the client; it cannot be recovered later.
+// Generate creates a key for a tenant. The text is for the client; it cannot be recovered later.
 func Generate(tenant string, now time.Time) (Key, string, error) {
 	if err := checkTenant(tenant); err != nil {
 		return Key{}, "", err
 	}
 	random := make([]byte, idBytes+secretBytes)
-	rand.Read(random) // never fails, by its documentation
+	rand.Read(random) // documented to never fail
 	id := hex.EncodeToString(random[:idBytes])
 	text := prefix + "_" + id + "_" + hex.EncodeToString(random[idBytes:])
 	sum := sha256.Sum256([]byte(text))

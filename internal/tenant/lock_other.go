@@ -10,5 +10,5 @@ import (
 // lockFile does nothing: this system has no flock.
 func lockFile(*os.File) error { return nil }
 
-// keepOwner does nothing: this system has no owners of files that os can set.
+// keepOwner does nothing: on this system os cannot set the owner of a file.
 func keepOwner(*os.File, fs.FileInfo) error { return nil }

@@ -18,7 +18,7 @@ func lockFile(f *os.File) error {
 	}
 }
 
-// keepOwner gives a file the owner and the group of an older one.
+// keepOwner sets the owner and the group of a file to those of an older one.
 func keepOwner(f *os.File, old fs.FileInfo) error {
 	stat, ok := old.Sys().(*syscall.Stat_t)
 	if !ok {

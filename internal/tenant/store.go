@@ -12,11 +12,11 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A Principal is who sends a request.
+// A Principal is the authenticated sender of a request.
 type Principal struct {
 	Tenant   string
 	ReadOnly bool
-	// Revoked is closed when the key of the request is no longer valid; nil for a request without a key.
+	// Revoked is closed when the key of the request becomes invalid; nil for a request without a key.
 	Revoked <-chan struct{}
 }
 
@@ -46,17 +46,17 @@ type limits struct {
 	maxResultBytes int64
 }
 
-// ErrNoKeys is returned for a key file without a key, which would lock everyone out.
-var ErrNoKeys = errors.New("there is no key; create one with 'gather keys create'")
+// ErrNoKeys is returned for a key file without a key, which would lock out all clients.
+var ErrNoKeys = errors.New("the file has no key; create one with 'gather keys create'")
 
-// NewStore returns a store of keys as ReadFile returns them. It returns ErrNoKeys for none.
+// NewStore returns a store of keys from ReadFile. It returns ErrNoKeys for none.
 func NewStore(keys []Key) (*Store, error) {
 	s := new(Store)
 	return s, s.Replace(keys)
 }
 
-// Replace puts other keys in use, and closes the Revoked of the keys that are no longer valid. After an error, which is
-// ErrNoKeys when there is no key, the keys of before stay in use. Replace must not be called concurrently with itself.
+// Replace replaces the keys, and closes the Revoked of keys that become invalid. After an error (ErrNoKeys for no keys)
+// the old keys stay. Replace must not be called concurrently.
 func (s *Store) Replace(keys []Key) error {
 	if len(keys) == 0 {
 		return ErrNoKeys
@@ -119,7 +119,7 @@ func (s *Store) Authenticate(text string) (Principal, bool) {
 	}
 	id, _ := cutID(text)
 	e, known := st.keys[id]
-	// Of an unknown id the hash is made and compared all the same.
+	// Compute and compare the hash for an unknown id too.
 	sum := sha256.Sum256([]byte(text))
 	same := subtle.ConstantTimeCompare(sum[:], e.sum[:]) == 1
 	if !known || !same {
@@ -128,7 +128,7 @@ func (s *Store) Authenticate(text string) (Principal, bool) {
 	return e.principal, true
 }
 
-// MaxQueued returns how many of a tenant's jobs may be unfinished; 0 is no bound.
+// MaxQueued returns the bound of a tenant's unfinished jobs; 0 is no bound.
 func (s *Store) MaxQueued(tenant string) int {
 	st := s.state.Load()
 	if st == nil {
@@ -137,20 +137,20 @@ func (s *Store) MaxQueued(tenant string) int {
 	return st.tenants[tenant].maxQueued
 }
 
-// MaxResultBytes returns how many bytes the stored results of a tenant's jobs may have; 0 is no bound.
+// MaxResultBytes returns the bound of the stored results of a tenant's jobs; 0 is no bound.
 func (s *Store) MaxResultBytes(tenant string) int64 { return s.limits(tenant).maxResultBytes }
 
-// An Allowance is the rest of a tenant's rate.
+// An Allowance is the remaining part of a tenant's rate.
 type Allowance struct {
 	// Rate is the zero value for a tenant without one.
 	Rate Rate
-	// Left is how many jobs may be submitted now.
+	// Left is the number of jobs that may be submitted now.
 	Left int
-	// Wait is the time until one more may, or until those may that were refused.
+	// Wait is the time until one more job, or the rejected ones, may be submitted.
 	Wait time.Duration
 }
 
-// Take uses n jobs of a tenant's rate; it returns false when fewer are left, and then uses none.
+// Take deducts n jobs from a tenant's rate; it deducts none and returns false if fewer are left.
 func (s *Store) Take(tenant string, n int, now time.Time) (Allowance, bool) {
 	l := s.limits(tenant)
 	if l.limiter == nil {
@@ -170,7 +170,7 @@ func (s *Store) Take(tenant string, n int, now time.Time) (Allowance, bool) {
 	return a, ok
 }
 
-// Return returns the part of a Take whose jobs were not accepted.
+// Return adds jobs of a Take that were not accepted back to the rate.
 func (s *Store) Return(tenant string, n int, now time.Time) {
 	if l := s.limits(tenant); l.limiter != nil {
 		l.limiter.AllowN(now, -n)

@@ -24,7 +24,7 @@ func generate(t *testing.T, name string, change ...func(*tenant.Key)) (tenant.Ke
 	return k, text
 }
 
-// A key that was written to a file lets in whoever has its text, and nobody else.
+// A key in a file authenticates its text and nothing else.
 func TestAuthenticate(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keys.json")
 	rate := func(k *tenant.Key) {
@@ -66,19 +66,19 @@ func TestAuthenticate(t *testing.T) {
 		"gather_" + other.ID + acmeText[len("gather_")+len(acme.ID):], "gather_" + acme.ID + "_" + acme.SHA256,
 	} {
 		if p, ok := s.Authenticate(text); ok {
-			t.Errorf("%q is let in as %+v", text, p)
+			t.Errorf("%q is authenticated as %+v", text, p)
 		}
 	}
 	if s.MaxQueued("acme") != 7 || s.MaxQueued("other") != 0 || s.MaxQueued("nobody") != 0 {
 		t.Error("quotas")
 	}
 	if p, ok := new(tenant.Store).Authenticate(acmeText); ok {
-		t.Errorf("an empty store lets in %+v", p)
+		t.Errorf("an empty store authenticates %+v", p)
 	}
 }
 
-// A faulty file is refused with all its faults.
-func TestFaults(t *testing.T) {
+// An invalid file is rejected with all its errors.
+func TestInvalidFiles(t *testing.T) {
 	a, _ := generate(t, "acme", func(k *tenant.Key) { k.MaxQueued = 1 })
 	b, _ := generate(t, "acme")
 	b.ID, b.SHA256 = a.ID, "short"
@@ -115,7 +115,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// A rate lets its jobs through at once and then as they come back, says what is left, and takes back what was not used.
+// A rate allows a burst and then refills; it reports the rest, and returned jobs are available again.
 func TestRate(t *testing.T) {
 	limited, _ := generate(t, "acme", func(k *tenant.Key) { k.Rate = &tenant.Rate{Jobs: 6, Window: tenant.Window(time.Minute)} })
 	free, _ := generate(t, "free")
@@ -141,16 +141,16 @@ func TestRate(t *testing.T) {
 	take(2, true, 0, 10*time.Second)
 	now = now.Add(25 * time.Second)
 	take(0, true, 2, 5*time.Second)
-	take(7, false, 2, 35*time.Second) // more than there can ever be: when all that can be is there
+	take(7, false, 2, 35*time.Second) // more than the maximum: the time until the maximum is available
 	s.Return("acme", 60, now)
-	take(6, true, 0, 10*time.Second) // returning makes no more than the rate
+	take(6, true, 0, 10*time.Second) // returning never exceeds the rate
 
 	if a, ok := s.Take("free", 1_000_000, now); !ok || a != (tenant.Allowance{}) {
 		t.Errorf("%+v", a)
 	}
 	s.Return("free", 1, now)
 
-	// Reloading the same rate does not refill it; another rate begins anew.
+	// Reloading the same rate does not refill it; another rate starts full.
 	if err := s.Replace([]tenant.Key{limited, free}); err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestRate(t *testing.T) {
 	take(6, true, 0, 10*time.Minute)
 }
 
-// Keys may be replaced while they are in use, and a faulty replacement leaves those of before.
+// Keys may be replaced while they are in use, and an invalid replacement keeps the old ones.
 func TestReplace(t *testing.T) {
 	a, aText := generate(t, "a")
 	b, bText := generate(t, "b")
@@ -189,9 +189,9 @@ func TestReplace(t *testing.T) {
 	}
 	wg.Wait()
 	if err := s.Replace([]tenant.Key{{}}); err == nil {
-		t.Error("a faulty replacement is accepted")
+		t.Error("an invalid replacement is accepted")
 	}
 	if _, ok := s.Authenticate(bText); !ok {
-		t.Error("a faulty replacement dropped the keys")
+		t.Error("an invalid replacement dropped the keys")
 	}
 }

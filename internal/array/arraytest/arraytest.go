@@ -15,11 +15,11 @@ import (
 
 // Store is a store under test.
 type Store interface {
-	// Put stores an array; this and the other methods are as in package api.
+	// Put stores an array. All methods are documented in package api.
 	Put(ctx context.Context, tenant, name string, r io.Reader, o job.ArrayUpload) (job.Array, bool, error)
-	// Get describes an array.
+	// Get returns an array.
 	Get(ctx context.Context, tenant, name string) (job.Array, error)
-	// List describes some.
+	// List returns a page of arrays.
 	List(ctx context.Context, tenant, after string, limit int) ([]job.Array, error)
 	// Delete removes an array.
 	Delete(ctx context.Context, tenant, name string, p job.Precondition) error
@@ -30,21 +30,21 @@ type Store interface {
 type Opener interface {
 	// Acquire opens an array for a job.
 	Acquire(ctx context.Context, tenant, name string) (*array.Handle, error)
-	// Open describes an array and opens its file.
+	// Open returns an array and opens its file.
 	Open(ctx context.Context, tenant, name string) (job.Array, job.ArrayFile, error)
 }
 
-// Place opens stores, all on the same arrays: as another process would, or the same after a restart.
+// Place opens stores on the same arrays, like several processes or restarts.
 type Place interface {
 	// Open opens another store.
 	Open(t *testing.T, l array.Limits) Store
-	// Uploads is how many uploads are kept there, arrays or not.
+	// Uploads returns the number of stored uploads, including those without an array.
 	Uploads(t *testing.T) int
-	// DamageRecord writes something else over the record of an array.
+	// DamageRecord overwrites the record of an array.
 	DamageRecord(t *testing.T, tenant, name string)
 }
 
-// Run tests places, which empty makes.
+// Run runs the suite on places created by empty.
 func Run(t *testing.T, empty func(t *testing.T) Place) {
 	for _, tt := range []struct {
 		name string
@@ -56,17 +56,17 @@ func Run(t *testing.T, empty func(t *testing.T) Place) {
 		{"Ranges", ranges},
 		{"ConcurrentPuts", concurrentPuts},
 		{"ConcurrentDeletes", concurrentDeletes},
-		{"PutAsksWhetherItMayWrite", putAsks},
+		{"PutAsksWhetherItMayWrite", putCallsReady},
 		{"Preconditions", preconditions},
 		{"OpenFile", openFile},
 		{"DamagedRecord", damagedRecord},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, empty(t)) })
 	}
-	t.Run("PutRefuses", func(t *testing.T) { putRefuses(t, empty) })
+	t.Run("PutRefuses", func(t *testing.T) { putRejects(t, empty) })
 }
 
-// File is an .npy file of n float64 zeros, whose first byte of data is tag.
+// File returns an .npy file of n float64 zeros, with tag as the first byte of its data.
 func File(t *testing.T, n int64, tag byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -80,13 +80,13 @@ func File(t *testing.T, n int64, tag byte) []byte {
 	return append(b.Bytes(), data...)
 }
 
-// Put uploads without an announcement.
+// Put uploads without a declared length.
 func Put(t *testing.T, s Store, tenant, name string, data []byte) (job.Array, bool, error) {
 	t.Helper()
 	return s.Put(t.Context(), tenant, name, bytes.NewReader(data), job.ArrayUpload{Bytes: -1})
 }
 
-// MustPut is Put that works.
+// MustPut is Put that must succeed.
 func MustPut(t *testing.T, s Store, tenant, name string, data []byte) job.Array {
 	t.Helper()
 	a, _, err := Put(t, s, tenant, name, data)
@@ -96,7 +96,7 @@ func MustPut(t *testing.T, s Store, tenant, name string, data []byte) job.Array 
 	return a
 }
 
-// Acquire opens an array until the test's end, unless the function it returns is called before.
+// Acquire opens an array until the end of the test, or until the returned function is called.
 func Acquire(t *testing.T, s Store, tenant, name string) (*array.Handle, func()) {
 	t.Helper()
 	h, err := s.Acquire(t.Context(), tenant, name)
@@ -116,7 +116,7 @@ func Acquire(t *testing.T, s Store, tenant, name string) (*array.Handle, func())
 	return h, end
 }
 
-// failing is a reader whose line went dead.
+// failing is a reader that fails.
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }

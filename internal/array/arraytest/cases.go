@@ -85,7 +85,7 @@ func inUse(t *testing.T, p Place) {
 			t.Errorf("replace: %v", err)
 		}
 		if a, _ := s.Get(t.Context(), "acme", "x"); !a.InUse {
-			t.Error("not told to be in use")
+			t.Error("not reported as in use")
 		}
 		one := make([]byte, 1)
 		if _, err := h2.ReadAt(one, h2.Header.Offset); err != nil || one[0] != 7 {
@@ -105,23 +105,23 @@ func inUse(t *testing.T, p Place) {
 	}
 }
 
-// A rejected upload leaves nothing behind, and the array before stays.
-func putRefuses(t *testing.T, empty func(t *testing.T) Place) {
+// A rejected upload leaves no files, and the existing array stays.
+func putRejects(t *testing.T, empty func(t *testing.T) Place) {
 	good := File(t, 100, 1)
-	broken := errors.New("the line went dead")
+	broken := errors.New("the connection was lost")
 	for _, tt := range []struct {
 		name string
 		as   string
 		r    io.Reader
 		o    job.ArrayUpload
-		want error // nil is a ValidationError
+		want error // nil is *fields.Errors
 	}{
 		{"cut off", "x", bytes.NewReader(good[:len(good)-1]), job.ArrayUpload{Bytes: -1}, nil},
 		{"too long", "x", bytes.NewReader(append(bytes.Clone(good), 0)), job.ArrayUpload{Bytes: -1}, nil},
 		{"no npy", "x", bytes.NewReader([]byte("PK\x03\x04")), job.ArrayUpload{Bytes: -1}, nil},
 		{"empty", "x", bytes.NewReader(nil), job.ArrayUpload{Bytes: -1}, nil},
 		{"checksum", "x", bytes.NewReader(good), job.ArrayUpload{Bytes: -1, SHA256: "00"}, nil},
-		{"announced too large", "x", bytes.NewReader(good), job.ArrayUpload{Bytes: 10_001}, job.ErrTooLarge},
+		{"declared too large", "x", bytes.NewReader(good), job.ArrayUpload{Bytes: 10_001}, job.ErrTooLarge},
 		{"too large", "x", bytes.NewReader(File(t, 2000, 0)), job.ArrayUpload{Bytes: -1}, job.ErrTooLarge},
 		{"quota", "x", bytes.NewReader(File(t, 1200, 0)), job.ArrayUpload{Bytes: -1}, job.ErrQuota},
 		{"broken line", "x", io.MultiReader(bytes.NewReader(good[:300]), failing{broken}), job.ArrayUpload{Bytes: -1}, broken},
@@ -144,12 +144,12 @@ func putRefuses(t *testing.T, empty func(t *testing.T) Place) {
 			if after, err := s.Get(t.Context(), "acme", "x"); err != nil || after.SHA256 != before.SHA256 {
 				t.Errorf("%+v, %v", after, err)
 			}
-			MustPut(t, s, "acme", "y", File(t, 1000, 0)) // the quota was given back
+			MustPut(t, s, "acme", "y", File(t, 1000, 0)) // the quota was released
 		})
 	}
 }
 
-// A context that ends stops an upload, before it and in the middle of it.
+// A context that ends stops an upload, before and during it.
 func putEnds(t *testing.T, p Place) {
 	s := p.Open(t, array.Limits{})
 	data := File(t, 1<<20, 0) // 8 MiB
@@ -164,7 +164,7 @@ func putEnds(t *testing.T, p Place) {
 	}
 }
 
-// leaving is a client that leaves when so much of its body was read.
+// leaving is a client that disconnects after a part of its body.
 type leaving struct {
 	io.Reader
 	left  int
@@ -180,7 +180,7 @@ func (l *leaving) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Any range has the uploaded bytes, also for concurrent readers, and through another store.
+// Every range has the uploaded bytes, with concurrent readers and in another store.
 func ranges(t *testing.T, p Place) {
 	data := File(t, 3<<17, 0) // 3 MiB
 	random := rand.NewChaCha8([32]byte{})
@@ -216,7 +216,7 @@ func ranges(t *testing.T, p Place) {
 	}
 }
 
-// Uploads of one name at the same time: one of them stays, whole.
+// Concurrent uploads of one name: one of them stays, complete.
 func concurrentPuts(t *testing.T, p Place) {
 	s := p.Open(t, array.Limits{})
 	var wg sync.WaitGroup
@@ -238,7 +238,7 @@ func concurrentPuts(t *testing.T, p Place) {
 	}
 }
 
-// Of several that delete an array, one does.
+// One of several concurrent deletes succeeds.
 func concurrentDeletes(t *testing.T, p Place) {
 	s := p.Open(t, array.Limits{})
 	MustPut(t, s, "acme", "x", File(t, 1000, 1))
@@ -261,13 +261,13 @@ func concurrentDeletes(t *testing.T, p Place) {
 	}
 }
 
-// A store that may not write refuses an upload, before it and in the middle of it.
-func putAsks(t *testing.T, p Place) {
+// A store that rejects writes rejects an upload, before and during it.
+func putCallsReady(t *testing.T, p Place) {
 	full := errors.New("the disk is full")
 	for _, may := range []int{0, 1, 2} {
-		asked := 0
+		calls := 0
 		s := p.Open(t, array.Limits{Ready: func() error {
-			if asked++; asked > may {
+			if calls++; calls > may {
 				return full
 			}
 			return nil

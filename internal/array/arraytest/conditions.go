@@ -16,7 +16,7 @@ func match(tags ...string) job.Precondition {
 }
 func noneMatch(tags ...string) job.Precondition { return job.Precondition{NoneMatch: tags} }
 
-// A change whose precondition does not hold changes nothing, also of several at the same time.
+// A change whose precondition fails changes nothing; this holds for concurrent changes too.
 func preconditions(t *testing.T, p Place) {
 	s := p.Open(t, array.Limits{})
 	put := func(name string, tag byte, c job.Precondition) error {
@@ -29,8 +29,8 @@ func preconditions(t *testing.T, p Place) {
 			t.Errorf("%s: got %v, want %v", what, err, want)
 		}
 	}
-	want("replace what is not there", put("x", 1, match("*")), job.ErrPrecondition)
-	want("delete what is not there", s.Delete(t.Context(), "acme", "x", match("*")), job.ErrArrayNotFound)
+	want("replace a missing array", put("x", 1, match("*")), job.ErrPrecondition)
+	want("delete a missing array", s.Delete(t.Context(), "acme", "x", match("*")), job.ErrArrayNotFound)
 	want("create", put("x", 1, noneMatch("*")), nil)
 	first, err := s.Get(t.Context(), "acme", "x")
 	want("get", err, nil)
@@ -40,7 +40,7 @@ func preconditions(t *testing.T, p Place) {
 	want("replace but this one", put("x", 2, noneMatch(first.SHA256)), job.ErrPrecondition)
 	want("delete another", s.Delete(t.Context(), "acme", "x", match("other")), job.ErrPrecondition)
 	if a, err := s.Get(t.Context(), "acme", "x"); err != nil || a.SHA256 != first.SHA256 {
-		t.Errorf("after what was refused: got %+v, %v", a, err)
+		t.Errorf("after rejected changes: got %+v, %v", a, err)
 	}
 	if n := p.Uploads(t); n != 1 {
 		t.Errorf("got %d uploads, want 1", n)
@@ -72,7 +72,7 @@ func preconditions(t *testing.T, p Place) {
 	}
 }
 
-// An open file can be read at any place, and is no reason not to delete the array.
+// An open file can be read at any offset, and does not prevent deleting the array.
 func openFile(t *testing.T, p Place) {
 	s := p.Open(t, array.Limits{})
 	data := File(t, 200_000, 7)
@@ -83,7 +83,7 @@ func openFile(t *testing.T, p Place) {
 	}
 	got := make([]byte, len(data)+1)
 	if n, err := f.ReadAtContext(t.Context(), got, 0); !errors.Is(err, io.EOF) || !bytes.Equal(got[:n], data) {
-		t.Errorf("got %d bytes and %v, want the %d that were uploaded and EOF", n, err, len(data))
+		t.Errorf("got %d bytes and %v, want the %d uploaded and EOF", n, err, len(data))
 	}
 	if n, err := f.ReadAtContext(t.Context(), got[:10], 128); n != 10 || err != nil || !bytes.Equal(got[:10], data[128:138]) {
 		t.Errorf("a range: got %d bytes and %v", n, err)
@@ -102,7 +102,7 @@ func openFile(t *testing.T, p Place) {
 	}
 }
 
-// An array whose record cannot be read harms no other one, and can be replaced and deleted.
+// An array with an unreadable record does not affect others, and can be replaced and deleted.
 func damagedRecord(t *testing.T, p Place) {
 	before := p.Open(t, array.Limits{})
 	for _, name := range []string{"a", "bad", "worse", "z"} {
@@ -129,7 +129,7 @@ func damagedRecord(t *testing.T, p Place) {
 		end()
 	}
 	if n := p.Uploads(t); n != 4 {
-		t.Errorf("got %d uploads, want 4: none is removed while it is not known whose it is", n)
+		t.Errorf("got %d uploads, want 4: none is removed while its array is unknown", n)
 	}
 	if err := s.Delete(t.Context(), "acme", "bad", match("*")); err != nil {
 		t.Errorf("delete: got %v", err)
@@ -137,7 +137,7 @@ func damagedRecord(t *testing.T, p Place) {
 	if _, created, err := Put(t, s, "acme", "worse", File(t, 10, 2)); err != nil || created {
 		t.Errorf("replace: got created %t, %v", created, err)
 	}
-	MustPut(t, s, "acme", "more", File(t, 100, 1)) // the tally is right
+	MustPut(t, s, "acme", "more", File(t, 100, 1)) // the usage is correct
 	list, err = p.Open(t, array.Limits{}).List(t.Context(), "acme", "", 10)
 	if err != nil || len(list) != 4 || list[2].Name != "worse" || list[2].Damaged || list[2].Shape[0] != 10 {
 		t.Errorf("after that: got %+v, %v", list, err)

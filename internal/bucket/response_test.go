@@ -11,8 +11,8 @@ import (
 	"gather/internal/bucket"
 )
 
-// A store that answers a ranged GET with anything but that range of that version is noticed: nothing else is ever read.
-func TestAnswersAreChecked(t *testing.T) {
+// A response to a ranged GET with anything but that range of that version is detected; nothing else is ever read.
+func TestResponsesAreChecked(t *testing.T) {
 	data := make([]byte, 3000)
 	for i := range data {
 		data[i] = byte(i * 7)
@@ -80,15 +80,15 @@ func TestAnswersAreChecked(t *testing.T) {
 	}
 }
 
-// errAny stands for any error.
+// errAny matches any error.
 var errAny = errors.New("any error")
 
-// A whole object instead of a range is read up to a bound only.
+// A whole object instead of a range is read only up to a bound.
 func TestWholeObjectsAreBounded(t *testing.T) {
 	const size = 200 << 20
 	sent := 0
 	set := remote(t, func(w http.ResponseWriter, r *http.Request) {
-		answer(w, size)
+		respond(w, size)
 		for piece := make([]byte, 1<<20); sent < size && r.Context().Err() == nil; sent += len(piece) {
 			if _, err := w.Write(piece); err != nil {
 				return
@@ -104,12 +104,12 @@ func TestWholeObjectsAreBounded(t *testing.T) {
 	}
 }
 
-// Stat refuses an object without a strong entity tag.
-func TestStatChecksTheAnswer(t *testing.T) {
+// Stat rejects an object without a strong entity tag.
+func TestStatChecksTheResponse(t *testing.T) {
 	for etag, want := range map[string]error{`"v"`: nil, "": bucket.ErrUnsupported, `W/"v"`: bucket.ErrUnsupported} {
 		t.Run(fmt.Sprintf("%q", etag), func(t *testing.T) {
 			set := remote(t, func(w http.ResponseWriter, _ *http.Request) {
-				answer(w, 1000)
+				respond(w, 1000)
 				if w.Header().Del("ETag"); etag != "" {
 					w.Header().Set("ETag", etag)
 				}
@@ -120,7 +120,7 @@ func TestStatChecksTheAnswer(t *testing.T) {
 		})
 	}
 	set := remote(t, func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, 0)
+		respond(w, 0)
 		w.Header().Del("Content-Length")
 		w.Header().Set("Transfer-Encoding", "chunked")
 	})

@@ -10,17 +10,17 @@ import (
 	"github.com/minio/minio-go/v7"
 )
 
-// Every answer of a store is checked against the version of the object: its entity tag, its range and its length. A store
-// may ignore Range (RFC 9110, section 14.2) and If-Match, and some do.
+// Every response of a store is checked against the version of the object: its entity tag, range and length. A store may
+// ignore Range (RFC 9110, section 14.2) and If-Match, and some do.
 
-// maxSkip bounds the bytes that are skipped when a store sends the whole object instead of a range.
+// maxSkip bounds the bytes skipped when a store sends the whole object instead of a range.
 const maxSkip = 64 << 20
 
-// invalidRange stands in a header for the Content-Range that a 206 lacks.
+// invalidRange replaces the missing Content-Range of a 206 in the header.
 const invalidRange = "none"
 
-// rangeStatus makes the header of an answer show whether it is a range: a Content-Range is there if, and only if, the status
-// is 206. The S3 client reports headers only.
+// rangeStatus makes the header of a response show whether it is a range, because the S3 client only reports headers: it
+// has a Content-Range if and only if the status is 206.
 type rangeStatus struct{ http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
@@ -36,21 +36,22 @@ func (t rangeStatus) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// checkVersion returns ErrUnsupported for an object without a length or a strong entity tag: its replacement would go unnoticed.
+// checkVersion returns ErrUnsupported for an object without a length or a strong entity tag, because its replacement
+// would be undetected.
 func checkVersion(etag string, size int64) error {
 	switch {
 	case size < 0:
-		return fmt.Errorf("%w: it gives no length of the object", ErrUnsupported)
+		return fmt.Errorf("%w: the response has no object length", ErrUnsupported)
 	case etag == "":
-		return fmt.Errorf("%w: it gives no entity tag of the object", ErrUnsupported)
+		return fmt.Errorf("%w: the response has no entity tag", ErrUnsupported)
 	case strings.HasPrefix(etag, "W/"):
-		return fmt.Errorf("%w: the entity tag of the object is weak", ErrUnsupported)
+		return fmt.Errorf("%w: the entity tag is weak", ErrUnsupported)
 	}
 	return nil
 }
 
-// fillRange fills p from an answer that should have the bytes from off of a version of the object. Errors: ErrChanged,
-// ErrUnsupported, those of body.
+// fillRange fills p from a response that should have the bytes from off of a version of the object. Errors: ErrChanged,
+// ErrUnsupported, errors of body.
 func fillRange(body io.Reader, info minio.ObjectInfo, header http.Header, v Version, p []byte, off int64) error {
 	if err := checkVersion(info.ETag, 0); err != nil {
 		return err
@@ -69,7 +70,7 @@ func fillRange(body io.Reader, info minio.ObjectInfo, header http.Header, v Vers
 	case total >= 0 && total != v.Size:
 		return ErrChanged
 	case lo != off || hi != off+int64(len(p))-1:
-		return fmt.Errorf("%w: asked for bytes %d to %d it sent %d to %d", ErrUnsupported, off, off+int64(len(p))-1, lo, hi)
+		return fmt.Errorf("%w: requested bytes %d to %d, received %d to %d", ErrUnsupported, off, off+int64(len(p))-1, lo, hi)
 	case info.Size >= 0 && info.Size != int64(len(p)):
 		return fmt.Errorf("%w: a range of %d bytes has a length of %d", ErrUnsupported, len(p), info.Size)
 	}
@@ -77,13 +78,13 @@ func fillRange(body io.Reader, info minio.ObjectInfo, header http.Header, v Vers
 	return err
 }
 
-// fillFromWhole is fillRange for an answer with the whole object.
+// fillFromWhole is fillRange for a response with the whole object.
 func fillFromWhole(body io.Reader, size int64, v Version, p []byte, off int64) error {
 	if size >= 0 && size != v.Size {
 		return ErrChanged
 	}
 	if v.Size > int64(len(p)) && v.Size > maxSkip {
-		return fmt.Errorf("%w: it sends whole objects instead of ranges, and this one has more than %d bytes", ErrUnsupported, maxSkip)
+		return fmt.Errorf("%w: it sends whole objects instead of ranges, and this object has more than %d bytes", ErrUnsupported, maxSkip)
 	}
 	if _, err := io.CopyN(io.Discard, body, off); err != nil {
 		return err
@@ -92,7 +93,7 @@ func fillFromWhole(body io.Reader, size int64, v Version, p []byte, off int64) e
 	return err
 }
 
-// parseContentRange reads the Content-Range of a 206; total is -1 for "*".
+// parseContentRange parses the Content-Range of a 206; total is -1 for "*".
 func parseContentRange(text string) (lo, hi, total int64, err error) {
 	fail := func() (int64, int64, int64, error) {
 		return 0, 0, 0, fmt.Errorf("%w: a range with Content-Range %.64q", ErrUnsupported, text)
