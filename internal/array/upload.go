@@ -141,11 +141,11 @@ func (l *Limits) tooLarge() error {
 
 // meter counts and checksums the bytes written through it, up to the limits.
 type meter struct {
-	limits *Limits
-	to     io.Writer
-	sum    hash.Hash
-	bytes  int64
-	checked  int64 // bytes at the last call of Ready
+	limits  *Limits
+	to      io.Writer
+	sum     hash.Hash
+	bytes   int64
+	checked int64 // bytes at the last call of Ready
 }
 
 // readyEvery is the number of bytes after which an upload calls Ready again.
