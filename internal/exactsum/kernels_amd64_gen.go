@@ -4,62 +4,62 @@
 
 package exactsum
 
-// fold64AVX2 folds n elements, a multiple of 32, into two levels. The result is exact if moved has no exponent bit and rest is zero, the sign bit aside.
+// fold64AVX2 folds n elements, a multiple of 32, into two levels. The result is exact if moved has no exponent bit and rest is zero except for the sign bit.
 //
 //go:noescape
 func fold64AVX2(x *float64, n int, init1 float64, init2 float64) (upper int64, lower int64, moved uint64, rest uint64)
 
-// single64AVX2 folds n elements, a multiple of 32, into one level. moved and rest are those of fold64.
+// single64AVX2 folds n elements, a multiple of 32, into one level. moved and rest are as in fold64.
 //
 //go:noescape
 func single64AVX2(x *float64, n int, init float64) (level int64, moved uint64, rest uint64)
 
-// foldColumns64AVX2 folds width columns, a positive multiple of 8, each into its two levels s1 and s2. Rows are stride bytes apart. moved and rest are those of fold64.
+// foldColumns64AVX2 folds width columns, a positive multiple of 8, each into its two levels s1 and s2. Rows are stride bytes apart. moved and rest are as in fold64.
 //
 //go:noescape
 func foldColumns64AVX2(x *float64, stride int, width int, rows int, init1 *float64, s1 *float64, s2 *float64) (moved uint64, rest uint64)
 
-// fold32AVX2 folds n elements, a multiple of 32, into two levels. The result is exact if moved has no exponent bit and rest is zero, the sign bit aside.
+// fold32AVX2 folds n elements, a multiple of 32, into two levels. The result is exact if moved has no exponent bit and rest is zero except for the sign bit.
 //
 //go:noescape
 func fold32AVX2(x *float32, n int, init1 float64, init2 float64) (upper int64, lower int64, moved uint64, rest uint64)
 
-// single32AVX2 folds n elements, a multiple of 32, into one level. moved and rest are those of fold64.
+// single32AVX2 folds n elements, a multiple of 32, into one level. moved and rest are as in fold64.
 //
 //go:noescape
 func single32AVX2(x *float32, n int, init float64) (level int64, moved uint64, rest uint64)
 
-// foldColumns32AVX2 folds width columns, a positive multiple of 8, each into its two levels s1 and s2. Rows are stride bytes apart. moved and rest are those of fold64.
+// foldColumns32AVX2 folds width columns, a positive multiple of 8, each into its two levels s1 and s2. Rows are stride bytes apart. moved and rest are as in fold64.
 //
 //go:noescape
 func foldColumns32AVX2(x *float32, stride int, width int, rows int, init1 *float64, s1 *float64, s2 *float64) (moved uint64, rest uint64)
 
-// fold64AVX512 folds n elements, a multiple of 32, into two levels. The result is exact if moved has no exponent bit and rest is zero, the sign bit aside.
+// fold64AVX512 folds n elements, a multiple of 32, into two levels. The result is exact if moved has no exponent bit and rest is zero except for the sign bit.
 //
 //go:noescape
 func fold64AVX512(x *float64, n int, init1 float64, init2 float64) (upper int64, lower int64, moved uint64, rest uint64)
 
-// single64AVX512 folds n elements, a multiple of 32, into one level. moved and rest are those of fold64.
+// single64AVX512 folds n elements, a multiple of 32, into one level. moved and rest are as in fold64.
 //
 //go:noescape
 func single64AVX512(x *float64, n int, init float64) (level int64, moved uint64, rest uint64)
 
-// foldColumns64AVX512 folds width columns, a positive multiple of 8, each into its two levels s1 and s2. Rows are stride bytes apart. moved and rest are those of fold64.
+// foldColumns64AVX512 folds width columns, a positive multiple of 8, each into its two levels s1 and s2. Rows are stride bytes apart. moved and rest are as in fold64.
 //
 //go:noescape
 func foldColumns64AVX512(x *float64, stride int, width int, rows int, init1 *float64, s1 *float64, s2 *float64) (moved uint64, rest uint64)
 
-// fold32AVX512 folds n elements, a multiple of 32, into two levels. The result is exact if moved has no exponent bit and rest is zero, the sign bit aside.
+// fold32AVX512 folds n elements, a multiple of 32, into two levels. The result is exact if moved has no exponent bit and rest is zero except for the sign bit.
 //
 //go:noescape
 func fold32AVX512(x *float32, n int, init1 float64, init2 float64) (upper int64, lower int64, moved uint64, rest uint64)
 
-// single32AVX512 folds n elements, a multiple of 32, into one level. moved and rest are those of fold64.
+// single32AVX512 folds n elements, a multiple of 32, into one level. moved and rest are as in fold64.
 //
 //go:noescape
 func single32AVX512(x *float32, n int, init float64) (level int64, moved uint64, rest uint64)
 
-// foldColumns32AVX512 folds width columns, a positive multiple of 8, each into its two levels s1 and s2. Rows are stride bytes apart. moved and rest are those of fold64.
+// foldColumns32AVX512 folds width columns, a positive multiple of 8, each into its two levels s1 and s2. Rows are stride bytes apart. moved and rest are as in fold64.
 //
 //go:noescape
 func foldColumns32AVX512(x *float32, stride int, width int, rows int, init1 *float64, s1 *float64, s2 *float64) (moved uint64, rest uint64)
@@ -79,12 +79,12 @@ func sum16AVX2(x *uint16, n int) (sum float64)
 //go:noescape
 func columns16AVX2(x *uint16, stride int, width int, rows int, sum *float64)
 
-// sumInt64AVX2 returns the sum of n elements, a multiple of 128, modulo 2^64, and that of their upper halves plus 2^31*n.
+// sumInt64AVX2 returns the sum of n elements, a multiple of 128, modulo 2^64, and the sum of their upper halves plus 2^31*n.
 //
 //go:noescape
 func sumInt64AVX2(x *int64, n int) (sum uint64, high uint64)
 
-// sumUint64AVX2 returns the sum of n elements, a multiple of 128, modulo 2^64, and that of their upper halves.
+// sumUint64AVX2 returns the sum of n elements, a multiple of 128, modulo 2^64, and the sum of their upper halves.
 //
 //go:noescape
 func sumUint64AVX2(x *uint64, n int) (sum uint64, high uint64)

@@ -8,11 +8,11 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// rowsAtOnce is how many rows are added to a vector of columns between its load and its store.
+// rowsAtOnce is the number of rows added to a vector of columns between its load and its store.
 const rowsAtOnce = 4
 
-// byColumns writes the frame of a column kernel: for every few rows, body for every vector of columns. The parameters x,
-// stride (bytes), width (columns, a multiple of lanes) and rows are loaded here; body gets the addresses of the rows'
+// byColumns writes the frame of a column kernel: for every few rows, body for every vector of columns. It loads the
+// parameters x, stride (bytes), width (columns, a multiple of lanes) and rows; body gets the addresses of the rows'
 // elements and the index of the first column.
 func byColumns(size, lanes int, body func(x []operand.Mem, v reg.Register)) {
 	x, stride := Load(Param("x"), GP64()).(reg.GPVirtual), Load(Param("stride"), GP64()).(reg.GPVirtual)
@@ -43,7 +43,7 @@ func byColumns(size, lanes int, body func(x []operand.Mem, v reg.Register)) {
 		XORQ(v, v)
 		Label(name + "Columns")
 		if step == rowsAtOnce {
-			// The rows after these, at the same columns: nothing in the addresses tells the hardware that they come next.
+			// Prefetch the following rows at the same columns, which the hardware cannot predict from the addresses.
 			for _, m := range fromRow(next) {
 				PREFETCHT0(m)
 			}
@@ -62,7 +62,7 @@ func byColumns(size, lanes int, body func(x []operand.Mem, v reg.Register)) {
 
 func foldColumns(v isa, t float) {
 	function("folds width columns, a positive multiple of 8, each into its two levels s1 and s2. Rows are stride bytes "+
-		"apart. moved and rest are those of fold64.", "foldColumns"+t.name+v.name,
+		"apart. moved and rest are as in fold64.", "foldColumns"+t.name+v.name,
 		"(x *"+t.goType+", stride, width, rows int, init1, s1, s2 *float64) (moved, rest uint64)")
 	c := newCheck(v, nil, v.bytes == 64)
 	init1, s1, s2 := Load(Param("init1"), GP64()), Load(Param("s1"), GP64()), Load(Param("s2"), GP64())
@@ -150,7 +150,7 @@ func columnsInt(t integer) {
 				x := YMM()
 				t.widen(m, x)
 				if t.name == "Bool" {
-					VPCMPGTQ(zero, x, x) // -1 where there is anything
+					VPCMPGTQ(zero, x, x) // -1 for non-zero elements
 					VPSUBQ(x, s, s)
 				} else {
 					VPADDQ(x, s, s)

@@ -6,7 +6,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// float is an element type that is widened to float64 as it is loaded.
+// float is an element type that is widened to float64 when loaded.
 type float struct {
 	name, goType string
 	size         int
@@ -18,21 +18,21 @@ var floats = []float{
 	{"32", "float32", 4, VCVTPS2PD},
 }
 
-// check gathers the evidence that a fold was exact.
+// check tracks whether a fold is exact.
 type check struct {
 	isa
 	init, moved reg.VecVirtual
-	rest        reg.VecVirtual // the or of all lost remainders, signs aside
-	sticky      bool           // instead of rest, the status word tells whether anything was lost
-	mxcsr       operand.Mem    // room for the status word
+	rest        reg.VecVirtual // the or of all lost remainders, without signs
+	sticky      bool           // instead of rest, use the status word's flag for inexact results
+	mxcsr       operand.Mem    // memory for the status word
 }
 
-// newCheck begins a fold. The status word can tell only where no addition is meant to be rounded, or where, with AVX-512,
-// those that are can be told to leave no trace.
+// newCheck begins a fold. The status word is only usable where no addition is rounded intentionally, or where AVX-512
+// can suppress the flags of additions that are.
 func newCheck(v isa, init reg.VecVirtual, sticky bool) check {
 	c := check{isa: v, init: init, moved: v.zero(), sticky: sticky}
 	if c.sticky {
-		// Clear the sticky flags: at the end the one for inexact results tells whether the last level lost anything.
+		// Clear the sticky flags: at the end the flag for inexact results shows whether the last level lost anything.
 		c.mxcsr = AllocLocal(8)
 		STMXCSR(c.mxcsr)
 		w := GP32()
@@ -46,11 +46,12 @@ func newCheck(v isa, init reg.VecVirtual, sticky bool) check {
 	return c
 }
 
-// first adds x to s, a first level that starts at init, turns x into the remainder and notes whether s left its binade.
+// first adds x to s, a first level that starts at init, turns x into the remainder and records whether s left its
+// binade.
 func (c check) first(s, x reg.VecVirtual) {
 	t := c.reg()
 	if c.bytes == 64 {
-		// The rounding of this addition is meant: with SAE it leaves no trace in the status word.
+		// This addition is rounded intentionally: with SAE it does not set flags in the status word.
 		VADDPD_RN_SAE(x, s, t)
 	} else {
 		VADDPD(x, s, t)
@@ -61,7 +62,7 @@ func (c check) first(s, x reg.VecVirtual) {
 	move(t, s)
 }
 
-// stays notes whether s, a first level, has left its binade.
+// stays records whether s, a first level, has left its binade.
 func (c check) stays(s reg.VecVirtual) {
 	if c.bytes == 64 {
 		VPTERNLOGQ(operand.Imm(0xf6), c.init, s, c.moved) // moved |= s ^ init
@@ -72,7 +73,7 @@ func (c check) stays(s reg.VecVirtual) {
 	VORPD(moved, c.moved, c.moved)
 }
 
-// last adds x to s, a last level, and notes whether anything was lost.
+// last adds x to s, a last level, and records whether anything was lost.
 func (c check) last(s, x reg.VecVirtual) {
 	if c.sticky {
 		VADDPD(x, s, s)
@@ -81,7 +82,7 @@ func (c check) last(s, x reg.VecVirtual) {
 	t := c.reg()
 	VADDPD(x, s, t)
 	VSUBPD(s, t, s)
-	// What s moved by is x, or it is not: but for the sign of zero their bits tell.
+	// s moved by exactly x if their bits are equal, apart from the sign of zero.
 	VXORPD(s, x, x)
 	VORPD(x, c.rest, c.rest)
 	move(t, s)
@@ -106,7 +107,7 @@ func move(from, to reg.VecVirtual) { VMOVAPD(from, to) }
 // fold writes the two-level fold.
 func fold(v isa, t float) {
 	function("folds n elements, a multiple of 32, into two levels. The result is exact if moved has no exponent bit "+
-		"and rest is zero, the sign bit aside.", "fold"+t.name+v.name,
+		"and rest is zero except for the sign bit.", "fold"+t.name+v.name,
 		"(x *"+t.goType+", n int, init1, init2 float64) (upper, lower int64, moved, rest uint64)")
 	p, n := Load(Param("x"), GP64()).(reg.GPVirtual), Load(Param("n"), GP64()).(reg.GPVirtual)
 	init1, init2 := v.broadcast("init1"), v.broadcast("init2")
@@ -143,15 +144,15 @@ func fold(v isa, t float) {
 	RET()
 }
 
-// single writes the one-level fold, for values that leave no remainder. Where nothing was lost every addition was exact, so
-// it does not matter where a level was meanwhile, as long as it ends in its binade.
+// single writes the one-level fold, for values without remainders. If nothing was lost every addition was exact, so a
+// level may leave its binade temporarily.
 func single(v isa, t float) {
-	function("folds n elements, a multiple of 32, into one level. moved and rest are those of fold64.", "single"+t.name+v.name,
+	function("folds n elements, a multiple of 32, into one level. moved and rest are as in fold64.", "single"+t.name+v.name,
 		"(x *"+t.goType+", n int, init float64) (level int64, moved, rest uint64)")
 	p, n := Load(Param("x"), GP64()).(reg.GPVirtual), Load(Param("n"), GP64()).(reg.GPVirtual)
 	init := v.broadcast("init")
 	c := newCheck(v, init, true)
-	lanes := 32 / (v.bytes / 8) // as many as a turn of 32 elements has
+	lanes := 32 / (v.bytes / 8) // the vectors of 32 elements
 	s := v.regs(lanes)
 	for i := range lanes {
 		move(init, s[i])
@@ -213,7 +214,7 @@ func extract(v isa) {
 	RET()
 }
 
-// sum16 writes the sum of binary16 values: a block of them adds up in float64 without rounding.
+// sum16 writes the sum of binary16 values, whose blocks are added in float64 without rounding.
 func sum16(v isa) {
 	function("adds n binary16 values, a multiple of 32 and at most 8192, without rounding.", "sum16"+v.name,
 		"(x *uint16, n int) (sum float64)")

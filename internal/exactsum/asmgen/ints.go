@@ -27,7 +27,7 @@ var integers = []integer{
 	{"Bool", "uint8", 1, false, func(mem, to operand.Op) { VPMOVZXBQ(mem, to) }},
 }
 
-// vectors is how many vectors an integer kernel takes at a time, each with a sum of its own.
+// vectors is the number of vectors per iteration of an integer kernel, each with its own sum.
 const vectors = 4
 
 // sums writes the sum of a slice for every integer type.
@@ -86,7 +86,7 @@ func sumBytes(x, s reg.VecVirtual) {
 	VPADDQ(x, s, s)
 }
 
-// sum writes a kernel whose sums are 64-bit lanes. It returns the sum, changed as the remark says.
+// sum writes a kernel whose sums are 64-bit lanes. It returns the sum, modified as in the remark.
 func (t integer) sum(remark string, constant func() reg.VecVirtual, add func(m operand.Mem, constant, s reg.VecVirtual)) {
 	function("returns the sum"+remark+", of n elements, a multiple of 128.", "sum"+t.name+"AVX2",
 		"(x *"+t.goType+", n int) (sum int64)")
@@ -108,7 +108,7 @@ func (t integer) sum(remark string, constant func() reg.VecVirtual, add func(m o
 	RET()
 }
 
-// sumPairs writes the kernel of 16-bit integers: it adds pairs to 32 bits, which hold 2^15 of them.
+// sumPairs writes the kernel for 16-bit integers: it adds pairs into 32 bits, which hold 2^15 of them.
 func (t integer) sumPairs() {
 	remark := ""
 	if !t.signed {
@@ -149,13 +149,13 @@ func (t integer) sumPairs() {
 	RET()
 }
 
-// sumHalves writes the kernel of 64-bit integers.
+// sumHalves writes the kernel for 64-bit integers.
 func (t integer) sumHalves() {
 	remark := ""
 	if t.signed {
 		remark = " plus 2^31*n"
 	}
-	function("returns the sum of n elements, a multiple of 128, modulo 2^64, and that of their upper halves"+remark+".",
+	function("returns the sum of n elements, a multiple of 128, modulo 2^64, and the sum of their upper halves"+remark+".",
 		"sum"+t.name+"AVX2", "(x *"+t.goType+", n int) (sum, high uint64)")
 	p, n := Load(Param("x"), GP64()).(reg.GPVirtual), Load(Param("n"), GP64()).(reg.GPVirtual)
 	flip := t.signBit()
@@ -178,7 +178,7 @@ func (t integer) sumHalves() {
 	RET()
 }
 
-// signBit has the top bit of every element set; it is for upper, and nil for unsigned types.
+// signBit sets the top bit of every element; it is for upper, and nil for unsigned types.
 func (t integer) signBit() reg.VecVirtual {
 	if !t.signed {
 		return nil
@@ -189,8 +189,8 @@ func (t integer) signBit() reg.VecVirtual {
 	return r
 }
 
-// upper turns x into its upper half. AVX2 has no arithmetic shift of 64 bits: with the top bit flipped first, the half of a
-// signed number is unsigned and 2^31 too large, which the caller takes off the total.
+// upper replaces x by its upper half. AVX2 has no arithmetic shift of 64 bits: with the top bit flipped first, the half
+// of a signed number is unsigned and 2^31 too large, which the caller subtracts from the total.
 func (t integer) upper(x, flip reg.VecVirtual) {
 	if t.signed {
 		VPXOR(flip, x, x)

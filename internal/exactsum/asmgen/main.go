@@ -1,5 +1,5 @@
-// Command asmgen writes the assembly kernels of package exactsum. It is a module of its own so that the generator is no
-// dependency of the program; run it with go generate in that package.
+// Command asmgen writes the assembly kernels of package exactsum. It is a separate module, so that the generator is not
+// a dependency of the program; run it with go generate in that package.
 package main
 
 import (
@@ -10,10 +10,10 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// prefetch is how far ahead of its loads a kernel asks for memory, in bytes: a page, where hardware prefetchers stop.
+// prefetch is the distance in bytes of prefetches ahead of loads: a page, where hardware prefetchers stop.
 const prefetch = 4096
 
-// isa is a vector width. What differs between AVX2 and AVX-512 beyond the width is how rounding is noticed: see notice.
+// isa is a vector instruction set. AVX2 and AVX-512 differ in the width and in the detection of rounding: see newCheck.
 type isa struct {
 	name  string
 	bytes int
@@ -58,7 +58,7 @@ func (v isa) broadcast(param string) reg.VecVirtual {
 	return r
 }
 
-// sum64 adds up the 64-bit integers of all the given registers.
+// sum64 adds the 64-bit integers of all registers.
 func (v isa) sum64(r []reg.VecVirtual) reg.Register {
 	return v.reduce(r, func(a, b, c operand.Op) { VPADDQ(a, b, c) })
 }
@@ -92,7 +92,7 @@ func (v isa) reduce(r []reg.VecVirtual, op func(a, b, c operand.Op)) reg.Registe
 	return out
 }
 
-// loop runs body while n, a count of elements, lasts: body handles step of them and advances its own pointers.
+// loop runs body while n, a count of elements, lasts: body processes step of them and advances its own pointers.
 func loop(name string, n reg.GPVirtual, step int, body func()) {
 	TESTQ(n, n)
 	JZ(operand.LabelRef(name + "Done"))
@@ -111,7 +111,7 @@ func prefetchLines(p reg.Register, bytes int) {
 	}
 }
 
-// function starts a function of the given name and signature.
+// function starts a function with a name and a signature.
 func function(doc, name, signature string) {
 	TEXT(name, NOSPLIT, "func"+signature)
 	Pragma("noescape")

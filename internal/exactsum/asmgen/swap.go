@@ -6,7 +6,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// swaps writes the byte swappers.
+// swaps writes the kernels that swap bytes.
 func swaps() {
 	for _, c := range []struct {
 		bits   string
