@@ -32,7 +32,7 @@ func Read(raw []byte, errs *Errors) (*Object, bool) {
 	for quoted, value := range members(raw) {
 		name := Text(quoted)
 		if _, twice := o.values[name]; twice {
-			o.Add("/"+Token(name), "is duplicate: omit one")
+			o.Add("/"+Token(name), "appears twice: remove one")
 			continue
 		}
 		o.names = append(o.names, name)
