@@ -38,9 +38,10 @@ var deps = map[string]dependencies{
 	"internal/chunked": {[]string{"internal/exactsum", "internal/npy", "internal/number", "internal/fields"}, []string{"github.com/go-json-experiment/json"}},
 	"internal/kind":    {[]string{"internal/job", "internal/chunked", "internal/number", "internal/fields"}, []string{"github.com/go-json-experiment/json"}},
 
-	"internal/array":    {[]string{"internal/job", "internal/npy", "internal/reads", "internal/fields"}, []string{"github.com/google/uuid"}},
+	"internal/array":    {[]string{"internal/job", "internal/npy", "internal/reads", "internal/mapping", "internal/fields"}, []string{"github.com/google/uuid"}},
 	"internal/blocks":   {none, none},
-	"internal/bucket":   {[]string{"internal/blocks", "internal/reads"}, nil},
+	"internal/bucket":   {[]string{"internal/blocks", "internal/reads", "internal/mapping"}, nil},
+	"internal/mapping":  {none, []string{"golang.org/x/sys/unix"}},
 	"internal/reads":    {none, none},
 	"internal/notify":   {none, none},
 	"internal/executor": {[]string{"internal/job", "internal/fields", "internal/notify"}, nil},

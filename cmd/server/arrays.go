@@ -159,10 +159,11 @@ func (a storedArrays) openURL(ctx context.Context, url string, pin []byte) (kind
 	}, err
 }
 
-// slowReader reads an array whose reads may block.
+// slowReader reads an array by copying, which may block, or in place.
 type slowReader interface {
 	io.ReaderAt
 	ReadAtContext(ctx context.Context, p []byte, off int64) (int, error)
+	View(ctx context.Context, lo, hi int64, use func(p []byte) error) error
 }
 
 // redactingReader reads an array for a job. Errors that contain hosts and paths go to the log instead of to the client.
@@ -172,23 +173,40 @@ type redactingReader struct {
 	array string
 }
 
-// ReadAtContext implements chunked.SlowReader.
+// ReadAtContext reads from the array, interrupted when ctx is done.
 func (r redactingReader) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
 	n, err := r.slowReader.ReadAtContext(ctx, p, off)
-	switch {
-	case err == nil || errors.Is(err, io.EOF) || ctx.Err() != nil:
-		return n, err
-	case errors.Is(err, bucket.ErrChanged):
-		return n, &job.Failure{Reason: job.FailedSourceChanged, Detail: err.Error()}
-	case errors.Is(err, bucket.ErrNotFound):
-		return n, &job.Failure{Reason: job.FailedSourceChanged, Detail: "the object was deleted after the job was submitted"}
-	case errors.Is(err, job.ErrCorrupt):
-		return n, &job.Failure{Reason: job.FailedSourceCorrupt, Detail: err.Error() + ": upload the array again"}
-	case isClientError(err):
+	if errors.Is(err, io.EOF) {
 		return n, err
 	}
+	return n, r.redact(ctx, err)
+}
+
+// View calls use with bytes of the array in place, unless the error is errors.ErrUnsupported.
+func (r redactingReader) View(ctx context.Context, lo, hi int64, use func(p []byte) error) error {
+	err := r.slowReader.View(ctx, lo, hi, use)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return r.redact(ctx, err)
+}
+
+// redact returns the error that the client sees, and logs others.
+func (r redactingReader) redact(ctx context.Context, err error) error {
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return err
+	case errors.Is(err, bucket.ErrChanged):
+		return &job.Failure{Reason: job.FailedSourceChanged, Detail: err.Error()}
+	case errors.Is(err, bucket.ErrNotFound):
+		return &job.Failure{Reason: job.FailedSourceChanged, Detail: "the object was deleted after the job was submitted"}
+	case errors.Is(err, job.ErrCorrupt):
+		return &job.Failure{Reason: job.FailedSourceCorrupt, Detail: err.Error() + ": upload the array again"}
+	case isClientError(err):
+		return err
+	}
 	r.log.Error("reading an array failed", "array", r.array, "error", err)
-	return n, errors.New("reading the array failed; see the server's log")
+	return errors.New("reading the array failed; see the server's log")
 }
 
 // headPiece is the number of bytes first read to find an object's header: most headers have 128 bytes.

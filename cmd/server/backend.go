@@ -109,7 +109,7 @@ func (s *server) openJournal(ctx context.Context) (backend, error) {
 	// Open the arrays under the lock of the journal.
 	arrays, err := array.Open(array.Config{
 		Dir: filepath.Join(c.DataDir, "arrays"), MaxBytes: c.MaxArray.n, TenantBytes: c.ArrayQuota.n, Ready: j.Ready,
-		Spare: j.Spare, Logger: s.log,
+		Spare: j.Spare, Maps: s.maps, Logger: s.log,
 	})
 	if err != nil {
 		return backend{}, errors.Join(err, j.Close())

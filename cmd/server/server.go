@@ -26,6 +26,7 @@ import (
 	"gather/internal/executor"
 	"gather/internal/job"
 	"gather/internal/kind"
+	"gather/internal/mapping"
 	"gather/internal/tenant"
 )
 
@@ -46,6 +47,7 @@ type server struct {
 	registry *prometheus.Registry
 	backend  backend
 	buckets  *bucket.Set
+	maps     *mapping.Pool // of files read in place
 	// executor is nil until the backend is open, because the backend reads the executor's load.
 	executor atomic.Pointer[executor.Executor]
 	// closeTracing sends the remaining spans.
@@ -109,12 +111,14 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 		return nil, err
 	}
 	s.closeTracing = closeTracing
+	s.maps = mapping.NewPool()
+	undo = append(undo, func() { _ = s.maps.Close() })
 	if s.backend, err = s.openBackend(ctx); err != nil {
 		return nil, err
 	}
 	undo = append(undo, func() { _ = s.backend.Close() })
 
-	if s.buckets, err = bucket.Open(c.ArrayBucket); err != nil {
+	if s.buckets, err = bucket.Open(c.ArrayBucket, s.maps); err != nil {
 		return nil, fmt.Errorf("--array-bucket: %w", err)
 	}
 	undo = append(undo, func() { _ = s.buckets.Close() })
@@ -342,7 +346,7 @@ func (s *server) shutdown() error {
 // acknowledged is already on disk.
 func (s *server) closeStorage() error {
 	closed := make(chan error, 1)
-	go func() { closed <- errors.Join(s.backend.Close(), s.buckets.Close()) }() // ends with the process at the latest
+	go func() { closed <- errors.Join(s.backend.Close(), s.buckets.Close(), s.maps.Close()) }() // ends with the process at the latest
 	select {
 	case err := <-closed:
 		return err

@@ -3,16 +3,13 @@
 //
 // Guarantees.
 //   - An array appears when all of it is on disk and its header and checksum were verified, or not at all; a crash
-//
-// leaves
-//
-//	  the old array or the new one.
-//	- An upload takes constant memory, and stops as soon as it exceeds a bound.
-//	- An array that a job uses does not change and is not deleted; a handle keeps it open.
-//	- Reads return the uploaded bytes: blocks are checked against checksums on their first read, and arrays of versions
-//	  without checksums against their SHA-256, by Scrub. A damaged array fails only its own readers.
-//	- Concurrent uploads leave disk space free.
-//	- Names and tenants cannot reach outside of the directory.
+//     leaves the old array or the new one.
+//   - An upload takes constant memory, and stops as soon as it exceeds a bound.
+//   - An array that a job uses does not change and is not deleted; a handle keeps it open.
+//   - Reads and views have the uploaded bytes: blocks are checked against checksums on their first use, and arrays of
+//     versions without checksums against their SHA-256, by Scrub. A damaged array fails only its own readers.
+//   - Concurrent uploads leave disk space free.
+//   - Names and tenants cannot reach outside of the directory.
 //
 // A Store starts no goroutine and is safe for concurrent use; one process owns the directory, under the lock of the
 // journal beside it. Disk errors are returned, failed writes wrapped in job.ErrStorage.
@@ -33,6 +30,7 @@ import (
 	"time"
 
 	"gather/internal/job"
+	"gather/internal/mapping"
 	"gather/internal/npy"
 )
 
@@ -46,6 +44,8 @@ type Config struct {
 	Ready func() error
 	// Spare returns the number of bytes that may be written to the disk now; nil is unlimited.
 	Spare func() int64
+	// Maps keeps files mapped, so that they are read in place; nil reads copies.
+	Maps *mapping.Pool
 	// Logger logs damaged arrays; nil discards.
 	Logger *slog.Logger
 }
@@ -269,7 +269,9 @@ func (s *Store) Delete(_ context.Context, tenant, name string, p job.Preconditio
 
 // drop removes the file of a deleted array, or leaves it to the next start. s.mu is held.
 func (s *Store) drop(dir string, e *entry) {
-	switch name := filepath.Join(dir, e.File); {
+	name := filepath.Join(dir, e.File)
+	s.cfg.Maps.Forget(name)
+	switch {
 	case e.File == "": // the record could not be read
 	case s.snapshots > 0:
 		s.dropped = append(s.dropped, name)

@@ -69,6 +69,21 @@ func (c *checksums) check(f io.ReaderAt, p []byte, off int64) error {
 	return nil
 }
 
+// verifyAll verifies the unverified blocks of p, which has whole blocks of the file from off. Errors: job.ErrCorrupt.
+func (c *checksums) verifyAll(p []byte, off int64) error {
+	for i := off / checkBytes; len(p) > 0; i++ {
+		block := p[:min(checkBytes, len(p))]
+		p = p[len(block):]
+		if c.good[i/64].Load()&(1<<(i%64)) != 0 {
+			continue
+		}
+		if err := c.verify(i, block); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // verify verifies block i.
 func (c *checksums) verify(i int64, block []byte) error {
 	if crc32.Checksum(block, castagnoli) != binary.LittleEndian.Uint32(c.sums[4*i:]) {

@@ -19,6 +19,7 @@ import (
 	"gather/internal/array"
 	"gather/internal/array/arraytest"
 	"gather/internal/job"
+	"gather/internal/mapping"
 )
 
 // stored returns the path of the only array in a directory.
@@ -51,10 +52,40 @@ func flip(t *testing.T, path string, at int64) {
 // A bit flipped after the upload is found by the first read of its block, by reads of any part of the block and by no
 // others.
 func TestFlippedBits(t *testing.T) {
+	forEachAccess(t, testFlippedBits)
+}
+
+// access are the two ways of a job to read an array: copies, and in place.
+type access struct {
+	maps *mapping.Pool
+	read func(h *array.Handle, p []byte, off int64) (int, error)
+}
+
+func forEachAccess(t *testing.T, test func(*testing.T, access)) {
+	t.Run("read", func(t *testing.T) {
+		test(t, access{read: (*array.Handle).ReadAt})
+	})
+	t.Run("in place", func(t *testing.T) {
+		maps := mapping.NewPool()
+		defer func() { _ = maps.Close() }()
+		test(t, access{maps, func(h *array.Handle, p []byte, off int64) (n int, err error) {
+			err = h.View(t.Context(), off, off+int64(len(p)), func(mem []byte) error {
+				n = copy(p, mem)
+				return nil
+			})
+			if errors.Is(err, errors.ErrUnsupported) {
+				t.Skip("files cannot be mapped here:", err)
+			}
+			return n, err
+		}})
+	})
+}
+
+func testFlippedBits(t *testing.T, a access) {
 	const size = 128 + 8*50_000 // seven blocks, the last one short
 	for _, at := range []int64{0, 127, 128, 65535, 65536, 200_000, size - 1} {
 		dir := t.TempDir()
-		s := open(t, array.Config{Dir: dir})
+		s := open(t, array.Config{Dir: dir, Maps: a.maps})
 		data := arraytest.File(t, 50_000, 1)
 		arraytest.MustPut(t, s, "acme", "x", data)
 		flip(t, stored(t, dir), at)
@@ -64,7 +95,7 @@ func TestFlippedBits(t *testing.T) {
 			lo := i * 65536
 			for _, r := range [][2]int64{{lo + 10, 20}, {lo, min(65536, size-lo)}} { // in part, whole
 				p := make([]byte, r[1])
-				n, err := h.ReadAt(p, r[0])
+				n, err := a.read(h, p, r[0])
 				if i == bad && (!errors.Is(err, job.ErrCorrupt) || n != 0) {
 					t.Errorf("bit %d: %d bytes at %d: got %d, %v, want none and ErrCorrupt", at, r[1], r[0], n, err)
 				}
@@ -73,8 +104,8 @@ func TestFlippedBits(t *testing.T) {
 				}
 			}
 		}
-		if a, err := s.Get(t.Context(), "acme", "x"); err != nil || !a.Damaged || a.Unreadable || s.Damaged() != 1 {
-			t.Errorf("bit %d: got %+v, %v, %d damaged, want a damaged array", at, a, err, s.Damaged())
+		if got, err := s.Get(t.Context(), "acme", "x"); err != nil || !got.Damaged || got.Unreadable || s.Damaged() != 1 {
+			t.Errorf("bit %d: got %+v, %v, %d damaged, want a damaged array", at, got, err, s.Damaged())
 		}
 		if _, err := s.Acquire(t.Context(), "acme", "x"); !errors.Is(err, job.ErrCorrupt) {
 			t.Errorf("bit %d: acquire: got %v, want ErrCorrupt", at, err)
@@ -83,9 +114,11 @@ func TestFlippedBits(t *testing.T) {
 }
 
 // Each block is checked once, also with concurrent readers.
-func TestBlocksAreCheckedOnce(t *testing.T) {
+func TestBlocksAreCheckedOnce(t *testing.T) { forEachAccess(t, testBlocksAreCheckedOnce) }
+
+func testBlocksAreCheckedOnce(t *testing.T, a access) {
 	dir := t.TempDir()
-	s := open(t, array.Config{Dir: dir})
+	s := open(t, array.Config{Dir: dir, Maps: a.maps})
 	data := arraytest.File(t, 200_000, 1)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(data[128:])
 	arraytest.MustPut(t, s, "acme", "x", data)
@@ -97,32 +130,34 @@ func TestBlocksAreCheckedOnce(t *testing.T) {
 			for range 100 {
 				off := rnd.Int64N(int64(len(data)))
 				p := make([]byte, min(rnd.Int64N(1<<18), int64(len(data))-off))
-				if _, err := h.ReadAt(p, off); err != nil || !bytes.Equal(p, data[off:off+int64(len(p))]) {
+				if _, err := a.read(h, p, off); err != nil || !bytes.Equal(p, data[off:off+int64(len(p))]) {
 					t.Errorf("%d bytes at %d: got %v, want the uploaded bytes", len(p), off, err)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if _, err := h.ReadAt(make([]byte, len(data)), 0); err != nil {
+	if _, err := a.read(h, make([]byte, len(data)), 0); err != nil {
 		t.Fatal(err)
 	}
 	flip(t, stored(t, dir), 1000)
-	if _, err := h.ReadAt(make([]byte, 100), 1000); err != nil {
+	if _, err := a.read(h, make([]byte, 100), 1000); err != nil {
 		t.Errorf("got %v from a block that was checked before", err)
 	}
 }
 
 // A truncated file is damaged, also while it is open.
-func TestTruncatedFile(t *testing.T) {
+func TestTruncatedFile(t *testing.T) { forEachAccess(t, testTruncatedFile) }
+
+func testTruncatedFile(t *testing.T, by access) {
 	dir := t.TempDir()
-	s := open(t, array.Config{Dir: dir})
+	s := open(t, array.Config{Dir: dir, Maps: by.maps})
 	a := arraytest.MustPut(t, s, "acme", "x", arraytest.File(t, 50_000, 1))
 	h, _ := arraytest.Acquire(t, s, "acme", "x")
 	if err := os.Truncate(stored(t, dir), 300_000); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.ReadAt(make([]byte, 1000), a.Bytes-1000); !errors.Is(err, job.ErrCorrupt) {
+	if _, err := by.read(h, make([]byte, 1000), a.Bytes-1000); !errors.Is(err, job.ErrCorrupt) {
 		t.Errorf("got %v, want ErrCorrupt", err)
 	}
 	s = open(t, array.Config{Dir: dir})

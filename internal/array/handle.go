@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"time"
 
 	"gather/internal/job"
@@ -25,6 +26,21 @@ type Reader interface {
 	ReadAtContext(ctx context.Context, p []byte, off int64) (int, error)
 	// Close releases the array.
 	Close() error
+}
+
+// A Viewer is a Reader whose bytes can be used in place.
+type Viewer interface {
+	// View calls use with bytes lo to hi of the file, which it must not modify or keep. Errors: errors.ErrUnsupported if
+	// the file must be read instead; job.ErrCorrupt; errors of the disk; the error of use; the cause of ctx.
+	View(ctx context.Context, lo, hi int64, use func(p []byte) error) error
+}
+
+// View implements Viewer; errors.ErrUnsupported is returned for a Reader that does not.
+func (h *Handle) View(ctx context.Context, lo, hi int64, use func(p []byte) error) error {
+	if v, ok := h.Reader.(Viewer); ok {
+		return v.View(ctx, lo, hi, use)
+	}
+	return errors.ErrUnsupported
 }
 
 // readTimeout bounds a read without a context.

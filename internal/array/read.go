@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"gather/internal/job"
+	"gather/internal/mapping"
 	"gather/internal/reads"
 )
 
@@ -31,7 +32,10 @@ func (s *Store) Acquire(_ context.Context, tenant, name string) (*Handle, error)
 	e.refs++
 	return &Handle{
 		Header: e.header, SHA256: e.SHA256, Use: Use(tenant, name, e.SHA256),
-		Reader: &fileReader{store: s, entry: e, file: e.file, close: func() error { return s.release(e) }},
+		Reader: &fileReader{
+			store: s, entry: e, file: e.file, path: filepath.Join(s.dir(tenant), e.File),
+			close: func() error { return s.release(e) },
+		},
 	}, nil
 }
 
@@ -90,6 +94,7 @@ type fileReader struct {
 	store *Store
 	entry *entry
 	file  *os.File
+	path  string // "" if it is not mapped
 	close func() error
 }
 
@@ -111,6 +116,51 @@ func (r *fileReader) ReadAtContext(ctx context.Context, p []byte, off int64) (in
 		return 0, err
 	}
 	return n, err
+}
+
+// View implements Viewer. The bytes of a block are verified on its first view or read.
+func (r *fileReader) View(ctx context.Context, lo, hi int64, use func(p []byte) error) error {
+	if r.path == "" || hi > r.entry.Bytes {
+		return mapping.ErrUnsupported
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	first, last := lo, hi
+	sums := r.entry.sums.Load()
+	if sums != nil { // whole blocks, to verify them
+		first, last = lo/checkBytes*checkBytes, min((hi+checkBytes-1)/checkBytes*checkBytes, r.entry.Bytes)
+	}
+	err := r.store.cfg.Maps.Use(r.path, r.open, func(f *mapping.File) error {
+		return f.View(first, last, func(p []byte) error {
+			if sums != nil {
+				if err := sums.verifyAll(p, first); err != nil {
+					return err
+				}
+			}
+			return use(p[lo-first : hi-first])
+		})
+	})
+	if errors.Is(err, mapping.ErrTruncated) {
+		err = fmt.Errorf("%w: %w", job.ErrCorrupt, err)
+	}
+	if errors.Is(err, job.ErrCorrupt) {
+		r.store.damage(r.entry, err)
+	}
+	return err
+}
+
+// open opens the file again and maps it.
+func (r *fileReader) open() (*mapping.File, error) {
+	f, err := reads.Open(r.path)
+	if err != nil {
+		return nil, err
+	}
+	m, err := mapping.New(f, r.entry.Bytes)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return m, nil
 }
 
 // Close implements Reader.

@@ -1,7 +1,7 @@
 // Package bucket reads objects of the buckets that an operator allows: S3-compatible stores and local directories.
 //
 // Guarantees. No URL reaches outside of an allowed bucket and its prefix. An object is read by range, with few large
-// reads, and never as a whole; all reads are of the first version found, or fail with ErrChanged. A Set holds a bounded
+// reads, and never as a whole, or a local file in place; all reads are of the first version found, or fail with ErrChanged. A Set holds a bounded
 // number of bytes for any number of objects. Every read ends: a read of a directory that hangs is abandoned.
 //
 // A Set is safe for concurrent use. Its only goroutines are reads of directories. Errors of the store are returned
@@ -19,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"gather/internal/blocks"
+	"gather/internal/mapping"
 	"gather/internal/reads"
 )
 
@@ -78,18 +79,17 @@ type allowed struct {
 
 // Open validates and opens the allowed buckets:
 //
-//	s3://BUCKET[/PREFIX]?endpoint=https://HOST[:PORT][&region=R]   credentials from AWS_* variables, ~/.aws, or
-//
-// the machine's role
-//
+//	s3://BUCKET[/PREFIX]?endpoint=https://HOST[:PORT][&region=R]
 //	file:///DIRECTORY
 //
-// Its error joins all errors.
-func Open(urls []string) (*Set, error) {
+// Credentials of S3 are from AWS_* variables, ~/.aws, or the machine's role.
+//
+// Its error joins all errors. Files are read in place through maps; nil reads copies.
+func Open(urls []string, maps *mapping.Pool) (*Set, error) {
 	s := &Set{cache: blocks.New[blockKey](cacheBytes, s3Block), calls: reads.NewCalls(readTimeout, maxStuck)}
 	var errs []error
 	for _, text := range urls {
-		b, err := open(text, s.calls)
+		b, err := open(text, s.calls, maps)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%q: %w", text, err))
 			continue
@@ -102,7 +102,7 @@ func Open(urls []string) (*Set, error) {
 	return s, nil
 }
 
-func open(text string, calls *reads.Calls) (allowed, error) {
+func open(text string, calls *reads.Calls, maps *mapping.Pool) (allowed, error) {
 	u, err := url.Parse(text)
 	if err != nil {
 		return allowed{}, err
@@ -115,7 +115,7 @@ func open(text string, calls *reads.Calls) (allowed, error) {
 	case "s3":
 		b.store, err = openS3(u)
 	case "file":
-		b.store, err = openDir(u, calls)
+		b.store, err = openDir(u, calls, maps)
 	default:
 		err = errors.New("must be s3://BUCKET/PREFIX?endpoint=https://HOST or file:///DIRECTORY")
 	}

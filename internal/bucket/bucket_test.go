@@ -121,7 +121,7 @@ func exercise(t *testing.T, st store) {
 	r := rand.NewChaCha8([32]byte{})
 	_, _ = r.Read(data)
 	st.write(t, "x/y.npy", data)
-	set, err := bucket.Open([]string{st.allow})
+	set, err := bucket.Open([]string{st.allow}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func exercise(t *testing.T, st store) {
 	// Different content under the same name.
 	data[0]++
 	st.write(t, "x/y.npy", data)
-	other, err := bucket.Open([]string{st.allow}) // without a block of the old content
+	other, err := bucket.Open([]string{st.allow}, nil) // without a block of the old content
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestDirectoryLinks(t *testing.T) {
 	if err := os.Symlink(secret, filepath.Join(root, "link")); err != nil {
 		t.Fatal(err)
 	}
-	set, err := bucket.Open([]string{"file://" + root})
+	set, err := bucket.Open([]string{"file://" + root}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,11 +209,11 @@ func TestOpenListsFaults(t *testing.T) {
 	for _, bad := range []string{
 		"x", "ftp://h/x", "s3://bucket", "s3://?endpoint=http://h", "s3://ab?endpoint=http://h", "s3://bucket?endpoint=h", "s3://bucket?endpoint=http://h&key=1", "file:///does/not/exist", "file://host/x",
 	} {
-		if _, err := bucket.Open([]string{bad}); err == nil {
+		if _, err := bucket.Open([]string{bad}, nil); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}
 	}
-	if _, err := bucket.Open(nil); err != nil {
+	if _, err := bucket.Open(nil, nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -230,7 +230,7 @@ func remote(t *testing.T, handler http.HandlerFunc) *bucket.Set {
 	t.Cleanup(func() { _ = srv.Close() })
 	t.Setenv("AWS_ACCESS_KEY_ID", "someone")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-theirs")
-	set, err := bucket.Open([]string{"s3://data?region=r&endpoint=http://" + l.Addr().String()})
+	set, err := bucket.Open([]string{"s3://data?region=r&endpoint=http://" + l.Addr().String()}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,9 +7,12 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 
+	"gather/internal/mapping"
 	"gather/internal/reads"
 )
 
@@ -17,9 +20,10 @@ import (
 type dir struct {
 	root  *os.Root
 	calls *reads.Calls // the directory may be on a mount that hangs
+	maps  *mapping.Pool
 }
 
-func openDir(u *url.URL, calls *reads.Calls) (*dir, error) {
+func openDir(u *url.URL, calls *reads.Calls, maps *mapping.Pool) (*dir, error) {
 	if u.Host != "" || u.RawQuery != "" || u.Path == "" {
 		return nil, errors.New("must be file:///DIRECTORY")
 	}
@@ -27,7 +31,7 @@ func openDir(u *url.URL, calls *reads.Calls) (*dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dir{root, calls}, nil
+	return &dir{root, calls, maps}, nil
 }
 
 func (d *dir) blockSize() int64 { return 0 }
@@ -56,28 +60,107 @@ func versionOf(info fs.FileInfo) Version {
 	return Version{ETag: strconv.FormatInt(info.ModTime().UnixNano(), 36), Size: info.Size()}
 }
 
+// open opens a version of a file. It is called under d.calls.
+func (d *dir) open(key string, v Version) (*os.File, error) {
+	f, err := d.root.OpenFile(key, reads.OpenFlags, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err = reads.Regular(f); err == nil {
+		err = checkFile(f, v)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// checkFile returns ErrChanged if a file is not a version.
+func checkFile(f interface{ Stat() (fs.FileInfo, error) }, v Version) error {
+	info, err := f.Stat()
+	if err == nil && versionOf(info) != v {
+		err = ErrChanged
+	}
+	return err
+}
+
 // read opens the file each time, because reads are large and a job may wait for days between two.
 func (d *dir) read(ctx context.Context, key string, v Version, p []byte, off int64) error {
 	return dirError(d.calls.Do(ctx, func() error {
-		f, err := d.root.OpenFile(key, reads.OpenFlags, 0)
+		f, err := d.open(key, v)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = f.Close() }()
-		if err := reads.Regular(f); err != nil {
-			return err
-		}
 		_, err = f.ReadAt(p, off)
-		// Check after the read, to detect a change during it.
-		info, statErr := f.Stat()
-		switch {
-		case statErr != nil:
-			return statErr
-		case versionOf(info) != v:
-			return ErrChanged
+		if changed := checkFile(f, v); changed != nil { // after the read, to detect a change during it
+			return changed
 		}
 		return err
 	}))
+}
+
+// view calls use with bytes lo to hi of a version, in place. Errors: those of read and use, errors.ErrUnsupported.
+func (d *dir) view(ctx context.Context, key string, v Version, lo, hi int64, use func(p []byte) error) error {
+	if d.maps == nil {
+		return mapping.ErrUnsupported
+	}
+	var failed error // of use
+	name := filepath.Join(d.root.Name(), key) + "\x00" + v.ETag + "\x00" + strconv.FormatInt(v.Size, 10)
+	err := d.maps.Use(name, func() (*mapping.File, error) { return d.mapFile(ctx, key, v) }, func(f *mapping.File) error {
+		err := f.View(lo, hi, func(p []byte) error {
+			failed = use(p)
+			return failed
+		})
+		if err == nil {
+			err = checkFile(f, v) // after the use, to detect a change during it
+		}
+		return err
+	})
+	switch {
+	case failed != nil:
+		return failed
+	case errors.Is(err, mapping.ErrTruncated):
+		return ErrChanged
+	case errors.Is(err, errors.ErrUnsupported):
+		return err
+	}
+	return dirError(err)
+}
+
+// mapFile maps a version of a file. A mapped file is on a local disk, so only opening it may hang.
+func (d *dir) mapFile(ctx context.Context, key string, v Version) (*mapping.File, error) {
+	opened := make(chan *os.File, 1)
+	var abandoned atomic.Bool
+	closeLate := func() {
+		select {
+		case f := <-opened:
+			_ = f.Close()
+		default:
+		}
+	}
+	err := d.calls.Do(ctx, func() error {
+		f, err := d.open(key, v)
+		if err != nil {
+			return err
+		}
+		opened <- f
+		if abandoned.Load() {
+			closeLate()
+		}
+		return nil
+	})
+	if err != nil {
+		abandoned.Store(true)
+		closeLate()
+		return nil, err
+	}
+	f := <-opened
+	m, err := mapping.New(f, v.Size)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return m, nil
 }
 
 // dirError maps an error of the directory to the errors of this package.

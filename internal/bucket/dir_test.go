@@ -1,7 +1,9 @@
 package bucket_test
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"gather/internal/bucket"
+	"gather/internal/mapping"
 )
 
 // A name that cannot be a file is a client error, whatever error the file system returns.
@@ -23,7 +26,7 @@ func TestHostileNames(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	set, err := bucket.Open([]string{"file://" + root})
+	set, err := bucket.Open([]string{"file://" + root}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +89,7 @@ func TestObjectIsReplacedByAnotherType(t *testing.T) {
 			if err := os.Chtimes(path, old, old); err != nil {
 				t.Fatal(err)
 			}
-			set, err := bucket.Open([]string{"file://" + root})
+			set, err := bucket.Open([]string{"file://" + root}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -106,5 +109,71 @@ func TestObjectIsReplacedByAnotherType(t *testing.T) {
 				t.Errorf("got %v, want ErrNotFound or ErrChanged", err)
 			}
 		})
+	}
+}
+
+// An object is used in place while it is the version that was found, and is ErrChanged or ErrNotFound otherwise.
+func TestView(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(path string) error
+		want   error // nil if the mapped version may still be used
+	}{
+		"unchanged": {func(string) error { return nil }, nil},
+		"written in place": {func(path string) error {
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteAt([]byte("y"), 5)
+			return errors.Join(err, f.Close())
+		}, bucket.ErrChanged},
+		"truncated": {func(path string) error { return os.Truncate(path, 10) }, bucket.ErrChanged},
+	} {
+		for _, warm := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, mapped before: %t", name, warm), func(t *testing.T) {
+				root := t.TempDir()
+				path := filepath.Join(root, "x")
+				data := bytes.Repeat([]byte("x"), 3<<20)
+				old := time.Now().Add(-time.Hour)
+				if err := errors.Join(os.WriteFile(path, data, 0o600), os.Chtimes(path, old, old)); err != nil {
+					t.Fatal(err)
+				}
+				maps := mapping.NewPool()
+				set, err := bucket.Open([]string{"file://" + root}, maps)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = errors.Join(set.Close(), maps.Close()) }()
+				v, err := set.Stat(t.Context(), "file://"+path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				o, err := set.Object("file://"+path, v)
+				if err != nil {
+					t.Fatal(err)
+				}
+				view := func() error {
+					return o.View(t.Context(), 1, int64(len(data)), func(p []byte) error {
+						if !bytes.Equal(p, data[1:]) && c.want == nil {
+							t.Error("the bytes differ from the object's")
+						}
+						return nil
+					})
+				}
+				if warm {
+					if err := view(); errors.Is(err, errors.ErrUnsupported) {
+						t.Skip("files cannot be mapped here:", err)
+					} else if err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := c.change(path); err != nil {
+					t.Fatal(err)
+				}
+				if err := view(); !errors.Is(err, c.want) && !errors.Is(err, errors.ErrUnsupported) {
+					t.Errorf("got error %v, want %v", err, c.want)
+				}
+			})
+		}
 	}
 }

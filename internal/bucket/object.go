@@ -2,7 +2,9 @@ package bucket
 
 import (
 	"context"
+	"errors"
 	"io"
+	"sync/atomic"
 
 	"gather/internal/blocks"
 )
@@ -15,6 +17,7 @@ type Object struct {
 	key     string
 	version Version
 	cache   *blocks.Cache[blockKey]
+	remote  atomic.Bool // the object cannot be mapped
 }
 
 // ReadAt implements io.ReaderAt.
@@ -54,6 +57,24 @@ func (o *Object) ReadDirect(ctx context.Context, p []byte, off int64) (int, erro
 		return 0, err
 	}
 	return len(p), short
+}
+
+// View calls use with bytes lo to hi of the object, in place; use must not modify or keep them. Errors:
+// errors.ErrUnsupported if the object must be read instead, ErrChanged, ErrNotFound, an error of the store or of use,
+// and the cause of ctx.
+func (o *Object) View(ctx context.Context, lo, hi int64, use func(p []byte) error) error {
+	d, local := o.store.(*dir)
+	if !local || o.remote.Load() || hi > o.version.Size {
+		return errors.ErrUnsupported
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	err := d.view(ctx, o.key, o.version, lo, hi, use)
+	if errors.Is(err, errors.ErrUnsupported) {
+		o.remote.Store(true)
+	}
+	return err
 }
 
 // clip cuts p at the end of the object, and returns io.EOF if that shortens it.

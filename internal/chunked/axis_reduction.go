@@ -63,9 +63,10 @@ func newAxisReduction(p *Plan, sizes sizes) *axisReduction {
 	target := sizes.target(work)
 	want := max(ceilDiv(work, target), 1)
 	for columns := int64(maxColumns); ; columns /= 2 {
-		o.cutBatches(columns)
-		o.cutTasks(want, sizes.segment)
-		if columns == minColumns || o.blocks*o.segments >= want/4 {
+		o.cutBatches(columns, target)
+		o.cutTasks(want, sizes)
+		enough := o.blocks*o.segments >= min(want, sizes.few)/4
+		if short := o.elements(0) <= sizes.longest; columns == minColumns || enough && short {
 			return o
 		}
 	}
@@ -119,8 +120,9 @@ func (o *axisReduction) group() {
 	}
 }
 
-// cutBatches creates batches of at most columns outputs, as even as possible.
-func (o *axisReduction) cutBatches(columns int64) {
+// cutBatches creates batches of at most columns outputs, as even as possible, and of about target elements if they are
+// of several kept.
+func (o *axisReduction) cutBatches(columns, target int64) {
 	cut := func(n, most int64) (pieces, size int64) {
 		pieces = ceilDiv(n, most)
 		if pieces == 0 {
@@ -132,18 +134,22 @@ func (o *axisReduction) cutBatches(columns int64) {
 	unit := o.interleave * o.width // merged columns stay together
 	o.innerPieces, o.innerSize = cut(o.inner/unit, columns/unit)
 	o.innerSize *= unit
-	o.keptPieces, o.keptSize = cut(o.kept, max(columns/max(o.inner, 1), 1))
+	o.keptPieces, o.keptSize = cut(o.kept, max(min(columns/max(o.inner, 1), target/max(o.rows*o.inner, 1)), 1))
 	o.batches = o.outer * o.keptPieces * o.innerPieces
 }
 
 // cutTasks creates about want tasks: of several batches if there are enough, otherwise of segments of one, within the
-// bounds on partials.
-func (o *axisReduction) cutTasks(want, segment int64) {
+// bounds on partials. Segments have a cost: each has a partial for every output. So there are only as many as a few
+// workers need, or as keep tasks short.
+func (o *axisReduction) cutTasks(want int64, sizes sizes) {
 	positions := o.repeats * o.rows
 	o.segments = 1
-	if o.batches > 0 && o.batches < want {
-		most := min(positions/segment, maxPartialBytes/maxEncoded/max(o.Plan.items, 1))
-		o.segments = max(min(ceilDiv(want, o.batches), most), 1)
+	if o.batches > 0 {
+		width := max(o.innerSize*o.keptSize, 1)
+		few := ceilDiv(min(want, sizes.few), o.batches)
+		short := ceilDiv(positions, max(sizes.longest/width, 1))
+		most := min(positions/sizes.segment, maxPartialBytes/maxEncoded/max(o.Plan.items, 1))
+		o.segments = max(min(max(few, short), most), 1)
 	}
 	o.batchesPerTask = max(o.batches/want, 1)
 	o.blocks = max(ceilDiv(o.batches, o.batchesPerTask), 1)
@@ -267,9 +273,6 @@ func (o *axisReduction) addBatch(ctx context.Context, w *Worker, accs []exactsum
 		repeat, row := lo/o.rows, lo%o.rows
 		n := min(o.rows-row, hi-lo)
 		off := b.base + offset(o.outerReduced, repeat) + row*o.inner
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		var err error
 		if n == o.rows && b.inner == o.inner && o.rows*o.inner <= capacity(o.array.DType().Size()) {
 			err = o.addPanels(ctx, w, accs, b, off)
@@ -294,47 +297,21 @@ func (o *axisReduction) addPanels(ctx context.Context, w *Worker, accs []exactsu
 	src := o.array.source
 	t := src.DType()
 	panel := o.rows * o.inner
-	many := capacity(t.Size()) / panel
-	for k := int64(0); k < b.kept; k += many {
-		n := min(many, b.kept-k)
-		if err := ctx.Err(); err != nil {
-			return err
+	bytes := panel * int64(t.Size())
+	return w.eachRows(ctx, src, off, panel, panel, b.kept, func(m matrix) error {
+		for i := range m.n {
+			w.addRows(accs[:o.inner], t, matrix{m.mem[i*bytes:][:bytes], o.inner, o.inner, o.rows})
+			accs = accs[o.inner:]
 		}
-		if err := w.fill(ctx, src, 0, off+k*panel, n*panel); err != nil {
-			return err
-		}
-		for i := range n {
-			w.addRows(accs[(k+i)*o.inner:][:o.inner], t, i*panel, o.rows)
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // addRows adds n rows of len(accs) elements, of which the first begins at off in memory.
 func (o *axisReduction) addRows(ctx context.Context, w *Worker, accs []exactsum.Accumulator, off, n int64) error {
 	src := o.array.source
-	t := src.DType()
-	width := int64(len(accs))
-	for n > 0 {
-		rows := min(n, capacity(t.Size())/width)
-		if width == o.inner || src.Constant() {
-			if err := w.fill(ctx, src, 0, off, rows*width); err != nil {
-				return err
-			}
-		} else {
-			for i := range rows {
-				if err := w.fill(ctx, src, i*width, off+i*o.inner, width); err != nil {
-					return err
-				}
-			}
-		}
-		w.addRows(accs, t, 0, rows)
-		if n -= rows; n > 0 {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-		}
-		off += rows * o.inner
-	}
-	return nil
+	return w.eachRows(ctx, src, off, int64(len(accs)), o.inner, n, func(m matrix) error {
+		w.addRows(accs, src.DType(), m)
+		return nil
+	})
 }

@@ -1,6 +1,10 @@
 package chunked
 
-import "context"
+import (
+	"context"
+
+	"gather/internal/exactsum"
+)
 
 // chunkRowBytes is the maximum width of a chunk row, so that the scratch holds several rows of elements. A chunk with
 // longer runs is read alone.
@@ -11,19 +15,25 @@ const chunkRowBytes = 32 << 10
 // stored data by rows replaces many small reads by few large ones.
 
 // chunkRow returns the number of next chunks to read together, from 1 to left.
-func (c *fullReduction) chunkRow(cur *cursor, left int64) int64 {
-	if _, stored := c.array.source.(file); !stored {
-		return 1 // short runs of generated elements cost nothing extra
+func (c *fullReduction) chunkRow(ctx context.Context, cur *cursor, left int64) (int64, error) {
+	f, stored := c.array.source.(*file)
+	if !stored {
+		return 1, nil // short runs of generated elements cost nothing extra
 	}
-	ax, at := &c.axes[c.lastCut], cur.idx[c.lastCut]
-	element := c.strides[c.lastCut] * int64(c.array.DType().Size())
+	ax, at, stride := &c.axes[c.lastCut], cur.idx[c.lastCut], c.strides[c.lastCut]
+	if cur.ext[c.lastCut]*stride > shortRun {
+		if inPlace, err := f.canView(ctx); inPlace || err != nil {
+			return 1, err // long runs need no gathering
+		}
+	}
+	element := stride * int64(f.dtype.Size())
 	n := int64(1)
 	for most := min(left, ax.n-at, maxColumns); n < most; n++ {
 		if (ax.start(at+n+1)-ax.start(at))*element > chunkRowBytes {
 			break
 		}
 	}
-	return n
+	return n, nil
 }
 
 // runChunkRow sums n chunks from cur on and advances cur.
@@ -36,28 +46,23 @@ func (c *fullReduction) runChunkRow(ctx context.Context, w *Worker, cur *cursor,
 	width, volume := box.ext[c.lastCut]*stride, box.volume()
 	accs := w.columns(n)
 	if volume > 0 {
-		// Read rows into the lower half of the scratch, and gather the part of each chunk in the upper half.
-		half := capacity(t.Size()) / 2
-		rows := half / width
-		run := newRuns(&box, c.dims, c.strides, 0)
-		for done := int64(0); done < volume; {
-			if err := ctx.Err(); err != nil {
-				return dst, err
-			}
-			block := min(rows*width, volume-done)
-			for filled := int64(0); filled < block; {
-				off, taken := run.take(block - filled)
-				if err := w.fill(ctx, src, filled, off, taken); err != nil {
-					return dst, err
-				}
-				filled += taken
-			}
+		gather := func(m matrix) error {
 			for i := range n {
 				lo := (ax.start(at+i) - ax.start(at)) * stride
-				length := (ax.start(at+i+1) - ax.start(at+i)) * stride
-				w.add(&accs[i], t, half, w.gather(t.Size(), half, lo, length, width, block/width))
+				w.addPiece(&accs[i], t, m, lo, (ax.start(at+i+1)-ax.start(at+i))*stride)
 			}
-			done += block
+			return nil
+		}
+		run := newRuns(&box, c.dims, c.strides, 0)
+		for done := int64(0); done < volume; {
+			off, length, apart, count := run.takeRows(volume-done, width)
+			if length > width { // several rows of the box without gaps
+				count, length, apart = length/width, width, width
+			}
+			if err := w.eachRows(ctx, src, off, length, apart, count, gather); err != nil {
+				return dst, err
+			}
+			done += length * count
 		}
 	}
 	for i := range accs {
@@ -68,14 +73,20 @@ func (c *fullReduction) runChunkRow(ctx context.Context, w *Worker, cur *cursor,
 	return dst, nil
 }
 
-// gather copies count pieces of length elements, which begin at lo and repeat every stride elements, contiguously to
-// the scratch from element to on. It returns the number of elements.
-func (w *Worker) gather(size int, to, lo, length, stride, count int64) int64 {
-	s := int64(size)
-	at := to * s
-	for range count {
-		at += int64(copy(w.buf[at:], w.buf[lo*s:(lo+length)*s]))
-		lo += stride
+// addPiece adds elements lo to lo+length of each row of m to a. Short pieces are gathered first.
+func (w *Worker) addPiece(a *exactsum.Accumulator, t DType, m matrix, lo, length int64) {
+	size := int64(t.Size())
+	if w.parts == nil {
+		w.parts = alignedBytes(scratchBytes)
 	}
-	return at/s - to
+	at := 0
+	for i := range m.n {
+		piece := m.mem[(i*m.stride+lo)*size:][:length*size]
+		if at+len(piece) > len(w.parts) {
+			w.add(a, t, w.parts[:at])
+			at = 0
+		}
+		at += copy(w.parts[at:], piece)
+	}
+	w.add(a, t, w.parts[:at])
 }

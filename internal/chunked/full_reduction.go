@@ -117,8 +117,11 @@ func (c *fullReduction) run(ctx context.Context, w *Worker, task int, dst []byte
 func (c *fullReduction) runChunks(ctx context.Context, w *Worker, s taskRange, cur *cursor, dst []byte) ([]byte, error) {
 	unchecked := int64(0)
 	for left := s.chunks; left > 0; {
-		if n := c.chunkRow(cur, left); n > 1 {
-			var err error
+		n, err := c.chunkRow(ctx, cur, left)
+		if err != nil {
+			return dst, err
+		}
+		if n > 1 {
 			if dst, err = c.runChunkRow(ctx, w, cur, n, dst); err != nil {
 				return dst, err
 			}
@@ -143,33 +146,34 @@ func (c *fullReduction) runChunks(ctx context.Context, w *Worker, s taskRange, c
 	return dst, nil
 }
 
-// runOrdered sums whole chunks that are contiguous in memory: it fills the scratch and splits its content into chunks.
+// runOrdered sums whole chunks that are contiguous in memory.
 func (c *fullReduction) runOrdered(ctx context.Context, w *Worker, s taskRange, cur *cursor, dst []byte) ([]byte, error) {
 	src := c.array.source
 	t := src.DType()
-	size := capacity(t.Size())
-	lo, hi := s.lo, s.lo // the part of the array in the scratch
-	at := s.lo
-	for range s.chunks {
-		w.acc.Reset()
-		for end := at + cur.volume(); at < end; {
-			if at == hi {
-				if err := ctx.Err(); err != nil {
-					return dst, err
-				}
-				lo, hi = at, min(at+size, s.hi)
-				if err := w.fill(ctx, src, 0, lo, hi-lo); err != nil {
-					return dst, err
-				}
-			}
-			n := min(end, hi) - at
-			w.add(&w.acc, t, at-lo, n)
-			at += n
+	size := int64(t.Size())
+	left, rest := s.chunks, cur.volume() // chunks, and elements of the current one
+	w.acc.Reset()
+	closeChunks := func() {
+		for left > 0 && rest == 0 {
+			dst = c.closeChunk(w, dst)
+			w.acc.Reset()
+			cur.next()
+			rest = cur.volume()
+			left--
 		}
-		dst = c.closeChunk(w, dst)
-		cur.next()
 	}
-	return dst, nil
+	closeChunks()
+	err := w.eachRun(ctx, src, s.lo, s.hi-s.lo, func(mem []byte) error {
+		for len(mem) > 0 {
+			n := min(rest, int64(len(mem))/size)
+			w.add(&w.acc, t, mem[:n*size])
+			mem = mem[n*size:]
+			rest -= n
+			closeChunks()
+		}
+		return nil
+	})
+	return dst, err
 }
 
 // closeChunk appends the value of a chunk, and adds its exact sum, not the rounded value, to the task's sum.
@@ -178,29 +182,33 @@ func (c *fullReduction) closeChunk(w *Worker, dst []byte) []byte {
 	return appendNumber(dst, numberOf(&w.acc, c.red.dtype))
 }
 
+// shortRun is the length up to which runs of memory, in elements, are gathered before they are added.
+const shortRun = 512
+
 // addPart adds elements lo to hi, in C order of the current chunk, to a. Trailing axes that the chunk covers completely
-// make its memory runs long; short runs are gathered in the scratch, so that the kernel always gets long ones.
+// make its memory runs long; short runs, and those that are copied anyway, are gathered, so that the kernel gets long
+// ones.
 func (c *fullReduction) addPart(ctx context.Context, w *Worker, a *exactsum.Accumulator, cur *cursor, lo, hi int64) error {
 	if lo == hi { // the chunk has no elements
 		return nil
 	}
 	src := c.array.source
 	t := src.DType()
-	size := capacity(t.Size())
 	if src.Constant() {
-		if err := w.fill(ctx, src, 0, 0, size); err != nil {
-			return err
-		}
-		size = constantBytes / int64(t.Size())
-		for ; lo < hi; lo += size {
-			w.add(a, t, 0, min(size, hi-lo))
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-		}
-		return nil
+		return w.eachRun(ctx, src, 0, hi-lo, func(mem []byte) error {
+			w.add(a, t, mem)
+			return nil
+		})
+	}
+	f, err := w.viewer(ctx, src)
+	if err != nil {
+		return err
 	}
 	run := newRuns(cur, c.dims, c.strides, lo)
+	if f != nil && (run.length > shortRun || run.length-run.within >= hi-lo) {
+		return w.addRuns(ctx, src, a, &run, hi-lo)
+	}
+	size := capacity(t.Size())
 	filled := int64(0)
 	for lo < hi {
 		off, n := run.take(min(hi-lo, size-filled))
@@ -212,12 +220,40 @@ func (c *fullReduction) addPart(ctx context.Context, w *Worker, a *exactsum.Accu
 		if filled < size && lo < hi {
 			continue
 		}
-		w.add(a, t, 0, filled)
+		w.add(a, t, w.buf[:filled*int64(t.Size())])
 		filled = 0
 		if lo < hi {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// addRuns adds the next n elements of run to a, in place.
+func (w *Worker) addRuns(ctx context.Context, src Source, a *exactsum.Accumulator, run *runs, n int64) error {
+	t := src.DType()
+	size := int64(t.Size())
+	for n > 0 {
+		off, length, stride, count := run.takeRows(n, viewBytes/size)
+		n -= length * count
+		var err error
+		if count == 1 {
+			err = w.eachRun(ctx, src, off, length, func(mem []byte) error {
+				w.add(a, t, mem)
+				return nil
+			})
+		} else {
+			err = w.eachRows(ctx, src, off, length, stride, count, func(m matrix) error {
+				for i := range m.n {
+					w.add(a, t, m.mem[i*m.stride*size:][:m.width*size])
+				}
+				return nil
+			})
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -256,19 +292,42 @@ func newRuns(cur *cursor, dims Shape, strides []int64, at int64) runs {
 	return r
 }
 
+// advance moves to the next run if the current one is used up.
+func (r *runs) advance() {
+	if r.within < r.length {
+		return
+	}
+	r.within = 0
+	for i := r.outer - 1; i >= 0; i-- {
+		r.off += r.strides[i]
+		if r.position[i]++; r.position[i] < r.cur.ext[i] {
+			break
+		}
+		r.off -= r.position[i] * r.strides[i]
+		r.position[i] = 0
+	}
+}
+
+// takeRows returns the next at most n elements as count rows of length elements: the rest of a run, or several runs of
+// at most width elements, which are stride elements apart.
+func (r *runs) takeRows(n, width int64) (off, length, stride, count int64) {
+	r.advance()
+	if r.within > 0 || n < r.length || r.outer == 0 || r.length > width {
+		off, length = r.take(n)
+		return off, length, length, 1
+	}
+	inner := r.outer - 1
+	off, stride = r.off, r.strides[inner]
+	count = min(n/r.length, r.cur.ext[inner]-r.position[inner])
+	r.within = r.length
+	r.off += (count - 1) * stride
+	r.position[inner] += count - 1
+	return off, r.length, stride, count
+}
+
 // take returns the offset and the number of the next at most n elements.
 func (r *runs) take(n int64) (off, taken int64) {
-	if r.within == r.length {
-		r.within = 0
-		for i := r.outer - 1; i >= 0; i-- {
-			r.off += r.strides[i]
-			if r.position[i]++; r.position[i] < r.cur.ext[i] {
-				break
-			}
-			r.off -= r.position[i] * r.strides[i]
-			r.position[i] = 0
-		}
-	}
+	r.advance()
 	n = min(n, r.length-r.within)
 	off = r.off + r.within
 	r.within += n

@@ -13,11 +13,12 @@ import (
 // ErrPartial is wrapped by errors about a partial that no task of the plan could return.
 var ErrPartial = errors.New("chunked: not a partial of this task")
 
-// ErrVersion is wrapped by errors about a partial that another version of the package wrote.
-var ErrVersion = errors.New("chunked: a partial of another version")
+// ErrVersion is wrapped by errors about a partial that a later version of the package wrote.
+var ErrVersion = errors.New("chunked: a partial of a later version")
 
-// partialVersion is the format version, the high half of a partial's first byte.
-const partialVersion = 1
+// partialVersion is the version of the plan's tasks and of the format of partials, the high half of a partial's first
+// byte. Version 1 cut sums over some of the axes into other tasks.
+const partialVersion = 2
 
 // The first byte of a partial: the format version in the high half, the type of the content in the low half.
 const (
@@ -164,7 +165,7 @@ func (p *Plan) body(task int, partial []byte) (kind byte, body []byte, err error
 			kind = partOfOutputs
 		}
 	}
-	if len(partial) > 0 && partial[0]>>4 != partialVersion {
+	if len(partial) > 0 && partial[0]>>4 > partialVersion {
 		return 0, nil, fmt.Errorf("%w: %d", ErrVersion, partial[0]>>4)
 	}
 	if len(partial) == 0 || partial[0] != kind {

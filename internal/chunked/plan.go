@@ -21,9 +21,14 @@ type sizes struct {
 	whole int64
 	// segment is the minimum number of elements of an output that a task sums, to amortize the cost of the partial.
 	segment int64
+	// few is the number of tasks into which the outputs are cut at any rate, and longest the number of elements beyond
+	// which a task is too long for others to wait.
+	few, longest int64
 }
 
-var taskSizes = sizes{least: 128 << 10, most: 256 << 10, share: 1 << 19, whole: 3 << 19, segment: 1024}
+var taskSizes = sizes{
+	least: 128 << 10, most: 256 << 10, share: 1 << 19, whole: 3 << 19, segment: 1024, few: 32, longest: 4 << 20,
+}
 
 // target returns the size of tasks for work elements.
 func (s sizes) target(work int64) int64 {

@@ -310,3 +310,22 @@ func stored(tb testing.TB, a *chunked.Array, fortran, big bool) chunked.Stored {
 	h := npy.Header{Type: npy.Type{Kind: letter, Size: size}, BigEndian: big, Fortran: fortran, Shape: shape, Offset: 128}
 	return chunked.Stored{Header: h, Reader: bytes.NewReader(append(make([]byte, 128), data...))}
 }
+
+// inPlace lets the elements of a stored array be used in place.
+func inPlace(s chunked.Stored) chunked.Stored {
+	r := s.Reader.(*bytes.Reader)
+	data := make([]byte, r.Size())
+	_, _ = r.ReadAt(data, 0)
+	s.Reader = memory{r, data}
+	return s
+}
+
+// memory is a file in memory.
+type memory struct {
+	*bytes.Reader
+	data []byte
+}
+
+func (m memory) View(_ context.Context, lo, hi int64, use func(p []byte) error) error {
+	return use(m.data[lo:hi:hi])
+}

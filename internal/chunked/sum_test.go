@@ -76,9 +76,15 @@ func TestSums(t *testing.T) {
 			name := fmt.Sprintf("%s %s chunks %s axis %s dtype %s", dtype, shapeText, list, axis, result)
 			results, items := newReference(t, a, red.DType()).outcome(axes)
 			variants := []*chunked.Array{a}
-			for _, order := range []struct{ fortran, big bool }{{true, false}, {false, true}, {true, true}} {
+			for _, order := range []struct{ fortran, big, inPlace bool }{
+				{true, false, false}, {false, true, false}, {true, true, false}, {false, false, true}, {true, false, true},
+			} {
 				opts := chunked.Options{Open: func(chunked.Ref) (chunked.Stored, error) {
-					return stored(t, a, order.fortran, order.big), nil
+					s := stored(t, a, order.fortran, order.big)
+					if order.inPlace {
+						s = inPlace(s)
+					}
+					return s, nil
 				}}
 				v, errs := parseArray([]byte(`{"source":"npy","name":"a","chunks":`+list+`}`), opts)
 				if len(errs) > 0 {
@@ -134,9 +140,12 @@ func TestLargeSums(t *testing.T) {
 			t.Fatal(errs)
 		}
 		got := sum(t, w, p, rng)
-		for _, fortran := range []bool{false, true} {
+		for _, order := range []struct{ fortran, inPlace bool }{{false, false}, {true, false}, {false, true}, {true, true}} {
 			opts := chunked.Options{Open: func(chunked.Ref) (chunked.Stored, error) {
-				return stored(t, a, fortran, !fortran), nil
+				if order.inPlace {
+					return inPlace(stored(t, a, order.fortran, false)), nil
+				}
+				return stored(t, a, order.fortran, !order.fortran), nil
 			}}
 			v, errs := parseArray([]byte(`{"source":"npy","name":"a","chunks":`+test.chunks+`}`), opts)
 			if len(errs) > 0 {
@@ -146,7 +155,7 @@ func TestLargeSums(t *testing.T) {
 				t.Fatal(errs)
 			}
 			if again := sum(t, w, p, rng); !reflect.DeepEqual(again, got) {
-				t.Fatalf("%+v stored, fortran %v: got another sum", test, fortran)
+				t.Fatalf("%+v stored, %+v: got another sum", test, order)
 			}
 		}
 		axes := map[int]bool{}

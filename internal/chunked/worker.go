@@ -10,6 +10,8 @@ const (
 	// scratchBytes is the size of a worker's buffer: it fits the second-level cache, and is the size of reads of stored
 	// arrays.
 	scratchBytes = 256 << 10
+	// viewBytes is how much of a file is added at a time in place: some 100 microseconds of work.
+	viewBytes = 2 << 20
 	// constantBytes is the part of a constant that is reused: it fits the first-level cache.
 	constantBytes = 32 << 10
 	// maxColumns is the maximum number of outputs that a worker sums together.
@@ -21,6 +23,7 @@ const (
 type Worker struct {
 	adder *exactsum.Adder
 	buf   []byte
+	parts []byte                 // where short runs of elements are gathered, if there were any
 	full  Source                 // the constant that fills buf, or nil
 	accs  []exactsum.Accumulator // of one batch of outputs
 	acc   exactsum.Accumulator   // of one chunk
@@ -63,9 +66,104 @@ func (w *Worker) fill(ctx context.Context, src Source, at, lo, n int64) error {
 	return err
 }
 
-// add adds n elements of the scratch, from at, to a.
-func (w *Worker) add(a *exactsum.Accumulator, t DType, at, n int64) {
-	mem := w.buf[at*int64(t.Size()):][:n*int64(t.Size())]
+// viewer returns src as a file whose elements can be used in place, or nil.
+func (w *Worker) viewer(ctx context.Context, src Source) (*file, error) {
+	f, ok := src.(*file)
+	if !ok {
+		return nil, nil
+	}
+	if ok, err := f.canView(ctx); !ok {
+		return nil, err
+	}
+	return f, nil
+}
+
+// eachRun calls use with n elements of src from lo, piece by piece. It checks ctx before each piece.
+func (w *Worker) eachRun(ctx context.Context, src Source, lo, n int64, use func(mem []byte) error) error {
+	f, err := w.viewer(ctx, src)
+	if err != nil {
+		return err
+	}
+	size := int64(src.DType().Size())
+	most := capacity(int(size))
+	switch {
+	case f != nil:
+		most = viewBytes / size
+	case src.Constant():
+		most = constantBytes / size
+	}
+	for n > 0 {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		piece := min(n, most)
+		if f != nil {
+			err = f.view(ctx, lo, piece, use)
+		} else if err = w.fill(ctx, src, 0, lo, piece); err == nil {
+			err = use(w.buf[:piece*size])
+		}
+		if err != nil {
+			return err
+		}
+		lo += piece
+		n -= piece
+	}
+	return nil
+}
+
+// matrix is n rows of width elements in memory, whose starts are stride elements apart.
+type matrix struct {
+	mem              []byte
+	width, stride, n int64
+}
+
+// eachRows calls use with n rows of width elements of src, as many at a time as is good for the caches, but at least
+// one; a row must fit the scratch. The first row begins at lo, the others stride elements apart. It checks ctx before
+// each call.
+func (w *Worker) eachRows(ctx context.Context, src Source, lo, width, stride, n int64, use func(matrix) error) error {
+	f, err := w.viewer(ctx, src)
+	if err != nil {
+		return err
+	}
+	size := int64(src.DType().Size())
+	most := capacity(int(size)) / width
+	if f != nil {
+		most = max(viewBytes/size/width, 1)
+	}
+	for n > 0 {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		k := min(n, most)
+		if f != nil {
+			err = f.view(ctx, lo, (k-1)*stride+width, func(mem []byte) error { return use(matrix{mem, width, stride, k}) })
+		} else if err = w.fillRows(ctx, src, lo, width, stride, k); err == nil {
+			err = use(matrix{w.buf[:k*width*size], width, width, k})
+		}
+		if err != nil {
+			return err
+		}
+		lo += k * stride
+		n -= k
+	}
+	return nil
+}
+
+// fillRows reads n rows into the scratch, without gaps.
+func (w *Worker) fillRows(ctx context.Context, src Source, lo, width, stride, n int64) error {
+	if width == stride || src.Constant() {
+		return w.fill(ctx, src, 0, lo, n*width)
+	}
+	for i := range n {
+		if err := w.fill(ctx, src, i*width, lo+i*stride, width); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add adds the elements of mem to a.
+func (w *Worker) add(a *exactsum.Accumulator, t DType, mem []byte) {
 	switch t {
 	case Bool:
 		w.adder.Bools(a, mem)
@@ -94,38 +192,37 @@ func (w *Worker) add(a *exactsum.Accumulator, t DType, at, n int64) {
 	}
 }
 
-// addRows adds rows of the scratch, from element at, column by column to accs.
-func (w *Worker) addRows(accs []exactsum.Accumulator, t DType, at, rows int64) {
-	n := rows * int64(len(accs))
-	if len(accs) == 1 {
-		w.add(&accs[0], t, at, n)
+// addRows adds rows column by column to accs, which are as many as a row is wide.
+func (w *Worker) addRows(accs []exactsum.Accumulator, t DType, m matrix) {
+	if len(accs) == 1 && m.stride == 1 {
+		w.add(&accs[0], t, m.mem)
 		return
 	}
-	mem, r := w.buf[at*int64(t.Size()):][:n*int64(t.Size())], int(rows)
+	mem, n, stride := m.mem, int(m.n), int(m.stride)
 	switch t {
 	case Bool:
-		w.adder.ColumnsBool(accs, mem, r)
+		w.adder.ColumnsBool(accs, mem, n, stride)
 	case Int8:
-		w.adder.ColumnsInt8(accs, view[int8](mem), r)
+		w.adder.ColumnsInt8(accs, view[int8](mem), n, stride)
 	case Int16:
-		w.adder.ColumnsInt16(accs, view[int16](mem), r)
+		w.adder.ColumnsInt16(accs, view[int16](mem), n, stride)
 	case Int32:
-		w.adder.ColumnsInt32(accs, view[int32](mem), r)
+		w.adder.ColumnsInt32(accs, view[int32](mem), n, stride)
 	case Int64:
-		w.adder.ColumnsInt64(accs, view[int64](mem), r)
+		w.adder.ColumnsInt64(accs, view[int64](mem), n, stride)
 	case Uint8:
-		w.adder.ColumnsUint8(accs, mem, r)
+		w.adder.ColumnsUint8(accs, mem, n, stride)
 	case Uint16:
-		w.adder.ColumnsUint16(accs, view[uint16](mem), r)
+		w.adder.ColumnsUint16(accs, view[uint16](mem), n, stride)
 	case Uint32:
-		w.adder.ColumnsUint32(accs, view[uint32](mem), r)
+		w.adder.ColumnsUint32(accs, view[uint32](mem), n, stride)
 	case Uint64:
-		w.adder.ColumnsUint64(accs, view[uint64](mem), r)
+		w.adder.ColumnsUint64(accs, view[uint64](mem), n, stride)
 	case Float16:
-		w.adder.ColumnsFloat16(accs, view[uint16](mem), r)
+		w.adder.ColumnsFloat16(accs, view[uint16](mem), n, stride)
 	case Float32:
-		w.adder.ColumnsFloat32(accs, view[float32](mem), r)
+		w.adder.ColumnsFloat32(accs, view[float32](mem), n, stride)
 	case Float64:
-		w.adder.ColumnsFloat64(accs, view[float64](mem), r)
+		w.adder.ColumnsFloat64(accs, view[float64](mem), n, stride)
 	}
 }

@@ -112,11 +112,11 @@ func TestFloatsOfLongRuns(t *testing.T) {
 		compare(t, &a, x)
 		rows := len(x) / longRunCols
 		accs := make([]exactsum.Accumulator, longRunCols)
-		f.ColumnsFloat64(accs, x, rows)
+		f.ColumnsFloat64(accs, x, rows, len(accs))
 		compareColumns(t, accs, x, rows)
 		accs = accs[:1]
 		clear(accs)
-		f.ColumnsFloat64(accs, x, len(x))
+		f.ColumnsFloat64(accs, x, len(x), len(accs))
 		compareColumns(t, accs, x, len(x))
 	}
 }
@@ -173,7 +173,7 @@ func FuzzFloat64s(f *testing.F) {
 		if cols := int(cut)%600 + 1; cols <= len(x) {
 			rows := len(x) / cols
 			accs := make([]exactsum.Accumulator, cols)
-			adder.ColumnsFloat64(accs, x[:rows*cols], rows)
+			adder.ColumnsFloat64(accs, x[:rows*cols], rows, cols)
 			compareColumns(t, accs, x, rows)
 		}
 	})

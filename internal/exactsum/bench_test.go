@@ -136,19 +136,19 @@ func BenchmarkColumns(b *testing.B) {
 		b.Run(fmt.Sprintf("float64/%d", cols), func(b *testing.B) {
 			b.SetBytes(int64(8 * len(x)))
 			for b.Loop() {
-				f.ColumnsFloat64(accs, x, rows)
+				f.ColumnsFloat64(accs, x, rows, len(accs))
 			}
 		})
 		b.Run(fmt.Sprintf("float32/%d", cols), func(b *testing.B) {
 			b.SetBytes(int64(4 * len(x)))
 			for b.Loop() {
-				f.ColumnsFloat32(accs, y, rows)
+				f.ColumnsFloat32(accs, y, rows, len(accs))
 			}
 		})
 		b.Run(fmt.Sprintf("int64/%d", cols), func(b *testing.B) {
 			b.SetBytes(int64(8 * len(x)))
 			for b.Loop() {
-				f.ColumnsInt64(accs, z, rows)
+				f.ColumnsInt64(accs, z, rows, len(accs))
 			}
 		})
 	}
@@ -167,7 +167,7 @@ func BenchmarkColumnsFar(b *testing.B) {
 		b.Run(fmt.Sprint(cols), func(b *testing.B) {
 			b.SetBytes(int64(8 * rows * cols))
 			for b.Loop() {
-				f.ColumnsFloat64(accs, x[:rows*cols], rows)
+				f.ColumnsFloat64(accs, x[:rows*cols], rows, len(accs))
 			}
 		})
 	}

@@ -49,16 +49,16 @@ func (t *tile[T]) cut(n int) tile[T] {
 }
 
 // eachTile splits a matrix into tiles. Column v of a tile is column first + v%period of the matrix: several rows of a
-// narrow matrix are side by side in a tile.
-func eachTile[T any](x []T, cols, rows int, do func(first, period int, t tile[T])) {
-	if rows < 0 || cols == 0 && len(x) != 0 || cols != 0 && (len(x)/cols != rows || len(x)%cols != 0) {
-		panic(fmt.Sprintf("exactsum: %d elements are not %d rows of %d columns", len(x), rows, cols))
+// narrow matrix without gaps are side by side in a tile.
+func eachTile[T any](x []T, cols, rows, stride int, do func(first, period int, t tile[T])) {
+	if !isMatrix(len(x), cols, rows, stride) {
+		panic(fmt.Sprintf("exactsum: %d elements are not %d rows of %d columns, %d apart", len(x), rows, cols, stride))
 	}
 	if len(x) == 0 {
 		return
 	}
 	// A tile needs sixteen rows to amortize the drain of its columns.
-	if side := min(tileLen/cols, rows/16); side > 1 {
+	if side := min(tileLen/cols, rows/16); side > 1 && stride == cols {
 		if side >= 8 {
 			side &^= 7
 		}
@@ -71,8 +71,16 @@ func eachTile[T any](x []T, cols, rows int, do func(first, period int, t tile[T]
 	}
 	for first := 0; first < cols; first += tileLen {
 		width := min(cols-first, tileLen)
-		do(first, width, tile[T]{x: x[first:], stride: cols, width: width, rows: rows})
+		do(first, width, tile[T]{x: x[first:], stride: stride, width: width, rows: rows})
 	}
+}
+
+// isMatrix reports whether n elements are rows of cols elements, stride apart.
+func isMatrix(n, cols, rows, stride int) bool {
+	if cols == 0 || rows == 0 {
+		return n == 0 && rows >= 0 && stride >= cols
+	}
+	return rows > 0 && stride >= cols && n >= cols && (n-cols)%stride == 0 && (n-cols)/stride == rows-1
 }
 
 // columnScratchFor returns the scratch, with scales for cols columns.

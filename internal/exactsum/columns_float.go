@@ -2,15 +2,15 @@ package exactsum
 
 import "math"
 
-// ColumnsFloat64 adds column j of x to accs[j]. x is a matrix in C order with len(accs) columns and rows rows; it
-// panics if len(x) differs.
-func (f *Adder) ColumnsFloat64(accs []Accumulator, x []float64, rows int) {
-	addColumns(f, accs, x, rows, floatColumns[float64]{isNegZero64, exponent64, foldColumns64, f.Float64s})
+// ColumnsFloat64 adds column j of x to accs[j]. x is a matrix with rows of len(accs) columns, which begin stride
+// elements apart; it panics if len(x) differs.
+func (f *Adder) ColumnsFloat64(accs []Accumulator, x []float64, rows, stride int) {
+	addColumns(f, accs, x, rows, stride, floatColumns[float64]{isNegZero64, exponent64, foldColumns64, f.Float64s})
 }
 
 // ColumnsFloat32 is ColumnsFloat64 for float32.
-func (f *Adder) ColumnsFloat32(accs []Accumulator, x []float32, rows int) {
-	addColumns(f, accs, x, rows, floatColumns[float32]{isNegZero32, exponent32, foldColumns32, f.Float32s})
+func (f *Adder) ColumnsFloat32(accs []Accumulator, x []float32, rows, stride int) {
+	addColumns(f, accs, x, rows, stride, floatColumns[float32]{isNegZero32, exponent32, foldColumns32, f.Float32s})
 }
 
 func exponent64(v float64) int { return int(math.Float64bits(v) >> mantissaBits & exponentMask) }
@@ -28,9 +28,9 @@ type floatColumns[T any] struct {
 }
 
 // addColumns adds a matrix: with fold while its result is exact, otherwise column by column.
-func addColumns[T any](f *Adder, accs []Accumulator, x []T, rows int, k floatColumns[T]) {
+func addColumns[T any](f *Adder, accs []Accumulator, x []T, rows, stride int, k floatColumns[T]) {
 	c := f.columnScratchFor(len(accs))
-	eachTile(x, len(accs), rows, func(first, period int, t tile[T]) {
+	eachTile(x, len(accs), rows, stride, func(first, period int, t tile[T]) {
 		accs, scales := accs[first:first+period], c.scales[first:first+period]
 		openColumns(accs, t, k.isNegZero)
 		c.start(scales, t.width)

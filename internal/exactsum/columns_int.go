@@ -1,59 +1,59 @@
 package exactsum
 
-// ColumnsInt64 adds column j of x to accs[j]. x is a matrix in C order with len(accs) columns and rows rows; it panics
-// if len(x) differs.
-func (f *Adder) ColumnsInt64(accs []Accumulator, x []int64, rows int) {
-	sumColumns(f, accs, x, rows, columnsInt64, func(sum, high uint64) int128 {
+// ColumnsInt64 adds column j of x to accs[j]. x is a matrix with rows of len(accs) columns, which begin stride
+// elements apart; it panics if len(x) differs.
+func (f *Adder) ColumnsInt64(accs []Accumulator, x []int64, rows, stride int) {
+	sumColumns(f, accs, x, rows, stride, columnsInt64, func(sum, high uint64) int128 {
 		return joinHalves(sum, int128{hi: int64(high) >> 63, lo: high})
 	})
 }
 
 // ColumnsUint64 is ColumnsInt64 for uint64.
-func (f *Adder) ColumnsUint64(accs []Accumulator, x []uint64, rows int) {
-	sumColumns(f, accs, x, rows, columnsUint64, func(sum, high uint64) int128 {
+func (f *Adder) ColumnsUint64(accs []Accumulator, x []uint64, rows, stride int) {
+	sumColumns(f, accs, x, rows, stride, columnsUint64, func(sum, high uint64) int128 {
 		return joinHalves(sum, int128{lo: high})
 	})
 }
 
 // ColumnsInt32 is ColumnsInt64 for int32.
-func (f *Adder) ColumnsInt32(accs []Accumulator, x []int32, rows int) {
-	sumColumns(f, accs, x, rows, columnsInt32, signed)
+func (f *Adder) ColumnsInt32(accs []Accumulator, x []int32, rows, stride int) {
+	sumColumns(f, accs, x, rows, stride, columnsInt32, signed)
 }
 
 // ColumnsInt16 is ColumnsInt64 for int16.
-func (f *Adder) ColumnsInt16(accs []Accumulator, x []int16, rows int) {
-	sumColumns(f, accs, x, rows, columnsInt16, signed)
+func (f *Adder) ColumnsInt16(accs []Accumulator, x []int16, rows, stride int) {
+	sumColumns(f, accs, x, rows, stride, columnsInt16, signed)
 }
 
 // ColumnsInt8 is ColumnsInt64 for int8.
-func (f *Adder) ColumnsInt8(accs []Accumulator, x []int8, rows int) {
-	sumColumns(f, accs, x, rows, columnsInt8, signed)
+func (f *Adder) ColumnsInt8(accs []Accumulator, x []int8, rows, stride int) {
+	sumColumns(f, accs, x, rows, stride, columnsInt8, signed)
 }
 
 // ColumnsUint32 is ColumnsInt64 for uint32.
-func (f *Adder) ColumnsUint32(accs []Accumulator, x []uint32, rows int) {
-	sumColumns(f, accs, x, rows, columnsUint32, signed)
+func (f *Adder) ColumnsUint32(accs []Accumulator, x []uint32, rows, stride int) {
+	sumColumns(f, accs, x, rows, stride, columnsUint32, signed)
 }
 
 // ColumnsUint16 is ColumnsInt64 for uint16.
-func (f *Adder) ColumnsUint16(accs []Accumulator, x []uint16, rows int) {
-	sumColumns(f, accs, x, rows, columnsUint16, signed)
+func (f *Adder) ColumnsUint16(accs []Accumulator, x []uint16, rows, stride int) {
+	sumColumns(f, accs, x, rows, stride, columnsUint16, signed)
 }
 
 // ColumnsUint8 is ColumnsInt64 for uint8.
-func (f *Adder) ColumnsUint8(accs []Accumulator, x []uint8, rows int) {
-	sumColumns(f, accs, x, rows, columnsUint8, signed)
+func (f *Adder) ColumnsUint8(accs []Accumulator, x []uint8, rows, stride int) {
+	sumColumns(f, accs, x, rows, stride, columnsUint8, signed)
 }
 
 // ColumnsBool adds the number of non-zero bytes of column j to accs[j]; otherwise it is ColumnsInt64.
-func (f *Adder) ColumnsBool(accs []Accumulator, x []byte, rows int) {
-	sumColumns(f, accs, x, rows, columnsBool, signed)
+func (f *Adder) ColumnsBool(accs []Accumulator, x []byte, rows, stride int) {
+	sumColumns(f, accs, x, rows, stride, columnsBool, signed)
 }
 
 // ColumnsFloat16 is ColumnsFloat64 for IEEE 754 binary16 bits. Their sums are exact as integers of 2^-24.
-func (f *Adder) ColumnsFloat16(accs []Accumulator, x []uint16, rows int) {
+func (f *Adder) ColumnsFloat16(accs []Accumulator, x []uint16, rows, stride int) {
 	c := f.columnScratchFor(len(accs))
-	eachTile(x, len(accs), rows, func(first, period int, t tile[uint16]) {
+	eachTile(x, len(accs), rows, stride, func(first, period int, t tile[uint16]) {
 		accs := accs[first : first+period]
 		openColumns(accs, t, isNegZero16)
 		for t.rows > 0 {
@@ -73,11 +73,11 @@ func signed(sum, _ uint64) int128 { return int128{hi: int64(sum) >> 63, lo: sum}
 
 // sumColumns adds a matrix of integers with the kernel add, whose sums value converts to integers.
 func sumColumns[T any](
-	f *Adder, accs []Accumulator, x []T, rows int,
+	f *Adder, accs []Accumulator, x []T, rows, stride int,
 	add func(*columnScratch, tile[T]), value func(sum, high uint64) int128,
 ) {
 	c := f.columnScratchFor(len(accs))
-	eachTile(x, len(accs), rows, func(first, period int, t tile[T]) {
+	eachTile(x, len(accs), rows, stride, func(first, period int, t tile[T]) {
 		accs := accs[first : first+period]
 		for j := range accs {
 			accs[j].join(finite)

@@ -45,6 +45,18 @@ func compareColumns(t *testing.T, accs []exactsum.Accumulator, x []float64, rows
 	}
 }
 
+// spread returns the rows of a matrix with gaps between them, which are full of v.
+func spread[T any](x []T, rows, cols int, v T) (spaced []T, stride int) {
+	stride = cols + 5
+	for i := range rows {
+		spaced = append(spaced, x[i*cols:][:cols]...)
+		if i < rows-1 && cols > 0 {
+			spaced = append(spaced, v, v, v, v, v)
+		}
+	}
+	return spaced, stride
+}
+
 func TestColumnsOfFloats(t *testing.T) {
 	for name, generate := range datasets {
 		t.Run(name, func(t *testing.T) {
@@ -56,14 +68,26 @@ func TestColumnsOfFloats(t *testing.T) {
 				y, h := float32s(x), float16s(x)
 				for range 2 {
 					accs := make([]exactsum.Accumulator, cols)
-					f.ColumnsFloat64(accs, x, rows)
+					f.ColumnsFloat64(accs, x, rows, len(accs))
 					compareColumns(t, accs, x, rows)
 				}
 				accs := make([]exactsum.Accumulator, cols)
-				f.ColumnsFloat32(accs, y, rows)
+				f.ColumnsFloat32(accs, y, rows, len(accs))
 				compareColumns(t, accs, widened(y), rows)
 				clear(accs)
-				f.ColumnsFloat16(accs, h, rows)
+				f.ColumnsFloat16(accs, h, rows, len(accs))
+				compareColumns(t, accs, widened16(h), rows)
+				clear(accs)
+				spaced, stride := spread(x, rows, cols, math.Inf(1))
+				f.ColumnsFloat64(accs, spaced, rows, stride)
+				compareColumns(t, accs, x, rows)
+				clear(accs)
+				spaced32, stride := spread(y, rows, cols, float32(math.NaN()))
+				f.ColumnsFloat32(accs, spaced32, rows, stride)
+				compareColumns(t, accs, widened(y), rows)
+				clear(accs)
+				spaced16, stride := spread(h, rows, cols, 0x7c00)
+				f.ColumnsFloat16(accs, spaced16, rows, stride)
 				compareColumns(t, accs, widened16(h), rows)
 			}
 		})
@@ -83,7 +107,7 @@ func TestColumnsOfDifferentScale(t *testing.T) {
 			x[i] = rng.NormFloat64() * []float64{1, 1e-200, 1e200, 1e20}[(i%cols+round)%4]
 			want[i%cols].AddFloat64(x[i])
 		}
-		f.ColumnsFloat64(accs, x, rows)
+		f.ColumnsFloat64(accs, x, rows, len(accs))
 	}
 	for j := range accs {
 		if accs[j] != want[j] {
@@ -94,8 +118,20 @@ func TestColumnsOfDifferentScale(t *testing.T) {
 
 func TestColumnsRejectWrongShape(t *testing.T) {
 	f := exactsum.NewAdder()
-	for _, c := range []struct{ length, rows, cols int }{
-		{5, 2, 2}, {4, 1, 2}, {4, 3, 2}, {1, 1, 0}, {0, 1, 1}, {4, -2, 2}, {4, math.MaxInt, 4},
+	for _, c := range []struct{ length, rows, cols, stride int }{
+		{5, 2, 2, 2},
+		{4, 1, 2, 2},
+		{4, 3, 2, 2},
+		{1, 1, 0, 0},
+		{0, 1, 1, 1},
+		{4, -2, 2, 2},
+		{4, math.MaxInt, 4, 4},
+		{4, 2, 2, 1},
+		{4, 2, 2, 3},
+		{6, 2, 2, 3},
+		{4, 2, 2, 0},
+		{4, 2, 2, -2},
+		{5, 2, 2, math.MaxInt},
 	} {
 		t.Run(fmt.Sprint(c), func(t *testing.T) {
 			defer func() {
@@ -103,7 +139,7 @@ func TestColumnsRejectWrongShape(t *testing.T) {
 					t.Fatal("no panic")
 				}
 			}()
-			f.ColumnsFloat64(make([]exactsum.Accumulator, c.cols), make([]float64, c.length), c.rows)
+			f.ColumnsFloat64(make([]exactsum.Accumulator, c.cols), make([]float64, c.length), c.rows, c.stride)
 		})
 	}
 }

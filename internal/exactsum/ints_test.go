@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/big"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"gather/internal/exactsum"
@@ -12,14 +13,14 @@ import (
 // integerTest tests the slice and the column method of one type.
 type integerTest[T any] struct {
 	slice   func(*exactsum.Adder, *exactsum.Accumulator, []T)
-	columns func(*exactsum.Adder, []exactsum.Accumulator, []T, int)
+	columns func(*exactsum.Adder, []exactsum.Accumulator, []T, int, int)
 	big     func(T) *big.Int
 	// make converts random bits to a value.
 	make func(uint64) T
 }
 
 func signedTest[T int64 | int32 | int16 | int8](
-	slice func(*exactsum.Adder, *exactsum.Accumulator, []T), columns func(*exactsum.Adder, []exactsum.Accumulator, []T, int),
+	slice func(*exactsum.Adder, *exactsum.Accumulator, []T), columns func(*exactsum.Adder, []exactsum.Accumulator, []T, int, int),
 ) func(*testing.T) {
 	return integerTest[T]{
 		slice, columns,
@@ -29,7 +30,7 @@ func signedTest[T int64 | int32 | int16 | int8](
 }
 
 func unsignedTest[T uint64 | uint32 | uint16 | uint8](
-	slice func(*exactsum.Adder, *exactsum.Accumulator, []T), columns func(*exactsum.Adder, []exactsum.Accumulator, []T, int),
+	slice func(*exactsum.Adder, *exactsum.Accumulator, []T), columns func(*exactsum.Adder, []exactsum.Accumulator, []T, int, int),
 ) func(*testing.T) {
 	return integerTest[T]{
 		slice, columns,
@@ -105,11 +106,17 @@ func (c integerTest[T]) runColumns(t *testing.T, f *exactsum.Adder, generate fun
 		want[i%cols].Add(&want[i%cols], c.big(x[i]))
 	}
 	accs := make([]exactsum.Accumulator, cols)
-	c.columns(f, accs, x, rows)
+	c.columns(f, accs, x, rows, cols)
 	for j := range accs {
 		if got, ok := accs[j].Int(); !ok || got.Cmp(&want[j]) != 0 {
 			t.Fatalf("%d x %d, column %d: %v, %v, want %v", rows, cols, j, got, ok, &want[j])
 		}
+	}
+	apart := make([]exactsum.Accumulator, cols)
+	spaced, stride := spread(x, rows, cols, c.make(1<<63-1))
+	c.columns(f, apart, spaced, rows, stride)
+	if !slices.Equal(apart, accs) {
+		t.Fatalf("%d x %d, rows %d apart: the sums differ from those without gaps", rows, cols, stride)
 	}
 }
 
@@ -127,7 +134,7 @@ func TestIntegersOfLongRuns(t *testing.T) {
 }
 
 func longRun[T int64 | int32 | int16 | int8 | uint64 | uint32 | uint16 | uint8](
-	t *testing.T, add func(*exactsum.Accumulator, []T), addColumns func([]exactsum.Accumulator, []T, int), values ...T,
+	t *testing.T, add func(*exactsum.Accumulator, []T), addColumns func([]exactsum.Accumulator, []T, int, int), values ...T,
 ) {
 	t.Helper()
 	for _, v := range values {
@@ -146,7 +153,7 @@ func longRun[T int64 | int32 | int16 | int8 | uint64 | uint32 | uint16 | uint8](
 			t.Errorf("%d times %T %v: %v, %v, want %v", longRunLen, v, v, got, ok, want)
 		}
 		accs := make([]exactsum.Accumulator, longRunCols)
-		addColumns(accs, x, longRunLen/longRunCols)
+		addColumns(accs, x, longRunLen/longRunCols, longRunCols)
 		var total exactsum.Accumulator
 		for j := range accs {
 			if accs[j] != accs[0] {
