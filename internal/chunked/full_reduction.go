@@ -6,7 +6,7 @@ import (
 	"gather/internal/exactsum"
 )
 
-// fullReduction partitions a sum over all axes into sequences of whole chunks, and large chunks into parts.
+// fullReduction partitions a sum over all axes into sequences of whole chunks, and large ones into parts.
 type fullReduction struct {
 	*Plan
 	ranges []taskRange
@@ -16,9 +16,11 @@ type fullReduction struct {
 	lastCut int // last axis with several chunks, or 0
 }
 
-// taskRange is the work of one task: chunks whole chunks from chunk on or, if chunks is 0, elements lo to hi of chunk.
+// taskRange is the work of one task: chunks whole chunks from chunk on or, if chunks is 0, elements lo to hi of the strip
+// of width chunks that begins with chunk.
 type taskRange struct {
 	chunk, chunks int64
+	width         int64
 	lo, hi        int64 // of whole chunks in an ordered array, in memory; else 0 and the number of elements
 }
 
@@ -28,8 +30,10 @@ const chunkWeight = 1024
 func newFullReduction(p *Plan, sizes sizes) *fullReduction {
 	c := &fullReduction{Plan: p}
 	c.ordered, c.lastCut = p.chunksOrdered()
-	n := p.array.Elements()
-	target := sizes.target(n + p.array.grid.chunks*chunkWeight)
+	elements, chunks := p.array.Elements(), p.array.grid.chunks
+	target := sizes.target(elements + chunks*chunkWeight)
+	// Strips are read faster as a whole, unless that leaves too few tasks.
+	strip := max(target, min(sizes.longest, elements/sizes.few))
 	cur := newCursor(p.axes)
 	cur.seek(0)
 	var s taskRange
@@ -43,27 +47,40 @@ func newFullReduction(p *Plan, sizes sizes) *fullReduction {
 			s.lo, s.hi = at, at
 		}
 	}
-	for k := range p.array.grid.chunks {
-		v := cur.volume()
-		if v > max(target+target/2, sizes.whole) {
+	for k := int64(0); k < chunks; {
+		n := c.strip(&cur, chunks-k)
+		box := c.box(&cur, n)
+		v := box.volume()
+		size, whole := target, max(target+target/2, sizes.whole)
+		if n > 1 {
+			size, whole = strip, max(whole, 2*strip)
+		}
+		if v > whole {
 			flush(k)
-			// Parts are whole blocks of the sum's kernels.
-			size := ceilDiv(ceilDiv(v, ceilDiv(v, target)), 4096) * 4096
+			// Parts are whole rows of a strip, or whole blocks of the sum's kernels.
+			unit := int64(4096)
+			if n > 1 {
+				unit = c.rowLength(&box)
+			}
+			size = ceilDiv(ceilDiv(v, ceilDiv(v, size)), unit) * unit
 			for lo := int64(0); lo < v; lo += size {
-				c.ranges = append(c.ranges, taskRange{chunk: k, lo: lo, hi: min(lo+size, v)})
+				c.ranges = append(c.ranges, taskRange{chunk: k, width: n, lo: lo, hi: min(lo+size, v)})
 			}
 			at += v
-			flush(k + 1)
+			flush(k + n)
 		} else {
-			if s.chunks > 0 && weight+v+chunkWeight > target {
+			if s.chunks > 0 && weight+v+n*chunkWeight > target {
 				flush(k)
 			}
-			s.chunks++
+			s.chunks += n
 			s.hi += v
 			at += v
-			weight += v + chunkWeight
+			weight += v + n*chunkWeight
 		}
-		cur.next()
+		for range n {
+			cur.next()
+		}
+		k += n
 	}
 	flush(0)
 	return c
@@ -96,54 +113,26 @@ func (c *fullReduction) run(ctx context.Context, w *Worker, task int, dst []byte
 	s := c.ranges[task]
 	cur := newCursor(c.axes)
 	cur.seek(s.chunk)
+	if s.chunks == 0 {
+		accs, err := c.addStrip(ctx, w, &cur, s.width, s.lo, s.hi)
+		dst = append(dst, partOfChunks)
+		for i := range accs {
+			dst = appendAccumulator(dst, &accs[i])
+		}
+		return dst, err
+	}
 	w.total.Reset()
+	dst = append(dst, wholeChunks)
 	var err error
-	switch {
-	case s.chunks == 0:
-		dst = append(dst, partOfChunk)
-		err = c.addPart(ctx, w, &w.total, &cur, s.lo, s.hi)
-	case c.ordered:
-		dst, err = c.runOrdered(ctx, w, s, &cur, append(dst, wholeChunks))
-	default:
-		dst, err = c.runChunks(ctx, w, s, &cur, append(dst, wholeChunks))
+	if c.ordered {
+		dst, err = c.runOrdered(ctx, w, s, &cur, dst)
+	} else {
+		dst, err = c.runStrips(ctx, w, s, &cur, dst)
 	}
 	if err != nil {
 		return dst, err
 	}
 	return w.total.AppendBinary(dst)
-}
-
-// runChunks sums whole chunks one by one, or by chunk rows, gathering their elements.
-func (c *fullReduction) runChunks(ctx context.Context, w *Worker, s taskRange, cur *cursor, dst []byte) ([]byte, error) {
-	unchecked := int64(0)
-	for left := s.chunks; left > 0; {
-		n, err := c.chunkRow(ctx, cur, left)
-		if err != nil {
-			return dst, err
-		}
-		if n > 1 {
-			if dst, err = c.runChunkRow(ctx, w, cur, n, dst); err != nil {
-				return dst, err
-			}
-			left -= n
-			continue
-		}
-		v := cur.volume()
-		if unchecked += v + chunkWeight; unchecked > capacity(8) {
-			if err := ctx.Err(); err != nil {
-				return dst, err
-			}
-			unchecked = 0
-		}
-		w.acc.Reset()
-		if err := c.addPart(ctx, w, &w.acc, cur, 0, v); err != nil {
-			return dst, err
-		}
-		dst = c.closeChunk(w, dst)
-		cur.next()
-		left--
-	}
-	return dst, nil
 }
 
 // runOrdered sums whole chunks that are contiguous in memory.
@@ -155,7 +144,7 @@ func (c *fullReduction) runOrdered(ctx context.Context, w *Worker, s taskRange, 
 	w.acc.Reset()
 	closeChunks := func() {
 		for left > 0 && rest == 0 {
-			dst = c.closeChunk(w, dst)
+			dst = c.closeChunk(w, &w.acc, dst)
 			w.acc.Reset()
 			cur.next()
 			rest = cur.volume()
@@ -177,159 +166,7 @@ func (c *fullReduction) runOrdered(ctx context.Context, w *Worker, s taskRange, 
 }
 
 // closeChunk appends the value of a chunk, and adds its exact sum, not the rounded value, to the task's sum.
-func (c *fullReduction) closeChunk(w *Worker, dst []byte) []byte {
-	w.total.Merge(&w.acc)
-	return appendNumber(dst, numberOf(&w.acc, c.red.dtype))
-}
-
-// shortRun is the length up to which runs of memory, in elements, are gathered before they are added.
-const shortRun = 512
-
-// addPart adds elements lo to hi, in C order of the current chunk, to a. Trailing axes that the chunk covers completely
-// make its memory runs long; short runs, and those that are copied anyway, are gathered, so that the kernel gets long
-// ones.
-func (c *fullReduction) addPart(ctx context.Context, w *Worker, a *exactsum.Accumulator, cur *cursor, lo, hi int64) error {
-	if lo == hi { // the chunk has no elements
-		return nil
-	}
-	src := c.array.source
-	t := src.DType()
-	if src.Constant() {
-		return w.eachRun(ctx, src, 0, hi-lo, func(mem []byte) error {
-			w.add(a, t, mem)
-			return nil
-		})
-	}
-	f, err := w.viewer(ctx, src)
-	if err != nil {
-		return err
-	}
-	run := newRuns(cur, c.dims, c.strides, lo)
-	if f != nil && (run.length > shortRun || run.length-run.within >= hi-lo) {
-		return w.addRuns(ctx, src, a, &run, hi-lo)
-	}
-	size := capacity(t.Size())
-	filled := int64(0)
-	for lo < hi {
-		off, n := run.take(min(hi-lo, size-filled))
-		if err := w.fill(ctx, src, filled, off, n); err != nil {
-			return err
-		}
-		filled += n
-		lo += n
-		if filled < size && lo < hi {
-			continue
-		}
-		w.add(a, t, w.buf[:filled*int64(t.Size())])
-		filled = 0
-		if lo < hi {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// addRuns adds the next n elements of run to a, in place.
-func (w *Worker) addRuns(ctx context.Context, src Source, a *exactsum.Accumulator, run *runs, n int64) error {
-	t := src.DType()
-	size := int64(t.Size())
-	for n > 0 {
-		off, length, stride, count := run.takeRows(n, viewBytes/size)
-		n -= length * count
-		var err error
-		if count == 1 {
-			err = w.eachRun(ctx, src, off, length, func(mem []byte) error {
-				w.add(a, t, mem)
-				return nil
-			})
-		} else {
-			err = w.eachRows(ctx, src, off, length, stride, count, func(m matrix) error {
-				for i := range m.n {
-					w.add(a, t, m.mem[i*m.stride*size:][:m.width*size])
-				}
-				return nil
-			})
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// runs iterates over a box of an array in C order, by runs of contiguous elements.
-type runs struct {
-	cur      *cursor
-	strides  []int64
-	outer    int   // axes before this one are iterated, the others are one run
-	length   int64 // length of a run
-	off      int64 // start of the current run
-	within   int64 // elements already taken from it
-	position [MaxDims]int64
-}
-
-// newRuns starts at an element of the box, which must not be empty.
-func newRuns(cur *cursor, dims Shape, strides []int64, at int64) runs {
-	r := runs{cur: cur, strides: strides, outer: len(dims) - 1, length: 1}
-	for i := range dims {
-		r.off += cur.lo[i] * strides[i]
-	}
-	for r.outer > 0 && cur.ext[r.outer] == dims[r.outer] {
-		r.outer--
-	}
-	if r.outer = max(r.outer, 0); len(dims) > 0 {
-		r.length = cur.ext[r.outer] * strides[r.outer]
-	}
-	r.within = at % r.length
-	at /= r.length
-	for i := r.outer - 1; i >= 0; i-- {
-		r.position[i] = at % cur.ext[i]
-		at /= cur.ext[i]
-		r.off += r.position[i] * strides[i]
-	}
-	return r
-}
-
-// advance moves to the next run if the current one is used up.
-func (r *runs) advance() {
-	if r.within < r.length {
-		return
-	}
-	r.within = 0
-	for i := r.outer - 1; i >= 0; i-- {
-		r.off += r.strides[i]
-		if r.position[i]++; r.position[i] < r.cur.ext[i] {
-			break
-		}
-		r.off -= r.position[i] * r.strides[i]
-		r.position[i] = 0
-	}
-}
-
-// takeRows returns the next at most n elements as count rows of length elements: the rest of a run, or several runs of
-// at most width elements, which are stride elements apart.
-func (r *runs) takeRows(n, width int64) (off, length, stride, count int64) {
-	r.advance()
-	if r.within > 0 || n < r.length || r.outer == 0 || r.length > width {
-		off, length = r.take(n)
-		return off, length, length, 1
-	}
-	inner := r.outer - 1
-	off, stride = r.off, r.strides[inner]
-	count = min(n/r.length, r.cur.ext[inner]-r.position[inner])
-	r.within = r.length
-	r.off += (count - 1) * stride
-	r.position[inner] += count - 1
-	return off, r.length, stride, count
-}
-
-// take returns the offset and the number of the next at most n elements.
-func (r *runs) take(n int64) (off, taken int64) {
-	r.advance()
-	n = min(n, r.length-r.within)
-	off = r.off + r.within
-	r.within += n
-	return off, n
+func (c *fullReduction) closeChunk(w *Worker, a *exactsum.Accumulator, dst []byte) []byte {
+	w.total.Merge(a)
+	return appendNumber(dst, numberOf(a, c.red.dtype))
 }

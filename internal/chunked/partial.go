@@ -17,15 +17,15 @@ var ErrPartial = errors.New("chunked: not a partial of this task")
 var ErrVersion = errors.New("chunked: a partial of a later version")
 
 // partialVersion is the version of the plan's tasks and of the format of partials, the high half of a partial's first
-// byte. Version 1 cut sums over some of the axes into other tasks.
+// byte. Version 1 had other tasks.
 const partialVersion = 2
 
 // The first byte of a partial: the format version in the high half, the type of the content in the low half.
 const (
 	// wholeChunks: the number of each chunk, then the exact sum of all chunks as an accumulator.
 	wholeChunks = partialVersion<<4 | iota
-	// partOfChunk: the exact sum as an accumulator.
-	partOfChunk
+	// partOfChunks: the exact sum of each chunk of a strip as a length-prefixed accumulator.
+	partOfChunks
 	// wholeOutputs: the number of each output.
 	wholeOutputs
 	// partOfOutputs: the exact sum of each output as a length-prefixed accumulator.
@@ -155,7 +155,7 @@ func (p *Plan) body(task int, partial []byte) (kind byte, body []byte, err error
 	}
 	switch c := p.cut.(type) {
 	case *fullReduction:
-		kind = partOfChunk
+		kind = partOfChunks
 		if c.ranges[task].chunks > 0 {
 			kind = wholeChunks
 		}

@@ -89,7 +89,7 @@ func (r *Reducer) Add(task int, partial []byte) error {
 		if kind == wholeOutputs {
 			err = r.addOutputs(first, n, body)
 		} else {
-			err = r.addSegment(first, n, body)
+			err = r.addAccumulators(n, body, func(i int64) { r.accs[first+i].Merge(&r.acc) })
 		}
 	}
 	if err != nil {
@@ -101,22 +101,25 @@ func (r *Reducer) Add(task int, partial []byte) error {
 }
 
 func (r *Reducer) addChunks(s taskRange, kind byte, body []byte) (err error) {
-	if kind == wholeChunks {
-		ignore := func(int64, Number) error { return nil }
-		if body, err = eachNumber(body, r.plan.red.dtype, s.chunks, ignore); err != nil {
-			return err
-		}
+	if kind == partOfChunks {
+		return r.addAccumulators(s.width, body, func(i int64) {
+			part := r.parts[s.chunk+i]
+			if part == nil {
+				part = new(exactsum.Accumulator)
+				r.parts[s.chunk+i] = part
+			}
+			part.Merge(&r.acc)
+			r.total.Merge(&r.acc)
+		})
+	}
+	ignore := func(int64, Number) error { return nil }
+	if body, err = eachNumber(body, r.plan.red.dtype, s.chunks, ignore); err != nil {
+		return err
 	}
 	if err := r.acc.UnmarshalBinary(body); err != nil {
 		return fmt.Errorf("%w: %w", ErrPartial, err)
 	}
 	r.total.Merge(&r.acc)
-	if kind == partOfChunk {
-		if r.parts[s.chunk] == nil {
-			r.parts[s.chunk] = new(exactsum.Accumulator)
-		}
-		r.parts[s.chunk].Merge(&r.acc)
-	}
 	return nil
 }
 
@@ -132,21 +135,22 @@ func (r *Reducer) addOutputs(first, n int64, body []byte) error {
 	return err
 }
 
-func (r *Reducer) addSegment(first, n int64, body []byte) error {
+// addAccumulators decodes n accumulators into r.acc, one after the other, and calls merge after each.
+func (r *Reducer) addAccumulators(n int64, body []byte, merge func(i int64)) error {
 	// Merging cannot be undone, so decode everything before merging anything.
-	for _, merge := range []bool{false, true} {
+	for _, final := range []bool{false, true} {
 		rest := body
 		for i := range n {
 			var err error
 			if rest, err = cutAccumulator(rest, &r.acc); err != nil {
-				return fmt.Errorf("%w: output %d of %d: %w", ErrPartial, i, n, err)
+				return fmt.Errorf("%w: sum %d of %d: %w", ErrPartial, i, n, err)
 			}
-			if merge {
-				r.accs[first+i].Merge(&r.acc)
+			if final {
+				merge(i)
 			}
 		}
 		if len(rest) > 0 {
-			return fmt.Errorf("%w: %d bytes follow its last output", ErrPartial, len(rest))
+			return fmt.Errorf("%w: %d bytes follow its last sum", ErrPartial, len(rest))
 		}
 	}
 	return nil
