@@ -29,7 +29,7 @@ var deps = map[string]dependencies{
 	".": {none, none},
 
 	"internal/fields":   {none, []string{"github.com/go-json-experiment/json"}},
-	"internal/job":      {none, []string{"github.com/google/uuid"}},
+	"internal/job":      {[]string{"internal/number"}, []string{"github.com/google/uuid"}},
 	"internal/exactsum": {none, []string{"golang.org/x/sys/cpu"}},
 	"internal/npy":      {none, none},
 	"internal/number":   {none, none},

@@ -62,6 +62,11 @@ func (n Number) Int() *big.Int {
 	return n.setInt(new(big.Int))
 }
 
+// Int64 returns the value of an integer; false for a float, and for an integer that int64 cannot hold.
+func (n Number) Int64() (v int64, ok bool) {
+	return int64(n.bits), n.wide == nil && !n.dtype.IsFloat() && (!n.dtype.isUnsigned() || n.bits>>63 == 0)
+}
+
 // setInt sets v to the value of an integer, and returns it.
 func (n Number) setInt(v *big.Int) *big.Int {
 	switch {

@@ -152,6 +152,7 @@ func (e *encoder) event(ev Event) {
 	case Started:
 		e.b = appendTime(append(e.b, tagStarted), ev.At)
 	case Advanced:
+		e.needs(ev.Items.format())
 		dst := appendUint(append(e.b, tagAdvanced), uint64(ev.Task))
 		dst = appendBool(dst, ev.Done)
 		dst = appendInt(appendInt(appendInt(dst, ev.Completed), ev.Failed), ev.Bytes)
@@ -159,6 +160,7 @@ func (e *encoder) event(ev Event) {
 	case CancelRequested:
 		e.b = appendTime(append(e.b, tagCancelRequested), ev.At)
 	case Finished:
+		e.needs(ev.Items.format())
 		dst := appendTime(append(e.b, tagFinished, byte(ev.State)), ev.At)
 		e.b = appendBytes(appendBytes(dst, ev.Result), ev.Details)
 		e.failure(ev.Failure)

@@ -5,6 +5,7 @@ package job
 //
 //	1  everything but the following
 //	2  jobs with a Delay, FailedResultTooLarge
+//	3  items of numbers
 //
 // The first byte of a record is its format, and the first byte of a proposal the newest format inside of it, which the
 // encoder finds as it writes. The rules:
@@ -22,6 +23,7 @@ type Format byte
 const (
 	format1 Format = iota + 1
 	format2
+	format3
 	formats // the first unknown one
 )
 

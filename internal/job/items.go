@@ -2,9 +2,14 @@ package job
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"iter"
+	"math"
+	"strconv"
 	"time"
+
+	"gather/internal/number"
 )
 
 // An Item is the result of one element of a batch.
@@ -22,8 +27,9 @@ type Item struct {
 func (it *Item) Bytes() int { return 64 + len(it.Value) + len(it.Err) }
 
 // Items is a block of item results in the order of their completion, held by column. A column whose values are all the
-// same, or an index that runs on by ones, takes no space per item: a million equal sleeps are a few bytes. The zero value
-// is an empty block. It is filled by one goroutine; after that it may be read by many.
+// same, or an index that runs on by ones, takes no space per item: a million equal sleeps are a few bytes. Numbers that
+// were added as such take eight bytes, and become literals when they are read. The zero value is an empty block. It is
+// filled by one goroutine; after that it may be read by many.
 type Items struct {
 	n     int
 	first int64
@@ -32,6 +38,11 @@ type Items struct {
 	// ends is nil while all values are equal to values.
 	values []byte
 	ends   []uint32
+	// kind is the kind of the values if all of them are numbers: then they are number, or numbers if they differ. Floats
+	// are their bits.
+	kind    numberKind
+	number  uint64
+	numbers []uint64
 	// durations is nil while all are equal to duration.
 	duration  time.Duration
 	durations []time.Duration
@@ -39,16 +50,80 @@ type Items struct {
 	errs map[int]string
 }
 
+type numberKind byte
+
+const (
+	literals numberKind = iota
+	floats
+	integers
+)
+
 // Len returns the number of items.
 func (b *Items) Len() int { return b.n }
 
 // Size is about how many bytes the block holds, for bounds.
 func (b *Items) Size() int {
-	return len(b.values) + 4*len(b.ends) + 8*len(b.indexes) + 8*len(b.durations) + 64*len(b.errs)
+	return len(b.values) + 4*len(b.ends) + 8*len(b.numbers) + 8*len(b.indexes) + 8*len(b.durations) + 64*len(b.errs)
+}
+
+// AddFloat appends a float, whose literal is that of number.AppendFloat.
+func (b *Items) AddFloat(index int64, v float64, d time.Duration) {
+	b.addNumber(floats, index, math.Float64bits(v), d)
+}
+
+// AddInt appends an integer.
+func (b *Items) AddInt(index, v int64, d time.Duration) { b.addNumber(integers, index, uint64(v), d) }
+
+func (b *Items) addNumber(kind numberKind, index int64, bits uint64, d time.Duration) {
+	switch {
+	case b.n == 0:
+		b.kind, b.number = kind, bits
+	case b.kind != kind:
+		b.Add(index, appendNumber(nil, kind, bits), d)
+		return
+	case b.numbers != nil:
+		b.numbers = append(b.numbers, bits)
+	case b.number != bits:
+		b.numbers = make([]uint64, b.n, 2*b.n+8)
+		for i := range b.numbers {
+			b.numbers[i] = b.number
+		}
+		b.numbers = append(b.numbers, bits)
+	}
+	b.add(index, d)
+}
+
+// appendNumber appends the literal of a number.
+func appendNumber(dst []byte, kind numberKind, bits uint64) []byte {
+	if kind == floats {
+		return number.AppendFloat(dst, math.Float64frombits(bits))
+	}
+	return strconv.AppendInt(dst, int64(bits), 10)
+}
+
+// numberAt returns number i.
+func (b *Items) numberAt(i int) uint64 {
+	if b.numbers == nil {
+		return b.number
+	}
+	return b.numbers[i]
+}
+
+// spillNumbers turns the numbers into literals.
+func (b *Items) spillNumbers() {
+	b.values, b.ends = nil, make([]uint32, 0, 2*b.n+8)
+	for i := range b.n {
+		b.values = appendNumber(b.values, b.kind, b.numberAt(i))
+		b.ends = append(b.ends, uint32(len(b.values)))
+	}
+	b.kind, b.numbers = literals, nil
 }
 
 // Add appends the result of one item: a JSON literal, which is copied.
 func (b *Items) Add(index int64, value []byte, d time.Duration) {
+	if b.kind != literals {
+		b.spillNumbers()
+	}
 	switch {
 	case b.ends != nil:
 		b.values = append(b.values, value...)
@@ -119,6 +194,9 @@ func (b *Items) At(i int) Item {
 	if b.indexes != nil {
 		it.Index = b.indexes[i]
 	}
+	if b.kind != literals {
+		it.Value = appendNumber(nil, b.kind, b.numberAt(i))
+	}
 	if b.ends != nil {
 		lo := uint32(0)
 		if i > 0 {
@@ -168,7 +246,17 @@ const (
 	itemsValues
 	itemsDurations
 	itemsErrors
+	itemsFloats
+	itemsIntegers
 )
+
+// format returns the format that introduced the form of the block.
+func (b *Items) format() Format {
+	if b.kind != literals {
+		return format3
+	}
+	return format1
+}
 
 // AppendBinary appends the encoded block: count; flags for the columns that vary; then the columns.
 func (b *Items) AppendBinary(dst []byte) []byte {
@@ -180,7 +268,7 @@ func (b *Items) AppendBinary(dst []byte) []byte {
 	if b.indexes != nil {
 		flags |= itemsIndexes
 	}
-	if b.ends != nil {
+	if b.ends != nil || b.numbers != nil {
 		flags |= itemsValues
 	}
 	if b.durations != nil {
@@ -188,6 +276,12 @@ func (b *Items) AppendBinary(dst []byte) []byte {
 	}
 	if len(b.errs) > 0 {
 		flags |= itemsErrors
+	}
+	switch b.kind {
+	case floats:
+		flags |= itemsFloats
+	case integers:
+		flags |= itemsIntegers
 	}
 	dst = appendUint(dst, flags)
 	dst = appendInt(dst, b.first)
@@ -201,7 +295,14 @@ func (b *Items) AppendBinary(dst []byte) []byte {
 		dst = appendUint(dst, uint64(end-lo))
 		lo = end
 	}
-	dst = appendBytes(dst, b.values)
+	if b.kind == literals {
+		dst = appendBytes(dst, b.values)
+	} else if b.numbers == nil {
+		dst = b.kind.append(dst, b.number)
+	}
+	for _, v := range b.numbers {
+		dst = b.kind.append(dst, v)
+	}
 	dst = appendInt(dst, int64(b.duration))
 	last := b.duration
 	for _, d := range b.durations {
@@ -230,8 +331,19 @@ func (r *reader) items() Items {
 		return b
 	}
 	flags := r.uint()
-	if flags > itemsIndexes|itemsValues|itemsDurations|itemsErrors {
+	if flags >= 2*itemsIntegers {
 		r.unknown("form of items")
+	}
+	switch flags & (itemsFloats | itemsIntegers) {
+	case itemsFloats:
+		b.kind = floats
+	case itemsIntegers:
+		b.kind = integers
+	case itemsFloats | itemsIntegers:
+		r.fail("form of items")
+	}
+	if b.kind != literals && flags&itemsErrors != 0 {
+		r.fail("form of items")
 	}
 	if n > maxItems {
 		r.fail("items header")
@@ -247,7 +359,7 @@ func (r *reader) items() Items {
 		}
 	}
 	total := uint64(0)
-	if flags&itemsValues != 0 && r.enough(b.n) {
+	if b.kind == literals && flags&itemsValues != 0 && r.enough(b.n) {
 		b.ends = make([]uint32, b.n)
 		for i := range b.ends {
 			total += r.uint()
@@ -258,7 +370,17 @@ func (r *reader) items() Items {
 			b.ends[i] = uint32(total)
 		}
 	}
-	b.values = r.bytes()
+	switch {
+	case b.kind == literals:
+		b.values = r.bytes()
+	case flags&itemsValues == 0:
+		b.number = b.kind.read(r)
+	case r.enough(b.n):
+		b.numbers = make([]uint64, b.n)
+		for i := range b.numbers {
+			b.numbers[i] = b.kind.read(r)
+		}
+	}
 	if b.ends != nil && total != uint64(len(b.values)) {
 		r.fail("item values")
 	}
@@ -291,6 +413,27 @@ func (r *reader) items() Items {
 		return Items{}
 	}
 	return b
+}
+
+// append appends an encoded number: eight bytes of a float, a varint of an integer.
+func (k numberKind) append(dst []byte, bits uint64) []byte {
+	if k == floats {
+		return binary.LittleEndian.AppendUint64(dst, bits)
+	}
+	return appendInt(dst, int64(bits))
+}
+
+// read reads an encoded number.
+func (k numberKind) read(r *reader) uint64 {
+	if k != floats {
+		return uint64(r.int())
+	}
+	if !r.enough(8) {
+		return 0
+	}
+	bits := binary.LittleEndian.Uint64(r.b)
+	r.b = r.b[8:]
+	return bits
 }
 
 // DecodeItems reads one encoded block, which must be all of data. The block refers to data.

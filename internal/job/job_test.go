@@ -3,7 +3,9 @@ package job_test
 import (
 	"bytes"
 	"errors"
+	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,7 +130,7 @@ func TestJobCodec(t *testing.T) {
 
 func someItems() []job.Items {
 	ms := time.Millisecond
-	blocks := make([]job.Items, 6)
+	blocks := make([]job.Items, 12)
 	for i := range 5 {
 		blocks[1].Add(int64(10+i), []byte("1.5"), ms)                // constant throughout
 		blocks[2].Add(int64(10-i), []byte{byte('0' + i)}, 3*ms)      // index and values vary
@@ -138,6 +140,21 @@ func someItems() []job.Items {
 	blocks[5].Add(1, []byte("1"), ms)
 	blocks[5].AddError(7, "no", 2*ms)
 	blocks[5].Add(3, []byte("2"), ms)
+	for i := range 5 {
+		v := float64(i)*1e20 - 0.1
+		blocks[6].AddFloat(int64(10+i), v, ms)
+		blocks[7].AddInt(int64(10-i), int64(i)*math.MaxInt64, time.Duration(i)*ms)
+		blocks[8].AddFloat(int64(i), math.NaN(), ms) // constant
+		blocks[9].AddInt(int64(i), -7, ms)
+		if i%2 == 0 { // numbers of both kinds, literals and errors
+			blocks[10].AddFloat(int64(i), v, ms)
+		} else {
+			blocks[10].AddInt(int64(i), int64(i), ms)
+		}
+		blocks[11].AddInt(int64(i), int64(i), ms)
+	}
+	blocks[11].Add(8, []byte("18446744073709551616"), ms)
+	blocks[11].AddError(9, "no", ms)
 	return blocks
 }
 
@@ -164,6 +181,34 @@ func TestItems(t *testing.T) {
 	}
 	if n := len(equal.AppendBinary(nil)); n > 64 {
 		t.Errorf("100 000 equal items take %d bytes", n)
+	}
+	var numbers job.Items
+	for i := range 100_000 {
+		numbers.AddFloat(int64(i), 1.000123, time.Second)
+	}
+	if n := len(numbers.AppendBinary(nil)); n > 64 {
+		t.Errorf("100 000 equal numbers take %d bytes", n)
+	}
+}
+
+// Numbers have the literals that their kind would have written, in whatever company they are.
+func TestNumbers(t *testing.T) {
+	blocks := someItems()
+	for n, want := range map[int][]string{
+		6:  {"-0.1", "1e+20", "2e+20", "3e+20", "4e+20"},
+		7:  {"0", "9223372036854775807", "-2", "9223372036854775805", "-4"},
+		8:  {`"NaN"`, `"NaN"`, `"NaN"`, `"NaN"`, `"NaN"`},
+		9:  {"-7", "-7", "-7", "-7", "-7"},
+		10: {"-0.1", "1", "2e+20", "3", "4e+20"},
+		11: {"0", "1", "2", "3", "4", "18446744073709551616", ""},
+	} {
+		var got []string
+		for _, it := range blocks[n].All() {
+			got = append(got, string(it.Value))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("block %d: got %q, want %q", n, got, want)
+		}
 	}
 }
 

@@ -92,7 +92,7 @@ func TestProposalVersion(t *testing.T) {
 		change func(b []byte) []byte
 	}{
 		{"nothing", func([]byte) []byte { return nil }},
-		{"version", func(b []byte) []byte { b[0] += 2; return b }},
+		{"version", func(b []byte) []byte { b[0] = byte(job.Formats); return b }},
 		{"kind 0", func(b []byte) []byte { b[1] = 0; return b }},
 		{"kind of the future", func(b []byte) []byte { b[1] = byte(job.ProposeLargeTrim) + 1; return b }},
 	} {

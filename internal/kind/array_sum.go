@@ -154,8 +154,14 @@ func (t arrayTask) Step(ctx context.Context, now time.Time, local *job.Local) (j
 func adder(to *job.Items) func(chunked.Item) error {
 	var text []byte
 	return func(it chunked.Item) error {
-		text = it.Value.AppendJSON(text[:0])
-		to.Add(it.Index, text, 0)
+		if it.Value.DType().IsFloat() {
+			to.AddFloat(it.Index, it.Value.Float64(), 0)
+		} else if v, ok := it.Value.Int64(); ok {
+			to.AddInt(it.Index, v, 0)
+		} else {
+			text = it.Value.AppendJSON(text[:0])
+			to.Add(it.Index, text, 0)
+		}
 		return nil
 	}
 }
