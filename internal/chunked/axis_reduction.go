@@ -62,7 +62,7 @@ func newAxisReduction(p *Plan, sizes sizes) *axisReduction {
 	work := p.array.Elements()
 	target := sizes.target(work)
 	want := max(ceilDiv(work, target), 1)
-	for columns := int64(maxColumns); ; columns /= 2 {
+	for columns := o.maxColumns(); ; columns /= 2 {
 		o.cutBatches(columns, target)
 		o.cutTasks(want, sizes)
 		enough := o.blocks*o.segments >= min(want, sizes.few)/4
@@ -70,6 +70,14 @@ func newAxisReduction(p *Plan, sizes sizes) *axisReduction {
 			return o
 		}
 	}
+}
+
+// maxColumns returns the maximum width of a batch: the width that is fastest to generate, or to read from a file.
+func (o *axisReduction) maxColumns() int64 {
+	if _, stored := o.array.source.(*file); stored {
+		return min(4096/int64(o.array.DType().Size()), maxColumns)
+	}
+	return 256
 }
 
 // group merges neighbouring axes that are both kept or both reduced (axes of length 1 join either), and assigns the

@@ -27,8 +27,11 @@ type sizes struct {
 }
 
 var taskSizes = sizes{
-	least: 128 << 10, most: 256 << 10, share: 1 << 19, whole: 3 << 19, segment: 1024, few: 32, longest: 4 << 20,
+	least: 128 << 10, most: 256 << 10, share: 1 << 19, whole: 3 << 19, segment: 1024, few: 16, longest: 4 << 20,
 }
+
+// storedMost is sizes.most for stored elements, which are read faster than others are generated.
+const storedMost = 1 << 20
 
 // target returns the size of tasks for work elements.
 func (s sizes) target(work int64) int64 {
@@ -74,7 +77,11 @@ type partitioner interface {
 // NewPlan partitions the sum of a over the axes of r into tasks. Its only error, a *fields.Errors at "/axis", is a
 // result with more elements than limits allows.
 func NewPlan(a *Array, r Reduction, limits Limits) (*Plan, error) {
-	return newPlan(a, r, limits, taskSizes)
+	sizes := taskSizes
+	if _, stored := a.source.(*file); stored {
+		sizes.most = storedMost
+	}
+	return newPlan(a, r, limits, sizes)
 }
 
 func newPlan(a *Array, r Reduction, limits Limits, sizes sizes) (*Plan, error) {

@@ -10,6 +10,9 @@ import (
 // chunk may be short runs, but those of a strip are long ones, or a single one if it covers the axis: its rows. Stored
 // data is read strip by strip, in the order of memory, which is several times faster than chunk by chunk.
 
+// stripChunks is the maximum number of chunks in a strip.
+const stripChunks = 256
+
 // strip returns the number of chunks, at most left, of the strip that begins at cur.
 func (c *fullReduction) strip(cur *cursor, left int64) int64 {
 	if _, stored := c.array.source.(*file); !stored || c.ordered {
@@ -18,7 +21,7 @@ func (c *fullReduction) strip(cur *cursor, left int64) int64 {
 	ax, at := &c.axes[c.lastCut], cur.idx[c.lastCut]
 	element := c.strides[c.lastCut] * int64(c.array.DType().Size())
 	n := int64(1)
-	for most := min(left, ax.n-at, maxColumns); n < most; n++ {
+	for most := min(left, ax.n-at, stripChunks); n < most; n++ {
 		if (ax.start(at+n+1)-ax.start(at))*element > scratchBytes {
 			break
 		}

@@ -10,15 +10,15 @@ const (
 	// scratchBytes is the size of a worker's buffer: it fits the second-level cache, and is the size of reads of stored
 	// arrays.
 	scratchBytes = 256 << 10
-	// viewBytes is how much of a file is added at a time in place: some 100 microseconds of work.
-	viewBytes = 2 << 20
+	// viewBytes is how much of a file is added at a time in place: some hundreds of microseconds of work.
+	viewBytes = 4 << 20
 	// constantBytes is the part of a constant that is reused: it fits the first-level cache.
 	constantBytes = 32 << 10
 	// maxColumns is the maximum number of outputs that a worker sums together.
-	maxColumns = 256
+	maxColumns = 1024
 )
 
-// Worker is the scratch of one worker: about 400 KiB after sums over some of the axes, otherwise 300 KiB. It runs any
+// Worker is the scratch of one worker: about 700 KiB after sums over some of the axes, otherwise 300 KiB. It runs any
 // number of tasks of any plans, one at a time, and allocates nothing after one task of each type.
 type Worker struct {
 	adder *exactsum.Adder
@@ -38,10 +38,10 @@ func NewWorker() *Worker {
 // capacity returns the number of elements of size bytes that fit the scratch.
 func capacity(size int) int64 { return int64(scratchBytes / size) }
 
-// columns returns n empty accumulators.
+// columns returns n empty accumulators, at most maxColumns.
 func (w *Worker) columns(n int64) []exactsum.Accumulator {
-	if w.accs == nil {
-		w.accs = make([]exactsum.Accumulator, maxColumns)
+	if int64(len(w.accs)) < n {
+		w.accs = make([]exactsum.Accumulator, n)
 	}
 	accs := w.accs[:n]
 	clear(accs)

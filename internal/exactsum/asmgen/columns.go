@@ -44,8 +44,9 @@ func byColumns(size, lanes int, body func(x []operand.Mem, v reg.Register)) {
 		Label(name + "Columns")
 		if step == rowsAtOnce {
 			// Prefetch the following rows at the same columns, which the hardware cannot predict from the addresses.
+			// Into the second-level cache: the first level has too few buffers for misses to reach the memory's speed.
 			for _, m := range fromRow(next) {
-				PREFETCHT0(m)
+				PREFETCHT1(m)
 			}
 			ADDQ(operand.U32(size*lanes), next)
 		}
