@@ -232,13 +232,11 @@ func offset(groups []group, i int64) (off int64) {
 	return off
 }
 
-func (o *axisReduction) run(ctx context.Context, w *Worker, task int, dst []byte) ([]byte, error) {
+func (o *axisReduction) run(ctx context.Context, w *Worker, task int, dst []byte, yield func(Item) error) ([]byte, error) {
 	first, last, lo, hi := o.part(task)
-	kind := byte(wholeOutputs)
-	if o.segments > 1 {
-		kind = partOfOutputs
-	}
+	kind := o.partialKind()
 	dst = append(dst, kind)
+	var r numberRange
 	for i := first; i < last; i++ {
 		b := o.batch(i)
 		accs := w.columns(b.columns())
@@ -247,14 +245,36 @@ func (o *axisReduction) run(ctx context.Context, w *Worker, task int, dst []byte
 		}
 		accs = o.mergeInterleaved(accs)
 		for j := range accs {
-			if kind == wholeOutputs {
-				dst = appendNumber(dst, numberOf(&accs[j], o.red.dtype))
-			} else {
+			if kind == partOfOutputs {
 				dst = appendAccumulator(dst, &accs[j])
+				continue
+			}
+			it := Item{o.itemIndex(b.first + int64(j)), numberOf(&accs[j], o.red.dtype)}
+			if err := yield(it); err != nil {
+				return dst, err
+			}
+			if kind == wholeOutputs {
+				dst = appendNumber(dst, it.Value)
+			} else {
+				r.add(it)
 			}
 		}
 	}
+	if kind == rangeOfOutputs {
+		dst = r.append(dst)
+	}
 	return dst, nil
+}
+
+// partialKind returns the type of the partials.
+func (o *axisReduction) partialKind() byte {
+	switch {
+	case o.segments > 1:
+		return partOfOutputs
+	case o.merged:
+		return wholeOutputs
+	}
+	return rangeOfOutputs
 }
 
 // mergeInterleaved merges the columns of the same output, and moves the outputs to the front of accs.

@@ -45,10 +45,7 @@ func BenchmarkSum(b *testing.B) {
 				r := p.NewReducer()
 				for task := range p.Tasks() {
 					var err error
-					if partial, err = p.Run(context.Background(), w, task, partial[:0]); err != nil {
-						b.Fatal(err)
-					}
-					if err := p.EachItem(task, partial, func(chunked.Item) error { return nil }); err != nil {
+					if partial, err = p.Run(context.Background(), w, task, partial[:0], nil); err != nil {
 						b.Fatal(err)
 					}
 					if err := r.Add(task, partial); err != nil {
@@ -83,7 +80,7 @@ func BenchmarkStored(b *testing.B) {
 			for b.Loop() {
 				for task := range p.Tasks() {
 					var err error
-					if partial, err = p.Run(context.Background(), w, task, partial[:0]); err != nil {
+					if partial, err = p.Run(context.Background(), w, task, partial[:0], nil); err != nil {
 						b.Fatal(err)
 					}
 				}

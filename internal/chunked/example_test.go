@@ -25,7 +25,7 @@ func Example() {
 	}
 	reducer, worker := plan.NewReducer(), chunked.NewWorker()
 	for task := range plan.Tasks() {
-		partial, err := plan.Run(context.Background(), worker, task, nil)
+		partial, err := plan.Run(context.Background(), worker, task, nil, nil)
 		if err == nil {
 			err = reducer.Add(task, partial)
 		}

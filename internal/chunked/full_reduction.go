@@ -109,7 +109,7 @@ func (c *fullReduction) items(task int) (first, n int64) {
 	return c.ranges[task].chunk, c.ranges[task].chunks
 }
 
-func (c *fullReduction) run(ctx context.Context, w *Worker, task int, dst []byte) ([]byte, error) {
+func (c *fullReduction) run(ctx context.Context, w *Worker, task int, dst []byte, yield func(Item) error) ([]byte, error) {
 	s := c.ranges[task]
 	cur := newCursor(c.axes)
 	cur.seek(s.chunk)
@@ -122,51 +122,56 @@ func (c *fullReduction) run(ctx context.Context, w *Worker, task int, dst []byte
 		return dst, err
 	}
 	w.total.Reset()
-	dst = append(dst, wholeChunks)
-	var err error
-	if c.ordered {
-		dst, err = c.runOrdered(ctx, w, s, &cur, dst)
-	} else {
-		dst, err = c.runStrips(ctx, w, s, &cur, dst)
+	next := s.chunk
+	closeChunk := func(a *exactsum.Accumulator) error {
+		w.total.Merge(a) // the exact sum, not the rounded value
+		next++
+		return yield(Item{c.itemIndex(next - 1), numberOf(a, c.red.dtype)})
 	}
-	if err != nil {
+	run := c.runStrips
+	if c.ordered {
+		run = c.runOrdered
+	}
+	if err := run(ctx, w, s, &cur, closeChunk); err != nil {
 		return dst, err
 	}
-	return w.total.AppendBinary(dst)
+	return w.total.AppendBinary(append(dst, wholeChunks))
 }
 
 // runOrdered sums whole chunks that are contiguous in memory.
-func (c *fullReduction) runOrdered(ctx context.Context, w *Worker, s taskRange, cur *cursor, dst []byte) ([]byte, error) {
+func (c *fullReduction) runOrdered(
+	ctx context.Context, w *Worker, s taskRange, cur *cursor, closeChunk func(*exactsum.Accumulator) error,
+) error {
 	src := c.array.source
 	t := src.DType()
 	size := int64(t.Size())
 	left, rest := s.chunks, cur.volume() // chunks, and elements of the current one
 	w.acc.Reset()
-	closeChunks := func() {
+	closeChunks := func() error {
 		for left > 0 && rest == 0 {
-			dst = c.closeChunk(w, &w.acc, dst)
+			if err := closeChunk(&w.acc); err != nil {
+				return err
+			}
 			w.acc.Reset()
 			cur.next()
 			rest = cur.volume()
 			left--
 		}
+		return nil
 	}
-	closeChunks()
-	err := w.eachRun(ctx, src, s.lo, s.hi-s.lo, func(mem []byte) error {
+	if err := closeChunks(); err != nil {
+		return err
+	}
+	return w.eachRun(ctx, src, s.lo, s.hi-s.lo, func(mem []byte) error {
 		for len(mem) > 0 {
 			n := min(rest, int64(len(mem))/size)
 			w.add(&w.acc, t, mem[:n*size])
 			mem = mem[n*size:]
 			rest -= n
-			closeChunks()
+			if err := closeChunks(); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
-	return dst, err
-}
-
-// closeChunk appends the value of a chunk, and adds its exact sum, not the rounded value, to the task's sum.
-func (c *fullReduction) closeChunk(w *Worker, a *exactsum.Accumulator, dst []byte) []byte {
-	w.total.Merge(a)
-	return appendNumber(dst, numberOf(a, c.red.dtype))
 }

@@ -1,6 +1,7 @@
 package chunked
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -65,6 +66,18 @@ func (n Number) Int() *big.Int {
 // Int64 returns the value of an integer; false for a float, and for an integer that int64 cannot hold.
 func (n Number) Int64() (v int64, ok bool) {
 	return int64(n.bits), n.wide == nil && !n.dtype.IsFloat() && (!n.dtype.isUnsigned() || n.bits>>63 == 0)
+}
+
+// cmp compares two integers of the same dtype.
+func (n Number) cmp(o Number) int {
+	switch {
+	case n.wide != nil || o.wide != nil:
+		var v, w big.Int
+		return n.setInt(&v).Cmp(o.setInt(&w))
+	case n.dtype.isUnsigned():
+		return cmp.Compare(n.bits, o.bits)
+	}
+	return cmp.Compare(int64(n.bits), int64(o.bits))
 }
 
 // setInt sets v to the value of an integer, and returns it.

@@ -23,7 +23,7 @@ func total(tb testing.TB, a *chunked.Array, axis, keepDims, dtype string) *chunk
 	}
 	r, w := p.NewReducer(), chunked.NewWorker()
 	for task := range p.Tasks() {
-		partial, err := p.Run(context.Background(), w, task, nil)
+		partial, err := p.Run(context.Background(), w, task, nil, nil)
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -280,7 +280,7 @@ func TestStoredArraysFailClearly(t *testing.T) {
 		p, _ := newPlan(a, reduction(t, a, "", "", ""), chunked.Limits{})
 		ctx, cancel := context.WithCancelCause(context.Background())
 		defer cancel(nil)
-		_, err := p.Run(ctx, chunked.NewWorker(), 0, nil)
+		_, err := p.Run(ctx, chunked.NewWorker(), 0, nil, nil)
 		return err
 	}
 	if err := sum(chunked.Stored{Header: header, Reader: failing{}}); !errors.Is(err, npy.ErrFormat) || !strings.Contains(err.Error(), "ends at byte 528") {

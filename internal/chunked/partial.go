@@ -22,7 +22,7 @@ const partialVersion = 2
 
 // The first byte of a partial: the format version in the high half, the type of the content in the low half.
 const (
-	// wholeChunks: the number of each chunk, then the exact sum of all chunks as an accumulator.
+	// wholeChunks: the exact sum of all chunks as an accumulator.
 	wholeChunks = partialVersion<<4 | iota
 	// partOfChunks: the exact sum of each chunk of a strip as a length-prefixed accumulator.
 	partOfChunks
@@ -30,6 +30,8 @@ const (
 	wholeOutputs
 	// partOfOutputs: the exact sum of each output as a length-prefixed accumulator.
 	partOfOutputs
+	// rangeOfOutputs: the range of the outputs.
+	rangeOfOutputs
 )
 
 // maxIntBytes is the maximum size of an encoded integer result. 2^62 elements of 64 bits add up to 16 bytes.
@@ -160,10 +162,7 @@ func (p *Plan) body(task int, partial []byte) (kind byte, body []byte, err error
 			kind = wholeChunks
 		}
 	case *axisReduction:
-		kind = wholeOutputs
-		if c.segments > 1 {
-			kind = partOfOutputs
-		}
+		kind = c.partialKind()
 	}
 	if len(partial) > 0 && partial[0]>>4 > partialVersion {
 		return 0, nil, fmt.Errorf("%w: %d", ErrVersion, partial[0]>>4)
@@ -172,18 +171,4 @@ func (p *Plan) body(task int, partial []byte) (kind byte, body []byte, err error
 		return 0, nil, fmt.Errorf("%w: it does not begin with %#x", ErrPartial, kind)
 	}
 	return kind, partial[1:], nil
-}
-
-// EachItem calls yield with every item that the partial of a task completes, and stops at its error. An error about the
-// partial wraps ErrPartial and may follow yielded items.
-func (p *Plan) EachItem(task int, partial []byte, yield func(Item) error) error {
-	_, body, err := p.body(task, partial)
-	if err != nil {
-		return err
-	}
-	first, n := p.cut.items(task)
-	_, err = eachNumber(body, p.red.dtype, n, func(i int64, v Number) error {
-		return yield(Item{p.itemIndex(first + i), v})
-	})
-	return err
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 
 	"gather/internal/chunked"
@@ -15,17 +17,22 @@ import (
 func finePlans(tb testing.TB) map[string]*chunked.Plan {
 	tb.Helper()
 	plans := map[string]*chunked.Plan{}
-	for name, test := range map[string]struct{ array, axis string }{
-		"whole chunks of floats":    {`{"source":"random","shape":[20,30],"chunks":[5,7]}`, ""},
-		"whole chunks of integers":  {`{"source":"random","distribution":"integers","low":-9223372036854775808,"high":9223372036854775808,"shape":[20,30],"chunks":[5,7]}`, ""},
-		"parts of a chunk":          {`{"source":"random","shape":[20,1500],"chunks":-1}`, ""},
-		"whole outputs of floats":   {`{"source":"random","shape":[20,30],"dtype":"float32"}`, "0"},
-		"whole outputs of integers": {`{"source":"random","distribution":"integers","high":18446744073709551616,"shape":[20,30],"dtype":"uint64"}`, "1"},
-		"parts of outputs":          {`{"source":"random","distribution":"normal","shape":[3000,3]}`, "0"},
-		"nothing":                   {`{"source":"zeros","shape":[0,3]}`, "1"},
+	for name, test := range map[string]struct {
+		array, axis string
+		merged      int64
+	}{
+		"whole chunks of floats":    {`{"source":"random","shape":[20,30],"chunks":[5,7]}`, "", 0},
+		"whole chunks of integers":  {`{"source":"random","distribution":"integers","low":-9223372036854775808,"high":9223372036854775808,"shape":[20,30],"chunks":[5,7]}`, "", 0},
+		"parts of a chunk":          {`{"source":"random","shape":[20,1500],"chunks":-1}`, "", 0},
+		"whole outputs of floats":   {`{"source":"random","shape":[20,30],"dtype":"float32"}`, "0", 0},
+		"whole outputs of integers": {`{"source":"random","distribution":"integers","high":18446744073709551616,"shape":[20,30],"dtype":"uint64"}`, "1", 0},
+		"parts of outputs":          {`{"source":"random","distribution":"normal","shape":[3000,3]}`, "0", 0},
+		"range of floats":           {`{"source":"random","shape":[20,30]}`, "0", 1},
+		"range of integers":         {`{"source":"random","distribution":"integers","low":-9223372036854775808,"high":9223372036854775808,"shape":[20,30]}`, "1", 1},
+		"nothing":                   {`{"source":"zeros","shape":[0,3]}`, "1", 0},
 	} {
 		a := parse(tb, test.array)
-		p, err := chunked.NewFinePlan(a, reduction(tb, a, test.axis, "", ""), 300)
+		p, err := chunked.NewFinePlan(a, reduction(tb, a, test.axis, "", ""), 300, chunked.Limits{Merged: test.merged})
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -36,7 +43,7 @@ func finePlans(tb testing.TB) map[string]*chunked.Plan {
 
 func run(tb testing.TB, p *chunked.Plan, task int) []byte {
 	tb.Helper()
-	partial, err := p.Run(context.Background(), chunked.NewWorker(), task, nil)
+	partial, err := p.Run(context.Background(), chunked.NewWorker(), task, nil, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -51,11 +58,6 @@ func TestPartialsAreStrict(t *testing.T) {
 		r := p.NewReducer()
 		for i := range good {
 			if err := r.Add(0, good[:i]); !errors.Is(err, chunked.ErrPartial) {
-				t.Errorf("%s: cut to %d bytes: %v", name, i, err)
-			}
-		}
-		for i := range good {
-			if err := p.EachItem(0, good[:i], func(chunked.Item) error { return nil }); err != nil && !errors.Is(err, chunked.ErrPartial) {
 				t.Errorf("%s: cut to %d bytes: %v", name, i, err)
 			}
 		}
@@ -74,7 +76,8 @@ func TestPartialsAreStrict(t *testing.T) {
 			t.Errorf("%s: of task -1: %v", name, err)
 		}
 		for other, q := range plans {
-			if other != name {
+			// A sum of chunks does not show the type of their elements.
+			if other != name && !strings.HasPrefix(other, "whole chunks") {
 				if err := q.NewReducer().Add(0, good); err == nil {
 					t.Errorf("%s: accepted as %s", name, other)
 				}
@@ -95,7 +98,7 @@ func TestPartialsAreStrict(t *testing.T) {
 		if err := r.Add(0, good); !errors.Is(err, chunked.ErrDuplicate) {
 			t.Errorf("%s: twice: %v", name, err)
 		}
-		if _, err := p.Run(context.Background(), chunked.NewWorker(), p.Tasks(), nil); err == nil {
+		if _, err := p.Run(context.Background(), chunked.NewWorker(), p.Tasks(), nil, nil); err == nil {
 			t.Errorf("%s: ran a task that is not there", name)
 		}
 	}
@@ -107,7 +110,7 @@ func TestYieldCanStop(t *testing.T) {
 	yield := func(chunked.Item) error { return stop }
 	for name, p := range finePlans(t) {
 		if p.TaskItems(0) > 0 {
-			if err := p.EachItem(0, run(t, p, 0), yield); err != stop { //nolint:errorlint // the very same
+			if _, err := p.Run(t.Context(), chunked.NewWorker(), 0, nil, yield); err != stop { //nolint:errorlint // the very same
 				t.Errorf("%s: got %v", name, err)
 			}
 			continue
@@ -220,21 +223,60 @@ func FuzzPartial(f *testing.F) {
 		if !ok {
 			p = plans[names[len(partial)%len(names)]]
 		}
-		r := p.NewReducer()
-		err := r.Add(0, partial)
+		err := p.NewReducer().Add(0, partial)
 		if err != nil && !errors.Is(err, chunked.ErrPartial) && !errors.Is(err, chunked.ErrVersion) {
 			t.Fatalf("got error %v, want ErrPartial or ErrVersion", err)
 		}
-		n := int64(0)
-		itemErr := p.EachItem(0, partial, func(i chunked.Item) error {
-			n++
-			if i.Index < 0 || i.Index >= p.Items() || len(i.Value.AppendJSON(nil)) == 0 {
-				return fmt.Errorf("bad item %+v", i)
-			}
-			return nil
-		})
-		if err == nil && (itemErr != nil || n != p.TaskItems(0)) {
-			t.Fatalf("accepted, but %d items of %d: %v", n, p.TaskItems(0), itemErr)
-		}
 	})
+}
+
+// A result that is not merged has the same items, shape and overflow.
+func TestResultsThatAreNotMerged(t *testing.T) {
+	integers := `"source":"random","distribution":"integers","low":-9223372036854775808,"high":9223372036854775808`
+	for _, test := range []struct{ array, axis, dtype string }{
+		{`{"source":"random","shape":[20,30]}`, "0", ""},
+		{`{"source":"random","shape":[20,30]}`, "1", `"float32"`},
+		{`{` + integers + `,"shape":[20,30]}`, "1", ""},
+		{`{` + integers + `,"shape":[2,30]}`, "0", `"uint8"`},
+		{`{` + integers + `,"shape":[1,30]}`, "0", ""},
+		{`{"source":"ones","dtype":"uint8","shape":[300,4]}`, "0", `"uint8"`},
+		{`{"source":"ones","dtype":"uint8","shape":[255,4]}`, "0", `"uint8"`},
+		{`{` + integers + `,"shape":[0,3]}`, "0", ""},
+		{`{` + integers + `,"shape":[3,0]}`, "0", ""},
+	} {
+		a := parse(t, test.array)
+		var results [2]*chunked.Result
+		var items [2][]string
+		for i, merged := range []int64{0, 1} {
+			p, err := chunked.NewFinePlan(a, reduction(t, a, test.axis, "", test.dtype), 300, chunked.Limits{Merged: merged})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := p.NewReducer()
+			items[i] = make([]string, p.Items())
+			for task := range p.Tasks() {
+				partial, err := p.Run(t.Context(), chunked.NewWorker(), task, nil, func(it chunked.Item) error {
+					items[i][it.Index] = string(it.Value.AppendJSON(nil))
+					return nil
+				})
+				if err == nil {
+					err = r.Add(task, partial)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if results[i], err = r.Result(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o, over := results[0].Overflow()
+		got, gotOver := results[1].Overflow()
+		if got != o || gotOver != over || results[1].Len() != results[0].Len() || results[1].Shape().String() != results[0].Shape().String() {
+			t.Errorf("%+v: got %+v, %v, %d elements, want %+v, %v, %d", test, got, gotOver, results[1].Len(), o, over, results[0].Len())
+		}
+		if !slices.Equal(items[1], items[0]) {
+			t.Errorf("%+v: got items %q, want %q", test, items[1], items[0])
+		}
+	}
 }

@@ -52,6 +52,8 @@ type Plan struct {
 	array *Array
 	red   Reduction
 	shape Shape // of the result
+	// merged is whether a Reducer has the elements of the result; otherwise they are only in the items.
+	merged bool
 
 	// The fields below are in memory order: the array's axes, reversed if it is Fortran-ordered. Only itemIndex
 	// translates.
@@ -71,7 +73,7 @@ type partitioner interface {
 	elements(task int) int64
 	// items returns the range of items, in memory order, that a task completes alone.
 	items(task int) (first, n int64)
-	run(ctx context.Context, w *Worker, task int, dst []byte) ([]byte, error)
+	run(ctx context.Context, w *Worker, task int, dst []byte, yield func(Item) error) ([]byte, error)
 }
 
 // NewPlan partitions the sum of a over the axes of r into tasks. Its only error, a *fields.Errors at "/axis", is a
@@ -85,7 +87,7 @@ func NewPlan(a *Array, r Reduction, limits Limits) (*Plan, error) {
 }
 
 func newPlan(a *Array, r Reduction, limits Limits, sizes sizes) (*Plan, error) {
-	p := &Plan{array: a, red: r, shape: r.shapeOf(a.shape), dims: a.shape, axes: a.grid.axes}
+	p := &Plan{array: a, red: r, shape: r.shapeOf(a.shape), merged: true, dims: a.shape, axes: a.grid.axes}
 	if a.fortran {
 		p.dims = a.shape.reversed()
 		p.axes = make([]axis, len(a.grid.axes))
@@ -113,6 +115,7 @@ func newPlan(a *Array, r Reduction, limits Limits, sizes sizes) (*Plan, error) {
 			p.shape, outputs, limit)
 	}
 	p.items = outputs
+	p.merged = limits.Merged == 0 || outputs <= limits.Merged
 	for i, d := range p.dims {
 		if !p.reduced[i] {
 			p.numbers = append(p.numbers, d)
@@ -177,17 +180,20 @@ func (p *Plan) DType() DType { return p.red.dtype }
 // Array returns the array of the plan.
 func (p *Plan) Array() *Array { return p.array }
 
-// Run sums a task with the scratch of w and appends its partial to dst. The partial depends only on the plan and the
-// task.
+// Run sums a task with the scratch of w, calls yield with every item that the task completes, and appends its partial to
+// dst. Items and partial depend only on the plan and the task. A nil yield ignores the items.
 //
-// Run checks ctx about every 100 microseconds of work and returns its error when it is done. Other errors come from the
-// reader of a stored array.
-func (p *Plan) Run(ctx context.Context, w *Worker, task int, dst []byte) ([]byte, error) {
+// Run checks ctx about every 300 microseconds of work and returns its error when it is done. Other errors come from the
+// reader of a stored array, and from yield.
+func (p *Plan) Run(ctx context.Context, w *Worker, task int, dst []byte, yield func(Item) error) ([]byte, error) {
 	if task < 0 || task >= p.Tasks() {
 		return dst, fmt.Errorf("chunked: no task %d of %d", task, p.Tasks())
 	}
 	if err := ctx.Err(); err != nil {
 		return dst, err
 	}
-	return p.cut.run(ctx, w, task, dst)
+	if yield == nil {
+		yield = func(Item) error { return nil }
+	}
+	return p.cut.run(ctx, w, task, dst, yield)
 }

@@ -27,6 +27,7 @@ type Reducer struct {
 	parts map[int64]*exactsum.Accumulator // sums of chunks split into parts, by number in memory order
 
 	accs   []exactsum.Accumulator // of outputs split into segments, in memory order
+	all    *numberRange           // of outputs that are not merged
 	values numbers                // of other outputs, in order of the result
 	acc    exactsum.Accumulator   // scratch
 }
@@ -59,10 +60,13 @@ func (p *Plan) NewReducer() *Reducer {
 	case *fullReduction:
 		r.parts = map[int64]*exactsum.Accumulator{}
 	case *axisReduction:
-		if c.segments > 1 {
+		switch c.partialKind() {
+		case partOfOutputs:
 			r.accs = make([]exactsum.Accumulator, p.items)
-		} else {
+		case wholeOutputs:
 			r.values.bits = make([]uint64, p.items)
+		default:
+			r.all = new(numberRange)
 		}
 	}
 	return r
@@ -86,9 +90,15 @@ func (r *Reducer) Add(task int, partial []byte) error {
 		err = r.addChunks(c.ranges[task], kind, body)
 	case *axisReduction:
 		first, n := c.outputs(task)
-		if kind == wholeOutputs {
+		switch kind {
+		case wholeOutputs:
 			err = r.addOutputs(first, n, body)
-		} else {
+		case rangeOfOutputs:
+			var all numberRange
+			if all, err = cutRange(body, r.plan.red.dtype, n); err == nil {
+				r.all.merge(all)
+			}
+		default:
 			err = r.addAccumulators(n, body, func(i int64) { r.accs[first+i].Merge(&r.acc) })
 		}
 	}
@@ -100,7 +110,7 @@ func (r *Reducer) Add(task int, partial []byte) error {
 	return nil
 }
 
-func (r *Reducer) addChunks(s taskRange, kind byte, body []byte) (err error) {
+func (r *Reducer) addChunks(s taskRange, kind byte, body []byte) error {
 	if kind == partOfChunks {
 		return r.addAccumulators(s.width, body, func(i int64) {
 			part := r.parts[s.chunk+i]
@@ -111,10 +121,6 @@ func (r *Reducer) addChunks(s taskRange, kind byte, body []byte) (err error) {
 			part.Merge(&r.acc)
 			r.total.Merge(&r.acc)
 		})
-	}
-	ignore := func(int64, Number) error { return nil }
-	if body, err = eachNumber(body, r.plan.red.dtype, s.chunks, ignore); err != nil {
-		return err
 	}
 	if err := r.acc.UnmarshalBinary(body); err != nil {
 		return fmt.Errorf("%w: %w", ErrPartial, err)
@@ -187,7 +193,7 @@ func (r *Reducer) Result() (*Result, error) {
 	if r.missing > 0 {
 		return nil, fmt.Errorf("%w: %d of %d", ErrIncomplete, r.missing, r.plan.Tasks())
 	}
-	res := &Result{shape: r.plan.shape, numbers: r.values}
+	res := &Result{shape: r.plan.shape, numbers: r.values, all: r.all}
 	if r.parts != nil {
 		res.numbers.bits = make([]uint64, 1)
 		res.numbers.set(0, numberOf(&r.total, r.plan.red.dtype))

@@ -52,12 +52,9 @@ func sum(tb testing.TB, w *chunked.Worker, p *chunked.Plan, rng *rand.Rand) outc
 	}
 	bytes, early := int64(0), int64(0)
 	for _, task := range rng.Perm(p.Tasks()) {
-		partial, err := p.Run(context.Background(), w, task, nil)
-		if err != nil {
-			tb.Fatal(err)
-		}
 		before := early
-		if err := p.EachItem(task, partial, func(i chunked.Item) error { early++; return item(i) }); err != nil {
+		partial, err := p.Run(context.Background(), w, task, nil, func(i chunked.Item) error { early++; return item(i) })
+		if err != nil {
 			tb.Fatal(err)
 		}
 		if early-before != p.TaskItems(task) {

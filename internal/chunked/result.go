@@ -3,15 +3,16 @@ package chunked
 import (
 	"fmt"
 	"io"
-	"math/big"
 
 	"gather/internal/npy"
 )
 
-// Result is the result of a sum: an array in C order, 0-d for a sum over all axes. It is immutable.
+// Result is the result of a sum: an array in C order, 0-d for a sum over all axes. It is immutable. The elements of a
+// result above Limits.Merged are only in the items; such a result has its Shape, DType, Len and Overflow.
 type Result struct {
 	shape   Shape
 	numbers numbers
+	all     *numberRange // of a result without elements
 }
 
 // Shape returns the shape of the result: () or, with keepdims, (1, 1, ...) for a sum over all axes.
@@ -21,7 +22,13 @@ func (r *Result) Shape() Shape { return r.shape }
 func (r *Result) DType() DType { return r.numbers.dtype }
 
 // Len returns the number of elements.
-func (r *Result) Len() int64 { return int64(len(r.numbers.bits)) }
+func (r *Result) Len() int64 {
+	if r.all != nil {
+		n, _ := r.shape.Elements() // within Limits.Outputs
+		return n
+	}
+	return int64(len(r.numbers.bits))
+}
 
 // At returns element i in C order.
 func (r *Result) At(i int64) Number { return r.numbers.at(i) }
@@ -37,37 +44,17 @@ type Overflow struct {
 
 // Overflow returns the elements that the dtype cannot hold; false if it holds all.
 func (r *Result) Overflow() (o Overflow, ok bool) {
-	var v, lo, hi big.Int
-	for i := range r.Len() {
-		if r.At(i).fits() {
-			continue
-		}
-		if o.Count++; o.Count == 1 {
-			o.First = i
+	all := r.all
+	if all == nil {
+		all = new(numberRange)
+		for i := range r.Len() {
+			all.add(Item{i, r.At(i)})
 		}
 	}
-	if o.Count == 0 {
+	if all.beyond == 0 {
 		return o, false
 	}
-	for i := range r.Len() {
-		r.At(i).setInt(&v)
-		if i == 0 || v.Cmp(&lo) < 0 {
-			lo.Set(&v)
-		}
-		if i == 0 || v.Cmp(&hi) > 0 {
-			hi.Set(&v)
-		}
-	}
-	for _, unsigned := range []bool{r.DType().isUnsigned(), !r.DType().isUnsigned()} {
-		for t := Int8; t <= Uint64; t++ {
-			if t.isUnsigned() == unsigned && numberOfInt(&lo, t).fits() && numberOfInt(&hi, t).fits() {
-				o.DType = t
-				return o, true
-			}
-		}
-	}
-	o.DType = Float64
-	return o, true
+	return Overflow{Count: all.beyond, First: all.first, DType: all.narrowest()}, true
 }
 
 // AppendJSON appends the elements as JSON, nested like numpy.ndarray.tolist; see Number.AppendJSON for the elements. A

@@ -16,6 +16,9 @@ type Limits struct {
 	Elements int64 // elements of an array
 	Chunks   int64 // chunks of an array
 	Outputs  int64 // elements of the result of a sum over some axes
+	// Merged is the number of elements of such a result that a Reducer merges; those of a larger one are only in the
+	// items. 0 is no limit.
+	Merged int64
 }
 
 // DefaultLimits allows a sum that runs for days, and results that fit in memory many times.

@@ -45,7 +45,9 @@ func (c *fullReduction) rowLength(box *cursor) int64 {
 }
 
 // runStrips sums whole chunks, strip by strip.
-func (c *fullReduction) runStrips(ctx context.Context, w *Worker, s taskRange, cur *cursor, dst []byte) ([]byte, error) {
+func (c *fullReduction) runStrips(
+	ctx context.Context, w *Worker, s taskRange, cur *cursor, closeChunk func(*exactsum.Accumulator) error,
+) error {
 	unchecked := int64(0)
 	for left := s.chunks; left > 0; {
 		n := c.strip(cur, left)
@@ -53,21 +55,23 @@ func (c *fullReduction) runStrips(ctx context.Context, w *Worker, s taskRange, c
 		v := box.volume()
 		if unchecked += v + n*chunkWeight; unchecked > capacity(8) {
 			if err := ctx.Err(); err != nil {
-				return dst, err
+				return err
 			}
 			unchecked = 0
 		}
 		accs, err := c.addStrip(ctx, w, cur, n, 0, v)
 		if err != nil {
-			return dst, err
+			return err
 		}
 		for i := range accs {
-			dst = c.closeChunk(w, &accs[i], dst)
+			if err := closeChunk(&accs[i]); err != nil {
+				return err
+			}
 			cur.next()
 		}
 		left -= n
 	}
-	return dst, nil
+	return nil
 }
 
 // addStrip returns the sum of each of the n chunks from cur on, of elements lo to hi in C order of the strip. If there

@@ -97,7 +97,7 @@ func TestSums(t *testing.T) {
 				if rng.IntN(2) == 0 {
 					fine += 20_000 // several chunks per task
 				}
-				p, err := chunked.NewFinePlan(v, red, fine)
+				p, err := chunked.NewFinePlan(v, red, fine, chunked.Limits{})
 				if err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}
@@ -227,7 +227,7 @@ func TestWorkerIsReusable(t *testing.T) {
 			}
 			r := p.NewReducer()
 			for task := range p.Tasks() {
-				partial, err := p.Run(context.Background(), w, task, nil)
+				partial, err := p.Run(context.Background(), w, task, nil, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -254,7 +254,7 @@ func TestRunStopsWithItsContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := p.Run(ctx, chunked.NewWorker(), 0, nil); !errors.Is(err, context.Canceled) {
+	if _, err := p.Run(ctx, chunked.NewWorker(), 0, nil, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	if p.Tasks() > 1<<20+1 || p.TaskBytes(0)/8 > 1<<21 {

@@ -48,7 +48,7 @@ func planArraySum(spec []byte, e env) (_ job.Plan, err error) {
 		return nil, errs.Err()
 	}
 	limits := chunked.DefaultLimits()
-	limits.Chunks, limits.Outputs = e.Chunks, e.Outputs
+	limits.Chunks, limits.Outputs, limits.Merged = e.Chunks, e.Outputs, maxShown
 	var stored Opened
 	var openErr error
 	options := chunked.Options{Limits: limits}
@@ -131,7 +131,8 @@ type arrayKey struct{}
 // Step implements job.Task.
 func (t arrayTask) Step(ctx context.Context, now time.Time, local *job.Local) (job.Step, error) {
 	w := local.Get(arrayKey{}, func() any { return chunked.NewWorker() }).(*chunked.Worker)
-	partial, err := t.plan.Run(ctx, w, t.i, nil)
+	var step job.Step
+	partial, err := t.plan.Run(ctx, w, t.i, nil, adder(&step.Items))
 	if err != nil {
 		if ctx.Err() != nil {
 			return job.Step{}, context.Cause(ctx)
@@ -141,11 +142,7 @@ func (t arrayTask) Step(ctx context.Context, now time.Time, local *job.Local) (j
 		}
 		return job.Step{}, err
 	}
-	step := job.Step{Partial: partial, Bytes: t.plan.TaskBytes(t.i)}
-	add := adder(&step.Items)
-	if err := t.plan.EachItem(t.i, partial, add); err != nil {
-		return job.Step{}, err
-	}
+	step.Partial, step.Bytes = partial, t.plan.TaskBytes(t.i)
 	finishBatch(&step, now)
 	return step, nil
 }
