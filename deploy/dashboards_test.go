@@ -20,16 +20,16 @@ import (
 )
 
 func TestDashboardsAreGenerated(t *testing.T) {
-	for file, d := range grafana.All() {
-		want, err := d.Encode()
-		if err != nil {
-			t.Fatal(err)
-		}
+	all, err := grafana.Dashboards()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range all {
 		if !bytes.Equal(read(t, filepath.Join("grafana/dashboards", file)), want) {
-			t.Errorf("%s is not what grafana.All makes: go generate ./grafana", file)
+			t.Errorf("%s differs from grafana.Dashboards: go generate ./grafana", file)
 		}
 	}
-	if files := glob(t, "grafana/dashboards/*.json"); len(files) != len(grafana.All()) {
+	if files := glob(t, "grafana/dashboards/*.json"); len(files) != len(all) {
 		t.Errorf("there are %q", files)
 	}
 }
@@ -59,7 +59,7 @@ var kinds = []string{"stat", "timeseries", "heatmap", "table"}
 
 // TestDashboardLint has the rules of grafana/dashboard-linter that apply to Prometheus, on the model, and some of our own.
 func TestDashboardLint(t *testing.T) {
-	for file, d := range grafana.All() {
+	for file, d := range boards(t) {
 		fault := func(rule, format string, args ...any) {
 			t.Helper()
 			t.Errorf("%s: %s: %s", file, rule, fmt.Sprintf(format, args...))
@@ -73,7 +73,7 @@ func TestDashboardLint(t *testing.T) {
 		lintVariables(d, fault)
 		lintLayout(d, fault)
 		titles := map[string]bool{}
-		d.EachPanel(func(p *grafana.Panel) {
+		for _, p := range d.all() {
 			rule := func(rule, format string, args ...any) {
 				t.Helper()
 				fault(rule, "panel %q: %s", p.Title, fmt.Sprintf(format, args...))
@@ -100,14 +100,14 @@ func TestDashboardLint(t *testing.T) {
 			for _, target := range p.Targets {
 				lintTarget(p, target, rule)
 			}
-		})
+		}
 	}
 }
 
 type report func(rule, format string, args ...any)
 
-func lintVariables(d *grafana.Dashboard, fault report) {
-	byName := map[string]grafana.Variable{}
+func lintVariables(d *board, fault report) {
+	byName := map[string]variable{}
 	for _, v := range d.Templating.List {
 		byName[v.Name] = v
 	}
@@ -140,7 +140,7 @@ func ofAllInstances(name string) bool {
 // countPanels are the panels that show a counter itself, because it moves only before the first scrape.
 var countPanels = []string{"Resumed jobs"}
 
-func lintTarget(p *grafana.Panel, target grafana.Target, fault report) {
+func lintTarget(p *panel, target target, fault report) {
 	const window = 290*time.Second + 7*time.Millisecond // nobody would write that
 	// The variables stand where a regular expression does: they must be anything but what they are.
 	expr := strings.ReplaceAll(target.Expr, "$__rate_interval", fmt.Sprintf("%dms", window.Milliseconds()))
@@ -197,10 +197,10 @@ func rated(path []parser.Node) bool {
 }
 
 // lintLayout: no gap and no overlap, ids unique, and nothing narrower than what a laptop can show.
-func lintLayout(d *grafana.Dashboard, fault report) {
+func lintLayout(d *board, fault report) {
 	ids := map[int]bool{}
 	taken := map[[2]int]int{}
-	place := func(p *grafana.Panel) {
+	place := func(p *panel) {
 		if ids[p.ID] {
 			fault("layout", "id %d is taken", p.ID)
 		}
@@ -223,7 +223,9 @@ func lintLayout(d *grafana.Dashboard, fault report) {
 			place(p)
 		}
 	}
-	d.EachPanel(place)
+	for _, p := range d.all() {
+		place(p)
+	}
 	bottom := 0
 	for at := range taken {
 		bottom = max(bottom, at[1]+1)

@@ -15,8 +15,6 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 	"sigs.k8s.io/yaml"
-
-	"gather/deploy/grafana"
 )
 
 // need skips a test when a program is not installed. Where everything is installed, nothing may be skipped.
@@ -71,21 +69,22 @@ func glob(t *testing.T, pattern string) []string {
 // A query is one of a panel.
 type query struct {
 	dashboard string
-	panel     *grafana.Panel
-	target    grafana.Target
+	panel     *panel
+	target    target
 }
 
 func (q query) String() string { return q.dashboard + ": " + q.panel.Title + ": " + q.target.RefID }
 
 // queries are those of all panels of all dashboards.
-func queries() []query {
+func queries(t *testing.T) []query {
+	t.Helper()
 	var all []query
-	for file, d := range grafana.All() {
-		d.EachPanel(func(p *grafana.Panel) {
-			for _, t := range p.Targets {
-				all = append(all, query{file, p, t})
+	for file, d := range boards(t) {
+		for _, p := range d.all() {
+			for _, target := range p.Targets {
+				all = append(all, query{file, p, target})
 			}
-		})
+		}
 	}
 	slices.SortFunc(all, func(a, b query) int { return strings.Compare(a.String(), b.String()) })
 	return all

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"gather/deploy/grafana"
 )
 
 // capacity is small, so that it can be filled.
@@ -73,7 +71,7 @@ func total(m map[string]int) (n int) {
 // answered: every query of every panel has a result, and no result is not a number.
 func answered(t *testing.T, p *prometheus, at time.Time) {
 	for _, window := range []string{"4s", whole} {
-		for _, q := range queries() {
+		for _, q := range queries(t) {
 			found := p.query(t, substitute(q.target.Expr, window), at)
 			if len(found) == 0 && !mayBeEmpty(q) {
 				t.Errorf("%s: no data", q)
@@ -107,7 +105,7 @@ func zero(title string) bool {
 func idle(t *testing.T, p *prometheus, at time.Time) {
 	answered(t, p, at)
 	checked := 0
-	for _, q := range queries() {
+	for _, q := range queries(t) {
 		if q.dashboard != "gather-overview.json" || !zero(q.panel.Title) {
 			continue
 		}
@@ -301,7 +299,7 @@ func counts(t *testing.T, l *load, p *prometheus, at time.Time) {
 // tableQuery is the query of a column of a table.
 func tableQuery(t *testing.T, title, column string) string {
 	t.Helper()
-	for _, q := range queries() {
+	for _, q := range queries(t) {
 		if q.panel.Title == title && q.target.LegendFormat == column {
 			return q.target.Expr
 		}
@@ -312,7 +310,7 @@ func tableQuery(t *testing.T, title, column string) string {
 
 // starts: the annotation marks the moment of the start, also long after it.
 func starts(t *testing.T, p *prometheus, after, before time.Time) {
-	for name, d := range grafana.All() {
+	for name, d := range boards(t) {
 		for _, a := range d.Annotations.List {
 			found := p.query(t, substitute(a.Expr, "1m"), before)
 			if len(found) != 1 || !a.UseValueForTime {

@@ -29,7 +29,7 @@ func TestMetricsAreUsed(t *testing.T) {
 			asked[family(s.Name)] = who
 		}
 	}
-	for _, q := range queries() {
+	for _, q := range queries(t) {
 		note(q.String(), substitute(q.target.Expr, "1m"))
 	}
 	for _, r := range rules(t) {
@@ -54,7 +54,7 @@ func TestMetricsAreUsed(t *testing.T) {
 // TestClusterLabels: a panel that names the values of a label, because it reads 0 without a cluster, names all of them.
 func TestClusterLabels(t *testing.T) {
 	var exprs strings.Builder
-	for _, q := range queries() {
+	for _, q := range queries(t) {
 		exprs.WriteString(q.target.Expr + "\n")
 	}
 	checked := 0
@@ -162,7 +162,7 @@ func TestJobBuckets(t *testing.T) {
 func TestVariables(t *testing.T) {
 	all := metrics(t)
 	checked := 0
-	for _, q := range queries() {
+	for _, q := range queries(t) {
 		expr := strings.NewReplacer("$__rate_interval", "1m", "$__range", "1m").Replace(q.target.Expr)
 		for _, s := range selectors(t, expr) {
 			f := all[family(s.Name)]

@@ -6,29 +6,27 @@ import (
 	"testing"
 
 	"github.com/prometheus/prometheus/model/labels"
-
-	"gather/deploy/grafana"
 )
 
 // shown are the queries of the panel of this title. There must be exactly one such panel.
-func shown(t *testing.T, title string) (*grafana.Panel, []string) {
+func shown(t *testing.T, title string) (*panel, []string) {
 	t.Helper()
-	var panel *grafana.Panel
+	var found *panel
 	var exprs []string
-	for _, q := range queries() {
+	for _, q := range queries(t) {
 		if q.panel.Title != title {
 			continue
 		}
-		if panel != nil && panel != q.panel {
+		if found != nil && found != q.panel {
 			t.Fatalf("got two panels %q, want one", title)
 		}
-		panel = q.panel
+		found = q.panel
 		exprs = append(exprs, substitute(q.target.Expr, "1m"))
 	}
-	if panel == nil {
+	if found == nil {
 		t.Fatalf("got no panel %q, want one", title)
 	}
-	return panel, exprs
+	return found, exprs
 }
 
 // TestObjectiveJobs: the tiles about waiting, the recorded ratios and the alerts on the objective count the same jobs, those of

@@ -171,7 +171,7 @@ func (p *prometheus) until(t *testing.T, expr string) time.Time {
 // panel is the value of the curve of a panel of that legend, with every variable set to all.
 func (p *prometheus) panel(t *testing.T, title, legend, window string, at time.Time) float64 {
 	t.Helper()
-	for _, q := range queries() {
+	for _, q := range queries(t) {
 		if q.panel.Title != title {
 			continue
 		}

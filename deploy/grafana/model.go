@@ -1,203 +1,88 @@
-// Package grafana describes gather's two dashboards; go generate writes them as the JSON that Grafana reads.
-//
-// They are code so that what must hold for every panel, the selectors, the empty states and the layout, is written once.
-//
-// What reads 0 and what reads "No data": a server that has nothing to do reads 0 everywhere. A server that cannot be
-// scraped has no data, and only the panels about that very question turn it into a 0.
 package grafana
 
-//go:generate go run ./generate
+import (
+	"embed"
+	"fmt"
 
-// A Dashboard is what Grafana calls the classic dashboard model.
-type Dashboard struct {
-	UID           string      `json:"uid"`
-	Title         string      `json:"title"`
-	Description   string      `json:"description"`
-	Tags          []string    `json:"tags"`
-	SchemaVersion int         `json:"schemaVersion"`
-	Version       int         `json:"version"`
-	Editable      bool        `json:"editable"`
-	GraphTooltip  int         `json:"graphTooltip"`
-	Refresh       string      `json:"refresh"`
-	Time          TimeRange   `json:"time"`
-	Timezone      string      `json:"timezone"`
-	Links         []Link      `json:"links"`
-	Templating    Templating  `json:"templating"`
-	Annotations   Annotations `json:"annotations"`
-	Panels        []*Panel    `json:"panels"`
+	"sigs.k8s.io/yaml"
+)
+
+//go:embed frame.yaml overview.yaml internals.yaml
+var files embed.FS
+
+type object = map[string]any
+
+// A frame has what the dashboards have in common.
+type frame struct {
+	Dashboard object
+	Choices   []struct {
+		Label   string
+		Metrics []string
+	}
+	Target, Panel object
+	Types, Looks  map[string]style
+	Limit         []any
 }
 
-// A TimeRange is the time range of a dashboard when it is opened.
-type TimeRange struct {
-	From string `json:"from"`
-	To   string `json:"to"`
+// A style is a part of a panel and of its queries, in the form of Grafana's JSON.
+type style struct{ Target, Panel object }
+
+// A dashboard is the content of a file.
+type dashboard struct {
+	UID, Title, Description string
+	Rows                    []row
 }
 
-// A Link leads to the other dashboards with the same tag, and keeps the time and the variables.
-type Link struct {
-	Type        string   `json:"type"`
-	Title       string   `json:"title"`
-	Icon        string   `json:"icon"`
-	Tooltip     string   `json:"tooltip"`
-	Tags        []string `json:"tags"`
-	AsDropdown  bool     `json:"asDropdown"`
-	TargetBlank bool     `json:"targetBlank"`
-	IncludeVars bool     `json:"includeVars"`
-	KeepTime    bool     `json:"keepTime"`
+// A row has a heading and panels of one height, which continue on the next line when one is full.
+type row struct {
+	Title     string
+	Height    int
+	Collapsed bool
+	// Cluster is true if only the nodes of a cluster have the metrics: the queries are 0 for a single server.
+	Cluster bool
+	Panels  []panel
 }
 
-// Templating has the variables.
-type Templating struct {
-	List []Variable `json:"list"`
+// A panel is one panel. Queries are PromQL with the template function quantile, without the selection of job, instance,
+// kind and priority, and without the range of rate and increase unless it is another than $__rate_interval.
+type panel struct {
+	Title, Unit, Description string
+	// Type is a type of the frame; default: timeseries.
+	Type string
+	// Looks are looks of the frame.
+	Looks []string
+	// Steps are thresholds, Field further display options, Overrides options for some values, in Grafana's form.
+	Steps     []any
+	Field     object
+	Overrides []any
+	// Limit is the legend of a curve that is a limit; Colors has the colors of curves whose meaning has one.
+	Limit  string
+	Colors []pair
+
+	// Query is the query of a stat.
+	Query string
+	// Curves are the queries of a graph, by their legends; Quantiles is a histogram whose p50, p95 and p99 are shown.
+	Curves    []pair
+	Quantiles string
+	// A table has a column for each of Keys, the labels that identify its rows, and for each of Columns.
+	Keys    []string
+	Columns []column
 }
 
-// A Variable is chosen at the top of the dashboard.
-type Variable struct {
-	Type       string      `json:"type"`
-	Name       string      `json:"name"`
-	Label      string      `json:"label"`
-	Query      string      `json:"query"`
-	Datasource *Datasource `json:"datasource,omitzero"`
-	Refresh    int         `json:"refresh"`
-	Sort       int         `json:"sort,omitzero"`
-	Multi      bool        `json:"multi"`
-	IncludeAll bool        `json:"includeAll"`
-	AllValue   string      `json:"allValue,omitzero"`
-	Current    *Current    `json:"current,omitzero"`
-}
+// A pair is a mapping with one key. A list of pairs has an order, which a mapping has not.
+type pair map[string]string
 
-// Current is the value that a variable starts with.
-type Current struct {
-	Text  string `json:"text"`
-	Value string `json:"value"`
-}
+// A column is a query with one series for each row of a table. Without a name its value is hidden, for a query that
+// adds only labels.
+type column struct{ Name, Unit, Query string }
 
-// Annotations mark moments in every panel.
-type Annotations struct {
-	List []Annotation `json:"list"`
-}
-
-// An Annotation is a query whose results are the moments.
-type Annotation struct {
-	Name        string     `json:"name"`
-	Datasource  Datasource `json:"datasource"`
-	Enable      bool       `json:"enable"`
-	IconColor   string     `json:"iconColor"`
-	Expr        string     `json:"expr"`
-	TitleFormat string     `json:"titleFormat"`
-	TextFormat  string     `json:"textFormat"`
-	// UseValueForTime marks the time that is the value, in milliseconds, instead of the time of the sample.
-	UseValueForTime bool   `json:"useValueForTime,omitzero"`
-	Step            string `json:"step"`
-}
-
-// A Datasource names where queries go.
-type Datasource struct {
-	Type string `json:"type"`
-	UID  string `json:"uid"`
-}
-
-// A Panel is a panel, or a row when its type is "row".
-type Panel struct {
-	ID          int          `json:"id"`
-	Type        string       `json:"type"`
-	Title       string       `json:"title"`
-	Description string       `json:"description,omitzero"`
-	GridPos     GridPos      `json:"gridPos"`
-	Collapsed   *bool        `json:"collapsed,omitzero"`
-	Panels      *[]*Panel    `json:"panels,omitzero"`
-	Datasource  *Datasource  `json:"datasource,omitzero"`
-	Targets     []Target     `json:"targets,omitzero"`
-	FieldConfig *FieldConfig `json:"fieldConfig,omitzero"`
-	Options     any          `json:"options,omitzero"`
-
-	Transformations []Transformation `json:"transformations,omitzero"`
-}
-
-// GridPos is a place on the grid, which is 24 wide.
-type GridPos struct {
-	H int `json:"h"`
-	W int `json:"w"`
-	X int `json:"x"`
-	Y int `json:"y"`
-}
-
-// A Target is one query of a panel.
-type Target struct {
-	RefID        string     `json:"refId"`
-	Datasource   Datasource `json:"datasource"`
-	Expr         string     `json:"expr"`
-	LegendFormat string     `json:"legendFormat"`
-	Format       string     `json:"format,omitzero"`
-	Instant      bool       `json:"instant,omitzero"`
-	Range        bool       `json:"range,omitzero"`
-	Exemplar     bool       `json:"exemplar,omitzero"`
-	EditorMode   string     `json:"editorMode"`
-}
-
-// A Transformation reshapes the results of queries.
-type Transformation struct {
-	ID      string `json:"id"`
-	Options any    `json:"options"`
-}
-
-// FieldConfig is the display of values.
-type FieldConfig struct {
-	Defaults  Field      `json:"defaults"`
-	Overrides []Override `json:"overrides"`
-}
-
-// A Field is how a value looks.
-type Field struct {
-	Unit       string      `json:"unit"`
-	Decimals   *int        `json:"decimals,omitzero"`
-	Min        *float64    `json:"min,omitzero"`
-	Max        *float64    `json:"max,omitzero"`
-	Color      *Color      `json:"color,omitzero"`
-	Thresholds *Thresholds `json:"thresholds,omitzero"`
-	Mappings   []Mapping   `json:"mappings,omitzero"`
-	NoValue    string      `json:"noValue,omitzero"`
-	Custom     any         `json:"custom,omitzero"`
-}
-
-// Color chooses a color.
-type Color struct {
-	Mode       string `json:"mode"`
-	FixedColor string `json:"fixedColor,omitzero"`
-}
-
-// A Mapping replaces some values by a text and a color.
-type Mapping struct {
-	Type    string `json:"type"`
-	Options any    `json:"options"`
-}
-
-// Thresholds color values by size.
-type Thresholds struct {
-	Mode  string `json:"mode"`
-	Steps []Step `json:"steps"`
-}
-
-// A Step is a color from a value upwards; the first has none.
-type Step struct {
-	Color string   `json:"color"`
-	Value *float64 `json:"value"`
-}
-
-// An Override changes the look of some values.
-type Override struct {
-	Matcher    Matcher    `json:"matcher"`
-	Properties []Property `json:"properties"`
-}
-
-// A Matcher chooses values.
-type Matcher struct {
-	ID      string `json:"id"`
-	Options string `json:"options"`
-}
-
-// A Property is what an override sets.
-type Property struct {
-	ID    string `json:"id"`
-	Value any    `json:"value"`
+func read(name string, into any) error {
+	text, err := files.ReadFile(name)
+	if err == nil {
+		err = yaml.UnmarshalStrict(text, into)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
 }

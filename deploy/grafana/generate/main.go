@@ -22,11 +22,11 @@ func main() {
 }
 
 func dashboards(dir string) error {
-	for name, d := range grafana.All() {
-		text, err := d.Encode()
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
+	all, err := grafana.Dashboards()
+	if err != nil {
+		return err
+	}
+	for name, text := range all {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
 			return err
 		}
