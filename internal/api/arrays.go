@@ -20,15 +20,8 @@ const (
 
 // listArrays implements GET /v1/arrays.
 func (s *server) listArrays(x *requestState) error {
-	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
-		return err
-	}
 	query := x.query()
-	size, err := integer(query, "page_size", 1, defaultPage)
-	if err != nil {
-		return err
-	}
-	size = min(size, maxPage)
+	size := min(integer(query, "page_size", defaultPage), maxPage)
 	// Request one more to detect a next page.
 	list, err := s.Arrays.List(x, x.principal.Tenant, query.Get("after"), int(size)+1)
 	if err != nil {
@@ -55,10 +48,6 @@ func (s *server) listArrays(x *requestState) error {
 
 // getArray implements GET /v1/arrays/{array_name}: the description of an array, or its file.
 func (s *server) getArray(x *requestState) error {
-	media, err := negotiate(x.req.Header, mediaJSON, mediaNPY)
-	if err != nil {
-		return err
-	}
 	p, err := precondition(x.req.Header)
 	if err != nil {
 		return err
@@ -74,7 +63,7 @@ func (s *server) getArray(x *requestState) error {
 		s.describeArray(x, &a)
 		return x.writeNothing(http.StatusNotModified)
 	}
-	if media == mediaNPY {
+	if x.media == mediaNPY {
 		return s.writeArrayFile(x, x.param("array_name"))
 	}
 	s.describeArray(x, &a)
@@ -94,9 +83,6 @@ func arrayTag(a *job.Array) string { return `"` + a.SHA256 + `"` }
 
 // deleteArray implements DELETE /v1/arrays/{array_name}.
 func (s *server) deleteArray(x *requestState) error {
-	if err := x.mayWrite(); err != nil {
-		return err
-	}
 	p, err := precondition(x.req.Header)
 	if err != nil {
 		return err
@@ -114,12 +100,6 @@ const minUploadMemory = 128 << 10
 // putArray implements PUT /v1/arrays/{array_name}. It streams the body through a buffer; an upload may take any time as
 // long as it arrives at minRate.
 func (s *server) putArray(x *requestState) error {
-	if err := x.mayWrite(); err != nil {
-		return err
-	}
-	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
-		return err
-	}
 	if media, _, err := mime.ParseMediaType(x.req.Header.Get("Content-Type")); err != nil ||
 		media != mediaNPY && media != mediaBytes || x.req.Header.Get("Content-Encoding") != "" {
 		x.set("Accept", mediaNPY+", "+mediaBytes)

@@ -92,12 +92,8 @@ func (d *document) write() error {
 
 // getIndex implements GET /.
 func (s *server) getIndex(x *requestState) error {
-	media, err := negotiate(x.req.Header, mediaJSON, mediaHTML)
-	if err != nil {
-		return err
-	}
 	x.Header()["Vary"] = varyAccept
-	if media == mediaHTML {
+	if x.media == mediaHTML {
 		return (&document{x: x, media: mediaHTML + "; charset=utf-8", policy: docsPolicy, cache: "no-cache", body: indexPage}).write()
 	}
 	return (&document{x: x, media: mediaJSON, cache: "no-cache", body: []byte(indexJSON)}).write()
@@ -145,9 +141,6 @@ func (s *server) getProblem(x *requestState) error {
 
 // listKinds implements GET /v1/kinds.
 func (s *server) listKinds(x *requestState) error {
-	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
-		return err
-	}
 	return (&document{x: x, media: mediaJSON, cache: "private, no-cache", body: s.kinds}).write()
 }
 

@@ -18,22 +18,11 @@ const (
 
 // getJobEvents implements GET /v1/jobs/{job_id}/events.
 func (s *server) getJobEvents(x *requestState) error {
-	ints, err := x.ints()
-	if err != nil {
-		return err
-	}
-	media, err := negotiate(x.req.Header, mediaSSE, mediaNDJSON)
-	if err != nil {
-		return err
-	}
-	after, where, name := uint64(0), "parameter", "after"
-	if n, err := integer(x.query(), "after", 0, 0); err != nil {
-		return err
-	} else if n > 0 {
-		after = uint64(n)
-	}
+	ints := x.ints()
+	after, where, name := uint64(integer(x.query(), "after", 0)), "parameter", "after"
 	if last := x.req.Header.Get("Last-Event-Id"); last != "" {
 		where, name = "header", "Last-Event-ID"
+		var err error
 		if after, err = strconv.ParseUint(last, 10, 63); err != nil {
 			return malformed(where, name, notAnEvent)
 		}
@@ -52,7 +41,7 @@ func (s *server) getJobEvents(x *requestState) error {
 		s.setAge(x)
 		return x.writeNothing(http.StatusNoContent)
 	}
-	return (&eventStream{srv: s, ctx: x, x: x, job: j, after: after, ints: ints, sse: media == mediaSSE}).write()
+	return (&eventStream{srv: s, ctx: x, x: x, job: j, after: after, ints: ints, sse: x.media == mediaSSE}).write()
 }
 
 // notAnEvent is the error for a cursor beyond the job's log, because such a stream would skip every event up to the

@@ -13,13 +13,7 @@ import (
 
 // getJob implements GET /v1/jobs/{job_id}.
 func (s *server) getJob(x *requestState) error {
-	ints, err := x.ints()
-	if err != nil {
-		return err
-	}
-	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
-		return err
-	}
+	ints := x.ints()
 	if err := s.refresh(x); err != nil {
 		return err
 	}
@@ -73,16 +67,7 @@ func (s *server) find(x *requestState) (job.Job, error) {
 
 // cancelJob implements POST /v1/jobs/{job_id}/cancel.
 func (s *server) cancelJob(x *requestState) error {
-	ints, err := x.ints()
-	if err != nil {
-		return err
-	}
-	if err := x.mayWrite(); err != nil {
-		return err
-	}
-	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
-		return err
-	}
+	ints := x.ints()
 	id := x.jobID()
 	if id == (job.ID{}) {
 		return job.ErrNotFound
@@ -126,9 +111,6 @@ func (s *server) stopped(ctx context.Context, j job.Job) (job.Job, error) {
 
 // deleteJob implements DELETE /v1/jobs/{job_id}.
 func (s *server) deleteJob(x *requestState) error {
-	if err := x.mayWrite(); err != nil {
-		return err
-	}
 	id := x.jobID()
 	if id == (job.ID{}) {
 		return job.ErrNotFound
@@ -151,13 +133,7 @@ const (
 
 // listJobs implements GET /v1/jobs.
 func (s *server) listJobs(x *requestState) error {
-	ints, err := x.ints()
-	if err != nil {
-		return err
-	}
-	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
-		return err
-	}
+	ints := x.ints()
 	q, possible, err := listQuery(x)
 	if err != nil {
 		return err
@@ -196,7 +172,7 @@ func listQuery(x *requestState) (q job.Query, possible bool, err error) {
 	for _, name := range params["state"] {
 		state, err := job.ParseState(name)
 		if err != nil {
-			return q, false, malformed("parameter", "state", "must be queued, running, cancelling, succeeded, failed or cancelled")
+			return q, false, err
 		}
 		q.States = append(q.States, state)
 	}
@@ -216,11 +192,7 @@ func listQuery(x *requestState) (q job.Query, possible bool, err error) {
 			return q, false, malformed("parameter", "label", "at most 16 different keys")
 		}
 	}
-	size, err := integer(params, "page_size", 1, defaultPage)
-	if err != nil {
-		return q, false, err
-	}
-	q.Limit = int(min(size, maxPage))
+	q.Limit = int(min(integer(params, "page_size", defaultPage), maxPage))
 	if params.Has("page_token") {
 		before, ok := readPageToken(&q, params.Get("page_token"))
 		if !ok {

@@ -12,9 +12,6 @@ import (
 
 // listNodes implements GET /v1/nodes.
 func (s *server) listNodes(x *requestState) error {
-	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
-		return err
-	}
 	nodes, err := s.Nodes.Nodes(x)
 	if err != nil {
 		return err

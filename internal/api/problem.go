@@ -23,6 +23,8 @@ type problemType struct {
 	title string
 	// retryable is true if the same request may succeed later.
 	retryable bool
+	// help is the detail of an error without one.
+	help string
 }
 
 // Types that the code uses directly.
@@ -32,7 +34,7 @@ var (
 	forbidden           = problemType{status: http.StatusForbidden, name: "forbidden", title: "The API key does not allow this"}
 	hostNotAllowed      = problemType{status: http.StatusMisdirectedRequest, name: "host-not-allowed", title: "The host is not allowed"}
 	originNotAllowed    = problemType{status: http.StatusForbidden, name: "origin-not-allowed", title: "The origin is not allowed"}
-	payloadTooLarge     = problemType{match: job.ErrTooLarge, status: http.StatusRequestEntityTooLarge, name: "payload-too-large", title: "The body is too large"}
+	payloadTooLarge     = problemType{match: job.ErrTooLarge, status: http.StatusRequestEntityTooLarge, name: "payload-too-large", title: "The body is too large", help: "The array exceeds the size limit of the server."}
 	validationError     = problemType{status: http.StatusUnprocessableEntity, name: "validation-error", title: "The submission is not valid"}
 	noSuchResource      = problemType{status: http.StatusNotFound, title: "Not Found"}
 	methodNotAllowed    = problemType{status: http.StatusMethodNotAllowed, title: "Method Not Allowed"}
@@ -45,36 +47,20 @@ var (
 
 // problemTable maps the sentinels of other packages.
 var problemTable = []problemType{
-	{job.ErrNotFound, http.StatusNotFound, "job-not-found", "Job not found", false},
-	{job.ErrExpired, http.StatusGone, "job-expired", "The job has expired", false},
-	{job.ErrNotFinished, http.StatusConflict, "job-not-finished", "The job has not finished", false},
-	{job.ErrKeyInProgress, http.StatusConflict, "idempotency-in-progress", "A request with this idempotency key is in progress", true},
-	{job.ErrKeyReused, http.StatusUnprocessableEntity, "idempotency-key-reused", "The idempotency key was used with another body", false},
-	{job.ErrArrayNotFound, http.StatusNotFound, "array-not-found", "Array not found", false},
-	{job.ErrArrayInUse, http.StatusConflict, "array-in-use", "The array is in use", true},
-	{job.ErrArrayDamaged, http.StatusInternalServerError, "array-damaged", "The stored array is damaged", false},
-	{job.ErrPrecondition, http.StatusPreconditionFailed, "precondition-failed", "The precondition failed", false},
+	{job.ErrNotFound, http.StatusNotFound, "job-not-found", "Job not found", false, "The tenant has no job with this id. GET /v1/jobs lists its jobs."},
+	{job.ErrExpired, http.StatusGone, "job-expired", "The job has expired", false, "The job was deleted, or its retention has passed. A submission can set a longer retention."},
+	{job.ErrNotFinished, http.StatusConflict, "job-not-finished", "The job has not finished", false, "Wait for the job with Prefer: wait=30, follow its events, or cancel it."},
+	{job.ErrKeyInProgress, http.StatusConflict, "idempotency-in-progress", "A request with this idempotency key is in progress", true, "Repeat the request after Retry-After. It returns the same job."},
+	{job.ErrKeyReused, http.StatusUnprocessableEntity, "idempotency-key-reused", "The idempotency key was used with another body", false, "A repeated request must have the same body, byte for byte. Use a fresh Idempotency-Key for another submission."},
+	{job.ErrArrayNotFound, http.StatusNotFound, "array-not-found", "Array not found", false, "The tenant has no array with this name. GET /v1/arrays lists its arrays."},
+	{job.ErrArrayInUse, http.StatusConflict, "array-in-use", "The array is in use", true, "Wait for the jobs that use the array, or cancel them."},
+	{job.ErrArrayDamaged, http.StatusInternalServerError, "array-damaged", "The stored array is damaged", false, "The stored file does not match its checksum. Upload the array again, or delete it."},
+	{job.ErrPrecondition, http.StatusPreconditionFailed, "precondition-failed", "The precondition failed", false, "The resource does not match If-Match or If-None-Match; nothing was changed. Read it again."},
 	payloadTooLarge,
-	{job.ErrQuota, http.StatusTooManyRequests, "quota-exceeded", "The quota is exceeded", true},
-	{job.ErrQueueFull, http.StatusServiceUnavailable, "queue-full", "The service is full", true},
-	{job.ErrDraining, http.StatusServiceUnavailable, "shutting-down", "The service is shutting down", true},
-	{job.ErrStorage, http.StatusServiceUnavailable, "storage-unavailable", "The storage is unavailable", true},
-}
-
-// problemHelp has the details of errors without one.
-var problemHelp = map[error]string{
-	job.ErrNotFound:      "The tenant has no job with this id. GET /v1/jobs lists its jobs.",
-	job.ErrExpired:       "The job was deleted, or its retention has passed. A submission can set a longer retention.",
-	job.ErrNotFinished:   "Wait for the job with Prefer: wait=30, follow its events, or cancel it.",
-	job.ErrKeyInProgress: "Repeat the request after Retry-After. It returns the same job.",
-	job.ErrKeyReused:     "A repeated request must have the same body, byte for byte. Use a fresh Idempotency-Key for another submission.",
-	job.ErrArrayNotFound: "The tenant has no array with this name. GET /v1/arrays lists its arrays.",
-	job.ErrArrayInUse:    "Wait for the jobs that use the array, or cancel them.",
-	job.ErrArrayDamaged:  "The stored file does not match its checksum. Upload the array again, or delete it.",
-	job.ErrPrecondition:  "The resource does not match If-Match or If-None-Match; nothing was changed. Read it again.",
-	job.ErrTooLarge:      "The array exceeds the size limit of the server.",
-	job.ErrDraining:      "Repeat the request after Retry-After.",
-	job.ErrStorage:       "Nothing was stored. Repeat the request after Retry-After.",
+	{job.ErrQuota, http.StatusTooManyRequests, "quota-exceeded", "The quota is exceeded", true, ""},
+	{job.ErrQueueFull, http.StatusServiceUnavailable, "queue-full", "The service is full", true, ""},
+	{job.ErrDraining, http.StatusServiceUnavailable, "shutting-down", "The service is shutting down", true, "Repeat the request after Retry-After."},
+	{job.ErrStorage, http.StatusServiceUnavailable, "storage-unavailable", "The storage is unavailable", true, "Nothing was stored. Repeat the request after Retry-After."},
 }
 
 // A problem is an error response.
@@ -117,7 +103,7 @@ func problemOf(err error) *problem {
 		if !errors.Is(err, entry.match) {
 			continue
 		}
-		p := &problem{entry: entry, detail: problemHelp[entry.match]}
+		p := &problem{entry: entry, detail: entry.help}
 		if rejection, ok := errors.AsType[*job.Rejection](err); ok {
 			if p.retryAfter = rejection.RetryAfter; rejection.Detail != "" {
 				p.detail = sentence(rejection.Detail)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -22,7 +24,11 @@ type queryParam struct {
 	repeats bool
 	// integer is true if values must be JSON integers, without plus sign and leading zeros.
 	integer bool
-	// minLength and maxLength bound the bytes of a value; maxLength 0 is no bound.
+	// enum has the values of an enumeration.
+	enum []string
+	// minimum bounds an integer.
+	minimum int64
+	// minLength and maxLength bound the characters of a value; maxLength 0 is no bound.
 	minLength, maxLength int
 }
 
@@ -32,10 +38,15 @@ type queryParams map[routeKey][]queryParam
 // newQueryParams parses the query parameters of the contract.
 func newQueryParams() (queryParams, error) {
 	type schema struct {
-		Ref       string `yaml:"$ref"`
-		Type      any    `yaml:"type"`
-		MinLength int    `yaml:"minLength"`
-		MaxLength int    `yaml:"maxLength"`
+		Ref   string `yaml:"$ref"`
+		Type  any    `yaml:"type"`
+		Items struct {
+			Ref string `yaml:"$ref"`
+		} `yaml:"items"`
+		Enum      []string `yaml:"enum"`
+		Minimum   int64    `yaml:"minimum"`
+		MinLength int      `yaml:"minLength"`
+		MaxLength int      `yaml:"maxLength"`
 	}
 	type parameter struct {
 		Ref    string `yaml:"$ref"`
@@ -77,14 +88,16 @@ func newQueryParams() (queryParams, error) {
 				if p.In != "query" {
 					continue
 				}
-				if name, ok := strings.CutPrefix(p.Schema.Ref, refPrefix); ok {
+				s := p.Schema
+				repeats := s.Type == "array"
+				if name, ok := strings.CutPrefix(s.Ref+s.Items.Ref, refPrefix); ok {
 					node := doc.Components.Schemas[name]
-					if err := node.Decode(&p.Schema); err != nil {
+					if err := node.Decode(&s); err != nil {
 						return nil, fmt.Errorf("api: openapi.yaml: %s: %w", name, err)
 					}
 				}
 				params[key] = append(params[key], queryParam{
-					p.Name, p.Schema.Type == "array", p.Schema.Type == "integer", p.Schema.MinLength, p.Schema.MaxLength,
+					p.Name, repeats, s.Type == "integer", s.Enum, s.Minimum, s.MinLength, s.MaxLength,
 				})
 			}
 		}
@@ -157,8 +170,12 @@ func readQuery(raw string, params []queryParam) error {
 			addError("the value " + err.Error())
 		case text == "" && known.minLength > 0:
 			addError("must not be empty; leave the parameter out for no value")
-		case known.integer && !isInteger(text):
-			addError("must be an integer, in decimal without leading zeros")
+		case known.integer:
+			if err := known.checkInteger(text); err != nil {
+				addError(err.Error())
+			}
+		case known.enum != nil && !slices.Contains(known.enum, text):
+			addError("must be one of " + strings.Join(known.enum, ", "))
 		case known.maxLength > 0 && utf8.RuneCountInString(text) > known.maxLength:
 			addError("must have at most " + strconv.Itoa(known.maxLength) + " characters")
 		}
@@ -169,13 +186,20 @@ func readQuery(raw string, params []queryParam) error {
 	return p
 }
 
-// isInteger reports whether a text is a JSON integer.
-func isInteger(s string) bool {
-	digits := strings.TrimPrefix(s, "-")
-	if digits == "" || digits[0] == '0' && digits != "0" {
-		return false
+var jsonInteger = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
+
+// checkInteger checks that a text is a JSON integer of at least the minimum.
+func (p *queryParam) checkInteger(text string) error {
+	n, err := strconv.ParseInt(text, 10, 64)
+	switch {
+	case !jsonInteger.MatchString(text):
+		return errors.New("must be an integer, in decimal without leading zeros")
+	case err != nil:
+		return errors.New("does not have the type of this parameter, an integer below 2^63")
+	case n < p.minimum:
+		return fmt.Errorf("must be at least %d", p.minimum)
 	}
-	return strings.Trim(digits, "0123456789") == ""
+	return nil
 }
 
 // takes returns a sentence that lists the parameters of an operation.

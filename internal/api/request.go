@@ -32,6 +32,7 @@ type requestState struct {
 	started   time.Time
 	requestID string
 	principal tenant.Principal
+	media     string // of the response, negotiated
 	mode      mode
 	status    int
 	wrote     bool

@@ -85,20 +85,5 @@ func etag(j *job.Job, ints intEncoding) string {
 	return string(append(b, '"'))
 }
 
-// ints returns the int_encoding parameter.
-func (x *requestState) ints() (intEncoding, error) {
-	if x.req.URL.RawQuery == "" {
-		return intsAsNumbers, nil
-	}
-	q := x.req.URL.Query()
-	if !q.Has("int_encoding") {
-		return intsAsNumbers, nil
-	}
-	switch q.Get("int_encoding") {
-	case "number":
-		return intsAsNumbers, nil
-	case "string":
-		return intsAsStrings, nil
-	}
-	return false, malformed("parameter", "int_encoding", `must be "number" or "string"`)
-}
+// ints returns the int_encoding parameter, which checkQuery has validated.
+func (x *requestState) ints() intEncoding { return x.query().Get("int_encoding") == "string" }

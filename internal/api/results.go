@@ -17,34 +17,21 @@ const (
 
 // getJobResults implements GET /v1/jobs/{job_id}/results.
 func (s *server) getJobResults(x *requestState) error {
-	ints, err := x.ints()
-	if err != nil {
-		return err
-	}
-	media, err := negotiate(x.req.Header, mediaJSON, mediaNDJSON, mediaNPY)
-	if err != nil {
-		return err
-	}
+	ints := x.ints()
 	query := x.query()
 	byIndex := query.Get("order") == "index"
-	if order := query.Get("order"); query.Has("order") && !byIndex && order != "completed" {
-		return malformed("parameter", "order", `must be "completed" or "index"`)
-	}
-	limit, err := integer(query, "limit", 1, defaultItems)
-	if err != nil {
-		return err
-	}
-	bounded := media == mediaJSON || query.Has("limit")
-	if media == mediaJSON {
+	limit := integer(query, "limit", defaultItems)
+	bounded := x.media == mediaJSON || query.Has("limit")
+	if x.media == mediaJSON {
 		limit = min(limit, maxItems)
 	}
 	least := int64(0)
 	if byIndex {
 		least = -1
 	}
-	after, err := integer(query, "after", least, least)
-	if err != nil {
-		return err
+	after := integer(query, "after", least)
+	if after < least {
+		return malformed("parameter", "after", "must be at least 0")
 	}
 	if err := s.refresh(x); err != nil {
 		return err
@@ -53,7 +40,7 @@ func (s *server) getJobResults(x *requestState) error {
 	if err != nil {
 		return err
 	}
-	if media == mediaNPY {
+	if x.media == mediaNPY {
 		return s.writeNPY(x, &j)
 	}
 	if !byIndex {
@@ -72,7 +59,7 @@ func (s *server) getJobResults(x *requestState) error {
 	} else {
 		return job.ErrNotFinished
 	}
-	if media == mediaNDJSON {
+	if x.media == mediaNDJSON {
 		return (*ndjsonResults)(a).write()
 	}
 	return a.write()

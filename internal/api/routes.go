@@ -9,34 +9,43 @@ import (
 	"github.com/go-chi/chi/v5"
 )
 
-// An operation handles one request. If it returns an error after the response has begun, the connection is aborted.
-type operation func(x *requestState) error
+// An operation handles the requests of one route and method.
+type operation struct {
+	// run handles one request. If it returns an error after the response has begun, the connection is aborted.
+	run func(x *requestState) error
+	// offers are the media types of the response, the preferred first; nil if Accept does not matter.
+	offers []string
+	// writes is true for an operation that read-only keys must not use.
+	writes bool
+}
+
+var offersJSON = []string{mediaJSON}
 
 // operations returns the operations of openapi.yaml. TestContract compares them.
 func (s *server) operations() map[routeKey]operation {
 	return map[routeKey]operation{
-		{"GET", "/"}:                          s.getIndex,
-		{"GET", "/docs"}:                      s.getDocs,
-		{"GET", "/docs/{asset}"}:              s.getDocsAsset,
-		{"GET", "/openapi.yaml"}:              s.getSpec,
-		{"GET", "/openapi.json"}:              s.getSpecJSON,
-		{"GET", "/problems/{problem}"}:        s.getProblem,
-		{"GET", "/livez"}:                     s.getLivez,
-		{"GET", "/readyz"}:                    s.getReadyz,
-		{"POST", "/v1/jobs"}:                  s.submitJob,
-		{"GET", "/v1/jobs"}:                   s.listJobs,
-		{"POST", "/v1/jobs:batch"}:            s.submitBatch,
-		{"GET", "/v1/jobs/{job_id}"}:          s.getJob,
-		{"DELETE", "/v1/jobs/{job_id}"}:       s.deleteJob,
-		{"POST", "/v1/jobs/{job_id}/cancel"}:  s.cancelJob,
-		{"GET", "/v1/jobs/{job_id}/results"}:  s.getJobResults,
-		{"GET", "/v1/jobs/{job_id}/events"}:   s.getJobEvents,
-		{"GET", "/v1/arrays"}:                 s.listArrays,
-		{"PUT", "/v1/arrays/{array_name}"}:    s.putArray,
-		{"GET", "/v1/arrays/{array_name}"}:    s.getArray,
-		{"DELETE", "/v1/arrays/{array_name}"}: s.deleteArray,
-		{"GET", "/v1/kinds"}:                  s.listKinds,
-		{"GET", "/v1/nodes"}:                  s.listNodes,
+		{"GET", "/"}:                          {run: s.getIndex, offers: []string{mediaJSON, mediaHTML}},
+		{"GET", "/docs"}:                      {run: s.getDocs},
+		{"GET", "/docs/{asset}"}:              {run: s.getDocsAsset},
+		{"GET", "/openapi.yaml"}:              {run: s.getSpec},
+		{"GET", "/openapi.json"}:              {run: s.getSpecJSON},
+		{"GET", "/problems/{problem}"}:        {run: s.getProblem},
+		{"GET", "/livez"}:                     {run: s.getLivez},
+		{"GET", "/readyz"}:                    {run: s.getReadyz},
+		{"POST", "/v1/jobs"}:                  {run: s.submitJob, offers: offersJSON, writes: true},
+		{"GET", "/v1/jobs"}:                   {run: s.listJobs, offers: offersJSON},
+		{"POST", "/v1/jobs:batch"}:            {run: s.submitBatch, offers: offersJSON, writes: true},
+		{"GET", "/v1/jobs/{job_id}"}:          {run: s.getJob, offers: offersJSON},
+		{"DELETE", "/v1/jobs/{job_id}"}:       {run: s.deleteJob, writes: true},
+		{"POST", "/v1/jobs/{job_id}/cancel"}:  {run: s.cancelJob, offers: offersJSON, writes: true},
+		{"GET", "/v1/jobs/{job_id}/results"}:  {run: s.getJobResults, offers: []string{mediaJSON, mediaNDJSON, mediaNPY}},
+		{"GET", "/v1/jobs/{job_id}/events"}:   {run: s.getJobEvents, offers: []string{mediaSSE, mediaNDJSON}},
+		{"GET", "/v1/arrays"}:                 {run: s.listArrays, offers: offersJSON},
+		{"PUT", "/v1/arrays/{array_name}"}:    {run: s.putArray, offers: offersJSON, writes: true},
+		{"GET", "/v1/arrays/{array_name}"}:    {run: s.getArray, offers: []string{mediaJSON, mediaNPY}},
+		{"DELETE", "/v1/arrays/{array_name}"}: {run: s.deleteArray, writes: true},
+		{"GET", "/v1/kinds"}:                  {run: s.listKinds, offers: offersJSON},
+		{"GET", "/v1/nodes"}:                  {run: s.listNodes, offers: offersJSON},
 	}
 }
 
@@ -44,11 +53,11 @@ func (s *server) operations() map[routeKey]operation {
 func (s *server) newRouter() chi.Router {
 	router := chi.NewRouter()
 	checked := router.With(s.checkQuery)
-	for key, run := range s.operations() {
+	for key, op := range s.operations() {
 		checked.MethodFunc(key.method, key.route, func(_ http.ResponseWriter, r *http.Request) {
 			x := requestStateOf(r.Context())
 			x.req = r
-			if err := run(x); err != nil {
+			if err := op.serve(x); err != nil {
 				s.fail(x, r, err)
 			}
 		})
@@ -56,6 +65,19 @@ func (s *server) newRouter() chi.Router {
 	router.NotFound(s.notFound)
 	router.MethodNotAllowed(s.methodNotAllowed)
 	return router
+}
+
+// serve checks the key's access and negotiates the media type before it runs the operation.
+func (op *operation) serve(x *requestState) (err error) {
+	if op.writes && x.principal.ReadOnly {
+		return &problem{entry: forbidden, detail: "This API key is read-only. Use another key to submit, cancel or delete."}
+	}
+	if op.offers != nil {
+		if x.media, err = negotiate(x.req.Header, op.offers...); err != nil {
+			return err
+		}
+	}
+	return op.run(x)
 }
 
 // param returns a decoded path parameter.
@@ -75,19 +97,12 @@ func (x *requestState) query() url.Values {
 	return x.req.URL.Query()
 }
 
-// integer returns an integer parameter of at least least, or absent if it is missing. Its errors are 400s.
-func integer(query url.Values, name string, least, absent int64) (int64, error) {
-	if !query.Has(name) {
-		return absent, nil
+// integer returns an integer parameter, which checkQuery has validated, or absent if it is missing.
+func integer(query url.Values, name string, absent int64) int64 {
+	if n, err := strconv.ParseInt(query.Get(name), 10, 64); err == nil {
+		return n
 	}
-	n, err := strconv.ParseInt(query.Get(name), 10, 64)
-	switch {
-	case err != nil:
-		return 0, malformed("parameter", name, "does not have the type of this parameter, an integer below 2^63")
-	case n < least:
-		return 0, malformed("parameter", name, "must be at least "+strconv.FormatInt(least, 10))
-	}
-	return n, nil
+	return absent
 }
 
 // writeJSON responds with a value as JSON.

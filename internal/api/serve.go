@@ -222,14 +222,6 @@ func (x *requestState) revoked() bool {
 	}
 }
 
-// mayWrite returns an error for read-only keys.
-func (x *requestState) mayWrite() error {
-	if x.principal.ReadOnly {
-		return &problem{entry: forbidden, detail: "This API key is read-only. Use another key to submit, cancel or delete."}
-	}
-	return nil
-}
-
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/docs/" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		w.Header().Set("Location", "../docs") // relative, for proxies that add a prefix to the path

@@ -16,13 +16,7 @@ import (
 
 // submitJob implements POST /v1/jobs.
 func (s *server) submitJob(x *requestState) error {
-	ints, err := x.ints()
-	if err != nil {
-		return err
-	}
-	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
-		return err
-	}
+	ints := x.ints()
 	wait := preferredWait(x.req.Header)
 	// Beyond MaxStreams the client gets the job immediately, and polls.
 	if wait > 0 && s.openStream() {
@@ -61,13 +55,7 @@ func (s *server) submitJob(x *requestState) error {
 
 // submitBatch implements POST /v1/jobs:batch.
 func (s *server) submitBatch(x *requestState) error {
-	ints, err := x.ints()
-	if err != nil {
-		return err
-	}
-	if _, err := negotiate(x.req.Header, mediaJSON); err != nil {
-		return err
-	}
+	ints := x.ints()
 	var body batchSubmission
 	if err := decodeBody(x, &body); err != nil {
 		return err
