@@ -13,7 +13,6 @@ import (
 
 // arrayFile is the response to a GET of an array that accepts the file.
 type arrayFile struct {
-	srv   *server
 	x     *requestState
 	array job.Array
 	file  job.ArrayFile
@@ -25,7 +24,7 @@ func (s *server) writeArrayFile(x *requestState, name string) error {
 	if err != nil {
 		return damaged(err)
 	}
-	return (&arrayFile{srv: s, x: x, array: a, file: f}).write()
+	return (&arrayFile{x: x, array: a, file: f}).write()
 }
 
 // damaged returns the error that clients see when a file differs from the uploaded one.
@@ -44,20 +43,20 @@ func (a *arrayFile) write() (err error) {
 		}
 	}()
 	x := a.x
-	if !a.srv.openStream() {
+	if !x.srv.openStream() {
 		return errStreams
 	}
-	defer a.srv.closeStream()
+	defer x.srv.closeStream()
 	x.mode = modeStream
 	h := x.Header()
-	a.srv.describeArray(x, &a.array)
+	x.srv.describeArray(x, &a.array)
 	h["Content-Type"] = []string{mediaNPY}
 	x.set("Content-Disposition", `attachment; filename="`+a.array.Name+`.npy"`)
 	if r := x.req.Header.Get("Range"); !strings.HasPrefix(r, "bytes=") {
 		x.req.Header.Del("Range") // RFC 9110, section 14.2: other units are ignored
 	}
 	content := &arrayContent{file: a}
-	w := &arrayWriter{requestState: x, srv: a.srv}
+	w := &arrayWriter{requestState: x}
 	http.ServeContent(w, x.req, "", time.Time{}, content)
 	switch {
 	case w.status == http.StatusRequestedRangeNotSatisfiable:
@@ -110,7 +109,6 @@ func (c *arrayContent) Seek(offset int64, whence int) (int64, error) {
 // piece, so that a read error still gets an error status. A 416 gets a problem as its body.
 type arrayWriter struct {
 	*requestState
-	srv    *server
 	status int
 	begun  bool
 	err    error

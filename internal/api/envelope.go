@@ -168,16 +168,7 @@ func readLabels(v jsontext.Value, errs *fields.Errors) map[string]string {
 }
 
 func validLabelKey(key string) bool {
-	if key == "" || len(key) > maxLabelKey {
-		return false
-	}
-	for i := range len(key) {
-		c := key[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '/' && c != '-' {
-			return false
-		}
-	}
-	return true
+	return key != "" && len(key) <= maxLabelKey && onlyLetters(key, "._/-")
 }
 
 func validLabelValue(value string) bool {

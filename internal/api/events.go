@@ -41,7 +41,7 @@ func (s *server) getJobEvents(x *requestState) error {
 		s.setAge(x)
 		return x.writeNothing(http.StatusNoContent)
 	}
-	return (&eventStream{srv: s, ctx: x, x: x, job: j, after: after, ints: ints, sse: x.media == mediaSSE}).write()
+	return (&eventStream{x: x, job: j, after: after, ints: ints, sse: x.media == mediaSSE}).write()
 }
 
 // notAnEvent is the error for a cursor beyond the job's log, because such a stream would skip every event up to the
@@ -70,8 +70,6 @@ func (s *server) reach(ctx context.Context, j job.Job, after uint64) (job.Job, e
 
 // An eventStream sends a job's events.
 type eventStream struct {
-	srv   *server
-	ctx   context.Context
 	x     *requestState
 	job   job.Job // as of the last read
 	after uint64  // seq of the last event sent
@@ -85,16 +83,16 @@ type eventStream struct {
 
 // write sends the events.
 func (e *eventStream) write() error {
-	if !e.srv.openStream() {
+	if !e.x.srv.openStream() {
 		return errStreams
 	}
-	defer e.srv.closeStream()
+	defer e.x.srv.closeStream()
 	e.x.mode = modeStream
 	h := e.x.Header()
 	h["Cache-Control"] = []string{"private, no-store"}
 	h["Vary"] = varyAccept
 	h["X-Accel-Buffering"] = []string{"no"}
-	e.srv.setAge(e.x)
+	e.x.srv.setAge(e.x)
 	defer e.idle()
 	e.buf = *getBuffer()
 	if h["Content-Type"] = []string{mediaNDJSON}; e.sse {
@@ -110,13 +108,13 @@ func (e *eventStream) write() error {
 
 // follow sends events until the job ends.
 func (e *eventStream) follow() error {
-	changed, stop := e.srv.Log.Watch(e.job.ID)
+	changed, stop := e.x.srv.Log.Watch(e.job.ID)
 	defer stop()
 	beat := time.NewTimer(heartbeat)
 	defer beat.Stop()
 	for {
 		// Read after Watch has started, so that no change is missed.
-		j, err := e.srv.Jobs.Get(e.ctx, e.job.Tenant, e.job.ID)
+		j, err := e.x.srv.Jobs.Get(e.x, e.job.Tenant, e.job.ID)
 		if err != nil {
 			return err
 		}
@@ -128,19 +126,19 @@ func (e *eventStream) follow() error {
 			return err
 		}
 		if e.job.State.Terminal() {
-			values, err := e.srv.values(e.ctx, &e.job, e.ints)
+			values, err := e.x.srv.values(e.x, &e.job, e.ints)
 			if err != nil {
 				return err
 			}
 			e.event("end", 0, func(b []byte) []byte {
-				view := e.srv.view(&e.job, e.ints)
+				view := e.x.srv.view(&e.job, e.ints)
 				view.values = values
 				return appendJob(b, &view)
 			})
 			return e.flush()
 		}
 		later := e.sendProgress(false)
-		stale := e.srv.stale()
+		stale := e.x.srv.stale()
 		if stale && e.sse {
 			e.buf = append(e.buf, ": this node is cut off from the cluster; reconnect\n\n"...)
 		}
@@ -160,10 +158,10 @@ func (e *eventStream) follow() error {
 			}
 		case <-e.x.principal.Revoked:
 			return errRevoked
-		case <-e.srv.Stopping.Done():
+		case <-e.x.srv.Stopping.Done():
 			return nil // no end event, so that the client reconnects
-		case <-e.ctx.Done():
-			return context.Cause(e.ctx)
+		case <-e.x.Done():
+			return context.Cause(e.x)
 		}
 	}
 }
@@ -171,7 +169,7 @@ func (e *eventStream) follow() error {
 // catchUp sends the events up to the job's Seq.
 func (e *eventStream) catchUp() error {
 	for e.after < e.job.Seq {
-		records, err := e.x.readLog(e.ctx, e.job.ID, e.after, logPage)
+		records, err := e.x.readLog(e.job.ID, e.after, logPage)
 		if err != nil {
 			return err
 		}
@@ -255,7 +253,7 @@ func (e *eventStream) sendProgress(now bool) (later time.Duration) {
 }
 
 func (e *eventStream) progressEvent() {
-	e.event("progress", 0, func(b []byte) []byte { return appendProgress(b, &e.job, e.srv.Wall()) })
+	e.event("progress", 0, func(b []byte) []byte { return appendProgress(b, &e.job, e.x.srv.Wall()) })
 }
 
 // keepAlive sends a line that clients ignore: a comment or, in formats without comments, the last progress again.
@@ -291,10 +289,10 @@ func (e *eventStream) flush() error {
 	if len(e.buf) == 0 {
 		return nil
 	}
-	err := e.srv.writeWithDeadline(e.x, e.buf)
+	err := e.x.srv.writeWithDeadline(e.x, e.buf)
 	e.buf = e.buf[:0]
 	if err == nil {
-		err = e.srv.flush(e.x)
+		err = e.x.srv.flush(e.x)
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -165,8 +166,7 @@ func quality(lines []string, offer string) float64 {
 		for line != "" {
 			var one string
 			one, line = cutUnquoted(line, ',')
-			media, params := cutUnquoted(one, ';')
-			media = strings.ToLower(strings.TrimSpace(media))
+			media, params, _ := mime.ParseMediaType(one) // after an invalid parameter media is set nevertheless
 			rank := 0
 			switch media {
 			case offer:
@@ -177,27 +177,21 @@ func quality(lines []string, offer string) float64 {
 				rank = 1
 			}
 			if rank > specific {
-				q, specific = qOf(params), rank
+				q, specific = qOf(params["q"]), rank
 			}
 		}
 	}
 	return q
 }
 
-func qOf(params string) float64 {
-	for params != "" {
-		var p string
-		p, params = cutUnquoted(params, ';')
-		name, value, _ := strings.Cut(strings.TrimSpace(p), "=")
-		if strings.EqualFold(name, "q") {
-			q, err := strconv.ParseFloat(value, 64)
-			if err != nil || q < 0 || q > 1 {
-				return 0
-			}
-			return q
-		}
+func qOf(text string) float64 {
+	if text == "" {
+		return 1
 	}
-	return 1
+	if q, err := strconv.ParseFloat(text, 64); err == nil && q >= 0 && q <= 1 {
+		return q
+	}
+	return 0
 }
 
 // byteSize formats a size for people.

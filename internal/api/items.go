@@ -1,10 +1,6 @@
 package api
 
-import (
-	"context"
-
-	"gather/internal/job"
-)
+import "gather/internal/job"
 
 // logPage is the approximate number of events and items that one read of the log returns.
 const logPage = 16384
@@ -20,11 +16,12 @@ func itemsOf(r *job.LogRecord) (block *job.Items, before uint64) {
 	return nil, 0
 }
 
+// An encoder appends an item in the format of a response.
+type encoder func(b []byte, it *job.Item) []byte
+
 // appendItems appends an event's items after a seq, encoded by line, up to limit items or until b reaches flushSize. It
 // returns their number and the seq of the last.
-func appendItems(
-	b []byte, r *job.LogRecord, after uint64, limit int64, line func([]byte, *job.Item) []byte,
-) (_ []byte, n int64, last uint64) {
+func appendItems(b []byte, r *job.LogRecord, after uint64, limit int64, line encoder) (_ []byte, n int64, last uint64) {
 	block, before := itemsOf(r)
 	if block == nil {
 		return b, 0, after
@@ -59,7 +56,7 @@ type reader interface {
 	// read appends the next items to b, up to limit items, until b reaches flushSize or the end of a page, and returns
 	// their number. If it appended none, more reports whether another item exists; otherwise whether one may exist. The
 	// appended bytes must be written before the next read.
-	read(ctx context.Context, b []byte, limit int64, line func([]byte, *job.Item) []byte) (_ []byte, n int64, more bool, err error)
+	read(b []byte, limit int64, line encoder) (_ []byte, n int64, more bool, err error)
 	// cursor returns the after parameter that continues where the last read ended.
 	cursor() int64
 }
@@ -76,12 +73,10 @@ type logReader struct {
 
 func (r *logReader) cursor() int64 { return r.last }
 
-func (r *logReader) read(
-	ctx context.Context, b []byte, limit int64, line func([]byte, *job.Item) []byte,
-) (_ []byte, n int64, more bool, err error) {
+func (r *logReader) read(b []byte, limit int64, line encoder) (_ []byte, n int64, more bool, err error) {
 	for r.after < r.end && n == 0 {
 		if len(r.records) == 0 {
-			if r.records, err = r.x.readLog(ctx, r.id, r.after, int(min(max(limit, 1), logPage))); err != nil {
+			if r.records, err = r.x.readLog(r.id, r.after, int(min(max(limit, 1), logPage))); err != nil {
 				return b, n, false, err
 			}
 			if len(r.records) == 0 { // the job was deleted meanwhile
@@ -116,12 +111,10 @@ type indexReader struct {
 
 func (r *indexReader) cursor() int64 { return r.after }
 
-func (r *indexReader) read(
-	ctx context.Context, b []byte, limit int64, line func([]byte, *job.Item) []byte,
-) (_ []byte, n int64, more bool, err error) {
+func (r *indexReader) read(b []byte, limit int64, line encoder) (_ []byte, n int64, more bool, err error) {
 	if len(r.items) == 0 && r.more {
 		// Request one more to detect a next item.
-		r.items, r.more, err = r.x.readByIndex(ctx, r.id, r.after, int(min(limit, logPage))+1)
+		r.items, r.more, err = r.x.readByIndex(r.id, r.after, int(min(limit, logPage))+1)
 		if err != nil {
 			return b, 0, false, err
 		}

@@ -30,7 +30,7 @@ func (s *server) getJob(x *requestState) error {
 			return err
 		}
 	}
-	resp := &jobResponse{srv: s, x: x, ints: ints, status: http.StatusOK}
+	resp := &jobResponse{x: x, ints: ints, status: http.StatusOK}
 	known := x.req.Header["If-None-Match"]
 	isKnown := func(j *job.Job) bool { return known != nil && matches(known, etag(j, ints)) }
 	if wait := preferredWait(x.req.Header); wait > 0 && s.openStream() {
@@ -82,7 +82,7 @@ func (s *server) cancelJob(x *requestState) error {
 	if err != nil {
 		return err
 	}
-	resp := &jobResponse{srv: s, x: x, job: &j, ints: ints, status: http.StatusAccepted}
+	resp := &jobResponse{x: x, job: &j, ints: ints, status: http.StatusAccepted}
 	if j.State.Terminal() {
 		resp.status = http.StatusOK
 	}
@@ -138,29 +138,29 @@ func (s *server) listJobs(x *requestState) error {
 	if err != nil {
 		return err
 	}
-	a := &listResponse{srv: s, x: x, ints: ints}
 	if !possible {
-		return a.write()
+		return s.writeList(x, nil, ints, "")
 	}
 	if err := s.refresh(x); err != nil {
 		return err
 	}
-	var next job.ID
 	if err := x.reserveRead(int64(q.Limit) * jobMemory); err != nil {
 		return err
 	}
-	if a.jobs, next, err = s.Jobs.List(x, q); err != nil {
+	jobs, before, err := s.Jobs.List(x, q)
+	if err != nil {
 		return err
 	}
 	size := 0
-	for i := range a.jobs {
-		size += 512 + len(a.jobs[i].Result) + len(a.jobs[i].Details)
+	for i := range jobs {
+		size += 512 + len(jobs[i].Result) + len(jobs[i].Details)
 	}
 	x.resizeRead(int64(size))
-	if next != (job.ID{}) {
-		a.next = pageToken(&q, next)
+	next := ""
+	if before != (job.ID{}) {
+		next = pageToken(&q, before)
 	}
-	return a.write()
+	return s.writeList(x, jobs, ints, next)
 }
 
 // listQuery parses the parameters of a listing. possible is false when no job can match all filters, because the query
@@ -203,29 +203,21 @@ func listQuery(x *requestState) (q job.Query, possible bool, err error) {
 	return q, possible, nil
 }
 
-// listResponse is the response of GET /v1/jobs.
-type listResponse struct {
-	srv  *server
-	x    *requestState
-	jobs []job.Job
-	ints intEncoding
-	next string
-}
-
-func (a *listResponse) write() error {
-	x, h := a.x, a.x.Header()
+// writeList writes a page of jobs with the token of the next page; "" after the last.
+func (s *server) writeList(x *requestState, jobs []job.Job, ints intEncoding, token string) error {
+	h := x.Header()
 	h["Content-Type"] = typeJSON
 	h["Cache-Control"] = privateNoCache
-	a.srv.setAge(x)
+	s.setAge(x)
 	tail := `,"next_page_token":null`
-	if a.next != "" {
+	if token != "" {
 		next := url.URL{Path: "/v1/jobs"}
 		params := x.req.URL.Query()
-		params.Set("page_token", a.next)
+		params.Set("page_token", token)
 		next.RawQuery = params.Encode()
 		x.set("Link", "<"+next.String()+`>; rel="next"`)
-		tail = `,"next_page_token":` + strconv.Quote(a.next)
+		tail = `,"next_page_token":` + strconv.Quote(token)
 	}
 	x.WriteHeader(http.StatusOK)
-	return a.srv.writeJobs(x, a.jobs, a.ints, tail)
+	return s.writeJobs(x, jobs, ints, tail)
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -16,8 +15,6 @@ import (
 
 // npyResponse is the result of a job as an .npy file.
 type npyResponse struct {
-	srv            *server
-	ctx            context.Context
 	x              *requestState
 	job            *job.Job
 	dtype          npy.Type
@@ -28,20 +25,11 @@ type npyResponse struct {
 	fits string
 }
 
-// writeNPY responds with the result of a job as an .npy file.
-func (s *server) writeNPY(x *requestState, j *job.Job) error {
-	a, err := s.npyOf(x, j)
-	if err != nil {
-		return err
-	}
-	return a.respond()
-}
-
-// npyOf returns the response for a job. It fails unless the job is a sum that succeeded, because only its result is an
-// array.
-func (s *server) npyOf(x *requestState, j *job.Job) (*npyResponse, error) {
+// writeNPY responds with the result of a job as an .npy file. It fails unless the job is a sum that succeeded, because
+// only its result is an array.
+func (x *requestState) writeNPY(j *job.Job) error {
 	if !j.State.Terminal() {
-		return nil, job.ErrNotFinished
+		return job.ErrNotFinished
 	}
 	var details struct {
 		DType    string  `json:"dtype"`
@@ -51,9 +39,9 @@ func (s *server) npyOf(x *requestState, j *job.Job) (*npyResponse, error) {
 		} `json:"overflow"`
 	}
 	if j.State != job.Succeeded || j.Details == nil || json.Unmarshal(j.Details, &details) != nil || details.DType == "" {
-		return nil, &problem{entry: notAcceptable, detail: "Only an array_sum that has succeeded has a result that is an array."}
+		return &problem{entry: notAcceptable, detail: "Only an array_sum that has succeeded has a result that is an array."}
 	}
-	a := &npyResponse{srv: s, ctx: x, x: x, job: j, shape: details.Shape, name: details.DType, fits: details.Overflow.DType}
+	a := &npyResponse{x: x, job: j, shape: details.Shape, name: details.DType, fits: details.Overflow.DType}
 	switch details.DType {
 	case "float64", "float32", "float16":
 		a.dtype, a.floats = npy.Type{Kind: 'f'}, true
@@ -64,19 +52,19 @@ func (s *server) npyOf(x *requestState, j *job.Job) (*npyResponse, error) {
 	}
 	bits, err := strconv.Atoi(string(bytes.TrimLeft([]byte(details.DType), "abcdefghijklmnopqrstuvwxyz")))
 	if err != nil {
-		return nil, fmt.Errorf("dtype of a result: %w", err)
+		return fmt.Errorf("dtype of a result: %w", err)
 	}
 	a.dtype.Size = bits / 8
-	return a, nil
+	return a.respond()
 }
 
 // respond writes the file. It reads the elements twice, page by page: first to check them, so that an element that does
 // not fit its dtype becomes an error instead of a truncated file, then to write them.
 func (a *npyResponse) respond() error {
-	if !a.srv.openStream() {
+	if !a.x.srv.openStream() {
 		return errStreams
 	}
-	defer a.srv.closeStream()
+	defer a.x.srv.closeStream()
 	want := npy.Header{Shape: a.shape}.Elements()
 	got := int64(0)
 	if err := a.elements(func(literal []byte) error {
@@ -102,7 +90,7 @@ func (a *npyResponse) respond() error {
 	h["Content-Type"] = []string{mediaNPY}
 	h["Cache-Control"] = privateNoCache
 	h["Vary"] = varyAccept
-	a.srv.setAge(a.x)
+	a.x.srv.setAge(a.x)
 	a.x.mode = modeStream
 	a.x.set("Content-Length", strconv.FormatInt(int64(header.Len())+want*int64(a.dtype.Size), 10))
 	a.x.set("Content-Disposition", `attachment; filename="`+a.job.ID.String()+`.npy"`)
@@ -127,14 +115,14 @@ func (a *npyResponse) write(header []byte) error {
 			*buf = append(*buf, byte(bits>>(8*i)))
 		}
 		if len(*buf) >= flushSize {
-			err = a.srv.writeWithDeadline(a.x, *buf)
+			err = a.x.srv.writeWithDeadline(a.x, *buf)
 			*buf = (*buf)[:0]
 		}
 		return err
 	}); err != nil {
 		return err
 	}
-	return a.srv.writeWithDeadline(a.x, *buf)
+	return a.x.srv.writeWithDeadline(a.x, *buf)
 }
 
 // elements yields the literals of the result in C order, from the job if it has them, otherwise from its items.
@@ -149,7 +137,7 @@ func (a *npyResponse) elements(yield func(literal []byte) error) error {
 	}
 	after := int64(-1)
 	for more := true; more; {
-		items, again, err := a.x.readByIndex(a.ctx, a.job.ID, after, logPage)
+		items, again, err := a.x.readByIndex(a.job.ID, after, logPage)
 		if err != nil {
 			return err
 		}

@@ -9,7 +9,8 @@ import (
 // so that "/v1/jobs%3Abatch" is "/v1/jobs:batch" (RFC 3986, section 6.2.2). An encoded slash stays encoded, because it
 // is part of a segment.
 func routePath(u *url.URL) string {
-	if u.RawPath == "" && isPlain(u.Path) {
+	// These characters are never percent-encoded.
+	if u.RawPath == "" && onlyLetters(u.Path, "/-._~:") {
 		return u.Path
 	}
 	segments := strings.Split(u.EscapedPath(), "/")
@@ -21,11 +22,11 @@ func routePath(u *url.URL) string {
 	return strings.Join(segments, "/")
 }
 
-// isPlain reports whether a path has only characters that are never percent-encoded.
-func isPlain(path string) bool {
-	for i := range len(path) {
-		c := path[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("/-._~:", rune(c)) {
+// onlyLetters reports whether a text has only ASCII letters, digits and the characters in more.
+func onlyLetters(text, more string) bool {
+	for i := range len(text) {
+		c := text[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && strings.IndexByte(more, c) < 0 {
 			return false
 		}
 	}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"time"
 
 	"gather/internal/job"
@@ -33,11 +32,11 @@ func (x *requestState) resizeRead(n int64) {
 }
 
 // readLog reads a page of a job's log.
-func (x *requestState) readLog(ctx context.Context, id job.ID, after uint64, limit int) ([]job.LogRecord, error) {
+func (x *requestState) readLog(id job.ID, after uint64, limit int) ([]job.LogRecord, error) {
 	if err := x.reserveRead(readMemory); err != nil {
 		return nil, err
 	}
-	records, err := x.srv.Log.Log(ctx, id, after, limit)
+	records, err := x.srv.Log.Log(x, id, after, limit)
 	size := 0
 	for i := range records {
 		size += job.EventBytes(records[i].Event)
@@ -47,11 +46,11 @@ func (x *requestState) readLog(ctx context.Context, id job.ID, after uint64, lim
 }
 
 // readByIndex reads a page of items and reports whether more may follow.
-func (x *requestState) readByIndex(ctx context.Context, id job.ID, after int64, limit int) (page []job.Item, more bool, err error) {
+func (x *requestState) readByIndex(id job.ID, after int64, limit int) (page []job.Item, more bool, err error) {
 	if err := x.reserveRead(readMemory); err != nil {
 		return nil, false, err
 	}
-	page, err = x.srv.Log.ItemsByIndex(ctx, id, after, limit)
+	page, err = x.srv.Log.ItemsByIndex(x, id, after, limit)
 	size := 0
 	for i := range page {
 		size += page[i].Bytes()

@@ -137,14 +137,5 @@ func newRequestID() string {
 
 // acceptRequestID reports whether a client's request id is safe in headers and logs.
 func acceptRequestID(id string) bool {
-	if id == "" || len(id) > 64 {
-		return false
-	}
-	for i := range len(id) {
-		c := id[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
-			return false
-		}
-	}
-	return true
+	return id != "" && len(id) <= 64 && onlyLetters(id, "._-")
 }

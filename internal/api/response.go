@@ -18,7 +18,6 @@ var (
 
 // jobResponse writes a job as the response of an operation.
 type jobResponse struct {
-	srv    *server
 	x      *requestState
 	job    *job.Job
 	values []byte // the items' values, encoded
@@ -32,7 +31,7 @@ type jobResponse struct {
 
 func (a *jobResponse) write() error {
 	x, h := a.x, a.x.Header()
-	view := a.srv.view(a.job, a.ints)
+	view := x.srv.view(a.job, a.ints)
 	view.values = a.values
 	h["Cache-Control"] = privateNoCache
 	h["Vary"] = varyPrefer

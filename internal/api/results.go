@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"net/http"
 	"strconv"
 
@@ -41,7 +40,7 @@ func (s *server) getJobResults(x *requestState) error {
 		return err
 	}
 	if x.media == mediaNPY {
-		return s.writeNPY(x, &j)
+		return x.writeNPY(&j)
 	}
 	if !byIndex {
 		if j, err = s.reach(x, j, uint64(after)); err != nil {
@@ -51,7 +50,7 @@ func (s *server) getJobResults(x *requestState) error {
 			return malformed("parameter", "after", notAnEvent)
 		}
 	}
-	a := &resultsResponse{srv: s, ctx: x, x: x, ints: ints, limit: limit, bounded: bounded, finished: j.State.Terminal()}
+	a := &resultsResponse{x: x, ints: ints, limit: limit, bounded: bounded, finished: j.State.Terminal()}
 	if !byIndex {
 		a.from = &logReader{x: x, id: j.ID, end: j.Seq, after: uint64(after), last: after}
 	} else if a.finished {
@@ -60,15 +59,13 @@ func (s *server) getJobResults(x *requestState) error {
 		return job.ErrNotFinished
 	}
 	if x.media == mediaNDJSON {
-		return (*ndjsonResults)(a).write()
+		return a.writeLines()
 	}
 	return a.write()
 }
 
 // resultsResponse is a page of results.
 type resultsResponse struct {
-	srv      *server
-	ctx      context.Context
 	x        *requestState
 	from     reader
 	ints     intEncoding
@@ -82,15 +79,15 @@ func (a *resultsResponse) headers(media string) {
 	h["Content-Type"] = []string{media}
 	h["Cache-Control"] = privateNoCache
 	h["Vary"] = varyAccept
-	a.srv.setAge(a.x)
+	a.x.srv.setAge(a.x)
 }
 
 // write streams a page, which ends at limit items or maxPageBytes.
 func (a *resultsResponse) write() error {
-	if !a.srv.openStream() {
+	if !a.x.srv.openStream() {
 		return errStreams
 	}
-	defer a.srv.closeStream()
+	defer a.x.srv.closeStream()
 	buf := getBuffer()
 	defer putBuffer(buf)
 	*buf = append(*buf, `{"items":[`...)
@@ -104,7 +101,7 @@ func (a *resultsResponse) write() error {
 	}
 	more := true
 	for left, sent := a.limit, 0; more; {
-		b, n, again, err := a.from.read(a.ctx, *buf, left, item)
+		b, n, again, err := a.from.read(*buf, left, item)
 		if *buf, more = b, again; err != nil {
 			return err // an error status if nothing was written yet; otherwise the connection is aborted
 		}
@@ -130,7 +127,7 @@ func (a *resultsResponse) send(b []byte) error {
 		a.headers(mediaJSON)
 		a.x.WriteHeader(http.StatusOK)
 	}
-	return a.srv.writeWithDeadline(a.x, b)
+	return a.x.srv.writeWithDeadline(a.x, b)
 }
 
 // appendEnd appends the members after the items and closes the object. more reports whether items are left.
@@ -142,17 +139,15 @@ func (a *resultsResponse) appendEnd(b []byte, more bool) []byte {
 	return append(b, "}\n"...)
 }
 
-// ndjsonResults streams results, one per line. The last line has the end of a page, because behind a proxy a truncated
-// response can look complete.
-type ndjsonResults resultsResponse
-
-func (a *ndjsonResults) write() error {
-	if !a.srv.openStream() {
+// writeLines streams results as NDJSON, one per line. The last line has the end of a page, because behind a proxy a
+// truncated response can look complete.
+func (a *resultsResponse) writeLines() error {
+	if !a.x.srv.openStream() {
 		return errStreams
 	}
-	defer a.srv.closeStream()
+	defer a.x.srv.closeStream()
 	a.x.mode = modeStream
-	(*resultsResponse)(a).headers(mediaNDJSON)
+	a.headers(mediaNDJSON)
 	if a.x.req.Method == http.MethodHead {
 		a.x.WriteHeader(http.StatusOK)
 		return nil
@@ -166,12 +161,12 @@ func (a *ndjsonResults) write() error {
 	line := func(b []byte, it *job.Item) []byte { return append(appendItem(b, it, a.ints), '\n') }
 	more := true
 	for more {
-		b, n, again, err := a.from.read(a.ctx, (*buf)[:0], left, line)
+		b, n, again, err := a.from.read((*buf)[:0], left, line)
 		if err != nil {
 			return err // an error status if nothing was written yet; otherwise the connection is aborted
 		}
 		if *buf = b; len(b) > 0 {
-			if err := a.srv.writeWithDeadline(a.x, b); err != nil {
+			if err := a.x.srv.writeWithDeadline(a.x, b); err != nil {
 				return abortStream(err)
 			}
 		}
@@ -180,6 +175,6 @@ func (a *ndjsonResults) write() error {
 		}
 		left -= n
 	}
-	*buf = (*resultsResponse)(a).appendEnd(append((*buf)[:0], '{'), more)
-	return abortStream(a.srv.writeWithDeadline(a.x, *buf))
+	*buf = a.appendEnd(append((*buf)[:0], '{'), more)
+	return abortStream(a.x.srv.writeWithDeadline(a.x, *buf))
 }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -29,7 +28,7 @@ func (s *server) submitJob(x *requestState) error {
 	if err := decodeBody(x, &body); err != nil {
 		return err
 	}
-	jobs, replayed, err := s.accept(x, x, &body.jobsBody, "jobs", wait > 0)
+	jobs, replayed, err := s.accept(x, &body.jobsBody, "jobs", wait > 0)
 	if err != nil {
 		return err
 	}
@@ -38,7 +37,7 @@ func (s *server) submitJob(x *requestState) error {
 	body.jobsBody = jobsBody{}
 	x.releaseBody()
 	resp := &jobResponse{
-		srv: s, x: x, job: &jobs[0], ints: ints, status: http.StatusAccepted, location: true, replayed: replayed,
+		x: x, job: &jobs[0], ints: ints, status: http.StatusAccepted, location: true, replayed: replayed,
 	}
 	if wait > 0 {
 		j, err := s.await(x, jobs[0], wait, func(j *job.Job) bool { return j.State.Terminal() })
@@ -60,19 +59,31 @@ func (s *server) submitBatch(x *requestState) error {
 	if err := decodeBody(x, &body); err != nil {
 		return err
 	}
-	jobs, replayed, err := s.accept(x, x, &body.jobsBody, "jobs:batch", false)
+	jobs, replayed, err := s.accept(x, &body.jobsBody, "jobs:batch", false)
 	if err != nil {
 		return err
 	}
-	return (&batchResponse{srv: s, x: x, jobs: jobs, ints: ints, replayed: replayed}).write()
+	h := x.Header()
+	h["Content-Type"] = typeJSON
+	h["Cache-Control"] = privateNoCache
+	if replayed {
+		x.set("Idempotency-Replayed", "true")
+	}
+	for i := range jobs {
+		if !jobs[i].State.Terminal() {
+			_, retryAfter := s.Executor.Outlook(&jobs[i])
+			x.set("Retry-After", strconv.FormatInt(ceilSeconds(retryAfter), 10))
+			break
+		}
+	}
+	x.WriteHeader(http.StatusAccepted)
+	return s.writeJobs(x, jobs, ints, "")
 }
 
 // accept validates a submission, reserves its idempotency key, checks the tenant's rate and submits the jobs. It
 // returns the submitted jobs, or (replayed) the jobs of an earlier request with the same key, which may have reached
 // another node after the reservation here.
-func (s *server) accept(ctx context.Context, x *requestState, body *jobsBody, route string, wait bool) (
-	jobs []job.Job, replayed bool, err error,
-) {
+func (s *server) accept(x *requestState, body *jobsBody, route string, wait bool) (jobs []job.Job, replayed bool, err error) {
 	text, err := idempotencyKey(x.req.Header)
 	if err != nil {
 		return nil, false, err
@@ -87,18 +98,18 @@ func (s *server) accept(ctx context.Context, x *requestState, body *jobsBody, ro
 		return nil, false, err
 	}
 	if key != nil {
-		prior, err := s.Keys.Reserve(ctx, *key)
+		prior, err := s.Keys.Reserve(x, *key)
 		if err != nil {
 			return nil, false, err
 		}
 		if len(prior) > 0 {
-			jobs, err = s.replay(ctx, x.principal.Tenant, prior)
+			jobs, err = s.replay(x, prior)
 			return jobs, true, err
 		}
 	}
-	jobs, err = s.submit(ctx, x, subs, key, wait)
+	jobs, err = s.submit(x, subs, key, wait)
 	if prior, ok := errors.AsType[*job.PriorError](err); ok {
-		jobs, err = s.replay(ctx, x.principal.Tenant, prior.IDs)
+		jobs, err = s.replay(x, prior.IDs)
 		return jobs, true, err
 	}
 	// With several jobs the executor has already prefixed the index.
@@ -128,7 +139,7 @@ func (s *server) submissions(x *requestState, body *jobsBody) ([]job.Submission,
 		if subs[i].Kind == "" || errs.Total() > fields.MaxListed {
 			continue
 		}
-		err := s.Kinds.Validate(x.req.Context(), x.principal.Tenant, subs[i].Kind, subs[i].Spec)
+		err := s.Kinds.Validate(x, x.principal.Tenant, subs[i].Kind, subs[i].Spec)
 		if own, ok := errors.AsType[*fields.Errors](err); ok {
 			errs.Merge(body.pointer(i), own)
 		} else if err != nil {
@@ -147,11 +158,9 @@ func (b *jobsBody) pointer(i int) string {
 }
 
 // submit deducts the jobs from the tenant's rate and passes them to the executor.
-func (s *server) submit(
-	ctx context.Context, x *requestState, subs []job.Submission, key *job.Key, wait bool,
-) ([]job.Job, error) {
+func (s *server) submit(x *requestState, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error) {
 	if s.Tenants == nil {
-		return s.Executor.Submit(ctx, subs, key, wait)
+		return s.Executor.Submit(x, subs, key, wait)
 	}
 	allowance, ok := s.Tenants.Take(x.principal.Tenant, len(subs), time.Now())
 	if !ok {
@@ -166,7 +175,7 @@ func (s *server) submit(
 		detail := fmt.Sprintf("%d more of %d jobs in %s", allowance.Left, allowance.Rate.Jobs, time.Duration(allowance.Rate.Window))
 		return nil, &job.Rejection{Err: job.ErrQuota, Reason: rejectedRate, Detail: detail, RetryAfter: allowance.Wait}
 	}
-	jobs, err := s.Executor.Submit(ctx, subs, key, wait)
+	jobs, err := s.Executor.Submit(x, subs, key, wait)
 	if err != nil {
 		s.Tenants.Return(x.principal.Tenant, len(subs), time.Now())
 		if allowance.Left += len(subs); allowance.Left == allowance.Rate.Jobs {
@@ -179,11 +188,11 @@ func (s *server) submit(
 
 // replay returns the current state of the jobs of an earlier request. It returns job.ErrExpired when one was deleted,
 // because keys may outlive their jobs.
-func (s *server) replay(ctx context.Context, tenant string, ids []job.ID) ([]job.Job, error) {
+func (s *server) replay(x *requestState, ids []job.ID) ([]job.Job, error) {
 	jobs := make([]job.Job, len(ids))
 	for i, id := range ids {
 		var err error
-		if jobs[i], err = s.Jobs.Get(ctx, tenant, id); errors.Is(err, job.ErrNotFound) || errors.Is(err, job.ErrExpired) {
+		if jobs[i], err = s.Jobs.Get(x, x.principal.Tenant, id); errors.Is(err, job.ErrNotFound) || errors.Is(err, job.ErrExpired) {
 			return nil, &job.Rejection{Err: job.ErrExpired, Detail: "The job that was submitted with this Idempotency-Key was deleted, or its retention has passed. Use a fresh key to submit it again."}
 		} else if err != nil {
 			return nil, err
@@ -204,33 +213,6 @@ func (x *requestState) setRate(a tenant.Allowance) {
 		t = ceilSeconds(a.Wait)
 	}
 	x.set("Ratelimit", `"jobs";r=`+strconv.Itoa(a.Left)+";t="+strconv.FormatInt(t, 10))
-}
-
-// batchResponse is the response of POST /v1/jobs:batch.
-type batchResponse struct {
-	srv      *server
-	x        *requestState
-	jobs     []job.Job
-	ints     intEncoding
-	replayed bool
-}
-
-func (a *batchResponse) write() error {
-	x, h := a.x, a.x.Header()
-	h["Content-Type"] = typeJSON
-	h["Cache-Control"] = privateNoCache
-	if a.replayed {
-		x.set("Idempotency-Replayed", "true")
-	}
-	for i := range a.jobs {
-		if !a.jobs[i].State.Terminal() {
-			_, retryAfter := a.srv.Executor.Outlook(&a.jobs[i])
-			x.set("Retry-After", strconv.FormatInt(ceilSeconds(retryAfter), 10))
-			break
-		}
-	}
-	x.WriteHeader(http.StatusAccepted)
-	return a.srv.writeJobs(x, a.jobs, a.ints, "")
 }
 
 // writeJobs writes {"jobs":[...]} with further members in tail. It encodes and writes in pieces.
