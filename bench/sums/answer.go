@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -46,6 +50,9 @@ func (m memory) answer(r request) (answer, error) {
 			delete(m, path)
 		}
 		return answer{}, nil
+	}
+	if r.Op == "bandwidth" {
+		return bandwidth(r.Path)
 	}
 	data, ok := m[r.Path]
 	if !ok {
@@ -95,6 +102,47 @@ var adder = exactsum.NewAdder()
 func view[T any](mem []byte) []T {
 	var zero T
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(mem))), len(mem)/int(unsafe.Sizeof(zero)))
+}
+
+// bandwidth sums a mapped file on all cores, whatever its type, and returns the shortest time of several.
+func bandwidth(path string) (answer, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return answer{}, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return answer{}, err
+	}
+	mem, err := syscall.Mmap(int(f.Fd()), 0, int(info.Size()), syscall.PROT_READ, syscall.MAP_SHARED)
+	if err != nil {
+		return answer{}, err
+	}
+	words := view[uint64](mem[:len(mem)&^7])
+	const piece = 1 << 18
+	best := time.Duration(math.MaxInt64)
+	for range 10 {
+		var next atomic.Int64
+		var wg sync.WaitGroup
+		began := time.Now()
+		for range runtime.GOMAXPROCS(0) {
+			wg.Go(func() {
+				var a exactsum.Accumulator
+				adder := exactsum.NewAdder()
+				for {
+					lo := int(next.Add(piece)) - piece
+					if lo >= len(words) {
+						return
+					}
+					adder.Uint64s(&a, words[lo:min(lo+piece, len(words))])
+				}
+			})
+		}
+		wg.Wait()
+		best = min(best, time.Since(began))
+	}
+	return answer{Seconds: best.Seconds()}, syscall.Munmap(mem)
 }
 
 // load reads the elements behind offset into memory as NumPy allocates it: of huge pages where the system has them.

@@ -2,12 +2,14 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"gather/internal/npy"
 )
@@ -31,8 +33,14 @@ func (f file) at(op string, times int) request {
 	return request{Op: op, Path: f.path, Offset: f.offset, Times: times}
 }
 
-// array writes an .npy file of elements of size bytes that next returns.
-func (l *lab) array(name string, size int, shape []int64, next func() float64) (f file, err error) {
+// array writes an .npy file of floats of size bytes that next returns.
+func (l *lab) array(name string, size int, shape []int64, next func() float64) (file, error) {
+	return l.arrayOf(name, storedArray{dtype: "f" + strconv.Itoa(size), shape: shape}, next)
+}
+
+// arrayOf writes an .npy file of the elements that next returns, in the order of memory.
+func (l *lab) arrayOf(name string, s storedArray, next func() float64) (f file, err error) {
+	size, shape := int(s.dtype[1]-'0'), s.shape
 	f = file{name: name, path: filepath.Join(l.dir, name+".npy"), shape: shape, bytes: int64(size)}
 	for _, n := range shape {
 		f.bytes *= n
@@ -42,13 +50,24 @@ func (l *lab) array(name string, size int, shape []int64, next func() float64) (
 		return f, err
 	}
 	w := bufio.NewWriterSize(out, 1<<20)
-	header, err := npy.WriteHeader(w, npy.Type{Kind: 'f', Size: size}, shape)
+	var head bytes.Buffer
+	header, err := npy.WriteHeader(&head, npy.Type{Kind: s.dtype[0], Size: size}, shape)
+	if err == nil {
+		text := head.Bytes()
+		if s.fortran { // the header is padded, and one letter shorter
+			text = bytes.Replace(text, []byte("'fortran_order': False,"), []byte("'fortran_order': True, "), 1)
+		}
+		_, err = w.Write(text)
+	}
 	f.offset = int64(header)
 	var word []byte
 	for n := f.bytes / int64(size); n > 0 && err == nil; n-- {
-		if size == 4 {
+		switch s.dtype {
+		case "i2":
+			word = binary.LittleEndian.AppendUint16(word[:0], uint16(int16(next())))
+		case "f4":
 			word = binary.LittleEndian.AppendUint32(word[:0], math.Float32bits(float32(next())))
-		} else {
+		default:
 			word = binary.LittleEndian.AppendUint64(word[:0], math.Float64bits(next()))
 		}
 		_, err = w.Write(word)

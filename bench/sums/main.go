@@ -120,7 +120,7 @@ func (l *lab) build(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	l.gather, err = startService(ctx, l.server)
+	l.gather, err = startService(ctx, l.server, "--array-bucket=file://"+l.dir, "--max-array=20GiB")
 	return err
 }
 

@@ -36,6 +36,7 @@ type request struct {
 	Source  string  `json:"source,omitempty"` // ones, file, memory
 	Shape   []int64 `json:"shape,omitempty"`
 	Chunks  any     `json:"chunks,omitempty"`
+	Axis    any     `json:"axis,omitempty"`
 	Workers int     `json:"workers,omitempty"`
 	Fill    float64 `json:"fill,omitempty"`
 }

@@ -49,7 +49,7 @@ def dask_sum(request):
         array = da.from_array(np.load(request["path"], mmap_mode="r"), chunks=chunks_of(request))
     else:
         array = da.from_array(resident(request["path"]), chunks=chunks_of(request))
-    total = array.sum()
+    total = array.sum(axis=request.get("axis"))
     workers = request.get("workers", 0)
     options = {"num_workers": workers} if workers else {}
     return lambda: total.compute(**options)
@@ -78,7 +78,7 @@ def answer(request):
         seconds, value = timed(lambda: x.sum(axis=0)[0], times)
     else:
         raise ValueError(op)
-    return {"seconds": seconds, "hex": float(value).hex()}
+    return {"seconds": seconds, "hex": float(np.ravel(value)[0]).hex()}
 
 
 for line in sys.stdin:

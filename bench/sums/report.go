@@ -11,7 +11,7 @@ import (
 
 // report is what a run found.
 type report struct {
-	targets, service, kernels, singles, chunks, identity, columns table
+	targets, service, axes, kernels, singles, chunks, identity, columns table
 
 	bars  bars
 	plots []*plot
@@ -20,8 +20,13 @@ type report struct {
 
 func newReport() *report {
 	return &report{
-		targets:  table{header: []string{"target", "gather", "other", "wanted", "measured", ""}},
-		service:  table{header: []string{"sum", "gather, POST to result", "Dask, compute() alone", "Dask / gather"}},
+		targets: table{header: []string{"target", "gather", "other", "wanted", "measured", ""}},
+		service: table{header: []string{"sum", "gather, POST to result", "Dask, compute() alone", "Dask / gather"}},
+		axes: table{
+			header: []string{"stored", "sum", "gather, PUT", "gather, file://", "Dask, file", "limit", "Dask / PUT", "Dask / file"},
+			note: "The limit is the time in which the kernel, on all cores, sums the mapped file: its bytes over the bandwidth of the " +
+				"memory at that moment. gather's times are from POST to result, with the result on disk.",
+		},
 		kernels:  table{header: []string{"size", "one core, float64", "GB/s", "against `np.sum`", "result", ""}},
 		singles:  table{header: []string{"size", "one core, float32", "GB/s", "against `np.sum`", "result"}},
 		chunks:   table{header: []string{"size", "chunks", "gather", "Dask, file", "Dask, memory", "file / gather", "memory / gather", "gather GB/s"}},
@@ -52,6 +57,7 @@ func (l *lab) measure(ctx context.Context) (*report, error) {
 	}{
 		{"generated", func() error { return l.generated(ctx, r) }},
 		{"stored", func() error { return l.stored(ctx, r) }},
+		{"axes", func() error { return l.alongAxes(ctx, r) }},
 		{"identity", func() error { return l.identity(ctx, r) }},
 	}
 	for i, s := range l.sizes() {
@@ -77,6 +83,7 @@ func (l *lab) measure(ctx context.Context) (*report, error) {
 	}{
 		{"Targets", &r.targets},
 		{"The whole service against Dask", &r.service},
+		{"Along every axis", &r.axes},
 		{"By the size of chunks", &r.chunks},
 		{"The kernel on one core", &r.kernels},
 		{"float32", &r.singles},
