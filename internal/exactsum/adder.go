@@ -20,6 +20,7 @@ type Adder struct {
 	upper, lower int128
 	buckets      *bucketTable
 	columns      *columnScratch
+	squares      *[2][blockLen]float64
 
 	wide   [blockLen]float64 // a block of another type, as float64
 	rest   [blockLen]float64 // the remainders of a block

@@ -61,14 +61,8 @@ func (a *Accumulator) Int() (*big.Int, bool) {
 	if m[point/64]&(1<<(point%64)-1) != 0 {
 		return nil, false
 	}
-	var buf [8 * words]byte
-	for i, w := range m {
-		for j := range 8 {
-			buf[len(buf)-1-8*i-j] = byte(w >> (8 * j))
-		}
-	}
-	z := new(big.Int).SetBytes(buf[:])
-	z.Rsh(z, point)
+	z := a.big()
+	z.Abs(z).Rsh(z, point)
 	if neg {
 		z.Neg(z)
 	}
