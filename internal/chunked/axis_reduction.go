@@ -3,8 +3,6 @@ package chunked
 import (
 	"context"
 	"slices"
-
-	"gather/internal/exactsum"
 )
 
 const (
@@ -236,32 +234,35 @@ func (o *axisReduction) run(ctx context.Context, w *Worker, task int, dst []byte
 	first, last, lo, hi := o.part(task)
 	kind := o.partialKind()
 	dst = append(dst, kind)
-	var r numberRange
+	ranges := newRanges(len(o.red.ops))
 	for i := first; i < last; i++ {
 		b := o.batch(i)
-		accs := w.columns(b.columns())
-		if err := o.addBatch(ctx, w, accs, b, lo, hi); err != nil {
+		sums := w.batch.reset(b.columns(), o.red.needs.more)
+		if err := o.addBatch(ctx, w, sums, b, lo, hi); err != nil {
 			return dst, err
 		}
-		accs = o.mergeInterleaved(accs)
-		for j := range accs {
+		for j := range o.mergeInterleaved(sums) {
 			if kind == partOfOutputs {
-				dst = appendAccumulator(dst, &accs[j])
+				dst = sums.append(dst, j)
 				continue
 			}
-			it := Item{o.itemIndex(b.first + int64(j)), numberOf(&accs[j], o.red.dtype)}
+			a, m := sums.at(j)
+			w.values = o.red.numbers(w.values[:0], a, m)
+			it := Item{o.itemIndex(b.first + j), w.values}
 			if err := yield(it); err != nil {
 				return dst, err
 			}
 			if kind == wholeOutputs {
-				dst = appendNumber(dst, it.Value)
+				for _, v := range it.Values {
+					dst = appendNumber(dst, v)
+				}
 			} else {
-				r.add(it)
+				ranges.add(it)
 			}
 		}
 	}
 	if kind == rangeOfOutputs {
-		dst = r.append(dst)
+		dst = ranges.append(dst)
 	}
 	return dst, nil
 }
@@ -277,36 +278,40 @@ func (o *axisReduction) partialKind() byte {
 	return rangeOfOutputs
 }
 
-// mergeInterleaved merges the columns of the same output, and moves the outputs to the front of accs.
-func (o *axisReduction) mergeInterleaved(accs []exactsum.Accumulator) []exactsum.Accumulator {
+// mergeInterleaved merges the columns of the same output, moves the outputs to the front, and returns their number.
+func (o *axisReduction) mergeInterleaved(s states) int64 {
+	columns := int64(s.len())
 	if o.interleave == 1 {
-		return accs
+		return columns
 	}
-	n := 0
-	for columns := accs; len(columns) > 0; columns = columns[o.interleave*o.width:] {
+	n := int64(0)
+	for first := int64(0); first < columns; first += o.interleave * o.width {
 		for i := range o.width {
 			for k := int64(1); k < o.interleave; k++ {
-				columns[i].Merge(&columns[k*o.width+i])
+				s.merge(first+i, s, first+k*o.width+i, &o.red)
 			}
-			accs[n] = columns[i] // never beyond the next column to read
+			s.sums[n] = s.sums[first+i] // never beyond the next column to read
+			if s.more != nil {
+				s.more[n] = s.more[first+i]
+			}
 			n++
 		}
 	}
-	return accs[:n]
+	return n
 }
 
 // addBatch adds positions lo to hi of every output of b.
-func (o *axisReduction) addBatch(ctx context.Context, w *Worker, accs []exactsum.Accumulator, b batch, lo, hi int64) error {
+func (o *axisReduction) addBatch(ctx context.Context, w *Worker, sums states, b batch, lo, hi int64) error {
 	for lo < hi {
 		repeat, row := lo/o.rows, lo%o.rows
 		n := min(o.rows-row, hi-lo)
 		off := b.base + offset(o.outerReduced, repeat) + row*o.inner
 		var err error
 		if n == o.rows && b.inner == o.inner && o.rows*o.inner <= capacity(o.array.DType().Size()) {
-			err = o.addPanels(ctx, w, accs, b, off)
+			err = o.addPanels(ctx, w, sums, b, off)
 		} else {
 			for k := range b.kept {
-				if err = o.addRows(ctx, w, accs[k*b.inner:][:b.inner], off+k*o.rows*o.inner, n); err != nil {
+				if err = o.addRows(ctx, w, sums.cut(k*b.inner, (k+1)*b.inner), off+k*o.rows*o.inner, n); err != nil {
 					break
 				}
 			}
@@ -321,25 +326,25 @@ func (o *axisReduction) addBatch(ctx context.Context, w *Worker, accs []exactsum
 
 // addPanels adds all rows of all kept ones of b, which are one run of memory from off. It reads as many panels together
 // as fit the scratch; each panel fits.
-func (o *axisReduction) addPanels(ctx context.Context, w *Worker, accs []exactsum.Accumulator, b batch, off int64) error {
-	src := o.array.source
-	t := src.DType()
+func (o *axisReduction) addPanels(ctx context.Context, w *Worker, sums states, b batch, off int64) error {
 	panel := o.rows * o.inner
-	bytes := panel * int64(t.Size())
-	return w.eachRows(ctx, src, off, panel, panel, b.kept, func(m matrix) error {
+	bytes := panel * int64(o.red.elements.Size())
+	first := int64(0)
+	return w.eachRows(ctx, o.array.source, off, panel, panel, b.kept, func(m matrix) error {
 		for i := range m.n {
-			w.addRows(accs[:o.inner], t, matrix{m.mem[i*bytes:][:bytes], o.inner, o.inner, o.rows})
-			accs = accs[o.inner:]
+			w.addColumns(sums.cut(first, first+o.inner), &o.red, matrix{
+				mem: m.mem[i*bytes:][:bytes], width: o.inner, stride: o.inner, n: o.rows, at: m.at + i*panel, step: o.inner,
+			})
+			first += o.inner
 		}
 		return nil
 	})
 }
 
-// addRows adds n rows of len(accs) elements, of which the first begins at off in memory.
-func (o *axisReduction) addRows(ctx context.Context, w *Worker, accs []exactsum.Accumulator, off, n int64) error {
-	src := o.array.source
-	return w.eachRows(ctx, src, off, int64(len(accs)), o.inner, n, func(m matrix) error {
-		w.addRows(accs, src.DType(), m)
+// addRows adds n rows with an element for each state, of which the first begins at off in memory.
+func (o *axisReduction) addRows(ctx context.Context, w *Worker, sums states, off, n int64) error {
+	return w.eachRows(ctx, o.array.source, off, int64(sums.len()), o.inner, n, func(m matrix) error {
+		w.addColumns(sums, &o.red, m)
 		return nil
 	})
 }

@@ -1,10 +1,6 @@
 package chunked
 
-import (
-	"context"
-
-	"gather/internal/exactsum"
-)
+import "context"
 
 // fullReduction partitions a sum over all axes into sequences of whole chunks, and large ones into parts.
 type fullReduction struct {
@@ -114,19 +110,21 @@ func (c *fullReduction) run(ctx context.Context, w *Worker, task int, dst []byte
 	cur := newCursor(c.axes)
 	cur.seek(s.chunk)
 	if s.chunks == 0 {
-		accs, err := c.addStrip(ctx, w, &cur, s.width, s.lo, s.hi)
+		sums, err := c.addStrip(ctx, w, &cur, s.width, s.lo, s.hi)
 		dst = append(dst, partOfChunks)
-		for i := range accs {
-			dst = appendAccumulator(dst, &accs[i])
+		for i := range s.width {
+			dst = sums.append(dst, i)
 		}
 		return dst, err
 	}
-	w.total.Reset()
+	total := w.total.reset(1, c.red.needs.more)
 	next := s.chunk
-	closeChunk := func(a *exactsum.Accumulator) error {
-		w.total.Merge(a) // the exact sum, not the rounded value
+	closeChunk := func(s states, i int64) error {
+		total.merge(0, s, i, &c.red) // the exact state, not the rounded values
 		next++
-		return yield(Item{c.itemIndex(next - 1), numberOf(a, c.red.dtype)})
+		a, m := s.at(i)
+		w.values = c.red.numbers(w.values[:0], a, m)
+		return yield(Item{c.itemIndex(next - 1), w.values})
 	}
 	run := c.runStrips
 	if c.ordered {
@@ -135,24 +133,23 @@ func (c *fullReduction) run(ctx context.Context, w *Worker, task int, dst []byte
 	if err := run(ctx, w, s, &cur, closeChunk); err != nil {
 		return dst, err
 	}
-	return w.total.AppendBinary(append(dst, wholeChunks))
+	return total.append(append(dst, wholeChunks), 0), nil
 }
 
 // runOrdered sums whole chunks that are contiguous in memory.
 func (c *fullReduction) runOrdered(
-	ctx context.Context, w *Worker, s taskRange, cur *cursor, closeChunk func(*exactsum.Accumulator) error,
+	ctx context.Context, w *Worker, s taskRange, cur *cursor, closeChunk func(states, int64) error,
 ) error {
 	src := c.array.source
-	t := src.DType()
-	size := int64(t.Size())
+	size := int64(src.DType().Size())
 	left, rest := s.chunks, cur.volume() // chunks, and elements of the current one
-	w.acc.Reset()
+	chunk := w.chunk.reset(1, c.red.needs.more)
 	closeChunks := func() error {
 		for left > 0 && rest == 0 {
-			if err := closeChunk(&w.acc); err != nil {
+			if err := closeChunk(chunk, 0); err != nil {
 				return err
 			}
-			w.acc.Reset()
+			chunk.clear()
 			cur.next()
 			rest = cur.volume()
 			left--
@@ -162,11 +159,12 @@ func (c *fullReduction) runOrdered(
 	if err := closeChunks(); err != nil {
 		return err
 	}
-	return w.eachRun(ctx, src, s.lo, s.hi-s.lo, func(mem []byte) error {
+	return w.eachRun(ctx, src, s.lo, s.hi-s.lo, func(mem []byte, at int64) error {
 		for len(mem) > 0 {
 			n := min(rest, int64(len(mem))/size)
-			w.add(&w.acc, t, mem[:n*size])
+			w.addTo(chunk, 0, &c.red, mem[:n*size], at)
 			mem = mem[n*size:]
+			at += n
 			rest -= n
 			if err := closeChunks(); err != nil {
 				return err

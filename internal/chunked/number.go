@@ -120,9 +120,14 @@ func (n Number) Float64() float64 {
 }
 
 // AppendJSON appends the number as JSON: an integer with all its digits, a float of any width as the shortest literal
-// that parses to the same float64, like numpy.generic.item; see number.AppendFloat.
+// that parses to the same float64, like numpy.generic.item; see number.AppendFloat. A bool is true or
+// false, and a number that does not exist, the extreme of nothing, is null.
 func (n Number) AppendJSON(dst []byte) []byte {
 	switch {
+	case n.dtype == 0:
+		return append(dst, "null"...)
+	case n.dtype == Bool:
+		return strconv.AppendBool(dst, n.bits != 0)
 	case n.wide != nil:
 		return n.wide.Append(dst, 10)
 	case n.dtype.IsFloat():

@@ -22,15 +22,15 @@ const partialVersion = 2
 
 // The first byte of a partial: the format version in the high half, the type of the content in the low half.
 const (
-	// wholeChunks: the exact sum of all chunks as an accumulator.
+	// wholeChunks: the state of all chunks.
 	wholeChunks = partialVersion<<4 | iota
-	// partOfChunks: the exact sum of each chunk of a strip as a length-prefixed accumulator.
+	// partOfChunks: the state of each chunk of a strip.
 	partOfChunks
-	// wholeOutputs: the number of each output.
+	// wholeOutputs: the numbers of each output.
 	wholeOutputs
-	// partOfOutputs: the exact sum of each output as a length-prefixed accumulator.
+	// partOfOutputs: the state of each output.
 	partOfOutputs
-	// rangeOfOutputs: the range of the outputs.
+	// rangeOfOutputs: the range of the outputs, for each statistic.
 	rangeOfOutputs
 )
 
@@ -133,21 +133,6 @@ func cutAccumulator(data []byte, a *exactsum.Accumulator) (rest []byte, err erro
 		return nil, errors.New("an accumulator's length is invalid")
 	}
 	return data[size+int(n):], a.UnmarshalBinary(data[size : size+int(n)])
-}
-
-// eachNumber decodes n numbers from the front of data.
-func eachNumber(data []byte, t DType, n int64, yield func(i int64, v Number) error) (rest []byte, err error) {
-	for i := range n {
-		v, rest, ok := cutNumber(data, t)
-		if !ok {
-			return nil, fmt.Errorf("%w: number %d of %d is malformed", ErrPartial, i, n)
-		}
-		if err := yield(i, v); err != nil {
-			return nil, err
-		}
-		data = rest
-	}
-	return data, nil
 }
 
 // body checks the first byte and returns the rest.

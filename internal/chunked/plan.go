@@ -39,11 +39,12 @@ func (s sizes) target(work int64) int64 {
 	return max(t, ceilDiv(work, s.share))
 }
 
-// Item is one result that a client sees: of a chunk in a sum over all axes, otherwise of an element of the result.
-// Items are numbered in C order of the grid or of the result.
+// Item is one result that a client sees: of a chunk in a reduction over all axes, otherwise of an element of the result.
+// Items are numbered in C order of the grid or of the result. The values, one for each statistic, are valid until the
+// callback that got the item returns.
 type Item struct {
-	Index int64
-	Value Number
+	Index  int64
+	Values []Number
 }
 
 // Plan is a sum partitioned into tasks. It is immutable, safe for concurrent use, and a pure function of the array and
@@ -101,6 +102,7 @@ func newPlan(a *Array, r Reduction, limits Limits, sizes sizes) (*Plan, error) {
 		p.reduced = append(p.reduced, r.has(p.axisNumber(i)))
 		whole = whole && p.reduced[i]
 	}
+	p.red.locate(p)
 	if whole {
 		p.items = a.grid.chunks
 		for i := range p.axes {
@@ -174,8 +176,11 @@ func (p *Plan) Bytes() int64 { return p.array.Bytes() }
 // Shape returns the shape of the result.
 func (p *Plan) Shape() Shape { return p.shape }
 
-// DType returns the type of the result.
-func (p *Plan) DType() DType { return p.red.dtype }
+// Ops returns the statistics that the plan computes.
+func (p *Plan) Ops() []Op { return p.red.ops }
+
+// DType returns the type of the results of statistic i.
+func (p *Plan) DType(i int) DType { return p.red.dtypes[i] }
 
 // Array returns the array of the plan.
 func (p *Plan) Array() *Array { return p.array }

@@ -15,15 +15,53 @@ type numberRange struct {
 	beyond, first int64
 }
 
-func (r *numberRange) add(it Item) {
-	v := it.Value
+func (r *numberRange) add(index int64, v Number) {
 	if v.dtype.IsFloat() {
 		return
 	}
 	if v.fits() {
 		r.merge(numberRange{n: 1, lo: v, hi: v})
 	} else {
-		r.merge(numberRange{n: 1, lo: v, hi: v, beyond: 1, first: it.Index})
+		r.merge(numberRange{n: 1, lo: v, hi: v, beyond: 1, first: index})
+	}
+}
+
+// ranges has the range of each statistic.
+type ranges []numberRange
+
+func newRanges(n int) ranges { return make(ranges, n) }
+
+func (r ranges) add(it Item) {
+	for i, v := range it.Values {
+		r[i].add(it.Index, v)
+	}
+}
+
+func (r ranges) append(dst []byte) []byte {
+	for i := range r {
+		dst = r[i].append(dst)
+	}
+	return dst
+}
+
+// cutRanges decodes the ranges of n outputs, which must be all of data. Errors: ErrPartial.
+func cutRanges(data []byte, dtypes []DType, n int64) (ranges, error) {
+	r := newRanges(len(dtypes))
+	for i, t := range dtypes {
+		var err error
+		if r[i], data, err = cutRange(data, t, n); err != nil {
+			return nil, err
+		}
+	}
+	if len(data) > 0 {
+		return nil, fmt.Errorf("%w: %d bytes follow its ranges", ErrPartial, len(data))
+	}
+	return r, nil
+}
+
+func (r ranges) merge(o ranges) {
+	for i := range o {
+		r[i].merge(o[i])
 	}
 }
 
@@ -54,10 +92,10 @@ func (r *numberRange) append(dst []byte) []byte {
 	return appendNumber(appendNumber(dst, r.lo), r.hi)
 }
 
-// cutRange decodes the range of n numbers, which must be all of data. Errors: ErrPartial.
-func cutRange(data []byte, t DType, n int64) (r numberRange, err error) {
-	fail := func(what string) (numberRange, error) {
-		return numberRange{}, fmt.Errorf("%w: %s of its range is malformed", ErrPartial, what)
+// cutRange decodes the range of n numbers from the front of data. Errors: ErrPartial.
+func cutRange(data []byte, t DType, n int64) (r numberRange, rest []byte, err error) {
+	fail := func(what string) (numberRange, []byte, error) {
+		return numberRange{}, nil, fmt.Errorf("%w: %s of its range is malformed", ErrPartial, what)
 	}
 	if t.IsFloat() {
 		n = 0
@@ -89,10 +127,7 @@ func cutRange(data []byte, t DType, n int64) (r numberRange, err error) {
 			return fail("the number of integers that do not fit")
 		}
 	}
-	if len(data) > 0 {
-		return fail("the end")
-	}
-	return r, nil
+	return r, data, nil
 }
 
 // narrowest returns the narrowest integer type that holds the range, with the same signedness if possible; Float64 if

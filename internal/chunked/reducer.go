@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
-
-	"gather/internal/exactsum"
 )
 
 var (
@@ -23,13 +21,14 @@ type Reducer struct {
 	seen    []uint64 // bit i is task i
 	missing int
 
-	total exactsum.Accumulator            // of a sum over all axes
-	parts map[int64]*exactsum.Accumulator // sums of chunks split into parts, by number in memory order
+	total states           // of a reduction over all axes
+	parts map[int64]states // of chunks split into parts, by number in memory order
 
-	accs   []exactsum.Accumulator // of outputs split into segments, in memory order
-	all    *numberRange           // of outputs that are not merged
-	values numbers                // of other outputs, in order of the result
-	acc    exactsum.Accumulator   // scratch
+	segments states    // of outputs split into segments, in memory order
+	all      ranges    // of outputs that are not merged
+	values   []numbers // of other outputs, in order of the result, for each statistic
+	scratch  states
+	item     []Number
 }
 
 // numbers is a list of results without pointers.
@@ -55,21 +54,31 @@ func (n *numbers) at(i int64) Number { return Number{n.dtype, n.bits[i], n.wide[
 
 // NewReducer returns an empty reducer.
 func (p *Plan) NewReducer() *Reducer {
-	r := &Reducer{plan: p, seen: make([]uint64, (p.Tasks()+63)/64), missing: p.Tasks(), values: numbers{dtype: p.red.dtype}}
+	more := p.red.needs.more
+	r := &Reducer{plan: p, seen: make([]uint64, (p.Tasks()+63)/64), missing: p.Tasks(), scratch: newStates(1, more)}
 	switch c := p.cut.(type) {
 	case *fullReduction:
-		r.parts = map[int64]*exactsum.Accumulator{}
+		r.total, r.parts = newStates(1, more), map[int64]states{}
 	case *axisReduction:
 		switch c.partialKind() {
 		case partOfOutputs:
-			r.accs = make([]exactsum.Accumulator, p.items)
+			r.segments = newStates(p.items, more)
 		case wholeOutputs:
-			r.values.bits = make([]uint64, p.items)
+			r.values = p.newNumbers(p.items)
 		default:
-			r.all = new(numberRange)
+			r.all = newRanges(len(p.red.ops))
 		}
 	}
 	return r
+}
+
+// newNumbers returns n numbers for each statistic.
+func (p *Plan) newNumbers(n int64) []numbers {
+	list := make([]numbers, len(p.red.ops))
+	for i := range list {
+		list[i] = numbers{dtype: p.red.dtypes[i], bits: make([]uint64, n)}
+	}
+	return list
 }
 
 // Missing returns the number of tasks that have not been added.
@@ -94,12 +103,12 @@ func (r *Reducer) Add(task int, partial []byte) error {
 		case wholeOutputs:
 			err = r.addOutputs(first, n, body)
 		case rangeOfOutputs:
-			var all numberRange
-			if all, err = cutRange(body, r.plan.red.dtype, n); err == nil {
+			var all ranges
+			if all, err = cutRanges(body, r.plan.red.dtypes, n); err == nil {
 				r.all.merge(all)
 			}
 		default:
-			err = r.addAccumulators(n, body, func(i int64) { r.accs[first+i].Merge(&r.acc) })
+			err = r.addStates(n, body, func(i int64) { r.segments.merge(first+i, r.scratch, 0, &r.plan.red) })
 		}
 	}
 	if err != nil {
@@ -111,52 +120,56 @@ func (r *Reducer) Add(task int, partial []byte) error {
 }
 
 func (r *Reducer) addChunks(s taskRange, kind byte, body []byte) error {
-	if kind == partOfChunks {
-		return r.addAccumulators(s.width, body, func(i int64) {
-			part := r.parts[s.chunk+i]
-			if part == nil {
-				part = new(exactsum.Accumulator)
-				r.parts[s.chunk+i] = part
-			}
-			part.Merge(&r.acc)
-			r.total.Merge(&r.acc)
-		})
+	red := &r.plan.red
+	if kind == wholeChunks {
+		return r.addStates(1, body, func(int64) { r.total.merge(0, r.scratch, 0, red) })
 	}
-	if err := r.acc.UnmarshalBinary(body); err != nil {
-		return fmt.Errorf("%w: %w", ErrPartial, err)
-	}
-	r.total.Merge(&r.acc)
-	return nil
+	return r.addStates(s.width, body, func(i int64) {
+		part, ok := r.parts[s.chunk+i]
+		if !ok {
+			part = newStates(1, red.needs.more)
+			r.parts[s.chunk+i] = part
+		}
+		part.merge(0, r.scratch, 0, red)
+		r.total.merge(0, r.scratch, 0, red)
+	})
 }
 
 func (r *Reducer) addOutputs(first, n int64, body []byte) error {
 	// Values set before an error are overwritten by the valid partial of the task.
-	rest, err := eachNumber(body, r.plan.red.dtype, n, func(i int64, v Number) error {
-		r.values.set(r.plan.itemIndex(first+i), v)
-		return nil
-	})
-	if err == nil && len(rest) > 0 {
-		err = fmt.Errorf("%w: %d bytes follow its last number", ErrPartial, len(rest))
+	for i := range n {
+		index := r.plan.itemIndex(first + i)
+		for k, t := range r.plan.red.dtypes {
+			v, rest, ok := cutNumber(body, t)
+			if !ok {
+				return fmt.Errorf("%w: output %d of %d is malformed", ErrPartial, i, n)
+			}
+			r.values[k].set(index, v)
+			body = rest
+		}
 	}
-	return err
+	if len(body) > 0 {
+		return fmt.Errorf("%w: %d bytes follow its last number", ErrPartial, len(body))
+	}
+	return nil
 }
 
-// addAccumulators decodes n accumulators into r.acc, one after the other, and calls merge after each.
-func (r *Reducer) addAccumulators(n int64, body []byte, merge func(i int64)) error {
+// addStates decodes n states into r.scratch, one after the other, and calls merge after each.
+func (r *Reducer) addStates(n int64, body []byte, merge func(i int64)) error {
 	// Merging cannot be undone, so decode everything before merging anything.
 	for _, final := range []bool{false, true} {
 		rest := body
 		for i := range n {
 			var err error
-			if rest, err = cutAccumulator(rest, &r.acc); err != nil {
-				return fmt.Errorf("%w: sum %d of %d: %w", ErrPartial, i, n, err)
+			if rest, err = r.scratch.read(0, rest, &r.plan.red); err != nil {
+				return fmt.Errorf("%w: state %d of %d: %w", ErrPartial, i, n, err)
 			}
 			if final {
 				merge(i)
 			}
 		}
 		if len(rest) > 0 {
-			return fmt.Errorf("%w: %d bytes follow its last sum", ErrPartial, len(rest))
+			return fmt.Errorf("%w: %d bytes follow its last state", ErrPartial, len(rest))
 		}
 	}
 	return nil
@@ -173,36 +186,65 @@ func (r *Reducer) EachLateItem(yield func(Item) error) error {
 		chunks = append(chunks, chunk)
 	}
 	slices.Sort(chunks)
+	late := func(index int64, s states, k int64) error {
+		a, m := s.at(k)
+		r.item = r.plan.red.numbers(r.item[:0], a, m)
+		return yield(Item{r.plan.itemIndex(index), r.item})
+	}
 	for _, chunk := range chunks {
-		v := numberOf(r.parts[chunk], r.plan.red.dtype)
-		if err := yield(Item{r.plan.itemIndex(chunk), v}); err != nil {
+		if err := late(chunk, r.parts[chunk], 0); err != nil {
 			return err
 		}
 	}
-	for i := range r.accs {
-		v := numberOf(&r.accs[i], r.plan.red.dtype)
-		if err := yield(Item{r.plan.itemIndex(int64(i)), v}); err != nil {
+	for i := range int64(r.segments.len()) {
+		if err := late(i, r.segments, i); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Result rounds the merged sums. It returns ErrIncomplete while tasks are missing.
-func (r *Reducer) Result() (*Result, error) {
+// Results rounds the merged states: a result for each statistic of the plan. It returns ErrIncomplete while tasks are
+// missing.
+func (r *Reducer) Results() ([]*Result, error) {
 	if r.missing > 0 {
 		return nil, fmt.Errorf("%w: %d of %d", ErrIncomplete, r.missing, r.plan.Tasks())
 	}
-	res := &Result{shape: r.plan.shape, numbers: r.values, all: r.all}
-	if r.parts != nil {
-		res.numbers.bits = make([]uint64, 1)
-		res.numbers.set(0, numberOf(&r.total, r.plan.red.dtype))
-	}
-	if r.accs != nil {
-		res.numbers.bits = make([]uint64, len(r.accs))
-		for i := range r.accs {
-			res.numbers.set(r.plan.itemIndex(int64(i)), numberOf(&r.accs[i], r.plan.red.dtype))
+	values := r.values
+	set := func(index int64, s states, k int64) {
+		a, m := s.at(k)
+		r.item = r.plan.red.numbers(r.item[:0], a, m)
+		for i, v := range r.item {
+			values[i].set(index, v)
 		}
 	}
-	return res, nil
+	switch {
+	case r.parts != nil:
+		values = r.plan.newNumbers(1)
+		set(0, r.total, 0)
+	case r.segments.len() > 0:
+		values = r.plan.newNumbers(r.plan.items)
+		for i := range r.plan.items {
+			set(r.plan.itemIndex(i), r.segments, i)
+		}
+	case values == nil:
+		values = r.plan.newNumbers(0)
+	}
+	results := make([]*Result, len(values))
+	for i := range results {
+		results[i] = &Result{shape: r.plan.shape, numbers: values[i]}
+		if r.all != nil {
+			results[i].all = &r.all[i]
+		}
+	}
+	return results, nil
+}
+
+// Result returns the result of the only statistic of the plan; see Results.
+func (r *Reducer) Result() (*Result, error) {
+	results, err := r.Results()
+	if err != nil {
+		return nil, err
+	}
+	return results[0], nil
 }

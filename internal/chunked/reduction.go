@@ -1,6 +1,9 @@
 package chunked
 
 import (
+	"math"
+	"math/bits"
+	"slices"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -8,11 +11,22 @@ import (
 	"gather/internal/fields"
 )
 
-// Reduction has the axes and the dtype of a sum.
+// Reduction has the axes and the statistics of a reduction: a sum alone, unless ParseOps names others.
 type Reduction struct {
 	axes     uint64 // bit i is axis i
 	keepDims bool
-	dtype    DType
+	dtype    DType // of sums
+
+	ops      []Op
+	dtypes   []DType // of each statistic
+	ddof     int64
+	elements DType
+	needs    needs
+
+	// Positions of extremes are along the only axis, or in C order of all elements. These are set by the plan.
+	dims, strides Shape // in memory order
+	axis          int   // in memory order, or -1 for all
+	fortran       bool
 }
 
 // ParseReduction parses the fields "axis" (an integer, negative from the end; a list of them; null or missing for all),
@@ -39,6 +53,7 @@ func ParseReduction(spec *fields.Object, a *Array) (Reduction, bool) {
 		}
 		r.dtype = t
 	}
+	r.setOps(a.DType(), Sum)
 	return r, spec.Total() == before
 }
 
@@ -91,8 +106,62 @@ func axisRange(dims int) string {
 // has reports whether axis i is summed over.
 func (r Reduction) has(i int) bool { return r.axes>>i&1 != 0 }
 
-// DType returns the type of the result.
-func (r Reduction) DType() DType { return r.dtype }
+// isWhole reports whether all axes are reduced.
+func (r Reduction) isWhole(a *Array) bool { return r.axisCount() == len(a.shape) }
+
+// axisCount returns the number of axes that are reduced.
+func (r Reduction) axisCount() int { return bits.OnesCount64(r.axes) }
+
+// locate sets where the elements of a plan are.
+func (r *Reduction) locate(p *Plan) {
+	r.dims, r.strides, r.axis, r.fortran = p.dims, p.strides, -1, p.array.fortran
+	if r.isWhole(p.array) {
+		return
+	}
+	for i, reduced := range p.reduced {
+		if reduced {
+			r.axis = i
+		}
+	}
+}
+
+// position returns the index of the element at an offset in memory order.
+func (r *Reduction) position(off int64) int64 {
+	switch {
+	case r.axis >= 0:
+		return off / r.strides[r.axis] % r.dims[r.axis]
+	case !r.fortran:
+		return off
+	}
+	// The dims are those of the array, reversed.
+	index, weight := int64(0), int64(1)
+	for _, d := range r.dims {
+		weight *= d
+	}
+	for _, d := range slices.Backward(r.dims) {
+		weight /= d
+		index += off % d * weight
+		off /= d
+	}
+	return index
+}
+
+// earlier reports whether the element at offset a is before the one at b in C order.
+func (r *Reduction) earlier(a, b int64) bool {
+	if r.axis < 0 && r.fortran && r.needs.positions {
+		return r.position(a) < r.position(b)
+	}
+	return a < b
+}
+
+// run returns the number of elements from an offset on whose order in memory is their C order.
+func (r *Reduction) run(off int64) int64 {
+	if r.axis < 0 && r.fortran && r.needs.positions && len(r.dims) > 0 {
+		last := r.dims[len(r.dims)-1]
+		return last - off%last
+	}
+	return math.MaxInt64
+}
 
 // shapeOf returns the shape of the result for an array of a shape.
 func (r Reduction) shapeOf(s Shape) Shape {

@@ -7,7 +7,7 @@ import (
 	"gather/internal/npy"
 )
 
-// Result is the result of a sum: an array in C order, 0-d for a sum over all axes. It is immutable. The elements of a
+// Result is the result of one statistic: an array in C order, 0-d for a reduction over all axes. It is immutable. The elements of a
 // result above Limits.Merged are only in the items; such a result has its Shape, DType, Len and Overflow.
 type Result struct {
 	shape   Shape
@@ -48,7 +48,7 @@ func (r *Result) Overflow() (o Overflow, ok bool) {
 	if all == nil {
 		all = new(numberRange)
 		for i := range r.Len() {
-			all.add(Item{i, r.At(i)})
+			all.add(i, r.At(i))
 		}
 	}
 	if all.beyond == 0 {

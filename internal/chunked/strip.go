@@ -1,10 +1,6 @@
 package chunked
 
-import (
-	"context"
-
-	"gather/internal/exactsum"
-)
+import "context"
 
 // A strip is one or more neighbouring chunks along the last axis with several chunks. In memory, the elements of each
 // chunk may be short runs, but those of a strip are long ones, or a single one if it covers the axis: its rows. Stored
@@ -46,7 +42,7 @@ func (c *fullReduction) rowLength(box *cursor) int64 {
 
 // runStrips sums whole chunks, strip by strip.
 func (c *fullReduction) runStrips(
-	ctx context.Context, w *Worker, s taskRange, cur *cursor, closeChunk func(*exactsum.Accumulator) error,
+	ctx context.Context, w *Worker, s taskRange, cur *cursor, closeChunk func(states, int64) error,
 ) error {
 	unchecked := int64(0)
 	for left := s.chunks; left > 0; {
@@ -59,12 +55,12 @@ func (c *fullReduction) runStrips(
 			}
 			unchecked = 0
 		}
-		accs, err := c.addStrip(ctx, w, cur, n, 0, v)
+		sums, err := c.addStrip(ctx, w, cur, n, 0, v)
 		if err != nil {
 			return err
 		}
-		for i := range accs {
-			if err := closeChunk(&accs[i]); err != nil {
+		for i := range n {
+			if err := closeChunk(sums, i); err != nil {
 				return err
 			}
 			cur.next()
@@ -74,29 +70,28 @@ func (c *fullReduction) runStrips(
 	return nil
 }
 
-// addStrip returns the sum of each of the n chunks from cur on, of elements lo to hi in C order of the strip. If there
+// addStrip returns the state of each of the n chunks from cur on, of elements lo to hi in C order of the strip. If there
 // are several chunks, that are whole rows.
-func (c *fullReduction) addStrip(ctx context.Context, w *Worker, cur *cursor, n, lo, hi int64) ([]exactsum.Accumulator, error) {
-	accs := w.columns(n)
+func (c *fullReduction) addStrip(ctx context.Context, w *Worker, cur *cursor, n, lo, hi int64) (states, error) {
+	sums := w.batch.reset(n, c.red.needs.more)
 	if lo == hi { // without elements
-		return accs, nil
+		return sums, nil
 	}
 	if n == 1 {
-		return accs, c.addPart(ctx, w, &accs[0], cur, lo, hi)
+		return sums, c.addPart(ctx, w, sums, cur, lo, hi)
 	}
 	src := c.array.source
-	t := src.DType()
 	ax, at, stride := &c.axes[c.lastCut], cur.idx[c.lastCut], c.strides[c.lastCut]
 	box := c.box(cur, n)
 	width := c.rowLength(&box)
 	add := func(m matrix) error {
-		if width > n*shortRun {
-			w.addRowByRow(accs, t, m, ax, at, stride)
+		if width > n*shortRun || c.red.needs.positions {
+			w.addRowByRow(sums, &c.red, m, ax, at, stride)
 			return nil
 		}
 		for i := range n {
 			from, to := (ax.start(at+i)-ax.start(at))*stride, (ax.start(at+i+1)-ax.start(at))*stride
-			w.addGathered(&accs[i], t, m, from, to-from)
+			w.addGathered(sums, i, &c.red, m, from, to-from)
 		}
 		return nil
 	}
@@ -107,57 +102,59 @@ func (c *fullReduction) addStrip(ctx context.Context, w *Worker, cur *cursor, n,
 			count, length, apart = length/width, width, width
 		}
 		if err := w.eachRows(ctx, src, off, length, apart, count, add); err != nil {
-			return accs, err
+			return sums, err
 		}
 		lo += length * count
 	}
-	return accs, nil
+	return sums, nil
 }
 
 // addRowByRow adds the elements of each chunk of a strip, in the order of memory. The chunks begin with chunk at of ax,
 // whose elements are stride elements.
-func (w *Worker) addRowByRow(accs []exactsum.Accumulator, t DType, m matrix, ax *axis, at, stride int64) {
-	size := int64(t.Size())
+func (w *Worker) addRowByRow(s states, r *Reduction, m matrix, ax *axis, at, stride int64) {
+	size := int64(r.elements.Size())
 	for i := range m.n {
 		row := m.mem[i*m.stride*size:]
-		for k := range accs {
-			n := (ax.start(at+int64(k)+1) - ax.start(at+int64(k))) * stride * size
-			w.add(&accs[k], t, row[:n])
-			row = row[n:]
+		off := m.at + i*m.step
+		for k := range int64(s.len()) {
+			n := (ax.start(at+k+1) - ax.start(at+k)) * stride
+			w.addTo(s, k, r, row[:n*size], off)
+			row = row[n*size:]
+			off += n
 		}
 	}
 }
 
-// addGathered adds elements lo to lo+length of each row of m to a. The kernels prefer long runs, so short ones are
-// copied together first.
-func (w *Worker) addGathered(a *exactsum.Accumulator, t DType, m matrix, lo, length int64) {
-	size := int64(t.Size())
+// addGathered adds elements lo to lo+length of each row of m to state i. The kernels prefer long runs, so short ones are
+// copied together first, which forgets their positions.
+func (w *Worker) addGathered(s states, i int64, r *Reduction, m matrix, lo, length int64) {
+	size := int64(r.elements.Size())
 	if w.parts == nil {
 		w.parts = alignedBytes(scratchBytes)
 	}
 	at := 0
-	for i := range m.n {
-		piece := m.mem[(i*m.stride+lo)*size:][:length*size]
+	for k := range m.n {
+		piece := m.mem[(k*m.stride+lo)*size:][:length*size]
 		if at+len(piece) > len(w.parts) {
-			w.add(a, t, w.parts[:at])
+			w.addTo(s, i, r, w.parts[:at], 0)
 			at = 0
 		}
 		at += copy(w.parts[at:], piece)
 	}
-	w.add(a, t, w.parts[:at])
+	w.addTo(s, i, r, w.parts[:at], 0)
 }
 
 // shortRun is the length up to which runs of memory, in elements, are gathered before they are added.
 const shortRun = 512
 
-// addPart adds elements lo to hi, in C order of the current chunk, to a. Trailing axes that the chunk covers completely
-// make its memory runs long; short runs, and those that are copied anyway, are gathered.
-func (c *fullReduction) addPart(ctx context.Context, w *Worker, a *exactsum.Accumulator, cur *cursor, lo, hi int64) error {
+// addPart adds elements lo to hi, in C order of the current chunk, to the only state of s. Trailing axes that the chunk
+// covers completely make its memory runs long; short runs, and those that are copied anyway, are gathered, unless
+// positions matter.
+func (c *fullReduction) addPart(ctx context.Context, w *Worker, s states, cur *cursor, lo, hi int64) error {
 	src := c.array.source
-	t := src.DType()
-	if src.Constant() {
-		return w.eachRun(ctx, src, 0, hi-lo, func(mem []byte) error {
-			w.add(a, t, mem)
+	if src.Constant() && !c.red.needs.positions {
+		return w.eachRun(ctx, src, 0, hi-lo, func(mem []byte, at int64) error {
+			w.addTo(s, 0, &c.red, mem, at)
 			return nil
 		})
 	}
@@ -166,9 +163,10 @@ func (c *fullReduction) addPart(ctx context.Context, w *Worker, a *exactsum.Accu
 		return err
 	}
 	run := newRuns(cur, c.dims, c.strides, lo)
-	if f != nil {
-		return w.addRuns(ctx, src, a, &run, hi-lo)
+	if f != nil || c.red.needs.positions {
+		return w.addRuns(ctx, src, s, &c.red, &run, hi-lo)
 	}
+	t := src.DType()
 	size := capacity(t.Size())
 	filled := int64(0)
 	for lo < hi {
@@ -181,7 +179,7 @@ func (c *fullReduction) addPart(ctx context.Context, w *Worker, a *exactsum.Accu
 		if filled < size && lo < hi {
 			continue
 		}
-		w.add(a, t, w.buf[:filled*int64(t.Size())])
+		w.addTo(s, 0, &c.red, w.buf[:filled*int64(t.Size())], 0)
 		filled = 0
 		if lo < hi {
 			if err := ctx.Err(); err != nil {
@@ -192,27 +190,26 @@ func (c *fullReduction) addPart(ctx context.Context, w *Worker, a *exactsum.Accu
 	return nil
 }
 
-// addRuns adds the next n elements of run to a, in place.
-func (w *Worker) addRuns(ctx context.Context, src Source, a *exactsum.Accumulator, run *runs, n int64) error {
-	t := src.DType()
-	size := int64(t.Size())
+// addRuns adds the next n elements of run to the only state of s, run by run.
+func (w *Worker) addRuns(ctx context.Context, src Source, s states, r *Reduction, run *runs, n int64) error {
+	size := int64(r.elements.Size())
 	for n > 0 {
-		off, length, stride, count := run.takeRows(n, viewBytes/size)
+		off, length, stride, count := run.takeRows(n, capacity(int(size)))
 		n -= length * count
 		var err error
 		if count == 1 {
-			err = w.eachRun(ctx, src, off, length, func(mem []byte) error {
-				w.add(a, t, mem)
+			err = w.eachRun(ctx, src, off, length, func(mem []byte, at int64) error {
+				w.addTo(s, 0, r, mem, at)
 				return nil
 			})
 		} else {
 			err = w.eachRows(ctx, src, off, length, stride, count, func(m matrix) error {
-				if m.width <= shortRun {
-					w.addGathered(a, t, m, 0, m.width)
+				if m.width <= shortRun && !r.needs.positions {
+					w.addGathered(s, 0, r, m, 0, m.width)
 					return nil
 				}
 				for i := range m.n {
-					w.add(a, t, m.mem[i*m.stride*size:][:m.width*size])
+					w.addTo(s, 0, r, m.mem[i*m.stride*size:][:m.width*size], m.at+i*m.step)
 				}
 				return nil
 			})

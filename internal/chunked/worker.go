@@ -21,13 +21,16 @@ const (
 // Worker is the scratch of one worker: about 700 KiB after sums over some of the axes, otherwise 300 KiB. It runs any
 // number of tasks of any plans, one at a time, and allocates nothing after one task of each type.
 type Worker struct {
-	adder *exactsum.Adder
-	buf   []byte
-	parts []byte                 // where short runs of elements are gathered, if there were any
-	full  Source                 // the constant that fills buf, or nil
-	accs  []exactsum.Accumulator // of one batch of outputs
-	acc   exactsum.Accumulator   // of one chunk
-	total exactsum.Accumulator   // of one task
+	adder  *exactsum.Adder
+	buf    []byte
+	parts  []byte    // where short runs of elements are gathered, if there were any
+	full   Source    // the constant that fills buf, or nil
+	batch  states    // of a batch of outputs, or of the chunks of a strip
+	chunk  states    // of one chunk
+	total  states    // of one task
+	wide   []float32 // binary16 values as float32
+	clean  []byte    // the elements of a block that are not NaN
+	values []Number  // of an item
 }
 
 // NewWorker returns a Worker that is ready to use.
@@ -38,14 +41,17 @@ func NewWorker() *Worker {
 // capacity returns the number of elements of size bytes that fit the scratch.
 func capacity(size int) int64 { return int64(scratchBytes / size) }
 
-// columns returns n empty accumulators, at most maxColumns.
-func (w *Worker) columns(n int64) []exactsum.Accumulator {
-	if int64(len(w.accs)) < n {
-		w.accs = make([]exactsum.Accumulator, n)
+// reset returns n empty states, in s if it has enough.
+func (s *states) reset(n int64, more bool) states {
+	if int64(len(s.sums)) < n || more && s.more == nil {
+		*s = newStates(n, more)
 	}
-	accs := w.accs[:n]
-	clear(accs)
-	return accs
+	t := s.cut(0, n)
+	if !more {
+		t.more = nil
+	}
+	t.clear()
+	return t
 }
 
 // fill reads n elements of src from lo into the scratch, at element at. A constant is filled once and reused.
@@ -78,8 +84,9 @@ func (w *Worker) viewer(ctx context.Context, src Source) (*file, error) {
 	return f, nil
 }
 
-// eachRun calls use with n elements of src from lo, piece by piece. It checks ctx before each piece.
-func (w *Worker) eachRun(ctx context.Context, src Source, lo, n int64, use func(mem []byte) error) error {
+// eachRun calls use with n elements of src from lo, piece by piece, and where each piece begins. It checks ctx before
+// each piece.
+func (w *Worker) eachRun(ctx context.Context, src Source, lo, n int64, use func(mem []byte, at int64) error) error {
 	f, err := w.viewer(ctx, src)
 	if err != nil {
 		return err
@@ -98,9 +105,9 @@ func (w *Worker) eachRun(ctx context.Context, src Source, lo, n int64, use func(
 		}
 		piece := min(n, most)
 		if f != nil {
-			err = f.view(ctx, lo, piece, use)
+			err = f.view(ctx, lo, piece, func(mem []byte) error { return use(mem, lo) })
 		} else if err = w.fill(ctx, src, 0, lo, piece); err == nil {
-			err = use(w.buf[:piece*size])
+			err = use(w.buf[:piece*size], lo)
 		}
 		if err != nil {
 			return err
@@ -111,10 +118,12 @@ func (w *Worker) eachRun(ctx context.Context, src Source, lo, n int64, use func(
 	return nil
 }
 
-// matrix is n rows of width elements in memory, whose starts are stride elements apart.
+// matrix is n rows of width elements in memory, whose starts are stride elements apart. In memory order of the array the
+// first element is at at, and the rows are step elements apart.
 type matrix struct {
 	mem              []byte
 	width, stride, n int64
+	at, step         int64
 }
 
 // eachRows calls use with n rows of width elements of src, as many at a time as is good for the caches, but at least
@@ -136,9 +145,9 @@ func (w *Worker) eachRows(ctx context.Context, src Source, lo, width, stride, n 
 		}
 		k := min(n, most)
 		if f != nil {
-			err = f.view(ctx, lo, (k-1)*stride+width, func(mem []byte) error { return use(matrix{mem, width, stride, k}) })
+			err = f.view(ctx, lo, (k-1)*stride+width, func(mem []byte) error { return use(matrix{mem, width, stride, k, lo, stride}) })
 		} else if err = w.fillRows(ctx, src, lo, width, stride, k); err == nil {
-			err = use(matrix{w.buf[:k*width*size], width, width, k})
+			err = use(matrix{w.buf[:k*width*size], width, width, k, lo, stride})
 		}
 		if err != nil {
 			return err
@@ -160,6 +169,16 @@ func (w *Worker) fillRows(ctx context.Context, src Source, lo, width, stride, n 
 		}
 	}
 	return nil
+}
+
+// addTo adds the elements of mem, the first of which is at at in memory order, to state i.
+func (w *Worker) addTo(s states, i int64, r *Reduction, mem []byte, at int64) {
+	a, m := s.at(i)
+	if m == nil {
+		w.add(a, r.elements, mem)
+	} else {
+		w.addMoments(a, m, r, mem, at, 1)
+	}
 }
 
 // add adds the elements of mem to a.
@@ -192,12 +211,42 @@ func (w *Worker) add(a *exactsum.Accumulator, t DType, mem []byte) {
 	}
 }
 
-// addRows adds rows column by column to accs, which are as many as a row is wide.
-func (w *Worker) addRows(accs []exactsum.Accumulator, t DType, m matrix) {
-	if len(accs) == 1 && m.stride == 1 {
-		w.add(&accs[0], t, m.mem)
-		return
+// addColumns adds the rows of m column by column to s, which has as many states as a row is wide.
+func (w *Worker) addColumns(s states, r *Reduction, m matrix) {
+	switch {
+	case s.len() == 1 && m.stride == 1 && m.step == 1:
+		w.addTo(s, 0, r, m.mem, m.at)
+	case s.more == nil:
+		w.addRows(s.sums, r.elements, m)
+	default:
+		w.addColumnMoments(s, r, m)
 	}
+}
+
+// columnRows is the number of rows that are added together column by column: their elements stay in the caches.
+const columnRows = 64
+
+// addColumnMoments copies each column together and adds it.
+func (w *Worker) addColumnMoments(s states, r *Reduction, m matrix) {
+	size := int64(r.elements.Size())
+	if w.parts == nil {
+		w.parts = alignedBytes(scratchBytes)
+	}
+	for first := int64(0); first < m.n; first += columnRows {
+		n := min(columnRows, m.n-first)
+		rows := m.mem[first*m.stride*size:]
+		for j := range m.width {
+			for i := range n {
+				copy(w.parts[i*size:(i+1)*size], rows[(i*m.stride+j)*size:])
+			}
+			a, more := s.at(j)
+			w.addMoments(a, more, r, w.parts[:n*size], m.at+first*m.step+j, m.step)
+		}
+	}
+}
+
+// addRows adds the rows of m column by column to accs, which are as many as a row is wide.
+func (w *Worker) addRows(accs []exactsum.Accumulator, t DType, m matrix) {
 	mem, n, stride := m.mem, int(m.n), int(m.stride)
 	switch t {
 	case Bool:

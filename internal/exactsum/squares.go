@@ -147,10 +147,35 @@ func (s *Squares) SquareInt(v int64, unsigned bool) {
 	if v < 0 && !unsigned {
 		u = -u
 	}
+	s.addUint128(bits.Mul64(u, u))
+}
+
+func (s *Squares) addUint128(hi, lo uint64) {
 	s.mid.join(finite)
-	hi, lo := bits.Mul64(u, u)
 	s.mid.addInt128(int64(hi>>1), hi<<63|lo>>1, point+1) // the sign bit must be 0
 	s.mid.addInt128(0, lo&1, point)
+}
+
+// SquareInts adds the square of every element of x to s.
+func SquareInts[T integer](s *Squares, x []T) {
+	var hi, lo uint64
+	for i, v := range x {
+		u := uint64(v)
+		if v < 0 {
+			u = -u
+		}
+		h, l := bits.Mul64(u, u)
+		var carry uint64
+		lo, carry = bits.Add64(lo, l, 0)
+		hi, carry = bits.Add64(hi, h, carry)
+		if carry != 0 || i == len(x)-1 {
+			s.addUint128(hi, lo)
+			hi, lo = 0, 0
+		}
+		if carry != 0 { // 2^128
+			s.mid.addInt128(1, 0, point+64)
+		}
+	}
 }
 
 // big returns the exact sum in units of 2^-pos, with a pos that is enough for all of it.

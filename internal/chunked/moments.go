@@ -1,0 +1,361 @@
+package chunked
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+
+	"gather/internal/exactsum"
+	"gather/internal/npy"
+)
+
+// states are the exact, mergeable states of several groups of elements.
+type states struct {
+	sums []exactsum.Accumulator
+	more []moments // nil for sums alone
+}
+
+func newStates(n int64, more bool) states {
+	s := states{sums: make([]exactsum.Accumulator, n)}
+	if more {
+		s.more = make([]moments, n)
+	}
+	return s
+}
+
+func (s states) len() int { return len(s.sums) }
+
+// cut returns states lo to hi.
+func (s states) cut(lo, hi int64) states {
+	s.sums = s.sums[lo:hi]
+	if s.more != nil {
+		s.more = s.more[lo:hi]
+	}
+	return s
+}
+
+func (s states) clear() {
+	clear(s.sums)
+	clear(s.more)
+}
+
+// at returns state i; m is nil for a sum alone.
+func (s states) at(i int64) (a *exactsum.Accumulator, m *moments) {
+	if s.more != nil {
+		m = &s.more[i]
+	}
+	return &s.sums[i], m
+}
+
+// merge adds state j of o to state i.
+func (s states) merge(i int64, o states, j int64, r *Reduction) {
+	s.sums[i].Merge(&o.sums[j])
+	if s.more != nil {
+		s.more[i].merge(&o.more[j], r)
+	}
+}
+
+// append appends state i, encoded: the length and the bytes of the sum, and the other fields if there are any.
+func (s states) append(dst []byte, i int64) []byte {
+	dst = appendAccumulator(dst, &s.sums[i])
+	if s.more == nil {
+		return dst
+	}
+	m := &s.more[i]
+	dst, _ = m.squares.AppendBinary(dst) // never fails
+	for _, v := range []int64{m.n, m.nans, m.nonzero, m.firstNaN, m.lo.at, m.hi.at} {
+		dst = binary.AppendUvarint(dst, uint64(v))
+	}
+	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(dst, m.lo.bits), m.hi.bits)
+}
+
+// read decodes state i from the front of data.
+func (s states) read(i int64, data []byte, r *Reduction) (rest []byte, err error) {
+	if data, err = cutAccumulator(data, &s.sums[i]); err != nil || s.more == nil {
+		return data, err
+	}
+	m := &s.more[i]
+	*m = moments{}
+	if data, err = m.squares.UnmarshalPrefix(data); err != nil {
+		return nil, err
+	}
+	for _, v := range []*int64{&m.n, &m.nans, &m.nonzero, &m.firstNaN, &m.lo.at, &m.hi.at} {
+		u, size := binary.Uvarint(data)
+		if size <= 0 || size > 1 && u>>(7*(size-1)) == 0 || u > math.MaxInt64 {
+			return nil, errors.New("a count is malformed")
+		}
+		*v, data = int64(u), data[size:]
+	}
+	if len(data) < 16 {
+		return nil, errors.New("the extremes are missing")
+	}
+	m.lo.set(r.elements, binary.LittleEndian.Uint64(data))
+	m.hi.set(r.elements, binary.LittleEndian.Uint64(data[8:]))
+	if m.nans > m.n || m.nonzero > m.n-m.nans || m.lo.key > m.hi.key {
+		return nil, errors.New("the counts or the extremes contradict each other")
+	}
+	return data[16:], nil
+}
+
+// moments are what a reduction has of a group of elements besides their sum. Positions are offsets in memory order.
+type moments struct {
+	squares exactsum.Squares
+	n       int64 // elements
+	// The others are set if the reduction needs them.
+	nans, nonzero int64 // nonzero without NaNs
+	firstNaN      int64
+	lo, hi        extreme // of elements that are not NaN
+}
+
+// extreme is the first of the smallest or largest elements.
+type extreme struct {
+	bits uint64 // as in Number
+	key  uint64 // has the order of the elements
+	at   int64
+}
+
+// set sets the value of an element of type t.
+func (e *extreme) set(t DType, bits uint64) {
+	e.bits, e.key = bits, bits
+	switch {
+	case t.IsFloat():
+		b := math.Float64bits(floatOf(t, bits))
+		switch {
+		case b == 1<<63: // -0 equals 0
+			b = 1 << 63
+		case b>>63 != 0:
+			b = ^b
+		default:
+			b |= 1 << 63
+		}
+		e.key = b
+	case !t.isUnsigned():
+		e.key = bits ^ 1<<63
+	}
+}
+
+// scanned reports whether the extremes are set.
+func (m *moments) scanned() bool { return m.n > m.nans }
+
+func (m *moments) merge(o *moments, r *Reduction) {
+	m.squares.Merge(&o.squares)
+	if o.nans > 0 && (m.nans == 0 || r.earlier(o.firstNaN, m.firstNaN)) {
+		m.firstNaN = o.firstNaN
+	}
+	if r.needs.scan && o.scanned() {
+		first := !m.scanned()
+		if first || o.lo.key < m.lo.key || o.lo.key == m.lo.key && r.earlier(o.lo.at, m.lo.at) {
+			m.lo = o.lo
+		}
+		if first || o.hi.key > m.hi.key || o.hi.key == m.hi.key && r.earlier(o.hi.at, m.hi.at) {
+			m.hi = o.hi
+		}
+	}
+	m.n += o.n
+	m.nans += o.nans
+	m.nonzero += o.nonzero
+}
+
+// momentsBlock is the number of elements that are scanned and added together, so that the second pass finds them in the
+// first-level cache.
+const momentsBlock = 2048
+
+// addMoments adds elements to a and m. Element i is at at+i*step in memory order.
+func (w *Worker) addMoments(a *exactsum.Accumulator, m *moments, r *Reduction, mem []byte, at, step int64) {
+	t := r.elements
+	size := int64(t.Size())
+	if !r.needs.scan && !r.needs.squares {
+		m.n += int64(len(mem)) / size
+		w.add(a, t, mem)
+		return
+	}
+	for len(mem) > 0 {
+		block := mem[:min(min(momentsBlock, r.run(at))*size, int64(len(mem)))]
+		mem = mem[len(block):]
+		n := int64(len(block)) / size
+		part := moments{n: n}
+		if r.needs.scan {
+			w.scan(&part, t, block, at, step)
+		}
+		m.merge(&part, r)
+		at += n * step
+		if part.nans > 0 && r.needs.clean {
+			block = w.withoutNaNs(t, block)
+		}
+		w.add(a, t, block)
+		if r.needs.squares {
+			w.addSquares(&m.squares, t, block)
+		}
+	}
+}
+
+// scan sets the extremes and counts of a block.
+func (w *Worker) scan(m *moments, t DType, mem []byte, at, step int64) {
+	switch t {
+	case Bool:
+		n := 0
+		first := [2]int{-1, -1}
+		for i, b := range mem {
+			k := 0
+			if b != 0 {
+				k = 1
+				n++
+			}
+			if first[k] < 0 {
+				first[k] = i
+			}
+		}
+		lo, hi := 0, 1
+		if first[0] < 0 {
+			lo = 1
+		}
+		if first[1] < 0 {
+			hi = 0
+		}
+		m.setExtremes(t, uint64(lo), uint64(hi), first[lo], first[hi], at, step)
+		m.nonzero = int64(n)
+	case Int8:
+		scanInts(m, t, view[int8](mem), at, step)
+	case Int16:
+		scanInts(m, t, view[int16](mem), at, step)
+	case Int32:
+		scanInts(m, t, view[int32](mem), at, step)
+	case Int64:
+		scanInts(m, t, view[int64](mem), at, step)
+	case Uint8:
+		scanInts(m, t, mem, at, step)
+	case Uint16:
+		scanInts(m, t, view[uint16](mem), at, step)
+	case Uint32:
+		scanInts(m, t, view[uint32](mem), at, step)
+	case Uint64:
+		scanInts(m, t, view[uint64](mem), at, step)
+	case Float16:
+		halves := view[uint16](mem)
+		scanFloats(m, t, w.widen(halves), at, step, func(v float32) uint64 { return uint64(npy.Float16bits(float64(v))) })
+	case Float32:
+		scanFloats(m, t, view[float32](mem), at, step, func(v float32) uint64 { return uint64(math.Float32bits(v)) })
+	case Float64:
+		scanFloats(m, t, view[float64](mem), at, step, math.Float64bits)
+	}
+}
+
+func (m *moments) setExtremes(t DType, lo, hi uint64, iLo, iHi int, at, step int64) {
+	m.lo.set(t, lo)
+	m.hi.set(t, hi)
+	m.lo.at, m.hi.at = at+int64(iLo)*step, at+int64(iHi)*step
+}
+
+func scanInts[T int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64](m *moments, t DType, x []T, at, step int64) {
+	lo, hi, iLo, iHi, zeros := x[0], x[0], 0, 0, 0
+	for i, v := range x {
+		if v < lo {
+			lo, iLo = v, i
+		}
+		if v > hi {
+			hi, iHi = v, i
+		}
+		if v == 0 {
+			zeros++
+		}
+	}
+	m.setExtremes(t, uint64(lo), uint64(hi), iLo, iHi, at, step)
+	m.nonzero = int64(len(x) - zeros)
+}
+
+func scanFloats[T float32 | float64](m *moments, t DType, x []T, at, step int64, bits func(T) uint64) {
+	start := 0
+	for start < len(x) && x[start] != x[start] { //nolint:gocritic // NaN
+		start++
+	}
+	nans := start
+	if nans > 0 {
+		m.firstNaN = at
+	}
+	if start < len(x) {
+		lo, hi, iLo, iHi, zeros := x[start], x[start], start, start, 0
+		for i, v := range x[start:] {
+			if v < lo {
+				lo, iLo = v, start+i
+			}
+			if v > hi {
+				hi, iHi = v, start+i
+			}
+			if v == 0 {
+				zeros++
+			}
+			if v != v { //nolint:gocritic // NaN
+				if nans == 0 {
+					m.firstNaN = at + int64(start+i)*step
+				}
+				nans++
+			}
+		}
+		m.setExtremes(t, bits(lo), bits(hi), iLo, iHi, at, step)
+		m.nonzero = int64(len(x) - nans - zeros)
+	}
+	m.nans = int64(nans)
+}
+
+// widen converts binary16 values, in scratch.
+func (w *Worker) widen(x []uint16) []float32 {
+	if w.wide == nil {
+		w.wide = make([]float32, momentsBlock)
+	}
+	wide := w.wide[:len(x)]
+	for i, h := range x {
+		wide[i] = float32(npy.Float16frombits(h))
+	}
+	return wide
+}
+
+// withoutNaNs returns the elements that are not NaN, in scratch.
+func (w *Worker) withoutNaNs(t DType, mem []byte) []byte {
+	if w.clean == nil {
+		w.clean = alignedBytes(momentsBlock * 8)
+	}
+	size := t.Size()
+	clean := w.clean[:0]
+	for ; len(mem) > 0; mem = mem[size:] {
+		var b [8]byte
+		copy(b[:], mem[:size])
+		if f := floatOf(t, binary.NativeEndian.Uint64(b[:])); f == f { //nolint:gocritic // not NaN
+			clean = append(clean, mem[:size]...)
+		}
+	}
+	return clean
+}
+
+func (w *Worker) addSquares(s *exactsum.Squares, t DType, mem []byte) {
+	switch t {
+	case Bool:
+		for _, b := range mem {
+			if b != 0 {
+				b = 1
+			}
+			s.SquareInt(int64(b), false)
+		}
+	case Int8:
+		exactsum.SquareInts(s, view[int8](mem))
+	case Int16:
+		exactsum.SquareInts(s, view[int16](mem))
+	case Int32:
+		exactsum.SquareInts(s, view[int32](mem))
+	case Int64:
+		exactsum.SquareInts(s, view[int64](mem))
+	case Uint8:
+		exactsum.SquareInts(s, mem)
+	case Uint16:
+		exactsum.SquareInts(s, view[uint16](mem))
+	case Uint32:
+		exactsum.SquareInts(s, view[uint32](mem))
+	case Uint64:
+		exactsum.SquareInts(s, view[uint64](mem))
+	case Float16:
+		w.adder.Squares32(s, w.widen(view[uint16](mem)))
+	case Float32:
+		w.adder.Squares32(s, view[float32](mem))
+	case Float64:
+		w.adder.Squares64(s, view[float64](mem))
+	}
+}

@@ -1,0 +1,239 @@
+package chunked
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gather/internal/exactsum"
+	"gather/internal/fields"
+)
+
+// Op is a statistic that a reduction computes, with NumPy's name and semantics. Sums, means and variances are the exact
+// values, rounded once.
+type Op uint8
+
+// The statistics. Those whose name begins with Nan ignore NaNs.
+const (
+	Sum Op = iota
+	Mean
+	Var
+	Std
+	Min
+	Max
+	ArgMin
+	ArgMax
+	Count // numpy.count_nonzero
+	Any
+	All
+	NanSum
+	NanMean
+	NanVar
+	NanMin
+	NanMax
+	Norm // the root of the sum of squares
+	ops  // the number of statistics
+)
+
+var opNames = [ops]string{
+	"sum", "mean", "var", "std", "min", "max", "argmin", "argmax", "count", "any", "all", "nansum", "nanmean", "nanvar", "nanmin",
+	"nanmax", "norm",
+}
+
+func (o Op) String() string { return opNames[o] }
+
+// needs is what the statistics of a reduction need besides sums.
+type needs struct {
+	more      bool // anything
+	squares   bool
+	scan      bool // extremes, NaNs and values that are not 0
+	clean     bool // sums without NaNs
+	positions bool // of the extremes
+}
+
+func (n *needs) add(o Op) {
+	n.more = n.more || o != Sum
+	switch o {
+	case Sum, Mean, ops:
+	case Var, Std, Norm:
+		n.squares = true
+	case ArgMin, ArgMax:
+		n.scan, n.positions = true, true
+	case Min, Max, Count, Any, All, NanMin, NanMax:
+		n.scan = true
+	case NanSum, NanMean:
+		n.scan, n.clean = true, true
+	case NanVar:
+		n.scan, n.clean, n.squares = true, true, true
+	}
+}
+
+// isStatistic reports whether the value is a mean or the like, a float also of integers.
+func (o Op) isStatistic() bool {
+	return slices.Contains([]Op{Mean, Var, Std, NanMean, NanVar, Norm}, o)
+}
+
+// hasNoIdentity reports whether the statistic of no elements is an error.
+func (o Op) hasNoIdentity() bool {
+	return slices.Contains([]Op{Min, Max, ArgMin, ArgMax, NanMin, NanMax}, o)
+}
+
+// dtype returns the type of the statistic of elements of type t, as in NumPy; sum is the type of sums.
+func (o Op) dtype(t, sum DType) DType {
+	switch o {
+	case Sum, NanSum:
+		return sum
+	case Min, Max, NanMin, NanMax:
+		return t
+	case ArgMin, ArgMax, Count:
+		return Int64
+	case Any, All:
+		return Bool
+	}
+	switch {
+	case sum.IsFloat():
+		return sum
+	case t.IsFloat():
+		return t
+	}
+	return Float64
+}
+
+// ParseOps parses the fields "ops" (a list of names, at least one) and "ddof" (an integer, default 0) of a reduction of a,
+// whose other fields [ParseReduction] parsed. Its errors are at "/ops", "/ops/1", "/ddof", "/axis" and "/dtype".
+func ParseOps(spec *fields.Object, a *Array, r *Reduction) {
+	spec.NullIsAbsent("ddof")
+	o := object{spec}
+	r.ddof, _ = o.integer("ddof")
+	raw := spec.Get("ops")
+	if raw == nil || raw.Kind() != '[' {
+		spec.Add("/ops", "is not a list: write one such as [\"mean\",\"std\"]; the statistics are %s", strings.Join(opNames[:], ", "))
+		return
+	}
+	r.ops = nil
+	for i, e := range fields.Elements(raw) {
+		pointer := "/ops/" + strconv.FormatInt(i, 10)
+		name := ""
+		if e.Kind() == '"' {
+			name = fields.Text(e)
+		}
+		switch op := Op(slices.Index(opNames[:], name)); {
+		case int(op) >= len(opNames):
+			spec.Add(pointer, "is not a statistic: use %s", strings.Join(opNames[:], ", "))
+		case slices.Contains(r.ops, op):
+			spec.Add(pointer, "repeats %q: omit it", op)
+		default:
+			r.check(spec, a, op, pointer)
+			r.ops = append(r.ops, op)
+		}
+		if spec.Full() {
+			return
+		}
+	}
+	if len(r.ops) == 0 && spec.Total() == 0 {
+		spec.Add("/ops", "is empty: name at least one statistic")
+	}
+	r.setOps(a.DType(), r.ops...)
+}
+
+// check reports what prevents a statistic of a.
+func (r *Reduction) check(spec *fields.Object, a *Array, op Op, pointer string) {
+	outputs, _ := r.shapeOf(a.shape).Elements()
+	if op.hasNoIdentity() && a.Elements() == 0 && outputs > 0 {
+		spec.Add(pointer, "is %q, which needs elements: the array of shape %s has none to reduce", op, a.shape)
+	}
+	if (op == ArgMin || op == ArgMax) && !r.isWhole(a) && r.axisCount() != 1 {
+		spec.Add(pointer, "is %q, which needs one axis or all: change \"axis\"", op)
+	}
+	if op.isStatistic() && spec.Has("dtype") && r.dtype != 0 && !r.dtype.IsFloat() {
+		spec.Add("/dtype", "is %s, but %q is a float: use a float dtype", r.dtype, op)
+	}
+}
+
+// setOps sets the statistics of elements of type t.
+func (r *Reduction) setOps(t DType, list ...Op) {
+	r.ops, r.needs, r.dtypes = list, needs{}, nil
+	for _, op := range list {
+		r.needs.add(op)
+		r.dtypes = append(r.dtypes, op.dtype(t, r.dtype))
+	}
+	r.needs.clean = r.needs.clean && t.IsFloat()
+	r.elements = t
+}
+
+// numbers appends the statistics of a group of elements to dst. m is nil for a sum alone. A statistic that does not exist
+// is the zero Number.
+func (r *Reduction) numbers(dst []Number, a *exactsum.Accumulator, m *moments) []Number {
+	for i, op := range r.ops {
+		dst = append(dst, r.number(op, r.dtypes[i], a, m))
+	}
+	return dst
+}
+
+func (r *Reduction) number(op Op, t DType, a *exactsum.Accumulator, m *moments) Number {
+	if m == nil {
+		return numberOf(a, t)
+	}
+	rest := m.n - m.nans // without NaNs
+	integer := func(v int64) Number { return Number{dtype: t, bits: uint64(v)} }
+	truth := func(v bool) Number {
+		if v {
+			return integer(1)
+		}
+		return integer(0)
+	}
+	if m.nans > 0 && (op == Sum || op.isStatistic() && op != NanMean && op != NanVar || op == Min || op == Max) {
+		return nanOf(t)
+	}
+	switch op {
+	case Sum, NanSum:
+		return numberOf(a, t)
+	case Mean, NanMean:
+		return statisticOf(a.Mean(rest), t)
+	case Var, NanVar:
+		return statisticOf(m.squares.Variance(a, rest, r.ddof), t)
+	case Std:
+		return statisticOf(m.squares.Variance(a, rest, r.ddof).Sqrt(), t)
+	case Norm:
+		return statisticOf(m.squares.Sum().Sqrt(), t)
+	case Count:
+		return integer(m.nonzero + m.nans)
+	case Any:
+		return truth(m.nonzero+m.nans > 0)
+	case All:
+		return truth(m.nonzero+m.nans == m.n)
+	}
+	switch {
+	case m.n == 0:
+		return Number{}
+	case (op == ArgMin || op == ArgMax) && m.nans > 0:
+		return integer(r.position(m.firstNaN))
+	case rest == 0: // nanmin and nanmax of NaNs
+		return nanOf(t)
+	case op == ArgMin:
+		return integer(r.position(m.lo.at))
+	case op == ArgMax:
+		return integer(r.position(m.hi.at))
+	case op == Max || op == NanMax:
+		return Number{dtype: t, bits: m.hi.bits}
+	}
+	return Number{dtype: t, bits: m.lo.bits}
+}
+
+func nanOf(t DType) Number {
+	var a exactsum.Accumulator
+	a.AddFloat64(math.NaN())
+	return numberOf(&a, t)
+}
+
+// statisticOf rounds a statistic to a float type.
+func statisticOf(v exactsum.Statistic, t DType) Number {
+	switch t {
+	case Float16:
+		return Number{dtype: t, bits: uint64(v.Float16())}
+	case Float32:
+		return Number{dtype: t, bits: uint64(math.Float32bits(v.Float32()))}
+	}
+	return Number{dtype: t, bits: math.Float64bits(v.Float64())}
+}
