@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"gather/internal/exactsum"
 	"gather/internal/fields"
 )
@@ -115,7 +117,7 @@ func ParseOps(spec *fields.Object, a *Array, r *Reduction) {
 	for i, e := range fields.Elements(raw) {
 		pointer := "/ops/" + strconv.FormatInt(i, 10)
 		name := ""
-		if e.Kind() == '"' {
+		if jsontext.Value(e).Kind() == '"' {
 			name = fields.Text(e)
 		}
 		switch op := Op(slices.Index(opNames[:], name)); {
@@ -192,6 +194,9 @@ func (r *Reduction) number(op Op, t DType, a *exactsum.Accumulator, m *moments) 
 	case Mean, NanMean:
 		return statisticOf(a.Mean(rest), t)
 	case Var, NanVar:
+		if op == NanVar && rest <= r.ddof { // unlike var
+			return nanOf(t)
+		}
 		return statisticOf(m.squares.Variance(a, rest, r.ddof), t)
 	case Std:
 		return statisticOf(m.squares.Variance(a, rest, r.ddof).Sqrt(), t)
@@ -236,4 +241,34 @@ func statisticOf(v exactsum.Statistic, t DType) Number {
 		return Number{dtype: t, bits: uint64(math.Float32bits(v.Float32()))}
 	}
 	return Number{dtype: t, bits: math.Float64bits(v.Float64())}
+}
+
+// Warnings returns what NumPy warns of: statistics of nothing, variances without degrees of freedom, and extremes of NaNs.
+func (p *Plan) Warnings(results []*Result) (warnings []string) {
+	outputs, _ := p.shape.Elements()
+	if outputs == 0 {
+		return nil
+	}
+	n := p.array.Elements() / outputs
+	for i, op := range p.red.ops {
+		switch op {
+		case Mean, NanMean:
+			if n == 0 {
+				warnings = append(warnings, op.String()+": mean of an empty slice")
+			}
+		case Var, Std, NanVar:
+			if n <= p.red.ddof || n == 0 {
+				warnings = append(warnings, op.String()+": degrees of freedom <= 0")
+			}
+		case NanMin, NanMax:
+			for k := range results[i].numbers.bits {
+				if v := results[i].At(int64(k)); v.dtype.IsFloat() && math.IsNaN(v.Float64()) {
+					warnings = append(warnings, op.String()+": all-NaN slice")
+					break
+				}
+			}
+		default:
+		}
+	}
+	return warnings
 }

@@ -38,6 +38,25 @@ func finePlans(tb testing.TB) map[string]*chunked.Plan {
 		}
 		plans[name] = p
 	}
+	for name, test := range map[string]struct {
+		array, axis, ops string
+		merged           int64
+	}{
+		"statistics of chunks":          {`{"source":"random","shape":[20,30],"chunks":[5,7]}`, "null", "min,var,argmax", 0},
+		"statistics of parts":           {`{"source":"random","shape":[20,1500],"chunks":-1}`, "null", "nanvar,max", 0},
+		"statistics of outputs":         {`{"source":"random","shape":[20,30]}`, "0", "std,any", 0},
+		"statistics of parts of output": {`{"source":"random","distribution":"normal","shape":[3000,3]}`, "0", "mean,nanmin", 0},
+		"range of statistics":           {`{"source":"random","distribution":"integers","high":9,"shape":[20,30]}`, "0", "max,mean", 1},
+	} {
+		a := parse(tb, test.array)
+		r, err := parseOps(a, reductionCase{Axis: []byte(test.axis)}, strings.Split(test.ops, ",")...)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if plans[name], err = chunked.NewFinePlan(a, r, 300, chunked.Limits{Merged: test.merged}); err != nil {
+			tb.Fatal(err)
+		}
+	}
 	return plans
 }
 
@@ -256,7 +275,7 @@ func TestResultsThatAreNotMerged(t *testing.T) {
 			items[i] = make([]string, p.Items())
 			for task := range p.Tasks() {
 				partial, err := p.Run(t.Context(), chunked.NewWorker(), task, nil, func(it chunked.Item) error {
-					items[i][it.Index] = string(it.Value.AppendJSON(nil))
+					items[i][it.Index] = string(it.Values[0].AppendJSON(nil))
 					return nil
 				})
 				if err == nil {

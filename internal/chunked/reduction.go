@@ -106,6 +106,9 @@ func axisRange(dims int) string {
 // has reports whether axis i is summed over.
 func (r Reduction) has(i int) bool { return r.axes>>i&1 != 0 }
 
+// DType returns the type of sums.
+func (r Reduction) DType() DType { return r.dtype }
+
 // isWhole reports whether all axes are reduced.
 func (r Reduction) isWhole(a *Array) bool { return r.axisCount() == len(a.shape) }
 

@@ -47,7 +47,7 @@ func sum(tb testing.TB, w *chunked.Worker, p *chunked.Plan, rng *rand.Rand) outc
 		if out.items[i.Index] != "" {
 			tb.Fatalf("item %d is duplicate", i.Index)
 		}
-		out.items[i.Index] = string(i.Value.AppendJSON(nil))
+		out.items[i.Index] = string(i.Values[0].AppendJSON(nil))
 		return nil
 	}
 	bytes, early := int64(0), int64(0)
@@ -80,8 +80,8 @@ func sum(tb testing.TB, w *chunked.Worker, p *chunked.Plan, rng *rand.Rand) outc
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if res.Shape().String() != p.Shape().String() || res.DType() != p.DType() {
-		tb.Fatalf("got %s of %s, want %s of %s", res.Shape(), res.DType(), p.Shape(), p.DType())
+	if res.Shape().String() != p.Shape().String() || res.DType() != p.DType(0) {
+		tb.Fatalf("got %s of %s, want %s of %s", res.Shape(), res.DType(), p.Shape(), p.DType(0))
 	}
 	out.result = string(res.AppendJSON(nil))
 	return out

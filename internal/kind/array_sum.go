@@ -19,25 +19,33 @@ func init() {
 		name:    "array_sum",
 		summary: "The exact sum of an N-dimensional array, over all axes or some. An item is a chunk, or an element of the result.",
 		plan:    planArraySum,
-		limits: func(l Limits) map[string]int64 {
-			return map[string]int64{"chunks": l.Chunks, "outputs": l.Outputs, "dimensions": chunked.MaxDims}
-		},
+		limits:  arrayLimits,
 	})
+}
+
+func arrayLimits(l Limits) map[string]int64 {
+	return map[string]int64{"chunks": l.Chunks, "outputs": l.Outputs, "dimensions": chunked.MaxDims}
 }
 
 // maxShown is the largest number of result elements that the job includes; larger results are read as the job's items.
 const maxShown = 1024
 
-// arraySum is the plan of an array sum.
-type arraySum struct {
+// arrayPlan is the plan of a reduction of an array.
+type arrayPlan struct {
 	*chunked.Plan
-	memory int64
-	spec   []byte
-	close  func() error // nil unless the array is stored
+	statistics bool // the values are objects with a member for each statistic
+	memory     int64
+	spec       []byte
+	close      func() error // nil unless the array is stored
 }
 
-func planArraySum(spec []byte, e env) (_ job.Plan, err error) {
+func planArraySum(spec []byte, e env) (job.Plan, error) { return planArray(spec, e, false) }
+
+func planArray(spec []byte, e env, statistics bool) (_ job.Plan, err error) {
 	known := []string{"array", "axis", "keepdims", "dtype"}
+	if statistics {
+		known = append(known, "ops", "ddof")
+	}
 	if e.again {
 		known = append(known, pinField)
 	}
@@ -73,6 +81,9 @@ func planArraySum(spec []byte, e env) (_ job.Plan, err error) {
 		return nil, errs.Err()
 	}
 	r, _ := chunked.ParseReduction(f.Object, a)
+	if statistics {
+		chunked.ParseOps(f.Object, a, &r)
+	}
 	if err := errs.Err(); err != nil {
 		return nil, err
 	}
@@ -85,8 +96,8 @@ func planArraySum(spec []byte, e env) (_ job.Plan, err error) {
 	}
 	// Only inline values are in memory; the rest is tens of bytes for each task and output.
 	outputs, _ := p.Shape().Elements() // bounded by limits.Outputs
-	memory := 2*int64(len(spec)) + 48*int64(p.Tasks()) + 64*outputs + 4096
-	return &arraySum{Plan: p, memory: memory, spec: spec, close: stored.Close}, nil
+	memory := 2*int64(len(spec)) + 48*int64(p.Tasks()) + 64*outputs*int64(len(p.Ops())) + 4096
+	return &arrayPlan{Plan: p, statistics: statistics, memory: memory, spec: spec, close: stored.Close}, nil
 }
 
 // pinField is the member of a planned spec with the pin of a stored array.
@@ -100,10 +111,10 @@ func pin(spec, pin []byte) []byte {
 }
 
 // Spec implements pinned.
-func (p *arraySum) Spec() []byte { return p.spec }
+func (p *arrayPlan) Spec() []byte { return p.spec }
 
 // Close implements io.Closer: it releases a stored array.
-func (p *arraySum) Close() error {
+func (p *arrayPlan) Close() error {
 	if p.close == nil {
 		return nil
 	}
@@ -111,18 +122,18 @@ func (p *arraySum) Close() error {
 }
 
 // Size implements job.Plan.
-func (p *arraySum) Size() job.Size {
+func (p *arrayPlan) Size() job.Size {
 	return job.Size{Tasks: p.Tasks(), Units: p.Items(), Bytes: p.Bytes(), Memory: p.memory}
 }
 
 // Reducer implements job.Plan.
-func (p *arraySum) Reducer() job.Reducer { return &arrayReducer{plan: p.Plan, Reducer: p.NewReducer()} }
+func (p *arrayPlan) Reducer() job.Reducer { return &arrayReducer{plan: p, Reducer: p.NewReducer()} }
 
 // Task implements job.Plan.
-func (p *arraySum) Task(i int, _ job.Resume) job.Task { return arrayTask{plan: p.Plan, i: i} }
+func (p *arrayPlan) Task(i int, _ job.Resume) job.Task { return arrayTask{plan: p, i: i} }
 
 type arrayTask struct {
-	plan *chunked.Plan
+	plan *arrayPlan
 	i    int
 }
 
@@ -132,7 +143,7 @@ type arrayKey struct{}
 func (t arrayTask) Step(ctx context.Context, now time.Time, local *job.Local) (job.Step, error) {
 	w := local.Get(arrayKey{}, func() any { return chunked.NewWorker() }).(*chunked.Worker)
 	var step job.Step
-	partial, err := t.plan.Run(ctx, w, t.i, nil, adder(&step.Items))
+	partial, err := t.plan.Run(ctx, w, t.i, nil, t.plan.adder(&step.Items))
 	if err != nil {
 		if ctx.Err() != nil {
 			return job.Step{}, context.Cause(ctx)
@@ -148,15 +159,20 @@ func (t arrayTask) Step(ctx context.Context, now time.Time, local *job.Local) (j
 }
 
 // adder returns a function that adds items of package chunked to a block.
-func adder(to *job.Items) func(chunked.Item) error {
+func (p *arrayPlan) adder(to *job.Items) func(chunked.Item) error {
 	var text []byte
 	return func(it chunked.Item) error {
-		if it.Value.DType().IsFloat() {
-			to.AddFloat(it.Index, it.Value.Float64(), 0)
-		} else if v, ok := it.Value.Int64(); ok {
-			to.AddInt(it.Index, v, 0)
-		} else {
-			text = it.Value.AppendJSON(text[:0])
+		v := it.Values[0]
+		switch n, integer := v.Int64(); {
+		case p.statistics:
+			text = p.appendStatistics(text[:0], func(dst []byte, i int) []byte { return it.Values[i].AppendJSON(dst) })
+			to.Add(it.Index, text, 0)
+		case v.DType().IsFloat():
+			to.AddFloat(it.Index, v.Float64(), 0)
+		case integer:
+			to.AddInt(it.Index, n, 0)
+		default:
+			text = v.AppendJSON(text[:0])
 			to.Add(it.Index, text, 0)
 		}
 		return nil
@@ -164,7 +180,7 @@ func adder(to *job.Items) func(chunked.Item) error {
 }
 
 type arrayReducer struct {
-	plan *chunked.Plan
+	plan *arrayPlan
 	*chunked.Reducer
 }
 
@@ -179,19 +195,28 @@ func (r *arrayReducer) Add(task int, partial []byte) error {
 
 // Outcome implements job.Reducer.
 func (r *arrayReducer) Outcome() (job.Outcome, error) {
-	result, err := r.Result()
+	results, err := r.Results()
 	if err != nil {
 		return job.Outcome{}, err
 	}
 	out := job.Outcome{Value: []byte("null")}
-	if result.Len() <= maxShown {
-		out.Value = result.AppendJSON(nil)
+	shown := results[0].Len() <= maxShown
+	switch {
+	case r.plan.statistics:
+		if shown {
+			out.Value = r.plan.appendStatistics(nil, func(dst []byte, i int) []byte { return results[i].AppendJSON(dst) })
+		}
+		out.Details = r.plan.appendStatisticsDetails(nil, results)
+	default:
+		if shown {
+			out.Value = results[0].AppendJSON(nil)
+		}
+		out.Details = appendDetails(nil, results[0])
 	}
-	if err := r.EachLateItem(adder(&out.Items)); err != nil {
+	if err := r.EachLateItem(r.plan.adder(&out.Items)); err != nil {
 		return job.Outcome{}, err
 	}
 	out.Completed = int64(out.Items.Len())
-	out.Details = appendDetails(nil, result)
 	return out, nil
 }
 
@@ -204,14 +229,7 @@ const beyondDouble = 1 << 53
 func appendDetails(dst []byte, r *chunked.Result) []byte {
 	dst = append(dst, `{"dtype":"`...)
 	dst = append(dst, r.DType().String()...)
-	dst = append(dst, `","shape":[`...)
-	for i, n := range r.Shape() {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = strconv.AppendInt(dst, n, 10)
-	}
-	dst = append(dst, ']')
+	dst = appendShape(append(dst, `","shape":`...), r.Shape())
 	switch {
 	case !r.DType().IsFloat():
 		dst = appendIntegerDetails(dst, r)
