@@ -322,7 +322,7 @@ type Item struct {
 	// Seq Its place in the job's log: the order of completion.
 	Seq int64 `json:"seq"`
 
-	// Value The result, a number, a string, a boolean or an array; null when the item failed.
+	// Value The result, a number, a string, a boolean, an array, or an object of statistics; null when the item failed.
 	Value interface{} `json:"value"`
 }
 
@@ -333,7 +333,7 @@ type Job struct {
 	// Details More about `result`. Of a sum: `dtype` and `shape`; `hex`, a single float exactly; `exact`, the integers in
 	// strings where a double would round one; `overflow`, if `dtype` cannot hold integers of the result (they are
 	// exact here, but the result has no `.npy` file): `count`, `first_index` in C order, and a `dtype`
-	// that holds them all.
+	// that holds them all. Of statistics: `shape`; `ops`, these details of each; `warnings`, NumPy's.
 	Details *map[string]interface{} `json:"details"`
 
 	// Durability The durability of the job when it was answered 202: `fsync`, it was on disk; `quorum`, most of the servers
@@ -363,7 +363,7 @@ type Job struct {
 	QueuePosition *int64 `json:"queue_position"`
 
 	// Result The reduced value of a job that succeeded, such as a sum or a count; null until then. A number, a string, a
-	// boolean, or nested arrays of them. An array of more than 1024 elements is null too: its elements are the
+	// boolean, nested arrays of them, or an object of statistics. An array of more than 1024 elements is null too: its elements are the
 	// job's items.
 	Result interface{} `json:"result"`
 
@@ -374,8 +374,8 @@ type Job struct {
 
 	// Values The values of the items of a finished `squares` or `sleep_batch` job, in the order of the input; null in the
 	// place of an item that failed (`/results` has its error) or did not run. The member is null until the job has
-	// ended, for a job of more than 100 items or whose values are longer than 16 KiB, for `array_sum`, and in lists and
-	// batches: `/results` has the values of every job.
+	// ended, for a job of more than 100 items or whose values are longer than 16 KiB, for the kinds of arrays, and in lists
+	// and batches: `/results` has the values of every job.
 	Values *[]interface{} `json:"values"`
 }
 
@@ -514,7 +514,7 @@ type Progress struct {
 	Failed     int64    `json:"failed"`
 	Fraction   float64  `json:"fraction"`
 
-	// Total Units of work: items or, for array_sum, chunks.
+	// Total Units of work: items or, for the kinds of arrays, chunks.
 	Total int64 `json:"total"`
 }
 

@@ -109,7 +109,11 @@ func ParseOps(spec *fields.Object, a *Array, r *Reduction) {
 	o := object{spec}
 	r.ddof, _ = o.integer("ddof")
 	raw := spec.Get("ops")
-	if raw == nil || raw.Kind() != '[' {
+	if raw == nil {
+		spec.Add("/ops", "is missing: write one or more of %s", strings.Join(opNames[:], ", "))
+		return
+	}
+	if raw.Kind() != '[' {
 		spec.Add("/ops", "is not a list: write one such as [\"mean\",\"std\"]; the statistics are %s", strings.Join(opNames[:], ", "))
 		return
 	}
