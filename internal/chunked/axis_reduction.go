@@ -237,7 +237,7 @@ func (o *axisReduction) run(ctx context.Context, w *Worker, task int, dst []byte
 	ranges := newRanges(len(o.red.ops))
 	for i := first; i < last; i++ {
 		b := o.batch(i)
-		sums := w.batch.reset(b.columns(), o.red.needs.more)
+		sums := reset(&w.batch, b.columns(), o.red.needs.more)
 		if err := o.addBatch(ctx, w, sums, b, lo, hi); err != nil {
 			return dst, err
 		}

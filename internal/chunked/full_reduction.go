@@ -117,7 +117,7 @@ func (c *fullReduction) run(ctx context.Context, w *Worker, task int, dst []byte
 		}
 		return dst, err
 	}
-	total := w.total.reset(1, c.red.needs.more)
+	total := reset(&w.total, 1, c.red.needs.more)
 	next := s.chunk
 	closeChunk := func(s states, i int64) error {
 		total.merge(0, s, i, &c.red) // the exact state, not the rounded values
@@ -143,7 +143,7 @@ func (c *fullReduction) runOrdered(
 	src := c.array.source
 	size := int64(src.DType().Size())
 	left, rest := s.chunks, cur.volume() // chunks, and elements of the current one
-	chunk := w.chunk.reset(1, c.red.needs.more)
+	chunk := reset(&w.chunk, 1, c.red.needs.more)
 	closeChunks := func() error {
 		for left > 0 && rest == 0 {
 			if err := closeChunk(chunk, 0); err != nil {

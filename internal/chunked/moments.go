@@ -263,9 +263,11 @@ func scanInts[T int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64]
 	m.nonzero = int64(len(x) - zeros)
 }
 
+func isNaN[T float32 | float64](v T) bool { return v != v } //nolint:revive // only a NaN differs from itself
+
 func scanFloats[T float32 | float64](m *moments, t DType, x []T, at, step int64, bits func(T) uint64) {
 	start := 0
-	for start < len(x) && x[start] != x[start] { //nolint:gocritic // NaN
+	for start < len(x) && isNaN(x[start]) {
 		start++
 	}
 	nans := start
@@ -284,7 +286,7 @@ func scanFloats[T float32 | float64](m *moments, t DType, x []T, at, step int64,
 			if v == 0 {
 				zeros++
 			}
-			if v != v { //nolint:gocritic // NaN
+			if isNaN(v) {
 				if nans == 0 {
 					m.firstNaN = at + int64(start+i)*step
 				}
@@ -319,7 +321,7 @@ func (w *Worker) withoutNaNs(t DType, mem []byte) []byte {
 	for ; len(mem) > 0; mem = mem[size:] {
 		var b [8]byte
 		copy(b[:], mem[:size])
-		if f := floatOf(t, binary.NativeEndian.Uint64(b[:])); f == f { //nolint:gocritic // not NaN
+		if f := floatOf(t, binary.NativeEndian.Uint64(b[:])); !isNaN(f) {
 			clean = append(clean, mem[:size]...)
 		}
 	}

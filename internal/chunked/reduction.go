@@ -104,16 +104,16 @@ func axisRange(dims int) string {
 }
 
 // has reports whether axis i is summed over.
-func (r Reduction) has(i int) bool { return r.axes>>i&1 != 0 }
+func (r *Reduction) has(i int) bool { return r.axes>>i&1 != 0 }
 
 // DType returns the type of sums.
-func (r Reduction) DType() DType { return r.dtype }
+func (r *Reduction) DType() DType { return r.dtype }
 
 // isWhole reports whether all axes are reduced.
-func (r Reduction) isWhole(a *Array) bool { return r.axisCount() == len(a.shape) }
+func (r *Reduction) isWhole(a *Array) bool { return r.axisCount() == len(a.shape) }
 
 // axisCount returns the number of axes that are reduced.
-func (r Reduction) axisCount() int { return bits.OnesCount64(r.axes) }
+func (r *Reduction) axisCount() int { return bits.OnesCount64(r.axes) }
 
 // locate sets where the elements of a plan are.
 func (r *Reduction) locate(p *Plan) {
@@ -167,7 +167,7 @@ func (r *Reduction) run(off int64) int64 {
 }
 
 // shapeOf returns the shape of the result for an array of a shape.
-func (r Reduction) shapeOf(s Shape) Shape {
+func (r *Reduction) shapeOf(s Shape) Shape {
 	out := Shape{}
 	for i, d := range s {
 		switch {

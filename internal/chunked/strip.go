@@ -73,7 +73,7 @@ func (c *fullReduction) runStrips(
 // addStrip returns the state of each of the n chunks from cur on, of elements lo to hi in C order of the strip. If there
 // are several chunks, that are whole rows.
 func (c *fullReduction) addStrip(ctx context.Context, w *Worker, cur *cursor, n, lo, hi int64) (states, error) {
-	sums := w.batch.reset(n, c.red.needs.more)
+	sums := reset(&w.batch, n, c.red.needs.more)
 	if lo == hi { // without elements
 		return sums, nil
 	}

@@ -41,8 +41,8 @@ func NewWorker() *Worker {
 // capacity returns the number of elements of size bytes that fit the scratch.
 func capacity(size int) int64 { return int64(scratchBytes / size) }
 
-// reset returns n empty states, in s if it has enough.
-func (s *states) reset(n int64, more bool) states {
+// reset returns n empty states in the memory of s, which it replaces if it is too small.
+func reset(s *states, n int64, more bool) states {
 	if int64(len(s.sums)) < n || more && s.more == nil {
 		*s = newStates(n, more)
 	}
@@ -171,7 +171,7 @@ func (w *Worker) fillRows(ctx context.Context, src Source, lo, width, stride, n 
 	return nil
 }
 
-// addTo adds the elements of mem, the first of which is at at in memory order, to state i.
+// addTo adds the elements of mem, which begin at an offset in memory order, to state i.
 func (w *Worker) addTo(s states, i int64, r *Reduction, mem []byte, at int64) {
 	a, m := s.at(i)
 	if m == nil {
