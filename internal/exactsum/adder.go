@@ -21,6 +21,7 @@ type Adder struct {
 	buckets      *bucketTable
 	columns      *columnScratch
 	squares      *[2][blockLen]float64
+	squareLevels squareFold
 
 	wide   [blockLen]float64 // a block of another type, as float64
 	rest   [blockLen]float64 // the remainders of a block
@@ -45,12 +46,14 @@ func (f *Adder) Float32s(a *Accumulator, x []float32) {
 	if !open(a, x, isNegZero32) {
 		return
 	}
-	addBlocks(f, a, x, &f.tail32, fold1x32, fold2x32, func(x []float32) []float64 {
-		for i, v := range x {
-			f.wide[i] = float64(v)
-		}
-		return f.wide[:len(x)]
-	})
+	addBlocks(f, a, x, &f.tail32, fold1x32, fold2x32, f.widen32)
+}
+
+func (f *Adder) widen32(x []float32) []float64 {
+	for i, v := range x {
+		f.wide[i] = float64(v)
+	}
+	return f.wide[:len(x)]
 }
 
 // Float16s adds every element of x, given as IEEE 754 binary16 bits, to a.

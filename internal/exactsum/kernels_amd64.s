@@ -34,29 +34,29 @@ fold:
 	VMOVUPD    64(AX), Y14
 	VMOVUPD    96(AX), Y15
 	VADDPD     Y12, Y4, Y16
-	VXORPD     Y0, Y16, Y17
-	VORPD      Y17, Y2, Y2
 	VSUBPD     Y4, Y16, Y4
 	VSUBPD     Y4, Y12, Y12
 	VMOVAPD    Y16, Y4
+	VXORPD     Y0, Y4, Y16
+	VORPD      Y16, Y2, Y2
 	VADDPD     Y13, Y5, Y16
-	VXORPD     Y0, Y16, Y17
-	VORPD      Y17, Y2, Y2
 	VSUBPD     Y5, Y16, Y5
 	VSUBPD     Y5, Y13, Y13
 	VMOVAPD    Y16, Y5
+	VXORPD     Y0, Y5, Y16
+	VORPD      Y16, Y2, Y2
 	VADDPD     Y14, Y6, Y16
-	VXORPD     Y0, Y16, Y17
-	VORPD      Y17, Y2, Y2
 	VSUBPD     Y6, Y16, Y6
 	VSUBPD     Y6, Y14, Y14
 	VMOVAPD    Y16, Y6
+	VXORPD     Y0, Y6, Y16
+	VORPD      Y16, Y2, Y2
 	VADDPD     Y15, Y7, Y16
-	VXORPD     Y0, Y16, Y17
-	VORPD      Y17, Y2, Y2
 	VSUBPD     Y7, Y16, Y7
 	VSUBPD     Y7, Y15, Y15
 	VMOVAPD    Y16, Y7
+	VXORPD     Y0, Y7, Y16
+	VORPD      Y16, Y2, Y2
 	VADDPD     Y12, Y8, Y16
 	VSUBPD     Y8, Y16, Y8
 	VXORPD     Y8, Y12, Y12
@@ -262,11 +262,11 @@ rows4Columns:
 	VMOVUPD    (DX)(R11*8), Y3
 	VMOVUPD    (R10), Y5
 	VADDPD     Y5, Y2, Y6
-	VXORPD     Y4, Y6, Y7
-	VORPD      Y7, Y0, Y0
 	VSUBPD     Y2, Y6, Y2
 	VSUBPD     Y2, Y5, Y5
 	VMOVAPD    Y6, Y2
+	VXORPD     Y4, Y2, Y6
+	VORPD      Y6, Y0, Y0
 	VADDPD     Y5, Y3, Y6
 	VSUBPD     Y3, Y6, Y3
 	VXORPD     Y3, Y5, Y5
@@ -274,11 +274,11 @@ rows4Columns:
 	VMOVAPD    Y6, Y3
 	VMOVUPD    (R10)(SI*1), Y5
 	VADDPD     Y5, Y2, Y6
-	VXORPD     Y4, Y6, Y7
-	VORPD      Y7, Y0, Y0
 	VSUBPD     Y2, Y6, Y2
 	VSUBPD     Y2, Y5, Y5
 	VMOVAPD    Y6, Y2
+	VXORPD     Y4, Y2, Y6
+	VORPD      Y6, Y0, Y0
 	VADDPD     Y5, Y3, Y6
 	VSUBPD     Y3, Y6, Y3
 	VXORPD     Y3, Y5, Y5
@@ -286,11 +286,11 @@ rows4Columns:
 	VMOVAPD    Y6, Y3
 	VMOVUPD    (R10)(SI*2), Y5
 	VADDPD     Y5, Y2, Y6
-	VXORPD     Y4, Y6, Y7
-	VORPD      Y7, Y0, Y0
 	VSUBPD     Y2, Y6, Y2
 	VSUBPD     Y2, Y5, Y5
 	VMOVAPD    Y6, Y2
+	VXORPD     Y4, Y2, Y6
+	VORPD      Y6, Y0, Y0
 	VADDPD     Y5, Y3, Y6
 	VSUBPD     Y3, Y6, Y3
 	VXORPD     Y3, Y5, Y5
@@ -298,11 +298,11 @@ rows4Columns:
 	VMOVAPD    Y6, Y3
 	VMOVUPD    (R10)(R9*1), Y5
 	VADDPD     Y5, Y2, Y6
-	VXORPD     Y4, Y6, Y4
-	VORPD      Y4, Y0, Y0
 	VSUBPD     Y2, Y6, Y2
 	VSUBPD     Y2, Y5, Y5
 	VMOVAPD    Y6, Y2
+	VXORPD     Y4, Y2, Y4
+	VORPD      Y4, Y0, Y0
 	VADDPD     Y5, Y3, Y4
 	VSUBPD     Y3, Y4, Y3
 	VXORPD     Y3, Y5, Y5
@@ -331,11 +331,11 @@ rows1Columns:
 	VMOVUPD (DX)(R10*8), Y3
 	VMOVUPD (R9), Y5
 	VADDPD  Y5, Y2, Y6
-	VXORPD  Y4, Y6, Y4
-	VORPD   Y4, Y0, Y0
 	VSUBPD  Y2, Y6, Y2
 	VSUBPD  Y2, Y5, Y5
 	VMOVAPD Y6, Y2
+	VXORPD  Y4, Y2, Y4
+	VORPD   Y4, Y0, Y0
 	VADDPD  Y5, Y3, Y4
 	VSUBPD  Y3, Y4, Y3
 	VXORPD  Y3, Y5, Y5
@@ -368,6 +368,167 @@ rows1Done:
 	VZEROUPPER
 	RET
 
+// func squares64AVX2(x *float64, n int, init *[4]float64, levels *[4]int64) (moved uint64, rest uint64)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·squares64AVX2(SB), NOSPLIT, $0-48
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         init+16(FP), DX
+	MOVQ         levels+24(FP), BX
+	VBROADCASTSD (DX), Y0
+	VPXOR        Y1, Y1, Y1
+	VPXOR        Y2, Y2, Y2
+	VBROADCASTSD (DX), Y3
+	VMOVAPD      Y3, Y4
+	VBROADCASTSD 8(DX), Y5
+	VMOVAPD      Y5, Y6
+	VBROADCASTSD 16(DX), Y7
+	VMOVAPD      Y7, Y8
+	VBROADCASTSD 24(DX), Y9
+	VMOVAPD      Y9, Y10
+	TESTQ        CX, CX
+	JZ           squaresDone
+
+squares:
+	PREFETCHT0  4096(AX)
+	VMOVUPD     (AX), Y11
+	VMULPD      Y11, Y11, Y12
+	VMOVAPD     Y12, Y13
+	VFMSUB231PD Y11, Y11, Y13
+	VPXOR       Y14, Y14, Y14
+	VCMPPD      $0x00, Y12, Y14, Y14
+	VANDPD      Y14, Y11, Y11
+	VORPD       Y11, Y2, Y2
+	VADDPD      Y12, Y3, Y11
+	VSUBPD      Y3, Y11, Y3
+	VSUBPD      Y3, Y12, Y12
+	VMOVAPD     Y11, Y3
+	VXORPD      Y0, Y3, Y11
+	VORPD       Y11, Y1, Y1
+	VADDPD      Y12, Y5, Y11
+	VSUBPD      Y5, Y11, Y5
+	VSUBPD      Y5, Y12, Y12
+	VMOVAPD     Y11, Y5
+	VADDPD      Y13, Y5, Y11
+	VSUBPD      Y5, Y11, Y5
+	VSUBPD      Y5, Y13, Y13
+	VMOVAPD     Y11, Y5
+	VADDPD      Y12, Y7, Y11
+	VSUBPD      Y7, Y11, Y7
+	VXORPD      Y7, Y12, Y12
+	VORPD       Y12, Y2, Y2
+	VMOVAPD     Y11, Y7
+	VADDPD      Y13, Y7, Y11
+	VSUBPD      Y7, Y11, Y7
+	VSUBPD      Y7, Y13, Y13
+	VMOVAPD     Y11, Y7
+	VADDPD      Y13, Y9, Y11
+	VSUBPD      Y9, Y11, Y9
+	VXORPD      Y9, Y13, Y13
+	VORPD       Y13, Y2, Y2
+	VMOVAPD     Y11, Y9
+	VMOVUPD     32(AX), Y11
+	VMULPD      Y11, Y11, Y12
+	VMOVAPD     Y12, Y13
+	VFMSUB231PD Y11, Y11, Y13
+	VPXOR       Y14, Y14, Y14
+	VCMPPD      $0x00, Y12, Y14, Y14
+	VANDPD      Y14, Y11, Y11
+	VORPD       Y11, Y2, Y2
+	VADDPD      Y12, Y4, Y11
+	VSUBPD      Y4, Y11, Y4
+	VSUBPD      Y4, Y12, Y12
+	VMOVAPD     Y11, Y4
+	VXORPD      Y0, Y4, Y11
+	VORPD       Y11, Y1, Y1
+	VADDPD      Y12, Y6, Y11
+	VSUBPD      Y6, Y11, Y6
+	VSUBPD      Y6, Y12, Y12
+	VMOVAPD     Y11, Y6
+	VADDPD      Y13, Y6, Y11
+	VSUBPD      Y6, Y11, Y6
+	VSUBPD      Y6, Y13, Y13
+	VMOVAPD     Y11, Y6
+	VADDPD      Y12, Y8, Y11
+	VSUBPD      Y8, Y11, Y8
+	VXORPD      Y8, Y12, Y12
+	VORPD       Y12, Y2, Y2
+	VMOVAPD     Y11, Y8
+	VADDPD      Y13, Y8, Y11
+	VSUBPD      Y8, Y11, Y8
+	VSUBPD      Y8, Y13, Y13
+	VMOVAPD     Y11, Y8
+	VADDPD      Y13, Y10, Y11
+	VSUBPD      Y10, Y11, Y10
+	VXORPD      Y10, Y13, Y13
+	VORPD       Y13, Y2, Y2
+	VMOVAPD     Y11, Y10
+	ADDQ        $0x00000040, AX
+	SUBQ        $0x00000008, CX
+	JNZ         squares
+
+squaresDone:
+	VEXTRACTI128 $0x01, Y1, X0
+	VEXTRACTI128 $0x00, Y1, X1
+	VPOR         X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPOR         X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, moved+32(FP)
+	VEXTRACTI128 $0x01, Y2, X0
+	VEXTRACTI128 $0x00, Y2, X1
+	VPOR         X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPOR         X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, rest+40(FP)
+	VBROADCASTSD (DX), Y0
+	VPSUBQ       Y0, Y3, Y3
+	VPSUBQ       Y0, Y4, Y4
+	VPADDQ       Y4, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X0
+	VEXTRACTI128 $0x00, Y3, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, (BX)
+	VBROADCASTSD 8(DX), Y0
+	VPSUBQ       Y0, Y5, Y5
+	VPSUBQ       Y0, Y6, Y6
+	VPADDQ       Y6, Y5, Y5
+	VEXTRACTI128 $0x01, Y5, X0
+	VEXTRACTI128 $0x00, Y5, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, 8(BX)
+	VBROADCASTSD 16(DX), Y0
+	VPSUBQ       Y0, Y7, Y7
+	VPSUBQ       Y0, Y8, Y8
+	VPADDQ       Y8, Y7, Y7
+	VEXTRACTI128 $0x01, Y7, X0
+	VEXTRACTI128 $0x00, Y7, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, 16(BX)
+	VBROADCASTSD 24(DX), Y0
+	VPSUBQ       Y0, Y9, Y9
+	VPSUBQ       Y0, Y10, Y10
+	VPADDQ       Y10, Y9, Y9
+	VEXTRACTI128 $0x01, Y9, X0
+	VEXTRACTI128 $0x00, Y9, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, 24(BX)
+	VZEROUPPER
+	RET
+
 // func fold32AVX2(x *float32, n int, init1 float64, init2 float64) (upper int64, lower int64, moved uint64, rest uint64)
 // Requires: AVX, AVX2, MMX+, SSE2
 TEXT ·fold32AVX2(SB), NOSPLIT, $0-64
@@ -397,29 +558,29 @@ fold:
 	VCVTPS2PD  32(AX), Y14
 	VCVTPS2PD  48(AX), Y15
 	VADDPD     Y12, Y4, Y16
-	VXORPD     Y0, Y16, Y17
-	VORPD      Y17, Y2, Y2
 	VSUBPD     Y4, Y16, Y4
 	VSUBPD     Y4, Y12, Y12
 	VMOVAPD    Y16, Y4
+	VXORPD     Y0, Y4, Y16
+	VORPD      Y16, Y2, Y2
 	VADDPD     Y13, Y5, Y16
-	VXORPD     Y0, Y16, Y17
-	VORPD      Y17, Y2, Y2
 	VSUBPD     Y5, Y16, Y5
 	VSUBPD     Y5, Y13, Y13
 	VMOVAPD    Y16, Y5
+	VXORPD     Y0, Y5, Y16
+	VORPD      Y16, Y2, Y2
 	VADDPD     Y14, Y6, Y16
-	VXORPD     Y0, Y16, Y17
-	VORPD      Y17, Y2, Y2
 	VSUBPD     Y6, Y16, Y6
 	VSUBPD     Y6, Y14, Y14
 	VMOVAPD    Y16, Y6
+	VXORPD     Y0, Y6, Y16
+	VORPD      Y16, Y2, Y2
 	VADDPD     Y15, Y7, Y16
-	VXORPD     Y0, Y16, Y17
-	VORPD      Y17, Y2, Y2
 	VSUBPD     Y7, Y16, Y7
 	VSUBPD     Y7, Y15, Y15
 	VMOVAPD    Y16, Y7
+	VXORPD     Y0, Y7, Y16
+	VORPD      Y16, Y2, Y2
 	VADDPD     Y12, Y8, Y16
 	VSUBPD     Y8, Y16, Y8
 	VXORPD     Y8, Y12, Y12
@@ -623,11 +784,11 @@ rows4Columns:
 	VMOVUPD    (DX)(R11*8), Y3
 	VCVTPS2PD  (R10), Y5
 	VADDPD     Y5, Y2, Y6
-	VXORPD     Y4, Y6, Y7
-	VORPD      Y7, Y0, Y0
 	VSUBPD     Y2, Y6, Y2
 	VSUBPD     Y2, Y5, Y5
 	VMOVAPD    Y6, Y2
+	VXORPD     Y4, Y2, Y6
+	VORPD      Y6, Y0, Y0
 	VADDPD     Y5, Y3, Y6
 	VSUBPD     Y3, Y6, Y3
 	VXORPD     Y3, Y5, Y5
@@ -635,11 +796,11 @@ rows4Columns:
 	VMOVAPD    Y6, Y3
 	VCVTPS2PD  (R10)(SI*1), Y5
 	VADDPD     Y5, Y2, Y6
-	VXORPD     Y4, Y6, Y7
-	VORPD      Y7, Y0, Y0
 	VSUBPD     Y2, Y6, Y2
 	VSUBPD     Y2, Y5, Y5
 	VMOVAPD    Y6, Y2
+	VXORPD     Y4, Y2, Y6
+	VORPD      Y6, Y0, Y0
 	VADDPD     Y5, Y3, Y6
 	VSUBPD     Y3, Y6, Y3
 	VXORPD     Y3, Y5, Y5
@@ -647,11 +808,11 @@ rows4Columns:
 	VMOVAPD    Y6, Y3
 	VCVTPS2PD  (R10)(SI*2), Y5
 	VADDPD     Y5, Y2, Y6
-	VXORPD     Y4, Y6, Y7
-	VORPD      Y7, Y0, Y0
 	VSUBPD     Y2, Y6, Y2
 	VSUBPD     Y2, Y5, Y5
 	VMOVAPD    Y6, Y2
+	VXORPD     Y4, Y2, Y6
+	VORPD      Y6, Y0, Y0
 	VADDPD     Y5, Y3, Y6
 	VSUBPD     Y3, Y6, Y3
 	VXORPD     Y3, Y5, Y5
@@ -659,11 +820,11 @@ rows4Columns:
 	VMOVAPD    Y6, Y3
 	VCVTPS2PD  (R10)(R9*1), Y5
 	VADDPD     Y5, Y2, Y6
-	VXORPD     Y4, Y6, Y4
-	VORPD      Y4, Y0, Y0
 	VSUBPD     Y2, Y6, Y2
 	VSUBPD     Y2, Y5, Y5
 	VMOVAPD    Y6, Y2
+	VXORPD     Y4, Y2, Y4
+	VORPD      Y4, Y0, Y0
 	VADDPD     Y5, Y3, Y4
 	VSUBPD     Y3, Y4, Y3
 	VXORPD     Y3, Y5, Y5
@@ -692,11 +853,11 @@ rows1Columns:
 	VMOVUPD   (DX)(R10*8), Y3
 	VCVTPS2PD (R9), Y5
 	VADDPD    Y5, Y2, Y6
-	VXORPD    Y4, Y6, Y4
-	VORPD     Y4, Y0, Y0
 	VSUBPD    Y2, Y6, Y2
 	VSUBPD    Y2, Y5, Y5
 	VMOVAPD   Y6, Y2
+	VXORPD    Y4, Y2, Y4
+	VORPD     Y4, Y0, Y0
 	VADDPD    Y5, Y3, Y4
 	VSUBPD    Y3, Y4, Y3
 	VXORPD    Y3, Y5, Y5
@@ -726,6 +887,116 @@ rows1Done:
 	VPOR         X0, X1, X1
 	VMOVQ        X1, AX
 	MOVQ         AX, rest+64(FP)
+	VZEROUPPER
+	RET
+
+// func squares32AVX2(x *float32, n int, init *[4]float64, levels *[4]int64) (moved uint64, rest uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·squares32AVX2(SB), NOSPLIT, $0-48
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         init+16(FP), DX
+	MOVQ         levels+24(FP), BX
+	VBROADCASTSD (DX), Y0
+	VPXOR        Y1, Y1, Y1
+	VPXOR        Y2, Y2, Y2
+	VBROADCASTSD (DX), Y3
+	VMOVAPD      Y3, Y4
+	VBROADCASTSD 8(DX), Y5
+	VMOVAPD      Y5, Y6
+	VBROADCASTSD 16(DX), Y7
+	VMOVAPD      Y7, Y8
+	TESTQ        CX, CX
+	JZ           squaresDone
+
+squares:
+	PREFETCHT0 4096(AX)
+	VCVTPS2PD  (AX), Y9
+	VMULPD     Y9, Y9, Y9
+	VADDPD     Y9, Y3, Y10
+	VSUBPD     Y3, Y10, Y3
+	VSUBPD     Y3, Y9, Y9
+	VMOVAPD    Y10, Y3
+	VXORPD     Y0, Y3, Y10
+	VORPD      Y10, Y1, Y1
+	VADDPD     Y9, Y5, Y10
+	VSUBPD     Y5, Y10, Y5
+	VSUBPD     Y5, Y9, Y9
+	VMOVAPD    Y10, Y5
+	VADDPD     Y9, Y7, Y10
+	VSUBPD     Y7, Y10, Y7
+	VXORPD     Y7, Y9, Y9
+	VORPD      Y9, Y2, Y2
+	VMOVAPD    Y10, Y7
+	VCVTPS2PD  16(AX), Y9
+	VMULPD     Y9, Y9, Y9
+	VADDPD     Y9, Y4, Y10
+	VSUBPD     Y4, Y10, Y4
+	VSUBPD     Y4, Y9, Y9
+	VMOVAPD    Y10, Y4
+	VXORPD     Y0, Y4, Y10
+	VORPD      Y10, Y1, Y1
+	VADDPD     Y9, Y6, Y10
+	VSUBPD     Y6, Y10, Y6
+	VSUBPD     Y6, Y9, Y9
+	VMOVAPD    Y10, Y6
+	VADDPD     Y9, Y8, Y10
+	VSUBPD     Y8, Y10, Y8
+	VXORPD     Y8, Y9, Y9
+	VORPD      Y9, Y2, Y2
+	VMOVAPD    Y10, Y8
+	ADDQ       $0x00000020, AX
+	SUBQ       $0x00000008, CX
+	JNZ        squares
+
+squaresDone:
+	VEXTRACTI128 $0x01, Y1, X0
+	VEXTRACTI128 $0x00, Y1, X1
+	VPOR         X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPOR         X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, moved+32(FP)
+	VEXTRACTI128 $0x01, Y2, X0
+	VEXTRACTI128 $0x00, Y2, X1
+	VPOR         X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPOR         X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, rest+40(FP)
+	VBROADCASTSD (DX), Y0
+	VPSUBQ       Y0, Y3, Y3
+	VPSUBQ       Y0, Y4, Y4
+	VPADDQ       Y4, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X0
+	VEXTRACTI128 $0x00, Y3, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, (BX)
+	VBROADCASTSD 8(DX), Y0
+	VPSUBQ       Y0, Y5, Y5
+	VPSUBQ       Y0, Y6, Y6
+	VPADDQ       Y6, Y5, Y5
+	VEXTRACTI128 $0x01, Y5, X0
+	VEXTRACTI128 $0x00, Y5, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, 8(BX)
+	VBROADCASTSD 16(DX), Y0
+	VPSUBQ       Y0, Y7, Y7
+	VPSUBQ       Y0, Y8, Y8
+	VPADDQ       Y8, Y7, Y7
+	VEXTRACTI128 $0x01, Y7, X0
+	VEXTRACTI128 $0x00, Y7, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, 16(BX)
 	VZEROUPPER
 	RET
 
@@ -765,25 +1036,25 @@ fold:
 	VMOVUPD       128(AX), Z13
 	VMOVUPD       192(AX), Z14
 	VADDPD.RN_SAE Z11, Z3, Z15
-	VPTERNLOGQ    $0xf6, Z0, Z15, Z1
 	VSUBPD        Z3, Z15, Z3
 	VSUBPD        Z3, Z11, Z11
 	VMOVAPD       Z15, Z3
+	VPTERNLOGQ    $0xf6, Z0, Z3, Z1
 	VADDPD.RN_SAE Z12, Z4, Z15
-	VPTERNLOGQ    $0xf6, Z0, Z15, Z1
 	VSUBPD        Z4, Z15, Z4
 	VSUBPD        Z4, Z12, Z12
 	VMOVAPD       Z15, Z4
+	VPTERNLOGQ    $0xf6, Z0, Z4, Z1
 	VADDPD.RN_SAE Z13, Z5, Z15
-	VPTERNLOGQ    $0xf6, Z0, Z15, Z1
 	VSUBPD        Z5, Z15, Z5
 	VSUBPD        Z5, Z13, Z13
 	VMOVAPD       Z15, Z5
+	VPTERNLOGQ    $0xf6, Z0, Z5, Z1
 	VADDPD.RN_SAE Z14, Z6, Z15
-	VPTERNLOGQ    $0xf6, Z0, Z15, Z1
 	VSUBPD        Z6, Z15, Z6
 	VSUBPD        Z6, Z14, Z14
 	VMOVAPD       Z15, Z6
+	VPTERNLOGQ    $0xf6, Z0, Z6, Z1
 	VADDPD        Z11, Z7, Z7
 	VADDPD        Z12, Z8, Z8
 	VADDPD        Z13, Z9, Z9
@@ -957,31 +1228,31 @@ rows4Columns:
 	VMOVUPD       (DX)(R11*8), Z2
 	VMOVUPD       (R10), Z4
 	VADDPD.RN_SAE Z4, Z1, Z5
-	VPTERNLOGQ    $0xf6, Z3, Z5, Z0
 	VSUBPD        Z1, Z5, Z1
 	VSUBPD        Z1, Z4, Z4
 	VMOVAPD       Z5, Z1
+	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
 	VADDPD        Z4, Z2, Z2
 	VMOVUPD       (R10)(SI*1), Z4
 	VADDPD.RN_SAE Z4, Z1, Z5
-	VPTERNLOGQ    $0xf6, Z3, Z5, Z0
 	VSUBPD        Z1, Z5, Z1
 	VSUBPD        Z1, Z4, Z4
 	VMOVAPD       Z5, Z1
+	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
 	VADDPD        Z4, Z2, Z2
 	VMOVUPD       (R10)(SI*2), Z4
 	VADDPD.RN_SAE Z4, Z1, Z5
-	VPTERNLOGQ    $0xf6, Z3, Z5, Z0
 	VSUBPD        Z1, Z5, Z1
 	VSUBPD        Z1, Z4, Z4
 	VMOVAPD       Z5, Z1
+	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
 	VADDPD        Z4, Z2, Z2
 	VMOVUPD       (R10)(R9*1), Z4
 	VADDPD.RN_SAE Z4, Z1, Z5
-	VPTERNLOGQ    $0xf6, Z3, Z5, Z0
 	VSUBPD        Z1, Z5, Z1
 	VSUBPD        Z1, Z4, Z4
 	VMOVAPD       Z5, Z1
+	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
 	VADDPD        Z4, Z2, Z2
 	VMOVUPD       Z1, (CX)(R11*8)
 	VMOVUPD       Z2, (DX)(R11*8)
@@ -1006,10 +1277,10 @@ rows1Columns:
 	VMOVUPD       (DX)(R10*8), Z2
 	VMOVUPD       (R9), Z4
 	VADDPD.RN_SAE Z4, Z1, Z5
-	VPTERNLOGQ    $0xf6, Z3, Z5, Z0
 	VSUBPD        Z1, Z5, Z1
 	VSUBPD        Z1, Z4, Z4
 	VMOVAPD       Z5, Z1
+	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
 	VADDPD        Z4, Z2, Z2
 	VMOVUPD       Z1, (CX)(R10*8)
 	VMOVUPD       Z2, (DX)(R10*8)
@@ -1035,6 +1306,230 @@ rows1Done:
 	MOVL          (SP), AX
 	ANDL          $0x20, AX
 	MOVQ          AX, rest+64(FP)
+	VZEROUPPER
+	RET
+
+// func squares64AVX512(x *float64, n int, init *[4]float64, levels *[4]int64) (moved uint64, rest uint64)
+// Requires: AVX, AVX2, AVX512F, MMX+, SSE
+TEXT ·squares64AVX512(SB), NOSPLIT, $8-48
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         init+16(FP), DX
+	MOVQ         levels+24(FP), BX
+	VBROADCASTSD (DX), Z0
+	VPXORQ       Z1, Z1, Z1
+	STMXCSR      (SP)
+	MOVL         (SP), SI
+	ANDL         $0xffffffc0, SI
+	MOVL         SI, (SP)
+	LDMXCSR      (SP)
+	VBROADCASTSD (DX), Z2
+	VMOVAPD      Z2, Z3
+	VMOVAPD      Z2, Z4
+	VMOVAPD      Z2, Z5
+	VBROADCASTSD 8(DX), Z6
+	VMOVAPD      Z6, Z7
+	VMOVAPD      Z6, Z8
+	VMOVAPD      Z6, Z9
+	VBROADCASTSD 16(DX), Z10
+	VMOVAPD      Z10, Z11
+	VMOVAPD      Z10, Z12
+	VMOVAPD      Z10, Z13
+	VBROADCASTSD 24(DX), Z14
+	VMOVAPD      Z14, Z15
+	VMOVAPD      Z14, Z16
+	VMOVAPD      Z14, Z17
+	TESTQ        CX, CX
+	JZ           squaresDone
+
+squares:
+	PREFETCHT0    4096(AX)
+	PREFETCHT0    4160(AX)
+	PREFETCHT0    4224(AX)
+	PREFETCHT0    4288(AX)
+	VMOVUPD       (AX), Z18
+	VMULPD.RN_SAE Z18, Z18, Z19
+	VMOVAPD       Z19, Z20
+	VFMSUB231PD   Z18, Z18, Z20
+	VADDPD.RN_SAE Z19, Z2, Z18
+	VSUBPD        Z2, Z18, Z2
+	VSUBPD        Z2, Z19, Z19
+	VMOVAPD       Z18, Z2
+	VPTERNLOGQ    $0xf6, Z0, Z2, Z1
+	VADDPD.RN_SAE Z19, Z6, Z18
+	VSUBPD        Z6, Z18, Z6
+	VSUBPD        Z6, Z19, Z19
+	VMOVAPD       Z18, Z6
+	VADDPD.RN_SAE Z20, Z6, Z18
+	VSUBPD        Z6, Z18, Z6
+	VSUBPD        Z6, Z20, Z20
+	VMOVAPD       Z18, Z6
+	VADDPD        Z19, Z10, Z10
+	VADDPD.RN_SAE Z20, Z10, Z18
+	VSUBPD        Z10, Z18, Z10
+	VSUBPD        Z10, Z20, Z20
+	VMOVAPD       Z18, Z10
+	VADDPD        Z20, Z14, Z14
+	VMOVUPD       64(AX), Z18
+	VMULPD.RN_SAE Z18, Z18, Z19
+	VMOVAPD       Z19, Z20
+	VFMSUB231PD   Z18, Z18, Z20
+	VADDPD.RN_SAE Z19, Z3, Z18
+	VSUBPD        Z3, Z18, Z3
+	VSUBPD        Z3, Z19, Z19
+	VMOVAPD       Z18, Z3
+	VPTERNLOGQ    $0xf6, Z0, Z3, Z1
+	VADDPD.RN_SAE Z19, Z7, Z18
+	VSUBPD        Z7, Z18, Z7
+	VSUBPD        Z7, Z19, Z19
+	VMOVAPD       Z18, Z7
+	VADDPD.RN_SAE Z20, Z7, Z18
+	VSUBPD        Z7, Z18, Z7
+	VSUBPD        Z7, Z20, Z20
+	VMOVAPD       Z18, Z7
+	VADDPD        Z19, Z11, Z11
+	VADDPD.RN_SAE Z20, Z11, Z18
+	VSUBPD        Z11, Z18, Z11
+	VSUBPD        Z11, Z20, Z20
+	VMOVAPD       Z18, Z11
+	VADDPD        Z20, Z15, Z15
+	VMOVUPD       128(AX), Z18
+	VMULPD.RN_SAE Z18, Z18, Z19
+	VMOVAPD       Z19, Z20
+	VFMSUB231PD   Z18, Z18, Z20
+	VADDPD.RN_SAE Z19, Z4, Z18
+	VSUBPD        Z4, Z18, Z4
+	VSUBPD        Z4, Z19, Z19
+	VMOVAPD       Z18, Z4
+	VPTERNLOGQ    $0xf6, Z0, Z4, Z1
+	VADDPD.RN_SAE Z19, Z8, Z18
+	VSUBPD        Z8, Z18, Z8
+	VSUBPD        Z8, Z19, Z19
+	VMOVAPD       Z18, Z8
+	VADDPD.RN_SAE Z20, Z8, Z18
+	VSUBPD        Z8, Z18, Z8
+	VSUBPD        Z8, Z20, Z20
+	VMOVAPD       Z18, Z8
+	VADDPD        Z19, Z12, Z12
+	VADDPD.RN_SAE Z20, Z12, Z18
+	VSUBPD        Z12, Z18, Z12
+	VSUBPD        Z12, Z20, Z20
+	VMOVAPD       Z18, Z12
+	VADDPD        Z20, Z16, Z16
+	VMOVUPD       192(AX), Z18
+	VMULPD.RN_SAE Z18, Z18, Z19
+	VMOVAPD       Z19, Z20
+	VFMSUB231PD   Z18, Z18, Z20
+	VADDPD.RN_SAE Z19, Z5, Z18
+	VSUBPD        Z5, Z18, Z5
+	VSUBPD        Z5, Z19, Z19
+	VMOVAPD       Z18, Z5
+	VPTERNLOGQ    $0xf6, Z0, Z5, Z1
+	VADDPD.RN_SAE Z19, Z9, Z18
+	VSUBPD        Z9, Z18, Z9
+	VSUBPD        Z9, Z19, Z19
+	VMOVAPD       Z18, Z9
+	VADDPD.RN_SAE Z20, Z9, Z18
+	VSUBPD        Z9, Z18, Z9
+	VSUBPD        Z9, Z20, Z20
+	VMOVAPD       Z18, Z9
+	VADDPD        Z19, Z13, Z13
+	VADDPD.RN_SAE Z20, Z13, Z18
+	VSUBPD        Z13, Z18, Z13
+	VSUBPD        Z13, Z20, Z20
+	VMOVAPD       Z18, Z13
+	VADDPD        Z20, Z17, Z17
+	ADDQ          $0x00000100, AX
+	SUBQ          $0x00000020, CX
+	JNZ           squares
+
+squaresDone:
+	VEXTRACTI64X4 $0x01, Z1, Y0
+	VEXTRACTI64X4 $0x00, Z1, Y1
+	VPOR          Y0, Y1, Y1
+	VEXTRACTI128  $0x01, Y1, X0
+	VEXTRACTI128  $0x00, Y1, X1
+	VPOR          X0, X1, X1
+	VPSHUFD       $0x4e, X1, X0
+	VPOR          X0, X1, X1
+	VMOVQ         X1, AX
+	MOVQ          AX, moved+32(FP)
+	STMXCSR       (SP)
+	MOVL          (SP), AX
+	ANDL          $0x20, AX
+	MOVQ          AX, rest+40(FP)
+	VBROADCASTSD  (DX), Z0
+	VPSUBQ        Z0, Z2, Z2
+	VPSUBQ        Z0, Z3, Z3
+	VPSUBQ        Z0, Z4, Z4
+	VPSUBQ        Z0, Z5, Z5
+	VPADDQ        Z3, Z2, Z2
+	VPADDQ        Z4, Z2, Z2
+	VPADDQ        Z5, Z2, Z2
+	VEXTRACTI64X4 $0x01, Z2, Y0
+	VEXTRACTI64X4 $0x00, Z2, Y1
+	VPADDQ        Y0, Y1, Y1
+	VEXTRACTI128  $0x01, Y1, X0
+	VEXTRACTI128  $0x00, Y1, X1
+	VPADDQ        X0, X1, X1
+	VPSHUFD       $0x4e, X1, X0
+	VPADDQ        X0, X1, X1
+	VMOVQ         X1, AX
+	MOVQ          AX, (BX)
+	VBROADCASTSD  8(DX), Z0
+	VPSUBQ        Z0, Z6, Z6
+	VPSUBQ        Z0, Z7, Z7
+	VPSUBQ        Z0, Z8, Z8
+	VPSUBQ        Z0, Z9, Z9
+	VPADDQ        Z7, Z6, Z6
+	VPADDQ        Z8, Z6, Z6
+	VPADDQ        Z9, Z6, Z6
+	VEXTRACTI64X4 $0x01, Z6, Y0
+	VEXTRACTI64X4 $0x00, Z6, Y1
+	VPADDQ        Y0, Y1, Y1
+	VEXTRACTI128  $0x01, Y1, X0
+	VEXTRACTI128  $0x00, Y1, X1
+	VPADDQ        X0, X1, X1
+	VPSHUFD       $0x4e, X1, X0
+	VPADDQ        X0, X1, X1
+	VMOVQ         X1, AX
+	MOVQ          AX, 8(BX)
+	VBROADCASTSD  16(DX), Z0
+	VPSUBQ        Z0, Z10, Z10
+	VPSUBQ        Z0, Z11, Z11
+	VPSUBQ        Z0, Z12, Z12
+	VPSUBQ        Z0, Z13, Z13
+	VPADDQ        Z11, Z10, Z10
+	VPADDQ        Z12, Z10, Z10
+	VPADDQ        Z13, Z10, Z10
+	VEXTRACTI64X4 $0x01, Z10, Y0
+	VEXTRACTI64X4 $0x00, Z10, Y1
+	VPADDQ        Y0, Y1, Y1
+	VEXTRACTI128  $0x01, Y1, X0
+	VEXTRACTI128  $0x00, Y1, X1
+	VPADDQ        X0, X1, X1
+	VPSHUFD       $0x4e, X1, X0
+	VPADDQ        X0, X1, X1
+	VMOVQ         X1, AX
+	MOVQ          AX, 16(BX)
+	VBROADCASTSD  24(DX), Z0
+	VPSUBQ        Z0, Z14, Z14
+	VPSUBQ        Z0, Z15, Z15
+	VPSUBQ        Z0, Z16, Z16
+	VPSUBQ        Z0, Z17, Z17
+	VPADDQ        Z15, Z14, Z14
+	VPADDQ        Z16, Z14, Z14
+	VPADDQ        Z17, Z14, Z14
+	VEXTRACTI64X4 $0x01, Z14, Y0
+	VEXTRACTI64X4 $0x00, Z14, Y1
+	VPADDQ        Y0, Y1, Y1
+	VEXTRACTI128  $0x01, Y1, X0
+	VEXTRACTI128  $0x00, Y1, X1
+	VPADDQ        X0, X1, X1
+	VPSHUFD       $0x4e, X1, X0
+	VPADDQ        X0, X1, X1
+	VMOVQ         X1, AX
+	MOVQ          AX, 24(BX)
 	VZEROUPPER
 	RET
 
@@ -1072,25 +1567,25 @@ fold:
 	VCVTPS2PD     64(AX), Z13
 	VCVTPS2PD     96(AX), Z14
 	VADDPD.RN_SAE Z11, Z3, Z15
-	VPTERNLOGQ    $0xf6, Z0, Z15, Z1
 	VSUBPD        Z3, Z15, Z3
 	VSUBPD        Z3, Z11, Z11
 	VMOVAPD       Z15, Z3
+	VPTERNLOGQ    $0xf6, Z0, Z3, Z1
 	VADDPD.RN_SAE Z12, Z4, Z15
-	VPTERNLOGQ    $0xf6, Z0, Z15, Z1
 	VSUBPD        Z4, Z15, Z4
 	VSUBPD        Z4, Z12, Z12
 	VMOVAPD       Z15, Z4
+	VPTERNLOGQ    $0xf6, Z0, Z4, Z1
 	VADDPD.RN_SAE Z13, Z5, Z15
-	VPTERNLOGQ    $0xf6, Z0, Z15, Z1
 	VSUBPD        Z5, Z15, Z5
 	VSUBPD        Z5, Z13, Z13
 	VMOVAPD       Z15, Z5
+	VPTERNLOGQ    $0xf6, Z0, Z5, Z1
 	VADDPD.RN_SAE Z14, Z6, Z15
-	VPTERNLOGQ    $0xf6, Z0, Z15, Z1
 	VSUBPD        Z6, Z15, Z6
 	VSUBPD        Z6, Z14, Z14
 	VMOVAPD       Z15, Z6
+	VPTERNLOGQ    $0xf6, Z0, Z6, Z1
 	VADDPD        Z11, Z7, Z7
 	VADDPD        Z12, Z8, Z8
 	VADDPD        Z13, Z9, Z9
@@ -1262,31 +1757,31 @@ rows4Columns:
 	VMOVUPD       (DX)(R11*8), Z2
 	VCVTPS2PD     (R10), Z4
 	VADDPD.RN_SAE Z4, Z1, Z5
-	VPTERNLOGQ    $0xf6, Z3, Z5, Z0
 	VSUBPD        Z1, Z5, Z1
 	VSUBPD        Z1, Z4, Z4
 	VMOVAPD       Z5, Z1
+	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
 	VADDPD        Z4, Z2, Z2
 	VCVTPS2PD     (R10)(SI*1), Z4
 	VADDPD.RN_SAE Z4, Z1, Z5
-	VPTERNLOGQ    $0xf6, Z3, Z5, Z0
 	VSUBPD        Z1, Z5, Z1
 	VSUBPD        Z1, Z4, Z4
 	VMOVAPD       Z5, Z1
+	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
 	VADDPD        Z4, Z2, Z2
 	VCVTPS2PD     (R10)(SI*2), Z4
 	VADDPD.RN_SAE Z4, Z1, Z5
-	VPTERNLOGQ    $0xf6, Z3, Z5, Z0
 	VSUBPD        Z1, Z5, Z1
 	VSUBPD        Z1, Z4, Z4
 	VMOVAPD       Z5, Z1
+	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
 	VADDPD        Z4, Z2, Z2
 	VCVTPS2PD     (R10)(R9*1), Z4
 	VADDPD.RN_SAE Z4, Z1, Z5
-	VPTERNLOGQ    $0xf6, Z3, Z5, Z0
 	VSUBPD        Z1, Z5, Z1
 	VSUBPD        Z1, Z4, Z4
 	VMOVAPD       Z5, Z1
+	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
 	VADDPD        Z4, Z2, Z2
 	VMOVUPD       Z1, (CX)(R11*8)
 	VMOVUPD       Z2, (DX)(R11*8)
@@ -1311,10 +1806,10 @@ rows1Columns:
 	VMOVUPD       (DX)(R10*8), Z2
 	VCVTPS2PD     (R9), Z4
 	VADDPD.RN_SAE Z4, Z1, Z5
-	VPTERNLOGQ    $0xf6, Z3, Z5, Z0
 	VSUBPD        Z1, Z5, Z1
 	VSUBPD        Z1, Z4, Z4
 	VMOVAPD       Z5, Z1
+	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
 	VADDPD        Z4, Z2, Z2
 	VMOVUPD       Z1, (CX)(R10*8)
 	VMOVUPD       Z2, (DX)(R10*8)
@@ -1343,6 +1838,162 @@ rows1Done:
 	VZEROUPPER
 	RET
 
+// func squares32AVX512(x *float32, n int, init *[4]float64, levels *[4]int64) (moved uint64, rest uint64)
+// Requires: AVX, AVX2, AVX512F, MMX+, SSE
+TEXT ·squares32AVX512(SB), NOSPLIT, $8-48
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         init+16(FP), DX
+	MOVQ         levels+24(FP), BX
+	VBROADCASTSD (DX), Z0
+	VPXORQ       Z1, Z1, Z1
+	STMXCSR      (SP)
+	MOVL         (SP), SI
+	ANDL         $0xffffffc0, SI
+	MOVL         SI, (SP)
+	LDMXCSR      (SP)
+	VBROADCASTSD (DX), Z2
+	VMOVAPD      Z2, Z3
+	VMOVAPD      Z2, Z4
+	VMOVAPD      Z2, Z5
+	VBROADCASTSD 8(DX), Z6
+	VMOVAPD      Z6, Z7
+	VMOVAPD      Z6, Z8
+	VMOVAPD      Z6, Z9
+	VBROADCASTSD 16(DX), Z10
+	VMOVAPD      Z10, Z11
+	VMOVAPD      Z10, Z12
+	VMOVAPD      Z10, Z13
+	TESTQ        CX, CX
+	JZ           squaresDone
+
+squares:
+	PREFETCHT0    4096(AX)
+	PREFETCHT0    4160(AX)
+	VCVTPS2PD     (AX), Z14
+	VMULPD        Z14, Z14, Z14
+	VADDPD.RN_SAE Z14, Z2, Z15
+	VSUBPD        Z2, Z15, Z2
+	VSUBPD        Z2, Z14, Z14
+	VMOVAPD       Z15, Z2
+	VPTERNLOGQ    $0xf6, Z0, Z2, Z1
+	VADDPD.RN_SAE Z14, Z6, Z15
+	VSUBPD        Z6, Z15, Z6
+	VSUBPD        Z6, Z14, Z14
+	VMOVAPD       Z15, Z6
+	VADDPD        Z14, Z10, Z10
+	VCVTPS2PD     32(AX), Z14
+	VMULPD        Z14, Z14, Z14
+	VADDPD.RN_SAE Z14, Z3, Z15
+	VSUBPD        Z3, Z15, Z3
+	VSUBPD        Z3, Z14, Z14
+	VMOVAPD       Z15, Z3
+	VPTERNLOGQ    $0xf6, Z0, Z3, Z1
+	VADDPD.RN_SAE Z14, Z7, Z15
+	VSUBPD        Z7, Z15, Z7
+	VSUBPD        Z7, Z14, Z14
+	VMOVAPD       Z15, Z7
+	VADDPD        Z14, Z11, Z11
+	VCVTPS2PD     64(AX), Z14
+	VMULPD        Z14, Z14, Z14
+	VADDPD.RN_SAE Z14, Z4, Z15
+	VSUBPD        Z4, Z15, Z4
+	VSUBPD        Z4, Z14, Z14
+	VMOVAPD       Z15, Z4
+	VPTERNLOGQ    $0xf6, Z0, Z4, Z1
+	VADDPD.RN_SAE Z14, Z8, Z15
+	VSUBPD        Z8, Z15, Z8
+	VSUBPD        Z8, Z14, Z14
+	VMOVAPD       Z15, Z8
+	VADDPD        Z14, Z12, Z12
+	VCVTPS2PD     96(AX), Z14
+	VMULPD        Z14, Z14, Z14
+	VADDPD.RN_SAE Z14, Z5, Z15
+	VSUBPD        Z5, Z15, Z5
+	VSUBPD        Z5, Z14, Z14
+	VMOVAPD       Z15, Z5
+	VPTERNLOGQ    $0xf6, Z0, Z5, Z1
+	VADDPD.RN_SAE Z14, Z9, Z15
+	VSUBPD        Z9, Z15, Z9
+	VSUBPD        Z9, Z14, Z14
+	VMOVAPD       Z15, Z9
+	VADDPD        Z14, Z13, Z13
+	ADDQ          $0x00000080, AX
+	SUBQ          $0x00000020, CX
+	JNZ           squares
+
+squaresDone:
+	VEXTRACTI64X4 $0x01, Z1, Y0
+	VEXTRACTI64X4 $0x00, Z1, Y1
+	VPOR          Y0, Y1, Y1
+	VEXTRACTI128  $0x01, Y1, X0
+	VEXTRACTI128  $0x00, Y1, X1
+	VPOR          X0, X1, X1
+	VPSHUFD       $0x4e, X1, X0
+	VPOR          X0, X1, X1
+	VMOVQ         X1, AX
+	MOVQ          AX, moved+32(FP)
+	STMXCSR       (SP)
+	MOVL          (SP), AX
+	ANDL          $0x20, AX
+	MOVQ          AX, rest+40(FP)
+	VBROADCASTSD  (DX), Z0
+	VPSUBQ        Z0, Z2, Z2
+	VPSUBQ        Z0, Z3, Z3
+	VPSUBQ        Z0, Z4, Z4
+	VPSUBQ        Z0, Z5, Z5
+	VPADDQ        Z3, Z2, Z2
+	VPADDQ        Z4, Z2, Z2
+	VPADDQ        Z5, Z2, Z2
+	VEXTRACTI64X4 $0x01, Z2, Y0
+	VEXTRACTI64X4 $0x00, Z2, Y1
+	VPADDQ        Y0, Y1, Y1
+	VEXTRACTI128  $0x01, Y1, X0
+	VEXTRACTI128  $0x00, Y1, X1
+	VPADDQ        X0, X1, X1
+	VPSHUFD       $0x4e, X1, X0
+	VPADDQ        X0, X1, X1
+	VMOVQ         X1, AX
+	MOVQ          AX, (BX)
+	VBROADCASTSD  8(DX), Z0
+	VPSUBQ        Z0, Z6, Z6
+	VPSUBQ        Z0, Z7, Z7
+	VPSUBQ        Z0, Z8, Z8
+	VPSUBQ        Z0, Z9, Z9
+	VPADDQ        Z7, Z6, Z6
+	VPADDQ        Z8, Z6, Z6
+	VPADDQ        Z9, Z6, Z6
+	VEXTRACTI64X4 $0x01, Z6, Y0
+	VEXTRACTI64X4 $0x00, Z6, Y1
+	VPADDQ        Y0, Y1, Y1
+	VEXTRACTI128  $0x01, Y1, X0
+	VEXTRACTI128  $0x00, Y1, X1
+	VPADDQ        X0, X1, X1
+	VPSHUFD       $0x4e, X1, X0
+	VPADDQ        X0, X1, X1
+	VMOVQ         X1, AX
+	MOVQ          AX, 8(BX)
+	VBROADCASTSD  16(DX), Z0
+	VPSUBQ        Z0, Z10, Z10
+	VPSUBQ        Z0, Z11, Z11
+	VPSUBQ        Z0, Z12, Z12
+	VPSUBQ        Z0, Z13, Z13
+	VPADDQ        Z11, Z10, Z10
+	VPADDQ        Z12, Z10, Z10
+	VPADDQ        Z13, Z10, Z10
+	VEXTRACTI64X4 $0x01, Z10, Y0
+	VEXTRACTI64X4 $0x00, Z10, Y1
+	VPADDQ        Y0, Y1, Y1
+	VEXTRACTI128  $0x01, Y1, X0
+	VEXTRACTI128  $0x00, Y1, X1
+	VPADDQ        X0, X1, X1
+	VPSHUFD       $0x4e, X1, X0
+	VPADDQ        X0, X1, X1
+	VMOVQ         X1, AX
+	MOVQ          AX, 16(BX)
+	VZEROUPPER
+	RET
+
 // func extractAVX2(rest *float64, x *float64, n int, init float64) (level int64, moved uint64, left uint64)
 // Requires: AVX, AVX2, SSE2
 TEXT ·extractAVX2(SB), NOSPLIT, $0-56
@@ -1363,38 +2014,38 @@ TEXT ·extractAVX2(SB), NOSPLIT, $0-56
 extract:
 	VMOVUPD (CX), Y7
 	VADDPD  Y7, Y3, Y8
-	VXORPD  Y0, Y8, Y9
-	VORPD   Y9, Y1, Y1
 	VSUBPD  Y3, Y8, Y3
 	VSUBPD  Y3, Y7, Y7
 	VMOVAPD Y8, Y3
+	VXORPD  Y0, Y3, Y8
+	VORPD   Y8, Y1, Y1
 	VMOVUPD Y7, (AX)
 	VORPD   Y7, Y2, Y2
 	VMOVUPD 32(CX), Y7
 	VADDPD  Y7, Y4, Y8
-	VXORPD  Y0, Y8, Y9
-	VORPD   Y9, Y1, Y1
 	VSUBPD  Y4, Y8, Y4
 	VSUBPD  Y4, Y7, Y7
 	VMOVAPD Y8, Y4
+	VXORPD  Y0, Y4, Y8
+	VORPD   Y8, Y1, Y1
 	VMOVUPD Y7, 32(AX)
 	VORPD   Y7, Y2, Y2
 	VMOVUPD 64(CX), Y7
 	VADDPD  Y7, Y5, Y8
-	VXORPD  Y0, Y8, Y9
-	VORPD   Y9, Y1, Y1
 	VSUBPD  Y5, Y8, Y5
 	VSUBPD  Y5, Y7, Y7
 	VMOVAPD Y8, Y5
+	VXORPD  Y0, Y5, Y8
+	VORPD   Y8, Y1, Y1
 	VMOVUPD Y7, 64(AX)
 	VORPD   Y7, Y2, Y2
 	VMOVUPD 96(CX), Y7
 	VADDPD  Y7, Y6, Y8
-	VXORPD  Y0, Y8, Y9
-	VORPD   Y9, Y1, Y1
 	VSUBPD  Y6, Y8, Y6
 	VSUBPD  Y6, Y7, Y7
 	VMOVAPD Y8, Y6
+	VXORPD  Y0, Y6, Y8
+	VORPD   Y8, Y1, Y1
 	VMOVUPD Y7, 96(AX)
 	VORPD   Y7, Y2, Y2
 	ADDQ    $0x00000080, CX

@@ -19,6 +19,11 @@ func single64AVX2(x *float64, n int, init float64) (level int64, moved uint64, r
 //go:noescape
 func foldColumns64AVX2(x *float64, stride int, width int, rows int, init1 *float64, s1 *float64, s2 *float64) (moved uint64, rest uint64)
 
+// squares64AVX2 folds the squares of n elements, a multiple of 32, into levels that start at init. moved and rest are as in fold64.
+//
+//go:noescape
+func squares64AVX2(x *float64, n int, init *[4]float64, levels *[4]int64) (moved uint64, rest uint64)
+
 // fold32AVX2 folds n elements, a multiple of 32, into two levels. The result is exact if moved has no exponent bit and rest is zero except for the sign bit.
 //
 //go:noescape
@@ -33,6 +38,11 @@ func single32AVX2(x *float32, n int, init float64) (level int64, moved uint64, r
 //
 //go:noescape
 func foldColumns32AVX2(x *float32, stride int, width int, rows int, init1 *float64, s1 *float64, s2 *float64) (moved uint64, rest uint64)
+
+// squares32AVX2 folds the squares of n elements, a multiple of 32, into levels that start at init. moved and rest are as in fold64.
+//
+//go:noescape
+func squares32AVX2(x *float32, n int, init *[4]float64, levels *[4]int64) (moved uint64, rest uint64)
 
 // fold64AVX512 folds n elements, a multiple of 32, into two levels. The result is exact if moved has no exponent bit and rest is zero except for the sign bit.
 //
@@ -49,6 +59,11 @@ func single64AVX512(x *float64, n int, init float64) (level int64, moved uint64,
 //go:noescape
 func foldColumns64AVX512(x *float64, stride int, width int, rows int, init1 *float64, s1 *float64, s2 *float64) (moved uint64, rest uint64)
 
+// squares64AVX512 folds the squares of n elements, a multiple of 32, into levels that start at init. moved and rest are as in fold64.
+//
+//go:noescape
+func squares64AVX512(x *float64, n int, init *[4]float64, levels *[4]int64) (moved uint64, rest uint64)
+
 // fold32AVX512 folds n elements, a multiple of 32, into two levels. The result is exact if moved has no exponent bit and rest is zero except for the sign bit.
 //
 //go:noescape
@@ -63,6 +78,11 @@ func single32AVX512(x *float32, n int, init float64) (level int64, moved uint64,
 //
 //go:noescape
 func foldColumns32AVX512(x *float32, stride int, width int, rows int, init1 *float64, s1 *float64, s2 *float64) (moved uint64, rest uint64)
+
+// squares32AVX512 folds the squares of n elements, a multiple of 32, into levels that start at init. moved and rest are as in fold64.
+//
+//go:noescape
+func squares32AVX512(x *float32, n int, init *[4]float64, levels *[4]int64) (moved uint64, rest uint64)
 
 // extractAVX2 folds n elements, a multiple of 32, into one level and writes the remainders to rest, which may be x. The result is exact if moved has no exponent bit; left is the or of all remainders.
 //

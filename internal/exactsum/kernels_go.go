@@ -50,3 +50,8 @@ func columnsUint32(c *columnScratch, t tile[uint32])       { goColumnsNarrow(c, 
 func columnsUint16(c *columnScratch, t tile[uint16])       { goColumnsNarrow(c, t, 0) }
 func columnsUint8(c *columnScratch, t tile[uint8])         { goColumnsNarrow(c, t, 0) }
 func columnsBool(c *columnScratch, t tile[byte])           { goColumnsBool(c, t, 0) }
+
+const squareKernels = false
+
+func squares64([]float64, int) (levels [squareLevels]int64, ok bool) { return levels, false }
+func squares32([]float32, int) (levels [squareLevels]int64, ok bool) { return levels, false }

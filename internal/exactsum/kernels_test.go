@@ -18,7 +18,7 @@ func TestOtherKernels(t *testing.T) {
 	}
 	for name, features := range map[string]string{"AVX2": "cpu.avx512f=off", "Go": "cpu.avx512f=off,cpu.avx2=off"} {
 		t.Run(name, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), exe, "-test.run", "^(TestFloat|TestColumns|TestIntegers|TestSwap|Fuzz)")
+			cmd := exec.CommandContext(t.Context(), exe, "-test.run", "^(TestFloat|TestSquares|TestColumns|TestIntegers|TestSwap|Fuzz)")
 			cmd.Env = append(os.Environ(), "GODEBUG="+features)
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)

@@ -72,24 +72,37 @@ func (s *Squares) UnmarshalPrefix(data []byte) (rest []byte, err error) {
 
 // Squares64 adds the square of every element of x to s.
 func (f *Adder) Squares64(s *Squares, x []float64) {
-	for len(x) > 0 {
-		block := x[:min(len(x), blockLen)]
-		x = x[len(block):]
-		f.squareBlock(s, block)
+	if len(x) == 0 {
+		return
 	}
+	s.mid.join(finite)
+	for len(x) > 0 {
+		block := nextBlock(&x, &f.tail64)
+		if !foldSquares(&f.squareLevels, &s.mid, block, squares64, func(x []float64) []float64 { return x }) {
+			f.squareBlock(s, block)
+		}
+	}
+	f.squareLevels.drain(&s.mid)
 }
 
 // Squares32 is Squares64 for float32, whose squares are float64.
 func (f *Adder) Squares32(s *Squares, x []float32) {
-	products := f.squareScratch()[0][:]
+	if len(x) == 0 {
+		return
+	}
+	s.mid.join(finite)
 	for len(x) > 0 {
-		n := min(len(x), blockLen)
-		for i, v := range x[:n] {
+		block := nextBlock(&x, &f.tail32)
+		if foldSquares(&f.squareLevels, &s.mid, block, squares32, f.widen32) {
+			continue
+		}
+		products := f.squareScratch()[0][:len(block)]
+		for i, v := range block {
 			products[i] = float64(v) * float64(v)
 		}
-		x = x[n:]
-		f.Float64s(&s.mid, products[:n])
+		f.Float64s(&s.mid, products)
 	}
+	f.squareLevels.drain(&s.mid)
 }
 
 // squareScratch returns memory for the squares of a block and their rounding errors.

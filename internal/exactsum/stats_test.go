@@ -35,7 +35,9 @@ func rootOf(r *big.Rat) float64 {
 		if lo.Sign() < 0 {
 			lo.SetInt64(0)
 		}
-		if lo.Mul(lo, lo).Cmp(r) <= 0 && hi.Mul(hi, hi).Cmp(r) >= 0 {
+		below, above := lo.Mul(lo, lo).Cmp(r), hi.Mul(hi, hi).Cmp(r)
+		tie := below == 0 || above == 0
+		if below <= 0 && above >= 0 && !(tie && math.Float64bits(v)&1 != 0) {
 			return v
 		}
 	}

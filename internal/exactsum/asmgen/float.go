@@ -46,9 +46,8 @@ func newCheck(v isa, init reg.VecVirtual, sticky bool) check {
 	return c
 }
 
-// first adds x to s, a first level that starts at init, turns x into the remainder and records whether s left its
-// binade.
-func (c check) first(s, x reg.VecVirtual) {
+// next adds x to s, a level of which the range is not checked, and turns x into the remainder.
+func (c check) next(s, x reg.VecVirtual) {
 	t := c.reg()
 	if c.bytes == 64 {
 		// This addition is rounded intentionally: with SAE it does not set flags in the status word.
@@ -56,10 +55,16 @@ func (c check) first(s, x reg.VecVirtual) {
 	} else {
 		VADDPD(x, s, t)
 	}
-	c.stays(t)
 	VSUBPD(s, t, s)
 	VSUBPD(s, x, x)
 	move(t, s)
+}
+
+// first adds x to s, a first level that starts at init, turns x into the remainder and records whether s left its
+// binade.
+func (c check) first(s, x reg.VecVirtual) {
+	c.next(s, x)
+	c.stays(s)
 }
 
 // stays records whether s, a first level, has left its binade.

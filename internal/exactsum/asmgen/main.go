@@ -125,6 +125,7 @@ func main() {
 			fold(v, t)
 			single(v, t)
 			foldColumns(v, t)
+			squares(v, t)
 		}
 	}
 	extract(avx2)

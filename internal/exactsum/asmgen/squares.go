@@ -1,0 +1,87 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// squares writes the fold of squares: of each float64 the rounded product into three levels and its error, one level
+// lower, into three, and of each float32 the product, which is exact, into three.
+func squares(v isa, t float) {
+	function("folds the squares of n elements, a multiple of 32, into levels that start at init. moved and rest are as in "+
+		"fold64.", "squares"+t.name+v.name,
+		"(x *"+t.goType+", n int, init *[4]float64, levels *[4]int64) (moved, rest uint64)")
+	p, n := Load(Param("x"), GP64()).(reg.GPVirtual), Load(Param("n"), GP64()).(reg.GPVirtual)
+	inits, out := Load(Param("init"), GP64()), Load(Param("levels"), GP64())
+	init := v.reg()
+	VBROADCASTSD(at(inits, 0), init)
+	c := newCheck(v, init, v.bytes == 64)
+	depth := 4
+	if t.size == 4 {
+		depth = 3
+	}
+	lanes := v.bytes / 16 // as many as there are registers for
+	s := make([][]reg.VecVirtual, depth)
+	for level := range s {
+		s[level] = v.regs(lanes)
+		VBROADCASTSD(at(inits, 8*level), s[level][0])
+		for i := range lanes - 1 {
+			move(s[level][0], s[level][i+1])
+		}
+	}
+	step := lanes * v.bytes / 8
+	loop("squares", n, step, func() {
+		prefetchLines(p, step*t.size)
+		for i := range lanes {
+			x := v.reg()
+			t.load(at(p, i*v.bytes/8*t.size), x)
+			if t.size == 4 {
+				VMULPD(x, x, x)
+				c.first(s[0][i], x)
+				c.next(s[1][i], x)
+				c.last(s[2][i], x)
+				continue
+			}
+			product, rest := v.reg(), v.reg()
+			c.square(x, product, rest)
+			c.first(s[0][i], product)
+			c.next(s[1][i], product)
+			c.next(s[1][i], rest)
+			c.last(s[2][i], product)
+			c.next(s[2][i], rest)
+			c.last(s[3][i], rest)
+		}
+		ADDQ(operand.U32(step*t.size), p)
+	})
+	c.results(0)
+	for level := range s {
+		start := v.reg()
+		VBROADCASTSD(at(inits, 8*level), start)
+		for _, r := range s[level] {
+			VPSUBQ(start, r, r)
+		}
+		MOVQ(v.sum64(s[level]).(reg.GPVirtual), at(out, 8*level))
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// square sets product to the rounded square of x and rest to its error, and records whether the error underflowed.
+func (c check) square(x, product, rest reg.VecVirtual) {
+	if c.sticky {
+		VMULPD_RN_SAE(x, x, product) // rounded intentionally
+		move(product, rest)
+		VFMSUB231PD(x, x, rest) // rounded only if it underflows
+		return
+	}
+	VMULPD(x, x, product)
+	move(product, rest)
+	VFMSUB231PD(x, x, rest)
+	// A product that is not 0 and underflowed is too small for the last level. One that became 0 would be missed: it
+	// counts x as lost.
+	zero := c.zero()
+	VCMPPD(operand.Imm(0), product, zero, zero)
+	VANDPD(zero, x, x)
+	VORPD(x, c.rest, c.rest)
+}
