@@ -25,6 +25,7 @@ type check struct {
 	rest        reg.VecVirtual // the or of all lost remainders, without signs
 	sticky      bool           // instead of rest, use the status word's flag for inexact results
 	mxcsr       operand.Mem    // memory for the status word
+	one         reg.VecVirtual // if not nil, one of three additions is a fused multiplication by it
 }
 
 // newCheck begins a fold. The status word is only usable where no addition is rounded intentionally, or where AVX-512
@@ -55,7 +56,11 @@ func (c check) next(s, x reg.VecVirtual) {
 	} else {
 		VADDPD(x, s, t)
 	}
-	VSUBPD(s, t, s)
+	if c.one != nil {
+		VFMSUB231PD(c.one, t, s)
+	} else {
+		VSUBPD(s, t, s)
+	}
 	VSUBPD(s, x, x)
 	move(t, s)
 }

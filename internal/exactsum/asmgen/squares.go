@@ -17,6 +17,13 @@ func squares(v isa, t float) {
 	init := v.reg()
 	VBROADCASTSD(at(inits, 0), init)
 	c := newCheck(v, init, v.bytes == 64)
+	if v.bytes == 64 {
+		// Some processors add and multiply in different units.
+		c.one = v.reg()
+		bits := GP64()
+		MOVQ(operand.U64(0x3ff0000000000000), bits)
+		VPBROADCASTQ(bits, c.one)
+	}
 	depth := 4
 	if t.size == 4 {
 		depth = 3
