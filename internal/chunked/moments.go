@@ -182,7 +182,9 @@ func (w *Worker) addMoments(a *exactsum.Accumulator, m *moments, r *Reduction, m
 		if part.nans > 0 && r.needs.clean {
 			block = w.withoutNaNs(t, block)
 		}
-		w.add(a, t, block)
+		if !r.needs.summed {
+			w.add(a, t, block)
+		}
 		if r.needs.squares {
 			w.addSquares(&m.squares, t, block)
 		}

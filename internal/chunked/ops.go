@@ -52,6 +52,7 @@ type needs struct {
 	scan      bool // extremes, NaNs and values that are not 0
 	clean     bool // sums without NaNs
 	positions bool // of the extremes
+	summed    bool // the sums are added elsewhere
 }
 
 func (n *needs) add(o Op) {

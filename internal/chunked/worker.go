@@ -226,8 +226,19 @@ func (w *Worker) addColumns(s states, r *Reduction, m matrix) {
 // columnRows is the number of rows that are added together column by column: their elements stay in the caches.
 const columnRows = 64
 
-// addColumnMoments copies each column together and adds it.
+// addColumnMoments adds the columns to the sums, and then copies each together for what else is needed.
 func (w *Worker) addColumnMoments(s states, r *Reduction, m matrix) {
+	rest := *r // what is added to one column after the other
+	if !r.needs.clean {
+		w.addRows(s.sums, r.elements, m)
+		rest.needs.summed = true
+		if !r.needs.scan && !r.needs.squares {
+			for j := range s.more {
+				s.more[j].n += m.n
+			}
+			return
+		}
+	}
 	size := int64(r.elements.Size())
 	if w.parts == nil {
 		w.parts = alignedBytes(scratchBytes)
@@ -236,12 +247,30 @@ func (w *Worker) addColumnMoments(s states, r *Reduction, m matrix) {
 		n := min(columnRows, m.n-first)
 		rows := m.mem[first*m.stride*size:]
 		for j := range m.width {
-			for i := range n {
-				copy(w.parts[i*size:(i+1)*size], rows[(i*m.stride+j)*size:])
-			}
+			gatherColumn(w.parts, rows[j*size:], m.stride, n, size)
 			a, more := s.at(j)
-			w.addMoments(a, more, r, w.parts[:n*size], m.at+first*m.step+j, m.step)
+			w.addMoments(a, more, &rest, w.parts[:n*size], m.at+first*m.step+j, m.step)
 		}
+	}
+}
+
+// gatherColumn copies n elements, which are stride elements apart.
+func gatherColumn(to, from []byte, stride, n, size int64) {
+	switch size {
+	case 1:
+		gatherElements(to, from, stride, n)
+	case 2:
+		gatherElements(view[uint16](to), view[uint16](from), stride, n)
+	case 4:
+		gatherElements(view[uint32](to), view[uint32](from), stride, n)
+	default:
+		gatherElements(view[uint64](to), view[uint64](from), stride, n)
+	}
+}
+
+func gatherElements[T any](to, from []T, stride, n int64) {
+	for i := range n {
+		to[i] = from[i*stride]
 	}
 }
 
