@@ -31,11 +31,12 @@ var deps = map[string]dependencies{
 	"internal/fields":   {none, []string{"github.com/go-json-experiment/json"}},
 	"internal/job":      {[]string{"internal/number"}, []string{"github.com/google/uuid"}},
 	"internal/exactsum": {none, []string{"golang.org/x/sys/cpu"}},
+	"internal/extrema":  {[]string{"internal/npy"}, []string{"golang.org/x/sys/cpu"}},
 	"internal/npy":      {none, none},
 	"internal/number":   {none, none},
 	"internal/tenant":   {none, []string{"github.com/go-json-experiment/json", "golang.org/x/time"}},
 
-	"internal/chunked": {[]string{"internal/exactsum", "internal/npy", "internal/number", "internal/fields"}, []string{"github.com/go-json-experiment/json"}},
+	"internal/chunked": {[]string{"internal/exactsum", "internal/extrema", "internal/npy", "internal/number", "internal/fields"}, []string{"github.com/go-json-experiment/json"}},
 	"internal/kind":    {[]string{"internal/job", "internal/chunked", "internal/number", "internal/fields"}, []string{"github.com/go-json-experiment/json"}},
 
 	"internal/array":    {[]string{"internal/job", "internal/npy", "internal/reads", "internal/mapping", "internal/fields"}, []string{"github.com/google/uuid"}},

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"gather/internal/exactsum"
+	"gather/internal/extrema"
 	"gather/internal/npy"
 )
 
@@ -175,7 +176,7 @@ func (w *Worker) addMoments(a *exactsum.Accumulator, m *moments, r *Reduction, m
 		n := int64(len(block)) / size
 		part := moments{n: n}
 		if r.needs.scan {
-			w.scan(&part, t, block, at, step)
+			part.scan(t, block, at, step)
 		}
 		m.merge(&part, r)
 		at += n * step
@@ -192,30 +193,10 @@ func (w *Worker) addMoments(a *exactsum.Accumulator, m *moments, r *Reduction, m
 }
 
 // scan sets the extremes and counts of a block.
-func (w *Worker) scan(m *moments, t DType, mem []byte, at, step int64) {
+func (m *moments) scan(t DType, mem []byte, at, step int64) {
 	switch t {
 	case Bool:
-		n := 0
-		first := [2]int{-1, -1}
-		for i, b := range mem {
-			k := 0
-			if b != 0 {
-				k = 1
-				n++
-			}
-			if first[k] < 0 {
-				first[k] = i
-			}
-		}
-		lo, hi := 0, 1
-		if first[0] < 0 {
-			lo = 1
-		}
-		if first[1] < 0 {
-			hi = 0
-		}
-		m.setExtremes(t, uint64(lo), uint64(hi), first[lo], first[hi], at, step)
-		m.nonzero = int64(n)
+		m.setScan(t, extrema.OfBools(mem), at, step, func(i int) uint64 { return uint64(min(mem[i], 1)) })
 	case Int8:
 		scanInts(m, t, view[int8](mem), at, step)
 	case Int16:
@@ -233,73 +214,36 @@ func (w *Worker) scan(m *moments, t DType, mem []byte, at, step int64) {
 	case Uint64:
 		scanInts(m, t, view[uint64](mem), at, step)
 	case Float16:
-		halves := view[uint16](mem)
-		scanFloats(m, t, w.widen(halves), at, step, func(v float32) uint64 { return uint64(npy.Float16bits(float64(v))) })
+		x := view[uint16](mem)
+		m.setScan(t, extrema.OfFloat16s(x), at, step, func(i int) uint64 { return uint64(x[i]) })
 	case Float32:
-		scanFloats(m, t, view[float32](mem), at, step, func(v float32) uint64 { return uint64(math.Float32bits(v)) })
+		x := view[float32](mem)
+		m.setScan(t, extrema.Of(x), at, step, func(i int) uint64 { return uint64(math.Float32bits(x[i])) })
 	case Float64:
-		scanFloats(m, t, view[float64](mem), at, step, math.Float64bits)
+		x := view[float64](mem)
+		m.setScan(t, extrema.Of(x), at, step, func(i int) uint64 { return math.Float64bits(x[i]) })
 	}
-}
-
-func (m *moments) setExtremes(t DType, lo, hi uint64, iLo, iHi int, at, step int64) {
-	m.lo.set(t, lo)
-	m.hi.set(t, hi)
-	m.lo.at, m.hi.at = at+int64(iLo)*step, at+int64(iHi)*step
 }
 
 func scanInts[T int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64](m *moments, t DType, x []T, at, step int64) {
-	lo, hi, iLo, iHi, zeros := x[0], x[0], 0, 0, 0
-	for i, v := range x {
-		if v < lo {
-			lo, iLo = v, i
-		}
-		if v > hi {
-			hi, iHi = v, i
-		}
-		if v == 0 {
-			zeros++
-		}
+	m.setScan(t, extrema.Of(x), at, step, func(i int) uint64 { return uint64(x[i]) })
+}
+
+// setScan sets what a summary of m.n elements has. bits returns an element as in Number.
+func (m *moments) setScan(t DType, s extrema.Summary, at, step int64, bits func(i int) uint64) {
+	m.nans = int64(s.NaNs)
+	m.nonzero = m.n - m.nans - int64(s.Zeros)
+	if s.NaNs > 0 {
+		m.firstNaN = at + int64(s.FirstNaN)*step
 	}
-	m.setExtremes(t, uint64(lo), uint64(hi), iLo, iHi, at, step)
-	m.nonzero = int64(len(x) - zeros)
+	if m.scanned() {
+		m.lo.set(t, bits(s.Min))
+		m.hi.set(t, bits(s.Max))
+		m.lo.at, m.hi.at = at+int64(s.Min)*step, at+int64(s.Max)*step
+	}
 }
 
 func isNaN[T float32 | float64](v T) bool { return v != v } //nolint:revive // only a NaN differs from itself
-
-func scanFloats[T float32 | float64](m *moments, t DType, x []T, at, step int64, bits func(T) uint64) {
-	start := 0
-	for start < len(x) && isNaN(x[start]) {
-		start++
-	}
-	nans := start
-	if nans > 0 {
-		m.firstNaN = at
-	}
-	if start < len(x) {
-		lo, hi, iLo, iHi, zeros := x[start], x[start], start, start, 0
-		for i, v := range x[start:] {
-			if v < lo {
-				lo, iLo = v, start+i
-			}
-			if v > hi {
-				hi, iHi = v, start+i
-			}
-			if v == 0 {
-				zeros++
-			}
-			if isNaN(v) {
-				if nans == 0 {
-					m.firstNaN = at + int64(start+i)*step
-				}
-				nans++
-			}
-		}
-		m.setExtremes(t, bits(lo), bits(hi), iLo, iHi, at, step)
-		m.nonzero = int64(len(x) - nans - zeros)
-	}
-	m.nans = int64(nans)
-}
 
 // widen converts binary16 values, in scratch.
 func (w *Worker) widen(x []uint16) []float32 {

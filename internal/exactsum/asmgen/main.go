@@ -1,8 +1,9 @@
-// Command asmgen writes the assembly kernels of package exactsum. It is a separate module, so that the generator is not
-// a dependency of the program; run it with go generate in that package.
+// Command asmgen writes the assembly kernels of the packages exactsum and extrema. It is a separate module, so that the
+// generator is not a dependency of the program; run it with go generate in those packages.
 package main
 
 import (
+	"flag"
 	"fmt"
 
 	. "github.com/mmcloughlin/avo/build"
@@ -119,7 +120,18 @@ func function(doc, name, signature string) {
 }
 
 func main() {
+	pkg := flag.Lookup("pkg")
+	flag.Parse()
 	ConstraintExpr("amd64,!purego")
+	if pkg.Value.String() == "extrema" {
+		extrema()
+	} else {
+		exact()
+	}
+	Generate()
+}
+
+func exact() {
 	for _, v := range []isa{avx2, avx512} {
 		for _, t := range floats {
 			fold(v, t)
@@ -136,5 +148,4 @@ func main() {
 		columnsInt(t)
 	}
 	swaps()
-	Generate()
 }
