@@ -27,7 +27,7 @@ func run(ctx context.Context, url string) error {
 		return err
 	}
 	for kind, build := range map[string]func(*JobSubmission) error{
-		"sleep_batch": sleeps, "squares": squares, "array_sum": sum,
+		"sleep_batch": sleeps, "squares": squares, "array_sum": sum, "array_reduce": reduce,
 	} {
 		var body JobSubmission
 		if err := build(&body); err != nil {
@@ -73,18 +73,33 @@ func squares(body *JobSubmission) error {
 }
 
 func sum(body *JobSubmission) error {
+	array, err := hundred()
+	if err != nil {
+		return err
+	}
+	return body.FromArraySumSubmission(ArraySumSubmission{Array: array})
+}
+
+func reduce(body *JobSubmission) error {
+	array, err := hundred()
+	if err != nil {
+		return err
+	}
+	return body.FromArrayReduceSubmission(ArrayReduceSubmission{Array: array, Ops: []Statistic{Mean, Argmax}})
+}
+
+// hundred is the array of the numbers below 100, in chunks of 30.
+func hundred() (InputArray, error) {
 	source := Arange
 	var shape InputArray_Shape
 	var chunks InputArray_Chunks
 	var length AxisChunks
-	return firstError(
+	err := firstError(
 		shape.FromInputArrayShape1([]int64{100}),
 		length.FromAxisChunks0(30),
 		chunks.FromAxisChunks(length),
-		body.FromArraySumSubmission(ArraySumSubmission{
-			Array: InputArray{Source: &source, Shape: &shape, Chunks: &chunks},
-		}),
 	)
+	return InputArray{Source: &source, Shape: &shape, Chunks: &chunks}, err
 }
 
 // check compares a finished job and its results with the expected ones.
@@ -93,9 +108,10 @@ func check(ctx context.Context, client *ClientWithResponses, j *Job) error {
 		result any
 		items  []any // nil: not compared
 	}{
-		"sleep_batch": {result: 3.0},
-		"squares":     {result: 3.0, items: []any{9.0, 6.25, 25.0}},
-		"array_sum":   {result: 4950.0},
+		"sleep_batch":  {result: 3.0},
+		"squares":      {result: 3.0, items: []any{9.0, 6.25, 25.0}},
+		"array_sum":    {result: 4950.0},
+		"array_reduce": {result: map[string]any{"mean": 49.5, "argmax": 99.0}},
 	}[j.Kind]
 	if j.State != Succeeded || !reflect.DeepEqual(j.Result, want.result) {
 		return fmt.Errorf("%s with result %v, want succeeded with %v", j.State, j.Result, want.result)

@@ -11,10 +11,14 @@ const baseUrl = process.argv[2]!
 const wait = { Prefer: 'wait=20' }
 const rejected: components['schemas']['JobSubmission'] = { kind: 'sleep_batch', count: -1 }
 
-const jobs: { body: components['schemas']['JobSubmission']; result: number; items?: unknown[] }[] = [
+const jobs: { body: components['schemas']['JobSubmission']; result: unknown; items?: unknown[] }[] = [
   { body: { kind: 'sleep_batch', count: 3, duration: '10ms', priority: 'high', labels: { client: 'typescript' } }, result: 3 },
   { body: { kind: 'squares', numbers: [3, 2.5, '-5'] }, result: 3, items: [9, 6.25, 25] },
   { body: { kind: 'array_sum', array: { source: 'arange', shape: [100], chunks: 30 } }, result: 4950 },
+  {
+    body: { kind: 'array_reduce', ops: ['mean', 'argmax'], array: { source: 'arange', shape: [100], chunks: 30 } },
+    result: { mean: 49.5, argmax: 99 },
+  },
 ]
 
 async function withOpenapiFetch() {
