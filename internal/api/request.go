@@ -33,9 +33,11 @@ type requestState struct {
 	requestID string
 	principal tenant.Principal
 	media     string // of the response, negotiated
-	mode      mode
 	status    int
+	mode      mode
 	wrote     bool
+	// unread is true until the request's body has been read to the end.
+	unread bool
 	// submitted is the job that a POST /v1/jobs created; problem is the type of the error response.
 	submitted job.ID
 	problem   string
@@ -45,8 +47,6 @@ type requestState struct {
 	read int64
 	// pace measures how fast the client reads the response.
 	pace pace
-	// unread is true until the request's body has been read to the end.
-	unread bool
 
 	// values holds the header values of set.
 	values [16]string
