@@ -64,14 +64,14 @@ func (s *Store) Replace(keys []Key) error {
 	if err := check(keys); err != nil {
 		return err
 	}
-	old := s.state.Load()
+	old := s.load()
 	next := &state{keys: make(map[string]entry, len(keys)), tenants: make(map[string]limits)}
 	for _, k := range keys {
 		e := entry{principal: Principal{Tenant: k.Tenant, ReadOnly: k.ReadOnly}}
 		if _, err := hex.Decode(e.sum[:], []byte(k.SHA256)); err != nil {
 			return err
 		}
-		if before, ok := old.key(k.ID); ok && before.sameAccess(&e) {
+		if before, ok := old.keys[k.ID]; ok && before.sameAccess(&e) {
 			e = before
 		} else {
 			e.revoked = make(chan struct{})
@@ -86,39 +86,35 @@ func (s *Store) Replace(keys []Key) error {
 			l.rate = *k.Rate
 			per := rate.Limit(float64(l.rate.Jobs) / time.Duration(l.rate.Window).Seconds())
 			l.limiter = rate.NewLimiter(per, l.rate.Jobs)
-			if old != nil && old.tenants[k.Tenant].limiter != nil && old.tenants[k.Tenant].rate == l.rate {
-				l.limiter = old.tenants[k.Tenant].limiter
+			if before := old.tenants[k.Tenant]; before.limiter != nil && before.rate == l.rate {
+				l.limiter = before.limiter
 			}
 		}
 		next.tenants[k.Tenant] = l
 	}
 	s.state.Store(next)
-	if old != nil {
-		for id, e := range old.keys {
-			if next.keys[id].revoked != e.revoked {
-				close(e.revoked)
-			}
+	for id, e := range old.keys {
+		if next.keys[id].revoked != e.revoked {
+			close(e.revoked)
 		}
 	}
 	return nil
 }
 
-func (s *state) key(id string) (entry, bool) {
-	if s == nil {
-		return entry{}, false
+var noKeys state
+
+// load returns the current state.
+func (s *Store) load() *state {
+	if st := s.state.Load(); st != nil {
+		return st
 	}
-	e, ok := s.keys[id]
-	return e, ok
+	return &noKeys
 }
 
 // Authenticate returns the owner of a key; false for an invalid key.
 func (s *Store) Authenticate(text string) (Principal, bool) {
-	st := s.state.Load()
-	if st == nil {
-		return Principal{}, false
-	}
 	id, _ := cutID(text)
-	e, known := st.keys[id]
+	e, known := s.load().keys[id]
 	// Compute and compare the hash for an unknown id too.
 	sum := sha256.Sum256([]byte(text))
 	same := subtle.ConstantTimeCompare(sum[:], e.sum[:]) == 1
@@ -129,13 +125,7 @@ func (s *Store) Authenticate(text string) (Principal, bool) {
 }
 
 // MaxQueued returns the bound of a tenant's unfinished jobs; 0 is no bound.
-func (s *Store) MaxQueued(tenant string) int {
-	st := s.state.Load()
-	if st == nil {
-		return 0
-	}
-	return st.tenants[tenant].maxQueued
-}
+func (s *Store) MaxQueued(tenant string) int { return s.limits(tenant).maxQueued }
 
 // MaxResultBytes returns the bound of the stored results of a tenant's jobs; 0 is no bound.
 func (s *Store) MaxResultBytes(tenant string) int64 { return s.limits(tenant).maxResultBytes }
@@ -177,9 +167,4 @@ func (s *Store) Return(tenant string, n int, now time.Time) {
 	}
 }
 
-func (s *Store) limits(tenant string) limits {
-	if st := s.state.Load(); st != nil {
-		return st.tenants[tenant]
-	}
-	return limits{}
-}
+func (s *Store) limits(tenant string) limits { return s.load().tenants[tenant] }
