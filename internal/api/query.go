@@ -54,11 +54,20 @@ func newQueryParams() (queryParams, error) {
 		In     string `yaml:"in"`
 		Schema schema `yaml:"schema"`
 	}
+	type operation struct {
+		Parameters []parameter `yaml:"parameters"`
+	}
 	var doc struct {
-		Paths      map[string]map[string]yaml.Node `yaml:"paths"`
+		Paths map[string]struct {
+			operation `yaml:",inline"` // the parameters of all operations of the path
+			Get       *operation       `yaml:"get"`
+			Put       *operation       `yaml:"put"`
+			Post      *operation       `yaml:"post"`
+			Delete    *operation       `yaml:"delete"`
+		} `yaml:"paths"`
 		Components struct {
 			Parameters map[string]parameter `yaml:"parameters"`
-			Schemas    map[string]yaml.Node `yaml:"schemas"`
+			Schemas    map[string]schema    `yaml:"schemas"`
 		} `yaml:"components"`
 	}
 	if err := yaml.Unmarshal(gather.Spec, &doc); err != nil {
@@ -66,22 +75,12 @@ func newQueryParams() (queryParams, error) {
 	}
 	params := make(queryParams)
 	for route, item := range doc.Paths {
-		var shared []parameter
-		if node, ok := item["parameters"]; ok {
-			if err := node.Decode(&shared); err != nil {
-				return nil, fmt.Errorf("api: openapi.yaml: %s: %w", route, err)
+		for method, op := range map[string]*operation{"GET": item.Get, "PUT": item.Put, "POST": item.Post, "DELETE": item.Delete} {
+			if op == nil {
+				continue
 			}
-		}
-		for method, node := range item {
-			var operation struct {
-				Parameters []parameter `yaml:"parameters"`
-			}
-			if node.Kind != yaml.MappingNode || node.Decode(&operation) != nil {
-				continue // not an operation
-			}
-			key := routeKey{strings.ToUpper(method), route}
-			params[key] = nil
-			for _, p := range append(operation.Parameters, shared...) {
+			key := routeKey{method, route}
+			for _, p := range slices.Concat(op.Parameters, item.Parameters) {
 				if name, ok := strings.CutPrefix(p.Ref, "#/components/parameters/"); ok {
 					p = doc.Components.Parameters[name]
 				}
@@ -89,15 +88,11 @@ func newQueryParams() (queryParams, error) {
 					continue
 				}
 				s := p.Schema
-				repeats := s.Type == "array"
 				if name, ok := strings.CutPrefix(s.Ref+s.Items.Ref, refPrefix); ok {
-					node := doc.Components.Schemas[name]
-					if err := node.Decode(&s); err != nil {
-						return nil, fmt.Errorf("api: openapi.yaml: %s: %w", name, err)
-					}
+					s = doc.Components.Schemas[name]
 				}
 				params[key] = append(params[key], queryParam{
-					p.Name, repeats, s.Type == "integer", s.Enum, s.Minimum, s.MinLength, s.MaxLength,
+					p.Name, p.Schema.Type == "array", s.Type == "integer", s.Enum, s.Minimum, s.MinLength, s.MaxLength,
 				})
 			}
 		}
