@@ -5,6 +5,8 @@ import (
 	"errors"
 	"path/filepath"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"gather/internal/cluster"
 	"gather/internal/cluster/arrays"
 	"gather/internal/journal"
@@ -26,19 +28,14 @@ func (s *server) openCluster(ctx context.Context) (backend, error) {
 		MaxPendingBytes: maxPending, MinFreeBytes: uint64(c.MinFreeDisk.n), CacheBytes: c.memory.cache, CountResults: s.hasResultQuota, Logger: s.log,
 	}
 	var stored *arrays.Store
-	joined, err := join(ctx, s.log, func() (*cluster.Cluster, error) {
-		metrics := &attempt{Registerer: s.registry}
-		config := config
+	joined, err := join(ctx, s.log, s.registry, func(metrics prometheus.Registerer) (*cluster.Cluster, error) {
 		config.Registerer = metrics
 		joined, err := cluster.Open(ctx, config)
 		if err != nil {
-			metrics.undo()
 			return nil, err
 		}
 		if stored, err = s.openArrays(ctx, joined); err != nil {
-			err = errors.Join(err, joined.Close())
-			metrics.undo()
-			return nil, err
+			return nil, errors.Join(err, joined.Close())
 		}
 		return joined, nil
 	})

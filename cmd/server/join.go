@@ -18,10 +18,15 @@ import (
 // joinInterval is the time between two attempts to join the cluster.
 const joinInterval = 3 * time.Second
 
-// join calls open until it succeeds, ctx is done, or it fails with a permanent error.
-func join[T any](ctx context.Context, log *slog.Logger, open func() (T, error)) (T, error) {
-	return backoff.Retry(ctx, func() (T, error) {
-		joined, err := open()
+// join calls open until it succeeds, ctx is done, or it fails with a permanent error. The metrics that open registers
+// are added to reg when it has succeeded.
+func join[T any](
+	ctx context.Context, log *slog.Logger, reg prometheus.Registerer, open func(prometheus.Registerer) (T, error),
+) (T, error) {
+	var metrics *prometheus.Registry
+	joined, err := backoff.Retry(ctx, func() (T, error) {
+		metrics = prometheus.NewRegistry()
+		joined, err := open(metrics)
 		if err != nil && isPermanent(err) {
 			err = backoff.Permanent(err)
 		}
@@ -30,6 +35,10 @@ func join[T any](ctx context.Context, log *slog.Logger, open func() (T, error)) 
 		func(err error, pause time.Duration) {
 			log.Warn("joining the cluster failed; retrying", "error", err, "in", pause)
 		}))
+	if err != nil {
+		return joined, err
+	}
+	return joined, reg.Register(metrics)
 }
 
 // isPermanent reports whether an error is caused by this machine or by the configuration of NATS, so that a retry
@@ -37,36 +46,6 @@ func join[T any](ctx context.Context, log *slog.Logger, open func() (T, error)) 
 func isPermanent(err error) bool {
 	_, file := errors.AsType[*fs.PathError](err)
 	return file || errors.Is(err, journal.ErrLocked) || errors.Is(err, journal.ErrFormat) || errors.Is(err, cluster.ErrUnsafe)
-}
-
-// attempt registers metrics so that they can be unregistered before the next attempt registers them again.
-type attempt struct {
-	prometheus.Registerer
-	done []prometheus.Collector
-}
-
-// Register implements prometheus.Registerer.
-func (a *attempt) Register(c prometheus.Collector) error {
-	err := a.Registerer.Register(c)
-	if err == nil {
-		a.done = append(a.done, c)
-	}
-	return err
-}
-
-// MustRegister implements prometheus.Registerer.
-func (a *attempt) MustRegister(all ...prometheus.Collector) {
-	for _, c := range all {
-		if err := a.Register(c); err != nil {
-			panic(err)
-		}
-	}
-}
-
-func (a *attempt) undo() {
-	for _, c := range a.done {
-		a.Unregister(c)
-	}
 }
 
 // durability returns the durability of an acknowledgement by a stream. NATS acknowledges a message when most replicas

@@ -23,7 +23,7 @@ func TestJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logs bytes.Buffer
 		tries, began := 0, time.Now()
-		got, err := join(t.Context(), slog.New(slog.NewTextHandler(&logs, nil)), func() (string, error) {
+		got, err := join(t.Context(), slog.New(slog.NewTextHandler(&logs, nil)), prometheus.NewRegistry(), func(prometheus.Registerer) (string, error) {
 			if tries++; tries < 4 {
 				return "", errors.New("no servers")
 			}
@@ -43,7 +43,7 @@ func TestJoinGivesUp(t *testing.T) {
 	_, noFile := os.Open(t.TempDir() + "/none")
 	for _, want := range []error{noFile, journal.ErrLocked, journal.ErrFormat} {
 		tries := 0
-		_, err := join(t.Context(), slog.New(slog.DiscardHandler), func() (int, error) {
+		_, err := join(t.Context(), slog.New(slog.DiscardHandler), prometheus.NewRegistry(), func(prometheus.Registerer) (int, error) {
 			tries++
 			return 0, fmt.Errorf("open: %w", want)
 		})
@@ -59,37 +59,41 @@ func TestJoinStops(t *testing.T) {
 		stop := errors.New("got terminated")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(joinInterval/2, func() { cancel(stop) })
-		_, err := join(ctx, slog.New(slog.DiscardHandler), func() (int, error) { return 0, errors.New("no servers") })
+		_, err := join(ctx, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), func(prometheus.Registerer) (int, error) { return 0, errors.New("no servers") })
 		if !errors.Is(err, stop) {
 			t.Error(err)
 		}
 		// The same during an attempt.
-		if _, err = join(ctx, slog.New(slog.DiscardHandler), func() (int, error) { return 0, ctx.Err() }); !errors.Is(err, stop) {
+		if _, err = join(ctx, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), func(prometheus.Registerer) (int, error) { return 0, ctx.Err() }); !errors.Is(err, stop) {
 			t.Error(err)
 		}
 	})
 }
 
-// Metrics registered by one attempt can be registered by the next.
-func TestAttempt(t *testing.T) {
-	reg := prometheus.NewRegistry()
-	for range 3 {
-		a := &attempt{Registerer: reg}
-		a.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "one_total", Help: "One."}))
-		if err := a.Register(prometheus.NewCounter(prometheus.CounterOpts{Name: "one_total", Help: "One."})); err == nil {
-			t.Error("registered twice")
+// Metrics registered by one attempt can be registered by the next, and stay only if it succeeds.
+func TestJoinMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg, tries := prometheus.NewRegistry(), 0
+		_, err := join(t.Context(), slog.New(slog.DiscardHandler), reg, func(metrics prometheus.Registerer) (int, error) {
+			metrics.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "one_total", Help: "One."}))
+			if err := metrics.Register(prometheus.NewCounter(prometheus.CounterOpts{Name: "one_total", Help: "One."})); err == nil {
+				t.Error("got no error for a metric that is registered twice, want one")
+			}
+			if err := metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "two", Help: "Two."}, func() float64 { return 2 })); err != nil {
+				t.Error(err)
+			}
+			if n, err := testutil.GatherAndCount(reg); n != 0 || err != nil {
+				t.Errorf("got %d metrics of a failed attempt and %v, want 0", n, err)
+			}
+			if tries++; tries < 3 {
+				return 0, errors.New("no servers")
+			}
+			return 0, nil
+		})
+		if n, counting := testutil.GatherAndCount(reg, "one_total", "two"); n != 2 || err != nil || counting != nil {
+			t.Errorf("got %d metrics, %v, %v, want 2", n, err, counting)
 		}
-		if err := a.Register(prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "two", Help: "Two."}, []string{"x"})); err != nil {
-			t.Error(err)
-		}
-		if n, err := testutil.GatherAndCount(reg, "one_total"); n != 1 || err != nil {
-			t.Errorf("%d, %v", n, err)
-		}
-		a.undo()
-		if n, err := testutil.GatherAndCount(reg); n != 0 || err != nil {
-			t.Errorf("%d are left, %v", n, err)
-		}
-	}
+	})
 }
 
 func TestDurability(t *testing.T) {

@@ -49,8 +49,11 @@ func (d *decoder) end() error {
 	return nil
 }
 
-// syntaxError returns the problem for invalid JSON, with the position of the error.
+// syntaxError returns the problem for invalid JSON, with the position of the error; nil for nil.
 func (d *decoder) syntaxError(err error) error {
+	if err == nil {
+		return nil
+	}
 	pointer, offset, text := "", d.InputOffset(), err.Error()
 	var syntactic *jsontext.SyntacticError
 	switch {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-chi/chi/v5"
+
 	"gather/internal/fields"
 	"gather/internal/job"
 )
@@ -23,6 +25,9 @@ var (
 	AppendMillis   = appendMillis
 	ParseTime      = parseTime
 )
+
+// Routes returns the served routes.
+func (s *server) Routes() chi.Routes { return s.router }
 
 // ClientIP returns the client address of a request, behind trusted proxies.
 func ClientIP(h http.Handler, r *http.Request) string { return h.(*server).clientIP(r) }

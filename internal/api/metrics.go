@@ -2,14 +2,13 @@ package api
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"sync/atomic"
 	"time"
 
-	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"gather/internal/job"
 )
@@ -51,48 +50,44 @@ var requestBuckets = []float64{
 	.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 30, 60, 300, 1800,
 }
 
-func newMetrics(reg prometheus.Registerer, s *server) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, s *server) *metrics {
+	f := promauto.With(reg)
 	m := &metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+		requests: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "gather_http_requests_total",
 			Help: "HTTP requests served, by route pattern and status; 499: the client disconnected before the response.",
 		}, []string{"method", "route", "code"}),
-		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+		inFlight: f.NewGauge(prometheus.GaugeOpts{
 			Name: "gather_http_requests_in_flight",
 			Help: "HTTP requests being served, including waits and streams.",
 		}),
 		rejections: make(map[string]prometheus.Counter),
 		routes:     make(map[routeKey]*routeMetrics),
 	}
-	rejections := prometheus.NewCounterVec(prometheus.CounterOpts{
+	rejections := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "gather_http_requests_rejected_total",
 		Help: "Requests rejected before they reached the executor, by reason: rate, the tenant's rate limit; bodies, uploads and readers, a memory limit; streams, the limit of open streams.",
 	}, []string{"reason"})
 	for _, reason := range []string{rejectedRate, rejectedBodies, rejectedUploads, rejectedReaders, rejectedStreams} {
 		m.rejections[reason] = rejections.WithLabelValues(reason)
 	}
-	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	durations := f.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "gather_http_request_duration_seconds",
 		Help:    "Time from the request to the end of the response. Mode: plain; wait, with Prefer: wait; stream.",
 		Buckets: requestBuckets,
 	}, []string{"method", "route", "mode"})
-	streams := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "gather_http_streams_open",
 		Help: "Open requests that wait for a job or stream its events or results.",
 	}, func() float64 { return float64(s.streams.Load()) })
-	limit := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "gather_http_streams_limit",
 		Help: "The limit of open waits and streams.",
 	}, func() float64 { return float64(s.MaxStreams) })
-	bodies := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "gather_http_body_bytes_in_flight",
 		Help: "Bytes of request bodies being read and processed.",
 	}, func() float64 { return float64(s.bodies.inUse()) })
-	for _, c := range []prometheus.Collector{m.requests, m.inFlight, rejections, durations, streams, limit, bodies} {
-		if err := reg.Register(c); err != nil {
-			return nil, fmt.Errorf("api metrics: %w", err)
-		}
-	}
 	add := func(method, route string) *routeMetrics {
 		r := &routeMetrics{key: routeKey{method, route}}
 		// Other modes are created on first use.
@@ -111,11 +106,10 @@ func newMetrics(reg prometheus.Registerer, s *server) (*metrics, error) {
 		return r
 	}
 	m.other = add("other", unmatched)
-	err := chi.Walk(s.router, func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
-		add(method, route)
-		return nil
-	})
-	return m, err
+	for key := range s.operations() {
+		add(key.method, key.route)
+	}
+	return m
 }
 
 // lazyObserver creates its histogram on the first observation.

@@ -168,14 +168,9 @@ func New(c Config) (http.Handler, error) {
 		return nil, err
 	}
 	s.router = s.newRouter()
-	if s.metrics, err = newMetrics(c.Registerer, s); err != nil {
-		return nil, err
-	}
+	s.metrics = newMetrics(c.Registerer, s)
 	return s, nil
 }
-
-// Routes returns the served routes, for inspection.
-func (s *server) Routes() chi.Routes { return s.router }
 
 // openStream counts a wait or a stream if MaxStreams allows one more. The caller must then call closeStream.
 func (s *server) openStream() bool {

@@ -120,10 +120,7 @@ func (b *batchSubmission) decode(data []byte) error {
 func (e *envelope) read(d *decoder, data []byte) error {
 	if d.PeekKind() != '{' {
 		e.notObject = true
-		if err := d.SkipValue(); err != nil {
-			return d.syntaxError(err)
-		}
-		return nil
+		return d.syntaxError(d.SkipValue())
 	}
 	_, _ = d.ReadToken()
 	e.start = int(d.InputOffset()) - 1
@@ -150,10 +147,8 @@ func (e *envelope) read(d *decoder, data []byte) error {
 		}
 		e.members = append(e.members, byteRange{from, to})
 	}
-	if _, err := d.ReadToken(); err != nil {
-		return d.syntaxError(err)
-	}
-	return nil
+	_, err := d.ReadToken()
+	return d.syntaxError(err)
 }
 
 // member returns the destination of a member's value; nil for a member of the kind.

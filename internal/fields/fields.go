@@ -50,9 +50,6 @@ func (o *Object) Get(name string) jsontext.Value {
 	return o.values[name]
 }
 
-// Set replaces the value of a field.
-func (o *Object) Set(name string, value []byte) { o.values[name] = value }
-
 // Has reports whether a field is present, and marks it as used.
 func (o *Object) Has(name string) bool { return o.Get(name) != nil }
 
