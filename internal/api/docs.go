@@ -64,46 +64,34 @@ func newDocs() docs {
 	return d
 }
 
-// A document is a response prepared at startup.
-type document struct {
-	x       *requestState
-	media   string
-	policy  string
-	gzipped bool
-	cache   string
-	body    []byte
+// writeDocument responds with a document that was prepared at startup.
+func (x *requestState) writeDocument(media, cache string, body []byte) error {
+	x.set("Content-Type", media)
+	x.set("Cache-Control", cache)
+	x.set("Content-Length", strconv.Itoa(len(body)))
+	x.WriteHeader(http.StatusOK)
+	return clientError(x.srv.writeWithDeadline(x, body))
 }
 
-func (d *document) write() error {
-	x := d.x
-	x.set("Content-Type", d.media)
-	x.set("Cache-Control", d.cache)
-	if d.policy != "" {
-		x.set("Content-Security-Policy", d.policy)
-		x.set("Referrer-Policy", "no-referrer")
-	}
-	if d.gzipped {
-		x.set("Content-Encoding", "gzip")
-	}
-	x.set("Content-Length", strconv.Itoa(len(d.body)))
-	x.WriteHeader(http.StatusOK)
-	return clientError(x.srv.writeWithDeadline(x, d.body))
+// writePage responds with an HTML page.
+func (x *requestState) writePage(body []byte) error {
+	x.set("Content-Security-Policy", docsPolicy)
+	x.set("Referrer-Policy", "no-referrer")
+	return x.writeDocument(mediaHTML+"; charset=utf-8", "no-cache", body)
 }
 
 // getIndex implements GET /.
 func (s *server) getIndex(x *requestState) error {
 	x.Header()["Vary"] = varyAccept
 	if x.media == mediaHTML {
-		return (&document{x: x, media: mediaHTML + "; charset=utf-8", policy: docsPolicy, cache: "no-cache", body: indexPage}).write()
+		return x.writePage(indexPage)
 	}
-	return (&document{x: x, media: mediaJSON, cache: "no-cache", body: []byte(indexJSON)}).write()
+	return x.writeDocument(mediaJSON, "no-cache", []byte(indexJSON))
 }
 
 // getDocs implements GET /docs.
 func (s *server) getDocs(x *requestState) error {
-	return (&document{
-		x: x, media: "text/html; charset=utf-8", policy: docsPolicy, cache: "no-cache", body: docsPage,
-	}).write()
+	return x.writePage(docsPage)
 }
 
 // getDocsAsset implements GET /docs/{asset}. Compressed assets are always sent compressed, because every browser
@@ -113,12 +101,15 @@ func (s *server) getDocsAsset(x *requestState) error {
 	if !ok {
 		return &problem{entry: noSuchResource, detail: "The documentation has no such file."}
 	}
-	return (&document{x: x, media: a.media, gzipped: a.gzipped, cache: "public, max-age=3600", body: a.data}).write()
+	if a.gzipped {
+		x.set("Content-Encoding", "gzip")
+	}
+	return x.writeDocument(a.media, "public, max-age=3600", a.data)
 }
 
 // getSpec implements GET /openapi.yaml.
 func (s *server) getSpec(x *requestState) error {
-	return (&document{x: x, media: "application/yaml", cache: "no-cache", body: gather.Spec}).write()
+	return x.writeDocument("application/yaml", "no-cache", gather.Spec)
 }
 
 // getSpecJSON implements GET /openapi.json.
@@ -127,7 +118,7 @@ func (s *server) getSpecJSON(x *requestState) error {
 	if err != nil {
 		return err
 	}
-	return (&document{x: x, media: mediaJSON, cache: "no-cache", body: body}).write()
+	return x.writeDocument(mediaJSON, "no-cache", body)
 }
 
 // getProblem implements GET /problems/{problem}.
@@ -136,12 +127,12 @@ func (s *server) getProblem(x *requestState) error {
 	if !ok {
 		return &problem{entry: noSuchResource, detail: "No problem type has this name."}
 	}
-	return (&document{x: x, media: "text/plain; charset=utf-8", cache: "no-cache", body: []byte(text)}).write()
+	return x.writeDocument("text/plain; charset=utf-8", "no-cache", []byte(text))
 }
 
 // listKinds implements GET /v1/kinds.
 func (s *server) listKinds(x *requestState) error {
-	return (&document{x: x, media: mediaJSON, cache: "private, no-cache", body: s.kinds}).write()
+	return x.writeDocument(mediaJSON, "private, no-cache", s.kinds)
 }
 
 // getLivez implements GET /livez.
