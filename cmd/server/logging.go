@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -16,12 +15,7 @@ import (
 // logger returns a logger that writes JSON, or text on a terminal. Durations have a unit, long texts are truncated.
 func (c *serveCmd) logger(w io.Writer) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: c.LogLevel.level, ReplaceAttr: logAttr}
-	text := c.LogFormat.text == "text"
-	if f, ok := w.(*os.File); ok && c.LogFormat.text == "auto" {
-		info, err := f.Stat()
-		text = err == nil && info.Mode()&os.ModeCharDevice != 0
-	}
-	if text {
+	if c.LogFormat.text == "text" || c.LogFormat.text == "auto" && isTerminal(w) {
 		return slog.New(slog.NewTextHandler(w, opts))
 	}
 	return slog.New(slog.NewJSONHandler(w, opts))

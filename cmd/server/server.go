@@ -251,17 +251,16 @@ func (s *server) ready() error {
 func (s *server) run(ctx context.Context) error {
 	defer signal.Stop(s.hup)
 	failed := make(chan error, 3)
-	go func() { failed <- serve(s.api, s.apiListener) }() // ends with Shutdown
-	serving := 1
+	serving := 0
+	for srv, l := range map[*http.Server]net.Listener{s.api: s.apiListener, s.ops: s.opsListener, s.admin: s.adminListener} {
+		if srv != nil {
+			serving++
+			go func() { failed <- serve(srv, l) }() // ends with Shutdown
+		}
+	}
 	metrics := ""
 	if s.ops != nil {
-		serving++
 		metrics = s.opsListener.Addr().String()
-		go func() { failed <- serve(s.ops, s.opsListener) }() // ends with Shutdown
-	}
-	if s.admin != nil {
-		serving++
-		go func() { failed <- serve(s.admin, s.adminListener) }() // ends with Shutdown
 	}
 	s.log.Info("serving", append([]any{
 		"api", s.apiListener.Addr().String(), "metrics", metrics, "data_dir", s.cfg.DataDir,
