@@ -277,12 +277,7 @@ func (w *Worker) withoutNaNs(t DType, mem []byte) []byte {
 func (w *Worker) addSquares(s *exactsum.Squares, t DType, mem []byte) {
 	switch t {
 	case Bool:
-		for _, b := range mem {
-			if b != 0 {
-				b = 1
-			}
-			s.SquareInt(int64(b), false)
-		}
+		exactsum.SquareBools(s, mem)
 	case Int8:
 		exactsum.SquareInts(s, view[int8](mem))
 	case Int16:

@@ -2801,6 +2801,157 @@ rows1Done:
 	VZEROUPPER
 	RET
 
+// func squaresInt64AVX2(x *int64, n int, sums *[6]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·squaresInt64AVX2(SB), NOSPLIT, $0-24
+	MOVQ     x+0(FP), AX
+	MOVQ     n+8(FP), CX
+	MOVQ     sums+16(FP), DX
+	VPXOR    Y0, Y0, Y0
+	VPXOR    Y1, Y1, Y1
+	VPXOR    Y2, Y2, Y2
+	VPXOR    Y3, Y3, Y3
+	VPXOR    Y4, Y4, Y4
+	VPXOR    Y5, Y5, Y5
+	VPXOR    Y6, Y6, Y6
+	VPCMPEQD Y7, Y7, Y7
+	VPSRLQ   $0x20, Y7, Y7
+	TESTQ    CX, CX
+	JZ       squaresDone
+
+squares:
+	PREFETCHT0 4096(AX)
+	PREFETCHT0 4160(AX)
+	VMOVDQU    (AX), Y8
+	VPCMPGTQ   Y8, Y6, Y9
+	VPXOR      Y9, Y8, Y8
+	VPSUBQ     Y9, Y8, Y8
+	VPSRLQ     $0x20, Y8, Y9
+	VPMULUDQ   Y8, Y8, Y10
+	VPAND      Y7, Y10, Y11
+	VPADDQ     Y11, Y0, Y0
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y1, Y1
+	VPMULUDQ   Y8, Y9, Y10
+	VPAND      Y7, Y10, Y8
+	VPADDQ     Y8, Y2, Y2
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y3, Y3
+	VPMULUDQ   Y9, Y9, Y10
+	VPAND      Y7, Y10, Y8
+	VPADDQ     Y8, Y4, Y4
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y5, Y5
+	VMOVDQU    32(AX), Y8
+	VPCMPGTQ   Y8, Y6, Y9
+	VPXOR      Y9, Y8, Y8
+	VPSUBQ     Y9, Y8, Y8
+	VPSRLQ     $0x20, Y8, Y9
+	VPMULUDQ   Y8, Y8, Y10
+	VPAND      Y7, Y10, Y11
+	VPADDQ     Y11, Y0, Y0
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y1, Y1
+	VPMULUDQ   Y8, Y9, Y10
+	VPAND      Y7, Y10, Y8
+	VPADDQ     Y8, Y2, Y2
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y3, Y3
+	VPMULUDQ   Y9, Y9, Y10
+	VPAND      Y7, Y10, Y8
+	VPADDQ     Y8, Y4, Y4
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y5, Y5
+	VMOVDQU    64(AX), Y8
+	VPCMPGTQ   Y8, Y6, Y9
+	VPXOR      Y9, Y8, Y8
+	VPSUBQ     Y9, Y8, Y8
+	VPSRLQ     $0x20, Y8, Y9
+	VPMULUDQ   Y8, Y8, Y10
+	VPAND      Y7, Y10, Y11
+	VPADDQ     Y11, Y0, Y0
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y1, Y1
+	VPMULUDQ   Y8, Y9, Y10
+	VPAND      Y7, Y10, Y8
+	VPADDQ     Y8, Y2, Y2
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y3, Y3
+	VPMULUDQ   Y9, Y9, Y10
+	VPAND      Y7, Y10, Y8
+	VPADDQ     Y8, Y4, Y4
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y5, Y5
+	VMOVDQU    96(AX), Y8
+	VPCMPGTQ   Y8, Y6, Y9
+	VPXOR      Y9, Y8, Y8
+	VPSUBQ     Y9, Y8, Y8
+	VPSRLQ     $0x20, Y8, Y9
+	VPMULUDQ   Y8, Y8, Y10
+	VPAND      Y7, Y10, Y11
+	VPADDQ     Y11, Y0, Y0
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y1, Y1
+	VPMULUDQ   Y8, Y9, Y10
+	VPAND      Y7, Y10, Y8
+	VPADDQ     Y8, Y2, Y2
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y3, Y3
+	VPMULUDQ   Y9, Y9, Y10
+	VPAND      Y7, Y10, Y8
+	VPADDQ     Y8, Y4, Y4
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y5, Y5
+	ADDQ       $0x00000080, AX
+	SUBQ       $0x00000010, CX
+	JNZ        squares
+
+squaresDone:
+	VEXTRACTI128 $0x01, Y0, X6
+	VEXTRACTI128 $0x00, Y0, X0
+	VPADDQ       X6, X0, X0
+	VPSHUFD      $0x4e, X0, X6
+	VPADDQ       X6, X0, X0
+	VMOVQ        X0, AX
+	MOVQ         AX, (DX)
+	VEXTRACTI128 $0x01, Y1, X0
+	VEXTRACTI128 $0x00, Y1, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, 8(DX)
+	VEXTRACTI128 $0x01, Y2, X0
+	VEXTRACTI128 $0x00, Y2, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, 16(DX)
+	VEXTRACTI128 $0x01, Y3, X0
+	VEXTRACTI128 $0x00, Y3, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, 24(DX)
+	VEXTRACTI128 $0x01, Y4, X0
+	VEXTRACTI128 $0x00, Y4, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, 32(DX)
+	VEXTRACTI128 $0x01, Y5, X0
+	VEXTRACTI128 $0x00, Y5, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, 40(DX)
+	VZEROUPPER
+	RET
+
 // func columnsUint64AVX2(x *uint64, stride int, width int, rows int, sum *uint64, high *uint64)
 // Requires: AVX, AVX2, MMX+
 TEXT ·columnsUint64AVX2(SB), NOSPLIT, $0-48
@@ -2881,6 +3032,145 @@ rows1Done:
 	VZEROUPPER
 	RET
 
+// func squaresUint64AVX2(x *uint64, n int, sums *[6]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·squaresUint64AVX2(SB), NOSPLIT, $0-24
+	MOVQ     x+0(FP), AX
+	MOVQ     n+8(FP), CX
+	MOVQ     sums+16(FP), DX
+	VPXOR    Y0, Y0, Y0
+	VPXOR    Y1, Y1, Y1
+	VPXOR    Y2, Y2, Y2
+	VPXOR    Y3, Y3, Y3
+	VPXOR    Y4, Y4, Y4
+	VPXOR    Y5, Y5, Y5
+	VPXOR    Y6, Y6, Y6
+	VPCMPEQD Y6, Y6, Y6
+	VPSRLQ   $0x20, Y6, Y6
+	TESTQ    CX, CX
+	JZ       squaresDone
+
+squares:
+	PREFETCHT0 4096(AX)
+	PREFETCHT0 4160(AX)
+	VMOVDQU    (AX), Y7
+	VPSRLQ     $0x20, Y7, Y8
+	VPMULUDQ   Y7, Y7, Y9
+	VPAND      Y6, Y9, Y10
+	VPADDQ     Y10, Y0, Y0
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y1, Y1
+	VPMULUDQ   Y7, Y8, Y9
+	VPAND      Y6, Y9, Y7
+	VPADDQ     Y7, Y2, Y2
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y3, Y3
+	VPMULUDQ   Y8, Y8, Y9
+	VPAND      Y6, Y9, Y7
+	VPADDQ     Y7, Y4, Y4
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y5, Y5
+	VMOVDQU    32(AX), Y7
+	VPSRLQ     $0x20, Y7, Y8
+	VPMULUDQ   Y7, Y7, Y9
+	VPAND      Y6, Y9, Y10
+	VPADDQ     Y10, Y0, Y0
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y1, Y1
+	VPMULUDQ   Y7, Y8, Y9
+	VPAND      Y6, Y9, Y7
+	VPADDQ     Y7, Y2, Y2
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y3, Y3
+	VPMULUDQ   Y8, Y8, Y9
+	VPAND      Y6, Y9, Y7
+	VPADDQ     Y7, Y4, Y4
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y5, Y5
+	VMOVDQU    64(AX), Y7
+	VPSRLQ     $0x20, Y7, Y8
+	VPMULUDQ   Y7, Y7, Y9
+	VPAND      Y6, Y9, Y10
+	VPADDQ     Y10, Y0, Y0
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y1, Y1
+	VPMULUDQ   Y7, Y8, Y9
+	VPAND      Y6, Y9, Y7
+	VPADDQ     Y7, Y2, Y2
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y3, Y3
+	VPMULUDQ   Y8, Y8, Y9
+	VPAND      Y6, Y9, Y7
+	VPADDQ     Y7, Y4, Y4
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y5, Y5
+	VMOVDQU    96(AX), Y7
+	VPSRLQ     $0x20, Y7, Y8
+	VPMULUDQ   Y7, Y7, Y9
+	VPAND      Y6, Y9, Y10
+	VPADDQ     Y10, Y0, Y0
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y1, Y1
+	VPMULUDQ   Y7, Y8, Y9
+	VPAND      Y6, Y9, Y7
+	VPADDQ     Y7, Y2, Y2
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y3, Y3
+	VPMULUDQ   Y8, Y8, Y9
+	VPAND      Y6, Y9, Y7
+	VPADDQ     Y7, Y4, Y4
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y5, Y5
+	ADDQ       $0x00000080, AX
+	SUBQ       $0x00000010, CX
+	JNZ        squares
+
+squaresDone:
+	VEXTRACTI128 $0x01, Y0, X6
+	VEXTRACTI128 $0x00, Y0, X0
+	VPADDQ       X6, X0, X0
+	VPSHUFD      $0x4e, X0, X6
+	VPADDQ       X6, X0, X0
+	VMOVQ        X0, AX
+	MOVQ         AX, (DX)
+	VEXTRACTI128 $0x01, Y1, X0
+	VEXTRACTI128 $0x00, Y1, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, 8(DX)
+	VEXTRACTI128 $0x01, Y2, X0
+	VEXTRACTI128 $0x00, Y2, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, 16(DX)
+	VEXTRACTI128 $0x01, Y3, X0
+	VEXTRACTI128 $0x00, Y3, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, 24(DX)
+	VEXTRACTI128 $0x01, Y4, X0
+	VEXTRACTI128 $0x00, Y4, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, 32(DX)
+	VEXTRACTI128 $0x01, Y5, X0
+	VEXTRACTI128 $0x00, Y5, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, 40(DX)
+	VZEROUPPER
+	RET
+
 // func columnsInt32AVX2(x *int32, stride int, width int, rows int, sum *uint64)
 // Requires: AVX, AVX2, MMX+
 TEXT ·columnsInt32AVX2(SB), NOSPLIT, $0-40
@@ -2944,6 +3234,68 @@ rows1Columns:
 	JMP       rows1
 
 rows1Done:
+	VZEROUPPER
+	RET
+
+// func squaresInt32AVX2(x *int32, n int, sums *[6]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·squaresInt32AVX2(SB), NOSPLIT, $0-24
+	MOVQ     x+0(FP), AX
+	MOVQ     n+8(FP), CX
+	MOVQ     sums+16(FP), DX
+	VPXOR    Y0, Y0, Y0
+	VPXOR    Y1, Y1, Y1
+	VPXOR    Y2, Y2, Y2
+	VPCMPEQD Y2, Y2, Y2
+	VPSRLQ   $0x20, Y2, Y2
+	TESTQ    CX, CX
+	JZ       squaresDone
+
+squares:
+	PREFETCHT0 4096(AX)
+	VPMOVSXDQ  (AX), Y3
+	VPMULDQ    Y3, Y3, Y3
+	VPAND      Y2, Y3, Y4
+	VPADDQ     Y4, Y0, Y0
+	VPSRLQ     $0x20, Y3, Y3
+	VPADDQ     Y3, Y1, Y1
+	VPMOVSXDQ  16(AX), Y3
+	VPMULDQ    Y3, Y3, Y3
+	VPAND      Y2, Y3, Y4
+	VPADDQ     Y4, Y0, Y0
+	VPSRLQ     $0x20, Y3, Y3
+	VPADDQ     Y3, Y1, Y1
+	VPMOVSXDQ  32(AX), Y3
+	VPMULDQ    Y3, Y3, Y3
+	VPAND      Y2, Y3, Y4
+	VPADDQ     Y4, Y0, Y0
+	VPSRLQ     $0x20, Y3, Y3
+	VPADDQ     Y3, Y1, Y1
+	VPMOVSXDQ  48(AX), Y3
+	VPMULDQ    Y3, Y3, Y3
+	VPAND      Y2, Y3, Y4
+	VPADDQ     Y4, Y0, Y0
+	VPSRLQ     $0x20, Y3, Y3
+	VPADDQ     Y3, Y1, Y1
+	ADDQ       $0x00000040, AX
+	SUBQ       $0x00000010, CX
+	JNZ        squares
+
+squaresDone:
+	VEXTRACTI128 $0x01, Y0, X2
+	VEXTRACTI128 $0x00, Y0, X0
+	VPADDQ       X2, X0, X0
+	VPSHUFD      $0x4e, X0, X2
+	VPADDQ       X2, X0, X0
+	VMOVQ        X0, AX
+	MOVQ         AX, (DX)
+	VEXTRACTI128 $0x01, Y1, X0
+	VEXTRACTI128 $0x00, Y1, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, 8(DX)
 	VZEROUPPER
 	RET
 
@@ -3013,6 +3365,68 @@ rows1Done:
 	VZEROUPPER
 	RET
 
+// func squaresUint32AVX2(x *uint32, n int, sums *[6]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·squaresUint32AVX2(SB), NOSPLIT, $0-24
+	MOVQ     x+0(FP), AX
+	MOVQ     n+8(FP), CX
+	MOVQ     sums+16(FP), DX
+	VPXOR    Y0, Y0, Y0
+	VPXOR    Y1, Y1, Y1
+	VPXOR    Y2, Y2, Y2
+	VPCMPEQD Y2, Y2, Y2
+	VPSRLQ   $0x20, Y2, Y2
+	TESTQ    CX, CX
+	JZ       squaresDone
+
+squares:
+	PREFETCHT0 4096(AX)
+	VPMOVZXDQ  (AX), Y3
+	VPMULUDQ   Y3, Y3, Y3
+	VPAND      Y2, Y3, Y4
+	VPADDQ     Y4, Y0, Y0
+	VPSRLQ     $0x20, Y3, Y3
+	VPADDQ     Y3, Y1, Y1
+	VPMOVZXDQ  16(AX), Y3
+	VPMULUDQ   Y3, Y3, Y3
+	VPAND      Y2, Y3, Y4
+	VPADDQ     Y4, Y0, Y0
+	VPSRLQ     $0x20, Y3, Y3
+	VPADDQ     Y3, Y1, Y1
+	VPMOVZXDQ  32(AX), Y3
+	VPMULUDQ   Y3, Y3, Y3
+	VPAND      Y2, Y3, Y4
+	VPADDQ     Y4, Y0, Y0
+	VPSRLQ     $0x20, Y3, Y3
+	VPADDQ     Y3, Y1, Y1
+	VPMOVZXDQ  48(AX), Y3
+	VPMULUDQ   Y3, Y3, Y3
+	VPAND      Y2, Y3, Y4
+	VPADDQ     Y4, Y0, Y0
+	VPSRLQ     $0x20, Y3, Y3
+	VPADDQ     Y3, Y1, Y1
+	ADDQ       $0x00000040, AX
+	SUBQ       $0x00000010, CX
+	JNZ        squares
+
+squaresDone:
+	VEXTRACTI128 $0x01, Y0, X2
+	VEXTRACTI128 $0x00, Y0, X0
+	VPADDQ       X2, X0, X0
+	VPSHUFD      $0x4e, X0, X2
+	VPADDQ       X2, X0, X0
+	VMOVQ        X0, AX
+	MOVQ         AX, (DX)
+	VEXTRACTI128 $0x01, Y1, X0
+	VEXTRACTI128 $0x00, Y1, X1
+	VPADDQ       X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPADDQ       X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, 8(DX)
+	VZEROUPPER
+	RET
+
 // func columnsInt16AVX2(x *int16, stride int, width int, rows int, sum *uint64)
 // Requires: AVX, AVX2, MMX+
 TEXT ·columnsInt16AVX2(SB), NOSPLIT, $0-40
@@ -3076,6 +3490,49 @@ rows1Columns:
 	JMP       rows1
 
 rows1Done:
+	VZEROUPPER
+	RET
+
+// func squaresInt16AVX2(x *int16, n int, sums *[6]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·squaresInt16AVX2(SB), NOSPLIT, $0-24
+	MOVQ     x+0(FP), AX
+	MOVQ     n+8(FP), CX
+	MOVQ     sums+16(FP), DX
+	VPXOR    Y0, Y0, Y0
+	VPXOR    Y1, Y1, Y1
+	VPXOR    Y1, Y1, Y1
+	VPCMPEQD Y1, Y1, Y1
+	VPSRLQ   $0x20, Y1, Y1
+	TESTQ    CX, CX
+	JZ       squaresDone
+
+squares:
+	PREFETCHT0 4096(AX)
+	VPMOVSXWQ  (AX), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VPMOVSXWQ  8(AX), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VPMOVSXWQ  16(AX), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VPMOVSXWQ  24(AX), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	ADDQ       $0x00000020, AX
+	SUBQ       $0x00000010, CX
+	JNZ        squares
+
+squaresDone:
+	VEXTRACTI128 $0x01, Y0, X1
+	VEXTRACTI128 $0x00, Y0, X0
+	VPADDQ       X1, X0, X0
+	VPSHUFD      $0x4e, X0, X1
+	VPADDQ       X1, X0, X0
+	VMOVQ        X0, AX
+	MOVQ         AX, (DX)
 	VZEROUPPER
 	RET
 
@@ -3145,6 +3602,49 @@ rows1Done:
 	VZEROUPPER
 	RET
 
+// func squaresUint16AVX2(x *uint16, n int, sums *[6]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·squaresUint16AVX2(SB), NOSPLIT, $0-24
+	MOVQ     x+0(FP), AX
+	MOVQ     n+8(FP), CX
+	MOVQ     sums+16(FP), DX
+	VPXOR    Y0, Y0, Y0
+	VPXOR    Y1, Y1, Y1
+	VPXOR    Y1, Y1, Y1
+	VPCMPEQD Y1, Y1, Y1
+	VPSRLQ   $0x20, Y1, Y1
+	TESTQ    CX, CX
+	JZ       squaresDone
+
+squares:
+	PREFETCHT0 4096(AX)
+	VPMOVZXWQ  (AX), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VPMOVZXWQ  8(AX), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VPMOVZXWQ  16(AX), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VPMOVZXWQ  24(AX), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	ADDQ       $0x00000020, AX
+	SUBQ       $0x00000010, CX
+	JNZ        squares
+
+squaresDone:
+	VEXTRACTI128 $0x01, Y0, X1
+	VEXTRACTI128 $0x00, Y0, X0
+	VPADDQ       X1, X0, X0
+	VPSHUFD      $0x4e, X0, X1
+	VPADDQ       X1, X0, X0
+	VMOVQ        X0, AX
+	MOVQ         AX, (DX)
+	VZEROUPPER
+	RET
+
 // func columnsInt8AVX2(x *int8, stride int, width int, rows int, sum *uint64)
 // Requires: AVX, AVX2, MMX+
 TEXT ·columnsInt8AVX2(SB), NOSPLIT, $0-40
@@ -3211,6 +3711,52 @@ rows1Done:
 	VZEROUPPER
 	RET
 
+// func squaresInt8AVX2(x *int8, n int, sums *[6]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·squaresInt8AVX2(SB), NOSPLIT, $0-24
+	MOVQ     x+0(FP), AX
+	MOVQ     n+8(FP), CX
+	MOVQ     sums+16(FP), DX
+	VPXOR    Y0, Y0, Y0
+	VPXOR    Y1, Y1, Y1
+	VPXOR    Y1, Y1, Y1
+	VPCMPEQD Y2, Y2, Y2
+	VPSRLQ   $0x20, Y2, Y2
+	TESTQ    CX, CX
+	JZ       squaresDone
+
+squares:
+	PREFETCHT0 4096(AX)
+	VPMOVSXBW  (AX), Y1
+	VPMADDWD   Y1, Y1, Y1
+	VPADDD     Y1, Y0, Y0
+	VPMOVSXBW  16(AX), Y1
+	VPMADDWD   Y1, Y1, Y1
+	VPADDD     Y1, Y0, Y0
+	VPMOVSXBW  32(AX), Y1
+	VPMADDWD   Y1, Y1, Y1
+	VPADDD     Y1, Y0, Y0
+	VPMOVSXBW  48(AX), Y1
+	VPMADDWD   Y1, Y1, Y1
+	VPADDD     Y1, Y0, Y0
+	ADDQ       $0x00000040, AX
+	SUBQ       $0x00000040, CX
+	JNZ        squares
+
+squaresDone:
+	VPSRLQ       $0x20, Y0, Y1
+	VPAND        Y2, Y0, Y0
+	VPADDQ       Y1, Y0, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VEXTRACTI128 $0x00, Y0, X0
+	VPADDQ       X1, X0, X0
+	VPSHUFD      $0x4e, X0, X1
+	VPADDQ       X1, X0, X0
+	VMOVQ        X0, AX
+	MOVQ         AX, (DX)
+	VZEROUPPER
+	RET
+
 // func columnsUint8AVX2(x *uint8, stride int, width int, rows int, sum *uint64)
 // Requires: AVX, AVX2, MMX+
 TEXT ·columnsUint8AVX2(SB), NOSPLIT, $0-40
@@ -3274,6 +3820,52 @@ rows1Columns:
 	JMP       rows1
 
 rows1Done:
+	VZEROUPPER
+	RET
+
+// func squaresUint8AVX2(x *uint8, n int, sums *[6]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·squaresUint8AVX2(SB), NOSPLIT, $0-24
+	MOVQ     x+0(FP), AX
+	MOVQ     n+8(FP), CX
+	MOVQ     sums+16(FP), DX
+	VPXOR    Y0, Y0, Y0
+	VPXOR    Y1, Y1, Y1
+	VPXOR    Y1, Y1, Y1
+	VPCMPEQD Y2, Y2, Y2
+	VPSRLQ   $0x20, Y2, Y2
+	TESTQ    CX, CX
+	JZ       squaresDone
+
+squares:
+	PREFETCHT0 4096(AX)
+	VPMOVZXBW  (AX), Y1
+	VPMADDWD   Y1, Y1, Y1
+	VPADDD     Y1, Y0, Y0
+	VPMOVZXBW  16(AX), Y1
+	VPMADDWD   Y1, Y1, Y1
+	VPADDD     Y1, Y0, Y0
+	VPMOVZXBW  32(AX), Y1
+	VPMADDWD   Y1, Y1, Y1
+	VPADDD     Y1, Y0, Y0
+	VPMOVZXBW  48(AX), Y1
+	VPMADDWD   Y1, Y1, Y1
+	VPADDD     Y1, Y0, Y0
+	ADDQ       $0x00000040, AX
+	SUBQ       $0x00000040, CX
+	JNZ        squares
+
+squaresDone:
+	VPSRLQ       $0x20, Y0, Y1
+	VPAND        Y2, Y0, Y0
+	VPADDQ       Y1, Y0, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VEXTRACTI128 $0x00, Y0, X0
+	VPADDQ       X1, X0, X0
+	VPSHUFD      $0x4e, X0, X1
+	VPADDQ       X1, X0, X0
+	VMOVQ        X0, AX
+	MOVQ         AX, (DX)
 	VZEROUPPER
 	RET
 

@@ -149,40 +149,80 @@ func sumBoolAVX2(x *uint8, n int) (sum int64)
 //go:noescape
 func columnsInt64AVX2(x *int64, stride int, width int, rows int, sum *uint64, high *uint64)
 
+// squaresInt64AVX2 sets sums to the sums of the lower and upper halves of l*l, l*h and h*h for n elements, a multiple of 128, with lower halves l and upper halves h of their magnitudes.
+//
+//go:noescape
+func squaresInt64AVX2(x *int64, n int, sums *[6]uint64)
+
 // columnsUint64AVX2 adds width columns, a positive multiple of 4, to sum modulo 2^64, and their upper halves to high. Rows are stride bytes apart.
 //
 //go:noescape
 func columnsUint64AVX2(x *uint64, stride int, width int, rows int, sum *uint64, high *uint64)
+
+// squaresUint64AVX2 sets sums to the sums of the lower and upper halves of l*l, l*h and h*h for n elements, a multiple of 128, with lower halves l and upper halves h of their magnitudes.
+//
+//go:noescape
+func squaresUint64AVX2(x *uint64, n int, sums *[6]uint64)
 
 // columnsInt32AVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
 //
 //go:noescape
 func columnsInt32AVX2(x *int32, stride int, width int, rows int, sum *uint64)
 
+// squaresInt32AVX2 sets sums to the sums of the lower and upper halves of the squares of n elements, a multiple of 128.
+//
+//go:noescape
+func squaresInt32AVX2(x *int32, n int, sums *[6]uint64)
+
 // columnsUint32AVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
 //
 //go:noescape
 func columnsUint32AVX2(x *uint32, stride int, width int, rows int, sum *uint64)
+
+// squaresUint32AVX2 sets sums to the sums of the lower and upper halves of the squares of n elements, a multiple of 128.
+//
+//go:noescape
+func squaresUint32AVX2(x *uint32, n int, sums *[6]uint64)
 
 // columnsInt16AVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
 //
 //go:noescape
 func columnsInt16AVX2(x *int16, stride int, width int, rows int, sum *uint64)
 
+// squaresInt16AVX2 sets sums[0] to the sum of the squares of n elements, a multiple of 128 and at most 2^19.
+//
+//go:noescape
+func squaresInt16AVX2(x *int16, n int, sums *[6]uint64)
+
 // columnsUint16AVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
 //
 //go:noescape
 func columnsUint16AVX2(x *uint16, stride int, width int, rows int, sum *uint64)
+
+// squaresUint16AVX2 sets sums[0] to the sum of the squares of n elements, a multiple of 128 and at most 2^19.
+//
+//go:noescape
+func squaresUint16AVX2(x *uint16, n int, sums *[6]uint64)
 
 // columnsInt8AVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
 //
 //go:noescape
 func columnsInt8AVX2(x *int8, stride int, width int, rows int, sum *uint64)
 
+// squaresInt8AVX2 sets sums[0] to the sum of the squares of n elements, a multiple of 128 and at most 2^19.
+//
+//go:noescape
+func squaresInt8AVX2(x *int8, n int, sums *[6]uint64)
+
 // columnsUint8AVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
 //
 //go:noescape
 func columnsUint8AVX2(x *uint8, stride int, width int, rows int, sum *uint64)
+
+// squaresUint8AVX2 sets sums[0] to the sum of the squares of n elements, a multiple of 128 and at most 2^19.
+//
+//go:noescape
+func squaresUint8AVX2(x *uint8, n int, sums *[6]uint64)
 
 // columnsBoolAVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
 //

@@ -28,3 +28,32 @@ func squares32(x []float32, k int) (levels [squareLevels]int64, ok bool) {
 	}
 	return levels, exact(moved, rest)
 }
+
+// squareInts returns the sums of halves of products, at squarePos, for the first n elements of x.
+func squareInts[T integer](x []T) (sums [6]uint64, n int) {
+	first, n, _ := cut(x)
+	if n == 0 {
+		return sums, 0
+	}
+	switch p := any(first).(type) {
+	case *int64:
+		squaresInt64AVX2(p, n, &sums)
+	case *int32:
+		squaresInt32AVX2(p, n, &sums)
+	case *int16:
+		squaresInt16AVX2(p, n, &sums)
+	case *int8:
+		squaresInt8AVX2(p, n, &sums)
+	case *uint64:
+		squaresUint64AVX2(p, n, &sums)
+	case *uint32:
+		squaresUint32AVX2(p, n, &sums)
+	case *uint16:
+		squaresUint16AVX2(p, n, &sums)
+	case *uint8:
+		squaresUint8AVX2(p, n, &sums)
+	default:
+		return sums, 0
+	}
+	return sums, n
+}

@@ -171,6 +171,24 @@ func (s *Squares) addUint128(hi, lo uint64) {
 
 // SquareInts adds the square of every element of x to s.
 func SquareInts[T integer](s *Squares, x []T) {
+	for len(x) > 0 {
+		run := x[:min(len(x), squareRun)]
+		x = x[len(run):]
+		s.mid.join(finite)
+		sums, n := squareInts(run)
+		for i, v := range sums {
+			s.mid.addInt128(0, v, point+squarePos[i])
+		}
+		squareEach(s, run[n:])
+	}
+}
+
+// SquareBools adds the square of every element of x, 1 unless it is 0, to s.
+func SquareBools(s *Squares, x []byte) {
+	addInts(&s.mid, x, narrow(sumBool))
+}
+
+func squareEach[T integer](s *Squares, x []T) {
 	var hi, lo uint64
 	for i, v := range x {
 		u := uint64(v)

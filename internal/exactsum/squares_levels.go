@@ -70,3 +70,11 @@ func foldSquares[T any](
 	}
 	return true
 }
+
+// squarePos are the positions of the sums of halves of l*l, l*h and h*h in the sum of squares of integers with lower
+// halves l and upper halves h: the square is l*l + 2^33*l*h + 2^64*h*h.
+var squarePos = [6]int{0, 32, 33, 65, 64, 96}
+
+// squareRun bounds the number of integers whose squares are added by one call of a kernel: those of bytes are added in
+// 32 bits.
+const squareRun = 1 << 19

@@ -2,10 +2,12 @@ package exactsum_test
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"unsafe"
 
 	"gather/internal/exactsum"
 )
@@ -100,6 +102,56 @@ func TestSquaresOfFloats(t *testing.T) {
 	}
 }
 
+func testSquareInts[T int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64](t *testing.T) {
+	t.Helper()
+	for name, next := range map[string]func(rng *rand.Rand) T{
+		"any":      func(rng *rand.Rand) T { return T(rng.Uint64()) },
+		"smallest": func(*rand.Rand) T { return T(1) << (8*unsafe.Sizeof(T(0)) - 1) }, // or large
+		"largest":  func(*rand.Rand) T { return ^T(0) - T(1)<<(8*unsafe.Sizeof(T(0))-1) },
+		"ones":     func(*rand.Rand) T { return ^T(0) }, // -1, or the largest
+		"small":    func(rng *rand.Rand) T { return T(rng.IntN(5)) },
+	} {
+		t.Run(fmt.Sprintf("%T/%s", T(0), name), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(24, 0))
+			for _, n := range append([]int{127, 128, 129, 1<<20 + 1}, lengths...) {
+				x := make([]T, n)
+				var got, want exactsum.Squares
+				for i := range x {
+					x[i] = next(rng)
+					want.SquareInt(int64(x[i]), ^T(0) > 0)
+				}
+				exactsum.SquareInts(&got, x)
+				if got != want {
+					t.Errorf("%d elements: got sum of squares %v, want %v", n, got.Sum().Float64(), want.Sum().Float64())
+				}
+			}
+		})
+	}
+}
+
+func TestSquaresOfInts(t *testing.T) {
+	testSquareInts[int8](t)
+	testSquareInts[int16](t)
+	testSquareInts[int32](t)
+	testSquareInts[int64](t)
+	testSquareInts[uint8](t)
+	testSquareInts[uint16](t)
+	testSquareInts[uint32](t)
+	testSquareInts[uint64](t)
+	for _, n := range lengths {
+		x := make([]byte, n)
+		var got, want exactsum.Squares
+		for i := range x {
+			x[i] = byte(i % 3)
+			want.SquareInt(int64(min(x[i], 1)), false)
+		}
+		exactsum.SquareBools(&got, x)
+		if got != want {
+			t.Errorf("%d bools: got sum of squares %v, want %v", n, got.Sum().Float64(), want.Sum().Float64())
+		}
+	}
+}
+
 func FuzzSquaresOfFloats(f *testing.F) {
 	f.Add(1.0, 0x1p-40, 0x1p-500, uint16(1000))
 	f.Add(0x1p510, 0x1p-485, 0x1p-1074, uint16(33))
@@ -134,6 +186,25 @@ func BenchmarkSquares(b *testing.B) {
 		b.SetBytes(4 << 17)
 		for b.Loop() {
 			f.Squares32(&s, y)
+		}
+	})
+}
+
+func BenchmarkSquareInts(b *testing.B) {
+	benchSquares(b, 8, ints[int64])
+	benchSquares(b, 4, ints[int32])
+	benchSquares(b, 2, ints[int16])
+	benchSquares(b, 1, ints[int8])
+}
+
+func benchSquares[T int8 | int16 | int32 | int64](b *testing.B, size int, generate func(int) []T) {
+	b.Helper()
+	x := generate(1 << 18 / size)
+	b.Run(fmt.Sprintf("%T", x[0]), func(b *testing.B) {
+		var s exactsum.Squares
+		b.SetBytes(1 << 18)
+		for b.Loop() {
+			exactsum.SquareInts(&s, x)
 		}
 	})
 }

@@ -146,6 +146,9 @@ func exact() {
 	sums()
 	for _, t := range integers {
 		columnsInt(t)
+		if t.name != "Bool" {
+			t.squaresInt()
+		}
 	}
 	swaps()
 }
