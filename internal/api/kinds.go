@@ -40,7 +40,15 @@ func describeKinds(infos []job.KindInfo) ([]byte, error) {
 	if err := union.Decode(&submission); err != nil {
 		return nil, fmt.Errorf("api: openapi.yaml: JobSubmission: %w", err)
 	}
-	list := make([]any, 0, len(infos))
+	type kind struct {
+		Name    string           `json:"name"`
+		Summary string           `json:"summary"`
+		Limits  map[string]int64 `json:"limits"`
+		Schema  jsontext.Value   `json:"schema"`
+	}
+	var list struct {
+		Kinds []kind `json:"kinds"`
+	}
 	for _, info := range infos {
 		ref, ok := submission.Discriminator.Mapping[info.Name]
 		if !ok {
@@ -50,15 +58,9 @@ func describeKinds(infos []job.KindInfo) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		limits := info.Limits
-		if limits == nil {
-			limits = map[string]int64{}
-		}
-		list = append(list, object{
-			{"name", info.Name}, {"summary", info.Summary}, {"limits", limits}, {"schema", schema},
-		})
+		list.Kinds = append(list.Kinds, kind{info.Name, info.Summary, info.Limits, schema})
 	}
-	data, err := json.Marshal(object{{"kinds", list}}, json.Deterministic(true))
+	data, err := json.Marshal(list, json.Deterministic(true))
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
@@ -66,34 +68,33 @@ func describeKinds(infos []job.KindInfo) ([]byte, error) {
 }
 
 // standAlone returns a schema together with the schemas it references.
-func standAlone(schemas map[string]yaml.Node, name string) (object, error) {
-	var todo []string
-	refers := func(ref string) { todo = append(todo, ref) }
-	root := schemas[name]
-	schema, err := convert(&root, refers)
-	if err != nil {
-		return nil, err
-	}
-	members, ok := schema.(object)
-	if !ok {
-		return nil, fmt.Errorf("api: openapi.yaml has no schema %s", name)
-	}
-	defs := make(map[string]any)
-	for len(todo) > 0 {
-		next := todo[0]
-		todo = todo[1:]
-		if _, done := defs[next]; done {
+func standAlone(schemas map[string]yaml.Node, name string) (jsontext.Value, error) {
+	todo := []string{name}
+	defs := make(map[string]jsontext.Value)
+	for i := 0; i < len(todo); i++ {
+		next := todo[i]
+		if defs[next] != nil {
 			continue
 		}
 		node, ok := schemas[next]
 		if !ok {
 			return nil, fmt.Errorf("api: openapi.yaml has no schema %s", next)
 		}
-		if defs[next], err = convert(&node, refers); err != nil {
+		var err error
+		if defs[next], err = appendYAML(nil, &node, func(ref string) { todo = append(todo, ref) }); err != nil {
 			return nil, err
 		}
 	}
-	return slices.Concat(object{{"$schema", "https://json-schema.org/draft/2020-12/schema"}}, members, object{{"$defs", defs}}), nil
+	root := defs[name]
+	if !slices.Contains(todo[1:], name) {
+		delete(defs, name)
+	}
+	text, err := json.Marshal(defs, json.Deterministic(true))
+	if err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	b := append([]byte(`{"$schema":"https://json-schema.org/draft/2020-12/schema",`), root[1:len(root)-1]...)
+	return append(append(append(b, `,"$defs":`...), text...), '}'), nil
 }
 
 // specJSON returns openapi.yaml as JSON.
@@ -102,76 +103,48 @@ var specJSON = sync.OnceValues(func() ([]byte, error) {
 	if err := yaml.Unmarshal(gather.Spec, &doc); err != nil {
 		return nil, fmt.Errorf("api: openapi.yaml: %w", err)
 	}
-	v, err := convert(doc.Content[0], nil)
-	if err != nil {
-		return nil, err
-	}
-	data, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("api: openapi.yaml: %w", err)
-	}
-	return append(data, '\n'), nil
+	b, err := appendYAML(nil, doc.Content[0], nil)
+	return append(b, '\n'), err
 })
 
-// convert converts YAML to JSON in the same order. If refers is not nil, convert calls it for every referenced schema
-// and rewrites the references to $defs.
-func convert(n *yaml.Node, refers func(string)) (any, error) {
+// appendYAML appends a YAML value as JSON in the same order. If refers is not nil, appendYAML calls it for every
+// referenced schema and rewrites the references to $defs.
+func appendYAML(b []byte, n *yaml.Node, refers func(string)) (_ []byte, err error) {
 	switch n.Kind {
 	case yaml.MappingNode:
-		o := make(object, 0, len(n.Content)/2)
+		b = append(b, '{')
 		for i := 0; i+1 < len(n.Content); i += 2 {
+			if i > 0 {
+				b = append(b, ',')
+			}
 			key, value := n.Content[i].Value, n.Content[i+1]
+			b = append(appendString(b, key), ':')
 			if ref, ok := strings.CutPrefix(value.Value, refPrefix); key == "$ref" && ok && refers != nil {
 				refers(ref)
-				o = append(o, member{key, defPrefix + ref})
-				continue
-			}
-			v, err := convert(value, refers)
-			if err != nil {
+				b = appendString(b, defPrefix+ref)
+			} else if b, err = appendYAML(b, value, refers); err != nil {
 				return nil, err
 			}
-			o = append(o, member{key, v})
 		}
-		return o, nil
+		return append(b, '}'), nil
 	case yaml.SequenceNode:
-		list := make([]any, len(n.Content))
+		b = append(b, '[')
 		for i, c := range n.Content {
-			var err error
-			if list[i], err = convert(c, refers); err != nil {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			if b, err = appendYAML(b, c, refers); err != nil {
 				return nil, err
 			}
 		}
-		return list, nil
+		return append(b, ']'), nil
 	case yaml.AliasNode:
-		return convert(n.Alias, refers)
+		return appendYAML(b, n.Alias, refers)
 	}
 	var v any
 	if err := n.Decode(&v); err != nil {
 		return nil, fmt.Errorf("api: openapi.yaml: line %d: %w", n.Line, err)
 	}
-	return v, nil
-}
-
-// An object is a JSON object that keeps the order of its members.
-type object []member
-
-type member struct {
-	key   string
-	value any
-}
-
-// MarshalJSONTo implements json.MarshalerTo.
-func (o object) MarshalJSONTo(e *jsontext.Encoder) error {
-	if err := e.WriteToken(jsontext.BeginObject); err != nil {
-		return err
-	}
-	for _, m := range o {
-		if err := e.WriteToken(jsontext.String(m.key)); err != nil {
-			return err
-		}
-		if err := json.MarshalEncode(e, m.value); err != nil {
-			return err
-		}
-	}
-	return e.WriteToken(jsontext.EndObject)
+	text, err := json.Marshal(v)
+	return append(b, text...), err
 }
