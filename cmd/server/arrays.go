@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"gather/internal/api"
@@ -155,7 +156,10 @@ func (a storedArrays) openURL(ctx context.Context, url string, pin []byte) (kind
 	}
 	text, err := json.Marshal(p)
 	return kind.Opened{
-		Stored: chunked.Stored{Header: header, Reader: redactingReader{object, a.log, url}}, Pin: text, Close: func() error { return nil },
+		Stored: chunked.Stored{
+			Header: header, Reader: redactingReader{object, a.log, url}, Remote: strings.HasPrefix(url, "s3:"),
+		},
+		Pin: text, Close: func() error { return nil },
 	}, err
 }
 

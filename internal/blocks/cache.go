@@ -64,6 +64,13 @@ func (c *Cache[K]) Get(ctx context.Context, k K, size int64, fetch func(p []byte
 	}
 }
 
+// Has reports whether a block is cached or being fetched.
+func (c *Cache[K]) Has(k K) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.blocks[k] != nil
+}
+
 // Held returns the bytes of blocks that the cache holds.
 func (c *Cache[K]) Held() int64 {
 	c.mu.Lock()

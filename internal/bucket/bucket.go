@@ -4,7 +4,8 @@
 // reads, and never as a whole, or a local file in place; all reads are of the first version found, or fail with ErrChanged. A Set holds a bounded
 // number of bytes for any number of objects. Every read ends: a read of a directory that hangs is abandoned.
 //
-// A Set is safe for concurrent use. Its only goroutines are reads of directories. Errors of the store are returned
+// A Set is safe for concurrent use. Its only goroutines are reads of directories, and of blocks of objects that are read
+// ahead; the latter end with Close. Errors of the store are returned
 // wrapped, after retries of transient ones.
 package bucket
 
@@ -57,6 +58,7 @@ type Set struct {
 	buckets []allowed
 	cache   *blocks.Cache[blockKey] // of all objects
 	calls   *reads.Calls            // of all directories
+	ahead   *readAhead
 }
 
 // maxStuck bounds the abandoned reads of directories that have not returned.
@@ -86,7 +88,7 @@ type allowed struct {
 //
 // Its error joins all errors. Files are read in place through maps; nil reads copies.
 func Open(urls []string, maps *mapping.Pool) (*Set, error) {
-	s := &Set{cache: blocks.New[blockKey](cacheBytes, s3Block), calls: reads.NewCalls(readTimeout, maxStuck)}
+	s := &Set{cache: blocks.New[blockKey](cacheBytes, s3Block), calls: reads.NewCalls(readTimeout, maxStuck), ahead: newReadAhead()}
 	var errs []error
 	for _, text := range urls {
 		b, err := open(text, s.calls, maps)
@@ -127,6 +129,7 @@ func (s *Set) Stuck() int { return s.calls.Stuck() }
 
 // Close closes the buckets.
 func (s *Set) Close() error {
+	s.ahead.stop()
 	var errs []error
 	for _, b := range s.buckets {
 		errs = append(errs, b.close())
@@ -177,5 +180,5 @@ func (s *Set) Object(url string, v Version) (*Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Object{store: b, url: url, key: key, version: v, cache: s.cache}, nil
+	return &Object{store: b, url: url, key: key, version: v, cache: s.cache, ahead: s.ahead}, nil
 }

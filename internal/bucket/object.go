@@ -17,6 +17,7 @@ type Object struct {
 	key     string
 	version Version
 	cache   *blocks.Cache[blockKey]
+	ahead   *readAhead
 	remote  atomic.Bool // the object cannot be mapped
 }
 
@@ -36,9 +37,10 @@ func (o *Object) ReadAtContext(ctx context.Context, p []byte, off int64) (int, e
 	for n < len(p) {
 		at := off + int64(n)
 		i := at / size
-		data, err := o.cache.Get(ctx, blockKey{o.url, o.version, i}, min(size, o.version.Size-i*size), func(p []byte) error {
-			return o.read(ctx, o.key, o.version, p, i*size)
-		})
+		for k := i + 1; k <= i+aheadBlocks && k*size < o.version.Size; k++ {
+			o.ahead.start(o, k)
+		}
+		data, err := o.block(ctx, i)
 		if err != nil {
 			return n, err
 		}
@@ -46,6 +48,16 @@ func (o *Object) ReadAtContext(ctx context.Context, p []byte, off int64) (int, e
 	}
 	return n, short
 }
+
+// block returns a block of the object.
+func (o *Object) block(ctx context.Context, i int64) ([]byte, error) {
+	size := o.blockSize()
+	return o.cache.Get(ctx, o.blockKey(i), min(size, o.version.Size-i*size), func(p []byte) error {
+		return o.read(ctx, o.key, o.version, p, i*size)
+	})
+}
+
+func (o *Object) blockKey(i int64) blockKey { return blockKey{o.url, o.version, i} }
 
 // ReadDirect is ReadAtContext for exactly this range without the cache, for a single small read.
 func (o *Object) ReadDirect(ctx context.Context, p []byte, off int64) (int, error) {

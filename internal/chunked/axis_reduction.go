@@ -64,7 +64,7 @@ func newAxisReduction(p *Plan, sizes sizes) *axisReduction {
 		o.cutBatches(columns, target)
 		o.cutTasks(want, sizes)
 		enough := o.blocks*o.segments >= min(want, sizes.few)/4
-		if short := o.elements(0) <= sizes.longest; columns == minColumns || enough && short {
+		if short := o.elements(0) <= sizes.longest; columns <= minColumns || enough && short || columns > maxColumns {
 			return o
 		}
 	}
@@ -72,11 +72,21 @@ func newAxisReduction(p *Plan, sizes sizes) *axisReduction {
 
 // maxColumns returns the maximum width of a batch: the width that is fastest to generate, or to read from a file.
 func (o *axisReduction) maxColumns() int64 {
-	if _, stored := o.array.source.(*file); stored {
-		return min(4096/int64(o.array.DType().Size()), maxColumns)
+	f, stored := o.array.source.(*file)
+	size := o.array.DType().Size()
+	switch {
+	case !stored:
+		return 256
+	case !f.Remote:
+		return min(4096/int64(size), maxColumns)
+	case o.red.needs.more:
+		return min(remoteColumns/4, capacity(size))
 	}
-	return 256
+	return min(remoteColumns, capacity(size))
 }
+
+// remoteColumns is the width up to which whole rows of a remote array are read together. Their states take megabytes.
+const remoteColumns = 16 << 10
 
 // group merges neighbouring axes that are both kept or both reduced (axes of length 1 join either), and assigns the
 // groups to their roles.

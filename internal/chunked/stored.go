@@ -30,6 +30,10 @@ type Ref struct{ Name, URL string }
 type Stored struct {
 	Header npy.Header
 	Reader io.ReaderAt
+	// Remote is whether reads take milliseconds, and far more for each than for a byte. Then tasks follow the order of the
+	// file, so that each byte is read once, at the cost of larger partials. It belongs to the plan: an array is remote
+	// wherever its job runs.
+	Remote bool
 }
 
 // contextReaderAt is an io.ReaderAt whose reads can be interrupted.

@@ -76,11 +76,16 @@ func TestSums(t *testing.T) {
 			name := fmt.Sprintf("%s %s chunks %s axis %s dtype %s", dtype, shapeText, list, axis, result)
 			results, items := newReference(t, a, red.DType()).outcome(axes)
 			variants := []*chunked.Array{a}
-			for _, order := range []struct{ fortran, big, inPlace bool }{
-				{true, false, false}, {false, true, false}, {true, true, false}, {false, false, true}, {true, false, true},
+			for _, order := range []struct{ fortran, big, inPlace, remote bool }{
+				{true, false, false, false},
+				{false, true, false, true},
+				{true, true, false, false},
+				{false, false, true, false},
+				{true, false, true, true},
 			} {
 				opts := chunked.Options{Open: func(chunked.Ref) (chunked.Stored, error) {
 					s := stored(t, a, order.fortran, order.big)
+					s.Remote = order.remote
 					if order.inPlace {
 						s = inPlace(s)
 					}
@@ -145,7 +150,9 @@ func TestLargeSums(t *testing.T) {
 				if order.inPlace {
 					return inPlace(stored(t, a, order.fortran, false)), nil
 				}
-				return stored(t, a, order.fortran, !order.fortran), nil
+				s := stored(t, a, order.fortran, !order.fortran)
+				s.Remote = true
+				return s, nil
 			}}
 			v, errs := parseArray([]byte(`{"source":"npy","name":"a","chunks":`+test.chunks+`}`), opts)
 			if len(errs) > 0 {

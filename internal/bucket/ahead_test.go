@@ -1,0 +1,85 @@
+package bucket_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"gather/internal/bucket"
+)
+
+// The blocks behind the one that is read are fetched at the same time, and not again when they are read.
+func TestReadAhead(t *testing.T) {
+	arrived, release := make(chan string, 100), make(chan struct{})
+	set := remote(t, func(w http.ResponseWriter, r *http.Request) {
+		arrived <- strings.TrimPrefix(r.Header.Get("Range"), "bytes=")
+		<-release
+		ranged(w, r)
+	})
+	v := bucket.Version{ETag: "v", Size: 6*bucket.BlockBytes + 5}
+	o, err := set.Object("s3://data/x", v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error, 1)
+	go func() {
+		_, err := o.ReadAt(make([]byte, 10), 0)
+		read <- err
+	}()
+	var got []string
+	for range 4 {
+		got = append(got, <-arrived) // before any has a response
+	}
+	slices.Sort(got)
+	want := []string{"0-8388607", "16777216-25165823", "25165824-33554431", "8388608-16777215"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got requests for %q, want %q", got, want)
+	}
+	close(release)
+	if err := <-read; err != nil {
+		t.Errorf("got error %v, want none", err)
+	}
+	for off := int64(0); off < v.Size; off += bucket.BlockBytes {
+		if _, err := o.ReadAt(make([]byte, 5), off); err != nil {
+			t.Errorf("read at %d: got error %v, want none", off, err)
+		}
+	}
+	for range 3 {
+		got = append(got, <-arrived)
+	}
+	select {
+	case again := <-arrived:
+		t.Errorf("got another request, for %s, want 7", again)
+	default:
+	}
+}
+
+// A read ahead that fails harms nobody, and Close ends those in progress.
+func TestReadAheadFails(t *testing.T) {
+	hang := make(chan struct{})
+	defer close(hang)
+	set := remote(t, func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.Header.Get("Range"), "bytes=0-") {
+			select {
+			case <-hang:
+			case <-r.Context().Done():
+			}
+			return
+		}
+		ranged(w, r)
+	})
+	o, err := set.Object("s3://data/x", bucket.Version{ETag: "v", Size: 2*bucket.BlockBytes + 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.ReadAt(make([]byte, 10), 0); err != nil {
+		t.Errorf("got error %v, want none", err)
+	}
+	if err := set.Close(); err != nil {
+		t.Errorf("Close: got error %v, want none", err)
+	}
+	if _, err := o.ReadAt(make([]byte, 10), 0); err != nil { // starts no reads
+		t.Errorf("got error %v, want none", err)
+	}
+}
