@@ -49,6 +49,7 @@ func failedAs(v map[string]any, problem string) bool {
 // Replacing an object after the submission fails the job, even if the new file can never be read; the worker is free
 // for the next job, and the server stops.
 func TestReplacedObject(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file := float64s(t, 1000)
 	api, _ := serveBucket(t, "file://"+dir)
@@ -64,7 +65,7 @@ func TestReplacedObject(t *testing.T) {
 			t.Fatal(err)
 		}
 		status, v := call(t, "POST", api+"/v1/jobs", "application/json",
-			fmt.Appendf(nil, `{"kind":"array_sum","array":{"source":"npy","url":"file://%s"},"start_after":"5s"}`, path))
+			fmt.Appendf(nil, `{"kind":"array_sum","array":{"source":"npy","url":"file://%s"},"start_after":"20s"}`, path))
 		if status != http.StatusAccepted {
 			t.Fatalf("%s: got %d %v", name, status, v)
 		}

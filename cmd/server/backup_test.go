@@ -85,9 +85,10 @@ func (b *backedUp) onArray(ctx context.Context, c *client, worker, i int) error 
 // TestBackup makes backups while clients submit jobs and replace arrays. A server on the restored data has every job
 // accepted before the backup began: ended ones unchanged, and the others run to their ends with their arrays.
 func TestBackup(t *testing.T) {
+	t.Parallel()
 	needs(t, "tar", "sha256sum")
 	const jobs, workers = 400, 8
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // takes seconds; a busy machine may need more
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute) // takes seconds; a busy machine may need more
 	defer cancel()
 	p := startProcess(t, "--workers=2")
 	data := strings.TrimPrefix(p.args[slices.IndexFunc(p.args, func(a string) bool { return strings.HasPrefix(a, "--data-dir=") })], "--data-dir=")

@@ -14,6 +14,7 @@ import (
 // A node disconnected from NATS serves reads with their Age, and 503 to requests for the latest state; its event
 // streams end. After reconnecting it serves as before.
 func TestDisconnectedNode(t *testing.T) {
+	t.Parallel()
 	nats := natstest.Start(t, 1)
 	proxy := natstest.NewProxy(t, nats.URL)
 	start := func(url string) (api string) {

@@ -17,7 +17,7 @@ func (s *suite) killNode(t *testing.T) {
 	f := s.cluster(t, 3)
 	ctx := f.context()
 	l := &load{f: f}
-	const jobs = 1000
+	const jobs = 600
 	l.start(ctx, 32, jobs)
 	l.reach(ctx, jobs/5)
 	f.nodes[0].kill()
@@ -68,7 +68,7 @@ func (s *suite) pauseNode(t *testing.T) {
 		t.Logf("%s after %s", v.State, time.Since(paused).Round(time.Millisecond))
 		first[id] = items
 	}
-	f.until(ctx, 2*nodeTimeout, "the pause is longer than the node timeout", func(context.Context) (bool, any) {
+	f.until(ctx, 2*time.Minute, "the pause is longer than the node timeout", func(context.Context) (bool, any) {
 		return time.Since(paused) > nodeTimeout+nodeTimeout/2, time.Since(paused)
 	})
 	f.signal(1, syscall.SIGCONT)
@@ -97,7 +97,7 @@ func (s *suite) pauseNode(t *testing.T) {
 // rollingRestart restarts the nodes one after the other under load. Clients notice only that the restarting node is
 // unavailable.
 func (s *suite) rollingRestart(t *testing.T) {
-	f := s.cluster(t, 3, "--drain-timeout=20s")
+	f := s.cluster(t, 3, "--drain-timeout=2m")
 	ctx := f.context()
 	var mu sync.Mutex
 	away := make([][2]time.Time, 3) // when each node may be unavailable

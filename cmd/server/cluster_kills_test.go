@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	kills    = flag.Int("kills", 5, "number of times TestNATSLeaderKills kills the leader of the log")
+	kills    = flag.Int("kills", 3, "number of times TestNATSLeaderKills kills the leader of the log")
 	compress = flag.Bool("compress-log", false, "let the NATS servers of TestNATSLeaderKills compress the log, which loses it on 2.15.0 to 2.15.3")
 )
 
@@ -30,7 +30,8 @@ func TestNATSLeaderKills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}
-	servers := natstest.StartProcesses(t, 3, natstest.SyncAlways())
+	t.Parallel()
+	servers := natsProcesses(t, natstest.SyncAlways())
 	f := newTestCluster(t, build(t), "kills", &servers.Files)
 	if *compress {
 		servers.CreateCompressed(t, "KILLS_LOG", "kills.log.*", map[string]string{"gather-log": "compressed"})

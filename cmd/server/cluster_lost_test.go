@@ -13,6 +13,7 @@ import (
 // A node whose log is lost keeps its replica: it serves the jobs in it, is not ready, and accepts nothing. Importing
 // the replica moves the jobs to another cluster, where they continue.
 func TestLogLost(t *testing.T) {
+	t.Parallel()
 	nats := natstest.Start(t, 1)
 	flags := []string{"--nats-url", nats.URL, "--nats-replicas", "1", "--drain-timeout", "1ms"}
 	data := t.TempDir()

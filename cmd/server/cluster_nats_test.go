@@ -79,6 +79,7 @@ func (s *suite) auth(t *testing.T) {
 		{"mutual TLS", []natstest.Option{natstest.MutualTLS()}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			servers := natstest.Start(t, 1, tt.opts...)
 			f := newTestCluster(t, s.binary, "auth", &servers.Files, "--nats-replicas=1")
 			f.grow(1)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ const longNodeTimeout = "--node-timeout=10m"
 type suite struct {
 	nats     *natstest.Processes
 	binary   string
-	clusters int
+	clusters atomic.Int32
 }
 
 // testCluster is a cluster of nodes and the history of its clients.
@@ -46,8 +47,8 @@ type testCluster struct {
 // cluster starts n nodes, which share only the NATS servers with other clusters.
 func (s *suite) cluster(t *testing.T, n int, args ...string) *testCluster {
 	t.Helper()
-	s.clusters++
-	f := newTestCluster(t, s.binary, fmt.Sprintf("cluster%d", s.clusters), &s.nats.Files, args...)
+	// Two digits, because DeleteStreams deletes by prefix.
+	f := newTestCluster(t, s.binary, fmt.Sprintf("cluster%02d", s.clusters.Add(1)), &s.nats.Files, args...)
 	t.Cleanup(func() { s.nats.DeleteStreams(t, strings.ToUpper(f.prefix)) })
 	f.grow(n)
 	return f
@@ -144,7 +145,7 @@ func (f *testCluster) wipe(i int) {
 }
 
 // context returns a context with the time limit of a test.
-func (f *testCluster) context() context.Context { return f.contextOf(5 * time.Minute) }
+func (f *testCluster) context() context.Context { return f.contextOf(8 * time.Minute) }
 
 // contextOf is context with another limit.
 func (f *testCluster) contextOf(limit time.Duration) context.Context {

@@ -1,10 +1,6 @@
 package main
 
-import (
-	"testing"
-
-	"gather/internal/cluster/natstest"
-)
+import "testing"
 
 // TestCluster runs real servers on three NATS servers and tests the guarantees of a cluster: any node serves any job,
 // bounds and keys hold over all nodes, and no failure of a node, its disk or NATS loses a job or changes a result.
@@ -12,7 +8,8 @@ func TestCluster(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes minutes")
 	}
-	s := &suite{binary: build(t), nats: natstest.StartProcesses(t, 3)}
+	t.Parallel()
+	s := &suite{binary: build(t), nats: natsProcesses(t)}
 	for _, test := range []struct {
 		name string
 		run  func(*suite, *testing.T)
@@ -26,10 +23,22 @@ func TestCluster(t *testing.T) {
 		{"nodes restart in turn", (*suite).rollingRestart},
 		{"a node joins late", (*suite).joinLate},
 		{"a node comes back after the log was trimmed", (*suite).trimmed},
-		{"a NATS server is killed", (*suite).killOneNATS},
-		{"all NATS servers are killed", (*suite).killAllNATS},
 		{"NATS requires authentication", (*suite).auth},
 	} {
-		t.Run(test.name, func(t *testing.T) { test.run(s, t) })
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.run(s, t)
+		})
 	}
+}
+
+// TestNATSKilled is TestCluster for failures of NATS, with three NATS servers of its own.
+func TestNATSKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	t.Parallel()
+	s := &suite{binary: build(t), nats: natsProcesses(t)}
+	t.Run("one server", s.killOneNATS)
+	t.Run("all servers", s.killAllNATS)
 }

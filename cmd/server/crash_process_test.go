@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,18 +14,6 @@ import (
 	"testing"
 	"time"
 )
-
-// build builds the server.
-func build(t *testing.T) string {
-	t.Helper()
-	began := time.Now()
-	path := filepath.Join(t.TempDir(), "server")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	t.Logf("built in %s", time.Since(began).Round(time.Millisecond))
-	return path
-}
 
 // process is a server process with its arguments; it can be killed and restarted on the same data.
 type process struct {

@@ -47,6 +47,7 @@ func TestMoveToCluster(t *testing.T) {
 
 // Half-done jobs finish in the cluster: nothing is lost or done twice.
 func TestMoveHalfDone(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	srv, stop := launch(t, "--data-dir", data, "--drain-timeout", "1ms", "--workers", "1")
 	api := "http://" + srv.apiListener.Addr().String()

@@ -12,6 +12,7 @@ import (
 // TestPrivateFiles starts a server on a new and on an existing data directory: its files are accessible to its user
 // only, and an existing directory that others can read keeps its mode and is warned about.
 func TestPrivateFiles(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("no modes")
 	}

@@ -81,8 +81,8 @@ func TestTracing(t *testing.T) {
 		}
 	})
 	serve(func(api string) {
-		if status, _ := send("GET", api+job, "", "Prefer", "wait=10"); status != http.StatusOK {
-			t.Fatalf("status %d", status)
+		if status, v := call(t, "GET", api+job, "", nil, "Prefer", "wait=30"); status != http.StatusOK || v["state"] != "succeeded" {
+			t.Fatalf("got %d %v, want a job that succeeded", status, v)
 		}
 	})
 

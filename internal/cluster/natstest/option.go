@@ -39,6 +39,11 @@ func SyncAlways() Option {
 	return func(_ testing.TB, s *setup) { s.sync = "always" }
 }
 
+// Binary makes StartProcesses run a binary from Build.
+func Binary(path string) Option {
+	return func(_ testing.TB, s *setup) { s.binary = path }
+}
+
 // Config appends lines to the configuration of every server.
 func Config(lines string) Option {
 	return func(_ testing.TB, s *setup) { s.extra = append(s.extra, lines) }
@@ -66,6 +71,7 @@ type setup struct {
 	scheme string
 	extra  []string
 	sync   string // the sync_interval of JetStream
+	binary string // of the server; "" to build it
 }
 
 // node is the configuration of one server.

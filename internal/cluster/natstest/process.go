@@ -23,20 +23,27 @@ type Processes struct {
 	*setup
 
 	tb      testing.TB
-	binary  string
 	running []*exec.Cmd // nil for a killed server
 	http    http.Client
 }
 
-// StartProcesses builds the server from the module cache, and starts servers as Start does.
+// Build builds the server from the module cache into a file, for Binary.
+func Build(ctx context.Context, path string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/nats-io/nats-server/v2")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// StartProcesses builds the server, unless the options have a Binary, and starts servers as Start does.
 func StartProcesses(tb testing.TB, n int, opts ...Option) *Processes {
 	tb.Helper()
 	p := &Processes{setup: newSetup(tb, n, opts), tb: tb, running: make([]*exec.Cmd, n)}
 	p.http = http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	p.binary = filepath.Join(p.dir, "nats-server")
-	build := exec.CommandContext(tb.Context(), "go", "build", "-o", p.binary, "github.com/nats-io/nats-server/v2")
-	if out, err := build.CombinedOutput(); err != nil {
-		tb.Fatalf("natstest: go build: %v\n%s", err, out)
+	if p.binary == "" {
+		p.binary = filepath.Join(p.dir, "nats-server")
+		must(tb, Build(tb.Context(), p.binary))
 	}
 	tb.Cleanup(func() {
 		p.KillAll()

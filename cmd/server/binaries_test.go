@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+
+	"gather/internal/cluster/natstest"
+)
+
+// parallelTests is the least number of parallel tests at a time. More than one per CPU, because they mostly wait for
+// elections and timeouts.
+const parallelTests = 4
+
+// binaries is the directory of the binaries that the tests run; each is built once, by the first test that needs it.
+var binaries string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		flag.Parse()
+		if n, err := strconv.Atoi(flag.Lookup("test.parallel").Value.String()); err == nil && n < parallelTests {
+			_ = flag.Set("test.parallel", strconv.Itoa(parallelTests))
+		}
+		var err error
+		if binaries, err = os.MkdirTemp("", "gather-binaries-"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		code := m.Run()
+		if err := os.RemoveAll(binaries); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return code
+	}())
+}
+
+var (
+	serverBinary = sync.OnceValues(func() (string, error) {
+		path := filepath.Join(binaries, "server")
+		if out, err := exec.CommandContext(context.Background(), "go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+			return "", fmt.Errorf("go build: %w\n%s", err, out)
+		}
+		return path, nil
+	})
+	natsBinary = sync.OnceValues(func() (string, error) {
+		path := filepath.Join(binaries, "nats-server")
+		return path, natstest.Build(context.Background(), path)
+	})
+)
+
+// build returns the server's binary.
+func build(t *testing.T) string {
+	t.Helper()
+	path, err := serverBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// natsProcesses starts three NATS servers as processes.
+func natsProcesses(t *testing.T, opts ...natstest.Option) *natstest.Processes {
+	t.Helper()
+	path, err := natsBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return natstest.StartProcesses(t, 3, append(opts, natstest.Binary(path))...)
+}
