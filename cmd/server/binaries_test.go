@@ -22,23 +22,16 @@ const parallelTests = 4
 var binaries string
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		flag.Parse()
-		if n, err := strconv.Atoi(flag.Lookup("test.parallel").Value.String()); err == nil && n < parallelTests {
-			_ = flag.Set("test.parallel", strconv.Itoa(parallelTests))
-		}
-		var err error
-		if binaries, err = os.MkdirTemp("", "gather-binaries-"); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		code := m.Run()
-		if err := os.RemoveAll(binaries); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return code
-	}())
+	flag.Parse()
+	if n, err := strconv.Atoi(flag.Lookup("test.parallel").Value.String()); err == nil && n < parallelTests {
+		_ = flag.Set("test.parallel", strconv.Itoa(parallelTests))
+	}
+	var err error
+	if binaries, err = os.MkdirTemp("", "gather-binaries-"); err != nil {
+		panic(err)
+	}
+	m.Run()
+	_ = os.RemoveAll(binaries)
 }
 
 var (

@@ -5,10 +5,10 @@ import "testing"
 // TestCluster runs real servers on three NATS servers and tests the guarantees of a cluster: any node serves any job,
 // bounds and keys hold over all nodes, and no failure of a node, its disk or NATS loses a job or changes a result.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes minutes")
 	}
-	t.Parallel()
 	s := &suite{binary: build(t), nats: natsProcesses(t)}
 	for _, test := range []struct {
 		name string
