@@ -169,7 +169,7 @@ func sameStatistic(n chunked.Number, want any) bool {
 // The statistics of larger arrays, whose elements are scanned in blocks and copied in pieces, are the same in every order
 // of memory, for all chunks, and with copies.
 func TestReductionsOfLargeArrays(t *testing.T) {
-	const rows, columns = 300, 701
+	const rows, columns = 1100, 191
 	rng := rand.New(rand.NewPCG(32, 0))
 	w := chunked.NewWorker()
 	for _, source := range []string{

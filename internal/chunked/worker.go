@@ -223,8 +223,12 @@ func (w *Worker) addColumns(s states, r *Reduction, m matrix) {
 	}
 }
 
-// columnRows is the number of rows that are added together column by column: their elements stay in the caches.
-const columnRows = 64
+// Columns are copied together from tiles of columnRows rows and columnBytes of each, a cache line, which is read once.
+// The copies are a cache line more than their size apart, because powers of two have the same places in the caches.
+const (
+	columnRows  = 1024
+	columnBytes = 64
+)
 
 // addColumnMoments adds the columns to the sums, and then copies each together for what else is needed.
 func (w *Worker) addColumnMoments(s states, r *Reduction, m matrix) {
@@ -243,34 +247,39 @@ func (w *Worker) addColumnMoments(s states, r *Reduction, m matrix) {
 	if w.parts == nil {
 		w.parts = alignedBytes(scratchBytes)
 	}
+	pitch := columnRows*size + columnBytes
 	for first := int64(0); first < m.n; first += columnRows {
 		n := min(columnRows, m.n-first)
-		rows := m.mem[first*m.stride*size:]
-		for j := range m.width {
-			gatherColumn(w.parts, rows[j*size:], m.stride, n, size)
-			a, more := s.at(j)
-			w.addMoments(a, more, &rest, w.parts[:n*size], m.at+first*m.step+j, m.step)
+		for lo := int64(0); lo < m.width; lo += columnBytes / size {
+			width := min(columnBytes/size, m.width-lo)
+			transpose(w.parts, m.mem[(first*m.stride+lo)*size:], pitch, m.stride, n, width, size)
+			for j := range width {
+				a, more := s.at(lo + j)
+				w.addMoments(a, more, &rest, w.parts[j*pitch:][:n*size], m.at+first*m.step+lo+j, m.step)
+			}
 		}
 	}
 }
 
-// gatherColumn copies n elements, which are stride elements apart.
-func gatherColumn(to, from []byte, stride, n, size int64) {
+// transpose copies n rows of width elements, which are stride elements apart, to columns, pitch bytes apart.
+func transpose(to, from []byte, pitch, stride, n, width, size int64) {
 	switch size {
 	case 1:
-		gatherElements(to, from, stride, n)
+		transposeElements(to, from, pitch, stride, n, width)
 	case 2:
-		gatherElements(view[uint16](to), view[uint16](from), stride, n)
+		transposeElements(view[uint16](to), view[uint16](from), pitch/2, stride, n, width)
 	case 4:
-		gatherElements(view[uint32](to), view[uint32](from), stride, n)
+		transposeElements(view[uint32](to), view[uint32](from), pitch/4, stride, n, width)
 	default:
-		gatherElements(view[uint64](to), view[uint64](from), stride, n)
+		transposeElements(view[uint64](to), view[uint64](from), pitch/8, stride, n, width)
 	}
 }
 
-func gatherElements[T any](to, from []T, stride, n int64) {
+func transposeElements[T any](to, from []T, pitch, stride, n, width int64) {
 	for i := range n {
-		to[i] = from[i*stride]
+		for j, v := range from[i*stride:][:width] {
+			to[int64(j)*pitch+i] = v
+		}
 	}
 }
 
