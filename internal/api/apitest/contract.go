@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
 
@@ -83,7 +84,7 @@ func loadContract(spec []byte) (*contract, error) {
 	}
 	paths, _ := c.node("/paths")
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
-		item, at := c.node("/paths/" + escape(path))
+		item, at := c.node(member("/paths", path))
 		for _, method := range []string{"get", "put", "post", "delete"} {
 			if _, ok := item[method]; !ok {
 				continue
@@ -115,7 +116,8 @@ func (c *contract) operation(path, method, item string) (*operation, error) {
 		op.open = len(security) == 0
 	}
 	for _, list := range []string{item + "/parameters", at + "/parameters"} {
-		for i := range c.length(list) {
+		all, _ := c.lookup(list).([]any)
+		for i := range all {
 			p, where := c.node(list + "/" + strconv.Itoa(i))
 			parameter := param{name: p["name"].(string), in: p["in"].(string)}
 			parameter.schema, _ = c.node(where + "/schema")
@@ -131,7 +133,7 @@ func (c *contract) operation(path, method, item string) (*operation, error) {
 		content, _ := request["content"].(map[string]any)
 		for _, media := range slices.Sorted(maps.Keys(content)) {
 			b := body{media: media}
-			where := where + "/content/" + escape(media)
+			where := member(where+"/content", media)
 			b.schema, _ = c.node(where + "/schema")
 			var err error
 			if b.compiled, err = c.compile(where + "/schema"); err != nil {
@@ -161,10 +163,10 @@ func (c *contract) operation(path, method, item string) (*operation, error) {
 func (c *contract) response(at string) (responseSpec, error) {
 	r := responseSpec{headers: make(map[string]*jsonschema.Schema), content: make(map[string]*jsonschema.Schema)}
 	node, _ := c.node(at)
-	for member, schemas := range map[string]map[string]*jsonschema.Schema{"headers": r.headers, "content": r.content} {
-		entries, _ := node[member].(map[string]any)
+	for list, schemas := range map[string]map[string]*jsonschema.Schema{"headers": r.headers, "content": r.content} {
+		entries, _ := node[list].(map[string]any)
 		for name := range entries {
-			_, where := c.node(at + "/" + member + "/" + escape(name))
+			_, where := c.node(member(at+"/"+list, name))
 			schema, err := c.compile(where + "/schema")
 			if err != nil {
 				return r, err
@@ -184,15 +186,9 @@ func (c *contract) node(pointer string) (map[string]any, string) {
 	return object, pointer
 }
 
-func (c *contract) length(pointer string) int {
-	list, _ := c.lookup(pointer).([]any)
-	return len(list)
-}
-
 func (c *contract) lookup(pointer string) any {
 	at := c.doc
-	for token := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
-		token = strings.NewReplacer("~1", "/", "~0", "~").Replace(token)
+	for token := range jsontext.Pointer(pointer).Tokens() {
 		switch v := at.(type) {
 		case map[string]any:
 			at = v[token]
@@ -214,8 +210,8 @@ func (c *contract) compile(pointer string) (*jsonschema.Schema, error) {
 	return c.compiler.Compile(location + "#" + (&url.URL{Fragment: pointer}).EscapedFragment())
 }
 
-// escape returns a name as a token of a JSON pointer.
-func escape(name string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(name) }
+// member returns the pointer of a member.
+func member(pointer, name string) string { return string(jsontext.Pointer(pointer).AppendToken(name)) }
 
 // integerFormat checks that a number is in the range of an integer type.
 func integerFormat(bits int, unsigned bool) func(any) error {
