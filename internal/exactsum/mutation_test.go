@@ -53,6 +53,14 @@ var mutations = []struct {
 		old: ", 1, columnBits)", new: ", 1, 0)",
 	},
 	{
+		name: "no room between the levels of squares", file: "squares_levels.go", only: "AVX",
+		old: ", i, squareBits)", new: ", i, 0)",
+	},
+	{
+		name: "squares at every scale", file: "squares_levels.go", only: "AVX",
+		old: "k < minSquareScale ||", new: "",
+	},
+	{
 		name: "no range check in AVX-512", file: "kernels_amd64.s", only: "AVX-512",
 		old: "VPTERNLOGQ    $0xf6", new: "VPTERNLOGQ    $0xf0",
 	},
