@@ -49,10 +49,10 @@ func TestLiveCluster(t *testing.T) {
 	for _, load := range append(others, l) {
 		submitted += total(load.submitted)
 	}
-	at := p.until(t, fmt.Sprintf("sum(gather_admitted_jobs) == %d and on () sum(gather_jobs_finished_total) == %d",
-		len(held), submitted-len(held))).Add(2 * time.Second)
-	time.Sleep(time.Until(at))
-	answered(t, p, at)
+	p.until(t, fmt.Sprintf("sum(gather_admitted_jobs) == %d and on () sum(gather_jobs_finished_total) == %d",
+		len(held), submitted-len(held)))
+	p.evaluated(t)
+	at := answered(t, p)
 	for _, want := range []struct {
 		panel, curve string
 		value        float64

@@ -34,9 +34,7 @@ func TestLive(t *testing.T) {
 	s := serve(t, "--workers=2", fmt.Sprintf("--queue-jobs=%d", capacity))
 	// A Prometheus that scrapes native histograms drops the classic ones of the same name.
 	p := watch(t, "native-histograms,exemplar-storage", s)
-	began := time.Now()
-
-	t.Run("idle", func(t *testing.T) { idle(t, p, began) })
+	t.Run("idle", func(t *testing.T) { idle(t, p) })
 
 	l := newLoad(t, s)
 	l.mixed(8, 50)
@@ -46,10 +44,9 @@ func TestLive(t *testing.T) {
 	t.Run("starts", func(t *testing.T) { starts(t, p, started, time.Now()) })
 	t.Run("exemplars", func(t *testing.T) { exemplars(t, l, p) })
 
-	settled := p.settle(t, l).Add(2 * time.Second)
-	time.Sleep(time.Until(settled.Add(time.Second)))
-
-	t.Run("panels", func(t *testing.T) { answered(t, p, settled) })
+	p.settle(t, l)
+	settled := p.evaluated(t)
+	t.Run("panels", func(t *testing.T) { settled = answered(t, p) })
 	t.Run("rules", func(t *testing.T) { ruled(t, p, settled) })
 	t.Run("counts", func(t *testing.T) { counts(t, l, p, settled) })
 	t.Run("quantiles", func(t *testing.T) { quantiles(t, l.jobs(t), p, settled) })
@@ -68,21 +65,40 @@ func total(m map[string]int) (n int) {
 	return n
 }
 
-// answered: every query of every panel has a result, and no result is not a number.
-func answered(t *testing.T, p *prometheus, at time.Time) {
+// answered waits until every query of every panel has a result, and returns the time of the queries. No result may be NaN or
+// infinite.
+func answered(t *testing.T, p *prometheus) time.Time {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+		at := time.Now()
+		empty := unanswered(t, p, at)
+		if len(empty) == 0 {
+			return at
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("got no data for %q, want some for every query", empty)
+			return at
+		}
+	}
+}
+
+// unanswered returns the queries without a result.
+func unanswered(t *testing.T, p *prometheus, at time.Time) (empty []string) {
+	t.Helper()
 	for _, window := range []string{"4s", whole} {
 		for _, q := range queries(t) {
 			found := p.query(t, substitute(q.target.Expr, window), at)
 			if len(found) == 0 && !mayBeEmpty(q) {
-				t.Errorf("%s: no data", q)
+				empty = append(empty, fmt.Sprintf("%s in %s", q, window))
 			}
 			for _, s := range found {
 				if v := s.last(); math.IsNaN(v) || math.IsInf(v, 0) {
-					t.Errorf("%s: %v of %q", q, v, s.labels)
+					t.Errorf("%s: got %v of %q, want a number", q, v, s.labels)
 				}
 			}
 		}
 	}
+	return empty
 }
 
 // mayBeEmpty reports whether a healthy server can leave a query without a result: panels with a text for that, and the
@@ -102,8 +118,8 @@ func zero(title string) bool {
 	return true
 }
 
-func idle(t *testing.T, p *prometheus, at time.Time) {
-	answered(t, p, at)
+func idle(t *testing.T, p *prometheus) {
+	at := answered(t, p)
 	checked := 0
 	for _, q := range queries(t) {
 		if q.dashboard != "gather-overview.json" || !zero(q.panel.Title) {
@@ -137,39 +153,42 @@ func backlog(t *testing.T, l *load, p *prometheus) {
 	took := known[len(known)-1].at.Sub(known[0].at)
 
 	compared := 0
-	for _, raw := range p.query(t, `gather_queue_jobs{kind="array_sum", priority="normal"}[3m]`, drained) {
-		for _, got := range raw.points {
-			// A scrape is noted with the time at which it began. Depth only falls, so what was known before it began and after
-			// it ended is what it must be between.
-			took := p.value(t, "scrape_duration_seconds", got.at)
-			ended := got.at.Add(time.Duration((took + 0.05) * float64(time.Second)))
+	for _, raw := range p.query(t, `gather_queue_jobs{kind="array_sum", priority="normal"}[10m]`, drained) {
+		for i, got := range raw.points[:len(raw.points)-1] {
+			// A scrape has the time at which it began, and ended before the next one began. Depth only falls, so it is between
+			// what was received before the scrape and what was requested after it. Prometheus rounds times to milliseconds,
+			// and to the interval when it is off by 2 ms at most.
+			ended := raw.points[i+1].at.Add(10 * time.Millisecond)
 			after := slices.IndexFunc(known, func(d depth) bool { return d.at.After(ended) })
-			before := slices.IndexFunc(known, func(d depth) bool { return !d.at.Before(got.at.Add(-50 * time.Millisecond)) }) - 1
+			before := slices.IndexFunc(known, func(d depth) bool { return !d.received.Before(got.at) }) - 1
 			if before < 0 || after < 0 || known[before].value == 0 {
 				continue
 			}
 			compared++
 			if got.value > known[before].value || got.value < known[after].value {
-				t.Errorf("depth %v, where %v to %v is known", got.value, known[after].value, known[before].value)
+				t.Errorf("got a depth of %v, want %v to %v", got.value, known[after].value, known[before].value)
 			}
 			age := p.panel(t, "Oldest job", "Oldest job", "4s", got.at)
-			if want := got.at.Sub(jobs[0].CreatedAt).Seconds(); got.value > 0 && math.Abs(age-want) > 0.1+took {
-				t.Errorf("the oldest job is %v s old, where %v s is known", age, want)
+			least, most := got.at.Sub(jobs[0].CreatedAt).Seconds()-0.1, ended.Sub(jobs[0].CreatedAt).Seconds()+0.1
+			if got.value > 0 && (age < least || age > most) {
+				t.Errorf("got an oldest job of %v s, want %v to %v s", age, least, most)
 			}
 			if v := p.panel(t, "Queue depth", "Queue depth", "4s", got.at); v != got.value {
-				t.Errorf("the panel shows a depth of %v, not %v", v, got.value)
+				t.Errorf("got a depth of %v in the panel, want %v", v, got.value)
 			}
 		}
 	}
 	if compared < 2 {
-		t.Errorf("only %d scrapes saw the queue", compared)
+		t.Errorf("got %d scrapes of the queue, want at least 2", compared)
 	}
-	middle := known[0].at.Add(took / 2)
-	if v := p.panel(t, "Busiest server", "Busiest server", "3s", middle); v < 0.6 || v > 1.05 {
-		t.Errorf("%.0f %% of the workers are busy under load", 100*v)
+	// Rates over all of the drain: a busy machine delays scrapes, which counts little in a long window. Far from 1 is a wrong
+	// divisor.
+	window := fmt.Sprintf("%ds", max(4, int(took.Seconds())))
+	if v := p.panel(t, "Busiest server", "Busiest server", window, known[len(known)-1].at); v < 0.3 || v > 1.5 {
+		t.Errorf("got a share of %v of busy workers under load, want 0.3 to 1.5", v)
 	}
-	if v := p.panel(t, "Time to drain", "Time to drain", "3s", middle); v <= 0 || v > 600 {
-		t.Errorf("the time to drain under load is %v s, want more than 0 and at most 600 s", v)
+	if v := p.panel(t, "Time to drain", "Time to drain", window, known[0].at.Add(took/2)); v <= 0 || v > 3600 {
+		t.Errorf("got %v s to drain under load, want more than 0 and at most 3600 s", v)
 	}
 	t.Logf("%d scrapes saw the queue, which was drained in %s", compared, took)
 }
@@ -186,10 +205,10 @@ func full(t *testing.T, l *load, p *prometheus) {
 	if l.rejected != 27 {
 		t.Fatalf("%d jobs were rejected, of which 27 were too many", l.rejected)
 	}
-	at := p.until(t, fmt.Sprintf("gather_admitted_jobs == %d and on () sum(gather_jobs_rejected_total) == %d", capacity, l.rejected)).Add(2 * time.Second)
+	p.until(t, fmt.Sprintf("gather_admitted_jobs == %d and on () sum(gather_jobs_rejected_total) == %d", capacity, l.rejected))
 	p.until(t, `ALERTS{alertname="GatherRejecting", alertstate="pending", reason="jobs"}`)
 	p.until(t, `ALERTS{alertname="GatherNearCapacity", alertstate="pending", bound="jobs"}`)
-	time.Sleep(time.Until(at))
+	at := p.evaluated(t)
 	for _, want := range []struct {
 		panel, curve string
 		value        float64
@@ -332,7 +351,7 @@ func exemplars(t *testing.T, l *load, p *prometheus) {
 	l.submit("squares", "succeeded", `"numbers":[1]`)
 	l.squared++
 	l.header = nil
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
 		var text json.RawMessage
 		query := url.Values{"query": {`gather_job_wait_seconds_bucket`}, "start": {"0"}, "end": {strconv.FormatInt(time.Now().Unix()+60, 10)}}
 		if err := p.get("query_exemplars", query, &text); err != nil {
@@ -369,8 +388,10 @@ func quantiles(t *testing.T, jobs []jobView, p *prometheus, at time.Time) {
 	}{{"Job wait", wait}, {"Job run", run}, {"End to end", ends}} {
 		for legend, q := range map[string]float64{"p50": .5, "p95": .95, "p99": .99} {
 			truth := quantile(q, c.all).Seconds()
-			// The end is noted in the log a moment before it is durable, and counted only then.
 			low, high := truth*0.97-0.002, truth*1.03+0.05
+			if c.panel == "End to end" {
+				high++ // it includes the write of the end to the disk, after FinishedAt
+			}
 			low, high = below(edges, low), above(edges, high)
 			got := p.panel(t, c.panel, legend, whole, at)
 			t.Logf("%s %s: %.4f s, in truth %.4f s", c.panel, legend, got, truth)

@@ -133,7 +133,7 @@ func (l *load) one(i int) {
 		j := l.submit("sleep_batch", "succeeded", `"count":5,"duration":"`+[]string{"20ms", "150ms"}[i%2]+`"`)
 		l.do(http.MethodGet, "/v1/jobs/%s/events", j.ID, "", nil) // until its end
 	case 8:
-		l.submit("sleep_batch", "failed", `"count":3,"duration":"10s","timeout":"50ms"`)
+		l.submit("sleep_batch", "failed", `"count":3,"duration":"10m","timeout":"50ms"`)
 		l.do(http.MethodPost, "/v1/jobs", "", `{"kind":"nonsense"}`, nil)
 		l.do(http.MethodGet, "/v1/jobs/%s", "00000000-0000-7000-8000-000000000000", "", nil)
 	case 9:
@@ -167,18 +167,18 @@ func (l *load) batch(jobs int, kind, state, spec string) []jobView {
 
 // A depth is how many jobs wait to start, as the place of the last one tells.
 type depth struct {
-	at    time.Time
-	value float64
+	at, received time.Time // of the request and its response
+	value        float64
 }
 
 // drain follows the last of a batch from its place in the queue to its start.
 func (l *load) drain(last jobView) []depth {
 	var all []depth
-	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		var j jobView
 		at := time.Now()
 		l.do(http.MethodGet, "/v1/jobs/%s", last.ID, "", &j)
-		d := depth{at: at}
+		d := depth{at: at, received: time.Now()}
 		if j.QueuePosition != nil {
 			d.value = float64(*j.QueuePosition)
 		}

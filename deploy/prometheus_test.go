@@ -14,6 +14,9 @@ import (
 	"time"
 )
 
+// patience is how long a busy machine may take to show what the tests wait for.
+const patience = 5 * time.Minute
+
 // A prometheus is a real one, which scrapes a server every second by the configuration that is deployed.
 type prometheus struct{ url string }
 
@@ -67,7 +70,7 @@ func watch(t *testing.T, features string, servers ...*server) *prometheus {
 	log, _ := launch(t, program, "--enable-feature="+features, "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+address, "--web.external-url=http://"+address, "--web.user-assets="+books)
 	p := &prometheus{"http://" + address}
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		var found []series
 		if err := p.get("query", url.Values{"query": {`count_over_time(gather_workers[1m]) > 4`}}, &found); err == nil && len(found) == len(servers) {
@@ -158,7 +161,7 @@ func (p *prometheus) value(t *testing.T, expr string, at time.Time) float64 {
 // until waits until an expression has a result, and tells when.
 func (p *prometheus) until(t *testing.T, expr string) time.Time {
 	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		now := time.Now()
 		if len(p.query(t, expr, now)) > 0 {
 			return now
@@ -166,6 +169,35 @@ func (p *prometheus) until(t *testing.T, expr string) time.Time {
 	}
 	t.Fatalf("there never was a result of %s", expr)
 	return time.Time{}
+}
+
+// evaluated waits until every group of rules has been evaluated twice, because rules use the results of others, and returns
+// the time of that.
+func (p *prometheus) evaluated(t *testing.T) time.Time {
+	t.Helper()
+	began := time.Now()
+	for deadline, rounds := began.Add(patience), 0; ; time.Sleep(100 * time.Millisecond) {
+		var rules struct {
+			Groups []struct{ LastEvaluation time.Time }
+		}
+		if err := p.get("rules", nil, &rules); err != nil {
+			t.Fatal(err)
+		}
+		now, late := time.Now(), 0
+		for _, g := range rules.Groups {
+			if !g.LastEvaluation.After(began) {
+				late++
+			}
+		}
+		if late == 0 {
+			if began, rounds = now, rounds+1; rounds == 2 {
+				return now
+			}
+		}
+		if now.After(deadline) {
+			t.Fatalf("got %d of %d groups of rules without an evaluation in %s, want 0", late, len(rules.Groups), patience)
+		}
+	}
 }
 
 // panel is the value of the curve of a panel of that legend, with every variable set to all.

@@ -31,7 +31,8 @@ func TestLiveServers(t *testing.T) {
 			}
 		}
 	}
-	at := p.until(t, fmt.Sprintf(`sum(gather_admitted_jobs) == %d and on () max(instance:gather_capacity:ratio{bound="jobs"}) == 1`, bound))
+	p.until(t, fmt.Sprintf(`sum(gather_admitted_jobs) == %d and on () max(instance:gather_capacity:ratio{bound="jobs"}) == 1`, bound))
+	at := p.evaluated(t)
 	check(at, map[[2]string]float64{
 		{"Servers ready", "Servers ready"}:                  1,
 		{"Unfinished jobs", "Unfinished jobs"}:              bound,
@@ -47,7 +48,8 @@ func TestLiveServers(t *testing.T) {
 	p.until(t, `sum(gather_jobs_rejected_total{reason="jobs"}) == 3`)
 
 	full.kill()
-	at = p.until(t, `count(up == 0) == 1`)
+	p.until(t, `count(up == 0) == 1`)
+	at = p.evaluated(t)
 	check(at, map[[2]string]float64{
 		{"Servers ready", "Servers ready"}:         0.5,
 		{"Unfinished jobs", "Unfinished jobs"}:     0,
@@ -65,7 +67,8 @@ func TestLiveServers(t *testing.T) {
 	}
 
 	idle.kill()
-	at = p.until(t, `count(up == 0) == 2`)
+	p.until(t, `count(up == 0) == 2`)
+	at = p.evaluated(t)
 	check(at, map[[2]string]float64{{"Servers ready", "Servers ready"}: 0})
 	for _, title := range []string{"Unfinished jobs", "Queue depth", "Oldest job"} {
 		if found := p.query(t, substitute(tableQuery(t, title, title), "4s"), at); len(found) > 0 {
