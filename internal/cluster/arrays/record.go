@@ -1,9 +1,10 @@
 package arrays
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
-	"strconv"
+	"net/url"
 	"strings"
 	"time"
 
@@ -120,39 +121,22 @@ func (s *Store) describe(r *record) job.Array {
 	return c.Describe(r.Name, r.Created, s.inUse(r))
 }
 
+// escapes completes a query escape: the other characters that it leaves are allowed in a token of a key.
+var escapes = strings.NewReplacer("%", "=", "+", "=20", ".", "=2E", "~", "=7E")
+
 // token returns a name as a token of a key: every byte other than letters, digits, '-' and '_' becomes "=" and two hex
 // digits.
 func token(name string) string {
-	var b strings.Builder
-	for i := range len(name) {
-		if c := name[i]; c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, "=%02X", c)
-		}
-	}
-	if b.Len() == 0 {
-		return "=" // no other name yields this token
-	}
-	return b.String()
+	return cmp.Or(escapes.Replace(url.QueryEscape(name)), "=") // no other name yields "="
 }
 
-// untoken is the inverse of token. Any other text yields some name.
+// untoken is the inverse of token. Text with an invalid escape yields "".
 func untoken(text string) string {
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		if text[i] == '=' && i+2 < len(text) {
-			if c, err := strconv.ParseUint(text[i+1:i+3], 16, 8); err == nil {
-				b.WriteByte(byte(c))
-				i += 2
-				continue
-			}
-		}
-		if text[i] != '=' {
-			b.WriteByte(text[i])
-		}
+	name, err := url.PathUnescape(strings.ReplaceAll(text, "=", "%"))
+	if err != nil {
+		return ""
 	}
-	return b.String()
+	return name
 }
 
 // usage is the number and the bytes of the arrays of a tenant. Every update of a record carries the usage after it.
