@@ -106,8 +106,11 @@ func (s *smallServer) untilGone(t *testing.T, ids ...job.ID) {
 // deletes, cancels, the sweep and a restart need, and all of them work even when the last free block is taken by other
 // data.
 func TestResultsFillTheDisk(t *testing.T) {
-	const margin = 96 << 20
-	d := journaltest.NewSmallDisk(256 << 20)
+	// The ballast has four memtables, its full size: all that a busy machine may not have flushed when the disk becomes full,
+	// and that a restart writes.
+	const margin = 256 << 20
+	d := journaltest.NewSmallDisk(512 << 20)
+	d.Fill(384 << 20) // results have less to fill
 	s := startSmall(t, d, margin, 0, 0)
 	done := s.submit(t, `{"range":{"stop":3}}`, time.Hour)
 	s.until(t, "the small job has succeeded", func() bool {
