@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 	"os"
 	"time"
 
@@ -62,12 +61,7 @@ func (l *lab) alongAxes(ctx context.Context, r *report) error {
 }
 
 func (l *lab) alongAxesOf(ctx context.Context, r *report, mib int64, s storedArray) error {
-	next := normals()
-	if s.dtype == "i2" {
-		gauss := next
-		next = func() float64 { return math.Round(1000 * gauss()) }
-	}
-	f, err := l.arrayOf(fmt.Sprintf("stored-%d", mib), s, next)
+	f, err := l.arrayOf(fmt.Sprintf("stored-%d", mib), s, roundedIf(s.dtype == "i2", normals()))
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import math
 import platform
 import sys
 import time
+from fractions import Fraction
 
 import dask
 import dask.array as da
@@ -73,6 +74,17 @@ def answer(request):
         seconds, value = timed(lambda: math.fsum(x), times)
     elif op == "dask":
         seconds, value = timed(dask_sum(request), times)
+    elif op == "dask statistics":
+        x = da.from_array(np.load(request["path"], mmap_mode="r"), chunks=chunks_of(request))
+        axis = request.get("axis")
+        five = [f(axis=axis) for f in (x.sum, x.mean, x.var, x.min, x.max)]
+        seconds, value = timed(lambda: dask.compute(*five)[0], times)
+    elif op == "variances":
+        x = np.load(request["path"])
+        values = [Fraction(v) for v in x.ravel().tolist()]
+        exact = sum(v * v for v in values) / len(values) - (sum(values) / len(values)) ** 2
+        found = {"numpy": float(x.var()), "dask": float(da.from_array(x, chunks=(100, 100)).var().compute()), "exact": float(exact)}
+        return {"text": json.dumps({k: repr(v) for k, v in found.items()})}
     elif op == "columns":
         x = np.full(tuple(request["shape"]), np.float32(request["fill"]))
         seconds, value = timed(lambda: x.sum(axis=0)[0], times)

@@ -11,7 +11,7 @@ import (
 
 // report is what a run found.
 type report struct {
-	targets, service, axes, kernels, singles, chunks, identity, columns table
+	targets, service, axes, statistics, worst, kernels, singles, chunks, identity, columns table
 
 	bars  bars
 	plots []*plot
@@ -27,11 +27,13 @@ func newReport() *report {
 			note: "The limit is the time in which the kernel, on all cores, sums the mapped file: its bytes over the bandwidth of the " +
 				"memory at that moment. gather's times are from POST to result, with the result on disk.",
 		},
-		kernels:  table{header: []string{"size", "one core, float64", "GB/s", "against `np.sum`", "result", ""}},
-		singles:  table{header: []string{"size", "one core, float32", "GB/s", "against `np.sum`", "result"}},
-		chunks:   table{header: []string{"size", "chunks", "gather", "Dask, file", "Dask, memory", "file / gather", "memory / gather", "gather GB/s"}},
-		identity: table{header: []string{"chunks", "gather", "Dask"}},
-		columns:  table{header: []string{"2^25 rows of 2 float32, each 0.1, along the first axis", "sum of a column", "time"}},
+		statistics: table{header: []string{"stored", "over", "gather, five statistics", "gather, sum", "Dask, five statistics", "five / sum", "Dask / gather"}},
+		worst:      table{header: []string{"variance of", "gather", "NumPy", "Dask, chunks of 100 x 100", "exact, rounded to float64"}},
+		kernels:    table{header: []string{"size", "one core, float64", "GB/s", "against `np.sum`", "result", ""}},
+		singles:    table{header: []string{"size", "one core, float32", "GB/s", "against `np.sum`", "result"}},
+		chunks:     table{header: []string{"size", "chunks", "gather", "Dask, file", "Dask, memory", "file / gather", "memory / gather", "gather GB/s"}},
+		identity:   table{header: []string{"chunks", "gather", "Dask"}},
+		columns:    table{header: []string{"2^25 rows of 2 float32, each 0.1, along the first axis", "sum of a column", "time"}},
 	}
 }
 
@@ -58,6 +60,7 @@ func (l *lab) measure(ctx context.Context) (*report, error) {
 		{"generated", func() error { return l.generated(ctx, r) }},
 		{"stored", func() error { return l.stored(ctx, r) }},
 		{"axes", func() error { return l.alongAxes(ctx, r) }},
+		{"statistics", func() error { return l.statistics(ctx, r) }},
 		{"identity", func() error { return l.identity(ctx, r) }},
 	}
 	for i, s := range l.sizes() {
@@ -84,6 +87,8 @@ func (l *lab) measure(ctx context.Context) (*report, error) {
 		{"Targets", &r.targets},
 		{"The whole service against Dask", &r.service},
 		{"Along every axis", &r.axes},
+		{"Five statistics in one pass", &r.statistics},
+		{"Variances far from zero", &r.worst},
 		{"By the size of chunks", &r.chunks},
 		{"The kernel on one core", &r.kernels},
 		{"float32", &r.singles},

@@ -105,8 +105,17 @@ var client = &http.Client{Transport: &http.Transport{}}
 // sum submits a sum and returns when the answer with its result, which is on disk by then, was read. fields are those
 // of the job beside its kind, as JSON.
 func (s *service) sum(ctx context.Context, fields string) (finished, time.Duration, error) {
+	kind := "array_sum"
+	if strings.Contains(fields, `"ops"`) {
+		kind = "array_reduce"
+	}
+	return s.run(ctx, kind, fields)
+}
+
+// run is sum for a kind.
+func (s *service) run(ctx context.Context, kind, fields string) (finished, time.Duration, error) {
 	var f finished
-	body := `{"kind":"array_sum",` + fields + `}`
+	body := `{"kind":"` + kind + `",` + fields + `}`
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/v1/jobs", strings.NewReader(body))
 	if err != nil {
 		return f, 0, err
