@@ -34,7 +34,7 @@ func storedArrays(mib int64) []storedArray {
 		{"f4", []int64{rows / 4, columns}, false},
 		{"i2", []int64{rows / 2, columns}, false},
 		{"f8", []int64{rows / 8, columns}, true},
-		{"f8", []int64{64, 1024, mib * 2}, false},
+		{"f8", []int64{128, 1024, mib}, false},
 	}
 }
 
