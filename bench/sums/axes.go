@@ -88,7 +88,7 @@ func (l *lab) alongAxesOf(ctx context.Context, r *report, mib int64, s storedArr
 			turns = 3
 		}
 		figures, err := l.rounds(turns,
-			l.service(ctx, f.spec("auto")+along, 1), l.service(ctx, f.specOfFile("auto")+along, 1), dask)
+			l.service(ctx, f.spec("auto")+along, 1), l.service(ctx, f.specOfFile()+along, 1), dask)
 		if err != nil {
 			return fmt.Errorf("%s, axis %v: %w", s, axis, err)
 		}
@@ -130,7 +130,7 @@ func (l *lab) cold(ctx context.Context, r *report, f file) error {
 				return run()
 			}
 		}
-		ours, theirs := l.service(ctx, f.specOfFile("auto")+along, 1), l.dask("file", f, "auto", 1)
+		ours, theirs := l.service(ctx, f.specOfFile()+along, 1), l.dask("file", f, "auto", 1)
 		ours.run = evicted(ours.run)
 		theirs.run = evicted(func() (answer, error) {
 			return l.numpyAndDask.ask(request{Op: "dask", Source: "file", Path: f.path, Chunks: "auto", Axis: axis})
@@ -155,11 +155,11 @@ func evict(path string) error {
 	return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
 
-// specOfFile describes the array, in a directory that the server may read, to the server.
-func (f file) specOfFile(chunks any) string {
+// specOfFile describes the array, in a directory that the server may read, in automatic chunks to the server.
+func (f file) specOfFile() string {
 	url, err := json.Marshal("file://" + f.path)
 	if err != nil {
 		panic(err) // a string
 	}
-	return `"array":{"source":"npy","url":` + string(url) + `,"chunks":` + asJSON(chunks) + `}`
+	return `"array":{"source":"npy","url":` + string(url) + `,"chunks":"auto"}`
 }

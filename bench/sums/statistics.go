@@ -24,8 +24,8 @@ func (l *lab) statistics(ctx context.Context, r *report) error {
 		for _, axis := range []any{nil, 0, 1} {
 			along := `,"axis":` + asJSON(axis)
 			theirs := asks("Dask", l.numpyAndDask, request{Op: "dask statistics", Path: f.path, Chunks: "auto", Axis: axis})
-			sum := l.service(ctx, f.specOfFile("auto")+along, 1)
-			five := l.service(ctx, f.specOfFile("auto")+along+`,"ops":`+asJSON(fiveStatistics), 1)
+			sum := l.service(ctx, f.specOfFile()+along, 1)
+			five := l.service(ctx, f.specOfFile()+along+`,"ops":`+asJSON(fiveStatistics), 1)
 			figures, err := l.rounds(5, five, sum, theirs)
 			if err != nil {
 				return fmt.Errorf("statistics of %s: %w", s, err)
@@ -59,7 +59,7 @@ func (l *lab) worstCases(ctx context.Context, r *report) error {
 		if err != nil {
 			return err
 		}
-		job, _, err := l.gather.run(ctx, "array_reduce", f.specOfFile("auto")+`,"ops":["var"]`)
+		job, _, err := l.gather.run(ctx, "array_reduce", f.specOfFile()+`,"ops":["var"]`)
 		if err != nil {
 			return err
 		}
