@@ -48,7 +48,7 @@ func (s *suite) pauseNode(t *testing.T) {
 	}
 	var ids []string
 	for _, o := range []order{
-		sleepOrder(sleeps), rangeOrder(9, 200_000),
+		sleepOrder(sleeps), rangeOrder(9, 80_000),
 		sumOrder(`{"source":"arange","start":0,"stop":3000000000,"dtype":"int64","chunks":1000000}`, "4499999998500000000"),
 	} {
 		ids = append(ids, f.accept(ctx, 0, &o, o.body, "").ID)
@@ -121,7 +121,7 @@ func (s *suite) rollingRestart(t *testing.T) {
 		}
 		retries++
 	}}
-	const jobs = 600
+	const jobs = 450
 	l.start(ctx, 16, jobs)
 	for i, p := range f.nodes {
 		l.reach(ctx, jobs*(i+1)/5)

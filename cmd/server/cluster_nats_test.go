@@ -35,7 +35,7 @@ func (s *suite) killAllNATS(t *testing.T) {
 	ctx := f.context()
 	const sleeps = `{"kind":"sleep_batch","count":20000,"duration":"3s"}`
 	running := order{body: sleeps, items: 20000, result: "20000"}
-	orders := []order{running, rangeOrder(2, 300_000), numbersOrder(4), sumOrder(`{"source":"ones","shape":[1000000,1000],"chunks":[1000,1000]}`, "1000000000")}
+	orders := []order{running, rangeOrder(2, 100_000), numbersOrder(4), sumOrder(`{"source":"ones","shape":[1000000,1000],"chunks":[1000,1000]}`, "1000000000")}
 	for i := range orders {
 		f.accept(ctx, i%3, &orders[i], orders[i].body, "")
 	}

@@ -10,7 +10,7 @@ import (
 func (s *suite) spread(t *testing.T) {
 	f := s.cluster(t, 3, longNodeTimeout, "--workers=1")
 	ctx := f.context()
-	const sum = `{"kind":"array_sum","array":{"source":"random","seed":7,"shape":[1000000,1000],"chunks":[1000,1000]}}`
+	const sum = `{"kind":"array_sum","array":{"source":"random","seed":7,"shape":[500000,1000],"chunks":[1000,1000]}}`
 	srv, stop := launch(t, "--data-dir", filepath.Join(t.TempDir(), "data"))
 	p := &process{t: t}
 	base := "http://" + srv.apiListener.Addr().String()
@@ -35,7 +35,7 @@ func (s *suite) spread(t *testing.T) {
 		order order
 	}{
 		{"array_sum", order{body: sum, result: string(v.Result)}},
-		{"squares", rangeOrder(5, 500_000)},
+		{"squares", rangeOrder(5, 200_000)},
 		{"sleep_batch", sleepOrder(sleeps)},
 	} {
 		v := f.accept(ctx, 0, &tt.order, tt.order.body, "")

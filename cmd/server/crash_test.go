@@ -306,7 +306,7 @@ func TestDrain(t *testing.T) {
 	c := newClient(p)
 
 	const sum = `{"kind":"array_sum","array":{"source":"random","seed":7,"shape":[%d,1000],"chunks":%s}}`
-	const rows = 1_000_000
+	const rows = 400_000
 	long, _, err := c.submit(ctx, fmt.Sprintf(sum, rows, `[1000,1000]`))
 	if err != nil {
 		t.Fatal(err)
