@@ -57,3 +57,11 @@ func squareInts[T integer](x []T) (sums [6]uint64, n int) {
 	}
 	return sums, n
 }
+
+// squareInits returns the starts of the levels of which the first is at scale k.
+func squareInits(k int) (init [squareLevels]float64) {
+	for i := range init {
+		init[i] = levelInit(levelScale(k, i, squareBits))
+	}
+	return init
+}

@@ -29,14 +29,6 @@ func squareScaleFor(x []float64) int {
 	return 2*(exp-1023) + 2 + squareBits
 }
 
-// squareInits returns the starts of the levels of which the first is at scale k.
-func squareInits(k int) (init [squareLevels]float64) {
-	for i := range init {
-		init[i] = levelInit(levelScale(k, i, squareBits))
-	}
-	return init
-}
-
 // drain moves the sums to a.
 func (q *squareFold) drain(a *Accumulator) {
 	for i, s := range q.sums {
