@@ -57,7 +57,7 @@ func (p idle) Plan(context.Context, string, string, []byte) (job.Plan, []byte, e
 // Replan implements executor.Planner.
 func (p idle) Replan(context.Context, string, string, []byte) (job.Plan, error) { return p, nil }
 
-func (idle) Step(context.Context, time.Time, *job.Local) (job.Step, error) {
+func (idle) Step(context.Context, time.Time, *job.Scratch) (job.Step, error) {
 	return job.Step{Completed: 1}, nil
 }
 
@@ -131,7 +131,7 @@ func inExecutor(ctx context.Context, p executor.Planner, kind, spec string, runs
 
 // inLoop runs the tasks of a job one after the other, with nothing around them.
 func inLoop(ctx context.Context, p executor.Planner, kind, spec string, runs int) (time.Duration, error) {
-	var local job.Local
+	var local job.Scratch
 	var took []float64
 	for range runs {
 		began := time.Now()

@@ -196,14 +196,14 @@ type member struct {
 	Jobs     []struct {
 		ID      string `json:"id"`
 		Running int    `json:"running"`
-		Parked  int    `json:"parked"`
+		Waiting int    `json:"waiting"`
 	} `json:"jobs"`
 }
 
 // runs reports whether the node has tasks of a job.
 func (m *member) runs(job string) bool {
 	for _, j := range m.Jobs {
-		if j.ID == job && j.Running+j.Parked > 0 {
+		if j.ID == job && j.Running+j.Waiting > 0 {
 			return true
 		}
 	}

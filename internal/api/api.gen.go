@@ -464,11 +464,11 @@ type NodeJob struct {
 	Id   openapi_types.UUID `json:"id"`
 	Kind string             `json:"kind"`
 
-	// Parked Tasks that wait on a timer.
-	Parked int64 `json:"parked"`
-
 	// Running Tasks that hold a worker.
 	Running int64 `json:"running"`
+
+	// Waiting Tasks that wait on a timer.
+	Waiting int64 `json:"waiting"`
 }
 
 // NodeList defines model for NodeList.

@@ -13,7 +13,7 @@ import (
 type Executor interface {
 	// Submit admits all jobs or none, and returns when they are durable. It takes over a reserved key. wait declares
 	// that the caller will wait for the result. Errors: *fields.Errors, with pointers prefixed by "/jobs/<i>" for
-	// several submissions; *job.Rejection. Where several nodes accept submissions also *job.PriorError, when another
+	// several submissions; *job.Rejection. Where several nodes accept submissions also *job.DuplicateKeyError, when another
 	// node has just accepted the same key and body, and job.ErrKeyReused, when it was a different body; neither uses up
 	// the key or counts toward a bound.
 	Submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error)

@@ -64,7 +64,7 @@ func appendNode(b []byte, n *job.Node, tenant string) []byte {
 		b = append(appendID(append(b, `{"id":"`...), jobs[i].ID), '"')
 		b = appendString(append(b, `,"kind":`...), jobs[i].Kind)
 		b = strconv.AppendInt(append(b, `,"running":`...), int64(jobs[i].Running), 10)
-		b = strconv.AppendInt(append(b, `,"parked":`...), int64(jobs[i].Parked), 10)
+		b = strconv.AppendInt(append(b, `,"waiting":`...), int64(jobs[i].Waiting), 10)
 		b = append(b, '}')
 	}
 	return append(b, "]}"...)

@@ -20,7 +20,7 @@ var (
 	nodeAlice = job.Node{
 		ID: "a1", Name: "alice \"the\" <first>", Version: "v1.2.3", StartedAt: born, SeenAt: born.Add(time.Hour), Self: true,
 		Behind: 7, ClockSkew: -1500 * time.Millisecond, Work: job.Work{Workers: 4, Busy: 3, Waiting: 1 << 40, Jobs: []job.NodeJob{
-			{ID: nodeJobs[1], Tenant: tenant.Default, Kind: "sleep_batch", Parked: 5},
+			{ID: nodeJobs[1], Tenant: tenant.Default, Kind: "sleep_batch", Waiting: 5},
 			{ID: nodeJobs[2], Tenant: "acme", Kind: "squares", Running: 1},
 			{ID: nodeJobs[0], Tenant: tenant.Default, Kind: "squares", Running: 2},
 		}},
@@ -59,10 +59,10 @@ func TestNodes(t *testing.T) {
 	if len(n.Jobs) != 2 {
 		t.Fatalf("jobs %+v", n.Jobs)
 	}
-	if j := n.Jobs[0]; j.Id.String() != nodeJobs[0].String() || j.Kind != "squares" || j.Running != 2 || j.Parked != 0 {
+	if j := n.Jobs[0]; j.Id.String() != nodeJobs[0].String() || j.Kind != "squares" || j.Running != 2 || j.Waiting != 0 {
 		t.Errorf("the first job: %+v", j)
 	}
-	if j := n.Jobs[1]; j.Id.String() != nodeJobs[1].String() || j.Kind != "sleep_batch" || j.Running != 0 || j.Parked != 5 {
+	if j := n.Jobs[1]; j.Id.String() != nodeJobs[1].String() || j.Kind != "sleep_batch" || j.Running != 0 || j.Waiting != 5 {
 		t.Errorf("the second job: %+v", j)
 	}
 	if last := list.Nodes[2]; !last.Draining || last.Self || last.Jobs == nil {

@@ -108,7 +108,7 @@ func (s *server) accept(x *requestState, body *jobsBody, route string, wait bool
 		}
 	}
 	jobs, err = s.submit(x, subs, key, wait)
-	if prior, ok := errors.AsType[*job.PriorError](err); ok {
+	if prior, ok := errors.AsType[*job.DuplicateKeyError](err); ok {
 		jobs, err = s.replay(x, prior.IDs)
 		return jobs, true, err
 	}

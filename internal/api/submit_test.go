@@ -302,7 +302,7 @@ func TestAcceptedElsewhere(t *testing.T) {
 			t.Fatalf("%d: %s", a.status, a.body)
 		}
 	}
-	err = fmt.Errorf("submit: %w", &job.PriorError{IDs: []job.ID{jobs[0].ID, jobs[1].ID}})
+	err = fmt.Errorf("submit: %w", &job.DuplicateKeyError{IDs: []job.ID{jobs[0].ID, jobs[1].ID}})
 	const body = `{"kind":"squares","numbers":[3]}`
 	a := s.do("POST", "/v1/jobs:batch", `{"jobs":[`+body+`,`+body+`]}`, "Idempotency-Key: b")
 	if a.status != 202 || a.Header.Get("Idempotency-Replayed") != "true" || a.Header.Get("Ratelimit") != `"jobs";r=3;t=0` {
@@ -313,7 +313,7 @@ func TestAcceptedElsewhere(t *testing.T) {
 			t.Errorf("job %d is %s, %s", i, j.Id, j.State)
 		}
 	}
-	err = &job.PriorError{IDs: []job.ID{jobs[1].ID}}
+	err = &job.DuplicateKeyError{IDs: []job.ID{jobs[1].ID}}
 	for prefer, status := range map[string]int{"Prefer: wait=20": 200, "Prefer: x": 202} {
 		a = s.do("POST", "/v1/jobs", body, "Idempotency-Key: k", prefer)
 		if a.status != status || a.Header.Get("Idempotency-Replayed") != "true" || a.Header.Get("Location") != "/v1/jobs/"+ids[1] ||

@@ -158,7 +158,7 @@ func (c *Cluster) checkKey(ctx context.Context, p *job.Proposal) error {
 	case fingerprint != p.Key.Fingerprint:
 		return job.ErrKeyReused
 	}
-	return &job.PriorError{IDs: ids}
+	return &job.DuplicateKeyError{IDs: ids}
 }
 
 // applyParticipation applies a change of a job's participants, or the decision of its end. It reports whether the job now

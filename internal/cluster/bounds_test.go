@@ -111,7 +111,7 @@ func (n *node) submitOnce(key job.Key, s job.Submitted) (job.ID, error) {
 		b := batch(s)
 		b.Key = &key
 		err = n.append(b)
-		if p, ok := errors.AsType[*job.PriorError](err); ok {
+		if p, ok := errors.AsType[*job.DuplicateKeyError](err); ok {
 			return p.IDs[0], nil
 		}
 		return s.Job.ID, err

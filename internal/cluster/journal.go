@@ -13,7 +13,7 @@ import (
 // rejected, and never when Append returns an error. While too much waits for the log, Append blocks until ctx is done,
 // except for a batch with a Submitted event. Such a batch is rejected with a *job.Rejection of job.ErrStorage, immediately
 // or through Done, while the log accepts no messages; with job.ErrQueueFull or job.ErrQuota if it exceeds its Admission at
-// its place in the log; and with a *job.PriorError or job.ErrKeyReused if another node has used its key. A batch with an
+// its place in the log; and with a *job.DuplicateKeyError or job.ErrKeyReused if another node has used its key. A batch with an
 // event that is invalid at its place is rejected with job.ErrTransition. The events must not be changed afterwards.
 func (c *Cluster) Append(ctx context.Context, b job.Batch) error {
 	err := c.append(ctx, &b, nil, nil)

@@ -104,7 +104,7 @@ func (m *metrics) appended(d time.Duration, records, bytes int) {
 
 func (m *metrics) reject(err error) {
 	reason := "transition"
-	var prior *job.PriorError
+	var prior *job.DuplicateKeyError
 	var bound *job.Rejection
 	switch {
 	case errors.As(err, &prior), errors.Is(err, job.ErrKeyReused):

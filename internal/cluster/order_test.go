@@ -124,7 +124,7 @@ func (f *testCluster) proposeRandom(rng *rand.Rand, steps int, ids []job.ID, nod
 						nil, job.ErrTransition, job.ErrQueueFull, job.ErrQuota, job.ErrKeyReused, job.ErrNotFinished, job.ErrNotFound,
 						job.ErrExpired,
 					} {
-						if _, prior := errors.AsType[*job.PriorError](err); prior || errors.Is(err, known) {
+						if _, prior := errors.AsType[*job.DuplicateKeyError](err); prior || errors.Is(err, known) {
 							mu.Lock()
 							legal[err == nil]++
 							mu.Unlock()

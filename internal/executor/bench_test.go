@@ -53,7 +53,7 @@ func (p idle) Plan(context.Context, string, string, []byte) (job.Plan, []byte, e
 	return p, nil, nil
 }
 
-func (idle) Step(context.Context, time.Time, *job.Local) (job.Step, error) {
+func (idle) Step(context.Context, time.Time, *job.Scratch) (job.Step, error) {
 	return job.Step{Completed: 1}, nil
 }
 

@@ -21,7 +21,7 @@ func TestCancel(t *testing.T) {
 	}{
 		{"running", fakePlan{Tasks: 1000, Work: 50 * time.Millisecond}, nil, false},
 		{"blocked", fakePlan{Tasks: 1, Block: true}, nil, false},
-		{"parked", fakePlan{Tasks: 10, Park: time.Hour, Waiting: 10}, nil, true},
+		{"waiting", fakePlan{Tasks: 10, Park: time.Hour, Waiting: 10}, nil, true},
 		{"delayed", fakePlan{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) }, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -87,7 +87,7 @@ type stubbornPlan struct{ fakePlan }
 
 func (stubbornPlan) Task(int, job.Resume) job.Task { return stubbornPlan{} }
 
-func (stubbornPlan) Step(context.Context, time.Time, *job.Local) (job.Step, error) {
+func (stubbornPlan) Step(context.Context, time.Time, *job.Scratch) (job.Step, error) {
 	time.Sleep(5 * time.Second)
 	return job.Step{Partial: []byte{1}}, nil
 }
@@ -167,7 +167,7 @@ type hangingPlan struct {
 
 func (p hangingPlan) Task(int, job.Resume) job.Task { return p }
 
-func (p hangingPlan) Step(context.Context, time.Time, *job.Local) (job.Step, error) {
+func (p hangingPlan) Step(context.Context, time.Time, *job.Scratch) (job.Step, error) {
 	<-p.hung
 	return job.Step{Partial: []byte{1}}, nil
 }

@@ -97,8 +97,8 @@ func (d *clusterDispatcher) stopClaiming() {
 	e.mu.Unlock()
 	for _, x := range e.executions() {
 		x.mu.Lock()
-		for t := range x.parked {
-			a, _ := x.unpark(t)
+		for t := range x.waiting {
+			a, _ := x.resume(t)
 			left = append(left, a)
 		}
 		x.mu.Unlock()

@@ -38,7 +38,7 @@ type stagesTask struct {
 	r job.Resume
 }
 
-func (s *stagesTask) Step(_ context.Context, now time.Time, _ *job.Local) (job.Step, error) {
+func (s *stagesTask) Step(_ context.Context, now time.Time, _ *job.Scratch) (job.Step, error) {
 	done := 0
 	for _, a := range s.r.Steps {
 		done += a.Items.Len()
@@ -52,7 +52,7 @@ func (s *stagesTask) Step(_ context.Context, now time.Time, _ *job.Local) (job.S
 	if done == 5 {
 		step.Partial = []byte{1}
 	} else {
-		step.Wake = s.r.Started.Add(time.Duration(done+1) * time.Second)
+		step.ResumeAt = s.r.Started.Add(time.Duration(done+1) * time.Second)
 	}
 	return step, nil
 }
@@ -170,9 +170,9 @@ func (twofoldPlan) Task(int, job.Resume) job.Task { return new(twofoldTask) }
 
 type twofoldTask struct{ steps int }
 
-func (f *twofoldTask) Step(ctx context.Context, now time.Time, _ *job.Local) (job.Step, error) {
+func (f *twofoldTask) Step(ctx context.Context, now time.Time, _ *job.Scratch) (job.Step, error) {
 	if f.steps++; f.steps == 1 {
-		return job.Step{Completed: 1, Wake: now}, nil
+		return job.Step{Completed: 1, ResumeAt: now}, nil
 	}
 	<-ctx.Done()
 	return job.Step{}, context.Cause(ctx)

@@ -54,10 +54,10 @@ func TestClusterMetrics(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		parked := 0.0
 		for _, j := range e.Work().Jobs {
-			parked += float64(j.Parked)
+			parked += float64(j.Waiting)
 		}
 		if parked < 1 || parked > 3 {
-			t.Errorf("a node has %v of four parked tasks", parked)
+			t.Errorf("a node has %v of four waiting tasks", parked)
 		}
 		for i, reg := range regs {
 			if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {

@@ -11,7 +11,7 @@ import (
 	"gather/internal/job"
 )
 
-// A stop gives parked tasks up at once, lets running ones finish, and other nodes go on.
+// A stop gives waiting tasks up at once, lets running ones finish, and other nodes go on.
 func TestClusterStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeCluster(t)
@@ -26,7 +26,7 @@ func TestClusterStop(t *testing.T) {
 		go func() { stopped <- e.Stop(t.Context()) }()
 		synctest.Wait()
 		if n := r.had(parked)["node 1"]; n != 4 {
-			t.Errorf("the other node has %d of 4 parked tasks, at once", n)
+			t.Errorf("the other node has %d of 4 waiting tasks, at once", n)
 		}
 		if err := <-stopped; err != nil || time.Since(before) != time.Second {
 			t.Errorf("%v after %v; the running tasks take a second", err, time.Since(before))
@@ -182,7 +182,7 @@ type pulsesPlan struct{ fakePlan }
 
 func (p pulsesPlan) Task(int, job.Resume) job.Task { return p }
 
-func (pulsesPlan) Step(ctx context.Context, _ time.Time, _ *job.Local) (job.Step, error) {
+func (pulsesPlan) Step(ctx context.Context, _ time.Time, _ *job.Scratch) (job.Step, error) {
 	time.Sleep(10 * time.Millisecond)
-	return job.Step{Completed: 1, Wake: time.Now()}, context.Cause(ctx)
+	return job.Step{Completed: 1, ResumeAt: time.Now()}, context.Cause(ctx)
 }

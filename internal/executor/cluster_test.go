@@ -111,8 +111,8 @@ func TestClusterWaiting(t *testing.T) {
 		e, _ := startNode(t, r, oneWorker)
 		id := submit(t, e, fakePlan{Tasks: 4, Park: time.Hour, Waiting: 4})
 		time.Sleep(time.Minute)
-		if w := e.Work(); w.Busy != 0 || w.Waiting != 4 || len(w.Jobs) != 1 || w.Jobs[0].Parked != 4 || w.Jobs[0].ID != id {
-			t.Errorf("%+v, want four parked tasks", w)
+		if w := e.Work(); w.Busy != 0 || w.Waiting != 4 || len(w.Jobs) != 1 || w.Jobs[0].Waiting != 4 || w.Jobs[0].ID != id {
+			t.Errorf("%+v, want four waiting tasks", w)
 		}
 		quick := submit(t, e, fakePlan{Tasks: 1})
 		settle()
@@ -182,7 +182,7 @@ func TestClusterFailures(t *testing.T) {
 	}
 }
 
-// Cancelled is told when the work has stopped on all nodes; what is parked stops at once.
+// Cancelled is told when the work has stopped on all nodes; what waits stops at once.
 func TestClusterCancel(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -190,7 +190,7 @@ func TestClusterCancel(t *testing.T) {
 	}{
 		{"running", fakePlan{Tasks: 1000, Work: time.Hour}},
 		{"blocked", fakePlan{Tasks: 3, Block: true}},
-		{"parked", fakePlan{Tasks: 10, Park: time.Hour, Waiting: 10}},
+		{"waiting", fakePlan{Tasks: 10, Park: time.Hour, Waiting: 10}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -240,7 +240,7 @@ func TestClusterAdmission(t *testing.T) {
 			!slices.Equal(a.Sizes, []job.Size{size, size}) {
 			t.Errorf("admission %+v", a)
 		}
-		prior := &job.PriorError{IDs: []job.ID{job.NewID()}}
+		prior := &job.DuplicateKeyError{IDs: []job.ID{job.NewID()}}
 		r.full = prior
 		if err := ask(1); !errors.Is(err, prior) {
 			t.Errorf("%v, want the prior", err)

@@ -90,12 +90,12 @@ func (h *clusterLease) drop(cause error) {
 	h.exec.mu.Lock()
 	h.state = leaseOver
 	h.cancel(cause)
-	parked := false
+	waiting := false
 	if h.timer != nil {
-		_, parked = h.exec.unpark(h.timer)
+		_, waiting = h.exec.resume(h.timer)
 	}
 	h.exec.mu.Unlock()
-	if parked {
+	if waiting {
 		h.release()
 	}
 }
@@ -165,7 +165,7 @@ func (h *clusterLease) record(ctx context.Context, a assignment, step job.Step, 
 	if recorded && !h.append(ctx, nil, ev) {
 		return time.Time{}
 	}
-	return step.Wake
+	return step.ResumeAt
 }
 
 // fail ends the job with a failure, unless another node runs the task now.

@@ -357,7 +357,7 @@ func TestWork(t *testing.T) {
 		time.Sleep(time.Second)
 		w := e.Work()
 		want := []job.NodeJob{
-			{ID: parked, Tenant: "acme", Kind: "toy", Parked: 3}, {ID: blocked, Tenant: "acme", Kind: "toy", Running: 1},
+			{ID: parked, Tenant: "acme", Kind: "toy", Waiting: 3}, {ID: blocked, Tenant: "acme", Kind: "toy", Running: 1},
 		}
 		if w.Workers != 2 || w.Busy != 1 || w.Waiting != 3 || !slices.Equal(w.Jobs, want) {
 			t.Errorf("%+v, want two jobs", w)

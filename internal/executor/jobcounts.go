@@ -85,7 +85,7 @@ func (d *clusterDispatcher) countJobs(kinds []string, now time.Time) *jobCounts 
 	t := newJobCounts(kinds, now)
 	here := make(map[job.ID]int) // tasks that do not wait for a worker
 	for _, one := range d.e.nodeJobs(math.MaxInt) {
-		here[one.ID] = one.Running + one.Parked
+		here[one.ID] = one.Running + one.Waiting
 	}
 	leader := d.cluster.Unfinished(func(j *job.Job, size job.Size) {
 		t.admitted++

@@ -53,33 +53,33 @@ func (a assignment) park(wake time.Time) {
 		return
 	}
 	defer x.mu.Unlock()
-	if x.parked == nil {
-		x.parked = make(map[*timer]assignment)
+	if x.waiting == nil {
+		x.waiting = make(map[*timer]assignment)
 	}
 	var t *timer
 	t = x.e.timers.set(wake, func(time.Time) {
 		x.mu.Lock()
-		a, parked := x.unpark(t)
+		a, waiting := x.resume(t)
 		x.mu.Unlock()
-		if parked && !x.e.enqueue(a, (*queue).pushTimerReady) {
+		if waiting && !x.e.enqueue(a, (*queue).pushTimerReady) {
 			a.lease().release()
 		}
 	})
-	x.parked[t] = a
+	x.waiting[t] = a
 	if a.held != nil {
 		a.held.timer = t
 	}
 }
 
-// unpark ends the waiting of a task; false when it does not wait. Caller holds x.mu.
-func (x *jobExecution) unpark(t *timer) (a assignment, parked bool) {
-	a, parked = x.parked[t]
-	delete(x.parked, t)
-	if parked && a.held != nil {
+// resume ends the waiting of a task; false when it does not wait. Caller holds x.mu.
+func (x *jobExecution) resume(t *timer) (a assignment, waiting bool) {
+	a, waiting = x.waiting[t]
+	delete(x.waiting, t)
+	if waiting && a.held != nil {
 		a.held.timer = nil
 	}
 	x.e.timers.clear(t)
-	return a, parked
+	return a, waiting
 }
 
 // enqueue queues a task for the workers; false when it takes no more steps.

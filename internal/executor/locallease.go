@@ -59,7 +59,7 @@ func (l localLease) record(_ context.Context, a assignment, step job.Step, err e
 	if err == nil {
 		err = x.e.addResults(&x.job, &x.results, bytes)
 	}
-	if err == nil && x.size.Tasks > 0 && step.Wake.IsZero() {
+	if err == nil && x.size.Tasks > 0 && step.ResumeAt.IsZero() {
 		if err = x.guard(func() error { return x.reduction().Add(a.task, step.Partial) }); err == nil {
 			x.done++
 		}
@@ -90,7 +90,7 @@ func (l localLease) record(_ context.Context, a assignment, step job.Step, err e
 	case len(events) > 0:
 		x.append(0, events...)
 	}
-	return step.Wake
+	return step.ResumeAt
 }
 
 // reduce makes the result of a job whose tasks are all done, unless the job is ended meanwhile. Caller holds x.mu, which is
@@ -156,10 +156,10 @@ func (x *jobExecution) end(cause error, how job.Finished) {
 	}
 	x.ending = &how
 	x.cancel(cause)
-	for t := range x.parked {
+	for t := range x.waiting {
 		x.e.timers.clear(t)
 	}
-	x.parked = nil
+	x.waiting = nil
 	x.e.dropFromQueue(x)
 }
 

@@ -101,7 +101,7 @@ func (p *plannedJob) timedOut() *job.Failure {
 // advanced returns the event of a step, and whether it has to be recorded.
 func advanced(task int, step *job.Step) (job.Advanced, bool) {
 	a := job.Advanced{
-		Task: task, Done: step.Wake.IsZero(), Completed: step.Completed, Failed: step.Failed, Bytes: step.Bytes,
+		Task: task, Done: step.ResumeAt.IsZero(), Completed: step.Completed, Failed: step.Failed, Bytes: step.Bytes,
 		Items: step.Items, Partial: step.Partial,
 	}
 	return a, a.Done || step.Items.Len() > 0 || step.Completed > 0 || step.Bytes > 0

@@ -70,7 +70,7 @@ type fakeTask struct {
 	resume job.Resume
 }
 
-func (t *fakeTask) Step(ctx context.Context, now time.Time, _ *job.Local) (job.Step, error) {
+func (t *fakeTask) Step(ctx context.Context, now time.Time, _ *job.Scratch) (job.Step, error) {
 	switch {
 	case t.Panic:
 		panic("toy")
@@ -80,7 +80,7 @@ func (t *fakeTask) Step(ctx context.Context, now time.Time, _ *job.Local) (job.S
 		<-ctx.Done()
 		return job.Step{}, context.Cause(ctx)
 	case now.Sub(t.resume.Started) < t.Park:
-		return job.Step{Wake: t.resume.Started.Add(t.Park)}, nil
+		return job.Step{ResumeAt: t.resume.Started.Add(t.Park)}, nil
 	case t.Work > 0:
 		timer := time.NewTimer(t.Work)
 		defer timer.Stop()
@@ -139,7 +139,7 @@ func (p bulky) Task(i int, _ job.Resume) job.Task { return bulkyTask(i) }
 
 type bulkyTask int
 
-func (t bulkyTask) Step(context.Context, time.Time, *job.Local) (job.Step, error) {
+func (t bulkyTask) Step(context.Context, time.Time, *job.Scratch) (job.Step, error) {
 	step := job.Step{Completed: 1, Partial: []byte{1}}
 	step.Items.Add(int64(t), make([]byte, 200<<10), 0)
 	return step, nil

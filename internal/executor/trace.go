@@ -107,7 +107,7 @@ func endTask(span trace.Span, step *job.Step, err error) {
 		return
 	}
 	span.SetAttributes(attribute.Int64("gather.items", step.Completed), attribute.Int64("gather.bytes", step.Bytes),
-		attribute.Bool("gather.waiting", !step.Wake.IsZero()))
+		attribute.Bool("gather.waiting", !step.ResumeAt.IsZero()))
 	if err != nil {
 		span.SetStatus(codes.Error, err.Error())
 	}

@@ -41,9 +41,9 @@ func (e *Executor) nodeJobs(limit int) []job.NodeJob {
 	var jobs []job.NodeJob
 	for _, x := range e.started() {
 		x.mu.Lock()
-		one := job.NodeJob{ID: x.job.ID, Tenant: x.job.Tenant, Kind: x.job.Kind, Running: x.busy, Parked: len(x.parked)}
+		one := job.NodeJob{ID: x.job.ID, Tenant: x.job.Tenant, Kind: x.job.Kind, Running: x.busy, Waiting: len(x.waiting)}
 		x.mu.Unlock()
-		if one.Running+one.Parked > 0 {
+		if one.Running+one.Waiting > 0 {
 			jobs = append(jobs, one)
 		}
 		if len(jobs) == limit {
@@ -71,13 +71,13 @@ func (x *jobExecution) waitingItems() (n int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	switch {
-	case len(x.parked) == 0 || x.size.Waiting == 0:
+	case len(x.waiting) == 0 || x.size.Waiting == 0:
 		return 0
 	case x.leases == nil:
 		n = x.size.Units - x.completed
 	default:
 		each := (x.size.Units + int64(x.size.Tasks) - 1) / int64(x.size.Tasks)
-		for _, a := range x.parked {
+		for _, a := range x.waiting {
 			n += max(0, each-a.held.completed)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // A worker is a slot of the pool.
 type worker struct {
 	e     *Executor
-	local job.Local
+	local job.Scratch
 
 	// since is when the current assignment began, in nanoseconds since the executor was made; 0 when idle. busy is the time
 	// of all assignments before. Both are read at scrape time, so that busy seconds accrue while a step runs.
@@ -127,7 +127,7 @@ func (w *worker) step(ctx context.Context, l lease, a *assignment, now time.Time
 	if elapsed > maxStep {
 		w.e.warnLongStep(&x.plannedJob, elapsed)
 	}
-	if a.waited == nil && err == nil && !step.Wake.IsZero() {
+	if a.waited == nil && err == nil && !step.ResumeAt.IsZero() {
 		waits := task
 		a.waited = &waits
 	}

@@ -54,11 +54,11 @@ type Admission struct {
 	Bytes, Waiting   int64
 }
 
-// A PriorError rejects a submission whose idempotency key was used with the same body on another node.
-type PriorError struct {
+// A DuplicateKeyError rejects a submission whose idempotency key was used with the same body on another node.
+type DuplicateKeyError struct {
 	// IDs are the jobs of the first submission.
 	IDs []ID
 }
 
 // Error implements error.
-func (*PriorError) Error() string { return "another node has just accepted the submission" }
+func (*DuplicateKeyError) Error() string { return "another node has just accepted the submission" }

@@ -34,6 +34,6 @@ type Work struct {
 type NodeJob struct {
 	ID           ID
 	Tenant, Kind string
-	// Running counts the tasks with a worker, Parked the tasks that wait on a timer.
-	Running, Parked int
+	// Running counts the tasks with a worker, Waiting the tasks that wait on a timer.
+	Running, Waiting int
 }

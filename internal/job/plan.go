@@ -48,10 +48,10 @@ type Resume struct {
 
 // A Task is the execution of one task.
 type Task interface {
-	// Step does one uninterrupted part of the work, of milliseconds. If Step.Wake of the result is not the zero time, the
+	// Step does one uninterrupted part of the work, of milliseconds. If Step.ResumeAt of the result is not the zero time, the
 	// task then waits without a worker, and Step is called again at that time or later. Step returns context.Cause(ctx)
 	// soon after ctx is done; any other error fails the job. Now is the time of the call.
-	Step(ctx context.Context, now time.Time, local *Local) (Step, error)
+	Step(ctx context.Context, now time.Time, scratch *Scratch) (Step, error)
 }
 
 // A Step is the outcome of one uninterrupted part of a task.
@@ -60,8 +60,8 @@ type Step struct {
 	Items                    Items
 	Completed, Failed, Bytes int64
 	Partial                  []byte
-	// Wake is when the task continues; the zero time if it is finished.
-	Wake time.Time
+	// ResumeAt is when the task continues; the zero time if it is finished.
+	ResumeAt time.Time
 }
 
 // A Reducer combines the partials of the tasks. It is used by one goroutine at a time.
@@ -85,12 +85,12 @@ type Outcome struct {
 	Completed int64
 }
 
-// Local is storage of a worker for scratch buffers of kinds, which outlives tasks and jobs. It is used by one goroutine at
+// Scratch is storage of a worker for scratch buffers of kinds, which outlives tasks and jobs. It is used by one goroutine at
 // a time. The zero value is ready to use.
-type Local struct{ m map[any]any }
+type Scratch struct{ m map[any]any }
 
 // Get returns the value of a key, whose type should be private to the caller. It calls mk for a missing value.
-func (l *Local) Get(key any, mk func() any) any {
+func (l *Scratch) Get(key any, mk func() any) any {
 	v, ok := l.m[key]
 	if !ok {
 		if l.m == nil {

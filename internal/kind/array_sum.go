@@ -140,7 +140,7 @@ type arrayTask struct {
 type arrayKey struct{}
 
 // Step implements job.Task.
-func (t arrayTask) Step(ctx context.Context, now time.Time, local *job.Local) (job.Step, error) {
+func (t arrayTask) Step(ctx context.Context, now time.Time, local *job.Scratch) (job.Step, error) {
 	w := local.Get(arrayKey{}, func() any { return chunked.NewWorker() }).(*chunked.Worker)
 	var step job.Step
 	partial, err := t.plan.Run(ctx, w, t.i, nil, t.plan.adder(&step.Items))

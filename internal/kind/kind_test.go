@@ -21,7 +21,7 @@ func run(t *testing.T, p job.Plan) (map[int64]job.Item, job.Outcome) {
 	origin := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	items := make(map[int64]job.Item)
 	red := p.Reducer()
-	var local job.Local
+	var local job.Scratch
 	for i := range p.Size().Tasks {
 		task := p.Task(i, job.Resume{Started: origin})
 		for now := origin; ; {
@@ -36,16 +36,16 @@ func run(t *testing.T, p job.Plan) (map[int64]job.Item, job.Outcome) {
 				it.Value = append([]byte(nil), it.Value...)
 				items[it.Index] = it
 			}
-			if step.Wake.IsZero() {
+			if step.ResumeAt.IsZero() {
 				if err := red.Add(i, step.Partial); err != nil {
 					t.Fatal(err)
 				}
 				break
 			}
-			if !step.Wake.After(now) {
-				t.Fatalf("task %d resumes at %v, want a time after %v", i, step.Wake, now)
+			if !step.ResumeAt.After(now) {
+				t.Fatalf("task %d resumes at %v, want a time after %v", i, step.ResumeAt, now)
 			}
-			now = step.Wake
+			now = step.ResumeAt
 		}
 	}
 	out, err := red.Outcome()
@@ -327,7 +327,7 @@ func TestSleepConcurrency(t *testing.T) {
 	origin := time.Unix(0, 0)
 	task := p.Task(0, job.Resume{Started: origin})
 	var ends []time.Duration
-	var local job.Local
+	var local job.Scratch
 	for now := origin; ; {
 		step, err := task.Step(t.Context(), now, &local)
 		if err != nil {
@@ -336,10 +336,10 @@ func TestSleepConcurrency(t *testing.T) {
 		for range step.Items.Len() {
 			ends = append(ends, now.Sub(origin))
 		}
-		if step.Wake.IsZero() {
+		if step.ResumeAt.IsZero() {
 			break
 		}
-		now = step.Wake
+		now = step.ResumeAt
 	}
 	// Slots: A 0-30 (0), B 0-10 (1), 10-20 (2), 20-25 (3), 25-65 (4); A 30-31 (5).
 	want := []int64{10, 20, 25, 30, 31, 65}
@@ -360,13 +360,13 @@ func TestSleepResume(t *testing.T) {
 	done.Items.Add(1, []byte("1.0"), time.Second)
 	origin := time.Unix(1000, 0)
 	task := p.Task(0, job.Resume{Started: origin, Steps: []job.Advanced{done}})
-	var local job.Local
+	var local job.Scratch
 	step, err := task.Step(t.Context(), origin.Add(2500*time.Millisecond), &local)
 	if err != nil || step.Items.Len() != 1 || step.Items.At(0).Index != 2 || step.Items.At(0).Duration != 2500*time.Millisecond {
 		t.Fatalf("%v %v", step.Items.String(), err)
 	}
-	if want := origin.Add(3 * time.Second); !step.Wake.Equal(want) {
-		t.Errorf("wake %v, want %v", step.Wake, want)
+	if want := origin.Add(3 * time.Second); !step.ResumeAt.Equal(want) {
+		t.Errorf("wake %v, want %v", step.ResumeAt, want)
 	}
 }
 
@@ -424,7 +424,7 @@ func BenchmarkSquares(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var local job.Local
+	var local job.Scratch
 	for b.Loop() {
 		if _, err := p.Task(0, job.Resume{}).Step(b.Context(), time.Now(), &local); err != nil {
 			b.Fatal(err)

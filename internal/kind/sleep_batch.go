@@ -241,7 +241,7 @@ func (t *sleepTask) item(k int) int64 {
 }
 
 // Step implements job.Task: it finishes all items that are due.
-func (t *sleepTask) Step(ctx context.Context, now time.Time, _ *job.Local) (job.Step, error) {
+func (t *sleepTask) Step(ctx context.Context, now time.Time, _ *job.Scratch) (job.Step, error) {
 	if ctx.Err() != nil {
 		return job.Step{}, context.Cause(ctx)
 	}
@@ -255,7 +255,7 @@ func (t *sleepTask) Step(ctx context.Context, now time.Time, _ *job.Local) (job.
 	for t.left() > 0 {
 		i := t.item(t.next)
 		if due := t.due(i); due > elapsed {
-			step.Wake = t.origin.Add(due)
+			step.ResumeAt = t.origin.Add(due)
 			break
 		}
 		slept := elapsed - t.plan.begin(i)
@@ -267,8 +267,8 @@ func (t *sleepTask) Step(ctx context.Context, now time.Time, _ *job.Local) (job.
 	}
 	step.Completed = int64(step.Items.Len())
 	if t.left() > manySleeps {
-		if soonest := now.Add(sleepGap); step.Wake.Before(soonest) {
-			step.Wake = soonest
+		if soonest := now.Add(sleepGap); step.ResumeAt.Before(soonest) {
+			step.ResumeAt = soonest
 		}
 	}
 	return step, nil

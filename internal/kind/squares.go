@@ -166,7 +166,7 @@ type squareNumbersTask struct {
 }
 
 // Step implements job.Task.
-func (t squareNumbersTask) Step(ctx context.Context, now time.Time, local *job.Local) (job.Step, error) {
+func (t squareNumbersTask) Step(ctx context.Context, now time.Time, local *job.Scratch) (job.Step, error) {
 	s := squareScratch(local)
 	var step job.Step
 	for i := t.first; i < t.end; i++ {
@@ -190,7 +190,7 @@ type squareState struct {
 
 type squareKey struct{}
 
-func squareScratch(local *job.Local) *squareState {
+func squareScratch(local *job.Scratch) *squareState {
 	return local.Get(squareKey{}, func() any { return new(squareState) }).(*squareState)
 }
 

@@ -92,7 +92,7 @@ type squareRangeTask struct {
 }
 
 // Step implements job.Task.
-func (t squareRangeTask) Step(_ context.Context, now time.Time, local *job.Local) (job.Step, error) {
+func (t squareRangeTask) Step(_ context.Context, now time.Time, local *job.Scratch) (job.Step, error) {
 	s := squareScratch(local)
 	var step job.Step
 	for i := t.first; i < t.end; i++ {
@@ -147,7 +147,7 @@ type squareBigRangeTask struct {
 }
 
 // Step implements job.Task.
-func (t squareBigRangeTask) Step(ctx context.Context, now time.Time, local *job.Local) (job.Step, error) {
+func (t squareBigRangeTask) Step(ctx context.Context, now time.Time, local *job.Scratch) (job.Step, error) {
 	s := squareScratch(local)
 	var step job.Step
 	v := big.NewInt(t.first)

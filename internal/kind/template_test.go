@@ -90,7 +90,7 @@ type lengthTask struct {
 type lengthBuffer struct{}
 
 // Step implements job.Task. A step that waits for something other than a timer, or takes longer, must check ctx.
-func (t lengthTask) Step(_ context.Context, now time.Time, local *job.Local) (job.Step, error) {
+func (t lengthTask) Step(_ context.Context, now time.Time, local *job.Scratch) (job.Step, error) {
 	buffer := local.Get(lengthBuffer{}, func() any { return new([]byte) }).(*[]byte)
 	var step job.Step
 	var sum uint64
