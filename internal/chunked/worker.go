@@ -84,6 +84,15 @@ func (w *Worker) viewer(ctx context.Context, src Source) (*file, error) {
 	return f, nil
 }
 
+// view calls use with n elements of f from lo, in place.
+func (w *Worker) view(ctx context.Context, f *file, lo, n int64, use func(mem []byte) error) error {
+	err := f.view(ctx, lo, n, use)
+	if err != nil {
+		w.adder = exactsum.NewAdder() // a fault within a kernel leaves sums behind
+	}
+	return err
+}
+
 // eachRun calls use with n elements of src from lo, piece by piece, and where each piece begins. It checks ctx before
 // each piece.
 func (w *Worker) eachRun(ctx context.Context, src Source, lo, n int64, use func(mem []byte, at int64) error) error {
@@ -105,7 +114,7 @@ func (w *Worker) eachRun(ctx context.Context, src Source, lo, n int64, use func(
 		}
 		piece := min(n, most)
 		if f != nil {
-			err = f.view(ctx, lo, piece, func(mem []byte) error { return use(mem, lo) })
+			err = w.view(ctx, f, lo, piece, func(mem []byte) error { return use(mem, lo) })
 		} else if err = w.fill(ctx, src, 0, lo, piece); err == nil {
 			err = use(w.buf[:piece*size], lo)
 		}
@@ -145,7 +154,7 @@ func (w *Worker) eachRows(ctx context.Context, src Source, lo, width, stride, n 
 		}
 		k := min(n, most)
 		if f != nil {
-			err = f.view(ctx, lo, (k-1)*stride+width, func(mem []byte) error { return use(matrix{mem, width, stride, k, lo, stride}) })
+			err = w.view(ctx, f, lo, (k-1)*stride+width, func(mem []byte) error { return use(matrix{mem, width, stride, k, lo, stride}) })
 		} else if err = w.fillRows(ctx, src, lo, width, stride, k); err == nil {
 			err = use(matrix{w.buf[:k*width*size], width, width, k, lo, stride})
 		}
