@@ -371,3 +371,17 @@ func TestWork(t *testing.T) {
 		}
 	})
 }
+
+// A step that fails leaves nothing behind in the scratch of its worker.
+func TestScratchOfFailedStep(t *testing.T) {
+	for _, failing := range []fakePlan{{Tasks: 1, Panic: true}, {Tasks: 1, Error: "oh"}} {
+		onBothSources(t, oneWorker, func(t *testing.T, e *executor.Executor, l source) {
+			first := submit(t, e, failing)
+			settle()
+			want(t, l, first, job.Failed)
+			second := submit(t, e, fakePlan{Tasks: 3})
+			settle()
+			want(t, l, second, job.Succeeded)
+		})
+	}
+}

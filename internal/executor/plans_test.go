@@ -3,6 +3,7 @@ package executor_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -70,7 +71,17 @@ type fakeTask struct {
 	resume job.Resume
 }
 
-func (t *fakeTask) Step(ctx context.Context, now time.Time, _ *job.Scratch) (job.Step, error) {
+// scratchKey is the key of what a step leaves in the scratch of its worker if it fails.
+type scratchKey struct{}
+
+func (t *fakeTask) Step(ctx context.Context, now time.Time, scratch *job.Scratch) (job.Step, error) {
+	left := scratch.Get(scratchKey{}, func() any { return new(string) }).(*string)
+	if *left != "" {
+		return job.Step{}, errors.New("the scratch has " + *left)
+	}
+	if t.Panic || t.Error != "" {
+		*left = "the half-done work of a failed step"
+	}
 	switch {
 	case t.Panic:
 		panic("toy")

@@ -10,8 +10,8 @@ import (
 
 // A worker is a slot of the pool.
 type worker struct {
-	e     *Executor
-	local job.Scratch
+	e       *Executor
+	scratch job.Scratch
 
 	// since is when the current assignment began, in nanoseconds since the executor was made; 0 when idle. busy is the time
 	// of all assignments before. Both are read at scrape time, so that busy seconds accrue while a step runs.
@@ -118,9 +118,12 @@ func (w *worker) step(ctx context.Context, l lease, a *assignment, now time.Time
 		} else {
 			task = x.plan.Task(a.task, resume)
 		}
-		step, err = task.Step(ctx, now, &w.local)
+		step, err = task.Step(ctx, now, &w.scratch)
 		return err
 	})
+	if err != nil {
+		w.scratch = job.Scratch{} // a failed step may leave half-done work in it
+	}
 	elapsed := time.Since(now)
 	endTask(span, &step, err)
 	w.e.metrics.stepped(&x.plannedJob, &step, err, elapsed)
