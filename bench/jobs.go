@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// besideGiant measures small jobs while the server has nothing else to do, and while it works on something huge.
+// besideGiant measures small jobs on an idle server, and beside a huge job.
 func besideGiant(ctx context.Context, s *suite) (table, error) {
 	t := table{
 		header: []string{"five-number squares, POST to result", "p50", "p99", "p99 against idle"},

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// clients are connections to one server, which a load keeps busy: each sends its next request when it has the answer to
-// the one before.
+// clients are connections to one server. Under load, each sends its next request when it has the response to the previous
+// one.
 type clients struct{ wires []*wire }
 
 func connect(addr string, n int) (*clients, error) {
@@ -55,7 +55,7 @@ func (s *sample) quantile(q float64) time.Duration {
 	return s.latencies[int(q*float64(len(s.latencies)-1)+0.5)]
 }
 
-// load keeps all connections busy with one request for a while. Any answer but the wanted status is an error.
+// load keeps all connections busy with one request for a while. Any other status than the expected one is an error.
 func (c *clients) load(ctx context.Context, req []byte, want int, d time.Duration) (sample, error) {
 	var (
 		wg     sync.WaitGroup

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// machine describes what was measured on, with the cost of one fsync, on which everything durable rests.
+// machine describes the machine, with the cost of an fsync, which bounds every durable write.
 func machine() (string, error) {
 	cpu := field("/proc/cpuinfo", "model name")
 	memory := field("/proc/meminfo", "MemTotal")
@@ -27,7 +27,7 @@ func machine() (string, error) {
 		runtime.GOOS, runtime.GOARCH, short(p50), short(p99)), nil
 }
 
-// field finds "name: value" in a file of the kernel's.
+// field returns the value of "name: value" in a file of /proc.
 func field(file, name string) string {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -41,7 +41,7 @@ func field(file, name string) string {
 	return "unknown"
 }
 
-// fsyncCost measures the file system that the servers' data is on.
+// fsyncCost measures an fsync on the file system of the servers' data.
 func fsyncCost() (p50, p99 time.Duration, err error) {
 	dir, err := os.MkdirTemp("", "gather-bench-")
 	if err != nil {
@@ -69,7 +69,7 @@ func fsyncCost() (p50, p99 time.Duration, err error) {
 	return took[len(took)/2], took[len(took)*99/100], nil
 }
 
-// short prints a duration with three digits or so.
+// short prints a duration with about three digits.
 func short(d time.Duration) string {
 	switch {
 	case d < time.Microsecond:

@@ -1,12 +1,12 @@
 // Command bench measures gather over loopback and prints tables in Markdown.
 //
 //	go run ./bench                     everything, some minutes
-//	go run ./bench -short              everything, in less than a minute: to see that it runs
+//	go run ./bench -short              everything, in less than a minute: checks that it runs
 //	go run ./bench -run submit,wait    only these
 //
 // It builds the real server and drives it as a client does, over TCP. Where durability is compared with its absence,
-// both servers are this program with one chain of handlers and another journal, started side by side and loaded in turn,
-// round by round, so that what else the machine does meets both. Everything is bounded in count and time and stays on
+// both servers are this program with the same handlers and different journals, started side by side and loaded in turn,
+// round by round, so that other load of the machine affects both. Everything is bounded in count and time and stays on
 // 127.0.0.1.
 package main
 

@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// queue is a cluster of NATS server processes on loopback.
+// queue is a cluster of NATS servers on loopback, each a process.
 type queue struct {
 	dir   string
 	procs []*exec.Cmd
 	url   string
 }
 
-// freePorts returns ports that nobody listens on now.
+// freePorts returns unused ports.
 func freePorts(ctx context.Context, n int) (ports []int, err error) {
 	var lc net.ListenConfig
 	var open []net.Listener
@@ -41,7 +41,7 @@ func freePorts(ctx context.Context, n int) (ports []int, err error) {
 	return ports, nil
 }
 
-// startQueue starts n NATS servers, and returns at once: the nodes wait for them.
+// startQueue starts n NATS servers, and returns immediately, because the nodes wait for them.
 func startQueue(ctx context.Context, path string, n int) (q *queue, err error) {
 	dir, err := os.MkdirTemp("", "gather-bench-nats-")
 	if err != nil {
@@ -92,7 +92,7 @@ func (q *queue) stop() {
 	_ = os.RemoveAll(q.dir)
 }
 
-// cluster is some nodes on three NATS servers.
+// cluster is several nodes on three NATS servers.
 type cluster struct {
 	*queue
 	nodes []*target
@@ -132,7 +132,7 @@ func (c *cluster) end() {
 	c.stop()
 }
 
-// drained waits until every job of the cluster has ended: the leader's figure.
+// drained waits until every job of the cluster has ended, by the leader's count.
 func (c *cluster) drained(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
 	for {

@@ -33,7 +33,7 @@ func nodes(ctx context.Context, s *suite) (table, error) {
 	return t, nil
 }
 
-// measureNodes starts so many nodes, or one server by itself, and loads them.
+// measureNodes starts n nodes, or one server without a cluster, and loads them.
 func (s *suite) measureNodes(ctx context.Context, n int) ([]any, error) {
 	if n == 0 {
 		x, err := start(ctx, s.server)
@@ -97,7 +97,7 @@ func (s *suite) loadNodes(ctx context.Context, targets []*target, drained func(c
 	}, nil
 }
 
-// A slowBucket is a store that answers every read after a while, whoever else reads: what an array sum waits for.
+// A slowBucket is a store whose reads all take the same time, however many there are at once.
 type slowBucket struct {
 	*httptest.Server
 	size int64
@@ -121,7 +121,7 @@ func newSlowBucket(rows, columns int64, delay time.Duration) *slowBucket {
 	return b
 }
 
-// scaling measures how a job whose tasks wait for a slow store goes with the number of nodes.
+// scaling measures the time of a job whose tasks wait for a slow store, by the number of nodes.
 func scaling(ctx context.Context, s *suite) (table, error) {
 	const delay = 150 * time.Millisecond
 	t := table{
@@ -182,7 +182,7 @@ func (c *cluster) timed(ctx context.Context, posts ...[]byte) (time.Duration, er
 	return time.Since(began), errors.Join(errs...)
 }
 
-// recovery measures what a killed node costs.
+// recovery measures how much longer jobs take when a node is killed.
 func recovery(ctx context.Context, s *suite) (table, error) {
 	t := table{
 		header: []string{"three nodes, one of them killed (SIGKILL)", "undisturbed", "with the kill", "more"},
@@ -212,7 +212,7 @@ func recovery(ctx context.Context, s *suite) (table, error) {
 	return t, nil
 }
 
-// survive runs jobs on three nodes, one of which may be killed under way.
+// survive runs jobs on three nodes, one of which may be killed meanwhile.
 func (s *suite) survive(ctx context.Context, bucket *slowBucket, kill bool, posts [][]byte) (time.Duration, error) {
 	c, err := s.cluster(ctx, 3, "--workers=2", "--node-timeout=2s", bucket.flag())
 	if err != nil {

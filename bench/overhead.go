@@ -14,7 +14,7 @@ import (
 	"gather/internal/kind"
 )
 
-// void is a journal that keeps nothing and tells when a job has ended.
+// void is a journal that stores nothing and signals the end of each job.
 type void struct{ ended chan struct{} }
 
 func (void) Get(context.Context, string, job.ID) (job.Job, error) { return job.Job{}, job.ErrNotFound }
@@ -61,7 +61,7 @@ func (idle) Step(context.Context, time.Time, *job.Scratch) (job.Step, error) {
 	return job.Step{Completed: 1}, nil
 }
 
-// overhead measures what the executor adds to the work, in this process and without a journal.
+// overhead measures the cost of the executor for each task, in this process and without a journal.
 func overhead(ctx context.Context, s *suite) (table, error) {
 	t := table{
 		header: []string{"the executor's overhead", "each"},
@@ -100,7 +100,7 @@ func overhead(ctx context.Context, s *suite) (table, error) {
 	return t, nil
 }
 
-// inExecutor runs jobs on one worker and returns the median of how long all of them take.
+// inExecutor runs jobs on one worker and returns the median time of all of them.
 func inExecutor(ctx context.Context, p executor.Planner, kind, spec string, runs, jobs int) (time.Duration, error) {
 	v := void{ended: make(chan struct{}, jobs)}
 	c := executor.DefaultConfig()
@@ -129,7 +129,7 @@ func inExecutor(ctx context.Context, p executor.Planner, kind, spec string, runs
 	return time.Duration(median(took)), errors.Join(err, e.Stop(context.WithoutCancel(ctx)))
 }
 
-// inLoop runs the tasks of a job one after the other, with nothing around them.
+// inLoop runs the tasks of a job in a loop, without an executor.
 func inLoop(ctx context.Context, p executor.Planner, kind, spec string, runs int) (time.Duration, error) {
 	var local job.Scratch
 	var took []float64

@@ -33,13 +33,13 @@ type record interface {
 	api.Keys
 }
 
-// nobody answers who the nodes are, which nobody asks here.
-type nobody struct{}
+// noNodes is the list of nodes of a server without a cluster.
+type noNodes struct{}
 
 // Nodes implements api.Nodes.
-func (nobody) Nodes(context.Context) ([]job.Node, error) { return nil, nil }
+func (noNodes) Nodes(context.Context) ([]job.Node, error) { return nil, nil }
 
-// serve is a server process whose journal can be replaced by nothing: everything else is what cmd/server wires.
+// serve is a server process that can run without a journal; everything else is as in cmd/server.
 func serve(args []string) error {
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
 	volatile := fs.Bool("volatile", false, "keep the jobs in memory only")
@@ -76,7 +76,7 @@ func serve(args []string) error {
 		return err
 	}
 	handler, err := api.New(api.Config{
-		Executor: exec, Jobs: rec, Log: rec, Keys: rec, Kinds: kinds, Arrays: arrays, Nodes: nobody{}, Stopping: ctx,
+		Executor: exec, Jobs: rec, Log: rec, Keys: rec, Kinds: kinds, Arrays: arrays, Nodes: noNodes{}, Stopping: ctx,
 		Logger: log, Registerer: reg,
 	})
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// small is the job that is submitted where jobs are counted: five numbers to square.
+// small is the job of throughput measurements: five numbers to square.
 const small = `{"kind":"squares","numbers":[1,2,3,4,5]}`
 
 var (
@@ -38,7 +38,7 @@ func (s *suite) side(ctx context.Context, conns int, path string, args ...string
 	return &side{target: t, clients: c}, nil
 }
 
-// round loads the side for a while, and then lets all jobs end.
+// round loads the server for a while, and then waits for all jobs.
 func (x *side) round(ctx context.Context, d time.Duration, count bool) error {
 	got, err := x.load(ctx, postSmall, 202, d)
 	if err != nil {
@@ -54,7 +54,7 @@ func (x *side) round(ctx context.Context, d time.Duration, count bool) error {
 	return nil
 }
 
-// submissions compares submissions that are on disk before they are answered with the same handlers and no journal.
+// submissions compares durable submissions with the same handlers without a journal.
 func submissions(ctx context.Context, s *suite) (table, error) {
 	t := table{
 		header: []string{"connections", "accepted/s, fsync", "accepted/s, no journal", "ratio", "finished/s, fsync", "finished of accepted", "p50, fsync", "p99, fsync", "p50, no journal"},
@@ -113,7 +113,7 @@ func (x *side) end() {
 	x.stop()
 }
 
-// waiting compares waiting for a result with submitting only.
+// waiting compares submitting and waiting for the result with submitting alone.
 func waiting(ctx context.Context, s *suite) (table, error) {
 	t := table{
 		header: []string{"connections", "jobs/s", "POST to result p50", "p99", "POST to 202 p50", "p99", "p50 ratio"},
@@ -152,7 +152,7 @@ func (s *suite) waitAndPlain(ctx context.Context, conns int) (wait, plain sample
 	return wait, plain, nil
 }
 
-// peers sets figures of what people run today beside the same load here.
+// peers compares published figures of other systems with the same load here.
 func peers(ctx context.Context, s *suite) (table, error) {
 	t := table{
 		header: []string{"five-number squares, 64 connections", "accepted/s", "finished/s", "POST to result p50", "on disk before the answer"},

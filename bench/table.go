@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// table is a table of the report, and what is to be said about it.
+// table is a table of the report, with a note.
 type table struct {
 	header []string
 	rows   [][]string
 	note   string
 }
 
-// row adds a row. Rates and counts are rounded to what they are worth, durations to three digits.
+// row adds a row. Rates and counts are rounded to their precision, durations to three digits.
 func (t *table) row(cells ...any) {
 	row := make([]string, len(cells))
 	for i, c := range cells {

@@ -19,7 +19,7 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// target is a server process under measurement, on ports of loopback that it chose.
+// target is a measured server process, on ports of loopback that it chose.
 type target struct {
 	cmd      *exec.Cmd
 	dir      string
@@ -111,7 +111,7 @@ func (t *target) drained(ctx context.Context) (time.Duration, error) {
 	}
 }
 
-// peakMemory is the largest resident set that the process had, in bytes.
+// peakMemory returns the peak resident memory of the process, in bytes.
 func (t *target) peakMemory() (int64, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", t.cmd.Process.Pid))
 	if err != nil {
@@ -126,7 +126,7 @@ func (t *target) peakMemory() (int64, error) {
 	return 0, errors.New("the kernel does not tell VmHWM")
 }
 
-// jobView is what the scenarios read of a job.
+// jobView has the fields of a job that the scenarios read.
 type jobView struct {
 	ID       string `json:"id"`
 	State    string `json:"state"`
@@ -135,7 +135,7 @@ type jobView struct {
 	} `json:"progress"`
 }
 
-// send sends one request on a connection of its own and reads a job. Any answer but the wanted ones is an error.
+// send sends one request on a connection of its own and reads a job. Any other status than the expected ones is an error.
 func (t *target) send(req []byte, want ...int) (jobView, error) {
 	var v jobView
 	w, err := dial(t.api)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// The client is as light as can be: it shares the cores with the server that it measures. A request is bytes made
+// The client uses as little CPU as possible, because it shares the cores with the measured server. A request is bytes made
 // beforehand, an answer is a status and a body, and a connection is one goroutine's.
 
 // wire is one keep-alive HTTP/1.1 connection.
@@ -52,7 +52,7 @@ func (w *wire) roundTrip(req []byte, sink io.Writer) (int, error) {
 
 var errProtocol = errors.New("not an HTTP answer that this client reads")
 
-// answer reads one answer.
+// answer reads one response.
 func (w *wire) answer(sink io.Writer) (int, error) {
 	line, err := w.r.ReadSlice('\n')
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// zeros is a file of a header and then zeros.
+// zeros is a file with a header and then zeros.
 type zeros struct {
 	head string
 	size int64

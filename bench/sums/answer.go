@@ -17,7 +17,7 @@ import (
 	"gather/internal/exactsum"
 )
 
-// answerAll is the process of the kernel and of the loop that everybody writes.
+// answerAll serves requests for the kernel and for a plain loop.
 func answerAll(in io.Reader, out io.Writer) error {
 	d, e := json.NewDecoder(in), json.NewEncoder(out)
 	mem := make(memory)

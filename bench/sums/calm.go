@@ -13,8 +13,8 @@ const (
 	calmTurn  = 2 * time.Second
 )
 
-// calm waits before a turn while something else keeps the processors busy, as far as patience lasts, and counts what
-// came of it: on a machine that does other work too, contenders would else be measured by their luck.
+// calm waits before a turn while other processes keep the processors busy, within the limit of patience, and counts the
+// turns that began on an idle machine. Otherwise contenders would be measured under different load.
 func (l *lab) calm() {
 	limit := calmTurn
 	if l.short {
@@ -40,7 +40,7 @@ func (l *lab) calm() {
 	l.patience -= time.Since(began)
 }
 
-// processors reads how long the processors were busy, and altogether, in the kernel's ticks.
+// processors returns the busy and the total time of the processors, in ticks of the kernel.
 func processors() (busy, total float64, ok bool) {
 	data, err := os.ReadFile("/proc/stat")
 	if err != nil {

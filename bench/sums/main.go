@@ -8,7 +8,7 @@
 // The last writes the tables into sums.md of that directory, and the plots beside it.
 //
 // It builds the real server and submits to it over TCP. All contenders are processes that read the same files and sum in
-// turn, round by round, so that what else the machine does meets all of them; figures are medians. NumPy and Dask are those
+// turn, round by round, so that other load of the machine affects all of them; figures are medians. NumPy and Dask are those
 // of the system's Python (Debian: python3-numpy, python3-dask). Everything stays on 127.0.0.1 and is bounded in count and
 // time.
 package main

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// report is what a run found.
+// report has the figures of a run.
 type report struct {
 	targets, service, axes, statistics, worst, kernels, singles, chunks, identity, columns table
 
@@ -37,7 +37,7 @@ func newReport() *report {
 	}
 }
 
-// target notes a figure that was promised.
+// target adds a figure that has a target.
 func (r *report) target(what string, ours, theirs figure, got, want float64) {
 	verdict := "met"
 	if got < want {

@@ -14,7 +14,7 @@ type contender struct {
 	run  func() (answer, error)
 }
 
-// figure is what a contender showed: the median of its turns, in seconds, and the last value.
+// figure is the result of a contender: the median of its turns, in seconds, and the last value.
 type figure struct {
 	seconds float64
 	hex     string

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// table is a table of the report, and what is to be said about it.
+// table is a table of the report, with a note.
 type table struct {
 	header []string
 	rows   [][]string
