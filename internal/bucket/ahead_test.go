@@ -55,7 +55,7 @@ func TestReadAhead(t *testing.T) {
 	}
 }
 
-// A read ahead that fails harms nobody, and Close ends those in progress.
+// A failed read-ahead does not fail the reader, and Close interrupts those in progress.
 func TestReadAheadFails(t *testing.T) {
 	hang := make(chan struct{})
 	defer close(hang)

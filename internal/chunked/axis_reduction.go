@@ -164,7 +164,7 @@ func (o *axisReduction) cutTasks(want int64, sizes sizes) {
 		width := max(o.innerSize*o.keptSize, 1)
 		few := ceilDiv(min(want, sizes.few), o.batches)
 		short := ceilDiv(positions, max(sizes.longest/width, 1))
-		most := min(positions/sizes.segment, maxPartialBytes/maxEncoded/max(o.Plan.items, 1))
+		most := min(positions/sizes.segment, maxPartialBytes/o.red.needs.maxState()/max(o.Plan.items, 1))
 		o.segments = max(min(max(few, short), most), 1)
 	}
 	o.batchesPerTask = max(o.batches/want, 1)

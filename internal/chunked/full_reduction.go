@@ -10,6 +10,8 @@ type fullReduction struct {
 	// run of memory.
 	ordered bool
 	lastCut int // last axis with several chunks, or 0
+	// stripMost is the maximum number of chunks in a strip.
+	stripMost int64
 }
 
 // taskRange is the work of one task: chunks whole chunks from chunk on or, if chunks is 0, elements lo to hi of the strip
@@ -30,6 +32,7 @@ func newFullReduction(p *Plan, sizes sizes) *fullReduction {
 	target := sizes.target(elements + chunks*chunkWeight)
 	// Strips are read faster as a whole, unless that leaves too few tasks.
 	strip := max(target, min(sizes.longest, elements/sizes.few))
+	c.stripMost = c.stripLimit(strip)
 	cur := newCursor(p.axes)
 	cur.seek(0)
 	var s taskRange

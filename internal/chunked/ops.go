@@ -1,6 +1,7 @@
 package chunked
 
 import (
+	"encoding/binary"
 	"math"
 	"slices"
 	"strconv"
@@ -53,6 +54,15 @@ type needs struct {
 	clean     bool // sums without NaNs
 	positions bool // of the extremes
 	summed    bool // the sums are added elsewhere
+}
+
+// maxState returns the maximum size of an encoded state, in bytes: a sum and, with more, a sum of squares in three parts,
+// counts and extremes.
+func (n *needs) maxState() int64 {
+	if n.more {
+		return 4*maxEncoded + 6*binary.MaxVarintLen64 + 16
+	}
+	return maxEncoded
 }
 
 func (n *needs) add(o Op) {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"gather/internal/chunked"
+	"gather/internal/npy"
 )
 
 // finePlans has plans for every type of partial.
@@ -296,6 +297,40 @@ func TestResultsThatAreNotMerged(t *testing.T) {
 		}
 		if !slices.Equal(items[1], items[0]) {
 			t.Errorf("%+v: got items %q, want %q", test, items[1], items[0])
+		}
+	}
+}
+
+// The partials of strips, which have a state for each chunk, are bounded for arrays of any size.
+func TestStripsAreBounded(t *testing.T) {
+	for _, test := range []struct {
+		shape  []int64
+		chunks string
+	}{
+		{[]int64{8192, 8192}, "[1000,1000]"},
+		{[]int64{1 << 20, 1 << 17}, "[1048576,100]"},
+		{[]int64{10_000_000, 100_000}, "[1000000,100]"},
+	} {
+		h := npy.Header{Type: npy.Type{Kind: 'f', Size: 8}, Shape: test.shape, Offset: 128}
+		a, errs := parseArray([]byte(`{"source":"npy","name":"a","chunks":`+test.chunks+`}`), chunked.Options{
+			Open: func(chunked.Ref) (chunked.Stored, error) { return chunked.Stored{Header: h}, nil },
+		})
+		if len(errs) > 0 {
+			t.Fatal(errs)
+		}
+		for _, ops := range []string{"sum", "var"} {
+			r, err := parseOps(a, reductionCase{Axis: []byte("null")}, ops)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := chunked.NewPlan(a, r, chunked.DefaultLimits())
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Tasks of whole chunks have one state each, which is tens of bytes.
+			if bytes := (p.States() - int64(p.Tasks())) * 277; bytes > 64<<20 {
+				t.Errorf("%s of %v, chunks %s: partials of %d bytes, want at most 64 MiB", ops, test.shape, test.chunks, bytes)
+			}
 		}
 	}
 }

@@ -9,6 +9,13 @@ import "context"
 // stripChunks is the maximum number of chunks in a strip.
 const stripChunks = 256
 
+// stripLimit returns the number of chunks in a strip whose parts, of size elements each, keep the partials of the job
+// within their bound.
+func (c *fullReduction) stripLimit(size int64) int64 {
+	parts := max(c.array.Elements()/size, 1)
+	return max(min(stripChunks, maxPartialBytes/c.red.needs.maxState()/parts), 1)
+}
+
 // strip returns the number of chunks, at most left, of the strip that begins at cur.
 func (c *fullReduction) strip(cur *cursor, left int64) int64 {
 	if _, stored := c.array.source.(*file); !stored || c.ordered {
@@ -17,7 +24,7 @@ func (c *fullReduction) strip(cur *cursor, left int64) int64 {
 	ax, at := &c.axes[c.lastCut], cur.idx[c.lastCut]
 	element := c.strides[c.lastCut] * int64(c.array.DType().Size())
 	n := int64(1)
-	for most := min(left, ax.n-at, stripChunks); n < most; n++ {
+	for most := min(left, ax.n-at, c.stripMost); n < most; n++ {
 		if (ax.start(at+n+1)-ax.start(at))*element > scratchBytes {
 			break
 		}

@@ -52,7 +52,8 @@ func (s *Squares) Variance(sum *Accumulator, n, ddof int64) Statistic {
 		return Statistic{special: math.Inf(1)}
 	}
 	den := big.NewInt(n)
-	return Statistic{num: distances, den: den.Mul(den, big.NewInt(n-ddof)), exp: exp}
+	rest := new(big.Int).Sub(den, big.NewInt(ddof)) // beyond 64 bits for an extreme ddof
+	return Statistic{num: distances, den: den.Mul(den, rest), exp: exp}
 }
 
 // Sum returns the sum of squares.

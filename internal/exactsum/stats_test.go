@@ -186,6 +186,7 @@ func TestSpecialStatistics(t *testing.T) {
 		{x: []float64{1}, ddof: 1, mean: 1, variance: nan, sumOfSquares: 1},
 		{x: []float64{1, 3}, ddof: 2, mean: 2, variance: inf, sumOfSquares: 10},
 		{x: []float64{1, 3}, ddof: 5, mean: 2, variance: inf, sumOfSquares: 10},
+		{x: []float64{1, 3}, ddof: math.MinInt64, mean: 2, variance: 2 / 0x1p63, sumOfSquares: 10},
 		{x: []float64{inf, 1}, mean: inf, variance: nan, sumOfSquares: inf},
 		{x: []float64{inf, -inf}, mean: nan, variance: nan, sumOfSquares: inf},
 		{x: []float64{nan, 1}, mean: nan, variance: nan, sumOfSquares: nan},

@@ -53,7 +53,7 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// Cancelled is told only when the work has stopped.
+// A job is cancelled only when its work has stopped.
 func TestCancelIsAcknowledged(t *testing.T) {
 	onBothSources(t, func(c *executor.Config) { c.Planner = stubborn{} }, func(t *testing.T, e *executor.Executor, l source) {
 		id := submit(t, e, fakePlan{Tasks: 1})

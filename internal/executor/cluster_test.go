@@ -182,7 +182,7 @@ func TestClusterFailures(t *testing.T) {
 	}
 }
 
-// Cancelled is told when the work has stopped on all nodes; what waits stops at once.
+// A job is cancelled when its work has stopped on all nodes; tasks that wait on a timer stop immediately.
 func TestClusterCancel(t *testing.T) {
 	for _, tt := range []struct {
 		name string
