@@ -140,12 +140,18 @@ func (p *Plan) itemIndex(i int64) int64 {
 	if !p.array.fortran {
 		return i
 	}
-	// The last axis in memory is the first of the array, with the most significant digit.
+	return reversedIndex(p.numbers, i)
+}
+
+// reversedIndex returns the C-order index, in an array with the axes of shape in reverse order, of the element with index
+// i in shape. So it converts between the memory order and the C order of a Fortran-ordered array.
+func reversedIndex(shape Shape, i int64) int64 {
+	// The last axis of shape has the most significant digit.
 	index, weight := int64(0), int64(1)
-	for _, n := range p.numbers {
+	for _, n := range shape {
 		weight *= n
 	}
-	for _, n := range slices.Backward(p.numbers) {
+	for _, n := range slices.Backward(shape) {
 		weight /= n
 		index += i % n * weight
 		i /= n

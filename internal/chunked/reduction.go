@@ -3,7 +3,6 @@ package chunked
 import (
 	"math"
 	"math/bits"
-	"slices"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -136,17 +135,7 @@ func (r *Reduction) position(off int64) int64 {
 	case !r.fortran:
 		return off
 	}
-	// The dims are those of the array, reversed.
-	index, weight := int64(0), int64(1)
-	for _, d := range r.dims {
-		weight *= d
-	}
-	for _, d := range slices.Backward(r.dims) {
-		weight /= d
-		index += off % d * weight
-		off /= d
-	}
-	return index
+	return reversedIndex(r.dims, off)
 }
 
 // earlier reports whether the element at offset a is before the one at b in C order.

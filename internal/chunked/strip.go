@@ -34,10 +34,10 @@ func (c *fullReduction) strip(cur *cursor, left int64) int64 {
 
 // box returns the box of the n chunks from cur on.
 func (c *fullReduction) box(cur *cursor, n int64) cursor {
-	box, ax := *cur, &c.axes
+	box := *cur
 	if n > 1 {
-		last := &(*ax)[c.lastCut]
-		box.ext[c.lastCut] = last.start(cur.idx[c.lastCut]+n) - last.start(cur.idx[c.lastCut])
+		ax, at := &c.axes[c.lastCut], cur.idx[c.lastCut]
+		box.ext[c.lastCut] = ax.start(at+n) - ax.start(at)
 	}
 	return box
 }
