@@ -17,7 +17,7 @@ import (
 type dependencies struct {
 	// inside are the packages of this module.
 	inside []string
-	// outside are modules or packages of others; nil is any that is nobody's own.
+	// outside are modules or packages of others; nil is any that no package owns.
 	outside []string
 }
 

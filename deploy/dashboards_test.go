@@ -141,7 +141,7 @@ func ofAllInstances(name string) bool {
 var countPanels = []string{"Resumed jobs"}
 
 func lintTarget(p *panel, target target, fault report) {
-	const window = 290*time.Second + 7*time.Millisecond // nobody would write that
+	const window = 290*time.Second + 7*time.Millisecond // no query has this window
 	// The variables stand where a regular expression does: they must be anything but what they are.
 	expr := strings.ReplaceAll(target.Expr, "$__rate_interval", fmt.Sprintf("%dms", window.Milliseconds()))
 	if p.Type == "table" { // a table may count over the time that the dashboard shows

@@ -165,7 +165,7 @@ func (l *load) batch(jobs int, kind, state, spec string) []jobView {
 	return answer.Jobs
 }
 
-// A depth is how many jobs wait to start, as the place of the last one tells.
+// A depth is the number of jobs that wait to start: the queue position of the last one.
 type depth struct {
 	at, received time.Time // of the request and its response
 	value        float64

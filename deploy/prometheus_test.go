@@ -158,7 +158,7 @@ func (p *prometheus) value(t *testing.T, expr string, at time.Time) float64 {
 	return found[0].last()
 }
 
-// until waits until an expression has a result, and tells when.
+// until waits until an expression has a result, and returns the time.
 func (p *prometheus) until(t *testing.T, expr string) time.Time {
 	t.Helper()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {

@@ -47,7 +47,7 @@ func (l *lab) rounds(n int, contenders ...contender) ([]figure, error) {
 			}
 			figures[i].hex = a.Hex
 		}
-		slices.Reverse(order) // so that nobody always comes behind the same
+		slices.Reverse(order) // so that no contender always follows the same one
 	}
 	for i := range figures {
 		figures[i].seconds = median(took[i])

@@ -12,7 +12,7 @@ import (
 	"gather/internal/job"
 )
 
-// void is a journal that keeps nothing and tells when a job has ended.
+// void is a journal that stores nothing and signals the end of each job.
 type void struct{ ended chan struct{} }
 
 func (void) Get(context.Context, string, job.ID) (job.Job, error) { return job.Job{}, job.ErrNotFound }

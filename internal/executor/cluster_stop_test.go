@@ -113,7 +113,7 @@ func TestClusterStopWaitsForAppends(t *testing.T) {
 	}
 }
 
-// A log that takes nothing holds a stop up no longer than its grace.
+// A stop ends with its grace, although the log blocks.
 func TestClusterStopWhileTheLogBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeCluster(t)

@@ -94,7 +94,7 @@ func TestStopGrace(t *testing.T) {
 	})
 }
 
-// A journal that takes nothing holds a stop up no longer than its grace, whoever waits for it.
+// A stop ends with its grace, although the journal blocks and jobs wait for it.
 func TestStopWhileTheJournalBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeJournal(t)
