@@ -104,7 +104,7 @@ func (r *importRunner) Job(view job.Job, spec []byte, log job.LogSeq) error {
 
 func sizeOf(e job.Event) int {
 	switch e := e.(type) {
-	case job.Advanced:
+	case job.TaskProgress:
 		return 64 + e.Items.Size() + len(e.Partial)
 	case job.Finished:
 		return 64 + e.Items.Size() + 2*(len(e.Result)+len(e.Details))

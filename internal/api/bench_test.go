@@ -39,7 +39,7 @@ func (i *idle) Log(_ context.Context, _ job.ID, after uint64, _ int) ([]job.LogR
 	if after >= i.job.Seq-1 {
 		return []job.LogRecord{{Seq: i.job.Seq, Event: job.Finished{State: job.Succeeded, At: i.job.FinishedAt}}}, nil
 	}
-	return []job.LogRecord{{Seq: after + n, Event: job.Advanced{Items: i.block}}}, nil
+	return []job.LogRecord{{Seq: after + n, Event: job.TaskProgress{Items: i.block}}}, nil
 }
 
 func (i *idle) ItemsByIndex(context.Context, job.ID, int64, int) ([]job.Item, error) { return nil, nil }

@@ -44,7 +44,7 @@ func TestCancelOfEndingJob(t *testing.T) {
 	}{
 		{"ends", job.Finished{State: job.Succeeded}, 200, api.StateSucceeded, time.Second},
 		{"is cancelled", job.CancelRequested{}, 202, api.StateCancelling, time.Second},
-		{"does not end", job.Advanced{}, 503, "", 5 * time.Second},
+		{"does not end", job.TaskProgress{}, 503, "", 5 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // time is the subject

@@ -475,7 +475,7 @@ func TestStreamTiming(t *testing.T) {
 				time.Sleep(40 * time.Second)
 				s.apply(job.Started{At: time.Now()})
 				for range 100 { // in a second
-					s.apply(job.Advanced{Completed: 1})
+					s.apply(job.TaskProgress{Completed: 1})
 					time.Sleep(10 * time.Millisecond)
 				}
 				time.Sleep(2 * time.Second)

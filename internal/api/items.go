@@ -8,7 +8,7 @@ const logPage = 16384
 // itemsOf returns an event's block of items and the seq before the first item.
 func itemsOf(r *job.LogRecord) (block *job.Items, before uint64) {
 	switch e := r.Event.(type) {
-	case job.Advanced:
+	case job.TaskProgress:
 		return &e.Items, r.Seq - uint64(e.Items.Len())
 	case job.Finished:
 		return &e.Items, r.Seq - 1 - uint64(e.Items.Len())

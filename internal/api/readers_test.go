@@ -29,7 +29,7 @@ type decodingLog struct{ *journaltest.Volatile }
 func (l decodingLog) Log(ctx context.Context, id job.ID, after uint64, limit int) ([]job.LogRecord, error) {
 	records, err := l.Volatile.Log(ctx, id, after, limit)
 	for i, r := range records {
-		if e, ok := r.Event.(job.Advanced); ok {
+		if e, ok := r.Event.(job.TaskProgress); ok {
 			var items job.Items
 			for k := range e.Items.Len() {
 				it := e.Items.At(k)
@@ -115,7 +115,7 @@ func newLargeJob(t *testing.T) *largeJob {
 		job.Started{At: at},
 	}
 	for first := 0; first < largeItems; first += itemsEvent {
-		e := job.Advanced{Task: first / itemsEvent, Done: true, Completed: itemsEvent}
+		e := job.TaskProgress{Task: first / itemsEvent, Done: true, Completed: itemsEvent}
 		for i := first; i < first+itemsEvent; i++ {
 			e.Items.Add(int64(i), bytes.Repeat([]byte{'1' + byte(i%9)}, largeItem), 0)
 		}

@@ -139,7 +139,7 @@ func TestValuesOfFailedItems(t *testing.T) {
 	var items job.Items
 	items.AddError(2, "it broke", 0)
 	items.Add(0, []byte("7"), 0)
-	s.apply(job.Advanced{Items: items, Completed: 1, Failed: 1})
+	s.apply(job.TaskProgress{Items: items, Completed: 1, Failed: 1})
 	var late job.Items
 	late.Add(1, []byte(`"8"`), 0)
 	s.apply(job.Finished{State: job.Succeeded, At: time.Now(), Items: late, Completed: 1})

@@ -102,7 +102,7 @@ func (c *Cluster) applyBatch(ctx context.Context, next appliedIndex, at time.Tim
 	if err != nil {
 		c.met.reject(err)
 		if submits {
-			metadata = append(metadata, c.recordRejected(job.Dropped{Seq: next.seq, Index: next.n}))
+			metadata = append(metadata, c.recordRejected(job.Rejected{Seq: next.seq, Index: next.n}))
 		}
 		if err := c.replica.ApplyReplicated(ctx, job.Batch{}, append(metadata, next.metadata())...); err != nil {
 			return err

@@ -296,7 +296,7 @@ func TestPendingBytes(t *testing.T) {
 	var refused error
 	fill := func(ctx context.Context) error {
 		return a.Append(ctx, job.Batch{Entries: []job.Entry{{ID: id, Events: []job.Event{
-			job.Advanced{Partial: make([]byte, 30_000)},
+			job.TaskProgress{Partial: make([]byte, 30_000)},
 		}}}, Done: func(err error) { done <- err }})
 	}
 	n := 0

@@ -85,7 +85,7 @@ func TestCancelRunning(t *testing.T) {
 		f.want(lease.Start(t.Context()), job.ErrTransition)
 	}
 	// The progress of a task before the cancel is kept.
-	f.ok(appendLease(t.Context(), leases[1], job.Advanced{Task: leases[1].Task, Completed: 7}))
+	f.ok(appendLease(t.Context(), leases[1], job.TaskProgress{Task: leases[1].Task, Completed: 7}))
 	leases[0].End()
 	f.catchUp(a, c) // a has left the job, and c has applied that
 	if s := c.get(id).State; s != job.Cancelling {

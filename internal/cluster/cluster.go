@@ -57,7 +57,7 @@ type Cluster struct {
 	appliedMu      sync.Mutex
 	lastApplied    uint64        // last applied message
 	appliedTime    time.Time     // the log's time at lastApplied
-	rejected       []job.Dropped // rejected submissions that are still in the log
+	rejected       []job.Rejected // rejected submissions that are still in the log
 	appliedChanged chan struct{}
 	lag            atomic.Int64
 

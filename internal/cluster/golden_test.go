@@ -37,7 +37,7 @@ func writeGolden(t *testing.T) (messages string, ids []job.ID) {
 	items.Add(0, []byte("0"), time.Millisecond)
 	items.AddError(1, "not now", time.Millisecond)
 	running := submit()
-	f.ok(a.events(running, job.Started{At: a.Now()}, job.Advanced{Task: 0, Done: true, Completed: 1, Failed: 1, Items: items, Partial: []byte{1}}))
+	f.ok(a.events(running, job.Started{At: a.Now()}, job.TaskProgress{Task: 0, Done: true, Completed: 1, Failed: 1, Items: items, Partial: []byte{1}}))
 	for _, reason := range job.FailureReasons() {
 		id := submit()
 		f.ok(a.events(id, job.Started{At: a.Now()}, job.Finished{At: a.Now(), State: job.Failed, Failure: &job.Failure{Reason: reason, Detail: "why"}}))

@@ -85,7 +85,7 @@ func (c *Cluster) addImported(p *job.Proposal, seq uint64) []journal.Metadata {
 	}
 	s := &jobState{job: p.View, seq: seq, movedAt: now, started: c.clock.ago(p.View.StartedAt)}
 	for _, ev := range p.Log {
-		if a, ok := ev.(job.Advanced); ok {
+		if a, ok := ev.(job.TaskProgress); ok {
 			c.state.applyAdvanced(s, &a)
 		}
 	}

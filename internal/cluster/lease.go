@@ -281,7 +281,7 @@ func (h *taskLease) Append(ctx context.Context, done func(error), events ...job.
 	task := false
 	for _, ev := range events {
 		switch ev := ev.(type) {
-		case job.Advanced:
+		case job.TaskProgress:
 			steps++
 			task = task || ev.Done
 		case job.Finished:

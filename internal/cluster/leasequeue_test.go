@@ -139,8 +139,8 @@ func TestLeaseReturned(t *testing.T) {
 		t.Errorf("started, the job is %v", lease.Job.State)
 	}
 	f.ok(lease.Start(t.Context()))
-	f.ok(appendLease(t.Context(), lease, job.Advanced{Task: 0, Completed: 5}))
-	f.ok(appendLease(t.Context(), lease, job.Advanced{Task: 0, Completed: 6}))
+	f.ok(appendLease(t.Context(), lease, job.TaskProgress{Task: 0, Completed: 5}))
+	f.ok(appendLease(t.Context(), lease, job.TaskProgress{Task: 0, Completed: 6}))
 	lease.End()
 	leases := map[int]*job.Lease{}
 	for range 2 {
@@ -156,7 +156,7 @@ func TestLeaseReturned(t *testing.T) {
 	steps := 0
 	for r, err := range leases[0].Log(t.Context()) {
 		f.ok(err)
-		if ev, ok := r.Event.(job.Advanced); ok && ev.Task == 0 {
+		if ev, ok := r.Event.(job.TaskProgress); ok && ev.Task == 0 {
 			steps++
 		}
 	}
@@ -187,7 +187,7 @@ func TestNodeDies(t *testing.T) {
 	a.work(1, nil)
 	busy := a.work(3, func(ctx context.Context, lease *job.Lease) error {
 		if err := lease.Start(ctx); err == nil {
-			_ = appendLease(ctx, lease, job.Advanced{Task: lease.Task})
+			_ = appendLease(ctx, lease, job.TaskProgress{Task: lease.Task})
 		}
 		held.Done()
 		<-ctx.Done()
@@ -218,14 +218,14 @@ func TestNodeIsPaused(t *testing.T) {
 	id := a.submit(2)
 	lease := a.lease()
 	f.ok(lease.Start(t.Context()))
-	f.ok(appendLease(t.Context(), lease, job.Advanced{Task: lease.Task, Completed: 1}))
+	f.ok(appendLease(t.Context(), lease, job.TaskProgress{Task: lease.Task, Completed: 1}))
 	p.Pause()
 	b.work(1, nil)
 	if j := b.waitEnded(id); j.State != job.Succeeded {
 		t.Errorf("the job is %v", j.State)
 	}
 	refused := make(chan error, 1)
-	f.ok(lease.Append(t.Context(), func(err error) { refused <- err }, job.Advanced{Task: lease.Task, Done: true, Completed: 100}))
+	f.ok(lease.Append(t.Context(), func(err error) { refused <- err }, job.TaskProgress{Task: lease.Task, Done: true, Completed: 100}))
 	p.Resume()
 	f.want(<-refused, job.ErrTransition)
 	select {

@@ -82,7 +82,7 @@ func (c *Cluster) load(ctx context.Context, streamID string) (err error) {
 			if err != nil {
 				return err
 			}
-			if a, ok := r.Event.(job.Advanced); ok {
+			if a, ok := r.Event.(job.TaskProgress); ok {
 				c.state.applyAdvanced(s, &a)
 			}
 		}

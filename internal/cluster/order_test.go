@@ -98,12 +98,12 @@ func (f *testCluster) proposeRandom(rng *rand.Rand, steps int, ids []job.ID, nod
 					case 2:
 						err = n.events(id, job.Started{At: now})
 					case 3, 4:
-						err = n.events(id, job.Advanced{Task: r.IntN(3), Done: r.IntN(2) == 0, Completed: 1, Partial: []byte("p")})
+						err = n.events(id, job.TaskProgress{Task: r.IntN(3), Done: r.IntN(2) == 0, Completed: 1, Partial: []byte("p")})
 					case 5:
 						// An atomic batch of two jobs.
 						err = n.append(job.Batch{Entries: []job.Entry{
-							{ID: id, Events: []job.Event{job.Started{At: now}, job.Advanced{Completed: 1}}},
-							{ID: pick(r), Events: []job.Event{job.Advanced{Completed: 1}}},
+							{ID: id, Events: []job.Event{job.Started{At: now}, job.TaskProgress{Completed: 1}}},
+							{ID: pick(r), Events: []job.Event{job.TaskProgress{Completed: 1}}},
 						}})
 					case 6:
 						err = n.events(id, job.Finished{At: now, State: []job.State{job.Succeeded, job.Failed, job.Cancelled}[r.IntN(3)]})

@@ -76,7 +76,7 @@ func TestNoServers(t *testing.T) {
 			t.Errorf("without servers: got the result %v of an append, want none", err)
 		}
 		done <- err
-	}, job.Advanced{Task: lease.Task, Done: true, Completed: 1}))
+	}, job.TaskProgress{Task: lease.Task, Done: true, Completed: 1}))
 	servers.Store(true)
 	f.s.RestartAll()
 	select {

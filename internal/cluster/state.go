@@ -315,7 +315,7 @@ func (t *state) check(p *job.Proposal) (map[job.ID]job.Job, error) {
 				if ev.Job.ID != e.ID {
 					return nil, transition("job %s submitted as %s", ev.Job.ID, e.ID)
 				}
-			case job.Advanced:
+			case job.TaskProgress:
 				if g.Task >= 0 {
 					steps := 0
 					if s != nil {
@@ -371,7 +371,7 @@ func (t *state) apply(p *job.Proposal, author string, updated map[job.ID]job.Job
 				}
 				t.jobs[e.ID] = s
 				t.count(s, +1)
-			case job.Advanced:
+			case job.TaskProgress:
 				t.applyAdvanced(s, &ev)
 			case job.CancelRequested:
 				t.setEnding(s, job.Finished{State: job.Cancelled}, now)
@@ -399,7 +399,7 @@ func (t *state) apply(p *job.Proposal, author string, updated map[job.ID]job.Job
 	t.signal()
 }
 
-func (t *state) applyAdvanced(s *jobState, ev *job.Advanced) {
+func (t *state) applyAdvanced(s *jobState, ev *job.TaskProgress) {
 	if ev.Done {
 		s.setDone(ev.Task)
 		return

@@ -334,7 +334,7 @@ func perform(ctx context.Context, t *job.Lease) error {
 	if t.Task == job.Reduction || t.Job.Tasks == 0 {
 		return appendLease(ctx, t, job.Finished{At: time.Now().UTC(), State: job.Succeeded, Result: []byte("1")})
 	}
-	return appendLease(ctx, t, job.Advanced{Task: t.Task, Done: true, Completed: 1})
+	return appendLease(ctx, t, job.TaskProgress{Task: t.Task, Done: true, Completed: 1})
 }
 
 // workers run the tasks of a node.
@@ -395,7 +395,7 @@ func (n *node) checkLog(id job.ID) job.Job {
 		switch ev := r.Event.(type) {
 		case job.Started:
 			starts++
-		case job.Advanced:
+		case job.TaskProgress:
 			if ev.Done {
 				tasks[ev.Task]++
 			}

@@ -33,11 +33,11 @@ const (
 // A trimmed is the record of a trim.
 type trimmed struct {
 	job.Proposal
-	rejected map[job.Dropped]bool
+	rejected map[job.Rejected]bool
 }
 
 func (t *trimmed) rejects(at appliedIndex) bool {
-	return t.rejected[job.Dropped{Seq: at.seq, Index: at.n}]
+	return t.rejected[job.Rejected{Seq: at.seq, Index: at.n}]
 }
 
 // lastTrim reads the last record; nil if the log was never trimmed. A later trim removes the parts of this record, so a
@@ -73,7 +73,7 @@ func (c *Cluster) readTrim(ctx context.Context, stream jetstream.Stream, msg *je
 	if err != nil {
 		return nil, err
 	}
-	t := &trimmed{Proposal: p, rejected: make(map[job.Dropped]bool, len(p.Dropped))}
+	t := &trimmed{Proposal: p, rejected: make(map[job.Rejected]bool, len(p.Dropped))}
 	t.add(&p)
 	if p.What == job.ProposeLargeTrim {
 		if err := t.readParts(ctx, stream, c.trimPartSubject(), msg.Sequence); err != nil {
@@ -134,18 +134,18 @@ func (c *Cluster) trimSubject() string     { return c.cfg.Prefix + ".log." + tri
 func (c *Cluster) trimPartSubject() string { return c.cfg.Prefix + ".log." + trimPartAuthor }
 
 // recordRejected records that a submission was rejected, and returns the metadata for the replica.
-func (c *Cluster) recordRejected(d job.Dropped) journal.Metadata {
+func (c *Cluster) recordRejected(d job.Rejected) journal.Metadata {
 	c.appliedMu.Lock()
 	defer c.appliedMu.Unlock()
 	c.rejected = append(c.rejected, d)
 	return rejectedMetadata(d, []byte{})
 }
 
-func rejectedMetadata(d job.Dropped, value []byte) journal.Metadata {
+func rejectedMetadata(d job.Rejected, value []byte) journal.Metadata {
 	return journal.Metadata{Name: fmt.Sprintf("%s%016x/%x", metaRejected, d.Seq, d.Index), Value: value}
 }
 
-func parseRejected(name string) (d job.Dropped, err error) {
+func parseRejected(name string) (d job.Rejected, err error) {
 	_, err = fmt.Sscanf(strings.TrimPrefix(name, metaRejected), "%x/%x", &d.Seq, &d.Index)
 	return d, err
 }
@@ -246,7 +246,7 @@ func (c *Cluster) applyTrim(ctx context.Context, next appliedIndex, p *job.Propo
 	metadata = append(metadata, c.state.ages.metadata()...)
 	c.state.mu.Unlock()
 	c.appliedMu.Lock()
-	c.rejected = slices.DeleteFunc(c.rejected, func(d job.Dropped) bool {
+	c.rejected = slices.DeleteFunc(c.rejected, func(d job.Rejected) bool {
 		gone := d.Seq < p.First
 		if gone {
 			metadata = append(metadata, rejectedMetadata(d, nil))

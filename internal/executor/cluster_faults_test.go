@@ -48,7 +48,7 @@ func (s *stagesTask) Step(_ context.Context, now time.Time, _ *job.Scratch) (job
 		step.Items.Add(int64(5*s.i+done), []byte("1"), 0)
 		step.Completed++
 	}
-	s.r.Steps = append(s.r.Steps, job.Advanced{Items: step.Items})
+	s.r.Steps = append(s.r.Steps, job.TaskProgress{Items: step.Items})
 	if done == 5 {
 		step.Partial = []byte{1}
 	} else {

@@ -234,7 +234,7 @@ func (h *clusterLease) addLog(ctx context.Context, r job.Reducer) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errLog, err)
 		}
-		a, ok := rec.Event.(job.Advanced)
+		a, ok := rec.Event.(job.TaskProgress)
 		switch {
 		case !ok || !a.Done:
 			continue

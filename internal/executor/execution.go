@@ -48,7 +48,7 @@ type jobExecution struct {
 	// finished has the tasks that were done before a recovery, and steps the recorded steps of the others. Both are nil for
 	// a job that was not recovered, and do not change after recovery.
 	finished  []bool
-	steps     map[int][]job.Advanced
+	steps     map[int][]job.TaskProgress
 	results   int64 // bytes of results and partials so far
 	completed int64 // items that no longer wait
 

@@ -128,7 +128,7 @@ func (r *fakeCluster) give(m *fakeNode, msg message) {
 	h := &fakeLease{m: m, s: s, msg: msg}
 	h.turn = &job.Lease{Job: s.view, Spec: s.spec, Task: msg.task, Context: s.ctx, LeaseHandle: h}
 	for _, rec := range s.log {
-		if a, ok := rec.Event.(job.Advanced); ok && a.Task == msg.task {
+		if a, ok := rec.Event.(job.TaskProgress); ok && a.Task == msg.task {
 			h.turn.Resumed = true
 		}
 	}
@@ -169,7 +169,7 @@ func (r *fakeCluster) apply(s *fakeJob, events ...job.Event) error {
 	}
 	s.view, s.log = view, log
 	for _, ev := range events {
-		if a, ok := ev.(job.Advanced); ok && a.Done {
+		if a, ok := ev.(job.TaskProgress); ok && a.Done {
 			if s.done[a.Task] {
 				r.t.Errorf("task %d is done twice", a.Task)
 			}
@@ -320,7 +320,7 @@ func (r *fakeCluster) items(id job.ID) []int64 {
 	defer r.mu.Unlock()
 	var all []int64
 	for _, rec := range r.jobs[id].log {
-		if a, ok := rec.Event.(job.Advanced); ok {
+		if a, ok := rec.Event.(job.TaskProgress); ok {
 			for _, item := range a.Items.All() {
 				all = append(all, item.Index)
 			}

@@ -147,7 +147,7 @@ func (l *fakeJournal) tasksDone(id job.ID) []int {
 	defer l.mu.Unlock()
 	var tasks []int
 	for _, r := range l.jobs[id].log {
-		if a, ok := r.Event.(job.Advanced); ok && a.Done {
+		if a, ok := r.Event.(job.TaskProgress); ok && a.Done {
 			tasks = append(tasks, a.Task)
 		}
 	}

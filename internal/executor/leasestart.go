@@ -36,7 +36,7 @@ func (h *clusterLease) startTask(ctx context.Context, task int) (resume job.Resu
 		if err != nil {
 			return resume, fmt.Errorf("%w: %w", errLog, err)
 		}
-		a, ok := rec.Event.(job.Advanced)
+		a, ok := rec.Event.(job.TaskProgress)
 		switch {
 		case !ok || a.Task != task:
 		case a.Done:

@@ -99,8 +99,8 @@ func (p *plannedJob) timedOut() *job.Failure {
 }
 
 // advanced returns the event of a step, and whether it has to be recorded.
-func advanced(task int, step *job.Step) (job.Advanced, bool) {
-	a := job.Advanced{
+func advanced(task int, step *job.Step) (job.TaskProgress, bool) {
+	a := job.TaskProgress{
 		Task: task, Done: step.ResumeAt.IsZero(), Completed: step.Completed, Failed: step.Failed, Bytes: step.Bytes,
 		Items: step.Items, Partial: step.Partial,
 	}

@@ -57,12 +57,12 @@ func (e *Executor) resume(ctx context.Context, j job.Job, spec []byte, log job.L
 	x.due = x.due.Add(-e.cfg.Journal.Elapsed(j.CreatedAt))
 	x.completed = j.Progress.Completed
 	x.finished = make([]bool, x.size.Tasks)
-	x.steps = make(map[int][]job.Advanced)
+	x.steps = make(map[int][]job.TaskProgress)
 	for rec, err := range log {
 		if err != nil {
 			return nil, err
 		}
-		a, ok := rec.Event.(job.Advanced)
+		a, ok := rec.Event.(job.TaskProgress)
 		if !ok || planErr != nil {
 			continue
 		}

@@ -151,7 +151,7 @@ func (e *encoder) event(ev Event) {
 		e.b = appendTime(append(e.b, tagSubmitted), ev.Job.CreatedAt)
 	case Started:
 		e.b = appendTime(append(e.b, tagStarted), ev.At)
-	case Advanced:
+	case TaskProgress:
 		e.needs(ev.Items.format())
 		dst := appendUint(append(e.b, tagAdvanced), uint64(ev.Task))
 		dst = appendBool(dst, ev.Done)
@@ -183,7 +183,7 @@ func DecodeEvents(data []byte) ([]Event, error) {
 		case tagStarted:
 			e = Started{At: r.time()}
 		case tagAdvanced:
-			a := Advanced{Task: r.count(), Done: r.bool(), Completed: r.int(), Failed: r.int(), Bytes: r.int()}
+			a := TaskProgress{Task: r.count(), Done: r.bool(), Completed: r.int(), Failed: r.int(), Bytes: r.int()}
 			a.Items, a.Partial = r.items(), r.bytes()
 			e = a
 		case tagCancelRequested:

@@ -21,7 +21,7 @@ func EventBytes(e Event) int {
 	switch e := e.(type) {
 	case Submitted:
 		n += 512 + len(e.Spec)
-	case Advanced:
+	case TaskProgress:
 		n += e.Items.Size() + len(e.Partial)
 	case Finished:
 		n += e.Items.Size() + 2*(len(e.Result)+len(e.Details))
@@ -44,8 +44,8 @@ type Submitted struct {
 // Started records that the first task was assigned.
 type Started struct{ At time.Time }
 
-// Advanced records the progress of a task after a step.
-type Advanced struct {
+// TaskProgress records the progress of a task after a step.
+type TaskProgress struct {
 	Task int
 	// Done is true when the task is finished; otherwise this is a checkpoint.
 	Done bool
@@ -77,7 +77,7 @@ type Finished struct {
 func (Submitted) seqs() uint64       { return 1 }
 func (Started) seqs() uint64         { return 1 }
 func (CancelRequested) seqs() uint64 { return 1 }
-func (e Advanced) seqs() uint64      { return max(1, uint64(e.Items.Len())) }
+func (e TaskProgress) seqs() uint64      { return max(1, uint64(e.Items.Len())) }
 
 // seqs counts the items, and the event itself.
 func (e Finished) seqs() uint64 { return uint64(e.Items.Len()) + 1 }
@@ -86,7 +86,7 @@ func (e Finished) seqs() uint64 { return uint64(e.Items.Len()) + 1 }
 // and its details.
 func ResultBytes(e Event) int64 {
 	switch e := e.(type) {
-	case Advanced:
+	case TaskProgress:
 		return int64(e.Items.Size() + len(e.Partial))
 	case Finished:
 		return int64(e.Items.Size() + len(e.Result) + len(e.Details))
@@ -100,7 +100,7 @@ func ResultBytes(e Event) int64 {
 //	event            valid in                       next state
 //	Submitted        (no job)                       queued
 //	Started          queued                         running
-//	Advanced         running, cancelling            unchanged
+//	TaskProgress     running, cancelling            unchanged
 //	CancelRequested  queued, running                cancelling
 //	Finished         queued, running, cancelling    succeeded | failed | cancelled
 //
@@ -118,7 +118,7 @@ func Apply(j Job, e Event) (Job, error) {
 			return bad()
 		}
 		j.State, j.StartedAt = Running, e.At
-	case Advanced:
+	case TaskProgress:
 		if j.State != Running && j.State != Cancelling || e.Done && j.TasksDone == j.Tasks {
 			return bad()
 		}

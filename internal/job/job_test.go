@@ -42,7 +42,7 @@ func TestApply(t *testing.T) {
 	}{
 		{"submitted", sub, map[job.State]job.State{0: job.Queued}},
 		{"started", job.Started{At: at}, map[job.State]job.State{job.Queued: job.Running}},
-		{"advanced", job.Advanced{Done: true}, map[job.State]job.State{job.Running: job.Running, job.Cancelling: job.Cancelling}},
+		{"advanced", job.TaskProgress{Done: true}, map[job.State]job.State{job.Running: job.Running, job.Cancelling: job.Cancelling}},
 		{"cancel", job.CancelRequested{At: at}, map[job.State]job.State{job.Queued: job.Cancelling, job.Running: job.Cancelling}},
 		{"succeeded", job.Finished{State: job.Succeeded}, map[job.State]job.State{job.Running: job.Succeeded}},
 		{"failed", job.Finished{State: job.Failed}, map[job.State]job.State{
@@ -78,8 +78,8 @@ func TestApplyCounts(t *testing.T) {
 	}{
 		{submitted(), 1},
 		{job.Started{At: at}, 2},
-		{job.Advanced{Items: items, Completed: 3}, 5},
-		{job.Advanced{Done: true, Bytes: 8}, 6},
+		{job.TaskProgress{Items: items, Completed: 3}, 5},
+		{job.TaskProgress{Done: true, Bytes: 8}, 6},
 		{job.Finished{At: at, State: job.Succeeded, Result: []byte("3"), Items: items, Completed: 1}, 10},
 	} {
 		var err error
@@ -98,7 +98,7 @@ func TestApplyCounts(t *testing.T) {
 	}
 	running := j
 	running.State = job.Running
-	if _, err := job.Apply(running, job.Advanced{Done: true}); !errors.Is(err, job.ErrTransition) {
+	if _, err := job.Apply(running, job.TaskProgress{Done: true}); !errors.Is(err, job.ErrTransition) {
 		t.Errorf("a second end of the only task: %v, want ErrTransition", err)
 	}
 }
@@ -221,7 +221,7 @@ func someEvents() []job.Event {
 		job.Finished{At: at, State: job.Succeeded, Result: []byte("1"), Details: []byte(`{"a":1}`), Completed: 9},
 	}
 	for i, b := range someItems() {
-		events = append(events, job.Advanced{Task: i, Done: i%2 == 0, Completed: 1, Failed: 2, Bytes: 3, Items: b, Partial: []byte("p")})
+		events = append(events, job.TaskProgress{Task: i, Done: i%2 == 0, Completed: 1, Failed: 2, Bytes: 3, Items: b, Partial: []byte("p")})
 	}
 	return events
 }

@@ -33,7 +33,7 @@ type LeaseHandle interface {
 	Start(ctx context.Context) error
 	// Log yields the log of the job so far.
 	Log(ctx context.Context) LogSeq
-	// Append appends events of the job: Advanced events of the task, and the Finished event of the last lease. Done is called
+	// Append appends events of the job: TaskProgress events of the task, and the Finished event of the last lease. Done is called
 	// once, when they are durable, or with ErrTransition when they were rejected because another node has the task or the job
 	// is ending; it must not block. Append itself returns the cause of ctx, and then does not call done.
 	Append(ctx context.Context, done func(error), events ...Event) error

@@ -43,7 +43,7 @@ type Resume struct {
 	// Started is when the job started, on the monotonic clock, like now in Task.Step.
 	Started time.Time
 	// Steps are the steps of this task that are in the journal, without the last one, which is Done.
-	Steps []Advanced
+	Steps []TaskProgress
 }
 
 // A Task is the execution of one task.
@@ -56,7 +56,7 @@ type Task interface {
 
 // A Step is the outcome of one uninterrupted part of a task.
 type Step struct {
-	// Items, Completed, Failed, Bytes and Partial are as in Advanced.
+	// Items, Completed, Failed, Bytes and Partial are as in TaskProgress.
 	Items                    Items
 	Completed, Failed, Bytes int64
 	Partial                  []byte

@@ -30,7 +30,7 @@ type Proposal struct {
 	// First, Before, Through and Dropped belong to a trim: the first message of the log and the first one after the
 	// trim, the position of the author, and the rejected submissions in between.
 	First, Before, Through uint64
-	Dropped                []Dropped
+	Dropped                []Rejected
 	// Parts and Total belong to a large trim.
 	Parts, Total uint64
 	// Log and Spec, with View, KeyRecord and Tombstone are imported records.
@@ -74,15 +74,15 @@ const NoTask = -2
 
 // A Guard has the state of a task that an entry was proposed for.
 type Guard struct {
-	// Task is the task that the entry's Advanced events are of, Reduction for the end of a job whose tasks are all done, or
+	// Task is the task that the entry's TaskProgress events are of, Reduction for the end of a job whose tasks are all done, or
 	// NoTask for no guard.
 	Task int
 	// Step is how many steps of the task came before.
 	Step int
 }
 
-// Dropped is a batch of submissions that took no effect.
-type Dropped struct {
+// Rejected is a batch of submissions that took no effect.
+type Rejected struct {
 	// Seq is the message of the log that it is in, Index its place among the proposals there.
 	Seq   uint64
 	Index int
@@ -218,7 +218,7 @@ func DecodeProposal(data []byte) (p Proposal, err error) {
 			break
 		}
 		for range n {
-			p.Dropped = append(p.Dropped, Dropped{Seq: r.uint(), Index: r.count()})
+			p.Dropped = append(p.Dropped, Rejected{Seq: r.uint(), Index: r.count()})
 		}
 	case ProposeJob:
 		p.View, err = Decode(r.bytes())

@@ -24,7 +24,7 @@ func someProposals() []job.Proposal {
 				Sizes: []job.Size{{Waiting: 3, Memory: 4}, {}}, Jobs: 1, TenantJobs: 2, Bytes: 1 << 40, Waiting: 5,
 			},
 			Entries: []job.Entry{
-				{ID: sub.Job.ID, Events: []job.Event{sub, job.Started{At: at}, job.Advanced{Task: 7, Done: true, Partial: []byte("p")}}},
+				{ID: sub.Job.ID, Events: []job.Event{sub, job.Started{At: at}, job.TaskProgress{Task: 7, Done: true, Partial: []byte("p")}}},
 				{ID: ids[0], Events: []job.Event{job.CancelRequested{At: at}, ended}},
 				{ID: ids[1]},
 			},
@@ -34,11 +34,11 @@ func someProposals() []job.Proposal {
 		{What: job.ProposeLeave, At: at, ID: ids[1], Node: "b"},
 		{What: job.ProposeDecision, Number: 9, At: at, ID: ids[0], Finished: ended},
 		{What: job.ProposeDelete, Number: 9, At: at, Tenant: "acme", ID: ids[0]},
-		{What: job.ProposeTrim, First: 3, Before: 1 << 50, Through: 1 << 51, Dropped: []job.Dropped{{Seq: 5, Index: 2}, {Seq: 6}}},
+		{What: job.ProposeTrim, First: 3, Before: 1 << 50, Through: 1 << 51, Dropped: []job.Rejected{{Seq: 5, Index: 2}, {Seq: 6}}},
 		{What: job.ProposeJob, View: sub.Job, Spec: []byte("{}"), Log: []job.Event{job.Started{At: at}, ended}},
 		{What: job.ProposeKey, KeyRecord: job.KeyRecord{Hash: [32]byte{3}, Fingerprint: [32]byte{4}, Expires: at, IDs: ids}},
 		{What: job.ProposeTombstone, Tombstone: job.Tombstone{Tenant: "acme", ID: ids[0], Expires: at}},
-		{What: job.ProposeLargeTrim, Before: 9, Through: 12, Dropped: []job.Dropped{{Seq: 11, Index: 2}}, Parts: 13, Total: 4},
+		{What: job.ProposeLargeTrim, Before: 9, Through: 12, Dropped: []job.Rejected{{Seq: 11, Index: 2}}, Parts: 13, Total: 4},
 	}
 }
 
@@ -143,7 +143,7 @@ func TestProposalOfLaterParts(t *testing.T) {
 	id := job.NewID()
 	ended := job.Finished{At: at, State: job.Failed, Failure: &job.Failure{Reason: job.FailedTask, Detail: "detail of it"}}
 	sub := submitted()
-	items := job.Advanced{Done: true}
+	items := job.TaskProgress{Done: true}
 	items.Items.Add(0, []byte("1"), 0)
 	for name, c := range map[string]struct {
 		p job.Proposal

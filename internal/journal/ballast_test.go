@@ -109,7 +109,7 @@ func TestCloseOnFullDisk(t *testing.T) {
 	must(t, journaltest.Append(t.Context(), j, entry(id, s, job.Started{})))
 	j.MaintainBallast()
 	d.Fill(0)
-	late := entry(id, job.Advanced{Completed: 1, Partial: make([]byte, 500<<10)})
+	late := entry(id, job.TaskProgress{Completed: 1, Partial: make([]byte, 500<<10)})
 	late.Delay = time.Hour
 	must(t, j.Append(t.Context(), late))
 	must(t, j.Close())
@@ -119,7 +119,7 @@ func TestCloseOnFullDisk(t *testing.T) {
 		t.Errorf("got %+v, %v, want the requests that waited when the journal was closed", v.Progress, err)
 	}
 	j.MaintainBallast()
-	must(t, journaltest.Append(t.Context(), j, entry(id, job.Advanced{Partial: make([]byte, 200<<10)})))
+	must(t, journaltest.Append(t.Context(), j, entry(id, job.TaskProgress{Partial: make([]byte, 200<<10)})))
 	must(t, j.Close())
 	d.Fill(0)
 	j = open()
@@ -156,7 +156,7 @@ func TestBallastOfQuota(t *testing.T) {
 					return nil
 				})
 				for range 5 { // more than a memtable
-					must(t, j.Append(t.Context(), entry(id, job.Advanced{Partial: make([]byte, 100<<10)})))
+					must(t, j.Append(t.Context(), entry(id, job.TaskProgress{Partial: make([]byte, 100<<10)})))
 				}
 				until(t, "the journal is not ready", func() bool { return j.Ready() != nil })
 				if ext == ".log" {

@@ -87,7 +87,7 @@ func smallEnd(now time.Time) []job.Event {
 	}
 	return []job.Event{
 		job.Started{At: now},
-		job.Advanced{Done: true, Completed: 5, Items: items},
+		job.TaskProgress{Done: true, Completed: 5, Items: items},
 		job.Finished{State: job.Succeeded, At: now, Result: []byte("5")},
 	}
 }
@@ -109,7 +109,7 @@ func BenchmarkItems(b *testing.B) {
 				for i := from; i < from+block; i++ {
 					page.Add(i, strconv.AppendInt(nil, i*i, 10), time.Duration(i))
 				}
-				must(b, j.Append(b.Context(), entry(id, job.Advanced{Completed: block, Items: page})))
+				must(b, j.Append(b.Context(), entry(id, job.TaskProgress{Completed: block, Items: page})))
 			}
 			must(b, journaltest.Append(b.Context(), j, entry(id, job.Finished{State: job.Succeeded})))
 		}

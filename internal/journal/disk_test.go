@@ -133,7 +133,7 @@ func TestNothingUnsyncedIsSeen(t *testing.T) {
 	var items job.Items
 	items.Add(0, []byte("0"), 0)
 	done := make(chan error, 1)
-	b := entry(id, s, job.Started{}, job.Advanced{Items: items}, job.Finished{State: job.Succeeded})
+	b := entry(id, s, job.Started{}, job.TaskProgress{Items: items}, job.Finished{State: job.Succeeded})
 	b.Entries = append(b.Entries, job.Entry{ID: old, Events: []job.Event{job.Started{}}})
 	b.Key, b.Done = &key, func(err error) { done <- err }
 	changed, stop := j.Watch(id)
@@ -185,7 +185,7 @@ func TestFull(t *testing.T) {
 	resume := d.hang()
 	defer resume()
 	results := make(chan error, 3)
-	step := entry(id, job.Advanced{Completed: 1, Partial: []byte(strings.Repeat("x", 3000))})
+	step := entry(id, job.TaskProgress{Completed: 1, Partial: []byte(strings.Repeat("x", 3000))})
 	step.Done = func(err error) { results <- err }
 	must(t, j.Append(t.Context(), step))
 
@@ -232,7 +232,7 @@ func TestStall(t *testing.T) {
 	resume := d.hang()
 	defer resume()
 	id, s := submission("t")
-	b := entry(id, s, job.Started{}, job.Advanced{Partial: []byte("partial")})
+	b := entry(id, s, job.Started{}, job.TaskProgress{Partial: []byte("partial")})
 	done := make(chan error, 1)
 	b.Key, b.Done = &key, func(err error) { done <- err }
 	must(t, j.Append(t.Context(), b))
@@ -240,13 +240,13 @@ func TestStall(t *testing.T) {
 	end := entry(id, job.Finished{State: job.Succeeded})
 	end.Done = func(err error) { ended <- err }
 	must(t, j.Append(t.Context(), end))
-	kept := entry(old, job.Advanced{Completed: 2})
+	kept := entry(old, job.TaskProgress{Completed: 2})
 	kept.Done = func(err error) { ended <- err }
 	until(t, "pebble shows the job", func() bool { return j.InEngine("t", id) })
 	// A batch that also advances another job is not split: it waits for the disk.
 	both, s2 := submission("t")
 	mixed := entry(both, s2)
-	mixed.Entries = append(mixed.Entries, job.Entry{ID: old, Events: []job.Event{job.Advanced{Completed: 1}}})
+	mixed.Entries = append(mixed.Entries, job.Entry{ID: old, Events: []job.Event{job.TaskProgress{Completed: 1}}})
 	mixedDone := make(chan error, 1)
 	mixed.Done = func(err error) { mixedDone <- err }
 	started := entry(old, job.Started{})
@@ -359,7 +359,7 @@ func TestReserve(t *testing.T) {
 	free(margin/2 - 1)
 	// The writer detects low space without the monitor.
 	for range 5 {
-		must(t, journaltest.Append(t.Context(), j, entry(ids[2], job.Advanced{Partial: make([]byte, 1<<20)})))
+		must(t, journaltest.Append(t.Context(), j, entry(ids[2], job.TaskProgress{Partial: make([]byte, 1<<20)})))
 	}
 	room := j.Room()
 	if room == nil {
@@ -405,7 +405,7 @@ func TestPrompt(t *testing.T) {
 			}
 			d.fail(writes)
 			if first == "fault" {
-				must(t, j.Append(t.Context(), entry(id, job.Advanced{Completed: 1})))
+				must(t, j.Append(t.Context(), entry(id, job.TaskProgress{Completed: 1})))
 				resume()
 				until(t, "the journal is not ready", func() bool { return j.Ready() != nil })
 				ask()
@@ -434,7 +434,7 @@ func TestPromptOnKnownFault(t *testing.T) {
 	must(t, journaltest.Append(t.Context(), j, entry(id, s, job.Started{})))
 	must(t, journaltest.Append(t.Context(), j, entry(gone, s2, job.Started{}, job.Finished{State: job.Succeeded})))
 	d.fail(writes)
-	must(t, j.Append(t.Context(), entry(id, job.Advanced{Completed: 1})))
+	must(t, j.Append(t.Context(), entry(id, job.TaskProgress{Completed: 1})))
 	until(t, "the journal is not ready", func() bool { return j.Ready() != nil })
 	result := make(chan error, 1)
 	b := entry(id, job.CancelRequested{})

@@ -106,7 +106,7 @@ func (l *load) one(name string, rng *rand.Rand) {
 	for i := range int64(5) {
 		items.Add(i, []byte(strings.Repeat("v", rng.IntN(200))), 0)
 	}
-	end := []job.Event{job.Started{}, job.Advanced{Completed: 5, Items: items}, job.Finished{State: job.Succeeded}}
+	end := []job.Event{job.Started{}, job.TaskProgress{Completed: 5, Items: items}, job.Finished{State: job.Succeeded}}
 	for len(end) > 0 {
 		n := 1 + rng.IntN(len(end))
 		if !l.events(a, end[:n]...) {

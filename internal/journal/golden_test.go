@@ -56,8 +56,8 @@ func fillGolden(t *testing.T, j *journal.Journal) {
 		many.Add(3999-i, fmt.Append(nil, i*i), time.Microsecond)
 	}
 	started := job.Started{At: now}
-	checkpoint := job.Advanced{Task: 0, Completed: 1, Failed: 1, Items: few}
-	done := job.Advanced{Task: 1, Done: true, Completed: 3998, Items: many, Partial: []byte{1, 2, 3}}
+	checkpoint := job.TaskProgress{Task: 0, Completed: 1, Failed: 1, Items: few}
+	done := job.TaskProgress{Task: 1, Done: true, Completed: 3998, Items: many, Partial: []byte{1, 2, 3}}
 	add(nil)
 	add(func(j *job.Job) { j.Delay, j.StartAfter = time.Hour, now.Add(time.Hour) })
 	add(nil, started, checkpoint)

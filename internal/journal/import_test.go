@@ -139,7 +139,7 @@ func fill(t *testing.T, j *journal.Journal) (ids map[string]job.ID) {
 		}
 	}
 	advanced := func(task int, from, to int64) job.Event {
-		return job.Advanced{Task: task, Done: true, Completed: to - from, Items: block(from, to), Partial: fmt.Append(nil, task)}
+		return job.TaskProgress{Task: task, Done: true, Completed: to - from, Items: block(from, to), Partial: fmt.Append(nil, task)}
 	}
 	started := job.Started{At: now}
 	small, long := []byte(`{"n":1}`), bytes.Repeat([]byte("a long spec "), 1000)
@@ -272,7 +272,7 @@ func TestImportedJobGoesOn(t *testing.T) {
 		if view.State == job.Queued {
 			events = append(events, job.Started{At: time.Now().UTC()})
 		}
-		events = append(events, job.Advanced{Task: 3, Done: true, Completed: 1, Items: block(9, 10)})
+		events = append(events, job.TaskProgress{Task: 3, Done: true, Completed: 1, Items: block(9, 10)})
 		together(t, fs, to, func() {
 			send(to.ImportJob(t.Context(), e.view, e.spec, e.log, done))
 			send(to.Append(t.Context(), job.Batch{Entries: []job.Entry{{ID: view.ID, Events: events}}, Done: done}))

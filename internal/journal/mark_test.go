@@ -251,7 +251,7 @@ func testOpenOnFullDisk(t *testing.T, errno error, partials int) {
 		id, s := submission("t")
 		must(t, journaltest.Append(t.Context(), j, entry(id, s, job.Started{})))
 		for range partials {
-			must(t, journaltest.Append(t.Context(), j, entry(id, job.Advanced{Partial: make([]byte, 100<<10)})))
+			must(t, journaltest.Append(t.Context(), j, entry(id, job.TaskProgress{Partial: make([]byte, 100<<10)})))
 		}
 		d.mem = d.mem.CrashClone(vfs.CrashCloneCfg{})
 		must(t, j.Close())

@@ -16,7 +16,7 @@ import (
 // items returns the block of items in a record, and the seq of its first item.
 func items(r job.LogRecord) (block *job.Items, first uint64) {
 	switch e := r.Event.(type) {
-	case job.Advanced:
+	case job.TaskProgress:
 		return &e.Items, r.Seq - uint64(e.Items.Len()) + 1
 	case job.Finished:
 		return &e.Items, r.Seq - uint64(e.Items.Len())

@@ -127,7 +127,7 @@ func TestRetention(t *testing.T) {
 	var items job.Items
 	items.Add(0, []byte("0"), 0)
 	ended, s := submission("t")
-	b := entry(ended, s, job.Started{}, job.Advanced{Items: items}, job.Finished{State: job.Succeeded, At: c.Now()})
+	b := entry(ended, s, job.Started{}, job.TaskProgress{Items: items}, job.Finished{State: job.Succeeded, At: c.Now()})
 	b.Key = &key
 	must(t, journaltest.Append(t.Context(), j, b))
 	lives, s := submission("t")

@@ -272,7 +272,7 @@ func (b *builder) recordEvents(w *write, req *request, e *job.Entry) {
 			d.first, d.spec = true, ev.Spec
 			a.counted = b.j.countsResults(ev.Job.Tenant)
 			continue
-		case job.Advanced:
+		case job.TaskProgress:
 			items = &ev.Items
 		case job.Finished:
 			items = &ev.Items

@@ -356,10 +356,10 @@ func TestSleepConcurrency(t *testing.T) {
 // After a restart journaled items are not repeated, and elapsed waits have ended.
 func TestSleepResume(t *testing.T) {
 	p := plan(t, "sleep_batch", `{"durations":["3s","1s","2s"]}`)
-	var done job.Advanced
+	var done job.TaskProgress
 	done.Items.Add(1, []byte("1.0"), time.Second)
 	origin := time.Unix(1000, 0)
-	task := p.Task(0, job.Resume{Started: origin, Steps: []job.Advanced{done}})
+	task := p.Task(0, job.Resume{Started: origin, Steps: []job.TaskProgress{done}})
 	var local job.Scratch
 	step, err := task.Step(t.Context(), origin.Add(2500*time.Millisecond), &local)
 	if err != nil || step.Items.Len() != 1 || step.Items.At(0).Index != 2 || step.Items.At(0).Duration != 2500*time.Millisecond {

@@ -185,7 +185,7 @@ type sleepTask struct {
 	plan       *sleepBatch
 	origin     time.Time
 	first, end int64
-	steps      []job.Advanced
+	steps      []job.TaskProgress
 
 	prepared bool
 	// order has the pending items by due time; nil while that is the order of their indexes.

@@ -16,11 +16,11 @@ import (
 func testDelete(h *harness) {
 	small := h.submit("t", 1)
 	h.want(h.j.Delete(h.Context(), "t", small), job.ErrNotFinished)
-	h.events(small, h.started(), job.Advanced{Task: 0, Completed: 1, Items: block(0)}, h.finished(job.Succeeded))
+	h.events(small, h.started(), job.TaskProgress{Task: 0, Completed: 1, Items: block(0)}, h.finished(job.Succeeded))
 	large := h.submit("t", 3000)
 	h.events(large, h.started())
 	for i := range int64(150) {
-		h.events(large, job.Advanced{Task: 0, Completed: 20, Items: block(run(20*i, 20*i+20)...)})
+		h.events(large, job.TaskProgress{Task: 0, Completed: 20, Items: block(run(20*i, 20*i+20)...)})
 	}
 	h.events(large, h.finished(job.Succeeded))
 	stays := h.submit("t", 1)
@@ -62,8 +62,8 @@ func testResults(h *harness) {
 			h.reopen()
 		}
 	}
-	first := []job.Event{h.started(), job.Advanced{Task: 0, Items: block(run(0, 20)...), Completed: 20}}
-	second := job.Advanced{Task: 0, Done: true, Items: block(30, 25), Partial: []byte("partial"), Completed: 2}
+	first := []job.Event{h.started(), job.TaskProgress{Task: 0, Items: block(run(0, 20)...), Completed: 20}}
+	second := job.TaskProgress{Task: 0, Done: true, Items: block(30, 25), Partial: []byte("partial"), Completed: 2}
 	end := h.finished(job.Failed)
 	h.equal(bytes(first...) > 20 && bytes(second) > 7 && bytes(end) == 2, true)
 
@@ -199,9 +199,9 @@ func testReopen(h *harness) {
 		h.sameLog(h.log(id, 2), all)
 	}
 	step(h.started())
-	step(job.Advanced{Task: 0, Done: true, Completed: 3, Items: block(4, 5, 6)})
-	step(job.Advanced{Task: 1, Completed: 3, Items: block(1, 2, 3), Partial: []byte{}})
-	step(job.Advanced{Task: 1, Completed: 1, Items: block(0)})
+	step(job.TaskProgress{Task: 0, Done: true, Completed: 3, Items: block(4, 5, 6)})
+	step(job.TaskProgress{Task: 1, Completed: 3, Items: block(1, 2, 3), Partial: []byte{}})
+	step(job.TaskProgress{Task: 1, Completed: 1, Items: block(0)})
 	h.reopen()
 	h.equal(h.list(job.Query{Tenant: "t", Limit: 5, States: []job.State{job.Running}}), []job.ID{id})
 	step(job.CancelRequested{At: h.now})
@@ -225,7 +225,7 @@ func testRecover(h *harness) {
 		events := [][]job.Event{
 			{s},
 			{s, h.started()},
-			{s, h.started(), job.Advanced{Task: 1, Done: true, Completed: 2, Items: block(8, 9), Partial: []byte("partial")}},
+			{s, h.started(), job.TaskProgress{Task: 1, Done: true, Completed: 2, Items: block(8, 9), Partial: []byte("partial")}},
 			{s, job.CancelRequested{At: h.now}},
 			{s, h.started(), h.finished(job.Succeeded)},
 			{s},

@@ -18,7 +18,7 @@ func testLogPages(h *harness) {
 	next := int64(0)
 	for range 60 {
 		n := rng.Int64N(40)
-		e := job.Advanced{Task: 0, Completed: n, Items: block(run(next, next+n)...)}
+		e := job.TaskProgress{Task: 0, Completed: n, Items: block(run(next, next+n)...)}
 		if n%5 == 0 {
 			e.Partial = []byte(strings.Repeat("p", int(n)))
 		}
@@ -80,7 +80,7 @@ func testItemsByIndex(h *harness) {
 		id, s := h.new("t", int64(max(len(c.indexes), 1)), func(j *job.Job) { j.Tasks = c.tasks })
 		all := []job.Event{s, h.started()}
 		for chunk := range slices.Chunk(c.indexes, c.block) {
-			all = append(all, job.Advanced{Task: 0, Completed: int64(len(chunk)), Items: block(chunk...)})
+			all = append(all, job.TaskProgress{Task: 0, Completed: int64(len(chunk)), Items: block(chunk...)})
 		}
 		all = append(all, job.Finished{At: h.now, State: job.Succeeded, Items: block(int64(len(c.indexes)))})
 		if c.per == 0 {
@@ -140,7 +140,7 @@ func testLargeItems(h *harness) {
 		for _, index := range order {
 			var b job.Items
 			b.Add(index, bytes.Repeat([]byte{byte('1' + index%9)}, size), time.Second)
-			h.events(id, job.Advanced{Completed: 1, Items: b})
+			h.events(id, job.TaskProgress{Completed: 1, Items: b})
 		}
 		h.events(id, job.Finished{At: h.now, State: job.Succeeded})
 		records, after := 0, uint64(0)

@@ -14,8 +14,8 @@ func testLife(h *harness) {
 	}{
 		{"succeeds", []job.Event{
 			h.started(),
-			job.Advanced{Task: 0, Done: true, Completed: 3, Items: block(0, 1, 2)},
-			job.Advanced{Task: 1, Done: true, Completed: 1, Failed: 1, Bytes: 9, Items: block(4, 3), Partial: []byte("p")},
+			job.TaskProgress{Task: 0, Done: true, Completed: 3, Items: block(0, 1, 2)},
+			job.TaskProgress{Task: 1, Done: true, Completed: 1, Failed: 1, Bytes: 9, Items: block(4, 3), Partial: []byte("p")},
 			h.finished(job.Succeeded),
 		}},
 		{"is cancelled", []job.Event{job.CancelRequested{At: h.now}, h.finished(job.Cancelled)}},
@@ -60,7 +60,7 @@ func testIllegal(h *harness) {
 		{running, h.finished(job.Cancelled)},
 		{ended, h.finished(job.Succeeded)},
 		{ended, job.CancelRequested{At: h.now}},
-		{ended, job.Advanced{Task: 1, Completed: 1}},
+		{ended, job.TaskProgress{Task: 1, Completed: 1}},
 	} {
 		h.want(h.append(job.Batch{Entries: []job.Entry{{ID: c.id, Events: []job.Event{c.event}}}}), job.ErrTransition)
 	}
@@ -77,7 +77,7 @@ func testAllOrNothing(h *harness) {
 	b, sb := h.new("t", 1)
 	bad := job.Batch{Entries: []job.Entry{
 		{ID: a, Events: []job.Event{sa}},
-		{ID: old, Events: []job.Event{h.started(), job.Advanced{Task: 0, Completed: 1, Items: block(0)}}},
+		{ID: old, Events: []job.Event{h.started(), job.TaskProgress{Task: 0, Completed: 1, Items: block(0)}}},
 		{ID: b, Events: []job.Event{sb, h.finished(job.Succeeded)}}, // invalid: it has not started
 	}}
 	h.want(h.append(bad), job.ErrTransition)
@@ -108,7 +108,7 @@ func testWatch(h *harness) {
 	defer stopOther()
 	never, stopNever := h.j.Watch(job.NewID())
 	defer stopNever()
-	events := []job.Event{s, h.started(), job.Advanced{Task: 0, Completed: 1, Items: block(0)}, h.finished(job.Succeeded)}
+	events := []job.Event{s, h.started(), job.TaskProgress{Task: 0, Completed: 1, Items: block(0)}, h.finished(job.Succeeded)}
 	for i, e := range events {
 		h.ok(h.j.Append(h.Context(), job.Batch{Entries: []job.Entry{{ID: id, Events: []job.Event{e}}}}))
 		// After the signal the change is visible to reads.
@@ -141,8 +141,8 @@ func testConcurrent(h *harness) {
 				var all sync.WaitGroup
 				for _, e := range []job.Event{
 					s, h.started(),
-					job.Advanced{Task: 0, Done: true, Completed: 2, Items: block(2, 3)},
-					job.Advanced{Task: 1, Done: true, Completed: 2, Items: block(0, 1)},
+					job.TaskProgress{Task: 0, Done: true, Completed: 2, Items: block(2, 3)},
+					job.TaskProgress{Task: 1, Done: true, Completed: 2, Items: block(0, 1)},
 					h.finished(job.Succeeded),
 				} {
 					all.Add(1)

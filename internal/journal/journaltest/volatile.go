@@ -213,7 +213,7 @@ func (v *Volatile) ItemsByIndex(ctx context.Context, id job.ID, after int64, lim
 // blockOf returns the items of a record and the seq of the first.
 func blockOf(r job.LogRecord) (*job.Items, uint64) {
 	switch e := r.Event.(type) {
-	case job.Advanced:
+	case job.TaskProgress:
 		return &e.Items, r.Seq - uint64(e.Items.Len()) + 1
 	case job.Finished:
 		return &e.Items, r.Seq - uint64(e.Items.Len())
