@@ -15,7 +15,7 @@ import (
 func (c *Cluster) applyProposal(ctx context.Context, next appliedIndex, at time.Time, author string, p *job.Proposal) error {
 	var err error
 	last := false
-	switch p.What {
+	switch p.Kind {
 	case job.ProposeBatch:
 		return c.applyBatch(ctx, next, at, author, p)
 	case job.ProposeJoin, job.ProposeLeave, job.ProposeDecision:
@@ -169,9 +169,9 @@ func (c *Cluster) applyParticipation(ctx context.Context, next appliedIndex, p *
 	switch {
 	case s == nil:
 		err = transition("job %s has ended", p.ID)
-	case p.What == job.ProposeJoin && s.ending != nil:
+	case p.Kind == job.ProposeJoin && s.ending != nil:
 		err = transition("job %s is ending", p.ID)
-	case p.What == job.ProposeJoin:
+	case p.Kind == job.ProposeJoin:
 		if !s.participants[p.Node] {
 			s.active++
 		}
@@ -179,7 +179,7 @@ func (c *Cluster) applyParticipation(ctx context.Context, next appliedIndex, p *
 			s.participants = make(map[string]bool)
 		}
 		s.participants[p.Node] = true
-	case p.What == job.ProposeLeave:
+	case p.Kind == job.ProposeLeave:
 		if s.participants[p.Node] {
 			s.active--
 			s.participants[p.Node] = false
@@ -216,7 +216,7 @@ func (c *Cluster) reportOutcome(author string, p *job.Proposal, d applyResult) {
 	if _, submits := submitter(p.Entries); submits && refused && d.err == nil && p.Key == nil {
 		for i := range p.Entries {
 			id := p.Entries[i].ID
-			c.propose(&job.Proposal{What: job.ProposeBatch, At: c.Now(), Entries: []job.Entry{{
+			c.propose(&job.Proposal{Kind: job.ProposeBatch, At: c.Now(), Entries: []job.Entry{{
 				ID: id, Events: []job.Event{job.CancelRequested{At: c.Now()}},
 			}}}, func(d applyResult) { c.finishIfLast(id, d) })
 		}

@@ -55,8 +55,8 @@ type Cluster struct {
 	mismatchSince time.Time
 
 	appliedMu      sync.Mutex
-	lastApplied    uint64        // last applied message
-	appliedTime    time.Time     // the log's time at lastApplied
+	lastApplied    uint64         // last applied message
+	appliedTime    time.Time      // the log's time at lastApplied
 	rejected       []job.Rejected // rejected submissions that are still in the log
 	appliedChanged chan struct{}
 	lag            atomic.Int64

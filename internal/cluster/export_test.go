@@ -62,19 +62,19 @@ func (c *Cluster) State() string {
 
 // Join proposes that a node joins a job, and waits.
 func (c *Cluster) Join(ctx context.Context, id job.ID, node string) error {
-	_, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeJoin, ID: id, Node: node})
+	_, err := c.proposeAndWait(ctx, &job.Proposal{Kind: job.ProposeJoin, ID: id, Node: node})
 	return err
 }
 
 // Leave proposes that a node leaves a job, and waits.
 func (c *Cluster) Leave(ctx context.Context, id job.ID, node string) error {
-	_, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeLeave, ID: id, Node: node})
+	_, err := c.proposeAndWait(ctx, &job.Proposal{Kind: job.ProposeLeave, ID: id, Node: node})
 	return err
 }
 
 // Decide proposes the end of a job, and waits.
 func (c *Cluster) Decide(ctx context.Context, id job.ID, how job.Finished) error {
-	_, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeDecision, ID: id, Finished: how})
+	_, err := c.proposeAndWait(ctx, &job.Proposal{Kind: job.ProposeDecision, ID: id, Finished: how})
 	return err
 }
 
@@ -87,13 +87,13 @@ func (c *Cluster) Rejected() int {
 
 // AppendBlindly appends a submission without the early rejection, as a node does whose replica lags.
 func (c *Cluster) AppendBlindly(ctx context.Context, b job.Batch) error {
-	_, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeBatch, Entries: b.Entries, Key: b.Key, Admission: b.Admission})
+	_, err := c.proposeAndWait(ctx, &job.Proposal{Kind: job.ProposeBatch, Entries: b.Entries, Key: b.Key, Admission: b.Admission})
 	return err
 }
 
 // AppendAnyway is Append on a node that has not noticed that the log does not answer.
 func (c *Cluster) AppendAnyway(ctx context.Context, b job.Batch) error {
-	p := &job.Proposal{What: job.ProposeBatch, At: c.Now(), Entries: b.Entries}
+	p := &job.Proposal{Kind: job.ProposeBatch, At: c.Now(), Entries: b.Entries}
 	if b.Key != nil {
 		key := *b.Key
 		key.Expires = p.At.Add(c.cfg.KeyRetention)
@@ -115,7 +115,7 @@ func (c *Cluster) StopReading() {
 
 // ReportOutcomeAgain reports the outcome of the node's first proposal again, as a rebuilt replica does.
 func (c *Cluster) ReportOutcomeAgain(entries []job.Entry) {
-	c.reportOutcome(c.id, &job.Proposal{What: job.ProposeBatch, Number: 1, Entries: entries}, applyResult{})
+	c.reportOutcome(c.id, &job.Proposal{Kind: job.ProposeBatch, Number: 1, Entries: entries}, applyResult{})
 }
 
 // Trim trims the log now.

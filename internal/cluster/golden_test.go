@@ -72,11 +72,11 @@ func writeGolden(t *testing.T) (messages string, ids []job.ID) {
 	a.close()
 	parts := newJob(1, keep)
 	ids = append(ids, parts.Job.ID)
-	publishParts(f, job.Proposal{What: job.ProposeBatch, At: time.Now(), Entries: batch(parts).Entries})
+	publishParts(f, job.Proposal{Kind: job.ProposeBatch, At: time.Now(), Entries: batch(parts).Entries})
 	_, last := f.logRange()
 	for _, p := range []job.Proposal{
-		{What: job.ProposeTrim, At: time.Now(), First: 1, Before: 1, Through: last},
-		{What: job.ProposeLargeTrim, At: time.Now(), First: 1, Before: 1, Through: last, Parts: last + 2},
+		{Kind: job.ProposeTrim, At: time.Now(), First: 1, Before: 1, Through: last},
+		{Kind: job.ProposeLargeTrim, At: time.Now(), First: 1, Before: 1, Through: last, Parts: last + 2},
 	} {
 		body := p.AppendBinary(nil)
 		_, err := f.jetStream().Publish(t.Context(), f.cfg.Prefix+".log.trim", append(binary.AppendUvarint([]byte{1, 0}, uint64(len(body))), body...))

@@ -13,7 +13,7 @@ import (
 // ImportJob adds a job with its whole log on all nodes; an unfinished job continues. It returns when the replica of this
 // node has the job. It returns job.ErrExists, job.ErrCorrupt or job.ErrStorage.
 func (c *Cluster) ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event) error {
-	if _, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeJob, View: view, Spec: spec, Log: log}); err != nil {
+	if _, err := c.proposeAndWait(ctx, &job.Proposal{Kind: job.ProposeJob, View: view, Spec: spec, Log: log}); err != nil {
 		return err
 	}
 	c.state.mu.Lock()
@@ -33,13 +33,13 @@ func (c *Cluster) ImportJob(ctx context.Context, view job.Job, spec []byte, log 
 
 // ImportKey adds a used idempotency key. It returns errors as ImportJob does.
 func (c *Cluster) ImportKey(ctx context.Context, k job.KeyRecord) error {
-	_, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeKey, KeyRecord: k})
+	_, err := c.proposeAndWait(ctx, &job.Proposal{Kind: job.ProposeKey, KeyRecord: k})
 	return err
 }
 
 // ImportTombstone adds the tombstone of a deleted job. It returns errors as ImportJob does.
 func (c *Cluster) ImportTombstone(ctx context.Context, t job.Tombstone) error {
-	_, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeTombstone, Tombstone: t})
+	_, err := c.proposeAndWait(ctx, &job.Proposal{Kind: job.ProposeTombstone, Tombstone: t})
 	return err
 }
 
@@ -51,7 +51,7 @@ func (c *Cluster) applyImport(ctx context.Context, next appliedIndex, p *job.Pro
 	done := make(chan error, 1)
 	result := func(err error) { done <- err }
 	var err error
-	switch p.What {
+	switch p.Kind {
 	case job.ProposeKey:
 		err = c.replica.ImportKey(ctx, p.KeyRecord, result)
 	case job.ProposeTombstone:
@@ -67,7 +67,7 @@ func (c *Cluster) applyImport(ctx context.Context, next appliedIndex, p *job.Pro
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if err != nil || p.What != job.ProposeJob {
+	if err != nil || p.Kind != job.ProposeJob {
 		return err
 	}
 	return c.replica.ApplyReplicated(ctx, job.Batch{}, c.addImported(p, next.from+1)...)
@@ -127,7 +127,7 @@ func (c *Cluster) Uses(refID string) bool {
 // CatchUp returns when this node has applied everything that any node had accepted before the call. It appends a message
 // without effect, which follows everything accepted before in the log, so it is for operations that write anyway.
 func (c *Cluster) CatchUp(ctx context.Context) error {
-	d, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeBatch})
+	d, err := c.proposeAndWait(ctx, &job.Proposal{Kind: job.ProposeBatch})
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)

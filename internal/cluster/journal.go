@@ -43,7 +43,7 @@ func (c *Cluster) append(ctx context.Context, b *job.Batch, guards []job.Guard, 
 			return err
 		}
 	}
-	p := &job.Proposal{What: job.ProposeBatch, At: now, Entries: b.Entries, Guards: guards, Admission: b.Admission}
+	p := &job.Proposal{Kind: job.ProposeBatch, At: now, Entries: b.Entries, Guards: guards, Admission: b.Admission}
 	if b.Key != nil {
 		key := *b.Key
 		key.Expires = now.Add(c.cfg.KeyRetention)
@@ -171,7 +171,7 @@ func (c *Cluster) Delete(ctx context.Context, tenant string, id job.ID) error {
 			return job.ErrNotFinished
 		}
 	}
-	_, err = c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeDelete, Tenant: tenant, ID: id})
+	_, err = c.proposeAndWait(ctx, &job.Proposal{Kind: job.ProposeDelete, Tenant: tenant, ID: id})
 	return err
 }
 
@@ -196,7 +196,7 @@ func (c *Cluster) Cancel(ctx context.Context, tenant string, id job.ID) (job.Job
 	if err != nil || j.State.Terminal() || j.State == job.Cancelling {
 		return j, err
 	}
-	d, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeBatch, Entries: []job.Entry{
+	d, err := c.proposeAndWait(ctx, &job.Proposal{Kind: job.ProposeBatch, Entries: []job.Entry{
 		{ID: id, Events: []job.Event{job.CancelRequested{At: c.Now()}}},
 	}})
 	if err != nil && !errors.Is(err, job.ErrTransition) { // otherwise it has ended, or was cancelled, meanwhile
@@ -220,7 +220,7 @@ func (c *Cluster) finish(id job.ID) {
 	how, j := *s.ending, s.job
 	c.state.mu.Unlock()
 	how.At = c.Now()
-	p := &job.Proposal{What: job.ProposeBatch, At: how.At, Entries: []job.Entry{{ID: id, Events: []job.Event{how}}}}
+	p := &job.Proposal{Kind: job.ProposeBatch, At: how.At, Entries: []job.Entry{{ID: id, Events: []job.Event{how}}}}
 	c.propose(p, func(d applyResult) {
 		if d.err != nil {
 			return // another node has ended the job

@@ -72,7 +72,7 @@ func (c *Cluster) reapDeadNodes() {
 	for id, s := range c.state.jobs {
 		if late := s.job.Timeout; s.ending == nil && s.job.State == job.Running && late > 0 &&
 			now.Sub(s.started) > late+c.cfg.NodeTimeout {
-			proposals = append(proposals, &job.Proposal{What: job.ProposeDecision, ID: id, Finished: job.Finished{
+			proposals = append(proposals, &job.Proposal{Kind: job.ProposeDecision, ID: id, Finished: job.Finished{
 				State: job.Failed, Failure: &job.Failure{
 					Reason: job.FailedTimeout, Detail: "the job ran longer than its timeout of " + late.String(),
 				},
@@ -83,7 +83,7 @@ func (c *Cluster) reapDeadNodes() {
 		}
 		for node, works := range s.participants {
 			if works && !live[node] {
-				proposals = append(proposals, &job.Proposal{What: job.ProposeLeave, ID: id, Node: node})
+				proposals = append(proposals, &job.Proposal{Kind: job.ProposeLeave, ID: id, Node: node})
 			}
 		}
 		if s.active == 0 {

@@ -173,7 +173,7 @@ func (c *Cluster) leaveIfIdle(s *jobState) {
 	}
 	s.leaving = true
 	id := s.job.ID
-	c.propose(&job.Proposal{What: job.ProposeLeave, At: c.Now(), ID: id, Node: c.id}, func(d applyResult) { c.finishIfLast(id, d) })
+	c.propose(&job.Proposal{Kind: job.ProposeLeave, At: c.Now(), ID: id, Node: c.id}, func(d applyResult) { c.finishIfLast(id, d) })
 }
 
 func (h *taskLease) unregister() {
@@ -205,11 +205,11 @@ func (h *taskLease) Start(ctx context.Context) error {
 	now := c.Now()
 	if queued {
 		// If another node was faster, this proposal is rejected, which does no harm.
-		c.propose(&job.Proposal{What: job.ProposeBatch, At: now, Entries: []job.Entry{
+		c.propose(&job.Proposal{Kind: job.ProposeBatch, At: now, Entries: []job.Entry{
 			{ID: h.ref.id, Events: []job.Event{job.Started{At: now}}},
 		}}, nil)
 	}
-	d, err := c.proposeAndWait(ctx, &job.Proposal{What: job.ProposeJoin, ID: h.ref.id, Node: c.id})
+	d, err := c.proposeAndWait(ctx, &job.Proposal{Kind: job.ProposeJoin, ID: h.ref.id, Node: c.id})
 	if err != nil {
 		return err
 	}
@@ -319,7 +319,7 @@ func (h *taskLease) Decide(how job.Finished) {
 	h.decided = true
 	c.state.mu.Unlock()
 	id := h.ref.id
-	c.propose(&job.Proposal{What: job.ProposeDecision, At: c.Now(), ID: id, Finished: how}, func(d applyResult) { c.finishIfLast(id, d) })
+	c.propose(&job.Proposal{Kind: job.ProposeDecision, At: c.Now(), ID: id, Finished: how}, func(d applyResult) { c.finishIfLast(id, d) })
 }
 
 // End implements job.LeaseHandle.

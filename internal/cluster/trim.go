@@ -73,9 +73,9 @@ func (c *Cluster) readTrim(ctx context.Context, stream jetstream.Stream, msg *je
 	if err != nil {
 		return nil, err
 	}
-	t := &trimmed{Proposal: p, rejected: make(map[job.Rejected]bool, len(p.Dropped))}
+	t := &trimmed{Proposal: p, rejected: make(map[job.Rejected]bool, len(p.Rejected))}
 	t.add(&p)
-	if p.What == job.ProposeLargeTrim {
+	if p.Kind == job.ProposeLargeTrim {
 		if err := t.readParts(ctx, stream, c.trimPartSubject(), msg.Sequence); err != nil {
 			return nil, err
 		}
@@ -93,14 +93,14 @@ func parseTrim(data []byte) (p job.Proposal, err error) {
 		return p, fmt.Errorf("%w: trim", job.ErrVersion)
 	}
 	p, err = job.DecodeProposal(body)
-	if err != nil || p.What != job.ProposeTrim && p.What != job.ProposeLargeTrim {
+	if err != nil || p.Kind != job.ProposeTrim && p.Kind != job.ProposeLargeTrim {
 		return p, errors.Join(job.ErrVersion, err)
 	}
 	return p, nil
 }
 
 func (t *trimmed) add(p *job.Proposal) {
-	for _, d := range p.Dropped {
+	for _, d := range p.Rejected {
 		t.rejected[d] = true
 	}
 }
@@ -190,10 +190,10 @@ func (c *Cluster) trim(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := &job.Proposal{What: job.ProposeTrim, First: stream.CachedInfo().State.FirstSeq, Before: c.needed().first}
+	p := &job.Proposal{Kind: job.ProposeTrim, First: stream.CachedInfo().State.FirstSeq, Before: c.needed().first}
 	c.appliedMu.Lock()
 	// The time at which a node that reads only the rest starts.
-	p.At, p.Through, p.Dropped = c.appliedTime, c.lastApplied, slices.Clone(c.rejected)
+	p.At, p.Through, p.Rejected = c.appliedTime, c.lastApplied, slices.Clone(c.rejected)
 	c.appliedMu.Unlock()
 	if p.Before <= p.First {
 		return nil
@@ -216,15 +216,15 @@ func (c *Cluster) publishTrim(ctx context.Context, p *job.Proposal) error {
 		}
 		return ack.Sequence, nil
 	}
-	all := p.Dropped
+	all := p.Rejected
 	if len(all) <= c.cfg.maxRejected {
 		_, err := write(c.trimSubject(), partWhole)
 		return err
 	}
 	var first uint64
 	for len(all) > c.cfg.maxRejected {
-		p.Dropped, all = all[:c.cfg.maxRejected], all[c.cfg.maxRejected:]
-		p.Total += uint64(len(p.Dropped))
+		p.Rejected, all = all[:c.cfg.maxRejected], all[c.cfg.maxRejected:]
+		p.Total += uint64(len(p.Rejected))
 		seq, err := write(c.trimPartSubject(), partMiddle)
 		if err != nil {
 			return err
@@ -233,7 +233,7 @@ func (c *Cluster) publishTrim(ctx context.Context, p *job.Proposal) error {
 			first = seq
 		}
 	}
-	p.What, p.Parts, p.Dropped, p.Total = job.ProposeLargeTrim, first, all, p.Total+uint64(len(all))
+	p.Kind, p.Parts, p.Rejected, p.Total = job.ProposeLargeTrim, first, all, p.Total+uint64(len(all))
 	_, err := write(c.trimSubject(), partWhole)
 	return err
 }

@@ -22,7 +22,7 @@ func TestUnreadableLog(t *testing.T) {
 	f.catchUp(a, b)
 	// A proposal with an event that this version does not have, which nodes of a later version apply. It ends with the event.
 	event := job.Started{At: time.Now()}
-	p := job.Proposal{What: job.ProposeBatch, Number: 1, Entries: []job.Entry{{ID: id, Events: []job.Event{event}}}}
+	p := job.Proposal{Kind: job.ProposeBatch, Number: 1, Entries: []job.Entry{{ID: id, Events: []job.Event{event}}}}
 	body := p.AppendBinary(nil)
 	body[len(body)-len(job.AppendEvent(nil, event))] = 99
 	data := binary.AppendUvarint([]byte{1, 0}, uint64(len(body)))

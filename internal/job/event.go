@@ -77,7 +77,7 @@ type Finished struct {
 func (Submitted) seqs() uint64       { return 1 }
 func (Started) seqs() uint64         { return 1 }
 func (CancelRequested) seqs() uint64 { return 1 }
-func (e TaskProgress) seqs() uint64      { return max(1, uint64(e.Items.Len())) }
+func (e TaskProgress) seqs() uint64  { return max(1, uint64(e.Items.Len())) }
 
 // seqs counts the items, and the event itself.
 func (e Finished) seqs() uint64 { return uint64(e.Items.Len()) + 1 }

@@ -61,24 +61,24 @@ func goldenValues() map[string]any {
 		"event floats":          job.TaskProgress{Task: 1, Done: true, Completed: 3, Items: floats},
 		"event integers":        job.Finished{At: at, State: job.Succeeded, Result: []byte("null"), Items: integers, Completed: 3},
 		"event equal floats":    job.TaskProgress{Task: 1, Done: true, Completed: 3, Items: equal},
-		"proposal batch floats": job.Proposal{What: job.ProposeBatch, Number: 3, Entries: []job.Entry{{ID: goldenID, Events: []job.Event{job.TaskProgress{Task: 1, Done: true, Items: floats}}}}, Guards: []job.Guard{{Task: 1, Step: 2}}},
+		"proposal batch floats": job.Proposal{Kind: job.ProposeBatch, Number: 3, Entries: []job.Entry{{ID: goldenID, Events: []job.Event{job.TaskProgress{Task: 1, Done: true, Items: floats}}}}, Guards: []job.Guard{{Task: 1, Step: 2}}},
 		"event cancel":          job.CancelRequested{At: at},
 		"event succeeded":       job.Finished{At: at, State: job.Succeeded, Result: []byte("55"), Details: []byte(`{"dtype":"int64"}`), Items: even, Completed: 3},
 		"event cancelled":       job.Finished{At: at, State: job.Cancelled},
-		"proposal join":         job.Proposal{What: job.ProposeJoin, Number: 1, ID: goldenID, Node: "node-1"},
-		"proposal leave":        job.Proposal{What: job.ProposeLeave, Number: 2, At: at, ID: goldenID, Node: "node-1"},
-		"proposal decision":     job.Proposal{What: job.ProposeDecision, At: at, ID: goldenID, Finished: job.Finished{State: job.Cancelled}},
-		"proposal delete":       job.Proposal{What: job.ProposeDelete, Tenant: "acme", ID: goldenID},
-		"proposal trim":         job.Proposal{What: job.ProposeTrim, At: at, First: 1, Before: 9, Through: 12, Dropped: []job.Rejected{{Seq: 3, Index: 1}}},
-		"proposal large trim":   job.Proposal{What: job.ProposeLargeTrim, At: at, First: 1, Before: 9, Through: 12, Parts: 10, Total: 2, Dropped: []job.Rejected{{Seq: 3}}},
-		"proposal import":       job.Proposal{What: job.ProposeJob, View: ended, Spec: []byte(`{"numbers":[1]}`), Log: []job.Event{job.Started{At: at}}},
-		"proposal key":          job.Proposal{What: job.ProposeKey, KeyRecord: job.KeyRecord{Hash: [32]byte{9}, Fingerprint: [32]byte{8}, Expires: at, IDs: []job.ID{goldenID}}},
-		"proposal tombstone":    job.Proposal{What: job.ProposeTombstone, Tombstone: job.Tombstone{Tenant: "acme", ID: goldenID, Expires: at}},
-		"proposal batch events": job.Proposal{What: job.ProposeBatch, Number: 3, Entries: []job.Entry{{ID: goldenID, Events: []job.Event{job.Started{At: at}}}}, Guards: []job.Guard{{Task: 1, Step: 2}}},
+		"proposal join":         job.Proposal{Kind: job.ProposeJoin, Number: 1, ID: goldenID, Node: "node-1"},
+		"proposal leave":        job.Proposal{Kind: job.ProposeLeave, Number: 2, At: at, ID: goldenID, Node: "node-1"},
+		"proposal decision":     job.Proposal{Kind: job.ProposeDecision, At: at, ID: goldenID, Finished: job.Finished{State: job.Cancelled}},
+		"proposal delete":       job.Proposal{Kind: job.ProposeDelete, Tenant: "acme", ID: goldenID},
+		"proposal trim":         job.Proposal{Kind: job.ProposeTrim, At: at, First: 1, Before: 9, Through: 12, Rejected: []job.Rejected{{Seq: 3, Index: 1}}},
+		"proposal large trim":   job.Proposal{Kind: job.ProposeLargeTrim, At: at, First: 1, Before: 9, Through: 12, Parts: 10, Total: 2, Rejected: []job.Rejected{{Seq: 3}}},
+		"proposal import":       job.Proposal{Kind: job.ProposeJob, View: ended, Spec: []byte(`{"numbers":[1]}`), Log: []job.Event{job.Started{At: at}}},
+		"proposal key":          job.Proposal{Kind: job.ProposeKey, KeyRecord: job.KeyRecord{Hash: [32]byte{9}, Fingerprint: [32]byte{8}, Expires: at, IDs: []job.ID{goldenID}}},
+		"proposal tombstone":    job.Proposal{Kind: job.ProposeTombstone, Tombstone: job.Tombstone{Tenant: "acme", ID: goldenID, Expires: at}},
+		"proposal batch events": job.Proposal{Kind: job.ProposeBatch, Number: 3, Entries: []job.Entry{{ID: goldenID, Events: []job.Event{job.Started{At: at}}}}, Guards: []job.Guard{{Task: 1, Step: 2}}},
 	}
 	for name, j := range map[string]job.Job{"plain": plain, "delayed": delayed} {
 		values["proposal batch "+name] = job.Proposal{
-			What: job.ProposeBatch, Number: 4, At: at, Key: key, Guards: []job.Guard{{Task: job.NoTask}},
+			Kind: job.ProposeBatch, Number: 4, At: at, Key: key, Guards: []job.Guard{{Task: job.NoTask}},
 			Entries:   []job.Entry{{ID: goldenID, Events: []job.Event{job.Submitted{Job: j, Spec: []byte(`{"numbers":[1,2]}`)}, job.Started{At: at}}}},
 			Admission: &job.Admission{Jobs: 10, TenantJobs: 5, Bytes: 100, Waiting: 7, Sizes: []job.Size{{Waiting: 1, Memory: 2}}},
 		}
@@ -86,7 +86,7 @@ func goldenValues() map[string]any {
 	for _, reason := range job.FailureReasons() {
 		failed := job.Finished{At: at, State: job.Failed, Failure: &job.Failure{Reason: reason, Detail: "why"}}
 		values["event failed: "+reason.String()] = failed
-		values["proposal decision: "+reason.String()] = job.Proposal{What: job.ProposeDecision, At: at, ID: goldenID, Finished: failed}
+		values["proposal decision: "+reason.String()] = job.Proposal{Kind: job.ProposeDecision, At: at, ID: goldenID, Finished: failed}
 	}
 	return values
 }

@@ -10,10 +10,10 @@ import (
 type Proposal struct {
 	// Number identifies a proposal among those of its author.
 	Number uint64
-	// At is the author's clock.
+	// At is the time of the author.
 	At time.Time
-	// What selects the other fields.
-	What ProposalKind
+	// Kind selects the other fields.
+	Kind ProposalKind
 
 	// Entries, Key and Admission belong to a Batch. Guards has one for each entry, or is nil.
 	Entries   []Entry
@@ -27,10 +27,10 @@ type Proposal struct {
 	Node   string
 	// Finished is the decided end of a job.
 	Finished Finished
-	// First, Before, Through and Dropped belong to a trim: the first message of the log and the first one after the
+	// First, Before, Through and Rejected belong to a trim: the first message of the log and the first one after the
 	// trim, the position of the author, and the rejected submissions in between.
 	First, Before, Through uint64
-	Dropped                []Rejected
+	Rejected               []Rejected
 	// Parts and Total belong to a large trim.
 	Parts, Total uint64
 	// Log and Spec, with View, KeyRecord and Tombstone are imported records.
@@ -90,9 +90,9 @@ type Rejected struct {
 
 // AppendBinary appends the encoded proposal.
 func (p *Proposal) AppendBinary(dst []byte) []byte {
-	e := encoder{b: append(dst, 0, byte(p.What)), format: format1}
+	e := encoder{b: append(dst, 0, byte(p.Kind)), format: format1}
 	e.b = appendTime(appendUint(e.b, p.Number), p.At)
-	switch p.What {
+	switch p.Kind {
 	case ProposeBatch:
 		e.batch(p)
 	case ProposeJoin, ProposeLeave:
@@ -103,13 +103,13 @@ func (p *Proposal) AppendBinary(dst []byte) []byte {
 	case ProposeDelete:
 		e.b = append(appendString(e.b, p.Tenant), p.ID[:]...)
 	case ProposeTrim, ProposeLargeTrim:
-		if p.What == ProposeLargeTrim {
+		if p.Kind == ProposeLargeTrim {
 			e.b = appendUint(appendUint(e.b, p.Parts), p.Total)
 		}
-		for _, v := range [...]uint64{p.First, p.Before, p.Through, uint64(len(p.Dropped))} {
+		for _, v := range [...]uint64{p.First, p.Before, p.Through, uint64(len(p.Rejected))} {
 			e.b = appendUint(e.b, v)
 		}
-		for _, d := range p.Dropped {
+		for _, d := range p.Rejected {
 			e.b = appendUint(appendUint(e.b, d.Seq), uint64(d.Index))
 		}
 	case ProposeJob:
@@ -186,9 +186,9 @@ func DecodeProposal(data []byte) (p Proposal, err error) {
 		return p, fmt.Errorf("%w: proposal", ErrVersion)
 	}
 	r.b = r.b[1:]
-	p.What = ProposalKind(r.uint())
+	p.Kind = ProposalKind(r.uint())
 	p.Number, p.At = r.uint(), r.time()
-	switch p.What {
+	switch p.Kind {
 	case ProposeBatch:
 		r.batch(&p)
 	case ProposeJoin, ProposeLeave:
@@ -209,7 +209,7 @@ func DecodeProposal(data []byte) (p Proposal, err error) {
 	case ProposeDelete:
 		p.Tenant, p.ID = r.string(), r.id()
 	case ProposeTrim, ProposeLargeTrim:
-		if p.What == ProposeLargeTrim {
+		if p.Kind == ProposeLargeTrim {
 			p.Parts, p.Total = r.uint(), r.uint()
 		}
 		p.First, p.Before, p.Through = r.uint(), r.uint(), r.uint()
@@ -218,7 +218,7 @@ func DecodeProposal(data []byte) (p Proposal, err error) {
 			break
 		}
 		for range n {
-			p.Dropped = append(p.Dropped, Rejected{Seq: r.uint(), Index: r.count()})
+			p.Rejected = append(p.Rejected, Rejected{Seq: r.uint(), Index: r.count()})
 		}
 	case ProposeJob:
 		p.View, err = Decode(r.bytes())
@@ -235,7 +235,7 @@ func DecodeProposal(data []byte) (p Proposal, err error) {
 	case ProposeTombstone:
 		p.Tombstone = Tombstone{Tenant: r.string(), ID: r.id(), Expires: r.time()}
 	default:
-		return p, fmt.Errorf("%w: proposal of kind %d", ErrVersion, p.What)
+		return p, fmt.Errorf("%w: proposal of kind %d", ErrVersion, p.Kind)
 	}
 	return p, r.end("proposal")
 }

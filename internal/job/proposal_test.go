@@ -17,9 +17,9 @@ func someProposals() []job.Proposal {
 	ids := []job.ID{job.NewID(), job.NewID()}
 	ended := job.Finished{At: at, State: job.Failed, Failure: &job.Failure{Reason: job.FailedTask, Detail: "no"}}
 	return []job.Proposal{
-		{What: job.ProposeBatch, Number: 1, At: at},
+		{Kind: job.ProposeBatch, Number: 1, At: at},
 		{
-			What: job.ProposeBatch, Number: 1 << 60, At: at, Key: key,
+			Kind: job.ProposeBatch, Number: 1 << 60, At: at, Key: key,
 			Admission: &job.Admission{
 				Sizes: []job.Size{{Waiting: 3, Memory: 4}, {}}, Jobs: 1, TenantJobs: 2, Bytes: 1 << 40, Waiting: 5,
 			},
@@ -30,21 +30,21 @@ func someProposals() []job.Proposal {
 			},
 			Guards: []job.Guard{{Task: 7, Step: 2}, {Task: job.Reduction}, {Task: job.NoTask}},
 		},
-		{What: job.ProposeJoin, ID: ids[0], Node: "a"},
-		{What: job.ProposeLeave, At: at, ID: ids[1], Node: "b"},
-		{What: job.ProposeDecision, Number: 9, At: at, ID: ids[0], Finished: ended},
-		{What: job.ProposeDelete, Number: 9, At: at, Tenant: "acme", ID: ids[0]},
-		{What: job.ProposeTrim, First: 3, Before: 1 << 50, Through: 1 << 51, Dropped: []job.Rejected{{Seq: 5, Index: 2}, {Seq: 6}}},
-		{What: job.ProposeJob, View: sub.Job, Spec: []byte("{}"), Log: []job.Event{job.Started{At: at}, ended}},
-		{What: job.ProposeKey, KeyRecord: job.KeyRecord{Hash: [32]byte{3}, Fingerprint: [32]byte{4}, Expires: at, IDs: ids}},
-		{What: job.ProposeTombstone, Tombstone: job.Tombstone{Tenant: "acme", ID: ids[0], Expires: at}},
-		{What: job.ProposeLargeTrim, Before: 9, Through: 12, Dropped: []job.Rejected{{Seq: 11, Index: 2}}, Parts: 13, Total: 4},
+		{Kind: job.ProposeJoin, ID: ids[0], Node: "a"},
+		{Kind: job.ProposeLeave, At: at, ID: ids[1], Node: "b"},
+		{Kind: job.ProposeDecision, Number: 9, At: at, ID: ids[0], Finished: ended},
+		{Kind: job.ProposeDelete, Number: 9, At: at, Tenant: "acme", ID: ids[0]},
+		{Kind: job.ProposeTrim, First: 3, Before: 1 << 50, Through: 1 << 51, Rejected: []job.Rejected{{Seq: 5, Index: 2}, {Seq: 6}}},
+		{Kind: job.ProposeJob, View: sub.Job, Spec: []byte("{}"), Log: []job.Event{job.Started{At: at}, ended}},
+		{Kind: job.ProposeKey, KeyRecord: job.KeyRecord{Hash: [32]byte{3}, Fingerprint: [32]byte{4}, Expires: at, IDs: ids}},
+		{Kind: job.ProposeTombstone, Tombstone: job.Tombstone{Tenant: "acme", ID: ids[0], Expires: at}},
+		{Kind: job.ProposeLargeTrim, Before: 9, Through: 12, Rejected: []job.Rejected{{Seq: 11, Index: 2}}, Parts: 13, Total: 4},
 	}
 }
 
 // plain is a proposal without the differences that an encoding does not keep.
 func plain(p job.Proposal) job.Proposal {
-	if p.What == job.ProposeBatch {
+	if p.Kind == job.ProposeBatch {
 		for i := len(p.Guards); i < len(p.Entries); i++ {
 			p.Guards = append(p.Guards, job.Guard{Task: job.NoTask})
 		}
@@ -60,25 +60,25 @@ func TestProposalCodec(t *testing.T) {
 		data := want.AppendBinary(nil)
 		got, err := job.DecodeProposal(data)
 		if err != nil {
-			t.Errorf("kind %d: %v", want.What, err)
+			t.Errorf("kind %d: %v", want.Kind, err)
 			continue
 		}
 		if !reflect.DeepEqual(plain(got), plain(want)) {
-			t.Errorf("kind %d: got\n%+v, want\n%+v", want.What, got, want)
+			t.Errorf("kind %d: got\n%+v, want\n%+v", want.Kind, got, want)
 		}
 		if again := got.AppendBinary(nil); !bytes.Equal(again, data) {
-			t.Errorf("kind %d encodes to other bytes", want.What)
+			t.Errorf("kind %d encodes to other bytes", want.Kind)
 		}
-		if want.What == job.ProposeJob {
+		if want.Kind == job.ProposeJob {
 			continue // a log ends where its bytes end
 		}
 		for n := 2; n < len(data); n++ {
 			if _, err := job.DecodeProposal(data[:n]); !errors.Is(err, job.ErrCorrupt) {
-				t.Errorf("kind %d, %d of %d bytes: %v, want ErrCorrupt", want.What, n, len(data), err)
+				t.Errorf("kind %d, %d of %d bytes: %v, want ErrCorrupt", want.Kind, n, len(data), err)
 			}
 		}
 		if _, err := job.DecodeProposal(append(data, 0)); !errors.Is(err, job.ErrCorrupt) {
-			t.Errorf("kind %d, a byte too many: %v, want ErrCorrupt", want.What, err)
+			t.Errorf("kind %d, a byte too many: %v, want ErrCorrupt", want.Kind, err)
 		}
 	}
 }
@@ -106,10 +106,10 @@ func TestProposalVersion(t *testing.T) {
 		view := submitted().Job
 		view.State, view.Failure = job.Failed, ended.Failure
 		for name, p := range map[string]job.Proposal{
-			"decision": {What: job.ProposeDecision, ID: job.NewID(), Finished: ended},
-			"batch":    {What: job.ProposeBatch, Entries: []job.Entry{{}, {ID: job.NewID(), Events: []job.Event{job.Started{At: at}, ended}}}},
-			"log":      {What: job.ProposeJob, View: submitted().Job, Log: []job.Event{job.Started{At: at}, ended}},
-			"view":     {What: job.ProposeJob, View: view},
+			"decision": {Kind: job.ProposeDecision, ID: job.NewID(), Finished: ended},
+			"batch":    {Kind: job.ProposeBatch, Entries: []job.Entry{{}, {ID: job.NewID(), Events: []job.Event{job.Started{At: at}, ended}}}},
+			"log":      {Kind: job.ProposeJob, View: submitted().Job, Log: []job.Event{job.Started{At: at}, ended}},
+			"view":     {Kind: job.ProposeJob, View: view},
 		} {
 			data := p.AppendBinary(nil)
 			if _, err := job.DecodeProposal(data); err != nil || data[0] != want {
@@ -121,8 +121,8 @@ func TestProposalVersion(t *testing.T) {
 	delayed := submitted()
 	delayed.Job.Delay = time.Second
 	for name, p := range map[string]job.Proposal{
-		"batch": {What: job.ProposeBatch, Entries: []job.Entry{{ID: job.NewID(), Events: []job.Event{delayed}}}},
-		"view":  {What: job.ProposeJob, View: delayed.Job},
+		"batch": {Kind: job.ProposeBatch, Entries: []job.Entry{{ID: job.NewID(), Events: []job.Event{delayed}}}},
+		"view":  {Kind: job.ProposeJob, View: delayed.Job},
 	} {
 		data := p.AppendBinary(nil)
 		if _, err := job.DecodeProposal(data); err != nil || data[0] != 2 {
@@ -152,14 +152,14 @@ func TestProposalOfLaterParts(t *testing.T) {
 		at   int
 		to   byte
 	}{
-		"record of a batch":     {job.Proposal{What: job.ProposeBatch, Entries: []job.Entry{{ID: id, Events: []job.Event{sub}}}}, string(sub.Job.ID[:]), -1, 9},
-		"record of an import":   {job.Proposal{What: job.ProposeJob, View: sub.Job, Log: []job.Event{job.Started{At: at}}}, string(sub.Job.ID[:]), -1, 9},
-		"event of a batch":      {job.Proposal{What: job.ProposeBatch, Entries: []job.Entry{{ID: id, Events: []job.Event{job.Started{At: at}}}}}, string(job.AppendEvent(nil, job.Started{At: at})), 0, 99},
-		"event of a decision":   {job.Proposal{What: job.ProposeDecision, ID: id, Finished: ended}, string(id[:]), 16, 99},
-		"event of an import":    {job.Proposal{What: job.ProposeJob, View: sub.Job, Log: []job.Event{job.Started{At: at}}}, string(job.AppendEvent(nil, job.Started{At: at})), 0, 99},
-		"failure of a batch":    {job.Proposal{What: job.ProposeBatch, Entries: []job.Entry{{ID: id, Events: []job.Event{ended}}}}, "detail of it", -2, 99},
-		"failure of a decision": {job.Proposal{What: job.ProposeDecision, ID: id, Finished: ended}, "detail of it", -2, 99},
-		"items of a batch":      {job.Proposal{What: job.ProposeBatch, Entries: []job.Entry{{ID: id, Events: []job.Event{items}}}}, string(job.AppendEvent(nil, items)), 7, 99},
+		"record of a batch":     {job.Proposal{Kind: job.ProposeBatch, Entries: []job.Entry{{ID: id, Events: []job.Event{sub}}}}, string(sub.Job.ID[:]), -1, 9},
+		"record of an import":   {job.Proposal{Kind: job.ProposeJob, View: sub.Job, Log: []job.Event{job.Started{At: at}}}, string(sub.Job.ID[:]), -1, 9},
+		"event of a batch":      {job.Proposal{Kind: job.ProposeBatch, Entries: []job.Entry{{ID: id, Events: []job.Event{job.Started{At: at}}}}}, string(job.AppendEvent(nil, job.Started{At: at})), 0, 99},
+		"event of a decision":   {job.Proposal{Kind: job.ProposeDecision, ID: id, Finished: ended}, string(id[:]), 16, 99},
+		"event of an import":    {job.Proposal{Kind: job.ProposeJob, View: sub.Job, Log: []job.Event{job.Started{At: at}}}, string(job.AppendEvent(nil, job.Started{At: at})), 0, 99},
+		"failure of a batch":    {job.Proposal{Kind: job.ProposeBatch, Entries: []job.Entry{{ID: id, Events: []job.Event{ended}}}}, "detail of it", -2, 99},
+		"failure of a decision": {job.Proposal{Kind: job.ProposeDecision, ID: id, Finished: ended}, "detail of it", -2, 99},
+		"items of a batch":      {job.Proposal{Kind: job.ProposeBatch, Entries: []job.Entry{{ID: id, Events: []job.Event{items}}}}, string(job.AppendEvent(nil, items)), 7, 99},
 	} {
 		data := c.p.AppendBinary(nil)
 		if _, err := job.DecodeProposal(data); err != nil {
