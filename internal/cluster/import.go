@@ -86,7 +86,7 @@ func (c *Cluster) addImported(p *job.Proposal, seq uint64) []journal.Metadata {
 	s := &jobState{job: p.View, seq: seq, movedAt: now, started: c.clock.ago(p.View.StartedAt)}
 	for _, ev := range p.Log {
 		if a, ok := ev.(job.TaskProgress); ok {
-			c.state.applyAdvanced(s, &a)
+			c.state.applyTaskProgress(s, &a)
 		}
 	}
 	if s.job.State == job.Cancelling {

@@ -83,7 +83,7 @@ func (c *Cluster) load(ctx context.Context, streamID string) (err error) {
 				return err
 			}
 			if a, ok := r.Event.(job.TaskProgress); ok {
-				c.state.applyAdvanced(s, &a)
+				c.state.applyTaskProgress(s, &a)
 			}
 		}
 		value, err := c.replica.Metadata(ctx, metaJob+j.ID.String())

@@ -28,7 +28,7 @@ func (n *node) describe(ids []job.ID) string {
 		j, err := n.Get(n.f.Context(), "t", id)
 		fmt.Fprintf(&b, "get %s %x %v\n", id, j.AppendBinary(nil), err)
 		for _, r := range n.log(id) {
-			fmt.Fprintf(&b, "log %d %T %x\n", r.Seq, r.Event, job.AppendEvent(nil, r.Event))
+			fmt.Fprintf(&b, "log %d %x\n", r.Seq, job.AppendEvent(nil, r.Event))
 		}
 	}
 	return b.String()

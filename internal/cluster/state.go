@@ -372,7 +372,7 @@ func (t *state) apply(p *job.Proposal, author string, updated map[job.ID]job.Job
 				t.jobs[e.ID] = s
 				t.count(s, +1)
 			case job.TaskProgress:
-				t.applyAdvanced(s, &ev)
+				t.applyTaskProgress(s, &ev)
 			case job.CancelRequested:
 				t.setEnding(s, job.Finished{State: job.Cancelled}, now)
 			}
@@ -399,7 +399,7 @@ func (t *state) apply(p *job.Proposal, author string, updated map[job.ID]job.Job
 	t.signal()
 }
 
-func (t *state) applyAdvanced(s *jobState, ev *job.TaskProgress) {
+func (t *state) applyTaskProgress(s *jobState, ev *job.TaskProgress) {
 	if ev.Done {
 		s.setDone(ev.Task)
 		return

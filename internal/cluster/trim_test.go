@@ -75,10 +75,10 @@ func TestTrimmedRejections(t *testing.T) {
 	}
 }
 
-func testTrimmedRejections(t *testing.T, maxDropped int) {
+func testTrimmedRejections(t *testing.T, maxRejected int) {
 	t.Helper()
 	f := newTestCluster(t, 1)
-	few := cluster.WithMaxRejected(maxDropped)
+	few := cluster.WithMaxRejected(maxRejected)
 	a, b := f.open("a", briefly, few), f.open("b", briefly, few)
 	bounds := job.Admission{Jobs: 1}
 	fill := a.submit(2, func(j *job.Job) { j.Retention = time.Millisecond })

@@ -130,7 +130,7 @@ func (r *reader) failure() *Failure {
 const (
 	tagSubmitted = iota + 1
 	tagStarted
-	tagAdvanced
+	tagTaskProgress
 	tagCancelRequested
 	tagFinished
 	tags // the first unknown one
@@ -153,7 +153,7 @@ func (e *encoder) event(ev Event) {
 		e.b = appendTime(append(e.b, tagStarted), ev.At)
 	case TaskProgress:
 		e.needs(ev.Items.format())
-		dst := appendUint(append(e.b, tagAdvanced), uint64(ev.Task))
+		dst := appendUint(append(e.b, tagTaskProgress), uint64(ev.Task))
 		dst = appendBool(dst, ev.Done)
 		dst = appendInt(appendInt(appendInt(dst, ev.Completed), ev.Failed), ev.Bytes)
 		e.b = appendBytes(ev.Items.AppendBinary(dst), ev.Partial)
@@ -182,7 +182,7 @@ func DecodeEvents(data []byte) ([]Event, error) {
 			e = Submitted{Job: Job{CreatedAt: r.time(), State: Queued}}
 		case tagStarted:
 			e = Started{At: r.time()}
-		case tagAdvanced:
+		case tagTaskProgress:
 			a := TaskProgress{Task: r.count(), Done: r.bool(), Completed: r.int(), Failed: r.int(), Bytes: r.int()}
 			a.Items, a.Partial = r.items(), r.bytes()
 			e = a

@@ -63,7 +63,7 @@ const (
 	ProposeJob
 	ProposeKey
 	ProposeTombstone
-	// ProposeLargeTrim is a trim with more Dropped than fit into one message: the others are in messages from Parts on, Total
+	// ProposeLargeTrim is a trim with more Rejected than fit into one message: the others are in messages from Parts on, Total
 	// in all.
 	ProposeLargeTrim
 	proposalKinds // the first unknown one
