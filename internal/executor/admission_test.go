@@ -56,7 +56,7 @@ func TestAdmission(t *testing.T) {
 				if tt.name == "quota" {
 					submit(t, e, fakePlan{Tasks: 1}, func(s *job.Submission) { s.Tenant = "other" })
 				}
-				// The end of one makes room for one, and not for two: all or none.
+				// When one job ends, one more is admitted, but not a batch of two.
 				if _, err := e.Cancel(t.Context(), "acme", ids[0]); err != nil {
 					t.Fatal(err)
 				}
@@ -70,7 +70,7 @@ func TestAdmission(t *testing.T) {
 	}
 }
 
-// heavy plans fakePlanner that hold something until they are closed.
+// heavy plans fakePlans that hold a resource until they are closed.
 type heavy struct {
 	fakePlanner
 	closed atomic.Int32
@@ -91,7 +91,7 @@ func (p heavyPlan) Close() error {
 	return nil
 }
 
-// What can never fit is a fault, not a rejection.
+// A submission that can never fit is invalid, not rejected.
 func TestTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := start(t, newFakeJournal(t), func(c *executor.Config) { c.MaxWaiting, c.MaxBytes = 10, 10 })
@@ -103,13 +103,13 @@ func TestTooLarge(t *testing.T) {
 			}
 			if _, err := e.Submit(t.Context(), []job.Submission{sub, sub}, nil, false); !errors.As(err, &v) ||
 				len(v.List) != 2 || !strings.HasPrefix(v.List[1].Pointer, "/jobs/1") {
-				t.Errorf("%+v twice: %v, want a fault in each", p, err)
+				t.Errorf("%+v twice: %v, want an error in each", p, err)
 			}
 		}
 	})
 }
 
-// A rejected submission gives its idempotency key back; one that the journal has does not.
+// A rejected submission releases its idempotency key; one in the journal does not.
 func TestKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeJournal(t)
@@ -140,7 +140,7 @@ func TestRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeJournal(t)
 		e := start(t, l, oneWorker)
-		// One job a second.
+		// One job ends each second.
 		for range 40 {
 			submit(t, e, fakePlan{Tasks: 1, Work: time.Second})
 		}
@@ -150,13 +150,13 @@ func TestRetryAfter(t *testing.T) {
 		j := l.job(last)
 		place, retryAfter := e.Outlook(&j)
 		if d := retryAfter.Seconds(); place == 0 || d < float64(place)*0.8 || d > float64(place)*1.3 {
-			t.Errorf("at place %d, one a second, come back in %v s", place, d)
+			t.Errorf("at position %d with one job a second, Retry-After is %v s", place, d)
 		}
 		time.Sleep(time.Minute)
 	})
 }
 
-// A job that an idle worker is about to take is worth looking at soon, however few jobs have ended lately.
+// Retry-After is short for a job that an idle worker is about to run, even if few jobs have ended recently.
 func TestRetryAfterOnIdleServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeJournal(t)

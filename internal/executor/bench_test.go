@@ -84,8 +84,8 @@ func benchmark(b *testing.B, tasks, jobs int) {
 	}
 }
 
-// BenchmarkTask is the overhead of a task: dealt, stepped, recorded.
+// BenchmarkTask measures the overhead of a task: dispatch, step, record.
 func BenchmarkTask(b *testing.B) { benchmark(b, 10_000, 1) }
 
-// BenchmarkJob is the overhead of a job of one task: admitted, run, ended.
+// BenchmarkJob measures the overhead of a job of one task: admission, run, end.
 func BenchmarkJob(b *testing.B) { benchmark(b, 1, 100) }

@@ -16,7 +16,7 @@ func TestCancel(t *testing.T) {
 		name string
 		plan fakePlan
 		sub  func(*job.Submission)
-		// at once: nothing runs that has to be waited for
+		// immediately: no task is running
 		atOnce bool
 	}{
 		{"running", fakePlan{Tasks: 1000, Work: 50 * time.Millisecond}, nil, false},
@@ -69,7 +69,7 @@ func TestCancelIsAcknowledged(t *testing.T) {
 	})
 }
 
-// stubborn plans a task that takes five seconds whatever its context says.
+// stubborn plans a task that takes five seconds and ignores its context.
 type stubborn struct{ fakePlanner }
 
 func (stubborn) Plan(_ context.Context, _, _ string, spec []byte) (job.Plan, []byte, error) {
@@ -104,7 +104,7 @@ func TestCancelUnknown(t *testing.T) {
 	})
 }
 
-// A cancelled job lets go of its plan at once, though its place in the queue stays.
+// A cancelled job closes its plan immediately, although its queue entry stays.
 func TestCancelledPlansAreFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeJournal(t)
@@ -124,7 +124,7 @@ func TestCancelledPlansAreFreed(t *testing.T) {
 	})
 }
 
-// Stop returns although a task never does, as in a read of a mount that hangs.
+// Stop returns although a task never returns, as in a read from a mount that hangs.
 func TestStopLeavesAStuckTask(t *testing.T) {
 	var hung chan struct{}
 	hangs := func(c *executor.Config) {

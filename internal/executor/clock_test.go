@@ -12,25 +12,25 @@ import (
 	"gather/internal/job"
 )
 
-// wallClock is a wall clock that can be set, beside the monotonic one of the test.
+// wallClock is a wall clock that tests can set; the monotonic clock is synctest's.
 type wallClock struct{ ahead atomic.Int64 }
 
 func (w *wallClock) now() time.Time { return time.Now().Round(0).Add(time.Duration(w.ahead.Load())) }
 
 func (w *wallClock) step(d time.Duration) { w.ahead.Add(int64(d)) }
 
-// steps are the ways in which a wall clock is set during a job.
+// wallSteps are the tested changes of the wall clock during a job.
 var wallSteps = map[string]time.Duration{"ahead": time.Hour, "slightly ahead": 10 * time.Minute, "back": -time.Hour, "far back": -30 * 365 * 24 * time.Hour}
 
-// A step of the wall clock while a job runs or waits changes neither when it ends nor how: durations are measured on the
-// monotonic clock.
+// A step of the wall clock while a job runs or waits does not change the time of its end or its outcome, because durations
+// are measured on the monotonic clock.
 func TestWallClockSteps(t *testing.T) {
 	for name, step := range wallSteps {
 		for _, c := range []struct {
 			what string
 			sub  job.Submission
 			plan fakePlan
-			// ends is when the job ends, and how.
+			// ends is the duration until the job ends; state is its final state.
 			ends  time.Duration
 			state job.State
 		}{
@@ -64,7 +64,7 @@ func TestWallClockSteps(t *testing.T) {
 	}
 }
 
-// While a task waits and the wall clock is set forward, it takes no steps.
+// A waiting task runs no steps when the wall clock is set forward.
 func TestWallClockStepDoesNotSpin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var wall wallClock
@@ -93,7 +93,7 @@ func TestWallClockStepDoesNotSpin(t *testing.T) {
 	})
 }
 
-// A start that was given as an instant is one of the wall clock, wherever that is set.
+// start_after is an instant of the wall clock, and follows changes of it.
 func TestStartAtInstant(t *testing.T) {
 	for name, c := range map[string]struct{ step, starts time.Duration }{
 		"no step": {0, time.Hour}, "ahead": {30 * time.Minute, 30 * time.Minute}, "back": {-30 * time.Minute, 90 * time.Minute},
@@ -119,8 +119,7 @@ func TestStartAtInstant(t *testing.T) {
 	}
 }
 
-// Where nodes share a job, what counts is how long ago it started by this node's clock, not the instant that another node's clock
-// showed.
+// On a cluster a job's age is measured by the clock of this node; the start time by another node's clock does not matter.
 func TestClusterStartOfAnotherClock(t *testing.T) {
 	for _, skew := range []time.Duration{-40 * time.Second, 40 * time.Second} {
 		t.Run(skew.String(), func(t *testing.T) {

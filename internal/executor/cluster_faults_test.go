@@ -13,7 +13,7 @@ import (
 	"gather/internal/job"
 )
 
-// stages plans tasks of five items, one of which is done each second.
+// stages plans tasks of five items that complete one item a second.
 type stages struct{ fakePlanner }
 
 func (s stages) Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error) {
@@ -57,8 +57,8 @@ func (s *stagesTask) Step(_ context.Context, now time.Time, _ *job.Scratch) (job
 	return step, nil
 }
 
-// A node that dies leaves its tasks to others, which go on behind its steps: no item is lost or there twice. What the dead
-// one still appends is refused.
+// The tasks of a dead node are redelivered to other nodes, which continue after its last step: no item is lost or
+// duplicated. Later appends of the dead node are rejected.
 func TestClusterRedelivery(t *testing.T) {
 	for _, tasks := range []int{1, 6} {
 		synctest.Test(t, func(t *testing.T) {
@@ -78,18 +78,18 @@ func TestClusterRedelivery(t *testing.T) {
 			if got := r.items(id); !slices.Equal(got, want) {
 				t.Errorf("items %v", got)
 			}
-			if had := r.had(id); had["node 1"] == 0 || j.Progress.Completed != int64(len(want)) {
-				t.Errorf("turns %v, progress %+v", had, j.Progress)
+			if had := r.leasesByNode(id); had["node 1"] == 0 || j.Progress.Completed != int64(len(want)) {
+				t.Errorf("leases %v, progress %+v", had, j.Progress)
 			}
 			synctest.Wait()
 			if r.out != 0 {
-				t.Errorf("%d turns were not ended", r.out)
+				t.Errorf("%d leases were not released", r.out)
 			}
 		})
 	}
 }
 
-// A node that dies when its tasks are in the log, and has not said so, leaves nothing to be done twice.
+// Tasks whose end is in the log are not run again when their node dies before it has released them.
 func TestClusterRedeliveryOfDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeCluster(t)
@@ -109,15 +109,15 @@ func TestClusterRedeliveryOfDone(t *testing.T) {
 	})
 }
 
-// A turn whose append is refused is dropped, and nothing else happens.
+// A lease whose append is rejected is released without further effects.
 func TestClusterRefusedAppend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeCluster(t)
 		r.slow = 100 * time.Millisecond
-		refusals := 3
-		r.refuse = func([]job.Event) bool {
-			refusals--
-			return refusals >= 0
+		rejections := 3
+		r.reject = func([]job.Event) bool {
+			rejections--
+			return rejections >= 0
 		}
 		e, _ := startNode(t, r, func(c *executor.Config) { c.Planner = stages{} })
 		id := submit(t, e, fakePlan{Tasks: 2, Waiting: 5})
@@ -127,27 +127,27 @@ func TestClusterRefusedAppend(t *testing.T) {
 			t.Errorf("items %v", got)
 		}
 		if r.given < 3+3 {
-			t.Errorf("%d turns; three were refused, of three", r.given)
+			t.Errorf("got %d leases, want three, all rejected", r.given)
 		}
 	})
 }
 
-// So is one whose next step is under way, which ends.
+// A lease whose append is rejected during the next step is released after that step.
 func TestClusterRefusedAppendUnderAStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeCluster(t)
 		r.slow = time.Second
-		refusals := 1
-		r.refuse = func([]job.Event) bool {
-			refusals--
-			return refusals == 0
+		rejections := 1
+		r.reject = func([]job.Event) bool {
+			rejections--
+			return rejections == 0
 		}
 		e, _ := startNode(t, r, func(c *executor.Config) { c.Planner = twofold{} })
 		id := submit(t, e, fakePlan{Tasks: 2, Waiting: 1})
 		settle()
 		j := wantState(t, r, id, job.Running)
 		if r.given != 3 || r.out != 2 || j.Progress.Completed != 2 {
-			t.Errorf("%d turns given, %d held, %+v; want one of two tasks to be given again", r.given, r.out, j.Progress)
+			t.Errorf("%d leases granted, %d held, %+v; want one of two tasks to be leased again", r.given, r.out, j.Progress)
 		}
 		if _, err := e.Cancel(t.Context(), "acme", id); err != nil {
 			t.Error(err)
@@ -157,7 +157,7 @@ func TestClusterRefusedAppendUnderAStep(t *testing.T) {
 	})
 }
 
-// twofold plans tasks of two steps: one that leaves an item behind, and one that ends with its context.
+// twofold plans tasks of two steps: the first adds an item, the second blocks until its context is done.
 type twofold struct{ fakePlanner }
 
 func (twofold) Replan(context.Context, string, string, []byte) (job.Plan, error) {
@@ -178,7 +178,7 @@ func (f *twofoldTask) Step(ctx context.Context, now time.Time, _ *job.Scratch) (
 	return job.Step{}, context.Cause(ctx)
 }
 
-// A plan that cannot be made because of the storage is tried again; the job does not fail for it.
+// A plan that fails with a storage error is retried; the job does not fail.
 func TestClusterPlans(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeCluster(t)
@@ -204,7 +204,7 @@ func TestClusterPlans(t *testing.T) {
 	})
 }
 
-// counted counts the plans that are open.
+// counted counts open plans.
 type counted struct {
 	fakePlanner
 	open, made atomic.Int32

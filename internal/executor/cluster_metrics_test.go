@@ -35,7 +35,7 @@ func total(t *testing.T, name string, regs ...*prometheus.Registry) (sum float64
 	return sum
 }
 
-// The chief alone reports what is counted in the whole cluster; each node reports what it does itself.
+// Only the leader reports the metrics of the whole cluster; each node reports its own.
 func TestClusterMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeCluster(t)
@@ -52,12 +52,12 @@ func TestClusterMetrics(t *testing.T) {
 		submit(t, e, fakePlan{Tasks: 5})
 		submit(t, e, fakePlan{Tasks: 5}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) })
 		time.Sleep(10 * time.Second)
-		parked := 0.0
+		waiting := 0.0
 		for _, j := range e.Work().Jobs {
-			parked += float64(j.Waiting)
+			waiting += float64(j.Waiting)
 		}
-		if parked < 1 || parked > 3 {
-			t.Errorf("a node has %v of four waiting tasks", parked)
+		if waiting < 1 || waiting > 3 {
+			t.Errorf("a node has %v of four waiting tasks", waiting)
 		}
 		for i, reg := range regs {
 			if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
@@ -69,8 +69,8 @@ func TestClusterMetrics(t *testing.T) {
 				"gather_running_jobs":             {2, 0},
 				"gather_queue_capacity_jobs":      {100_000, 0},
 				"gather_admitted_jobs":            {4, 0},
-				// Five of the queued job; of the running ones what the other node has is not known here.
-				"gather_queue_tasks":             {5 + (3 - 1) + (4 - parked), 0},
+				// Five of the queued job; this node does not see the running tasks of the other node.
+				"gather_queue_tasks":             {5 + (3 - 1) + (4 - waiting), 0},
 				"gather_delayed_jobs":            {1, 0},
 				"gather_admitted_waiting_items":  {4, 0},
 				"gather_waiting_capacity_items":  {4_000_000, 0},
@@ -78,7 +78,7 @@ func TestClusterMetrics(t *testing.T) {
 				"gather_admitted_capacity_bytes": {1 << 30, 0},
 				"gather_workers":                 {1, 1},
 				"gather_workers_busy":            {1, 1},
-				"gather_waiting_items":           {parked, 4 - parked},
+				"gather_waiting_items":           {waiting, 4 - waiting},
 				"gather_jobs_submitted_total":    {6, 0},
 			} {
 				if got := total(t, name, reg); got != want[i] {
@@ -97,7 +97,7 @@ func TestClusterMetrics(t *testing.T) {
 	})
 }
 
-// The spans of a job hang below its request: one wait, and a run for each node's part.
+// The spans of a job are children of its request's span: one wait, and one run for each node.
 func TestClusterTrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spans := tracetest.NewInMemoryExporter()

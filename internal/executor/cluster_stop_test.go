@@ -11,12 +11,12 @@ import (
 	"gather/internal/job"
 )
 
-// A stop gives waiting tasks up at once, lets running ones finish, and other nodes go on.
+// Stop releases waiting tasks immediately and lets running ones finish; other nodes continue the job.
 func TestClusterStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeCluster(t)
 		e, _ := startNode(t, r, nil)
-		parked := submit(t, e, fakePlan{Tasks: 4, Park: time.Minute, Waiting: 4})
+		waiting := submit(t, e, fakePlan{Tasks: 4, Park: time.Minute, Waiting: 4})
 		synctest.Wait()
 		running := submit(t, e, fakePlan{Tasks: 2, Work: 2 * time.Second})
 		time.Sleep(time.Second)
@@ -25,8 +25,8 @@ func TestClusterStop(t *testing.T) {
 		stopped := make(chan error)
 		go func() { stopped <- e.Stop(t.Context()) }()
 		synctest.Wait()
-		if n := r.had(parked)["node 1"]; n != 4 {
-			t.Errorf("the other node has %d of 4 waiting tasks, at once", n)
+		if n := r.leasesByNode(waiting)["node 1"]; n != 4 {
+			t.Errorf("the other node has %d of 4 waiting tasks, want all immediately", n)
 		}
 		if err := <-stopped; err != nil || time.Since(before) != time.Second {
 			t.Errorf("%v after %v; the running tasks take a second", err, time.Since(before))
@@ -35,15 +35,15 @@ func TestClusterStop(t *testing.T) {
 			t.Errorf("%d tasks are done at the stop, want those that ran", n)
 		}
 		time.Sleep(2 * time.Minute)
-		wantAll(t, r, parked, 4)
+		wantAll(t, r, waiting, 4)
 		wantAll(t, r, running, 2)
-		if d := r.job(parked).FinishedAt.Sub(r.job(parked).StartedAt); d != time.Minute {
+		if d := r.job(waiting).FinishedAt.Sub(r.job(waiting).StartedAt); d != time.Minute {
 			t.Errorf("the waits took %v, want 1m", d)
 		}
 	})
 }
 
-// A task that does not end within the grace is cancelled, and is no failure: another node starts it over.
+// A task that does not end within the grace period is cancelled without failing its job: another node restarts it.
 func TestClusterStopGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeCluster(t)
@@ -67,7 +67,7 @@ func TestClusterStopGrace(t *testing.T) {
 	})
 }
 
-// Tasks that woke up while all workers are busy are given up at once too.
+// Tasks whose timer fired while all workers are busy are released immediately too.
 func TestClusterStopOfWoken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeCluster(t)
@@ -84,7 +84,7 @@ func TestClusterStopOfWoken(t *testing.T) {
 	})
 }
 
-// A stop waits for the answers of appends, as long as its grace; turns are ended when their answers come, also later.
+// Stop waits for pending appends within its grace period; a lease is released when its append has finished, also later.
 func TestClusterStopWaitsForAppends(t *testing.T) {
 	for _, tt := range []struct{ slow, grace, took time.Duration }{
 		{2 * time.Second, time.Minute, 2 * time.Second},
@@ -107,13 +107,13 @@ func TestClusterStopWaitsForAppends(t *testing.T) {
 			synctest.Wait()
 			wantAll(t, r, id, 1)
 			if r.out != 0 {
-				t.Errorf("%d turns were not ended", r.out)
+				t.Errorf("%d leases were not released", r.out)
 			}
 		})
 	}
 }
 
-// A stop ends with its grace, although the log blocks.
+// Stop returns after the grace period, although the log blocks.
 func TestClusterStopWhileTheLogBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeCluster(t)
@@ -130,12 +130,12 @@ func TestClusterStopWhileTheLogBlocks(t *testing.T) {
 			t.Errorf("%v after %v", err, time.Since(before))
 		}
 		if r.out != 0 {
-			t.Errorf("%d turns were not ended", r.out)
+			t.Errorf("%d leases were not released", r.out)
 		}
 	})
 }
 
-// New turns are taken while woken tasks keep a worker busy, and the other way round.
+// New leases are requested while resumed tasks keep a worker busy, and the other way round.
 func TestClusterFairness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeCluster(t)
@@ -158,7 +158,7 @@ func TestClusterFairness(t *testing.T) {
 		}
 		woken := r.job(pulsing).Progress.Completed - before
 		if done < 25 || woken < 25 {
-			t.Errorf("of about 100 steps %d were of new jobs and %d of woken tasks", done, woken)
+			t.Errorf("of about 100 steps %d were of new jobs and %d of resumed tasks", done, woken)
 		}
 		if _, err := e.Cancel(t.Context(), "acme", pulsing); err != nil {
 			t.Error(err)
@@ -167,7 +167,7 @@ func TestClusterFairness(t *testing.T) {
 	})
 }
 
-// pulses plans jobs of waiting tasks that are due again and again, at once, and other jobs as fakePlanner.
+// pulses plans jobs of waiting tasks that are due again immediately, and other jobs like fakePlanner.
 type pulses struct{ fakePlanner }
 
 func (pulses) Replan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, error) {

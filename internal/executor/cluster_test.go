@@ -17,7 +17,7 @@ import (
 	"gather/internal/job"
 )
 
-// startNode makes an executor that is a node of the fakeCluster; it is stopped when the test ends, and must have no turn then.
+// startNode starts an executor as a node of the fakeCluster. At the end of the test it is stopped, and must then hold no lease.
 func startNode(t *testing.T, r *fakeCluster, change func(*executor.Config)) (*executor.Executor, *fakeNode) {
 	t.Helper()
 	m := r.join(fmt.Sprint("node ", len(r.nodes)))
@@ -33,7 +33,7 @@ func startNode(t *testing.T, r *fakeCluster, change func(*executor.Config)) (*ex
 	if m.e, err = executor.New(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	synctest.Wait() // all workers want a turn
+	synctest.Wait() // all workers have requested a lease
 	t.Cleanup(func() {
 		none, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -42,7 +42,7 @@ func startNode(t *testing.T, r *fakeCluster, change func(*executor.Config)) (*ex
 		defer r.mu.Unlock()
 		for h := range r.leases {
 			if h.m == m {
-				t.Errorf("task %d of a stopped node was not given up", h.msg.task)
+				t.Errorf("task %d of a stopped node is still leased", h.msg.task)
 			}
 		}
 	})
@@ -74,7 +74,7 @@ func wantState(t *testing.T, r *fakeCluster, id job.ID, s job.State) job.Job {
 	return j
 }
 
-// The tasks of one job are done by all nodes, whichever took the submission.
+// All nodes run tasks of a job, regardless of which one accepted the submission.
 func TestClusterRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeCluster(t)
@@ -91,20 +91,20 @@ func TestClusterRuns(t *testing.T) {
 			time.Sleep(20 * time.Second)
 			synctest.Wait()
 			wantAll(t, r, id, p.Tasks)
-			if had := r.had(id); p.Tasks > 1 && (had["node 0"] == 0 || had["node 1"] == 0) {
-				t.Errorf("%+v: turns %v", p, had)
+			if had := r.leasesByNode(id); p.Tasks > 1 && (had["node 0"] == 0 || had["node 1"] == 0) {
+				t.Errorf("%+v: got leases %v, want some on both nodes", p, had)
 			}
 			if n := r.appends[id]; p.Tasks <= 1 && n != 1 {
 				t.Errorf("%+v: %d appends, want 1", p, n)
 			}
 		}
 		if r.out != 0 {
-			t.Errorf("%d turns were not ended", r.out)
+			t.Errorf("%d leases were not released", r.out)
 		}
 	})
 }
 
-// Waits hold no worker, on no node.
+// A waiting task occupies no worker on any node.
 func TestClusterWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeCluster(t)
@@ -125,7 +125,7 @@ func TestClusterWaiting(t *testing.T) {
 	})
 }
 
-// Tasks that wake up at the same time have all workers.
+// Tasks whose timers fire at the same time run on all workers.
 func TestClusterWokenHaveAllWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeCluster(t)
@@ -172,7 +172,7 @@ func TestClusterFailures(t *testing.T) {
 				}
 				wantAll(t, r, bystander, 10)
 				if r.out != 0 {
-					t.Errorf("%d turns were not ended", r.out)
+					t.Errorf("%d leases were not released", r.out)
 				}
 				if n := total(t, "gather_jobs_failed_total", regs...); n != 1 {
 					t.Errorf("%v failures are counted", n)
@@ -199,12 +199,12 @@ func TestClusterCancel(t *testing.T) {
 				other, _ := startNode(t, r, nil)
 				id := submit(t, e, tt.plan)
 				time.Sleep(time.Second)
-				if had := r.had(id); len(had) != 2 {
-					t.Errorf("turns %v, want some on both nodes", had)
+				if had := r.leasesByNode(id); len(had) != 2 {
+					t.Errorf("got leases %v, want some on both nodes", had)
 				}
 				j, err := other.Cancel(t.Context(), "acme", id)
 				if err != nil || j.State != job.Cancelling {
-					t.Errorf("answered %v, %v", j.State, err)
+					t.Errorf("got %v, %v, want cancelling", j.State, err)
 				}
 				synctest.Wait()
 				wantState(t, r, id, job.Cancelled)
@@ -216,7 +216,7 @@ func TestClusterCancel(t *testing.T) {
 	}
 }
 
-// The bounds are the cluster's; what it answers is passed on, and counted.
+// The cluster enforces the bounds; its rejections are returned to the client and counted.
 func TestClusterAdmission(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeCluster(t)
@@ -236,18 +236,18 @@ func TestClusterAdmission(t *testing.T) {
 			t.Errorf("%v, want ErrQueueFull", err)
 		}
 		size := job.Size{Tasks: 2, Units: 2, Waiting: 4, Memory: 7}
-		if a := r.asked; a == nil || a.Jobs != 3 || a.TenantJobs != 2 || a.Bytes != 100 || a.Waiting != 10 ||
+		if a := r.admission; a == nil || a.Jobs != 3 || a.TenantJobs != 2 || a.Bytes != 100 || a.Waiting != 10 ||
 			!slices.Equal(a.Sizes, []job.Size{size, size}) {
 			t.Errorf("admission %+v", a)
 		}
 		prior := &job.DuplicateKeyError{IDs: []job.ID{job.NewID()}}
 		r.full = prior
 		if err := ask(1); !errors.Is(err, prior) {
-			t.Errorf("%v, want the prior", err)
+			t.Errorf("%v, want the DuplicateKeyError", err)
 		}
 		var v *fields.Errors
 		if err := ask(3); !errors.As(err, &v) {
-			t.Errorf("%v, want a fault: the batch is larger than the quota", err)
+			t.Errorf("%v, want a field error: the batch is larger than the quota", err)
 		}
 		e.Drain()
 		if err := ask(1); !errors.Is(err, job.ErrDraining) {
@@ -262,7 +262,7 @@ func TestClusterAdmission(t *testing.T) {
 	})
 }
 
-// A job's place and when to come back are the cluster's to tell.
+// A job's queue position and Retry-After come from the cluster.
 func TestClusterHints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeCluster(t)
@@ -276,7 +276,7 @@ func TestClusterHints(t *testing.T) {
 		for i, wait := range []time.Duration{20 * time.Second, 30 * time.Second} {
 			j := r.job(ids[i])
 			if place, d := e.Outlook(&j); place != i+1 || d != wait {
-				t.Errorf("job %d is at %d, come back in %v; want %d, %v", i, place, d, i+1, wait)
+				t.Errorf("job %d is at position %d, Retry-After %v; want %d, %v", i, place, d, i+1, wait)
 			}
 		}
 	})

@@ -143,8 +143,8 @@ func (c *Config) validate() error {
 // ErrStuck is returned by Stop when a task does not return.
 var ErrStuck = errors.New("a cancelled task does not return")
 
-// stopPatience is how long Stop waits for tasks that it has cancelled.
-const stopPatience = 3 * time.Second
+// abortGrace is how long Stop waits for tasks that it has cancelled.
+const abortGrace = 3 * time.Second
 
 // The causes with which a task's context ends.
 var (
@@ -245,7 +245,7 @@ func (e *Executor) isDraining() bool {
 // Stop drains, takes no further task, lets the running ones finish until ctx is done, and then cancels the rest.
 // Unfinished jobs stay in the journal and are resumed by the next executor. It returns nil if every running task could
 // finish, otherwise the cause of ctx; then every goroutine of the executor has ended. It returns ErrStuck when a task does
-// not return within stopPatience of being cancelled, as in a read of a mount that hangs: its goroutine and its plan stay.
+// not return within abortGrace of being cancelled, as in a read of a mount that hangs: its goroutine and its plan stay.
 func (e *Executor) Stop(ctx context.Context) error {
 	e.mu.Lock()
 	e.draining = true
@@ -262,9 +262,9 @@ func (e *Executor) Stop(ctx context.Context) error {
 	err := await(ctx, idle)
 	if err != nil {
 		e.stopWork(errStopping)
-		patience, cancel := context.WithTimeoutCause(context.Background(), stopPatience, ErrStuck)
+		final, cancel := context.WithTimeoutCause(context.Background(), abortGrace, ErrStuck)
 		defer cancel()
-		if stuck := await(patience, idle); stuck != nil {
+		if stuck := await(final, idle); stuck != nil {
 			return fmt.Errorf("%w: %w", stuck, err)
 		}
 	}

@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// start makes an executor on a fakeJournal; it is stopped when the test ends.
+// start starts an executor on a fakeJournal and stops it at the end of the test.
 func start(t *testing.T, l *fakeJournal, change func(*executor.Config)) *executor.Executor {
 	t.Helper()
 	c := executor.DefaultConfig()
@@ -58,7 +58,7 @@ func submit(t *testing.T, e *executor.Executor, p fakePlan, change ...func(*job.
 	return jobs[0].ID
 }
 
-// A source is what an executor has its jobs from: a fakeJournal, or a fakeCluster.
+// A source provides an executor's jobs: a fakeJournal or a fakeCluster.
 type source interface {
 	// job returns the view of a job.
 	job(id job.ID) job.Job
@@ -79,7 +79,7 @@ func (r *fakeCluster) next(t *testing.T, change func(*executor.Config)) *executo
 	return e
 }
 
-// onBothSources runs a test with an executor that has its jobs in a journal, and with the only node of a cluster.
+// onBothSources runs a test with an executor on a journal, and with the only node of a cluster.
 func onBothSources(t *testing.T, change func(*executor.Config), test func(t *testing.T, e *executor.Executor, s source)) {
 	t.Helper()
 	for name, newSource := range map[string]func(t *testing.T) source{
@@ -109,7 +109,7 @@ func want(t *testing.T, l source, id job.ID, s job.State) job.Job {
 	return j
 }
 
-// After a second of nothing to do, that is when every job has ended or is stuck.
+// Under synctest the second passes only when every job has ended or is blocked.
 func settle() { time.Sleep(time.Second); synctest.Wait() }
 
 func TestRuns(t *testing.T) {
@@ -146,7 +146,7 @@ func TestWaitingHoldsNoWorker(t *testing.T) {
 	})
 }
 
-// One job on an idle server has all workers.
+// A single job on an idle server uses all workers.
 func TestOneJobHasAllWorkers(t *testing.T) {
 	onBothSources(t, func(c *executor.Config) { c.Workers = 4 }, func(t *testing.T, e *executor.Executor, l source) {
 		time.Sleep(time.Second) // all workers wait
@@ -157,7 +157,7 @@ func TestOneJobHasAllWorkers(t *testing.T) {
 	})
 }
 
-// A small job behind huge ones is served within a task or two.
+// A small job behind huge ones starts within a task or two.
 func TestSmallBehindHuge(t *testing.T) {
 	onBothSources(t, oneWorker, func(t *testing.T, e *executor.Executor, l source) {
 		for range 20 {
@@ -171,7 +171,7 @@ func TestSmallBehindHuge(t *testing.T) {
 	})
 }
 
-// Huge jobs go on under a flood of small ones, and a low priority under a flood of high ones.
+// Huge jobs make progress under a flood of small ones, and low priority under a flood of high.
 func TestNoStarvation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeJournal(t)
@@ -185,15 +185,15 @@ func TestNoStarvation(t *testing.T) {
 		time.Sleep(400 * time.Millisecond)
 		synctest.Wait()
 		if n := l.job(huge).TasksDone; n < 10 {
-			t.Errorf("the job under way had %d of 400 turns", n)
+			t.Errorf("the running job ran %d of 400 tasks", n)
 		}
 		if n := l.job(low).TasksDone; n < 10 {
-			t.Errorf("the low priority had %d of 400 turns", n)
+			t.Errorf("the low priority ran %d of 400 tasks", n)
 		}
 	})
 }
 
-// While all priorities have work their turns are as 16 to 4 to 1.
+// While all priorities have work they run tasks in the ratio 16 to 4 to 1.
 func TestWeights(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeJournal(t)
@@ -204,15 +204,15 @@ func TestWeights(t *testing.T) {
 		}
 		time.Sleep(2100 * time.Millisecond)
 		synctest.Wait()
-		for p, turns := range map[job.Priority]int{job.High: 1600, job.Normal: 400, job.Low: 100} {
-			if n := l.job(ids[p]).TasksDone; n < turns-20 || n > turns+20 {
-				t.Errorf("%v had %d turns of 2100, want about %d", p, n, turns)
+		for p, tasks := range map[job.Priority]int{job.High: 1600, job.Normal: 400, job.Low: 100} {
+			if n := l.job(ids[p]).TasksDone; n < tasks-20 || n > tasks+20 {
+				t.Errorf("%v ran %d tasks of 2100, want about %d", p, n, tasks)
 			}
 		}
 	})
 }
 
-// Jobs of one priority get the same number of turns.
+// Jobs of one priority run the same number of tasks.
 func TestFairBetweenJobs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeJournal(t)
@@ -224,7 +224,7 @@ func TestFairBetweenJobs(t *testing.T) {
 		time.Sleep(time.Second)
 		for _, id := range ids {
 			if n := l.job(id).TasksDone; n < 198 || n > 202 {
-				t.Errorf("a job had %d turns of 1000, want about 200", n)
+				t.Errorf("a job ran %d tasks of 1000, want about 200", n)
 			}
 		}
 	})
@@ -261,7 +261,7 @@ func TestPosition(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		if got := position(e, ids[3]); got != 2 {
-			t.Errorf("after a turn job 3 is at %d, want 2", got)
+			t.Errorf("after one task job 3 is at %d, want 2", got)
 		}
 	})
 }
@@ -328,7 +328,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// A job whose results pile up before the disk takes no further turns until they are written.
+// A job whose results pile up before the disk gets no further tasks until they are written.
 func TestResultsAreNotPiledUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeJournal(t)
@@ -350,14 +350,14 @@ func TestResultsAreNotPiledUp(t *testing.T) {
 
 func TestWork(t *testing.T) {
 	onBothSources(t, nil, func(t *testing.T, e *executor.Executor, _ source) {
-		parked := submit(t, e, fakePlan{Tasks: 3, Park: time.Hour, Waiting: 3})
+		waiting := submit(t, e, fakePlan{Tasks: 3, Park: time.Hour, Waiting: 3})
 		blocked := submit(t, e, fakePlan{Tasks: 1, Block: true})
 		submit(t, e, fakePlan{Tasks: 1})
 		submit(t, e, fakePlan{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) })
 		time.Sleep(time.Second)
 		w := e.Work()
 		want := []job.NodeJob{
-			{ID: parked, Tenant: "acme", Kind: "toy", Waiting: 3}, {ID: blocked, Tenant: "acme", Kind: "toy", Running: 1},
+			{ID: waiting, Tenant: "acme", Kind: "toy", Waiting: 3}, {ID: blocked, Tenant: "acme", Kind: "toy", Running: 1},
 		}
 		if w.Workers != 2 || w.Busy != 1 || w.Waiting != 3 || !slices.Equal(w.Jobs, want) {
 			t.Errorf("%+v, want two jobs", w)
@@ -367,12 +367,12 @@ func TestWork(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		if n := len(e.Work().Jobs); n != 100 {
-			t.Errorf("%d jobs are told, want 100 of 202", n)
+			t.Errorf("%d jobs are listed, want 100 of 202", n)
 		}
 	})
 }
 
-// A step that fails leaves nothing behind in the scratch of its worker.
+// A failed step leaves nothing in the scratch space of its worker.
 func TestScratchOfFailedStep(t *testing.T) {
 	for _, failing := range []fakePlan{{Tasks: 1, Panic: true}, {Tasks: 1, Error: "oh"}} {
 		onBothSources(t, oneWorker, func(t *testing.T, e *executor.Executor, l source) {

@@ -11,33 +11,33 @@ import (
 	"gather/internal/job"
 )
 
-// fakeCluster is a cluster in memory: one log, one line of messages and the nodes that take turns from it. It fails the test
-// when a node breaks the rules of a turn.
+// fakeCluster is a cluster in memory: one log, one queue of messages and the nodes that lease tasks from it. It fails the
+// test when a node breaks the rules of a lease.
 type fakeCluster struct {
 	t  testing.TB
 	mu sync.Mutex
-	// jobs are all that were submitted; line has a message for each task that could run now.
+	// jobs holds all submitted jobs; queue has a message for each task that could run now.
 	jobs  map[job.ID]*fakeJob
-	line  []message
+	queue []message
 	nodes []*fakeNode
-	// slow is how long an append takes to be answered; stuck appends wait for their context; refuse says which are refused.
+	// slow is the latency of an append; stuck appends wait for their context; reject reports whether an append is rejected.
 	slow time.Duration
-	// latency is how long it takes from the wish for a turn to the turn.
+	// latency is the time from a request for a lease to the lease.
 	latency time.Duration
-	refuse  func(events []job.Event) bool
+	reject  func(events []job.Event) bool
 	stuck   bool
-	// skew is how far the clock is ahead that starts are stamped by.
+	// skew is how far ahead the clock is that stamps Started events.
 	skew time.Duration
-	// partitions is how many tasks of a job are leased at the same time.
+	// partitions is the maximum number of tasks of a job that are leased at the same time.
 	partitions int
-	// full refuses submissions.
+	// full, if not nil, is the error that submissions get.
 	full error
-	// out counts the turns that are not ended, given those that ever were.
+	// out is the number of current leases, given the number of leases ever granted.
 	out, given int
 	leases     map[*fakeLease]struct{}
 	// appends counts calls of Append for each job.
-	appends map[job.ID]int
-	asked   *job.Admission
+	appends   map[job.ID]int
+	admission *job.Admission // of the last submission
 }
 
 type fakeJob struct {
@@ -50,9 +50,9 @@ type fakeJob struct {
 	end    context.CancelFunc
 	out    int
 	done   map[int]bool
-	nodes  map[string]int // the turns that each node had
-	spread bool           // the messages of all tasks are, or were, in the line
-	reduce bool           // so is that of the reduction
+	nodes  map[string]int // the number of leases that each node had
+	spread bool           // the messages of all tasks are, or were, in the queue
+	reduce bool           // the message of the reduction is, or was, in the queue
 }
 
 type message struct {
@@ -64,26 +64,26 @@ func newFakeCluster(t testing.TB) *fakeCluster {
 	return &fakeCluster{t: t, partitions: 4, jobs: make(map[job.ID]*fakeJob), appends: make(map[job.ID]int), leases: make(map[*fakeLease]struct{})}
 }
 
-// fakeNode is a node's end of the fakeCluster: its executor.Cluster, and its executor.Journal.
+// fakeNode is a node of a fakeCluster: it implements executor.Cluster and executor.Journal.
 type fakeNode struct {
 	*fakeCluster
-	name  string
-	e     *executor.Executor
-	turns chan *job.Lease
-	wants int
-	dead  bool
-	chief bool
+	name    string
+	e       *executor.Executor
+	granted chan *job.Lease
+	wants   int
+	dead    bool
+	leader  bool
 }
 
 func (r *fakeCluster) join(name string) *fakeNode {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m := &fakeNode{fakeCluster: r, name: name, turns: make(chan *job.Lease, 1000), chief: len(r.nodes) == 0}
+	m := &fakeNode{fakeCluster: r, name: name, granted: make(chan *job.Lease, 1000), leader: len(r.nodes) == 0}
 	r.nodes = append(r.nodes, m)
 	return m
 }
 
-func (m *fakeNode) Leases() <-chan *job.Lease { return m.turns }
+func (m *fakeNode) Leases() <-chan *job.Lease { return m.granted }
 
 func (m *fakeNode) RequestLeases(n int) {
 	m.mu.Lock()
@@ -92,7 +92,7 @@ func (m *fakeNode) RequestLeases(n int) {
 	m.later()
 }
 
-// later deals when the latency has passed. Caller holds mu.
+// later calls deal when the latency has passed. Caller holds mu.
 func (r *fakeCluster) later() {
 	if r.latency == 0 {
 		r.deal()
@@ -105,14 +105,14 @@ func (r *fakeCluster) later() {
 	})
 }
 
-// deal gives messages to those that want some. Caller holds mu.
+// deal grants leases to the nodes that requested some. Caller holds mu.
 func (r *fakeCluster) deal() {
 	for again := true; again; {
 		again = false
 		for _, m := range r.nodes {
-			if m.wants > 0 && !m.dead && len(r.line) > 0 {
-				msg := r.line[0]
-				r.line = r.line[1:]
+			if m.wants > 0 && !m.dead && len(r.queue) > 0 {
+				msg := r.queue[0]
+				r.queue = r.queue[1:]
 				r.give(m, msg)
 				again = true
 			}
@@ -126,10 +126,10 @@ func (r *fakeCluster) give(m *fakeNode, msg message) {
 		return
 	}
 	h := &fakeLease{m: m, s: s, msg: msg}
-	h.turn = &job.Lease{Job: s.view, Spec: s.spec, Task: msg.task, Context: s.ctx, LeaseHandle: h}
+	h.lease = &job.Lease{Job: s.view, Spec: s.spec, Task: msg.task, Context: s.ctx, LeaseHandle: h}
 	for _, rec := range s.log {
 		if a, ok := rec.Event.(job.TaskProgress); ok && a.Task == msg.task {
-			h.turn.Resumed = true
+			h.lease.Resumed = true
 		}
 	}
 	m.wants--
@@ -138,22 +138,22 @@ func (r *fakeCluster) give(m *fakeNode, msg message) {
 	r.given++
 	s.out++
 	s.nodes[m.name]++
-	m.turns <- h.turn
+	m.granted <- h.lease
 }
 
 // Elapsed implements executor.Journal.
 func (*fakeNode) Elapsed(since time.Time) time.Duration { return time.Since(since) }
 
-// push puts a message in the line, a new job before the running ones. Caller holds mu.
+// push inserts a message into the queue, new jobs before running ones. Caller holds mu.
 func (r *fakeCluster) push(msg message) {
-	at := len(r.line)
+	at := len(r.queue)
 	if r.jobs[msg.id].view.State == job.Queued {
-		at = slices.IndexFunc(r.line, func(m message) bool { return r.jobs[m.id].view.State != job.Queued })
+		at = slices.IndexFunc(r.queue, func(m message) bool { return r.jobs[m.id].view.State != job.Queued })
 		if at < 0 {
-			at = len(r.line)
+			at = len(r.queue)
 		}
 	}
-	r.line = slices.Insert(r.line, at, msg)
+	r.queue = slices.Insert(r.queue, at, msg)
 	r.later()
 }
 
@@ -182,7 +182,7 @@ func (r *fakeCluster) apply(s *fakeJob, events ...job.Event) error {
 	return nil
 }
 
-// decide ends a job when nobody works on it. Caller holds mu.
+// decide records how a job ends, and ends it when none of its tasks is leased. Caller holds mu.
 func (r *fakeCluster) decide(m *fakeNode, s *fakeJob, how job.Finished) (ended *job.Job) {
 	if s.ending == nil && !s.view.State.Terminal() {
 		s.ending = &how
@@ -217,11 +217,11 @@ func (m *fakeNode) Cancel(_ context.Context, tenant string, id job.ID) (job.Job,
 	}
 	view := s.view
 	m.mu.Unlock()
-	m.tell(ended)
+	m.recordEnd(ended)
 	return view, nil
 }
 
-func (m *fakeNode) tell(ended *job.Job) {
+func (m *fakeNode) recordEnd(ended *job.Job) {
 	if ended != nil {
 		m.e.RecordEnd(ended)
 	}
@@ -230,7 +230,7 @@ func (m *fakeNode) tell(ended *job.Job) {
 func (m *fakeNode) Position(id job.ID) (int, time.Duration, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for i, msg := range m.line {
+	for i, msg := range m.queue {
 		if msg.id == id {
 			return i + 1, time.Duration(i+1) * 20 * time.Second, true
 		}
@@ -246,14 +246,14 @@ func (m *fakeNode) Unfinished(visit func(*job.Job, job.Size)) bool {
 			visit(&s.view, s.size)
 		}
 	}
-	return m.chief
+	return m.leader
 }
 
-// Append takes submissions.
+// Append appends submissions.
 func (m *fakeNode) Append(_ context.Context, b job.Batch) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.asked = b.Admission
+	m.admission = b.Admission
 	if m.full != nil {
 		b.Done(m.full)
 		return nil
@@ -261,7 +261,7 @@ func (m *fakeNode) Append(_ context.Context, b job.Batch) error {
 	for i, e := range b.Entries {
 		sub, ok := e.Events[0].(job.Submitted)
 		if !ok || len(e.Events) > 1 {
-			m.t.Errorf("the journal is given %v", e.Events)
+			m.t.Errorf("got %v, want one Submitted", e.Events)
 		}
 		s := &fakeJob{
 			spec: sub.Spec, size: b.Admission.Sizes[i], done: make(map[int]bool), nodes: make(map[string]int),
@@ -307,14 +307,14 @@ func (r *fakeCluster) job(id job.ID) job.Job {
 	return job.Job{}
 }
 
-// had tells how many turns of a job each node had.
-func (r *fakeCluster) had(id job.ID) map[string]int {
+// leasesByNode returns how many leases of a job each node had.
+func (r *fakeCluster) leasesByNode(id job.ID) map[string]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.jobs[id].nodes
 }
 
-// items are the indexes of the items in a job's log, ascending.
+// items returns the indexes of the items in a job's log, in ascending order.
 func (r *fakeCluster) items(id job.ID) []int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -330,7 +330,7 @@ func (r *fakeCluster) items(id job.ID) []int64 {
 	return all
 }
 
-// kill lets a node die: its tasks are given to others, and whatever it appends is refused.
+// kill revokes all leases of a node, which gets no new ones.
 func (r *fakeCluster) kill(m *fakeNode) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -12,21 +12,21 @@ import (
 	"gather/internal/job"
 )
 
-// fakeJournal is a journal in memory, as simple as it can be: a batch is durable when Append returns, unless Delay says that
-// the disk is slow or fail that it is broken.
+// fakeJournal is a minimal journal in memory. A batch is durable when Append returns, unless slow delays it or fail rejects
+// it.
 type fakeJournal struct {
 	t    testing.TB
 	mu   sync.Mutex
 	jobs map[job.ID]*page
-	// fail is what submissions are refused with.
+	// fail, if not nil, is the error that submissions get.
 	fail error
-	// failing is what prompt batches are answered while the disk fails.
+	// failing, if not nil, is the error that prompt batches get.
 	failing error
-	// slow is how long a batch takes to become durable.
+	// slow is the time until a batch is durable.
 	slow time.Duration
-	// blocked appends wait for the end of their context.
+	// blocked appends wait until their context is done.
 	blocked bool
-	// released are the keys that were given back.
+	// released has the released idempotency keys.
 	released []string
 }
 
@@ -141,7 +141,7 @@ func (l *fakeJournal) job(id job.ID) job.Job {
 	return job.Job{}
 }
 
-// tasksDone lists the tasks whose end is in a job's log, in order.
+// tasksDone returns the tasks whose end is in a job's log, in log order.
 func (l *fakeJournal) tasksDone(id job.ID) []int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

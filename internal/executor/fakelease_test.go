@@ -9,19 +9,19 @@ import (
 	"gather/internal/job"
 )
 
-// fakeLease is the cluster's end of a turn.
+// fakeLease implements job.LeaseHandle.
 type fakeLease struct {
-	m    *fakeNode
-	s    *fakeJob
-	msg  message
-	turn *job.Lease
+	m     *fakeNode
+	s     *fakeJob
+	msg   message
+	lease *job.Lease
 	// Guarded by fakeCluster.mu.
-	asked   int // appends under way
+	pending int // appends in progress
 	ended   bool
-	revoked bool // the task was given to another
+	revoked bool // the task was requeued
 }
 
-// revoke gives the turn's task to another node, as when the node was silent for long. Caller holds mu.
+// revoke makes the task available to other nodes, as after a node's missed heartbeats. Caller holds mu.
 func (h *fakeLease) revoke() {
 	h.revoked = true
 	h.s.out--
@@ -42,7 +42,7 @@ func (h *fakeLease) Start(context.Context) error {
 			r.t.Errorf("start: %v", err)
 		}
 	}
-	h.turn.Job, h.turn.Started = h.s.view, h.s.view.StartedAt.Add(-r.skew)
+	h.lease.Job, h.lease.Started = h.s.view, h.s.view.StartedAt.Add(-r.skew)
 	if !h.s.spread {
 		h.s.spread = true
 		for task := 1; task < min(h.s.size.Tasks, r.partitions); task++ {
@@ -78,29 +78,29 @@ func (h *fakeLease) Append(ctx context.Context, done func(error), events ...job.
 	}
 	r.mu.Lock()
 	if h.ended {
-		r.t.Error("an append after the end of its turn")
+		r.t.Error("an append under a released lease")
 	}
 	r.appends[h.msg.id]++
-	h.asked++
+	h.pending++
 	err := error(nil)
 	switch {
-	case h.lost(), r.refuse != nil && r.refuse(events):
-		err = fmt.Errorf("%w: not yours", job.ErrTransition)
+	case h.lost(), r.reject != nil && r.reject(events):
+		err = fmt.Errorf("%w: lease revoked", job.ErrTransition)
 	default:
 		err = r.apply(h.s, events...)
 	}
 	slow := r.slow
 	r.mu.Unlock()
-	answer := func() {
+	finish := func() {
 		r.mu.Lock()
-		h.asked--
+		h.pending--
 		r.mu.Unlock()
 		done(err)
 	}
 	if slow > 0 {
-		time.AfterFunc(slow, answer)
+		time.AfterFunc(slow, finish)
 	} else {
-		answer()
+		finish()
 	}
 	return nil
 }
@@ -110,18 +110,18 @@ func (h *fakeLease) Decide(how job.Finished) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if h.ended {
-		r.t.Error("a decision after the end of its turn")
+		r.t.Error("a decision under a released lease")
 	}
 	if !h.revoked && r.decide(h.m, h.s, how) != nil {
-		r.t.Error("a job ended while its turn was held")
+		r.t.Error("a job ended while one of its tasks was leased")
 	}
 }
 
 func (h *fakeLease) End() {
 	r := h.m.fakeCluster
 	r.mu.Lock()
-	if h.ended || h.asked > 0 {
-		r.t.Errorf("task %d: ended before: %v; appends under way: %d", h.msg.task, h.ended, h.asked)
+	if h.ended || h.pending > 0 {
+		r.t.Errorf("task %d: ended before: %v; appends in progress: %d", h.msg.task, h.ended, h.pending)
 	}
 	h.ended = true
 	r.out--
@@ -147,5 +147,5 @@ func (h *fakeLease) End() {
 		r.push(next)
 	}
 	r.mu.Unlock()
-	h.m.tell(ended)
+	h.m.recordEnd(ended)
 }

@@ -15,7 +15,7 @@ import (
 	"gather/internal/job"
 )
 
-// logs is the log of all nodes of a test.
+// logs collects the log records of all nodes of a test.
 type logs struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -29,7 +29,7 @@ func (l *logs) Write(b []byte) (int, error) {
 
 func (l *logs) config(c *executor.Config) { c.Logger = slog.New(slog.NewJSONHandler(l, nil)) }
 
-// records returns the records of a message.
+// records returns the log records that have a message.
 func (l *logs) records(t *testing.T, message string) (records []map[string]any) {
 	t.Helper()
 	l.mu.Lock()
@@ -46,7 +46,7 @@ func (l *logs) records(t *testing.T, message string) (records []map[string]any) 
 	return records
 }
 
-// Each failed job is one record at level info, on one server and in a cluster; no other job is.
+// Each failed job is logged once at level info, on one server and in a cluster; other jobs are not.
 func TestFailedJobsAreLogged(t *testing.T) {
 	for name, cluster := range map[string]bool{"one server": false, "cluster": true} {
 		t.Run(name, func(t *testing.T) {
@@ -92,7 +92,7 @@ func TestFailedJobsAreLogged(t *testing.T) {
 	}
 }
 
-// cars are fakePlanner of another kind too.
+// cars is a fakePlanner with a second kind.
 type cars struct{ fakePlanner }
 
 func (cars) Names() []string { return []string{"toy", "car"} }
@@ -105,7 +105,7 @@ func (c cars) Replan(ctx context.Context, tenant, _ string, spec []byte) (job.Pl
 	return c.fakePlanner.Replan(ctx, tenant, "toy", spec)
 }
 
-// The first step of a kind that holds its worker for more than 100 ms is a warning; those before and after it are none.
+// The first step of a kind that occupies its worker for more than 100 ms is logged as a warning; other steps are not.
 func TestLongStepIsLoggedOnce(t *testing.T) {
 	const message = "a step of a task took long; further ones of this kind are not reported"
 	for name, cluster := range map[string]bool{"one server": false, "cluster": true} {

@@ -11,7 +11,7 @@ import (
 	"gather/internal/job"
 )
 
-// fakePlan is a plan that does what a test asks for. Its spec is its JSON.
+// fakePlan is a plan with configurable behaviour. Its spec is its JSON.
 type fakePlan struct {
 	Tasks   int           `json:"tasks"`
 	Waiting int64         `json:"waiting,omitempty"`
@@ -34,7 +34,7 @@ func (p fakePlan) spec() []byte {
 	return b
 }
 
-// fakePlanner is the planner of fakePlanner.
+// fakePlanner plans fakePlans.
 type fakePlanner struct{}
 
 func (fakePlanner) Names() []string { return []string{"toy"} }
@@ -71,7 +71,7 @@ type fakeTask struct {
 	resume job.Resume
 }
 
-// scratchKey is the key of what a step leaves in the scratch of its worker if it fails.
+// scratchKey is the key of the value that a failing step leaves in the scratch space of its worker.
 type scratchKey struct{}
 
 func (t *fakeTask) Step(ctx context.Context, now time.Time, scratch *job.Scratch) (job.Step, error) {
@@ -135,7 +135,7 @@ func (r *fakeReducer) Outcome() (job.Outcome, error) {
 	return job.Outcome{Value: fmt.Append(nil, len(r.seen))}, nil
 }
 
-// bulky is a plan of tasks with large results.
+// bulky plans tasks with large results.
 type bulky struct{ fakePlan }
 
 func (bulky) Plan(_ context.Context, _, _ string, spec []byte) (job.Plan, []byte, error) {

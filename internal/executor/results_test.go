@@ -21,7 +21,7 @@ func sumResults(log []job.LogRecord) (n int64) {
 	return n
 }
 
-// resultsOf adds up the results of a job and of a tenant. The view and the log of a stored job are what read returns.
+// resultsOf returns the sizes of the results of a job and of a tenant; read returns the view and the log of a stored job.
 func resultsOf[J any](jobs map[job.ID]J, tenant string, id job.ID, read func(J) (job.Job, []job.LogRecord)) (ofJob, ofTenant int64) {
 	for i, j := range jobs {
 		if view, log := read(j); view.Tenant == tenant {
@@ -60,7 +60,7 @@ func withResults(t *testing.T, change func(*executor.Config), test func(t *testi
 	})
 }
 
-// A task of a fakePlan leaves 2 bytes, and its reduction a digit for each digit of its tasks.
+// The result of a task of a fakePlan has 2 bytes; the reduction has a byte for each digit of the number of tasks.
 func TestResultBytes(t *testing.T) {
 	quota := func(n int64) func(*executor.Config) {
 		return func(c *executor.Config) {
@@ -135,7 +135,7 @@ func testResultQuota(t *testing.T, limit int64) {
 		}
 		for what, ask := range map[string]error{"job": ask(fakePlan{Results: 11}, 1), "batch": ask(fakePlan{Results: 6}, 2)} {
 			if v, ok := errors.AsType[*fields.Errors](ask); !ok || !strings.HasSuffix(v.Error(), "split the "+what) {
-				t.Errorf("a %s that never fits: error %v, want a fault that says to split the %s", what, ask, what)
+				t.Errorf("a %s that never fits: error %v, want a field error that suggests to split the %s", what, ask, what)
 			}
 		}
 		if err := ask(fakePlan{Tasks: 2}, 1); err != nil || stored() != 5 {
@@ -165,8 +165,8 @@ func testResultQuota(t *testing.T, limit int64) {
 	})
 }
 
-// What a task left before its executor ended counts with what it leaves after, though the journal, or the node's replica, does not
-// tell yet.
+// The results that a task stored before its executor ended count together with later ones, even if the journal or the
+// node's replica does not report them yet.
 func TestResultsOfResumedTask(t *testing.T) {
 	stay := func(limit int64) func(*executor.Config) {
 		return func(c *executor.Config) { c.Planner, c.MaxResultBytes, c.Results = stages{}, limit, nil }

@@ -30,13 +30,13 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// A stop lets running tasks finish, takes no further ones, and the next executor goes on from there.
+// Stop lets running tasks finish and starts no others; the next executor continues from there.
 func TestStopAndResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeJournal(t)
 		e := start(t, l, nil)
 		running := submit(t, e, fakePlan{Tasks: 10, Work: time.Second})
-		parked := submit(t, e, fakePlan{Tasks: 2, Park: time.Minute, Waiting: 2})
+		waiting := submit(t, e, fakePlan{Tasks: 2, Park: time.Minute, Waiting: 2})
 		delayed := submit(t, e, fakePlan{Tasks: 1}, func(s *job.Submission) { s.StartAfter = time.Now().Add(time.Hour) })
 		time.Sleep(2500 * time.Millisecond)
 		before := time.Now()
@@ -61,10 +61,10 @@ func TestStopAndResume(t *testing.T) {
 		if tasks := l.tasksDone(running); len(tasks) != 10 {
 			t.Errorf("tasks %v, want each once", tasks)
 		}
-		want(t, l, parked, job.Running)
+		want(t, l, waiting, job.Running)
 		want(t, l, delayed, job.Queued)
 		time.Sleep(time.Minute)
-		j := want(t, l, parked, job.Succeeded)
+		j := want(t, l, waiting, job.Succeeded)
 		if d := j.FinishedAt.Sub(j.StartedAt); d != time.Minute {
 			t.Errorf("the wait took %v over the stop, want 1m", d)
 		}
@@ -73,7 +73,7 @@ func TestStopAndResume(t *testing.T) {
 	})
 }
 
-// A task that does not end within the grace is cancelled, and starts over at the next start.
+// A task that does not end within the grace period is cancelled, and restarted by the next executor.
 func TestStopGrace(t *testing.T) {
 	onBothSources(t, nil, func(t *testing.T, e *executor.Executor, l source) {
 		id := submit(t, e, fakePlan{Tasks: 1, Work: time.Hour})
@@ -94,7 +94,7 @@ func TestStopGrace(t *testing.T) {
 	})
 }
 
-// A stop ends with its grace, although the journal blocks and jobs wait for it.
+// Stop returns after the grace period, although the journal blocks and jobs wait for it.
 func TestStopWhileTheJournalBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeJournal(t)
@@ -118,7 +118,7 @@ func TestStopWhileTheJournalBlocks(t *testing.T) {
 	})
 }
 
-// What was being cancelled when the process died is cancelled by the next; a timeout counts from the start of the job.
+// A job that was cancelling in a crash is cancelled after the restart; a timeout counts from the start of the job.
 func TestRecoverEndings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeJournal(t)
@@ -129,7 +129,7 @@ func TestRecoverEndings(t *testing.T) {
 		if _, err := e.Cancel(t.Context(), "acme", cancelling); err != nil {
 			t.Fatal(err)
 		}
-		// A crash: what the old executor writes from here on never happened.
+		// A crash: later writes of the old executor are ignored.
 		l2 := newFakeJournal(t)
 		l.mu.Lock()
 		for id, p := range l.jobs {
@@ -152,7 +152,7 @@ func (blocked) Replan(context.Context, string, string, []byte) (job.Plan, error)
 	return fakePlan{Tasks: 2, Block: true}, nil
 }
 
-// A job that this version cannot plan fails; it does not keep the server from starting.
+// A job that this version cannot plan fails, and does not prevent the server from starting.
 func TestRecoverUnknownKind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeJournal(t)
@@ -171,7 +171,7 @@ func TestRecoverUnknownKind(t *testing.T) {
 	})
 }
 
-// A submission that the journal refuses leaves nothing behind.
+// A submission that the journal rejects leaves nothing behind.
 func TestStorageRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeJournal(t)
@@ -191,7 +191,7 @@ func TestStorageRefuses(t *testing.T) {
 	})
 }
 
-// Submit returns when the job is durable, and its tasks do not wait for that.
+// Submit returns when the job is durable; its tasks start before.
 func TestSubmitWaitsForTheDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeJournal(t)
@@ -209,8 +209,8 @@ func TestSubmitWaitsForTheDisk(t *testing.T) {
 	})
 }
 
-// A partial of another version is no failure of its job: a server refuses to start, and a node gives the reduction up, for
-// one of the version that can read it.
+// A partial of an unknown version does not fail its job: a server does not start, and a node releases the reduction for a
+// node of the right version.
 func TestPartialOfAnotherVersion(t *testing.T) {
 	t.Run("local", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {

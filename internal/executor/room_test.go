@@ -11,7 +11,7 @@ import (
 	"gather/internal/job"
 )
 
-// room is a journal's room for results.
+// room blocks and unblocks the start of tasks, as a journal does while the disk has no room for results.
 type room struct {
 	mu     sync.Mutex
 	closed chan struct{} // nil while there is room
@@ -36,13 +36,13 @@ func (r *room) open() {
 	r.closed = nil
 }
 
-// While there is no room for results no task is begun: one under way ends its step, jobs can be cancelled, and work goes on
+// While there is no room for results no task starts: a running task ends its step, jobs can be cancelled, and work continues
 // when there is room again.
 func TestRoom(t *testing.T) {
 	var r *room
 	onBothSources(t, func(c *executor.Config) { r = new(room); c.Room = r.get }, func(t *testing.T, e *executor.Executor, l source) {
 		long := submit(t, e, fakePlan{Tasks: 1000, Work: 100 * time.Millisecond})
-		parked := submit(t, e, fakePlan{Tasks: 1, Park: 10 * time.Second, Waiting: 1})
+		waiting := submit(t, e, fakePlan{Tasks: 1, Park: 10 * time.Second, Waiting: 1})
 		time.Sleep(time.Second)
 		r.close()
 		settle()
@@ -61,11 +61,11 @@ func TestRoom(t *testing.T) {
 		r.open()
 		settle()
 		want(t, l, queued, job.Succeeded)
-		want(t, l, parked, job.Succeeded)
+		want(t, l, waiting, job.Succeeded)
 	})
 }
 
-// A stop does not wait for room.
+// Stop does not wait for room.
 func TestStopWithoutRoom(t *testing.T) {
 	var r *room
 	full := func(c *executor.Config) {
@@ -83,7 +83,7 @@ func TestStopWithoutRoom(t *testing.T) {
 	})
 }
 
-// While the disk fails a cancel is answered all the same, the first time and again; the job stops.
+// A cancel while the disk fails returns an error each time, and still stops the job.
 func TestCancelOnFailingDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newFakeJournal(t)

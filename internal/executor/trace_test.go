@@ -27,7 +27,7 @@ func traceParent(s string) func(*job.Submission) {
 	return func(sub *job.Submission) { sub.TraceParent = s }
 }
 
-// The spans of a job hang below its request, also after a restart.
+// The spans of a job are children of its request's span, also after a restart.
 func TestTrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spans := tracetest.NewInMemoryExporter()
@@ -84,7 +84,7 @@ func TestTrace(t *testing.T) {
 	})
 }
 
-// A traced job is the example of its latency.
+// Latency metrics have traced jobs as exemplars.
 func TestExemplars(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		provider := sdk.NewTracerProvider()
@@ -116,7 +116,7 @@ func TestExemplars(t *testing.T) {
 	})
 }
 
-// What is logged of a job tells which job, which request and which trace.
+// Log records about a job name the job, the request and the trace.
 func TestLogsTellTheJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
