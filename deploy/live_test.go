@@ -48,7 +48,9 @@ func TestLive(t *testing.T) {
 	settled := p.evaluated(t)
 	t.Run("panels", func(t *testing.T) { settled = answered(t, p) })
 	t.Run("rules", func(t *testing.T) { ruled(t, p, settled) })
-	t.Run("counts", func(t *testing.T) { counts(t, l, p, settled) })
+	// Prometheus extrapolates a counter from the last scrape to the time of the query, which is long on a busy machine.
+	scraped := time.UnixMilli(int64(math.Round(1000 * p.value(t, `timestamp(gather_admitted_jobs)`, settled))))
+	t.Run("counts", func(t *testing.T) { counts(t, l, p, scraped) })
 	t.Run("quantiles", func(t *testing.T) { quantiles(t, l.jobs(t), p, settled) })
 }
 
@@ -291,7 +293,7 @@ func counts(t *testing.T, l *load, p *prometheus, at time.Time) {
 	share := float64(l.finished["failed"]) / float64(l.finished["failed"]+l.finished["succeeded"])
 	for _, got := range []float64{
 		1 - p.panel(t, "Success ratio", "Success ratio", whole, at),
-		p.value(t, `job:gather_jobs_failed:ratio_rate3d`, at),
+		p.value(t, `job:gather_jobs_failed:ratio_rate3d`, time.Now()),
 	} {
 		if math.Abs(got-share) > 1e-3*share {
 			t.Errorf("%.5f of the jobs failed, the load knows of %.5f", got, share)
