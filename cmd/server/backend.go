@@ -104,7 +104,7 @@ func (s *server) openJournal(ctx context.Context) (backend, error) {
 		MinFreeBytes: uint64(c.MinFreeDisk.n), MaxPendingBytes: maxPending, CacheBytes: c.memory.cache, CountResults: s.hasResultQuota, Logger: s.log, Registerer: s.registry,
 	})
 	if err != nil {
-		return backend{}, err
+		return backend{}, withHint(err)
 	}
 	// Open the arrays under the lock of the journal.
 	arrays, err := array.Open(array.Config{

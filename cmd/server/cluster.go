@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,6 +40,9 @@ func (s *server) openCluster(ctx context.Context) (backend, error) {
 		}
 		return joined, nil
 	})
+	if errors.Is(err, journal.ErrDamaged) {
+		err = fmt.Errorf("%w; move %s away and start: the node builds another replica from the log", err, config.Dir)
+	}
 	if err != nil {
 		return backend{}, err
 	}

@@ -45,7 +45,8 @@ func join[T any](
 // cannot help.
 func isPermanent(err error) bool {
 	_, file := errors.AsType[*fs.PathError](err)
-	return file || errors.Is(err, journal.ErrLocked) || errors.Is(err, journal.ErrFormat) || errors.Is(err, cluster.ErrUnsafe)
+	return file || errors.Is(err, journal.ErrLocked) || errors.Is(err, journal.ErrFormat) || errors.Is(err, journal.ErrDamaged) ||
+		errors.Is(err, cluster.ErrUnsafe)
 }
 
 // durability returns the durability of an acknowledgement by a stream. NATS acknowledges a message when most replicas

@@ -56,10 +56,13 @@ func openSource(ctx context.Context, dir string, stderr io.Writer) (*source, err
 	return s, nil
 }
 
-// withHint adds the solution to the error of a data directory that is in use.
+// withHint adds the solution to the error of a data directory that is in use or damaged.
 func withHint(err error) error {
-	if errors.Is(err, journal.ErrLocked) {
+	switch {
+	case errors.Is(err, journal.ErrLocked):
 		return fmt.Errorf("%w; stop it first", err)
+	case errors.Is(err, journal.ErrDamaged):
+		return fmt.Errorf("%w; keep a copy of the directory, then restore a backup or accept the loss: docs/operations.md, A damaged data directory", err)
 	}
 	return err
 }

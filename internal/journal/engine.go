@@ -145,6 +145,14 @@ func explainFull(err error) error {
 	return err
 }
 
+// explainDamaged adds ErrDamaged to an error of content that cannot be read.
+func explainDamaged(err error) error {
+	if (pebble.IsCorruptionError(err) || errors.Is(err, job.ErrCorrupt)) && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrFormat) {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return err
+}
+
 // migrate upgrades the journal to formatVersion.
 func (j *Journal) migrate() error {
 	version, err := j.storedVersion()

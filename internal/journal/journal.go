@@ -24,7 +24,7 @@ var (
 	ErrLocked = errors.New("the data directory is in use by another server")
 	// ErrFormat: this version cannot read the format of the data directory.
 	ErrFormat = errors.New("the data directory has a format that this version does not read")
-	// ErrDamaged: data that had been synced to disk is missing or unreadable. Nothing was changed.
+	// ErrDamaged: data that had been synced to disk is missing or unreadable. If writes or files are missing, nothing was changed.
 	ErrDamaged = errors.New("the data directory is damaged")
 	// ErrDiskFull: the disk has no space to open the journal. The data is intact.
 	ErrDiskFull = errors.New("the disk is full; the data is whole: free some space and start again")
@@ -160,10 +160,10 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 		err = j.openEngine(ctx)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open journal %s: %w", c.Dir, explainFull(err))
+		return nil, fmt.Errorf("open journal %s: %w", c.Dir, explainFull(explainDamaged(err)))
 	}
 	if err := cmp.Or(j.loadClock(), j.load(ctx), j.loadResults()); err != nil {
-		return nil, errors.Join(fmt.Errorf("open journal %s: %w", c.Dir, err), j.close())
+		return nil, errors.Join(fmt.Errorf("open journal %s: %w", c.Dir, explainDamaged(err)), j.close())
 	}
 	if err := j.met.watch(c.Registerer, j); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal %s: %w", c.Dir, err), j.close())

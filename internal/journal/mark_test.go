@@ -117,19 +117,21 @@ func (s stored) last(t *testing.T) (name string, content []byte, end int) {
 	return "", nil, 0
 }
 
+// damages are what a disk may do to the content of a file at an offset.
+var damages = map[string]func(b []byte, at int) []byte{
+	"lowest bit flipped": func(b []byte, at int) []byte { b[at] ^= 1; return b },
+	"byte inverted":      func(b []byte, at int) []byte { b[at] ^= 0xff; return b },
+	"page zeroed": func(b []byte, at int) []byte {
+		const page = 4096
+		clear(b[at/page*page : min(len(b), at/page*page+page)])
+		return b
+	},
+	"cut short": func(b []byte, at int) []byte { return b[:at] },
+}
+
 // TestDamagedLog damages the log of a killed server in many places and ways: Open detects it, or nothing is lost. One case is a
 // directory that was never restarted.
 func TestDamagedLog(t *testing.T) {
-	const page = 4096
-	damages := map[string]func(b []byte, at int) []byte{
-		"lowest bit flipped": func(b []byte, at int) []byte { b[at] ^= 1; return b },
-		"byte inverted":      func(b []byte, at int) []byte { b[at] ^= 0xff; return b },
-		"page zeroed": func(b []byte, at int) []byte {
-			clear(b[at/page*page : min(len(b), at/page*page+page)])
-			return b
-		},
-		"cut short": func(b []byte, at int) []byte { return b[:at] },
-	}
 	for restarts := range 2 {
 		for name, damage := range damages {
 			t.Run(fmt.Sprintf("%s/restarts=%d", name, restarts), func(t *testing.T) {

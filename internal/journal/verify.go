@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"syscall"
 
@@ -79,6 +80,9 @@ func checkManifest(disk vfs.FS, path string, forced position) error {
 		return nil // a newer manifest, which was synced before it became current
 	}
 	f, err := disk.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: the manifest is missing: %w", ErrDamaged, err)
+	}
 	if err != nil {
 		return err
 	}
