@@ -285,6 +285,11 @@ type Batch struct {
 	Jobs []Job `json:"jobs"`
 }
 
+// BatchPreview defines model for BatchPreview.
+type BatchPreview struct {
+	Jobs []SubmissionPreview `json:"jobs"`
+}
+
 // DType defines model for DType.
 type DType string
 
@@ -594,6 +599,42 @@ type StoredArrayOrder string
 // StoredArrayState `damaged`: the file on disk differs from the uploaded one; it can be replaced and deleted, but not be read.
 type StoredArrayState string
 
+// SubmissionPreview What a submission would be.
+type SubmissionPreview struct {
+	// Bounds The bounds that apply: `unfinished_jobs`, `memory_bytes` and `waiting_items` of all unfinished jobs together,
+	// `result_bytes` of one job if they are bounded, and the `limits` of the kind (`GET /v1/kinds`).
+	Bounds map[string]int64 `json:"bounds"`
+
+	// Bytes Array data to read.
+	Bytes int64 `json:"bytes"`
+
+	// Items Units of work, the `total` of `progress`: items or, for the kinds of arrays, chunks.
+	Items int64  `json:"items"`
+	Kind  string `json:"kind"`
+
+	// MemoryBytes Memory of the server while the job is unfinished.
+	MemoryBytes int64    `json:"memory_bytes"`
+	Priority    Priority `json:"priority"`
+
+	// ResultBytes The minimum size of the results, as far as it is known before the job runs.
+	ResultBytes int64 `json:"result_bytes"`
+
+	// Retention A duration.
+	Retention string `json:"retention"`
+
+	// StartAfter The earliest start; null when it may start immediately.
+	StartAfter *time.Time `json:"start_after"`
+
+	// Tasks Parts that are run and recorded one by one.
+	Tasks int64 `json:"tasks"`
+
+	// Timeout A duration; null for none.
+	Timeout *string `json:"timeout"`
+
+	// WaitingItems Items that wait at the same time.
+	WaitingItems int64 `json:"waiting_items"`
+}
+
 // JobID defines model for JobID.
 type JobID = string
 
@@ -650,6 +691,11 @@ type Unprocessable = Problem
 
 // UnsupportedMediaType An error (RFC 9457).
 type UnsupportedMediaType = Problem
+
+// SubmitJob200JSONResponseBody defines parameters for SubmitJob.
+type SubmitJob200JSONResponseBody struct {
+	union json.RawMessage
+}
 
 // AsStateChange returns the union data inside the Event_Data as a StateChange
 func (t Event_Data) AsStateChange() (StateChange, error) {
@@ -823,6 +869,68 @@ func (t ResultLine) MarshalJSON() ([]byte, error) {
 }
 
 func (t *ResultLine) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsJob returns the union data inside the SubmitJob200JSONResponseBody as a Job
+func (t SubmitJob200JSONResponseBody) AsJob() (Job, error) {
+	var body Job
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromJob overwrites any union data inside the SubmitJob200JSONResponseBody as the provided Job
+func (t *SubmitJob200JSONResponseBody) FromJob(v Job) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeJob performs a merge with any union data inside the SubmitJob200JSONResponseBody, using the provided Job
+func (t *SubmitJob200JSONResponseBody) MergeJob(v Job) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsSubmissionPreview returns the union data inside the SubmitJob200JSONResponseBody as a SubmissionPreview
+func (t SubmitJob200JSONResponseBody) AsSubmissionPreview() (SubmissionPreview, error) {
+	var body SubmissionPreview
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromSubmissionPreview overwrites any union data inside the SubmitJob200JSONResponseBody as the provided SubmissionPreview
+func (t *SubmitJob200JSONResponseBody) FromSubmissionPreview(v SubmissionPreview) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeSubmissionPreview performs a merge with any union data inside the SubmitJob200JSONResponseBody, using the provided SubmissionPreview
+func (t *SubmitJob200JSONResponseBody) MergeSubmissionPreview(v SubmissionPreview) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t SubmitJob200JSONResponseBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *SubmitJob200JSONResponseBody) UnmarshalJSON(b []byte) error {
 	err := t.union.UnmarshalJSON(b)
 	return err
 }

@@ -52,6 +52,9 @@ func TestContract(t *testing.T) {
 		want(s, 202, "POST", "/v1/jobs:batch", batch, "Idempotency-Key: b1")
 		want(s, 202, "POST", "/v1/jobs:batch", batch, `Idempotency-Key: "b1"`)
 
+		want(s, 200, "POST", "/v1/jobs?validate_only=true", squares)
+		want(s, 200, "POST", "/v1/jobs:batch?validate_only=true", batch)
+
 		for _, p := range []string{"/v1/jobs", "/v1/jobs:batch"} {
 			want(s, 400, "POST", p, `{"kind":`)
 			want(s, 406, "POST", p, `{}`, "Accept: text/html")

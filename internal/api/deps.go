@@ -17,6 +17,9 @@ type Executor interface {
 	// node has just accepted the same key and body, and job.ErrKeyReused, when it was a different body; neither uses up
 	// the key or counts toward a bound.
 	Submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error)
+	// Preview validates submissions as Submit does and returns the jobs that Submit would make, without making them.
+	// Errors: *fields.Errors, as of Submit.
+	Preview(ctx context.Context, subs []job.Submission) ([]job.Preview, error)
 	// Cancel requests that a job stop, and returns when the request is durable. It returns a terminal job unchanged.
 	// Errors: job.ErrNotFound, job.ErrExpired, *job.Rejection.
 	Cancel(ctx context.Context, tenant string, id job.ID) (job.Job, error)

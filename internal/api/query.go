@@ -91,6 +91,9 @@ func newQueryParams() (queryParams, error) {
 				if name, ok := strings.CutPrefix(s.Ref+s.Items.Ref, refPrefix); ok {
 					s = doc.Components.Schemas[name]
 				}
+				if s.Type == "boolean" {
+					s.Enum = []string{"true", "false"}
+				}
 				params[key] = append(params[key], queryParam{
 					p.Name, p.Schema.Type == "array", s.Type == "integer", s.Enum, s.Minimum, s.MinLength, s.MaxLength,
 				})

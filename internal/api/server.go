@@ -136,6 +136,8 @@ type server struct {
 	kindNames map[string]string
 	// valueKinds has the kinds whose finished jobs include the values of their items.
 	valueKinds map[string]bool
+	// kindLimits has the limits of each kind, by name.
+	kindLimits map[string]map[string]int64
 
 	// streams counts open waits and streams.
 	streams atomic.Int64
@@ -150,7 +152,7 @@ func New(c Config) (http.Handler, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	s := &server{Config: c, log: c.Logger, docs: newDocs(), kindNames: make(map[string]string), valueKinds: make(map[string]bool)}
+	s := &server{Config: c, log: c.Logger, docs: newDocs(), kindNames: make(map[string]string), valueKinds: make(map[string]bool), kindLimits: make(map[string]map[string]int64)}
 	s.bodies = newBudget(c.MaxBodies, c.MaxBody, c.Tenants != nil, rejectedBodies, "request bodies")
 	s.uploads = newBudget(c.MaxUploads, c.UploadMemory, c.Tenants != nil, rejectedUploads, "uploads")
 	s.readers = newBudget(c.MaxReads, readMemory, c.Tenants != nil, rejectedReaders, "results that are being read")
@@ -159,6 +161,7 @@ func New(c Config) (http.Handler, error) {
 	for _, k := range infos {
 		s.kindNames[strconv.Quote(k.Name)] = k.Name
 		s.valueKinds[k.Name] = k.Values
+		s.kindLimits[k.Name] = k.Limits
 	}
 	var err error
 	if s.kinds, err = describeKinds(infos); err != nil {

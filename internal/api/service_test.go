@@ -186,6 +186,10 @@ func (f failing) Submit(context.Context, []job.Submission, *job.Key, bool) ([]jo
 	return nil, f.err
 }
 
+func (f failing) Preview(context.Context, []job.Submission) ([]job.Preview, error) {
+	return nil, f.err
+}
+
 func (f failing) Cancel(context.Context, string, job.ID) (job.Job, error) { return job.Job{}, f.err }
 func (f failing) Outlook(*job.Job) (int, time.Duration)                   { return 0, 0 }
 func (f failing) Get(context.Context, string, job.ID) (job.Job, error)    { return job.Job{}, f.err }

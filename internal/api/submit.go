@@ -28,6 +28,9 @@ func (s *server) submitJob(x *requestState) error {
 	if err := decodeBody(x, &body); err != nil {
 		return err
 	}
+	if x.validateOnly() {
+		return s.preview(x, &body.jobsBody)
+	}
 	jobs, replayed, err := s.accept(x, &body.jobsBody, "jobs", wait > 0)
 	if err != nil {
 		return err
@@ -58,6 +61,9 @@ func (s *server) submitBatch(x *requestState) error {
 	var body batchSubmission
 	if err := decodeBody(x, &body); err != nil {
 		return err
+	}
+	if x.validateOnly() {
+		return s.preview(x, &body.jobsBody)
 	}
 	jobs, replayed, err := s.accept(x, &body.jobsBody, "jobs:batch", false)
 	if err != nil {
@@ -112,13 +118,19 @@ func (s *server) accept(x *requestState, body *jobsBody, route string, wait bool
 		jobs, err = s.replay(x, prior.IDs)
 		return jobs, true, err
 	}
-	// With several jobs the executor has already prefixed the index.
-	if invalid, ok := errors.AsType[*fields.Errors](err); ok && len(subs) == 1 {
-		prefixed := new(fields.Errors)
-		prefixed.Merge(body.pointer(0), invalid)
-		err = prefixed
+	return jobs, false, body.locate(err)
+}
+
+// locate prefixes the pointers of the executor's errors with the only job of a batch. With several jobs the executor has
+// already prefixed the index.
+func (b *jobsBody) locate(err error) error {
+	invalid, ok := errors.AsType[*fields.Errors](err)
+	if !ok || len(b.jobs) != 1 {
+		return err
 	}
-	return jobs, false, err
+	prefixed := new(fields.Errors)
+	prefixed.Merge(b.pointer(0), invalid)
+	return prefixed
 }
 
 // submissions decodes the submitted jobs. If an envelope has errors the kinds validate their parts too, so that all

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"gather/internal/fields"
 	"gather/internal/job"
 )
 
@@ -21,14 +20,11 @@ func (e *Executor) resultQuota(tenant string) int64 {
 }
 
 // resultRoom rejects jobs of a tenant whose quota of result bytes is used up, or has no room for the bytes that their plans
-// announce. Results that never fit are an error of the submission.
+// announce.
 func (e *Executor) resultRoom(tenant string, jobs int, bytes int64) error {
 	quota := e.resultQuota(tenant)
 	if quota == 0 {
 		return nil
-	}
-	if bytes > quota {
-		return fields.Invalidf("/jobs", "the results would have at least %d bytes; your quota is %d: split the batch", bytes, quota)
 	}
 	_, stored := e.cfg.Results(tenant, job.ID{})
 	if stored < quota && stored+bytes <= quota {

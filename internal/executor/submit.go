@@ -72,7 +72,11 @@ func (e *Executor) prepare(ctx context.Context, subs []job.Submission) (batch jo
 			rollback(execs)
 		}
 	}()
-	if err = e.plan(ctx, subs, func(p plannedJob) { execs = append(execs, e.newExecution(p)) }); err != nil {
+	results, err := e.plan(ctx, subs, func(p plannedJob) { execs = append(execs, e.newExecution(p)) })
+	if err == nil {
+		err = e.resultRoom(tenant, len(subs), results)
+	}
+	if err != nil {
 		return batch, nil, nil, err
 	}
 	if batch.Admission, err = e.submit.admit(tenant, len(execs), execs); err != nil {
@@ -96,12 +100,12 @@ func (p *plannedJob) entry() (job.Entry, job.Job, error) {
 }
 
 // plan validates every submission, and reports the faults of all of them. Keep gets every planned job, also when an error
-// follows.
-func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(plannedJob)) error {
+// follows. It returns the minimum size of all results.
+func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(plannedJob)) (results int64, err error) {
 	now := e.wall()
 	tenant := subs[0].Tenant
 	var faults fields.Errors
-	var bytes, waiting, results int64
+	var bytes, waiting int64
 	for i := range subs {
 		s := &subs[i]
 		prefix := ""
@@ -122,7 +126,7 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(pl
 		if err != nil {
 			var v *fields.Errors
 			if !errors.As(err, &v) {
-				return err
+				return 0, err
 			}
 			faults.Merge(prefix, v)
 			continue
@@ -153,9 +157,12 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(pl
 		}
 	}
 	if err := faults.Err(); err != nil {
-		return err
+		return 0, err
 	}
-	return e.resultRoom(tenant, len(subs), results)
+	if quota := e.resultQuota(tenant); quota > 0 && results > quota {
+		return 0, fields.Invalidf("/jobs", "the results would have at least %d bytes; your quota is %d: split the batch", results, quota)
+	}
+	return results, nil
 }
 
 // admit implements submitter: it counts the jobs, all or none.

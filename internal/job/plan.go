@@ -32,6 +32,14 @@ type Size struct {
 	Memory int64
 }
 
+// A Preview describes the job that a submission would make.
+type Preview struct {
+	Job  Job
+	Size Size
+	// Bounds are the bounds of the server and of the tenant, by name; it is shared by all previews of a batch.
+	Bounds map[string]int64
+}
+
 // Short reports whether the whole job is one task of well under a millisecond, so that its start need not be recorded
 // before its end.
 func (s Size) Short() bool {

@@ -44,11 +44,37 @@ func run(ctx context.Context, url string) error {
 		if resp.JSON200 == nil {
 			return fmt.Errorf("%s: %s: %s", kind, resp.Status(), resp.Body)
 		}
-		if err := check(ctx, client, resp.JSON200); err != nil {
+		j, err := resp.JSON200.AsJob()
+		if err != nil {
+			return fmt.Errorf("%s: %w", kind, err)
+		}
+		if err := check(ctx, client, &j); err != nil {
 			return fmt.Errorf("%s: %w", kind, err)
 		}
 	}
-	return rejected(ctx, client)
+	return firstError(preview(ctx, client), rejected(ctx, client))
+}
+
+// preview validates a job without submitting it.
+func preview(ctx context.Context, client *ClientWithResponses) error {
+	var body JobSubmission
+	if err := squares(&body); err != nil {
+		return err
+	}
+	only := true
+	resp, err := client.SubmitJobWithResponse(ctx, &SubmitJobParams{ValidateOnly: &only}, body)
+	if err != nil {
+		return err
+	}
+	if resp.JSON200 == nil {
+		return fmt.Errorf("preview: %s: %s", resp.Status(), resp.Body)
+	}
+	p, err := resp.JSON200.AsSubmissionPreview()
+	if err != nil || p.Items != 3 {
+		return fmt.Errorf("preview of %d items (%v), want 3", p.Items, err)
+	}
+	fmt.Printf("go: preview: %d items, %d tasks\n", p.Items, p.Tasks)
+	return nil
 }
 
 func sleeps(body *JobSubmission) error {

@@ -25,7 +25,7 @@ async function withOpenapiFetch() {
   const client = createClient<paths>({ baseUrl })
   for (const { body, result, items } of jobs) {
     const { data: job, error } = await client.POST('/v1/jobs', { params: { header: wait }, body })
-    assert(job, JSON.stringify(error))
+    assert(job && 'state' in job, JSON.stringify(error)) // not a preview
     assert.deepEqual([job.state, job.result], ['succeeded', result])
     const page = await client.GET('/v1/jobs/{job_id}/results', {
       params: { path: { job_id: job.id }, query: { order: 'index' } },
@@ -35,6 +35,8 @@ async function withOpenapiFetch() {
     if (items) assert.deepEqual(values, items)
     console.log(`openapi-fetch: ${job.kind}: result ${job.result}, items ${values}`)
   }
+  const preview = await client.POST('/v1/jobs', { params: { query: { validate_only: true } }, body: jobs[1]!.body })
+  assert(preview.data && 'tasks' in preview.data && preview.data.items === 3, JSON.stringify(preview.error))
   const { response, error } = await client.POST('/v1/jobs', { body: rejected })
   assert.deepEqual([response.status, error?.errors?.[0]?.pointer], [422, '/count'])
 }
@@ -43,7 +45,7 @@ async function withHeyAPI() {
   const client = createHeyClient({ baseUrl })
   for (const { body, result, items } of jobs) {
     const { data: job, error } = await hey.submitJob({ client, headers: wait, body })
-    assert(job, JSON.stringify(error))
+    assert(job && 'state' in job, JSON.stringify(error)) // not a preview
     assert.deepEqual([job.state, job.result], ['succeeded', result])
     const page = await hey.getJobResults({ client, path: { job_id: job.id }, query: { order: 'index' } })
     const values = page.data?.items.map((item) => item.value)
