@@ -17,11 +17,12 @@ type Adder struct {
 	// single is true if the last block left the second level empty, so that the next one is tried with one level.
 	single bool
 	// upper and lower are the undrained sums of the two levels at that scale. They are empty between calls.
-	upper, lower int128
-	buckets      *bucketTable
-	columns      *columnScratch
-	squares      *[2][blockLen]float64
-	squareLevels squareFold
+	upper, lower  int128
+	buckets       *bucketTable
+	columns       *columnScratch
+	squareColumns *squareColumns
+	squares       *[2][blockLen]float64
+	squareLevels  squareFold
 
 	wide   [blockLen]float64 // a block of another type, as float64
 	rest   [blockLen]float64 // the remainders of a block

@@ -15,17 +15,11 @@ const (
 
 // columnScratch holds the state of one tile. All arrays are indexed by column of the tile.
 type columnScratch struct {
-	// The start and the current value of each column's two levels.
-	init1, init2, s1, s2 [tileLen]float64
-	// upper and lower are the level sums of earlier blocks, in units of the levels.
-	upper, lower [tileLen]int64
-	blocks       int
+	levels columnLevels
 
 	// Sums of integers modulo 2^64 and, for 64-bit integers, of their upper halves.
 	sum, high [tileLen]uint64
 
-	// scales are the last suitable scales, by column of the matrix.
-	scales []int
 	// gathered holds one column of a block of any type.
 	gathered [columnRows]uint64
 }
@@ -83,28 +77,20 @@ func isMatrix(n, cols, rows, stride int) bool {
 	return rows > 0 && stride >= cols && n >= cols && (n-cols)%stride == 0 && (n-cols)/stride == rows-1
 }
 
-// columnScratchFor returns the scratch, with scales for cols columns.
-func (f *Adder) columnScratchFor(cols int) *columnScratch {
+func (f *Adder) columnScratch() *columnScratch {
 	if f.columns == nil {
-		f.columns = new(columnScratch)
+		f.columns = &columnScratch{levels: columnLevels{depth: 2, bits: columnBits, initial: maxScale}}
 	}
-	c := f.columns
-	if len(c.scales) != cols {
-		c.scales = make([]int, cols)
-		for j := range c.scales {
-			c.scales[j] = scaleFor(1023, columnBits)
-		}
-	}
-	return c
+	return f.columns
 }
 
-// addGathered adds the columns of t one by one, each gathered into a slice.
-func addGathered[T any](c *columnScratch, accs []Accumulator, t tile[T], add func(*Accumulator, []T)) {
+// addGathered calls add for the columns of t one by one, each gathered into a slice.
+func addGathered[T any](c *columnScratch, t tile[T], add func(v int, column []T)) {
 	column := scratch[T](&c.gathered)[:t.rows]
 	for v := range t.width {
 		for i := range column {
 			column[i] = t.x[i*t.stride+v]
 		}
-		add(&accs[v%len(accs)], column)
+		add(v, column)
 	}
 }

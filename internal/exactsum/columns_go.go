@@ -5,14 +5,8 @@ import "math"
 // The pure-Go kernels for columns: row by row, with the state of every column in scratch memory. The first column of t
 // is column first of the scratch.
 
-// begin resets the levels for a block.
-func (c *columnScratch) begin(width int) {
-	copy(c.s1[:width], c.init1[:])
-	copy(c.s2[:width], c.init2[:])
-}
-
-func goFoldColumns[T float64 | float32](c *columnScratch, t tile[T], first int) bool {
-	init, s1, s2 := c.init1[first:][:t.width], c.s1[first:][:t.width], c.s2[first:][:t.width]
+func goFoldColumns[T float64 | float32](c *columnLevels, t tile[T], first int) bool {
+	init, s1, s2 := c.init[0][first:][:t.width], c.s[0][first:][:t.width], c.s[1][first:][:t.width]
 	var moved, rest uint64
 	for i := range t.rows {
 		for v, x := range t.row(i) {
@@ -27,7 +21,7 @@ func goFoldColumns[T float64 | float32](c *columnScratch, t tile[T], first int) 
 			rest |= math.Float64bits(r)
 		}
 	}
-	return !leftBinade(moved) && !leftRemainder(rest)
+	return exact(moved, rest)
 }
 
 func goColumnsNarrow[T integer](c *columnScratch, t tile[T], first int) {

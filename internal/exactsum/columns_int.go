@@ -52,7 +52,7 @@ func (f *Adder) ColumnsBool(accs []Accumulator, x []byte, rows, stride int) {
 
 // ColumnsFloat16 is ColumnsFloat64 for IEEE 754 binary16 bits. Their sums are exact as integers of 2^-24.
 func (f *Adder) ColumnsFloat16(accs []Accumulator, x []uint16, rows, stride int) {
-	c := f.columnScratchFor(len(accs))
+	c := f.columnScratch()
 	eachTile(x, len(accs), rows, stride, func(first, period int, t tile[uint16]) {
 		accs := accs[first : first+period]
 		openColumns(accs, t, isNegZero16)
@@ -60,7 +60,7 @@ func (f *Adder) ColumnsFloat16(accs []Accumulator, x []uint16, rows, stride int)
 			block := t.cut(columnRows)
 			clear(c.sum[:])
 			if !columnsFloat16(c, block) {
-				addGathered(c, accs, block, f.Float16s)
+				addGathered(c, block, func(v int, column []uint16) { f.Float16s(&accs[v%period], column) })
 				continue
 			}
 			c.drainInts(accs, block.width, point-24, signed)
@@ -76,7 +76,7 @@ func sumColumns[T any](
 	f *Adder, accs []Accumulator, x []T, rows, stride int,
 	add func(*columnScratch, tile[T]), value func(sum, high uint64) int128,
 ) {
-	c := f.columnScratchFor(len(accs))
+	c := f.columnScratch()
 	eachTile(x, len(accs), rows, stride, func(first, period int, t tile[T]) {
 		accs := accs[first : first+period]
 		for j := range accs {

@@ -529,6 +529,272 @@ squaresDone:
 	VZEROUPPER
 	RET
 
+// func squareColumns64AVX2(x *float64, stride int, width int, rows int, init *float64, levels *[4][1024]float64) (moved uint64, rest uint64)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·squareColumns64AVX2(SB), NOSPLIT, $0-64
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	MOVQ  init+32(FP), AX
+	MOVQ  levels+40(FP), CX
+	MOVQ  x+0(FP), DX
+	MOVQ  stride+8(FP), BX
+	MOVQ  width+16(FP), SI
+	MOVQ  rows+24(FP), DI
+	LEAQ  (BX)(BX*2), R8
+
+rows4:
+	CMPQ DI, $0x04
+	JLT  rows4Done
+	MOVQ DX, R9
+	LEAQ (DX)(BX*4), DX
+	MOVQ DX, R11
+	XORQ R10, R10
+
+rows4Columns:
+	PREFETCHT1  (R11)
+	PREFETCHT1  (R11)(BX*1)
+	PREFETCHT1  (R11)(BX*2)
+	PREFETCHT1  (R11)(R8*1)
+	ADDQ        $0x00000020, R11
+	VMOVUPD     (CX)(R10*8), Y2
+	VMOVUPD     8192(CX)(R10*8), Y3
+	VMOVUPD     16384(CX)(R10*8), Y4
+	VMOVUPD     24576(CX)(R10*8), Y5
+	VMOVUPD     (AX)(R10*8), Y6
+	VMOVUPD     (R9), Y7
+	VMULPD      Y7, Y7, Y8
+	VMOVAPD     Y8, Y9
+	VFMSUB231PD Y7, Y7, Y9
+	VPXOR       Y10, Y10, Y10
+	VCMPPD      $0x00, Y8, Y10, Y10
+	VANDPD      Y10, Y7, Y7
+	VORPD       Y7, Y1, Y1
+	VADDPD      Y8, Y2, Y7
+	VSUBPD      Y2, Y7, Y2
+	VSUBPD      Y2, Y8, Y8
+	VMOVAPD     Y7, Y2
+	VXORPD      Y6, Y2, Y7
+	VORPD       Y7, Y0, Y0
+	VADDPD      Y8, Y3, Y7
+	VSUBPD      Y3, Y7, Y3
+	VSUBPD      Y3, Y8, Y8
+	VMOVAPD     Y7, Y3
+	VADDPD      Y9, Y3, Y7
+	VSUBPD      Y3, Y7, Y3
+	VSUBPD      Y3, Y9, Y9
+	VMOVAPD     Y7, Y3
+	VADDPD      Y8, Y4, Y7
+	VSUBPD      Y4, Y7, Y4
+	VXORPD      Y4, Y8, Y8
+	VORPD       Y8, Y1, Y1
+	VMOVAPD     Y7, Y4
+	VADDPD      Y9, Y4, Y7
+	VSUBPD      Y4, Y7, Y4
+	VSUBPD      Y4, Y9, Y9
+	VMOVAPD     Y7, Y4
+	VADDPD      Y9, Y5, Y7
+	VSUBPD      Y5, Y7, Y5
+	VXORPD      Y5, Y9, Y9
+	VORPD       Y9, Y1, Y1
+	VMOVAPD     Y7, Y5
+	VMOVUPD     (R9)(BX*1), Y7
+	VMULPD      Y7, Y7, Y8
+	VMOVAPD     Y8, Y9
+	VFMSUB231PD Y7, Y7, Y9
+	VPXOR       Y10, Y10, Y10
+	VCMPPD      $0x00, Y8, Y10, Y10
+	VANDPD      Y10, Y7, Y7
+	VORPD       Y7, Y1, Y1
+	VADDPD      Y8, Y2, Y7
+	VSUBPD      Y2, Y7, Y2
+	VSUBPD      Y2, Y8, Y8
+	VMOVAPD     Y7, Y2
+	VXORPD      Y6, Y2, Y7
+	VORPD       Y7, Y0, Y0
+	VADDPD      Y8, Y3, Y7
+	VSUBPD      Y3, Y7, Y3
+	VSUBPD      Y3, Y8, Y8
+	VMOVAPD     Y7, Y3
+	VADDPD      Y9, Y3, Y7
+	VSUBPD      Y3, Y7, Y3
+	VSUBPD      Y3, Y9, Y9
+	VMOVAPD     Y7, Y3
+	VADDPD      Y8, Y4, Y7
+	VSUBPD      Y4, Y7, Y4
+	VXORPD      Y4, Y8, Y8
+	VORPD       Y8, Y1, Y1
+	VMOVAPD     Y7, Y4
+	VADDPD      Y9, Y4, Y7
+	VSUBPD      Y4, Y7, Y4
+	VSUBPD      Y4, Y9, Y9
+	VMOVAPD     Y7, Y4
+	VADDPD      Y9, Y5, Y7
+	VSUBPD      Y5, Y7, Y5
+	VXORPD      Y5, Y9, Y9
+	VORPD       Y9, Y1, Y1
+	VMOVAPD     Y7, Y5
+	VMOVUPD     (R9)(BX*2), Y7
+	VMULPD      Y7, Y7, Y8
+	VMOVAPD     Y8, Y9
+	VFMSUB231PD Y7, Y7, Y9
+	VPXOR       Y10, Y10, Y10
+	VCMPPD      $0x00, Y8, Y10, Y10
+	VANDPD      Y10, Y7, Y7
+	VORPD       Y7, Y1, Y1
+	VADDPD      Y8, Y2, Y7
+	VSUBPD      Y2, Y7, Y2
+	VSUBPD      Y2, Y8, Y8
+	VMOVAPD     Y7, Y2
+	VXORPD      Y6, Y2, Y7
+	VORPD       Y7, Y0, Y0
+	VADDPD      Y8, Y3, Y7
+	VSUBPD      Y3, Y7, Y3
+	VSUBPD      Y3, Y8, Y8
+	VMOVAPD     Y7, Y3
+	VADDPD      Y9, Y3, Y7
+	VSUBPD      Y3, Y7, Y3
+	VSUBPD      Y3, Y9, Y9
+	VMOVAPD     Y7, Y3
+	VADDPD      Y8, Y4, Y7
+	VSUBPD      Y4, Y7, Y4
+	VXORPD      Y4, Y8, Y8
+	VORPD       Y8, Y1, Y1
+	VMOVAPD     Y7, Y4
+	VADDPD      Y9, Y4, Y7
+	VSUBPD      Y4, Y7, Y4
+	VSUBPD      Y4, Y9, Y9
+	VMOVAPD     Y7, Y4
+	VADDPD      Y9, Y5, Y7
+	VSUBPD      Y5, Y7, Y5
+	VXORPD      Y5, Y9, Y9
+	VORPD       Y9, Y1, Y1
+	VMOVAPD     Y7, Y5
+	VMOVUPD     (R9)(R8*1), Y7
+	VMULPD      Y7, Y7, Y8
+	VMOVAPD     Y8, Y9
+	VFMSUB231PD Y7, Y7, Y9
+	VPXOR       Y10, Y10, Y10
+	VCMPPD      $0x00, Y8, Y10, Y10
+	VANDPD      Y10, Y7, Y7
+	VORPD       Y7, Y1, Y1
+	VADDPD      Y8, Y2, Y7
+	VSUBPD      Y2, Y7, Y2
+	VSUBPD      Y2, Y8, Y8
+	VMOVAPD     Y7, Y2
+	VXORPD      Y6, Y2, Y6
+	VORPD       Y6, Y0, Y0
+	VADDPD      Y8, Y3, Y6
+	VSUBPD      Y3, Y6, Y3
+	VSUBPD      Y3, Y8, Y8
+	VMOVAPD     Y6, Y3
+	VADDPD      Y9, Y3, Y6
+	VSUBPD      Y3, Y6, Y3
+	VSUBPD      Y3, Y9, Y9
+	VMOVAPD     Y6, Y3
+	VADDPD      Y8, Y4, Y6
+	VSUBPD      Y4, Y6, Y4
+	VXORPD      Y4, Y8, Y8
+	VORPD       Y8, Y1, Y1
+	VMOVAPD     Y6, Y4
+	VADDPD      Y9, Y4, Y6
+	VSUBPD      Y4, Y6, Y4
+	VSUBPD      Y4, Y9, Y9
+	VMOVAPD     Y6, Y4
+	VADDPD      Y9, Y5, Y6
+	VSUBPD      Y5, Y6, Y5
+	VXORPD      Y5, Y9, Y9
+	VORPD       Y9, Y1, Y1
+	VMOVAPD     Y6, Y5
+	VMOVUPD     Y2, (CX)(R10*8)
+	VMOVUPD     Y3, 8192(CX)(R10*8)
+	VMOVUPD     Y4, 16384(CX)(R10*8)
+	VMOVUPD     Y5, 24576(CX)(R10*8)
+	ADDQ        $0x00000020, R9
+	ADDQ        $0x00000004, R10
+	CMPQ        R10, SI
+	JLT         rows4Columns
+	SUBQ        $0x00000004, DI
+	JMP         rows4
+
+rows4Done:
+rows1:
+	CMPQ DI, $0x01
+	JLT  rows1Done
+	MOVQ DX, R8
+	LEAQ (DX)(BX*1), DX
+	XORQ R9, R9
+
+rows1Columns:
+	VMOVUPD     (CX)(R9*8), Y2
+	VMOVUPD     8192(CX)(R9*8), Y3
+	VMOVUPD     16384(CX)(R9*8), Y4
+	VMOVUPD     24576(CX)(R9*8), Y5
+	VMOVUPD     (AX)(R9*8), Y6
+	VMOVUPD     (R8), Y7
+	VMULPD      Y7, Y7, Y8
+	VMOVAPD     Y8, Y9
+	VFMSUB231PD Y7, Y7, Y9
+	VPXOR       Y10, Y10, Y10
+	VCMPPD      $0x00, Y8, Y10, Y10
+	VANDPD      Y10, Y7, Y7
+	VORPD       Y7, Y1, Y1
+	VADDPD      Y8, Y2, Y7
+	VSUBPD      Y2, Y7, Y2
+	VSUBPD      Y2, Y8, Y8
+	VMOVAPD     Y7, Y2
+	VXORPD      Y6, Y2, Y6
+	VORPD       Y6, Y0, Y0
+	VADDPD      Y8, Y3, Y6
+	VSUBPD      Y3, Y6, Y3
+	VSUBPD      Y3, Y8, Y8
+	VMOVAPD     Y6, Y3
+	VADDPD      Y9, Y3, Y6
+	VSUBPD      Y3, Y6, Y3
+	VSUBPD      Y3, Y9, Y9
+	VMOVAPD     Y6, Y3
+	VADDPD      Y8, Y4, Y6
+	VSUBPD      Y4, Y6, Y4
+	VXORPD      Y4, Y8, Y8
+	VORPD       Y8, Y1, Y1
+	VMOVAPD     Y6, Y4
+	VADDPD      Y9, Y4, Y6
+	VSUBPD      Y4, Y6, Y4
+	VSUBPD      Y4, Y9, Y9
+	VMOVAPD     Y6, Y4
+	VADDPD      Y9, Y5, Y6
+	VSUBPD      Y5, Y6, Y5
+	VXORPD      Y5, Y9, Y9
+	VORPD       Y9, Y1, Y1
+	VMOVAPD     Y6, Y5
+	VMOVUPD     Y2, (CX)(R9*8)
+	VMOVUPD     Y3, 8192(CX)(R9*8)
+	VMOVUPD     Y4, 16384(CX)(R9*8)
+	VMOVUPD     Y5, 24576(CX)(R9*8)
+	ADDQ        $0x00000020, R8
+	ADDQ        $0x00000004, R9
+	CMPQ        R9, SI
+	JLT         rows1Columns
+	SUBQ        $0x00000001, DI
+	JMP         rows1
+
+rows1Done:
+	VEXTRACTI128 $0x01, Y0, X2
+	VEXTRACTI128 $0x00, Y0, X0
+	VPOR         X2, X0, X0
+	VPSHUFD      $0x4e, X0, X2
+	VPOR         X2, X0, X0
+	VMOVQ        X0, AX
+	MOVQ         AX, moved+48(FP)
+	VEXTRACTI128 $0x01, Y1, X0
+	VEXTRACTI128 $0x00, Y1, X1
+	VPOR         X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPOR         X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, rest+56(FP)
+	VZEROUPPER
+	RET
+
 // func fold32AVX2(x *float32, n int, init1 float64, init2 float64) (upper int64, lower int64, moved uint64, rest uint64)
 // Requires: AVX, AVX2, MMX+, SSE2
 TEXT ·fold32AVX2(SB), NOSPLIT, $0-64
@@ -997,6 +1263,173 @@ squaresDone:
 	VPADDQ       X0, X1, X1
 	VMOVQ        X1, AX
 	MOVQ         AX, 16(BX)
+	VZEROUPPER
+	RET
+
+// func squareColumns32AVX2(x *float32, stride int, width int, rows int, init *float64, levels *[4][1024]float64) (moved uint64, rest uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·squareColumns32AVX2(SB), NOSPLIT, $0-64
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	MOVQ  init+32(FP), AX
+	MOVQ  levels+40(FP), CX
+	MOVQ  x+0(FP), DX
+	MOVQ  stride+8(FP), BX
+	MOVQ  width+16(FP), SI
+	MOVQ  rows+24(FP), DI
+	LEAQ  (BX)(BX*2), R8
+
+rows4:
+	CMPQ DI, $0x04
+	JLT  rows4Done
+	MOVQ DX, R9
+	LEAQ (DX)(BX*4), DX
+	MOVQ DX, R11
+	XORQ R10, R10
+
+rows4Columns:
+	PREFETCHT1 (R11)
+	PREFETCHT1 (R11)(BX*1)
+	PREFETCHT1 (R11)(BX*2)
+	PREFETCHT1 (R11)(R8*1)
+	ADDQ       $0x00000010, R11
+	VMOVUPD    (CX)(R10*8), Y2
+	VMOVUPD    8192(CX)(R10*8), Y3
+	VMOVUPD    16384(CX)(R10*8), Y4
+	VMOVUPD    (AX)(R10*8), Y5
+	VCVTPS2PD  (R9), Y6
+	VMULPD     Y6, Y6, Y6
+	VADDPD     Y6, Y2, Y7
+	VSUBPD     Y2, Y7, Y2
+	VSUBPD     Y2, Y6, Y6
+	VMOVAPD    Y7, Y2
+	VXORPD     Y5, Y2, Y7
+	VORPD      Y7, Y0, Y0
+	VADDPD     Y6, Y3, Y7
+	VSUBPD     Y3, Y7, Y3
+	VSUBPD     Y3, Y6, Y6
+	VMOVAPD    Y7, Y3
+	VADDPD     Y6, Y4, Y7
+	VSUBPD     Y4, Y7, Y4
+	VXORPD     Y4, Y6, Y6
+	VORPD      Y6, Y1, Y1
+	VMOVAPD    Y7, Y4
+	VCVTPS2PD  (R9)(BX*1), Y6
+	VMULPD     Y6, Y6, Y6
+	VADDPD     Y6, Y2, Y7
+	VSUBPD     Y2, Y7, Y2
+	VSUBPD     Y2, Y6, Y6
+	VMOVAPD    Y7, Y2
+	VXORPD     Y5, Y2, Y7
+	VORPD      Y7, Y0, Y0
+	VADDPD     Y6, Y3, Y7
+	VSUBPD     Y3, Y7, Y3
+	VSUBPD     Y3, Y6, Y6
+	VMOVAPD    Y7, Y3
+	VADDPD     Y6, Y4, Y7
+	VSUBPD     Y4, Y7, Y4
+	VXORPD     Y4, Y6, Y6
+	VORPD      Y6, Y1, Y1
+	VMOVAPD    Y7, Y4
+	VCVTPS2PD  (R9)(BX*2), Y6
+	VMULPD     Y6, Y6, Y6
+	VADDPD     Y6, Y2, Y7
+	VSUBPD     Y2, Y7, Y2
+	VSUBPD     Y2, Y6, Y6
+	VMOVAPD    Y7, Y2
+	VXORPD     Y5, Y2, Y7
+	VORPD      Y7, Y0, Y0
+	VADDPD     Y6, Y3, Y7
+	VSUBPD     Y3, Y7, Y3
+	VSUBPD     Y3, Y6, Y6
+	VMOVAPD    Y7, Y3
+	VADDPD     Y6, Y4, Y7
+	VSUBPD     Y4, Y7, Y4
+	VXORPD     Y4, Y6, Y6
+	VORPD      Y6, Y1, Y1
+	VMOVAPD    Y7, Y4
+	VCVTPS2PD  (R9)(R8*1), Y6
+	VMULPD     Y6, Y6, Y6
+	VADDPD     Y6, Y2, Y7
+	VSUBPD     Y2, Y7, Y2
+	VSUBPD     Y2, Y6, Y6
+	VMOVAPD    Y7, Y2
+	VXORPD     Y5, Y2, Y5
+	VORPD      Y5, Y0, Y0
+	VADDPD     Y6, Y3, Y5
+	VSUBPD     Y3, Y5, Y3
+	VSUBPD     Y3, Y6, Y6
+	VMOVAPD    Y5, Y3
+	VADDPD     Y6, Y4, Y5
+	VSUBPD     Y4, Y5, Y4
+	VXORPD     Y4, Y6, Y6
+	VORPD      Y6, Y1, Y1
+	VMOVAPD    Y5, Y4
+	VMOVUPD    Y2, (CX)(R10*8)
+	VMOVUPD    Y3, 8192(CX)(R10*8)
+	VMOVUPD    Y4, 16384(CX)(R10*8)
+	ADDQ       $0x00000010, R9
+	ADDQ       $0x00000004, R10
+	CMPQ       R10, SI
+	JLT        rows4Columns
+	SUBQ       $0x00000004, DI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ DI, $0x01
+	JLT  rows1Done
+	MOVQ DX, R8
+	LEAQ (DX)(BX*1), DX
+	XORQ R9, R9
+
+rows1Columns:
+	VMOVUPD   (CX)(R9*8), Y2
+	VMOVUPD   8192(CX)(R9*8), Y3
+	VMOVUPD   16384(CX)(R9*8), Y4
+	VMOVUPD   (AX)(R9*8), Y5
+	VCVTPS2PD (R8), Y6
+	VMULPD    Y6, Y6, Y6
+	VADDPD    Y6, Y2, Y7
+	VSUBPD    Y2, Y7, Y2
+	VSUBPD    Y2, Y6, Y6
+	VMOVAPD   Y7, Y2
+	VXORPD    Y5, Y2, Y5
+	VORPD     Y5, Y0, Y0
+	VADDPD    Y6, Y3, Y5
+	VSUBPD    Y3, Y5, Y3
+	VSUBPD    Y3, Y6, Y6
+	VMOVAPD   Y5, Y3
+	VADDPD    Y6, Y4, Y5
+	VSUBPD    Y4, Y5, Y4
+	VXORPD    Y4, Y6, Y6
+	VORPD     Y6, Y1, Y1
+	VMOVAPD   Y5, Y4
+	VMOVUPD   Y2, (CX)(R9*8)
+	VMOVUPD   Y3, 8192(CX)(R9*8)
+	VMOVUPD   Y4, 16384(CX)(R9*8)
+	ADDQ      $0x00000010, R8
+	ADDQ      $0x00000004, R9
+	CMPQ      R9, SI
+	JLT       rows1Columns
+	SUBQ      $0x00000001, DI
+	JMP       rows1
+
+rows1Done:
+	VEXTRACTI128 $0x01, Y0, X2
+	VEXTRACTI128 $0x00, Y0, X0
+	VPOR         X2, X0, X0
+	VPSHUFD      $0x4e, X0, X2
+	VPOR         X2, X0, X0
+	VMOVQ        X0, AX
+	MOVQ         AX, moved+48(FP)
+	VEXTRACTI128 $0x01, Y1, X0
+	VEXTRACTI128 $0x00, Y1, X1
+	VPOR         X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VPOR         X0, X1, X1
+	VMOVQ        X1, AX
+	MOVQ         AX, rest+56(FP)
 	VZEROUPPER
 	RET
 
@@ -1535,6 +1968,213 @@ squaresDone:
 	VZEROUPPER
 	RET
 
+// func squareColumns64AVX512(x *float64, stride int, width int, rows int, init *float64, levels *[4][1024]float64) (moved uint64, rest uint64)
+// Requires: AVX, AVX2, AVX512F, MMX+, SSE
+TEXT ·squareColumns64AVX512(SB), NOSPLIT, $8-64
+	VPXORQ       Z0, Z0, Z0
+	STMXCSR      (SP)
+	MOVL         (SP), AX
+	ANDL         $0xffffffc0, AX
+	MOVL         AX, (SP)
+	LDMXCSR      (SP)
+	MOVQ         $0x3ff0000000000000, AX
+	VPBROADCASTQ AX, Z1
+	MOVQ         init+32(FP), AX
+	MOVQ         levels+40(FP), CX
+	MOVQ         x+0(FP), DX
+	MOVQ         stride+8(FP), BX
+	MOVQ         width+16(FP), SI
+	MOVQ         rows+24(FP), DI
+	LEAQ         (BX)(BX*2), R8
+
+rows4:
+	CMPQ DI, $0x04
+	JLT  rows4Done
+	MOVQ DX, R9
+	LEAQ (DX)(BX*4), DX
+	MOVQ DX, R11
+	XORQ R10, R10
+
+rows4Columns:
+	PREFETCHT1    (R11)
+	PREFETCHT1    (R11)(BX*1)
+	PREFETCHT1    (R11)(BX*2)
+	PREFETCHT1    (R11)(R8*1)
+	ADDQ          $0x00000040, R11
+	VMOVUPD       (CX)(R10*8), Z2
+	VMOVUPD       8192(CX)(R10*8), Z3
+	VMOVUPD       16384(CX)(R10*8), Z4
+	VMOVUPD       24576(CX)(R10*8), Z5
+	VMOVUPD       (AX)(R10*8), Z6
+	VMOVUPD       (R9), Z7
+	VMULPD.RN_SAE Z7, Z7, Z8
+	VMOVAPD       Z8, Z9
+	VFMSUB231PD   Z7, Z7, Z9
+	VADDPD.RN_SAE Z8, Z2, Z7
+	VFMSUB231PD   Z1, Z7, Z2
+	VSUBPD        Z2, Z8, Z8
+	VMOVAPD       Z7, Z2
+	VPTERNLOGQ    $0xf6, Z6, Z2, Z0
+	VADDPD.RN_SAE Z8, Z3, Z7
+	VFMSUB231PD   Z1, Z7, Z3
+	VSUBPD        Z3, Z8, Z8
+	VMOVAPD       Z7, Z3
+	VADDPD.RN_SAE Z9, Z3, Z7
+	VFMSUB231PD   Z1, Z7, Z3
+	VSUBPD        Z3, Z9, Z9
+	VMOVAPD       Z7, Z3
+	VADDPD        Z8, Z4, Z4
+	VADDPD.RN_SAE Z9, Z4, Z7
+	VFMSUB231PD   Z1, Z7, Z4
+	VSUBPD        Z4, Z9, Z9
+	VMOVAPD       Z7, Z4
+	VADDPD        Z9, Z5, Z5
+	VMOVUPD       (R9)(BX*1), Z7
+	VMULPD.RN_SAE Z7, Z7, Z8
+	VMOVAPD       Z8, Z9
+	VFMSUB231PD   Z7, Z7, Z9
+	VADDPD.RN_SAE Z8, Z2, Z7
+	VFMSUB231PD   Z1, Z7, Z2
+	VSUBPD        Z2, Z8, Z8
+	VMOVAPD       Z7, Z2
+	VPTERNLOGQ    $0xf6, Z6, Z2, Z0
+	VADDPD.RN_SAE Z8, Z3, Z7
+	VFMSUB231PD   Z1, Z7, Z3
+	VSUBPD        Z3, Z8, Z8
+	VMOVAPD       Z7, Z3
+	VADDPD.RN_SAE Z9, Z3, Z7
+	VFMSUB231PD   Z1, Z7, Z3
+	VSUBPD        Z3, Z9, Z9
+	VMOVAPD       Z7, Z3
+	VADDPD        Z8, Z4, Z4
+	VADDPD.RN_SAE Z9, Z4, Z7
+	VFMSUB231PD   Z1, Z7, Z4
+	VSUBPD        Z4, Z9, Z9
+	VMOVAPD       Z7, Z4
+	VADDPD        Z9, Z5, Z5
+	VMOVUPD       (R9)(BX*2), Z7
+	VMULPD.RN_SAE Z7, Z7, Z8
+	VMOVAPD       Z8, Z9
+	VFMSUB231PD   Z7, Z7, Z9
+	VADDPD.RN_SAE Z8, Z2, Z7
+	VFMSUB231PD   Z1, Z7, Z2
+	VSUBPD        Z2, Z8, Z8
+	VMOVAPD       Z7, Z2
+	VPTERNLOGQ    $0xf6, Z6, Z2, Z0
+	VADDPD.RN_SAE Z8, Z3, Z7
+	VFMSUB231PD   Z1, Z7, Z3
+	VSUBPD        Z3, Z8, Z8
+	VMOVAPD       Z7, Z3
+	VADDPD.RN_SAE Z9, Z3, Z7
+	VFMSUB231PD   Z1, Z7, Z3
+	VSUBPD        Z3, Z9, Z9
+	VMOVAPD       Z7, Z3
+	VADDPD        Z8, Z4, Z4
+	VADDPD.RN_SAE Z9, Z4, Z7
+	VFMSUB231PD   Z1, Z7, Z4
+	VSUBPD        Z4, Z9, Z9
+	VMOVAPD       Z7, Z4
+	VADDPD        Z9, Z5, Z5
+	VMOVUPD       (R9)(R8*1), Z7
+	VMULPD.RN_SAE Z7, Z7, Z8
+	VMOVAPD       Z8, Z9
+	VFMSUB231PD   Z7, Z7, Z9
+	VADDPD.RN_SAE Z8, Z2, Z7
+	VFMSUB231PD   Z1, Z7, Z2
+	VSUBPD        Z2, Z8, Z8
+	VMOVAPD       Z7, Z2
+	VPTERNLOGQ    $0xf6, Z6, Z2, Z0
+	VADDPD.RN_SAE Z8, Z3, Z6
+	VFMSUB231PD   Z1, Z6, Z3
+	VSUBPD        Z3, Z8, Z8
+	VMOVAPD       Z6, Z3
+	VADDPD.RN_SAE Z9, Z3, Z6
+	VFMSUB231PD   Z1, Z6, Z3
+	VSUBPD        Z3, Z9, Z9
+	VMOVAPD       Z6, Z3
+	VADDPD        Z8, Z4, Z4
+	VADDPD.RN_SAE Z9, Z4, Z6
+	VFMSUB231PD   Z1, Z6, Z4
+	VSUBPD        Z4, Z9, Z9
+	VMOVAPD       Z6, Z4
+	VADDPD        Z9, Z5, Z5
+	VMOVUPD       Z2, (CX)(R10*8)
+	VMOVUPD       Z3, 8192(CX)(R10*8)
+	VMOVUPD       Z4, 16384(CX)(R10*8)
+	VMOVUPD       Z5, 24576(CX)(R10*8)
+	ADDQ          $0x00000040, R9
+	ADDQ          $0x00000008, R10
+	CMPQ          R10, SI
+	JLT           rows4Columns
+	SUBQ          $0x00000004, DI
+	JMP           rows4
+
+rows4Done:
+rows1:
+	CMPQ DI, $0x01
+	JLT  rows1Done
+	MOVQ DX, R8
+	LEAQ (DX)(BX*1), DX
+	XORQ R9, R9
+
+rows1Columns:
+	VMOVUPD       (CX)(R9*8), Z2
+	VMOVUPD       8192(CX)(R9*8), Z3
+	VMOVUPD       16384(CX)(R9*8), Z4
+	VMOVUPD       24576(CX)(R9*8), Z5
+	VMOVUPD       (AX)(R9*8), Z6
+	VMOVUPD       (R8), Z7
+	VMULPD.RN_SAE Z7, Z7, Z8
+	VMOVAPD       Z8, Z9
+	VFMSUB231PD   Z7, Z7, Z9
+	VADDPD.RN_SAE Z8, Z2, Z7
+	VFMSUB231PD   Z1, Z7, Z2
+	VSUBPD        Z2, Z8, Z8
+	VMOVAPD       Z7, Z2
+	VPTERNLOGQ    $0xf6, Z6, Z2, Z0
+	VADDPD.RN_SAE Z8, Z3, Z6
+	VFMSUB231PD   Z1, Z6, Z3
+	VSUBPD        Z3, Z8, Z8
+	VMOVAPD       Z6, Z3
+	VADDPD.RN_SAE Z9, Z3, Z6
+	VFMSUB231PD   Z1, Z6, Z3
+	VSUBPD        Z3, Z9, Z9
+	VMOVAPD       Z6, Z3
+	VADDPD        Z8, Z4, Z4
+	VADDPD.RN_SAE Z9, Z4, Z6
+	VFMSUB231PD   Z1, Z6, Z4
+	VSUBPD        Z4, Z9, Z9
+	VMOVAPD       Z6, Z4
+	VADDPD        Z9, Z5, Z5
+	VMOVUPD       Z2, (CX)(R9*8)
+	VMOVUPD       Z3, 8192(CX)(R9*8)
+	VMOVUPD       Z4, 16384(CX)(R9*8)
+	VMOVUPD       Z5, 24576(CX)(R9*8)
+	ADDQ          $0x00000040, R8
+	ADDQ          $0x00000008, R9
+	CMPQ          R9, SI
+	JLT           rows1Columns
+	SUBQ          $0x00000001, DI
+	JMP           rows1
+
+rows1Done:
+	VEXTRACTI64X4 $0x01, Z0, Y1
+	VEXTRACTI64X4 $0x00, Z0, Y0
+	VPOR          Y1, Y0, Y0
+	VEXTRACTI128  $0x01, Y0, X1
+	VEXTRACTI128  $0x00, Y0, X0
+	VPOR          X1, X0, X0
+	VPSHUFD       $0x4e, X0, X1
+	VPOR          X1, X0, X0
+	VMOVQ         X0, AX
+	MOVQ          AX, moved+48(FP)
+	STMXCSR       (SP)
+	MOVL          (SP), AX
+	ANDL          $0x20, AX
+	MOVQ          AX, rest+56(FP)
+	VZEROUPPER
+	RET
+
 // func fold32AVX512(x *float32, n int, init1 float64, init2 float64) (upper int64, lower int64, moved uint64, rest uint64)
 // Requires: AVX, AVX2, AVX512F, MMX+, SSE, SSE2
 TEXT ·fold32AVX512(SB), NOSPLIT, $8-64
@@ -1995,6 +2635,154 @@ squaresDone:
 	VPADDQ        X0, X1, X1
 	VMOVQ         X1, AX
 	MOVQ          AX, 16(BX)
+	VZEROUPPER
+	RET
+
+// func squareColumns32AVX512(x *float32, stride int, width int, rows int, init *float64, levels *[4][1024]float64) (moved uint64, rest uint64)
+// Requires: AVX, AVX2, AVX512F, MMX+, SSE
+TEXT ·squareColumns32AVX512(SB), NOSPLIT, $8-64
+	VPXORQ       Z0, Z0, Z0
+	STMXCSR      (SP)
+	MOVL         (SP), AX
+	ANDL         $0xffffffc0, AX
+	MOVL         AX, (SP)
+	LDMXCSR      (SP)
+	MOVQ         $0x3ff0000000000000, AX
+	VPBROADCASTQ AX, Z1
+	MOVQ         init+32(FP), AX
+	MOVQ         levels+40(FP), CX
+	MOVQ         x+0(FP), DX
+	MOVQ         stride+8(FP), BX
+	MOVQ         width+16(FP), SI
+	MOVQ         rows+24(FP), DI
+	LEAQ         (BX)(BX*2), R8
+
+rows4:
+	CMPQ DI, $0x04
+	JLT  rows4Done
+	MOVQ DX, R9
+	LEAQ (DX)(BX*4), DX
+	MOVQ DX, R11
+	XORQ R10, R10
+
+rows4Columns:
+	PREFETCHT1    (R11)
+	PREFETCHT1    (R11)(BX*1)
+	PREFETCHT1    (R11)(BX*2)
+	PREFETCHT1    (R11)(R8*1)
+	ADDQ          $0x00000020, R11
+	VMOVUPD       (CX)(R10*8), Z2
+	VMOVUPD       8192(CX)(R10*8), Z3
+	VMOVUPD       16384(CX)(R10*8), Z4
+	VMOVUPD       (AX)(R10*8), Z5
+	VCVTPS2PD     (R9), Z6
+	VMULPD        Z6, Z6, Z6
+	VADDPD.RN_SAE Z6, Z2, Z7
+	VFMSUB231PD   Z1, Z7, Z2
+	VSUBPD        Z2, Z6, Z6
+	VMOVAPD       Z7, Z2
+	VPTERNLOGQ    $0xf6, Z5, Z2, Z0
+	VADDPD.RN_SAE Z6, Z3, Z7
+	VFMSUB231PD   Z1, Z7, Z3
+	VSUBPD        Z3, Z6, Z6
+	VMOVAPD       Z7, Z3
+	VADDPD        Z6, Z4, Z4
+	VCVTPS2PD     (R9)(BX*1), Z6
+	VMULPD        Z6, Z6, Z6
+	VADDPD.RN_SAE Z6, Z2, Z7
+	VFMSUB231PD   Z1, Z7, Z2
+	VSUBPD        Z2, Z6, Z6
+	VMOVAPD       Z7, Z2
+	VPTERNLOGQ    $0xf6, Z5, Z2, Z0
+	VADDPD.RN_SAE Z6, Z3, Z7
+	VFMSUB231PD   Z1, Z7, Z3
+	VSUBPD        Z3, Z6, Z6
+	VMOVAPD       Z7, Z3
+	VADDPD        Z6, Z4, Z4
+	VCVTPS2PD     (R9)(BX*2), Z6
+	VMULPD        Z6, Z6, Z6
+	VADDPD.RN_SAE Z6, Z2, Z7
+	VFMSUB231PD   Z1, Z7, Z2
+	VSUBPD        Z2, Z6, Z6
+	VMOVAPD       Z7, Z2
+	VPTERNLOGQ    $0xf6, Z5, Z2, Z0
+	VADDPD.RN_SAE Z6, Z3, Z7
+	VFMSUB231PD   Z1, Z7, Z3
+	VSUBPD        Z3, Z6, Z6
+	VMOVAPD       Z7, Z3
+	VADDPD        Z6, Z4, Z4
+	VCVTPS2PD     (R9)(R8*1), Z6
+	VMULPD        Z6, Z6, Z6
+	VADDPD.RN_SAE Z6, Z2, Z7
+	VFMSUB231PD   Z1, Z7, Z2
+	VSUBPD        Z2, Z6, Z6
+	VMOVAPD       Z7, Z2
+	VPTERNLOGQ    $0xf6, Z5, Z2, Z0
+	VADDPD.RN_SAE Z6, Z3, Z5
+	VFMSUB231PD   Z1, Z5, Z3
+	VSUBPD        Z3, Z6, Z6
+	VMOVAPD       Z5, Z3
+	VADDPD        Z6, Z4, Z4
+	VMOVUPD       Z2, (CX)(R10*8)
+	VMOVUPD       Z3, 8192(CX)(R10*8)
+	VMOVUPD       Z4, 16384(CX)(R10*8)
+	ADDQ          $0x00000020, R9
+	ADDQ          $0x00000008, R10
+	CMPQ          R10, SI
+	JLT           rows4Columns
+	SUBQ          $0x00000004, DI
+	JMP           rows4
+
+rows4Done:
+rows1:
+	CMPQ DI, $0x01
+	JLT  rows1Done
+	MOVQ DX, R8
+	LEAQ (DX)(BX*1), DX
+	XORQ R9, R9
+
+rows1Columns:
+	VMOVUPD       (CX)(R9*8), Z2
+	VMOVUPD       8192(CX)(R9*8), Z3
+	VMOVUPD       16384(CX)(R9*8), Z4
+	VMOVUPD       (AX)(R9*8), Z5
+	VCVTPS2PD     (R8), Z6
+	VMULPD        Z6, Z6, Z6
+	VADDPD.RN_SAE Z6, Z2, Z7
+	VFMSUB231PD   Z1, Z7, Z2
+	VSUBPD        Z2, Z6, Z6
+	VMOVAPD       Z7, Z2
+	VPTERNLOGQ    $0xf6, Z5, Z2, Z0
+	VADDPD.RN_SAE Z6, Z3, Z5
+	VFMSUB231PD   Z1, Z5, Z3
+	VSUBPD        Z3, Z6, Z6
+	VMOVAPD       Z5, Z3
+	VADDPD        Z6, Z4, Z4
+	VMOVUPD       Z2, (CX)(R9*8)
+	VMOVUPD       Z3, 8192(CX)(R9*8)
+	VMOVUPD       Z4, 16384(CX)(R9*8)
+	ADDQ          $0x00000020, R8
+	ADDQ          $0x00000008, R9
+	CMPQ          R9, SI
+	JLT           rows1Columns
+	SUBQ          $0x00000001, DI
+	JMP           rows1
+
+rows1Done:
+	VEXTRACTI64X4 $0x01, Z0, Y1
+	VEXTRACTI64X4 $0x00, Z0, Y0
+	VPOR          Y1, Y0, Y0
+	VEXTRACTI128  $0x01, Y0, X1
+	VEXTRACTI128  $0x00, Y0, X0
+	VPOR          X1, X0, X0
+	VPSHUFD       $0x4e, X0, X1
+	VPOR          X1, X0, X0
+	VMOVQ         X0, AX
+	MOVQ          AX, moved+48(FP)
+	STMXCSR       (SP)
+	MOVL          (SP), AX
+	ANDL          $0x20, AX
+	MOVQ          AX, rest+56(FP)
 	VZEROUPPER
 	RET
 
@@ -2952,6 +3740,184 @@ squaresDone:
 	VZEROUPPER
 	RET
 
+// func squareColumnsInt64AVX2(x *int64, stride int, width int, rows int, sums *[6][1024]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·squareColumnsInt64AVX2(SB), NOSPLIT, $0-40
+	MOVQ     sums+32(FP), AX
+	VPXOR    Y0, Y0, Y0
+	VPCMPEQD Y1, Y1, Y1
+	VPSRLQ   $0x20, Y1, Y1
+	MOVQ     x+0(FP), CX
+	MOVQ     stride+8(FP), DX
+	MOVQ     width+16(FP), BX
+	MOVQ     rows+24(FP), SI
+	LEAQ     (DX)(DX*2), DI
+
+rows4:
+	CMPQ SI, $0x04
+	JLT  rows4Done
+	MOVQ CX, R8
+	LEAQ (CX)(DX*4), CX
+	MOVQ CX, R10
+	XORQ R9, R9
+
+rows4Columns:
+	PREFETCHT1 (R10)
+	PREFETCHT1 (R10)(DX*1)
+	PREFETCHT1 (R10)(DX*2)
+	PREFETCHT1 (R10)(DI*1)
+	ADDQ       $0x00000020, R10
+	VMOVDQU    (AX)(R9*8), Y2
+	VMOVDQU    16384(AX)(R9*8), Y3
+	VMOVDQU    32768(AX)(R9*8), Y4
+	VMOVDQU    8192(AX)(R9*8), Y5
+	VMOVDQU    24576(AX)(R9*8), Y6
+	VMOVDQU    40960(AX)(R9*8), Y7
+	VMOVDQU    (R8), Y8
+	VPCMPGTQ   Y8, Y0, Y9
+	VPXOR      Y9, Y8, Y8
+	VPSUBQ     Y9, Y8, Y8
+	VPSRLQ     $0x20, Y8, Y9
+	VPMULUDQ   Y8, Y8, Y10
+	VPAND      Y1, Y10, Y11
+	VPADDQ     Y11, Y2, Y2
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y5, Y5
+	VPMULUDQ   Y8, Y9, Y10
+	VPAND      Y1, Y10, Y8
+	VPADDQ     Y8, Y3, Y3
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y6, Y6
+	VPMULUDQ   Y9, Y9, Y10
+	VPAND      Y1, Y10, Y8
+	VPADDQ     Y8, Y4, Y4
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y7, Y7
+	VMOVDQU    (R8)(DX*1), Y8
+	VPCMPGTQ   Y8, Y0, Y9
+	VPXOR      Y9, Y8, Y8
+	VPSUBQ     Y9, Y8, Y8
+	VPSRLQ     $0x20, Y8, Y9
+	VPMULUDQ   Y8, Y8, Y10
+	VPAND      Y1, Y10, Y11
+	VPADDQ     Y11, Y2, Y2
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y5, Y5
+	VPMULUDQ   Y8, Y9, Y10
+	VPAND      Y1, Y10, Y8
+	VPADDQ     Y8, Y3, Y3
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y6, Y6
+	VPMULUDQ   Y9, Y9, Y10
+	VPAND      Y1, Y10, Y8
+	VPADDQ     Y8, Y4, Y4
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y7, Y7
+	VMOVDQU    (R8)(DX*2), Y8
+	VPCMPGTQ   Y8, Y0, Y9
+	VPXOR      Y9, Y8, Y8
+	VPSUBQ     Y9, Y8, Y8
+	VPSRLQ     $0x20, Y8, Y9
+	VPMULUDQ   Y8, Y8, Y10
+	VPAND      Y1, Y10, Y11
+	VPADDQ     Y11, Y2, Y2
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y5, Y5
+	VPMULUDQ   Y8, Y9, Y10
+	VPAND      Y1, Y10, Y8
+	VPADDQ     Y8, Y3, Y3
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y6, Y6
+	VPMULUDQ   Y9, Y9, Y10
+	VPAND      Y1, Y10, Y8
+	VPADDQ     Y8, Y4, Y4
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y7, Y7
+	VMOVDQU    (R8)(DI*1), Y8
+	VPCMPGTQ   Y8, Y0, Y9
+	VPXOR      Y9, Y8, Y8
+	VPSUBQ     Y9, Y8, Y8
+	VPSRLQ     $0x20, Y8, Y9
+	VPMULUDQ   Y8, Y8, Y10
+	VPAND      Y1, Y10, Y11
+	VPADDQ     Y11, Y2, Y2
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y5, Y5
+	VPMULUDQ   Y8, Y9, Y10
+	VPAND      Y1, Y10, Y8
+	VPADDQ     Y8, Y3, Y3
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y6, Y6
+	VPMULUDQ   Y9, Y9, Y10
+	VPAND      Y1, Y10, Y8
+	VPADDQ     Y8, Y4, Y4
+	VPSRLQ     $0x20, Y10, Y10
+	VPADDQ     Y10, Y7, Y7
+	VMOVDQU    Y2, (AX)(R9*8)
+	VMOVDQU    Y3, 16384(AX)(R9*8)
+	VMOVDQU    Y4, 32768(AX)(R9*8)
+	VMOVDQU    Y5, 8192(AX)(R9*8)
+	VMOVDQU    Y6, 24576(AX)(R9*8)
+	VMOVDQU    Y7, 40960(AX)(R9*8)
+	ADDQ       $0x00000020, R8
+	ADDQ       $0x00000004, R9
+	CMPQ       R9, BX
+	JLT        rows4Columns
+	SUBQ       $0x00000004, SI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ SI, $0x01
+	JLT  rows1Done
+	MOVQ CX, DI
+	LEAQ (CX)(DX*1), CX
+	XORQ R8, R8
+
+rows1Columns:
+	VMOVDQU  (AX)(R8*8), Y2
+	VMOVDQU  16384(AX)(R8*8), Y3
+	VMOVDQU  32768(AX)(R8*8), Y4
+	VMOVDQU  8192(AX)(R8*8), Y5
+	VMOVDQU  24576(AX)(R8*8), Y6
+	VMOVDQU  40960(AX)(R8*8), Y7
+	VMOVDQU  (DI), Y8
+	VPCMPGTQ Y8, Y0, Y9
+	VPXOR    Y9, Y8, Y8
+	VPSUBQ   Y9, Y8, Y8
+	VPSRLQ   $0x20, Y8, Y9
+	VPMULUDQ Y8, Y8, Y10
+	VPAND    Y1, Y10, Y11
+	VPADDQ   Y11, Y2, Y2
+	VPSRLQ   $0x20, Y10, Y10
+	VPADDQ   Y10, Y5, Y5
+	VPMULUDQ Y8, Y9, Y10
+	VPAND    Y1, Y10, Y8
+	VPADDQ   Y8, Y3, Y3
+	VPSRLQ   $0x20, Y10, Y10
+	VPADDQ   Y10, Y6, Y6
+	VPMULUDQ Y9, Y9, Y10
+	VPAND    Y1, Y10, Y8
+	VPADDQ   Y8, Y4, Y4
+	VPSRLQ   $0x20, Y10, Y10
+	VPADDQ   Y10, Y7, Y7
+	VMOVDQU  Y2, (AX)(R8*8)
+	VMOVDQU  Y3, 16384(AX)(R8*8)
+	VMOVDQU  Y4, 32768(AX)(R8*8)
+	VMOVDQU  Y5, 8192(AX)(R8*8)
+	VMOVDQU  Y6, 24576(AX)(R8*8)
+	VMOVDQU  Y7, 40960(AX)(R8*8)
+	ADDQ     $0x00000020, DI
+	ADDQ     $0x00000004, R8
+	CMPQ     R8, BX
+	JLT      rows1Columns
+	SUBQ     $0x00000001, SI
+	JMP      rows1
+
+rows1Done:
+	VZEROUPPER
+	RET
+
 // func columnsUint64AVX2(x *uint64, stride int, width int, rows int, sum *uint64, high *uint64)
 // Requires: AVX, AVX2, MMX+
 TEXT ·columnsUint64AVX2(SB), NOSPLIT, $0-48
@@ -3171,6 +4137,169 @@ squaresDone:
 	VZEROUPPER
 	RET
 
+// func squareColumnsUint64AVX2(x *uint64, stride int, width int, rows int, sums *[6][1024]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·squareColumnsUint64AVX2(SB), NOSPLIT, $0-40
+	MOVQ     sums+32(FP), AX
+	VPXOR    Y0, Y0, Y0
+	VPCMPEQD Y0, Y0, Y0
+	VPSRLQ   $0x20, Y0, Y0
+	MOVQ     x+0(FP), CX
+	MOVQ     stride+8(FP), DX
+	MOVQ     width+16(FP), BX
+	MOVQ     rows+24(FP), SI
+	LEAQ     (DX)(DX*2), DI
+
+rows4:
+	CMPQ SI, $0x04
+	JLT  rows4Done
+	MOVQ CX, R8
+	LEAQ (CX)(DX*4), CX
+	MOVQ CX, R10
+	XORQ R9, R9
+
+rows4Columns:
+	PREFETCHT1 (R10)
+	PREFETCHT1 (R10)(DX*1)
+	PREFETCHT1 (R10)(DX*2)
+	PREFETCHT1 (R10)(DI*1)
+	ADDQ       $0x00000020, R10
+	VMOVDQU    (AX)(R9*8), Y1
+	VMOVDQU    16384(AX)(R9*8), Y2
+	VMOVDQU    32768(AX)(R9*8), Y3
+	VMOVDQU    8192(AX)(R9*8), Y4
+	VMOVDQU    24576(AX)(R9*8), Y5
+	VMOVDQU    40960(AX)(R9*8), Y6
+	VMOVDQU    (R8), Y7
+	VPSRLQ     $0x20, Y7, Y8
+	VPMULUDQ   Y7, Y7, Y9
+	VPAND      Y0, Y9, Y10
+	VPADDQ     Y10, Y1, Y1
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y4, Y4
+	VPMULUDQ   Y7, Y8, Y9
+	VPAND      Y0, Y9, Y7
+	VPADDQ     Y7, Y2, Y2
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y5, Y5
+	VPMULUDQ   Y8, Y8, Y9
+	VPAND      Y0, Y9, Y7
+	VPADDQ     Y7, Y3, Y3
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y6, Y6
+	VMOVDQU    (R8)(DX*1), Y7
+	VPSRLQ     $0x20, Y7, Y8
+	VPMULUDQ   Y7, Y7, Y9
+	VPAND      Y0, Y9, Y10
+	VPADDQ     Y10, Y1, Y1
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y4, Y4
+	VPMULUDQ   Y7, Y8, Y9
+	VPAND      Y0, Y9, Y7
+	VPADDQ     Y7, Y2, Y2
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y5, Y5
+	VPMULUDQ   Y8, Y8, Y9
+	VPAND      Y0, Y9, Y7
+	VPADDQ     Y7, Y3, Y3
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y6, Y6
+	VMOVDQU    (R8)(DX*2), Y7
+	VPSRLQ     $0x20, Y7, Y8
+	VPMULUDQ   Y7, Y7, Y9
+	VPAND      Y0, Y9, Y10
+	VPADDQ     Y10, Y1, Y1
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y4, Y4
+	VPMULUDQ   Y7, Y8, Y9
+	VPAND      Y0, Y9, Y7
+	VPADDQ     Y7, Y2, Y2
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y5, Y5
+	VPMULUDQ   Y8, Y8, Y9
+	VPAND      Y0, Y9, Y7
+	VPADDQ     Y7, Y3, Y3
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y6, Y6
+	VMOVDQU    (R8)(DI*1), Y7
+	VPSRLQ     $0x20, Y7, Y8
+	VPMULUDQ   Y7, Y7, Y9
+	VPAND      Y0, Y9, Y10
+	VPADDQ     Y10, Y1, Y1
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y4, Y4
+	VPMULUDQ   Y7, Y8, Y9
+	VPAND      Y0, Y9, Y7
+	VPADDQ     Y7, Y2, Y2
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y5, Y5
+	VPMULUDQ   Y8, Y8, Y9
+	VPAND      Y0, Y9, Y7
+	VPADDQ     Y7, Y3, Y3
+	VPSRLQ     $0x20, Y9, Y9
+	VPADDQ     Y9, Y6, Y6
+	VMOVDQU    Y1, (AX)(R9*8)
+	VMOVDQU    Y2, 16384(AX)(R9*8)
+	VMOVDQU    Y3, 32768(AX)(R9*8)
+	VMOVDQU    Y4, 8192(AX)(R9*8)
+	VMOVDQU    Y5, 24576(AX)(R9*8)
+	VMOVDQU    Y6, 40960(AX)(R9*8)
+	ADDQ       $0x00000020, R8
+	ADDQ       $0x00000004, R9
+	CMPQ       R9, BX
+	JLT        rows4Columns
+	SUBQ       $0x00000004, SI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ SI, $0x01
+	JLT  rows1Done
+	MOVQ CX, DI
+	LEAQ (CX)(DX*1), CX
+	XORQ R8, R8
+
+rows1Columns:
+	VMOVDQU  (AX)(R8*8), Y1
+	VMOVDQU  16384(AX)(R8*8), Y2
+	VMOVDQU  32768(AX)(R8*8), Y3
+	VMOVDQU  8192(AX)(R8*8), Y4
+	VMOVDQU  24576(AX)(R8*8), Y5
+	VMOVDQU  40960(AX)(R8*8), Y6
+	VMOVDQU  (DI), Y7
+	VPSRLQ   $0x20, Y7, Y8
+	VPMULUDQ Y7, Y7, Y9
+	VPAND    Y0, Y9, Y10
+	VPADDQ   Y10, Y1, Y1
+	VPSRLQ   $0x20, Y9, Y9
+	VPADDQ   Y9, Y4, Y4
+	VPMULUDQ Y7, Y8, Y9
+	VPAND    Y0, Y9, Y7
+	VPADDQ   Y7, Y2, Y2
+	VPSRLQ   $0x20, Y9, Y9
+	VPADDQ   Y9, Y5, Y5
+	VPMULUDQ Y8, Y8, Y9
+	VPAND    Y0, Y9, Y7
+	VPADDQ   Y7, Y3, Y3
+	VPSRLQ   $0x20, Y9, Y9
+	VPADDQ   Y9, Y6, Y6
+	VMOVDQU  Y1, (AX)(R8*8)
+	VMOVDQU  Y2, 16384(AX)(R8*8)
+	VMOVDQU  Y3, 32768(AX)(R8*8)
+	VMOVDQU  Y4, 8192(AX)(R8*8)
+	VMOVDQU  Y5, 24576(AX)(R8*8)
+	VMOVDQU  Y6, 40960(AX)(R8*8)
+	ADDQ     $0x00000020, DI
+	ADDQ     $0x00000004, R8
+	CMPQ     R8, BX
+	JLT      rows1Columns
+	SUBQ     $0x00000001, SI
+	JMP      rows1
+
+rows1Done:
+	VZEROUPPER
+	RET
+
 // func columnsInt32AVX2(x *int32, stride int, width int, rows int, sum *uint64)
 // Requires: AVX, AVX2, MMX+
 TEXT ·columnsInt32AVX2(SB), NOSPLIT, $0-40
@@ -3296,6 +4425,98 @@ squaresDone:
 	VPADDQ       X0, X1, X1
 	VMOVQ        X1, AX
 	MOVQ         AX, 8(DX)
+	VZEROUPPER
+	RET
+
+// func squareColumnsInt32AVX2(x *int32, stride int, width int, rows int, sums *[6][1024]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·squareColumnsInt32AVX2(SB), NOSPLIT, $0-40
+	MOVQ     sums+32(FP), AX
+	VPXOR    Y0, Y0, Y0
+	VPCMPEQD Y0, Y0, Y0
+	VPSRLQ   $0x20, Y0, Y0
+	MOVQ     x+0(FP), CX
+	MOVQ     stride+8(FP), DX
+	MOVQ     width+16(FP), BX
+	MOVQ     rows+24(FP), SI
+	LEAQ     (DX)(DX*2), DI
+
+rows4:
+	CMPQ SI, $0x04
+	JLT  rows4Done
+	MOVQ CX, R8
+	LEAQ (CX)(DX*4), CX
+	MOVQ CX, R10
+	XORQ R9, R9
+
+rows4Columns:
+	PREFETCHT1 (R10)
+	PREFETCHT1 (R10)(DX*1)
+	PREFETCHT1 (R10)(DX*2)
+	PREFETCHT1 (R10)(DI*1)
+	ADDQ       $0x00000010, R10
+	VMOVDQU    (AX)(R9*8), Y1
+	VMOVDQU    8192(AX)(R9*8), Y2
+	VPMOVSXDQ  (R8), Y3
+	VPMULDQ    Y3, Y3, Y3
+	VPAND      Y0, Y3, Y4
+	VPADDQ     Y4, Y1, Y1
+	VPSRLQ     $0x20, Y3, Y3
+	VPADDQ     Y3, Y2, Y2
+	VPMOVSXDQ  (R8)(DX*1), Y3
+	VPMULDQ    Y3, Y3, Y3
+	VPAND      Y0, Y3, Y4
+	VPADDQ     Y4, Y1, Y1
+	VPSRLQ     $0x20, Y3, Y3
+	VPADDQ     Y3, Y2, Y2
+	VPMOVSXDQ  (R8)(DX*2), Y3
+	VPMULDQ    Y3, Y3, Y3
+	VPAND      Y0, Y3, Y4
+	VPADDQ     Y4, Y1, Y1
+	VPSRLQ     $0x20, Y3, Y3
+	VPADDQ     Y3, Y2, Y2
+	VPMOVSXDQ  (R8)(DI*1), Y3
+	VPMULDQ    Y3, Y3, Y3
+	VPAND      Y0, Y3, Y4
+	VPADDQ     Y4, Y1, Y1
+	VPSRLQ     $0x20, Y3, Y3
+	VPADDQ     Y3, Y2, Y2
+	VMOVDQU    Y1, (AX)(R9*8)
+	VMOVDQU    Y2, 8192(AX)(R9*8)
+	ADDQ       $0x00000010, R8
+	ADDQ       $0x00000004, R9
+	CMPQ       R9, BX
+	JLT        rows4Columns
+	SUBQ       $0x00000004, SI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ SI, $0x01
+	JLT  rows1Done
+	MOVQ CX, DI
+	LEAQ (CX)(DX*1), CX
+	XORQ R8, R8
+
+rows1Columns:
+	VMOVDQU   (AX)(R8*8), Y1
+	VMOVDQU   8192(AX)(R8*8), Y2
+	VPMOVSXDQ (DI), Y3
+	VPMULDQ   Y3, Y3, Y3
+	VPAND     Y0, Y3, Y4
+	VPADDQ    Y4, Y1, Y1
+	VPSRLQ    $0x20, Y3, Y3
+	VPADDQ    Y3, Y2, Y2
+	VMOVDQU   Y1, (AX)(R8*8)
+	VMOVDQU   Y2, 8192(AX)(R8*8)
+	ADDQ      $0x00000010, DI
+	ADDQ      $0x00000004, R8
+	CMPQ      R8, BX
+	JLT       rows1Columns
+	SUBQ      $0x00000001, SI
+	JMP       rows1
+
+rows1Done:
 	VZEROUPPER
 	RET
 
@@ -3427,6 +4648,98 @@ squaresDone:
 	VZEROUPPER
 	RET
 
+// func squareColumnsUint32AVX2(x *uint32, stride int, width int, rows int, sums *[6][1024]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·squareColumnsUint32AVX2(SB), NOSPLIT, $0-40
+	MOVQ     sums+32(FP), AX
+	VPXOR    Y0, Y0, Y0
+	VPCMPEQD Y0, Y0, Y0
+	VPSRLQ   $0x20, Y0, Y0
+	MOVQ     x+0(FP), CX
+	MOVQ     stride+8(FP), DX
+	MOVQ     width+16(FP), BX
+	MOVQ     rows+24(FP), SI
+	LEAQ     (DX)(DX*2), DI
+
+rows4:
+	CMPQ SI, $0x04
+	JLT  rows4Done
+	MOVQ CX, R8
+	LEAQ (CX)(DX*4), CX
+	MOVQ CX, R10
+	XORQ R9, R9
+
+rows4Columns:
+	PREFETCHT1 (R10)
+	PREFETCHT1 (R10)(DX*1)
+	PREFETCHT1 (R10)(DX*2)
+	PREFETCHT1 (R10)(DI*1)
+	ADDQ       $0x00000010, R10
+	VMOVDQU    (AX)(R9*8), Y1
+	VMOVDQU    8192(AX)(R9*8), Y2
+	VPMOVZXDQ  (R8), Y3
+	VPMULUDQ   Y3, Y3, Y3
+	VPAND      Y0, Y3, Y4
+	VPADDQ     Y4, Y1, Y1
+	VPSRLQ     $0x20, Y3, Y3
+	VPADDQ     Y3, Y2, Y2
+	VPMOVZXDQ  (R8)(DX*1), Y3
+	VPMULUDQ   Y3, Y3, Y3
+	VPAND      Y0, Y3, Y4
+	VPADDQ     Y4, Y1, Y1
+	VPSRLQ     $0x20, Y3, Y3
+	VPADDQ     Y3, Y2, Y2
+	VPMOVZXDQ  (R8)(DX*2), Y3
+	VPMULUDQ   Y3, Y3, Y3
+	VPAND      Y0, Y3, Y4
+	VPADDQ     Y4, Y1, Y1
+	VPSRLQ     $0x20, Y3, Y3
+	VPADDQ     Y3, Y2, Y2
+	VPMOVZXDQ  (R8)(DI*1), Y3
+	VPMULUDQ   Y3, Y3, Y3
+	VPAND      Y0, Y3, Y4
+	VPADDQ     Y4, Y1, Y1
+	VPSRLQ     $0x20, Y3, Y3
+	VPADDQ     Y3, Y2, Y2
+	VMOVDQU    Y1, (AX)(R9*8)
+	VMOVDQU    Y2, 8192(AX)(R9*8)
+	ADDQ       $0x00000010, R8
+	ADDQ       $0x00000004, R9
+	CMPQ       R9, BX
+	JLT        rows4Columns
+	SUBQ       $0x00000004, SI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ SI, $0x01
+	JLT  rows1Done
+	MOVQ CX, DI
+	LEAQ (CX)(DX*1), CX
+	XORQ R8, R8
+
+rows1Columns:
+	VMOVDQU   (AX)(R8*8), Y1
+	VMOVDQU   8192(AX)(R8*8), Y2
+	VPMOVZXDQ (DI), Y3
+	VPMULUDQ  Y3, Y3, Y3
+	VPAND     Y0, Y3, Y4
+	VPADDQ    Y4, Y1, Y1
+	VPSRLQ    $0x20, Y3, Y3
+	VPADDQ    Y3, Y2, Y2
+	VMOVDQU   Y1, (AX)(R8*8)
+	VMOVDQU   Y2, 8192(AX)(R8*8)
+	ADDQ      $0x00000010, DI
+	ADDQ      $0x00000004, R8
+	CMPQ      R8, BX
+	JLT       rows1Columns
+	SUBQ      $0x00000001, SI
+	JMP       rows1
+
+rows1Done:
+	VZEROUPPER
+	RET
+
 // func columnsInt16AVX2(x *int16, stride int, width int, rows int, sum *uint64)
 // Requires: AVX, AVX2, MMX+
 TEXT ·columnsInt16AVX2(SB), NOSPLIT, $0-40
@@ -3536,6 +4849,79 @@ squaresDone:
 	VZEROUPPER
 	RET
 
+// func squareColumnsInt16AVX2(x *int16, stride int, width int, rows int, sums *[6][1024]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·squareColumnsInt16AVX2(SB), NOSPLIT, $0-40
+	MOVQ     sums+32(FP), AX
+	VPXOR    Y0, Y0, Y0
+	VPCMPEQD Y0, Y0, Y0
+	VPSRLQ   $0x20, Y0, Y0
+	MOVQ     x+0(FP), CX
+	MOVQ     stride+8(FP), DX
+	MOVQ     width+16(FP), BX
+	MOVQ     rows+24(FP), SI
+	LEAQ     (DX)(DX*2), DI
+
+rows4:
+	CMPQ SI, $0x04
+	JLT  rows4Done
+	MOVQ CX, R8
+	LEAQ (CX)(DX*4), CX
+	MOVQ CX, R10
+	XORQ R9, R9
+
+rows4Columns:
+	PREFETCHT1 (R10)
+	PREFETCHT1 (R10)(DX*1)
+	PREFETCHT1 (R10)(DX*2)
+	PREFETCHT1 (R10)(DI*1)
+	ADDQ       $0x00000008, R10
+	VMOVDQU    (AX)(R9*8), Y0
+	VPMOVSXWQ  (R8), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VPMOVSXWQ  (R8)(DX*1), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VPMOVSXWQ  (R8)(DX*2), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VPMOVSXWQ  (R8)(DI*1), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VMOVDQU    Y0, (AX)(R9*8)
+	ADDQ       $0x00000008, R8
+	ADDQ       $0x00000004, R9
+	CMPQ       R9, BX
+	JLT        rows4Columns
+	SUBQ       $0x00000004, SI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ SI, $0x01
+	JLT  rows1Done
+	MOVQ CX, DI
+	LEAQ (CX)(DX*1), CX
+	XORQ R8, R8
+
+rows1Columns:
+	VMOVDQU   (AX)(R8*8), Y0
+	VPMOVSXWQ (DI), Y1
+	VPMULDQ   Y1, Y1, Y1
+	VPADDQ    Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*8)
+	ADDQ      $0x00000008, DI
+	ADDQ      $0x00000004, R8
+	CMPQ      R8, BX
+	JLT       rows1Columns
+	SUBQ      $0x00000001, SI
+	JMP       rows1
+
+rows1Done:
+	VZEROUPPER
+	RET
+
 // func columnsUint16AVX2(x *uint16, stride int, width int, rows int, sum *uint64)
 // Requires: AVX, AVX2, MMX+
 TEXT ·columnsUint16AVX2(SB), NOSPLIT, $0-40
@@ -3642,6 +5028,79 @@ squaresDone:
 	VPADDQ       X1, X0, X0
 	VMOVQ        X0, AX
 	MOVQ         AX, (DX)
+	VZEROUPPER
+	RET
+
+// func squareColumnsUint16AVX2(x *uint16, stride int, width int, rows int, sums *[6][1024]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·squareColumnsUint16AVX2(SB), NOSPLIT, $0-40
+	MOVQ     sums+32(FP), AX
+	VPXOR    Y0, Y0, Y0
+	VPCMPEQD Y0, Y0, Y0
+	VPSRLQ   $0x20, Y0, Y0
+	MOVQ     x+0(FP), CX
+	MOVQ     stride+8(FP), DX
+	MOVQ     width+16(FP), BX
+	MOVQ     rows+24(FP), SI
+	LEAQ     (DX)(DX*2), DI
+
+rows4:
+	CMPQ SI, $0x04
+	JLT  rows4Done
+	MOVQ CX, R8
+	LEAQ (CX)(DX*4), CX
+	MOVQ CX, R10
+	XORQ R9, R9
+
+rows4Columns:
+	PREFETCHT1 (R10)
+	PREFETCHT1 (R10)(DX*1)
+	PREFETCHT1 (R10)(DX*2)
+	PREFETCHT1 (R10)(DI*1)
+	ADDQ       $0x00000008, R10
+	VMOVDQU    (AX)(R9*8), Y0
+	VPMOVZXWQ  (R8), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VPMOVZXWQ  (R8)(DX*1), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VPMOVZXWQ  (R8)(DX*2), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VPMOVZXWQ  (R8)(DI*1), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VMOVDQU    Y0, (AX)(R9*8)
+	ADDQ       $0x00000008, R8
+	ADDQ       $0x00000004, R9
+	CMPQ       R9, BX
+	JLT        rows4Columns
+	SUBQ       $0x00000004, SI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ SI, $0x01
+	JLT  rows1Done
+	MOVQ CX, DI
+	LEAQ (CX)(DX*1), CX
+	XORQ R8, R8
+
+rows1Columns:
+	VMOVDQU   (AX)(R8*8), Y0
+	VPMOVZXWQ (DI), Y1
+	VPMULDQ   Y1, Y1, Y1
+	VPADDQ    Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*8)
+	ADDQ      $0x00000008, DI
+	ADDQ      $0x00000004, R8
+	CMPQ      R8, BX
+	JLT       rows1Columns
+	SUBQ      $0x00000001, SI
+	JMP       rows1
+
+rows1Done:
 	VZEROUPPER
 	RET
 
@@ -3757,6 +5216,79 @@ squaresDone:
 	VZEROUPPER
 	RET
 
+// func squareColumnsInt8AVX2(x *int8, stride int, width int, rows int, sums *[6][1024]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·squareColumnsInt8AVX2(SB), NOSPLIT, $0-40
+	MOVQ     sums+32(FP), AX
+	VPXOR    Y0, Y0, Y0
+	VPCMPEQD Y0, Y0, Y0
+	VPSRLQ   $0x20, Y0, Y0
+	MOVQ     x+0(FP), CX
+	MOVQ     stride+8(FP), DX
+	MOVQ     width+16(FP), BX
+	MOVQ     rows+24(FP), SI
+	LEAQ     (DX)(DX*2), DI
+
+rows4:
+	CMPQ SI, $0x04
+	JLT  rows4Done
+	MOVQ CX, R8
+	LEAQ (CX)(DX*4), CX
+	MOVQ CX, R10
+	XORQ R9, R9
+
+rows4Columns:
+	PREFETCHT1 (R10)
+	PREFETCHT1 (R10)(DX*1)
+	PREFETCHT1 (R10)(DX*2)
+	PREFETCHT1 (R10)(DI*1)
+	ADDQ       $0x00000004, R10
+	VMOVDQU    (AX)(R9*8), Y0
+	VPMOVSXBQ  (R8), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VPMOVSXBQ  (R8)(DX*1), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VPMOVSXBQ  (R8)(DX*2), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VPMOVSXBQ  (R8)(DI*1), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VMOVDQU    Y0, (AX)(R9*8)
+	ADDQ       $0x00000004, R8
+	ADDQ       $0x00000004, R9
+	CMPQ       R9, BX
+	JLT        rows4Columns
+	SUBQ       $0x00000004, SI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ SI, $0x01
+	JLT  rows1Done
+	MOVQ CX, DI
+	LEAQ (CX)(DX*1), CX
+	XORQ R8, R8
+
+rows1Columns:
+	VMOVDQU   (AX)(R8*8), Y0
+	VPMOVSXBQ (DI), Y1
+	VPMULDQ   Y1, Y1, Y1
+	VPADDQ    Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*8)
+	ADDQ      $0x00000004, DI
+	ADDQ      $0x00000004, R8
+	CMPQ      R8, BX
+	JLT       rows1Columns
+	SUBQ      $0x00000001, SI
+	JMP       rows1
+
+rows1Done:
+	VZEROUPPER
+	RET
+
 // func columnsUint8AVX2(x *uint8, stride int, width int, rows int, sum *uint64)
 // Requires: AVX, AVX2, MMX+
 TEXT ·columnsUint8AVX2(SB), NOSPLIT, $0-40
@@ -3866,6 +5398,79 @@ squaresDone:
 	VPADDQ       X1, X0, X0
 	VMOVQ        X0, AX
 	MOVQ         AX, (DX)
+	VZEROUPPER
+	RET
+
+// func squareColumnsUint8AVX2(x *uint8, stride int, width int, rows int, sums *[6][1024]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·squareColumnsUint8AVX2(SB), NOSPLIT, $0-40
+	MOVQ     sums+32(FP), AX
+	VPXOR    Y0, Y0, Y0
+	VPCMPEQD Y0, Y0, Y0
+	VPSRLQ   $0x20, Y0, Y0
+	MOVQ     x+0(FP), CX
+	MOVQ     stride+8(FP), DX
+	MOVQ     width+16(FP), BX
+	MOVQ     rows+24(FP), SI
+	LEAQ     (DX)(DX*2), DI
+
+rows4:
+	CMPQ SI, $0x04
+	JLT  rows4Done
+	MOVQ CX, R8
+	LEAQ (CX)(DX*4), CX
+	MOVQ CX, R10
+	XORQ R9, R9
+
+rows4Columns:
+	PREFETCHT1 (R10)
+	PREFETCHT1 (R10)(DX*1)
+	PREFETCHT1 (R10)(DX*2)
+	PREFETCHT1 (R10)(DI*1)
+	ADDQ       $0x00000004, R10
+	VMOVDQU    (AX)(R9*8), Y0
+	VPMOVZXBQ  (R8), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VPMOVZXBQ  (R8)(DX*1), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VPMOVZXBQ  (R8)(DX*2), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VPMOVZXBQ  (R8)(DI*1), Y1
+	VPMULDQ    Y1, Y1, Y1
+	VPADDQ     Y1, Y0, Y0
+	VMOVDQU    Y0, (AX)(R9*8)
+	ADDQ       $0x00000004, R8
+	ADDQ       $0x00000004, R9
+	CMPQ       R9, BX
+	JLT        rows4Columns
+	SUBQ       $0x00000004, SI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ SI, $0x01
+	JLT  rows1Done
+	MOVQ CX, DI
+	LEAQ (CX)(DX*1), CX
+	XORQ R8, R8
+
+rows1Columns:
+	VMOVDQU   (AX)(R8*8), Y0
+	VPMOVZXBQ (DI), Y1
+	VPMULDQ   Y1, Y1, Y1
+	VPADDQ    Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*8)
+	ADDQ      $0x00000004, DI
+	ADDQ      $0x00000004, R8
+	CMPQ      R8, BX
+	JLT       rows1Columns
+	SUBQ      $0x00000001, SI
+	JMP       rows1
+
+rows1Done:
 	VZEROUPPER
 	RET
 

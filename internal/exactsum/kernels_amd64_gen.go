@@ -24,6 +24,11 @@ func foldColumns64AVX2(x *float64, stride int, width int, rows int, init1 *float
 //go:noescape
 func squares64AVX2(x *float64, n int, init *[4]float64, levels *[4]int64) (moved uint64, rest uint64)
 
+// squareColumns64AVX2 folds the squares of width columns, a positive multiple of 8, each into its levels, of which the first started at init. Rows are stride bytes apart. moved and rest are as in fold64.
+//
+//go:noescape
+func squareColumns64AVX2(x *float64, stride int, width int, rows int, init *float64, levels *[4][1024]float64) (moved uint64, rest uint64)
+
 // fold32AVX2 folds n elements, a multiple of 32, into two levels. The result is exact if moved has no exponent bit and rest is zero except for the sign bit.
 //
 //go:noescape
@@ -43,6 +48,11 @@ func foldColumns32AVX2(x *float32, stride int, width int, rows int, init1 *float
 //
 //go:noescape
 func squares32AVX2(x *float32, n int, init *[4]float64, levels *[4]int64) (moved uint64, rest uint64)
+
+// squareColumns32AVX2 folds the squares of width columns, a positive multiple of 8, each into its levels, of which the first started at init. Rows are stride bytes apart. moved and rest are as in fold64.
+//
+//go:noescape
+func squareColumns32AVX2(x *float32, stride int, width int, rows int, init *float64, levels *[4][1024]float64) (moved uint64, rest uint64)
 
 // fold64AVX512 folds n elements, a multiple of 32, into two levels. The result is exact if moved has no exponent bit and rest is zero except for the sign bit.
 //
@@ -64,6 +74,11 @@ func foldColumns64AVX512(x *float64, stride int, width int, rows int, init1 *flo
 //go:noescape
 func squares64AVX512(x *float64, n int, init *[4]float64, levels *[4]int64) (moved uint64, rest uint64)
 
+// squareColumns64AVX512 folds the squares of width columns, a positive multiple of 8, each into its levels, of which the first started at init. Rows are stride bytes apart. moved and rest are as in fold64.
+//
+//go:noescape
+func squareColumns64AVX512(x *float64, stride int, width int, rows int, init *float64, levels *[4][1024]float64) (moved uint64, rest uint64)
+
 // fold32AVX512 folds n elements, a multiple of 32, into two levels. The result is exact if moved has no exponent bit and rest is zero except for the sign bit.
 //
 //go:noescape
@@ -83,6 +98,11 @@ func foldColumns32AVX512(x *float32, stride int, width int, rows int, init1 *flo
 //
 //go:noescape
 func squares32AVX512(x *float32, n int, init *[4]float64, levels *[4]int64) (moved uint64, rest uint64)
+
+// squareColumns32AVX512 folds the squares of width columns, a positive multiple of 8, each into its levels, of which the first started at init. Rows are stride bytes apart. moved and rest are as in fold64.
+//
+//go:noescape
+func squareColumns32AVX512(x *float32, stride int, width int, rows int, init *float64, levels *[4][1024]float64) (moved uint64, rest uint64)
 
 // extractAVX2 folds n elements, a multiple of 32, into one level and writes the remainders to rest, which may be x. The result is exact if moved has no exponent bit; left is the or of all remainders.
 //
@@ -154,6 +174,11 @@ func columnsInt64AVX2(x *int64, stride int, width int, rows int, sum *uint64, hi
 //go:noescape
 func squaresInt64AVX2(x *int64, n int, sums *[6]uint64)
 
+// squareColumnsInt64AVX2 adds the squares of width columns, a positive multiple of 4, to the sums of the halves that squaresInt64AVX2 sets. Rows are stride bytes apart.
+//
+//go:noescape
+func squareColumnsInt64AVX2(x *int64, stride int, width int, rows int, sums *[6][1024]uint64)
+
 // columnsUint64AVX2 adds width columns, a positive multiple of 4, to sum modulo 2^64, and their upper halves to high. Rows are stride bytes apart.
 //
 //go:noescape
@@ -163,6 +188,11 @@ func columnsUint64AVX2(x *uint64, stride int, width int, rows int, sum *uint64, 
 //
 //go:noescape
 func squaresUint64AVX2(x *uint64, n int, sums *[6]uint64)
+
+// squareColumnsUint64AVX2 adds the squares of width columns, a positive multiple of 4, to the sums of the halves that squaresUint64AVX2 sets. Rows are stride bytes apart.
+//
+//go:noescape
+func squareColumnsUint64AVX2(x *uint64, stride int, width int, rows int, sums *[6][1024]uint64)
 
 // columnsInt32AVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
 //
@@ -174,6 +204,11 @@ func columnsInt32AVX2(x *int32, stride int, width int, rows int, sum *uint64)
 //go:noescape
 func squaresInt32AVX2(x *int32, n int, sums *[6]uint64)
 
+// squareColumnsInt32AVX2 adds the squares of width columns, a positive multiple of 4, to the sums of the halves that squaresInt32AVX2 sets. Rows are stride bytes apart.
+//
+//go:noescape
+func squareColumnsInt32AVX2(x *int32, stride int, width int, rows int, sums *[6][1024]uint64)
+
 // columnsUint32AVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
 //
 //go:noescape
@@ -183,6 +218,11 @@ func columnsUint32AVX2(x *uint32, stride int, width int, rows int, sum *uint64)
 //
 //go:noescape
 func squaresUint32AVX2(x *uint32, n int, sums *[6]uint64)
+
+// squareColumnsUint32AVX2 adds the squares of width columns, a positive multiple of 4, to the sums of the halves that squaresUint32AVX2 sets. Rows are stride bytes apart.
+//
+//go:noescape
+func squareColumnsUint32AVX2(x *uint32, stride int, width int, rows int, sums *[6][1024]uint64)
 
 // columnsInt16AVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
 //
@@ -194,6 +234,11 @@ func columnsInt16AVX2(x *int16, stride int, width int, rows int, sum *uint64)
 //go:noescape
 func squaresInt16AVX2(x *int16, n int, sums *[6]uint64)
 
+// squareColumnsInt16AVX2 adds the squares of width columns, a positive multiple of 4, to the sums of the halves that squaresInt16AVX2 sets. Rows are stride bytes apart.
+//
+//go:noescape
+func squareColumnsInt16AVX2(x *int16, stride int, width int, rows int, sums *[6][1024]uint64)
+
 // columnsUint16AVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
 //
 //go:noescape
@@ -203,6 +248,11 @@ func columnsUint16AVX2(x *uint16, stride int, width int, rows int, sum *uint64)
 //
 //go:noescape
 func squaresUint16AVX2(x *uint16, n int, sums *[6]uint64)
+
+// squareColumnsUint16AVX2 adds the squares of width columns, a positive multiple of 4, to the sums of the halves that squaresUint16AVX2 sets. Rows are stride bytes apart.
+//
+//go:noescape
+func squareColumnsUint16AVX2(x *uint16, stride int, width int, rows int, sums *[6][1024]uint64)
 
 // columnsInt8AVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
 //
@@ -214,6 +264,11 @@ func columnsInt8AVX2(x *int8, stride int, width int, rows int, sum *uint64)
 //go:noescape
 func squaresInt8AVX2(x *int8, n int, sums *[6]uint64)
 
+// squareColumnsInt8AVX2 adds the squares of width columns, a positive multiple of 4, to the sums of the halves that squaresInt8AVX2 sets. Rows are stride bytes apart.
+//
+//go:noescape
+func squareColumnsInt8AVX2(x *int8, stride int, width int, rows int, sums *[6][1024]uint64)
+
 // columnsUint8AVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
 //
 //go:noescape
@@ -223,6 +278,11 @@ func columnsUint8AVX2(x *uint8, stride int, width int, rows int, sum *uint64)
 //
 //go:noescape
 func squaresUint8AVX2(x *uint8, n int, sums *[6]uint64)
+
+// squareColumnsUint8AVX2 adds the squares of width columns, a positive multiple of 4, to the sums of the halves that squaresUint8AVX2 sets. Rows are stride bytes apart.
+//
+//go:noescape
+func squareColumnsUint8AVX2(x *uint8, stride int, width int, rows int, sums *[6][1024]uint64)
 
 // columnsBoolAVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
 //

@@ -16,41 +16,42 @@ func cutColumns[T any](t tile[T]) (p *T, stride, width int, rest tile[T]) {
 	return unsafe.SliceData(t.x), t.stride * int(unsafe.Sizeof(element)), width, rest
 }
 
-func foldColumns64(c *columnScratch, t tile[float64]) bool {
+func foldColumns64(c *columnLevels, t tile[float64]) bool {
 	p, stride, width, rest := cutColumns(t)
 	c.begin(t.width)
 	var moved, left uint64
 	switch {
 	case width == 0:
 	case hasAVX512:
-		moved, left = foldColumns64AVX512(p, stride, width, t.rows, &c.init1[0], &c.s1[0], &c.s2[0])
+		moved, left = foldColumns64AVX512(p, stride, width, t.rows, &c.init[0][0], &c.s[0][0], &c.s[1][0])
 	default:
-		moved, left = foldColumns64AVX2(p, stride, width, t.rows, &c.init1[0], &c.s1[0], &c.s2[0])
+		moved, left = foldColumns64AVX2(p, stride, width, t.rows, &c.init[0][0], &c.s[0][0], &c.s[1][0])
 	}
-	return !leftBinade(moved) && !leftRemainder(left) && goFoldColumns(c, rest, width)
+	return exact(moved, left) && goFoldColumns(c, rest, width)
 }
 
-func foldColumns32(c *columnScratch, t tile[float32]) bool {
+func foldColumns32(c *columnLevels, t tile[float32]) bool {
 	p, stride, width, rest := cutColumns(t)
 	c.begin(t.width)
 	var moved, left uint64
 	switch {
 	case width == 0:
 	case hasAVX512:
-		moved, left = foldColumns32AVX512(p, stride, width, t.rows, &c.init1[0], &c.s1[0], &c.s2[0])
+		moved, left = foldColumns32AVX512(p, stride, width, t.rows, &c.init[0][0], &c.s[0][0], &c.s[1][0])
 	default:
-		moved, left = foldColumns32AVX2(p, stride, width, t.rows, &c.init1[0], &c.s1[0], &c.s2[0])
+		moved, left = foldColumns32AVX2(p, stride, width, t.rows, &c.init[0][0], &c.s[0][0], &c.s[1][0])
 	}
-	return !leftBinade(moved) && !leftRemainder(left) && goFoldColumns(c, rest, width)
+	return exact(moved, left) && goFoldColumns(c, rest, width)
 }
 
 // columnsFloat16 adds in float64, where a block of binary16 values never needs rounding.
 func columnsFloat16(c *columnScratch, t tile[uint16]) bool {
 	p, stride, width, rest := cutColumns(t)
 	if width > 0 {
-		clear(c.s1[:width])
-		columns16AVX2(p, stride, width, t.rows, &c.s1[0])
-		for v, s := range c.s1[:width] {
+		sums := &c.levels.s[0]
+		clear(sums[:width])
+		columns16AVX2(p, stride, width, t.rows, &sums[0])
+		for v, s := range sums[:width] {
 			n, ok := unitsOf(s)
 			if !ok {
 				return false

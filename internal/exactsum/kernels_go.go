@@ -30,12 +30,12 @@ func swap64(x []uint64) { goSwap64(x) }
 func swap32(x []uint32) { goSwap32(x) }
 func swap16(x []uint16) { goSwap16(x) }
 
-func foldColumns64(c *columnScratch, t tile[float64]) bool {
+func foldColumns64(c *columnLevels, t tile[float64]) bool {
 	c.begin(t.width)
 	return goFoldColumns(c, t, 0)
 }
 
-func foldColumns32(c *columnScratch, t tile[float32]) bool {
+func foldColumns32(c *columnLevels, t tile[float32]) bool {
 	c.begin(t.width)
 	return goFoldColumns(c, t, 0)
 }
@@ -57,3 +57,17 @@ func squares64([]float64, int) (levels [squareLevels]int64, ok bool) { return le
 func squares32([]float32, int) (levels [squareLevels]int64, ok bool) { return levels, false }
 
 func squareInts[T integer]([]T) (sums [6]uint64, n int) { return sums, 0 }
+
+func foldSquareColumns64(c *columnLevels, t tile[float64]) bool {
+	c.begin(t.width)
+	return goFoldSquareColumns(c, t, 0)
+}
+
+func foldSquareColumns32(c *columnLevels, t tile[float32]) bool {
+	c.begin(t.width)
+	return goFoldSquareColumns(c, t, 0)
+}
+
+func squareIntColumns[T integer](halves *[len(squarePos)][tileLen]uint64, t tile[T]) {
+	goSquareIntColumns(halves, t, 0)
+}

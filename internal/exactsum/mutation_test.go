@@ -49,8 +49,8 @@ var mutations = []struct {
 		old: "return 52 - h", new: "return 52",
 	},
 	{
-		name: "no room between the levels of columns", file: "columns_float.go",
-		old: ", 1, columnBits)", new: ", 1, 0)",
+		name: "no room between the levels of columns", file: "columns_levels.go",
+		old: ", i, c.bits)", new: ", i, 0)",
 	},
 	{
 		name: "no room between the levels of squares", file: "squares_levels.go", only: "AVX",
@@ -59,6 +59,14 @@ var mutations = []struct {
 	{
 		name: "squares at every scale", file: "squares_levels.go", only: "AVX",
 		old: "k < minSquareScale ||", new: "",
+	},
+	{
+		name: "columns of squares at every scale", file: "columns_squares.go",
+		old: "k >= minSquareColumnScale && ", new: "",
+	},
+	{
+		name: "no room for the errors of columns of squares", file: "columns_squares.go",
+		old: "= columnBits + 1", new: "= 0",
 	},
 	{
 		name: "no range check in AVX-512", file: "kernels_amd64.s", only: "AVX-512",

@@ -102,15 +102,20 @@ func TestSquaresOfFloats(t *testing.T) {
 	}
 }
 
-func testSquareInts[T int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64](t *testing.T) {
-	t.Helper()
-	for name, next := range map[string]func(rng *rand.Rand) T{
+// squareInts are generators of integers whose squares could be wrong.
+func squareInts[T int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64]() map[string]func(*rand.Rand) T {
+	return map[string]func(rng *rand.Rand) T{
 		"any":      func(rng *rand.Rand) T { return T(rng.Uint64()) },
 		"smallest": func(*rand.Rand) T { return T(1) << (8*unsafe.Sizeof(T(0)) - 1) }, // or large
 		"largest":  func(*rand.Rand) T { return ^T(0) - T(1)<<(8*unsafe.Sizeof(T(0))-1) },
 		"ones":     func(*rand.Rand) T { return ^T(0) }, // -1, or the largest
 		"small":    func(rng *rand.Rand) T { return T(rng.IntN(5)) },
-	} {
+	}
+}
+
+func testSquareInts[T int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64](t *testing.T) {
+	t.Helper()
+	for name, next := range squareInts[T]() {
 		t.Run(fmt.Sprintf("%T/%s", T(0), name), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(24, 0))
 			for _, n := range append([]int{127, 128, 129, 1<<20 + 1}, lengths...) {

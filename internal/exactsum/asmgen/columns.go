@@ -8,6 +8,9 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
+// tileLen is the length of the arrays of levels and halves, as in package exactsum.
+const tileLen = 1024
+
 // rowsAtOnce is the number of rows added to a vector of columns between its load and its store.
 const rowsAtOnce = 4
 

@@ -138,6 +138,7 @@ func exact() {
 			single(v, t)
 			foldColumns(v, t)
 			squares(v, t)
+			squareColumns(v, t)
 		}
 	}
 	extract(avx2)
@@ -148,6 +149,7 @@ func exact() {
 		columnsInt(t)
 		if t.name != "Bool" {
 			t.squaresInt()
+			t.squareColumnsInt()
 		}
 	}
 	swaps()

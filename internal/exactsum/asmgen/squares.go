@@ -16,18 +16,8 @@ func squares(v isa, t float) {
 	inits, out := Load(Param("init"), GP64()), Load(Param("levels"), GP64())
 	init := v.reg()
 	VBROADCASTSD(at(inits, 0), init)
-	c := newCheck(v, init, v.bytes == 64)
-	if v.bytes == 64 {
-		// Some processors add and multiply in different units.
-		c.one = v.reg()
-		bits := GP64()
-		MOVQ(operand.U64(0x3ff0000000000000), bits)
-		VPBROADCASTQ(bits, c.one)
-	}
-	depth := 4
-	if t.size == 4 {
-		depth = 3
-	}
+	c := newSquareCheck(v, init)
+	depth := t.squareDepth()
 	lanes := v.bytes / 16 // as many as there are registers for
 	s := make([][]reg.VecVirtual, depth)
 	for level := range s {
@@ -43,21 +33,7 @@ func squares(v isa, t float) {
 		for i := range lanes {
 			x := v.reg()
 			t.load(at(p, i*v.bytes/8*t.size), x)
-			if t.size == 4 {
-				VMULPD(x, x, x)
-				c.first(s[0][i], x)
-				c.next(s[1][i], x)
-				c.last(s[2][i], x)
-				continue
-			}
-			product, rest := v.reg(), v.reg()
-			c.square(x, product, rest)
-			c.first(s[0][i], product)
-			c.next(s[1][i], product)
-			c.next(s[1][i], rest)
-			c.last(s[2][i], product)
-			c.next(s[2][i], rest)
-			c.last(s[3][i], rest)
+			c.addSquare(t, x, func(level int) reg.VecVirtual { return s[level][i] })
 		}
 		ADDQ(operand.U32(step*t.size), p)
 	})
@@ -70,6 +46,77 @@ func squares(v isa, t float) {
 		}
 		MOVQ(v.sum64(s[level]).(reg.GPVirtual), at(out, 8*level))
 	}
+	VZEROUPPER()
+	RET()
+}
+
+// squareDepth returns the number of levels for squares.
+func (t float) squareDepth() int {
+	if t.size == 4 {
+		return 3
+	}
+	return 4
+}
+
+// newSquareCheck begins a fold of squares.
+func newSquareCheck(v isa, init reg.VecVirtual) check {
+	c := newCheck(v, init, v.bytes == 64)
+	if v.bytes == 64 {
+		// Some processors add and multiply in different units.
+		c.one = v.reg()
+		bits := GP64()
+		MOVQ(operand.U64(0x3ff0000000000000), bits)
+		VPBROADCASTQ(bits, c.one)
+	}
+	return c
+}
+
+// addSquare adds the square of x to the levels.
+func (c check) addSquare(t float, x reg.VecVirtual, s func(level int) reg.VecVirtual) {
+	if t.size == 4 {
+		VMULPD(x, x, x)
+		c.first(s(0), x)
+		c.next(s(1), x)
+		c.last(s(2), x)
+		return
+	}
+	product, rest := c.reg(), c.reg()
+	c.square(x, product, rest)
+	c.first(s(0), product)
+	c.next(s(1), product)
+	c.next(s(1), rest)
+	c.last(s(2), product)
+	c.next(s(2), rest)
+	c.last(s(3), rest)
+}
+
+// squareColumns writes the fold of squares for columns.
+func squareColumns(v isa, t float) {
+	function("folds the squares of width columns, a positive multiple of 8, each into its levels, of which the first "+
+		"started at init. Rows are stride bytes apart. moved and rest are as in fold64.", "squareColumns"+t.name+v.name,
+		"(x *"+t.goType+", stride, width, rows int, init *float64, levels *[4][1024]float64) (moved, rest uint64)")
+	c := newSquareCheck(v, nil)
+	init, levels := Load(Param("init"), GP64()), Load(Param("levels"), GP64())
+	byColumns(t.size, v.bytes/8, func(mems []operand.Mem, i reg.Register) {
+		state := func(level int) operand.Mem {
+			return operand.Mem{Base: levels, Index: i, Scale: 8, Disp: level * 8 * tileLen}
+		}
+		s := v.regs(t.squareDepth())
+		for level := range s {
+			VMOVUPD(state(level), s[level])
+		}
+		c.init = v.reg()
+		VMOVUPD(operand.Mem{Base: init, Index: i, Scale: 8}, c.init)
+		for _, m := range mems {
+			x := v.reg()
+			t.load(m, x)
+			c.addSquare(t, x, func(level int) reg.VecVirtual { return s[level] })
+		}
+		for level := range s {
+			VMOVUPD(s[level], state(level))
+		}
+	})
+	c.results(0)
 	VZEROUPPER()
 	RET()
 }

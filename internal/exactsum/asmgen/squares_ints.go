@@ -28,16 +28,7 @@ func (t integer) squaresInt() {
 	for range halves {
 		lower, upper = append(lower, avx2.zero()), append(upper, avx2.zero())
 	}
-	zero, mask := avx2.zero(), YMM()
-	VPCMPEQD(mask, mask, mask)
-	VPSRLQ(operand.Imm(32), mask, mask)
-	split := func(i int, product reg.VecVirtual) {
-		low := YMM()
-		VPAND(mask, product, low)
-		VPADDQ(low, lower[i], lower[i])
-		VPSRLQ(operand.Imm(32), product, product)
-		VPADDQ(product, upper[i], upper[i])
-	}
+	k := t.newSquareInts()
 	elements := 4
 	if t.size == 1 {
 		elements = 16
@@ -56,40 +47,13 @@ func (t integer) squaresInt() {
 				VPADDD(x, lower[0], lower[0]) // 2^15 times below 2^17
 				continue
 			}
-			t.widen(m, x)
-			switch t.size {
-			case 2:
-				VPMULDQ(x, x, x)
-				VPADDQ(x, lower[0], lower[0])
-			case 4:
-				if t.signed {
-					VPMULDQ(x, x, x)
-				} else {
-					VPMULUDQ(x, x, x)
-				}
-				split(0, x)
-			default:
-				if t.signed {
-					sign := YMM()
-					VPCMPGTQ(x, zero, sign)
-					VPXOR(sign, x, x)
-					VPSUBQ(sign, x, x)
-				}
-				high, product := YMM(), YMM()
-				VPSRLQ(operand.Imm(32), x, high)
-				VPMULUDQ(x, x, product)
-				split(0, product)
-				VPMULUDQ(x, high, product)
-				split(1, product)
-				VPMULUDQ(high, high, product)
-				split(2, product)
-			}
+			k.add(m, lower, upper)
 		}
 		ADDQ(operand.U32(squareVectors*elements*t.size), p)
 	})
 	if t.size == 1 {
 		VPSRLQ(operand.Imm(32), lower[0], upper[0])
-		VPAND(mask, lower[0], lower[0])
+		VPAND(k.mask, lower[0], lower[0])
 		VPADDQ(upper[0], lower[0], lower[0])
 	}
 	for i := range halves {
@@ -98,6 +62,100 @@ func (t integer) squaresInt() {
 			MOVQ(avx2.sum64(upper[i:i+1]).(reg.GPVirtual), at(out, 16*i+8))
 		}
 	}
+	VZEROUPPER()
+	RET()
+}
+
+// squareInts adds squares of integers to sums of halves of products.
+type squareInts struct {
+	integer
+	zero, mask reg.VecVirtual
+}
+
+func (t integer) newSquareInts() squareInts {
+	k := squareInts{t, avx2.zero(), YMM()}
+	VPCMPEQD(k.mask, k.mask, k.mask)
+	VPSRLQ(operand.Imm(32), k.mask, k.mask)
+	return k
+}
+
+// halves returns the number of sums of lower and of upper halves.
+func (t integer) halves() (lower, upper int) {
+	switch t.size {
+	case 8:
+		return 3, 3
+	case 4:
+		return 1, 1
+	}
+	return 1, 0
+}
+
+// add adds the squares of four elements.
+func (k squareInts) add(m operand.Mem, lower, upper []reg.VecVirtual) {
+	split := func(i int, product reg.VecVirtual) {
+		low := YMM()
+		VPAND(k.mask, product, low)
+		VPADDQ(low, lower[i], lower[i])
+		VPSRLQ(operand.Imm(32), product, product)
+		VPADDQ(product, upper[i], upper[i])
+	}
+	x := YMM()
+	k.widen(m, x)
+	switch {
+	case k.size <= 2:
+		VPMULDQ(x, x, x)
+		VPADDQ(x, lower[0], lower[0])
+	case k.size == 4 && k.signed:
+		VPMULDQ(x, x, x)
+		split(0, x)
+	case k.size == 4:
+		VPMULUDQ(x, x, x)
+		split(0, x)
+	default:
+		if k.signed {
+			sign := YMM()
+			VPCMPGTQ(x, k.zero, sign)
+			VPXOR(sign, x, x)
+			VPSUBQ(sign, x, x)
+		}
+		high, product := YMM(), YMM()
+		VPSRLQ(operand.Imm(32), x, high)
+		VPMULUDQ(x, x, product)
+		split(0, product)
+		VPMULUDQ(x, high, product)
+		split(1, product)
+		VPMULUDQ(high, high, product)
+		split(2, product)
+	}
+}
+
+// squareColumnsInt writes the sums of squares of columns.
+func (t integer) squareColumnsInt() {
+	function("adds the squares of width columns, a positive multiple of 4, to the sums of the halves that squares"+t.name+
+		"AVX2 sets. Rows are stride bytes apart.", "squareColumns"+t.name+"AVX2",
+		"(x *"+t.goType+", stride, width, rows int, sums *[6][1024]uint64)")
+	sums := Load(Param("sums"), GP64())
+	k := t.newSquareInts()
+	nLower, nUpper := t.halves()
+	byColumns(t.size, 4, func(mems []operand.Mem, v reg.Register) {
+		state := func(i int) operand.Mem { return operand.Mem{Base: sums, Index: v, Scale: 8, Disp: i * 8 * tileLen} }
+		lower, upper := avx2.regs(nLower), avx2.regs(nUpper)
+		for i, r := range lower {
+			VMOVDQU(state(2*i), r)
+		}
+		for i, r := range upper {
+			VMOVDQU(state(2*i+1), r)
+		}
+		for _, m := range mems {
+			k.add(m, lower, upper)
+		}
+		for i, r := range lower {
+			VMOVDQU(r, state(2*i))
+		}
+		for i, r := range upper {
+			VMOVDQU(r, state(2*i+1))
+		}
+	})
 	VZEROUPPER()
 	RET()
 }
