@@ -290,6 +290,13 @@ type BatchPreview struct {
 	Jobs []SubmissionPreview `json:"jobs"`
 }
 
+// Bound A limit of the service: unfinished jobs, the memory of their plans, the items that may wait at the same time as planned, or the open
+// streams of the node that answers.
+type Bound struct {
+	Limit int64 `json:"limit"`
+	Used  int64 `json:"used"`
+}
+
 // DType defines model for DType.
 type DType string
 
@@ -425,6 +432,14 @@ type KindList struct {
 // Labels At most 16 labels. A key is 1 to 63 letters, digits, `.`, `_`, `/` or `-`; a value at most 255 characters, none
 // of them a control character.
 type Labels map[string]string
+
+// Latency Quantiles over at most the last 1024 jobs of the last five minutes, in seconds.
+type Latency struct {
+	// Count The number of jobs.
+	Count int64   `json:"count"`
+	P50   float64 `json:"p50"`
+	P95   float64 `json:"p95"`
+}
 
 // Node A running server.
 type Node struct {
@@ -564,6 +579,79 @@ type StateChange struct {
 	At    time.Time `json:"at"`
 	Seq   int64     `json:"seq"`
 	State State     `json:"state"`
+}
+
+// Stats The state of the service. `jobs`, `totals` and `latency` are of your jobs; the rest is of all tenants.
+type Stats struct {
+	// At The time of this answer.
+	At time.Time `json:"at"`
+
+	// Bounds Limits, and how much of each is used.
+	Bounds struct {
+		// Bytes A limit of the service: unfinished jobs, the memory of their plans, the items that may wait at the same time as planned, or the open
+		// streams of the node that answers.
+		Bytes Bound `json:"bytes"`
+
+		// Jobs A limit of the service: unfinished jobs, the memory of their plans, the items that may wait at the same time as planned, or the open
+		// streams of the node that answers.
+		Jobs Bound `json:"jobs"`
+
+		// Streams A limit of the service: unfinished jobs, the memory of their plans, the items that may wait at the same time as planned, or the open
+		// streams of the node that answers.
+		Streams Bound `json:"streams"`
+
+		// TenantJobs Your quota of unfinished jobs; null when there is none.
+		TenantJobs *Bound `json:"tenant_jobs"`
+
+		// WaitingItems A limit of the service: unfinished jobs, the memory of their plans, the items that may wait at the same time as planned, or the open
+		// streams of the node that answers.
+		WaitingItems Bound `json:"waiting_items"`
+	} `json:"bounds"`
+
+	// Jobs Unfinished jobs.
+	Jobs struct {
+		// Delayed Jobs whose `start_after` is in the future.
+		Delayed int64 `json:"delayed"`
+
+		// Queued Jobs that could start now (queue depth).
+		Queued int64 `json:"queued"`
+
+		// Running Jobs that have started and not ended, cancelling ones included.
+		Running int64 `json:"running"`
+	} `json:"jobs"`
+	Latency struct {
+		// Duration Time from submission (or the requested start, if later) to the end of a job; null when none ended lately.
+		Duration *Latency `json:"duration"`
+
+		// Wait Time from submission (or the requested start, if later) to the start of a job; null when none started lately.
+		Wait *Latency `json:"wait"`
+	} `json:"latency"`
+
+	// Node The id of the node that answers.
+	Node string `json:"node"`
+
+	// Nodes How many nodes share the work.
+	Nodes int64 `json:"nodes"`
+
+	// Since The time from which `totals` count.
+	Since time.Time `json:"since"`
+
+	// Totals Jobs accepted and jobs ended, by final state.
+	Totals struct {
+		Accepted  int64 `json:"accepted"`
+		Cancelled int64 `json:"cancelled"`
+		Failed    int64 `json:"failed"`
+		Succeeded int64 `json:"succeeded"`
+	} `json:"totals"`
+
+	// WaitingItems Items that wait on a timer.
+	WaitingItems int64 `json:"waiting_items"`
+
+	// Workers Workers of all nodes.
+	Workers int64 `json:"workers"`
+
+	// WorkersBusy Workers that run a task.
+	WorkersBusy int64 `json:"workers_busy"`
 }
 
 // StoredArray defines model for StoredArray.

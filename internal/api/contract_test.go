@@ -170,6 +170,8 @@ func TestContract(t *testing.T) {
 		want(s, 406, "GET", "/v1/kinds", "", "Accept: text/html")
 		want(s, 200, "GET", "/v1/nodes", "")
 		want(s, 406, "GET", "/v1/nodes", "", "Accept: text/html")
+		want(s, 200, "GET", "/v1/stats", "")
+		want(s, 406, "GET", "/v1/stats", "", "Accept: text/html")
 		for _, p := range []string{
 			"/", "/livez", "/readyz", "/openapi.yaml", "/openapi.json", "/docs", "/docs/swagger-ui.css", "/docs/init.js", "/problems/queue-full",
 		} {
@@ -212,7 +214,7 @@ func TestContract(t *testing.T) {
 		s := newService(t, withKeys(func(k *tenant.Key) { k.Rate = &tenant.Rate{Jobs: 1, Window: tenant.Window(3600e9)} }))
 		for _, op := range []string{
 			"POST /v1/jobs", "POST /v1/jobs:batch", "GET /v1/jobs", "GET " + unknown, "DELETE " + unknown, "POST " + unknown + "/cancel",
-			"GET " + unknown + "/results", "GET " + unknown + "/events", "GET /v1/kinds", "GET /v1/nodes",
+			"GET " + unknown + "/results", "GET " + unknown + "/events", "GET /v1/kinds", "GET /v1/nodes", "GET /v1/stats",
 			"GET /v1/arrays", "GET /v1/arrays/x", "PUT /v1/arrays/x", "DELETE /v1/arrays/x",
 		} {
 			method, p, _ := strings.Cut(op, " ")
@@ -262,7 +264,7 @@ func TestContract(t *testing.T) {
 			"POST /v1/jobs " + squares, `POST /v1/jobs:batch {"jobs":[` + squares + `]}`, "GET /v1/jobs ",
 			"GET " + unknown + " ", "DELETE " + unknown + " ", "POST " + unknown + "/cancel ",
 			"GET " + unknown + "/results ", "GET " + unknown + "/events ",
-			"GET /v1/arrays ", "GET /v1/arrays/x ", "DELETE /v1/arrays/x ", "GET /v1/nodes ",
+			"GET /v1/arrays ", "GET /v1/arrays/x ", "DELETE /v1/arrays/x ", "GET /v1/nodes ", "GET /v1/stats ",
 		} {
 			f := strings.SplitN(op, " ", 3)
 			if a := want(s, 500, f[0], f[1], f[2]); bytes.Contains(a.body, []byte("the inside")) {
@@ -273,7 +275,7 @@ func TestContract(t *testing.T) {
 		s = newService(t, withFailure(&job.Rejection{Err: job.ErrStorage, Detail: "the disk is full"}))
 		want(s, 503, "PUT", "/v1/arrays/x", "x", "Content-Type: application/x-npy")
 		want(s, 503, "DELETE", "/v1/arrays/x", "")
-		for _, p := range []string{"/v1/arrays", "/v1/arrays/x", "/v1/jobs", unknown, "/v1/nodes"} {
+		for _, p := range []string{"/v1/arrays", "/v1/arrays/x", "/v1/jobs", unknown, "/v1/nodes", "/v1/stats"} {
 			want(s, 503, "GET", p, "")
 		}
 		want(s, 503, "POST", "/v1/jobs", squares)

@@ -26,6 +26,8 @@ type Executor interface {
 	// Outlook returns the job's position in the queue of its priority, from 1, or 0 when it is not queued, and the
 	// suggested time until the next request for an unfinished job.
 	Outlook(j *job.Job) (position int, retryAfter time.Duration)
+	// Bounds returns the bounds of admission, and how much of them is used; of the quota, by a tenant.
+	Bounds(tenant string) job.Bounds
 }
 
 // Jobs reads and deletes durable jobs.
@@ -37,6 +39,8 @@ type Jobs interface {
 	List(ctx context.Context, q job.Query) ([]job.Job, job.ID, error)
 	// Delete removes a terminal job. Errors: job.ErrNotFound, job.ErrExpired, job.ErrNotFinished, job.ErrStorage.
 	Delete(ctx context.Context, tenant string, id job.ID) error
+	// Stats returns the counts of a tenant's jobs.
+	Stats(ctx context.Context, tenant string) (job.Stats, error)
 }
 
 // A Log reads the durable events of jobs. It does not check tenants: read the job first.

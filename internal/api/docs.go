@@ -24,7 +24,7 @@ var indexPage []byte
 
 // indexJSON is the index page for programs.
 const indexJSON = `{"name":"gather","links":{"docs":"/docs","openapi":"/openapi.json","jobs":"/v1/jobs","arrays":"/v1/arrays",` +
-	`"kinds":"/v1/kinds","nodes":"/v1/nodes","readiness":"/readyz"}}` + "\n"
+	`"kinds":"/v1/kinds","nodes":"/v1/nodes","stats":"/v1/stats","readiness":"/readyz"}}` + "\n"
 
 // docsPolicy lets the docs page run only its own scripts and connect only to this server.
 const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +

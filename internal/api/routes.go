@@ -46,6 +46,7 @@ func (s *server) operations() map[routeKey]operation {
 		{"DELETE", "/v1/arrays/{array_name}"}: {run: s.deleteArray, writes: true},
 		{"GET", "/v1/kinds"}:                  {run: s.listKinds, offers: offersJSON},
 		{"GET", "/v1/nodes"}:                  {run: s.listNodes, offers: offersJSON},
+		{"GET", "/v1/stats"}:                  {run: s.getStats, offers: offersJSON},
 	}
 }
 

@@ -198,6 +198,9 @@ func (f failing) List(context.Context, job.Query) ([]job.Job, job.ID, error) {
 	return nil, job.ID{}, f.err
 }
 
+func (failing) Bounds(string) job.Bounds                           { return job.Bounds{} }
+func (f failing) Stats(context.Context, string) (job.Stats, error) { return job.Stats{}, f.err }
+
 func (f failing) Nodes(context.Context) ([]job.Node, error) { return nil, f.err }
 
 func (f failing) Reserve(context.Context, job.Key) ([]job.ID, error) { return nil, f.err }

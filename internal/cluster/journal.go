@@ -180,6 +180,11 @@ func (c *Cluster) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
 	return c.replica.Results(tenant, id)
 }
 
+// Stats returns the counts of a tenant's jobs, of the whole cluster, since this node started.
+func (c *Cluster) Stats(ctx context.Context, tenant string) (job.Stats, error) {
+	return c.replica.Stats(ctx, tenant)
+}
+
 // Reserve reserves an idempotency key on this node; see journal.Journal. If another node uses the key at the same time, the
 // later submission in the log is rejected.
 func (c *Cluster) Reserve(ctx context.Context, key job.Key) (prior []job.ID, err error) {

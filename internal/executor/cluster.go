@@ -44,6 +44,7 @@ type clusterDispatcher struct {
 	receiver      sync.WaitGroup
 	open          sync.WaitGroup // leases that are not ended
 	requested     int            // leases that have not come; guarded by Executor.mu
+	used          cachedUsage
 }
 
 func newClusterDispatcher(e *Executor, c Cluster) *clusterDispatcher {

@@ -33,6 +33,8 @@ type taskSource interface {
 	drained() <-chan struct{}
 	// countJobs counts the jobs and their tasks for the metrics.
 	countJobs(kinds []string, now time.Time) *jobCounts
+	// usage returns how much of the bounds the admitted jobs use. It does not change the maps it has returned.
+	usage(now time.Time) usage
 }
 
 // A localDispatcher is for an executor that has all jobs to itself.

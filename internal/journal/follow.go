@@ -119,6 +119,7 @@ func (j *Journal) Clear(ctx context.Context) error {
 	})
 	if err == nil {
 		j.results.reset()
+		j.meter.Reset()
 		j.watchers.signalAll()
 	}
 	return err

@@ -159,7 +159,9 @@ func (j *Journal) importJob(batch *pebble.Batch, req *request) (durable func(), 
 	a, view := d.a, d.view
 	return func() {
 		// Events appended after the import may be in the same write, and are published before.
-		a.durable.CompareAndSwap(nil, view)
+		if a.durable.CompareAndSwap(nil, view) && !view.State.Terminal() {
+			j.meter.Restore(view)
+		}
 		j.watchers.signal(a.id)
 		if view.State.Terminal() {
 			j.queue.drop([]job.ID{a.id})

@@ -104,6 +104,7 @@ type Journal struct {
 	health   health
 	ballast  *ballast
 	results  resultBytes
+	meter    job.Meter
 
 	// stop ends the goroutines except the writer, which ends when the closed queue is empty.
 	stop   context.CancelFunc
@@ -150,6 +151,7 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	j.watchers.init()
 	j.keys.init()
 	j.results.reset()
+	j.meter.Reset()
 	j.health.init()
 	j.met = newMetrics(c.Registerer)
 	j.ballast = newBallast(&j.c)

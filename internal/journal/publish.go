@@ -22,7 +22,7 @@ func (j *Journal) publish(w *write) {
 		if d.a.rejected() {
 			continue
 		}
-		d.a.durable.Store(d.view)
+		j.meter.Observe(d.a.durable.Swap(d.view), d.view)
 		if d.view.State.Terminal() {
 			ended = append(ended, d.a.id)
 		}

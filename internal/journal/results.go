@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -78,6 +79,11 @@ func (j *Journal) Results(tenant string, id job.ID) (ofJob, ofTenant int64) {
 	j.results.mu.Lock()
 	defer j.results.mu.Unlock()
 	return ofJob, j.results.tenants[tenant]
+}
+
+// Stats returns the counts of a tenant's jobs since Open.
+func (j *Journal) Stats(ctx context.Context, tenant string) (job.Stats, error) {
+	return j.meter.Stats(tenant, j.h.wall()), ctx.Err()
 }
 
 // countsResults reports whether new jobs of a tenant are counted.

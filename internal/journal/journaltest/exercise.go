@@ -41,6 +41,8 @@ type Journal interface {
 	Release(key job.Key)
 	// Results returns the bytes of results of an unfinished job, and of all stored jobs of a tenant.
 	Results(tenant string, id job.ID) (ofJob, ofTenant int64)
+	// Stats returns the counts of a tenant's jobs.
+	Stats(ctx context.Context, tenant string) (job.Stats, error)
 	// Ready returns nil, or the reason for which submissions are rejected.
 	Ready() error
 	// Close makes all appended batches durable.
@@ -67,6 +69,7 @@ func Exercise(t *testing.T, open func(t *testing.T, dir string) Journal) {
 		{"tenants", testTenants},
 		{"delete", testDelete},
 		{"bytes of results", testResults},
+		{"stats", testStats},
 		{"idempotency", testIdempotency},
 		{"idempotency under concurrency", testIdempotencyRace},
 		{"reopen", testReopen},

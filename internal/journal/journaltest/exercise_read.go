@@ -340,3 +340,37 @@ func testTenants(h *harness) {
 		}
 	}
 }
+
+// testStats checks that the counts of jobs are of one tenant, and that unfinished jobs are counted again after a restart.
+func testStats(h *harness) {
+	stats := func(tenant string) job.Stats {
+		h.Helper()
+		s, err := h.j.Stats(h.Context(), tenant)
+		h.ok(err)
+		if s.Since.IsZero() || time.Since(s.Since) < 0 {
+			h.Errorf("since: got %v, want the time of the opening", s.Since)
+		}
+		s.Since = time.Time{}
+		return s
+	}
+	h.equal(stats("a"), job.Stats{})
+	running, ended := h.submit("a", 1), h.submit("a", 1)
+	h.submit("a", 1)
+	h.submit("a", 1, func(j *job.Job) { j.StartAfter = h.now.Add(time.Hour) })
+	h.submit("b", 1)
+	h.events(running, h.started())
+	h.events(ended, h.started(), h.finished(job.Failed))
+	unfinished := job.Stats{Queued: 1, Delayed: 1, Running: 1}
+	all := unfinished
+	all.Accepted, all.Failed = 4, 1
+	got := stats("a")
+	if got.Wait.Count != 2 || got.Wait.P50 != time.Second || got.Duration.Count != 1 || got.Duration.P95 < time.Second {
+		h.Errorf("wait and duration: got %+v and %+v, want 2 waits of 1 s and 1 duration", got.Wait, got.Duration)
+	}
+	got.Wait, got.Duration = job.Latency{}, job.Latency{}
+	h.equal(got, all)
+	h.equal(stats("b"), job.Stats{Queued: 1, Accepted: 1})
+	h.reopen()
+	got = stats("a")
+	h.equal(job.Stats{Queued: got.Queued, Delayed: got.Delayed, Running: got.Running}, unfinished)
+}

@@ -22,6 +22,7 @@ type Volatile struct {
 	keys     map[string]*volatileKey
 	watchers map[job.ID][]notify.Signal
 	closed   bool
+	meter    job.Meter
 }
 
 type volatileJob struct {
@@ -110,7 +111,21 @@ func (v *Volatile) record(e job.Entry, view job.Job) {
 		}
 		j.log = append(j.log, job.LogRecord{Seq: seq, Event: ev})
 	}
+	if view.Seq == j.view.Seq {
+		return
+	}
+	var before *job.Job
+	if j.view.Seq > 0 {
+		before = &job.Job{}
+		*before = j.view
+	}
 	j.view = view
+	v.meter.Observe(before, &view)
+}
+
+// Stats returns the counts of a tenant's jobs.
+func (v *Volatile) Stats(ctx context.Context, tenant string) (job.Stats, error) {
+	return v.meter.Stats(tenant, time.Now()), ctx.Err()
 }
 
 // Recover visits the unfinished jobs, oldest first.
@@ -346,6 +361,11 @@ func (v *Volatile) Reopen() *Volatile {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	next := &Volatile{jobs: v.jobs, keys: map[string]*volatileKey{}}
+	for _, j := range v.jobs {
+		if !j.deleted {
+			next.meter.Restore(&j.view)
+		}
+	}
 	for name, k := range v.keys {
 		if k != nil {
 			next.keys[name] = k
