@@ -24,3 +24,6 @@ package api
 
 //go:generate go -C gen tool oapi-codegen -config config.yaml -templates templates ../../../openapi.yaml
 //go:generate go -C gen tool gofumpt -w ../api.gen.go
+
+//go:generate go -C gen tool oapi-codegen -config client.yaml -templates templates ../../../openapi.yaml
+//go:generate go -C gen tool gofumpt -w ../../../client/types.gen.go

@@ -1,0 +1,208 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"iter"
+	"maps"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Duration is a duration as the API has it: "1.5s", "250ms", "1h30m"; of a time.Duration d it is Duration(d.String()).
+type Duration string
+
+// Scalar is a number, a boolean, or the string "NaN", "Infinity" or "-Infinity".
+type Scalar any
+
+// Range is the numbers from Start up to Stop, without it, as Python's range. A Step of 0 is 1.
+type Range struct {
+	Start int64 `json:"start,omitempty"`
+	Stop  int64 `json:"stop"`
+	Step  int64 `json:"step,omitempty"`
+}
+
+// maxWait is the longest wait of one request that the server grants.
+const maxWait = 30 * time.Second
+
+// SubmitOption changes a submission.
+type SubmitOption func(*request)
+
+// WithIdempotencyKey replaces the random key of a submission. Submitting again with the same key and the same job
+// returns the job of the first submission, for as long as the server keeps keys (24 hours by default).
+func WithIdempotencyKey(key string) SubmitOption {
+	return func(r *request) { r.header.Set("Idempotency-Key", key) }
+}
+
+// WithWait lets the server answer as soon as the job has ended, at the latest after d and after 30 s. SubmitBatch ignores
+// it.
+func WithWait(d time.Duration) SubmitOption {
+	return func(r *request) { r.setWait(d) }
+}
+
+func (r *request) setWait(d time.Duration) {
+	r.wait = min(d, maxWait)
+	r.header.Set("Prefer", "wait="+strconv.FormatInt(int64((r.wait+time.Second-1)/time.Second), 10))
+}
+
+// Submit creates a job. The submission is a SquaresSubmission or a submission of another kind, or anything else whose
+// JSON is one: a map, a json.RawMessage. The returned job is durable; it has ended only if WithWait was long enough.
+func (c *Client) Submit(ctx context.Context, submission any, opts ...SubmitOption) (*Job, error) {
+	var j Job
+	err := c.submit(ctx, "jobs", submission, &j, opts)
+	return &j, err
+}
+
+// SubmitBatch creates jobs, all or none, and returns them in the same order. At most 10 000.
+func (c *Client) SubmitBatch(ctx context.Context, submissions []any, opts ...SubmitOption) ([]Job, error) {
+	var batch Batch
+	err := c.submit(ctx, "jobs:batch", map[string]any{"jobs": submissions}, &batch, opts)
+	return batch.Jobs, err
+}
+
+func (c *Client) submit(ctx context.Context, path string, body, v any, opts []SubmitOption) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	r := &request{method: http.MethodPost, path: []string{"v1", path}, header: make(http.Header)}
+	r.setBody(data)
+	r.header.Set("Idempotency-Key", rand.Text())
+	for _, o := range opts {
+		o(r)
+	}
+	_, err = c.call(ctx, r, v)
+	return err
+}
+
+func jobRequest(method, id string, more ...string) *request {
+	return &request{
+		method: method, path: append([]string{"v1", "jobs", id}, more...), query: make(url.Values), header: make(http.Header),
+	}
+}
+
+// Get returns a job. A failed job is no error; see Job.Err.
+func (c *Client) Get(ctx context.Context, id string) (*Job, error) {
+	var j Job
+	_, err := c.call(ctx, jobRequest(http.MethodGet, id), &j)
+	return &j, err
+}
+
+// Wait returns a job once it has ended. A failed job is no error; see Job.Err.
+func (c *Client) Wait(ctx context.Context, id string) (*Job, error) {
+	r := jobRequest(http.MethodGet, id)
+	r.setWait(maxWait)
+	for {
+		began := time.Now()
+		var j Job
+		after, err := c.call(ctx, r, &j)
+		if err != nil || j.State.Terminal() {
+			return &j, err
+		}
+		if time.Since(began) >= maxWait-time.Second {
+			continue
+		}
+		// The server holds no more requests, or it is stopping.
+		if err := sleep(ctx, max(time.Second, after)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Cancel requests the cancellation of a job, and returns it: cancelling until its work has stopped, or ended.
+func (c *Client) Cancel(ctx context.Context, id string) (*Job, error) {
+	var j Job
+	_, err := c.call(ctx, jobRequest(http.MethodPost, id, "cancel"), &j)
+	return &j, err
+}
+
+// Delete deletes a job that has ended, with its results. It fails with 409 for another.
+func (c *Client) Delete(ctx context.Context, id string) error {
+	return c.remove(ctx, jobRequest(http.MethodDelete, id))
+}
+
+// remove sends a DELETE. A resource that is gone after an attempt without a response was deleted by that attempt.
+func (c *Client) remove(ctx context.Context, r *request) error {
+	return c.retry(ctx, func(ctx context.Context, a *attempts) error {
+		err := c.do(ctx, r, func(*http.Response) error { return nil })
+		e, ok := errors.AsType[*Error](err)
+		if ok && a.disconnected && (e.Status == http.StatusNotFound || e.Status == http.StatusGone) {
+			return nil
+		}
+		return err
+	})
+}
+
+// ListOptions select jobs. The zero value selects all.
+type ListOptions struct {
+	// States are the states of which a job must have one; none is any.
+	States []State
+	Kind   string
+	// Labels are the labels that a job must have.
+	Labels Labels
+	// PageSize is the number of jobs that are requested at a time, at most 200; 0 is 50.
+	PageSize int
+}
+
+// List returns the jobs, newest first. It requests them page by page, and ends with the first error.
+func (c *Client) List(ctx context.Context, o ListOptions) iter.Seq2[*Job, error] {
+	query := make(url.Values)
+	for _, s := range o.States {
+		query.Add("state", string(s))
+	}
+	if o.Kind != "" {
+		query.Set("kind", o.Kind)
+	}
+	for key, value := range o.Labels {
+		query.Add("label", key+":"+value)
+	}
+	if o.PageSize > 0 {
+		query.Set("page_size", strconv.Itoa(o.PageSize))
+	}
+	return pages(ctx, c, "jobs", query, "page_token", func(l *JobList) ([]Job, *string) { return l.Jobs, l.NextPageToken })
+}
+
+// Nodes returns the servers that share the work, oldest first.
+func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
+	var list NodeList
+	_, err := c.call(ctx, &request{method: http.MethodGet, path: []string{"v1", "nodes"}}, &list)
+	return list.Nodes, err
+}
+
+// Kinds returns the kinds of jobs, with their limits and JSON Schemas.
+func (c *Client) Kinds(ctx context.Context) ([]Kind, error) {
+	var list KindList
+	_, err := c.call(ctx, &request{method: http.MethodGet, path: []string{"v1", "kinds"}}, &list)
+	return list.Kinds, err
+}
+
+// pages returns the elements of a collection that is requested page by page, with the cursor of the next page as a
+// parameter.
+func pages[L, T any](ctx context.Context, c *Client, path string, query url.Values, cursor string,
+	split func(*L) (elements []T, next *string),
+) iter.Seq2[*T, error] {
+	return func(yield func(*T, error) bool) {
+		query := maps.Clone(query)
+		for {
+			var page L
+			if _, err := c.call(ctx, &request{method: http.MethodGet, path: []string{"v1", path}, query: query}, &page); err != nil {
+				yield(nil, err)
+				return
+			}
+			elements, next := split(&page)
+			for i := range elements {
+				if !yield(&elements[i], nil) {
+					return
+				}
+			}
+			if next == nil {
+				return
+			}
+			query.Set(cursor, *next)
+		}
+	}
+}
