@@ -11,8 +11,8 @@ import (
 // Cluster is what several executors share their jobs through: it has the queue and decides which jobs are admitted, which
 // node runs a task, and how a job ends.
 type Cluster interface {
-	// Leases returns the channel of the leases given to this node. Every lease that is received is ended once, with
-	// Lease.End. The channel may be closed when no more will come.
+	// Leases returns the channel of this node's new leases. Every received lease is ended once, with Lease.End. The channel
+	// may be closed after the last one.
 	Leases() <-chan *job.Lease
 	// RequestLeases changes how many leases this node requests; a negative n withdraws requests. Each lease received is one
 	// request less. It must not block, or call the executor.
@@ -24,15 +24,15 @@ type Cluster interface {
 	// cluster; false for any other job.
 	Position(id job.ID) (place int, wait time.Duration, ok bool)
 	// Unfinished visits every job of the cluster that has not ended, with its size, under one lock: visit must call nothing.
-	// It reports whether this node is the leader, whose metrics have the figures of the whole cluster.
+	// It reports whether this node is the leader, whose metrics are those of the whole cluster.
 	Unfinished(visit func(j *job.Job, s job.Size)) (leader bool)
 }
 
-// A clusterDispatcher is for an executor that shares the jobs with other nodes. The cluster gives leases of single tasks,
+// A clusterDispatcher is for an executor that shares the jobs with other nodes. The cluster grants leases of single tasks,
 // which join the queue that the workers take tasks from, together with the tasks whose timers have fired.
 //
 // Guarantees. Every lease is ended once, after the last of its appends was answered. A rejected append is not repeated:
-// another node has the task, or the job is ending. An error that is not the job's own gives up the lease, never the job.
+// another node has the task, or the job is ending. An error that the job did not cause releases the lease, and never fails the job.
 //
 // Goroutines. One receives leases, until drained is called. One waits for the last lease to end, after drained.
 type clusterDispatcher struct {
@@ -53,7 +53,7 @@ func newClusterDispatcher(e *Executor, c Cluster) *clusterDispatcher {
 	return d
 }
 
-// receive queues the leases that the cluster gives, and gives them up when claiming has ended.
+// receive queues new leases, and releases them when claiming has ended.
 func (d *clusterDispatcher) receive() {
 	for {
 		select {
@@ -74,7 +74,7 @@ func (d *clusterDispatcher) receive() {
 	}
 }
 
-// request implements taskSource. Leases that are on their way or queued are for the workers that are free.
+// request implements taskSource. Requested and queued leases count for the free workers.
 func (d *clusterDispatcher) request() {
 	if n := d.e.free - d.requested - d.e.queue.leases(); n > 0 {
 		d.requested += n
@@ -162,7 +162,7 @@ func (d *clusterDispatcher) place(id job.ID) (int, time.Duration, bool) {
 func (e *Executor) RecordEnd(j *job.Job) {
 	p := plannedJob{e: e, job: *j, series: e.metrics.of(j), startedAt: j.StartedAt}
 	if sc, ok := e.sampled(j); ok {
-		p.traced.exemplar = example(sc)
+		p.traced.exemplar = exemplarLabels(sc)
 	}
 	p.recordEnd(&job.Finished{At: j.FinishedAt, State: j.State, Failure: j.Failure})
 }

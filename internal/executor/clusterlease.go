@@ -9,13 +9,13 @@ import (
 	"gather/internal/job"
 )
 
-// A clusterLease is the lease of one task that a cluster gave to this node. Its task is queued, with a worker, or waits on a
-// timer; when the task is done or given up, the lease waits for the answers to its appends.
+// A clusterLease is the lease of one task that a cluster granted to this node. Its task is queued, runs on a worker, or waits on a
+// timer; when the task is done or dropped, the lease waits for its pending appends.
 type clusterLease struct {
 	d      *clusterDispatcher
 	exec   *jobExecution
 	handle *job.Lease
-	// ctx is the context of the steps. It ends with the lease's own and with the grace of Stop; a job.Failure is the cause
+	// ctx is the context of the steps. It ends with the context of the lease and with the grace period of Stop; a job.Failure is the cause
 	// when the job's timeout ends the step.
 	ctx     context.Context //nolint:containedctx // of the lease, as a request has one
 	cancel  context.CancelCauseFunc
@@ -28,19 +28,19 @@ type clusterLease struct {
 	results   int64     // bytes of results of the task
 
 	// Guarded by jobExecution.mu.
-	uses         int // by the task, by the watch of the context, by appends and timeouts under way; 0 ends the lease
+	uses         int // by the task, the watch of the context, pending appends and timeouts; 0 ends the lease
 	state        leaseState
 	startPending bool   // the Started event is appended with the job's end
 	timer        *timer // while the task waits
 }
 
-// leaseState is what becomes of a lease.
+// leaseState is the state of a lease.
 type leaseState byte
 
 const (
 	leaseActive leaseState = iota
-	leasePaused            // the task cannot start now: it is given up after retryPause
-	leaseOver              // the task takes no more steps
+	leasePaused            // the task cannot start now: the lease is released after retryPause
+	leaseOver              // the task runs no more steps
 )
 
 // retryPause is how long a lease is kept whose task cannot start now, before another node may try.
@@ -85,7 +85,7 @@ func (h *clusterLease) free(uses int) {
 	h.d.open.Done()
 }
 
-// drop gives up a lease whose job is ending, or whose task another node has.
+// drop releases a lease whose job is ending, or whose task another node runs.
 func (h *clusterLease) drop(cause error) {
 	h.exec.mu.Lock()
 	h.state = leaseOver
@@ -220,7 +220,7 @@ func (h *clusterLease) lost(err error) {
 	h.drop(job.ErrTransition)
 }
 
-// errLog: the log cannot be read, which is not the job's fault.
+// errLog means that the log cannot be read; it does not fail the job.
 var errLog = errors.New("read the log of the job")
 
 // addLog adds the partials of all tasks to the reducer of a job whose tasks are done.

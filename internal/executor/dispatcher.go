@@ -7,8 +7,8 @@ import (
 	"gather/internal/job"
 )
 
-// The dispatchers connect an executor to where its jobs are: localDispatcher to the journal of one server, clusterDispatcher
-// to the log that the nodes of a cluster share. Everything else is the same for both: workers, queue, timers, locks.
+// The dispatchers connect an executor to its jobs: localDispatcher to the journal of one server, clusterDispatcher to the log
+// that the nodes of a cluster share. Everything else is the same for both: workers, queue, timers, locks.
 
 // A submitter admits jobs and answers clients. Its methods are as the executor's.
 type submitter interface {
@@ -26,7 +26,7 @@ type submitter interface {
 type taskSource interface {
 	// request requests tasks for the workers that are free. Caller holds Executor.mu.
 	request()
-	// stopClaiming ends the taking of tasks, and gives up those without a worker. It may be called again.
+	// stopClaiming stops claiming tasks, and releases tasks without a worker. It may be called again.
 	stopClaiming()
 	// drained returns a channel that is closed when no task is left to wait for. It is called when the workers and timers
 	// have ended, and may be called again.

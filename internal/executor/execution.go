@@ -36,7 +36,7 @@ type jobExecution struct {
 	// startPending is true until the Started event is appended. A job with one short task appends Started and Finished
 	// together.
 	startPending bool
-	busy         int // steps under way
+	busy         int // running steps
 	done         int // finished tasks
 	// ending is the end of the job, appended when busy is 0; nil while the job runs normally.
 	ending  *job.Finished

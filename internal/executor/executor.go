@@ -2,7 +2,7 @@
 //
 // Guarantees.
 //   - Admission is bounded (jobs, bytes, waiting items, a quota for each tenant) and never blocks: a submission over a
-//     bound is rejected with a *job.Rejection that says when to come back.
+//     bound is rejected with a *job.Rejection, which has a Retry-After.
 //   - A submission is answered only when the journal has it on disk. Its tasks may run before that; their progress is
 //     visible when the journal has it.
 //   - Workers take one task at a time: between priorities by weight, within a priority alternately from new and from
@@ -13,16 +13,16 @@
 //
 // Workers run every task under a lease. On one server the lease is local: the executor has all jobs, in a queue over the
 // journal. With a Cluster in its Config an executor is one of several that share the jobs: the cluster checks the bounds,
-// has the queue, ends the jobs, and gives this executor leases of single tasks; see Cluster. One node at a time has the
-// lease of a task, a job ends when no node has one, and Stop gives up the leases of waiting tasks immediately.
+// has the queue, ends the jobs, and grants leases of single tasks; see Cluster. One node at a time has the
+// lease of a task, a job ends when no node has one, and Stop releases the leases of waiting tasks immediately.
 //
 // Goroutines. New starts the workers, one goroutine for timers (waits, delayed starts, timeouts) and, on a node of a
 // cluster, one that receives leases; Stop ends and waits for them. Two contexts govern them: claiming ends at the call of
-// Stop, working at the end of its grace.
+// Stop, working at the end of its grace period.
 //
 // Failure. While the journal cannot write, submissions are rejected with job.ErrStorage, and workers begin no step while it
 // has no room for results; they continue when the journal does. A worker never waits for room with a job locked, so that
-// the job can be cancelled meanwhile.
+// the job can be cancelled.
 package executor
 
 import (
@@ -45,10 +45,10 @@ import (
 
 // Journal is the durable record that the executor writes.
 type Journal interface {
-	// Append queues a batch; the batch's Done is called when it is durable. It may block, until ctx is done, while too much
-	// waits to be written. A batch with a submission may be refused with a *job.Rejection of job.ErrStorage.
+	// Append queues a batch; the batch's Done is called when it is durable. It may block, until ctx is done, while too many bytes
+	// wait to be written. A batch with a submission may be rejected with a *job.Rejection of job.ErrStorage.
 	Append(ctx context.Context, b job.Batch) error
-	// Release gives back the idempotency key of a batch that will not be appended. Append takes a key over.
+	// Release releases the idempotency key of a batch that will not be appended. Append takes over the key of its batch.
 	Release(key job.Key)
 	// Recover visits every job that is not terminal, oldest first.
 	Recover(ctx context.Context, visit func(j job.Job, spec []byte, log job.LogSeq) error) error
@@ -96,7 +96,7 @@ type Config struct {
 
 	Journal Journal
 	// Room returns nil while the journal takes results, otherwise a channel that is closed when that may have changed: no
-	// task is begun meanwhile. Nil for a journal that always does.
+	// task starts until then. Nil for a journal that always does.
 	Room    func() <-chan struct{}
 	Planner Planner
 	// Cluster is shared with the other nodes; nil for an executor that has all jobs to itself.
@@ -164,7 +164,7 @@ type Executor struct {
 	// longSteps has the kinds of which a long step was logged.
 	longSteps sync.Map
 
-	// work ends with the grace of Stop, with cause errStopping; every task's context derives from it.
+	// work ends with the grace period of Stop, with cause errStopping; every task's context derives from it.
 	work     context.Context
 	stopWork context.CancelCauseFunc
 	// claims ends when claiming does.

@@ -24,14 +24,14 @@ type lease interface {
 	// follows. After true, prepare or record ends the step.
 	begin(now time.Time) (context.Context, bool)
 	// prepare returns, before the first step of a task, its progress so far and the current time. After an error, which it
-	// has handled, it returns false, and when the task is to be tried again; the zero time for never.
+	// has handled, it returns false, and the time of the next try; the zero time for none.
 	prepare(ctx context.Context, task int, now time.Time) (resume job.Resume, at time.Time, ok bool)
 	// record takes the outcome of a step: the task's progress, the failure of its job, or the end of both. It returns when
 	// the task continues; the zero time when it does not.
 	record(ctx context.Context, a assignment, step job.Step, err error) (wake time.Time)
 	// canWait reports whether the task may wait on a timer. Caller holds jobExecution.mu.
 	canWait() bool
-	// release ends the lease of a task that is done, or that is given up.
+	// release ends the lease of a task that is done or dropped.
 	release()
 }
 

@@ -92,8 +92,8 @@ func (h *clusterLease) setStartPending(pending bool) {
 	h.exec.mu.Unlock()
 }
 
-// handleStartError takes an error of a task, or of a reduction, that did not run: a failure of the job, or a fault that may
-// pass. It returns when the lease is given up for another try; the zero time for now.
+// handleStartError takes an error of a task, or of a reduction, that did not run: a failure of the job, or a transient
+// error. It returns when the lease is released for another try; the zero time for now.
 func (h *clusterLease) handleStartError(ctx context.Context, err error) (wake time.Time) {
 	if f, ok := errors.AsType[*job.Failure](context.Cause(ctx)); ok {
 		err = f // the timeout

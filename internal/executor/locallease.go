@@ -47,7 +47,7 @@ func (l localLease) prepare(_ context.Context, task int, now time.Time) (job.Res
 // canWait implements lease.
 func (l localLease) canWait() bool { return l.x.ending == nil && !l.x.state.Terminal() }
 
-// release implements lease. A task that is given up is resumed from the journal.
+// release implements lease. A released task is resumed from the journal.
 func (localLease) release() {}
 
 // record implements lease.
@@ -93,7 +93,7 @@ func (l localLease) record(_ context.Context, a assignment, step job.Step, err e
 	return step.ResumeAt
 }
 
-// reduce makes the result of a job whose tasks are all done, unless the job is ended meanwhile. Caller holds x.mu, which is
+// reduce makes the result of a job whose tasks are all done, unless the job ends before. Caller holds x.mu, which is
 // unlocked during the reduction; busy keeps the job from being finished.
 func (x *jobExecution) reduce() {
 	x.mu.Unlock()
@@ -163,7 +163,7 @@ func (x *jobExecution) end(cause error, how job.Finished) {
 	x.e.dropFromQueue(x)
 }
 
-// finishIfIdle appends the events before, and the job's last event if its end is decided and no step is under way. Caller
+// finishIfIdle appends the events before, and the job's last event if its end is decided and no step is running. Caller
 // holds x.mu.
 func (x *jobExecution) finishIfIdle(before ...job.Event) {
 	if x.ending == nil || x.busy > 0 || x.state.Terminal() {
@@ -171,7 +171,7 @@ func (x *jobExecution) finishIfIdle(before ...job.Event) {
 			x.append(0, before...)
 		}
 		if x.state.Terminal() && x.busy == 0 {
-			x.freePlan() // of a refused job, whose last step has just ended
+			x.freePlan() // of a rejected job, whose last step has just ended
 		}
 		return
 	}
@@ -213,7 +213,7 @@ func (x *jobExecution) appendBatch(b job.Batch, events ...job.Event) {
 	if b.Done != nil {
 		b.Done(err)
 	}
-	// At a stop the work is resumed from the journal; a refused submission no longer has a job.
+	// At a stop the work is resumed from the journal; a rejected submission no longer has a job.
 	if context.Cause(x.e.work) == nil && !errors.Is(context.Cause(x.ctx), job.ErrStorage) {
 		x.log().Error("append events", "error", err)
 	}

@@ -14,7 +14,7 @@ import (
 // A plannedJob is a job with its plan, its metrics and its trace.
 type plannedJob struct {
 	e         *Executor
-	job       job.Job // as submitted, or as the cluster gave it; not changed
+	job       job.Job // as submitted, or as received from the cluster; not changed
 	plan      job.Plan
 	size      job.Size
 	spec      []byte    // until it is journaled
@@ -41,7 +41,7 @@ func (p *plannedJob) log() *slog.Logger {
 }
 
 // recordEnd counts and logs the end of the job. It is called when the end is durable. Failed jobs are logged at info: they are
-// a client's concern first.
+// usually caused by the client.
 func (p *plannedJob) recordEnd(how *job.Finished) {
 	p.series.ended(p, how)
 	level, what := slog.LevelDebug, "job ended"
@@ -72,7 +72,7 @@ func (p *plannedJob) guard(f func() error) (err error) {
 	return f()
 }
 
-// closePlan closes what the plan has open, such as an array, when no step follows. Caller holds the lock.
+// closePlan closes the resources of the plan, such as an array, when no step follows. Caller holds the lock.
 func (p *plannedJob) closePlan() {
 	c, ok := p.plan.(io.Closer)
 	if !ok || p.closed {

@@ -8,7 +8,7 @@ import (
 
 // Outlook returns the position of a queued job among the jobs of its priority, from 1, and the time after which to request
 // the job again, from 1 s to 30 s: by the job's own pace when it runs, by the measured drain rate when it is queued. The
-// position of any other job is 0, as is that of a job with a later start.
+// position of any other job is 0, also of a job with a later start.
 func (e *Executor) Outlook(j *job.Job) (position int, retryAfter time.Duration) {
 	const most = 30 * time.Second
 	now := e.wall()

@@ -69,7 +69,7 @@ func (q *queue) pushTimerReady(a assignment) {
 	q.priorities[a.exec.job.Priority].timerReady.push(a)
 }
 
-// pushLease queues a task that the cluster has given to this node.
+// pushLease queues a task that is leased to this node.
 func (q *queue) pushLease(a assignment) { q.priorities[a.exec.job.Priority].leases.push(a) }
 
 // abandon records that a queued job will not run; it is skipped when it comes to the head.
@@ -118,7 +118,7 @@ func (q *queue) next() (assignment, bool) {
 // next takes one task; none when all that was queued had been abandoned.
 func (c *priorityQueue) next() (assignment, bool) {
 	c.turn++
-	// New jobs and tasks that waited are short as a rule and go first, but one turn in four belongs to running jobs.
+	// New jobs and tasks that waited are short as a rule and go first, but one task in four is of a running job.
 	switch c.turn % 4 {
 	case 0:
 		if a, ok := c.nextRunning(); ok {
@@ -182,7 +182,7 @@ func (c *priorityQueue) nextRunning() (assignment, bool) {
 	return assignment{}, false
 }
 
-// take takes the next task of a job, and puts the job at the end of the line if it has more.
+// take takes the next task of a job, and moves the job to the end of the queue if it has more.
 func (c *priorityQueue) take(x *jobExecution) assignment {
 	a := assignment{exec: x, task: x.nextTask}
 	x.nextTask = x.after(x.nextTask)
@@ -197,7 +197,7 @@ func (c *priorityQueue) take(x *jobExecution) assignment {
 }
 
 // maxUnsynced is how many bytes of a job's results may wait for the disk before the job takes no further step, so that the
-// results of small jobs do not wait behind those of a giant.
+// results of small jobs do not wait behind the results of a huge one.
 const maxUnsynced = 512 << 10
 
 // countedBytes is the size from which on a step's results are counted in unsynced.

@@ -33,7 +33,7 @@ func (e *Executor) recover(ctx context.Context) error {
 	return nil
 }
 
-// failedPlan stands in for the plan of a job whose spec this version refuses.
+// failedPlan stands in for the plan of a job whose spec this version rejects.
 type failedPlan struct{ job.Plan }
 
 func (failedPlan) Size() job.Size       { return job.Size{Tasks: 1} }

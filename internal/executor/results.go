@@ -19,8 +19,8 @@ func (e *Executor) resultQuota(tenant string) int64 {
 	return e.cfg.TenantResultBytes(tenant)
 }
 
-// resultRoom rejects jobs of a tenant whose quota of result bytes is used up, or has no room for the bytes that their plans
-// announce.
+// resultRoom rejects jobs of a tenant whose quota of result bytes is used up, or too small for the minimum size of their
+// results.
 func (e *Executor) resultRoom(tenant string, jobs int, bytes int64) error {
 	quota := e.resultQuota(tenant)
 	if quota == 0 {

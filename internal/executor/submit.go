@@ -17,7 +17,7 @@ const waitDelay = time.Millisecond
 // Submit admits jobs, all or none, and returns when they are durable. With wait, which is for callers that wait for the
 // results, submission and result of a short job may be made durable together.
 //
-// It returns a *fields.Errors with every fault (pointers lead with "/jobs/<i>" when there are several jobs) or a
+// It returns a *fields.Errors with every error (pointers lead with "/jobs/<i>" when there are several jobs) or a
 // *job.Rejection. The caller has reserved the key; Submit uses or releases it. The end of ctx no longer stops Submit once
 // the journal has the batch.
 func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error) {
@@ -31,7 +31,7 @@ func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.K
 	// The journal keeps the order, so the events that the tasks append from now on follow the submission.
 	if err = e.commit(ctx, &batch, key, wait, func() { e.submit.submitted(execs) }); err != nil {
 		rollback(execs)
-		return nil, e.refused(err, len(execs))
+		return nil, e.rejected(err, len(execs))
 	}
 	for _, x := range execs {
 		x.series.accepted()
@@ -60,7 +60,7 @@ func (e *Executor) commit(ctx context.Context, batch *job.Batch, key *job.Key, w
 	}
 }
 
-// prepare plans and admits jobs, and returns the batch that submits them. After an error nothing has to be rolled back.
+// prepare plans and admits jobs, and returns the batch that submits them. It rolls back after an error.
 func (e *Executor) prepare(ctx context.Context, subs []job.Submission) (batch job.Batch, execs []*jobExecution, views []job.Job, err error) {
 	tenant := subs[0].Tenant
 	if _, err = e.submit.admit(tenant, len(subs), nil); err != nil { // before the work of planning
@@ -99,7 +99,7 @@ func (p *plannedJob) entry() (job.Entry, job.Job, error) {
 	return job.Entry{ID: p.job.ID, Events: []job.Event{ev}}, view, err
 }
 
-// plan validates every submission, and reports the faults of all of them. Keep gets every planned job, also when an error
+// plan validates every submission, and returns the errors of all of them. Keep gets every planned job, also when an error
 // follows. It returns the minimum size of all results.
 func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(plannedJob)) (results int64, err error) {
 	now := e.wall()
@@ -281,8 +281,8 @@ func rollback(execs []*jobExecution) {
 	}
 }
 
-// refused counts jobs that the journal refused.
-func (e *Executor) refused(err error, jobs int) error {
+// rejected counts jobs that the journal rejected.
+func (e *Executor) rejected(err error, jobs int) error {
 	if errors.Is(err, job.ErrStorage) {
 		e.metrics.rejected(reasonStorage, jobs)
 	} else if r, ok := errors.AsType[*job.Rejection](err); ok && !errors.Is(err, job.ErrDraining) {

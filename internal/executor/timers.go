@@ -12,7 +12,7 @@ import (
 // are a heap of a hundred thousand entries, not as many goroutines.
 //
 // There are two clocks. Durations are measured on the monotonic clock, which does not change when the machine's clock is
-// set. An instant that a client gave is one of the wall clock, and is compared with it again whenever that may have been
+// set. Instants that clients specify are of the wall clock, and are compared with it again whenever it may have been
 // set.
 type timers struct {
 	wall func() time.Time
@@ -21,7 +21,7 @@ type timers struct {
 	// durations are by monotonic time, instants by the wall clock.
 	durations, instants timerHeap
 	closed              bool
-	// changed wakes the goroutine when the earliest timer is another one, or after close.
+	// changed wakes the goroutine when the earliest timer has changed, or after close.
 	changed notify.Signal
 	done    chan struct{}
 }
@@ -40,7 +40,7 @@ func newTimers(wall func() time.Time) *timers {
 	return ts
 }
 
-// set calls a function at the given time, or soon when that has passed. The time is one of the monotonic clock: it derives
+// set calls a function at the given time, or soon when that has passed. The time is on the monotonic clock: it derives
 // from time.Now. After close nothing is called.
 func (ts *timers) set(at time.Time, callback func(now time.Time)) *timer {
 	return ts.push(&ts.durations, at, callback)
@@ -75,7 +75,7 @@ func (ts *timers) clear(t *timer) {
 	ts.mu.Unlock()
 }
 
-// close ends the goroutine, after the call that is under way; done is closed when it has ended.
+// close ends the goroutine, after the running call; done is closed when it has ended.
 func (ts *timers) close() {
 	ts.mu.Lock()
 	ts.closed = true

@@ -13,7 +13,7 @@ import (
 	"gather/internal/job"
 )
 
-// Spans of a job hang below the request that submitted it, by the traceparent that the job carries, also after a restart:
+// Spans of a job are children of the request that submitted it, by the traceparent that the job carries, also after a restart:
 //
 //	job.wait    from when the job could start to its start
 //	job.run     from its start, or its resumption, to its end; a cluster's job has one on each node that runs tasks of it
@@ -68,7 +68,7 @@ func (p *plannedJob) startTrace(now time.Time, resumed bool) {
 	}
 	parent, span := p.e.cfg.Tracer.Start(ctx, "job.run", trace.WithTimestamp(now), about)
 	p.traced.parent, p.traced.span = parent, span //nolint:fatcontext // one execution has one span; the context does not grow
-	p.traced.exemplar = example(sc)
+	p.traced.exemplar = exemplarLabels(sc)
 }
 
 // sampled returns the parent of a job's spans; false when the job has no spans.
@@ -80,8 +80,8 @@ func (e *Executor) sampled(j *job.Job) (trace.SpanContext, bool) {
 	return sc, sc.IsSampled() && sc.IsValid()
 }
 
-// example labels a measurement with its trace.
-func example(sc trace.SpanContext) prometheus.Labels {
+// exemplarLabels returns the exemplar labels of a trace.
+func exemplarLabels(sc trace.SpanContext) prometheus.Labels {
 	return prometheus.Labels{"trace_id": sc.TraceID().String()}
 }
 
@@ -128,7 +128,7 @@ func (p *plannedJob) endTrace(how *job.Finished) {
 	span.End(trace.WithTimestamp(how.At))
 }
 
-// observe adds to a histogram, with the trace as an example if there is one.
+// observe adds to a histogram, with the trace as an exemplar if there is one.
 func observe(o prometheus.Observer, seconds float64, example prometheus.Labels) {
 	if e, ok := o.(prometheus.ExemplarObserver); ok && example != nil {
 		e.ObserveWithExemplar(seconds, example)

@@ -11,7 +11,7 @@ import (
 // maxNodeJobs is how many jobs Work lists at most.
 const maxNodeJobs = 100
 
-// Work returns the load of this node, and the jobs that it has tasks of.
+// Work returns the load of this node, and the jobs with tasks on it.
 func (e *Executor) Work() job.Work {
 	now := time.Now()
 	busy, _ := e.load(now)
@@ -36,7 +36,7 @@ func (e *Executor) load(now time.Time) (busy int, seconds float64) {
 // age returns the nanoseconds from the making of the executor to now, at least 1.
 func (e *Executor) age(now time.Time) int64 { return max(1, int64(now.Sub(e.born))) }
 
-// nodeJobs lists at most limit of the jobs that this node has tasks of.
+// nodeJobs lists at most limit of the jobs with tasks on this node.
 func (e *Executor) nodeJobs(limit int) []job.NodeJob {
 	var jobs []job.NodeJob
 	for _, x := range e.started() {
