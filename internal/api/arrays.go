@@ -173,7 +173,7 @@ func (u *upload) Read(p []byte) (int, error) {
 	case u.x.revoked(): // perhaps while this read waited
 		return n, errRevoked
 	case errors.Is(err, io.EOF):
-		u.x.endBody()
+		u.x.unread = false
 	case err != nil:
 		u.failed = err
 	default:

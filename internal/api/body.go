@@ -61,17 +61,11 @@ const (
 	lingerTimeout = 5 * time.Second
 )
 
-// awaitBody sets the read deadline of the request's body, whether or not the operation reads it.
+// awaitBody sets the read deadline of the request's body, whether or not the operation reads it. net/http removes the
+// deadline after the body's last byte.
 func (x *requestState) awaitBody() {
 	x.unread = true
 	_ = http.NewResponseController(x.w).SetReadDeadline(x.started.Add(x.srv.BodyTimeout))
-}
-
-// endBody removes the read deadline after the body's last byte; otherwise it would cancel the context of a long
-// response.
-func (x *requestState) endBody() {
-	x.unread = false
-	_ = http.NewResponseController(x.w).SetReadDeadline(time.Time{})
 }
 
 // linger bounds how long net/http reads the rest of the body before it writes the response.
@@ -91,7 +85,7 @@ func takesBody(r *http.Request) bool {
 func (s *server) discardBody(x *requestState, r *http.Request) error {
 	_, err := io.CopyN(io.Discard, r.Body, maxDiscard)
 	if errors.Is(err, io.EOF) {
-		x.endBody()
+		x.unread = false
 		return nil
 	}
 	return x.bodyError(err, "")
@@ -128,7 +122,7 @@ func (x *requestState) releaseBody() {
 func (s *server) readBody(x *requestState, r *http.Request) ([]byte, error) {
 	data, err := s.readAll(x, r)
 	if err == nil {
-		x.endBody()
+		x.unread = false
 		return data, nil
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {

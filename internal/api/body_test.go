@@ -216,9 +216,10 @@ func TestBodyDeadlineEnds(t *testing.T) {
 	conn := s.dial()
 	in := bufio.NewReader(conn)
 	const body = `{"kind":"sleep_batch","count":1,"duration":"600ms"}`
-	for range 2 {
+	chunked := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body)
+	for text, header := range map[string]string{body: fmt.Sprintf("Content-Length: %d", len(body)), chunked: "Transfer-Encoding: chunked"} {
 		for method, path := range map[string]string{"POST": "/v1/jobs", "GET": "/livez"} {
-			s.send(conn, method, path, body, "Content-Type: application/json", "Prefer: wait=30", fmt.Sprintf("Content-Length: %d", len(body)))
+			s.send(conn, method, path, text, "Content-Type: application/json", "Prefer: wait=30", header)
 			resp, err := http.ReadResponse(in, nil)
 			if err != nil {
 				t.Fatal(err)
