@@ -6,7 +6,6 @@ import (
 	"math"
 
 	"gather/internal/exactsum"
-	"gather/internal/extrema"
 	"gather/internal/npy"
 )
 
@@ -108,36 +107,6 @@ type moments struct {
 	lo, hi        extreme // of elements that are not NaN
 }
 
-// extreme is the first of the smallest or largest elements.
-type extreme struct {
-	bits uint64 // as in Number
-	key  uint64 // has the order of the elements
-	at   int64
-}
-
-// set sets the value of an element of type t.
-func (e *extreme) set(t DType, bits uint64) {
-	e.bits, e.key = bits, bits
-	switch {
-	case t.IsFloat():
-		b := math.Float64bits(floatOf(t, bits))
-		switch {
-		case b == 1<<63: // -0 equals 0
-			b = 1 << 63
-		case b>>63 != 0:
-			b = ^b
-		default:
-			b |= 1 << 63
-		}
-		e.key = b
-	case !t.isUnsigned():
-		e.key = bits ^ 1<<63
-	}
-}
-
-// scanned reports whether the extremes are set.
-func (m *moments) scanned() bool { return m.n > m.nans }
-
 func (m *moments) merge(o *moments, r *Reduction) {
 	m.squares.Merge(&o.squares)
 	if o.nans > 0 && (m.nans == 0 || r.earlier(o.firstNaN, m.firstNaN)) {
@@ -174,72 +143,24 @@ func (w *Worker) addMoments(a *exactsum.Accumulator, m *moments, r *Reduction, m
 		block := mem[:min(min(momentsBlock, r.run(at))*size, int64(len(mem)))]
 		mem = mem[len(block):]
 		n := int64(len(block)) / size
-		part := moments{n: n}
+		if !r.needs.summed && !r.needs.clean {
+			w.add(a, t, block)
+		}
+		nans := int64(0)
 		if r.needs.scan {
-			part.scan(t, block, at, step)
+			nans = m.scan(r, block, at, step, !r.needs.clean && a.IsFinite())
 		}
-		m.merge(&part, r)
+		m.n += n
 		at += n * step
-		if part.nans > 0 && r.needs.clean {
-			block = w.withoutNaNs(t, block)
-		}
-		if !r.needs.summed {
+		if r.needs.clean {
+			if nans > 0 {
+				block = w.withoutNaNs(t, block)
+			}
 			w.add(a, t, block)
 		}
 		if r.needs.squares {
 			w.addSquares(&m.squares, t, block)
 		}
-	}
-}
-
-// scan sets the extremes and counts of a block.
-func (m *moments) scan(t DType, mem []byte, at, step int64) {
-	switch t {
-	case Bool:
-		m.setScan(t, extrema.OfBools(mem), at, step, func(i int) uint64 { return uint64(min(mem[i], 1)) })
-	case Int8:
-		scanInts(m, t, view[int8](mem), at, step)
-	case Int16:
-		scanInts(m, t, view[int16](mem), at, step)
-	case Int32:
-		scanInts(m, t, view[int32](mem), at, step)
-	case Int64:
-		scanInts(m, t, view[int64](mem), at, step)
-	case Uint8:
-		scanInts(m, t, mem, at, step)
-	case Uint16:
-		scanInts(m, t, view[uint16](mem), at, step)
-	case Uint32:
-		scanInts(m, t, view[uint32](mem), at, step)
-	case Uint64:
-		scanInts(m, t, view[uint64](mem), at, step)
-	case Float16:
-		x := view[uint16](mem)
-		m.setScan(t, extrema.OfFloat16s(x), at, step, func(i int) uint64 { return uint64(x[i]) })
-	case Float32:
-		x := view[float32](mem)
-		m.setScan(t, extrema.Of(x), at, step, func(i int) uint64 { return uint64(math.Float32bits(x[i])) })
-	case Float64:
-		x := view[float64](mem)
-		m.setScan(t, extrema.Of(x), at, step, func(i int) uint64 { return math.Float64bits(x[i]) })
-	}
-}
-
-func scanInts[T int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64](m *moments, t DType, x []T, at, step int64) {
-	m.setScan(t, extrema.Of(x), at, step, func(i int) uint64 { return uint64(x[i]) })
-}
-
-// setScan sets what a summary of m.n elements has. bits returns an element as in Number.
-func (m *moments) setScan(t DType, s extrema.Summary, at, step int64, bits func(i int) uint64) {
-	m.nans = int64(s.NaNs)
-	m.nonzero = m.n - m.nans - int64(s.Zeros)
-	if s.NaNs > 0 {
-		m.firstNaN = at + int64(s.FirstNaN)*step
-	}
-	if m.scanned() {
-		m.lo.set(t, bits(s.Min))
-		m.hi.set(t, bits(s.Max))
-		m.lo.at, m.hi.at = at+int64(s.Min)*step, at+int64(s.Max)*step
 	}
 }
 

@@ -50,7 +50,8 @@ func (o Op) String() string { return opNames[o] }
 type needs struct {
 	more      bool // anything
 	squares   bool
-	scan      bool // extremes, NaNs and values that are not 0
+	scan      bool // extremes and NaNs
+	zeros     bool // values that are 0, or not
 	clean     bool // sums without NaNs
 	positions bool // of the extremes
 	summed    bool // the sums are added elsewhere
@@ -73,7 +74,9 @@ func (n *needs) add(o Op) {
 		n.squares = true
 	case ArgMin, ArgMax:
 		n.scan, n.positions = true, true
-	case Min, Max, Count, Any, All, NanMin, NanMax:
+	case Count, Any, All:
+		n.scan, n.zeros = true, true
+	case Min, Max, NanMin, NanMax:
 		n.scan = true
 	case NanSum, NanMean:
 		n.scan, n.clean = true, true

@@ -138,9 +138,15 @@ func (r *Reduction) position(off int64) int64 {
 	return reversedIndex(r.dims, off)
 }
 
+// reordered reports whether positions have another order than memory.
+func (r *Reduction) reordered() bool { return r.axis < 0 && r.fortran && r.needs.positions }
+
+// canPrecede reports whether an element from offset a on may be before the one at b in C order.
+func (r *Reduction) canPrecede(a, b int64) bool { return a < b || r.reordered() }
+
 // earlier reports whether the element at offset a is before the one at b in C order.
 func (r *Reduction) earlier(a, b int64) bool {
-	if r.axis < 0 && r.fortran && r.needs.positions {
+	if r.reordered() {
 		return r.position(a) < r.position(b)
 	}
 	return a < b
@@ -148,7 +154,7 @@ func (r *Reduction) earlier(a, b int64) bool {
 
 // run returns the number of elements from an offset on whose order in memory is their C order.
 func (r *Reduction) run(off int64) int64 {
-	if r.axis < 0 && r.fortran && r.needs.positions && len(r.dims) > 0 {
+	if r.reordered() && len(r.dims) > 0 {
 		last := r.dims[len(r.dims)-1]
 		return last - off%last
 	}

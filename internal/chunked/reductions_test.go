@@ -180,7 +180,7 @@ func TestReductionsOfLargeArrays(t *testing.T) {
 	} {
 		a := parse(t, fmt.Sprintf(`{%s,"shape":[%d,%d],"chunks":[-1,-1]}`, source, rows, columns))
 		for _, axis := range []string{"null", "0", "1"} {
-			var want string
+			want := map[string]string{}
 			for _, chunks := range []string{"[-1,-1]", "[100,100]", "[7,-1]", "[-1,3]"} {
 				for _, variant := range []string{"generated", "C", "Fortran", "C in place", "Fortran in place"} {
 					v := a
@@ -196,40 +196,115 @@ func TestReductionsOfLargeArrays(t *testing.T) {
 							t.Fatal(errs)
 						}
 					}
-					ops := []string{"sum", "mean", "var", "std", "min", "max", "argmin", "argmax", "count", "any", "all", "nanvar", "norm"}
-					r, err := parseOps(v, reductionCase{Axis: json.RawMessage(axis), DDOF: 1}, ops...)
-					if err != nil {
-						t.Fatal(err)
+					lists := [][]string{{"sum", "mean", "var", "std", "min", "max", "argmin", "argmax", "count", "any", "all", "nanvar", "norm"}}
+					if strings.HasPrefix(variant, "C") { // fewer have other kernels
+						lists = append(lists, []string{"sum", "mean", "var", "min", "max"}, []string{"argmin", "argmax", "norm"})
 					}
-					p, err := chunked.NewFinePlan(v, r, 20_000, chunked.Limits{})
-					if err != nil {
-						t.Fatal(err)
-					}
-					reducer := p.NewReducer()
-					for _, task := range rng.Perm(p.Tasks()) {
-						partial, err := p.Run(t.Context(), w, task, nil, nil)
-						if err == nil {
-							err = reducer.Add(task, partial)
+					for _, ops := range lists {
+						for op, got := range reduce(t, w, v, axis, rng, ops) {
+							if want[op] == "" {
+								want[op] = got
+							} else if got != want[op] {
+								t.Errorf("%s, axis %s, chunks %s, %s, one of %q: %s differs:\n got %.300s\nwant %.300s",
+									source, axis, chunks, variant, ops, op, got, want[op])
+							}
 						}
-						if err != nil {
-							t.Fatal(err)
-						}
-					}
-					results, err := reducer.Results()
-					if err != nil {
-						t.Fatal(err)
-					}
-					var got strings.Builder
-					for i, op := range p.Ops() {
-						fmt.Fprintf(&got, "%s %s\n", op, results[i].AppendJSON(nil))
-					}
-					if want == "" {
-						want = got.String()
-					} else if got.String() != want {
-						t.Errorf("%s, axis %s, chunks %s, %s: the statistics differ:\n got %.300s\nwant %.300s", source, axis, chunks, variant, got.String(), want)
 					}
 				}
 			}
 		}
 	}
+}
+
+// reduce returns the statistics of a, with a ddof of 1, as JSON.
+func reduce(t *testing.T, w *chunked.Worker, a *chunked.Array, axis string, rng *rand.Rand, ops []string) map[string]string {
+	t.Helper()
+	r, err := parseOps(a, reductionCase{Axis: json.RawMessage(axis), DDOF: 1}, ops...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := chunked.NewFinePlan(a, r, 20_000, chunked.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reducer := p.NewReducer()
+	for _, task := range rng.Perm(p.Tasks()) {
+		partial, err := p.Run(t.Context(), w, task, nil, nil)
+		if err == nil {
+			err = reducer.Add(task, partial)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	results, err := reducer.Results()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for i, op := range p.Ops() {
+		got[op.String()] = string(results[i].AppendJSON(nil))
+	}
+	return got
+}
+
+// Extremes are the first of equal elements, also of zeros of both signs, wherever NaNs are.
+func TestExtremesOfColumns(t *testing.T) {
+	rng := rand.New(rand.NewPCG(33, 0))
+	w := chunked.NewWorker()
+	for _, dtype := range []string{"float16", "float32", "float64"} {
+		for name, choice := range map[string][]string{
+			"zeros": {"0.0", "-0.0"}, "positive": {"0.0", "-0.0", "1.0"}, "negative": {"-2.0", "-0.0", "0.0"}, "NaNs": {`"NaN"`, "1.0", "-3.0", "-0.0"},
+		} {
+			for _, cols := range []int{1, 5, 70} {
+				const rows = 1500
+				elements := make([][]string, cols) // of each column
+				var list []string
+				for range rows {
+					var row []string
+					for j := range cols {
+						v := choice[rng.IntN(len(choice))]
+						if name == "NaNs" && j%3 > 0 {
+							v = choice[1+rng.IntN(len(choice)-1)]
+						}
+						row, elements[j] = append(row, v), append(elements[j], v)
+					}
+					list = append(list, "["+strings.Join(row, ",")+"]")
+				}
+				a := parse(t, fmt.Sprintf(`{"dtype":%q,"values":[%s]}`, dtype, strings.Join(list, ",")))
+				var want [4][]string
+				for _, column := range elements {
+					lo, hi := first(column, func(a, b float64) bool { return a < b }), first(column, func(a, b float64) bool { return a > b })
+					for i, v := range []string{column[lo], column[hi], strconv.Itoa(lo), strconv.Itoa(hi)} {
+						want[i] = append(want[i], v)
+					}
+				}
+				for _, ops := range [][]string{{"min", "max"}, {"min", "max", "argmin", "argmax"}, {"min", "max", "argmin", "argmax", "var", "count"}} {
+					got := reduce(t, w, a, "0", rng, ops)
+					for i, op := range []string{"min", "max", "argmin", "argmax"} {
+						if w := "[" + strings.Join(want[i], ",") + "]"; got[op] != "" && got[op] != w {
+							t.Errorf("%s, %s, %d columns, %q: %s differs:\n got %.300s\nwant %.300s", dtype, name, cols, ops, op, got[op], w)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// first returns the index of the first NaN, or of the first element before all others.
+func first(column []string, before func(a, b float64) bool) (best int) {
+	value := func(i int) float64 {
+		v, _ := strconv.ParseFloat(strings.Trim(column[i], `"`), 64)
+		return v
+	}
+	for i := range column {
+		switch v := value(i); {
+		case math.IsNaN(v):
+			return i
+		case before(v, value(best)):
+			best = i
+		}
+	}
+	return best
 }

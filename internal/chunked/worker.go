@@ -30,6 +30,7 @@ type Worker struct {
 	total  states    // of one task
 	wide   []float32 // binary16 values as float32
 	clean  []byte    // the elements of a block that are not NaN
+	limits [2][]byte // the smallest and the largest element of each column
 	values []Number  // of an item
 }
 
@@ -229,66 +230,6 @@ func (w *Worker) addColumns(s states, r *Reduction, m matrix) {
 		w.addRows(s.sums, r.elements, m)
 	default:
 		w.addColumnMoments(s, r, m)
-	}
-}
-
-// Columns are copied together from tiles of columnRows rows and columnBytes of each, a cache line, which is read once.
-// The copies are a cache line more than their size apart, because powers of two have the same places in the caches.
-const (
-	columnRows  = 1024
-	columnBytes = 64
-)
-
-// addColumnMoments adds the columns to the sums, and then copies each together for what else is needed.
-func (w *Worker) addColumnMoments(s states, r *Reduction, m matrix) {
-	rest := *r // what is added to one column after the other
-	if !r.needs.clean {
-		w.addRows(s.sums, r.elements, m)
-		rest.needs.summed = true
-		if !r.needs.scan && !r.needs.squares {
-			for j := range s.more {
-				s.more[j].n += m.n
-			}
-			return
-		}
-	}
-	size := int64(r.elements.Size())
-	if w.parts == nil {
-		w.parts = alignedBytes(scratchBytes)
-	}
-	pitch := columnRows*size + columnBytes
-	for first := int64(0); first < m.n; first += columnRows {
-		n := min(columnRows, m.n-first)
-		for lo := int64(0); lo < m.width; lo += columnBytes / size {
-			width := min(columnBytes/size, m.width-lo)
-			transpose(w.parts, m.mem[(first*m.stride+lo)*size:], pitch, m.stride, n, width, size)
-			for j := range width {
-				a, more := s.at(lo + j)
-				w.addMoments(a, more, &rest, w.parts[j*pitch:][:n*size], m.at+first*m.step+lo+j, m.step)
-			}
-		}
-	}
-}
-
-// transpose copies n rows of width elements, which are stride elements apart, to columns, pitch bytes apart.
-func transpose(to, from []byte, pitch, stride, n, width, size int64) {
-	switch size {
-	case 1:
-		transposeElements(to, from, pitch, stride, n, width)
-	case 2:
-		transposeElements(view[uint16](to), view[uint16](from), pitch/2, stride, n, width)
-	case 4:
-		transposeElements(view[uint32](to), view[uint32](from), pitch/4, stride, n, width)
-	default:
-		transposeElements(view[uint64](to), view[uint64](from), pitch/8, stride, n, width)
-	}
-}
-
-func transposeElements[T any](to, from []T, pitch, stride, n, width int64) {
-	for i := range n {
-		for j, v := range from[i*stride:][:width] {
-			to[int64(j)*pitch+i] = v
-		}
 	}
 }
 

@@ -77,6 +77,129 @@ scanDone:
 	VZEROUPPER
 	RET
 
+// func rangeFloat64AVX2(x *float64, n int, out *[8]uint64)
+// Requires: AVX, MMX+
+TEXT ·rangeFloat64AVX2(SB), NOSPLIT, $0-24
+	MOVQ    x+0(FP), AX
+	MOVQ    n+8(FP), CX
+	MOVQ    out+16(FP), DX
+	VMOVUPD (AX), Y0
+	VMOVAPD Y0, Y4
+	VMOVAPD Y0, Y1
+	VMOVAPD Y0, Y5
+	VMOVAPD Y0, Y2
+	VMOVAPD Y0, Y6
+	VMOVAPD Y0, Y3
+	VMOVAPD Y0, Y7
+	TESTQ   CX, CX
+	JZ      rangeDone
+
+range:
+	PREFETCHT0 4096(AX)
+	PREFETCHT0 4160(AX)
+	VMOVUPD    (AX), Y8
+	VMINPD     Y0, Y8, Y0
+	VMAXPD     Y4, Y8, Y4
+	VMOVUPD    32(AX), Y8
+	VMINPD     Y1, Y8, Y1
+	VMAXPD     Y5, Y8, Y5
+	VMOVUPD    64(AX), Y8
+	VMINPD     Y2, Y8, Y2
+	VMAXPD     Y6, Y8, Y6
+	VMOVUPD    96(AX), Y8
+	VMINPD     Y3, Y8, Y3
+	VMAXPD     Y7, Y8, Y7
+	ADDQ       $0x00000080, AX
+	SUBQ       $0x00000010, CX
+	JNZ        range
+
+rangeDone:
+	VMINPD  Y0, Y1, Y0
+	VMAXPD  Y4, Y5, Y4
+	VMINPD  Y0, Y2, Y0
+	VMAXPD  Y4, Y6, Y4
+	VMINPD  Y0, Y3, Y0
+	VMAXPD  Y4, Y7, Y4
+	VMOVDQU Y0, (DX)
+	VMOVDQU Y4, 32(DX)
+	VZEROUPPER
+	RET
+
+// func columnsFloat64AVX2(x *float64, stride int, width int, rows int, lo *float64, hi *float64)
+// Requires: AVX, MMX+
+TEXT ·columnsFloat64AVX2(SB), NOSPLIT, $0-48
+	MOVQ lo+32(FP), AX
+	MOVQ hi+40(FP), CX
+	MOVQ x+0(FP), DX
+	MOVQ stride+8(FP), BX
+	MOVQ width+16(FP), SI
+	MOVQ rows+24(FP), DI
+	LEAQ (BX)(BX*2), R8
+
+rows4:
+	CMPQ DI, $0x04
+	JLT  rows4Done
+	MOVQ DX, R9
+	LEAQ (DX)(BX*4), DX
+	MOVQ DX, R11
+	XORQ R10, R10
+
+rows4Columns:
+	PREFETCHT1 (R11)
+	PREFETCHT1 (R11)(BX*1)
+	PREFETCHT1 (R11)(BX*2)
+	PREFETCHT1 (R11)(R8*1)
+	ADDQ       $0x00000020, R11
+	VMOVDQU    (AX)(R10*8), Y0
+	VMOVDQU    (CX)(R10*8), Y1
+	VMOVUPD    (R9), Y2
+	VMINPD     Y0, Y2, Y0
+	VMAXPD     Y1, Y2, Y1
+	VMOVUPD    (R9)(BX*1), Y2
+	VMINPD     Y0, Y2, Y0
+	VMAXPD     Y1, Y2, Y1
+	VMOVUPD    (R9)(BX*2), Y2
+	VMINPD     Y0, Y2, Y0
+	VMAXPD     Y1, Y2, Y1
+	VMOVUPD    (R9)(R8*1), Y2
+	VMINPD     Y0, Y2, Y0
+	VMAXPD     Y1, Y2, Y1
+	VMOVDQU    Y0, (AX)(R10*8)
+	VMOVDQU    Y1, (CX)(R10*8)
+	ADDQ       $0x00000020, R9
+	ADDQ       $0x00000004, R10
+	CMPQ       R10, SI
+	JLT        rows4Columns
+	SUBQ       $0x00000004, DI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ DI, $0x01
+	JLT  rows1Done
+	MOVQ DX, R8
+	LEAQ (DX)(BX*1), DX
+	XORQ R9, R9
+
+rows1Columns:
+	VMOVDQU (AX)(R9*8), Y0
+	VMOVDQU (CX)(R9*8), Y1
+	VMOVUPD (R8), Y2
+	VMINPD  Y0, Y2, Y0
+	VMAXPD  Y1, Y2, Y1
+	VMOVDQU Y0, (AX)(R9*8)
+	VMOVDQU Y1, (CX)(R9*8)
+	ADDQ    $0x00000020, R8
+	ADDQ    $0x00000004, R9
+	CMPQ    R9, SI
+	JLT     rows1Columns
+	SUBQ    $0x00000001, DI
+	JMP     rows1
+
+rows1Done:
+	VZEROUPPER
+	RET
+
 // func indexFloat64AVX2(x *float64, n int, v float64) (index int)
 // Requires: AVX, AVX2, SSE2
 TEXT ·indexFloat64AVX2(SB), NOSPLIT, $0-32
@@ -181,6 +304,129 @@ scanDone:
 	VMOVDQU Y2, 32(DX)
 	VMOVDQU Y4, 64(DX)
 	VMOVDQU Y6, 96(DX)
+	VZEROUPPER
+	RET
+
+// func rangeFloat32AVX2(x *float32, n int, out *[8]uint64)
+// Requires: AVX, MMX+
+TEXT ·rangeFloat32AVX2(SB), NOSPLIT, $0-24
+	MOVQ    x+0(FP), AX
+	MOVQ    n+8(FP), CX
+	MOVQ    out+16(FP), DX
+	VMOVUPS (AX), Y0
+	VMOVAPD Y0, Y4
+	VMOVAPD Y0, Y1
+	VMOVAPD Y0, Y5
+	VMOVAPD Y0, Y2
+	VMOVAPD Y0, Y6
+	VMOVAPD Y0, Y3
+	VMOVAPD Y0, Y7
+	TESTQ   CX, CX
+	JZ      rangeDone
+
+range:
+	PREFETCHT0 4096(AX)
+	PREFETCHT0 4160(AX)
+	VMOVUPS    (AX), Y8
+	VMINPS     Y0, Y8, Y0
+	VMAXPS     Y4, Y8, Y4
+	VMOVUPS    32(AX), Y8
+	VMINPS     Y1, Y8, Y1
+	VMAXPS     Y5, Y8, Y5
+	VMOVUPS    64(AX), Y8
+	VMINPS     Y2, Y8, Y2
+	VMAXPS     Y6, Y8, Y6
+	VMOVUPS    96(AX), Y8
+	VMINPS     Y3, Y8, Y3
+	VMAXPS     Y7, Y8, Y7
+	ADDQ       $0x00000080, AX
+	SUBQ       $0x00000020, CX
+	JNZ        range
+
+rangeDone:
+	VMINPS  Y0, Y1, Y0
+	VMAXPS  Y4, Y5, Y4
+	VMINPS  Y0, Y2, Y0
+	VMAXPS  Y4, Y6, Y4
+	VMINPS  Y0, Y3, Y0
+	VMAXPS  Y4, Y7, Y4
+	VMOVDQU Y0, (DX)
+	VMOVDQU Y4, 32(DX)
+	VZEROUPPER
+	RET
+
+// func columnsFloat32AVX2(x *float32, stride int, width int, rows int, lo *float32, hi *float32)
+// Requires: AVX, MMX+
+TEXT ·columnsFloat32AVX2(SB), NOSPLIT, $0-48
+	MOVQ lo+32(FP), AX
+	MOVQ hi+40(FP), CX
+	MOVQ x+0(FP), DX
+	MOVQ stride+8(FP), BX
+	MOVQ width+16(FP), SI
+	MOVQ rows+24(FP), DI
+	LEAQ (BX)(BX*2), R8
+
+rows4:
+	CMPQ DI, $0x04
+	JLT  rows4Done
+	MOVQ DX, R9
+	LEAQ (DX)(BX*4), DX
+	MOVQ DX, R11
+	XORQ R10, R10
+
+rows4Columns:
+	PREFETCHT1 (R11)
+	PREFETCHT1 (R11)(BX*1)
+	PREFETCHT1 (R11)(BX*2)
+	PREFETCHT1 (R11)(R8*1)
+	ADDQ       $0x00000020, R11
+	VMOVDQU    (AX)(R10*4), Y0
+	VMOVDQU    (CX)(R10*4), Y1
+	VMOVUPS    (R9), Y2
+	VMINPS     Y0, Y2, Y0
+	VMAXPS     Y1, Y2, Y1
+	VMOVUPS    (R9)(BX*1), Y2
+	VMINPS     Y0, Y2, Y0
+	VMAXPS     Y1, Y2, Y1
+	VMOVUPS    (R9)(BX*2), Y2
+	VMINPS     Y0, Y2, Y0
+	VMAXPS     Y1, Y2, Y1
+	VMOVUPS    (R9)(R8*1), Y2
+	VMINPS     Y0, Y2, Y0
+	VMAXPS     Y1, Y2, Y1
+	VMOVDQU    Y0, (AX)(R10*4)
+	VMOVDQU    Y1, (CX)(R10*4)
+	ADDQ       $0x00000020, R9
+	ADDQ       $0x00000008, R10
+	CMPQ       R10, SI
+	JLT        rows4Columns
+	SUBQ       $0x00000004, DI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ DI, $0x01
+	JLT  rows1Done
+	MOVQ DX, R8
+	LEAQ (DX)(BX*1), DX
+	XORQ R9, R9
+
+rows1Columns:
+	VMOVDQU (AX)(R9*4), Y0
+	VMOVDQU (CX)(R9*4), Y1
+	VMOVUPS (R8), Y2
+	VMINPS  Y0, Y2, Y0
+	VMAXPS  Y1, Y2, Y1
+	VMOVDQU Y0, (AX)(R9*4)
+	VMOVDQU Y1, (CX)(R9*4)
+	ADDQ    $0x00000020, R8
+	ADDQ    $0x00000008, R9
+	CMPQ    R9, SI
+	JLT     rows1Columns
+	SUBQ    $0x00000001, DI
+	JMP     rows1
+
+rows1Done:
 	VZEROUPPER
 	RET
 
@@ -290,6 +536,128 @@ scanDone:
 	VZEROUPPER
 	RET
 
+// func rangeFloat16AVX2(x *uint16, n int, out *[8]uint64)
+// Requires: AVX, F16C, MMX+
+TEXT ·rangeFloat16AVX2(SB), NOSPLIT, $0-24
+	MOVQ      x+0(FP), AX
+	MOVQ      n+8(FP), CX
+	MOVQ      out+16(FP), DX
+	VCVTPH2PS (AX), Y0
+	VMOVAPD   Y0, Y4
+	VMOVAPD   Y0, Y1
+	VMOVAPD   Y0, Y5
+	VMOVAPD   Y0, Y2
+	VMOVAPD   Y0, Y6
+	VMOVAPD   Y0, Y3
+	VMOVAPD   Y0, Y7
+	TESTQ     CX, CX
+	JZ        rangeDone
+
+range:
+	PREFETCHT0 4096(AX)
+	VCVTPH2PS  (AX), Y8
+	VMINPS     Y0, Y8, Y0
+	VMAXPS     Y4, Y8, Y4
+	VCVTPH2PS  16(AX), Y8
+	VMINPS     Y1, Y8, Y1
+	VMAXPS     Y5, Y8, Y5
+	VCVTPH2PS  32(AX), Y8
+	VMINPS     Y2, Y8, Y2
+	VMAXPS     Y6, Y8, Y6
+	VCVTPH2PS  48(AX), Y8
+	VMINPS     Y3, Y8, Y3
+	VMAXPS     Y7, Y8, Y7
+	ADDQ       $0x00000040, AX
+	SUBQ       $0x00000020, CX
+	JNZ        range
+
+rangeDone:
+	VMINPS  Y0, Y1, Y0
+	VMAXPS  Y4, Y5, Y4
+	VMINPS  Y0, Y2, Y0
+	VMAXPS  Y4, Y6, Y4
+	VMINPS  Y0, Y3, Y0
+	VMAXPS  Y4, Y7, Y4
+	VMOVDQU Y0, (DX)
+	VMOVDQU Y4, 32(DX)
+	VZEROUPPER
+	RET
+
+// func columnsFloat16AVX2(x *uint16, stride int, width int, rows int, lo *float32, hi *float32)
+// Requires: AVX, F16C, MMX+
+TEXT ·columnsFloat16AVX2(SB), NOSPLIT, $0-48
+	MOVQ lo+32(FP), AX
+	MOVQ hi+40(FP), CX
+	MOVQ x+0(FP), DX
+	MOVQ stride+8(FP), BX
+	MOVQ width+16(FP), SI
+	MOVQ rows+24(FP), DI
+	LEAQ (BX)(BX*2), R8
+
+rows4:
+	CMPQ DI, $0x04
+	JLT  rows4Done
+	MOVQ DX, R9
+	LEAQ (DX)(BX*4), DX
+	MOVQ DX, R11
+	XORQ R10, R10
+
+rows4Columns:
+	PREFETCHT1 (R11)
+	PREFETCHT1 (R11)(BX*1)
+	PREFETCHT1 (R11)(BX*2)
+	PREFETCHT1 (R11)(R8*1)
+	ADDQ       $0x00000010, R11
+	VMOVDQU    (AX)(R10*4), Y0
+	VMOVDQU    (CX)(R10*4), Y1
+	VCVTPH2PS  (R9), Y2
+	VMINPS     Y0, Y2, Y0
+	VMAXPS     Y1, Y2, Y1
+	VCVTPH2PS  (R9)(BX*1), Y2
+	VMINPS     Y0, Y2, Y0
+	VMAXPS     Y1, Y2, Y1
+	VCVTPH2PS  (R9)(BX*2), Y2
+	VMINPS     Y0, Y2, Y0
+	VMAXPS     Y1, Y2, Y1
+	VCVTPH2PS  (R9)(R8*1), Y2
+	VMINPS     Y0, Y2, Y0
+	VMAXPS     Y1, Y2, Y1
+	VMOVDQU    Y0, (AX)(R10*4)
+	VMOVDQU    Y1, (CX)(R10*4)
+	ADDQ       $0x00000010, R9
+	ADDQ       $0x00000008, R10
+	CMPQ       R10, SI
+	JLT        rows4Columns
+	SUBQ       $0x00000004, DI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ DI, $0x01
+	JLT  rows1Done
+	MOVQ DX, R8
+	LEAQ (DX)(BX*1), DX
+	XORQ R9, R9
+
+rows1Columns:
+	VMOVDQU   (AX)(R9*4), Y0
+	VMOVDQU   (CX)(R9*4), Y1
+	VCVTPH2PS (R8), Y2
+	VMINPS    Y0, Y2, Y0
+	VMAXPS    Y1, Y2, Y1
+	VMOVDQU   Y0, (AX)(R9*4)
+	VMOVDQU   Y1, (CX)(R9*4)
+	ADDQ      $0x00000010, R8
+	ADDQ      $0x00000008, R9
+	CMPQ      R9, SI
+	JLT       rows1Columns
+	SUBQ      $0x00000001, DI
+	JMP       rows1
+
+rows1Done:
+	VZEROUPPER
+	RET
+
 // func indexFloat16AVX2(x *uint16, n int, v float32) (index int)
 // Requires: AVX, AVX2, F16C, SSE
 TEXT ·indexFloat16AVX2(SB), NOSPLIT, $0-32
@@ -388,6 +756,153 @@ scanDone:
 	VMOVDQU   Y2, 32(DX)
 	VMOVDQU   Y4, 64(DX)
 	VMOVDQU   Y6, 96(DX)
+	VZEROUPPER
+	RET
+
+// func rangeInt64AVX2(x *int64, n int, out *[8]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·rangeInt64AVX2(SB), NOSPLIT, $0-24
+	MOVQ    x+0(FP), AX
+	MOVQ    n+8(FP), CX
+	MOVQ    out+16(FP), DX
+	VMOVDQU (AX), Y0
+	VMOVAPD Y0, Y4
+	VMOVAPD Y0, Y1
+	VMOVAPD Y0, Y5
+	VMOVAPD Y0, Y2
+	VMOVAPD Y0, Y6
+	VMOVAPD Y0, Y3
+	VMOVAPD Y0, Y7
+	TESTQ   CX, CX
+	JZ      rangeDone
+
+range:
+	PREFETCHT0 4096(AX)
+	PREFETCHT0 4160(AX)
+	VMOVDQU    (AX), Y8
+	VPCMPGTQ   Y8, Y0, Y9
+	VBLENDVPD  Y9, Y8, Y0, Y0
+	VPCMPGTQ   Y4, Y8, Y9
+	VBLENDVPD  Y9, Y8, Y4, Y4
+	VMOVDQU    32(AX), Y8
+	VPCMPGTQ   Y8, Y1, Y9
+	VBLENDVPD  Y9, Y8, Y1, Y1
+	VPCMPGTQ   Y5, Y8, Y9
+	VBLENDVPD  Y9, Y8, Y5, Y5
+	VMOVDQU    64(AX), Y8
+	VPCMPGTQ   Y8, Y2, Y9
+	VBLENDVPD  Y9, Y8, Y2, Y2
+	VPCMPGTQ   Y6, Y8, Y9
+	VBLENDVPD  Y9, Y8, Y6, Y6
+	VMOVDQU    96(AX), Y8
+	VPCMPGTQ   Y8, Y3, Y9
+	VBLENDVPD  Y9, Y8, Y3, Y3
+	VPCMPGTQ   Y7, Y8, Y9
+	VBLENDVPD  Y9, Y8, Y7, Y7
+	ADDQ       $0x00000080, AX
+	SUBQ       $0x00000010, CX
+	JNZ        range
+
+rangeDone:
+	VPCMPGTQ  Y1, Y0, Y8
+	VBLENDVPD Y8, Y1, Y0, Y0
+	VPCMPGTQ  Y4, Y5, Y1
+	VBLENDVPD Y1, Y5, Y4, Y4
+	VPCMPGTQ  Y2, Y0, Y1
+	VBLENDVPD Y1, Y2, Y0, Y0
+	VPCMPGTQ  Y4, Y6, Y1
+	VBLENDVPD Y1, Y6, Y4, Y4
+	VPCMPGTQ  Y3, Y0, Y1
+	VBLENDVPD Y1, Y3, Y0, Y0
+	VPCMPGTQ  Y4, Y7, Y1
+	VBLENDVPD Y1, Y7, Y4, Y4
+	VMOVDQU   Y0, (DX)
+	VMOVDQU   Y4, 32(DX)
+	VZEROUPPER
+	RET
+
+// func columnsInt64AVX2(x *int64, stride int, width int, rows int, lo *int64, hi *int64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·columnsInt64AVX2(SB), NOSPLIT, $0-48
+	MOVQ lo+32(FP), AX
+	MOVQ hi+40(FP), CX
+	MOVQ x+0(FP), DX
+	MOVQ stride+8(FP), BX
+	MOVQ width+16(FP), SI
+	MOVQ rows+24(FP), DI
+	LEAQ (BX)(BX*2), R8
+
+rows4:
+	CMPQ DI, $0x04
+	JLT  rows4Done
+	MOVQ DX, R9
+	LEAQ (DX)(BX*4), DX
+	MOVQ DX, R11
+	XORQ R10, R10
+
+rows4Columns:
+	PREFETCHT1 (R11)
+	PREFETCHT1 (R11)(BX*1)
+	PREFETCHT1 (R11)(BX*2)
+	PREFETCHT1 (R11)(R8*1)
+	ADDQ       $0x00000020, R11
+	VMOVDQU    (AX)(R10*8), Y0
+	VMOVDQU    (CX)(R10*8), Y1
+	VMOVDQU    (R9), Y2
+	VPCMPGTQ   Y2, Y0, Y3
+	VBLENDVPD  Y3, Y2, Y0, Y0
+	VPCMPGTQ   Y1, Y2, Y3
+	VBLENDVPD  Y3, Y2, Y1, Y1
+	VMOVDQU    (R9)(BX*1), Y2
+	VPCMPGTQ   Y2, Y0, Y3
+	VBLENDVPD  Y3, Y2, Y0, Y0
+	VPCMPGTQ   Y1, Y2, Y3
+	VBLENDVPD  Y3, Y2, Y1, Y1
+	VMOVDQU    (R9)(BX*2), Y2
+	VPCMPGTQ   Y2, Y0, Y3
+	VBLENDVPD  Y3, Y2, Y0, Y0
+	VPCMPGTQ   Y1, Y2, Y3
+	VBLENDVPD  Y3, Y2, Y1, Y1
+	VMOVDQU    (R9)(R8*1), Y2
+	VPCMPGTQ   Y2, Y0, Y3
+	VBLENDVPD  Y3, Y2, Y0, Y0
+	VPCMPGTQ   Y1, Y2, Y3
+	VBLENDVPD  Y3, Y2, Y1, Y1
+	VMOVDQU    Y0, (AX)(R10*8)
+	VMOVDQU    Y1, (CX)(R10*8)
+	ADDQ       $0x00000020, R9
+	ADDQ       $0x00000004, R10
+	CMPQ       R10, SI
+	JLT        rows4Columns
+	SUBQ       $0x00000004, DI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ DI, $0x01
+	JLT  rows1Done
+	MOVQ DX, R8
+	LEAQ (DX)(BX*1), DX
+	XORQ R9, R9
+
+rows1Columns:
+	VMOVDQU   (AX)(R9*8), Y0
+	VMOVDQU   (CX)(R9*8), Y1
+	VMOVDQU   (R8), Y2
+	VPCMPGTQ  Y2, Y0, Y3
+	VBLENDVPD Y3, Y2, Y0, Y0
+	VPCMPGTQ  Y1, Y2, Y3
+	VBLENDVPD Y3, Y2, Y1, Y1
+	VMOVDQU   Y0, (AX)(R9*8)
+	VMOVDQU   Y1, (CX)(R9*8)
+	ADDQ      $0x00000020, R8
+	ADDQ      $0x00000004, R9
+	CMPQ      R9, SI
+	JLT       rows1Columns
+	SUBQ      $0x00000001, DI
+	JMP       rows1
+
+rows1Done:
 	VZEROUPPER
 	RET
 
@@ -503,6 +1018,177 @@ scanDone:
 	VZEROUPPER
 	RET
 
+// func rangeUint64AVX2(x *uint64, n int, out *[8]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·rangeUint64AVX2(SB), NOSPLIT, $0-24
+	MOVQ     x+0(FP), AX
+	MOVQ     n+8(FP), CX
+	MOVQ     out+16(FP), DX
+	VPCMPEQQ Y0, Y0, Y0
+	VPSLLQ   $0x3f, Y0, Y0
+	VMOVDQU  (AX), Y1
+	VPXOR    Y0, Y1, Y1
+	VMOVAPD  Y1, Y5
+	VMOVAPD  Y1, Y2
+	VMOVAPD  Y1, Y6
+	VMOVAPD  Y1, Y3
+	VMOVAPD  Y1, Y7
+	VMOVAPD  Y1, Y4
+	VMOVAPD  Y1, Y8
+	TESTQ    CX, CX
+	JZ       rangeDone
+
+range:
+	PREFETCHT0 4096(AX)
+	PREFETCHT0 4160(AX)
+	VMOVDQU    (AX), Y9
+	VPXOR      Y0, Y9, Y9
+	VPCMPGTQ   Y9, Y1, Y10
+	VBLENDVPD  Y10, Y9, Y1, Y1
+	VPCMPGTQ   Y5, Y9, Y10
+	VBLENDVPD  Y10, Y9, Y5, Y5
+	VMOVDQU    32(AX), Y9
+	VPXOR      Y0, Y9, Y9
+	VPCMPGTQ   Y9, Y2, Y10
+	VBLENDVPD  Y10, Y9, Y2, Y2
+	VPCMPGTQ   Y6, Y9, Y10
+	VBLENDVPD  Y10, Y9, Y6, Y6
+	VMOVDQU    64(AX), Y9
+	VPXOR      Y0, Y9, Y9
+	VPCMPGTQ   Y9, Y3, Y10
+	VBLENDVPD  Y10, Y9, Y3, Y3
+	VPCMPGTQ   Y7, Y9, Y10
+	VBLENDVPD  Y10, Y9, Y7, Y7
+	VMOVDQU    96(AX), Y9
+	VPXOR      Y0, Y9, Y9
+	VPCMPGTQ   Y9, Y4, Y10
+	VBLENDVPD  Y10, Y9, Y4, Y4
+	VPCMPGTQ   Y8, Y9, Y10
+	VBLENDVPD  Y10, Y9, Y8, Y8
+	ADDQ       $0x00000080, AX
+	SUBQ       $0x00000010, CX
+	JNZ        range
+
+rangeDone:
+	VPCMPGTQ  Y2, Y1, Y9
+	VBLENDVPD Y9, Y2, Y1, Y1
+	VPCMPGTQ  Y5, Y6, Y2
+	VBLENDVPD Y2, Y6, Y5, Y5
+	VPCMPGTQ  Y3, Y1, Y2
+	VBLENDVPD Y2, Y3, Y1, Y1
+	VPCMPGTQ  Y5, Y7, Y2
+	VBLENDVPD Y2, Y7, Y5, Y5
+	VPCMPGTQ  Y4, Y1, Y2
+	VBLENDVPD Y2, Y4, Y1, Y1
+	VPCMPGTQ  Y5, Y8, Y2
+	VBLENDVPD Y2, Y8, Y5, Y5
+	VPXOR     Y0, Y1, Y1
+	VPXOR     Y0, Y5, Y5
+	VMOVDQU   Y1, (DX)
+	VMOVDQU   Y5, 32(DX)
+	VZEROUPPER
+	RET
+
+// func columnsUint64AVX2(x *uint64, stride int, width int, rows int, lo *uint64, hi *uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·columnsUint64AVX2(SB), NOSPLIT, $0-48
+	MOVQ     lo+32(FP), AX
+	MOVQ     hi+40(FP), CX
+	VPCMPEQQ Y0, Y0, Y0
+	VPSLLQ   $0x3f, Y0, Y0
+	MOVQ     x+0(FP), DX
+	MOVQ     stride+8(FP), BX
+	MOVQ     width+16(FP), SI
+	MOVQ     rows+24(FP), DI
+	LEAQ     (BX)(BX*2), R8
+
+rows4:
+	CMPQ DI, $0x04
+	JLT  rows4Done
+	MOVQ DX, R9
+	LEAQ (DX)(BX*4), DX
+	MOVQ DX, R11
+	XORQ R10, R10
+
+rows4Columns:
+	PREFETCHT1 (R11)
+	PREFETCHT1 (R11)(BX*1)
+	PREFETCHT1 (R11)(BX*2)
+	PREFETCHT1 (R11)(R8*1)
+	ADDQ       $0x00000020, R11
+	VMOVDQU    (AX)(R10*8), Y1
+	VMOVDQU    (CX)(R10*8), Y2
+	VPXOR      Y0, Y1, Y1
+	VPXOR      Y0, Y2, Y2
+	VMOVDQU    (R9), Y3
+	VPXOR      Y0, Y3, Y3
+	VPCMPGTQ   Y3, Y1, Y4
+	VBLENDVPD  Y4, Y3, Y1, Y1
+	VPCMPGTQ   Y2, Y3, Y4
+	VBLENDVPD  Y4, Y3, Y2, Y2
+	VMOVDQU    (R9)(BX*1), Y3
+	VPXOR      Y0, Y3, Y3
+	VPCMPGTQ   Y3, Y1, Y4
+	VBLENDVPD  Y4, Y3, Y1, Y1
+	VPCMPGTQ   Y2, Y3, Y4
+	VBLENDVPD  Y4, Y3, Y2, Y2
+	VMOVDQU    (R9)(BX*2), Y3
+	VPXOR      Y0, Y3, Y3
+	VPCMPGTQ   Y3, Y1, Y4
+	VBLENDVPD  Y4, Y3, Y1, Y1
+	VPCMPGTQ   Y2, Y3, Y4
+	VBLENDVPD  Y4, Y3, Y2, Y2
+	VMOVDQU    (R9)(R8*1), Y3
+	VPXOR      Y0, Y3, Y3
+	VPCMPGTQ   Y3, Y1, Y4
+	VBLENDVPD  Y4, Y3, Y1, Y1
+	VPCMPGTQ   Y2, Y3, Y4
+	VBLENDVPD  Y4, Y3, Y2, Y2
+	VPXOR      Y0, Y1, Y1
+	VPXOR      Y0, Y2, Y2
+	VMOVDQU    Y1, (AX)(R10*8)
+	VMOVDQU    Y2, (CX)(R10*8)
+	ADDQ       $0x00000020, R9
+	ADDQ       $0x00000004, R10
+	CMPQ       R10, SI
+	JLT        rows4Columns
+	SUBQ       $0x00000004, DI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ DI, $0x01
+	JLT  rows1Done
+	MOVQ DX, R8
+	LEAQ (DX)(BX*1), DX
+	XORQ R9, R9
+
+rows1Columns:
+	VMOVDQU   (AX)(R9*8), Y1
+	VMOVDQU   (CX)(R9*8), Y2
+	VPXOR     Y0, Y1, Y1
+	VPXOR     Y0, Y2, Y2
+	VMOVDQU   (R8), Y3
+	VPXOR     Y0, Y3, Y3
+	VPCMPGTQ  Y3, Y1, Y4
+	VBLENDVPD Y4, Y3, Y1, Y1
+	VPCMPGTQ  Y2, Y3, Y4
+	VBLENDVPD Y4, Y3, Y2, Y2
+	VPXOR     Y0, Y1, Y1
+	VPXOR     Y0, Y2, Y2
+	VMOVDQU   Y1, (AX)(R9*8)
+	VMOVDQU   Y2, (CX)(R9*8)
+	ADDQ      $0x00000020, R8
+	ADDQ      $0x00000004, R9
+	CMPQ      R9, SI
+	JLT       rows1Columns
+	SUBQ      $0x00000001, DI
+	JMP       rows1
+
+rows1Done:
+	VZEROUPPER
+	RET
+
 // func scanInt32AVX2(x *int32, n int, out *[16]uint64)
 // Requires: AVX, AVX2, MMX+
 TEXT ·scanInt32AVX2(SB), NOSPLIT, $0-24
@@ -557,6 +1243,129 @@ scanDone:
 	VMOVDQU Y2, 32(DX)
 	VMOVDQU Y4, 64(DX)
 	VMOVDQU Y6, 96(DX)
+	VZEROUPPER
+	RET
+
+// func rangeInt32AVX2(x *int32, n int, out *[8]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·rangeInt32AVX2(SB), NOSPLIT, $0-24
+	MOVQ    x+0(FP), AX
+	MOVQ    n+8(FP), CX
+	MOVQ    out+16(FP), DX
+	VMOVDQU (AX), Y0
+	VMOVAPD Y0, Y4
+	VMOVAPD Y0, Y1
+	VMOVAPD Y0, Y5
+	VMOVAPD Y0, Y2
+	VMOVAPD Y0, Y6
+	VMOVAPD Y0, Y3
+	VMOVAPD Y0, Y7
+	TESTQ   CX, CX
+	JZ      rangeDone
+
+range:
+	PREFETCHT0 4096(AX)
+	PREFETCHT0 4160(AX)
+	VMOVDQU    (AX), Y8
+	VPMINSD    Y0, Y8, Y0
+	VPMAXSD    Y4, Y8, Y4
+	VMOVDQU    32(AX), Y8
+	VPMINSD    Y1, Y8, Y1
+	VPMAXSD    Y5, Y8, Y5
+	VMOVDQU    64(AX), Y8
+	VPMINSD    Y2, Y8, Y2
+	VPMAXSD    Y6, Y8, Y6
+	VMOVDQU    96(AX), Y8
+	VPMINSD    Y3, Y8, Y3
+	VPMAXSD    Y7, Y8, Y7
+	ADDQ       $0x00000080, AX
+	SUBQ       $0x00000020, CX
+	JNZ        range
+
+rangeDone:
+	VPMINSD Y0, Y1, Y0
+	VPMAXSD Y4, Y5, Y4
+	VPMINSD Y0, Y2, Y0
+	VPMAXSD Y4, Y6, Y4
+	VPMINSD Y0, Y3, Y0
+	VPMAXSD Y4, Y7, Y4
+	VMOVDQU Y0, (DX)
+	VMOVDQU Y4, 32(DX)
+	VZEROUPPER
+	RET
+
+// func columnsInt32AVX2(x *int32, stride int, width int, rows int, lo *int32, hi *int32)
+// Requires: AVX, AVX2, MMX+
+TEXT ·columnsInt32AVX2(SB), NOSPLIT, $0-48
+	MOVQ lo+32(FP), AX
+	MOVQ hi+40(FP), CX
+	MOVQ x+0(FP), DX
+	MOVQ stride+8(FP), BX
+	MOVQ width+16(FP), SI
+	MOVQ rows+24(FP), DI
+	LEAQ (BX)(BX*2), R8
+
+rows4:
+	CMPQ DI, $0x04
+	JLT  rows4Done
+	MOVQ DX, R9
+	LEAQ (DX)(BX*4), DX
+	MOVQ DX, R11
+	XORQ R10, R10
+
+rows4Columns:
+	PREFETCHT1 (R11)
+	PREFETCHT1 (R11)(BX*1)
+	PREFETCHT1 (R11)(BX*2)
+	PREFETCHT1 (R11)(R8*1)
+	ADDQ       $0x00000020, R11
+	VMOVDQU    (AX)(R10*4), Y0
+	VMOVDQU    (CX)(R10*4), Y1
+	VMOVDQU    (R9), Y2
+	VPMINSD    Y0, Y2, Y0
+	VPMAXSD    Y1, Y2, Y1
+	VMOVDQU    (R9)(BX*1), Y2
+	VPMINSD    Y0, Y2, Y0
+	VPMAXSD    Y1, Y2, Y1
+	VMOVDQU    (R9)(BX*2), Y2
+	VPMINSD    Y0, Y2, Y0
+	VPMAXSD    Y1, Y2, Y1
+	VMOVDQU    (R9)(R8*1), Y2
+	VPMINSD    Y0, Y2, Y0
+	VPMAXSD    Y1, Y2, Y1
+	VMOVDQU    Y0, (AX)(R10*4)
+	VMOVDQU    Y1, (CX)(R10*4)
+	ADDQ       $0x00000020, R9
+	ADDQ       $0x00000008, R10
+	CMPQ       R10, SI
+	JLT        rows4Columns
+	SUBQ       $0x00000004, DI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ DI, $0x01
+	JLT  rows1Done
+	MOVQ DX, R8
+	LEAQ (DX)(BX*1), DX
+	XORQ R9, R9
+
+rows1Columns:
+	VMOVDQU (AX)(R9*4), Y0
+	VMOVDQU (CX)(R9*4), Y1
+	VMOVDQU (R8), Y2
+	VPMINSD Y0, Y2, Y0
+	VPMAXSD Y1, Y2, Y1
+	VMOVDQU Y0, (AX)(R9*4)
+	VMOVDQU Y1, (CX)(R9*4)
+	ADDQ    $0x00000020, R8
+	ADDQ    $0x00000008, R9
+	CMPQ    R9, SI
+	JLT     rows1Columns
+	SUBQ    $0x00000001, DI
+	JMP     rows1
+
+rows1Done:
 	VZEROUPPER
 	RET
 
@@ -652,6 +1461,129 @@ scanDone:
 	VZEROUPPER
 	RET
 
+// func rangeUint32AVX2(x *uint32, n int, out *[8]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·rangeUint32AVX2(SB), NOSPLIT, $0-24
+	MOVQ    x+0(FP), AX
+	MOVQ    n+8(FP), CX
+	MOVQ    out+16(FP), DX
+	VMOVDQU (AX), Y0
+	VMOVAPD Y0, Y4
+	VMOVAPD Y0, Y1
+	VMOVAPD Y0, Y5
+	VMOVAPD Y0, Y2
+	VMOVAPD Y0, Y6
+	VMOVAPD Y0, Y3
+	VMOVAPD Y0, Y7
+	TESTQ   CX, CX
+	JZ      rangeDone
+
+range:
+	PREFETCHT0 4096(AX)
+	PREFETCHT0 4160(AX)
+	VMOVDQU    (AX), Y8
+	VPMINUD    Y0, Y8, Y0
+	VPMAXUD    Y4, Y8, Y4
+	VMOVDQU    32(AX), Y8
+	VPMINUD    Y1, Y8, Y1
+	VPMAXUD    Y5, Y8, Y5
+	VMOVDQU    64(AX), Y8
+	VPMINUD    Y2, Y8, Y2
+	VPMAXUD    Y6, Y8, Y6
+	VMOVDQU    96(AX), Y8
+	VPMINUD    Y3, Y8, Y3
+	VPMAXUD    Y7, Y8, Y7
+	ADDQ       $0x00000080, AX
+	SUBQ       $0x00000020, CX
+	JNZ        range
+
+rangeDone:
+	VPMINUD Y0, Y1, Y0
+	VPMAXUD Y4, Y5, Y4
+	VPMINUD Y0, Y2, Y0
+	VPMAXUD Y4, Y6, Y4
+	VPMINUD Y0, Y3, Y0
+	VPMAXUD Y4, Y7, Y4
+	VMOVDQU Y0, (DX)
+	VMOVDQU Y4, 32(DX)
+	VZEROUPPER
+	RET
+
+// func columnsUint32AVX2(x *uint32, stride int, width int, rows int, lo *uint32, hi *uint32)
+// Requires: AVX, AVX2, MMX+
+TEXT ·columnsUint32AVX2(SB), NOSPLIT, $0-48
+	MOVQ lo+32(FP), AX
+	MOVQ hi+40(FP), CX
+	MOVQ x+0(FP), DX
+	MOVQ stride+8(FP), BX
+	MOVQ width+16(FP), SI
+	MOVQ rows+24(FP), DI
+	LEAQ (BX)(BX*2), R8
+
+rows4:
+	CMPQ DI, $0x04
+	JLT  rows4Done
+	MOVQ DX, R9
+	LEAQ (DX)(BX*4), DX
+	MOVQ DX, R11
+	XORQ R10, R10
+
+rows4Columns:
+	PREFETCHT1 (R11)
+	PREFETCHT1 (R11)(BX*1)
+	PREFETCHT1 (R11)(BX*2)
+	PREFETCHT1 (R11)(R8*1)
+	ADDQ       $0x00000020, R11
+	VMOVDQU    (AX)(R10*4), Y0
+	VMOVDQU    (CX)(R10*4), Y1
+	VMOVDQU    (R9), Y2
+	VPMINUD    Y0, Y2, Y0
+	VPMAXUD    Y1, Y2, Y1
+	VMOVDQU    (R9)(BX*1), Y2
+	VPMINUD    Y0, Y2, Y0
+	VPMAXUD    Y1, Y2, Y1
+	VMOVDQU    (R9)(BX*2), Y2
+	VPMINUD    Y0, Y2, Y0
+	VPMAXUD    Y1, Y2, Y1
+	VMOVDQU    (R9)(R8*1), Y2
+	VPMINUD    Y0, Y2, Y0
+	VPMAXUD    Y1, Y2, Y1
+	VMOVDQU    Y0, (AX)(R10*4)
+	VMOVDQU    Y1, (CX)(R10*4)
+	ADDQ       $0x00000020, R9
+	ADDQ       $0x00000008, R10
+	CMPQ       R10, SI
+	JLT        rows4Columns
+	SUBQ       $0x00000004, DI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ DI, $0x01
+	JLT  rows1Done
+	MOVQ DX, R8
+	LEAQ (DX)(BX*1), DX
+	XORQ R9, R9
+
+rows1Columns:
+	VMOVDQU (AX)(R9*4), Y0
+	VMOVDQU (CX)(R9*4), Y1
+	VMOVDQU (R8), Y2
+	VPMINUD Y0, Y2, Y0
+	VPMAXUD Y1, Y2, Y1
+	VMOVDQU Y0, (AX)(R9*4)
+	VMOVDQU Y1, (CX)(R9*4)
+	ADDQ    $0x00000020, R8
+	ADDQ    $0x00000008, R9
+	CMPQ    R9, SI
+	JLT     rows1Columns
+	SUBQ    $0x00000001, DI
+	JMP     rows1
+
+rows1Done:
+	VZEROUPPER
+	RET
+
 // func scanInt16AVX2(x *int16, n int, out *[16]uint64)
 // Requires: AVX, AVX2, MMX+
 TEXT ·scanInt16AVX2(SB), NOSPLIT, $0-24
@@ -706,6 +1638,129 @@ scanDone:
 	VMOVDQU Y2, 32(DX)
 	VMOVDQU Y4, 64(DX)
 	VMOVDQU Y6, 96(DX)
+	VZEROUPPER
+	RET
+
+// func rangeInt16AVX2(x *int16, n int, out *[8]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·rangeInt16AVX2(SB), NOSPLIT, $0-24
+	MOVQ    x+0(FP), AX
+	MOVQ    n+8(FP), CX
+	MOVQ    out+16(FP), DX
+	VMOVDQU (AX), Y0
+	VMOVAPD Y0, Y4
+	VMOVAPD Y0, Y1
+	VMOVAPD Y0, Y5
+	VMOVAPD Y0, Y2
+	VMOVAPD Y0, Y6
+	VMOVAPD Y0, Y3
+	VMOVAPD Y0, Y7
+	TESTQ   CX, CX
+	JZ      rangeDone
+
+range:
+	PREFETCHT0 4096(AX)
+	PREFETCHT0 4160(AX)
+	VMOVDQU    (AX), Y8
+	VPMINSW    Y0, Y8, Y0
+	VPMAXSW    Y4, Y8, Y4
+	VMOVDQU    32(AX), Y8
+	VPMINSW    Y1, Y8, Y1
+	VPMAXSW    Y5, Y8, Y5
+	VMOVDQU    64(AX), Y8
+	VPMINSW    Y2, Y8, Y2
+	VPMAXSW    Y6, Y8, Y6
+	VMOVDQU    96(AX), Y8
+	VPMINSW    Y3, Y8, Y3
+	VPMAXSW    Y7, Y8, Y7
+	ADDQ       $0x00000080, AX
+	SUBQ       $0x00000040, CX
+	JNZ        range
+
+rangeDone:
+	VPMINSW Y0, Y1, Y0
+	VPMAXSW Y4, Y5, Y4
+	VPMINSW Y0, Y2, Y0
+	VPMAXSW Y4, Y6, Y4
+	VPMINSW Y0, Y3, Y0
+	VPMAXSW Y4, Y7, Y4
+	VMOVDQU Y0, (DX)
+	VMOVDQU Y4, 32(DX)
+	VZEROUPPER
+	RET
+
+// func columnsInt16AVX2(x *int16, stride int, width int, rows int, lo *int16, hi *int16)
+// Requires: AVX, AVX2, MMX+
+TEXT ·columnsInt16AVX2(SB), NOSPLIT, $0-48
+	MOVQ lo+32(FP), AX
+	MOVQ hi+40(FP), CX
+	MOVQ x+0(FP), DX
+	MOVQ stride+8(FP), BX
+	MOVQ width+16(FP), SI
+	MOVQ rows+24(FP), DI
+	LEAQ (BX)(BX*2), R8
+
+rows4:
+	CMPQ DI, $0x04
+	JLT  rows4Done
+	MOVQ DX, R9
+	LEAQ (DX)(BX*4), DX
+	MOVQ DX, R11
+	XORQ R10, R10
+
+rows4Columns:
+	PREFETCHT1 (R11)
+	PREFETCHT1 (R11)(BX*1)
+	PREFETCHT1 (R11)(BX*2)
+	PREFETCHT1 (R11)(R8*1)
+	ADDQ       $0x00000020, R11
+	VMOVDQU    (AX)(R10*2), Y0
+	VMOVDQU    (CX)(R10*2), Y1
+	VMOVDQU    (R9), Y2
+	VPMINSW    Y0, Y2, Y0
+	VPMAXSW    Y1, Y2, Y1
+	VMOVDQU    (R9)(BX*1), Y2
+	VPMINSW    Y0, Y2, Y0
+	VPMAXSW    Y1, Y2, Y1
+	VMOVDQU    (R9)(BX*2), Y2
+	VPMINSW    Y0, Y2, Y0
+	VPMAXSW    Y1, Y2, Y1
+	VMOVDQU    (R9)(R8*1), Y2
+	VPMINSW    Y0, Y2, Y0
+	VPMAXSW    Y1, Y2, Y1
+	VMOVDQU    Y0, (AX)(R10*2)
+	VMOVDQU    Y1, (CX)(R10*2)
+	ADDQ       $0x00000020, R9
+	ADDQ       $0x00000010, R10
+	CMPQ       R10, SI
+	JLT        rows4Columns
+	SUBQ       $0x00000004, DI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ DI, $0x01
+	JLT  rows1Done
+	MOVQ DX, R8
+	LEAQ (DX)(BX*1), DX
+	XORQ R9, R9
+
+rows1Columns:
+	VMOVDQU (AX)(R9*2), Y0
+	VMOVDQU (CX)(R9*2), Y1
+	VMOVDQU (R8), Y2
+	VPMINSW Y0, Y2, Y0
+	VPMAXSW Y1, Y2, Y1
+	VMOVDQU Y0, (AX)(R9*2)
+	VMOVDQU Y1, (CX)(R9*2)
+	ADDQ    $0x00000020, R8
+	ADDQ    $0x00000010, R9
+	CMPQ    R9, SI
+	JLT     rows1Columns
+	SUBQ    $0x00000001, DI
+	JMP     rows1
+
+rows1Done:
 	VZEROUPPER
 	RET
 
@@ -801,6 +1856,129 @@ scanDone:
 	VZEROUPPER
 	RET
 
+// func rangeUint16AVX2(x *uint16, n int, out *[8]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·rangeUint16AVX2(SB), NOSPLIT, $0-24
+	MOVQ    x+0(FP), AX
+	MOVQ    n+8(FP), CX
+	MOVQ    out+16(FP), DX
+	VMOVDQU (AX), Y0
+	VMOVAPD Y0, Y4
+	VMOVAPD Y0, Y1
+	VMOVAPD Y0, Y5
+	VMOVAPD Y0, Y2
+	VMOVAPD Y0, Y6
+	VMOVAPD Y0, Y3
+	VMOVAPD Y0, Y7
+	TESTQ   CX, CX
+	JZ      rangeDone
+
+range:
+	PREFETCHT0 4096(AX)
+	PREFETCHT0 4160(AX)
+	VMOVDQU    (AX), Y8
+	VPMINUW    Y0, Y8, Y0
+	VPMAXUW    Y4, Y8, Y4
+	VMOVDQU    32(AX), Y8
+	VPMINUW    Y1, Y8, Y1
+	VPMAXUW    Y5, Y8, Y5
+	VMOVDQU    64(AX), Y8
+	VPMINUW    Y2, Y8, Y2
+	VPMAXUW    Y6, Y8, Y6
+	VMOVDQU    96(AX), Y8
+	VPMINUW    Y3, Y8, Y3
+	VPMAXUW    Y7, Y8, Y7
+	ADDQ       $0x00000080, AX
+	SUBQ       $0x00000040, CX
+	JNZ        range
+
+rangeDone:
+	VPMINUW Y0, Y1, Y0
+	VPMAXUW Y4, Y5, Y4
+	VPMINUW Y0, Y2, Y0
+	VPMAXUW Y4, Y6, Y4
+	VPMINUW Y0, Y3, Y0
+	VPMAXUW Y4, Y7, Y4
+	VMOVDQU Y0, (DX)
+	VMOVDQU Y4, 32(DX)
+	VZEROUPPER
+	RET
+
+// func columnsUint16AVX2(x *uint16, stride int, width int, rows int, lo *uint16, hi *uint16)
+// Requires: AVX, AVX2, MMX+
+TEXT ·columnsUint16AVX2(SB), NOSPLIT, $0-48
+	MOVQ lo+32(FP), AX
+	MOVQ hi+40(FP), CX
+	MOVQ x+0(FP), DX
+	MOVQ stride+8(FP), BX
+	MOVQ width+16(FP), SI
+	MOVQ rows+24(FP), DI
+	LEAQ (BX)(BX*2), R8
+
+rows4:
+	CMPQ DI, $0x04
+	JLT  rows4Done
+	MOVQ DX, R9
+	LEAQ (DX)(BX*4), DX
+	MOVQ DX, R11
+	XORQ R10, R10
+
+rows4Columns:
+	PREFETCHT1 (R11)
+	PREFETCHT1 (R11)(BX*1)
+	PREFETCHT1 (R11)(BX*2)
+	PREFETCHT1 (R11)(R8*1)
+	ADDQ       $0x00000020, R11
+	VMOVDQU    (AX)(R10*2), Y0
+	VMOVDQU    (CX)(R10*2), Y1
+	VMOVDQU    (R9), Y2
+	VPMINUW    Y0, Y2, Y0
+	VPMAXUW    Y1, Y2, Y1
+	VMOVDQU    (R9)(BX*1), Y2
+	VPMINUW    Y0, Y2, Y0
+	VPMAXUW    Y1, Y2, Y1
+	VMOVDQU    (R9)(BX*2), Y2
+	VPMINUW    Y0, Y2, Y0
+	VPMAXUW    Y1, Y2, Y1
+	VMOVDQU    (R9)(R8*1), Y2
+	VPMINUW    Y0, Y2, Y0
+	VPMAXUW    Y1, Y2, Y1
+	VMOVDQU    Y0, (AX)(R10*2)
+	VMOVDQU    Y1, (CX)(R10*2)
+	ADDQ       $0x00000020, R9
+	ADDQ       $0x00000010, R10
+	CMPQ       R10, SI
+	JLT        rows4Columns
+	SUBQ       $0x00000004, DI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ DI, $0x01
+	JLT  rows1Done
+	MOVQ DX, R8
+	LEAQ (DX)(BX*1), DX
+	XORQ R9, R9
+
+rows1Columns:
+	VMOVDQU (AX)(R9*2), Y0
+	VMOVDQU (CX)(R9*2), Y1
+	VMOVDQU (R8), Y2
+	VPMINUW Y0, Y2, Y0
+	VPMAXUW Y1, Y2, Y1
+	VMOVDQU Y0, (AX)(R9*2)
+	VMOVDQU Y1, (CX)(R9*2)
+	ADDQ    $0x00000020, R8
+	ADDQ    $0x00000010, R9
+	CMPQ    R9, SI
+	JLT     rows1Columns
+	SUBQ    $0x00000001, DI
+	JMP     rows1
+
+rows1Done:
+	VZEROUPPER
+	RET
+
 // func scanInt8AVX2(x *int8, n int, out *[16]uint64)
 // Requires: AVX, AVX2, MMX+
 TEXT ·scanInt8AVX2(SB), NOSPLIT, $0-24
@@ -863,6 +2041,129 @@ scanDone:
 	VMOVDQU Y2, 32(DX)
 	VMOVDQU Y4, 64(DX)
 	VMOVDQU Y6, 96(DX)
+	VZEROUPPER
+	RET
+
+// func rangeInt8AVX2(x *int8, n int, out *[8]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·rangeInt8AVX2(SB), NOSPLIT, $0-24
+	MOVQ    x+0(FP), AX
+	MOVQ    n+8(FP), CX
+	MOVQ    out+16(FP), DX
+	VMOVDQU (AX), Y0
+	VMOVAPD Y0, Y4
+	VMOVAPD Y0, Y1
+	VMOVAPD Y0, Y5
+	VMOVAPD Y0, Y2
+	VMOVAPD Y0, Y6
+	VMOVAPD Y0, Y3
+	VMOVAPD Y0, Y7
+	TESTQ   CX, CX
+	JZ      rangeDone
+
+range:
+	PREFETCHT0 4096(AX)
+	PREFETCHT0 4160(AX)
+	VMOVDQU    (AX), Y8
+	VPMINSB    Y0, Y8, Y0
+	VPMAXSB    Y4, Y8, Y4
+	VMOVDQU    32(AX), Y8
+	VPMINSB    Y1, Y8, Y1
+	VPMAXSB    Y5, Y8, Y5
+	VMOVDQU    64(AX), Y8
+	VPMINSB    Y2, Y8, Y2
+	VPMAXSB    Y6, Y8, Y6
+	VMOVDQU    96(AX), Y8
+	VPMINSB    Y3, Y8, Y3
+	VPMAXSB    Y7, Y8, Y7
+	ADDQ       $0x00000080, AX
+	SUBQ       $0x00000080, CX
+	JNZ        range
+
+rangeDone:
+	VPMINSB Y0, Y1, Y0
+	VPMAXSB Y4, Y5, Y4
+	VPMINSB Y0, Y2, Y0
+	VPMAXSB Y4, Y6, Y4
+	VPMINSB Y0, Y3, Y0
+	VPMAXSB Y4, Y7, Y4
+	VMOVDQU Y0, (DX)
+	VMOVDQU Y4, 32(DX)
+	VZEROUPPER
+	RET
+
+// func columnsInt8AVX2(x *int8, stride int, width int, rows int, lo *int8, hi *int8)
+// Requires: AVX, AVX2, MMX+
+TEXT ·columnsInt8AVX2(SB), NOSPLIT, $0-48
+	MOVQ lo+32(FP), AX
+	MOVQ hi+40(FP), CX
+	MOVQ x+0(FP), DX
+	MOVQ stride+8(FP), BX
+	MOVQ width+16(FP), SI
+	MOVQ rows+24(FP), DI
+	LEAQ (BX)(BX*2), R8
+
+rows4:
+	CMPQ DI, $0x04
+	JLT  rows4Done
+	MOVQ DX, R9
+	LEAQ (DX)(BX*4), DX
+	MOVQ DX, R11
+	XORQ R10, R10
+
+rows4Columns:
+	PREFETCHT1 (R11)
+	PREFETCHT1 (R11)(BX*1)
+	PREFETCHT1 (R11)(BX*2)
+	PREFETCHT1 (R11)(R8*1)
+	ADDQ       $0x00000020, R11
+	VMOVDQU    (AX)(R10*1), Y0
+	VMOVDQU    (CX)(R10*1), Y1
+	VMOVDQU    (R9), Y2
+	VPMINSB    Y0, Y2, Y0
+	VPMAXSB    Y1, Y2, Y1
+	VMOVDQU    (R9)(BX*1), Y2
+	VPMINSB    Y0, Y2, Y0
+	VPMAXSB    Y1, Y2, Y1
+	VMOVDQU    (R9)(BX*2), Y2
+	VPMINSB    Y0, Y2, Y0
+	VPMAXSB    Y1, Y2, Y1
+	VMOVDQU    (R9)(R8*1), Y2
+	VPMINSB    Y0, Y2, Y0
+	VPMAXSB    Y1, Y2, Y1
+	VMOVDQU    Y0, (AX)(R10*1)
+	VMOVDQU    Y1, (CX)(R10*1)
+	ADDQ       $0x00000020, R9
+	ADDQ       $0x00000020, R10
+	CMPQ       R10, SI
+	JLT        rows4Columns
+	SUBQ       $0x00000004, DI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ DI, $0x01
+	JLT  rows1Done
+	MOVQ DX, R8
+	LEAQ (DX)(BX*1), DX
+	XORQ R9, R9
+
+rows1Columns:
+	VMOVDQU (AX)(R9*1), Y0
+	VMOVDQU (CX)(R9*1), Y1
+	VMOVDQU (R8), Y2
+	VPMINSB Y0, Y2, Y0
+	VPMAXSB Y1, Y2, Y1
+	VMOVDQU Y0, (AX)(R9*1)
+	VMOVDQU Y1, (CX)(R9*1)
+	ADDQ    $0x00000020, R8
+	ADDQ    $0x00000020, R9
+	CMPQ    R9, SI
+	JLT     rows1Columns
+	SUBQ    $0x00000001, DI
+	JMP     rows1
+
+rows1Done:
 	VZEROUPPER
 	RET
 
@@ -963,5 +2264,128 @@ scanDone:
 	VMOVDQU Y2, 32(DX)
 	VMOVDQU Y4, 64(DX)
 	VMOVDQU Y6, 96(DX)
+	VZEROUPPER
+	RET
+
+// func rangeUint8AVX2(x *uint8, n int, out *[8]uint64)
+// Requires: AVX, AVX2, MMX+
+TEXT ·rangeUint8AVX2(SB), NOSPLIT, $0-24
+	MOVQ    x+0(FP), AX
+	MOVQ    n+8(FP), CX
+	MOVQ    out+16(FP), DX
+	VMOVDQU (AX), Y0
+	VMOVAPD Y0, Y4
+	VMOVAPD Y0, Y1
+	VMOVAPD Y0, Y5
+	VMOVAPD Y0, Y2
+	VMOVAPD Y0, Y6
+	VMOVAPD Y0, Y3
+	VMOVAPD Y0, Y7
+	TESTQ   CX, CX
+	JZ      rangeDone
+
+range:
+	PREFETCHT0 4096(AX)
+	PREFETCHT0 4160(AX)
+	VMOVDQU    (AX), Y8
+	VPMINUB    Y0, Y8, Y0
+	VPMAXUB    Y4, Y8, Y4
+	VMOVDQU    32(AX), Y8
+	VPMINUB    Y1, Y8, Y1
+	VPMAXUB    Y5, Y8, Y5
+	VMOVDQU    64(AX), Y8
+	VPMINUB    Y2, Y8, Y2
+	VPMAXUB    Y6, Y8, Y6
+	VMOVDQU    96(AX), Y8
+	VPMINUB    Y3, Y8, Y3
+	VPMAXUB    Y7, Y8, Y7
+	ADDQ       $0x00000080, AX
+	SUBQ       $0x00000080, CX
+	JNZ        range
+
+rangeDone:
+	VPMINUB Y0, Y1, Y0
+	VPMAXUB Y4, Y5, Y4
+	VPMINUB Y0, Y2, Y0
+	VPMAXUB Y4, Y6, Y4
+	VPMINUB Y0, Y3, Y0
+	VPMAXUB Y4, Y7, Y4
+	VMOVDQU Y0, (DX)
+	VMOVDQU Y4, 32(DX)
+	VZEROUPPER
+	RET
+
+// func columnsUint8AVX2(x *uint8, stride int, width int, rows int, lo *uint8, hi *uint8)
+// Requires: AVX, AVX2, MMX+
+TEXT ·columnsUint8AVX2(SB), NOSPLIT, $0-48
+	MOVQ lo+32(FP), AX
+	MOVQ hi+40(FP), CX
+	MOVQ x+0(FP), DX
+	MOVQ stride+8(FP), BX
+	MOVQ width+16(FP), SI
+	MOVQ rows+24(FP), DI
+	LEAQ (BX)(BX*2), R8
+
+rows4:
+	CMPQ DI, $0x04
+	JLT  rows4Done
+	MOVQ DX, R9
+	LEAQ (DX)(BX*4), DX
+	MOVQ DX, R11
+	XORQ R10, R10
+
+rows4Columns:
+	PREFETCHT1 (R11)
+	PREFETCHT1 (R11)(BX*1)
+	PREFETCHT1 (R11)(BX*2)
+	PREFETCHT1 (R11)(R8*1)
+	ADDQ       $0x00000020, R11
+	VMOVDQU    (AX)(R10*1), Y0
+	VMOVDQU    (CX)(R10*1), Y1
+	VMOVDQU    (R9), Y2
+	VPMINUB    Y0, Y2, Y0
+	VPMAXUB    Y1, Y2, Y1
+	VMOVDQU    (R9)(BX*1), Y2
+	VPMINUB    Y0, Y2, Y0
+	VPMAXUB    Y1, Y2, Y1
+	VMOVDQU    (R9)(BX*2), Y2
+	VPMINUB    Y0, Y2, Y0
+	VPMAXUB    Y1, Y2, Y1
+	VMOVDQU    (R9)(R8*1), Y2
+	VPMINUB    Y0, Y2, Y0
+	VPMAXUB    Y1, Y2, Y1
+	VMOVDQU    Y0, (AX)(R10*1)
+	VMOVDQU    Y1, (CX)(R10*1)
+	ADDQ       $0x00000020, R9
+	ADDQ       $0x00000020, R10
+	CMPQ       R10, SI
+	JLT        rows4Columns
+	SUBQ       $0x00000004, DI
+	JMP        rows4
+
+rows4Done:
+rows1:
+	CMPQ DI, $0x01
+	JLT  rows1Done
+	MOVQ DX, R8
+	LEAQ (DX)(BX*1), DX
+	XORQ R9, R9
+
+rows1Columns:
+	VMOVDQU (AX)(R9*1), Y0
+	VMOVDQU (CX)(R9*1), Y1
+	VMOVDQU (R8), Y2
+	VPMINUB Y0, Y2, Y0
+	VPMAXUB Y1, Y2, Y1
+	VMOVDQU Y0, (AX)(R9*1)
+	VMOVDQU Y1, (CX)(R9*1)
+	ADDQ    $0x00000020, R8
+	ADDQ    $0x00000020, R9
+	CMPQ    R9, SI
+	JLT     rows1Columns
+	SUBQ    $0x00000001, DI
+	JMP     rows1
+
+rows1Done:
 	VZEROUPPER
 	RET

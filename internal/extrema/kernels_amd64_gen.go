@@ -9,6 +9,16 @@ package extrema
 //go:noescape
 func scanFloat64AVX2(x *float64, n int, out *[16]uint64)
 
+// rangeFloat64AVX2 sets out to two vectors of n elements, a positive multiple of 16, none of which is NaN: their smallest and largest.
+//
+//go:noescape
+func rangeFloat64AVX2(x *float64, n int, out *[8]uint64)
+
+// columnsFloat64AVX2 extends the ranges lo to hi of width columns, a positive multiple of 4, by all rows, which have no NaN. Rows are stride bytes apart.
+//
+//go:noescape
+func columnsFloat64AVX2(x *float64, stride int, width int, rows int, lo *float64, hi *float64)
+
 // indexFloat64AVX2 returns the index of the first 16 of n elements, a multiple of 16, one of which equals v, or n.
 //
 //go:noescape
@@ -18,6 +28,16 @@ func indexFloat64AVX2(x *float64, n int, v float64) (index int)
 //
 //go:noescape
 func scanFloat32AVX2(x *float32, n int, out *[16]uint64)
+
+// rangeFloat32AVX2 sets out to two vectors of n elements, a positive multiple of 32, none of which is NaN: their smallest and largest.
+//
+//go:noescape
+func rangeFloat32AVX2(x *float32, n int, out *[8]uint64)
+
+// columnsFloat32AVX2 extends the ranges lo to hi of width columns, a positive multiple of 8, by all rows, which have no NaN. Rows are stride bytes apart.
+//
+//go:noescape
+func columnsFloat32AVX2(x *float32, stride int, width int, rows int, lo *float32, hi *float32)
 
 // indexFloat32AVX2 returns the index of the first 32 of n elements, a multiple of 32, one of which equals v, or n.
 //
@@ -29,6 +49,16 @@ func indexFloat32AVX2(x *float32, n int, v float32) (index int)
 //go:noescape
 func scanFloat16AVX2(x *uint16, n int, out *[16]uint64)
 
+// rangeFloat16AVX2 sets out to two vectors of n elements, a positive multiple of 32, none of which is NaN: their smallest and largest.
+//
+//go:noescape
+func rangeFloat16AVX2(x *uint16, n int, out *[8]uint64)
+
+// columnsFloat16AVX2 extends the ranges lo to hi of width columns, a positive multiple of 8, by all rows, which have no NaN. Rows are stride bytes apart.
+//
+//go:noescape
+func columnsFloat16AVX2(x *uint16, stride int, width int, rows int, lo *float32, hi *float32)
+
 // indexFloat16AVX2 returns the index of the first 32 of n elements, a multiple of 32, one of which equals v, or n.
 //
 //go:noescape
@@ -38,6 +68,16 @@ func indexFloat16AVX2(x *uint16, n int, v float32) (index int)
 //
 //go:noescape
 func scanInt64AVX2(x *int64, n int, out *[16]uint64)
+
+// rangeInt64AVX2 sets out to two vectors of n elements, a positive multiple of 16, none of which is NaN: their smallest and largest.
+//
+//go:noescape
+func rangeInt64AVX2(x *int64, n int, out *[8]uint64)
+
+// columnsInt64AVX2 extends the ranges lo to hi of width columns, a positive multiple of 4, by all rows, which have no NaN. Rows are stride bytes apart.
+//
+//go:noescape
+func columnsInt64AVX2(x *int64, stride int, width int, rows int, lo *int64, hi *int64)
 
 // index64AVX2 returns the index of the first 16 of n elements, a multiple of 16, one of which equals v, or n.
 //
@@ -49,10 +89,30 @@ func index64AVX2(x *uint64, n int, v uint64) (index int)
 //go:noescape
 func scanUint64AVX2(x *uint64, n int, out *[16]uint64)
 
+// rangeUint64AVX2 sets out to two vectors of n elements, a positive multiple of 16, none of which is NaN: their smallest and largest.
+//
+//go:noescape
+func rangeUint64AVX2(x *uint64, n int, out *[8]uint64)
+
+// columnsUint64AVX2 extends the ranges lo to hi of width columns, a positive multiple of 4, by all rows, which have no NaN. Rows are stride bytes apart.
+//
+//go:noescape
+func columnsUint64AVX2(x *uint64, stride int, width int, rows int, lo *uint64, hi *uint64)
+
 // scanInt32AVX2 sets out to four vectors of n elements, a positive multiple of 32 and at most 2^19: their smallest and largest, without NaNs, and how many are zero and how many NaN.
 //
 //go:noescape
 func scanInt32AVX2(x *int32, n int, out *[16]uint64)
+
+// rangeInt32AVX2 sets out to two vectors of n elements, a positive multiple of 32, none of which is NaN: their smallest and largest.
+//
+//go:noescape
+func rangeInt32AVX2(x *int32, n int, out *[8]uint64)
+
+// columnsInt32AVX2 extends the ranges lo to hi of width columns, a positive multiple of 8, by all rows, which have no NaN. Rows are stride bytes apart.
+//
+//go:noescape
+func columnsInt32AVX2(x *int32, stride int, width int, rows int, lo *int32, hi *int32)
 
 // index32AVX2 returns the index of the first 32 of n elements, a multiple of 32, one of which equals v, or n.
 //
@@ -64,10 +124,30 @@ func index32AVX2(x *uint32, n int, v uint32) (index int)
 //go:noescape
 func scanUint32AVX2(x *uint32, n int, out *[16]uint64)
 
+// rangeUint32AVX2 sets out to two vectors of n elements, a positive multiple of 32, none of which is NaN: their smallest and largest.
+//
+//go:noescape
+func rangeUint32AVX2(x *uint32, n int, out *[8]uint64)
+
+// columnsUint32AVX2 extends the ranges lo to hi of width columns, a positive multiple of 8, by all rows, which have no NaN. Rows are stride bytes apart.
+//
+//go:noescape
+func columnsUint32AVX2(x *uint32, stride int, width int, rows int, lo *uint32, hi *uint32)
+
 // scanInt16AVX2 sets out to four vectors of n elements, a positive multiple of 64 and at most 2^19: their smallest and largest, without NaNs, and how many are zero and how many NaN.
 //
 //go:noescape
 func scanInt16AVX2(x *int16, n int, out *[16]uint64)
+
+// rangeInt16AVX2 sets out to two vectors of n elements, a positive multiple of 64, none of which is NaN: their smallest and largest.
+//
+//go:noescape
+func rangeInt16AVX2(x *int16, n int, out *[8]uint64)
+
+// columnsInt16AVX2 extends the ranges lo to hi of width columns, a positive multiple of 16, by all rows, which have no NaN. Rows are stride bytes apart.
+//
+//go:noescape
+func columnsInt16AVX2(x *int16, stride int, width int, rows int, lo *int16, hi *int16)
 
 // index16AVX2 returns the index of the first 64 of n elements, a multiple of 64, one of which equals v, or n.
 //
@@ -79,10 +159,30 @@ func index16AVX2(x *uint16, n int, v uint16) (index int)
 //go:noescape
 func scanUint16AVX2(x *uint16, n int, out *[16]uint64)
 
+// rangeUint16AVX2 sets out to two vectors of n elements, a positive multiple of 64, none of which is NaN: their smallest and largest.
+//
+//go:noescape
+func rangeUint16AVX2(x *uint16, n int, out *[8]uint64)
+
+// columnsUint16AVX2 extends the ranges lo to hi of width columns, a positive multiple of 16, by all rows, which have no NaN. Rows are stride bytes apart.
+//
+//go:noescape
+func columnsUint16AVX2(x *uint16, stride int, width int, rows int, lo *uint16, hi *uint16)
+
 // scanInt8AVX2 sets out to four vectors of n elements, a positive multiple of 128 and at most 2^19: their smallest and largest, without NaNs, and how many are zero and how many NaN.
 //
 //go:noescape
 func scanInt8AVX2(x *int8, n int, out *[16]uint64)
+
+// rangeInt8AVX2 sets out to two vectors of n elements, a positive multiple of 128, none of which is NaN: their smallest and largest.
+//
+//go:noescape
+func rangeInt8AVX2(x *int8, n int, out *[8]uint64)
+
+// columnsInt8AVX2 extends the ranges lo to hi of width columns, a positive multiple of 32, by all rows, which have no NaN. Rows are stride bytes apart.
+//
+//go:noescape
+func columnsInt8AVX2(x *int8, stride int, width int, rows int, lo *int8, hi *int8)
 
 // index8AVX2 returns the index of the first 128 of n elements, a multiple of 128, one of which equals v, or n.
 //
@@ -93,3 +193,13 @@ func index8AVX2(x *uint8, n int, v uint8) (index int)
 //
 //go:noescape
 func scanUint8AVX2(x *uint8, n int, out *[16]uint64)
+
+// rangeUint8AVX2 sets out to two vectors of n elements, a positive multiple of 128, none of which is NaN: their smallest and largest.
+//
+//go:noescape
+func rangeUint8AVX2(x *uint8, n int, out *[8]uint64)
+
+// columnsUint8AVX2 extends the ranges lo to hi of width columns, a positive multiple of 32, by all rows, which have no NaN. Rows are stride bytes apart.
+//
+//go:noescape
+func columnsUint8AVX2(x *uint8, stride int, width int, rows int, lo *uint8, hi *uint8)

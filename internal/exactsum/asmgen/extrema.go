@@ -88,6 +88,8 @@ func extrema() {
 	for _, t := range elements {
 		if t.isFloat {
 			t.scan()
+			t.limits()
+			t.columns()
 			t.index(t.name)
 			continue
 		}
@@ -95,6 +97,8 @@ func extrema() {
 		t.lane, t.load = t.size, moveUnaligned
 		t.equal, t.count, t.broadcast = ops.equal, ops.count, ops.broadcast
 		t.scan()
+		t.limits()
+		t.columns()
 		if !found[t.size] { // equality does not depend on the sign
 			t.goType = fmt.Sprintf("uint%d", 8*t.size)
 			t.index(fmt.Sprint(8 * t.size))
@@ -118,12 +122,7 @@ func (t element) scan() {
 	const sets = 2
 	mins, maxs, zeros, nans := avx2.regs(sets), avx2.regs(sets), avx2.regs(sets), avx2.regs(sets)
 	zero := avx2.zero()
-	var top reg.VecVirtual
-	if t.flip {
-		top = YMM()
-		VPCMPEQQ(top, top, top)
-		VPSLLQ(operand.Imm(63), top, top)
-	}
+	top := t.topBit()
 	for i := range sets {
 		VPXOR(zeros[i], zeros[i], zeros[i])
 		VPXOR(nans[i], nans[i], nans[i])
@@ -133,9 +132,7 @@ func (t element) scan() {
 			t.fill(t.negInf, maxs[i])
 		default:
 			t.load(at(p, 0), mins[i])
-			if t.flip {
-				VPXOR(top, mins[i], mins[i])
-			}
+			t.flipTop(top, mins[i])
 			move(mins[i], maxs[i])
 		}
 	}
@@ -151,9 +148,7 @@ func (t element) scan() {
 				t.unordered(x, mask)
 				t.count(mask, nans[set], nans[set])
 			}
-			if t.flip {
-				VPXOR(top, x, x)
-			}
+			t.flipTop(top, x)
 			// If x is NaN the result is the operand that is given first.
 			t.min(mins[set], x, mins[set])
 			t.max(maxs[set], x, maxs[set])
@@ -172,13 +167,102 @@ func (t element) scan() {
 			VPADDQ(counts[0], counts[1], counts[0])
 		}
 	}
-	if t.flip {
-		VPXOR(top, mins[0], mins[0])
-		VPXOR(top, maxs[0], maxs[0])
-	}
+	t.flipTop(top, mins[0])
+	t.flipTop(top, maxs[0])
 	for i, r := range []reg.VecVirtual{mins[0], maxs[0], zeros[0], nans[0]} {
 		VMOVDQU(r, at(out, 32*i))
 	}
+	VZEROUPPER()
+	RET()
+}
+
+// topBit returns a register with the top bit of every lane, or nil if none is flipped.
+func (t element) topBit() reg.VecVirtual {
+	if !t.flip {
+		return nil
+	}
+	top := YMM()
+	VPCMPEQQ(top, top, top)
+	VPSLLQ(operand.Imm(63), top, top)
+	return top
+}
+
+// flipTop flips the top bit of every lane if the order requires that.
+func (t element) flipTop(top, x reg.VecVirtual) {
+	if t.flip {
+		VPXOR(top, x, x)
+	}
+}
+
+// limits writes the kernel for the extremes of a slice.
+func (t element) limits() {
+	function(fmt.Sprintf("sets out to two vectors of n elements, a positive multiple of %d, none of which is NaN: their "+
+		"smallest and largest.", t.step()), "range"+t.name+"AVX2", "(x *"+t.goType+", n int, out *[8]uint64)")
+	p, n := Load(Param("x"), GP64()).(reg.GPVirtual), Load(Param("n"), GP64()).(reg.GPVirtual)
+	out := Load(Param("out"), GP64())
+	top := t.topBit()
+	mins, maxs := avx2.regs(extremaVectors), avx2.regs(extremaVectors)
+	t.load(at(p, 0), mins[0])
+	t.flipTop(top, mins[0])
+	move(mins[0], maxs[0])
+	for i := 1; i < extremaVectors; i++ {
+		move(mins[0], mins[i])
+		move(mins[0], maxs[i])
+	}
+	loop("range", n, t.step(), func() {
+		prefetchLines(p, t.step()*t.size)
+		for i := range extremaVectors {
+			x := YMM()
+			t.load(at(p, i*32/t.lane*t.size), x)
+			t.flipTop(top, x)
+			t.min(mins[i], x, mins[i])
+			t.max(maxs[i], x, maxs[i])
+		}
+		ADDQ(operand.U32(t.step()*t.size), p)
+	})
+	for i := 1; i < extremaVectors; i++ {
+		t.min(mins[0], mins[i], mins[0])
+		t.max(maxs[0], maxs[i], maxs[0])
+	}
+	t.flipTop(top, mins[0])
+	t.flipTop(top, maxs[0])
+	VMOVDQU(mins[0], at(out, 0))
+	VMOVDQU(maxs[0], at(out, 32))
+	VZEROUPPER()
+	RET()
+}
+
+// columns writes the kernel for the extremes of columns.
+func (t element) columns() {
+	stateType := t.goType
+	if t.isFloat {
+		stateType = fmt.Sprintf("float%d", 8*t.lane)
+	}
+	lanes := 32 / t.lane
+	function(fmt.Sprintf("extends the ranges lo to hi of width columns, a positive multiple of %d, by all rows, which have no "+
+		"NaN. Rows are stride bytes apart.", lanes), "columns"+t.name+"AVX2",
+		"(x *"+t.goType+", stride, width, rows int, lo, hi *"+stateType+")")
+	lo, hi := Load(Param("lo"), GP64()), Load(Param("hi"), GP64())
+	top := t.topBit()
+	byColumns(t.size, lanes, func(mems []operand.Mem, i reg.Register) {
+		state := func(p reg.Register) operand.Mem { return operand.Mem{Base: p, Index: i, Scale: uint8(t.lane)} }
+		least, most := YMM(), YMM()
+		VMOVDQU(state(lo), least)
+		VMOVDQU(state(hi), most)
+		t.flipTop(top, least)
+		t.flipTop(top, most)
+		for _, m := range mems {
+			x := YMM()
+			t.load(m, x)
+			t.flipTop(top, x)
+			t.min(least, x, least)
+			t.max(most, x, most)
+		}
+		t.flipTop(top, least)
+		t.flipTop(top, most)
+		VMOVDQU(least, state(lo))
+		VMOVDQU(most, state(hi))
+	})
 	VZEROUPPER()
 	RET()
 }
