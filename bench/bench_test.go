@@ -25,19 +25,19 @@ func TestAnswer(t *testing.T) {
 		body   string
 	}{{202, "hello"}, {200, "hello"}, {204, ""}, {202, "hello"}} {
 		var body bytes.Buffer
-		status, err := w.answer(&body)
+		status, err := w.readResponse(&body)
 		if err != nil || status != want.status || body.String() != want.body {
 			t.Errorf("got %d %q, %v; want %d %q", status, &body, err, want.status, want.body)
 		}
 	}
-	if _, err := w.answer(nil); !errors.Is(err, io.EOF) {
-		t.Errorf("after the last answer: %v", err)
+	if _, err := w.readResponse(nil); !errors.Is(err, io.EOF) {
+		t.Errorf("after the last response: got %v, want io.EOF", err)
 	}
 	for _, bad := range []string{
 		"SSH-2.0-x\r\n\r\n", "HTTP/1.1 abc\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n",
 	} {
-		if _, err := reader(bad).answer(nil); !errors.Is(err, errProtocol) {
+		if _, err := reader(bad).readResponse(nil); !errors.Is(err, errProtocol) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -54,11 +54,11 @@ func TestLoad(t *testing.T) {
 					return
 				}
 			}
-			answer := "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+			response := "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 			if i == 3 {
-				answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+				response = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 			}
-			if _, err := io.WriteString(server, answer); err != nil {
+			if _, err := io.WriteString(server, response); err != nil {
 				return
 			}
 		}
@@ -67,7 +67,7 @@ func TestLoad(t *testing.T) {
 	c := &clients{wires: []*wire{{Conn: client, r: bufio.NewReader(client)}}}
 	got, err := c.load(t.Context(), request("GET", "/", ""), 200, 10*time.Second)
 	if err == nil || len(got.latencies) != 3 {
-		t.Errorf("%d answers, %v; want 3, and an error for the 503", len(got.latencies), err)
+		t.Errorf("got %d responses, %v; want 3, and an error for the 503", len(got.latencies), err)
 	}
 }
 

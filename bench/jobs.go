@@ -54,7 +54,7 @@ func (s *suite) beside(ctx context.Context, x *side, giant string) (got sample, 
 				giantErr = x.runUntil(running, post)
 			}
 		})
-		time.Sleep(200 * time.Millisecond) // until it has all workers
+		time.Sleep(200 * time.Millisecond) // until it uses all workers
 	}
 	if _, err = x.load(ctx, waitSmall, 200, s.round()); err == nil {
 		got, err = x.load(ctx, waitSmall, 200, time.Duration(s.times(10, 4))*s.round())
@@ -81,13 +81,13 @@ func (t *target) runUntil(ctx context.Context, post []byte) error {
 		return err
 	}
 	j, err = t.send(request("GET", "/v1/jobs/"+j.ID, "", "Prefer: wait=10"), 200)
-	if err == nil && j.State != "cancelled" && j.State != "succeeded" { // it may just have made it
+	if err == nil && j.State != "cancelled" && j.State != "succeeded" { // it may have ended before the cancel
 		err = fmt.Errorf("the job is %s, not cancelled", j.State)
 	}
 	return err
 }
 
-// sleeps measures many sleeps at once.
+// sleeps measures many concurrent sleeps.
 func sleeps(ctx context.Context, s *suite) (table, error) {
 	t := table{
 		header: []string{"sleep_batch", "POST to result", "over the sleep", "peak memory of the server"},
@@ -205,7 +205,7 @@ func (s *suite) timed(ctx context.Context, f func(t *target) error) (took time.D
 	return took, memory, err
 }
 
-// lines reads an answer that must have at least n lines.
+// lines reads a response that must have at least n lines.
 func (t *target) lines(req []byte, n int) error {
 	w, err := dial(t.api)
 	if err != nil {
@@ -215,7 +215,7 @@ func (t *target) lines(req []byte, n int) error {
 	var c lineCounter
 	status, err := w.roundTrip(req, &c)
 	if err == nil && (status != 200 || c.lines < n) {
-		err = fmt.Errorf("the answer is %d with %d lines, not %d", status, c.lines, n)
+		err = fmt.Errorf("got status %d and %d lines, want %d", status, c.lines, n)
 	}
 	return err
 }

@@ -32,7 +32,7 @@ func (c *clients) close() {
 	}
 }
 
-// sample is what a load measured.
+// sample is the result of a load.
 type sample struct {
 	took      time.Duration
 	latencies []time.Duration
@@ -87,7 +87,7 @@ func (w *wire) repeat(ctx context.Context, req []byte, want int, end time.Time) 
 			return latencies, err
 		}
 		if status != want {
-			return latencies, fmt.Errorf("the answer is %d, not %d", status, want)
+			return latencies, fmt.Errorf("got status %d, want %d", status, want)
 		}
 		now := time.Now()
 		latencies = append(latencies, now.Sub(at))

@@ -5,7 +5,7 @@
 //	go run ./bench -run submit,wait    only these
 //
 // It builds the real server and drives it as a client does, over TCP. Where durability is compared with its absence,
-// both servers are this program with the same handlers and different journals, started side by side and loaded in turn,
+// both servers are this program with the same handlers and different journals, started side by side and loaded alternately,
 // round by round, so that other load of the machine affects both. Everything is bounded in count and time and stays on
 // 127.0.0.1.
 package main

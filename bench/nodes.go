@@ -51,7 +51,7 @@ func (s *suite) measureNodes(ctx context.Context, n int) ([]any, error) {
 	return s.loadNodes(ctx, c.nodes, c.drained)
 }
 
-// loadNodes loads all nodes at once.
+// loadNodes loads all nodes concurrently.
 func (s *suite) loadNodes(ctx context.Context, targets []*target, drained func(context.Context) (time.Duration, error)) ([]any, error) {
 	one, err := connect(targets[0].api, 1)
 	if err != nil {
@@ -97,7 +97,7 @@ func (s *suite) loadNodes(ctx context.Context, targets []*target, drained func(c
 	}, nil
 }
 
-// A slowBucket is a store whose reads all take the same time, however many there are at once.
+// A slowBucket is a store whose reads all take the same time, also concurrent ones.
 type slowBucket struct {
 	*httptest.Server
 	size int64
@@ -170,7 +170,7 @@ func (s *suite) scale(ctx context.Context, n int, bucket *slowBucket) (took [2]t
 	return took, err
 }
 
-// timed submits jobs to the first node and waits for all of them, on the last one.
+// timed submits jobs to the first node and waits for their ends on the last one.
 func (c *cluster) timed(ctx context.Context, posts ...[]byte) (time.Duration, error) {
 	began := time.Now()
 	var wg sync.WaitGroup
@@ -212,7 +212,7 @@ func recovery(ctx context.Context, s *suite) (table, error) {
 	return t, nil
 }
 
-// survive runs jobs on three nodes, one of which may be killed meanwhile.
+// survive runs jobs on three nodes, of which one may be killed during the jobs.
 func (s *suite) survive(ctx context.Context, bucket *slowBucket, kill bool, posts [][]byte) (time.Duration, error) {
 	c, err := s.cluster(ctx, 3, "--workers=2", "--node-timeout=2s", bucket.flag())
 	if err != nil {

@@ -39,7 +39,7 @@ func (v void) Append(_ context.Context, b job.Batch) error {
 	return nil
 }
 
-// idle is a plan of tasks that do nothing, and the planner of it.
+// idle is a plan of tasks without work, and its planner.
 type idle struct{ tasks int }
 
 func (p idle) Size() job.Size                { return job.Size{Tasks: p.tasks, Units: int64(p.tasks)} }
@@ -100,7 +100,7 @@ func overhead(ctx context.Context, s *suite) (table, error) {
 	return t, nil
 }
 
-// inExecutor runs jobs on one worker and returns the median time of all of them.
+// inExecutor runs jobs on one worker and returns the median of their times.
 func inExecutor(ctx context.Context, p executor.Planner, kind, spec string, runs, jobs int) (time.Duration, error) {
 	v := void{ended: make(chan struct{}, jobs)}
 	c := executor.DefaultConfig()

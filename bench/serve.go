@@ -25,8 +25,8 @@ import (
 	"gather/internal/kind"
 )
 
-// record is all that the rooms want of a journal, so that the two that are compared are wired in the same way.
-type record interface {
+// jobStore has the methods that executor and API need of a journal, so that both compared journals are wired in the same way.
+type jobStore interface {
 	executor.Journal
 	api.Jobs
 	api.Log
@@ -56,7 +56,7 @@ func serve(args []string) error {
 	reg := prometheus.NewRegistry()
 
 	ec := executor.DefaultConfig()
-	var rec record = &journaltest.Volatile{}
+	var rec jobStore = &journaltest.Volatile{}
 	if !*volatile {
 		j, err := journal.Open(ctx, journal.Config{Dir: *dir, Logger: log, Registerer: reg})
 		if err != nil {

@@ -15,7 +15,7 @@ var (
 	waitSmall = request("POST", "/v1/jobs", small, "Prefer: wait=10")
 )
 
-// side is one of the servers that are compared.
+// side is one of the compared servers.
 type side struct {
 	*target
 	*clients
@@ -58,8 +58,8 @@ func (x *side) round(ctx context.Context, d time.Duration, count bool) error {
 func submissions(ctx context.Context, s *suite) (table, error) {
 	t := table{
 		header: []string{"connections", "accepted/s, fsync", "accepted/s, no journal", "ratio", "finished/s, fsync", "finished of accepted", "p50, fsync", "p99, fsync", "p50, no journal"},
-		note: "Five-number squares. Accepted: answered 202. Finished: until the last of them ended, that is, until its result was on " +
-			"disk. Both servers are one program that differs in the journal alone; medians of rounds that took turns.",
+		note: "Five-number squares. Accepted: answered 202. Finished: until the result of the last one was on disk. " +
+			"Both servers are one program with different journals; medians of alternating rounds.",
 	}
 	for _, conns := range []int{1, 16, 64, 256} {
 		durable, volatile, err := s.compare(ctx, conns)
@@ -73,7 +73,7 @@ func submissions(ctx context.Context, s *suite) (table, error) {
 	return t, nil
 }
 
-// compare loads both servers in turn.
+// compare loads both servers alternately.
 func (s *suite) compare(ctx context.Context, conns int) (durable, volatile *side, err error) {
 	if durable, err = s.side(ctx, conns, s.self, "serve"); err != nil {
 		return nil, nil, err
@@ -117,8 +117,8 @@ func (x *side) end() {
 func waiting(ctx context.Context, s *suite) (table, error) {
 	t := table{
 		header: []string{"connections", "jobs/s", "POST to result p50", "p99", "POST to 202 p50", "p99", "p50 ratio"},
-		note: "Five-number squares with `Prefer: wait=10`: the answer has the finished job, on disk. Compared with a plain " +
-			"submission, on disk as well; rounds took turns.",
+		note: "Five-number squares with `Prefer: wait=10`: the response has the finished job, on disk. Compared with a plain " +
+			"submission, on disk as well; rounds alternate.",
 	}
 	for _, conns := range []int{1, 64} {
 		wait, plain, err := s.waitAndPlain(ctx, conns)
@@ -155,7 +155,7 @@ func (s *suite) waitAndPlain(ctx context.Context, conns int) (wait, plain sample
 // peers compares published figures of other systems with the same load here.
 func peers(ctx context.Context, s *suite) (table, error) {
 	t := table{
-		header: []string{"five-number squares, 64 connections", "accepted/s", "finished/s", "POST to result p50", "on disk before the answer"},
+		header: []string{"five-number squares, 64 connections", "accepted/s", "finished/s", "POST to result p50", "on disk before the response"},
 		note:   "The other rows were measured on a like machine: two cores, behind a small HTTP server.",
 	}
 	x, err := s.side(ctx, 64, s.server)

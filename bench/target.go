@@ -149,7 +149,7 @@ func (t *target) send(req []byte, want ...int) (jobView, error) {
 		return v, err
 	}
 	if !slices.Contains(want, status) {
-		return v, fmt.Errorf("the answer is %d, not %d: %.300s", status, want, body.String())
+		return v, fmt.Errorf("got status %d, want %d: %.300s", status, want, body.String())
 	}
 	return v, json.Unmarshal(body.Bytes(), &v)
 }

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// The client uses as little CPU as possible, because it shares the cores with the measured server. A request is bytes made
-// beforehand, an answer is a status and a body, and a connection is one goroutine's.
+// The client uses as little CPU as possible, because it shares the cores with the measured server. A request is prepared as
+// bytes, a response is a status and a body, and a connection belongs to one goroutine.
 
 // wire is one keep-alive HTTP/1.1 connection.
 type wire struct {
@@ -47,13 +47,13 @@ func (w *wire) roundTrip(req []byte, sink io.Writer) (int, error) {
 	if _, err := w.Write(req); err != nil {
 		return 0, err
 	}
-	return w.answer(sink)
+	return w.readResponse(sink)
 }
 
-var errProtocol = errors.New("not an HTTP answer that this client reads")
+var errProtocol = errors.New("unsupported HTTP response")
 
-// answer reads one response.
-func (w *wire) answer(sink io.Writer) (int, error) {
+// readResponse reads one response.
+func (w *wire) readResponse(sink io.Writer) (int, error) {
 	line, err := w.r.ReadSlice('\n')
 	if err != nil {
 		return 0, err

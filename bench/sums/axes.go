@@ -73,21 +73,21 @@ func (l *lab) alongAxesOf(ctx context.Context, r *report, mib int64, s storedArr
 	for i := range s.shape {
 		axes = append(axes, i)
 	}
-	limit, err := l.self.ask(request{Op: "bandwidth", Path: f.path})
+	limit, err := l.self.call(request{Op: "bandwidth", Path: f.path})
 	if err != nil {
 		return err
 	}
 	for _, axis := range axes {
 		along := `,"axis":` + asJSON(axis)
 		dask := l.dask("file", f, "auto", 1)
-		dask.run = func() (answer, error) {
-			return l.numpyAndDask.ask(request{Op: "dask", Source: "file", Path: f.path, Chunks: "auto", Axis: axis})
+		dask.run = func() (response, error) {
+			return l.numpyAndDask.call(request{Op: "dask", Source: "file", Path: f.path, Chunks: "auto", Axis: axis})
 		}
-		turns := 9
+		rounds := 9
 		if mib > 1000 {
-			turns = 3
+			rounds = 3
 		}
-		figures, err := l.rounds(turns,
+		figures, err := l.rounds(rounds,
 			l.service(ctx, f.spec("auto")+along, 1), l.service(ctx, f.specOfFile()+along, 1), dask)
 		if err != nil {
 			return fmt.Errorf("%s, axis %v: %w", s, axis, err)
@@ -121,19 +121,19 @@ const unmapped = 12 * time.Second
 func (l *lab) cold(ctx context.Context, r *report, f file) error {
 	for _, axis := range []any{nil, 0} {
 		along := `,"axis":` + asJSON(axis)
-		evicted := func(run func() (answer, error)) func() (answer, error) {
-			return func() (answer, error) {
+		evicted := func(run func() (response, error)) func() (response, error) {
+			return func() (response, error) {
 				time.Sleep(unmapped) // mapped pages cannot be evicted
 				if err := evict(f.path); err != nil {
-					return answer{}, err
+					return response{}, err
 				}
 				return run()
 			}
 		}
 		ours, theirs := l.service(ctx, f.specOfFile()+along, 1), l.dask("file", f, "auto", 1)
 		ours.run = evicted(ours.run)
-		theirs.run = evicted(func() (answer, error) {
-			return l.numpyAndDask.ask(request{Op: "dask", Source: "file", Path: f.path, Chunks: "auto", Axis: axis})
+		theirs.run = evicted(func() (response, error) {
+			return l.numpyAndDask.call(request{Op: "dask", Source: "file", Path: f.path, Chunks: "auto", Axis: axis})
 		})
 		figures, err := l.rounds(3, ours, theirs)
 		if err != nil {

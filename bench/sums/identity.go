@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// workers are the sizes of the pool that must not show in a result.
+// workers are the pool sizes, on which results must not depend.
 var workers = []int{1, 2, 8}
 
 // identity sums one array over pools of several sizes and in ten chunkings.
@@ -17,11 +17,11 @@ func (l *lab) identity(ctx context.Context, r *report) error {
 	if err != nil {
 		return err
 	}
-	exact, err := l.self.ask(f.at("exact", 1))
+	exact, err := l.self.call(f.at("exact", 1))
 	if err != nil {
 		return err
 	}
-	fsum, err := l.numpyAndDask.ask(f.at("fsum", 1))
+	fsum, err := l.numpyAndDask.call(f.at("fsum", 1))
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (l *lab) identity(ctx context.Context, r *report) error {
 			}
 			request := f.at("dask", 1)
 			request.Source, request.Chunks, request.Workers = "memory", chunks, n
-			a, err := l.numpyAndDask.ask(request)
+			a, err := l.numpyAndDask.call(request)
 			if err != nil {
 				return err
 			}
@@ -93,11 +93,11 @@ func (l *lab) columns(ctx context.Context, r *report) error {
 	if err != nil {
 		return err
 	}
-	var sums []float32 // the shortest decimals that tell a float32
+	var sums []float32 // from the shortest decimals of a float32
 	if err := json.Unmarshal(ours.Result, &sums); err != nil {
 		return err
 	}
-	theirs, err := l.numpyAndDask.ask(request{Op: "columns", Shape: shape, Fill: fill})
+	theirs, err := l.numpyAndDask.call(request{Op: "columns", Shape: shape, Fill: fill})
 	if err != nil {
 		return err
 	}
@@ -105,9 +105,9 @@ func (l *lab) columns(ctx context.Context, r *report) error {
 	if err != nil {
 		return err
 	}
-	exact := rows * float64(float32(fill)) // by a power of two: exact
+	exact := rows * float64(float32(fill)) // exact: times a power of two
 	if len(sums) != 2 || sums[0] != float32(exact) || sums[1] != sums[0] {
-		return fmt.Errorf("the sum of columns is %v, not %v", sums, exact)
+		return fmt.Errorf("the sum of columns is %v, want %v", sums, exact)
 	}
 	r.columns.row("gather", plain(float64(sums[0])), seconds(took.Seconds()))
 	r.columns.row("`np.sum(x, axis=0)`", plain(numpy), seconds(theirs.Seconds))

@@ -11,7 +11,7 @@ type size struct {
 	name   string
 	shape  []int64 // of float64
 	chunks []any
-	times  int // how often a resident array is summed a turn, so that a turn is not too short to measure
+	times  int // sums of a resident array in one measurement, so that it is long enough
 	rounds int
 }
 
@@ -40,15 +40,15 @@ func chunkName(chunks any) string {
 
 // oneCore compares the kernel with other ways to sum a resident array on one core.
 func (l *lab) oneCore(r *report, s size, f file) error {
-	kernel := asks("kernel", l.self, f.at("exact", s.times))
-	naive := asks("Go loop", l.self, f.at("naive", s.times))
-	gonum := asks("gonum `floats.Sum`", l.gonum, f.at("gonum", s.times))
-	numpy := asks("`np.sum`", l.numpyAndDask, f.at("numpy", s.times))
-	fsum := asks("`math.fsum`", l.numpyAndDask, f.at("fsum", 1))
+	kernel := peerContender("kernel", l.self, f.at("exact", s.times))
+	naive := peerContender("Go loop", l.self, f.at("naive", s.times))
+	gonum := peerContender("gonum `floats.Sum`", l.gonum, f.at("gonum", s.times))
+	numpy := peerContender("`np.sum`", l.numpyAndDask, f.at("numpy", s.times))
+	fsum := peerContender("`math.fsum`", l.numpyAndDask, f.at("fsum", 1))
 	fsum.slow = f.bytes > 100<<20
 	contenders := []contender{kernel, numpy, naive, gonum, fsum}
 	if f.bytes <= 1<<30 { // one more copy of 4 GiB would be too much
-		contenders = append(contenders, asks("kernel without AVX-512", l.avx2, f.at("exact", s.times)))
+		contenders = append(contenders, peerContender("kernel without AVX-512", l.avx2, f.at("exact", s.times)))
 	}
 	if l.short {
 		contenders[4].slow = true
@@ -92,9 +92,9 @@ func (l *lab) singles(r *report, s size) error {
 		return err
 	}
 	contenders := []contender{
-		asks("kernel", l.self, f.at("exact32", s.times)),
-		asks("`np.sum`", l.numpyAndDask, f.at("numpy", s.times)),
-		asks("kernel without AVX-512", l.avx2, f.at("exact32", s.times)),
+		peerContender("kernel", l.self, f.at("exact32", s.times)),
+		peerContender("`np.sum`", l.numpyAndDask, f.at("numpy", s.times)),
+		peerContender("kernel without AVX-512", l.avx2, f.at("exact32", s.times)),
 	}
 	figures, err := l.rounds(2*s.rounds, contenders...)
 	if err != nil {

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// machine describes what was measured on and with.
+// machine describes the machine and the versions of the contenders.
 func (l *lab) machine() (string, error) {
-	about, err := l.numpyAndDask.ask(request{Op: "about"})
+	about, err := l.numpyAndDask.call(request{Op: "about"})
 	if err != nil {
 		return "", err
 	}
@@ -33,7 +33,7 @@ func (l *lab) machine() (string, error) {
 		runtime.GOOS, runtime.GOARCH, about.Text), nil
 }
 
-// field finds "name: value" in a file of the kernel's.
+// field returns the value of "name: value" in a file of /proc.
 func field(file, name string) string {
 	data, err := os.ReadFile(file)
 	if err != nil {

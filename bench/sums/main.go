@@ -1,15 +1,15 @@
-// Command sums measures the exact sums of gather against what people sum arrays with, and prints tables in Markdown.
+// Command sums compares the exact sums of gather with NumPy, Dask and gonum, and prints tables in Markdown.
 //
 //	go run ./bench/sums                          1 MiB and 512 MiB, some minutes
-//	go run ./bench/sums -large                   and 4 GiB: takes 16 GiB of memory and 10 GB of disk
-//	go run ./bench/sums -short                   little, in less than a minute: to see that it runs
+//	go run ./bench/sums -large                   also 4 GiB: needs 16 GiB of memory and 10 GB of disk
+//	go run ./bench/sums -short                   less than a minute, to check that it runs
 //	go run ./bench/sums -large -write docs/benchmarks
 //
-// The last writes the tables into sums.md of that directory, and the plots beside it.
+// With -write it updates the tables in sums.md of that directory, and the plots beside it.
 //
-// It builds the real server and submits to it over TCP. All contenders are processes that read the same files and sum in
-// turn, round by round, so that other load of the machine affects all of them; figures are medians. NumPy and Dask are those
-// of the system's Python (Debian: python3-numpy, python3-dask). Everything stays on 127.0.0.1 and is bounded in count and
+// It builds the real server and submits to it over TCP. All contenders are processes that read the same files and run
+// alternately, round by round, so that other load of the machine affects all of them; results are medians. NumPy and Dask are
+// those of the system's Python (Debian: python3-numpy, python3-dask). Everything stays on 127.0.0.1 and is bounded in count and
 // time.
 package main
 
@@ -33,34 +33,34 @@ func main() {
 	}
 }
 
-// lab is one run: the contenders, the data and the figures so far.
+// lab is one run of the benchmark: its settings, data and contenders.
 type lab struct {
 	short, large bool
 	python       string
 	dir          string // data and binaries, removed at the end
 	stderr       io.Writer
 
-	patience         time.Duration // how much longer it waits for others to be done
-	turns, calmTurns int           // of contenders, and those that began on an idle machine
+	idleBudget                     time.Duration // the remaining time for waits until the machine is idle
+	measurements, idleMeasurements int           // of all contenders, and those that started on an idle machine
 
-	server              string // the program
+	server              string // the binary
 	gather              *service
-	self, avx2          *peer // the kernel in a process of its own, as the CPU has it and without AVX-512
+	self, avx2          *peer // the kernel in a separate process, with and without AVX-512
 	gonum, numpyAndDask *peer
 }
 
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (err error) {
 	if len(args) > 0 && args[0] == "peer" {
-		return answerAll(stdin, stdout)
+		return servePeer(stdin, stdout)
 	}
 	fs := flag.NewFlagSet("sums", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	l := &lab{stderr: stderr}
-	fs.BoolVar(&l.short, "short", false, "measure little: to see that it runs")
+	fs.BoolVar(&l.short, "short", false, "a short run, to check that it works")
 	fs.BoolVar(&l.large, "large", false, "measure 4 GiB as well")
 	fs.StringVar(&l.python, "python", "/usr/bin/python3", "a Python that has NumPy and Dask")
 	write := fs.String("write", "", "directory of sums.md, to write the figures and plots to")
-	fs.DurationVar(&l.patience, "patience", 3*time.Minute, "how long to wait, altogether, for other work of the machine to pause")
+	fs.DurationVar(&l.idleBudget, "idle-wait", 3*time.Minute, "how long to wait, in all, until the machine is idle")
 	limit := fs.Duration("timeout", 20*time.Minute, "give up after this long")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -85,7 +85,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (err error) {
 	return r.write(*write)
 }
 
-// build makes the programs and starts those that stay.
+// build builds the binaries and starts the server and the peers.
 func (l *lab) build(ctx context.Context) (err error) {
 	l.server = filepath.Join(l.dir, "server")
 	gonum := filepath.Join(l.dir, "gonum")

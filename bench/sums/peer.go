@@ -12,25 +12,25 @@ import (
 	"strconv"
 )
 
-// script is the Python contenders.
+// script runs the Python contenders.
 //
 //go:embed peer.py
 var script string
 
-// peer is a contender's process. It answers one JSON line with another and times itself, so that what passes between the
-// processes is not measured.
+// peer is a contender's process. It answers each JSON line with one JSON line, and measures the time itself, so that the
+// communication between the processes is not measured.
 type peer struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *json.Decoder
 }
 
-// request is what a peer is asked to do: op is "about", "load", "drop", or a way to sum.
+// request is a request to a peer: op is "about", "load", "drop", or a way to sum.
 type request struct {
 	Op     string `json:"op"`
 	Path   string `json:"path,omitempty"`
 	Offset int64  `json:"offset,omitempty"` // of the elements in the file
-	Times  int    `json:"times,omitempty"`  // how often to sum; the mean is the answer
+	Times  int    `json:"times,omitempty"`  // the number of sums; the response has the mean time
 
 	// For Dask.
 	Source  string  `json:"source,omitempty"` // ones, file, memory
@@ -41,8 +41,8 @@ type request struct {
 	Fill    float64 `json:"fill,omitempty"`
 }
 
-// answer is how long a sum took, and its value.
-type answer struct {
+// response has the time of a sum, and its value.
+type response struct {
 	Seconds float64 `json:"seconds"`
 	Hex     string  `json:"hex,omitempty"`
 	Text    string  `json:"text,omitempty"`
@@ -71,16 +71,16 @@ func (p *peer) stop() {
 	_ = p.cmd.Wait()
 }
 
-// ask returns the answer to r. Values come back as Go writes them, so that equal bits are equal text.
-func (p *peer) ask(r request) (answer, error) {
+// call sends r and returns the response. Values are formatted as Go formats them, so that equal bits are equal text.
+func (p *peer) call(r request) (response, error) {
 	if r.Times == 0 {
 		r.Times = 1
 	}
 	line, err := json.Marshal(r)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	var a answer
+	var a response
 	_, err = p.in.Write(append(line, '\n'))
 	if err == nil {
 		err = p.out.Decode(&a)
@@ -104,11 +104,11 @@ func (p *peer) ask(r request) (answer, error) {
 
 func hex(v float64) string { return strconv.FormatFloat(v, 'x', -1, 64) }
 
-// drop makes the peers give back their resident arrays.
+// drop frees the resident arrays of the peers.
 func drop(peers ...*peer) error {
 	var errs []error
 	for _, p := range peers {
-		_, err := p.ask(request{Op: "drop"})
+		_, err := p.call(request{Op: "drop"})
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

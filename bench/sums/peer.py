@@ -56,7 +56,7 @@ def dask_sum(request):
     return lambda: total.compute(**options)
 
 
-def answer(request):
+def handle(request):
     op, times = request["op"], request.get("times", 1)
     if op == "about":
         return {"text": f"Python {platform.python_version()}, NumPy {np.__version__}, Dask {dask.__version__}"}
@@ -95,7 +95,7 @@ def answer(request):
 
 for line in sys.stdin:
     try:
-        reply = answer(json.loads(line))
+        reply = handle(json.loads(line))
     except Exception as e:
         reply = {"error": f"{type(e).__name__}: {e}"}
     print(json.dumps(reply), flush=True)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// report has the figures of a run.
+// report has the results of a run.
 type report struct {
 	targets, service, axes, statistics, worst, kernels, singles, chunks, identity, columns table
 
@@ -24,8 +24,8 @@ func newReport() *report {
 		service: table{header: []string{"sum", "gather, POST to result", "Dask, compute() alone", "Dask / gather"}},
 		axes: table{
 			header: []string{"stored", "sum", "gather, PUT", "gather, file://", "Dask, file", "limit", "Dask / PUT", "Dask / file"},
-			note: "The limit is the time in which the kernel, on all cores, sums the mapped file: its bytes over the bandwidth of the " +
-				"memory at that moment. gather's times are from POST to result, with the result on disk.",
+			note: "The limit is the time in which the kernel, on all cores, sums the mapped file: its bytes over the memory " +
+				"bandwidth at that moment. gather's times are from POST to result, with the result on disk.",
 		},
 		statistics: table{header: []string{"stored", "over", "gather, five statistics", "gather, sum", "Dask, five statistics", "five / sum", "Dask / gather"}},
 		worst:      table{header: []string{"variance of", "gather", "NumPy", "Dask, chunks of 100 x 100", "exact, rounded to float64"}},
@@ -37,7 +37,7 @@ func newReport() *report {
 	}
 }
 
-// target adds a figure that has a target.
+// target adds a result with its target.
 func (r *report) target(what string, ours, theirs figure, got, want float64) {
 	verdict := "met"
 	if got < want {
@@ -46,7 +46,7 @@ func (r *report) target(what string, ours, theirs figure, got, want float64) {
 	r.targets.row(what, seconds(ours.seconds), seconds(theirs.seconds), ratio(want, 1), ratio(got, 1), verdict)
 }
 
-// measure does everything.
+// measure runs all measurements.
 func (l *lab) measure(ctx context.Context) (*report, error) {
 	r := newReport()
 	about, err := l.machine()
@@ -76,9 +76,9 @@ func (l *lab) measure(ctx context.Context) (*report, error) {
 		}
 		_, _ = fmt.Fprintf(l.stderr, "%s: %s\n", s.name, time.Since(began).Round(100*time.Millisecond))
 	}
-	fmt.Fprintf(&r.text, "%s\n%d of %d turns began while the machine did nothing else.\n", about, l.calmTurns, l.turns)
+	fmt.Fprintf(&r.text, "%s\n%d of %d measurements started on an idle machine.\n", about, l.idleMeasurements, l.measurements)
 	if l.short {
-		r.text.WriteString("\nA short run: it shows that the measurements work, not what they are.\n")
+		r.text.WriteString("\nA short run, to check that the measurements work.\n")
 	}
 	for _, t := range []struct {
 		title string
@@ -109,7 +109,7 @@ func (l *lab) measureSize(ctx context.Context, r *report, s size, singles bool) 
 	if err := l.oneCore(r, s, f); err != nil {
 		return err
 	}
-	if err := drop(l.self, l.avx2, l.gonum); err != nil { // Dask goes on with NumPy's
+	if err := drop(l.self, l.avx2, l.gonum); err != nil { // Dask uses NumPy's array
 		return err
 	}
 	if err := l.byChunks(ctx, r, s, f); err != nil {
@@ -123,7 +123,7 @@ func (l *lab) measureSize(ctx context.Context, r *report, s size, singles bool) 
 
 const begin, end = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 
-// write puts the figures into sums.md, between the marks, and the plots beside it.
+// write writes the results into sums.md, between the marks, and the plots beside it.
 func (r *report) write(dir string) error {
 	page := filepath.Join(dir, "sums.md")
 	text, err := os.ReadFile(page)

@@ -7,20 +7,20 @@ import (
 	"slices"
 )
 
-// contender is one way to sum. Slow ones have few turns.
+// contender is one way to sum. Slow ones run once.
 type contender struct {
 	name string
 	slow bool
-	run  func() (answer, error)
+	run  func() (response, error)
 }
 
-// figure is the result of a contender: the median of its turns, in seconds, and the last value.
+// figure is the result of a contender: the median time in seconds, and the last value.
 type figure struct {
 	seconds float64
 	hex     string
 }
 
-// rounds lets all contenders take turns, after one round to warm up.
+// rounds runs all contenders n times, alternately, after one round to warm up.
 func (l *lab) rounds(n int, contenders ...contender) ([]figure, error) {
 	if l.short {
 		n = min(n, 3)
@@ -37,7 +37,7 @@ func (l *lab) rounds(n int, contenders ...contender) ([]figure, error) {
 			if c.slow && round != 1 {
 				continue
 			}
-			l.calm()
+			l.awaitIdle()
 			a, err := c.run()
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.name, err)
@@ -63,9 +63,9 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
-// service is the contender that submits to the server, times jobs a turn, one after the other.
+// service is the contender that submits jobs to the server, times jobs in each round, one after the other.
 func (l *lab) service(ctx context.Context, fields string, times int) contender {
-	return contender{name: "gather", run: func() (a answer, err error) {
+	return contender{name: "gather", run: func() (a response, err error) {
 		for range times {
 			f, took, err := l.gather.sum(ctx, fields)
 			if err != nil {
@@ -78,15 +78,15 @@ func (l *lab) service(ctx context.Context, fields string, times int) contender {
 	}}
 }
 
-// asks is the contender that asks a peer.
-func asks(name string, p *peer, r request) contender {
-	return contender{name: name, run: func() (answer, error) { return p.ask(r) }}
+// peerContender is the contender that peerContender a peer.
+func peerContender(name string, p *peer, r request) contender {
+	return contender{name: name, run: func() (response, error) { return p.call(r) }}
 }
 
 // dask is the contender that computes in chunks of a file, of resident memory, or of ones.
 func (l *lab) dask(source string, f file, chunks any, times int) contender {
 	r := request{Op: "dask", Source: source, Path: f.path, Shape: f.shape, Chunks: chunks, Times: times}
-	return asks("Dask, "+source, l.numpyAndDask, r)
+	return peerContender("Dask, "+source, l.numpyAndDask, r)
 }
 
 func asJSON(v any) string {

@@ -85,12 +85,12 @@ func (s *service) store(ctx context.Context, f file) error {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if text, _ := io.ReadAll(resp.Body); resp.StatusCode > http.StatusCreated {
-		return fmt.Errorf("store %s: the answer is %d: %.300s", f.name, resp.StatusCode, text)
+		return fmt.Errorf("store %s: got status %d: %.300s", f.name, resp.StatusCode, text)
 	}
 	return nil
 }
 
-// finished is what is read of a finished job.
+// finished has the fields of a finished job that are used here.
 type finished struct {
 	State   string          `json:"state"`
 	Result  json.RawMessage `json:"result"`
@@ -134,7 +134,7 @@ func (s *service) run(ctx context.Context, kind, fields string) (finished, time.
 		return f, took, err
 	}
 	if err = json.Unmarshal(data, &f); err != nil || resp.StatusCode != http.StatusOK || f.State != "succeeded" {
-		return f, took, fmt.Errorf("%s: the answer is %d: %.300s", body, resp.StatusCode, data)
+		return f, took, fmt.Errorf("%s: got status %d: %.300s", body, resp.StatusCode, data)
 	}
 	return f, took, nil
 }

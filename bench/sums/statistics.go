@@ -10,7 +10,7 @@ import (
 // fiveStatistics are computed in one pass, by Dask in one compute.
 var fiveStatistics = []string{"sum", "mean", "var", "min", "max"}
 
-// statistics compares five statistics at once with Dask's, and with a sum alone.
+// statistics compares five statistics in one job with Dask's, and with a sum alone.
 func (l *lab) statistics(ctx context.Context, r *report) error {
 	mib := int64(512)
 	if l.short {
@@ -23,7 +23,7 @@ func (l *lab) statistics(ctx context.Context, r *report) error {
 		}
 		for _, axis := range []any{nil, 0, 1} {
 			along := `,"axis":` + asJSON(axis)
-			theirs := asks("Dask", l.numpyAndDask, request{Op: "dask statistics", Path: f.path, Chunks: "auto", Axis: axis})
+			theirs := peerContender("Dask", l.numpyAndDask, request{Op: "dask statistics", Path: f.path, Chunks: "auto", Axis: axis})
 			sum := l.service(ctx, f.specOfFile()+along, 1)
 			five := l.service(ctx, f.specOfFile()+along+`,"ops":`+asJSON(fiveStatistics), 1)
 			figures, err := l.rounds(5, five, sum, theirs)
@@ -67,7 +67,7 @@ func (l *lab) worstCases(ctx context.Context, r *report) error {
 		if err := json.Unmarshal(job.Result, &got); err != nil {
 			return err
 		}
-		theirs, err := l.numpyAndDask.ask(request{Op: "variances", Path: f.path})
+		theirs, err := l.numpyAndDask.call(request{Op: "variances", Path: f.path})
 		if err != nil {
 			return err
 		}

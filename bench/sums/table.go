@@ -58,7 +58,7 @@ func gbps(bytes int64, seconds float64) string {
 	return fmt.Sprintf("%.1f", float64(bytes)/seconds/1e9)
 }
 
-// seconds prints three digits or so.
+// seconds formats a duration with about three digits.
 func seconds(s float64) string {
 	switch {
 	case s < 1e-3:

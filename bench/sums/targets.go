@@ -43,7 +43,7 @@ func (l *lab) generated(ctx context.Context, r *report) error {
 		shape  []int64
 		chunks []int64
 		rounds int
-		times  int // a turn
+		times  int // jobs in each round
 		want   float64
 	}{
 		{[]int64{20000, 20000}, []int64{1000, 1000}, 9, 1, 2},

@@ -1,5 +1,5 @@
-// Command gonum is the contender floats.Sum. It is a module of its own, so that gather does not depend on gonum, and a
-// process of its own that answers requests, one JSON object a line, as all contenders do.
+// Command gonum is the contender floats.Sum. It is a separate module, so that gather does not depend on gonum, and like all
+// contenders a separate process that answers requests, one JSON object a line.
 package main
 
 import (
@@ -23,7 +23,7 @@ type request struct {
 	Times  int    `json:"times"`
 }
 
-type answer struct {
+type response struct {
 	Seconds float64 `json:"seconds"`
 	Hex     string  `json:"hex,omitempty"`
 	Error   string  `json:"error,omitempty"`
@@ -46,7 +46,7 @@ func serve(in io.Reader, out io.Writer) error {
 		} else if err != nil {
 			return err
 		}
-		a, err := arrays.answer(r)
+		a, err := arrays.handle(r)
 		if err != nil {
 			a.Error = err.Error()
 		}
@@ -56,19 +56,19 @@ func serve(in io.Reader, out io.Writer) error {
 	}
 }
 
-// arrays are resident, by path.
+// arrays holds resident arrays by path.
 type arrays map[string][]float64
 
-func (a *arrays) answer(r request) (answer, error) {
-	if r.Op == "drop" { // the memory is given back by munmap, for which the slice is wanted
+func (a *arrays) handle(r request) (response, error) {
+	if r.Op == "drop" { // munmap needs the byte slice
 		for _, x := range *a {
 			mem := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 8*len(x))
 			if err := syscall.Munmap(mem); err != nil {
-				return answer{}, err
+				return response{}, err
 			}
 		}
 		*a = nil
-		return answer{}, nil
+		return response{}, nil
 	}
 	if *a == nil {
 		*a = make(arrays)
@@ -77,12 +77,12 @@ func (a *arrays) answer(r request) (answer, error) {
 	if !ok {
 		var err error
 		if x, err = load(r.Path, r.Offset); err != nil {
-			return answer{}, err
+			return response{}, err
 		}
 		(*a)[r.Path] = x
 	}
 	if r.Op == "load" {
-		return answer{}, nil
+		return response{}, nil
 	}
 	var sum float64
 	began := time.Now()
@@ -90,7 +90,7 @@ func (a *arrays) answer(r request) (answer, error) {
 		sum = floats.Sum(x)
 	}
 	took := time.Since(began).Seconds() / float64(r.Times)
-	return answer{Seconds: took, Hex: strconv.FormatFloat(sum, 'x', -1, 64)}, nil
+	return response{Seconds: took, Hex: strconv.FormatFloat(sum, 'x', -1, 64)}, nil
 }
 
 // load reads the elements behind offset into memory as NumPy allocates it: of huge pages where the system has them.

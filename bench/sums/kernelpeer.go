@@ -17,8 +17,8 @@ import (
 	"gather/internal/exactsum"
 )
 
-// answerAll serves requests for the kernel and for a plain loop.
-func answerAll(in io.Reader, out io.Writer) error {
+// servePeer serves requests to sum with the kernel or with a plain loop.
+func servePeer(in io.Reader, out io.Writer) error {
 	d, e := json.NewDecoder(in), json.NewEncoder(out)
 	mem := make(memory)
 	for {
@@ -28,7 +28,7 @@ func answerAll(in io.Reader, out io.Writer) error {
 		} else if err != nil {
 			return err
 		}
-		a, err := mem.answer(r)
+		a, err := mem.handle(r)
 		if err != nil {
 			a.Error = err.Error()
 		}
@@ -38,18 +38,18 @@ func answerAll(in io.Reader, out io.Writer) error {
 	}
 }
 
-// memory has resident arrays, by path.
+// memory holds resident arrays by path.
 type memory map[string][]byte
 
-func (m memory) answer(r request) (answer, error) {
+func (m memory) handle(r request) (response, error) {
 	if r.Op == "drop" {
 		for path, data := range m {
 			if err := syscall.Munmap(data); err != nil {
-				return answer{}, err
+				return response{}, err
 			}
 			delete(m, path)
 		}
-		return answer{}, nil
+		return response{}, nil
 	}
 	if r.Op == "bandwidth" {
 		return bandwidth(r.Path)
@@ -58,25 +58,25 @@ func (m memory) answer(r request) (answer, error) {
 	if !ok {
 		var err error
 		if data, err = load(r.Path, r.Offset); err != nil {
-			return answer{}, err
+			return response{}, err
 		}
 		m[r.Path] = data
 	}
 	sum, ok := sums[r.Op]
 	if !ok && r.Op != "load" {
-		return answer{}, fmt.Errorf("there is no %q", r.Op)
+		return response{}, fmt.Errorf("unknown op %q", r.Op)
 	} else if !ok {
-		return answer{}, nil
+		return response{}, nil
 	}
 	var value float64
 	began := time.Now()
 	for range r.Times {
 		value = sum(data)
 	}
-	return answer{Seconds: time.Since(began).Seconds() / float64(r.Times), Hex: hex(value)}, nil
+	return response{Seconds: time.Since(began).Seconds() / float64(r.Times), Hex: hex(value)}, nil
 }
 
-// sums are the ways to sum. A worker of the server has one Adder for its whole life.
+// sums has the functions by op. Like a worker of the server they keep one Adder.
 var sums = map[string]func(data []byte) float64{
 	"exact": func(data []byte) float64 {
 		var a exactsum.Accumulator
@@ -104,20 +104,20 @@ func view[T any](mem []byte) []T {
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(mem))), len(mem)/int(unsafe.Sizeof(zero)))
 }
 
-// bandwidth sums a mapped file on all cores, whatever its type, and returns the shortest time of several.
-func bandwidth(path string) (answer, error) {
+// bandwidth sums a mapped file of any type on all cores, as integers, and returns the shortest of several times.
+func bandwidth(path string) (response, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	mem, err := syscall.Mmap(int(f.Fd()), 0, int(info.Size()), syscall.PROT_READ, syscall.MAP_SHARED)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	words := view[uint64](mem[:len(mem)&^7])
 	const piece = 1 << 18
@@ -142,10 +142,10 @@ func bandwidth(path string) (answer, error) {
 		wg.Wait()
 		best = min(best, time.Since(began))
 	}
-	return answer{Seconds: best.Seconds()}, syscall.Munmap(mem)
+	return response{Seconds: best.Seconds()}, syscall.Munmap(mem)
 }
 
-// load reads the elements behind offset into memory as NumPy allocates it: of huge pages where the system has them.
+// load reads the elements from offset into memory allocated as in NumPy, with huge pages if possible.
 func load(path string, offset int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -160,7 +160,7 @@ func load(path string, offset int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	_ = syscall.Madvise(mem, syscall.MADV_HUGEPAGE) // a wish
+	_ = syscall.Madvise(mem, syscall.MADV_HUGEPAGE) // optional
 	_, err = io.ReadFull(io.NewSectionReader(f, offset, int64(len(mem))), mem)
 	return mem, err
 }
