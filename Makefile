@@ -3,7 +3,7 @@
 VERSION ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test deploy-test format generate lint check bench image release clean
+.PHONY: help build run test deploy-test format generate lint check bench prove image release clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -34,6 +34,11 @@ check: ## the gate: everything that must pass before a change lands
 
 bench: ## measurements over loopback, as in docs/benchmarks.md
 	go run ./bench
+
+PROVE ?= 10m
+prove: ## crashes and faults with new seeds, PROVE each on one server and on a cluster; docs/proof.md
+	go run ./bench/crash -for $(PROVE)
+	go run ./bench/crash -nodes 3 -for $(PROVE)
 
 image: ## the container image gather:VERSION
 	docker build --build-arg VERSION=$(VERSION) -t gather:$(VERSION) .

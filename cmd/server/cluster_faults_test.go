@@ -12,31 +12,6 @@ import (
 	"time"
 )
 
-// killNode kills two nodes under load: one is restarted under load, the other after its tasks were run by others.
-func (s *suite) killNode(t *testing.T) {
-	f := s.cluster(t, 3)
-	ctx := f.context()
-	l := &load{f: f}
-	const jobs = 600
-	l.start(ctx, 32, jobs)
-	l.reach(ctx, jobs/5)
-	f.nodes[0].kill()
-	l.reach(ctx, 2*jobs/5)
-	f.start(f.nodes[0])
-	l.reach(ctx, 3*jobs/5)
-	f.nodes[1].kill()
-	l.wait()
-	// Other nodes run the tasks of the dead one.
-	c := f.client(2)
-	for id := range f.jobs() {
-		if _, err := c.wait(ctx, id); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f.start(f.nodes[1])
-	f.verify(ctx)
-}
-
 // pauseNode pauses a node for longer than the node timeout while it has leases. Other nodes run its tasks; when it
 // resumes with its old leases nothing changes.
 func (s *suite) pauseNode(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// load runs many clients that submit jobs of all kinds to all nodes and gather them in all ways, like TestCrash.
+// load runs many clients that submit jobs of all kinds to all nodes and gather them in all ways.
 type load struct {
 	f *testCluster
 	// order returns job number i; nil for orderFor.

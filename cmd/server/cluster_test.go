@@ -18,7 +18,6 @@ func TestCluster(t *testing.T) {
 		{"keys hold over all nodes", (*suite).keys},
 		{"bounds hold over all nodes", (*suite).bounds},
 		{"tasks spread", (*suite).spread},
-		{"a node is killed", (*suite).killNode},
 		{"a node is paused", (*suite).pauseNode},
 		{"nodes restart in turn", (*suite).rollingRestart},
 		{"a node joins late", (*suite).joinLate},

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -152,77 +150,6 @@ func (c *client) get(ctx context.Context, id string, header ...string) (v view, 
 		err = a.unmarshal(&v)
 	}
 	return v, err
-}
-
-// follow reads a job's events to the end, reconnecting as needed, and returns its items. It checks that no seq is
-// missing or repeated.
-func (c *client) follow(ctx context.Context, id string) ([]item, error) {
-	var items []item
-	last := int64(0)
-	for {
-		ended, err := c.followOnce(ctx, id, &last, &items)
-		if ended || errors.Is(err, errResponse) {
-			return items, err
-		}
-		select {
-		case <-ctx.Done():
-			return items, errors.Join(context.Cause(ctx), err)
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-}
-
-func (c *client) followOnce(ctx context.Context, id string, last *int64, items *[]item) (ended bool, err error) {
-	url := c.p.url(fmt.Sprintf("/v1/jobs/%s/events?after=%d", id, *last))
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return false, err
-	}
-	req.Header.Set("Accept", "application/x-ndjson")
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	switch resp.StatusCode {
-	case http.StatusOK:
-	case http.StatusNoContent:
-		return true, nil
-	case http.StatusServiceUnavailable:
-		return false, nil
-	default:
-		return false, fmt.Errorf("%w for the events of %s: %s", errResponse, id, resp.Status)
-	}
-	for lines := bufio.NewReader(resp.Body); ; {
-		line, err := lines.ReadBytes('\n')
-		if err != nil {
-			return false, err // the next attempt receives the broken line again
-		}
-		var e struct {
-			Seq   int64           `json:"seq"`
-			Event string          `json:"event"`
-			Data  json.RawMessage `json:"data"`
-		}
-		if err := json.Unmarshal(bytes.TrimSpace(line), &e); err != nil {
-			return false, fmt.Errorf("%w: event %q: %w", errResponse, line, err)
-		}
-		if e.Seq != 0 {
-			if e.Seq != *last+1 {
-				return false, fmt.Errorf("%w: job %s: seq %d follows %d", errResponse, id, e.Seq, *last)
-			}
-			*last = e.Seq
-		}
-		switch e.Event {
-		case "result":
-			var it item
-			if err := json.Unmarshal(e.Data, &it); err != nil {
-				return false, err
-			}
-			*items = append(*items, it)
-		case "end":
-			return true, nil
-		}
-	}
 }
 
 // page is a page of results.

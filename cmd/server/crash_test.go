@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -18,10 +17,7 @@ import (
 type trackedJob struct {
 	order order
 	id    string
-	key   string     // idempotency key, or ""
-	final *view      // terminal view, if the client saw it
-	seen  []item     // items in the order of the stream, if the client followed it
-	mode  gatherMode // how the client gathers the job
+	final *view // terminal view, if the client saw it
 }
 
 // gatherMode is how a client gathers a job.
@@ -36,122 +32,7 @@ const (
 
 // tracker has all accepted jobs.
 type tracker struct {
-	mu       sync.Mutex
-	jobs     map[string]*trackedJob
-	accepted milestones
-}
-
-func (l *tracker) add(p *trackedJob) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if _, ok := l.jobs[p.id]; ok {
-		return fmt.Errorf("job %s is the job of two submissions", p.id)
-	}
-	l.jobs[p.id] = p
-	l.accepted.add()
-	return nil
-}
-
-// TestCrash kills the server repeatedly while clients submit jobs and gather results, and tests that no accepted job is
-// lost and nothing that a client saw changes.
-func TestCrash(t *testing.T) {
-	t.Parallel()
-	clients, jobs, kills := 32, 1000, 5
-	if testing.Short() {
-		jobs, kills = 200, 2
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute) // takes seconds; a busy machine may need more
-	defer cancel()
-	p := startProcess(t)
-	c := newClient(p)
-	l := &tracker{jobs: make(map[string]*trackedJob)}
-
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range clients {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= jobs || ctx.Err() != nil {
-					return
-				}
-				if err := l.submitOne(ctx, c, i); err != nil {
-					t.Errorf("job %d: %v", i, err)
-					return
-				}
-			}
-		})
-	}
-	for k := 1; k <= kills; k++ {
-		l.accepted.reach(ctx, jobs*k/(kills+1))
-		p.kill()
-		if k%2 == 0 { // and again during recovery
-			if _, err := p.launch(); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(time.Duration(k) * 5 * time.Millisecond)
-			p.kill()
-		}
-		if err := p.start(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	wg.Wait()
-	// Restart once more, to verify what is on disk.
-	p.kill()
-	if err := p.start(); err != nil {
-		t.Fatal(err)
-	}
-	if n := len(l.jobs); n != jobs && !t.Failed() {
-		t.Errorf("%d of %d jobs were accepted", n, jobs)
-	}
-	began := time.Now()
-	l.verify(ctx, t, c)
-	t.Logf("verified in %s", time.Since(began).Round(time.Millisecond))
-	t.Logf("%d jobs, %d kills", len(l.jobs), kills+kills/2+1)
-}
-
-// submitOne submits job number i and gathers it in one of the modes.
-func (l *tracker) submitOne(ctx context.Context, c *client, i int) error {
-	p := &trackedJob{order: orderFor(i), mode: gatherMode(i % 4)}
-	var header []string
-	if i%3 == 0 {
-		p.key = fmt.Sprintf("key-%d", i)
-		header = append(header, "Idempotency-Key", p.key)
-	}
-	if p.mode == waitsOnSubmit {
-		header = append(header, "Prefer", "wait=5")
-	}
-	// Without a key a submission whose response got lost may still create another job.
-	v, _, err := c.submit(ctx, p.order.body, header...)
-	if err != nil {
-		return err
-	}
-	p.id = v.ID
-	if err := l.add(p); err != nil {
-		return err
-	}
-	if p.key != "" {
-		again, replayed, err := c.submit(ctx, p.order.body, "Idempotency-Key", p.key)
-		if err != nil {
-			return err
-		}
-		if again.ID != p.id || !replayed {
-			return fmt.Errorf("a retry with key %s returned job %s (replayed: %t), want %s", p.key, again.ID, replayed, p.id)
-		}
-	}
-	switch p.mode {
-	case waitsOnGet:
-		if v, err = c.wait(ctx, p.id); err != nil {
-			return err
-		}
-	case follows:
-		p.seen, err = c.follow(ctx, p.id)
-	}
-	if v.terminal() {
-		p.final = &v
-	}
-	return err
+	jobs map[string]*trackedJob
 }
 
 // verify compares every job with the server's current state.
@@ -203,28 +84,7 @@ func (p *trackedJob) verify(ctx context.Context, c *client) error {
 	if err != nil {
 		return err
 	}
-	if err := p.order.verify(items, int(v.Progress.Total)); err != nil {
-		return err
-	}
-	if p.mode == follows {
-		if len(p.seen) != len(items) {
-			return fmt.Errorf("a client saw %d items, now there are %d", len(p.seen), len(items))
-		}
-		if err := unchanged(p.seen, items); err != nil {
-			return err
-		}
-	}
-	if p.key == "" {
-		return nil
-	}
-	again, replayed, err := c.submit(ctx, p.order.body, "Idempotency-Key", p.key)
-	if err != nil {
-		return err
-	}
-	if again.ID != p.id || !replayed || again.outcome() != v.outcome() {
-		return fmt.Errorf("key %s returns %s %s (replayed: %t)", p.key, again.ID, again.outcome(), replayed)
-	}
-	return nil
+	return p.order.verify(items, int(v.Progress.Total))
 }
 
 // verify checks the items of a finished job: complete, unique, correct, in the order of their seqs.

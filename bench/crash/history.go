@@ -1,0 +1,153 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// A view is a job as a client reads it.
+type view struct {
+	ID       string         `json:"id"`
+	State    string         `json:"state"`
+	Result   jsontext.Value `json:"result"`
+	Error    jsontext.Value `json:"error"`
+	Progress struct {
+		Total     int64 `json:"total"`
+		Completed int64 `json:"completed"`
+		Failed    int64 `json:"failed"`
+	} `json:"progress"`
+	FinishedAt *time.Time `json:"finished_at"`
+}
+
+func (v *view) terminal() bool {
+	return v.State == "succeeded" || v.State == "failed" || v.State == "cancelled"
+}
+
+// outcome returns what must not change once a client saw it.
+func (v *view) outcome() string {
+	finished := ""
+	if v.FinishedAt != nil {
+		finished = v.FinishedAt.Format(time.RFC3339Nano)
+	}
+	return fmt.Sprintf("%s %s %s %s %+v", v.State, v.Result, v.Error, finished, v.Progress)
+}
+
+// An item is the result of one item as a client reads it.
+type item struct {
+	Seq      int64          `json:"seq"`
+	Index    int            `json:"index"`
+	Value    jsontext.Value `json:"value"`
+	Error    *string        `json:"error"`
+	Duration float64        `json:"duration_ms"`
+}
+
+func (it *item) String() string {
+	return fmt.Sprintf("%d: index %d, %s, %v, %v ms", it.Seq, it.Index, it.Value, it.Error, it.Duration)
+}
+
+// The actions of clients that a history records.
+type action string
+
+const (
+	submit  action = "submit"  // jobs, alone or as a batch
+	get     action = "get"     // a job
+	cancel  action = "cancel"  // a job
+	remove  action = "delete"  // a job
+	read    action = "read"    // a stream of events or the pages of results of a job
+	put     action = "put"     // an array
+	fetch   action = "fetch"   // an array
+	discard action = "discard" // an array
+)
+
+// never is the end of an operation whose effect may still come.
+const never = math.MaxInt64
+
+// An operation is one attempt of a client, with its response; a read joins the attempts of one stream.
+type operation struct {
+	action       action
+	client, node int
+	// call and ret are the times of the request and the response, in ns of the run. ret is never if the client has no response, or
+	// one that does not exclude an effect.
+	call, ret int64
+	// status is the HTTP status; 0 without a response.
+	status int
+
+	sub      *submission // submit
+	ids      []string    // submit: the jobs of the response
+	replayed bool        // submit
+
+	job  string // get, cancel, delete, read
+	view *view  // get, cancel, submit of one job
+	read *reading
+
+	array   string // put, fetch, discard
+	version int    // put, fetch; 0 is absent
+}
+
+// unknown reports whether the operation may have an effect that its client does not know.
+func (o *operation) unknown() bool { return o.ret == never }
+
+// A submission is one or more jobs, which a client may submit more than once.
+type submission struct {
+	// label is a label of all its jobs, and of no others.
+	label  string
+	key    string // "" without an idempotency key
+	orders []order
+	body   string
+	// array is the name of the stored array that the job sums; "" for none.
+	array string
+	// cancelled is true if a client may cancel the jobs.
+	cancelled bool
+}
+
+// A reading is what a client read of a job's events or results.
+type reading struct {
+	items []item
+	// seqs are the seqs of all events in the order of arrival; nil for pages of results, which have only seqs of items.
+	seqs []int64
+	// end is the job in the last event of a stream; nil without one.
+	end *view
+	// whole is true if the client read to the end of a finished job.
+	whole bool
+}
+
+// A history holds all operations of a run.
+type history struct {
+	began time.Time
+
+	mu         sync.Mutex
+	operations []operation
+	// reported are violations that clients detect themselves.
+	reported []error
+	// listed are the ids of the jobs with each label at the end; nil if they were not read.
+	listed map[string][]string
+	// starts are the times when a single server was started after its process had ended.
+	starts []int64
+}
+
+func newHistory() *history { return &history{began: time.Now()} }
+
+func (h *history) now() int64 { return int64(time.Since(h.began)) }
+
+func (h *history) add(o *operation) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.operations = append(h.operations, *o)
+}
+
+func (h *history) report(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reported = append(h.reported, err)
+}
+
+// restarted records that no process of earlier requests exists, so that their effects have happened or never will.
+func (h *history) restarted() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.starts = append(h.starts, h.now())
+}

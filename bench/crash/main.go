@@ -1,0 +1,201 @@
+// Command crash tries to break gather, and checks what its clients saw.
+//
+//	go run ./bench/crash                    one server, killed and restarted under load
+//	go run ./bench/crash -nodes 3           three nodes and three NATS servers
+//	go run ./bench/crash -for 10m           runs with new seeds until the time is over
+//	go run ./bench/crash -seed 7            the schedule of seed 7 again
+//
+// Clients with a recorded history submit jobs of all kinds to real servers, alone, in batches and again with the same key; they
+// wait, poll, follow streams, cancel, delete, and store arrays, while a schedule of faults kills, pauses and restarts the servers
+// and makes their disks fail. Then a model decides whether everything that the clients saw agrees with what gather promises; see
+// model.go. The schedule of requests and faults depends on the seed and the flags alone, their timing does not.
+//
+// Everything stays on 127.0.0.1 and in a temporary directory, which is kept after a violation.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+func main() {
+	err := start(context.Background(), os.Args[1:], os.Stdout)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		_, _ = fmt.Fprintln(os.Stderr, "crash:", err)
+		os.Exit(1)
+	}
+}
+
+// settings are the flags.
+type settings struct {
+	seed                          uint64
+	nodes, clients, steps, faults int
+	kinds                         string
+	limit, repeat                 time.Duration
+	dir, server                   string
+}
+
+// defaultKinds are the faults by default; those that are not available are skipped.
+func (s *settings) defaultKinds() []string {
+	if s.nodes == 1 {
+		return []string{kill, pause, killTwo, syncFail, kill, restart, diskFull}
+	}
+	return []string{kill, natsLeader, pause, natsPause, restart, wipe, natsLeader, natsAll}
+}
+
+func start(ctx context.Context, args []string, stdout io.Writer) (err error) {
+	s := &settings{}
+	fs := flag.NewFlagSet("crash", flag.ContinueOnError)
+	fs.Uint64Var(&s.seed, "seed", 0, "`number` of the schedule; 0 draws one")
+	fs.IntVar(&s.nodes, "nodes", 1, "1 for a server alone, 3 for a cluster on three NATS servers")
+	fs.IntVar(&s.clients, "clients", 16, "number of clients")
+	fs.IntVar(&s.steps, "steps", 40, "steps of each client: a job, a batch or an array with all that belongs to it")
+	fs.IntVar(&s.faults, "faults", 7, "number of faults in a run")
+	fs.StringVar(&s.kinds, "kinds", "", "comma-separated kinds of faults; default: all of one server or of a cluster")
+	fs.DurationVar(&s.limit, "timeout", 10*time.Minute, "limit of one run")
+	fs.DurationVar(&s.repeat, "for", 0, "repeat with other seeds until this time is over")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if s.dir, err = os.MkdirTemp("", "gather-crash-"); err != nil {
+		return err
+	}
+	if err := s.build(ctx); err != nil {
+		return err
+	}
+	began, runs := time.Now(), 0
+	for ; runs == 0 || time.Since(began) < s.repeat; runs++ {
+		if s.seed == 0 || runs > 0 {
+			s.seed = rand.Uint64N(1e9) + 1
+		}
+		if err := s.run(ctx, stdout); err != nil {
+			return fmt.Errorf("seed %d, data and logs in %s: %w", s.seed, s.dir, err)
+		}
+	}
+	_, _ = fmt.Fprintf(stdout, "%d runs in %s without a violation\n", runs, time.Since(began).Round(time.Second))
+	return os.RemoveAll(s.dir)
+}
+
+// build builds the server.
+func (s *settings) build(ctx context.Context) error {
+	s.server = filepath.Join(s.dir, "server")
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", s.server, "gather/cmd/server").CombinedOutput(); err != nil {
+		return fmt.Errorf("build the server: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// run executes one run and checks its history.
+func (s *settings) run(ctx context.Context, stdout io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, s.limit)
+	defer cancel()
+	kinds := s.defaultKinds()
+	if s.kinds != "" {
+		kinds = strings.Split(s.kinds, ",")
+	}
+	kinds = slices.DeleteFunc(kinds, func(kind string) bool {
+		err := available(kind)
+		if err != nil {
+			_, _ = fmt.Fprintf(stdout, "skipped: %s: %v\n", kind, err)
+		}
+		return err != nil
+	})
+	r := &run{
+		history: newHistory(), plan: newPlan(s.seed, s.clients, s.steps, s.faults, kinds, s.nodes), log: stdout, injected: make(map[string]int),
+		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}},
+	}
+	defer r.http.CloseIdleConnections()
+	_, _ = fmt.Fprintf(stdout, "seed %d, %d nodes, %d clients, %d steps each\n", s.seed, s.nodes, s.clients, s.steps)
+	stop, err := r.startServers(ctx, s)
+	defer stop()
+	if err == nil {
+		err = r.execute(ctx)
+	}
+	violations := r.check(len(r.nodes))
+	if err == nil && len(violations) == 0 {
+		r.printf("%s; no violation", r.figures())
+		return os.RemoveAll(filepath.Join(s.dir, "data"))
+	}
+	for i, v := range violations {
+		if i == 20 {
+			_, _ = fmt.Fprintf(stdout, "and %d more violations\n", len(violations)-i)
+			break
+		}
+		_, _ = fmt.Fprintf(stdout, "VIOLATION: %.4000s\n", v)
+	}
+	for i, p := range r.nodes {
+		_, _ = fmt.Fprintf(stdout, "the end of the log of node %d:\n%s\n", i, p.log)
+	}
+	return errors.Join(err, fmt.Errorf("%d violations", len(violations)))
+}
+
+// startServers starts the servers of a run. The caller must call stop, also after an error.
+func (r *run) startServers(ctx context.Context, s *settings) (stop func(), err error) {
+	data := filepath.Join(s.dir, "data")
+	stop = func() {
+		for _, p := range r.nodes {
+			p.kill()
+		}
+		if r.nats != nil {
+			r.nats.stop()
+		}
+	}
+	var args []string
+	if s.nodes > 1 {
+		if r.nats, err = startNATS(ctx, data); err != nil {
+			return stop, err
+		}
+		args = []string{"--nats-url=" + r.nats.URL, "--nats-prefix=" + natsPrefix, "--node-timeout=2s", "--min-free-disk=0"}
+	}
+	errs := make([]error, s.nodes)
+	started := make(chan struct{})
+	for i := range s.nodes {
+		p := &process{path: s.server, dir: filepath.Join(data, fmt.Sprint(i))}
+		p.args = append([]string{
+			"--listen=127.0.0.1:0", "--metrics-listen=", "--log-format=json", "--data-dir=" + p.dir, fmt.Sprintf("--node-name=node-%d", i),
+		}, args...)
+		r.nodes = append(r.nodes, p)
+		go func() {
+			errs[i] = p.start()
+			started <- struct{}{}
+		}()
+	}
+	for range r.nodes {
+		<-started
+	}
+	return stop, errors.Join(errs...)
+}
+
+// figures describes what a run did.
+func (r *run) figures() string {
+	jobs, unknown := make(map[string]bool), 0
+	count := make(map[action]int)
+	events := 0
+	for i := range r.operations {
+		o := &r.operations[i]
+		for _, id := range o.ids {
+			jobs[id] = true
+		}
+		if o.status == 0 && o.action != read {
+			unknown++
+		}
+		if o.read != nil {
+			events += len(o.read.seqs)
+		}
+		count[o.action]++
+	}
+	return fmt.Sprintf("%d operations: %d jobs, %d submissions, %d reads of jobs, %d of events and results with %d events, %d cancels, %d deletes, "+
+		"%d uploads; %d without a response; faults: %v",
+		len(r.operations), len(jobs), count[submit], count[get], count[read], events, count[cancel], count[remove], count[put], unknown, r.injected)
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A plan is the schedule of a run. It depends on the seed and the size alone.
+type plan struct {
+	seed    uint64
+	clients int
+	steps   int // of each client
+	faults  []fault
+}
+
+// A fault is what happens to a server when the clients have done a number of steps.
+type fault struct {
+	after int // steps of all clients together
+	kind  string
+	node  int
+	// delay passes between that step and the fault, and length between the fault and its end.
+	delay, length time.Duration
+}
+
+func (f *fault) String() string {
+	return fmt.Sprintf("%s of %d after %d steps and %s, for %s", f.kind, f.node, f.after, f.delay, f.length)
+}
+
+// The faults of one server.
+const (
+	kill     = "kill"      // SIGKILL and restart
+	killTwo  = "kill-two"  // and again while the server recovers
+	restart  = "restart"   // SIGTERM and restart
+	pause    = "pause"     // SIGSTOP, SIGCONT
+	syncFail = "sync-fail" // fsync and fdatasync return EIO
+	diskFull = "disk-full" // fsync, fdatasync and fallocate return ENOSPC
+)
+
+// The faults of a cluster; kill, restart and pause are of a node.
+const (
+	wipe       = "wipe"        // SIGKILL, and restart on an empty data directory
+	natsLeader = "nats-leader" // SIGKILL of the NATS server that leads the log, and restart
+	natsPause  = "nats-pause"  // SIGSTOP and SIGCONT of a NATS server
+	natsAll    = "nats-all"    // SIGKILL of all NATS servers, and restart
+)
+
+// newPlan draws a plan with a number of faults of the kinds, in equal shares.
+func newPlan(seed uint64, clients, steps, faults int, kinds []string, nodes int) *plan {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	p := &plan{seed: seed, clients: clients, steps: steps}
+	total := clients * steps
+	for i := range faults {
+		if len(kinds) == 0 {
+			break
+		}
+		p.faults = append(p.faults, fault{
+			after: total*(i+1)/(faults+2) + rng.IntN(1+total/(faults+2)), kind: kinds[i%len(kinds)], node: rng.IntN(nodes),
+			delay: time.Duration(rng.IntN(50)) * time.Millisecond, length: time.Duration(50+rng.IntN(1500)) * time.Millisecond,
+		})
+	}
+	rng.Shuffle(len(p.faults), func(i, j int) { p.faults[i].kind, p.faults[j].kind = p.faults[j].kind, p.faults[i].kind })
+	slices.SortStableFunc(p.faults, func(a, b fault) int { return a.after - b.after })
+	return p
+}
+
+// newSubmission returns a submission of orders with a label of its own.
+func newSubmission(label, key, array string, orders ...order) *submission {
+	specs := make([]string, len(orders))
+	for i, o := range orders {
+		specs[i] = fmt.Sprintf(`{%s,"labels":{"crash":%q}}`, o.spec, label)
+	}
+	s := &submission{label: label, key: key, array: array, orders: orders, body: specs[0]}
+	if len(specs) > 1 {
+		s.body = `{"jobs":[` + strings.Join(specs, ",") + `]}`
+	}
+	return s
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+// startTimeout is how long a server may take to listen. It replays its journal first.
+const startTimeout = 2 * time.Minute
+
+// A process is a server process that can be killed and started again on the same data.
+type process struct {
+	path string
+	args []string
+	dir  string // of the data
+
+	base atomic.Pointer[string] // URL of the last start
+	cmd  *exec.Cmd              // nil if it does not run
+	log  *tail
+}
+
+// start starts the server and returns when it listens.
+func (p *process) start() error {
+	address, err := p.launch()
+	if err != nil {
+		return err
+	}
+	select {
+	case a := <-address:
+		if a == "" {
+			return fmt.Errorf("the server ended:\n%s", p.log)
+		}
+		base := "http://" + a
+		p.base.Store(&base)
+		return nil
+	case <-time.After(startTimeout):
+		return fmt.Errorf("the server does not listen after %s:\n%s", startTimeout, p.log)
+	}
+}
+
+// launch starts the process, and returns a channel that receives the address of its API, or "" if it ends before.
+func (p *process) launch() (<-chan string, error) {
+	cmd := exec.CommandContext(context.Background(), p.path, p.args...) // ended by kill
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p.cmd, p.log = cmd, &tail{ended: make(chan struct{})}
+	address := make(chan string, 1)
+	go p.log.read(stderr, address) // ends with the process
+	return address, nil
+}
+
+func (p *process) url(path string) string {
+	if base := p.base.Load(); base != nil {
+		return *base + path
+	}
+	return "http://127.0.0.1:1" + path // not started yet: refused
+}
+
+// signal sends a signal to the running process.
+func (p *process) signal(s syscall.Signal) error {
+	if p.cmd == nil {
+		return errors.New("the server does not run")
+	}
+	return p.cmd.Process.Signal(s)
+}
+
+// kill ends the process as a crash of the machine would, except that the operating system keeps its writes.
+func (p *process) kill() {
+	if p.cmd != nil {
+		_ = p.cmd.Process.Kill()
+		_ = p.wait()
+	}
+}
+
+// stop ends the process by SIGTERM.
+func (p *process) stop() error {
+	if err := p.signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	if err := p.wait(); err != nil {
+		return fmt.Errorf("SIGTERM: %w:\n%s", err, p.log)
+	}
+	return nil
+}
+
+// wait waits for the end of the log and then for the process, because Wait would discard the rest of the log.
+func (p *process) wait() error {
+	<-p.log.ended
+	err := p.cmd.Wait()
+	p.cmd = nil
+	return err
+}
+
+// tail keeps the last lines of a log.
+type tail struct {
+	ended chan struct{} // closed at the end of the log
+
+	mu    sync.Mutex
+	lines []string
+}
+
+// read sends the address of the API when the server logs it, or "" when the log ends before.
+func (l *tail) read(r io.Reader, address chan<- string) {
+	defer close(l.ended)
+	defer close(address)
+	const kept = 60
+	serving := false
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		var line struct {
+			Msg string `json:"msg"`
+			API string `json:"api"`
+		}
+		if !serving && json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "serving" {
+			address <- line.API
+			serving = true
+		}
+		l.mu.Lock()
+		if len(l.lines) == kept {
+			l.lines = slices.Delete(l.lines, 0, 1)
+		}
+		l.lines = append(l.lines, lines.Text())
+		l.mu.Unlock()
+	}
+}
+
+// String returns the last lines.
+func (l *tail) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.lines, "\n")
+}

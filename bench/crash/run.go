@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+// A run is one set of servers, their clients and the history of both.
+type run struct {
+	*history
+
+	plan   *plan
+	nodes  []*process
+	nats   *natsServers // nil for a server alone
+	http   *http.Client
+	shared sync.Map // submissions that several clients submit, by label
+	log    io.Writer
+
+	stepsMu sync.Mutex
+	steps   int
+	moved   chan struct{} // closed at the next step; nil without a waiter
+	// injected counts the faults by kind.
+	injected map[string]int
+}
+
+// done adds an operation with a response.
+func (r *run) done(o *operation) { r.add(o) }
+
+func (r *run) printf(format string, args ...any) {
+	_, _ = fmt.Fprintf(r.log, "%8.3fs "+format+"\n", append([]any{time.Duration(r.now()).Seconds()}, args...)...)
+}
+
+// execute runs the clients and the faults of the plan, and then reads every job to its end. It returns an error if the run could not be
+// completed, which is a violation too: something did not come back.
+func (r *run) execute(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var clients sync.WaitGroup
+	for i := range r.plan.clients {
+		clients.Go(func() {
+			c := &client{run: r, id: i}
+			for n := range r.plan.steps {
+				if ctx.Err() != nil {
+					return
+				}
+				if err := c.step(ctx, n); err != nil && ctx.Err() == nil {
+					r.report(fmt.Errorf("client %d, step %d: %w", i, n, err))
+				}
+				r.count()
+			}
+		})
+	}
+	err := r.injectAll(ctx)
+	if err != nil {
+		cancel(err)
+	}
+	clients.Wait()
+	if err = errors.Join(err, context.Cause(ctx)); err != nil {
+		return err
+	}
+	return r.readAll(ctx)
+}
+
+// count counts a step.
+func (r *run) count() {
+	r.stepsMu.Lock()
+	defer r.stepsMu.Unlock()
+	r.steps++
+	if r.moved != nil {
+		close(r.moved)
+		r.moved = nil
+	}
+}
+
+// reach waits until the clients have done n steps.
+func (r *run) reach(ctx context.Context, n int) error {
+	for {
+		r.stepsMu.Lock()
+		if r.steps >= n {
+			r.stepsMu.Unlock()
+			return nil
+		}
+		if r.moved == nil {
+			r.moved = make(chan struct{})
+		}
+		moved := r.moved
+		r.stepsMu.Unlock()
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// injectAll injects the faults, one at a time.
+func (r *run) injectAll(ctx context.Context) error {
+	for i := range r.plan.faults {
+		f := &r.plan.faults[i]
+		if err := r.reach(ctx, f.after); err != nil {
+			return err
+		}
+		time.Sleep(f.delay)
+		began := r.now()
+		if err := r.inject(ctx, f); err != nil {
+			return fmt.Errorf("%s: %w", f, err)
+		}
+		r.injected[f.kind]++
+		r.printf("%s, over after %s", f, time.Duration(r.now()-began).Round(time.Millisecond))
+	}
+	return nil
+}
+
+// readAll reads every acknowledged job to its end, and the lists of jobs by label, after one more restart of a server alone.
+func (r *run) readAll(ctx context.Context) error {
+	if r.nats == nil {
+		if err := r.inject(ctx, &fault{kind: kill}); err != nil {
+			return err
+		}
+	}
+	ids := make(map[string]bool)
+	names := make(map[string]bool)
+	for i := range r.operations {
+		o := &r.operations[i]
+		for _, id := range o.ids {
+			ids[id] = true
+		}
+		if o.array != "" {
+			names[o.array] = true
+		}
+	}
+	work := make(chan func(c *client) error)
+	var readers sync.WaitGroup
+	for i := range 8 {
+		readers.Go(func() {
+			c := &client{run: r, id: r.plan.clients + i}
+			for n := 0; ; n++ {
+				f, ok := <-work
+				if !ok {
+					return
+				}
+				c.seed(n)
+				if err := f(c); err != nil {
+					r.report(fmt.Errorf("after the run: %w", err))
+				}
+			}
+		})
+	}
+	for id := range ids {
+		work <- func(c *client) error { return c.results(ctx, id) }
+	}
+	for name := range names {
+		work <- func(c *client) error { return c.fetch(ctx, name) }
+	}
+	close(work)
+	readers.Wait()
+	return errors.Join(context.Cause(ctx), r.list(ctx))
+}
+
+// list reads the list of jobs of each node. The one of node 0 is that of the history, and others must be the same.
+func (r *run) list(ctx context.Context) error {
+	for node := range r.nodes {
+		c := &client{run: r, id: -1, node: node}
+		listed := make(map[string][]string)
+		for path := "/v1/jobs?page_size=200"; path != ""; {
+			a, err := c.try(ctx, http.MethodGet, path, nil)
+			if err != nil {
+				return err
+			}
+			var page struct {
+				Jobs []struct {
+					ID     string            `json:"id"`
+					Labels map[string]string `json:"labels"`
+				} `json:"jobs"`
+				Next *string `json:"next_page_token"`
+			}
+			if err := json.Unmarshal(a.body, &page); err != nil || a.status != http.StatusOK {
+				return fmt.Errorf("list: status %d: %.300s: %w", a.status, a.body, err)
+			}
+			for _, j := range page.Jobs {
+				label := j.Labels["crash"]
+				if slices.Contains(listed[label], j.ID) {
+					r.report(fmt.Errorf("node %d lists job %s twice", node, j.ID))
+				}
+				listed[label] = append(listed[label], j.ID)
+			}
+			path = ""
+			if page.Next != nil {
+				path = "/v1/jobs?page_size=200&page_token=" + *page.Next
+			}
+		}
+		if node == 0 {
+			r.listed = listed
+			continue
+		}
+		for label, ids := range r.listed {
+			if len(listed[label]) != len(ids) {
+				r.report(fmt.Errorf("label %s: node 0 lists jobs %v, node %d lists %v", label, ids, node, listed[label]))
+			}
+		}
+	}
+	return nil
+}
