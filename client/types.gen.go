@@ -342,10 +342,11 @@ type Job struct {
 	// of them a control character.
 	Labels Labels `json:"labels"`
 	Links  struct {
-		Cancel  string `json:"cancel"`
-		Events  string `json:"events"`
-		Results string `json:"results"`
-		Self    string `json:"self"`
+		Cancel     string `json:"cancel"`
+		Events     string `json:"events"`
+		Results    string `json:"results"`
+		Self       string `json:"self"`
+		Submission string `json:"submission"`
 	} `json:"links"`
 	Priority Priority `json:"priority"`
 	Progress Progress `json:"progress"`
@@ -358,10 +359,20 @@ type Job struct {
 	// job's items.
 	Result json.RawMessage `json:"result"`
 
+	// Retention How long the job is kept after its end, such as `24h0m0s`.
+	Retention string `json:"retention"`
+
 	// StartAfter The earliest start; null when it may start immediately.
 	StartAfter *time.Time `json:"start_after"`
 	StartedAt  *time.Time `json:"started_at"`
 	State      State      `json:"state"`
+
+	// Submission The submission, to be posted again. It is null if it is longer than 64 KiB, and in answers other than
+	// `GET /v1/jobs/{job_id}`: `links.submission` has it.
+	Submission map[string]interface{} `json:"submission"`
+
+	// Timeout The longest time that the job may run, such as `1m30s`; null for none.
+	Timeout *string `json:"timeout"`
 
 	// Values The values of the items of a finished `squares` or `sleep_batch` job, in the order of the input; null in the
 	// place of an item that failed (`/results` has its error) or did not run. The member is null until the job has

@@ -4,11 +4,108 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/oapi-codegen/runtime"
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
+
+// Defines values for ArrayReduceKind.
+const (
+	ArrayReduceKindArrayReduce ArrayReduceKind = "array_reduce"
+)
+
+// Valid indicates whether the value is a known member of the ArrayReduceKind enum.
+func (e ArrayReduceKind) Valid() bool {
+	switch e {
+	case ArrayReduceKindArrayReduce:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ArrayReduceSubmissionKind.
+const (
+	ArrayReduceSubmissionKindArrayReduce ArrayReduceSubmissionKind = "array_reduce"
+)
+
+// Valid indicates whether the value is a known member of the ArrayReduceSubmissionKind enum.
+func (e ArrayReduceSubmissionKind) Valid() bool {
+	switch e {
+	case ArrayReduceSubmissionKindArrayReduce:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ArraySource.
+const (
+	ArraySourceArange   ArraySource = "arange"
+	ArraySourceFull     ArraySource = "full"
+	ArraySourceLinspace ArraySource = "linspace"
+	ArraySourceNpy      ArraySource = "npy"
+	ArraySourceOnes     ArraySource = "ones"
+	ArraySourceRandom   ArraySource = "random"
+	ArraySourceValues   ArraySource = "values"
+	ArraySourceZeros    ArraySource = "zeros"
+)
+
+// Valid indicates whether the value is a known member of the ArraySource enum.
+func (e ArraySource) Valid() bool {
+	switch e {
+	case ArraySourceArange:
+		return true
+	case ArraySourceFull:
+		return true
+	case ArraySourceLinspace:
+		return true
+	case ArraySourceNpy:
+		return true
+	case ArraySourceOnes:
+		return true
+	case ArraySourceRandom:
+		return true
+	case ArraySourceValues:
+		return true
+	case ArraySourceZeros:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ArraySumKind.
+const (
+	ArraySumKindArraySum ArraySumKind = "array_sum"
+)
+
+// Valid indicates whether the value is a known member of the ArraySumKind enum.
+func (e ArraySumKind) Valid() bool {
+	switch e {
+	case ArraySumKindArraySum:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ArraySumSubmissionKind.
+const (
+	ArraySumSubmissionKindArraySum ArraySumSubmissionKind = "array_sum"
+)
+
+// Valid indicates whether the value is a known member of the ArraySumSubmissionKind enum.
+func (e ArraySumSubmissionKind) Valid() bool {
+	switch e {
+	case ArraySumSubmissionKindArraySum:
+		return true
+	default:
+		return false
+	}
+}
 
 // Defines values for DType.
 const (
@@ -52,6 +149,27 @@ func (e DType) Valid() bool {
 	case DTypeUint64:
 		return true
 	case DTypeUint8:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for Distribution.
+const (
+	DistributionIntegers Distribution = "integers"
+	DistributionNormal   Distribution = "normal"
+	DistributionUniform  Distribution = "uniform"
+)
+
+// Valid indicates whether the value is a known member of the Distribution enum.
+func (e Distribution) Valid() bool {
+	switch e {
+	case DistributionIntegers:
+		return true
+	case DistributionNormal:
+		return true
+	case DistributionUniform:
 		return true
 	default:
 		return false
@@ -169,6 +287,27 @@ func (e Priority) Valid() bool {
 	}
 }
 
+// Defines values for Scalar1.
+const (
+	Scalar1Infinity      Scalar1 = "Infinity"
+	Scalar1MinusInfinity Scalar1 = "-Infinity"
+	Scalar1NaN           Scalar1 = "NaN"
+)
+
+// Valid indicates whether the value is a known member of the Scalar1 enum.
+func (e Scalar1) Valid() bool {
+	switch e {
+	case Scalar1Infinity:
+		return true
+	case Scalar1MinusInfinity:
+		return true
+	case Scalar1NaN:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ServerPathsName.
 const (
 	ServerPathsNameGather ServerPathsName = "gather"
@@ -178,6 +317,66 @@ const (
 func (e ServerPathsName) Valid() bool {
 	switch e {
 	case ServerPathsNameGather:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SleepBatchKind.
+const (
+	SleepBatchKindSleepBatch SleepBatchKind = "sleep_batch"
+)
+
+// Valid indicates whether the value is a known member of the SleepBatchKind enum.
+func (e SleepBatchKind) Valid() bool {
+	switch e {
+	case SleepBatchKindSleepBatch:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SleepBatchSubmissionKind.
+const (
+	SleepBatchSubmissionKindSleepBatch SleepBatchSubmissionKind = "sleep_batch"
+)
+
+// Valid indicates whether the value is a known member of the SleepBatchSubmissionKind enum.
+func (e SleepBatchSubmissionKind) Valid() bool {
+	switch e {
+	case SleepBatchSubmissionKindSleepBatch:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SquaresKind.
+const (
+	SquaresKindSquares SquaresKind = "squares"
+)
+
+// Valid indicates whether the value is a known member of the SquaresKind enum.
+func (e SquaresKind) Valid() bool {
+	switch e {
+	case SquaresKindSquares:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SquaresSubmissionKind.
+const (
+	SquaresSubmissionKindSquares SquaresSubmissionKind = "squares"
+)
+
+// Valid indicates whether the value is a known member of the SquaresSubmissionKind enum.
+func (e SquaresSubmissionKind) Valid() bool {
+	switch e {
+	case SquaresSubmissionKindSquares:
 		return true
 	default:
 		return false
@@ -208,6 +407,69 @@ func (e State) Valid() bool {
 	case StateRunning:
 		return true
 	case StateSucceeded:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for Statistic.
+const (
+	StatisticAll     Statistic = "all"
+	StatisticAny     Statistic = "any"
+	StatisticArgmax  Statistic = "argmax"
+	StatisticArgmin  Statistic = "argmin"
+	StatisticCount   Statistic = "count"
+	StatisticMax     Statistic = "max"
+	StatisticMean    Statistic = "mean"
+	StatisticMin     Statistic = "min"
+	StatisticNanmax  Statistic = "nanmax"
+	StatisticNanmean Statistic = "nanmean"
+	StatisticNanmin  Statistic = "nanmin"
+	StatisticNansum  Statistic = "nansum"
+	StatisticNanvar  Statistic = "nanvar"
+	StatisticNorm    Statistic = "norm"
+	StatisticStd     Statistic = "std"
+	StatisticSum     Statistic = "sum"
+	StatisticVar     Statistic = "var"
+)
+
+// Valid indicates whether the value is a known member of the Statistic enum.
+func (e Statistic) Valid() bool {
+	switch e {
+	case StatisticAll:
+		return true
+	case StatisticAny:
+		return true
+	case StatisticArgmax:
+		return true
+	case StatisticArgmin:
+		return true
+	case StatisticCount:
+		return true
+	case StatisticMax:
+		return true
+	case StatisticMean:
+		return true
+	case StatisticMin:
+		return true
+	case StatisticNanmax:
+		return true
+	case StatisticNanmean:
+		return true
+	case StatisticNanmin:
+		return true
+	case StatisticNansum:
+		return true
+	case StatisticNanvar:
+		return true
+	case StatisticNorm:
+		return true
+	case StatisticStd:
+		return true
+	case StatisticSum:
+		return true
+	case StatisticVar:
 		return true
 	default:
 		return false
@@ -280,6 +542,251 @@ type ArrayList struct {
 	Unreadable *[]string `json:"unreadable,omitempty"`
 }
 
+// ArrayReduce Statistics with NumPy's names and semantics. `mean`, `var`, `std` and `norm` (the root of the sum of squares) are the
+// exact values, rounded once: no cancellation whatever the offset, and the same bits for any chunks and any order.
+// `argmin` and `argmax` are positions of first occurrences: along one axis, or in C order of the whole array. NaN wins
+// `min` and `max`; the statistics that begin with `nan` ignore NaNs. The extremes of no elements are an error.
+//
+// `result` and the value of an item have a member for each statistic; null is the extreme of a chunk without elements.
+type ArrayReduce struct {
+	// Array An array of numbers, generated or given. What a source takes besides `dtype` and `chunks`:
+	//
+	// | source | members |
+	// |---|---|
+	// | `ones`, `zeros` | `shape` |
+	// | `full` | `shape`, `fill_value` |
+	// | `arange` | `stop` or `shape`; `start`, `step` |
+	// | `linspace` | `start`, `stop`; `num` or `shape`, `endpoint` |
+	// | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
+	// | `values` | `values`; `source` may be left out |
+	// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows; no `dtype` |
+	//
+	//
+	// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}
+	Array InputArray `json:"array"`
+
+	// Axis The axis or axes to reduce, negative ones from the end; all by default.
+	Axis *ArrayReduce_Axis `json:"axis,omitempty"`
+
+	// Ddof Variances divide by the number of elements less `ddof`; 0 by default.
+	Ddof *int64 `json:"ddof,omitempty"`
+
+	// Dtype The type of sums and, if it is a float, of means, variances and norms.
+	Dtype *DType `json:"dtype,omitempty"`
+
+	// Keepdims Keep reduced axes, with length 1; `false` by default.
+	Keepdims *bool           `json:"keepdims,omitempty"`
+	Kind     ArrayReduceKind `json:"kind"`
+
+	// Ops The statistics, each once.
+	Ops []Statistic `json:"ops"`
+}
+
+// ArrayReduceAxis0 defines model for ArrayReduce.Axis.0.
+type ArrayReduceAxis0 = int32
+
+// ArrayReduceAxis1 defines model for ArrayReduce.Axis.1.
+type ArrayReduceAxis1 = []int32
+
+// ArrayReduce_Axis The axis or axes to reduce, negative ones from the end; all by default.
+type ArrayReduce_Axis struct {
+	union json.RawMessage
+}
+
+// ArrayReduceKind defines model for ArrayReduce.Kind.
+type ArrayReduceKind string
+
+// ArrayReduceSubmission defines model for ArrayReduceSubmission.
+type ArrayReduceSubmission struct {
+	// Array An array of numbers, generated or given. What a source takes besides `dtype` and `chunks`:
+	//
+	// | source | members |
+	// |---|---|
+	// | `ones`, `zeros` | `shape` |
+	// | `full` | `shape`, `fill_value` |
+	// | `arange` | `stop` or `shape`; `start`, `step` |
+	// | `linspace` | `start`, `stop`; `num` or `shape`, `endpoint` |
+	// | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
+	// | `values` | `values`; `source` may be left out |
+	// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows; no `dtype` |
+	//
+	//
+	// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}
+	Array InputArray `json:"array"`
+
+	// Axis The axis or axes to reduce, negative ones from the end; all by default.
+	Axis *ArrayReduceSubmission_Axis `json:"axis,omitempty"`
+
+	// Ddof Variances divide by the number of elements less `ddof`; 0 by default.
+	Ddof *int64 `json:"ddof,omitempty"`
+
+	// Dtype The type of sums and, if it is a float, of means, variances and norms.
+	Dtype *DType `json:"dtype,omitempty"`
+
+	// Keepdims Keep reduced axes, with length 1; `false` by default.
+	Keepdims *bool                     `json:"keepdims,omitempty"`
+	Kind     ArrayReduceSubmissionKind `json:"kind"`
+	Labels   *Labels                   `json:"labels,omitempty"`
+
+	// Ops The statistics, each once.
+	Ops []Statistic `json:"ops"`
+
+	// Priority The job's weight in the pool, against other jobs; `normal` by default.
+	Priority *Priority `json:"priority,omitempty"`
+
+	// Retention How long the job stays readable after its end; the server's setting (24 h) by default.
+	Retention *Duration `json:"retention,omitempty"`
+
+	// StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
+	StartAfter *ArrayReduceSubmission_StartAfter `json:"start_after,omitempty"`
+
+	// Timeout Fails the job when it has run for longer; more than 0.
+	Timeout *Duration `json:"timeout,omitempty"`
+}
+
+// ArrayReduceSubmissionAxis0 defines model for ArrayReduceSubmission.Axis.0.
+type ArrayReduceSubmissionAxis0 = int32
+
+// ArrayReduceSubmissionAxis1 defines model for ArrayReduceSubmission.Axis.1.
+type ArrayReduceSubmissionAxis1 = []int32
+
+// ArrayReduceSubmission_Axis The axis or axes to reduce, negative ones from the end; all by default.
+type ArrayReduceSubmission_Axis struct {
+	union json.RawMessage
+}
+
+// ArrayReduceSubmissionKind defines model for ArrayReduceSubmission.Kind.
+type ArrayReduceSubmissionKind string
+
+// ArrayReduceSubmissionStartAfter1 defines model for ArrayReduceSubmission.StartAfter.1.
+type ArrayReduceSubmissionStartAfter1 = time.Time
+
+// ArrayReduceSubmission_StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
+type ArrayReduceSubmission_StartAfter struct {
+	union json.RawMessage
+}
+
+// ArraySource defines model for ArraySource.
+type ArraySource string
+
+// ArraySum A float sum is the correctly rounded exact sum: the same bits for any chunks and any order. An integer sum is
+// exact, also beyond 64 bits.
+type ArraySum struct {
+	// Array An array of numbers, generated or given. What a source takes besides `dtype` and `chunks`:
+	//
+	// | source | members |
+	// |---|---|
+	// | `ones`, `zeros` | `shape` |
+	// | `full` | `shape`, `fill_value` |
+	// | `arange` | `stop` or `shape`; `start`, `step` |
+	// | `linspace` | `start`, `stop`; `num` or `shape`, `endpoint` |
+	// | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
+	// | `values` | `values`; `source` may be left out |
+	// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows; no `dtype` |
+	//
+	//
+	// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}
+	Array InputArray `json:"array"`
+
+	// Axis The axis or axes to sum over, negative ones from the end; all by default.
+	Axis  *ArraySum_Axis `json:"axis,omitempty"`
+	Dtype *DType         `json:"dtype,omitempty"`
+
+	// Keepdims Keep summed axes, with length 1; `false` by default.
+	Keepdims *bool        `json:"keepdims,omitempty"`
+	Kind     ArraySumKind `json:"kind"`
+}
+
+// ArraySumAxis0 defines model for ArraySum.Axis.0.
+type ArraySumAxis0 = int32
+
+// ArraySumAxis1 defines model for ArraySum.Axis.1.
+type ArraySumAxis1 = []int32
+
+// ArraySum_Axis The axis or axes to sum over, negative ones from the end; all by default.
+type ArraySum_Axis struct {
+	union json.RawMessage
+}
+
+// ArraySumKind defines model for ArraySum.Kind.
+type ArraySumKind string
+
+// ArraySumSubmission defines model for ArraySumSubmission.
+type ArraySumSubmission struct {
+	// Array An array of numbers, generated or given. What a source takes besides `dtype` and `chunks`:
+	//
+	// | source | members |
+	// |---|---|
+	// | `ones`, `zeros` | `shape` |
+	// | `full` | `shape`, `fill_value` |
+	// | `arange` | `stop` or `shape`; `start`, `step` |
+	// | `linspace` | `start`, `stop`; `num` or `shape`, `endpoint` |
+	// | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
+	// | `values` | `values`; `source` may be left out |
+	// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows; no `dtype` |
+	//
+	//
+	// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}
+	Array InputArray `json:"array"`
+
+	// Axis The axis or axes to sum over, negative ones from the end; all by default.
+	Axis  *ArraySumSubmission_Axis `json:"axis,omitempty"`
+	Dtype *DType                   `json:"dtype,omitempty"`
+
+	// Keepdims Keep summed axes, with length 1; `false` by default.
+	Keepdims *bool                  `json:"keepdims,omitempty"`
+	Kind     ArraySumSubmissionKind `json:"kind"`
+	Labels   *Labels                `json:"labels,omitempty"`
+
+	// Priority The job's weight in the pool, against other jobs; `normal` by default.
+	Priority *Priority `json:"priority,omitempty"`
+
+	// Retention How long the job stays readable after its end; the server's setting (24 h) by default.
+	Retention *Duration `json:"retention,omitempty"`
+
+	// StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
+	StartAfter *ArraySumSubmission_StartAfter `json:"start_after,omitempty"`
+
+	// Timeout Fails the job when it has run for longer; more than 0.
+	Timeout *Duration `json:"timeout,omitempty"`
+}
+
+// ArraySumSubmissionAxis0 defines model for ArraySumSubmission.Axis.0.
+type ArraySumSubmissionAxis0 = int32
+
+// ArraySumSubmissionAxis1 defines model for ArraySumSubmission.Axis.1.
+type ArraySumSubmissionAxis1 = []int32
+
+// ArraySumSubmission_Axis The axis or axes to sum over, negative ones from the end; all by default.
+type ArraySumSubmission_Axis struct {
+	union json.RawMessage
+}
+
+// ArraySumSubmissionKind defines model for ArraySumSubmission.Kind.
+type ArraySumSubmissionKind string
+
+// ArraySumSubmissionStartAfter1 defines model for ArraySumSubmission.StartAfter.1.
+type ArraySumSubmissionStartAfter1 = time.Time
+
+// ArraySumSubmission_StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
+type ArraySumSubmission_StartAfter struct {
+	union json.RawMessage
+}
+
+// AxisChunks How one axis is cut.
+type AxisChunks struct {
+	union json.RawMessage
+}
+
+// AxisChunks0 defines model for AxisChunks.0.
+type AxisChunks0 = int64
+
+// AxisChunks1 defines model for AxisChunks.1.
+type AxisChunks1 = string
+
+// AxisChunks2 defines model for AxisChunks.2.
+type AxisChunks2 = []int64
+
 // Batch defines model for Batch.
 type Batch struct {
 	Jobs []Job `json:"jobs"`
@@ -299,6 +806,47 @@ type Bound struct {
 
 // DType defines model for DType.
 type DType string
+
+// Distribution defines model for Distribution.
+type Distribution string
+
+// Duration A duration with a unit, such as `1.5s`, `250ms` or `1h30m`, or a number of seconds.
+//
+// Examples: 5s, 0.25
+type Duration struct {
+	union json.RawMessage
+}
+
+// Duration0 defines model for Duration.0.
+type Duration0 = string
+
+// Duration1 defines model for Duration.1.
+type Duration1 = float64
+
+// Envelope The members that a submission of any kind may have, besides `kind`.
+type Envelope struct {
+	Labels *Labels `json:"labels,omitempty"`
+
+	// Priority The job's weight in the pool, against other jobs; `normal` by default.
+	Priority *Priority `json:"priority,omitempty"`
+
+	// Retention How long the job stays readable after its end; the server's setting (24 h) by default.
+	Retention *Duration `json:"retention,omitempty"`
+
+	// StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
+	StartAfter *Envelope_StartAfter `json:"start_after,omitempty"`
+
+	// Timeout Fails the job when it has run for longer; more than 0.
+	Timeout *Duration `json:"timeout,omitempty"`
+}
+
+// EnvelopeStartAfter1 defines model for Envelope.StartAfter.1.
+type EnvelopeStartAfter1 = time.Time
+
+// Envelope_StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
+type Envelope_StartAfter struct {
+	union json.RawMessage
+}
 
 // Event defines model for Event.
 type Event struct {
@@ -322,6 +870,98 @@ type Health struct {
 
 // HealthStatus defines model for Health.Status.
 type HealthStatus string
+
+// InputArray An array of numbers, generated or given. What a source takes besides `dtype` and `chunks`:
+//
+// | source | members |
+// |---|---|
+// | `ones`, `zeros` | `shape` |
+// | `full` | `shape`, `fill_value` |
+// | `arange` | `stop` or `shape`; `start`, `step` |
+// | `linspace` | `start`, `stop`; `num` or `shape`, `endpoint` |
+// | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
+// | `values` | `values`; `source` may be left out |
+// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows; no `dtype` |
+//
+// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}
+type InputArray struct {
+	// Chunks How it is cut, as in Dask: one length for every axis; for each axis a length, or the lengths of all its
+	// chunks; -1 or null for a whole axis; `auto`; a size in bytes such as `16MiB`; or an object of axis numbers. `auto`
+	// by default. The sum is the same for any of them.
+	Chunks *InputArray_Chunks `json:"chunks,omitempty"`
+
+	// Distribution `uniform` by default.
+	Distribution *Distribution `json:"distribution,omitempty"`
+	Dtype        *DType        `json:"dtype,omitempty"`
+
+	// Endpoint `true` by default.
+	Endpoint *bool `json:"endpoint,omitempty"`
+
+	// FillValue A number, or a string for a number that JSON does not have.
+	FillValue *Scalar `json:"fill_value,omitempty"`
+	High      *int    `json:"high,omitempty"`
+
+	// Loc 0 by default.
+	Loc *float64 `json:"loc,omitempty"`
+
+	// Low 0 by default.
+	Low *int `json:"low,omitempty"`
+
+	// Name A stored array of yours.
+	Name *string `json:"name,omitempty"`
+
+	// Num 50 by default.
+	Num *int64 `json:"num,omitempty"`
+
+	// Scale 1 by default.
+	Scale *float64 `json:"scale,omitempty"`
+
+	// Seed 0 by default.
+	Seed *uint64 `json:"seed,omitempty"`
+
+	// Shape Its length along each axis.
+	Shape  *InputArray_Shape `json:"shape,omitempty"`
+	Source *ArraySource      `json:"source,omitempty"`
+
+	// Start A number, or a string for a number that JSON does not have.
+	Start *Scalar `json:"start,omitempty"`
+
+	// Step A number, or a string for a number that JSON does not have.
+	Step *Scalar `json:"step,omitempty"`
+
+	// Stop A number, or a string for a number that JSON does not have.
+	Stop *Scalar `json:"stop,omitempty"`
+
+	// Url Such as `s3://bucket/key.npy`.
+	Url *string `json:"url,omitempty"`
+
+	// Values A number, or nested lists of numbers, as deep as the array has axes.
+	Values interface{} `json:"values,omitempty"`
+}
+
+// InputArrayChunks1 defines model for InputArray.Chunks.1.
+type InputArrayChunks1 = []*AxisChunks
+
+// InputArrayChunks2 defines model for InputArray.Chunks.2.
+type InputArrayChunks2 map[string]*AxisChunks
+
+// InputArray_Chunks How it is cut, as in Dask: one length for every axis; for each axis a length, or the lengths of all its
+// chunks; -1 or null for a whole axis; `auto`; a size in bytes such as `16MiB`; or an object of axis numbers. `auto`
+// by default. The sum is the same for any of them.
+type InputArray_Chunks struct {
+	union json.RawMessage
+}
+
+// InputArrayShape0 defines model for InputArray.Shape.0.
+type InputArrayShape0 = int64
+
+// InputArrayShape1 defines model for InputArray.Shape.1.
+type InputArrayShape1 = []int64
+
+// InputArray_Shape Its length along each axis.
+type InputArray_Shape struct {
+	union json.RawMessage
+}
 
 // Item defines model for Item.
 type Item struct {
@@ -363,10 +1003,11 @@ type Job struct {
 	// of them a control character.
 	Labels Labels `json:"labels"`
 	Links  struct {
-		Cancel  string `json:"cancel"`
-		Events  string `json:"events"`
-		Results string `json:"results"`
-		Self    string `json:"self"`
+		Cancel     string `json:"cancel"`
+		Events     string `json:"events"`
+		Results    string `json:"results"`
+		Self       string `json:"self"`
+		Submission string `json:"submission"`
 	} `json:"links"`
 	Priority Priority `json:"priority"`
 	Progress Progress `json:"progress"`
@@ -379,10 +1020,20 @@ type Job struct {
 	// job's items.
 	Result interface{} `json:"result"`
 
+	// Retention How long the job is kept after its end, such as `24h0m0s`.
+	Retention string `json:"retention"`
+
 	// StartAfter The earliest start; null when it may start immediately.
 	StartAfter *time.Time `json:"start_after"`
 	StartedAt  *time.Time `json:"started_at"`
 	State      State      `json:"state"`
+
+	// Submission The submission, to be posted again. It is null if it is longer than 64 KiB, and in answers other than
+	// `GET /v1/jobs/{job_id}`: `links.submission` has it.
+	Submission *map[string]interface{} `json:"submission"`
+
+	// Timeout The longest time that the job may run, such as `1m30s`; null for none.
+	Timeout *string `json:"timeout"`
 
 	// Values The values of the items of a finished `squares` or `sleep_batch` job, in the order of the input; null in the
 	// place of an item that failed (`/results` has its error) or did not run. The member is null until the job has
@@ -412,6 +1063,11 @@ type JobErrorType string
 type JobList struct {
 	Jobs          []Job   `json:"jobs"`
 	NextPageToken *string `json:"next_page_token"`
+}
+
+// JobSubmission A job of one of the kinds.
+type JobSubmission struct {
+	union json.RawMessage
 }
 
 // Kind defines model for Kind.
@@ -562,6 +1218,20 @@ type ResultsEnd struct {
 	NextAfter int64 `json:"next_after"`
 }
 
+// Scalar A number, or a string for a number that JSON does not have.
+type Scalar struct {
+	union json.RawMessage
+}
+
+// Scalar0 defines model for Scalar.0.
+type Scalar0 = float64
+
+// Scalar1 defines model for Scalar.1.
+type Scalar1 string
+
+// Scalar2 defines model for Scalar.2.
+type Scalar2 = bool
+
 // ServerPaths Paths of this server.
 type ServerPaths struct {
 	Links map[string]string `json:"links"`
@@ -570,6 +1240,146 @@ type ServerPaths struct {
 
 // ServerPathsName defines model for ServerPaths.Name.
 type ServerPathsName string
+
+// SleepBatch Give `count` and `duration`, or `durations`. An item's value is how long it really slept, in seconds.
+type SleepBatch struct {
+	// Concurrency How many sleep at the same time; all by default.
+	Concurrency *int64 `json:"concurrency,omitempty"`
+
+	// Count How many sleeps.
+	Count *int64 `json:"count,omitempty"`
+
+	// Duration A duration with a unit, such as `1.5s`, `250ms` or `1h30m`, or a number of seconds.
+	//
+	// Examples: 5s, 0.25
+	Duration  *Duration      `json:"duration,omitempty"`
+	Durations *[]Duration    `json:"durations,omitempty"`
+	Kind      SleepBatchKind `json:"kind"`
+}
+
+// SleepBatchKind defines model for SleepBatch.Kind.
+type SleepBatchKind string
+
+// SleepBatchSubmission defines model for SleepBatchSubmission.
+type SleepBatchSubmission struct {
+	// Concurrency How many sleep at the same time; all by default.
+	Concurrency *int64 `json:"concurrency,omitempty"`
+
+	// Count How many sleeps.
+	Count *int64 `json:"count,omitempty"`
+
+	// Duration A duration with a unit, such as `1.5s`, `250ms` or `1h30m`, or a number of seconds.
+	//
+	// Examples: 5s, 0.25
+	Duration  *Duration                `json:"duration,omitempty"`
+	Durations *[]Duration              `json:"durations,omitempty"`
+	Kind      SleepBatchSubmissionKind `json:"kind"`
+	Labels    *Labels                  `json:"labels,omitempty"`
+
+	// Priority The job's weight in the pool, against other jobs; `normal` by default.
+	Priority *Priority `json:"priority,omitempty"`
+
+	// Retention How long the job stays readable after its end; the server's setting (24 h) by default.
+	Retention *Duration `json:"retention,omitempty"`
+
+	// StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
+	StartAfter *SleepBatchSubmission_StartAfter `json:"start_after,omitempty"`
+
+	// Timeout Fails the job when it has run for longer; more than 0.
+	Timeout *Duration `json:"timeout,omitempty"`
+}
+
+// SleepBatchSubmissionKind defines model for SleepBatchSubmission.Kind.
+type SleepBatchSubmissionKind string
+
+// SleepBatchSubmissionStartAfter1 defines model for SleepBatchSubmission.StartAfter.1.
+type SleepBatchSubmissionStartAfter1 = time.Time
+
+// SleepBatchSubmission_StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
+type SleepBatchSubmission_StartAfter struct {
+	union json.RawMessage
+}
+
+// Squares Give `numbers` or `range`. An item's value is the square; of an integer exactly, whatever its size.
+type Squares struct {
+	Kind    SquaresKind             `json:"kind"`
+	Numbers *[]Squares_Numbers_Item `json:"numbers,omitempty"`
+
+	// Range The numbers from start up to stop, without it, as Python's range.
+	Range *struct {
+		// Start 0 by default.
+		Start *int `json:"start,omitempty"`
+
+		// Step 1 by default.
+		Step *int `json:"step,omitempty"`
+		Stop int  `json:"stop"`
+	} `json:"range,omitempty"`
+}
+
+// SquaresKind defines model for Squares.Kind.
+type SquaresKind string
+
+// SquaresNumbers0 defines model for Squares.Numbers.0.
+type SquaresNumbers0 = float64
+
+// SquaresNumbers1 defines model for Squares.Numbers.1.
+type SquaresNumbers1 = string
+
+// Squares_Numbers_Item A number; a string is an integer of any size, `NaN`, `Infinity` or `-Infinity`.
+type Squares_Numbers_Item struct {
+	union json.RawMessage
+}
+
+// SquaresSubmission defines model for SquaresSubmission.
+type SquaresSubmission struct {
+	Kind    SquaresSubmissionKind             `json:"kind"`
+	Labels  *Labels                           `json:"labels,omitempty"`
+	Numbers *[]SquaresSubmission_Numbers_Item `json:"numbers,omitempty"`
+
+	// Priority The job's weight in the pool, against other jobs; `normal` by default.
+	Priority *Priority `json:"priority,omitempty"`
+
+	// Range The numbers from start up to stop, without it, as Python's range.
+	Range *struct {
+		// Start 0 by default.
+		Start *int `json:"start,omitempty"`
+
+		// Step 1 by default.
+		Step *int `json:"step,omitempty"`
+		Stop int  `json:"stop"`
+	} `json:"range,omitempty"`
+
+	// Retention How long the job stays readable after its end; the server's setting (24 h) by default.
+	Retention *Duration `json:"retention,omitempty"`
+
+	// StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
+	StartAfter *SquaresSubmission_StartAfter `json:"start_after,omitempty"`
+
+	// Timeout Fails the job when it has run for longer; more than 0.
+	Timeout *Duration `json:"timeout,omitempty"`
+}
+
+// SquaresSubmissionKind defines model for SquaresSubmission.Kind.
+type SquaresSubmissionKind string
+
+// SquaresSubmissionNumbers0 defines model for SquaresSubmission.Numbers.0.
+type SquaresSubmissionNumbers0 = float64
+
+// SquaresSubmissionNumbers1 defines model for SquaresSubmission.Numbers.1.
+type SquaresSubmissionNumbers1 = string
+
+// SquaresSubmission_Numbers_Item A number; a string is an integer of any size, `NaN`, `Infinity` or `-Infinity`.
+type SquaresSubmission_Numbers_Item struct {
+	union json.RawMessage
+}
+
+// SquaresSubmissionStartAfter1 defines model for SquaresSubmission.StartAfter.1.
+type SquaresSubmissionStartAfter1 = time.Time
+
+// SquaresSubmission_StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
+type SquaresSubmission_StartAfter struct {
+	union json.RawMessage
+}
 
 // State defines model for State.
 type State string
@@ -580,6 +1390,9 @@ type StateChange struct {
 	Seq   int64     `json:"seq"`
 	State State     `json:"state"`
 }
+
+// Statistic defines model for Statistic.
+type Statistic string
 
 // Stats The state of the service. `jobs`, `totals` and `latency` are of your jobs; the rest is of all tenants.
 type Stats struct {
@@ -785,6 +1598,590 @@ type SubmitJob200JSONResponseBody struct {
 	union json.RawMessage
 }
 
+// AsArrayReduceAxis0 returns the union data inside the ArrayReduce_Axis as a ArrayReduceAxis0
+func (t ArrayReduce_Axis) AsArrayReduceAxis0() (ArrayReduceAxis0, error) {
+	var body ArrayReduceAxis0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromArrayReduceAxis0 overwrites any union data inside the ArrayReduce_Axis as the provided ArrayReduceAxis0
+func (t *ArrayReduce_Axis) FromArrayReduceAxis0(v ArrayReduceAxis0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeArrayReduceAxis0 performs a merge with any union data inside the ArrayReduce_Axis, using the provided ArrayReduceAxis0
+func (t *ArrayReduce_Axis) MergeArrayReduceAxis0(v ArrayReduceAxis0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsArrayReduceAxis1 returns the union data inside the ArrayReduce_Axis as a ArrayReduceAxis1
+func (t ArrayReduce_Axis) AsArrayReduceAxis1() (ArrayReduceAxis1, error) {
+	var body ArrayReduceAxis1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromArrayReduceAxis1 overwrites any union data inside the ArrayReduce_Axis as the provided ArrayReduceAxis1
+func (t *ArrayReduce_Axis) FromArrayReduceAxis1(v ArrayReduceAxis1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeArrayReduceAxis1 performs a merge with any union data inside the ArrayReduce_Axis, using the provided ArrayReduceAxis1
+func (t *ArrayReduce_Axis) MergeArrayReduceAxis1(v ArrayReduceAxis1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ArrayReduce_Axis) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ArrayReduce_Axis) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsArrayReduceSubmissionAxis0 returns the union data inside the ArrayReduceSubmission_Axis as a ArrayReduceSubmissionAxis0
+func (t ArrayReduceSubmission_Axis) AsArrayReduceSubmissionAxis0() (ArrayReduceSubmissionAxis0, error) {
+	var body ArrayReduceSubmissionAxis0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromArrayReduceSubmissionAxis0 overwrites any union data inside the ArrayReduceSubmission_Axis as the provided ArrayReduceSubmissionAxis0
+func (t *ArrayReduceSubmission_Axis) FromArrayReduceSubmissionAxis0(v ArrayReduceSubmissionAxis0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeArrayReduceSubmissionAxis0 performs a merge with any union data inside the ArrayReduceSubmission_Axis, using the provided ArrayReduceSubmissionAxis0
+func (t *ArrayReduceSubmission_Axis) MergeArrayReduceSubmissionAxis0(v ArrayReduceSubmissionAxis0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsArrayReduceSubmissionAxis1 returns the union data inside the ArrayReduceSubmission_Axis as a ArrayReduceSubmissionAxis1
+func (t ArrayReduceSubmission_Axis) AsArrayReduceSubmissionAxis1() (ArrayReduceSubmissionAxis1, error) {
+	var body ArrayReduceSubmissionAxis1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromArrayReduceSubmissionAxis1 overwrites any union data inside the ArrayReduceSubmission_Axis as the provided ArrayReduceSubmissionAxis1
+func (t *ArrayReduceSubmission_Axis) FromArrayReduceSubmissionAxis1(v ArrayReduceSubmissionAxis1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeArrayReduceSubmissionAxis1 performs a merge with any union data inside the ArrayReduceSubmission_Axis, using the provided ArrayReduceSubmissionAxis1
+func (t *ArrayReduceSubmission_Axis) MergeArrayReduceSubmissionAxis1(v ArrayReduceSubmissionAxis1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ArrayReduceSubmission_Axis) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ArrayReduceSubmission_Axis) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsDuration returns the union data inside the ArrayReduceSubmission_StartAfter as a Duration
+func (t ArrayReduceSubmission_StartAfter) AsDuration() (Duration, error) {
+	var body Duration
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDuration overwrites any union data inside the ArrayReduceSubmission_StartAfter as the provided Duration
+func (t *ArrayReduceSubmission_StartAfter) FromDuration(v Duration) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDuration performs a merge with any union data inside the ArrayReduceSubmission_StartAfter, using the provided Duration
+func (t *ArrayReduceSubmission_StartAfter) MergeDuration(v Duration) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsArrayReduceSubmissionStartAfter1 returns the union data inside the ArrayReduceSubmission_StartAfter as a ArrayReduceSubmissionStartAfter1
+func (t ArrayReduceSubmission_StartAfter) AsArrayReduceSubmissionStartAfter1() (ArrayReduceSubmissionStartAfter1, error) {
+	var body ArrayReduceSubmissionStartAfter1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromArrayReduceSubmissionStartAfter1 overwrites any union data inside the ArrayReduceSubmission_StartAfter as the provided ArrayReduceSubmissionStartAfter1
+func (t *ArrayReduceSubmission_StartAfter) FromArrayReduceSubmissionStartAfter1(v ArrayReduceSubmissionStartAfter1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeArrayReduceSubmissionStartAfter1 performs a merge with any union data inside the ArrayReduceSubmission_StartAfter, using the provided ArrayReduceSubmissionStartAfter1
+func (t *ArrayReduceSubmission_StartAfter) MergeArrayReduceSubmissionStartAfter1(v ArrayReduceSubmissionStartAfter1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ArrayReduceSubmission_StartAfter) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ArrayReduceSubmission_StartAfter) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsArraySumAxis0 returns the union data inside the ArraySum_Axis as a ArraySumAxis0
+func (t ArraySum_Axis) AsArraySumAxis0() (ArraySumAxis0, error) {
+	var body ArraySumAxis0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromArraySumAxis0 overwrites any union data inside the ArraySum_Axis as the provided ArraySumAxis0
+func (t *ArraySum_Axis) FromArraySumAxis0(v ArraySumAxis0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeArraySumAxis0 performs a merge with any union data inside the ArraySum_Axis, using the provided ArraySumAxis0
+func (t *ArraySum_Axis) MergeArraySumAxis0(v ArraySumAxis0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsArraySumAxis1 returns the union data inside the ArraySum_Axis as a ArraySumAxis1
+func (t ArraySum_Axis) AsArraySumAxis1() (ArraySumAxis1, error) {
+	var body ArraySumAxis1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromArraySumAxis1 overwrites any union data inside the ArraySum_Axis as the provided ArraySumAxis1
+func (t *ArraySum_Axis) FromArraySumAxis1(v ArraySumAxis1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeArraySumAxis1 performs a merge with any union data inside the ArraySum_Axis, using the provided ArraySumAxis1
+func (t *ArraySum_Axis) MergeArraySumAxis1(v ArraySumAxis1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ArraySum_Axis) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ArraySum_Axis) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsArraySumSubmissionAxis0 returns the union data inside the ArraySumSubmission_Axis as a ArraySumSubmissionAxis0
+func (t ArraySumSubmission_Axis) AsArraySumSubmissionAxis0() (ArraySumSubmissionAxis0, error) {
+	var body ArraySumSubmissionAxis0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromArraySumSubmissionAxis0 overwrites any union data inside the ArraySumSubmission_Axis as the provided ArraySumSubmissionAxis0
+func (t *ArraySumSubmission_Axis) FromArraySumSubmissionAxis0(v ArraySumSubmissionAxis0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeArraySumSubmissionAxis0 performs a merge with any union data inside the ArraySumSubmission_Axis, using the provided ArraySumSubmissionAxis0
+func (t *ArraySumSubmission_Axis) MergeArraySumSubmissionAxis0(v ArraySumSubmissionAxis0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsArraySumSubmissionAxis1 returns the union data inside the ArraySumSubmission_Axis as a ArraySumSubmissionAxis1
+func (t ArraySumSubmission_Axis) AsArraySumSubmissionAxis1() (ArraySumSubmissionAxis1, error) {
+	var body ArraySumSubmissionAxis1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromArraySumSubmissionAxis1 overwrites any union data inside the ArraySumSubmission_Axis as the provided ArraySumSubmissionAxis1
+func (t *ArraySumSubmission_Axis) FromArraySumSubmissionAxis1(v ArraySumSubmissionAxis1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeArraySumSubmissionAxis1 performs a merge with any union data inside the ArraySumSubmission_Axis, using the provided ArraySumSubmissionAxis1
+func (t *ArraySumSubmission_Axis) MergeArraySumSubmissionAxis1(v ArraySumSubmissionAxis1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ArraySumSubmission_Axis) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ArraySumSubmission_Axis) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsDuration returns the union data inside the ArraySumSubmission_StartAfter as a Duration
+func (t ArraySumSubmission_StartAfter) AsDuration() (Duration, error) {
+	var body Duration
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDuration overwrites any union data inside the ArraySumSubmission_StartAfter as the provided Duration
+func (t *ArraySumSubmission_StartAfter) FromDuration(v Duration) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDuration performs a merge with any union data inside the ArraySumSubmission_StartAfter, using the provided Duration
+func (t *ArraySumSubmission_StartAfter) MergeDuration(v Duration) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsArraySumSubmissionStartAfter1 returns the union data inside the ArraySumSubmission_StartAfter as a ArraySumSubmissionStartAfter1
+func (t ArraySumSubmission_StartAfter) AsArraySumSubmissionStartAfter1() (ArraySumSubmissionStartAfter1, error) {
+	var body ArraySumSubmissionStartAfter1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromArraySumSubmissionStartAfter1 overwrites any union data inside the ArraySumSubmission_StartAfter as the provided ArraySumSubmissionStartAfter1
+func (t *ArraySumSubmission_StartAfter) FromArraySumSubmissionStartAfter1(v ArraySumSubmissionStartAfter1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeArraySumSubmissionStartAfter1 performs a merge with any union data inside the ArraySumSubmission_StartAfter, using the provided ArraySumSubmissionStartAfter1
+func (t *ArraySumSubmission_StartAfter) MergeArraySumSubmissionStartAfter1(v ArraySumSubmissionStartAfter1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ArraySumSubmission_StartAfter) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ArraySumSubmission_StartAfter) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsAxisChunks0 returns the union data inside the AxisChunks as a AxisChunks0
+func (t AxisChunks) AsAxisChunks0() (AxisChunks0, error) {
+	var body AxisChunks0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromAxisChunks0 overwrites any union data inside the AxisChunks as the provided AxisChunks0
+func (t *AxisChunks) FromAxisChunks0(v AxisChunks0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeAxisChunks0 performs a merge with any union data inside the AxisChunks, using the provided AxisChunks0
+func (t *AxisChunks) MergeAxisChunks0(v AxisChunks0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsAxisChunks1 returns the union data inside the AxisChunks as a AxisChunks1
+func (t AxisChunks) AsAxisChunks1() (AxisChunks1, error) {
+	var body AxisChunks1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromAxisChunks1 overwrites any union data inside the AxisChunks as the provided AxisChunks1
+func (t *AxisChunks) FromAxisChunks1(v AxisChunks1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeAxisChunks1 performs a merge with any union data inside the AxisChunks, using the provided AxisChunks1
+func (t *AxisChunks) MergeAxisChunks1(v AxisChunks1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsAxisChunks2 returns the union data inside the AxisChunks as a AxisChunks2
+func (t AxisChunks) AsAxisChunks2() (AxisChunks2, error) {
+	var body AxisChunks2
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromAxisChunks2 overwrites any union data inside the AxisChunks as the provided AxisChunks2
+func (t *AxisChunks) FromAxisChunks2(v AxisChunks2) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeAxisChunks2 performs a merge with any union data inside the AxisChunks, using the provided AxisChunks2
+func (t *AxisChunks) MergeAxisChunks2(v AxisChunks2) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t AxisChunks) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *AxisChunks) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsDuration0 returns the union data inside the Duration as a Duration0
+func (t Duration) AsDuration0() (Duration0, error) {
+	var body Duration0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDuration0 overwrites any union data inside the Duration as the provided Duration0
+func (t *Duration) FromDuration0(v Duration0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDuration0 performs a merge with any union data inside the Duration, using the provided Duration0
+func (t *Duration) MergeDuration0(v Duration0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsDuration1 returns the union data inside the Duration as a Duration1
+func (t Duration) AsDuration1() (Duration1, error) {
+	var body Duration1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDuration1 overwrites any union data inside the Duration as the provided Duration1
+func (t *Duration) FromDuration1(v Duration1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDuration1 performs a merge with any union data inside the Duration, using the provided Duration1
+func (t *Duration) MergeDuration1(v Duration1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t Duration) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *Duration) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsDuration returns the union data inside the Envelope_StartAfter as a Duration
+func (t Envelope_StartAfter) AsDuration() (Duration, error) {
+	var body Duration
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDuration overwrites any union data inside the Envelope_StartAfter as the provided Duration
+func (t *Envelope_StartAfter) FromDuration(v Duration) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDuration performs a merge with any union data inside the Envelope_StartAfter, using the provided Duration
+func (t *Envelope_StartAfter) MergeDuration(v Duration) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsEnvelopeStartAfter1 returns the union data inside the Envelope_StartAfter as a EnvelopeStartAfter1
+func (t Envelope_StartAfter) AsEnvelopeStartAfter1() (EnvelopeStartAfter1, error) {
+	var body EnvelopeStartAfter1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromEnvelopeStartAfter1 overwrites any union data inside the Envelope_StartAfter as the provided EnvelopeStartAfter1
+func (t *Envelope_StartAfter) FromEnvelopeStartAfter1(v EnvelopeStartAfter1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeEnvelopeStartAfter1 performs a merge with any union data inside the Envelope_StartAfter, using the provided EnvelopeStartAfter1
+func (t *Envelope_StartAfter) MergeEnvelopeStartAfter1(v EnvelopeStartAfter1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t Envelope_StartAfter) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *Envelope_StartAfter) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
 // AsStateChange returns the union data inside the Event_Data as a StateChange
 func (t Event_Data) AsStateChange() (StateChange, error) {
 	var body StateChange
@@ -899,6 +2296,329 @@ func (t *Event_Data) UnmarshalJSON(b []byte) error {
 	return err
 }
 
+// AsAxisChunks returns the union data inside the InputArray_Chunks as a AxisChunks
+func (t InputArray_Chunks) AsAxisChunks() (AxisChunks, error) {
+	var body AxisChunks
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromAxisChunks overwrites any union data inside the InputArray_Chunks as the provided AxisChunks
+func (t *InputArray_Chunks) FromAxisChunks(v AxisChunks) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeAxisChunks performs a merge with any union data inside the InputArray_Chunks, using the provided AxisChunks
+func (t *InputArray_Chunks) MergeAxisChunks(v AxisChunks) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsInputArrayChunks1 returns the union data inside the InputArray_Chunks as a InputArrayChunks1
+func (t InputArray_Chunks) AsInputArrayChunks1() (InputArrayChunks1, error) {
+	var body InputArrayChunks1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromInputArrayChunks1 overwrites any union data inside the InputArray_Chunks as the provided InputArrayChunks1
+func (t *InputArray_Chunks) FromInputArrayChunks1(v InputArrayChunks1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeInputArrayChunks1 performs a merge with any union data inside the InputArray_Chunks, using the provided InputArrayChunks1
+func (t *InputArray_Chunks) MergeInputArrayChunks1(v InputArrayChunks1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsInputArrayChunks2 returns the union data inside the InputArray_Chunks as a InputArrayChunks2
+func (t InputArray_Chunks) AsInputArrayChunks2() (InputArrayChunks2, error) {
+	var body InputArrayChunks2
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromInputArrayChunks2 overwrites any union data inside the InputArray_Chunks as the provided InputArrayChunks2
+func (t *InputArray_Chunks) FromInputArrayChunks2(v InputArrayChunks2) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeInputArrayChunks2 performs a merge with any union data inside the InputArray_Chunks, using the provided InputArrayChunks2
+func (t *InputArray_Chunks) MergeInputArrayChunks2(v InputArrayChunks2) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t InputArray_Chunks) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *InputArray_Chunks) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsInputArrayShape0 returns the union data inside the InputArray_Shape as a InputArrayShape0
+func (t InputArray_Shape) AsInputArrayShape0() (InputArrayShape0, error) {
+	var body InputArrayShape0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromInputArrayShape0 overwrites any union data inside the InputArray_Shape as the provided InputArrayShape0
+func (t *InputArray_Shape) FromInputArrayShape0(v InputArrayShape0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeInputArrayShape0 performs a merge with any union data inside the InputArray_Shape, using the provided InputArrayShape0
+func (t *InputArray_Shape) MergeInputArrayShape0(v InputArrayShape0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsInputArrayShape1 returns the union data inside the InputArray_Shape as a InputArrayShape1
+func (t InputArray_Shape) AsInputArrayShape1() (InputArrayShape1, error) {
+	var body InputArrayShape1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromInputArrayShape1 overwrites any union data inside the InputArray_Shape as the provided InputArrayShape1
+func (t *InputArray_Shape) FromInputArrayShape1(v InputArrayShape1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeInputArrayShape1 performs a merge with any union data inside the InputArray_Shape, using the provided InputArrayShape1
+func (t *InputArray_Shape) MergeInputArrayShape1(v InputArrayShape1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t InputArray_Shape) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *InputArray_Shape) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsSleepBatchSubmission returns the union data inside the JobSubmission as a SleepBatchSubmission
+func (t JobSubmission) AsSleepBatchSubmission() (SleepBatchSubmission, error) {
+	var body SleepBatchSubmission
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromSleepBatchSubmission overwrites any union data inside the JobSubmission as the provided SleepBatchSubmission
+func (t *JobSubmission) FromSleepBatchSubmission(v SleepBatchSubmission) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"kind":"sleep_batch"}`))
+	t.union = b
+	return err
+}
+
+// MergeSleepBatchSubmission performs a merge with any union data inside the JobSubmission, using the provided SleepBatchSubmission
+func (t *JobSubmission) MergeSleepBatchSubmission(v SleepBatchSubmission) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"kind":"sleep_batch"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsSquaresSubmission returns the union data inside the JobSubmission as a SquaresSubmission
+func (t JobSubmission) AsSquaresSubmission() (SquaresSubmission, error) {
+	var body SquaresSubmission
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromSquaresSubmission overwrites any union data inside the JobSubmission as the provided SquaresSubmission
+func (t *JobSubmission) FromSquaresSubmission(v SquaresSubmission) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"kind":"squares"}`))
+	t.union = b
+	return err
+}
+
+// MergeSquaresSubmission performs a merge with any union data inside the JobSubmission, using the provided SquaresSubmission
+func (t *JobSubmission) MergeSquaresSubmission(v SquaresSubmission) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"kind":"squares"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsArraySumSubmission returns the union data inside the JobSubmission as a ArraySumSubmission
+func (t JobSubmission) AsArraySumSubmission() (ArraySumSubmission, error) {
+	var body ArraySumSubmission
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromArraySumSubmission overwrites any union data inside the JobSubmission as the provided ArraySumSubmission
+func (t *JobSubmission) FromArraySumSubmission(v ArraySumSubmission) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"kind":"array_sum"}`))
+	t.union = b
+	return err
+}
+
+// MergeArraySumSubmission performs a merge with any union data inside the JobSubmission, using the provided ArraySumSubmission
+func (t *JobSubmission) MergeArraySumSubmission(v ArraySumSubmission) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"kind":"array_sum"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsArrayReduceSubmission returns the union data inside the JobSubmission as a ArrayReduceSubmission
+func (t JobSubmission) AsArrayReduceSubmission() (ArrayReduceSubmission, error) {
+	var body ArrayReduceSubmission
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromArrayReduceSubmission overwrites any union data inside the JobSubmission as the provided ArrayReduceSubmission
+func (t *JobSubmission) FromArrayReduceSubmission(v ArrayReduceSubmission) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"kind":"array_reduce"}`))
+	t.union = b
+	return err
+}
+
+// MergeArrayReduceSubmission performs a merge with any union data inside the JobSubmission, using the provided ArrayReduceSubmission
+func (t *JobSubmission) MergeArrayReduceSubmission(v ArrayReduceSubmission) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"kind":"array_reduce"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t JobSubmission) Discriminator() (string, error) {
+	var discriminator struct {
+		Discriminator string `json:"kind"`
+	}
+	err := json.Unmarshal(t.union, &discriminator)
+	return discriminator.Discriminator, err
+}
+
+func (t JobSubmission) ValueByDiscriminator() (interface{}, error) {
+	discriminator, err := t.Discriminator()
+	if err != nil {
+		return nil, err
+	}
+	switch discriminator {
+	case "array_reduce":
+		return t.AsArrayReduceSubmission()
+	case "array_sum":
+		return t.AsArraySumSubmission()
+	case "sleep_batch":
+		return t.AsSleepBatchSubmission()
+	case "squares":
+		return t.AsSquaresSubmission()
+	default:
+		return nil, errors.New("unknown discriminator value: " + discriminator)
+	}
+}
+
+func (t JobSubmission) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *JobSubmission) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
 // AsItem returns the union data inside the ResultLine as a Item
 func (t ResultLine) AsItem() (Item, error) {
 	var body Item
@@ -957,6 +2677,342 @@ func (t ResultLine) MarshalJSON() ([]byte, error) {
 }
 
 func (t *ResultLine) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsScalar0 returns the union data inside the Scalar as a Scalar0
+func (t Scalar) AsScalar0() (Scalar0, error) {
+	var body Scalar0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromScalar0 overwrites any union data inside the Scalar as the provided Scalar0
+func (t *Scalar) FromScalar0(v Scalar0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeScalar0 performs a merge with any union data inside the Scalar, using the provided Scalar0
+func (t *Scalar) MergeScalar0(v Scalar0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsScalar1 returns the union data inside the Scalar as a Scalar1
+func (t Scalar) AsScalar1() (Scalar1, error) {
+	var body Scalar1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromScalar1 overwrites any union data inside the Scalar as the provided Scalar1
+func (t *Scalar) FromScalar1(v Scalar1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeScalar1 performs a merge with any union data inside the Scalar, using the provided Scalar1
+func (t *Scalar) MergeScalar1(v Scalar1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsScalar2 returns the union data inside the Scalar as a Scalar2
+func (t Scalar) AsScalar2() (Scalar2, error) {
+	var body Scalar2
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromScalar2 overwrites any union data inside the Scalar as the provided Scalar2
+func (t *Scalar) FromScalar2(v Scalar2) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeScalar2 performs a merge with any union data inside the Scalar, using the provided Scalar2
+func (t *Scalar) MergeScalar2(v Scalar2) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t Scalar) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *Scalar) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsDuration returns the union data inside the SleepBatchSubmission_StartAfter as a Duration
+func (t SleepBatchSubmission_StartAfter) AsDuration() (Duration, error) {
+	var body Duration
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDuration overwrites any union data inside the SleepBatchSubmission_StartAfter as the provided Duration
+func (t *SleepBatchSubmission_StartAfter) FromDuration(v Duration) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDuration performs a merge with any union data inside the SleepBatchSubmission_StartAfter, using the provided Duration
+func (t *SleepBatchSubmission_StartAfter) MergeDuration(v Duration) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsSleepBatchSubmissionStartAfter1 returns the union data inside the SleepBatchSubmission_StartAfter as a SleepBatchSubmissionStartAfter1
+func (t SleepBatchSubmission_StartAfter) AsSleepBatchSubmissionStartAfter1() (SleepBatchSubmissionStartAfter1, error) {
+	var body SleepBatchSubmissionStartAfter1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromSleepBatchSubmissionStartAfter1 overwrites any union data inside the SleepBatchSubmission_StartAfter as the provided SleepBatchSubmissionStartAfter1
+func (t *SleepBatchSubmission_StartAfter) FromSleepBatchSubmissionStartAfter1(v SleepBatchSubmissionStartAfter1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeSleepBatchSubmissionStartAfter1 performs a merge with any union data inside the SleepBatchSubmission_StartAfter, using the provided SleepBatchSubmissionStartAfter1
+func (t *SleepBatchSubmission_StartAfter) MergeSleepBatchSubmissionStartAfter1(v SleepBatchSubmissionStartAfter1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t SleepBatchSubmission_StartAfter) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *SleepBatchSubmission_StartAfter) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsSquaresNumbers0 returns the union data inside the Squares_Numbers_Item as a SquaresNumbers0
+func (t Squares_Numbers_Item) AsSquaresNumbers0() (SquaresNumbers0, error) {
+	var body SquaresNumbers0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromSquaresNumbers0 overwrites any union data inside the Squares_Numbers_Item as the provided SquaresNumbers0
+func (t *Squares_Numbers_Item) FromSquaresNumbers0(v SquaresNumbers0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeSquaresNumbers0 performs a merge with any union data inside the Squares_Numbers_Item, using the provided SquaresNumbers0
+func (t *Squares_Numbers_Item) MergeSquaresNumbers0(v SquaresNumbers0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsSquaresNumbers1 returns the union data inside the Squares_Numbers_Item as a SquaresNumbers1
+func (t Squares_Numbers_Item) AsSquaresNumbers1() (SquaresNumbers1, error) {
+	var body SquaresNumbers1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromSquaresNumbers1 overwrites any union data inside the Squares_Numbers_Item as the provided SquaresNumbers1
+func (t *Squares_Numbers_Item) FromSquaresNumbers1(v SquaresNumbers1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeSquaresNumbers1 performs a merge with any union data inside the Squares_Numbers_Item, using the provided SquaresNumbers1
+func (t *Squares_Numbers_Item) MergeSquaresNumbers1(v SquaresNumbers1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t Squares_Numbers_Item) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *Squares_Numbers_Item) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsSquaresSubmissionNumbers0 returns the union data inside the SquaresSubmission_Numbers_Item as a SquaresSubmissionNumbers0
+func (t SquaresSubmission_Numbers_Item) AsSquaresSubmissionNumbers0() (SquaresSubmissionNumbers0, error) {
+	var body SquaresSubmissionNumbers0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromSquaresSubmissionNumbers0 overwrites any union data inside the SquaresSubmission_Numbers_Item as the provided SquaresSubmissionNumbers0
+func (t *SquaresSubmission_Numbers_Item) FromSquaresSubmissionNumbers0(v SquaresSubmissionNumbers0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeSquaresSubmissionNumbers0 performs a merge with any union data inside the SquaresSubmission_Numbers_Item, using the provided SquaresSubmissionNumbers0
+func (t *SquaresSubmission_Numbers_Item) MergeSquaresSubmissionNumbers0(v SquaresSubmissionNumbers0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsSquaresSubmissionNumbers1 returns the union data inside the SquaresSubmission_Numbers_Item as a SquaresSubmissionNumbers1
+func (t SquaresSubmission_Numbers_Item) AsSquaresSubmissionNumbers1() (SquaresSubmissionNumbers1, error) {
+	var body SquaresSubmissionNumbers1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromSquaresSubmissionNumbers1 overwrites any union data inside the SquaresSubmission_Numbers_Item as the provided SquaresSubmissionNumbers1
+func (t *SquaresSubmission_Numbers_Item) FromSquaresSubmissionNumbers1(v SquaresSubmissionNumbers1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeSquaresSubmissionNumbers1 performs a merge with any union data inside the SquaresSubmission_Numbers_Item, using the provided SquaresSubmissionNumbers1
+func (t *SquaresSubmission_Numbers_Item) MergeSquaresSubmissionNumbers1(v SquaresSubmissionNumbers1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t SquaresSubmission_Numbers_Item) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *SquaresSubmission_Numbers_Item) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsDuration returns the union data inside the SquaresSubmission_StartAfter as a Duration
+func (t SquaresSubmission_StartAfter) AsDuration() (Duration, error) {
+	var body Duration
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDuration overwrites any union data inside the SquaresSubmission_StartAfter as the provided Duration
+func (t *SquaresSubmission_StartAfter) FromDuration(v Duration) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDuration performs a merge with any union data inside the SquaresSubmission_StartAfter, using the provided Duration
+func (t *SquaresSubmission_StartAfter) MergeDuration(v Duration) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsSquaresSubmissionStartAfter1 returns the union data inside the SquaresSubmission_StartAfter as a SquaresSubmissionStartAfter1
+func (t SquaresSubmission_StartAfter) AsSquaresSubmissionStartAfter1() (SquaresSubmissionStartAfter1, error) {
+	var body SquaresSubmissionStartAfter1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromSquaresSubmissionStartAfter1 overwrites any union data inside the SquaresSubmission_StartAfter as the provided SquaresSubmissionStartAfter1
+func (t *SquaresSubmission_StartAfter) FromSquaresSubmissionStartAfter1(v SquaresSubmissionStartAfter1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeSquaresSubmissionStartAfter1 performs a merge with any union data inside the SquaresSubmission_StartAfter, using the provided SquaresSubmissionStartAfter1
+func (t *SquaresSubmission_StartAfter) MergeSquaresSubmissionStartAfter1(v SquaresSubmissionStartAfter1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t SquaresSubmission_StartAfter) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *SquaresSubmission_StartAfter) UnmarshalJSON(b []byte) error {
 	err := t.union.UnmarshalJSON(b)
 	return err
 }

@@ -22,6 +22,7 @@ type idle struct {
 	failing
 	job   job.Job
 	block job.Items
+	spec  []byte
 }
 
 func (i *idle) Submit(_ context.Context, subs []job.Submission, _ *job.Key, _ bool) ([]job.Job, error) {
@@ -33,6 +34,8 @@ func (i *idle) Submit(_ context.Context, subs []job.Submission, _ *job.Key, _ bo
 }
 
 func (i *idle) Get(context.Context, string, job.ID) (job.Job, error) { return i.job, nil }
+
+func (i *idle) Spec(context.Context, string, job.ID, int) ([]byte, error) { return i.spec, nil }
 
 func (i *idle) Log(_ context.Context, _ job.ID, after uint64, _ int) ([]job.LogRecord, error) {
 	n := uint64(i.block.Len())

@@ -92,6 +92,9 @@ func TestContract(t *testing.T) {
 		want(s, 204, "GET", path(done, "/events"), "", "Last-Event-ID: "+last)
 		want(s, 400, "GET", path(done, "/events"), "", "Last-Event-ID: yesterday")
 		want(s, 404, "GET", unknown+"/events", "")
+		want(s, 200, "GET", path(done, "/submission"), "")
+		want(s, 404, "GET", unknown+"/submission", "")
+		want(s, 406, "GET", path(done, "/submission"), "", "Accept: text/html")
 		want(s, 406, "GET", path(done, "/events"), "", "Accept: text/html")
 
 		for _, r := range [][2]string{{"GET", ""}, {"DELETE", ""}, {"POST", "/cancel"}} {
@@ -108,7 +111,7 @@ func TestContract(t *testing.T) {
 		want(s, 202, "POST", "/v1/jobs", `{"kind":"squares","numbers":[]}`, "Idempotency-Key: k1")
 		want(s, 422, "POST", "/v1/jobs", squares, "Idempotency-Key: k1")
 		want(s, 204, "DELETE", path(done, ""), "")
-		for _, tail := range []string{"", "/results", "/events"} {
+		for _, tail := range []string{"", "/results", "/events", "/submission"} {
 			want(s, 410, "GET", path(done, tail), "")
 		}
 		want(s, 410, "DELETE", path(done, ""), "")
@@ -216,6 +219,7 @@ func TestContract(t *testing.T) {
 			"POST /v1/jobs", "POST /v1/jobs:batch", "GET /v1/jobs", "GET " + unknown, "DELETE " + unknown, "POST " + unknown + "/cancel",
 			"GET " + unknown + "/results", "GET " + unknown + "/events", "GET /v1/kinds", "GET /v1/nodes", "GET /v1/stats",
 			"GET /v1/arrays", "GET /v1/arrays/x", "PUT /v1/arrays/x", "DELETE /v1/arrays/x",
+			"GET " + unknown + "/submission",
 		} {
 			method, p, _ := strings.Cut(op, " ")
 			a := want(s, 401, method, p, "", "Authorization: ")
@@ -263,7 +267,7 @@ func TestContract(t *testing.T) {
 		for _, op := range []string{
 			"POST /v1/jobs " + squares, `POST /v1/jobs:batch {"jobs":[` + squares + `]}`, "GET /v1/jobs ",
 			"GET " + unknown + " ", "DELETE " + unknown + " ", "POST " + unknown + "/cancel ",
-			"GET " + unknown + "/results ", "GET " + unknown + "/events ",
+			"GET " + unknown + "/results ", "GET " + unknown + "/events ", "GET " + unknown + "/submission ",
 			"GET /v1/arrays ", "GET /v1/arrays/x ", "DELETE /v1/arrays/x ", "GET /v1/nodes ", "GET /v1/stats ",
 		} {
 			f := strings.SplitN(op, " ", 3)
@@ -275,7 +279,7 @@ func TestContract(t *testing.T) {
 		s = newService(t, withFailure(&job.Rejection{Err: job.ErrStorage, Detail: "the disk is full"}))
 		want(s, 503, "PUT", "/v1/arrays/x", "x", "Content-Type: application/x-npy")
 		want(s, 503, "DELETE", "/v1/arrays/x", "")
-		for _, p := range []string{"/v1/arrays", "/v1/arrays/x", "/v1/jobs", unknown, "/v1/nodes", "/v1/stats"} {
+		for _, p := range []string{"/v1/arrays", "/v1/arrays/x", "/v1/jobs", unknown, unknown + "/submission", "/v1/nodes", "/v1/stats"} {
 			want(s, 503, "GET", p, "")
 		}
 		want(s, 503, "POST", "/v1/jobs", squares)

@@ -37,6 +37,9 @@ type Jobs interface {
 	// List returns a page of jobs, newest first, and the ID to continue before; the zero ID after the last page. A page
 	// may be short although a next page exists.
 	List(ctx context.Context, q job.Query) ([]job.Job, job.ID, error)
+	// Spec returns the validated spec of a job, or nil if it is longer than limit bytes and limit is not 0. Errors:
+	// job.ErrNotFound for a missing job, and for one whose spec was not kept.
+	Spec(ctx context.Context, tenant string, id job.ID, limit int) ([]byte, error)
 	// Delete removes a terminal job. Errors: job.ErrNotFound, job.ErrExpired, job.ErrNotFinished, job.ErrStorage.
 	Delete(ctx context.Context, tenant string, id job.ID) error
 	// Stats returns the counts of a tenant's jobs.
@@ -82,6 +85,8 @@ type Kinds interface {
 	Describe() []job.KindInfo
 	// Validate validates a tenant's spec of a kind. Errors: *fields.Errors with every error, also for an unknown kind.
 	Validate(ctx context.Context, tenant, kind string, spec []byte) error
+	// AppendMembers appends the members of a spec as they were submitted, each after a comma.
+	AppendMembers(dst, spec []byte) []byte
 }
 
 // Arrays stores and reads arrays.

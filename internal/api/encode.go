@@ -37,6 +37,7 @@ type jobView struct {
 	durability string
 	ints       intEncoding
 	values     []byte // the JSON of server.values; nil for null
+	submission []byte // the JSON of server.shownSubmission; nil for null
 }
 
 // appendJob appends a job's JSON.
@@ -68,6 +69,13 @@ func appendJob(b []byte, v *jobView) []byte {
 	b = appendTime(append(b, `,"started_at":`...), v.StartedAt)
 	b = appendTime(append(b, `,"finished_at":`...), v.FinishedAt)
 	b = appendTime(append(b, `,"expires_at":`...), v.ExpiresAt)
+	b = append(b, `,"timeout":`...)
+	if v.Timeout > 0 {
+		b = appendDuration(b, v.Timeout)
+	} else {
+		b = append(b, "null"...)
+	}
+	b = appendDuration(append(b, `,"retention":`...), v.Retention)
 	b = append(b, `,"durability":"`...)
 	b = append(b, v.durability...)
 	b = append(b, `","result":`...)
@@ -76,6 +84,8 @@ func appendJob(b []byte, v *jobView) []byte {
 	b = appendValue(b, v.Details, intsAsNumbers)
 	b = append(b, `,"values":`...)
 	b = appendValue(b, v.values, intsAsNumbers) // encoded already
+	b = append(b, `,"submission":`...)
+	b = appendValue(b, v.submission, intsAsNumbers)
 	b = append(b, `,"error":`...)
 	b = appendFailure(b, v.Job)
 	for i, name := range linkNames {
@@ -87,8 +97,8 @@ func appendJob(b []byte, v *jobView) []byte {
 }
 
 var (
-	linkNames = [...]string{`,"links":{"self":`, `,"results":`, `,"events":`, `,"cancel":`}
-	linkTails = [...]string{"", "/results", "/events", "/cancel"}
+	linkNames = [...]string{`,"links":{"self":`, `,"results":`, `,"events":`, `,"cancel":`, `,"submission":`}
+	linkTails = [...]string{"", "/results", "/events", "/cancel", "/submission"}
 )
 
 func appendLabels(b []byte, labels map[string]string) []byte {

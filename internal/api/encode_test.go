@@ -3,6 +3,7 @@ package api_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http/httptest"
 	"reflect"
@@ -32,7 +33,9 @@ func TestJobJSON(t *testing.T) {
 			j.Progress = job.Progress{Total: 7, Completed: 2, Failed: 1, Bytes: 100, BytesTotal: 300}
 			j.Labels = map[string]string{"team": "ingest", "b": "\"quoted\" \\ \t é 😀 \u2028", "a": ""}
 		}),
-		"scheduled": with(func(j *job.Job) { j.StartAfter = now.Add(time.Hour) }),
+		"scheduled": with(func(j *job.Job) {
+			j.StartAfter, j.Timeout, j.Retention = now.Add(time.Hour), time.Minute, 90*time.Second
+		}),
 		"succeeded": with(func(j *job.Job) {
 			j.State, j.FinishedAt, j.ExpiresAt = job.Succeeded, now, now.Add(time.Hour)
 			j.Result, j.Details = []byte(`[1,2.5,"NaN"]`), []byte(`{"dtype":"float64","shape":[3]}`)
@@ -45,7 +48,7 @@ func TestJobJSON(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			i, h := newIdle(t, 0)
-			i.job = j
+			i.job, i.spec = j, []byte(`{"range":{"stop":3}}`)
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/v1/jobs/"+j.ID.String(), nil))
 			var model api.Job
@@ -57,6 +60,9 @@ func TestJobJSON(t *testing.T) {
 			same(t, w.Body.Bytes(), model)
 			if model.CreatedAt != now || model.Kind != "squares" || string(model.State) != j.State.String() {
 				t.Errorf("%+v", model)
+			}
+			if !strings.HasPrefix(fmt.Sprint(model.Submission), "&map[kind:squares") {
+				t.Errorf("submission %v", model.Submission)
 			}
 			if !maps.Equal(model.Labels, j.Labels) {
 				t.Errorf("labels %q", model.Labels)

@@ -50,6 +50,8 @@ func (s *server) getJob(x *requestState) error {
 		resp.status = http.StatusNotModified
 	} else if resp.values, err = s.values(x, &j, ints); err != nil {
 		return err
+	} else if resp.submission, err = s.shownSubmission(x, &j); err != nil {
+		return err
 	}
 	resp.job = &j
 	s.setAge(x)

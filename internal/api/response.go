@@ -21,8 +21,10 @@ type jobResponse struct {
 	x      *requestState
 	job    *job.Job
 	values []byte // the items' values, encoded
-	ints   intEncoding
-	status int
+	// submission is the job's submission, encoded.
+	submission []byte
+	ints       intEncoding
+	status     int
 	// location, applied and replayed select optional headers.
 	location bool
 	applied  time.Duration
@@ -32,7 +34,7 @@ type jobResponse struct {
 func (a *jobResponse) write() error {
 	x, h := a.x, a.x.Header()
 	view := x.srv.view(a.job, a.ints)
-	view.values = a.values
+	view.values, view.submission = a.values, a.submission
 	h["Cache-Control"] = privateNoCache
 	h["Vary"] = varyPrefer
 	x.set("Etag", etag(a.job, a.ints))

@@ -193,7 +193,12 @@ func (f failing) Preview(context.Context, []job.Submission) ([]job.Preview, erro
 func (f failing) Cancel(context.Context, string, job.ID) (job.Job, error) { return job.Job{}, f.err }
 func (f failing) Outlook(*job.Job) (int, time.Duration)                   { return 0, 0 }
 func (f failing) Get(context.Context, string, job.ID) (job.Job, error)    { return job.Job{}, f.err }
-func (f failing) Delete(context.Context, string, job.ID) error            { return f.err }
+
+func (f failing) Spec(context.Context, string, job.ID, int) ([]byte, error) {
+	return nil, f.err
+}
+
+func (f failing) Delete(context.Context, string, job.ID) error { return f.err }
 func (f failing) List(context.Context, job.Query) ([]job.Job, job.ID, error) {
 	return nil, job.ID{}, f.err
 }

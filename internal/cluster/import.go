@@ -116,7 +116,7 @@ func (c *Cluster) Uses(refID string) bool {
 	}
 	c.state.mu.Unlock()
 	for _, n := range names {
-		spec, err := c.replica.Spec(context.Background(), n.tenant, n.id)
+		spec, err := c.replica.Spec(context.Background(), n.tenant, n.id, 0)
 		if err != nil && !errors.Is(err, job.ErrNotFound) || bytes.Contains(spec, []byte(refID)) {
 			return true
 		}

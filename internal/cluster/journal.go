@@ -150,6 +150,11 @@ func (c *Cluster) List(ctx context.Context, q job.Query) (jobs []job.Job, next j
 	return c.replica.List(ctx, q)
 }
 
+// Spec returns the spec of a job; see journal.Journal.
+func (c *Cluster) Spec(ctx context.Context, tenant string, id job.ID, limit int) ([]byte, error) {
+	return c.replica.Spec(ctx, tenant, id, limit)
+}
+
 // Watch returns a channel that is signalled after changes of a job in the replica.
 func (c *Cluster) Watch(id job.ID) (changed <-chan struct{}, stop func()) { return c.replica.Watch(id) }
 

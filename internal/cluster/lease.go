@@ -79,10 +79,10 @@ func (q *leaseQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, e
 	}
 	q.held[h.subject] = h
 	q.mu.Unlock()
-	spec, err := c.replica.Spec(wait, h.lease.Job.Tenant, p.id)
+	spec, err := c.replica.Spec(wait, h.lease.Job.Tenant, p.id, 0)
 	if errors.Is(err, job.ErrNotFound) {
 		if err = c.replica.Flush(wait); err == nil {
-			spec, err = c.replica.Spec(wait, h.lease.Job.Tenant, p.id)
+			spec, err = c.replica.Spec(wait, h.lease.Job.Tenant, p.id, 0)
 		}
 	}
 	if err != nil {

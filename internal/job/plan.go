@@ -32,6 +32,9 @@ type Size struct {
 	Memory int64
 }
 
+// MaxShownSpec is the length in bytes up to which the spec of a job is part of the job's JSON.
+const MaxShownSpec = 64 << 10
+
 // A Preview describes the job that a submission would make.
 type Preview struct {
 	Job  Job

@@ -26,7 +26,7 @@ type active struct {
 	// submission is the batch that holds Submitted; nil after a restart.
 	submission *request
 	stored     bool // the job is in the space a
-	long       bool // its spec is in the space s
+	place      specPlace
 	logged     bool // its log on disk has begun
 	counted    bool // its results are in the count of its tenant
 	// delta is the change of the job in the write that is being built; nil for none.

@@ -47,6 +47,11 @@ func (l *load) absent(t *testing.T, j *journal.Journal) (absent []string, errs i
 		if n := len(log); n == 0 || log[n-1].Seq != v.Seq {
 			absent = append(absent, fmt.Sprintf("job %s: seq %d, and %d records of its log", id, v.Seq, n))
 		}
+		if _, err := j.Spec(t.Context(), "t", id, 0); isAbsent(err) {
+			absent = append(absent, fmt.Sprintf("job %s: its spec: %v", id, err))
+		} else if err != nil {
+			errs++
+		}
 		page, err := j.ItemsByIndex(t.Context(), id, -1, 10)
 		if err != nil {
 			errs++

@@ -102,7 +102,9 @@ func (j *Journal) deleteWithTombstone(b *removal, jobs []jobRef) error {
 	var w write
 	for _, d := range jobs {
 		key := appendJobKey(nil, spaceEnded, d.tenant, d.id)
-		_ = b.Delete(key, nil)
+		if err := b.deleteEnded(j.db, d.id, key); err != nil {
+			return fmt.Errorf("delete job %s: %w", d.id, err)
+		}
 		if err := b.free(j.db, &j.results, d); err != nil {
 			return err
 		}
@@ -120,6 +122,23 @@ func (j *Journal) deleteWithTombstone(b *removal, jobs []jobRef) error {
 	}
 	w.storeExpiries(b.Batch)
 	return nil
+}
+
+// deleteEnded adds the deletion of the value of an ended job, and of its spec, to the batch.
+func (r *removal) deleteEnded(db *pebble.DB, id job.ID, key []byte) error {
+	_ = r.Delete(key, nil)
+	v, closer, err := db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, _, place, err := parseEnded(v)
+	if place.apart() {
+		_ = r.Delete(appendIDKey(nil, spaceSpec, id), nil)
+	}
+	return errors.Join(err, closer.Close())
 }
 
 // clearJob adds the deletion of a job's keys of one space to a batch.

@@ -18,7 +18,7 @@ import (
 )
 
 // formatVersion is the version of the format that keys.go describes.
-const formatVersion = 1
+const formatVersion = 2
 
 // engineFormat is pinned, because a newer Pebble would otherwise make the data directory unreadable for the version of gather
 // that wrote it.
@@ -26,7 +26,9 @@ const engineFormat = pebble.FormatTableFormatV6
 
 // migrations holds the function that upgrades a journal from each format version to the next one. Open runs them in order,
 // each in one batch with the new version.
-var migrations = map[uint64]func(*pebble.DB, *pebble.Batch) error{}
+var migrations = map[uint64]func(*pebble.DB, *pebble.Batch) error{
+	1: func(*pebble.DB, *pebble.Batch) error { return nil }, // later versions read the values of the space j
+}
 
 const memTableBytes = 16 << 20
 
@@ -224,9 +226,9 @@ func (j *Journal) load(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		view, _, long, err := parseActive(v)
+		view, _, place, err := parseJob(v)
 		if err == nil {
-			err = j.loadJob(ctx, id, view, long)
+			err = j.loadJob(ctx, id, view, place)
 		}
 		if err != nil {
 			return fmt.Errorf("job %s: %w", id, err)
@@ -235,8 +237,8 @@ func (j *Journal) load(ctx context.Context) error {
 	return it.Error()
 }
 
-func (j *Journal) loadJob(ctx context.Context, id job.ID, view job.Job, long bool) error {
-	a := &active{id: id, stored: true, long: long}
+func (j *Journal) loadJob(ctx context.Context, id job.ID, view job.Job, place specPlace) error {
+	a := &active{id: id, stored: true, place: place}
 	err := scanLog(ctx, j.db, id, 0, func(_ uint64, records []job.LogRecord) (bool, error) {
 		a.logged = true
 		for _, r := range records {

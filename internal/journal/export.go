@@ -49,11 +49,14 @@ func (j *Journal) Export(ctx context.Context, v Visitor) error {
 		return err
 	}
 	err := j.scanSpace(ctx, spaceEnded, func(db *pebble.DB, _, value []byte) error {
-		view, err := job.Decode(value)
+		view, spec, place, err := parseEnded(value)
+		if err == nil && place.apart() {
+			spec, err = readSpec(db, view.Tenant, view.ID, 0)
+		}
 		if err != nil {
 			return err
 		}
-		return v.Job(view, nil, wholeLog(ctx, db, &view))
+		return v.Job(view, spec, wholeLog(ctx, db, &view))
 	})
 	if err != nil {
 		return err
@@ -90,7 +93,7 @@ func (j *Journal) exportActive(ctx context.Context, v Visitor) error {
 	slices.SortFunc(views, func(a, b *job.Job) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	return j.read(ctx, func(db *pebble.DB) error {
 		for _, view := range views {
-			spec, err := readSpec(db, view.Tenant, view.ID)
+			spec, err := readSpec(db, view.Tenant, view.ID, 0)
 			if err != nil {
 				return fmt.Errorf("export job %s: %w", view.ID, err)
 			}

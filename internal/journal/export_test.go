@@ -94,11 +94,11 @@ var Migrations = migrations
 // CheckStored runs all decoders of keys and values, and returns an error if one does not round-trip.
 func CheckStored(key, value []byte) error {
 	var errs []error
-	if view, spec, long, err := parseActive(value); err == nil {
-		again, _, nowLong := appendActive(nil, nil, &view, spec)
-		v2, spec2, long2, err := parseActive(again)
-		if err != nil || string(spec2) != string(spec) && !nowLong || v2.ID != view.ID || long2 != nowLong || long && len(spec) > 0 {
-			errs = append(errs, corrupt("active round trip"))
+	if view, spec, place, err := parseEnded(value); err == nil {
+		again, _ := appendJob(nil, nil, &view, spec, place)
+		v2, spec2, place2, err := parseEnded(again)
+		if err != nil || string(spec2) != string(spec) || v2.ID != view.ID || place2 != place || place != specInline && len(spec) > 0 {
+			errs = append(errs, corrupt("job round trip"))
 		}
 	}
 	if r, err := parseKeyRecord(value); err == nil && string(r.append(nil)) != string(value) {

@@ -147,10 +147,11 @@ func (j *Journal) KeyUsed(ctx context.Context, key job.Key, at time.Time) (ids [
 	return r.ids, r.fingerprint, nil
 }
 
-// Spec returns the spec of an unfinished job; job.ErrNotFound for any other.
-func (j *Journal) Spec(ctx context.Context, tenant string, id job.ID) (spec []byte, err error) {
+// Spec returns the spec of a job, or nil if it is longer than limit and limit is not 0. It returns job.ErrNotFound for a
+// missing job, and for a job that ended under a version that deleted the spec.
+func (j *Journal) Spec(ctx context.Context, tenant string, id job.ID, limit int) (spec []byte, err error) {
 	err = j.read(ctx, func(db *pebble.DB) error {
-		spec, err = readSpec(db, tenant, id)
+		spec, err = readSpec(db, tenant, id, limit)
 		if errors.Is(err, pebble.ErrNotFound) {
 			return job.ErrNotFound
 		}

@@ -10,7 +10,7 @@ import (
 	"gather/internal/job"
 )
 
-// # The format, version 1
+// # The format, version 2
 //
 // Integers in keys are big-endian; a tenant is a uvarint length and its bytes; an id is its 16 bytes. The first byte of
 // a key is its space.
@@ -18,9 +18,10 @@ import (
 //	m "format"                             uvarint: the version of this format
 //	m "clock"                              steps of the wall clock, and the time of a recent write; see clock.go
 //	a tenant id                            an unfinished job: uvarint length and view of its first write, then
-//	                                       a byte: 1 and the spec, or 0 when the spec is too long and in s
-//	s id                                   such a spec, until the job ends
-//	j tenant id                            a finished job: its last view
+//	                                       a specPlace, and the spec if it is specInline
+//	s id                                   a longer spec
+//	j tenant id                            a finished job: its last view, and its spec as above. In version 1 only the view,
+//	                                       whose first byte is less than any length of a view
 //	l id seq                               a run of encoded events; seq is the seq of the last one. The first run begins
 //	                                       with Submitted, and is written with the event that follows it
 //	o id min max seq                       the index of items: a block of items with indexes from min to
@@ -36,8 +37,7 @@ import (
 //	n name                                 metadata of a replica; see follow.go
 //
 // The stored view of an unfinished job may be older than its log; Open applies the newer events to it. Therefore a step of a
-// running job writes only its events, and a job that ends in the write that submits it never appears under a. The spec of a
-// finished job is deleted.
+// running job writes only its events, and a job that ends in the write that submits it never appears under a.
 const (
 	spaceActive    = 'a'
 	spaceSpec      = 's'
@@ -172,30 +172,71 @@ func parseOrderKey(key []byte) (o orderKey, err error) {
 	return o, nil
 }
 
-// appendActive appends a value of the space a; long is true if the spec must be stored in the space s.
-func appendActive(dst []byte, scratch []byte, view *job.Job, spec []byte) (value, scratchOut []byte, long bool) {
-	scratch = view.AppendBinary(scratch[:0])
-	dst = append(binary.AppendUvarint(dst, uint64(len(scratch))), scratch...)
-	if len(spec) > maxInlineSpec {
-		return append(dst, 0), scratch, true
+// A specPlace is where the spec of a job is.
+type specPlace byte
+
+const (
+	// specApart: in the space s.
+	specApart specPlace = iota
+	// specInline: after this byte.
+	specInline
+	// specLarge: in the space s, and longer than job.MaxShownSpec. Version 1 has specApart instead.
+	specLarge
+	// specUnknown: the job ended under version 1, which deleted it.
+	specUnknown
+	specPlaces // the first invalid one
+)
+
+// placeOf returns where a spec is stored.
+func placeOf(spec []byte) specPlace {
+	switch {
+	case len(spec) <= maxInlineSpec:
+		return specInline
+	case len(spec) <= job.MaxShownSpec:
+		return specApart
 	}
-	return append(append(dst, 1), spec...), scratch, false
+	return specLarge
 }
 
-// parseActive is the inverse of appendActive; spec aliases value.
-func parseActive(value []byte) (view job.Job, spec []byte, long bool, err error) {
+// apart reports whether the spec is in the space s.
+func (p specPlace) apart() bool { return p == specApart || p == specLarge }
+
+// minViewBytes is less than the length of any encoded view, and more than its first byte, the format.
+const minViewBytes = 32
+
+// appendJob appends a value of the space a or j. The spec is only written if place is specInline.
+func appendJob(dst []byte, scratch []byte, view *job.Job, spec []byte, place specPlace) (value, scratchOut []byte) {
+	scratch = view.AppendBinary(scratch[:0])
+	dst = append(binary.AppendUvarint(dst, uint64(len(scratch))), scratch...)
+	if dst = append(dst, byte(place)); place == specInline {
+		dst = append(dst, spec...)
+	}
+	return dst, scratch
+}
+
+// parseJob is the inverse of appendJob; spec aliases value.
+func parseJob(value []byte) (view job.Job, spec []byte, place specPlace, err error) {
 	n, w := binary.Uvarint(value)
 	if w <= 0 || n >= uint64(len(value)-w) {
-		return view, nil, false, corrupt("active job")
+		return view, nil, 0, corrupt("job")
 	}
 	if view, err = job.Decode(value[w : w+int(n)]); err != nil {
-		return view, nil, false, err
+		return view, nil, 0, err
 	}
 	rest := value[w+int(n):]
-	if rest[0] > 1 || rest[0] == 0 && len(rest) > 1 {
-		return view, nil, false, corrupt("active job")
+	if place = specPlace(rest[0]); place >= specPlaces || place != specInline && len(rest) > 1 {
+		return view, nil, 0, corrupt("job")
 	}
-	return view, rest[1:], rest[0] == 0, nil
+	return view, rest[1:], place, nil
+}
+
+// parseEnded parses a value of the space j of any version.
+func parseEnded(value []byte) (view job.Job, spec []byte, place specPlace, err error) {
+	if len(value) > 0 && value[0] < minViewBytes {
+		view, err = job.Decode(value)
+		return view, nil, specUnknown, err
+	}
+	return parseJob(value)
 }
 
 // A keyRecord is a value of the space i.

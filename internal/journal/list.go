@@ -78,7 +78,7 @@ func (j *Journal) visible(db *pebble.DB, tenant string, id job.ID, value []byte)
 		}
 		return &v, err
 	}
-	v, err := job.Decode(value)
+	v, _, _, err := parseEnded(value)
 	if err != nil {
 		return nil, fmt.Errorf("job %s: %w", id, err)
 	}

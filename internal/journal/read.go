@@ -51,7 +51,7 @@ func ended(db *pebble.DB, tenant string, id job.ID) (view job.Job, err error) {
 	v, closer, err := db.Get(key)
 	if err == nil {
 		defer func() { _ = closer.Close() }()
-		if view, err = job.Decode(v); err != nil {
+		if view, _, _, err = parseEnded(v); err != nil {
 			return job.Job{}, fmt.Errorf("job %s: %w", id, err)
 		}
 		return view, nil

@@ -21,7 +21,7 @@ func (j *Journal) Recover(ctx context.Context, visit func(view job.Job, spec []b
 	slices.SortFunc(views, func(a, b *job.Job) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	return j.read(ctx, func(db *pebble.DB) error {
 		for _, v := range views {
-			spec, err := readSpec(db, v.Tenant, v.ID)
+			spec, err := readSpec(db, v.Tenant, v.ID, 0)
 			if err != nil {
 				return fmt.Errorf("recover job %s: %w", v.ID, err)
 			}
@@ -46,21 +46,41 @@ func (s *activeJobs) views() []*job.Job {
 	return views
 }
 
-func readSpec(db *pebble.DB, tenant string, id job.ID) ([]byte, error) {
-	v, closer, err := db.Get(appendJobKey(nil, spaceActive, tenant, id))
+// readSpec returns the spec of a job, finished or not; nil if it is longer than limit, unless limit is 0. It returns
+// pebble.ErrNotFound for a missing job, and for a job that ended under an earlier version.
+func readSpec(db *pebble.DB, tenant string, id job.ID, limit int) ([]byte, error) {
+	key := appendJobKey(nil, spaceActive, tenant, id)
+	v, closer, err := db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		key[0] = spaceEnded
+		v, closer, err = db.Get(key)
+	}
 	if err != nil {
 		return nil, err
 	}
-	_, spec, long, err := parseActive(v)
+	_, spec, place, err := parseEnded(v)
+	if limit > 0 && len(spec) > limit {
+		spec = nil
+	}
 	spec = bytes.Clone(spec)
-	if err = errors.Join(err, closer.Close()); err != nil || !long {
-		return spec, err
+	switch err := errors.Join(err, closer.Close()); {
+	case err != nil:
+		return nil, err
+	case place == specInline:
+		return spec, nil
+	case place == specUnknown:
+		return nil, pebble.ErrNotFound
+	case place == specLarge && limit > 0 && limit <= job.MaxShownSpec:
+		return nil, nil
 	}
 	v, closer, err = db.Get(appendIDKey(nil, spaceSpec, id))
 	if err != nil {
 		return nil, err
 	}
-	return bytes.Clone(v), closer.Close()
+	if limit == 0 || len(v) <= limit {
+		spec = bytes.Clone(v)
+	}
+	return spec, closer.Close()
 }
 
 // errStop ends a scan whose consumer stopped.

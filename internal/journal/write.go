@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -134,9 +135,9 @@ func (j *Journal) commit(w *write) error {
 type builder struct {
 	j    *Journal
 	undo []undo
-	// key, value and scratch are reused buffers, runs reused buffers of jobDeltas.
-	key, value, scratch []byte
-	runs                [][]byte
+	// key, value, scratch and spec are reused buffers, runs reused buffers of jobDeltas.
+	key, value, scratch, spec []byte
+	runs                      [][]byte
 }
 
 type undo struct {
@@ -313,27 +314,24 @@ func (b *builder) finish(w *write, d *jobDelta) {
 	ended := head.State.Terminal()
 	switch {
 	case ended:
+		spec := d.spec
 		if a.stored {
 			b.key = appendJobKey(b.key[:0], spaceActive, head.Tenant, a.id)
+			spec, a.place = b.storedSpec(a, b.key)
 			_ = w.batch.Delete(b.key, nil)
-		}
-		if a.long {
-			b.key = appendIDKey(b.key[:0], spaceSpec, a.id)
-			_ = w.batch.Delete(b.key, nil)
+		} else {
+			b.placeSpec(w, a, spec)
 		}
 		b.key = appendJobKey(b.key[:0], spaceEnded, head.Tenant, a.id)
-		b.value = head.AppendBinary(b.value[:0])
+		b.value, b.scratch = appendJob(b.value[:0], b.scratch, head, spec, a.place)
 		b.set(w, b.key, b.value)
 		w.expire(b.j.due(head.ExpiresAt, head.Retention), expiryJob, a.id[:], b.key[1:])
 		b.storeResults(w, a)
 	case d.first:
-		b.value, b.scratch, a.long = appendActive(b.value[:0], b.scratch, head, d.spec)
+		b.placeSpec(w, a, d.spec)
+		b.value, b.scratch = appendJob(b.value[:0], b.scratch, head, d.spec, a.place)
 		b.key = appendJobKey(b.key[:0], spaceActive, head.Tenant, a.id)
 		b.set(w, b.key, b.value)
-		if a.long {
-			b.key = appendIDKey(b.key[:0], spaceSpec, a.id)
-			b.set(w, b.key, d.spec)
-		}
 		a.stored = true
 	}
 	if !d.first || !ended {
@@ -354,6 +352,34 @@ func (b *builder) finish(w *write, d *jobDelta) {
 		b.runs = append(b.runs, d.run[:0])
 	}
 	d.run, d.spec = nil, nil
+}
+
+// placeSpec decides where the spec of a new job is, and adds it to the space s if it is there.
+func (b *builder) placeSpec(w *write, a *active, spec []byte) {
+	if a.place = placeOf(spec); a.place.apart() {
+		b.key = appendIDKey(b.key[:0], spaceSpec, a.id)
+		b.set(w, b.key, spec)
+	}
+}
+
+// storedSpec returns the spec of a job in the space a, if it is inline. A spec that cannot be read is lost, but must not keep
+// the job from ending.
+func (b *builder) storedSpec(a *active, key []byte) ([]byte, specPlace) {
+	if a.place != specInline {
+		return nil, a.place
+	}
+	v, closer, err := b.j.db.Get(key)
+	if err == nil {
+		_, spec, place, err := parseJob(v)
+		if err == nil {
+			b.spec = append(b.spec[:0], spec...)
+		}
+		if err = errors.Join(err, closer.Close()); err == nil && place == specInline {
+			return b.spec, specInline
+		}
+	}
+	b.j.log.Warn("the spec of a job that ended cannot be read", "job_id", a.id.String(), "error", err)
+	return nil, specUnknown
 }
 
 // recordKey adds the idempotency key of a request to the write.

@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"gather/internal/chunked"
 	"gather/internal/fields"
 	"gather/internal/job"
@@ -135,6 +137,20 @@ func (r *Registry) Validate(ctx context.Context, tenant, kind string, spec []byt
 		err = errors.Join(err, c.Close())
 	}
 	return err
+}
+
+// AppendMembers appends the members of a spec as they were submitted, without the dependencies that Plan added, each after
+// a comma.
+func (r *Registry) AppendMembers(dst, spec []byte) []byte {
+	o, _ := fields.Read(spec, new(fields.Errors))
+	for _, name := range o.Names() {
+		if name == pinField {
+			continue
+		}
+		dst, _ = jsontext.AppendQuote(append(dst, ','), name)
+		dst = append(append(dst, ':'), o.Get(name)...)
+	}
+	return dst
 }
 
 // Describe returns the kinds with their limits.

@@ -432,3 +432,17 @@ func BenchmarkSquares(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/8192, "ns/item")
 }
+
+// The submission that clients see has no members that only planning adds.
+func TestAppendMembers(t *testing.T) {
+	r := kind.NewRegistry(kind.DefaultLimits(), nil)
+	for spec, want := range map[string]string{
+		`{}`:                                    ``,
+		`{"numbers":[1, 2],"a\u0062":null}`:     `,"numbers":[1, 2],"ab":null`,
+		`{"array":{"name":"x"},"pin":{"id":7}}`: `,"array":{"name":"x"}`,
+	} {
+		if got := string(r.AppendMembers(nil, []byte(spec))); got != want {
+			t.Errorf("%s: got %s, want %s", spec, got, want)
+		}
+	}
+}

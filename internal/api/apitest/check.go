@@ -302,6 +302,10 @@ func checkAccepted(q *request) error {
 		case "array":
 			v = []any{text}
 		case "integer":
+		case "boolean":
+			if v = text; text == "true" || text == "false" {
+				v = text == "true"
+			}
 		default:
 			v = text
 		}

@@ -29,6 +29,8 @@ type Journal interface {
 	Log(ctx context.Context, id job.ID, after uint64, limit int) ([]job.LogRecord, error)
 	// ItemsByIndex returns durable items with an index above after, at most limit items or about job.PageBytes.
 	ItemsByIndex(ctx context.Context, id job.ID, after int64, limit int) ([]job.Item, error)
+	// Spec returns the spec of a job, or nil if it is longer than limit and limit is not 0; job.ErrNotFound.
+	Spec(ctx context.Context, tenant string, id job.ID, limit int) ([]byte, error)
 	// List returns the jobs that match a query, newest first.
 	List(ctx context.Context, q job.Query) (jobs []job.Job, next job.ID, err error)
 	// Watch returns a channel that is signalled after durable changes of a job.
@@ -64,6 +66,7 @@ func Exercise(t *testing.T, open func(t *testing.T, dir string) Journal) {
 		{"log pages", testLogPages},
 		{"items by index", testItemsByIndex},
 		{"pages of large items", testLargeItems},
+		{"specs", testSpecs},
 		{"list filters", testListFilters},
 		{"list under churn", testListChurn},
 		{"tenants", testTenants},

@@ -278,3 +278,58 @@ func testRecover(h *harness) {
 	}))
 	h.equal(n, len(ids)-1)
 }
+
+// The spec of a job is kept as long as the job.
+func testSpecs(h *harness) {
+	type stored struct {
+		id   job.ID
+		spec []byte
+	}
+	var all []stored
+	for _, size := range []int{2, 4 << 10, 4<<10 + 1, job.MaxShownSpec, job.MaxShownSpec + 1} {
+		spec := append(append([]byte{'"'}, bytes.Repeat([]byte{'x'}, size-2)...), '"')
+		for _, ends := range [][]job.Event{nil, {h.started(), h.finished(job.Succeeded)}, {job.CancelRequested{At: h.now}, h.finished(job.Cancelled)}} {
+			for together := range 2 {
+				id, s := h.new("t", 1)
+				s.Spec = spec
+				if together == 1 {
+					h.events(id, append([]job.Event{s}, ends...)...)
+				} else {
+					h.events(id, s)
+					for _, e := range ends {
+						h.events(id, e)
+					}
+				}
+				all = append(all, stored{id, spec})
+			}
+		}
+	}
+	check := func() {
+		h.Helper()
+		for _, s := range all {
+			for _, limit := range []int{0, 100, job.MaxShownSpec} {
+				want := s.spec
+				if limit > 0 && len(want) > limit {
+					want = nil
+				}
+				got, err := h.j.Spec(h.Context(), "t", s.id, limit)
+				h.ok(err)
+				if !bytes.Equal(got, want) {
+					h.Fatalf("a spec of %d bytes, %d at most, has %d bytes, want %d", len(s.spec), limit, len(got), len(want))
+				}
+			}
+			_, err := h.j.Spec(h.Context(), "other", s.id, 0)
+			h.want(err, job.ErrNotFound)
+		}
+	}
+	check()
+	h.reopen()
+	check()
+	for _, s := range all {
+		if h.get(s.id).State.Terminal() {
+			h.ok(h.j.Delete(h.Context(), "t", s.id))
+			_, err := h.j.Spec(h.Context(), "t", s.id, 0)
+			h.want(err, job.ErrNotFound)
+		}
+	}
+}

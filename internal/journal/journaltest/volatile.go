@@ -236,6 +236,20 @@ func blockOf(r job.LogRecord) (*job.Items, uint64) {
 	return new(job.Items), 0
 }
 
+// Spec returns the spec of a job; nil if it is longer than limit and limit is not 0.
+func (v *Volatile) Spec(ctx context.Context, tenant string, id job.ID, limit int) ([]byte, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	j, err := v.get(tenant, id)
+	switch {
+	case err != nil:
+		return nil, job.ErrNotFound
+	case limit > 0 && len(j.spec) > limit:
+		return nil, nil
+	}
+	return j.spec, ctx.Err()
+}
+
 // List returns the jobs that match q, newest first.
 func (v *Volatile) List(ctx context.Context, q job.Query) (jobs []job.Job, next job.ID, err error) {
 	v.mu.Lock()
