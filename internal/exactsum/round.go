@@ -69,6 +69,22 @@ func (a *Accumulator) Int() (*big.Int, bool) {
 	return z, true
 }
 
+// big returns a finite sum in units of 2^-point.
+func (a *Accumulator) big() *big.Int {
+	neg, m := a.magnitude()
+	var buf [8 * words]byte
+	for i, w := range m {
+		for j := range 8 {
+			buf[len(buf)-1-8*i-j] = byte(w >> (8 * j))
+		}
+	}
+	z := new(big.Int).SetBytes(buf[:])
+	if neg {
+		z.Neg(z)
+	}
+	return z
+}
+
 // magnitude returns the sign and the absolute value of the words.
 func (a *Accumulator) magnitude() (neg bool, m [words]uint64) {
 	m = a.sum

@@ -2,7 +2,6 @@ package exactsum
 
 import (
 	"math"
-	"math/big"
 	"math/bits"
 )
 
@@ -207,34 +206,4 @@ func squareEach[T integer](s *Squares, x []T) {
 			s.mid.addInt128(1, 0, point+64)
 		}
 	}
-}
-
-// big returns the exact sum in units of 2^-pos, with a pos that is enough for all of it.
-func (s *Squares) big() (v *big.Int, pos int) {
-	const scaled = 2 * scaleBits
-	v = s.mid.big() // in units of 2^-point
-	if s.tiny.IsEmpty() && s.huge.IsEmpty() {
-		return v, point
-	}
-	// In units of 2^(-point-scaled): tiny as it is.
-	v.Lsh(v, scaled)
-	v.Add(v, s.tiny.big())
-	huge := s.huge.big()
-	return v.Add(v, huge.Lsh(huge, 2*scaled)), point + scaled
-}
-
-// big returns a finite sum in units of 2^-point.
-func (a *Accumulator) big() *big.Int {
-	neg, m := a.magnitude()
-	var buf [8 * words]byte
-	for i, w := range m {
-		for j := range 8 {
-			buf[len(buf)-1-8*i-j] = byte(w >> (8 * j))
-		}
-	}
-	z := new(big.Int).SetBytes(buf[:])
-	if neg {
-		z.Neg(z)
-	}
-	return z
 }

@@ -2,16 +2,18 @@ package exactsum
 
 import (
 	"math"
-	"math/big"
+	"math/bits"
 )
 
-// Statistic is an exact rational number or the square root of one, which is rounded once, when it is read.
+// Statistic is an exact rational number or the square root of one, of which the first 128 bits are kept, and whether there
+// are more. It is rounded once, when it is read.
 type Statistic struct {
-	// special is the value if it is infinite or NaN, or 0 otherwise.
-	special  float64
-	num, den *big.Int // times 2^exp
-	exp      int
-	root     bool
+	special float64 // the value if it is infinite or NaN
+	neg     bool
+	// The magnitude is hi:lo * 2^exp and, if more is true, less than a unit more. Unless it is 0, the top bit of hi is set.
+	hi, lo uint64
+	exp    int
+	more   bool
 }
 
 // Mean returns the sum divided by n, the number of values that were added; NaN if n is 0.
@@ -22,7 +24,13 @@ func (a *Accumulator) Mean(n int64) Statistic {
 	case !a.IsFinite():
 		return Statistic{special: a.Float64()}
 	}
-	return Statistic{num: a.big(), den: big.NewInt(n), exp: -point}
+	var w fixed
+	neg, m := a.magnitude()
+	x, first := trim(&m)
+	w.addProduct(x, first, -point, 1)
+	v := w.quotient(uint64(n), 1)
+	v.neg = neg && v.hi != 0
+	return v
 }
 
 // Variance returns the variance of the n values of which sum and s are the sum and the sum of squares: the sum of the
@@ -33,27 +41,21 @@ func (s *Squares) Variance(sum *Accumulator, n, ddof int64) Statistic {
 		return Statistic{special: math.NaN()}
 	}
 	// The sum of squared distances is (n*squares - sum^2) / n, exactly, so nothing cancels.
-	squares, pos := s.big() // in units of 2^-pos
-	square := sum.big()     // the square of the sum is in units of 2^(-2*point)
-	square.Mul(square, square)
-	squares.Mul(squares, big.NewInt(n))
-	exp := -pos
-	if up := 2*point - pos; up >= 0 {
-		squares.Lsh(squares, uint(up))
-		exp = -2 * point
-	} else {
-		square.Lsh(square, uint(-up))
+	var distances, square fixed
+	s.addTo(&distances, uint64(n))
+	_, m := sum.magnitude()
+	x, first := trim(&m)
+	for i, word := range x {
+		square.addProduct(x, first, -2*point+64*(first+i), word)
 	}
-	distances := squares.Sub(squares, square)
+	distances.subtract(&square)
 	if n <= ddof {
-		if distances.Sign() == 0 {
+		if distances.isZero() {
 			return Statistic{special: math.NaN()}
 		}
 		return Statistic{special: math.Inf(1)}
 	}
-	den := big.NewInt(n)
-	rest := new(big.Int).Sub(den, big.NewInt(ddof)) // beyond 64 bits for an extreme ddof
-	return Statistic{num: distances, den: den.Mul(den, rest), exp: exp}
+	return distances.quotient(uint64(n), uint64(n)-uint64(ddof))
 }
 
 // Sum returns the sum of squares.
@@ -63,93 +65,115 @@ func (s *Squares) Sum() Statistic {
 		a.Merge(&s.mid)
 		return Statistic{special: a.Float64()}
 	}
-	v, pos := s.big()
-	return Statistic{num: v, den: big.NewInt(1), exp: -pos}
+	var w fixed
+	s.addTo(&w, 1)
+	return w.quotient(1, 1)
+}
+
+// addTo adds a finite sum times n to w.
+func (s *Squares) addTo(w *fixed, n uint64) {
+	for _, part := range []struct {
+		sum *Accumulator
+		exp int
+	}{{&s.mid, -point}, {&s.tiny, -point - 2*scaleBits}, {&s.huge, -point + 2*scaleBits}} {
+		if part.sum.class == finite {
+			x, first := trim(&part.sum.sum)
+			w.addProduct(x, first, part.exp, n)
+		}
+	}
 }
 
 // Sqrt returns the square root of a statistic that is not negative.
 func (v Statistic) Sqrt() Statistic {
-	v.root = true
-	return v
+	if v.hi == 0 {
+		v.special = math.Sqrt(v.special)
+		return v
+	}
+	if v.exp%2 != 0 {
+		v.more = v.more || v.lo&1 != 0
+		v.hi, v.lo = v.hi>>1, v.hi<<63|v.lo>>1
+		v.exp++
+	}
+	root := sqrt128(v.hi, v.lo)
+	hi, lo := bits.Mul64(root, root)
+	return Statistic{hi: root, exp: v.exp/2 - 64, more: v.more || hi != v.hi || lo != v.lo}
+}
+
+// sqrt128 returns the root of hi:lo, at least 2^126, rounded down.
+func sqrt128(hi, lo uint64) uint64 {
+	// One step of Newton's method from an estimate with 52 bits leaves an error below 2.
+	r := uint64(math.MaxUint64)
+	if f := math.Sqrt(float64(hi)) * (1 << 32); f < 1<<64 {
+		r = uint64(f)
+	}
+	if hi < r {
+		q, _ := bits.Div64(hi, lo, r)
+		sum, carry := bits.Add64(r, q, 0)
+		r = carry<<63 | sum>>1
+	}
+	exceeds := func(r uint64) bool {
+		h, l := bits.Mul64(r, r)
+		return h > hi || h == hi && l > lo
+	}
+	for exceeds(r) {
+		r--
+	}
+	for r < math.MaxUint64 && !exceeds(r+1) {
+		r++
+	}
+	return r
 }
 
 // Float64 returns the value rounded once, to nearest, ties to even.
 func (v Statistic) Float64() float64 {
-	if v.num == nil {
+	if v.special != 0 {
 		return v.special
 	}
-	f, _ := v.float().Float64()
-	return f
+	return math.Float64frombits(v.round(binary64) | v.sign()<<63)
 }
 
 // Float32 returns the value rounded once to float32.
 func (v Statistic) Float32() float32 {
-	if v.num == nil {
+	if v.special != 0 {
 		return float32(v.special)
 	}
-	f, _ := v.float().Float32()
-	return f
+	return math.Float32frombits(uint32(v.round(binary32) | v.sign()<<31))
 }
 
 // Float16 returns the bits of the value rounded once to IEEE 754 binary16.
 func (v Statistic) Float16() uint16 {
-	var a Accumulator
-	if v.num == nil {
+	if v.special != 0 {
+		var a Accumulator
 		a.AddFloat64(v.special)
 		return a.Float16()
 	}
-	f := v.float()
-	if f.Sign() != 0 {
-		// Round to the precision of a binary16 of that exponent: 11 bits, or fewer if it is subnormal.
-		const precision, lowest = 11, -24
-		switch bits := min(f.MantExp(nil)-lowest, precision); {
-		case bits > 0:
-			f.SetPrec(uint(bits))
-		case bits == 0 && new(big.Float).Abs(f).Cmp(big.NewFloat(0x1p-25)) > 0: // above half of the smallest
-			f.SetFloat64(math.Copysign(0x1p-24, float64(f.Sign())))
-		default:
-			f.SetInt64(0)
-		}
-	}
-	rounded, _ := f.Float64()
-	a.AddFloat64(rounded)
-	return a.Float16()
+	return uint16(v.round(binary16) | v.sign()<<15)
 }
 
-// float returns a number that rounds to every float format like the exact value: more than twice the bits of a float64,
-// and a last bit that shows whether there is more.
-func (v Statistic) float() *big.Float {
-	const enough = 128
-	if v.num.Sign() == 0 {
-		return new(big.Float)
+func (v Statistic) sign() uint64 {
+	if v.neg {
+		return 1
 	}
-	q, rest := new(big.Int).Abs(v.num), new(big.Int)
-	exp := v.exp
-	if v.root && exp%2 != 0 {
-		q.Lsh(q, 1)
-		exp--
+	return 0
+}
+
+// round returns the bits of the magnitude in format f; see Accumulator.round.
+func (v Statistic) round(f format) uint64 {
+	last := v.exp + 127 // the exponent of the top bit
+	if v.hi == 0 || last >= 1024 {
+		return min(v.hi, f.infinity)
 	}
-	if up := enough - (q.BitLen() - v.den.BitLen()); up > 0 {
-		up += up % 2
-		q.Lsh(q, uint(up))
-		exp -= up
+	lowest := f.lowest - point
+	unit := max(last-f.precision+1, lowest)
+	// The unit is the bit above those dropped: at least one of hi, because no format has more than 53 bits.
+	drop := unit - v.exp - 64
+	if drop > 64 {
+		return 0
 	}
-	q.QuoRem(q, v.den, rest)
-	more := rest.Sign() != 0
-	if v.root {
-		square := new(big.Int).Set(q)
-		q.Sqrt(q)
-		more = more || rest.Mul(q, q).Cmp(square) != 0
-		exp /= 2
+	mant := v.hi >> drop
+	half := uint64(1) << (drop - 1)
+	if v.hi&half != 0 && (mant&1 != 0 || v.hi&(half-1) != 0 || v.lo != 0 || v.more) {
+		mant++
 	}
-	q.Lsh(q, 1)
-	if more {
-		q.SetBit(q, 0, 1)
-	}
-	f := new(big.Float).SetInt(q)
-	f.SetMantExp(f, exp-1)
-	if v.num.Sign() < 0 {
-		f.Neg(f)
-	}
-	return f
+	return min(uint64(unit-lowest)<<(f.precision-1)+mant, f.infinity)
 }
