@@ -15,9 +15,9 @@ func npy() string {
 	return "\x93NUMPY\x01\x00" + string([]byte{byte(len(head)), 0}) + head + "\x01\x02\x03"
 }
 
-// TestLiveCluster runs three nodes on a NATS server that is configured as deployed, has them do everything they can, and
-// looks at them through Prometheus: nobody asks NATS for what it may not do, every panel has data, and figures of the whole
-// cluster are counted once.
+// TestLiveCluster runs three nodes on a NATS server that is configured as deployed, uses all their features, and
+// queries Prometheus: NATS reports no permission violations, every panel has data, and metrics of the whole cluster are counted
+// once.
 func TestLiveCluster(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a minute")
@@ -72,7 +72,7 @@ func TestLiveCluster(t *testing.T) {
 		{"Capacity of the fullest server", "jobs", 100. / capacity},
 	} {
 		if got := p.panel(t, want.panel, want.curve, "4s", at); got != want.value {
-			t.Errorf("%s: %s: %v, not %v", want.panel, want.curve, got, want.value)
+			t.Errorf("%s: %s: got %v, want %v", want.panel, want.curve, got, want.value)
 		}
 	}
 	for expr, want := range map[string]float64{
@@ -82,7 +82,7 @@ func TestLiveCluster(t *testing.T) {
 		`count(instance:gather_capacity:ratio{bound="jobs"})`: 1,
 	} {
 		if got := p.value(t, expr, at); got != want {
-			t.Errorf("%s is %v, not %v", expr, got, want)
+			t.Errorf("%s: got %v, want %v", expr, got, want)
 		}
 	}
 	l.cancelAll(held)

@@ -22,7 +22,7 @@ import (
 	networking "k8s.io/api/networking/v1"
 )
 
-// TestNATS has the server itself read its configuration, in the environment that Compose and Kubernetes give it.
+// TestNATS parses the configuration with the NATS server's own parser, in the environments of Compose and Kubernetes.
 func TestNATS(t *testing.T) {
 	for name, env := range map[string]map[string]string{
 		"compose":    composeNATS(t),
@@ -43,7 +43,7 @@ func TestNATS(t *testing.T) {
 				t.Errorf("users %+v", o.Users)
 			}
 			if o.NoAuthUser != "" || o.Cluster.Password != env["NATS_ROUTE_PASSWORD"] || o.Cluster.Password == "" {
-				t.Errorf("anybody may come in: %q, %+v", o.NoAuthUser, o.Cluster)
+				t.Errorf("got access without credentials: %q, %+v", o.NoAuthUser, o.Cluster)
 			}
 			if len(o.Routes) != 3 {
 				t.Fatalf("routes %q", o.Routes)
@@ -71,12 +71,12 @@ func TestNATS(t *testing.T) {
 	}
 }
 
-// reaches: gather's setting has the three servers, and the password that they ask for.
+// reaches checks that gather's setting has the three servers and their password.
 func reaches(t *testing.T, setting, password string, port int) {
 	t.Helper()
 	servers := strings.Split(setting, ",")
 	if len(servers) != 3 || len(slices.Compact(slices.Sorted(slices.Values(servers)))) != 3 {
-		t.Errorf("gather knows the servers %q", servers)
+		t.Errorf("gather's setting has the servers %q", servers)
 	}
 	for _, s := range servers {
 		u, err := url.Parse(s)
@@ -84,12 +84,12 @@ func reaches(t *testing.T, setting, password string, port int) {
 			t.Fatal(err)
 		}
 		if p, _ := u.User.Password(); u.Scheme != "nats" || u.User.Username() != "gather" || p != password || u.Port() != "4222" || port != 4222 {
-			t.Errorf("gather goes to %s", u)
+			t.Errorf("gather connects to %s", u)
 		}
 	}
 }
 
-// composeNATS is the environment of the first NATS server, and the setting of the nodes, which is the same for all.
+// composeNATS returns the environment of the first NATS server, and the setting that all nodes share.
 func composeNATS(t *testing.T) map[string]string {
 	t.Helper()
 	p := compose(t, "compose.cluster.yaml")
@@ -103,13 +103,13 @@ func composeNATS(t *testing.T) map[string]string {
 		case env["GATHER_NATS_URL"] == "":
 			env["GATHER_NATS_URL"] = *setting
 		case env["GATHER_NATS_URL"] != *setting:
-			t.Errorf("%s goes to %s", name, *setting)
+			t.Errorf("%s connects to %s", name, *setting)
 		}
 	}
 	return env
 }
 
-// kubernetesNATS is the same, with secrets in place.
+// kubernetesNATS is composeNATS for Kubernetes, with secrets resolved.
 func kubernetesNATS(t *testing.T) map[string]string {
 	t.Helper()
 	objects := kustomize(t, "kubernetes/cluster")
@@ -122,7 +122,7 @@ func kubernetesNATS(t *testing.T) map[string]string {
 	return env
 }
 
-// expand is the environment that a container sees: variables are replaced by those that are defined before them.
+// expand returns the environment of a container: references to earlier variables are replaced.
 func expand(t *testing.T, c *core.Container, pod string, secrets map[string]string) map[string]string {
 	t.Helper()
 	env := map[string]string{}
@@ -151,8 +151,7 @@ func expand(t *testing.T, c *core.Container, pod string, secrets map[string]stri
 	return env
 }
 
-// cluster starts one NATS server by the configuration that is deployed, and returns the arguments with which a gather is a
-// node on it.
+// cluster starts one NATS server with the deployed configuration, and returns the arguments of gather as a node on it.
 func cluster(t *testing.T) []string {
 	t.Helper()
 	for k, v := range map[string]string{"NATS_NAME": "alone", "NATS_PASSWORD": "p0001", "NATS_ROUTE_PASSWORD": "p0002", "NATS_ROUTES": "[]"} {
@@ -162,7 +161,7 @@ func cluster(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// One server is no cluster of NATS; everything else is as it is.
+	// One server is not a NATS cluster; everything else is unchanged.
 	o.Cluster, o.Routes = natsd.ClusterOpts{}, nil
 	o.Host, o.Port, o.HTTPPort = "127.0.0.1", natsd.RANDOM_PORT, 0
 	o.StoreDir, o.NoSigs, o.NoLog = t.TempDir(), true, true
@@ -184,7 +183,7 @@ func cluster(t *testing.T) []string {
 	return []string{"--nats-url=nats://gather:p0001@" + s.Addr().String(), "--nats-replicas=1"}
 }
 
-// complaints are what a NATS server says of what its clients may not do.
+// complaints collects the permission violations in the log of a NATS server.
 type complaints struct {
 	mu    sync.Mutex
 	lines []string
@@ -215,7 +214,7 @@ func (c *complaints) Fatalf(format string, args ...any)  { c.note(format, args..
 func (c *complaints) Debugf(format string, args ...any)  { c.note(format, args...) }
 func (c *complaints) Tracef(format string, args ...any)  { c.note(format, args...) }
 
-// TestKubernetesCluster: three nodes and three servers that can be taken away one at a time, each with its own volume.
+// TestKubernetesCluster checks that there are three nodes and three servers, disrupted one at a time, each with its own volume.
 func TestKubernetesCluster(t *testing.T) {
 	objects := kustomize(t, "kubernetes/cluster")
 	set := selected(t, objects, "gather", "gather")
@@ -223,10 +222,10 @@ func TestKubernetesCluster(t *testing.T) {
 	if *set.Spec.Replicas != 3 || len(set.Spec.Template.Spec.TopologySpreadConstraints) != 2 {
 		t.Errorf("%+v", set.Spec)
 	}
-	// A base that runs is not overwritten: its volume has another name, which the API server refuses to change.
+	// A deployed base is not overwritten: its volume has another name, which the API server does not allow to change.
 	base := get[apps.StatefulSet](t, kustomize(t, "kubernetes/base"), "StatefulSet/gather")
 	if set.Spec.VolumeClaimTemplates[0].Name == base.Spec.VolumeClaimTemplates[0].Name {
-		t.Error("the view would be put where the journal of a single server is")
+		t.Error("the replica would replace the journal of a single server")
 	}
 
 	nats := selected(t, objects, "nats")
@@ -239,7 +238,7 @@ func TestKubernetesCluster(t *testing.T) {
 	if other := compose(t, "compose.cluster.yaml").Services["nats-0"].Image; image != other {
 		t.Errorf("%s and %s are run", image, other)
 	}
-	// What is run is what gather is tested with.
+	// The deployed version is the tested one.
 	version := regexp.MustCompile(`nats-io/nats-server/v2 v(\S+)`)
 	for _, file := range []string{"go.mod", "../go.mod"} {
 		if m := version.FindStringSubmatch(string(read(t, file))); m == nil || image != "nats:"+m[1]+"-alpine" {
@@ -248,7 +247,7 @@ func TestKubernetesCluster(t *testing.T) {
 	}
 }
 
-// TestKubernetesClusterPolicies: whoever may reach a pod is let out where it comes from, and only there.
+// TestKubernetesClusterPolicies checks that every allowed ingress has a matching egress, and no more.
 func TestKubernetesClusterPolicies(t *testing.T) {
 	objects := kustomize(t, "kubernetes/cluster")
 	out := get[networking.NetworkPolicy](t, objects, "NetworkPolicy/gather-cluster")
@@ -275,7 +274,7 @@ func TestKubernetesClusterPolicies(t *testing.T) {
 	}
 }
 
-// TestKubernetesAutoscaling: both ways to scale go from as many nodes as the overlay has, and to the same set.
+// TestKubernetesAutoscaling checks that both autoscalers start at the overlay's number of nodes and scale its StatefulSet.
 func TestKubernetesAutoscaling(t *testing.T) {
 	objects := withComponents(t, "cluster")
 	set := get[apps.StatefulSet](t, objects, "StatefulSet/gather")
@@ -287,15 +286,15 @@ func TestKubernetesAutoscaling(t *testing.T) {
 	if a, b := hpa.ScaleTargetRef, scaled.ScaleTargetRef; a.Kind != b.Kind || a.Name != b.Name || a.Kind != "StatefulSet" || a.Name != set.Name {
 		t.Errorf("%+v, %+v", a, b)
 	}
-	// 0.8 of the workers, of which there is one for each CPU of the limit.
+	// 0.8 of the workers; there is one for each CPU of the limit.
 	resources := set.Spec.Template.Spec.Containers[0].Resources
 	workers := resources.Limits.Cpu().AsApproximateFloat64()
 	if busy := float64(*hpa.Metrics[0].Resource.Target.AverageUtilization) / 100 * resources.Requests.Cpu().AsApproximateFloat64(); busy != 0.8*workers {
-		t.Errorf("the autoscaler wants %v CPUs used of %v", busy, workers)
+		t.Errorf("the autoscaler's target is %v used CPUs of %v", busy, workers)
 	}
 }
 
-// TestClusterDocs: what the manual tells to type is there.
+// TestClusterDocs checks that the files to which the manual links exist.
 func TestClusterDocs(t *testing.T) {
 	text := string(read(t, "../docs/cluster.md"))
 	for _, link := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllStringSubmatch(text, -1) {

@@ -34,12 +34,12 @@ func TestDashboardsAreGenerated(t *testing.T) {
 	}
 }
 
-// TestDashboardsDecode reads them into Grafana's own types, with the panels' options, and allows no field that is not there.
+// TestDashboardsDecode decodes the dashboards into Grafana's types, including the panels' options, without unknown fields.
 func TestDashboardsDecode(t *testing.T) {
 	plugins.RegisterDefaultPlugins()
 	for _, file := range glob(t, "grafana/dashboards/*.json") {
 		var d dashboard.Dashboard //nolint:staticcheck // deprecated for a newer model, but this one is the classic one
-		// What it returns is never nil: an empty list is how it says that all is well.
+		// It never returns nil: an empty list means no errors.
 		var faults cog.BuildErrors
 		if !errors.As(d.UnmarshalJSONStrict(read(t, file)), &faults) || len(faults) > 0 {
 			t.Errorf("%s: %v", file, faults)
@@ -51,13 +51,13 @@ func TestDashboardsDecode(t *testing.T) {
 	}
 }
 
-// units are those that the dashboards use, as Grafana spells them.
+// units are the units in the dashboards, by their names in Grafana.
 var units = []string{"none", "short", "percentunit", "s", "bytes", "Bps", "ops", "reqps"}
 
-// kinds are the kinds of panels that are used, of which the rules below know what to check.
+// kinds are the used kinds of panels, which the rules below cover.
 var kinds = []string{"stat", "timeseries", "heatmap", "table"}
 
-// TestDashboardLint has the rules of grafana/dashboard-linter that apply to Prometheus, on the model, and some of our own.
+// TestDashboardLint applies the Prometheus rules of grafana/dashboard-linter to the model, and further ones.
 func TestDashboardLint(t *testing.T) {
 	for file, d := range boards(t) {
 		fault := func(rule, format string, args ...any) {
@@ -132,17 +132,17 @@ func lintVariables(d *board, fault report) {
 	}
 }
 
-// ofAllInstances reports whether a series has no instance: alerts about all instances of a job, and what is recorded by job.
+// ofAllInstances reports whether a series has no instance: alerts about all instances of a job, and recordings by job.
 func ofAllInstances(name string) bool {
 	return strings.HasPrefix(name, "ALERTS") || strings.HasPrefix(name, "job:")
 }
 
-// countPanels are the panels that show a counter itself, because it moves only before the first scrape.
+// countPanels are the panels that show a counter without a rate, because it changes only before the first scrape.
 var countPanels = []string{"Resumed jobs"}
 
 func lintTarget(p *panel, target target, fault report) {
 	const window = 290*time.Second + 7*time.Millisecond // no query has this window
-	// The variables stand where a regular expression does: they must be anything but what they are.
+	// The variables are used as regular expressions, and must match with =~ or !~.
 	expr := strings.ReplaceAll(target.Expr, "$__rate_interval", fmt.Sprintf("%dms", window.Milliseconds()))
 	if p.Type == "table" { // a table may count over the time that the dashboard shows
 		expr = strings.ReplaceAll(expr, "$__range", fmt.Sprintf("%dms", window.Milliseconds()))
@@ -196,7 +196,7 @@ func rated(path []parser.Node) bool {
 	return ranged && ok && slices.Contains([]string{"rate", "irate", "increase"}, call.Func.Name)
 }
 
-// lintLayout: no gap and no overlap, ids unique, and nothing narrower than what a laptop can show.
+// lintLayout checks for gaps, overlaps, duplicate ids, and panels that are too narrow for a laptop.
 func lintLayout(d *board, fault report) {
 	ids := map[int]bool{}
 	taken := map[[2]int]int{}

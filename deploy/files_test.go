@@ -27,7 +27,7 @@ func compose(t *testing.T, file string) *types.Project {
 	return p
 }
 
-// TestCompose loads the files as Compose does, by its schema, and checks what the schema does not know.
+// TestCompose loads the files with Compose's loader and schema, and checks properties beyond the schema.
 func TestCompose(t *testing.T) {
 	for _, file := range glob(t, "compose*.yaml") {
 		t.Run(file, func(t *testing.T) { composed(t, compose(t, file)) })
@@ -54,7 +54,7 @@ func composed(t *testing.T, p *types.Project) {
 		}
 		for _, port := range s.Ports {
 			if port.HostIP != "127.0.0.1" {
-				t.Errorf("%s: port %s is published on %q: nothing here asks for a password", name, port.Published, port.HostIP)
+				t.Errorf("%s: port %s is published on %q: want loopback, because there is no password", name, port.Published, port.HostIP)
 			}
 			if other, ok := published[port.Published]; ok {
 				t.Errorf("%s and %s are published on port %s", name, other, port.Published)
@@ -71,11 +71,11 @@ func composed(t *testing.T, p *types.Project) {
 		}
 		for on := range s.DependsOn {
 			if _, ok := p.Services[on]; !ok {
-				t.Errorf("%s depends on %s, which is not there", name, on)
+				t.Errorf("%s depends on %s, which does not exist", name, on)
 			}
 		}
 	}
-	// The queries are checked with the parser of one version of Prometheus: that one is run.
+	// The deployed version of Prometheus is the one whose parser checks the queries.
 	want := regexp.MustCompile(`github.com/prometheus/prometheus v0\.(\d)(\d\d)\.(\d+)`).FindStringSubmatch(string(read(t, "go.mod")))
 	if image := p.Services["prometheus"].Image; want == nil ||
 		image != "prom/prometheus:v"+want[1]+"."+strings.TrimPrefix(want[2], "0")+"."+want[3] {
@@ -83,7 +83,7 @@ func composed(t *testing.T, p *types.Project) {
 	}
 }
 
-// provisioned is what Grafana reads of its data sources and dashboards, as far as it is used here.
+// provisioned has the used fields of Grafana's provisioning files.
 type provisioned struct {
 	APIVersion  int `json:"apiVersion"`
 	Datasources []struct {
@@ -117,7 +117,8 @@ type provisioned struct {
 	} `json:"providers"`
 }
 
-// TestProvisioning: Grafana finds Prometheus and the dashboards where Compose puts them, and Prometheus the servers.
+// TestProvisioning checks that Grafana's settings match the locations of Prometheus and of the dashboards in Compose, and those of
+// Prometheus the servers.
 func TestProvisioning(t *testing.T) {
 	for file, config := range map[string]string{"compose.yaml": "prometheus.yml", "compose.cluster.yaml": "prometheus.cluster.yml"} {
 		t.Run(file, func(t *testing.T) { finds(t, compose(t, file), config) })
@@ -158,7 +159,7 @@ func finds(t *testing.T, p *types.Project, config string) {
 		t.Errorf("data source %+v", source)
 	}
 	if source.JSONData.TimeInterval != prometheus.Global.ScrapeInterval {
-		t.Errorf("Grafana believes that Prometheus scrapes every %s, it does every %s", source.JSONData.TimeInterval, prometheus.Global.ScrapeInterval)
+		t.Errorf("Grafana's interval is %s, want the scrape interval %s", source.JSONData.TimeInterval, prometheus.Global.ScrapeInterval)
 	}
 	for _, v := range p.Services["prometheus"].Volumes {
 		if v.Target == "/etc/prometheus/prometheus.yml" && filepath.Base(v.Source) != config {
@@ -182,7 +183,8 @@ func finds(t *testing.T, p *types.Project, config string) {
 	}
 }
 
-// TestTraces: servers send their spans to the Jaeger that Grafana's exemplars link to, and Prometheus keeps exemplars.
+// TestTraces checks that servers send their spans to the Jaeger to which Grafana's exemplars link, and that Prometheus stores
+// exemplars.
 func TestTraces(t *testing.T) {
 	var sources provisioned
 	decode(t, "grafana/provisioning/datasources/prometheus.yaml", &sources)
@@ -217,10 +219,10 @@ func TestTraces(t *testing.T) {
 	}
 }
 
-// TestSystemd asks systemd whether it understands the unit, and how exposed the service is: 10 is not at all protected.
+// TestSystemd verifies the unit with systemd-analyze, and its exposure level, where 10 is unprotected.
 func TestSystemd(t *testing.T) {
 	runs(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", "systemd/gather.service")
-	// It looks for the program, which is not installed here.
+	// The program is not installed here.
 	unit := filepath.Join(t.TempDir(), "gather.service")
 	text := strings.ReplaceAll(string(read(t, "systemd/gather.service")), "/usr/local/bin/gather", "/bin/true")
 	if err := os.WriteFile(unit, []byte(text), 0o600); err != nil {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// foreign are the flags of other programs.
+// foreign has the flags of other programs.
 var foreign = []string{
 	"--build", "--wait", "--from-file", "--from-literal", "--now", "--config", "--storage", "--web", "--signal", "--enable-feature",
 	// nsc's and nats's
@@ -16,11 +16,10 @@ var foreign = []string{
 	"--compression",
 }
 
-// streams have names of the form of settings.
+// streams have names that look like settings.
 var streams = []string{"GATHER_LOG", "GATHER_TASKS", "GATHER_ARRAYS", "GATHER_ARRAYS_META", "GATHER_NODES"}
 
-// TestFlags: every flag of the server that a panel, a runbook or a file here names is one, and so is every setting that is
-// given by the environment.
+// TestFlags checks that every flag and environment variable of the server in a panel, a runbook or a file here exists.
 func TestFlags(t *testing.T) {
 	program, err := binary()
 	if err != nil {

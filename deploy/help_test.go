@@ -1,7 +1,7 @@
-// Package deploy_test holds what is deployed to the truth: the dashboards and rules to a real server under load, watched by
-// a real Prometheus, and the files to the types of those who read them.
+// Package deploy_test tests the deployment: dashboards and rules against a server under load that a Prometheus scrapes, and the
+// files against the types of the programs that read them.
 //
-// go test does not know that the server belongs to what is tested here, and would show an old result: use -count=1.
+// go test does not track changes of the server, and may show a cached result: use -count=1.
 package deploy_test
 
 import (
@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// need skips a test when a program is not installed. Where everything is installed, nothing may be skipped.
+// need skips a test when a program is not installed, and fails it in CI, where all programs are installed.
 func need(t *testing.T, program string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
@@ -30,7 +30,7 @@ func need(t *testing.T, program string) string {
 	return path
 }
 
-// runs starts a program, which must succeed.
+// runs runs a program, which must succeed, and returns its output.
 func runs(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), need(t, program), args...).CombinedOutput()
@@ -66,7 +66,7 @@ func glob(t *testing.T, pattern string) []string {
 	return files
 }
 
-// A query is one of a panel.
+// A query is a query of a panel.
 type query struct {
 	dashboard string
 	panel     *panel
@@ -75,7 +75,7 @@ type query struct {
 
 func (q query) String() string { return q.dashboard + ": " + q.panel.Title + ": " + q.target.RefID }
 
-// queries are those of all panels of all dashboards.
+// queries returns the queries of all panels of all dashboards.
 func queries(t *testing.T) []query {
 	t.Helper()
 	var all []query
@@ -90,7 +90,7 @@ func queries(t *testing.T) []query {
 	return all
 }
 
-// all are the variables as they are when everything is selected, and a window.
+// all has the values of the variables when everything is selected, and a range.
 func substitute(expr, window string) string {
 	return strings.NewReplacer("$job", ".+", "$instance", ".+", "$kind", ".+", "$priority", ".+", "$__rate_interval", window,
 		"$__range", window).Replace(expr)
@@ -98,7 +98,7 @@ func substitute(expr, window string) string {
 
 var promql = parser.NewParser(parser.Options{})
 
-// selectors are the selectors in an expression.
+// selectors returns the selectors in an expression.
 func selectors(t *testing.T, expr string) []*parser.VectorSelector {
 	t.Helper()
 	parsed, err := promql.ParseExpr(expr)
@@ -121,7 +121,7 @@ func matches(s *parser.VectorSelector, name string, kind labels.MatchType, value
 	})
 }
 
-// family is the metric that a series belongs to.
+// family returns the metric to which a series belongs.
 func family(series string) string {
 	for _, suffix := range []string{"_bucket", "_sum", "_count"} {
 		if name, ok := strings.CutSuffix(series, suffix); ok {

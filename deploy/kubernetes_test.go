@@ -26,7 +26,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// served are the types that the API servers have for the kinds that are used.
+// served has the API types of the used kinds.
 var served = map[string]func() any{
 	"apps/v1 StatefulSet":                     func() any { return new(apps.StatefulSet) },
 	"v1 Service":                              func() any { return new(core.Service) },
@@ -39,7 +39,7 @@ var served = map[string]func() any{
 	"keda.sh/v1alpha1 ScaledObject":           func() any { return new(keda.ScaledObject) },
 }
 
-// kustomize builds a directory and decodes strictly what comes out, by kind and name.
+// kustomize builds a directory and decodes the objects strictly, by kind and name.
 func kustomize(t *testing.T, dir string) map[string]any {
 	t.Helper()
 	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
@@ -76,7 +76,7 @@ func get[T any](t *testing.T, objects map[string]any, name string) *T {
 	return v
 }
 
-// selected: the set, the budget and the services of that name select the set's pods, and lead to ports of theirs.
+// selected checks that the set, the budget and the services of a name select the set's pods, and that ports match.
 func selected(t *testing.T, objects map[string]any, name string, services ...string) *apps.StatefulSet {
 	t.Helper()
 	set := get[apps.StatefulSet](t, objects, "StatefulSet/"+name)
@@ -110,7 +110,7 @@ func selected(t *testing.T, objects map[string]any, name string, services ...str
 	return set
 }
 
-// confined: the pod may do nothing that it needs not, and its memory is bounded.
+// confined checks that the pod has minimal privileges and a memory limit.
 func confined(t *testing.T, pod *core.PodSpec) {
 	t.Helper()
 	c := pod.Containers[0]
@@ -118,7 +118,7 @@ func confined(t *testing.T, pod *core.PodSpec) {
 	if !*p.RunAsNonRoot || *p.RunAsUser == 0 || *p.FSGroup != *p.RunAsUser || p.SeccompProfile.Type != core.SeccompProfileTypeRuntimeDefault ||
 		!*s.ReadOnlyRootFilesystem || *s.AllowPrivilegeEscalation || !reflect.DeepEqual(s.Capabilities.Drop, []core.Capability{"ALL"}) ||
 		*pod.AutomountServiceAccountToken || *pod.EnableServiceLinks {
-		t.Errorf("the pod may do too much: %+v, %+v", p, s)
+		t.Errorf("the pod has too many privileges: %+v, %+v", p, s)
 	}
 	memory := c.Resources.Limits.Memory()
 	if memory.IsZero() {
@@ -139,7 +139,7 @@ func environment(c *core.Container) map[string]string {
 	return env
 }
 
-// gatherPod: what the base says of the pods holds wherever they run.
+// gatherPod checks the properties that the pods have in all overlays.
 func gatherPod(t *testing.T, set *apps.StatefulSet) {
 	t.Helper()
 	pod := set.Spec.Template.Spec
@@ -151,9 +151,9 @@ func gatherPod(t *testing.T, set *apps.StatefulSet) {
 		}
 	}
 	if user := "USER 65532:65532"; !bytes.Contains(read(t, "../Dockerfile"), []byte(user)) || *pod.SecurityContext.RunAsUser != 65532 {
-		t.Errorf("the image says %s, the pod %d", user, *pod.SecurityContext.RunAsUser)
+		t.Errorf("the image has user %s, the pod %d", user, *pod.SecurityContext.RunAsUser)
 	}
-	// 30 s is the default of --drain-timeout, 10 s the most that closing takes.
+	// 30 s is the default of --drain-timeout, 10 s the maximum for closing.
 	delay, err := time.ParseDuration(environment(&c)["GATHER_DRAIN_DELAY"])
 	if grace := time.Duration(*pod.TerminationGracePeriodSeconds) * time.Second; err != nil || delay <= 0 || grace < delay+40*time.Second {
 		t.Errorf("got a grace period of %s for a drain delay of %s (%v), want 40 s more than the delay", grace, delay, err)
@@ -168,16 +168,15 @@ func gatherPod(t *testing.T, set *apps.StatefulSet) {
 	}
 }
 
-// TestKubernetesBase: the parts of the base refer to each other, and the pod may do nothing that it needs not.
+// TestKubernetesBase checks that the parts of the base match, and that the pod has minimal privileges.
 func TestKubernetesBase(t *testing.T) {
 	gatherPod(t, selected(t, kustomize(t, "kubernetes/base"), "gather", "gather"))
 }
 
-// withComponents builds a directory beside base with all components, as a user would. Both ways to scale are in it, which
-// only a test does.
+// withComponents builds a directory beside base with all components, as a user would, except that it has both autoscalers.
 func withComponents(t *testing.T, base string) map[string]any {
 	t.Helper()
-	// Kustomize wants relative paths: beside copies of what they lead to, the user's own directory.
+	// Kustomize requires relative paths, so the user's directory is beside copies of the others.
 	root := t.TempDir()
 	for _, name := range []string{"kubernetes", "nats", "grafana/dashboards"} {
 		if err := os.CopyFS(filepath.Join(root, name), os.DirFS(name)); err != nil {
@@ -206,7 +205,7 @@ func TestKubernetesComponents(t *testing.T) {
 	service := get[core.Service](t, objects, "Service/gather-metrics")
 	for k, v := range monitor.Spec.Selector.MatchLabels {
 		if service.Labels[k] != v {
-			t.Errorf("the monitor looks for %s=%s, the service has %q", k, v, service.Labels)
+			t.Errorf("the monitor selects %s=%s, the service has %q", k, v, service.Labels)
 		}
 	}
 	if service.Labels[monitor.Spec.JobLabel] != "gather" || monitor.Spec.Endpoints[0].Port != service.Spec.Ports[0].Name {
@@ -215,7 +214,7 @@ func TestKubernetesComponents(t *testing.T) {
 	for _, trigger := range get[keda.ScaledObject](t, objects, "ScaledObject/gather").Spec.Triggers {
 		for _, s := range selectors(t, trigger.Metadata["query"]) {
 			if !exposed(t)[family(s.Name)] {
-				t.Errorf("autoscaling asks for %s, which is not exposed", s.Name)
+				t.Errorf("autoscaling queries %s, which is not exposed", s.Name)
 			}
 		}
 		if trigger.Metadata["ignoreNullValues"] != "false" {
@@ -223,7 +222,7 @@ func TestKubernetesComponents(t *testing.T) {
 		}
 	}
 
-	// The operator's rules are those of the files.
+	// The operator's rules equal the rule files.
 	var want []monitoring.RuleGroup
 	for _, file := range []string{"recording", "alerts"} {
 		var rules monitoring.PrometheusRuleSpec
@@ -231,11 +230,11 @@ func TestKubernetesComponents(t *testing.T) {
 		want = append(want, rules.Groups...)
 	}
 	if got := get[monitoring.PrometheusRule](t, objects, "PrometheusRule/gather").Spec.Groups; !reflect.DeepEqual(got, want) {
-		t.Error("the PrometheusRule is not what the rule files say: go generate ./grafana")
+		t.Error("the PrometheusRule differs from the rule files: go generate ./grafana")
 	}
 }
 
-// TestKubernetesFiles reads every file as it is, without kustomize, which overlooks keys that are given twice.
+// TestKubernetesFiles decodes every file strictly, because kustomize accepts duplicate keys.
 func TestKubernetesFiles(t *testing.T) {
 	files := slices.Concat(glob(t, "kubernetes/*/*.yaml"), glob(t, "kubernetes/components/*/*.yaml"), glob(t, "nats/*.yaml"))
 	for _, file := range files {

@@ -71,7 +71,7 @@ func total(m map[string]int) (n int) {
 // infinite.
 func answered(t *testing.T, p *prometheus) time.Time {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(100 * time.Millisecond) {
 		at := time.Now()
 		empty := unanswered(t, p, at)
 		if len(empty) == 0 {
@@ -353,7 +353,7 @@ func exemplars(t *testing.T, l *load, p *prometheus) {
 	l.submit("squares", "succeeded", `"numbers":[1]`)
 	l.squared++
 	l.header = nil
-	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(100 * time.Millisecond) {
 		var text json.RawMessage
 		query := url.Values{"query": {`gather_job_wait_seconds_bucket`}, "start": {"0"}, "end": {strconv.FormatInt(time.Now().Unix()+60, 10)}}
 		if err := p.get("query_exemplars", query, &text); err != nil {

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// A load drives a server over its API, and keeps the books that the dashboards are held to.
+// A load drives a server over its API, and counts what the dashboards must show.
 type load struct {
 	t      *testing.T
 	base   string
@@ -34,7 +34,7 @@ func newLoad(t *testing.T, s *server) *load {
 	return &load{t: t, base: s.api, submitted: map[string]int{}, finished: map[string]int{}, requests: map[string]int{}}
 }
 
-// A jobView is what the load reads of a job.
+// A jobView has the used fields of a job.
 type jobView struct {
 	ID            string     `json:"id"`
 	State         string     `json:"state"`
@@ -44,13 +44,13 @@ type jobView struct {
 	FinishedAt    *time.Time `json:"finished_at"`
 }
 
-// do makes a request, counts it and reads the answer into v.
+// do sends a request, counts it and decodes the response into v.
 func (l *load) do(method, route, id, body string, v any) int {
 	path := route
 	if id != "" {
 		path = fmt.Sprintf(route, id)
 	}
-	// The load runs in goroutines, which may not end the test: a fault of the transport is reported, and status 0.
+	// The load runs in goroutines, which may not end the test: an error of the transport is reported, and the status is 0.
 	req, err := http.NewRequestWithContext(l.t.Context(), method, l.base+path, bytes.NewReader([]byte(body)))
 	if err != nil {
 		l.t.Error(err)
@@ -82,7 +82,7 @@ func (l *load) do(method, route, id, body string, v any) int {
 	return resp.StatusCode
 }
 
-// submit submits a job that ends in that state.
+// submit submits a job that will end in a state.
 func (l *load) submit(kind, state, spec string) jobView {
 	var j jobView
 	switch status := l.do(http.MethodPost, "/v1/jobs", "", `{"kind":"`+kind+`",`+spec+`}`, &j); status {
@@ -103,7 +103,7 @@ func (l *load) count(kind, state string, jobs int) {
 
 const sizeOfFloat64 = 8
 
-// mixed has clients submit jobs of all kinds and ends.
+// mixed runs clients that submit jobs of all kinds, with all outcomes.
 func (l *load) mixed(clients, each int) {
 	var wg sync.WaitGroup
 	for c := range clients {
@@ -149,7 +149,7 @@ func (l *load) sum(side int) {
 	l.mu.Unlock()
 }
 
-// batch submits the same job many times at once, all or none.
+// batch submits a job n times in one batch.
 func (l *load) batch(jobs int, kind, state, spec string) []jobView {
 	one := `{"kind":"` + kind + `",` + spec + `}`
 	body := `{"jobs":[` + string(bytes.Repeat([]byte(one+","), jobs-1)) + one + `]}`
@@ -165,16 +165,16 @@ func (l *load) batch(jobs int, kind, state, spec string) []jobView {
 	return answer.Jobs
 }
 
-// A depth is the number of jobs that wait to start: the queue position of the last one.
+// A depth is the number of queued jobs: the queue position of the last one.
 type depth struct {
 	at, received time.Time // of the request and its response
 	value        float64
 }
 
-// drain follows the last of a batch from its place in the queue to its start.
+// drain records the queue position of the last job of a batch until its start.
 func (l *load) drain(last jobView) []depth {
 	var all []depth
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		var j jobView
 		at := time.Now()
 		l.do(http.MethodGet, "/v1/jobs/%s", last.ID, "", &j)
@@ -190,7 +190,7 @@ func (l *load) drain(last jobView) []depth {
 	return all
 }
 
-// cancelAll cancels jobs, several at a time.
+// cancelAll cancels jobs concurrently.
 func (l *load) cancelAll(jobs []jobView) {
 	var wg sync.WaitGroup
 	for part := range slices.Chunk(jobs, (len(jobs)+7)/8) {
@@ -203,7 +203,7 @@ func (l *load) cancelAll(jobs []jobView) {
 	wg.Wait()
 }
 
-// jobs are all jobs as the API lists them.
+// jobs returns all jobs that the API lists.
 func (l *load) jobs(t *testing.T) []jobView {
 	t.Helper()
 	var all []jobView
@@ -226,7 +226,7 @@ func (l *load) jobs(t *testing.T) []jobView {
 	}
 }
 
-// quantile is that of the durations, as histogram_quantile ranks them.
+// quantile returns a quantile of the durations, ranked as by histogram_quantile.
 func quantile(q float64, all []time.Duration) time.Duration {
 	slices.Sort(all)
 	return all[max(0, int(math.Ceil(q*float64(len(all))))-1)]

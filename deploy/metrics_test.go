@@ -14,13 +14,13 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// unused are the metrics of gather that no panel and no rule shows, and why.
+// unused has the metrics of gather that no panel or rule uses, with reasons.
 var unused = map[string]string{}
 
-// others are series that Prometheus itself makes.
+// others are series of Prometheus itself.
 var others = []string{"up", "ALERTS", "ALERTS_FOR_STATE"}
 
-// TestMetricsAreUsed: dashboards and rules ask for nothing that is not there, and leave nothing out.
+// TestMetricsAreUsed checks that dashboards and rules query only existing metrics, and that all metrics are used or listed as unused.
 func TestMetricsAreUsed(t *testing.T) {
 	recorded := map[string]bool{}
 	asked := map[string]string{}
@@ -39,7 +39,7 @@ func TestMetricsAreUsed(t *testing.T) {
 	there := exposed(t)
 	for name, who := range asked {
 		if !there[name] && !recorded[name] && !slices.Contains(others, name) {
-			t.Errorf("%s asks for %s, which the server does not expose", who, name)
+			t.Errorf("%s queries %s, which the server does not expose", who, name)
 		}
 	}
 	for name := range there {
@@ -51,7 +51,7 @@ func TestMetricsAreUsed(t *testing.T) {
 	}
 }
 
-// TestClusterLabels: a panel that names the values of a label, because it reads 0 without a cluster, names all of them.
+// TestClusterLabels checks that panels which list the values of a label, to read 0 without a cluster, list all of them.
 func TestClusterLabels(t *testing.T) {
 	var exprs strings.Builder
 	for _, q := range queries(t) {
@@ -78,7 +78,7 @@ func TestClusterLabels(t *testing.T) {
 
 var update = flag.Bool("update", false, "write the table of metrics into docs/monitoring.md")
 
-// TestMetricsTable: the table in the manual is what the server says of itself.
+// TestMetricsTable checks that the table in the manual matches the server's metrics.
 func TestMetricsTable(t *testing.T) {
 	const file, begin, end = "../docs/monitoring.md", "<!-- metrics -->\n", "<!-- /metrics -->\n"
 	all := metrics(t)
@@ -109,7 +109,7 @@ func TestMetricsTable(t *testing.T) {
 			t.Fatal(err)
 		}
 	} else if table != b.String() {
-		t.Errorf("the table of %s is not what the server says: go test -run TestMetricsTable -update", file)
+		t.Errorf("the table of %s differs from the server's metrics: go test -run TestMetricsTable -update", file)
 	}
 	for name := range all {
 		if n := strings.Count(b.String(), "| `"+name+"` |"); strings.HasPrefix(name, "gather_") && n != 1 {
@@ -118,7 +118,7 @@ func TestMetricsTable(t *testing.T) {
 	}
 }
 
-// TestAlertsAreListed: the manual lists the alerts, each with its runbook.
+// TestAlertsAreListed checks that the manual lists all alerts with their runbooks.
 func TestAlertsAreListed(t *testing.T) {
 	text := string(read(t, "../docs/monitoring.md"))
 	for _, name := range alerts(t) {
@@ -129,13 +129,13 @@ func TestAlertsAreListed(t *testing.T) {
 	for _, r := range rules(t) {
 		if r.Alert != "" && !strings.Contains(text, "](runbooks/"+r.Alert+".md) | "+r.Labels["severity"]) &&
 			!strings.Contains(text, "](runbooks/"+r.Alert+".md) | page, "+r.Labels["severity"]) {
-			t.Errorf("docs/monitoring.md does not say that %s is a %s", r.Alert, r.Labels["severity"])
+			t.Errorf("docs/monitoring.md does not list %s as a %s", r.Alert, r.Labels["severity"])
 		}
 	}
 }
 
-// TestJobBuckets: adjacent edges of the jobs' histograms are close enough for a quantile to be within a factor of 2.5, and
-// there are no native histograms: a Prometheus that scrapes those drops the classic buckets, which the queries need.
+// TestJobBuckets checks that adjacent buckets of the jobs' histograms differ by at most a factor of 2.5, and that there are no
+// native histograms: a Prometheus that scrapes those drops the classic buckets, which the queries need.
 func TestJobBuckets(t *testing.T) {
 	all := metrics(t)
 	for _, name := range []string{"gather_job_wait_seconds", "gather_job_run_seconds", "gather_job_duration_seconds"} {
@@ -158,7 +158,7 @@ func TestJobBuckets(t *testing.T) {
 	}
 }
 
-// TestVariables: wherever a panel shows a metric that has a kind or a priority, the variables choose among them.
+// TestVariables checks that panels select kind and priority by the variables.
 func TestVariables(t *testing.T) {
 	all := metrics(t)
 	checked := 0

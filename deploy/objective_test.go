@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// shown are the queries of the panel of this title. There must be exactly one such panel.
+// shown returns the queries of the only panel with a title.
 func shown(t *testing.T, title string) (*panel, []string) {
 	t.Helper()
 	var found *panel
@@ -29,15 +29,15 @@ func shown(t *testing.T, title string) (*panel, []string) {
 	return found, exprs
 }
 
-// TestObjectiveJobs: the tiles about waiting, the recorded ratios and the alerts on the objective count the same jobs, those of
-// priority normal and high. A tile that counts low too is red while nothing is wrong.
+// TestObjectiveJobs checks that the tiles about waiting, the recorded ratios and the alerts on the objective all exclude priority
+// low, so that low jobs never turn a tile red.
 func TestObjectiveJobs(t *testing.T) {
 	asked := map[string][]string{}
 	for _, title := range []string{"Wait p99", "Oldest job"} {
 		_, asked[title] = shown(t, title)
 	}
 	for _, r := range rules(t) {
-		// GatherStalled is about workers that do nothing, whatever the priority of the jobs that wait.
+		// GatherStalled is about idle workers, with waiting jobs of any priority.
 		if r.Alert != "GatherStalled" {
 			asked[r.Alert+r.Record+" "+r.Labels["window"]] = []string{r.Expr}
 		}
@@ -62,7 +62,7 @@ func TestObjectiveJobs(t *testing.T) {
 	}
 }
 
-// TestObjectiveLines: the panel and the tile about waiting change color at the edge that the rules count with.
+// TestObjectiveLines checks that the panel and the tile about waiting change color at the bucket of the rules.
 func TestObjectiveLines(t *testing.T) {
 	for _, title := range []string{"Job wait", "Wait p99"} {
 		panel, _ := shown(t, title)
@@ -78,8 +78,8 @@ func TestObjectiveLines(t *testing.T) {
 	}
 }
 
-// TestRefusals: what HTTP refuses before a job is planned, for a rate or too many streams, counts as a rejection too.
-func TestRefusals(t *testing.T) {
+// TestRejections checks that the panels of rejections include requests that were rejected before planning.
+func TestRejections(t *testing.T) {
 	for _, title := range []string{"Rejections", "Rejections by reason"} {
 		_, exprs := shown(t, title)
 		for _, name := range []string{"gather_jobs_rejected_total", "gather_http_requests_rejected_total"} {
@@ -90,7 +90,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestCountedAtStart: what a server counts before it is first scraped is shown as the number it is. Its rate would always be 0.
+// TestCountedAtStart checks that counters which change only before the first scrape are shown without a rate, which would be 0.
 func TestCountedAtStart(t *testing.T) {
 	_, exprs := shown(t, "Resumed jobs")
 	for _, expr := range exprs {
@@ -100,7 +100,7 @@ func TestCountedAtStart(t *testing.T) {
 	}
 }
 
-// TestLongRequests: a request whose length the client decides is in a panel of its own, and every request is in one of the two.
+// TestLongRequests checks that waits, streams and uploads have their own latency panel, and that every request is in one of the two.
 func TestLongRequests(t *testing.T) {
 	for title, kind := range map[string]labels.MatchType{
 		"Latency p99 by route": labels.MatchEqual, "Waits, streams and uploads p99": labels.MatchNotEqual,

@@ -8,7 +8,7 @@ import (
 	"gather/deploy/grafana"
 )
 
-// A board is the part of a dashboard that the tests read.
+// A board has the tested fields of a dashboard.
 type board struct {
 	Editable      bool
 	SchemaVersion int
@@ -31,7 +31,7 @@ type variable struct {
 	Multi, IncludeAll                  bool
 }
 
-// A panel is a panel, or a row with the panels that it hides.
+// A panel is a panel, or a row with its collapsed panels.
 type panel struct {
 	ID                       int
 	Type, Title, Description string

@@ -14,13 +14,13 @@ import (
 	"time"
 )
 
-// patience is how long a busy machine may take to show what the tests wait for.
-const patience = 5 * time.Minute
+// waitTimeout is the maximum wait for an expected state, on a machine that may be busy.
+const waitTimeout = 5 * time.Minute
 
-// A prometheus is a real one, which scrapes a server every second by the configuration that is deployed.
+// A prometheus is a Prometheus process with the deployed configuration that scrapes every second.
 type prometheus struct{ url string }
 
-// A series is what a query returns: its labels, and its points.
+// A series is a result of a query: its labels and points.
 type series struct {
 	labels map[string]string
 	points []point
@@ -31,10 +31,10 @@ type point struct {
 	value float64
 }
 
-// last is the value of an instant query.
+// last returns the value of an instant query.
 func (s series) last() float64 { return s.points[len(s.points)-1].value }
 
-// watch starts a Prometheus with these features and waits until it has scraped the servers often enough for a rate.
+// watch starts a Prometheus with the given features and waits until it has scraped the servers often enough for a rate.
 func watch(t *testing.T, features string, servers ...*server) *prometheus {
 	t.Helper()
 	var targets []string
@@ -70,7 +70,7 @@ func watch(t *testing.T, features string, servers ...*server) *prometheus {
 	log, _ := launch(t, program, "--enable-feature="+features, "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+address, "--web.external-url=http://"+address, "--web.user-assets="+books)
 	p := &prometheus{"http://" + address}
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(waitTimeout)
 	for {
 		var found []series
 		if err := p.get("query", url.Values{"query": {`count_over_time(gather_workers[1m]) > 4`}}, &found); err == nil && len(found) == len(servers) {
@@ -86,7 +86,7 @@ func watch(t *testing.T, features string, servers ...*server) *prometheus {
 	}
 }
 
-// get asks the API of Prometheus; data is a *[]series for queries, or anything that the answer's data can be read into.
+// get sends a request to the API of Prometheus and decodes the data of the response into data, a *[]series for queries.
 func (p *prometheus) get(path string, query url.Values, data any) error {
 	resp, err := http.Get(p.url + "/api/v1/" + path + "?" + query.Encode()) //nolint:forbidigo,noctx // a test's own server
 	if err != nil {
@@ -137,7 +137,7 @@ func (p *prometheus) get(path string, query url.Values, data any) error {
 	return nil
 }
 
-// query asks for the value of an expression at a time.
+// query evaluates an expression at a time.
 func (p *prometheus) query(t *testing.T, expr string, at time.Time) []series {
 	t.Helper()
 	var found []series
@@ -148,7 +148,7 @@ func (p *prometheus) query(t *testing.T, expr string, at time.Time) []series {
 	return found
 }
 
-// value is that of an expression with one result.
+// value returns the value of an expression with one result.
 func (p *prometheus) value(t *testing.T, expr string, at time.Time) float64 {
 	t.Helper()
 	found := p.query(t, expr, at)
@@ -158,25 +158,25 @@ func (p *prometheus) value(t *testing.T, expr string, at time.Time) float64 {
 	return found[0].last()
 }
 
-// until waits until an expression has a result, and returns the time.
+// until waits for a result of an expression, and returns its time.
 func (p *prometheus) until(t *testing.T, expr string) time.Time {
 	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		now := time.Now()
 		if len(p.query(t, expr, now)) > 0 {
 			return now
 		}
 	}
-	t.Fatalf("there never was a result of %s", expr)
+	t.Fatalf("got no result of %s", expr)
 	return time.Time{}
 }
 
-// evaluated waits until every group of rules has been evaluated twice, because rules use the results of others, and returns
-// the time of that.
+// evaluated waits until every group of rules has been evaluated twice, because rules use the results of others, and returns the
+// time.
 func (p *prometheus) evaluated(t *testing.T) time.Time {
 	t.Helper()
 	began := time.Now()
-	for deadline, rounds := began.Add(patience), 0; ; time.Sleep(100 * time.Millisecond) {
+	for deadline, rounds := began.Add(waitTimeout), 0; ; time.Sleep(100 * time.Millisecond) {
 		var rules struct {
 			Groups []struct{ LastEvaluation time.Time }
 		}
@@ -195,12 +195,12 @@ func (p *prometheus) evaluated(t *testing.T) time.Time {
 			}
 		}
 		if now.After(deadline) {
-			t.Fatalf("got %d of %d groups of rules without an evaluation in %s, want 0", late, len(rules.Groups), patience)
+			t.Fatalf("got %d of %d groups of rules without an evaluation in %s, want 0", late, len(rules.Groups), waitTimeout)
 		}
 	}
 }
 
-// panel is the value of the curve of a panel of that legend, with every variable set to all.
+// panel returns the value of a panel's curve by its legend, with every variable set to all.
 func (p *prometheus) panel(t *testing.T, title, legend, window string, at time.Time) float64 {
 	t.Helper()
 	for _, q := range queries(t) {

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// A rule is an alert, or what is recorded.
+// A rule is an alert or a recording rule.
 type rule struct {
 	Alert         string            `json:"alert"`
 	Record        string            `json:"record"`
@@ -42,7 +42,7 @@ func rules(t *testing.T) []rule {
 	return all
 }
 
-// alerts are the names of the alerts, each once.
+// alerts returns the distinct names of the alerts.
 func alerts(t *testing.T) []string {
 	t.Helper()
 	var names []string
@@ -57,14 +57,14 @@ func alerts(t *testing.T) []string {
 
 const runbooks = "../docs/runbooks"
 
-// TestRules asks promtool whether Prometheus can read its files, and runs the unit tests of the alerts.
+// TestRules checks the files of Prometheus with promtool, and runs the unit tests of the alerts.
 func TestRules(t *testing.T) {
 	runs(t, "promtool", "check", "config", "prometheus/prometheus.yml")
 	runs(t, "promtool", append([]string{"test", "rules"}, glob(t, "prometheus/tests/*.yaml")...)...)
 }
 
-// TestAlerts: every alert has what a person needs who is woken by it, and every query is understood by the Prometheus that
-// compose.yaml runs, not only by the one that is installed.
+// TestAlerts checks that every alert has a severity, annotations and a runbook, and that every query is valid for the Prometheus
+// of compose.yaml, not only for the installed one.
 func TestAlerts(t *testing.T) {
 	for _, r := range rules(t) {
 		if _, err := promql.ParseExpr(r.Expr); err != nil {
@@ -86,14 +86,14 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// TestRunbooks: every alert has one and every one an alert, all of one form.
+// TestRunbooks checks that alerts and runbooks match, and the headings of the runbooks.
 func TestRunbooks(t *testing.T) {
 	names := alerts(t)
 	for _, file := range glob(t, runbooks+"/*.md") {
 		name := strings.TrimSuffix(filepath.Base(file), ".md")
 		i := slices.Index(names, name)
 		if i < 0 {
-			t.Errorf("%s: there is no such alert", file)
+			t.Errorf("%s: no such alert", file)
 			continue
 		}
 		names = slices.Delete(names, i, i+1)
@@ -113,7 +113,8 @@ func TestRunbooks(t *testing.T) {
 	}
 }
 
-// TestAlertTests: every alert has a unit test in which it fires and one in which it does not; every rule of a name fires.
+// TestAlertTests checks that every alert has a unit test in which it fires and one in which it does not, and that every rule of a
+// name fires.
 func TestAlertTests(t *testing.T) {
 	type check struct {
 		Alert string `json:"alertname"`
@@ -153,7 +154,7 @@ func TestAlertTests(t *testing.T) {
 	}
 }
 
-// TestThresholds: what texts and colors say about the objectives is what the rules say.
+// TestThresholds checks that texts and colors match the objectives in the rules.
 func TestThresholds(t *testing.T) {
 	recording := string(read(t, "prometheus/rules/recording.yaml"))
 	edge := regexp.MustCompile(`le="([^"]+)"`)

@@ -24,7 +24,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// built is the directory of the server's binary.
+// built has the server's binary.
 var built string
 
 func TestMain(m *testing.M) {
@@ -48,7 +48,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	return file, nil
 })
 
-// A server is a real one, in a process of its own.
+// A server is a server process.
 type server struct {
 	api, ops string // addresses
 	kill     func() // ends the process as kill -9 does
@@ -75,7 +75,7 @@ func serve(t *testing.T, args ...string) *server {
 	return nil
 }
 
-// launch starts a process and stops it with the test. The channel receives its lines of standard error until it ends;
+// launch starts a process and stops it at the end of the test. The channel receives its lines of standard error until it ends;
 // lines are dropped while the channel is full. The returned function kills the process.
 func launch(t *testing.T, program string, args ...string) (<-chan string, func()) {
 	t.Helper()
@@ -121,7 +121,7 @@ func launch(t *testing.T, program string, args ...string) (<-chan string, func()
 	}
 }
 
-// freePort is a port that nobody listened on a moment ago.
+// freePort returns a port without a listener.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -132,7 +132,7 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// fetch gets a page that must be there.
+// fetch requests a page, which must exist.
 func fetch(t *testing.T, url string) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
@@ -151,7 +151,7 @@ func fetch(t *testing.T, url string) string {
 	return string(body)
 }
 
-// families are the metrics of a fresh server and of a node of a cluster, once a test has asked for them.
+// families caches the metrics of a new server and of a cluster node.
 var families map[string]*dto.MetricFamily
 
 func metrics(t *testing.T) map[string]*dto.MetricFamily {
@@ -172,10 +172,10 @@ func metrics(t *testing.T) map[string]*dto.MetricFamily {
 	return families
 }
 
-// onlyCluster tells a metric that a server has as a node of a cluster alone.
+// onlyCluster reports whether only nodes of a cluster have a metric.
 func onlyCluster(name string) bool { return strings.HasPrefix(name, "gather_cluster_") }
 
-// exposed are the names of the metrics of a fresh server.
+// exposed returns the names of the metrics of a new server.
 func exposed(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}

@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// TestLiveServers watches two servers that share nothing: one that is full and one that is idle. What the overview shows is
-// true for both, and stays true when one is killed.
+// TestLiveServers checks the overview of two independent servers, one full and one idle, also after one is killed.
 func TestLiveServers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes half a minute")

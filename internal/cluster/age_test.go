@@ -46,7 +46,7 @@ func TestBarrierOfSlowReader(t *testing.T) {
 	a, b := f.open("a"), f.open("b", cluster.WithStallAfter(time.Second))
 	b.StopReading()
 	a.submit(2)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	f.want(b.ReadBarrier(ctx), job.ErrStorage)
 }

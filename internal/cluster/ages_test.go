@@ -75,7 +75,7 @@ func TestTrimAfterRestart(t *testing.T) {
 		first, _ := f.logRange()
 		return first > 1
 	})
-	if got := a.metric("log_untrimmed_seconds"); got > patience.Seconds() {
+	if got := a.metric("log_untrimmed_seconds"); got > waitTimeout.Seconds() {
 		t.Errorf("log_untrimmed_seconds is %v, want nearly 0", got)
 	}
 }

@@ -15,8 +15,8 @@ func (f *testCluster) checkContextEnds(t *job.Lease) {
 	f.Helper()
 	select {
 	case <-t.Context.Done():
-	case <-time.After(patience):
-		f.Fatalf("got a context of task %d that has not ended within %s, want one that has", t.Task, patience)
+	case <-time.After(waitTimeout):
+		f.Fatalf("got a context of task %d that has not ended within %s, want one that has", t.Task, waitTimeout)
 	}
 }
 

@@ -44,7 +44,7 @@ func open(t *testing.T, c cluster.Config) *cluster.Cluster {
 		c.Logger = logger()
 	}
 	c.NodeTimeout = cmp.Or(c.NodeTimeout, time.Hour) // so that no node counts as dead on a busy machine
-	cluster.WithStallAfter(patience)(&c)
+	cluster.WithStallAfter(waitTimeout)(&c)
 	n, err := cluster.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)

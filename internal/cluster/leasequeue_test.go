@@ -230,8 +230,8 @@ func TestNodeIsPaused(t *testing.T) {
 	f.want(<-refused, job.ErrTransition)
 	select {
 	case <-lease.Context.Done():
-	case <-time.After(patience):
-		t.Errorf("got a context of the task that has not ended within %s, want it to end with the job", patience)
+	case <-time.After(waitTimeout):
+		t.Errorf("got a context of the task that has not ended within %s, want it to end with the job", waitTimeout)
 	}
 	lease.End()
 	for _, n := range []*node{a, b} {

@@ -70,7 +70,7 @@ func TestNodes(t *testing.T) {
 			x.Waiting != 9 || len(x.Jobs) != 1 || x.Jobs[0].ID != id || x.Draining {
 			t.Errorf("a is %+v", x)
 		}
-		if y.ID != b.ID() || y.Self != (n == b) || y.StartedAt.Before(x.StartedAt) || time.Since(y.SeenAt) > patience {
+		if y.ID != b.ID() || y.Self != (n == b) || y.StartedAt.Before(x.StartedAt) || time.Since(y.SeenAt) > waitTimeout {
 			t.Errorf("b is %+v", y)
 		}
 	}

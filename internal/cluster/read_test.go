@@ -82,7 +82,7 @@ func TestNoServers(t *testing.T) {
 	select {
 	case err := <-done:
 		f.ok(err)
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		t.Fatal("an append without servers was never decided")
 	}
 	lease.End()

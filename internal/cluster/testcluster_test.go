@@ -20,8 +20,8 @@ import (
 	"gather/internal/journal/journaltest"
 )
 
-// patience is the time for which a test waits for an expected state, on a machine that may be busy.
-const patience = 3 * time.Minute
+// waitTimeout is the maximum wait of a test for an expected state, on a machine that may be busy.
+const waitTimeout = 3 * time.Minute
 
 // shortNodeTimeout is the node timeout of tests in which a node dies or the leader has to act.
 const shortNodeTimeout = 2 * time.Second
@@ -124,9 +124,9 @@ func (f *testCluster) want(err, target error) {
 // eventually waits until a condition holds.
 func (f *testCluster) eventually(what string, holds func() bool) {
 	f.Helper()
-	for end := time.Now().Add(patience); !holds(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(waitTimeout); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			f.Fatalf("got no such state within %s, want this: %s", patience, what)
+			f.Fatalf("got no such state within %s, want this: %s", waitTimeout, what)
 		}
 	}
 }
@@ -172,7 +172,7 @@ func batch(subs ...job.Submitted) job.Batch {
 
 // append appends a batch and waits for the outcome.
 func (n *node) append(b job.Batch) error {
-	ctx, cancel := context.WithTimeout(n.f.Context(), patience)
+	ctx, cancel := context.WithTimeout(n.f.Context(), waitTimeout)
 	defer cancel()
 	return journaltest.Append(ctx, n.Cluster, b)
 }
@@ -293,8 +293,8 @@ func (n *node) lease() *job.Lease {
 	select {
 	case t := <-n.Leases():
 		return t
-	case <-time.After(patience):
-		n.f.Fatalf("got no task within %s, want one", patience)
+	case <-time.After(waitTimeout):
+		n.f.Fatalf("got no task within %s, want one", waitTimeout)
 		return nil
 	}
 }

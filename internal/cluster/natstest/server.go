@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// patience is the time in which servers must become ready. Elections alone take up to nine seconds.
-const patience = 60 * time.Second
+// readyTimeout is the time within which servers must become ready. Elections alone take up to nine seconds.
+const readyTimeout = 60 * time.Second
 
 // Servers run in the process of the test.
 type Servers struct {
@@ -98,7 +98,7 @@ func (s *Servers) start(i int) {
 	must(s.tb, err)
 	s.running[i] = r
 	r.Start()
-	if !r.ReadyForConnections(patience) {
+	if !r.ReadyForConnections(readyTimeout) {
 		s.tb.Fatalf("natstest: server %d does not listen on %s", i, loopback(s.nodes[i].client))
 	}
 }
@@ -178,7 +178,7 @@ func agree(n int, all []serverStatus) bool {
 // await waits until a condition holds.
 func await(tb testing.TB, holds func() bool) {
 	tb.Helper()
-	for end := time.Now().Add(patience); !holds(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(readyTimeout); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			tb.Fatal("natstest: the servers do not agree")
 		}

@@ -122,7 +122,7 @@ func (f *Files) each(tb testing.TB, prefix string, do func(context.Context, jets
 func (f *Files) use(tb testing.TB, do func(context.Context, jetstream.JetStream) error) {
 	tb.Helper()
 	// Not the test's context, which has ended during its cleanup.
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
 	nc, err := f.Connect(nats.Timeout(10 * time.Second))
 	must(tb, err)
