@@ -30,7 +30,7 @@ func need(t *testing.T, program string) string {
 	return path
 }
 
-// runs runs a program, which must succeed, and returns its output.
+// runs executes a program, which must succeed, and returns its output.
 func runs(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), need(t, program), args...).CombinedOutput()
