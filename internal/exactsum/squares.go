@@ -5,7 +5,7 @@ import (
 	"math/bits"
 )
 
-// Squares is an exact sum of squares of floats or integers. Its zero value is the empty sum. As with an [Accumulator],
+// Squares is an exact sum of squares, or of products, of floats or integers. Its zero value is the empty sum. As with an [Accumulator],
 // equal multisets of inputs produce equal states.
 //
 // The square of a float64 has up to 106 bits, between 2^-2148 and 2^2048, more than an Accumulator holds. So very large
