@@ -257,7 +257,10 @@ func (o *axisReduction) run(ctx context.Context, w *Worker, task int, dst []byte
 				continue
 			}
 			a, m := sums.at(j)
-			w.values = o.red.numbers(w.values[:0], a, m)
+			var err error
+			if w.values, err = o.red.outputs(w.values[:0], a, m); err != nil {
+				return dst, err
+			}
 			it := Item{o.itemIndex(b.first + j), w.values}
 			if err := yield(it); err != nil {
 				return dst, err
@@ -342,9 +345,12 @@ func (o *axisReduction) addPanels(ctx context.Context, w *Worker, sums states, b
 	first := int64(0)
 	return w.eachRows(ctx, o.array.source, off, panel, panel, b.kept, func(m matrix) error {
 		for i := range m.n {
-			w.addColumns(sums.cut(first, first+o.inner), &o.red, matrix{
+			err := w.addColumns(ctx, sums.cut(first, first+o.inner), &o.red, matrix{
 				mem: m.mem[i*bytes:][:bytes], width: o.inner, stride: o.inner, n: o.rows, at: m.at + i*panel, step: o.inner,
 			})
+			if err != nil {
+				return err
+			}
 			first += o.inner
 		}
 		return nil
@@ -354,7 +360,6 @@ func (o *axisReduction) addPanels(ctx context.Context, w *Worker, sums states, b
 // addRows adds n rows with an element for each state, of which the first begins at off in memory.
 func (o *axisReduction) addRows(ctx context.Context, w *Worker, sums states, off, n int64) error {
 	return w.eachRows(ctx, o.array.source, off, int64(sums.len()), o.inner, n, func(m matrix) error {
-		w.addColumns(sums, &o.red, m)
-		return nil
+		return w.addColumns(ctx, sums, &o.red, m)
 	})
 }

@@ -1,6 +1,10 @@
 package chunked
 
-import "gather/internal/exactsum"
+import (
+	"context"
+
+	"gather/internal/exactsum"
+)
 
 // Columns are copied together from tiles of columnRows rows and columnBytes of each, a cache line, which is read once.
 // The copies are a cache line more than their size apart, because powers of two have the same places in the caches.
@@ -14,10 +18,13 @@ const columnsBytes = 512 << 10
 
 // addColumnMoments adds the columns of m to s, some rows at a time: where they lie if the kernels of columns have what is
 // needed, otherwise copied together.
-func (w *Worker) addColumnMoments(s states, r *Reduction, m matrix) {
-	if r.needs.clean {
-		w.addTransposed(s, r, m)
-		return
+func (w *Worker) addColumnMoments(ctx context.Context, s states, r *Reduction, m matrix) error {
+	if r.needs.clean || r.chooses() || r.weights != nil {
+		b, err := w.loadBeside(ctx, r, m)
+		if err == nil {
+			w.addTransposed(s, r, m, b)
+		}
+		return err
 	}
 	rows := m.n
 	if r.needs.scan || r.needs.squares {
@@ -34,13 +41,14 @@ func (w *Worker) addColumnMoments(s states, r *Reduction, m matrix) {
 			rest.needs.scan = false
 		}
 		if rest.needs.scan || rest.needs.squares {
-			w.addTransposed(s, &rest, b)
+			w.addTransposed(s, &rest, b, beside{})
 			continue
 		}
 		for j := range s.more {
 			s.more[j].n += b.n
 		}
 	}
+	return nil
 }
 
 // rows returns n rows of m.
@@ -70,7 +78,7 @@ func (w *Worker) scanRows(s states, r *Reduction, m matrix) {
 	size := int64(r.elements.Size())
 	scanners[r.elements].columns(w.limits[0], w.limits[1], m, func(j int, lo, hi uint64) {
 		at := int64(j)
-		s.more[j].extend(r, lo, hi, m.mem[at*size:], int(m.stride), m.at+at, m.step)
+		s.more[j].extend(r, lo, hi, m.mem[at*size:], int(m.stride), place{at: m.at + at, step: m.step})
 	})
 }
 
@@ -105,8 +113,8 @@ func (w *Worker) addSquareRows(s states, t DType, m matrix) bool {
 	return true
 }
 
-// addTransposed copies the columns of m together and adds each.
-func (w *Worker) addTransposed(s states, r *Reduction, m matrix) {
+// addTransposed copies the columns of m, and what is beside them, together and adds each.
+func (w *Worker) addTransposed(s states, r *Reduction, m matrix, b beside) {
 	size := int64(r.elements.Size())
 	if w.parts == nil {
 		w.parts = alignedBytes(scratchBytes)
@@ -119,7 +127,8 @@ func (w *Worker) addTransposed(s states, r *Reduction, m matrix) {
 			transpose(w.parts, m.mem[(first*m.stride+lo)*size:], pitch, m.stride, n, width, size)
 			for j := range width {
 				a, more := s.at(lo + j)
-				w.addMoments(a, more, r, w.parts[j*pitch:][:n*size], m.at+first*m.step+lo+j, m.step)
+				p := place{at: m.at + first*m.step + lo + j, step: m.step}
+				w.addMoments(a, more, r, w.parts[j*pitch:][:n*size], p, w.block.column(b, first, n, m.width, lo+j))
 			}
 		}
 	}

@@ -92,6 +92,31 @@ func (t DType) IsFloat() bool { return t >= Float16 }
 // isUnsigned reports whether t is an unsigned integer.
 func (t DType) isUnsigned() bool { return t >= Uint8 && t <= Uint64 }
 
+// promote returns the type of a product of elements of types t and o, as numpy.result_type.
+func (t DType) promote(o DType) DType {
+	if t > o { // the order of the types is bool, signed, unsigned, float
+		t, o = o, t
+	}
+	switch {
+	case t == Bool || t == o:
+		return o
+	case t.IsFloat():
+		return o
+	case o.IsFloat():
+		for o < Float64 && 2*t.Size() > o.Size() { // a float holds integers of half its size
+			o++
+		}
+		return o
+	case t.isUnsigned() == o.isUnsigned():
+		return o
+	case t.Size() > o.Size():
+		return t
+	case o == Uint64:
+		return Float64
+	}
+	return o - Uint8 + Int16 // a signed type of twice the size
+}
+
 // Sum returns the type of a sum of elements of type t, with the promotion of numpy.sum on a 64-bit machine: bool and
 // signed integers to int64, unsigned integers to uint64, floats to themselves.
 func (t DType) Sum() DType {

@@ -43,22 +43,22 @@ const zeroKey = 1 << 63
 // scanned reports whether the extremes are set.
 func (m *moments) scanned() bool { return m.n > m.nans }
 
-// scan adds the extremes and counts of elements, but not their number, and returns the number of NaNs. Element i is at
-// at+i*step in memory order. If clean is true, none is NaN.
-func (m *moments) scan(r *Reduction, mem []byte, at, step int64, clean bool) (nans int64) {
+// scan adds the extremes and counts of the elements at p, but not their number, and returns the number of NaNs. If clean
+// is true, none is NaN.
+func (m *moments) scan(r *Reduction, mem []byte, p place, clean bool) (nans int64) {
 	k := &scanners[r.elements]
 	if clean && !r.needs.zeros {
 		lo, hi := k.limits(mem)
-		m.extend(r, lo, hi, mem, 1, at, step)
+		m.extend(r, lo, hi, mem, 1, p)
 		return 0
 	}
 	n := int64(len(mem)) / int64(r.elements.Size())
 	s := k.summary(mem)
 	if s.nans < n {
-		m.extend(r, s.lo, s.hi, mem, 1, at, step)
+		m.extend(r, s.lo, s.hi, mem, 1, p)
 	}
-	if s.nans > 0 && (m.nans == 0 || r.canPrecede(at, m.firstNaN)) {
-		first := at + int64(k.find(mem, 1, nanOf(r.elements).bits))*step
+	if s.nans > 0 && (m.nans == 0 || r.canPrecede(p.at, m.firstNaN)) {
+		first := p.of(k.find(mem, 1, nanOf(r.elements).bits))
 		if m.nans == 0 || r.earlier(first, m.firstNaN) {
 			m.firstNaN = first
 		}
@@ -68,21 +68,21 @@ func (m *moments) scan(r *Reduction, mem []byte, at, step int64, clean bool) (na
 	return s.nans
 }
 
-// extend extends the extremes by lo and hi, those of the elements of mem that are stride elements apart. Element i is at
-// at+i*step in memory order. Positions are only looked for if they may be needed.
-func (m *moments) extend(r *Reduction, lo, hi uint64, mem []byte, stride int, at, step int64) {
+// extend extends the extremes by lo and hi, those of the elements of mem at p, which are stride elements apart in mem.
+// Positions are only looked for if they may be needed.
+func (m *moments) extend(r *Reduction, lo, hi uint64, mem []byte, stride int, p place) {
 	var l, h extreme
 	l.set(r.elements, lo)
 	h.set(r.elements, hi)
 	first := !m.scanned()
-	if first || l.key < m.lo.key || l.key == m.lo.key && r.canPrecede(at, m.lo.at) {
-		l.locate(r, mem, stride, at, step)
+	if first || l.key < m.lo.key || l.key == m.lo.key && r.canPrecede(p.at, m.lo.at) {
+		l.locate(r, mem, stride, p)
 		if first || l.key < m.lo.key || r.earlier(l.at, m.lo.at) {
 			m.lo = l
 		}
 	}
-	if first || h.key > m.hi.key || h.key == m.hi.key && r.canPrecede(at, m.hi.at) {
-		h.locate(r, mem, stride, at, step)
+	if first || h.key > m.hi.key || h.key == m.hi.key && r.canPrecede(p.at, m.hi.at) {
+		h.locate(r, mem, stride, p)
 		if first || h.key > m.hi.key || r.earlier(h.at, m.hi.at) {
 			m.hi = h
 		}
@@ -90,13 +90,13 @@ func (m *moments) extend(r *Reduction, lo, hi uint64, mem []byte, stride int, at
 }
 
 // locate sets the position of the first element that equals e, if it matters, and takes the sign of that 0.
-func (e *extreme) locate(r *Reduction, mem []byte, stride int, at, step int64) {
+func (e *extreme) locate(r *Reduction, mem []byte, stride int, p place) {
 	zero := r.elements.IsFloat() && e.key == zeroKey
 	if !zero && !r.needs.positions {
 		return
 	}
 	i := scanners[r.elements].find(mem, stride, e.bits)
-	e.at = at + int64(i)*step
+	e.at = p.of(i)
 	if zero {
 		size := r.elements.Size()
 		var b [8]byte

@@ -165,7 +165,9 @@ func (c *fullReduction) runOrdered(
 	return w.eachRun(ctx, src, s.lo, s.hi-s.lo, func(mem []byte, at int64) error {
 		for len(mem) > 0 {
 			n := min(rest, int64(len(mem))/size)
-			w.addTo(chunk, 0, &c.red, mem[:n*size], at)
+			if err := w.addTo(ctx, chunk, 0, &c.red, mem[:n*size], at); err != nil {
+				return err
+			}
 			mem = mem[n*size:]
 			at += n
 			rest -= n

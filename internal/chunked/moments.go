@@ -130,37 +130,57 @@ func (m *moments) merge(o *moments, r *Reduction) {
 // first-level cache.
 const momentsBlock = 2048
 
-// addMoments adds elements to a and m. Element i is at at+i*step in memory order.
-func (w *Worker) addMoments(a *exactsum.Accumulator, m *moments, r *Reduction, mem []byte, at, step int64) {
+// addMoments adds the elements at p, and what is beside them, to a and m.
+func (w *Worker) addMoments(a *exactsum.Accumulator, m *moments, r *Reduction, mem []byte, p place, b beside) {
 	t := r.elements
 	size := int64(t.Size())
-	if !r.needs.scan && !r.needs.squares {
+	if !r.needs.scan && !r.needs.squares && !r.chooses() && r.weights == nil {
 		m.n += int64(len(mem)) / size
 		w.add(a, t, mem)
 		return
 	}
 	for len(mem) > 0 {
-		block := mem[:min(min(momentsBlock, r.run(at))*size, int64(len(mem)))]
+		block := mem[:min(min(momentsBlock, r.run(p.at))*size, int64(len(mem)))]
 		mem = mem[len(block):]
 		n := int64(len(block)) / size
-		if !r.needs.summed && !r.needs.clean {
+		first, rest := b.split(n)
+		w.addBlock(a, m, r, block, p, first)
+		b, p.at = rest, p.at+n*p.step
+	}
+}
+
+// addBlock is addMoments for at most momentsBlock elements.
+func (w *Worker) addBlock(a *exactsum.Accumulator, m *moments, r *Reduction, block []byte, p place, b beside) {
+	t := r.elements
+	if r.chooses() {
+		if block, b, p = w.block.choose(r, block, b, p); len(block) == 0 {
+			return
+		}
+	}
+	sum := func() {
+		switch {
+		case r.weights != nil:
+			w.addWeighted(a, m, r, block, b.weights)
+		case !r.needs.summed:
 			w.add(a, t, block)
 		}
-		nans := int64(0)
-		if r.needs.scan {
-			nans = m.scan(r, block, at, step, !r.needs.clean && a.IsFinite())
+	}
+	if !r.needs.clean {
+		sum()
+	}
+	nans := int64(0)
+	if r.needs.scan {
+		nans = m.scan(r, block, p, !r.needs.clean && a.IsFinite())
+	}
+	m.n += int64(len(block) / t.Size())
+	if r.needs.clean {
+		if nans > 0 {
+			block, b = w.block.withoutNaNs(r, block, b)
 		}
-		m.n += n
-		at += n * step
-		if r.needs.clean {
-			if nans > 0 {
-				block = w.withoutNaNs(t, block)
-			}
-			w.add(a, t, block)
-		}
-		if r.needs.squares {
-			w.addSquares(&m.squares, t, block)
-		}
+		sum()
+	}
+	if r.needs.squares {
+		w.addSquares(&m.squares, t, block)
 	}
 }
 
@@ -176,23 +196,6 @@ func (w *Worker) widen(x []uint16) []float32 {
 		wide[i] = float32(npy.Float16frombits(h))
 	}
 	return wide
-}
-
-// withoutNaNs returns the elements that are not NaN, in scratch.
-func (w *Worker) withoutNaNs(t DType, mem []byte) []byte {
-	if w.clean == nil {
-		w.clean = alignedBytes(momentsBlock * 8)
-	}
-	size := t.Size()
-	clean := w.clean[:0]
-	for ; len(mem) > 0; mem = mem[size:] {
-		var b [8]byte
-		copy(b[:], mem[:size])
-		if f := floatOf(t, binary.NativeEndian.Uint64(b[:])); !isNaN(f) {
-			clean = append(clean, mem[:size]...)
-		}
-	}
-	return clean
 }
 
 func (w *Worker) addSquares(s *exactsum.Squares, t DType, mem []byte) {

@@ -42,6 +42,30 @@ func numberOf(a *exactsum.Accumulator, dtype DType) Number {
 	return numberOfInt(v, dtype)
 }
 
+// productOf rounds a sum of products to dtype.
+func productOf(s *exactsum.Squares, dtype DType) Number {
+	if dtype.IsFloat() {
+		return statisticOf(s.Sum(), dtype)
+	}
+	return numberOfInt(s.Int(), dtype)
+}
+
+// accumulator returns an exact sum of n, which is at most 64 bits.
+func (n Number) accumulator() *exactsum.Accumulator {
+	a := new(exactsum.Accumulator)
+	switch {
+	case n.dtype.IsFloat():
+		a.AddFloat64(floatOf(n.dtype, n.bits))
+	case n.dtype.isUnsigned():
+		a.AddUint64(n.bits)
+	default:
+		a.AddInt64(int64(n.bits))
+	}
+	return a
+}
+
+func (n Number) isNaN() bool { return n.dtype.IsFloat() && isNaN(floatOf(n.dtype, n.bits)) }
+
 func numberOfInt(v *big.Int, dtype DType) Number {
 	switch {
 	case !dtype.isUnsigned() && v.IsInt64():

@@ -116,12 +116,21 @@ func (o Op) dtype(t, sum DType) DType {
 	return Float64
 }
 
-// ParseOps parses the fields "ops" (a list of names, at least one) and "ddof" (an integer, default 0) of a reduction of a,
-// whose other fields [ParseReduction] parsed. Its errors are at "/ops", "/ops/1", "/ddof", "/axis" and "/dtype".
-func ParseOps(spec *fields.Object, a *Array, r *Reduction) {
-	spec.NullIsAbsent("ddof")
+// ParseOps parses these fields of a reduction of a, whose other fields [ParseReduction] parsed:
+//
+//	ops      a list of names, at least one
+//	ddof     an integer, default 0
+//	where    a comparison such as {"op":">","value":0}, or an array of bool: which elements are used
+//	missing  values of elements that are not used: one, a list, or {"values":[-1],"valid_min":0,"valid_max":10}
+//	weights  an array, of sums and means
+//	initial  a value with which sums and extremes begin, or an object with one for each
+//
+// options returns how to parse the array in a field. Errors are at the fields, and at "/axis" and "/dtype".
+func ParseOps(spec *fields.Object, a *Array, r *Reduction, options func(field string) Options) {
+	spec.NullIsAbsent("ddof", "where", "missing", "weights", "initial")
 	o := object{spec}
 	r.ddof, _ = o.integer("ddof")
+	r.parseUse(o, a, options)
 	raw := spec.Get("ops")
 	if raw == nil {
 		spec.Add("/ops", "is missing: write one or more of %s", strings.Join(opNames[:], ", "))
@@ -144,7 +153,7 @@ func ParseOps(spec *fields.Object, a *Array, r *Reduction) {
 		case slices.Contains(r.ops, op):
 			spec.Add(pointer, "repeats %q: omit it", op)
 		default:
-			r.check(spec, a, op, pointer)
+			r.check(o, a, op, pointer)
 			r.ops = append(r.ops, op)
 		}
 		if spec.Full() {
@@ -155,12 +164,58 @@ func ParseOps(spec *fields.Object, a *Array, r *Reduction) {
 		spec.Add("/ops", "is empty: name at least one statistic")
 	}
 	r.setOps(a.DType(), r.ops...)
+	r.parseInitial(o)
+}
+
+// parseUse parses which elements are used, and their weights.
+func (r *Reduction) parseUse(spec object, a *Array, options func(field string) Options) {
+	t := a.DType()
+	companionAt := func(field string) (*companion, DType) {
+		var errs fields.Errors
+		defer spec.Merge("/"+field, &errs)
+		return parseCompanion(spec.Get(field), a, options(field), &errs)
+	}
+	if raw := spec.Get("where"); raw != nil {
+		var errs fields.Errors
+		switch o, ok := fields.Read(raw, &errs); {
+		case !ok:
+			spec.Add("/where", `is neither a comparison such as {"op":">","value":0} nor an array of bool`)
+		case o.Has("op") || o.Has("value"):
+			r.conditions = append(r.conditions, parseWhere(raw, t, &errs))
+			spec.Merge("/where", &errs)
+		default:
+			mask, of := companionAt("where")
+			if mask != nil && of != Bool {
+				spec.Add("/where", "is an array of %s: use one of bool, or a comparison", of)
+			}
+			r.mask = mask
+		}
+	}
+	if raw := spec.Get("missing"); raw != nil {
+		var errs fields.Errors
+		r.conditions = append(r.conditions, parseMissing(raw, t, &errs)...)
+		spec.Merge("/missing", &errs)
+	}
+	if spec.Has("weights") {
+		var of DType
+		r.weights, of = companionAt("weights")
+		switch {
+		case r.weights == nil:
+		case !r.dtypeSet:
+			r.dtype = t.promote(of).Sum()
+		case of.IsFloat() && r.dtype != 0 && !r.dtype.IsFloat():
+			spec.Add("/dtype", "is %s, but the weights are %s: use a float dtype", r.dtype, of)
+		}
+	}
 }
 
 // check reports what prevents a statistic of a.
-func (r *Reduction) check(spec *fields.Object, a *Array, op Op, pointer string) {
+func (r *Reduction) check(spec object, a *Array, op Op, pointer string) {
 	outputs, _ := r.shapeOf(a.shape).Elements()
-	if op.hasNoIdentity() && a.Elements() == 0 && outputs > 0 {
+	if r.weights != nil && !slices.Contains([]Op{Sum, Mean, NanSum, NanMean}, op) {
+		spec.Add(pointer, "is %q, which takes no weights: use sum, mean, nansum or nanmean, or a job of its own", op)
+	}
+	if op.hasNoIdentity() && a.Elements() == 0 && outputs > 0 && !hasInitial(spec, op) {
 		spec.Add(pointer, "is %q, which needs elements: the array of shape %s has none to reduce", op, a.shape)
 	}
 	if (op == ArgMin || op == ArgMax) && !r.isWhole(a) && r.axisCount() != 1 {
@@ -173,17 +228,21 @@ func (r *Reduction) check(spec *fields.Object, a *Array, op Op, pointer string) 
 
 // setOps sets the statistics of elements of type t.
 func (r *Reduction) setOps(t DType, list ...Op) {
-	r.ops, r.needs, r.dtypes = list, needs{}, nil
+	r.ops, r.needs, r.dtypes = list, needs{more: r.chooses() || r.weights != nil}, nil
 	for _, op := range list {
 		r.needs.add(op)
-		r.dtypes = append(r.dtypes, op.dtype(t, r.dtype))
+		of := op.dtype(t, r.dtype)
+		if op.isStatistic() && r.weights != nil && !t.IsFloat() && !r.dtypeSet { // as numpy.average
+			of = Float64
+		}
+		r.dtypes = append(r.dtypes, of)
 	}
 	r.needs.clean = r.needs.clean && t.IsFloat()
 	r.elements = t
 }
 
-// numbers appends the statistics of a group of elements to dst. m is nil for a sum alone. A statistic that does not exist
-// is the zero Number.
+// numbers appends the statistics of a group of elements to dst, without initial values. m is nil for a sum alone. A
+// statistic that does not exist is the zero Number.
 func (r *Reduction) numbers(dst []Number, a *exactsum.Accumulator, m *moments) []Number {
 	for i, op := range r.ops {
 		dst = append(dst, r.number(op, r.dtypes[i], a, m))
@@ -208,8 +267,14 @@ func (r *Reduction) number(op Op, t DType, a *exactsum.Accumulator, m *moments) 
 	}
 	switch op {
 	case Sum, NanSum:
+		if r.weights != nil {
+			return productOf(&m.squares, t)
+		}
 		return numberOf(a, t)
 	case Mean, NanMean:
+		if r.weights != nil {
+			return statisticOf(m.squares.Over(a), t)
+		}
 		return statisticOf(a.Mean(rest), t)
 	case Var, NanVar:
 		if op == NanVar && rest <= r.ddof { // unlike var
@@ -261,32 +326,49 @@ func statisticOf(v exactsum.Statistic, t DType) Number {
 	return Number{dtype: t, bits: math.Float64bits(v.Float64())}
 }
 
-// Warnings returns what NumPy warns of: statistics of nothing, variances without degrees of freedom, and extremes of NaNs.
+// Warnings returns what NumPy warns of: statistics of nothing, variances without degrees of freedom, and extremes of
+// NaNs, and what else may be the reason for a NaN.
 func (p *Plan) Warnings(results []*Result) (warnings []string) {
 	outputs, _ := p.shape.Elements()
 	if outputs == 0 {
 		return nil
 	}
 	n := p.array.Elements() / outputs
+	warn := func(op Op, text string) { warnings = append(warnings, op.String()+": "+text) }
 	for i, op := range p.red.ops {
 		switch op {
 		case Mean, NanMean:
-			if n == 0 {
-				warnings = append(warnings, op.String()+": mean of an empty slice")
+			switch {
+			case n == 0:
+				warn(op, "mean of an empty slice")
+			case (op == NanMean || p.red.chooses()) && results[i].hasNaN():
+				warn(op, "a result is NaN: no number was used, or infinities")
+			case p.red.weights != nil && results[i].hasNaN():
+				warn(op, "a result is NaN: its weights add up to 0, or a number is infinite or NaN")
 			}
 		case Var, Std, NanVar:
-			if n <= p.red.ddof || n == 0 {
-				warnings = append(warnings, op.String()+": degrees of freedom <= 0")
+			switch {
+			case n <= p.red.ddof || n == 0:
+				warn(op, "degrees of freedom <= 0")
+			case (op == NanVar || p.red.chooses()) && results[i].hasNaN():
+				warn(op, "a result is NaN: too few numbers were used, or infinities")
 			}
 		case NanMin, NanMax:
-			for k := range results[i].numbers.bits {
-				if v := results[i].At(int64(k)); v.dtype.IsFloat() && math.IsNaN(v.Float64()) {
-					warnings = append(warnings, op.String()+": all-NaN slice")
-					break
-				}
+			if results[i].hasNaN() {
+				warn(op, "all-NaN slice")
 			}
 		default:
 		}
 	}
 	return warnings
+}
+
+// hasNaN reports whether an element is NaN; false for a result that is only in the items.
+func (r *Result) hasNaN() bool {
+	for i := range r.numbers.bits {
+		if r.At(int64(i)).isNaN() {
+			return true
+		}
+	}
+	return false
 }

@@ -50,7 +50,7 @@ func finePlans(tb testing.TB) map[string]*chunked.Plan {
 		"range of statistics":           {`{"source":"random","distribution":"integers","high":9,"shape":[20,30]}`, "0", "max,mean", 1},
 	} {
 		a := parse(tb, test.array)
-		r, err := parseOps(a, reductionCase{Axis: []byte(test.axis)}, strings.Split(test.ops, ",")...)
+		r, err := parseOps(tb, a, reductionCase{Axis: []byte(test.axis)}, strings.Split(test.ops, ",")...)
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -319,7 +319,7 @@ func TestStripsAreBounded(t *testing.T) {
 			t.Fatal(errs)
 		}
 		for _, ops := range []string{"sum", "var"} {
-			r, err := parseOps(a, reductionCase{Axis: []byte("null")}, ops)
+			r, err := parseOps(t, a, reductionCase{Axis: []byte("null")}, ops)
 			if err != nil {
 				t.Fatal(err)
 			}

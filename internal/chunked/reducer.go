@@ -186,18 +186,20 @@ func (r *Reducer) EachLateItem(yield func(Item) error) error {
 		chunks = append(chunks, chunk)
 	}
 	slices.Sort(chunks)
-	late := func(index int64, s states, k int64) error {
-		a, m := s.at(k)
-		r.item = r.plan.red.numbers(r.item[:0], a, m)
-		return yield(Item{r.plan.itemIndex(index), r.item})
-	}
 	for _, chunk := range chunks {
-		if err := late(chunk, r.parts[chunk], 0); err != nil {
+		a, m := r.parts[chunk].at(0)
+		r.item = r.plan.red.numbers(r.item[:0], a, m)
+		if err := yield(Item{r.plan.itemIndex(chunk), r.item}); err != nil {
 			return err
 		}
 	}
 	for i := range int64(r.segments.len()) {
-		if err := late(i, r.segments, i); err != nil {
+		a, m := r.segments.at(i)
+		var err error
+		if r.item, err = r.plan.red.outputs(r.item[:0], a, m); err != nil {
+			return err
+		}
+		if err := yield(Item{r.plan.itemIndex(i), r.item}); err != nil {
 			return err
 		}
 	}
@@ -205,18 +207,24 @@ func (r *Reducer) EachLateItem(yield func(Item) error) error {
 }
 
 // Results rounds the merged states: a result for each statistic of the plan. It returns ErrIncomplete while tasks are
-// missing.
+// missing, and ErrNothing.
 func (r *Reducer) Results() ([]*Result, error) {
 	if r.missing > 0 {
 		return nil, fmt.Errorf("%w: %d of %d", ErrIncomplete, r.missing, r.plan.Tasks())
 	}
 	values := r.values
+	var err error
 	set := func(index int64, s states, k int64) {
 		a, m := s.at(k)
-		r.item = r.plan.red.numbers(r.item[:0], a, m)
-		for i, v := range r.item {
+		item, nothing := r.plan.red.outputs(r.item[:0], a, m)
+		if nothing != nil {
+			err = nothing
+			return
+		}
+		for i, v := range item {
 			values[i].set(index, v)
 		}
+		r.item = item
 	}
 	switch {
 	case r.parts != nil:
@@ -229,6 +237,9 @@ func (r *Reducer) Results() ([]*Result, error) {
 		}
 	case values == nil:
 		values = r.plan.newNumbers(0)
+	}
+	if err != nil {
+		return nil, err
 	}
 	results := make([]*Result, len(values))
 	for i := range results {

@@ -15,12 +15,18 @@ type Reduction struct {
 	axes     uint64 // bit i is axis i
 	keepDims bool
 	dtype    DType // of sums
+	dtypeSet bool  // by the client
 
 	ops      []Op
 	dtypes   []DType // of each statistic
 	ddof     int64
 	elements DType
 	needs    needs
+	initial  []Number // of each statistic, or the zero Number
+	// Elements are left out for which a condition does not hold or the mask is false.
+	conditions []condition
+	mask       *companion
+	weights    *companion // of sums and means
 
 	// Positions of extremes are along the only axis, or in C order of all elements. These are set by the plan.
 	dims, strides Shape // in memory order
@@ -50,7 +56,7 @@ func ParseReduction(spec *fields.Object, a *Array) (Reduction, bool) {
 		case a.DType().IsFloat() && !t.IsFloat():
 			spec.Add("/dtype", "is %s, but the elements are %s: use a float dtype", t, a.DType())
 		}
-		r.dtype = t
+		r.dtype, r.dtypeSet = t, true
 	}
 	r.setOps(a.DType(), Sum)
 	return r, spec.Total() == before
@@ -151,6 +157,12 @@ func (r *Reduction) earlier(a, b int64) bool {
 	}
 	return a < b
 }
+
+// chooses reports whether some elements may be left out.
+func (r *Reduction) chooses() bool { return len(r.conditions) > 0 || r.mask != nil }
+
+// isLocated reports whether the places of elements matter.
+func (r *Reduction) isLocated() bool { return r.needs.positions || r.mask != nil || r.weights != nil }
 
 // run returns the number of elements from an offset on whose order in memory is their C order.
 func (r *Reduction) run(off int64) int64 {

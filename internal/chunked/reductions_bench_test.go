@@ -24,7 +24,7 @@ func BenchmarkReductions(b *testing.B) {
 		for _, axis := range []string{"null", "0", "1"} {
 			for _, ops := range [][]string{{"sum"}, {"sum", "mean", "var", "min", "max"}} {
 				b.Run(fmt.Sprintf("%s/axis %s/%d", dtype, axis, len(ops)), func(b *testing.B) {
-					r, err := parseOps(v, reductionCase{Axis: json.RawMessage(axis)}, ops...)
+					r, err := parseOps(b, v, reductionCase{Axis: json.RawMessage(axis)}, ops...)
 					if err != nil {
 						b.Fatal(err)
 					}

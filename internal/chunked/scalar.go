@@ -90,6 +90,14 @@ func (v scalar) int64() (int64, bool) {
 	return n, err == nil
 }
 
+// sign returns -1 for a negative value and 1 for others.
+func (v scalar) sign() int {
+	if v.f < 0 || len(v.text) > 0 && v.text[0] == '-' {
+		return -1
+	}
+	return 1
+}
+
 // float64 rounds the value once; false if it is finite but exceeds float64.
 func (v scalar) float64() (float64, bool) {
 	if v.kind == boolScalar || v.kind == specialScalar {

@@ -92,13 +92,14 @@ func (c *fullReduction) addStrip(ctx context.Context, w *Worker, cur *cursor, n,
 	box := c.box(cur, n)
 	width := c.rowLength(&box)
 	add := func(m matrix) error {
-		if width > n*shortRun || c.red.needs.positions {
-			w.addRowByRow(sums, &c.red, m, ax, at, stride)
-			return nil
+		if width > n*shortRun || c.red.isLocated() {
+			return w.addRowByRow(ctx, sums, &c.red, m, ax, at, stride)
 		}
 		for i := range n {
 			from, to := (ax.start(at+i)-ax.start(at))*stride, (ax.start(at+i+1)-ax.start(at))*stride
-			w.addGathered(sums, i, &c.red, m, from, to-from)
+			if err := w.addGathered(ctx, sums, i, &c.red, m, from, to-from); err != nil {
+				return err
+			}
 		}
 		return nil
 	}
@@ -118,23 +119,26 @@ func (c *fullReduction) addStrip(ctx context.Context, w *Worker, cur *cursor, n,
 
 // addRowByRow adds the elements of each chunk of a strip, in the order of memory. The chunks begin with chunk at of ax,
 // whose elements are stride elements.
-func (w *Worker) addRowByRow(s states, r *Reduction, m matrix, ax *axis, at, stride int64) {
+func (w *Worker) addRowByRow(ctx context.Context, s states, r *Reduction, m matrix, ax *axis, at, stride int64) error {
 	size := int64(r.elements.Size())
 	for i := range m.n {
 		row := m.mem[i*m.stride*size:]
 		off := m.at + i*m.step
 		for k := range int64(s.len()) {
 			n := (ax.start(at+k+1) - ax.start(at+k)) * stride
-			w.addTo(s, k, r, row[:n*size], off)
+			if err := w.addTo(ctx, s, k, r, row[:n*size], off); err != nil {
+				return err
+			}
 			row = row[n*size:]
 			off += n
 		}
 	}
+	return nil
 }
 
 // addGathered adds elements lo to lo+length of each row of m to state i. The kernels prefer long runs, so short ones are
 // copied together first, which forgets their positions.
-func (w *Worker) addGathered(s states, i int64, r *Reduction, m matrix, lo, length int64) {
+func (w *Worker) addGathered(ctx context.Context, s states, i int64, r *Reduction, m matrix, lo, length int64) error {
 	size := int64(r.elements.Size())
 	if w.parts == nil {
 		w.parts = alignedBytes(scratchBytes)
@@ -143,12 +147,14 @@ func (w *Worker) addGathered(s states, i int64, r *Reduction, m matrix, lo, leng
 	for k := range m.n {
 		piece := m.mem[(k*m.stride+lo)*size:][:length*size]
 		if at+len(piece) > len(w.parts) {
-			w.addTo(s, i, r, w.parts[:at], 0)
+			if err := w.addTo(ctx, s, i, r, w.parts[:at], 0); err != nil {
+				return err
+			}
 			at = 0
 		}
 		at += copy(w.parts[at:], piece)
 	}
-	w.addTo(s, i, r, w.parts[:at], 0)
+	return w.addTo(ctx, s, i, r, w.parts[:at], 0)
 }
 
 // shortRun is the length up to which runs of memory, in elements, are gathered before they are added.
@@ -159,10 +165,9 @@ const shortRun = 512
 // positions matter.
 func (c *fullReduction) addPart(ctx context.Context, w *Worker, s states, cur *cursor, lo, hi int64) error {
 	src := c.array.source
-	if src.Constant() && !c.red.needs.positions {
+	if src.Constant() && !c.red.isLocated() {
 		return w.eachRun(ctx, src, 0, hi-lo, func(mem []byte, at int64) error {
-			w.addTo(s, 0, &c.red, mem, at)
-			return nil
+			return w.addTo(ctx, s, 0, &c.red, mem, at)
 		})
 	}
 	f, err := w.viewer(ctx, src)
@@ -170,7 +175,7 @@ func (c *fullReduction) addPart(ctx context.Context, w *Worker, s states, cur *c
 		return err
 	}
 	run := newRuns(cur, c.dims, c.strides, lo)
-	if f != nil || c.red.needs.positions {
+	if f != nil || c.red.isLocated() {
 		return w.addRuns(ctx, src, s, &c.red, &run, hi-lo)
 	}
 	t := src.DType()
@@ -186,7 +191,9 @@ func (c *fullReduction) addPart(ctx context.Context, w *Worker, s states, cur *c
 		if filled < size && lo < hi {
 			continue
 		}
-		w.addTo(s, 0, &c.red, w.buf[:filled*int64(t.Size())], 0)
+		if err := w.addTo(ctx, s, 0, &c.red, w.buf[:filled*int64(t.Size())], 0); err != nil {
+			return err
+		}
 		filled = 0
 		if lo < hi {
 			if err := ctx.Err(); err != nil {
@@ -206,17 +213,17 @@ func (w *Worker) addRuns(ctx context.Context, src Source, s states, r *Reduction
 		var err error
 		if count == 1 {
 			err = w.eachRun(ctx, src, off, length, func(mem []byte, at int64) error {
-				w.addTo(s, 0, r, mem, at)
-				return nil
+				return w.addTo(ctx, s, 0, r, mem, at)
 			})
 		} else {
 			err = w.eachRows(ctx, src, off, length, stride, count, func(m matrix) error {
-				if m.width <= shortRun && !r.needs.positions {
-					w.addGathered(s, 0, r, m, 0, m.width)
-					return nil
+				if m.width <= shortRun && !r.isLocated() {
+					return w.addGathered(ctx, s, 0, r, m, 0, m.width)
 				}
 				for i := range m.n {
-					w.addTo(s, 0, r, m.mem[i*m.stride*size:][:m.width*size], m.at+i*m.step)
+					if err := w.addTo(ctx, s, 0, r, m.mem[i*m.stride*size:][:m.width*size], m.at+i*m.step); err != nil {
+						return err
+					}
 				}
 				return nil
 			})

@@ -29,9 +29,9 @@ type Worker struct {
 	chunk  states    // of one chunk
 	total  states    // of one task
 	wide   []float32 // binary16 values as float32
-	clean  []byte    // the elements of a block that are not NaN
 	limits [2][]byte // the smallest and the largest element of each column
 	values []Number  // of an item
+	block  blockScratch
 }
 
 // NewWorker returns a Worker that is ready to use.
@@ -181,14 +181,19 @@ func (w *Worker) fillRows(ctx context.Context, src Source, lo, width, stride, n 
 	return nil
 }
 
-// addTo adds the elements of mem, which begin at an offset in memory order, to state i.
-func (w *Worker) addTo(s states, i int64, r *Reduction, mem []byte, at int64) {
+// addTo adds the elements of mem, which begin at an offset in memory order, to state i. Errors: of reading companions.
+func (w *Worker) addTo(ctx context.Context, s states, i int64, r *Reduction, mem []byte, at int64) error {
 	a, m := s.at(i)
 	if m == nil {
 		w.add(a, r.elements, mem)
-	} else {
-		w.addMoments(a, m, r, mem, at, 1)
+		return nil
 	}
+	n := int64(len(mem) / r.elements.Size())
+	b, err := w.loadBeside(ctx, r, matrix{width: n, n: 1, at: at, step: n})
+	if err == nil {
+		w.addMoments(a, m, r, mem, place{at: at, step: 1}, b)
+	}
+	return err
 }
 
 // add adds the elements of mem to a.
@@ -221,16 +226,17 @@ func (w *Worker) add(a *exactsum.Accumulator, t DType, mem []byte) {
 	}
 }
 
-// addColumns adds the rows of m column by column to s, which has as many states as a row is wide.
-func (w *Worker) addColumns(s states, r *Reduction, m matrix) {
+// addColumns adds the rows of m column by column to s, which has as many states as a row is wide. Errors: of reading
+// companions.
+func (w *Worker) addColumns(ctx context.Context, s states, r *Reduction, m matrix) error {
 	switch {
 	case s.len() == 1 && m.stride == 1 && m.step == 1:
-		w.addTo(s, 0, r, m.mem, m.at)
+		return w.addTo(ctx, s, 0, r, m.mem, m.at)
 	case s.more == nil:
 		w.addRows(s.sums, r.elements, m)
-	default:
-		w.addColumnMoments(s, r, m)
+		return nil
 	}
+	return w.addColumnMoments(ctx, s, r, m)
 }
 
 // addRows adds the rows of m column by column to accs, which are as many as a row is wide.

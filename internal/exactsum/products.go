@@ -75,6 +75,9 @@ func (s *Squares) ProductInt(x, y uint64, negative bool) {
 	}
 }
 
+// Add adds an exact sum to s.
+func (s *Squares) Add(a *Accumulator) { s.mid.Merge(a) }
+
 // Int returns the sum of products of integers.
 func (s *Squares) Int() *big.Int {
 	v := s.mid.big()

@@ -1,7 +1,6 @@
 package kind
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +35,7 @@ type arrayPlan struct {
 	statistics bool // the values are objects with a member for each statistic
 	memory     int64
 	spec       []byte
-	close      func() error // nil unless the array is stored
+	arrays     openArrays
 }
 
 func planArraySum(spec []byte, e env) (job.Plan, error) { return planArray(spec, e, false) }
@@ -44,10 +43,10 @@ func planArraySum(spec []byte, e env) (job.Plan, error) { return planArray(spec,
 func planArray(spec []byte, e env, statistics bool) (_ job.Plan, err error) {
 	known := []string{"array", "axis", "keepdims", "dtype"}
 	if statistics {
-		known = append(known, "ops", "ddof")
+		known = append(known, "ops", "ddof", "where", "missing", "weights", "initial")
 	}
 	if e.again {
-		known = append(known, pinField)
+		known = append(known, pinFields...)
 	}
 	var errs fields.Errors
 	f := readObject(spec, &errs, known...)
@@ -57,32 +56,22 @@ func planArray(spec []byte, e env, statistics bool) (_ job.Plan, err error) {
 	}
 	limits := chunked.DefaultLimits()
 	limits.Chunks, limits.Outputs, limits.Merged = e.Chunks, e.Outputs, maxShown
-	var stored Opened
-	var openErr error
-	options := chunked.Options{Limits: limits}
-	if e.arrays != nil {
-		options.Open = func(ref chunked.Ref) (chunked.Stored, error) {
-			stored, openErr = e.arrays.Open(e.ctx, e.tenant, ref, f.Get(pinField))
-			return stored.Stored, openErr
+	opened := openArrays{spec: f.Object}
+	options := func(field string) chunked.Options {
+		o := chunked.Options{Limits: limits}
+		if e.arrays != nil {
+			o.Open = func(ref chunked.Ref) (chunked.Stored, error) { return opened.open(e, field, ref) }
 		}
+		return o
 	}
 	defer func() {
-		if err != nil && stored.Close != nil {
-			err = errors.Join(err, stored.Close())
+		if err != nil {
+			err = errors.Join(err, opened.close())
 		}
 	}()
-	var inArray fields.Errors
-	a := chunked.ParseArray(f.Get("array"), options, &inArray)
-	if _, ok := errors.AsType[*job.Rejection](openErr); ok { // not an error of the spec
-		return nil, openErr
-	}
-	f.Merge("/array", &inArray)
-	if a == nil {
-		return nil, errs.Err()
-	}
-	r, _ := chunked.ParseReduction(f.Object, a)
-	if statistics {
-		chunked.ParseOps(f.Object, a, &r)
+	a, r := parseReduction(f.Object, options, statistics)
+	if opened.rejection != nil { // not an error of the spec
+		return nil, opened.rejection
 	}
 	if err := errs.Err(); err != nil {
 		return nil, err
@@ -91,35 +80,35 @@ func planArray(spec []byte, e env, statistics bool) (_ job.Plan, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if stored.Pin != nil && !e.again {
-		spec = pin(spec, stored.Pin)
+	if !e.again {
+		spec = opened.pinTo(spec)
 	}
 	// Only inline values are in memory; the rest is tens of bytes for each task and output.
 	outputs, _ := p.Shape().Elements() // bounded by limits.Outputs
 	memory := 2*int64(len(spec)) + 48*int64(p.Tasks()) + 64*outputs*int64(len(p.Ops())) + 4096
-	return &arrayPlan{Plan: p, statistics: statistics, memory: memory, spec: spec, close: stored.Close}, nil
+	return &arrayPlan{Plan: p, statistics: statistics, memory: memory, spec: spec, arrays: opened}, nil
 }
 
-// pinField is the member of a planned spec with the pin of a stored array.
-const pinField = "pin"
-
-// pin adds the pin to the spec, a non-empty JSON object.
-func pin(spec, pin []byte) []byte {
-	spec = bytes.TrimRight(spec, " \t\r\n")
-	out := append(bytes.Clone(spec[:len(spec)-1]), `,"`+pinField+`":`...)
-	return append(append(out, pin...), '}')
+// parseReduction parses the fields of a reduction. Errors are in f.
+func parseReduction(f *fields.Object, options func(field string) chunked.Options, statistics bool) (*chunked.Array, chunked.Reduction) {
+	var inArray fields.Errors
+	a := chunked.ParseArray(f.Get("array"), options("array"), &inArray)
+	f.Merge("/array", &inArray)
+	if a == nil {
+		return nil, chunked.Reduction{}
+	}
+	r, _ := chunked.ParseReduction(f, a)
+	if statistics {
+		chunked.ParseOps(f, a, &r, options)
+	}
+	return a, r
 }
 
 // Spec implements pinned.
 func (p *arrayPlan) Spec() []byte { return p.spec }
 
-// Close implements io.Closer: it releases a stored array.
-func (p *arrayPlan) Close() error {
-	if p.close == nil {
-		return nil
-	}
-	return p.close()
-}
+// Close implements io.Closer: it releases stored arrays.
+func (p *arrayPlan) Close() error { return p.arrays.close() }
 
 // Size implements job.Plan.
 func (p *arrayPlan) Size() job.Size {

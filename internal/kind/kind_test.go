@@ -18,6 +18,19 @@ import (
 // run executes a plan task by task at the requested times, and returns its items by index and its result.
 func run(t *testing.T, p job.Plan) (map[int64]job.Item, job.Outcome) {
 	t.Helper()
+	items, out, err := tryRun(t, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if int64(len(items)) != p.Size().Units {
+		t.Fatalf("got %d items, want %d", len(items), p.Size().Units)
+	}
+	return items, out
+}
+
+// tryRun is run for a plan that may fail.
+func tryRun(t *testing.T, p job.Plan) (map[int64]job.Item, job.Outcome, error) {
+	t.Helper()
 	origin := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	items := make(map[int64]job.Item)
 	red := p.Reducer()
@@ -27,7 +40,7 @@ func run(t *testing.T, p job.Plan) (map[int64]job.Item, job.Outcome) {
 		for now := origin; ; {
 			step, err := task.Step(t.Context(), now, &local)
 			if err != nil {
-				t.Fatalf("task %d: %v", i, err)
+				return nil, job.Outcome{}, fmt.Errorf("task %d: %w", i, err)
 			}
 			for _, it := range step.Items.All() {
 				if _, twice := items[it.Index]; twice {
@@ -49,13 +62,7 @@ func run(t *testing.T, p job.Plan) (map[int64]job.Item, job.Outcome) {
 		}
 	}
 	out, err := red.Outcome()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if int64(len(items)) != p.Size().Units {
-		t.Fatalf("%d items of %d", len(items), p.Size().Units)
-	}
-	return items, out
+	return items, out, err
 }
 
 func plan(t *testing.T, name, spec string) job.Plan {
