@@ -19,6 +19,16 @@ const (
 	ArraySourceZeros    ArraySource = "zeros"
 )
 
+// Defines values for ComparisonOp.
+const (
+	ComparisonOpEmpty            ComparisonOp = "!="
+	ComparisonOpEqualEqual       ComparisonOp = "=="
+	ComparisonOpGreaterThan      ComparisonOp = ">"
+	ComparisonOpGreaterThanEqual ComparisonOp = ">="
+	ComparisonOpLessThan         ComparisonOp = "<"
+	ComparisonOpLessThanEqual    ComparisonOp = "<="
+)
+
 // Defines values for DType.
 const (
 	DTypeBool    DType = "bool"
@@ -144,10 +154,17 @@ type ArrayReduceSubmission struct {
 	// Dtype The type of sums and, if it is a float, of means, variances and norms.
 	Dtype DType `json:"dtype,omitempty"`
 
+	// Initial With what sums, minima and maxima begin: one value for all statistics, or an object with one for each. Without it a
+	// minimum or maximum of no elements fails the job.
+	Initial any `json:"initial,omitempty"`
+
 	// Keepdims Keep reduced axes, with length 1; `false` by default.
 	Keepdims *bool  `json:"keepdims,omitempty"`
 	Kind     string `json:"kind"`
 	Labels   Labels `json:"labels,omitempty"`
+
+	// Missing Values that mean that an element is missing, and not used; NaN only if it is one of them.
+	Missing any `json:"missing,omitempty"`
 
 	// Ops The statistics, each once.
 	Ops []Statistic `json:"ops"`
@@ -163,6 +180,14 @@ type ArrayReduceSubmission struct {
 
 	// Timeout Fails the job when it has run for longer; more than 0.
 	Timeout Duration `json:"timeout,omitempty"`
+
+	// Weights An array of weights, of the shape of the reduced one or that of its last axes, for `sum`, `mean`, `nansum` and
+	// `nanmean`: the exact sum of the products and, for means, divided by the exact sum of the weights.
+	Weights *InputArray `json:"weights,omitempty"`
+
+	// Where Which elements are used: those that compare so with a value, or those where an array of bool is true. The array has
+	// the shape of the reduced one, or that of its last axes, and the same order of memory.
+	Where any `json:"where,omitempty"`
 }
 
 // ArraySource defines model for ArraySource.
@@ -227,6 +252,17 @@ type Bound struct {
 	Limit int64 `json:"limit"`
 	Used  int64 `json:"used"`
 }
+
+// Comparison defines model for Comparison.
+type Comparison struct {
+	Op ComparisonOp `json:"op"`
+
+	// Value A number, or a string for a number that JSON does not have.
+	Value Scalar `json:"value"`
+}
+
+// ComparisonOp defines model for Comparison.Op.
+type ComparisonOp string
 
 // DType defines model for DType.
 type DType string
@@ -428,6 +464,16 @@ type Latency struct {
 	P95   float64 `json:"p95"`
 }
 
+// MissingValues defines model for MissingValues.
+type MissingValues struct {
+	// ValidMax A number, or a string for a number that JSON does not have.
+	ValidMax Scalar `json:"valid_max,omitempty"`
+
+	// ValidMin A number, or a string for a number that JSON does not have.
+	ValidMin Scalar `json:"valid_min,omitempty"`
+	Values   any    `json:"values,omitempty"`
+}
+
 // Node A running server.
 type Node struct {
 	// Behind How many messages of the shared log it has yet to read. An answer there may be older by so much.
@@ -543,6 +589,9 @@ type ResultsEnd struct {
 	// NextAfter The `after` to read on with.
 	NextAfter int64 `json:"next_after"`
 }
+
+// Scalars defines model for Scalars.
+type Scalars = []*Scalar
 
 // SleepBatchSubmission defines model for SleepBatchSubmission.
 type SleepBatchSubmission struct {
