@@ -107,6 +107,36 @@ func (e ArraySumSubmissionKind) Valid() bool {
 	}
 }
 
+// Defines values for ComparisonOp.
+const (
+	ComparisonOpEmpty            ComparisonOp = "!="
+	ComparisonOpEqualEqual       ComparisonOp = "=="
+	ComparisonOpGreaterThan      ComparisonOp = ">"
+	ComparisonOpGreaterThanEqual ComparisonOp = ">="
+	ComparisonOpLessThan         ComparisonOp = "<"
+	ComparisonOpLessThanEqual    ComparisonOp = "<="
+)
+
+// Valid indicates whether the value is a known member of the ComparisonOp enum.
+func (e ComparisonOp) Valid() bool {
+	switch e {
+	case ComparisonOpEmpty:
+		return true
+	case ComparisonOpEqualEqual:
+		return true
+	case ComparisonOpGreaterThan:
+		return true
+	case ComparisonOpGreaterThanEqual:
+		return true
+	case ComparisonOpLessThan:
+		return true
+	case ComparisonOpLessThanEqual:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DType.
 const (
 	DTypeBool    DType = "bool"
@@ -574,12 +604,27 @@ type ArrayReduce struct {
 	// Dtype The type of sums and, if it is a float, of means, variances and norms.
 	Dtype *DType `json:"dtype,omitempty"`
 
+	// Initial With what sums, minima and maxima begin: one value for all statistics, or an object with one for each. Without it a
+	// minimum or maximum of no elements fails the job.
+	Initial *ArrayReduce_Initial `json:"initial,omitempty"`
+
 	// Keepdims Keep reduced axes, with length 1; `false` by default.
 	Keepdims *bool           `json:"keepdims,omitempty"`
 	Kind     ArrayReduceKind `json:"kind"`
 
+	// Missing Values that mean that an element is missing, and not used; NaN only if it is one of them.
+	Missing *ArrayReduce_Missing `json:"missing,omitempty"`
+
 	// Ops The statistics, each once.
 	Ops []Statistic `json:"ops"`
+
+	// Weights An array of weights, of the shape of the reduced one or that of its last axes, for `sum`, `mean`, `nansum` and
+	// `nanmean`: the exact sum of the products and, for means, divided by the exact sum of the weights.
+	Weights *InputArray `json:"weights,omitempty"`
+
+	// Where Which elements are used: those that compare so with a value, or those where an array of bool is true. The array has
+	// the shape of the reduced one, or that of its last axes, and the same order of memory.
+	Where *ArrayReduce_Where `json:"where,omitempty"`
 }
 
 // ArrayReduceAxis0 defines model for ArrayReduce.Axis.0.
@@ -593,8 +638,28 @@ type ArrayReduce_Axis struct {
 	union json.RawMessage
 }
 
+// ArrayReduceInitial1 defines model for ArrayReduce.Initial.1.
+type ArrayReduceInitial1 map[string]*Scalar
+
+// ArrayReduce_Initial With what sums, minima and maxima begin: one value for all statistics, or an object with one for each. Without it a
+// minimum or maximum of no elements fails the job.
+type ArrayReduce_Initial struct {
+	union json.RawMessage
+}
+
 // ArrayReduceKind defines model for ArrayReduce.Kind.
 type ArrayReduceKind string
+
+// ArrayReduce_Missing Values that mean that an element is missing, and not used; NaN only if it is one of them.
+type ArrayReduce_Missing struct {
+	union json.RawMessage
+}
+
+// ArrayReduce_Where Which elements are used: those that compare so with a value, or those where an array of bool is true. The array has
+// the shape of the reduced one, or that of its last axes, and the same order of memory.
+type ArrayReduce_Where struct {
+	union json.RawMessage
+}
 
 // ArrayReduceSubmission defines model for ArrayReduceSubmission.
 type ArrayReduceSubmission struct {
@@ -623,10 +688,17 @@ type ArrayReduceSubmission struct {
 	// Dtype The type of sums and, if it is a float, of means, variances and norms.
 	Dtype *DType `json:"dtype,omitempty"`
 
+	// Initial With what sums, minima and maxima begin: one value for all statistics, or an object with one for each. Without it a
+	// minimum or maximum of no elements fails the job.
+	Initial *ArrayReduceSubmission_Initial `json:"initial,omitempty"`
+
 	// Keepdims Keep reduced axes, with length 1; `false` by default.
 	Keepdims *bool                     `json:"keepdims,omitempty"`
 	Kind     ArrayReduceSubmissionKind `json:"kind"`
 	Labels   *Labels                   `json:"labels,omitempty"`
+
+	// Missing Values that mean that an element is missing, and not used; NaN only if it is one of them.
+	Missing *ArrayReduceSubmission_Missing `json:"missing,omitempty"`
 
 	// Ops The statistics, each once.
 	Ops []Statistic `json:"ops"`
@@ -642,6 +714,14 @@ type ArrayReduceSubmission struct {
 
 	// Timeout Fails the job when it has run for longer; more than 0.
 	Timeout *Duration `json:"timeout,omitempty"`
+
+	// Weights An array of weights, of the shape of the reduced one or that of its last axes, for `sum`, `mean`, `nansum` and
+	// `nanmean`: the exact sum of the products and, for means, divided by the exact sum of the weights.
+	Weights *InputArray `json:"weights,omitempty"`
+
+	// Where Which elements are used: those that compare so with a value, or those where an array of bool is true. The array has
+	// the shape of the reduced one, or that of its last axes, and the same order of memory.
+	Where *ArrayReduceSubmission_Where `json:"where,omitempty"`
 }
 
 // ArrayReduceSubmissionAxis0 defines model for ArrayReduceSubmission.Axis.0.
@@ -655,14 +735,34 @@ type ArrayReduceSubmission_Axis struct {
 	union json.RawMessage
 }
 
+// ArrayReduceSubmissionInitial1 defines model for ArrayReduceSubmission.Initial.1.
+type ArrayReduceSubmissionInitial1 map[string]*Scalar
+
+// ArrayReduceSubmission_Initial With what sums, minima and maxima begin: one value for all statistics, or an object with one for each. Without it a
+// minimum or maximum of no elements fails the job.
+type ArrayReduceSubmission_Initial struct {
+	union json.RawMessage
+}
+
 // ArrayReduceSubmissionKind defines model for ArrayReduceSubmission.Kind.
 type ArrayReduceSubmissionKind string
+
+// ArrayReduceSubmission_Missing Values that mean that an element is missing, and not used; NaN only if it is one of them.
+type ArrayReduceSubmission_Missing struct {
+	union json.RawMessage
+}
 
 // ArrayReduceSubmissionStartAfter1 defines model for ArrayReduceSubmission.StartAfter.1.
 type ArrayReduceSubmissionStartAfter1 = time.Time
 
 // ArrayReduceSubmission_StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
 type ArrayReduceSubmission_StartAfter struct {
+	union json.RawMessage
+}
+
+// ArrayReduceSubmission_Where Which elements are used: those that compare so with a value, or those where an array of bool is true. The array has
+// the shape of the reduced one, or that of its last axes, and the same order of memory.
+type ArrayReduceSubmission_Where struct {
 	union json.RawMessage
 }
 
@@ -803,6 +903,17 @@ type Bound struct {
 	Limit int64 `json:"limit"`
 	Used  int64 `json:"used"`
 }
+
+// Comparison defines model for Comparison.
+type Comparison struct {
+	Op ComparisonOp `json:"op"`
+
+	// Value A number, or a string for a number that JSON does not have.
+	Value *Scalar `json:"value"`
+}
+
+// ComparisonOp defines model for Comparison.Op.
+type ComparisonOp string
 
 // DType defines model for DType.
 type DType string
@@ -1097,6 +1208,21 @@ type Latency struct {
 	P95   float64 `json:"p95"`
 }
 
+// MissingValues defines model for MissingValues.
+type MissingValues struct {
+	// ValidMax A number, or a string for a number that JSON does not have.
+	ValidMax *Scalar `json:"valid_max,omitempty"`
+
+	// ValidMin A number, or a string for a number that JSON does not have.
+	ValidMin *Scalar               `json:"valid_min,omitempty"`
+	Values   *MissingValues_Values `json:"values,omitempty"`
+}
+
+// MissingValues_Values defines model for MissingValues.Values.
+type MissingValues_Values struct {
+	union json.RawMessage
+}
+
 // Node A running server.
 type Node struct {
 	// Behind How many messages of the shared log it has yet to read. An answer there may be older by so much.
@@ -1231,6 +1357,9 @@ type Scalar1 string
 
 // Scalar2 defines model for Scalar.2.
 type Scalar2 = bool
+
+// Scalars defines model for Scalars.
+type Scalars = []*Scalar
 
 // ServerPaths Paths of this server.
 type ServerPaths struct {
@@ -1660,6 +1789,218 @@ func (t *ArrayReduce_Axis) UnmarshalJSON(b []byte) error {
 	return err
 }
 
+// AsScalar returns the union data inside the ArrayReduce_Initial as a Scalar
+func (t ArrayReduce_Initial) AsScalar() (Scalar, error) {
+	var body Scalar
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromScalar overwrites any union data inside the ArrayReduce_Initial as the provided Scalar
+func (t *ArrayReduce_Initial) FromScalar(v Scalar) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeScalar performs a merge with any union data inside the ArrayReduce_Initial, using the provided Scalar
+func (t *ArrayReduce_Initial) MergeScalar(v Scalar) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsArrayReduceInitial1 returns the union data inside the ArrayReduce_Initial as a ArrayReduceInitial1
+func (t ArrayReduce_Initial) AsArrayReduceInitial1() (ArrayReduceInitial1, error) {
+	var body ArrayReduceInitial1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromArrayReduceInitial1 overwrites any union data inside the ArrayReduce_Initial as the provided ArrayReduceInitial1
+func (t *ArrayReduce_Initial) FromArrayReduceInitial1(v ArrayReduceInitial1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeArrayReduceInitial1 performs a merge with any union data inside the ArrayReduce_Initial, using the provided ArrayReduceInitial1
+func (t *ArrayReduce_Initial) MergeArrayReduceInitial1(v ArrayReduceInitial1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ArrayReduce_Initial) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ArrayReduce_Initial) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsScalar returns the union data inside the ArrayReduce_Missing as a Scalar
+func (t ArrayReduce_Missing) AsScalar() (Scalar, error) {
+	var body Scalar
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromScalar overwrites any union data inside the ArrayReduce_Missing as the provided Scalar
+func (t *ArrayReduce_Missing) FromScalar(v Scalar) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeScalar performs a merge with any union data inside the ArrayReduce_Missing, using the provided Scalar
+func (t *ArrayReduce_Missing) MergeScalar(v Scalar) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsScalars returns the union data inside the ArrayReduce_Missing as a Scalars
+func (t ArrayReduce_Missing) AsScalars() (Scalars, error) {
+	var body Scalars
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromScalars overwrites any union data inside the ArrayReduce_Missing as the provided Scalars
+func (t *ArrayReduce_Missing) FromScalars(v Scalars) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeScalars performs a merge with any union data inside the ArrayReduce_Missing, using the provided Scalars
+func (t *ArrayReduce_Missing) MergeScalars(v Scalars) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsMissingValues returns the union data inside the ArrayReduce_Missing as a MissingValues
+func (t ArrayReduce_Missing) AsMissingValues() (MissingValues, error) {
+	var body MissingValues
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromMissingValues overwrites any union data inside the ArrayReduce_Missing as the provided MissingValues
+func (t *ArrayReduce_Missing) FromMissingValues(v MissingValues) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeMissingValues performs a merge with any union data inside the ArrayReduce_Missing, using the provided MissingValues
+func (t *ArrayReduce_Missing) MergeMissingValues(v MissingValues) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ArrayReduce_Missing) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ArrayReduce_Missing) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsComparison returns the union data inside the ArrayReduce_Where as a Comparison
+func (t ArrayReduce_Where) AsComparison() (Comparison, error) {
+	var body Comparison
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromComparison overwrites any union data inside the ArrayReduce_Where as the provided Comparison
+func (t *ArrayReduce_Where) FromComparison(v Comparison) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeComparison performs a merge with any union data inside the ArrayReduce_Where, using the provided Comparison
+func (t *ArrayReduce_Where) MergeComparison(v Comparison) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsInputArray returns the union data inside the ArrayReduce_Where as a InputArray
+func (t ArrayReduce_Where) AsInputArray() (InputArray, error) {
+	var body InputArray
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromInputArray overwrites any union data inside the ArrayReduce_Where as the provided InputArray
+func (t *ArrayReduce_Where) FromInputArray(v InputArray) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeInputArray performs a merge with any union data inside the ArrayReduce_Where, using the provided InputArray
+func (t *ArrayReduce_Where) MergeInputArray(v InputArray) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ArrayReduce_Where) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ArrayReduce_Where) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
 // AsArrayReduceSubmissionAxis0 returns the union data inside the ArrayReduceSubmission_Axis as a ArrayReduceSubmissionAxis0
 func (t ArrayReduceSubmission_Axis) AsArrayReduceSubmissionAxis0() (ArrayReduceSubmissionAxis0, error) {
 	var body ArrayReduceSubmissionAxis0
@@ -1722,6 +2063,156 @@ func (t *ArrayReduceSubmission_Axis) UnmarshalJSON(b []byte) error {
 	return err
 }
 
+// AsScalar returns the union data inside the ArrayReduceSubmission_Initial as a Scalar
+func (t ArrayReduceSubmission_Initial) AsScalar() (Scalar, error) {
+	var body Scalar
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromScalar overwrites any union data inside the ArrayReduceSubmission_Initial as the provided Scalar
+func (t *ArrayReduceSubmission_Initial) FromScalar(v Scalar) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeScalar performs a merge with any union data inside the ArrayReduceSubmission_Initial, using the provided Scalar
+func (t *ArrayReduceSubmission_Initial) MergeScalar(v Scalar) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsArrayReduceSubmissionInitial1 returns the union data inside the ArrayReduceSubmission_Initial as a ArrayReduceSubmissionInitial1
+func (t ArrayReduceSubmission_Initial) AsArrayReduceSubmissionInitial1() (ArrayReduceSubmissionInitial1, error) {
+	var body ArrayReduceSubmissionInitial1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromArrayReduceSubmissionInitial1 overwrites any union data inside the ArrayReduceSubmission_Initial as the provided ArrayReduceSubmissionInitial1
+func (t *ArrayReduceSubmission_Initial) FromArrayReduceSubmissionInitial1(v ArrayReduceSubmissionInitial1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeArrayReduceSubmissionInitial1 performs a merge with any union data inside the ArrayReduceSubmission_Initial, using the provided ArrayReduceSubmissionInitial1
+func (t *ArrayReduceSubmission_Initial) MergeArrayReduceSubmissionInitial1(v ArrayReduceSubmissionInitial1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ArrayReduceSubmission_Initial) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ArrayReduceSubmission_Initial) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsScalar returns the union data inside the ArrayReduceSubmission_Missing as a Scalar
+func (t ArrayReduceSubmission_Missing) AsScalar() (Scalar, error) {
+	var body Scalar
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromScalar overwrites any union data inside the ArrayReduceSubmission_Missing as the provided Scalar
+func (t *ArrayReduceSubmission_Missing) FromScalar(v Scalar) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeScalar performs a merge with any union data inside the ArrayReduceSubmission_Missing, using the provided Scalar
+func (t *ArrayReduceSubmission_Missing) MergeScalar(v Scalar) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsScalars returns the union data inside the ArrayReduceSubmission_Missing as a Scalars
+func (t ArrayReduceSubmission_Missing) AsScalars() (Scalars, error) {
+	var body Scalars
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromScalars overwrites any union data inside the ArrayReduceSubmission_Missing as the provided Scalars
+func (t *ArrayReduceSubmission_Missing) FromScalars(v Scalars) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeScalars performs a merge with any union data inside the ArrayReduceSubmission_Missing, using the provided Scalars
+func (t *ArrayReduceSubmission_Missing) MergeScalars(v Scalars) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsMissingValues returns the union data inside the ArrayReduceSubmission_Missing as a MissingValues
+func (t ArrayReduceSubmission_Missing) AsMissingValues() (MissingValues, error) {
+	var body MissingValues
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromMissingValues overwrites any union data inside the ArrayReduceSubmission_Missing as the provided MissingValues
+func (t *ArrayReduceSubmission_Missing) FromMissingValues(v MissingValues) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeMissingValues performs a merge with any union data inside the ArrayReduceSubmission_Missing, using the provided MissingValues
+func (t *ArrayReduceSubmission_Missing) MergeMissingValues(v MissingValues) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ArrayReduceSubmission_Missing) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ArrayReduceSubmission_Missing) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
 // AsDuration returns the union data inside the ArrayReduceSubmission_StartAfter as a Duration
 func (t ArrayReduceSubmission_StartAfter) AsDuration() (Duration, error) {
 	var body Duration
@@ -1780,6 +2271,68 @@ func (t ArrayReduceSubmission_StartAfter) MarshalJSON() ([]byte, error) {
 }
 
 func (t *ArrayReduceSubmission_StartAfter) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsComparison returns the union data inside the ArrayReduceSubmission_Where as a Comparison
+func (t ArrayReduceSubmission_Where) AsComparison() (Comparison, error) {
+	var body Comparison
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromComparison overwrites any union data inside the ArrayReduceSubmission_Where as the provided Comparison
+func (t *ArrayReduceSubmission_Where) FromComparison(v Comparison) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeComparison performs a merge with any union data inside the ArrayReduceSubmission_Where, using the provided Comparison
+func (t *ArrayReduceSubmission_Where) MergeComparison(v Comparison) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsInputArray returns the union data inside the ArrayReduceSubmission_Where as a InputArray
+func (t ArrayReduceSubmission_Where) AsInputArray() (InputArray, error) {
+	var body InputArray
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromInputArray overwrites any union data inside the ArrayReduceSubmission_Where as the provided InputArray
+func (t *ArrayReduceSubmission_Where) FromInputArray(v InputArray) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeInputArray performs a merge with any union data inside the ArrayReduceSubmission_Where, using the provided InputArray
+func (t *ArrayReduceSubmission_Where) MergeInputArray(v InputArray) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ArrayReduceSubmission_Where) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ArrayReduceSubmission_Where) UnmarshalJSON(b []byte) error {
 	err := t.union.UnmarshalJSON(b)
 	return err
 }
@@ -2615,6 +3168,68 @@ func (t JobSubmission) MarshalJSON() ([]byte, error) {
 }
 
 func (t *JobSubmission) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsScalar returns the union data inside the MissingValues_Values as a Scalar
+func (t MissingValues_Values) AsScalar() (Scalar, error) {
+	var body Scalar
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromScalar overwrites any union data inside the MissingValues_Values as the provided Scalar
+func (t *MissingValues_Values) FromScalar(v Scalar) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeScalar performs a merge with any union data inside the MissingValues_Values, using the provided Scalar
+func (t *MissingValues_Values) MergeScalar(v Scalar) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsScalars returns the union data inside the MissingValues_Values as a Scalars
+func (t MissingValues_Values) AsScalars() (Scalars, error) {
+	var body Scalars
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromScalars overwrites any union data inside the MissingValues_Values as the provided Scalars
+func (t *MissingValues_Values) FromScalars(v Scalars) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeScalars performs a merge with any union data inside the MissingValues_Values, using the provided Scalars
+func (t *MissingValues_Values) MergeScalars(v Scalars) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t MissingValues_Values) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *MissingValues_Values) UnmarshalJSON(b []byte) error {
 	err := t.union.UnmarshalJSON(b)
 	return err
 }

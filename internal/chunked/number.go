@@ -45,7 +45,7 @@ func numberOf(a *exactsum.Accumulator, dtype DType) Number {
 // productOf rounds a sum of products to dtype.
 func productOf(s *exactsum.Squares, dtype DType) Number {
 	if dtype.IsFloat() {
-		return statisticOf(s.Sum(), dtype)
+		return statisticOf(s.SumOfProducts(), dtype)
 	}
 	return numberOfInt(s.Int(), dtype)
 }

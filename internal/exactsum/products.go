@@ -1,6 +1,7 @@
 package exactsum
 
 import (
+	"encoding/binary"
 	"math"
 	"math/big"
 	"math/bits"
@@ -84,20 +85,53 @@ func (s *Squares) Int() *big.Int {
 	return v.Rsh(v, point)
 }
 
+// SumOfProducts returns the sum, which may be negative.
+func (s *Squares) SumOfProducts() Statistic {
+	var one Accumulator
+	one.AddInt64(1)
+	return s.Over(&one)
+}
+
 // Over returns the sum of products divided by b, the sum of one of their factors. It is NaN if either is infinite or
 // NaN, or if b is 0.
 func (s *Squares) Over(b *Accumulator) Statistic {
 	if !s.IsFinite() || !b.IsFinite() {
-		return Statistic{special: s.Sum().Float64() / b.Float64()}
+		var a Accumulator
+		a.Merge(&s.mid) // the others are finite
+		return Statistic{special: a.Float64() / b.Float64()}
 	}
-	num, pos := s.big()
 	den := b.big()
-	switch den.Sign() {
-	case 0:
+	if den.Sign() == 0 {
 		return Statistic{special: math.NaN()}
-	case -1:
-		num.Neg(num)
-		den.Neg(den)
 	}
-	return Statistic{num: num, den: den, exp: point - pos}
+	// In units of 2^(-point-2*scaleBits): the tiny ones as they are.
+	num, huge := s.mid.big(), s.huge.big()
+	num.Lsh(num, 2*scaleBits)
+	num.Add(num, s.tiny.big())
+	num.Add(num, huge.Lsh(huge, 4*scaleBits))
+	v := quotient(num, den, -2*scaleBits)
+	v.neg = v.hi != 0 && num.Sign() != den.Sign()
+	return v
+}
+
+// quotient returns the absolute value of num/den * 2^exp.
+func quotient(num, den *big.Int, exp int) Statistic {
+	if num.Sign() == 0 {
+		return Statistic{}
+	}
+	q, rest := new(big.Int).Abs(num), new(big.Int)
+	if up := 130 - (q.BitLen() - den.BitLen()); up > 0 {
+		q.Lsh(q, uint(up))
+		exp -= up
+	}
+	q.QuoRem(q, new(big.Int).Abs(den), rest)
+	more := rest.Sign() != 0
+	if down := q.BitLen() - 128; down > 0 {
+		more = more || q.TrailingZeroBits() < uint(down)
+		q.Rsh(q, uint(down))
+		exp += down
+	}
+	var b [16]byte
+	q.FillBytes(b[:])
+	return Statistic{hi: binary.BigEndian.Uint64(b[:8]), lo: binary.BigEndian.Uint64(b[8:]), exp: exp, more: more}
 }

@@ -49,7 +49,7 @@ func TestProducts64(t *testing.T) {
 					t.Errorf("%d products: the states of all and of two parts differ", n)
 				}
 				want, _ := dot(x, y).Float64()
-				if got := all.Sum().Float64(); got != want {
+				if got := all.SumOfProducts().Float64(); got != want {
 					t.Errorf("%d products: got %g, want %g", n, got, want)
 				}
 				var weights exactsum.Accumulator
@@ -86,7 +86,7 @@ func TestProductsOfSpecialValues(t *testing.T) {
 		exactsum.NewAdder().Products64(&s, []float64{tt.x}, []float64{tt.y})
 		weights.AddFloat64(tt.y)
 		same := func(a, b float64) bool { return a == b || math.IsNaN(a) && math.IsNaN(b) }
-		if got := s.Sum().Float64(); !same(got, tt.product) {
+		if got := s.SumOfProducts().Float64(); !same(got, tt.product) {
 			t.Errorf("%g * %g: got %g, want %g", tt.x, tt.y, got, tt.product)
 		}
 		if got := s.Over(&weights).Float64(); !same(got, tt.mean) {

@@ -144,7 +144,7 @@ func (r *Registry) Validate(ctx context.Context, tenant, kind string, spec []byt
 func (r *Registry) AppendMembers(dst, spec []byte) []byte {
 	o, _ := fields.Read(spec, new(fields.Errors))
 	for _, name := range o.Names() {
-		if name == pinField {
+		if slices.Contains(pinFields, name) {
 			continue
 		}
 		dst, _ = jsontext.AppendQuote(append(dst, ','), name)
