@@ -13,7 +13,7 @@ type order struct {
 	body string
 	// items is the expected number of items; 0 for the number of units of work.
 	items int
-	// check returns what is wrong with an item, or ""; nil if only the result is checked.
+	// check returns the error of an item, or ""; nil if only the result is checked.
 	check func(index int, value string) string
 	// result is the expected result; numbers are compared by value.
 	result string

@@ -49,7 +49,7 @@ type destination struct {
 
 // Run copies arrays, jobs with their logs, idempotency keys and tombstones from one data directory to another or to a
 // cluster. Every record is imported as a whole, and only if the destination does not have it: repeating an interrupted
-// import adds what is missing.
+// import adds the missing records.
 func (c *importCmd) Run(ctx context.Context, s streams) error {
 	if err := c.validate(); err != nil {
 		return err

@@ -210,10 +210,10 @@ func (c *Cluster) reportOutcome(author string, p *job.Proposal, d applyResult) {
 	if author != c.id {
 		return
 	}
-	refused := c.writer.complete(p.Number, d)
+	rejected := c.writer.complete(p.Number, d)
 	// The submission was rejected while its outcome was unknown, and is in the log after all. A client with a key was asked to
 	// retry, and must get the job.
-	if _, submits := submitter(p.Entries); submits && refused && d.err == nil && p.Key == nil {
+	if _, submits := submitter(p.Entries); submits && rejected && d.err == nil && p.Key == nil {
 		for i := range p.Entries {
 			id := p.Entries[i].ID
 			c.propose(&job.Proposal{Kind: job.ProposeBatch, At: c.Now(), Entries: []job.Entry{{

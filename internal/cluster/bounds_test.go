@@ -293,7 +293,7 @@ func TestPendingBytes(t *testing.T) {
 	f.ok(a.events(id, job.Started{At: time.Now()}))
 	f.s.StopAll()
 	done := make(chan error, 100)
-	var refused error
+	var rejected error
 	fill := func(ctx context.Context) error {
 		return a.Append(ctx, job.Batch{Entries: []job.Entry{{ID: id, Events: []job.Event{
 			job.TaskProgress{Partial: make([]byte, 30_000)},
@@ -303,11 +303,11 @@ func TestPendingBytes(t *testing.T) {
 	gaveUp, cancel := context.WithCancel(t.Context())
 	cancel() // an append without room ends immediately
 	for ; n < 100; n++ {
-		if refused = fill(gaveUp); refused != nil {
+		if rejected = fill(gaveUp); rejected != nil {
 			break
 		}
 	}
-	f.want(refused, context.Canceled)
+	f.want(rejected, context.Canceled)
 	if n < 3 || n > 6 {
 		t.Errorf("under a bound of 100 kB got %d appends of 30 kB accepted, want 3 to 6", n)
 	}

@@ -16,12 +16,12 @@ func TestHazard(t *testing.T) {
 	for _, tt := range []struct {
 		version     string
 		change      func(*jetstream.StreamConfig)
-		refuse      bool
+		reject      bool
 		warningSays string
 	}{
-		{version: "2.15.0", refuse: true},
-		{version: "2.15.3", refuse: true},
-		{version: "2.15.0-RC.1", refuse: true},
+		{version: "2.15.0", reject: true},
+		{version: "2.15.3", reject: true},
+		{version: "2.15.0-RC.1", reject: true},
 		{version: "2.14.9", warningSays: "other servers may"},
 		{version: "2.15.4", warningSays: "not tested"},
 		{version: "2.16.0", warningSays: "not tested"},
@@ -37,8 +37,8 @@ func TestHazard(t *testing.T) {
 			tt.change(&cfg)
 		}
 		warning, err := cluster.Hazard(tt.version, &cfg)
-		if got := errors.Is(err, cluster.ErrUnsafe); got != tt.refuse {
-			t.Errorf("%q, %+v: refused is %t, want %t", tt.version, cfg, got, tt.refuse)
+		if got := errors.Is(err, cluster.ErrUnsafe); got != tt.reject {
+			t.Errorf("%q, %+v: rejected is %t, want %t", tt.version, cfg, got, tt.reject)
 		}
 		if (warning == nil) != (tt.warningSays == "") || warning != nil && !strings.Contains(warning.Error(), tt.warningSays) {
 			t.Errorf("%q, %+v: the warning is %v, want one with %q", tt.version, cfg, warning, tt.warningSays)

@@ -347,7 +347,7 @@ func (h *taskLease) End() {
 			next = c.subjectOf(s, false, task)
 		}
 	}
-	done, refused, decided, seq := h.done, h.rejected, h.decided, h.seq
+	done, rejected, decided, seq := h.done, h.rejected, h.decided, h.seq
 	c.state.mu.Unlock()
 	if continues {
 		h.continueLocally(s, proceed)
@@ -358,7 +358,7 @@ func (h *taskLease) End() {
 	switch {
 	case over || done && next == "":
 		h.ack()
-	case decided || refused:
+	case decided || rejected:
 		// Another node has the task, or the message is redelivered and dropped because the job is ending.
 	case done:
 		c.leases.running.Go(func() {

@@ -224,10 +224,10 @@ func TestNodeIsPaused(t *testing.T) {
 	if j := b.waitEnded(id); j.State != job.Succeeded {
 		t.Errorf("the job is %v", j.State)
 	}
-	refused := make(chan error, 1)
-	f.ok(lease.Append(t.Context(), func(err error) { refused <- err }, job.TaskProgress{Task: lease.Task, Done: true, Completed: 100}))
+	rejected := make(chan error, 1)
+	f.ok(lease.Append(t.Context(), func(err error) { rejected <- err }, job.TaskProgress{Task: lease.Task, Done: true, Completed: 100}))
 	p.Resume()
-	f.want(<-refused, job.ErrTransition)
+	f.want(<-rejected, job.ErrTransition)
 	select {
 	case <-lease.Context.Done():
 	case <-time.After(waitTimeout):

@@ -22,7 +22,7 @@ func TestOverload(t *testing.T) {
 		n.work(2, nil)
 	}
 	const clients, enough = 8, 500
-	var accepted, refused atomic.Int64
+	var accepted, rejected atomic.Int64
 	var all sync.WaitGroup
 	for _, n := range nodes {
 		for range clients {
@@ -33,7 +33,7 @@ func TestOverload(t *testing.T) {
 					case err == nil:
 						accepted.Add(1)
 					case errors.Is(err, job.ErrQueueFull):
-						refused.Add(1)
+						rejected.Add(1)
 						runtime.Gosched()
 					default:
 						t.Error(err)
@@ -45,7 +45,7 @@ func TestOverload(t *testing.T) {
 	all.Wait()
 	f.catchUp(nodes...)
 	inLog := nodes[0].metric("log_rejected_proposals_total", "bound")
-	t.Logf("%d accepted, %d refused, %v of these in the log", accepted.Load(), refused.Load(), inLog)
+	t.Logf("%d accepted, %d rejected, %v of these in the log", accepted.Load(), rejected.Load(), inLog)
 	if most := 3 * 200.0; inLog > most {
 		t.Errorf("%v rejected submissions are in the log, want at most %v", inLog, most)
 	}
@@ -105,15 +105,15 @@ func TestRefusedBeforehand(t *testing.T) {
 			}
 		}
 	})
-	for _, refused := range []error{job.ErrQueueFull, job.ErrQuota} {
-		t.Run("credit: "+refused.Error(), func(t *testing.T) {
+	for _, rejected := range []error{job.ErrQueueFull, job.ErrQuota} {
+		t.Run("credit: "+rejected.Error(), func(t *testing.T) {
 			t.Parallel()
 			c := newCounter(t, bounds)
-			c.submits("at first", 100, 8, 3, refused) // the node's share of the room for two jobs is none
+			c.submits("at first", 100, 8, 3, rejected) // the node's share of the room for two jobs is none
 			c.now = c.now.Add(7 * time.Second)
-			c.submits("after 7 s", 7, 8, 3, refused)
+			c.submits("after 7 s", 7, 8, 3, rejected)
 			c.now = c.now.Add(time.Hour)
-			c.submits("after an hour", 100, 8, 3, refused)
+			c.submits("after an hour", 100, 8, 3, rejected)
 			c.now = c.now.Add(time.Second)
 			taken, err := c.Submit(c.bounds, 8, 3, c.now)
 			if err != nil {

@@ -118,16 +118,16 @@ func TestUnknownFate(t *testing.T) {
 	// If the node had noticed, it would reject the submission before sending it; both may happen.
 	keyedBatch := batch(keyed)
 	keyedBatch.Key = &key
-	refused := make(chan error, 2)
+	rejected := make(chan error, 2)
 	sent := 0
 	for _, batch := range []job.Batch{keyedBatch, batch(plain)} {
-		batch.Done = func(err error) { refused <- err }
+		batch.Done = func(err error) { rejected <- err }
 		if a.AppendAnyway(t.Context(), batch) == nil {
 			sent++
 		}
 	}
 	for range sent {
-		f.want(<-refused, job.ErrStorage)
+		f.want(<-rejected, job.ErrStorage)
 	}
 	f.s.RestartAll()
 	for _, n := range []*node{a, b} {

@@ -344,7 +344,7 @@ func (w *writer) lastOwnSeq(ctx context.Context) (seq uint64, err error) {
 
 // complete records the outcome of a proposal, and reports it unless it must be held. It returns true if the proposal was
 // rejected before, while its outcome was unknown. An outcome that comes again while a replica is rebuilt is ignored.
-func (w *writer) complete(number uint64, d applyResult) (refused bool) {
+func (w *writer) complete(number uint64, d applyResult) (rejected bool) {
 	w.mu.Lock()
 	p := w.waiting[number]
 	switch {
@@ -398,7 +398,7 @@ func (w *writer) stalled() error {
 // cancelled.
 func (w *writer) rejectPending(err error) {
 	w.mu.Lock()
-	var refused []*pending
+	var rejected []*pending
 	keep := w.queue[:0]
 	for _, p := range w.queue {
 		if !p.submits {
@@ -408,18 +408,18 @@ func (w *writer) rejectPending(err error) {
 		p.completed = true
 		delete(w.waiting, p.number)
 		w.bytes -= int64(len(p.frame))
-		refused = append(refused, p)
+		rejected = append(rejected, p)
 	}
 	clear(w.queue[len(keep):])
 	w.queue = keep
 	for _, p := range w.waiting {
 		if p.submits && p.sent && !p.completed {
 			p.completed = true
-			refused = append(refused, p)
+			rejected = append(rejected, p)
 		}
 	}
 	w.mu.Unlock()
-	for _, p := range refused {
+	for _, p := range rejected {
 		p.done(applyResult{err: err})
 	}
 }

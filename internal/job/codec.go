@@ -44,8 +44,8 @@ func (e *encoder) job(j *Job) {
 	e.b = appendString(appendString(e.b, j.RequestID), j.TraceParent)
 }
 
-// Decode reads an encoded view, which must be all of data. The job holds no reference to data. The error is ErrVersion for what
-// a later version may have written, else ErrCorrupt.
+// Decode reads an encoded view, which must be all of data. The job holds no reference to data. The error is ErrVersion for
+// unknown formats, which later versions may write, else ErrCorrupt.
 func Decode(data []byte) (Job, error) {
 	r := reader{b: data}
 	j := r.job()
@@ -136,8 +136,7 @@ const (
 	tags // the first unknown one
 )
 
-// AppendEvent appends an encoded event. Of Submitted only the fact is written: the view and the spec are stored beside
-// the log.
+// AppendEvent appends an encoded event. A Submitted is encoded without its view and spec, which are stored beside the log.
 func AppendEvent(dst []byte, ev Event) []byte {
 	e := encoder{b: dst}
 	e.event(ev)
@@ -170,8 +169,8 @@ func (e *encoder) event(ev Event) {
 	}
 }
 
-// DecodeEvents reads a run of encoded events, which must be all of data. Events refer to data. A Submitted comes back
-// with only Job.CreatedAt. Errors: as Decode's.
+// DecodeEvents reads a run of encoded events, which must be all of data. Events refer to data. A Submitted has
+// only Job.CreatedAt. Errors: as in Decode.
 func DecodeEvents(data []byte) ([]Event, error) {
 	r := reader{b: data}
 	var events []Event

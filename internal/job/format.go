@@ -14,10 +14,10 @@ package job
 //     proposal is of a new format.
 //   - Older formats are written where they suffice, so that earlier versions read everything that they could have written.
 //   - An unknown format, tag, reason or kind is ErrVersion, never ErrCorrupt, also inside of a proposal. A node that reads
-//     one stops participating (it must not reject a proposal that other nodes apply), a server refuses to start.
+//     one stops participating (it must not reject a proposal that other nodes apply), a server does not start.
 //   - A release that writes a new format follows a release that reads it.
 //   - testdata/v1 has every format, tag, reason and kind as the first version with it wrote it. TestGolden fails until a
-//     new one is added; what is there is never made again.
+//     new one is added; existing data is never regenerated.
 type Format byte
 
 const (

@@ -27,13 +27,13 @@ type Item struct {
 func (it *Item) Bytes() int { return 64 + len(it.Value) + len(it.Err) }
 
 // Items is a block of item results in the order of their completion, held by column. A column whose values are all the
-// same, or an index that runs on by ones, takes no space per item: a million equal sleeps are a few bytes. Numbers that
+// same, or an index that increases by one, takes no space per item: a million equal sleeps are a few bytes. Numbers that
 // were added as such take eight bytes, and become literals when they are read. The zero value is an empty block. It is
 // filled by one goroutine; after that it may be read by many.
 type Items struct {
 	n     int
 	first int64
-	// indexes is nil while the indexes run on by ones from first.
+	// indexes is nil while the indexes increase by one from first.
 	indexes []int64
 	// ends is nil while all values are equal to values.
 	values []byte
@@ -66,7 +66,7 @@ func (b *Items) Size() int {
 	return len(b.values) + 4*len(b.ends) + 8*len(b.numbers) + 8*len(b.indexes) + 8*len(b.durations) + 64*len(b.errs)
 }
 
-// AddFloat appends a float, whose literal is that of number.AppendFloat.
+// AddFloat appends a float, with the literal of number.AppendFloat.
 func (b *Items) AddFloat(index int64, v float64, d time.Duration) {
 	b.addNumber(floats, index, math.Float64bits(v), d)
 }

@@ -39,7 +39,7 @@ type LeaseHandle interface {
 	Append(ctx context.Context, done func(error), events ...Event) error
 	// Decide decides how the job ends, unless that was decided before. The job ends when no node runs a task of it.
 	Decide(how Finished)
-	// End gives up the lease, after the last done. The next task of the job, or the same one if it is not done, is leased to
+	// End releases the lease, after the last done. The next task of the job, or the same one if it is not done, is leased to
 	// a node with a free worker. It must be called once.
 	End()
 }

@@ -87,7 +87,7 @@ func TestCheckpointHasMark(t *testing.T) {
 				t.Error("a damaged copy was opened")
 			}
 			if after := s.files(t, "*"); !slices.Equal(after, before) && !slices.Equal(slices.DeleteFunc(after, isLock), before) {
-				t.Errorf("a refused directory was changed: %v, want %v", after, before)
+				t.Errorf("a rejected directory was changed: %v, want %v", after, before)
 			}
 		})
 	}

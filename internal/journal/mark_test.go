@@ -82,7 +82,7 @@ func (s stored) write(t *testing.T, name string, content []byte) {
 }
 
 // complete opens the directory and reports whether Open failed with ErrDamaged; otherwise every job must exist.
-func (s stored) complete(t *testing.T, what string) (refused bool) {
+func (s stored) complete(t *testing.T, what string) (rejected bool) {
 	t.Helper()
 	j, err := journal.Open(t.Context(), journal.Config{Dir: "j", FS: s.fs, Logger: quiet})
 	if err != nil {
@@ -137,7 +137,7 @@ func TestDamagedLog(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/restarts=%d", name, restarts), func(t *testing.T) {
 				s := killed(t, 120, restarts, journal.Hooks{})
 				log, content, end := s.last(t)
-				refused, tried := 0, 0
+				rejected, tried := 0, 0
 				at := func(i int) {
 					what := fmt.Sprintf("offset %d of %d", i, end)
 					before := s.files(t, "*")
@@ -149,9 +149,9 @@ func TestDamagedLog(t *testing.T) {
 						log, content, end = s.last(t)
 						return
 					}
-					refused++
+					rejected++
 					if after := s.files(t, "*"); !slices.Equal(after, before) {
-						t.Fatalf("%s: a refused directory was changed: %v, want %v", what, after, before)
+						t.Fatalf("%s: a rejected directory was changed: %v, want %v", what, after, before)
 					}
 				}
 				for i := range 45 { // a whole header and more, at the start and at the end
@@ -161,12 +161,12 @@ func TestDamagedLog(t *testing.T) {
 				for i := 0; i < end; i += max(1, end/50) {
 					at(i)
 				}
-				if refused < tried*9/10 {
-					t.Errorf("%d of %d damages were refused, want nearly all", refused, tried)
+				if rejected < tried*9/10 {
+					t.Errorf("%d of %d damages were rejected, want nearly all", rejected, tried)
 				}
 				s.write(t, log, content)
 				if s.complete(t, "undamaged") {
-					t.Error("a directory without damage was refused")
+					t.Error("a directory without damage was rejected")
 				}
 			})
 		}

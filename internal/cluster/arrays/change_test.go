@@ -107,7 +107,7 @@ func TestInUseElsewhere(t *testing.T) {
 	other := p.store(t, func(c *arrays.Config) { c.Uses = &j })
 	a := arraytest.MustPut(t, s, "acme", "x", arraytest.File(t, 100, 1))
 	mark := array.Use("acme", "x", a.SHA256)
-	refused := func() {
+	rejected := func() {
 		t.Helper()
 		if err := s.Delete(t.Context(), "acme", "x", job.Precondition{}); !errors.Is(err, job.ErrArrayInUse) {
 			t.Errorf("delete: %v", err)
@@ -128,15 +128,15 @@ func TestInUseElsewhere(t *testing.T) {
 	if a, _ := other.Get(t.Context(), "acme", "x"); !a.InUse {
 		t.Error("the array is not in use")
 	}
-	refused()
+	rejected()
 	j.add("")
 	synced = func(context.Context) error {
 		j.add(mark)
 		return nil
 	}
-	refused()
+	rejected()
 	j.add("")
-	refused()
+	rejected()
 	j.add("")
 	broken := errors.New("the log does not answer")
 	synced = func(context.Context) error { return job.ErrStorage }

@@ -173,7 +173,7 @@ func (u *upload) publish(number int64, b []byte) error {
 	return s.retry(context.WithoutCancel(u.ctx), uploadTimeout, func(ctx context.Context) error {
 		// A repeated publish does no harm, because a subject has one message.
 		_, err := s.js.Publish(ctx, s.blockSubject(u.id, number), b, jetstream.WithExpectStream(s.streamName()))
-		if _, refused := errors.AsType[*jetstream.APIError](err); err != nil && !refused {
+		if _, rejected := errors.AsType[*jetstream.APIError](err); err != nil && !rejected {
 			u.mu.Lock()
 			u.unsure = true
 			u.mu.Unlock()

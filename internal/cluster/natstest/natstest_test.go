@@ -172,7 +172,7 @@ func TestAuth(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		opts    []natstest.Option
-		refused []func(natstest.Files) *natstest.Files
+		rejected []func(natstest.Files) *natstest.Files
 	}{
 		{"password", []natstest.Option{natstest.Password("someone", "s/ecret")}, []func(natstest.Files) *natstest.Files{noUser}},
 		{"TLS", []natstest.Option{natstest.TLS()}, []func(natstest.Files) *natstest.Files{noCA}},
@@ -182,7 +182,7 @@ func TestAuth(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := natstest.Start(t, 1, tt.opts...)
-			for i, change := range tt.refused {
+			for i, change := range tt.rejected {
 				if _, err := open(t, change(s.Files)); err == nil {
 					t.Errorf("stranger %d was let in", i)
 				}
