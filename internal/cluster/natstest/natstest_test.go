@@ -170,8 +170,8 @@ func TestAuth(t *testing.T) {
 	noCert := without(func(f *natstest.Files) { f.ClientCert, f.ClientKey = "", "" })
 	noCreds := without(func(f *natstest.Files) { f.Creds = "" })
 	for _, tt := range []struct {
-		name    string
-		opts    []natstest.Option
+		name     string
+		opts     []natstest.Option
 		rejected []func(natstest.Files) *natstest.Files
 	}{
 		{"password", []natstest.Option{natstest.Password("someone", "s/ecret")}, []func(natstest.Files) *natstest.Files{noUser}},
