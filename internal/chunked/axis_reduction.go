@@ -155,14 +155,14 @@ func (o *axisReduction) cutBatches(columns, target int64) {
 }
 
 // cutTasks creates about want tasks: of several batches if there are enough, otherwise of segments of one, within the
-// bounds on partials. Segments have a cost: each has a partial for every output. So there are only as many as a few
-// workers need, or as keep tasks short.
+// bounds on partials. Segments have a cost: each has a partial for every output, which is rounded last. So there are only
+// as many as a few workers need, or as keep tasks short.
 func (o *axisReduction) cutTasks(want int64, sizes sizes) {
 	positions := o.repeats * o.rows
 	o.segments = 1
 	if o.batches > 0 {
 		width := max(o.innerSize*o.keptSize, 1)
-		few := ceilDiv(min(want, sizes.few), o.batches)
+		few := ceilDiv(min(want, sizes.few/2), o.batches)
 		short := ceilDiv(positions, max(sizes.longest/width, 1))
 		most := min(positions/sizes.segment, maxPartialBytes/o.red.needs.maxState()/max(o.Plan.items, 1))
 		o.segments = max(min(max(few, short), most), 1)

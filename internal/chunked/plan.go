@@ -30,8 +30,12 @@ var taskSizes = sizes{
 	least: 128 << 10, most: 256 << 10, share: 1 << 19, whole: 3 << 19, segment: 1024, few: 16, longest: 4 << 20,
 }
 
-// storedMost is sizes.most for stored elements, which are read faster than others are generated.
-const storedMost = 1 << 20
+// storedMost is sizes.most for stored elements, which are read faster than others are generated, and storedLongest is
+// sizes.longest in bytes.
+const (
+	storedMost    = 1 << 20
+	storedLongest = 64 << 20
+)
 
 // target returns the size of tasks for work elements.
 func (s sizes) target(work int64) int64 {
@@ -83,6 +87,7 @@ func NewPlan(a *Array, r Reduction, limits Limits) (*Plan, error) {
 	sizes := taskSizes
 	if _, stored := a.source.(*file); stored {
 		sizes.most = storedMost
+		sizes.longest = storedLongest / int64(a.DType().Size())
 	}
 	return newPlan(a, r, limits, sizes)
 }
