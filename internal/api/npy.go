@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 
 	"gather/internal/fields"
 	"gather/internal/job"
@@ -17,6 +20,7 @@ import (
 type npyResponse struct {
 	x              *requestState
 	job            *job.Job
+	op             string // the statistic, or ""
 	dtype          npy.Type
 	name           string // dtype name
 	shape          []int64
@@ -25,37 +29,68 @@ type npyResponse struct {
 	fits string
 }
 
-// writeNPY responds with the result of a job as an .npy file. It fails unless the job is a sum that succeeded, because
-// only its result is an array.
-func (x *requestState) writeNPY(j *job.Job) error {
+// resultDetails is what npyResponse needs of the details of an array_sum, or of a statistic of an array_reduce.
+type resultDetails struct {
+	DType    string  `json:"dtype"`
+	Shape    []int64 `json:"shape"`
+	Overflow struct {
+		DType string `json:"dtype"`
+	} `json:"overflow"`
+}
+
+// writeNPY responds with the result of a job as an .npy file. It fails unless the job is a reduction of an array that
+// succeeded, because only its result is an array. op is the statistic of an array_reduce; "" if it has only one.
+func (x *requestState) writeNPY(j *job.Job, op string) error {
 	if !j.State.Terminal() {
 		return job.ErrNotFinished
 	}
 	var details struct {
-		DType    string  `json:"dtype"`
-		Shape    []int64 `json:"shape"`
-		Overflow struct {
-			DType string `json:"dtype"`
-		} `json:"overflow"`
+		resultDetails
+		Ops map[string]resultDetails `json:"ops"`
 	}
-	if j.State != job.Succeeded || j.Details == nil || json.Unmarshal(j.Details, &details) != nil || details.DType == "" {
-		return &problem{entry: notAcceptable, detail: "Only an array_sum that has succeeded has a result that is an array."}
+	if j.State != job.Succeeded || j.Details == nil || json.Unmarshal(j.Details, &details) != nil || details.DType == "" && details.Ops == nil {
+		return &problem{entry: notAcceptable, detail: "Only an array_sum or array_reduce that has succeeded has a result that is an array."}
 	}
-	a := &npyResponse{x: x, job: j, shape: details.Shape, name: details.DType, fits: details.Overflow.DType}
-	switch details.DType {
+	names := slices.Sorted(maps.Keys(details.Ops))
+	if op == "" && len(names) == 1 {
+		op = names[0]
+	}
+	of, ok := details.Ops[op]
+	switch {
+	case details.Ops == nil && op != "":
+		return malformed("parameter", "op", "is only for an array_reduce: omit it")
+	case details.Ops == nil:
+		of = details.resultDetails
+	case !ok:
+		return malformed("parameter", "op", "must be one of the job's statistics: "+strings.Join(names, ", "))
+	}
+	a := &npyResponse{x: x, job: j, op: op, shape: of.Shape, name: of.DType, fits: of.Overflow.DType}
+	switch of.DType {
 	case "float64", "float32", "float16":
 		a.dtype, a.floats = npy.Type{Kind: 'f'}, true
 	case "int64", "int32", "int16", "int8":
 		a.dtype, a.signed = npy.Type{Kind: 'i'}, true
+	case "bool":
+		a.dtype = npy.Type{Kind: 'b', Size: 1}
+		return a.respond()
 	default:
 		a.dtype = npy.Type{Kind: 'u'}
 	}
-	bits, err := strconv.Atoi(string(bytes.TrimLeft([]byte(details.DType), "abcdefghijklmnopqrstuvwxyz")))
+	bits, err := strconv.Atoi(string(bytes.TrimLeft([]byte(of.DType), "abcdefghijklmnopqrstuvwxyz")))
 	if err != nil {
 		return fmt.Errorf("dtype of a result: %w", err)
 	}
 	a.dtype.Size = bits / 8
 	return a.respond()
+}
+
+// member returns the value of the statistic from a result or the value of an item.
+func (a *npyResponse) member(value []byte) []byte {
+	if a.op == "" {
+		return value
+	}
+	o, _ := fields.Read(value, new(fields.Errors))
+	return o.Get(a.op)
 }
 
 // respond writes the file. It reads the elements twice, page by page: first to check them, so that an element that does
@@ -128,7 +163,7 @@ func (a *npyResponse) write(header []byte) error {
 // elements yields the literals of the result in C order, from the job if it has them, otherwise from its items.
 func (a *npyResponse) elements(yield func(literal []byte) error) error {
 	if string(a.job.Result) != "null" {
-		for _, literal := range bytes.FieldsFunc(a.job.Result, func(r rune) bool { return r == '[' || r == ']' || r == ',' }) {
+		for _, literal := range bytes.FieldsFunc(a.member(a.job.Result), func(r rune) bool { return r == '[' || r == ']' || r == ',' }) {
 			if err := yield(literal); err != nil {
 				return err
 			}
@@ -143,7 +178,7 @@ func (a *npyResponse) elements(yield func(literal []byte) error) error {
 		}
 		more = again
 		for i := range items {
-			if err := yield(items[i].Value); err != nil {
+			if err := yield(a.member(items[i].Value)); err != nil {
 				return err
 			}
 			after = items[i].Index
@@ -159,6 +194,10 @@ func (a *npyResponse) encode(literal []byte) (uint64, error) {
 	var v uint64
 	var err error
 	switch {
+	case a.dtype.Kind == 'b':
+		if text == "true" {
+			v = 1
+		}
 	case !a.floats && a.signed:
 		var n int64
 		n, err = strconv.ParseInt(text, 10, bits)

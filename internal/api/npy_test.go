@@ -21,22 +21,27 @@ func TestResultAsNPY(t *testing.T) {
 	s := newService(t)
 	for _, tt := range []struct {
 		spec  string
+		query string
 		dtype npy.Type
 		shape []int64
 		data  string // hexadecimal, a prefix
 		size  int
 	}{
-		{`{"values":[1.5,-2]}}`, npy.Type{Kind: 'f', Size: 8}, []int64{}, "000000000000e0bf", 8},
-		{`{"values":[[1,2],[3,-9]]},"axis":0}`, npy.Type{Kind: 'i', Size: 8}, []int64{2}, "0400000000000000f9ffffffffffffff", 16},
-		{`{"values":[[1,2],[3,4]],"dtype":"uint8"},"axis":1,"keepdims":true,"dtype":"uint16"}`, npy.Type{Kind: 'u', Size: 2}, []int64{2, 1}, "03000700", 4},
-		{`{"values":[[0.1,"NaN"],[0.2,1]],"dtype":"float32"},"axis":0}`, npy.Type{Kind: 'f', Size: 4}, []int64{2}, "9a99993e0000c07f", 8},
-		{`{"values":[[1,-2],[0.1,"-Infinity"]],"dtype":"float16"},"axis":0}`, npy.Type{Kind: 'f', Size: 2}, []int64{2}, "663c00fc", 4},
-		{`{"values":[[0.00006,0.0000001]],"dtype":"float16"},"axis":0}`, npy.Type{Kind: 'f', Size: 2}, []int64{2}, "ef030200", 4},
+		{`"array_sum","array":{"values":[1.5,-2]}}`, "", npy.Type{Kind: 'f', Size: 8}, []int64{}, "000000000000e0bf", 8},
+		{`"array_sum","array":{"values":[[1,2],[3,-9]]},"axis":0}`, "", npy.Type{Kind: 'i', Size: 8}, []int64{2}, "0400000000000000f9ffffffffffffff", 16},
+		{`"array_sum","array":{"values":[[1,2],[3,4]],"dtype":"uint8"},"axis":1,"keepdims":true,"dtype":"uint16"}`, "", npy.Type{Kind: 'u', Size: 2}, []int64{2, 1}, "03000700", 4},
+		{`"array_sum","array":{"values":[[0.1,"NaN"],[0.2,1]],"dtype":"float32"},"axis":0}`, "", npy.Type{Kind: 'f', Size: 4}, []int64{2}, "9a99993e0000c07f", 8},
+		{`"array_sum","array":{"values":[[1,-2],[0.1,"-Infinity"]],"dtype":"float16"},"axis":0}`, "", npy.Type{Kind: 'f', Size: 2}, []int64{2}, "663c00fc", 4},
+		{`"array_sum","array":{"values":[[0.00006,0.0000001]],"dtype":"float16"},"axis":0}`, "", npy.Type{Kind: 'f', Size: 2}, []int64{2}, "ef030200", 4},
+		{`"array_reduce","ops":["max"],"array":{"values":[[1,2],[3,-9]]},"axis":0}`, "", npy.Type{Kind: 'i', Size: 8}, []int64{2}, "03000000000000000200000000000000", 16},
+		{`"array_reduce","ops":["any","mean"],"array":{"values":[[1,0],[3,0]]},"axis":0}`, "?op=any", npy.Type{Kind: 'b', Size: 1}, []int64{2}, "0100", 2},
+		{`"array_reduce","ops":["any","mean"],"array":{"values":[1.5,-2]}}`, "?op=mean", npy.Type{Kind: 'f', Size: 8}, []int64{}, "000000000000d0bf", 8},
 		// More elements than the job includes.
-		{`{"source":"arange","stop":4000,"shape":[2000,2]},"axis":1}`, npy.Type{Kind: 'i', Size: 8}, []int64{2000}, "01000000000000000500000000000000", 16000},
+		{`"array_reduce","ops":["sum","min"],"array":{"source":"arange","stop":4000,"shape":[2000,2]},"axis":1}`, "?op=min", npy.Type{Kind: 'i', Size: 8}, []int64{2000}, "00000000000000000200000000000000", 16000},
+		{`"array_sum","array":{"source":"arange","stop":4000,"shape":[2000,2]},"axis":1}`, "", npy.Type{Kind: 'i', Size: 8}, []int64{2000}, "01000000000000000500000000000000", 16000},
 	} {
-		j := s.finished(`{"kind":"array_sum","array":` + tt.spec)
-		a := s.do("GET", path(j, "/results"), "", "Accept: application/x-npy")
+		j := s.finished(`{"kind":` + tt.spec)
+		a := s.do("GET", path(j, "/results"+tt.query), "", "Accept: application/x-npy")
 		if a.status != 200 {
 			t.Errorf("%s: %d %s", tt.spec, a.status, a.body)
 			continue
@@ -61,6 +66,12 @@ func TestResultAsNPY(t *testing.T) {
 		a := s.do("GET", path(s.finished(spec), "/results"), "", "Accept: application/x-npy")
 		if got := decode[api.Problem](t, a.body); a.status != 406 || !strings.HasPrefix(*got.Detail, want) {
 			t.Errorf("%s: %d %s, want 406 %s", spec, a.status, a.body, want)
+		}
+	}
+	reduced := s.finished(`{"kind":"array_reduce","ops":["min","mean"],"array":{"values":[1]}}`)
+	for query, accept := range map[string]string{"": "application/x-npy", "?op=max": "application/x-npy", "?op=min": "application/json"} {
+		if a := s.do("GET", path(reduced, "/results"+query), "", "Accept: "+accept); a.status != 400 {
+			t.Errorf("%q of two statistics as %s: got %d %s, want 400", query, accept, a.status, a.body)
 		}
 	}
 	if a := s.do("GET", path(s.running(), "/results"), "", "Accept: application/x-npy"); a.status != 409 {

@@ -32,6 +32,9 @@ func (s *server) getJobResults(x *requestState) error {
 	if after < least {
 		return malformed("parameter", "after", "must be at least 0")
 	}
+	if query.Has("op") && x.media != mediaNPY {
+		return malformed("parameter", "op", "is only for Accept: "+mediaNPY+": omit it")
+	}
 	if err := s.refresh(x); err != nil {
 		return err
 	}
@@ -40,7 +43,7 @@ func (s *server) getJobResults(x *requestState) error {
 		return err
 	}
 	if x.media == mediaNPY {
-		return x.writeNPY(&j)
+		return x.writeNPY(&j, query.Get("op"))
 	}
 	if !byIndex {
 		if j, err = s.reach(x, j, uint64(after)); err != nil {
