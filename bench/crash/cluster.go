@@ -21,10 +21,12 @@ type natsServers struct {
 	*natstest.Processes
 
 	scope *scope
+	// proxies are between each node and each server.
+	proxies [][]*natstest.Proxy
 }
 
-// startNATS starts the servers with their files in a directory. They run until stop.
-func startNATS(ctx context.Context, dir string) (s *natsServers, err error) {
+// startNATS starts the servers with their files in a directory, and proxies for a number of nodes. They run until stop.
+func startNATS(ctx context.Context, dir string, nodes int) (s *natsServers, err error) {
 	s = &natsServers{scope: &scope{ctx: ctx, dir: dir}}
 	binary := filepath.Join(dir, "nats-server")
 	if err := natstest.Build(ctx, binary); err != nil {
@@ -32,7 +34,23 @@ func startNATS(ctx context.Context, dir string) (s *natsServers, err error) {
 	}
 	return s, s.scope.try(func() {
 		s.Processes = natstest.StartProcesses(s.scope, 3, natstest.SyncAlways(), natstest.Binary(binary))
+		for range nodes {
+			var all []*natstest.Proxy
+			for server := range strings.SplitSeq(s.URL, ",") {
+				all = append(all, natstest.NewProxy(s.scope, server))
+			}
+			s.proxies = append(s.proxies, all)
+		}
 	})
+}
+
+// url returns the URL of the servers for a node.
+func (s *natsServers) url(node int) string {
+	var urls []string
+	for _, p := range s.proxies[node] {
+		urls = append(urls, p.URL)
+	}
+	return strings.Join(urls, ",")
 }
 
 func (s *natsServers) stop() { s.scope.end() }
@@ -56,6 +74,21 @@ func (s *natsServers) inject(f *fault) error {
 			s.KillAll()
 			time.Sleep(f.length)
 			s.RestartAll()
+		case cut, cutOneWay, slow:
+			for _, p := range s.proxies[f.node] {
+				switch f.kind {
+				case cut:
+					p.Pause()
+				case cutOneWay:
+					p.PauseResponses()
+				default:
+					p.Delay(50 * time.Millisecond)
+				}
+			}
+			time.Sleep(6 * f.length) // mostly longer than the node timeout
+			for _, p := range s.proxies[f.node] {
+				p.Resume()
+			}
 		}
 	})
 }

@@ -11,14 +11,20 @@ func TestServer(t *testing.T) {
 	runSeed(t, &settings{seed: 12, nodes: 1, clients: 12, steps: 16, faults: 7})
 }
 
-// TestCluster kills the NATS server that leads the log five times under load, and each fault of a node once.
+// TestFullDisk fills the disk of a server, where a small disk can be mounted, and kills the server on it.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	runSeed(t, &settings{seed: 12, nodes: 1, clients: 8, steps: 10, faults: 4, kinds: fill + "," + kill + "," + fillKill})
+}
+
+// TestCluster kills the NATS server that leads the log five times under load, and kills, pauses, wipes, restarts and cuts off nodes.
 func TestCluster(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}
 	t.Parallel()
-	kinds := natsLeader + "," + kill + "," + natsLeader + "," + pause + "," + natsLeader + "," + wipe + "," + natsLeader + "," + restart + "," + natsLeader
-	runSeed(t, &settings{seed: 12, nodes: 3, clients: 12, steps: 16, faults: 9, kinds: kinds})
+	kinds := natsLeader + "," + kill + "," + natsLeader + "," + pause + "," + natsLeader + "," + wipe + "," + natsLeader + "," + restart + "," + natsLeader + "," + cut
+	runSeed(t, &settings{seed: 12, nodes: 3, clients: 12, steps: 16, faults: 10, kinds: kinds})
 }
 
 func runSeed(t *testing.T, s *settings) {

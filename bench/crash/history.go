@@ -123,7 +123,7 @@ type history struct {
 	operations []operation
 	// reported are violations that clients detect themselves.
 	reported []error
-	// listed are the ids of the jobs with each label at the end; nil if they were not read.
+	// listed are the ids of the jobs with each label at the end; nil if the run was not completed.
 	listed map[string][]string
 	// starts are the times when a single server was started after its process had ended.
 	starts []int64

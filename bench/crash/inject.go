@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -51,7 +54,9 @@ func (r *run) inject(ctx context.Context, f *fault) error {
 		return r.fail(ctx, p, f.length, "fsync,fdatasync", "EIO")
 	case diskFull:
 		return r.fail(ctx, p, f.length, "fsync,fdatasync,fallocate", "ENOSPC")
-	case natsLeader, natsPause, natsAll:
+	case fill, fillKill:
+		return r.fill(ctx, p, f)
+	case natsLeader, natsPause, natsAll, cut, cutOneWay, slow:
 		return r.nats.inject(f)
 	}
 	return fmt.Errorf("unknown fault %q", f.kind)
@@ -84,10 +89,58 @@ func (r *run) fail(ctx context.Context, p *process, length time.Duration, calls,
 	return r.ready(ctx, p)
 }
 
+// fill fills the disk of a server for a while, and perhaps kills it. It may refuse to start then, because the disk is full, and must be
+// ready once there is space.
+func (r *run) fill(ctx context.Context, p *process, f *fault) error {
+	filler, err := os.Create(filepath.Join(filepath.Dir(p.dir), "filler"))
+	if err != nil {
+		return err
+	}
+	for chunk := make([]byte, 64<<10); err == nil; {
+		if _, err = filler.Write(chunk); err != nil && len(chunk) > 1 {
+			chunk, err = chunk[:len(chunk)/2], nil
+		}
+	}
+	if err = errors.Join(err, filler.Close()); !errors.Is(err, syscall.ENOSPC) {
+		return err
+	}
+	full := true
+	if f.kind == fillKill {
+		time.Sleep(f.delay)
+		p.kill()
+		r.restarted()
+		err := p.start()
+		full = err == nil
+		if err != nil && !strings.Contains(err.Error(), "the disk is full; the data is whole") {
+			return err
+		}
+	}
+	time.Sleep(f.length)
+	if err := os.Remove(filler.Name()); err != nil {
+		return err
+	}
+	if !full {
+		return r.restart(p)
+	}
+	return r.ready(ctx, p)
+}
+
+// smallDisk mounts a small disk in memory on a directory. The caller must call unmount.
+func smallDisk(dir string) (unmount func() error, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=192m"); err != nil {
+		return nil, fmt.Errorf("mount a tmpfs: %w", err)
+	}
+	return func() error { return syscall.Unmount(dir, 0) }, nil
+}
+
 // ready waits until a server is ready.
 func (r *run) ready(ctx context.Context, p *process) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	answer := ""
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url("/readyz"), http.NoBody)
 		if err != nil {
@@ -95,14 +148,16 @@ func (r *run) ready(ctx context.Context, p *process) error {
 		}
 		resp, err := r.http.Do(req)
 		if err == nil {
+			text, _ := io.ReadAll(resp.Body)
 			_ = resp.Body.Close()
+			answer = resp.Status + " " + string(text)
 			if resp.StatusCode == http.StatusOK {
 				return nil
 			}
 		}
 		select {
 		case <-ctx.Done():
-			return errors.New("the server is not ready after the fault")
+			return fmt.Errorf("the server is not ready after the fault: %s", answer)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -110,7 +165,20 @@ func (r *run) ready(ctx context.Context, p *process) error {
 
 // available returns why a fault cannot be injected here, or nil.
 func available(kind string) error {
-	if kind != syncFail && kind != diskFull {
+	switch kind {
+	case syncFail, diskFull:
+	case fill, fillKill:
+		dir, err := os.MkdirTemp("", "gather-crash-disk-")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = os.Remove(dir) }()
+		unmount, err := smallDisk(dir)
+		if err != nil {
+			return err
+		}
+		return unmount()
+	default:
 		return nil
 	}
 	// strace needs the permission to attach to another process.

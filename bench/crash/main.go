@@ -51,7 +51,7 @@ func (s *settings) defaultKinds() []string {
 	if s.nodes == 1 {
 		return []string{kill, pause, killTwo, syncFail, kill, restart, diskFull}
 	}
-	return []string{kill, natsLeader, pause, natsPause, restart, wipe, natsLeader, natsAll}
+	return []string{kill, natsLeader, pause, cut, natsPause, restart, wipe, natsLeader, cutOneWay, natsAll, slow}
 }
 
 func start(ctx context.Context, args []string, stdout io.Writer) (err error) {
@@ -117,6 +117,13 @@ func (s *settings) run(ctx context.Context, stdout io.Writer) error {
 	}
 	defer r.http.CloseIdleConnections()
 	_, _ = fmt.Fprintf(stdout, "seed %d, %d nodes, %d clients, %d steps each\n", s.seed, s.nodes, s.clients, s.steps)
+	if slices.Contains(kinds, fill) || slices.Contains(kinds, fillKill) {
+		unmount, err := smallDisk(filepath.Join(s.dir, "data"))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = unmount() }()
+	}
 	stop, err := r.startServers(ctx, s)
 	defer stop()
 	if err == nil {
@@ -125,7 +132,8 @@ func (s *settings) run(ctx context.Context, stdout io.Writer) error {
 	violations := r.check(len(r.nodes))
 	if err == nil && len(violations) == 0 {
 		r.printf("%s; no violation", r.figures())
-		return os.RemoveAll(filepath.Join(s.dir, "data"))
+		stop()
+		return removeContent(filepath.Join(s.dir, "data"))
 	}
 	for i, v := range violations {
 		if i == 20 {
@@ -138,6 +146,15 @@ func (s *settings) run(ctx context.Context, stdout io.Writer) error {
 		_, _ = fmt.Fprintf(stdout, "the end of the log of node %d:\n%s\n", i, p.log)
 	}
 	return errors.Join(err, fmt.Errorf("%d violations", len(violations)))
+}
+
+// removeContent removes everything in a directory, which may be a mount point.
+func removeContent(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return err
 }
 
 // startServers starts the servers of a run. The caller must call stop, also after an error.
@@ -153,10 +170,10 @@ func (r *run) startServers(ctx context.Context, s *settings) (stop func(), err e
 	}
 	var args []string
 	if s.nodes > 1 {
-		if r.nats, err = startNATS(ctx, data); err != nil {
+		if r.nats, err = startNATS(ctx, data, s.nodes); err != nil {
 			return stop, err
 		}
-		args = []string{"--nats-url=" + r.nats.URL, "--nats-prefix=" + natsPrefix, "--node-timeout=2s", "--min-free-disk=0"}
+		args = []string{"--nats-prefix=" + natsPrefix, "--node-timeout=2s"}
 	}
 	errs := make([]error, s.nodes)
 	started := make(chan struct{})
@@ -164,7 +181,11 @@ func (r *run) startServers(ctx context.Context, s *settings) (stop func(), err e
 		p := &process{path: s.server, dir: filepath.Join(data, fmt.Sprint(i))}
 		p.args = append([]string{
 			"--listen=127.0.0.1:0", "--metrics-listen=", "--log-format=json", "--data-dir=" + p.dir, fmt.Sprintf("--node-name=node-%d", i),
+			"--min-free-disk=16MiB",
 		}, args...)
+		if r.nats != nil {
+			p.args = append(p.args, "--nats-url="+r.nats.url(i))
+		}
 		r.nodes = append(r.nodes, p)
 		go func() {
 			errs[i] = p.start()

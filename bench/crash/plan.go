@@ -37,6 +37,8 @@ const (
 	pause    = "pause"     // SIGSTOP, SIGCONT
 	syncFail = "sync-fail" // fsync and fdatasync return EIO
 	diskFull = "disk-full" // fsync, fdatasync and fallocate return ENOSPC
+	fill     = "fill"      // another program fills the disk, which is a small one, for a while
+	fillKill = "fill-kill" // the same, and SIGKILL of the server on the full disk
 )
 
 // The faults of a cluster; kill, restart and pause are of a node.
@@ -45,6 +47,9 @@ const (
 	natsLeader = "nats-leader" // SIGKILL of the NATS server that leads the log, and restart
 	natsPause  = "nats-pause"  // SIGSTOP and SIGCONT of a NATS server
 	natsAll    = "nats-all"    // SIGKILL of all NATS servers, and restart
+	cut        = "cut"         // nothing passes between a node and NATS
+	cutOneWay  = "cut-one-way" // nothing passes from NATS to a node
+	slow       = "slow"        // everything between a node and NATS takes some 50 ms
 )
 
 // newPlan draws a plan with a number of faults of the kinds, in equal shares.

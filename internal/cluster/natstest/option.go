@@ -109,13 +109,14 @@ func newSetup(tb testing.TB, n int, opts []Option) *setup {
 	return s
 }
 
-// configuration returns the configuration file of server i.
+// configuration returns the configuration file of server i. Clients know all servers from URL: a server does not advertise the
+// others, so that a Proxy is not bypassed.
 func (s *setup) configuration(i int, routes []string) string {
 	n := &s.nodes[i]
 	text := fmt.Sprintf("server_name: %q\nlisten: %q\njetstream { store_dir: %q, max_file: 8GB, max_mem: 256MB, sync_interval: %s }\n",
 		n.name, loopback(n.client), s.StoreDir(i), s.sync)
 	if len(s.nodes) > 1 {
-		text += fmt.Sprintf("cluster { name: natstest, listen: %q, routes: [%s] }\n", loopback(n.cluster), strings.Join(routes, ", "))
+		text += fmt.Sprintf("cluster { name: natstest, listen: %q, routes: [%s], no_advertise: true }\n", loopback(n.cluster), strings.Join(routes, ", "))
 	}
 	return text + strings.Join(s.extra, "\n") + "\n"
 }

@@ -7,10 +7,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
-// A Proxy forwards the connections of a client to a server. While it is paused it forwards nothing, and connections stay
-// open, as in a network partition.
+// A Proxy forwards the connections of a client to a server. While it is paused it forwards nothing, in both directions or to the
+// client, and connections stay open, as in a network partition.
 type Proxy struct {
 	// URL is the address for the client.
 	URL string
@@ -19,10 +20,12 @@ type Proxy struct {
 	l      net.Listener
 	done   sync.WaitGroup
 
-	mu    sync.Mutex
-	open  chan struct{} // closed while it is not paused
-	conns []net.Conn
-	ended bool
+	mu sync.Mutex
+	// toServer and toClient are closed while they are not paused.
+	toServer, toClient chan struct{}
+	delay              time.Duration // of each read
+	conns              []net.Conn
+	ended              bool
 }
 
 // NewProxy starts a proxy for the first server of a URL. The test's cleanup stops it.
@@ -30,8 +33,9 @@ func NewProxy(tb testing.TB, target string) *Proxy {
 	tb.Helper()
 	u, err := url.Parse(strings.Split(target, ",")[0])
 	must(tb, err)
-	p := &Proxy{target: u.Host, open: make(chan struct{})}
-	close(p.open)
+	p := &Proxy{target: u.Host, toServer: make(chan struct{})}
+	p.toClient = p.toServer
+	close(p.toServer)
 	var lc net.ListenConfig
 	p.l, err = lc.Listen(context.Background(), "tcp", loopback(0))
 	must(tb, err)
@@ -59,12 +63,12 @@ func (p *Proxy) accept() {
 			_, _ = client.Close(), server.Close()
 		}
 		p.mu.Unlock()
-		p.done.Go(func() { p.copy(server, client) })
-		p.done.Go(func() { p.copy(client, server) })
+		p.done.Go(func() { p.copy(server, client, func() chan struct{} { return p.toServer }) })
+		p.done.Go(func() { p.copy(client, server, func() chan struct{} { return p.toClient }) })
 	}
 }
 
-func (p *Proxy) copy(to, from net.Conn) {
+func (p *Proxy) copy(to, from net.Conn, gate func() chan struct{}) {
 	defer func() { _, _ = to.Close(), from.Close() }()
 	buf := make([]byte, 64<<10)
 	for {
@@ -73,8 +77,9 @@ func (p *Proxy) copy(to, from net.Conn) {
 			return
 		}
 		p.mu.Lock()
-		open := p.open
+		open, delay := gate(), p.delay
 		p.mu.Unlock()
+		time.Sleep(delay)
 		<-open
 		if _, err := to.Write(buf[:n]); err != nil {
 			return
@@ -83,21 +88,37 @@ func (p *Proxy) copy(to, from net.Conn) {
 }
 
 // Pause stops the forwarding.
-func (p *Proxy) Pause() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.open = make(chan struct{})
+func (p *Proxy) Pause() { p.set(make(chan struct{}), make(chan struct{}), 0) }
+
+// PauseResponses stops the forwarding to the client.
+func (p *Proxy) PauseResponses() {
+	open := make(chan struct{})
+	close(open)
+	p.set(open, make(chan struct{}), 0)
+}
+
+// Delay delays everything by the given time for each read.
+func (p *Proxy) Delay(d time.Duration) {
+	open := make(chan struct{})
+	close(open)
+	p.set(open, open, d)
 }
 
 // Resume forwards the held data and everything after it.
-func (p *Proxy) Resume() {
+func (p *Proxy) Resume() { p.Delay(0) }
+
+// set sets the state, and releases what waits for the one before.
+func (p *Proxy) set(toServer, toClient chan struct{}, delay time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	select {
-	case <-p.open:
-	default:
-		close(p.open)
+	for _, gate := range []chan struct{}{p.toServer, p.toClient} {
+		select {
+		case <-gate:
+		default:
+			close(gate)
+		}
 	}
+	p.toServer, p.toClient, p.delay = toServer, toClient, delay
 }
 
 func (p *Proxy) close() {
