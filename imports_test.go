@@ -51,10 +51,11 @@ var deps = map[string]dependencies{
 	"internal/cluster":  {[]string{"internal/job", "internal/journal", "internal/notify", "internal/npy", "internal/array", "internal/blocks"}, nil},
 	"internal/api":      {[]string{".", "internal/job", "internal/fields", "internal/npy", "internal/number", "internal/tenant"}, nil},
 
-	"client":     {none, none},
-	"cmd/server": {[]string{"."}, nil},
-	"bench":      {[]string{"."}, nil},
-	"deploy":     {none, nil},
+	"client":       {none, none},
+	"internal/cli": {[]string{".", "client"}, []string{"github.com/alecthomas/kong", "go.yaml.in/yaml"}},
+	"cmd/server":   {[]string{"."}, nil},
+	"bench":        {[]string{"."}, nil},
+	"deploy":       {none, nil},
 }
 
 // all may import every package: they wire.

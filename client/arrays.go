@@ -98,7 +98,7 @@ func (c *Client) download(ctx context.Context, r *request, w io.Writer, resume f
 					a.progressed()
 					written, err := w.Write(buf[:m])
 					if n += int64(written); err != nil {
-						return &permanentError{err}
+						return err
 					}
 				}
 				if errors.Is(err, io.EOF) {

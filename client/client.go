@@ -100,17 +100,17 @@ func (c *Client) call(ctx context.Context, r *request, v any) (after time.Durati
 	})
 }
 
-// decode decodes JSON. The error is permanent unless the JSON is truncated: proxies can pass a response that was cut on
-// as a complete one.
+// decode decodes JSON. JSON that is cut is a connectionError, because proxies can pass on a response that was cut as a
+// complete one.
 func decode(data []byte, v any) error {
 	err := json.Unmarshal(data, v)
 	if err == nil {
 		return nil
 	}
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok && syntax.Offset >= int64(len(data)) {
-		return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
+		return &connectionError{err}
 	}
-	return &permanentError{fmt.Errorf("the response is not gather's: %w", err)}
+	return fmt.Errorf("the response is not gather's: %w", err)
 }
 
 // do sends a request once, and passes a response with a status of 2xx to read. Its errors name the operation.
@@ -127,19 +127,20 @@ func (c *Client) do(ctx context.Context, r *request, read func(*http.Response) e
 	}
 	req, err := c.build(ctx, r)
 	if err != nil {
-		return &permanentError{err}
+		return err
 	}
 	resp, err := c.config.HTTP.Do(req)
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // the method and the URL are added above
 		}
-		return cause(ctx, err)
+		return &connectionError{cause(ctx, err)}
 	}
-	defer func() { _ = resp.Body.Close() }()
+	defer resp.Body.Close()
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		return readError(resp)
 	}
+	resp.Body = io.NopCloser(body{resp.Body})
 	return cause(ctx, read(resp))
 }
 
@@ -148,13 +149,13 @@ func (c *Client) build(ctx context.Context, r *request) (*http.Request, error) {
 	if slices.Contains(r.path, "") {
 		return nil, errors.New("an empty id or name")
 	}
-	var body io.Reader
+	var content io.Reader
 	if r.body != nil {
-		body = r.body()
+		content = r.body()
 	}
 	u := c.server.JoinPath(escaped(r.path)...)
 	u.RawQuery = r.query.Encode()
-	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), body)
+	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), content)
 	if err != nil {
 		return nil, err
 	}

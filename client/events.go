@@ -24,6 +24,26 @@ type Event struct {
 	End *Job
 }
 
+// MarshalJSON returns the event as the server writes it in NDJSON.
+func (e Event) MarshalJSON() ([]byte, error) {
+	raw := struct {
+		Seq   int64  `json:"seq,omitempty"`
+		Event string `json:"event"`
+		Data  any    `json:"data"`
+	}{Seq: e.Seq}
+	switch {
+	case e.State != nil:
+		raw.Event, raw.Data = "state", e.State
+	case e.Result != nil:
+		raw.Event, raw.Data = "result", e.Result
+	case e.Progress != nil:
+		raw.Event, raw.Data = "progress", e.Progress
+	case e.End != nil:
+		raw.Event, raw.Data = "end", e.End
+	}
+	return json.Marshal(raw)
+}
+
 // Events returns everything that happens to a job after a position in its log (0: from its submission) until it ends. It
 // reconnects when the stream is cut, the server restarts or a node of a cluster fails, and yields no event twice. It ends
 // with the event End, or with the first error.
@@ -58,7 +78,7 @@ func (c *Client) Events(ctx context.Context, id string, after int64) iter.Seq2[E
 }
 
 // errStopped ends a stream whose consumer needs no more.
-var errStopped = &permanentError{errors.New("stopped")}
+var errStopped = errors.New("stopped")
 
 // decodeEvent decodes a line of /events.
 func decodeEvent(line []byte) (Event, error) {
@@ -187,7 +207,7 @@ func (c *Client) lines(ctx context.Context, r *request, resume func(), line func
 			for buf := bufio.NewReader(resp.Body); ; {
 				b, err := buf.ReadBytes('\n')
 				if errors.Is(err, io.EOF) {
-					err = io.ErrUnexpectedEOF
+					err = &connectionError{io.ErrUnexpectedEOF}
 				}
 				if err != nil { // a line without its end is requested again
 					return err

@@ -29,42 +29,52 @@ type Range struct {
 // maxWait is the longest wait of one request that the server grants.
 const maxWait = 30 * time.Second
 
-// SubmitOption changes a submission.
-type SubmitOption func(*request)
+// Option changes a request.
+type Option func(*request)
 
 // WithIdempotencyKey replaces the random key of a submission. Submitting again with the same key and the same job
 // returns the job of the first submission, for as long as the server keeps keys (24 hours by default).
-func WithIdempotencyKey(key string) SubmitOption {
+func WithIdempotencyKey(key string) Option {
 	return func(r *request) { r.header.Set("Idempotency-Key", key) }
 }
 
-// WithWait lets the server answer as soon as the job has ended, at the latest after d and after 30 s. SubmitBatch ignores
-// it.
-func WithWait(d time.Duration) SubmitOption {
+// WithWait lets the server answer as soon as the job has ended, at the latest after d and after 30 s; d is rounded up to
+// seconds. It is for Submit and Get.
+func WithWait(d time.Duration) Option {
 	return func(r *request) { r.setWait(d) }
 }
 
 func (r *request) setWait(d time.Duration) {
+	if d <= 0 {
+		return
+	}
 	r.wait = min(d, maxWait)
 	r.header.Set("Prefer", "wait="+strconv.FormatInt(int64((r.wait+time.Second-1)/time.Second), 10))
 }
 
 // Submit creates a job. The submission is a SquaresSubmission or a submission of another kind, or anything else whose
 // JSON is one: a map, a json.RawMessage. The returned job is durable; it has ended only if WithWait was long enough.
-func (c *Client) Submit(ctx context.Context, submission any, opts ...SubmitOption) (*Job, error) {
+func (c *Client) Submit(ctx context.Context, submission any, opts ...Option) (*Job, error) {
 	var j Job
 	err := c.submit(ctx, "jobs", submission, &j, opts)
 	return &j, err
 }
 
 // SubmitBatch creates jobs, all or none, and returns them in the same order. At most 10 000.
-func (c *Client) SubmitBatch(ctx context.Context, submissions []any, opts ...SubmitOption) ([]Job, error) {
+func (c *Client) SubmitBatch(ctx context.Context, submissions []any, opts ...Option) ([]Job, error) {
 	var batch Batch
 	err := c.submit(ctx, "jobs:batch", map[string]any{"jobs": submissions}, &batch, opts)
 	return batch.Jobs, err
 }
 
-func (c *Client) submit(ctx context.Context, path string, body, v any, opts []SubmitOption) error {
+// Preview validates a submission and returns what it would make. It makes nothing.
+func (c *Client) Preview(ctx context.Context, submission any) (*SubmissionPreview, error) {
+	var p SubmissionPreview
+	err := c.submit(ctx, "jobs", submission, &p, []Option{func(r *request) { r.query = url.Values{"validate_only": {"true"}} }})
+	return &p, err
+}
+
+func (c *Client) submit(ctx context.Context, path string, body, v any, opts []Option) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return err
@@ -86,9 +96,13 @@ func jobRequest(method, id string, more ...string) *request {
 }
 
 // Get returns a job. A failed job is no error; see Job.Err.
-func (c *Client) Get(ctx context.Context, id string) (*Job, error) {
+func (c *Client) Get(ctx context.Context, id string, opts ...Option) (*Job, error) {
+	r := jobRequest(http.MethodGet, id)
+	for _, o := range opts {
+		o(r)
+	}
 	var j Job
-	_, err := c.call(ctx, jobRequest(http.MethodGet, id), &j)
+	_, err := c.call(ctx, r, &j)
 	return &j, err
 }
 
@@ -171,6 +185,13 @@ func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 	var list NodeList
 	_, err := c.call(ctx, &request{method: http.MethodGet, path: []string{"v1", "nodes"}}, &list)
 	return list.Nodes, err
+}
+
+// Stats returns the counts of the caller's jobs, their latencies, the load and the bounds of the service.
+func (c *Client) Stats(ctx context.Context) (*Stats, error) {
+	var stats Stats
+	_, err := c.call(ctx, &request{method: http.MethodGet, path: []string{"v1", "stats"}}, &stats)
+	return &stats, err
 }
 
 // Kinds returns the kinds of jobs, with their limits and JSON Schemas.

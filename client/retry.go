@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -22,11 +23,29 @@ var (
 	errIdle    = errors.New("the stream stalled")
 )
 
-// permanentError is an error that a retry does not help against.
-type permanentError struct{ err error }
+// connectionError is a failure of a connection: no response, or a response that was cut.
+type connectionError struct{ err error }
 
-func (e *permanentError) Error() string { return e.err.Error() }
-func (e *permanentError) Unwrap() error { return e.err }
+func (e *connectionError) Error() string { return e.err.Error() }
+func (e *connectionError) Unwrap() error { return e.err }
+
+// body wraps the errors of a response's body.
+type body struct{ io.Reader }
+
+func (b body) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = &connectionError{err}
+	}
+	return n, err
+}
+
+// Retryable reports whether the call of an error may succeed later: the server cannot be reached, is overloaded, is
+// stopping, or enforces a rate or quota.
+func Retryable(err error) bool {
+	_, ok := retryable(err)
+	return ok
+}
 
 // attempts are the attempts of one call since its last progress.
 type attempts struct {
@@ -50,7 +69,7 @@ func (c *Client) retry(ctx context.Context, try func(context.Context, *attempts)
 		if ctx.Err() != nil {
 			return cause(ctx, err)
 		}
-		after, ok := transient(err)
+		after, ok := retryable(err)
 		if !ok || c.config.RetryFor < 0 {
 			return err
 		}
@@ -90,17 +109,15 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// transient reports whether a request that failed may succeed later, and after how long if the server sent that.
-func transient(err error) (after time.Duration, ok bool) {
-	if _, ok := errors.AsType[*permanentError](err); ok {
-		return 0, false
-	}
+// retryable is Retryable. It returns the pause that the server requests, 0 if none.
+func retryable(err error) (after time.Duration, ok bool) {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return 0, false
 	}
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
-		return 0, true // the connection failed or was cut
+		_, ok = errors.AsType[*connectionError](err)
+		return 0, ok
 	}
 	switch e.Status {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout,

@@ -16,6 +16,7 @@ import (
 
 	"gather/internal/array"
 	"gather/internal/backup"
+	"gather/internal/cli"
 	"gather/internal/job"
 	"gather/internal/journal"
 )
@@ -129,7 +130,7 @@ type backupCmd struct {
 
 // Run writes a backup of a running server to standard output.
 func (c *backupCmd) Run(ctx context.Context, s streams) error {
-	if isTerminal(s.out) {
+	if cli.IsTerminal(s.out) {
 		return fmt.Errorf("%w: refusing to write a backup to a terminal: redirect it to a file, or pipe it to 'gather restore'", errUsage)
 	}
 	path := filepath.Join(c.DataDir, adminSocket)
@@ -189,7 +190,7 @@ func (c *restoreCmd) Run(ctx context.Context, s streams) error {
 	if in == nil {
 		in = os.Stdin
 	}
-	if isTerminal(in) {
+	if cli.IsTerminal(in) {
 		return fmt.Errorf("%w: restore reads the output of 'gather backup', not a terminal", errUsage)
 	}
 	if err := backup.Restore(in, c.DataDir); err != nil {

@@ -11,11 +11,15 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"gather/internal/cli"
 )
 
-// cli is the command line. Every flag is also an environment variable; --help lists both.
-type cli struct {
-	Serve       serveCmd       `cmd:"" help:"Run the server; the default. Other commands: 'keys create', 'keys list', 'keys rotate', 'keys revoke', 'backup', 'restore', 'import', 'healthcheck', 'version'; each has its own --help."`
+// commandLine is the command line. Every setting of the server is also an environment variable; --help lists both.
+type commandLine struct {
+	Serve        serveCmd `cmd:"" help:"Run the server; the default. Commands of clients: 'submit', 'get', 'watch', 'results', 'list', 'cancel', 'delete', 'arrays', 'nodes', 'completion'. Commands of operators: 'keys', 'backup', 'restore', 'import', 'healthcheck', 'version'. Each has its own --help."`
+	cli.Commands `embed:""`
+
 	Keys        keysCmd        `cmd:"" help:"Manage API keys."`
 	Backup      backupCmd      `cmd:"" help:"Write a backup of a running server to standard output, as a tar archive."`
 	Restore     restoreCmd     `cmd:"" help:"Read a backup from standard input, and restore it into an empty directory."`
@@ -29,11 +33,11 @@ type cli struct {
 // streams are the outputs of a command.
 type streams struct{ out, err io.Writer }
 
-// The exit codes.
+// The exit codes of all commands; package cli has more, for the commands of clients.
 const (
 	exitOK      = 0
-	exitFailure = 1 // the command failed
-	exitUsage   = 2 // invalid command line or setting
+	exitFailure = cli.ExitFailure
+	exitUsage   = cli.ExitUsage // also an invalid setting
 )
 
 // errUsage is wrapped by errors of the settings.
@@ -59,19 +63,23 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	k.BindTo(ctx, (*context.Context)(nil))
-	k.Bind(streams{out: stdout, err: stderr})
+	k.Bind(streams{out: stdout, err: stderr}, cli.IO{In: os.Stdin, Out: stdout, Err: stderr})
 	if err := k.Run(); err != nil {
 		_, _ = fmt.Fprintln(stderr, "gather:", err)
 		if errors.Is(err, errUsage) {
 			return exitUsage
 		}
-		return exitFailure
+		return cli.ExitCode(err)
 	}
 	return exitOK
 }
 
-func newParser(options ...kong.Option) (*cli, *kong.Kong, error) {
-	c := new(cli)
+func newParser(options ...kong.Option) (*commandLine, *kong.Kong, error) {
+	commands, err := cli.New()
+	if err != nil {
+		return nil, nil, err
+	}
+	c := &commandLine{Commands: *commands}
 	parser, err := kong.New(c, append([]kong.Option{
 		kong.Name("gather"),
 		kong.Description("gather executes parallel jobs. See README.md."),

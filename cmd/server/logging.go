@@ -10,12 +10,14 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"gather/internal/cli"
 )
 
 // logger returns a logger that writes JSON, or text on a terminal. Durations have a unit, long texts are truncated.
 func (c *serveCmd) logger(w io.Writer) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: c.LogLevel.level, ReplaceAttr: logAttr}
-	if c.LogFormat.text == "text" || c.LogFormat.text == "auto" && isTerminal(w) {
+	if c.LogFormat.text == "text" || c.LogFormat.text == "auto" && cli.IsTerminal(w) {
 		return slog.New(slog.NewTextHandler(w, opts))
 	}
 	return slog.New(slog.NewJSONHandler(w, opts))

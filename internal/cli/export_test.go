@@ -1,0 +1,4 @@
+package cli
+
+// Relaxed is relaxed, for the fuzz test.
+var Relaxed = relaxed
