@@ -51,7 +51,7 @@ func TestQueryErrors(t *testing.T) {
 		{"POST /v1/jobs", "int_encoding=string&int_encoding=number", "int_encoding", "must be given once", 1},
 		{"POST /v1/jobs:batch", "dry_run=true", "dry_run", "unknown parameter", 1},
 		{"GET " + path(live, ""), "wait=5", "wait", "unknown parameter", 1},
-		{"GET " + path(live, "/results"), "offset=5", "offset", "unknown parameter; this operation has after, limit, order, int_encoding", 1},
+		{"GET " + path(live, "/results"), "offset=5", "offset", "unknown parameter; this operation has after, limit, order, op, int_encoding", 1},
 		{"GET " + path(live, "/events"), "since=5", "since", "unknown parameter", 1},
 		{"GET " + path(live, "/events"), "after=1&after=2", "after", "must be given once", 1},
 		{"POST " + path(live, "/cancel"), "force=true", "force", "unknown parameter", 1},
