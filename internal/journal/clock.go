@@ -2,13 +2,10 @@ package journal
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 // # Time
@@ -158,14 +155,14 @@ func (c *steadyClock) open(stored []byte) error {
 // loadClock starts the journal's clock from its stored state.
 func (j *Journal) loadClock() error {
 	j.clock.monotonic, j.clock.wall = j.h.now, j.h.wall
-	v, closer, err := j.db.Get(clockKey)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return j.clock.open(nil)
-	}
+	found, err := get(j.db, clockKey, j.clock.open)
 	if err != nil {
 		return fmt.Errorf("read the clock: %w", err)
 	}
-	return errors.Join(j.clock.open(v), closer.Close())
+	if !found {
+		return j.clock.open(nil)
+	}
+	return nil
 }
 
 // now returns the time of the journal's clock, or of Config.Now.

@@ -127,18 +127,14 @@ func (j *Journal) deleteWithTombstone(b *removal, jobs []jobRef) error {
 // deleteEnded adds the deletion of the value of an ended job, and of its spec, to the batch.
 func (r *removal) deleteEnded(db *pebble.DB, id job.ID, key []byte) error {
 	_ = r.Delete(key, nil)
-	v, closer, err := db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
+	_, err := get(db, key, func(v []byte) error {
+		_, _, place, err := parseEnded(v)
+		if place.apart() {
+			_ = r.Delete(appendIDKey(nil, spaceSpec, id), nil)
+		}
 		return err
-	}
-	_, _, place, err := parseEnded(v)
-	if place.apart() {
-		_ = r.Delete(appendIDKey(nil, spaceSpec, id), nil)
-	}
-	return errors.Join(err, closer.Close())
+	})
+	return err
 }
 
 // clearJob adds the deletion of a job's keys of one space to a batch.

@@ -186,55 +186,38 @@ func (j *Journal) migrate() error {
 }
 
 // storedVersion returns the format version of the journal; 0 for an empty journal.
-func (j *Journal) storedVersion() (uint64, error) {
-	v, closer, err := j.db.Get(formatKey)
-	if err == nil {
-		defer func() { _ = closer.Close() }()
-		version, n := binary.Uvarint(v)
-		if n != len(v) || version == 0 {
-			return 0, fmt.Errorf("%w: unreadable version", ErrFormat)
+func (j *Journal) storedVersion() (version uint64, err error) {
+	found, err := get(j.db, formatKey, func(v []byte) error {
+		var n int
+		if version, n = binary.Uvarint(v); n != len(v) || version == 0 {
+			return fmt.Errorf("%w: unreadable version", ErrFormat)
 		}
-		return version, nil
+		return nil
+	})
+	if found || err != nil {
+		return version, err
 	}
-	if !errors.Is(err, pebble.ErrNotFound) {
-		return 0, err
-	}
-	it, err := j.db.NewIter(nil)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = it.Close() }()
-	if it.First() {
-		return 0, fmt.Errorf("%w: it holds data but no version", ErrFormat)
-	}
-	return 0, it.Error()
+	return 0, scan(context.Background(), j.db, nil, nil, func(_, _ []byte) error {
+		return fmt.Errorf("%w: it holds data but no version", ErrFormat)
+	})
 }
 
 // load reads the unfinished jobs and applies the events that their stored views lack.
 func (j *Journal) load(ctx context.Context) error {
-	it, err := j.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{spaceActive}, UpperBound: []byte{spaceActive + 1}})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = it.Close() }()
-	for ok := it.First(); ok; ok = it.Next() {
-		v, err := it.ValueAndErr()
+	return scanSpace(ctx, j.db, spaceActive, func(key, value []byte) error {
+		_, id, err := parseJobKey(key)
 		if err != nil {
 			return err
 		}
-		_, id, err := parseJobKey(it.Key())
-		if err != nil {
-			return err
-		}
-		view, _, place, err := parseJob(v)
+		view, _, place, err := parseJob(value)
 		if err == nil {
 			err = j.loadJob(ctx, id, view, place)
 		}
 		if err != nil {
 			return fmt.Errorf("job %s: %w", id, err)
 		}
-	}
-	return it.Error()
+		return nil
+	})
 }
 
 func (j *Journal) loadJob(ctx context.Context, id job.ID, view job.Job, place specPlace) error {

@@ -48,7 +48,7 @@ func (j *Journal) Export(ctx context.Context, v Visitor) error {
 	if err := j.exportActive(ctx, v); err != nil {
 		return err
 	}
-	err := j.scanSpace(ctx, spaceEnded, func(db *pebble.DB, _, value []byte) error {
+	err := j.exportSpace(ctx, spaceEnded, func(db *pebble.DB, _, value []byte) error {
 		view, spec, place, err := parseEnded(value)
 		if err == nil && place.apart() {
 			spec, err = readSpec(db, view.Tenant, view.ID, 0)
@@ -61,7 +61,7 @@ func (j *Journal) Export(ctx context.Context, v Visitor) error {
 	if err != nil {
 		return err
 	}
-	err = j.scanSpace(ctx, spaceKey, func(_ *pebble.DB, key, value []byte) error {
+	err = j.exportSpace(ctx, spaceKey, func(_ *pebble.DB, key, value []byte) error {
 		r, err := parseKeyRecord(value)
 		if err == nil && len(key) != 1+len(keyHash{}) {
 			err = corrupt("idempotency key")
@@ -74,7 +74,7 @@ func (j *Journal) Export(ctx context.Context, v Visitor) error {
 	if err != nil {
 		return err
 	}
-	return j.scanSpace(ctx, spaceTombstone, func(_ *pebble.DB, key, value []byte) error {
+	return j.exportSpace(ctx, spaceTombstone, func(_ *pebble.DB, key, value []byte) error {
 		tenant, id, err := parseJobKey(key)
 		if err != nil {
 			return err
@@ -108,23 +108,15 @@ func (j *Journal) exportActive(ctx context.Context, v Visitor) error {
 	})
 }
 
-// scanSpace visits the keys of a space in order. Key and value are valid until visit returns.
-func (j *Journal) scanSpace(ctx context.Context, space byte, visit func(db *pebble.DB, key, value []byte) error) error {
+// exportSpace visits the keys of a space in order. Key and value are valid until visit returns.
+func (j *Journal) exportSpace(ctx context.Context, space byte, visit func(db *pebble.DB, key, value []byte) error) error {
 	return j.read(ctx, func(db *pebble.DB) error {
-		it, err := db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{space}, UpperBound: []byte{space + 1}})
+		err := scanSpace(ctx, db, space, func(key, value []byte) error {
+			return cmp.Or(visit(db, key, value), ctx.Err())
+		})
 		if err != nil {
-			return fmt.Errorf("export: %w", err)
+			return fmt.Errorf("export %q: %w", space, err)
 		}
-		defer func() { _ = it.Close() }()
-		for ok := it.First(); ok; ok = it.Next() {
-			value, err := it.ValueAndErr()
-			if err == nil {
-				err = visit(db, it.Key(), value)
-			}
-			if err = cmp.Or(err, ctx.Err()); err != nil {
-				return fmt.Errorf("export %q: %w", bytes.Clone(it.Key()[:1]), err)
-			}
-		}
-		return it.Error()
+		return nil
 	})
 }

@@ -65,15 +65,14 @@ func (j *Journal) Flush(ctx context.Context) error {
 // Metadata returns the value of a name; nil if it is not set.
 func (j *Journal) Metadata(ctx context.Context, name string) (value []byte, err error) {
 	err = j.read(ctx, func(db *pebble.DB) error {
-		v, closer, err := db.Get(appendMetadataKey(name))
-		if errors.Is(err, pebble.ErrNotFound) {
+		_, err := get(db, appendMetadataKey(name), func(v []byte) error {
+			value = append([]byte{}, v...)
 			return nil
-		}
+		})
 		if err != nil {
 			return fmt.Errorf("read metadata %s: %w", name, err)
 		}
-		value = append([]byte{}, v...)
-		return closer.Close()
+		return nil
 	})
 	return value, err
 }
@@ -83,21 +82,7 @@ func (j *Journal) Metadata(ctx context.Context, name string) (value []byte, err 
 func (j *Journal) ScanMetadata(ctx context.Context, prefix string, visit func(name string, value []byte) error) error {
 	return j.read(ctx, func(db *pebble.DB) error {
 		low := appendMetadataKey(prefix)
-		it, err := db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: low, UpperBound: keyAfter(low)})
-		if err != nil {
-			return err
-		}
-		defer func() { _ = it.Close() }()
-		for ok := it.First(); ok; ok = it.Next() {
-			value, err := it.ValueAndErr()
-			if err == nil {
-				err = visit(string(it.Key()[1:]), value)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return it.Error()
+		return scan(ctx, db, low, keyAfter(low), func(key, value []byte) error { return visit(string(key[1:]), value) })
 	})
 }
 
@@ -128,23 +113,8 @@ func (j *Journal) Clear(ctx context.Context) error {
 // KeyUsed returns the jobs that were submitted with an idempotency key; none if it was not used or had expired at the given
 // time.
 func (j *Journal) KeyUsed(ctx context.Context, key job.Key, at time.Time) (ids []job.ID, fingerprint [32]byte, err error) {
-	var r keyRecord
-	err = j.read(ctx, func(db *pebble.DB) error {
-		v, closer, err := db.Get(appendKeyKey(make([]byte, 0, 64), hashKey(key)))
-		if errors.Is(err, pebble.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read idempotency key: %w", err)
-		}
-		defer func() { _ = closer.Close() }()
-		r, err = parseKeyRecord(v)
-		return err
-	})
-	if err != nil || !at.Before(r.expires) {
-		return nil, fingerprint, err
-	}
-	return r.ids, r.fingerprint, nil
+	r, _, err := j.keyRecord(ctx, hashKey(key), at)
+	return r.ids, r.fingerprint, err
 }
 
 // Spec returns the spec of a job, or nil if it is longer than limit and limit is not 0. It returns job.ErrNotFound for a
@@ -169,7 +139,7 @@ func (j *Journal) LastExpiry(ctx context.Context) (last time.Time, err error) {
 		}
 		defer func() { _ = it.Close() }()
 		for ok := it.Last(); ok; ok = it.Prev() {
-			kind, _, err := parseExpiry(it)
+			kind, err := parseExpiry(it.Key())
 			if err != nil {
 				return err
 			}

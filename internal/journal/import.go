@@ -119,14 +119,11 @@ func (j *Journal) checkAbsent(b *pebble.Batch, tenant string, id job.ID) error {
 
 // lookUp returns the value that a key will have after the batch that is being built.
 func (j *Journal) lookUp(b *pebble.Batch, key []byte) (value []byte, found bool, err error) {
-	v, closer, err := j.db.Get(key)
-	switch {
-	case err == nil:
-		value, found = append([]byte{}, v...), true
-		if err := closer.Close(); err != nil {
-			return nil, false, storageError(err)
-		}
-	case !errors.Is(err, pebble.ErrNotFound):
+	found, err = get(j.db, key, func(v []byte) error {
+		value = append([]byte{}, v...)
+		return nil
+	})
+	if err != nil {
 		return nil, false, storageError(err)
 	}
 	r := b.Reader()

@@ -149,7 +149,6 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	j.queue.init(h)
 	j.jobs.init()
 	j.watchers.init()
-	j.keys.init()
 	j.results.reset()
 	j.meter.Reset()
 	j.health.init()

@@ -209,15 +209,16 @@ func (c *runCache) get(db *pebble.DB, id job.ID, seq uint64) ([]job.LogRecord, e
 		return c.records, nil
 	}
 	key := appendLogKey(nil, id, seq)
-	v, closer, err := db.Get(key)
+	found, err := get(db, key, func(v []byte) (err error) {
+		_, c.records, err = parseRun(key, bytes.Clone(v))
+		return err
+	})
+	if err == nil && !found {
+		err = pebble.ErrNotFound
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read log of job %s: %w", id, err)
 	}
-	defer func() { _ = closer.Close() }()
-	_, records, err := parseRun(key, bytes.Clone(v))
-	if err != nil {
-		return nil, fmt.Errorf("log of job %s: %w", id, err)
-	}
-	c.seq, c.records = seq, records
-	return records, nil
+	c.seq = seq
+	return c.records, nil
 }

@@ -2,8 +2,8 @@ package journal
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -48,26 +48,24 @@ func (j *Journal) view(id job.ID) (v *job.Job, known bool) {
 // ended reads the view of a finished job. It returns job.ErrNotFound or job.ErrExpired if there is none.
 func ended(db *pebble.DB, tenant string, id job.ID) (view job.Job, err error) {
 	key := appendJobKey(make([]byte, 0, 64), spaceEnded, tenant, id)
-	v, closer, err := db.Get(key)
-	if err == nil {
-		defer func() { _ = closer.Close() }()
-		if view, _, _, err = parseEnded(v); err != nil {
-			return job.Job{}, fmt.Errorf("job %s: %w", id, err)
-		}
+	found, err := get(db, key, func(v []byte) (err error) {
+		view, _, _, err = parseEnded(v)
+		return err
+	})
+	if found && err == nil {
 		return view, nil
 	}
-	if !errors.Is(err, pebble.ErrNotFound) {
-		return job.Job{}, fmt.Errorf("read job %s: %w", id, err)
+	if err == nil {
+		key[0] = spaceTombstone
+		found, err = get(db, key, func([]byte) error { return nil })
 	}
-	key[0] = spaceTombstone
-	_, closer, err = db.Get(key)
 	switch {
-	case errors.Is(err, pebble.ErrNotFound):
-		return job.Job{}, job.ErrNotFound
 	case err != nil:
 		return job.Job{}, fmt.Errorf("read job %s: %w", id, err)
+	case found:
+		return job.Job{}, job.ErrExpired
 	}
-	return job.Job{}, errors.Join(job.ErrExpired, closer.Close())
+	return job.Job{}, job.ErrNotFound
 }
 
 // visibleSeq returns the last durable seq of a job, and its view. For a job that is not in memory everything on disk is
@@ -143,28 +141,17 @@ func scanLog(ctx context.Context, db *pebble.DB, id job.ID, after uint64,
 		return nil
 	}
 	prefix := appendIDKey(nil, spaceLog, id)
-	it, err := db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: appendLogKey(nil, id, after+1), UpperBound: keyAfter(prefix)})
-	if err != nil {
-		return fmt.Errorf("read log of job %s: %w", id, err)
-	}
-	defer func() { _ = it.Close() }()
-	for ok := it.First(); ok; ok = it.Next() {
-		v, err := it.ValueAndErr()
+	err := scan(ctx, db, appendLogKey(nil, id, after+1), keyAfter(prefix), func(key, value []byte) error {
+		seq, records, err := parseRun(key, bytes.Clone(value))
 		if err != nil {
-			return fmt.Errorf("read log of job %s: %w", id, err)
-		}
-		seq, records, err := parseRun(it.Key(), bytes.Clone(v))
-		if err != nil {
-			return fmt.Errorf("log of job %s: %w", id, err)
+			return err
 		}
 		if more, err := visit(seq, records); !more || err != nil {
-			return err
+			return cmp.Or(err, errStop)
 		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-	}
-	if err := it.Error(); err != nil {
+		return ctx.Err()
+	})
+	if err != nil {
 		return fmt.Errorf("read log of job %s: %w", id, err)
 	}
 	return nil

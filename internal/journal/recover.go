@@ -83,23 +83,20 @@ func readSpec(db *pebble.DB, tenant string, id job.ID, limit int) ([]byte, error
 	return spec, closer.Close()
 }
 
-// errStop ends a scan whose consumer stopped.
-var errStop = errors.New("stop")
-
 func wholeLog(ctx context.Context, db *pebble.DB, v *job.Job) iter.Seq2[job.LogRecord, error] {
 	return func(yield func(job.LogRecord, error) bool) {
-		begun := false
+		begun, stopped := false, false
 		err := scanLog(ctx, db, v.ID, 0, func(_ uint64, records []job.LogRecord) (bool, error) {
 			begun = true
 			for _, r := range records {
-				if !yield(r, nil) {
-					return false, errStop
+				if stopped = !yield(r, nil); stopped {
+					return false, nil
 				}
 			}
 			return true, nil
 		})
 		switch {
-		case errors.Is(err, errStop):
+		case stopped:
 		case err != nil:
 			yield(job.LogRecord{}, err)
 		case !begun:

@@ -2,9 +2,9 @@ package journal
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -12,28 +12,14 @@ import (
 )
 
 // reservations holds the idempotency keys of submissions in progress.
-type reservations struct {
-	mu sync.Mutex
-	m  map[keyHash]struct{}
-}
-
-func (r *reservations) init() { r.m = make(map[keyHash]struct{}) }
+type reservations struct{ m sync.Map }
 
 func (r *reservations) take(h keyHash) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, taken := r.m[h]; taken {
-		return false
-	}
-	r.m[h] = struct{}{}
-	return true
+	_, taken := r.m.LoadOrStore(h, struct{}{})
+	return !taken
 }
 
-func (r *reservations) release(h keyHash) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.m, h)
-}
+func (r *reservations) release(h keyHash) { r.m.Delete(h) }
 
 // Reserve reserves an idempotency key. If it returns no jobs and no error, the caller owns the key and must Append a batch with
 // it or Release it. Otherwise it returns the jobs that were accepted with the same key and fingerprint, job.ErrKeyReused if the
@@ -44,7 +30,7 @@ func (j *Journal) Reserve(ctx context.Context, key job.Key) (prior []job.ID, err
 		return nil, job.ErrKeyInProgress
 	}
 	// Only the owner of the key can write its record, so a record in Pebble is durable.
-	r, found, err := j.keyRecord(ctx, h)
+	r, found, err := j.keyRecord(ctx, h, j.now())
 	if err == nil && !found {
 		return nil, nil
 	}
@@ -62,23 +48,20 @@ func (j *Journal) Reserve(ctx context.Context, key job.Key) (prior []job.ID, err
 // batch is durable or rejected.
 func (j *Journal) Release(key job.Key) { j.keys.release(hashKey(key)) }
 
-// keyRecord reads the record of a key; found is false if there is none or it has expired.
-func (j *Journal) keyRecord(ctx context.Context, h keyHash) (r keyRecord, found bool, err error) {
+// keyRecord reads the record of a key; found is false if there is none or it had expired at the given time.
+func (j *Journal) keyRecord(ctx context.Context, h keyHash, at time.Time) (r keyRecord, found bool, err error) {
 	err = j.read(ctx, func(db *pebble.DB) error {
-		v, closer, err := db.Get(appendKeyKey(make([]byte, 0, 64), h))
-		if errors.Is(err, pebble.ErrNotFound) {
-			return nil
-		}
+		found, err = get(db, appendKeyKey(make([]byte, 0, 64), h), func(v []byte) (err error) {
+			r, err = parseKeyRecord(v)
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("read idempotency key: %w", err)
 		}
-		defer func() { _ = closer.Close() }()
-		found = true
-		r, err = parseKeyRecord(v)
-		return err
+		return nil
 	})
-	if found && err == nil && !j.now().Before(r.expires) {
-		return keyRecord{}, false, nil
+	if err != nil || !found || !at.Before(r.expires) {
+		return keyRecord{}, false, err
 	}
-	return r, found, err
+	return r, true, nil
 }

@@ -3,7 +3,6 @@ package journal
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -117,55 +116,42 @@ func (r *removal) free(db *pebble.DB, counts *resultBytes, d jobRef) error {
 	}
 	r.freed = append(r.freed, freedJob{jobRef: d}) // ends the claim also after an error
 	key := appendJobKey(nil, spaceResults, d.tenant, d.id)
-	v, closer, err := db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil
-	}
+	_, err := get(db, key, func(v []byte) error {
+		n, _, err := parseResults(v)
+		if err != nil {
+			return err
+		}
+		r.freed[len(r.freed)-1].bytes = n
+		return r.Delete(key, nil)
+	})
 	if err != nil {
 		return fmt.Errorf("results of job %s: %w", d.id, err)
 	}
-	n, _, err := parseResults(v)
-	if err = errors.Join(err, closer.Close()); err != nil {
-		return fmt.Errorf("results of job %s: %w", d.id, err)
-	}
-	r.freed[len(r.freed)-1].bytes = n
-	return r.Delete(key, nil)
+	return nil
 }
 
 // loadResults adds up the counts of the finished jobs.
 func (j *Journal) loadResults() error {
-	it, err := j.db.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceResults}, UpperBound: []byte{spaceResults + 1}})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = it.Close() }()
 	now := j.now()
-	for ok := it.First(); ok; ok = it.Next() {
-		tenant, id, err := parseJobKey(it.Key())
+	return scanSpace(context.Background(), j.db, spaceResults, func(key, value []byte) error {
+		tenant, id, err := parseJobKey(key)
 		if err != nil {
 			return err
 		}
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return err
-		}
-		n, due, err := parseResults(v)
+		n, due, err := parseResults(value)
 		if err != nil {
 			return fmt.Errorf("results of job %s: %w", id, err)
 		}
 		if !now.Before(due) {
 			// An earlier version may have deleted the job without its count.
 			left, err := j.existing([]jobRef{{tenant: tenant, id: id}})
-			if err != nil {
+			if err != nil || len(left) == 0 {
 				return err
-			}
-			if len(left) == 0 {
-				continue
 			}
 		}
 		j.results.add(tenant, n)
-	}
-	return it.Error()
+		return nil
+	})
 }
 
 func appendResults(dst []byte, n int64, due time.Time) []byte {

@@ -1,8 +1,8 @@
 package journal
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -48,23 +48,15 @@ func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
 	var keys []keyHash
 	var spent [][]byte
 	err = j.read(ctx, func(db *pebble.DB) error {
-		it, err := db.NewIterWithContext(ctx, &pebble.IterOptions{
-			LowerBound: []byte{spaceExpiry}, UpperBound: appendExpiryKey(nil, now.UnixMilli()+1, 0, nil),
-		})
-		if err != nil {
-			return err
-		}
-		defer func() { _ = it.Close() }()
-		for ok := it.First(); ok; ok = it.Next() {
-			if len(jobs)+len(tombstones)+len(keys) >= maxSweep {
-				more = true
-				break
+		return scan(ctx, db, []byte{spaceExpiry}, appendExpiryKey(nil, now.UnixMilli()+1, 0, nil), func(key, list []byte) error {
+			if more = len(jobs)+len(tombstones)+len(keys) >= maxSweep; more {
+				return errStop
 			}
-			kind, list, err := parseExpiry(it)
+			kind, err := parseExpiry(key)
 			if err != nil {
 				return err
 			}
-			spent = append(spent, append([]byte(nil), it.Key()...))
+			spent = append(spent, bytes.Clone(key))
 			switch kind {
 			case expiryJob:
 				jobs, err = appendJobRefs(jobs, list)
@@ -73,11 +65,8 @@ func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
 			case expiryKey:
 				keys, err = appendHashes(keys, list)
 			}
-			if err != nil {
-				return err
-			}
-		}
-		return it.Error()
+			return err
+		})
 	})
 	if err != nil || len(spent) == 0 {
 		return false, err
@@ -124,14 +113,10 @@ func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
 func (j *Journal) existing(jobs []jobRef) ([]jobRef, error) {
 	left := jobs[:0:0]
 	for _, d := range jobs {
-		_, closer, err := j.db.Get(appendJobKey(nil, spaceEnded, d.tenant, d.id))
-		switch {
-		case err == nil:
+		_, err := get(j.db, appendJobKey(nil, spaceEnded, d.tenant, d.id), func([]byte) error {
 			left = append(left, d)
-			err = closer.Close()
-		case errors.Is(err, pebble.ErrNotFound):
-			err = nil
-		}
+			return nil
+		})
 		if err != nil {
 			return nil, fmt.Errorf("job %s: %w", d.id, err)
 		}
@@ -143,31 +128,25 @@ func (j *Journal) existing(jobs []jobRef) ([]jobRef, error) {
 func (j *Journal) deleteExpiredKeys(b *pebble.Batch, keys []keyHash, now time.Time) error {
 	for _, h := range keys {
 		key := appendKeyKey(nil, h)
-		v, closer, err := j.db.Get(key)
-		if errors.Is(err, pebble.ErrNotFound) {
-			continue
-		}
+		_, err := get(j.db, key, func(v []byte) error {
+			r, err := parseKeyRecord(v)
+			if err == nil && !now.Before(r.expires) {
+				_ = b.Delete(key, nil)
+			}
+			return err
+		})
 		if err != nil {
 			return err
-		}
-		r, err := parseKeyRecord(v)
-		if err = errors.Join(err, closer.Close()); err != nil {
-			return err
-		}
-		if !now.Before(r.expires) {
-			_ = b.Delete(key, nil)
 		}
 	}
 	return nil
 }
 
-func parseExpiry(it *pebble.Iterator) (kind byte, list []byte, err error) {
-	key := it.Key()
+func parseExpiry(key []byte) (kind byte, err error) {
 	if len(key) < 10 {
-		return 0, nil, corrupt("expiry key")
+		return 0, corrupt("expiry key")
 	}
-	list, err = it.ValueAndErr()
-	return key[9], list, err
+	return key[9], nil
 }
 
 func appendJobRefs(dst []jobRef, list []byte) ([]jobRef, error) {

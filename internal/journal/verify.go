@@ -16,19 +16,15 @@ import (
 )
 
 // storedCommit returns the number of the last write; 0 for a journal of a version that did not number writes.
-func storedCommit(db *pebble.DB) (uint64, error) {
-	v, closer, err := db.Get(commitKey)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = closer.Close() }()
-	if len(v) != 8 {
-		return 0, corrupt("number of the last write")
-	}
-	return binary.BigEndian.Uint64(v), nil
+func storedCommit(db *pebble.DB) (commit uint64, err error) {
+	_, err = get(db, commitKey, func(v []byte) error {
+		if len(v) != 8 {
+			return corrupt("number of the last write")
+		}
+		commit = binary.BigEndian.Uint64(v)
+		return nil
+	})
+	return commit, err
 }
 
 // verify replays the log in memory and returns ErrDamaged if synced writes are missing. It changes nothing on disk.
