@@ -42,7 +42,7 @@ type Version struct {
 	Size int64  `json:"size"`
 }
 
-// store is one allowed bucket. Keys are clean, relative paths.
+// store is one allowed bucket. Keys are clean, relative paths; prefixes are keys that end in '/'.
 type store interface {
 	// stat returns the current version. Errors: ErrNotFound, ErrUnsupported.
 	stat(ctx context.Context, key string) (Version, error)
@@ -50,6 +50,9 @@ type store interface {
 	read(ctx context.Context, key string, v Version, p []byte, off int64) error
 	// blockSize returns the size of one read; 0 leaves it to the caller.
 	blockSize() int64
+	// list returns the versions of the objects whose keys begin with prefix. Errors: ErrNotFound, ErrTooMany,
+	// ErrUnsupported.
+	list(ctx context.Context, prefix string, most int) ([]Entry, error)
 	close() error
 }
 

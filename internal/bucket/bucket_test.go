@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -18,11 +17,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
 	"go.uber.org/goleak"
 
 	"gather/internal/bucket"
+	"gather/internal/bucket/buckettest"
 )
 
 func TestMain(m *testing.M) {
@@ -30,103 +28,23 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop")) // idle connections of the S3 client
 }
 
-// store is a bucket under test: its setting, the URLs of its objects, and a function that writes them.
-type store struct {
-	allow  string
-	object func(key string) string
-	write  func(t *testing.T, key string, data []byte)
-}
-
-func directory(t *testing.T) store {
-	root := t.TempDir()
-	return store{
-		allow:  "file://" + root + "/arrays",
-		object: func(key string) string { return "file://" + root + "/arrays/" + key },
-		write: func(t *testing.T, key string, data []byte) {
-			path := filepath.Join(root, "arrays", key)
-			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(path, data, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		},
-	}
-}
-
-// server starts an S3 server in a separate process, on a directory.
-func server(t *testing.T) store {
-	exe, err := exec.LookPath("versitygw")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("versitygw is not installed")
-		}
-		t.Skip("versitygw, an S3 server, is not installed: go install github.com/versity/versitygw/cmd/versitygw@latest")
-	}
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_ = l.Close()
-	t.Setenv("AWS_ACCESS_KEY_ID", "someone")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-theirs")
-	cmd := exec.Command(exe, "--port", addr, "--access", "someone", "--secret", "a-secret-of-theirs", "posix", t.TempDir()) //nolint:noctx // killed below
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Log(log.String())
-		}
-	})
-	client, err := minio.New(addr, &minio.Options{Creds: credentials.NewStaticV4("someone", "a-secret-of-theirs", "")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ctx, end := context.WithTimeout(t.Context(), 2*time.Minute); ; {
-		if err = client.MakeBucket(ctx, "data", minio.MakeBucketOptions{}); err == nil {
-			end()
-			break
-		}
-		if ctx.Err() != nil {
-			end()
-			t.Fatalf("the S3 server did not start: %v\n%s", err, log.String())
-		}
-	}
-	return store{
-		allow:  "s3://data/arrays?endpoint=http://" + addr + "&region=us-east-1",
-		object: func(key string) string { return "s3://data/arrays/" + key },
-		write: func(t *testing.T, key string, data []byte) {
-			_, err := client.PutObject(t.Context(), "data", "arrays/"+key, bytes.NewReader(data), int64(len(data)), minio.PutObjectOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-		},
-	}
-}
-
 func TestStores(t *testing.T) {
-	for name, start := range map[string]func(*testing.T) store{"directory": directory, "s3": server} {
+	for name, start := range map[string]func(*testing.T) buckettest.Store{"directory": buckettest.Directory, "s3": buckettest.Server} {
 		t.Run(name, func(t *testing.T) { exercise(t, start(t)) })
 	}
 }
 
-func exercise(t *testing.T, st store) {
+func exercise(t *testing.T, st buckettest.Store) {
 	data := make([]byte, 20<<20+123) // three blocks of a remote store
 	r := rand.NewChaCha8([32]byte{})
 	_, _ = r.Read(data)
-	st.write(t, "x/y.npy", data)
-	set, err := bucket.Open([]string{st.allow}, nil)
+	st.Write(t, "x/y.npy", data)
+	set, err := bucket.Open([]string{st.Allow}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = set.Close() }()
-	url := st.object("x/y.npy")
+	url := st.URL("x/y.npy")
 	v, err := set.Stat(t.Context(), url)
 	if err != nil || v.Size != int64(len(data)) || v.ETag == "" {
 		t.Fatalf("%+v, %v", v, err)
@@ -155,14 +73,14 @@ func exercise(t *testing.T, st store) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	fresh, _ := set.Object(url, v)
-	if _, err := fresh.ReadAtContext(gone, make([]byte, 10), 0); st.allow[0] == 's' && !errors.Is(err, context.Canceled) {
+	if _, err := fresh.ReadAtContext(gone, make([]byte, 10), 0); st.Allow[0] == 's' && !errors.Is(err, context.Canceled) {
 		t.Errorf("after its context: %v", err)
 	}
 
 	// Different content under the same name.
 	data[0]++
-	st.write(t, "x/y.npy", data)
-	other, err := bucket.Open([]string{st.allow}, nil) // without a block of the old content
+	st.Write(t, "x/y.npy", data)
+	other, err := bucket.Open([]string{st.Allow}, nil) // without a block of the old content
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,11 +90,11 @@ func exercise(t *testing.T, st store) {
 		t.Errorf("changed: %v", err)
 	}
 
-	if _, err := set.Stat(t.Context(), st.object("nothing")); !errors.Is(err, bucket.ErrNotFound) {
+	if _, err := set.Stat(t.Context(), st.URL("nothing")); !errors.Is(err, bucket.ErrNotFound) {
 		t.Errorf("missing: %v", err)
 	}
 	for _, bad := range []string{
-		"", "x", "https://example.org/x", st.object("../secret"), st.object("a/../../secret"), st.object(""), st.object("x") + "?endpoint=http://evil",
+		"", "x", "https://example.org/x", st.URL("../secret"), st.URL("a/../../secret"), st.URL(""), st.URL("x") + "?endpoint=http://evil",
 		"s3://other/arrays/x", "file:///etc/passwd",
 	} {
 		if _, err := set.Stat(t.Context(), bad); !errors.Is(err, bucket.ErrNotAllowed) {

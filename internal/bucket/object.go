@@ -96,3 +96,10 @@ func (o *Object) clip(p []byte, off int64) ([]byte, error) {
 	}
 	return p, nil
 }
+
+// ReadAhead starts to read the block at an offset of a remote object, without waiting for it.
+func (o *Object) ReadAhead(off int64) {
+	if size := o.blockSize(); size > 0 && off < o.version.Size {
+		o.ahead.start(o, off/size)
+	}
+}
