@@ -73,6 +73,7 @@ func (l Limits) withDefaults() Limits {
 //	random       shape, seed (0), distribution: "uniform" (in [0, 1)), "normal" (loc, scale), "integers" (low, high)
 //	values       values, nested lists; "source" may be omitted
 //	npy          name or url of a stored array
+//	zarr         url of an array in tiles; chunks are by default its tiles, and "auto" is in whole tiles
 func ParseArray(raw []byte, opts Options, errs *fields.Errors) *Array {
 	before := errs.Total()
 	o, ok := fields.Read(raw, errs)
@@ -98,6 +99,7 @@ type parser struct {
 	shape    Shape
 	hasShape bool // true if there is a valid shape
 	fortran  bool
+	tile     Shape // of a stored array in tiles
 }
 
 // sources are the constructors by name. They set the shape if the description has none, and return nil after adding an
@@ -111,9 +113,10 @@ var sources = map[string]func(*parser) Source{
 	"random":   (*parser).random,
 	"values":   (*parser).inline,
 	"npy":      (*parser).npy,
+	"zarr":     (*parser).zarr,
 }
 
-const sourceNames = "ones, zeros, full, arange, linspace, random, values, npy"
+const sourceNames = "ones, zeros, full, arange, linspace, random, values, npy, zarr"
 
 func (p *parser) array() *Array {
 	name := p.sourceName()
@@ -121,7 +124,7 @@ func (p *parser) array() *Array {
 	if build == nil {
 		return nil
 	}
-	if name != "npy" {
+	if name != "npy" && name != "zarr" {
 		p.readDType()
 		p.readShape()
 	}
@@ -130,7 +133,7 @@ func (p *parser) array() *Array {
 	if src != nil {
 		itemSize = src.DType().Size()
 	}
-	chunks := chunkParser{shape: p.shape, known: p.hasShape, limits: p.limits, Errors: p.Errors}
+	chunks := chunkParser{shape: p.shape, known: p.hasShape, tile: p.tile, limits: p.limits, Errors: p.Errors}
 	grid, ok := chunks.parse(p.Get("chunks"), itemSize)
 	p.Unused(members, "is not a field of an array of source %q: omit it", name)
 	if src == nil || !ok {

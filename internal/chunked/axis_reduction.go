@@ -73,8 +73,11 @@ func newAxisReduction(p *Plan, sizes sizes) *axisReduction {
 // maxColumns returns the maximum width of a batch: the width that is fastest to generate, or to read from a file.
 func (o *axisReduction) maxColumns() int64 {
 	f, stored := o.array.source.(*file)
+	_, inTiles := o.array.source.(*tiled)
 	size := o.array.DType().Size()
 	switch {
+	case inTiles: // so that a row of tiles is decoded once
+		return min(remoteColumns/4, capacity(size))
 	case !stored:
 		return 256
 	case !f.Remote:
@@ -242,54 +245,24 @@ func offset(groups []group, i int64) (off int64) {
 
 func (o *axisReduction) run(ctx context.Context, w *Worker, task int, dst []byte, yield func(Item) error) ([]byte, error) {
 	first, last, lo, hi := o.part(task)
-	kind := o.partialKind()
-	dst = append(dst, kind)
-	ranges := newRanges(len(o.red.ops))
+	out := o.newOutputs(o.partialKind(), dst)
 	for i := first; i < last; i++ {
 		b := o.batch(i)
 		sums := reset(&w.batch, b.columns(), o.red.needs.more)
 		if err := o.addBatch(ctx, w, sums, b, lo, hi); err != nil {
-			return dst, err
+			return out.dst, err
 		}
 		for j := range o.mergeInterleaved(sums) {
-			if kind == partOfOutputs {
-				dst = sums.append(dst, j)
-				continue
-			}
-			a, m := sums.at(j)
-			var err error
-			if w.values, err = o.red.outputs(w.values[:0], a, m); err != nil {
-				return dst, err
-			}
-			it := Item{o.itemIndex(b.first + j), w.values}
-			if err := yield(it); err != nil {
-				return dst, err
-			}
-			if kind == wholeOutputs {
-				for _, v := range it.Values {
-					dst = appendNumber(dst, v)
-				}
-			} else {
-				ranges.add(it)
+			if err := out.add(w, b.first+j, sums, j, yield); err != nil {
+				return out.dst, err
 			}
 		}
 	}
-	if kind == rangeOfOutputs {
-		dst = ranges.append(dst)
-	}
-	return dst, nil
+	return out.end(), nil
 }
 
 // partialKind returns the type of the partials.
-func (o *axisReduction) partialKind() byte {
-	switch {
-	case o.segments > 1:
-		return partOfOutputs
-	case o.merged:
-		return wholeOutputs
-	}
-	return rangeOfOutputs
-}
+func (o *axisReduction) partialKind() byte { return outputKind(o.segments, o.merged) }
 
 // mergeInterleaved merges the columns of the same output, moves the outputs to the front, and returns their number.
 func (o *axisReduction) mergeInterleaved(s states) int64 {

@@ -36,6 +36,7 @@ const (
 // outer list.
 type chunkParser struct {
 	shape  Shape
+	tile   Shape // of an array in tiles, or nil
 	known  bool  // the shape is valid, so that the chunks can be checked against it
 	bytes  int64 // the requested maximum chunk size, or 0
 	limits Limits
@@ -46,6 +47,12 @@ type chunkParser struct {
 func (p *chunkParser) parse(raw []byte, itemSize int) (Grid, bool) {
 	before := p.Total()
 	forms := make([]form, len(p.shape))
+	if raw == nil && p.tile != nil {
+		for i, n := range p.tile {
+			forms[i] = form{kind: sizeForm, size: n}
+		}
+		return p.grid(forms)
+	}
 	if raw == nil {
 		raw = []byte(`"auto"`)
 	}
@@ -254,7 +261,11 @@ func (p *chunkParser) resolve(forms []form, itemSize int) {
 		}
 		for i := range forms {
 			if forms[i].kind == autoForm {
-				forms[i] = form{kind: sizeForm, size: max(int64(share), 1)}
+				size := max(int64(share), 1)
+				if p.tile != nil {
+					size = max(size/p.tile[i], 1) * p.tile[i]
+				}
+				forms[i] = form{kind: sizeForm, size: size}
 			}
 		}
 	}

@@ -12,6 +12,7 @@ type fullReduction struct {
 	lastCut int // last axis with several chunks, or 0
 	// stripMost is the maximum number of chunks in a strip.
 	stripMost int64
+	tiles     *tiled // nil unless the tasks follow tiles
 }
 
 // taskRange is the work of one task: chunks whole chunks from chunk on or, if chunks is 0, elements lo to hi of the strip
@@ -26,8 +27,9 @@ type taskRange struct {
 const chunkWeight = 1024
 
 func newFullReduction(p *Plan, sizes sizes) *fullReduction {
-	c := &fullReduction{Plan: p}
+	c := &fullReduction{Plan: p, tiles: p.followsTiles(true)}
 	c.ordered, c.lastCut = p.chunksOrdered()
+	c.ordered = c.ordered && c.tiles == nil
 	elements, chunks := p.array.Elements(), p.array.grid.chunks
 	target := sizes.target(elements + chunks*chunkWeight)
 	// Strips are read faster as a whole, unless that leaves too few tasks.
@@ -54,16 +56,20 @@ func newFullReduction(p *Plan, sizes sizes) *fullReduction {
 		if n > 1 {
 			size, whole = strip, max(whole, 2*strip)
 		}
-		if v > whole {
+		if v > whole && !c.isTile(&cur) {
 			flush(k)
 			// Parts are whole rows of a strip, or whole blocks of the sum's kernels.
 			unit := int64(4096)
 			if n > 1 {
 				unit = c.rowLength(&box)
 			}
-			size = ceilDiv(ceilDiv(v, ceilDiv(v, size)), unit) * unit
-			for lo := int64(0); lo < v; lo += size {
-				c.ranges = append(c.ranges, taskRange{chunk: k, width: n, lo: lo, hi: min(lo+size, v)})
+			if c.tiles != nil {
+				c.partsOfTiles(k, c.tilesOf(&cur), v, size)
+			} else {
+				size = ceilDiv(ceilDiv(v, ceilDiv(v, size)), unit) * unit
+				for lo := int64(0); lo < v; lo += size {
+					c.ranges = append(c.ranges, taskRange{chunk: k, width: n, lo: lo, hi: min(lo+size, v)})
+				}
 			}
 			at += v
 			flush(k + n)
@@ -113,7 +119,7 @@ func (c *fullReduction) run(ctx context.Context, w *Worker, task int, dst []byte
 	cur := newCursor(c.axes)
 	cur.seek(s.chunk)
 	if s.chunks == 0 {
-		sums, err := c.addStrip(ctx, w, &cur, s.width, s.lo, s.hi)
+		sums, err := c.addPartOfStrip(ctx, w, &cur, s)
 		dst = append(dst, partOfChunks)
 		for i := range s.width {
 			dst = sums.append(dst, i)
@@ -130,13 +136,26 @@ func (c *fullReduction) run(ctx context.Context, w *Worker, task int, dst []byte
 		return yield(Item{c.itemIndex(next - 1), w.values})
 	}
 	run := c.runStrips
-	if c.ordered {
+	switch {
+	case c.tiles != nil:
+		run = c.runTiles
+	case c.ordered:
 		run = c.runOrdered
 	}
 	if err := run(ctx, w, s, &cur, closeChunk); err != nil {
 		return dst, err
 	}
 	return total.append(append(dst, wholeChunks), 0), nil
+}
+
+// addPartOfStrip returns the state of each chunk of a part of a strip.
+func (c *fullReduction) addPartOfStrip(ctx context.Context, w *Worker, cur *cursor, s taskRange) (states, error) {
+	if c.tiles == nil {
+		return c.addStrip(ctx, w, cur, s.width, s.lo, s.hi)
+	}
+	defer w.releaseTile()
+	sums := reset(&w.batch, 1, c.red.needs.more)
+	return sums, c.addTiles(ctx, c.newTileJob(w, c.tiles), sums, cur, s.lo, s.hi)
 }
 
 // runOrdered sums whole chunks that are contiguous in memory.

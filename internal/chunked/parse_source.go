@@ -365,20 +365,54 @@ func (p *parser) npy() Source {
 	if hasURL {
 		pointer = "/url"
 	}
-	s, err := p.open(Ref{name, url})
+	s, err := p.open(Ref{Name: name, URL: url})
 	if err != nil {
 		p.Add(pointer, "%v", err)
 		return nil
 	}
+	if t := p.stored(s, pointer); t != 0 {
+		return newFile(s, t)
+	}
+	return nil
+}
+
+// stored sets the shape and order of a stored array, and returns its type, or 0 after adding an error.
+func (p *parser) stored(s Stored, pointer string) DType {
 	t := dtypeOf(s.Header.Type)
 	if t == 0 {
 		p.Add(pointer, "has elements of type %s, which cannot be summed", s.Header.Type)
-		return nil
+		return 0
 	}
 	p.shape = append(Shape{}, s.Header.Shape...)
 	if p.hasShape = p.checkElements(pointer); !p.hasShape {
-		return nil
+		return 0
 	}
 	p.fortran = s.Header.Fortran && len(p.shape) > 1
-	return newFile(s, t)
+	return t
+}
+
+// zarr returns a stored array in tiles.
+func (p *parser) zarr() Source {
+	if !p.require("url", `the URL of a Zarr array, such as "s3://bucket/path.zarr/temperature"`) {
+		return nil
+	}
+	url, ok := p.text("url")
+	switch {
+	case !ok:
+		return nil
+	case p.open == nil:
+		p.Add("/source", "is zarr, but this server has no stored arrays: use another source")
+		return nil
+	}
+	s, err := p.open(Ref{URL: url, Zarr: true})
+	if err != nil {
+		p.Add("/url", "%v", err)
+		return nil
+	}
+	t := p.stored(s, "/url")
+	if t == 0 {
+		return nil
+	}
+	p.tile = append(Shape{}, s.Tile...)
+	return newTiled(s, t, p.shape, p.fortran)
 }

@@ -146,7 +146,7 @@ func (p *Plan) body(task int, partial []byte) (kind byte, body []byte, err error
 		if c.ranges[task].chunks > 0 {
 			kind = wholeChunks
 		}
-	case *axisReduction:
+	case outputPartitioner:
 		kind = c.partialKind()
 	}
 	if len(partial) > 0 && partial[0]>>4 > partialVersion {
@@ -156,4 +156,68 @@ func (p *Plan) body(task int, partial []byte) (kind byte, body []byte, err error
 		return 0, nil, fmt.Errorf("%w: it does not begin with %#x", ErrPartial, kind)
 	}
 	return kind, partial[1:], nil
+}
+
+// outputPartitioner is the partitioner of a reduction over some of the axes.
+type outputPartitioner interface {
+	partitioner
+	// outputs returns the range of outputs, in order of their numbers, that a task sums.
+	outputs(task int) (first, n int64)
+	partialKind() byte
+}
+
+// outputKind returns the type of the partials of tasks that sum segments of the outputs.
+func outputKind(segments int64, merged bool) byte {
+	switch {
+	case segments > 1:
+		return partOfOutputs
+	case merged:
+		return wholeOutputs
+	}
+	return rangeOfOutputs
+}
+
+// outputs appends the outputs of a task to its partial.
+type outputs struct {
+	plan   *Plan
+	kind   byte
+	dst    []byte
+	ranges ranges
+}
+
+func (p *Plan) newOutputs(kind byte, dst []byte) *outputs {
+	return &outputs{p, kind, append(dst, kind), newRanges(len(p.red.ops))}
+}
+
+// add appends output i, whose state is state k of s, and yields its item if the task completes it.
+func (o *outputs) add(w *Worker, i int64, s states, k int64, yield func(Item) error) error {
+	if o.kind == partOfOutputs {
+		o.dst = s.append(o.dst, k)
+		return nil
+	}
+	a, m := s.at(k)
+	var err error
+	if w.values, err = o.plan.red.outputs(w.values[:0], a, m); err != nil {
+		return err
+	}
+	it := Item{o.plan.itemIndex(i), w.values}
+	if err := yield(it); err != nil {
+		return err
+	}
+	if o.kind == rangeOfOutputs {
+		o.ranges.add(it)
+		return nil
+	}
+	for _, v := range it.Values {
+		o.dst = appendNumber(o.dst, v)
+	}
+	return nil
+}
+
+// end returns the partial.
+func (o *outputs) end() []byte {
+	if o.kind == rangeOfOutputs {
+		return o.ranges.append(o.dst)
+	}
+	return o.dst
 }

@@ -85,7 +85,8 @@ type partitioner interface {
 // result with more elements than limits allows.
 func NewPlan(a *Array, r Reduction, limits Limits) (*Plan, error) {
 	sizes := taskSizes
-	if _, stored := a.source.(*file); stored {
+	switch a.source.(type) {
+	case *file, *tiled:
 		sizes.most = storedMost
 		sizes.longest = storedLongest / int64(a.DType().Size())
 	}
@@ -128,7 +129,11 @@ func newPlan(a *Array, r Reduction, limits Limits, sizes sizes) (*Plan, error) {
 			p.numbers = append(p.numbers, d)
 		}
 	}
-	p.cut = newAxisReduction(p, sizes)
+	if d := p.followsTiles(false); d != nil {
+		p.cut = newTileReduction(p, d, sizes)
+	} else {
+		p.cut = newAxisReduction(p, sizes)
+	}
 	return p, nil
 }
 
@@ -140,8 +145,11 @@ func (p *Plan) axisNumber(i int) int {
 	return i
 }
 
-// itemIndex returns the number of item i in memory order.
+// itemIndex returns the number of item i in memory order, or in the order of the tiles.
 func (p *Plan) itemIndex(i int64) int64 {
+	if t, ok := p.cut.(*tileReduction); ok {
+		return t.output(i)
+	}
 	if !p.array.fortran {
 		return i
 	}

@@ -59,7 +59,7 @@ func (p *Plan) NewReducer() *Reducer {
 	switch c := p.cut.(type) {
 	case *fullReduction:
 		r.total, r.parts = newStates(1, more), map[int64]states{}
-	case *axisReduction:
+	case outputPartitioner:
 		switch c.partialKind() {
 		case partOfOutputs:
 			r.segments = newStates(p.items, more)
@@ -97,7 +97,7 @@ func (r *Reducer) Add(task int, partial []byte) error {
 	switch c := r.plan.cut.(type) {
 	case *fullReduction:
 		err = r.addChunks(c.ranges[task], kind, body)
-	case *axisReduction:
+	case outputPartitioner:
 		first, n := c.outputs(task)
 		switch kind {
 		case wholeOutputs:

@@ -95,12 +95,20 @@ func TestFilters(t *testing.T) {
 // openReduced returns a stored array, and its chunks.
 func openReduced(t *testing.T, file []byte, rng *rand.Rand) (*chunked.Array, string) {
 	t.Helper()
-	stored := storedFile(t, file)
-	if rng.IntN(2) == 0 {
+	stored, source := storedFile(t, file), "npy"
+	switch rng.IntN(3) {
+	case 0:
 		stored = inPlace(stored)
+	case 1:
+		source = "zarr"
+		tile := make([]int64, len(stored.Header.Shape))
+		for k := range tile {
+			tile[k] = 1 + rng.Int64N(4)
+		}
+		stored, _ = inTiles(stored.Header, file, tile)
 	}
 	chunks := []string{`"auto"`, "1", "2", "3"}[rng.IntN(4)]
-	array, errs := parseArray([]byte(`{"source":"npy","name":"a","chunks":`+chunks+`}`),
+	array, errs := parseArray([]byte(`{"source":"`+source+`","url":"a","chunks":`+chunks+`}`),
 		chunked.Options{Open: func(chunked.Ref) (chunked.Stored, error) { return stored, nil }})
 	if len(errs) > 0 {
 		t.Fatal(errs)

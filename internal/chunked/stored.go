@@ -12,8 +12,11 @@ import (
 	"gather/internal/npy"
 )
 
-// Ref refers to a stored array by the name of its upload or by a URL.
-type Ref struct{ Name, URL string }
+// Ref refers to a stored array by the name of its upload or by a URL, of an .npy file or of a Zarr array.
+type Ref struct {
+	Name, URL string
+	Zarr      bool
+}
 
 // Stored is a stored array: its header, and its file from the start. Several workers use the reader concurrently.
 //
@@ -27,9 +30,14 @@ type Ref struct{ Name, URL string }
 //
 // it lets use have the bytes lo to hi of the file in place, which is faster than copying them, or returns
 // errors.ErrUnsupported.
+//
+// An array in tiles has Tiles instead of a Reader, and the shape of a tile in the order of the axes of the array; the
+// type and the shape are in the Header.
 type Stored struct {
 	Header npy.Header
 	Reader io.ReaderAt
+	Tile   []int64
+	Tiles  Tiles
 	// Remote is whether reads take milliseconds, and far more for each than for a byte. Then tasks follow the order of the
 	// file, so that each byte is read once, at the cost of larger partials. It belongs to the plan: an array is remote
 	// wherever its job runs.

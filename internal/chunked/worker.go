@@ -32,6 +32,7 @@ type Worker struct {
 	limits [2][]byte // the smallest and the largest element of each column
 	values []Number  // of an item
 	block  blockScratch
+	tile   []byte    // of an array in tiles
 }
 
 // NewWorker returns a Worker that is ready to use.
@@ -73,20 +74,28 @@ func (w *Worker) fill(ctx context.Context, src Source, at, lo, n int64) error {
 	return err
 }
 
-// viewer returns src as a file whose elements can be used in place, or nil.
-func (w *Worker) viewer(ctx context.Context, src Source) (*file, error) {
-	f, ok := src.(*file)
-	if !ok {
-		return nil, nil
+// inPlace is a source whose elements can be used in place.
+type inPlace interface {
+	// view calls use with n elements from element lo.
+	view(ctx context.Context, lo, n int64, use func(mem []byte) error) error
+}
+
+// viewer returns src if its elements can be used in place, or nil.
+func (w *Worker) viewer(ctx context.Context, src Source) (inPlace, error) {
+	switch s := src.(type) {
+	case *tileMemory:
+		return s, nil
+	case *file:
+		if ok, err := s.canView(ctx); !ok {
+			return nil, err
+		}
+		return s, nil
 	}
-	if ok, err := f.canView(ctx); !ok {
-		return nil, err
-	}
-	return f, nil
+	return nil, nil
 }
 
 // view calls use with n elements of f from lo, in place.
-func (w *Worker) view(ctx context.Context, f *file, lo, n int64, use func(mem []byte) error) error {
+func (w *Worker) view(ctx context.Context, f inPlace, lo, n int64, use func(mem []byte) error) error {
 	err := f.view(ctx, lo, n, use)
 	if err != nil {
 		w.adder = exactsum.NewAdder() // a fault within a kernel leaves sums behind
