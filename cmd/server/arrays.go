@@ -18,12 +18,16 @@ import (
 	"gather/internal/job"
 	"gather/internal/kind"
 	"gather/internal/npy"
+	"gather/internal/zarr"
+	"gather/internal/zarrstore"
 )
 
-// storedArrays implements kind.Arrays: it opens uploaded arrays by name, and objects of allowed buckets by URL.
+// storedArrays implements kind.Arrays: it opens uploaded arrays by name, and objects and Zarr arrays of allowed buckets
+// by URL.
 type storedArrays struct {
 	store   arrayStore
 	buckets *bucket.Set
+	zarr    *zarrstore.Stores
 	log     *slog.Logger
 	probes  chan struct{} // one slot for each concurrent probe of a bucket
 }
@@ -43,16 +47,21 @@ type arrayStore interface {
 }
 
 func newStoredArrays(store arrayStore, buckets *bucket.Set, log *slog.Logger) storedArrays {
-	return storedArrays{store: store, buckets: buckets, log: log, probes: make(chan struct{}, maxProbes)}
+	return storedArrays{
+		store: store, buckets: buckets, zarr: zarrstore.New(buckets), log: log, probes: make(chan struct{}, maxProbes),
+	}
 }
 
 // Open implements kind.Arrays. Its error is one that the client can correct, or a *job.Rejection.
 func (a storedArrays) Open(ctx context.Context, tenant string, ref chunked.Ref, pin []byte) (kind.Opened, error) {
 	var opened kind.Opened
 	var err error
-	if ref.URL != "" {
+	switch {
+	case ref.Zarr:
+		opened, err = a.openZarr(ctx, ref.URL, pin)
+	case ref.URL != "":
 		opened, err = a.openURL(ctx, ref.URL, pin)
-	} else {
+	default:
 		opened, err = a.openName(ctx, tenant, ref.Name, pin)
 	}
 	if err == nil || isClientError(err) {
@@ -78,7 +87,7 @@ var (
 func isClientError(err error) bool {
 	for _, fault := range []error{
 		errNoArray, errGone, errOther, bucket.ErrNotAllowed, bucket.ErrNotFound, bucket.ErrChanged, bucket.ErrUnsupported,
-		npy.ErrFormat, job.ErrCorrupt,
+		bucket.ErrTooMany, npy.ErrFormat, zarr.ErrFormat, job.ErrCorrupt,
 	} {
 		if errors.Is(err, fault) {
 			return true
@@ -183,7 +192,7 @@ func (r redactingReader) ReadAtContext(ctx context.Context, p []byte, off int64)
 	if errors.Is(err, io.EOF) {
 		return n, err
 	}
-	return n, r.redact(ctx, err)
+	return n, redact(ctx, r.log, r.array, err)
 }
 
 // View calls use with bytes of the array in place, unless the error is errors.ErrUnsupported.
@@ -192,11 +201,11 @@ func (r redactingReader) View(ctx context.Context, lo, hi int64, use func(p []by
 	if errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
-	return r.redact(ctx, err)
+	return redact(ctx, r.log, r.array, err)
 }
 
-// redact returns the error that the client sees, and logs others.
-func (r redactingReader) redact(ctx context.Context, err error) error {
+// redact returns the error of reading an array that the client sees, and logs others.
+func redact(ctx context.Context, log *slog.Logger, array string, err error) error {
 	switch {
 	case err == nil || ctx.Err() != nil:
 		return err
@@ -204,26 +213,37 @@ func (r redactingReader) redact(ctx context.Context, err error) error {
 		return &job.Failure{Reason: job.FailedSourceChanged, Detail: err.Error()}
 	case errors.Is(err, bucket.ErrNotFound):
 		return &job.Failure{Reason: job.FailedSourceChanged, Detail: "the object was deleted after the job was submitted"}
+	case errors.Is(err, zarr.ErrCorrupt):
+		return &job.Failure{Reason: job.FailedSourceCorrupt, Detail: err.Error()}
 	case errors.Is(err, job.ErrCorrupt):
 		return &job.Failure{Reason: job.FailedSourceCorrupt, Detail: err.Error() + ": upload the array again"}
 	case isClientError(err):
 		return err
 	}
-	r.log.Error("reading an array failed", "array", r.array, "error", err)
+	log.Error("reading an array failed", "array", array, "error", err)
 	return errors.New("reading the array failed; see the server's log")
 }
 
 // headPiece is the number of bytes first read to find an object's header: most headers have 128 bytes.
 const headPiece = 64 << 10
 
-// probe reads the version and the header of an object.
-func (a storedArrays) probe(ctx context.Context, url string) (urlPin, error) {
+func (a storedArrays) acquireProbe(ctx context.Context) error {
 	select {
 	case a.probes <- struct{}{}:
-		defer func() { <-a.probes }()
+		return nil
 	case <-ctx.Done():
-		return urlPin{}, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
+}
+
+func (a storedArrays) releaseProbe() { <-a.probes }
+
+// probe reads the version and the header of an object.
+func (a storedArrays) probe(ctx context.Context, url string) (urlPin, error) {
+	if err := a.acquireProbe(ctx); err != nil {
+		return urlPin{}, err
+	}
+	defer a.releaseProbe()
 	v, err := a.buckets.Stat(ctx, url)
 	if err != nil {
 		return urlPin{}, err

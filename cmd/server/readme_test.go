@@ -110,10 +110,19 @@ func normal(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// Every README example runs in order against a real server and produces the output in the README.
-func TestReadme(t *testing.T) {
+// Every example runs in order against a real server and produces the output below it.
+func TestReadme(t *testing.T) { runExamples(t, "../../README.md", 10) }
+
+func TestArraysPage(t *testing.T) { runExamples(t, "../../docs/arrays.md", 3) }
+
+func runExamples(t *testing.T, file string, least int) {
+	t.Helper()
 	needs(t, "sh", "curl", "jq")
-	srv, stop := launch(t, "--data-dir", filepath.Join(t.TempDir(), "data"))
+	bucket, err := filepath.Abs("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, stop := launch(t, "--data-dir", filepath.Join(t.TempDir(), "data"), "--array-bucket", "file://"+bucket)
 	defer stop()
 	api, metrics := srv.apiListener.Addr().String(), srv.opsListener.Addr().String()
 	dir := t.TempDir()
@@ -123,28 +132,28 @@ func TestReadme(t *testing.T) {
 	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	t.Setenv("GATHER_SERVER", "http://"+api)
 	ids := make(map[string]string) // of the README's jobs, in this run
-	list := examples(t, "../../README.md")
-	if len(list) < 10 {
-		t.Fatalf("the README has %d examples", len(list))
+	list := examples(t, file)
+	if len(list) < least {
+		t.Fatalf("got %d examples in %s, want at least %d", len(list), file, least)
 	}
 	for _, e := range list {
-		command := strings.NewReplacer("localhost:8080", api, "localhost:9091", metrics).Replace(e.command)
+		command := strings.NewReplacer("localhost:8080", api, "localhost:9091", metrics, "file:///data", "file://"+bucket).Replace(e.command)
 		for shown, actual := range ids {
 			command = strings.ReplaceAll(command, shown, actual)
 		}
 		if id := uuids.FindString(e.command); id != "" && ids[id] == "" {
-			t.Fatalf("README.md:%d: uses %s, which no example before it shows", e.line, id)
+			t.Fatalf("%s:%d: uses %s, which no example before it shows", file, e.line, id)
 		}
 		cmd := exec.CommandContext(t.Context(), "sh", "-c", command)
 		cmd.Dir = dir
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		if err := cmd.Run(); err != nil {
-			t.Fatalf("README.md:%d: %s\n%v\n%s", e.line, command, err, out.String())
+			t.Fatalf("%s:%d: %s\n%v\n%s", file, e.line, command, err, out.String())
 		}
 		got := strings.ReplaceAll(out.String(), api, "localhost:8080")
 		if normal(got) != normal(e.shown) {
-			t.Fatalf("README.md:%d: %s\nshows:\n%s\nin the README:\n%s", e.line, e.command, got, e.shown)
+			t.Fatalf("%s:%d: %s\nshows:\n%s\nin the README:\n%s", file, e.line, e.command, got, e.shown)
 		}
 		before, now := uuids.FindAllString(e.shown, -1), uuids.FindAllString(got, -1)
 		for i, shown := range before {

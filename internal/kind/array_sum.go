@@ -85,7 +85,7 @@ func planArray(spec []byte, e env, statistics bool) (_ job.Plan, err error) {
 	}
 	// Only inline values are in memory; the rest is tens of bytes for each task and output.
 	outputs, _ := p.Shape().Elements() // bounded by limits.Outputs
-	memory := 2*int64(len(spec)) + 48*int64(p.Tasks()) + 64*outputs*int64(len(p.Ops())) + 4096
+	memory := 2*int64(len(spec)) + 48*int64(p.Tasks()) + 64*outputs*int64(len(p.Ops())) + opened.memory() + 4096
 	return &arrayPlan{Plan: p, statistics: statistics, memory: memory, spec: spec, arrays: opened}, nil
 }
 

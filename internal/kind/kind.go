@@ -74,6 +74,8 @@ type Opened struct {
 	chunked.Stored
 	// Pin is a JSON object that identifies this content.
 	Pin []byte
+	// Memory is the memory of the open array, in bytes, if that is more than some hundreds.
+	Memory int64
 	// Close releases the array.
 	Close func() error
 }

@@ -30,6 +30,14 @@ func (o *openArrays) open(e env, field string, ref chunked.Ref) (chunked.Stored,
 	return a.Stored, nil
 }
 
+// memory returns the memory of the arrays, in bytes.
+func (o *openArrays) memory() (n int64) {
+	for _, a := range o.arrays {
+		n += a.Memory
+	}
+	return n
+}
+
 func (o *openArrays) close() (err error) {
 	for _, a := range o.arrays {
 		if a.Close != nil {
