@@ -32,7 +32,7 @@ type Worker struct {
 	limits [2][]byte // the smallest and the largest element of each column
 	values []Number  // of an item
 	block  blockScratch
-	tile   []byte    // of an array in tiles
+	tile   []byte // of an array in tiles
 }
 
 // NewWorker returns a Worker that is ready to use.
