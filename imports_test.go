@@ -60,6 +60,7 @@ var deps = map[string]dependencies{
 	"cmd/server":   {[]string{"."}, nil},
 	"bench":        {[]string{"."}, nil},
 	"deploy":       {none, nil},
+	"web":          {none, none},
 }
 
 // all may import every package: they wire.

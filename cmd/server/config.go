@@ -56,6 +56,8 @@ type serveCmd struct {
 	KeyRetention  duration `name:"idempotency-retention" default:"24h" placeholder:"DURATION" help:"How long an Idempotency-Key is stored."`
 	MinFreeDisk   size     `default:"256MiB" placeholder:"SIZE" help:"Minimum free disk space: below it no job is accepted, and uploads of arrays leave a quarter more; 0 disables the check."`
 
+	UI bool `name:"ui" default:"true" help:"Serve the console at /ui/."`
+
 	DrainDelay   duration  `default:"0s" placeholder:"DURATION" help:"Time after SIGTERM during which requests are served with /readyz at 503, so that load balancers remove the server."`
 	DrainTimeout duration  `default:"30s" placeholder:"DURATION" help:"Time that running tasks have to finish at shutdown."`
 	LogLevel     logLevel  `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`

@@ -28,6 +28,7 @@ import (
 	"gather/internal/kind"
 	"gather/internal/mapping"
 	"gather/internal/tenant"
+	"gather/web"
 )
 
 // server connects the packages and runs the process.
@@ -179,6 +180,9 @@ func (s *server) newHandler(exec *executor.Executor, kinds api.Kinds, tracer tra
 		// At least one body and one upload of the maximum size fit.
 		MaxBodies: max(c.RequestBytes.n/2, c.MaxBody.n), MaxUploads: max(c.RequestBytes.n/4, s.backend.uploadMemory), MaxReads: c.RequestBytes.n / 4,
 		UploadMemory: s.backend.uploadMemory,
+	}
+	if c.UI {
+		ac.Console = web.Files
 	}
 	for _, p := range c.TrustedProxies {
 		ac.TrustedProxies = append(ac.TrustedProxies, netip.MustParsePrefix(p)) // validated

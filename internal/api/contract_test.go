@@ -195,6 +195,18 @@ func TestContract(t *testing.T) {
 		want(s, 405, "PUT", "/v1/jobs", "")
 	})
 
+	t.Run("console", func(t *testing.T) {
+		s := newService(t, withConsole)
+		want(s, 200, "GET", "/", "", "Accept: text/html") // redirected
+		for _, p := range []string{"/ui/", "/ui/console.js"} {
+			tag := want(s, 200, "GET", p, "").Header.Get("ETag")
+			want(s, 304, "GET", p, "", "If-None-Match: "+tag)
+		}
+		s = newService(t)
+		want(s, 404, "GET", "/ui/", "")
+		want(s, 404, "GET", "/ui/console.js", "")
+	})
+
 	t.Run("deleted replay", func(t *testing.T) {
 		s := newService(t)
 		const batch = `{"jobs":[{"kind":"squares","numbers":[2]}]}`

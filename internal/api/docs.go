@@ -83,7 +83,10 @@ func (x *requestState) writePage(body []byte) error {
 // getIndex implements GET /.
 func (s *server) getIndex(x *requestState) error {
 	x.Header()["Vary"] = varyAccept
-	if x.media == mediaHTML {
+	switch {
+	case x.media == mediaHTML && s.Console != nil:
+		return x.redirect(http.StatusFound, "ui/")
+	case x.media == mediaHTML:
 		return x.writePage(indexPage)
 	}
 	return x.writeDocument(mediaJSON, "no-cache", []byte(indexJSON))

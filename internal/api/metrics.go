@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -107,7 +108,11 @@ func newMetrics(reg prometheus.Registerer, s *server) *metrics {
 	}
 	m.other = add("other", unmatched)
 	for key := range s.operations() {
-		add(key.method, key.route)
+		route := key.route
+		if route != "/" {
+			route = strings.TrimSuffix(route, "/") // as chi reports patterns
+		}
+		add(key.method, route)
 	}
 	return m
 }

@@ -27,6 +27,8 @@ func (s *server) operations() map[routeKey]operation {
 		{"GET", "/"}:                          {run: s.getIndex, offers: []string{mediaJSON, mediaHTML}},
 		{"GET", "/docs"}:                      {run: s.getDocs},
 		{"GET", "/docs/{asset}"}:              {run: s.getDocsAsset},
+		{"GET", "/ui/"}:                       {run: s.getConsole},
+		{"GET", "/ui/{asset}"}:                {run: s.getConsoleAsset},
 		{"GET", "/openapi.yaml"}:              {run: s.getSpec},
 		{"GET", "/openapi.json"}:              {run: s.getSpecJSON},
 		{"GET", "/problems/{problem}"}:        {run: s.getProblem},

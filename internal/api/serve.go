@@ -176,7 +176,7 @@ func (s *server) trusted(ip netip.Addr) bool {
 
 // publicPaths are the paths, and prefixes of paths, that need no API key.
 var publicPaths = struct{ paths, prefixes []string }{
-	[]string{"/", "/livez", "/readyz", "/openapi.yaml", "/openapi.json", "/docs"}, []string{"/docs/", "/problems/"},
+	[]string{"/", "/livez", "/readyz", "/openapi.yaml", "/openapi.json", "/docs", "/ui"}, []string{"/docs/", "/problems/", "/ui/"},
 }
 
 func isPublic(path string) bool {
@@ -223,9 +223,9 @@ func (x *requestState) revoked() bool {
 }
 
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/docs/" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-		w.Header().Set("Location", "../docs") // relative, for proxies that add a prefix to the path
-		w.WriteHeader(http.StatusPermanentRedirect)
+	other := map[string]string{"/docs/": "../docs", "/ui": "ui/"}[r.URL.Path]
+	if other != "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		_ = requestStateOf(r.Context()).redirect(http.StatusPermanentRedirect, other)
 		return
 	}
 	s.fail(w, r, &problem{entry: noSuchResource, detail: "No resource has this path. /docs lists the operations."})

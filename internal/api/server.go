@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -33,6 +34,9 @@ type Config struct {
 	Tenants Tenants
 	// Hosts restricts the Host and Origin of requests to a server without API keys; nil accepts all.
 	Hosts *Hosts
+
+	// Console has the files of the console, index.html among them; nil for none.
+	Console fs.FS
 
 	// Ready returns why the server should get no requests: an error of the problem table, such as job.ErrDraining or
 	// job.ErrStorage. Nil is always ready.
@@ -129,6 +133,7 @@ type server struct {
 	router  chi.Router
 	metrics *metrics
 	docs    docs
+	console map[string]consoleFile
 	// queryParams are the query parameters of each operation.
 	queryParams queryParams
 	// kinds is the response of GET /v1/kinds; kindNames has the kinds' names by their JSON.
@@ -165,6 +170,9 @@ func New(c Config) (http.Handler, error) {
 	}
 	var err error
 	if s.kinds, err = describeKinds(infos); err != nil {
+		return nil, err
+	}
+	if s.console, err = newConsole(c.Console); err != nil {
 		return nil, err
 	}
 	if s.queryParams, err = newQueryParams(); err != nil {
