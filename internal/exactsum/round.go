@@ -111,41 +111,64 @@ func (a *Accumulator) round(f format) (neg bool, b uint64) {
 		return false, f.infinity | 1<<(f.precision-2)
 	case finite:
 	}
-	neg, m := a.magnitude()
-	top := words - 1
-	for top > 0 && m[top] == 0 {
-		top--
-	}
-	last := 64*top + bits.Len64(m[top]) - 1
+	m := a.digits()
+	last := 64*m.top + bits.Len64(m.word(m.top)) - 1
 	unit := max(last-f.precision+1, f.lowest)
 
-	mant := bitsFrom(&m, unit) & (1<<f.precision - 1)
-	if unit > 0 && bit(&m, unit-1) && (mant&1 != 0 || anyBelow(&m, unit-1)) {
+	mant := m.from(unit) & (1<<f.precision - 1)
+	if unit > 0 && m.from(unit-1)&1 != 0 && (mant&1 != 0 || m.anyBelow(unit-1)) {
 		mant++
 	}
 	// The hidden bit of a normal number adds the 1 that its exponent lacks, and so does a carry out of the mantissa.
 	b = uint64(unit-f.lowest)<<(f.precision-1) + mant
-	return neg, min(b, f.infinity)
+	return m.sign != 0, min(b, f.infinity)
 }
 
-// bitsFrom returns the 64 bits of m from position pos up.
-func bitsFrom(m *[words]uint64, pos int) uint64 {
-	at, shift := uint(pos)/64, uint(pos)%64
-	v := m[at] >> shift
-	if at+1 < words {
-		v |= m[at+1] << (64 - shift)
+// digits are the words of the absolute value of a finite sum, of which rounding needs few.
+type digits struct {
+	sum  *[words]uint64
+	sign uint64 // all bits of a negative sum
+	// low and top are the words with the lowest and the highest bit; both are 0 if the sum is.
+	low, top int
+}
+
+func (a *Accumulator) digits() digits {
+	m := digits{sum: &a.sum, sign: signOf(a.sum[words-1]), top: words - 1}
+	for m.low < words-1 && a.sum[m.low] == 0 {
+		m.low++
 	}
-	return v
+	if a.sum[m.low] == 0 {
+		m.low = 0
+	}
+	for m.top > m.low && a.sum[m.top] == m.sign {
+		m.top--
+	}
+	return m
 }
 
-func bit(m *[words]uint64, pos int) bool { return m[uint(pos)/64]>>(uint(pos)%64)&1 != 0 }
+// word returns word i of the absolute value. Negation keeps the zeros below the lowest bit, and flips the words above.
+func (m *digits) word(i int) uint64 {
+	switch {
+	case i < m.low || i > m.top:
+		return 0
+	case i == m.low:
+		return (m.sum[i] ^ m.sign) - m.sign
+	}
+	return m.sum[i] ^ m.sign
+}
 
-// anyBelow reports whether m has a bit set below position pos.
-func anyBelow(m *[words]uint64, pos int) bool {
-	at, shift := uint(pos)/64, uint(pos)%64
-	rest := m[at] & (1<<shift - 1)
-	for _, w := range m[:at] {
-		rest |= w
+// from returns the 64 bits from position pos up.
+func (m *digits) from(pos int) uint64 {
+	at, shift := pos/64, uint(pos)%64
+	return m.word(at)>>shift | m.word(at+1)<<(64-shift)
+}
+
+// anyBelow reports whether there is a bit below position pos.
+func (m *digits) anyBelow(pos int) bool {
+	at, shift := pos/64, uint(pos)%64
+	rest := m.word(at) & (1<<shift - 1)
+	if m.low < at {
+		rest |= m.word(m.low)
 	}
 	return rest != 0
 }
