@@ -17,6 +17,7 @@ import (
 
 	"gather/internal/job"
 	"gather/internal/journal"
+	"gather/internal/notify"
 )
 
 // The causes with which the context of a lease ends.
@@ -98,7 +99,6 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	c.met = newMetrics(cfg.Registerer)
 	c.clock.wall, c.state.now = cfg.Wall, c.clock.Now
 	c.state.init()
-	c.keys.init()
 	c.writer.init()
 	c.leases.init()
 	opts, err := cfg.options()
@@ -263,19 +263,12 @@ func (c *Cluster) checkHealthy() error {
 
 // watchHealth rejects waiting submissions while the log does not answer, until ctx is done.
 func (c *Cluster) watchHealth(ctx context.Context) {
-	t := time.NewTicker(250 * time.Millisecond)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
+	notify.Every(ctx, 250*time.Millisecond, nil, func() {
 		if c.writer.stalled() != nil && !c.closed.Load() {
 			c.writer.rejectPending(newRejection("log-stalled", "the cluster's log does not answer, and may have accepted the job: retry with "+
 				"the same Idempotency-Key", time.Second))
 		}
-	}
+	})
 }
 
 // Drain stops the pulling of leases. Leases of this node continue.

@@ -22,12 +22,7 @@ func (c *Cluster) ImportJob(ctx context.Context, view job.Job, spec []byte, log 
 		c.tasksOf(s, func(subject string) { subjects = append(subjects, subject) })
 	}
 	c.state.mu.Unlock()
-	for _, subject := range subjects {
-		if err := c.enqueueTask(ctx, subject, c.appliedSeq()); err != nil {
-			c.log.Debug("the leader will queue the task", "subject", subject, "error", err)
-			break
-		}
-	}
+	c.enqueueTasks(ctx, subjects, c.appliedSeq())
 	return nil
 }
 

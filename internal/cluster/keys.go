@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"fmt"
 	"sync"
 	"time"
 
@@ -9,33 +8,19 @@ import (
 )
 
 // usedKeys holds the idempotency keys that the apply loop has accepted and that are not in the replica yet.
-type usedKeys struct {
-	mu sync.Mutex
-	m  map[string]*job.Proposal
-}
+type usedKeys struct{ m sync.Map } // *job.Proposal by keyName
 
-func (u *usedKeys) init() { u.m = make(map[string]*job.Proposal) }
+type keyName struct{ tenant, route, value string }
 
-func keyName(k *job.Key) string { return fmt.Sprintf("%q %q %q", k.Tenant, k.Route, k.Value) }
+func nameOf(k *job.Key) keyName { return keyName{k.Tenant, k.Route, k.Value} }
 
-func (u *usedKeys) add(p *job.Proposal) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.m[keyName(p.Key)] = p
-}
+func (u *usedKeys) add(p *job.Proposal) { u.m.Store(nameOf(p.Key), p) }
 
-func (u *usedKeys) remove(p *job.Proposal) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if name := keyName(p.Key); u.m[name] == p {
-		delete(u.m, name)
-	}
-}
+func (u *usedKeys) remove(p *job.Proposal) { u.m.CompareAndDelete(nameOf(p.Key), p) }
 
 func (u *usedKeys) get(k *job.Key, at time.Time) (ids []job.ID, fingerprint [32]byte, found bool) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	p := u.m[keyName(k)]
+	v, _ := u.m.Load(nameOf(k))
+	p, _ := v.(*job.Proposal)
 	if p == nil || !at.Before(p.Key.Expires) {
 		return nil, fingerprint, false
 	}

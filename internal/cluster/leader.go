@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"gather/internal/job"
+	"gather/internal/notify"
 )
 
 // # The leader
@@ -21,23 +22,16 @@ import (
 // runLeader runs the maintenance loop of the leader until ctx is done.
 func (c *Cluster) runLeader(ctx context.Context) {
 	interval := max(c.cfg.NodeTimeout/4, heartbeat)
-	t := time.NewTicker(interval)
-	defer t.Stop()
 	var trimmed time.Time
 	looked := time.Now()
 	short := 0
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
+	notify.Every(ctx, interval, nil, func() {
 		// A node that was paused or has just started lacks recent heartbeats.
 		late := time.Since(looked) > 2*interval
 		looked = time.Now()
 		if late || !c.isLeader() || c.checkHealthy() != nil || !c.members.membershipStable() {
 			short = 0
-			continue
+			return
 		}
 		c.reapDeadNodes()
 		var err error
@@ -50,7 +44,7 @@ func (c *Cluster) runLeader(ctx context.Context) {
 				c.log.Warn("trim the log", "error", err)
 			}
 		}
-	}
+	})
 }
 
 // trimInterval returns the interval between trims of the log: an hour if the retention is a day.
@@ -204,21 +198,7 @@ func (c *Cluster) tasksOf(s *jobState, visit func(subject string)) {
 // runDelayed queues jobs whose start time has passed, until ctx is done. The node that submitted a job queues it; if that
 // fails, the leader does a moment later.
 func (c *Cluster) runDelayed(ctx context.Context) {
-	const step = 20 * time.Millisecond
-	t := time.NewTicker(step)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-		for _, subject := range c.popDue(time.Now()) {
-			if err := c.enqueueTask(ctx, subject, c.appliedSeq()); err != nil && ctx.Err() == nil {
-				c.log.Debug("the leader will queue the first task", "subject", subject, "error", err)
-			}
-		}
-	}
+	notify.Every(ctx, 20*time.Millisecond, nil, func() { c.enqueueTasks(ctx, c.popDue(time.Now()), c.appliedSeq()) })
 }
 
 // popDue marks the jobs whose start time has passed as due, and returns the subjects that this node has to queue.

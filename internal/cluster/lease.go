@@ -225,18 +225,20 @@ func (h *taskLease) Start(ctx context.Context) error {
 	}
 	c.state.mu.Unlock()
 	if len(subjects) > 0 {
-		c.leases.running.Go(func() { c.enqueueTasks(subjects, d.seq) })
+		c.leases.running.Go(func() { c.enqueueTasks(context.Background(), subjects, d.seq) })
 	}
 	return nil
 }
 
 // enqueueTasks queues tasks. If that fails, the leader queues them.
-func (c *Cluster) enqueueTasks(subjects []string, minSeq uint64) {
-	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.stallAfter)
+func (c *Cluster) enqueueTasks(ctx context.Context, subjects []string, minSeq uint64) {
+	try, cancel := context.WithTimeout(ctx, c.cfg.stallAfter)
 	defer cancel()
 	for _, subject := range subjects {
-		if err := c.enqueueTask(ctx, subject, minSeq); err != nil {
-			c.log.Debug("the leader will queue the task", "subject", subject, "error", err)
+		if err := c.enqueueTask(try, subject, minSeq); err != nil {
+			if ctx.Err() == nil {
+				c.log.Debug("the leader will queue the task", "subject", subject, "error", err)
+			}
 			return
 		}
 	}

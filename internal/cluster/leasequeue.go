@@ -446,16 +446,9 @@ func (q *leaseQueue) enqueueFirst(ev *job.Submitted, minSeq uint64) {
 // keepAlive extends the leases of this node, three times in every NodeTimeout, until ctx is done. It does not while the
 // replica cannot be written, so that other nodes get the tasks.
 func (q *leaseQueue) keepAlive(ctx context.Context) {
-	t := time.NewTicker(q.c.cfg.NodeTimeout / 3)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
+	notify.Every(ctx, q.c.cfg.NodeTimeout/3, nil, func() {
 		if q.c.replica.Ready() != nil || q.c.failure.Load() != nil {
-			continue
+			return
 		}
 		q.mu.Lock()
 		msgs := make([]jetstream.Msg, 0, len(q.held))
@@ -468,5 +461,5 @@ func (q *leaseQueue) keepAlive(ctx context.Context) {
 		for _, m := range msgs {
 			_ = m.InProgress()
 		}
-	}
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"gather/internal/job"
+	"gather/internal/notify"
 )
 
 // # Read barrier
@@ -115,18 +116,13 @@ const queryInterval = time.Second
 
 // watchLog requests the state of the log every queryInterval until ctx is done.
 func (c *Cluster) watchLog(ctx context.Context) {
-	t := time.NewTicker(queryInterval)
-	defer t.Stop()
-	for {
+	query := func() {
 		if _, _, err := c.queryLog(ctx); err != nil && ctx.Err() == nil {
 			c.log.Debug("request the state of the log", "error", err)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
 	}
+	query()
+	notify.Every(ctx, queryInterval, nil, query)
 }
 
 // queryLog requests the last sequence of the log, the time as of which it is certain, and the log's clock.

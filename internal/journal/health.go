@@ -120,17 +120,8 @@ func (c *healthIssue) rejection(retry time.Duration) *job.Rejection {
 
 // runMonitor checks the disk periodically, and when woken, until ctx is done.
 func (j *Journal) runMonitor(ctx context.Context) {
-	t := time.NewTicker(j.c.RetryInterval)
-	defer t.Stop()
-	for {
-		j.inspect()
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		case <-j.health.check:
-		}
-	}
+	j.inspect()
+	notify.Every(ctx, j.c.RetryInterval, j.health.check, j.inspect)
 }
 
 // inspect updates the issues that are not reported by callbacks, and rejects the submissions that would have to wait.

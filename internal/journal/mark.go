@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"gather/internal/journal/retryfs"
+	"gather/internal/notify"
 )
 
 // # Detection of lost writes
@@ -180,17 +181,11 @@ const markInterval = time.Second
 // runMark syncs the mark and maintains the ballast each second until ctx is done. It has a goroutine of its own, because a slow
 // disk must not delay the monitor.
 func (j *Journal) runMark(ctx context.Context) {
-	t := time.NewTicker(markInterval)
-	defer t.Stop()
-	for {
-		j.maintainBallast()
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
+	j.maintainBallast()
+	notify.Every(ctx, markInterval, nil, func() {
 		if err := j.mark.sync(); err != nil {
 			j.met.background.Add(1)
 		}
-	}
+		j.maintainBallast()
+	})
 }

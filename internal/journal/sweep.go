@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"gather/internal/job"
+	"gather/internal/notify"
 )
 
 // maxSweep is the approximate number of records that one write of the sweeper removes.
@@ -17,14 +18,7 @@ const maxSweep = 512
 
 // runSweeper deletes expired records periodically until ctx is done.
 func (j *Journal) runSweeper(ctx context.Context) {
-	t := time.NewTicker(j.c.SweepInterval)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
+	notify.Every(ctx, j.c.SweepInterval, nil, func() {
 		if !j.c.Replica && j.clock.isChanged() {
 			j.log.Info("the wall clock was set")
 			_ = j.Flush(ctx) // each write records the clock
@@ -38,7 +32,7 @@ func (j *Journal) runSweeper(ctx context.Context) {
 				more = false
 			}
 		}
-	}
+	})
 }
 
 // sweep deletes about maxSweep expired records, and reports whether there may be more.

@@ -1,9 +1,12 @@
 package notify_test
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"gather/internal/notify"
 )
@@ -44,6 +47,35 @@ func TestWakes(t *testing.T) {
 		<-done
 		if woken != 5 {
 			t.Errorf("got woken %d times, want 5", woken)
+		}
+	})
+}
+
+// Every calls the function after each interval and each notification; intervals during a call are skipped.
+func TestEvery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		wake := notify.New()
+		began := time.Now()
+		var calls []time.Duration
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			notify.Every(ctx, time.Minute, wake, func() {
+				calls = append(calls, time.Since(began))
+				if len(calls) == 2 {
+					time.Sleep(140 * time.Second)
+				}
+			})
+		}()
+		time.Sleep(90 * time.Second)
+		wake.Notify()
+		time.Sleep(200 * time.Second)
+		cancel()
+		<-done
+		want := []time.Duration{time.Minute, 90 * time.Second, 230 * time.Second, 240 * time.Second}
+		if !slices.Equal(calls, want) {
+			t.Errorf("got calls at %v, want %v", calls, want)
 		}
 	})
 }
