@@ -4740,7 +4740,7 @@ rows1Done:
 	VZEROUPPER
 	RET
 
-// func columnsInt16AVX2(x *int16, stride int, width int, rows int, sum *uint64)
+// func columnsInt16AVX2(x *int16, stride int, width int, rows int, sum *uint32)
 // Requires: AVX, AVX2, MMX+
 TEXT ·columnsInt16AVX2(SB), NOSPLIT, $0-40
 	MOVQ  sum+32(FP), AX
@@ -4764,19 +4764,19 @@ rows4Columns:
 	PREFETCHT1 (R10)(DX*1)
 	PREFETCHT1 (R10)(DX*2)
 	PREFETCHT1 (R10)(DI*1)
-	ADDQ       $0x00000008, R10
-	VMOVDQU    (AX)(R9*8), Y0
-	VPMOVSXWQ  (R8), Y1
-	VPADDQ     Y1, Y0, Y0
-	VPMOVSXWQ  (R8)(DX*1), Y1
-	VPADDQ     Y1, Y0, Y0
-	VPMOVSXWQ  (R8)(DX*2), Y1
-	VPADDQ     Y1, Y0, Y0
-	VPMOVSXWQ  (R8)(DI*1), Y1
-	VPADDQ     Y1, Y0, Y0
-	VMOVDQU    Y0, (AX)(R9*8)
-	ADDQ       $0x00000008, R8
-	ADDQ       $0x00000004, R9
+	ADDQ       $0x00000010, R10
+	VMOVDQU    (AX)(R9*4), Y0
+	VPMOVSXWD  (R8), Y1
+	VPADDD     Y1, Y0, Y0
+	VPMOVSXWD  (R8)(DX*1), Y1
+	VPADDD     Y1, Y0, Y0
+	VPMOVSXWD  (R8)(DX*2), Y1
+	VPADDD     Y1, Y0, Y0
+	VPMOVSXWD  (R8)(DI*1), Y1
+	VPADDD     Y1, Y0, Y0
+	VMOVDQU    Y0, (AX)(R9*4)
+	ADDQ       $0x00000010, R8
+	ADDQ       $0x00000008, R9
 	CMPQ       R9, BX
 	JLT        rows4Columns
 	SUBQ       $0x00000004, SI
@@ -4791,12 +4791,12 @@ rows1:
 	XORQ R8, R8
 
 rows1Columns:
-	VMOVDQU   (AX)(R8*8), Y0
-	VPMOVSXWQ (DI), Y1
-	VPADDQ    Y1, Y0, Y0
-	VMOVDQU   Y0, (AX)(R8*8)
-	ADDQ      $0x00000008, DI
-	ADDQ      $0x00000004, R8
+	VMOVDQU   (AX)(R8*4), Y0
+	VPMOVSXWD (DI), Y1
+	VPADDD    Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*4)
+	ADDQ      $0x00000010, DI
+	ADDQ      $0x00000008, R8
 	CMPQ      R8, BX
 	JLT       rows1Columns
 	SUBQ      $0x00000001, SI
@@ -4822,20 +4822,33 @@ TEXT ·squaresInt16AVX2(SB), NOSPLIT, $0-24
 
 squares:
 	PREFETCHT0 4096(AX)
-	VPMOVSXWQ  (AX), Y1
-	VPMULDQ    Y1, Y1, Y1
-	VPADDQ     Y1, Y0, Y0
-	VPMOVSXWQ  8(AX), Y1
-	VPMULDQ    Y1, Y1, Y1
-	VPADDQ     Y1, Y0, Y0
-	VPMOVSXWQ  16(AX), Y1
-	VPMULDQ    Y1, Y1, Y1
-	VPADDQ     Y1, Y0, Y0
-	VPMOVSXWQ  24(AX), Y1
-	VPMULDQ    Y1, Y1, Y1
-	VPADDQ     Y1, Y0, Y0
-	ADDQ       $0x00000020, AX
-	SUBQ       $0x00000010, CX
+	PREFETCHT0 4160(AX)
+	VMOVDQU    (AX), Y2
+	VPMADDWD   Y2, Y2, Y2
+	VPAND      Y1, Y2, Y3
+	VPADDQ     Y3, Y0, Y0
+	VPSRLQ     $0x20, Y2, Y2
+	VPADDQ     Y2, Y0, Y0
+	VMOVDQU    32(AX), Y2
+	VPMADDWD   Y2, Y2, Y2
+	VPAND      Y1, Y2, Y3
+	VPADDQ     Y3, Y0, Y0
+	VPSRLQ     $0x20, Y2, Y2
+	VPADDQ     Y2, Y0, Y0
+	VMOVDQU    64(AX), Y2
+	VPMADDWD   Y2, Y2, Y2
+	VPAND      Y1, Y2, Y3
+	VPADDQ     Y3, Y0, Y0
+	VPSRLQ     $0x20, Y2, Y2
+	VPADDQ     Y2, Y0, Y0
+	VMOVDQU    96(AX), Y2
+	VPMADDWD   Y2, Y2, Y2
+	VPAND      Y1, Y2, Y3
+	VPADDQ     Y3, Y0, Y0
+	VPSRLQ     $0x20, Y2, Y2
+	VPADDQ     Y2, Y0, Y0
+	ADDQ       $0x00000080, AX
+	SUBQ       $0x00000040, CX
 	JNZ        squares
 
 squaresDone:
@@ -4922,7 +4935,7 @@ rows1Done:
 	VZEROUPPER
 	RET
 
-// func columnsUint16AVX2(x *uint16, stride int, width int, rows int, sum *uint64)
+// func columnsUint16AVX2(x *uint16, stride int, width int, rows int, sum *uint32)
 // Requires: AVX, AVX2, MMX+
 TEXT ·columnsUint16AVX2(SB), NOSPLIT, $0-40
 	MOVQ  sum+32(FP), AX
@@ -4946,19 +4959,19 @@ rows4Columns:
 	PREFETCHT1 (R10)(DX*1)
 	PREFETCHT1 (R10)(DX*2)
 	PREFETCHT1 (R10)(DI*1)
-	ADDQ       $0x00000008, R10
-	VMOVDQU    (AX)(R9*8), Y0
-	VPMOVZXWQ  (R8), Y1
-	VPADDQ     Y1, Y0, Y0
-	VPMOVZXWQ  (R8)(DX*1), Y1
-	VPADDQ     Y1, Y0, Y0
-	VPMOVZXWQ  (R8)(DX*2), Y1
-	VPADDQ     Y1, Y0, Y0
-	VPMOVZXWQ  (R8)(DI*1), Y1
-	VPADDQ     Y1, Y0, Y0
-	VMOVDQU    Y0, (AX)(R9*8)
-	ADDQ       $0x00000008, R8
-	ADDQ       $0x00000004, R9
+	ADDQ       $0x00000010, R10
+	VMOVDQU    (AX)(R9*4), Y0
+	VPMOVZXWD  (R8), Y1
+	VPADDD     Y1, Y0, Y0
+	VPMOVZXWD  (R8)(DX*1), Y1
+	VPADDD     Y1, Y0, Y0
+	VPMOVZXWD  (R8)(DX*2), Y1
+	VPADDD     Y1, Y0, Y0
+	VPMOVZXWD  (R8)(DI*1), Y1
+	VPADDD     Y1, Y0, Y0
+	VMOVDQU    Y0, (AX)(R9*4)
+	ADDQ       $0x00000010, R8
+	ADDQ       $0x00000008, R9
 	CMPQ       R9, BX
 	JLT        rows4Columns
 	SUBQ       $0x00000004, SI
@@ -4973,12 +4986,12 @@ rows1:
 	XORQ R8, R8
 
 rows1Columns:
-	VMOVDQU   (AX)(R8*8), Y0
-	VPMOVZXWQ (DI), Y1
-	VPADDQ    Y1, Y0, Y0
-	VMOVDQU   Y0, (AX)(R8*8)
-	ADDQ      $0x00000008, DI
-	ADDQ      $0x00000004, R8
+	VMOVDQU   (AX)(R8*4), Y0
+	VPMOVZXWD (DI), Y1
+	VPADDD    Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*4)
+	ADDQ      $0x00000010, DI
+	ADDQ      $0x00000008, R8
 	CMPQ      R8, BX
 	JLT       rows1Columns
 	SUBQ      $0x00000001, SI
@@ -5104,7 +5117,7 @@ rows1Done:
 	VZEROUPPER
 	RET
 
-// func columnsInt8AVX2(x *int8, stride int, width int, rows int, sum *uint64)
+// func columnsInt8AVX2(x *int8, stride int, width int, rows int, sum *uint32)
 // Requires: AVX, AVX2, MMX+
 TEXT ·columnsInt8AVX2(SB), NOSPLIT, $0-40
 	MOVQ  sum+32(FP), AX
@@ -5128,19 +5141,19 @@ rows4Columns:
 	PREFETCHT1 (R10)(DX*1)
 	PREFETCHT1 (R10)(DX*2)
 	PREFETCHT1 (R10)(DI*1)
-	ADDQ       $0x00000004, R10
-	VMOVDQU    (AX)(R9*8), Y0
-	VPMOVSXBQ  (R8), Y1
-	VPADDQ     Y1, Y0, Y0
-	VPMOVSXBQ  (R8)(DX*1), Y1
-	VPADDQ     Y1, Y0, Y0
-	VPMOVSXBQ  (R8)(DX*2), Y1
-	VPADDQ     Y1, Y0, Y0
-	VPMOVSXBQ  (R8)(DI*1), Y1
-	VPADDQ     Y1, Y0, Y0
-	VMOVDQU    Y0, (AX)(R9*8)
-	ADDQ       $0x00000004, R8
-	ADDQ       $0x00000004, R9
+	ADDQ       $0x00000008, R10
+	VMOVDQU    (AX)(R9*4), Y0
+	VPMOVSXBD  (R8), Y1
+	VPADDD     Y1, Y0, Y0
+	VPMOVSXBD  (R8)(DX*1), Y1
+	VPADDD     Y1, Y0, Y0
+	VPMOVSXBD  (R8)(DX*2), Y1
+	VPADDD     Y1, Y0, Y0
+	VPMOVSXBD  (R8)(DI*1), Y1
+	VPADDD     Y1, Y0, Y0
+	VMOVDQU    Y0, (AX)(R9*4)
+	ADDQ       $0x00000008, R8
+	ADDQ       $0x00000008, R9
 	CMPQ       R9, BX
 	JLT        rows4Columns
 	SUBQ       $0x00000004, SI
@@ -5155,12 +5168,12 @@ rows1:
 	XORQ R8, R8
 
 rows1Columns:
-	VMOVDQU   (AX)(R8*8), Y0
-	VPMOVSXBQ (DI), Y1
-	VPADDQ    Y1, Y0, Y0
-	VMOVDQU   Y0, (AX)(R8*8)
-	ADDQ      $0x00000004, DI
-	ADDQ      $0x00000004, R8
+	VMOVDQU   (AX)(R8*4), Y0
+	VPMOVSXBD (DI), Y1
+	VPADDD    Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*4)
+	ADDQ      $0x00000008, DI
+	ADDQ      $0x00000008, R8
 	CMPQ      R8, BX
 	JLT       rows1Columns
 	SUBQ      $0x00000001, SI
@@ -5289,7 +5302,7 @@ rows1Done:
 	VZEROUPPER
 	RET
 
-// func columnsUint8AVX2(x *uint8, stride int, width int, rows int, sum *uint64)
+// func columnsUint8AVX2(x *uint8, stride int, width int, rows int, sum *uint32)
 // Requires: AVX, AVX2, MMX+
 TEXT ·columnsUint8AVX2(SB), NOSPLIT, $0-40
 	MOVQ  sum+32(FP), AX
@@ -5313,19 +5326,19 @@ rows4Columns:
 	PREFETCHT1 (R10)(DX*1)
 	PREFETCHT1 (R10)(DX*2)
 	PREFETCHT1 (R10)(DI*1)
-	ADDQ       $0x00000004, R10
-	VMOVDQU    (AX)(R9*8), Y0
-	VPMOVZXBQ  (R8), Y1
-	VPADDQ     Y1, Y0, Y0
-	VPMOVZXBQ  (R8)(DX*1), Y1
-	VPADDQ     Y1, Y0, Y0
-	VPMOVZXBQ  (R8)(DX*2), Y1
-	VPADDQ     Y1, Y0, Y0
-	VPMOVZXBQ  (R8)(DI*1), Y1
-	VPADDQ     Y1, Y0, Y0
-	VMOVDQU    Y0, (AX)(R9*8)
-	ADDQ       $0x00000004, R8
-	ADDQ       $0x00000004, R9
+	ADDQ       $0x00000008, R10
+	VMOVDQU    (AX)(R9*4), Y0
+	VPMOVZXBD  (R8), Y1
+	VPADDD     Y1, Y0, Y0
+	VPMOVZXBD  (R8)(DX*1), Y1
+	VPADDD     Y1, Y0, Y0
+	VPMOVZXBD  (R8)(DX*2), Y1
+	VPADDD     Y1, Y0, Y0
+	VPMOVZXBD  (R8)(DI*1), Y1
+	VPADDD     Y1, Y0, Y0
+	VMOVDQU    Y0, (AX)(R9*4)
+	ADDQ       $0x00000008, R8
+	ADDQ       $0x00000008, R9
 	CMPQ       R9, BX
 	JLT        rows4Columns
 	SUBQ       $0x00000004, SI
@@ -5340,12 +5353,12 @@ rows1:
 	XORQ R8, R8
 
 rows1Columns:
-	VMOVDQU   (AX)(R8*8), Y0
-	VPMOVZXBQ (DI), Y1
-	VPADDQ    Y1, Y0, Y0
-	VMOVDQU   Y0, (AX)(R8*8)
-	ADDQ      $0x00000004, DI
-	ADDQ      $0x00000004, R8
+	VMOVDQU   (AX)(R8*4), Y0
+	VPMOVZXBD (DI), Y1
+	VPADDD    Y1, Y0, Y0
+	VMOVDQU   Y0, (AX)(R8*4)
+	ADDQ      $0x00000008, DI
+	ADDQ      $0x00000008, R8
 	CMPQ      R8, BX
 	JLT       rows1Columns
 	SUBQ      $0x00000001, SI
@@ -5474,7 +5487,7 @@ rows1Done:
 	VZEROUPPER
 	RET
 
-// func columnsBoolAVX2(x *uint8, stride int, width int, rows int, sum *uint64)
+// func columnsBoolAVX2(x *uint8, stride int, width int, rows int, sum *uint32)
 // Requires: AVX, AVX2, MMX+
 TEXT ·columnsBoolAVX2(SB), NOSPLIT, $0-40
 	MOVQ  sum+32(FP), AX
@@ -5498,23 +5511,23 @@ rows4Columns:
 	PREFETCHT1 (R10)(DX*1)
 	PREFETCHT1 (R10)(DX*2)
 	PREFETCHT1 (R10)(DI*1)
-	ADDQ       $0x00000004, R10
-	VMOVDQU    (AX)(R9*8), Y1
-	VPMOVZXBQ  (R8), Y2
-	VPCMPGTQ   Y0, Y2, Y2
-	VPSUBQ     Y2, Y1, Y1
-	VPMOVZXBQ  (R8)(DX*1), Y2
-	VPCMPGTQ   Y0, Y2, Y2
-	VPSUBQ     Y2, Y1, Y1
-	VPMOVZXBQ  (R8)(DX*2), Y2
-	VPCMPGTQ   Y0, Y2, Y2
-	VPSUBQ     Y2, Y1, Y1
-	VPMOVZXBQ  (R8)(DI*1), Y2
-	VPCMPGTQ   Y0, Y2, Y2
-	VPSUBQ     Y2, Y1, Y1
-	VMOVDQU    Y1, (AX)(R9*8)
-	ADDQ       $0x00000004, R8
-	ADDQ       $0x00000004, R9
+	ADDQ       $0x00000008, R10
+	VMOVDQU    (AX)(R9*4), Y1
+	VPMOVZXBD  (R8), Y2
+	VPCMPGTD   Y0, Y2, Y2
+	VPSUBD     Y2, Y1, Y1
+	VPMOVZXBD  (R8)(DX*1), Y2
+	VPCMPGTD   Y0, Y2, Y2
+	VPSUBD     Y2, Y1, Y1
+	VPMOVZXBD  (R8)(DX*2), Y2
+	VPCMPGTD   Y0, Y2, Y2
+	VPSUBD     Y2, Y1, Y1
+	VPMOVZXBD  (R8)(DI*1), Y2
+	VPCMPGTD   Y0, Y2, Y2
+	VPSUBD     Y2, Y1, Y1
+	VMOVDQU    Y1, (AX)(R9*4)
+	ADDQ       $0x00000008, R8
+	ADDQ       $0x00000008, R9
 	CMPQ       R9, BX
 	JLT        rows4Columns
 	SUBQ       $0x00000004, SI
@@ -5529,13 +5542,13 @@ rows1:
 	XORQ R8, R8
 
 rows1Columns:
-	VMOVDQU   (AX)(R8*8), Y1
-	VPMOVZXBQ (DI), Y2
-	VPCMPGTQ  Y0, Y2, Y2
-	VPSUBQ    Y2, Y1, Y1
-	VMOVDQU   Y1, (AX)(R8*8)
-	ADDQ      $0x00000004, DI
-	ADDQ      $0x00000004, R8
+	VMOVDQU   (AX)(R8*4), Y1
+	VPMOVZXBD (DI), Y2
+	VPCMPGTD  Y0, Y2, Y2
+	VPSUBD    Y2, Y1, Y1
+	VMOVDQU   Y1, (AX)(R8*4)
+	ADDQ      $0x00000008, DI
+	ADDQ      $0x00000008, R8
 	CMPQ      R8, BX
 	JLT       rows1Columns
 	SUBQ      $0x00000001, SI

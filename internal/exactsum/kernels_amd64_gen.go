@@ -224,10 +224,10 @@ func squaresUint32AVX2(x *uint32, n int, sums *[6]uint64)
 //go:noescape
 func squareColumnsUint32AVX2(x *uint32, stride int, width int, rows int, sums *[6][1024]uint64)
 
-// columnsInt16AVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
+// columnsInt16AVX2 adds width columns, a positive multiple of 8, of at most 2^14 rows to sum. Rows are stride bytes apart.
 //
 //go:noescape
-func columnsInt16AVX2(x *int16, stride int, width int, rows int, sum *uint64)
+func columnsInt16AVX2(x *int16, stride int, width int, rows int, sum *uint32)
 
 // squaresInt16AVX2 sets sums[0] to the sum of the squares of n elements, a multiple of 128 and at most 2^19.
 //
@@ -239,10 +239,10 @@ func squaresInt16AVX2(x *int16, n int, sums *[6]uint64)
 //go:noescape
 func squareColumnsInt16AVX2(x *int16, stride int, width int, rows int, sums *[6][1024]uint64)
 
-// columnsUint16AVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
+// columnsUint16AVX2 adds width columns, a positive multiple of 8, of at most 2^14 rows to sum. Rows are stride bytes apart.
 //
 //go:noescape
-func columnsUint16AVX2(x *uint16, stride int, width int, rows int, sum *uint64)
+func columnsUint16AVX2(x *uint16, stride int, width int, rows int, sum *uint32)
 
 // squaresUint16AVX2 sets sums[0] to the sum of the squares of n elements, a multiple of 128 and at most 2^19.
 //
@@ -254,10 +254,10 @@ func squaresUint16AVX2(x *uint16, n int, sums *[6]uint64)
 //go:noescape
 func squareColumnsUint16AVX2(x *uint16, stride int, width int, rows int, sums *[6][1024]uint64)
 
-// columnsInt8AVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
+// columnsInt8AVX2 adds width columns, a positive multiple of 8, of at most 2^14 rows to sum. Rows are stride bytes apart.
 //
 //go:noescape
-func columnsInt8AVX2(x *int8, stride int, width int, rows int, sum *uint64)
+func columnsInt8AVX2(x *int8, stride int, width int, rows int, sum *uint32)
 
 // squaresInt8AVX2 sets sums[0] to the sum of the squares of n elements, a multiple of 128 and at most 2^19.
 //
@@ -269,10 +269,10 @@ func squaresInt8AVX2(x *int8, n int, sums *[6]uint64)
 //go:noescape
 func squareColumnsInt8AVX2(x *int8, stride int, width int, rows int, sums *[6][1024]uint64)
 
-// columnsUint8AVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
+// columnsUint8AVX2 adds width columns, a positive multiple of 8, of at most 2^14 rows to sum. Rows are stride bytes apart.
 //
 //go:noescape
-func columnsUint8AVX2(x *uint8, stride int, width int, rows int, sum *uint64)
+func columnsUint8AVX2(x *uint8, stride int, width int, rows int, sum *uint32)
 
 // squaresUint8AVX2 sets sums[0] to the sum of the squares of n elements, a multiple of 128 and at most 2^19.
 //
@@ -284,10 +284,10 @@ func squaresUint8AVX2(x *uint8, n int, sums *[6]uint64)
 //go:noescape
 func squareColumnsUint8AVX2(x *uint8, stride int, width int, rows int, sums *[6][1024]uint64)
 
-// columnsBoolAVX2 adds width columns, a positive multiple of 4, to sum. Rows are stride bytes apart.
+// columnsBoolAVX2 adds width columns, a positive multiple of 8, of at most 2^14 rows to sum. Rows are stride bytes apart.
 //
 //go:noescape
-func columnsBoolAVX2(x *uint8, stride int, width int, rows int, sum *uint64)
+func columnsBoolAVX2(x *uint8, stride int, width int, rows int, sum *uint32)
 
 // swap64AVX2 reverses the bytes of n elements, a multiple of 64.
 //

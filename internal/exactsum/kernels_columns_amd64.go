@@ -81,16 +81,27 @@ func columnsUint64(c *columnScratch, t tile[uint64]) {
 	goColumnsWide(c, rest, width)
 }
 
-func columnsInt32(c *columnScratch, t tile[int32])   { columnsNarrow(c, t, columnsInt32AVX2) }
-func columnsInt16(c *columnScratch, t tile[int16])   { columnsNarrow(c, t, columnsInt16AVX2) }
-func columnsInt8(c *columnScratch, t tile[int8])     { columnsNarrow(c, t, columnsInt8AVX2) }
-func columnsUint32(c *columnScratch, t tile[uint32]) { columnsNarrow(c, t, columnsUint32AVX2) }
-func columnsUint16(c *columnScratch, t tile[uint16]) { columnsNarrow(c, t, columnsUint16AVX2) }
-func columnsUint8(c *columnScratch, t tile[uint8])   { columnsNarrow(c, t, columnsUint8AVX2) }
+func columnsInt32(c *columnScratch, t tile[int32])   { columnsWord(c, t, columnsInt32AVX2) }
+func columnsUint32(c *columnScratch, t tile[uint32]) { columnsWord(c, t, columnsUint32AVX2) }
+func columnsInt16(c *columnScratch, t tile[int16]) {
+	columnsNarrow(c, t, columnsInt16AVX2, goColumnsNarrow)
+}
 
-func columnsNarrow[T integer](
-	c *columnScratch, t tile[T], kernel func(x *T, stride, width, rows int, sum *uint64),
-) {
+func columnsInt8(c *columnScratch, t tile[int8]) {
+	columnsNarrow(c, t, columnsInt8AVX2, goColumnsNarrow)
+}
+
+func columnsUint16(c *columnScratch, t tile[uint16]) {
+	columnsNarrow(c, t, columnsUint16AVX2, goColumnsNarrow)
+}
+
+func columnsUint8(c *columnScratch, t tile[uint8]) {
+	columnsNarrow(c, t, columnsUint8AVX2, goColumnsNarrow)
+}
+
+func columnsBool(c *columnScratch, t tile[byte]) { columnsNarrow(c, t, columnsBoolAVX2, goColumnsBool) }
+
+func columnsWord[T integer](c *columnScratch, t tile[T], kernel func(x *T, stride, width, rows int, sum *uint64)) {
 	p, stride, width, rest := cutColumns(t)
 	if width > 0 {
 		kernel(p, stride, width, t.rows, &c.sum[0])
@@ -98,10 +109,19 @@ func columnsNarrow[T integer](
 	goColumnsNarrow(c, rest, width)
 }
 
-func columnsBool(c *columnScratch, t tile[byte]) {
-	p, stride, width, rest := cutColumns(t)
+// columnsNarrow adds at most drainRows rows, with a kernel whose sums are of 32 bits.
+func columnsNarrow[T integer](
+	c *columnScratch, t tile[T], kernel func(x *T, stride, width, rows int, sum *uint32),
+	rest func(c *columnScratch, t tile[T], first int),
+) {
+	p, stride, width, right := cutColumns(t)
 	if width > 0 {
-		columnsBoolAVX2(p, stride, width, t.rows, &c.sum[0])
+		sums := c.narrow[:width]
+		clear(sums)
+		kernel(p, stride, width, t.rows, &sums[0])
+		for v, s := range sums {
+			c.sum[v] += uint64(int32(s))
+		}
 	}
-	goColumnsBool(c, rest, width)
+	rest(c, right, width)
 }

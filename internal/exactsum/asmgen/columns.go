@@ -113,56 +113,67 @@ func columns16(v isa) {
 }
 
 func columnsInt(t integer) {
-	signature := "(x *" + t.goType + ", stride, width, rows int, sum *uint64)"
-	if t.size == 8 {
-		signature = "(x *" + t.goType + ", stride, width, rows int, sum, high *uint64)"
+	switch t.size {
+	case 8:
+		t.columnsWide()
+	case 4:
+		t.columnsSum("adds width columns, a positive multiple of 4, to sum", 4, t.widen, VPADDQ)
+	default:
+		t.columnsSum("adds width columns, a positive multiple of 8, of at most 2^14 rows to sum", 8, t.widen32, VPADDD)
 	}
-	doc := "adds width columns, a positive multiple of 4, to sum"
-	if t.size == 8 {
-		doc += " modulo 2^64, and their upper halves to high"
-		if t.signed {
-			doc += ", each 2^31 too large"
-		}
-	}
-	function(doc+". Rows are stride bytes apart.", "columns"+t.name+"AVX2", signature)
+}
+
+// columnsSum writes a kernel whose sums have the size of widened elements.
+func (t integer) columnsSum(doc string, lanes int, widen func(mem, to operand.Op), add instruction) {
+	function(doc+". Rows are stride bytes apart.", "columns"+t.name+"AVX2",
+		fmt.Sprintf("(x *%s, stride, width, rows int, sum *uint%d)", t.goType, 256/lanes))
 	sum := Load(Param("sum"), GP64())
-	if t.size == 8 {
-		high, flip := Load(Param("high"), GP64()), t.signBit()
-		byColumns(t.size, 4, func(mems []operand.Mem, i reg.Register) {
-			sumState := operand.Mem{Base: sum, Index: i, Scale: 8}
-			highState := operand.Mem{Base: high, Index: i, Scale: 8}
-			s, h := YMM(), YMM()
-			VMOVDQU(sumState, s)
-			VMOVDQU(highState, h)
-			for _, m := range mems {
-				x := YMM()
-				t.widen(m, x)
-				VPADDQ(x, s, s)
-				t.upper(x, flip)
-				VPADDQ(x, h, h)
+	zero := avx2.zero()
+	byColumns(t.size, lanes, func(mems []operand.Mem, i reg.Register) {
+		state := operand.Mem{Base: sum, Index: i, Scale: uint8(32 / lanes)}
+		s := YMM()
+		VMOVDQU(state, s)
+		for _, m := range mems {
+			x := YMM()
+			widen(m, x)
+			if t.name == "Bool" {
+				VPCMPGTD(zero, x, x) // -1 for non-zero elements
+				VPSUBD(x, s, s)
+			} else {
+				add(x, s, s)
 			}
-			VMOVDQU(s, sumState)
-			VMOVDQU(h, highState)
-		})
-	} else {
-		zero := avx2.zero()
-		byColumns(t.size, 4, func(mems []operand.Mem, i reg.Register) {
-			state := operand.Mem{Base: sum, Index: i, Scale: 8}
-			s := YMM()
-			VMOVDQU(state, s)
-			for _, m := range mems {
-				x := YMM()
-				t.widen(m, x)
-				if t.name == "Bool" {
-					VPCMPGTQ(zero, x, x) // -1 for non-zero elements
-					VPSUBQ(x, s, s)
-				} else {
-					VPADDQ(x, s, s)
-				}
-			}
-			VMOVDQU(s, state)
-		})
+		}
+		VMOVDQU(s, state)
+	})
+	VZEROUPPER()
+	RET()
+}
+
+// columnsWide writes the kernel for 64-bit integers.
+func (t integer) columnsWide() {
+	doc := "adds width columns, a positive multiple of 4, to sum modulo 2^64, and their upper halves to high"
+	if t.signed {
+		doc += ", each 2^31 too large"
 	}
+	function(doc+". Rows are stride bytes apart.", "columns"+t.name+"AVX2",
+		"(x *"+t.goType+", stride, width, rows int, sum, high *uint64)")
+	sum, high, flip := Load(Param("sum"), GP64()), Load(Param("high"), GP64()), t.signBit()
+	byColumns(t.size, 4, func(mems []operand.Mem, i reg.Register) {
+		sumState := operand.Mem{Base: sum, Index: i, Scale: 8}
+		highState := operand.Mem{Base: high, Index: i, Scale: 8}
+		s, h := YMM(), YMM()
+		VMOVDQU(sumState, s)
+		VMOVDQU(highState, h)
+		for _, m := range mems {
+			x := YMM()
+			t.widen(m, x)
+			VPADDQ(x, s, s)
+			t.upper(x, flip)
+			VPADDQ(x, h, h)
+		}
+		VMOVDQU(s, sumState)
+		VMOVDQU(h, highState)
+	})
 	VZEROUPPER()
 	RET()
 }

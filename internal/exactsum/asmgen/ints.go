@@ -13,18 +13,20 @@ type integer struct {
 	signed       bool
 	// widen loads four elements as 64-bit ones.
 	widen func(mem, to operand.Op)
+	// widen32 loads eight elements of at most 16 bits as 32-bit ones.
+	widen32 func(mem, to operand.Op)
 }
 
 var integers = []integer{
-	{"Int64", "int64", 8, true, func(mem, to operand.Op) { VMOVDQU(mem, to) }},
-	{"Uint64", "uint64", 8, false, func(mem, to operand.Op) { VMOVDQU(mem, to) }},
-	{"Int32", "int32", 4, true, func(mem, to operand.Op) { VPMOVSXDQ(mem, to) }},
-	{"Uint32", "uint32", 4, false, func(mem, to operand.Op) { VPMOVZXDQ(mem, to) }},
-	{"Int16", "int16", 2, true, func(mem, to operand.Op) { VPMOVSXWQ(mem, to) }},
-	{"Uint16", "uint16", 2, false, func(mem, to operand.Op) { VPMOVZXWQ(mem, to) }},
-	{"Int8", "int8", 1, true, func(mem, to operand.Op) { VPMOVSXBQ(mem, to) }},
-	{"Uint8", "uint8", 1, false, func(mem, to operand.Op) { VPMOVZXBQ(mem, to) }},
-	{"Bool", "uint8", 1, false, func(mem, to operand.Op) { VPMOVZXBQ(mem, to) }},
+	{"Int64", "int64", 8, true, func(mem, to operand.Op) { VMOVDQU(mem, to) }, nil},
+	{"Uint64", "uint64", 8, false, func(mem, to operand.Op) { VMOVDQU(mem, to) }, nil},
+	{"Int32", "int32", 4, true, func(mem, to operand.Op) { VPMOVSXDQ(mem, to) }, nil},
+	{"Uint32", "uint32", 4, false, func(mem, to operand.Op) { VPMOVZXDQ(mem, to) }, nil},
+	{"Int16", "int16", 2, true, func(mem, to operand.Op) { VPMOVSXWQ(mem, to) }, func(mem, to operand.Op) { VPMOVSXWD(mem, to) }},
+	{"Uint16", "uint16", 2, false, func(mem, to operand.Op) { VPMOVZXWQ(mem, to) }, func(mem, to operand.Op) { VPMOVZXWD(mem, to) }},
+	{"Int8", "int8", 1, true, func(mem, to operand.Op) { VPMOVSXBQ(mem, to) }, func(mem, to operand.Op) { VPMOVSXBD(mem, to) }},
+	{"Uint8", "uint8", 1, false, func(mem, to operand.Op) { VPMOVZXBQ(mem, to) }, func(mem, to operand.Op) { VPMOVZXBD(mem, to) }},
+	{"Bool", "uint8", 1, false, func(mem, to operand.Op) { VPMOVZXBQ(mem, to) }, func(mem, to operand.Op) { VPMOVZXBD(mem, to) }},
 }
 
 // vectors is the number of vectors per iteration of an integer kernel, each with its own sum.

@@ -30,7 +30,7 @@ func (t integer) squaresInt() {
 	}
 	k := t.newSquareInts()
 	elements := 4
-	if t.size == 1 {
+	if t.size == 1 || t.name == "Int16" {
 		elements = 16
 	}
 	loop("squares", n, squareVectors*elements, func() {
@@ -45,6 +45,12 @@ func (t integer) squaresInt() {
 				}
 				VPMADDWD(x, x, x)
 				VPADDD(x, lower[0], lower[0]) // 2^15 times below 2^17
+				continue
+			}
+			if t.name == "Int16" {
+				VMOVDQU(m, x)
+				VPMADDWD(x, x, x) // sums of two squares, at most 2^31
+				k.split(x, lower[0], lower[0])
 				continue
 			}
 			k.add(m, lower, upper)
@@ -90,15 +96,18 @@ func (t integer) halves() (lower, upper int) {
 	return 1, 0
 }
 
+// split adds the halves of 64 bits to lower and upper.
+func (k squareInts) split(x, lower, upper reg.VecVirtual) {
+	low := YMM()
+	VPAND(k.mask, x, low)
+	VPADDQ(low, lower, lower)
+	VPSRLQ(operand.Imm(32), x, x)
+	VPADDQ(x, upper, upper)
+}
+
 // add adds the squares of four elements.
 func (k squareInts) add(m operand.Mem, lower, upper []reg.VecVirtual) {
-	split := func(i int, product reg.VecVirtual) {
-		low := YMM()
-		VPAND(k.mask, product, low)
-		VPADDQ(low, lower[i], lower[i])
-		VPSRLQ(operand.Imm(32), product, product)
-		VPADDQ(product, upper[i], upper[i])
-	}
+	split := func(i int, product reg.VecVirtual) { k.split(product, lower[i], upper[i]) }
 	x := YMM()
 	k.widen(m, x)
 	switch {
