@@ -36,9 +36,12 @@ bench: ## measurements over loopback, as in docs/benchmarks.md
 	go run ./bench
 
 PROVE ?= 10m
-prove: ## crashes and faults with new seeds, PROVE each on one server and on a cluster; docs/proof.md
-	go run ./bench/crash -for $(PROVE)
-	go run ./bench/crash -nodes 3 -for $(PROVE)
+prove: ## crashes and faults with new seeds, PROVE for each set of them; docs/proof.md
+	go run ./bench/crash -for $(PROVE) -faults 10
+	go run ./bench/crash -for $(PROVE) -kinds fill,kill,fill-kill
+	go run ./bench/crash -for $(PROVE) -kinds clock,clock-kill
+	go run ./bench/crash -for $(PROVE) -nodes 3 -steps 30 -faults 11
+	go run ./bench/crash -for $(PROVE) -nodes 3 -steps 20 -faults 6 -kinds clock,clock-kill,nats-leader
 
 image: ## the container image gather:VERSION
 	docker build --build-arg VERSION=$(VERSION) -t gather:$(VERSION) .

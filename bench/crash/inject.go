@@ -56,6 +56,8 @@ func (r *run) inject(ctx context.Context, f *fault) error {
 		return r.fail(ctx, p, f.length, "fsync,fdatasync,fallocate", "ENOSPC")
 	case fill, fillKill:
 		return r.fill(ctx, p, f)
+	case clock, clockKill:
+		return r.stepClock(ctx, p, f)
 	case natsLeader, natsPause, natsAll, cut, cutOneWay, slow:
 		return r.nats.inject(f)
 	}

@@ -90,7 +90,15 @@ func start(ctx context.Context, args []string, stdout io.Writer) (err error) {
 // build builds the server.
 func (s *settings) build(ctx context.Context) error {
 	s.server = filepath.Join(s.dir, "server")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", s.server, "gather/cmd/server").CombinedOutput(); err != nil {
+	args := []string{"build", "-o", s.server}
+	if strings.Contains(s.kinds, clock) {
+		overlay, err := clockOverlay(ctx, s.dir)
+		if err != nil {
+			return err
+		}
+		args = append(args, "-overlay="+overlay)
+	}
+	if out, err := exec.CommandContext(ctx, "go", append(args, "gather/cmd/server")...).CombinedOutput(); err != nil {
 		return fmt.Errorf("build the server: %w\n%s", err, out)
 	}
 	return nil
@@ -178,7 +186,7 @@ func (r *run) startServers(ctx context.Context, s *settings) (stop func(), err e
 	errs := make([]error, s.nodes)
 	started := make(chan struct{})
 	for i := range s.nodes {
-		p := &process{path: s.server, dir: filepath.Join(data, fmt.Sprint(i))}
+		p := &process{path: s.server, dir: filepath.Join(data, fmt.Sprint(i)), clock: filepath.Join(data, fmt.Sprintf("clock-%d", i))}
 		p.args = append([]string{
 			"--listen=127.0.0.1:0", "--metrics-listen=", "--log-format=json", "--data-dir=" + p.dir, fmt.Sprintf("--node-name=node-%d", i),
 			"--min-free-disk=16MiB",

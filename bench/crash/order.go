@@ -20,13 +20,11 @@ type order struct {
 	check func(index int, value string) string
 	// result is the expected result; numbers are compared by value.
 	result string
-	// long is true for a job that is likely to be unfinished when its cancel arrives.
-	long bool
 }
 
 // newOrder draws a job of any kind.
 func newOrder(rng *rand.Rand) order {
-	switch rng.IntN(9) {
+	switch rng.IntN(11) {
 	case 0, 1:
 		return numbers(rng.Int64N(1e6))
 	case 2:
@@ -49,10 +47,13 @@ func newOrder(rng *rand.Rand) order {
 			spec:   fmt.Sprintf(`"kind":"array_reduce","ops":["min","max","mean","count"],"array":{"source":"arange","start":0,"stop":%d,"dtype":"int64","chunks":50000}`, n),
 			result: fmt.Sprintf(`{"min":0,"max":%d,"mean":%s,"count":%d}`, n-1, strconv.FormatFloat(float64(n-1)/2, 'f', -1, 64), n-1), // count leaves out the zero
 		}
+	case 8: // many tasks, some of which have ended when a fault comes
+		n := 50_000_000 + rng.Int64N(150_000_000)
+		return sum(fmt.Sprintf(`{"source":"arange","start":0,"stop":%d,"dtype":"int64","chunks":1000000}`, n), strconv.FormatInt(n*(n-1)/2, 10))
+	case 9:
+		return squaresRange(rng.Int64N(1e6), 20_000+rng.Int64N(60_000))
 	default:
-		o := sleeps(1500, 3000, 20, 2000)
-		o.long = true
-		return o
+		return sleeps(1500, 3000, 20, 2000)
 	}
 }
 

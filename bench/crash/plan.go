@@ -31,14 +31,16 @@ func (f *fault) String() string {
 
 // The faults of one server.
 const (
-	kill     = "kill"      // SIGKILL and restart
-	killTwo  = "kill-two"  // and again while the server recovers
-	restart  = "restart"   // SIGTERM and restart
-	pause    = "pause"     // SIGSTOP, SIGCONT
-	syncFail = "sync-fail" // fsync and fdatasync return EIO
-	diskFull = "disk-full" // fsync, fdatasync and fallocate return ENOSPC
-	fill     = "fill"      // another program fills the disk, which is a small one, for a while
-	fillKill = "fill-kill" // the same, and SIGKILL of the server on the full disk
+	kill      = "kill"       // SIGKILL and restart
+	killTwo   = "kill-two"   // and again while the server recovers
+	restart   = "restart"    // SIGTERM and restart
+	pause     = "pause"      // SIGSTOP, SIGCONT
+	syncFail  = "sync-fail"  // fsync and fdatasync return EIO
+	diskFull  = "disk-full"  // fsync, fdatasync and fallocate return ENOSPC
+	fill      = "fill"       // another program fills the disk, which is a small one, for a while
+	clock     = "clock"      // the wall clock is set, by up to 40 hours
+	clockKill = "clock-kill" // SIGKILL, the wall clock is set, by up to an hour, and restart
+	fillKill  = "fill-kill"  // the same, and SIGKILL of the server on the full disk
 )
 
 // The faults of a cluster; kill, restart and pause are of a node.

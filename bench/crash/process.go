@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -25,6 +26,9 @@ type process struct {
 	path string
 	args []string
 	dir  string // of the data
+	// clock is the file with the step of its wall clock, and step the last value.
+	clock string
+	step  time.Duration
 
 	base atomic.Pointer[string] // URL of the last start
 	cmd  *exec.Cmd              // nil if it does not run
@@ -53,6 +57,7 @@ func (p *process) start() error {
 // launch starts the process, and returns a channel that receives the address of its API, or "" if it ends before.
 func (p *process) launch() (<-chan string, error) {
 	cmd := exec.CommandContext(context.Background(), p.path, p.args...) // ended by kill
+	cmd.Env = append(os.Environ(), clockVariable+"="+p.clock)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		return nil, err
