@@ -16,6 +16,7 @@ const (
 	ArraySourceOnes     ArraySource = "ones"
 	ArraySourceRandom   ArraySource = "random"
 	ArraySourceValues   ArraySource = "values"
+	ArraySourceZarr     ArraySource = "zarr"
 	ArraySourceZeros    ArraySource = "zeros"
 )
 
@@ -140,9 +141,10 @@ type ArrayReduceSubmission struct {
 	// | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
 	// | `values` | `values`; `source` may be left out |
 	// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows; no `dtype` |
+	// | `zarr` | `url` of a Zarr array, version 2 or 3, in a bucket that the operator allows; no `dtype` |
 	//
 	//
-	// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}
+	// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}, {"source":"zarr","url":"s3://bucket/weather.zarr/temperature"}
 	Array InputArray `json:"array"`
 
 	// Axis The axis or axes to reduce, negative ones from the end; all by default.
@@ -206,9 +208,10 @@ type ArraySumSubmission struct {
 	// | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
 	// | `values` | `values`; `source` may be left out |
 	// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows; no `dtype` |
+	// | `zarr` | `url` of a Zarr array, version 2 or 3, in a bucket that the operator allows; no `dtype` |
 	//
 	//
-	// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}
+	// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}, {"source":"zarr","url":"s3://bucket/weather.zarr/temperature"}
 	Array InputArray `json:"array"`
 
 	// Axis The axis or axes to sum over, negative ones from the end; all by default.
@@ -281,12 +284,13 @@ type Distribution string
 // | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
 // | `values` | `values`; `source` may be left out |
 // | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows; no `dtype` |
+// | `zarr` | `url` of a Zarr array, version 2 or 3, in a bucket that the operator allows; no `dtype` |
 //
-// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}
+// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}, {"source":"zarr","url":"s3://bucket/weather.zarr/temperature"}
 type InputArray struct {
 	// Chunks How it is cut, as in Dask: one length for every axis; for each axis a length, or the lengths of all its
 	// chunks; -1 or null for a whole axis; `auto`; a size in bytes such as `16MiB`; or an object of axis numbers. `auto`
-	// by default. The sum is the same for any of them.
+	// by default, and the chunks of a Zarr array, of which `auto` takes whole ones. The sum is the same for any of them.
 	Chunks any `json:"chunks,omitempty"`
 
 	// Distribution `uniform` by default.
@@ -331,7 +335,7 @@ type InputArray struct {
 	// Stop A number, or a string for a number that JSON does not have.
 	Stop Scalar `json:"stop,omitempty"`
 
-	// URL Such as `s3://bucket/key.npy`.
+	// URL Such as `s3://bucket/key.npy`, or `s3://bucket/store.zarr/array` of a `zarr`.
 	URL string `json:"url,omitempty"`
 
 	// Values A number, or nested lists of numbers, as deep as the array has axes.

@@ -2,8 +2,8 @@
 
 // Command clients submits a job of each kind, and one that is rejected, to the server whose URL is its argument, using
 // the Go client that oapi-codegen generates from openapi.yaml. It exits with 1 when a response violates openapi.yaml.
-// The gate generates client.gen.go beside this file, which does not compile without it; try.ts does the same with
-// TypeScript clients.
+// The gate generates client.gen.go beside this file, which does not compile without it; try.ts and try.py do the same
+// with TypeScript clients and Python types.
 package main
 
 import (
