@@ -62,9 +62,19 @@ func ExampleClient_Submit() {
 		panic(err)
 	}
 	fmt.Println("the same job:", again.ID == job.ID)
+	submission, err := c.Submission(ctx, job.ID)
+	if err != nil {
+		panic(err)
+	}
+	another, err := c.Submit(ctx, submission) // with another key
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println("another job:", another.ID != job.ID)
 	// Output:
 	// sleep_batch high a
 	// the same job: true
+	// another job: true
 }
 
 // Anything whose JSON is a submission can be submitted.

@@ -106,6 +106,13 @@ func (c *Client) Get(ctx context.Context, id string, opts ...Option) (*Job, erro
 	return &j, err
 }
 
+// Submission returns what a job was submitted as. It can be submitted again.
+func (c *Client) Submission(ctx context.Context, id string) (json.RawMessage, error) {
+	var submission json.RawMessage
+	_, err := c.call(ctx, jobRequest(http.MethodGet, id, "submission"), &submission)
+	return submission, err
+}
+
 // Wait returns a job once it has ended. A failed job is no error; see Job.Err.
 func (c *Client) Wait(ctx context.Context, id string) (*Job, error) {
 	r := jobRequest(http.MethodGet, id)

@@ -41,7 +41,7 @@ func (b *backedUp) snapshot() map[string]trackedJob {
 }
 
 // one submits a job and waits for its end.
-func (b *backedUp) one(ctx context.Context, c *client, o order) error {
+func (b *backedUp) one(ctx context.Context, c *testClient, o order) error {
 	v, _, err := c.submit(ctx, o.body)
 	if err != nil {
 		return err
@@ -57,7 +57,7 @@ func (b *backedUp) one(ctx context.Context, c *client, o order) error {
 }
 
 // onArray uploads an array under a reused name, sums it, and deletes it.
-func (b *backedUp) onArray(ctx context.Context, c *client, worker, i int) error {
+func (b *backedUp) onArray(ctx context.Context, c *testClient, worker, i int) error {
 	values := bytes.Repeat([]byte{byte(1 + i%200)}, 100_000)
 	file := append([]byte("\x93NUMPY\x01\x00\x76\x00"+fmt.Sprintf("%-117s\n", `{'descr': '|u1', 'fortran_order': False, 'shape': (100000,), }`)), values...)
 	path := fmt.Sprintf("/v1/arrays/churn-%d", worker)

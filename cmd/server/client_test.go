@@ -6,16 +6,17 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
-	goclient "gather/client"
+	"gather/client"
 )
 
 // connect returns a client of a process, also after its restarts.
-func (p *process) connect() *goclient.Client {
-	c, err := goclient.New(goclient.Config{Server: p.url(""), HTTP: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+func (p *process) connect(transport http.RoundTripper) *client.Client {
+	c, err := client.New(client.Config{Server: p.url(""), RetryFor: time.Hour, HTTP: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		r = r.Clone(r.Context())
 		r.URL.Host = strings.TrimPrefix(p.url(""), "http://")
-		return http.DefaultTransport.RoundTrip(r)
+		return transport.RoundTrip(r)
 	})}})
 	if err != nil {
 		p.t.Fatal(err)
@@ -32,12 +33,12 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 func TestClientAcrossRestarts(t *testing.T) {
 	const items = 300
 	p := startProcess(t)
-	c := p.connect()
-	durations := make([]goclient.Duration, items)
+	c := p.connect(http.DefaultTransport)
+	durations := make([]client.Duration, items)
 	for i := range durations {
-		durations[i] = goclient.Duration(fmt.Sprintf("%dms", 10*i))
+		durations[i] = client.Duration(fmt.Sprintf("%dms", 10*i))
 	}
-	j, err := c.Submit(t.Context(), goclient.SleepBatchSubmission{Kind: "sleep_batch", Durations: durations})
+	j, err := c.Submit(t.Context(), client.SleepBatchSubmission{Kind: "sleep_batch", Durations: durations})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +79,7 @@ func TestClientAcrossRestarts(t *testing.T) {
 				})
 			}
 		}
-		if e.End != nil && e.End.State != goclient.StateSucceeded {
+		if e.End != nil && e.End.State != client.StateSucceeded {
 			t.Errorf("the job ended %s, want succeeded", e.End.State)
 		}
 	}
@@ -89,7 +90,7 @@ func TestClientAcrossRestarts(t *testing.T) {
 		t.Errorf("%d items, want %d", n, items)
 	}
 	var indices []int64
-	for it, err := range c.Results(t.Context(), j.ID, goclient.ByIndex()) {
+	for it, err := range c.Results(t.Context(), j.ID, client.ByIndex()) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -41,7 +41,7 @@ type testCluster struct {
 	dir     string
 	args    []string
 	nodes   []*process
-	clients []*client // one for each node
+	clients []*testClient // one for each node
 }
 
 // cluster starts n nodes, which share only the NATS servers with other clusters.
@@ -236,7 +236,7 @@ func (f *testCluster) self(ctx context.Context, i int) (member, error) {
 
 // metric returns the sum of a metric of node i over all labels.
 func (f *testCluster) metric(ctx context.Context, i int, name string) (sum float64, err error) {
-	c := &client{p: &process{}, http: f.clients[i].http}
+	c := &testClient{p: &process{}, http: f.clients[i].http}
 	base := "http://" + f.nodes[i].log.metricsAddress()
 	c.p.base.Store(&base)
 	a, err := c.try(ctx, http.MethodGet, "/metrics", "")

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	goclient "gather/client"
+	"gather/client"
 	"gather/internal/cli"
 )
 
@@ -46,28 +46,31 @@ func TestCommands(t *testing.T) {
 	command(t, exitFailure, "list") // no key
 	t.Setenv("GATHER_API_KEY", strings.TrimSpace(key))
 
-	j := decoded[goclient.Job](t, command(t, exitOK, "submit", "squares", "--range", "0:5", "--label", "team=a", "--wait"))[0]
+	j := decoded[client.Job](t, command(t, exitOK, "submit", "squares", "--range", "0:5", "--label", "team=a", "--wait"))[0]
 	if got, err := json.Marshal(j.Values); err != nil || string(got) != "[0,1,4,9,16]" {
 		t.Errorf("values %s, %v, want the squares", got, err)
 	}
-	if p := decoded[goclient.SubmissionPreview](t, command(t, exitOK, "submit", "squares", "--range=7", "--validate-only"))[0]; p.Items != 7 {
+	if p := decoded[client.SubmissionPreview](t, command(t, exitOK, "submit", "squares", "--range=7", "--validate-only"))[0]; p.Items != 7 {
 		t.Errorf("%d items would be made, want 7", p.Items)
 	}
-	if items := decoded[goclient.Item](t, command(t, exitOK, "results", j.ID, "--by-index", "--after=1")); len(items) != 3 || string(items[0].Value) != "4" {
+	if items := decoded[client.Item](t, command(t, exitOK, "results", j.ID, "--by-index", "--after=1")); len(items) != 3 || string(items[0].Value) != "4" {
 		t.Errorf("items %+v, want the last three", items)
 	}
 	events := strings.Split(strings.TrimSpace(command(t, exitOK, "watch", j.ID)), "\n")
 	if last := events[len(events)-1]; len(events) < 8 || !strings.HasPrefix(last, `{"event":"end"`) {
 		t.Errorf("%d events, the last is %s; want at least 8 and the end", len(events), last)
 	}
+	if got, want := command(t, exitOK, "get", j.ID, "--submission"), `"range":{"start":0,"stop":5}`; !strings.Contains(got, want) || !strings.Contains(got, `"labels":{"team":"a"}`) {
+		t.Errorf("submission %s, want %s and the label", got, want)
+	}
 	failed := command(t, cli.ExitJobFailed, "submit", "sleep_batch", "--count=1", "--duration=1h", "--timeout=10ms", "--wait")
-	command(t, cli.ExitJobFailed, "results", decoded[goclient.Job](t, failed)[0].ID)
+	command(t, cli.ExitJobFailed, "results", decoded[client.Job](t, failed)[0].ID)
 	sleeping := strings.TrimSpace(command(t, exitOK, "submit", "sleep_batch", "--durations=1h", "-o", "id"))
 	if got := command(t, exitOK, "list", "--state=queued", "--state=running", "-o", "id"); strings.TrimSpace(got) != sleeping {
 		t.Errorf("unfinished jobs %q, want %s", got, sleeping)
 	}
 	command(t, exitFailure, "delete", sleeping)
-	if j := decoded[goclient.Job](t, command(t, exitOK, "cancel", sleeping, "--wait"))[0]; j.State != goclient.StateCancelled {
+	if j := decoded[client.Job](t, command(t, exitOK, "cancel", sleeping, "--wait"))[0]; j.State != client.StateCancelled {
 		t.Errorf("state %s, want cancelled", j.State)
 	}
 	command(t, cli.ExitCancelled, "watch", sleeping)
@@ -76,7 +79,7 @@ func TestCommands(t *testing.T) {
 	if got := command(t, exitOK, "list", "--label=team=a"); got != "" {
 		t.Errorf("jobs %s, want none", got)
 	}
-	if nodes := decoded[goclient.Node](t, command(t, exitOK, "nodes")); len(nodes) != 1 || !nodes[0].Self {
+	if nodes := decoded[client.Node](t, command(t, exitOK, "nodes")); len(nodes) != 1 || !nodes[0].Self {
 		t.Errorf("nodes %+v, want this one", nodes)
 	}
 	commandsOfArrays(t)
@@ -88,11 +91,11 @@ func commandsOfArrays(t *testing.T) {
 	sums, copied := filepath.Join(dir, "sums.npy"), filepath.Join(dir, "copy.npy")
 	id := strings.TrimSpace(command(t, exitOK, "submit", "array_sum", "--array", "{source: ones, shape: [3, 1000]}", "--axis=0", "--wait", "-o", "id"))
 	command(t, exitOK, "results", id, "--npy", sums)
-	a := decoded[goclient.StoredArray](t, command(t, exitOK, "arrays", "put", "sums", sums))[0]
+	a := decoded[client.StoredArray](t, command(t, exitOK, "arrays", "put", "sums", sums))[0]
 	if a.Name != "sums" || len(a.Shape) != 1 || a.Shape[0] != 1000 {
 		t.Errorf("array %+v, want 1000 sums", a)
 	}
-	j := decoded[goclient.Job](t, command(t, exitOK, "submit", "array_sum", "--array", "sums", "--wait"))[0]
+	j := decoded[client.Job](t, command(t, exitOK, "submit", "array_sum", "--array", "sums", "--wait"))[0]
 	if string(j.Result) != "3000.0" {
 		t.Errorf("result %s, want 3000.0", j.Result)
 	}

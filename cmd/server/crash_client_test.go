@@ -53,14 +53,15 @@ func (it *item) String() string {
 	return fmt.Sprintf("%d: index %d, %s, %v, %v ms", it.Seq, it.Index, it.Value, it.Error, it.Duration)
 }
 
-// client is a client of a server that restarts: it retries while the server is unavailable.
-type client struct {
+// testClient is a client of a server that restarts: it retries while the server is unavailable. Tests that compare single
+// responses with the contract use it; package client hides them.
+type testClient struct {
 	p    *process
 	http *http.Client
 }
 
-func newClient(p *process) *client {
-	return &client{p: p, http: &http.Client{
+func newClient(p *process) *testClient {
+	return &testClient{p: p, http: &http.Client{
 		Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
 	}}
 }
@@ -85,7 +86,7 @@ func (a *response) unmarshal(v any) error {
 }
 
 // try sends one request.
-func (c *client) try(ctx context.Context, method, path, body string, header ...string) (*response, error) {
+func (c *testClient) try(ctx context.Context, method, path, body string, header ...string) (*response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.p.url(path), strings.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -107,7 +108,7 @@ func (c *client) try(ctx context.Context, method, path, body string, header ...s
 
 // do retries until there is a final response: the server may be down, starting, stopping, or still processing a request
 // with the same key.
-func (c *client) do(ctx context.Context, method, path, body string, header ...string) (*response, error) {
+func (c *testClient) do(ctx context.Context, method, path, body string, header ...string) (*response, error) {
 	for {
 		a, err := c.try(ctx, method, path, body, header...)
 		if err == nil && a.status != http.StatusServiceUnavailable &&
@@ -123,7 +124,7 @@ func (c *client) do(ctx context.Context, method, path, body string, header ...st
 }
 
 // submit returns the job in the response, and whether it is a replay.
-func (c *client) submit(ctx context.Context, body string, header ...string) (v view, replayed bool, err error) {
+func (c *testClient) submit(ctx context.Context, body string, header ...string) (v view, replayed bool, err error) {
 	a, err := c.do(ctx, http.MethodPost, "/v1/jobs", body, header...)
 	if err != nil {
 		return v, false, err
@@ -136,7 +137,7 @@ func (c *client) submit(ctx context.Context, body string, header ...string) (v v
 }
 
 // wait returns the job once it is terminal.
-func (c *client) wait(ctx context.Context, id string) (v view, err error) {
+func (c *testClient) wait(ctx context.Context, id string) (v view, err error) {
 	for {
 		if v, err = c.get(ctx, id, "Prefer", "wait=5"); err != nil || v.terminal() {
 			return v, err
@@ -144,7 +145,7 @@ func (c *client) wait(ctx context.Context, id string) (v view, err error) {
 	}
 }
 
-func (c *client) get(ctx context.Context, id string, header ...string) (v view, err error) {
+func (c *testClient) get(ctx context.Context, id string, header ...string) (v view, err error) {
 	a, err := c.do(ctx, http.MethodGet, "/v1/jobs/"+id, "", header...)
 	if err == nil {
 		err = a.unmarshal(&v)
@@ -160,7 +161,7 @@ type page struct {
 }
 
 // page reads the available results after a seq.
-func (c *client) page(ctx context.Context, id string, after int64) (p page, err error) {
+func (c *testClient) page(ctx context.Context, id string, after int64) (p page, err error) {
 	a, err := c.do(ctx, http.MethodGet, fmt.Sprintf("/v1/jobs/%s/results?after=%d&limit=10000", id, after), "")
 	if err == nil {
 		err = a.unmarshal(&p)
@@ -169,20 +170,12 @@ func (c *client) page(ctx context.Context, id string, after int64) (p page, err 
 }
 
 // results reads all items of a finished job in the order of completion.
-func (c *client) results(ctx context.Context, id string) ([]item, error) {
-	var all []item
-	for after := int64(0); ; {
-		p, err := c.page(ctx, id, after)
+func (c *testClient) results(ctx context.Context, id string) (all []item, err error) {
+	for it, err := range c.p.connect(c.http.Transport).Results(ctx, id) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, p.Items...)
-		if p.Complete {
-			return all, nil
-		}
-		if p.NextAfter <= after {
-			return nil, fmt.Errorf("%w: job %s: next_after %d follows %d", errResponse, id, p.NextAfter, after)
-		}
-		after = p.NextAfter
+		all = append(all, item{Seq: it.Seq, Index: int(it.Index), Value: it.Value, Error: it.Error, Duration: it.DurationMs})
 	}
+	return all, nil
 }

@@ -36,7 +36,7 @@ type tracker struct {
 }
 
 // verify compares every job with the server's current state.
-func (l *tracker) verify(ctx context.Context, t *testing.T, c *client) {
+func (l *tracker) verify(ctx context.Context, t *testing.T, c *testClient) {
 	t.Helper()
 	work := make(chan *trackedJob)
 	var wg sync.WaitGroup
@@ -66,7 +66,7 @@ func (l *tracker) verify(ctx context.Context, t *testing.T, c *client) {
 	}
 }
 
-func (p *trackedJob) verify(ctx context.Context, c *client) error {
+func (p *trackedJob) verify(ctx context.Context, c *testClient) error {
 	v, err := c.wait(ctx, p.id)
 	if err != nil {
 		return err
@@ -128,7 +128,7 @@ func unchanged(shown, now []item) error {
 }
 
 // list returns the IDs of all jobs, page by page.
-func (c *client) list(ctx context.Context) (map[string]bool, error) {
+func (c *testClient) list(ctx context.Context) (map[string]bool, error) {
 	ids := make(map[string]bool)
 	for path := "/v1/jobs?page_size=200"; path != ""; {
 		a, err := c.do(ctx, http.MethodGet, path, "")

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"io"
@@ -9,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"gather/client"
 )
 
 // ask sends a request with a body of a media type, and headers as names and values.
@@ -58,22 +59,21 @@ func call(t *testing.T, method, url, media string, body []byte, header ...string
 // awaitItems follows the events of a job until n items have completed.
 func awaitItems(t *testing.T, job string, n int) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, job+"/events", http.NoBody)
+	server, id, _ := strings.Cut(job, "/v1/jobs/")
+	c, err := client.New(client.Config{Server: server})
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Accept", "application/x-ndjson")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	for lines := bufio.NewScanner(resp.Body); n > 0; {
-		if !lines.Scan() {
-			t.Fatalf("%s: the events end (%v) before another %d items", job, lines.Err(), n)
+	for e, err := range c.Events(t.Context(), id, 0) {
+		if err != nil {
+			t.Fatal(err)
 		}
-		if strings.Contains(lines.Text(), `"event":"result"`) {
+		if e.Result != nil {
 			n--
 		}
+		if n == 0 {
+			return
+		}
 	}
+	t.Fatalf("%s: the job ended before another %d items", job, n)
 }

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	goclient "gather/client"
+	"gather/client"
 	"gather/internal/cli"
 )
 
@@ -100,11 +100,11 @@ func TestCtrlC(t *testing.T) {
 	t.Setenv("GATHER_SERVER", "http://"+srv.apiListener.Addr().String())
 	for answer, want := range map[string]struct {
 		code  int
-		state goclient.State
+		state client.State
 	}{
-		"y\n":  {cli.ExitCancelled, goclient.StateCancelled},
-		"\n":   {cli.ExitInterrupted, goclient.StateRunning},
-		"\x04": {cli.ExitInterrupted, goclient.StateRunning}, // end of input
+		"y\n":  {cli.ExitCancelled, client.StateCancelled},
+		"\n":   {cli.ExitInterrupted, client.StateRunning},
+		"\x04": {cli.ExitInterrupted, client.StateRunning}, // end of input
 	} {
 		x := onTerminal(t, "submit", "sleep_batch", "--durations=1h", "--wait")
 		x.await("running    [-----")
@@ -117,7 +117,7 @@ func TestCtrlC(t *testing.T) {
 		}
 		_, after, _ := strings.Cut(x.shown.String(), "Cancel job ")
 		id, _, _ := strings.Cut(after, "?")
-		if j := decoded[goclient.Job](t, command(t, exitOK, "get", id))[0]; j.State != want.state {
+		if j := decoded[client.Job](t, command(t, exitOK, "get", id))[0]; j.State != want.state {
 			t.Errorf("answer %q: the job is %s, want %s", answer, j.State, want.state)
 		}
 	}

@@ -104,6 +104,7 @@ func TestSubmission(t *testing.T) {
 			`"priority":"high","labels":{"team":"a","x":"y=z"},"start_after":"2026-11-27T03:00:00Z","retention":"1h"}`,
 		"array_sum|--array|readings|--axis|0":                                                       `{"kind":"array_sum","array":{"source":"npy","name":"readings"},"axis":0}`,
 		"array_sum|--array|s3://b/k.npy|--axis=-1,0":                                                `{"kind":"array_sum","array":{"source":"npy","url":"s3://b/k.npy"},"axis":[-1,0]}`,
+		"array_sum|--array|file:///d/w.zarr/t":                                                      `{"kind":"array_sum","array":{"source":"zarr","url":"file:///d/w.zarr/t"}}`,
 		"array_sum|--array|{values: [[1e16, NaN], [~]]}":                                            `{"kind":"array_sum","array":{"values":[[1e16,"NaN"],["~"]]}}`,
 		"array_sum|--array|{\"source\":\"ones\",\"shape\":[10,10]}|--keepdims|true|--dtype|float32": `{"kind":"array_sum","array":{"source":"ones","shape":[10,10]},"keepdims":true,"dtype":"float32"}`,
 		"array_reduce|--ops|mean,std|--array|a|--ddof|1":                                            `{"kind":"array_reduce","ops":["mean","std"],"array":{"source":"npy","name":"a"},"ddof":1}`,

@@ -112,6 +112,8 @@ func (a *ids) each(f func(id string) error) error {
 type getCmd struct {
 	remote `embed:""`
 	ids    `embed:""`
+
+	Submission bool `env:"-" help:"Show what the jobs were submitted as, as JSON that 'submit -f' takes."`
 }
 
 // Run shows the jobs. A failed job is no error.
@@ -123,6 +125,13 @@ func (c *getCmd) Run(ctx context.Context, stdio IO) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
 	return c.each(func(id string) error {
+		if c.Submission {
+			submission, err := s.client.Submission(ctx, id)
+			if err != nil {
+				return err
+			}
+			return s.json(submission)
+		}
 		j, err := s.client.Get(ctx, id)
 		if err != nil {
 			return err

@@ -24,11 +24,14 @@ func (d *document) value(s schema, text string) (json.RawMessage, error) {
 		}
 	}
 	if s.has("source", "name") && !strings.HasPrefix(strings.TrimSpace(text), "{") {
-		member := "name"
+		source, member := "npy", "name"
 		if strings.Contains(text, "://") {
 			member = "url"
+			if strings.Contains(text, ".zarr") {
+				source = "zarr"
+			}
 		}
-		return json.Marshal(map[string]string{"source": "npy", member: text})
+		return json.Marshal(map[string]string{"source": source, member: text})
 	}
 	if len(s.Type) == 1 && s.Type[0] == "string" {
 		return json.Marshal(text)
@@ -42,10 +45,11 @@ func (d *document) value(s schema, text string) (json.RawMessage, error) {
 }
 
 func rangeValue(start, stop, step string) json.RawMessage {
-	parts := []string{`"stop":` + stop}
+	var parts []string
 	if start != "" {
 		parts = append(parts, `"start":`+start)
 	}
+	parts = append(parts, `"stop":`+stop)
 	if step != "" {
 		parts = append(parts, `"step":`+step)
 	}
