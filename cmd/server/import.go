@@ -113,7 +113,7 @@ func (c *importCmd) open(ctx context.Context, stderr io.Writer) (*destination, e
 	if err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
-	return &destination{importer: intoJournal{j}, arrays: store, name: c.DataDir, close: j.Close}, nil
+	return &destination{importer: j, arrays: store, name: c.DataDir, close: j.Close}, nil
 }
 
 // importArray uploads an array unless the destination has it. A different array with the same name is an error, because
@@ -130,39 +130,4 @@ func (d *destination) importArray(ctx context.Context, a *sourceArray, content i
 	}
 	_, _, err = d.arrays.Put(ctx, a.tenant, a.Name, content, job.ArrayUpload{Bytes: a.Bytes, SHA256: a.SHA256})
 	return err
-}
-
-// intoJournal imports into the journal of a single server.
-type intoJournal struct{ j *journal.Journal }
-
-// ImportJob implements importer.
-func (i intoJournal) ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event) error {
-	return i.await(ctx, func(done func(error)) error { return i.j.ImportJob(ctx, view, spec, log, done) })
-}
-
-// ImportKey implements importer.
-func (i intoJournal) ImportKey(ctx context.Context, k job.KeyRecord) error {
-	return i.await(ctx, func(done func(error)) error { return i.j.ImportKey(ctx, k, done) })
-}
-
-// ImportTombstone implements importer.
-func (i intoJournal) ImportTombstone(ctx context.Context, t job.Tombstone) error {
-	return i.await(ctx, func(done func(error)) error { return i.j.ImportTombstone(ctx, t, done) })
-}
-
-// await waits until the batches that begin enqueues are durable. A full or broken disk is an error.
-func (i intoJournal) await(ctx context.Context, begin func(done func(error)) error) error {
-	if err := i.j.Ready(); err != nil {
-		return err
-	}
-	outcome := make(chan error, 1)
-	if err := begin(func(err error) { outcome <- err }); err != nil {
-		return err
-	}
-	select {
-	case err := <-outcome:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

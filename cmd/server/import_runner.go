@@ -87,7 +87,7 @@ func (r *importRunner) Job(view job.Job, spec []byte, log job.LogSeq) error {
 			return fmt.Errorf("job %s: %w", view.ID, err)
 		}
 		events = append(events, rec.Event)
-		size += sizeOf(rec.Event)
+		size += job.EventBytes(rec.Event)
 	}
 	var one totals
 	one.addJob(&view)
@@ -100,16 +100,6 @@ func (r *importRunner) Job(view job.Job, spec []byte, log job.LogSeq) error {
 		r.finish(one, what, do())
 	}
 	return context.Cause(r.ctx)
-}
-
-func sizeOf(e job.Event) int {
-	switch e := e.(type) {
-	case job.TaskProgress:
-		return 64 + e.Items.Size() + len(e.Partial)
-	case job.Finished:
-		return 64 + e.Items.Size() + 2*(len(e.Result)+len(e.Details))
-	}
-	return 64
 }
 
 // Key implements journal.Visitor.

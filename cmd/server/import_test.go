@@ -311,9 +311,8 @@ func TestMoveExpired(t *testing.T) {
 	}
 	for _, after := range []time.Duration{-time.Hour, time.Hour} {
 		at := time.Now().Add(after)
-		to := intoJournal{j}
-		err = errors.Join(err, to.ImportKey(t.Context(), job.KeyRecord{Hash: [32]byte{byte(at.Minute()), 1}, Expires: at, IDs: []job.ID{job.NewID()}}),
-			to.ImportTombstone(t.Context(), job.Tombstone{Tenant: "t", ID: job.NewID(), Expires: at}))
+		err = errors.Join(err, j.ImportKey(t.Context(), job.KeyRecord{Hash: [32]byte{byte(at.Minute()), 1}, Expires: at, IDs: []job.ID{job.NewID()}}),
+			j.ImportTombstone(t.Context(), job.Tombstone{Tenant: "t", ID: job.NewID(), Expires: at}))
 	}
 	if err = errors.Join(err, j.Close()); err != nil {
 		t.Fatal(err)

@@ -43,26 +43,13 @@ func (c *Cluster) applyImport(ctx context.Context, next appliedIndex, p *job.Pro
 	if err := c.replica.Flush(ctx); err != nil {
 		return err
 	}
-	done := make(chan error, 1)
-	result := func(err error) { done <- err }
-	var err error
 	switch p.Kind {
 	case job.ProposeKey:
-		err = c.replica.ImportKey(ctx, p.KeyRecord, result)
+		return c.replica.ImportKey(ctx, p.KeyRecord)
 	case job.ProposeTombstone:
-		err = c.replica.ImportTombstone(ctx, p.Tombstone, result)
-	default:
-		err = c.replica.ImportJob(ctx, p.View, p.Spec, p.Log, result)
+		return c.replica.ImportTombstone(ctx, p.Tombstone)
 	}
-	if err != nil {
-		return err
-	}
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	if err != nil || p.Kind != job.ProposeJob {
+	if err := c.replica.ImportJob(ctx, p.View, p.Spec, p.Log); err != nil {
 		return err
 	}
 	return c.replica.ApplyReplicated(ctx, job.Batch{}, c.addImported(p, next.from+1)...)

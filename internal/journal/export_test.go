@@ -136,3 +136,10 @@ func (j *Journal) MaintainBallast() { j.maintainBallast() }
 func (j *Journal) DeleteAsEarlier(tenant string, id job.ID) error {
 	return j.db.Delete(appendJobKey(nil, spaceEnded, tenant, id), pebble.Sync)
 }
+
+// Queued returns the number of requests in the writer's queue.
+func (j *Journal) Queued() int {
+	j.queue.mu.Lock()
+	defer j.queue.mu.Unlock()
+	return len(j.queue.requests)
+}

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -14,21 +15,21 @@ import (
 //
 // An import adds a record of another journal atomically, in queue order with appends. The writer checks whether the record
 // exists already, because it sees all earlier requests, so the outcome does not depend on how requests are grouped into
-// writes. The journal's goroutine calls done, which must not block: with nil when the record is durable, with job.ErrExists
-// when it exists already, or with the error of the disk. An import blocks, until ctx is done, while MaxPendingBytes wait for
-// the disk, and does not call done when it returns an error.
+// writes. An import returns when the record is durable, or when ctx is done; it blocks while MaxPendingBytes wait for the
+// disk. It returns job.ErrExists if the record exists already, or an error of the disk. On a single server it also fails while
+// Ready does; a replica waits for its disk.
 
-// ImportJob adds a job with its spec and its whole log, as Export visits it. The outcome is job.ErrExists if the journal has a
-// job or a tombstone with this id. ImportJob returns job.ErrCorrupt if the log does not lead to the view. The whole log is held
-// in memory and added in one write.
-func (j *Journal) ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event, done func(error)) error {
+// ImportJob adds a job with its spec and its whole log, as Export visits it. It returns job.ErrExists if the journal has a
+// job or a tombstone with this id, and job.ErrCorrupt if the log does not lead to the view. The whole log is held in memory
+// and added in one write.
+func (j *Journal) ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event) error {
 	events, err := job.Rebuild(view, spec, log)
 	if err != nil {
 		return err
 	}
 	inner := &request{entries: []job.Entry{{ID: view.ID, Events: events}}}
 	inner.measure()
-	return j.importOne(ctx, inner.bytes, done, func(b *pebble.Batch) (func(), error) {
+	return j.importOne(ctx, inner.bytes, func(b *pebble.Batch) (func(), error) {
 		if err := j.checkAbsent(b, view.Tenant, view.ID); err != nil {
 			return nil, err
 		}
@@ -36,10 +37,10 @@ func (j *Journal) ImportJob(ctx context.Context, view job.Job, spec []byte, log 
 	})
 }
 
-// ImportKey adds an idempotency key. The outcome is job.ErrExists if the key is in use and has not expired.
-func (j *Journal) ImportKey(ctx context.Context, k job.KeyRecord, done func(error)) error {
+// ImportKey adds an idempotency key. It returns job.ErrExists if the key is in use and has not expired.
+func (j *Journal) ImportKey(ctx context.Context, k job.KeyRecord) error {
 	r := keyRecord{expires: j.due(k.Expires, forever), fingerprint: k.Fingerprint, ids: k.IDs}
-	return j.importOne(ctx, int64(256+16*len(k.IDs)), done, func(b *pebble.Batch) (func(), error) {
+	return j.importOne(ctx, int64(256+16*len(k.IDs)), func(b *pebble.Batch) (func(), error) {
 		key := appendKeyKey(nil, k.Hash)
 		old, found, err := j.lookUp(b, key)
 		if err != nil {
@@ -58,9 +59,9 @@ func (j *Journal) ImportKey(ctx context.Context, k job.KeyRecord, done func(erro
 	})
 }
 
-// ImportTombstone adds the tombstone of a job. The outcome is job.ErrExists if the journal has the job or its tombstone.
-func (j *Journal) ImportTombstone(ctx context.Context, t job.Tombstone, done func(error)) error {
-	return j.importOne(ctx, 256, done, func(b *pebble.Batch) (func(), error) {
+// ImportTombstone adds the tombstone of a job. It returns job.ErrExists if the journal has the job or its tombstone.
+func (j *Journal) ImportTombstone(ctx context.Context, t job.Tombstone) error {
+	return j.importOne(ctx, 256, func(b *pebble.Batch) (func(), error) {
 		if err := j.checkAbsent(b, t.Tenant, t.ID); err != nil {
 			return nil, err
 		}
@@ -78,17 +79,17 @@ func (j *Journal) ImportTombstone(ctx context.Context, t job.Tombstone, done fun
 // compared with the others of the write.
 const importBytes = 4 << 10
 
-// importOne queues an import. The writer calls add, which adds nothing to the batch if it returns an error, and calls the
-// function that add returned when the write is durable.
-func (j *Journal) importOne(ctx context.Context, bytes int64, done func(error), add func(b *pebble.Batch) (durable func(), err error)) error {
-	var outcome error // the writer's
-	req := &request{bytes: importBytes + bytes}
-	req.done = func(err error) {
-		if err == nil {
-			err = outcome
+// importOne queues an import and waits for its outcome. The writer calls add, which adds nothing to the batch if it returns an
+// error, and calls the function that add returned when the write is durable.
+func (j *Journal) importOne(ctx context.Context, bytes int64, add func(b *pebble.Batch) (durable func(), err error)) error {
+	if !j.c.Replica {
+		if err := j.Ready(); err != nil {
+			return err
 		}
-		done(err)
 	}
+	var outcome error // the writer's
+	result := make(chan error, 1)
+	req := &request{bytes: importBytes + bytes, done: func(err error) { result <- cmp.Or(err, outcome) }}
 	req.op = func(b *pebble.Batch) func() {
 		durable, err := add(b)
 		outcome = err
@@ -97,7 +98,15 @@ func (j *Journal) importOne(ctx context.Context, bytes int64, done func(error), 
 	if err := j.queue.waitRoom(ctx, req.bytes, j.c.MaxPendingBytes); err != nil {
 		return err
 	}
-	return j.enqueue(req, 0)
+	if err := j.enqueue(req, 0); err != nil {
+		return err
+	}
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // checkAbsent returns job.ErrExists if a job or its tombstone exists on disk, in memory or in the batch that is being built.

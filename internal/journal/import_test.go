@@ -79,15 +79,15 @@ func (x *exported) text() string {
 func (x *exported) importAll(t *testing.T, j *journal.Journal) (added, there int) {
 	t.Helper()
 	outcomes := make(chan error, len(x.jobs)+len(x.keys)+len(x.tombstones))
-	done := func(err error) { outcomes <- err }
+	start := func(f func() error) { go func() { outcomes <- f() }() }
 	for _, e := range x.jobs {
-		must(t, j.ImportJob(t.Context(), e.view, e.spec, e.log, done))
+		start(func() error { return importJob(t.Context(), j, e) })
 	}
 	for _, k := range x.keys {
-		must(t, j.ImportKey(t.Context(), k, done))
+		start(func() error { return j.ImportKey(t.Context(), k) })
 	}
 	for _, s := range x.tombstones {
-		must(t, j.ImportTombstone(t.Context(), s, done))
+		start(func() error { return j.ImportTombstone(t.Context(), s) })
 	}
 	for range cap(outcomes) {
 		switch err := <-outcomes; {
@@ -101,13 +101,19 @@ func (x *exported) importAll(t *testing.T, j *journal.Journal) (added, there int
 	return added, there
 }
 
-// importJob imports one job and waits for the outcome.
+// importJob imports one job.
 func importJob(ctx context.Context, j *journal.Journal, e exportedJob) error {
+	return j.ImportJob(ctx, e.view, e.spec, e.log)
+}
+
+// queued starts an import, and returns the channel of its outcome when it is in the writer's queue.
+func queued(t *testing.T, j *journal.Journal, f func() error) <-chan error {
+	t.Helper()
+	before := j.Queued()
 	outcome := make(chan error, 1)
-	if err := j.ImportJob(ctx, e.view, e.spec, e.log, func(err error) { outcome <- err }); err != nil {
-		return err
-	}
-	return <-outcome
+	go func() { outcome <- f() }()
+	until(t, "the import is queued", func() bool { return j.Queued() > before })
+	return outcome
 }
 
 // block returns a block of items with the indexes from the last one down.
@@ -274,7 +280,9 @@ func TestImportedJobGoesOn(t *testing.T) {
 		}
 		events = append(events, job.TaskProgress{Task: 3, Done: true, Completed: 1, Items: block(9, 10)})
 		together(t, fs, to, func() {
-			send(to.ImportJob(t.Context(), e.view, e.spec, e.log, done))
+			imported := queued(t, to, func() error { return importJob(t.Context(), to, e) })
+			go func() { outcomes <- <-imported }()
+			sent++
 			send(to.Append(t.Context(), job.Batch{Entries: []job.Entry{{ID: view.ID, Events: events}}, Done: done}))
 		})
 		end := job.Finished{At: time.Now().UTC(), State: job.Failed, Failure: &job.Failure{Reason: job.FailedTask}}
@@ -371,47 +379,42 @@ func TestImportExists(t *testing.T) {
 	d := newDisk()
 	to := open(t, journal.Config{Dir: "j", FS: d})
 	defer func() { must(t, to.Close()) }()
-	outcomes := make(chan error, 3)
-	done := func(err error) { outcomes <- err }
-	next := func(want error) {
+	// check queues imports for one write, and compares their outcomes.
+	check := func(imports []func() error, want ...error) {
 		t.Helper()
-		if err := <-outcomes; !errors.Is(err, want) {
-			t.Errorf("%v, want %v", err, want)
+		var outcomes []<-chan error
+		together(t, d, to, func() {
+			for _, f := range imports {
+				outcomes = append(outcomes, queued(t, to, f))
+			}
+		})
+		for i, c := range outcomes {
+			if err := <-c; !errors.Is(err, want[i]) {
+				t.Errorf("import %d: got %v, want %v", i, err, want[i])
+			}
 		}
 	}
 	e := x.jobs[len(x.jobs)-1]
 	stone := job.Tombstone{Tenant: e.view.Tenant, ID: e.view.ID, Expires: time.Now().Add(time.Hour)}
-	together(t, d, to, func() {
-		must(t, to.ImportTombstone(t.Context(), stone, done))
-		must(t, to.ImportJob(t.Context(), e.view, e.spec, e.log, done))
-		must(t, to.ImportTombstone(t.Context(), stone, done))
-	})
-	next(nil)
-	next(job.ErrExists)
-	next(job.ErrExists)
+	tombstone := func(s job.Tombstone) func() error {
+		return func() error { return to.ImportTombstone(t.Context(), s) }
+	}
+	check([]func() error{tombstone(stone), func() error { return importJob(t.Context(), to, e) }, tombstone(stone)},
+		nil, job.ErrExists, job.ErrExists)
 	if _, err := to.Get(t.Context(), e.view.Tenant, e.view.ID); !errors.Is(err, job.ErrExpired) {
 		t.Error(err)
 	}
 
-	e = x.jobs[0]
-	together(t, d, to, func() {
-		must(t, to.ImportJob(t.Context(), e.view, e.spec, e.log, done))
-		must(t, to.ImportTombstone(t.Context(), job.Tombstone{Tenant: e.view.Tenant, ID: e.view.ID}, done))
-	})
-	next(nil)
-	next(job.ErrExists)
+	first := x.jobs[0]
+	check([]func() error{
+		func() error { return importJob(t.Context(), to, first) }, tombstone(job.Tombstone{Tenant: first.view.Tenant, ID: first.view.ID}),
+	}, nil, job.ErrExists)
 
 	// An expired key is replaced.
 	k := x.keys[0]
 	k.Expires = time.Now().Add(-time.Second)
-	together(t, d, to, func() {
-		must(t, to.ImportKey(t.Context(), k, done))
-		must(t, to.ImportKey(t.Context(), x.keys[0], done))
-		must(t, to.ImportKey(t.Context(), x.keys[0], done))
-	})
-	next(nil)
-	next(nil)
-	next(job.ErrExists)
+	key := func(k job.KeyRecord) func() error { return func() error { return to.ImportKey(t.Context(), k) } }
+	check([]func() error{key(k), key(x.keys[0]), key(x.keys[0])}, nil, nil, job.ErrExists)
 }
 
 // Imported jobs, keys and tombstones keep their expiries.
