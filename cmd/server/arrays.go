@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -60,7 +61,7 @@ func (a storedArrays) Open(ctx context.Context, tenant string, ref chunked.Ref, 
 	case ref.Zarr:
 		opened, err = a.openZarr(ctx, ref.URL, pin)
 	case ref.URL != "":
-		opened, err = a.openURL(ctx, ref.URL, pin)
+		opened, err = a.openURL(ctx, ref.URL, ref.Raw, pin)
 	default:
 		opened, err = a.openName(ctx, tenant, ref.Name, pin)
 	}
@@ -81,12 +82,13 @@ var (
 	errNoArray = errors.New("does not name one of your arrays: upload it with PUT /v1/arrays/{name}")
 	errGone    = errors.New("the array was deleted since the job was submitted")
 	errOther   = errors.New("is not the array that the job was submitted with")
+	errShort   = errors.New("ends before the array that shape, dtype and offset describe")
 )
 
 // isClientError reports whether the client can correct an error.
 func isClientError(err error) bool {
 	for _, fault := range []error{
-		errNoArray, errGone, errOther, bucket.ErrNotAllowed, bucket.ErrNotFound, bucket.ErrChanged, bucket.ErrUnsupported,
+		errNoArray, errGone, errOther, errShort, bucket.ErrNotAllowed, bucket.ErrNotFound, bucket.ErrChanged, bucket.ErrUnsupported,
 		bucket.ErrTooMany, npy.ErrFormat, zarr.ErrFormat, job.ErrCorrupt,
 	} {
 		if errors.Is(err, fault) {
@@ -130,32 +132,30 @@ func (a storedArrays) openName(ctx context.Context, tenant, name string, pin []b
 	}, nil
 }
 
-// urlPin identifies a version of an object. It includes the header, so that a restart can plan the job without the
-// bucket.
+// urlPin identifies a version of an object. It includes the header of an .npy file, so that a restart can plan the job
+// without the bucket.
 type urlPin struct {
 	bucket.Version
-	Header []byte `json:"header"`
+	Header []byte `json:"header,omitempty"`
 }
 
 // probeTimeout bounds how long a submission waits for a bucket, including the wait for a free slot.
 const probeTimeout = 15 * time.Second
 
-func (a storedArrays) openURL(ctx context.Context, url string, pin []byte) (kind.Opened, error) {
+// openURL opens an .npy file or, if raw is not nil, the data of an object that raw describes.
+func (a storedArrays) openURL(ctx context.Context, url string, raw *npy.Header, pin []byte) (kind.Opened, error) {
 	var p urlPin
 	if pin == nil {
 		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 		defer cancel()
 		var err error
-		if p, err = a.probe(ctx, url); err != nil {
+		if p, err = a.probe(ctx, url, raw == nil); err != nil {
 			return kind.Opened{}, err
 		}
 	} else if err := json.Unmarshal(pin, &p); err != nil {
 		return kind.Opened{}, err
 	}
-	header, err := npy.ParseHeader(bytes.NewReader(p.Header))
-	if err == nil {
-		err = header.CheckSize(p.Size)
-	}
+	header, err := p.header(raw)
 	if err != nil {
 		return kind.Opened{}, err
 	}
@@ -170,6 +170,21 @@ func (a storedArrays) openURL(ctx context.Context, url string, pin []byte) (kind
 		},
 		Pin: text, Close: func() error { return nil },
 	}, err
+}
+
+// header returns the header of the object, or raw unless it is nil. Errors: npy.ErrFormat, errShort.
+func (p *urlPin) header(raw *npy.Header) (npy.Header, error) {
+	if raw == nil {
+		h, err := npy.ParseHeader(bytes.NewReader(p.Header))
+		if err == nil {
+			err = h.CheckSize(p.Size)
+		}
+		return h, err
+	}
+	if end := raw.FileSize(); p.Size < end {
+		return *raw, fmt.Errorf("%w: it has %d bytes, the array needs %d", errShort, p.Size, end)
+	}
+	return *raw, nil
 }
 
 // slowReader reads an array by copying, which may block, or in place.
@@ -239,14 +254,14 @@ func (a storedArrays) acquireProbe(ctx context.Context) error {
 func (a storedArrays) releaseProbe() { <-a.probes }
 
 // probe reads the version and the header of an object.
-func (a storedArrays) probe(ctx context.Context, url string) (urlPin, error) {
+func (a storedArrays) probe(ctx context.Context, url string, readHeader bool) (urlPin, error) {
 	if err := a.acquireProbe(ctx); err != nil {
 		return urlPin{}, err
 	}
 	defer a.releaseProbe()
 	v, err := a.buckets.Stat(ctx, url)
-	if err != nil {
-		return urlPin{}, err
+	if err != nil || !readHeader {
+		return urlPin{Version: v}, err
 	}
 	object, err := a.buckets.Object(url, v)
 	if err != nil {

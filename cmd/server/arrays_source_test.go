@@ -46,6 +46,46 @@ func failedAs(v map[string]any, problem string) bool {
 	return v["state"] == "failed" && e["type"] == "/problems/"+problem
 }
 
+// The elements of an object without a header are where the description has them.
+func TestRawObject(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "data.bin")
+	// Two bytes of something else, and [[1, 2, 3], [4, 5, 6]] in Fortran order, big-endian.
+	if err := os.WriteFile(path, []byte{9, 9, 0, 1, 0, 4, 0, 2, 0, 5, 0, 3, 0, 6, 7}, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	api, _ := serveBucket(t, "file://"+dir)
+	for _, tt := range []struct {
+		fields string
+		status int
+		want   string
+	}{
+		{`"offset":2,"shape":[2,3],"order":"F","byte_order":"big"`, http.StatusOK, "[5 7 9]"},
+		{`"offset":2,"shape":[3,2],"byte_order":"big"`, http.StatusOK, "[6 15]"},
+		{`"shape":[1,1]`, http.StatusOK, "[2313]"},
+		{`"offset":4,"shape":[3,2]`, http.StatusUnprocessableEntity, "/array/url: ends before the array that shape, dtype and offset describe: it has 15 bytes, the array needs 16"},
+		{`"offset":-1,"shape":[3,2]`, http.StatusUnprocessableEntity, "/array/offset: is -1: an offset is 0 or more bytes"},
+		{`"offset":9223372036854775807,"shape":[3,2]`, http.StatusUnprocessableEntity, "/array/offset: is 9223372036854775807: the array would end beyond 2^63 bytes"},
+		{`"order":"fortran","shape":[3,2]`, http.StatusUnprocessableEntity, `/array/order: is "fortran": use C or F`},
+		{`"offset":0`, http.StatusUnprocessableEntity, "/array/shape: is missing: write " + wantShape},
+	} {
+		status, v := call(t, "POST", api+"/v1/jobs", "application/json", fmt.Appendf(nil,
+			`{"kind":"array_sum","array":{"source":"raw","url":"file://%s","dtype":"int16",%s},"axis":0}`, path, tt.fields), "Prefer", "wait=30")
+		got := fmt.Sprint(v["result"])
+		if e, ok := v["errors"].([]any); ok {
+			fault := e[0].(map[string]any)
+			got = fmt.Sprint(fault["pointer"], ": ", fault["detail"])
+		}
+		if status != tt.status || got != tt.want {
+			t.Errorf("%s: got %d %s, want %d %s", tt.fields, status, got, tt.status, tt.want)
+		}
+	}
+}
+
+// wantShape is the advice for a missing shape.
+const wantShape = "the length along each axis, such as [1000, 1000]"
+
 // Replacing an object after the submission fails the job, even if the new file can never be read; the worker is free
 // for the next job, and the server stops.
 func TestReplacedObject(t *testing.T) {

@@ -49,6 +49,7 @@ const (
 	ArraySourceNpy      ArraySource = "npy"
 	ArraySourceOnes     ArraySource = "ones"
 	ArraySourceRandom   ArraySource = "random"
+	ArraySourceRaw      ArraySource = "raw"
 	ArraySourceValues   ArraySource = "values"
 	ArraySourceZarr     ArraySource = "zarr"
 	ArraySourceZeros    ArraySource = "zeros"
@@ -68,6 +69,8 @@ func (e ArraySource) Valid() bool {
 	case ArraySourceOnes:
 		return true
 	case ArraySourceRandom:
+		return true
+	case ArraySourceRaw:
 		return true
 	case ArraySourceValues:
 		return true
@@ -242,6 +245,48 @@ const (
 func (e HealthStatus) Valid() bool {
 	switch e {
 	case HealthStatusOk:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for InputArrayByteOrder.
+const (
+	InputArrayByteOrderBig         InputArrayByteOrder = "big"
+	InputArrayByteOrderLessThannil InputArrayByteOrder = "<nil>"
+	InputArrayByteOrderLittle      InputArrayByteOrder = "little"
+)
+
+// Valid indicates whether the value is a known member of the InputArrayByteOrder enum.
+func (e InputArrayByteOrder) Valid() bool {
+	switch e {
+	case InputArrayByteOrderBig:
+		return true
+	case InputArrayByteOrderLessThannil:
+		return true
+	case InputArrayByteOrderLittle:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for InputArrayOrder.
+const (
+	InputArrayOrderC           InputArrayOrder = "C"
+	InputArrayOrderF           InputArrayOrder = "F"
+	InputArrayOrderLessThannil InputArrayOrder = "<nil>"
+)
+
+// Valid indicates whether the value is a known member of the InputArrayOrder enum.
+func (e InputArrayOrder) Valid() bool {
+	switch e {
+	case InputArrayOrderC:
+		return true
+	case InputArrayOrderF:
+		return true
+	case InputArrayOrderLessThannil:
 		return true
 	default:
 		return false
@@ -593,6 +638,7 @@ type ArrayReduce struct {
 	// | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
 	// | `values` | `values`; `source` may be left out |
 	// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows; no `dtype` |
+	// | `raw` | `url` of an object in a bucket that the operator allows, with the elements and no header, such as a chunk of an HDF5 or NetCDF file; `shape`, `dtype`; `offset` in bytes, `order`, `byte_order` |
 	// | `zarr` | `url` of a Zarr array, version 2 or 3, in a bucket that the operator allows; no `dtype` |
 	//
 	//
@@ -678,6 +724,7 @@ type ArrayReduceSubmission struct {
 	// | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
 	// | `values` | `values`; `source` may be left out |
 	// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows; no `dtype` |
+	// | `raw` | `url` of an object in a bucket that the operator allows, with the elements and no header, such as a chunk of an HDF5 or NetCDF file; `shape`, `dtype`; `offset` in bytes, `order`, `byte_order` |
 	// | `zarr` | `url` of a Zarr array, version 2 or 3, in a bucket that the operator allows; no `dtype` |
 	//
 	//
@@ -788,6 +835,7 @@ type ArraySum struct {
 	// | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
 	// | `values` | `values`; `source` may be left out |
 	// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows; no `dtype` |
+	// | `raw` | `url` of an object in a bucket that the operator allows, with the elements and no header, such as a chunk of an HDF5 or NetCDF file; `shape`, `dtype`; `offset` in bytes, `order`, `byte_order` |
 	// | `zarr` | `url` of a Zarr array, version 2 or 3, in a bucket that the operator allows; no `dtype` |
 	//
 	//
@@ -830,6 +878,7 @@ type ArraySumSubmission struct {
 	// | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
 	// | `values` | `values`; `source` may be left out |
 	// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows; no `dtype` |
+	// | `raw` | `url` of an object in a bucket that the operator allows, with the elements and no header, such as a chunk of an HDF5 or NetCDF file; `shape`, `dtype`; `offset` in bytes, `order`, `byte_order` |
 	// | `zarr` | `url` of a Zarr array, version 2 or 3, in a bucket that the operator allows; no `dtype` |
 	//
 	//
@@ -1000,10 +1049,14 @@ type HealthStatus string
 // | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
 // | `values` | `values`; `source` may be left out |
 // | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows; no `dtype` |
+// | `raw` | `url` of an object in a bucket that the operator allows, with the elements and no header, such as a chunk of an HDF5 or NetCDF file; `shape`, `dtype`; `offset` in bytes, `order`, `byte_order` |
 // | `zarr` | `url` of a Zarr array, version 2 or 3, in a bucket that the operator allows; no `dtype` |
 //
 // Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}, {"source":"zarr","url":"s3://bucket/weather.zarr/temperature"}
 type InputArray struct {
+	// ByteOrder Of the elements of a `raw` object. `little` by default.
+	ByteOrder *InputArrayByteOrder `json:"byte_order,omitempty"`
+
 	// Chunks How it is cut, as in Dask: one length for every axis; for each axis a length, or the lengths of all its
 	// chunks; -1 or null for a whole axis; `auto`; a size in bytes such as `16MiB`; or an object of axis numbers. `auto`
 	// by default, and the chunks of a Zarr array, of which `auto` takes whole ones. The sum is the same for any of them.
@@ -1032,6 +1085,12 @@ type InputArray struct {
 	// Num 50 by default.
 	Num *int64 `json:"num,omitempty"`
 
+	// Offset Where the elements of a `raw` object begin. 0 by default.
+	Offset *int64 `json:"offset,omitempty"`
+
+	// Order Of the elements of a `raw` object. `C` by default.
+	Order *InputArrayOrder `json:"order,omitempty"`
+
 	// Scale 1 by default.
 	Scale *float64 `json:"scale,omitempty"`
 
@@ -1058,6 +1117,9 @@ type InputArray struct {
 	Values interface{} `json:"values,omitempty"`
 }
 
+// InputArrayByteOrder Of the elements of a `raw` object. `little` by default.
+type InputArrayByteOrder string
+
 // InputArrayChunks1 defines model for InputArray.Chunks.1.
 type InputArrayChunks1 = []*AxisChunks
 
@@ -1070,6 +1132,9 @@ type InputArrayChunks2 map[string]*AxisChunks
 type InputArray_Chunks struct {
 	union json.RawMessage
 }
+
+// InputArrayOrder Of the elements of a `raw` object. `C` by default.
+type InputArrayOrder string
 
 // InputArrayShape0 defines model for InputArray.Shape.0.
 type InputArrayShape0 = int64

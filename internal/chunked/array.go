@@ -73,6 +73,7 @@ func (l Limits) withDefaults() Limits {
 //	random       shape, seed (0), distribution: "uniform" (in [0, 1)), "normal" (loc, scale), "integers" (low, high)
 //	values       values, nested lists; "source" may be omitted
 //	npy          name or url of a stored array
+//	raw          url of an object with the elements and no header; shape, dtype, offset (0 bytes), order ("C"), byte_order ("little")
 //	zarr         url of an array in tiles; chunks are by default its tiles, and "auto" is in whole tiles
 func ParseArray(raw []byte, opts Options, errs *fields.Errors) *Array {
 	before := errs.Total()
@@ -114,9 +115,10 @@ var sources = map[string]func(*parser) Source{
 	"values":   (*parser).inline,
 	"npy":      (*parser).npy,
 	"zarr":     (*parser).zarr,
+	"raw":      (*parser).raw,
 }
 
-const sourceNames = "ones, zeros, full, arange, linspace, random, values, npy, zarr"
+const sourceNames = "ones, zeros, full, arange, linspace, random, values, npy, zarr, raw"
 
 func (p *parser) array() *Array {
 	name := p.sourceName()

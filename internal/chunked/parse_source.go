@@ -3,6 +3,10 @@ package chunked
 import (
 	"math"
 	"math/big"
+	"slices"
+	"strings"
+
+	"gather/internal/npy"
 )
 
 // The constructors of the sources. Each reads all its fields even after an error, so that all errors are reported
@@ -374,6 +378,56 @@ func (p *parser) npy() Source {
 		return newFile(s, t)
 	}
 	return nil
+}
+
+// raw returns a stored array whose header the description has: bytes of an object of any format.
+func (p *parser) raw() Source {
+	p.require("url", `the URL of an object, such as "s3://bucket/data.bin"`)
+	p.require("shape", wantShape)
+	p.require("dtype", "the type of the elements")
+	url, ok := p.text("url")
+	offset, _ := p.integer("offset")
+	if offset < 0 {
+		p.Add("/offset", "is %d: an offset is 0 or more bytes", offset)
+	}
+	order := p.oneOf("order", "C", "F")
+	byteOrder := p.oneOf("byte_order", "little", "big")
+	bytes, _ := p.shape.Elements()
+	switch {
+	case !ok || !p.hasShape || p.dtype == 0 || offset < 0 || order == "" || byteOrder == "":
+		return nil
+	case offset > math.MaxInt64-bytes*int64(p.dtype.Size()):
+		p.Add("/offset", "is %d: the array would end beyond 2^63 bytes", offset)
+		return nil
+	case p.open == nil:
+		p.Add("/source", "is raw, but this server has no stored arrays: use another source")
+		return nil
+	}
+	s, err := p.open(Ref{URL: url, Raw: &npy.Header{
+		Type: dtypes[p.dtype].typ, BigEndian: byteOrder == "big" && p.dtype.Size() > 1, Fortran: order == "F", Shape: p.shape, Offset: offset,
+	}})
+	if err != nil {
+		p.Add("/url", "%v", err)
+		return nil
+	}
+	p.fortran = order == "F" && len(p.shape) > 1
+	return newFile(s, p.dtype)
+}
+
+// oneOf returns the text of a field, by default the first of choices, or "" after adding an error.
+func (p *parser) oneOf(name string, choices ...string) string {
+	if !p.Has(name) {
+		return choices[0]
+	}
+	text, ok := p.text(name)
+	switch {
+	case !ok:
+		return ""
+	case !slices.Contains(choices, text):
+		p.Add("/"+name, "is %.20q: use %s", text, strings.Join(choices, " or "))
+		return ""
+	}
+	return text
 }
 
 // stored sets the shape and order of a stored array, and returns its type, or 0 after adding an error.

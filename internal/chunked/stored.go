@@ -12,10 +12,12 @@ import (
 	"gather/internal/npy"
 )
 
-// Ref refers to a stored array by the name of its upload or by a URL, of an .npy file or of a Zarr array.
+// Ref refers to a stored array by the name of its upload or by a URL, of an .npy file, of a Zarr array, or of an object that
+// has no header and the data that Raw describes.
 type Ref struct {
 	Name, URL string
 	Zarr      bool
+	Raw       *npy.Header
 }
 
 // Stored is a stored array: its header, and its file from the start. Several workers use the reader concurrently.
