@@ -63,13 +63,16 @@ func (j *tileJob) inArray(at int64) (off int64) {
 	return off
 }
 
+// tileSlack is the memory behind a tile that a decoder may use.
+const tileSlack = 64
+
 // read reads the tile, and moves the box to the front of the memory.
 func (j *tileJob) read(ctx context.Context) error {
 	size := j.src.bytes()
-	if int64(len(j.w.tile)) < size {
-		j.w.tile = alignedBytes(size)
+	if int64(len(j.w.tile)) < size+tileSlack {
+		j.w.tile = alignedBytes(size + tileSlack)
 	}
-	mem := j.w.tile[:size]
+	mem := j.w.tile[: size : size+tileSlack]
 	n := len(j.dims)
 	for k := range n {
 		j.pos[k] = j.lo[k] / j.src.tile[k]

@@ -8,7 +8,8 @@ import (
 // Tiles reads a stored array in tiles: boxes of one shape, of which the last along an axis may extend beyond the array.
 // Tiles are numbered in C order of their grid. It is safe for concurrent use.
 type Tiles interface {
-	// ReadTile fills dst with the elements of tile i in memory order, in the machine's byte order.
+	// ReadTile fills dst with the elements of tile i in memory order, in the machine's byte order. It may overwrite dst up to
+	// its capacity.
 	ReadTile(ctx context.Context, i int64, dst []byte) error
 	// CachedTile is ReadTile for a reader that needs parts of a tile several times. The bytes must not be modified.
 	CachedTile(ctx context.Context, i int64) ([]byte, error)

@@ -90,7 +90,7 @@ func (b *blosc) decode(dst, src []byte, s *Scratch) error {
 	bytes := b.flags&bloscShuffle != 0 && b.elem > 1
 	bits := !bytes && b.flags&bloscBitShuffle != 0 && len(dst) >= b.elem
 	if bytes || bits {
-		to = grow(&s.block[0], len(dst))
+		to = grow(&s.block[0], len(dst)+zstdSlack)[:len(dst)]
 	}
 	streams := 1
 	if b.flags&bloscWhole == 0 && b.elem <= bloscMaxSplits && b.blockSize/b.elem >= bloscMinStream && len(dst) == b.blockSize {

@@ -10,27 +10,16 @@ func unshuffle(dst, src []byte, size int) {
 	i := 0
 	switch size {
 	case 2:
-		a, b := src[:n], src[n:2*n]
-		for ; i+4 <= n; i += 4 {
-			binary.LittleEndian.PutUint64(dst[2*i:], spread2(u4(a[i:]))|spread2(u4(b[i:]))<<8)
+		for ; i+8 <= n; i += 8 {
+			interleave2(dst[2*i:2*i+16], src[i:], n)
 		}
 	case 4:
-		for ; i+4 <= n; i += 4 {
-			x := u4(src[i:]) | u4(src[n+i:])<<32
-			y := u4(src[2*n+i:]) | u4(src[3*n+i:])<<32
-			interleave4(dst[4*i:4*i+16], x, y)
+		for ; i+8 <= n; i += 8 {
+			interleave4(dst[4*i:4*i+32], src[i:], n)
 		}
 	case 8:
 		for ; i+8 <= n; i += 8 {
-			var rows [8]uint64
-			for k := range rows {
-				rows[k] = binary.LittleEndian.Uint64(src[k*n+i:])
-			}
-			transposeBytes(&rows)
-			to := dst[8*i : 8*i+64]
-			for k, r := range rows {
-				binary.LittleEndian.PutUint64(to[8*k:], r)
-			}
+			transposeBytes(dst[8*i:8*i+64], src[i:], n)
 		}
 	}
 	for ; i < n; i++ {
@@ -40,41 +29,60 @@ func unshuffle(dst, src []byte, size int) {
 	}
 }
 
-func u4(p []byte) uint64 { return uint64(binary.LittleEndian.Uint32(p)) }
+// Masks of every second byte, pair and quadruple of bytes.
+const low1, low2, low4 = 0x00ff00ff00ff00ff, 0x0000ffff0000ffff, 0x00000000ffffffff
 
-// spread2 moves byte i of four to byte 2*i.
-func spread2(x uint64) uint64 {
-	x = (x | x<<16) & 0x0000ffff0000ffff
-	return (x | x<<8) & 0x00ff00ff00ff00ff
+// interleave2 writes eight elements of two bytes, whose rows are stride bytes apart in from.
+func interleave2(to, from []byte, stride int) {
+	a, b := u8(from), u8(from[stride:])
+	a, b = a&low1|b&low1<<8, a>>8&low1|b&^low1
+	a, b = a&low2|b&low2<<16, a>>16&low2|b&^low2
+	to = to[:16]
+	binary.LittleEndian.PutUint64(to, a&low4|b<<32)
+	binary.LittleEndian.PutUint64(to[8:], a>>32|b&^low4)
 }
 
-// interleave4 writes four elements of four bytes. x has the first bytes of all, then the second ones; y the third and
-// the fourth.
-func interleave4(to []byte, x, y uint64) {
-	ab := spread2(x&0xffffffff) | spread2(x>>32)<<8 // pairs of the first two bytes
-	cd := spread2(y&0xffffffff) | spread2(y>>32)<<8
-	binary.LittleEndian.PutUint64(to, ab&0xffff|cd&0xffff<<16|ab&0xffff0000<<16|cd&0xffff0000<<32)
-	ab >>= 32
-	cd >>= 32
-	binary.LittleEndian.PutUint64(to[8:], ab&0xffff|cd&0xffff<<16|ab&0xffff0000<<16|cd&0xffff0000<<32)
+// interleave4 is interleave2 for elements of four bytes.
+func interleave4(to, from []byte, stride int) {
+	a, b := u8(from), u8(from[stride:])
+	c, d := u8(from[2*stride:]), u8(from[3*stride:])
+	a, b = a&low1|b&low1<<8, a>>8&low1|b&^low1
+	c, d = c&low1|d&low1<<8, c>>8&low1|d&^low1
+	a, c = a&low2|c&low2<<16, a>>16&low2|c&^low2
+	b, d = b&low2|d&low2<<16, b>>16&low2|d&^low2
+	to = to[:32]
+	binary.LittleEndian.PutUint64(to, a&low4|b<<32)
+	binary.LittleEndian.PutUint64(to[8:], c&low4|d<<32)
+	binary.LittleEndian.PutUint64(to[16:], a>>32|b&^low4)
+	binary.LittleEndian.PutUint64(to[24:], c>>32|d&^low4)
 }
 
-// transposeBytes transposes a matrix of eight rows of eight bytes.
-func transposeBytes(r *[8]uint64) {
-	const low1, low2, low4 = 0x00ff00ff00ff00ff, 0x0000ffff0000ffff, 0x00000000ffffffff
-	for i := 0; i < 8; i += 2 {
-		a, b := r[i], r[i+1]
-		r[i], r[i+1] = a&low1|b&low1<<8, a>>8&low1|b&^low1
-	}
-	for _, i := range [4]int{0, 1, 4, 5} {
-		a, b := r[i], r[i+2]
-		r[i], r[i+2] = a&low2|b&low2<<16, a>>16&low2|b&^low2
-	}
-	for i := range 4 {
-		a, b := r[i], r[i+4]
-		r[i], r[i+4] = a&low4|b<<32, a>>32|b&^low4
-	}
+// transposeBytes transposes a matrix of eight rows of eight bytes, which are stride bytes apart in from.
+func transposeBytes(to, from []byte, stride int) {
+	a, b := u8(from), u8(from[stride:])
+	c, d := u8(from[2*stride:]), u8(from[3*stride:])
+	a, b = a&low1|b&low1<<8, a>>8&low1|b&^low1
+	c, d = c&low1|d&low1<<8, c>>8&low1|d&^low1
+	a, c = a&low2|c&low2<<16, a>>16&low2|c&^low2
+	b, d = b&low2|d&low2<<16, b>>16&low2|d&^low2
+	e, f := u8(from[4*stride:]), u8(from[5*stride:])
+	g, h := u8(from[6*stride:]), u8(from[7*stride:])
+	e, f = e&low1|f&low1<<8, e>>8&low1|f&^low1
+	g, h = g&low1|h&low1<<8, g>>8&low1|h&^low1
+	e, g = e&low2|g&low2<<16, e>>16&low2|g&^low2
+	f, h = f&low2|h&low2<<16, f>>16&low2|h&^low2
+	to = to[:64]
+	binary.LittleEndian.PutUint64(to, a&low4|e<<32)
+	binary.LittleEndian.PutUint64(to[8:], b&low4|f<<32)
+	binary.LittleEndian.PutUint64(to[16:], c&low4|g<<32)
+	binary.LittleEndian.PutUint64(to[24:], d&low4|h<<32)
+	binary.LittleEndian.PutUint64(to[32:], a>>32|e&^low4)
+	binary.LittleEndian.PutUint64(to[40:], b>>32|f&^low4)
+	binary.LittleEndian.PutUint64(to[48:], c>>32|g&^low4)
+	binary.LittleEndian.PutUint64(to[56:], d>>32|h&^low4)
 }
+
+func u8(p []byte) uint64 { return binary.LittleEndian.Uint64(p) }
 
 // transposeBits transposes a matrix of eight rows of eight bits, each row a byte.
 func transposeBits(x uint64) uint64 {
@@ -101,14 +109,10 @@ func unshuffleBits(dst, src []byte, size int, s *Scratch) {
 		from, to := src[8*k*row:(8*k+8)*row], planes[k*n:(k+1)*n]
 		i := 0
 		for ; i+8 <= row; i += 8 {
-			var rows [8]uint64
-			for j := range rows {
-				rows[j] = binary.LittleEndian.Uint64(from[j*row+i:])
-			}
-			transposeBytes(&rows)
 			out := to[8*i : 8*i+64]
-			for j, r := range rows {
-				binary.LittleEndian.PutUint64(out[8*j:], transposeBits(r))
+			transposeBytes(out, from[i:], row)
+			for ; len(out) > 0; out = out[8:] {
+				binary.LittleEndian.PutUint64(out, transposeBits(u8(out)))
 			}
 		}
 		for ; i < row; i++ {
