@@ -126,9 +126,21 @@ func (m *moments) merge(o *moments, r *Reduction) {
 	m.nonzero += o.nonzero
 }
 
-// momentsBlock is the number of elements that are scanned and added together, so that the second pass finds them in the
-// first-level cache.
-const momentsBlock = 2048
+// Elements that are scanned and added together fit the first-level cache, where the second pass finds them.
+const (
+	// momentsBlock is the number of elements for which a worker has scratch.
+	momentsBlock = 2048
+	// momentsBytes is the size of a block that needs no scratch, because longer blocks have less overhead.
+	momentsBytes = 16 << 10
+)
+
+// blockLen returns the maximum number of elements of a block.
+func (r *Reduction) blockLen() int64 {
+	if r.chooses() || r.weights != nil || r.needs.clean || r.elements == Float16 {
+		return momentsBlock
+	}
+	return momentsBytes / int64(r.elements.Size())
+}
 
 // addMoments adds the elements at p, and what is beside them, to a and m.
 func (w *Worker) addMoments(a *exactsum.Accumulator, m *moments, r *Reduction, mem []byte, p place, b beside) {
@@ -140,7 +152,7 @@ func (w *Worker) addMoments(a *exactsum.Accumulator, m *moments, r *Reduction, m
 		return
 	}
 	for len(mem) > 0 {
-		block := mem[:min(min(momentsBlock, r.run(p.at))*size, int64(len(mem)))]
+		block := mem[:min(min(r.blockLen(), r.run(p.at))*size, int64(len(mem)))]
 		mem = mem[len(block):]
 		n := int64(len(block)) / size
 		first, rest := b.split(n)
@@ -149,7 +161,7 @@ func (w *Worker) addMoments(a *exactsum.Accumulator, m *moments, r *Reduction, m
 	}
 }
 
-// addBlock is addMoments for at most momentsBlock elements.
+// addBlock is addMoments for one block.
 func (w *Worker) addBlock(a *exactsum.Accumulator, m *moments, r *Reduction, block []byte, p place, b beside) {
 	t := r.elements
 	if r.chooses() {
