@@ -128,7 +128,7 @@ func (a storedArrays) openName(ctx context.Context, tenant, name string, pin []b
 		return kind.Opened{}, errors.Join(err, h.Close())
 	}
 	return kind.Opened{
-		Stored: chunked.Stored{Header: h.Header, Reader: redactingReader{h, a.log, name}}, Pin: text, Close: h.Close,
+		Stored: chunked.Stored{Header: h.Header, Reader: redactingReader{h, a.log, name}, Remote: h.Remote}, Pin: text, Close: h.Close,
 	}, nil
 }
 

@@ -17,6 +17,8 @@ type Handle struct {
 	SHA256 string
 	// Use is the reference ID of jobs that use this content under this name: their pinned specs contain it.
 	Use string
+	// Remote is whether reads have the latency of other servers.
+	Remote bool
 	Reader
 }
 

@@ -116,6 +116,9 @@ func TestSmallMessages(t *testing.T) {
 	s := p.store(t)
 	a := arraytest.MustPut(t, s, "acme", "x", arraytest.File(t, 1<<17, 1))
 	h, _ := arraytest.Acquire(t, p.store(t), "acme", "x")
+	if !h.Remote {
+		t.Error("the array is not remote: sums along an axis would read it several times")
+	}
 	if n, err := h.ReadAt(make([]byte, a.Bytes), 0); int64(n) != a.Bytes || err != nil {
 		t.Errorf("%d bytes, %v", n, err)
 	}

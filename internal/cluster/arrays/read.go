@@ -29,7 +29,7 @@ func (s *Store) Acquire(ctx context.Context, tenant, name string) (*array.Handle
 		return nil, err
 	}
 	return &array.Handle{
-		Header: r.header(), SHA256: r.SHA256, Use: r.refID(), Reader: &reader{store: s, record: r, close: func() { s.addHandles(k, -1) }},
+		Header: r.header(), SHA256: r.SHA256, Use: r.refID(), Remote: true, Reader: &reader{store: s, record: r, close: func() { s.addHandles(k, -1) }},
 	}, nil
 }
 
