@@ -17,10 +17,9 @@ const (
 type columnScratch struct {
 	levels columnLevels
 
-	// Sums of integers modulo 2^64 and, for 64-bit integers, of their upper halves. narrow has those of kernels whose sums
-	// are of 32 bits, which up to drainRows integers of at most 16 bits do not overflow.
+	// Sums of integers modulo 2^64 and, for 64-bit integers, of their upper halves.
 	sum, high [tileLen]uint64
-	narrow    [tileLen]uint32
+	narrow    [tileLen]uint32 // those of kernels whose sums are of 32 bits
 
 	// gathered holds one column of a block of any type.
 	gathered [columnRows]uint64

@@ -109,7 +109,7 @@ func columnsWord[T integer](c *columnScratch, t tile[T], kernel func(x *T, strid
 	goColumnsNarrow(c, rest, width)
 }
 
-// columnsNarrow adds at most drainRows rows, with a kernel whose sums are of 32 bits.
+// columnsNarrow adds at most drainRows rows, with a kernel whose sums of 32 bits those of 16 do not overflow.
 func columnsNarrow[T integer](
 	c *columnScratch, t tile[T], kernel func(x *T, stride, width, rows int, sum *uint32),
 	rest func(c *columnScratch, t tile[T], first int),
