@@ -21,8 +21,8 @@ import (
 //
 // Pebble cannot distinguish a log that a crash truncated from a log that lost its end later. Therefore every write stores its
 // number under commitKey, and the number of the last durable write is recorded in the sync mark, a small file. Open replays
-// the log in memory first: if its last number is below the mark, synced writes are missing, and Open returns ErrDamaged and
-// changes nothing.
+// the logs in memory first: if the last number is below the mark, synced writes are missing, and Open returns ErrDamaged and
+// changes nothing. The same holds if the logs have fewer writes than there are numbers after the last one in tables.
 //
 // The mark costs one write to the page cache for each commit, and one fsync each second. After the end of the process
 // (kill -9) it is exact. After a power cut it may be a second old, so a loss within the last second before the cut is not

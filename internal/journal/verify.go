@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -43,24 +44,27 @@ func (j *Journal) verify(lock *pebble.Lock, found *pebble.DBDesc) error {
 	if err := checkManifest(j.c.FS, found.ManifestFilename, forced); err != nil {
 		return err
 	}
-	opts := j.engineOptions(lock)
-	end := new(logEnd)
-	opts.ReadOnly, opts.Logger, opts.EventListener = true, end, nil
-	db, err := pebble.Open(j.c.Dir, opts)
+	replayed := new(replay)
+	last, err := j.lastCommit(lock, j.fs, replayed)
 	if err != nil {
-		// Errors other than failed system calls, and missing files, mean that the content is damaged.
-		if errno, ok := errors.AsType[syscall.Errno](err); !ok || errno == syscall.ENOENT {
-			err = fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
 		return err
 	}
-	last, err := storedCommit(db)
-	if err = errors.Join(err, db.Close()); err != nil || last >= forced.commit {
+	flushed, err := j.lastCommit(lock, withoutLogs{j.fs}, new(replay))
+	switch {
+	case pebble.IsCorruptionError(err): // in a table, as reads of its other keys will report
+		flushed = last
+	case err != nil:
 		return err
+	}
+	if lost := int64(last-flushed) - replayed.writes; lost > 0 {
+		return fmt.Errorf("%w: at least %d writes are missing: a log before the last was removed or has lost its end", ErrDamaged, lost)
+	}
+	if last >= forced.commit {
+		return nil
 	}
 	file := fmt.Sprintf("%06d.log", forced.log)
-	readable := end.offset.Physical
-	if j.c.FS.PathBase(end.offset.PhysicalFile) != file {
+	readable := replayed.offset.Physical
+	if j.c.FS.PathBase(replayed.offset.PhysicalFile) != file {
 		readable = 0
 	}
 	j.log.Error("the write-ahead log has lost writes that were forced to disk", "writes", forced.commit-last,
@@ -98,20 +102,52 @@ func checkManifest(disk vfs.FS, path string, forced position) error {
 	return nil
 }
 
-// logEnd is a pebble.Logger that records the offset at which the replay of the last log ended.
-type logEnd struct{ offset wal.Offset }
+// lastCommit opens the directory read-only and returns the number of the last write. Errors: ErrDamaged, or of the disk.
+func (j *Journal) lastCommit(lock *pebble.Lock, disk vfs.FS, log *replay) (commit uint64, err error) {
+	opts := j.engineOptions(lock)
+	opts.FS, opts.ReadOnly, opts.Logger = disk, true, log
+	opts.EventListener = &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}} // reads return it
+	db, err := pebble.Open(j.c.Dir, opts)
+	if err != nil {
+		// Errors other than failed system calls, and missing files, mean that the content is damaged.
+		if errno, ok := errors.AsType[syscall.Errno](err); !ok || errno == syscall.ENOENT {
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		return 0, err
+	}
+	commit, err = storedCommit(db)
+	return commit, errors.Join(err, db.Close())
+}
 
-// Infof implements pebble.Logger.
-func (l *logEnd) Infof(_ string, args ...any) {
-	for _, a := range args {
+// withoutLogs is a file system without logs: Pebble has only what is in tables.
+type withoutLogs struct{ vfs.FS }
+
+// List implements vfs.FS.
+func (d withoutLogs) List(dir string) ([]string, error) {
+	names, err := d.FS.List(dir)
+	return slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, ".log") }), err
+}
+
+// replay is a pebble.Logger that records what was replayed of the logs: the number of writes, and where the last log ended.
+type replay struct {
+	writes int64
+	offset wal.Offset
+}
+
+// Infof implements pebble.Logger. The arguments of a log's end are its offset, and its numbers of keys and of batches.
+func (r *replay) Infof(_ string, args ...any) {
+	for i, a := range args {
 		if offset, ok := a.(wal.Offset); ok {
-			l.offset = offset
+			r.offset = offset
+			if n, ok := args[len(args)-1].(int64); ok && i < len(args)-1 {
+				r.writes += n
+			}
 		}
 	}
 }
 
 // Errorf implements pebble.Logger.
-func (*logEnd) Errorf(string, ...any) {}
+func (*replay) Errorf(string, ...any) {}
 
 // Fatalf implements pebble.Logger.
-func (*logEnd) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+func (*replay) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
