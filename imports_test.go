@@ -39,8 +39,9 @@ var deps = map[string]dependencies{
 	"internal/number": {none, none},
 	"internal/tenant": {none, []string{"github.com/go-json-experiment/json", "golang.org/x/time"}},
 
-	"internal/chunked": {[]string{"internal/exactsum", "internal/extrema", "internal/npy", "internal/number", "internal/fields"}, []string{"github.com/go-json-experiment/json"}},
-	"internal/kind":    {[]string{"internal/job", "internal/chunked", "internal/number", "internal/fields"}, []string{"github.com/go-json-experiment/json"}},
+	"internal/chunked":  {[]string{"internal/exactsum", "internal/extrema", "internal/npy", "internal/number", "internal/fields"}, []string{"github.com/go-json-experiment/json"}},
+	"internal/outbound": {none, nil},
+	"internal/kind":     {[]string{"internal/job", "internal/chunked", "internal/number", "internal/fields", "internal/outbound"}, []string{"github.com/go-json-experiment/json"}},
 
 	"internal/array":     {[]string{"internal/job", "internal/npy", "internal/reads", "internal/mapping", "internal/fields"}, []string{"github.com/google/uuid"}},
 	"internal/blocks":    {none, none},

@@ -54,6 +54,36 @@ const (
 	DistributionUniform  Distribution = "uniform"
 )
 
+// Defines values for HTTPBatchBody.
+const (
+	HTTPBatchBodyBase64      HTTPBatchBody = "base64"
+	HTTPBatchBodyJSON        HTTPBatchBody = "json"
+	HTTPBatchBodyLessThanNil HTTPBatchBody = "<nil>"
+	HTTPBatchBodyNone        HTTPBatchBody = "none"
+	HTTPBatchBodyText        HTTPBatchBody = "text"
+)
+
+// Defines values for HTTPBatchSubmissionBody.
+const (
+	HTTPBatchSubmissionBodyBase64      HTTPBatchSubmissionBody = "base64"
+	HTTPBatchSubmissionBodyJSON        HTTPBatchSubmissionBody = "json"
+	HTTPBatchSubmissionBodyLessThanNil HTTPBatchSubmissionBody = "<nil>"
+	HTTPBatchSubmissionBodyNone        HTTPBatchSubmissionBody = "none"
+	HTTPBatchSubmissionBodyText        HTTPBatchSubmissionBody = "text"
+)
+
+// Defines values for HTTPRequestMethod.
+const (
+	HTTPRequestMethodDELETE      HTTPRequestMethod = "DELETE"
+	HTTPRequestMethodGET         HTTPRequestMethod = "GET"
+	HTTPRequestMethodHEAD        HTTPRequestMethod = "HEAD"
+	HTTPRequestMethodLessThanNil HTTPRequestMethod = "<nil>"
+	HTTPRequestMethodOPTIONS     HTTPRequestMethod = "OPTIONS"
+	HTTPRequestMethodPATCH       HTTPRequestMethod = "PATCH"
+	HTTPRequestMethodPOST        HTTPRequestMethod = "POST"
+	HTTPRequestMethodPUT         HTTPRequestMethod = "PUT"
+)
+
 // Defines values for InputArrayByteOrder.
 const (
 	InputArrayByteOrderBig         InputArrayByteOrder = "big"
@@ -290,6 +320,179 @@ type DType string
 // Distribution defines model for Distribution.
 type Distribution string
 
+// HTTPBatch Give `requests`, or a `request` whose URL is a template with `for_each` or `range`. The operator has to allow the hosts
+// (`--http-allow`); without any this kind is off.
+//
+// An item is one request. Its value has `status` (null without a response), `headers` (those of `response_headers`), `body`,
+// `bytes`, `truncated`, `attempts`, and `duration_ms` of the last attempt. An item failed, and has an `error` too, if there was
+// no response after all attempts, or its status is no `success`. The job succeeds when every item has an outcome.
+//
+// A request is sent again after an error of the connection, a timeout, and the status 408, 425, 429 or 5xx, if its method is
+// idempotent: after a random time up to `backoff`, which doubles with each attempt, and the `Retry-After` of the response. After
+// a crash of the server requests whose outcome was not recorded are sent again, with any method: each carries the
+// `Idempotency-Key` `<job>-<index>`, unless it sets its own. `timeout` bounds the job, `request_timeout` one attempt.
+//
+// At most 5 redirects are followed, only to allowed hosts, and never from https to http. Across hosts only headers that are no
+// credentials are kept.
+type HTTPBatch struct {
+	// Body The form of `body` in the value; `text` by default. A body that is not valid `json` is text, and its item failed.
+	Body *HTTPBatchBody `json:"body,omitempty"`
+
+	// Concurrency How many requests are in flight at the same time; 100 by default. The server has a bound for all jobs.
+	Concurrency *int64 `json:"concurrency,omitempty"`
+
+	// FailFast End the job as failed after the first item that failed, and cancel the requests in flight; `false` by default.
+	FailFast *bool `json:"fail_fast,omitempty"`
+
+	// ForEach The values of the variables, an object for each request.
+	ForEach []map[string]any `json:"for_each,omitempty"`
+	Kind    string           `json:"kind"`
+
+	// MaxBody How many bytes of a body are read, after decompression, such as `64KiB`, which is the default; at most 16 MiB.
+	MaxBody any `json:"max_body,omitempty"`
+
+	// PerHost How many of them to the same host and port; no bound by default.
+	PerHost *int64 `json:"per_host,omitempty"`
+
+	// Range The values of the only variable, from start up to stop, without it, as Python's range.
+	Range *struct {
+		// Start 0 by default.
+		Start *int `json:"start,omitempty"`
+
+		// Step 1 by default.
+		Step *int `json:"step,omitempty"`
+		Stop int  `json:"stop"`
+	} `json:"range,omitempty"`
+
+	// Rate How many requests are sent per second, minute or hour, such as `50/s`; no bound by default.
+	Rate *string `json:"rate,omitempty"`
+
+	// Request A request whose URL is a URI template of level 1 (RFC 6570), such as `https://api.example/customers/{id}`.
+	Request *HTTPRequest `json:"request,omitempty"`
+
+	// RequestTimeout Bounds an attempt, from 1 ms to 1 h, with its redirects and the body of the response; 30 s by default.
+	RequestTimeout Duration      `json:"request_timeout,omitempty"`
+	Requests       []HTTPRequest `json:"requests,omitempty"`
+
+	// ResponseHeaders The headers of a response that its value has; `content-type` by default.
+	ResponseHeaders []string `json:"response_headers,omitempty"`
+	Retry           *struct {
+		// Attempts How often a request is sent at most; 4 by default.
+		Attempts *int64 `json:"attempts,omitempty"`
+
+		// Backoff The bound of the random wait before the second attempt; 250 ms by default, at most 1 h.
+		Backoff Duration `json:"backoff,omitempty"`
+
+		// MaxBackoff The bound of every random wait; 30 s by default, at most 1 h.
+		MaxBackoff Duration `json:"max_backoff,omitempty"`
+
+		// Unsafe Retry POST and PATCH too; `false` by default.
+		Unsafe *bool `json:"unsafe,omitempty"`
+	} `json:"retry,omitempty"`
+
+	// Success The statuses of a success, such as `200-299,404`; `200-399` by default.
+	Success *string `json:"success,omitempty"`
+}
+
+// HTTPBatchBody The form of `body` in the value; `text` by default. A body that is not valid `json` is text, and its item failed.
+type HTTPBatchBody string
+
+// HTTPBatchSubmission defines model for HttpBatchSubmission.
+type HTTPBatchSubmission struct {
+	// Body The form of `body` in the value; `text` by default. A body that is not valid `json` is text, and its item failed.
+	Body *HTTPBatchSubmissionBody `json:"body,omitempty"`
+
+	// Concurrency How many requests are in flight at the same time; 100 by default. The server has a bound for all jobs.
+	Concurrency *int64 `json:"concurrency,omitempty"`
+
+	// FailFast End the job as failed after the first item that failed, and cancel the requests in flight; `false` by default.
+	FailFast *bool `json:"fail_fast,omitempty"`
+
+	// ForEach The values of the variables, an object for each request.
+	ForEach []map[string]any `json:"for_each,omitempty"`
+	Kind    string           `json:"kind"`
+	Labels  Labels           `json:"labels,omitempty"`
+
+	// MaxBody How many bytes of a body are read, after decompression, such as `64KiB`, which is the default; at most 16 MiB.
+	MaxBody any `json:"max_body,omitempty"`
+
+	// PerHost How many of them to the same host and port; no bound by default.
+	PerHost *int64 `json:"per_host,omitempty"`
+
+	// Priority The job's weight in the pool, against other jobs; `normal` by default.
+	Priority Priority `json:"priority,omitempty"`
+
+	// Range The values of the only variable, from start up to stop, without it, as Python's range.
+	Range *struct {
+		// Start 0 by default.
+		Start *int `json:"start,omitempty"`
+
+		// Step 1 by default.
+		Step *int `json:"step,omitempty"`
+		Stop int  `json:"stop"`
+	} `json:"range,omitempty"`
+
+	// Rate How many requests are sent per second, minute or hour, such as `50/s`; no bound by default.
+	Rate *string `json:"rate,omitempty"`
+
+	// Request A request whose URL is a URI template of level 1 (RFC 6570), such as `https://api.example/customers/{id}`.
+	Request *HTTPRequest `json:"request,omitempty"`
+
+	// RequestTimeout Bounds an attempt, from 1 ms to 1 h, with its redirects and the body of the response; 30 s by default.
+	RequestTimeout Duration      `json:"request_timeout,omitempty"`
+	Requests       []HTTPRequest `json:"requests,omitempty"`
+
+	// ResponseHeaders The headers of a response that its value has; `content-type` by default.
+	ResponseHeaders []string `json:"response_headers,omitempty"`
+
+	// Retention How long the job stays readable after its end; the server's setting (24 h) by default.
+	Retention Duration `json:"retention,omitempty"`
+	Retry     *struct {
+		// Attempts How often a request is sent at most; 4 by default.
+		Attempts *int64 `json:"attempts,omitempty"`
+
+		// Backoff The bound of the random wait before the second attempt; 250 ms by default, at most 1 h.
+		Backoff Duration `json:"backoff,omitempty"`
+
+		// MaxBackoff The bound of every random wait; 30 s by default, at most 1 h.
+		MaxBackoff Duration `json:"max_backoff,omitempty"`
+
+		// Unsafe Retry POST and PATCH too; `false` by default.
+		Unsafe *bool `json:"unsafe,omitempty"`
+	} `json:"retry,omitempty"`
+
+	// StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
+	StartAfter string `json:"start_after,omitempty"`
+
+	// Success The statuses of a success, such as `200-299,404`; `200-399` by default.
+	Success *string `json:"success,omitempty"`
+
+	// Timeout Fails the job when it has run for longer; more than 0.
+	Timeout Duration `json:"timeout,omitempty"`
+}
+
+// HTTPBatchSubmissionBody The form of `body` in the value; `text` by default. A body that is not valid `json` is text, and its item failed.
+type HTTPBatchSubmissionBody string
+
+// HTTPRequest defines model for HttpRequest.
+type HTTPRequest struct {
+	// Body The body, at most 1 MiB; not for GET and HEAD.
+	Body *string `json:"body,omitempty"`
+
+	// Headers At most 64 headers. `Host`, `Content-Length` and headers of one connection cannot be set. A secret is read from
+	// the server's `--secrets-dir` when the request is sent, and is never stored or shown.
+	Headers map[string]any `json:"headers,omitempty"`
+
+	// Method GET by default.
+	Method *HTTPRequestMethod `json:"method,omitempty"`
+
+	// URL An `http` or `https` URL of an allowed host. Users and passwords belong in the header `Authorization`.
+	URL string `json:"url"`
+}
+
+// HTTPRequestMethod GET by default.
+type HTTPRequestMethod string
+
 // InputArray An array of numbers, generated or given. What a source takes besides `dtype` and `chunks`:
 //
 // | source | members |
@@ -378,7 +581,9 @@ type InputArrayOrder string
 // Item defines model for Item.
 type Item struct {
 	DurationMs float64 `json:"duration_ms"`
-	Error      *string `json:"error"`
+
+	// Error Why the item failed; null when it did not.
+	Error *string `json:"error"`
 
 	// Index Its place in the input.
 	Index int64 `json:"index"`
@@ -386,7 +591,8 @@ type Item struct {
 	// Seq Its place in the job's log: the order of completion.
 	Seq int64 `json:"seq"`
 
-	// Value The result, a number, a string, a boolean, an array, or an object of statistics; null when the item failed.
+	// Value The result: a number, a string, a boolean, an array, an object of statistics, or a response of `http_batch`; null when
+	// the item failed, except for responses.
 	Value json.RawMessage `json:"value"`
 }
 
@@ -447,8 +653,8 @@ type Job struct {
 	// Timeout The longest time that the job may run, such as `1m30s`; null for none.
 	Timeout *string `json:"timeout"`
 
-	// Values The values of the items of a finished `squares` or `sleep_batch` job, in the order of the input; null in the
-	// place of an item that failed (`/results` has its error) or did not run. The member is null until the job has
+	// Values The values of the items of a finished `squares`, `sleep_batch` or `http_batch` job, in the order of the input; null in
+	// the place of an item that failed without a value (`/results` has its error) or did not run. The member is null until the job has
 	// ended, for a job of more than 100 items or whose values are longer than 16 KiB, for the kinds of arrays, and in lists
 	// and batches: `/results` has the values of every job.
 	Values []json.RawMessage `json:"values"`

@@ -226,7 +226,7 @@ func full(t *testing.T, l *load, p *prometheus) {
 		{"Capacity, mean of servers", "jobs", 1},
 		{"Capacity used", "Capacity used", 1},
 		{"Waiting items", "counted", capacity},
-		{"Waiting items", "on a timer", 0},
+		{"Waiting items", "waiting", 0},
 		{"Active jobs", "active", capacity},
 		{"Oldest job", "Oldest job", 0},
 		{"Alerts", "Alerts", 0}, // none fires so soon

@@ -18,6 +18,7 @@ func TestCluster(t *testing.T) {
 		{"keys hold over all nodes", (*suite).keys},
 		{"bounds hold over all nodes", (*suite).bounds},
 		{"tasks spread", (*suite).spread},
+		{"requests of jobs", (*suite).requests},
 		{"a node is paused", (*suite).pauseNode},
 		{"nodes restart in turn", (*suite).rollingRestart},
 		{"a node joins late", (*suite).joinLate},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gather/internal/journal"
+	"gather/internal/outbound"
 )
 
 // serveCmd has the settings of the server.
@@ -39,6 +40,10 @@ type serveCmd struct {
 	QueueBytes   size  `default:"0" placeholder:"SIZE" help:"Maximum memory of unfinished jobs; 0 is a quarter of the memory limit of the process, at most 1GiB."`
 	RequestBytes size  `default:"0" placeholder:"SIZE" help:"Maximum memory of request bodies, uploads and responses; 0 is a quarter of the memory limit of the process, at most 512MiB."`
 	WaitingItems count `default:"4000000" placeholder:"N" help:"Maximum number of items that wait (sleep) at the same time."`
+
+	HTTPAllow    []string `name:"http-allow" placeholder:"HOST" help:"Hosts and networks that http_batch may send requests to: HOST, *.DOMAIN for its subdomains, * for any host with a public address, ADDRESS or NETWORK/BITS; each with :PORT for one port only. A host with a private address needs its network too. None by default: http_batch is off."`
+	HTTPInFlight count    `name:"http-in-flight" default:"1000" placeholder:"N" help:"Maximum number of requests of http_batch in flight."`
+	SecretsDir   string   `placeholder:"DIR" help:"Directory of the secrets that headers of http_batch can have: a file for each, in a subdirectory for each tenant with --api-keys."`
 
 	MaxBody       size     `default:"32MiB" placeholder:"SIZE" help:"Maximum size of a request body."`
 	MaxItems      count    `default:"10000000" placeholder:"N" help:"Maximum number of items of a job."`
@@ -97,6 +102,10 @@ func (c *serveCmd) validate() error {
 	addError("queue-bytes", c.QueueBytes.checkOrZero(1<<20))
 	addError("request-bytes", c.RequestBytes.checkOrZero(1<<20))
 	addError("waiting-items", c.WaitingItems.check(1, 1_000_000_000))
+	if _, err := outbound.ParsePolicy(c.HTTPAllow); err != nil {
+		addError("http-allow", err)
+	}
+	addError("http-in-flight", c.HTTPInFlight.check(1, 100_000))
 	addError("max-body", c.MaxBody.check(1<<10))
 	addError("max-items", c.MaxItems.check(1, 16_000_000))
 	addError("max-digits", c.MaxDigits.check(20, 10_000_000))

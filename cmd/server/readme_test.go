@@ -122,7 +122,7 @@ func runExamples(t *testing.T, file string, least int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, stop := launch(t, "--data-dir", filepath.Join(t.TempDir(), "data"), "--array-bucket", "file://"+bucket)
+	srv, stop := launch(t, "--data-dir", filepath.Join(t.TempDir(), "data"), "--array-bucket", "file://"+bucket, "--http-allow", "127.0.0.1")
 	defer stop()
 	api, metrics := srv.apiListener.Addr().String(), srv.opsListener.Addr().String()
 	dir := t.TempDir()

@@ -27,6 +27,7 @@ import (
 	"gather/internal/job"
 	"gather/internal/kind"
 	"gather/internal/mapping"
+	"gather/internal/outbound"
 	"gather/internal/tenant"
 	"gather/web"
 )
@@ -36,10 +37,11 @@ import (
 // Shutdown runs these steps in order:
 //  1. /readyz turns 503, and everything else continues for the drain delay.
 //  2. Submissions are rejected; reads continue. A node of a cluster stops pulling tasks and announces that it drains.
-//  3. The executor starts no further task; running ones finish, or are cancelled after the drain timeout. Tasks that
+//  3. No further HTTP request of a job is sent; those in flight have half of the drain timeout to end.
+//  4. The executor starts no further task; running ones finish, or are cancelled after the drain timeout. Tasks that
 //     wait on a timer are released to other nodes, or resume at the next start.
-//  4. Waits return the current state, streams end, and both listeners close.
-//  5. The journal flushes and closes, or the node leaves its cluster.
+//  5. Waits return the current state, streams end, and both listeners close.
+//  6. The journal flushes and closes, or the node leaves its cluster.
 type server struct {
 	cfg *serveCmd
 	// log limits how often a message is logged; accessLog, nil without --access-log, does not.
@@ -49,6 +51,8 @@ type server struct {
 	backend  backend
 	buckets  *bucket.Set
 	maps     *mapping.Pool // of files read in place
+	// outbound sends the requests of jobs.
+	outbound *outbound.Sender
 	// executor is nil until the backend is open, because the backend reads the executor's load.
 	executor atomic.Pointer[executor.Executor]
 	// closeTracing sends the remaining spans.
@@ -129,6 +133,10 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	kinds := kind.NewRegistry(kind.Limits{
 		Items: c.MaxItems.n, Digits: c.MaxDigits.n, Chunks: c.MaxChunks.n, Outputs: c.MaxOutputs.n,
 	}, newStoredArrays(s.backend.arrays, s.buckets, log))
+	if kinds, err = s.openOutbound(kinds); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { _ = s.closeOutbound() })
 	exec, err := s.newExecutor(ctx, kinds, tracer)
 	if err != nil {
 		return nil, err
@@ -318,6 +326,7 @@ func (s *server) shutdown() error {
 
 	grace, cancel := context.WithTimeout(context.Background(), s.cfg.DrainTimeout.d)
 	defer cancel()
+	s.drainOutbound(grace)
 	stopped := exec.Stop(grace)
 	if stopped != nil {
 		s.log.Warn("running tasks did not finish in time; they restart at the next start, or on another node",
@@ -338,6 +347,9 @@ func (s *server) shutdown() error {
 	}
 	if err := s.closeTracing(closing); err != nil {
 		s.log.Warn("spans were lost", "error", err)
+	}
+	if err := s.closeOutbound(); err != nil {
+		s.log.Warn("close the connections of jobs", "error", err)
 	}
 	if err := s.closeStorage(); err != nil {
 		return fmt.Errorf("close: %w", err)

@@ -251,6 +251,126 @@ func (e HealthStatus) Valid() bool {
 	}
 }
 
+// Defines values for HttpBatchBody.
+const (
+	HttpBatchBodyBase64      HttpBatchBody = "base64"
+	HttpBatchBodyJson        HttpBatchBody = "json"
+	HttpBatchBodyLessThannil HttpBatchBody = "<nil>"
+	HttpBatchBodyNone        HttpBatchBody = "none"
+	HttpBatchBodyText        HttpBatchBody = "text"
+)
+
+// Valid indicates whether the value is a known member of the HttpBatchBody enum.
+func (e HttpBatchBody) Valid() bool {
+	switch e {
+	case HttpBatchBodyBase64:
+		return true
+	case HttpBatchBodyJson:
+		return true
+	case HttpBatchBodyLessThannil:
+		return true
+	case HttpBatchBodyNone:
+		return true
+	case HttpBatchBodyText:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HttpBatchKind.
+const (
+	HttpBatchKindHttpBatch HttpBatchKind = "http_batch"
+)
+
+// Valid indicates whether the value is a known member of the HttpBatchKind enum.
+func (e HttpBatchKind) Valid() bool {
+	switch e {
+	case HttpBatchKindHttpBatch:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HttpBatchSubmissionBody.
+const (
+	HttpBatchSubmissionBodyBase64      HttpBatchSubmissionBody = "base64"
+	HttpBatchSubmissionBodyJson        HttpBatchSubmissionBody = "json"
+	HttpBatchSubmissionBodyLessThannil HttpBatchSubmissionBody = "<nil>"
+	HttpBatchSubmissionBodyNone        HttpBatchSubmissionBody = "none"
+	HttpBatchSubmissionBodyText        HttpBatchSubmissionBody = "text"
+)
+
+// Valid indicates whether the value is a known member of the HttpBatchSubmissionBody enum.
+func (e HttpBatchSubmissionBody) Valid() bool {
+	switch e {
+	case HttpBatchSubmissionBodyBase64:
+		return true
+	case HttpBatchSubmissionBodyJson:
+		return true
+	case HttpBatchSubmissionBodyLessThannil:
+		return true
+	case HttpBatchSubmissionBodyNone:
+		return true
+	case HttpBatchSubmissionBodyText:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HttpBatchSubmissionKind.
+const (
+	HttpBatchSubmissionKindHttpBatch HttpBatchSubmissionKind = "http_batch"
+)
+
+// Valid indicates whether the value is a known member of the HttpBatchSubmissionKind enum.
+func (e HttpBatchSubmissionKind) Valid() bool {
+	switch e {
+	case HttpBatchSubmissionKindHttpBatch:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HttpRequestMethod.
+const (
+	HttpRequestMethodDELETE      HttpRequestMethod = "DELETE"
+	HttpRequestMethodGET         HttpRequestMethod = "GET"
+	HttpRequestMethodHEAD        HttpRequestMethod = "HEAD"
+	HttpRequestMethodLessThannil HttpRequestMethod = "<nil>"
+	HttpRequestMethodOPTIONS     HttpRequestMethod = "OPTIONS"
+	HttpRequestMethodPATCH       HttpRequestMethod = "PATCH"
+	HttpRequestMethodPOST        HttpRequestMethod = "POST"
+	HttpRequestMethodPUT         HttpRequestMethod = "PUT"
+)
+
+// Valid indicates whether the value is a known member of the HttpRequestMethod enum.
+func (e HttpRequestMethod) Valid() bool {
+	switch e {
+	case HttpRequestMethodDELETE:
+		return true
+	case HttpRequestMethodGET:
+		return true
+	case HttpRequestMethodHEAD:
+		return true
+	case HttpRequestMethodLessThannil:
+		return true
+	case HttpRequestMethodOPTIONS:
+		return true
+	case HttpRequestMethodPATCH:
+		return true
+	case HttpRequestMethodPOST:
+		return true
+	case HttpRequestMethodPUT:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for InputArrayByteOrder.
 const (
 	InputArrayByteOrderBig         InputArrayByteOrder = "big"
@@ -1038,6 +1158,256 @@ type Health struct {
 // HealthStatus defines model for Health.Status.
 type HealthStatus string
 
+// HttpBatch Give `requests`, or a `request` whose URL is a template with `for_each` or `range`. The operator has to allow the hosts
+// (`--http-allow`); without any this kind is off.
+//
+// An item is one request. Its value has `status` (null without a response), `headers` (those of `response_headers`), `body`,
+// `bytes`, `truncated`, `attempts`, and `duration_ms` of the last attempt. An item failed, and has an `error` too, if there was
+// no response after all attempts, or its status is no `success`. The job succeeds when every item has an outcome.
+//
+// A request is sent again after an error of the connection, a timeout, and the status 408, 425, 429 or 5xx, if its method is
+// idempotent: after a random time up to `backoff`, which doubles with each attempt, and the `Retry-After` of the response. After
+// a crash of the server requests whose outcome was not recorded are sent again, with any method: each carries the
+// `Idempotency-Key` `<job>-<index>`, unless it sets its own. `timeout` bounds the job, `request_timeout` one attempt.
+//
+// At most 5 redirects are followed, only to allowed hosts, and never from https to http. Across hosts only headers that are no
+// credentials are kept.
+type HttpBatch struct {
+	// Body The form of `body` in the value; `text` by default. A body that is not valid `json` is text, and its item failed.
+	Body *HttpBatchBody `json:"body,omitempty"`
+
+	// Concurrency How many requests are in flight at the same time; 100 by default. The server has a bound for all jobs.
+	Concurrency *int64 `json:"concurrency,omitempty"`
+
+	// FailFast End the job as failed after the first item that failed, and cancel the requests in flight; `false` by default.
+	FailFast *bool `json:"fail_fast,omitempty"`
+
+	// ForEach The values of the variables, an object for each request.
+	ForEach *[]map[string]HttpBatch_ForEach_AdditionalProperties `json:"for_each,omitempty"`
+	Kind    HttpBatchKind                                        `json:"kind"`
+
+	// MaxBody How many bytes of a body are read, after decompression, such as `64KiB`, which is the default; at most 16 MiB.
+	MaxBody *HttpBatch_MaxBody `json:"max_body,omitempty"`
+
+	// PerHost How many of them to the same host and port; no bound by default.
+	PerHost *int64 `json:"per_host,omitempty"`
+
+	// Range The values of the only variable, from start up to stop, without it, as Python's range.
+	Range *struct {
+		// Start 0 by default.
+		Start *int `json:"start,omitempty"`
+
+		// Step 1 by default.
+		Step *int `json:"step,omitempty"`
+		Stop int  `json:"stop"`
+	} `json:"range,omitempty"`
+
+	// Rate How many requests are sent per second, minute or hour, such as `50/s`; no bound by default.
+	Rate *string `json:"rate,omitempty"`
+
+	// Request A request whose URL is a URI template of level 1 (RFC 6570), such as `https://api.example/customers/{id}`.
+	Request *HttpRequest `json:"request,omitempty"`
+
+	// RequestTimeout Bounds an attempt, from 1 ms to 1 h, with its redirects and the body of the response; 30 s by default.
+	RequestTimeout *Duration      `json:"request_timeout,omitempty"`
+	Requests       *[]HttpRequest `json:"requests,omitempty"`
+
+	// ResponseHeaders The headers of a response that its value has; `content-type` by default.
+	ResponseHeaders *[]string `json:"response_headers,omitempty"`
+	Retry           *struct {
+		// Attempts How often a request is sent at most; 4 by default.
+		Attempts *int64 `json:"attempts,omitempty"`
+
+		// Backoff The bound of the random wait before the second attempt; 250 ms by default, at most 1 h.
+		Backoff *Duration `json:"backoff,omitempty"`
+
+		// MaxBackoff The bound of every random wait; 30 s by default, at most 1 h.
+		MaxBackoff *Duration `json:"max_backoff,omitempty"`
+
+		// Unsafe Retry POST and PATCH too; `false` by default.
+		Unsafe *bool `json:"unsafe,omitempty"`
+	} `json:"retry,omitempty"`
+
+	// Success The statuses of a success, such as `200-299,404`; `200-399` by default.
+	Success *string `json:"success,omitempty"`
+}
+
+// HttpBatchBody The form of `body` in the value; `text` by default. A body that is not valid `json` is text, and its item failed.
+type HttpBatchBody string
+
+// HttpBatchForEach0 defines model for HttpBatch.ForEach.0.
+type HttpBatchForEach0 = string
+
+// HttpBatchForEach1 defines model for HttpBatch.ForEach.1.
+type HttpBatchForEach1 = float64
+
+// HttpBatchForEach2 defines model for HttpBatch.ForEach.2.
+type HttpBatchForEach2 = bool
+
+// HttpBatch_ForEach_AdditionalProperties defines model for HttpBatch.for_each.AdditionalProperties.
+type HttpBatch_ForEach_AdditionalProperties struct {
+	union json.RawMessage
+}
+
+// HttpBatchKind defines model for HttpBatch.Kind.
+type HttpBatchKind string
+
+// HttpBatchMaxBody0 defines model for HttpBatch.MaxBody.0.
+type HttpBatchMaxBody0 = string
+
+// HttpBatchMaxBody1 defines model for HttpBatch.MaxBody.1.
+type HttpBatchMaxBody1 = int64
+
+// HttpBatch_MaxBody How many bytes of a body are read, after decompression, such as `64KiB`, which is the default; at most 16 MiB.
+type HttpBatch_MaxBody struct {
+	union json.RawMessage
+}
+
+// HttpBatchSubmission defines model for HttpBatchSubmission.
+type HttpBatchSubmission struct {
+	// Body The form of `body` in the value; `text` by default. A body that is not valid `json` is text, and its item failed.
+	Body *HttpBatchSubmissionBody `json:"body,omitempty"`
+
+	// Concurrency How many requests are in flight at the same time; 100 by default. The server has a bound for all jobs.
+	Concurrency *int64 `json:"concurrency,omitempty"`
+
+	// FailFast End the job as failed after the first item that failed, and cancel the requests in flight; `false` by default.
+	FailFast *bool `json:"fail_fast,omitempty"`
+
+	// ForEach The values of the variables, an object for each request.
+	ForEach *[]map[string]HttpBatchSubmission_ForEach_AdditionalProperties `json:"for_each,omitempty"`
+	Kind    HttpBatchSubmissionKind                                        `json:"kind"`
+	Labels  *Labels                                                        `json:"labels,omitempty"`
+
+	// MaxBody How many bytes of a body are read, after decompression, such as `64KiB`, which is the default; at most 16 MiB.
+	MaxBody *HttpBatchSubmission_MaxBody `json:"max_body,omitempty"`
+
+	// PerHost How many of them to the same host and port; no bound by default.
+	PerHost *int64 `json:"per_host,omitempty"`
+
+	// Priority The job's weight in the pool, against other jobs; `normal` by default.
+	Priority *Priority `json:"priority,omitempty"`
+
+	// Range The values of the only variable, from start up to stop, without it, as Python's range.
+	Range *struct {
+		// Start 0 by default.
+		Start *int `json:"start,omitempty"`
+
+		// Step 1 by default.
+		Step *int `json:"step,omitempty"`
+		Stop int  `json:"stop"`
+	} `json:"range,omitempty"`
+
+	// Rate How many requests are sent per second, minute or hour, such as `50/s`; no bound by default.
+	Rate *string `json:"rate,omitempty"`
+
+	// Request A request whose URL is a URI template of level 1 (RFC 6570), such as `https://api.example/customers/{id}`.
+	Request *HttpRequest `json:"request,omitempty"`
+
+	// RequestTimeout Bounds an attempt, from 1 ms to 1 h, with its redirects and the body of the response; 30 s by default.
+	RequestTimeout *Duration      `json:"request_timeout,omitempty"`
+	Requests       *[]HttpRequest `json:"requests,omitempty"`
+
+	// ResponseHeaders The headers of a response that its value has; `content-type` by default.
+	ResponseHeaders *[]string `json:"response_headers,omitempty"`
+
+	// Retention How long the job stays readable after its end; the server's setting (24 h) by default.
+	Retention *Duration `json:"retention,omitempty"`
+	Retry     *struct {
+		// Attempts How often a request is sent at most; 4 by default.
+		Attempts *int64 `json:"attempts,omitempty"`
+
+		// Backoff The bound of the random wait before the second attempt; 250 ms by default, at most 1 h.
+		Backoff *Duration `json:"backoff,omitempty"`
+
+		// MaxBackoff The bound of every random wait; 30 s by default, at most 1 h.
+		MaxBackoff *Duration `json:"max_backoff,omitempty"`
+
+		// Unsafe Retry POST and PATCH too; `false` by default.
+		Unsafe *bool `json:"unsafe,omitempty"`
+	} `json:"retry,omitempty"`
+
+	// StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
+	StartAfter *HttpBatchSubmission_StartAfter `json:"start_after,omitempty"`
+
+	// Success The statuses of a success, such as `200-299,404`; `200-399` by default.
+	Success *string `json:"success,omitempty"`
+
+	// Timeout Fails the job when it has run for longer; more than 0.
+	Timeout *Duration `json:"timeout,omitempty"`
+}
+
+// HttpBatchSubmissionBody The form of `body` in the value; `text` by default. A body that is not valid `json` is text, and its item failed.
+type HttpBatchSubmissionBody string
+
+// HttpBatchSubmissionForEach0 defines model for HttpBatchSubmission.ForEach.0.
+type HttpBatchSubmissionForEach0 = string
+
+// HttpBatchSubmissionForEach1 defines model for HttpBatchSubmission.ForEach.1.
+type HttpBatchSubmissionForEach1 = float64
+
+// HttpBatchSubmissionForEach2 defines model for HttpBatchSubmission.ForEach.2.
+type HttpBatchSubmissionForEach2 = bool
+
+// HttpBatchSubmission_ForEach_AdditionalProperties defines model for HttpBatchSubmission.for_each.AdditionalProperties.
+type HttpBatchSubmission_ForEach_AdditionalProperties struct {
+	union json.RawMessage
+}
+
+// HttpBatchSubmissionKind defines model for HttpBatchSubmission.Kind.
+type HttpBatchSubmissionKind string
+
+// HttpBatchSubmissionMaxBody0 defines model for HttpBatchSubmission.MaxBody.0.
+type HttpBatchSubmissionMaxBody0 = string
+
+// HttpBatchSubmissionMaxBody1 defines model for HttpBatchSubmission.MaxBody.1.
+type HttpBatchSubmissionMaxBody1 = int64
+
+// HttpBatchSubmission_MaxBody How many bytes of a body are read, after decompression, such as `64KiB`, which is the default; at most 16 MiB.
+type HttpBatchSubmission_MaxBody struct {
+	union json.RawMessage
+}
+
+// HttpBatchSubmissionStartAfter1 defines model for HttpBatchSubmission.StartAfter.1.
+type HttpBatchSubmissionStartAfter1 = time.Time
+
+// HttpBatchSubmission_StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
+type HttpBatchSubmission_StartAfter struct {
+	union json.RawMessage
+}
+
+// HttpRequest defines model for HttpRequest.
+type HttpRequest struct {
+	// Body The body, at most 1 MiB; not for GET and HEAD.
+	Body *string `json:"body,omitempty"`
+
+	// Headers At most 64 headers. `Host`, `Content-Length` and headers of one connection cannot be set. A secret is read from
+	// the server's `--secrets-dir` when the request is sent, and is never stored or shown.
+	Headers *map[string]HttpRequest_Headers_AdditionalProperties `json:"headers,omitempty"`
+
+	// Method GET by default.
+	Method *HttpRequestMethod `json:"method,omitempty"`
+
+	// Url An `http` or `https` URL of an allowed host. Users and passwords belong in the header `Authorization`.
+	Url string `json:"url"`
+}
+
+// HttpRequestHeaders0 defines model for HttpRequest.Headers.0.
+type HttpRequestHeaders0 = string
+
+// HttpRequestHeaders1 defines model for HttpRequest.Headers.1.
+type HttpRequestHeaders1 struct {
+	Secret string `json:"secret"`
+}
+
+// HttpRequest_Headers_AdditionalProperties defines model for HttpRequest.headers.AdditionalProperties.
+type HttpRequest_Headers_AdditionalProperties struct {
+	union json.RawMessage
+}
+
+// HttpRequestMethod GET by default.
+type HttpRequestMethod string
+
 // InputArray An array of numbers, generated or given. What a source takes besides `dtype` and `chunks`:
 //
 // | source | members |
@@ -1150,7 +1520,9 @@ type InputArray_Shape struct {
 // Item defines model for Item.
 type Item struct {
 	DurationMs float64 `json:"duration_ms"`
-	Error      *string `json:"error"`
+
+	// Error Why the item failed; null when it did not.
+	Error *string `json:"error"`
 
 	// Index Its place in the input.
 	Index int64 `json:"index"`
@@ -1158,7 +1530,8 @@ type Item struct {
 	// Seq Its place in the job's log: the order of completion.
 	Seq int64 `json:"seq"`
 
-	// Value The result, a number, a string, a boolean, an array, or an object of statistics; null when the item failed.
+	// Value The result: a number, a string, a boolean, an array, an object of statistics, or a response of `http_batch`; null when
+	// the item failed, except for responses.
 	Value interface{} `json:"value"`
 }
 
@@ -1219,8 +1592,8 @@ type Job struct {
 	// Timeout The longest time that the job may run, such as `1m30s`; null for none.
 	Timeout *string `json:"timeout"`
 
-	// Values The values of the items of a finished `squares` or `sleep_batch` job, in the order of the input; null in the
-	// place of an item that failed (`/results` has its error) or did not run. The member is null until the job has
+	// Values The values of the items of a finished `squares`, `sleep_batch` or `http_batch` job, in the order of the input; null in
+	// the place of an item that failed without a value (`/results` has its error) or did not run. The member is null until the job has
 	// ended, for a job of more than 100 items or whose values are longer than 16 KiB, for the kinds of arrays, and in lists
 	// and batches: `/results` has the values of every job.
 	Values *[]interface{} `json:"values"`
@@ -2922,6 +3295,430 @@ func (t *Event_Data) UnmarshalJSON(b []byte) error {
 	return err
 }
 
+// AsHttpBatchForEach0 returns the union data inside the HttpBatch_ForEach_AdditionalProperties as a HttpBatchForEach0
+func (t HttpBatch_ForEach_AdditionalProperties) AsHttpBatchForEach0() (HttpBatchForEach0, error) {
+	var body HttpBatchForEach0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromHttpBatchForEach0 overwrites any union data inside the HttpBatch_ForEach_AdditionalProperties as the provided HttpBatchForEach0
+func (t *HttpBatch_ForEach_AdditionalProperties) FromHttpBatchForEach0(v HttpBatchForEach0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeHttpBatchForEach0 performs a merge with any union data inside the HttpBatch_ForEach_AdditionalProperties, using the provided HttpBatchForEach0
+func (t *HttpBatch_ForEach_AdditionalProperties) MergeHttpBatchForEach0(v HttpBatchForEach0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsHttpBatchForEach1 returns the union data inside the HttpBatch_ForEach_AdditionalProperties as a HttpBatchForEach1
+func (t HttpBatch_ForEach_AdditionalProperties) AsHttpBatchForEach1() (HttpBatchForEach1, error) {
+	var body HttpBatchForEach1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromHttpBatchForEach1 overwrites any union data inside the HttpBatch_ForEach_AdditionalProperties as the provided HttpBatchForEach1
+func (t *HttpBatch_ForEach_AdditionalProperties) FromHttpBatchForEach1(v HttpBatchForEach1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeHttpBatchForEach1 performs a merge with any union data inside the HttpBatch_ForEach_AdditionalProperties, using the provided HttpBatchForEach1
+func (t *HttpBatch_ForEach_AdditionalProperties) MergeHttpBatchForEach1(v HttpBatchForEach1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsHttpBatchForEach2 returns the union data inside the HttpBatch_ForEach_AdditionalProperties as a HttpBatchForEach2
+func (t HttpBatch_ForEach_AdditionalProperties) AsHttpBatchForEach2() (HttpBatchForEach2, error) {
+	var body HttpBatchForEach2
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromHttpBatchForEach2 overwrites any union data inside the HttpBatch_ForEach_AdditionalProperties as the provided HttpBatchForEach2
+func (t *HttpBatch_ForEach_AdditionalProperties) FromHttpBatchForEach2(v HttpBatchForEach2) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeHttpBatchForEach2 performs a merge with any union data inside the HttpBatch_ForEach_AdditionalProperties, using the provided HttpBatchForEach2
+func (t *HttpBatch_ForEach_AdditionalProperties) MergeHttpBatchForEach2(v HttpBatchForEach2) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t HttpBatch_ForEach_AdditionalProperties) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *HttpBatch_ForEach_AdditionalProperties) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsHttpBatchMaxBody0 returns the union data inside the HttpBatch_MaxBody as a HttpBatchMaxBody0
+func (t HttpBatch_MaxBody) AsHttpBatchMaxBody0() (HttpBatchMaxBody0, error) {
+	var body HttpBatchMaxBody0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromHttpBatchMaxBody0 overwrites any union data inside the HttpBatch_MaxBody as the provided HttpBatchMaxBody0
+func (t *HttpBatch_MaxBody) FromHttpBatchMaxBody0(v HttpBatchMaxBody0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeHttpBatchMaxBody0 performs a merge with any union data inside the HttpBatch_MaxBody, using the provided HttpBatchMaxBody0
+func (t *HttpBatch_MaxBody) MergeHttpBatchMaxBody0(v HttpBatchMaxBody0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsHttpBatchMaxBody1 returns the union data inside the HttpBatch_MaxBody as a HttpBatchMaxBody1
+func (t HttpBatch_MaxBody) AsHttpBatchMaxBody1() (HttpBatchMaxBody1, error) {
+	var body HttpBatchMaxBody1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromHttpBatchMaxBody1 overwrites any union data inside the HttpBatch_MaxBody as the provided HttpBatchMaxBody1
+func (t *HttpBatch_MaxBody) FromHttpBatchMaxBody1(v HttpBatchMaxBody1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeHttpBatchMaxBody1 performs a merge with any union data inside the HttpBatch_MaxBody, using the provided HttpBatchMaxBody1
+func (t *HttpBatch_MaxBody) MergeHttpBatchMaxBody1(v HttpBatchMaxBody1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t HttpBatch_MaxBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *HttpBatch_MaxBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsHttpBatchSubmissionForEach0 returns the union data inside the HttpBatchSubmission_ForEach_AdditionalProperties as a HttpBatchSubmissionForEach0
+func (t HttpBatchSubmission_ForEach_AdditionalProperties) AsHttpBatchSubmissionForEach0() (HttpBatchSubmissionForEach0, error) {
+	var body HttpBatchSubmissionForEach0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromHttpBatchSubmissionForEach0 overwrites any union data inside the HttpBatchSubmission_ForEach_AdditionalProperties as the provided HttpBatchSubmissionForEach0
+func (t *HttpBatchSubmission_ForEach_AdditionalProperties) FromHttpBatchSubmissionForEach0(v HttpBatchSubmissionForEach0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeHttpBatchSubmissionForEach0 performs a merge with any union data inside the HttpBatchSubmission_ForEach_AdditionalProperties, using the provided HttpBatchSubmissionForEach0
+func (t *HttpBatchSubmission_ForEach_AdditionalProperties) MergeHttpBatchSubmissionForEach0(v HttpBatchSubmissionForEach0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsHttpBatchSubmissionForEach1 returns the union data inside the HttpBatchSubmission_ForEach_AdditionalProperties as a HttpBatchSubmissionForEach1
+func (t HttpBatchSubmission_ForEach_AdditionalProperties) AsHttpBatchSubmissionForEach1() (HttpBatchSubmissionForEach1, error) {
+	var body HttpBatchSubmissionForEach1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromHttpBatchSubmissionForEach1 overwrites any union data inside the HttpBatchSubmission_ForEach_AdditionalProperties as the provided HttpBatchSubmissionForEach1
+func (t *HttpBatchSubmission_ForEach_AdditionalProperties) FromHttpBatchSubmissionForEach1(v HttpBatchSubmissionForEach1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeHttpBatchSubmissionForEach1 performs a merge with any union data inside the HttpBatchSubmission_ForEach_AdditionalProperties, using the provided HttpBatchSubmissionForEach1
+func (t *HttpBatchSubmission_ForEach_AdditionalProperties) MergeHttpBatchSubmissionForEach1(v HttpBatchSubmissionForEach1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsHttpBatchSubmissionForEach2 returns the union data inside the HttpBatchSubmission_ForEach_AdditionalProperties as a HttpBatchSubmissionForEach2
+func (t HttpBatchSubmission_ForEach_AdditionalProperties) AsHttpBatchSubmissionForEach2() (HttpBatchSubmissionForEach2, error) {
+	var body HttpBatchSubmissionForEach2
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromHttpBatchSubmissionForEach2 overwrites any union data inside the HttpBatchSubmission_ForEach_AdditionalProperties as the provided HttpBatchSubmissionForEach2
+func (t *HttpBatchSubmission_ForEach_AdditionalProperties) FromHttpBatchSubmissionForEach2(v HttpBatchSubmissionForEach2) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeHttpBatchSubmissionForEach2 performs a merge with any union data inside the HttpBatchSubmission_ForEach_AdditionalProperties, using the provided HttpBatchSubmissionForEach2
+func (t *HttpBatchSubmission_ForEach_AdditionalProperties) MergeHttpBatchSubmissionForEach2(v HttpBatchSubmissionForEach2) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t HttpBatchSubmission_ForEach_AdditionalProperties) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *HttpBatchSubmission_ForEach_AdditionalProperties) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsHttpBatchSubmissionMaxBody0 returns the union data inside the HttpBatchSubmission_MaxBody as a HttpBatchSubmissionMaxBody0
+func (t HttpBatchSubmission_MaxBody) AsHttpBatchSubmissionMaxBody0() (HttpBatchSubmissionMaxBody0, error) {
+	var body HttpBatchSubmissionMaxBody0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromHttpBatchSubmissionMaxBody0 overwrites any union data inside the HttpBatchSubmission_MaxBody as the provided HttpBatchSubmissionMaxBody0
+func (t *HttpBatchSubmission_MaxBody) FromHttpBatchSubmissionMaxBody0(v HttpBatchSubmissionMaxBody0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeHttpBatchSubmissionMaxBody0 performs a merge with any union data inside the HttpBatchSubmission_MaxBody, using the provided HttpBatchSubmissionMaxBody0
+func (t *HttpBatchSubmission_MaxBody) MergeHttpBatchSubmissionMaxBody0(v HttpBatchSubmissionMaxBody0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsHttpBatchSubmissionMaxBody1 returns the union data inside the HttpBatchSubmission_MaxBody as a HttpBatchSubmissionMaxBody1
+func (t HttpBatchSubmission_MaxBody) AsHttpBatchSubmissionMaxBody1() (HttpBatchSubmissionMaxBody1, error) {
+	var body HttpBatchSubmissionMaxBody1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromHttpBatchSubmissionMaxBody1 overwrites any union data inside the HttpBatchSubmission_MaxBody as the provided HttpBatchSubmissionMaxBody1
+func (t *HttpBatchSubmission_MaxBody) FromHttpBatchSubmissionMaxBody1(v HttpBatchSubmissionMaxBody1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeHttpBatchSubmissionMaxBody1 performs a merge with any union data inside the HttpBatchSubmission_MaxBody, using the provided HttpBatchSubmissionMaxBody1
+func (t *HttpBatchSubmission_MaxBody) MergeHttpBatchSubmissionMaxBody1(v HttpBatchSubmissionMaxBody1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t HttpBatchSubmission_MaxBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *HttpBatchSubmission_MaxBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsDuration returns the union data inside the HttpBatchSubmission_StartAfter as a Duration
+func (t HttpBatchSubmission_StartAfter) AsDuration() (Duration, error) {
+	var body Duration
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDuration overwrites any union data inside the HttpBatchSubmission_StartAfter as the provided Duration
+func (t *HttpBatchSubmission_StartAfter) FromDuration(v Duration) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDuration performs a merge with any union data inside the HttpBatchSubmission_StartAfter, using the provided Duration
+func (t *HttpBatchSubmission_StartAfter) MergeDuration(v Duration) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsHttpBatchSubmissionStartAfter1 returns the union data inside the HttpBatchSubmission_StartAfter as a HttpBatchSubmissionStartAfter1
+func (t HttpBatchSubmission_StartAfter) AsHttpBatchSubmissionStartAfter1() (HttpBatchSubmissionStartAfter1, error) {
+	var body HttpBatchSubmissionStartAfter1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromHttpBatchSubmissionStartAfter1 overwrites any union data inside the HttpBatchSubmission_StartAfter as the provided HttpBatchSubmissionStartAfter1
+func (t *HttpBatchSubmission_StartAfter) FromHttpBatchSubmissionStartAfter1(v HttpBatchSubmissionStartAfter1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeHttpBatchSubmissionStartAfter1 performs a merge with any union data inside the HttpBatchSubmission_StartAfter, using the provided HttpBatchSubmissionStartAfter1
+func (t *HttpBatchSubmission_StartAfter) MergeHttpBatchSubmissionStartAfter1(v HttpBatchSubmissionStartAfter1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t HttpBatchSubmission_StartAfter) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *HttpBatchSubmission_StartAfter) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsHttpRequestHeaders0 returns the union data inside the HttpRequest_Headers_AdditionalProperties as a HttpRequestHeaders0
+func (t HttpRequest_Headers_AdditionalProperties) AsHttpRequestHeaders0() (HttpRequestHeaders0, error) {
+	var body HttpRequestHeaders0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromHttpRequestHeaders0 overwrites any union data inside the HttpRequest_Headers_AdditionalProperties as the provided HttpRequestHeaders0
+func (t *HttpRequest_Headers_AdditionalProperties) FromHttpRequestHeaders0(v HttpRequestHeaders0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeHttpRequestHeaders0 performs a merge with any union data inside the HttpRequest_Headers_AdditionalProperties, using the provided HttpRequestHeaders0
+func (t *HttpRequest_Headers_AdditionalProperties) MergeHttpRequestHeaders0(v HttpRequestHeaders0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsHttpRequestHeaders1 returns the union data inside the HttpRequest_Headers_AdditionalProperties as a HttpRequestHeaders1
+func (t HttpRequest_Headers_AdditionalProperties) AsHttpRequestHeaders1() (HttpRequestHeaders1, error) {
+	var body HttpRequestHeaders1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromHttpRequestHeaders1 overwrites any union data inside the HttpRequest_Headers_AdditionalProperties as the provided HttpRequestHeaders1
+func (t *HttpRequest_Headers_AdditionalProperties) FromHttpRequestHeaders1(v HttpRequestHeaders1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeHttpRequestHeaders1 performs a merge with any union data inside the HttpRequest_Headers_AdditionalProperties, using the provided HttpRequestHeaders1
+func (t *HttpRequest_Headers_AdditionalProperties) MergeHttpRequestHeaders1(v HttpRequestHeaders1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t HttpRequest_Headers_AdditionalProperties) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *HttpRequest_Headers_AdditionalProperties) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
 // AsAxisChunks returns the union data inside the InputArray_Chunks as a AxisChunks
 func (t InputArray_Chunks) AsAxisChunks() (AxisChunks, error) {
 	var body AxisChunks
@@ -3208,6 +4005,40 @@ func (t *JobSubmission) MergeArrayReduceSubmission(v ArrayReduceSubmission) erro
 	return err
 }
 
+// AsHttpBatchSubmission returns the union data inside the JobSubmission as a HttpBatchSubmission
+func (t JobSubmission) AsHttpBatchSubmission() (HttpBatchSubmission, error) {
+	var body HttpBatchSubmission
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromHttpBatchSubmission overwrites any union data inside the JobSubmission as the provided HttpBatchSubmission
+func (t *JobSubmission) FromHttpBatchSubmission(v HttpBatchSubmission) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"kind":"http_batch"}`))
+	t.union = b
+	return err
+}
+
+// MergeHttpBatchSubmission performs a merge with any union data inside the JobSubmission, using the provided HttpBatchSubmission
+func (t *JobSubmission) MergeHttpBatchSubmission(v HttpBatchSubmission) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"kind":"http_batch"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
 func (t JobSubmission) Discriminator() (string, error) {
 	var discriminator struct {
 		Discriminator string `json:"kind"`
@@ -3226,6 +4057,8 @@ func (t JobSubmission) ValueByDiscriminator() (interface{}, error) {
 		return t.AsArrayReduceSubmission()
 	case "array_sum":
 		return t.AsArraySumSubmission()
+	case "http_batch":
+		return t.AsHttpBatchSubmission()
 	case "sleep_batch":
 		return t.AsSleepBatchSubmission()
 	case "squares":

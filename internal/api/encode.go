@@ -167,10 +167,11 @@ func appendItem(b []byte, it *job.Item, ints intEncoding) []byte {
 	b = strconv.AppendUint(append(b, `{"seq":`...), it.Seq, 10)
 	b = strconv.AppendInt(append(b, `,"index":`...), it.Index, 10)
 	b = append(b, `,"value":`...)
+	b = append(appendValue(b, it.Value, ints), `,"error":`...)
 	if it.Err != "" {
-		b = appendString(append(b, `null,"error":`...), it.Err)
+		b = appendString(b, it.Err)
 	} else {
-		b = append(appendValue(b, it.Value, ints), `,"error":null`...)
+		b = append(b, "null"...)
 	}
 	b = append(b, `,"duration_ms":`...)
 	return append(appendMillis(b, it.Duration), '}')

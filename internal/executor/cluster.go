@@ -98,8 +98,12 @@ func (d *clusterDispatcher) stopClaiming() {
 	e.mu.Unlock()
 	for _, x := range e.executions() {
 		x.mu.Lock()
-		for t := range x.waiting {
-			a, _ := x.resume(t)
+		for t, a := range x.waiting {
+			if t.isEvent() {
+				a.held.cancel(errStopping) // released after its effects
+				continue
+			}
+			x.resume(t)
 			left = append(left, a)
 		}
 		x.mu.Unlock()

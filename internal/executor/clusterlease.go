@@ -101,10 +101,10 @@ func (h *clusterLease) drop(cause error) {
 }
 
 // begin implements lease.
-func (h *clusterLease) begin(time.Time) (context.Context, bool) {
+func (h *clusterLease) begin(_ time.Time, effects bool) (context.Context, bool) {
 	h.exec.mu.Lock()
 	defer h.exec.mu.Unlock()
-	if h.state != leaseActive || !h.d.e.isClaiming() || h.ctx.Err() != nil || h.handle.Context.Err() != nil {
+	if !effects && (h.state != leaseActive || !h.d.e.isClaiming() || h.ctx.Err() != nil || h.handle.Context.Err() != nil) {
 		return nil, false
 	}
 	h.exec.busy++

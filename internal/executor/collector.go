@@ -31,7 +31,7 @@ func newCollector(e *Executor, kinds []string) *collector {
 		admitted:        desc("gather_admitted_jobs", "Admitted jobs: queued, delayed and running."),
 		queueTasks:      desc("gather_queue_tasks", "Tasks that could run now and wait for a worker."),
 		delayed:         desc("gather_delayed_jobs", "Jobs whose start_after is in the future."),
-		waiting:         desc("gather_waiting_items", "Items that wait on a timer and hold no worker."),
+		waiting:         desc("gather_waiting_items", "Items that wait and hold no worker."),
 		admittedWaiting: desc("gather_admitted_waiting_items", "Items of admitted jobs that may wait at the same time, as planned."),
 		waitingCapacity: desc("gather_waiting_capacity_items", "Limit of items of admitted jobs that may wait at the same time."),
 		bytes:           desc("gather_admitted_bytes", "Memory of the plans of admitted jobs, as planned."),

@@ -40,7 +40,7 @@ type jobExecution struct {
 	done         int // finished tasks
 	// ending is the end of the job, appended when busy is 0; nil while the job runs normally.
 	ending  *job.Finished
-	waiting map[*timer]assignment // tasks that wait on a timer
+	waiting map[*timer]assignment // tasks that wait on a timer or for an event
 	start   *timer                // of a delayed start
 	due     time.Time             // of a start that was given as a delay, on the monotonic clock
 	timeout *timer

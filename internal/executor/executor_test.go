@@ -89,6 +89,7 @@ func onBothSources(t *testing.T, change func(*executor.Config), test func(t *tes
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSource(t)
+				t.Cleanup(func() { time.Sleep(5 * time.Second) }) // effects stop after the executor
 				test(t, s.next(t, func(c *executor.Config) {
 					c.Results = s.Results
 					if change != nil {

@@ -28,7 +28,9 @@ func (h *clusterLease) startTask(ctx context.Context, task int) (resume job.Resu
 	} else if err := h.startJob(ctx); err != nil {
 		return resume, err
 	}
-	resume.Started = h.started
+	x.mu.Lock()
+	resume.Job, resume.TraceParent, resume.Started = &x.job, x.traceParent(), h.started
+	x.mu.Unlock()
 	if !t.Resumed || task == job.Reduction {
 		return resume, nil
 	}
@@ -42,7 +44,7 @@ func (h *clusterLease) startTask(ctx context.Context, task int) (resume job.Resu
 		case a.Done:
 			return resume, errDone
 		default:
-			resume.Steps = append(resume.Steps, a)
+			resume.Steps = append(resume.Steps, withoutValues(a))
 			h.completed += a.Completed + a.Failed
 			h.results += job.ResultBytes(a)
 		}

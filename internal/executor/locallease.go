@@ -19,8 +19,11 @@ const startedDelay = 2 * time.Millisecond
 const checkpointDelay = 50 * time.Millisecond
 
 // begin implements lease.
-func (l localLease) begin(now time.Time) (context.Context, bool) {
+func (l localLease) begin(now time.Time, effects bool) (context.Context, bool) {
 	x := l.x
+	if effects {
+		return x.ctx, true // the step before has not ended: see record
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.ending != nil || x.state.Terminal() {
@@ -41,7 +44,14 @@ func (l localLease) begin(now time.Time) (context.Context, bool) {
 
 // prepare implements lease.
 func (l localLease) prepare(_ context.Context, task int, now time.Time) (job.Resume, time.Time, bool) {
-	return job.Resume{Started: l.x.started, Steps: l.x.steps[task]}, now, true
+	x := l.x
+	resume := job.Resume{Job: &x.job, TraceParent: x.job.TraceParent, Started: x.started, Steps: x.steps[task]}
+	if x.size.Effects {
+		x.mu.Lock()
+		resume.TraceParent = x.traceParent()
+		x.mu.Unlock()
+	}
+	return resume, now, true
 }
 
 // canWait implements lease.
@@ -55,17 +65,21 @@ func (l localLease) record(_ context.Context, a assignment, step job.Step, err e
 	x := l.x
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	ends := 1 // a step that awaits an event stays counted in busy, so that the job does not end before
+	if step.Await != nil {
+		ends = 0
+	}
 	bytes := int64(step.Items.Size() + len(step.Partial))
 	if err == nil {
 		err = x.e.addResults(&x.job, &x.results, bytes)
 	}
-	if err == nil && x.size.Tasks > 0 && step.ResumeAt.IsZero() {
+	if err == nil && x.size.Tasks > 0 && !step.Waits() {
 		if err = x.guard(func() error { return x.reduction().Add(a.task, step.Partial) }); err == nil {
 			x.done++
 		}
 	}
 	if err != nil {
-		x.busy--
+		x.busy -= ends
 		x.failed(err)
 		return time.Time{}
 	}
@@ -77,7 +91,7 @@ func (l localLease) record(_ context.Context, a assignment, step job.Step, err e
 	if x.done == x.size.Tasks && x.ending == nil {
 		x.reduce()
 	}
-	x.busy--
+	x.busy -= ends
 	switch {
 	case x.ending != nil:
 		x.finishIfIdle(events...)
@@ -157,9 +171,11 @@ func (x *jobExecution) end(cause error, how job.Finished) {
 	x.ending = &how
 	x.cancel(cause)
 	for t := range x.waiting {
-		x.e.timers.clear(t)
+		if !t.isEvent() {
+			x.e.timers.clear(t)
+			delete(x.waiting, t)
+		}
 	}
-	x.waiting = nil
 	x.e.dropFromQueue(x)
 }
 

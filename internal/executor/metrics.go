@@ -138,7 +138,7 @@ func (m *metrics) stepped(p *plannedJob, s *job.Step, err error, elapsed time.Du
 		return
 	}
 	p.series.step.Observe(elapsed.Seconds())
-	if err == nil && s.ResumeAt.IsZero() && p.size.Tasks > 0 {
+	if err == nil && !s.Waits() && p.size.Tasks > 0 {
 		p.series.tasks.Inc()
 	}
 	if n := s.Completed + s.Failed; n > 0 {

@@ -75,7 +75,7 @@ gather_queue_oldest_age_seconds{kind="toy",priority="normal"} 10
 # HELP gather_queue_tasks Tasks that could run now and wait for a worker.
 # TYPE gather_queue_tasks gauge
 gather_queue_tasks 4
-# HELP gather_waiting_items Items that wait on a timer and hold no worker.
+# HELP gather_waiting_items Items that wait and hold no worker.
 # TYPE gather_waiting_items gauge
 gather_waiting_items 3
 # HELP gather_admitted_waiting_items Items of admitted jobs that may wait at the same time, as planned.

@@ -101,10 +101,10 @@ func (p *plannedJob) timedOut() *job.Failure {
 // advanced returns the event of a step, and whether it has to be recorded.
 func advanced(task int, step *job.Step) (job.TaskProgress, bool) {
 	a := job.TaskProgress{
-		Task: task, Done: step.ResumeAt.IsZero(), Completed: step.Completed, Failed: step.Failed, Bytes: step.Bytes,
+		Task: task, Done: !step.Waits(), Completed: step.Completed, Failed: step.Failed, Bytes: step.Bytes,
 		Items: step.Items, Partial: step.Partial,
 	}
-	return a, a.Done || step.Items.Len() > 0 || step.Completed > 0 || step.Bytes > 0
+	return a, a.Done || step.Items.Len() > 0 || step.Completed > 0 || step.Bytes > 0 || len(step.Partial) > 0
 }
 
 // succeeded returns the end of a job with an outcome.

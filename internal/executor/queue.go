@@ -148,7 +148,7 @@ func (c *priorityQueue) next() (assignment, bool) {
 
 func (c *priorityQueue) nextTimerReady() (assignment, bool) {
 	for c.timerReady.n > 0 {
-		if a := c.timerReady.pop(); !a.exec.dead {
+		if a := c.timerReady.pop(); !a.exec.dead || a.hasEffects() {
 			return a, true
 		}
 	}

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ func (e *Executor) resume(ctx context.Context, j job.Job, spec []byte, log job.L
 		}
 		x.results += job.ResultBytes(a)
 		if !a.Done {
-			x.steps[a.Task] = append(x.steps[a.Task], a)
+			x.steps[a.Task] = append(x.steps[a.Task], withoutValues(a))
 			continue
 		}
 		if err := x.guard(func() error { return x.reduction().Add(a.Task, a.Partial) }); errors.Is(err, job.ErrVersion) {
@@ -92,6 +93,13 @@ func (e *Executor) resume(ctx context.Context, j job.Job, spec []byte, log job.L
 		x.ending = &job.Finished{State: job.Failed, Failure: f}
 	}
 	return x, nil
+}
+
+// withoutValues returns the step of an unfinished task without the values of its items, which refer to memory of the log.
+func withoutValues(a job.TaskProgress) job.TaskProgress {
+	a.Items.DropValues()
+	a.Partial = bytes.Clone(a.Partial)
+	return a
 }
 
 // restart continues a recovered job.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gather/internal/fields"
@@ -29,14 +30,31 @@ func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.K
 		return nil, err
 	}
 	// The journal keeps the order, so the events that the tasks append from now on follow the submission.
-	if err = e.commit(ctx, &batch, key, wait, func() { e.submit.submitted(execs) }); err != nil {
+	early, durable := splitEffects(execs)
+	if err = e.commit(ctx, &batch, key, wait, func() { e.submit.submitted(early) }); err != nil {
 		rollback(execs)
 		return nil, e.rejected(err, len(execs))
 	}
+	e.submit.submitted(durable)
 	for _, x := range execs {
 		x.series.accepted()
 	}
 	return views, nil
+}
+
+// splitEffects returns the jobs that may start before their submission is durable, and the jobs with effects.
+func splitEffects(execs []*jobExecution) (early, durable []*jobExecution) {
+	if !slices.ContainsFunc(execs, func(x *jobExecution) bool { return x.size.Effects }) {
+		return execs, nil
+	}
+	for _, x := range execs {
+		if x.size.Effects {
+			durable = append(durable, x)
+		} else {
+			early = append(early, x)
+		}
+	}
+	return early, durable
 }
 
 // commit appends a batch of submissions, calls appended when the journal has it, and waits until it is durable.

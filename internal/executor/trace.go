@@ -85,6 +85,16 @@ func exemplarLabels(sc trace.SpanContext) prometheus.Labels {
 	return prometheus.Labels{"trace_id": sc.TraceID().String()}
 }
 
+// traceParent returns the W3C traceparent of the execution, or of the submission if the execution has no span. Caller
+// holds jobExecution.mu.
+func (p *plannedJob) traceParent() string {
+	if p.traced.span == nil {
+		return p.job.TraceParent
+	}
+	sc := p.traced.span.SpanContext()
+	return "00-" + sc.TraceID().String() + "-" + sc.SpanID().String() + "-" + sc.TraceFlags().String()
+}
+
 // startTask begins the span of a step; it returns nil when there is none.
 func (x *jobExecution) startTask(task int, now time.Time) trace.Span {
 	if x.e.cfg.Tracer == nil {
@@ -107,7 +117,7 @@ func endTask(span trace.Span, step *job.Step, err error) {
 		return
 	}
 	span.SetAttributes(attribute.Int64("gather.items", step.Completed), attribute.Int64("gather.bytes", step.Bytes),
-		attribute.Bool("gather.waiting", !step.ResumeAt.IsZero()))
+		attribute.Bool("gather.waiting", step.Waits()))
 	if err != nil {
 		span.SetStatus(codes.Error, err.Error())
 	}

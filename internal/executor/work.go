@@ -41,7 +41,7 @@ func (e *Executor) nodeJobs(limit int) []job.NodeJob {
 	var jobs []job.NodeJob
 	for _, x := range e.started() {
 		x.mu.Lock()
-		one := job.NodeJob{ID: x.job.ID, Tenant: x.job.Tenant, Kind: x.job.Kind, Running: x.busy, Waiting: len(x.waiting)}
+		one := job.NodeJob{ID: x.job.ID, Tenant: x.job.Tenant, Kind: x.job.Kind, Running: x.running(), Waiting: len(x.waiting)}
 		x.mu.Unlock()
 		if one.Running+one.Waiting > 0 {
 			jobs = append(jobs, one)
@@ -51,6 +51,17 @@ func (e *Executor) nodeJobs(limit int) []job.NodeJob {
 		}
 	}
 	return jobs
+}
+
+// running returns how many steps are under way. A local task that awaits an event is counted in busy. Caller holds x.mu.
+func (x *jobExecution) running() int {
+	n := x.busy
+	for t := range x.waiting {
+		if t.isEvent() && x.leases == nil {
+			n--
+		}
+	}
+	return n
 }
 
 // started returns the jobs that have tasks here.
@@ -65,7 +76,7 @@ func (e *Executor) started() (list []*jobExecution) {
 	return list
 }
 
-// waitingItems returns how many items of a job wait on a timer here. Of a cluster's job this node has some tasks only: the
+// waitingItems returns how many items of a job wait here. Of a cluster's job this node has some tasks only: the
 // items are assumed to be spread evenly over the tasks, because only the plan has their distribution.
 func (x *jobExecution) waitingItems() (n int64) {
 	x.mu.Lock()
@@ -84,7 +95,7 @@ func (x *jobExecution) waitingItems() (n int64) {
 	return max(0, min(x.size.Waiting, n))
 }
 
-// waitingItems returns how many items wait on a timer on this node.
+// waitingItems returns how many items wait on this node.
 func (e *Executor) waitingItems() (n int64) {
 	for _, x := range e.started() {
 		n += x.waitingItems()

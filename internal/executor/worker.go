@@ -73,48 +73,53 @@ func (e *Executor) claim() (assignment, bool) {
 	}
 }
 
-// run runs one step of a task under its lease. The task then waits on a timer, or the lease is released.
+// run runs one step of a task under its lease. The task then waits, or the lease is released.
 func (w *worker) run(a assignment) {
 	l := a.lease()
 	start := time.Now()
-	ctx, ok := l.begin(start)
+	ctx, ok := l.begin(start, a.hasEffects())
 	if !ok {
 		l.release()
 		return
 	}
 	w.since.Store(w.e.age(start))
-	wake, end := w.step(ctx, l, &a, start)
+	wake, await, end := w.step(ctx, l, &a, start)
 	if a.held != nil { // the cluster's log may take a while to accept the outcome; a journal does not
 		end = time.Now()
 	}
 	w.busy.Add(int64(end.Sub(start)))
 	w.since.Store(0)
-	if wake.IsZero() {
+	switch {
+	case await != nil:
+		a.await(await)
+	case wake.IsZero():
 		l.release()
-	} else {
+	default:
 		a.park(wake)
 	}
 }
 
-// step runs and records a step. It returns when the task continues, and when the step ended.
-func (w *worker) step(ctx context.Context, l lease, a *assignment, now time.Time) (wake, end time.Time) {
+// step runs and records a step. It returns when the task continues, or the event that it awaits, and when the step ended.
+func (w *worker) step(
+	ctx context.Context, l lease, a *assignment, now time.Time,
+) (wake time.Time, await func(ready func()), end time.Time) {
 	x := a.exec
 	var resume job.Resume
 	if a.waited == nil {
 		var ok bool
 		if resume, now, ok = l.prepare(ctx, a.task, now); !ok {
-			return now, end
+			return now, nil, end
 		}
 	}
 	var step job.Step
 	if a.task == job.Reduction || x.size.Tasks == 0 {
-		return l.record(ctx, *a, step, nil), now
+		return l.record(ctx, *a, step, nil), nil, now
 	}
 	span := x.startTask(a.task, now)
 	var task job.Task
 	err := x.guard(func() (err error) {
 		if a.waited != nil {
-			task = *a.waited
+			task = a.waited.Task
 		} else {
 			task = x.plan.Task(a.task, resume)
 		}
@@ -123,6 +128,7 @@ func (w *worker) step(ctx context.Context, l lease, a *assignment, now time.Time
 	})
 	if err != nil {
 		w.scratch = job.Scratch{} // a failed step may leave half-done work in it
+		step.Await = nil
 	}
 	elapsed := time.Since(now)
 	endTask(span, &step, err)
@@ -130,11 +136,13 @@ func (w *worker) step(ctx context.Context, l lease, a *assignment, now time.Time
 	if elapsed > maxStep {
 		w.e.warnLongStep(&x.plannedJob, elapsed)
 	}
-	if a.waited == nil && err == nil && !step.ResumeAt.IsZero() {
-		waits := task
-		a.waited = &waits
+	if a.waited == nil && step.Waits() {
+		a.waited = &waitingTask{Task: task}
 	}
-	return l.record(ctx, *a, step, err), now.Add(elapsed)
+	if a.waited != nil {
+		a.waited.effects = step.Await != nil
+	}
+	return l.record(ctx, *a, step, err), step.Await, now.Add(elapsed)
 }
 
 // maxStep is the duration above which a step is logged. A step holds its worker, so other jobs wait for its end.

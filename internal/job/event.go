@@ -53,7 +53,7 @@ type TaskProgress struct {
 	Completed, Failed, Bytes int64
 	// Items are the item results of this step.
 	Items Items
-	// Partial is the task's mergeable accumulator, on Done only.
+	// Partial is the task's mergeable accumulator if Done, otherwise the kind's checkpoint or nil.
 	Partial []byte
 }
 

@@ -17,7 +17,7 @@ type Item struct {
 	// Seq is the item's place in the job's log; 0 until the item is in a log.
 	Seq   uint64
 	Index int64
-	// Value is a JSON literal; nil when Err is set. It is valid as long as the block it came from.
+	// Value is a JSON literal; nil for an item that failed, unless its kind describes the failure. It is valid as long as the block it came from.
 	Value    []byte
 	Err      string
 	Duration time.Duration
@@ -139,12 +139,15 @@ func (b *Items) Add(index int64, value []byte, d time.Duration) {
 }
 
 // AddError appends an item that failed.
-func (b *Items) AddError(index int64, msg string, d time.Duration) {
+func (b *Items) AddError(index int64, msg string, d time.Duration) { b.AddFailure(index, nil, msg, d) }
+
+// AddFailure appends an item that failed, with a JSON literal that describes the failure; nil for none.
+func (b *Items) AddFailure(index int64, value []byte, msg string, d time.Duration) {
 	if b.errs == nil {
 		b.errs = make(map[int]string)
 	}
 	b.errs[b.n] = msg
-	b.Add(index, nil, d)
+	b.Add(index, value, d)
 }
 
 func (b *Items) add(index int64, d time.Duration) {
@@ -172,6 +175,12 @@ func (b *Items) add(index int64, d time.Duration) {
 		b.durations = append(b.durations, d)
 	}
 	b.n++
+}
+
+// DropValues removes the values and errors, of which only the indexes are needed.
+func (b *Items) DropValues() {
+	b.values, b.ends, b.errs = nil, nil, nil
+	b.kind, b.number, b.numbers = literals, 0, nil
 }
 
 // SetDuration gives every item of the block the same duration.
@@ -209,7 +218,10 @@ func (b *Items) At(i int) Item {
 	}
 	if b.errs != nil {
 		if msg, failed := b.errs[i]; failed {
-			it.Value, it.Err = nil, msg
+			it.Err = msg
+			if len(it.Value) == 0 {
+				it.Value = nil
+			}
 		}
 	}
 	return it

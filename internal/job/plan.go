@@ -30,6 +30,9 @@ type Size struct {
 	Results int64
 	// Memory is the approximate number of bytes that the plan uses while its job is not terminal.
 	Memory int64
+	// Effects is true if tasks have effects outside of the service, such as HTTP requests: they start after the submission
+	// is durable.
+	Effects bool
 }
 
 // MaxShownSpec is the length in bytes up to which the spec of a job is part of the job's JSON.
@@ -46,22 +49,28 @@ type Preview struct {
 // Short reports whether the whole job is one task of well under a millisecond, so that its start need not be recorded
 // before its end.
 func (s Size) Short() bool {
-	return s.Tasks <= 1 && s.Waiting == 0 && s.Units <= 1024 && s.Bytes <= 1<<20
+	return !s.Effects && s.Tasks <= 1 && s.Waiting == 0 && s.Units <= 1024 && s.Bytes <= 1<<20
 }
 
 // Resume is the progress of a task before it runs: after a restart, some of its steps may already be in the journal.
 type Resume struct {
+	// Job is the job as it was submitted.
+	Job *Job
+	// TraceParent is the W3C traceparent for effects of the task; "" for none.
+	TraceParent string
 	// Started is when the job started, on the monotonic clock, like now in Task.Step.
 	Started time.Time
-	// Steps are the steps of this task that are in the journal, without the last one, which is Done.
+	// Steps are the steps of this task that are in the journal, without the last one, which is Done. Their items have no
+	// values.
 	Steps []TaskProgress
 }
 
 // A Task is the execution of one task.
 type Task interface {
-	// Step does one uninterrupted part of the work, of milliseconds. If Step.ResumeAt of the result is not the zero time, the
-	// task then waits without a worker, and Step is called again at that time or later. Step returns context.Cause(ctx)
-	// soon after ctx is done; any other error fails the job. Now is the time of the call.
+	// Step does one uninterrupted part of the work, of milliseconds. If Step.ResumeAt or Step.Await of the result is set, the
+	// task then waits without a worker, and Step is called again at that time or later, or after the event. Step returns
+	// context.Cause(ctx) soon after ctx is done; any other error fails the job. Ctx is the same for all steps of the task, and
+	// Now is the time of the call.
 	Step(ctx context.Context, now time.Time, scratch *Scratch) (Step, error)
 }
 
@@ -71,9 +80,17 @@ type Step struct {
 	Items                    Items
 	Completed, Failed, Bytes int64
 	Partial                  []byte
-	// ResumeAt is when the task continues; the zero time if it is finished.
+	// ResumeAt is when the task continues; the zero time if it is finished or Await is set.
 	ResumeAt time.Time
+	// Await makes the task wait for an event, such as a response, instead of a time; nil if it does not. It is called once,
+	// after the step was recorded, and the task continues when ready is called, which may happen before Await returns, from
+	// any goroutine and more than once. After ctx is done ready must be called as soon as the task has no more effects:
+	// until then the job does not end. A step that returns an error must have no effects under way.
+	Await func(ready func())
 }
+
+// Waits reports whether the task continues after the step.
+func (s *Step) Waits() bool { return s.Await != nil || !s.ResumeAt.IsZero() }
 
 // A Reducer combines the partials of the tasks. It is used by one goroutine at a time.
 type Reducer interface {

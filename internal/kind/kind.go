@@ -5,8 +5,8 @@
 //
 // Guarantees. Planning is deterministic: the same spec has the same tasks on every node and after every restart of the
 // same version. Validation reports all errors of a spec together, each with its JSON pointer. Sizes are checked before
-// memory is allocated for them, because specs are untrusted. The package starts no goroutine, and tasks use no more
-// memory than their worker's scratch and their own results.
+// memory is allocated for them, because specs are untrusted. The package starts no goroutine but those of package outbound, and
+// tasks use no more memory than their worker's scratch and their own results.
 package kind
 
 import (
@@ -23,6 +23,7 @@ import (
 	"gather/internal/chunked"
 	"gather/internal/fields"
 	"gather/internal/job"
+	"gather/internal/outbound"
 )
 
 // Limits bound one job.
@@ -57,7 +58,8 @@ type env struct {
 	Limits
 	ctx    context.Context //nolint:containedctx // an argument of every plan function
 	tenant string
-	arrays Arrays // nil for none
+	arrays Arrays           // nil for none
+	http   *outbound.Sender // nil if HTTP requests are not allowed
 	// again is true for a spec that an earlier plan pinned.
 	again bool
 }
@@ -97,10 +99,18 @@ func register(d definition) {
 type Registry struct {
 	limits Limits
 	arrays Arrays
+	http   *outbound.Sender
 }
 
 // NewRegistry returns a registry of all kinds with limits. arrays may be nil.
 func NewRegistry(l Limits, arrays Arrays) *Registry { return &Registry{limits: l, arrays: arrays} }
+
+// WithHTTP returns a registry whose kinds may send HTTP requests; nil for none.
+func (r *Registry) WithHTTP(s *outbound.Sender) *Registry {
+	next := *r
+	next.http = s
+	return &next
+}
 
 // Names returns the sorted names of the kinds.
 func (r *Registry) Names() []string { return slices.Sorted(maps.Keys(definitions)) }
@@ -109,7 +119,7 @@ func (r *Registry) Names() []string { return slices.Sorted(maps.Keys(definitions
 // includes everything that the plan depends on. Errors: *fields.Errors with every error. A plan that is an io.Closer
 // must be closed when its job has ended.
 func (r *Registry) Plan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, []byte, error) {
-	p, err := r.plan(kind, spec, env{Limits: r.limits, ctx: ctx, tenant: tenant, arrays: r.arrays})
+	p, err := r.plan(kind, spec, env{Limits: r.limits, ctx: ctx, tenant: tenant, arrays: r.arrays, http: r.http})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -121,7 +131,7 @@ func (r *Registry) Plan(ctx context.Context, tenant, kind string, spec []byte) (
 
 // Replan is Plan for a spec that Plan returned.
 func (r *Registry) Replan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, error) {
-	return r.plan(kind, spec, env{Limits: r.limits, ctx: ctx, tenant: tenant, arrays: r.arrays, again: true})
+	return r.plan(kind, spec, env{Limits: r.limits, ctx: ctx, tenant: tenant, arrays: r.arrays, http: r.http, again: true})
 }
 
 func (r *Registry) plan(kind string, spec []byte, e env) (job.Plan, error) {

@@ -14,10 +14,19 @@ import (
 type squareRange struct{ start, step, n int64 }
 
 func planRange(f object, l Limits) job.Plan {
+	start, stop, step, n := f.integerRange(l)
+	if start.IsInt64() && stop.IsInt64() && step.IsInt64() {
+		return &squareRange{start: start.Int64(), step: step.Int64(), n: n}
+	}
+	return newSquareBigRange(start, stop, step, n)
+}
+
+// integerRange returns the field range, a Python range of n integers.
+func (o object) integerRange(l Limits) (start, stop, step *big.Int, n int64) {
 	var errs fields.Errors
-	r := readObject(f.Get("range"), &errs, "start", "stop", "step")
+	r := readObject(o.Get("range"), &errs, "start", "stop", "step")
 	r.NullIsAbsent("start", "step")
-	start, stop, step := r.bigInteger("start", l.Digits, 0), r.bigInteger("stop", l.Digits, 0), r.bigInteger("step", l.Digits, 1)
+	start, stop, step = r.bigInteger("start", l.Digits, 0), r.bigInteger("stop", l.Digits, 0), r.bigInteger("step", l.Digits, 1)
 	if !r.Has("stop") {
 		r.Add("/stop", "is missing: the exclusive end of the range")
 	}
@@ -25,26 +34,23 @@ func planRange(f object, l Limits) job.Plan {
 		r.Add("/step", "must not be 0")
 		step.SetInt64(1)
 	}
-	// n is the distance divided by the step, rounded up, or 0 if the step points away from stop.
-	n := new(big.Int).Sub(stop, start)
-	if n.Sign() == step.Sign() {
-		n.Add(n, step).Sub(n, big.NewInt(int64(step.Sign()))).Quo(n, step)
+	// count is the distance divided by the step, rounded up, or 0 if the step points away from stop.
+	count := new(big.Int).Sub(stop, start)
+	if count.Sign() == step.Sign() {
+		count.Add(count, step).Sub(count, big.NewInt(int64(step.Sign()))).Quo(count, step)
 	} else {
-		n.SetInt64(0)
+		count.SetInt64(0)
 	}
-	if n.Cmp(big.NewInt(l.Items)) > 0 {
-		count := "more than 10^18"
-		if n.IsInt64() {
-			count = n.String()
+	if count.Cmp(big.NewInt(l.Items)) > 0 {
+		numbers := "more than 10^18"
+		if count.IsInt64() {
+			numbers = count.String()
 		}
-		r.Add("", "has %s numbers; at most %d in a job: split the range", count, l.Items)
-		n.SetInt64(0)
+		r.Add("", "has %s numbers; at most %d in a job: split the range", numbers, l.Items)
+		count.SetInt64(0)
 	}
-	f.Merge("/range", &errs)
-	if start.IsInt64() && stop.IsInt64() && step.IsInt64() {
-		return &squareRange{start: start.Int64(), step: step.Int64(), n: n.Int64()}
-	}
-	return newSquareBigRange(start, stop, step, n.Int64())
+	o.Merge("/range", &errs)
+	return start, stop, step, count.Int64()
 }
 
 // Size implements job.Plan.

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"net/http"
+	"testing"
+	"time"
+)
+
+// requests tests that the requests of a job spread over the nodes, within the bounds of the job, that the death of a node
+// loses none, and that none is sent after the job is cancelled.
+func (s *suite) requests(t *testing.T) {
+	r := newReceiver(t)
+	r.takes = 10 * time.Millisecond
+	f := s.cluster(t, 3, "--workers=1", "--http-allow=127.0.0.1")
+	ctx := f.context()
+	const n, concurrency = 4000, 33
+	o := r.order(n, `,"concurrency":33,"rate":"2000/s"`)
+	v := f.accept(ctx, 0, &o, o.body, "")
+	r.reach(ctx, n/3)
+	for i := range f.nodes {
+		sent, err := f.metric(ctx, i, "gather_outbound_requests_total")
+		if err != nil || sent == 0 {
+			t.Errorf("node %d has sent %v requests of %d, %v; want some", i, sent, n/3, err)
+		}
+	}
+	f.nodes[1].kill()
+	_, items, err := f.client(2).results(ctx, v.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.check(t, &o, v.ID, items)
+	if r.most > concurrency {
+		t.Errorf("%d requests were in flight, want at most %d", r.most, concurrency)
+	}
+	f.start(f.nodes[1])
+
+	before := r.count()
+	endless := r.order(1_000_000, "")
+	v = f.accept(ctx, 0, &endless, endless.body, "")
+	r.reach(ctx, before+1000)
+	if _, err := f.client(1).try(ctx, http.MethodPost, "/v1/jobs/"+v.ID+"/cancel", ""); err != nil {
+		t.Fatal(err)
+	}
+	if v, err = f.client(2).wait(ctx, v.ID); err != nil || v.State != "cancelled" {
+		t.Fatalf("the job is %s, %v; want cancelled", v.outcome(), err)
+	}
+	then, _ := r.sent(v.ID, 1_000_000)
+	last := r.order(200, "")
+	v2 := f.accept(ctx, 0, &last, last.body, "")
+	if _, err := f.client(0).wait(ctx, v2.ID); err != nil {
+		t.Fatal(err)
+	}
+	if now, _ := r.sent(v.ID, 1_000_000); now != then {
+		t.Errorf("%d requests were sent after the job was cancelled", now-then)
+	}
+}
