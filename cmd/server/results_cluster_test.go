@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -45,8 +47,11 @@ func TestResultBytesOfCluster(t *testing.T) {
 			t.Fatalf("submit: %d %v", status, v)
 		}
 		for id = fmt.Sprint(v["id"]); v["finished_at"] == nil; {
-			if status, v = call(t, "GET", nodes[1]+"/v1/jobs/"+id, "", nil, "Authorization", auth, "Prefer", "wait=20"); status != http.StatusOK {
-				t.Fatalf("%d %v", status, v)
+			a := ask(t, "GET", nodes[1]+"/v1/jobs/"+id, "", nil, "Authorization", auth, "Prefer", "wait=20")
+			d := json.NewDecoder(bytes.NewReader(a.body))
+			d.UseNumber() // of the submission, beyond float64
+			if v = nil; a.status != http.StatusOK || d.Decode(&v) != nil {
+				t.Fatalf("got %d %.200s, want 200 and a job", a.status, a.body)
 			}
 		}
 		return id, v
