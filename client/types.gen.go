@@ -648,7 +648,7 @@ type Job struct {
 
 	// Submission The submission, to be posted again. It is null if it is longer than 64 KiB, and in answers other than
 	// `GET /v1/jobs/{job_id}`: `links.submission` has it.
-	Submission map[string]interface{} `json:"submission"`
+	Submission json.RawMessage `json:"submission"`
 
 	// Timeout The longest time that the job may run, such as `1m30s`; null for none.
 	Timeout *string `json:"timeout"`
@@ -663,6 +663,17 @@ type Job struct {
 // JobDurability The durability of the job when it was answered 202: `fsync`, it was on disk; `quorum`, most of the servers
 // that keep it had it; `none`, one process had it.
 type JobDurability string
+
+// JobCounts Numbers of jobs.
+type JobCounts struct {
+	Cancelled  int64 `json:"cancelled"`
+	Cancelling int64 `json:"cancelling"`
+	Failed     int64 `json:"failed"`
+	Queued     int64 `json:"queued"`
+	Running    int64 `json:"running"`
+	Succeeded  int64 `json:"succeeded"`
+	Total      int64 `json:"total"`
+}
 
 // JobError Why a job failed, as a problem object.
 type JobError struct {

@@ -65,6 +65,10 @@ func TestContract(t *testing.T) {
 		}
 		want(s, 200, "GET", "/v1/jobs?page_size=1&state=succeeded&state=running&kind=squares&label=team:ingest", "")
 		want(s, 400, "GET", "/v1/jobs?page_size=0", "")
+		want(s, 200, "GET", "/v1/jobs?kind=squares&kind=array_sum&label_prefix=team:in&created_after=2020-01-31T08:00:00Z&created_before=2100-01-31T08:00:00Z&finished_after=2020-01-31T08:00:00Z", "")
+		want(s, 200, "GET", "/v1/jobs:count", "")
+		want(s, 200, "GET", "/v1/jobs:count?kind=squares&kind=array_sum", "")
+		want(s, 406, "GET", "/v1/jobs:count", "", "Accept: text/html")
 		want(s, 406, "GET", "/v1/jobs", "", "Accept: text/html")
 
 		etag := want(s, 200, "GET", path(done, ""), "").Header.Get("ETag")
@@ -231,7 +235,7 @@ func TestContract(t *testing.T) {
 			"POST /v1/jobs", "POST /v1/jobs:batch", "GET /v1/jobs", "GET " + unknown, "DELETE " + unknown, "POST " + unknown + "/cancel",
 			"GET " + unknown + "/results", "GET " + unknown + "/events", "GET /v1/kinds", "GET /v1/nodes", "GET /v1/stats",
 			"GET /v1/arrays", "GET /v1/arrays/x", "PUT /v1/arrays/x", "DELETE /v1/arrays/x",
-			"GET " + unknown + "/submission",
+			"GET " + unknown + "/submission", "GET /v1/jobs:count",
 		} {
 			method, p, _ := strings.Cut(op, " ")
 			a := want(s, 401, method, p, "", "Authorization: ")
@@ -279,7 +283,7 @@ func TestContract(t *testing.T) {
 		for _, op := range []string{
 			"POST /v1/jobs " + squares, `POST /v1/jobs:batch {"jobs":[` + squares + `]}`, "GET /v1/jobs ",
 			"GET " + unknown + " ", "DELETE " + unknown + " ", "POST " + unknown + "/cancel ",
-			"GET " + unknown + "/results ", "GET " + unknown + "/events ", "GET " + unknown + "/submission ",
+			"GET " + unknown + "/results ", "GET " + unknown + "/events ", "GET " + unknown + "/submission ", "GET /v1/jobs:count ",
 			"GET /v1/arrays ", "GET /v1/arrays/x ", "DELETE /v1/arrays/x ", "GET /v1/nodes ", "GET /v1/stats ",
 		} {
 			f := strings.SplitN(op, " ", 3)
@@ -291,7 +295,7 @@ func TestContract(t *testing.T) {
 		s = newService(t, withFailure(&job.Rejection{Err: job.ErrStorage, Detail: "the disk is full"}))
 		want(s, 503, "PUT", "/v1/arrays/x", "x", "Content-Type: application/x-npy")
 		want(s, 503, "DELETE", "/v1/arrays/x", "")
-		for _, p := range []string{"/v1/arrays", "/v1/arrays/x", "/v1/jobs", unknown, unknown + "/submission", "/v1/nodes", "/v1/stats"} {
+		for _, p := range []string{"/v1/arrays", "/v1/arrays/x", "/v1/jobs", unknown, unknown + "/submission", "/v1/jobs:count", "/v1/nodes", "/v1/stats"} {
 			want(s, 503, "GET", p, "")
 		}
 		want(s, 503, "POST", "/v1/jobs", squares)

@@ -40,6 +40,8 @@ type Jobs interface {
 	// Spec returns the validated spec of a job, or nil if it is longer than limit bytes and limit is not 0. Errors:
 	// job.ErrNotFound for a missing job, and for one whose spec was not kept.
 	Spec(ctx context.Context, tenant string, id job.ID, limit int) ([]byte, error)
+	// Count returns the number of a tenant's jobs in each state, of some kinds or, without kinds, of all.
+	Count(ctx context.Context, tenant string, kinds []string) (job.Counts, error)
 	// Delete removes a terminal job. Errors: job.ErrNotFound, job.ErrExpired, job.ErrNotFinished, job.ErrStorage.
 	Delete(ctx context.Context, tenant string, id job.ID) error
 	// Stats returns the counts of a tenant's jobs.

@@ -77,7 +77,7 @@ func FuzzBatch(f *testing.F) {
 }
 
 func FuzzPageToken(f *testing.F) {
-	q := job.Query{Tenant: "acme", Kind: "squares", States: []job.State{job.Running, job.Queued}, Labels: map[string]string{"a": "b"}}
+	q := job.Query{Tenant: "acme", Kinds: []string{"squares"}, States: []job.State{job.Running, job.Queued}, Labels: map[string]string{"a": "b"}}
 	id := job.NewID()
 	f.Add(api.PageToken(&q, id))
 	f.Add("")

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"gather/internal/job"
@@ -163,46 +162,6 @@ func (s *server) listJobs(x *requestState) error {
 		next = pageToken(&q, before)
 	}
 	return s.writeList(x, jobs, ints, next)
-}
-
-// listQuery parses the parameters of a listing. possible is false when no job can match all filters, because the query
-// has two values for one label.
-func listQuery(x *requestState) (q job.Query, possible bool, err error) {
-	params := x.query()
-	q = job.Query{Tenant: x.principal.Tenant, Kind: params.Get("kind")}
-	possible = true
-	for _, name := range params["state"] {
-		state, err := job.ParseState(name)
-		if err != nil {
-			return q, false, err
-		}
-		q.States = append(q.States, state)
-	}
-	if labels := params["label"]; labels != nil {
-		q.Labels = make(map[string]string, len(labels))
-		for _, l := range labels {
-			key, value, ok := strings.Cut(l, ":")
-			if !ok || !validLabelKey(key) {
-				return q, false, malformed("parameter", "label", "must be key:value")
-			}
-			if other, twice := q.Labels[key]; twice && other != value {
-				possible = false
-			}
-			q.Labels[key] = value
-		}
-		if len(q.Labels) > maxLabels {
-			return q, false, malformed("parameter", "label", "at most 16 different keys")
-		}
-	}
-	q.Limit = int(min(integer(params, "page_size", defaultPage), maxPage))
-	if params.Has("page_token") {
-		before, ok := readPageToken(&q, params.Get("page_token"))
-		if !ok {
-			return q, false, malformed("parameter", "page_token", "does not belong to this listing; use next_page_token with the same filters")
-		}
-		q.Before = before
-	}
-	return q, possible, nil
 }
 
 // writeList writes a page of jobs with the token of the next page; "" after the last.

@@ -4,15 +4,17 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"encoding/binary"
 	"maps"
 	"slices"
+	"time"
 
 	"gather/internal/job"
 )
 
 // A page token is a version, the last job of the previous page, and a digest of the tenant and the filters. It needs no
 // secret, because it only marks a position in the tenant's own listing; it is valid after a restart and on every node.
-const pageVersion = 1
+const pageVersion = 2
 
 const digestSize = 12
 
@@ -39,17 +41,26 @@ func readPageToken(q *job.Query, token string) (job.ID, bool) {
 
 func digest(q *job.Query) []byte {
 	var b []byte
-	for _, s := range []string{q.Tenant, q.Kind} {
-		b = append(append(b, s...), 0)
+	b = append(append(b, q.Tenant...), 0)
+	for _, k := range slices.Compact(slices.Sorted(slices.Values(q.Kinds))) {
+		b = append(append(b, k...), 0)
 	}
+	b = append(b, 0)
 	states := slices.Clone(q.States)
 	slices.Sort(states)
 	for _, s := range slices.Compact(states) {
 		b = append(b, byte(s))
 	}
 	b = append(b, 0)
-	for _, k := range slices.Sorted(maps.Keys(q.Labels)) {
-		b = append(append(append(append(b, k...), 0), q.Labels[k]...), 0)
+	for _, labels := range []map[string]string{q.Labels, q.Prefixes} {
+		for _, k := range slices.Sorted(maps.Keys(labels)) {
+			b = append(append(append(append(b, k...), 0), labels[k]...), 0)
+		}
+		b = append(b, 0)
+	}
+	for _, t := range []time.Time{q.CreatedAfter, q.CreatedBefore, q.FinishedAfter} {
+		b = binary.BigEndian.AppendUint64(b, uint64(t.Unix()))
+		b = binary.BigEndian.AppendUint32(b, uint32(t.Nanosecond()))
 	}
 	sum := sha256.Sum256(b)
 	return sum[:digestSize]

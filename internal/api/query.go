@@ -41,7 +41,9 @@ func newQueryParams() (queryParams, error) {
 		Ref   string `yaml:"$ref"`
 		Type  any    `yaml:"type"`
 		Items struct {
-			Ref string `yaml:"$ref"`
+			Ref       string `yaml:"$ref"`
+			MinLength int    `yaml:"minLength"`
+			MaxLength int    `yaml:"maxLength"`
 		} `yaml:"items"`
 		Enum      []string `yaml:"enum"`
 		Minimum   int64    `yaml:"minimum"`
@@ -91,6 +93,7 @@ func newQueryParams() (queryParams, error) {
 				if name, ok := strings.CutPrefix(s.Ref+s.Items.Ref, refPrefix); ok {
 					s = doc.Components.Schemas[name]
 				}
+				s.MinLength, s.MaxLength = max(s.MinLength, s.Items.MinLength), max(s.MaxLength, s.Items.MaxLength)
 				if s.Type == "boolean" {
 					s.Enum = []string{"true", "false"}
 				}

@@ -11,14 +11,18 @@ import (
 func TestQueryErrors(t *testing.T) {
 	s := newService(t)
 	live := s.running()
-	const all = "state, kind, label, page_size, page_token, int_encoding"
+	const all = "state, kind, label, label_prefix, created_after, created_before, finished_after, page_size, page_token, int_encoding"
 	many := strings.Repeat("&x=1", 200)[1:]
 	for _, c := range []struct {
 		op, query, parameter, detail string
 		errors                       int
 	}{
 		{"GET /v1/jobs", "labels=team:b", "labels", "unknown parameter; this operation has " + all, 1},
-		{"GET /v1/jobs", "order=asc&created_after=2020-01-01", "order", "unknown parameter", 2},
+		{"GET /v1/jobs", "order=asc&created_since=2020-01-01", "order", "unknown parameter", 2},
+		{"GET /v1/jobs", "created_after=2020-01-01", "created_after", "must be a timestamp", 1},
+		{"GET /v1/jobs", "finished_after=", "finished_after", "must not be empty", 1},
+		{"GET /v1/jobs", "label_prefix=team", "label_prefix", "must be key:prefix", 1},
+		{"GET /v1/jobs:count", "state=failed", "state", "unknown parameter; this operation has kind", 1},
 		{"GET /v1/jobs", "State=failed", "State", "unknown parameter", 1},
 		{"GET /v1/jobs", "label=off:50%", "label", "is not percent-encoded", 1},
 		{"GET /v1/jobs", "label=off:50%zz&kind=%", "label", "is not percent-encoded", 2},
@@ -30,7 +34,7 @@ func TestQueryErrors(t *testing.T) {
 		{"GET /v1/jobs", "kind", "kind", "must not be empty", 1},
 		{"GET /v1/jobs", "page_token=", "page_token", "must not be empty", 1},
 		{"GET /v1/jobs", "kind=" + strings.Repeat("x", 65), "kind", "at most 64", 1},
-		{"GET /v1/jobs", "kind=squares&kind=squares", "kind", "must be given once", 1},
+		{"GET /v1/jobs", "page_size=1&page_size=1", "page_size", "must be given once", 1},
 		{"GET /v1/jobs", "page_size=x", "page_size", "must be an integer", 1},
 		{"GET /v1/jobs", "page_size=", "page_size", "must be an integer", 1},
 		{"GET /v1/jobs", "page_size=01", "page_size", "must be an integer", 1},
@@ -110,6 +114,17 @@ func TestQuery(t *testing.T) {
 		"label=off:60&kind=squares":              0,
 		"kind=nope":                              0,
 		"state=succeeded&state=failed":           2,
+		"kind=nope&kind=squares":                 2,
+		"label_prefix=off:5":                     2,
+		"label_prefix=team:b%3B":                 1,
+		"label_prefix=team:b%3B&label=off:50%25": 1,
+		"label_prefix=off:5&label_prefix=off:6":  0,
+		"label_prefix=off:":                      2,
+		"created_after=2020-01-31T08:00:00Z":     2,
+		"created_after=2999-01-31T08:00:00Z":     0,
+		"created_before=1900-01-31T08:00:00Z":    0,
+		"created_before=2200-01-31T08:00:00.5Z":  2,
+		"finished_after=2020-01-31t08:00:00z":    2,
 		"page_size=1":                            1,
 		"int_encoding=string&kind=squares":       2,
 		"label=" + strings.Repeat("x", 63) + ":": 0,

@@ -50,6 +50,7 @@ func (s *server) operations() map[routeKey]operation {
 		{"GET", "/v1/nodes"}:                  {run: s.listNodes, offers: offersJSON},
 		{"GET", "/v1/stats"}:                  {run: s.getStats, offers: offersJSON},
 
+		{"GET", "/v1/jobs:count"}:               {run: s.countJobs, offers: offersJSON},
 		{"GET", "/v1/jobs/{job_id}/submission"}: {run: s.getJobSubmission, offers: offersJSON},
 	}
 }

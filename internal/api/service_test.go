@@ -194,6 +194,10 @@ func (f failing) Cancel(context.Context, string, job.ID) (job.Job, error) { retu
 func (f failing) Outlook(*job.Job) (int, time.Duration)                   { return 0, 0 }
 func (f failing) Get(context.Context, string, job.ID) (job.Job, error)    { return job.Job{}, f.err }
 
+func (f failing) Count(context.Context, string, []string) (job.Counts, error) {
+	return job.Counts{}, f.err
+}
+
 func (f failing) Spec(context.Context, string, job.ID, int) ([]byte, error) {
 	return nil, f.err
 }

@@ -150,6 +150,11 @@ func (c *Cluster) List(ctx context.Context, q job.Query) (jobs []job.Job, next j
 	return c.replica.List(ctx, q)
 }
 
+// Count returns the number of a tenant's jobs by state, of some kinds or of all, in the replica.
+func (c *Cluster) Count(ctx context.Context, tenant string, kinds []string) (job.Counts, error) {
+	return c.replica.Count(ctx, tenant, kinds)
+}
+
 // Spec returns the spec of a job; see journal.Journal.
 func (c *Cluster) Spec(ctx context.Context, tenant string, id job.ID, limit int) ([]byte, error) {
 	return c.replica.Spec(ctx, tenant, id, limit)

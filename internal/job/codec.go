@@ -54,7 +54,8 @@ func Decode(data []byte) (Job, error) {
 	return j, err
 }
 
-func (r *reader) job() (j Job) {
+// header reads the format of a record and what only later formats have.
+func (r *reader) header(j *Job) {
 	switch Format(r.uint()) {
 	case format1:
 	case format2:
@@ -64,6 +65,10 @@ func (r *reader) job() (j Job) {
 	default:
 		r.unknown("version of a job")
 	}
+}
+
+func (r *reader) job() (j Job) {
+	r.header(&j)
 	j.ID = r.id()
 	if r.err != nil {
 		return j

@@ -348,8 +348,8 @@ func TestQueryMatches(t *testing.T) {
 	}{
 		{job.Query{Tenant: "acme"}, true},
 		{job.Query{Tenant: "other"}, false},
-		{job.Query{Tenant: "acme", Kind: "squares", Labels: map[string]string{"a": "1"}, States: []job.State{job.Failed, job.Queued}}, true},
-		{job.Query{Tenant: "acme", Kind: "sleep_batch"}, false},
+		{job.Query{Tenant: "acme", Kinds: []string{"sleep_batch", "squares"}, Labels: map[string]string{"a": "1"}, States: []job.State{job.Failed, job.Queued}}, true},
+		{job.Query{Tenant: "acme", Kinds: []string{"sleep_batch"}}, false},
 		{job.Query{Tenant: "acme", Labels: map[string]string{"a": "2"}}, false},
 		{job.Query{Tenant: "acme", Labels: map[string]string{"c": ""}}, false},
 		{job.Query{Tenant: "acme", States: []job.State{job.Running}}, false},

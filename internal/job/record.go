@@ -2,7 +2,6 @@ package job
 
 import (
 	"iter"
-	"slices"
 	"time"
 )
 
@@ -68,28 +67,3 @@ type LogRecord struct {
 
 // LogSeq yields the records of a job's log, oldest first; it ends after an error.
 type LogSeq = iter.Seq2[LogRecord, error]
-
-// A Query selects jobs for a list, newest first.
-type Query struct {
-	Tenant string
-	// States, Kind and Labels restrict the list if they are not empty.
-	States []State
-	Kind   string
-	Labels map[string]string
-	// Before is the last job of the previous page; the zero ID for the first page.
-	Before ID
-	Limit  int
-}
-
-// Matches reports whether a job matches the query.
-func (q *Query) Matches(j *Job) bool {
-	if j.Tenant != q.Tenant || q.Kind != "" && j.Kind != q.Kind {
-		return false
-	}
-	for k, v := range q.Labels {
-		if got, ok := j.Labels[k]; !ok || got != v {
-			return false
-		}
-	}
-	return len(q.States) == 0 || slices.Contains(q.States, j.State)
-}

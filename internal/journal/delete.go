@@ -50,6 +50,10 @@ func (j *Journal) runInWriter(ctx context.Context, ids []job.ID, prompt bool, bu
 		// Apply fails only for a batch that was not made by this package of Pebble.
 		_ = b.Apply(own.Batch, nil)
 		_ = own.Close()
+		if own.all {
+			j.counts.reset()
+		}
+		j.counts.uncount(own.removed)
 		// Jobs that have just ended are still in memory.
 		j.jobs.remove(ids)
 		return func() {
@@ -79,6 +83,10 @@ type removal struct {
 	*pebble.Batch
 	// freed lists the deleted jobs and the bytes that each frees.
 	freed []freedJob
+	// removed lists the deleted jobs that are counted.
+	removed []removedJob
+	// all is true if everything is deleted.
+	all bool
 }
 
 // A jobRef identifies a job in the engine's keys.
@@ -102,11 +110,16 @@ func (j *Journal) deleteWithTombstone(b *removal, jobs []jobRef) error {
 	var w write
 	for _, d := range jobs {
 		key := appendJobKey(nil, spaceEnded, d.tenant, d.id)
-		if err := b.deleteEnded(j.db, d.id, key); err != nil {
-			return fmt.Errorf("delete job %s: %w", d.id, err)
+		// Another deletion of the job, if one is in progress, subtracts it from the counts.
+		first := j.results.claimDelete(d.id)
+		if first {
+			b.freed = append(b.freed, freedJob{jobRef: d}) // ends the claim also after an error
+			if err := b.free(j.db, d); err != nil {
+				return err
+			}
 		}
-		if err := b.free(j.db, &j.results, d); err != nil {
-			return err
+		if err := b.deleteEnded(j.db, d.id, key, first); err != nil {
+			return fmt.Errorf("delete job %s: %w", d.id, err)
 		}
 		for _, space := range [...]byte{spaceLog, spaceOrder} {
 			if err := clearJob(b.Batch, it, space, d.id); err != nil {
@@ -122,19 +135,6 @@ func (j *Journal) deleteWithTombstone(b *removal, jobs []jobRef) error {
 	}
 	w.storeExpiries(b.Batch)
 	return nil
-}
-
-// deleteEnded adds the deletion of the value of an ended job, and of its spec, to the batch.
-func (r *removal) deleteEnded(db *pebble.DB, id job.ID, key []byte) error {
-	_ = r.Delete(key, nil)
-	_, err := get(db, key, func(v []byte) error {
-		_, _, place, err := parseEnded(v)
-		if place.apart() {
-			_ = r.Delete(appendIDKey(nil, spaceSpec, id), nil)
-		}
-		return err
-	})
-	return err
 }
 
 // clearJob adds the deletion of a job's keys of one space to a batch.

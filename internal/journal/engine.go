@@ -27,7 +27,7 @@ const engineFormat = pebble.FormatTableFormatV6
 // migrations holds the function that upgrades a journal from each format version to the next one. Open runs them in order,
 // each in one batch with the new version.
 var migrations = map[uint64]func(*pebble.DB, *pebble.Batch) error{
-	1: func(*pebble.DB, *pebble.Batch) error { return nil }, // later versions read the values of the space j
+	1: countEnded, // the values of the space j stay as they are
 }
 
 const memTableBytes = 16 << 20
@@ -118,6 +118,7 @@ func (j *Journal) engineOptions(lock *pebble.Lock) *pebble.Options {
 		Logger:                      engineLogger{j: j},
 		EventListener:               j.listener(),
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
+		BlockPropertyCollectors:     []func() pebble.BlockPropertyCollector{newUnionCollector},
 	}
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
@@ -244,6 +245,7 @@ func (j *Journal) loadJob(ctx context.Context, id job.ID, view job.Job, place sp
 	}
 	a.head, a.written = view, view.Seq
 	a.durable.Store(&view)
+	j.counts.moveUnfinished(nil, &view)
 	j.meter.Restore(&view)
 	if a.counted = j.countsResults(view.Tenant); a.counted {
 		j.results.add(view.Tenant, a.results.Load())

@@ -93,8 +93,10 @@ func appendMetadataKey(name string) []byte { return append([]byte{spaceMetadata}
 func (j *Journal) Clear(ctx context.Context) error {
 	ids := j.jobs.ids()
 	err := j.runInWriter(ctx, ids, false, func(b *removal) error {
+		b.all = true
 		for _, space := range [...]byte{
 			spaceActive, spaceSpec, spaceEnded, spaceLog, spaceOrder, spaceTombstone, spaceKey, spaceExpiry, spaceMetadata, spaceResults,
+			spaceCount, spaceIndex,
 		} {
 			if err := b.DeleteRange([]byte{space}, []byte{space + 1}, nil); err != nil {
 				return err

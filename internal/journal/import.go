@@ -167,6 +167,7 @@ func (j *Journal) importJob(batch *pebble.Batch, req *request) (durable func(), 
 		// Events appended after the import may be in the same write, and are published before.
 		if a.durable.CompareAndSwap(nil, view) && !view.State.Terminal() {
 			j.meter.Restore(view)
+			j.counts.moveUnfinished(nil, view)
 		}
 		j.watchers.signal(a.id)
 		if view.State.Terminal() {

@@ -104,6 +104,7 @@ type Journal struct {
 	health   health
 	ballast  *ballast
 	results  resultBytes
+	counts   jobCounts
 	meter    job.Meter
 
 	// stop ends the goroutines except the writer, which ends when the closed queue is empty.
@@ -150,6 +151,7 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	j.jobs.init()
 	j.watchers.init()
 	j.results.reset()
+	j.counts.reset()
 	j.meter.Reset()
 	j.health.init()
 	j.met = newMetrics(c.Registerer)
@@ -163,7 +165,7 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open journal %s: %w", c.Dir, explainFull(explainDamaged(err)))
 	}
-	if err := cmp.Or(j.loadClock(), j.load(ctx), j.loadResults()); err != nil {
+	if err := cmp.Or(j.loadClock(), j.load(ctx), j.loadResults(), j.loadCounts()); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal %s: %w", c.Dir, explainDamaged(err)), j.close())
 	}
 	if err := j.met.watch(c.Registerer, j); err != nil {

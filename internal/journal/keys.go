@@ -34,6 +34,8 @@ import (
 //	                                       ids, or hashes
 //	r tenant id                            the bytes of results of a finished job: uvarint, and expiry in ms; see
 //	                                       results.go. Earlier versions do not read or delete it
+//	c tenant kind                          the number of finished jobs by state: three varints; see counts.go
+//	f tenant label 0 value 0 id digest     a finished job with the label; see index.go
 //	n name                                 metadata of a replica; see follow.go
 //
 // The stored view of an unfinished job may be older than its log; Open applies the newer events to it. Therefore a step of a
@@ -49,6 +51,8 @@ const (
 	spaceExpiry    = 'x'
 	spaceMetadata  = 'n'
 	spaceResults   = 'r'
+	spaceCount     = 'c'
+	spaceIndex     = 'f'
 
 	expiryJob       = 'r'
 	expiryTombstone = 't'

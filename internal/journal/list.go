@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -11,8 +12,11 @@ import (
 	"gather/internal/job"
 )
 
-// maxScan bounds the jobs that one List reads.
-const maxScan = 4096
+const (
+	// maxScan bounds the work of one List: a job that is read costs readCost, one that is skipped 1.
+	maxScan  = 1 << 16
+	readCost = 16
+)
 
 // List returns the durable views of at most q.Limit jobs of a tenant that match q, newest first. If next is not the zero ID,
 // a query with Before: next returns more. A page can be short or empty and still have a next, because a call reads a bounded
@@ -22,41 +26,52 @@ func (j *Journal) List(ctx context.Context, q job.Query) (jobs []job.Job, next j
 		jobs, next, err = j.list(ctx, db, q)
 		return err
 	})
-	return jobs, next, err
+	if err != nil {
+		return nil, job.ID{}, fmt.Errorf("list jobs: %w", err)
+	}
+	return jobs, next, nil
 }
 
 func (j *Journal) list(ctx context.Context, db *pebble.DB, q job.Query) (jobs []job.Job, next job.ID, err error) {
-	// Both iterators read the same snapshot, because a job moves between the spaces in one write.
-	running, err := db.NewIterWithContext(ctx, bounds(spaceActive, q))
+	// All iterators read the same snapshot, because a job moves between the spaces in one write.
+	prefix := appendTenant([]byte{spaceActive}, q.Tenant)
+	running, err := db.NewIterWithContext(ctx, bounds(prefix, &q))
 	if err != nil {
-		return nil, next, fmt.Errorf("list jobs: %w", err)
+		return nil, next, err
 	}
 	defer func() { _ = running.Close() }()
-	gone, err := running.CloneWithContext(ctx, pebble.CloneOptions{IterOptions: bounds(spaceEnded, q)})
-	if err != nil {
-		return nil, next, fmt.Errorf("list jobs: %w", err)
+	wantRunning, wantEnded := wants(&q)
+	budget := maxScan
+	m := merged{a: &cursor{it: running, done: !wantRunning}, b: &cursor{done: true}}
+	if wantEnded {
+		var it *pebble.Iterator
+		if m.b, it, err = endedSource(ctx, running, &q, &budget); err != nil {
+			return nil, next, err
+		}
+		defer func() { _ = it.Close() }()
 	}
-	defer func() { _ = gone.Close() }()
-	wantRunning, wantEnded := wants(q.States)
-	m := merged{a: cursor{it: running, on: wantRunning}, b: cursor{it: gone, on: wantEnded}}
-	for scanned := 0; ; scanned++ {
+	for {
 		id, value, ok, err := m.next()
 		if err != nil {
-			return nil, next, fmt.Errorf("list jobs: %w", err)
+			return nil, next, err
 		}
 		if !ok {
-			return jobs, job.ID{}, nil
+			last, _ := m.b.truncated()
+			return jobs, last, nil
 		}
-		if len(jobs) == q.Limit || scanned == maxScan {
+		if _, cut := m.b.truncated(); len(jobs) == q.Limit || budget <= 0 && !cut && next != (job.ID{}) {
 			return jobs, next, nil
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, next, err
 		}
 		next = id
-		v, err := j.visible(db, q.Tenant, id, value)
+		v, read, err := j.visible(db, q.Tenant, id, value)
 		if err != nil {
-			return nil, next, fmt.Errorf("list jobs: %w", err)
+			return nil, next, err
+		}
+		if read {
+			budget -= readCost
 		}
 		if v != nil && q.Matches(v) {
 			jobs = append(jobs, *v)
@@ -64,30 +79,29 @@ func (j *Journal) list(ctx context.Context, db *pebble.DB, q job.Query) (jobs []
 	}
 }
 
-// visible returns the durable view of a job of the engine; nil for a job that is not durable or is deleted. value is the view of
-// a finished job, nil for an unfinished one.
-func (j *Journal) visible(db *pebble.DB, tenant string, id job.ID, value []byte) (*job.Job, error) {
+// visible returns the durable view of a job of the engine; nil for a job that is not durable or is deleted. read is true if it was
+// not in memory. value is the value of a finished job, or nil.
+func (j *Journal) visible(db *pebble.DB, tenant string, id job.ID, value []byte) (v *job.Job, read bool, err error) {
 	if v, known := j.view(id); known {
-		return v, nil
+		return v, false, nil
 	}
 	if value == nil {
-		// The job has ended since the iterator was created.
+		// It is from the index, or the job has ended since the iterator was created.
 		v, err := ended(db, tenant, id)
 		if isGone(err) {
-			return nil, nil
+			return nil, true, nil
 		}
-		return &v, err
+		return &v, true, err
 	}
-	v, _, _, err := parseEnded(value)
+	view, _, _, err := parseEnded(value)
 	if err != nil {
-		return nil, fmt.Errorf("job %s: %w", id, err)
+		return nil, true, fmt.Errorf("job %s: %w", id, err)
 	}
-	return &v, nil
+	return &view, true, nil
 }
 
-// bounds returns the key range of a tenant's jobs before q.Before.
-func bounds(space byte, q job.Query) *pebble.IterOptions {
-	prefix := appendTenant([]byte{space}, q.Tenant)
+// bounds returns the range of the keys with a prefix before q.Before.
+func bounds(prefix []byte, q *job.Query) *pebble.IterOptions {
 	o := &pebble.IterOptions{LowerBound: prefix, UpperBound: keyAfter(prefix)}
 	if q.Before != (job.ID{}) {
 		o.UpperBound = append(bytes.Clone(prefix), q.Before[:]...)
@@ -95,72 +109,207 @@ func bounds(space byte, q job.Query) *pebble.IterOptions {
 	return o
 }
 
-// wants reports which spaces can hold jobs in one of the states; all states if there are none.
-func wants(states []job.State) (running, ended bool) {
-	if len(states) == 0 {
-		return true, true
+// wants reports whether the query can match unfinished and finished jobs.
+func wants(q *job.Query) (running, ended bool) {
+	if len(q.States) == 0 {
+		return q.FinishedAfter.IsZero(), true
 	}
-	running = slices.ContainsFunc(states, func(s job.State) bool { return !s.Terminal() })
-	ended = slices.ContainsFunc(states, job.State.Terminal)
-	return running, ended
+	running = slices.ContainsFunc(q.States, func(s job.State) bool { return !s.Terminal() })
+	ended = slices.ContainsFunc(q.States, job.State.Terminal)
+	return running && q.FinishedAfter.IsZero(), ended
 }
 
-// A cursor iterates over the jobs of one space, newest first.
+// endedSource returns the finished jobs that may match a query, from the index if the query has filters, and the iterator to close.
+func endedSource(ctx context.Context, like *pebble.Iterator, q *job.Query, budget *int) (source, *pebble.Iterator, error) {
+	filter, filtered := newIndexFilter(q)
+	open := func(o *pebble.IterOptions) (*pebble.Iterator, error) {
+		if filtered {
+			o.PointKeyFilters = append(make([]pebble.BlockPropertyFilter, 0, 2), filter) // Pebble adds one
+		}
+		return like.CloneWithContext(ctx, pebble.CloneOptions{IterOptions: o})
+	}
+	index := func(key, value string) (source, *pebble.Iterator, error) {
+		it, err := open(bounds(appendIndexPrefix(nil, q.Tenant, key, value), q))
+		return &cursor{it: it, filter: &filter, budget: budget}, it, err
+	}
+	for _, key := range slices.Sorted(maps.Keys(q.Labels)) {
+		return index(key, q.Labels[key])
+	}
+	for _, key := range slices.Sorted(maps.Keys(q.Prefixes)) {
+		prefix := appendIndexPrefix(nil, q.Tenant, key, q.Prefixes[key])
+		prefix = prefix[:len(prefix)-1]
+		it, err := open(&pebble.IterOptions{LowerBound: prefix, UpperBound: keyAfter(prefix)})
+		if err != nil {
+			return nil, nil, err
+		}
+		ids, few, err := newestOf(it, q, &filter, *budget)
+		if few || err != nil {
+			return ids, it, err
+		}
+		if err := it.Close(); err != nil { // so many that a scan finds them soon
+			return nil, nil, err
+		}
+		break
+	}
+	if filtered {
+		return index("", "")
+	}
+	it, err := open(bounds(appendTenant([]byte{spaceEnded}, q.Tenant), q))
+	return &cursor{it: it, values: true, budget: budget}, it, err
+}
+
+// A source yields finished or unfinished jobs, newest first.
+type source interface {
+	// step moves to the next job. A value is valid until the next step; it is nil if the job must be read.
+	step() (id job.ID, value []byte, ok bool, err error)
+	// truncated reports whether the source ended, or will end, before its last job, and the last job that it has examined then.
+	truncated() (last job.ID, cut bool)
+}
+
+// A cursor is the source of a range of keys.
 type cursor struct {
-	it *pebble.Iterator
-	on bool   // the space is read
-	id job.ID // the current job
-	at bool   // there is a current job
+	it     *pebble.Iterator
+	filter *indexFilter // of a range of the index
+	values bool
+	budget *int // nil for no bound
+	begun  bool
+	done   bool
+	last   job.ID
+	cut    bool
 }
 
-func (c *cursor) step(first bool) error {
-	ok := false
-	switch {
-	case !c.on:
-	case first:
-		ok = c.it.Last()
-	case c.at:
-		ok = c.it.Prev()
-	}
-	c.at = ok
-	if !ok {
-		return c.it.Error()
-	}
-	_, id, err := parseJobKey(c.it.Key())
-	c.id = id
-	return err
-}
-
-// merged iterates over two spaces in one order.
-type merged struct {
-	a, b  cursor
-	begun bool
-	last  *cursor
-}
-
-// next returns the next older job, and its value if it is in the space of b. The value is valid until the next call.
-func (m *merged) next() (id job.ID, value []byte, ok bool, err error) {
-	switch {
-	case !m.begun:
-		m.begun = true
-		if err := m.a.step(true); err != nil {
+func (c *cursor) step() (id job.ID, value []byte, ok bool, err error) {
+	for !c.done {
+		if c.begun {
+			ok = c.it.Prev()
+		} else {
+			ok = c.it.Last()
+		}
+		if c.begun = true; !ok {
+			c.done = true
+			return id, nil, false, c.it.Error()
+		}
+		key := c.it.Key()
+		if c.budget != nil {
+			if *c.budget--; *c.budget < 0 && c.last != (job.ID{}) {
+				c.cut, c.done = true, true
+				break
+			}
+		}
+		if c.filter == nil {
+			if len(key) < 1+len(id) {
+				return id, nil, false, corrupt("job key")
+			}
+			id = job.ID(key[len(key)-len(id):])
+			c.last = id
+			if c.values {
+				value, err = c.it.ValueAndErr()
+			}
+			return id, value, err == nil, err
+		}
+		var d digest
+		if id, d, err = parseIndexKey(key); err != nil {
 			return id, nil, false, err
 		}
-		err = m.b.step(true)
-	case m.last != nil:
-		err = m.last.step(false)
-	}
-	if err != nil {
-		return id, nil, false, err
-	}
-	switch {
-	case m.a.at && (!m.b.at || bytes.Compare(m.a.id[:], m.b.id[:]) > 0):
-		m.last = &m.a
-		return m.a.id, nil, true, nil
-	case m.b.at:
-		m.last = &m.b
-		value, err = m.b.it.ValueAndErr()
-		return m.b.id, value, true, err
+		if c.last = id; c.filter.matches(d.union()) {
+			return id, nil, true, nil
+		}
 	}
 	return id, nil, false, nil
+}
+
+func (c *cursor) truncated() (job.ID, bool) {
+	if !c.cut {
+		return job.ID{}, false
+	}
+	return c.last, true
+}
+
+// newestIDs is the source of the newest jobs of several values of a label.
+type newestIDs struct {
+	ids []job.ID
+	// last is the last job if there were more.
+	last job.ID
+}
+
+// newestOf returns the newest jobs of an iterator over the index; few is false if there are more than budget keys.
+func newestOf(it *pebble.Iterator, q *job.Query, filter *indexFilter, budget int) (n *newestIDs, few bool, err error) {
+	n = &newestIDs{}
+	most := 4 * (q.Limit + 1)
+	trim := func() {
+		slices.SortFunc(n.ids, func(a, b job.ID) int { return bytes.Compare(b[:], a[:]) })
+		if len(n.ids) > most {
+			n.ids, n.last = n.ids[:most], n.ids[most-1]
+		}
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		if budget--; budget < 0 {
+			return nil, false, nil
+		}
+		id, d, err := parseIndexKey(it.Key())
+		if err != nil {
+			return n, true, err
+		}
+		if filter.matches(d.union()) && (q.Before == job.ID{} || bytes.Compare(id[:], q.Before[:]) < 0) {
+			if n.ids = append(n.ids, id); len(n.ids) >= 2*most {
+				trim()
+			}
+		}
+	}
+	trim()
+	return n, true, it.Error()
+}
+
+func (n *newestIDs) step() (id job.ID, value []byte, ok bool, err error) {
+	if len(n.ids) == 0 {
+		return id, nil, false, nil
+	}
+	id, n.ids = n.ids[0], n.ids[1:]
+	return id, nil, true, nil
+}
+
+func (n *newestIDs) truncated() (job.ID, bool) { return n.last, n.last != job.ID{} }
+
+// merged yields the jobs of two sources in one order.
+type merged struct {
+	a, b source
+	head [2]struct {
+		id    job.ID
+		value []byte
+		ok    bool
+	}
+	begun bool
+	last  int
+}
+
+// next returns the next older job. It ends where b is truncated.
+func (m *merged) next() (id job.ID, value []byte, ok bool, err error) {
+	sources := [...]source{m.a, m.b}
+	for i, s := range sources {
+		if m.begun && i != m.last {
+			continue
+		}
+		h := &m.head[i]
+		if h.id, h.value, h.ok, err = s.step(); err != nil {
+			return id, nil, false, err
+		}
+	}
+	m.begun = true
+	a, b := &m.head[0], &m.head[1]
+	switch {
+	case !b.ok && (!a.ok || m.before(a.id)):
+		return id, nil, false, nil
+	case !b.ok || a.ok && bytes.Compare(a.id[:], b.id[:]) > 0:
+		m.last = 0
+	default:
+		m.last = 1
+	}
+	h := &m.head[m.last]
+	return h.id, h.value, true, nil
+}
+
+// before reports whether b was truncated at a job that is newer than id.
+func (m *merged) before(id job.ID) bool {
+	last, cut := m.b.truncated()
+	return cut && bytes.Compare(id[:], last[:]) < 0
 }

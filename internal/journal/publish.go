@@ -17,6 +17,7 @@ func (j *Journal) publish(w *write) {
 			j.releaseKey(r)
 		}
 	}
+	j.publishCounts(w)
 	var ended []job.ID
 	for _, d := range w.jobDeltas {
 		if d.a.rejected() {
@@ -104,8 +105,16 @@ func (j *Journal) undoRejected(r *request) {
 	undo.op = func(b *pebble.Batch) func() {
 		for i, id := range ids {
 			purgeJob(b, tenants[i], id)
-			if a := j.jobs.m[id]; a != nil && a.counted {
+			a := j.jobs.m[id]
+			if a == nil {
+				continue
+			}
+			if a.counted {
 				j.results.add(tenants[i], -a.results.Swap(0))
+			}
+			if a.head.State.Terminal() {
+				visitIndex(nil, &a.head, func(key []byte) { _ = b.Delete(key, nil) })
+				j.counts.addEnded(countKey{a.head.Tenant, a.head.Kind}, a.head.State, -1)
 			}
 		}
 		if key != nil {

@@ -109,12 +109,8 @@ func (b *builder) storeResults(w *write, a *active) {
 	}
 }
 
-// free adds the deletion of a job's count to the batch, and records the count in freed.
-func (r *removal) free(db *pebble.DB, counts *resultBytes, d jobRef) error {
-	if !counts.claimDelete(d.id) {
-		return nil
-	}
-	r.freed = append(r.freed, freedJob{jobRef: d}) // ends the claim also after an error
+// free adds the deletion of a job's count to the batch, and records the count in the last element of freed.
+func (r *removal) free(db *pebble.DB, d jobRef) error {
 	key := appendJobKey(nil, spaceResults, d.tenant, d.id)
 	_, err := get(db, key, func(v []byte) error {
 		n, _, err := parseResults(v)

@@ -33,6 +33,7 @@ type write struct {
 	// ended lists the jobs to drop from memory, because their ends have been published.
 	ended    []job.ID
 	expiries []expiries
+	counts   []countChange
 	began    time.Time
 }
 
@@ -40,7 +41,7 @@ type write struct {
 func (w *write) reset() {
 	clear(w.requests)
 	clear(w.jobDeltas)
-	*w = write{requests: w.requests[:0], jobDeltas: w.jobDeltas[:0], ended: w.ended[:0]}
+	*w = write{requests: w.requests[:0], jobDeltas: w.jobDeltas[:0], ended: w.ended[:0], counts: w.counts[:0]}
 }
 
 // A jobDelta is the change of one job in a write.
@@ -169,6 +170,7 @@ func (b *builder) build(w *write) {
 	for _, d := range w.jobDeltas {
 		b.finish(w, d)
 	}
+	b.storeCounts(w)
 	if !b.j.c.Replica {
 		if v := b.j.clock.record(); v != nil {
 			b.set(w, clockKey, v)
@@ -327,6 +329,8 @@ func (b *builder) finish(w *write, d *jobDelta) {
 		b.set(w, b.key, b.value)
 		w.expire(b.j.due(head.ExpiresAt, head.Retention), expiryJob, a.id[:], b.key[1:])
 		b.storeResults(w, a)
+		b.index(w, head)
+		b.j.counts.addEnded(countKey{head.Tenant, head.Kind}, head.State, 1)
 	case d.first:
 		b.placeSpec(w, a, d.spec)
 		b.value, b.scratch = appendJob(b.value[:0], b.scratch, head, d.spec, a.place)

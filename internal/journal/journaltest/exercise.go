@@ -33,6 +33,8 @@ type Journal interface {
 	Spec(ctx context.Context, tenant string, id job.ID, limit int) ([]byte, error)
 	// List returns the jobs that match a query, newest first.
 	List(ctx context.Context, q job.Query) (jobs []job.Job, next job.ID, err error)
+	// Count returns the number of a tenant's jobs by state, of some kinds or of all.
+	Count(ctx context.Context, tenant string, kinds []string) (job.Counts, error)
 	// Watch returns a channel that is signalled after durable changes of a job.
 	Watch(id job.ID) (changed <-chan struct{}, stop func())
 	// Delete removes a terminal job, or returns job.ErrNotFinished, job.ErrNotFound, job.ErrExpired or job.ErrStorage.
@@ -68,6 +70,7 @@ func Exercise(t *testing.T, open func(t *testing.T, dir string) Journal) {
 		{"pages of large items", testLargeItems},
 		{"specs", testSpecs},
 		{"list filters", testListFilters},
+		{"counts", testCounts},
 		{"list under churn", testListChurn},
 		{"tenants", testTenants},
 		{"delete", testDelete},

@@ -3,6 +3,7 @@ package journaltest
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -332,4 +333,53 @@ func testSpecs(h *harness) {
 			h.want(err, job.ErrNotFound)
 		}
 	}
+}
+
+// The counts are those of a whole list, at every moment.
+func testCounts(h *harness) {
+	check := func() {
+		h.Helper()
+		for _, kinds := range [][]string{nil, {"squares"}, {"array_sum", "sleep_batch"}, {"none"}} {
+			for _, tenant := range []string{"t", "other"} {
+				var want job.Counts
+				q := job.Query{Tenant: tenant, Kinds: kinds, Limit: 1000}
+				jobs, _, err := h.j.List(h.Context(), q)
+				h.ok(err)
+				for i := range jobs {
+					want[jobs[i].State]++
+				}
+				got, err := h.j.Count(h.Context(), tenant, kinds)
+				h.ok(err)
+				h.equal(got, want)
+			}
+		}
+	}
+	check()
+	var ended []job.ID
+	for i, kind := range []string{"squares", "array_sum", "sleep_batch", "squares", "squares"} {
+		of := func(j *job.Job) { j.Kind, j.Labels = kind, map[string]string{"i": fmt.Sprint(i % 2)} }
+		h.submit("other", 1, of)
+		h.submit("t", 1, of)
+		running := h.submit("t", 1, of)
+		h.events(running, h.started())
+		check()
+		id, s := h.new("t", 1, of)
+		h.events(id, s, h.started(), h.finished(job.Succeeded))
+		stopped := h.submit("t", 1, of)
+		h.events(stopped, job.CancelRequested{At: h.now})
+		check()
+		h.events(stopped, h.finished(job.Cancelled))
+		failed := h.submit("t", 1, of)
+		h.events(failed, h.started(), h.finished(job.Failed))
+		ended = append(ended, id, stopped, failed)
+		check()
+	}
+	h.reopen()
+	check()
+	for _, id := range ended {
+		h.ok(h.j.Delete(h.Context(), "t", id))
+		check()
+	}
+	h.reopen()
+	check()
 }

@@ -233,15 +233,25 @@ func testListFilters(h *harness) {
 	slices.Reverse(ids)
 	for _, q := range []job.Query{
 		{},
-		{Kind: "squares"},
-		{Kind: "none"},
+		{Kinds: []string{"squares"}},
+		{Kinds: []string{"none"}},
 		{States: []job.State{job.Queued}},
 		{States: []job.State{job.Succeeded, job.Running}},
 		{States: states[3:]},
 		{Labels: map[string]string{"n": "b"}},
 		{Labels: map[string]string{"n": "b", "all": ""}},
 		{Labels: map[string]string{"x": ""}},
-		{Kind: "array_sum", States: []job.State{job.Failed, job.Cancelling}, Labels: map[string]string{"n": "c"}},
+		{Prefixes: map[string]string{"n": ""}},
+		{Prefixes: map[string]string{"n": "b", "all": ""}},
+		{Prefixes: map[string]string{"n": "bb"}},
+		{Prefixes: map[string]string{"n": ""}, States: []job.State{job.Succeeded}, Kinds: []string{"squares", "array_sum"}},
+		{FinishedAfter: h.now},
+		{FinishedAfter: h.now.Add(2 * time.Second)},
+		{CreatedAfter: h.now},
+		{CreatedAfter: h.now.Add(-1)},
+		{CreatedBefore: h.now},
+		{CreatedBefore: h.now.Add(1)},
+		{Kinds: []string{"array_sum", "none"}, States: []job.State{job.Failed, job.Cancelling}, Labels: map[string]string{"n": "c"}},
 	} {
 		q.Tenant = "t"
 		var want []job.ID

@@ -269,6 +269,19 @@ func (v *Volatile) List(ctx context.Context, q job.Query) (jobs []job.Job, next 
 	return jobs, next, ctx.Err()
 }
 
+// Count returns the number of a tenant's jobs by state.
+func (v *Volatile) Count(ctx context.Context, tenant string, kinds []string) (n job.Counts, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	q := job.Query{Tenant: tenant, Kinds: kinds}
+	for _, j := range v.jobs {
+		if !j.deleted && q.Matches(&j.view) {
+			n[j.view.State]++
+		}
+	}
+	return n, ctx.Err()
+}
+
 // Watch returns a channel that gets a token after every change of the job.
 func (v *Volatile) Watch(id job.ID) (changed <-chan struct{}, stop func()) {
 	c := notify.New()
