@@ -30,8 +30,9 @@ type Executor interface {
 	Bounds(tenant string) job.Bounds
 }
 
-// Jobs reads and deletes durable jobs.
+// Jobs reads, counts and deletes durable jobs.
 type Jobs interface {
+	Counter
 	// Get returns a tenant's job. Errors: job.ErrNotFound, job.ErrExpired.
 	Get(ctx context.Context, tenant string, id job.ID) (job.Job, error)
 	// List returns a page of jobs, newest first, and the ID to continue before; the zero ID after the last page. A page
@@ -40,11 +41,15 @@ type Jobs interface {
 	// Spec returns the validated spec of a job, or nil if it is longer than limit bytes and limit is not 0. Errors:
 	// job.ErrNotFound for a missing job, and for one whose spec was not kept.
 	Spec(ctx context.Context, tenant string, id job.ID, limit int) ([]byte, error)
-	// Count returns the number of a tenant's jobs in each state, of some kinds or, without kinds, of all.
-	Count(ctx context.Context, tenant string, kinds []string) (job.Counts, error)
 	// Delete removes a terminal job. Errors: job.ErrNotFound, job.ErrExpired, job.ErrNotFinished, job.ErrStorage.
 	Delete(ctx context.Context, tenant string, id job.ID) error
-	// Stats returns the counts of a tenant's jobs.
+}
+
+// A Counter counts the durable jobs of a tenant.
+type Counter interface {
+	// Count returns the number of jobs in each state, of some kinds or, without kinds, of all.
+	Count(ctx context.Context, tenant string, kinds []string) (job.Counts, error)
+	// Stats returns the counts of an overview.
 	Stats(ctx context.Context, tenant string) (job.Stats, error)
 }
 

@@ -211,11 +211,10 @@ func newIndexFilter(q *job.Query) (indexFilter, bool) {
 	if !q.CreatedBefore.IsZero() {
 		f.createdTo = seconds(q.CreatedBefore)
 	}
-	any := indexFilter{createdTo: math.MaxUint32}
-	return f, f != any
+	return f, f != (indexFilter{createdTo: math.MaxUint32})
 }
 
-func (f *indexFilter) matches(u blockUnion) bool {
+func (f indexFilter) matches(u blockUnion) bool {
 	return (f.states == 0 || u.states&f.states != 0) && (f.kinds == 0 || u.kinds&f.kinds != 0) &&
 		u.createdTo >= f.createdFrom && u.createdFrom <= f.createdTo && u.finishedTo >= f.finishedFrom
 }

@@ -132,10 +132,12 @@ func endedSource(ctx context.Context, like *pebble.Iterator, q *job.Query, budge
 		it, err := open(bounds(appendIndexPrefix(nil, q.Tenant, key, value), q))
 		return &cursor{it: it, filter: &filter, budget: budget}, it, err
 	}
-	for _, key := range slices.Sorted(maps.Keys(q.Labels)) {
+	if len(q.Labels) > 0 {
+		key := slices.Min(slices.Collect(maps.Keys(q.Labels)))
 		return index(key, q.Labels[key])
 	}
-	for _, key := range slices.Sorted(maps.Keys(q.Prefixes)) {
+	if len(q.Prefixes) > 0 {
+		key := slices.Min(slices.Collect(maps.Keys(q.Prefixes)))
 		prefix := appendIndexPrefix(nil, q.Tenant, key, q.Prefixes[key])
 		prefix = prefix[:len(prefix)-1]
 		it, err := open(&pebble.IterOptions{LowerBound: prefix, UpperBound: keyAfter(prefix)})
@@ -149,7 +151,6 @@ func endedSource(ctx context.Context, like *pebble.Iterator, q *job.Query, budge
 		if err := it.Close(); err != nil { // so many that a scan finds them soon
 			return nil, nil, err
 		}
-		break
 	}
 	if filtered {
 		return index("", "")
