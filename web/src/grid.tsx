@@ -55,7 +55,7 @@ export function ChunkGrid({ job, list, version, op }: Props) {
         const v = number(item.value, op);
         if (Number.isFinite(v)) [low, high] = [Math.min(low, v), Math.max(high, v)];
       }
-      const side = [Math.min(width / columns, 26), h / rows];
+      const side = [Math.min(width / columns, 44), h / rows];
       const gap = side[0] > 5 && side[1] > 5 ? 1.5 : side[0] > 2.5 ? 0.5 : 0;
       for (let i = 0; i < cells; i++) {
         const item = byIndex.get(i);
@@ -74,7 +74,7 @@ export function ChunkGrid({ job, list, version, op }: Props) {
       label={`${count(done)} of ${count(total)} chunks done`}
       draw={draw}
       at={(x, y, w, h) => {
-        const column = Math.floor(x / Math.min(w / columns, 26));
+        const column = Math.floor(x / Math.min(w / columns, 44));
         const i = Math.floor((y / h) * rows) * columns + column;
         if (column >= columns || i >= cells) return null;
         const item = byIndex.get(i);

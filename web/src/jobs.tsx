@@ -106,6 +106,7 @@ export function Jobs({ query }: { query: URLSearchParams }) {
           </select>
         </label>
         <form
+          key={filter.getAll('label').join(' ')}
           onSubmit={(e) => {
             e.preventDefault();
             change('label', (labelField.current?.value ?? '').split(/[\s,]+/));
@@ -113,7 +114,7 @@ export function Jobs({ query }: { query: URLSearchParams }) {
         >
           <label>
             <span class="hidden">Labels, as key:value</span>
-            <input ref={labelField} type="search" placeholder="label, as team:a" defaultValue={filter.getAll('label').join(' ')} pattern="\s*([A-Za-z0-9._\/\-]{1,63}:[^\s,]*[\s,]*)*" title="key:value, several separated by spaces" onBlur={(e) => e.currentTarget.form?.requestSubmit()} />
+            <input ref={labelField} type="search" placeholder="label, as team:a" defaultValue={filter.getAll('label').join(' ')} pattern="\s*([A-Za-z0-9._\/\-]{1,63}:[^\s,]*[\s,]*)*" title="key:value, several separated by spaces" />
           </label>
         </form>
         {filter.size > 0 && (

@@ -55,7 +55,7 @@ export function Overview() {
     <>
       <h1>Overview</h1>
       <div class="tiles">
-        <Tile title="Queue depth" value={count(s.jobs.queued)} note={s.jobs.delayed > 0 ? `${count(s.jobs.delayed)} start later` : 'jobs that wait to start'} list={list} lines={[line('queued', 'accent', (x) => x.stats.jobs.queued)]} />
+        <Tile title="Queue depth" value={count(s.jobs.queued)} note={s.jobs.delayed > 0 ? `${count(s.jobs.delayed)} scheduled for later` : 'jobs that wait to start'} list={list} lines={[line('queued', 'accent', (x) => x.stats.jobs.queued)]} />
         <Tile title="Running" value={count(s.jobs.running)} note="jobs under way" list={list} lines={[line('running', 'accent', (x) => x.stats.jobs.running)]} />
         <Tile title="Workers" value={`${s.workers_busy} of ${s.workers}`} note="busy" list={list} lines={[line('busy', 'accent', (x) => x.stats.workers_busy)]} />
         <Tile title="Waiting items" value={short(s.waiting_items)} note="on timers, without a worker" list={list} lines={[line('waiting', 'accent', (x) => x.stats.waiting_items)]} />

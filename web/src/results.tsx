@@ -63,8 +63,8 @@ export function ResultsPanel(props: Props) {
   const { job, items, version, held } = props;
   const failures = held ? items.failed.length : job.progress.failed;
   const [choice, setOrder] = useState<Order | null>(null);
-  const order = choice ?? (failures > 0 ? 'failed' : 'completed');
   const done = isTerminal(job.state);
+  const order = choice ?? (failures > 0 ? 'failed' : held || !done ? 'completed' : 'index');
   const total = held ? items.list.length : Math.min(expected(job), done ? Infinity : job.progress.completed + job.progress.failed);
   const tools = (
     <>

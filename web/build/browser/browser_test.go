@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -17,7 +18,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/log"
+	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
@@ -58,10 +61,13 @@ func TestMain(m *testing.M) {
 }
 
 // limit bounds one test.
-const limit = 2 * time.Minute
+const limit = 15 * time.Second
 
 // binary builds the server, once.
 var binary = sync.OnceValues(func() (string, error) {
+	if f := os.Getenv("DEVBIN"); f != "" {
+		return f, nil
+	}
 	file := filepath.Join(built, "server")
 	out, err := exec.CommandContext(context.Background(), "go", "build", "-C", "../../..", "-o", file, "./cmd/server").CombinedOutput()
 	if err != nil {
@@ -131,22 +137,35 @@ func (s *server) start(t *testing.T) {
 	}
 }
 
-// post submits a job and returns its id.
-func (s *server) post(t *testing.T, submission string) string {
+// send posts JSON and returns the response.
+func (s *server) send(t *testing.T, key, path, body string) []byte {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/v1/jobs", strings.NewReader(submission))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode >= http.StatusMultipleChoices {
+		t.Fatalf("POST %s: got %d, %v: %s", path, resp.StatusCode, err, data)
+	}
+	return data
+}
+
+// post submits a job and returns its id.
+func (s *server) post(t *testing.T, submission string) string {
+	t.Helper()
 	var job struct{ ID string }
-	if err := json.NewDecoder(resp.Body).Decode(&job); err != nil || resp.StatusCode != http.StatusAccepted {
-		t.Fatalf("got %d, %v; want 202", resp.StatusCode, err)
+	if err := json.Unmarshal(s.send(t, "", "/v1/jobs", submission), &job); err != nil {
+		t.Fatal(err)
 	}
 	return job.ID
 }
@@ -178,15 +197,15 @@ func open(t *testing.T, s *server, route string) *page {
 	if err := chromedp.Do(ctx); err != nil { // the tab lives as long as the context of its first action
 		t.Fatal(err)
 	}
+	if _, err := chromedp.Call(ctx, cdppage.BringToFront, cdp.Empty{}); err != nil { // a tab in the background draws nothing
+		t.Fatal(err)
+	}
 	p.run(chromedp.Navigate(s.url + "/ui/#/" + route))
 	t.Cleanup(func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for _, f := range p.faults {
 			t.Errorf("in the browser: %s", f)
-		}
-		if t.Failed() {
-			p.shoot("failed")
 		}
 	})
 	return p
@@ -248,7 +267,7 @@ func (p *page) wait(expression string) {
 	p.t.Helper()
 	for begun := time.Now(); !value[bool](p, expression); {
 		if time.Since(begun) > limit {
-			p.t.Fatalf("never true: %s\n%s", expression, p.text())
+			p.t.Fatalf("never true at %s: %s\n%s", value[string](p, `location.hash`), expression, p.text())
 		}
 		time.Sleep(30 * time.Millisecond) // a poll of the browser
 	}
@@ -264,22 +283,4 @@ func (p *page) see(text string) {
 func (p *page) press(text string) {
 	p.t.Helper()
 	p.wait(fmt.Sprintf(`(() => { const e = [...document.querySelectorAll('dialog[open] button, dialog[open] a, main button, main a')].find((e) => e.textContent.trim() === %q && !e.disabled); e?.click(); return !!e; })()`, text))
-}
-
-// shoot writes a screenshot, of the whole page, to the directory of the tests.
-func (p *page) shoot(name string) {
-	dir := os.Getenv("SCREENSHOTS")
-	if dir == "" {
-		return
-	}
-	ctx, cancel := context.WithTimeout(p, limit)
-	defer cancel()
-	data, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
-	if err != nil {
-		p.t.Errorf("screenshot: %v", err)
-		return
-	}
-	if err := os.WriteFile(filepath.Join(dir, name+".png"), data, 0o644); err != nil { //nolint:gosec // a picture
-		p.t.Error(err)
-	}
 }
