@@ -1,20 +1,42 @@
 package main
 
 import (
+	"context"
+	"os"
+	"sync"
 	"testing"
 	"time"
 )
 
+// binaries builds the server once, for all tests.
+var binaries struct {
+	dir   string
+	build func() (settings, error)
+}
+
+func TestMain(m *testing.M) {
+	var err error
+	if binaries.dir, err = os.MkdirTemp("", "gather-crash-test-"); err != nil {
+		panic(err)
+	}
+	binaries.build = sync.OnceValues(func() (settings, error) {
+		s := settings{dir: binaries.dir}
+		return s, s.build(context.Background())
+	})
+	m.Run()
+	_ = os.RemoveAll(binaries.dir)
+}
+
 // TestServer checks a server alone under all its faults, for some seconds. `make prove` runs it for longer.
 func TestServer(t *testing.T) {
 	t.Parallel()
-	runSeed(t, &settings{seed: 12, nodes: 1, clients: 12, steps: 16, faults: 7})
+	runSeed(t, &settings{seed: 12, nodes: 1, clients: 12, steps: 12, faults: 7})
 }
 
 // TestFullDisk fills the disk of a server, where a small disk can be mounted, and kills the server on it.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	runSeed(t, &settings{seed: 12, nodes: 1, clients: 8, steps: 10, faults: 4, kinds: fill + "," + kill + "," + fillKill})
+	runSeed(t, &settings{seed: 12, nodes: 1, clients: 6, steps: 10, faults: 3, kinds: fill + "," + kill + "," + fillKill})
 }
 
 // TestCluster kills the NATS server that leads the log five times under load, and kills, pauses, wipes, restarts and cuts off nodes.
@@ -24,16 +46,18 @@ func TestCluster(t *testing.T) {
 	}
 	t.Parallel()
 	kinds := natsLeader + "," + kill + "," + natsLeader + "," + pause + "," + natsLeader + "," + wipe + "," + natsLeader + "," + restart + "," + natsLeader + "," + cut
-	runSeed(t, &settings{seed: 12, nodes: 3, clients: 12, steps: 16, faults: 10, kinds: kinds})
+	runSeed(t, &settings{seed: 12, nodes: 3, clients: 12, steps: 14, faults: 10, kinds: kinds})
 }
 
 func runSeed(t *testing.T, s *settings) {
 	t.Helper()
-	s.dir, s.limit = t.TempDir(), 10*time.Minute // takes much less; a busy machine may need more
-	if err := s.build(t.Context()); err != nil {
+	built, err := binaries.build()
+	if err != nil {
 		t.Fatal(err)
 	}
+	s.server, s.dir, s.limit = built.server, t.TempDir(), 10*time.Minute // takes much less; a busy machine may need more
 	if err := s.run(t.Context(), t.Output()); err != nil {
-		t.Fatalf("go run ./bench/crash -seed %d -nodes %d: %v", s.seed, s.nodes, err)
+		t.Fatalf("go run ./bench/crash -seed %d -nodes %d -clients %d -steps %d -faults %d -kinds %q: %v",
+			s.seed, s.nodes, s.clients, s.steps, s.faults, s.kinds, err)
 	}
 }

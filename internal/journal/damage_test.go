@@ -1,6 +1,8 @@
 package journal_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -157,4 +159,84 @@ func TestDamagedDirectory(t *testing.T) {
 		t.Errorf("got %d starts refused, %d with failing reads, %d with all data, want some of each", refused, failed, whole)
 	}
 	t.Logf("%d starts refused, %d with failing reads, %d with all data", refused, failed, whole)
+}
+
+// TestDamagedReplica damages each file of the replica of a killed node: the replica has everything up to the position that its
+// metadata records, or Open returns ErrDamaged, or reads fail.
+func TestDamagedReplica(t *testing.T) {
+	const places, jobs = 6, 400
+	hooks := journal.Hooks{MemTable: 32 << 10}
+	open := func(disk vfs.FS) (*journal.Journal, error) {
+		return journal.OpenWithHooks(t.Context(), journal.Config{Dir: "j", FS: disk, Logger: quiet, Replica: true}, hooks)
+	}
+	disk := vfs.NewCrashableMem()
+	j, err := open(disk)
+	must(t, err)
+	var ids []job.ID
+	for i := range jobs {
+		id, s := submission("t")
+		s.Spec = bytes.Repeat([]byte("s"), 300)
+		ids = append(ids, id)
+		must(t, j.ApplyReplicated(t.Context(), job.Batch{Entries: []job.Entry{{ID: id, Events: []job.Event{s}}}},
+			journal.Metadata{Name: "applied", Value: binary.BigEndian.AppendUint64(nil, uint64(i+1))}))
+		if i%10 == 0 {
+			must(t, j.Flush(t.Context()))
+		}
+	}
+	must(t, j.Flush(t.Context()))
+	clone := func(fs *vfs.MemFS) *vfs.MemFS {
+		return fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 2))})
+	}
+	killed := stored{fs: clone(disk)}
+	must(t, j.Close())
+	behind, refused, failed, whole := 0, 0, 0, 0
+	try := func(what string, change func(s stored)) {
+		d := stored{fs: clone(killed.fs)}
+		change(d)
+		j, err := open(d.fs)
+		if err != nil {
+			if !errors.Is(err, journal.ErrDamaged) && !errors.Is(err, journal.ErrFormat) {
+				t.Errorf("%s: got error %v, want ErrDamaged or ErrFormat", what, err)
+			}
+			refused++
+			return
+		}
+		defer func() { must(t, j.Close()) }()
+		applied, err := j.Metadata(t.Context(), "applied")
+		if err != nil {
+			failed++
+			return
+		}
+		n := 0
+		if len(applied) == 8 {
+			n = int(binary.BigEndian.Uint64(applied))
+		}
+		missing := 0
+		for _, id := range ids[:n] {
+			if _, err := j.Get(t.Context(), "t", id); isAbsent(err) {
+				missing++
+			}
+		}
+		switch {
+		case missing > 0:
+			t.Errorf("%s: %d jobs of %d applied ones are missing", what, missing, n)
+		case n < jobs:
+			behind++
+		default:
+			whole++
+		}
+	}
+	for _, name := range killed.files(t, "*") {
+		try(name+" removed", func(d stored) { must(t, d.fs.Remove("j/"+name)) })
+		content := killed.read(t, name)
+		for damage, change := range damages {
+			for i := range min(places, len(content)) {
+				at := i * (len(content) - 1) / (places - 1)
+				try(fmt.Sprintf("%s, %s at %d of %d", name, damage, at, len(content)), func(d stored) {
+					d.write(t, name, change(slices.Clone(content), at))
+				})
+			}
+		}
+	}
+	t.Logf("%d refused, %d failing, %d behind, %d whole", refused, failed, behind, whole)
 }

@@ -61,10 +61,8 @@ func (j *Journal) openLocked(ctx context.Context, lock *pebble.Lock) error {
 		return fmt.Errorf("%w: %w", ErrFormat, err)
 	}
 	j.fs = retryfs.New(disk, dir, j.c.RetryInterval, func() { j.health.check.Notify() })
-	if !j.c.Replica {
-		if err := j.verify(lock, found); err != nil {
-			return err
-		}
+	if err := j.verify(lock, found); err != nil {
+		return err
 	}
 	if !found.Exists || found.FormatMajorVersion < engineFormat {
 		// Pebble raises the format of a directory after it has begun a log. That log lacks the offsets that distinguish
@@ -84,7 +82,7 @@ func (j *Journal) openLocked(ctx context.Context, lock *pebble.Lock) error {
 	j.db = db
 	j.close = func() error { return errors.Join(db.Close(), j.mark.close(), lock.Close()) }
 	err = j.diskError(j.migrate())
-	if err == nil && !j.c.Replica {
+	if err == nil {
 		err = j.openMark()
 	}
 	if err = cmp.Or(err, ctx.Err()); err != nil {
@@ -93,11 +91,15 @@ func (j *Journal) openLocked(ctx context.Context, lock *pebble.Lock) error {
 	return nil
 }
 
-// openMark opens the sync mark with the number of the last write.
+// openMark opens the sync mark with the number of the last write. The mark of a replica has no file.
 func (j *Journal) openMark() error {
 	last, err := storedCommit(j.db)
 	if err != nil {
 		return err
+	}
+	if j.c.Replica {
+		j.mark.last.commit = last
+		return nil
 	}
 	return j.mark.open(j.c.FS, j.c.Dir, position{commit: last})
 }
@@ -148,9 +150,9 @@ func explainFull(err error) error {
 	return err
 }
 
-// explainDamaged adds ErrDamaged to an error of content that cannot be read.
+// explainDamaged adds ErrDamaged to an error of content that cannot be read, or of a file that is missing.
 func explainDamaged(err error) error {
-	if (pebble.IsCorruptionError(err) || errors.Is(err, job.ErrCorrupt)) && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrFormat) {
+	if (pebble.IsCorruptionError(err) || errors.Is(err, job.ErrCorrupt) || errors.Is(err, fs.ErrNotExist)) && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrFormat) {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return err

@@ -37,9 +37,12 @@ func (j *Journal) verify(lock *pebble.Lock, found *pebble.DBDesc) error {
 		}
 		return nil
 	}
-	forced, err := readMark(j.c.FS, mark)
-	if err != nil {
-		return err
+	var forced position // none of a replica
+	if !j.c.Replica {
+		var err error
+		if forced, err = readMark(j.c.FS, mark); err != nil {
+			return err
+		}
 	}
 	if err := checkManifest(j.c.FS, found.ManifestFilename, forced); err != nil {
 		return err

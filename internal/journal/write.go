@@ -97,6 +97,10 @@ func (j *Journal) commit(w *write) error {
 	if err := j.health.issue(issueEngine); err != nil {
 		return err
 	}
+	numbered := !w.batch.Empty()
+	if numbered {
+		j.mark.number(w.batch)
+	}
 	if j.c.Replica {
 		if err := j.db.Apply(w.batch, pebble.NoSync); err != nil {
 			j.markFailed(fmt.Errorf("apply: %w", err))
@@ -104,10 +108,6 @@ func (j *Journal) commit(w *write) error {
 		}
 		_ = w.batch.Close()
 		return nil
-	}
-	numbered := !w.batch.Empty()
-	if numbered {
-		j.mark.number(w.batch)
 	}
 	if err := j.db.ApplyNoSyncWait(w.batch, pebble.Sync); err != nil {
 		j.markFailed(fmt.Errorf("apply: %w", err))
