@@ -49,6 +49,7 @@ func (e Event) MarshalJSON() ([]byte, error) {
 // with the event End, or with the first error.
 func (c *Client) Events(ctx context.Context, id string, after int64) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
+		after := after
 		r := jobRequest(http.MethodGet, id, "events")
 		nothing, err := c.lines(ctx, r, func() { r.query.Set("after", strconv.FormatInt(after, 10)) }, func(line []byte) (bool, error) {
 			e, err := decodeEvent(line)

@@ -102,8 +102,12 @@ func TestEventsResume(t *testing.T) {
 					}
 					return answer(200, body), nil
 				})
-				if got := summary(c.Events(t.Context(), "j1", 0)); !slices.Equal(got, wholeSummary) {
+				events := c.Events(t.Context(), "j1", 0)
+				if got := summary(events); !slices.Equal(got, wholeSummary) {
 					t.Fatalf("cut after %d bytes: got %q, want %q", cut, got, wholeSummary)
+				}
+				if got := summary(events); !slices.Equal(got, wholeSummary) {
+					t.Fatalf("the same iterator again: got %q, want %q", got, wholeSummary)
 				}
 			})
 		}

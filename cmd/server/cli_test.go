@@ -5,10 +5,14 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/alecthomas/kong"
+
+	"gather/internal/cli"
 	"gather/internal/tenant"
 )
 
@@ -233,6 +237,43 @@ func TestHelpListsCommands(t *testing.T) {
 	for _, command := range parser.Model.Children {
 		if name := command.Name; name != "serve" && !command.Hidden && !strings.Contains(help, "'"+name+"'") {
 			t.Errorf("--help does not list '%s'", name)
+		}
+	}
+}
+
+// TestClientsPage tests that docs/clients.md has the commands and flags of the command line.
+func TestClientsPage(t *testing.T) {
+	_, parser, err := newParser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile("../../docs/clients.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, _, _ := strings.Cut(string(data), "\n## Go\n")
+	known := make(map[string]bool)
+	err = kong.Visit(parser.Model, func(n kong.Visitable, next kong.Next) error {
+		if f, ok := n.(*kong.Flag); ok {
+			known["--"+f.Name] = true
+		}
+		return next(nil)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := regexp.MustCompile(`--[a-z][a-z-]+`).FindAllString(page, -1)
+	if len(flags) < 15 {
+		t.Errorf("got %d flags, want at least 15: the test looks in the wrong place", len(flags))
+	}
+	for _, f := range flags {
+		if !known[f] {
+			t.Errorf("docs/clients.md: no command has the flag %s", f)
+		}
+	}
+	for _, c := range parser.Model.Children {
+		if _, client := reflect.TypeFor[cli.Commands]().FieldByName(strings.ToUpper(c.Name[:1]) + c.Name[1:]); client && !c.Hidden && !strings.Contains(page, "`"+c.Name) {
+			t.Errorf("docs/clients.md lacks the command %s", c.Name)
 		}
 	}
 }

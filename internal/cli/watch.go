@@ -28,7 +28,11 @@ func (c *watchCmd) Run(ctx context.Context, stdio IO) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
 	if s.output == "table" {
-		j, err := s.bar(ctx, c.ID, s.Out)
+		w := s.Out
+		if !IsTerminal(w) {
+			w = io.Discard
+		}
+		j, err := s.bar(ctx, c.ID, w)
 		if err != nil {
 			return err
 		}
