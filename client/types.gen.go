@@ -286,6 +286,9 @@ type ArraySumSubmission struct {
 // AxisChunks How one axis is cut.
 type AxisChunks = any
 
+// AxisSelection An index, whose axis is left out; a slice with Python's defaults and bounds; null for the whole axis.
+type AxisSelection = any
+
 // Batch defines model for Batch.
 type Batch struct {
 	Jobs []Job `json:"jobs"`
@@ -551,6 +554,10 @@ type InputArray struct {
 
 	// Seed 0 by default.
 	Seed *uint64 `json:"seed,omitempty"`
+
+	// Select A part of the array, by NumPy's basic indexing: an index, a slice or null for each of the first axes. Only what it needs
+	// is read, and `chunks` are of the part.
+	Select []*AxisSelection `json:"select,omitempty"`
 
 	// Shape Its length along each axis.
 	Shape  any         `json:"shape,omitempty"`

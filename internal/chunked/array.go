@@ -75,6 +75,9 @@ func (l Limits) withDefaults() Limits {
 //	npy          name or url of a stored array
 //	raw          url of an object with the elements and no header; shape, dtype, offset (0 bytes), order ("C"), byte_order ("little")
 //	zarr         url of an array in tiles; chunks are by default its tiles, and "auto" is in whole tiles
+//
+// "select" selects a part of any of them by NumPy's basic indexing: a list with an index, null or a slice such as
+// {"start": 0, "stop": 10, "step": 2} for each of the first axes. The chunks are of the part.
 func ParseArray(raw []byte, opts Options, errs *fields.Errors) *Array {
 	before := errs.Total()
 	o, ok := fields.Read(raw, errs)
@@ -135,10 +138,17 @@ func (p *parser) array() *Array {
 	if src != nil {
 		itemSize = src.DType().Size()
 	}
+	if p.Has("select") && p.hasShape {
+		sel := p.selection()
+		if p.hasShape = sel != nil && src != nil; p.hasShape {
+			src, p.shape = selectFrom(src, p.shape, p.fortran, sel)
+			p.tile = nil
+		}
+	}
 	chunks := chunkParser{shape: p.shape, known: p.hasShape, tile: p.tile, limits: p.limits, Errors: p.Errors}
 	grid, ok := chunks.parse(p.Get("chunks"), itemSize)
 	p.Unused(members, "is not a field of an array of source %q: omit it", name)
-	if src == nil || !ok {
+	if src == nil || !ok || !p.hasShape {
 		return nil
 	}
 	return &Array{source: src, shape: p.shape, grid: grid, fortran: p.fortran}
