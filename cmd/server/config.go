@@ -24,6 +24,7 @@ type serveCmd struct {
 	InsecureNoAuth bool     `help:"Allow listening beyond loopback without API keys."`
 	TrustedProxies []string `placeholder:"CIDR" help:"Networks of reverse proxies whose X-Forwarded-For is trusted."`
 	AllowedHosts   []string `placeholder:"HOST" help:"Further host names that a listener without API keys accepts in Host and Origin: a name, .DOMAIN for a domain and its subdomains, or * for any."`
+	CORSOrigins    []string `name:"cors-origins" placeholder:"ORIGIN" help:"Origins whose pages may use the API in a browser, such as https://app.example, or * for any."`
 
 	NodeName     string   `placeholder:"NAME" help:"Name of this server in GET /v1/nodes; default: the host name."`
 	NatsURL      string   `name:"nats-url" placeholder:"URL" help:"Run as a node of the cluster on these NATS servers with JetStream, separated by commas: nats://HOST:4222 or tls://HOST:4222, with user and password or a token. The node listens when it has joined. It keeps its replica in DIR/view, which is rebuilt if it is lost."`
@@ -95,6 +96,11 @@ func (c *serveCmd) validate() error {
 	for _, h := range c.AllowedHosts {
 		if h == "" || strings.ContainsAny(h, "/ ") || strings.Contains(h, ":") && !isAddress(h) {
 			addError("allowed-hosts", fmt.Errorf("%q is not a host name such as gather.example.com, without scheme and port", h))
+		}
+	}
+	for _, o := range c.CORSOrigins {
+		if err := checkOrigin(o); err != nil {
+			addError("cors-origins", fmt.Errorf("%q %w", o, err))
 		}
 	}
 	addError("workers", c.Workers.check(0, 4096))

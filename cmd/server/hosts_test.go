@@ -90,3 +90,33 @@ func TestForeignHosts(t *testing.T) {
 		})
 	}
 }
+
+// Pages of the listed origins may use the API in a browser, with and without keys; others may not.
+func TestCORS(t *testing.T) {
+	keys := filepath.Join(t.TempDir(), "keys.json")
+	command(t, exitOK, "keys", "create", "acme", "--api-keys", keys)
+	for _, args := range [][]string{nil, {"--api-keys", keys}} {
+		srv, stop := launch(t, append([]string{"--data-dir", t.TempDir(), "--cors-origins", "https://app.example,http://localhost:3000"}, args...)...)
+		defer stop()
+		api := "http://" + srv.apiListener.Addr().String()
+		for origin, allowed := range map[string]bool{"https://app.example": true, "http://localhost:3000": true, "https://other.example": false, "http://app.example": false} {
+			a := ask(t, "OPTIONS", api+"/v1/jobs", "", nil, "Origin", origin, "Access-Control-Request-Method", "POST",
+				"Access-Control-Request-Headers", "authorization,content-type,idempotency-key,prefer")
+			if got := a.header.Get("Access-Control-Allow-Origin"); a.status != http.StatusNoContent || (got == origin) != allowed {
+				t.Errorf("%q: OPTIONS from %s: got %d, allowed origin %q, want 204, allowed %t", args, origin, a.status, got, allowed)
+			}
+			a = ask(t, "GET", api+"/v1/kinds", "", nil, "Origin", origin)
+			want := http.StatusOK
+			switch {
+			case args != nil:
+				want = http.StatusUnauthorized
+			case !allowed:
+				want = http.StatusForbidden
+			}
+			exposed := strings.Contains(a.header.Get("Access-Control-Expose-Headers"), "Retry-After")
+			if got := a.header.Get("Access-Control-Allow-Origin"); a.status != want || (got == origin) != allowed || exposed != allowed {
+				t.Errorf("%q: GET from %s: got %d, allowed origin %q, exposed %t, want %d, %t", args, origin, a.status, got, exposed, want, allowed)
+			}
+		}
+	}
+}

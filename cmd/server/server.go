@@ -198,9 +198,13 @@ func (s *server) newHandler(exec *executor.Executor, kinds api.Kinds, tracer tra
 	if s.tenants != nil {
 		ac.Tenants = s.tenants
 	} else {
-		ac.Hosts = &api.Hosts{Loopback: loopback(c.Listen), Allowed: c.AllowedHosts}
+		ac.Hosts = &api.Hosts{Loopback: loopback(c.Listen), Allowed: c.AllowedHosts, Origins: c.CORSOrigins}
 	}
-	return api.New(ac)
+	h, err := api.New(ac)
+	if err != nil {
+		return nil, err
+	}
+	return allowOrigins(c.CORSOrigins, h), nil
 }
 
 func listen(ctx context.Context, flag, addr string) (net.Listener, error) {

@@ -20,6 +20,8 @@ type Hosts struct {
 	// Allowed lists further hosts for Host and Origin. ".example.com" is a domain with all its subdomains, "*" any
 	// name.
 	Allowed []string
+	// Origins lists further origins, such as "https://app.example", or "*" for any.
+	Origins []string
 }
 
 // privateDomains are the top-level domains for private networks, which do not exist in the public DNS.
@@ -37,9 +39,10 @@ func (h *Hosts) check(r *http.Request) error {
 	}
 	for _, origin := range r.Header["Origin"] {
 		_, host, _ := strings.Cut(origin, "://")
-		if !strings.EqualFold(host, r.Host) && !h.allows(hostName(host)) {
+		listed := slices.Contains(h.Origins, strings.ToLower(origin)) || slices.Contains(h.Origins, "*")
+		if !listed && !strings.EqualFold(host, r.Host) && !h.allows(hostName(host)) {
 			return &problem{entry: originNotAllowed, detail: "This server has no API keys and does not accept requests from pages of the origin " +
-				fields.Clip(origin) + ". To allow them, start the server with --allowed-hosts and the host of the origin, or with API keys."}
+				fields.Clip(origin) + ". To allow them, start the server with --cors-origins and the origin (or with --allowed-hosts and its host, if that is a name of this server), or with API keys."}
 		}
 	}
 	return nil
