@@ -97,7 +97,7 @@ func TestCORS(t *testing.T) {
 	command(t, exitOK, "keys", "create", "acme", "--api-keys", keys)
 	for _, args := range [][]string{nil, {"--api-keys", keys}} {
 		srv, stop := launch(t, append([]string{"--data-dir", t.TempDir(), "--cors-origins", "https://app.example,http://localhost:3000"}, args...)...)
-		defer stop()
+		t.Cleanup(stop)
 		api := "http://" + srv.apiListener.Addr().String()
 		for origin, allowed := range map[string]bool{"https://app.example": true, "http://localhost:3000": true, "https://other.example": false, "http://app.example": false} {
 			a := ask(t, "OPTIONS", api+"/v1/jobs", "", nil, "Origin", origin, "Access-Control-Request-Method", "POST",

@@ -96,7 +96,10 @@ func listAll(t *testing.T, j *journal.Journal) (map[job.ID]bool, error) {
 // TestDamagedDirectory damages each file of the directory of a killed server, in several ways and places: the journal has
 // everything, or Open returns ErrDamaged, or reads of the damaged jobs fail. Nothing is served as absent.
 func TestDamagedDirectory(t *testing.T) {
-	const places = 6                           // in each file
+	places := 6 // in each file
+	if testing.Short() {
+		places = 2
+	}
 	hooks := journal.Hooks{MemTable: 32 << 10} // small, so that there are tables
 	open := func(disk vfs.FS) (*journal.Journal, error) {
 		return journal.OpenWithHooks(t.Context(), journal.Config{Dir: "j", FS: disk, Logger: quiet}, hooks)
@@ -164,7 +167,11 @@ func TestDamagedDirectory(t *testing.T) {
 // TestDamagedReplica damages each file of the replica of a killed node: the replica has everything up to the position that its
 // metadata records, or Open returns ErrDamaged, or reads fail.
 func TestDamagedReplica(t *testing.T) {
-	const places, jobs = 6, 400
+	const jobs = 400
+	places := 6 // in each file
+	if testing.Short() {
+		places = 2
+	}
 	hooks := journal.Hooks{MemTable: 32 << 10}
 	open := func(disk vfs.FS) (*journal.Journal, error) {
 		return journal.OpenWithHooks(t.Context(), journal.Config{Dir: "j", FS: disk, Logger: quiet, Replica: true}, hooks)
