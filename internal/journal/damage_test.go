@@ -98,7 +98,7 @@ func listAll(t *testing.T, j *journal.Journal) (map[job.ID]bool, error) {
 func TestDamagedDirectory(t *testing.T) {
 	places := 6 // in each file
 	if testing.Short() {
-		places = 2
+		places = 3
 	}
 	hooks := journal.Hooks{MemTable: 32 << 10} // small, so that there are tables
 	open := func(disk vfs.FS) (*journal.Journal, error) {
@@ -158,7 +158,7 @@ func TestDamagedDirectory(t *testing.T) {
 			}
 		}
 	}
-	if refused == 0 || failed == 0 || whole == 0 {
+	if !testing.Short() && (refused == 0 || failed == 0 || whole == 0) {
 		t.Errorf("got %d starts refused, %d with failing reads, %d with all data, want some of each", refused, failed, whole)
 	}
 	t.Logf("%d starts refused, %d with failing reads, %d with all data", refused, failed, whole)
@@ -170,7 +170,7 @@ func TestDamagedReplica(t *testing.T) {
 	const jobs = 400
 	places := 6 // in each file
 	if testing.Short() {
-		places = 2
+		places = 3
 	}
 	hooks := journal.Hooks{MemTable: 32 << 10}
 	open := func(disk vfs.FS) (*journal.Journal, error) {
