@@ -38,6 +38,13 @@ func readFilter(q *job.Query, params url.Values) (possible bool, err error) {
 		}
 		q.States = append(q.States, state)
 	}
+	for _, name := range params["priority"] {
+		priority, err := job.ParsePriority(name)
+		if err != nil {
+			return false, err
+		}
+		q.Priorities = append(q.Priorities, priority)
+	}
 	for name, t := range map[string]*time.Time{
 		"created_after": &q.CreatedAfter, "created_before": &q.CreatedBefore, "finished_after": &q.FinishedAfter,
 	} {

@@ -52,6 +52,12 @@ func digest(q *job.Query) []byte {
 		b = append(b, byte(s))
 	}
 	b = append(b, 0)
+	for _, p := range job.Priorities() {
+		if slices.Contains(q.Priorities, p) {
+			b = append(b, byte(p))
+		}
+	}
+	b = append(b, 0)
 	for _, labels := range []map[string]string{q.Labels, q.Prefixes} {
 		for _, k := range slices.Sorted(maps.Keys(labels)) {
 			b = append(append(append(append(b, k...), 0), labels[k]...), 0)

@@ -20,11 +20,13 @@ func (c *Counts) Total() (n int64) {
 // A Query selects jobs for a list, newest first.
 type Query struct {
 	Tenant string
-	// States, Kinds, Labels and Prefixes restrict the list if they are not empty. Prefixes are of the values of labels, by key.
-	States   []State
-	Kinds    []string
-	Labels   map[string]string
-	Prefixes map[string]string
+	// States, Kinds, Priorities, Labels and Prefixes restrict the list if they are not empty. Prefixes are of the values of
+	// labels, by key.
+	States     []State
+	Kinds      []string
+	Priorities []Priority
+	Labels     map[string]string
+	Prefixes   map[string]string
 	// CreatedAfter, CreatedBefore and FinishedAfter are exclusive bounds; the zero time is no bound.
 	CreatedAfter, CreatedBefore, FinishedAfter time.Time
 	// Before is the last job of the previous page; the zero ID for the first page.
@@ -37,6 +39,7 @@ func (q *Query) Matches(j *Job) bool {
 	return j.Tenant == q.Tenant &&
 		(len(q.States) == 0 || slices.Contains(q.States, j.State)) &&
 		(len(q.Kinds) == 0 || slices.Contains(q.Kinds, j.Kind)) &&
+		(len(q.Priorities) == 0 || slices.Contains(q.Priorities, j.Priority)) &&
 		(q.CreatedAfter.IsZero() || j.CreatedAt.After(q.CreatedAfter)) &&
 		(q.CreatedBefore.IsZero() || j.CreatedAt.Before(q.CreatedBefore)) &&
 		(q.FinishedAfter.IsZero() || j.FinishedAt.After(q.FinishedAfter)) &&

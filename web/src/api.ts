@@ -5,6 +5,7 @@ type Schemas = components['schemas'];
 export type Job = Schemas['Job'];
 export type JobList = Schemas['JobList'];
 export type State = Schemas['State'];
+export type Priority = Schemas['Priority'];
 export type Item = Schemas['Item'];
 export type Results = Schemas['Results'];
 export type Kind = Schemas['Kind'];

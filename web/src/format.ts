@@ -55,6 +55,19 @@ export function ago(at: string, now = Date.now()): string {
 /** instant formats a time in the reader's time zone. */
 export const instant = (at: string): string => dateTime.format(new Date(at));
 
+/** toLocalTime returns an instant as the value of an input for a date and time, which is in the reader's time zone. */
+export function toLocalTime(at: string | null): string {
+  const date = new Date(at ?? NaN);
+  if (Number.isNaN(date.getTime())) return '';
+  return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
+
+/** fromLocalTime is the inverse of toLocalTime; it returns '' for no time. */
+export function fromLocalTime(value: string): string {
+  const date = new Date(value);
+  return Number.isNaN(date.getTime()) ? '' : date.toISOString();
+}
+
 /** between returns the seconds from one instant to another, or to now. */
 export function between(from: string | null, to: string | null): number {
   return from ? ((to ? Date.parse(to) : Date.now()) - Date.parse(from)) / 1000 : NaN;

@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { get, type JobList, type Kind, type State } from './api';
+import { get, type JobList, type Kind, type Priority, type State } from './api';
 import { Bulk } from './bulk';
+import { fromLocalTime, toLocalTime } from './format';
 import { JobTable } from './jobtable';
 import { useKeys } from './keyboard';
 import { Failure } from './parts';
@@ -8,11 +9,14 @@ import { usePoll } from './poll';
 import { go, href } from './route';
 
 const states: State[] = ['queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled'];
+const priorities: Priority[] = ['high', 'normal', 'low'];
+const times = { created_after: 'after', created_before: 'before' };
+const filters = ['state', 'kind', 'priority', 'label', ...Object.keys(times)];
 
 /** filterOf returns the filters of the address as those of GET /v1/jobs. */
 function filterOf(query: URLSearchParams): URLSearchParams {
   const filter = new URLSearchParams();
-  for (const name of ['state', 'kind', 'label']) for (const value of query.getAll(name)) filter.append(name, value);
+  for (const name of filters) for (const value of query.getAll(name)) filter.append(name, value);
   return filter;
 }
 
@@ -105,6 +109,15 @@ export function Jobs({ query }: { query: URLSearchParams }) {
             ))}
           </select>
         </label>
+        <label>
+          <span class="hidden">Priority</span>
+          <select value={filter.get('priority') ?? ''} onChange={(e) => change('priority', [e.currentTarget.value])}>
+            <option value="">Every priority</option>
+            {priorities.map((p) => (
+              <option key={p}>{p}</option>
+            ))}
+          </select>
+        </label>
         <form
           key={filter.getAll('label').join(' ')}
           onSubmit={(e) => {
@@ -117,6 +130,12 @@ export function Jobs({ query }: { query: URLSearchParams }) {
             <input ref={labelField} type="search" placeholder="label, as team:a" defaultValue={filter.getAll('label').join(' ')} pattern="\s*([A-Za-z0-9._\/\-]{1,63}:[^\s,]*[\s,]*)*" title="key:value, several separated by spaces" />
           </label>
         </form>
+        {Object.entries(times).map(([name, text]) => (
+          <label key={name}>
+            <span class="muted">Created {text} </span>
+            <input type="datetime-local" value={toLocalTime(filter.get(name))} onChange={(e) => change(name, [fromLocalTime(e.currentTarget.value)])} />
+          </label>
+        ))}
         {filter.size > 0 && (
           <button type="button" class="plain" onClick={() => show(new URLSearchParams())}>
             Clear

@@ -213,6 +213,7 @@ func testListFilters(h *harness) {
 	for i := range 60 {
 		id := h.submit("t", 1, func(j *job.Job) {
 			j.Kind = []string{"squares", "array_sum"}[i%2]
+			j.Priority = job.Priorities()[i/2%3]
 			j.Labels = map[string]string{"n": []string{"a", "b", "c"}[i%3], "all": ""}
 		})
 		switch states[i%len(states)] {
@@ -235,6 +236,8 @@ func testListFilters(h *harness) {
 		{},
 		{Kinds: []string{"squares"}},
 		{Kinds: []string{"none"}},
+		{Priorities: []job.Priority{job.High}},
+		{Priorities: []job.Priority{job.Low, job.Normal}, States: []job.State{job.Queued, job.Failed}, Labels: map[string]string{"n": "a"}},
 		{States: []job.State{job.Queued}},
 		{States: []job.State{job.Succeeded, job.Running}},
 		{States: states[3:]},

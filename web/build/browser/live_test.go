@@ -50,6 +50,25 @@ func TestJobs(t *testing.T) {
 	p.see("No job matches the filters.")
 	p.press("Clear")
 	p.wait(`document.querySelectorAll('table.jobs tbody tr').length === 50`)
+
+	s.post(t, `{"kind":"squares","numbers":[2],"priority":"high"}`)
+	change := func(label, to string) {
+		value[bool](p, fmt.Sprintf(`(() => {
+			const input = [...document.querySelectorAll('.filters label')].find((l) => l.textContent.startsWith(%q)).control;
+			input.value = %q;
+			return input.dispatchEvent(new Event('change', { bubbles: true }));
+		})()`, label, to))
+	}
+	change("Priority", "high")
+	p.wait(`document.querySelectorAll('table.jobs tbody tr').length === 1`)
+	p.press("Clear")
+	change("Created before", "2020-01-31T08:00")
+	p.see("No job matches the filters.")
+	change("Created before", "")
+	change("Created after", "2020-01-31T08:00")
+	p.wait(`location.hash.includes('created_after=20') && document.querySelectorAll('table.jobs tbody tr').length === 50`)
+	p.press("Clear")
+
 	p.run(chromedp.KeyEvent("j"), chromedp.KeyEvent("j"))
 	p.wait(`document.querySelectorAll('table.jobs tbody tr')[1].classList.contains('selected')`)
 	p.run(chromedp.KeyEvent("\r"))
