@@ -68,7 +68,7 @@ func TestJobs(t *testing.T) {
 	change("Created after", "2020-01-31T08:00")
 	p.wait(`location.hash.includes('created_after=20') && document.querySelectorAll('table.jobs tbody tr').length === 50`)
 	p.press("Clear")
-
+	p.wait(`!location.hash.includes('created_after') && document.querySelectorAll('table.jobs tbody tr').length === 50`)
 	p.run(chromedp.KeyEvent("j"), chromedp.KeyEvent("j"))
 	p.wait(`document.querySelectorAll('table.jobs tbody tr')[1].classList.contains('selected')`)
 	p.run(chromedp.KeyEvent("\r"))
