@@ -130,7 +130,8 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	if c.replica, err = journal.Open(ctx, journal.Config{
 		Dir: cfg.Dir, Replica: true, TombstoneRetention: cfg.TombstoneRetention, KeyRetention: cfg.KeyRetention,
 		MaxPendingBytes: cfg.MaxPendingBytes, MinFreeBytes: cfg.MinFreeBytes, CacheBytes: cfg.CacheBytes, CountResults: cfg.CountResults, Logger: cfg.Logger, Registerer: cfg.Registerer,
-		Now: c.clock.Now,
+		// A node that lags decides about keys as the other nodes did, at an earlier time of the log.
+		Now: c.clock.Now, KeyTime: c.logTime,
 	}); err != nil {
 		return nil, err
 	}

@@ -174,6 +174,17 @@ func (j *Journal) now() time.Time {
 	return now
 }
 
+// keyTime returns the time before which keys are deleted.
+func (j *Journal) keyTime() time.Time {
+	now := j.now()
+	if j.c.KeyTime != nil {
+		if at := j.c.KeyTime(); at.Before(now) {
+			return at
+		}
+	}
+	return now
+}
+
 // due converts an instant of the wall clock to the journal's clock, at most limit from now.
 func (j *Journal) due(instant time.Time, limit time.Duration) time.Time {
 	if j.c.Now != nil {

@@ -42,6 +42,9 @@ type Config struct {
 	Replica bool
 	// Now returns the time for expiries; default: the journal's clock, see clock.go.
 	Now func() time.Time
+	// KeyTime returns the time from which later calls of KeyUsed look up keys; default: Now. The sweeper deletes only keys that
+	// expired before it.
+	KeyTime func() time.Time
 	// TombstoneRetention is the time for which reads of an expired or deleted job return job.ErrExpired; default: 24 h.
 	TombstoneRetention time.Duration
 	// KeyRetention is the lifetime of an idempotency key; default: 24 h.
@@ -107,6 +110,9 @@ type Journal struct {
 	counts   jobCounts
 	meter    job.Meter
 
+	// generation changes before and after the content of a replica is replaced or cleared, so that a batch that was built from
+	// the earlier content is recognized. The writer changes it.
+	generation atomic.Uint64
 	// stop ends the goroutines except the writer, which ends when the closed queue is empty.
 	stop   context.CancelFunc
 	done   sync.WaitGroup

@@ -37,7 +37,7 @@ func (j *Journal) runSweeper(ctx context.Context) {
 
 // sweep deletes about maxSweep expired records, and reports whether there may be more.
 func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
-	now := j.now()
+	now, keyTime := j.now(), j.keyTime()
 	var jobs, tombstones []jobRef
 	var keys []keyHash
 	var spent [][]byte
@@ -49,6 +49,9 @@ func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
 			kind, err := parseExpiry(key)
 			if err != nil {
 				return err
+			}
+			if kind == expiryKey && bytes.Compare(key, appendExpiryKey(nil, keyTime.UnixMilli()+1, 0, nil)) >= 0 {
+				return nil // kept for proposals of an earlier time
 			}
 			spent = append(spent, bytes.Clone(key))
 			switch kind {
@@ -85,7 +88,7 @@ func (j *Journal) sweep(ctx context.Context) (more bool, err error) {
 		if err := j.deleteWithTombstone(b, present); err != nil {
 			return err
 		}
-		if err := j.deleteExpiredKeys(b.Batch, keys, now); err != nil {
+		if err := j.deleteExpiredKeys(b.Batch, keys, keyTime); err != nil {
 			return err
 		}
 		for _, d := range tombstones {

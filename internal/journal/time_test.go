@@ -213,3 +213,38 @@ func TestSweepMany(t *testing.T) {
 	}
 	must(t, j.Close())
 }
+
+// A replica keeps a key that has expired until no proposal can use it: the node may lag, and the other nodes decided with the
+// key about what it has not applied.
+func TestSweepKeepsKeysOfLog(t *testing.T) {
+	c := &clock{now: time.Now()}
+	applied := c.Now()
+	j := openAt(t, c, journal.Config{
+		FS: vfs.NewMem(), Replica: true, KeyRetention: time.Hour, Now: c.Now, KeyTime: func() time.Time { return applied },
+	})
+	defer func() { must(t, j.Close()) }()
+	key := job.Key{Tenant: "t", Route: "r", Value: "k", Expires: c.Now().Add(time.Hour)}
+	id, s := submission("t")
+	b := entry(id, s)
+	b.Key = &key
+	must(t, j.ApplyReplicated(t.Context(), b))
+	must(t, j.Flush(t.Context()))
+	used := func() int {
+		t.Helper()
+		must(t, j.Sweep(t.Context()))
+		ids, _, err := j.KeyUsed(t.Context(), key, applied)
+		must(t, err)
+		return len(ids)
+	}
+	c.add(2 * time.Hour)
+	if got := used(); got != 1 {
+		t.Errorf("a key that expired after the time of the log is used by %d jobs, want 1", got)
+	}
+	applied = c.Now()
+	if got := used(); got != 0 {
+		t.Errorf("an expired key is used by %d jobs, want 0", got)
+	}
+	if keys, err := j.Keys(); err != nil || keys["i"] != 0 {
+		t.Errorf("%d keys are stored (%v), want 0", keys["i"], err)
+	}
+}
