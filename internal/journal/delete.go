@@ -34,7 +34,7 @@ func (j *Journal) runInWriter(ctx context.Context, ids []job.ID, prompt bool, bu
 	// fail them.
 	var own *removal
 	err := j.read(ctx, func(db *pebble.DB) error {
-		own = &removal{Batch: db.NewBatch()}
+		own = &removal{Batch: db.NewBatch(), generation: j.generation.Load()}
 		return build(own)
 	})
 	if own == nil {
@@ -47,17 +47,27 @@ func (j *Journal) runInWriter(ctx context.Context, ids []job.ID, prompt bool, bu
 	result := make(chan error, 1)
 	req := &request{bytes: int64(own.Len()), done: func(err error) { result <- err }}
 	req.op = func(b *pebble.Batch) func() {
+		if own.generation != j.generation.Load() { // it was built from content that is gone
+			_ = own.Close()
+			return func() { j.results.finish(own.freed, false) }
+		}
 		// Apply fails only for a batch that was not made by this package of Pebble.
 		_ = b.Apply(own.Batch, nil)
 		_ = own.Close()
 		if own.all {
+			j.generation.Add(1)
 			j.counts.reset()
 		}
 		j.counts.uncount(own.removed)
 		// Jobs that have just ended are still in memory.
 		j.jobs.remove(ids)
+		generation := j.generation.Load()
 		return func() {
-			j.results.finish(own.freed, true)
+			if own.all {
+				j.generation.Add(1)
+				generation++
+			}
+			j.results.finish(own.freed, generation == j.generation.Load())
 			for _, id := range ids {
 				j.watchers.signal(id)
 			}
@@ -87,6 +97,8 @@ type removal struct {
 	removed []removedJob
 	// all is true if everything is deleted.
 	all bool
+	// generation is the generation of the content that the batch was built from.
+	generation uint64
 }
 
 // A jobRef identifies a job in the engine's keys.

@@ -143,3 +143,9 @@ func (j *Journal) Queued() int {
 	defer j.queue.mu.Unlock()
 	return len(j.queue.requests)
 }
+
+// Part returns a part with one key.
+func Part(key, value []byte) []byte { return appendPart(nil, appendPair(nil, key, value)) }
+
+// ReadPart visits the keys of a part.
+var ReadPart = readPart
