@@ -39,7 +39,7 @@ func WithIdempotencyKey(key string) Option {
 }
 
 // WithWait lets the server answer as soon as the job has ended, at the latest after d and after 30 s; d is rounded up to
-// seconds. It is for Submit and Get.
+// seconds. It is for Submit, SubmitBatch and Get.
 func WithWait(d time.Duration) Option {
 	return func(r *request) { r.setWait(d) }
 }
@@ -60,7 +60,8 @@ func (c *Client) Submit(ctx context.Context, submission any, opts ...Option) (*J
 	return &j, err
 }
 
-// SubmitBatch creates jobs, all or none, and returns them in the same order. At most 10 000.
+// SubmitBatch creates jobs, all or none, and returns them in the same order. At most 10 000. They have all ended only if
+// WithWait was long enough.
 func (c *Client) SubmitBatch(ctx context.Context, submissions []any, opts ...Option) ([]Job, error) {
 	var batch Batch
 	err := c.submit(ctx, "jobs:batch", map[string]any{"jobs": submissions}, &batch, opts)

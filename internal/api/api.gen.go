@@ -810,6 +810,11 @@ type SubmitJob200JSONResponseBody struct {
 	union json.RawMessage
 }
 
+// SubmitBatch200JSONResponseBody defines parameters for SubmitBatch.
+type SubmitBatch200JSONResponseBody struct {
+	union json.RawMessage
+}
+
 // AsStateChange returns the union data inside the Event_Data as a StateChange
 func (t Event_Data) AsStateChange() (StateChange, error) {
 	var body StateChange
@@ -1044,6 +1049,68 @@ func (t SubmitJob200JSONResponseBody) MarshalJSON() ([]byte, error) {
 }
 
 func (t *SubmitJob200JSONResponseBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsBatch returns the union data inside the SubmitBatch200JSONResponseBody as a Batch
+func (t SubmitBatch200JSONResponseBody) AsBatch() (Batch, error) {
+	var body Batch
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromBatch overwrites any union data inside the SubmitBatch200JSONResponseBody as the provided Batch
+func (t *SubmitBatch200JSONResponseBody) FromBatch(v Batch) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeBatch performs a merge with any union data inside the SubmitBatch200JSONResponseBody, using the provided Batch
+func (t *SubmitBatch200JSONResponseBody) MergeBatch(v Batch) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsBatchPreview returns the union data inside the SubmitBatch200JSONResponseBody as a BatchPreview
+func (t SubmitBatch200JSONResponseBody) AsBatchPreview() (BatchPreview, error) {
+	var body BatchPreview
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromBatchPreview overwrites any union data inside the SubmitBatch200JSONResponseBody as the provided BatchPreview
+func (t *SubmitBatch200JSONResponseBody) FromBatchPreview(v BatchPreview) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeBatchPreview performs a merge with any union data inside the SubmitBatch200JSONResponseBody, using the provided BatchPreview
+func (t *SubmitBatch200JSONResponseBody) MergeBatchPreview(v BatchPreview) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t SubmitBatch200JSONResponseBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *SubmitBatch200JSONResponseBody) UnmarshalJSON(b []byte) error {
 	err := t.union.UnmarshalJSON(b)
 	return err
 }

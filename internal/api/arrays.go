@@ -74,7 +74,7 @@ func (s *server) getArray(x *requestState) error {
 func (s *server) describeArray(x *requestState, a *job.Array) {
 	h := x.Header()
 	h["Cache-Control"] = privateNoCache
-	h["Vary"] = varyAccept
+	x.vary(varyAccept)
 	x.set("Etag", arrayTag(a))
 }
 

@@ -82,7 +82,7 @@ func (x *requestState) writePage(body []byte) error {
 
 // getIndex implements GET /.
 func (s *server) getIndex(x *requestState) error {
-	x.Header()["Vary"] = varyAccept
+	x.vary(varyAccept)
 	switch {
 	case x.media == mediaHTML && s.Console != nil:
 		return x.redirect(http.StatusFound, "ui/")

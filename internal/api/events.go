@@ -90,7 +90,7 @@ func (e *eventStream) write() error {
 	e.x.mode = modeStream
 	h := e.x.Header()
 	h["Cache-Control"] = []string{"private, no-store"}
-	h["Vary"] = varyAccept
+	e.x.vary(varyAccept)
 	h["X-Accel-Buffering"] = []string{"no"}
 	e.x.srv.setAge(e.x)
 	defer e.idle()

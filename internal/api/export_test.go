@@ -72,6 +72,19 @@ func ProblemNames() []string {
 // ProblemPages returns the documented problem types.
 func ProblemPages() []string { return slices.Collect(maps.Keys(newDocs().problems)) }
 
+// OccupyEncoders makes a server compress as many responses as it may, until the returned function is called.
+func OccupyEncoders(h http.Handler) (release func()) {
+	s := h.(*server)
+	n := int64(0)
+	for s.openEncoder() {
+		n++
+	}
+	return func() { s.encoders.Add(-n) }
+}
+
+// Coding is coding.
+var Coding = coding
+
 // MinRate is minRate.
 const MinRate = minRate
 

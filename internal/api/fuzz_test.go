@@ -116,7 +116,7 @@ func FuzzIdempotencyKey(f *testing.F) {
 }
 
 func FuzzPrefer(f *testing.F) {
-	for _, seed := range []string{"wait=10", `respond-async, wait="5"; x=y`, "wait", "wait=-1", `a="wait=3", WAIT=4`, ",,;=", `"`} {
+	for _, seed := range []string{"wait=10", `respond-async, wait="5"; x=y`, "wait", "wait=-1", `a="wait=3", WAIT=4`, "gzip;q=0.5, zstd;Q=.4", ",,;=", `"`} {
 		f.Add(seed, seed)
 	}
 	f.Fuzz(func(t *testing.T, a, b string) {
@@ -124,6 +124,9 @@ func FuzzPrefer(f *testing.F) {
 			t.Fatal(d)
 		}
 		_, _ = api.Negotiate(http.Header{"Accept": {a, b}}, "application/json", "text/event-stream")
+		if c := api.Coding(http.Header{"Accept-Encoding": {a, b}}); c != "" && !strings.Contains(strings.ToLower(a+b), c) {
+			t.Fatalf("got the coding %q for %q and %q", c, a, b)
+		}
 		api.Matches([]string{a, b}, `W/"1"`)
 		api.TraceParent(http.Header{"Traceparent": {a}})
 	})

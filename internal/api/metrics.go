@@ -27,6 +27,8 @@ type metrics struct {
 	// routes has the metrics of each route and method, to avoid a label lookup per request.
 	routes map[routeKey]*routeMetrics
 	other  *routeMetrics
+	// compressed counts compressed responses by coding.
+	compressed map[string]prometheus.Counter
 }
 
 type routeKey struct{ method, route string }
@@ -64,6 +66,7 @@ func newMetrics(reg prometheus.Registerer, s *server) *metrics {
 		}),
 		rejections: make(map[string]prometheus.Counter),
 		routes:     make(map[routeKey]*routeMetrics),
+		compressed: make(map[string]prometheus.Counter),
 	}
 	rejections := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "gather_http_requests_rejected_total",
@@ -71,6 +74,12 @@ func newMetrics(reg prometheus.Registerer, s *server) *metrics {
 	}, []string{"reason"})
 	for _, reason := range []string{rejectedRate, rejectedBodies, rejectedUploads, rejectedReaders, rejectedStreams} {
 		m.rejections[reason] = rejections.WithLabelValues(reason)
+	}
+	compressed := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "gather_http_responses_compressed_total", Help: "Responses that were compressed, by content coding.",
+	}, []string{"coding"})
+	for _, c := range codings {
+		m.compressed[c] = compressed.WithLabelValues(c)
 	}
 	durations := f.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "gather_http_request_duration_seconds",

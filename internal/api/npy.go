@@ -124,14 +124,15 @@ func (a *npyResponse) respond() error {
 	h := a.x.Header()
 	h["Content-Type"] = []string{mediaNPY}
 	h["Cache-Control"] = privateNoCache
-	h["Vary"] = varyAccept
+	a.x.vary(varyResults)
 	a.x.srv.setAge(a.x)
 	a.x.mode = modeStream
 	a.x.set("Content-Length", strconv.FormatInt(int64(header.Len())+want*int64(a.dtype.Size), 10))
 	a.x.set("Content-Disposition", `attachment; filename="`+a.job.ID.String()+`.npy"`)
 	a.x.WriteHeader(http.StatusOK)
 	if a.x.req.Method == http.MethodHead {
-		return nil
+		_, err := a.x.Write(make([]byte, min(minEncoded, header.Len()+int(want)*a.dtype.Size))) // net/http omits the body
+		return clientError(err)
 	}
 	return abortStream(a.write(header.Bytes()))
 }

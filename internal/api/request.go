@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -36,6 +37,11 @@ type requestState struct {
 	status    int
 	mode      mode
 	wrote     bool
+	// coding is the content coding for the body if it is large; "" for none. held is the status of a header that waits for
+	// the first write; 0 for none. encoder compresses the body; nil for none.
+	coding  string
+	held    int
+	encoder io.WriteCloser
 	// unread is true until the request's body has been read to the end.
 	unread bool
 	// submitted is the job that a POST /v1/jobs created; problem is the type of the error response.
@@ -84,6 +90,10 @@ func (x *requestState) WriteHeader(status int) {
 		if x.unread {
 			x.linger()
 		}
+		if x.coding != "" {
+			x.held = status
+			return
+		}
 	}
 	x.w.WriteHeader(status)
 }
@@ -96,6 +106,12 @@ func (x *requestState) setWriteDeadline() {
 func (x *requestState) Write(b []byte) (int, error) {
 	if !x.wrote {
 		x.WriteHeader(http.StatusOK)
+	}
+	if x.held != 0 {
+		x.begin(len(b))
+	}
+	if x.encoder != nil {
+		return x.encoder.Write(b)
 	}
 	return x.w.Write(b)
 }

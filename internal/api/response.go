@@ -12,8 +12,10 @@ import (
 var (
 	typeJSON       = []string{mediaJSON}
 	privateNoCache = []string{"private, no-cache"}
-	varyPrefer     = []string{"Prefer"}
 	varyAccept     = []string{"Accept"}
+	varyEncoding   = []string{"Accept-Encoding"}
+	varyPrefer     = []string{"Prefer, Accept-Encoding"}
+	varyResults    = []string{"Accept, Accept-Encoding"}
 )
 
 // jobResponse writes a job as the response of an operation.
@@ -36,7 +38,7 @@ func (a *jobResponse) write() error {
 	view := x.srv.view(a.job, a.ints)
 	view.values, view.submission = a.values, a.submission
 	h["Cache-Control"] = privateNoCache
-	h["Vary"] = varyPrefer
+	x.vary(varyPrefer)
 	x.set("Etag", etag(a.job, a.ints))
 	if a.location {
 		var text [len("/v1/jobs/") + 36]byte

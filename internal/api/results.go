@@ -81,7 +81,7 @@ func (a *resultsResponse) headers(media string) {
 	h := a.x.Header()
 	h["Content-Type"] = []string{media}
 	h["Cache-Control"] = privateNoCache
-	h["Vary"] = varyAccept
+	a.x.vary(varyResults)
 	a.x.srv.setAge(a.x)
 }
 

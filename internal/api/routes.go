@@ -17,6 +17,8 @@ type operation struct {
 	offers []string
 	// writes is true for an operation that read-only keys must not use.
 	writes bool
+	// large is true for an operation whose responses may be compressed.
+	large bool
 }
 
 var offersJSON = []string{mediaJSON}
@@ -29,29 +31,29 @@ func (s *server) operations() map[routeKey]operation {
 		{"GET", "/docs/{asset}"}:              {run: s.getDocsAsset},
 		{"GET", "/ui/"}:                       {run: s.getConsole},
 		{"GET", "/ui/{asset}"}:                {run: s.getConsoleAsset},
-		{"GET", "/openapi.yaml"}:              {run: s.getSpec},
-		{"GET", "/openapi.json"}:              {run: s.getSpecJSON},
-		{"GET", "/problems/{problem}"}:        {run: s.getProblem},
+		{"GET", "/openapi.yaml"}:              {run: s.getSpec, large: true},
+		{"GET", "/openapi.json"}:              {run: s.getSpecJSON, large: true},
+		{"GET", "/problems/{problem}"}:        {run: s.getProblem, large: true},
 		{"GET", "/livez"}:                     {run: s.getLivez},
 		{"GET", "/readyz"}:                    {run: s.getReadyz},
-		{"POST", "/v1/jobs"}:                  {run: s.submitJob, offers: offersJSON, writes: true},
-		{"GET", "/v1/jobs"}:                   {run: s.listJobs, offers: offersJSON},
-		{"POST", "/v1/jobs:batch"}:            {run: s.submitBatch, offers: offersJSON, writes: true},
-		{"GET", "/v1/jobs/{job_id}"}:          {run: s.getJob, offers: offersJSON},
+		{"POST", "/v1/jobs"}:                  {run: s.submitJob, offers: offersJSON, writes: true, large: true},
+		{"GET", "/v1/jobs"}:                   {run: s.listJobs, offers: offersJSON, large: true},
+		{"POST", "/v1/jobs:batch"}:            {run: s.submitBatch, offers: offersJSON, writes: true, large: true},
+		{"GET", "/v1/jobs/{job_id}"}:          {run: s.getJob, offers: offersJSON, large: true},
 		{"DELETE", "/v1/jobs/{job_id}"}:       {run: s.deleteJob, writes: true},
 		{"POST", "/v1/jobs/{job_id}/cancel"}:  {run: s.cancelJob, offers: offersJSON, writes: true},
-		{"GET", "/v1/jobs/{job_id}/results"}:  {run: s.getJobResults, offers: []string{mediaJSON, mediaNDJSON, mediaNPY}},
+		{"GET", "/v1/jobs/{job_id}/results"}:  {run: s.getJobResults, offers: []string{mediaJSON, mediaNDJSON, mediaNPY}, large: true},
 		{"GET", "/v1/jobs/{job_id}/events"}:   {run: s.getJobEvents, offers: []string{mediaSSE, mediaNDJSON}},
-		{"GET", "/v1/arrays"}:                 {run: s.listArrays, offers: offersJSON},
+		{"GET", "/v1/arrays"}:                 {run: s.listArrays, offers: offersJSON, large: true},
 		{"PUT", "/v1/arrays/{array_name}"}:    {run: s.putArray, offers: offersJSON, writes: true},
 		{"GET", "/v1/arrays/{array_name}"}:    {run: s.getArray, offers: []string{mediaJSON, mediaNPY}},
 		{"DELETE", "/v1/arrays/{array_name}"}: {run: s.deleteArray, writes: true},
-		{"GET", "/v1/kinds"}:                  {run: s.listKinds, offers: offersJSON},
-		{"GET", "/v1/nodes"}:                  {run: s.listNodes, offers: offersJSON},
+		{"GET", "/v1/kinds"}:                  {run: s.listKinds, offers: offersJSON, large: true},
+		{"GET", "/v1/nodes"}:                  {run: s.listNodes, offers: offersJSON, large: true},
 		{"GET", "/v1/stats"}:                  {run: s.getStats, offers: offersJSON},
 
 		{"GET", "/v1/jobs:count"}:               {run: s.countJobs, offers: offersJSON},
-		{"GET", "/v1/jobs/{job_id}/submission"}: {run: s.getJobSubmission, offers: offersJSON},
+		{"GET", "/v1/jobs/{job_id}/submission"}: {run: s.getJobSubmission, offers: offersJSON, large: true},
 	}
 }
 
@@ -82,6 +84,10 @@ func (op *operation) serve(x *requestState) (err error) {
 		if x.media, err = negotiate(x.req.Header, op.offers...); err != nil {
 			return err
 		}
+	}
+	if op.large {
+		x.vary(varyEncoding)
+		x.coding = coding(x.req.Header)
 	}
 	return op.run(x)
 }

@@ -93,6 +93,7 @@ func (s *server) finish(x *requestState, cause any) {
 	if x.mode == modeStream && !aborted {
 		x.setWriteDeadline() // the last write deadline may have passed
 	}
+	x.endEncoding(aborted)
 	took := time.Since(x.started)
 	x.endTrace()
 	s.metrics.observe(x, took)

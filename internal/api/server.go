@@ -144,8 +144,8 @@ type server struct {
 	// kindLimits has the limits of each kind, by name.
 	kindLimits map[string]map[string]int64
 
-	// streams counts open waits and streams.
-	streams atomic.Int64
+	// streams counts open waits and streams, encoders the compressed responses that are being written.
+	streams, encoders atomic.Int64
 	// bodies, uploads and readers bound the memory of request bodies, array uploads, and responses with results and
 	// events.
 	bodies, uploads, readers *budget

@@ -58,6 +58,13 @@ func (s *server) submitJob(x *requestState) error {
 // submitBatch implements POST /v1/jobs:batch.
 func (s *server) submitBatch(x *requestState) error {
 	ints := x.ints()
+	wait := preferredWait(x.req.Header)
+	if wait > 0 && s.openStream() {
+		defer s.closeStream()
+		x.mode = modeWait
+	} else {
+		wait = 0
+	}
 	var body batchSubmission
 	if err := decodeBody(x, &body); err != nil {
 		return err
@@ -65,11 +72,20 @@ func (s *server) submitBatch(x *requestState) error {
 	if x.validateOnly() {
 		return s.preview(x, &body.jobsBody)
 	}
-	jobs, replayed, err := s.accept(x, &body.jobsBody, "jobs:batch", false)
+	jobs, replayed, err := s.accept(x, &body.jobsBody, "jobs:batch", wait > 0)
 	if err != nil {
 		return err
 	}
+	// Release the body before waiting.
+	body.jobsBody = jobsBody{}
+	x.releaseBody()
+	status := http.StatusAccepted
+	if wait > 0 && s.awaitAll(x, jobs, wait) {
+		status = http.StatusOK
+		x.set("Preference-Applied", "wait="+strconv.Itoa(int(wait/time.Second)))
+	}
 	h := x.Header()
+	x.vary(varyPrefer)
 	h["Content-Type"] = typeJSON
 	h["Cache-Control"] = privateNoCache
 	if replayed {
@@ -82,8 +98,23 @@ func (s *server) submitBatch(x *requestState) error {
 			break
 		}
 	}
-	x.WriteHeader(http.StatusAccepted)
+	x.WriteHeader(status)
 	return s.writeJobs(x, jobs, ints, "")
+}
+
+// awaitAll waits until jobs have ended, at most for wait, and updates them. It reports whether all have ended. A job that
+// cannot be read, because it was deleted or the client has gone, stays as it was accepted.
+func (s *server) awaitAll(x *requestState, jobs []job.Job, wait time.Duration) (ended bool) {
+	ended = true
+	until := time.Now().Add(wait)
+	for i := range jobs {
+		j, err := s.await(x, jobs[i], max(0, time.Until(until)), func(j *job.Job) bool { return j.State.Terminal() })
+		if err == nil {
+			jobs[i] = j
+		}
+		ended = ended && jobs[i].State.Terminal()
+	}
+	return ended
 }
 
 // accept validates a submission, reserves its idempotency key, checks the tenant's rate and submits the jobs. It

@@ -482,3 +482,37 @@ func (s *service) gauge(name string) float64 {
 	s.t.Fatalf("no metric %s", name)
 	return 0
 }
+
+// TestBatchWait tests that a batch waits until all of its jobs have ended, or the time is over, and that a repetition with
+// the same key waits too.
+func TestBatchWait(t *testing.T) {
+	s := newService(t)
+	const quick = `{"jobs":[{"kind":"squares","numbers":[1,2]},{"kind":"sleep_batch","count":2,"duration":"20ms"},{"kind":"squares","numbers":[]}]}`
+	for range 2 {
+		a := s.do("POST", "/v1/jobs:batch", quick, "Prefer: wait=30", "Idempotency-Key: one")
+		if a.status != http.StatusOK || a.Header.Get("Preference-Applied") != "wait=30" || a.Header.Get("Retry-After") != "" {
+			t.Fatalf("got %d, %v, want 200 with Preference-Applied: wait=30: %s", a.status, a.Header, a.body)
+		}
+		for i, j := range decode[api.Batch](t, a.body).Jobs {
+			if j.State != api.StateSucceeded {
+				t.Errorf("job %d: got state %s, want succeeded", i, j.State)
+			}
+		}
+	}
+	slow := strings.Replace(quick, "20ms", "1h", 1)
+	a := s.do("POST", "/v1/jobs:batch", slow, "Prefer: wait=1")
+	if a.status != http.StatusAccepted || a.Header.Get("Preference-Applied") != "" || a.Header.Get("Retry-After") == "" {
+		t.Errorf("got %d, %v, want 202 with Retry-After", a.status, a.Header)
+	}
+	jobs := decode[api.Batch](t, a.body).Jobs
+	if got := []api.State{jobs[0].State, jobs[1].State, jobs[2].State}; !slices.Equal(got, []api.State{api.StateSucceeded, api.StateRunning, api.StateSucceeded}) {
+		t.Errorf("got states %v, want succeeded, running, succeeded", got)
+	}
+	if a := s.do("POST", "/v1/jobs:batch", slow); a.status != http.StatusAccepted {
+		t.Errorf("without Prefer: got %d, want 202", a.status)
+	}
+	s.stop()
+	if a := s.do("POST", "/v1/jobs:batch", slow, "Prefer: wait=30"); a.status != http.StatusAccepted {
+		t.Errorf("on a server that stops: got %d, want 202", a.status)
+	}
+}

@@ -2,6 +2,8 @@ package apitest
 
 import (
 	"bufio"
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -106,6 +108,9 @@ func (w *worker) exchange(q *request) (*response, error) {
 		return a, fmt.Errorf("the response is truncated: %w", err)
 	}
 	a.partial = err != nil
+	if err := a.decompress(); err != nil {
+		return a, err
+	}
 	if q.ending == complete && !q.malformed && !resp.Close && !a.partial {
 		select {
 		case <-written:
@@ -117,6 +122,21 @@ func (w *worker) exchange(q *request) (*response, error) {
 		}
 	}
 	return a, nil
+}
+
+// decompress replaces the body of a compressed problem or JSON document by its content.
+func (a *response) decompress() error {
+	if a.partial || len(a.body) == 0 || a.Header.Get("Content-Encoding") != "gzip" || !strings.Contains(a.Header.Get("Content-Type"), "json") {
+		return nil
+	}
+	z, err := gzip.NewReader(bytes.NewReader(a.body))
+	if err == nil {
+		a.body, err = io.ReadAll(z)
+	}
+	if err != nil {
+		return fmt.Errorf("the response is not gzip: %w", err)
+	}
+	return nil
 }
 
 // hold keeps an idle connection open, and closes the oldest one in return.
