@@ -200,6 +200,7 @@ func full(t *testing.T, l *load, p *prometheus) {
 	later := `"count":1,"duration":"1s","start_after":"` + time.Now().Add(time.Hour).UTC().Format(time.RFC3339) + `"`
 	held := l.batch(capacity-1, "sleep_batch", "cancelled", later)
 	held = append(held, l.batch(1, "sleep_batch", "cancelled", later)...)
+	defer l.cancelAll(held)
 	for range 20 {
 		l.batch(1, "sleep_batch", "cancelled", later)
 	}
@@ -227,7 +228,7 @@ func full(t *testing.T, l *load, p *prometheus) {
 		{"Capacity used", "Capacity used", 1},
 		{"Waiting items", "counted", capacity},
 		{"Waiting items", "waiting", 0},
-		{"Active jobs", "active", capacity},
+		{"Jobs", "active", capacity},
 		{"Oldest job", "Oldest job", 0},
 		{"Alerts", "Alerts", 0}, // none fires so soon
 	} {
@@ -235,7 +236,6 @@ func full(t *testing.T, l *load, p *prometheus) {
 			t.Errorf("%s: %s: %v, not %v", want.panel, want.curve, got, want.value)
 		}
 	}
-	l.cancelAll(held)
 }
 
 // counts: what was counted over all of the test is what the load has done.

@@ -217,6 +217,6 @@ func (p *prometheus) panel(t *testing.T, title, legend, window string, at time.T
 			}
 		}
 	}
-	t.Fatalf("no panel %q has a curve %q", title, legend)
+	t.Fatalf("got no panel %q with a curve %q at %s, want one", title, legend, at)
 	return 0
 }
