@@ -263,3 +263,24 @@ func ExampleClient_PutArray() {
 	// true
 	// <nil>
 }
+
+func ExampleClient_DeleteAll() {
+	ctx, c := context.Background(), connect()
+	for range 3 {
+		squares := client.SquaresSubmission{Kind: "squares", Numbers: []any{7}, Labels: client.Labels{"example": "delete"}}
+		if _, err := c.Submit(ctx, squares, client.WithWait(20*time.Second)); err != nil {
+			panic(err)
+		}
+	}
+	done := client.ListOptions{States: []client.State{client.StateSucceeded}, Labels: client.Labels{"example": "delete"}}
+	count, err := c.DeleteAll(ctx, done, client.WithCountOnly())
+	if err != nil {
+		panic(err)
+	}
+	result, err := c.DeleteAll(ctx, done)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(count.Matched, result.Changed)
+	// Output: 3 3
+}

@@ -172,6 +172,14 @@ type ListOptions struct {
 
 // List returns the jobs, newest first. It requests them page by page, and ends with the first error.
 func (c *Client) List(ctx context.Context, o ListOptions) iter.Seq2[*Job, error] {
+	query := o.filters()
+	if o.PageSize > 0 {
+		query.Set("page_size", strconv.Itoa(o.PageSize))
+	}
+	return pages(ctx, c, "jobs", query, "page_token", func(l *JobList) ([]Job, *string) { return l.Jobs, l.NextPageToken })
+}
+
+func (o *ListOptions) filters() url.Values {
 	query := make(url.Values)
 	for _, s := range o.States {
 		query.Add("state", string(s))
@@ -182,10 +190,47 @@ func (c *Client) List(ctx context.Context, o ListOptions) iter.Seq2[*Job, error]
 	for key, value := range o.Labels {
 		query.Add("label", key+":"+value)
 	}
-	if o.PageSize > 0 {
-		query.Set("page_size", strconv.Itoa(o.PageSize))
+	return query
+}
+
+// WithCountOnly makes CancelAll and DeleteAll count the jobs, and change none.
+func WithCountOnly() Option {
+	return func(r *request) {
+		if r.query == nil {
+			r.query = make(url.Values)
+		}
+		r.query.Set("validate_only", "true")
 	}
-	return pages(ctx, c, "jobs", query, "page_token", func(l *JobList) ([]Job, *string) { return l.Jobs, l.NextPageToken })
+}
+
+// CancelAll requests the cancellation of the queued and running jobs that match, and returns their number; with the zero
+// ListOptions, of all jobs. After an error the numbers are of the jobs until then, and the call can be repeated.
+func (c *Client) CancelAll(ctx context.Context, o ListOptions, opts ...Option) (BulkResult, error) {
+	return c.bulk(ctx, "jobs:cancel", o, opts)
+}
+
+// DeleteAll deletes the jobs that match and have ended, as CancelAll cancels them.
+func (c *Client) DeleteAll(ctx context.Context, o ListOptions, opts ...Option) (BulkResult, error) {
+	return c.bulk(ctx, "jobs:delete", o, opts)
+}
+
+// bulk repeats a bulk request until no jobs are left.
+func (c *Client) bulk(ctx context.Context, path string, o ListOptions, opts []Option) (sum BulkResult, err error) {
+	r := &request{method: http.MethodPost, path: []string{"v1", path}, query: o.filters(), header: make(http.Header)}
+	for _, o := range opts {
+		o(r)
+	}
+	for {
+		var result BulkResult
+		if _, err := c.call(ctx, r, &result); err != nil {
+			return sum, err
+		}
+		sum.Matched, sum.Changed = sum.Matched+result.Matched, sum.Changed+result.Changed
+		if result.NextPageToken == nil {
+			return sum, nil
+		}
+		r.query.Set("page_token", *result.NextPageToken)
+	}
 }
 
 // Nodes returns the servers that share the work, oldest first.

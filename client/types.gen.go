@@ -306,6 +306,18 @@ type Bound struct {
 	Used  int64 `json:"used"`
 }
 
+// BulkResult The jobs of a bulk request.
+type BulkResult struct {
+	// Changed Jobs that this request has cancelled or deleted; others have ended, or were deleted, meanwhile.
+	Changed int64 `json:"changed"`
+
+	// Matched Jobs that matched the filters in a state in which they can be changed.
+	Matched int64 `json:"matched"`
+
+	// NextPageToken The `page_token` of the next request, if jobs are left.
+	NextPageToken *string `json:"next_page_token"`
+}
+
 // Comparison defines model for Comparison.
 type Comparison struct {
 	Op ComparisonOp `json:"op"`

@@ -52,6 +52,7 @@ func (s *suite) anyNode(t *testing.T) {
 	f.verify(ctx)
 	f.pages(ctx, ids)
 	f.cancelAndDelete(ctx)
+	f.bulk(ctx)
 }
 
 // readElsewhere submits a job to one node and immediately reads it from the others.
@@ -257,4 +258,61 @@ func (s *suite) keys(t *testing.T) {
 func numbersOrderBody(i int64) string {
 	o := numbersOrder(i)
 	return o.body
+}
+
+// bulk cancels jobs of all nodes through node 1 as soon as they are accepted, and deletes them through node 2.
+func (f *testCluster) bulk(ctx context.Context) {
+	f.t.Helper()
+	const jobs = 30
+	for i := range jobs {
+		f.accept(ctx, i%3, nil, `{"kind":"sleep_batch","count":1,"duration":"10m","labels":{"bulk":"yes"}}`, "")
+	}
+	for _, step := range []struct {
+		node             int
+		request          string
+		matched, changed int64
+	}{
+		{1, "cancel?label=bulk:yes&validate_only=true", jobs, 0},
+		{1, "cancel?label=bulk:yes", jobs, jobs},
+		{2, "cancel?label=bulk:yes", 0, 0},
+		{2, "delete?label=bulk:yes", jobs, jobs},
+		{0, "delete?label=bulk:yes", 0, 0},
+	} {
+		if step.matched == jobs && step.node == 2 {
+			f.ended(ctx, step.node, "/v1/jobs?label=bulk:yes&state=queued&state=running&state=cancelling")
+		}
+		a, err := f.clients[step.node].do(ctx, http.MethodPost, "/v1/jobs:"+step.request, "")
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		var got struct {
+			Matched, Changed int64
+		}
+		if err := a.unmarshal(&got); err != nil || got.Matched != step.matched || got.Changed != step.changed {
+			f.t.Errorf("%s through node %d: matched %d, changed %d, %v; want %d and %d", step.request, step.node, got.Matched, got.Changed, err, step.matched, step.changed)
+		}
+	}
+}
+
+// ended waits until a list is empty at a node.
+func (f *testCluster) ended(ctx context.Context, node int, list string) {
+	f.t.Helper()
+	for {
+		a, err := f.clients[node].do(ctx, http.MethodGet, list, "")
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		var page struct {
+			Jobs []view `json:"jobs"`
+		}
+		if err := a.unmarshal(&page); err != nil {
+			f.t.Fatal(err)
+		}
+		if len(page.Jobs) == 0 {
+			return
+		}
+		if _, err := f.client(node).wait(ctx, page.Jobs[0].ID); err != nil {
+			f.t.Fatal(err)
+		}
+	}
 }

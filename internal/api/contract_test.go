@@ -70,6 +70,12 @@ func TestContract(t *testing.T) {
 		want(s, 200, "GET", "/v1/jobs:count?kind=squares&kind=array_sum", "")
 		want(s, 406, "GET", "/v1/jobs:count", "", "Accept: text/html")
 		want(s, 406, "GET", "/v1/jobs", "", "Accept: text/html")
+		for _, action := range []string{"cancel", "delete"} {
+			want(s, 200, "POST", "/v1/jobs:"+action+"?state=queued&state=failed&kind=squares&label=no:job&label_prefix=no:j&created_after=2020-01-31T08:00:00Z&created_before=2100-01-31T08:00:00Z&finished_after=2020-01-31T08:00:00Z", "")
+			want(s, 200, "POST", "/v1/jobs:"+action+"?validate_only=true", "")
+			want(s, 400, "POST", "/v1/jobs:"+action+"?page_token=x", "")
+			want(s, 406, "POST", "/v1/jobs:"+action, "", "Accept: text/html")
+		}
 
 		etag := want(s, 200, "GET", path(done, ""), "").Header.Get("ETag")
 		want(s, 304, "GET", path(done, ""), "", "If-None-Match: "+etag)
@@ -235,7 +241,7 @@ func TestContract(t *testing.T) {
 			"POST /v1/jobs", "POST /v1/jobs:batch", "GET /v1/jobs", "GET " + unknown, "DELETE " + unknown, "POST " + unknown + "/cancel",
 			"GET " + unknown + "/results", "GET " + unknown + "/events", "GET /v1/kinds", "GET /v1/nodes", "GET /v1/stats",
 			"GET /v1/arrays", "GET /v1/arrays/x", "PUT /v1/arrays/x", "DELETE /v1/arrays/x",
-			"GET " + unknown + "/submission", "GET /v1/jobs:count",
+			"GET " + unknown + "/submission", "GET /v1/jobs:count", "POST /v1/jobs:cancel", "POST /v1/jobs:delete",
 		} {
 			method, p, _ := strings.Cut(op, " ")
 			a := want(s, 401, method, p, "", "Authorization: ")
@@ -254,6 +260,8 @@ func TestContract(t *testing.T) {
 		want(s, 403, "DELETE", "/v1/arrays/x", "")
 		want(s, 403, "PUT", "/v1/arrays/x", "x", "Content-Type: application/x-npy")
 		want(s, 403, "POST", unknown+"/cancel", "")
+		want(s, 403, "POST", "/v1/jobs:cancel", "")
+		want(s, 403, "POST", "/v1/jobs:delete", "")
 		want(s, 200, "GET", "/v1/jobs", "")
 	})
 
@@ -284,6 +292,7 @@ func TestContract(t *testing.T) {
 			"POST /v1/jobs " + squares, `POST /v1/jobs:batch {"jobs":[` + squares + `]}`, "GET /v1/jobs ",
 			"GET " + unknown + " ", "DELETE " + unknown + " ", "POST " + unknown + "/cancel ",
 			"GET " + unknown + "/results ", "GET " + unknown + "/events ", "GET " + unknown + "/submission ", "GET /v1/jobs:count ",
+			"POST /v1/jobs:cancel ", "POST /v1/jobs:delete ",
 			"GET /v1/arrays ", "GET /v1/arrays/x ", "DELETE /v1/arrays/x ", "GET /v1/nodes ", "GET /v1/stats ",
 		} {
 			f := strings.SplitN(op, " ", 3)
@@ -302,6 +311,8 @@ func TestContract(t *testing.T) {
 		want(s, 503, "POST", "/v1/jobs:batch", `{"jobs":[`+squares+`]}`)
 		want(s, 503, "DELETE", unknown, "")
 		want(s, 503, "POST", unknown+"/cancel", "")
+		want(s, 503, "POST", "/v1/jobs:cancel", "")
+		want(s, 503, "POST", "/v1/jobs:delete", "")
 		want(s, 503, "GET", "/readyz", "")
 
 		s = newService(t, withFailure(job.ErrKeyInProgress))

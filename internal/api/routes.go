@@ -54,6 +54,8 @@ func (s *server) operations() map[routeKey]operation {
 
 		{"GET", "/v1/jobs:count"}:               {run: s.countJobs, offers: offersJSON},
 		{"GET", "/v1/jobs/{job_id}/submission"}: {run: s.getJobSubmission, offers: offersJSON, large: true},
+		{"POST", "/v1/jobs:cancel"}:             {run: s.cancelJobs, offers: offersJSON, writes: true},
+		{"POST", "/v1/jobs:delete"}:             {run: s.deleteJobs, offers: offersJSON, writes: true},
 	}
 }
 

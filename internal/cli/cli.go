@@ -24,8 +24,8 @@ type Commands struct {
 	Watch      watchCmd      `cmd:"" help:"Follow a job to its end: with a progress bar on a terminal, otherwise its events as NDJSON."`
 	Results    resultsCmd    `cmd:"" help:"Show the results of a job's items, as they complete, to its end."`
 	List       listCmd       `cmd:"" help:"List jobs, newest first."`
-	Cancel     cancelCmd     `cmd:"" help:"Cancel jobs."`
-	Delete     deleteCmd     `cmd:"" help:"Delete jobs that have ended, with their results."`
+	Cancel     cancelCmd     `cmd:"" help:"Cancel jobs, or all jobs that match filters."`
+	Delete     deleteCmd     `cmd:"" help:"Delete jobs that have ended, or all that match filters, with their results."`
 	Arrays     arraysCmd     `cmd:"" help:"Manage stored arrays."`
 	Nodes      nodesCmd      `cmd:"" help:"List the servers that share the work."`
 	Completion completionCmd `cmd:"" help:"Print the shell completion of bash, zsh or fish."`

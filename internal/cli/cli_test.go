@@ -282,6 +282,32 @@ func TestList(t *testing.T) {
 	}
 }
 
+// TestBulk: cancel and delete take ids, or filters with --all.
+func TestBulk(t *testing.T) {
+	f := answering(t, 200, `{"matched":3,"changed":2,"next_page_token":null}`)
+	for _, c := range []struct {
+		line string
+		code int
+		want string // the request, or a part of the error
+		out  string
+	}{
+		{"cancel --all --state=queued --kind=squares --label team=a", 0, "POST /v1/jobs:cancel?kind=squares&label=team%3Aa&state=queued", `{"changed":2,"matched":3,"next_page_token":null}`},
+		{"delete --all --count-only", 0, "POST /v1/jobs:delete?validate_only=true", `{"changed":2,"matched":3,"next_page_token":null}`},
+		{"cancel --all -o table", 0, "POST /v1/jobs:cancel", "MATCHED   CHANGED\n3         2"},
+		{"cancel", cli.ExitUsage, "either the IDs of jobs or --all", ""},
+		{"delete j1 --all", cli.ExitUsage, "either the IDs of jobs or --all", ""},
+		{"delete j1 --kind=squares", cli.ExitUsage, "filters and --count-only are for --all", ""},
+		{"cancel j1 --count-only", cli.ExitUsage, "filters and --count-only are for --all", ""},
+	} {
+		f.requests = nil
+		code, out, stderr := execute(t, "", strings.Fields(c.line)...)
+		got := strings.Join(f.requests, "\n") + stderr
+		if code != c.code || !strings.Contains(got, c.want) || strings.TrimSpace(out) != c.out {
+			t.Errorf("%s: exit code %d, %q, %q; want %d, %q, %q", c.line, code, got, out, c.code, c.want, c.out)
+		}
+	}
+}
+
 func TestCompletions(t *testing.T) {
 	for line, want := range map[string]string{
 		"":                        "arrays cancel completion delete get list nodes results submit watch",

@@ -100,10 +100,57 @@ type ids struct {
 	IDs []string `arg:"" name:"id" help:"IDs of jobs."`
 }
 
+// filters select jobs.
+type filters struct {
+	State []string          `env:"-" enum:"queued,running,cancelling,succeeded,failed,cancelled" placeholder:"STATE" help:"Only jobs in this state; may be given several times."`
+	Kind  string            `env:"-" placeholder:"KIND" help:"Only jobs of this kind."`
+	Label map[string]string `env:"-" placeholder:"KEY=VALUE" help:"Only jobs with this label; may be given several times."`
+}
+
+func (f *filters) options() client.ListOptions {
+	o := client.ListOptions{Kind: f.Kind, Labels: f.Label}
+	for _, state := range f.State {
+		o.States = append(o.States, client.State(state))
+	}
+	return o
+}
+
+// idsOrAll are the jobs of a command: some, or all that match filters.
+type idsOrAll struct {
+	IDs []string `arg:"" optional:"" name:"id" help:"IDs of jobs."`
+
+	All       bool `env:"-" help:"All jobs that match the filters, instead of some."`
+	CountOnly bool `env:"-" help:"With --all, only count the jobs."`
+	filters   `embed:""`
+}
+
+// all runs a bulk request, and reports whether the command is one.
+func (a *idsOrAll) all(s *session, request func(client.ListOptions, ...client.Option) (client.BulkResult, error)) (bool, error) {
+	filtered := len(a.State)+len(a.Label) > 0 || a.Kind != ""
+	switch {
+	case a.All == (len(a.IDs) > 0):
+		return true, fmt.Errorf("%w: expected either the IDs of jobs or --all", errUsage)
+	case !a.All && (filtered || a.CountOnly):
+		return true, fmt.Errorf("%w: filters and --count-only are for --all", errUsage)
+	case !a.All:
+		return false, nil
+	}
+	var opts []client.Option
+	if a.CountOnly {
+		opts = append(opts, client.WithCountOnly())
+	}
+	result, err := request(a.options(), opts...)
+	if err != nil {
+		return true, err
+	}
+	t := s.table(column{"MATCHED", 8}, column{"CHANGED", 0})
+	return true, t.row(fmt.Sprint(result.Changed), result, fmt.Sprint(result.Matched), fmt.Sprint(result.Changed))
+}
+
 // each calls f for each job. It continues after an error.
-func (a *ids) each(f func(id string) error) error {
+func each(ids []string, f func(id string) error) error {
 	var errs []error
-	for _, id := range a.IDs {
+	for _, id := range ids {
 		errs = append(errs, f(id))
 	}
 	return errors.Join(errs...)
@@ -124,7 +171,7 @@ func (c *getCmd) Run(ctx context.Context, stdio IO) error {
 	}
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	return c.each(func(id string) error {
+	return each(c.IDs, func(id string) error {
 		if c.Submission {
 			submission, err := s.client.Submission(ctx, id)
 			if err != nil {
@@ -141,8 +188,8 @@ func (c *getCmd) Run(ctx context.Context, stdio IO) error {
 }
 
 type cancelCmd struct {
-	remote `embed:""`
-	ids    `embed:""`
+	remote   `embed:""`
+	idsOrAll `embed:""`
 
 	Wait bool `env:"-" help:"Wait until the jobs have stopped."`
 }
@@ -155,7 +202,13 @@ func (c *cancelCmd) Run(ctx context.Context, stdio IO) error {
 	}
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	return c.each(func(id string) error {
+	bulk, err := c.all(s, func(o client.ListOptions, opts ...client.Option) (client.BulkResult, error) {
+		return s.client.CancelAll(ctx, o, opts...)
+	})
+	if bulk {
+		return err
+	}
+	return each(c.IDs, func(id string) error {
 		j, err := s.client.Cancel(ctx, id)
 		if err == nil && c.Wait {
 			j, err = s.client.Wait(ctx, id)
@@ -168,8 +221,8 @@ func (c *cancelCmd) Run(ctx context.Context, stdio IO) error {
 }
 
 type deleteCmd struct {
-	remote `embed:""`
-	ids    `embed:""`
+	remote   `embed:""`
+	idsOrAll `embed:""`
 }
 
 // Run deletes the jobs.
@@ -180,16 +233,20 @@ func (c *deleteCmd) Run(ctx context.Context, stdio IO) error {
 	}
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	return c.each(func(id string) error { return s.client.Delete(ctx, id) })
+	bulk, err := c.all(s, func(o client.ListOptions, opts ...client.Option) (client.BulkResult, error) {
+		return s.client.DeleteAll(ctx, o, opts...)
+	})
+	if bulk {
+		return err
+	}
+	return each(c.IDs, func(id string) error { return s.client.Delete(ctx, id) })
 }
 
 type listCmd struct {
-	remote `embed:""`
+	remote  `embed:""`
+	filters `embed:""`
 
-	State []string          `env:"-" enum:"queued,running,cancelling,succeeded,failed,cancelled" placeholder:"STATE" help:"Only jobs in this state; may be given several times."`
-	Kind  string            `env:"-" placeholder:"KIND" help:"Only jobs of this kind."`
-	Label map[string]string `env:"-" placeholder:"KEY=VALUE" help:"Only jobs with this label; may be given several times."`
-	Limit int               `env:"-" placeholder:"N" help:"Maximum number of jobs; 0, the default, is no limit."`
+	Limit int `env:"-" placeholder:"N" help:"Maximum number of jobs; 0, the default, is no limit."`
 }
 
 // Run lists jobs.
@@ -200,12 +257,9 @@ func (c *listCmd) Run(ctx context.Context, stdio IO) error {
 	}
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	o := client.ListOptions{Kind: c.Kind, Labels: c.Label, PageSize: 200}
-	if c.Limit > 0 {
+	o := c.options()
+	if o.PageSize = 200; c.Limit > 0 {
 		o.PageSize = min(c.Limit, 200)
-	}
-	for _, state := range c.State {
-		o.States = append(o.States, client.State(state))
 	}
 	t := s.table(jobColumns...)
 	n := 0

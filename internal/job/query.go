@@ -46,6 +46,11 @@ func (q *Query) Matches(j *Job) bool {
 		q.matchesLabels(j.Labels)
 }
 
+// Countable reports whether the query selects by kind and state only, by which jobs are counted.
+func (q *Query) Countable() bool {
+	return len(q.Priorities)+len(q.Labels)+len(q.Prefixes) == 0 && q.CreatedAfter.IsZero() && q.CreatedBefore.IsZero() && q.FinishedAfter.IsZero() && q.Before == ID{}
+}
+
 func (q *Query) matchesLabels(labels map[string]string) bool {
 	for k, v := range q.Labels {
 		if got, ok := labels[k]; !ok || got != v {

@@ -4,6 +4,7 @@ import { Store } from './store';
 type Schemas = components['schemas'];
 export type Job = Schemas['Job'];
 export type JobList = Schemas['JobList'];
+export type BulkResult = Schemas['BulkResult'];
 export type State = Schemas['State'];
 export type Priority = Schemas['Priority'];
 export type Item = Schemas['Item'];
@@ -78,9 +79,9 @@ export async function get<T>(path: string, options?: Options): Promise<T> {
 }
 
 /** post sends JSON and returns the JSON of the response. */
-export async function post<T>(path: string, body?: unknown, headers?: Record<string, string>): Promise<T> {
+export async function post<T>(path: string, body?: unknown, headers?: Record<string, string>, signal?: AbortSignal): Promise<T> {
   const text = body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body);
-  return (await request('POST', path, { body: text, headers })).json() as Promise<T>;
+  return (await request('POST', path, { body: text, headers, signal })).json() as Promise<T>;
 }
 
 /** jobPath returns the path of a job, or of a resource below it. Integers are strings, which keep all of their digits. */
