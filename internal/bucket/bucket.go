@@ -50,9 +50,9 @@ type store interface {
 	read(ctx context.Context, key string, v Version, p []byte, off int64) error
 	// blockSize returns the size of one read; 0 leaves it to the caller.
 	blockSize() int64
-	// list returns the versions of the objects whose keys begin with prefix. Errors: ErrNotFound, ErrTooMany,
-	// ErrUnsupported.
-	list(ctx context.Context, prefix string, most int) ([]Entry, error)
+	// list returns the versions of the objects below a directory, "" or a key that ends in '/': of all, or, if names is not
+	// nil, of those directly in it with matching names. Errors: ErrNotFound, ErrTooMany, ErrUnsupported.
+	list(ctx context.Context, dir string, names *glob, most int) ([]Entry, error)
 	close() error
 }
 

@@ -21,3 +21,6 @@ func (s *Set) SetReadTimeout(d time.Duration) {
 func (s *Set) Held() int64 {
 	return s.cache.Held()
 }
+
+// Matches reports whether a name matches a pattern.
+func Matches(pattern, name string) bool { return glob(pattern).matches(name) }
