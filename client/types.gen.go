@@ -185,12 +185,12 @@ type ArrayReduceSubmission struct {
 	// | `linspace` | `start`, `stop`; `num` or `shape`, `endpoint` |
 	// | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
 	// | `values` | `values`; `source` may be left out |
-	// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows; no `dtype` |
+	// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows, or `urls` of several, and `concatenate`; no `dtype` |
 	// | `raw` | `url` of an object in a bucket that the operator allows, with the elements and no header, such as a chunk of an HDF5 or NetCDF file; `shape`, `dtype`; `offset` in bytes, `order`, `byte_order` |
 	// | `zarr` | `url` of a Zarr array, version 2 or 3, in a bucket that the operator allows; no `dtype` |
 	//
 	//
-	// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}, {"source":"zarr","url":"s3://bucket/weather.zarr/temperature"}
+	// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}, {"concatenate":0,"source":"npy","urls":["s3://bucket/part-*.npy"]}, {"source":"zarr","url":"s3://bucket/weather.zarr/temperature"}
 	Array InputArray `json:"array"`
 
 	// Axis The axis or axes to reduce, negative ones from the end; all by default.
@@ -253,12 +253,12 @@ type ArraySumSubmission struct {
 	// | `linspace` | `start`, `stop`; `num` or `shape`, `endpoint` |
 	// | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
 	// | `values` | `values`; `source` may be left out |
-	// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows; no `dtype` |
+	// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows, or `urls` of several, and `concatenate`; no `dtype` |
 	// | `raw` | `url` of an object in a bucket that the operator allows, with the elements and no header, such as a chunk of an HDF5 or NetCDF file; `shape`, `dtype`; `offset` in bytes, `order`, `byte_order` |
 	// | `zarr` | `url` of a Zarr array, version 2 or 3, in a bucket that the operator allows; no `dtype` |
 	//
 	//
-	// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}, {"source":"zarr","url":"s3://bucket/weather.zarr/temperature"}
+	// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}, {"concatenate":0,"source":"npy","urls":["s3://bucket/part-*.npy"]}, {"source":"zarr","url":"s3://bucket/weather.zarr/temperature"}
 	Array InputArray `json:"array"`
 
 	// Axis The axis or axes to sum over, negative ones from the end; all by default.
@@ -518,11 +518,11 @@ type HTTPRequestMethod string
 // | `linspace` | `start`, `stop`; `num` or `shape`, `endpoint` |
 // | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
 // | `values` | `values`; `source` may be left out |
-// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows; no `dtype` |
+// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows, or `urls` of several, and `concatenate`; no `dtype` |
 // | `raw` | `url` of an object in a bucket that the operator allows, with the elements and no header, such as a chunk of an HDF5 or NetCDF file; `shape`, `dtype`; `offset` in bytes, `order`, `byte_order` |
 // | `zarr` | `url` of a Zarr array, version 2 or 3, in a bucket that the operator allows; no `dtype` |
 //
-// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}, {"source":"zarr","url":"s3://bucket/weather.zarr/temperature"}
+// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}, {"concatenate":0,"source":"npy","urls":["s3://bucket/part-*.npy"]}, {"source":"zarr","url":"s3://bucket/weather.zarr/temperature"}
 type InputArray struct {
 	// ByteOrder Of the elements of a `raw` object. `little` by default.
 	ByteOrder *InputArrayByteOrder `json:"byte_order,omitempty"`
@@ -531,6 +531,9 @@ type InputArray struct {
 	// chunks; -1 or null for a whole axis; `auto`; a size in bytes such as `16MiB`; or an object of axis numbers. `auto`
 	// by default, and the chunks of a Zarr array, of which `auto` takes whole ones. The sum is the same for any of them.
 	Chunks any `json:"chunks,omitempty"`
+
+	// Concatenate The axis along which `urls` are joined, as in `numpy.concatenate`. 0 by default.
+	Concatenate *int64 `json:"concatenate,omitempty"`
 
 	// Distribution `uniform` by default.
 	Distribution Distribution `json:"distribution,omitempty"`
@@ -586,6 +589,10 @@ type InputArray struct {
 
 	// URL Such as `s3://bucket/key.npy`, or `s3://bucket/store.zarr/array` of a `zarr`.
 	URL string `json:"url,omitempty"`
+
+	// Urls `.npy` objects, of one type, order of memory and shape but for the axis `concatenate`, which are one array. A `*` in the last
+	// part of a URL stands for any characters; the objects that match are in the order of their names. At most 4096 objects.
+	Urls []string `json:"urls,omitempty"`
 
 	// Values A number, or nested lists of numbers, as deep as the array has axes.
 	Values interface{} `json:"values,omitempty"`

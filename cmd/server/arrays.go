@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -16,6 +15,7 @@ import (
 	"gather/internal/array"
 	"gather/internal/bucket"
 	"gather/internal/chunked"
+	"gather/internal/concat"
 	"gather/internal/job"
 	"gather/internal/kind"
 	"gather/internal/npy"
@@ -29,6 +29,7 @@ type storedArrays struct {
 	store   arrayStore
 	buckets *bucket.Set
 	zarr    *zarrstore.Stores
+	parts   *concat.Cache
 	log     *slog.Logger
 	probes  chan struct{} // one slot for each concurrent probe of a bucket
 }
@@ -49,7 +50,8 @@ type arrayStore interface {
 
 func newStoredArrays(store arrayStore, buckets *bucket.Set, log *slog.Logger) storedArrays {
 	return storedArrays{
-		store: store, buckets: buckets, zarr: zarrstore.New(buckets), log: log, probes: make(chan struct{}, maxProbes),
+		store: store, buckets: buckets, zarr: zarrstore.New(buckets), parts: concat.NewCache(), log: log,
+		probes: make(chan struct{}, maxProbes),
 	}
 }
 
@@ -60,6 +62,8 @@ func (a storedArrays) Open(ctx context.Context, tenant string, ref chunked.Ref, 
 	switch {
 	case ref.Zarr:
 		opened, err = a.openZarr(ctx, ref.URL, pin)
+	case ref.URLs != nil:
+		opened, err = a.openURLs(ctx, ref.URLs, ref.Axis, pin)
 	case ref.URL != "":
 		opened, err = a.openURL(ctx, ref.URL, ref.Raw, pin)
 	default:
@@ -69,7 +73,7 @@ func (a storedArrays) Open(ctx context.Context, tenant string, ref chunked.Ref, 
 		return opened, err
 	}
 	if ctx.Err() == nil {
-		a.log.Warn("reading an array failed", "tenant", tenant, "array", ref.Name+ref.URL, "error", err)
+		a.log.Warn("reading an array failed", "tenant", tenant, "array", ref.String(), "error", err)
 	}
 	// The cause has hosts and paths, which must not reach clients.
 	return kind.Opened{}, &job.Rejection{
@@ -89,7 +93,7 @@ var (
 func isClientError(err error) bool {
 	for _, fault := range []error{
 		errNoArray, errGone, errOther, errShort, bucket.ErrNotAllowed, bucket.ErrNotFound, bucket.ErrChanged, bucket.ErrUnsupported,
-		bucket.ErrTooMany, npy.ErrFormat, zarr.ErrFormat, job.ErrCorrupt,
+		bucket.ErrTooMany, concat.ErrParts, npy.ErrFormat, zarr.ErrFormat, job.ErrCorrupt,
 	} {
 		if errors.Is(err, fault) {
 			return true
@@ -227,7 +231,8 @@ func redact(ctx context.Context, log *slog.Logger, array string, err error) erro
 	case errors.Is(err, bucket.ErrChanged):
 		return &job.Failure{Reason: job.FailedSourceChanged, Detail: err.Error()}
 	case errors.Is(err, bucket.ErrNotFound):
-		return &job.Failure{Reason: job.FailedSourceChanged, Detail: "the object was deleted after the job was submitted"}
+		where := strings.TrimSuffix(err.Error(), bucket.ErrNotFound.Error())
+		return &job.Failure{Reason: job.FailedSourceChanged, Detail: where + "the object was deleted after the job was submitted"}
 	case errors.Is(err, zarr.ErrCorrupt):
 		return &job.Failure{Reason: job.FailedSourceCorrupt, Detail: err.Error()}
 	case errors.Is(err, job.ErrCorrupt):
@@ -263,17 +268,8 @@ func (a storedArrays) probe(ctx context.Context, url string, readHeader bool) (u
 	if err != nil || !readHeader {
 		return urlPin{Version: v}, err
 	}
-	object, err := a.buckets.Object(url, v)
-	if err != nil {
-		return urlPin{}, err
-	}
-	var head bytes.Buffer // at most npy.MaxHeader, which bounds the reads
-	in := bufio.NewReaderSize(&directReader{ctx: ctx, o: object}, headPiece)
-	h, err := npy.ParseHeader(io.TeeReader(in, &head))
-	if err != nil {
-		return urlPin{}, err
-	}
-	return urlPin{Version: v, Header: head.Bytes()[:h.Offset]}, nil
+	header, err := a.readHeader(ctx, url, v, headPiece)
+	return urlPin{Version: v, Header: header}, err
 }
 
 // directReader reads an object sequentially, bypassing the block cache.

@@ -42,20 +42,21 @@ func (a storedArrays) probeZarr(ctx context.Context, url string) (*zarrstore.Arr
 	return a.zarr.Open(ctx, url)
 }
 
-// redactingTiles reads a Zarr array for a job. Errors that contain hosts and paths go to the log instead of to the client.
+// redactingTiles reads an array in tiles for a job. Errors that contain hosts and paths go to the log instead of to the
+// client.
 type redactingTiles struct {
-	*zarrstore.Array
-	log *slog.Logger
-	url string
+	chunked.Tiles
+	log   *slog.Logger
+	array string
 }
 
 // ReadTile implements chunked.Tiles.
 func (r redactingTiles) ReadTile(ctx context.Context, i int64, dst []byte) error {
-	return redact(ctx, r.log, r.url, r.Array.ReadTile(ctx, i, dst))
+	return redact(ctx, r.log, r.array, r.Tiles.ReadTile(ctx, i, dst))
 }
 
 // CachedTile implements chunked.Tiles.
 func (r redactingTiles) CachedTile(ctx context.Context, i int64) ([]byte, error) {
-	tile, err := r.Array.CachedTile(ctx, i)
-	return tile, redact(ctx, r.log, r.url, err)
+	tile, err := r.Tiles.CachedTile(ctx, i)
+	return tile, redact(ctx, r.log, r.array, err)
 }

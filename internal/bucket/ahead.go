@@ -31,8 +31,8 @@ func newReadAhead() *readAhead {
 
 // start reads a block of o unless it is cached, or too many are read ahead already. An error is that of the reader that
 // needs the block: it reads it again.
-func (a *readAhead) start(o *Object, i int64) {
-	if o.cache.Has(o.blockKey(i)) {
+func (a *readAhead) start(o *Object, k blockKey) {
+	if o.cache.Has(k) {
 		return
 	}
 	a.mu.Lock()
@@ -47,7 +47,7 @@ func (a *readAhead) start(o *Object, i int64) {
 	}
 	a.reads.Go(func() {
 		defer func() { <-a.slots }()
-		_, _ = o.block(a.ctx, i)
+		_, _ = o.block(a.ctx, k)
 	})
 }
 

@@ -1,9 +1,12 @@
 package bucket_test
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"gather/internal/bucket"
@@ -81,5 +84,36 @@ func TestReadAheadFails(t *testing.T) {
 	}
 	if _, err := o.ReadAt(make([]byte, 10), 0); err != nil { // starts no reads
 		t.Errorf("got error %v, want none", err)
+	}
+}
+
+// A range is fetched once, alone, also when it was read ahead, and not beyond the end of the object.
+func TestRange(t *testing.T) {
+	var requests atomic.Int64
+	set := remote(t, func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		if got := r.Header.Get("Range"); got != "bytes=100-299" {
+			t.Errorf("got a request for %s, want bytes=100-299", got)
+		}
+		ranged(w, r)
+	})
+	o, err := set.Object("s3://data/x", bucket.Version{ETag: "v", Size: bucket.BlockBytes + 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.ReadAheadRange(100, 200)
+	for range 2 {
+		if p, err := o.Range(t.Context(), 100, 200); err != nil || len(p) != 200 {
+			t.Errorf("got %d bytes, %v, want 200", len(p), err)
+		}
+	}
+	for _, r := range [][2]int64{{bucket.BlockBytes, 6}, {bucket.BlockBytes + 6, 0}, {-1, 5}} {
+		o.ReadAheadRange(r[0], r[1])
+		if p, err := o.Range(t.Context(), r[0], r[1]); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%v: got %d bytes, %v, want io.ErrUnexpectedEOF", r, len(p), err)
+		}
+	}
+	if n := requests.Load(); n != 1 {
+		t.Errorf("got %d requests, want 1", n)
 	}
 }

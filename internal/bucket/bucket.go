@@ -67,6 +67,9 @@ type Set struct {
 // maxStuck bounds the abandoned reads of directories that have not returned.
 const maxStuck = 64
 
+// MaxRange is the maximum number of bytes that [Object.Range] returns.
+const MaxRange = s3Block
+
 // cacheBytes bounds the blocks of a Set, including those being fetched: a block for each of several readers.
 const cacheBytes = 16 * s3Block
 
@@ -74,7 +77,7 @@ const cacheBytes = 16 * s3Block
 type blockKey struct {
 	url string
 	Version
-	index int64
+	off, n int64
 }
 
 type allowed struct {

@@ -38,9 +38,9 @@ func (o *Object) ReadAtContext(ctx context.Context, p []byte, off int64) (int, e
 		at := off + int64(n)
 		i := at / size
 		for k := i + 1; k <= i+aheadBlocks && k*size < o.version.Size; k++ {
-			o.ahead.start(o, k)
+			o.ahead.start(o, o.blockKey(k))
 		}
-		data, err := o.block(ctx, i)
+		data, err := o.block(ctx, o.blockKey(i))
 		if err != nil {
 			return n, err
 		}
@@ -50,14 +50,17 @@ func (o *Object) ReadAtContext(ctx context.Context, p []byte, off int64) (int, e
 }
 
 // block returns a block of the object.
-func (o *Object) block(ctx context.Context, i int64) ([]byte, error) {
-	size := o.blockSize()
-	return o.cache.Get(ctx, o.blockKey(i), min(size, o.version.Size-i*size), func(p []byte) error {
-		return o.read(ctx, o.key, o.version, p, i*size)
-	})
+func (o *Object) block(ctx context.Context, k blockKey) ([]byte, error) {
+	return o.cache.Get(ctx, k, k.n, func(p []byte) error { return o.read(ctx, o.key, o.version, p, k.off) })
 }
 
-func (o *Object) blockKey(i int64) blockKey { return blockKey{o.url, o.version, i} }
+// blockKey returns the key of block i of those of one size.
+func (o *Object) blockKey(i int64) blockKey {
+	size := o.blockSize()
+	return o.rangeKey(i*size, min(size, o.version.Size-i*size))
+}
+
+func (o *Object) rangeKey(off, n int64) blockKey { return blockKey{o.url, o.version, off, n} }
 
 // ReadDirect is ReadAtContext for exactly this range without the cache, for a single small read.
 func (o *Object) ReadDirect(ctx context.Context, p []byte, off int64) (int, error) {
@@ -100,6 +103,26 @@ func (o *Object) clip(p []byte, off int64) ([]byte, error) {
 // ReadAhead starts to read the block at an offset of a remote object, without waiting for it.
 func (o *Object) ReadAhead(off int64) {
 	if size := o.blockSize(); size > 0 && off < o.version.Size {
-		o.ahead.start(o, off/size)
+		o.ahead.start(o, o.blockKey(off/size))
+	}
+}
+
+// Range returns n bytes of the object, at most [MaxRange], which must not be modified. The bytes of a remote object are
+// kept like its blocks. Errors: those of the store, io.ErrUnexpectedEOF.
+func (o *Object) Range(ctx context.Context, off, n int64) ([]byte, error) {
+	if off < 0 || n > o.version.Size-off {
+		return nil, io.ErrUnexpectedEOF
+	}
+	if o.blockSize() > 0 {
+		return o.block(ctx, o.rangeKey(off, n))
+	}
+	p := make([]byte, n)
+	return p, o.read(ctx, o.key, o.version, p, off)
+}
+
+// ReadAheadRange starts to read bytes of a remote object that Range will return, without waiting for them.
+func (o *Object) ReadAheadRange(off, n int64) {
+	if o.blockSize() > 0 && off >= 0 && n <= o.version.Size-off {
+		o.ahead.start(o, o.rangeKey(off, n))
 	}
 }

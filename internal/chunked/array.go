@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"gather/internal/fields"
 )
 
@@ -72,7 +74,7 @@ func (l Limits) withDefaults() Limits {
 //	linspace     start, stop, num (50, or the elements of shape), endpoint (true): as numpy.linspace
 //	random       shape, seed (0), distribution: "uniform" (in [0, 1)), "normal" (loc, scale), "integers" (low, high)
 //	values       values, nested lists; "source" may be omitted
-//	npy          name or url of a stored array
+//	npy          name or url of a stored array, or urls of several, joined along the axis concatenate (0)
 //	raw          url of an object with the elements and no header; shape, dtype, offset (0 bytes), order ("C"), byte_order ("little")
 //	zarr         url of an array in tiles; chunks are by default its tiles, and "auto" is in whole tiles
 //
@@ -145,8 +147,12 @@ func (p *parser) array() *Array {
 			p.tile = nil
 		}
 	}
+	raw := p.Get("chunks")
+	if raw == nil && name != "zarr" {
+		raw = jsontext.Value(`"auto"`)
+	}
 	chunks := chunkParser{shape: p.shape, known: p.hasShape, tile: p.tile, limits: p.limits, Errors: p.Errors}
-	grid, ok := chunks.parse(p.Get("chunks"), itemSize)
+	grid, ok := chunks.parse(raw, itemSize)
 	p.Unused(members, "is not a field of an array of source %q: omit it", name)
 	if src == nil || !ok || !p.hasShape {
 		return nil

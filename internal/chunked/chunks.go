@@ -43,7 +43,7 @@ type chunkParser struct {
 	*fields.Errors
 }
 
-// parse returns the axes of the grid; false after an error. A nil raw is "auto".
+// parse returns the axes of the grid; false after an error. A nil raw is the tiles, or "auto" without them.
 func (p *chunkParser) parse(raw []byte, itemSize int) (Grid, bool) {
 	before := p.Total()
 	forms := make([]form, len(p.shape))

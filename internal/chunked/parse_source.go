@@ -4,8 +4,12 @@ import (
 	"math"
 	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
+
+	"gather/internal/fields"
 	"gather/internal/npy"
 )
 
@@ -350,34 +354,87 @@ func (p *parser) inline() Source {
 }
 
 func (p *parser) npy() Source {
-	name, hasName := p.text("name")
-	url, hasURL := p.text("url")
+	given := ""
+	for _, key := range []string{"name", "url", "urls"} {
+		switch {
+		case !p.Has(key):
+		case given != "":
+			p.Add("/"+key, "is set in addition to %s: omit one", given)
+			return nil
+		default:
+			given = key
+		}
+	}
+	if given == "" {
+		p.Add("/name", "is missing: set the name of a stored array, a url, or urls")
+		return nil
+	}
+	ref := Ref{}
+	var ok bool
+	switch given {
+	case "name":
+		ref.Name, ok = p.text(given)
+	case "url":
+		ref.URL, ok = p.text(given)
+	default:
+		ref.URLs, ok = p.urls()
+	}
+	if p.Has("concatenate") {
+		before := p.Total()
+		if ref.Axis, _ = p.integer("concatenate"); given != "urls" {
+			p.Add("/concatenate", "is an axis along which several files are joined: set urls, or omit it")
+		}
+		ok = ok && p.Total() == before
+	}
 	switch {
-	case p.Has("name") && p.Has("url"):
-		p.Add("/url", "is set in addition to a name: omit one")
-		return nil
-	case !p.Has("name") && !p.Has("url"):
-		p.Add("/name", "is missing: set the name of a stored array, or a url")
-		return nil
-	case !hasName && !hasURL:
+	case !ok:
 		return nil
 	case p.open == nil:
 		p.Add("/source", "is npy, but this server has no stored arrays: use another source")
 		return nil
 	}
-	pointer := "/name"
-	if hasURL {
-		pointer = "/url"
-	}
-	s, err := p.open(Ref{Name: name, URL: url})
+	pointer := "/" + given
+	s, err := p.open(ref)
 	if err != nil {
 		p.Add(pointer, "%v", err)
 		return nil
 	}
-	if t := p.stored(s, pointer); t != 0 {
-		return newFile(s, t)
+	t := p.stored(s, pointer)
+	switch {
+	case t == 0:
+		return nil
+	case s.Tiles != nil:
+		return p.tiled(s, t)
 	}
-	return nil
+	return newFile(s, t)
+}
+
+// MaxFiles is the maximum number of files that are joined, and of their URLs.
+const MaxFiles = 4096
+
+// urls parses a list of URLs.
+func (p *parser) urls() (urls []string, ok bool) {
+	raw := p.Get("urls")
+	if raw.Kind() != '[' {
+		p.Add("/urls", `is not a list: write one such as ["s3://bucket/part-*.npy"]`)
+		return nil, false
+	}
+	before := p.Total()
+	for i, e := range fields.Elements(raw) {
+		if i == MaxFiles {
+			p.Add("/urls", "has more than %d URLs, the limit", MaxFiles)
+			break
+		}
+		if e := jsontext.Value(e); e.Kind() == '"' {
+			urls = append(urls, fields.Text(e))
+		} else if p.Add("/urls/"+strconv.FormatInt(i, 10), "is not a string: write it in quotes"); p.Full() {
+			break
+		}
+	}
+	if len(urls) == 0 && p.Total() == before {
+		p.Add("/urls", "is empty: write the URL of at least one file")
+	}
+	return urls, p.Total() == before
 }
 
 // raw returns a stored array whose header the description has: bytes of an object of any format.
@@ -467,6 +524,10 @@ func (p *parser) zarr() Source {
 	if t == 0 {
 		return nil
 	}
+	return p.tiled(s, t)
+}
+
+func (p *parser) tiled(s Stored, t DType) Source {
 	p.tile = append(Shape{}, s.Tile...)
 	return newTiled(s, t, p.shape, p.fortran)
 }

@@ -2,10 +2,11 @@ package chunked
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"strings"
 	"sync/atomic"
 
 	"gather/internal/exactsum"
@@ -13,11 +14,19 @@ import (
 )
 
 // Ref refers to a stored array by the name of its upload or by a URL, of an .npy file, of a Zarr array, or of an object that
-// has no header and the data that Raw describes.
+// has no header and the data that Raw describes. URLs are several .npy files, which are joined along an axis; a * in the last
+// part of one stands for any characters.
 type Ref struct {
 	Name, URL string
 	Zarr      bool
 	Raw       *npy.Header
+	URLs      []string
+	Axis      int64
+}
+
+// String returns the name or the URLs, of which there may be many, for the log.
+func (r Ref) String() string {
+	return r.Name + r.URL + strings.Join(r.URLs[:min(len(r.URLs), 3)], ", ")
 }
 
 // Stored is a stored array: its header, and its file from the start. Several workers use the reader concurrently.
@@ -31,7 +40,11 @@ type Ref struct {
 //	View(ctx context.Context, lo, hi int64, use func(p []byte) error) error
 //
 // it lets use have the bytes lo to hi of the file in place, which is faster than copying them, or returns
-// errors.ErrUnsupported.
+// errors.ErrUnsupported. If View cannot have any bytes at once,
+//
+//	Contiguous(off int64) int64
+//
+// returns how many it can from an offset on.
 //
 // An array in tiles has Tiles instead of a Reader, and the shape of a tile in the order of the axes of the array; the
 // type and the shape are in the Header.
@@ -56,6 +69,11 @@ type viewer interface {
 	View(ctx context.Context, lo, hi int64, use func(p []byte) error) error
 }
 
+// contiguous is a viewer that cannot view any bytes at once.
+type contiguous interface {
+	Contiguous(off int64) int64
+}
+
 // file is the source of a stored array.
 type file struct {
 	Stored
@@ -69,8 +87,7 @@ type file struct {
 }
 
 func newFile(s Stored, t DType) *file {
-	bigMachine := binary.NativeEndian.Uint16([]byte{0, 1}) == 1
-	f := &file{Stored: s, dtype: t, swap: t.Size() > 1 && s.Header.BigEndian != bigMachine}
+	f := &file{Stored: s, dtype: t, swap: t.Size() > 1 && s.Header.BigEndian != npy.BigMachine}
 	if !f.swap && s.Header.Offset%int64(t.Size()) == 0 {
 		f.viewer, _ = s.Reader.(viewer)
 	}
@@ -94,6 +111,16 @@ func (f *file) canView(ctx context.Context) (bool, error) {
 		f.inPlace.Store(&ok)
 	}
 	return ok, err
+}
+
+// together returns how many elements from element lo on can be used at once.
+func (f *file) together(lo int64) int64 {
+	c, ok := f.viewer.(contiguous)
+	if !ok {
+		return math.MaxInt64
+	}
+	size := int64(f.dtype.Size())
+	return c.Contiguous(f.Header.Offset+lo*size) / size
 }
 
 // view calls use with n elements from element lo, in place.

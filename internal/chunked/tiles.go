@@ -3,6 +3,7 @@ package chunked
 import (
 	"context"
 	"fmt"
+	"math"
 )
 
 // Tiles reads a stored array in tiles: boxes of one shape, of which the last along an axis may extend beyond the array.
@@ -123,7 +124,8 @@ func (m *tileMemory) Fill(_ context.Context, dst []byte, lo int64) error {
 	return nil
 }
 
-// view implements viewer.
+func (m *tileMemory) together(int64) int64 { return math.MaxInt64 }
+
 func (m *tileMemory) view(_ context.Context, lo, n int64, use func(mem []byte) error) error {
 	size := int64(m.dtype.Size())
 	return use(m.mem[lo*size : (lo+n)*size])

@@ -2,6 +2,7 @@ package chunked
 
 import (
 	"context"
+	"errors"
 
 	"gather/internal/exactsum"
 )
@@ -76,8 +77,10 @@ func (w *Worker) fill(ctx context.Context, src Source, at, lo, n int64) error {
 
 // inPlace is a source whose elements can be used in place.
 type inPlace interface {
-	// view calls use with n elements from element lo.
+	// view calls use with n elements from element lo. Errors: errors.ErrUnsupported if they must be copied.
 	view(ctx context.Context, lo, n int64, use func(mem []byte) error) error
+	// together returns how many elements from element lo on can be used at once.
+	together(lo int64) int64
 }
 
 // viewer returns src if its elements can be used in place, or nil.
@@ -97,7 +100,7 @@ func (w *Worker) viewer(ctx context.Context, src Source) (inPlace, error) {
 // view calls use with n elements of f from lo, in place.
 func (w *Worker) view(ctx context.Context, f inPlace, lo, n int64, use func(mem []byte) error) error {
 	err := f.view(ctx, lo, n, use)
-	if err != nil {
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		w.adder = exactsum.NewAdder() // a fault within a kernel leaves sums behind
 	}
 	return err
@@ -123,10 +126,16 @@ func (w *Worker) eachRun(ctx context.Context, src Source, lo, n int64, use func(
 			return ctx.Err()
 		}
 		piece := min(n, most)
+		err := errors.ErrUnsupported
 		if f != nil {
+			piece = max(min(piece, f.together(lo)), 1)
 			err = w.view(ctx, f, lo, piece, func(mem []byte) error { return use(mem, lo) })
-		} else if err = w.fill(ctx, src, 0, lo, piece); err == nil {
-			err = use(w.buf[:piece*size], lo)
+		}
+		if errors.Is(err, errors.ErrUnsupported) {
+			piece = min(piece, capacity(int(size)))
+			if err = w.fill(ctx, src, 0, lo, piece); err == nil {
+				err = use(w.buf[:piece*size], lo)
+			}
 		}
 		if err != nil {
 			return err
@@ -163,10 +172,18 @@ func (w *Worker) eachRows(ctx context.Context, src Source, lo, width, stride, n 
 			return ctx.Err()
 		}
 		k := min(n, most)
+		err := errors.ErrUnsupported
 		if f != nil {
+			if run := f.together(lo); run < (k-1)*stride+width {
+				k = max(run-width, 0)/stride + 1
+			}
 			err = w.view(ctx, f, lo, (k-1)*stride+width, func(mem []byte) error { return use(matrix{mem, width, stride, k, lo, stride}) })
-		} else if err = w.fillRows(ctx, src, lo, width, stride, k); err == nil {
-			err = use(matrix{w.buf[:k*width*size], width, width, k, lo, stride})
+		}
+		if errors.Is(err, errors.ErrUnsupported) {
+			k = min(k, capacity(int(size))/width)
+			if err = w.fillRows(ctx, src, lo, width, stride, k); err == nil {
+				err = use(matrix{w.buf[:k*width*size], width, width, k, lo, stride})
+			}
 		}
 		if err != nil {
 			return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
-	"math/bits"
 	"slices"
 	"strings"
 
@@ -13,6 +12,8 @@ import (
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
+
+	"gather/internal/npy"
 )
 
 // chain is what a chunk went through: a permutation of its axes, and codecs from bytes to bytes.
@@ -92,8 +93,8 @@ func (a *Array) Decode(dst, src []byte, s *Scratch) error {
 	if err := decodeChain(to, src, a.chain.codecs, s); err != nil {
 		return err
 	}
-	if a.bigEndian != bigMachine {
-		swap(to, a.Header.Type.Size)
+	if a.bigEndian != npy.BigMachine {
+		npy.Swap(to, a.Header.Type.Size)
 	}
 	if a.chain.order != nil {
 		permute(dst, to, a.Chunk, a.chain.order, a.Header.Type.Size)
@@ -254,24 +255,6 @@ func decodeCRC(dst, src []byte, _ *Scratch) ([]byte, error) {
 		return nil, corruptf("its crc32c checksum does not match")
 	}
 	return src[:body], nil
-}
-
-// swap reverses the bytes of each element.
-func swap(p []byte, size int) {
-	switch size {
-	case 2:
-		for ; len(p) >= 2; p = p[2:] {
-			p[0], p[1] = p[1], p[0]
-		}
-	case 4:
-		for ; len(p) >= 4; p = p[4:] {
-			binary.LittleEndian.PutUint32(p, binary.BigEndian.Uint32(p))
-		}
-	case 8:
-		for ; len(p) >= 8; p = p[8:] {
-			binary.LittleEndian.PutUint64(p, bits.ReverseBytes64(binary.LittleEndian.Uint64(p)))
-		}
-	}
 }
 
 // permute copies a chunk, whose axes are stored in an order, to C order.

@@ -13,7 +13,6 @@
 package zarr
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -225,5 +224,3 @@ func corruptf(format string, args ...any) error {
 }
 
 func ceilDiv(a, b int64) int64 { return a/b + min(a%b, 1) }
-
-var bigMachine = binary.NativeEndian.Uint16([]byte{0, 1}) == 1
