@@ -316,12 +316,16 @@ func TestHTTPBatchTasks(t *testing.T) {
 func TestHTTPBatchResume(t *testing.T) {
 	var mu sync.Mutex
 	sent := make(map[string]int)
+	stopped := make(chan struct{})
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
-		defer mu.Unlock()
 		sent[r.URL.Path]++
-		if r.URL.Path == "/0" {
+		mu.Unlock()
+		switch r.URL.Path {
+		case "/0":
 			w.WriteHeader(http.StatusServiceUnavailable)
+		case "/99":
+			<-stopped // so that the first run does not complete before it is stopped
 		}
 	}))
 	defer srv.Close()
@@ -335,6 +339,7 @@ func TestHTTPBatchResume(t *testing.T) {
 	if !errors.Is(err, errStop) {
 		t.Fatalf("got %v, want %v", err, errStop)
 	}
+	close(stopped)
 	for _, s := range log[0] {
 		s.Items.DropValues()
 	}
