@@ -35,7 +35,10 @@ require (
 	google.golang.org/protobuf v1.36.12
 )
 
-require github.com/rs/cors v1.11.1
+require (
+	github.com/rs/cors v1.11.1
+	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1
+)
 
 require (
 	github.com/DataDog/zstd v1.5.7 // indirect

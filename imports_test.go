@@ -41,6 +41,7 @@ var deps = map[string]dependencies{
 
 	"internal/chunked":  {[]string{"internal/exactsum", "internal/extrema", "internal/npy", "internal/number", "internal/fields"}, []string{"github.com/go-json-experiment/json"}},
 	"internal/outbound": {none, nil},
+	"internal/webhook":  {[]string{"internal/job", "internal/notify", "internal/outbound"}, nil},
 	"internal/kind":     {[]string{"internal/job", "internal/chunked", "internal/number", "internal/fields", "internal/outbound"}, []string{"github.com/go-json-experiment/json"}},
 
 	"internal/array":     {[]string{"internal/job", "internal/npy", "internal/reads", "internal/mapping", "internal/fields"}, []string{"github.com/google/uuid"}},

@@ -142,6 +142,20 @@ func (c *Client) Cancel(ctx context.Context, id string) (*Job, error) {
 	return &j, err
 }
 
+// Deliveries returns the deliveries of a job to its webhooks; none before its end.
+func (c *Client) Deliveries(ctx context.Context, id string) ([]Delivery, error) {
+	var list DeliveryList
+	_, err := c.call(ctx, jobRequest(http.MethodGet, id, "deliveries"), &list)
+	return list.Deliveries, err
+}
+
+// RetryDelivery attempts a delivery again.
+func (c *Client) RetryDelivery(ctx context.Context, id, delivery string) (*Delivery, error) {
+	var d Delivery
+	_, err := c.call(ctx, jobRequest(http.MethodPost, id, "deliveries", delivery, "retry"), &d)
+	return &d, err
+}
+
 // Delete deletes a job that has ended, with its results. It fails with 409 for another.
 func (c *Client) Delete(ctx context.Context, id string) error {
 	return c.remove(ctx, jobRequest(http.MethodDelete, id))

@@ -38,6 +38,12 @@ func (noNodes) Nodes(context.Context) ([]job.Node, error) {
 	return []job.Node{{Name: "a", Self: true}}, nil
 }
 
+// anyWebhook allows every URL.
+type anyWebhook struct{}
+
+func (anyWebhook) CheckWebhook(string, string) error   { return nil }
+func (anyWebhook) TenantWebhooks(string) []job.Webhook { return nil }
+
 // start starts a service with a journal in memory.
 func start() (stop func() error) {
 	must := func(err error) {
@@ -57,7 +63,7 @@ func start() (stop func() error) {
 	must(err)
 	stopping, stopAPI := context.WithCancel(context.Background())
 	handler, err := api.New(api.Config{
-		Executor: exec, Jobs: journal, Log: journal, Keys: journal, Kinds: kinds, Arrays: arrays, Nodes: noNodes{},
+		Executor: exec, Jobs: journal, Log: journal, Keys: journal, Kinds: kinds, Arrays: arrays, Nodes: noNodes{}, Webhooks: anyWebhook{}, Deliveries: journal,
 		Stopping: stopping, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
 	})
 	must(err)

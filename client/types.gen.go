@@ -47,6 +47,20 @@ const (
 	DTypeUint8   DType = "uint8"
 )
 
+// Defines values for DeliveryEvent.
+const (
+	DeliveryEventJobCancelled DeliveryEvent = "job.cancelled"
+	DeliveryEventJobFailed    DeliveryEvent = "job.failed"
+	DeliveryEventJobSucceeded DeliveryEvent = "job.succeeded"
+)
+
+// Defines values for DeliveryState.
+const (
+	DeliveryStateDelivered DeliveryState = "delivered"
+	DeliveryStateFailed    DeliveryState = "failed"
+	DeliveryStatePending   DeliveryState = "pending"
+)
+
 // Defines values for Distribution.
 const (
 	DistributionIntegers Distribution = "integers"
@@ -220,7 +234,8 @@ type ArrayReduceSubmission struct {
 	// Priority The job's weight in the pool, against other jobs; `normal` by default.
 	Priority Priority `json:"priority,omitempty"`
 
-	// Retention How long the job stays readable after its end; the server's setting (24 h) by default.
+	// Retention How long the job stays readable after its end; the server's setting (24 h) by default. A job with webhooks for its end
+	// is kept for at least a day.
 	Retention Duration `json:"retention,omitempty"`
 
 	// StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
@@ -228,6 +243,10 @@ type ArrayReduceSubmission struct {
 
 	// Timeout Fails the job when it has run for longer; more than 0.
 	Timeout Duration `json:"timeout,omitempty"`
+
+	// Webhooks URLs that are called when the job has ended, as [Standard Webhooks](https://www.standardwebhooks.com) describes it: at
+	// least once, with retries for a day. The operator must allow their hosts.
+	Webhooks []string `json:"webhooks,omitempty"`
 
 	// Weights An array of weights, of the shape of the reduced one or that of its last axes, for `sum`, `mean`, `nansum` and
 	// `nanmean`: the exact sum of the products and, for means, divided by the exact sum of the weights.
@@ -273,7 +292,8 @@ type ArraySumSubmission struct {
 	// Priority The job's weight in the pool, against other jobs; `normal` by default.
 	Priority Priority `json:"priority,omitempty"`
 
-	// Retention How long the job stays readable after its end; the server's setting (24 h) by default.
+	// Retention How long the job stays readable after its end; the server's setting (24 h) by default. A job with webhooks for its end
+	// is kept for at least a day.
 	Retention Duration `json:"retention,omitempty"`
 
 	// StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
@@ -281,6 +301,10 @@ type ArraySumSubmission struct {
 
 	// Timeout Fails the job when it has run for longer; more than 0.
 	Timeout Duration `json:"timeout,omitempty"`
+
+	// Webhooks URLs that are called when the job has ended, as [Standard Webhooks](https://www.standardwebhooks.com) describes it: at
+	// least once, with retries for a day. The operator must allow their hosts.
+	Webhooks []string `json:"webhooks,omitempty"`
 }
 
 // AxisChunks How one axis is cut.
@@ -331,6 +355,48 @@ type ComparisonOp string
 
 // DType defines model for DType.
 type DType string
+
+// Delivery The report of a job's end to one webhook.
+type Delivery struct {
+	AttemptCount int64 `json:"attempt_count"`
+
+	// Attempts The last 20 attempts, the oldest first.
+	Attempts []DeliveryAttempt `json:"attempts"`
+	Event    DeliveryEvent     `json:"event"`
+
+	// ID The `webhook-id` of all attempts.
+	ID string `json:"id"`
+
+	// NextAttemptAt Null when no attempt follows.
+	NextAttemptAt *time.Time `json:"next_attempt_at"`
+
+	// State `pending` while attempts follow, `delivered` after a 2xx status, `failed` after the last attempt or a 410.
+	State DeliveryState `json:"state"`
+	URL   string        `json:"url"`
+}
+
+// DeliveryEvent defines model for Delivery.Event.
+type DeliveryEvent string
+
+// DeliveryState `pending` while attempts follow, `delivered` after a 2xx status, `failed` after the last attempt or a 410.
+type DeliveryState string
+
+// DeliveryAttempt defines model for DeliveryAttempt.
+type DeliveryAttempt struct {
+	At         time.Time `json:"at"`
+	DurationMs float64   `json:"duration_ms"`
+
+	// Error Why the attempt failed; null after a success.
+	Error *string `json:"error"`
+
+	// Status The status of the response; null without one.
+	Status *int64 `json:"status"`
+}
+
+// DeliveryList defines model for DeliveryList.
+type DeliveryList struct {
+	Deliveries []Delivery `json:"deliveries"`
+}
 
 // Distribution defines model for Distribution.
 type Distribution string
@@ -460,7 +526,8 @@ type HTTPBatchSubmission struct {
 	// ResponseHeaders The headers of a response that its value has; `content-type` by default.
 	ResponseHeaders []string `json:"response_headers,omitempty"`
 
-	// Retention How long the job stays readable after its end; the server's setting (24 h) by default.
+	// Retention How long the job stays readable after its end; the server's setting (24 h) by default. A job with webhooks for its end
+	// is kept for at least a day.
 	Retention Duration `json:"retention,omitempty"`
 	Retry     *struct {
 		// Attempts How often a request is sent at most; 4 by default.
@@ -484,6 +551,10 @@ type HTTPBatchSubmission struct {
 
 	// Timeout Fails the job when it has run for longer; more than 0.
 	Timeout Duration `json:"timeout,omitempty"`
+
+	// Webhooks URLs that are called when the job has ended, as [Standard Webhooks](https://www.standardwebhooks.com) describes it: at
+	// least once, with retries for a day. The operator must allow their hosts.
+	Webhooks []string `json:"webhooks,omitempty"`
 }
 
 // HTTPBatchSubmissionBody The form of `body` in the value; `text` by default. A body that is not valid `json` is text, and its item failed.
@@ -647,11 +718,14 @@ type Job struct {
 	// of them a control character.
 	Labels Labels `json:"labels"`
 	Links  struct {
-		Cancel     string `json:"cancel"`
-		Events     string `json:"events"`
-		Results    string `json:"results"`
-		Self       string `json:"self"`
-		Submission string `json:"submission"`
+		Cancel string `json:"cancel"`
+
+		// Deliveries Of a job with webhooks.
+		Deliveries *string `json:"deliveries,omitempty"`
+		Events     string  `json:"events"`
+		Results    string  `json:"results"`
+		Self       string  `json:"self"`
+		Submission string  `json:"submission"`
 	} `json:"links"`
 	Priority Priority `json:"priority"`
 	Progress Progress `json:"progress"`
@@ -892,7 +966,8 @@ type SleepBatchSubmission struct {
 	// Priority The job's weight in the pool, against other jobs; `normal` by default.
 	Priority Priority `json:"priority,omitempty"`
 
-	// Retention How long the job stays readable after its end; the server's setting (24 h) by default.
+	// Retention How long the job stays readable after its end; the server's setting (24 h) by default. A job with webhooks for its end
+	// is kept for at least a day.
 	Retention Duration `json:"retention,omitempty"`
 
 	// StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
@@ -900,6 +975,10 @@ type SleepBatchSubmission struct {
 
 	// Timeout Fails the job when it has run for longer; more than 0.
 	Timeout Duration `json:"timeout,omitempty"`
+
+	// Webhooks URLs that are called when the job has ended, as [Standard Webhooks](https://www.standardwebhooks.com) describes it: at
+	// least once, with retries for a day. The operator must allow their hosts.
+	Webhooks []string `json:"webhooks,omitempty"`
 }
 
 // SquaresSubmission defines model for SquaresSubmission.
@@ -914,7 +993,8 @@ type SquaresSubmission struct {
 	// Range The numbers from start up to stop, without it, as Python's range.
 	Range *Range `json:"range,omitempty"`
 
-	// Retention How long the job stays readable after its end; the server's setting (24 h) by default.
+	// Retention How long the job stays readable after its end; the server's setting (24 h) by default. A job with webhooks for its end
+	// is kept for at least a day.
 	Retention Duration `json:"retention,omitempty"`
 
 	// StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
@@ -922,6 +1002,10 @@ type SquaresSubmission struct {
 
 	// Timeout Fails the job when it has run for longer; more than 0.
 	Timeout Duration `json:"timeout,omitempty"`
+
+	// Webhooks URLs that are called when the job has ended, as [Standard Webhooks](https://www.standardwebhooks.com) describes it: at
+	// least once, with retries for a day. The operator must allow their hosts.
+	Webhooks []string `json:"webhooks,omitempty"`
 }
 
 // State defines model for State.

@@ -14,15 +14,22 @@ import (
 	"gather/internal/executor"
 	"gather/internal/job"
 	"gather/internal/journal"
+	"gather/internal/webhook"
 )
 
 // jobStore stores jobs and their logs.
 type jobStore interface {
 	executor.Journal
+	jobReader
+	api.Keys
+	webhook.Store
+	health
+}
+
+// A jobReader reads jobs and their logs.
+type jobReader interface {
 	api.Jobs
 	api.Log
-	api.Keys
-	health
 }
 
 // health is the lifecycle of a jobStore.

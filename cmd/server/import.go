@@ -31,7 +31,7 @@ type importCmd struct {
 // importer imports jobs and their records into a journal or a cluster. Each call returns when its record is durable as
 // a whole, or returns job.ErrExists when the destination already has it. Safe for concurrent use.
 type importer interface {
-	ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event) error
+	ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event, deliveries job.Deliveries) error
 	ImportKey(ctx context.Context, k job.KeyRecord) error
 	ImportTombstone(ctx context.Context, t job.Tombstone) error
 }

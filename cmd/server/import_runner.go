@@ -79,7 +79,7 @@ func (r *importRunner) array(a *sourceArray) error {
 }
 
 // Job implements journal.Visitor: it reads the job's whole log and imports it.
-func (r *importRunner) Job(view job.Job, spec []byte, log job.LogSeq) error {
+func (r *importRunner) Job(view job.Job, spec []byte, log job.LogSeq, deliveries job.Deliveries) error {
 	var events []job.Event
 	size := len(spec)
 	for rec, err := range log {
@@ -92,7 +92,7 @@ func (r *importRunner) Job(view job.Job, spec []byte, log job.LogSeq) error {
 	var one totals
 	one.addJob(&view)
 	what := "job " + view.ID.String()
-	do := func() error { return r.to.ImportJob(r.ctx, view, spec, events) }
+	do := func() error { return r.to.ImportJob(r.ctx, view, spec, events, deliveries) }
 	if size < largeJob {
 		r.start(one, what, do)
 	} else {

@@ -213,11 +213,11 @@ func (f *failing) take() error {
 	return nil
 }
 
-func (f *failing) ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event) error {
+func (f *failing) ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event, deliveries job.Deliveries) error {
 	if err := f.take(); err != nil {
 		return err
 	}
-	return f.importer.ImportJob(ctx, view, spec, log)
+	return f.importer.ImportJob(ctx, view, spec, log, deliveries)
 }
 
 func (f *failing) ImportKey(ctx context.Context, k job.KeyRecord) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,7 +118,7 @@ func TestArraysPage(t *testing.T) { runExamples(t, "../../docs/arrays.md", 3) }
 
 func runExamples(t *testing.T, file string, least int) {
 	t.Helper()
-	needs(t, "sh", "curl", "jq")
+	needs(t, "sh", "curl", "jq", "python3")
 	bucket, err := filepath.Abs("testdata")
 	if err != nil {
 		t.Fatal(err)
@@ -125,6 +126,13 @@ func runExamples(t *testing.T, file string, least int) {
 	srv, stop := launch(t, "--data-dir", filepath.Join(t.TempDir(), "data"), "--array-bucket", "file://"+bucket, "--http-allow", "127.0.0.1")
 	defer stop()
 	api, metrics := srv.apiListener.Addr().String(), srv.opsListener.Addr().String()
+	var lc net.ListenConfig
+	free, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0") // for a receiver of webhooks
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(free.Addr().String())
+	_ = free.Close()
 	dir := t.TempDir()
 	if err := os.Symlink(build(t), filepath.Join(dir, "gather")); err != nil {
 		t.Fatal(err)
@@ -137,7 +145,7 @@ func runExamples(t *testing.T, file string, least int) {
 		t.Fatalf("got %d examples in %s, want at least %d", len(list), file, least)
 	}
 	for _, e := range list {
-		command := strings.NewReplacer("localhost:8080", api, "localhost:9091", metrics, "file:///data", "file://"+bucket).Replace(e.command)
+		command := strings.NewReplacer("localhost:8080", api, "localhost:9091", metrics, "file:///data", "file://"+bucket, "9099", port).Replace(e.command)
 		for shown, actual := range ids {
 			command = strings.ReplaceAll(command, shown, actual)
 		}

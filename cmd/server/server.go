@@ -37,7 +37,7 @@ import (
 // Shutdown runs these steps in order:
 //  1. /readyz turns 503, and everything else continues for the drain delay.
 //  2. Submissions are rejected; reads continue. A node of a cluster stops pulling tasks and announces that it drains.
-//  3. No further HTTP request of a job is sent; those in flight have half of the drain timeout to end.
+//  3. No further HTTP request of a job or to a webhook is sent; those in flight have half of the drain timeout to end.
 //  4. The executor starts no further task; running ones finish, or are cancelled after the drain timeout. Tasks that
 //     wait on a timer are released to other nodes, or resume at the next start.
 //  5. Waits return the current state, streams end, and both listeners close.
@@ -58,6 +58,8 @@ type server struct {
 	// closeTracing sends the remaining spans.
 	closeTracing func(context.Context) error
 	tenants      *tenant.Store // nil without API keys
+	settings     atomic.Pointer[tenantSettings]
+	webhooks     *webhooks
 	api          *http.Server
 	ops          *http.Server // nil without a metrics listener
 	admin        *http.Server // nil without an admin socket
@@ -150,6 +152,7 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	if err != nil {
 		return nil, err
 	}
+	undo = append(undo, s.closeWebhooks)
 	s.api = s.httpServer(handler)
 	if s.apiListener, err = listen(ctx, "listen", c.Listen); err != nil {
 		return nil, err
@@ -182,7 +185,7 @@ func (s *server) newExecutor(ctx context.Context, kinds executor.Planner, tracer
 func (s *server) newHandler(exec *executor.Executor, kinds api.Kinds, tracer trace.Tracer) (http.Handler, error) {
 	c := s.cfg
 	ac := api.Config{
-		Executor: exec, Jobs: s.backend, Log: s.backend, Keys: s.backend, Nodes: s.backend.nodes, Replica: s.backend.replica, Kinds: kinds, Arrays: s.backend.arrays,
+		Executor: exec, Jobs: s.backend, Log: s.backend, Keys: s.backend, Nodes: s.backend.nodes, Webhooks: s, Deliveries: s.backend, Replica: s.backend.replica, Kinds: kinds, Arrays: s.backend.arrays,
 		Durability: s.backend.durability, Ready: s.ready, Wall: s.backend.wall, Stopping: s.streams, Logger: s.log, AccessLog: s.accessLog, Registerer: s.registry, Tracer: tracer,
 		Retention: c.Retention.d, MaxRetention: c.MaxRetention.d, MaxBody: c.MaxBody.n, MaxStreams: c.MaxStreams.n,
 		// At least one body and one upload of the maximum size fit.
@@ -204,6 +207,7 @@ func (s *server) newHandler(exec *executor.Executor, kinds api.Kinds, tracer tra
 	if err != nil {
 		return nil, err
 	}
+	s.openWebhooks(h)
 	return allowOrigins(c.CORSOrigins, h), nil
 }
 
@@ -229,9 +233,12 @@ func (s *server) loadTenants() error {
 	if s.cfg.APIKeys == "" {
 		return nil
 	}
-	keys, err := tenant.ReadFile(s.cfg.APIKeys)
+	content, err := tenant.LoadFile(s.cfg.APIKeys)
 	if err == nil {
-		s.tenants, err = tenant.NewStore(keys)
+		err = s.applySettings(content.Tenants)
+	}
+	if err == nil {
+		s.tenants, err = tenant.NewStore(content.Keys)
 	}
 	if err != nil {
 		return fmt.Errorf("--api-keys %s: %w", s.cfg.APIKeys, err)
@@ -244,15 +251,19 @@ func (s *server) reloadTenants() {
 	if s.tenants == nil {
 		return
 	}
-	keys, err := tenant.ReadFile(s.cfg.APIKeys)
+	content, err := tenant.LoadFile(s.cfg.APIKeys)
 	if err == nil {
-		err = s.tenants.Replace(keys)
+		_, err = parseSettings(content.Tenants)
+	}
+	if err == nil {
+		err = s.tenants.Replace(content.Keys)
 	}
 	if err != nil {
 		s.log.Error("the key file is invalid; the keys are unchanged", "error", err)
 		return
 	}
-	s.log.Info("reloaded the key file", "keys", len(keys))
+	_ = s.applySettings(content.Tenants) // parsed before
+	s.log.Info("reloaded the key file", "keys", len(content.Keys))
 }
 
 // ready returns the state that /readyz reports.
@@ -331,6 +342,7 @@ func (s *server) shutdown() error {
 	grace, cancel := context.WithTimeout(context.Background(), s.cfg.DrainTimeout.d)
 	defer cancel()
 	s.drainOutbound(grace)
+	s.closeWebhooks()
 	stopped := exec.Stop(grace)
 	if stopped != nil {
 		s.log.Warn("running tasks did not finish in time; they restart at the next start, or on another node",

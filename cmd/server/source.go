@@ -158,7 +158,7 @@ type counter struct {
 }
 
 // Job implements journal.Visitor.
-func (c *counter) Job(view job.Job, _ []byte, log job.LogSeq) error {
+func (c *counter) Job(view job.Job, _ []byte, log job.LogSeq, _ job.Deliveries) error {
 	if c.logs {
 		for _, err := range log {
 			if err != nil {

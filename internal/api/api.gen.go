@@ -58,6 +58,48 @@ func (e DType) Valid() bool {
 	}
 }
 
+// Defines values for DeliveryEvent.
+const (
+	DeliveryEventJobCancelled DeliveryEvent = "job.cancelled"
+	DeliveryEventJobFailed    DeliveryEvent = "job.failed"
+	DeliveryEventJobSucceeded DeliveryEvent = "job.succeeded"
+)
+
+// Valid indicates whether the value is a known member of the DeliveryEvent enum.
+func (e DeliveryEvent) Valid() bool {
+	switch e {
+	case DeliveryEventJobCancelled:
+		return true
+	case DeliveryEventJobFailed:
+		return true
+	case DeliveryEventJobSucceeded:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DeliveryState.
+const (
+	DeliveryStateDelivered DeliveryState = "delivered"
+	DeliveryStateFailed    DeliveryState = "failed"
+	DeliveryStatePending   DeliveryState = "pending"
+)
+
+// Valid indicates whether the value is a known member of the DeliveryState enum.
+func (e DeliveryState) Valid() bool {
+	switch e {
+	case DeliveryStateDelivered:
+		return true
+	case DeliveryStateFailed:
+		return true
+	case DeliveryStatePending:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for EventEvent.
 const (
 	EventEventEnd      EventEvent = "end"
@@ -312,6 +354,48 @@ type BulkResult struct {
 // DType defines model for DType.
 type DType string
 
+// Delivery The report of a job's end to one webhook.
+type Delivery struct {
+	AttemptCount int64 `json:"attempt_count"`
+
+	// Attempts The last 20 attempts, the oldest first.
+	Attempts []DeliveryAttempt `json:"attempts"`
+	Event    DeliveryEvent     `json:"event"`
+
+	// Id The `webhook-id` of all attempts.
+	Id string `json:"id"`
+
+	// NextAttemptAt Null when no attempt follows.
+	NextAttemptAt *time.Time `json:"next_attempt_at"`
+
+	// State `pending` while attempts follow, `delivered` after a 2xx status, `failed` after the last attempt or a 410.
+	State DeliveryState `json:"state"`
+	Url   string        `json:"url"`
+}
+
+// DeliveryEvent defines model for Delivery.Event.
+type DeliveryEvent string
+
+// DeliveryState `pending` while attempts follow, `delivered` after a 2xx status, `failed` after the last attempt or a 410.
+type DeliveryState string
+
+// DeliveryAttempt defines model for DeliveryAttempt.
+type DeliveryAttempt struct {
+	At         time.Time `json:"at"`
+	DurationMs float64   `json:"duration_ms"`
+
+	// Error Why the attempt failed; null after a success.
+	Error *string `json:"error"`
+
+	// Status The status of the response; null without one.
+	Status *int64 `json:"status"`
+}
+
+// DeliveryList defines model for DeliveryList.
+type DeliveryList struct {
+	Deliveries []Delivery `json:"deliveries"`
+}
+
 // Event defines model for Event.
 type Event struct {
 	Data  Event_Data `json:"data"`
@@ -378,11 +462,14 @@ type Job struct {
 	// of them a control character.
 	Labels Labels `json:"labels"`
 	Links  struct {
-		Cancel     string `json:"cancel"`
-		Events     string `json:"events"`
-		Results    string `json:"results"`
-		Self       string `json:"self"`
-		Submission string `json:"submission"`
+		Cancel string `json:"cancel"`
+
+		// Deliveries Of a job with webhooks.
+		Deliveries *string `json:"deliveries,omitempty"`
+		Events     string  `json:"events"`
+		Results    string  `json:"results"`
+		Self       string  `json:"self"`
+		Submission string  `json:"submission"`
 	} `json:"links"`
 	Priority Priority `json:"priority"`
 	Progress Progress `json:"progress"`

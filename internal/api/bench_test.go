@@ -14,6 +14,7 @@ import (
 
 	"gather/internal/api"
 	"gather/internal/job"
+	"gather/internal/journal/journaltest"
 	"gather/internal/kind"
 )
 
@@ -66,7 +67,7 @@ func newIdle(tb testing.TB, items int) (*idle, http.Handler) {
 	}
 	h, err := api.New(api.Config{
 		Executor: i, Jobs: i, Log: i, Keys: i, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{},
-		Nodes: i, Stopping: context.Background(), Registerer: prometheus.NewRegistry(),
+		Nodes: i, Webhooks: webhooks{}, Deliveries: new(journaltest.Volatile), Stopping: context.Background(), Registerer: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		tb.Fatal(err)

@@ -105,6 +105,24 @@ func TestContract(t *testing.T) {
 		want(s, 200, "GET", path(done, "/submission"), "")
 		want(s, 404, "GET", unknown+"/submission", "")
 		want(s, 406, "GET", path(done, "/submission"), "", "Accept: text/html")
+		hooked := decode[api.Job](t, want(s, 200, "POST", "/v1/jobs", `{"kind":"squares","numbers":[1],"webhooks":["https://hooks.example/a"]}`, "Prefer: wait=20").body)
+		want(s, 422, "POST", "/v1/jobs", `{"kind":"squares","numbers":[1],"webhooks":["https://other.example/a"]}`)
+		want(s, 200, "GET", path(hooked, ""), "")
+		want(s, 200, "GET", path(hooked, "/deliveries"), "")
+		want(s, 200, "GET", path(live, "/deliveries"), "")
+		want(s, 400, "GET", path(done, "/deliveries?x=1"), "")
+		want(s, 404, "GET", unknown+"/deliveries", "")
+		want(s, 406, "GET", path(done, "/deliveries"), "", "Accept: text/html")
+		retry := func(j api.Job, hook string) string { return path(j, "/deliveries/"+j.Id.String()+"-"+hook+"/retry") }
+		want(s, 202, "POST", retry(hooked, "0"), "")
+		want(s, 400, "POST", retry(hooked, "0")+"?x=1", "")
+		want(s, 404, "POST", retry(hooked, "1"), "")
+		want(s, 404, "POST", unknown+"/deliveries/x/retry", "")
+		want(s, 406, "POST", retry(hooked, "0"), "", "Accept: text/html")
+		want(s, 409, "POST", retry(live, "0"), "")
+		want(s, 204, "DELETE", path(hooked, ""), "")
+		want(s, 410, "GET", path(hooked, "/deliveries"), "")
+		want(s, 410, "POST", retry(hooked, "0"), "")
 		want(s, 406, "GET", path(done, "/events"), "", "Accept: text/html")
 
 		for _, r := range [][2]string{{"GET", ""}, {"DELETE", ""}, {"POST", "/cancel"}} {
@@ -242,6 +260,7 @@ func TestContract(t *testing.T) {
 			"GET " + unknown + "/results", "GET " + unknown + "/events", "GET /v1/kinds", "GET /v1/nodes", "GET /v1/stats",
 			"GET /v1/arrays", "GET /v1/arrays/x", "PUT /v1/arrays/x", "DELETE /v1/arrays/x",
 			"GET " + unknown + "/submission", "GET /v1/jobs:count", "POST /v1/jobs:cancel", "POST /v1/jobs:delete",
+			"GET " + unknown + "/submission", "GET /v1/jobs:count", "GET " + unknown + "/deliveries", "POST " + unknown + "/deliveries/x/retry",
 		} {
 			method, p, _ := strings.Cut(op, " ")
 			a := want(s, 401, method, p, "", "Authorization: ")
@@ -262,6 +281,7 @@ func TestContract(t *testing.T) {
 		want(s, 403, "POST", unknown+"/cancel", "")
 		want(s, 403, "POST", "/v1/jobs:cancel", "")
 		want(s, 403, "POST", "/v1/jobs:delete", "")
+		want(s, 403, "POST", unknown+"/deliveries/x/retry", "")
 		want(s, 200, "GET", "/v1/jobs", "")
 	})
 
@@ -293,6 +313,7 @@ func TestContract(t *testing.T) {
 			"GET " + unknown + " ", "DELETE " + unknown + " ", "POST " + unknown + "/cancel ",
 			"GET " + unknown + "/results ", "GET " + unknown + "/events ", "GET " + unknown + "/submission ", "GET /v1/jobs:count ",
 			"POST /v1/jobs:cancel ", "POST /v1/jobs:delete ",
+			"GET " + unknown + "/deliveries ", "POST " + unknown + "/deliveries/x/retry ",
 			"GET /v1/arrays ", "GET /v1/arrays/x ", "DELETE /v1/arrays/x ", "GET /v1/nodes ", "GET /v1/stats ",
 		} {
 			f := strings.SplitN(op, " ", 3)
@@ -304,7 +325,7 @@ func TestContract(t *testing.T) {
 		s = newService(t, withFailure(&job.Rejection{Err: job.ErrStorage, Detail: "the disk is full"}))
 		want(s, 503, "PUT", "/v1/arrays/x", "x", "Content-Type: application/x-npy")
 		want(s, 503, "DELETE", "/v1/arrays/x", "")
-		for _, p := range []string{"/v1/arrays", "/v1/arrays/x", "/v1/jobs", unknown, unknown + "/submission", "/v1/jobs:count", "/v1/nodes", "/v1/stats"} {
+		for _, p := range []string{"/v1/arrays", "/v1/arrays/x", "/v1/jobs", unknown, unknown + "/submission", unknown + "/deliveries", "/v1/jobs:count", "/v1/nodes", "/v1/stats"} {
 			want(s, 503, "GET", p, "")
 		}
 		want(s, 503, "POST", "/v1/jobs", squares)
@@ -313,6 +334,7 @@ func TestContract(t *testing.T) {
 		want(s, 503, "POST", unknown+"/cancel", "")
 		want(s, 503, "POST", "/v1/jobs:cancel", "")
 		want(s, 503, "POST", "/v1/jobs:delete", "")
+		want(s, 503, "POST", unknown+"/deliveries/x/retry", "")
 		want(s, 503, "GET", "/readyz", "")
 
 		s = newService(t, withFailure(job.ErrKeyInProgress))

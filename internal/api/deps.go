@@ -67,6 +67,23 @@ type Log interface {
 	Watch(id job.ID) (changed <-chan struct{}, stop func())
 }
 
+// Webhooks checks the webhooks of submissions.
+type Webhooks interface {
+	// CheckWebhook returns why a job of a tenant cannot have a webhook with a URL, or nil.
+	CheckWebhook(tenant, url string) error
+	// TenantWebhooks returns the webhooks that every job of a tenant has.
+	TenantWebhooks(tenant string) []job.Webhook
+}
+
+// Deliveries has the deliveries to webhooks of finished jobs.
+type Deliveries interface {
+	// Deliveries returns the deliveries of a finished job. Errors: job.ErrNotFound if it has none.
+	Deliveries(ctx context.Context, tenant string, id job.ID) (job.Deliveries, error)
+	// ChangeDelivery durably changes a delivery, and returns the deliveries after the change. Errors: job.ErrNotFound,
+	// job.ErrTransition, job.ErrStorage.
+	ChangeDelivery(ctx context.Context, tenant string, id job.ID, c job.DeliveryChange) (job.Deliveries, error)
+}
+
 // Keys stores used idempotency keys.
 type Keys interface {
 	// Reserve returns the jobs that were submitted earlier with the key. Without any it reserves the key for a

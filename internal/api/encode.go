@@ -93,6 +93,9 @@ func appendJob(b []byte, v *jobView) []byte {
 		b = append(append(b, `"/v1/jobs/`...), id...)
 		b = append(append(b, linkTails[i]...), '"')
 	}
+	if len(v.Webhooks) > 0 {
+		b = append(append(append(b, `,"deliveries":"/v1/jobs/`...), id...), `/deliveries"`...)
+	}
 	return append(b, "}}"...)
 }
 

@@ -64,6 +64,7 @@ func (s *server) submission(
 	if given(e.labels) {
 		sub.Labels = readLabels(e.labels, errs)
 	}
+	sub.Webhooks = s.readWebhooks(sub.Tenant, e.webhooks, errs)
 	sub.Spec = e.spec(data)
 	return sub
 }

@@ -22,6 +22,7 @@ import (
 
 	"gather/internal/api"
 	"gather/internal/job"
+	"gather/internal/journal/journaltest"
 	"gather/internal/kind"
 )
 
@@ -379,7 +380,7 @@ func newStill(t *testing.T, options ...func(*api.Config)) (*still, http.Handler)
 	<-s.changed
 	c := api.Config{
 		Executor: s, Jobs: s, Log: s, Keys: s, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{},
-		Nodes: s, Stopping: context.Background(), Registerer: prometheus.NewRegistry(),
+		Nodes: s, Webhooks: webhooks{}, Deliveries: new(journaltest.Volatile), Stopping: context.Background(), Registerer: prometheus.NewRegistry(),
 	}
 	for _, o := range options {
 		o(&c)

@@ -22,7 +22,7 @@ func FuzzSubmission(f *testing.F) {
 		`{"numbers" : [1, {"a":1}] , "kind":"squares","timeout":"5s", "b":{}}`,
 		`{"k\u0069nd":"squares","labels":{"a":"b"},"retention":1.5,"start_after":"2030-01-01T00:00:00Z"}`,
 		`{"kind":"squares","kind":"squares"}`, `{"kind":"a"} x`, `{}`, `[]`, `null`, `{"kind":null}`, "{\"\xff\":1}", `{"":""}`,
-		`{"priority":"high","kind":"x"}`, `{"jobs":[]}`, ` {"kind" : "x" , "y" : "\"," } `,
+		`{"priority":"high","kind":"x"}`, `{"kind":"squares","numbers":[1],"webhooks":["https://hooks.example/a",1]}`, `{"jobs":[]}`, ` {"kind" : "x" , "y" : "\"," } `,
 	} {
 		f.Add([]byte(seed))
 	}

@@ -42,7 +42,7 @@ func (s *server) appendSubmission(b []byte, j *job.Job, spec []byte) []byte {
 	case !j.StartAfter.IsZero():
 		b = appendTime(append(b, `,"start_after":`...), j.StartAfter)
 	}
-	b = appendDuration(append(b, `,"retention":`...), j.Retention)
+	b = appendWebhooks(appendDuration(append(b, `,"retention":`...), j.Retention), j.Webhooks)
 	return append(s.Kinds.AppendMembers(b, spec), '}')
 }
 

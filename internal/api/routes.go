@@ -52,10 +52,12 @@ func (s *server) operations() map[routeKey]operation {
 		{"GET", "/v1/nodes"}:                  {run: s.listNodes, offers: offersJSON, large: true},
 		{"GET", "/v1/stats"}:                  {run: s.getStats, offers: offersJSON},
 
-		{"GET", "/v1/jobs:count"}:               {run: s.countJobs, offers: offersJSON},
-		{"GET", "/v1/jobs/{job_id}/submission"}: {run: s.getJobSubmission, offers: offersJSON, large: true},
-		{"POST", "/v1/jobs:cancel"}:             {run: s.cancelJobs, offers: offersJSON, writes: true},
-		{"POST", "/v1/jobs:delete"}:             {run: s.deleteJobs, offers: offersJSON, writes: true},
+		{"GET", "/v1/jobs:count"}:                                    {run: s.countJobs, offers: offersJSON},
+		{"GET", "/v1/jobs/{job_id}/submission"}:                      {run: s.getJobSubmission, offers: offersJSON, large: true},
+		{"POST", "/v1/jobs:cancel"}:                                  {run: s.cancelJobs, offers: offersJSON, writes: true},
+		{"POST", "/v1/jobs:delete"}:                                  {run: s.deleteJobs, offers: offersJSON, writes: true},
+		{"GET", "/v1/jobs/{job_id}/deliveries"}:                      {run: s.listDeliveries, offers: offersJSON},
+		{"POST", "/v1/jobs/{job_id}/deliveries/{delivery_id}/retry"}: {run: s.retryDelivery, offers: offersJSON, writes: true},
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"gather"
 	"gather/internal/api"
 	"gather/internal/job"
+	"gather/internal/journal/journaltest"
 	"gather/internal/kind"
 	"gather/internal/tenant"
 )
@@ -308,7 +309,7 @@ func TestConfig(t *testing.T) {
 	i, _ := newIdle(t, 0)
 	good := api.Config{
 		Executor: i, Jobs: i, Log: i, Keys: i, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{},
-		Nodes: i, Stopping: t.Context(),
+		Nodes: i, Webhooks: webhooks{}, Deliveries: new(journaltest.Volatile), Stopping: t.Context(),
 	}
 	for name, change := range map[string]func(*api.Config){
 		"no registerer":  func(*api.Config) {},

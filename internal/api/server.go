@@ -21,13 +21,15 @@ import (
 
 // Config configures the API. The dependencies, Registerer and Stopping are required; a zero bound selects its default.
 type Config struct {
-	Executor Executor
-	Jobs     Jobs
-	Log      Log
-	Keys     Keys
-	Kinds    Kinds
-	Arrays   Arrays
-	Nodes    Nodes
+	Executor   Executor
+	Jobs       Jobs
+	Log        Log
+	Keys       Keys
+	Kinds      Kinds
+	Arrays     Arrays
+	Nodes      Nodes
+	Webhooks   Webhooks
+	Deliveries Deliveries
 	// Replica is nil for a server whose reads are always current.
 	Replica Replica
 	// Tenants is nil for a server without API keys, where every request belongs to tenant.Default.
@@ -83,7 +85,7 @@ type Config struct {
 
 func (c *Config) complete() error {
 	if c.Executor == nil || c.Jobs == nil || c.Log == nil || c.Keys == nil || c.Kinds == nil || c.Arrays == nil ||
-		c.Nodes == nil {
+		c.Nodes == nil || c.Webhooks == nil || c.Deliveries == nil {
 		return errors.New("api: a dependency is missing in the config")
 	}
 	if c.Registerer == nil || c.Stopping == nil {
@@ -151,9 +153,16 @@ type server struct {
 	bodies, uploads, readers *budget
 }
 
+// A Handler serves the contract.
+type Handler interface {
+	http.Handler
+	// EncodeJob returns a job, and its JSON as GET returns it. Errors: job.ErrNotFound, job.ErrExpired.
+	EncodeJob(ctx context.Context, tenant string, id job.ID) (job.Job, []byte, error)
+}
+
 // New returns the handler of the whole contract. It fails when the config is incomplete or a kind has no schema in the
 // contract.
-func New(c Config) (http.Handler, error) {
+func New(c Config) (Handler, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}

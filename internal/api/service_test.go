@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -61,6 +62,7 @@ func newService(tb testing.TB, options ...func(*service, *api.Config)) *service 
 	s.stop = stop
 	c := api.Config{
 		Executor: s.executor, Jobs: s.journal, Log: s.journal, Keys: s.journal, Kinds: kinds, Arrays: s.arrays, Nodes: members{},
+		Webhooks: webhooks{}, Deliveries: s.journal,
 		Stopping: stopping, Registerer: s.registry, Logger: slog.New(slog.NewJSONHandler(&lockedWriter{w: s.logs}, nil)),
 	}
 	for _, o := range options {
@@ -79,6 +81,23 @@ func newService(tb testing.TB, options ...func(*service, *api.Config)) *service 
 		_ = s.executor.Stop(context.Background())
 	})
 	return s
+}
+
+// webhooks allows the host hooks.example, and gives every job of the tenant acme a webhook.
+type webhooks struct{}
+
+func (webhooks) CheckWebhook(_, url string) error {
+	if !strings.HasPrefix(url, "https://hooks.example/") {
+		return errors.New("is not allowed")
+	}
+	return nil
+}
+
+func (webhooks) TenantWebhooks(tenant string) []job.Webhook {
+	if tenant != "acme" {
+		return nil
+	}
+	return []job.Webhook{{URL: "https://acme.example/", Events: job.EventOf(job.Failed), Standing: true}}
 }
 
 // withKeys adds a tenant with a key, which the service's requests use.

@@ -32,7 +32,7 @@ type (
 
 // An envelope is one submitted job. Its values refer to the body.
 type envelope struct {
-	kind, priority, timeout, startAfter, labels, retention jsontext.Value
+	kind, priority, timeout, startAfter, labels, retention, webhooks jsontext.Value
 	// start is the offset of the object in the body; members are the offsets of the kind's own members.
 	start   int
 	members []byteRange
@@ -170,6 +170,8 @@ func (e *envelope) member(name jsontext.Value) *jsontext.Value {
 		return &e.labels
 	case `"retention"`:
 		return &e.retention
+	case `"webhooks"`:
+		return &e.webhooks
 	}
 	return nil
 }

@@ -20,6 +20,8 @@ func (c *Cluster) applyProposal(ctx context.Context, next appliedIndex, at time.
 		return c.applyBatch(ctx, next, at, author, p)
 	case job.ProposeJoin, job.ProposeLeave, job.ProposeDecision:
 		last, err = c.applyParticipation(ctx, next, p)
+	case job.ProposeDelivery:
+		return c.applyDelivery(ctx, next, author, p)
 	case job.ProposeDelete:
 		if err = c.retryReplica(ctx, func() error { return c.replica.Flush(ctx) }); err == nil {
 			err = c.retryReplica(ctx, func() error { return c.replica.DeleteReplicated(ctx, p.Tenant, p.ID) })

@@ -226,3 +226,6 @@ func (l *LogClock) Skew() time.Duration { return l.c.Skew() }
 
 // Ago returns the monotonic time at which the log's clock showed t.
 func (l *LogClock) Ago(t time.Time) time.Time { return l.c.ago(t) }
+
+// Owner is owner.
+func Owner(nodes []job.Node, key uint64) string { return owner(nodes, key) }

@@ -65,7 +65,7 @@ func writeGolden(t *testing.T) (messages string, ids []job.ID) {
 		f.ok(err)
 	}
 	ids = append(ids, view.ID)
-	f.ok(a.ImportJob(t.Context(), view, nil, ended))
+	f.ok(a.ImportJob(t.Context(), view, nil, ended, nil))
 	f.ok(a.ImportKey(t.Context(), job.KeyRecord{Hash: [32]byte{1}, Fingerprint: [32]byte{2}, Expires: a.Now().Add(century), IDs: ids[:1]}))
 	f.ok(a.ImportTombstone(t.Context(), job.Tombstone{Tenant: "t", ID: job.NewID(), Expires: a.Now().Add(century)}))
 	f.eventually("the decided job has ended", func() bool { return a.get(lease.Job.ID).State == job.Failed })

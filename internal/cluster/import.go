@@ -10,10 +10,11 @@ import (
 	"gather/internal/journal"
 )
 
-// ImportJob adds a job with its whole log on all nodes; an unfinished job continues. It returns when the replica of this
+// ImportJob adds a job with its whole log and its deliveries on all nodes; an unfinished job continues. It returns when the replica of this
 // node has the job. It returns job.ErrExists, job.ErrCorrupt or job.ErrStorage.
-func (c *Cluster) ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event) error {
-	if _, err := c.proposeAndWait(ctx, &job.Proposal{Kind: job.ProposeJob, View: view, Spec: spec, Log: log}); err != nil {
+func (c *Cluster) ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event, deliveries job.Deliveries) error {
+	p := &job.Proposal{Kind: job.ProposeJob, View: view, Spec: spec, Log: log, Deliveries: deliveries}
+	if _, err := c.proposeAndWait(ctx, p); err != nil {
 		return err
 	}
 	c.state.mu.Lock()
@@ -49,7 +50,7 @@ func (c *Cluster) applyImport(ctx context.Context, next appliedIndex, p *job.Pro
 	case job.ProposeTombstone:
 		return c.replica.ImportTombstone(ctx, p.Tombstone)
 	}
-	if err := c.replica.ImportJob(ctx, p.View, p.Spec, p.Log); err != nil {
+	if err := c.replica.ImportJob(ctx, p.View, p.Spec, p.Log, p.Deliveries); err != nil {
 		return err
 	}
 	return c.replica.ApplyReplicated(ctx, job.Batch{}, c.addImported(p, next.from+1)...)

@@ -50,15 +50,15 @@ func TestImport(t *testing.T) {
 	add(job.Failed, 2, job.Finished{At: now, State: job.Failed, Failure: &job.Failure{Reason: job.FailedTask}})
 	add(job.Succeeded, 1, start, job.TaskProgress{Done: true}, job.Finished{At: now, State: job.Succeeded, Result: []byte("7")})
 	for _, im := range all {
-		f.ok(a.ImportJob(t.Context(), im.view, im.spec, im.log))
-		f.want(a.ImportJob(t.Context(), im.view, im.spec, im.log), job.ErrExists)
-		f.want(b.ImportJob(t.Context(), im.view, im.spec, im.log), job.ErrExists)
+		f.ok(a.ImportJob(t.Context(), im.view, im.spec, im.log, nil))
+		f.want(a.ImportJob(t.Context(), im.view, im.spec, im.log, nil), job.ErrExists)
+		f.want(b.ImportJob(t.Context(), im.view, im.spec, im.log, nil), job.ErrExists)
 		if got := a.get(im.view.ID); got.Seq < im.view.Seq {
 			t.Errorf("imported, the job is at seq %d, want %d", got.Seq, im.view.Seq)
 		}
 	}
 	view, spec, log := history(f, 2, start)
-	f.want(a.ImportJob(t.Context(), view, spec, log[:1]), job.ErrCorrupt)
+	f.want(a.ImportJob(t.Context(), view, spec, log[:1], nil), job.ErrCorrupt)
 
 	f.checkSame(nil, a, b, f.open("before"))
 	b.work(3, nil)

@@ -30,6 +30,9 @@ func (n *node) describe(ids []job.ID) string {
 		for _, r := range n.log(id) {
 			fmt.Fprintf(&b, "log %d %x\n", r.Seq, job.AppendEvent(nil, r.Event))
 		}
+		if ds, err := n.Deliveries(n.f.Context(), "t", id); !errors.Is(err, job.ErrNotFound) {
+			fmt.Fprintf(&b, "deliveries %x %v\n", ds.AppendBinary(nil), err)
+		}
 	}
 	return b.String()
 }
@@ -80,9 +83,10 @@ func (f *testCluster) proposeRandom(rng *rand.Rand, steps int, ids []job.ID, nod
 				for range steps {
 					id, now := pick(r), time.Now().UTC()
 					var err error
-					switch r.IntN(12) {
+					switch r.IntN(14) {
 					case 0, 1:
-						subs := []job.Submitted{newJob(r.IntN(4)), newJob(1 + r.IntN(3))}[:1+r.IntN(2)]
+						hooked := func(j *job.Job) { j.Webhooks = []job.Webhook{{URL: "https://a.example/", Events: job.AllEvents}} }
+						subs := []job.Submitted{newJob(r.IntN(4), hooked), newJob(1 + r.IntN(3))}[:1+r.IntN(2)]
 						b := admitted(job.Admission{Jobs: 12, TenantJobs: 11, Bytes: 900, Waiting: 80},
 							job.Size{Memory: int64(r.IntN(200)), Waiting: int64(r.IntN(10))}, subs...)
 						if r.IntN(3) == 0 {
@@ -119,6 +123,12 @@ func (f *testCluster) proposeRandom(rng *rand.Rand, steps int, ids []job.ID, nod
 						})
 					case 11:
 						err = n.Delete(f.Context(), "t", id)
+					case 12, 13:
+						c := job.DeliveryChange{NextAt: now}
+						if r.IntN(3) > 0 {
+							c.Total, c.Attempt, c.State = r.IntN(2), &job.Attempt{At: now, Status: 500}, job.DeliveryState(1+r.IntN(3))
+						}
+						_, err = n.ChangeDelivery(f.Context(), "t", id, c)
 					}
 					for _, known := range []error{
 						nil, job.ErrTransition, job.ErrQueueFull, job.ErrQuota, job.ErrKeyReused, job.ErrNotFinished, job.ErrNotFound,

@@ -151,7 +151,7 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(pl
 		}
 		p := e.newPlannedJob(job.Job{
 			ID: job.NewID(), Tenant: s.Tenant, Kind: s.Kind, Priority: s.Priority, Labels: s.Labels, State: job.Queued,
-			CreatedAt: now, StartAfter: start, Delay: s.Delay, Timeout: s.Timeout, Retention: s.Retention,
+			CreatedAt: now, StartAfter: start, Delay: s.Delay, Timeout: s.Timeout, Retention: s.Retention, Webhooks: s.Webhooks,
 			RequestID: s.RequestID, TraceParent: s.TraceParent,
 		}, plan, spec)
 		size := p.size

@@ -16,8 +16,11 @@ func (j *Job) AppendBinary(dst []byte) []byte {
 
 func (e *encoder) job(j *Job) {
 	dst := append(e.b, byte(j.format()))
-	if j.Delay != 0 {
+	switch j.format() {
+	case format2:
 		dst = appendInt(dst, int64(j.Delay))
+	case format4:
+		dst = appendWebhooks(appendInt(dst, int64(j.Delay)), j.Webhooks)
 	}
 	e.needs(j.format())
 	dst = append(dst, j.ID[:]...)
@@ -61,6 +64,11 @@ func (r *reader) header(j *Job) {
 	case format2:
 		if j.Delay = time.Duration(r.int()); j.Delay == 0 {
 			r.fail("delay")
+		}
+	case format4:
+		j.Delay = time.Duration(r.int())
+		if j.Webhooks = r.webhooks(); len(j.Webhooks) == 0 {
+			r.fail("webhooks")
 		}
 	default:
 		r.unknown("version of a job")

@@ -21,6 +21,9 @@ func EventBytes(e Event) int {
 	switch e := e.(type) {
 	case Submitted:
 		n += 512 + len(e.Spec)
+		for i := range e.Job.Webhooks {
+			n += 64 + len(e.Job.Webhooks[i].URL)
+		}
 	case TaskProgress:
 		n += e.Items.Size() + len(e.Partial)
 	case Finished:
@@ -138,7 +141,7 @@ func Apply(j Job, e Event) (Job, error) {
 			e.State == Succeeded && j.State != Running || e.State == Cancelled && j.State != Cancelling {
 			return bad()
 		}
-		j.State, j.FinishedAt, j.ExpiresAt = e.State, e.At, e.At.Add(j.Retention)
+		j.State, j.FinishedAt, j.ExpiresAt = e.State, e.At, e.At.Add(j.keep(e.State))
 		j.Result, j.Details, j.Failure = e.Result, e.Details, e.Failure
 		j.Progress.Completed += e.Completed
 	default:

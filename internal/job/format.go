@@ -6,6 +6,7 @@ package job
 //	1  everything but the following
 //	2  jobs with a Delay, FailedResultTooLarge
 //	3  items of numbers
+//	4  jobs with Webhooks, deliveries
 //
 // The first byte of a record is its format, and the first byte of a proposal the newest format inside of it, which the
 // encoder finds as it writes. The rules:
@@ -24,6 +25,7 @@ const (
 	format1 Format = iota + 1
 	format2
 	format3
+	format4
 	formats // the first unknown one
 )
 
@@ -37,7 +39,10 @@ func (r FailureReason) format() Format {
 
 // format returns the format of a job's record.
 func (j *Job) format() Format {
-	if j.Delay != 0 {
+	switch {
+	case len(j.Webhooks) > 0:
+		return format4
+	case j.Delay != 0:
 		return format2
 	}
 	return format1

@@ -52,8 +52,21 @@ func goldenValues() map[string]any {
 		integers.AddInt(int64(2*i), int64(i*1000-1), time.Duration(i)*time.Millisecond)
 	}
 	key := &job.Key{Tenant: "acme", Route: "POST /v1/jobs", Value: "k-1", Fingerprint: [32]byte{1, 2, 3}, Expires: at.Add(24 * time.Hour)}
+	hooked := ended
+	hooked.Delay = time.Minute
+	hooked.Webhooks = []job.Webhook{{URL: "https://hooks.example/x", Events: job.AllEvents}, {URL: "https://hooks.example/y", Events: job.EventOf(job.Failed), Standing: true}}
+	attempt := job.DeliveryChange{Hook: 1, Total: 2, Attempt: &job.Attempt{At: at, Duration: time.Second, Status: 503, Error: "HTTP 503"}, State: job.DeliveryPending, NextAt: at.Add(time.Hour)}
+	deliveries := job.Deliveries{
+		{Hook: 0, Receiver: 1 << 63, State: job.DeliveryDone, Since: at, Tries: 1, Total: 1, Attempts: []job.Attempt{{At: at, Duration: time.Second, Status: 204}}},
+		{Hook: 1, Receiver: 7, State: job.DeliveryPending, Since: at, Tries: 1, Total: 2, NextAt: at.Add(time.Hour), Attempts: []job.Attempt{{At: at}, *attempt.Attempt}},
+		{Hook: 2, Receiver: 7, State: job.DeliveryFailed, Since: at},
+	}
 	values := map[string]any{
-		"record plain": plain, "record delayed": delayed, "record ended": ended,
+		"record webhooks": hooked, "deliveries": deliveries,
+		"proposal delivery":        job.Proposal{Kind: job.ProposeDelivery, Number: 5, At: at, Tenant: "acme", ID: goldenID, Change: attempt},
+		"proposal retry":           job.Proposal{Kind: job.ProposeDelivery, Number: 6, At: at, Tenant: "acme", ID: goldenID, Change: job.DeliveryChange{Hook: 1, NextAt: at}},
+		"proposal import webhooks": job.Proposal{Kind: job.ProposeJob, View: hooked, Deliveries: deliveries, Spec: []byte(`{"numbers":[1]}`), Log: []job.Event{job.Started{At: at}}},
+		"record plain":             plain, "record delayed": delayed, "record ended": ended,
 		"event submitted":       job.Submitted{Job: job.Job{CreatedAt: at, State: job.Queued}},
 		"event started":         job.Started{At: at},
 		"event checkpoint":      job.TaskProgress{Task: 1, Completed: 3, Bytes: 24, Items: even},
@@ -96,6 +109,8 @@ func encode(t *testing.T, value any) []byte {
 	switch v := value.(type) {
 	case job.Job:
 		return v.AppendBinary(nil)
+	case job.Deliveries:
+		return v.AppendBinary(nil)
 	case job.Event:
 		return job.AppendEvent(nil, v)
 	case job.Proposal:
@@ -111,6 +126,9 @@ func decoded(data []byte, like any) (again []byte, err error) {
 	case job.Job:
 		j, err := job.Decode(data)
 		return j.AppendBinary(nil), err
+	case job.Deliveries:
+		ds, err := job.DecodeDeliveries(data)
+		return ds.AppendBinary(nil), err
 	case job.Event:
 		events, err := job.DecodeEvents(data)
 		for _, ev := range events {
@@ -180,6 +198,8 @@ func TestGoldenIsComplete(t *testing.T) {
 		switch kind, _, _ := strings.Cut(name, " "); kind {
 		case "record":
 			have[fmt.Sprint("record of format ", data[0])] = true
+		case "deliveries":
+			have[fmt.Sprint("deliveries of format ", data[0])] = true
 		case "event":
 			have[fmt.Sprint("event with tag ", data[0])] = true
 			if events, err := job.DecodeEvents(data); err == nil {
@@ -196,9 +216,10 @@ func TestGoldenIsComplete(t *testing.T) {
 	for f := job.Format(1); f < job.Formats; f++ {
 		want = append(want, fmt.Sprint("proposal of format ", f))
 	}
-	for f := job.Format(1); f <= 2; f++ { // later formats changed no record
+	for _, f := range []job.Format{1, 2, 4} { // format 3 changed no record
 		want = append(want, fmt.Sprint("record of format ", f))
 	}
+	want = append(want, "deliveries of format 4")
 	for tag := 1; tag < job.Tags; tag++ {
 		want = append(want, fmt.Sprint("event with tag ", tag))
 	}
@@ -224,6 +245,7 @@ func TestUnknownFormats(t *testing.T) {
 		to byte
 	}{
 		"record of a later format":   {"record plain", 0, byte(job.Formats)},
+		"deliveries of a later one":  {"deliveries", 0, byte(job.Formats)},
 		"event with an unknown tag":  {"event started", 0, job.Tags},
 		"proposal of a later format": {"proposal join", 0, byte(job.Formats)},
 		"proposal of unknown kind":   {"proposal join", 1, byte(job.ProposalKinds)},
@@ -239,9 +261,9 @@ func TestUnknownFormats(t *testing.T) {
 			}
 		})
 	}
-	for name, want := range map[string]byte{"plain": 1, "delayed": 2} {
-		if got := encodings["proposal batch "+name][0]; got != want {
-			t.Errorf("a batch with a %s job is of format %d, want %d", name, got, want)
+	for name, want := range map[string]byte{"batch plain": 1, "batch delayed": 2, "delivery": 4, "import webhooks": 4} {
+		if got := encodings["proposal "+name][0]; got != want {
+			t.Errorf("the proposal %s is of format %d, want %d", name, got, want)
 		}
 	}
 }

@@ -43,6 +43,8 @@ type Job struct {
 	Timeout time.Duration
 	// Retention is how long the job stays readable after its end.
 	Retention time.Duration
+	// Webhooks are the URLs that are called when the job has ended.
+	Webhooks []Webhook
 
 	// Result is the reduced value, a JSON literal; nil until the job succeeded.
 	Result []byte

@@ -27,6 +27,8 @@ type Proposal struct {
 	Node   string
 	// Finished is the decided end of a job.
 	Finished Finished
+	// Change is an attempt of a delivery of job ID, or a request for one.
+	Change DeliveryChange
 	// First, Before, Through and Rejected belong to a trim: the first message of the log and the first one after the
 	// trim, the position of the author, and the rejected submissions in between.
 	First, Before, Through uint64
@@ -39,6 +41,8 @@ type Proposal struct {
 	Log       []Event
 	KeyRecord KeyRecord
 	Tombstone Tombstone
+	// Deliveries are imported with a finished job that has webhooks.
+	Deliveries Deliveries
 }
 
 // ProposalKind is the closed set of proposals.
@@ -66,6 +70,8 @@ const (
 	// ProposeLargeTrim is a trim with more Rejected than fit into one message: the others are in messages from Parts on, Total
 	// in all.
 	ProposeLargeTrim
+	// ProposeDelivery changes a delivery of a finished job.
+	ProposeDelivery
 	proposalKinds // the first unknown one
 )
 
@@ -115,6 +121,9 @@ func (p *Proposal) AppendBinary(dst []byte) []byte {
 	case ProposeJob:
 		e.nested(func(part *encoder) { part.job(&p.View) })
 		e.b = appendBytes(e.b, p.Spec)
+		if len(p.View.Webhooks) > 0 {
+			e.b = appendBytes(e.b, p.Deliveries.AppendBinary(nil))
+		}
 		for _, ev := range p.Log {
 			e.event(ev)
 		}
@@ -125,6 +134,9 @@ func (p *Proposal) AppendBinary(dst []byte) []byte {
 	case ProposeTombstone:
 		t := &p.Tombstone
 		e.b = appendTime(append(appendString(e.b, t.Tenant), t.ID[:]...), t.Expires)
+	case ProposeDelivery:
+		e.b = append(appendString(e.b, p.Tenant), p.ID[:]...)
+		e.change(&p.Change)
 	}
 	e.b[len(dst)] = byte(e.format)
 	return e.b
@@ -224,6 +236,10 @@ func DecodeProposal(data []byte) (p Proposal, err error) {
 		p.View, err = Decode(r.bytes())
 		r.failWith(err)
 		p.Spec = r.bytes()
+		if len(p.View.Webhooks) > 0 {
+			p.Deliveries, err = DecodeDeliveries(r.bytes())
+			r.failWith(err)
+		}
 		p.Log, err = DecodeEvents(r.b)
 		r.failWith(err)
 		r.b = nil
@@ -234,6 +250,8 @@ func DecodeProposal(data []byte) (p Proposal, err error) {
 		k.Expires, k.IDs = r.time(), r.ids()
 	case ProposeTombstone:
 		p.Tombstone = Tombstone{Tenant: r.string(), ID: r.id(), Expires: r.time()}
+	case ProposeDelivery:
+		p.Tenant, p.ID, p.Change = r.string(), r.id(), r.change()
 	default:
 		return p, fmt.Errorf("%w: proposal of kind %d", ErrVersion, p.Kind)
 	}

@@ -94,7 +94,7 @@ func TestProposalVersion(t *testing.T) {
 		{"nothing", func([]byte) []byte { return nil }},
 		{"version", func(b []byte) []byte { b[0] = byte(job.Formats); return b }},
 		{"kind 0", func(b []byte) []byte { b[1] = 0; return b }},
-		{"kind of the future", func(b []byte) []byte { b[1] = byte(job.ProposeLargeTrim) + 1; return b }},
+		{"kind of the future", func(b []byte) []byte { b[1] = byte(job.ProposalKinds); return b }},
 	} {
 		if _, err := job.DecodeProposal(c.change(bytes.Clone(data))); !errors.Is(err, job.ErrVersion) {
 			t.Errorf("%s: %v, want ErrVersion", c.name, err)

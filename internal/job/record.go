@@ -14,6 +14,7 @@ type Submission struct {
 	Labels    map[string]string
 	Timeout   time.Duration
 	Retention time.Duration
+	Webhooks  []Webhook
 	// StartAfter is an instant, Delay a duration: one of them is zero.
 	StartAfter  time.Time
 	Delay       time.Duration

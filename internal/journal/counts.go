@@ -251,6 +251,9 @@ func (r *removal) deleteEnded(db *pebble.DB, id job.ID, key []byte, counted bool
 		_ = r.Delete(appendIDKey(nil, spaceSpec, id), nil)
 	}
 	visitIndex(nil, &view, func(key []byte) { _ = r.Delete(key, nil) })
+	if len(view.Webhooks) > 0 {
+		r.delivered = append(r.delivered, jobRef{view.Tenant, id})
+	}
 	if counted {
 		r.removed = append(r.removed, removedJob{countKey{view.Tenant, view.Kind}, view.State})
 	}

@@ -57,8 +57,10 @@ func (j *Journal) runInWriter(ctx context.Context, ids []job.ID, prompt bool, bu
 		if own.all {
 			j.generation.Add(1)
 			j.counts.reset()
+			j.deliveries.reset()
 		}
 		j.counts.uncount(own.removed)
+		j.dropDeliveries(own.delivered)
 		// Jobs that have just ended are still in memory.
 		j.jobs.remove(ids)
 		generation := j.generation.Load()
@@ -95,6 +97,8 @@ type removal struct {
 	freed []freedJob
 	// removed lists the deleted jobs that are counted.
 	removed []removedJob
+	// delivered lists the deleted jobs with webhooks.
+	delivered []jobRef
 	// all is true if everything is deleted.
 	all bool
 	// generation is the generation of the content that the batch was built from.

@@ -19,9 +19,9 @@ import (
 
 // A Visitor receives the records of an export. An error of one of its methods ends the export.
 type Visitor interface {
-	// Job receives a job with its whole log, and with its spec if it has not ended. Log reads from disk while it is ranged
-	// over, and must not be used after Job has returned.
-	Job(view job.Job, spec []byte, log job.LogSeq) error
+	// Job receives a job with its whole log, with its spec unless that was not kept, and with its deliveries if it has ended.
+	// Log reads from disk while it is ranged over, and must not be used after Job has returned.
+	Job(view job.Job, spec []byte, log job.LogSeq, deliveries job.Deliveries) error
 	// Key receives an idempotency key, expired or not.
 	Key(k job.KeyRecord) error
 	// Tombstone receives a tombstone, expired or not.
@@ -56,7 +56,13 @@ func (j *Journal) Export(ctx context.Context, v Visitor) error {
 		if err != nil {
 			return err
 		}
-		return v.Job(view, spec, wholeLog(ctx, db, &view))
+		var deliveries job.Deliveries
+		if len(view.Webhooks) > 0 {
+			if deliveries, err = readDeliveries(db, view.Tenant, view.ID); err != nil && !errors.Is(err, job.ErrNotFound) {
+				return err
+			}
+		}
+		return v.Job(view, spec, wholeLog(ctx, db, &view), deliveries)
 	})
 	if err != nil {
 		return err
@@ -97,7 +103,7 @@ func (j *Journal) exportActive(ctx context.Context, v Visitor) error {
 			if err != nil {
 				return fmt.Errorf("export job %s: %w", view.ID, err)
 			}
-			if err := v.Job(*view, spec, wholeLog(ctx, db, view)); err != nil {
+			if err := v.Job(*view, spec, wholeLog(ctx, db, view), nil); err != nil {
 				return err
 			}
 			if err := ctx.Err(); err != nil {

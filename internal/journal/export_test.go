@@ -149,3 +149,13 @@ func Part(key, value []byte) []byte { return appendPart(nil, appendPair(nil, key
 
 // ReadPart visits the keys of a part.
 var ReadPart = readPart
+
+// ParseDeliveries returns a stored record of deliveries, and the times of its keys by webhook.
+func ParseDeliveries(value []byte) (due map[int]int64, ds job.Deliveries, err error) {
+	keys, ds, err := parseDeliveries(job.ID{}, value)
+	due = make(map[int]int64)
+	for _, k := range keys {
+		due[k.hook] = k.ms
+	}
+	return due, ds, err
+}

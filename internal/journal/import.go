@@ -19,10 +19,10 @@ import (
 // disk. It returns job.ErrExists if the record exists already, or an error of the disk. On a single server it also fails while
 // Ready does; a replica waits for its disk.
 
-// ImportJob adds a job with its spec and its whole log, as Export visits it. It returns job.ErrExists if the journal has a
+// ImportJob adds a job with its spec, its whole log and its deliveries, as Export visits it. It returns job.ErrExists if the journal has a
 // job or a tombstone with this id, and job.ErrCorrupt if the log does not lead to the view. The whole log is held in memory
 // and added in one write.
-func (j *Journal) ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event) error {
+func (j *Journal) ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event, deliveries job.Deliveries) error {
 	events, err := job.Rebuild(view, spec, log)
 	if err != nil {
 		return err
@@ -32,6 +32,9 @@ func (j *Journal) ImportJob(ctx context.Context, view job.Job, spec []byte, log 
 	return j.importOne(ctx, inner.bytes, func(b *pebble.Batch) (func(), error) {
 		if err := j.checkAbsent(b, view.Tenant, view.ID); err != nil {
 			return nil, err
+		}
+		if len(deliveries) > 0 {
+			j.deliveries.staged[view.ID] = &stagedDeliveries{jobRef: jobRef{view.Tenant, view.ID}, after: deliveries}
 		}
 		return j.importJob(b, inner)
 	})

@@ -27,13 +27,14 @@ type exported struct {
 }
 
 type exportedJob struct {
-	view job.Job
-	spec []byte
-	log  []job.Event
+	view       job.Job
+	spec       []byte
+	log        []job.Event
+	deliveries job.Deliveries
 }
 
-func (x *exported) Job(view job.Job, spec []byte, log job.LogSeq) error {
-	e := exportedJob{view: view, spec: spec}
+func (x *exported) Job(view job.Job, spec []byte, log job.LogSeq, deliveries job.Deliveries) error {
+	e := exportedJob{view: view, spec: spec, deliveries: deliveries}
 	for r, err := range log {
 		if err != nil {
 			return err
@@ -103,7 +104,7 @@ func (x *exported) importAll(t *testing.T, j *journal.Journal) (added, there int
 
 // importJob imports one job.
 func importJob(ctx context.Context, j *journal.Journal, e exportedJob) error {
-	return j.ImportJob(ctx, e.view, e.spec, e.log)
+	return j.ImportJob(ctx, e.view, e.spec, e.log, e.deliveries)
 }
 
 // queued starts an import, and returns the channel of its outcome when it is in the writer's queue.
@@ -463,7 +464,7 @@ type failing struct {
 	n     *int
 }
 
-func (f failing) Job(job.Job, []byte, job.LogSeq) error {
+func (f failing) Job(job.Job, []byte, job.LogSeq, job.Deliveries) error {
 	if *f.n++; *f.n == f.after {
 		return errDisk
 	}

@@ -99,16 +99,17 @@ type Journal struct {
 	met       *metrics
 	log       *slog.Logger
 
-	queue    queue
-	jobs     activeJobs
-	watchers watchers
-	keys     reservations
-	clock    steadyClock
-	health   health
-	ballast  *ballast
-	results  resultBytes
-	counts   jobCounts
-	meter    job.Meter
+	queue      queue
+	jobs       activeJobs
+	watchers   watchers
+	keys       reservations
+	clock      steadyClock
+	health     health
+	ballast    *ballast
+	results    resultBytes
+	counts     jobCounts
+	meter      job.Meter
+	deliveries deliveries
 
 	// generation changes before and after the content of a replica is replaced or cleared, so that a batch that was built from
 	// the earlier content is recognized. The writer changes it.
@@ -159,6 +160,7 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	j.results.reset()
 	j.counts.reset()
 	j.meter.Reset()
+	j.deliveries.init()
 	j.health.init()
 	j.met = newMetrics(c.Registerer)
 	j.ballast = newBallast(&j.c)
@@ -171,7 +173,7 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open journal %s: %w", c.Dir, explainFull(explainDamaged(err)))
 	}
-	if err := cmp.Or(j.loadClock(), j.load(ctx), j.loadResults(), j.loadCounts()); err != nil {
+	if err := cmp.Or(j.loadClock(), j.load(ctx), j.loadResults(), j.loadCounts(), j.loadDeliveries(ctx)); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal %s: %w", c.Dir, explainDamaged(err)), j.close())
 	}
 	if err := j.met.watch(c.Registerer, j); err != nil {

@@ -36,23 +36,27 @@ import (
 //	                                       results.go. Earlier versions do not read or delete it
 //	c tenant kind                          the number of finished jobs by state: three varints; see counts.go
 //	f tenant label 0 value 0 id digest     a finished job with the label; see index.go
+//	w tenant id                            the deliveries of a finished job; see deliveries.go. Earlier versions do not delete it
+//	v receiver ms id hook                  a pending delivery, by the time of its next attempt: its tenant
 //	n name                                 metadata of a replica; see follow.go
 //
 // The stored view of an unfinished job may be older than its log; Open applies the newer events to it. Therefore a step of a
 // running job writes only its events, and a job that ends in the write that submits it never appears under a.
 const (
-	spaceActive    = 'a'
-	spaceSpec      = 's'
-	spaceEnded     = 'j'
-	spaceLog       = 'l'
-	spaceOrder     = 'o'
-	spaceTombstone = 'd'
-	spaceKey       = 'i'
-	spaceExpiry    = 'x'
-	spaceMetadata  = 'n'
-	spaceResults   = 'r'
-	spaceCount     = 'c'
-	spaceIndex     = 'f'
+	spaceActive     = 'a'
+	spaceSpec       = 's'
+	spaceEnded      = 'j'
+	spaceLog        = 'l'
+	spaceOrder      = 'o'
+	spaceTombstone  = 'd'
+	spaceKey        = 'i'
+	spaceExpiry     = 'x'
+	spaceMetadata   = 'n'
+	spaceResults    = 'r'
+	spaceCount      = 'c'
+	spaceIndex      = 'f'
+	spaceDeliveries = 'w'
+	spaceDue        = 'v'
 
 	expiryJob       = 'r'
 	expiryTombstone = 't'

@@ -34,6 +34,7 @@ func (j *Journal) publish(w *write) {
 			j.undoRejected(r)
 		}
 	}
+	j.deliveries.publish(w.due)
 	j.queue.finish(w, ended)
 	j.met.committed(w, j.h.now())
 	j.countWritten(w.bytes)
@@ -105,6 +106,7 @@ func (j *Journal) undoRejected(r *request) {
 	undo.op = func(b *pebble.Batch) func() {
 		for i, id := range ids {
 			purgeJob(b, tenants[i], id)
+			j.dropDeliveries([]jobRef{{tenants[i], id}})
 			a := j.jobs.m[id]
 			if a == nil {
 				continue

@@ -76,7 +76,7 @@ func (j *Journal) replace(ctx context.Context, t *tables) error {
 	j.results.reset()
 	j.counts.reset()
 	j.meter.Reset()
-	return errors.Join(j.load(ctx), j.loadResults(), j.loadCounts())
+	return errors.Join(j.load(ctx), j.loadResults(), j.loadCounts(), j.loadDeliveries(ctx))
 }
 
 func (j *Journal) tableOptions() sstable.WriterOptions {

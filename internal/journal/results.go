@@ -104,7 +104,7 @@ func (b *builder) count(a *active, ev job.Event) {
 func (b *builder) storeResults(w *write, a *active) {
 	if n := a.results.Load(); n > 0 && a.counted {
 		b.key = appendJobKey(b.key[:0], spaceResults, a.head.Tenant, a.id)
-		b.value = appendResults(b.value[:0], n, b.j.due(a.head.ExpiresAt, a.head.Retention))
+		b.value = appendResults(b.value[:0], n, b.j.due(a.head.ExpiresAt, a.head.ExpiresAt.Sub(a.head.FinishedAt)))
 		b.set(w, b.key, b.value)
 	}
 }

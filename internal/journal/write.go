@@ -34,7 +34,9 @@ type write struct {
 	ended    []job.ID
 	expiries []expiries
 	counts   []countChange
-	began    time.Time
+	// due are the changes of pending deliveries.
+	due   []dueChange
+	began time.Time
 }
 
 // reset empties a write for the next.
@@ -155,6 +157,7 @@ func (b *builder) build(w *write) {
 		case req.state.Load() != requestPending:
 			b.j.releaseKey(req)
 		case req.op != nil:
+			b.setMetadata(req.metadata, w)
 			req.durable = req.op(w.batch)
 			req.applied = true
 		default:
@@ -170,6 +173,7 @@ func (b *builder) build(w *write) {
 	for _, d := range w.jobDeltas {
 		b.finish(w, d)
 	}
+	b.storeDeliveries(w)
 	b.storeCounts(w)
 	if !b.j.c.Replica {
 		if v := b.j.clock.record(); v != nil {
@@ -327,9 +331,10 @@ func (b *builder) finish(w *write, d *jobDelta) {
 		b.key = appendJobKey(b.key[:0], spaceEnded, head.Tenant, a.id)
 		b.value, b.scratch = appendJob(b.value[:0], b.scratch, head, spec, a.place)
 		b.set(w, b.key, b.value)
-		w.expire(b.j.due(head.ExpiresAt, head.Retention), expiryJob, a.id[:], b.key[1:])
+		w.expire(b.j.due(head.ExpiresAt, head.ExpiresAt.Sub(head.FinishedAt)), expiryJob, a.id[:], b.key[1:])
 		b.storeResults(w, a)
 		b.index(w, head)
+		b.endDeliveries(head)
 		b.j.counts.addEnded(countKey{head.Tenant, head.Kind}, head.State, 1)
 	case d.first:
 		b.placeSpec(w, a, d.spec)

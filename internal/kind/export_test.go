@@ -17,7 +17,7 @@ func Expand(template string, value func(name string) string) (string, error) {
 
 // ParseURL is parseURL.
 func ParseURL(text string) (string, error) {
-	u, err := parseURL(text)
+	u, err := outbound.ParseURL(text)
 	if err != nil {
 		return "", err
 	}

@@ -3,7 +3,6 @@ package kind
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -15,7 +14,6 @@ import (
 
 // Bounds of one request.
 const (
-	maxURL            = 8 << 10
 	maxRequestBody    = 1 << 20
 	maxRequestHeaders = 64
 	maxHeaderText     = 8 << 10
@@ -43,7 +41,7 @@ func (l rawRequests) request(i int64) (*outbound.Request, error) {
 		return nil, err
 	}
 	var err error
-	r.URL, err = parseURL(text)
+	r.URL, err = outbound.ParseURL(text)
 	return r, err
 }
 
@@ -84,8 +82,8 @@ func readRequest(v jsontext.Value, errs *fields.Errors) (*outbound.Request, stri
 	switch v := o.Get("url"); {
 	case v.Kind() != '"':
 		o.Add("/url", "must be a URL")
-	case len(v) > maxURL:
-		o.Add("/url", "must have at most %d bytes", maxURL)
+	case len(v) > outbound.MaxURL:
+		o.Add("/url", "must have at most %d bytes", outbound.MaxURL)
 	default:
 		text = fields.Text(v)
 	}
@@ -183,34 +181,11 @@ func checkURL(text, pointer string, e env, errs *fields.Errors) {
 		}
 		return
 	}
-	u, err := parseURL(text)
+	u, err := outbound.ParseURL(text)
 	if err == nil && !e.again { // else the request fails if it is no longer allowed
 		err = e.http.Policy(e.tenant).Allow(u)
 	}
 	if err != nil {
 		errs.Add(pointer, "%v", err)
 	}
-}
-
-// parseURL parses the URL of a request.
-func parseURL(text string) (*url.URL, error) {
-	if len(text) > maxURL {
-		return nil, fmt.Errorf("must have at most %d bytes", maxURL)
-	}
-	for i := range len(text) {
-		if c := text[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`"<>\^{|}`+"`", c) >= 0 {
-			return nil, fmt.Errorf("has a character that must be percent-encoded, or of which a host name has none")
-		}
-	}
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("is not a valid URL")
-	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Opaque != "":
-		return nil, fmt.Errorf("must begin with http:// or https:// and a host")
-	case u.User != nil:
-		return nil, fmt.Errorf(`must have no user and password: use the header Authorization, with a secret`)
-	}
-	u.Fragment, u.RawFragment = "", ""
-	return u, nil
 }

@@ -103,7 +103,7 @@ func (l *templateRequests) request(i int64) (*outbound.Request, error) {
 }
 
 func (l *templateRequests) parse(i int64) (*url.URL, error) {
-	return parseURL(l.url.expand(l.values.of(i)))
+	return outbound.ParseURL(l.url.expand(l.values.of(i)))
 }
 
 // template returns the requests of the fields request, and for_each or range.
@@ -220,9 +220,9 @@ func (o object) forEach(e env, t *uriTemplate) objectValues {
 func variableText(v jsontext.Value) (string, bool) {
 	switch v.Kind() {
 	case '"':
-		return fields.Text(v), len(v) <= maxURL
+		return fields.Text(v), len(v) <= outbound.MaxURL
 	case '0', 't', 'f':
-		return string(v), len(v) <= maxURL
+		return string(v), len(v) <= outbound.MaxURL
 	}
 	return "", false
 }

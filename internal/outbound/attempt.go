@@ -71,7 +71,7 @@ func (b *Batch) exchange(ctx context.Context, r *Request, o *Outcome) error {
 			return err
 		}
 		location := resp.Header.Get("Location")
-		if !isRedirect(resp.StatusCode) || location == "" {
+		if b.NoRedirects || !isRedirect(resp.StatusCode) || location == "" {
 			return b.read(resp, o)
 		}
 		_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // so that the connection is used again

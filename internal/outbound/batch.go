@@ -39,7 +39,9 @@ type Options struct {
 	// MaxBody bounds a body in bytes; further ones are not read. Discard reads bodies without keeping them.
 	MaxBody int64
 	Discard bool
-	Retry   RetryPolicy
+	// NoRedirects makes the response with a redirect the outcome.
+	NoRedirects bool
+	Retry       RetryPolicy
 	// Success reports whether a status is a success.
 	Success func(status int) bool
 	// FailFast sends no further request after the first failure.

@@ -3,7 +3,6 @@ package outbound
 import (
 	"net/http"
 	"net/netip"
-	"time"
 )
 
 // SetTransport replaces the connections of a Sender.
@@ -13,6 +12,3 @@ func (s *Sender) SetTransport(t http.RoundTripper) {
 
 // Connects reports whether a policy allows a connection to a resolved address.
 func (p *Policy) Connects(to netip.AddrPort) bool { return p.control("tcp", to.String(), nil) == nil }
-
-// RetryAfter is retryAfter.
-func RetryAfter(text string, now time.Time) (time.Duration, bool) { return retryAfter(text, now) }

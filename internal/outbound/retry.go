@@ -34,7 +34,7 @@ func (p *RetryPolicy) wait(method string, attempts int, o *Outcome, now time.Tim
 		}
 	case o.Status == http.StatusRequestTimeout, o.Status == http.StatusTooEarly, o.Status == http.StatusTooManyRequests,
 		o.Status >= 500:
-		after, _ = retryAfter(o.Header.Get("Retry-After"), now)
+		after, _ = RetryAfter(o.Header.Get("Retry-After"), now)
 	default:
 		return 0, false
 	}
@@ -57,9 +57,9 @@ func idempotent(method string) bool {
 	return false
 }
 
-// retryAfter parses a Retry-After in either form, seconds or a date (RFC 9110, section 10.2.3); false if it is invalid. A
+// RetryAfter parses a Retry-After in either form, seconds or a date (RFC 9110, section 10.2.3); false if it is invalid. A
 // time in the past is 0.
-func retryAfter(text string, now time.Time) (time.Duration, bool) {
+func RetryAfter(text string, now time.Time) (time.Duration, bool) {
 	text = strings.TrimSpace(text)
 	if text == "" {
 		return 0, false

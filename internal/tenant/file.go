@@ -14,9 +14,28 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// file is the key file.
-type file struct {
+// A File is the content of a key file.
+type File struct {
 	Keys []Key `json:"keys"`
+	// Tenants has the settings of tenants, by name. The package stores them, and does not use them.
+	Tenants map[string]Settings `json:"tenants,omitzero"`
+}
+
+// Settings are the settings of a tenant.
+type Settings struct {
+	// WebhookSecrets sign the requests to webhooks: several while one is being replaced.
+	WebhookSecrets []string `json:"webhook_secrets,omitzero"`
+	// Webhooks are called when any job of the tenant ends.
+	Webhooks []Webhook `json:"webhooks,omitzero"`
+}
+
+// A Webhook is a webhook of a tenant.
+type Webhook struct {
+	URL string `json:"url"`
+	// Events are the ends of jobs for which it is called, such as "job.failed"; all if it is empty.
+	Events []string `json:"events,omitzero"`
+	// Secrets are used instead of the tenant's.
+	Secrets []string `json:"secrets,omitzero"`
 }
 
 // maxFileSize bounds a key file, to about 100 000 keys.
@@ -25,38 +44,39 @@ const maxFileSize = 32 << 20
 // othersMayWrite are permissions that a key file must not have, because write access allows creating keys.
 const othersMayWrite = 0o022
 
-// ReadFile reads and validates a key file. It rejects a file that its group or others may write. Its error joins all
-// errors of the file.
+// ReadFile reads the keys of a key file; see LoadFile.
 func ReadFile(path string) ([]Key, error) {
+	content, err := LoadFile(path)
+	return content.Keys, err
+}
+
+// LoadFile reads a key file and validates its keys. It rejects a file that its group or others may write. Its error joins all
+// errors of the keys.
+func LoadFile(path string) (content File, err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO is rejected below, and must not block before
 	if err != nil {
-		return nil, fmt.Errorf("key file: %w", err)
+		return content, fmt.Errorf("key file: %w", err)
 	}
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("key file: %w", err)
+		return content, fmt.Errorf("key file: %w", err)
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("key file %s: is not a regular file", path)
+		return content, fmt.Errorf("key file %s: is not a regular file", path)
 	case info.Mode()&othersMayWrite != 0:
-		return nil, fmt.Errorf("key file %s: has mode %#o, so that users other than its owner can add keys: chmod go-w it", path, info.Mode().Perm())
+		return content, fmt.Errorf("key file %s: has mode %#o, so that users other than its owner can add keys: chmod go-w it", path, info.Mode().Perm())
 	case info.Size() > maxFileSize:
-		return nil, fmt.Errorf("key file %s: has %d bytes; at most %d", path, info.Size(), maxFileSize)
+		return content, fmt.Errorf("key file %s: has %d bytes; at most %d", path, info.Size(), maxFileSize)
 	}
-	keys, err := read(f)
+	err = json.UnmarshalRead(f, &content, json.RejectUnknownMembers(true))
+	if err == nil {
+		err = check(content.Keys)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("key file %s: %w", path, err)
+		return File{}, fmt.Errorf("key file %s: %w", path, err)
 	}
-	return keys, nil
-}
-
-func read(f *os.File) ([]Key, error) {
-	var content file
-	if err := json.UnmarshalRead(f, &content, json.RejectUnknownMembers(true)); err != nil {
-		return nil, err
-	}
-	return content.Keys, check(content.Keys)
+	return content, nil
 }
 
 // Errors of changes to a key file.
@@ -93,7 +113,7 @@ func RemoveFromFile(path string, ids ...string) (removed []Key, err error) {
 	return removed, err
 }
 
-// ChangeFile replaces the keys of a key file by the result of change, and creates the file if it is missing. Changes by
+// ChangeFile replaces the keys of a key file by the result of change, keeps the settings of its tenants, and creates the file if it is missing. Changes by
 // several processes are serialized. The file is replaced atomically: a crash leaves the old or the new one. It keeps
 // its mode, which is 0600 for a new file. A symbolic link is rejected, because its target would not change. An error of
 // change is returned unchanged, and nothing is written.
@@ -109,7 +129,7 @@ func ChangeFile(path string, change func([]Key) ([]Key, error)) error {
 		return fmt.Errorf("key file: lock %s: %w", dir, err)
 	}
 	mode := fs.FileMode(0o600)
-	var keys []Key
+	var content File
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -119,17 +139,17 @@ func ChangeFile(path string, change func([]Key) ([]Key, error)) error {
 		return fmt.Errorf("key file %s: is not a regular file", path)
 	default:
 		mode = info.Mode().Perm()
-		if keys, err = ReadFile(path); err != nil {
+		if content, err = LoadFile(path); err != nil {
 			return err
 		}
 	}
-	if keys, err = change(keys); err != nil {
+	if content.Keys, err = change(content.Keys); err != nil {
 		return err
 	}
-	if err := check(keys); err != nil {
+	if err := check(content.Keys); err != nil {
 		return fmt.Errorf("key file %s: %w", path, err)
 	}
-	data, err := json.Marshal(file{Keys: keys}, jsontext.WithIndent("  "))
+	data, err := json.Marshal(content, jsontext.WithIndent("  "))
 	if err != nil {
 		return fmt.Errorf("key file %s: %w", path, err)
 	}

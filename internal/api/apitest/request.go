@@ -179,6 +179,11 @@ func (w *worker) pathValue(q *request, p param) string {
 			return j.id
 		}
 		return "01890a5d-ac96-774b-bcce-b302099a8057"
+	case "delivery_id":
+		if q.job != nil {
+			return q.job.id + "-0"
+		}
+		return "01890a5d-ac96-774b-bcce-b302099a8057-0"
 	case "array_name":
 		return pick(w.g.Rand, arrayNames)
 	case "asset":

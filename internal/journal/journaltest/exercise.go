@@ -41,6 +41,10 @@ type Journal interface {
 	Delete(ctx context.Context, tenant string, id job.ID) error
 	// Reserve reserves an idempotency key, or returns the jobs of its use, job.ErrKeyReused or job.ErrKeyInProgress.
 	Reserve(ctx context.Context, key job.Key) (prior []job.ID, err error)
+	// Deliveries returns the deliveries of a finished job, or job.ErrNotFound.
+	Deliveries(ctx context.Context, tenant string, id job.ID) (job.Deliveries, error)
+	// ChangeDelivery durably changes a delivery, or returns job.ErrNotFound or job.ErrTransition.
+	ChangeDelivery(ctx context.Context, tenant string, id job.ID, c job.DeliveryChange) (job.Deliveries, error)
 	// Release releases a reserved key.
 	Release(key job.Key)
 	// Results returns the bytes of results of an unfinished job, and of all stored jobs of a tenant.
@@ -76,6 +80,7 @@ func Exercise(t *testing.T, open func(t *testing.T, dir string) Journal) {
 		{"delete", testDelete},
 		{"bytes of results", testResults},
 		{"stats", testStats},
+		{"deliveries", testDeliveries},
 		{"idempotency", testIdempotency},
 		{"idempotency under concurrency", testIdempotencyRace},
 		{"reopen", testReopen},

@@ -383,3 +383,74 @@ func testCounts(h *harness) {
 	h.reopen()
 	check()
 }
+
+// testDeliveries checks the deliveries of finished jobs: made with the end, changed attempt by attempt, kept, and deleted with
+// the job.
+func testDeliveries(h *harness) {
+	hooks := func(j *job.Job) {
+		j.Webhooks = []job.Webhook{
+			{URL: "https://a.example/x", Events: job.AllEvents},
+			{URL: "https://b.example/y", Events: job.EventOf(job.Failed), Standing: true},
+			{URL: "https://b.example/z", Events: job.EventOf(job.Succeeded), Standing: true},
+		}
+	}
+	none := func(id job.ID) {
+		h.Helper()
+		_, err := h.j.Deliveries(h.Context(), "t", id)
+		h.want(err, job.ErrNotFound)
+		_, err = h.j.ChangeDelivery(h.Context(), "t", id, job.DeliveryChange{NextAt: h.now})
+		h.want(err, job.ErrNotFound)
+	}
+	none(h.submit("t", 1))
+	id := h.submit("t", 1, hooks)
+	none(id)
+	h.events(id, h.started(), h.finished(job.Succeeded))
+	h.equal(h.get(id).ExpiresAt, h.get(id).FinishedAt.Add(job.DeliveryWindow))
+	short, submitted := h.new("t", 1, hooks) // ends in its first write
+	h.events(short, submitted, h.started(), h.finished(job.Failed))
+	j := h.get(id)
+	want := job.NewDeliveries(&j)
+	h.equal(len(want), 2)
+	check := func() {
+		h.Helper()
+		for range 2 {
+			got, err := h.j.Deliveries(h.Context(), "t", id)
+			h.ok(err)
+			h.equal(string(got.AppendBinary(nil)), string(want.AppendBinary(nil)))
+			got, err = h.j.Deliveries(h.Context(), "t", short)
+			h.ok(err)
+			h.equal([]int{len(got), got[1].Hook}, []int{2, 1})
+			_, err = h.j.Deliveries(h.Context(), "other", id)
+			h.want(err, job.ErrNotFound)
+			h.reopen()
+		}
+	}
+	check()
+	change := func(c job.DeliveryChange) {
+		h.Helper()
+		got, err := h.j.ChangeDelivery(h.Context(), "t", id, c)
+		h.ok(err)
+		want, err = want.Apply(c)
+		h.ok(err)
+		h.equal(string(got.AppendBinary(nil)), string(want.AppendBinary(nil)))
+		check()
+	}
+	failed := job.DeliveryChange{
+		Hook: 2, Attempt: &job.Attempt{At: h.now, Duration: time.Second, Status: 503, Error: "HTTP 503"},
+		State: job.DeliveryPending, NextAt: h.now.Add(time.Minute),
+	}
+	change(failed)
+	_, err := h.j.ChangeDelivery(h.Context(), "t", id, failed) // it was recorded
+	h.want(err, job.ErrTransition)
+	change(job.DeliveryChange{Hook: 2, NextAt: h.now}) // a client does not wait
+	change(job.DeliveryChange{Hook: 2, Total: 1, Attempt: &job.Attempt{At: h.now, Status: 204}, State: job.DeliveryDone})
+	_, err = h.j.ChangeDelivery(h.Context(), "t", id, job.DeliveryChange{Hook: 2, Total: 2, Attempt: &job.Attempt{At: h.now}, State: job.DeliveryDone})
+	h.want(err, job.ErrTransition) // it is done
+	_, err = h.j.ChangeDelivery(h.Context(), "t", id, job.DeliveryChange{Hook: 1, NextAt: h.now})
+	h.want(err, job.ErrTransition) // not for this end
+	change(job.DeliveryChange{Hook: 2, NextAt: h.now.Add(time.Hour)})
+	h.ok(h.j.Delete(h.Context(), "t", id))
+	none(id)
+	h.reopen()
+	none(id)
+}

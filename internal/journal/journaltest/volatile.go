@@ -26,10 +26,11 @@ type Volatile struct {
 }
 
 type volatileJob struct {
-	view    job.Job
-	spec    []byte
-	log     []job.LogRecord
-	deleted bool
+	view       job.Job
+	spec       []byte
+	log        []job.LogRecord
+	deleted    bool
+	deliveries job.Deliveries
 }
 
 type volatileKey struct {
@@ -120,6 +121,9 @@ func (v *Volatile) record(e job.Entry, view job.Job) {
 		*before = j.view
 	}
 	j.view = view
+	if view.State.Terminal() && j.deliveries == nil {
+		j.deliveries = job.NewDeliveries(&view)
+	}
 	v.meter.Observe(before, &view)
 }
 
@@ -403,3 +407,29 @@ func (v *Volatile) Reopen() *Volatile {
 
 // Elapsed returns the time since a recorded instant.
 func (v *Volatile) Elapsed(since time.Time) time.Duration { return time.Since(since) }
+
+// Deliveries returns the deliveries of a finished job.
+func (v *Volatile) Deliveries(_ context.Context, tenant string, id job.ID) (job.Deliveries, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	j, err := v.get(tenant, id)
+	if err != nil || len(j.deliveries) == 0 {
+		return nil, job.ErrNotFound
+	}
+	return j.deliveries, nil
+}
+
+// ChangeDelivery changes a delivery.
+func (v *Volatile) ChangeDelivery(_ context.Context, tenant string, id job.ID, c job.DeliveryChange) (job.Deliveries, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	j, err := v.get(tenant, id)
+	if err != nil || len(j.deliveries) == 0 {
+		return nil, job.ErrNotFound
+	}
+	ds, err := j.deliveries.Apply(c)
+	if err == nil {
+		j.deliveries = ds
+	}
+	return ds, err
+}
