@@ -19,6 +19,7 @@ func TestCluster(t *testing.T) {
 		{"bounds hold over all nodes", (*suite).bounds},
 		{"tasks spread", (*suite).spread},
 		{"requests of jobs", (*suite).requests},
+		{"webhooks", (*suite).webhooks},
 		{"a node is paused", (*suite).pauseNode},
 		{"nodes restart in turn", (*suite).rollingRestart},
 		{"a node joins late", (*suite).joinLate},

@@ -101,7 +101,7 @@ func (r *receiver) check(t *testing.T, o *order, id string, items []item) {
 // every item has one outcome. After `cancelled` nothing is sent.
 func TestHTTPBatchCrash(t *testing.T) {
 	t.Parallel()
-	const n, kills = 4000, 3
+	const n, kills = 10_000, 3
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	r := newReceiver(t)
