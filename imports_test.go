@@ -46,6 +46,7 @@ var deps = map[string]dependencies{
 
 	"internal/array":     {[]string{"internal/job", "internal/npy", "internal/reads", "internal/mapping", "internal/fields"}, []string{"github.com/google/uuid"}},
 	"internal/blocks":    {none, none},
+	"internal/npz":       {[]string{"internal/blocks"}, none},
 	"internal/concat":    {[]string{"internal/blocks", "internal/npy"}, none},
 	"internal/bucket":    {[]string{"internal/blocks", "internal/reads", "internal/mapping"}, nil},
 	"internal/zarrstore": {[]string{"internal/blocks", "internal/bucket", "internal/zarr"}, none},

@@ -13,6 +13,7 @@ const (
 	ArraySourceFull     ArraySource = "full"
 	ArraySourceLinspace ArraySource = "linspace"
 	ArraySourceNpy      ArraySource = "npy"
+	ArraySourceNpz      ArraySource = "npz"
 	ArraySourceOnes     ArraySource = "ones"
 	ArraySourceRandom   ArraySource = "random"
 	ArraySourceRaw      ArraySource = "raw"
@@ -200,11 +201,12 @@ type ArrayReduceSubmission struct {
 	// | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
 	// | `values` | `values`; `source` may be left out |
 	// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows, or `urls` of several, and `concatenate`; no `dtype` |
+	// | `npz` | `url` of a `.npz` object in a bucket that the operator allows, with stored or deflated members, and `member`; no `dtype` |
 	// | `raw` | `url` of an object in a bucket that the operator allows, with the elements and no header, such as a chunk of an HDF5 or NetCDF file; `shape`, `dtype`; `offset` in bytes, `order`, `byte_order` |
 	// | `zarr` | `url` of a Zarr array, version 2 or 3, in a bucket that the operator allows; no `dtype` |
 	//
 	//
-	// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}, {"concatenate":0,"source":"npy","urls":["s3://bucket/part-*.npy"]}, {"source":"zarr","url":"s3://bucket/weather.zarr/temperature"}
+	// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}, {"concatenate":0,"source":"npy","urls":["s3://bucket/part-*.npy"]}, {"member":"temperature","source":"npz","url":"s3://bucket/results.npz"}, {"source":"zarr","url":"s3://bucket/weather.zarr/temperature"}
 	Array InputArray `json:"array"`
 
 	// Axis The axis or axes to reduce, negative ones from the end; all by default.
@@ -273,11 +275,12 @@ type ArraySumSubmission struct {
 	// | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
 	// | `values` | `values`; `source` may be left out |
 	// | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows, or `urls` of several, and `concatenate`; no `dtype` |
+	// | `npz` | `url` of a `.npz` object in a bucket that the operator allows, with stored or deflated members, and `member`; no `dtype` |
 	// | `raw` | `url` of an object in a bucket that the operator allows, with the elements and no header, such as a chunk of an HDF5 or NetCDF file; `shape`, `dtype`; `offset` in bytes, `order`, `byte_order` |
 	// | `zarr` | `url` of a Zarr array, version 2 or 3, in a bucket that the operator allows; no `dtype` |
 	//
 	//
-	// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}, {"concatenate":0,"source":"npy","urls":["s3://bucket/part-*.npy"]}, {"source":"zarr","url":"s3://bucket/weather.zarr/temperature"}
+	// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}, {"concatenate":0,"source":"npy","urls":["s3://bucket/part-*.npy"]}, {"member":"temperature","source":"npz","url":"s3://bucket/results.npz"}, {"source":"zarr","url":"s3://bucket/weather.zarr/temperature"}
 	Array InputArray `json:"array"`
 
 	// Axis The axis or axes to sum over, negative ones from the end; all by default.
@@ -590,10 +593,11 @@ type HTTPRequestMethod string
 // | `random` | `shape`, `seed`, `distribution`: `uniform` in [0, 1); `normal` with `loc`, `scale`; `integers` from `low` up to `high`, without it |
 // | `values` | `values`; `source` may be left out |
 // | `npy` | `name` of an array stored by `PUT /v1/arrays/{array_name}`, or `url` of a `.npy` object in a bucket that the operator allows, or `urls` of several, and `concatenate`; no `dtype` |
+// | `npz` | `url` of a `.npz` object in a bucket that the operator allows, with stored or deflated members, and `member`; no `dtype` |
 // | `raw` | `url` of an object in a bucket that the operator allows, with the elements and no header, such as a chunk of an HDF5 or NetCDF file; `shape`, `dtype`; `offset` in bytes, `order`, `byte_order` |
 // | `zarr` | `url` of a Zarr array, version 2 or 3, in a bucket that the operator allows; no `dtype` |
 //
-// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}, {"concatenate":0,"source":"npy","urls":["s3://bucket/part-*.npy"]}, {"source":"zarr","url":"s3://bucket/weather.zarr/temperature"}
+// Examples: {"values":[[1,2.5],[-3,"NaN"]]}, {"chunks":[100,100],"shape":[1000,1000],"source":"ones"}, {"dtype":"int8","fill_value":-1,"shape":10,"source":"full"}, {"source":"arange","start":0,"step":2,"stop":100}, {"dtype":"float32","num":11,"source":"linspace","start":0,"stop":1}, {"distribution":"normal","scale":2,"seed":7,"shape":[100,3],"source":"random"}, {"distribution":"integers","high":5,"low":-5,"shape":[5],"source":"random"}, {"name":"readings","source":"npy"}, {"concatenate":0,"source":"npy","urls":["s3://bucket/part-*.npy"]}, {"member":"temperature","source":"npz","url":"s3://bucket/results.npz"}, {"source":"zarr","url":"s3://bucket/weather.zarr/temperature"}
 type InputArray struct {
 	// ByteOrder Of the elements of a `raw` object. `little` by default.
 	ByteOrder *InputArrayByteOrder `json:"byte_order,omitempty"`
@@ -622,6 +626,9 @@ type InputArray struct {
 
 	// Low 0 by default.
 	Low *int `json:"low,omitempty"`
+
+	// Member The name of an array of an `npz`, with or without `.npy`. May be omitted if there is one.
+	Member *string `json:"member,omitempty"`
 
 	// Name A stored array of yours.
 	Name string `json:"name,omitempty"`

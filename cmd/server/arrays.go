@@ -19,6 +19,7 @@ import (
 	"gather/internal/job"
 	"gather/internal/kind"
 	"gather/internal/npy"
+	"gather/internal/npz"
 	"gather/internal/zarr"
 	"gather/internal/zarrstore"
 )
@@ -30,6 +31,7 @@ type storedArrays struct {
 	buckets *bucket.Set
 	zarr    *zarrstore.Stores
 	parts   *concat.Cache
+	npz     *npz.Cache
 	log     *slog.Logger
 	probes  chan struct{} // one slot for each concurrent probe of a bucket
 }
@@ -50,8 +52,8 @@ type arrayStore interface {
 
 func newStoredArrays(store arrayStore, buckets *bucket.Set, log *slog.Logger) storedArrays {
 	return storedArrays{
-		store: store, buckets: buckets, zarr: zarrstore.New(buckets), parts: concat.NewCache(), log: log,
-		probes: make(chan struct{}, maxProbes),
+		store: store, buckets: buckets, zarr: zarrstore.New(buckets), parts: concat.NewCache(), npz: npz.NewCache(),
+		log: log, probes: make(chan struct{}, maxProbes),
 	}
 }
 
@@ -64,6 +66,8 @@ func (a storedArrays) Open(ctx context.Context, tenant string, ref chunked.Ref, 
 		opened, err = a.openZarr(ctx, ref.URL, pin)
 	case ref.URLs != nil:
 		opened, err = a.openURLs(ctx, ref.URLs, ref.Axis, pin)
+	case ref.NPZ != nil:
+		opened, err = a.openNPZ(ctx, ref.URL, *ref.NPZ, pin)
 	case ref.URL != "":
 		opened, err = a.openURL(ctx, ref.URL, ref.Raw, pin)
 	default:
@@ -93,7 +97,7 @@ var (
 func isClientError(err error) bool {
 	for _, fault := range []error{
 		errNoArray, errGone, errOther, errShort, bucket.ErrNotAllowed, bucket.ErrNotFound, bucket.ErrChanged, bucket.ErrUnsupported,
-		bucket.ErrTooMany, concat.ErrParts, npy.ErrFormat, zarr.ErrFormat, job.ErrCorrupt,
+		bucket.ErrTooMany, concat.ErrParts, npy.ErrFormat, npz.ErrFormat, npz.ErrCorrupt, zarr.ErrFormat, job.ErrCorrupt,
 	} {
 		if errors.Is(err, fault) {
 			return true
@@ -233,7 +237,7 @@ func redact(ctx context.Context, log *slog.Logger, array string, err error) erro
 	case errors.Is(err, bucket.ErrNotFound):
 		where := strings.TrimSuffix(err.Error(), bucket.ErrNotFound.Error())
 		return &job.Failure{Reason: job.FailedSourceChanged, Detail: where + "the object was deleted after the job was submitted"}
-	case errors.Is(err, zarr.ErrCorrupt):
+	case errors.Is(err, zarr.ErrCorrupt), errors.Is(err, npz.ErrCorrupt):
 		return &job.Failure{Reason: job.FailedSourceCorrupt, Detail: err.Error()}
 	case errors.Is(err, job.ErrCorrupt):
 		return &job.Failure{Reason: job.FailedSourceCorrupt, Detail: err.Error() + ": upload the array again"}
@@ -245,7 +249,7 @@ func redact(ctx context.Context, log *slog.Logger, array string, err error) erro
 }
 
 // headPiece is the number of bytes first read to find an object's header: most headers have 128 bytes.
-const headPiece = 64 << 10
+const headPiece = npy.MaxHeader
 
 func (a storedArrays) acquireProbe(ctx context.Context) error {
 	select {

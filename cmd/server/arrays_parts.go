@@ -155,9 +155,13 @@ func (a storedArrays) readHeader(ctx context.Context, url string, v bucket.Versi
 	if err != nil {
 		return nil, err
 	}
+	return headerOf(&directReader{ctx: ctx, o: object}, piece)
+}
+
+// headerOf returns the header at the beginning of an .npy file, of which it reads a piece first.
+func headerOf(file io.Reader, piece int) ([]byte, error) {
 	var head bytes.Buffer // at most npy.MaxHeader, which bounds the reads
-	in := bufio.NewReaderSize(&directReader{ctx: ctx, o: object}, piece)
-	h, err := npy.ParseHeader(io.TeeReader(in, &head))
+	h, err := npy.ParseHeader(io.TeeReader(bufio.NewReaderSize(file, piece), &head))
 	if err != nil {
 		return nil, err
 	}

@@ -75,6 +75,7 @@ func (l Limits) withDefaults() Limits {
 //	random       shape, seed (0), distribution: "uniform" (in [0, 1)), "normal" (loc, scale), "integers" (low, high)
 //	values       values, nested lists; "source" may be omitted
 //	npy          name or url of a stored array, or urls of several, joined along the axis concatenate (0)
+//	npz          url of a file of arrays, and the name of its member, which may be omitted if it has one
 //	raw          url of an object with the elements and no header; shape, dtype, offset (0 bytes), order ("C"), byte_order ("little")
 //	zarr         url of an array in tiles; chunks are by default its tiles, and "auto" is in whole tiles
 //
@@ -119,11 +120,12 @@ var sources = map[string]func(*parser) Source{
 	"random":   (*parser).random,
 	"values":   (*parser).inline,
 	"npy":      (*parser).npy,
+	"npz":      (*parser).npz,
 	"zarr":     (*parser).zarr,
 	"raw":      (*parser).raw,
 }
 
-const sourceNames = "ones, zeros, full, arange, linspace, random, values, npy, zarr, raw"
+const sourceNames = "ones, zeros, full, arange, linspace, random, values, npy, npz, zarr, raw"
 
 func (p *parser) array() *Array {
 	name := p.sourceName()
@@ -131,7 +133,7 @@ func (p *parser) array() *Array {
 	if build == nil {
 		return nil
 	}
-	if name != "npy" && name != "zarr" {
+	if name != "npy" && name != "npz" && name != "zarr" {
 		p.readDType()
 		p.readShape()
 	}

@@ -7,7 +7,7 @@ import (
 // members are the fields of all sources.
 var members = []string{
 	"source", "shape", "chunks", "dtype", "fill_value", "start", "stop", "step", "num", "endpoint", "seed", "distribution",
-	"loc", "scale", "low", "high", "values", "name", "url", "urls", "concatenate", "offset", "order", "byte_order", "select",
+	"loc", "scale", "low", "high", "values", "name", "url", "urls", "concatenate", "member", "offset", "order", "byte_order", "select",
 }
 
 // object reads typed fields of an object. A null field is missing.

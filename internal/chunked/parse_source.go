@@ -409,6 +409,31 @@ func (p *parser) npy() Source {
 	return newFile(s, t)
 }
 
+// npz returns a member of an .npz file.
+func (p *parser) npz() Source {
+	if !p.require("url", `the URL of an .npz file, such as "s3://bucket/results.npz"`) {
+		return nil
+	}
+	url, ok := p.text("url")
+	member, has := p.text("member")
+	switch {
+	case !ok || p.Has("member") && !has:
+		return nil
+	case p.open == nil:
+		p.Add("/source", "is npz, but this server has no stored arrays: use another source")
+		return nil
+	}
+	s, err := p.open(Ref{URL: url, NPZ: &member})
+	if err != nil {
+		p.Add("/url", "%v", err)
+		return nil
+	}
+	if t := p.stored(s, "/url"); t != 0 {
+		return newFile(s, t)
+	}
+	return nil
+}
+
 // MaxFiles is the maximum number of files that are joined, and of their URLs.
 const MaxFiles = 4096
 

@@ -15,10 +15,11 @@ import (
 
 // Ref refers to a stored array by the name of its upload or by a URL, of an .npy file, of a Zarr array, or of an object that
 // has no header and the data that Raw describes. URLs are several .npy files, which are joined along an axis; a * in the last
-// part of one stands for any characters.
+// part of one stands for any characters. NPZ is a member of an .npz file, the only one if it is empty.
 type Ref struct {
 	Name, URL string
 	Zarr      bool
+	NPZ       *string
 	Raw       *npy.Header
 	URLs      []string
 	Axis      int64
