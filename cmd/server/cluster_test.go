@@ -18,6 +18,7 @@ func TestCluster(t *testing.T) {
 		{"keys hold over all nodes", (*suite).keys},
 		{"bounds hold over all nodes", (*suite).bounds},
 		{"tasks spread", (*suite).spread},
+		{"chunks of a Zarr array are shared", (*suite).zarr},
 		{"requests of jobs", (*suite).requests},
 		{"webhooks", (*suite).webhooks},
 		{"a node is paused", (*suite).pauseNode},
