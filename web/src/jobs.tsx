@@ -132,7 +132,7 @@ export function Jobs({ query }: { query: URLSearchParams }) {
         </form>
         {Object.entries(times).map(([name, text]) => (
           <label key={name}>
-            <span class="muted">Created {text} </span>
+            <span class="muted">Created {text}</span>
             <input type="datetime-local" value={toLocalTime(filter.get(name))} onChange={(e) => change(name, [fromLocalTime(e.currentTarget.value)])} />
           </label>
         ))}
