@@ -2,13 +2,19 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"gather/internal/tenant"
 )
 
 // receiver counts the requests of jobs by their Idempotency-Key. Every hundredth request fails once.
@@ -179,5 +185,78 @@ func TestHTTPBatchDrain(t *testing.T) {
 	}
 	if total, missing := r.sent(v.ID, n); total != n || missing != 0 {
 		t.Errorf("%d requests were sent, %d of %d never; want each once", total, missing, n)
+	}
+}
+
+// Each tenant has its own list of hosts and its own bounds, which SIGHUP reloads.
+func TestHTTPTenants(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	r := newReceiver(t)
+	r.takes = 5 * time.Millisecond
+	content := tenant.File{Tenants: map[string]tenant.Settings{
+		"open": {HTTPAllow: &[]string{"127.0.0.1"}, HTTPInFlight: 3}, "closed": {HTTPAllow: &[]string{}},
+	}}
+	auth := make(map[string][]string)
+	for _, name := range []string{"open", "closed", "other"} {
+		key, text, err := tenant.Generate(name, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		content.Keys = append(content.Keys, key)
+		auth[name] = []string{"Authorization", "Bearer " + text}
+	}
+	file := filepath.Join(t.TempDir(), "keys.json")
+	write := func() {
+		t.Helper()
+		data, err := json.Marshal(content)
+		if err == nil {
+			err = os.WriteFile(file, data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	p := startProcess(t, "--http-allow=api.example", "--api-keys="+file)
+	c := newClient(p)
+	status := func(name string) int {
+		t.Helper()
+		a, err := c.do(ctx, http.MethodPost, "/v1/jobs?validate_only=true", r.order(10, "").body, auth[name]...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.status
+	}
+	for name, want := range map[string]int{"open": 200, "closed": 422, "other": 422} {
+		if got := status(name); got != want {
+			t.Errorf("tenant %s: got status %d, want %d", name, got, want)
+		}
+	}
+	o := r.order(200, "")
+	v, _, err := c.submit(ctx, o.body, append(auth["open"], "Prefer", "wait=60")...)
+	if err != nil || v.State != "succeeded" {
+		t.Fatalf("the job is %s, %v; want succeeded", v.outcome(), err)
+	}
+	if r.most > 3 {
+		t.Errorf("%d requests were in flight, want at most 3", r.most)
+	}
+	delete(content.Tenants, "closed")
+	content.Tenants["open"] = tenant.Settings{}
+	content.Tenants["other"] = tenant.Settings{HTTPAllow: &[]string{"127.0.0.1"}}
+	write()
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	for status("other") != 200 { // SIGHUP is not answered
+		select {
+		case <-ctx.Done():
+			t.Fatal("the key file was not reloaded")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	if got := status("open"); got != 422 {
+		t.Errorf("after a reload without its list: got status %d, want 422", got)
 	}
 }

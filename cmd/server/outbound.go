@@ -8,7 +8,7 @@ import (
 	"gather/internal/outbound"
 )
 
-// openOutbound opens the sender of the requests of jobs, and returns the kinds with it if the operator allows hosts.
+// openOutbound opens the sender of the requests of jobs, and returns the kinds with it if the operator may allow hosts.
 func (s *server) openOutbound(kinds *kind.Registry) (*kind.Registry, error) {
 	c := s.cfg
 	policy, err := outbound.ParsePolicy(c.HTTPAllow)
@@ -16,13 +16,13 @@ func (s *server) openOutbound(kinds *kind.Registry) (*kind.Registry, error) {
 		return nil, fmt.Errorf("--http-allow: %w", err)
 	}
 	s.outbound, err = outbound.New(outbound.Config{
-		Policy: policy, InFlight: int(c.HTTPInFlight.n), Bytes: max(c.RequestBytes.n/4, 16<<20),
+		Policy: policy, Limits: s.httpLimits, InFlight: int(c.HTTPInFlight.n), Bytes: max(c.RequestBytes.n/4, 16<<20),
 		SecretsDir: c.SecretsDir, TenantSecrets: s.tenants != nil, UserAgent: "gather/" + version(), Registerer: s.registry,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("--secrets-dir: %w", err)
 	}
-	if len(c.HTTPAllow) == 0 {
+	if len(c.HTTPAllow) == 0 && s.tenants == nil {
 		return kinds, nil
 	}
 	return kinds.WithHTTP(s.outbound), nil

@@ -21,6 +21,7 @@ type tenantSetting struct {
 	// secrets sign requests to the URLs that byURL does not have.
 	secrets []webhook.Secret
 	byURL   map[string][]webhook.Secret
+	limits  outbound.Limits
 }
 
 // parseSettings checks and parses the settings of a key file. Its error joins all errors.
@@ -42,6 +43,19 @@ func parseSettings(file map[string]tenant.Settings) (tenantSettings, error) {
 			return list
 		}
 		t := tenantSetting{secrets: secrets("webhook_secrets", s.WebhookSecrets), byURL: make(map[string][]webhook.Secret)}
+		t.limits.InFlight = s.HTTPInFlight
+		if s.HTTPInFlight < 0 {
+			add("http_in_flight", errors.New("is less than 0"))
+		}
+		var err error
+		if s.HTTPRate != "" {
+			t.limits.Interval, err = outbound.ParseRate(s.HTTPRate)
+			add("http_rate", err)
+		}
+		if s.HTTPAllow != nil {
+			t.limits.Policy, err = outbound.ParsePolicy(*s.HTTPAllow)
+			add("http_allow", err)
+		}
 		for i, w := range s.Webhooks {
 			where := fmt.Sprintf("webhooks[%d]", i)
 			_, err := outbound.ParseURL(w.URL)
@@ -81,6 +95,9 @@ func (s *server) setting(name string) tenantSetting {
 	}
 	return tenantSetting{}
 }
+
+// httpLimits returns the limits of a tenant's requests.
+func (s *server) httpLimits(tenant string) outbound.Limits { return s.setting(tenant).limits }
 
 // CheckWebhook implements api.Webhooks.
 func (s *server) CheckWebhook(tenant, text string) error {

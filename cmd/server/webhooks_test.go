@@ -244,6 +244,10 @@ func TestParseSettings(t *testing.T) {
 		"own secret":   {tenant.Settings{Webhooks: []tenant.Webhook{{URL: "https://a.example", Secrets: []string{"x"}}}}, "tenants.acme.webhooks[0].secrets[0]: "},
 		"URL":          {tenant.Settings{Webhooks: []tenant.Webhook{{URL: "a.example"}}}, "tenants.acme.webhooks[0].url: "},
 		"event":        {tenant.Settings{Webhooks: []tenant.Webhook{{URL: "https://a.example", Events: []string{"job.failed", "failed"}}}}, "tenants.acme.webhooks[0].events[1]: "},
+		"HTTP":         {tenant.Settings{HTTPAllow: &[]string{"a.example", "10.0.0.0/8"}, HTTPRate: "5/s", HTTPInFlight: 3}, ""},
+		"allowed host": {tenant.Settings{HTTPAllow: &[]string{"a.example", "a b"}}, "tenants.acme.http_allow: \"a b\""},
+		"rate":         {tenant.Settings{HTTPRate: "5"}, "tenants.acme.http_rate: must be a rate"},
+		"in flight":    {tenant.Settings{HTTPInFlight: -1}, "tenants.acme.http_in_flight: "},
 		"unknown name": {tenant.Settings{Webhooks: []tenant.Webhook{{URL: "https://a.example", Events: []string{"job.started"}}}}, "job.succeeded, job.failed or job.cancelled"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -95,7 +95,7 @@ type requestList interface {
 }
 
 func planHTTPBatch(spec []byte, e env) (job.Plan, error) {
-	if e.http == nil {
+	if e.http == nil || e.http.Policy(e.tenant).Empty() && !e.again {
 		return nil, fields.Invalidf("/kind", "http_batch is off: the operator of the server has to allow hosts with --http-allow")
 	}
 	var errs fields.Errors
@@ -199,22 +199,17 @@ func (o object) boolean(name string) bool {
 	return v.Kind() == 't'
 }
 
-var ratePattern = regexp.MustCompile(`^([1-9][0-9]{0,6})/(s|m|h)$`)
-
 // rate returns the time between two events of a rate such as "50/s"; 0 for a missing field.
 func (o object) rate(name string) time.Duration {
 	v := o.Get(name)
 	if v == nil {
 		return 0
 	}
-	m := ratePattern.FindStringSubmatch(fields.Text(v))
-	if m == nil {
-		o.Add("/"+name, `must be a rate such as "50/s", "300/m" or "1000/h"`)
-		return 0
+	interval, err := outbound.ParseRate(fields.Text(v))
+	if err != nil {
+		o.Add("/"+name, "%v", err)
 	}
-	n, _ := strconv.Atoi(m[1]) // matched
-	per := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[m[2]]
-	return max(1, per/time.Duration(n))
+	return interval
 }
 
 var sizePattern = regexp.MustCompile(`^([0-9]{1,9}) ?(B|kB|KiB|MB|MiB)$`)

@@ -62,11 +62,12 @@ func (b *Batch) exchange(ctx context.Context, r *Request, o *Outcome) error {
 		return err
 	}
 	method, u, body := r.Method, r.URL, r.Body
+	policy := b.sender.Policy(b.Tenant)
 	for redirects := 0; ; redirects++ {
-		if err := b.policy.Allow(u); err != nil {
+		if err := policy.Allow(u); err != nil {
 			return err
 		}
-		resp, err := b.sender.transport(b.policy).RoundTrip(newRequest(ctx, method, u, header, body))
+		resp, err := b.sender.transport(policy).RoundTrip(newRequest(ctx, method, u, header, body))
 		if err != nil {
 			return err
 		}
@@ -86,7 +87,7 @@ func (b *Batch) exchange(ctx context.Context, r *Request, o *Outcome) error {
 		case u.Scheme == "https" && next.Scheme == "http":
 			return fmt.Errorf("%w: from https to http", errRedirects)
 		}
-		if err := b.policy.Allow(next); err != nil {
+		if err := policy.Allow(next); err != nil {
 			return fmt.Errorf("%w: %w", errRedirects, err)
 		}
 		if !strings.EqualFold(next.Host, u.Host) {

@@ -84,7 +84,6 @@ type Batch struct {
 	Options
 	sender *Sender
 	group  *group
-	policy *Policy
 	ctx    context.Context //nolint:containedctx // of the requests
 	cancel context.CancelCauseFunc
 	watch  func() bool
@@ -121,7 +120,7 @@ type hostState struct {
 
 // Start begins to send a batch; its requests end with ctx. The caller collects the outcomes, until Collect reports the end.
 func (s *Sender) Start(ctx context.Context, o Options) *Batch {
-	b := &Batch{Options: o, sender: s, policy: s.Policy(o.Tenant), next: o.Start}
+	b := &Batch{Options: o, sender: s, next: o.Start}
 	b.ctx, b.cancel = context.WithCancelCause(ctx)
 	b.retries = append(b.retries, o.Retries...)
 	heap.Init(&b.retries)
@@ -132,7 +131,7 @@ func (s *Sender) Start(ctx context.Context, o Options) *Batch {
 	s.mu.Lock()
 	g := s.groups[o.Job]
 	if g == nil {
-		g = &group{key: o.Job, lane: min(max(o.Priority, 0), priorities-1)}
+		g = &group{key: o.Job, lane: min(max(o.Priority, 0), priorities-1), tenant: s.tenantOf(o.Tenant)}
 		s.groups[o.Job] = g
 	}
 	g.open++

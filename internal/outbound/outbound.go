@@ -3,7 +3,8 @@
 // Guarantees.
 //   - A request is sent only to a host and port of its policy, and only over connections to addresses that are public or that
 //     the policy has: the address is checked after each resolution, when the connection is made. Redirects are checked alike.
-//   - At most Config.InFlight requests of all batches are in flight, and at most Options.Concurrency of a batch. A waiting
+//   - At most Config.InFlight requests of all batches are in flight, at most Limits.InFlight of a tenant, and at most
+//     Options.Concurrency of a batch. A waiting
 //     request (for its turn, its rate or its retry) holds no goroutine and no connection.
 //   - Jobs take turns, one request each, by the weight of their priority. A job never takes the last free places, so that the
 //     next one starts immediately whatever the others wait for.
@@ -33,6 +34,8 @@ import (
 type Config struct {
 	// Policy has the hosts that are allowed; nil for none.
 	Policy *Policy
+	// Limits returns the limits of a tenant, which may change at any time; nil for none. It must be quick.
+	Limits func(tenant string) Limits
 	// InFlight bounds the requests in flight.
 	InFlight int
 	// Bytes bounds the bytes of responses that are read or not yet collected.
@@ -57,11 +60,12 @@ type Sender struct {
 	newTransport func(*Policy) http.RoundTripper
 
 	transportsMu sync.Mutex
-	transports   map[*Policy]http.RoundTripper
+	transports   map[string]http.RoundTripper // by the entries of their policy
 
 	mu        sync.Mutex
 	lanes     [priorities]lane
 	groups    map[[16]byte]*group
+	tenants   map[string]*tenant
 	inFlight  int
 	bytes     int64 // reserved for responses in flight, and of outcomes that are not collected
 	outcomes  int   // not collected
@@ -82,14 +86,22 @@ func New(cfg Config) (*Sender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("directory of secrets: %w", err)
 	}
-	s := &Sender{cfg: cfg, secrets: dir, groups: make(map[[16]byte]*group), transports: make(map[*Policy]http.RoundTripper)}
+	s := &Sender{cfg: cfg, secrets: dir, groups: make(map[[16]byte]*group), tenants: make(map[string]*tenant), transports: make(map[string]http.RoundTripper)}
+	if s.cfg.Limits == nil {
+		s.cfg.Limits = func(string) Limits { return Limits{} }
+	}
 	s.newTransport = s.dial
 	s.metrics = newMetrics(cfg.Registerer, s)
 	return s, nil
 }
 
-// Policy returns the policy of a tenant.
-func (s *Sender) Policy(string) *Policy { return s.cfg.Policy }
+// Policy returns the policy of a tenant now.
+func (s *Sender) Policy(tenant string) *Policy {
+	if p := s.cfg.Limits(tenant).Policy; p != nil {
+		return p
+	}
+	return s.cfg.Policy
+}
 
 // Secret returns a secret of a tenant. Its error wraps ErrNoSecret.
 func (s *Sender) Secret(tenant, name string) (string, error) {
@@ -155,10 +167,10 @@ const (
 func (s *Sender) transport(p *Policy) http.RoundTripper {
 	s.transportsMu.Lock()
 	defer s.transportsMu.Unlock()
-	t, ok := s.transports[p]
+	t, ok := s.transports[p.text]
 	if !ok {
 		t = s.newTransport(p)
-		s.transports[p] = t
+		s.transports[p.text] = t
 	}
 	return t
 }

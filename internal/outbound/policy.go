@@ -14,7 +14,10 @@ import (
 )
 
 // A Policy is a list of the hosts and networks that requests may be sent to. The zero value allows none.
-type Policy struct{ entries []entry }
+type Policy struct {
+	entries []entry
+	text    string // the entries as they were parsed
+}
 
 // An entry allows a host name, the subdomains of a domain, any name, or a network; at one port, or at every port.
 type entry struct {
@@ -31,7 +34,7 @@ var hostPattern = regexp.MustCompile(`^(\*|(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-
 // ADDRESS or NETWORK/BITS. Each allows one port if it ends with :PORT (IPv6 in brackets), otherwise every port. The error
 // joins the errors of all entries.
 func ParsePolicy(list []string) (*Policy, error) {
-	p := &Policy{}
+	p := &Policy{text: strings.Join(list, ",")}
 	var errs []error
 	for _, text := range list {
 		e, err := parseEntry(text)
@@ -102,6 +105,9 @@ func numeric(host string) bool {
 	_, err := strconv.ParseUint(label, 0, 64)
 	return err == nil || strings.HasPrefix(label, "0x")
 }
+
+// Empty reports whether the policy allows nothing.
+func (p *Policy) Empty() bool { return len(p.entries) == 0 }
 
 // Allow reports whether a request may be sent to a URL: with an error that wraps ErrNotAllowed if it may not. The address
 // of the host is checked when a connection is made.

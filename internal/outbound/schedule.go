@@ -21,6 +21,7 @@ type lane struct {
 type group struct {
 	key      [16]byte
 	lane     int
+	tenant   *tenant
 	batches  fifo[*Batch] // with a request to send
 	inFlight int
 	open     int // batches that have not ended
@@ -112,6 +113,10 @@ func (s *Sender) nextOf(lane *lane) (launch, bool) {
 			s.requeue(lane, g) // others first; its turn comes when more places are free
 			continue
 		}
+		if !g.tenant.allows(s) {
+			s.requeue(lane, g)
+			continue
+		}
 		l, ok := s.nextIn(g)
 		if g.batches.n > 0 {
 			s.requeue(lane, g)
@@ -146,6 +151,7 @@ func (s *Sender) nextIn(g *group) (launch, bool) {
 		g.batches.push(b)
 		g.inFlight++
 		s.inFlight++
+		g.tenant.sent(s, now)
 		s.bytes += b.MaxBody
 		return launch{b, item, attempts}, true
 	}

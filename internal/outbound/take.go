@@ -168,6 +168,7 @@ func (b *Batch) finish(l launch, p performed) (ready func()) {
 	s := b.sender
 	b.inFlight--
 	b.group.inFlight--
+	b.group.tenant.inFlight--
 	s.inFlight--
 	s.bytes -= b.MaxBody
 	if b.hosts != nil {

@@ -23,6 +23,11 @@ type File struct {
 
 // Settings are the settings of a tenant.
 type Settings struct {
+	// HTTPAllow has the hosts and networks to which requests of the tenant may be sent; nil for the server's list.
+	HTTPAllow *[]string `json:"http_allow,omitzero"`
+	// HTTPRate and HTTPInFlight bound the tenant's requests on each server; "" and 0 for no bound.
+	HTTPRate     string `json:"http_rate,omitzero"`
+	HTTPInFlight int    `json:"http_in_flight,omitzero"`
 	// WebhookSecrets sign the requests to webhooks: several while one is being replaced.
 	WebhookSecrets []string `json:"webhook_secrets,omitzero"`
 	// Webhooks are called when any job of the tenant ends.

@@ -274,3 +274,40 @@ func TestGoldenKeys(t *testing.T) {
 		t.Errorf("got %+v, want %+v", keys, want)
 	}
 }
+
+// A key file with the settings of tenants can be read, and changes of keys keep them.
+func TestGoldenSettings(t *testing.T) {
+	const golden = "testdata/v1/settings.json"
+	want := map[string]tenant.Settings{
+		"acme": {
+			HTTPAllow: &[]string{"api.example", "10.1.0.0/16"}, HTTPRate: "50/s", HTTPInFlight: 20,
+			WebhookSecrets: []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
+			Webhooks: []tenant.Webhook{{
+				URL: "https://hooks.example/x", Events: []string{"job.failed"},
+				Secrets: []string{"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="},
+			}},
+		},
+		"closed": {HTTPAllow: &[]string{}},
+	}
+	before, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "keys.json")
+	if err := os.WriteFile(path, before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{golden, path} {
+		content, err := tenant.LoadFile(path)
+		if err != nil || !reflect.DeepEqual(content.Tenants, want) {
+			t.Errorf("%s: got %+v, %v; want %+v", path, content.Tenants, err, want)
+		}
+	}
+	key, _ := generate(t, "other")
+	if err := tenant.AddToFile(path, key); err != nil {
+		t.Fatal(err)
+	}
+	if content, err := tenant.LoadFile(path); err != nil || len(content.Keys) != 2 || !reflect.DeepEqual(content.Tenants, want) {
+		t.Errorf("after a change: got %+v, %v; want two keys, and %+v", content, err, want)
+	}
+}
