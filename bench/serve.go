@@ -29,6 +29,7 @@ import (
 type jobStore interface {
 	executor.Journal
 	api.Jobs
+	api.Groups
 	api.Log
 	api.Keys
 }
@@ -76,7 +77,7 @@ func serve(args []string) error {
 		return err
 	}
 	handler, err := api.New(api.Config{
-		Executor: exec, Jobs: rec, Log: rec, Keys: rec, Kinds: kinds, Arrays: arrays, Nodes: noNodes{}, Stopping: ctx,
+		Executor: exec, Jobs: rec, Groups: rec, Log: rec, Keys: rec, Kinds: kinds, Arrays: arrays, Nodes: noNodes{}, Stopping: ctx,
 		Logger: log, Registerer: reg,
 	})
 	if err != nil {

@@ -284,3 +284,30 @@ func ExampleClient_DeleteAll() {
 	fmt.Println(count.Matched, result.Changed)
 	// Output: 3 3
 }
+
+func ExampleClient_WaitGroup() {
+	ctx, c := context.Background(), connect()
+	for n := range 3 {
+		squares := client.SquaresSubmission{Kind: "squares", Numbers: []any{n}, Group: "nightly"}
+		if _, err := c.Submit(ctx, squares); err != nil {
+			panic(err)
+		}
+	}
+	group, err := c.WaitGroup(ctx, "nightly")
+	if err != nil {
+		panic(err)
+	}
+	for g, err := range c.Groups(ctx) {
+		if err == nil && g.ID == group.ID {
+			fmt.Println(g.ID, g.Jobs.Succeeded)
+		}
+	}
+	result, err := c.DeleteGroup(ctx, "nightly")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(result.Changed)
+	// Output:
+	// nightly 3
+	// 3
+}

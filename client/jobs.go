@@ -180,6 +180,8 @@ type ListOptions struct {
 	Kind   string
 	// Labels are the labels that a job must have.
 	Labels Labels
+	// Group is the group of the jobs; "" is any.
+	Group string
 	// PageSize is the number of jobs that are requested at a time, at most 200; 0 is 50.
 	PageSize int
 }
@@ -204,6 +206,9 @@ func (o *ListOptions) filters() url.Values {
 	for key, value := range o.Labels {
 		query.Add("label", key+":"+value)
 	}
+	if o.Group != "" {
+		query.Set("group", o.Group)
+	}
 	return query
 }
 
@@ -220,17 +225,17 @@ func WithCountOnly() Option {
 // CancelAll requests the cancellation of the queued and running jobs that match, and returns their number; with the zero
 // ListOptions, of all jobs. After an error the numbers are of the jobs until then, and the call can be repeated.
 func (c *Client) CancelAll(ctx context.Context, o ListOptions, opts ...Option) (BulkResult, error) {
-	return c.bulk(ctx, "jobs:cancel", o, opts)
+	return c.bulk(ctx, http.MethodPost, []string{"v1", "jobs:cancel"}, o, opts)
 }
 
 // DeleteAll deletes the jobs that match and have ended, as CancelAll cancels them.
 func (c *Client) DeleteAll(ctx context.Context, o ListOptions, opts ...Option) (BulkResult, error) {
-	return c.bulk(ctx, "jobs:delete", o, opts)
+	return c.bulk(ctx, http.MethodPost, []string{"v1", "jobs:delete"}, o, opts)
 }
 
 // bulk repeats a bulk request until no jobs are left.
-func (c *Client) bulk(ctx context.Context, path string, o ListOptions, opts []Option) (sum BulkResult, err error) {
-	r := &request{method: http.MethodPost, path: []string{"v1", path}, query: o.filters(), header: make(http.Header)}
+func (c *Client) bulk(ctx context.Context, method string, path []string, o ListOptions, opts []Option) (sum BulkResult, err error) {
+	r := &request{method: method, path: path, query: o.filters(), header: make(http.Header)}
 	for _, o := range opts {
 		o(r)
 	}

@@ -218,6 +218,9 @@ type ArrayReduceSubmission struct {
 	// Dtype The type of sums and, if it is a float, of means, variances and norms.
 	Dtype DType `json:"dtype,omitempty"`
 
+	// Group The group of the job, which `GET /v1/groups/{group_id}` has as a whole. The jobs of a batch have the group of the batch.
+	Group string `json:"group,omitempty"`
+
 	// Initial With what sums, minima and maxima begin: one value for all statistics, or an object with one for each. Without it a
 	// minimum or maximum of no elements fails the job.
 	Initial any `json:"initial,omitempty"`
@@ -287,6 +290,9 @@ type ArraySumSubmission struct {
 	Axis  any   `json:"axis,omitempty"`
 	Dtype DType `json:"dtype,omitempty"`
 
+	// Group The group of the job, which `GET /v1/groups/{group_id}` has as a whole. The jobs of a batch have the group of the batch.
+	Group string `json:"group,omitempty"`
+
 	// Keepdims Keep summed axes, with length 1; `false` by default.
 	Keepdims *bool  `json:"keepdims,omitempty"`
 	Kind     string `json:"kind"`
@@ -318,7 +324,9 @@ type AxisSelection = any
 
 // Batch defines model for Batch.
 type Batch struct {
-	Jobs []Job `json:"jobs"`
+	// Group The group of the jobs; `GET /v1/groups/{group_id}` has all of them together.
+	Group string `json:"group"`
+	Jobs  []Job  `json:"jobs"`
 }
 
 // BatchPreview defines model for BatchPreview.
@@ -403,6 +411,39 @@ type DeliveryList struct {
 
 // Distribution defines model for Distribution.
 type Distribution string
+
+// Group All jobs of a group together.
+type Group struct {
+	// CreatedAt When its first job was submitted.
+	CreatedAt time.Time `json:"created_at"`
+
+	// FinishedAt When its last job finished; null while one has not.
+	FinishedAt *time.Time `json:"finished_at"`
+
+	// ID The `group` of its jobs, or of a batch.
+	ID string `json:"id"`
+
+	// Jobs Numbers of jobs.
+	Jobs     JobCounts  `json:"jobs"`
+	Links    GroupLinks `json:"links"`
+	Progress Progress   `json:"progress"`
+}
+
+// GroupLinks defines model for GroupLinks.
+type GroupLinks struct {
+	Cancel string `json:"cancel"`
+	Events string `json:"events"`
+	Jobs   string `json:"jobs"`
+	Self   string `json:"self"`
+}
+
+// GroupList defines model for GroupList.
+type GroupList struct {
+	Groups []Group `json:"groups"`
+
+	// NextAfter The `after` of the next page.
+	NextAfter *string `json:"next_after"`
+}
 
 // HTTPBatch Give `requests`, or a `request` whose URL is a template with `for_each` or `range`. The operator has to allow the hosts
 // (`--http-allow`); without any this kind is off.
@@ -494,8 +535,11 @@ type HTTPBatchSubmission struct {
 
 	// ForEach The values of the variables, an object for each request.
 	ForEach []map[string]any `json:"for_each,omitempty"`
-	Kind    string           `json:"kind"`
-	Labels  Labels           `json:"labels,omitempty"`
+
+	// Group The group of the job, which `GET /v1/groups/{group_id}` has as a whole. The jobs of a batch have the group of the batch.
+	Group  string `json:"group,omitempty"`
+	Kind   string `json:"kind"`
+	Labels Labels `json:"labels,omitempty"`
 
 	// MaxBody How many bytes of a body are read, after decompression, such as `64KiB`, which is the default; at most 16 MiB.
 	MaxBody any `json:"max_body,omitempty"`
@@ -718,8 +762,11 @@ type Job struct {
 	// ExpiresAt When a finished job will be deleted.
 	ExpiresAt  *time.Time `json:"expires_at"`
 	FinishedAt *time.Time `json:"finished_at"`
-	ID         string     `json:"id"`
-	Kind       string     `json:"kind"`
+
+	// Group The group of the job, of its batch or as submitted.
+	Group *string `json:"group"`
+	ID    string  `json:"id"`
+	Kind  string  `json:"kind"`
 
 	// Labels At most 16 labels. A key is 1 to 63 letters, digits, `.`, `_`, `/` or `-`; a value at most 255 characters, none
 	// of them a control character.
@@ -967,8 +1014,11 @@ type SleepBatchSubmission struct {
 	// Examples: 5s, 0.25
 	Duration  Duration   `json:"duration,omitempty"`
 	Durations []Duration `json:"durations,omitempty"`
-	Kind      string     `json:"kind"`
-	Labels    Labels     `json:"labels,omitempty"`
+
+	// Group The group of the job, which `GET /v1/groups/{group_id}` has as a whole. The jobs of a batch have the group of the batch.
+	Group  string `json:"group,omitempty"`
+	Kind   string `json:"kind"`
+	Labels Labels `json:"labels,omitempty"`
 
 	// Priority The job's weight in the pool, against other jobs; `normal` by default.
 	Priority Priority `json:"priority,omitempty"`
@@ -990,6 +1040,8 @@ type SleepBatchSubmission struct {
 
 // SquaresSubmission defines model for SquaresSubmission.
 type SquaresSubmission struct {
+	// Group The group of the job, which `GET /v1/groups/{group_id}` has as a whole. The jobs of a batch have the group of the batch.
+	Group   string `json:"group,omitempty"`
 	Kind    string `json:"kind"`
 	Labels  Labels `json:"labels,omitempty"`
 	Numbers []any  `json:"numbers,omitempty"`

@@ -29,6 +29,7 @@ type jobStore interface {
 // A jobReader reads jobs and their logs.
 type jobReader interface {
 	api.Jobs
+	api.Groups
 	api.Log
 }
 

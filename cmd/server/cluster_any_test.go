@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -53,6 +55,7 @@ func (s *suite) anyNode(t *testing.T) {
 	f.pages(ctx, ids)
 	f.cancelAndDelete(ctx)
 	f.bulk(ctx)
+	f.groups(ctx)
 }
 
 // readElsewhere submits a job to one node and immediately reads it from the others.
@@ -313,6 +316,60 @@ func (f *testCluster) ended(ctx context.Context, node int, list string) {
 		}
 		if _, err := f.client(node).wait(ctx, page.Jobs[0].ID); err != nil {
 			f.t.Fatal(err)
+		}
+	}
+}
+
+// groups submits jobs of one group to all nodes. Each node counts all of them, and has their ends in the same order under the same
+// numbers.
+func (f *testCluster) groups(ctx context.Context) {
+	f.t.Helper()
+	const jobs = 60
+	var wg sync.WaitGroup
+	for i := range jobs {
+		wg.Go(func() {
+			f.accept(ctx, i%3, nil, fmt.Sprintf(`{"kind":"sleep_batch","durations":["%dms"],"group":"shared"}`, i%7), "")
+		})
+	}
+	wg.Wait()
+	var first string
+	for i := range f.nodes {
+		var group struct {
+			Jobs       map[string]int
+			FinishedAt *time.Time `json:"finished_at"`
+		}
+		f.until(ctx, 2*time.Minute, "the group ends", func(ctx context.Context) (bool, any) {
+			a, err := f.clients[i].do(ctx, http.MethodGet, "/v1/groups/shared", "", "Prefer", "wait=10")
+			if err == nil {
+				err = a.unmarshal(&group)
+			}
+			return err == nil && group.FinishedAt != nil, []any{group, err}
+		})
+		if group.Jobs["succeeded"] != jobs || group.Jobs["total"] != jobs {
+			f.t.Errorf("node %d counts %v, want %d succeeded", i, group.Jobs, jobs)
+		}
+		a, err := f.clients[i].do(ctx, http.MethodGet, "/v1/groups/shared/events", "", "Accept", "application/x-ndjson")
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		ends := ""
+		for line := range bytes.Lines(a.body) {
+			var e struct {
+				Seq  uint64
+				Data struct{ ID string }
+			}
+			if err := json.Unmarshal(line, &e); err != nil {
+				f.t.Fatal(err)
+			}
+			if e.Seq > 0 {
+				ends += fmt.Sprintln(e.Seq, e.Data.ID)
+			}
+		}
+		if first == "" {
+			first = ends
+		}
+		if n := strings.Count(ends, "\n"); n != jobs || ends != first {
+			f.t.Errorf("node %d has %d ends\n%s, want as node 0\n%s", i, n, ends, first)
 		}
 	}
 }

@@ -185,7 +185,7 @@ func (s *server) newExecutor(ctx context.Context, kinds executor.Planner, tracer
 func (s *server) newHandler(exec *executor.Executor, kinds api.Kinds, tracer trace.Tracer) (http.Handler, error) {
 	c := s.cfg
 	ac := api.Config{
-		Executor: exec, Jobs: s.backend, Log: s.backend, Keys: s.backend, Nodes: s.backend.nodes, Webhooks: s, Deliveries: s.backend, Replica: s.backend.replica, Kinds: kinds, Arrays: s.backend.arrays,
+		Executor: exec, Jobs: s.backend, Groups: s.backend, Log: s.backend, Keys: s.backend, Nodes: s.backend.nodes, Webhooks: s, Deliveries: s.backend, Replica: s.backend.replica, Kinds: kinds, Arrays: s.backend.arrays,
 		Durability: s.backend.durability, Ready: s.ready, Wall: s.backend.wall, Stopping: s.streams, Logger: s.log, AccessLog: s.accessLog, Registerer: s.registry, Tracer: tracer,
 		Retention: c.Retention.d, MaxRetention: c.MaxRetention.d, MaxBody: c.MaxBody.n, MaxStreams: c.MaxStreams.n,
 		// At least one body and one upload of the maximum size fit.

@@ -124,6 +124,27 @@ func (e EventEvent) Valid() bool {
 	}
 }
 
+// Defines values for GroupEventEvent.
+const (
+	GroupEventEventFinished GroupEventEvent = "finished"
+	GroupEventEventGroup    GroupEventEvent = "group"
+	GroupEventEventJob      GroupEventEvent = "job"
+)
+
+// Valid indicates whether the value is a known member of the GroupEventEvent enum.
+func (e GroupEventEvent) Valid() bool {
+	switch e {
+	case GroupEventEventFinished:
+		return true
+	case GroupEventEventGroup:
+		return true
+	case GroupEventEventJob:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for HealthStatus.
 const (
 	HealthStatusOk HealthStatus = "ok"
@@ -324,7 +345,9 @@ type ArrayList struct {
 
 // Batch defines model for Batch.
 type Batch struct {
-	Jobs []Job `json:"jobs"`
+	// Group The group of the jobs; `GET /v1/groups/{group_id}` has all of them together.
+	Group string `json:"group"`
+	Jobs  []Job  `json:"jobs"`
 }
 
 // BatchPreview defines model for BatchPreview.
@@ -411,6 +434,56 @@ type Event_Data struct {
 // EventEvent defines model for Event.Event.
 type EventEvent string
 
+// Group All jobs of a group together.
+type Group struct {
+	// CreatedAt When its first job was submitted.
+	CreatedAt time.Time `json:"created_at"`
+
+	// FinishedAt When its last job finished; null while one has not.
+	FinishedAt *time.Time `json:"finished_at"`
+
+	// Id The `group` of its jobs, or of a batch.
+	Id string `json:"id"`
+
+	// Jobs Numbers of jobs.
+	Jobs     JobCounts  `json:"jobs"`
+	Links    GroupLinks `json:"links"`
+	Progress Progress   `json:"progress"`
+}
+
+// GroupEvent defines model for GroupEvent.
+type GroupEvent struct {
+	Data  GroupEvent_Data `json:"data"`
+	Event GroupEventEvent `json:"event"`
+
+	// Seq The `id` of a `job`.
+	Seq *int64 `json:"seq,omitempty"`
+}
+
+// GroupEvent_Data defines model for GroupEvent.Data.
+type GroupEvent_Data struct {
+	union json.RawMessage
+}
+
+// GroupEventEvent defines model for GroupEvent.Event.
+type GroupEventEvent string
+
+// GroupLinks defines model for GroupLinks.
+type GroupLinks struct {
+	Cancel string `json:"cancel"`
+	Events string `json:"events"`
+	Jobs   string `json:"jobs"`
+	Self   string `json:"self"`
+}
+
+// GroupList defines model for GroupList.
+type GroupList struct {
+	Groups []Group `json:"groups"`
+
+	// NextAfter The `after` of the next page.
+	NextAfter *string `json:"next_after"`
+}
+
 // Health defines model for Health.
 type Health struct {
 	Status HealthStatus `json:"status"`
@@ -453,10 +526,13 @@ type Job struct {
 	Error      *JobError     `json:"error"`
 
 	// ExpiresAt When a finished job will be deleted.
-	ExpiresAt  *time.Time         `json:"expires_at"`
-	FinishedAt *time.Time         `json:"finished_at"`
-	Id         openapi_types.UUID `json:"id"`
-	Kind       string             `json:"kind"`
+	ExpiresAt  *time.Time `json:"expires_at"`
+	FinishedAt *time.Time `json:"finished_at"`
+
+	// Group The group of the job, of its batch or as submitted.
+	Group *string            `json:"group"`
+	Id    openapi_types.UUID `json:"id"`
+	Kind  string             `json:"kind"`
 
 	// Labels At most 16 labels. A key is 1 to 63 letters, digits, `.`, `_`, `/` or `-`; a value at most 255 characters, none
 	// of them a control character.
@@ -847,6 +923,9 @@ type SubmissionPreview struct {
 	WaitingItems int64 `json:"waiting_items"`
 }
 
+// GroupID defines model for GroupID.
+type GroupID = string
+
 // JobID defines model for JobID.
 type JobID = string
 
@@ -867,6 +946,9 @@ type Forbidden = Problem
 
 // Gone An error (RFC 9457).
 type Gone = Problem
+
+// GroupNotFound An error (RFC 9457).
+type GroupNotFound = Problem
 
 // InternalError An error (RFC 9457).
 type InternalError = Problem
@@ -1024,6 +1106,68 @@ func (t Event_Data) MarshalJSON() ([]byte, error) {
 }
 
 func (t *Event_Data) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsJob returns the union data inside the GroupEvent_Data as a Job
+func (t GroupEvent_Data) AsJob() (Job, error) {
+	var body Job
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromJob overwrites any union data inside the GroupEvent_Data as the provided Job
+func (t *GroupEvent_Data) FromJob(v Job) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeJob performs a merge with any union data inside the GroupEvent_Data, using the provided Job
+func (t *GroupEvent_Data) MergeJob(v Job) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsGroup returns the union data inside the GroupEvent_Data as a Group
+func (t GroupEvent_Data) AsGroup() (Group, error) {
+	var body Group
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromGroup overwrites any union data inside the GroupEvent_Data as the provided Group
+func (t *GroupEvent_Data) FromGroup(v Group) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeGroup performs a merge with any union data inside the GroupEvent_Data, using the provided Group
+func (t *GroupEvent_Data) MergeGroup(v Group) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t GroupEvent_Data) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *GroupEvent_Data) UnmarshalJSON(b []byte) error {
 	err := t.union.UnmarshalJSON(b)
 	return err
 }

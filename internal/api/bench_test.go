@@ -66,7 +66,7 @@ func newIdle(tb testing.TB, items int) (*idle, http.Handler) {
 		i.job.Progress.Total = int64(items)
 	}
 	h, err := api.New(api.Config{
-		Executor: i, Jobs: i, Log: i, Keys: i, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{},
+		Executor: i, Jobs: i, Groups: i, Log: i, Keys: i, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{},
 		Nodes: i, Webhooks: webhooks{}, Deliveries: new(journaltest.Volatile), Stopping: context.Background(), Registerer: prometheus.NewRegistry(),
 	})
 	if err != nil {

@@ -70,6 +70,26 @@ func TestContract(t *testing.T) {
 		want(s, 200, "GET", "/v1/jobs:count?kind=squares&kind=array_sum", "")
 		want(s, 406, "GET", "/v1/jobs:count", "", "Accept: text/html")
 		want(s, 406, "GET", "/v1/jobs", "", "Accept: text/html")
+		want(s, 202, "POST", "/v1/jobs:batch", `{"group":"nightly","jobs":[{"kind":"squares","numbers":[3]}]}`)
+		want(s, 202, "POST", "/v1/jobs", `{"kind":"squares","numbers":[3],"group":"nightly"}`)
+		want(s, 200, "GET", "/v1/groups/nightly", "", "Prefer: wait=20")
+		want(s, 200, "GET", "/v1/groups?page_size=1&after=a", "")
+		want(s, 406, "GET", "/v1/groups", "", "Accept: text/html")
+		want(s, 200, "GET", "/v1/jobs?group=nightly", "")
+		want(s, 200, "GET", "/v1/groups/nightly/events?int_encoding=string", "", "Accept: application/x-ndjson")
+		want(s, 200, "GET", "/v1/groups/nightly/events?after=0", "", "Accept: text/event-stream")
+		want(s, 204, "GET", "/v1/groups/nightly/events?after=100000", "")
+		want(s, 400, "GET", "/v1/groups/nightly/events", "", "Last-Event-ID: yesterday")
+		want(s, 202, "POST", "/v1/jobs", `{"kind":"sleep_batch","count":1,"duration":"10m","group":"nightly"}`)
+		want(s, 409, "DELETE", "/v1/groups/nightly", "")
+		want(s, 200, "POST", "/v1/groups/nightly/cancel?validate_only=true", "")
+		want(s, 200, "POST", "/v1/groups/nightly/cancel", "")
+		want(s, 200, "GET", "/v1/groups/nightly", "", "Prefer: wait=20")
+		want(s, 200, "DELETE", "/v1/groups/nightly", "")
+		for _, op := range [][2]string{{"GET", ""}, {"DELETE", ""}, {"POST", "/cancel"}, {"GET", "/events"}} {
+			want(s, 404, op[0], "/v1/groups/nightly"+op[1], "")
+			want(s, 406, op[0], "/v1/groups/nightly"+op[1], "", "Accept: image/png")
+		}
 		for _, action := range []string{"cancel", "delete"} {
 			want(s, 200, "POST", "/v1/jobs:"+action+"?state=queued&state=failed&kind=squares&label=no:job&label_prefix=no:j&created_after=2020-01-31T08:00:00Z&created_before=2100-01-31T08:00:00Z&finished_after=2020-01-31T08:00:00Z", "")
 			want(s, 200, "POST", "/v1/jobs:"+action+"?validate_only=true", "")
@@ -261,6 +281,7 @@ func TestContract(t *testing.T) {
 			"GET /v1/arrays", "GET /v1/arrays/x", "PUT /v1/arrays/x", "DELETE /v1/arrays/x",
 			"GET " + unknown + "/submission", "GET /v1/jobs:count", "POST /v1/jobs:cancel", "POST /v1/jobs:delete",
 			"GET " + unknown + "/submission", "GET /v1/jobs:count", "GET " + unknown + "/deliveries", "POST " + unknown + "/deliveries/x/retry",
+			"GET /v1/groups", "GET /v1/groups/g", "DELETE /v1/groups/g", "POST /v1/groups/g/cancel", "GET /v1/groups/g/events",
 		} {
 			method, p, _ := strings.Cut(op, " ")
 			a := want(s, 401, method, p, "", "Authorization: ")
@@ -280,6 +301,8 @@ func TestContract(t *testing.T) {
 		want(s, 403, "PUT", "/v1/arrays/x", "x", "Content-Type: application/x-npy")
 		want(s, 403, "POST", unknown+"/cancel", "")
 		want(s, 403, "POST", "/v1/jobs:cancel", "")
+		want(s, 403, "POST", "/v1/groups/g/cancel", "")
+		want(s, 403, "DELETE", "/v1/groups/g", "")
 		want(s, 403, "POST", "/v1/jobs:delete", "")
 		want(s, 403, "POST", unknown+"/deliveries/x/retry", "")
 		want(s, 200, "GET", "/v1/jobs", "")
@@ -314,6 +337,7 @@ func TestContract(t *testing.T) {
 			"GET " + unknown + "/results ", "GET " + unknown + "/events ", "GET " + unknown + "/submission ", "GET /v1/jobs:count ",
 			"POST /v1/jobs:cancel ", "POST /v1/jobs:delete ",
 			"GET " + unknown + "/deliveries ", "POST " + unknown + "/deliveries/x/retry ",
+			"GET /v1/groups ", "GET /v1/groups/g ", "DELETE /v1/groups/g ", "POST /v1/groups/g/cancel ", "GET /v1/groups/g/events ",
 			"GET /v1/arrays ", "GET /v1/arrays/x ", "DELETE /v1/arrays/x ", "GET /v1/nodes ", "GET /v1/stats ",
 		} {
 			f := strings.SplitN(op, " ", 3)
@@ -335,6 +359,10 @@ func TestContract(t *testing.T) {
 		want(s, 503, "POST", "/v1/jobs:cancel", "")
 		want(s, 503, "POST", "/v1/jobs:delete", "")
 		want(s, 503, "POST", unknown+"/deliveries/x/retry", "")
+		for _, op := range []string{"GET /v1/groups", "GET /v1/groups/g", "DELETE /v1/groups/g", "POST /v1/groups/g/cancel", "GET /v1/groups/g/events"} {
+			method, p, _ := strings.Cut(op, " ")
+			want(s, 503, method, p, "")
+		}
 		want(s, 503, "GET", "/readyz", "")
 
 		s = newService(t, withFailure(job.ErrKeyInProgress))

@@ -53,6 +53,17 @@ type Counter interface {
 	Stats(ctx context.Context, tenant string) (job.Stats, error)
 }
 
+// Groups reads the groups of jobs. Log.Watch signals changes of a group under its job.GroupID.
+type Groups interface {
+	// Group returns a group of a tenant. Errors: job.ErrGroupNotFound.
+	Group(ctx context.Context, tenant, name string) (job.Group, error)
+	// Groups returns at most limit groups with names after a name, in order.
+	Groups(ctx context.Context, tenant, after string, limit int) ([]job.Group, error)
+	// GroupEnds returns at most limit ends of jobs of a group with a Seq above after, in order. A job may be listed shortly before
+	// Jobs.Get returns its end; Ends of deleted jobs are missing.
+	GroupEnds(ctx context.Context, tenant, name string, after uint64, limit int) ([]job.GroupEnd, error)
+}
+
 // A Log reads the durable events of jobs. It does not check tenants: read the job first.
 type Log interface {
 	// Log returns events with a Seq above after, oldest first: about limit events and items in all, and at least one

@@ -56,6 +56,12 @@ func appendJob(b []byte, v *jobView) []byte {
 	b = append(b, v.Priority.String()...)
 	b = append(b, `","labels":`...)
 	b = appendLabels(b, v.Labels)
+	b = append(b, `,"group":`...)
+	if v.Group == "" {
+		b = append(b, "null"...)
+	} else {
+		b = appendString(b, v.Group)
+	}
 	b = append(b, `,"progress":`...)
 	b = appendProgress(b, v.Job, v.now)
 	b = append(b, `,"queue_position":`...)

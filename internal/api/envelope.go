@@ -65,6 +65,10 @@ func (s *server) submission(
 		sub.Labels = readLabels(e.labels, errs)
 	}
 	sub.Webhooks = s.readWebhooks(sub.Tenant, e.webhooks, errs)
+	if given(e.group) {
+		sub.Group = fields.Text(e.group)
+		checkGroupName(sub.Group, "/group", errs)
+	}
 	sub.Spec = e.spec(data)
 	return sub
 }

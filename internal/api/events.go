@@ -41,7 +41,8 @@ func (s *server) getJobEvents(x *requestState) error {
 		s.setAge(x)
 		return x.writeNothing(http.StatusNoContent)
 	}
-	return (&eventStream{x: x, job: j, after: after, ints: ints, sse: x.media == mediaSSE}).write()
+	e := &eventStream{x: x, job: j, after: after, ints: ints, sse: x.media == mediaSSE}
+	return e.write(e.follow)
 }
 
 // notAnEvent is the error for a cursor beyond the job's log, because such a stream would skip every event up to the
@@ -81,8 +82,8 @@ type eventStream struct {
 	progress   job.Progress // as last sent
 }
 
-// write sends the events.
-func (e *eventStream) write() error {
+// write begins the response, and sends the events by follow.
+func (e *eventStream) write(follow func() error) error {
 	if !e.x.srv.openStream() {
 		return errStreams
 	}
@@ -103,7 +104,7 @@ func (e *eventStream) write() error {
 	if e.x.req.Method == http.MethodHead {
 		return nil
 	}
-	return abortStream(e.follow())
+	return abortStream(follow())
 }
 
 // follow sends events until the job ends.

@@ -16,6 +16,9 @@ func listQuery(x *requestState) (q job.Query, possible bool, err error) {
 	if possible, err = readFilter(&q, params); err != nil {
 		return q, false, err
 	}
+	if group := x.param("group_id"); group != "" {
+		q.Group = group
+	}
 	q.Limit = int(min(integer(params, "page_size", defaultPage), maxPage))
 	if params.Has("page_token") {
 		before, ok := readPageToken(&q, params.Get("page_token"))
@@ -30,7 +33,7 @@ func listQuery(x *requestState) (q job.Query, possible bool, err error) {
 // readFilter parses the filters of a query. possible is false when no job can match all filters, because they have two values
 // for one label.
 func readFilter(q *job.Query, params url.Values) (possible bool, err error) {
-	q.Kinds = params["kind"]
+	q.Kinds, q.Group = params["kind"], params.Get("group")
 	for _, name := range params["state"] {
 		state, err := job.ParseState(name)
 		if err != nil {

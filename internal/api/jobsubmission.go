@@ -33,6 +33,9 @@ func (s *server) appendSubmission(b []byte, j *job.Job, spec []byte) []byte {
 	if len(j.Labels) > 0 {
 		b = appendLabels(append(b, `,"labels":`...), j.Labels)
 	}
+	if j.Group != "" && !isBatchGroup(j.Group) {
+		b = appendString(append(b, `,"group":`...), j.Group)
+	}
 	if j.Timeout > 0 {
 		b = appendDuration(append(b, `,"timeout":`...), j.Timeout)
 	}

@@ -64,6 +64,7 @@ func digest(q *job.Query) []byte {
 		}
 		b = append(b, 0)
 	}
+	b = append(append(b, q.Group...), 0)
 	for _, t := range []time.Time{q.CreatedAfter, q.CreatedBefore, q.FinishedAfter} {
 		b = binary.BigEndian.AppendUint64(b, uint64(t.Unix()))
 		b = binary.BigEndian.AppendUint32(b, uint32(t.Nanosecond()))

@@ -48,6 +48,7 @@ var (
 // problemTable maps the sentinels of other packages.
 var problemTable = []problemType{
 	{job.ErrNotFound, http.StatusNotFound, "job-not-found", "Job not found", false, "The tenant has no job with this id. GET /v1/jobs lists its jobs."},
+	{job.ErrGroupNotFound, http.StatusNotFound, "group-not-found", "Group not found", false, "No job of the tenant is in this group; a group ends when its last job is deleted or expires. GET /v1/groups lists the groups."},
 	{job.ErrExpired, http.StatusGone, "job-expired", "The job has expired", false, "The job was deleted, or its retention has passed. A submission can set a longer retention."},
 	{job.ErrNotFinished, http.StatusConflict, "job-not-finished", "The job has not finished", false, "Wait for the job with Prefer: wait=30, follow its events, or cancel it."},
 	{job.ErrKeyInProgress, http.StatusConflict, "idempotency-in-progress", "A request with this idempotency key is in progress", true, "Repeat the request after Retry-After. It returns the same job."},

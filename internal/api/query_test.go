@@ -11,7 +11,7 @@ import (
 func TestQueryErrors(t *testing.T) {
 	s := newService(t)
 	live := s.running()
-	const all = "state, kind, priority, label, label_prefix, created_after, created_before, finished_after, page_size, page_token, int_encoding"
+	const all = "state, kind, priority, label, label_prefix, group, created_after, created_before, finished_after, page_size, page_token, int_encoding"
 	many := strings.Repeat("&x=1", 200)[1:]
 	for _, c := range []struct {
 		op, query, parameter, detail string

@@ -130,7 +130,7 @@ func newLargeJob(t *testing.T) *largeJob {
 		t.Fatal(err)
 	}
 	h, err := api.New(api.Config{
-		Executor: failing{}, Jobs: v, Log: decodingLog{v}, Keys: v, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil),
+		Executor: failing{}, Jobs: v, Groups: v, Log: decodingLog{v}, Keys: v, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil),
 		Arrays: failingArrays{}, Nodes: members{}, Webhooks: webhooks{}, Deliveries: v, Stopping: context.Background(), Registerer: prometheus.NewRegistry(), MaxReads: maxReads,
 	})
 	if err != nil {

@@ -308,7 +308,7 @@ func TestRejections(t *testing.T) {
 func TestConfig(t *testing.T) {
 	i, _ := newIdle(t, 0)
 	good := api.Config{
-		Executor: i, Jobs: i, Log: i, Keys: i, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{},
+		Executor: i, Jobs: i, Groups: failing{}, Log: i, Keys: i, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{},
 		Nodes: i, Webhooks: webhooks{}, Deliveries: new(journaltest.Volatile), Stopping: t.Context(),
 	}
 	for name, change := range map[string]func(*api.Config){

@@ -23,6 +23,7 @@ import (
 type Config struct {
 	Executor   Executor
 	Jobs       Jobs
+	Groups     Groups
 	Log        Log
 	Keys       Keys
 	Kinds      Kinds
@@ -84,7 +85,7 @@ type Config struct {
 }
 
 func (c *Config) complete() error {
-	if c.Executor == nil || c.Jobs == nil || c.Log == nil || c.Keys == nil || c.Kinds == nil || c.Arrays == nil ||
+	if c.Executor == nil || c.Jobs == nil || c.Groups == nil || c.Log == nil || c.Keys == nil || c.Kinds == nil || c.Arrays == nil ||
 		c.Nodes == nil || c.Webhooks == nil || c.Deliveries == nil {
 		return errors.New("api: a dependency is missing in the config")
 	}

@@ -61,7 +61,7 @@ func newService(tb testing.TB, options ...func(*service, *api.Config)) *service 
 	stopping, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	c := api.Config{
-		Executor: s.executor, Jobs: s.journal, Log: s.journal, Keys: s.journal, Kinds: kinds, Arrays: s.arrays, Nodes: members{},
+		Executor: s.executor, Jobs: s.journal, Groups: s.journal, Log: s.journal, Keys: s.journal, Kinds: kinds, Arrays: s.arrays, Nodes: members{},
 		Webhooks: webhooks{}, Deliveries: s.journal,
 		Stopping: stopping, Registerer: s.registry, Logger: slog.New(slog.NewJSONHandler(&lockedWriter{w: s.logs}, nil)),
 	}
@@ -217,6 +217,16 @@ func (f failing) Count(context.Context, string, []string) (job.Counts, error) {
 	return job.Counts{}, f.err
 }
 
+func (f failing) Group(context.Context, string, string) (job.Group, error) { return job.Group{}, f.err }
+
+func (f failing) Groups(context.Context, string, string, int) ([]job.Group, error) {
+	return nil, f.err
+}
+
+func (f failing) GroupEnds(context.Context, string, string, uint64, int) ([]job.GroupEnd, error) {
+	return nil, f.err
+}
+
 func (f failing) Spec(context.Context, string, job.ID, int) ([]byte, error) {
 	return nil, f.err
 }
@@ -260,7 +270,7 @@ func (f failingArrays) Open(context.Context, string, string) (job.Array, job.Arr
 // withFailure makes executor, jobs, log, keys and arrays fail.
 func withFailure(err error) func(*service, *api.Config) {
 	return func(_ *service, c *api.Config) {
-		c.Executor, c.Jobs, c.Keys, c.Arrays = failing{err}, failing{err}, failing{err}, failingArrays{err}
+		c.Executor, c.Jobs, c.Groups, c.Keys, c.Arrays = failing{err}, failing{err}, failing{err}, failing{err}, failingArrays{err}
 		c.Nodes = failing{err}
 		c.Ready = func() error { return err }
 	}

@@ -18,6 +18,8 @@ type jobsBody struct {
 	one  [1]envelope
 	// data is the whole body.
 	data []byte
+	// group is the group of a batch.
+	group jsontext.Value
 	// batch is true for a batch, whose pointers begin with "/jobs/<i>".
 	batch bool
 	// errs are the errors of a batch's outer object.
@@ -32,7 +34,7 @@ type (
 
 // An envelope is one submitted job. Its values refer to the body.
 type envelope struct {
-	kind, priority, timeout, startAfter, labels, retention, webhooks jsontext.Value
+	kind, priority, timeout, startAfter, labels, retention, webhooks, group jsontext.Value
 	// start is the offset of the object in the body; members are the offsets of the kind's own members.
 	start   int
 	members []byteRange
@@ -73,8 +75,18 @@ func (b *batchSubmission) decode(data []byte) error {
 		if err != nil {
 			return d.syntaxError(err)
 		}
-		if key := name.String(); key != "jobs" {
-			b.errs.Add("/"+fields.Token(key), "unknown field; a batch has only jobs")
+		switch key := name.String(); key {
+		case "jobs":
+		case "group":
+			v, err := d.ReadValue()
+			if err != nil {
+				return d.syntaxError(err)
+			}
+			to := int(d.InputOffset())
+			b.group = data[to-len(v) : to : to]
+			continue
+		default:
+			b.errs.Add("/"+fields.Token(key), "unknown field; a batch has jobs and group")
 			if err := d.SkipValue(); err != nil {
 				return d.syntaxError(err)
 			}
@@ -172,6 +184,8 @@ func (e *envelope) member(name jsontext.Value) *jsontext.Value {
 		return &e.retention
 	case `"webhooks"`:
 		return &e.webhooks
+	case `"group"`:
+		return &e.group
 	}
 	return nil
 }

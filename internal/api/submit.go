@@ -99,7 +99,7 @@ func (s *server) submitBatch(x *requestState) error {
 		}
 	}
 	x.WriteHeader(status)
-	return s.writeJobs(x, jobs, ints, "")
+	return s.writeJobs(x, jobs, ints, `,"group":`+strconv.Quote(jobs[0].Group))
 }
 
 // awaitAll waits until jobs have ended, at most for wait, and updates them. It reports whether all have ended. A job that
@@ -170,9 +170,22 @@ func (s *server) submissions(x *requestState, body *jobsBody) ([]job.Submission,
 	errs := &body.errs
 	now := time.Now()
 	subs := make([]job.Submission, len(body.jobs))
+	group := ""
+	if given(body.group) {
+		group = fields.Text(body.group)
+		checkGroupName(group, "/group", errs)
+	} else if body.batch {
+		group = job.NewID().String()
+	}
 	for i := range body.jobs {
 		var own fields.Errors
 		subs[i] = s.submission(x, &body.jobs[i], body.data, now, &own)
+		if body.batch {
+			if subs[i].Group != "" {
+				own.Add("/group", "the jobs of a batch are in the group of the batch; set /group")
+			}
+			subs[i].Group = group
+		}
 		errs.Merge(body.pointer(i), &own)
 	}
 	if errs.Total() == 0 {

@@ -105,10 +105,11 @@ type filters struct {
 	State []string          `env:"-" enum:"queued,running,cancelling,succeeded,failed,cancelled" placeholder:"STATE" help:"Only jobs in this state; may be given several times."`
 	Kind  string            `env:"-" placeholder:"KIND" help:"Only jobs of this kind."`
 	Label map[string]string `env:"-" placeholder:"KEY=VALUE" help:"Only jobs with this label; may be given several times."`
+	Group string            `env:"-" placeholder:"GROUP" help:"Only jobs of this group."`
 }
 
 func (f *filters) options() client.ListOptions {
-	o := client.ListOptions{Kind: f.Kind, Labels: f.Label}
+	o := client.ListOptions{Kind: f.Kind, Labels: f.Label, Group: f.Group}
 	for _, state := range f.State {
 		o.States = append(o.States, client.State(state))
 	}
@@ -126,7 +127,7 @@ type idsOrAll struct {
 
 // all runs a bulk request, and reports whether the command is one.
 func (a *idsOrAll) all(s *session, request func(client.ListOptions, ...client.Option) (client.BulkResult, error)) (bool, error) {
-	filtered := len(a.State)+len(a.Label) > 0 || a.Kind != ""
+	filtered := len(a.State)+len(a.Label) > 0 || a.Kind != "" || a.Group != ""
 	switch {
 	case a.All == (len(a.IDs) > 0):
 		return true, fmt.Errorf("%w: expected either the IDs of jobs or --all", errUsage)

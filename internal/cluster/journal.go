@@ -155,6 +155,29 @@ func (c *Cluster) Count(ctx context.Context, tenant string, kinds []string) (job
 	return c.replica.Count(ctx, tenant, kinds)
 }
 
+// Group returns a group of a tenant in the replica. If the replica has no job of it, it applies the log up to its end before it
+// returns job.ErrGroupNotFound.
+func (c *Cluster) Group(ctx context.Context, tenant, name string) (job.Group, error) {
+	g, err := c.replica.Group(ctx, tenant, name)
+	if !errors.Is(err, job.ErrGroupNotFound) {
+		return g, err
+	}
+	if err := c.ReadBarrier(ctx); err != nil {
+		return job.Group{}, err
+	}
+	return c.replica.Group(ctx, tenant, name)
+}
+
+// Groups returns groups of the replica, in the order of their names.
+func (c *Cluster) Groups(ctx context.Context, tenant, after string, limit int) ([]job.Group, error) {
+	return c.replica.Groups(ctx, tenant, after, limit)
+}
+
+// GroupEnds returns ends of jobs of a group in the replica, in their order.
+func (c *Cluster) GroupEnds(ctx context.Context, tenant, name string, after uint64, limit int) ([]job.GroupEnd, error) {
+	return c.replica.GroupEnds(ctx, tenant, name, after, limit)
+}
+
 // Spec returns the spec of a job; see journal.Journal.
 func (c *Cluster) Spec(ctx context.Context, tenant string, id job.ID, limit int) ([]byte, error) {
 	return c.replica.Spec(ctx, tenant, id, limit)

@@ -15,14 +15,17 @@ func (j *Job) AppendBinary(dst []byte) []byte {
 }
 
 func (e *encoder) job(j *Job) {
-	dst := append(e.b, byte(j.format()))
-	switch j.format() {
+	format := j.format()
+	dst := append(e.b, byte(format))
+	switch format {
 	case format2:
 		dst = appendInt(dst, int64(j.Delay))
 	case format4:
 		dst = appendWebhooks(appendInt(dst, int64(j.Delay)), j.Webhooks)
+	case format5:
+		dst = appendString(appendWebhooks(appendInt(dst, int64(j.Delay)), j.Webhooks), j.Group)
 	}
-	e.needs(j.format())
+	e.needs(format)
 	dst = append(dst, j.ID[:]...)
 	dst = appendString(dst, j.Tenant)
 	dst = appendString(dst, j.Kind)
@@ -69,6 +72,11 @@ func (r *reader) header(j *Job) {
 		j.Delay = time.Duration(r.int())
 		if j.Webhooks = r.webhooks(); len(j.Webhooks) == 0 {
 			r.fail("webhooks")
+		}
+	case format5:
+		j.Delay, j.Webhooks = time.Duration(r.int()), r.webhooks()
+		if j.Group = r.string(); j.Group == "" {
+			r.fail("group")
 		}
 	default:
 		r.unknown("version of a job")

@@ -9,6 +9,8 @@ import (
 var (
 	// ErrNotFound: the tenant has no such job.
 	ErrNotFound = errors.New("no such job")
+	// ErrGroupNotFound: the tenant has no job in this group.
+	ErrGroupNotFound = errors.New("no such group")
 	// ErrExpired: the job was deleted, or its retention has passed.
 	ErrExpired = errors.New("the job has expired")
 	// ErrNotFinished: the request needs a terminal job.

@@ -7,6 +7,7 @@ package job
 //	2  jobs with a Delay, FailedResultTooLarge
 //	3  items of numbers
 //	4  jobs with Webhooks, deliveries
+//	5  jobs with a Group
 //
 // The first byte of a record is its format, and the first byte of a proposal the newest format inside of it, which the
 // encoder finds as it writes. The rules:
@@ -26,6 +27,7 @@ const (
 	format2
 	format3
 	format4
+	format5
 	formats // the first unknown one
 )
 
@@ -40,6 +42,8 @@ func (r FailureReason) format() Format {
 // format returns the format of a job's record.
 func (j *Job) format() Format {
 	switch {
+	case j.Group != "":
+		return format5
 	case len(j.Webhooks) > 0:
 		return format4
 	case j.Delay != 0:

@@ -21,6 +21,8 @@ type Job struct {
 	Kind     string
 	Priority Priority
 	Labels   map[string]string
+	// Group is the name of the group of the job; "" for none.
+	Group string
 
 	State State
 	// Seq is the sequence number of the last event: 0 before submission, and then without gaps.

@@ -27,6 +27,8 @@ type Query struct {
 	Priorities []Priority
 	Labels     map[string]string
 	Prefixes   map[string]string
+	// Group restricts the list to the jobs of a group; "" is no restriction.
+	Group string
 	// CreatedAfter, CreatedBefore and FinishedAfter are exclusive bounds; the zero time is no bound.
 	CreatedAfter, CreatedBefore, FinishedAfter time.Time
 	// Before is the last job of the previous page; the zero ID for the first page.
@@ -40,6 +42,7 @@ func (q *Query) Matches(j *Job) bool {
 		(len(q.States) == 0 || slices.Contains(q.States, j.State)) &&
 		(len(q.Kinds) == 0 || slices.Contains(q.Kinds, j.Kind)) &&
 		(len(q.Priorities) == 0 || slices.Contains(q.Priorities, j.Priority)) &&
+		(q.Group == "" || q.Group == j.Group) &&
 		(q.CreatedAfter.IsZero() || j.CreatedAt.After(q.CreatedAfter)) &&
 		(q.CreatedBefore.IsZero() || j.CreatedAt.Before(q.CreatedBefore)) &&
 		(q.FinishedAfter.IsZero() || j.FinishedAt.After(q.FinishedAfter)) &&
@@ -48,7 +51,7 @@ func (q *Query) Matches(j *Job) bool {
 
 // Countable reports whether the query selects by kind and state only, by which jobs are counted.
 func (q *Query) Countable() bool {
-	return len(q.Priorities)+len(q.Labels)+len(q.Prefixes) == 0 && q.CreatedAfter.IsZero() && q.CreatedBefore.IsZero() && q.FinishedAfter.IsZero() && q.Before == ID{}
+	return len(q.Priorities)+len(q.Labels)+len(q.Prefixes) == 0 && q.Group == "" && q.CreatedAfter.IsZero() && q.CreatedBefore.IsZero() && q.FinishedAfter.IsZero() && q.Before == ID{}
 }
 
 func (q *Query) matchesLabels(labels map[string]string) bool {

@@ -12,6 +12,7 @@ type Submission struct {
 	Spec      []byte // the kind's own parameters: a JSON object
 	Priority  Priority
 	Labels    map[string]string
+	Group     string
 	Timeout   time.Duration
 	Retention time.Duration
 	Webhooks  []Webhook

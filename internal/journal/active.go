@@ -27,8 +27,9 @@ type active struct {
 	submission *request
 	stored     bool // the job is in the space a
 	place      specPlace
-	logged     bool // its log on disk has begun
-	counted    bool // its results are in the count of its tenant
+	logged     bool   // its log on disk has begun
+	counted    bool   // its results are in the count of its tenant
+	groupSeq   uint64 // number of its end in its group
 	// delta is the change of the job in the write that is being built; nil for none.
 	delta *jobDelta
 }

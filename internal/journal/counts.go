@@ -226,6 +226,9 @@ func countEnded(db *pebble.DB, b *pebble.Batch) error {
 type removedJob struct {
 	key   countKey
 	state job.State
+	// group is the group of the job; without a name for none.
+	group    groupKey
+	progress job.Progress
 }
 
 // uncount subtracts the deleted jobs. The writer calls it.
@@ -255,7 +258,10 @@ func (r *removal) deleteEnded(db *pebble.DB, id job.ID, key []byte, counted bool
 		r.delivered = append(r.delivered, jobRef{view.Tenant, id})
 	}
 	if counted {
-		r.removed = append(r.removed, removedJob{countKey{view.Tenant, view.Kind}, view.State})
+		r.removed = append(r.removed, removedJob{countKey{view.Tenant, view.Kind}, view.State, groupOf(&view), view.Progress})
+	}
+	if view.Group != "" {
+		return deleteFromGroup(db, r.Batch, &view)
 	}
 	return nil
 }

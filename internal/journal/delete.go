@@ -57,9 +57,13 @@ func (j *Journal) runInWriter(ctx context.Context, ids []job.ID, prompt bool, bu
 		if own.all {
 			j.generation.Add(1)
 			j.counts.reset()
+			j.groups.reset()
 			j.deliveries.reset()
 		}
 		j.counts.uncount(own.removed)
+		for _, r := range own.removed {
+			j.uncountInGroup(r)
+		}
 		j.dropDeliveries(own.delivered)
 		// Jobs that have just ended are still in memory.
 		j.jobs.remove(ids)

@@ -248,6 +248,7 @@ func (j *Journal) loadJob(ctx context.Context, id job.ID, view job.Job, place sp
 	a.head, a.written = view, view.Seq
 	a.durable.Store(&view)
 	j.counts.moveUnfinished(nil, &view)
+	j.groups.moveUnfinished(j, nil, &view)
 	j.meter.Restore(&view)
 	if a.counted = j.countsResults(view.Tenant); a.counted {
 		j.results.add(view.Tenant, a.results.Load())

@@ -159,3 +159,9 @@ func ParseDeliveries(value []byte) (due map[int]int64, ds job.Deliveries, err er
 	}
 	return due, ds, err
 }
+
+// GroupRecordAgain decodes a record of a group and encodes it again.
+func GroupRecordAgain(b []byte) ([]byte, error) {
+	r, err := parseGroupRecord(b)
+	return r.append(nil), err
+}

@@ -96,7 +96,7 @@ func (j *Journal) Clear(ctx context.Context) error {
 		b.all = true
 		for _, space := range [...]byte{
 			spaceActive, spaceSpec, spaceEnded, spaceLog, spaceOrder, spaceTombstone, spaceKey, spaceExpiry, spaceMetadata, spaceResults,
-			spaceCount, spaceIndex, spaceDeliveries, spaceDue,
+			spaceCount, spaceIndex, spaceGroup, spaceGroupEnd, spaceDeliveries, spaceDue,
 		} {
 			if err := b.DeleteRange([]byte{space}, []byte{space + 1}, nil); err != nil {
 				return err

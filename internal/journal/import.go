@@ -171,6 +171,7 @@ func (j *Journal) importJob(batch *pebble.Batch, req *request) (durable func(), 
 		if a.durable.CompareAndSwap(nil, view) && !view.State.Terminal() {
 			j.meter.Restore(view)
 			j.counts.moveUnfinished(nil, view)
+			j.groups.moveUnfinished(j, nil, view)
 		}
 		j.watchers.signal(a.id)
 		if view.State.Terminal() {

@@ -15,7 +15,7 @@ import (
 // # Index for lists
 //
 // Lists with filters read few of the kept jobs. The space f has each finished job once for itself, under an empty label, and once
-// for each of its labels. A key ends with a digest of what lists filter by. When Pebble builds a table, it stores the union of
+// for each of its labels, and once for its group. A key ends with a digest of what lists filter by. When Pebble builds a table, it stores the union of
 // the digests in each block with the block, and the iterator of a list skips the blocks whose union cannot match.
 
 // A digest is what the index has of a job. Times are in seconds since 1970.

@@ -108,6 +108,7 @@ type Journal struct {
 	ballast    *ballast
 	results    resultBytes
 	counts     jobCounts
+	groups     groups
 	meter      job.Meter
 	deliveries deliveries
 
@@ -159,6 +160,7 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	j.watchers.init()
 	j.results.reset()
 	j.counts.reset()
+	j.groups.reset()
 	j.meter.Reset()
 	j.deliveries.init()
 	j.health.init()

@@ -35,7 +35,10 @@ import (
 //	r tenant id                            the bytes of results of a finished job: uvarint, and expiry in ms; see
 //	                                       results.go. Earlier versions do not read or delete it
 //	c tenant kind                          the number of finished jobs by state: three varints; see counts.go
-//	f tenant label 0 value 0 id digest     a finished job with the label; see index.go
+//	f tenant label 0 value 0 id digest     a finished job with the label, or in a group: without a label, and the value is the seq
+//	                                       in the space e; see index.go
+//	g tenant group                         the finished jobs of a group: version, counts; see groups.go
+//	e tenant group 0 seq                   the end of a job of a group: id
 //	w tenant id                            the deliveries of a finished job; see deliveries.go. Earlier versions do not delete it
 //	v receiver ms id hook                  a pending delivery, by the time of its next attempt: its tenant
 //	n name                                 metadata of a replica; see follow.go
@@ -57,6 +60,8 @@ const (
 	spaceIndex      = 'f'
 	spaceDeliveries = 'w'
 	spaceDue        = 'v'
+	spaceGroup      = 'g'
+	spaceGroupEnd   = 'e'
 
 	expiryJob       = 'r'
 	expiryTombstone = 't'

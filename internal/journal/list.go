@@ -132,6 +132,9 @@ func endedSource(ctx context.Context, like *pebble.Iterator, q *job.Query, budge
 		it, err := open(bounds(appendIndexPrefix(nil, q.Tenant, key, value), q))
 		return &cursor{it: it, filter: &filter, budget: budget}, it, err
 	}
+	if q.Group != "" {
+		return index("", q.Group)
+	}
 	if len(q.Labels) > 0 {
 		key := slices.Min(slices.Collect(maps.Keys(q.Labels)))
 		return index(key, q.Labels[key])

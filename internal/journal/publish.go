@@ -18,6 +18,7 @@ func (j *Journal) publish(w *write) {
 		}
 	}
 	j.publishCounts(w)
+	groups := j.publishGroups(w)
 	var ended []job.ID
 	for _, d := range w.jobDeltas {
 		if d.a.rejected() {
@@ -28,6 +29,9 @@ func (j *Journal) publish(w *write) {
 			ended = append(ended, d.a.id)
 		}
 		j.watchers.signal(d.a.id)
+	}
+	for key := range groups {
+		j.watchers.signal(job.GroupID(key.tenant, key.name))
 	}
 	for _, r := range w.requests {
 		if r.applied && r.rejectable && r.state.Load() == requestRejected {
@@ -117,6 +121,11 @@ func (j *Journal) undoRejected(r *request) {
 			if a.head.State.Terminal() {
 				visitIndex(nil, &a.head, func(key []byte) { _ = b.Delete(key, nil) })
 				j.counts.addEnded(countKey{a.head.Tenant, a.head.Kind}, a.head.State, -1)
+				if a.head.Group != "" {
+					j.uncountInGroup(removedJob{group: groupOf(&a.head), state: a.head.State, progress: a.head.Progress})
+					_ = b.Delete(appendGroupIndexKey(nil, &a.head), nil)
+					_ = b.Delete(appendEndKey(nil, groupOf(&a.head), a.groupSeq), nil)
+				}
 			}
 		}
 		if key != nil {

@@ -75,6 +75,7 @@ func (j *Journal) replace(ctx context.Context, t *tables) error {
 	j.jobs.remove(j.jobs.ids())
 	j.results.reset()
 	j.counts.reset()
+	j.groups.reset()
 	j.meter.Reset()
 	return errors.Join(j.load(ctx), j.loadResults(), j.loadCounts(), j.loadDeliveries(ctx))
 }

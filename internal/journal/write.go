@@ -34,6 +34,7 @@ type write struct {
 	ended    []job.ID
 	expiries []expiries
 	counts   []countChange
+	groups   []groupChange
 	// due are the changes of pending deliveries.
 	due   []dueChange
 	began time.Time
@@ -43,7 +44,7 @@ type write struct {
 func (w *write) reset() {
 	clear(w.requests)
 	clear(w.jobDeltas)
-	*w = write{requests: w.requests[:0], jobDeltas: w.jobDeltas[:0], ended: w.ended[:0], counts: w.counts[:0]}
+	*w = write{requests: w.requests[:0], jobDeltas: w.jobDeltas[:0], ended: w.ended[:0], counts: w.counts[:0], groups: w.groups[:0]}
 }
 
 // A jobDelta is the change of one job in a write.
@@ -175,6 +176,7 @@ func (b *builder) build(w *write) {
 	}
 	b.storeDeliveries(w)
 	b.storeCounts(w)
+	b.storeGroups(w)
 	if !b.j.c.Replica {
 		if v := b.j.clock.record(); v != nil {
 			b.set(w, clockKey, v)
@@ -278,11 +280,17 @@ func (b *builder) recordEvents(w *write, req *request, e *job.Entry) {
 		case job.Submitted:
 			d.first, d.spec = true, ev.Spec
 			a.counted = b.j.countsResults(ev.Job.Tenant)
+			if ev.Job.Group != "" {
+				b.j.groupRecord(groupOf(&ev.Job)) // read now, not when the write is published
+			}
 			continue
 		case job.TaskProgress:
 			items = &ev.Items
 		case job.Finished:
 			items = &ev.Items
+			if a.head.Group != "" {
+				a.groupSeq = b.j.nextEnd(&a.head, ev.At)
+			}
 		}
 		if !a.logged {
 			a.logged = true
@@ -336,6 +344,9 @@ func (b *builder) finish(w *write, d *jobDelta) {
 		b.index(w, head)
 		b.endDeliveries(head)
 		b.j.counts.addEnded(countKey{head.Tenant, head.Kind}, head.State, 1)
+		if head.Group != "" {
+			b.endInGroup(w, a)
+		}
 	case d.first:
 		b.placeSpec(w, a, d.spec)
 		b.value, b.scratch = appendJob(b.value[:0], b.scratch, head, d.spec, a.place)

@@ -153,6 +153,7 @@ func (w *worker) path(q *request) string {
 
 var (
 	arrayNames = []string{"a", "b", "readings", "in.npy", strings.Repeat("n", 128)}
+	groupNames = []string{"nightly", "a", "0.x", "01890a5d-ac96-774b-bcce-b302099a8057"}
 	assets     = []string{"swagger-ui.css", "init.js", "swagger-ui-bundle.js", "favicon-32x32.png"}
 	pages      = []string{"queue-full", "validation-error", "job-expired"}
 	// hostileSegments are encoded path segments.
@@ -186,6 +187,8 @@ func (w *worker) pathValue(q *request, p param) string {
 		return "01890a5d-ac96-774b-bcce-b302099a8057-0"
 	case "array_name":
 		return pick(w.g.Rand, arrayNames)
+	case "group_id":
+		return pick(w.g.Rand, groupNames)
 	case "asset":
 		return pick(w.g.Rand, assets)
 	case "problem":

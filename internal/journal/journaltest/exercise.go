@@ -35,6 +35,12 @@ type Journal interface {
 	List(ctx context.Context, q job.Query) (jobs []job.Job, next job.ID, err error)
 	// Count returns the number of a tenant's jobs by state, of some kinds or of all.
 	Count(ctx context.Context, tenant string, kinds []string) (job.Counts, error)
+	// Group returns a group, or job.ErrGroupNotFound.
+	Group(ctx context.Context, tenant, name string) (job.Group, error)
+	// Groups returns at most limit groups after a name, in order.
+	Groups(ctx context.Context, tenant, after string, limit int) ([]job.Group, error)
+	// GroupEnds returns at most limit ends of the jobs of a group after a seq, in order.
+	GroupEnds(ctx context.Context, tenant, name string, after uint64, limit int) ([]job.GroupEnd, error)
 	// Watch returns a channel that is signalled after durable changes of a job.
 	Watch(id job.ID) (changed <-chan struct{}, stop func())
 	// Delete removes a terminal job, or returns job.ErrNotFinished, job.ErrNotFound, job.ErrExpired or job.ErrStorage.
@@ -75,6 +81,8 @@ func Exercise(t *testing.T, open func(t *testing.T, dir string) Journal) {
 		{"specs", testSpecs},
 		{"list filters", testListFilters},
 		{"counts", testCounts},
+		{"groups", testGroups},
+		{"groups under concurrency", testGroupsRace},
 		{"list under churn", testListChurn},
 		{"tenants", testTenants},
 		{"delete", testDelete},

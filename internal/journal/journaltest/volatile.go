@@ -23,6 +23,7 @@ type Volatile struct {
 	watchers map[job.ID][]notify.Signal
 	closed   bool
 	meter    job.Meter
+	ends     []volatileEnd // of jobs of groups, in their order
 }
 
 type volatileJob struct {
@@ -90,6 +91,7 @@ func (v *Volatile) apply(b job.Batch) error {
 		for _, c := range v.watchers[id] {
 			c.Notify()
 		}
+		v.notifyGroup(&v.jobs[id].view)
 	}
 	return nil
 }
@@ -109,6 +111,9 @@ func (v *Volatile) record(e job.Entry, view job.Job) {
 		if s, ok := ev.(job.Submitted); ok {
 			j.spec = s.Spec
 			ev = job.Submitted{Job: job.Job{CreatedAt: s.Job.CreatedAt, State: job.Queued}}
+		}
+		if _, ok := ev.(job.Finished); ok && view.Group != "" {
+			v.endInGroup(&view)
 		}
 		j.log = append(j.log, job.LogRecord{Seq: seq, Event: ev})
 	}
@@ -317,7 +322,9 @@ func (v *Volatile) Delete(ctx context.Context, tenant string, id job.ID) error {
 	case !j.view.State.Terminal():
 		return job.ErrNotFinished
 	}
+	view := j.view
 	v.jobs[id] = &volatileJob{view: job.Job{ID: id, Tenant: tenant, State: j.view.State}, deleted: true}
+	v.notifyGroup(&view)
 	return ctx.Err()
 }
 
@@ -391,7 +398,7 @@ func (v *Volatile) Close() error {
 func (v *Volatile) Reopen() *Volatile {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	next := &Volatile{jobs: v.jobs, keys: map[string]*volatileKey{}}
+	next := &Volatile{jobs: v.jobs, ends: v.ends, keys: map[string]*volatileKey{}}
 	for _, j := range v.jobs {
 		if !j.deleted {
 			next.meter.Restore(&j.view)
