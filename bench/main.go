@@ -39,6 +39,8 @@ type suite struct {
 	server, self string
 	// nats is the NATS server, once it is built.
 	nats string
+	// python is the interpreter that has aiohttp and httpx.
+	python string
 }
 
 // round is how long one load lasts.
@@ -72,6 +74,7 @@ var scenarios = []scenario{
 	{"sleeps", "Sleeps", sleeps},
 	{"squares", "A million squares", millionSquares},
 	{"peers", "What people run today", peers},
+	{"requests", "Many HTTP requests", requests},
 	{"nodes", "One node and three, on NATS", nodes},
 	{"scaling", "More nodes", scaling},
 	{"recovery", "A node is killed", recovery},
@@ -81,11 +84,15 @@ func run(args []string, stdout, stderr io.Writer) (err error) {
 	if len(args) > 0 && args[0] == "serve" {
 		return serve(args[1:])
 	}
+	if len(args) > 0 && args[0] == "upstream" {
+		return upstream(stdout)
+	}
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	s := &suite{}
 	fs.BoolVar(&s.short, "short", false, "measure little: to see that it runs")
 	only := fs.String("run", "", "comma-separated names of scenarios; all unless told")
+	fs.StringVar(&s.python, "python", "python3", "a Python with aiohttp and httpx, as of Debian's python3-aiohttp and python3-httpx")
 	limit := fs.Duration("timeout", 15*time.Minute, "give up after this long")
 	if err := fs.Parse(args); err != nil {
 		return err

@@ -28,11 +28,26 @@ import (
 // jobStore has the methods that executor and API need of a journal, so that both compared journals are wired in the same way.
 type jobStore interface {
 	executor.Journal
+	reader
+	api.Keys
+	api.Deliveries
+}
+
+// A reader reads jobs and their logs.
+type reader interface {
 	api.Jobs
 	api.Groups
 	api.Log
-	api.Keys
 }
+
+// noWebhooks allows no webhook.
+type noWebhooks struct{}
+
+// CheckWebhook implements api.Webhooks.
+func (noWebhooks) CheckWebhook(string, string) error { return errors.New("is not allowed") }
+
+// TenantWebhooks implements api.Webhooks.
+func (noWebhooks) TenantWebhooks(string) []job.Webhook { return nil }
 
 // noNodes is the list of nodes of a server without a cluster.
 type noNodes struct{}
@@ -77,7 +92,7 @@ func serve(args []string) error {
 		return err
 	}
 	handler, err := api.New(api.Config{
-		Executor: exec, Jobs: rec, Groups: rec, Log: rec, Keys: rec, Kinds: kinds, Arrays: arrays, Nodes: noNodes{}, Stopping: ctx,
+		Executor: exec, Jobs: rec, Groups: rec, Log: rec, Keys: rec, Kinds: kinds, Arrays: arrays, Nodes: noNodes{}, Webhooks: noWebhooks{}, Deliveries: rec, Stopping: ctx,
 		Logger: log, Registerer: reg,
 	})
 	if err != nil {
