@@ -28,13 +28,13 @@ import (
 // jobStore has the methods that executor and API need of a journal, so that both compared journals are wired in the same way.
 type jobStore interface {
 	executor.Journal
-	reader
+	jobReader
 	api.Keys
 	api.Deliveries
 }
 
-// A reader reads jobs and their logs.
-type reader interface {
+// A jobReader reads jobs and their logs.
+type jobReader interface {
 	api.Jobs
 	api.Groups
 	api.Log
