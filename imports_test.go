@@ -53,6 +53,7 @@ var deps = map[string]dependencies{
 	"internal/mapping":   {none, []string{"golang.org/x/sys/unix"}},
 	"internal/reads":     {none, none},
 	"internal/notify":    {none, none},
+	"internal/pause":     {[]string{"internal/job"}, []string{"github.com/prometheus/client_golang"}},
 	"internal/executor":  {[]string{"internal/job", "internal/fields", "internal/notify"}, nil},
 	"internal/journal":   {[]string{"internal/job", "internal/notify"}, nil},
 	"internal/backup":    {[]string{"internal/array", "internal/journal"}, none},

@@ -120,6 +120,13 @@ const (
 	JobDurabilityQuorum JobDurability = "quorum"
 )
 
+// Defines values for PauseScope.
+const (
+	PauseScopeKind     PauseScope = "kind"
+	PauseScopePriority PauseScope = "priority"
+	PauseScopeTenant   PauseScope = "tenant"
+)
+
 // Defines values for Priority.
 const (
 	PriorityHigh   Priority = "high"
@@ -936,6 +943,31 @@ type NodeJob struct {
 type NodeList struct {
 	Nodes []Node `json:"nodes"`
 }
+
+// Pause defines model for Pause.
+type Pause struct {
+	// Name The kind, the priority or the tenant.
+	Name     string    `json:"name"`
+	PausedAt time.Time `json:"paused_at"`
+
+	// Reason The note of the operator; only shown to operators.
+	Reason string     `json:"reason,omitempty"`
+	Scope  PauseScope `json:"scope"`
+}
+
+// PauseList defines model for PauseList.
+type PauseList struct {
+	Pauses []Pause `json:"pauses"`
+}
+
+// PauseRequest defines model for PauseRequest.
+type PauseRequest struct {
+	// Reason A note for other operators.
+	Reason string `json:"reason,omitempty"`
+}
+
+// PauseScope defines model for PauseScope.
+type PauseScope string
 
 // Priority defines model for Priority.
 type Priority string

@@ -14,6 +14,7 @@ import (
 	"gather/internal/executor"
 	"gather/internal/job"
 	"gather/internal/journal"
+	"gather/internal/pause"
 	"gather/internal/webhook"
 )
 
@@ -23,6 +24,7 @@ type jobStore interface {
 	jobReader
 	api.Keys
 	webhook.Store
+	pause.Documents
 	health
 }
 
@@ -53,6 +55,8 @@ type backend struct {
 	replica api.Replica
 	// cluster distributes tasks to the executors of all nodes; nil on a single server.
 	cluster executor.Cluster
+	// setPauses makes the cluster hold paused jobs; nil on a single server, whose executor does.
+	setPauses func(job.Pauses)
 	// wall is the clock that the nodes of a cluster share; nil for the machine's clock.
 	wall func() time.Time
 	// room is executor.Config.Room.

@@ -47,7 +47,7 @@ func (c *clusterClient) do(ctx context.Context, method, path, body string, heade
 			return nil, sent, fmt.Errorf("%w: %s: %d without Retry-After: %s", errResponse, path, a.status, a.body)
 		}
 		c.hop()
-		if err := pause(ctx, err); err != nil {
+		if err := waitBriefly(ctx, err); err != nil {
 			return nil, sent, err
 		}
 	}
@@ -59,8 +59,8 @@ func (c *clusterClient) try(ctx context.Context, method, path, body string, head
 	return c.f.clients[c.node].try(ctx, method, path, body, header...)
 }
 
-// pause waits briefly, or returns an error that includes the one before.
-func pause(ctx context.Context, before error) error {
+// waitBriefly waits briefly, or returns an error that includes the one before.
+func waitBriefly(ctx context.Context, before error) error {
 	select {
 	case <-ctx.Done():
 		return errors.Join(context.Cause(ctx), before)
@@ -171,7 +171,7 @@ func (c *clusterClient) follow(ctx context.Context, id, media string) error {
 			c.onError(c.node, broken, nil, err)
 		}
 		c.hop()
-		if err := pause(ctx, err); err != nil {
+		if err := waitBriefly(ctx, err); err != nil {
 			return err
 		}
 	}

@@ -27,6 +27,7 @@ type keysCreateCmd struct {
 	keyFile   `embed:""`
 	Tenant    string   `arg:"" help:"Tenant of the key. Keys of one tenant see the same jobs."`
 	ReadOnly  bool     `help:"The key can read jobs, but not submit, cancel or delete them."`
+	Operator  bool     `help:"The key can also pause and resume the jobs of all tenants: 'gather pause'."`
 	Rate      count    `default:"0" placeholder:"N" help:"Maximum number of jobs that the tenant can submit in --rate-window; 0 is no limit."`
 	Window    duration `name:"rate-window" default:"1m" placeholder:"DURATION" help:"The window of --rate."`
 	MaxQueued count    `default:"0" placeholder:"N" help:"Maximum number of unfinished jobs; 0 is no limit."`
@@ -51,7 +52,10 @@ func (c *keysCreateCmd) Run(s streams) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	key.ReadOnly, key.MaxQueued, key.MaxResultBytes = c.ReadOnly, int(c.MaxQueued.n), c.MaxResult.n
+	if c.ReadOnly && c.Operator {
+		return fmt.Errorf("%w: --operator and --read-only exclude each other", errUsage)
+	}
+	key.ReadOnly, key.Operator, key.MaxQueued, key.MaxResultBytes = c.ReadOnly, c.Operator, int(c.MaxQueued.n), c.MaxResult.n
 	if c.Rate.n > 0 {
 		key.Rate = &tenant.Rate{Jobs: int(c.Rate.n), Window: tenant.Window(c.Window.d)}
 	}
@@ -84,6 +88,9 @@ func (c *keysListCmd) Run(s streams) error {
 		access, rate, queued, results := "read and write", "-", "-", "-"
 		if k.ReadOnly {
 			access = "read only"
+		}
+		if k.Operator {
+			access = "operator"
 		}
 		if k.Rate != nil {
 			rate = fmt.Sprintf("%d in %s", k.Rate.Jobs, time.Duration(k.Rate.Window))
@@ -120,7 +127,7 @@ func (c *keysRotateCmd) Run(s streams) error {
 		if key, text, err = tenant.Generate(old.Tenant, time.Now()); err != nil {
 			return nil, err
 		}
-		key.ReadOnly, key.Rate, key.MaxQueued, key.MaxResultBytes = old.ReadOnly, old.Rate, old.MaxQueued, old.MaxResultBytes
+		key.ReadOnly, key.Operator, key.Rate, key.MaxQueued, key.MaxResultBytes = old.ReadOnly, old.Operator, old.Rate, old.MaxQueued, old.MaxResultBytes
 		return append(keys, key), nil
 	})
 	if err != nil {

@@ -28,6 +28,7 @@ import (
 	"gather/internal/kind"
 	"gather/internal/mapping"
 	"gather/internal/outbound"
+	"gather/internal/pause"
 	"gather/internal/tenant"
 	"gather/web"
 )
@@ -55,6 +56,7 @@ type server struct {
 	outbound *outbound.Sender
 	// executor is nil until the backend is open, because the backend reads the executor's load.
 	executor atomic.Pointer[executor.Executor]
+	pauses   *pause.Set
 	// closeTracing sends the remaining spans.
 	closeTracing func(context.Context) error
 	tenants      *tenant.Store // nil without API keys
@@ -139,11 +141,16 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 		return nil, err
 	}
 	undo = append(undo, func() { _ = s.closeOutbound() })
+	if s.pauses, err = s.openPauses(ctx); err != nil {
+		return nil, err
+	}
+	undo = append(undo, s.pauses.Close)
 	exec, err := s.newExecutor(ctx, kinds, tracer)
 	if err != nil {
 		return nil, err
 	}
 	s.executor.Store(exec)
+	exec.SetPauses(job.NewPauses(s.pauses.List())) // changes since they were read
 	undo = append(undo, func() { _ = exec.Stop(context.Background()) })
 
 	s.streams, s.endStreams = context.WithCancel(context.Background())
@@ -174,6 +181,7 @@ func (s *server) newExecutor(ctx context.Context, kinds executor.Planner, tracer
 	c, ec := s.cfg, executor.DefaultConfig()
 	ec.Workers, ec.MaxJobs, ec.MaxBytes, ec.MaxWaiting = int(c.Workers.n), int(c.QueueJobs.n), c.QueueBytes.n, c.WaitingItems.n
 	ec.Journal, ec.Room, ec.Planner, ec.Logger, ec.Registerer = s.backend, s.backend.room, kinds, s.log, s.registry
+	ec.Pauses = job.NewPauses(s.pauses.List())
 	ec.MaxResultBytes, ec.Results = c.MaxResult.n, s.backend.results
 	ec.Cluster, ec.Tracer, ec.WorkerStart, ec.Wall = s.backend.cluster, tracer, lowerPriority, s.backend.wall
 	if s.tenants != nil {
@@ -182,10 +190,28 @@ func (s *server) newExecutor(ctx context.Context, kinds executor.Planner, tracer
 	return executor.New(ctx, ec)
 }
 
+// openPauses reads the pauses, and makes the backend and the executor hold paused jobs.
+func (s *server) openPauses(ctx context.Context) (*pause.Set, error) {
+	wall := s.backend.wall
+	if wall == nil {
+		wall = time.Now
+	}
+	return pause.Open(ctx, pause.Config{
+		Documents: s.backend, Logger: s.log, Registerer: s.registry, Wall: wall, Apply: func(p job.Pauses) {
+			if s.backend.setPauses != nil {
+				s.backend.setPauses(p)
+			}
+			if e := s.executor.Load(); e != nil {
+				e.SetPauses(p)
+			}
+		},
+	})
+}
+
 func (s *server) newHandler(exec *executor.Executor, kinds api.Kinds, tracer trace.Tracer) (http.Handler, error) {
 	c := s.cfg
 	ac := api.Config{
-		Executor: exec, Jobs: s.backend, Groups: s.backend, Log: s.backend, Keys: s.backend, Nodes: s.backend.nodes, Webhooks: s, Deliveries: s.backend, Replica: s.backend.replica, Kinds: kinds, Arrays: s.backend.arrays,
+		Executor: exec, Jobs: s.backend, Groups: s.backend, Log: s.backend, Keys: s.backend, Nodes: s.backend.nodes, Pauses: s.pauses, Webhooks: s, Deliveries: s.backend, Replica: s.backend.replica, Kinds: kinds, Arrays: s.backend.arrays,
 		Durability: s.backend.durability, Ready: s.ready, Wall: s.backend.wall, Stopping: s.streams, Logger: s.log, AccessLog: s.accessLog, Registerer: s.registry, Tracer: tracer,
 		Retention: c.Retention.d, MaxRetention: c.MaxRetention.d, MaxBody: c.MaxBody.n, MaxStreams: c.MaxStreams.n,
 		// At least one body and one upload of the maximum size fit.
@@ -367,6 +393,7 @@ func (s *server) shutdown() error {
 	if err := s.closeOutbound(); err != nil {
 		s.log.Warn("close the connections of jobs", "error", err)
 	}
+	s.pauses.Close()
 	if err := s.closeStorage(); err != nil {
 		return fmt.Errorf("close: %w", err)
 	}

@@ -211,6 +211,27 @@ func (e JobErrorType) Valid() bool {
 	}
 }
 
+// Defines values for PauseScope.
+const (
+	PauseScopeKind     PauseScope = "kind"
+	PauseScopePriority PauseScope = "priority"
+	PauseScopeTenant   PauseScope = "tenant"
+)
+
+// Valid indicates whether the value is a known member of the PauseScope enum.
+func (e PauseScope) Valid() bool {
+	switch e {
+	case PauseScopeKind:
+		return true
+	case PauseScopePriority:
+		return true
+	case PauseScopeTenant:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Priority.
 const (
 	PriorityHigh   Priority = "high"
@@ -695,6 +716,25 @@ type NodeJob struct {
 type NodeList struct {
 	Nodes []Node `json:"nodes"`
 }
+
+// Pause defines model for Pause.
+type Pause struct {
+	// Name The kind, the priority or the tenant.
+	Name     string    `json:"name"`
+	PausedAt time.Time `json:"paused_at"`
+
+	// Reason The note of the operator; only shown to operators.
+	Reason *string    `json:"reason,omitempty"`
+	Scope  PauseScope `json:"scope"`
+}
+
+// PauseList defines model for PauseList.
+type PauseList struct {
+	Pauses []Pause `json:"pauses"`
+}
+
+// PauseScope defines model for PauseScope.
+type PauseScope string
 
 // Priority defines model for Priority.
 type Priority string

@@ -217,6 +217,21 @@ func TestContract(t *testing.T) {
 		want(s, 204, "DELETE", "/v1/arrays/x", "")
 		want(s, 404, "DELETE", "/v1/arrays/x", "")
 
+		const paused, reason = "/v1/pauses/kind/squares", `{"reason":"a move"}`
+		want(s, 201, "PUT", paused, reason)
+		want(s, 200, "PUT", paused, `{}`)
+		want(s, 200, "GET", "/v1/pauses", "")
+		want(s, 406, "GET", "/v1/pauses", "", "Accept: text/html")
+		want(s, 400, "PUT", paused, `{`)
+		want(s, 404, "PUT", "/v1/pauses/kind/cubes", reason)
+		want(s, 404, "PUT", "/v1/pauses/label/x", reason)
+		want(s, 406, "PUT", paused, reason, "Accept: text/html")
+		want(s, 413, "PUT", paused, `{"reason":"`+strings.Repeat("x", 5000)+`"}`)
+		want(s, 415, "PUT", paused, reason, "Content-Type: text/plain")
+		want(s, 422, "PUT", paused, `{"reason":7,"until":"later"}`)
+		want(s, 204, "DELETE", paused, "")
+		want(s, 404, "DELETE", paused, "")
+
 		want(s, 200, "GET", "/v1/kinds", "")
 		want(s, 406, "GET", "/v1/kinds", "", "Accept: text/html")
 		want(s, 200, "GET", "/v1/nodes", "")
@@ -282,6 +297,7 @@ func TestContract(t *testing.T) {
 			"GET " + unknown + "/submission", "GET /v1/jobs:count", "POST /v1/jobs:cancel", "POST /v1/jobs:delete",
 			"GET " + unknown + "/submission", "GET /v1/jobs:count", "GET " + unknown + "/deliveries", "POST " + unknown + "/deliveries/x/retry",
 			"GET /v1/groups", "GET /v1/groups/g", "DELETE /v1/groups/g", "POST /v1/groups/g/cancel", "GET /v1/groups/g/events",
+			"GET /v1/pauses", "PUT /v1/pauses/kind/squares", "DELETE /v1/pauses/kind/squares",
 		} {
 			method, p, _ := strings.Cut(op, " ")
 			a := want(s, 401, method, p, "", "Authorization: ")
@@ -289,6 +305,8 @@ func TestContract(t *testing.T) {
 				t.Errorf("%s: 401 without WWW-Authenticate", op)
 			}
 		}
+		want(s, 403, "PUT", "/v1/pauses/kind/squares", `{}`)
+		want(s, 403, "DELETE", "/v1/pauses/kind/squares", "")
 		want(s, 202, "POST", "/v1/jobs", squares)
 		want(s, 429, "POST", "/v1/jobs", squares)
 		want(s, 429, "POST", "/v1/jobs:batch", `{"jobs":[`+squares+`]}`)
@@ -310,7 +328,7 @@ func TestContract(t *testing.T) {
 
 	t.Run("stalled", func(t *testing.T) {
 		s := newService(t, func(_ *service, c *api.Config) { c.BodyTimeout = 10 * time.Millisecond })
-		for _, op := range []string{"POST /v1/jobs application/json", "POST /v1/jobs:batch application/json", "PUT /v1/arrays/x application/x-npy"} {
+		for _, op := range []string{"POST /v1/jobs application/json", "POST /v1/jobs:batch application/json", "PUT /v1/arrays/x application/x-npy", "PUT /v1/pauses/kind/squares application/json"} {
 			f := strings.Fields(op)
 			conn := s.dial()
 			s.send(conn, f[0], f[1], "", "Content-Type: "+f[2], "Content-Length: 9")
@@ -346,9 +364,13 @@ func TestContract(t *testing.T) {
 			}
 		}
 		want(s, 500, "PUT", "/v1/arrays/x", "x", "Content-Type: application/x-npy")
+		want(s, 500, "PUT", "/v1/pauses/kind/squares", `{}`)
+		want(s, 500, "DELETE", "/v1/pauses/kind/squares", "")
 		s = newService(t, withFailure(&job.Rejection{Err: job.ErrStorage, Detail: "the disk is full"}))
 		want(s, 503, "PUT", "/v1/arrays/x", "x", "Content-Type: application/x-npy")
 		want(s, 503, "DELETE", "/v1/arrays/x", "")
+		want(s, 503, "PUT", "/v1/pauses/kind/squares", `{}`)
+		want(s, 503, "DELETE", "/v1/pauses/kind/squares", "")
 		for _, p := range []string{"/v1/arrays", "/v1/arrays/x", "/v1/jobs", unknown, unknown + "/submission", unknown + "/deliveries", "/v1/jobs:count", "/v1/nodes", "/v1/stats"} {
 			want(s, 503, "GET", p, "")
 		}

@@ -142,6 +142,17 @@ type Arrays interface {
 	Open(ctx context.Context, tenant, name string) (job.Array, job.ArrayFile, error)
 }
 
+// Pauses keeps the pauses of jobs.
+type Pauses interface {
+	// List returns the pauses, by scope and name.
+	List() []job.Pause
+	// Pause adds a pause, and returns it and whether it is new. An existing one gets the reason, and keeps its time. Errors:
+	// job.ErrStorage.
+	Pause(ctx context.Context, p job.Pause) (job.Pause, bool, error)
+	// Resume removes a pause, and reports whether there was one. Errors: job.ErrStorage.
+	Resume(ctx context.Context, p job.Pause) (bool, error)
+}
+
 // Nodes lists the running servers that share the work.
 type Nodes interface {
 	// Nodes returns all live nodes including this one, in any order, with their start times and last heartbeats.

@@ -29,6 +29,7 @@ type Config struct {
 	Kinds      Kinds
 	Arrays     Arrays
 	Nodes      Nodes
+	Pauses     Pauses
 	Webhooks   Webhooks
 	Deliveries Deliveries
 	// Replica is nil for a server whose reads are always current.
@@ -86,7 +87,7 @@ type Config struct {
 
 func (c *Config) complete() error {
 	if c.Executor == nil || c.Jobs == nil || c.Groups == nil || c.Log == nil || c.Keys == nil || c.Kinds == nil || c.Arrays == nil ||
-		c.Nodes == nil || c.Webhooks == nil || c.Deliveries == nil {
+		c.Nodes == nil || c.Pauses == nil || c.Webhooks == nil || c.Deliveries == nil {
 		return errors.New("api: a dependency is missing in the config")
 	}
 	if c.Registerer == nil || c.Stopping == nil {

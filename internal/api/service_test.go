@@ -22,6 +22,7 @@ import (
 	"gather/internal/job"
 	"gather/internal/journal/journaltest"
 	"gather/internal/kind"
+	"gather/internal/pause"
 	"gather/internal/tenant"
 )
 
@@ -36,6 +37,7 @@ type service struct {
 	journal  *journaltest.Volatile
 	arrays   *array.Store
 	registry *prometheus.Registry
+	pauseSet *pause.Set
 	logs     *bytes.Buffer
 	stop     context.CancelFunc
 	key      string // sent with every request unless empty
@@ -61,7 +63,7 @@ func newService(tb testing.TB, options ...func(*service, *api.Config)) *service 
 	stopping, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	c := api.Config{
-		Executor: s.executor, Jobs: s.journal, Groups: s.journal, Log: s.journal, Keys: s.journal, Kinds: kinds, Arrays: s.arrays, Nodes: members{},
+		Executor: s.executor, Jobs: s.journal, Groups: s.journal, Log: s.journal, Keys: s.journal, Kinds: kinds, Arrays: s.arrays, Nodes: members{}, Pauses: s.pauses(),
 		Webhooks: webhooks{}, Deliveries: s.journal,
 		Stopping: stopping, Registerer: s.registry, Logger: slog.New(slog.NewJSONHandler(&lockedWriter{w: s.logs}, nil)),
 	}
@@ -99,6 +101,31 @@ func (webhooks) TenantWebhooks(tenant string) []job.Webhook {
 	}
 	return []job.Webhook{{URL: "https://acme.example/", Events: job.EventOf(job.Failed), Standing: true}}
 }
+
+// pauses returns the pauses of the service.
+func (s *service) pauses() *pause.Set {
+	s.t.Helper()
+	set, err := pause.Open(s.t.Context(), pause.Config{
+		Documents: s.journal, Apply: s.executor.SetPauses, Logger: slog.New(slog.DiscardHandler), Registerer: s.registry, Wall: time.Now,
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(set.Close)
+	s.pauseSet = set
+	return set
+}
+
+// failingPauses fails every change.
+type failingPauses struct{ err error }
+
+func (failingPauses) List() []job.Pause { return nil }
+
+func (f failingPauses) Pause(context.Context, job.Pause) (job.Pause, bool, error) {
+	return job.Pause{}, false, f.err
+}
+
+func (f failingPauses) Resume(context.Context, job.Pause) (bool, error) { return false, f.err }
 
 // withKeys adds a tenant with a key, which the service's requests use.
 func withKeys(change func(*tenant.Key)) func(*service, *api.Config) {
@@ -271,7 +298,7 @@ func (f failingArrays) Open(context.Context, string, string) (job.Array, job.Arr
 func withFailure(err error) func(*service, *api.Config) {
 	return func(_ *service, c *api.Config) {
 		c.Executor, c.Jobs, c.Groups, c.Keys, c.Arrays = failing{err}, failing{err}, failing{err}, failing{err}, failingArrays{err}
-		c.Nodes = failing{err}
+		c.Nodes, c.Pauses = failing{err}, failingPauses{err}
 		c.Ready = func() error { return err }
 	}
 }

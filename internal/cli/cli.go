@@ -1,5 +1,5 @@
 // Package cli has the commands of gather that are clients of a server: submit, get, watch, results, list, cancel, delete,
-// arrays, nodes and completion.
+// arrays, nodes, pause, resume, pauses and completion.
 //
 // A command returns an error; ExitCode has its exit code. Results are on standard output, everything else on standard error.
 package cli
@@ -28,6 +28,9 @@ type Commands struct {
 	Delete     deleteCmd     `cmd:"" help:"Delete jobs that have ended, or all that match filters, with their results."`
 	Arrays     arraysCmd     `cmd:"" help:"Manage stored arrays."`
 	Nodes      nodesCmd      `cmd:"" help:"List the servers that share the work."`
+	Pause      pauseCmd      `cmd:"" help:"Keep the jobs of a kind, a priority or a tenant from starting; for operators."`
+	Resume     resumeCmd     `cmd:"" help:"End a pause; for operators."`
+	Pauses     pausesCmd     `cmd:"" help:"List what is paused."`
 	Completion completionCmd `cmd:"" help:"Print the shell completion of bash, zsh or fish."`
 	Complete   completeCmd   `cmd:"" hidden:"" help:"Print the completions of a command line; the shell completion calls it."`
 }

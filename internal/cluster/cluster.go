@@ -47,6 +47,7 @@ type Cluster struct {
 	writer      writer
 	state       state
 	keys        usedKeys
+	documents   documents
 
 	// Owned by the apply loop.
 	partialMessages partialMessages
@@ -101,6 +102,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	c.state.init()
 	c.writer.init()
 	c.leases.init()
+	c.documents.init()
 	opts, err := cfg.options()
 	if err != nil {
 		return nil, err
@@ -205,6 +207,10 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := retryUntilReady(ctx, func(try context.Context) error { return c.members.open(try, c) }); err != nil {
 		return fmt.Errorf("join the nodes: %w", err)
 	}
+	if err := retryUntilReady(ctx, c.loadDocuments); err != nil {
+		return fmt.Errorf("read the documents: %w", err)
+	}
+	c.done.Go(func() { c.watchDocuments(run) })
 	c.done.Go(func() { c.members.run(run, c) })
 	c.done.Go(func() { c.runLeader(run) })
 	c.done.Go(func() { c.runDelayed(run) })

@@ -83,7 +83,7 @@ func (c *Cluster) checkStreams(ctx context.Context) error {
 	var unsafe error
 	// By name, because a user with access to gather's subjects only may not list streams.
 	p := c.upper()
-	for _, name := range []string{p + "_LOG", p + "_TASKS", p + "_ARRAYS", "KV_" + p + "_NODES", "KV_" + p + "_ARRAYS_META"} {
+	for _, name := range []string{p + "_LOG", p + "_TASKS", p + "_ARRAYS", p + "_DOCUMENTS", "KV_" + p + "_NODES", "KV_" + p + "_ARRAYS_META"} {
 		s, err := c.js.Stream(ctx, name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			continue

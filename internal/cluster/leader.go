@@ -179,7 +179,7 @@ func (c *Cluster) expectedTasks(visit func(s *jobState, subject string)) (n int)
 // tasksOf visits the subjects of the tasks of a job that should be queued while no node runs them. Caller holds state.mu.
 func (c *Cluster) tasksOf(s *jobState, visit func(subject string)) {
 	switch {
-	case s.ending != nil || !s.due:
+	case s.ending != nil || !s.due || s.held && s.job.State == job.Queued:
 	case s.job.State == job.Queued:
 		visit(c.subjectOf(s, true, 0))
 	case s.job.State != job.Running:
@@ -213,7 +213,7 @@ func (c *Cluster) popDue(now time.Time) (subjects []string) {
 		s.due, s.movedAt = true, now
 		c.state.countQueue(s, +1)
 		c.state.signal()
-		if s.author == c.id {
+		if s.author == c.id && !s.held {
 			subjects = append(subjects, c.subjectOf(s, true, 0))
 		}
 	}
@@ -226,7 +226,7 @@ func (c *Cluster) Position(id job.ID) (place int, wait time.Duration, ok bool) {
 	c.state.mu.Lock()
 	defer c.state.mu.Unlock()
 	s := c.state.jobs[id]
-	if s == nil || s.job.State != job.Queued || !s.due {
+	if s == nil || s.job.State != job.Queued || !s.due || s.held {
 		return 0, 0, false
 	}
 	now := time.Now()
@@ -247,7 +247,7 @@ const rankingAge = 250 * time.Millisecond
 func (t *state) rank(now time.Time) {
 	ids := make([]job.ID, 0, len(t.jobs))
 	for id, s := range t.jobs {
-		if s.job.State == job.Queued && s.due {
+		if s.job.State == job.Queued && s.due && !s.held {
 			ids = append(ids, id)
 		}
 	}

@@ -99,13 +99,13 @@ func (q *leaseQueue) accept(ctx context.Context, m jetstream.Msg) (*job.Lease, e
 }
 
 // resolveTask chooses the task of the lease. It returns the subjects of tasks to queue first, and reports whether the
-// message is dropped, because its job or task has ended.
+// message is dropped, because its job or task has ended, or a pause holds the job.
 func (h *taskLease) resolveTask() (subjects []string, drop bool, err error) {
 	t := &h.c.state
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.jobs[h.ref.id]
-	if s == nil || s.ending != nil {
+	if s == nil || s.ending != nil || s.held && s.job.State == job.Queued {
 		return nil, true, nil
 	}
 	task := h.ref.task

@@ -161,6 +161,9 @@ func (q *leaseQueue) pull(ctx context.Context) {
 		local, tq, n := q.choose()
 		q.c.state.mu.Unlock()
 		switch {
+		case local != nil && q.c.isHeld(local.Job.ID):
+			local.End()
+			continue
 		case local != nil:
 			q.give(ctx, local)
 			continue
@@ -420,7 +423,7 @@ func (q *leaseQueue) enqueueFirst(ev *job.Submitted, minSeq uint64) {
 	q.mu.Unlock()
 	c.state.mu.Lock()
 	s := c.state.jobs[ev.Job.ID]
-	if s == nil || s.ending != nil || s.job.State != job.Queued || !s.due {
+	if s == nil || s.ending != nil || s.job.State != job.Queued || !s.due || s.held {
 		c.state.mu.Unlock()
 		return
 	}

@@ -77,7 +77,7 @@ func (c *Cluster) load(ctx context.Context, streamID string) (err error) {
 	}
 	now := time.Now()
 	return c.replica.Recover(ctx, func(j job.Job, _ []byte, log iter.Seq2[job.LogRecord, error]) error {
-		s := &jobState{job: j, movedAt: now, started: c.clock.ago(j.StartedAt)}
+		s := &jobState{job: j, movedAt: now, started: c.clock.ago(j.StartedAt), held: c.state.pauses.Holds(&j)}
 		for r, err := range log {
 			if err != nil {
 				return err

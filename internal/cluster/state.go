@@ -60,6 +60,8 @@ type state struct {
 	// a StartAfter in the future, by the clock of the cluster, which now returns.
 	delayed, instants delays
 	now               func() time.Time
+	// pauses are the pauses that this node has read.
+	pauses job.Pauses
 	// ranks holds the positions of the queued jobs at rankedAt.
 	ranks    map[job.ID]int
 	rankedAt time.Time
@@ -105,6 +107,8 @@ type jobState struct {
 	// ctx ends when the job ends or is ending; nil until a lease needs it.
 	ctx    context.Context //nolint:containedctx // shared by the leases of the job
 	cancel context.CancelCauseFunc
+	// held is true while a pause that this node has read keeps the job from starting.
+	held bool
 	// leases counts the leases of this node.
 	leases int
 	// leaving is true when this node has proposed to leave the job.
@@ -242,7 +246,7 @@ func (t *state) countQueue(s *jobState, sign int) {
 	p := min(int(s.job.Priority), numPriorities-1)
 	first := false
 	switch {
-	case s.job.State == job.Queued && s.due:
+	case s.job.State == job.Queued && s.due && !s.held:
 		t.queued[p] += sign
 		first = true
 	case s.job.State == job.Running && s.ending == nil:
@@ -363,7 +367,7 @@ func (t *state) apply(p *job.Proposal, author string, updated map[job.ID]job.Job
 		for _, ev := range e.Events {
 			switch ev := ev.(type) {
 			case job.Submitted:
-				s = &jobState{author: author, seq: o.seq, job: ev.Job}
+				s = &jobState{author: author, seq: o.seq, job: ev.Job, held: t.pauses.Holds(&ev.Job)}
 				t.ages.submitted(s.seq)
 				if p.Admission != nil && sizes < len(p.Admission.Sizes) {
 					s.size = p.Admission.Sizes[sizes]

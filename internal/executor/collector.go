@@ -12,7 +12,8 @@ type collector struct {
 	kinds []string
 
 	queueJobs, queueOldest, running                  *prometheus.Desc
-	queueCapacity, admitted, queueTasks, delayed     *prometheus.Desc
+	queueCapacity, admitted, queueTasks              *prometheus.Desc
+	delayed, paused                                  *prometheus.Desc
 	waiting, admittedWaiting, waitingCapacity        *prometheus.Desc
 	bytes, bytesCapacity                             *prometheus.Desc
 	workers, workersBusy, workerSeconds, drainStatus *prometheus.Desc
@@ -31,6 +32,7 @@ func newCollector(e *Executor, kinds []string) *collector {
 		admitted:        desc("gather_admitted_jobs", "Admitted jobs: queued, delayed and running."),
 		queueTasks:      desc("gather_queue_tasks", "Tasks that could run now and wait for a worker."),
 		delayed:         desc("gather_delayed_jobs", "Jobs whose start_after is in the future."),
+		paused:          desc("gather_paused_jobs", "Jobs that have not started because a pause holds them."),
 		waiting:         desc("gather_waiting_items", "Items that wait and hold no worker."),
 		admittedWaiting: desc("gather_admitted_waiting_items", "Items of admitted jobs that may wait at the same time, as planned."),
 		waitingCapacity: desc("gather_waiting_capacity_items", "Limit of items of admitted jobs that may wait at the same time."),
@@ -68,6 +70,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.admitted, float64(t.admitted))
 	gauge(c.queueTasks, float64(t.tasks))
 	gauge(c.delayed, float64(t.delayed))
+	gauge(c.paused, float64(t.paused))
 	gauge(c.waiting, float64(e.waitingItems()))
 	gauge(c.admittedWaiting, float64(t.reserved))
 	gauge(c.waitingCapacity, capacities[1])

@@ -74,6 +74,7 @@ func (e *Executor) dropFromQueue(x *jobExecution) {
 	defer e.mu.Unlock()
 	if !x.dead {
 		x.dead = true
+		delete(e.paused, x)
 		e.queue.abandon(x)
 	}
 }

@@ -89,6 +89,8 @@ type Config struct {
 	Results func(tenant string, id job.ID) (ofJob, ofTenant int64)
 	// WorkerStart is called by each worker's goroutine before its first task; nil for nothing.
 	WorkerStart func()
+	// Pauses are the pauses at the start; see SetPauses.
+	Pauses job.Pauses
 	// TenantJobs returns a tenant's quota of jobs that are not terminal; 0 is no quota. Nil is none for all.
 	TenantJobs func(tenant string) int
 	// MaxStartAfter bounds how far ahead a start may be.
@@ -184,6 +186,8 @@ type Executor struct {
 	draining bool           // no submission is admitted
 	claiming bool           // workers take tasks
 	finishes job.Rate
+	pauses   job.Pauses
+	paused   map[*jobExecution]struct{} // jobs that have not started, and that a pause holds
 }
 
 // New makes an executor, recovers the journal's jobs and starts its goroutines. The caller must call Stop.
@@ -201,6 +205,8 @@ func New(ctx context.Context, cfg Config) (*Executor, error) {
 		jobs:     make(map[job.ID]*jobExecution),
 		tenants:  make(map[string]int),
 		claiming: true,
+		pauses:   cfg.Pauses,
+		paused:   make(map[*jobExecution]struct{}),
 	}
 	e.ready.L = &e.mu
 	e.work, e.stopWork = context.WithCancelCause(context.Background())

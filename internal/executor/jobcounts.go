@@ -23,6 +23,8 @@ type jobCounts struct {
 	stats map[queueKey]*queueStats
 	// tasks could run now and wait for a worker; delayed jobs start in the future.
 	tasks, delayed int
+	// paused jobs could start but for a pause.
+	paused int
 	// admitted jobs hold bytes of memory, and reserve room for items that wait.
 	admitted        int
 	bytes, reserved int64
@@ -69,6 +71,8 @@ func (d localDispatcher) countJobs(kinds []string, now time.Time) *jobCounts {
 			t.addQueued(&x.job, x.size.Tasks-x.nextTask)
 		case x.delayed:
 			t.delayed++
+		case e.isPaused(x):
+			t.paused++
 		default:
 			t.addRunning(&x.job, x.size.Tasks-x.nextTask)
 		}
@@ -83,6 +87,9 @@ func (d localDispatcher) countJobs(kinds []string, now time.Time) *jobCounts {
 // countJobs implements taskSource. Only the leader has counts of the whole cluster.
 func (d *clusterDispatcher) countJobs(kinds []string, now time.Time) *jobCounts {
 	t := newJobCounts(kinds, now)
+	d.e.mu.Lock()
+	pauses := d.e.pauses
+	d.e.mu.Unlock()
 	here := make(map[job.ID]int) // tasks that do not wait for a worker
 	for _, one := range d.e.nodeJobs(math.MaxInt) {
 		here[one.ID] = one.Running + one.Waiting
@@ -96,6 +103,8 @@ func (d *clusterDispatcher) countJobs(kinds []string, now time.Time) *jobCounts 
 			t.addRunning(j, size.Tasks-j.TasksDone-here[j.ID])
 		case j.StartAfter.After(now):
 			t.delayed++
+		case pauses.Holds(j):
+			t.paused++
 		default:
 			t.addQueued(j, size.Tasks)
 		}

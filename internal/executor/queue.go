@@ -81,6 +81,12 @@ func (q *queue) abandon(x *jobExecution) {
 	}
 }
 
+// hold takes a queued job out of the queue, into which it may be pushed again.
+func (q *queue) hold(x *jobExecution) {
+	q.abandon(x)
+	x.queued = false
+}
+
 // position returns the 1-based position of a new job among those of its priority.
 func (q *queue) position(x *jobExecution) int {
 	c := &q.priorities[x.job.Priority]
@@ -160,13 +166,15 @@ func (c *priorityQueue) nextNew() (assignment, bool) {
 		return c.leases.pop(), true
 	}
 	for c.newJobs.n > 0 {
-		x := c.newJobs.pop()
+		x, current := c.newJobs.pop(), false
 		for len(c.skipped) > 0 && c.skipped[0] <= c.head {
 			c.skipped = c.skipped[1:]
 		}
+		if current = x.queued && x.sequence == c.head; current { // otherwise a pause has taken it out since
+			x.queued = false
+		}
 		c.head++
-		x.queued = false
-		if !x.dead {
+		if current && !x.dead {
 			return c.take(x), true
 		}
 	}

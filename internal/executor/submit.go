@@ -261,7 +261,11 @@ func (e *Executor) queueJobs(execs []*jobExecution) {
 		}
 		e.mu.Lock()
 		x.delayed = false
-		if !x.dead {
+		switch {
+		case x.dead:
+		case e.pauses.Holds(&x.job):
+			e.paused[x] = struct{}{}
+		default:
 			e.queue.pushNew(x)
 			e.ready.Signal()
 		}

@@ -69,6 +69,7 @@ func goldenValues() map[string]any {
 		"proposal retry":           job.Proposal{Kind: job.ProposeDelivery, Number: 6, At: at, Tenant: "acme", ID: goldenID, Change: job.DeliveryChange{Hook: 1, NextAt: at}},
 		"proposal import webhooks": job.Proposal{Kind: job.ProposeJob, View: hooked, Deliveries: deliveries, Spec: []byte(`{"numbers":[1]}`), Log: []job.Event{job.Started{At: at}}},
 		"record plain":             plain, "record delayed": delayed, "record ended": ended, "record grouped": grouped,
+		"pause":                    job.Pause{Scope: job.PauseKind, Name: "squares", Reason: "a move", At: at},
 		"event submitted":       job.Submitted{Job: job.Job{CreatedAt: at, State: job.Queued}},
 		"event started":         job.Started{At: at},
 		"event checkpoint":      job.TaskProgress{Task: 1, Completed: 3, Bytes: 24, Items: even},
@@ -117,6 +118,8 @@ func encode(t *testing.T, value any) []byte {
 		return job.AppendEvent(nil, v)
 	case job.Proposal:
 		return v.AppendBinary(nil)
+	case job.Pause:
+		return v.Encode()
 	}
 	t.Fatalf("no encoding of %T", value)
 	return nil
@@ -137,6 +140,9 @@ func decoded(data []byte, like any) (again []byte, err error) {
 			again = job.AppendEvent(again, ev)
 		}
 		return again, err
+	case job.Pause:
+		p, err := job.DecodePause(data)
+		return p.Encode(), err
 	}
 	p, err := job.DecodeProposal(data)
 	return p.AppendBinary(nil), err

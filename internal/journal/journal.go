@@ -112,6 +112,8 @@ type Journal struct {
 	meter      job.Meter
 	deliveries deliveries
 
+	documents documents
+
 	// generation changes before and after the content of a replica is replaced or cleared, so that a batch that was built from
 	// the earlier content is recognized. The writer changes it.
 	generation atomic.Uint64
@@ -175,7 +177,7 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open journal %s: %w", c.Dir, explainFull(explainDamaged(err)))
 	}
-	if err := cmp.Or(j.loadClock(), j.load(ctx), j.loadResults(), j.loadCounts(), j.loadDeliveries(ctx)); err != nil {
+	if err := cmp.Or(j.loadClock(), j.load(ctx), j.loadResults(), j.loadCounts(), j.loadDeliveries(ctx), j.loadDocuments(ctx)); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal %s: %w", c.Dir, explainDamaged(err)), j.close())
 	}
 	if err := j.met.watch(c.Registerer, j); err != nil {

@@ -42,6 +42,7 @@ import (
 //	w tenant id                            the deliveries of a finished job; see deliveries.go. Earlier versions do not delete it
 //	v receiver ms id hook                  a pending delivery, by the time of its next attempt: its tenant
 //	n name                                 metadata of a replica; see follow.go
+//	u name                                 a document: uvarint revision and value; see documents.go. Earlier versions ignore it
 //
 // The stored view of an unfinished job may be older than its log; Open applies the newer events to it. Therefore a step of a
 // running job writes only its events, and a job that ends in the write that submits it never appears under a.
@@ -62,6 +63,7 @@ const (
 	spaceDue        = 'v'
 	spaceGroup      = 'g'
 	spaceGroupEnd   = 'e'
+	spaceDocument   = 'u'
 
 	expiryJob       = 'r'
 	expiryTombstone = 't'

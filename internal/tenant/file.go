@@ -214,6 +214,9 @@ func check(keys []Key) error {
 		if sum, err := hex.DecodeString(k.SHA256); err != nil || len(sum) != 32 {
 			addError("sha256 is not 64 hexadecimal digits")
 		}
+		if k.Operator && k.ReadOnly {
+			addError("operator and read_only exclude each other")
+		}
 		if k.Rate != nil && (k.Rate.Jobs < 1 || k.Rate.Window <= 0) {
 			addError("rate: jobs and window must be more than 0")
 		}

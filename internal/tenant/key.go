@@ -36,6 +36,8 @@ type Key struct {
 	CreatedAt time.Time `json:"created_at"`
 	// ReadOnly keys can read the tenant's jobs, but not submit, cancel or delete.
 	ReadOnly bool `json:"read_only,omitzero"`
+	// Operator keys can also pause and resume the jobs of all tenants.
+	Operator bool `json:"operator,omitzero"`
 	// Rate bounds the jobs that the tenant may submit; nil is no bound. All keys of a tenant have the same rate.
 	Rate *Rate `json:"rate,omitzero"`
 	// MaxQueued bounds the tenant's unfinished jobs; 0 is no bound.

@@ -16,6 +16,8 @@ import (
 type Principal struct {
 	Tenant   string
 	ReadOnly bool
+	// Operator principals can pause the jobs of all tenants.
+	Operator bool
 	// Revoked is closed when the key of the request becomes invalid; nil for a request without a key.
 	Revoked <-chan struct{}
 }
@@ -36,7 +38,8 @@ type entry struct {
 
 // sameAccess reports whether requests with the key of e may continue with the key of o.
 func (e *entry) sameAccess(o *entry) bool {
-	return e.sum == o.sum && e.principal.Tenant == o.principal.Tenant && e.principal.ReadOnly == o.principal.ReadOnly
+	return e.sum == o.sum && e.principal.Tenant == o.principal.Tenant && e.principal.ReadOnly == o.principal.ReadOnly &&
+		e.principal.Operator == o.principal.Operator
 }
 
 type limits struct {
@@ -67,7 +70,7 @@ func (s *Store) Replace(keys []Key) error {
 	old := s.load()
 	next := &state{keys: make(map[string]entry, len(keys)), tenants: make(map[string]limits)}
 	for _, k := range keys {
-		e := entry{principal: Principal{Tenant: k.Tenant, ReadOnly: k.ReadOnly}}
+		e := entry{principal: Principal{Tenant: k.Tenant, ReadOnly: k.ReadOnly, Operator: k.Operator}}
 		if _, err := hex.Decode(e.sum[:], []byte(k.SHA256)); err != nil {
 			return err
 		}

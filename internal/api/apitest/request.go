@@ -193,6 +193,10 @@ func (w *worker) pathValue(q *request, p param) string {
 		return pick(w.g.Rand, assets)
 	case "problem":
 		return pick(w.g.Rand, pages)
+	case "scope":
+		return pick(w.g.Rand, []string{"kind", "priority", "tenant"})
+	case "name":
+		return pick(w.g.Rand, []string{"low", "nobody"}) // little that other requests need
 	}
 	return w.g.text(p.schema)
 }

@@ -57,6 +57,15 @@ type Journal interface {
 	Results(tenant string, id job.ID) (ofJob, ofTenant int64)
 	// Stats returns the counts of a tenant's jobs.
 	Stats(ctx context.Context, tenant string) (job.Stats, error)
+	// Documents returns the documents whose names begin with a prefix, by name. It may miss recent updates of other nodes.
+	Documents(ctx context.Context, prefix string) ([]job.Document, error)
+	// Document returns a document; a revision of 0 if it is missing.
+	Document(ctx context.Context, name string) (job.Document, error)
+	// PutDocument replaces the document of a revision, 0 for a new one; a nil value deletes it. It returns job.ErrChanged or
+	// job.ErrStorage.
+	PutDocument(ctx context.Context, name string, value []byte, revision uint64) (uint64, error)
+	// WatchDocuments returns a channel that is signalled after updates of documents.
+	WatchDocuments() (changed <-chan struct{}, stop func())
 	// Ready returns nil, or the reason for which submissions are rejected.
 	Ready() error
 	// Close makes all appended batches durable.
@@ -89,6 +98,8 @@ func Exercise(t *testing.T, open func(t *testing.T, dir string) Journal) {
 		{"bytes of results", testResults},
 		{"stats", testStats},
 		{"deliveries", testDeliveries},
+		{"documents", testDocuments},
+		{"updates of a document", testDocumentRace},
 		{"idempotency", testIdempotency},
 		{"idempotency under concurrency", testIdempotencyRace},
 		{"reopen", testReopen},

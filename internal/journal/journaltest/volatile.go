@@ -24,6 +24,10 @@ type Volatile struct {
 	closed   bool
 	meter    job.Meter
 	ends     []volatileEnd // of jobs of groups, in their order
+
+	documents map[string]job.Document
+	revision  uint64
+	observers map[notify.Signal]struct{}
 }
 
 type volatileJob struct {
@@ -398,7 +402,7 @@ func (v *Volatile) Close() error {
 func (v *Volatile) Reopen() *Volatile {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	next := &Volatile{jobs: v.jobs, ends: v.ends, keys: map[string]*volatileKey{}}
+	next := &Volatile{jobs: v.jobs, ends: v.ends, documents: v.documents, revision: v.revision, keys: map[string]*volatileKey{}}
 	for _, j := range v.jobs {
 		if !j.deleted {
 			next.meter.Restore(&j.view)
