@@ -68,13 +68,8 @@ func goldenValues() map[string]any {
 		"proposal delivery":        job.Proposal{Kind: job.ProposeDelivery, Number: 5, At: at, Tenant: "acme", ID: goldenID, Change: attempt},
 		"proposal retry":           job.Proposal{Kind: job.ProposeDelivery, Number: 6, At: at, Tenant: "acme", ID: goldenID, Change: job.DeliveryChange{Hook: 1, NextAt: at}},
 		"proposal import webhooks": job.Proposal{Kind: job.ProposeJob, View: hooked, Deliveries: deliveries, Spec: []byte(`{"numbers":[1]}`), Log: []job.Event{job.Started{At: at}}},
-<<<<<<< HEAD
 		"record plain":             plain, "record delayed": delayed, "record ended": ended, "record grouped": grouped,
-		"pause":                    job.Pause{Scope: job.PauseKind, Name: "squares", Reason: "a move", At: at},
-=======
-		"record plain":             plain, "record delayed": delayed, "record ended": ended,
 		"pause":                 job.Pause{Scope: job.PauseKind, Name: "squares", Reason: "a move", At: at},
->>>>>>> fec9b1a (job: gofmt of the golden values)
 		"event submitted":       job.Submitted{Job: job.Job{CreatedAt: at, State: job.Queued}},
 		"event started":         job.Started{At: at},
 		"event checkpoint":      job.TaskProgress{Task: 1, Completed: 3, Bytes: 24, Items: even},
