@@ -65,7 +65,7 @@ func TestPausesOfOthers(t *testing.T) {
 	if n := len(decode[api.PauseList](t, s.do("GET", "/v1/pauses", "").body).Pauses); n != 4 {
 		t.Errorf("an operator sees %d pauses, want 4", n)
 	}
-	other := newService(t, withKeys(nil), func(o *service, c *api.Config) { c.Pauses = s.pauseSet })
+	other := newService(t, withKeys(nil), func(_ *service, c *api.Config) { c.Pauses = s.pauseSet })
 	list := decode[api.PauseList](t, other.do("GET", "/v1/pauses", "").body).Pauses
 	if len(list) != 3 {
 		t.Errorf("got %+v, want the pauses of the kind, the priority and the own tenant", list)

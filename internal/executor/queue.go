@@ -166,11 +166,12 @@ func (c *priorityQueue) nextNew() (assignment, bool) {
 		return c.leases.pop(), true
 	}
 	for c.newJobs.n > 0 {
-		x, current := c.newJobs.pop(), false
+		x := c.newJobs.pop()
+		current := x.queued && x.sequence == c.head // otherwise a pause has taken it out since
 		for len(c.skipped) > 0 && c.skipped[0] <= c.head {
 			c.skipped = c.skipped[1:]
 		}
-		if current = x.queued && x.sequence == c.head; current { // otherwise a pause has taken it out since
+		if current {
 			x.queued = false
 		}
 		c.head++

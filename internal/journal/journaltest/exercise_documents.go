@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"gather/internal/job"
@@ -95,7 +96,7 @@ func testDocumentRace(h *harness) {
 			for counts[w] < rounds {
 				d, err := h.j.Document(h.Context(), "n")
 				if err == nil {
-					_, err = h.j.PutDocument(h.Context(), "n", append(d.Value[:len(d.Value):len(d.Value)], byte('a'+w)), d.Revision)
+					_, err = h.j.PutDocument(h.Context(), "n", append(slices.Clip(d.Value), byte('a'+w)), d.Revision)
 				}
 				switch {
 				case err == nil:
