@@ -24,7 +24,10 @@ const arrayMembers: Record<string, string[]> = {
   linspace: ['start', 'stop', 'num', 'shape', 'endpoint'],
   random: ['shape', 'seed', 'distribution', 'loc', 'scale', 'low', 'high'],
   values: ['values'],
-  npy: ['name', 'url'],
+  npy: ['name', 'url', 'urls', 'concatenate'],
+  npz: ['url', 'member'],
+  raw: ['url', 'shape', 'offset', 'order', 'byte_order'],
+  zarr: ['url'],
 };
 const ofSources = new Set(Object.values(arrayMembers).flat());
 

@@ -77,6 +77,35 @@ func TestJobs(t *testing.T) {
 	p.see("Queue depth")
 }
 
+// A list of 10 000 jobs is paged to its end while jobs are added: each job is shown once.
+func TestPaging(t *testing.T) {
+	const jobs, size = 10_000, 50
+	s := serve(t)
+	s.send(t, "", "/v1/jobs:batch", `{"jobs":[`+strings.Repeat(`{"kind":"squares","numbers":[]},`, jobs-1)+`{"kind":"squares","numbers":[]}]}`)
+	p := open(t, s, "jobs")
+	const titles = `[...document.querySelectorAll('table.jobs tbody .id')].map((e) => e.title)`
+	seen := make(map[string]bool)
+	for page := range jobs / size {
+		p.wait(fmt.Sprintf(`location.hash.includes('page=') === %t && ((ids) => ids.length === %d && ids[0] !== window.first)(%s)`, page > 0, size, titles))
+		for _, id := range value[[]string](p, titles) {
+			if seen[id] {
+				t.Fatalf("page %d shows job %s, which a page before has shown", page, id)
+			}
+			seen[id] = true
+		}
+		value[bool](p, `(() => { window.first = `+titles+`[0]; return true; })()`)
+		if page == 0 {
+			s.post(t, `{"kind":"squares","numbers":[]}`)
+		}
+		if page < jobs/size-1 {
+			p.press("Next")
+		}
+	}
+	if p.wait(`[...document.querySelectorAll('.pager button')].find((b) => b.textContent === 'Next').disabled`); len(seen) != jobs {
+		t.Errorf("got %d jobs, want %d", len(seen), jobs)
+	}
+}
+
 // A page goes on after a reload in the middle of a stream, and after a restart of the server.
 func TestResume(t *testing.T) {
 	s := serve(t)
