@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop")) // idle connections of the S3 client
 }
 
-// storeCase is a store and what it contains: testdata/stores.py.
+// storeCase is a store and what it contains: testdata/stores.py and write.mjs.
 type storeCase struct {
 	Name  string
 	Files map[string][]byte
@@ -38,19 +38,48 @@ type storeCase struct {
 
 func readCases(tb testing.TB) (cases []storeCase) {
 	tb.Helper()
-	f, err := os.Open("testdata/stores.json.gz")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	z, err := gzip.NewReader(f)
-	if err == nil {
-		err = json.NewDecoder(z).Decode(&cases)
-	}
-	if err != nil {
-		tb.Fatal(err)
+	for _, name := range []string{"stores", "zarrita"} {
+		data, err := os.ReadFile("testdata/" + name + ".json.gz")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		var list []storeCase
+		z, err := gzip.NewReader(bytes.NewReader(data))
+		if err == nil {
+			err = json.NewDecoder(z).Decode(&list)
+		}
+		if err != nil {
+			tb.Fatal(err)
+		}
+		cases = append(cases, list...)
 	}
 	return cases
+}
+
+// slicesOf returns a random selection of an array, and the axes that it leaves.
+func slicesOf(rng *rand.Rand, shape []int64) (selection string, left int) {
+	var list []string
+	for _, n := range shape {
+		switch rng.IntN(4) {
+		case 0:
+			list = append(list, "null")
+			left++
+		case 1:
+			if n > 0 {
+				list = append(list, strconv.FormatInt(rng.Int64N(2*n)-n, 10))
+				continue
+			}
+			fallthrough
+		default:
+			step := 1 + rng.IntN(3)
+			if rng.IntN(3) == 0 {
+				step = -step
+			}
+			list = append(list, fmt.Sprintf(`{"start":%d,"stop":%d,"step":%d}`, rng.Int64N(n+3)-2, rng.Int64N(n+3)-2, step))
+			left++
+		}
+	}
+	return `,"select":[` + strings.Join(list, ",") + `]`, left
 }
 
 func write(tb testing.TB, dir string, files map[string][]byte) {
@@ -134,7 +163,7 @@ func reduce(tb testing.TB, w *chunked.Worker, a *chunked.Array, spec string) (re
 	return result, items
 }
 
-// Every array that zarr-python wrote, and those of version 3, have the elements and sums that NumPy has.
+// Every array that zarr-python and zarrita wrote, and those of the specification, and slices of them, have the elements and sums that NumPy has.
 func TestStores(t *testing.T) {
 	dir := t.TempDir()
 	stores := zarrstore.New(openBucket(t, "file://"+dir))
@@ -165,6 +194,18 @@ func TestStores(t *testing.T) {
 			t.Errorf("%s: got sum %s, want %s", c.Name, sum, c.Sum)
 		}
 		checkElements(t, c.Name, want, cut)
+		selection, left := slicesOf(rng, h.Shape)
+		part, partOf := parse(t, "zarr", inTiles, selection), parse(t, "npy", chunked.Stored{Header: h, Reader: bytes.NewReader(c.NPY)}, selection)
+		checkElements(t, c.Name+selection, partOf, part)
+		for _, spec := range []string{`{}`, fmt.Sprintf(`{"axis":%d,"ops":["sum","max","argmin"]}`, max(left-1, 0))} {
+			if elements := partOf.Elements(); spec != `{}` && (left == 0 || elements == 0) {
+				continue // extremes of nothing are an error
+			}
+			r1, i1 := reduce(t, w, partOf, spec)
+			if r2, i2 := reduce(t, w, part, spec); r1 != r2 || len(i1) == len(i2) && spec != `{}` && !slices.Equal(i1, i2) {
+				t.Errorf("%s%s: %s: got %s, want %s", c.Name, selection, spec, r2, r1)
+			}
+		}
 		axes := rng.IntN(1 << len(h.Shape))
 		var axis []string
 		for k := range h.Shape {
