@@ -7,6 +7,7 @@ export type JobList = Schemas['JobList'];
 export type BulkResult = Schemas['BulkResult'];
 export type State = Schemas['State'];
 export type Priority = Schemas['Priority'];
+export type Delivery = Schemas['Delivery'];
 export type Item = Schemas['Item'];
 export type Results = Schemas['Results'];
 export type Kind = Schemas['Kind'];

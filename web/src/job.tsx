@@ -1,6 +1,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import { isTerminal, type Job, jobPath, post, randomKey, request } from './api';
 import { curlOfJob, curlOfSubmission } from './curl';
+import { DeliveriesPanel } from './deliveries';
 import { ago, between, bytes, count, instant, literal, short, span } from './format';
 import { parseExact, setDraft, submissionOf, submissionText } from './memory';
 import { Badge, Copy, Fact, Failure, Labels, Panel } from './parts';
@@ -47,6 +48,7 @@ export function JobPage({ id }: { id: string }) {
         <Outcome job={job} />
       </div>
       <Picture job={job} items={watched.items} version={watched.version} held={watched.held} />
+      {job.links.deliveries && isTerminal(job.state) && <DeliveriesPanel job={job} />}
       <ResultsPanel job={job} items={watched.items} version={watched.version} held={watched.held} />
     </>
   );
