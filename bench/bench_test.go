@@ -82,14 +82,4 @@ func TestFigures(t *testing.T) {
 	if m := median([]float64{9, 1, 5, 3}); m != 4 {
 		t.Errorf("median %g", m)
 	}
-	for v, want := range map[float64]string{0.1234: "0.123", 12: "12", 999: "999", 12345: "12 345", 1234567: "1 234 567"} {
-		if got := number(v); got != want {
-			t.Errorf("number(%g) is %q, want %q", v, got, want)
-		}
-	}
-	tab := table{header: []string{"a", "b"}, note: "note"}
-	tab.row("x", 1500*time.Microsecond)
-	if got, want := tab.String(), "| a | b |\n| --- | ---: |\n| x | 1.5 ms |\n\nnote\n"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
 }

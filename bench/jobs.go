@@ -8,13 +8,15 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"gather/bench/render"
 )
 
 // besideGiant measures small jobs on an idle server, and beside a huge job.
-func besideGiant(ctx context.Context, s *suite) (table, error) {
-	t := table{
-		header: []string{"five-number squares, POST to result", "p50", "p99", "p99 against idle"},
-		note: "One connection with `Prefer: wait=10`. The giants keep every worker busy: sums of random arrays in chunks of 1e6 elements, and " +
+func besideGiant(ctx context.Context, s *suite) (render.Table, error) {
+	t := render.Table{
+		Header: []string{"five-number squares, POST to result", "p50", "p99", "p99 against idle"},
+		Note: "One connection with `Prefer: wait=10`. The giants keep every worker busy: sums of random arrays in chunks of 1e6 elements, and " +
 			"squares, one job after the other.",
 	}
 	x, err := s.side(ctx, 1, s.server)
@@ -37,7 +39,7 @@ func besideGiant(ctx context.Context, s *suite) (table, error) {
 		if idle == 0 {
 			idle = p99
 		}
-		t.row(g.name, got.quantile(0.5), p99, ratio(float64(p99), float64(idle)))
+		t.Row(g.name, got.quantile(0.5), p99, render.Ratio(float64(p99), float64(idle)))
 	}
 	return t, nil
 }
@@ -88,10 +90,10 @@ func (t *target) runUntil(ctx context.Context, post []byte) error {
 }
 
 // sleeps measures many concurrent sleeps.
-func sleeps(ctx context.Context, s *suite) (table, error) {
-	t := table{
-		header: []string{"sleep_batch", "POST to result", "over the sleep", "peak memory of the server"},
-		note: "Each on a fresh server; the slowest of its runs. asyncio.gather takes 29 s and 1.6 GB for a million sleeps of 1 s on a " +
+func sleeps(ctx context.Context, s *suite) (render.Table, error) {
+	t := render.Table{
+		Header: []string{"sleep_batch", "POST to result", "over the sleep", "peak memory of the server"},
+		Note: "Each on a fresh server; the slowest of its runs. asyncio.gather takes 29 s and 1.6 GB for a million sleeps of 1 s on a " +
 			"like machine.",
 	}
 	for _, b := range []struct {
@@ -111,7 +113,7 @@ func sleeps(ctx context.Context, s *suite) (table, error) {
 			}
 			took, memory = max(took, d), max(memory, m)
 		}
-		t.row(fmt.Sprintf("%s sleeps of %s", number(float64(b.count)), b.sleep), took, took-b.sleep, fmt.Sprintf("%d MB", memory/1e6))
+		t.Row(fmt.Sprintf("%s sleeps of %s", render.Number(float64(b.count)), b.sleep), took, took-b.sleep, fmt.Sprintf("%d MB", memory/1e6))
 	}
 	return t, nil
 }
@@ -136,10 +138,10 @@ func (s *suite) sleep(ctx context.Context, count int, d time.Duration) (took tim
 }
 
 // millionSquares measures one job with a million numbers, from its POST to the last byte of the last result.
-func millionSquares(ctx context.Context, s *suite) (table, error) {
-	t := table{
-		header: []string{"squares of 1 000 000 numbers, POST to", "time", "peak memory of the server"},
-		note: "Each on a fresh server; the median of its runs. The numbers are a list in the request. ThreadPoolExecutor with as_completed takes 23 s and 1.8 GB on a like " +
+func millionSquares(ctx context.Context, s *suite) (render.Table, error) {
+	t := render.Table{
+		Header: []string{"squares of 1 000 000 numbers, POST to", "time", "peak memory of the server"},
+		Note: "Each on a fresh server; the median of its runs. The numbers are a list in the request. ThreadPoolExecutor with as_completed takes 23 s and 1.8 GB on a like " +
 			"machine.",
 	}
 	const n = 1_000_000
@@ -184,7 +186,7 @@ func millionSquares(ctx context.Context, s *suite) (table, error) {
 			}
 			took, memory = append(took, float64(d)), max(memory, m)
 		}
-		t.row(way.name, time.Duration(median(took)), fmt.Sprintf("%d MB", memory/1e6))
+		t.Row(way.name, time.Duration(median(took)), fmt.Sprintf("%d MB", memory/1e6))
 	}
 	return t, nil
 }

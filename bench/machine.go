@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gather/bench/render"
 )
 
 // machine describes the machine, with the cost of an fsync, which bounds every durable write.
@@ -24,7 +26,7 @@ func machine() (string, error) {
 	}
 	return fmt.Sprintf("%d cores of %s, memory %s, Linux %s, %s %s/%s. Client and server share the cores. Appending 4 KiB and "+
 		"fsync: p50 %s, p99 %s.", runtime.NumCPU(), cpu, memory, strings.TrimSpace(string(kernel)), runtime.Version(),
-		runtime.GOOS, runtime.GOARCH, short(p50), short(p99)), nil
+		runtime.GOOS, runtime.GOARCH, render.Duration(p50), render.Duration(p99)), nil
 }
 
 // field returns the value of "name: value" in a file of /proc.
@@ -67,18 +69,4 @@ func fsyncCost() (p50, p99 time.Duration, err error) {
 	}
 	slices.Sort(took)
 	return took[len(took)/2], took[len(took)*99/100], nil
-}
-
-// short prints a duration with about three digits.
-func short(d time.Duration) string {
-	switch {
-	case d < time.Microsecond:
-		return d.String()
-	case d < time.Millisecond:
-		return fmt.Sprintf("%.3g µs", float64(d)/1e3)
-	case d < time.Second:
-		return fmt.Sprintf("%.3g ms", float64(d)/1e6)
-	default:
-		return fmt.Sprintf("%.3g s", d.Seconds())
-	}
 }

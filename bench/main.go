@@ -22,6 +22,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gather/bench/render"
 )
 
 func main() {
@@ -63,7 +65,7 @@ func (s *suite) times(n, short int) int {
 type scenario struct {
 	name  string
 	title string
-	run   func(ctx context.Context, s *suite) (table, error)
+	run   func(ctx context.Context, s *suite) (render.Table, error)
 }
 
 var scenarios = []scenario{

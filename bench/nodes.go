@@ -9,13 +9,15 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"gather/bench/render"
 )
 
 // nodes compares one machine's own journal with one node and three nodes on a cluster of NATS servers.
-func nodes(ctx context.Context, s *suite) (table, error) {
-	t := table{
-		header: []string{"five-number squares", "accepted/s", "finished/s", "POST to 202 p50", "p99", "POST to result p50, 1 client", "p50, 64 clients"},
-		note: "64 connections, spread over the nodes. Embedded is on disk (fsync), a cluster in the memory and files of two of three NATS " +
+func nodes(ctx context.Context, s *suite) (render.Table, error) {
+	t := render.Table{
+		Header: []string{"five-number squares", "accepted/s", "finished/s", "POST to 202 p50", "p99", "POST to result p50, 1 client", "p50, 64 clients"},
+		Note: "64 connections, spread over the nodes. Embedded is on disk (fsync), a cluster in the memory and files of two of three NATS " +
 			"servers (R3). All processes share this machine: three nodes and three servers on two cores show what the cluster costs, not " +
 			"what it gains.",
 	}
@@ -28,7 +30,7 @@ func nodes(ctx context.Context, s *suite) (table, error) {
 		if err != nil {
 			return t, fmt.Errorf("%s: %w", name, err)
 		}
-		t.row(append([]any{name}, row...)...)
+		t.Row(append([]any{name}, row...)...)
 	}
 	return t, nil
 }
@@ -122,11 +124,11 @@ func newSlowBucket(rows, columns int64, delay time.Duration) *slowBucket {
 }
 
 // scaling measures the time of a job whose tasks wait for a slow store, by the number of nodes.
-func scaling(ctx context.Context, s *suite) (table, error) {
+func scaling(ctx context.Context, s *suite) (render.Table, error) {
 	const delay = 150 * time.Millisecond
-	t := table{
-		header: []string{"nodes", "sum from a slow bucket", "against one node", "1e5 sleeps, 1000 at once on each node", "against one node"},
-		note: fmt.Sprintf("The bucket answers every read after %s; each node has two workers, which read blocks of 8 MiB. "+
+	t := render.Table{
+		Header: []string{"nodes", "sum from a slow bucket", "against one node", "1e5 sleeps, 1000 at once on each node", "against one node"},
+		Note: fmt.Sprintf("The bucket answers every read after %s; each node has two workers, which read blocks of 8 MiB. "+
 			"The sleeps of 20 ms are as many jobs as there are nodes, each with `concurrency` 1000 and its share of the sleeps.", delay),
 	}
 	rows := int64(s.times(1600, 60))
@@ -141,7 +143,7 @@ func scaling(ctx context.Context, s *suite) (table, error) {
 		if n == 1 {
 			first = took
 		}
-		t.row(n, took[0], ratio(float64(first[0]), float64(took[0])), took[1], ratio(float64(first[1]), float64(took[1])))
+		t.Row(n, took[0], render.Ratio(float64(first[0]), float64(took[0])), took[1], render.Ratio(float64(first[1]), float64(took[1])))
 	}
 	return t, nil
 }
@@ -183,10 +185,10 @@ func (c *cluster) timed(ctx context.Context, posts ...[]byte) (time.Duration, er
 }
 
 // recovery measures how much longer jobs take when a node is killed.
-func recovery(ctx context.Context, s *suite) (table, error) {
-	t := table{
-		header: []string{"three nodes, one of them killed (SIGKILL)", "undisturbed", "with the kill", "more"},
-		note: "The acknowledgement wait is 2 s here, and 10 s unless told otherwise: it is how long the tasks of a dead node stay with it. " +
+func recovery(ctx context.Context, s *suite) (render.Table, error) {
+	t := render.Table{
+		Header: []string{"three nodes, one of them killed (SIGKILL)", "undisturbed", "with the kill", "more"},
+		Note: "The acknowledgement wait is 2 s here, and 10 s unless told otherwise: it is how long the tasks of a dead node stay with it. " +
 			"The node is killed a second after the submission, of 3000 sleeps of 3 s each in 24 jobs, and of a sum from the slow bucket.",
 	}
 	const delay = 50 * time.Millisecond
@@ -207,7 +209,7 @@ func recovery(ctx context.Context, s *suite) (table, error) {
 		if err != nil {
 			return t, err
 		}
-		t.row(job.name, calm, killed, killed-calm)
+		t.Row(job.name, calm, killed, killed-calm)
 	}
 	return t, nil
 }

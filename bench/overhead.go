@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"gather/bench/render"
 	"gather/internal/executor"
 	"gather/internal/job"
 	"gather/internal/kind"
@@ -62,17 +63,17 @@ func (idle) Step(context.Context, time.Time, *job.Scratch) (job.Step, error) {
 }
 
 // overhead measures the cost of the executor for each task, in this process and without a journal.
-func overhead(ctx context.Context, s *suite) (table, error) {
-	t := table{
-		header: []string{"the executor's overhead", "each"},
-		note: "In one process, without HTTP and journal. A task: a job of tasks that do nothing, on one worker. A job: of one such task, admitted, " +
+func overhead(ctx context.Context, s *suite) (render.Table, error) {
+	t := render.Table{
+		Header: []string{"the executor's overhead", "each"},
+		Note: "In one process, without HTTP and journal. A task: a job of tasks that do nothing, on one worker. A job: of one such task, admitted, " +
 			"run and ended. An item: squares of a range on one worker, less the same squares in a plain loop.",
 	}
 	runs := s.times(7, 3)
 	tasks, jobs, items := s.times(1_000_000, 100_000), s.times(50_000, 5_000), s.times(5_000_000, 500_000)
 
 	each := func(what string, took time.Duration, n int) {
-		t.row(what, number(float64(took)/float64(n))+" ns")
+		t.Row(what, render.Number(float64(took)/float64(n))+" ns")
 	}
 	perTask, err := inExecutor(ctx, idle{tasks}, "idle", "", runs, 1)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"gather/bench/render"
 )
 
 // small is the job of throughput measurements: five numbers to square.
@@ -55,10 +57,10 @@ func (x *side) round(ctx context.Context, d time.Duration, count bool) error {
 }
 
 // submissions compares durable submissions with the same handlers without a journal.
-func submissions(ctx context.Context, s *suite) (table, error) {
-	t := table{
-		header: []string{"connections", "accepted/s, fsync", "accepted/s, no journal", "ratio", "finished/s, fsync", "finished of accepted", "p50, fsync", "p99, fsync", "p50, no journal"},
-		note: "Five-number squares. Accepted: answered 202. Finished: until the result of the last one was on disk. " +
+func submissions(ctx context.Context, s *suite) (render.Table, error) {
+	t := render.Table{
+		Header: []string{"connections", "accepted/s, fsync", "accepted/s, no journal", "ratio", "finished/s, fsync", "finished of accepted", "p50, fsync", "p99, fsync", "p50, no journal"},
+		Note: "Five-number squares. Accepted: answered 202. Finished: until the result of the last one was on disk. " +
 			"Both servers are one program with different journals; medians of alternating rounds.",
 	}
 	for _, conns := range []int{1, 16, 64, 256} {
@@ -67,7 +69,7 @@ func submissions(ctx context.Context, s *suite) (table, error) {
 			return t, err
 		}
 		a, b := median(durable.accepted), median(volatile.accepted)
-		t.row(conns, a, b, ratio(a, b), median(durable.ended), ratio(median(durable.ended), a),
+		t.Row(conns, a, b, render.Ratio(a, b), median(durable.ended), render.Ratio(median(durable.ended), a),
 			durable.all.quantile(0.5), durable.all.quantile(0.99), volatile.all.quantile(0.5))
 	}
 	return t, nil
@@ -114,10 +116,10 @@ func (x *side) end() {
 }
 
 // waiting compares submitting and waiting for the result with submitting alone.
-func waiting(ctx context.Context, s *suite) (table, error) {
-	t := table{
-		header: []string{"connections", "jobs/s", "POST to result p50", "p99", "POST to 202 p50", "p99", "p50 ratio"},
-		note: "Five-number squares with `Prefer: wait=10`: the response has the finished job, on disk. Compared with a plain " +
+func waiting(ctx context.Context, s *suite) (render.Table, error) {
+	t := render.Table{
+		Header: []string{"connections", "jobs/s", "POST to result p50", "p99", "POST to 202 p50", "p99", "p50 ratio"},
+		Note: "Five-number squares with `Prefer: wait=10`: the response has the finished job, on disk. Compared with a plain " +
 			"submission, on disk as well; rounds alternate.",
 	}
 	for _, conns := range []int{1, 64} {
@@ -126,7 +128,7 @@ func waiting(ctx context.Context, s *suite) (table, error) {
 			return t, err
 		}
 		a, b := wait.quantile(0.5), plain.quantile(0.5)
-		t.row(conns, wait.rate(), a, wait.quantile(0.99), b, plain.quantile(0.99), ratio(float64(a), float64(b)))
+		t.Row(conns, wait.rate(), a, wait.quantile(0.99), b, plain.quantile(0.99), render.Ratio(float64(a), float64(b)))
 	}
 	return t, nil
 }
@@ -153,10 +155,10 @@ func (s *suite) waitAndPlain(ctx context.Context, conns int) (wait, plain sample
 }
 
 // peers compares published figures of other systems with the same load here.
-func peers(ctx context.Context, s *suite) (table, error) {
-	t := table{
-		header: []string{"five-number squares, 64 connections", "accepted/s", "finished/s", "POST to result p50", "on disk before the response"},
-		note:   "The other rows were measured on a like machine: two cores, behind a small HTTP server.",
+func peers(ctx context.Context, s *suite) (render.Table, error) {
+	t := render.Table{
+		Header: []string{"five-number squares, 64 connections", "accepted/s", "finished/s", "POST to result p50", "on disk before the response"},
+		Note:   "The other rows were measured on a like machine: two cores, behind a small HTTP server.",
 	}
 	x, err := s.side(ctx, 64, s.server)
 	if err != nil {
@@ -174,9 +176,9 @@ func peers(ctx context.Context, s *suite) (table, error) {
 		}
 		wait.add(w)
 	}
-	t.row("gather", median(x.accepted), median(x.ended), wait.quantile(0.5), "yes")
-	t.row("asynq on Redis, AOF every second", 10_900.0, 3200.0, 54*time.Millisecond, "no")
-	t.row("River on PostgreSQL", 2800.0, 2000.0, 253*time.Millisecond, "yes")
-	t.row("FastAPI with Celery on Redis", 900.0, 500.0, 245*time.Millisecond, "no")
+	t.Row("gather", median(x.accepted), median(x.ended), wait.quantile(0.5), "yes")
+	t.Row("asynq on Redis, AOF every second", 10_900.0, 3200.0, 54*time.Millisecond, "no")
+	t.Row("River on PostgreSQL", 2800.0, 2000.0, 253*time.Millisecond, "yes")
+	t.Row("FastAPI with Celery on Redis", 900.0, 500.0, 245*time.Millisecond, "no")
 	return t, nil
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gather/bench/render"
 )
 
 // storedArray is an array whose sums along each axis are measured.
@@ -97,8 +99,8 @@ func (l *lab) alongAxesOf(ctx context.Context, r *report, mib int64, s storedArr
 			name = fmt.Sprint("axis ", axis)
 		}
 		put, file, theirs := figures[0].seconds, figures[1].seconds, figures[2].seconds
-		r.axes.row(fmt.Sprintf("%d MiB, %s", mib, s), name, seconds(put), seconds(file), seconds(theirs), seconds(limit.Seconds),
-			ratio(theirs, put), ratio(theirs, file))
+		r.axes.Row(fmt.Sprintf("%d MiB, %s", mib, s), name, render.Seconds(put), render.Seconds(file), render.Seconds(theirs), render.Seconds(limit.Seconds),
+			render.Ratio(theirs, put), render.Ratio(theirs, file))
 		if s.fortran || len(s.shape) > 2 {
 			continue
 		}
@@ -139,8 +141,8 @@ func (l *lab) cold(ctx context.Context, r *report, f file) error {
 		if err != nil {
 			return err
 		}
-		r.axes.row("512 MiB, f8, not in memory", fmt.Sprint("axis ", asJSON(axis)), "", seconds(figures[0].seconds),
-			seconds(figures[1].seconds), "", "", ratio(figures[1].seconds, figures[0].seconds))
+		r.axes.Row("512 MiB, f8, not in memory", fmt.Sprint("axis ", asJSON(axis)), "", render.Seconds(figures[0].seconds),
+			render.Seconds(figures[1].seconds), "", "", render.Ratio(figures[1].seconds, figures[0].seconds))
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"gather/bench/render"
 )
 
 // workers are the pool sizes, on which results must not depend.
@@ -67,12 +69,12 @@ func (l *lab) identity(ctx context.Context, r *report) error {
 			gather[got.Details.Hex], dask[a.Hex] = true, true
 			ours[got.Details.Hex], theirs[a.Hex] = true, true
 		}
-		r.identity.row(chunkName(chunks), keys(gather), keys(dask))
+		r.identity.Row(chunkName(chunks), keys(gather), keys(dask))
 	}
 	if len(ours) != 1 || !ours[exact.Hex] || fsum.Hex != exact.Hex {
 		return fmt.Errorf("the sums are not all the same: %v, kernel %s, math.fsum %s", ours, exact.Hex, fsum.Hex)
 	}
-	r.identity.note = fmt.Sprintf("1 000 000 normal values times powers of two from -30 to 29, each sum over pools of %s workers: %d sums by gather "+
+	r.identity.Note = fmt.Sprintf("1 000 000 normal values times powers of two from -30 to 29, each sum over pools of %s workers: %d sums by gather "+
 		"with one result, %d by Dask with %d. `math.fsum` confirms %s.", "1, 2 and 8", 10*len(workers), 10*len(workers), len(theirs), exact.Hex)
 	return l.columns(ctx, r)
 }
@@ -109,9 +111,9 @@ func (l *lab) columns(ctx context.Context, r *report) error {
 	if len(sums) != 2 || sums[0] != float32(exact) || sums[1] != sums[0] {
 		return fmt.Errorf("the sum of columns is %v, want %v", sums, exact)
 	}
-	r.columns.row("gather", plain(float64(sums[0])), seconds(took.Seconds()))
-	r.columns.row("`np.sum(x, axis=0)`", plain(numpy), seconds(theirs.Seconds))
-	r.columns.row("exact", plain(exact), "")
+	r.columns.Row("gather", plain(float64(sums[0])), render.Seconds(took.Seconds()))
+	r.columns.Row("`np.sum(x, axis=0)`", plain(numpy), render.Seconds(theirs.Seconds))
+	r.columns.Row("exact", plain(exact), "")
 	return nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"gather/bench/render"
 )
 
 // size is a size of array that is measured.
@@ -62,9 +64,9 @@ func (l *lab) oneCore(r *report, s size, f file) error {
 		if figures[i].hex == figures[0].hex {
 			note = "the exact sum, rounded once"
 		}
-		r.kernels.row(s.name, c.name, gbps(f.bytes, figures[i].seconds), ratio(figures[1].seconds, figures[i].seconds), figures[i].hex, note)
+		r.kernels.Row(s.name, c.name, gbps(f.bytes, figures[i].seconds), render.Ratio(figures[1].seconds, figures[i].seconds), figures[i].hex, note)
 		if c.name != fsum.name {
-			r.bars.add(c.name, s.name, float64(f.bytes)/figures[i].seconds/1e9)
+			r.bars.Add(s.name+" of float64, one core, GB/s", c.name, float64(f.bytes)/figures[i].seconds, gbps(f.bytes, figures[i].seconds))
 		}
 	}
 	if figures[4].hex != figures[0].hex {
@@ -101,7 +103,7 @@ func (l *lab) singles(r *report, s size) error {
 		return err
 	}
 	for i, c := range contenders {
-		r.singles.row(s.name, c.name, gbps(f.bytes, figures[i].seconds), ratio(figures[1].seconds, figures[i].seconds), figures[i].hex)
+		r.singles.Row(s.name, c.name, gbps(f.bytes, figures[i].seconds), render.Ratio(figures[1].seconds, figures[i].seconds), figures[i].hex)
 	}
 	return drop(l.self, l.avx2, l.numpyAndDask)
 }
@@ -121,9 +123,9 @@ func (l *lab) byChunks(ctx context.Context, r *report, s size, f file) error {
 			return err
 		}
 		g, d, m := figures[0].seconds, figures[1].seconds, figures[2].seconds
-		r.chunks.row(s.name, chunkName(chunks), seconds(g), seconds(d), seconds(m), ratio(d, g), ratio(m, g), gbps(f.bytes, g))
+		r.chunks.Row(s.name, chunkName(chunks), render.Seconds(g), render.Seconds(d), render.Seconds(m), render.Ratio(d, g), render.Ratio(m, g), gbps(f.bytes, g))
 		if side := sideOf(s.shape, chunks); side > 0 {
-			r.line(s.name, side, g, d, m)
+			r.point(s, side, g, d, m)
 		}
 	}
 	return nil

@@ -7,33 +7,35 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"gather/bench/render"
 )
 
 // report has the results of a run.
 type report struct {
-	targets, service, axes, statistics, worst, kernels, singles, chunks, identity, columns table
+	targets, service, axes, statistics, worst, kernels, singles, chunks, identity, columns render.Table
 
-	bars  bars
-	plots []*plot
+	bars  render.Bars
+	plots []*render.Plot
 	text  strings.Builder
 }
 
 func newReport() *report {
 	return &report{
-		targets: table{header: []string{"target", "gather", "other", "wanted", "measured", ""}},
-		service: table{header: []string{"sum", "gather, POST to result", "Dask, compute() alone", "Dask / gather"}},
-		axes: table{
-			header: []string{"stored", "sum", "gather, PUT", "gather, file://", "Dask, file", "limit", "Dask / PUT", "Dask / file"},
-			note: "The limit is the time in which the kernel, on all cores, sums the mapped file: its bytes over the memory " +
+		targets: render.Table{Header: []string{"target", "gather", "other", "wanted", "measured", ""}},
+		service: render.Table{Header: []string{"sum", "gather, POST to result", "Dask, compute() alone", "Dask / gather"}},
+		axes: render.Table{
+			Header: []string{"stored", "sum", "gather, PUT", "gather, file://", "Dask, file", "limit", "Dask / PUT", "Dask / file"},
+			Note: "The limit is the time in which the kernel, on all cores, sums the mapped file: its bytes over the memory " +
 				"bandwidth at that moment. gather's times are from POST to result, with the result on disk.",
 		},
-		statistics: table{header: []string{"stored", "over", "gather, five statistics", "gather, sum", "Dask, five statistics", "five / sum", "Dask / gather"}},
-		worst:      table{header: []string{"variance of", "gather", "NumPy", "Dask, chunks of 100 x 100", "exact, rounded to float64"}},
-		kernels:    table{header: []string{"size", "one core, float64", "GB/s", "against `np.sum`", "result", ""}},
-		singles:    table{header: []string{"size", "one core, float32", "GB/s", "against `np.sum`", "result"}},
-		chunks:     table{header: []string{"size", "chunks", "gather", "Dask, file", "Dask, memory", "file / gather", "memory / gather", "gather GB/s"}},
-		identity:   table{header: []string{"chunks", "gather", "Dask"}},
-		columns:    table{header: []string{"2^25 rows of 2 float32, each 0.1, along the first axis", "sum of a column", "time"}},
+		statistics: render.Table{Header: []string{"stored", "over", "gather, five statistics", "gather, sum", "Dask, five statistics", "five / sum", "Dask / gather"}},
+		worst:      render.Table{Header: []string{"variance of", "gather", "NumPy", "Dask, chunks of 100 x 100", "exact, rounded to float64"}},
+		kernels:    render.Table{Header: []string{"size", "one core, float64", "GB/s", "against `np.sum`", "result", ""}},
+		singles:    render.Table{Header: []string{"size", "one core, float32", "GB/s", "against `np.sum`", "result"}},
+		chunks:     render.Table{Header: []string{"size", "chunks", "gather", "Dask, file", "Dask, memory", "file / gather", "memory / gather", "gather GB/s"}},
+		identity:   render.Table{Header: []string{"chunks", "gather", "Dask"}},
+		columns:    render.Table{Header: []string{"2^25 rows of 2 float32, each 0.1, along the first axis", "sum of a column", "time"}},
 	}
 }
 
@@ -43,7 +45,7 @@ func (r *report) target(what string, ours, theirs figure, got, want float64) {
 	if got < want {
 		verdict = "**missed**"
 	}
-	r.targets.row(what, seconds(ours.seconds), seconds(theirs.seconds), ratio(want, 1), ratio(got, 1), verdict)
+	r.targets.Row(what, render.Seconds(ours.seconds), render.Seconds(theirs.seconds), render.Ratio(want, 1), render.Ratio(got, 1), verdict)
 }
 
 // measure runs all measurements.
@@ -82,7 +84,7 @@ func (l *lab) measure(ctx context.Context) (*report, error) {
 	}
 	for _, t := range []struct {
 		title string
-		table *table
+		table *render.Table
 	}{
 		{"Targets", &r.targets},
 		{"The whole service against Dask", &r.service},
@@ -121,25 +123,33 @@ func (l *lab) measureSize(ctx context.Context, r *report, s size, singles bool) 
 	return l.singles(r, s)
 }
 
-const begin, end = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
-
-// write writes the results into sums.md, between the marks, and the plots beside it.
+// write writes the results into sums.md and the plots beside it.
 func (r *report) write(dir string) error {
-	page := filepath.Join(dir, "sums.md")
-	text, err := os.ReadFile(page)
-	if err != nil {
+	if err := render.WritePage(filepath.Join(dir, "sums.md"), r.text.String()); err != nil {
 		return err
 	}
-	before, rest, ok := strings.Cut(string(text), begin)
-	_, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		return fmt.Errorf("%s has no marks %q and %q", page, begin, end)
-	}
-	if err := os.WriteFile(page, []byte(before+begin+"\n"+r.text.String()+"\n"+end+after), 0o644); err != nil {
+	r.bars.Title = "Speed of sums on one core"
+	if err := os.WriteFile(filepath.Join(dir, "sums-kernel.svg"), []byte(r.bars.SVG()), 0o644); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "sums-kernel.svg"), []byte(r.bars.svg()), 0o644); err != nil {
-		return err
+	lines := []string{"gather, POST to result", "Dask, file, compute() alone", "Dask, memory, compute() alone"}
+	plots := render.Plots("Time to sum by the size of chunks", lines, r.plots)
+	return os.WriteFile(filepath.Join(dir, "sums-chunks.svg"), []byte(plots), 0o644)
+}
+
+// point adds the times of one size of chunks to the plot of an array.
+func (r *report) point(s size, side float64, times ...float64) {
+	title := s.name + " of float64"
+	if n := len(r.plots); n == 0 || r.plots[n-1].Title != title {
+		r.plots = append(r.plots, &render.Plot{Title: title, XTitle: "elements of a chunk"})
 	}
-	return os.WriteFile(filepath.Join(dir, "sums-chunks.svg"), []byte(svgOf(r.plots)), 0o644)
+	name := fmt.Sprintf("%.0f²", side)
+	if side == float64(s.shape[0]) {
+		name = "whole"
+	}
+	r.plots[len(r.plots)-1].Add(side, name, times...)
+}
+
+func gbps(bytes int64, seconds float64) string {
+	return fmt.Sprintf("%.1f", float64(bytes)/seconds/1e9)
 }

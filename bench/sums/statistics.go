@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+
+	"gather/bench/render"
 )
 
 // fiveStatistics are computed in one pass, by Dask in one compute.
@@ -35,8 +37,8 @@ func (l *lab) statistics(ctx context.Context, r *report) error {
 			if axis != nil {
 				name = fmt.Sprint("axis ", axis)
 			}
-			r.statistics.row(fmt.Sprintf("%d MiB, %s", mib, s), name, seconds(ours.seconds), seconds(alone.seconds), seconds(dask.seconds),
-				ratio(ours.seconds, alone.seconds), ratio(dask.seconds, ours.seconds))
+			r.statistics.Row(fmt.Sprintf("%d MiB, %s", mib, s), name, render.Seconds(ours.seconds), render.Seconds(alone.seconds), render.Seconds(dask.seconds),
+				render.Ratio(ours.seconds, alone.seconds), render.Ratio(dask.seconds, ours.seconds))
 			if axis == nil {
 				r.target(fmt.Sprintf("five statistics of %d MiB, %s, whole", mib, s), ours, dask, dask.seconds/ours.seconds, 2)
 			}
@@ -75,7 +77,7 @@ func (l *lab) worstCases(ctx context.Context, r *report) error {
 		if err := json.Unmarshal([]byte(theirs.Text), &v); err != nil {
 			return err
 		}
-		r.worst.row(fmt.Sprintf("%s, %.0e plus normal noise", c.dtype, c.offset), got.Var.String(), v.NumPy, v.Dask, v.Exact)
+		r.worst.Row(fmt.Sprintf("%s, %.0e plus normal noise", c.dtype, c.offset), got.Var.String(), v.NumPy, v.Dask, v.Exact)
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+
+	"gather/bench/render"
 )
 
 // stored compares the service with Dask on a file of 1e8 elements.
@@ -26,13 +28,13 @@ func (l *lab) stored(ctx context.Context, r *report) error {
 			return err
 		}
 		g, d := figures[0], figures[1]
-		r.service.row(fmt.Sprintf("stored, %s elements, chunks %s", number(float64(n)), chunkName(chunks)),
-			seconds(g.seconds), seconds(d.seconds), ratio(d.seconds, g.seconds))
+		r.service.Row(fmt.Sprintf("stored, %s elements, chunks %s", render.Number(float64(n)), chunkName(chunks)),
+			render.Seconds(g.seconds), render.Seconds(d.seconds), render.Ratio(d.seconds, g.seconds))
 		if best.seconds == 0 || d.seconds < best.seconds {
 			best, ours, name = d, g, chunkName(chunks)
 		}
 	}
-	r.target(fmt.Sprintf("service against Dask: stored `.npy`, %s elements, at Dask's best chunks (%s)", number(float64(n)), name),
+	r.target(fmt.Sprintf("service against Dask: stored `.npy`, %s elements, at Dask's best chunks (%s)", render.Number(float64(n)), name),
 		ours, best, best.seconds/ours.seconds, 1)
 	return nil
 }
@@ -61,7 +63,7 @@ func (l *lab) generated(ctx context.Context, r *report) error {
 		if g.hex != d.hex {
 			return fmt.Errorf("%s: the sums are %s and %s", name, g.hex, d.hex)
 		}
-		r.service.row(name, seconds(g.seconds), seconds(d.seconds), ratio(d.seconds, g.seconds))
+		r.service.Row(name, render.Seconds(g.seconds), render.Seconds(d.seconds), render.Ratio(d.seconds, g.seconds))
 		r.target("service against Dask: "+name, g, d, d.seconds/g.seconds, c.want)
 	}
 	return nil
