@@ -3,7 +3,7 @@
 VERSION ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test deploy-test format generate lint check bench prove image release clean
+.PHONY: help build run test deploy-test format generate lint check bench peers prove image release clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -34,6 +34,9 @@ check: ## the gate: everything that must pass before a change lands
 
 bench: ## measurements over loopback, as in docs/benchmarks.md
 	go run ./bench
+
+peers: ## other job queues and programs beside gather, as in docs/benchmarks/peers.md
+	go run ./bench -run peers,programs
 
 PROVE ?= 10m
 prove: ## crashes and faults with new seeds, PROVE for each set of them; docs/proof.md

@@ -3,6 +3,9 @@
 //	go run ./bench                     everything, some minutes
 //	go run ./bench -short              everything, in less than a minute: checks that it runs
 //	go run ./bench -run submit,wait    only these
+//	go run ./bench -run peers,programs -page docs/benchmarks/peers.md
+//
+// With -page it writes the figures between the marks of that page, and the plots beside it.
 //
 // It builds the real server and drives it as a client does, over TCP. Where durability is compared with its absence,
 // both servers are this program with the same handlers and different journals, started side by side and loaded alternately,
@@ -18,9 +21,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"gather/bench/render"
@@ -41,8 +46,12 @@ type suite struct {
 	server, self string
 	// nats is the NATS server, once it is built.
 	nats string
-	// python is the interpreter that has aiohttp and httpx.
+	// root is the directory of this module, peers that of the compared services.
+	root, peers string
+	// python is the interpreter that has the modules of the compared programs.
 	python string
+	// plots has the SVGs by name.
+	plots map[string]string
 }
 
 // round is how long one load lasts.
@@ -75,8 +84,12 @@ var scenarios = []scenario{
 	{"giant", "Small jobs beside a giant", besideGiant},
 	{"sleeps", "Sleeps", sleeps},
 	{"squares", "A million squares", millionSquares},
-	{"peers", "What people run today", peers},
+	{"streams", "Idle streams and slow readers", streams},
+	{"queued", "Many queued jobs", queued},
+	{"restart", "Restart with many kept jobs", restarts},
 	{"requests", "Many HTTP requests", requests},
+	{"peers", "Job queues", peers},
+	{"programs", "Programs", programs},
 	{"nodes", "One node and three, on NATS", nodes},
 	{"scaling", "More nodes", scaling},
 	{"recovery", "A node is killed", recovery},
@@ -91,15 +104,18 @@ func run(args []string, stdout, stderr io.Writer) (err error) {
 	}
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(stderr)
-	s := &suite{}
+	s := &suite{plots: map[string]string{}}
 	fs.BoolVar(&s.short, "short", false, "measure little: to see that it runs")
-	only := fs.String("run", "", "comma-separated names of scenarios; all unless told")
-	fs.StringVar(&s.python, "python", "python3", "a Python with aiohttp and httpx, as of Debian's python3-aiohttp and python3-httpx")
-	limit := fs.Duration("timeout", 15*time.Minute, "give up after this long")
+	only := fs.String("run", "", "comma-separated `names` of scenarios; default: all")
+	page := fs.String("page", "", "`file` with marks, to write the figures to and the plots beside it")
+	fs.StringVar(&s.python, "python", "/usr/bin/python3", "a Python with Dask, Celery, FastAPI, uvicorn, aiohttp and httpx, as of Debian")
+	limit := fs.Duration("timeout", 30*time.Minute, "give up after this long")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), *limit)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "gather-bench-")
 	if err != nil {
@@ -114,16 +130,25 @@ func run(args []string, stdout, stderr io.Writer) (err error) {
 		return err
 	}
 
-	about, err := machine()
+	var figures strings.Builder
+	if err := s.report(ctx, io.MultiWriter(stdout, &figures), stderr, *only); err != nil || *page == "" {
+		return err
+	}
+	return s.write(*page, figures.String())
+}
+
+// report runs the scenarios and prints their tables.
+func (s *suite) report(ctx context.Context, out, stderr io.Writer, only string) error {
+	about, err := describe()
 	if err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(stdout, "%s\n", about)
+	_, _ = fmt.Fprintf(out, "%s\n", about)
 	if s.short {
-		_, _ = fmt.Fprintln(stdout, "\nA short run: it shows that the measurements work, not what they are.")
+		_, _ = fmt.Fprintln(out, "\nA short run: it shows that the measurements work, not what they are.")
 	}
 	for _, sc := range scenarios {
-		if *only != "" && !slices.Contains(strings.Split(*only, ","), sc.name) {
+		if only != "" && !slices.Contains(strings.Split(only, ","), sc.name) {
 			continue
 		}
 		began := time.Now()
@@ -131,8 +156,31 @@ func run(args []string, stdout, stderr io.Writer) (err error) {
 		if err != nil {
 			return fmt.Errorf("%s: %w", sc.name, err)
 		}
-		_, _ = fmt.Fprintf(stdout, "\n### %s\n\n%s", sc.title, &t)
+		_, _ = fmt.Fprintf(out, "\n### %s\n\n%s", sc.title, &t)
 		_, _ = fmt.Fprintf(stderr, "%s: %s\n", sc.name, time.Since(began).Round(100*time.Millisecond))
 	}
+	return nil
+}
+
+// write writes the figures to a page and the plots beside it.
+func (s *suite) write(page, figures string) error {
+	if err := render.WritePage(page, figures); err != nil {
+		return err
+	}
+	for name, svg := range s.plots {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(page), name), []byte(svg), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// findRoot finds the directory of this module.
+func (s *suite) findRoot(ctx context.Context) error {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "gather").Output()
+	if err != nil {
+		return fmt.Errorf("run this inside of gather: %w", err)
+	}
+	s.root = strings.TrimSpace(string(root))
 	return nil
 }

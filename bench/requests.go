@@ -18,6 +18,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"gather/bench/machine"
+	"gather/bench/render"
 )
 
 //go:embed requests.py
@@ -78,10 +81,10 @@ type cost struct {
 const requestConcurrency = 100
 
 // requests measures many GET requests to a server on loopback, against what people write them with.
-func requests(ctx context.Context, s *suite) (table, error) {
-	t := table{
-		header: []string{"GET requests, 100 at a time", "time", "against gather", "CPU", "peak memory"},
-		note: "To a small Go server in a process of its own, without a delay; the median of alternating rounds. gather: from POST to the last " +
+func requests(ctx context.Context, s *suite) (render.Table, error) {
+	t := render.Table{
+		Header: []string{"GET requests, 100 at a time", "time", "against gather", "CPU", "peak memory"},
+		Note: "To a small Go server in a process of its own, without a delay; the median of alternating rounds. gather: from POST to the last " +
 			"item, read as a stream, each item on disk. The Python clients: a semaphore and gather, without the start of the interpreter. " +
 			"hey keeps no response.",
 	}
@@ -129,14 +132,14 @@ func requests(ctx context.Context, s *suite) (table, error) {
 		if base == 0 {
 			base = took
 		}
-		t.row(name, duration(took), ratio(took, base), duration(median(cpu)), fmt.Sprintf("%.0f MB", median(memory)/1e6))
+		t.Row(name, duration(took), render.Ratio(took, base), duration(median(cpu)), fmt.Sprintf("%.0f MB", median(memory)/1e6))
 		return took
 	}
 	base := 0.0
 	for i, c := range clients {
-		name := fmt.Sprintf("%s requests by %s", number(float64(n)), c.name)
+		name := fmt.Sprintf("%s requests by %s", render.Number(float64(n)), c.name)
 		if len(costs[i]) == 0 {
-			t.row(name, "not installed", "", "", "")
+			t.Row(name, "not installed", "", "", "")
 			continue
 		}
 		if took := row(name, costs[i], base); i == 0 {
@@ -149,7 +152,7 @@ func requests(ctx context.Context, s *suite) (table, error) {
 		err = fmt.Errorf("%d of %d requests succeeded", got.Succeeded, many)
 	}
 	if err == nil {
-		row(fmt.Sprintf("%s requests by gather, http_batch", number(float64(many))), []cost{got}, base)
+		row(fmt.Sprintf("%s requests by gather, http_batch", render.Number(float64(many))), []cost{got}, base)
 	}
 	return t, err
 }
@@ -163,7 +166,7 @@ func (s *suite) gatherRequests(ctx context.Context, url string, n int) (c cost, 
 		return c, err
 	}
 	defer t.stop()
-	before, err := t.cpu()
+	before, err := machine.UsageOf(t.cmd.Process.Pid)
 	if err != nil {
 		return c, err
 	}
@@ -183,11 +186,11 @@ func (s *suite) gatherRequests(ctx context.Context, url string, n int) (c cost, 
 		return c, err
 	}
 	c.Seconds, c.Succeeded = time.Since(began).Seconds(), items.n
-	after, err := t.cpu()
+	after, err := machine.UsageOf(t.cmd.Process.Pid)
 	if err == nil {
 		c.Bytes, err = t.peakMemory()
 	}
-	c.CPU = after - before
+	c.CPU = after.Sub(before).CPU.Seconds()
 	return c, err
 }
 
@@ -212,23 +215,6 @@ func (c *itemCounter) Write(p []byte) (int, error) {
 			c.n++
 		}
 	}
-}
-
-// cpu returns the CPU time of the process so far, in seconds.
-func (t *target) cpu() (float64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", t.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := bytes.Cut(data, []byte(") ")) // after the name
-	fields := strings.Fields(string(rest))
-	if len(fields) < 13 {
-		return 0, errors.New("the kernel reports no CPU time")
-	}
-	user, err1 := strconv.ParseFloat(fields[11], 64)
-	system, err2 := strconv.ParseFloat(fields[12], 64)
-	const ticks = 100 // of a second, on Linux
-	return (user + system) / ticks, errors.Join(err1, err2)
 }
 
 // pythonRequests sends the requests with a library of Python. Its error wraps exec.ErrNotFound if that is missing.

@@ -153,32 +153,3 @@ func (s *suite) waitAndPlain(ctx context.Context, conns int) (wait, plain sample
 	}
 	return wait, plain, nil
 }
-
-// peers compares published figures of other systems with the same load here.
-func peers(ctx context.Context, s *suite) (render.Table, error) {
-	t := render.Table{
-		Header: []string{"five-number squares, 64 connections", "accepted/s", "finished/s", "POST to result p50", "on disk before the response"},
-		Note:   "The other rows were measured on a like machine: two cores, behind a small HTTP server.",
-	}
-	x, err := s.side(ctx, 64, s.server)
-	if err != nil {
-		return t, err
-	}
-	defer x.end()
-	var wait sample
-	for i := range s.times(6, 2) {
-		if err := x.round(ctx, s.round(), i > 0); err != nil {
-			return t, err
-		}
-		w, err := x.load(ctx, waitSmall, 200, s.round())
-		if err != nil {
-			return t, err
-		}
-		wait.add(w)
-	}
-	t.Row("gather", median(x.accepted), median(x.ended), wait.quantile(0.5), "yes")
-	t.Row("asynq on Redis, AOF every second", 10_900.0, 3200.0, 54*time.Millisecond, "no")
-	t.Row("River on PostgreSQL", 2800.0, 2000.0, 253*time.Millisecond, "yes")
-	t.Row("FastAPI with Celery on Redis", 900.0, 500.0, 245*time.Millisecond, "no")
-	return t, nil
-}

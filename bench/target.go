@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,6 +33,11 @@ func start(ctx context.Context, path string, args ...string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
+	return startIn(ctx, dir, path, args...)
+}
+
+// startIn starts a server with its data in a directory that the target then owns.
+func startIn(ctx context.Context, dir, path string, args ...string) (*target, error) {
 	cmd := exec.CommandContext(ctx, path, append(args,
 		"--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", "--log-format=json", "--data-dir="+filepath.Join(dir, "data"))...)
 	t := &target{cmd: cmd, dir: dir}
@@ -66,14 +72,19 @@ func start(ctx context.Context, path string, args ...string) (*target, error) {
 
 // stop ends the server and removes its data.
 func (t *target) stop() {
+	t.end(syscall.SIGTERM)
+	_ = os.RemoveAll(t.dir)
+}
+
+// end ends the server and leaves its data.
+func (t *target) end(signal syscall.Signal) {
 	if t.cmd.ProcessState != nil {
 		return
 	}
-	_ = t.cmd.Process.Signal(syscall.SIGTERM)
-	kill := time.AfterFunc(10*time.Second, func() { _ = t.cmd.Process.Kill() })
+	_ = t.cmd.Process.Signal(signal)
+	kill := time.AfterFunc(30*time.Second, func() { _ = t.cmd.Process.Kill() })
 	_ = t.cmd.Wait()
 	kill.Stop()
-	_ = os.RemoveAll(t.dir)
 }
 
 // metric reads a metric without labels.
@@ -130,9 +141,42 @@ func (t *target) peakMemory() (int64, error) {
 type jobView struct {
 	ID       string `json:"id"`
 	State    string `json:"state"`
+	Result   any    `json:"result"`
 	Progress struct {
 		Completed int64 `json:"completed"`
 	} `json:"progress"`
+}
+
+// get sends a GET request on a connection of its own and returns the body.
+func (t *target) get(path string, want int) ([]byte, error) {
+	w, err := dial(t.api)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = w.Close() }()
+	var body bytes.Buffer
+	status, err := w.roundTrip(request("GET", path, ""), &body)
+	if err == nil && status != want {
+		err = fmt.Errorf("%s: got status %d, want %d: %.300s", path, status, want, &body)
+	}
+	return body.Bytes(), err
+}
+
+// sizeOf returns the size of all files of a directory; a file that is removed meanwhile counts nothing.
+func sizeOf(dir string) (total int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			var info fs.FileInfo
+			if info, err = d.Info(); err == nil {
+				total += info.Size()
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	return total, err
 }
 
 // send sends one request on a connection of its own and reads a job. Any other status than the expected ones is an error.

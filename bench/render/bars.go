@@ -3,6 +3,7 @@ package render
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Bars compares contenders in groups of one unit each; the longest bar of each group is as wide as the plot.
@@ -37,7 +38,11 @@ func including(names []string, name string) []string {
 
 // SVG draws the bars, group by group.
 func (b *Bars) SVG() string {
-	const left, width, thickness, gap = 190.0, 520.0, 20.0, 34.0
+	const width, thickness, gap = 520.0, 20.0, 34.0
+	left := 100.0
+	for _, name := range b.names {
+		left = max(left, 7*float64(utf8.RuneCountInString(name))+16) // about the width of its letters
+	}
 	height := float64(len(b.bars))*thickness + float64(len(b.groups))*gap + 10
 	c := newCanvas(int(left+width+80), int(height), b.Title)
 	y := 0.0

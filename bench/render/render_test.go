@@ -64,6 +64,35 @@ func TestPlots(t *testing.T) {
 	}
 }
 
+func TestLinearPlots(t *testing.T) {
+	var plots []*render.Plot
+	for range 5 {
+		p := &render.Plot{Linear: true, Format: render.Number}
+		for i := range 11 {
+			name := ""
+			if i%5 == 0 {
+				name = "tick"
+			}
+			p.Add(float64(i), name, float64(7*i))
+		}
+		plots = append(plots, p)
+	}
+	svg := render.Plots("usage", []string{"one"}, plots)
+	if got := elements(t, svg); got["polyline"] != 5 || got["circle"] != 0 || got["rect"] != 0 {
+		t.Errorf("got %v, want five lines without points and legend", got)
+	}
+	for text, want := range map[string]int{">tick<": 15, ">0<": 5, ">20<": 5, ">80<": 5, ">100<": 0} { // 70 is the most
+		if got := strings.Count(svg, text); got != want {
+			t.Errorf("got %d times %s, want %d", got, text, want)
+		}
+	}
+	for _, want := range []string{`viewBox="0 0 940 1230"`, "60.0,360.0 "} { // two columns; 0 is at the lower left
+		if !strings.Contains(svg, want) {
+			t.Errorf("got no %s in\n%s", want, svg)
+		}
+	}
+}
+
 func TestBars(t *testing.T) {
 	var b render.Bars
 	b.Add("jobs/s", "`one`", 10, "10")

@@ -1,10 +1,9 @@
 package main
 
 import (
-	"os"
-	"strconv"
-	"strings"
 	"time"
+
+	"gather/bench/machine"
 )
 
 const (
@@ -26,10 +25,10 @@ func (l *lab) awaitIdle() {
 	began := time.Now()
 	l.measurements++
 	for {
-		busy, total, ok := processors()
+		busy, total, err := machine.Processors()
 		time.Sleep(idleSample)
-		busy2, total2, ok2 := processors()
-		if !ok || !ok2 || busy2-busy <= maxBusyShare*(total2-total) {
+		busy2, total2, err2 := machine.Processors()
+		if err != nil || err2 != nil || float64(busy2-busy) <= maxBusyShare*float64(total2-total) {
 			l.idleMeasurements++
 			break
 		}
@@ -38,24 +37,4 @@ func (l *lab) awaitIdle() {
 		}
 	}
 	l.idleBudget -= time.Since(began)
-}
-
-// processors returns the busy and the total time of the CPUs, in kernel ticks.
-func processors() (busy, total float64, ok bool) {
-	data, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0, 0, false
-	}
-	line, _, _ := strings.Cut(string(data), "\n")
-	for i, field := range strings.Fields(line) {
-		ticks, err := strconv.ParseFloat(field, 64)
-		if err != nil {
-			continue // the name of the line
-		}
-		total += ticks
-		if i != 4 && i != 5 { // idle and iowait
-			busy += ticks
-		}
-	}
-	return busy, total, total > 0
 }

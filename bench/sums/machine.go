@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/cpu"
+
+	"gather/bench/machine"
 )
 
 // machine describes the machine and the versions of the contenders.
@@ -28,21 +30,7 @@ func (l *lab) machine() (string, error) {
 		level = "AVX2"
 	}
 	return fmt.Sprintf("Measured on %s: %d cores of %s (%s, %s of cache), memory %s, Linux %s; %s %s/%s, gonum 0.17.0, %s.\n",
-		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), field("/proc/cpuinfo", "model name"), level,
-		field("/proc/cpuinfo", "cache size"), field("/proc/meminfo", "MemTotal"), strings.TrimSpace(string(kernel)), runtime.Version(),
+		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), machine.Field("/proc/cpuinfo", "model name"), level,
+		machine.Field("/proc/cpuinfo", "cache size"), machine.Field("/proc/meminfo", "MemTotal"), strings.TrimSpace(string(kernel)), runtime.Version(),
 		runtime.GOOS, runtime.GOARCH, about.Text), nil
-}
-
-// field returns the value of "name: value" in a file of /proc.
-func field(file, name string) string {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return "unknown"
-	}
-	for line := range strings.Lines(string(data)) {
-		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown"
 }
