@@ -156,6 +156,18 @@ func (c *Client) RetryDelivery(ctx context.Context, id, delivery string) (*Deliv
 	return &d, err
 }
 
+// Retry creates a job of the items of an ended job that did not succeed, linked by RetryOf. It fails with 409 if all have succeeded.
+func (c *Client) Retry(ctx context.Context, id string, opts ...Option) (*Job, error) {
+	r := jobRequest(http.MethodPost, id, "retry")
+	r.header.Set("Idempotency-Key", rand.Text())
+	for _, o := range opts {
+		o(r)
+	}
+	var j Job
+	_, err := c.call(ctx, r, &j)
+	return &j, err
+}
+
 // Delete deletes a job that has ended, with its results. It fails with 409 for another.
 func (c *Client) Delete(ctx context.Context, id string) error {
 	return c.remove(ctx, jobRequest(http.MethodDelete, id))

@@ -211,6 +211,27 @@ func (e JobErrorType) Valid() bool {
 	}
 }
 
+// Defines values for JobOutcome.
+const (
+	JobOutcomeAllFailed    JobOutcome = "all_failed"
+	JobOutcomeAllSucceeded JobOutcome = "all_succeeded"
+	JobOutcomeSomeFailed   JobOutcome = "some_failed"
+)
+
+// Valid indicates whether the value is a known member of the JobOutcome enum.
+func (e JobOutcome) Valid() bool {
+	switch e {
+	case JobOutcomeAllFailed:
+		return true
+	case JobOutcomeAllSucceeded:
+		return true
+	case JobOutcomeSomeFailed:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for PauseScope.
 const (
 	PauseScopeKind     PauseScope = "kind"
@@ -568,8 +589,12 @@ type Job struct {
 		Self       string  `json:"self"`
 		Submission string  `json:"submission"`
 	} `json:"links"`
-	Priority Priority `json:"priority"`
-	Progress Progress `json:"progress"`
+
+	// Outcome Which items of an ended job have succeeded; null until the end. A job that `succeeded` can have items that failed, and a job that
+	// failed or was cancelled items that succeeded. A job without items, such as a sum, has one of `all_succeeded` and `all_failed`.
+	Outcome  *JobOutcome `json:"outcome"`
+	Priority Priority    `json:"priority"`
+	Progress Progress    `json:"progress"`
 
 	// QueuePosition The place in the queue of the job's priority, from 1; null when it is not queued.
 	QueuePosition *int64 `json:"queue_position"`
@@ -581,6 +606,9 @@ type Job struct {
 
 	// Retention How long the job is kept after its end, such as `24h0m0s`.
 	Retention string `json:"retention"`
+
+	// RetryOf The job of which this one has the items that did not succeed.
+	RetryOf *openapi_types.UUID `json:"retry_of"`
 
 	// StartAfter The earliest start; null when it may start immediately.
 	StartAfter *time.Time `json:"start_after"`
@@ -634,6 +662,9 @@ type JobList struct {
 	Jobs          []Job   `json:"jobs"`
 	NextPageToken *string `json:"next_page_token"`
 }
+
+// JobOutcome defines model for JobOutcome.
+type JobOutcome string
 
 // Kind defines model for Kind.
 type Kind struct {

@@ -156,6 +156,20 @@ func TestContract(t *testing.T) {
 		want(s, 200, "POST", path(done, "/cancel"), "")
 		want(s, 200, "GET", path(done, "/events"), "")
 
+		stopped := s.running()
+		want(s, 409, "POST", path(stopped, "/retry"), "")
+		s.do("POST", path(stopped, "/cancel"), "")
+		s.do("GET", path(stopped, ""), "", "Prefer: wait=20")
+		want(s, 202, "POST", path(stopped, "/retry"), "", "Idempotency-Key: r")
+		want(s, 202, "POST", path(stopped, "/retry"), "", "Idempotency-Key: r")
+		other := s.running()
+		s.do("POST", path(other, "/cancel"), "")
+		s.do("GET", path(other, ""), "", "Prefer: wait=20")
+		want(s, 422, "POST", path(other, "/retry"), "", "Idempotency-Key: r")
+		want(s, 409, "POST", path(done, "/retry"), "")
+		want(s, 400, "POST", path(stopped, "/retry?int_encoding=roman"), "")
+		want(s, 404, "POST", unknown+"/retry", "")
+		want(s, 406, "POST", path(stopped, "/retry"), "", "Accept: text/html")
 		want(s, 202, "POST", "/v1/jobs", `{"kind":"squares","numbers":[]}`, "Idempotency-Key: k1")
 		want(s, 422, "POST", "/v1/jobs", squares, "Idempotency-Key: k1")
 		want(s, 204, "DELETE", path(done, ""), "")
@@ -163,6 +177,7 @@ func TestContract(t *testing.T) {
 			want(s, 410, "GET", path(done, tail), "")
 		}
 		want(s, 410, "DELETE", path(done, ""), "")
+		want(s, 410, "POST", path(done, "/retry"), "")
 		want(s, 410, "POST", path(done, "/cancel"), "")
 
 		const asNPY = "Content-Type: application/x-npy"
@@ -294,7 +309,7 @@ func TestContract(t *testing.T) {
 			"POST /v1/jobs", "POST /v1/jobs:batch", "GET /v1/jobs", "GET " + unknown, "DELETE " + unknown, "POST " + unknown + "/cancel",
 			"GET " + unknown + "/results", "GET " + unknown + "/events", "GET /v1/kinds", "GET /v1/nodes", "GET /v1/stats",
 			"GET /v1/arrays", "GET /v1/arrays/x", "PUT /v1/arrays/x", "DELETE /v1/arrays/x",
-			"GET " + unknown + "/submission", "GET /v1/jobs:count", "POST /v1/jobs:cancel", "POST /v1/jobs:delete",
+			"GET " + unknown + "/submission", "GET /v1/jobs:count", "POST /v1/jobs:cancel", "POST /v1/jobs:delete", "POST " + unknown + "/retry",
 			"GET " + unknown + "/submission", "GET /v1/jobs:count", "GET " + unknown + "/deliveries", "POST " + unknown + "/deliveries/x/retry",
 			"GET /v1/groups", "GET /v1/groups/g", "DELETE /v1/groups/g", "POST /v1/groups/g/cancel", "GET /v1/groups/g/events",
 			"GET /v1/pauses", "PUT /v1/pauses/kind/squares", "DELETE /v1/pauses/kind/squares",
@@ -307,7 +322,10 @@ func TestContract(t *testing.T) {
 		}
 		want(s, 403, "PUT", "/v1/pauses/kind/squares", `{}`)
 		want(s, 403, "DELETE", "/v1/pauses/kind/squares", "")
-		want(s, 202, "POST", "/v1/jobs", squares)
+		stopped := s.running()
+		s.do("POST", path(stopped, "/cancel"), "")
+		s.do("GET", path(stopped, ""), "", "Prefer: wait=20")
+		want(s, 429, "POST", path(stopped, "/retry"), "")
 		want(s, 429, "POST", "/v1/jobs", squares)
 		want(s, 429, "POST", "/v1/jobs:batch", `{"jobs":[`+squares+`]}`)
 
@@ -319,6 +337,7 @@ func TestContract(t *testing.T) {
 		want(s, 403, "PUT", "/v1/arrays/x", "x", "Content-Type: application/x-npy")
 		want(s, 403, "POST", unknown+"/cancel", "")
 		want(s, 403, "POST", "/v1/jobs:cancel", "")
+		want(s, 403, "POST", unknown+"/retry", "")
 		want(s, 403, "POST", "/v1/groups/g/cancel", "")
 		want(s, 403, "DELETE", "/v1/groups/g", "")
 		want(s, 403, "POST", "/v1/jobs:delete", "")
@@ -353,7 +372,7 @@ func TestContract(t *testing.T) {
 			"POST /v1/jobs " + squares, `POST /v1/jobs:batch {"jobs":[` + squares + `]}`, "GET /v1/jobs ",
 			"GET " + unknown + " ", "DELETE " + unknown + " ", "POST " + unknown + "/cancel ",
 			"GET " + unknown + "/results ", "GET " + unknown + "/events ", "GET " + unknown + "/submission ", "GET /v1/jobs:count ",
-			"POST /v1/jobs:cancel ", "POST /v1/jobs:delete ",
+			"POST /v1/jobs:cancel ", "POST /v1/jobs:delete ", "POST " + unknown + "/retry ",
 			"GET " + unknown + "/deliveries ", "POST " + unknown + "/deliveries/x/retry ",
 			"GET /v1/groups ", "GET /v1/groups/g ", "DELETE /v1/groups/g ", "POST /v1/groups/g/cancel ", "GET /v1/groups/g/events ",
 			"GET /v1/arrays ", "GET /v1/arrays/x ", "DELETE /v1/arrays/x ", "GET /v1/nodes ", "GET /v1/stats ",
@@ -380,6 +399,7 @@ func TestContract(t *testing.T) {
 		want(s, 503, "POST", unknown+"/cancel", "")
 		want(s, 503, "POST", "/v1/jobs:cancel", "")
 		want(s, 503, "POST", "/v1/jobs:delete", "")
+		want(s, 503, "POST", unknown+"/retry", "")
 		want(s, 503, "POST", unknown+"/deliveries/x/retry", "")
 		for _, op := range []string{"GET /v1/groups", "GET /v1/groups/g", "DELETE /v1/groups/g", "POST /v1/groups/g/cancel", "GET /v1/groups/g/events"} {
 			method, p, _ := strings.Cut(op, " ")

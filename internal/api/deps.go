@@ -120,6 +120,8 @@ type Kinds interface {
 	Describe() []job.KindInfo
 	// Validate validates a tenant's spec of a kind. Errors: *fields.Errors with every error, also for an unknown kind.
 	Validate(ctx context.Context, tenant, kind string, spec []byte) error
+	// SelectItems returns the spec of a job with only some of the items of a spec; false for a kind without items.
+	SelectItems(kind string, spec []byte, keep func(i int64) bool) (selected []byte, ok bool)
 	// AppendMembers appends the members of a spec as they were submitted, each after a comma.
 	AppendMembers(dst, spec []byte) []byte
 }

@@ -35,6 +35,7 @@ type jobView struct {
 	retryAfter time.Duration // 0 when it has ended
 	now        time.Time
 	durability string
+	outcome    string // of an ended job
 	ints       intEncoding
 	values     []byte // the JSON of server.values; nil for null
 	submission []byte // the JSON of server.shownSubmission; nil for null
@@ -61,6 +62,18 @@ func appendJob(b []byte, v *jobView) []byte {
 		b = append(b, "null"...)
 	} else {
 		b = appendString(b, v.Group)
+	}
+	b = append(b, `,"retry_of":`...)
+	if v.RetryOf == (job.ID{}) {
+		b = append(b, "null"...)
+	} else {
+		b = append(appendID(append(b, '"'), v.RetryOf), '"')
+	}
+	b = append(b, `,"outcome":`...)
+	if v.outcome == "" {
+		b = append(b, "null"...)
+	} else {
+		b = append(append(append(b, '"'), v.outcome...), '"')
 	}
 	b = append(b, `,"progress":`...)
 	b = appendProgress(b, v.Job, v.now)

@@ -59,7 +59,7 @@ func Submissions(h http.Handler, body []byte) ([]job.Submission, error) {
 func ProblemNames() []string {
 	var names []string
 	for _, row := range append([]problemType{
-		malformedRequest, unauthenticated, forbidden, hostNotAllowed, originNotAllowed, validationError,
+		malformedRequest, unauthenticated, forbidden, hostNotAllowed, originNotAllowed, validationError, nothingToRetry,
 	}, problemTable...) {
 		names = append(names, row.name)
 	}

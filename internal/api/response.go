@@ -71,7 +71,7 @@ func clientError(error) error { return nil }
 
 // view returns a job with the fields that depend on the current time.
 func (s *server) view(j *job.Job, ints intEncoding) jobView {
-	v := jobView{Job: j, now: s.Wall(), durability: s.Durability, ints: ints}
+	v := jobView{Job: j, now: s.Wall(), durability: s.Durability, ints: ints, outcome: s.outcomeOf(j)}
 	if !j.State.Terminal() {
 		v.position, v.retryAfter = s.Executor.Outlook(j)
 	}

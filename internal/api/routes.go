@@ -61,6 +61,7 @@ func (s *server) operations() map[routeKey]operation {
 		{"POST", "/v1/jobs:delete"}:                                  {run: s.deleteJobs, offers: offersJSON, writes: true},
 		{"GET", "/v1/jobs/{job_id}/deliveries"}:                      {run: s.listDeliveries, offers: offersJSON},
 		{"POST", "/v1/jobs/{job_id}/deliveries/{delivery_id}/retry"}: {run: s.retryDelivery, offers: offersJSON, writes: true},
+		{"POST", "/v1/jobs/{job_id}/retry"}:                          {run: s.retryJob, offers: offersJSON, writes: true},
 		{"GET", "/v1/groups"}:                                        {run: s.listGroups, offers: offersJSON, large: true},
 		{"GET", "/v1/groups/{group_id}"}:                             {run: s.getGroup, offers: offersJSON},
 		{"DELETE", "/v1/groups/{group_id}"}:                          {run: s.deleteGroup, offers: offersJSON, writes: true},

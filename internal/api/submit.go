@@ -134,6 +134,12 @@ func (s *server) accept(x *requestState, body *jobsBody, route string, wait bool
 	if err != nil {
 		return nil, false, err
 	}
+	jobs, replayed, err = s.acceptOnce(x, subs, key, wait)
+	return jobs, replayed, body.locate(err)
+}
+
+// acceptOnce is accept for submissions.
+func (s *server) acceptOnce(x *requestState, subs []job.Submission, key *job.Key, wait bool) (jobs []job.Job, replayed bool, err error) {
 	if key != nil {
 		prior, err := s.Keys.Reserve(x, *key)
 		if err != nil {
@@ -149,7 +155,7 @@ func (s *server) accept(x *requestState, body *jobsBody, route string, wait bool
 		jobs, err = s.replay(x, prior.IDs)
 		return jobs, true, err
 	}
-	return jobs, false, body.locate(err)
+	return jobs, false, err
 }
 
 // locate prefixes the pointers of the executor's errors with the only job of a batch. With several jobs the executor has

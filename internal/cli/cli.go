@@ -1,5 +1,5 @@
-// Package cli has the commands of gather that are clients of a server: submit, get, watch, results, list, cancel, delete,
-// arrays, nodes, pause, resume, pauses and completion.
+// Package cli has the commands of gather that are clients of a server: submit, get, watch, results, list, cancel, retry,
+// delete, arrays, nodes, pause, resume, pauses and completion.
 //
 // A command returns an error; ExitCode has its exit code. Results are on standard output, everything else on standard error.
 package cli
@@ -25,6 +25,7 @@ type Commands struct {
 	Results    resultsCmd    `cmd:"" help:"Show the results of a job's items, as they complete, to its end."`
 	List       listCmd       `cmd:"" help:"List jobs, newest first."`
 	Cancel     cancelCmd     `cmd:"" help:"Cancel jobs, or all jobs that match filters."`
+	Retry      retryCmd      `cmd:"" help:"Run the items of ended jobs again that did not succeed, as new jobs."`
 	Delete     deleteCmd     `cmd:"" help:"Delete jobs that have ended, or all that match filters, with their results."`
 	Arrays     arraysCmd     `cmd:"" help:"Manage stored arrays."`
 	Nodes      nodesCmd      `cmd:"" help:"List the servers that share the work."`

@@ -282,6 +282,16 @@ func TestList(t *testing.T) {
 	}
 }
 
+// TestRetry: the new job is shown, and with --wait its outcome is the exit code.
+func TestRetry(t *testing.T) {
+	f := answering(t, 202, state("failed"))
+	code, out, stderr := execute(t, "", "retry", "j0", "--wait", "-o", "id")
+	want := []string{"POST /v1/jobs/j0/retry", "GET /v1/jobs/j1"}
+	if code != cli.ExitJobFailed || out != "j1\n" || !reflect.DeepEqual(f.requests, want) {
+		t.Errorf("exit code %d, %q, %q, %s; want %d, j1 and %q", code, out, f.requests, stderr, cli.ExitJobFailed, want)
+	}
+}
+
 // TestBulk: cancel and delete take ids, or filters with --all.
 func TestBulk(t *testing.T) {
 	f := answering(t, 200, `{"matched":3,"changed":2,"next_page_token":null}`)
@@ -310,7 +320,7 @@ func TestBulk(t *testing.T) {
 
 func TestCompletions(t *testing.T) {
 	for line, want := range map[string]string{
-		"":                        "arrays cancel completion delete get list nodes results submit watch",
+		"":                        "arrays cancel completion delete get list nodes pause pauses results resume retry submit watch",
 		"sub":                     "submit",
 		"submit s":                "sleep_batch squares",
 		"submit squares --r":      "--range --retention --retry-for",

@@ -221,6 +221,36 @@ func (c *cancelCmd) Run(ctx context.Context, stdio IO) error {
 	})
 }
 
+type retryCmd struct {
+	remote `embed:""`
+	ids    `embed:""`
+
+	Wait bool `env:"-" help:"Wait for the end of the new jobs."`
+}
+
+// Run submits the new jobs and shows them.
+func (c *retryCmd) Run(ctx context.Context, stdio IO) error {
+	s, err := c.connect(stdio)
+	if err != nil {
+		return err
+	}
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	return each(c.IDs, func(id string) error {
+		j, err := s.client.Retry(ctx, id)
+		if err == nil && c.Wait {
+			j, err = s.client.Wait(ctx, j.ID)
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.job(j); err != nil || !c.Wait {
+			return err
+		}
+		return j.Err()
+	})
+}
+
 type deleteCmd struct {
 	remote   `embed:""`
 	idsOrAll `embed:""`

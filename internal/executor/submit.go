@@ -150,7 +150,7 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(pl
 			continue
 		}
 		p := e.newPlannedJob(job.Job{
-			ID: job.NewID(), Tenant: s.Tenant, Kind: s.Kind, Priority: s.Priority, Labels: s.Labels, Group: s.Group, State: job.Queued,
+			ID: job.NewID(), Tenant: s.Tenant, Kind: s.Kind, Priority: s.Priority, Labels: s.Labels, Group: s.Group, RetryOf: s.RetryOf, State: job.Queued,
 			CreatedAt: now, StartAfter: start, Delay: s.Delay, Timeout: s.Timeout, Retention: s.Retention, Webhooks: s.Webhooks,
 			RequestID: s.RequestID, TraceParent: s.TraceParent,
 		}, plan, spec)

@@ -24,6 +24,9 @@ func (e *encoder) job(j *Job) {
 		dst = appendWebhooks(appendInt(dst, int64(j.Delay)), j.Webhooks)
 	case format5:
 		dst = appendString(appendWebhooks(appendInt(dst, int64(j.Delay)), j.Webhooks), j.Group)
+	case format6:
+		dst = appendString(appendWebhooks(appendInt(dst, int64(j.Delay)), j.Webhooks), j.Group)
+		dst = append(dst, j.RetryOf[:]...)
 	}
 	e.needs(format)
 	dst = append(dst, j.ID[:]...)
@@ -77,6 +80,11 @@ func (r *reader) header(j *Job) {
 		j.Delay, j.Webhooks = time.Duration(r.int()), r.webhooks()
 		if j.Group = r.string(); j.Group == "" {
 			r.fail("group")
+		}
+	case format6:
+		j.Delay, j.Webhooks, j.Group = time.Duration(r.int()), r.webhooks(), r.string()
+		if j.RetryOf = r.id(); j.RetryOf == (ID{}) {
+			r.fail("retried job")
 		}
 	default:
 		r.unknown("version of a job")

@@ -8,6 +8,7 @@ package job
 //	3  items of numbers
 //	4  jobs with Webhooks, deliveries
 //	5  jobs with a Group
+//	6  jobs with RetryOf
 //
 // The first byte of a record is its format, and the first byte of a proposal the newest format inside of it, which the
 // encoder finds as it writes. The rules:
@@ -28,6 +29,7 @@ const (
 	format3
 	format4
 	format5
+	format6
 	formats // the first unknown one
 )
 
@@ -42,6 +44,8 @@ func (r FailureReason) format() Format {
 // format returns the format of a job's record.
 func (j *Job) format() Format {
 	switch {
+	case j.RetryOf != ID{}:
+		return format6
 	case j.Group != "":
 		return format5
 	case len(j.Webhooks) > 0:

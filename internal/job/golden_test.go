@@ -37,6 +37,8 @@ func goldenValues() map[string]any {
 	delayed.StartAfter, delayed.Delay = at.Add(time.Minute), time.Minute
 	grouped := plain
 	grouped.Group = "nightly"
+	retried := grouped
+	retried.RetryOf, retried.Delay, retried.StartAfter = goldenID, time.Minute, at.Add(time.Minute)
 	ended := plain
 	ended.State, ended.Seq, ended.StartedAt, ended.FinishedAt, ended.ExpiresAt = job.Succeeded, 9, at, at.Add(time.Second), at.Add(time.Hour)
 	ended.Progress.Completed, ended.TasksDone, ended.Result, ended.Details = 5, 2, []byte(`55`), []byte(`{"dtype":"int64"}`)
@@ -68,7 +70,7 @@ func goldenValues() map[string]any {
 		"proposal delivery":        job.Proposal{Kind: job.ProposeDelivery, Number: 5, At: at, Tenant: "acme", ID: goldenID, Change: attempt},
 		"proposal retry":           job.Proposal{Kind: job.ProposeDelivery, Number: 6, At: at, Tenant: "acme", ID: goldenID, Change: job.DeliveryChange{Hook: 1, NextAt: at}},
 		"proposal import webhooks": job.Proposal{Kind: job.ProposeJob, View: hooked, Deliveries: deliveries, Spec: []byte(`{"numbers":[1]}`), Log: []job.Event{job.Started{At: at}}},
-		"record plain":             plain, "record delayed": delayed, "record ended": ended, "record grouped": grouped,
+		"record plain":             plain, "record delayed": delayed, "record ended": ended, "record grouped": grouped, "record retry": retried,
 		"pause":                 job.Pause{Scope: job.PauseKind, Name: "squares", Reason: "a move", At: at},
 		"event submitted":       job.Submitted{Job: job.Job{CreatedAt: at, State: job.Queued}},
 		"event started":         job.Started{At: at},
@@ -92,7 +94,7 @@ func goldenValues() map[string]any {
 		"proposal tombstone":    job.Proposal{Kind: job.ProposeTombstone, Tombstone: job.Tombstone{Tenant: "acme", ID: goldenID, Expires: at}},
 		"proposal batch events": job.Proposal{Kind: job.ProposeBatch, Number: 3, Entries: []job.Entry{{ID: goldenID, Events: []job.Event{job.Started{At: at}}}}, Guards: []job.Guard{{Task: 1, Step: 2}}},
 	}
-	for name, j := range map[string]job.Job{"plain": plain, "delayed": delayed, "grouped": grouped} {
+	for name, j := range map[string]job.Job{"plain": plain, "delayed": delayed, "grouped": grouped, "retry": retried} {
 		values["proposal batch "+name] = job.Proposal{
 			Kind: job.ProposeBatch, Number: 4, At: at, Key: key, Guards: []job.Guard{{Task: job.NoTask}},
 			Entries:   []job.Entry{{ID: goldenID, Events: []job.Event{job.Submitted{Job: j, Spec: []byte(`{"numbers":[1,2]}`)}, job.Started{At: at}}}},
@@ -224,7 +226,7 @@ func TestGoldenIsComplete(t *testing.T) {
 	for f := job.Format(1); f < job.Formats; f++ {
 		want = append(want, fmt.Sprint("proposal of format ", f))
 	}
-	for _, f := range []job.Format{1, 2, 4, 5} { // format 3 changed no record
+	for _, f := range []job.Format{1, 2, 4, 5, 6} { // format 3 changed no record
 		want = append(want, fmt.Sprint("record of format ", f))
 	}
 	want = append(want, "deliveries of format 4")

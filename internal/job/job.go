@@ -21,6 +21,8 @@ type Job struct {
 	Kind     string
 	Priority Priority
 	Labels   map[string]string
+	// RetryOf is the job of which this one has the items that did not succeed; the zero ID for none.
+	RetryOf ID
 	// Group is the name of the group of the job; "" for none.
 	Group string
 

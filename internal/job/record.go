@@ -13,6 +13,7 @@ type Submission struct {
 	Priority  Priority
 	Labels    map[string]string
 	Group     string
+	RetryOf   ID
 	Timeout   time.Duration
 	Retention time.Duration
 	Webhooks  []Webhook

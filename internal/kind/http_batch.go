@@ -21,7 +21,8 @@ func init() {
 		name: "http_batch",
 		summary: "Many HTTP requests at once. An item's value is the response, with its status and body. A request in flight " +
 			"holds no worker.",
-		plan: planHTTPBatch,
+		plan:  planHTTPBatch,
+		items: selectRequests,
 		limits: func(l Limits) map[string]int64 {
 			return map[string]int64{
 				"items": l.Items, "concurrency": maxHTTPConcurrency, "attempts": maxHTTPAttempts, "body_bytes": maxHTTPBody,

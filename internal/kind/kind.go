@@ -49,6 +49,8 @@ type definition struct {
 	plan func(spec []byte, e env) (job.Plan, error)
 	// limits returns the limits that apply to the kind, by name.
 	limits func(l Limits) map[string]int64
+	// items selects items of a spec; nil if a job of the kind is retried as a whole.
+	items selector
 	// values is job.KindInfo.Values.
 	values bool
 }

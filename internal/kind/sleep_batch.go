@@ -20,6 +20,7 @@ func init() {
 		name:    "sleep_batch",
 		summary: "Many concurrent waits. An item's value is its actual duration in seconds. Waiting holds no worker.",
 		plan:    planSleepBatch,
+		items:   selectSleeps,
 		limits: func(l Limits) map[string]int64 {
 			return map[string]int64{"items": l.Items, "duration_seconds": int64(maxDuration / time.Second)}
 		},

@@ -20,6 +20,7 @@ func init() {
 		name:    "squares",
 		summary: "The square of each number: integers of any size exactly, other numbers as float64.",
 		plan:    planSquares,
+		items:   selectNumbers,
 		limits: func(l Limits) map[string]int64 {
 			return map[string]int64{"items": l.Items, "digits": l.Digits}
 		},
