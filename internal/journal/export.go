@@ -20,7 +20,7 @@ import (
 // A Visitor receives the records of an export. An error of one of its methods ends the export.
 type Visitor interface {
 	// Job receives a job with its whole log, with its spec unless that was not kept, and with its deliveries if it has ended.
-	// Log reads from disk while it is ranged over, and must not be used after Job has returned.
+	// Log reads from disk while it is ranged over, and must not be used after Job has returned; spec may be kept.
 	Job(view job.Job, spec []byte, log job.LogSeq, deliveries job.Deliveries) error
 	// Key receives an idempotency key, expired or not.
 	Key(k job.KeyRecord) error
@@ -50,7 +50,7 @@ func (j *Journal) Export(ctx context.Context, v Visitor) error {
 	}
 	err := j.exportSpace(ctx, spaceEnded, func(db *pebble.DB, _, value []byte) error {
 		view, spec, place, err := parseEnded(value)
-		if err == nil && place.apart() {
+		if spec = bytes.Clone(spec); err == nil && place.apart() {
 			spec, err = readSpec(db, view.Tenant, view.ID, 0)
 		}
 		if err != nil {
