@@ -54,19 +54,24 @@ func (s *smallServer) stop(t *testing.T) {
 
 func (s *smallServer) submit(t *testing.T, spec string, retention time.Duration) job.ID {
 	t.Helper()
-	jobs, err := s.exec.Submit(t.Context(), []job.Submission{
-		{Tenant: "t", Kind: "squares", Spec: []byte(spec), Priority: job.Normal, Retention: retention},
-	}, nil, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var jobs []job.Job
+	s.until(t, "the job is accepted, on a busy machine whose disk may stall", func() (done bool) {
+		var err error
+		jobs, err = s.exec.Submit(t.Context(), []job.Submission{
+			{Tenant: "t", Kind: "squares", Spec: []byte(spec), Priority: job.Normal, Retention: retention},
+		}, nil, false)
+		if err != nil && !errors.Is(err, job.ErrStorage) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 	return jobs[0].ID
 }
 
 // until polls for a state of the server without a signal of its own.
 func (s *smallServer) until(t *testing.T, what string, reached func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
 	for !reached() {
 		select {

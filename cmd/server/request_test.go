@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gather/client"
 )
@@ -35,8 +36,8 @@ func ask(t *testing.T, method, url, media string, body []byte, header ...string)
 	return &response{path: url, status: resp.StatusCode, header: resp.Header, body: data}
 }
 
-// call is ask for the status and the JSON of the response. A request with a long wait is repeated until the job has ended,
-// because the machine may be busy.
+// call is ask for the status and the JSON of the response. A request with a long wait is repeated until the job has ended, and a
+// read with one while the node lags behind its cluster, because the machine may be busy.
 func call(t *testing.T, method, url, media string, body []byte, header ...string) (int, map[string]any) {
 	t.Helper()
 	a := ask(t, method, url, media, body, header...)
@@ -49,6 +50,10 @@ func call(t *testing.T, method, url, media string, body []byte, header ...string
 	state, _ := v["state"].(string)
 	id, _ := v["id"].(string)
 	waits := slices.Contains(header, "wait=20") || slices.Contains(header, "wait=30")
+	if waits && method == http.MethodGet && a.status == http.StatusServiceUnavailable {
+		time.Sleep(100 * time.Millisecond)
+		return call(t, method, url, media, body, header...)
+	}
 	if waits && id != "" && (state == "queued" || state == "running" || state == "cancelling") {
 		api, _, _ := strings.Cut(url, "/v1/")
 		return call(t, http.MethodGet, api+"/v1/jobs/"+id, media, nil, header...)
