@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -86,4 +87,25 @@ func TestLiveCluster(t *testing.T) {
 		}
 	}
 	l.cancelAll(held)
+}
+
+// TestLiveSnapshots has a node write snapshots with the permissions that are deployed, and another one start from them.
+func TestLiveSnapshots(t *testing.T) {
+	args := append(cluster(t), "--node-timeout=3s", "--tombstone-retention=4s", "--idempotency-retention=4s")
+	first := serve(t, args...)
+	l := newLoad(t, first)
+	trimmed := regexp.MustCompile(`(?m)^gather_cluster_snapshots_total\{outcome="written"\} [3-9]`)
+	for end := time.Now().Add(2 * time.Minute); !trimmed.MatchString(fetch(t, "http://"+first.ops+"/metrics")); {
+		if time.Now().After(end) {
+			t.Fatal("no three snapshots within two minutes")
+		}
+		l.submit("squares", "succeeded", `"numbers":[3]`)
+		time.Sleep(100 * time.Millisecond)
+	}
+	j := l.submit("squares", "succeeded", `"numbers":[3]`)
+	second := serve(t, args...)
+	if got := fetch(t, "http://"+second.ops+"/metrics"); !strings.Contains(got, `gather_cluster_snapshot_restores_total{outcome="restored"} 1`) {
+		t.Error("the second node did not start from a snapshot")
+	}
+	fetch(t, second.api+"/v1/jobs/"+j.ID)
 }

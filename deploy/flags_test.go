@@ -17,7 +17,7 @@ var foreign = []string{
 }
 
 // streams have names that look like settings.
-var streams = []string{"GATHER_LOG", "GATHER_TASKS", "GATHER_ARRAYS", "GATHER_ARRAYS_META", "GATHER_NODES", "GATHER_DOCUMENTS"}
+var streams = []string{"GATHER_LOG", "GATHER_TASKS", "GATHER_ARRAYS", "GATHER_ARRAYS_META", "GATHER_NODES", "GATHER_DOCUMENTS", "GATHER_SNAPSHOTS"}
 
 // TestFlags checks that every flag and environment variable of the server in a panel, a runbook or a file here exists.
 func TestFlags(t *testing.T) {

@@ -119,6 +119,20 @@ func (a *ages) trimmed(first uint64) {
 	a.spans = slices.Delete(a.spans, 0, n)
 }
 
+// compacted removes the spans that end before message first and concern only expired jobs. The log no longer has the other ones
+// either, but a node that reads only the rest of the log lacks their jobs.
+func (a *ages) compacted(first uint64) {
+	kept := a.spans[:0]
+	for i, s := range a.spans {
+		if i+1 < len(a.spans) && a.spans[i+1].first <= first && s.unfinished <= 0 && s.expires.Before(a.now) {
+			a.markDirty(s.first)
+			continue
+		}
+		kept = append(kept, s)
+	}
+	a.spans = kept
+}
+
 // metadata returns the metadata of the changed spans.
 func (a *ages) metadata() []journal.Metadata {
 	if len(a.dirty) == 0 {

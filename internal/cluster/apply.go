@@ -23,6 +23,8 @@ const (
 	metaRejected = "dropped/"
 	// metaJob is the prefix of the names of jobs.
 	metaJob = "job/"
+	// metaPartial is the name of the message up to which a rebuilt replica needs the record of a trim.
+	metaPartial = "partial"
 	// metaTime is the name of the log's time, metaSpan the prefix of the names of its spans.
 	metaTime = "time"
 	metaSpan = "span/"
@@ -47,10 +49,20 @@ func (c *Cluster) runApply(ctx context.Context) {
 		case errors.Is(err, errLogLost):
 			c.stopLogLost(err)
 			return
+		case errors.Is(err, errReplica):
+			c.log.Error("the node stops participating", "error", err)
+			c.fail("replica-unreadable", err)
+			return
+		}
+		pause := applyPause
+		if errors.Is(err, errNoSnapshot) {
+			pause = restorePause
+			c.log.Error("the node waits for a snapshot", "error", err)
+			c.noSnapshot.Store(newRejection("no-snapshot", err.Error(), restorePause))
 		}
 		c.log.Debug("reading the log", "error", err)
 		select {
-		case <-time.After(applyPause):
+		case <-time.After(pause):
 		case <-ctx.Done():
 		}
 	}
@@ -59,11 +71,11 @@ func (c *Cluster) runApply(ctx context.Context) {
 // follow reads the log through a consumer until that fails. The consumer needs no durable state, because the next one
 // begins after the last applied message.
 func (c *Cluster) follow(ctx context.Context) error {
-	try, cancel := context.WithTimeout(ctx, 2*publishTimeout)
-	defer cancel()
-	if err := c.checkStreamID(try); err != nil {
+	if err := c.prepare(ctx); err != nil {
 		return err
 	}
+	try, cancel := context.WithTimeout(ctx, 2*publishTimeout)
+	defer cancel()
 	cons, err := c.js.CreateConsumer(try, c.logStream, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: c.appliedSeq() + 1,
 		AckPolicy: jetstream.AckNonePolicy, MaxDeliver: 1, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
@@ -90,18 +102,45 @@ func (c *Cluster) follow(ctx context.Context) error {
 		if err := c.message(ctx, meta.Sequence.Stream, meta.Timestamp, msg.Subject(), msg.Data()); err != nil {
 			return err
 		}
+		c.noSnapshot.Store(nil)
 		c.lag.Store(int64(meta.NumPending))
 	}
 }
 
+// prepare compares the log with the replica, and restores an empty replica from a snapshot if there is one.
+func (c *Cluster) prepare(ctx context.Context) error {
+	c.applyMu.Lock()
+	defer c.applyMu.Unlock()
+	try, cancel := context.WithTimeout(ctx, 2*publishTimeout)
+	defer cancel()
+	if err := c.checkStreamID(try); err != nil || c.appliedSeq() > 0 {
+		return err
+	}
+	stream, err := c.js.Stream(try, c.logStream)
+	if err != nil || stream.CachedInfo().State.LastSeq == 0 {
+		return err
+	}
+	_, err = c.restore(ctx, stream)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, job.ErrVersion) && !errors.Is(err, errReplica) {
+		c.log.Warn("no snapshot can be used; reading the whole log", "error", err)
+		err = nil // if the log was trimmed to a snapshot, the first message is a gap
+	}
+	return err
+}
+
 // message applies one message of the log.
 func (c *Cluster) message(ctx context.Context, seq uint64, at time.Time, subject string, data []byte) error {
+	c.applyMu.Lock()
+	defer c.applyMu.Unlock()
 	switch read := c.appliedSeq(); {
 	case seq <= read:
 		return nil
 	case seq > read+1:
 		if err := c.gap(ctx, read, seq); err != nil {
 			return err
+		}
+		if c.appliedSeq()+1 != seq {
+			return errGap // after a restore the log is read from another message
 		}
 	}
 	if len(data) < messageHeader || data[0] != messageVersion || data[1] > partLast {
@@ -129,6 +168,7 @@ func (c *Cluster) message(ctx context.Context, seq uint64, at time.Time, subject
 			return err
 		}
 	}
+	c.recordDigest(seq)
 	c.advance(seq)
 	return nil
 }
@@ -165,7 +205,7 @@ func (c *Cluster) frames(ctx context.Context, seq uint64, at time.Time, author s
 var errGap = errors.New("messages of the log did not arrive")
 
 // gap handles a message that does not follow the last applied one: it returns errGap if messages were lost in transit, and
-// rebuilds the replica if the log was trimmed.
+// restores or rebuilds the replica if the log was trimmed.
 func (c *Cluster) gap(ctx context.Context, read, seq uint64) error {
 	try, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -182,12 +222,25 @@ func (c *Cluster) gap(ctx context.Context, read, seq uint64) error {
 	case contradiction != "":
 		return errGap // follow calls checkStreamID next
 	}
+	switch restored, err := c.restore(ctx, stream); {
+	case ctx.Err() != nil || restored || errors.Is(err, job.ErrVersion) || errors.Is(err, errReplica):
+		return err
+	case err != nil:
+		c.log.Warn("no snapshot can be used", "error", err)
+	}
 	return c.rebuild(ctx, seq)
 }
 
 // rebuild clears the replica and starts it at a message of the log, because the log was trimmed past the applied index or
-// is another log. Jobs that are missing in the rest of the log have expired.
+// is another log. Jobs that are missing in the rest of the log have expired; if they have not, it returns errNoSnapshot.
 func (c *Cluster) rebuild(ctx context.Context, first uint64) error {
+	record, err := c.lastTrim(ctx)
+	switch {
+	case err != nil:
+		return err
+	case first > 1 && record.needsSnapshot():
+		return errNoSnapshot
+	}
 	if c.appliedSeq() > 0 || first > 1 {
 		c.log.Warn("rebuilding the replica from the log", "replica", c.appliedSeq(), "log", first)
 		c.met.rebuilds.Inc()
@@ -195,26 +248,15 @@ func (c *Cluster) rebuild(ctx context.Context, first uint64) error {
 	if err := errors.Join(c.replica.Flush(ctx), c.replica.Clear(ctx)); err != nil {
 		return err
 	}
-	trimRecord, err := c.lastTrim(ctx)
-	if err != nil {
-		return err
-	}
-	c.trimRecord = trimRecord
+	c.trimRecord = record
 	c.applied = appliedIndex{from: first - 1, seq: first}
-	if err := c.replica.ApplyReplicated(ctx, job.Batch{}, journal.Metadata{Name: metaLog, Value: []byte(c.streamID)}, c.applied.metadata()); err != nil {
+	if err := c.replica.ApplyReplicated(ctx, job.Batch{}, journal.Metadata{Name: metaLog, Value: []byte(c.streamID)}, c.applied.metadata(), record.metadata()); err != nil {
 		return err
 	}
-	c.state.mu.Lock()
-	for _, s := range c.state.jobs {
-		c.state.remove(s)
-	}
-	ends := c.state.ends
-	c.state.reset()
-	c.state.ends = ends
-	c.state.mu.Unlock()
+	c.dropState()
 	c.partialMessages = partialMessages{}
 	c.appliedMu.Lock()
-	c.rejected, c.lastApplied, c.appliedTime = nil, first-1, time.Time{}
+	c.lastApplied, c.appliedTime = first-1, time.Time{}
 	c.appliedMu.Unlock()
 	return nil
 }

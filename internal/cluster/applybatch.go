@@ -26,7 +26,7 @@ func (c *Cluster) applyProposal(ctx context.Context, next appliedIndex, at time.
 		if err = c.retryReplica(ctx, func() error { return c.replica.Flush(ctx) }); err == nil {
 			err = c.retryReplica(ctx, func() error { return c.replica.DeleteReplicated(ctx, p.Tenant, p.ID) })
 		}
-	case job.ProposeTrim, job.ProposeLargeTrim:
+	case job.ProposeTrim, job.ProposeLargeTrim, job.ProposeSnapshotTrim:
 		err = c.applyTrim(ctx, next, p)
 	case job.ProposeJob, job.ProposeKey, job.ProposeTombstone:
 		err = c.applyImport(ctx, next, p)
@@ -99,6 +99,8 @@ func (c *Cluster) applyBatch(ctx context.Context, next appliedIndex, at time.Tim
 			c.leaveIfIdle(s)
 		}
 		metadata = append(metadata, c.state.ages.metadata()...)
+	} else {
+		c.state.digest.reject(next)
 	}
 	c.state.mu.Unlock()
 	if err != nil {
@@ -191,7 +193,10 @@ func (c *Cluster) applyParticipation(ctx context.Context, next appliedIndex, p *
 		c.leaveIfIdle(s)
 	}
 	var value []byte
-	if err == nil {
+	if err != nil {
+		c.state.digest.reject(next)
+	} else {
+		c.state.digest.update(s)
 		last = s.ending != nil && s.active == 0
 		value = s.appendMetadata(nil)
 		s.movedAt = time.Now()

@@ -25,9 +25,9 @@ type logClock struct {
 	// The log's clock showed base when the monotonic clock showed at.
 	base, at time.Time
 	skew     time.Duration
-	// The oldest message of the log, as of the last reading.
-	first   uint64
-	firstAt time.Time
+	// The state of the log, as of the last reading.
+	first, last, bytes uint64
+	firstAt            time.Time
 }
 
 // maxReadingTime is the longest round trip of a reading that replaces an earlier one.
@@ -88,6 +88,7 @@ func (c *Cluster) setClock(sent, received time.Time, info *jetstream.StreamInfo)
 	c.clock.observe(sent, received, info.TimeStamp)
 	c.clock.mu.Lock()
 	c.clock.first, c.clock.firstAt = info.State.FirstSeq, info.State.FirstTime
+	c.clock.last, c.clock.bytes = info.State.LastSeq, info.State.Bytes
 	c.clock.mu.Unlock()
 	if skew := c.clock.Skew(); skew.Abs() >= skewWarning && before.Abs() < skewWarning {
 		c.log.Warn("this machine's clock differs from the clock of the NATS server that leads the log", "ahead", skew)
@@ -106,4 +107,11 @@ func (c *Cluster) logAge(until time.Time) float64 {
 		return 0
 	}
 	return max(0, until.Sub(at).Seconds())
+}
+
+// logSize returns the first and last message of the log and its bytes, as of the last reading.
+func (c *Cluster) logSize() (first, last, bytes uint64) {
+	c.clock.mu.Lock()
+	defer c.clock.mu.Unlock()
+	return c.clock.first, c.clock.last, c.clock.bytes
 }

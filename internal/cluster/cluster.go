@@ -49,6 +49,13 @@ type Cluster struct {
 	keys        usedKeys
 	documents   documents
 
+	// applyMu is held while a message is applied or the replica is replaced, so that a snapshot has whole messages.
+	applyMu sync.Mutex
+	// diverged is the number of live nodes whose state differs from this node's.
+	diverged atomic.Int64
+	// newestSnapshot is the newest snapshot that the leader knows; nil for none.
+	newestSnapshot atomic.Pointer[manifest]
+
 	// Owned by the apply loop.
 	partialMessages partialMessages
 	applied         appliedIndex
@@ -74,6 +81,8 @@ type Cluster struct {
 	atRisk atomic.Int64
 	// mismatch is the error of submissions while the log does not match the replica; nil otherwise.
 	mismatch atomic.Pointer[job.Rejection]
+	// noSnapshot is the error of submissions while the node needs a snapshot and can use none; nil otherwise.
+	noSnapshot atomic.Pointer[job.Rejection]
 	// logChecked is closed when the log has matched the replica for the first time.
 	logChecked chan struct{}
 	barriers   barriers
@@ -213,6 +222,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	c.done.Go(func() { c.watchDocuments(run) })
 	c.done.Go(func() { c.members.run(run, c) })
 	c.done.Go(func() { c.runLeader(run) })
+	c.done.Go(func() { c.runCompaction(run) })
 	c.done.Go(func() { c.runDelayed(run) })
 	c.leases.start(run, c)
 	return nil
@@ -248,6 +258,8 @@ func (c *Cluster) checkReadable() error {
 		return c.failure.Load()
 	case c.mismatch.Load() != nil:
 		return c.mismatch.Load()
+	case c.noSnapshot.Load() != nil:
+		return c.noSnapshot.Load()
 	case !c.nc.IsConnected():
 		return newRejection("log-disconnected", "no connection to NATS", time.Second)
 	}

@@ -67,6 +67,17 @@ type Config struct {
 	// stallAfter is the time without an answer of the log after which the node rejects submissions, and reads that need the
 	// log; default: 4 s. Tests on a busy machine use a longer one.
 	stallAfter time.Duration
+	// compactBytes is the growth of the log for which a snapshot is written at least; default: minCompactBytes.
+	compactBytes int64
+	// snapshotPartBytes is the size of the parts of a snapshot before compression; default: 16 MiB.
+	snapshotPartBytes int
+	// compactPause is the pause after a failed compaction, orphanAge the age at which parts of a snapshot without a manifest
+	// are removed; default: a minute and an hour.
+	compactPause, orphanAge time.Duration
+	// digestInterval is the number of messages between two digests of the state; default: digestInterval.
+	digestInterval uint64
+	// format is the newest format that the node announces; default: job.NewestFormat.
+	format job.Format
 	// maxRejected is the number of rejected submissions in one message of a trim record, of at most about 20 bytes each;
 	// default: 25 000.
 	maxRejected int
@@ -83,6 +94,11 @@ func (c *Config) setDefaults() {
 	c.KeyRetention = cmp.Or(c.KeyRetention, 24*time.Hour)
 	c.LogGrace = cmp.Or(c.LogGrace, 30*time.Second)
 	c.MaxPendingBytes = cmp.Or(c.MaxPendingBytes, 64<<20)
+	c.compactBytes = cmp.Or(c.compactBytes, minCompactBytes)
+	c.snapshotPartBytes = cmp.Or(c.snapshotPartBytes, snapshotPartBytes)
+	c.compactPause, c.orphanAge = cmp.Or(c.compactPause, compactPause), cmp.Or(c.orphanAge, orphanAge)
+	c.digestInterval = cmp.Or(c.digestInterval, digestInterval)
+	c.format = cmp.Or(c.format, job.NewestFormat)
 	c.maxRejected = cmp.Or(c.maxRejected, 25_000)
 	c.stallAfter = cmp.Or(c.stallAfter, 2*publishTimeout)
 	if c.Wall == nil {

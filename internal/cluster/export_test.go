@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -113,6 +115,12 @@ func (c *Cluster) StopReading() {
 	c.applying.Wait()
 }
 
+// HoldApply applies no messages until the returned function is called.
+func (c *Cluster) HoldApply() (resume func()) {
+	c.applyMu.Lock()
+	return c.applyMu.Unlock
+}
+
 // ReportOutcomeAgain reports the outcome of the node's first proposal again, as a rebuilt replica does.
 func (c *Cluster) ReportOutcomeAgain(entries []job.Entry) {
 	c.reportOutcome(c.id, &job.Proposal{Kind: job.ProposeBatch, Number: 1, Entries: entries}, applyResult{})
@@ -120,6 +128,86 @@ func (c *Cluster) ReportOutcomeAgain(entries []job.Entry) {
 
 // Trim trims the log now.
 func (c *Cluster) Trim(ctx context.Context) error { return c.trim(ctx) }
+
+// Compact writes a snapshot, as the leader does when one is due, and trims the log to the one before.
+func (c *Cluster) Compact(ctx context.Context) error {
+	if _, _, err := c.queryLog(ctx); err != nil && !errors.Is(err, errUncertain) {
+		return err
+	}
+	return c.compactBySnapshot(ctx, new(snapshots))
+}
+
+// SnapshotsSupported reports whether all live nodes read snapshots.
+func (c *Cluster) SnapshotsSupported() bool { return c.snapshotsSupported() }
+
+// WithCompaction makes a node write snapshots of small parts whenever the log has grown by a number of bytes, and remove
+// parts without a manifest after a time.
+func WithCompaction(bytes int64, orphanAge time.Duration) func(*Config) {
+	return func(c *Config) {
+		c.compactBytes, c.snapshotPartBytes, c.orphanAge, c.compactPause = bytes, 4<<10, orphanAge, time.Millisecond
+	}
+}
+
+// WithDigestInterval sets the number of messages between two digests.
+func WithDigestInterval(n uint64) func(*Config) { return func(c *Config) { c.digestInterval = n } }
+
+// Digests returns the latest digests of the state, by message.
+func (c *Cluster) Digests() map[uint64]uint64 {
+	all := make(map[uint64]uint64)
+	for _, r := range c.digests() {
+		all[r.Seq] = r.Sum
+	}
+	return all
+}
+
+// Diverge changes the state of a job on this node alone.
+func (c *Cluster) Diverge(id job.ID) {
+	c.state.mu.Lock()
+	defer c.state.mu.Unlock()
+	s := c.state.jobs[id]
+	s.job.Progress.Completed++
+	c.state.digest.update(s)
+}
+
+// WithFormat makes a node announce the newest format that an earlier version reads.
+func WithFormat(f job.Format) func(*Config) { return func(c *Config) { c.format = f } }
+
+// Contents returns a digest of everything in the replica that clients see: jobs with their logs, and idempotency keys.
+func (c *Cluster) Contents(ctx context.Context) (string, error) {
+	if err := c.replica.Flush(ctx); err != nil {
+		return "", err
+	}
+	h := &contents{lines: make(map[string]bool)}
+	if err := c.replica.Export(ctx, h); err != nil {
+		return "", err
+	}
+	return strings.Join(slices.Sorted(maps.Keys(h.lines)), "\n"), nil
+}
+
+// contents is a journal.Visitor.
+type contents struct{ lines map[string]bool }
+
+// Job implements journal.Visitor, as do the methods below.
+func (h *contents) Job(view job.Job, spec []byte, log job.LogSeq, deliveries job.Deliveries) error {
+	sum := sha256.New()
+	_, _ = sum.Write(view.AppendBinary(nil))
+	_, _ = sum.Write(spec)
+	for r, err := range log {
+		if err != nil {
+			return err
+		}
+		_, _ = sum.Write(job.AppendEvent(nil, r.Event))
+	}
+	h.lines[fmt.Sprintf("job %s %s %x %v", view.ID, view.State, sum.Sum(nil)[:8], deliveries)] = true
+	return nil
+}
+
+func (h *contents) Key(k job.KeyRecord) error {
+	h.lines[fmt.Sprintf("key %x %x %v %v", k.Hash[:8], k.Fingerprint[:8], k.Expires, k.IDs)] = true
+	return nil
+}
+
+func (h *contents) Tombstone(job.Tombstone) error { return nil } // expire by the clock of each node
 
 // Ages describes the spans of the log.
 func (c *Cluster) Ages() string {

@@ -79,6 +79,7 @@ func (c *Cluster) addImported(p *job.Proposal, seq uint64) []journal.Metadata {
 	c.state.enqueue(s, c.clock.ago(p.View.CreatedAt))
 	c.state.count(s, +1)
 	c.state.countQueue(s, +1)
+	c.state.digest.update(s)
 	c.state.signal()
 	return []journal.Metadata{{Name: metaJob + s.job.ID.String(), Value: s.appendMetadata(nil)}}
 }

@@ -16,13 +16,12 @@ import (
 // # The leader
 //
 // The oldest live node is the leader. It removes dead nodes from their jobs, requeues lost tasks, ends jobs without
-// participants and trims the log. All its actions are idempotent, so two leaders at a time do no harm, and they can wait until
+// participants and compacts the log (snapshot.go). All its actions are idempotent, so two leaders at a time do no harm, and they can wait until
 // there is a leader again.
 
 // runLeader runs the maintenance loop of the leader until ctx is done.
 func (c *Cluster) runLeader(ctx context.Context) {
 	interval := max(c.cfg.NodeTimeout/4, heartbeat)
-	var trimmed time.Time
 	looked := time.Now()
 	short := 0
 	notify.Every(ctx, interval, nil, func() {
@@ -37,12 +36,6 @@ func (c *Cluster) runLeader(ctx context.Context) {
 		var err error
 		if short, err = c.requeueLostTasks(ctx, short); err != nil && ctx.Err() == nil {
 			c.log.Debug("requeue lost tasks", "error", err)
-		}
-		if time.Since(trimmed) >= c.cfg.trimInterval() {
-			trimmed = time.Now()
-			if err := c.trim(ctx); err != nil && ctx.Err() == nil {
-				c.log.Warn("trim the log", "error", err)
-			}
 		}
 	})
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"iter"
 	"time"
@@ -43,35 +44,64 @@ func (c *Cluster) loadApplied(ctx context.Context) error {
 	if c.applied, err = parseAppliedIndex(at); err != nil {
 		return err
 	}
+	c.appliedMu.Lock()
+	defer c.appliedMu.Unlock()
 	c.streamID, c.lastApplied = string(streamID), c.applied.from
 	return nil
 }
 
 // load restores the state of the apply loop from the replica.
 func (c *Cluster) load(ctx context.Context, streamID string) (err error) {
-	if c.lastApplied == 0 {
-		c.streamID, c.applied = streamID, appliedIndex{}
-		if c.trimRecord, err = c.lastTrim(ctx); err != nil {
+	var record *trimmed
+	if c.lastApplied == 0 || streamID == c.streamID {
+		if record, err = c.lastTrim(ctx); err != nil {
 			return err
 		}
+		c.trimRecord = record.forDecisions()
+	}
+	partial, err := c.isPartial(ctx)
+	if err != nil {
+		return err
+	}
+	if partial && record.needsSnapshot() {
+		c.log.Warn("the replica was being rebuilt; starting from a snapshot")
+		c.lastApplied = 0
+	}
+	if c.lastApplied == 0 {
+		c.streamID, c.applied = streamID, appliedIndex{}
 		if err := c.replica.Clear(ctx); err != nil {
 			return err
 		}
 		return errors.Join(c.replica.ApplyReplicated(ctx, job.Batch{}, journal.Metadata{Name: metaLog, Value: []byte(streamID)}), c.replica.Flush(ctx))
 	}
-	if streamID == c.streamID {
-		if c.trimRecord, err = c.lastTrim(ctx); err != nil {
-			return err
-		}
-	}
-	err = c.replica.ScanMetadata(ctx, metaRejected, func(name string, _ []byte) error {
+	return c.loadState(ctx)
+}
+
+// isPartial reports whether the replica was rebuilt from the rest of a log, and has not reached the message from which it is
+// complete.
+func (c *Cluster) isPartial(ctx context.Context) (bool, error) {
+	value, err := c.replica.Metadata(ctx, metaPartial)
+	through, _ := binary.Uvarint(value)
+	applied := c.appliedSeq()
+	return applied > 0 && applied < through, err
+}
+
+// loadState reads the rejected submissions, the ages and the unfinished jobs.
+func (c *Cluster) loadState(ctx context.Context) error {
+	var rejected []job.Rejected
+	err := c.replica.ScanMetadata(ctx, metaRejected, func(name string, _ []byte) error {
 		d, err := parseRejected(name)
-		c.rejected = append(c.rejected, d)
+		rejected = append(rejected, d)
 		return err
 	})
 	if err != nil {
 		return err
 	}
+	c.appliedMu.Lock()
+	c.rejected = rejected
+	c.appliedMu.Unlock()
+	c.state.mu.Lock()
+	defer c.state.mu.Unlock()
 	if err := c.loadAges(ctx); err != nil {
 		return err
 	}
@@ -97,6 +127,7 @@ func (c *Cluster) load(ctx context.Context, streamID string) (err error) {
 			s.ending, s.decidedAt = &job.Finished{State: job.Cancelled}, now
 		}
 		c.state.jobs[j.ID] = s
+		c.state.digest.update(s)
 		c.state.ages.submitted(s.seq)
 		c.state.enqueue(s, c.clock.ago(j.CreatedAt))
 		c.state.count(s, +1)
@@ -106,7 +137,7 @@ func (c *Cluster) load(ctx context.Context, streamID string) (err error) {
 }
 
 // loadAges reads the ages of the log. A replica of an earlier version has none; the whole log is then assumed to be new,
-// and needed until the last of its jobs expires.
+// and needed until the last of its jobs expires. Caller holds state.mu.
 func (c *Cluster) loadAges(ctx context.Context) error {
 	a := &c.state.ages
 	value, err := c.replica.Metadata(ctx, metaTime)

@@ -33,8 +33,17 @@ type members struct {
 	ownHeartbeatAt time.Time
 }
 
-type member struct {
+// A nodeRecord is a heartbeat.
+type nodeRecord struct {
 	job.Node
+	// Format is the newest format that the node reads; 0 for an earlier version.
+	Format job.Format
+	// Digests are the latest digests of the node's state.
+	Digests []digestRecord
+}
+
+type member struct {
+	nodeRecord
 	// lastSeen is when the last heartbeat arrived, by this node's clock.
 	lastSeen time.Time
 }
@@ -104,6 +113,7 @@ func (m *members) run(ctx context.Context, c *Cluster) {
 			m.resetStability()
 		}
 		cancel()
+		c.checkDivergence()
 	}
 }
 
@@ -125,7 +135,7 @@ func (m *members) sendHeartbeat(ctx context.Context, c *Cluster) error {
 	if c.cfg.Observer {
 		return nil
 	}
-	value, err := json.Marshal(c.self())
+	value, err := json.Marshal(nodeRecord{Node: c.self(), Format: c.cfg.format, Digests: c.digests()})
 	if err != nil {
 		return err
 	}
@@ -200,12 +210,12 @@ func (m *members) onHeartbeat(e jetstream.KeyValueEntry, self string) {
 		delete(m.nodes, e.Key())
 		return
 	}
-	var n job.Node
+	var n nodeRecord
 	if json.Unmarshal(e.Value(), &n) != nil {
 		return
 	}
 	// Clocks differ, so a record that existed before the watch counts as a new heartbeat.
-	m.nodes[e.Key()] = member{Node: n, lastSeen: time.Now()}
+	m.nodes[e.Key()] = member{nodeRecord: n, lastSeen: time.Now()}
 }
 
 // live returns the live nodes, oldest first, and forgets nodes that have been dead for long.
@@ -225,6 +235,26 @@ func (m *members) live() []job.Node {
 		return cmp.Or(a.StartedAt.Compare(b.StartedAt), cmp.Compare(a.ID, b.ID))
 	})
 	return nodes
+}
+
+// records returns the heartbeats of the live nodes.
+func (m *members) records() (records []nodeRecord) {
+	live := m.live()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range live {
+		records = append(records, m.nodes[live[i].ID].nodeRecord)
+	}
+	return records
+}
+
+// oldestFormat returns the newest format that all live nodes read.
+func (m *members) oldestFormat() job.Format {
+	oldest := job.NewestFormat
+	for _, r := range m.records() {
+		oldest = min(oldest, r.Format)
+	}
+	return oldest
 }
 
 // Nodes returns the live nodes, oldest first, or job.ErrStorage if this node does not participate.

@@ -18,6 +18,8 @@ type metrics struct {
 	redelivered prometheus.Counter
 	restored    prometheus.Counter
 	rebuilds    prometheus.Counter
+	snapshots   *prometheus.CounterVec
+	restores    *prometheus.CounterVec
 	disconnects prometheus.Counter
 }
 
@@ -46,10 +48,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		redelivered: counter("leases_redelivered_total", "Leases of tasks that were leased before, to this node or another."),
 		restored:    counter("leases_requeued_total", "Lost tasks that this node, as leader, queued again."),
 		rebuilds:    counter("replica_rebuilds_total", "Times that the replica of this node was rebuilt, because the log was trimmed past it."),
+		snapshots:   vec("snapshots_total", "Snapshots that this node, as leader, wrote, failed to write or found damaged.", "outcome", "written", "failed", "damaged"),
+		restores:    vec("snapshot_restores_total", "Snapshots from which this node restored its replica, or which it could not use.", "outcome", "restored", "failed"),
 		disconnects: counter("disconnects_total", "Connections to NATS that were lost."),
 	}
 	if reg != nil {
-		reg.MustRegister(m.append, m.records, m.bytes, m.rejected, m.leases, m.redelivered, m.restored, m.rebuilds, m.disconnects)
+		reg.MustRegister(m.append, m.records, m.bytes, m.rejected, m.leases, m.redelivered, m.restored, m.rebuilds, m.snapshots, m.restores, m.disconnects)
 	}
 	return m
 }
@@ -74,11 +78,22 @@ func (m *metrics) watch(reg prometheus.Registerer, c *Cluster) error {
 		gauge("streams_at_risk", "Streams of the cluster that its NATS servers may lose, by their configuration and the servers' version.", func() float64 { return float64(c.atRisk.Load()) }),
 		gauge("nodes", "Live nodes, by their heartbeats.", func() float64 { return float64(len(c.members.live())) }),
 		gauge("leader", "1 on the leader: the node that maintains the cluster and reports the metrics of all nodes.", func() float64 { return flag(c.isLeader()) }),
+		gauge("diverged_nodes", "Live nodes whose state differs from this node's after the same message of the log.", func() float64 { return float64(c.diverged.Load()) }),
 		gauge("log_lag_messages", "Messages of the cluster's log that this node has not applied.", func() float64 { return float64(c.lag.Load()) }),
 		gauge("clock_skew_seconds", "How far this machine's clock is ahead of the clock of the NATS server that leads the cluster's log.", func() float64 {
 			return c.clock.Skew().Seconds()
 		}),
 		gauge("log_age_seconds", "Age of the oldest message of the cluster's log.", func() float64 { return c.logAge(time.Time{}) }),
+		gauge("log_size_bytes", "Size of the cluster's log.", func() float64 {
+			_, _, size := c.logSize()
+			return float64(size)
+		}),
+		gauge("snapshot_size_bytes", "Size of the newest snapshot, on the leader; 0 without one.", func() float64 {
+			if m := c.newestSnapshot.Load(); m != nil {
+				return float64(m.bytes())
+			}
+			return 0
+		}),
 		gauge("log_untrimmed_seconds", "Time span of the cluster's log that is no longer needed and has not been trimmed yet.", func() float64 {
 			return c.logAge(c.needed().begun)
 		}),

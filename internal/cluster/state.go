@@ -65,6 +65,7 @@ type state struct {
 	// ranks holds the positions of the queued jobs at rankedAt.
 	ranks    map[job.ID]int
 	rankedAt time.Time
+	digest   stateDigest
 	// ages holds the ages of the parts of the log.
 	ages ages
 	// inFlight holds the submissions of this node that are not applied yet.
@@ -104,6 +105,9 @@ type jobState struct {
 
 	// The fields below are not part of the shared state.
 
+	// hash is the job's part of stateDigest.jobs.
+	hash uint64
+
 	// ctx ends when the job ends or is ending; nil until a lease needs it.
 	ctx    context.Context //nolint:containedctx // shared by the leases of the job
 	cancel context.CancelCauseFunc
@@ -127,6 +131,7 @@ func (t *state) reset() {
 	t.bytes, t.waiting = 0, 0
 	t.queued, t.running, t.newJobs, t.shortNew = [numPriorities]int{}, [numPriorities]int{}, [numPriorities]int{}, [numPriorities]int{}
 	t.delayed, t.instants = nil, nil
+	t.digest = stateDigest{buf: t.digest.buf}
 	t.ages.reset()
 }
 
@@ -392,6 +397,7 @@ func (t *state) apply(p *job.Proposal, author string, updated map[job.ID]job.Job
 		if j.State == job.Queued && !s.due {
 			t.enqueue(s, o.at)
 		}
+		t.digest.update(s)
 		if j.State.Terminal() {
 			t.remove(s)
 			t.ages.ended(s.seq, j.ExpiresAt, o.spanLength)

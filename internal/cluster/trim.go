@@ -40,6 +40,26 @@ func (t *trimmed) rejects(at appliedIndex) bool {
 	return t.rejected[job.Rejected{Seq: at.seq, Index: at.n}]
 }
 
+// needsSnapshot reports whether a node that reads only the rest of the log lacks jobs.
+func (t *trimmed) needsSnapshot() bool { return t != nil && t.Kind == job.ProposeSnapshotTrim }
+
+// forDecisions returns the record if it has the rejected submissions, otherwise nil. A node that starts from a snapshot has
+// what it needs to decide.
+func (t *trimmed) forDecisions() *trimmed {
+	if t.needsSnapshot() {
+		return nil
+	}
+	return t
+}
+
+// metadata records in a rebuilt replica that it is incomplete up to a message.
+func (t *trimmed) metadata() journal.Metadata {
+	if t == nil {
+		return journal.Metadata{Name: metaPartial}
+	}
+	return journal.Metadata{Name: metaPartial, Value: binary.AppendUvarint(nil, t.Through)}
+}
+
 // lastTrim reads the last record; nil if the log was never trimmed. A later trim removes the parts of this record, so a
 // record that has become incomplete while it was read is dropped for its successor.
 func (c *Cluster) lastTrim(ctx context.Context) (*trimmed, error) {
@@ -93,7 +113,7 @@ func parseTrim(data []byte) (p job.Proposal, err error) {
 		return p, fmt.Errorf("%w: trim", job.ErrVersion)
 	}
 	p, err = job.DecodeProposal(body)
-	if err != nil || p.Kind != job.ProposeTrim && p.Kind != job.ProposeLargeTrim {
+	if err != nil || p.Kind != job.ProposeTrim && p.Kind != job.ProposeLargeTrim && p.Kind != job.ProposeSnapshotTrim {
 		return p, errors.Join(job.ErrVersion, err)
 	}
 	return p, nil
@@ -198,6 +218,11 @@ func (c *Cluster) trim(ctx context.Context) error {
 	if p.Before <= p.First {
 		return nil
 	}
+	return c.publishAndPurge(ctx, stream, p)
+}
+
+// publishAndPurge writes the record of a trim, and removes the start of the log.
+func (c *Cluster) publishAndPurge(ctx context.Context, stream jetstream.Stream, p *job.Proposal) error {
 	c.log.Info("trimming the log", "first", p.First, "before", p.Before)
 	if err := c.publishTrim(ctx, p); err != nil {
 		return err
@@ -242,7 +267,11 @@ func (c *Cluster) publishTrim(ctx context.Context, p *job.Proposal) error {
 func (c *Cluster) applyTrim(ctx context.Context, next appliedIndex, p *job.Proposal) error {
 	metadata := []journal.Metadata{next.metadata()}
 	c.state.mu.Lock()
-	c.state.ages.trimmed(p.First)
+	if p.Kind == job.ProposeSnapshotTrim {
+		c.state.ages.compacted(p.First)
+	} else {
+		c.state.ages.trimmed(p.First)
+	}
 	metadata = append(metadata, c.state.ages.metadata()...)
 	c.state.mu.Unlock()
 	c.appliedMu.Lock()

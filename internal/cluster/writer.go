@@ -58,7 +58,9 @@ type pending struct {
 	// acked is true when the leader of the log has acknowledged the proposal. The outcome of a submission is held until
 	// then, see readbarrier.go.
 	acked bool
-	held  *applyResult
+	// seq is the message of an acknowledged proposal.
+	seq  uint64
+	held *applyResult
 	// reserved is the share of the bounds that a submission uses until it is decided.
 	reserved *reservation
 	// done receives the outcome, from the apply loop or the replica. It must not block.
@@ -104,6 +106,9 @@ type writer struct {
 	since time.Time
 	// failure is the error of the last attempt.
 	failure error
+	// skipped is the last message that the apply loop has skipped, and skipErr the outcome of proposals up to it.
+	skipped uint64
+	skipErr error
 }
 
 func (w *writer) init() {
@@ -250,7 +255,7 @@ func (w *writer) write(ctx context.Context, batch []*pending, last *uint64) erro
 	var held []*pending
 	w.mu.Lock()
 	for _, p := range batch {
-		p.frame, p.acked = nil, true
+		p.frame, p.acked, p.seq = nil, true, *last
 		if p.held != nil {
 			delete(w.waiting, p.number)
 			held = append(held, p)
@@ -264,7 +269,43 @@ func (w *writer) write(ctx context.Context, batch []*pending, last *uint64) erro
 	for _, p := range held {
 		p.done(*p.held)
 	}
+	w.failSkipped(*last)
 	return nil
+}
+
+// skip records that messages up to seq are not applied one by one, so that proposals in them get an error as their outcome.
+func (w *writer) skip(seq uint64, err error) {
+	w.mu.Lock()
+	w.skipped, w.skipErr = seq, err
+	w.mu.Unlock()
+	w.failSkipped(0)
+}
+
+// failSkipped reports the outcome of the acknowledged proposals that were skipped. last is the last message of this node, after
+// which it writes later ones; 0 if unknown.
+func (w *writer) failSkipped(last uint64) {
+	var failed []*pending
+	w.mu.Lock()
+	if w.skipped == 0 {
+		w.mu.Unlock()
+		return
+	}
+	for number, p := range w.waiting {
+		if p.acked && p.seq <= w.skipped && p.held == nil {
+			delete(w.waiting, number)
+			if !p.completed {
+				failed = append(failed, p)
+			}
+		}
+	}
+	err := w.skipErr
+	if last > w.skipped {
+		w.skipped = 0 // nothing else can have been skipped
+	}
+	w.mu.Unlock()
+	for _, p := range failed {
+		p.done(applyResult{err: err})
+	}
 }
 
 // progressed records that the log answers, because a write of many parts takes long without being stalled.

@@ -9,6 +9,7 @@ package job
 //	4  jobs with Webhooks, deliveries
 //	5  jobs with a Group
 //	6  jobs with RetryOf
+//	7  ProposeSnapshotTrim
 //
 // The first byte of a record is its format, and the first byte of a proposal the newest format inside of it, which the
 // encoder finds as it writes. The rules:
@@ -30,8 +31,20 @@ const (
 	format4
 	format5
 	format6
+	format7
 	formats // the first unknown one
 )
+
+// NewestFormat is the newest format that this version reads.
+const NewestFormat = formats - 1
+
+// Format returns the format that introduced a kind of proposals.
+func (k ProposalKind) Format() Format {
+	if k == ProposeSnapshotTrim {
+		return format7
+	}
+	return format1
+}
 
 // format returns the format that introduced a reason.
 func (r FailureReason) format() Format {

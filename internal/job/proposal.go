@@ -30,7 +30,7 @@ type Proposal struct {
 	// Change is an attempt of a delivery of job ID, or a request for one.
 	Change DeliveryChange
 	// First, Before, Through and Rejected belong to a trim: the first message of the log and the first one after the
-	// trim, the position of the author, and the rejected submissions in between.
+	// trim, the position of the author, and, except in a snapshot trim, the rejected submissions in between.
 	First, Before, Through uint64
 	Rejected               []Rejected
 	// Parts and Total belong to a large trim.
@@ -72,6 +72,8 @@ const (
 	ProposeLargeTrim
 	// ProposeDelivery changes a delivery of a finished job.
 	ProposeDelivery
+	// ProposeSnapshotTrim is a trim after which a node that has not applied everything before it needs a snapshot.
+	ProposeSnapshotTrim
 	proposalKinds // the first unknown one
 )
 
@@ -96,7 +98,7 @@ type Rejected struct {
 
 // AppendBinary appends the encoded proposal.
 func (p *Proposal) AppendBinary(dst []byte) []byte {
-	e := encoder{b: append(dst, 0, byte(p.Kind)), format: format1}
+	e := encoder{b: append(dst, 0, byte(p.Kind)), format: p.Kind.Format()}
 	e.b = appendTime(appendUint(e.b, p.Number), p.At)
 	switch p.Kind {
 	case ProposeBatch:
@@ -118,6 +120,8 @@ func (p *Proposal) AppendBinary(dst []byte) []byte {
 		for _, d := range p.Rejected {
 			e.b = appendUint(appendUint(e.b, d.Seq), uint64(d.Index))
 		}
+	case ProposeSnapshotTrim:
+		e.b = appendUint(appendUint(appendUint(e.b, p.First), p.Before), p.Through)
 	case ProposeJob:
 		e.nested(func(part *encoder) { part.job(&p.View) })
 		e.b = appendBytes(e.b, p.Spec)
@@ -232,6 +236,8 @@ func DecodeProposal(data []byte) (p Proposal, err error) {
 		for range n {
 			p.Rejected = append(p.Rejected, Rejected{Seq: r.uint(), Index: r.count()})
 		}
+	case ProposeSnapshotTrim:
+		p.First, p.Before, p.Through = r.uint(), r.uint(), r.uint()
 	case ProposeJob:
 		p.View, err = Decode(r.bytes())
 		r.failWith(err)
