@@ -40,6 +40,20 @@ type jobReader interface {
 	api.Log
 }
 
+// noPauses has no pauses.
+type noPauses struct{}
+
+// List implements api.Pauses.
+func (noPauses) List() []job.Pause { return nil }
+
+// Pause implements api.Pauses.
+func (noPauses) Pause(_ context.Context, p job.Pause) (job.Pause, bool, error) {
+	return p, false, job.ErrStorage
+}
+
+// Resume implements api.Pauses.
+func (noPauses) Resume(context.Context, job.Pause) (bool, error) { return false, nil }
+
 // noWebhooks allows no webhook.
 type noWebhooks struct{}
 
@@ -92,7 +106,7 @@ func serve(args []string) error {
 		return err
 	}
 	handler, err := api.New(api.Config{
-		Executor: exec, Jobs: rec, Groups: rec, Log: rec, Keys: rec, Kinds: kinds, Arrays: arrays, Nodes: noNodes{}, Webhooks: noWebhooks{}, Deliveries: rec, Stopping: ctx,
+		Executor: exec, Jobs: rec, Groups: rec, Log: rec, Keys: rec, Kinds: kinds, Arrays: arrays, Nodes: noNodes{}, Pauses: noPauses{}, Webhooks: noWebhooks{}, Deliveries: rec, Stopping: ctx,
 		Logger: log, Registerer: reg,
 	})
 	if err != nil {

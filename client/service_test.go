@@ -38,6 +38,17 @@ func (noNodes) Nodes(context.Context) ([]job.Node, error) {
 	return []job.Node{{Name: "a", Self: true}}, nil
 }
 
+// noPauses has no pauses.
+type noPauses struct{}
+
+func (noPauses) List() []job.Pause { return nil }
+
+func (noPauses) Pause(_ context.Context, p job.Pause) (job.Pause, bool, error) {
+	return p, false, job.ErrStorage
+}
+
+func (noPauses) Resume(context.Context, job.Pause) (bool, error) { return false, nil }
+
 // anyWebhook allows every URL.
 type anyWebhook struct{}
 
@@ -63,7 +74,7 @@ func start() (stop func() error) {
 	must(err)
 	stopping, stopAPI := context.WithCancel(context.Background())
 	handler, err := api.New(api.Config{
-		Executor: exec, Jobs: journal, Groups: journal, Log: journal, Keys: journal, Kinds: kinds, Arrays: arrays, Nodes: noNodes{}, Webhooks: anyWebhook{}, Deliveries: journal,
+		Executor: exec, Jobs: journal, Groups: journal, Log: journal, Keys: journal, Kinds: kinds, Arrays: arrays, Nodes: noNodes{}, Pauses: noPauses{}, Webhooks: anyWebhook{}, Deliveries: journal,
 		Stopping: stopping, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
 	})
 	must(err)

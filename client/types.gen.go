@@ -120,6 +120,13 @@ const (
 	JobDurabilityQuorum JobDurability = "quorum"
 )
 
+// Defines values for JobEndedType.
+const (
+	JobEndedTypeJobCancelled JobEndedType = "job.cancelled"
+	JobEndedTypeJobFailed    JobEndedType = "job.failed"
+	JobEndedTypeJobSucceeded JobEndedType = "job.succeeded"
+)
+
 // Defines values for JobOutcome.
 const (
 	JobOutcomeAllFailed    JobOutcome = "all_failed"
@@ -849,6 +856,18 @@ type JobCounts struct {
 	Succeeded  int64 `json:"succeeded"`
 	Total      int64 `json:"total"`
 }
+
+// JobEnded The body of a request to a webhook.
+type JobEnded struct {
+	Data Job `json:"data"`
+
+	// Timestamp When the job ended.
+	Timestamp time.Time    `json:"timestamp"`
+	Type      JobEndedType `json:"type"`
+}
+
+// JobEndedType defines model for JobEnded.Type.
+type JobEndedType string
 
 // JobError Why a job failed, as a problem object.
 type JobError struct {

@@ -17,6 +17,7 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
+	"gather/client"
 	"gather/internal/tenant"
 )
 
@@ -200,6 +201,11 @@ func TestTenantWebhooks(t *testing.T) {
 		h.reach(ctx, before+1)
 		h.mu.Lock()
 		defer h.mu.Unlock()
+		var body client.JobEnded
+		if err := json.Unmarshal(h.body, &body); err != nil || body.Type != client.JobEndedTypeJobCancelled || body.Data.ID != v.ID ||
+			body.Data.State != "cancelled" || body.Data.FinishedAt == nil || !body.Timestamp.Equal(*body.Data.FinishedAt) {
+			t.Errorf("got %s, %v; want the end of job %s", h.body, err, v.ID)
+		}
 		if id := h.last.Get("Webhook-Id"); id != v.ID+"-0" {
 			t.Errorf("got webhook-id %q, want %s-0", id, v.ID)
 		}
