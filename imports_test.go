@@ -45,7 +45,7 @@ var deps = map[string]dependencies{
 	"internal/kind":     {[]string{"internal/job", "internal/chunked", "internal/number", "internal/fields", "internal/outbound"}, []string{"github.com/go-json-experiment/json"}},
 
 	"internal/array":     {[]string{"internal/job", "internal/npy", "internal/reads", "internal/mapping", "internal/fields"}, []string{"github.com/google/uuid"}},
-	"internal/blocks":    {none, none},
+	"internal/blocks":    {none, []string{"golang.org/x/sync"}},
 	"internal/npz":       {[]string{"internal/blocks"}, none},
 	"internal/concat":    {[]string{"internal/blocks", "internal/npy"}, none},
 	"internal/bucket":    {[]string{"internal/blocks", "internal/reads", "internal/mapping"}, nil},

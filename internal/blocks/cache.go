@@ -11,14 +11,15 @@ import (
 	"context"
 	"errors"
 	"sync"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // Cache holds blocks up to a bound of bytes, and drops the least recently used first. A key identifies the content of a
 // block: changed content needs another key.
 type Cache[K comparable] struct {
-	limit int64
-	// fetches has one slot for each block within the bound, so that concurrent fetches never exceed it.
-	fetches chan struct{}
+	limit   int64
+	fetches *semaphore.Weighted // bytes of concurrent fetches, which never exceed the bound
 
 	mu     sync.Mutex
 	blocks map[K]*block[K]
@@ -38,7 +39,7 @@ type block[K comparable] struct {
 
 // New returns a cache of limit bytes for blocks of at most size bytes.
 func New[K comparable](limit, size int64) *Cache[K] {
-	return &Cache[K]{limit: limit, fetches: make(chan struct{}, max(1, limit/size)), blocks: make(map[K]*block[K])}
+	return &Cache[K]{limit: limit, fetches: semaphore.NewWeighted(max(limit, size)), blocks: make(map[K]*block[K])}
 }
 
 // Get returns a block of size bytes, calling fetch unless it is cached; ctx is the context of fetch. The bytes must not
@@ -111,13 +112,11 @@ func (c *Cache[K]) fill(ctx context.Context, b *block[K], size int64, fetch func
 		}
 		close(b.ready)
 	}()
-	select {
-	case c.fetches <- struct{}{}:
-		defer func() { <-c.fetches }()
-	case <-ctx.Done():
+	if c.fetches.Acquire(ctx, size) != nil {
 		b.err = context.Cause(ctx)
 		return
 	}
+	defer c.fetches.Release(size)
 	counted = size
 	c.reserve(size)
 	data := make([]byte, size)

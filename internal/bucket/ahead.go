@@ -3,13 +3,16 @@ package bucket
 import (
 	"context"
 	"sync"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
 	// aheadBlocks is the number of blocks that are read ahead of a reader.
 	aheadBlocks = 3
-	// aheadReads is the maximum number of blocks that are read ahead at a time.
-	aheadReads = 8
+	// aheadReads is the maximum number of blocks that are read ahead at a time, and aheadBytes that of their bytes.
+	aheadReads = 128
+	aheadBytes = 8 * s3Block
 )
 
 // readAhead reads blocks before they are needed, so that readers rarely wait for the latency of the store. It is safe for
@@ -18,6 +21,7 @@ type readAhead struct {
 	ctx    context.Context //nolint:containedctx // of the goroutines, which outlive the calls
 	cancel context.CancelFunc
 	slots  chan struct{}
+	bytes  *semaphore.Weighted
 
 	mu      sync.Mutex // guards reads against stop
 	stopped bool
@@ -26,7 +30,7 @@ type readAhead struct {
 
 func newReadAhead() *readAhead {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &readAhead{ctx: ctx, cancel: cancel, slots: make(chan struct{}, aheadReads)}
+	return &readAhead{ctx: ctx, cancel: cancel, slots: make(chan struct{}, aheadReads), bytes: semaphore.NewWeighted(aheadBytes)}
 }
 
 // start reads a block of o unless it is cached, or too many are read ahead already. An error is that of the reader that
@@ -45,8 +49,15 @@ func (a *readAhead) start(o *Object, k blockKey) {
 	default:
 		return
 	}
+	if !a.bytes.TryAcquire(k.n) {
+		<-a.slots
+		return
+	}
 	a.reads.Go(func() {
-		defer func() { <-a.slots }()
+		defer func() {
+			a.bytes.Release(k.n)
+			<-a.slots
+		}()
 		_, _ = o.block(a.ctx, k)
 	})
 }

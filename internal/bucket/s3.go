@@ -66,6 +66,7 @@ func openS3(u *url.URL) (*s3, error) {
 	if err != nil {
 		return nil, err
 	}
+	transport.MaxIdleConnsPerHost = aheadReads
 	client, err := minio.NewCore(endpoint.Host, &minio.Options{
 		Creds: credentials.NewChainCredentials([]credentials.Provider{
 			&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}, &credentials.IAM{},

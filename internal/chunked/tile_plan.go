@@ -18,6 +18,9 @@ type tileJob struct {
 	shape           [MaxDims]int64
 	columns         *axisReduction // of local, or nil in a reduction over all axes
 	found           states         // of the current box, if they are merged
+
+	next  cursor // the last chunk whose tile is read ahead
+	ahead int64  // how many chunks it is ahead
 }
 
 func (p *Plan) newTileJob(w *Worker, src *tiled) *tileJob {

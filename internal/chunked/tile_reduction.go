@@ -1,6 +1,9 @@
 package chunked
 
-import "context"
+import (
+	"context"
+	"math"
+)
 
 const (
 	// maxTileStates bounds the states of the outputs that a task sums together, in bytes. Tiles with more outputs are read
@@ -97,7 +100,6 @@ func (c *fullReduction) addTiles(ctx context.Context, j *tileJob, s states, cur 
 			i = i*b.count(k) + b.pieceOf(k, at[k])
 		}
 	}
-	next := *cur // the chunk whose tiles are read ahead
 	var ahead, ignored [MaxDims]int64
 	read := func(i int64) {
 		if i >= b.len() {
@@ -110,15 +112,11 @@ func (c *fullReduction) addTiles(ctx context.Context, j *tileJob, s states, cur 
 		c.tiles.ReadAhead(c.tiles.number(ahead[:n]))
 	}
 	if c.tiles.remote {
-		for k := int64(1); k < aheadTiles; k++ {
+		for k := int64(1); k < c.tiles.ahead(); k++ {
 			read(i + k)
 		}
 		if b.len() == 1 { // chunks are tiles
-			for range aheadTiles {
-				if next.next(); next.volume() > 0 {
-					c.tiles.ReadAhead(c.tiles.number(c.tileAt(&next)))
-				}
-			}
+			c.readChunksAhead(j, cur)
 		}
 	}
 	for ; lo < hi; i++ {
@@ -129,7 +127,7 @@ func (c *fullReduction) addTiles(ctx context.Context, j *tileJob, s states, cur 
 			v *= j.ext[k]
 		}
 		if c.tiles.remote {
-			read(i + aheadTiles)
+			read(i + c.tiles.ahead())
 		}
 		if err := j.add(ctx, s); err != nil {
 			return err
@@ -137,6 +135,22 @@ func (c *fullReduction) addTiles(ctx context.Context, j *tileJob, s states, cur 
 		lo += v
 	}
 	return nil
+}
+
+// readChunksAhead starts to read the tiles of the chunks after the current one that have not been started.
+func (c *fullReduction) readChunksAhead(j *tileJob, cur *cursor) {
+	if j.ahead--; j.ahead < 0 {
+		j.next, j.ahead = *cur, 0
+	}
+	for ; j.ahead < c.tiles.ahead(); j.ahead++ {
+		if j.next.next(); j.next.idx == [MaxDims]int64{} { // after the last chunk
+			j.ahead = math.MaxInt64
+			return
+		}
+		if j.next.volume() > 0 {
+			c.tiles.ReadAhead(c.tiles.number(c.tileAt(&j.next)))
+		}
+	}
 }
 
 // tileAt returns the position of the first tile of a chunk.
@@ -285,7 +299,7 @@ func (t *tileReduction) run(ctx context.Context, w *Worker, task int, dst []byte
 		}
 		sums := reset(&w.batch, n, t.red.needs.more)
 		for d := lo; d < hi; d++ {
-			t.readAhead(i, d, d == lo)
+			t.readAhead(i, d, d == lo && (i == first || t.segments > 1))
 			t.reducing.box(d, start[:], ext[:])
 			for k, axis := range t.reducedAxes {
 				j.lo[axis], j.ext[axis] = start[k], ext[k]
@@ -303,17 +317,18 @@ func (t *tileReduction) run(ctx context.Context, w *Worker, task int, dst []byte
 	return out.end(), nil
 }
 
-// readAhead starts to read the tile of a box that is aheadTiles after tile d, or those up to it too.
+// readAhead starts to read the tile that is some after tile d of a box, or those up to it too.
 func (t *tileReduction) readAhead(box, d int64, all bool) {
 	if !t.tiles.remote {
 		return
 	}
-	from := int64(aheadTiles)
+	most := t.tiles.ahead()
+	from := most
 	if all {
 		from = 1
 	}
 	var lo, ext, at [MaxDims]int64
-	for k := from; k <= aheadTiles; k++ {
+	for k := from; k <= most; k++ {
 		i, tile := box, d+k
 		if tile >= t.depth {
 			i, tile = i+tile/t.depth, tile%t.depth

@@ -18,8 +18,13 @@ type Tiles interface {
 	ReadAhead(i int64)
 }
 
-// aheadTiles is the number of tiles that are read ahead of a task.
-const aheadTiles = 8
+const (
+	// aheadBytes is about how much is read ahead of a task, in bytes of decoded tiles.
+	aheadBytes = 16 << 20
+	// minAhead and maxAhead bound the number of tiles that are read ahead of a task. Many small ones hide the latency of a store
+	// as few large ones do.
+	minAhead, maxAhead = 8, 64
+)
 
 // tiled is the source of an array in tiles. Reductions that follow the tiles read each tile once, see tilePlan; Fill is
 // for all others.
@@ -49,6 +54,9 @@ func (d *tiled) bytes() int64 {
 	n, _ := d.tile.Elements()
 	return n * int64(d.dtype.Size())
 }
+
+// ahead returns the number of tiles that are read ahead of a task.
+func (d *tiled) ahead() int64 { return min(max(aheadBytes/max(d.bytes(), 1), minAhead), maxAhead) }
 
 // number returns the number of the tile at a position of the grid.
 func (d *tiled) number(at []int64) int64 {
