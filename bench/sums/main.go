@@ -4,6 +4,7 @@
 //	go run ./bench/sums -large                   also 4 GiB: needs 16 GiB of memory and 10 GB of disk
 //	go run ./bench/sums -short                   less than a minute, to check that it runs
 //	go run ./bench/sums -large -write docs/benchmarks
+//	go run ./bench/sums -zarr -timeout 2h        Zarr arrays against Dask with zarr-python instead: needs 6 GB of disk and versitygw
 //
 // With -write it updates the tables in sums.md of that directory, and the plots beside it.
 //
@@ -59,6 +60,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (err error) {
 	fs.BoolVar(&l.short, "short", false, "a short run, to check that it works")
 	fs.BoolVar(&l.large, "large", false, "measure 4 GiB as well")
 	fs.StringVar(&l.python, "python", "/usr/bin/python3", "a Python that has NumPy and Dask")
+	zarrs := fs.Bool("zarr", false, "compare sums of Zarr arrays instead")
 	write := fs.String("write", "", "directory of sums.md, to write the figures and plots to")
 	fs.DurationVar(&l.idleBudget, "idle-wait", 3*time.Minute, "how long to wait, in all, until the machine is idle")
 	limit := fs.Duration("timeout", 20*time.Minute, "give up after this long")
@@ -71,10 +73,16 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(l.dir)) }()
+	defer l.stop()
+	if *zarrs {
+		if err := l.buildServer(ctx); err != nil {
+			return err
+		}
+		return l.compareZarr(ctx, stdout)
+	}
 	if err := l.build(ctx); err != nil {
 		return err
 	}
-	defer l.stop()
 	r, err := l.measure(ctx)
 	if err != nil {
 		return err
@@ -87,18 +95,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (err error) {
 
 // build builds the binaries and starts the server and the peers.
 func (l *lab) build(ctx context.Context) (err error) {
-	l.server = filepath.Join(l.dir, "server")
 	gonum := filepath.Join(l.dir, "gonum")
-	for _, b := range []struct{ out, dir, pkg string }{{l.server, ".", "gather/cmd/server"}, {gonum, "bench/sums/gonum", "."}} {
-		root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "gather").Output()
-		if err != nil {
-			return fmt.Errorf("run this inside of gather: %w", err)
-		}
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", b.out, b.pkg)
-		cmd.Dir = filepath.Join(string(root[:len(root)-1]), b.dir)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("build %s: %w\n%s", b.pkg, err, out)
-		}
+	if err := errors.Join(l.buildServer(ctx), build(ctx, gonum, "bench/sums/gonum", ".")); err != nil {
+		return err
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -122,6 +121,25 @@ func (l *lab) build(ctx context.Context) (err error) {
 	}
 	l.gather, err = startService(ctx, l.server, "--array-bucket=file://"+l.dir, "--max-array=20GiB")
 	return err
+}
+
+func (l *lab) buildServer(ctx context.Context) error {
+	l.server = filepath.Join(l.dir, "server")
+	return build(ctx, l.server, ".", "gather/cmd/server")
+}
+
+// build builds a package from a directory of the repository.
+func build(ctx context.Context, out, dir, pkg string) error {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "gather").Output()
+	if err != nil {
+		return fmt.Errorf("run this inside of gather: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", out, pkg)
+	cmd.Dir = filepath.Join(string(root[:len(root)-1]), dir)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w\n%s", pkg, err, text)
+	}
+	return nil
 }
 
 // stop ends every process.

@@ -80,17 +80,21 @@ func (p *peer) call(r request) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	var a response
+	return p.send(r.Op, line)
+}
+
+// send sends a line for an op.
+func (p *peer) send(op string, line []byte) (a response, err error) {
 	_, err = p.in.Write(append(line, '\n'))
 	if err == nil {
 		err = p.out.Decode(&a)
 	}
 	name := filepath.Base(p.cmd.Path)
 	if err != nil {
-		return a, fmt.Errorf("%s: %s: %w", name, r.Op, err)
+		return a, fmt.Errorf("%s: %s: %w", name, op, err)
 	}
 	if a.Error != "" {
-		return a, fmt.Errorf("%s: %s: %s", name, r.Op, a.Error)
+		return a, fmt.Errorf("%s: %s: %s", name, op, a.Error)
 	}
 	if a.Hex != "" {
 		v, err := strconv.ParseFloat(a.Hex, 64)

@@ -92,6 +92,7 @@ func (s *service) store(ctx context.Context, f file) error {
 
 // finished has the fields of a finished job that are used here.
 type finished struct {
+	ID      string          `json:"id"`
 	State   string          `json:"state"`
 	Result  json.RawMessage `json:"result"`
 	Details struct {
@@ -114,27 +115,41 @@ func (s *service) sum(ctx context.Context, fields string) (finished, time.Durati
 
 // run is sum for a kind.
 func (s *service) run(ctx context.Context, kind, fields string) (finished, time.Duration, error) {
-	var f finished
 	body := `{"kind":"` + kind + `",` + fields + `}`
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/v1/jobs", strings.NewReader(body))
+	began := time.Now()
+	f, err := s.send(ctx, http.MethodPost, "/v1/jobs", body)
+	for err == nil && (f.State == "queued" || f.State == "running") {
+		f, err = s.send(ctx, http.MethodGet, "/v1/jobs/"+f.ID, "")
+	}
+	took := time.Since(began)
+	if err == nil && f.State != "succeeded" {
+		err = fmt.Errorf("it %s", f.State)
+	}
 	if err != nil {
-		return f, 0, err
+		return f, took, fmt.Errorf("%s: %w", body, err)
+	}
+	return f, took, nil
+}
+
+// send sends a request that waits for the end of a job.
+func (s *service) send(ctx context.Context, method, path, body string) (f finished, err error) {
+	req, err := http.NewRequestWithContext(ctx, method, s.url+path, strings.NewReader(body))
+	if err != nil {
+		return f, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Prefer", "wait=60")
-	began := time.Now()
 	resp, err := client.Do(req)
 	if err != nil {
-		return f, 0, err
+		return f, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	data, err := io.ReadAll(resp.Body)
-	took := time.Since(began)
 	if err != nil {
-		return f, took, err
+		return f, err
 	}
-	if err = json.Unmarshal(data, &f); err != nil || resp.StatusCode != http.StatusOK || f.State != "succeeded" {
-		return f, took, fmt.Errorf("%s: got status %d: %.300s", body, resp.StatusCode, data)
+	if err = json.Unmarshal(data, &f); err != nil || resp.StatusCode > http.StatusAccepted {
+		return f, fmt.Errorf("got status %d: %.300s", resp.StatusCode, data)
 	}
-	return f, took, nil
+	return f, nil
 }
