@@ -3,7 +3,7 @@
 VERSION ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test deploy-test format generate lint check bench peers prove image release clean
+.PHONY: help build run test deploy-test format generate lint check bench peers soak prove image release clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -37,6 +37,10 @@ bench: ## measurements over loopback, as in docs/benchmarks.md
 
 peers: ## other job queues and programs beside gather, as in docs/benchmarks/peers.md
 	go run ./bench -run peers,programs
+
+SOAK ?= 1h
+soak: ## mixed load for SOAK, streams, a long queue and restarts, as in docs/benchmarks/load.md
+	go run ./bench -run soak,streams,queued,restart -soak $(SOAK)
 
 PROVE ?= 10m
 prove: ## crashes and faults with new seeds, PROVE for each set of them; docs/proof.md

@@ -3,6 +3,7 @@
 //	go run ./bench                     everything, some minutes
 //	go run ./bench -short              everything, in less than a minute: checks that it runs
 //	go run ./bench -run submit,wait    only these
+//	go run ./bench -run soak           an hour of mixed load; -soak 10m shortens it
 //	go run ./bench -run peers,programs -page docs/benchmarks/peers.md
 //
 // With -page it writes the figures between the marks of that page, and the plots beside it.
@@ -50,6 +51,8 @@ type suite struct {
 	root, peers string
 	// python is the interpreter that has the modules of the compared programs.
 	python string
+	// soak is the length of the soak.
+	soak time.Duration
 	// plots has the SVGs by name.
 	plots map[string]string
 }
@@ -84,6 +87,7 @@ var scenarios = []scenario{
 	{"giant", "Small jobs beside a giant", besideGiant},
 	{"sleeps", "Sleeps", sleeps},
 	{"squares", "A million squares", millionSquares},
+	{"soak", "Soak", soak},
 	{"streams", "Idle streams and slow readers", streams},
 	{"queued", "Many queued jobs", queued},
 	{"restart", "Restart with many kept jobs", restarts},
@@ -109,13 +113,20 @@ func run(args []string, stdout, stderr io.Writer) (err error) {
 	only := fs.String("run", "", "comma-separated `names` of scenarios; default: all")
 	page := fs.String("page", "", "`file` with marks, to write the figures to and the plots beside it")
 	fs.StringVar(&s.python, "python", "/usr/bin/python3", "a Python with Dask, Celery, FastAPI, uvicorn, aiohttp and httpx, as of Debian")
-	limit := fs.Duration("timeout", 30*time.Minute, "give up after this long")
+	fs.DurationVar(&s.soak, "soak", 0, "length of the soak; default: an hour if it is named in -run, else 5s")
+	limit := fs.Duration("timeout", 30*time.Minute, "give up after this long, and the soak")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
+	if s.soak == 0 {
+		s.soak = 5 * time.Second
+		if !s.short && slices.Contains(strings.Split(*only, ","), "soak") {
+			s.soak = time.Hour
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, *limit)
+	ctx, cancel := context.WithTimeout(ctx, *limit+s.soak)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "gather-bench-")
 	if err != nil {
