@@ -69,7 +69,7 @@ func TestExerciseReports(t *testing.T) {
 		}, "the response is truncated"},
 		"no response": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "no response"},
 		"accepts everything": {func(w http.ResponseWriter, _ *http.Request) {
-			write(w, 202, "application/json", `{"jobs":[]}`)
+			write(w, 202, "application/json", `{"jobs":[],"group":"g"}`)
 		}, "accepted a body that the contract does not allow"},
 		"half an event": {func(w http.ResponseWriter, _ *http.Request) {
 			write(w, 200, "text/event-stream", "event: state\ndata: {}\n\n")
