@@ -148,6 +148,21 @@ const (
 	PriorityNormal Priority = "normal"
 )
 
+// Defines values for ScheduleOverlap.
+const (
+	ScheduleOverlapQueue   ScheduleOverlap = "queue"
+	ScheduleOverlapReplace ScheduleOverlap = "replace"
+	ScheduleOverlapSkip    ScheduleOverlap = "skip"
+)
+
+// Defines values for ScheduleRunOutcome.
+const (
+	ScheduleRunOutcomeMissed    ScheduleRunOutcome = "missed"
+	ScheduleRunOutcomeRejected  ScheduleRunOutcome = "rejected"
+	ScheduleRunOutcomeSkipped   ScheduleRunOutcome = "skipped"
+	ScheduleRunOutcomeSubmitted ScheduleRunOutcome = "submitted"
+)
+
 // Defines values for State.
 const (
 	StateCancelled  State = "cancelled"
@@ -1068,6 +1083,84 @@ type ResultsEnd struct {
 
 // Scalars defines model for Scalars.
 type Scalars = []*Scalar
+
+// Schedule defines model for Schedule.
+type Schedule struct {
+	// CatchUp What is submitted after an outage, of ticks that are more than a minute late.
+	CatchUp   ScheduleCatchUp `json:"catch_up"`
+	CreatedAt time.Time       `json:"created_at"`
+	Cron      string          `json:"cron,omitempty"`
+	Every     string          `json:"every,omitempty"`
+	Kind      string          `json:"kind"`
+
+	// LastRun The last outcome.
+	LastRun *ScheduleRun `json:"last_run"`
+	Name    string       `json:"name"`
+
+	// NextRunAt The next tick; null while it is paused.
+	NextRunAt *time.Time `json:"next_run_at"`
+
+	// Overlap What happens at a tick while the job of the last run has not ended: `skip` leaves the tick out, `queue` submits it when that has ended
+	// (at most 100 ticks wait), `replace` cancels the last job.
+	Overlap ScheduleOverlap `json:"overlap"`
+	Paused  bool            `json:"paused"`
+
+	// Submission The submission of every run; not in lists.
+	Submission map[string]interface{} `json:"submission,omitempty"`
+	TimeZone   string                 `json:"time_zone,omitempty"`
+
+	// UpdatedAt The last change of more than `paused`.
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// Waiting Ticks that wait for the last job to end.
+	Waiting int `json:"waiting"`
+}
+
+// ScheduleCatchUp What is submitted after an outage, of ticks that are more than a minute late.
+type ScheduleCatchUp struct {
+	// Runs How many of the latest.
+	Runs int `json:"runs"`
+
+	// Within How old they may be, at most `--idempotency-retention`.
+	Within string `json:"within"`
+}
+
+// ScheduleList defines model for ScheduleList.
+type ScheduleList struct {
+	Schedules []Schedule `json:"schedules"`
+}
+
+// ScheduleOverlap What happens at a tick while the job of the last run has not ended: `skip` leaves the tick out, `queue` submits it when that has ended
+// (at most 100 ticks wait), `replace` cancels the last job.
+type ScheduleOverlap string
+
+// ScheduleRun defines model for ScheduleRun.
+type ScheduleRun struct {
+	DecidedAt time.Time `json:"decided_at"`
+
+	// Detail Why there is no job.
+	Detail *string `json:"detail"`
+
+	// JobID The submitted job; of a skipped tick the one that had not ended.
+	JobID *string `json:"job_id"`
+
+	// Manual True for a run by request.
+	Manual bool `json:"manual"`
+
+	// Outcome `skipped`: the last job had not ended. `missed`: no server submitted it in time. `rejected`: the submission is invalid now.
+	Outcome ScheduleRunOutcome `json:"outcome"`
+
+	// Tick The time of the schedule that the run is for.
+	Tick time.Time `json:"tick"`
+}
+
+// ScheduleRunOutcome `skipped`: the last job had not ended. `missed`: no server submitted it in time. `rejected`: the submission is invalid now.
+type ScheduleRunOutcome string
+
+// ScheduleRunList defines model for ScheduleRunList.
+type ScheduleRunList struct {
+	Runs []ScheduleRun `json:"runs"`
+}
 
 // SleepBatchSubmission defines model for SleepBatchSubmission.
 type SleepBatchSubmission struct {

@@ -55,6 +55,8 @@ type backend struct {
 	replica api.Replica
 	// cluster distributes tasks to the executors of all nodes; nil on a single server.
 	cluster executor.Cluster
+	// leads reports whether this server submits the runs of schedules; nil for always.
+	leads func() bool
 	// setPauses makes the cluster hold paused jobs; nil on a single server, whose executor does.
 	setPauses func(job.Pauses)
 	// wall is the clock that the nodes of a cluster share; nil for the machine's clock.

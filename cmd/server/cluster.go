@@ -47,7 +47,7 @@ func (s *server) openCluster(ctx context.Context) (backend, error) {
 		return backend{}, err
 	}
 	return backend{
-		jobStore: joined, nodes: joined, replica: joined, cluster: joined, results: joined.Results, wall: joined.Now, setPauses: joined.SetPauses, arrays: stored, closeArrays: stored.Close,
+		jobStore: joined, nodes: joined, replica: joined, cluster: joined, results: joined.Results, wall: joined.Now, setPauses: joined.SetPauses, leads: joined.Leads, arrays: stored, closeArrays: stored.Close,
 		uploadMemory: stored.UploadMemory() + uploadBuffer,
 		drain:        joined.Drain, durability: durability(int64(joined.Replicas())),
 		startupAttrs: []any{"node", c.NodeName, "cluster", c.NatsPrefix, "nats", natsServers(c.NatsURL)},

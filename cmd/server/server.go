@@ -29,6 +29,7 @@ import (
 	"gather/internal/mapping"
 	"gather/internal/outbound"
 	"gather/internal/pause"
+	"gather/internal/schedule"
 	"gather/internal/tenant"
 	"gather/web"
 )
@@ -57,6 +58,8 @@ type server struct {
 	// executor is nil until the backend is open, because the backend reads the executor's load.
 	executor atomic.Pointer[executor.Executor]
 	pauses   *pause.Set
+	// schedules submits recurring jobs.
+	schedules *schedule.Scheduler
 	// closeTracing sends the remaining spans.
 	closeTracing func(context.Context) error
 	tenants      *tenant.Store // nil without API keys
@@ -153,6 +156,11 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 	exec.SetPauses(job.NewPauses(s.pauses.List())) // changes since they were read
 	undo = append(undo, func() { _ = exec.Stop(context.Background()) })
 
+	if s.schedules, err = s.openSchedules(ctx, exec); err != nil {
+		return nil, err
+	}
+	undo = append(undo, s.schedules.Close)
+
 	s.streams, s.endStreams = context.WithCancel(context.Background())
 	undo = append(undo, s.endStreams)
 	handler, err := s.newHandler(exec, kinds, tracer)
@@ -190,6 +198,18 @@ func (s *server) newExecutor(ctx context.Context, kinds executor.Planner, tracer
 	return executor.New(ctx, ec)
 }
 
+// openSchedules reads the schedules, and submits their runs.
+func (s *server) openSchedules(ctx context.Context, exec *executor.Executor) (*schedule.Scheduler, error) {
+	wall := s.backend.wall
+	if wall == nil {
+		wall = time.Now
+	}
+	return schedule.Open(ctx, schedule.Config{
+		Documents: s.backend, Jobs: s.backend, Executor: exec, Leads: s.backend.leads, KeyRetention: s.cfg.KeyRetention.d, Webhooks: s.TenantWebhooks,
+		Wall: wall, Logger: s.log, Registerer: s.registry,
+	})
+}
+
 // openPauses reads the pauses, and makes the backend and the executor hold paused jobs.
 func (s *server) openPauses(ctx context.Context) (*pause.Set, error) {
 	wall := s.backend.wall
@@ -211,7 +231,7 @@ func (s *server) openPauses(ctx context.Context) (*pause.Set, error) {
 func (s *server) newHandler(exec *executor.Executor, kinds api.Kinds, tracer trace.Tracer) (http.Handler, error) {
 	c := s.cfg
 	ac := api.Config{
-		Executor: exec, Jobs: s.backend, Groups: s.backend, Log: s.backend, Keys: s.backend, Nodes: s.backend.nodes, Pauses: s.pauses, Webhooks: s, Deliveries: s.backend, Replica: s.backend.replica, Kinds: kinds, Arrays: s.backend.arrays,
+		Executor: exec, Jobs: s.backend, Groups: s.backend, Log: s.backend, Keys: s.backend, Nodes: s.backend.nodes, Pauses: s.pauses, Schedules: s.schedules, KeyRetention: c.KeyRetention.d, Webhooks: s, Deliveries: s.backend, Replica: s.backend.replica, Kinds: kinds, Arrays: s.backend.arrays,
 		Durability: s.backend.durability, Ready: s.ready, Wall: s.backend.wall, Stopping: s.streams, Logger: s.log, AccessLog: s.accessLog, Registerer: s.registry, Tracer: tracer,
 		Retention: c.Retention.d, MaxRetention: c.MaxRetention.d, MaxBody: c.MaxBody.n, MaxStreams: c.MaxStreams.n,
 		// At least one body and one upload of the maximum size fit.
@@ -362,6 +382,7 @@ func serve(srv *http.Server, l net.Listener) error {
 func (s *server) shutdown() error {
 	s.draining.Store(true)
 	s.backend.drain()
+	s.schedules.Close()
 	exec := s.executor.Load()
 	exec.Drain()
 

@@ -274,6 +274,51 @@ func (e Priority) Valid() bool {
 	}
 }
 
+// Defines values for ScheduleOverlap.
+const (
+	ScheduleOverlapQueue   ScheduleOverlap = "queue"
+	ScheduleOverlapReplace ScheduleOverlap = "replace"
+	ScheduleOverlapSkip    ScheduleOverlap = "skip"
+)
+
+// Valid indicates whether the value is a known member of the ScheduleOverlap enum.
+func (e ScheduleOverlap) Valid() bool {
+	switch e {
+	case ScheduleOverlapQueue:
+		return true
+	case ScheduleOverlapReplace:
+		return true
+	case ScheduleOverlapSkip:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ScheduleRunOutcome.
+const (
+	ScheduleRunOutcomeMissed    ScheduleRunOutcome = "missed"
+	ScheduleRunOutcomeRejected  ScheduleRunOutcome = "rejected"
+	ScheduleRunOutcomeSkipped   ScheduleRunOutcome = "skipped"
+	ScheduleRunOutcomeSubmitted ScheduleRunOutcome = "submitted"
+)
+
+// Valid indicates whether the value is a known member of the ScheduleRunOutcome enum.
+func (e ScheduleRunOutcome) Valid() bool {
+	switch e {
+	case ScheduleRunOutcomeMissed:
+		return true
+	case ScheduleRunOutcomeRejected:
+		return true
+	case ScheduleRunOutcomeSkipped:
+		return true
+	case ScheduleRunOutcomeSubmitted:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ServerPathsName.
 const (
 	ServerPathsNameGather ServerPathsName = "gather"
@@ -833,6 +878,84 @@ type ResultsEnd struct {
 	NextAfter int64 `json:"next_after"`
 }
 
+// Schedule defines model for Schedule.
+type Schedule struct {
+	// CatchUp What is submitted after an outage, of ticks that are more than a minute late.
+	CatchUp   ScheduleCatchUp `json:"catch_up"`
+	CreatedAt time.Time       `json:"created_at"`
+	Cron      *string         `json:"cron,omitempty"`
+	Every     *string         `json:"every,omitempty"`
+	Kind      string          `json:"kind"`
+
+	// LastRun The last outcome.
+	LastRun *ScheduleRun `json:"last_run"`
+	Name    string       `json:"name"`
+
+	// NextRunAt The next tick; null while it is paused.
+	NextRunAt *time.Time `json:"next_run_at"`
+
+	// Overlap What happens at a tick while the job of the last run has not ended: `skip` leaves the tick out, `queue` submits it when that has ended
+	// (at most 100 ticks wait), `replace` cancels the last job.
+	Overlap ScheduleOverlap `json:"overlap"`
+	Paused  bool            `json:"paused"`
+
+	// Submission The submission of every run; not in lists.
+	Submission *map[string]interface{} `json:"submission,omitempty"`
+	TimeZone   *string                 `json:"time_zone,omitempty"`
+
+	// UpdatedAt The last change of more than `paused`.
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// Waiting Ticks that wait for the last job to end.
+	Waiting int `json:"waiting"`
+}
+
+// ScheduleCatchUp What is submitted after an outage, of ticks that are more than a minute late.
+type ScheduleCatchUp struct {
+	// Runs How many of the latest.
+	Runs int `json:"runs"`
+
+	// Within How old they may be, at most `--idempotency-retention`.
+	Within string `json:"within"`
+}
+
+// ScheduleList defines model for ScheduleList.
+type ScheduleList struct {
+	Schedules []Schedule `json:"schedules"`
+}
+
+// ScheduleOverlap What happens at a tick while the job of the last run has not ended: `skip` leaves the tick out, `queue` submits it when that has ended
+// (at most 100 ticks wait), `replace` cancels the last job.
+type ScheduleOverlap string
+
+// ScheduleRun defines model for ScheduleRun.
+type ScheduleRun struct {
+	DecidedAt time.Time `json:"decided_at"`
+
+	// Detail Why there is no job.
+	Detail *string `json:"detail"`
+
+	// JobId The submitted job; of a skipped tick the one that had not ended.
+	JobId *string `json:"job_id"`
+
+	// Manual True for a run by request.
+	Manual bool `json:"manual"`
+
+	// Outcome `skipped`: the last job had not ended. `missed`: no server submitted it in time. `rejected`: the submission is invalid now.
+	Outcome ScheduleRunOutcome `json:"outcome"`
+
+	// Tick The time of the schedule that the run is for.
+	Tick time.Time `json:"tick"`
+}
+
+// ScheduleRunOutcome `skipped`: the last job had not ended. `missed`: no server submitted it in time. `rejected`: the submission is invalid now.
+type ScheduleRunOutcome string
+
+// ScheduleRunList defines model for ScheduleRunList.
+type ScheduleRunList struct {
+	Runs []ScheduleRun `json:"runs"`
+}
+
 // ServerPaths Paths of this server.
 type ServerPaths struct {
 	Links map[string]string `json:"links"`
@@ -999,6 +1122,9 @@ type GroupID = string
 
 // JobID defines model for JobID.
 type JobID = string
+
+// ScheduleName defines model for ScheduleName.
+type ScheduleName = string
 
 // ArrayInUse An error (RFC 9457).
 type ArrayInUse = Problem

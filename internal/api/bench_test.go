@@ -67,7 +67,7 @@ func newIdle(tb testing.TB, items int) (*idle, http.Handler) {
 	}
 	h, err := api.New(api.Config{
 		Executor: i, Jobs: i, Groups: i, Log: i, Keys: i, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{},
-		Nodes: i, Webhooks: webhooks{}, Deliveries: new(journaltest.Volatile), Pauses: failingPauses{}, Stopping: context.Background(), Registerer: prometheus.NewRegistry(),
+		Nodes: i, Webhooks: webhooks{}, Deliveries: new(journaltest.Volatile), Pauses: failingPauses{}, Schedules: failingSchedules{}, Stopping: context.Background(), Registerer: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		tb.Fatal(err)

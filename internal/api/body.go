@@ -77,7 +77,7 @@ func (x *requestState) linger() {
 
 // takesBody reports whether a request's operation may have a body.
 func takesBody(r *http.Request) bool {
-	return r.Method == http.MethodPut || r.Method == http.MethodPost && !strings.HasSuffix(r.URL.Path, "/cancel")
+	return r.Method == http.MethodPut || r.Method == http.MethodPost && !strings.HasSuffix(r.URL.Path, "/cancel") && !strings.HasPrefix(r.URL.Path, "/v1/schedules/")
 }
 
 // discardBody reads a body that the operation does not use, so that the operation starts after the request is complete.

@@ -232,6 +232,33 @@ func TestContract(t *testing.T) {
 		want(s, 204, "DELETE", "/v1/arrays/x", "")
 		want(s, 404, "DELETE", "/v1/arrays/x", "")
 
+		const nightly = "/v1/schedules/nightly"
+		const daily = `{"cron":"30 4 * * 1-5","time_zone":"Europe/Berlin","submission":{"kind":"squares","numbers":[1]}}`
+		want(s, 201, "PUT", nightly, daily)
+		want(s, 200, "PUT", nightly, daily)
+		want(s, 400, "PUT", nightly, `{`)
+		want(s, 404, "PUT", "/v1/schedules/a%20b", daily)
+		want(s, 406, "PUT", nightly, daily, "Accept: text/html")
+		want(s, 413, "PUT", nightly, `{"cron":"`+strings.Repeat("x", 5000)+`"}`)
+		want(s, 415, "PUT", nightly, daily, "Content-Type: text/plain")
+		want(s, 422, "PUT", nightly, `{"every":"1ms"}`)
+		want(s, 202, "POST", nightly+"/run", "")
+		for _, verb := range []string{"/pause", "/resume"} {
+			want(s, 200, "POST", nightly+verb, "")
+		}
+		for _, r := range []string{"GET ", "DELETE ", "POST /pause", "POST /resume", "POST /run", "GET /runs"} {
+			method, tail, _ := strings.Cut(r, " ")
+			want(s, 404, method, "/v1/schedules/none"+tail, "")
+			if method != "DELETE" {
+				want(s, 406, method, nightly+tail, "", "Accept: text/html")
+			}
+		}
+		want(s, 200, "GET", nightly, "")
+		want(s, 200, "GET", nightly+"/runs", "")
+		want(s, 200, "GET", "/v1/schedules", "")
+		want(s, 406, "GET", "/v1/schedules", "", "Accept: text/html")
+		want(s, 204, "DELETE", nightly, "")
+
 		const paused, reason = "/v1/pauses/kind/squares", `{"reason":"a move"}`
 		want(s, 201, "PUT", paused, reason)
 		want(s, 200, "PUT", paused, `{}`)
@@ -313,6 +340,8 @@ func TestContract(t *testing.T) {
 			"GET " + unknown + "/submission", "GET /v1/jobs:count", "GET " + unknown + "/deliveries", "POST " + unknown + "/deliveries/x/retry",
 			"GET /v1/groups", "GET /v1/groups/g", "DELETE /v1/groups/g", "POST /v1/groups/g/cancel", "GET /v1/groups/g/events",
 			"GET /v1/pauses", "PUT /v1/pauses/kind/squares", "DELETE /v1/pauses/kind/squares",
+			"GET /v1/schedules", "PUT /v1/schedules/x", "GET /v1/schedules/x", "DELETE /v1/schedules/x", "POST /v1/schedules/x/pause", "POST /v1/schedules/x/resume",
+			"POST /v1/schedules/x/run", "GET /v1/schedules/x/runs",
 		} {
 			method, p, _ := strings.Cut(op, " ")
 			a := want(s, 401, method, p, "", "Authorization: ")
@@ -334,6 +363,10 @@ func TestContract(t *testing.T) {
 		want(s, 403, "POST", "/v1/jobs:batch", `{"jobs":[`+squares+`]}`)
 		want(s, 403, "DELETE", unknown, "")
 		want(s, 403, "DELETE", "/v1/arrays/x", "")
+		for _, r := range []string{"PUT ", "DELETE ", "POST /pause", "POST /resume", "POST /run"} {
+			method, tail, _ := strings.Cut(r, " ")
+			want(s, 403, method, "/v1/schedules/x"+tail, "")
+		}
 		want(s, 403, "PUT", "/v1/arrays/x", "x", "Content-Type: application/x-npy")
 		want(s, 403, "POST", unknown+"/cancel", "")
 		want(s, 403, "POST", "/v1/jobs:cancel", "")
@@ -347,7 +380,7 @@ func TestContract(t *testing.T) {
 
 	t.Run("stalled", func(t *testing.T) {
 		s := newService(t, func(_ *service, c *api.Config) { c.BodyTimeout = 10 * time.Millisecond })
-		for _, op := range []string{"POST /v1/jobs application/json", "POST /v1/jobs:batch application/json", "PUT /v1/arrays/x application/x-npy", "PUT /v1/pauses/kind/squares application/json"} {
+		for _, op := range []string{"POST /v1/jobs application/json", "POST /v1/jobs:batch application/json", "PUT /v1/arrays/x application/x-npy", "PUT /v1/pauses/kind/squares application/json", "PUT /v1/schedules/x application/json"} {
 			f := strings.Fields(op)
 			conn := s.dial()
 			s.send(conn, f[0], f[1], "", "Content-Type: "+f[2], "Content-Length: 9")
@@ -383,11 +416,21 @@ func TestContract(t *testing.T) {
 			}
 		}
 		want(s, 500, "PUT", "/v1/arrays/x", "x", "Content-Type: application/x-npy")
+		const schedule = `{"every":"1h","submission":{"kind":"squares","numbers":[1]}}`
+		schedules := func(s *service, status int) {
+			want(s, status, "PUT", "/v1/schedules/x", schedule)
+			for _, r := range []string{"GET ", "DELETE ", "POST /pause", "POST /resume", "POST /run", "GET /runs"} {
+				method, tail, _ := strings.Cut(r, " ")
+				want(s, status, method, "/v1/schedules/x"+tail, "")
+			}
+		}
+		schedules(s, 500)
 		want(s, 500, "PUT", "/v1/pauses/kind/squares", `{}`)
 		want(s, 500, "DELETE", "/v1/pauses/kind/squares", "")
 		s = newService(t, withFailure(&job.Rejection{Err: job.ErrStorage, Detail: "the disk is full"}))
 		want(s, 503, "PUT", "/v1/arrays/x", "x", "Content-Type: application/x-npy")
 		want(s, 503, "DELETE", "/v1/arrays/x", "")
+		schedules(s, 503)
 		want(s, 503, "PUT", "/v1/pauses/kind/squares", `{}`)
 		want(s, 503, "DELETE", "/v1/pauses/kind/squares", "")
 		for _, p := range []string{"/v1/arrays", "/v1/arrays/x", "/v1/jobs", unknown, unknown + "/submission", unknown + "/deliveries", "/v1/jobs:count", "/v1/nodes", "/v1/stats"} {
@@ -407,6 +450,12 @@ func TestContract(t *testing.T) {
 		}
 		want(s, 503, "GET", "/readyz", "")
 
+		s = newService(t, func(_ *service, c *api.Config) {
+			c.Schedules = failingSchedules{&job.Rejection{Err: job.ErrQuota, Detail: "too many"}}
+		})
+		want(s, 429, "PUT", "/v1/schedules/x", schedule)
+		s = newService(t, func(_ *service, c *api.Config) { c.Schedules = failingSchedules{job.ErrKeyReused} })
+		want(s, 422, "POST", "/v1/schedules/x/run", "")
 		s = newService(t, withFailure(job.ErrKeyInProgress))
 		want(s, 409, "POST", "/v1/jobs", squares, "Idempotency-Key: k")
 		want(s, 409, "POST", "/v1/jobs:batch", `{"jobs":[`+squares+`]}`, "Idempotency-Key: k")

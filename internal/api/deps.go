@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gather/internal/job"
+	"gather/internal/schedule"
 	"gather/internal/tenant"
 )
 
@@ -153,6 +154,24 @@ type Pauses interface {
 	Pause(ctx context.Context, p job.Pause) (job.Pause, bool, error)
 	// Resume removes a pause, and reports whether there was one. Errors: job.ErrStorage.
 	Resume(ctx context.Context, p job.Pause) (bool, error)
+}
+
+// Schedules keeps the schedules of tenants.
+//
+//nolint:interfacebloat // one for each operation
+type Schedules interface {
+	// Put creates or replaces a schedule, and reports whether it is new. Errors: schedule.ErrTooMany, job.ErrStorage.
+	Put(ctx context.Context, tenant, name string, d schedule.Definition) (*schedule.Schedule, bool, error)
+	// Get returns a schedule. Errors: schedule.ErrNotFound, job.ErrStorage.
+	Get(ctx context.Context, tenant, name string) (*schedule.Schedule, error)
+	// List returns a tenant's schedules by name.
+	List(tenant string) []*schedule.Schedule
+	// Delete removes a schedule. Errors: schedule.ErrNotFound, job.ErrStorage.
+	Delete(ctx context.Context, tenant, name string) error
+	// SetPaused pauses or resumes a schedule. Errors: schedule.ErrNotFound, job.ErrStorage.
+	SetPaused(ctx context.Context, tenant, name string, paused bool) (*schedule.Schedule, error)
+	// Run submits a run now, once for each key that is not empty. Errors: schedule.ErrNotFound, errors of Executor.Submit.
+	Run(ctx context.Context, tenant, name, key string) (job.ID, error)
 }
 
 // Nodes lists the running servers that share the work.

@@ -380,7 +380,7 @@ func newStill(t *testing.T, options ...func(*api.Config)) (*still, http.Handler)
 	<-s.changed
 	c := api.Config{
 		Executor: s, Jobs: s, Groups: s, Log: s, Keys: s, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{},
-		Nodes: s, Webhooks: webhooks{}, Deliveries: new(journaltest.Volatile), Pauses: failingPauses{}, Stopping: context.Background(), Registerer: prometheus.NewRegistry(),
+		Nodes: s, Webhooks: webhooks{}, Deliveries: new(journaltest.Volatile), Pauses: failingPauses{}, Schedules: failingSchedules{}, Stopping: context.Background(), Registerer: prometheus.NewRegistry(),
 	}
 	for _, o := range options {
 		o(&c)

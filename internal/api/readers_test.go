@@ -131,7 +131,7 @@ func newLargeJob(t *testing.T) *largeJob {
 	}
 	h, err := api.New(api.Config{
 		Executor: failing{}, Jobs: v, Groups: v, Log: decodingLog{v}, Keys: v, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil),
-		Arrays: failingArrays{}, Nodes: members{}, Webhooks: webhooks{}, Deliveries: v, Pauses: failingPauses{}, Stopping: context.Background(), Registerer: prometheus.NewRegistry(), MaxReads: maxReads,
+		Arrays: failingArrays{}, Nodes: members{}, Webhooks: webhooks{}, Deliveries: v, Pauses: failingPauses{}, Schedules: failingSchedules{}, Stopping: context.Background(), Registerer: prometheus.NewRegistry(), MaxReads: maxReads,
 	})
 	if err != nil {
 		t.Fatal(err)

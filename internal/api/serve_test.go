@@ -309,7 +309,7 @@ func TestConfig(t *testing.T) {
 	i, _ := newIdle(t, 0)
 	good := api.Config{
 		Executor: i, Jobs: i, Groups: failing{}, Log: i, Keys: i, Kinds: kind.NewRegistry(kind.DefaultLimits(), nil), Arrays: failingArrays{},
-		Nodes: i, Webhooks: webhooks{}, Deliveries: new(journaltest.Volatile), Pauses: failingPauses{}, Stopping: t.Context(),
+		Nodes: i, Webhooks: webhooks{}, Deliveries: new(journaltest.Volatile), Pauses: failingPauses{}, Schedules: failingSchedules{}, Stopping: t.Context(),
 	}
 	for name, change := range map[string]func(*api.Config){
 		"no registerer":  func(*api.Config) {},

@@ -30,6 +30,7 @@ type Config struct {
 	Arrays     Arrays
 	Nodes      Nodes
 	Pauses     Pauses
+	Schedules  Schedules
 	Webhooks   Webhooks
 	Deliveries Deliveries
 	// Replica is nil for a server whose reads are always current.
@@ -65,6 +66,8 @@ type Config struct {
 	// Retention is how long finished jobs are kept, unless the job sets its own retention; default 24 h. MaxRetention
 	// bounds it; default 30 days.
 	Retention, MaxRetention time.Duration
+	// KeyRetention is how long idempotency keys are stored, which bounds how late a schedule may run; default 24 h.
+	KeyRetention time.Duration
 	// MaxTimeout bounds the timeout of a job; default 366 days.
 	MaxTimeout time.Duration
 	// MaxBody bounds one body, default 32 MiB; MaxBodies all concurrent bodies, default 256 MiB.
@@ -87,7 +90,7 @@ type Config struct {
 
 func (c *Config) complete() error {
 	if c.Executor == nil || c.Jobs == nil || c.Groups == nil || c.Log == nil || c.Keys == nil || c.Kinds == nil || c.Arrays == nil ||
-		c.Nodes == nil || c.Pauses == nil || c.Webhooks == nil || c.Deliveries == nil {
+		c.Nodes == nil || c.Pauses == nil || c.Schedules == nil || c.Webhooks == nil || c.Deliveries == nil {
 		return errors.New("api: a dependency is missing in the config")
 	}
 	if c.Registerer == nil || c.Stopping == nil {
@@ -111,6 +114,7 @@ func (c *Config) complete() error {
 	const day = 24 * time.Hour
 	orDefault(&c.Retention, day)
 	orDefault(&c.MaxRetention, max(30*day, c.Retention))
+	orDefault(&c.KeyRetention, day)
 	orDefault(&c.MaxTimeout, 366*day)
 	orDefault(&c.MaxBody, 32<<20)
 	orDefault(&c.MaxBodies, max(256<<20, c.MaxBody))

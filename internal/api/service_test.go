@@ -23,6 +23,7 @@ import (
 	"gather/internal/journal/journaltest"
 	"gather/internal/kind"
 	"gather/internal/pause"
+	"gather/internal/schedule"
 	"gather/internal/tenant"
 )
 
@@ -63,7 +64,7 @@ func newService(tb testing.TB, options ...func(*service, *api.Config)) *service 
 	stopping, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	c := api.Config{
-		Executor: s.executor, Jobs: s.journal, Groups: s.journal, Log: s.journal, Keys: s.journal, Kinds: kinds, Arrays: s.arrays, Nodes: members{}, Pauses: s.pauses(),
+		Executor: s.executor, Jobs: s.journal, Groups: s.journal, Log: s.journal, Keys: s.journal, Kinds: kinds, Arrays: s.arrays, Nodes: members{}, Pauses: s.pauses(), Schedules: s.schedules(),
 		Webhooks: webhooks{}, Deliveries: s.journal,
 		Stopping: stopping, Registerer: s.registry, Logger: slog.New(slog.NewJSONHandler(&lockedWriter{w: s.logs}, nil)),
 	}
@@ -114,6 +115,41 @@ func (s *service) pauses() *pause.Set {
 	s.t.Cleanup(set.Close)
 	s.pauseSet = set
 	return set
+}
+
+// schedules returns the schedules of the service.
+func (s *service) schedules() *schedule.Scheduler {
+	s.t.Helper()
+	set, err := schedule.Open(s.t.Context(), schedule.Config{
+		Documents: s.journal, Jobs: s.journal, Executor: s.executor, Logger: slog.New(slog.DiscardHandler), Registerer: s.registry, Wall: time.Now,
+		KeyRetention: 24 * time.Hour,
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(set.Close)
+	return set
+}
+
+// failingSchedules fails every call.
+type failingSchedules struct{ err error }
+
+func (f failingSchedules) Put(context.Context, string, string, schedule.Definition) (*schedule.Schedule, bool, error) {
+	return nil, false, f.err
+}
+
+func (f failingSchedules) Get(context.Context, string, string) (*schedule.Schedule, error) {
+	return nil, f.err
+}
+func (failingSchedules) List(string) []*schedule.Schedule               { return nil }
+func (f failingSchedules) Delete(context.Context, string, string) error { return f.err }
+
+func (f failingSchedules) SetPaused(context.Context, string, string, bool) (*schedule.Schedule, error) {
+	return nil, f.err
+}
+
+func (f failingSchedules) Run(context.Context, string, string, string) (job.ID, error) {
+	return job.ID{}, f.err
 }
 
 // failingPauses fails every change.
@@ -298,7 +334,7 @@ func (f failingArrays) Open(context.Context, string, string) (job.Array, job.Arr
 func withFailure(err error) func(*service, *api.Config) {
 	return func(_ *service, c *api.Config) {
 		c.Executor, c.Jobs, c.Groups, c.Keys, c.Arrays = failing{err}, failing{err}, failing{err}, failing{err}, failingArrays{err}
-		c.Nodes, c.Pauses = failing{err}, failingPauses{err}
+		c.Nodes, c.Pauses, c.Schedules = failing{err}, failingPauses{err}, failingSchedules{err}
 		c.Ready = func() error { return err }
 	}
 }

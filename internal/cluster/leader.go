@@ -40,6 +40,11 @@ func (c *Cluster) runLeader(ctx context.Context) {
 	})
 }
 
+// Leads reports whether this node is the leader and participates.
+func (c *Cluster) Leads() bool {
+	return c.isLeader() && c.checkHealthy() == nil && c.members.membershipStable()
+}
+
 // trimInterval returns the interval between trims of the log: an hour if the retention is a day.
 func (c *Config) trimInterval() time.Duration {
 	return min(time.Hour, max(heartbeat, max(c.TombstoneRetention, c.KeyRetention)/24))

@@ -193,6 +193,8 @@ func (w *worker) pathValue(q *request, p param) string {
 		return pick(w.g.Rand, assets)
 	case "problem":
 		return pick(w.g.Rand, pages)
+	case "schedule_name":
+		return pick(w.g.Rand, []string{"nightly", "a.b", "none"})
 	case "scope":
 		return pick(w.g.Rand, []string{"kind", "priority", "tenant"})
 	case "name":
