@@ -12,6 +12,7 @@ package schedule
 
 import (
 	"crypto/sha256"
+	"maps"
 	"time"
 
 	"gather/internal/job"
@@ -112,9 +113,10 @@ const (
 	maxWaiting = 100
 	// onTime is how late a tick may be without being a missed one: longer than a change of the leader takes.
 	onTime = time.Minute
-	// MaxLabels is how many labels a template may have; LabelKey is the key of the label with the schedule's name.
+	// MaxLabels is how many labels a template may have.
 	MaxLabels = 15
-	LabelKey  = "schedule"
+	// LabelKey is the key of the label with the schedule's name.
+	LabelKey = "schedule"
 )
 
 // prefix is the prefix of the names of schedules' documents.
@@ -144,9 +146,7 @@ func (s *Schedule) key(run string) job.Key {
 func (s *Schedule) submission() job.Submission {
 	t := &s.Template
 	labels := map[string]string{LabelKey: s.Name}
-	for k, v := range t.Labels {
-		labels[k] = v
-	}
+	maps.Copy(labels, t.Labels)
 	return job.Submission{
 		Tenant: s.Tenant, Kind: t.Kind, Priority: t.Priority, Labels: labels, Timeout: t.Timeout, Retention: t.Retention, Delay: t.Delay,
 		Spec: append([]byte(nil), t.Spec...),

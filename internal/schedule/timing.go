@@ -30,7 +30,7 @@ type Timing struct {
 var parser = cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
 
 // errCron has the form of cron expressions.
-var errCron = errors.New(`must be five fields (minute, hour, day of the month, month, day of the week), such as "30 4 * * 1-5", or @hourly, @daily, @weekly, @monthly or @yearly`)
+var errCron = errors.New(`must be five fields (minute, hour, day of month, month and weekday), such as "30 4 * * 1-5", or @hourly, @daily, @weekly, @monthly or @yearly`)
 
 // NewCron returns the timing of a cron expression in a time zone, by its name in the IANA database.
 func NewCron(text, zone string) (Timing, error) {
@@ -80,7 +80,8 @@ func (t *Timing) next(anchor, after time.Time) time.Time {
 		if after.Before(anchor) {
 			return anchor.Add(t.Every)
 		}
-		return anchor.Add(t.Every * (after.Sub(anchor)/t.Every + 1))
+		past := after.Sub(anchor)
+		return after.Add(t.Every - past%t.Every)
 	}
 	next := t.parsed.Next(after.In(t.zone))
 	if next.IsZero() {

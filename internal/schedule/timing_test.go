@@ -39,8 +39,20 @@ func TestTiming(t *testing.T) {
 		})
 	}
 	for _, c := range [][2]string{
-		{"", "UTC"}, {"* * * *", "UTC"}, {"* * * * * *", "UTC"}, {"61 * * * *", "UTC"}, {"0 0 30 2 *", "UTC"}, {"@every 1s", "UTC"}, {"@reboot", "UTC"}, {"TZ=0", "UTC"},
-		{"CRON_TZ=UTC * * * * *", "UTC"}, {"* * * * *", ""}, {"* * * * *", "Local"}, {"* * * * *", "Mars/Olympus"}, {"* * * * *", "../../etc/passwd"}, {"*/0 * * * *", "UTC"},
+		{"", "UTC"},
+		{"* * * *", "UTC"},
+		{"* * * * * *", "UTC"},
+		{"61 * * * *", "UTC"},
+		{"0 0 30 2 *", "UTC"},
+		{"@every 1s", "UTC"},
+		{"@reboot", "UTC"},
+		{"TZ=0", "UTC"},
+		{"CRON_TZ=UTC * * * * *", "UTC"},
+		{"* * * * *", ""},
+		{"* * * * *", "Local"},
+		{"* * * * *", "Mars/Olympus"},
+		{"* * * * *", "../../etc/passwd"},
+		{"*/0 * * * *", "UTC"},
 	} {
 		if _, err := schedule.NewCron(c[0], c[1]); err == nil {
 			t.Errorf("cron %q in zone %q: got no error", c[0], c[1])
