@@ -106,7 +106,7 @@ func serve(args []string) error {
 		return err
 	}
 	handler, err := api.New(api.Config{
-		Executor: exec, Jobs: rec, Groups: rec, Log: rec, Keys: rec, Kinds: kinds, Arrays: arrays, Nodes: noNodes{}, Pauses: noPauses{}, Webhooks: noWebhooks{}, Deliveries: rec, Stopping: ctx,
+		Executor: exec, Jobs: rec, Groups: rec, Log: rec, Keys: rec, Kinds: kinds, Arrays: arrays, Nodes: noNodes{}, Pauses: noPauses{}, Schedules: struct{ api.Schedules }{}, Webhooks: noWebhooks{}, Deliveries: rec, Stopping: ctx,
 		Logger: log, Registerer: reg,
 	})
 	if err != nil {

@@ -74,7 +74,7 @@ func start() (stop func() error) {
 	must(err)
 	stopping, stopAPI := context.WithCancel(context.Background())
 	handler, err := api.New(api.Config{
-		Executor: exec, Jobs: journal, Groups: journal, Log: journal, Keys: journal, Kinds: kinds, Arrays: arrays, Nodes: noNodes{}, Pauses: noPauses{}, Webhooks: anyWebhook{}, Deliveries: journal,
+		Executor: exec, Jobs: journal, Groups: journal, Log: journal, Keys: journal, Kinds: kinds, Arrays: arrays, Nodes: noNodes{}, Pauses: noPauses{}, Schedules: struct{ api.Schedules }{}, Webhooks: anyWebhook{}, Deliveries: journal,
 		Stopping: stopping, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
 	})
 	must(err)

@@ -59,8 +59,8 @@ func TestCompressedStreams(t *testing.T) {
 		all = append(all, name)
 	}
 	f.ok(names.Err())
-	if len(all) != 3 {
-		t.Errorf("the streams are %v, want 3", all)
+	if len(all) != 4 {
+		t.Errorf("the streams are %v, want 4", all)
 	}
 	compress := func(name string, on jetstream.StoreCompression) {
 		s, err := f.jetStream().Stream(t.Context(), name)
