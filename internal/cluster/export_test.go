@@ -137,6 +137,17 @@ func (c *Cluster) Compact(ctx context.Context) error {
 	return c.compactBySnapshot(ctx, new(snapshots))
 }
 
+// WriteSnapshot writes a snapshot, as the leader does.
+func (c *Cluster) WriteSnapshot(ctx context.Context) error {
+	b, err := c.openSnapshots(ctx, true)
+	if err != nil {
+		return err
+	}
+	m, err := c.writeSnapshot(ctx, b)
+	c.newestSnapshot.Store(m)
+	return err
+}
+
 // SnapshotsSupported reports whether all live nodes read snapshots.
 func (c *Cluster) SnapshotsSupported() bool { return c.snapshotsSupported() }
 
@@ -147,6 +158,9 @@ func WithCompaction(bytes int64, orphanAge time.Duration) func(*Config) {
 		c.compactBytes, c.snapshotPartBytes, c.orphanAge, c.compactPause = bytes, 4<<10, orphanAge, time.Millisecond
 	}
 }
+
+// WithCompactBytes sets the growth of the log for which a snapshot is written.
+func WithCompactBytes(n int64) func(*Config) { return func(c *Config) { c.compactBytes = n } }
 
 // WithDigestInterval sets the number of messages between two digests.
 func WithDigestInterval(n uint64) func(*Config) { return func(c *Config) { c.digestInterval = n } }
