@@ -40,7 +40,7 @@ require (
 	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1
 )
 
-require github.com/robfig/cron/v3 v3.0.1 // indirect
+require github.com/robfig/cron/v3 v3.0.1
 
 require (
 	github.com/DataDog/zstd v1.5.7 // indirect
