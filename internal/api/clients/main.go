@@ -139,7 +139,7 @@ func check(ctx context.Context, client *ClientWithResponses, j *Job) error {
 		"array_sum":    {result: 4950.0},
 		"array_reduce": {result: map[string]any{"mean": 49.5, "argmax": 99.0}},
 	}[j.Kind]
-	if j.State != Succeeded || !reflect.DeepEqual(j.Result, want.result) {
+	if j.State != StateSucceeded || !reflect.DeepEqual(j.Result, want.result) {
 		return fmt.Errorf("%s with result %v, want succeeded with %v", j.State, j.Result, want.result)
 	}
 	order := Index
