@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -202,19 +203,19 @@ func TestRestoreFaults(t *testing.T) {
 		return op.Kind.ReadOrWrite() == errorfs.OpIsWrite && (strings.Contains(op.Path, "restore") || !strings.HasSuffix(op.Path, ".log"))
 	}
 	for failing := range 12 { // the operations that change the disk, one after the other
-		n := 0
+		var n atomic.Int64 // the store has goroutines that write
 		d.fail(func(op errorfs.Op) error {
 			if !strings.Contains(op.Path, "restore") || !changes(op) || op.Kind == errorfs.OpFileClose || op.Kind == errorfs.OpRemoveAll {
 				return nil
 			}
-			if n++; n == failing+1 {
+			if n.Add(1) == int64(failing)+1 {
 				return errDisk
 			}
 			return nil
 		})
 		err := to.Restore(t.Context(), sequence(parts))
 		d.fail(nil)
-		if n <= failing {
+		if n.Load() <= int64(failing) {
 			must(t, err)
 			break
 		}
@@ -227,7 +228,10 @@ func TestRestoreFaults(t *testing.T) {
 	d = newDisk()
 	to = openReplica(t, d)
 	must(t, to.Restore(t.Context(), sequence(beforeParts)))
+	var mu sync.Mutex                  // the store has goroutines that write
 	d.fail(func(op errorfs.Op) error { // a crash before some operations
+		mu.Lock()
+		defer mu.Unlock()
 		if cuts < 20 && changes(op) && rng.IntN(2) == 0 {
 			check(op.Path)
 		}
@@ -235,7 +239,9 @@ func TestRestoreFaults(t *testing.T) {
 	})
 	must(t, to.Restore(t.Context(), sequence(parts)))
 	d.fail(nil)
+	mu.Lock()
 	check("after the restore")
+	mu.Unlock()
 	if got := summary(t, to); got != want || cuts < 5 {
 		t.Errorf("after %d crashes\n%.2000s\nwant\n%.2000s", cuts, got, want)
 	}

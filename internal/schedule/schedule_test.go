@@ -332,7 +332,9 @@ func TestRejections(t *testing.T) {
 		f := newServers(t)
 		s := f.start()
 		f.put(s, every(t, time.Minute))
+		f.mu.Lock()
 		f.fail = &job.Rejection{Err: job.ErrQueueFull, Reason: "jobs", RetryAfter: 5 * time.Second}
+		f.mu.Unlock()
 		pass(time.Minute + 20*time.Second)
 		f.check(s, "", 0)
 		f.mu.Lock()
