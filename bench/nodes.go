@@ -188,7 +188,7 @@ func (c *cluster) timed(ctx context.Context, posts ...[]byte) (time.Duration, er
 func recovery(ctx context.Context, s *suite) (render.Table, error) {
 	t := render.Table{
 		Header: []string{"three nodes, one of them killed (SIGKILL)", "undisturbed", "with the kill", "more"},
-		Note: "The acknowledgement wait is 2 s here, and 10 s unless told otherwise: it is how long the tasks of a dead node stay with it. " +
+		Note: "The acknowledgement wait is 2 s here and 10 s by default; the tasks of a node that died are handed to another after it. " +
 			"The node is killed a second after the submission, of 3000 sleeps of 3 s each in 24 jobs, and of a sum from the slow bucket.",
 	}
 	const delay = 50 * time.Millisecond

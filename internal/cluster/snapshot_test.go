@@ -132,8 +132,8 @@ func TestCompaction(t *testing.T) {
 	f.sameStates(a, f.open("late", compacting), fresh)
 }
 
-// A node starts from the snapshot before a damaged one. Without any it waits, says what to do, and starts when the leader has
-// written another.
+// A node starts from the snapshot before a damaged one. If no snapshot is intact, it waits with an error that says what to do, until
+// the leader has written one.
 func TestDamagedSnapshot(t *testing.T) {
 	t.Parallel()
 	replace := func(f *testCluster, name string, change func(data []byte) []byte) {
