@@ -22,10 +22,16 @@ import (
 type jobStore interface {
 	executor.Journal
 	jobReader
+	recordStore
+	health
+}
+
+// A recordStore stores what belongs to the jobs and their tenants: idempotency keys, deliveries to webhooks, and the documents of
+// pauses and schedules.
+type recordStore interface {
 	api.Keys
 	webhook.Store
 	pause.Documents
-	health
 }
 
 // A jobReader reads jobs and their logs.

@@ -73,7 +73,7 @@ type Progress struct {
 }
 
 // Fraction returns the finished share of the work, in [0, 1].
-func (p Progress) Fraction() float64 {
+func (p *Progress) Fraction() float64 {
 	switch {
 	case p.BytesTotal > 0:
 		return min(1, float64(p.Bytes)/float64(p.BytesTotal))
