@@ -42,7 +42,7 @@ func (s *server) getJobEvents(x *requestState) error {
 		return x.writeNothing(http.StatusNoContent)
 	}
 	e := &eventStream{x: x, job: j, after: after, ints: ints, sse: x.media == mediaSSE}
-	return e.write(e.follow)
+	return e.write(j.ID, e.round, e.progressEvent)
 }
 
 // notAnEvent is the error for a cursor beyond the job's log, because such a stream would skip every event up to the
@@ -82,8 +82,13 @@ type eventStream struct {
 	progress   job.Progress // as last sent
 }
 
-// write begins the response, and sends the events by follow.
-func (e *eventStream) write(follow func() error) error {
+// A streamRound appends the events since the last round. It reports whether they are the last ones, and otherwise after how long
+// a progress event is due; 0 for none.
+type streamRound func() (last bool, later time.Duration, err error)
+
+// write begins the response, and sends a round of events after every change of a job or group, and a keep-alive after a time without
+// one.
+func (e *eventStream) write(id job.ID, round streamRound, keepAlive func()) error {
 	if !e.x.srv.openStream() {
 		return errStreams
 	}
@@ -104,41 +109,27 @@ func (e *eventStream) write(follow func() error) error {
 	if e.x.req.Method == http.MethodHead {
 		return nil
 	}
-	return abortStream(follow())
+	return abortStream(e.follow(id, round, keepAlive))
 }
 
-// follow sends events until the job ends.
-func (e *eventStream) follow() error {
-	changed, stop := e.x.srv.Log.Watch(e.job.ID)
+// follow sends rounds until the last one.
+func (e *eventStream) follow(id job.ID, round streamRound, keepAlive func()) error {
+	changed, stop := e.x.srv.Log.Watch(id)
 	defer stop()
 	beat := time.NewTimer(heartbeat)
 	defer beat.Stop()
 	for {
-		// Read after Watch has started, so that no change is missed.
-		j, err := e.x.srv.Jobs.Get(e.x, e.job.Tenant, e.job.ID)
-		if err != nil {
-			return err
-		}
-		e.job = j
 		if e.buf == nil {
 			e.buf = *getBuffer()
 		}
-		if err := e.catchUp(); err != nil {
+		// A round reads after Watch has started, so that no change is missed.
+		last, later, err := round()
+		if err != nil {
 			return err
 		}
-		if e.job.State.Terminal() {
-			values, err := e.x.srv.values(e.x, &e.job, e.ints)
-			if err != nil {
-				return err
-			}
-			e.event("end", 0, func(b []byte) []byte {
-				view := e.x.srv.view(&e.job, e.ints)
-				view.values = values
-				return appendJob(b, &view)
-			})
+		if last {
 			return e.flush()
 		}
-		later := e.sendProgress(false)
 		stale := e.x.srv.stale()
 		if stale && e.sse {
 			e.buf = append(e.buf, ": this node is cut off from the cluster; reconnect\n\n"...)
@@ -154,8 +145,13 @@ func (e *eventStream) follow() error {
 		select {
 		case <-changed:
 		case <-beat.C:
-			if later == 0 {
-				e.keepAlive()
+			if later > 0 {
+				continue
+			}
+			if e.sse { // a comment, which clients ignore
+				e.buf = append(e.buf, ": still here\n\n"...)
+			} else {
+				keepAlive()
 			}
 		case <-e.x.principal.Revoked:
 			return errRevoked
@@ -165,6 +161,29 @@ func (e *eventStream) follow() error {
 			return context.Cause(e.x)
 		}
 	}
+}
+
+// round implements streamRound for a job.
+func (e *eventStream) round() (last bool, later time.Duration, err error) {
+	if e.job, err = e.x.srv.Jobs.Get(e.x, e.job.Tenant, e.job.ID); err != nil {
+		return false, 0, err
+	}
+	if err := e.catchUp(); err != nil {
+		return false, 0, err
+	}
+	if !e.job.State.Terminal() {
+		return false, e.sendProgress(false), nil
+	}
+	values, err := e.x.srv.values(e.x, &e.job, e.ints)
+	if err != nil {
+		return false, 0, err
+	}
+	e.event("end", 0, func(b []byte) []byte {
+		view := e.x.srv.view(&e.job, e.ints)
+		view.values = values
+		return appendJob(b, &view)
+	})
+	return true, 0, nil
 }
 
 // catchUp sends the events up to the job's Seq.
@@ -253,17 +272,9 @@ func (e *eventStream) sendProgress(now bool) (later time.Duration) {
 	return 0
 }
 
+// progressEvent sends the progress; in formats without comments the last one again keeps a stream alive.
 func (e *eventStream) progressEvent() {
 	e.event("progress", 0, func(b []byte) []byte { return appendProgress(b, &e.job, e.x.srv.Wall()) })
-}
-
-// keepAlive sends a line that clients ignore: a comment or, in formats without comments, the last progress again.
-func (e *eventStream) keepAlive() {
-	if e.sse {
-		e.buf = append(e.buf, ": still here\n\n"...)
-		return
-	}
-	e.progressEvent()
 }
 
 // event appends an event. Events with seq 0, from which a stream cannot resume, get no id.

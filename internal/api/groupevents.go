@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"strconv"
@@ -39,7 +38,7 @@ func (s *server) getGroupEvents(x *requestState) error {
 		return x.writeNothing(204)
 	}
 	e := &groupStream{eventStream: eventStream{x: x, after: after, ints: x.ints(), sse: x.media == mediaSSE}, group: g}
-	return e.write(e.follow)
+	return e.write(job.GroupID(x.principal.Tenant, g.Name), e.round, func() { e.groupEvent("group") })
 }
 
 const notAGroupEvent = "must be the id of an event of this group"
@@ -51,61 +50,19 @@ type groupStream struct {
 	sent  job.Counts
 }
 
-// follow sends events until all jobs have ended.
-func (e *groupStream) follow() error {
-	s, tenant := e.x.srv, e.x.principal.Tenant
-	changed, stop := s.Log.Watch(job.GroupID(tenant, e.group.Name))
-	defer stop()
-	beat := time.NewTimer(heartbeat)
-	defer beat.Stop()
-	for {
-		// Read after Watch has started, so that no change is missed.
-		g, err := s.Groups.Group(e.x, tenant, e.group.Name)
-		if err != nil {
-			return err
-		}
-		e.group = g
-		if e.buf == nil {
-			e.buf = *getBuffer()
-		}
-		if err := e.catchUp(); err != nil {
-			return err
-		}
-		if g.Unfinished() == 0 {
-			e.groupEvent("finished")
-			return e.flush()
-		}
-		later := e.sendGroupProgress()
-		stale := s.stale()
-		if stale && e.sse {
-			e.buf = append(e.buf, ": this node is cut off from the cluster; reconnect\n\n"...)
-		}
-		if err := e.flush(); err != nil || stale {
-			return err
-		}
-		e.idle()
-		beat.Reset(heartbeat)
-		if later > 0 {
-			beat.Reset(later)
-		}
-		select {
-		case <-changed:
-		case <-beat.C:
-			switch {
-			case later > 0:
-			case e.sse:
-				e.buf = append(e.buf, ": still here\n\n"...)
-			default:
-				e.groupEvent("group")
-			}
-		case <-e.x.principal.Revoked:
-			return errRevoked
-		case <-s.Stopping.Done():
-			return nil // no end event, so that the client reconnects
-		case <-e.x.Done():
-			return context.Cause(e.x)
-		}
+// round implements streamRound for a group: it ends when all jobs have.
+func (e *groupStream) round() (last bool, later time.Duration, err error) {
+	if e.group, err = e.x.srv.Groups.Group(e.x, e.x.principal.Tenant, e.group.Name); err != nil {
+		return false, 0, err
 	}
+	if err := e.catchUp(); err != nil {
+		return false, 0, err
+	}
+	if e.group.Unfinished() == 0 {
+		e.groupEvent("finished")
+		return true, 0, nil
+	}
+	return false, e.sendGroupProgress(), nil
 }
 
 // catchUp sends the ends up to the group's Seq.

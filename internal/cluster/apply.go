@@ -74,10 +74,22 @@ func (c *Cluster) follow(ctx context.Context) error {
 	if err := c.prepare(ctx); err != nil {
 		return err
 	}
+	return c.consume(ctx, c.logStream, c.appliedSeq()+1, func(msg jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		if err := c.message(ctx, meta.Sequence.Stream, meta.Timestamp, msg.Subject(), msg.Data()); err != nil {
+			return err
+		}
+		c.noSnapshot.Store(nil)
+		c.lag.Store(int64(meta.NumPending))
+		return nil
+	})
+}
+
+// consume passes the messages of a stream to handle, in order and each once, beginning with number from, until an error.
+func (c *Cluster) consume(ctx context.Context, stream string, from uint64, handle func(jetstream.Msg, *jetstream.MsgMetadata) error) error {
 	try, cancel := context.WithTimeout(ctx, 2*publishTimeout)
 	defer cancel()
-	cons, err := c.js.CreateConsumer(try, c.logStream, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: c.appliedSeq() + 1,
+	cons, err := c.js.CreateConsumer(try, stream, jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
 		AckPolicy: jetstream.AckNonePolicy, MaxDeliver: 1, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
 	})
 	if err != nil {
@@ -99,11 +111,9 @@ func (c *Cluster) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := c.message(ctx, meta.Sequence.Stream, meta.Timestamp, msg.Subject(), msg.Data()); err != nil {
+		if err := handle(msg, meta); err != nil {
 			return err
 		}
-		c.noSnapshot.Store(nil)
-		c.lag.Store(int64(meta.NumPending))
 	}
 }
 

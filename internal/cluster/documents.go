@@ -128,36 +128,13 @@ func (c *Cluster) followDocuments(ctx context.Context) error {
 	d.mu.Lock()
 	from := d.seq + 1
 	d.mu.Unlock()
-	try, cancel := context.WithTimeout(ctx, 2*publishTimeout)
-	defer cancel()
-	cons, err := c.js.CreateConsumer(try, c.documentStream(), jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
-		AckPolicy: jetstream.AckNonePolicy, MaxDeliver: 1, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
-	})
-	if err != nil {
-		return err
-	}
-	it, err := cons.Messages(jetstream.PullMaxMessages(64), jetstream.PullHeartbeat(time.Second), jetstream.PullExpiry(10*time.Second))
-	if err != nil {
-		return err
-	}
-	defer it.Stop()
-	stop := context.AfterFunc(ctx, it.Stop)
-	defer stop()
-	for {
-		msg, err := it.Next()
-		if err != nil {
-			return err
-		}
-		meta, err := msg.Metadata()
-		if err != nil {
-			return err
-		}
+	return c.consume(ctx, c.documentStream(), from, func(msg jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		d.set(newDocument(c.documentName(msg.Subject()), msg.Data(), meta.Sequence.Stream))
 		d.mu.Lock()
 		d.seq = max(d.seq, meta.Sequence.Stream)
 		d.mu.Unlock()
-	}
+		return nil
+	})
 }
 
 // Documents returns the documents whose names begin with a prefix, by name, from the copy of this node.
