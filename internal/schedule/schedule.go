@@ -8,6 +8,9 @@
 //
 // A clock that is set forward, and an outage, pass ticks: of those the latest few are submitted, as the schedule's catch-up allows, and the
 // others are missed. On a cluster the leader submits; two leaders at a time do no harm.
+//
+// One goroutine submits what is due, until Close, which waits for it. A submission that the executor cannot take now is tried again;
+// one that is not valid is recorded as rejected, with the errors.
 package schedule
 
 import (
