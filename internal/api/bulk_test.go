@@ -44,6 +44,13 @@ func TestBulk(t *testing.T) {
 		{"cancel", "label=team:t0&validate_only=true", 125, 0},
 		{"cancel", "kind=sleep_batch&validate_only=true", 250, 0},
 		{"cancel", "validate_only=true", 250, 0},
+		// Filters of which no counts are kept.
+		{"cancel", "priority=high&validate_only=true", 0, 0},
+		{"cancel", "priority=low&priority=normal&validate_only=true", 250, 0},
+		{"cancel", "group=none&validate_only=true", 0, 0},
+		{"cancel", "created_before=2001-01-01T00:00:00Z&validate_only=true", 0, 0},
+		{"cancel", "created_after=2999-01-01T00:00:00Z&validate_only=true", 0, 0},
+		{"delete", "finished_after=2999-01-01T00:00:00Z&validate_only=true", 0, 0},
 		{"cancel", "state=succeeded&state=failed", 0, 0},
 		{"cancel", "label=team:t0&label=team:t1", 0, 0},
 		{"cancel", "label=team:t0&state=running&state=running&state=queued&state=succeeded", 125, 125},
@@ -58,7 +65,7 @@ func TestBulk(t *testing.T) {
 		{"delete", "", 126, 126},
 		{"delete", "", 0, 0},
 	} {
-		if c.action == "delete" {
+		if c.action == "delete" && !strings.HasPrefix(c.query, "finished_after") {
 			s.ended()
 		}
 		got, _ := s.bulk(c.action, c.query)
