@@ -153,7 +153,10 @@ func (s *settings) run(ctx context.Context, stdout io.Writer) error {
 	for i, p := range r.nodes {
 		_, _ = fmt.Fprintf(stdout, "the end of the log of node %d:\n%s\n", i, p.log)
 	}
-	return errors.Join(err, fmt.Errorf("%d violations", len(violations)))
+	if len(violations) > 0 {
+		err = errors.Join(err, fmt.Errorf("%d violations, the first: %.2000s", len(violations), violations[0]))
+	}
+	return err
 }
 
 // removeContent removes everything in a directory, which may be a mount point.
