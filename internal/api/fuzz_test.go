@@ -13,7 +13,7 @@ import (
 	"gather/internal/job"
 )
 
-var envelopeMembers = []string{"kind", "priority", "timeout", "start_after", "labels", "retention"}
+var envelopeMembers = []string{"kind", "priority", "timeout", "start_after", "labels", "retention", "webhooks", "group"}
 
 // Decoding never panics, and an accepted spec has all members of the kind unchanged and no others.
 func FuzzSubmission(f *testing.F) {
@@ -22,7 +22,7 @@ func FuzzSubmission(f *testing.F) {
 		`{"numbers" : [1, {"a":1}] , "kind":"squares","timeout":"5s", "b":{}}`,
 		`{"k\u0069nd":"squares","labels":{"a":"b"},"retention":1.5,"start_after":"2030-01-01T00:00:00Z"}`,
 		`{"kind":"squares","kind":"squares"}`, `{"kind":"a"} x`, `{}`, `[]`, `null`, `{"kind":null}`, "{\"\xff\":1}", `{"":""}`,
-		`{"priority":"high","kind":"x"}`, `{"kind":"squares","numbers":[1],"webhooks":["https://hooks.example/a",1]}`, `{"jobs":[]}`, ` {"kind" : "x" , "y" : "\"," } `,
+		`{"priority":"high","kind":"x"}`, `{"kind":"squares","webhooks":[],"group":"a"}`, `{"kind":"squares","numbers":[1],"webhooks":["https://hooks.example/a",1]}`, `{"jobs":[]}`, ` {"kind" : "x" , "y" : "\"," } `,
 	} {
 		f.Add([]byte(seed))
 	}

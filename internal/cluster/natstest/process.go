@@ -132,8 +132,7 @@ func (p *Processes) log(i int) string { return filepath.Join(p.dir, p.nodes[i].n
 // Wait returns when the running servers have a leader and all their replicas are current. No server may be paused.
 func (p *Processes) Wait() {
 	p.tb.Helper()
-	n := len(p.running) - count(p.running, nil)
-	await(p.tb, func() bool { return agree(n, p.statuses()) })
+	awaitAgreement(p.tb, len(p.running)-count(p.running, nil), p.statuses)
 }
 
 // Leader returns the server that leads the cluster; -1 if none does. Streams have leaders of their own. No server may be
@@ -160,7 +159,7 @@ func (p *Processes) Lead(tb testing.TB, stream string, i int) {
 			return err
 		})
 		return false
-	})
+	}, func() string { return fmt.Sprintf("%s does not lead the stream %s", name, stream) })
 }
 
 // statuses returns the states of the servers that respond.
@@ -171,9 +170,10 @@ func (p *Processes) statuses() (all []serverStatus) {
 		}
 		var l serverStatus
 		var v server.JSInfo
-		if status, err := p.get(i, "/healthz", nil); err == nil {
-			l.healthy = status == http.StatusOK
-			if _, err := p.get(i, "/jsz", &v); err == nil {
+		var health server.HealthStatus
+		if err := p.get(i, "/healthz", &health); err == nil {
+			l.fault = health.Error
+			if err := p.get(i, "/jsz", &v); err == nil {
 				l.read(&v, p.nodes[i].name)
 				all = append(all, l)
 			}
@@ -182,21 +182,18 @@ func (p *Processes) statuses() (all []serverStatus) {
 	return all
 }
 
-// get requests a monitoring page of server i.
-func (p *Processes) get(i int, path string, v any) (int, error) {
+// get decodes a monitoring page of server i.
+func (p *Processes) get(i int, path string, v any) error {
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+loopback(p.nodes[i].monitor)+path, http.NoBody)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	resp, err := p.http.Do(req)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if v != nil {
-		err = json.NewDecoder(resp.Body).Decode(v)
-	}
-	return resp.StatusCode, err
+	return json.NewDecoder(resp.Body).Decode(v)
 }
 
 // logTails logs the last lines of every server's log.

@@ -2,6 +2,7 @@ package natstest
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -11,8 +12,9 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// readyTimeout is the time within which servers must become ready. Elections alone take up to nine seconds.
-const readyTimeout = 60 * time.Second
+// readyTimeout is the time within which servers must become ready. Elections alone take up to nine seconds, and on a busy
+// machine they are repeated.
+const readyTimeout = 5 * time.Minute
 
 // Servers run in the process of the test.
 type Servers struct {
@@ -106,8 +108,7 @@ func (s *Servers) start(i int) {
 // Wait returns when the running servers have a leader and all their replicas are current.
 func (s *Servers) Wait() {
 	s.tb.Helper()
-	n := len(s.running) - count(s.running, nil)
-	await(s.tb, func() bool { return agree(n, s.statuses()) })
+	awaitAgreement(s.tb, len(s.running)-count(s.running, nil), s.statuses)
 }
 
 // Leader returns the server that leads the cluster; -1 if none does. Streams have leaders of their own.
@@ -130,7 +131,9 @@ func (s *Servers) statuses() (all []serverStatus) {
 		var l serverStatus
 		answer := httptest.NewRecorder()
 		r.HandleHealthz(answer, httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/healthz", http.NoBody))
-		l.healthy = answer.Code == http.StatusOK
+		if answer.Code != http.StatusOK {
+			l.fault = answer.Body.String()
+		}
 		if v, err := r.Jsz(nil); err == nil {
 			l.read(v, r.Name())
 		}
@@ -141,7 +144,7 @@ func (s *Servers) statuses() (all []serverStatus) {
 
 // serverStatus is a server's state and its view of the cluster.
 type serverStatus struct {
-	healthy  bool
+	fault    string // what the health check reported; empty if it succeeded
 	leads    bool
 	leader   string
 	replicas int // current followers; set for the leader only
@@ -165,7 +168,7 @@ func agree(n int, all []serverStatus) bool {
 		return false
 	}
 	for _, l := range all {
-		if !l.healthy || l.leader != all[0].leader {
+		if l.fault != "" || l.leader != all[0].leader {
 			return false
 		}
 		if l.leads && l.replicas != n-1 {
@@ -175,12 +178,21 @@ func agree(n int, all []serverStatus) bool {
 	return n == 1 || slices.ContainsFunc(all, func(l serverStatus) bool { return l.leads })
 }
 
-// await waits until a condition holds.
-func await(tb testing.TB, holds func() bool) {
+// awaitAgreement waits until n servers agree.
+func awaitAgreement(tb testing.TB, n int, statuses func() []serverStatus) {
+	tb.Helper()
+	var last []serverStatus
+	await(tb, func() bool { last = statuses(); return agree(n, last) }, func() string {
+		return fmt.Sprintf("%d servers do not agree: %+v", n, last)
+	})
+}
+
+// await waits until a condition holds. what describes the failure.
+func await(tb testing.TB, holds func() bool, what func() string) {
 	tb.Helper()
 	for end := time.Now().Add(readyTimeout); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			tb.Fatal("natstest: the servers do not agree")
+			tb.Fatalf("natstest: after %s, %s", readyTimeout, what())
 		}
 	}
 }
