@@ -2,90 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"gather/bench/render"
 )
-
-// besideGiant measures small jobs on an idle server, and beside a huge job.
-func besideGiant(ctx context.Context, s *suite) (render.Table, error) {
-	t := render.Table{
-		Header: []string{"five-number squares, POST to result", "p50", "p99", "p99 against idle"},
-		Note: "One connection with `Prefer: wait=10`. The giants keep every worker busy: sums of random arrays in chunks of 1e6 elements, and " +
-			"squares, one job after the other.",
-	}
-	x, err := s.side(ctx, 1, s.server)
-	if err != nil {
-		return t, err
-	}
-	defer x.end()
-	idle := time.Duration(0)
-	for _, g := range []struct{ name, body string }{
-		{"idle", ""},
-		{"beside a sum of 1e10", `{"kind":"array_sum","array":{"source":"random","seed":1,"shape":[100000,100000],"chunks":1000}}`},
-		{"beside a sum of 1e12", `{"kind":"array_sum","array":{"source":"random","seed":1,"shape":[1000000,1000000],"chunks":1000}}`},
-		{"beside 1e7 squares", `{"kind":"squares","range":{"stop":10000000}}`},
-	} {
-		got, err := s.beside(ctx, x, g.body)
-		if err != nil {
-			return t, fmt.Errorf("%s: %w", g.name, err)
-		}
-		p99 := got.quantile(0.99)
-		if idle == 0 {
-			idle = p99
-		}
-		t.Row(g.name, got.quantile(0.5), p99, render.Ratio(float64(p99), float64(idle)))
-	}
-	return t, nil
-}
-
-// beside measures small jobs while jobs of the given body run, one at a time.
-func (s *suite) beside(ctx context.Context, x *side, giant string) (got sample, err error) {
-	var wg sync.WaitGroup
-	running, stop := context.WithCancel(ctx)
-	var giantErr error
-	if giant != "" {
-		post := request("POST", "/v1/jobs", giant)
-		wg.Go(func() {
-			for running.Err() == nil && giantErr == nil {
-				giantErr = x.runUntil(running, post)
-			}
-		})
-		time.Sleep(200 * time.Millisecond) // until it uses all workers
-	}
-	if _, err = x.load(ctx, waitSmall, 200, s.round()); err == nil {
-		got, err = x.load(ctx, waitSmall, 200, time.Duration(s.times(10, 4))*s.round())
-	}
-	stop()
-	wg.Wait()
-	return got, errors.Join(err, giantErr)
-}
-
-// runUntil runs a job to its end, or cancels it when ctx is done.
-func (t *target) runUntil(ctx context.Context, post []byte) error {
-	j, err := t.send(post, 202)
-	for err == nil && ctx.Err() == nil && j.State != "succeeded" {
-		if j.State == "failed" || j.State == "cancelled" {
-			return fmt.Errorf("the job %s", j.State)
-		}
-		time.Sleep(20 * time.Millisecond)
-		j, err = t.send(request("GET", "/v1/jobs/"+j.ID, ""), 200)
-	}
-	if err != nil || j.State == "succeeded" {
-		return err
-	}
-	if _, err := t.send(request("POST", "/v1/jobs/"+j.ID+"/cancel", ""), 200, 202); err != nil {
-		return err
-	}
-	j, err = t.send(request("GET", "/v1/jobs/"+j.ID, "", "Prefer: wait=10"), 200)
-	if err == nil && j.State != "cancelled" && j.State != "succeeded" { // it may have ended before the cancel
-		err = fmt.Errorf("the job is %s, not cancelled", j.State)
-	}
-	return err
-}
 
 // sleeps measures many concurrent sleeps.
 func sleeps(ctx context.Context, s *suite) (render.Table, error) {
