@@ -254,6 +254,41 @@ func TestModelOfNodes(t *testing.T) {
 	}
 }
 
+// A job of a cluster may fail because its array was changed while it was submitted, and for no other reason.
+func TestModelOfChangedArrays(t *testing.T) {
+	const changed = `{"type":"/problems/source-changed"}`
+	for _, tt := range []struct {
+		name     string
+		nodes    int
+		problem  string
+		putCall  int64 // the submission is from 10 to 20; the upload takes 5
+		array    string
+		violates bool
+	}{
+		{"during the submission", 3, changed, 12, "a", false},
+		{"since before the submission", 3, changed, 8, "a", false},
+		{"before the submission", 3, changed, 3, "a", true},
+		{"after the submission", 3, changed, 21, "a", true},
+		{"of another array", 3, changed, 12, "b", true},
+		{"for another reason", 3, `{"type":"/problems/job-failed"}`, 12, "a", true},
+		{"of a server alone", 1, changed, 12, "a", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSubmission("one", "", "a", sum(`{"source":"npy","name":"a"}`, ""))
+			h := newHistory()
+			end := &view{ID: "j", State: "failed", Error: jsontext.Value(tt.problem)}
+			h.operations = []operation{
+				{action: submit, status: http.StatusAccepted, sub: s, ids: []string{"j"}, view: &view{ID: "j", State: "queued"}, call: 10, ret: 20},
+				{action: put, status: http.StatusCreated, array: tt.array, version: 1, call: tt.putCall, ret: tt.putCall + 5},
+				{action: get, status: http.StatusOK, job: "j", view: end, call: 30, ret: 40},
+			}
+			if errs := h.check(tt.nodes); (len(errs) > 0) != tt.violates {
+				t.Errorf("got violations %v, want some: %t", errs, tt.violates)
+			}
+		})
+	}
+}
+
 // A seed is one schedule.
 func TestPlan(t *testing.T) {
 	s := &settings{nodes: 3}

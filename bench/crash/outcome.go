@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // A jobReport is what all clients saw of one job.
@@ -114,6 +115,7 @@ func (c *checker) conclude(r *jobReport) {
 	case v.State == "cancelled" && r.sub.cancelled:
 	case r.cancelling && v.State == "succeeded":
 		c.violation("job %s of %s was cancelling, and succeeded", r.id, r.sub.label)
+	case v.State == "failed" && c.nodes > 1 && c.arrayChanged(r):
 	case v.State != "succeeded":
 		c.violation("job %s of %s %s, want succeeded; error %s", r.id, r.sub.label, v.State, v.Error)
 	case !c.right(r):
@@ -143,6 +145,27 @@ func (c *checker) conclude(r *jobReport) {
 	if whole == 0 && !r.deleted && c.h.listed != nil {
 		c.violation("job %s of %s was never read to its end", r.id, r.sub.label)
 	}
+}
+
+// arrayChanged reports whether a job of a cluster failed because its array was replaced or deleted while it was being submitted. Only
+// then a node may accept a job whose array another node is about to change.
+func (c *checker) arrayChanged(r *jobReport) bool {
+	if r.sub.array == "" || !strings.Contains(string(r.final.Error), `"/problems/source-changed"`) {
+		return false
+	}
+	for i := range c.h.operations {
+		s := &c.h.operations[i]
+		if s.action != submit || s.sub != r.sub {
+			continue
+		}
+		for k := range c.h.operations {
+			o := &c.h.operations[k]
+			if (o.action == put || o.action == discard) && o.array == r.sub.array && o.call < s.ret && s.call < o.ret {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // right reports whether a job succeeded with the right result. The sum of a stored array is right for any version of the array.

@@ -57,7 +57,8 @@ func newStoredArrays(store arrayStore, buckets *bucket.Set, log *slog.Logger) st
 	}
 }
 
-// Open implements kind.Arrays. Its error is one that the client can correct, or a *job.Rejection.
+// Open implements kind.Arrays. Its error is one that the client can correct, a *job.Rejection, or the *job.Failure of a job
+// whose array is not there any more.
 func (a storedArrays) Open(ctx context.Context, tenant string, ref chunked.Ref, pin []byte) (kind.Opened, error) {
 	var opened kind.Opened
 	var err error
@@ -73,6 +74,9 @@ func (a storedArrays) Open(ctx context.Context, tenant string, ref chunked.Ref, 
 	default:
 		opened, err = a.openName(ctx, tenant, ref.Name, pin)
 	}
+	if isClientError(err) && pin != nil {
+		err = redact(ctx, a.log, ref.String(), err)
+	}
 	if err == nil || isClientError(err) {
 		return opened, err
 	}
@@ -85,18 +89,21 @@ func (a storedArrays) Open(ctx context.Context, tenant string, ref chunked.Ref, 
 	}
 }
 
-// Errors that clients see.
+// Errors that clients see: of a submission, or of its job.
 var (
 	errNoArray = errors.New("does not name one of your arrays: upload it with PUT /v1/arrays/{name}")
-	errGone    = errors.New("the array was deleted since the job was submitted")
-	errOther   = errors.New("is not the array that the job was submitted with")
+	errGone    = &job.Failure{Reason: job.FailedSourceChanged, Detail: "the array was deleted after the job was submitted"}
+	errOther   = &job.Failure{Reason: job.FailedSourceChanged, Detail: "the array was replaced after the job was submitted"}
 	errShort   = errors.New("ends before the array that shape, dtype and offset describe")
 )
 
 // isClientError reports whether the client can correct an error.
 func isClientError(err error) bool {
+	if _, ok := errors.AsType[*job.Failure](err); ok {
+		return true
+	}
 	for _, fault := range []error{
-		errNoArray, errGone, errOther, errShort, bucket.ErrNotAllowed, bucket.ErrNotFound, bucket.ErrChanged, bucket.ErrUnsupported,
+		errNoArray, errShort, bucket.ErrNotAllowed, bucket.ErrNotFound, bucket.ErrChanged, bucket.ErrUnsupported,
 		bucket.ErrTooMany, concat.ErrParts, npy.ErrFormat, npz.ErrFormat, npz.ErrCorrupt, zarr.ErrFormat, job.ErrCorrupt,
 	} {
 		if errors.Is(err, fault) {

@@ -69,12 +69,20 @@ func (x *jobExecution) planJob(ctx context.Context, spec []byte) error {
 			err = context.Cause(ctx)
 		case !errors.Is(err, job.ErrStorage):
 			x.log().Error("plan a job of the cluster", "error", err)
-			err = &job.Failure{Reason: job.FailedTask, Detail: "the job cannot be planned by this version: " + err.Error()}
+			err = unplannable(err)
 		}
 		x.leases.planErr = err
 		x.e.forget(x) // the next lease tries again
 	})
 	return x.leases.planErr
+}
+
+// unplannable returns the failure of a job that cannot be planned again.
+func unplannable(err error) *job.Failure {
+	if f, ok := errors.AsType[*job.Failure](err); ok {
+		return f
+	}
+	return &job.Failure{Reason: job.FailedTask, Detail: "the job cannot be planned by this version: " + err.Error()}
 }
 
 // expireLeases is the callback of the timeout of a cluster's job: one of the leases decides that the job fails.

@@ -89,8 +89,7 @@ func (e *Executor) resume(ctx context.Context, j job.Job, spec []byte, log job.L
 	x.nextTask = x.after(-1)
 	e.count(x)
 	if planErr != nil {
-		f := &job.Failure{Reason: job.FailedTask, Detail: "the job cannot be resumed by this version: " + planErr.Error()}
-		x.ending = &job.Finished{State: job.Failed, Failure: f}
+		x.ending = &job.Finished{State: job.Failed, Failure: unplannable(planErr)}
 	}
 	return x, nil
 }

@@ -70,8 +70,8 @@ func planArray(spec []byte, e env, statistics bool) (_ job.Plan, err error) {
 		}
 	}()
 	a, r := parseReduction(f.Object, options, statistics)
-	if opened.rejection != nil { // not an error of the spec
-		return nil, opened.rejection
+	if opened.err != nil {
+		return nil, opened.err
 	}
 	if err := errs.Err(); err != nil {
 		return nil, err

@@ -131,7 +131,7 @@ func (r *Registry) Plan(ctx context.Context, tenant, kind string, spec []byte) (
 	return p, spec, nil
 }
 
-// Replan is Plan for a spec that Plan returned.
+// Replan is Plan for a spec that Plan returned. If what it depends on has changed since, the error is a *job.Failure.
 func (r *Registry) Replan(ctx context.Context, tenant, kind string, spec []byte) (job.Plan, error) {
 	return r.plan(kind, spec, env{Limits: r.limits, ctx: ctx, tenant: tenant, arrays: r.arrays, http: r.http, again: true})
 }

@@ -12,17 +12,19 @@ import (
 // openArrays are the stored arrays of a job, by the field that refers to them.
 type openArrays struct {
 	spec      *fields.Object
-	fields    []string
-	arrays    []Opened
-	rejection error // a *job.Rejection
+	fields []string
+	arrays []Opened
+	err    error // a *job.Rejection or *job.Failure: not an error of the spec
 }
 
 // open opens an array with the pin that the spec has for it, if any.
 func (o *openArrays) open(e env, field string, ref chunked.Ref) (chunked.Stored, error) {
 	a, err := e.arrays.Open(e.ctx, e.tenant, ref, o.spec.Get(pinOf(field)))
 	if err != nil {
-		if _, ok := errors.AsType[*job.Rejection](err); ok {
-			o.rejection = err
+		_, rejected := errors.AsType[*job.Rejection](err)
+		_, failed := errors.AsType[*job.Failure](err)
+		if rejected || failed {
+			o.err = err
 		}
 		return chunked.Stored{}, err
 	}

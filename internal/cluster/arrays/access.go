@@ -98,7 +98,7 @@ func (s *Store) delete(ctx context.Context, k arrayKey, by string, p job.Precond
 		return nil, err
 	}
 	sent := false
-	err = s.updateRecord(ctx, k, &recordUpdate{next: func(old *record, _ usage) (*record, error) {
+	c := &recordUpdate{next: func(old *record, _ usage) (*record, error) {
 		switch {
 		case old == nil && sent:
 			return nil, errNoUpdate
@@ -107,7 +107,8 @@ func (s *Store) delete(ctx context.Context, k arrayKey, by string, p job.Precond
 		}
 		sent = true
 		return nil, nil //nolint:nilnil // delete the record
-	}})
+	}}
+	err = c.decide(s.updateRecord(ctx, k, c))
 	if err != nil && !errors.Is(err, errChanged) {
 		s.clean(ctx, "unlock an array", func(ctx context.Context) error { return s.unlock(ctx, k, by) })
 	}

@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"gather/internal/job"
 )
 
 // The header with which NATS marks a key of a bucket as deleted.
@@ -118,6 +121,17 @@ type recordUpdate struct {
 	next func(old *record, t usage) (next *record, err error)
 	// unsure is true when a message was sent and it is unknown whether it was or will be stored.
 	unsure bool
+	// at is the sequence of the last message of the record when next was called, also of a deletion; 0 for none.
+	at uint64
+}
+
+// decide replaces errChanged by job.ErrStorage if the update may have been stored before the change. Then it must not be
+// repeated: it would take effect twice.
+func (c *recordUpdate) decide(err error) error {
+	if c.unsure && errors.Is(err, errChanged) {
+		return fmt.Errorf("%w: the array was changed while it was unknown whether the update had been stored", job.ErrStorage)
+	}
+	return err
 }
 
 // errNoUpdate is returned by recordUpdate.next if nothing is to be written.
@@ -139,9 +153,13 @@ func (s *Store) updateRecord(ctx context.Context, k arrayKey, c *recordUpdate) e
 				return err
 			}
 		}
-		old, err := s.record(ctx, k)
+		m, err := s.last(ctx, s.subject(k))
 		if err != nil {
 			return err
+		}
+		var old *record
+		if c.at = 0; m != nil {
+			old, c.at = recordOf(m), m.Sequence
 		}
 		next, err := c.next(old, now)
 		switch {
@@ -150,16 +168,16 @@ func (s *Store) updateRecord(ctx context.Context, k arrayKey, c *recordUpdate) e
 		case err != nil:
 			return permanentError{err}
 		}
-		m := nats.NewMsg(s.subject(k))
+		update := nats.NewMsg(s.subject(k))
 		if old == nil || old.broken == nil { // otherwise its bytes are unknown, and the next update counts all arrays
-			m.Header.Set(usageHeader, now.with(old, next).String())
+			update.Header.Set(usageHeader, now.with(old, next).String())
 		}
 		if next == nil {
-			m.Header.Set(operationHeader, operationDelete)
-		} else if m.Data, err = json.Marshal(next); err != nil {
+			update.Header.Set(operationHeader, operationDelete)
+		} else if update.Data, err = json.Marshal(next); err != nil {
 			return permanentError{err}
 		}
-		_, err = s.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequenceForSubject(seq, s.tenantSubject(k.tenant)))
+		_, err = s.js.PublishMsg(ctx, update, jetstream.WithExpectLastSequenceForSubject(seq, s.tenantSubject(k.tenant)))
 		api, ok := errors.AsType[*jetstream.APIError](err)
 		if ok && (api.ErrorCode == codeWrongSequence || api.ErrorCode == codeSequenceInWork) {
 			return errConflict

@@ -227,18 +227,24 @@ func (u *upload) tryCommit(next *record) (*record, error) {
 		}
 	}
 	u.prior = prior
-	c := &recordUpdate{next: func(old *record, t usage) (*record, error) {
+	var at uint64
+	c := &recordUpdate{}
+	c.next = func(old *record, t usage) (*record, error) {
 		switch {
 		case old != nil && old.Upload == u.id:
 			return nil, errNoUpdate
-		case (old == nil) != (prior == nil), old != nil && !old.lockedAs(prior, u.id):
+		case (old == nil) != (prior == nil), old != nil && !old.lockedAs(prior, u.id), c.unsure && c.at != at:
 			return nil, errChanged
 		}
+		at = c.at
 		return next, s.limits.CheckQuota(t.with(old, next).bytes)
-	}}
+	}
 	err = s.updateRecord(u.ctx, k, c)
 	// Without an acknowledgement the array may be stored.
 	u.kept = u.kept || c.unsure
+	// It may have been stored, and then been replaced or deleted with its blocks. Storing the record again would bring back an
+	// array without blocks.
+	err = c.decide(err)
 	if err != nil && prior != nil && prior.broken == nil {
 		s.clean(u.ctx, "unlock an array", func(ctx context.Context) error { return s.unlock(ctx, k, u.id) })
 	}

@@ -177,12 +177,12 @@ func (s *Store) removeIfAbandoned(ctx context.Context, upload string) error {
 	return s.purge(ctx, upload)
 }
 
-// purgeMarker removes the marker of a deleted record. The marker of a tenant's last update stays, because it carries the
-// usage.
+// purgeMarker removes the marker of a record that was deleted long ago: an upload under way compares the sequences of
+// markers. The marker of a tenant's last update stays, because it carries the usage.
 func (s *Store) purgeMarker(ctx context.Context, subject string) error {
 	return s.retry(ctx, requestTimeout, func(ctx context.Context) error {
 		m, err := s.last(ctx, subject)
-		if err != nil || m == nil || m.Header.Get(operationHeader) == "" {
+		if err != nil || m == nil || m.Header.Get(operationHeader) == "" || s.cfg.Now().Sub(m.Time) <= s.cfg.AbandonedAfter {
 			return err
 		}
 		return s.meta.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(m.Sequence+1))
