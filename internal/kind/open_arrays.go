@@ -11,7 +11,7 @@ import (
 
 // openArrays are the stored arrays of a job, by the field that refers to them.
 type openArrays struct {
-	spec      *fields.Object
+	spec   *fields.Object
 	fields []string
 	arrays []Opened
 	err    error // a *job.Rejection or *job.Failure: not an error of the spec
