@@ -137,6 +137,12 @@ func (s *settings) run(ctx context.Context, stdout io.Writer) error {
 	if err == nil {
 		err = r.execute(ctx)
 	}
+	for i, p := range r.nodes {
+		_, _, logged := p.compactions.all()
+		for _, line := range logged {
+			r.report(fmt.Errorf("node %d: %s", i, line))
+		}
+	}
 	violations := r.check(len(r.nodes))
 	if err == nil && len(violations) == 0 {
 		r.printf("%s; no violation", r.figures())
@@ -184,7 +190,7 @@ func (r *run) startServers(ctx context.Context, s *settings) (stop func(), err e
 		if r.nats, err = startNATS(ctx, data, s.nodes); err != nil {
 			return stop, err
 		}
-		args = []string{"--nats-prefix=" + natsPrefix, "--node-timeout=2s"}
+		args = []string{"--nats-prefix=" + natsPrefix, "--node-timeout=2s", "--log-snapshot=64KiB"}
 	}
 	errs := make([]error, s.nodes)
 	started := make(chan struct{})
@@ -227,7 +233,12 @@ func (r *run) figures() string {
 		}
 		count[o.action]++
 	}
+	written, restored := 0, 0
+	for _, p := range r.nodes {
+		w, r, _ := p.compactions.all()
+		written, restored = written+w, restored+r
+	}
 	return fmt.Sprintf("%d operations: %d jobs, %d submissions, %d reads of jobs, %d of events and results with %d events, %d cancels, %d deletes, "+
-		"%d uploads; %d without a response; faults: %v",
-		len(r.operations), len(jobs), count[submit], count[get], count[read], events, count[cancel], count[remove], count[put], unknown, r.injected)
+		"%d uploads; %d without a response; %d snapshots of the log, %d replicas restored from one; faults: %v",
+		len(r.operations), len(jobs), count[submit], count[get], count[read], events, count[cancel], count[remove], count[put], unknown, written, restored, r.injected)
 }

@@ -33,6 +33,36 @@ type process struct {
 	base atomic.Pointer[string] // URL of the last start
 	cmd  *exec.Cmd              // nil if it does not run
 	log  *tail
+	// compactions is what all its processes logged about the log of the cluster.
+	compactions compactions
+}
+
+// compactions counts snapshots of the log of a cluster, and keeps errors that must not occur.
+type compactions struct {
+	mu                sync.Mutex
+	written, restored int
+	errors            []string
+}
+
+// all returns what was counted so far.
+func (c *compactions) all() (written, restored int, errors []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.written, c.restored, c.errors
+}
+
+// read looks for a line about a snapshot.
+func (c *compactions) read(line string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case strings.Contains(line, `"msg":"wrote a snapshot"`):
+		c.written++
+	case strings.Contains(line, `"msg":"restored the replica from a snapshot"`):
+		c.restored++
+	case strings.Contains(line, `"msg":"a snapshot cannot be used"`), strings.Contains(line, "GatherReplicasDiverge"):
+		c.errors = append(c.errors, line)
+	}
 }
 
 // start starts the server and returns when it listens.
@@ -67,7 +97,7 @@ func (p *process) launch() (<-chan string, error) {
 	}
 	p.cmd, p.log = cmd, &tail{ended: make(chan struct{})}
 	address := make(chan string, 1)
-	go p.log.read(stderr, address) // ends with the process
+	go p.log.read(stderr, address, p.compactions.read) // ends with the process
 	return address, nil
 }
 
@@ -121,8 +151,8 @@ type tail struct {
 	lines []string
 }
 
-// read sends the address of the API when the server logs it, or "" when the log ends before.
-func (l *tail) read(r io.Reader, address chan<- string) {
+// read sends the address of the API when the server logs it, or "" when the log ends before, and calls each with every line.
+func (l *tail) read(r io.Reader, address chan<- string, each func(line string)) {
 	defer close(l.ended)
 	defer close(address)
 	const kept = 60
@@ -136,6 +166,7 @@ func (l *tail) read(r io.Reader, address chan<- string) {
 			address <- line.API
 			serving = true
 		}
+		each(lines.Text())
 		l.mu.Lock()
 		if len(l.lines) == kept {
 			l.lines = slices.Delete(l.lines, 0, 1)

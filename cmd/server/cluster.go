@@ -23,7 +23,7 @@ func (s *server) openCluster(ctx context.Context) (backend, error) {
 	}
 	config := cluster.Config{
 		URL: c.NatsURL, Creds: c.NatsCreds, CA: c.NatsCA, Cert: c.NatsCert, Key: c.NatsKey,
-		Prefix: c.NatsPrefix, Replicas: int(c.NatsReplicas.n), NodeTimeout: c.NodeTimeout.d,
+		Prefix: c.NatsPrefix, Replicas: int(c.NatsReplicas.n), NodeTimeout: c.NodeTimeout.d, SnapshotBytes: c.LogSnapshot.n,
 		Dir: filepath.Join(c.DataDir, "view"), Name: c.NodeName, Version: version(), Work: s.work, Ended: s.ended,
 		TombstoneRetention: c.tombstoneRetention(), KeyRetention: c.KeyRetention.d,
 		MaxPendingBytes: maxPending, MinFreeBytes: uint64(c.MinFreeDisk.n), CacheBytes: c.memory.cache, CountResults: s.hasResultQuota, Logger: s.log,

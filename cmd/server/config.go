@@ -34,6 +34,7 @@ type serveCmd struct {
 	NatsKey      string   `name:"nats-key" placeholder:"FILE" help:"Key of the client certificate."`
 	NatsPrefix   string   `default:"gather" placeholder:"NAME" help:"Prefix of the names of streams and subjects. Each cluster needs its own."`
 	NatsReplicas count    `default:"3" placeholder:"N" help:"Replicas of the streams, used when they are created."`
+	LogSnapshot  size     `default:"64MiB" placeholder:"SIZE" help:"Growth of the cluster's log after which a node writes a snapshot of the state and trims the log. A new node reads the last snapshot and what follows."`
 	NodeTimeout  duration `default:"10s" placeholder:"DURATION" help:"Time without a heartbeat after which the tasks of a node are redelivered to other nodes."`
 
 	Workers      count `default:"0" placeholder:"N" help:"Size of the worker pool; 0 is one for each CPU."`

@@ -51,6 +51,7 @@ func (c *serveCmd) checkNode(addError func(flag string, err error)) {
 		addError("nats-prefix", fmt.Errorf("%q is not 1 to 32 lower-case letters, digits and dashes", c.NatsPrefix))
 	}
 	addError("nats-replicas", c.NatsReplicas.check(1, maxReplicas))
+	addError("log-snapshot", c.LogSnapshot.check(64<<10))
 	err := c.NodeTimeout.check(minNodeTimeout)
 	if err == nil && c.NodeTimeout.d > maxNodeTimeout {
 		err = fmt.Errorf("%s is more than %s", c.NodeTimeout.d, maxNodeTimeout)

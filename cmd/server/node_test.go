@@ -42,6 +42,9 @@ func TestNodeSettings(t *testing.T) {
 			want: []string{"nats-prefix", "nats-replicas", "node-timeout"},
 		},
 		{args: []string{"--nats-prefix=", "--nats-replicas=three", "--node-timeout=10m1s"}, want: []string{"nats-prefix", "nats-replicas", "node-timeout"}},
+		{args: []string{"--log-snapshot=64KiB"}},
+		{args: []string{"--log-snapshot=63KiB"}, want: []string{"log-snapshot"}},
+		{args: []string{"--log-snapshot=much"}, want: []string{"log-snapshot"}},
 		{args: []string{"--nats-prefix=a.b", "--nats-replicas=0", "--node-timeout=soon"}, want: []string{"nats-prefix", "nats-replicas", "node-timeout"}},
 	} {
 		err := parsed(t, c.args...).validate()

@@ -57,6 +57,8 @@ type Config struct {
 	TombstoneRetention, KeyRetention time.Duration
 	// MaxPendingBytes bounds the bytes that wait to be written to the log; default: 64 MiB.
 	MaxPendingBytes int64
+	// SnapshotBytes is the growth of the log for which a snapshot is written at least; default: 64 MiB.
+	SnapshotBytes int64
 	// MinFreeBytes, CacheBytes and CountResults are as in journal.Config.
 	MinFreeBytes uint64
 	CacheBytes   int64
@@ -67,8 +69,6 @@ type Config struct {
 	// stallAfter is the time without an answer of the log after which the node rejects submissions, and reads that need the
 	// log; default: 4 s. Tests on a busy machine use a longer one.
 	stallAfter time.Duration
-	// compactBytes is the growth of the log for which a snapshot is written at least; default: minCompactBytes.
-	compactBytes int64
 	// snapshotPartBytes is the size of the parts of a snapshot before compression; default: 16 MiB.
 	snapshotPartBytes int
 	// compactPause is the pause after a failed compaction, orphanAge the age at which parts of a snapshot without a manifest
@@ -94,7 +94,7 @@ func (c *Config) setDefaults() {
 	c.KeyRetention = cmp.Or(c.KeyRetention, 24*time.Hour)
 	c.LogGrace = cmp.Or(c.LogGrace, 30*time.Second)
 	c.MaxPendingBytes = cmp.Or(c.MaxPendingBytes, 64<<20)
-	c.compactBytes = cmp.Or(c.compactBytes, minCompactBytes)
+	c.SnapshotBytes = cmp.Or(c.SnapshotBytes, 64<<20)
 	c.snapshotPartBytes = cmp.Or(c.snapshotPartBytes, snapshotPartBytes)
 	c.compactPause, c.orphanAge = cmp.Or(c.compactPause, compactPause), cmp.Or(c.orphanAge, orphanAge)
 	c.digestInterval = cmp.Or(c.digestInterval, digestInterval)

@@ -155,12 +155,12 @@ func (c *Cluster) SnapshotsSupported() bool { return c.snapshotsSupported() }
 // parts without a manifest after a time.
 func WithCompaction(bytes int64, orphanAge time.Duration) func(*Config) {
 	return func(c *Config) {
-		c.compactBytes, c.snapshotPartBytes, c.orphanAge, c.compactPause = bytes, 4<<10, orphanAge, time.Millisecond
+		c.SnapshotBytes, c.snapshotPartBytes, c.orphanAge, c.compactPause = bytes, 4<<10, orphanAge, time.Millisecond
 	}
 }
 
 // WithCompactBytes sets the growth of the log for which a snapshot is written.
-func WithCompactBytes(n int64) func(*Config) { return func(c *Config) { c.compactBytes = n } }
+func WithCompactBytes(n int64) func(*Config) { return func(c *Config) { c.SnapshotBytes = n } }
 
 // WithDigestInterval sets the number of messages between two digests.
 func WithDigestInterval(n uint64) func(*Config) { return func(c *Config) { c.digestInterval = n } }

@@ -29,8 +29,6 @@ import (
 
 // Bounds of compaction.
 const (
-	// minCompactBytes is the number of bytes of the log for which a snapshot is written at least.
-	minCompactBytes = 64 << 20
 	// snapshotPartBytes is the size of a part before compression.
 	snapshotPartBytes = 16 << 20
 	// keptSnapshots is the number of snapshots that are kept.
@@ -93,9 +91,9 @@ func (c *Cluster) snapshotsSupported() bool {
 	return c.members.oldestFormat() >= job.ProposeSnapshotTrim.Format()
 }
 
-// grown reports whether the log has grown by as much as the newest snapshot has, and at least by compactBytes.
+// grown reports whether the log has grown by as much as the newest snapshot has, and at least by Config.SnapshotBytes.
 func (c *Cluster) grown(s *snapshots) bool {
-	least := c.cfg.compactBytes
+	least := c.cfg.SnapshotBytes
 	if len(s.usable) > 0 {
 		least = max(least, s.usable[0].bytes())
 	}
