@@ -160,7 +160,7 @@ func (s *settings) run(ctx context.Context, stdout io.Writer) error {
 		_, _ = fmt.Fprintf(stdout, "the end of the log of node %d:\n%s\n", i, p.log)
 	}
 	if len(violations) > 0 {
-		err = errors.Join(err, fmt.Errorf("%d violations, the first: %.2000s", len(violations), violations[0]))
+		err = errors.Join(err, fmt.Errorf("%d violations, the first: %.2000s", len(violations), violations[0].Error()))
 	}
 	return err
 }
