@@ -188,6 +188,7 @@ func newServer(ctx context.Context, c *serveCmd, log *slog.Logger) (_ *server, e
 func (s *server) newExecutor(ctx context.Context, kinds executor.Planner, tracer trace.Tracer) (*executor.Executor, error) {
 	c, ec := s.cfg, executor.DefaultConfig()
 	ec.Workers, ec.MaxJobs, ec.MaxBytes, ec.MaxWaiting = int(c.Workers.n), int(c.QueueJobs.n), c.QueueBytes.n, c.WaitingItems.n
+	ec.ShortWorkers = 1
 	ec.Journal, ec.Room, ec.Planner, ec.Logger, ec.Registerer = s.backend, s.backend.room, kinds, s.log, s.registry
 	ec.Pauses = job.NewPauses(s.pauses.List())
 	ec.MaxResultBytes, ec.Results = c.MaxResult.n, s.backend.results

@@ -74,6 +74,10 @@ type Planner interface {
 type Config struct {
 	// Workers is the size of the pool.
 	Workers int
+	// ShortWorkers is the number of workers in addition to Workers that take only short new jobs, of a normal or high priority.
+	// WorkerStart is not called for them: a short job waits neither for a step of a long one nor for a thread of lower priority. A
+	// node of a cluster has none.
+	ShortWorkers int
 	// MaxJobs bounds the jobs that are admitted and not terminal. This and the bounds below count the jobs of all nodes.
 	MaxJobs int
 	// MaxBytes bounds the memory of admitted plans.
@@ -87,8 +91,9 @@ type Config struct {
 	// Results returns the bytes of results that the journal has taken of an unfinished job, and of all jobs of a tenant that
 	// are not deleted. Nil is for no TenantResultBytes.
 	Results func(tenant string, id job.ID) (ofJob, ofTenant int64)
-	// WorkerStart is called by each worker's goroutine before its first task; nil for nothing.
-	WorkerStart func()
+	// WorkerStart is called by each worker's goroutine before its first task. The worker calls the function that it returns
+	// between two steps. Nil for nothing.
+	WorkerStart func() (betweenSteps func())
 	// Pauses are the pauses at the start; see SetPauses.
 	Pauses job.Pauses
 	// TenantJobs returns a tenant's quota of jobs that are not terminal; 0 is no quota. Nil is none for all.
@@ -177,6 +182,8 @@ type Executor struct {
 
 	mu       sync.Mutex
 	ready    sync.Cond // signalled when the queue gets work, or claiming ends
+	short    sync.Cond // the same for short workers and short jobs
+	idle     int       // short workers that wait
 	queue    queue
 	jobs     map[job.ID]*jobExecution
 	free     int            // workers that claim a task
@@ -208,7 +215,7 @@ func New(ctx context.Context, cfg Config) (*Executor, error) {
 		pauses:   cfg.Pauses,
 		paused:   make(map[*jobExecution]struct{}),
 	}
-	e.ready.L = &e.mu
+	e.ready.L, e.short.L = &e.mu, &e.mu
 	e.work, e.stopWork = context.WithCancelCause(context.Background())
 	e.claims, e.endClaims = context.WithCancel(context.Background())
 	e.timers = newTimers(cfg.Wall)
@@ -231,6 +238,11 @@ func New(ctx context.Context, cfg Config) (*Executor, error) {
 	}
 	for _, w := range e.workers {
 		e.wg.Go(w.loop)
+	}
+	for range cfg.ShortWorkers {
+		if cfg.Cluster == nil {
+			e.wg.Go((&worker{e: e}).loopShort)
+		}
 	}
 	return e, nil
 }
@@ -308,6 +320,7 @@ func (e *Executor) endClaiming() {
 	e.claiming = false
 	e.endClaims()
 	e.ready.Broadcast()
+	e.short.Broadcast()
 	e.mu.Unlock()
 }
 

@@ -152,6 +152,27 @@ func (c *priorityQueue) next() (assignment, bool) {
 	return c.nextRunning()
 }
 
+// isShort reports whether a short worker may take a new job.
+func isShort(x *jobExecution) bool {
+	return x.job.Priority != job.Low && x.size.Short() && x.size.Memory <= maxShortMemory
+}
+
+// maxShortMemory bounds the plan of a job for a short worker: a few numbers may have very many digits.
+const maxShortMemory = 64 << 10
+
+// nextShort takes a short job that is the first of the new jobs of its priority.
+func (q *queue) nextShort() (assignment, bool) {
+	for _, p := range [...]job.Priority{job.High, job.Normal} {
+		c := &q.priorities[p]
+		for c.newJobs.n > 0 && isShort(c.newJobs.first()) {
+			if a, ok := c.popNew(); ok {
+				return a, true
+			}
+		}
+	}
+	return assignment{}, false
+}
+
 func (c *priorityQueue) nextTimerReady() (assignment, bool) {
 	for c.timerReady.n > 0 {
 		if a := c.timerReady.pop(); !a.exec.dead || a.hasEffects() {
@@ -166,18 +187,26 @@ func (c *priorityQueue) nextNew() (assignment, bool) {
 		return c.leases.pop(), true
 	}
 	for c.newJobs.n > 0 {
-		x := c.newJobs.pop()
-		current := x.queued && x.sequence == c.head // otherwise a pause has taken it out since
-		for len(c.skipped) > 0 && c.skipped[0] <= c.head {
-			c.skipped = c.skipped[1:]
+		if a, ok := c.popNew(); ok {
+			return a, true
 		}
-		if current {
-			x.queued = false
-		}
-		c.head++
-		if current && !x.dead {
-			return c.take(x), true
-		}
+	}
+	return assignment{}, false
+}
+
+// popNew takes the first of the new jobs; false if it will not run.
+func (c *priorityQueue) popNew() (assignment, bool) {
+	x := c.newJobs.pop()
+	current := x.queued && x.sequence == c.head // otherwise a pause has taken it out since
+	for len(c.skipped) > 0 && c.skipped[0] <= c.head {
+		c.skipped = c.skipped[1:]
+	}
+	if current {
+		x.queued = false
+	}
+	c.head++
+	if current && !x.dead {
+		return c.take(x), true
 	}
 	return assignment{}, false
 }
@@ -251,6 +280,8 @@ func (d *deque[T]) push(v T) {
 	d.buf[(d.head+d.n)%len(d.buf)] = v
 	d.n++
 }
+
+func (d *deque[T]) first() T { return d.buf[d.head] }
 
 func (d *deque[T]) pop() T {
 	var zero T

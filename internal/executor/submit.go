@@ -267,7 +267,7 @@ func (e *Executor) queueJobs(execs []*jobExecution) {
 			e.paused[x] = struct{}{}
 		default:
 			e.queue.pushNew(x)
-			e.ready.Signal()
+			e.signalNew(x)
 		}
 		e.mu.Unlock()
 	}

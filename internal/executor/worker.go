@@ -21,8 +21,9 @@ type worker struct {
 
 // loop runs assignments until claiming ends.
 func (w *worker) loop() {
+	betweenSteps := func() {}
 	if w.e.cfg.WorkerStart != nil {
-		w.e.cfg.WorkerStart()
+		betweenSteps = w.e.cfg.WorkerStart()
 	}
 	for w.e.waitRoom() {
 		a, ok := w.e.claim()
@@ -30,6 +31,7 @@ func (w *worker) loop() {
 			return
 		}
 		w.run(a)
+		betweenSteps()
 	}
 }
 
@@ -71,6 +73,41 @@ func (e *Executor) claim() (assignment, bool) {
 		}
 		e.ready.Wait()
 	}
+}
+
+// loopShort runs short new jobs until claiming ends.
+func (w *worker) loopShort() {
+	for w.e.waitRoom() {
+		a, ok := w.e.claimShort()
+		if !ok {
+			return
+		}
+		w.run(a)
+	}
+}
+
+// claimShort waits for a short new job; it returns false when claiming has ended.
+func (e *Executor) claimShort() (assignment, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for e.claiming {
+		if a, ok := e.queue.nextShort(); ok {
+			return a, true
+		}
+		e.idle++
+		e.short.Wait()
+	}
+	return assignment{}, false
+}
+
+// signalNew wakes a worker for a new job. A short worker that waits is the first choice. Caller holds e.mu.
+func (e *Executor) signalNew(x *jobExecution) {
+	if e.idle > 0 && isShort(x) {
+		e.idle--
+		e.short.Signal()
+		return
+	}
+	e.ready.Signal()
 }
 
 // run runs one step of a task under its lease. The task then waits, or the lease is released.
