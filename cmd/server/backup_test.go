@@ -42,7 +42,7 @@ func (b *backedUp) snapshot() map[string]trackedJob {
 
 // one submits a job and waits for its end.
 func (b *backedUp) one(ctx context.Context, c *testClient, o order) error {
-	v, _, err := c.submit(ctx, o.body)
+	v, err := c.submit(ctx, o.body)
 	if err != nil {
 		return err
 	}

@@ -11,9 +11,9 @@ import (
 	"gather/client"
 )
 
-// connect returns a client of a process, also after its restarts.
-func (p *process) connect(transport http.RoundTripper) *client.Client {
-	c, err := client.New(client.Config{Server: p.url(""), RetryFor: time.Hour, HTTP: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+// connect returns a client of a process, also after its restarts. The key may be empty.
+func (p *process) connect(transport http.RoundTripper, key string) *client.Client {
+	c, err := client.New(client.Config{Server: p.url(""), APIKey: key, RetryFor: time.Hour, HTTP: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		r = r.Clone(r.Context())
 		r.URL.Host = strings.TrimPrefix(p.url(""), "http://")
 		return transport.RoundTrip(r)
@@ -33,7 +33,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 func TestClientAcrossRestarts(t *testing.T) {
 	const items = 300
 	p := startProcess(t)
-	c := p.connect(http.DefaultTransport)
+	c := p.connect(http.DefaultTransport, "")
 	durations := make([]client.Duration, items)
 	for i := range durations {
 		durations[i] = client.Duration(fmt.Sprintf("%dms", 10*i))

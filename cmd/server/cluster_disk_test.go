@@ -53,7 +53,7 @@ func (s *suite) trimmed(t *testing.T) {
 	expiring := func(n, over int) {
 		for i := range n {
 			o := numbersOrder(int64(i))
-			v, _, err := f.clients[i%over].submit(ctx, o.body)
+			v, err := f.clients[i%over].submit(ctx, o.body)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -16,7 +16,7 @@ func (s *suite) spread(t *testing.T) {
 	base := "http://" + srv.apiListener.Addr().String()
 	p.base.Store(&base)
 	single := newClient(p)
-	v, _, err := single.submit(ctx, sum)
+	v, err := single.submit(ctx, sum)
 	if err == nil {
 		v, err = single.wait(ctx, v.ID)
 	}

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"gather/client"
 )
 
 // view is a job as a client reads it.
@@ -53,17 +55,20 @@ func (it *item) String() string {
 	return fmt.Sprintf("%d: index %d, %s, %v, %v ms", it.Seq, it.Index, it.Value, it.Error, it.Duration)
 }
 
-// testClient is a client of a server that restarts: it retries while the server is unavailable. Tests that compare single
-// responses with the contract use it; package client hides them.
+// testClient is a client of a server that restarts: package client, and for tests that compare single responses with the
+// contract requests of their own, which are repeated while the server is unavailable.
 type testClient struct {
 	p    *process
 	http *http.Client
+	api  *client.Client
 }
 
-func newClient(p *process) *testClient {
-	return &testClient{p: p, http: &http.Client{
-		Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
-	}}
+func newClient(p *process) *testClient { return newClientAs(p, "") }
+
+// newClientAs returns a client with an API key for the calls of package client.
+func newClientAs(p *process, key string) *testClient {
+	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
+	return &testClient{p: p, http: &http.Client{Timeout: time.Minute, Transport: transport}, api: p.connect(transport, key)}
 }
 
 // errResponse is an invalid response.
@@ -123,34 +128,30 @@ func (c *testClient) do(ctx context.Context, method, path, body string, header .
 	}
 }
 
-// submit returns the job in the response, and whether it is a replay.
-func (c *testClient) submit(ctx context.Context, body string, header ...string) (v view, replayed bool, err error) {
-	a, err := c.do(ctx, http.MethodPost, "/v1/jobs", body, header...)
+// viewOf returns a job as a view.
+func viewOf(j *client.Job, err error) (v view, _ error) {
 	if err != nil {
-		return v, false, err
+		return v, err
 	}
-	if a.status != http.StatusAccepted && a.status != http.StatusOK {
-		return v, false, fmt.Errorf("%w to %s: %d %s", errResponse, body, a.status, a.body)
+	text, err := json.Marshal(j)
+	if err == nil {
+		err = json.Unmarshal(text, &v)
 	}
-	err = json.Unmarshal(a.body, &v)
-	return v, a.header.Get("Idempotency-Replayed") == "true", err
+	return v, err
+}
+
+// submit submits a job, once also if it is repeated.
+func (c *testClient) submit(ctx context.Context, body string, opts ...client.Option) (view, error) {
+	return viewOf(c.api.Submit(ctx, json.RawMessage(body), opts...))
 }
 
 // wait returns the job once it is terminal.
-func (c *testClient) wait(ctx context.Context, id string) (v view, err error) {
-	for {
-		if v, err = c.get(ctx, id, "Prefer", "wait=5"); err != nil || v.terminal() {
-			return v, err
-		}
-	}
+func (c *testClient) wait(ctx context.Context, id string) (view, error) {
+	return viewOf(c.api.Wait(ctx, id))
 }
 
-func (c *testClient) get(ctx context.Context, id string, header ...string) (v view, err error) {
-	a, err := c.do(ctx, http.MethodGet, "/v1/jobs/"+id, "", header...)
-	if err == nil {
-		err = a.unmarshal(&v)
-	}
-	return v, err
+func (c *testClient) get(ctx context.Context, id string) (view, error) {
+	return viewOf(c.api.Get(ctx, id))
 }
 
 // page is a page of results.
@@ -160,18 +161,9 @@ type page struct {
 	Complete  bool   `json:"complete"`
 }
 
-// page reads the available results after a seq.
-func (c *testClient) page(ctx context.Context, id string, after int64) (p page, err error) {
-	a, err := c.do(ctx, http.MethodGet, fmt.Sprintf("/v1/jobs/%s/results?after=%d&limit=10000", id, after), "")
-	if err == nil {
-		err = a.unmarshal(&p)
-	}
-	return p, err
-}
-
 // results reads all items of a finished job in the order of completion.
-func (c *testClient) results(ctx context.Context, id string) (all []item, err error) {
-	for it, err := range c.p.connect(c.http.Transport).Results(ctx, id) {
+func (c *testClient) results(ctx context.Context, id string, opts ...client.ResultsOption) (all []item, err error) {
+	for it, err := range c.api.Results(ctx, id, opts...) {
 		if err != nil {
 			return nil, err
 		}

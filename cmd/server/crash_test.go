@@ -5,12 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"gather/client"
 )
 
 // trackedJob is an accepted job and what its client saw of it.
@@ -127,31 +128,17 @@ func unchanged(shown, now []item) error {
 	return nil
 }
 
-// list returns the IDs of all jobs, page by page.
+// list returns the IDs of all jobs.
 func (c *testClient) list(ctx context.Context) (map[string]bool, error) {
 	ids := make(map[string]bool)
-	for path := "/v1/jobs?page_size=200"; path != ""; {
-		a, err := c.do(ctx, http.MethodGet, path, "")
+	for j, err := range c.api.List(ctx, client.ListOptions{PageSize: 200}) {
 		if err != nil {
 			return nil, err
 		}
-		var page struct {
-			Jobs []view  `json:"jobs"`
-			Next *string `json:"next_page_token"`
+		if ids[j.ID] {
+			return nil, fmt.Errorf("job %s is listed twice", j.ID)
 		}
-		if err := a.unmarshal(&page); err != nil {
-			return nil, err
-		}
-		for _, j := range page.Jobs {
-			if ids[j.ID] {
-				return nil, fmt.Errorf("job %s is listed twice", j.ID)
-			}
-			ids[j.ID] = true
-		}
-		path = ""
-		if page.Next != nil {
-			path = "/v1/jobs?page_size=200&page_token=" + *page.Next
-		}
+		ids[j.ID] = true
 	}
 	return ids, nil
 }
@@ -167,11 +154,11 @@ func TestDrain(t *testing.T) {
 
 	const sum = `{"kind":"array_sum","array":{"source":"random","seed":7,"shape":[%d,1000],"chunks":%s}}`
 	const rows = 400_000
-	long, _, err := c.submit(ctx, fmt.Sprintf(sum, rows, `[1000,1000]`))
+	long, err := c.submit(ctx, fmt.Sprintf(sum, rows, `[1000,1000]`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	sleeps, _, err := c.submit(ctx, `{"kind":"sleep_batch","count":3,"duration":"2s"}`)
+	sleeps, err := c.submit(ctx, `{"kind":"sleep_batch","count":3,"duration":"2s"}`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +170,7 @@ func TestDrain(t *testing.T) {
 	if before.terminal() {
 		t.Fatalf("the job ended too early: %s", before.outcome())
 	}
-	shown, err := c.page(ctx, long.ID, 0)
+	shown, err := c.results(ctx, long.ID, client.Stored())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,11 +234,11 @@ func TestDrain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(unchanged(shown.Items, items), (&order{}).verify(items, int(done.Progress.Total))); err != nil {
+	if err := errors.Join(unchanged(shown, items), (&order{}).verify(items, int(done.Progress.Total))); err != nil {
 		t.Error(err)
 	}
 	// The same array in other chunks, without interruption: exactly the same sum.
-	again, _, err := c.submit(ctx, fmt.Sprintf(sum, rows, `[-1,100]`))
+	again, err := c.submit(ctx, fmt.Sprintf(sum, rows, `[-1,100]`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ func TestDamagedDirectory(t *testing.T) {
 	p := startProcess(t, "--data-dir="+dir)
 	c := newClient(p)
 	for range 20 {
-		if _, _, err := c.submit(t.Context(), numbersOrder(7).body); err != nil {
+		if _, err := c.submit(t.Context(), numbersOrder(7).body); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -150,7 +150,7 @@ func TestHTTPBatchCrash(t *testing.T) {
 	p := startProcess(t, "--http-allow=127.0.0.1")
 	c := newClient(p)
 	o := r.order(n, `,"concurrency":50,"rate":"4000/s"`)
-	v, _, err := c.submit(ctx, o.body)
+	v, err := c.submit(ctx, o.body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,18 +172,18 @@ func TestHTTPBatchCrash(t *testing.T) {
 
 	// A cancelled job.
 	before := r.count()
-	if v, _, err = c.submit(ctx, r.order(1_000_000, "").body); err != nil {
+	if v, err = c.submit(ctx, r.order(1_000_000, "").body); err != nil {
 		t.Fatal(err)
 	}
 	r.reach(ctx, before+500)
-	if _, err := c.do(ctx, http.MethodPost, "/v1/jobs/"+v.ID+"/cancel", ""); err != nil {
+	if _, err := c.api.Cancel(ctx, v.ID); err != nil {
 		t.Fatal(err)
 	}
 	if v, err = c.wait(ctx, v.ID); err != nil || v.State != "cancelled" {
 		t.Fatalf("the job is %s, %v; want cancelled", v.outcome(), err)
 	}
 	r.forbid(v.ID)
-	last, _, err := c.submit(ctx, r.order(100, "").body, "Prefer", "wait=30")
+	last, err := c.submit(ctx, r.order(100, "").body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +203,7 @@ func TestHTTPBatchDrain(t *testing.T) {
 	c := newClient(p)
 	const n = 2000
 	body := strings.Replace(r.order(n, `,"concurrency":20,"rate":"2000/s","success":"200,503"`).body, `"attempts":9`, `"attempts":1`, 1)
-	v, _, err := c.submit(ctx, body)
+	v, err := c.submit(ctx, body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,14 +232,14 @@ func TestHTTPTenants(t *testing.T) {
 	content := tenant.File{Tenants: map[string]tenant.Settings{
 		"open": {HTTPAllow: &[]string{"127.0.0.1"}, HTTPInFlight: 3}, "closed": {HTTPAllow: &[]string{}},
 	}}
-	auth := make(map[string][]string)
+	keys := make(map[string]string)
 	for _, name := range []string{"open", "closed", "other"} {
 		key, text, err := tenant.Generate(name, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
 		content.Keys = append(content.Keys, key)
-		auth[name] = []string{"Authorization", "Bearer " + text}
+		keys[name] = text
 	}
 	file := filepath.Join(t.TempDir(), "keys.json")
 	write := func() {
@@ -257,7 +257,7 @@ func TestHTTPTenants(t *testing.T) {
 	c := newClient(p)
 	status := func(name string) int {
 		t.Helper()
-		a, err := c.do(ctx, http.MethodPost, "/v1/jobs?validate_only=true", r.order(10, "").body, auth[name]...)
+		a, err := c.do(ctx, http.MethodPost, "/v1/jobs?validate_only=true", r.order(10, "").body, "Authorization", "Bearer "+keys[name])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -269,7 +269,11 @@ func TestHTTPTenants(t *testing.T) {
 		}
 	}
 	o := r.order(200, "")
-	v, _, err := c.submit(ctx, o.body, append(auth["open"], "Prefer", "wait=60")...)
+	c = newClientAs(p, keys["open"])
+	v, err := c.submit(ctx, o.body)
+	if err == nil {
+		v, err = c.wait(ctx, v.ID)
+	}
 	if err != nil || v.State != "succeeded" {
 		t.Fatalf("the job is %s, %v; want succeeded", v.outcome(), err)
 	}

@@ -19,7 +19,7 @@ func TestPrivateFiles(t *testing.T) {
 	const warning = "can access the data directory"
 	dir := filepath.Join(t.TempDir(), "new", "data")
 	p := startProcess(t, "--data-dir="+dir)
-	if _, _, err := newClient(p).submit(t.Context(), `{"kind":"squares","numbers":[1]}`); err != nil {
+	if _, err := newClient(p).submit(t.Context(), `{"kind":"squares","numbers":[1]}`); err != nil {
 		t.Fatal(err)
 	}
 	files := 0

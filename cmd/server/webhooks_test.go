@@ -185,17 +185,16 @@ func TestTenantWebhooks(t *testing.T) {
 	}
 	write(secrets[0])
 	p := startProcess(t, "--http-allow=127.0.0.1", "--api-keys="+file)
-	c := newClient(p)
-	auth := []string{"Authorization", "Bearer " + text}
+	c := newClientAs(p, text)
 	// cancelled cancels a job, and verifies the request to the tenant's webhook with some of the secrets.
 	cancelled := func(valid ...bool) {
 		t.Helper()
 		before := h.count()
-		v, _, err := c.submit(ctx, `{"kind":"sleep_batch","count":1,"duration":"1h"}`, auth...)
+		v, err := c.submit(ctx, `{"kind":"sleep_batch","count":1,"duration":"1h"}`)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.do(ctx, http.MethodPost, "/v1/jobs/"+v.ID+"/cancel", "", auth...); err != nil {
+		if _, err := c.api.Cancel(ctx, v.ID); err != nil {
 			t.Fatal(err)
 		}
 		h.reach(ctx, before+1)
@@ -220,7 +219,7 @@ func TestTenantWebhooks(t *testing.T) {
 		}
 	}
 	// Another end is not reported.
-	if _, _, err := c.submit(ctx, `{"kind":"squares","numbers":[1]}`, append(auth, "Prefer", "wait=30")...); err != nil {
+	if _, err := c.submit(ctx, `{"kind":"squares","numbers":[1]}`, client.WithWait(30*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	cancelled(true, false)
