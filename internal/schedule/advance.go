@@ -67,7 +67,8 @@ func (d *decision) add(r Run) {
 // decide decides as many ticks as can be. It returns an error if a submission may succeed later.
 func (d *decision) decide(ctx context.Context) error {
 	for tick, id := range d.submitted {
-		if !tick.After(d.Cursor) { // decided by another node, or by a change of the definition
+		// Decided by another node or by a change of the definition, or the schedule was paused after the submission.
+		if !tick.After(d.Cursor) || d.Paused {
 			d.amend(tick, id)
 		}
 	}
@@ -171,6 +172,9 @@ func (d *decision) amend(tick time.Time, id job.ID) {
 		return
 	}
 	d.add(Run{Tick: tick, Outcome: Submitted, Job: id})
+	if tick.After(d.Cursor) {
+		d.Cursor = tick
+	}
 }
 
 // missedTicks are due ticks that are not submitted.

@@ -106,10 +106,12 @@ func (f *fakeServers) Cancel(ctx context.Context, tenant string, id job.ID) (job
 }
 
 // start starts a server.
-func (f *fakeServers) start() *schedule.Scheduler {
+func (f *fakeServers) start() *schedule.Scheduler { return f.startWith(f) }
+
+func (f *fakeServers) startWith(e schedule.Executor) *schedule.Scheduler {
 	f.t.Helper()
 	s, err := schedule.Open(f.t.Context(), schedule.Config{
-		Documents: f, Jobs: f, Executor: f, Wall: f.now, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
+		Documents: f, Jobs: f, Executor: e, Wall: f.now, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
 		KeyRetention: 24 * time.Hour,
 	})
 	if err != nil {

@@ -1,0 +1,54 @@
+package schedule_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gather/internal/job"
+	"gather/internal/schedule"
+)
+
+// pausing pauses the schedule right after the job of the first tick has been submitted.
+type pausing struct {
+	*fakeServers
+	pause func()
+}
+
+func (p *pausing) Submit(ctx context.Context, subs []job.Submission, key *job.Key, wait bool) ([]job.Job, error) {
+	jobs, err := p.fakeServers.Submit(ctx, subs, key, wait)
+	if f := p.pause; f != nil {
+		p.pause = nil
+		f()
+	}
+	return jobs, err
+}
+
+// A schedule that is paused between the submission of a tick's job and its record has the outcome of the tick.
+func TestPauseAfterSubmission(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newServers(t)
+		p := &pausing{fakeServers: f}
+		s := f.startWith(p)
+		defer s.Close()
+		p.pause = func() {
+			if _, err := s.SetPaused(context.Background(), "acme", "nightly", true); err != nil {
+				t.Error(err)
+			}
+		}
+		f.put(s, every(t, time.Minute))
+		pass(90 * time.Second)
+		one := f.get(s)
+		if f.made != 1 || len(one.Runs) != 1 || one.Runs[0].Outcome != schedule.Submitted {
+			t.Errorf("paused: %d jobs, runs %+v; want one of each", f.made, one.Runs)
+		}
+		if _, err := s.SetPaused(context.Background(), "acme", "nightly", false); err != nil {
+			t.Fatal(err)
+		}
+		pass(60 * time.Second)
+		if one = f.get(s); f.made != len(one.Runs) || f.made < 2 {
+			t.Errorf("resumed: %d jobs, runs %+v; want two of each at least", f.made, one.Runs)
+		}
+	})
+}
