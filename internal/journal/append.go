@@ -23,6 +23,10 @@ type request struct {
 	done    func(error)
 	key     *job.Key
 	bytes   int64
+	// bulk is true for results that are written in a piece of their own.
+	bulk bool
+	// after is the number of requests that are not bulk results and have to be written before this one.
+	after uint64
 	// submits is true when an entry has a Submitted event.
 	submits bool
 	// rejectable is true when every entry has a Submitted event: the batch can be rejected while it waits for the disk,
@@ -70,6 +74,7 @@ func (j *Journal) Append(_ context.Context, b job.Batch) error {
 	if b.Prompt {
 		r.makePrompt()
 	}
+	r.bulk = !j.c.Replica && r.bytes >= minBulk && len(r.entries) == 1 && !r.submits && r.key == nil
 	err := j.enqueue(r, b.Delay)
 	if err != nil && b.Key != nil {
 		j.Release(*b.Key)

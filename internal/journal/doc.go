@@ -15,7 +15,8 @@
 //
 // The Journal owns four, from Open to Close. The writer combines all waiting batches into one Pebble batch, waits until it
 // is on disk, makes it visible, signals watchers and calls Done; while the disk is busy the next batches queue up, so the
-// number of jobs that share an fsync grows with the latency of the disk. The sweeper deletes expired jobs, tombstones and
+// number of jobs that share an fsync grows with the latency of the disk. Large results are written in pieces between the other writes; see
+// bulk.go. The sweeper deletes expired jobs, tombstones and
 // keys. The monitor checks the disk, and rejects submissions that would have to wait for a broken one. The last one syncs the
 // mark of the last durable write and maintains the ballast.
 //

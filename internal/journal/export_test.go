@@ -141,7 +141,14 @@ func (j *Journal) DeleteAsEarlier(tenant string, id job.ID) error {
 func (j *Journal) Queued() int {
 	j.queue.mu.Lock()
 	defer j.queue.mu.Unlock()
-	return len(j.queue.requests)
+	return len(j.queue.requests) + len(j.queue.bulk.requests)
+}
+
+// BulkJobs returns the number of jobs whose requests go to the queue of bulk results.
+func (j *Journal) BulkJobs() int {
+	j.queue.mu.Lock()
+	defer j.queue.mu.Unlock()
+	return len(j.queue.bulk.jobs)
 }
 
 // Part returns a part with one key.

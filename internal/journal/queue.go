@@ -15,6 +15,7 @@ type queue struct {
 	mu       sync.Mutex
 	h        hooks
 	requests []*request
+	bulk     bulkQueue
 	// bytes is the size of the requests that are not durable, the write in flight included.
 	bytes int64
 	// awake is true when the writer should take the requests.
@@ -35,7 +36,10 @@ type queue struct {
 	ended []job.ID
 }
 
-func (q *queue) init(h hooks) { q.h, q.wake = h, notify.New() }
+func (q *queue) init(h hooks) {
+	q.h, q.wake = h, notify.New()
+	q.bulk.jobs = make(map[job.ID]struct{})
+}
 
 // put queues a request. It rejects a submission when more than limit bytes wait, and any request when the queue is closed.
 func (q *queue) put(r *request, delay time.Duration, limit int64) error {
@@ -51,7 +55,12 @@ func (q *queue) put(r *request, delay time.Duration, limit int64) error {
 		return ErrClosed
 	}
 	q.bytes += r.bytes
+	if q.bulk.put(r) {
+		q.wake.Notify()
+		return nil
+	}
 	q.requests = append(q.requests, r)
+	q.bulk.others++
 	if delay <= 0 {
 		q.wakeLocked()
 		return nil
@@ -87,26 +96,44 @@ func (q *queue) disarmLocked() {
 	}
 }
 
-// take waits for requests and moves about limit bytes of them into w. It returns false when the queue is closed and empty.
+// take waits for requests and moves about limit bytes of them into w, or a piece of bulk results. It returns false when the queue
+// is closed and empty.
 func (q *queue) take(w *write, limit int64) bool {
 	q.mu.Lock()
-	for !q.awake || len(q.requests) == 0 {
-		q.awake = false
+	defer q.mu.Unlock()
+	for {
+		q.awake = q.awake && len(q.requests) > 0
+		if q.awake || len(q.bulk.requests) > 0 {
+			break
+		}
 		if q.closed && len(q.requests) == 0 {
-			q.mu.Unlock()
 			return false
 		}
 		q.mu.Unlock()
 		<-q.wake
 		q.mu.Lock()
 	}
-	defer q.mu.Unlock()
+	if q.bulk.ready(q.awake) {
+		q.bulk.take(w)
+	} else {
+		q.takeRequests(w, limit)
+	}
+	w.began = q.h.now()
+	q.inFlight = w
+	w.ended = append(w.ended, q.ended...)
+	q.ended = q.ended[:0]
+	return true
+}
+
+// takeRequests moves about limit bytes of the requests that are not bulk results into w.
+func (q *queue) takeRequests(w *write, limit int64) {
 	n := 0
 	for n < len(q.requests) && (n == 0 || w.bytes+q.requests[n].bytes <= limit) {
 		w.bytes += q.requests[n].bytes
 		n++
 	}
 	w.requests = append(w.requests, q.requests[:n]...)
+	q.bulk.tookOthers(n)
 	if n == len(q.requests) {
 		clear(q.requests)
 		q.requests = q.requests[:0]
@@ -118,11 +145,6 @@ func (q *queue) take(w *write, limit int64) bool {
 		q.requests = slices.Delete(q.requests, 0, n)
 	}
 	q.disarmLocked()
-	w.began = q.h.now()
-	q.inFlight = w
-	w.ended = append(w.ended, q.ended...)
-	q.ended = q.ended[:0]
-	return true
 }
 
 // finish ends the write in flight, which is durable or rejected. ended lists the jobs to drop from memory.
@@ -162,6 +184,7 @@ func (q *queue) waiting() (submissions, prompt []*request) {
 		add(q.inFlight.requests)
 	}
 	add(q.requests)
+	add(q.bulk.requests)
 	return submissions, prompt
 }
 
@@ -240,6 +263,7 @@ func (q *queue) drop(ids []job.ID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.ended = append(q.ended, ids...)
+	q.bulk.forget(ids)
 }
 
 // endedJobs returns the number of ended jobs that are in memory until the next write.
@@ -255,5 +279,6 @@ func (q *queue) force(r *request) {
 	defer q.mu.Unlock()
 	q.bytes += r.bytes
 	q.requests = slices.Insert(q.requests, 0, r)
+	q.bulk.others++
 	q.wakeLocked()
 }

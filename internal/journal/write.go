@@ -78,7 +78,7 @@ type expiries struct {
 
 // runWriter builds writes, waits until they are durable and publishes them, until the queue is closed and empty.
 //
-// There is one write at a time. Requests that arrive while the disk is busy share the next write, so writes grow with the
+// There is one write at a time, of bulk results or of other requests. Requests that arrive while the disk is busy share the next write, so writes grow with the
 // latency of the disk. A second write in flight was measured: it makes more and smaller writes, and is slower for one client
 // and for many.
 func (j *Journal) runWriter() {
