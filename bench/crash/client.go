@@ -62,9 +62,13 @@ func (c *client) open(ctx context.Context, method, path string, body []byte, hea
 	if len(body) > 0 {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	req.GetBody = nil // or net/http repeats a request with an Idempotency-Key itself
+	req.Header.Set("Authorization", "Bearer "+c.key)
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
+	}
+	if key := req.Header["Idempotency-Key"]; key != nil { // under this name, net/http repeats the request itself
+		req.Header.Del("Idempotency-Key")
+		req.Header["idempotency-key"] = key
 	}
 	return c.http.Do(req)
 }
@@ -92,7 +96,7 @@ func (c *client) do(ctx context.Context, r call) (*operation, error) {
 		o.client, o.node, o.call = c.id, c.node, c.now()
 		a, err := c.try(ctx, r.method, r.path, r.body, r.header...)
 		o.ret = c.now()
-		if err == nil && slices.Contains(r.accept, a.status) {
+		if err == nil && slices.Contains(r.accept, a.status) && !inProgress(a) {
 			o.status = a.status
 			if r.decode != nil {
 				if err := r.decode(a, &o); err != nil {
@@ -102,7 +106,7 @@ func (c *client) do(ctx context.Context, r call) (*operation, error) {
 			c.done(&o)
 			return &o, nil
 		}
-		if err == nil && !retryable(a.status, r.method) {
+		if err == nil && !retryable(a) {
 			return nil, fmt.Errorf("%s %s %.300s: got status %d, want one of %v: %.500s", r.method, r.path, r.body, a.status, r.accept, a.body)
 		}
 		if r.method != http.MethodGet && !notSent(err) {
@@ -118,27 +122,38 @@ func (c *client) do(ctx context.Context, r call) (*operation, error) {
 	}
 }
 
-// retryable reports whether a response only means: later, or at another node. A submission with a key that is being processed is 409.
-func retryable(status int, method string) bool {
-	return status == http.StatusServiceUnavailable || status == http.StatusConflict && method == http.MethodPost
+// retryable reports whether a response only means: later, or at another node.
+func retryable(a *response) bool { return a.status == http.StatusServiceUnavailable || inProgress(a) }
+
+// inProgress reports whether a submission with the same key is being processed.
+func inProgress(a *response) bool {
+	return a.status == http.StatusConflict && bytes.Contains(a.body, []byte("/problems/idempotency-in-progress"))
+}
+
+// newSubmission returns a submission, of which one in three has a webhook: which ones depends on the label.
+func (c *client) newSubmission(label, key, array string, orders ...order) *submission {
+	s := newSubmission(label, key, array, orders...)
+	if share(label, 3) {
+		s.webhook = c.webhook
+	}
+	return s
 }
 
 // submit submits jobs until they are acknowledged, and returns the view of a single job.
 func (c *client) submit(ctx context.Context, s *submission, header ...string) (*operation, error) {
-	path := "/v1/jobs"
-	if len(s.orders) > 1 {
-		path += ":batch"
-	}
 	if s.key != "" {
 		header = append(header, "Idempotency-Key", s.key)
 	}
-	return c.do(ctx, call{
-		operation: operation{action: submit, sub: s},
-		method:    http.MethodPost, path: path, body: []byte(s.body), header: header,
+	r := call{
+		operation: operation{action: submit, sub: s, group: s.group},
+		method:    http.MethodPost, path: s.path(), body: s.body(), header: header,
 		accept: []int{http.StatusAccepted, http.StatusOK},
 		decode: func(a *response, o *operation) error {
 			o.replayed = a.header.Get("Idempotency-Replayed") == "true"
-			views, err := decodeJobs(a.body, len(s.orders) > 1)
+			views, group, err := decodeJobs(a.body, len(s.orders) > 1)
+			if group != "" {
+				o.group = group
+			}
 			for i := range views {
 				o.ids = append(o.ids, views[i].ID)
 			}
@@ -152,19 +167,25 @@ func (c *client) submit(ctx context.Context, s *submission, header ...string) (*
 			}
 			return nil
 		},
-	})
+	}
+	if s.retryOf != "" {
+		r.accept, r.decode = append(r.accept, http.StatusConflict), decodeRetry
+	}
+	return c.do(ctx, r)
 }
 
-func decodeJobs(body []byte, batch bool) ([]view, error) {
+// decodeJobs decodes the response to a submission; group is that of a batch.
+func decodeJobs(body []byte, batch bool) (views []view, group string, err error) {
 	if !batch {
-		views := make([]view, 1)
-		return views, json.Unmarshal(body, &views[0])
+		views = make([]view, 1)
+		return views, "", json.Unmarshal(body, &views[0])
 	}
 	var page struct {
-		Jobs []view `json:"jobs"`
+		Jobs  []view `json:"jobs"`
+		Group string `json:"group"`
 	}
-	err := json.Unmarshal(body, &page)
-	return page.Jobs, err
+	err = json.Unmarshal(body, &page)
+	return page.Jobs, page.Group, err
 }
 
 // onJob sends a request about one job and returns its view; nil if it is deleted.
@@ -210,9 +231,15 @@ func (c *client) await(ctx context.Context, id string) (*view, error) {
 
 // results waits for a job and reads its items page by page.
 func (c *client) results(ctx context.Context, id string) error {
+	_, err := c.readResults(ctx, id)
+	return err
+}
+
+// readResults is results; it returns nil if the job is deleted.
+func (c *client) readResults(ctx context.Context, id string) (*reading, error) {
 	v, err := c.await(ctx, id)
 	if err != nil || v == nil {
-		return err
+		return nil, err
 	}
 	got := &reading{}
 	limit := 1 + c.rng.IntN(5000)
@@ -220,11 +247,11 @@ func (c *client) results(ctx context.Context, id string) error {
 		a, err := c.page(ctx, fmt.Sprintf("/v1/jobs/%s/results?after=%d&limit=%d", id, after, limit))
 		switch {
 		case err != nil:
-			return err
+			return nil, err
 		case a.status == http.StatusGone:
-			return nil
+			return nil, nil
 		case a.status != http.StatusOK:
-			return fmt.Errorf("results of job %s: status %d: %.300s", id, a.status, a.body)
+			return nil, fmt.Errorf("results of job %s: status %d: %.300s", id, a.status, a.body)
 		}
 		var p struct {
 			Items     []item `json:"items"`
@@ -232,27 +259,27 @@ func (c *client) results(ctx context.Context, id string) error {
 			Complete  bool   `json:"complete"`
 		}
 		if err := json.Unmarshal(a.body, &p); err != nil {
-			return err
+			return nil, err
 		}
 		got.items = append(got.items, p.Items...)
 		got.whole = p.Complete
 		if p.NextAfter <= after && !p.Complete {
 			// Another node may lag.
 			if _, err := c.await(ctx, id); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		after = p.NextAfter
 	}
 	c.done(&operation{action: read, client: c.id, node: c.node, job: id, read: got, ret: c.now()})
-	return nil
+	return got, nil
 }
 
 // page sends a GET until a node responds.
 func (c *client) page(ctx context.Context, path string) (*response, error) {
 	for {
 		a, err := c.try(ctx, http.MethodGet, path, nil)
-		if err == nil && !retryable(a.status, http.MethodGet) {
+		if err == nil && !retryable(a) {
 			return a, nil
 		}
 		c.hop()

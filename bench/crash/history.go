@@ -20,7 +20,11 @@ type view struct {
 		Completed int64 `json:"completed"`
 		Failed    int64 `json:"failed"`
 	} `json:"progress"`
-	FinishedAt *time.Time `json:"finished_at"`
+	Group      string            `json:"group"`
+	RetryOf    string            `json:"retry_of"`
+	Labels     map[string]string `json:"labels"`
+	StartedAt  *time.Time        `json:"started_at"`
+	FinishedAt *time.Time        `json:"finished_at"`
 }
 
 func (v *view) terminal() bool {
@@ -61,6 +65,10 @@ const (
 	put     action = "put"     // an array
 	fetch   action = "fetch"   // an array
 	discard action = "discard" // an array
+
+	followGroup action = "follow group" // the stream of a group
+	pauses      action = "pause"        // a priority, or its end
+	schedules   action = "schedule"     // a change of a schedule
 )
 
 // never is the end of an operation whose effect may still come.
@@ -84,6 +92,9 @@ type operation struct {
 	view *view  // get, cancel, submit of one job
 	read *reading
 
+	group string        // submit, follow group
+	ends  *groupReading // follow group
+
 	array   string // put, fetch, discard
 	version int    // put, fetch; 0 is absent
 }
@@ -97,7 +108,12 @@ type submission struct {
 	label  string
 	key    string // "" without an idempotency key
 	orders []order
-	body   string
+	// group is the name of the group of the jobs, and priority theirs; "" for none.
+	group, priority string
+	// webhook is called when the jobs have ended; "" for none.
+	webhook string
+	// retryOf is the job that the only job retries; "" for none. Such a submission has no body.
+	retryOf string
 	// array is the name of the stored array that the job sums; "" for none.
 	array string
 	// cancelled is true if a client may cancel the jobs.
@@ -109,10 +125,16 @@ type reading struct {
 	items []item
 	// seqs are the seqs of all events in the order of arrival; nil for pages of results, which have only seqs of items.
 	seqs []int64
-	// end is the job in the last event of a stream; nil without one.
-	end *view
+	// last is the job in the last event of a stream; nil without one.
+	last *view
 	// whole is true if the client read to the end of a finished job.
 	whole bool
+}
+
+// A listing is what a node lists at the end: all jobs, and all groups.
+type listing struct {
+	jobs   []view
+	groups []groupView
 }
 
 // A history holds all operations of a run.
@@ -125,6 +147,16 @@ type history struct {
 	reported []error
 	// listed are the ids of the jobs with each label at the end; nil if the run was not completed.
 	listed map[string][]string
+	// listings are what each node listed at the end.
+	listings []listing
+	// deliveries are the requests to the webhook.
+	deliveries []delivery
+	// holds are the pauses.
+	holds []hold
+	// schedules are the readings of each schedule.
+	schedules []scheduleReading
+	// clockSteps is true if the wall clocks of the servers were set.
+	clockSteps bool
 	// starts are the times when a single server was started after its process had ended.
 	starts []int64
 }
@@ -143,6 +175,18 @@ func (h *history) report(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.reported = append(h.reported, err)
+}
+
+func (h *history) hold(p hold) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.holds = append(h.holds, p)
+}
+
+func (h *history) readingOf(r scheduleReading) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.schedules = append(h.schedules, r)
 }
 
 // restarted records that no process of earlier requests exists, so that their effects have happened or never will.

@@ -5,9 +5,9 @@
 //	go run ./bench/crash -for 10m           runs with new seeds until the time is over
 //	go run ./bench/crash -seed 7            the schedule of seed 7 again
 //
-// Clients with a recorded history submit jobs of all kinds to real servers, alone, in batches and again with the same key; they
-// wait, poll, follow streams, cancel, delete, and store arrays, while a schedule of faults kills, pauses and restarts the servers
-// and makes their disks fail. Then a model decides whether everything that the clients saw agrees with what gather promises; see
+// Clients with a recorded history submit jobs of all kinds to real servers, alone, in batches, in groups and again with the same key; they
+// wait, poll, follow streams, cancel, delete, retry, pause priorities, and store arrays. Schedules submit too, and
+// webhooks are received. Meanwhile faults kill, pause and restart the servers and make their disks fail. Then a model decides whether everything that the clients saw agrees with what gather promises; see
 // model.go. The schedule of requests and faults depends on the seed and the flags alone, their timing does not.
 //
 // Everything stays on 127.0.0.1 and in a temporary directory, which is kept after a violation.
@@ -124,6 +124,13 @@ func (s *settings) run(ctx context.Context, stdout io.Writer) error {
 		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}},
 	}
 	defer r.http.CloseIdleConnections()
+	r.clockSteps = slices.Contains(kinds, clock) || slices.Contains(kinds, clockKill)
+	receiver, err := r.receive(ctx)
+	if err != nil {
+		return err
+	}
+	defer receiver.Close()
+	r.webhook = receiver.URL + "/ended"
 	_, _ = fmt.Fprintf(stdout, "seed %d, %d nodes, %d clients, %d steps each\n", s.seed, s.nodes, s.clients, s.steps)
 	if slices.Contains(kinds, fill) || slices.Contains(kinds, fillKill) {
 		unmount, err := smallDisk(filepath.Join(s.dir, "data"))
@@ -185,12 +192,20 @@ func (r *run) startServers(ctx context.Context, s *settings) (stop func(), err e
 			r.nats.stop()
 		}
 	}
-	var args []string
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return stop, err
+	}
+	keys, key, err := operatorKey(data)
+	if err != nil {
+		return stop, err
+	}
+	r.key = key
+	args := []string{"--api-keys=" + keys, "--http-allow=127.0.0.1"}
 	if s.nodes > 1 {
 		if r.nats, err = startNATS(ctx, data, s.nodes); err != nil {
 			return stop, err
 		}
-		args = []string{"--nats-prefix=" + natsPrefix, "--node-timeout=2s", "--log-snapshot=64KiB"}
+		args = append(args, "--nats-prefix="+natsPrefix, "--node-timeout=2s", "--log-snapshot=64KiB")
 	}
 	errs := make([]error, s.nodes)
 	started := make(chan struct{})
@@ -239,6 +254,8 @@ func (r *run) figures() string {
 		written, restored = written+w, restored+r
 	}
 	return fmt.Sprintf("%d operations: %d jobs, %d submissions, %d reads of jobs, %d of events and results with %d events, %d cancels, %d deletes, "+
-		"%d uploads; %d without a response; %d snapshots of the log, %d replicas restored from one; faults: %v",
-		len(r.operations), len(jobs), count[submit], count[get], count[read], events, count[cancel], count[remove], count[put], unknown, written, restored, r.injected)
+		"%d uploads, %d reads of groups, %d deliveries, %d pauses, %d readings of schedules; %d without a response; "+
+		"%d snapshots of the log, %d replicas restored from one; faults: %v",
+		len(r.operations), len(jobs), count[submit], count[get], count[read], events, count[cancel], count[remove], count[put],
+		count[followGroup], len(r.deliveries), len(r.holds), len(r.schedules), unknown, written, restored, r.injected)
 }

@@ -20,6 +20,12 @@ import (
 //   - A stored array is a register: whole or absent. Linearizable.
 //   - The seqs of a stream are 1, 2, 3, ... over any number of resumes; all readings of a job have the same items, and each item of
 //     an order has the right value.
+//   - The counts of a group are the states of its jobs. Its events have the end of each job once, with one number for all clients, and
+//     none is left out over any number of resumes; see groups.go.
+//   - A retry is a job of the items that did not succeed, and there is one for a key; see retry.go.
+//   - A job with a webhook is delivered at least once, signed, with its outcome; see webhooks.go.
+//   - A job that is submitted after every node has shown a pause does not start before the pause is ended; see pauses.go.
+//   - Each tick of a schedule has one outcome and at most one job, each job of a schedule one tick; see schedules.go.
 //   - After the run, each acknowledged job is read to its end, and each label has as many jobs as its submissions acknowledged.
 
 // checkTimeout bounds the search for a linearization of one object.
@@ -35,8 +41,12 @@ func (h *history) check(nodes int) []error {
 	c.checkKeys()
 	c.checkJobs()
 	c.checkArrays()
-	c.checkOutcomes()
+	reports := c.checkOutcomes()
 	c.checkLabels()
+	c.checkGroups()
+	c.checkRetries(reports)
+	c.checkHolds(reports)
+	c.checkSchedules()
 	return c.errs
 }
 
@@ -212,7 +222,7 @@ func (s jobState) see(v *view) (next jobState, ok bool) {
 	p := phase(v.State)
 	switch {
 	case s.deleted, p < s.phase, v.Progress.Completed < s.completed:
-	case s.phase == terminal && s.outcome != v.outcome():
+	case s.phase == terminal && s.outcome != "" && s.outcome != v.outcome():
 	case s.phase == cancelling && v.State == "succeeded":
 	default:
 		next = jobState{phase: p, completed: v.Progress.Completed}
@@ -279,7 +289,31 @@ func (c *checker) checkJobs() {
 					seen = append(seen, o)
 				}
 			}
-			c.linearizable(fmt.Sprintf("job %s, node %d", id, node), &jobModel, seen)
+			c.linearizable(fmt.Sprintf("job %s, node %d", id, node), &jobModel, withoutRepeats(seen))
 		}
 	}
+}
+
+// withoutRepeats removes cancels and deletes of one job of unknown effect during which another one is, from an earlier call on: the
+// effect of both is that of one, and the search for a linearization would try all subsets of them.
+func withoutRepeats(ops []operation) []operation {
+	type change struct {
+		action action
+		ret    int64
+	}
+	earliest := make(map[change]int64)
+	key := func(o *operation) (change, bool) {
+		effect := (o.action == cancel || o.action == remove) && (o.status == 0 || o.unknown())
+		return change{o.action, o.ret}, effect
+	}
+	for i := range ops {
+		k, ok := key(&ops[i])
+		if at, found := earliest[k]; ok && (!found || ops[i].call < at) {
+			earliest[k] = ops[i].call
+		}
+	}
+	return slices.DeleteFunc(ops, func(o operation) bool {
+		k, ok := key(&o)
+		return ok && o.call > earliest[k]
+	})
 }

@@ -44,7 +44,7 @@ func TestModel(t *testing.T) {
 		return all
 	}
 	stream := func(id string, change func(r *reading)) operation {
-		r := &reading{items: items(3), seqs: []int64{1, 2, 3, 4, 5, 6, 7, 8}, end: done(id, "succeeded", "5", 5, 5), whole: true}
+		r := &reading{items: items(3), seqs: []int64{1, 2, 3, 4, 5, 6, 7, 8}, last: done(id, "succeeded", "5", 5, 5), whole: true}
 		if change != nil {
 			change(r)
 		}
@@ -162,12 +162,12 @@ func TestModel(t *testing.T) {
 
 		{"another outcome", after(seen(done("a", "failed", "null", 5, 5))), "job a has the outcomes"},
 		{"another result", after(seen(done("a", "succeeded", "6", 5, 5))), "job a has the outcomes"},
-		{"another outcome in a stream", changed(func(r *reading) { r.end = done("a", "succeeded", "7", 5, 5) }), "job a has the outcomes"},
+		{"another outcome in a stream", changed(func(r *reading) { r.last = done("a", "succeeded", "7", 5, 5) }), "job a has the outcomes"},
 		{"a wrong result", after(accepted(newSubmission("w", "", "", squares), false, "w"), stream("w", func(r *reading) {
-			r.end = done("w", "succeeded", "4", 5, 5)
+			r.last = done("w", "succeeded", "4", 5, 5)
 		})), "job w of w: got result 4, want 5"},
 		{"a failed job", after(accepted(newSubmission("w", "", "", squares), false, "w"), stream("w", func(r *reading) {
-			r.end = done("w", "failed", "null", 5, 5)
+			r.last = done("w", "failed", "null", 5, 5)
 		})), "job w of w failed, want succeeded"},
 		{"cancelled by nobody", after(accepted(newSubmission("w", "", "", squares), false, "w"), seen(done("w", "cancelled", "null", 5, 0))), "job w of w cancelled"},
 		{"success with work left", after(accepted(newSubmission("w", "", "", squares), false, "w"), seen(done("w", "succeeded", "5", 5, 4))), "succeeded with progress"},

@@ -41,8 +41,8 @@ func (c *checker) reports() map[string]*jobReport {
 }
 
 // checkOutcomes checks each acknowledged job: it has one outcome for all clients, the right one, and its results are exact and the
-// same in every reading.
-func (c *checker) checkOutcomes() {
+// same in every reading. It returns what clients saw of the jobs.
+func (c *checker) checkOutcomes() map[string]*jobReport {
 	reports := c.reports()
 	for i := range c.h.operations {
 		o := &c.h.operations[i]
@@ -51,15 +51,24 @@ func (c *checker) checkOutcomes() {
 		} else if o.job != "" {
 			c.violation("job %s was read and never submitted", o.job)
 		}
+		if o.ends != nil {
+			for _, e := range o.ends.ends {
+				if r := reports[e.job.ID]; r != nil {
+					c.see(r, e.job)
+				}
+			}
+		}
 		if o.view != nil && o.action == submit {
 			if r := reports[o.view.ID]; r != nil {
 				c.see(r, o.view)
 			}
 		}
 	}
+	c.checkDeliveries(reports)
 	for _, r := range reports {
 		c.conclude(r)
 	}
+	return reports
 }
 
 // collect adds an operation to the report of its job.
@@ -70,7 +79,7 @@ func (c *checker) collect(r *jobReport, o *operation) {
 	case o.action == read:
 		r.reads = append(r.reads, *o)
 		c.collectItems(r, o.read)
-		c.see(r, o.read.end)
+		c.see(r, o.read.last)
 	}
 	c.see(r, o.view)
 }
@@ -182,18 +191,24 @@ func (c *checker) right(r *jobReport) bool {
 	return false
 }
 
-// checkLabels checks the list of jobs at the end: it has every acknowledged job that was not deleted, one set of jobs for each key, at
-// most one for each attempt without a key, and no part of a batch.
-func (c *checker) checkLabels() {
-	if c.h.listed == nil {
-		return
-	}
+// deleted returns the jobs that a client has deleted, perhaps.
+func (c *checker) deleted() map[string]bool {
 	deleted := make(map[string]bool)
 	for i := range c.h.operations {
 		if o := &c.h.operations[i]; o.action == remove && o.status != http.StatusConflict {
 			deleted[o.job] = true
 		}
 	}
+	return deleted
+}
+
+// checkLabels checks the list of jobs at the end: it has every acknowledged job that was not deleted, one set of jobs for each key, at
+// most one for each attempt without a key, and no part of a batch.
+func (c *checker) checkLabels() {
+	if c.h.listed == nil {
+		return
+	}
+	deleted := c.deleted()
 	for label, ops := range c.group(func(o *operation) string {
 		if o.action != submit {
 			return ""

@@ -75,13 +75,41 @@ func newPlan(seed uint64, clients, steps, faults int, kinds []string, nodes int)
 
 // newSubmission returns a submission of orders with a label of its own.
 func newSubmission(label, key, array string, orders ...order) *submission {
-	specs := make([]string, len(orders))
-	for i, o := range orders {
-		specs[i] = fmt.Sprintf(`{%s,"labels":{"crash":%q}}`, o.spec, label)
+	return &submission{label: label, key: key, array: array, orders: orders}
+}
+
+// path and body return the request of a submission.
+func (s *submission) path() string {
+	switch {
+	case s.retryOf != "":
+		return "/v1/jobs/" + s.retryOf + "/retry"
+	case len(s.orders) > 1:
+		return "/v1/jobs:batch"
 	}
-	s := &submission{label: label, key: key, array: array, orders: orders, body: specs[0]}
-	if len(specs) > 1 {
-		s.body = `{"jobs":[` + strings.Join(specs, ",") + `]}`
+	return "/v1/jobs"
+}
+
+func (s *submission) body() []byte {
+	if s.retryOf != "" {
+		return nil
 	}
-	return s
+	members := ""
+	if s.priority != "" {
+		members += fmt.Sprintf(`,"priority":%q`, s.priority)
+	}
+	if s.webhook != "" {
+		members += fmt.Sprintf(`,"webhooks":[%q]`, s.webhook)
+	}
+	group := ""
+	if s.group != "" {
+		group = fmt.Sprintf(`,"group":%q`, s.group)
+	}
+	specs := make([]string, len(s.orders))
+	for i, o := range s.orders {
+		specs[i] = fmt.Sprintf(`{%s,"labels":{"crash":%q}%s`, o.spec, s.label, members)
+	}
+	if len(specs) == 1 {
+		return []byte(specs[0] + group + "}")
+	}
+	return []byte(`{"jobs":[` + strings.Join(specs, "},") + "}]" + group + "}")
 }

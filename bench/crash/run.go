@@ -17,12 +17,14 @@ import (
 type run struct {
 	*history
 
-	plan   *plan
-	nodes  []*process
-	nats   *natsServers // nil for a server alone
-	http   *http.Client
-	shared sync.Map // submissions that several clients submit, by label
-	log    io.Writer
+	plan  *plan
+	nodes []*process
+	nats  *natsServers // nil for a server alone
+	http  *http.Client
+	// key is the API key of all clients, and webhook the URL of the receiver.
+	key, webhook string
+	shared       sync.Map // submissions that several clients submit, by label
+	log          io.Writer
 
 	stepsMu sync.Mutex
 	steps   int
@@ -58,11 +60,24 @@ func (r *run) execute(ctx context.Context) error {
 			}
 		})
 	}
+	stop := make(chan struct{})
+	var others sync.WaitGroup
+	for _, f := range []func(context.Context, <-chan struct{}) error{r.pauseAll, r.scheduleAll} {
+		others.Go(func() {
+			if err := f(ctx, stop); err != nil && ctx.Err() == nil {
+				r.report(err)
+			}
+		})
+	}
 	err := r.injectAll(ctx)
 	if err != nil {
 		cancel(err)
 	}
 	clients.Wait()
+	r.printf("all steps are done")
+	close(stop)
+	others.Wait()
+	r.printf("pauses and schedules have ended")
 	if err = errors.Join(err, context.Cause(ctx)); err != nil {
 		return err
 	}
@@ -127,11 +142,19 @@ func (r *run) readAll(ctx context.Context) error {
 		}
 	}
 	ids := make(map[string]bool)
+	webhooks := make(map[string]bool)
+	groups := make(map[string]bool)
 	names := make(map[string]bool)
 	for i := range r.operations {
 		o := &r.operations[i]
 		for _, id := range o.ids {
 			ids[id] = true
+			if o.sub != nil && o.sub.webhook != "" {
+				webhooks[id] = true
+			}
+		}
+		if o.group != "" {
+			groups[o.group] = true
 		}
 		if o.array != "" {
 			names[o.array] = true
@@ -155,31 +178,39 @@ func (r *run) readAll(ctx context.Context) error {
 		})
 	}
 	for id := range ids {
-		work <- func(c *client) error { return c.results(ctx, id) }
+		work <- func(c *client) error {
+			err := c.results(ctx, id)
+			if err == nil && webhooks[id] {
+				err = c.delivered(ctx, id)
+			}
+			return err
+		}
+	}
+	for group := range groups {
+		work <- func(c *client) error { return c.followGroup(ctx, group) }
 	}
 	for name := range names {
 		work <- func(c *client) error { return c.fetch(ctx, name) }
 	}
 	close(work)
 	readers.Wait()
+	r.printf("all jobs are read")
 	return errors.Join(context.Cause(ctx), r.list(ctx))
 }
 
-// list reads the list of jobs of each node. The one of node 0 is that of the history, and others must be the same.
+// list reads the lists of jobs and groups of each node. The labels of node 0 are those of the history, and others must be the same.
 func (r *run) list(ctx context.Context) error {
 	for node := range r.nodes {
 		c := &client{run: r, id: -1, node: node}
 		listed := make(map[string][]string)
+		var l listing
 		for path := "/v1/jobs?page_size=200"; path != ""; {
 			a, err := c.try(ctx, http.MethodGet, path, nil)
 			if err != nil {
 				return err
 			}
 			var page struct {
-				Jobs []struct {
-					ID     string            `json:"id"`
-					Labels map[string]string `json:"labels"`
-				} `json:"jobs"`
+				Jobs []view  `json:"jobs"`
 				Next *string `json:"next_page_token"`
 			}
 			if err := json.Unmarshal(a.body, &page); err != nil || a.status != http.StatusOK {
@@ -187,16 +218,39 @@ func (r *run) list(ctx context.Context) error {
 			}
 			for _, j := range page.Jobs {
 				label := j.Labels["crash"]
+				if j.RetryOf != "" {
+					label = retryLabel(j.RetryOf)
+				}
 				if slices.Contains(listed[label], j.ID) {
 					r.report(fmt.Errorf("node %d lists job %s twice", node, j.ID))
 				}
 				listed[label] = append(listed[label], j.ID)
 			}
+			l.jobs = append(l.jobs, page.Jobs...)
 			path = ""
 			if page.Next != nil {
 				path = "/v1/jobs?page_size=200&page_token=" + *page.Next
 			}
 		}
+		for path := "/v1/groups?page_size=50"; path != ""; {
+			a, err := c.try(ctx, http.MethodGet, path, nil)
+			if err != nil {
+				return err
+			}
+			var page struct {
+				Groups []groupView `json:"groups"`
+				Next   *string     `json:"next_after"`
+			}
+			if err := json.Unmarshal(a.body, &page); err != nil || a.status != http.StatusOK {
+				return fmt.Errorf("list groups: status %d: %.300s: %w", a.status, a.body, err)
+			}
+			l.groups = append(l.groups, page.Groups...)
+			path = ""
+			if page.Next != nil {
+				path = "/v1/groups?page_size=50&after=" + *page.Next
+			}
+		}
+		r.listings = append(r.listings, l)
 		if node == 0 {
 			r.listed = listed
 			continue

@@ -19,9 +19,13 @@ func (c *client) step(ctx context.Context, n int) error {
 	if c.rng.IntN(2) == 0 {
 		key = "key-" + label
 	}
-	switch c.rng.IntN(10) {
+	switch c.rng.IntN(14) {
 	case 0:
 		return c.batch(ctx, label, key)
+	case 10:
+		return c.retried(ctx, label, key)
+	case 11, 12, 13:
+		return c.grouped(ctx, label, key, n)
 	case 1:
 		return c.cancelled(ctx, label, key)
 	case 2:
@@ -29,7 +33,7 @@ func (c *client) step(ctx context.Context, n int) error {
 	case 3, 4:
 		return c.arrays(ctx, label, n)
 	default:
-		s := newSubmission(label, key, "", newOrder(c.rng))
+		s := c.newSubmission(label, key, "", newOrder(c.rng))
 		return c.single(ctx, s)
 	}
 }
@@ -78,7 +82,7 @@ func (c *client) single(ctx context.Context, s *submission) error {
 func (c *client) gather(ctx context.Context, id string) error {
 	switch c.rng.IntN(5) {
 	case 0, 1:
-		return c.follow(ctx, id)
+		return c.followJob(ctx, id)
 	case 2:
 		return c.results(ctx, id)
 	case 3:
@@ -96,7 +100,10 @@ func (c *client) batch(ctx context.Context, label, key string) error {
 	for i := range orders {
 		orders[i] = newOrder(c.rng)
 	}
-	s := newSubmission(label, key, "", orders...)
+	s := c.newSubmission(label, key, "", orders...)
+	if c.rng.IntN(2) == 0 {
+		s.group = "batch-" + label
+	}
 	o, err := c.submit(ctx, s)
 	if err != nil {
 		return err
@@ -107,6 +114,9 @@ func (c *client) batch(ctx context.Context, label, key string) error {
 			return err
 		}
 	}
+	if c.rng.IntN(2) == 0 {
+		return c.followGroup(ctx, o.group)
+	}
 	return c.gather(ctx, o.ids[c.rng.IntN(len(o.ids))])
 }
 
@@ -116,7 +126,7 @@ func (c *client) cancelled(ctx context.Context, label, key string) error {
 	if c.rng.IntN(3) > 0 {
 		o = sleeps(2000, 5000, 100)
 	}
-	s := newSubmission(label, key, "", o)
+	s := c.newSubmission(label, key, "", o)
 	s.cancelled = true
 	accepted, err := c.submit(ctx, s)
 	if err != nil {
@@ -138,7 +148,7 @@ const sharedKeys = 4
 // sharedKey submits a job with the key of other clients, which have the same body.
 func (c *client) sharedKey(ctx context.Context, n int) error {
 	label := labelOf(-1-c.id/sharedKeys, n/sharedKeys)
-	o, _ := c.shared.LoadOrStore(label, newSubmission(label, "key-"+label, "", numbers(int64(n/sharedKeys))))
+	o, _ := c.shared.LoadOrStore(label, c.newSubmission(label, "key-"+label, "", numbers(int64(n/sharedKeys))))
 	accepted, err := c.submit(ctx, o.(*submission))
 	if err != nil {
 		return err
@@ -223,15 +233,15 @@ func (c *client) arrays(ctx context.Context, label string, n int) error {
 
 // sumStored sums a stored array, if it exists. Its label has a job only if the submission was not rejected.
 func (c *client) sumStored(ctx context.Context, label, name string) error {
-	s := newSubmission(label, "", name, sum(fmt.Sprintf(`{"source":"npy","name":%q}`, name), ""))
+	s := c.newSubmission(label, "", name, sum(fmt.Sprintf(`{"source":"npy","name":%q}`, name), ""))
 	o, err := c.do(ctx, call{
-		operation: operation{action: submit, sub: s}, method: http.MethodPost, path: "/v1/jobs", body: []byte(s.body),
+		operation: operation{action: submit, sub: s}, method: http.MethodPost, path: s.path(), body: s.body(),
 		accept: []int{http.StatusAccepted, http.StatusUnprocessableEntity},
 		decode: func(a *response, o *operation) error {
 			if a.status != http.StatusAccepted {
 				return nil
 			}
-			views, err := decodeJobs(a.body, false)
+			views, _, err := decodeJobs(a.body, false)
 			if err != nil {
 				return err
 			}

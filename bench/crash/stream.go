@@ -20,24 +20,46 @@ const (
 	ndjson = "application/x-ndjson"
 )
 
-// errStream is an invalid stream.
-var errStream = errors.New("invalid stream")
+// errStream is an invalid stream, and errNoGroup the stream of a group that does not exist.
+var (
+	errStream  = errors.New("invalid stream")
+	errNoGroup = errors.New("group not found")
+)
 
-// follow reads the events of a job to the end. It resumes at the next node when the stream breaks, and sometimes breaks it itself.
-func (c *client) follow(ctx context.Context, id string) error {
+// A collector collects the events of one stream over its resumes.
+type collector interface {
+	// add adds an event. Errors: errStream.
+	add(e *event) error
+	// after returns the id of the last event with one; 0 without one.
+	after() int64
+	// ended reports whether the stream has been read to its end, and end sets that.
+	ended() bool
+	end()
+}
+
+// followJob reads the events of a job to the end.
+func (c *client) followJob(ctx context.Context, id string) error {
+	var got reading
+	err := c.follow(ctx, "/v1/jobs/"+id+"/events", &got)
+	if err == nil || errors.Is(err, errStream) {
+		c.done(&operation{action: read, client: c.id, node: c.node, job: id, read: &got, ret: c.now()})
+	}
+	return err
+}
+
+// follow reads a stream to its end. It resumes at the next node when the stream breaks, and sometimes breaks it itself.
+func (c *client) follow(ctx context.Context, path string, got collector) error {
 	media := sse
 	if c.rng.IntN(2) == 0 {
 		media = ndjson
 	}
-	var got reading
 	for {
 		limit := -1 // of events
 		if c.rng.IntN(2) == 0 {
 			limit = 1 + c.rng.IntN(30)
 		}
-		err := c.followOnce(ctx, id, media, &got, limit)
-		if got.whole || errors.Is(err, errStream) {
-			c.done(&operation{action: read, client: c.id, node: c.node, job: id, read: &got, ret: c.now()})
+		err := c.followOnce(ctx, path, media, got, limit)
+		if got.ended() || errors.Is(err, errStream) || errors.Is(err, errNoGroup) {
 			return err
 		}
 		c.hop()
@@ -50,14 +72,14 @@ func (c *client) follow(ctx context.Context, id string) error {
 }
 
 // followOnce reads the next events, until the stream breaks, ends, or has sent limit of them.
-func (c *client) followOnce(ctx context.Context, id, media string, got *reading, limit int) error {
+func (c *client) followOnce(ctx context.Context, path, media string, got collector, limit int) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout) // a paused node sends nothing
 	defer cancel()
-	path, header := "/v1/jobs/"+id+"/events", []string{"Accept", media}
-	if n := len(got.seqs); n > 0 && c.rng.IntN(2) == 0 {
-		header = append(header, "Last-Event-ID", strconv.FormatInt(got.seqs[n-1], 10))
-	} else if n > 0 {
-		path += fmt.Sprintf("?after=%d", got.seqs[n-1])
+	header := []string{"Accept", media}
+	if after := got.after(); after > 0 && c.rng.IntN(2) == 0 {
+		header = append(header, "Last-Event-ID", strconv.FormatInt(after, 10))
+	} else if after > 0 {
+		path += fmt.Sprintf("?after=%d", after)
 	}
 	resp, err := c.open(ctx, http.MethodGet, path, nil, header...)
 	if err != nil {
@@ -67,15 +89,20 @@ func (c *client) followOnce(ctx context.Context, id, media string, got *reading,
 	switch resp.StatusCode {
 	case http.StatusOK:
 	case http.StatusNoContent:
-		got.whole = true
+		got.end()
 		return nil
 	case http.StatusServiceUnavailable:
 		return nil
+	case http.StatusNotFound:
+		if _, ofGroup := got.(*groupReading); ofGroup {
+			return errNoGroup
+		}
+		fallthrough
 	default:
-		return fmt.Errorf("%w: events of job %s: status %s", errStream, id, resp.Status)
+		return fmt.Errorf("%w: %s: status %s", errStream, path, resp.Status)
 	}
 	lines := bufio.NewReader(resp.Body)
-	for ; limit != 0 && !got.whole; limit-- {
+	for ; limit != 0 && !got.ended(); limit-- {
 		e, err := nextEvent(lines, media)
 		if err == nil {
 			err = got.add(e)
@@ -87,7 +114,16 @@ func (c *client) followOnce(ctx context.Context, id, media string, got *reading,
 	return nil
 }
 
-// add adds an event to a reading.
+func (r *reading) after() int64 {
+	if len(r.seqs) == 0 {
+		return 0
+	}
+	return r.seqs[len(r.seqs)-1]
+}
+
+func (r *reading) ended() bool { return r.whole }
+func (r *reading) end()        { r.whole = true }
+
 func (r *reading) add(e *event) error {
 	if e.Seq != 0 {
 		r.seqs = append(r.seqs, e.Seq)
@@ -99,8 +135,8 @@ func (r *reading) add(e *event) error {
 		err = json.Unmarshal(e.Data, &it)
 		r.items = append(r.items, it)
 	case "end":
-		r.whole, r.end = true, new(view)
-		err = json.Unmarshal(e.Data, r.end)
+		r.whole, r.last = true, new(view)
+		err = json.Unmarshal(e.Data, r.last)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: event %s: %w", errStream, e.Data, err)
