@@ -25,7 +25,8 @@ type jobCounts struct {
 	tasks, delayed int
 	// paused jobs could start but for a pause.
 	paused int
-	// admitted jobs hold bytes of memory, and reserve room for items that wait.
+	// admitted jobs hold bytes of memory, and reserve room for items that wait. A job whose end has been appended is no longer
+	// admitted, while its end is on its way to disk and clients see it as unfinished.
 	admitted        int
 	bytes, reserved int64
 	// follower is true on a node that leaves these counts to the leader, which has them for the whole cluster.

@@ -1,6 +1,7 @@
 package executor_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -105,6 +106,46 @@ gather_jobs_failed_total{kind="toy",reason="source-corrupt"} 0
 			"gather_jobs_finished_total", "gather_jobs_failed_total")
 		if err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestRecoveredJobsAreAdmitted tests that gather_admitted_jobs has the recovered jobs from the start on. It falls when the end of a job is
+// appended, while the journal shows the job as unfinished until the end is on disk.
+func TestRecoveredJobsAreAdmitted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeJournal(t)
+		e := start(t, l, oneWorker)
+		submit(t, e, fakePlan{Tasks: 10, Work: time.Hour})
+		synctest.Wait()
+		for range 4 {
+			submit(t, e, fakePlan{Tasks: 1, Work: time.Hour})
+		}
+		none, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = e.Stop(none) // as after a kill, none has ended
+		reg := prometheus.NewPedanticRegistry()
+		start(t, l, func(c *executor.Config) { c.Registerer, c.Workers = reg, 1 })
+		admitted := func() float64 {
+			families, err := reg.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range families {
+				if f.GetName() == "gather_admitted_jobs" {
+					return f.GetMetric()[0].GetGauge().GetValue()
+				}
+			}
+			t.Fatal("there is no gather_admitted_jobs")
+			return 0
+		}
+		if got := admitted(); got != 5 {
+			t.Errorf("got %g admitted jobs after the recovery, want 5", got)
+		}
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if got := admitted(); got != 0 {
+			t.Errorf("got %g admitted jobs when all have ended, want 0", got)
 		}
 	})
 }

@@ -27,6 +27,8 @@ type request struct {
 	bulk bool
 	// after is the number of requests that are not bulk results and have to be written before this one.
 	after uint64
+	// ahead is what this request adds to queue.ahead.
+	ahead int64
 	// submits is true when an entry has a Submitted event.
 	submits bool
 	// rejectable is true when every entry has a Submitted event: the batch can be rejected while it waits for the disk,
@@ -62,6 +64,9 @@ func (r *request) measure() {
 	}
 	r.bytes = int64(n)
 }
+
+// events reports whether the request has nothing but events of jobs that were submitted before.
+func (r *request) events() bool { return r.op == nil && !r.submits }
 
 // Append queues a batch without blocking. b.Done is called once, when the whole batch is durable or rejected, and never when
 // Append returns an error. Callers with results to append wait while Room returns a channel. A batch with a Submitted event

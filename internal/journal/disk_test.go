@@ -216,6 +216,42 @@ func TestFull(t *testing.T) {
 	must(t, j.Close())
 }
 
+// TestShortEndsAhead tests that there is no room for results while the ends of many short jobs wait for the disk.
+func TestShortEndsAhead(t *testing.T) {
+	d := newDisk()
+	j := open(t, journal.Config{Dir: "j", FS: d})
+	resume := d.hang()
+	defer resume()
+	const jobs = 10_000
+	ended := make(chan error, jobs)
+	n := 0
+	for ; n < jobs && j.Room() == nil; n++ {
+		id, s := submission("t")
+		must(t, j.Append(t.Context(), entry(id, s)))
+		end := entry(id, smallEnd(time.Now().UTC())...)
+		end.Done = func(err error) { ended <- err }
+		must(t, j.Append(t.Context(), end))
+	}
+	if n == jobs {
+		t.Fatalf("got room beside %d ended jobs that wait for the disk, want none", n)
+	}
+	if n < 1000 {
+		t.Errorf("got no room beside %d ended jobs, want room for more: they share a write", n)
+	}
+	room := j.Room()
+	other, s := submission("t")
+	must(t, j.Append(t.Context(), entry(other, s))) // submissions do not wait
+	resume()
+	<-room
+	for range n {
+		must(t, <-ended)
+	}
+	if j.Room() != nil {
+		t.Error("got no room when all is on disk, want room")
+	}
+	must(t, j.Close())
+}
+
 // TestStall rejects submissions while the disk hangs, also submissions that wait already.
 func TestStall(t *testing.T) {
 	d := newDisk()

@@ -18,6 +18,8 @@ type queue struct {
 	bulk     bulkQueue
 	// bytes is the size of the requests that are not durable, the write in flight included.
 	bytes int64
+	// ahead is the size of the events in them that are not bulk results and belong to jobs submitted before.
+	ahead int64
 	// awake is true when the writer should take the requests.
 	awake bool
 	// deadline is when the shortest Delay ends, and stop stops its timer; nil for no timer.
@@ -61,6 +63,10 @@ func (q *queue) put(r *request, delay time.Duration, limit int64) error {
 	}
 	q.requests = append(q.requests, r)
 	q.bulk.others++
+	if r.events() {
+		r.ahead = r.bytes
+		q.ahead += r.ahead
+	}
 	if delay <= 0 {
 		q.wakeLocked()
 		return nil
@@ -153,6 +159,9 @@ func (q *queue) finish(w *write, ended []job.ID) {
 	defer q.mu.Unlock()
 	q.inFlight = nil
 	q.ended = append(q.ended, ended...)
+	for _, r := range w.requests {
+		q.ahead -= r.ahead
+	}
 	q.releaseLocked(w.bytes)
 }
 
@@ -206,11 +215,15 @@ func (q *queue) setHeld(held bool) {
 	}
 }
 
+// maxAhead is the maximum of queue.ahead with room for more results: as much as one write. Otherwise the ends of many short jobs
+// would wait for the disk, and every submission behind them, for seconds.
+const maxAhead = 1 << 20
+
 // full returns nil while results can be appended, otherwise a channel that is closed when that may have changed.
 func (q *queue) full(limit int64) <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed || !q.held && q.bytes < limit {
+	if q.closed || !q.held && q.bytes < limit && q.ahead < maxAhead {
 		return nil
 	}
 	return q.roomLocked()
