@@ -24,8 +24,10 @@ type taskLease struct {
 
 	// Guarded by state.mu.
 	jobState *jobState
-	// step is the number of appended steps of the task, on all nodes.
+	// step is the number of appended steps of the task, on all nodes. appended is closed when the last append of this lease is
+	// decided; nil before the first.
 	step     int
+	appended chan struct{}
 	done     bool // the log has the end of the task
 	last     bool // the log has the end of all tasks
 	rejected bool // an append was rejected
@@ -274,9 +276,35 @@ func (h *taskLease) Log(ctx context.Context) job.LogSeq {
 // logPage is the number of events and items that one read of a log returns.
 const logPage = 65536
 
+// awaitAppended waits until the last append is decided. Steps of a task are compared by their number: if an earlier one of this lease
+// were rejected, because another node has taken a step meanwhile, a later one could have the number that comes next, and items would
+// be recorded twice.
+func (h *taskLease) awaitAppended(ctx context.Context) error {
+	h.c.state.mu.Lock()
+	last := h.appended
+	h.c.state.mu.Unlock()
+	if last == nil {
+		return nil
+	}
+	select {
+	case <-last:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	h.c.state.mu.Lock()
+	defer h.c.state.mu.Unlock()
+	if h.rejected {
+		return transition("an earlier step of task %d of job %s was rejected", h.lease.Task, h.ref.id)
+	}
+	return nil
+}
+
 // Append implements job.LeaseHandle.
 func (h *taskLease) Append(ctx context.Context, done func(error), events ...job.Event) error {
 	c := h.c
+	if err := h.awaitAppended(ctx); err != nil {
+		return err
+	}
 	guard := job.Guard{Task: h.lease.Task}
 	finishes := false
 	steps := 0
@@ -290,15 +318,17 @@ func (h *taskLease) Append(ctx context.Context, done func(error), events ...job.
 			finishes = true
 		}
 	}
+	appended := make(chan struct{})
 	c.state.mu.Lock()
 	guard.Step = h.step
 	h.step += steps
+	h.appended = appended
 	c.state.mu.Unlock()
 	if done == nil {
 		done = func(error) {}
 	}
 	b := &job.Batch{Entries: []job.Entry{{ID: h.ref.id, Events: events}}}
-	return c.append(ctx, b, []job.Guard{guard}, func(d applyResult) {
+	err := c.append(ctx, b, []job.Guard{guard}, func(d applyResult) {
 		c.state.mu.Lock()
 		switch {
 		case d.err != nil:
@@ -310,8 +340,13 @@ func (h *taskLease) Append(ctx context.Context, done func(error), events ...job.
 		}
 		h.seq = max(h.seq, d.seq)
 		c.state.mu.Unlock()
+		close(appended)
 		done(d.err)
 	})
+	if err != nil {
+		close(appended) // it was not sent
+	}
+	return err
 }
 
 // Decide implements job.LeaseHandle.

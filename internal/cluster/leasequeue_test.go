@@ -249,6 +249,43 @@ func TestNodeIsPaused(t *testing.T) {
 	a.waitEnded(next)
 }
 
+// When another node has taken a step of a task, no later step of the lease before is accepted, although the number of steps may fit.
+func TestStepsAfterARejectedOne(t *testing.T) {
+	t.Parallel()
+	f := newTestCluster(t, 1)
+	f.cfg.NodeTimeout = shortNodeTimeout
+	p := natstest.NewProxy(t, f.s.URL)
+	a, b := f.open("a", through(p)), f.open("b")
+	id := a.submit(1, func(j *job.Job) { j.Progress.Total = 4 })
+	lease := a.lease()
+	f.ok(lease.Start(t.Context()))
+	f.ok(appendLease(t.Context(), lease, job.TaskProgress{Completed: 1}))
+	p.Pause()
+	next := b.lease()
+	f.ok(next.Start(t.Context()))
+	f.ok(appendLease(t.Context(), next, job.TaskProgress{Completed: 1}))
+	outcome := make(chan error, 2)
+	f.ok(lease.Append(t.Context(), func(err error) { outcome <- err }, job.TaskProgress{Completed: 1}))
+	second := make(chan error, 1)
+	go func() {
+		second <- appendLease(t.Context(), lease, job.TaskProgress{Completed: 2})
+	}()
+	p.Resume()
+	f.want(<-outcome, job.ErrTransition)
+	f.want(<-second, job.ErrTransition)
+	lease.End()
+	f.ok(appendLease(t.Context(), next, job.TaskProgress{Done: true, Completed: 2}))
+	next.End()
+	last := b.lease()
+	f.ok(perform(t.Context(), last))
+	for _, n := range []*node{a, b} {
+		f.catchUp(n)
+		if j := n.checkLog(id); j.State != job.Succeeded || j.Progress.Completed != 4 {
+			t.Errorf("the job is %v with %+v, want succeeded with 4", j.State, j.Progress)
+		}
+	}
+}
+
 // A draining node takes no more leases, reports that it drains, and its leases can end.
 func TestDrain(t *testing.T) {
 	t.Parallel()

@@ -35,7 +35,8 @@ type LeaseHandle interface {
 	Log(ctx context.Context) LogSeq
 	// Append appends events of the job: TaskProgress events of the task, and the Finished event of the last lease. Done is called
 	// once, when they are durable, or with ErrTransition when they were rejected because another node has the task or the job
-	// is ending; it must not block. Append itself returns the cause of ctx, and then does not call done.
+	// is ending; it must not block. Append waits for the outcome of the Append before. Append itself returns ErrTransition after a
+	// rejected one, and the cause of ctx, and then does not call done.
 	Append(ctx context.Context, done func(error), events ...Event) error
 	// Decide decides how the job ends, unless that was decided before. The job ends when no node runs a task of it.
 	Decide(how Finished)
