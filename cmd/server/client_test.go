@@ -11,11 +11,12 @@ import (
 	"gather/client"
 )
 
-// connect returns a client of a process, also after its restarts. The key may be empty.
+// connect returns a client of a process, also before its start and after its restarts. The key may be empty.
 func (p *process) connect(transport http.RoundTripper, key string) *client.Client {
-	c, err := client.New(client.Config{Server: p.url(""), APIKey: key, RetryFor: time.Hour, HTTP: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+	c, err := client.New(client.Config{Server: "http://process", APIKey: key, RetryFor: time.Hour, HTTP: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		r = r.Clone(r.Context())
 		r.URL.Host = strings.TrimPrefix(p.url(""), "http://")
+		r.Host = r.URL.Host
 		return transport.RoundTrip(r)
 	})}})
 	if err != nil {
