@@ -91,9 +91,9 @@ type call struct {
 
 // do repeats a call until it has a final response, and records each attempt that may have had an effect.
 func (c *client) do(ctx context.Context, r call) (*operation, error) {
-	for {
+	for attempt := 0; ; attempt++ {
 		o := r.operation
-		o.client, o.node, o.call = c.id, c.node, c.now()
+		o.client, o.node, o.call, o.attempt = c.id, c.node, c.now(), attempt
 		a, err := c.try(ctx, r.method, r.path, r.body, r.header...)
 		o.ret = c.now()
 		if err == nil && slices.Contains(r.accept, a.status) && !inProgress(a) {

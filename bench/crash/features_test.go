@@ -149,6 +149,57 @@ func TestModelOfGroups(t *testing.T) {
 	})
 }
 
+func TestModelOfBulk(t *testing.T) {
+	s := newSubmission("bulk", "", "", sleeps(2000), sleeps(2000))
+	s.cancelled = true
+	many := func(what action, matched, changed int64) operation {
+		return operation{action: what, status: http.StatusOK, ids: []string{"a", "b"}, bulk: &bulkResult{Matched: matched, Changed: changed}}
+	}
+	good := func() *history {
+		return &history{operations: []operation{
+			accept(s, unfinished("a", "queued"), unfinished("b", "queued")),
+			many(cancelAll, 2, 2),
+			sees(unfinished("a", "cancelling")),
+			sees(ended("a", "cancelled", "null")),
+			sees(ended("b", "cancelled", "null")),
+			many(removeAll, 2, 2),
+			{action: get, status: http.StatusGone, job: "a"},
+			{action: get, status: http.StatusGone, job: "b"},
+		}}
+	}
+	replace := func(i int, o operation) func(*history) {
+		return func(h *history) { h.operations[i] = o }
+	}
+	verifyModel(t, good, []wrong{
+		{"right, and ended before", func(h *history) {
+			h.operations[1] = many(cancelAll, 1, 1)
+			h.operations[4] = sees(ended("b", "succeeded", "1"))
+			h.operations[4].view.Progress.Total, h.operations[4].view.Progress.Completed = 1, 1
+		}, ""},
+		{"right, and the end was being written", func(h *history) {
+			h.operations[1] = many(cancelAll, 1, 1)
+			h.operations[2] = sees(unfinished("a", "running"))
+			h.operations[3] = sees(ended("a", "succeeded", "1"))
+			h.operations[3].view.Progress.Total, h.operations[3].view.Progress.Completed = 1, 1
+			h.operations[3].view.FinishedAt = &started
+			for i := range h.operations {
+				h.operations[i].call, h.operations[i].ret = int64(time.Minute)+int64(10*i), int64(time.Minute)+int64(10*i+5)
+			}
+		}, ""},
+		{"right, and the response was lost", func(h *history) {
+			h.operations[1] = operation{action: cancelAll, ids: []string{"a", "b"}, ret: never}
+			h.operations[2] = sees(unfinished("a", "running"))
+		}, ""},
+		{"still running", replace(2, sees(unfinished("a", "running"))), "job a, node 0: its history"},
+		{"success after it was cancelling", replace(3, sees(ended("a", "succeeded", "1"))), "job a of bulk was cancelling, and succeeded"},
+		{"deleted and still there", replace(6, sees(ended("a", "cancelled", "null"))), "job a, node 0: its history"},
+		{"more changed than matched", replace(1, many(cancelAll, 1, 2)), "got {Matched:1 Changed:2"},
+		{"others matched", replace(1, many(cancelAll, 3, 2)), "got {Matched:3 Changed:2"},
+		{"fewer changed than cancelled", replace(1, many(cancelAll, 2, 1)), "cancelled 1 of the jobs [a b], and 2 are cancelled"},
+		{"a group that is not found", replace(1, operation{action: cancelAll, status: http.StatusNotFound, ids: []string{"a"}}), "was not found by a bulk request"},
+	})
+}
+
 func TestModelOfRetries(t *testing.T) {
 	s := newSubmission("job", "", "", numbers(3))
 	s.cancelled = true

@@ -66,6 +66,8 @@ const (
 	fetch   action = "fetch"   // an array
 	discard action = "discard" // an array
 
+	cancelAll   action = "cancel all"   // the jobs of a label or a group
+	removeAll   action = "delete all"   // the jobs of a label
 	followGroup action = "follow group" // the stream of a group
 	pauses      action = "pause"        // a priority, or its end
 	schedules   action = "schedule"     // a change of a schedule
@@ -94,6 +96,11 @@ type operation struct {
 
 	group string        // submit, follow group
 	ends  *groupReading // follow group
+	bulk  *bulkResult   // cancel all, delete all, whose jobs are ids
+	// ofMany is true if the cancel or the delete is one of a bulk request, which does not return the job.
+	ofMany bool
+	// attempt is the number of attempts before.
+	attempt int
 
 	array   string // put, fetch, discard
 	version int    // put, fetch; 0 is absent

@@ -6,7 +6,7 @@
 //	go run ./bench/crash -seed 7            the schedule of seed 7 again
 //
 // Clients with a recorded history submit jobs of all kinds to real servers, alone, in batches, in groups and again with the same key; they
-// wait, poll, follow streams, cancel, delete, retry, pause priorities, and store arrays. Schedules submit too, and
+// wait, poll, follow streams, cancel and delete, one or many at once, retry, pause priorities, and store arrays. Schedules submit too, and
 // webhooks are received. Meanwhile faults kill, pause and restart the servers and make their disks fail. Then a model decides whether everything that the clients saw agrees with what gather promises; see
 // model.go. The schedule of requests and faults depends on the seed and the flags alone, their timing does not.
 //
@@ -237,6 +237,9 @@ func (r *run) figures() string {
 	events := 0
 	for i := range r.operations {
 		o := &r.operations[i]
+		if o.ofMany {
+			continue
+		}
 		for _, id := range o.ids {
 			jobs[id] = true
 		}
@@ -254,8 +257,8 @@ func (r *run) figures() string {
 		written, restored = written+w, restored+r
 	}
 	return fmt.Sprintf("%d operations: %d jobs, %d submissions, %d reads of jobs, %d of events and results with %d events, %d cancels, %d deletes, "+
-		"%d uploads, %d reads of groups, %d deliveries, %d pauses, %d readings of schedules; %d without a response; "+
+		"%d uploads, %d bulk requests, %d reads of groups, %d deliveries, %d pauses, %d readings of schedules; %d without a response; "+
 		"%d snapshots of the log, %d replicas restored from one; faults: %v",
 		len(r.operations), len(jobs), count[submit], count[get], count[read], events, count[cancel], count[remove], count[put],
-		count[followGroup], len(r.deliveries), len(r.holds), len(r.schedules), unknown, written, restored, r.injected)
+		count[cancelAll]+count[removeAll], count[followGroup], len(r.deliveries), len(r.holds), len(r.schedules), unknown, written, restored, r.injected)
 }

@@ -22,7 +22,8 @@ import (
 //     an order has the right value.
 //   - The counts of a group are the states of its jobs. Its events have the end of each job once, with one number for all clients, and
 //     none is left out over any number of resumes; see groups.go.
-//   - A retry is a job of the items that did not succeed, and there is one for a key; see retry.go.
+//   - A bulk request changes each job that it matches as a request for this job would; see bulk.go. A retry is a job of the items that did
+//     not succeed, and there is one for a key; see retry.go.
 //   - A job with a webhook is delivered at least once, signed, with its outcome; see webhooks.go.
 //   - A job that is submitted after every node has shown a pause does not start before the pause is ended; see pauses.go.
 //   - Each tick of a schedule has one outcome and at most one job, each job of a schedule one tick; see schedules.go.
@@ -36,6 +37,7 @@ func (h *history) check(nodes int) []error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.bound()
+	h.spread(nodes)
 	c := &checker{h: h, nodes: nodes}
 	c.errs = append(c.errs, h.reported...)
 	c.checkKeys()
@@ -44,6 +46,7 @@ func (h *history) check(nodes int) []error {
 	reports := c.checkOutcomes()
 	c.checkLabels()
 	c.checkGroups()
+	c.checkBulk(reports)
 	c.checkRetries(reports)
 	c.checkHolds(reports)
 	c.checkSchedules()
@@ -103,6 +106,11 @@ func describe(ops []operation) string {
 		}
 		fmt.Fprintf(&text, "\n  client %d, node %d, %s to %s: %s", o.client, o.node, time.Duration(o.call), ret, o.action)
 		switch {
+		case o.ofMany:
+			text.WriteString(" with others")
+			if o.bulk != nil {
+				fmt.Fprintf(&text, ", %d matched, %d changed", o.bulk.Matched, o.bulk.Changed)
+			}
 		case o.array != "":
 			fmt.Fprintf(&text, " version %d", o.version)
 		case o.action == submit:
@@ -238,6 +246,8 @@ func (s jobState) see(v *view) (next jobState, ok bool) {
 func (s jobState) step(o *operation) []any {
 	unknown := o.status == 0 || o.unknown()
 	switch {
+	case o.ofMany && !unknown:
+		return s.stepOfMany(o)
 	case o.view != nil:
 		next, ok := s.see(o.view)
 		if !ok || o.action == cancel && next.phase < cancelling {
@@ -299,12 +309,13 @@ func (c *checker) checkJobs() {
 func withoutRepeats(ops []operation) []operation {
 	type change struct {
 		action action
+		ofMany bool
 		ret    int64
 	}
 	earliest := make(map[change]int64)
 	key := func(o *operation) (change, bool) {
 		effect := (o.action == cancel || o.action == remove) && (o.status == 0 || o.unknown())
-		return change{o.action, o.ret}, effect
+		return change{o.action, o.ofMany, o.ret}, effect
 	}
 	for i := range ops {
 		k, ok := key(&ops[i])

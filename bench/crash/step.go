@@ -24,7 +24,9 @@ func (c *client) step(ctx context.Context, n int) error {
 		return c.batch(ctx, label, key)
 	case 10:
 		return c.retried(ctx, label, key)
-	case 11, 12, 13:
+	case 11:
+		return c.bulk(ctx, label, key)
+	case 12, 13:
 		return c.grouped(ctx, label, key, n)
 	case 1:
 		return c.cancelled(ctx, label, key)
