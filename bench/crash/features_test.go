@@ -373,6 +373,11 @@ func TestModelOfSchedules(t *testing.T) {
 			h.schedules[1].runs = append([]scheduleRun{late(102, "f"), late(101, "e"), missed(100)}, h.schedules[1].runs...)
 			h.listings[0].jobs = append(h.listings[0].jobs, job("e"), job("f"))
 		}, ""},
+		{"right, and skipped after the submission", lists(func(jobs []view) []view {
+			x := job("x")
+			x.CreatedAt = tick(3)
+			return append(jobs, x)
+		}), ""},
 		{"a tick without an outcome", last(run(4, "submitted", "d")), "is a tick without an outcome"},
 		{"two jobs of a tick", last(run(4, "submitted", "d"), run(3, "skipped", "b"), run(2, "submitted", "x")), "has the outcomes"},
 		{"a job of two ticks", last(run(4, "submitted", "d"), run(3, "submitted", "b")), "job b is of the ticks"},

@@ -23,6 +23,7 @@ type view struct {
 	Group      string            `json:"group"`
 	RetryOf    string            `json:"retry_of"`
 	Labels     map[string]string `json:"labels"`
+	CreatedAt  time.Time         `json:"created_at"`
 	StartedAt  *time.Time        `json:"started_at"`
 	FinishedAt *time.Time        `json:"finished_at"`
 }

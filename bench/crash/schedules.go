@@ -220,12 +220,8 @@ func (c *checker) checkSchedules() {
 			}
 		}
 		c.checkTicks(&s, updated, ticks)
-		skipped := false
-		for _, run := range ticks {
-			skipped = skipped || run.Outcome == "skipped"
-		}
 		for node := range c.h.listings {
-			c.checkScheduled(&s, node, jobs, manual, skipped)
+			c.checkScheduled(&s, node, jobs, manual, ticks)
 		}
 	}
 }
@@ -282,17 +278,17 @@ func (c *checker) checkTicks(s *schedule, updated time.Time, ticks map[time.Time
 	}
 }
 
-// checkScheduled checks the jobs of a schedule that a node lists at the end: each is of a tick or was requested, and none is missing. On a
-// cluster a node can end between the submission for a tick and its record, and another one skip the tick, so there a schedule with skipped
-// ticks may have other jobs.
-func (c *checker) checkScheduled(s *schedule, node int, jobs map[string]time.Time, manual map[string]bool, skipped bool) {
+// checkScheduled checks the jobs of a schedule that a node lists at the end: each is of a tick or was requested, and none is missing. A
+// server can end between the submission for a tick and its record, and skip the tick afterwards, as can another node, so a schedule with
+// skipped ticks may have other jobs.
+func (c *checker) checkScheduled(s *schedule, node int, jobs map[string]time.Time, manual map[string]bool, ticks map[time.Time]scheduleRun) {
 	listed := make(map[string]bool)
 	for _, v := range c.h.listings[node].jobs {
 		if v.Labels["schedule"] != s.name {
 			continue
 		}
 		listed[v.ID] = true
-		if _, ok := jobs[v.ID]; !ok && !manual[v.ID] && !(c.nodes > 1 && skipped) {
+		if _, ok := jobs[v.ID]; !ok && !manual[v.ID] && !c.h.ofSkipped(&v, ticks) {
 			c.violation("schedule %s: job %s on node %d is of no tick", s.name, v.ID, node)
 		}
 		replaced := s.overlap == "replace" && v.State == "cancelled"
@@ -310,4 +306,15 @@ func (c *checker) checkScheduled(s *schedule, node int, jobs map[string]time.Tim
 			c.violation("schedule %s: job %s, which was requested, is not listed on node %d", s.name, id, node)
 		}
 	}
+}
+
+// ofSkipped reports whether a job may be of a tick that was skipped after the submission.
+func (h *history) ofSkipped(v *view, ticks map[time.Time]scheduleRun) bool {
+	for tick, run := range ticks {
+		between := v.CreatedAt.After(tick.Add(-startMargin)) && v.CreatedAt.Before(run.Decided.Add(startMargin))
+		if run.Outcome == "skipped" && (h.clockSteps || between) {
+			return true
+		}
+	}
+	return false
 }

@@ -331,3 +331,15 @@ func (l *LogClock) Ago(t time.Time) time.Time { return l.c.ago(t) }
 
 // Owner is owner.
 func Owner(nodes []job.Node, key uint64) string { return owner(nodes, key) }
+
+// ErrUnusable means that a snapshot is damaged or incomplete.
+var ErrUnusable = errUnusable
+
+// ParseManifest decodes the manifest of a snapshot, and encodes it again.
+func ParseManifest(data []byte) ([]byte, error) {
+	m, err := parseManifest("s", data)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(m)
+}

@@ -2,11 +2,9 @@ package cluster_test
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"flag"
 	"fmt"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -78,19 +76,9 @@ func writeGolden(t *testing.T) (messages string, ids []job.ID) {
 		{Kind: job.ProposeTrim, At: time.Now(), First: 1, Before: 1, Through: last},
 		{Kind: job.ProposeLargeTrim, At: time.Now(), First: 1, Before: 1, Through: last, Parts: last + 2},
 	} {
-		body := p.AppendBinary(nil)
-		_, err := f.jetStream().Publish(t.Context(), f.cfg.Prefix+".log.trim", append(binary.AppendUvarint([]byte{1, 0}, uint64(len(body))), body...))
-		f.ok(err)
+		f.publishProposal("trim", &p)
 	}
-	var text strings.Builder
-	stream, err := f.jetStream().Stream(t.Context(), "FLEET_LOG")
-	f.ok(err)
-	for seq := uint64(1); seq <= last+2; seq++ {
-		m, err := stream.GetMsg(t.Context(), seq)
-		f.ok(err)
-		fmt.Fprintf(&text, "%s\t%x\n", m.Subject, m.Data)
-	}
-	return text.String(), ids
+	return f.messages("FLEET_LOG"), ids
 }
 
 // publishParts publishes a write of another node in three messages.
@@ -111,50 +99,21 @@ func TestGoldenLog(t *testing.T) {
 	const golden = "testdata/v1"
 	if _, err := os.Stat(golden); *update && os.IsNotExist(err) {
 		messages, ids := writeGolden(t)
-		if err := os.MkdirAll(golden, 0o750); err != nil {
-			t.Fatal(err)
-		}
-		for file, text := range map[string]string{
-			"log.txt": messages, "ids.txt": fmt.Sprint(ids), "content.txt": applyGolden(t, messages, ids),
-		} {
-			if err := os.WriteFile(golden+"/"+file, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
+		writeFiles(t, golden, map[string]string{"log.txt": messages, "ids.txt": fmt.Sprint(ids), "content.txt": applyGolden(t, messages, ids, (*node).describe)})
 	}
-	read := func(file string) string {
-		data, err := os.ReadFile(golden + "/" + file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(data)
-	}
-	var ids []job.ID
-	for text := range strings.FieldsSeq(strings.Trim(read("ids.txt"), "[]")) {
-		id, err := job.ParseID(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ids = append(ids, id)
-	}
-	if got, want := applyGolden(t, read("log.txt"), ids), read("content.txt"); got != want {
+	read := readFiles(t, golden)
+	if got, want := applyGolden(t, read("log.txt"), parseIDs(t, read("ids.txt")), (*node).describe), read("content.txt"); got != want {
 		t.Errorf("the state is\n%s\nwant\n%s", got, want)
 	}
 }
 
 // applyGolden returns the state of a node that applies messages to an empty replica.
-func applyGolden(t *testing.T, messages string, ids []job.ID) string {
+func applyGolden(t *testing.T, messages string, ids []job.ID, describe func(n *node, ids []job.ID) string) string {
 	t.Helper()
 	f := newTestCluster(t, 1)
 	f.open("before").close() // makes the streams
-	for line := range strings.Lines(messages) {
-		subject, digits, _ := strings.Cut(strings.TrimSpace(line), "\t")
-		data, err := hex.DecodeString(digits)
-		f.ok(err)
-		_, err = f.jetStream().Publish(t.Context(), subject, data)
-		f.ok(err)
-	}
+	f.publishMessages(messages)
 	n := f.open("after", keepCentury)
 	f.catchUp(n)
-	return n.describe(ids)
+	return describe(n, ids)
 }
