@@ -279,8 +279,8 @@ func (c *checker) checkTicks(s *schedule, updated time.Time, ticks map[time.Time
 }
 
 // checkScheduled checks the jobs of a schedule that a node lists at the end: each is of a tick or was requested, and none is missing. A
-// server can end between the submission for a tick and its record, and skip the tick afterwards, as can another node, so a schedule with
-// skipped ticks may have other jobs.
+// server can end between the submission for a tick and its record, and skip the tick afterwards, as can another node, so
+// another job may have been created between a tick and the decision to skip it.
 func (c *checker) checkScheduled(s *schedule, node int, jobs map[string]time.Time, manual map[string]bool, ticks map[time.Time]scheduleRun) {
 	listed := make(map[string]bool)
 	for _, v := range c.h.listings[node].jobs {

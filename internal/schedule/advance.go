@@ -111,6 +111,10 @@ func (d *decision) startWaiting(ctx context.Context) error {
 
 // decideTick decides a tick that is not too late.
 func (d *decision) decideTick(ctx context.Context, tick time.Time) error {
+	if id, ok := d.submitted[tick]; ok { // before a conflict, whose update may have another job that has not ended
+		d.amend(tick, id)
+		return nil
+	}
 	ended, err := d.s.ended(ctx, d.Tenant, d.Current)
 	if err != nil {
 		return err
