@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"gather/internal/cluster"
 	"gather/internal/cluster/natstest"
 	"gather/internal/journal/journaltest"
@@ -21,7 +19,7 @@ import (
 func TestMain(m *testing.M) {
 	// The tests wait more than they compute.
 	_ = flag.Set("test.parallel", "5")
-	goleak.VerifyTestMain(m)
+	natstest.VerifyTestMain(m)
 }
 
 // logger discards messages unless GATHER_TEST_LOG is set.

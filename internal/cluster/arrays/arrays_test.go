@@ -8,7 +8,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"gather/internal/array"
 	"gather/internal/array/arraytest"
@@ -16,7 +15,7 @@ import (
 	"gather/internal/cluster/natstest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 // connect connects to the servers as a node does.
 func connect(t *testing.T, url string) jetstream.JetStream {

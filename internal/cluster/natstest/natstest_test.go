@@ -8,12 +8,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"gather/internal/cluster/natstest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 // open connects a client to the servers.
 func open(t *testing.T, f *natstest.Files, opts ...nats.Option) (jetstream.JetStream, error) {

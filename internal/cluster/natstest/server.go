@@ -10,11 +10,20 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"go.uber.org/goleak"
 )
 
 // readyTimeout is the time within which servers must become ready. Elections alone take up to nine seconds, and on a busy
 // machine they are repeated.
 const readyTimeout = 5 * time.Minute
+
+// VerifyTestMain is goleak.VerifyTestMain for a package that starts servers in its process. A server that is shut down
+// while it takes up a replica of a stream may leave the store of that stream open, whose goroutines are not ours.
+func VerifyTestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"),
+		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"))
+}
 
 // Servers run in the process of the test.
 type Servers struct {
