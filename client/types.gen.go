@@ -226,6 +226,15 @@ type ArrayList struct {
 
 // ArrayReduceSubmission defines model for ArrayReduceSubmission.
 type ArrayReduceSubmission struct {
+	// After The jobs that must succeed before this one starts: ids of your jobs or, in a batch, positions of earlier jobs of the batch, from 0. When
+	// one of them fails, is cancelled, or has already, this job is `cancelled` with the error `/problems/dependency-failed`. A job that was
+	// deleted is rejected with 422. A duration in `start_after` is counted from the submission.
+	After []any `json:"after,omitempty"`
+
+	// AfterTimeout Cancels the job when the jobs in `after` have not all succeeded this long after the submission; more than 0. The server's bound for
+	// `start_after` (366 days) by default, and at most. `timeout` is counted from the start.
+	AfterTimeout Duration `json:"after_timeout,omitempty"`
+
 	// Array An array of numbers, generated or given. What a source takes besides `dtype` and `chunks`:
 	//
 	// | source | members |
@@ -303,6 +312,15 @@ type ArraySource string
 
 // ArraySumSubmission defines model for ArraySumSubmission.
 type ArraySumSubmission struct {
+	// After The jobs that must succeed before this one starts: ids of your jobs or, in a batch, positions of earlier jobs of the batch, from 0. When
+	// one of them fails, is cancelled, or has already, this job is `cancelled` with the error `/problems/dependency-failed`. A job that was
+	// deleted is rejected with 422. A duration in `start_after` is counted from the submission.
+	After []any `json:"after,omitempty"`
+
+	// AfterTimeout Cancels the job when the jobs in `after` have not all succeeded this long after the submission; more than 0. The server's bound for
+	// `start_after` (366 days) by default, and at most. `timeout` is counted from the start.
+	AfterTimeout Duration `json:"after_timeout,omitempty"`
+
 	// Array An array of numbers, generated or given. What a source takes besides `dtype` and `chunks`:
 	//
 	// | source | members |
@@ -560,6 +578,15 @@ type HTTPBatchBody string
 
 // HTTPBatchSubmission defines model for HttpBatchSubmission.
 type HTTPBatchSubmission struct {
+	// After The jobs that must succeed before this one starts: ids of your jobs or, in a batch, positions of earlier jobs of the batch, from 0. When
+	// one of them fails, is cancelled, or has already, this job is `cancelled` with the error `/problems/dependency-failed`. A job that was
+	// deleted is rejected with 422. A duration in `start_after` is counted from the submission.
+	After []any `json:"after,omitempty"`
+
+	// AfterTimeout Cancels the job when the jobs in `after` have not all succeeded this long after the submission; more than 0. The server's bound for
+	// `start_after` (366 days) by default, and at most. `timeout` is counted from the start.
+	AfterTimeout Duration `json:"after_timeout,omitempty"`
+
 	// Body The form of `body` in the value; `text` by default. A body that is not valid `json` is text, and its item failed.
 	Body *HTTPBatchSubmissionBody `json:"body,omitempty"`
 
@@ -782,7 +809,12 @@ type Item struct {
 
 // Job defines model for Job.
 type Job struct {
-	CreatedAt time.Time `json:"created_at"`
+	// After The jobs that have to succeed before this one starts, also after they have.
+	After []string `json:"after"`
+
+	// AfterTimeout The longest time from the submission until the jobs in `after` have succeeded; null without `after`.
+	AfterTimeout *string   `json:"after_timeout"`
+	CreatedAt    time.Time `json:"created_at"`
 
 	// Details More about `result`. Of a sum: `dtype` and `shape`; `hex`, a single float exactly; `exact`, the integers in
 	// strings where a double would round one; `overflow`, if `dtype` cannot hold integers of the result (they are
@@ -884,7 +916,7 @@ type JobEnded struct {
 // JobEndedType defines model for JobEnded.Type.
 type JobEndedType string
 
-// JobError Why a job failed, as a problem object.
+// JobError Why a job failed, or was cancelled without a request, as a problem object.
 type JobError struct {
 	Detail string `json:"detail"`
 
@@ -1164,6 +1196,15 @@ type ScheduleRunList struct {
 
 // SleepBatchSubmission defines model for SleepBatchSubmission.
 type SleepBatchSubmission struct {
+	// After The jobs that must succeed before this one starts: ids of your jobs or, in a batch, positions of earlier jobs of the batch, from 0. When
+	// one of them fails, is cancelled, or has already, this job is `cancelled` with the error `/problems/dependency-failed`. A job that was
+	// deleted is rejected with 422. A duration in `start_after` is counted from the submission.
+	After []any `json:"after,omitempty"`
+
+	// AfterTimeout Cancels the job when the jobs in `after` have not all succeeded this long after the submission; more than 0. The server's bound for
+	// `start_after` (366 days) by default, and at most. `timeout` is counted from the start.
+	AfterTimeout Duration `json:"after_timeout,omitempty"`
+
 	// Concurrency How many sleep at the same time; all by default.
 	Concurrency *int64 `json:"concurrency,omitempty"`
 
@@ -1201,6 +1242,15 @@ type SleepBatchSubmission struct {
 
 // SquaresSubmission defines model for SquaresSubmission.
 type SquaresSubmission struct {
+	// After The jobs that must succeed before this one starts: ids of your jobs or, in a batch, positions of earlier jobs of the batch, from 0. When
+	// one of them fails, is cancelled, or has already, this job is `cancelled` with the error `/problems/dependency-failed`. A job that was
+	// deleted is rejected with 422. A duration in `start_after` is counted from the submission.
+	After []any `json:"after,omitempty"`
+
+	// AfterTimeout Cancels the job when the jobs in `after` have not all succeeded this long after the submission; more than 0. The server's bound for
+	// `start_after` (366 days) by default, and at most. `timeout` is counted from the start.
+	AfterTimeout Duration `json:"after_timeout,omitempty"`
+
 	// Group The group of the job, which `GET /v1/groups/{group_id}` has as a whole. The jobs of a batch have the group of the batch.
 	Group   string `json:"group,omitempty"`
 	Kind    string `json:"kind"`
@@ -1270,7 +1320,7 @@ type Stats struct {
 
 	// Jobs Unfinished jobs.
 	Jobs struct {
-		// Delayed Jobs whose `start_after` is in the future.
+		// Delayed Jobs whose `start_after` is in the future, or that wait for the jobs in `after`.
 		Delayed int64 `json:"delayed"`
 
 		// Queued Jobs that could start now (queue depth).

@@ -93,10 +93,10 @@ func (r *importRunner) Job(view job.Job, spec []byte, log job.LogSeq, deliveries
 	one.addJob(&view)
 	what := "job " + view.ID.String()
 	do := func() error { return r.to.ImportJob(r.ctx, view, spec, events, deliveries) }
-	if size < largeJob {
+	if size < largeJob && view.Waits == 0 {
 		r.start(one, what, do)
 	} else {
-		r.wg.Wait()
+		r.wg.Wait() // also for the jobs that this one waits for
 		r.finish(one, what, do())
 	}
 	return context.Cause(r.ctx)

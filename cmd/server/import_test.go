@@ -58,6 +58,11 @@ func newImportFixture(t *testing.T, api string) *importFixture {
 		}
 		h.ids[name] = fmt.Sprint(v["id"])
 	}
+	if status, v := h.submit(api, "held", fmt.Sprintf(`{"kind":"squares","numbers":[1],"after":[%q]}`, h.ids["running"])); status != http.StatusAccepted {
+		t.Fatalf("held: %d %v", status, v)
+	} else {
+		h.ids["held"] = fmt.Sprint(v["id"])
+	}
 	for name, body := range map[string]string{
 		"succeeded": `{"kind":"squares","range":{"start":0,"stop":20000}}`,
 		"array":     `{"kind":"array_sum","array":{"source":"npy","name":"x"}}`,
@@ -155,7 +160,7 @@ func stoppedServer(t *testing.T) (h *importFixture, seen map[string]string, data
 }
 
 const (
-	allOfIt = "1 arrays (1600128 bytes), 7 jobs (3 unfinished), 8 idempotency keys, 1 tombstones\n"
+	allOfIt = "1 arrays (1600128 bytes), 8 jobs (4 unfinished), 9 idempotency keys, 1 tombstones\n"
 	nothing = "0 arrays (0 bytes), 0 jobs (0 unfinished), 0 idempotency keys, 0 tombstones\n"
 )
 
@@ -185,6 +190,9 @@ func TestMove(t *testing.T) {
 	}
 	if _, v := call(t, "GET", api+"/v1/jobs/"+h.ids["running"], "", nil, "Prefer", "wait=20"); v["state"] != "cancelled" {
 		t.Errorf("cancelled, after the import: %v", v)
+	}
+	if _, v := call(t, "GET", api+"/v1/jobs/"+h.ids["held"], "", nil, "Prefer", "wait=20"); v["state"] != "cancelled" || !strings.Contains(fmt.Sprint(v["error"]), "dependency-failed") {
+		t.Errorf("the job that waits for it: %v", v)
 	}
 	stop()
 	// Repeating an import does not undo later changes.

@@ -183,17 +183,20 @@ func (e JobDurability) Valid() bool {
 
 // Defines values for JobErrorType.
 const (
-	JobErrorTypeProblemsjobFailed      JobErrorType = "/problems/job-failed"
-	JobErrorTypeProblemsjobPanicked    JobErrorType = "/problems/job-panicked"
-	JobErrorTypeProblemsjobTimeout     JobErrorType = "/problems/job-timeout"
-	JobErrorTypeProblemsresultTooLarge JobErrorType = "/problems/result-too-large"
-	JobErrorTypeProblemssourceChanged  JobErrorType = "/problems/source-changed"
-	JobErrorTypeProblemssourceCorrupt  JobErrorType = "/problems/source-corrupt"
+	JobErrorTypeProblemsdependencyFailed JobErrorType = "/problems/dependency-failed"
+	JobErrorTypeProblemsjobFailed        JobErrorType = "/problems/job-failed"
+	JobErrorTypeProblemsjobPanicked      JobErrorType = "/problems/job-panicked"
+	JobErrorTypeProblemsjobTimeout       JobErrorType = "/problems/job-timeout"
+	JobErrorTypeProblemsresultTooLarge   JobErrorType = "/problems/result-too-large"
+	JobErrorTypeProblemssourceChanged    JobErrorType = "/problems/source-changed"
+	JobErrorTypeProblemssourceCorrupt    JobErrorType = "/problems/source-corrupt"
 )
 
 // Valid indicates whether the value is a known member of the JobErrorType enum.
 func (e JobErrorType) Valid() bool {
 	switch e {
+	case JobErrorTypeProblemsdependencyFailed:
+		return true
 	case JobErrorTypeProblemsjobFailed:
 		return true
 	case JobErrorTypeProblemsjobPanicked:
@@ -599,7 +602,12 @@ type Item struct {
 
 // Job defines model for Job.
 type Job struct {
-	CreatedAt time.Time `json:"created_at"`
+	// After The jobs that have to succeed before this one starts, also after they have.
+	After []openapi_types.UUID `json:"after"`
+
+	// AfterTimeout The longest time from the submission until the jobs in `after` have succeeded; null without `after`.
+	AfterTimeout *string   `json:"after_timeout"`
+	CreatedAt    time.Time `json:"created_at"`
 
 	// Details More about `result`. Of a sum: `dtype` and `shape`; `hex`, a single float exactly; `exact`, the integers in
 	// strings where a double would round one; `overflow`, if `dtype` cannot hold integers of the result (they are
@@ -689,7 +697,7 @@ type JobCounts struct {
 	Total      int64 `json:"total"`
 }
 
-// JobError Why a job failed, as a problem object.
+// JobError Why a job failed, or was cancelled without a request, as a problem object.
 type JobError struct {
 	Detail string `json:"detail"`
 
@@ -1004,7 +1012,7 @@ type Stats struct {
 
 	// Jobs Unfinished jobs.
 	Jobs struct {
-		// Delayed Jobs whose `start_after` is in the future.
+		// Delayed Jobs whose `start_after` is in the future, or that wait for the jobs in `after`.
 		Delayed int64 `json:"delayed"`
 
 		// Queued Jobs that could start now (queue depth).

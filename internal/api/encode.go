@@ -69,6 +69,13 @@ func appendJob(b []byte, v *jobView) []byte {
 	} else {
 		b = append(appendID(append(b, '"'), v.RetryOf), '"')
 	}
+	b = appendAfter(append(b, `,"after":`...), v.After)
+	b = append(b, `,"after_timeout":`...)
+	if len(v.After) > 0 {
+		b = appendDuration(b, v.AfterTimeout)
+	} else {
+		b = append(b, "null"...)
+	}
 	b = append(b, `,"outcome":`...)
 	if v.outcome == "" {
 		b = append(b, "null"...)
@@ -182,6 +189,7 @@ var failureTitles = map[job.FailureReason]string{
 	job.FailedSourceCorrupt: "The stored data is corrupt",
 
 	job.FailedResultTooLarge: "The results are too large",
+	job.FailedDependency:     "A job that this one waited for did not succeed",
 }
 
 // appendItem appends an item's JSON.

@@ -21,10 +21,10 @@ const (
 	maxLabelValue = 255
 )
 
-// submission decodes an envelope and adds its errors to errs; the kind decodes its own part. The envelope's values are
-// invalid afterwards.
+// submission decodes an envelope and adds its errors to errs; the kind decodes its own part. In a batch, earlier is the number of the
+// jobs before it. The envelope's values are invalid afterwards.
 func (s *server) submission(
-	x *requestState, e *envelope, data []byte, now time.Time, errs *fields.Errors,
+	x *requestState, e *envelope, earlier int, data []byte, now time.Time, errs *fields.Errors,
 ) job.Submission {
 	sub := job.Submission{
 		Tenant: x.principal.Tenant, Priority: job.Normal, Retention: s.Retention,
@@ -69,6 +69,7 @@ func (s *server) submission(
 		sub.Group = fields.Text(e.group)
 		checkGroupName(sub.Group, "/group", errs)
 	}
+	sub.After, sub.AfterTimeout = readAfter(e, earlier, errs)
 	sub.Spec = e.spec(data)
 	return sub
 }

@@ -41,7 +41,7 @@ func Submission(h http.Handler, body []byte) (job.Submission, error) {
 		return job.Submission{}, err
 	}
 	var errs fields.Errors
-	sub := s.submission(x, &b.jobs[0], b.data, time.Now(), &errs)
+	sub := s.submission(x, &b.jobs[0], 0, b.data, time.Now(), &errs)
 	return sub, errs.Err()
 }
 

@@ -13,7 +13,7 @@ import (
 	"gather/internal/job"
 )
 
-var envelopeMembers = []string{"kind", "priority", "timeout", "start_after", "labels", "retention", "webhooks", "group"}
+var envelopeMembers = []string{"kind", "priority", "timeout", "start_after", "labels", "retention", "webhooks", "group", "after", "after_timeout"}
 
 // Decoding never panics, and an accepted spec has all members of the kind unchanged and no others.
 func FuzzSubmission(f *testing.F) {
@@ -22,7 +22,8 @@ func FuzzSubmission(f *testing.F) {
 		`{"numbers" : [1, {"a":1}] , "kind":"squares","timeout":"5s", "b":{}}`,
 		`{"k\u0069nd":"squares","labels":{"a":"b"},"retention":1.5,"start_after":"2030-01-01T00:00:00Z"}`,
 		`{"kind":"squares","kind":"squares"}`, `{"kind":"a"} x`, `{}`, `[]`, `null`, `{"kind":null}`, "{\"\xff\":1}", `{"":""}`,
-		`{"priority":"high","kind":"x"}`, `{"kind":"squares","webhooks":[],"group":"a"}`, `{"kind":"squares","numbers":[1],"webhooks":["https://hooks.example/a",1]}`, `{"jobs":[]}`, ` {"kind" : "x" , "y" : "\"," } `,
+		`{"priority":"high","kind":"x"}`, `{"kind":"squares","webhooks":[],"group":"a"}`, `{"kind":"squares","numbers":[1],"webhooks":["https://hooks.example/a",1]}`, `{"jobs":[]}`,
+		`{"kind":"squares","after":["01935f2a-7c00-7001-8001-020304050607",0,-1,1e9],"after_timeout":"1h"}`, ` {"kind" : "x" , "y" : "\"," } `,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -47,7 +48,7 @@ func FuzzSubmission(f *testing.F) {
 		if !reflect.DeepEqual(got, want) {
 			t.Fatalf("spec %q of %q", sub.Spec, body)
 		}
-		if sub.Kind == "" && !bytes.Contains(body, []byte(`""`)) || sub.Timeout < 0 || sub.Retention < 0 || len(sub.Labels) > 16 {
+		if sub.Kind == "" && !bytes.Contains(body, []byte(`""`)) || sub.Timeout < 0 || sub.Retention < 0 || len(sub.Labels) > 16 || len(sub.After) > job.MaxAfter || sub.AfterTimeout < 0 {
 			t.Fatalf("%+v", sub)
 		}
 	})

@@ -45,6 +45,10 @@ func (s *server) appendSubmission(b []byte, j *job.Job, spec []byte) []byte {
 	case !j.StartAfter.IsZero():
 		b = appendTime(append(b, `,"start_after":`...), j.StartAfter)
 	}
+	if len(j.After) > 0 {
+		b = appendAfter(append(b, `,"after":`...), j.After)
+		b = appendDuration(append(b, `,"after_timeout":`...), j.AfterTimeout)
+	}
 	b = appendWebhooks(appendDuration(append(b, `,"retention":`...), j.Retention), j.Webhooks)
 	return append(s.Kinds.AppendMembers(b, spec), '}')
 }

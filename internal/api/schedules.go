@@ -86,10 +86,12 @@ func (s *server) definition(x *requestState, b *scheduleBody) (d schedule.Defini
 
 // template returns the submission of every run.
 func (s *server) template(x *requestState, body *jobsBody, errs *fields.Errors) schedule.Template {
-	sub := s.submission(x, &body.jobs[0], body.data, s.Wall(), errs)
+	sub := s.submission(x, &body.jobs[0], 0, body.data, s.Wall(), errs)
 	switch {
 	case !sub.StartAfter.IsZero():
 		errs.Add("/start_after", "must be a duration in a schedule")
+	case len(sub.After) > 0:
+		errs.Add("/after", "a schedule's submission does not wait for jobs: leave it out")
 	case sub.Group != "" || slices.ContainsFunc(sub.Webhooks, func(w job.Webhook) bool { return !w.Standing }):
 		errs.Add("", "a schedule's submission has no group and no webhooks; its jobs have the label schedule")
 	}

@@ -34,7 +34,7 @@ type (
 
 // An envelope is one submitted job. Its values refer to the body.
 type envelope struct {
-	kind, priority, timeout, startAfter, labels, retention, webhooks, group jsontext.Value
+	kind, priority, timeout, startAfter, labels, retention, webhooks, group, after, afterTimeout jsontext.Value
 	// start is the offset of the object in the body; members are the offsets of the kind's own members.
 	start   int
 	members []byteRange
@@ -186,6 +186,10 @@ func (e *envelope) member(name jsontext.Value) *jsontext.Value {
 		return &e.webhooks
 	case `"group"`:
 		return &e.group
+	case `"after"`:
+		return &e.after
+	case `"after_timeout"`:
+		return &e.afterTimeout
 	}
 	return nil
 }

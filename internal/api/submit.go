@@ -151,6 +151,9 @@ func (s *server) acceptOnce(x *requestState, subs []job.Submission, key *job.Key
 		}
 	}
 	jobs, err = s.submit(x, subs, key, wait)
+	if errors.Is(err, job.ErrDependencyEnded) { // the key was released; at most once for each job that the submission waits for
+		return s.acceptOnce(x, subs, key, wait)
+	}
 	if prior, ok := errors.AsType[*job.DuplicateKeyError](err); ok {
 		jobs, err = s.replay(x, prior.IDs)
 		return jobs, true, err
@@ -185,7 +188,11 @@ func (s *server) submissions(x *requestState, body *jobsBody) ([]job.Submission,
 	}
 	for i := range body.jobs {
 		var own fields.Errors
-		subs[i] = s.submission(x, &body.jobs[i], body.data, now, &own)
+		earlier := 0
+		if body.batch {
+			earlier = i
+		}
+		subs[i] = s.submission(x, &body.jobs[i], earlier, body.data, now, &own)
 		if body.batch {
 			if subs[i].Group != "" {
 				own.Add("/group", "the jobs of a batch are in the group of the batch; set /group")

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -71,6 +72,8 @@ func (c *Cluster) applyBatch(ctx context.Context, next appliedIndex, at time.Tim
 	}
 	last := false
 	var metadata []journal.Metadata
+	var released []string
+	var cancelled []*job.Job
 	var reserved *reservation
 	if submits && author == c.id {
 		reserved = c.writer.reservation(p.Number)
@@ -84,7 +87,10 @@ func (c *Cluster) applyBatch(ctx context.Context, next appliedIndex, at time.Tim
 	if err == nil {
 		updated, err = c.state.check(p)
 	}
+	var caused []job.Entry
 	if err == nil {
+		caused = c.state.resolve(p, updated)
+		p.Entries = append(slices.Clip(p.Entries), caused...)
 		c.state.apply(p, author, updated, origin{seq: next.from + 1, at: c.clock.ago(at), spanLength: c.cfg.spanLength()}, now)
 		for id := range updated {
 			s := c.state.jobs[id]
@@ -99,6 +105,9 @@ func (c *Cluster) applyBatch(ctx context.Context, next appliedIndex, at time.Tim
 			c.leaveIfIdle(s)
 		}
 		metadata = append(metadata, c.state.ages.metadata()...)
+		if author == c.id {
+			released, cancelled = c.followCaused(caused, updated)
+		}
 	} else {
 		c.state.digest.reject(next)
 	}
@@ -108,10 +117,16 @@ func (c *Cluster) applyBatch(ctx context.Context, next appliedIndex, at time.Tim
 		if submits {
 			metadata = append(metadata, c.recordRejected(job.Rejected{Seq: next.seq, Index: next.n}))
 		}
-		if err := c.replica.ApplyReplicated(ctx, job.Batch{}, append(metadata, next.metadata())...); err != nil {
+		var b job.Batch
+		if errors.Is(err, job.ErrDependencyEnded) { // once the end of the dependency can be read
+			b.Done = func(error) { c.reportOutcome(author, p, applyResult{err: err, seq: next.seq}) }
+		}
+		if err := c.replica.ApplyReplicated(ctx, b, append(metadata, next.metadata())...); err != nil {
 			return err
 		}
-		c.reportOutcome(author, p, applyResult{err: err, seq: next.seq})
+		if b.Done == nil {
+			c.reportOutcome(author, p, applyResult{err: err, seq: next.seq})
+		}
 		return nil
 	}
 	if p.Key != nil {
@@ -125,6 +140,12 @@ func (c *Cluster) applyBatch(ctx context.Context, next appliedIndex, at time.Tim
 			c.log.Error("the replica rejected a batch that the log accepted", "error", err)
 		}
 		c.reportOutcome(author, p, applyResult{err, last, next.seq})
+		for _, subject := range released {
+			c.leases.enqueueTaskAsync(subject, next.seq)
+		}
+		for _, j := range cancelled {
+			c.cfg.Ended(j)
+		}
 	}}, append(metadata, next.metadata())...)
 }
 
@@ -173,6 +194,8 @@ func (c *Cluster) applyParticipation(ctx context.Context, next appliedIndex, p *
 	switch {
 	case s == nil:
 		err = transition("job %s has ended", p.ID)
+	case p.Kind == job.ProposeDecision && p.Finished.State == job.Cancelled && s.job.Waits == 0:
+		err = transition("job %s no longer waits for other jobs", p.ID)
 	case p.Kind == job.ProposeJoin && s.ending != nil:
 		err = transition("job %s is ending", p.ID)
 	case p.Kind == job.ProposeJoin:

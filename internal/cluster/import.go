@@ -13,9 +13,22 @@ import (
 // ImportJob adds a job with its whole log and its deliveries on all nodes; an unfinished job continues. It returns when the replica of this
 // node has the job. It returns job.ErrExists, job.ErrCorrupt or job.ErrStorage.
 func (c *Cluster) ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event, deliveries job.Deliveries) error {
-	p := &job.Proposal{Kind: job.ProposeJob, View: view, Spec: spec, Log: log, Deliveries: deliveries}
-	if _, err := c.proposeAndWait(ctx, p); err != nil {
-		return err
+	for {
+		view, log, err := job.SettleImported(view, log, c.Now(), func(id job.ID) (job.Job, error) { return c.Get(ctx, view.Tenant, id) })
+		if err != nil {
+			return err
+		}
+		p := &job.Proposal{Kind: job.ProposeJob, View: view, Spec: spec, Log: log, Deliveries: deliveries}
+		_, err = c.proposeAndWait(ctx, p)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, job.ErrDependencyEnded) {
+			return err
+		}
+		if err := c.replica.Flush(ctx); err != nil { // so that Get returns the end
+			return err
+		}
 	}
 	c.state.mu.Lock()
 	var subjects []string
@@ -50,6 +63,12 @@ func (c *Cluster) applyImport(ctx context.Context, next appliedIndex, p *job.Pro
 	case job.ProposeTombstone:
 		return c.replica.ImportTombstone(ctx, p.Tombstone)
 	}
+	c.state.mu.Lock()
+	err := c.state.checkPending(&p.View, nil)
+	c.state.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	if err := c.replica.ImportJob(ctx, p.View, p.Spec, p.Log, p.Deliveries); err != nil {
 		return err
 	}
@@ -61,6 +80,7 @@ func (c *Cluster) addImported(p *job.Proposal, seq uint64) []journal.Metadata {
 	now := time.Now()
 	c.state.mu.Lock()
 	defer c.state.mu.Unlock()
+	seq = c.state.neededSeq(&p.View, seq)
 	c.state.ages.submitted(seq)
 	if p.View.State.Terminal() {
 		c.state.ages.ended(seq, p.View.ExpiresAt, c.cfg.spanLength())
@@ -76,6 +96,7 @@ func (c *Cluster) addImported(p *job.Proposal, seq uint64) []journal.Metadata {
 		s.ending, s.decidedAt = &job.Finished{State: job.Cancelled}, now
 	}
 	c.state.jobs[s.job.ID] = s
+	c.state.dependents.Update(&job.Job{}, &s.job)
 	c.state.enqueue(s, c.clock.ago(p.View.CreatedAt))
 	c.state.count(s, +1)
 	c.state.countQueue(s, +1)

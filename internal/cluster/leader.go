@@ -51,13 +51,13 @@ func (c *Config) trimInterval() time.Duration {
 }
 
 // reapDeadNodes removes dead nodes from jobs that are ending, ends jobs whose participants have all left, and times out
-// jobs that run too long.
+// jobs that run, or wait for other jobs, too long.
 func (c *Cluster) reapDeadNodes() {
 	live := make(map[string]bool)
 	for _, n := range c.members.live() {
 		live[n.ID] = true
 	}
-	now := time.Now()
+	now, logNow := time.Now(), c.Now()
 	var proposals []*job.Proposal
 	var finish []job.ID
 	c.state.mu.Lock()
@@ -69,6 +69,9 @@ func (c *Cluster) reapDeadNodes() {
 					Reason: job.FailedTimeout, Detail: "the job ran longer than its timeout of " + late.String(),
 				},
 			}})
+		}
+		if s.ending == nil && s.job.Waits != 0 && logNow.Sub(s.job.CreatedAt) > s.job.AfterTimeout {
+			proposals = append(proposals, &job.Proposal{Kind: job.ProposeDecision, ID: id, Finished: s.job.WaitTooLong()})
 		}
 		if s.ending == nil || now.Sub(s.decidedAt) < heartbeat {
 			continue

@@ -127,6 +127,7 @@ func (c *Cluster) loadState(ctx context.Context) error {
 			s.ending, s.decidedAt = &job.Finished{State: job.Cancelled}, now
 		}
 		c.state.jobs[j.ID] = s
+		c.state.dependents.Update(&job.Job{}, &j)
 		c.state.digest.update(s)
 		c.state.ages.submitted(s.seq)
 		c.state.enqueue(s, c.clock.ago(j.CreatedAt))

@@ -66,6 +66,8 @@ type state struct {
 	ranks    map[job.ID]int
 	rankedAt time.Time
 	digest   stateDigest
+	// dependents has the jobs that wait for others.
+	dependents job.Dependents
 	// ages holds the ages of the parts of the log.
 	ages ages
 	// inFlight holds the submissions of this node that are not applied yet.
@@ -80,7 +82,8 @@ const numPriorities = int(job.High) + 1
 type jobState struct {
 	job  job.Job
 	size job.Size
-	// author is the node that submitted the job, and seq a message of the log at or before the submission.
+	// author is the node that submitted the job, and seq a message of the log at or before the submission, and at or before the
+	// submissions of the jobs that it waited for.
 	author string
 	seq    uint64
 	// due is true when the job's start time has passed: the job is counted as queued.
@@ -130,7 +133,7 @@ func (t *state) reset() {
 	t.tenants = make(map[string]int)
 	t.bytes, t.waiting = 0, 0
 	t.queued, t.running, t.newJobs, t.shortNew = [numPriorities]int{}, [numPriorities]int{}, [numPriorities]int{}, [numPriorities]int{}
-	t.delayed, t.instants = nil, nil
+	t.delayed, t.instants, t.dependents = nil, nil, job.Dependents{}
 	t.digest = stateDigest{buf: t.digest.buf}
 	t.ages.reset()
 }
@@ -178,9 +181,12 @@ func (d *delays) popUntil(now time.Time) (due []*jobState) {
 	return due
 }
 
-// enqueue marks a queued job as due, or adds it to the delayed jobs. created is its creation on the monotonic clock. Caller
-// holds t.mu.
+// enqueue marks a queued job as due, or adds it to the delayed jobs, unless it waits for other jobs. created is its creation on the
+// monotonic clock. Caller holds t.mu.
 func (t *state) enqueue(s *jobState, created time.Time) {
+	if s.job.Waits != 0 {
+		return
+	}
 	at, now, heaped := s.job.StartAfter, t.now(), &t.instants
 	if s.job.Delay > 0 {
 		at, now, heaped = created.Add(s.job.Delay), time.Now(), &t.delayed
@@ -350,6 +356,11 @@ func (t *state) check(p *job.Proposal) (map[job.ID]job.Job, error) {
 		if len(e.Events) > 0 {
 			updated[e.ID] = j
 		}
+		if s == nil {
+			if err := t.checkPending(&j, updated); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return updated, nil
 }
@@ -372,7 +383,7 @@ func (t *state) apply(p *job.Proposal, author string, updated map[job.ID]job.Job
 		for _, ev := range e.Events {
 			switch ev := ev.(type) {
 			case job.Submitted:
-				s = &jobState{author: author, seq: o.seq, job: ev.Job, held: t.pauses.Holds(&ev.Job)}
+				s = &jobState{author: author, seq: t.neededSeq(&ev.Job, o.seq), job: ev.Job, held: t.pauses.Holds(&ev.Job)}
 				t.ages.submitted(s.seq)
 				if p.Admission != nil && sizes < len(p.Admission.Sizes) {
 					s.size = p.Admission.Sizes[sizes]
@@ -390,12 +401,17 @@ func (t *state) apply(p *job.Proposal, author string, updated map[job.ID]job.Job
 	for id, j := range updated {
 		s := t.jobs[id]
 		t.countQueue(s, -1)
+		t.dependents.Update(&s.job, &j)
 		s.job, s.movedAt = j, now
 		if s.started.IsZero() && !j.StartedAt.IsZero() {
 			s.started = o.at
 		}
-		if j.State == job.Queued && !s.due {
-			t.enqueue(s, o.at)
+		if j.State == job.Queued && !s.due && s.ending == nil {
+			created := o.at
+			if !j.ReleasedAt.IsZero() {
+				created = now.Add(-max(0, t.now().Sub(j.CreatedAt)))
+			}
+			t.enqueue(s, created)
 		}
 		t.digest.update(s)
 		if j.State.Terminal() {

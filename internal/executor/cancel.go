@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"errors"
 
 	"gather/internal/job"
 )
@@ -41,7 +42,7 @@ func (d localDispatcher) cancel(ctx context.Context, tenant string, id job.ID) (
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, job.ErrTransition) { // otherwise a job that it waits for has just ended it
 		return job.Job{}, err
 	}
 	return e.cfg.Journal.Get(ctx, tenant, id)

@@ -13,7 +13,7 @@ type collector struct {
 
 	queueJobs, queueOldest, running                  *prometheus.Desc
 	queueCapacity, admitted, queueTasks              *prometheus.Desc
-	delayed, paused                                  *prometheus.Desc
+	delayed, dependent, paused                       *prometheus.Desc
 	waiting, admittedWaiting, waitingCapacity        *prometheus.Desc
 	bytes, bytesCapacity                             *prometheus.Desc
 	workers, workersBusy, workerSeconds, drainStatus *prometheus.Desc
@@ -28,10 +28,11 @@ func newCollector(e *Executor, kinds []string) *collector {
 		queueJobs:       desc("gather_queue_jobs", "Jobs that have not started (queue depth).", "kind", "priority"),
 		queueOldest:     desc("gather_queue_oldest_age_seconds", "Age of the oldest job that has not started; 0 when there is none.", "kind", "priority"),
 		running:         desc("gather_running_jobs", "Jobs that have started and not ended.", "kind", "priority"),
-		queueCapacity:   desc("gather_queue_capacity_jobs", "Limit of admitted jobs: queued, delayed and running."),
-		admitted:        desc("gather_admitted_jobs", "Admitted jobs: queued, delayed and running."),
+		queueCapacity:   desc("gather_queue_capacity_jobs", "Limit of admitted jobs: queued, delayed, waiting for others and running."),
+		admitted:        desc("gather_admitted_jobs", "Admitted jobs: queued, delayed, waiting for others and running."),
 		queueTasks:      desc("gather_queue_tasks", "Tasks that could run now and wait for a worker."),
 		delayed:         desc("gather_delayed_jobs", "Jobs whose start_after is in the future."),
+		dependent:       desc("gather_dependent_jobs", "Jobs that have not started because they wait for other jobs to succeed."),
 		paused:          desc("gather_paused_jobs", "Jobs that have not started because a pause holds them."),
 		waiting:         desc("gather_waiting_items", "Items that wait and hold no worker."),
 		admittedWaiting: desc("gather_admitted_waiting_items", "Items of admitted jobs that may wait at the same time, as planned."),
@@ -70,6 +71,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.admitted, float64(t.admitted))
 	gauge(c.queueTasks, float64(t.tasks))
 	gauge(c.delayed, float64(t.delayed))
+	gauge(c.dependent, float64(t.dependent))
 	gauge(c.paused, float64(t.paused))
 	gauge(c.waiting, float64(e.waitingItems()))
 	gauge(c.admittedWaiting, float64(t.reserved))

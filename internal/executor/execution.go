@@ -14,7 +14,7 @@ import (
 // Lock order: jobExecution.mu before Executor.mu. An event is decided and appended under one hold of jobExecution.mu, so
 // the journal has the events of a job in the order of the decisions.
 type jobExecution struct {
-	plannedJob             // startedAt, closed and traced are guarded by mu
+	plannedJob             // job.Waits, job.ReleasedAt, startedAt, closed and traced are guarded by mu
 	reducer    job.Reducer // nil until the first task is done
 
 	// ctx is the context of a local job's tasks; its cause distinguishes a cancel from a stop.
@@ -30,6 +30,7 @@ type jobExecution struct {
 	unsynced int64  // bytes of results that are not on disk yet
 	held     bool   // has tasks left, and waits until its results are on disk
 	delayed  bool   // its start is in the future
+	waits    bool   // for other jobs to succeed
 
 	mu    sync.Mutex
 	state job.State
@@ -88,6 +89,7 @@ func (e *Executor) release(x *jobExecution) {
 	}
 	x.counted, x.dead, x.finished = false, true, nil
 	delete(e.jobs, x.job.ID)
+	e.stopWaiting(x)
 	if e.tenants[x.job.Tenant]--; e.tenants[x.job.Tenant] == 0 {
 		delete(e.tenants, x.job.Tenant)
 	}

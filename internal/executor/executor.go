@@ -195,6 +195,8 @@ type Executor struct {
 	finishes job.Rate
 	pauses   job.Pauses
 	paused   map[*jobExecution]struct{} // jobs that have not started, and that a pause holds
+	// dependents has the jobs that wait for other jobs, by the jobs that they wait for.
+	dependents map[job.ID]map[*jobExecution]struct{}
 }
 
 // New makes an executor, recovers the journal's jobs and starts its goroutines. The caller must call Stop.
@@ -214,6 +216,8 @@ func New(ctx context.Context, cfg Config) (*Executor, error) {
 		claiming: true,
 		pauses:   cfg.Pauses,
 		paused:   make(map[*jobExecution]struct{}),
+
+		dependents: make(map[job.ID]map[*jobExecution]struct{}),
 	}
 	e.ready.L, e.short.L = &e.mu, &e.mu
 	e.work, e.stopWork = context.WithCancelCause(context.Background())

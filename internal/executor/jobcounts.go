@@ -23,6 +23,8 @@ type jobCounts struct {
 	stats map[queueKey]*queueStats
 	// tasks could run now and wait for a worker; delayed jobs start in the future.
 	tasks, delayed int
+	// dependent jobs wait for other jobs to succeed.
+	dependent int
 	// paused jobs could start but for a pause.
 	paused int
 	// admitted jobs hold bytes of memory, and reserve room for items that wait. A job whose end has been appended is no longer
@@ -47,7 +49,7 @@ func newJobCounts(kinds []string, now time.Time) *jobCounts {
 func (t *jobCounts) addQueued(j *job.Job, tasks int) {
 	if f := t.stats[queueKey{j.Kind, j.Priority}]; f != nil {
 		f.queued++
-		f.oldest = max(f.oldest, t.now.Sub(due(j)))
+		f.oldest = max(f.oldest, t.now.Sub(j.Due()))
 	}
 	t.tasks += max(1, tasks)
 }
@@ -70,6 +72,8 @@ func (d localDispatcher) countJobs(kinds []string, now time.Time) *jobCounts {
 		switch {
 		case x.queued:
 			t.addQueued(&x.job, x.size.Tasks-x.nextTask)
+		case x.waits:
+			t.dependent++
 		case x.delayed:
 			t.delayed++
 		case e.isPaused(x):
@@ -102,6 +106,8 @@ func (d *clusterDispatcher) countJobs(kinds []string, now time.Time) *jobCounts 
 		switch {
 		case j.State != job.Queued:
 			t.addRunning(j, size.Tasks-j.TasksDone-here[j.ID])
+		case j.Waits != 0:
+			t.dependent++
 		case j.StartAfter.After(now):
 			t.delayed++
 		case pauses.Holds(j):

@@ -199,8 +199,10 @@ func (x *jobExecution) finishIfIdle(before ...job.Event) {
 	x.e.timers.clear(x.timeout)
 	x.endTrace(&how)
 	x.appendBatch(job.Batch{Done: func(err error) {
-		if err == nil {
+		// The end of a job that it waits for may have ended it before.
+		if err == nil || errors.Is(err, job.ErrTransition) && len(x.job.After) > 0 {
 			x.recordEnd(&how)
+			x.e.dependencyEnded(x.job.ID)
 		}
 	}}, append(before, how)...)
 	x.freePlan()

@@ -100,6 +100,9 @@ func newMetrics(reg prometheus.Registerer, e *Executor, kinds []string) *metrics
 				failed:    make(map[job.FailureReason]prometheus.Counter),
 			}
 			for _, reason := range job.FailureReasons() {
+				if reason == job.FailedDependency { // of cancelled jobs
+					continue
+				}
 				one.failed[reason] = failed.WithLabelValues(k, reason.String())
 			}
 			for _, s := range job.States() {
@@ -115,14 +118,6 @@ func newMetrics(reg prometheus.Registerer, e *Executor, kinds []string) *metrics
 	}
 	reg.MustRegister(newCollector(e, kinds))
 	return m
-}
-
-// due returns the earliest time at which a job could have started.
-func due(j *job.Job) time.Time {
-	if j.StartAfter.After(j.CreatedAt) {
-		return j.StartAfter
-	}
-	return j.CreatedAt
 }
 
 // of returns the metrics of a job's kind and priority; nil for a kind that is unknown to this version, which a job
@@ -163,7 +158,7 @@ func (s *series) resume() {
 
 func (s *series) started(p *plannedJob, now time.Time) {
 	if s != nil {
-		observe(s.wait, max(0, now.Sub(due(&p.job)).Seconds()), p.traced.exemplar)
+		observe(s.wait, max(0, now.Sub(p.job.Due()).Seconds()), p.traced.exemplar)
 	}
 }
 
@@ -173,11 +168,11 @@ func (s *series) ended(p *plannedJob, how *job.Finished) {
 		return
 	}
 	s.finished[how.State].Inc()
-	if how.Failure != nil {
+	if how.State == job.Failed {
 		s.failed[how.Failure.Reason].Inc()
 	}
 	// A job that is cancelled before its start has come has taken no time.
-	observe(s.total, max(0, p.e.wall().Sub(due(&p.job)).Seconds()), p.traced.exemplar)
+	observe(s.total, max(0, p.e.wall().Sub(p.job.Due()).Seconds()), p.traced.exemplar)
 	if !p.startedAt.IsZero() {
 		observe(s.run, max(0, how.At.Sub(p.startedAt).Seconds()), p.traced.exemplar)
 	}

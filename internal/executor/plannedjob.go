@@ -22,7 +22,9 @@ type plannedJob struct {
 	startedAt time.Time // by the wall clock
 	started   time.Time // the same moment on the monotonic clock
 	closed    bool      // the plan
-	traced    traced
+	// unmet is the end of a job whose submission waits for a job that has not succeeded; nil for any other.
+	unmet  *job.Finished
+	traced traced
 }
 
 func (e *Executor) newPlannedJob(j job.Job, plan job.Plan, spec []byte) plannedJob {

@@ -122,7 +122,7 @@ func (e *Executor) restart(x *jobExecution) {
 	}
 	x.mu.Unlock()
 	if !running {
-		e.queueJobs([]*jobExecution{x})
+		e.queueJobs(e.hold([]*jobExecution{x}))
 		return
 	}
 	x.series.resume()

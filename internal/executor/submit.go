@@ -30,7 +30,7 @@ func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.K
 		return nil, err
 	}
 	// The journal keeps the order, so the events that the tasks append from now on follow the submission.
-	early, durable := splitEffects(execs)
+	early, durable := splitEarly(execs)
 	if err = e.commit(ctx, &batch, key, wait, func() { e.submit.submitted(early) }); err != nil {
 		rollback(execs)
 		return nil, e.rejected(err, len(execs))
@@ -38,19 +38,27 @@ func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.K
 	e.submit.submitted(durable)
 	for _, x := range execs {
 		x.series.accepted()
+		if x.unmet != nil {
+			x.recordEnd(x.unmet)
+			x.rollback()
+		}
 	}
 	return views, nil
 }
 
-// splitEffects returns the jobs that may start before their submission is durable, and the jobs with effects.
-func splitEffects(execs []*jobExecution) (early, durable []*jobExecution) {
-	if !slices.ContainsFunc(execs, func(x *jobExecution) bool { return x.size.Effects }) {
+// splitEarly returns the jobs that may start before their submission is durable, and the jobs with effects or that wait for others.
+// Jobs that have ended with their submission are in neither.
+func splitEarly(execs []*jobExecution) (early, durable []*jobExecution) {
+	waits := func(x *jobExecution) bool { return x.size.Effects || len(x.job.After) > 0 }
+	if !slices.ContainsFunc(execs, waits) {
 		return execs, nil
 	}
 	for _, x := range execs {
-		if x.size.Effects {
+		switch {
+		case x.unmet != nil:
+		case waits(x):
 			durable = append(durable, x)
-		} else {
+		default:
 			early = append(early, x)
 		}
 	}
@@ -112,9 +120,13 @@ func (e *Executor) prepare(ctx context.Context, subs []job.Submission) (batch jo
 
 // entry returns the submission of a job, and its view.
 func (p *plannedJob) entry() (job.Entry, job.Job, error) {
-	ev := job.Submitted{Job: p.job, Spec: p.spec}
-	view, err := job.Apply(job.Job{}, ev)
-	return job.Entry{ID: p.job.ID, Events: []job.Event{ev}}, view, err
+	events := []job.Event{job.Submitted{Job: p.job, Spec: p.spec}}
+	view, err := job.Apply(job.Job{}, events[0])
+	if p.unmet != nil && err == nil {
+		events = append(events, *p.unmet)
+		view, err = job.Apply(view, *p.unmet)
+	}
+	return job.Entry{ID: p.job.ID, Events: events}, view, err
 }
 
 // plan validates every submission, and returns the errors of all of them. Keep gets every planned job, also when an error
@@ -124,6 +136,7 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(pl
 	tenant := subs[0].Tenant
 	var faults fields.Errors
 	var bytes, waiting int64
+	after := afterResolver{e: e, now: now, ids: make([]job.ID, len(subs)), unmet: make([]*job.Finished, len(subs))}
 	for i := range subs {
 		s := &subs[i]
 		prefix := ""
@@ -140,6 +153,14 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(pl
 		if start.Sub(now) > e.cfg.MaxStartAfter {
 			faults.Add(prefix+"/start_after", "at most %s ahead", e.cfg.MaxStartAfter)
 		}
+		own := job.Job{
+			Tenant: s.Tenant, Kind: s.Kind, Priority: s.Priority, Labels: s.Labels, Group: s.Group, RetryOf: s.RetryOf, State: job.Queued,
+			CreatedAt: now, StartAfter: start, Delay: s.Delay, Timeout: s.Timeout, Retention: s.Retention, Webhooks: s.Webhooks,
+			RequestID: s.RequestID, TraceParent: s.TraceParent,
+		}
+		if err := after.resolve(ctx, i, s, &own, prefix, &faults); err != nil {
+			return 0, err
+		}
 		plan, spec, err := e.cfg.Planner.Plan(ctx, s.Tenant, s.Kind, s.Spec)
 		if err != nil {
 			var v *fields.Errors
@@ -149,11 +170,8 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(pl
 			faults.Merge(prefix, v)
 			continue
 		}
-		p := e.newPlannedJob(job.Job{
-			ID: job.NewID(), Tenant: s.Tenant, Kind: s.Kind, Priority: s.Priority, Labels: s.Labels, Group: s.Group, RetryOf: s.RetryOf, State: job.Queued,
-			CreatedAt: now, StartAfter: start, Delay: s.Delay, Timeout: s.Timeout, Retention: s.Retention, Webhooks: s.Webhooks,
-			RequestID: s.RequestID, TraceParent: s.TraceParent,
-		}, plan, spec)
+		p := e.newPlannedJob(own, plan, spec)
+		p.unmet = after.unmet[i]
 		size := p.size
 		p.job.Progress, p.job.Tasks = job.Progress{Total: size.Units, BytesTotal: size.Bytes}, size.Tasks
 		keep(p)
@@ -203,7 +221,7 @@ func (d localDispatcher) admit(tenant string, jobs int, execs []*jobExecution) (
 }
 
 // submitted implements submitter.
-func (d localDispatcher) submitted(execs []*jobExecution) { d.queueJobs(execs) }
+func (d localDispatcher) submitted(execs []*jobExecution) { d.queueJobs(d.hold(execs)) }
 
 // checkCapacity rejects jobs that do not fit now; a batch that never fits is invalid. Caller holds e.mu.
 func (e *Executor) checkCapacity(tenant string, jobs int, bytes, waiting int64) error {

@@ -63,7 +63,7 @@ func (p *plannedJob) startTrace(now time.Time, resumed bool) {
 	)
 	ctx := trace.ContextWithRemoteSpanContext(context.Background(), sc)
 	if !resumed {
-		_, wait := p.e.cfg.Tracer.Start(ctx, "job.wait", trace.WithTimestamp(due(&p.job)), about)
+		_, wait := p.e.cfg.Tracer.Start(ctx, "job.wait", trace.WithTimestamp(p.job.Due()), about)
 		wait.End(trace.WithTimestamp(now))
 	}
 	parent, span := p.e.cfg.Tracer.Start(ctx, "job.run", trace.WithTimestamp(now), about)

@@ -27,6 +27,10 @@ func (e *encoder) job(j *Job) {
 	case format6:
 		dst = appendString(appendWebhooks(appendInt(dst, int64(j.Delay)), j.Webhooks), j.Group)
 		dst = append(dst, j.RetryOf[:]...)
+	case format8:
+		dst = appendString(appendWebhooks(appendInt(dst, int64(j.Delay)), j.Webhooks), j.Group)
+		dst = appendIDs(append(dst, j.RetryOf[:]...), j.After)
+		dst = appendTime(appendInt(appendUint(dst, j.Waits), int64(j.AfterTimeout)), j.ReleasedAt)
 	}
 	e.needs(format)
 	dst = append(dst, j.ID[:]...)
@@ -85,6 +89,13 @@ func (r *reader) header(j *Job) {
 		j.Delay, j.Webhooks, j.Group = time.Duration(r.int()), r.webhooks(), r.string()
 		if j.RetryOf = r.id(); j.RetryOf == (ID{}) {
 			r.fail("retried job")
+		}
+	case format8:
+		j.Delay, j.Webhooks, j.Group, j.RetryOf = time.Duration(r.int()), r.webhooks(), r.string(), r.id()
+		j.After, j.Waits = r.ids(), r.uint()
+		j.AfterTimeout, j.ReleasedAt = time.Duration(r.int()), r.time()
+		if !j.validWaits() || len(j.After) == 0 {
+			r.fail("jobs to wait for")
 		}
 	default:
 		r.unknown("version of a job")
@@ -162,6 +173,7 @@ const (
 	tagTaskProgress
 	tagCancelRequested
 	tagFinished
+	tagDependencySucceeded
 	tags // the first unknown one
 )
 
@@ -193,6 +205,9 @@ func (e *encoder) event(ev Event) {
 		e.b = appendBytes(appendBytes(dst, ev.Result), ev.Details)
 		e.failure(ev.Failure)
 		e.b = appendInt(ev.Items.AppendBinary(e.b), ev.Completed)
+	case DependencySucceeded:
+		e.needs(format8)
+		e.b = appendTime(appendUint(append(e.b, tagDependencySucceeded), uint64(ev.Index)), ev.At)
 	default:
 		panic("job: event of an unknown type")
 	}
@@ -223,6 +238,8 @@ func DecodeEvents(data []byte) ([]Event, error) {
 				r.fail("state")
 			}
 			e = f
+		case tagDependencySucceeded:
+			e = DependencySucceeded{Index: r.count(), At: r.time()}
 		case 0:
 			r.fail("event tag")
 		default:

@@ -37,6 +37,8 @@ var (
 	ErrPrecondition = errors.New("the precondition failed")
 	// ErrTooLarge: an upload exceeds a bound.
 	ErrTooLarge = errors.New("the upload is too large")
+	// ErrDependencyEnded: a job that a submission waits for has just ended.
+	ErrDependencyEnded = errors.New("a job that the submission waits for has just ended")
 	// ErrTransition: the event is invalid in the job's state.
 	ErrTransition = errors.New("illegal transition")
 	// ErrVersion: the stored bytes have a version that this one does not read.

@@ -60,6 +60,12 @@ type TaskProgress struct {
 	Partial []byte
 }
 
+// DependencySucceeded records that the job with an index in After has succeeded.
+type DependencySucceeded struct {
+	Index int
+	At    time.Time
+}
+
 // CancelRequested requests that a job stops.
 type CancelRequested struct{ At time.Time }
 
@@ -80,7 +86,10 @@ type Finished struct {
 func (Submitted) seqs() uint64       { return 1 }
 func (Started) seqs() uint64         { return 1 }
 func (CancelRequested) seqs() uint64 { return 1 }
-func (e TaskProgress) seqs() uint64  { return max(1, uint64(e.Items.Len())) }
+
+func (DependencySucceeded) seqs() uint64 { return 1 }
+
+func (e TaskProgress) seqs() uint64 { return max(1, uint64(e.Items.Len())) }
 
 // seqs counts the items, and the event itself.
 func (e Finished) seqs() uint64 { return uint64(e.Items.Len()) + 1 }
@@ -101,23 +110,32 @@ func ResultBytes(e Event) int64 {
 // and the only function that changes a state.
 //
 //	event            valid in                       next state
-//	Submitted        (no job)                       queued
-//	Started          queued                         running
-//	TaskProgress     running, cancelling            unchanged
-//	CancelRequested  queued, running                cancelling
-//	Finished         queued, running, cancelling    succeeded | failed | cancelled
+//	Submitted            (no job)                       queued
+//	DependencySucceeded  queued, cancelling             unchanged
+//	Started              queued                         running
+//	TaskProgress         running, cancelling            unchanged
+//	CancelRequested      queued, running                cancelling
+//	Finished             queued, running, cancelling    succeeded | failed | cancelled
 //
-// A cancelling job ends cancelled or, when it failed first, failed; never succeeded.
+// A cancelling job ends cancelled or, when it failed first, failed; never succeeded. A job that waits for others does not start,
+// and is cancelled without a request when one of them does not succeed.
 func Apply(j Job, e Event) (Job, error) {
 	bad := func() (Job, error) { return j, fmt.Errorf("%w: %T in state %s", ErrTransition, e, j.State) }
 	switch e := e.(type) {
 	case Submitted:
-		if j.State != 0 || e.Job.State != Queued || e.Job.Seq != 0 {
+		if j.State != 0 || e.Job.State != Queued || e.Job.Seq != 0 || !e.Job.validWaits() {
 			return bad()
 		}
 		j = e.Job
+	case DependencySucceeded:
+		if j.State != Queued && j.State != Cancelling || e.Index >= len(j.After) || j.Waits&(1<<e.Index) == 0 {
+			return bad()
+		}
+		if j.Waits &^= 1 << e.Index; j.Waits == 0 {
+			j.ReleasedAt = e.At
+		}
 	case Started:
-		if j.State != Queued {
+		if j.State != Queued || j.Waits != 0 {
 			return bad()
 		}
 		j.State, j.StartedAt = Running, e.At
@@ -138,7 +156,7 @@ func Apply(j Job, e Event) (Job, error) {
 		j.State = Cancelling
 	case Finished:
 		if j.State == 0 || j.State.Terminal() || !e.State.Terminal() ||
-			e.State == Succeeded && j.State != Running || e.State == Cancelled && j.State != Cancelling {
+			e.State == Succeeded && j.State != Running || e.State == Cancelled && j.State != Cancelling && !j.endsWaiting(&e) {
 			return bad()
 		}
 		j.State, j.FinishedAt, j.ExpiresAt = e.State, e.At, e.At.Add(j.keep(e.State))

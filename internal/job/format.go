@@ -10,6 +10,7 @@ package job
 //	5  jobs with a Group
 //	6  jobs with RetryOf
 //	7  ProposeSnapshotTrim
+//	8  jobs with After, DependencySucceeded, FailedDependency
 //
 // The first byte of a record is its format, and the first byte of a proposal the newest format inside of it, which the
 // encoder finds as it writes. The rules:
@@ -32,6 +33,7 @@ const (
 	format5
 	format6
 	format7
+	format8
 	formats // the first unknown one
 )
 
@@ -48,7 +50,10 @@ func (k ProposalKind) Format() Format {
 
 // format returns the format that introduced a reason.
 func (r FailureReason) format() Format {
-	if r > FailedSourceCorrupt {
+	switch {
+	case r > FailedResultTooLarge:
+		return format8
+	case r > FailedSourceCorrupt:
 		return format2
 	}
 	return format1
@@ -57,6 +62,8 @@ func (r FailureReason) format() Format {
 // format returns the format of a job's record.
 func (j *Job) format() Format {
 	switch {
+	case len(j.After) > 0:
+		return format8
 	case j.RetryOf != ID{}:
 		return format6
 	case j.Group != "":

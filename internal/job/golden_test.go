@@ -39,6 +39,10 @@ func goldenValues() map[string]any {
 	grouped.Group = "nightly"
 	retried := grouped
 	retried.RetryOf, retried.Delay, retried.StartAfter = goldenID, time.Minute, at.Add(time.Minute)
+	dependent := retried
+	dependent.After, dependent.Waits, dependent.AfterTimeout = []job.ID{{1}, goldenID}, 2, time.Hour
+	released := dependent
+	released.Waits, released.ReleasedAt = 0, at.Add(time.Second)
 	ended := plain
 	ended.State, ended.Seq, ended.StartedAt, ended.FinishedAt, ended.ExpiresAt = job.Succeeded, 9, at, at.Add(time.Second), at.Add(time.Hour)
 	ended.Progress.Completed, ended.TasksDone, ended.Result, ended.Details = 5, 2, []byte(`55`), []byte(`{"dtype":"int64"}`)
@@ -71,6 +75,7 @@ func goldenValues() map[string]any {
 		"proposal retry":           job.Proposal{Kind: job.ProposeDelivery, Number: 6, At: at, Tenant: "acme", ID: goldenID, Change: job.DeliveryChange{Hook: 1, NextAt: at}},
 		"proposal import webhooks": job.Proposal{Kind: job.ProposeJob, View: hooked, Deliveries: deliveries, Spec: []byte(`{"numbers":[1]}`), Log: []job.Event{job.Started{At: at}}},
 		"record plain":             plain, "record delayed": delayed, "record ended": ended, "record grouped": grouped, "record retry": retried,
+		"record dependent": dependent, "record released": released,
 		"pause":                  job.Pause{Scope: job.PauseKind, Name: "squares", Reason: "a move", At: at},
 		"event submitted":        job.Submitted{Job: job.Job{CreatedAt: at, State: job.Queued}},
 		"event started":          job.Started{At: at},
@@ -80,6 +85,7 @@ func goldenValues() map[string]any {
 		"event integers":         job.Finished{At: at, State: job.Succeeded, Result: []byte("null"), Items: integers, Completed: 3},
 		"event equal floats":     job.TaskProgress{Task: 1, Done: true, Completed: 3, Items: equal},
 		"proposal batch floats":  job.Proposal{Kind: job.ProposeBatch, Number: 3, Entries: []job.Entry{{ID: goldenID, Events: []job.Event{job.TaskProgress{Task: 1, Done: true, Items: floats}}}}, Guards: []job.Guard{{Task: 1, Step: 2}}},
+		"event dependency":       job.DependencySucceeded{Index: 1, At: at},
 		"event cancel":           job.CancelRequested{At: at},
 		"event succeeded":        job.Finished{At: at, State: job.Succeeded, Result: []byte("55"), Details: []byte(`{"dtype":"int64"}`), Items: even, Completed: 3},
 		"event cancelled":        job.Finished{At: at, State: job.Cancelled},
@@ -95,7 +101,7 @@ func goldenValues() map[string]any {
 		"proposal tombstone":     job.Proposal{Kind: job.ProposeTombstone, Tombstone: job.Tombstone{Tenant: "acme", ID: goldenID, Expires: at}},
 		"proposal batch events":  job.Proposal{Kind: job.ProposeBatch, Number: 3, Entries: []job.Entry{{ID: goldenID, Events: []job.Event{job.Started{At: at}}}}, Guards: []job.Guard{{Task: 1, Step: 2}}},
 	}
-	for name, j := range map[string]job.Job{"plain": plain, "delayed": delayed, "grouped": grouped, "retry": retried} {
+	for name, j := range map[string]job.Job{"plain": plain, "delayed": delayed, "grouped": grouped, "retry": retried, "dependent": dependent} {
 		values["proposal batch "+name] = job.Proposal{
 			Kind: job.ProposeBatch, Number: 4, At: at, Key: key, Guards: []job.Guard{{Task: job.NoTask}},
 			Entries:   []job.Entry{{ID: goldenID, Events: []job.Event{job.Submitted{Job: j, Spec: []byte(`{"numbers":[1,2]}`)}, job.Started{At: at}}}},
@@ -227,7 +233,7 @@ func TestGoldenIsComplete(t *testing.T) {
 	for f := job.Format(1); f < job.Formats; f++ {
 		want = append(want, fmt.Sprint("proposal of format ", f))
 	}
-	for _, f := range []job.Format{1, 2, 4, 5, 6} { // format 3 changed no record
+	for _, f := range []job.Format{1, 2, 4, 5, 6, 8} { // format 3 changed no record
 		want = append(want, fmt.Sprint("record of format ", f))
 	}
 	want = append(want, "deliveries of format 4")
@@ -272,7 +278,7 @@ func TestUnknownFormats(t *testing.T) {
 			}
 		})
 	}
-	for name, want := range map[string]byte{"batch plain": 1, "batch delayed": 2, "delivery": 4, "import webhooks": 4} {
+	for name, want := range map[string]byte{"batch plain": 1, "batch delayed": 2, "delivery": 4, "import webhooks": 4, "batch dependent": 8} {
 		if got := encodings["proposal "+name][0]; got != want {
 			t.Errorf("the proposal %s is of format %d, want %d", name, got, want)
 		}

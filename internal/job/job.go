@@ -25,6 +25,14 @@ type Job struct {
 	RetryOf ID
 	// Group is the name of the group of the job; "" for none.
 	Group string
+	// After lists the jobs that must succeed before this one starts, at most MaxAfter.
+	After []ID
+	// Waits has a bit for each job of After that has not succeeded yet: the job starts when it is 0.
+	Waits uint64
+	// AfterTimeout bounds the time from CreatedAt until Waits is 0.
+	AfterTimeout time.Duration
+	// ReleasedAt is when the last job of After succeeded; the zero time if that was before the submission.
+	ReleasedAt time.Time
 
 	State State
 	// Seq is the sequence number of the last event: 0 before submission, and then without gaps.
@@ -83,7 +91,7 @@ func (p *Progress) Fraction() float64 {
 	return 0
 }
 
-// A Failure is the reason for which a job failed.
+// A Failure is the reason for which a job failed, or was cancelled without a request.
 type Failure struct {
 	Reason FailureReason
 	Detail string
@@ -109,17 +117,19 @@ const (
 	FailedSourceCorrupt
 	// FailedResultTooLarge: the results would have more bytes than the job, or its tenant, may have.
 	FailedResultTooLarge
+	// FailedDependency: a job of After did not succeed, or not in time. The job is cancelled, not failed.
+	FailedDependency
 )
 
 // FailureReasons lists all reasons.
 func FailureReasons() []FailureReason {
-	return []FailureReason{FailedTask, FailedPanic, FailedTimeout, FailedSourceChanged, FailedSourceCorrupt, FailedResultTooLarge}
+	return []FailureReason{FailedTask, FailedPanic, FailedTimeout, FailedSourceChanged, FailedSourceCorrupt, FailedResultTooLarge, FailedDependency}
 }
 
 var failureReasons = [...]string{
 	FailedTask: "job-failed", FailedPanic: "job-panicked", FailedTimeout: "job-timeout",
 	FailedSourceChanged: "source-changed", FailedSourceCorrupt: "source-corrupt",
-	FailedResultTooLarge: "result-too-large",
+	FailedResultTooLarge: "result-too-large", FailedDependency: "dependency-failed",
 }
 
 // String returns the reason as in problem types: "job-failed", "source-changed".

@@ -7,21 +7,31 @@ import (
 
 // A Submission is a decoded request of a client, not yet validated by its kind.
 type Submission struct {
-	Tenant    string
-	Kind      string
-	Spec      []byte // the kind's own parameters: a JSON object
-	Priority  Priority
-	Labels    map[string]string
-	Group     string
-	RetryOf   ID
-	Timeout   time.Duration
-	Retention time.Duration
-	Webhooks  []Webhook
+	Tenant   string
+	Kind     string
+	Spec     []byte // the kind's own parameters: a JSON object
+	Priority Priority
+	Labels   map[string]string
+	Group    string
+	RetryOf  ID
+	// After are the jobs that must succeed first, and AfterTimeout bounds the wait for them; 0 selects the longest.
+	After        []Dependency
+	AfterTimeout time.Duration
+	Timeout      time.Duration
+	Retention    time.Duration
+	Webhooks     []Webhook
 	// StartAfter is an instant, Delay a duration: one of them is zero.
 	StartAfter  time.Time
 	Delay       time.Duration
 	RequestID   string
 	TraceParent string
+}
+
+// A Dependency is a job that a submission waits for: one with an ID or, with the zero ID, the earlier job of the same batch with an
+// index.
+type Dependency struct {
+	ID    ID
+	Index int
 }
 
 // A Batch is appended to the journal atomically.

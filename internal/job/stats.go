@@ -10,7 +10,7 @@ import (
 type Stats struct {
 	// Since is the time from which the totals count.
 	Since time.Time
-	// Queued, Delayed and Running count unfinished jobs; Delayed jobs have a start in the future.
+	// Queued, Delayed and Running count unfinished jobs; Delayed jobs have a start in the future, or wait for other jobs.
 	Queued, Delayed, Running int
 	// Accepted counts the jobs that became durable, the others the jobs that ended, by final state.
 	Accepted, Succeeded, Failed, Cancelled int64
@@ -47,7 +47,7 @@ type Meter struct {
 }
 
 type tenantMeter struct {
-	queued, running                        int
+	queued, running, held                  int
 	starts                                 map[ID]time.Time // of queued jobs with a requested start
 	accepted, succeeded, failed, cancelled int64
 	wait, duration                         samples
@@ -83,10 +83,7 @@ func (m *Meter) Observe(before, after *Job) {
 	}
 	t.add(after, +1)
 	now := time.Now()
-	due := after.CreatedAt
-	if after.StartAfter.After(due) {
-		due = after.StartAfter
-	}
+	due := after.Due()
 	if !after.StartedAt.IsZero() && (before == nil || before.StartedAt.IsZero()) {
 		t.wait.add(now, max(0, after.StartedAt.Sub(due)))
 	}
@@ -118,7 +115,7 @@ func (m *Meter) Reset() {
 	defer m.mu.Unlock()
 	m.begin()
 	for _, t := range m.tenants {
-		t.queued, t.running = 0, 0
+		t.queued, t.running, t.held = 0, 0, 0
 		clear(t.starts)
 	}
 }
@@ -133,6 +130,7 @@ func (m *Meter) Stats(tenant string, now time.Time) Stats {
 		Accepted: t.accepted, Succeeded: t.succeeded, Failed: t.failed, Cancelled: t.cancelled,
 		Wait: t.wait.latency(time.Now()), Duration: t.duration.latency(time.Now()),
 	}
+	s.Delayed = t.held
 	for _, start := range t.starts {
 		if start.After(now) {
 			s.Delayed++
@@ -147,7 +145,9 @@ func (t *tenantMeter) add(j *Job, sign int) {
 	switch {
 	case j.State == Queued:
 		t.queued += sign
-		if sign < 0 {
+		if j.Waits != 0 {
+			t.held += sign
+		} else if sign < 0 {
 			delete(t.starts, j.ID)
 		} else if j.StartAfter.After(j.CreatedAt) {
 			t.starts[j.ID] = j.StartAfter

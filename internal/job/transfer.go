@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -37,7 +38,13 @@ func Rebuild(view Job, spec []byte, log []Event) ([]Event, error) {
 	if len(log) == 0 {
 		return nil, fmt.Errorf("%w: job %s has no log", ErrCorrupt, view.ID)
 	}
-	events := append([]Event{Submitted{Job: submitted(view), Spec: spec}}, log[1:]...)
+	first := submitted(view)
+	for _, e := range log {
+		if e, ok := e.(DependencySucceeded); ok {
+			first.Waits |= 1 << (e.Index % MaxAfter)
+		}
+	}
+	events := append([]Event{Submitted{Job: first, Spec: spec}}, log[1:]...)
 	if _, ok := log[0].(Submitted); !ok {
 		return nil, fmt.Errorf("%w: the log of job %s begins with %T", ErrCorrupt, view.ID, log[0])
 	}
@@ -54,11 +61,40 @@ func Rebuild(view Job, spec []byte, log []Event) ([]Event, error) {
 	return events, nil
 }
 
+// SettleImported adds what has become of the jobs that an unfinished, imported job waits for, if they have ended in the
+// destination: get returns their views there. A job that waits for one that the destination does not have is cancelled.
+func SettleImported(view Job, log []Event, at time.Time, get func(ID) (Job, error)) (Job, []Event, error) {
+	if view.State.Terminal() {
+		return view, log, nil
+	}
+	log = slices.Clip(log)
+	for id := range view.Pending() {
+		end, err := get(id)
+		switch {
+		case errors.Is(err, ErrNotFound), errors.Is(err, ErrExpired):
+			end = Job{ID: id, State: Cancelled}
+		case err != nil:
+			return view, nil, err
+		case !end.State.Terminal():
+			continue
+		}
+		end.FinishedAt = at
+		ev := view.dependencyEnded(&end)
+		if view, err = Apply(view, ev); err != nil {
+			return view, nil, err
+		}
+		if log = append(log, ev); view.State.Terminal() {
+			break
+		}
+	}
+	return view, log, nil
+}
+
 // submitted returns a job as it was when it was submitted.
 func submitted(j Job) Job {
 	j.State, j.Seq, j.TasksDone = Queued, 0, 0
 	j.Progress = Progress{Total: j.Progress.Total, BytesTotal: j.Progress.BytesTotal}
-	j.StartedAt, j.FinishedAt, j.ExpiresAt = time.Time{}, time.Time{}, time.Time{}
+	j.ReleasedAt, j.StartedAt, j.FinishedAt, j.ExpiresAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	j.Result, j.Details, j.Failure = nil, nil, nil
 	return j
 }

@@ -39,6 +39,8 @@ type request struct {
 	prompt bool
 	// applied is true when the request is part of a write; owned by the writer.
 	applied bool
+	// rejection is the error with which the request is rejected when the write is durable; owned by the writer.
+	rejection error
 	// metadata is written with the entries, and also when these are rejected.
 	metadata []Metadata
 	// op adds an operation of the journal itself to a write; nil for a batch. The writer calls the returned function when

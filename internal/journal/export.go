@@ -40,7 +40,8 @@ func Exists(dir string) (bool, error) {
 	return d.Exists, nil
 }
 
-// Export visits everything in the journal: the unfinished jobs, in the order of their submission; the finished ones, by
+// Export visits everything in the journal: the unfinished jobs, in the order of their submission, and the jobs that wait for others
+// after these; the finished ones, by
 // tenant, the oldest of a tenant first; idempotency keys; tombstones. It is meant for a journal without other users, and
 // with a SweepInterval that does not pass: records that change during the export may be visited once, twice or not at
 // all.
@@ -98,7 +99,7 @@ func (j *Journal) exportActive(ctx context.Context, v Visitor) error {
 	views := slices.DeleteFunc(j.jobs.views(), func(v *job.Job) bool { return v.State.Terminal() })
 	slices.SortFunc(views, func(a, b *job.Job) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	return j.read(ctx, func(db *pebble.DB) error {
-		for _, view := range views {
+		for _, view := range job.DependenciesFirst(views) {
 			spec, err := readSpec(db, view.Tenant, view.ID, 0)
 			if err != nil {
 				return fmt.Errorf("export job %s: %w", view.ID, err)

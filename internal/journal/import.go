@@ -23,6 +23,13 @@ import (
 // job or a tombstone with this id, and job.ErrCorrupt if the log does not lead to the view. The whole log is held in memory
 // and added in one write.
 func (j *Journal) ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event, deliveries job.Deliveries) error {
+	if !j.c.Replica { // the cluster has done it
+		var err error
+		view, log, err = job.SettleImported(view, log, j.now(), func(id job.ID) (job.Job, error) { return j.Get(ctx, view.Tenant, id) })
+		if err != nil {
+			return err
+		}
+	}
 	events, err := job.Rebuild(view, spec, log)
 	if err != nil {
 		return err

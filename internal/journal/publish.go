@@ -51,6 +51,10 @@ func (j *Journal) publish(w *write) {
 				r.done(nil)
 			}
 		}
+		if r.rejection != nil {
+			j.reject(r, r.rejection)
+			j.releaseKey(r)
+		}
 		r.entries = nil
 	}
 }

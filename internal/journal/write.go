@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -83,6 +84,11 @@ type expiries struct {
 // and for many.
 func (j *Journal) runWriter() {
 	b := &builder{j: j}
+	if !j.c.Replica {
+		for _, a := range j.jobs.m {
+			b.dependents.Update(&job.Job{}, &a.head)
+		}
+	}
 	w := &write{}
 	for j.queue.take(w, maxWriteBytes) {
 		b.build(w)
@@ -139,6 +145,8 @@ func (j *Journal) commit(w *write) error {
 type builder struct {
 	j    *Journal
 	undo []undo
+	// dependents has the jobs that wait for others. A replica has none: the cluster resolves them.
+	dependents job.Dependents
 	// key, value, scratch and spec are reused buffers, runs reused buffers of jobDeltas.
 	key, value, scratch, spec []byte
 	runs                      [][]byte
@@ -163,7 +171,12 @@ func (b *builder) build(w *write) {
 			req.applied = true
 		default:
 			b.setMetadata(req.metadata, w)
-			if err := b.apply(w, req); err != nil {
+			err := b.apply(w, req)
+			if errors.Is(err, job.ErrDependencyEnded) {
+				req.rejection = err // once the end of the dependency, which may be in this write, is visible
+				continue
+			}
+			if err != nil {
 				b.j.reject(req, err)
 				b.j.releaseKey(req)
 				continue
@@ -219,6 +232,12 @@ func (b *builder) apply(w *write, req *request) error {
 				return err
 			}
 		}
+		if fresh {
+			if err := b.checkPending(&head); err != nil {
+				b.rollback()
+				return err
+			}
+		}
 		b.undo = append(b.undo, undo{a: a, head: a.head, fresh: fresh})
 		if fresh {
 			b.j.jobs.add(a)
@@ -228,11 +247,12 @@ func (b *builder) apply(w *write, req *request) error {
 	if rejected == len(req.entries) && rejected > 0 {
 		return newRejection("journal-disk", "the submission was rejected", 0)
 	}
-	for i := range req.entries {
-		b.recordEvents(w, req, &req.entries[i])
-	}
 	if req.key != nil {
 		b.recordKey(w, req)
+	}
+	req.entries = append(slices.Clip(req.entries), b.resolve()...)
+	for i := range req.entries {
+		b.recordEvents(w, req, &req.entries[i])
 	}
 	return nil
 }

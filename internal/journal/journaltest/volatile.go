@@ -25,6 +25,8 @@ type Volatile struct {
 	meter    job.Meter
 	ends     []volatileEnd // of jobs of groups, in their order
 
+	dependents job.Dependents
+
 	documents map[string]job.Document
 	revision  uint64
 	observers map[notify.Signal]struct{}
@@ -83,15 +85,25 @@ func (v *Volatile) apply(b job.Batch) error {
 		}
 		next[e.ID] = view
 	}
+	if err := v.checkPending(b.Entries, next); err != nil {
+		if b.Key != nil {
+			delete(v.keys, keyName(*b.Key))
+		}
+		return err
+	}
+	entries := append(slices.Clip(b.Entries), v.resolve(b.Entries, next)...)
 	var ids []job.ID
-	for _, e := range b.Entries {
-		ids = append(ids, e.ID)
+	for _, e := range entries {
 		v.record(e, next[e.ID])
+		if len(ids) < len(b.Entries) {
+			ids = append(ids, e.ID)
+		}
 	}
 	if b.Key != nil {
 		v.keys[keyName(*b.Key)] = &volatileKey{fingerprint: b.Key.Fingerprint, ids: ids}
 	}
-	for _, id := range ids {
+	for _, e := range entries {
+		id := e.ID
 		for _, c := range v.watchers[id] {
 			c.Notify()
 		}
@@ -402,7 +414,7 @@ func (v *Volatile) Close() error {
 func (v *Volatile) Reopen() *Volatile {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	next := &Volatile{jobs: v.jobs, ends: v.ends, documents: v.documents, revision: v.revision, keys: map[string]*volatileKey{}}
+	next := &Volatile{jobs: v.jobs, ends: v.ends, dependents: v.dependents, documents: v.documents, revision: v.revision, keys: map[string]*volatileKey{}}
 	for _, j := range v.jobs {
 		if !j.deleted {
 			next.meter.Restore(&j.view)
