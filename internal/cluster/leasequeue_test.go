@@ -141,7 +141,8 @@ func TestLeaseReturned(t *testing.T) {
 	f.ok(lease.Start(t.Context()))
 	f.ok(appendLease(t.Context(), lease, job.TaskProgress{Task: 0, Completed: 5}))
 	f.ok(appendLease(t.Context(), lease, job.TaskProgress{Task: 0, Completed: 6}))
-	lease.End()
+	f.eventually("the steps can be read on b", func() bool { return b.get(id).Progress.Completed == 11 })
+	lease.End() // a node that lags would get a lease whose first step is rejected
 	leases := map[int]*job.Lease{}
 	for range 2 {
 		lease := b.lease()
