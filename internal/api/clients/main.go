@@ -1,15 +1,16 @@
 //go:build ignore
 
 // Command clients submits a job of each kind, and one that is rejected, to the server whose URL is its argument, using
-// the Go client that oapi-codegen generates from openapi.yaml. It exits with 1 when a response violates openapi.yaml.
-// The gate generates client.gen.go beside this file, which does not compile without it; try.ts and try.py do the same
-// with TypeScript clients and Python types.
+// the Go client that oapi-codegen generates from openapi.yaml; then it uses groups, retries, schedules and pauses. It exits
+// with 1 when a response violates openapi.yaml. The gate generates client.gen.go beside this file, which does not compile
+// without it; try.ts and try.py do the same with TypeScript clients and Python types.
 package main
 
 import (
 	"context"
 	"fmt"
 	"log"
+	"net/http"
 	"os"
 	"reflect"
 )
@@ -52,7 +53,38 @@ func run(ctx context.Context, url string) error {
 			return fmt.Errorf("%s: %w", kind, err)
 		}
 	}
-	return firstError(preview(ctx, client), rejected(ctx, client))
+	for _, try := range []func(context.Context, *ClientWithResponses) error{preview, rejected, groups, retries, pauses, schedules} {
+		if err := try(ctx, client); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// response is a response of the client.
+type response interface {
+	Status() string
+	StatusCode() int
+	GetBody() []byte
+}
+
+func ok[R response](resp R, err error) (R, error)      { return expect(resp, err, http.StatusOK) }
+func created[R response](resp R, err error) (R, error) { return expect(resp, err, http.StatusCreated) }
+
+func accepted[R response](resp R, err error) (R, error) {
+	return expect(resp, err, http.StatusAccepted)
+}
+
+func noContent[R response](resp R, err error) (R, error) {
+	return expect(resp, err, http.StatusNoContent)
+}
+
+// expect fails unless the response has this status.
+func expect[R response](resp R, err error, status int) (R, error) {
+	if err == nil && resp.StatusCode() != status {
+		err = fmt.Errorf("%s: %s", resp.Status(), resp.GetBody())
+	}
+	return resp, err
 }
 
 // preview validates a job without submitting it.

@@ -1,10 +1,12 @@
 // The TypeScript clients that openapi-typescript (with openapi-fetch) and @hey-api/openapi-ts generate from openapi.yaml,
-// in use: a job of each kind, and a rejected one. The gate generates schema.ts and heyapi/ beside this file, compiles
+// in use: a job of each kind, a rejected one, and everything of groups.ts and schedules.ts. The gate generates schema.ts and heyapi/ beside this file, compiles
 // everything and runs it against a server, whose URL is the argument.
 import assert from 'node:assert/strict'
 import createClient from 'openapi-fetch'
 import { createClient as createHeyClient } from './heyapi/client/index.js'
 import * as hey from './heyapi/index.js'
+import { groups, retries } from './groups.js'
+import { pauses, schedules } from './schedules.js'
 import type { components, paths } from './schema.js'
 
 const baseUrl = process.argv[2]!
@@ -39,6 +41,8 @@ async function withOpenapiFetch() {
   assert(preview.data && 'tasks' in preview.data && preview.data.items === 3, JSON.stringify(preview.error))
   const { response, error } = await client.POST('/v1/jobs', { body: rejected })
   assert.deepEqual([response.status, error?.errors?.[0]?.pointer], [422, '/count'])
+  await groups(client)
+  await retries(client, baseUrl)
 }
 
 async function withHeyAPI() {
@@ -54,6 +58,8 @@ async function withHeyAPI() {
   }
   const { response, error } = await hey.submitJob({ client, body: rejected })
   assert.deepEqual([response?.status, error?.errors?.[0]?.pointer], [422, '/count'])
+  await schedules(client)
+  await pauses(client)
 }
 
 await withOpenapiFetch()
