@@ -285,6 +285,33 @@ func ExampleClient_DeleteAll() {
 	// Output: 3 3
 }
 
+func ExampleClient_Count() {
+	ctx, c := context.Background(), connect()
+	job, err := c.Submit(ctx, client.SleepBatchSubmission{Kind: "sleep_batch", Durations: []client.Duration{"1h"}, Priority: client.PriorityLow})
+	if err != nil {
+		panic(err)
+	}
+	before, err := c.Count(ctx, "sleep_batch")
+	if err != nil {
+		panic(err)
+	}
+	low := client.ListOptions{
+		Kinds: []string{"squares", "sleep_batch"}, Priorities: []client.Priority{client.PriorityLow}, CreatedAfter: job.CreatedAt.Add(-time.Minute),
+	}
+	if _, err := c.CancelAll(ctx, low); err != nil {
+		panic(err)
+	}
+	if _, err = c.Wait(ctx, job.ID); err != nil {
+		panic(err)
+	}
+	after, err := c.Count(ctx, "sleep_batch")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(after.Cancelled - before.Cancelled)
+	// Output: 1
+}
+
 func ExampleClient_WaitGroup() {
 	ctx, c := context.Background(), connect()
 	for n := range 3 {

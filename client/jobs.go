@@ -189,11 +189,17 @@ func (c *Client) remove(ctx context.Context, r *request) error {
 type ListOptions struct {
 	// States are the states of which a job must have one; none is any.
 	States []State
-	Kind   string
+	// Kinds and Priorities are the kinds and priorities of which a job must have one; none is any.
+	Kinds      []string
+	Priorities []Priority
 	// Labels are the labels that a job must have.
 	Labels Labels
+	// LabelPrefixes are labels that a job must have with a value that begins so.
+	LabelPrefixes Labels
 	// Group is the group of the jobs; "" is any.
 	Group string
+	// CreatedAfter, CreatedBefore and FinishedAfter bound the times of the jobs; the zero time does not.
+	CreatedAfter, CreatedBefore, FinishedAfter time.Time
 	// PageSize is the number of jobs that are requested at a time, at most 200; 0 is 50.
 	PageSize int
 }
@@ -212,16 +218,37 @@ func (o *ListOptions) filters() url.Values {
 	for _, s := range o.States {
 		query.Add("state", string(s))
 	}
-	if o.Kind != "" {
-		query.Set("kind", o.Kind)
+	for _, k := range o.Kinds {
+		query.Add("kind", k)
+	}
+	for _, p := range o.Priorities {
+		query.Add("priority", string(p))
 	}
 	for key, value := range o.Labels {
 		query.Add("label", key+":"+value)
 	}
+	for key, value := range o.LabelPrefixes {
+		query.Add("label_prefix", key+":"+value)
+	}
 	if o.Group != "" {
 		query.Set("group", o.Group)
 	}
+	for name, at := range map[string]time.Time{
+		"created_after": o.CreatedAfter, "created_before": o.CreatedBefore, "finished_after": o.FinishedAfter,
+	} {
+		if !at.IsZero() {
+			query.Set(name, at.UTC().Format(time.RFC3339Nano))
+		}
+	}
 	return query
+}
+
+// Count returns the number of jobs in each state, of some kinds or, without any, of all.
+func (c *Client) Count(ctx context.Context, kinds ...string) (JobCounts, error) {
+	var counts JobCounts
+	query := (&ListOptions{Kinds: kinds}).filters()
+	_, err := c.call(ctx, &request{method: http.MethodGet, path: []string{"v1", "jobs:count"}, query: query}, &counts)
+	return counts, err
 }
 
 // WithCountOnly makes CancelAll and DeleteAll count the jobs, and change none.

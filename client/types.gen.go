@@ -1138,8 +1138,8 @@ type Schedule struct {
 	Paused  bool            `json:"paused"`
 
 	// Submission The submission of every run; not in lists.
-	Submission map[string]interface{} `json:"submission,omitempty"`
-	TimeZone   string                 `json:"time_zone,omitempty"`
+	Submission json.RawMessage `json:"submission,omitempty"`
+	TimeZone   string          `json:"time_zone,omitempty"`
 
 	// UpdatedAt The last change of more than `paused`.
 	UpdatedAt time.Time `json:"updated_at"`

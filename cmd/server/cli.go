@@ -17,7 +17,7 @@ import (
 
 // commandLine is the command line. Every setting of the server is also an environment variable; --help lists both.
 type commandLine struct {
-	Serve        serveCmd `cmd:"" help:"Run the server; the default. Commands of clients: 'submit', 'get', 'watch', 'results', 'list', 'cancel', 'delete', 'retry', 'arrays', 'nodes', 'completion'. Commands of operators: 'pause', 'resume', 'pauses', 'keys', 'backup', 'restore', 'import', 'healthcheck', 'version'. Each has its own --help."`
+	Serve        serveCmd `cmd:"" help:"Run the server; the default. Commands of clients: 'submit', 'get', 'watch', 'results', 'list', 'count', 'cancel', 'delete', 'retry', 'groups', 'schedules', 'arrays', 'nodes', 'completion'. Commands of operators: 'pause', 'resume', 'pauses', 'keys', 'backup', 'restore', 'import', 'healthcheck', 'version'. Each has its own --help."`
 	cli.Commands `embed:""`
 
 	Keys        keysCmd        `cmd:"" help:"Manage API keys."`

@@ -82,7 +82,70 @@ func TestCommands(t *testing.T) {
 	if nodes := decoded[client.Node](t, command(t, exitOK, "nodes")); len(nodes) != 1 || !nodes[0].Self {
 		t.Errorf("nodes %+v, want this one", nodes)
 	}
+	commandsOfGroups(t)
+	commandsOfSchedules(t)
 	commandsOfArrays(t)
+}
+
+func commandsOfGroups(t *testing.T) {
+	t.Helper()
+	command(t, exitOK, "submit", "squares", "--range=3", "--group=nightly")
+	sleeping := strings.TrimSpace(command(t, exitOK, "submit", "sleep_batch", "--durations=1h", "--group=nightly", "-o", "id"))
+	if got := command(t, exitOK, "groups", "list", "-o", "id"); got != "nightly\n" {
+		t.Errorf("groups %q, want nightly", got)
+	}
+	command(t, exitFailure, "groups", "delete", "nightly")
+	if got := command(t, exitOK, "groups", "cancel", "nightly", "--count-only", "-o", "table"); !strings.HasSuffix(got, "\n1         0\n") {
+		t.Errorf("count %q, want one job of which none is cancelled", got)
+	}
+	command(t, exitOK, "groups", "cancel", "nightly")
+	g := decoded[client.Group](t, command(t, cli.ExitCancelled, "groups", "get", "nightly", "--wait"))[0]
+	if g.Jobs.Succeeded != 1 || g.Jobs.Cancelled != 1 || g.FinishedAt == nil {
+		t.Errorf("group %+v, want one job that succeeded and one that was cancelled", g)
+	}
+	if retry := decoded[client.Job](t, command(t, exitOK, "retry", sleeping))[0]; retry.RetryOf == nil || *retry.RetryOf != sleeping || *retry.Group != "nightly" {
+		t.Errorf("retry of %v in the group %v, want of %s in nightly", retry.RetryOf, retry.Group, sleeping)
+	}
+	if got := command(t, exitOK, "cancel", "--all", "--group=nightly", "--created-after=1h", "-o", "id"); got != "1\n" {
+		t.Errorf("%q jobs were cancelled, want 1", got)
+	}
+	command(t, cli.ExitCancelled, "groups", "get", "nightly", "--wait")
+	if got := command(t, exitOK, "groups", "delete", "nightly", "-o", "id"); got != "3\n" {
+		t.Errorf("%q jobs were deleted, want 3", got)
+	}
+	command(t, exitFailure, "groups", "get", "nightly")
+}
+
+func commandsOfSchedules(t *testing.T) {
+	t.Helper()
+	const submission = "{kind: squares, numbers: [100000000000000000000000000001]}"
+	put := decoded[client.Schedule](t, command(t, exitOK, "schedules", "put", "nightly", submission, "--cron=30 4 * * 1-5", "--time-zone=Europe/Berlin"))[0]
+	if !strings.Contains(string(put.Submission), "[100000000000000000000000000001]") || put.CatchUp.Runs != 1 || put.NextRunAt == nil {
+		t.Errorf("schedule %+v with %s, want the number, the default to catch up, and a next run", put, put.Submission)
+	}
+	run := decoded[client.Job](t, command(t, exitOK, "schedules", "run", "nightly", "--wait"))[0]
+	if run.State != client.StateSucceeded || run.Labels["schedule"] != "nightly" {
+		t.Errorf("run %s with labels %v, want succeeded, of the schedule", run.State, run.Labels)
+	}
+	if got := command(t, exitOK, "schedules", "history", "nightly", "-o", "id"); strings.TrimSpace(got) != run.ID {
+		t.Errorf("history %q, want %s", got, run.ID)
+	}
+	if paused := decoded[client.Schedule](t, command(t, exitOK, "schedules", "pause", "nightly"))[0]; !paused.Paused {
+		t.Error("the schedule is not paused")
+	}
+	if resumed := decoded[client.Schedule](t, command(t, exitOK, "schedules", "resume", "nightly"))[0]; resumed.Paused || resumed.NextRunAt == nil {
+		t.Errorf("schedule %+v, want a resumed one", resumed)
+	}
+	command(t, exitFailure, "schedules", "put", "nightly", submission, "--cron=61 4 * * *")
+	if got := command(t, exitOK, "schedules", "list", "-o", "id"); got != "nightly\n" {
+		t.Errorf("schedules %q, want nightly", got)
+	}
+	command(t, exitOK, "schedules", "delete", "nightly")
+	command(t, exitFailure, "schedules", "get", "nightly")
+	if counts := decoded[client.JobCounts](t, command(t, exitOK, "count", "--kind=squares"))[0]; counts.Succeeded != 1 || counts.Total != 1 {
+		t.Errorf("counts %+v, want the run", counts)
+	}
+	command(t, exitOK, "delete", "--all", "--label-prefix=schedule=night")
 }
 
 func commandsOfArrays(t *testing.T) {

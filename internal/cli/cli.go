@@ -1,5 +1,5 @@
-// Package cli has the commands of gather that are clients of a server: submit, get, watch, results, list, cancel, retry,
-// delete, arrays, nodes, pause, resume, pauses and completion.
+// Package cli has the commands of gather that are clients of a server: submit, get, watch, results, list, count, cancel,
+// retry, delete, groups, schedules, arrays, nodes, pause, resume, pauses and completion.
 //
 // A command returns an error; ExitCode has its exit code. Results are on standard output, everything else on standard error.
 package cli
@@ -24,9 +24,12 @@ type Commands struct {
 	Watch      watchCmd      `cmd:"" help:"Follow a job to its end: with a progress bar on a terminal, otherwise its events as NDJSON."`
 	Results    resultsCmd    `cmd:"" help:"Show the results of a job's items, as they complete, to its end."`
 	List       listCmd       `cmd:"" help:"List jobs, newest first."`
+	Count      countCmd      `cmd:"" help:"Count jobs by state."`
 	Cancel     cancelCmd     `cmd:"" help:"Cancel jobs, or all jobs that match filters."`
 	Retry      retryCmd      `cmd:"" help:"Run the items of ended jobs again that did not succeed, as new jobs."`
 	Delete     deleteCmd     `cmd:"" help:"Delete jobs that have ended, or all that match filters, with their results."`
+	Groups     groupsCmd     `cmd:"" help:"Manage groups: the jobs with the same group, or of one batch."`
+	Schedules  schedulesCmd  `cmd:"" help:"Manage schedules, which submit a job by a cron expression or at an interval."`
 	Arrays     arraysCmd     `cmd:"" help:"Manage stored arrays."`
 	Nodes      nodesCmd      `cmd:"" help:"List the servers that share the work."`
 	Pause      pauseCmd      `cmd:"" help:"Keep the jobs of a kind, a priority or a tenant from starting; for operators."`
@@ -53,8 +56,8 @@ type IO struct {
 const (
 	ExitFailure     = 1   // the command failed
 	ExitUsage       = 2   // invalid command line
-	ExitJobFailed   = 3   // the job failed
-	ExitCancelled   = 4   // the job was cancelled
+	ExitJobFailed   = 3   // the job, or one of the group, failed
+	ExitCancelled   = 4   // the job, or one of the group, was cancelled
 	ExitUnavailable = 5   // the server cannot be reached, is overloaded, or enforces a rate or quota
 	ExitInterrupted = 130 // Ctrl-C
 )
@@ -77,6 +80,12 @@ func ExitCode(err error) int {
 	}
 	if failed, ok := errors.AsType[*client.FailedError](err); ok {
 		if failed.Job.State == client.StateCancelled {
+			return ExitCancelled
+		}
+		return ExitJobFailed
+	}
+	if group, ok := errors.AsType[*groupError](err); ok {
+		if group.group.Jobs.Failed == 0 {
 			return ExitCancelled
 		}
 		return ExitJobFailed

@@ -304,9 +304,12 @@ func TestBulk(t *testing.T) {
 		{"cancel --all --state=queued --kind=squares --label team=a", 0, "POST /v1/jobs:cancel?kind=squares&label=team%3Aa&state=queued", `{"changed":2,"matched":3,"next_page_token":null}`},
 		{"delete --all --count-only", 0, "POST /v1/jobs:delete?validate_only=true", `{"changed":2,"matched":3,"next_page_token":null}`},
 		{"cancel --all -o table", 0, "POST /v1/jobs:cancel", "MATCHED   CHANGED\n3         2"},
+		{"cancel --all --kind=squares --kind=array_sum --priority=low --label-prefix team=a --created-before=2026-01-31T08:00:00.5Z", 0, "POST /v1/jobs:cancel?created_before=2026-01-31T08%3A00%3A00.5Z&kind=squares&kind=array_sum&label_prefix=team%3Aa&priority=low", `{"changed":2,"matched":3,"next_page_token":null}`},
+		{"delete --all --finished-after=soon", cli.ExitUsage, `"soon" is neither a time`, ""},
 		{"cancel", cli.ExitUsage, "either the IDs of jobs or --all", ""},
 		{"delete j1 --all", cli.ExitUsage, "either the IDs of jobs or --all", ""},
 		{"delete j1 --kind=squares", cli.ExitUsage, "filters and --count-only are for --all", ""},
+		{"delete j1 --finished-after=1h", cli.ExitUsage, "filters and --count-only are for --all", ""},
 		{"cancel j1 --count-only", cli.ExitUsage, "filters and --count-only are for --all", ""},
 	} {
 		f.requests = nil
@@ -320,7 +323,7 @@ func TestBulk(t *testing.T) {
 
 func TestCompletions(t *testing.T) {
 	for line, want := range map[string]string{
-		"":                        "arrays cancel completion delete get list nodes pause pauses results resume retry submit watch",
+		"":                        "arrays cancel completion count delete get groups list nodes pause pauses results resume retry schedules submit watch",
 		"sub":                     "submit",
 		"submit s":                "sleep_batch squares",
 		"submit squares --r":      "--range --retention --retry-for",
@@ -336,6 +339,9 @@ func TestCompletions(t *testing.T) {
 		"completion ":             "bash fish zsh",
 		"completion bash ":        "",
 		"arrays ":                 "get list put rm",
+		"groups ":                 "cancel delete get list",
+		"schedules put x --over":  "--overlap",
+		"list --priority ":        "high low normal",
 		"get ":                    "",
 	} {
 		args := append([]string{"complete", "--"}, strings.Split(line, " ")...)

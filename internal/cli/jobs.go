@@ -76,21 +76,24 @@ func (c *submitCmd) submission(command string, in io.Reader) (json.RawMessage, e
 			return k.submission()
 		}
 	}
-	var data []byte
-	var err error
 	if c.FromFile.File == "" {
 		return nil, fmt.Errorf("%w: expected a kind of jobs, or --file; see 'gather submit --help'", errUsage)
 	}
-	if c.FromFile.File == "-" {
+	return readSubmission(c.FromFile.File, in)
+}
+
+// readSubmission returns the JSON of a file, or of standard input if its name is "-".
+func readSubmission(file string, in io.Reader) (data json.RawMessage, err error) {
+	if file == "-" {
 		data, err = io.ReadAll(in)
 	} else {
-		data, err = os.ReadFile(c.FromFile.File)
+		data, err = os.ReadFile(file)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if !json.Valid(data) {
-		return nil, fmt.Errorf("%w: %s is not JSON: %w", errUsage, c.FromFile.File, json.Unmarshal(data, new(any)))
+		return nil, fmt.Errorf("%w: %s is not JSON: %w", errUsage, file, json.Unmarshal(data, new(any)))
 	}
 	return data, nil
 }
@@ -98,54 +101,6 @@ func (c *submitCmd) submission(command string, in io.Reader) (json.RawMessage, e
 // ids are the jobs of a command.
 type ids struct {
 	IDs []string `arg:"" name:"id" help:"IDs of jobs."`
-}
-
-// filters select jobs.
-type filters struct {
-	State []string          `env:"-" enum:"queued,running,cancelling,succeeded,failed,cancelled" placeholder:"STATE" help:"Only jobs in this state; may be given several times."`
-	Kind  string            `env:"-" placeholder:"KIND" help:"Only jobs of this kind."`
-	Label map[string]string `env:"-" placeholder:"KEY=VALUE" help:"Only jobs with this label; may be given several times."`
-	Group string            `env:"-" placeholder:"GROUP" help:"Only jobs of this group."`
-}
-
-func (f *filters) options() client.ListOptions {
-	o := client.ListOptions{Kind: f.Kind, Labels: f.Label, Group: f.Group}
-	for _, state := range f.State {
-		o.States = append(o.States, client.State(state))
-	}
-	return o
-}
-
-// idsOrAll are the jobs of a command: some, or all that match filters.
-type idsOrAll struct {
-	IDs []string `arg:"" optional:"" name:"id" help:"IDs of jobs."`
-
-	All       bool `env:"-" help:"All jobs that match the filters, instead of some."`
-	CountOnly bool `env:"-" help:"With --all, only count the jobs."`
-	filters   `embed:""`
-}
-
-// all runs a bulk request, and reports whether the command is one.
-func (a *idsOrAll) all(s *session, request func(client.ListOptions, ...client.Option) (client.BulkResult, error)) (bool, error) {
-	filtered := len(a.State)+len(a.Label) > 0 || a.Kind != "" || a.Group != ""
-	switch {
-	case a.All == (len(a.IDs) > 0):
-		return true, fmt.Errorf("%w: expected either the IDs of jobs or --all", errUsage)
-	case !a.All && (filtered || a.CountOnly):
-		return true, fmt.Errorf("%w: filters and --count-only are for --all", errUsage)
-	case !a.All:
-		return false, nil
-	}
-	var opts []client.Option
-	if a.CountOnly {
-		opts = append(opts, client.WithCountOnly())
-	}
-	result, err := request(a.options(), opts...)
-	if err != nil {
-		return true, err
-	}
-	t := s.table(column{"MATCHED", 8}, column{"CHANGED", 0})
-	return true, t.row(fmt.Sprint(result.Changed), result, fmt.Sprint(result.Matched), fmt.Sprint(result.Changed))
 }
 
 // each calls f for each job. It continues after an error.
@@ -306,6 +261,27 @@ func (c *listCmd) Run(ctx context.Context, stdio IO) error {
 		}
 	}
 	return nil
+}
+
+type countCmd struct {
+	remote `embed:""`
+
+	Kind []string `env:"-" placeholder:"KIND" help:"Only jobs of this kind; may be given several times."`
+}
+
+// Run shows the numbers of jobs.
+func (c *countCmd) Run(ctx context.Context, stdio IO) error {
+	s, err := c.connect(stdio)
+	if err != nil {
+		return err
+	}
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	n, err := s.client.Count(ctx, c.Kind...)
+	if err != nil {
+		return err
+	}
+	return s.object(fmt.Sprint(n.Total), n, [][2]string{{"Jobs", counts(&n)}})
 }
 
 type resultsCmd struct {

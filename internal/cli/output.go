@@ -142,6 +142,15 @@ func (s *session) job(j *client.Job) error {
 	if len(j.Labels) > 0 {
 		rows = append(rows, [2]string{"Labels", labels(j.Labels)})
 	}
+	if j.Group != nil {
+		rows = append(rows, [2]string{"Group", *j.Group})
+	}
+	if len(j.After) > 0 {
+		rows = append(rows, [2]string{"After", strings.Join(j.After, " ")})
+	}
+	if j.RetryOf != nil {
+		rows = append(rows, [2]string{"Retry of", *j.RetryOf})
+	}
 	if len(j.Result) > 0 && string(j.Result) != "null" {
 		rows = append(rows, [2]string{"Result", string(j.Result)})
 	}
@@ -174,6 +183,12 @@ func (s *session) object(name string, v any, rows [][2]string) error {
 		}
 	}
 	return nil
+}
+
+// bulk writes the result of a bulk request; its name is the number of changed jobs.
+func (s *session) bulk(r client.BulkResult) error {
+	matched, changed := fmt.Sprint(r.Matched), fmt.Sprint(r.Changed)
+	return s.table(column{"MATCHED", 8}, column{"CHANGED", 0}).row(changed, r, matched, changed)
 }
 
 func (s *session) preview(p *client.SubmissionPreview) error {

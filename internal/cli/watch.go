@@ -97,20 +97,35 @@ const refresh = time.Second
 
 // bar shows the progress of a job on a terminal until it has ended, and returns it.
 func (s *session) bar(ctx context.Context, id string, w io.Writer) (*client.Job, error) {
+	return poll(ctx, w, func(wait time.Duration) (*client.Job, string, bool, error) {
+		j, err := s.client.Get(ctx, id, client.WithWait(wait))
+		if err != nil {
+			return nil, "", false, err
+		}
+		line := barLine(string(j.State), &j.Progress)
+		if j.QueuePosition != nil {
+			line += fmt.Sprintf("  position %d in the queue", *j.QueuePosition)
+		}
+		return j, line, j.State.Terminal(), nil
+	})
+}
+
+// poll shows the line that get returns on a terminal, every second until get reports the end.
+func poll[T any](ctx context.Context, w io.Writer, get func(wait time.Duration) (v T, line string, ended bool, err error)) (T, error) {
 	defer func() { _, _ = io.WriteString(w, clearLine) }()
 	for wait := time.Duration(0); ; wait = refresh {
 		began := time.Now()
-		j, err := s.client.Get(ctx, id, client.WithWait(wait))
-		if err != nil || j.State.Terminal() {
-			return j, err
+		v, line, ended, err := get(wait)
+		if err != nil || ended {
+			return v, err
 		}
-		if _, err := io.WriteString(w, clearLine+barLine(j)); err != nil {
-			return nil, err
+		if _, err := io.WriteString(w, clearLine+line); err != nil {
+			return v, err
 		}
 		select { // unless the server has held the request
 		case <-time.After(wait - time.Since(began)):
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return v, context.Cause(ctx)
 		}
 	}
 }
@@ -118,14 +133,10 @@ func (s *session) bar(ctx context.Context, id string, w io.Writer) (*client.Job,
 // barWidth is the number of characters between the brackets.
 const barWidth = 30
 
-// barLine returns the state and the progress of a job in one line.
-func barLine(j *client.Job) string {
-	p := &j.Progress
+// barLine returns a state and a progress in one line.
+func barLine(state string, p *client.Progress) string {
 	done := min(max(int(p.Fraction*barWidth), 0), barWidth)
-	line := fmt.Sprintf("%-10s [%s%s] %3d%%  %s", j.State, strings.Repeat("#", done), strings.Repeat("-", barWidth-done), int(p.Fraction*100), progress(p))
-	if j.QueuePosition != nil {
-		line += fmt.Sprintf("  position %d in the queue", *j.QueuePosition)
-	}
+	line := fmt.Sprintf("%-10s [%s%s] %3d%%  %s", state, strings.Repeat("#", done), strings.Repeat("-", barWidth-done), int(p.Fraction*100), progress(p))
 	if p.EtaSeconds != nil {
 		line += "  " + short(time.Duration(*p.EtaSeconds*float64(time.Second))) + " left"
 	}
