@@ -325,7 +325,7 @@ func TestModelOfPauses(t *testing.T) {
 			h.operations[1] = sees(h.operations[2].view)
 			h.operations = h.operations[:2]
 		}, "job a was submitted during a pause, and is succeeded"},
-		{"started, and nobody saw it", func(h *history) { h.operations[2].view.StartedAt = &started }, "job a was submitted during a pause until"},
+		{"started, not seen by a client", func(h *history) { h.operations[2].view.StartedAt = &started }, "job a was submitted during a pause until"},
 	})
 }
 

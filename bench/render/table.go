@@ -78,6 +78,8 @@ func Ratio(a, b float64) string {
 // Duration formats about three digits.
 func Duration(d time.Duration) string {
 	switch {
+	case d < 0:
+		return "-" + Duration(-d)
 	case d < time.Microsecond:
 		return d.String()
 	case d < time.Millisecond:

@@ -58,7 +58,7 @@ func newStoredArrays(store arrayStore, buckets *bucket.Set, log *slog.Logger) st
 }
 
 // Open implements kind.Arrays. Its error is one that the client can correct, a *job.Rejection, or the *job.Failure of a job
-// whose array is not there any more.
+// whose array has been deleted or replaced.
 func (a storedArrays) Open(ctx context.Context, tenant string, ref chunked.Ref, pin []byte) (kind.Opened, error) {
 	var opened kind.Opened
 	var err error
@@ -97,7 +97,7 @@ var (
 	errShort   = errors.New("ends before the array that shape, dtype and offset describe")
 )
 
-// isClientError reports whether the client can correct an error.
+// isClientError reports whether an error is for the client, which can correct it, or whose job failed with it.
 func isClientError(err error) bool {
 	if _, ok := errors.AsType[*job.Failure](err); ok {
 		return true

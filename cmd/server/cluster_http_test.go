@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -44,9 +46,10 @@ func (s *suite) requests(t *testing.T) {
 	v = f.accept(ctx, 0, &endless, endless.body, "")
 	r.reach(ctx, before+1000)
 	for i := range f.nodes {
-		for sent(i) == first[i] { // a node that was started just now takes its share when it has seen the job
-			time.Sleep(10 * time.Millisecond)
-		}
+		f.until(ctx, 2*time.Minute, fmt.Sprintf("node %d sends requests", i), func(context.Context) (bool, any) {
+			n := sent(i) // a node that was started just now takes its share when it has seen the job
+			return n != first[i], n
+		})
 	}
 	if _, err := f.client(1).try(ctx, http.MethodPost, "/v1/jobs/"+v.ID+"/cancel", ""); err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@
 //     sequence number of the message before it.
 //   - The bounds of an Admission and the uses of a key hold exactly and for the whole cluster, in the order of the log.
 //   - Each step of a task is applied exactly once. A TaskProgress event carries the number of steps before it, and is rejected
-//     if another node has advanced the task since. Results therefore do not depend on which nodes ran, paused or failed.
+//     if another node has advanced the task since; a node sends one after the outcome of the one before. Results therefore do not depend on which nodes ran, paused or failed.
 //   - A job that is ending ends when every participant has recorded that it stopped, or is dead.
 //   - Leases are given for free workers only, weighted by priority; leases of short jobs, of well under a millisecond, are
 //     given in larger numbers.

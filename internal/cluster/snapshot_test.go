@@ -132,7 +132,7 @@ func TestCompaction(t *testing.T) {
 	f.sameStates(a, f.open("late", compacting), fresh)
 }
 
-// A node starts from the snapshot before a damaged one. If no snapshot is intact, it waits with an error that says what to do, until
+// A node starts from the snapshot before a damaged one. If no snapshot is intact, it waits, with the error that names the remedy, until
 // the leader has written one.
 func TestDamagedSnapshot(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@
 //     visible when the journal has it.
 //   - Workers take one task at a time: between priorities by weight, within a priority alternately from new and from
 //     running jobs. So a small job behind a huge one starts immediately, and no job starves.
+//   - A short job does not wait for a step of another: there is a worker more for such jobs, which gather_workers leaves out.
 //   - A waiting task holds no worker. A job is reported cancelled, or timed out, only when none of its tasks runs.
 //   - An error or a panic of a kind's code fails that job alone.
 //   - A job recovered from the journal resumes after its last finished task.

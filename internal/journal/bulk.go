@@ -14,7 +14,8 @@ const minBulk = 32 << 10
 
 // A bulkQueue holds the large results of jobs, and everything that these jobs append afterwards, in order. They are written in
 // pieces of their own: one request of bulk results, then all other requests that wait, and so on. So the end of a small job waits
-// for one piece at most, however much the results of others are, and neither kind waits for ever. The queue's lock guards it.
+// for one piece at most, however much the results of others are, and neither kind waits for ever. A batch for several jobs has
+// submissions only, except in a replica, which has no bulk results. The queue's lock guards it.
 type bulkQueue struct {
 	requests []*request
 	// jobs has the jobs with bulk results whose end has not been taken. All their requests are in this queue.
