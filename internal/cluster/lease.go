@@ -234,7 +234,7 @@ func (h *taskLease) Start(ctx context.Context) error {
 
 // enqueueTasks queues tasks. If that fails, the leader queues them.
 func (c *Cluster) enqueueTasks(ctx context.Context, subjects []string, minSeq uint64) {
-	try, cancel := context.WithTimeout(ctx, c.cfg.stallAfter)
+	try, cancel := context.WithTimeout(ctx, 2*publishTimeout)
 	defer cancel()
 	for _, subject := range subjects {
 		if err := c.enqueueTask(try, subject, minSeq); err != nil {
@@ -399,7 +399,7 @@ func (h *taskLease) End() {
 		// Another node has the task, or the message is redelivered and dropped because the job is ending.
 	case done:
 		c.leases.running.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), c.cfg.stallAfter)
+			ctx, cancel := context.WithTimeout(context.Background(), 2*publishTimeout)
 			defer cancel()
 			if err := c.enqueueTask(ctx, next, seq); err == nil {
 				h.ack()

@@ -265,6 +265,7 @@ func TestTwoSnapshotWriters(t *testing.T) {
 		load.Go(func() {
 			for ctx.Err() == nil {
 				n.churn(3)
+				time.Sleep(5 * time.Millisecond) // the nodes that start have to catch up, also on a busy machine
 			}
 		})
 	}
