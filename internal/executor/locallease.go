@@ -12,8 +12,8 @@ import (
 // reducer gets the partials as tasks finish, and events of several steps can share one write of the journal.
 type localLease struct{ x *jobExecution }
 
-// startedDelay is how long a Started event may wait for other writes of the journal.
-const startedDelay = 2 * time.Millisecond
+// writeDelay is how long the start and the results of a job may wait for other writes of the journal.
+const writeDelay = 2 * time.Millisecond
 
 // checkpointDelay is how long an event may wait that shows a client nothing but progress.
 const checkpointDelay = 50 * time.Millisecond
@@ -35,7 +35,7 @@ func (l localLease) begin(now time.Time, effects bool) (context.Context, bool) {
 		x.series.started(&x.plannedJob, x.startedAt)
 		x.setTimeout()
 		if !x.size.Short() {
-			x.append(startedDelay)
+			x.append(writeDelay)
 		}
 	}
 	x.busy++
@@ -100,9 +100,9 @@ func (l localLease) record(_ context.Context, a assignment, step job.Step, err e
 		x.append(checkpointDelay, events...)
 	case bytes >= countedBytes:
 		x.e.written(x, bytes)
-		x.appendBatch(job.Batch{Done: func(error) { x.e.synced(x, bytes) }}, events...)
+		x.appendBatch(job.Batch{Delay: writeDelay, Done: func(error) { x.e.synced(x, bytes) }}, events...)
 	case len(events) > 0:
-		x.append(0, events...)
+		x.append(writeDelay, events...)
 	}
 	return step.ResumeAt
 }
