@@ -263,6 +263,10 @@ type ArrayReduceSubmission struct {
 	// Dtype The type of sums and, if it is a float, of means, variances and norms.
 	Dtype DType `json:"dtype,omitempty"`
 
+	// FailedRetention The retention of the job if it fails; more than 0. By default `retention` or, for a job that sets neither, the server's
+	// `--failed-retention`.
+	FailedRetention Duration `json:"failed_retention,omitempty"`
+
 	// Group The group of the job, which `GET /v1/groups/{group_id}` has as a whole. The jobs of a batch have the group of the batch.
 	Group string `json:"group,omitempty"`
 
@@ -343,6 +347,10 @@ type ArraySumSubmission struct {
 	// Axis The axis or axes to sum over, negative ones from the end; all by default.
 	Axis  any   `json:"axis,omitempty"`
 	Dtype DType `json:"dtype,omitempty"`
+
+	// FailedRetention The retention of the job if it fails; more than 0. By default `retention` or, for a job that sets neither, the server's
+	// `--failed-retention`.
+	FailedRetention Duration `json:"failed_retention,omitempty"`
 
 	// Group The group of the job, which `GET /v1/groups/{group_id}` has as a whole. The jobs of a batch have the group of the batch.
 	Group string `json:"group,omitempty"`
@@ -596,6 +604,10 @@ type HTTPBatchSubmission struct {
 	// FailFast End the job as failed after the first item that failed, and cancel the requests in flight; `false` by default.
 	FailFast *bool `json:"fail_fast,omitempty"`
 
+	// FailedRetention The retention of the job if it fails; more than 0. By default `retention` or, for a job that sets neither, the server's
+	// `--failed-retention`.
+	FailedRetention Duration `json:"failed_retention,omitempty"`
+
 	// ForEach The values of the variables, an object for each request.
 	ForEach []map[string]any `json:"for_each,omitempty"`
 
@@ -828,8 +840,11 @@ type Job struct {
 	Error      *JobError     `json:"error"`
 
 	// ExpiresAt When a finished job will be deleted.
-	ExpiresAt  *time.Time `json:"expires_at"`
-	FinishedAt *time.Time `json:"finished_at"`
+	ExpiresAt *time.Time `json:"expires_at"`
+
+	// FailedRetention The same if it fails.
+	FailedRetention string     `json:"failed_retention"`
+	FinishedAt      *time.Time `json:"finished_at"`
 
 	// Group The group of the job, of its batch or as submitted.
 	Group *string `json:"group"`
@@ -1217,6 +1232,10 @@ type SleepBatchSubmission struct {
 	Duration  Duration   `json:"duration,omitempty"`
 	Durations []Duration `json:"durations,omitempty"`
 
+	// FailedRetention The retention of the job if it fails; more than 0. By default `retention` or, for a job that sets neither, the server's
+	// `--failed-retention`.
+	FailedRetention Duration `json:"failed_retention,omitempty"`
+
 	// Group The group of the job, which `GET /v1/groups/{group_id}` has as a whole. The jobs of a batch have the group of the batch.
 	Group  string `json:"group,omitempty"`
 	Kind   string `json:"kind"`
@@ -1250,6 +1269,10 @@ type SquaresSubmission struct {
 	// AfterTimeout Cancels the job when the jobs in `after` have not all succeeded this long after the submission; more than 0. The server's bound for
 	// `start_after` (366 days) by default, and at most. `timeout` is counted from the start.
 	AfterTimeout Duration `json:"after_timeout,omitempty"`
+
+	// FailedRetention The retention of the job if it fails; more than 0. By default `retention` or, for a job that sets neither, the server's
+	// `--failed-retention`.
+	FailedRetention Duration `json:"failed_retention,omitempty"`
 
 	// Group The group of the job, which `GET /v1/groups/{group_id}` has as a whole. The jobs of a batch have the group of the batch.
 	Group   string `json:"group,omitempty"`
@@ -1405,6 +1428,9 @@ type SubmissionPreview struct {
 
 	// Bytes Array data to read.
 	Bytes int64 `json:"bytes"`
+
+	// FailedRetention A duration.
+	FailedRetention string `json:"failed_retention"`
 
 	// Items Units of work, the `total` of `progress`: items or, for the kinds of arrays, chunks.
 	Items int64  `json:"items"`

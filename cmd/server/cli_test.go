@@ -67,13 +67,13 @@ func kebab(name string) string {
 
 // All invalid settings are listed, and nothing starts.
 func TestInvalidSettings(t *testing.T) {
-	code, _, stderr := cliRun(t, "--listen", "nowhere", "--workers=-1", "--retention", "soon", "--queue-bytes", "1 banana",
+	code, _, stderr := cliRun(t, "--listen", "nowhere", "--workers=-1", "--retention", "soon", "--failed-retention=9000h", "--queue-bytes", "1 banana",
 		"--log-level", "loud", "--log-format", "xml", "--trusted-proxies", "10.0.0.0", "--allowed-hosts", "http://localhost:3000", "--drain-delay=-1s", "--data-dir", "")
 	if code != exitUsage {
 		t.Errorf("exit code %d, want %d", code, exitUsage)
 	}
 	for _, flag := range []string{
-		"listen", "workers", "retention", "queue-bytes", "log-level", "log-format", "trusted-proxies", "allowed-hosts", "drain-delay", "data-dir",
+		"listen", "workers", "retention", "failed-retention", "queue-bytes", "log-level", "log-format", "trusted-proxies", "allowed-hosts", "drain-delay", "data-dir",
 	} {
 		if !strings.Contains(stderr, "--"+flag+":") {
 			t.Errorf("the errors do not name --%s:\n%s", flag, stderr)

@@ -58,6 +58,7 @@ type serveCmd struct {
 	ArrayQuota    size     `default:"0" placeholder:"SIZE" help:"Maximum size of all uploaded arrays of a tenant; 0 is no limit."`
 	MaxStreams    count    `default:"10000" placeholder:"N" help:"Maximum number of open event streams and waiting requests."`
 	Retention     duration `default:"24h" placeholder:"DURATION" help:"How long finished jobs are kept, unless the job sets its own retention."`
+	FailRetention duration `name:"failed-retention" default:"0s" placeholder:"DURATION" help:"How long jobs that failed are kept, unless the job sets its own; 0 is as long as other jobs."`
 	MaxRetention  duration `default:"720h" placeholder:"DURATION" help:"Maximum retention that a job can set."`
 	TombRetention duration `name:"tombstone-retention" default:"24h" placeholder:"DURATION" help:"How long a deleted or expired job returns 410 instead of 404."`
 	KeyRetention  duration `name:"idempotency-retention" default:"24h" placeholder:"DURATION" help:"How long an Idempotency-Key is stored."`
@@ -126,6 +127,10 @@ func (c *serveCmd) validate() error {
 	addError("max-retention", c.MaxRetention.check(time.Second))
 	if c.Retention.err == nil && c.MaxRetention.err == nil && c.Retention.d > c.MaxRetention.d {
 		addError("retention", fmt.Errorf("%s is longer than --max-retention %s", c.Retention.d, c.MaxRetention.d))
+	}
+	addError("failed-retention", c.FailRetention.check(0))
+	if c.FailRetention.err == nil && c.MaxRetention.err == nil && c.FailRetention.d > c.MaxRetention.d {
+		addError("failed-retention", fmt.Errorf("%s is longer than --max-retention %s", c.FailRetention.d, c.MaxRetention.d))
 	}
 	addError("tombstone-retention", c.TombRetention.check(0))
 	addError("idempotency-retention", c.KeyRetention.check(time.Second))

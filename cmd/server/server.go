@@ -234,7 +234,7 @@ func (s *server) newHandler(exec *executor.Executor, kinds api.Kinds, tracer tra
 	ac := api.Config{
 		Executor: exec, Jobs: s.backend, Groups: s.backend, Log: s.backend, Keys: s.backend, Nodes: s.backend.nodes, Pauses: s.pauses, Schedules: s.schedules, KeyRetention: c.KeyRetention.d, Webhooks: s, Deliveries: s.backend, Replica: s.backend.replica, Kinds: kinds, Arrays: s.backend.arrays,
 		Durability: s.backend.durability, Ready: s.ready, Wall: s.backend.wall, Stopping: s.streams, Logger: s.log, AccessLog: s.accessLog, Registerer: s.registry, Tracer: tracer,
-		Retention: c.Retention.d, MaxRetention: c.MaxRetention.d, MaxBody: c.MaxBody.n, MaxStreams: c.MaxStreams.n,
+		Retention: c.Retention.d, FailedRetention: c.FailRetention.d, MaxRetention: c.MaxRetention.d, MaxBody: c.MaxBody.n, MaxStreams: c.MaxStreams.n,
 		// At least one body and one upload of the maximum size fit.
 		MaxBodies: max(c.RequestBytes.n/2, c.MaxBody.n), MaxUploads: max(c.RequestBytes.n/4, s.backend.uploadMemory), MaxReads: c.RequestBytes.n / 4,
 		UploadMemory: s.backend.uploadMemory,

@@ -621,8 +621,11 @@ type Job struct {
 	Error      *JobError     `json:"error"`
 
 	// ExpiresAt When a finished job will be deleted.
-	ExpiresAt  *time.Time `json:"expires_at"`
-	FinishedAt *time.Time `json:"finished_at"`
+	ExpiresAt *time.Time `json:"expires_at"`
+
+	// FailedRetention The same if it fails.
+	FailedRetention string     `json:"failed_retention"`
+	FinishedAt      *time.Time `json:"finished_at"`
 
 	// Group The group of the job, of its batch or as submitted.
 	Group *string            `json:"group"`
@@ -1097,6 +1100,9 @@ type SubmissionPreview struct {
 
 	// Bytes Array data to read.
 	Bytes int64 `json:"bytes"`
+
+	// FailedRetention A duration.
+	FailedRetention string `json:"failed_retention"`
 
 	// Items Units of work, the `total` of `progress`: items or, for the kinds of arrays, chunks.
 	Items int64  `json:"items"`

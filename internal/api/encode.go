@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strconv"
@@ -102,6 +103,7 @@ func appendJob(b []byte, v *jobView) []byte {
 		b = append(b, "null"...)
 	}
 	b = appendDuration(append(b, `,"retention":`...), v.Retention)
+	b = appendDuration(append(b, `,"failed_retention":`...), cmp.Or(v.FailedRetention, v.Retention))
 	b = append(b, `,"durability":"`...)
 	b = append(b, v.durability...)
 	b = append(b, `","result":`...)

@@ -27,7 +27,7 @@ func (s *server) submission(
 	x *requestState, e *envelope, earlier int, data []byte, now time.Time, errs *fields.Errors,
 ) job.Submission {
 	sub := job.Submission{
-		Tenant: x.principal.Tenant, Priority: job.Normal, Retention: s.Retention,
+		Tenant: x.principal.Tenant, Priority: job.Normal, Retention: s.Retention, FailedRetention: s.FailedRetention,
 		RequestID: x.requestID, TraceParent: x.traceParent(),
 	}
 	if e.notObject {
@@ -56,7 +56,13 @@ func (s *server) submission(
 		}
 	}
 	if given(e.retention) {
-		sub.Retention = readDuration(e.retention, "/retention", s.MaxRetention, errs)
+		sub.Retention, sub.FailedRetention = readDuration(e.retention, "/retention", s.MaxRetention, errs), 0
+	}
+	if given(e.failedRetention) {
+		sub.FailedRetention = readDuration(e.failedRetention, "/failed_retention", s.MaxRetention, errs)
+		if sub.FailedRetention == 0 {
+			errs.Add("/failed_retention", "must be more than 0; leave it out to keep the job for its retention")
+		}
 	}
 	if given(e.startAfter) {
 		sub.StartAfter, sub.Delay = readStart(e.startAfter, now, errs)

@@ -13,7 +13,7 @@ import (
 	"gather/internal/job"
 )
 
-var envelopeMembers = []string{"kind", "priority", "timeout", "start_after", "labels", "retention", "webhooks", "group", "after", "after_timeout"}
+var envelopeMembers = []string{"kind", "priority", "timeout", "start_after", "labels", "retention", "failed_retention", "webhooks", "group", "after", "after_timeout"}
 
 // Decoding never panics, and an accepted spec has all members of the kind unchanged and no others.
 func FuzzSubmission(f *testing.F) {

@@ -49,7 +49,11 @@ func (s *server) appendSubmission(b []byte, j *job.Job, spec []byte) []byte {
 		b = appendAfter(append(b, `,"after":`...), j.After)
 		b = appendDuration(append(b, `,"after_timeout":`...), j.AfterTimeout)
 	}
-	b = appendWebhooks(appendDuration(append(b, `,"retention":`...), j.Retention), j.Webhooks)
+	b = appendDuration(append(b, `,"retention":`...), j.Retention)
+	if j.FailedRetention > 0 {
+		b = appendDuration(append(b, `,"failed_retention":`...), j.FailedRetention)
+	}
+	b = appendWebhooks(b, j.Webhooks)
 	return append(s.Kinds.AppendMembers(b, spec), '}')
 }
 

@@ -17,6 +17,7 @@ func TestSubmissionShown(t *testing.T) {
 		` { "numbers" : [1, 1e2, "7"] , "labels":{"b":"\"2\"","a":""},"retention":5400,"k\u0069nd":"squares", "priority":"low"} `: `{"kind":"squares","priority":"low","labels":{"a":"","b":"\"2\""},"retention":"1h30m0s","numbers":[1, 1e2, "7"]}`,
 		`{"kind":"sleep_batch","count":2,"duration":"1h","timeout":"90m","start_after":"250ms"}`: `{"kind":"sleep_batch","priority":"normal","timeout":"1h30m0s","start_after":"250ms","retention":"24h0m0s",` +
 			`"count":2,"duration":"1h"}`,
+		`{"kind":"squares","numbers":[],"failed_retention":"48h"}`:   `{"kind":"squares","priority":"normal","retention":"24h0m0s","failed_retention":"48h0m0s","numbers":[]}`,
 		`{"kind":"squares","numbers":[],"start_after":"` + at + `"}`: `{"kind":"squares","priority":"normal","start_after":"` + at + `","retention":"24h0m0s","numbers":[]}`,
 	} {
 		for range 2 {
@@ -39,5 +40,30 @@ func TestSubmissionShown(t *testing.T) {
 	}
 	if got := s.do("GET", j.Links.Submission, ""); got.status != 200 || len(got.body) < len(large) {
 		t.Errorf("%d, %d bytes, want all %d", got.status, len(got.body), len(large))
+	}
+}
+
+// The server's retention of failed jobs is for jobs that set no retention; a schedule keeps that of its submission.
+func TestFailedRetention(t *testing.T) {
+	s := newService(t, func(_ *service, c *api.Config) { c.FailedRetention = 72 * time.Hour })
+	for members, want := range map[string][2]string{
+		``:                         {"24h0m0s", "72h0m0s"},
+		`,"retention":"1h"`:        {"1h0m0s", "1h0m0s"},
+		`,"failed_retention":"2h"`: {"24h0m0s", "2h0m0s"},
+		`,"retention":"1h","failed_retention":"1m"`: {"1h0m0s", "1m0s"},
+	} {
+		j := s.finished(`{"kind":"sleep_batch","count":1,"duration":"1h","timeout":"1ms"` + members + `}`)
+		kept := j.ExpiresAt.Sub(*j.FinishedAt).String()
+		if got := [2]string{j.Retention, j.FailedRetention}; got != want || j.State != api.StateFailed || kept != want[1] {
+			t.Errorf("%s: %s with retentions %s, kept for %s; want failed, %s", members, j.State, got, kept, want)
+		}
+	}
+	s.do("PUT", "/v1/schedules/s", `{"every":"1h","submission":{"kind":"squares","numbers":[1],"failed_retention":"2h"}}`)
+	run := decode[api.Job](t, s.do("POST", "/v1/schedules/s/run", "").body)
+	if again := decode[api.Job](t, s.do("POST", "/v1/schedules/s/run", "").body); run.FailedRetention != "2h0m0s" || again.FailedRetention != "2h0m0s" {
+		t.Errorf("the jobs of the schedule have %q and %q, want 2h0m0s", run.FailedRetention, again.FailedRetention)
+	}
+	if shown := s.do("GET", "/v1/schedules/s", "").body; !strings.Contains(string(shown), `"failed_retention":"2h0m0s"`) {
+		t.Errorf("the schedule is %s, want its retention of failed jobs", shown)
 	}
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"time"
@@ -40,7 +41,7 @@ func (s *server) previewModel(p *job.Preview) SubmissionPreview {
 	m := SubmissionPreview{
 		Kind: p.Job.Kind, Priority: Priority(p.Job.Priority.String()), Tasks: int64(p.Size.Tasks), Items: p.Size.Units,
 		Bytes: p.Size.Bytes, MemoryBytes: p.Size.Memory, WaitingItems: p.Size.Waiting, ResultBytes: p.Size.Results,
-		Retention: p.Job.Retention.String(), Bounds: bounds,
+		Retention: p.Job.Retention.String(), FailedRetention: cmp.Or(p.Job.FailedRetention, p.Job.Retention).String(), Bounds: bounds,
 	}
 	if p.Job.Timeout > 0 {
 		m.Timeout = new(p.Job.Timeout.String())

@@ -57,7 +57,7 @@ func (s *server) retryJob(x *requestState) error {
 func (s *server) retrySubmission(x *requestState, j *job.Job) (sub job.Submission, err error) {
 	sub = job.Submission{
 		Tenant: j.Tenant, Kind: j.Kind, Priority: j.Priority, Labels: j.Labels, Group: j.Group, Timeout: j.Timeout, Retention: j.Retention,
-		RetryOf: j.ID, RequestID: x.requestID, TraceParent: x.traceParent(),
+		FailedRetention: j.FailedRetention, RetryOf: j.ID, RequestID: x.requestID, TraceParent: x.traceParent(),
 	}
 	for _, w := range j.Webhooks {
 		if !w.Standing {

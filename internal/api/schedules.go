@@ -102,7 +102,8 @@ func (s *server) template(x *requestState, body *jobsBody, errs *fields.Errors) 
 		errs.Add("/labels", "at most %d labels beside the one of the schedule", schedule.MaxLabels)
 	}
 	return schedule.Template{
-		Kind: sub.Kind, Priority: sub.Priority, Labels: sub.Labels, Timeout: sub.Timeout, Retention: sub.Retention, Delay: sub.Delay, Spec: sub.Spec,
+		Kind: sub.Kind, Priority: sub.Priority, Labels: sub.Labels, Timeout: sub.Timeout, Retention: sub.Retention,
+		FailedRetention: sub.FailedRetention, Delay: sub.Delay, Spec: sub.Spec,
 	}
 }
 
@@ -305,7 +306,10 @@ type wholeSchedule struct {
 // whole returns a schedule with its submission.
 func (s *server) whole(one *schedule.Schedule) wholeSchedule {
 	t := &one.Template
-	j := job.Job{Kind: t.Kind, Priority: t.Priority, Labels: t.Labels, Timeout: t.Timeout, Retention: t.Retention, Delay: t.Delay}
+	j := job.Job{
+		Kind: t.Kind, Priority: t.Priority, Labels: t.Labels, Timeout: t.Timeout, Retention: t.Retention, FailedRetention: t.FailedRetention,
+		Delay: t.Delay,
+	}
 	return wholeSchedule{scheduleModel(one), s.appendSubmission(nil, &j, t.Spec)}
 }
 

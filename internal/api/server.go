@@ -66,6 +66,8 @@ type Config struct {
 	// Retention is how long finished jobs are kept, unless the job sets its own retention; default 24 h. MaxRetention
 	// bounds it; default 30 days.
 	Retention, MaxRetention time.Duration
+	// FailedRetention is the same for jobs that failed and set neither retention; 0 for Retention.
+	FailedRetention time.Duration
 	// KeyRetention is how long idempotency keys are stored, which bounds how late a schedule may run; default 24 h.
 	KeyRetention time.Duration
 	// MaxTimeout bounds the timeout of a job; default 366 days.

@@ -34,7 +34,7 @@ type (
 
 // An envelope is one submitted job. Its values refer to the body.
 type envelope struct {
-	kind, priority, timeout, startAfter, labels, retention, webhooks, group, after, afterTimeout jsontext.Value
+	kind, priority, timeout, startAfter, labels, retention, failedRetention, webhooks, group, after, afterTimeout jsontext.Value
 	// start is the offset of the object in the body; members are the offsets of the kind's own members.
 	start   int
 	members []byteRange
@@ -107,6 +107,9 @@ func (b *batchSubmission) decode(data []byte) error {
 				return err
 			}
 			if len(b.jobs) <= maxBatch {
+				if len(b.jobs) == cap(b.jobs) { // envelopes are large: append would copy them more often
+					b.jobs = slices.Grow(b.jobs, max(4, len(b.jobs)))
+				}
 				b.jobs = append(b.jobs, e)
 			}
 		}
@@ -182,6 +185,8 @@ func (e *envelope) member(name jsontext.Value) *jsontext.Value {
 		return &e.labels
 	case `"retention"`:
 		return &e.retention
+	case `"failed_retention"`:
+		return &e.failedRetention
 	case `"webhooks"`:
 		return &e.webhooks
 	case `"group"`:

@@ -42,8 +42,8 @@ func TestSubmissionErrors(t *testing.T) {
 		{"unknown kind", "", `{"kind":"cubes"}`, 422, []string{"/kind"}},
 		{"unknown field", "", `{"kind":"squares","numbers":[],"bogus":1}`, 422, []string{"/bogus"}},
 		{
-			"envelope and kind", "", `{"kind":"squares","numbers":[1,null,"x"],"priority":"urgent","timeout":0,"retention":"-1s"}`, 422,
-			[]string{"/numbers/1", "/numbers/2", "/priority", "/retention", "/timeout"},
+			"envelope and kind", "", `{"kind":"squares","numbers":[1,null,"x"],"priority":"urgent","timeout":0,"retention":"-1s","failed_retention":0}`, 422,
+			[]string{"/failed_retention", "/numbers/1", "/numbers/2", "/priority", "/retention", "/timeout"},
 		},
 		{
 			"durations", "", `{"kind":"squares","numbers":[],"timeout":"1 hour","retention":9e99,"start_after":"tomorrow"}`, 422,

@@ -155,7 +155,7 @@ func (e *Executor) plan(ctx context.Context, subs []job.Submission, keep func(pl
 		}
 		own := job.Job{
 			Tenant: s.Tenant, Kind: s.Kind, Priority: s.Priority, Labels: s.Labels, Group: s.Group, RetryOf: s.RetryOf, State: job.Queued,
-			CreatedAt: now, StartAfter: start, Delay: s.Delay, Timeout: s.Timeout, Retention: s.Retention, Webhooks: s.Webhooks,
+			CreatedAt: now, StartAfter: start, Delay: s.Delay, Timeout: s.Timeout, Retention: s.Retention, FailedRetention: s.FailedRetention, Webhooks: s.Webhooks,
 			RequestID: s.RequestID, TraceParent: s.TraceParent,
 		}
 		if err := after.resolve(ctx, i, s, &own, prefix, &faults); err != nil {

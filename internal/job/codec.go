@@ -27,10 +27,13 @@ func (e *encoder) job(j *Job) {
 	case format6:
 		dst = appendString(appendWebhooks(appendInt(dst, int64(j.Delay)), j.Webhooks), j.Group)
 		dst = append(dst, j.RetryOf[:]...)
-	case format8:
+	case format8, format9:
 		dst = appendString(appendWebhooks(appendInt(dst, int64(j.Delay)), j.Webhooks), j.Group)
 		dst = appendIDs(append(dst, j.RetryOf[:]...), j.After)
 		dst = appendTime(appendInt(appendUint(dst, j.Waits), int64(j.AfterTimeout)), j.ReleasedAt)
+		if format >= format9 {
+			dst = appendInt(dst, int64(j.FailedRetention))
+		}
 	}
 	e.needs(format)
 	dst = append(dst, j.ID[:]...)
@@ -69,7 +72,7 @@ func Decode(data []byte) (Job, error) {
 
 // header reads the format of a record and what only later formats have.
 func (r *reader) header(j *Job) {
-	switch Format(r.uint()) {
+	switch format := Format(r.uint()); format {
 	case format1:
 	case format2:
 		if j.Delay = time.Duration(r.int()); j.Delay == 0 {
@@ -90,12 +93,17 @@ func (r *reader) header(j *Job) {
 		if j.RetryOf = r.id(); j.RetryOf == (ID{}) {
 			r.fail("retried job")
 		}
-	case format8:
+	case format8, format9:
 		j.Delay, j.Webhooks, j.Group, j.RetryOf = time.Duration(r.int()), r.webhooks(), r.string(), r.id()
 		j.After, j.Waits = r.ids(), r.uint()
 		j.AfterTimeout, j.ReleasedAt = time.Duration(r.int()), r.time()
-		if !j.validWaits() || len(j.After) == 0 {
+		if !j.validWaits() || format == format8 && len(j.After) == 0 {
 			r.fail("jobs to wait for")
+		}
+		if format >= format9 {
+			if j.FailedRetention = time.Duration(r.int()); j.FailedRetention <= 0 {
+				r.fail("retention")
+			}
 		}
 	default:
 		r.unknown("version of a job")

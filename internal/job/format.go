@@ -11,6 +11,7 @@ package job
 //	6  jobs with RetryOf
 //	7  ProposeSnapshotTrim
 //	8  jobs with After, DependencySucceeded, FailedDependency
+//	9  jobs with FailedRetention
 //
 // The first byte of a record is its format, and the first byte of a proposal the newest format inside of it, which the
 // encoder finds as it writes. The rules:
@@ -34,6 +35,7 @@ const (
 	format6
 	format7
 	format8
+	format9
 	formats // the first unknown one
 )
 
@@ -62,6 +64,8 @@ func (r FailureReason) format() Format {
 // format returns the format of a job's record.
 func (j *Job) format() Format {
 	switch {
+	case j.FailedRetention != 0:
+		return format9
 	case len(j.After) > 0:
 		return format8
 	case j.RetryOf != ID{}:

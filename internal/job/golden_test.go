@@ -43,6 +43,8 @@ func goldenValues() map[string]any {
 	dependent.After, dependent.Waits, dependent.AfterTimeout = []job.ID{{1}, goldenID}, 2, time.Hour
 	released := dependent
 	released.Waits, released.ReleasedAt = 0, at.Add(time.Second)
+	kept := dependent
+	kept.FailedRetention = 7 * 24 * time.Hour
 	ended := plain
 	ended.State, ended.Seq, ended.StartedAt, ended.FinishedAt, ended.ExpiresAt = job.Succeeded, 9, at, at.Add(time.Second), at.Add(time.Hour)
 	ended.Progress.Completed, ended.TasksDone, ended.Result, ended.Details = 5, 2, []byte(`55`), []byte(`{"dtype":"int64"}`)
@@ -75,7 +77,7 @@ func goldenValues() map[string]any {
 		"proposal retry":           job.Proposal{Kind: job.ProposeDelivery, Number: 6, At: at, Tenant: "acme", ID: goldenID, Change: job.DeliveryChange{Hook: 1, NextAt: at}},
 		"proposal import webhooks": job.Proposal{Kind: job.ProposeJob, View: hooked, Deliveries: deliveries, Spec: []byte(`{"numbers":[1]}`), Log: []job.Event{job.Started{At: at}}},
 		"record plain":             plain, "record delayed": delayed, "record ended": ended, "record grouped": grouped, "record retry": retried,
-		"record dependent": dependent, "record released": released,
+		"record dependent": dependent, "record released": released, "record kept": kept,
 		"pause":                  job.Pause{Scope: job.PauseKind, Name: "squares", Reason: "a move", At: at},
 		"event submitted":        job.Submitted{Job: job.Job{CreatedAt: at, State: job.Queued}},
 		"event started":          job.Started{At: at},
@@ -101,7 +103,7 @@ func goldenValues() map[string]any {
 		"proposal tombstone":     job.Proposal{Kind: job.ProposeTombstone, Tombstone: job.Tombstone{Tenant: "acme", ID: goldenID, Expires: at}},
 		"proposal batch events":  job.Proposal{Kind: job.ProposeBatch, Number: 3, Entries: []job.Entry{{ID: goldenID, Events: []job.Event{job.Started{At: at}}}}, Guards: []job.Guard{{Task: 1, Step: 2}}},
 	}
-	for name, j := range map[string]job.Job{"plain": plain, "delayed": delayed, "grouped": grouped, "retry": retried, "dependent": dependent} {
+	for name, j := range map[string]job.Job{"plain": plain, "delayed": delayed, "grouped": grouped, "retry": retried, "dependent": dependent, "kept": kept} {
 		values["proposal batch "+name] = job.Proposal{
 			Kind: job.ProposeBatch, Number: 4, At: at, Key: key, Guards: []job.Guard{{Task: job.NoTask}},
 			Entries:   []job.Entry{{ID: goldenID, Events: []job.Event{job.Submitted{Job: j, Spec: []byte(`{"numbers":[1,2]}`)}, job.Started{At: at}}}},
@@ -233,7 +235,7 @@ func TestGoldenIsComplete(t *testing.T) {
 	for f := job.Format(1); f < job.Formats; f++ {
 		want = append(want, fmt.Sprint("proposal of format ", f))
 	}
-	for _, f := range []job.Format{1, 2, 4, 5, 6, 8} { // format 3 changed no record
+	for _, f := range []job.Format{1, 2, 4, 5, 6, 8, 9} { // format 3 changed no record
 		want = append(want, fmt.Sprint("record of format ", f))
 	}
 	want = append(want, "deliveries of format 4")
@@ -278,7 +280,7 @@ func TestUnknownFormats(t *testing.T) {
 			}
 		})
 	}
-	for name, want := range map[string]byte{"batch plain": 1, "batch delayed": 2, "delivery": 4, "import webhooks": 4, "batch dependent": 8} {
+	for name, want := range map[string]byte{"batch plain": 1, "batch delayed": 2, "delivery": 4, "import webhooks": 4, "batch dependent": 8, "batch kept": 9} {
 		if got := encodings["proposal "+name][0]; got != want {
 			t.Errorf("the proposal %s is of format %d, want %d", name, got, want)
 		}

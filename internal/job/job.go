@@ -55,6 +55,8 @@ type Job struct {
 	Timeout time.Duration
 	// Retention is how long the job stays readable after its end.
 	Retention time.Duration
+	// FailedRetention is the same for a job that failed; 0 for Retention.
+	FailedRetention time.Duration
 	// Webhooks are the URLs that are called when the job has ended.
 	Webhooks []Webhook
 

@@ -152,8 +152,8 @@ func TestProposalOfLaterParts(t *testing.T) {
 		at   int
 		to   byte
 	}{
-		"record of a batch":     {job.Proposal{Kind: job.ProposeBatch, Entries: []job.Entry{{ID: id, Events: []job.Event{sub}}}}, string(sub.Job.ID[:]), -1, 9},
-		"record of an import":   {job.Proposal{Kind: job.ProposeJob, View: sub.Job, Log: []job.Event{job.Started{At: at}}}, string(sub.Job.ID[:]), -1, 9},
+		"record of a batch":     {job.Proposal{Kind: job.ProposeBatch, Entries: []job.Entry{{ID: id, Events: []job.Event{sub}}}}, string(sub.Job.ID[:]), -1, byte(job.Formats)},
+		"record of an import":   {job.Proposal{Kind: job.ProposeJob, View: sub.Job, Log: []job.Event{job.Started{At: at}}}, string(sub.Job.ID[:]), -1, byte(job.Formats)},
 		"event of a batch":      {job.Proposal{Kind: job.ProposeBatch, Entries: []job.Entry{{ID: id, Events: []job.Event{job.Started{At: at}}}}}, string(job.AppendEvent(nil, job.Started{At: at})), 0, 99},
 		"event of a decision":   {job.Proposal{Kind: job.ProposeDecision, ID: id, Finished: ended}, string(id[:]), 16, 99},
 		"event of an import":    {job.Proposal{Kind: job.ProposeJob, View: sub.Job, Log: []job.Event{job.Started{At: at}}}, string(job.AppendEvent(nil, job.Started{At: at})), 0, 99},

@@ -19,7 +19,9 @@ type Submission struct {
 	AfterTimeout time.Duration
 	Timeout      time.Duration
 	Retention    time.Duration
-	Webhooks     []Webhook
+	// FailedRetention is as in Job.
+	FailedRetention time.Duration
+	Webhooks        []Webhook
 	// StartAfter is an instant, Delay a duration: one of them is zero.
 	StartAfter  time.Time
 	Delay       time.Duration

@@ -45,12 +45,16 @@ const DeliveryWindow = 24 * time.Hour
 
 // keep returns how long the job is kept after its end.
 func (j *Job) keep(end State) time.Duration {
+	kept := j.Retention
+	if end == Failed && j.FailedRetention > 0 {
+		kept = j.FailedRetention
+	}
 	for _, w := range j.Webhooks {
 		if w.Events&EventOf(end) != 0 {
-			return max(j.Retention, DeliveryWindow)
+			return max(kept, DeliveryWindow)
 		}
 	}
-	return j.Retention
+	return kept
 }
 
 // DeliveryState is the state of a delivery.

@@ -3,30 +3,43 @@ package job_test
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
 	"gather/internal/job"
 )
 
-// A job with webhooks for its end is kept at least until the last attempt.
-func TestWebhooksKeepJobs(t *testing.T) {
+// A job is kept for its retention, one that failed for its own, and one with webhooks for its end at least until the last attempt.
+func TestRetention(t *testing.T) {
 	hooks := []job.Webhook{{URL: "https://a.example", Events: job.EventOf(job.Failed)}}
 	for _, c := range []struct {
 		name      string
 		retention time.Duration
+		failed    time.Duration
+		hooks     []job.Webhook
 		end       job.State
 		want      time.Duration
 	}{
-		{"short", time.Minute, job.Failed, job.DeliveryWindow},
-		{"long", 48 * time.Hour, job.Failed, 48 * time.Hour},
-		{"another end", time.Minute, job.Succeeded, time.Minute},
+		{"short", time.Minute, 0, hooks, job.Failed, job.DeliveryWindow},
+		{"long", 48 * time.Hour, 0, hooks, job.Failed, 48 * time.Hour},
+		{"another end", time.Minute, 0, hooks, job.Succeeded, time.Minute},
+		{"failed", time.Minute, time.Hour, nil, job.Failed, time.Hour},
+		{"failed, shorter", time.Hour, time.Minute, nil, job.Failed, time.Minute},
+		{"failed, without its own", time.Minute, 0, nil, job.Failed, time.Minute},
+		{"failed, with webhooks", time.Minute, time.Hour, hooks, job.Failed, job.DeliveryWindow},
+		{"succeeded", time.Minute, time.Hour, nil, job.Succeeded, time.Minute},
+		{"cancelled", time.Minute, time.Hour, nil, job.Cancelled, time.Minute},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := submitted()
-			s.Job.Webhooks, s.Job.Retention = hooks, c.retention
+			s.Job.Webhooks, s.Job.Retention, s.Job.FailedRetention = c.hooks, c.retention, c.failed
+			events := []job.Event{s, job.Started{At: at}, job.Finished{At: at, State: c.end}}
+			if c.end == job.Cancelled {
+				events = slices.Insert(events, 2, job.Event(job.CancelRequested{At: at}))
+			}
 			var j job.Job
-			for _, ev := range []job.Event{s, job.Started{At: at}, job.Finished{At: at, State: c.end}} {
+			for _, ev := range events {
 				var err error
 				if j, err = job.Apply(j, ev); err != nil {
 					t.Fatal(err)

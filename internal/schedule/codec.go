@@ -10,9 +10,12 @@ import (
 	"gather/internal/job"
 )
 
-// format is the version of the encoding of schedules. A later one has another number; what a decoder accepts under a number never
-// changes, and testdata/v1 has what the first version wrote.
-const format = 1
+// The versions of the encoding of schedules: 2 for those with a FailedRetention. A later one has another number; what a decoder accepts
+// under a number never changes, and testdata/v1 has what the first version of each wrote.
+const (
+	format1 = iota + 1
+	format2
+)
 
 type encoded struct {
 	Format     int               `json:"format"`
@@ -26,6 +29,7 @@ type encoded struct {
 	Labels     map[string]string `json:"labels,omitempty"`
 	Timeout    time.Duration     `json:"timeout,omitempty"`
 	Retention  time.Duration     `json:"retention"`
+	Failed     time.Duration     `json:"failed_retention,omitempty"`
 	Delay      time.Duration     `json:"delay,omitempty"`
 	Spec       []byte            `json:"spec"`
 	Overlap    Overlap           `json:"overlap"`
@@ -61,10 +65,14 @@ func optional(id job.ID) *job.ID {
 func (s *Schedule) Encode() []byte {
 	t := &s.Template
 	e := encoded{
-		Format: format, Tenant: s.Tenant, Name: s.Name, Cron: s.Timing.Cron, Zone: s.Timing.Zone, Every: s.Timing.Every,
-		Kind: t.Kind, Priority: t.Priority.String(), Labels: t.Labels, Timeout: t.Timeout, Retention: t.Retention, Delay: t.Delay, Spec: t.Spec,
+		Format: format1, Tenant: s.Tenant, Name: s.Name, Cron: s.Timing.Cron, Zone: s.Timing.Zone, Every: s.Timing.Every,
+		Kind: t.Kind, Priority: t.Priority.String(), Labels: t.Labels, Timeout: t.Timeout, Retention: t.Retention, Failed: t.FailedRetention,
+		Delay: t.Delay, Spec: t.Spec,
 		Overlap: s.Overlap, CatchUp: s.CatchUp.Runs, Within: s.CatchUp.Within, Paused: s.Paused, Generation: s.Generation,
 		CreatedAt: s.CreatedAt.UTC(), UpdatedAt: s.UpdatedAt.UTC(), Cursor: s.Cursor.UTC(), Waiting: s.Waiting, Current: optional(s.Current),
+	}
+	if e.Failed != 0 {
+		e.Format = format2
 	}
 	for _, r := range s.Runs {
 		e.Runs = append(e.Runs, encodedRun{r.Tick, r.Outcome, optional(r.Job), r.Manual, r.Detail, r.At})
@@ -85,7 +93,7 @@ func Decode(data []byte) (*Schedule, error) {
 	if err := json.Unmarshal(data, &head); err != nil || head.Format < 1 {
 		return nil, fmt.Errorf("schedule: %w: %w", job.ErrCorrupt, err)
 	}
-	if head.Format > format {
+	if head.Format > format2 {
 		return nil, fmt.Errorf("schedule: %w: format %d", job.ErrVersion, head.Format)
 	}
 	var e encoded
@@ -111,7 +119,8 @@ func Decode(data []byte) (*Schedule, error) {
 	s := &Schedule{
 		Tenant: e.Tenant, Name: e.Name, Definition: Definition{
 			Timing: timing, Overlap: e.Overlap, CatchUp: CatchUp{e.CatchUp, e.Within}, Paused: e.Paused, Template: Template{
-				Kind: e.Kind, Priority: priority, Labels: e.Labels, Timeout: e.Timeout, Retention: e.Retention, Delay: e.Delay, Spec: e.Spec,
+				Kind: e.Kind, Priority: priority, Labels: e.Labels, Timeout: e.Timeout, Retention: e.Retention, FailedRetention: e.Failed,
+				Delay: e.Delay, Spec: e.Spec,
 			},
 		},
 		Generation: e.Generation, CreatedAt: e.CreatedAt.UTC(), UpdatedAt: e.UpdatedAt.UTC(), Cursor: e.Cursor.UTC(), Waiting: e.Waiting,
@@ -136,6 +145,8 @@ func (e *encoded) check() error {
 		return fmt.Errorf("tenant %q, name %q, kind %q", e.Tenant, e.Name, e.Kind)
 	case !slices.Contains(Overlaps(), e.Overlap):
 		return fmt.Errorf("overlap %q", e.Overlap)
+	case (e.Failed > 0) != (e.Format == format2):
+		return fmt.Errorf("a retention of failed jobs of %s in format %d", e.Failed, e.Format)
 	case e.Every < 0 || e.Timeout < 0 || e.Retention < 0 || e.Delay < 0 || e.Within < 0 || e.CatchUp < 0:
 		return fmt.Errorf("a negative number")
 	case len(e.Runs) > MaxRuns || len(e.Waiting) > maxWaiting:

@@ -51,8 +51,10 @@ type Template struct {
 	Priority           job.Priority
 	Labels             map[string]string
 	Timeout, Retention time.Duration
-	Delay              time.Duration
-	Spec               []byte
+	// FailedRetention is as in job.Job.
+	FailedRetention time.Duration
+	Delay           time.Duration
+	Spec            []byte
 }
 
 // A Definition is what a client sets.
@@ -151,7 +153,7 @@ func (s *Schedule) submission() job.Submission {
 	labels := map[string]string{LabelKey: s.Name}
 	maps.Copy(labels, t.Labels)
 	return job.Submission{
-		Tenant: s.Tenant, Kind: t.Kind, Priority: t.Priority, Labels: labels, Timeout: t.Timeout, Retention: t.Retention, Delay: t.Delay,
-		Spec: append([]byte(nil), t.Spec...),
+		Tenant: s.Tenant, Kind: t.Kind, Priority: t.Priority, Labels: labels, Timeout: t.Timeout, Retention: t.Retention,
+		FailedRetention: t.FailedRetention, Delay: t.Delay, Spec: append([]byte(nil), t.Spec...),
 	}
 }

@@ -108,7 +108,9 @@ func TestGolden(t *testing.T) {
 	interval := full
 	interval.Timing, _ = schedule.NewInterval(15 * time.Minute)
 	interval.Runs, interval.Waiting, interval.Current, interval.Paused = nil, nil, job.ID{}, false
-	for name, s := range map[string]schedule.Schedule{"cron": full, "interval": interval} {
+	kept := interval
+	kept.Template.FailedRetention = 24 * time.Hour
+	for name, s := range map[string]schedule.Schedule{"cron": full, "interval": interval, "kept": kept} {
 		file := "testdata/v1/" + name + ".json"
 		data, err := os.ReadFile(file)
 		if errors.Is(err, os.ErrNotExist) && *update {
@@ -131,7 +133,8 @@ func TestDecode(t *testing.T) {
 		t.Fatal(err)
 	}
 	for change, want := range map[[2]string]error{
-		{`"format":1`, `"format":2`}: job.ErrVersion, {`"format":1`, `"format":0`}: job.ErrCorrupt, {`"name":"nightly"`, `"name":""`}: job.ErrCorrupt,
+		{`"format":1`, `"format":3`}: job.ErrVersion, {`"format":1`, `"format":2`}: job.ErrCorrupt,
+		{`"retention":3600000000000`, `"retention":3600000000000,"failed_retention":1`}: job.ErrCorrupt, {`"format":1`, `"format":0`}: job.ErrCorrupt, {`"name":"nightly"`, `"name":""`}: job.ErrCorrupt,
 		{`"overlap":"queue"`, `"overlap":"drop"`}: job.ErrCorrupt, {`"catch_up":3`, `"catch_up":-3`}: job.ErrCorrupt, {`"30 4`, `"90 4`}: job.ErrCorrupt,
 		{`"priority":"high"`, `"priority":"top"`}: job.ErrCorrupt, {`"overlap"`, `"other"`}: job.ErrCorrupt, {`"outcome":"missed"`, `"outcome":"lost"`}: job.ErrCorrupt,
 	} {
@@ -146,7 +149,7 @@ func TestDecode(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, name := range []string{"cron", "interval"} {
+	for _, name := range []string{"cron", "interval", "kept"} {
 		if data, err := os.ReadFile("testdata/v1/" + name + ".json"); err == nil {
 			f.Add(data)
 		}

@@ -26,7 +26,9 @@ func testLife(h *harness) {
 		}},
 	} {
 		// The journal has the same state after one append and after several.
-		id, s := h.new("t", 5, func(j *job.Job) { j.Labels = map[string]string{"a": "1", "b": "2"} })
+		id, s := h.new("t", 5, func(j *job.Job) {
+			j.Labels, j.FailedRetention = map[string]string{"a": "1", "b": "2"}, 2*time.Hour
+		})
 		all := append([]job.Event{s}, end.events...)
 		h.events(id, all...)
 		h.same(h.get(id), h.apply(all...))
