@@ -228,7 +228,7 @@ type ArrayList struct {
 type ArrayReduceSubmission struct {
 	// After The jobs that must succeed before this one starts: ids of your jobs or, in a batch, positions of earlier jobs of the batch, from 0. When
 	// one of them fails, is cancelled, or has already, this job is `cancelled` with the error `/problems/dependency-failed`. A job that was
-	// deleted is rejected with 422. A duration in `start_after` is counted from the submission.
+	// deleted is rejected with 422, as is one that 10 000 jobs wait for. A duration in `start_after` is counted from the submission.
 	After []any `json:"after,omitempty"`
 
 	// AfterTimeout Cancels the job when the jobs in `after` have not all succeeded this long after the submission; more than 0. The server's bound for
@@ -318,7 +318,7 @@ type ArraySource string
 type ArraySumSubmission struct {
 	// After The jobs that must succeed before this one starts: ids of your jobs or, in a batch, positions of earlier jobs of the batch, from 0. When
 	// one of them fails, is cancelled, or has already, this job is `cancelled` with the error `/problems/dependency-failed`. A job that was
-	// deleted is rejected with 422. A duration in `start_after` is counted from the submission.
+	// deleted is rejected with 422, as is one that 10 000 jobs wait for. A duration in `start_after` is counted from the submission.
 	After []any `json:"after,omitempty"`
 
 	// AfterTimeout Cancels the job when the jobs in `after` have not all succeeded this long after the submission; more than 0. The server's bound for
@@ -588,7 +588,7 @@ type HTTPBatchBody string
 type HTTPBatchSubmission struct {
 	// After The jobs that must succeed before this one starts: ids of your jobs or, in a batch, positions of earlier jobs of the batch, from 0. When
 	// one of them fails, is cancelled, or has already, this job is `cancelled` with the error `/problems/dependency-failed`. A job that was
-	// deleted is rejected with 422. A duration in `start_after` is counted from the submission.
+	// deleted is rejected with 422, as is one that 10 000 jobs wait for. A duration in `start_after` is counted from the submission.
 	After []any `json:"after,omitempty"`
 
 	// AfterTimeout Cancels the job when the jobs in `after` have not all succeeded this long after the submission; more than 0. The server's bound for
@@ -1213,7 +1213,7 @@ type ScheduleRunList struct {
 type SleepBatchSubmission struct {
 	// After The jobs that must succeed before this one starts: ids of your jobs or, in a batch, positions of earlier jobs of the batch, from 0. When
 	// one of them fails, is cancelled, or has already, this job is `cancelled` with the error `/problems/dependency-failed`. A job that was
-	// deleted is rejected with 422. A duration in `start_after` is counted from the submission.
+	// deleted is rejected with 422, as is one that 10 000 jobs wait for. A duration in `start_after` is counted from the submission.
 	After []any `json:"after,omitempty"`
 
 	// AfterTimeout Cancels the job when the jobs in `after` have not all succeeded this long after the submission; more than 0. The server's bound for
@@ -1263,7 +1263,7 @@ type SleepBatchSubmission struct {
 type SquaresSubmission struct {
 	// After The jobs that must succeed before this one starts: ids of your jobs or, in a batch, positions of earlier jobs of the batch, from 0. When
 	// one of them fails, is cancelled, or has already, this job is `cancelled` with the error `/problems/dependency-failed`. A job that was
-	// deleted is rejected with 422. A duration in `start_after` is counted from the submission.
+	// deleted is rejected with 422, as is one that 10 000 jobs wait for. A duration in `start_after` is counted from the submission.
 	After []any `json:"after,omitempty"`
 
 	// AfterTimeout Cancels the job when the jobs in `after` have not all succeeded this long after the submission; more than 0. The server's bound for

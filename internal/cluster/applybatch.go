@@ -91,7 +91,9 @@ func (c *Cluster) applyBatch(ctx context.Context, next appliedIndex, at time.Tim
 	if err == nil {
 		caused = c.state.resolve(p, updated)
 		p.Entries = append(slices.Clip(p.Entries), caused...)
-		c.state.apply(p, author, updated, origin{seq: next.from + 1, at: c.clock.ago(at), spanLength: c.cfg.spanLength()}, now)
+		c.state.apply(p, author, updated, origin{
+			seq: next.from + 1, at: c.clock.ago(at), spanLength: c.cfg.spanLength(), keyRetention: c.cfg.KeyRetention,
+		}, now)
 		for id := range updated {
 			s := c.state.jobs[id]
 			if s == nil {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"time"
 
 	"gather/internal/job"
 )
@@ -37,6 +38,15 @@ func (t *state) neededSeq(j *job.Job, seq uint64) uint64 {
 		}
 	}
 	return seq
+}
+
+// neededUntil returns the time until which the log is needed from neededSeq of an ended job on: a node that lacks the jobs that the job
+// waited for rejects its submission, and so lacks its key. Caller holds t.mu.
+func (t *state) neededUntil(j *job.Job, keyRetention time.Duration) time.Time {
+	if key := t.ages.now.Add(keyRetention); len(j.After) > 0 && key.After(j.ExpiresAt) {
+		return key
+	}
+	return j.ExpiresAt
 }
 
 // resolve returns the events that follow from the ends of jobs in a proposal, and adds their jobs to updated. Caller holds t.mu.

@@ -52,8 +52,8 @@ func (c *Cluster) State() string {
 		s := c.state.jobs[id]
 		parts, _ := json.Marshal(s.participants)
 		steps, _ := json.Marshal(s.steps)
-		fmt.Fprintf(&b, "%s %v seq %d author %s size {%d %d %d %d %d %d} done %x/%d steps %s parts %s active %d ending", id, s.job.State, s.job.Seq,
-			s.author, s.size.Tasks, s.size.Units, s.size.Bytes, s.size.Waiting, s.size.Results, s.size.Memory, s.done, s.job.TasksDone, steps, parts, s.active)
+		fmt.Fprintf(&b, "%s %v seq %d author %s size {%d %d %d %d %d %d} done %x/%d steps %s parts %s active %d waits %b ending", id, s.job.State, s.job.Seq,
+			s.author, s.size.Tasks, s.size.Units, s.size.Bytes, s.size.Waiting, s.size.Results, s.size.Memory, s.done, s.job.TasksDone, steps, parts, s.active, s.job.Waits)
 		if s.ending != nil {
 			fmt.Fprintf(&b, " %v %v", s.ending.State, s.ending.Failure)
 		}
@@ -228,6 +228,13 @@ func (c *Cluster) Ages() string {
 	c.state.mu.Lock()
 	defer c.state.mu.Unlock()
 	return fmt.Sprintf("%v %v", c.state.ages.now, c.state.ages.spans)
+}
+
+// LogExpiry returns the time until which the jobs that were submitted in the start of the log are needed.
+func (c *Cluster) LogExpiry() time.Time {
+	c.state.mu.Lock()
+	defer c.state.mu.Unlock()
+	return c.state.ages.spans[0].expires
 }
 
 // Hazard checks the configuration of a stream for known bugs of the servers.

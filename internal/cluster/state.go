@@ -360,6 +360,9 @@ func (t *state) check(p *job.Proposal) (map[job.ID]job.Job, error) {
 			if err := t.checkPending(&j, updated); err != nil {
 				return nil, err
 			}
+			if err := t.dependents.CheckRoom(&j); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return updated, nil
@@ -370,8 +373,9 @@ type origin struct {
 	// seq is a message of the log at or before the batch.
 	seq uint64
 	// at is the time of that message, on the monotonic clock of this node.
-	at         time.Time
-	spanLength time.Duration
+	at time.Time
+	// spanLength is the length of a span of the log, and keyRetention the time for which keys are kept.
+	spanLength, keyRetention time.Duration
 }
 
 // apply applies a batch that passed check. Caller holds t.mu.
@@ -416,7 +420,7 @@ func (t *state) apply(p *job.Proposal, author string, updated map[job.ID]job.Job
 		t.digest.update(s)
 		if j.State.Terminal() {
 			t.remove(s)
-			t.ages.ended(s.seq, j.ExpiresAt, o.spanLength)
+			t.ages.ended(s.seq, t.neededUntil(&j, o.keyRetention), o.spanLength)
 			t.ends.Add(now)
 			continue
 		}

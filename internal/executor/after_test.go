@@ -2,6 +2,7 @@ package executor_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -162,6 +163,27 @@ func TestAfterUnknown(t *testing.T) {
 		settle()
 		if got := state(jobs[1].ID).State; got != job.Succeeded {
 			t.Errorf("the second job is %v, want succeeded", got)
+		}
+	})
+}
+
+// A submission after a job that too many jobs wait for is an error with its place.
+func TestTooManyDependents(t *testing.T) {
+	onVolatile(t, func(t *testing.T, e *executor.Executor, _ func(job.ID) job.Job, _ func() *executor.Executor) {
+		first := submit(t, e, fakePlan{Tasks: 1, Park: time.Hour, Waiting: 1})
+		one := job.Submission{Tenant: "acme", Kind: "toy", Spec: fakePlan{Tasks: 1}.spec(), Priority: job.Normal, After: []job.Dependency{{ID: first}}}
+		if _, err := e.Submit(t.Context(), slices.Repeat([]job.Submission{one}, job.MaxDependents), nil, false); err != nil {
+			t.Fatal(err)
+		}
+		free := one
+		free.After = nil
+		later := one
+		later.After = []job.Dependency{{Index: 0}, {ID: first}}
+		for want, subs := range map[string][]job.Submission{"/after/0": {one}, "/jobs/1/after/1": {free, later}} {
+			_, err := e.Submit(t.Context(), subs, nil, false)
+			if invalid, ok := errors.AsType[*fields.Errors](err); !ok || len(invalid.List) != 1 || invalid.List[0].Pointer != want {
+				t.Errorf("got %v, want an error at %s", err, want)
+			}
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gather/internal/fields"
@@ -66,6 +67,18 @@ func (r *afterResolver) resolve(ctx context.Context, i int, s *job.Submission, o
 		}
 	}
 	return nil
+}
+
+// tooManyDependents returns where a submission has a job that too many jobs wait for.
+func tooManyDependents(entries []job.Entry, full *job.TooManyDependentsError) error {
+	i := slices.IndexFunc(entries, func(e job.Entry) bool { return e.ID == full.Job })
+	prefix := ""
+	if len(entries) > 1 {
+		prefix = fmt.Sprintf("/jobs/%d", i)
+	}
+	k := slices.Index(entries[i].Events[0].(job.Submitted).Job.After, full.After)
+	return fields.Invalidf(fmt.Sprintf("%s/after/%d", prefix, k), "%d jobs wait for this job already, and no more may: wait for one of "+
+		"them, or for a job that follows this one", job.MaxDependents)
 }
 
 // state returns the state of a job.

@@ -33,6 +33,9 @@ func (e *Executor) Submit(ctx context.Context, subs []job.Submission, key *job.K
 	early, durable := splitEarly(execs)
 	if err = e.commit(ctx, &batch, key, wait, func() { e.submit.submitted(early) }); err != nil {
 		rollback(execs)
+		if full, ok := errors.AsType[*job.TooManyDependentsError](err); ok {
+			return nil, tooManyDependents(batch.Entries, full)
+		}
 		return nil, e.rejected(err, len(execs))
 	}
 	e.submit.submitted(durable)

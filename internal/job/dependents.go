@@ -9,8 +9,21 @@ import (
 	"time"
 )
 
-// MaxAfter is the maximum number of jobs that a job waits for.
-const MaxAfter = 64
+const (
+	// MaxAfter is the maximum number of jobs that a job waits for.
+	MaxAfter = 64
+	// MaxDependents is the number of jobs that wait for one job from which on no other is accepted. The end of a job and its
+	// effects on these are one write, which takes some 20 µs for each of them and delays other writes.
+	MaxDependents = 10_000
+)
+
+// A TooManyDependentsError reports that a job which a new job waits for has MaxDependents.
+type TooManyDependentsError struct{ Job, After ID }
+
+// Error implements error.
+func (e *TooManyDependentsError) Error() string {
+	return fmt.Sprintf("%d jobs wait for job %s already", MaxDependents, e.After)
+}
 
 // Pending yields the jobs that the job waits for.
 func (j *Job) Pending() iter.Seq[ID] {
@@ -85,6 +98,16 @@ func (d *Dependents) Update(before, after *Job) {
 		}
 		d.m[id][after.ID] = struct{}{}
 	}
+}
+
+// CheckRoom returns a TooManyDependentsError unless all jobs that a new job waits for have fewer than MaxDependents.
+func (d *Dependents) CheckRoom(j *Job) error {
+	for id := range j.Pending() {
+		if len(d.m[id]) >= MaxDependents {
+			return &TooManyDependentsError{Job: j.ID, After: id}
+		}
+	}
+	return nil
 }
 
 // Of returns the jobs that wait for a job, by ID.

@@ -6,7 +6,8 @@ import (
 	"gather/internal/job"
 )
 
-// checkPending returns job.ErrDependencyEnded unless every job that an unfinished job waits for is unfinished.
+// checkPending returns job.ErrDependencyEnded unless every job that a new, unfinished job waits for is unfinished, or a
+// job.TooManyDependentsError.
 func (b *builder) checkPending(j *job.Job) error {
 	if b.j.c.Replica || j.Waits == 0 || j.State.Terminal() {
 		return nil
@@ -16,7 +17,7 @@ func (b *builder) checkPending(j *job.Job) error {
 			return fmt.Errorf("%w: job %s", job.ErrDependencyEnded, id)
 		}
 	}
-	return nil
+	return b.dependents.CheckRoom(j)
 }
 
 // resolve applies what follows from the ends of jobs in the request to the jobs that wait for them, and returns it: a job and the

@@ -100,6 +100,7 @@ func Exercise(t *testing.T, open func(t *testing.T, dir string) Journal) {
 		{"jobs that wait for others", testAfter},
 		{"jobs that wait for a job that does not succeed", testAfterFailed},
 		{"jobs that wait for a job that has ended", testAfterEnded},
+		{"many jobs that wait for a job", testManyDependents},
 		{"deliveries", testDeliveries},
 		{"documents", testDocuments},
 		{"updates of a document", testDocumentRace},

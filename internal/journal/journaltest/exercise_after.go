@@ -1,6 +1,7 @@
 package journaltest
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -102,4 +103,60 @@ func testAfterEnded(h *harness) {
 	unmet, s := h.new("t", 1, after(ended))
 	h.events(unmet, s, job.Finished{At: h.now, State: job.Cancelled, Failure: job.DependencyFailure(ended, job.Failed)})
 	h.equal(h.get(unmet).State, job.Cancelled)
+}
+
+// testManyDependents checks that as many jobs as possible wait for a job, that no other is accepted meanwhile, and that all are released by
+// its success and cancelled by its failure.
+func testManyDependents(h *harness) {
+	const each = 500 // jobs of a batch
+	for state, count := range map[job.State]int{job.Succeeded: 1000, job.Failed: job.MaxDependents} {
+		first, other := h.submit("t", 1), h.submit("t", 1)
+		var ids []job.ID
+		for len(ids) < count {
+			var b job.Batch
+			for range each {
+				id, s := h.new("t", 1, after(first))
+				ids = append(ids, id)
+				b.Entries = append(b.Entries, job.Entry{ID: id, Events: []job.Event{s}})
+			}
+			h.ok(h.append(b))
+		}
+		if count == job.MaxDependents {
+			h.checkFull(first, other)
+		}
+		h.events(first, h.started(), h.finished(state))
+		want := job.Queued
+		if state == job.Failed {
+			want = job.Cancelled
+		}
+		check := func() {
+			for i, id := range ids {
+				if j := h.get(id); j.State != want || state == job.Succeeded && j.Waits != 0 {
+					h.Fatalf("job %d is %v and waits for %b after the end of the job that it waited for, want %v", i, j.State, j.Waits, want)
+				}
+			}
+		}
+		check()
+		h.reopen()
+		check()
+	}
+}
+
+// checkFull checks that no other job may wait for a job, but for another one, and that the key of the submission is free.
+func (h *harness) checkFull(full, other job.ID) {
+	h.Helper()
+	id, s := h.new("t", 1, after(other, full))
+	key := job.Key{Tenant: "t", Route: "jobs", Value: id.String(), Expires: h.now.Add(time.Hour)}
+	for range 2 {
+		prior, err := h.j.Reserve(h.Context(), key)
+		h.ok(err)
+		h.equal(len(prior), 0)
+		err = h.append(job.Batch{Key: &key, Entries: []job.Entry{{ID: id, Events: []job.Event{s}}}})
+		if tooMany, ok := errors.AsType[*job.TooManyDependentsError](err); !ok || tooMany.Job != id || tooMany.After != full {
+			h.Fatalf("got %v (%+v), want an error with job %s that would wait for %s", err, tooMany, id, full)
+		}
+		_, err = h.j.Get(h.Context(), "t", id)
+		h.want(err, job.ErrNotFound)
+	}
+	h.submit("t", 1, after(other))
 }

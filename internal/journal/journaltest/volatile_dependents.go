@@ -6,8 +6,8 @@ import (
 	"gather/internal/job"
 )
 
-// checkPending returns job.ErrDependencyEnded unless the jobs that the new, unfinished jobs wait for are unfinished. Caller holds
-// v.mu.
+// checkPending returns job.ErrDependencyEnded unless the jobs that the new, unfinished jobs wait for are unfinished, or a
+// job.TooManyDependentsError. Caller holds v.mu.
 func (v *Volatile) checkPending(entries []job.Entry, next map[job.ID]job.Job) error {
 	for _, e := range entries {
 		j := next[e.ID]
@@ -22,6 +22,9 @@ func (v *Volatile) checkPending(entries []job.Entry, next map[job.ID]job.Job) er
 			if d.State == 0 || d.State.Terminal() {
 				return fmt.Errorf("%w: job %s", job.ErrDependencyEnded, id)
 			}
+		}
+		if err := v.dependents.CheckRoom(&j); err != nil {
+			return err
 		}
 	}
 	return nil
