@@ -177,3 +177,16 @@ func TestExportAcrossClockSteps(t *testing.T) {
 		})
 	}
 }
+
+// A journal whose stored clock is damaged does not open.
+func TestDamagedClock(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	c := &twoClocks{}
+	j := c.open(t, journal.Config{FS: disk})
+	must(t, j.Close())
+	j = c.open(t, journal.Config{FS: disk})
+	must(t, j.DamageClock())
+	must(t, j.Close())
+	_, err := journal.Open(t.Context(), journal.Config{Dir: "j", FS: disk, Logger: quiet})
+	wantErr(t, err, job.ErrCorrupt)
+}

@@ -82,6 +82,9 @@ func (j *Journal) SetFormat(v uint64) error {
 	return j.db.Set(formatKey, binary.AppendUvarint(nil, v), pebble.Sync)
 }
 
+// DamageClock overwrites the stored clock.
+func (j *Journal) DamageClock() error { return j.db.Set(clockKey, []byte("damaged"), pebble.Sync) }
+
 // ClearFormat removes the stored version.
 func (j *Journal) ClearFormat() error { return j.db.Delete(formatKey, pebble.Sync) }
 

@@ -177,7 +177,7 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open journal %s: %w", c.Dir, explainFull(explainDamaged(err)))
 	}
-	if err := cmp.Or(j.loadClock(), j.load(ctx), j.loadResults(), j.loadCounts(), j.loadDeliveries(ctx), j.loadDocuments(ctx)); err != nil {
+	if err := j.loadAll(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal %s: %w", c.Dir, explainDamaged(err)), j.close())
 	}
 	if err := j.met.watch(c.Registerer, j); err != nil {
@@ -191,6 +191,22 @@ func open(ctx context.Context, c Config, h hooks) (*Journal, error) {
 	j.done.Go(func() { j.runMonitor(run) })
 	j.done.Go(func() { j.runMark(run) })
 	return j, nil
+}
+
+// loadAll reads what is kept in memory.
+func (j *Journal) loadAll(ctx context.Context) error {
+	if err := j.loadClock(); err != nil {
+		return err
+	}
+	if err := j.loadJobs(ctx); err != nil {
+		return err
+	}
+	return j.loadDocuments(ctx)
+}
+
+// loadJobs reads what is kept in memory of the jobs.
+func (j *Journal) loadJobs(ctx context.Context) error {
+	return errors.Join(j.load(ctx), j.loadResults(), j.loadCounts(), j.loadDeliveries(ctx))
 }
 
 // Close makes all appended batches durable and ends the journal's goroutines. If the disk fails, the Done of each batch that

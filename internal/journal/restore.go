@@ -77,7 +77,7 @@ func (j *Journal) replace(ctx context.Context, t *tables) error {
 	j.counts.reset()
 	j.groups.reset()
 	j.meter.Reset()
-	return errors.Join(j.load(ctx), j.loadResults(), j.loadCounts(), j.loadDeliveries(ctx))
+	return j.loadJobs(ctx)
 }
 
 func (j *Journal) tableOptions() sstable.WriterOptions {
