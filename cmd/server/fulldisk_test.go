@@ -111,6 +111,9 @@ func (s *smallServer) untilGone(t *testing.T, ids ...job.ID) {
 // deletes, cancels, the sweep and a restart need, and all of them work even when the last free block is taken by other
 // data.
 func TestResultsFillTheDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute under the race detector")
+	}
 	// The ballast has four memtables, its full size: all that a busy machine may not have flushed when the disk becomes full,
 	// and that a restart writes.
 	const margin = 256 << 20

@@ -86,6 +86,9 @@ func TestNullMembers(t *testing.T) {
 
 // The memory for an invalid body is bounded by its size: at most two copies of it, and a small response.
 func TestInvalidBodies(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute under the race detector, which allocates too")
+	}
 	s := newService(t)
 	const size = 8 << 20
 	var names strings.Builder

@@ -33,7 +33,11 @@ func TestSums(t *testing.T) {
 		"float32": `"source":"random","distribution":"normal","dtype":"float32","scale":1e29`,
 		"float64": `"source":"random","distribution":"normal","scale":1e29`,
 	}
-	for round := range 40 {
+	rounds := 40
+	if testing.Short() {
+		rounds = 4
+	}
+	for round := range rounds {
 		for dtype, fields := range sources {
 			shape := make([]string, rng.IntN(5))
 			axes := make([]bool, len(shape))
@@ -114,6 +118,9 @@ func TestSums(t *testing.T) {
 
 // TestLargeSums uses the default task sizes, for code that small arrays do not reach, and compares with a plain loop.
 func TestLargeSums(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute under the race detector")
+	}
 	rng := rand.New(rand.NewPCG(3, 4))
 	w := chunked.NewWorker()
 	for _, test := range []struct{ shape, chunks, axis string }{
