@@ -23,7 +23,7 @@ type commandLine struct {
 	Keys        keysCmd        `cmd:"" help:"Manage API keys."`
 	Backup      backupCmd      `cmd:"" help:"Write a backup of a running server to standard output, as a tar archive."`
 	Restore     restoreCmd     `cmd:"" help:"Read a backup from standard input, and restore it into an empty directory."`
-	Import      importCmd      `cmd:"" help:"Copy the jobs and arrays of a stopped server's data directory to a cluster, or to another data directory."`
+	Import      importCmd      `cmd:"" help:"Copy the jobs, schedules, pauses and arrays of a stopped server's data directory to a cluster, or to another data directory."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Check whether a running server is ready; exit 0 if so. For containers without a shell."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 

@@ -36,6 +36,10 @@ func TestLogLost(t *testing.T) {
 	if _, v := call(t, "GET", api+"/v1/jobs/"+ids["done"], "", nil, "Prefer", "wait=20"); v["state"] != "succeeded" {
 		t.Fatalf("a job is %v, want succeeded", v)
 	}
+	schedule := []byte(`{"cron":"@yearly","submission":{"kind":"squares","numbers":[1]}}`)
+	if status, v := call(t, "PUT", api+"/v1/schedules/yearly", "application/json", schedule); status != http.StatusCreated {
+		t.Fatalf("%d %v", status, v)
+	}
 	stop()
 	nats.DeleteStreams(t, "GATHER")
 
@@ -54,8 +58,8 @@ func TestLogLost(t *testing.T) {
 	stop()
 
 	to := []string{"--nats-url", nats.URL, "--nats-replicas", "1", "--nats-prefix", "saved"}
-	if code, stderr := importRun(t, filepath.Join(data, "view"), to...); code != exitOK || !strings.Contains(stderr, "importing 0 arrays (0 bytes), 3 jobs") {
-		t.Fatalf("import of the replica: got %d %s, want 3 jobs", code, stderr)
+	if code, stderr := importRun(t, filepath.Join(data, "view"), to...); code != exitOK || !strings.Contains(stderr, "importing 0 arrays (0 bytes), 3 jobs") || !strings.Contains(stderr, "1 schedules") {
+		t.Fatalf("import of the replica: got %d %s, want 3 jobs and a schedule", code, stderr)
 	}
 	flags = append(to, "--drain-timeout", "1ms")
 	api, stop = start("--data-dir", t.TempDir())
@@ -68,5 +72,8 @@ func TestLogLost(t *testing.T) {
 		if _, v := call(t, "GET", api+"/v1/jobs/"+ids[name], "", nil, wait...); v["state"] != want {
 			t.Errorf("%s is %v, want %s", name, v, want)
 		}
+	}
+	if status, v := call(t, "GET", api+"/v1/schedules/yearly", "", nil); status != http.StatusOK || v["cron"] != "@yearly" {
+		t.Errorf("the schedule: %d %v, want it", status, v)
 	}
 }

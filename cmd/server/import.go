@@ -29,11 +29,13 @@ type importCmd struct {
 }
 
 // importer imports jobs and their records into a journal or a cluster. Each call returns when its record is durable as
-// a whole, or returns job.ErrExists when the destination already has it. Safe for concurrent use.
+// a whole, or returns job.ErrExists when the destination already has it; PutDocument returns job.ErrChanged. Safe for concurrent use.
 type importer interface {
 	ImportJob(ctx context.Context, view job.Job, spec []byte, log []job.Event, deliveries job.Deliveries) error
 	ImportKey(ctx context.Context, k job.KeyRecord) error
 	ImportTombstone(ctx context.Context, t job.Tombstone) error
+	Document(ctx context.Context, name string) (job.Document, error)
+	PutDocument(ctx context.Context, name string, value []byte, revision uint64) (uint64, error)
 }
 
 // destination is the target of an import.
@@ -47,7 +49,7 @@ type destination struct {
 	close func() error
 }
 
-// Run copies arrays, jobs with their logs, idempotency keys and tombstones from one data directory to another or to a
+// Run copies pauses, arrays, jobs with their logs, idempotency keys, tombstones and schedules from one data directory to another or to a
 // cluster. Every record is imported as a whole, and only if the destination does not have it: repeating an interrupted
 // import adds the missing records.
 func (c *importCmd) Run(ctx context.Context, s streams) error {

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
 	"gather/internal/job"
+	"gather/internal/schedule"
 )
 
 const (
@@ -45,17 +47,64 @@ func newImportRunner(ctx context.Context, from *source, to *destination, out io.
 
 // run imports everything, and stops at the first error.
 func (r *importRunner) run() error {
-	err := r.arrays()
+	// Pauses before the jobs that they hold, and schedules after the keys of their ticks, so that a running cluster starts and submits nothing
+	// that the source would not have.
+	err := r.documents(func(name string) bool { return strings.HasPrefix(name, job.PauseDocuments) })
+	if err == nil {
+		err = r.arrays()
+	}
 	if err == nil {
 		err = r.from.journal.Export(r.ctx, r)
 	}
 	r.wg.Wait()
+	if err == nil && context.Cause(r.ctx) == nil {
+		err = r.documents(func(name string) bool { return !strings.HasPrefix(name, job.PauseDocuments) })
+	}
 	// An error of a goroutine cancels Export, so it takes precedence.
 	if cause := context.Cause(r.ctx); cause != nil {
 		err = cause
 	}
 	r.cancel(nil)
 	return err
+}
+
+// documents imports the selected documents: pauses, or schedules.
+func (r *importRunner) documents(selected func(name string) bool) error {
+	docs, err := r.from.journal.Documents(r.ctx, "")
+	if err != nil {
+		return err
+	}
+	for i := range docs {
+		doc := &docs[i]
+		if !selected(doc.Name) {
+			continue
+		}
+		var one totals
+		one.addDocument(doc.Name)
+		_, err := r.to.PutDocument(r.ctx, doc.Name, doc.Value, 0)
+		if errors.Is(err, job.ErrChanged) {
+			err = r.existingDocument(doc)
+		}
+		if err := r.record(one, err); err != nil {
+			return fmt.Errorf("%s: %w", doc.Name, err)
+		}
+	}
+	return nil
+}
+
+// existingDocument returns job.ErrExists for a document that the destination has. It reports a schedule of the same name that is another
+// one: it was not imported, and continues here.
+func (r *importRunner) existingDocument(doc *job.Document) error {
+	there, err := r.to.Document(r.ctx, doc.Name)
+	if err != nil {
+		return err
+	}
+	own, err := schedule.Decode(doc.Value)
+	other, otherErr := schedule.Decode(there.Value)
+	if err == nil && otherErr == nil && !own.CreatedAt.Equal(other.CreatedAt) {
+		_, _ = fmt.Fprintf(r.out, "schedule %s of tenant %s is skipped: the destination has another one with this name\n", own.Name, own.Tenant)
+	}
+	return job.ErrExists
 }
 
 func (r *importRunner) arrays() error {

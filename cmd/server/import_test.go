@@ -85,7 +85,28 @@ func newImportFixture(t *testing.T, api string) *importFixture {
 		t.Fatal(status)
 	}
 	awaitItems(t, api+"/v1/jobs/"+h.ids["running"], 2)
+	h.schedule(api)
 	return h
+}
+
+// schedule creates a schedule that has one run, and a pause.
+func (h *importFixture) schedule(api string) {
+	h.t.Helper()
+	body := []byte(`{"cron":"30 4 1 1 *","time_zone":"Europe/Berlin","overlap":"queue","submission":{"kind":"squares","numbers":[7]}}`)
+	if status, v := call(h.t, "PUT", api+"/v1/schedules/yearly", "application/json", body); status != http.StatusCreated {
+		h.t.Fatalf("%d %v", status, v)
+	}
+	status, v := call(h.t, "POST", api+"/v1/schedules/yearly/run", "", nil, "Idempotency-Key", "key of run")
+	if status != http.StatusAccepted {
+		h.t.Fatalf("%d %v", status, v)
+	}
+	h.ids["run"] = fmt.Sprint(v["id"])
+	if status, v := call(h.t, "GET", api+"/v1/jobs/"+h.ids["run"], "", nil, "Prefer", "wait=20"); v["state"] != "succeeded" {
+		h.t.Fatalf("%d %v", status, v)
+	}
+	if status, v := call(h.t, "PUT", api+"/v1/pauses/priority/low", "application/json", []byte(`{"reason":"a move"}`)); status != http.StatusCreated {
+		h.t.Fatalf("%d %v", status, v)
+	}
 }
 
 // snapshot returns everything that a server shows of the jobs.
@@ -104,14 +125,22 @@ func (h *importFixture) snapshot(api string) map[string]string {
 		delete(items, "request_id")
 		seen[name] = fmt.Sprint(status, v, items)
 	}
+	for _, path := range []string{"schedules/yearly", "schedules/yearly/runs", "pauses"} {
+		status, v := call(h.t, "GET", api+"/v1/"+path, "", nil)
+		seen[path] = fmt.Sprint(status, v)
+	}
 	return seen
 }
 
 // check compares a server's jobs with a snapshot of another one, and repeats every submission.
 func (h *importFixture) check(api string, want map[string]string) {
 	h.t.Helper()
-	if !strings.Contains(want["succeeded"], "items:[") {
-		h.t.Errorf("the test reads the wrong job: %s", want["succeeded"])
+	for name, part := range map[string]string{
+		"succeeded": "items:[", "schedules/yearly": h.ids["run"], "schedules/yearly/runs": "manual:true", "pauses": "a move",
+	} {
+		if !strings.Contains(want[name], part) {
+			h.t.Errorf("%s: %s, want one with %s", name, want[name], part)
+		}
 	}
 	for name, got := range h.snapshot(api) {
 		if got != want[name] {
@@ -125,6 +154,9 @@ func (h *importFixture) check(api string, want map[string]string) {
 		if status, v := h.submit(api, name, body); status/100 != 2 || v["id"] != h.ids[name] {
 			h.t.Errorf("%s sent again: %d %v", name, status, v)
 		}
+	}
+	if status, v := call(h.t, "POST", api+"/v1/schedules/yearly/run", "", nil, "Idempotency-Key", "key of run"); status != http.StatusAccepted || v["id"] != h.ids["run"] {
+		h.t.Errorf("the run sent again: %d %v, want job %s", status, v, h.ids["run"])
 	}
 	other := []byte(`{"kind":"squares","numbers":[2]}`)
 	if status, v := call(h.t, "POST", api+"/v1/jobs", "application/json", other, "Idempotency-Key", "key of queued"); status != http.StatusUnprocessableEntity {
@@ -160,8 +192,8 @@ func stoppedServer(t *testing.T) (h *importFixture, seen map[string]string, data
 }
 
 const (
-	allOfIt = "1 arrays (1600128 bytes), 8 jobs (4 unfinished), 9 idempotency keys, 1 tombstones\n"
-	nothing = "0 arrays (0 bytes), 0 jobs (0 unfinished), 0 idempotency keys, 0 tombstones\n"
+	allOfIt = "1 arrays (1600128 bytes), 9 jobs (4 unfinished), 10 idempotency keys, 1 tombstones, 1 schedules, 1 pauses\n"
+	nothing = "0 arrays (0 bytes), 0 jobs (0 unfinished), 0 idempotency keys, 0 tombstones, 0 schedules, 0 pauses\n"
 )
 
 // Clients see no difference after an import into another data directory, running jobs continue, and a second import
@@ -194,6 +226,9 @@ func TestMove(t *testing.T) {
 	if _, v := call(t, "GET", api+"/v1/jobs/"+h.ids["held"], "", nil, "Prefer", "wait=20"); v["state"] != "cancelled" || !strings.Contains(fmt.Sprint(v["error"]), "dependency-failed") {
 		t.Errorf("the job that waits for it: %v", v)
 	}
+	if status, v := call(t, "POST", api+"/v1/schedules/yearly/pause", "", nil); status != http.StatusOK {
+		t.Errorf("pause the schedule: %d %v", status, v)
+	}
 	stop()
 	// Repeating an import does not undo later changes.
 	if code, stderr := importRun(t, data, "--data-dir", to); code != exitOK {
@@ -203,6 +238,9 @@ func TestMove(t *testing.T) {
 	defer stop()
 	if _, v := call(t, "GET", "http://"+srv.apiListener.Addr().String()+"/v1/jobs/"+h.ids["running"], "", nil); v["state"] != "cancelled" {
 		t.Errorf("got %v, want the job cancelled", v)
+	}
+	if _, v := call(t, "GET", "http://"+srv.apiListener.Addr().String()+"/v1/schedules/yearly", "", nil); fmt.Sprint(v["paused"]) != "true" {
+		t.Errorf("got %v, want the schedule paused", v)
 	}
 }
 
@@ -242,12 +280,19 @@ func (f *failing) ImportTombstone(ctx context.Context, ts job.Tombstone) error {
 	return f.importer.ImportTombstone(ctx, ts)
 }
 
+func (f *failing) PutDocument(ctx context.Context, name string, value []byte, revision uint64) (uint64, error) {
+	if err := f.take(); err != nil {
+		return 0, err
+	}
+	return f.importer.PutDocument(ctx, name, value, revision)
+}
+
 // A failed import adds only complete records, and the next one adds the rest.
 func TestMoveInterrupted(t *testing.T) {
 	h, seen, data := stoppedServer(t)
 	to := filepath.Join(t.TempDir(), "data")
 	c := &importCmd{From: data, DataDir: to}
-	for _, n := range []int64{0, 3, 7, 12, 14} {
+	for _, n := range []int64{0, 3, 7, 12, 14, 21} {
 		from, err := openSource(t.Context(), data, t.Output())
 		if err != nil {
 			t.Fatal(err)
@@ -308,6 +353,18 @@ func TestMoveFaults(t *testing.T) {
 	if code, stderr := importRun(t, data, "--data-dir", other); code != exitFailure || !strings.Contains(stderr, "another array has this name") || !strings.Contains(stderr, " 0 jobs") {
 		t.Errorf("got %d %s, want the name of the array", code, stderr)
 	}
+	// A different schedule with the same name is kept, and reported.
+	other = filepath.Join(t.TempDir(), "data")
+	srv, stop = launch(t, "--data-dir", other)
+	status, _ = call(t, "PUT", "http://"+srv.apiListener.Addr().String()+"/v1/schedules/yearly", "application/json", []byte(`{"every":"1h","submission":{"kind":"squares","numbers":[1]}}`))
+	stop()
+	if status != http.StatusCreated {
+		t.Fatal(status)
+	}
+	want := "schedule yearly of tenant default is skipped: the destination has another one"
+	if code, stderr := importRun(t, data, "--data-dir", other); code != exitOK || !strings.Contains(stderr, want) || !strings.Contains(stderr, "0 schedules, 1 pauses") {
+		t.Errorf("got %d %s, want %q", code, stderr, want)
+	}
 }
 
 // Expired keys and tombstones are not imported.
@@ -325,7 +382,7 @@ func TestMoveExpired(t *testing.T) {
 	if err = errors.Join(err, j.Close()); err != nil {
 		t.Fatal(err)
 	}
-	want := "imported 0 arrays (0 bytes), 0 jobs (0 unfinished), 1 idempotency keys, 1 tombstones"
+	want := "imported 0 arrays (0 bytes), 0 jobs (0 unfinished), 1 idempotency keys, 1 tombstones, 0 schedules, 0 pauses"
 	if code, stderr := importRun(t, dir, "--data-dir", filepath.Join(t.TempDir(), "data")); code != exitOK || !strings.Contains(stderr, want) {
 		t.Errorf("got %d %s, want %q", code, stderr, want)
 	}

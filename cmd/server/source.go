@@ -115,7 +115,11 @@ func (s *source) count(ctx context.Context, logs bool) (totals, error) {
 	for i := range s.arrays {
 		c.addArray(s.arrays[i].Bytes)
 	}
-	err := s.journal.Export(ctx, c)
+	docs, err := s.journal.Documents(ctx, "")
+	for i := range docs {
+		c.addDocument(docs[i].Name)
+	}
+	err = errors.Join(err, s.journal.Export(ctx, c))
 	return c.totals, err
 }
 
@@ -124,12 +128,13 @@ type totals struct {
 	arrays, arrayBytes int64
 	jobs, unfinished   int64
 	keys, tombstones   int64
+	pauses, schedules  int64
 }
 
 // String returns the totals as text.
 func (t *totals) String() string {
-	return fmt.Sprintf("%d arrays (%d bytes), %d jobs (%d unfinished), %d idempotency keys, %d tombstones",
-		t.arrays, t.arrayBytes, t.jobs, t.unfinished, t.keys, t.tombstones)
+	return fmt.Sprintf("%d arrays (%d bytes), %d jobs (%d unfinished), %d idempotency keys, %d tombstones, %d schedules, %d pauses",
+		t.arrays, t.arrayBytes, t.jobs, t.unfinished, t.keys, t.tombstones, t.schedules, t.pauses)
 }
 
 func (t *totals) addArray(bytes int64) {
@@ -144,10 +149,19 @@ func (t *totals) addJob(view *job.Job) {
 	}
 }
 
+func (t *totals) addDocument(name string) {
+	if strings.HasPrefix(name, job.PauseDocuments) {
+		t.pauses++
+	} else {
+		t.schedules++
+	}
+}
+
 func (t *totals) add(o totals) {
 	t.arrays, t.arrayBytes = t.arrays+o.arrays, t.arrayBytes+o.arrayBytes
 	t.jobs, t.unfinished = t.jobs+o.jobs, t.unfinished+o.unfinished
 	t.keys, t.tombstones = t.keys+o.keys, t.tombstones+o.tombstones
+	t.pauses, t.schedules = t.pauses+o.pauses, t.schedules+o.schedules
 }
 
 // counter counts the records that have not expired.

@@ -220,6 +220,7 @@ func (c *Cluster) start(ctx context.Context) error {
 		return fmt.Errorf("read the documents: %w", err)
 	}
 	c.done.Go(func() { c.watchDocuments(run) })
+	c.done.Go(func() { c.copyDocuments(run) })
 	c.done.Go(func() { c.members.run(run, c) })
 	c.done.Go(func() { c.runLeader(run) })
 	c.done.Go(func() { c.runCompaction(run) })

@@ -25,7 +25,7 @@
 // # Goroutines
 //
 // Open starts the apply loop, the writer, one goroutine each for the writer's health, the state of the log and the
-// configuration of the streams, one that watches documents, two for heartbeats, the leader's loop, one for delayed starts, one that pulls leases and one
+// configuration of the streams, one that watches documents and one that copies them, two for heartbeats, the leader's loop, one for delayed starts, one that pulls leases and one
 // that extends them; and requests to JetStream while they last. Close ends and waits for all of them. Callbacks (done of an
 // Append or of a lease) are called by the apply loop or by the replica's writer, and must not block.
 //

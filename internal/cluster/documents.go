@@ -21,7 +21,7 @@ import (
 // Documents are messages of a stream of their own, the last one of each subject, and their revisions its sequence numbers. The log
 // cannot have them, because it is trimmed. A message without data is a deletion.
 
-// documents is this node's copy of the documents. It follows the stream, and has the updates of this node at once.
+// documents has the documents in the memory of this node. It follows the stream, and has the updates of this node at once.
 type documents struct {
 	mu       sync.Mutex
 	last     map[string]job.Document // deletions too, without a value

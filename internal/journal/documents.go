@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -16,7 +17,7 @@ import (
 	"gather/internal/notify"
 )
 
-// documents holds the documents of a server. A node of a cluster has none here: its nodes share theirs.
+// documents holds the documents of a server. The replica of a node has copies of the documents that the nodes share.
 type documents struct {
 	// head has the documents after the last request; owned by the writer.
 	head map[string]job.Document
@@ -42,6 +43,22 @@ func (j *Journal) loadDocuments(ctx context.Context) error {
 	d.head = maps.Clone(d.durable)
 	return err
 }
+
+// keepDocuments writes all documents again, after the content of the replica was replaced. The writer calls it.
+func (j *Journal) keepDocuments() error {
+	b := j.db.NewBatch()
+	for _, doc := range j.documents.head {
+		setDocument(b, &doc)
+	}
+	return errors.Join(b.Commit(pebble.NoSync), b.Close())
+}
+
+// setDocument adds a document to a batch.
+func setDocument(b *pebble.Batch, doc *job.Document) {
+	_ = b.Set(documentKey(doc.Name), append(binary.AppendUvarint(nil, doc.Revision), doc.Value...), nil)
+}
+
+func documentKey(name string) []byte { return append([]byte{spaceDocument}, name...) }
 
 // Documents returns the durable documents whose names begin with a prefix, by name.
 func (j *Journal) Documents(ctx context.Context, prefix string) ([]job.Document, error) {
@@ -82,15 +99,14 @@ func (j *Journal) PutDocument(ctx context.Context, name string, value []byte, re
 		if changed = old.Revision != revision; changed || value == nil && revision == 0 {
 			return nil
 		}
-		key := append([]byte{spaceDocument}, name...)
 		// A time, so that a revision is not used again after a deletion.
 		doc := job.Document{Name: name, Value: value, Revision: max(old.Revision+1, uint64(j.now().UnixNano()))}
 		if value == nil {
 			delete(d.head, name)
-			_ = b.Delete(key, nil)
+			_ = b.Delete(documentKey(name), nil)
 		} else {
 			d.head[name] = doc
-			_ = b.Set(key, append(binary.AppendUvarint(nil, doc.Revision), value...), nil)
+			setDocument(b, &doc)
 		}
 		next = doc.Revision
 		return func() { d.publish(doc) }

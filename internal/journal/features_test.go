@@ -100,7 +100,7 @@ func documentsOf(t *testing.T, j *journal.Journal) (text string) {
 	return text
 }
 
-// A data directory with everything of formats 2 to 6, and a snapshot of it, which has no documents, are read as the first version with all of them
+// A data directory with everything of formats 2 to 6, and a snapshot of it, whose documents are left out, are read as the first version with all of them
 // wrote them. See job.Format.
 func TestGoldenFormats(t *testing.T) {
 	const golden = "testdata/v1/format6"
@@ -144,6 +144,9 @@ func TestGoldenFormats(t *testing.T) {
 		must(t, to.Restore(t.Context(), sequence([][]byte{[]byte(read("snapshot.bin"))})))
 		if got := contentOf(t, to); got != want {
 			t.Errorf("the content is\n%s\nwant\n%s", got, want)
+		}
+		if got := documentsOf(t, to); got != "" {
+			t.Errorf("the documents are\n%s\nwant none, because they are the replica's own", got)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -67,7 +68,7 @@ func (j *Journal) replace(ctx context.Context, t *tables) error {
 	// The span has every space, from 'a' to 'x'.
 	_, err := j.db.IngestAndExcise(ctx, t.paths, nil, nil, pebble.KeyRange{Start: []byte{'a'}, End: []byte{'z' + 1}})
 	if err == nil {
-		err = j.migrate()
+		err = cmp.Or(j.keepDocuments(), j.migrate())
 	}
 	if err != nil {
 		return err
@@ -117,9 +118,12 @@ func (t *tables) addAll(ctx context.Context, parts iter.Seq2[[]byte, error]) err
 }
 
 func (t *tables) add(key, value []byte) error {
-	switch {
-	case bytes.Compare(key, t.last) <= 0, isOwnKey(key), key[0] < 'a', key[0] > 'z':
+	switch document := key[0] == spaceDocument; {
+	case bytes.Compare(key, t.last) <= 0, isOwnKey(key) && !document, key[0] < 'a', key[0] > 'z':
 		return corrupt("keys of a snapshot")
+	case document: // of a snapshot of the first version, which did not leave them out
+		t.last = append(t.last[:0], key...)
+		return nil
 	case bytes.Equal(key, formatKey): // goes to the table of the own keys, which are beside it
 		t.format, t.last = bytes.Clone(value), append(t.last[:0], key...)
 		return t.finish()

@@ -21,7 +21,8 @@ import (
 //
 // A part is the magic, the version of the parts' format, the version of the journal's format as a uvarint, and a zstd frame with
 // a checksum. The frame has keys and values, each with a uvarint length before it. Keys ascend within a part and from part to
-// part. All keys of the journal are included, except the number of the last write, which is the replica's own, and the clock.
+// part. All keys of the journal are included, except the replica's own: the number of the last write, the clock, and the copies of
+// documents.
 
 const (
 	partMagic   = "GSNP"
@@ -115,7 +116,7 @@ func (s *Snapshot) Parts(ctx context.Context, partBytes int, emit func(part []by
 
 // isOwnKey reports whether a key belongs to one replica and not to its content.
 func isOwnKey(key []byte) bool {
-	return string(key) == string(commitKey) || string(key) == string(clockKey)
+	return string(key) == string(commitKey) || string(key) == string(clockKey) || key[0] == spaceDocument
 }
 
 // partCoders returns the encoder and the decoder of all parts.

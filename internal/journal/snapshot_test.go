@@ -81,6 +81,8 @@ func TestSnapshot(t *testing.T) {
 	defer func() { must(t, from.Close()) }()
 	ids := fill(t, from)
 	must(t, from.ApplyReplicated(t.Context(), job.Batch{}, journal.Metadata{Name: "position", Value: []byte("17")}))
+	_, err := from.PutDocument(t.Context(), "theirs", []byte("1"), 0) // is not in the snapshot
+	must(t, err)
 	s, err := from.Snapshot(t.Context())
 	must(t, err)
 	want := summary(t, from)
@@ -104,10 +106,15 @@ func TestSnapshot(t *testing.T) {
 				before, sub = submission("v")
 				must(t, journaltest.Append(t.Context(), to, entry(before, sub)))
 			}
+			_, err := to.PutDocument(t.Context(), "own", []byte("1"), 0)
+			must(t, err)
 			must(t, to.Restore(t.Context(), sequence(parts)))
 			for round := range 2 {
 				if got := summary(t, to); got != want {
 					t.Fatalf("round %d: restored\n%.3000s\nwant\n%.3000s", round, got, want)
+				}
+				if docs, err := to.Documents(t.Context(), ""); err != nil || len(docs) != 1 || docs[0].Name != "own" {
+					t.Errorf("round %d: documents %v (%v), want the replica's own", round, docs, err)
 				}
 				sameReads(t, to, from, ids)
 				for _, id := range []job.ID{later, before} {
