@@ -329,6 +329,80 @@ func TestModelOfPauses(t *testing.T) {
 	})
 }
 
+func TestModelOfAfter(t *testing.T) {
+	first := newSubmission("head", "", "", numbers(3))
+	first.cancelled = true
+	s := newSubmission("batch", "", "", numbers(3), numbers(3))
+	s.after = [][]string{{`"a"`}, {"0", `"a"`}}
+	after := func(v *view, deps ...string) *view {
+		at := v.FinishedAt.Add(time.Second)
+		v.After, v.CreatedAt, v.FinishedAt = deps, started, &at
+		if v.StartedAt = v.FinishedAt; v.State == "cancelled" {
+			v.StartedAt = nil
+		}
+		return v
+	}
+	unmet := func(v *view) *view {
+		v.Error = jsontext.Value(`{"type":"/problems/dependency-failed"}`)
+		return v
+	}
+	good := func() *history {
+		return &history{operations: []operation{
+			accept(first, unfinished("a", "queued")),
+			accept(s, unfinished("b", "queued"), unfinished("c", "queued")),
+			sees(ended("a", "succeeded", "5")),
+			sees(after(ended("b", "succeeded", "5"), "a")),
+			sees(after(ended("c", "succeeded", "5"), "b", "a")),
+		}}
+	}
+	ends := func(a, b, c *view) func(*history) {
+		return func(h *history) {
+			for i, v := range []*view{a, b, c} {
+				h.operations[2+i] = sees(v)
+			}
+		}
+	}
+	cancelled := func(id string, deps ...string) *view { return after(ended(id, "cancelled", "null"), deps...) }
+	succeeded := func(id string, deps ...string) *view { return after(ended(id, "succeeded", "5"), deps...) }
+	a := ended("a", "succeeded", "5")
+	changed := func(i int, change func(v *view)) func(*history) {
+		return func(h *history) { change(h.operations[i].view) }
+	}
+	verifyModel(t, good, []wrong{
+		{"right, and cancelled", ends(ended("a", "cancelled", "null"), unmet(cancelled("b", "a")), unmet(cancelled("c", "b", "a"))), ""},
+		{"right, and too late", func(h *history) {
+			s := *s
+			s.afterTimeout = time.Second
+			h.operations[1].sub = &s
+			ends(a, unmet(cancelled("b", "a")), unmet(cancelled("c", "b", "a")))(h)
+		}, ""},
+		{"right, and cancelled by a client", func(h *history) {
+			s := *s
+			s.cancelled = true
+			h.operations[1].sub = &s
+			ends(a, cancelled("b", "a"), unmet(cancelled("c", "b", "a")))(h)
+			h.operations = append(h.operations, operation{action: cancel, job: "b", ret: never})
+		}, ""},
+		{"started before the end", changed(3, func(v *view) { v.StartedAt = &started }), "and job a before it succeeded at"},
+		{"started before the end in the batch", changed(4, func(v *view) { v.StartedAt = a.StartedAt }), "and job b before it succeeded at"},
+		{"started after a job that was cancelled", ends(ended("a", "cancelled", "null"), succeeded("b", "a"), succeeded("c", "b", "a")), "and job a before it cancelled"},
+		{"cancelled too early", func(h *history) {
+			s := *s
+			s.afterTimeout = time.Hour
+			h.operations[1].sub = &s
+			ends(a, unmet(cancelled("b", "a")), unmet(cancelled("c", "b", "a")))(h)
+		}, "job b of batch was cancelled because of the jobs [a] before it"},
+		{"cancelled without a reason", ends(a, succeeded("b", "a"), unmet(cancelled("c", "b", "a"))), "job c of batch was cancelled because of the jobs [b a] before it"},
+		{"started, and cancelled", func(h *history) {
+			ends(ended("a", "cancelled", "null"), unmet(cancelled("b", "a")), unmet(cancelled("c", "b", "a")))(h)
+			h.operations[3].view.StartedAt = &started
+		}, "job b of batch started, and job a before it cancelled"},
+		{"cancelled by nobody", ends(ended("a", "cancelled", "null"), cancelled("b", "a"), unmet(cancelled("c", "b", "a"))), "job b of batch was cancelled, not by a client"},
+		{"after another job", changed(4, func(v *view) { v.After = []string{"a", "b"} }), "job c of batch is after [a b], want [b a]"},
+		{"after none", changed(3, func(v *view) { v.After = nil }), "job b of batch is after [], want [a]"},
+	})
+}
+
 func TestModelOfSchedules(t *testing.T) {
 	s := allSchedules()[0]
 	tick := func(n int) time.Time { return started.Add(time.Duration(n) * s.every) }

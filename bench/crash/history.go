@@ -23,6 +23,7 @@ type view struct {
 	Group      string            `json:"group"`
 	RetryOf    string            `json:"retry_of"`
 	Labels     map[string]string `json:"labels"`
+	After      []string          `json:"after"`
 	CreatedAt  time.Time         `json:"created_at"`
 	StartedAt  *time.Time        `json:"started_at"`
 	FinishedAt *time.Time        `json:"finished_at"`
@@ -120,6 +121,10 @@ type submission struct {
 	group, priority string
 	// webhook is called when the jobs have ended; "" for none.
 	webhook string
+	// after has for each job the jobs that it waits for: ids in quotes, or positions in the batch; nil for none. afterTimeout bounds the
+	// wait unless it is 0.
+	after        [][]string
+	afterTimeout time.Duration
 	// retryOf is the job that the only job retries; "" for none. Such a submission has no body.
 	retryOf string
 	// array is the name of the stored array that the job sums; "" for none.

@@ -233,6 +233,7 @@ func (r *run) startServers(ctx context.Context, s *settings) (stop func(), err e
 // figures describes what a run did.
 func (r *run) figures() string {
 	jobs, unknown := make(map[string]bool), 0
+	dependents := make(map[string]bool)
 	count := make(map[action]int)
 	events := 0
 	for i := range r.operations {
@@ -242,6 +243,9 @@ func (r *run) figures() string {
 		}
 		for _, id := range o.ids {
 			jobs[id] = true
+			if o.sub != nil && o.sub.after != nil {
+				dependents[id] = true
+			}
 		}
 		if o.status == 0 && o.action != read {
 			unknown++
@@ -256,9 +260,9 @@ func (r *run) figures() string {
 		w, r, _ := p.compactions.all()
 		written, restored = written+w, restored+r
 	}
-	return fmt.Sprintf("%d operations: %d jobs, %d submissions, %d reads of jobs, %d of events and results with %d events, %d cancels, %d deletes, "+
+	return fmt.Sprintf("%d operations: %d jobs, %d of them after others, %d submissions, %d reads of jobs, %d of events and results with %d events, %d cancels, %d deletes, "+
 		"%d uploads, %d bulk requests, %d reads of groups, %d deliveries, %d pauses, %d readings of schedules; %d without a response; "+
 		"%d snapshots of the log, %d replicas restored from one; faults: %v",
-		len(r.operations), len(jobs), count[submit], count[get], count[read], events, count[cancel], count[remove], count[put],
+		len(r.operations), len(jobs), len(dependents), count[submit], count[get], count[read], events, count[cancel], count[remove], count[put],
 		count[cancelAll]+count[removeAll], count[followGroup], len(r.deliveries), len(r.holds), len(r.schedules), unknown, written, restored, r.injected)
 }

@@ -26,6 +26,8 @@ import (
 //     not succeed, and there is one for a key; see retry.go.
 //   - A job with a webhook is delivered at least once, signed, with its outcome; see webhooks.go.
 //   - A job that is submitted after every node has shown a pause does not start before the pause is ended; see pauses.go.
+//   - A job does not start before the jobs that it comes after have succeeded, and is cancelled with this reason only if one does not, or not
+//     in time; see after.go.
 //   - Each tick of a schedule has one outcome and at most one job, each job of a schedule one tick; see schedules.go.
 //   - After the run, each acknowledged job is read to its end, and each label has as many jobs as its submissions acknowledged.
 
@@ -49,6 +51,7 @@ func (h *history) check(nodes int) []error {
 	c.checkBulk(reports)
 	c.checkRetries(reports)
 	c.checkHolds(reports)
+	c.checkAfter(reports)
 	c.checkSchedules()
 	return c.errs
 }

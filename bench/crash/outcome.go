@@ -9,9 +9,12 @@ import (
 
 // A jobReport is what all clients saw of one job.
 type jobReport struct {
-	id      string
-	sub     *submission
-	order   *order
+	id    string
+	sub   *submission
+	order *order
+	// batch are the jobs of the submission, of which this is the one with the index.
+	batch   []string
+	index   int
 	outcome string
 	final   *view
 	deleted bool // perhaps
@@ -31,7 +34,7 @@ func (c *checker) reports() map[string]*jobReport {
 		}
 		for k, id := range o.ids {
 			if r := all[id]; r == nil {
-				all[id] = &jobReport{id: id, sub: o.sub, order: &o.sub.orders[k], items: make(map[int]item)}
+				all[id] = &jobReport{id: id, sub: o.sub, order: &o.sub.orders[k], batch: o.ids, index: k, items: make(map[int]item)}
 			} else if r.order != &o.sub.orders[k] {
 				c.violation("job %s is of the submissions %s and %s, or of two orders of one", id, r.sub.label, o.sub.label)
 			}
@@ -121,7 +124,7 @@ func (c *checker) conclude(r *jobReport) {
 	}
 	v := r.final
 	switch {
-	case v.State == "cancelled" && r.sub.cancelled:
+	case v.State == "cancelled" && r.sub.cancelled, r.dependencyFailed():
 	case r.cancelling && v.State == "succeeded":
 		c.violation("job %s of %s was cancelling, and succeeded", r.id, r.sub.label)
 	case v.State == "failed" && c.nodes > 1 && c.arrayChanged(r):

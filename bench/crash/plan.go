@@ -106,7 +106,7 @@ func (s *submission) body() []byte {
 	}
 	specs := make([]string, len(s.orders))
 	for i, o := range s.orders {
-		specs[i] = fmt.Sprintf(`{%s,"labels":{"crash":%q}%s`, o.spec, s.label, members)
+		specs[i] = fmt.Sprintf(`{%s,"labels":{"crash":%q}%s`, o.spec, s.label, members+s.afterMember(i))
 	}
 	if len(specs) == 1 {
 		return []byte(specs[0] + group + "}")

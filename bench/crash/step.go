@@ -19,7 +19,7 @@ func (c *client) step(ctx context.Context, n int) error {
 	if c.rng.IntN(2) == 0 {
 		key = "key-" + label
 	}
-	switch c.rng.IntN(14) {
+	switch c.rng.IntN(16) {
 	case 0:
 		return c.batch(ctx, label, key)
 	case 10:
@@ -28,6 +28,8 @@ func (c *client) step(ctx context.Context, n int) error {
 		return c.bulk(ctx, label, key)
 	case 12, 13:
 		return c.grouped(ctx, label, key, n)
+	case 14, 15:
+		return c.dependent(ctx, label, key)
 	case 1:
 		return c.cancelled(ctx, label, key)
 	case 2:
