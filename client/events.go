@@ -16,10 +16,12 @@ import (
 // Event is something that happened to a job. Exactly one of its pointers is set.
 type Event struct {
 	// Seq is the position in the job's log, from which Events resumes; 0 for Progress and End.
-	Seq      int64
-	State    *StateChange
-	Result   *Item
-	Progress *Progress
+	Seq   int64
+	State *StateChange
+	// Dependency is a job that this one waited for and that has succeeded.
+	Dependency *DependencySucceeded
+	Result     *Item
+	Progress   *Progress
 	// End is the job, which has ended. It is the last event.
 	End *Job
 }
@@ -34,6 +36,8 @@ func (e Event) MarshalJSON() ([]byte, error) {
 	switch {
 	case e.State != nil:
 		raw.Event, raw.Data = "state", e.State
+	case e.Dependency != nil:
+		raw.Event, raw.Data = "dependency", e.Dependency
 	case e.Result != nil:
 		raw.Event, raw.Data = "result", e.Result
 	case e.Progress != nil:
@@ -96,6 +100,8 @@ func decodeEvent(line []byte) (Event, error) {
 	switch raw.Event {
 	case "state":
 		err = decode(raw.Data, &e.State)
+	case "dependency":
+		err = decode(raw.Data, &e.Dependency)
 	case "result":
 		err = decode(raw.Data, &e.Result)
 	case "progress":

@@ -20,12 +20,13 @@ import (
 // lines of a job's events; the ones with a seq are numbered from 1.
 var jobEvents = []string{
 	`{"seq":1,"event":"state","data":{"seq":1,"state":"queued","at":"2026-11-22T16:10:58Z"}}`,
-	`{"seq":2,"event":"state","data":{"seq":2,"state":"running","at":"2026-11-22T16:10:58Z"}}`,
-	`{"seq":3,"event":"result","data":{"seq":3,"index":1,"value":123456789012345678901234567890,"error":null,"duration_ms":1}}`,
+	`{"seq":2,"event":"dependency","data":{"seq":2,"job_id":"01a20406-6d5b-7e36-8d42-6c29aed1723b","at":"2026-11-22T16:10:58Z"}}`,
+	`{"seq":3,"event":"state","data":{"seq":3,"state":"running","at":"2026-11-22T16:10:58Z"}}`,
+	`{"seq":4,"event":"result","data":{"seq":4,"index":1,"value":123456789012345678901234567890,"error":null,"duration_ms":1}}`,
 	`{"event":"progress","data":{"total":2,"completed":1,"failed":0,"fraction":0.5,"eta_seconds":1,"bytes":0,"bytes_total":0}}`,
 	`{"event":"of a later version","data":[]}`,
-	`{"seq":4,"event":"result","data":{"seq":4,"index":0,"value":null,"error":"failed","duration_ms":1}}`,
-	`{"seq":5,"event":"state","data":{"seq":5,"state":"succeeded","at":"2026-11-22T16:10:59Z"}}`,
+	`{"seq":5,"event":"result","data":{"seq":5,"index":0,"value":null,"error":"failed","duration_ms":1}}`,
+	`{"seq":6,"event":"state","data":{"seq":6,"state":"succeeded","at":"2026-11-22T16:10:59Z"}}`,
 	`{"event":"end","data":{"id":"j1","kind":"squares","state":"succeeded","result":2}}`,
 }
 
@@ -65,6 +66,8 @@ func summary(events iter.Seq2[client.Event, error]) (all []string) {
 			all = append(all, "error "+err.Error())
 		case e.State != nil:
 			all = append(all, fmt.Sprint(e.Seq, " ", e.State.State))
+		case e.Dependency != nil:
+			all = append(all, fmt.Sprint(e.Seq, " after ", e.Dependency.JobID))
 		case e.Result != nil:
 			all = append(all, fmt.Sprint(e.Seq, " ", e.Result.Index, " ", string(e.Result.Value)))
 		case e.End != nil:
@@ -76,7 +79,9 @@ func summary(events iter.Seq2[client.Event, error]) (all []string) {
 	return all
 }
 
-var wholeSummary = []string{"1 queued", "2 running", "3 1 123456789012345678901234567890", "4 0 null", "5 succeeded", "end 2"}
+var wholeSummary = []string{
+	"1 queued", "2 after 01a20406-6d5b-7e36-8d42-6c29aed1723b", "3 running", "4 1 123456789012345678901234567890", "5 0 null", "6 succeeded", "end 2",
+}
 
 // TestEventsResume: whatever the place where the streams are cut, and however, every event is yielded once.
 func TestEventsResume(t *testing.T) {
@@ -93,7 +98,7 @@ func TestEventsResume(t *testing.T) {
 						return answer(200, ended[:len(ended)-2]+"2}"), nil
 					case n%3 == 2: // the server restarts
 						return nil, errReset
-					case after == 5:
+					case after == 6:
 						return answer(204, ""), nil
 					}
 					body := eventsAfter(after)
@@ -300,7 +305,7 @@ func FuzzStream(f *testing.F) {
 				t.Fatalf("%+v, %v follows the end", e, err)
 			}
 			ended = err != nil || e.End != nil
-			if err == nil && e.State == nil && e.Result == nil && e.Progress == nil && e.End == nil {
+			if err == nil && e.State == nil && e.Dependency == nil && e.Result == nil && e.Progress == nil && e.End == nil {
 				t.Fatal("an empty event")
 			}
 		}

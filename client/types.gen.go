@@ -471,6 +471,15 @@ type DeliveryList struct {
 	Deliveries []Delivery `json:"deliveries"`
 }
 
+// DependencySucceeded A job that another one waits for has succeeded.
+type DependencySucceeded struct {
+	At time.Time `json:"at"`
+
+	// JobID The job of `after`.
+	JobID string `json:"job_id"`
+	Seq   int64  `json:"seq"`
+}
+
 // Distribution defines model for Distribution.
 type Distribution string
 

@@ -33,6 +33,11 @@ func TestAfter(t *testing.T) {
 	if !strings.Contains(string(shown.body), want) {
 		t.Errorf("the submission is %s, want %s in it", shown.body, want)
 	}
+	events := s.do("GET", path(j, "/events"), "", "Accept: application/x-ndjson")
+	want = fmt.Sprintf(`{"seq":2,"event":"dependency","data":{"seq":2,"job_id":%q,"at":"`, batch.Jobs[0].Id) // the other one had succeeded before
+	if strings.Count(string(events.body), `"dependency"`) != 1 || !strings.Contains(string(events.body), want) {
+		t.Errorf("the events are %s, want one of a dependency, %s", events.body, want)
+	}
 	if again := s.finished(string(shown.body)); again.State != api.StateSucceeded || len(again.After) != 2 {
 		t.Errorf("the same again: %s after %v, want succeeded after 2 jobs", again.State, again.After)
 	}

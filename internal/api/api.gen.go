@@ -102,15 +102,18 @@ func (e DeliveryState) Valid() bool {
 
 // Defines values for EventEvent.
 const (
-	EventEventEnd      EventEvent = "end"
-	EventEventProgress EventEvent = "progress"
-	EventEventResult   EventEvent = "result"
-	EventEventState    EventEvent = "state"
+	EventEventDependency EventEvent = "dependency"
+	EventEventEnd        EventEvent = "end"
+	EventEventProgress   EventEvent = "progress"
+	EventEventResult     EventEvent = "result"
+	EventEventState      EventEvent = "state"
 )
 
 // Valid indicates whether the value is a known member of the EventEvent enum.
 func (e EventEvent) Valid() bool {
 	switch e {
+	case EventEventDependency:
+		return true
 	case EventEventEnd:
 		return true
 	case EventEventProgress:
@@ -507,6 +510,15 @@ type DeliveryAttempt struct {
 // DeliveryList defines model for DeliveryList.
 type DeliveryList struct {
 	Deliveries []Delivery `json:"deliveries"`
+}
+
+// DependencySucceeded A job that another one waits for has succeeded.
+type DependencySucceeded struct {
+	At time.Time `json:"at"`
+
+	// JobId The job of `after`.
+	JobId openapi_types.UUID `json:"job_id"`
+	Seq   int64              `json:"seq"`
 }
 
 // Event defines model for Event.
@@ -1223,6 +1235,32 @@ func (t *Event_Data) FromStateChange(v StateChange) error {
 
 // MergeStateChange performs a merge with any union data inside the Event_Data, using the provided StateChange
 func (t *Event_Data) MergeStateChange(v StateChange) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsDependencySucceeded returns the union data inside the Event_Data as a DependencySucceeded
+func (t Event_Data) AsDependencySucceeded() (DependencySucceeded, error) {
+	var body DependencySucceeded
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDependencySucceeded overwrites any union data inside the Event_Data as the provided DependencySucceeded
+func (t *Event_Data) FromDependencySucceeded(v DependencySucceeded) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDependencySucceeded performs a merge with any union data inside the Event_Data, using the provided DependencySucceeded
+func (t *Event_Data) MergeDependencySucceeded(v DependencySucceeded) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err

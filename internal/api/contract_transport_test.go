@@ -109,7 +109,7 @@ func (c *contract) checkBody(in *openapi3filter.RequestValidationInput, resp *ht
 		return nil
 	case "text/event-stream":
 		for _, e := range parseSSE(string(body)) {
-			name := map[string]string{"state": "StateChange", "result": "Item", "progress": "Progress", "end": "Job", "job": "Job", "group": "Group", "finished": "Group"}[e.name]
+			name := map[string]string{"state": "StateChange", "dependency": "DependencySucceeded", "result": "Item", "progress": "Progress", "end": "Job", "job": "Job", "group": "Group", "finished": "Group"}[e.name]
 			if name == "" {
 				return fmt.Errorf("unknown event %q", e.name)
 			}

@@ -233,7 +233,7 @@ func (e *eventStream) item(b []byte, it *job.Item) []byte {
 	return append(appendItem(b, it, e.ints), "}\n"...)
 }
 
-// state appends a state event if the log record changes the job's state.
+// state appends an event if the log record changes the job's state, or the jobs that it waits for.
 func (e *eventStream) state(r *job.LogRecord) {
 	var state job.State
 	var at time.Time
@@ -247,6 +247,9 @@ func (e *eventStream) state(r *job.LogRecord) {
 	case job.Finished:
 		state, at = ev.State, ev.At
 		e.sendProgress(true)
+	case job.DependencySucceeded:
+		e.dependency(r.Seq, ev)
+		return
 	default:
 		return
 	}
@@ -254,6 +257,15 @@ func (e *eventStream) state(r *job.LogRecord) {
 		b = strconv.AppendUint(append(b, `{"seq":`...), r.Seq, 10)
 		b = append(append(b, `,"state":"`...), state.String()...)
 		return append(appendTime(append(b, `","at":`...), at), '}')
+	})
+}
+
+// dependency appends an event for a job of After that has succeeded.
+func (e *eventStream) dependency(seq uint64, ev job.DependencySucceeded) {
+	e.event("dependency", seq, func(b []byte) []byte {
+		b = strconv.AppendUint(append(b, `{"seq":`...), seq, 10)
+		b = appendID(append(b, `,"job_id":"`...), e.job.After[ev.Index])
+		return append(appendTime(append(b, `","at":`...), ev.At), '}')
 	})
 }
 

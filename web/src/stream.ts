@@ -21,6 +21,7 @@ export async function* lines(response: Response): AsyncGenerator<unknown> {
 /** An Event is a line of /events. */
 export type Event =
   | { event: 'state'; seq: number; data: { seq: number; state: State; at: string } }
+  | { event: 'dependency'; seq: number; data: { seq: number; job_id: string; at: string } }
   | { event: 'result'; seq: number; data: Item }
   | { event: 'progress'; data: Job['progress'] }
   | { event: 'end'; data: Job };

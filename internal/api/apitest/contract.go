@@ -98,7 +98,7 @@ func loadContract(spec []byte) (*contract, error) {
 	}
 	c.events = make(map[string]*jsonschema.Schema)
 	for event, schema := range map[string]string{
-		"state": "StateChange", "result": "Item", "progress": "Progress", "end": "Job",
+		"state": "StateChange", "dependency": "DependencySucceeded", "result": "Item", "progress": "Progress", "end": "Job",
 		"job": "Job", "group": "Group", "finished": "Group",
 	} {
 		if c.events[event], err = c.compile("/components/schemas/" + schema); err != nil {
