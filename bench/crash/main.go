@@ -5,7 +5,7 @@
 //	go run ./bench/crash -for 10m           runs with new seeds until the time is over
 //	go run ./bench/crash -seed 7            the schedule of seed 7 again
 //
-// Clients with a recorded history submit jobs of all kinds to real servers, alone, in batches, in groups and again with the same key; they
+// Clients with a recorded history submit jobs of all kinds to real servers, alone, in batches, in groups, after other jobs and again with the same key; they
 // wait, poll, follow streams, cancel and delete, one or many at once, retry, pause priorities, and store arrays. Schedules submit too, and
 // webhooks are received. Meanwhile faults kill, pause and restart the servers and make their disks fail. Then a model decides whether everything that the clients saw agrees with what gather promises; see
 // model.go. The schedule of requests and faults depends on the seed and the flags alone, their timing does not.
