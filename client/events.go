@@ -21,7 +21,9 @@ type Event struct {
 	// Dependency is a job that this one waited for and that has succeeded.
 	Dependency *DependencySucceeded
 	Result     *Item
-	Progress   *Progress
+	// Retry is a failed attempt of a task that is followed by another one.
+	Retry    *RetryEvent
+	Progress *Progress
 	// End is the job, which has ended. It is the last event.
 	End *Job
 }
@@ -40,6 +42,8 @@ func (e Event) MarshalJSON() ([]byte, error) {
 		raw.Event, raw.Data = "dependency", e.Dependency
 	case e.Result != nil:
 		raw.Event, raw.Data = "result", e.Result
+	case e.Retry != nil:
+		raw.Event, raw.Data = "retry", e.Retry
 	case e.Progress != nil:
 		raw.Event, raw.Data = "progress", e.Progress
 	case e.End != nil:
@@ -104,6 +108,8 @@ func decodeEvent(line []byte) (Event, error) {
 		err = decode(raw.Data, &e.Dependency)
 	case "result":
 		err = decode(raw.Data, &e.Result)
+	case "retry":
+		err = decode(raw.Data, &e.Retry)
 	case "progress":
 		err = decode(raw.Data, &e.Progress)
 	case "end":

@@ -290,7 +290,8 @@ type ArrayReduceSubmission struct {
 
 	// Retention How long the job stays readable after its end; the server's setting (24 h) by default. A job with webhooks for its end
 	// is kept for at least a day.
-	Retention Duration `json:"retention,omitempty"`
+	Retention Duration         `json:"retention,omitempty"`
+	Retry     *TaskRetryPolicy `json:"retry,omitempty"`
 
 	// StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
 	StartAfter string `json:"start_after,omitempty"`
@@ -365,7 +366,8 @@ type ArraySumSubmission struct {
 
 	// Retention How long the job stays readable after its end; the server's setting (24 h) by default. A job with webhooks for its end
 	// is kept for at least a day.
-	Retention Duration `json:"retention,omitempty"`
+	Retention Duration         `json:"retention,omitempty"`
+	Retry     *TaskRetryPolicy `json:"retry,omitempty"`
 
 	// StartAfter Not to be started before; a duration from now, or a timestamp (RFC 3339).
 	StartAfter string `json:"start_after,omitempty"`
@@ -572,7 +574,9 @@ type HTTPBatch struct {
 
 	// ResponseHeaders The headers of a response that its value has; `content-type` by default.
 	ResponseHeaders []string `json:"response_headers,omitempty"`
-	Retry           *struct {
+
+	// Retry How often each request is sent; the tasks of the kinds of arrays have the same member.
+	Retry *struct {
 		// Attempts How often a request is sent at most; 4 by default.
 		Attempts *int64 `json:"attempts,omitempty"`
 
@@ -660,7 +664,9 @@ type HTTPBatchSubmission struct {
 	// Retention How long the job stays readable after its end; the server's setting (24 h) by default. A job with webhooks for its end
 	// is kept for at least a day.
 	Retention Duration `json:"retention,omitempty"`
-	Retry     *struct {
+
+	// Retry How often each request is sent; the tasks of the kinds of arrays have the same member.
+	Retry *struct {
 		// Attempts How often a request is sent at most; 4 by default.
 		Attempts *int64 `json:"attempts,omitempty"`
 
@@ -891,8 +897,14 @@ type Job struct {
 	// Retention How long the job is kept after its end, such as `24h0m0s`.
 	Retention string `json:"retention"`
 
+	// Retries How many attempts of tasks have failed and were followed by another one.
+	Retries int64 `json:"retries"`
+
 	// RetryOf The job of which this one has the items that did not succeed.
 	RetryOf *string `json:"retry_of"`
+
+	// Retrying The last of them; null when its task or the job has ended.
+	Retrying *TaskRetry `json:"retrying"`
 
 	// StartAfter The earliest start; null when it may start immediately.
 	StartAfter *time.Time `json:"start_after"`
@@ -1135,6 +1147,15 @@ type ResultsEnd struct {
 
 	// NextAfter The `after` to read on with.
 	NextAfter int64 `json:"next_after"`
+}
+
+// RetryEvent defines model for RetryEvent.
+type RetryEvent struct {
+	Attempts      int64     `json:"attempts"`
+	Error         string    `json:"error"`
+	NextAttemptAt time.Time `json:"next_attempt_at"`
+	Seq           int64     `json:"seq"`
+	Task          int64     `json:"task"`
 }
 
 // Scalars defines model for Scalars.
@@ -1466,4 +1487,31 @@ type SubmissionPreview struct {
 
 	// WaitingItems Items that wait at the same time.
 	WaitingItems int64 `json:"waiting_items"`
+}
+
+// TaskRetry A failed attempt of a task that is followed by another one.
+type TaskRetry struct {
+	// Attempts The attempts so far.
+	Attempts int64 `json:"attempts"`
+
+	// Error Why the last one failed.
+	Error         string    `json:"error"`
+	NextAttemptAt time.Time `json:"next_attempt_at"`
+
+	// Task The task, from 0.
+	Task int64 `json:"task"`
+}
+
+// TaskRetryPolicy How often a task is attempted whose sources cannot be read for a time: an object store that is not reachable or answers 503, a disk that
+// fails. Without `retry` the job fails with the first such error. A wait between two attempts holds no worker, and the attempts survive
+// restarts; `timeout` includes the waits. After the last attempt the job fails. Data that was changed or is corrupt fails the job immediately.
+type TaskRetryPolicy struct {
+	// Attempts How often a task is attempted at most; 4 by default.
+	Attempts *int64 `json:"attempts,omitempty"`
+
+	// Backoff The bound of the random wait before the second attempt, which doubles with each attempt; 1 s by default, at most 1 h.
+	Backoff Duration `json:"backoff,omitempty"`
+
+	// MaxBackoff The bound of every random wait; 1 min by default, at most 1 h.
+	MaxBackoff Duration `json:"max_backoff,omitempty"`
 }

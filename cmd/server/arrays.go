@@ -252,7 +252,7 @@ func redact(ctx context.Context, log *slog.Logger, array string, err error) erro
 		return err
 	}
 	log.Error("reading an array failed", "array", array, "error", err)
-	return errors.New("reading the array failed; see the server's log")
+	return job.ErrSource
 }
 
 // headPiece is the number of bytes first read to find an object's header: most headers have 128 bytes.

@@ -21,6 +21,7 @@ func TestCluster(t *testing.T) {
 		{"chunks of a Zarr array are shared", (*suite).zarr},
 		{"requests of jobs", (*suite).requests},
 		{"webhooks", (*suite).webhooks},
+		{"attempts of tasks", (*suite).taskRetries},
 		{"jobs wait for jobs", (*suite).after},
 		{"a node is paused", (*suite).pauseNode},
 		{"nodes restart in turn", (*suite).rollingRestart},

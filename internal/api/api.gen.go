@@ -106,6 +106,7 @@ const (
 	EventEventEnd        EventEvent = "end"
 	EventEventProgress   EventEvent = "progress"
 	EventEventResult     EventEvent = "result"
+	EventEventRetry      EventEvent = "retry"
 	EventEventState      EventEvent = "state"
 )
 
@@ -119,6 +120,8 @@ func (e EventEvent) Valid() bool {
 	case EventEventProgress:
 		return true
 	case EventEventResult:
+		return true
+	case EventEventRetry:
 		return true
 	case EventEventState:
 		return true
@@ -675,8 +678,14 @@ type Job struct {
 	// Retention How long the job is kept after its end, such as `24h0m0s`.
 	Retention string `json:"retention"`
 
+	// Retries How many attempts of tasks have failed and were followed by another one.
+	Retries int64 `json:"retries"`
+
 	// RetryOf The job of which this one has the items that did not succeed.
 	RetryOf *openapi_types.UUID `json:"retry_of"`
+
+	// Retrying The last of them; null when its task or the job has ended.
+	Retrying *TaskRetry `json:"retrying"`
 
 	// StartAfter The earliest start; null when it may start immediately.
 	StartAfter *time.Time `json:"start_after"`
@@ -899,6 +908,15 @@ type ResultsEnd struct {
 
 	// NextAfter The `after` to read on with.
 	NextAfter int64 `json:"next_after"`
+}
+
+// RetryEvent defines model for RetryEvent.
+type RetryEvent struct {
+	Attempts      int64     `json:"attempts"`
+	Error         string    `json:"error"`
+	NextAttemptAt time.Time `json:"next_attempt_at"`
+	Seq           int64     `json:"seq"`
+	Task          int64     `json:"task"`
 }
 
 // Schedule defines model for Schedule.
@@ -1143,6 +1161,19 @@ type SubmissionPreview struct {
 	WaitingItems int64 `json:"waiting_items"`
 }
 
+// TaskRetry A failed attempt of a task that is followed by another one.
+type TaskRetry struct {
+	// Attempts The attempts so far.
+	Attempts int64 `json:"attempts"`
+
+	// Error Why the last one failed.
+	Error         string    `json:"error"`
+	NextAttemptAt time.Time `json:"next_attempt_at"`
+
+	// Task The task, from 0.
+	Task int64 `json:"task"`
+}
+
 // GroupID defines model for GroupID.
 type GroupID = string
 
@@ -1261,6 +1292,32 @@ func (t *Event_Data) FromDependencySucceeded(v DependencySucceeded) error {
 
 // MergeDependencySucceeded performs a merge with any union data inside the Event_Data, using the provided DependencySucceeded
 func (t *Event_Data) MergeDependencySucceeded(v DependencySucceeded) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsRetryEvent returns the union data inside the Event_Data as a RetryEvent
+func (t Event_Data) AsRetryEvent() (RetryEvent, error) {
+	var body RetryEvent
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromRetryEvent overwrites any union data inside the Event_Data as the provided RetryEvent
+func (t *Event_Data) FromRetryEvent(v RetryEvent) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeRetryEvent performs a merge with any union data inside the Event_Data, using the provided RetryEvent
+func (t *Event_Data) MergeRetryEvent(v RetryEvent) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err

@@ -85,6 +85,13 @@ func appendJob(b []byte, v *jobView) []byte {
 	}
 	b = append(b, `,"progress":`...)
 	b = appendProgress(b, v.Job, v.now)
+	b = strconv.AppendInt(append(b, `,"retries":`...), v.Retries, 10)
+	b = append(b, `,"retrying":`...)
+	if v.Retry == nil {
+		b = append(b, "null"...)
+	} else {
+		b = append(appendRetry(append(b, '{'), v.Job, v.Retry), '}')
+	}
 	b = append(b, `,"queue_position":`...)
 	if v.position > 0 {
 		b = strconv.AppendInt(b, int64(v.position), 10)
@@ -166,6 +173,14 @@ func appendProgress(b []byte, j *job.Job, now time.Time) []byte {
 	b = strconv.AppendInt(append(b, `,"bytes":`...), p.Bytes, 10)
 	b = strconv.AppendInt(append(b, `,"bytes_total":`...), p.BytesTotal, 10)
 	return append(b, '}')
+}
+
+// appendRetry appends the members of a failed attempt that is followed by another one.
+func appendRetry(b []byte, j *job.Job, r *job.TaskRetry) []byte {
+	b = strconv.AppendInt(append(b, `"task":`...), int64(r.Task), 10)
+	b = strconv.AppendInt(append(b, `,"attempts":`...), int64(r.Attempts), 10)
+	b = appendString(append(b, `,"error":`...), r.Error)
+	return appendTime(append(b, `,"next_attempt_at":`...), r.At(j))
 }
 
 func appendFailure(b []byte, j *job.Job) []byte {

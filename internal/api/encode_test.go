@@ -33,6 +33,10 @@ func TestJobJSON(t *testing.T) {
 			j.Progress = job.Progress{Total: 7, Completed: 2, Failed: 1, Bytes: 100, BytesTotal: 300}
 			j.Labels = map[string]string{"team": "ingest", "b": "\"quoted\" \\ \t é 😀 \u2028", "a": ""}
 		}),
+		"retrying": with(func(j *job.Job) {
+			j.State, j.StartedAt, j.Retries = job.Running, now, 3
+			j.Retry = &job.TaskRetry{Task: 2, Retry: job.Retry{Attempts: 2, After: time.Minute, Error: "no \"answer\""}}
+		}),
 		"scheduled": with(func(j *job.Job) {
 			j.StartAfter, j.Timeout, j.Retention = now.Add(time.Hour), time.Minute, 90*time.Second
 		}),

@@ -209,7 +209,7 @@ func (e *eventStream) catchUp() error {
 					}
 				}
 			}
-			e.state(r)
+			e.change(r)
 			e.after = r.Seq
 		}
 		if e.after < e.job.Seq { // before reading the next page
@@ -233,8 +233,8 @@ func (e *eventStream) item(b []byte, it *job.Item) []byte {
 	return append(appendItem(b, it, e.ints), "}\n"...)
 }
 
-// state appends an event if the log record changes the job's state, or the jobs that it waits for.
-func (e *eventStream) state(r *job.LogRecord) {
+// change appends an event if the log record changes the job's state or the jobs that it waits for, or is a failed attempt that is repeated.
+func (e *eventStream) change(r *job.LogRecord) {
 	var state job.State
 	var at time.Time
 	switch ev := r.Event.(type) {
@@ -250,6 +250,11 @@ func (e *eventStream) state(r *job.LogRecord) {
 	case job.DependencySucceeded:
 		e.dependency(r.Seq, ev)
 		return
+	case job.TaskProgress:
+		if ev.Retry != nil {
+			e.retry(r.Seq, &job.TaskRetry{Task: ev.Task, Retry: *ev.Retry})
+		}
+		return
 	default:
 		return
 	}
@@ -257,6 +262,14 @@ func (e *eventStream) state(r *job.LogRecord) {
 		b = strconv.AppendUint(append(b, `{"seq":`...), r.Seq, 10)
 		b = append(append(b, `,"state":"`...), state.String()...)
 		return append(appendTime(append(b, `","at":`...), at), '}')
+	})
+}
+
+// retry appends a failed attempt of a task that is followed by another one.
+func (e *eventStream) retry(seq uint64, r *job.TaskRetry) {
+	e.event("retry", seq, func(b []byte) []byte {
+		b = strconv.AppendUint(append(b, `{"seq":`...), seq, 10)
+		return append(appendRetry(append(b, ','), &e.job, r), '}')
 	})
 }
 

@@ -106,6 +106,9 @@ func (s *session) bar(ctx context.Context, id string, w io.Writer) (*client.Job,
 		if j.QueuePosition != nil {
 			line += fmt.Sprintf("  position %d in the queue", *j.QueuePosition)
 		}
+		if r := j.Retrying; r != nil {
+			line += fmt.Sprintf("  task %d has failed %d times", r.Task, r.Attempts)
+		}
 		return j, line, j.State.Terminal(), nil
 	})
 }

@@ -40,10 +40,10 @@ type metrics struct {
 
 // series are the metrics of one kind and priority, looked up once per job.
 type series struct {
-	submitted, resumed, tasks, items prometheus.Counter
-	wait, run, total, step           prometheus.Observer
-	finished                         map[job.State]prometheus.Counter
-	failed                           map[job.FailureReason]prometheus.Counter
+	submitted, resumed, tasks, retries, items prometheus.Counter
+	wait, run, total, step                    prometheus.Observer
+	finished                                  map[job.State]prometheus.Counter
+	failed                                    map[job.FailureReason]prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, e *Executor, kinds []string) *metrics {
@@ -79,6 +79,9 @@ func newMetrics(reg prometheus.Registerer, e *Executor, kinds []string) *metrics
 		tasks = f.NewCounterVec(prometheus.CounterOpts{
 			Name: "gather_tasks_finished_total", Help: "Finished tasks.",
 		}, []string{"kind"})
+		retries = f.NewCounterVec(prometheus.CounterOpts{
+			Name: "gather_task_retries_total", Help: "Attempts of tasks that failed because of a source and are repeated.",
+		}, []string{"kind"})
 		step = histogram(f, "gather_task_step_duration_seconds",
 			"Time a worker was held by one step of a task.", taskBuckets, "kind")
 		items = f.NewCounterVec(prometheus.CounterOpts{
@@ -91,6 +94,7 @@ func newMetrics(reg prometheus.Registerer, e *Executor, kinds []string) *metrics
 				submitted: submitted.WithLabelValues(k, p.String()),
 				resumed:   resumed.WithLabelValues(k),
 				tasks:     tasks.WithLabelValues(k),
+				retries:   retries.WithLabelValues(k),
 				items:     items.WithLabelValues(k),
 				wait:      wait.WithLabelValues(k, p.String()),
 				run:       run.WithLabelValues(k, p.String()),
@@ -135,6 +139,9 @@ func (m *metrics) stepped(p *plannedJob, s *job.Step, err error, elapsed time.Du
 	p.series.step.Observe(elapsed.Seconds())
 	if err == nil && !s.Waits() && p.size.Tasks > 0 {
 		p.series.tasks.Inc()
+	}
+	if s.Retry != nil {
+		p.series.retries.Inc()
 	}
 	if n := s.Completed + s.Failed; n > 0 {
 		p.series.items.Add(float64(n))

@@ -104,9 +104,9 @@ func (p *plannedJob) timedOut() *job.Failure {
 func advanced(task int, step *job.Step) (job.TaskProgress, bool) {
 	a := job.TaskProgress{
 		Task: task, Done: !step.Waits(), Completed: step.Completed, Failed: step.Failed, Bytes: step.Bytes,
-		Items: step.Items, Partial: step.Partial,
+		Items: step.Items, Partial: step.Partial, Retry: step.Retry,
 	}
-	return a, a.Done || step.Items.Len() > 0 || step.Completed > 0 || step.Bytes > 0 || len(step.Partial) > 0
+	return a, a.Done || a.Retry != nil || step.Items.Len() > 0 || step.Completed > 0 || step.Bytes > 0 || len(step.Partial) > 0
 }
 
 // succeeded returns the end of a job with an outcome.

@@ -118,8 +118,11 @@ func endTask(span trace.Span, step *job.Step, err error) {
 	}
 	span.SetAttributes(attribute.Int64("gather.items", step.Completed), attribute.Int64("gather.bytes", step.Bytes),
 		attribute.Bool("gather.waiting", step.Waits()))
-	if err != nil {
+	switch {
+	case err != nil:
 		span.SetStatus(codes.Error, err.Error())
+	case step.Retry != nil:
+		span.SetStatus(codes.Error, step.Retry.Error)
 	}
 	span.End()
 }

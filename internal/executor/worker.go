@@ -163,7 +163,7 @@ func (w *worker) step(
 		step, err = task.Step(ctx, now, &w.scratch)
 		return err
 	})
-	if err != nil {
+	if err != nil || step.Retry != nil {
 		w.scratch = job.Scratch{} // a failed step may leave half-done work in it
 		step.Await = nil
 	}

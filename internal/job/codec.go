@@ -27,12 +27,15 @@ func (e *encoder) job(j *Job) {
 	case format6:
 		dst = appendString(appendWebhooks(appendInt(dst, int64(j.Delay)), j.Webhooks), j.Group)
 		dst = append(dst, j.RetryOf[:]...)
-	case format8, format9:
+	case format8, format9, format10:
 		dst = appendString(appendWebhooks(appendInt(dst, int64(j.Delay)), j.Webhooks), j.Group)
 		dst = appendIDs(append(dst, j.RetryOf[:]...), j.After)
 		dst = appendTime(appendInt(appendUint(dst, j.Waits), int64(j.AfterTimeout)), j.ReleasedAt)
 		if format >= format9 {
 			dst = appendInt(dst, int64(j.FailedRetention))
+		}
+		if format >= format10 {
+			dst = appendTaskRetry(appendInt(dst, j.Retries), j.Retry)
 		}
 	}
 	e.needs(format)
@@ -93,7 +96,7 @@ func (r *reader) header(j *Job) {
 		if j.RetryOf = r.id(); j.RetryOf == (ID{}) {
 			r.fail("retried job")
 		}
-	case format8, format9:
+	case format8, format9, format10:
 		j.Delay, j.Webhooks, j.Group, j.RetryOf = time.Duration(r.int()), r.webhooks(), r.string(), r.id()
 		j.After, j.Waits = r.ids(), r.uint()
 		j.AfterTimeout, j.ReleasedAt = time.Duration(r.int()), r.time()
@@ -101,8 +104,13 @@ func (r *reader) header(j *Job) {
 			r.fail("jobs to wait for")
 		}
 		if format >= format9 {
-			if j.FailedRetention = time.Duration(r.int()); j.FailedRetention <= 0 {
+			if j.FailedRetention = time.Duration(r.int()); j.FailedRetention < 0 || j.FailedRetention == 0 && format == format9 {
 				r.fail("retention")
+			}
+		}
+		if format >= format10 {
+			if j.Retries, j.Retry = r.int(), r.taskRetry(); j.Retries <= 0 {
+				r.fail("retries")
 			}
 		}
 	default:
@@ -174,6 +182,23 @@ func (r *reader) failure() *Failure {
 	return &Failure{Reason: FailureReason(reason), Detail: r.string()}
 }
 
+// appendTaskRetry appends the number of attempts, and the rest unless that is 0, for none.
+func appendTaskRetry(dst []byte, t *TaskRetry) []byte {
+	if t == nil {
+		return append(dst, 0)
+	}
+	dst = appendUint(appendUint(dst, uint64(t.Attempts)), uint64(t.Task))
+	return appendString(appendInt(dst, int64(t.After)), t.Error)
+}
+
+func (r *reader) taskRetry() *TaskRetry {
+	attempts := r.count()
+	if attempts == 0 {
+		return nil
+	}
+	return &TaskRetry{Task: r.count(), Retry: Retry{Attempts: attempts, After: time.Duration(r.int()), Error: r.string()}}
+}
+
 // The tags of stored events. They are never reused.
 const (
 	tagSubmitted = iota + 1
@@ -182,7 +207,8 @@ const (
 	tagCancelRequested
 	tagFinished
 	tagDependencySucceeded
-	tags // the first unknown one
+	tagTaskRetry // a TaskProgress with a Retry
+	tags         // the first unknown one
 )
 
 // AppendEvent appends an encoded event. A Submitted is encoded without its view and spec, which are stored beside the log.
@@ -200,6 +226,11 @@ func (e *encoder) event(ev Event) {
 	case Started:
 		e.b = appendTime(append(e.b, tagStarted), ev.At)
 	case TaskProgress:
+		if ev.Retry != nil {
+			e.needs(format10)
+			e.b = appendTaskRetry(append(e.b, tagTaskRetry), &TaskRetry{ev.Task, *ev.Retry})
+			return
+		}
 		e.needs(ev.Items.format())
 		dst := appendUint(append(e.b, tagTaskProgress), uint64(ev.Task))
 		dst = appendBool(dst, ev.Done)
@@ -248,6 +279,12 @@ func DecodeEvents(data []byte) ([]Event, error) {
 			e = f
 		case tagDependencySucceeded:
 			e = DependencySucceeded{Index: r.count(), At: r.time()}
+		case tagTaskRetry:
+			if again := r.taskRetry(); again != nil {
+				e = TaskProgress{Task: again.Task, Retry: &again.Retry}
+			} else {
+				r.fail("retry")
+			}
 		case 0:
 			r.fail("event tag")
 		default:

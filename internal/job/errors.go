@@ -39,6 +39,8 @@ var (
 	ErrTooLarge = errors.New("the upload is too large")
 	// ErrDependencyEnded: a job that a submission waits for has just ended.
 	ErrDependencyEnded = errors.New("a job that the submission waits for has just ended")
+	// ErrSource: a source of the job could not be read, for a reason that is not the job's own. A retry may succeed.
+	ErrSource = errors.New("reading the array failed; see the server's log")
 	// ErrTransition: the event is invalid in the job's state.
 	ErrTransition = errors.New("illegal transition")
 	// ErrVersion: the stored bytes have a version that this one does not read.

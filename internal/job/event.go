@@ -26,6 +26,9 @@ func EventBytes(e Event) int {
 		}
 	case TaskProgress:
 		n += e.Items.Size() + len(e.Partial)
+		if e.Retry != nil {
+			n += len(e.Retry.Error)
+		}
 	case Finished:
 		n += e.Items.Size() + 2*(len(e.Result)+len(e.Details))
 	}
@@ -58,7 +61,31 @@ type TaskProgress struct {
 	Items Items
 	// Partial is the task's mergeable accumulator if Done, otherwise the kind's checkpoint or nil.
 	Partial []byte
+	// Retry is set if the step failed because of a source and is repeated. Then all other fields but Task are zero.
+	Retry *Retry
 }
+
+// A Retry is a failed attempt of a step that is followed by another one.
+type Retry struct {
+	// Attempts counts the attempts so far.
+	Attempts int
+	// After is when the next one is made, as the time since the start of the job.
+	After time.Duration
+	// Error is why the last attempt failed, at most MaxRetryError bytes.
+	Error string
+}
+
+// MaxRetryError bounds the length of Retry.Error.
+const MaxRetryError = 1024
+
+// A TaskRetry is a Retry of a task.
+type TaskRetry struct {
+	Task int
+	Retry
+}
+
+// At returns when the next attempt is made.
+func (r *Retry) At(j *Job) time.Time { return j.StartedAt.Add(r.After) }
 
 // DependencySucceeded records that the job with an index in After has succeeded.
 type DependencySucceeded struct {
@@ -143,8 +170,14 @@ func Apply(j Job, e Event) (Job, error) {
 		if j.State != Running && j.State != Cancelling || e.Done && j.TasksDone == j.Tasks {
 			return bad()
 		}
-		if e.Done {
+		switch {
+		case e.Retry != nil:
+			j.Retries, j.Retry = j.Retries+1, &TaskRetry{e.Task, *e.Retry}
+		case e.Done:
 			j.TasksDone++
+			if j.Retry != nil && j.Retry.Task == e.Task {
+				j.Retry = nil
+			}
 		}
 		j.Progress.Completed += e.Completed
 		j.Progress.Failed += e.Failed
@@ -160,7 +193,7 @@ func Apply(j Job, e Event) (Job, error) {
 			return bad()
 		}
 		j.State, j.FinishedAt, j.ExpiresAt = e.State, e.At, e.At.Add(j.keep(e.State))
-		j.Result, j.Details, j.Failure = e.Result, e.Details, e.Failure
+		j.Result, j.Details, j.Failure, j.Retry = e.Result, e.Details, e.Failure, nil
 		j.Progress.Completed += e.Completed
 	default:
 		return bad()

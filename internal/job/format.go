@@ -12,6 +12,7 @@ package job
 //	7  ProposeSnapshotTrim
 //	8  jobs with After, DependencySucceeded, FailedDependency
 //	9  jobs with FailedRetention
+//	10 jobs with Retries, TaskProgress with Retry
 //
 // The first byte of a record is its format, and the first byte of a proposal the newest format inside of it, which the
 // encoder finds as it writes. The rules:
@@ -36,6 +37,7 @@ const (
 	format7
 	format8
 	format9
+	format10
 	formats // the first unknown one
 )
 
@@ -64,6 +66,8 @@ func (r FailureReason) format() Format {
 // format returns the format of a job's record.
 func (j *Job) format() Format {
 	switch {
+	case j.Retries > 0:
+		return format10
 	case j.FailedRetention != 0:
 		return format9
 	case len(j.After) > 0:

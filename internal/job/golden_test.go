@@ -45,6 +45,11 @@ func goldenValues() map[string]any {
 	released.Waits, released.ReleasedAt = 0, at.Add(time.Second)
 	kept := dependent
 	kept.FailedRetention = 7 * 24 * time.Hour
+	again := kept
+	again.FailedRetention, again.Waits, again.State, again.StartedAt = 0, 0, job.Running, at
+	again.Retries, again.Retry = 3, &job.TaskRetry{Task: 1, Retry: job.Retry{Attempts: 2, After: time.Minute, Error: "why"}}
+	over := again
+	over.Retry, over.FailedRetention = nil, time.Hour
 	ended := plain
 	ended.State, ended.Seq, ended.StartedAt, ended.FinishedAt, ended.ExpiresAt = job.Succeeded, 9, at, at.Add(time.Second), at.Add(time.Hour)
 	ended.Progress.Completed, ended.TasksDone, ended.Result, ended.Details = 5, 2, []byte(`55`), []byte(`{"dtype":"int64"}`)
@@ -77,7 +82,7 @@ func goldenValues() map[string]any {
 		"proposal retry":           job.Proposal{Kind: job.ProposeDelivery, Number: 6, At: at, Tenant: "acme", ID: goldenID, Change: job.DeliveryChange{Hook: 1, NextAt: at}},
 		"proposal import webhooks": job.Proposal{Kind: job.ProposeJob, View: hooked, Deliveries: deliveries, Spec: []byte(`{"numbers":[1]}`), Log: []job.Event{job.Started{At: at}}},
 		"record plain":             plain, "record delayed": delayed, "record ended": ended, "record grouped": grouped, "record retry": retried,
-		"record dependent": dependent, "record released": released, "record kept": kept,
+		"record dependent": dependent, "record released": released, "record kept": kept, "record retries": again, "record retried": over,
 		"pause":                  job.Pause{Scope: job.PauseKind, Name: "squares", Reason: "a move", At: at},
 		"event submitted":        job.Submitted{Job: job.Job{CreatedAt: at, State: job.Queued}},
 		"event started":          job.Started{At: at},
@@ -88,6 +93,8 @@ func goldenValues() map[string]any {
 		"event equal floats":     job.TaskProgress{Task: 1, Done: true, Completed: 3, Items: equal},
 		"proposal batch floats":  job.Proposal{Kind: job.ProposeBatch, Number: 3, Entries: []job.Entry{{ID: goldenID, Events: []job.Event{job.TaskProgress{Task: 1, Done: true, Items: floats}}}}, Guards: []job.Guard{{Task: 1, Step: 2}}},
 		"event dependency":       job.DependencySucceeded{Index: 1, At: at},
+		"event retry":            job.TaskProgress{Task: 1, Retry: &again.Retry.Retry},
+		"proposal batch retries": job.Proposal{Kind: job.ProposeBatch, Number: 3, Entries: []job.Entry{{ID: goldenID, Events: []job.Event{job.TaskProgress{Task: 1, Retry: &again.Retry.Retry}}}}, Guards: []job.Guard{{Task: 1, Step: 2}}},
 		"event cancel":           job.CancelRequested{At: at},
 		"event succeeded":        job.Finished{At: at, State: job.Succeeded, Result: []byte("55"), Details: []byte(`{"dtype":"int64"}`), Items: even, Completed: 3},
 		"event cancelled":        job.Finished{At: at, State: job.Cancelled},
@@ -235,7 +242,7 @@ func TestGoldenIsComplete(t *testing.T) {
 	for f := job.Format(1); f < job.Formats; f++ {
 		want = append(want, fmt.Sprint("proposal of format ", f))
 	}
-	for _, f := range []job.Format{1, 2, 4, 5, 6, 8, 9} { // format 3 changed no record
+	for _, f := range []job.Format{1, 2, 4, 5, 6, 8, 9, 10} { // format 3 changed no record
 		want = append(want, fmt.Sprint("record of format ", f))
 	}
 	want = append(want, "deliveries of format 4")
@@ -280,7 +287,7 @@ func TestUnknownFormats(t *testing.T) {
 			}
 		})
 	}
-	for name, want := range map[string]byte{"batch plain": 1, "batch delayed": 2, "delivery": 4, "import webhooks": 4, "batch dependent": 8, "batch kept": 9} {
+	for name, want := range map[string]byte{"batch plain": 1, "batch delayed": 2, "delivery": 4, "import webhooks": 4, "batch dependent": 8, "batch kept": 9, "batch retries": 10} {
 		if got := encodings["proposal "+name][0]; got != want {
 			t.Errorf("the proposal %s is of format %d, want %d", name, got, want)
 		}

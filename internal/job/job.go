@@ -60,6 +60,11 @@ type Job struct {
 	// Webhooks are the URLs that are called when the job has ended.
 	Webhooks []Webhook
 
+	// Retries counts the attempts of tasks that failed because of a source and were followed by another one. Retry is the last of them, until
+	// its task has finished or the job has ended; nil for none.
+	Retries int64
+	Retry   *TaskRetry
+
 	// Result is the reduced value, a JSON literal; nil until the job succeeded.
 	Result []byte
 	// Details is a JSON object that describes Result (its dtype, shape, ...); nil for none.

@@ -43,6 +43,7 @@ func TestApply(t *testing.T) {
 		{"submitted", sub, map[job.State]job.State{0: job.Queued}},
 		{"started", job.Started{At: at}, map[job.State]job.State{job.Queued: job.Running}},
 		{"advanced", job.TaskProgress{Done: true}, map[job.State]job.State{job.Running: job.Running, job.Cancelling: job.Cancelling}},
+		{"retry", job.TaskProgress{Retry: &job.Retry{Attempts: 1}}, map[job.State]job.State{job.Running: job.Running, job.Cancelling: job.Cancelling}},
 		{"cancel", job.CancelRequested{At: at}, map[job.State]job.State{job.Queued: job.Cancelling, job.Running: job.Cancelling}},
 		{"succeeded", job.Finished{State: job.Succeeded}, map[job.State]job.State{job.Running: job.Succeeded}},
 		{"failed", job.Finished{State: job.Failed}, map[job.State]job.State{
@@ -111,7 +112,11 @@ func TestJobCodec(t *testing.T) {
 	full.Progress = job.Progress{Total: 1, Completed: 2, Failed: 3, Bytes: 4, BytesTotal: 5}
 	delayed := full
 	delayed.Delay = 2 * time.Second
-	for _, want := range []job.Job{full, delayed, {State: job.Queued, Priority: job.Low}} {
+	repeated := delayed
+	repeated.Retries, repeated.Retry = 3, &job.TaskRetry{Task: 1, Retry: job.Retry{Attempts: 2, After: -time.Second, Error: "why"}}
+	once := full
+	once.Retries, once.FailedRetention = 1, time.Hour
+	for _, want := range []job.Job{full, delayed, repeated, once, {State: job.Queued, Priority: job.Low}} {
 		data := want.AppendBinary(nil)
 		got, err := job.Decode(data)
 		if err != nil || !reflect.DeepEqual(got, want) {
@@ -220,6 +225,7 @@ func someEvents() []job.Event {
 		job.Finished{At: at, State: job.Failed, Failure: &job.Failure{Reason: job.FailedTimeout, Detail: "late"}},
 		job.Finished{At: at, State: job.Succeeded, Result: []byte("1"), Details: []byte(`{"a":1}`), Completed: 9},
 	}
+	events = append(events, job.TaskProgress{Task: 1, Retry: &job.Retry{Attempts: 2, After: time.Second, Error: "why"}})
 	for i, b := range someItems() {
 		events = append(events, job.TaskProgress{Task: i, Done: i%2 == 0, Completed: 1, Failed: 2, Bytes: 3, Items: b, Partial: []byte("p")})
 	}

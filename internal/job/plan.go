@@ -82,6 +82,8 @@ type Step struct {
 	Partial                  []byte
 	// ResumeAt is when the task continues; the zero time if it is finished or Await is set.
 	ResumeAt time.Time
+	// Retry is set if the step has failed and is repeated at ResumeAt. The fields before are zero.
+	Retry *Retry
 	// Await makes the task wait for an event, such as a response, instead of a time; nil if it does not. It is called once,
 	// after the step was recorded, and the task continues when ready is called, which may happen before Await returns, from
 	// any goroutine and more than once. After ctx is done ready must be called as soon as the task has no more effects:

@@ -96,5 +96,6 @@ func submitted(j Job) Job {
 	j.Progress = Progress{Total: j.Progress.Total, BytesTotal: j.Progress.BytesTotal}
 	j.ReleasedAt, j.StartedAt, j.FinishedAt, j.ExpiresAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	j.Result, j.Details, j.Failure = nil, nil, nil
+	j.Retries, j.Retry = 0, nil
 	return j
 }

@@ -11,6 +11,7 @@ import (
 	"gather/internal/fields"
 	"gather/internal/job"
 	"gather/internal/number"
+	"gather/internal/outbound"
 )
 
 func init() {
@@ -36,12 +37,13 @@ type arrayPlan struct {
 	memory     int64
 	spec       []byte
 	arrays     openArrays
+	retry      outbound.RetryPolicy
 }
 
 func planArraySum(spec []byte, e env) (job.Plan, error) { return planArray(spec, e, false) }
 
 func planArray(spec []byte, e env, statistics bool) (_ job.Plan, err error) {
-	known := []string{"array", "axis", "keepdims", "dtype"}
+	known := []string{"array", "axis", "keepdims", "dtype", "retry"}
 	if statistics {
 		known = append(known, "ops", "ddof", "where", "missing", "weights", "initial")
 	}
@@ -69,6 +71,7 @@ func planArray(spec []byte, e env, statistics bool) (_ job.Plan, err error) {
 			err = errors.Join(err, opened.close())
 		}
 	}()
+	retry := f.taskRetry()
 	a, r := parseReduction(f.Object, options, statistics)
 	if opened.err != nil {
 		return nil, opened.err
@@ -86,7 +89,7 @@ func planArray(spec []byte, e env, statistics bool) (_ job.Plan, err error) {
 	// Only inline values are in memory; the rest is tens of bytes for each task and output.
 	outputs, _ := p.Shape().Elements() // bounded by limits.Outputs
 	memory := 2*int64(len(spec)) + 48*int64(p.Tasks()) + 64*outputs*int64(len(p.Ops())) + opened.memory() + 4096
-	return &arrayPlan{Plan: p, statistics: statistics, memory: memory, spec: spec, arrays: opened}, nil
+	return &arrayPlan{Plan: p, statistics: statistics, memory: memory, spec: spec, arrays: opened, retry: retry}, nil
 }
 
 // parseReduction parses the fields of a reduction. Errors are in f.
@@ -119,7 +122,9 @@ func (p *arrayPlan) Size() job.Size {
 func (p *arrayPlan) Reducer() job.Reducer { return &arrayReducer{plan: p, Reducer: p.NewReducer()} }
 
 // Task implements job.Plan.
-func (p *arrayPlan) Task(i int, _ job.Resume) job.Task { return arrayTask{plan: p, i: i} }
+func (p *arrayPlan) Task(i int, r job.Resume) job.Task {
+	return withRetry(arrayTask{plan: p, i: i}, &p.retry, &r)
+}
 
 type arrayTask struct {
 	plan *arrayPlan

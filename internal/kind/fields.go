@@ -3,6 +3,7 @@ package kind
 import (
 	"bytes"
 	"math/big"
+	"slices"
 	"strconv"
 	"time"
 
@@ -23,6 +24,9 @@ func readObject(spec []byte, errs *fields.Errors, known ...string) object {
 	}
 	for _, name := range known {
 		o.Get(name)
+	}
+	if !slices.Contains(known, "retry") && o.Has("retry") {
+		o.Add("/retry", "is for http_batch and the kinds of arrays, whose sources may fail for a time; leave it out")
 	}
 	o.Unused(nil, "unknown field; this kind takes %v", known)
 	return object{o}

@@ -25,7 +25,7 @@ func init() {
 		items: selectRequests,
 		limits: func(l Limits) map[string]int64 {
 			return map[string]int64{
-				"items": l.Items, "concurrency": maxHTTPConcurrency, "attempts": maxHTTPAttempts, "body_bytes": maxHTTPBody,
+				"items": l.Items, "concurrency": maxHTTPConcurrency, "attempts": maxAttempts, "body_bytes": maxHTTPBody,
 				"request_body_bytes": maxRequestBody,
 			}
 		},
@@ -36,14 +36,11 @@ func init() {
 // Limits and defaults of a batch.
 const (
 	maxHTTPConcurrency = 10_000
-	maxHTTPAttempts    = 100
 	maxHTTPBody        = 16 << 20
 	maxHTTPTimeout     = time.Hour
-	maxHTTPBackoff     = time.Hour
 	maxResponseHeaders = 32
 
 	defaultHTTPConcurrency = 100
-	defaultHTTPAttempts    = 4
 	defaultHTTPBody        = 64 << 10
 	defaultHTTPTimeout     = 30 * time.Second
 	defaultHTTPBackoff     = 250 * time.Millisecond
@@ -298,16 +295,14 @@ func (o object) statuses(name string) []statusRange {
 
 // retry returns the field retry.
 func (o object) retry() outbound.RetryPolicy {
-	var errs fields.Errors
-	p := outbound.RetryPolicy{Attempts: defaultHTTPAttempts, Backoff: defaultHTTPBackoff, Max: defaultHTTPMaxBackoff}
+	p := outbound.RetryPolicy{Attempts: defaultAttempts, Backoff: defaultHTTPBackoff, Max: defaultHTTPMaxBackoff}
 	if !o.Has("retry") {
 		return p
 	}
-	r := readObject(o.Get("retry"), &errs, "attempts", "backoff", "max_backoff", "unsafe")
-	r.NullIsAbsent("attempts", "backoff", "max_backoff", "unsafe")
-	p.Attempts = int(r.integer("attempts", 1, maxHTTPAttempts, defaultHTTPAttempts))
-	p.Backoff = r.durationOr("backoff", 0, maxHTTPBackoff, defaultHTTPBackoff)
-	p.Max = max(p.Backoff, r.durationOr("max_backoff", 0, maxHTTPBackoff, defaultHTTPMaxBackoff))
+	var errs fields.Errors
+	r := readObject(o.Get("retry"), &errs, append(retryMembers[:], "unsafe")...)
+	r.NullIsAbsent("unsafe")
+	r.readRetry(&p)
 	p.Unsafe = r.boolean("unsafe")
 	o.Merge("/retry", &errs)
 	return p

@@ -246,7 +246,7 @@ func decodeCheckpoint(b []byte, n int64, started time.Time) (list []outbound.Ret
 	for b = b[1:]; len(b) > 0; {
 		item, i := binary.Uvarint(b)
 		attempts, j := binary.Uvarint(b[max(0, i):])
-		if i <= 0 || j <= 0 || item >= uint64(n) || attempts < 1 || attempts > maxHTTPAttempts {
+		if i <= 0 || j <= 0 || item >= uint64(n) || attempts < 1 || attempts > maxAttempts {
 			return nil, corrupt
 		}
 		at, k := binary.Varint(b[i+j:])

@@ -41,12 +41,17 @@ func (p *RetryPolicy) wait(method string, attempts int, o *Outcome, now time.Tim
 	if after > maxRetryAfter {
 		return 0, false
 	}
+	return after + p.Jitter(attempts), true
+}
+
+// Jitter returns a random wait between 0 and the backoff after a number of attempts.
+func (p *RetryPolicy) Jitter(attempts int) time.Duration {
 	most := p.Backoff
 	for i := 1; i < attempts && most < p.Max; i++ {
 		most *= 2
 	}
 	most = min(most, p.Max)
-	return after + time.Duration(rand.Int64N(int64(most)+1)), true //nolint:gosec // jitter is no secret
+	return time.Duration(rand.Int64N(int64(most) + 1)) //nolint:gosec // jitter is no secret
 }
 
 func idempotent(method string) bool {

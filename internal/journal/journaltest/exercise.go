@@ -97,6 +97,7 @@ func Exercise(t *testing.T, open func(t *testing.T, dir string) Journal) {
 		{"delete", testDelete},
 		{"bytes of results", testResults},
 		{"stats", testStats},
+		{"retries of tasks", testRetries},
 		{"jobs that wait for others", testAfter},
 		{"jobs that wait for a job that does not succeed", testAfterFailed},
 		{"jobs that wait for a job that has ended", testAfterEnded},
