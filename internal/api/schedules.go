@@ -263,12 +263,12 @@ func (s *server) runSchedule(x *requestState) error {
 	if err != nil {
 		return scheduleError(err)
 	}
-	j, err := s.Jobs.Get(x, x.principal.Tenant, id)
+	jobs, err := s.replay(x, []job.ID{id}) // the key may be of an earlier request
 	if err != nil {
 		return err
 	}
 	x.submitted = id
-	return (&jobResponse{x: x, job: &j, status: http.StatusAccepted, location: true}).write()
+	return (&jobResponse{x: x, job: &jobs[0], status: http.StatusAccepted, location: true}).write()
 }
 
 // listRuns implements GET /v1/schedules/{schedule_name}/runs.

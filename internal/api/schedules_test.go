@@ -36,6 +36,11 @@ func TestSchedules(t *testing.T) {
 	if again := decode[api.Job](t, s.do("POST", "/v1/schedules/nightly/run", "", "Idempotency-Key: k").body); again.Id != j.Id || j.Labels["schedule"] != "nightly" {
 		t.Errorf("run twice with a key: got jobs %s and %s with labels %v, want one with the label of the schedule", j.Id, again.Id, j.Labels)
 	}
+	s.do("GET", "/v1/jobs/"+j.Id.String(), "", "Prefer: wait=60")
+	s.do("DELETE", "/v1/jobs/"+j.Id.String(), "")
+	if a := s.do("POST", "/v1/schedules/nightly/run", "", "Idempotency-Key: k"); a.status != 410 || !strings.Contains(string(a.body), "fresh key") {
+		t.Errorf("run again after the job was deleted: got %d: %s, want 410", a.status, a.body)
+	}
 	list := s.do("GET", "/v1/schedules", "")
 	if got := decode[api.ScheduleList](t, list.body).Schedules; len(got) != 1 || got[0].LastRun == nil || !got[0].LastRun.Manual || got[0].Submission != nil {
 		t.Errorf("got %s, want the schedule with its last run, without its submission", list.body)
