@@ -98,7 +98,7 @@ func listAll(t *testing.T, j *journal.Journal) (map[job.ID]bool, error) {
 func TestDamagedDirectory(t *testing.T) {
 	places := 6 // in each file
 	if testing.Short() {
-		places = 3
+		places = 2
 	}
 	hooks := journal.Hooks{MemTable: 32 << 10} // small, so that there are tables
 	open := func(disk vfs.FS) (*journal.Journal, error) {
@@ -170,7 +170,7 @@ func TestDamagedReplica(t *testing.T) {
 	const jobs = 400
 	places := 6 // in each file
 	if testing.Short() {
-		places = 3
+		places = 2
 	}
 	hooks := journal.Hooks{MemTable: 32 << 10}
 	open := func(disk vfs.FS) (*journal.Journal, error) {
