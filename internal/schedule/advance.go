@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"gather/internal/job"
@@ -12,19 +14,31 @@ import (
 
 // advance gives every due tick of a schedule its outcome. It returns the error of a submission that may succeed later.
 func (s *Scheduler) advance(ctx context.Context, document string) error {
-	// Jobs of this call: after a conflict with another update the decisions are made again, and the jobs are the same.
-	submitted := make(map[time.Time]job.ID)
+	// After a conflict with another update, or a write that failed, the decisions are made again, and the jobs are the same.
+	submitted := s.submitted[document]
+	if submitted == nil {
+		submitted = make(map[time.Time]job.ID)
+		s.submitted[document] = submitted
+	}
+	defer func() {
+		if len(submitted) == 0 {
+			delete(s.submitted, document)
+		}
+	}()
 	for {
 		one, revision, err := s.read(ctx, document)
 		if errors.Is(err, ErrNotFound) {
+			clear(submitted)
 			return s.reload(ctx)
 		}
 		if err != nil {
 			return err
 		}
+		recorded := func(tick time.Time, _ job.ID) bool { return !tick.After(one.Cursor) }
 		d := decision{s: s, Schedule: one, now: s.c.Wall().UTC(), submitted: submitted}
 		pending := d.decide(ctx)
 		if !d.changed {
+			maps.DeleteFunc(submitted, recorded)
 			s.mu.Lock()
 			s.learn(&job.Document{Name: document, Value: one.Encode(), Revision: revision})
 			s.mu.Unlock()
@@ -36,6 +50,7 @@ func (s *Scheduler) advance(ctx context.Context, document string) error {
 		case err != nil:
 			return err
 		}
+		maps.DeleteFunc(submitted, recorded)
 		for _, r := range d.added {
 			s.met.runs[r.Outcome].Inc()
 			if r.Outcome != Submitted {
@@ -176,6 +191,7 @@ func (d *decision) amend(tick time.Time, id job.ID) {
 		return
 	}
 	d.add(Run{Tick: tick, Outcome: Submitted, Job: id})
+	d.Waiting = slices.DeleteFunc(d.Waiting, tick.Equal)
 	if tick.After(d.Cursor) {
 		d.Cursor = tick
 	}

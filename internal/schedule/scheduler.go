@@ -70,6 +70,9 @@ type Scheduler struct {
 	stop context.CancelFunc
 	done sync.WaitGroup
 
+	// submitted has the jobs of ticks that are not recorded, by document: the write of the record failed. Owned by run.
+	submitted map[string]map[time.Time]job.ID
+
 	mu sync.Mutex
 	// known has the schedules by the names of their documents, as this server last read them.
 	known map[string]*known
@@ -89,7 +92,7 @@ func Open(ctx context.Context, c Config) (*Scheduler, error) {
 	if c.Leads == nil {
 		c.Leads = func() bool { return true }
 	}
-	s := &Scheduler{c: c, known: make(map[string]*known)}
+	s := &Scheduler{c: c, submitted: make(map[string]map[time.Time]job.ID), known: make(map[string]*known)}
 	changed, stopWatch := c.Documents.WatchDocuments()
 	if err := s.reload(ctx); err != nil {
 		stopWatch()
@@ -185,8 +188,8 @@ func (s *Scheduler) submitDue(ctx context.Context) time.Duration {
 	s.mu.Lock()
 	for name, k := range s.known {
 		switch {
-		case k.Schedule == nil || k.Paused:
-		case !k.next.IsZero() && !k.next.After(now), len(k.Waiting) > 0:
+		case k.Schedule == nil || k.Paused && len(s.submitted[name]) == 0:
+		case !k.next.IsZero() && !k.next.After(now), len(k.Waiting) > 0, len(s.submitted[name]) > 0:
 			if until := time.Until(k.retry); until <= 0 {
 				due = append(due, name)
 			}
