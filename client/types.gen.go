@@ -134,6 +134,12 @@ const (
 	JobOutcomeSomeFailed   JobOutcome = "some_failed"
 )
 
+// Defines values for OnItemError.
+const (
+	OnItemErrorContinue OnItemError = "continue"
+	OnItemErrorFail     OnItemError = "fail"
+)
+
 // Defines values for PauseScope.
 const (
 	PauseScopeKind     PauseScope = "kind"
@@ -539,7 +545,7 @@ type HTTPBatch struct {
 	// Concurrency How many requests are in flight at the same time; 100 by default. The server has a bound for all jobs.
 	Concurrency *int64 `json:"concurrency,omitempty"`
 
-	// FailFast End the job as failed after the first item that failed, and cancel the requests in flight; `false` by default.
+	// FailFast The older form of `on_item_error`: `true` is `fail`.
 	FailFast *bool `json:"fail_fast,omitempty"`
 
 	// ForEach The values of the variables, an object for each request.
@@ -548,6 +554,10 @@ type HTTPBatch struct {
 
 	// MaxBody How many bytes of a body are read, after decompression, such as `64KiB`, which is the default; at most 16 MiB.
 	MaxBody any `json:"max_body,omitempty"`
+
+	// OnItemError What the first item that fails does, after all attempts: `continue`, the default, or `fail`, which ends the job as failed and
+	// cancels the requests in flight. `outcome` of the job has whether items have failed.
+	OnItemError OnItemError `json:"on_item_error,omitempty"`
 
 	// PerHost How many of them to the same host and port; no bound by default.
 	PerHost *int64 `json:"per_host,omitempty"`
@@ -614,7 +624,7 @@ type HTTPBatchSubmission struct {
 	// Concurrency How many requests are in flight at the same time; 100 by default. The server has a bound for all jobs.
 	Concurrency *int64 `json:"concurrency,omitempty"`
 
-	// FailFast End the job as failed after the first item that failed, and cancel the requests in flight; `false` by default.
+	// FailFast The older form of `on_item_error`: `true` is `fail`.
 	FailFast *bool `json:"fail_fast,omitempty"`
 
 	// FailedRetention The retention of the job if it fails; more than 0. By default `retention` or, for a job that sets neither, the server's
@@ -631,6 +641,10 @@ type HTTPBatchSubmission struct {
 
 	// MaxBody How many bytes of a body are read, after decompression, such as `64KiB`, which is the default; at most 16 MiB.
 	MaxBody any `json:"max_body,omitempty"`
+
+	// OnItemError What the first item that fails does, after all attempts: `continue`, the default, or `fail`, which ends the job as failed and
+	// cancels the requests in flight. `outcome` of the job has whether items have failed.
+	OnItemError OnItemError `json:"on_item_error,omitempty"`
 
 	// PerHost How many of them to the same host and port; no bound by default.
 	PerHost *int64 `json:"per_host,omitempty"`
@@ -880,8 +894,9 @@ type Job struct {
 		Submission string  `json:"submission"`
 	} `json:"links"`
 
-	// Outcome Which items of an ended job have succeeded; null until the end. A job that `succeeded` can have items that failed, and a job that
-	// failed or was cancelled items that succeeded. A job without items, such as a sum, has one of `all_succeeded` and `all_failed`.
+	// Outcome Which items of an ended job have succeeded; null until the end: `all_succeeded`, `some_failed` if some did and others failed or did not
+	// run, `all_failed` if none did. A job that `succeeded` can have items that failed, and a job that failed or was cancelled items
+	// that succeeded. A job without items, such as a sum, has one of `all_succeeded` and `all_failed`.
 	Outcome  JobOutcome `json:"outcome"`
 	Priority Priority   `json:"priority"`
 	Progress Progress   `json:"progress"`
@@ -1062,6 +1077,9 @@ type NodeJob struct {
 type NodeList struct {
 	Nodes []Node `json:"nodes"`
 }
+
+// OnItemError defines model for OnItemError.
+type OnItemError string
 
 // Pause defines model for Pause.
 type Pause struct {

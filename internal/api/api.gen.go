@@ -661,8 +661,9 @@ type Job struct {
 		Submission string  `json:"submission"`
 	} `json:"links"`
 
-	// Outcome Which items of an ended job have succeeded; null until the end. A job that `succeeded` can have items that failed, and a job that
-	// failed or was cancelled items that succeeded. A job without items, such as a sum, has one of `all_succeeded` and `all_failed`.
+	// Outcome Which items of an ended job have succeeded; null until the end: `all_succeeded`, `some_failed` if some did and others failed or did not
+	// run, `all_failed` if none did. A job that `succeeded` can have items that failed, and a job that failed or was cancelled items
+	// that succeeded. A job without items, such as a sum, has one of `all_succeeded` and `all_failed`.
 	Outcome  *JobOutcome `json:"outcome"`
 	Priority Priority    `json:"priority"`
 	Progress Progress    `json:"progress"`

@@ -25,8 +25,13 @@ func readObject(spec []byte, errs *fields.Errors, known ...string) object {
 	for _, name := range known {
 		o.Get(name)
 	}
-	if !slices.Contains(known, "retry") && o.Has("retry") {
-		o.Add("/retry", "is for http_batch and the kinds of arrays, whose sources may fail for a time; leave it out")
+	for _, m := range [...][2]string{
+		{"retry", "is for http_batch and the kinds of arrays, whose sources may fail for a time; leave it out"},
+		{"on_item_error", "is for http_batch, whose items may fail; leave it out"},
+	} {
+		if !slices.Contains(known, m[0]) && o.Has(m[0]) {
+			o.Add("/"+m[0], "%s", m[1])
+		}
 	}
 	o.Unused(nil, "unknown field; this kind takes %v", known)
 	return object{o}

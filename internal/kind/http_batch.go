@@ -98,8 +98,9 @@ func planHTTPBatch(spec []byte, e env) (job.Plan, error) {
 	}
 	var errs fields.Errors
 	f := readObject(spec, &errs, "requests", "request", "for_each", "range", "concurrency", "per_host", "rate", "request_timeout",
-		"max_body", "body", "response_headers", "success", "retry", "fail_fast")
-	f.NullIsAbsent("concurrency", "per_host", "rate", "request_timeout", "max_body", "body", "response_headers", "success", "retry", "fail_fast")
+		"max_body", "body", "response_headers", "success", "retry", "on_item_error", "fail_fast")
+	f.NullIsAbsent("concurrency", "per_host", "rate", "request_timeout", "max_body", "body", "response_headers", "success", "retry",
+		"on_item_error", "fail_fast")
 	p := &httpBatch{sender: e.http, tenant: e.tenant, memory: int64(len(spec)) + 1024}
 	switch {
 	case !f.oneOf("requests", "request"):
@@ -128,7 +129,7 @@ func planHTTPBatch(spec []byte, e env) (job.Plan, error) {
 	p.headers = f.responseHeaders()
 	p.success = f.statuses("success")
 	p.retry = f.retry()
-	p.failFast = f.boolean("fail_fast")
+	p.failFast = f.onItemError()
 	if err := errs.Err(); err != nil {
 		return nil, err
 	}
@@ -186,6 +187,22 @@ func (o object) durationOr(name string, least, most, absent time.Duration) time.
 		o.Add("/"+name, "must be at least %s", least)
 	}
 	return d
+}
+
+// onItemError reports whether the first item that fails ends the job, by the field on_item_error or its older form fail_fast.
+func (o object) onItemError() (fail bool) {
+	v := o.Get("on_item_error")
+	if v == nil {
+		return o.boolean("fail_fast")
+	}
+	text := fields.Text(v)
+	switch {
+	case text != "fail" && text != "continue":
+		o.Add("/on_item_error", `must be "continue" or "fail"`)
+	case o.Has("fail_fast"):
+		o.Add("/fail_fast", "is the older form of on_item_error; remove it")
+	}
+	return text == "fail"
 }
 
 // boolean returns a boolean; false for a missing field.

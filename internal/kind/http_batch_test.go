@@ -254,6 +254,9 @@ func TestHTTPBatchErrors(t *testing.T) {
 		with(`"success":"99"`):                                                                                           "/success",
 		with(`"success":[200]`):                                                                                          "/success",
 		with(`"retry":{"attempts":0,"backoff":"x","max_backoff":-1,"unsafe":1,"x":1}`):                                   "/retry/x /retry/attempts /retry/backoff /retry/max_backoff /retry/unsafe",
+		with(`"on_item_error":"stop"`):                                                                                   "/on_item_error",
+		with(`"on_item_error":true`):                                                                                     "/on_item_error",
+		with(`"on_item_error":"fail","fail_fast":true`):                                                                  "/fail_fast",
 		with(`"fail_fast":"yes"`):                                                                                        "/fail_fast",
 		with(`"x":1`):                                                                                                    "/x",
 		`{"request":{"url":"http://api.example/{id}"}}`:                                                                  "",
@@ -365,18 +368,29 @@ func TestHTTPBatchResume(t *testing.T) {
 	}
 }
 
-func TestHTTPBatchFailFast(t *testing.T) {
+func TestHTTPBatchOnItemError(t *testing.T) {
 	srv := httptest.NewServer(http.NotFoundHandler())
 	defer srv.Close()
 	reg := httpRegistry(t, "127.0.0.1")
-	spec := `{"request":{"url":"` + srv.URL + `/{i}"},"range":{"stop":1000},"fail_fast":true}`
-	p, _, err := reg.Plan(t.Context(), "acme", "http_batch", []byte(spec))
-	if err != nil {
-		t.Fatal(err)
-	}
-	items, _, err := runHTTP(t, p, fresh, nil)
-	if f, ok := errors.AsType[*job.Failure](err); !ok || !strings.HasSuffix(f.Detail, "failed: HTTP 404") || len(items) == 0 || len(items) > 100 {
-		t.Errorf("got %v and %d items, want a failure, and the items that failed before", err, len(items))
+	for member, fails := range map[string]bool{
+		`"on_item_error":"fail"`: true, `"fail_fast":true`: true, `"on_item_error":null,"fail_fast":true`: true,
+		`"on_item_error":"continue"`: false, `"fail_fast":false`: false,
+	} {
+		spec := `{"request":{"url":"` + srv.URL + `/{i}"},"range":{"stop":1000},` + member + `}`
+		p, _, err := reg.Plan(t.Context(), "acme", "http_batch", []byte(spec))
+		if err != nil {
+			t.Fatal(err)
+		}
+		items, _, err := runHTTP(t, p, fresh, nil)
+		if !fails {
+			if err != nil || len(items) != 1000 {
+				t.Errorf("%s: got %v and %d items, want all", member, err, len(items))
+			}
+			continue
+		}
+		if f, ok := errors.AsType[*job.Failure](err); !ok || !strings.HasSuffix(f.Detail, "failed: HTTP 404") || len(items) == 0 || len(items) > 100 {
+			t.Errorf("%s: got %v and %d items, want a failure, and the items that failed before", member, err, len(items))
+		}
 	}
 }
 

@@ -108,6 +108,7 @@ func TestTaskRetryErrors(t *testing.T) {
 		{"array_reduce", array + `"ops":["sum"],"retry":{"attempts":1.5}}`, "/retry/attempts"},
 		{"squares", `{"numbers":[1],"retry":{}}`, "/retry"},
 		{"sleep_batch", `{"count":1,"duration":"1s","retry":null}`, "/retry"},
+		{"squares", `{"numbers":[1],"on_item_error":"fail"}`, "/on_item_error"},
 	} {
 		err := kind.NewRegistry(kind.DefaultLimits(), nil).Validate(t.Context(), "acme", c.kind, []byte(c.spec))
 		if invalid, ok := errors.AsType[*fields.Errors](err); !ok || len(invalid.List) != 1 || invalid.List[0].Pointer != c.pointer {
