@@ -362,6 +362,13 @@ func (g *groups) get(key groupKey) (job.Group, bool) {
 	return live.view(key.name), true
 }
 
+// unfinished returns the number of groups with unfinished jobs.
+func (g *groups) unfinished() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.live)
+}
+
 // liveNames returns the groups with unfinished jobs whose names are after a name, in order.
 func (g *groups) liveNames(tenant, after string) []string {
 	g.mu.Lock()

@@ -95,6 +95,9 @@ func (m *metrics) watch(reg prometheus.Registerer, j *Journal) error {
 		newGauge(g, "gather_journal_active_jobs", "Unfinished jobs, which are held in memory.", func(s *snapshot) float64 {
 			return float64(max(0, s.j.jobs.len()-s.j.queue.endedJobs()))
 		}),
+		newGauge(g, "gather_journal_active_groups", "Groups with unfinished jobs.", func(s *snapshot) float64 {
+			return float64(s.j.groups.unfinished())
+		}),
 		newGauge(g, "gather_journal_finished_jobs", "Finished jobs that are kept.", func(s *snapshot) float64 {
 			return float64(s.j.counts.finished())
 		}),

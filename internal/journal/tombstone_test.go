@@ -37,16 +37,19 @@ func TestNoTombstones(t *testing.T) {
 	must(t, j.Close())
 }
 
-// TestActiveJobsOfIdle checks that the metric counts only unfinished jobs, also right after an end.
+// TestActiveJobsOfIdle checks that the metrics count only unfinished jobs and their groups, also right after an end.
 func TestActiveJobsOfIdle(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	j := open(t, journal.Config{Dir: "j", FS: vfs.NewMem(), Registerer: reg})
 	id, s := submission("t")
+	s.Job.Group = "nightly"
 	active := func(want string) {
 		t.Helper()
 		text := "# HELP gather_journal_active_jobs Unfinished jobs, which are held in memory.\n" +
-			"# TYPE gather_journal_active_jobs gauge\ngather_journal_active_jobs " + want + "\n"
-		if err := testutil.GatherAndCompare(reg, strings.NewReader(text), "gather_journal_active_jobs"); err != nil {
+			"# TYPE gather_journal_active_jobs gauge\ngather_journal_active_jobs " + want + "\n" +
+			"# HELP gather_journal_active_groups Groups with unfinished jobs.\n" +
+			"# TYPE gather_journal_active_groups gauge\ngather_journal_active_groups " + want + "\n"
+		if err := testutil.GatherAndCompare(reg, strings.NewReader(text), "gather_journal_active_jobs", "gather_journal_active_groups"); err != nil {
 			t.Error(err)
 		}
 	}
