@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -225,14 +226,15 @@ func (b *snapshotBucket) put(ctx context.Context, name string, data []byte) erro
 	_, _ = sum.Write(data)
 	info.Digest = jetstream.GetObjectDigestValue(sum)
 	for chunk := range slices.Chunk(data, maxMessage) {
-		if _, err := b.js.Publish(ctx, b.chunks(info.NUID), chunk); err != nil {
+		id := fmt.Sprintf("%s/%d", info.NUID, info.Chunks)
+		if err := b.publish(ctx, id, &nats.Msg{Subject: b.chunks(info.NUID), Data: chunk}); err != nil {
 			return fmt.Errorf("write to bucket %s: %w", b.name, err)
 		}
 		info.Chunks++
 	}
 	meta, err := json.Marshal(info)
 	if err == nil {
-		_, err = b.js.PublishMsg(ctx, &nats.Msg{
+		err = b.publish(ctx, info.NUID, &nats.Msg{
 			Subject: b.meta(name), Data: meta, Header: nats.Header{jetstream.MsgRollup: {jetstream.MsgRollupSubject}},
 		})
 	}
@@ -240,6 +242,21 @@ func (b *snapshotBucket) put(ctx context.Context, name string, data []byte) erro
 		return fmt.Errorf("write to bucket %s: %w", b.name, err)
 	}
 	return nil
+}
+
+// publish writes a message to the stream of the bucket. A server that is killed does not answer, so each attempt is short; by its id the
+// message is stored once.
+func (b *snapshotBucket) publish(ctx context.Context, id string, msg *nats.Msg) error {
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		try, cancel := context.WithTimeout(ctx, tryTimeout)
+		defer cancel()
+		_, err := b.js.PublishMsg(try, msg, jetstream.WithMsgID(id))
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, jetstream.ErrNoStreamResponse) {
+			err = backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(applyPause)), backoff.WithMaxElapsedTime(0))
+	return err
 }
 
 // chunks returns the subject of an object's content, meta the subject of its description.
