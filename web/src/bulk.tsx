@@ -6,16 +6,17 @@ import { sleep } from './stream';
 
 type Action = 'cancel' | 'delete';
 
-/** Bulk cancels or deletes all jobs that match the filters, after a preview of their number. */
-export function Bulk({ filter, onDone }: { filter: URLSearchParams; onDone: () => void }) {
+/** Bulk cancels or deletes all jobs that match the filters, after a preview of their number. what is their name on the buttons. */
+export function Bulk({ filter, what, onDone }: { filter: URLSearchParams; what?: string; onDone: () => void }) {
   const [action, setAction] = useState<Action | null>(null);
+  const name = what ?? (filter.size > 0 ? 'matching' : 'all');
   return (
     <>
       <button type="button" onClick={() => setAction('cancel')}>
-        Cancel {filter.size > 0 ? 'matching' : 'all'} …
+        Cancel {name} …
       </button>
       <button type="button" onClick={() => setAction('delete')}>
-        Delete {filter.size > 0 ? 'matching' : 'all'} …
+        Delete {name} …
       </button>
       {action && (
         <BulkDialog

@@ -2,6 +2,7 @@ import { render } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { apiKey, base, keyWanted, reachable } from './api';
 import { Arrays } from './arrays';
+import { GroupPage, Groups } from './groups';
 import { JobPage } from './job';
 import { Jobs } from './jobs';
 import { KeyDialog } from './key';
@@ -19,6 +20,7 @@ import './style.css';
 const pages = [
   { path: '', name: 'Overview', key: 'o' },
   { path: 'jobs', name: 'Jobs', key: 'j' },
+  { path: 'groups', name: 'Groups', key: 'r' },
   { path: 'submit', name: 'Submit', key: 's' },
   { path: 'arrays', name: 'Arrays', key: 'a' },
   { path: 'nodes', name: 'Nodes', key: 'n' },
@@ -31,6 +33,8 @@ function Page() {
       return <Overview />;
     case 'jobs':
       return path[1] ? <JobPage key={path[1]} id={path[1]} /> : <Jobs query={query} />;
+    case 'groups':
+      return path[1] ? <GroupPage key={path[1]} id={path[1]} /> : <Groups />;
     case 'submit':
       return <Submit query={query} />;
     case 'arrays':

@@ -2,12 +2,13 @@ import { useEffect, useState } from 'preact/hooks';
 import { isTerminal, type Job, jobPath, post, randomKey, request } from './api';
 import { curlOfJob, curlOfSubmission } from './curl';
 import { DeliveriesPanel } from './deliveries';
-import { ago, between, bytes, count, instant, literal, short, span } from './format';
+import { ago, between, bytes, count, instant, literal, short, shortID, span } from './format';
+import { groupPath } from './groups';
 import { parseExact, setDraft, submissionOf, submissionText } from './memory';
 import { Badge, Copy, Fact, Failure, Labels, Panel } from './parts';
 import { Picture } from './picture';
 import { ResultsPanel } from './results';
-import { go } from './route';
+import { go, href } from './route';
 import { useJob, type Watched } from './usejob';
 
 /** JobPage shows a job while it runs and after its end. */
@@ -43,6 +44,7 @@ export function JobPage({ id }: { id: string }) {
         </div>
       )}
       <Advance {...watched} job={job} />
+      <Relations job={job} />
       <div class="columns even">
         <Timeline job={job} nodes={watched.nodes} />
         <Outcome job={job} />
@@ -65,6 +67,10 @@ function Actions({ job, reload }: { job: Job; reload: () => void }) {
     const next = await post<Job>('v1/jobs?int_encoding=string', await submissionText(job.id), { 'Idempotency-Key': randomKey() });
     go(`jobs/${next.id}`);
   };
+  const retry = async () => {
+    const next = await post<Job>(jobPath(job.id, '/retry'), undefined, { 'Idempotency-Key': randomKey() });
+    go(`jobs/${next.id}`);
+  };
   const edit = async () => {
     setDraft(parseExact(await submissionText(job.id)));
     go('submit');
@@ -75,6 +81,11 @@ function Actions({ job, reload }: { job: Job; reload: () => void }) {
       {!isTerminal(job.state) && (
         <button type="button" class="danger" disabled={job.state === 'cancelling'} onClick={act(async () => void (await request('POST', jobPath(job.id, '/cancel'))))}>
           Cancel
+        </button>
+      )}
+      {isTerminal(job.state) && job.outcome !== 'all_succeeded' && (
+        <button type="button" title="A new job of the items that did not succeed" onClick={act(retry)}>
+          Retry failed
         </button>
       )}
       <button type="button" onClick={act(again)}>
@@ -121,6 +132,45 @@ function Advance({ job, rate }: Watched & { job: Job }) {
         {job.queue_position !== null && <Fact term="Place in the queue">{count(job.queue_position)}</Fact>}
       </dl>
     </div>
+  );
+}
+
+/** Relations links the group of a job, the jobs that it waits for, and the job that it retries. */
+function Relations({ job }: { job: Job }) {
+  if (!job.group && !job.retry_of && job.after.length === 0) return null;
+  return (
+    <dl class="facts row">
+      {job.group && (
+        <Fact term="Group">
+          <a class="id" href={href(groupPath(job.group))}>
+            {job.group}
+          </a>
+        </Fact>
+      )}
+      {job.after.length > 0 && (
+        <Fact term="After">
+          {job.after.slice(0, 20).map((id) => (
+            <JobLink key={id} id={id} />
+          ))}
+          {job.after.length > 20 && `and ${count(job.after.length - 20)} more`}
+        </Fact>
+      )}
+      {job.retry_of && (
+        <Fact term="Retry of">
+          <JobLink id={job.retry_of} />
+        </Fact>
+      )}
+    </dl>
+  );
+}
+
+function JobLink({ id }: { id: string }) {
+  return (
+    <>
+      <a class="id" href={href(`jobs/${id}`)} title={id}>
+        {shortID(id)}
+      </a>{' '}
+    </>
   );
 }
 

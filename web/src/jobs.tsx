@@ -2,6 +2,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { get, type JobList, type Kind, type Priority, type State } from './api';
 import { Bulk } from './bulk';
 import { fromLocalTime, toLocalTime } from './format';
+import { groupPath } from './groups';
 import { JobTable } from './jobtable';
 import { useKeys } from './keyboard';
 import { Failure } from './parts';
@@ -11,7 +12,7 @@ import { go, href } from './route';
 const states: State[] = ['queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled'];
 const priorities: Priority[] = ['high', 'normal', 'low'];
 const times = { created_after: 'after', created_before: 'before' };
-const filters = ['state', 'kind', 'priority', 'label', ...Object.keys(times)];
+const filters = ['state', 'kind', 'priority', 'label', 'group', ...Object.keys(times)];
 
 /** filterOf returns the filters of the address as those of GET /v1/jobs. */
 function filterOf(query: URLSearchParams): URLSearchParams {
@@ -136,6 +137,11 @@ export function Jobs({ query }: { query: URLSearchParams }) {
             <input type="datetime-local" value={toLocalTime(filter.get(name))} onChange={(e) => change(name, [fromLocalTime(e.currentTarget.value)])} />
           </label>
         ))}
+        {filter.get('group') && (
+          <a class="label" href={href(groupPath(filter.get('group') ?? ''))}>
+            group {filter.get('group')}
+          </a>
+        )}
         {filter.size > 0 && (
           <button type="button" class="plain" onClick={() => show(new URLSearchParams())}>
             Clear

@@ -60,7 +60,7 @@ export function JobTable({ jobs, empty, compact, selected }: Props) {
             )}
             {!compact && <td class="wide">{job.priority === 'normal' ? <span class="muted">normal</span> : job.priority}</td>}
             <td>
-              <Progress job={job} />
+              <Progress progress={job.progress} state={job.state} />
             </td>
             <td class="num" title={instant(job.created_at)}>
               {ago(job.created_at)}

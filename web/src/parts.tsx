@@ -21,14 +21,13 @@ export function Badge({ state }: { state: State }) {
   );
 }
 
-/** Progress is a bar of the finished share of a job. */
-export function Progress({ job, label }: { job: Job; label?: boolean }) {
-  const p = job.progress;
-  const percent = Math.floor(p.fraction * 100);
+/** Progress is a bar of the finished share of a job, or of the jobs of a group. */
+export function Progress({ progress, state }: { progress: Job['progress']; state: State }) {
+  const percent = Math.floor(progress.fraction * 100);
   return (
     <span class="progress">
-      <progress class={job.state} max={1} value={p.fraction} aria-label={`Progress: ${percent} percent`} />
-      {label !== false && <span class="num">{percent} %</span>}
+      <progress class={state} max={1} value={progress.fraction} aria-label={`Progress: ${percent} percent`} />
+      <span class="num">{percent} %</span>
     </span>
   );
 }
@@ -70,7 +69,7 @@ export function Panel({ title, tools, children, class: name }: { title: string; 
 }
 
 /** Fact is a term with its value. */
-export function Fact({ term, children }: { term: string; children: ComponentChildren }) {
+export function Fact({ term, children }: { term: ComponentChildren; children: ComponentChildren }) {
   return (
     <div>
       <dt>{term}</dt>

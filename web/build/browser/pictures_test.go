@@ -37,6 +37,7 @@ func TestPages(t *testing.T) {
 	failed := s.post(t, `{"kind":"sleep_batch","count":3,"duration":"1h","timeout":"10ms"}`)
 	s.post(t, `{"kind":"sleep_batch","count":2000,"duration":"2h","priority":"high","labels":{"team":"ingest","env":"prod"}}`)
 	s.post(t, `{"kind":"squares","numbers":[1],"start_after":"2h"}`)
+	chain := submitBatch(t, s, `{"group":"nightly","jobs":[{"kind":"sleep_batch","count":3,"duration":"1h"},{"kind":"squares","numbers":[1],"after":[0]}]}`)
 	for _, page := range []struct{ name, route, text string }{
 		{"overview", "", "Recent jobs"},
 		{"jobs", "jobs", "array_sum"},
@@ -45,6 +46,9 @@ func TestPages(t *testing.T) {
 		{"heat", "jobs/" + heat, "Result, 24 × 60"},
 		{"squares", "jobs/" + squares, "Values"},
 		{"failed", "jobs/" + failed, "failed"},
+		{"groups", "groups", "nightly"},
+		{"group", "groups/nightly", "Newest jobs"},
+		{"after", "jobs/" + chain[1], "After"},
 		{"submit", "submit?kind=array_sum", "The service accepts this submission."},
 		{"arrays", "arrays", "No stored arrays."},
 		{"nodes", "nodes", "Last heartbeat"},
