@@ -20,6 +20,9 @@ type view struct {
 		Completed int64 `json:"completed"`
 		Failed    int64 `json:"failed"`
 	} `json:"progress"`
+	Retries    int               `json:"retries"`
+	Retention  string            `json:"retention"`
+	Failed     string            `json:"failed_retention"`
 	Group      string            `json:"group"`
 	RetryOf    string            `json:"retry_of"`
 	Labels     map[string]string `json:"labels"`
@@ -138,6 +141,8 @@ type reading struct {
 	items []item
 	// seqs are the seqs of all events in the order of arrival; nil for pages of results, which have only seqs of items.
 	seqs []int64
+	// attempts are the events of failed attempts.
+	attempts []failedAttempt
 	// last is the job in the last event of a stream; nil without one.
 	last *view
 	// whole is true if the client read to the end of a finished job.

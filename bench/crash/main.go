@@ -7,7 +7,7 @@
 //
 // Clients with a recorded history submit jobs of all kinds to real servers, alone, in batches, in groups, after other jobs and again with the same key; they
 // wait, poll, follow streams, cancel and delete, one or many at once, retry, pause priorities, and store arrays. Schedules submit too, and
-// webhooks are received. Meanwhile faults kill, pause and restart the servers and make their disks fail. Then a model decides whether everything that the clients saw agrees with what gather promises; see
+// webhooks are received. A bucket rejects reads. Meanwhile faults kill, pause and restart the servers and make their disks fail. Then a model decides whether everything that the clients saw agrees with what gather promises; see
 // model.go. The schedule of requests and faults depends on the seed and the flags alone, their timing does not.
 //
 // Everything stays on 127.0.0.1 and in a temporary directory, which is kept after a violation.
@@ -131,6 +131,12 @@ func (s *settings) run(ctx context.Context, stdout io.Writer) error {
 	}
 	defer receiver.Close()
 	r.webhook = receiver.URL + "/ended"
+	store, err := startStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	r.bucket = "s3://crash?region=r&endpoint=" + store.URL
 	_, _ = fmt.Fprintf(stdout, "seed %d, %d nodes, %d clients, %d steps each\n", s.seed, s.nodes, s.clients, s.steps)
 	if slices.Contains(kinds, fill) || slices.Contains(kinds, fillKill) {
 		unmount, err := smallDisk(filepath.Join(s.dir, "data"))
@@ -200,7 +206,7 @@ func (r *run) startServers(ctx context.Context, s *settings) (stop func(), err e
 		return stop, err
 	}
 	r.key = key
-	args := []string{"--api-keys=" + keys, "--http-allow=127.0.0.1"}
+	args := []string{"--api-keys=" + keys, "--http-allow=127.0.0.1", "--array-bucket=" + r.bucket}
 	if s.nodes > 1 {
 		if r.nats, err = startNATS(ctx, data, s.nodes); err != nil {
 			return stop, err
@@ -236,6 +242,7 @@ func (r *run) figures() string {
 	dependents := make(map[string]bool)
 	count := make(map[action]int)
 	events := 0
+	retried := make(map[string]bool)
 	for i := range r.operations {
 		o := &r.operations[i]
 		if o.ofMany {
@@ -250,8 +257,14 @@ func (r *run) figures() string {
 		if o.status == 0 && o.action != read {
 			unknown++
 		}
+		if o.view != nil && o.view.Retries > 0 {
+			retried[o.view.ID] = true
+		}
 		if o.read != nil {
 			events += len(o.read.seqs)
+			if o.read.attempts != nil {
+				retried[o.job] = true
+			}
 		}
 		count[o.action]++
 	}
@@ -260,9 +273,9 @@ func (r *run) figures() string {
 		w, r, _ := p.compactions.all()
 		written, restored = written+w, restored+r
 	}
-	return fmt.Sprintf("%d operations: %d jobs, %d of them after others, %d submissions, %d reads of jobs, %d of events and results with %d events, %d cancels, %d deletes, "+
+	return fmt.Sprintf("%d operations: %d jobs, %d of them after others and %d with failed attempts, %d submissions, %d reads of jobs, %d of events and results with %d events, %d cancels, %d deletes, "+
 		"%d uploads, %d bulk requests, %d reads of groups, %d deliveries, %d pauses, %d readings of schedules; %d without a response; "+
 		"%d snapshots of the log, %d replicas restored from one; faults: %v",
-		len(r.operations), len(jobs), len(dependents), count[submit], count[get], count[read], events, count[cancel], count[remove], count[put],
+		len(r.operations), len(jobs), len(dependents), len(retried), count[submit], count[get], count[read], events, count[cancel], count[remove], count[put],
 		count[cancelAll]+count[removeAll], count[followGroup], len(r.deliveries), len(r.holds), len(r.schedules), unknown, written, restored, r.injected)
 }

@@ -24,6 +24,8 @@ import (
 //     none is left out over any number of resumes; see groups.go.
 //   - A bulk request changes each job that it matches as a request for this job would; see bulk.go. A retry is a job of the items that did
 //     not succeed, and there is one for a key; see retry.go.
+//   - A failed attempt of a task is one event, with the number of the attempt, and the job counts it; a job has the retentions of its
+//     submission; see store.go.
 //   - A job with a webhook is delivered at least once, signed, with its outcome; see webhooks.go.
 //   - A job that is submitted after every node has shown a pause does not start before the pause is ended; see pauses.go.
 //   - A job does not start before the jobs that it comes after have succeeded, and is cancelled with this reason only if one does not, or not

@@ -24,7 +24,7 @@ type order struct {
 
 // newOrder draws a job of any kind.
 func newOrder(rng *rand.Rand) order {
-	switch rng.IntN(11) {
+	switch rng.IntN(13) {
 	case 0, 1:
 		return numbers(rng.Int64N(1e6))
 	case 2:
@@ -50,7 +50,9 @@ func newOrder(rng *rand.Rand) order {
 	case 8: // many tasks, some of which have ended when a fault comes
 		n := 50_000_000 + rng.Int64N(150_000_000)
 		return sum(fmt.Sprintf(`{"source":"arange","start":0,"stop":%d,"dtype":"int64","chunks":1000000}`, n), strconv.FormatInt(n*(n-1)/2, 10))
-	case 9:
+	case 9, 10:
+		return bucketSum(rng)
+	case 11:
 		return squaresRange(rng.Int64N(1e6), 20_000+rng.Int64N(60_000))
 	default:
 		return sleeps(1500, 3000, 20, 2000)

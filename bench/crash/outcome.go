@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -88,6 +89,9 @@ func (c *checker) collect(r *jobReport, o *operation) {
 }
 
 func (c *checker) see(r *jobReport, v *view) {
+	if v != nil && v.Retention != "" && r.sub.retryOf == "" && v.Failed != cmp.Or(r.sub.failedRetention(), v.Retention) {
+		c.violation("job %s of %s has the retentions %s and %s, want %s if it fails", r.id, r.sub.label, v.Retention, v.Failed, r.sub.failedRetention())
+	}
 	switch {
 	case v == nil:
 	case !v.terminal():
@@ -106,6 +110,7 @@ func (c *checker) collectItems(r *jobReport, got *reading) {
 			break
 		}
 	}
+	c.checkAttempts(r.id, got)
 	for _, it := range got.items {
 		if before, ok := r.items[it.Index]; ok && before.String() != it.String() {
 			c.violation("job %s: a client saw item %s, another one %s", r.id, &before, &it)

@@ -97,6 +97,9 @@ func (s *submission) body() []byte {
 	if s.priority != "" {
 		members += fmt.Sprintf(`,"priority":%q`, s.priority)
 	}
+	if kept := s.failedRetention(); kept != "" {
+		members += fmt.Sprintf(`,"failed_retention":%q`, kept)
+	}
 	if s.webhook != "" {
 		members += fmt.Sprintf(`,"webhooks":[%q]`, s.webhook)
 	}

@@ -87,7 +87,7 @@ func (p *process) start() error {
 // launch starts the process, and returns a channel that receives the address of its API, or "" if it ends before.
 func (p *process) launch() (<-chan string, error) {
 	cmd := exec.CommandContext(context.Background(), p.path, p.args...) // ended by kill
-	cmd.Env = append(os.Environ(), clockVariable+"="+p.clock)
+	cmd.Env = append(os.Environ(), clockVariable+"="+p.clock, "AWS_ACCESS_KEY_ID=crash", "AWS_SECRET_ACCESS_KEY=of-the-store")
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		return nil, err

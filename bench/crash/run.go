@@ -21,10 +21,10 @@ type run struct {
 	nodes []*process
 	nats  *natsServers // nil for a server alone
 	http  *http.Client
-	// key is the API key of all clients, and webhook the URL of the receiver.
-	key, webhook string
-	shared       sync.Map // submissions that several clients submit, by label
-	log          io.Writer
+	// key is the API key of all clients, webhook the URL of the receiver, and bucket the URL of the store with its endpoint.
+	key, webhook, bucket string
+	shared               sync.Map // submissions that several clients submit, by label
+	log                  io.Writer
 
 	stepsMu sync.Mutex
 	steps   int

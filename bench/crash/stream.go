@@ -134,6 +134,10 @@ func (r *reading) add(e *event) error {
 		var it item
 		err = json.Unmarshal(e.Data, &it)
 		r.items = append(r.items, it)
+	case "retry":
+		var a failedAttempt
+		err = json.Unmarshal(e.Data, &a)
+		r.attempts = append(r.attempts, a)
 	case "end":
 		r.whole, r.last = true, new(view)
 		err = json.Unmarshal(e.Data, r.last)

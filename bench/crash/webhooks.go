@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -55,11 +54,7 @@ func (h *history) receive(ctx context.Context) (*httptest.Server, error) {
 		return nil, err
 	}
 	refused := make(map[string]bool)
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	s := &httptest.Server{Listener: l, Config: &http.Server{ReadHeaderTimeout: requestTimeout, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return serve(ctx, func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return // of an attempt that was cut off
@@ -81,9 +76,7 @@ func (h *history) receive(ctx context.Context) (*httptest.Server, error) {
 		}
 		h.deliveries = append(h.deliveries, d)
 		w.WriteHeader(d.status)
-	})}}
-	s.Start()
-	return s, nil
+	})
 }
 
 // share reports whether a text belongs to one of n equal shares of all.
