@@ -123,7 +123,9 @@ func (c *client) do(ctx context.Context, r call) (*operation, error) {
 }
 
 // retryable reports whether a response only means: later, or at another node.
-func retryable(a *response) bool { return a.status == http.StatusServiceUnavailable || inProgress(a) }
+func retryable(a *response) bool {
+	return a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests || inProgress(a)
+}
 
 // inProgress reports whether a submission with the same key is being processed.
 func inProgress(a *response) bool {

@@ -43,6 +43,7 @@ func (s *server) retryJob(x *requestState) error {
 	if err != nil {
 		return err
 	}
+	x.resizeRead(int64(len(sub.Spec))) // so that other retries do not wait for the disk
 	jobs, replayed, err := s.acceptOnce(x, []job.Submission{sub}, key, false)
 	x.resizeRead(0)
 	if err != nil {
