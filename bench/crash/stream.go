@@ -91,7 +91,7 @@ func (c *client) followOnce(ctx context.Context, path, media string, got collect
 	case http.StatusNoContent:
 		got.end()
 		return nil
-	case http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		return nil
 	case http.StatusNotFound:
 		if _, ofGroup := got.(*groupReading); ofGroup {
