@@ -103,6 +103,7 @@ func TestSubmission(t *testing.T) {
 		"sleep_batch|--durations|1s|--timeout|1m|--priority|high|--label|team=a|--label|x=y=z|--start-after|2026-11-27T03:00:00Z|--retention|1h": `{"kind":"sleep_batch","durations":["1s"],"timeout":"1m",` +
 			`"priority":"high","labels":{"team":"a","x":"y=z"},"start_after":"2026-11-27T03:00:00Z","retention":"1h"}`,
 		"array_sum|--array|readings|--axis|0":                                                       `{"kind":"array_sum","array":{"source":"npy","name":"readings"},"axis":0}`,
+		"array_sum|--array|a|--retry|{attempts: 8, backoff: 1s}|--failed-retention|168h":            `{"kind":"array_sum","array":{"source":"npy","name":"a"},"retry":{"attempts":8,"backoff":"1s"},"failed_retention":"168h"}`,
 		"array_sum|--array|s3://b/k.npy|--axis=-1,0":                                                `{"kind":"array_sum","array":{"source":"npy","url":"s3://b/k.npy"},"axis":[-1,0]}`,
 		"array_sum|--array|file:///d/w.zarr/t":                                                      `{"kind":"array_sum","array":{"source":"zarr","url":"file:///d/w.zarr/t"}}`,
 		"array_sum|--array|{values: [[1e16, NaN], [~]]}":                                            `{"kind":"array_sum","array":{"values":[[1e16,"NaN"],["~"]]}}`,
