@@ -316,10 +316,15 @@ func TestContract(t *testing.T) {
 		s := newService(t)
 		const batch = `{"jobs":[{"kind":"squares","numbers":[2]}]}`
 		done := decode[api.Job](t, want(s, 200, "POST", "/v1/jobs", squares, "Prefer: wait=20", "Idempotency-Key: k").body)
-		jobs := decode[api.Batch](t, want(s, 202, "POST", "/v1/jobs:batch", batch, "Idempotency-Key: k").body)
-		want(s, 200, "GET", path(jobs.Jobs[0], ""), "", "Prefer: wait=20")
+		jobs := decode[api.Batch](t, want(s, 202, "POST", "/v1/jobs:batch", batch, "Idempotency-Key: k").body).Jobs
+		want(s, 201, "PUT", "/v1/schedules/x", `{"every":"1h","submission":`+squares+`}`)
+		jobs = append(jobs, decode[api.Job](t, want(s, 202, "POST", "/v1/schedules/x/run", "", "Idempotency-Key: k").body))
 		want(s, 204, "DELETE", path(done, ""), "")
-		want(s, 204, "DELETE", path(jobs.Jobs[0], ""), "")
+		for _, j := range jobs {
+			want(s, 200, "GET", path(j, ""), "", "Prefer: wait=20")
+			want(s, 204, "DELETE", path(j, ""), "")
+		}
+		want(s, 410, "POST", "/v1/schedules/x/run", "", "Idempotency-Key: k")
 		want(s, 410, "POST", "/v1/jobs", squares, "Idempotency-Key: k")
 		want(s, 410, "POST", "/v1/jobs:batch", batch, "Idempotency-Key: k")
 	})
