@@ -49,6 +49,7 @@ prove: ## crashes and faults with new seeds, PROVE for each set of them; docs/pr
 	go run ./bench/crash -for $(PROVE) -kinds clock,clock-kill
 	go run ./bench/crash -for $(PROVE) -nodes 3 -steps 30 -faults 11
 	go run ./bench/crash -for $(PROVE) -nodes 3 -steps 20 -faults 6 -kinds clock,clock-kill,nats-leader
+	go test -count=1 ./internal/cluster -run TestSnapshotFaults -snapshot-faults -v
 
 image: ## the container image gather:VERSION
 	docker build --build-arg VERSION=$(VERSION) -t gather:$(VERSION) .

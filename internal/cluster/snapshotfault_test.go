@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -16,11 +17,13 @@ import (
 	"gather/internal/job"
 )
 
+var snapshotFaults = flag.Bool("snapshot-faults", false, "run TestSnapshotFaults")
+
 // Servers that are killed or paused while a snapshot is written leave no snapshot that a node takes for a whole one, and nothing behind. Every
 // new node has all jobs that were acknowledged.
 func TestSnapshotFaults(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes half a minute")
+	if !*snapshotFaults {
+		t.Skip("takes minutes on a busy machine; run by make prove")
 	}
 	t.Parallel()
 	servers := natstest.StartProcesses(t, 3, natstest.SyncAlways())
