@@ -52,10 +52,13 @@ func (c *Cluster) State() string {
 		s := c.state.jobs[id]
 		parts, _ := json.Marshal(s.participants)
 		steps, _ := json.Marshal(s.steps)
-		fmt.Fprintf(&b, "%s %v seq %d author %s size {%d %d %d %d %d %d} done %x/%d steps %s parts %s active %d waits %b ending", id, s.job.State, s.job.Seq,
-			s.author, s.size.Tasks, s.size.Units, s.size.Bytes, s.size.Waiting, s.size.Results, s.size.Memory, s.done, s.job.TasksDone, steps, parts, s.active, s.job.Waits)
+		fmt.Fprintf(&b, "%s %v seq %d author %s size {%d %d %d %d %d %d} done %x/%d steps %s parts %s active %d ending", id, s.job.State, s.job.Seq,
+			s.author, s.size.Tasks, s.size.Units, s.size.Bytes, s.size.Waiting, s.size.Results, s.size.Memory, s.done, s.job.TasksDone, steps, parts, s.active)
 		if s.ending != nil {
 			fmt.Fprintf(&b, " %v %v", s.ending.State, s.ending.Failure)
+		}
+		if s.job.Waits != 0 {
+			fmt.Fprintf(&b, " waits %b", s.job.Waits)
 		}
 		b.WriteByte('\n')
 	}
