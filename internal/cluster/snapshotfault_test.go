@@ -17,13 +17,13 @@ import (
 	"gather/internal/job"
 )
 
-var snapshotFaults = flag.Bool("snapshot-faults", false, "run TestSnapshotFaults")
+var snapshotFaults = flag.Bool("snapshot-faults", false, "all faults of TestSnapshotFaults, for minutes")
 
 // Servers that are killed or paused while a snapshot is written leave no snapshot that a node takes for a whole one, and nothing behind. Every
 // new node has all jobs that were acknowledged.
 func TestSnapshotFaults(t *testing.T) {
-	if !*snapshotFaults {
-		t.Skip("takes minutes on a busy machine; run by make prove")
+	if testing.Short() {
+		t.Skip("takes half a minute")
 	}
 	t.Parallel()
 	servers := natstest.StartProcesses(t, 3, natstest.SyncAlways())
@@ -46,16 +46,16 @@ func TestSnapshotFaults(t *testing.T) {
 		return i
 	}
 	rng := rand.New(rand.NewPCG(1, 1))
-	for _, tt := range []struct {
+	faults := []struct {
 		name string
 		// fault returns how to inject it, as of before the snapshot.
 		fault func() (inject func())
 	}{
+		{"kill of all", func() func() { return servers.KillAll }},
 		{"kill of the bucket's leader", func() func() {
 			i := leader()
 			return func() { servers.Kill(i) }
 		}},
-		{"kill of all", func() func() { return servers.KillAll }},
 		{"pause of the bucket's leader, and kill", func() func() {
 			i := leader()
 			return func() {
@@ -64,7 +64,11 @@ func TestSnapshotFaults(t *testing.T) {
 				servers.Kill(i)
 			}
 		}},
-	} {
+	}
+	if !*snapshotFaults {
+		faults = faults[:1]
+	}
+	for _, tt := range faults {
 		inject := tt.fault()
 		before := f.bucketMessages()
 		ctx, stop := context.WithCancel(t.Context())
