@@ -47,6 +47,9 @@ func TestMoveToCluster(t *testing.T) {
 
 // Half-done jobs finish in the cluster: nothing is lost or done twice.
 func TestMoveHalfDone(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute under the race detector")
+	}
 	t.Parallel()
 	data := t.TempDir()
 	srv, stop := launch(t, "--data-dir", data, "--drain-timeout", "1ms", "--workers", "1")

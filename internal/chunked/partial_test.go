@@ -149,6 +149,9 @@ func TestYieldCanStop(t *testing.T) {
 
 // TestPlansAreBounded tests that the number of tasks and the partials of outputs are bounded for all chunks.
 func TestPlansAreBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute under the race detector")
+	}
 	const maxTasks, maxPartials, longest = 1<<20 + 1, 64 << 20, 277
 	rng := rand.New(rand.NewPCG(5, 6))
 	alternating := "["
