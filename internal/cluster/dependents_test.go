@@ -189,6 +189,7 @@ func TestCancelledChain(t *testing.T) {
 	for _, n := range nodes {
 		n.waitEnded(head)
 		for i, id := range chain[1:] {
+			n.waitEnded(id) // one write is shown job by job
 			j := n.checkLog(id)
 			if j.State != job.Cancelled || id != middle && (j.Failure == nil || j.Failure.Reason != job.FailedDependency) {
 				t.Fatalf("job %d of the chain is %v with failure %+v, want cancelled with %v", i+1, j.State, j.Failure, job.FailedDependency)
