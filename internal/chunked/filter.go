@@ -156,6 +156,9 @@ func parseWhere(raw jsontext.Value, t DType, errs *fields.Errors) (c condition) 
 		errs.Add("/op", "is %.20q: use %s", op, comparisonNames)
 		ok = false
 	}
+	if !o.Has("op") {
+		errs.Add("/op", "is missing: use %s", comparisonNames)
+	}
 	if !o.Has("value") {
 		errs.Add("/value", "is missing: write the value to compare the elements with")
 	}

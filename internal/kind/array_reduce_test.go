@@ -121,6 +121,7 @@ func TestArrayReduceFaults(t *testing.T) {
 		`{"ops":["nanmax"],"array":{"source":"ones","shape":[0,3]},"axis":0}`:              {"/ops/0"},
 		`{"ops":["argmin"],"array":{"source":"ones","shape":[2,2,2]},"axis":[0,1]}`:        {"/ops/0"},
 		`{"ops":["sum","mean"],"dtype":"int8","array":{"values":[1]}}`:                     {"/dtype"},
+		`{"ops":["mean"],"where":{"value":false},"array":{"values":[1]}}`:                  {"/where/op"},
 		`{"ops":["mean"],"where":{"op":"=>"},"array":{"values":[1]}}`:                      {"/where/op", "/where/value"},
 		`{"ops":["mean"],"where":{"op":">","value":0,"or":1},"array":{"values":[1]}}`:      {"/where/or"},
 		`{"ops":["mean"],"where":{"op":">","value":[0]},"array":{"values":[1]}}`:           {"/where/value"},
