@@ -397,7 +397,7 @@ func TestModelOfAfter(t *testing.T) {
 			ends(ended("a", "cancelled", "null"), unmet(cancelled("b", "a")), unmet(cancelled("c", "b", "a")))(h)
 			h.operations[3].view.StartedAt = &started
 		}, "job b of batch started, and job a before it cancelled"},
-		{"cancelled by nobody", ends(ended("a", "cancelled", "null"), cancelled("b", "a"), unmet(cancelled("c", "b", "a"))), "job b of batch was cancelled, not by a client"},
+		{"cancelled by no client", ends(ended("a", "cancelled", "null"), cancelled("b", "a"), unmet(cancelled("c", "b", "a"))), "job b of batch was cancelled, not by a client"},
 		{"after another job", changed(4, func(v *view) { v.After = []string{"a", "b"} }), "job c of batch is after [a b], want [b a]"},
 		{"after none", changed(3, func(v *view) { v.After = nil }), "job b of batch is after [], want [a]"},
 	})

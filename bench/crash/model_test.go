@@ -169,7 +169,7 @@ func TestModel(t *testing.T) {
 		{"a failed job", after(accepted(newSubmission("w", "", "", squares), false, "w"), stream("w", func(r *reading) {
 			r.last = done("w", "failed", "null", 5, 5)
 		})), "job w of w failed, want succeeded"},
-		{"cancelled by nobody", after(accepted(newSubmission("w", "", "", squares), false, "w"), seen(done("w", "cancelled", "null", 5, 0))), "job w of w cancelled"},
+		{"cancelled by no client", after(accepted(newSubmission("w", "", "", squares), false, "w"), seen(done("w", "cancelled", "null", 5, 0))), "job w of w cancelled"},
 		{"success with work left", after(accepted(newSubmission("w", "", "", squares), false, "w"), seen(done("w", "succeeded", "5", 5, 4))), "succeeded with progress"},
 		{"success after the cancel was acknowledged", replace(8, seen(done("b", "succeeded", "1", 1, 1))), "job b of two was cancelling, and succeeded"},
 		{"success after a cancel, in the history", replace(8, seen(done("b", "succeeded", "1", 1, 1))), "job b, node 0: its history"},

@@ -16,7 +16,8 @@
 //     sequence number of the message before it.
 //   - The bounds of an Admission and the uses of a key hold exactly and for the whole cluster, in the order of the log.
 //   - Each step of a task is applied exactly once. A TaskProgress event carries the number of steps before it, and is rejected
-//     if another node has advanced the task since; a node sends one after the outcome of the one before. Results therefore do not depend on which nodes ran, paused or failed.
+//     if another node has advanced the task since; a node sends one after the outcome of the one before. Results therefore do
+//     not depend on which nodes ran, paused or failed.
 //   - A job that is ending ends when every participant has recorded that it stopped, or is dead.
 //   - Leases are given for free workers only, weighted by priority; leases of short jobs, of well under a millisecond, are
 //     given in larger numbers.
@@ -25,9 +26,10 @@
 // # Goroutines
 //
 // Open starts the apply loop, the writer, one goroutine each for the writer's health, the state of the log and the
-// configuration of the streams, one that watches documents and one that copies them, two for heartbeats, the leader's loop, one for delayed starts, one that pulls leases and one
-// that extends them; and requests to JetStream while they last. Close ends and waits for all of them. Callbacks (done of an
-// Append or of a lease) are called by the apply loop or by the replica's writer, and must not block.
+// configuration of the streams, one that watches documents and one that copies them, two for heartbeats, the leader's loop,
+// one for delayed starts, one that pulls leases and one that extends them; and requests to JetStream while they last. Close
+// ends and waits for all of them. Callbacks (done of an Append or of a lease) are called by the apply loop or by the
+// replica's writer, and must not block.
 //
 // # Failure
 //

@@ -2,7 +2,6 @@ package journal
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -68,7 +67,10 @@ func (j *Journal) replace(ctx context.Context, t *tables) error {
 	// The span has every space, from 'a' to 'x'.
 	_, err := j.db.IngestAndExcise(ctx, t.paths, nil, nil, pebble.KeyRange{Start: []byte{'a'}, End: []byte{'z' + 1}})
 	if err == nil {
-		err = cmp.Or(j.keepDocuments(), j.migrate())
+		err = j.keepDocuments()
+	}
+	if err == nil {
+		err = j.migrate()
 	}
 	if err != nil {
 		return err

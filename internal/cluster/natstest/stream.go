@@ -2,6 +2,7 @@ package natstest
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -100,7 +101,11 @@ func (f *Files) Messages(tb testing.TB, name string, after uint64) (all [][]byte
 func (f *Files) DeleteStreams(tb testing.TB, prefix string) {
 	tb.Helper()
 	f.each(tb, prefix, func(ctx context.Context, js jetstream.JetStream, s *jetstream.StreamInfo) error {
-		return js.DeleteStream(ctx, s.Config.Name)
+		// A stream that a gather server or NATS has deleted since is gone too.
+		if err := js.DeleteStream(ctx, s.Config.Name); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return err
+		}
+		return nil
 	})
 }
 
