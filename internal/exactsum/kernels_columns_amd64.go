@@ -11,7 +11,9 @@ func cutColumns[T any](t tile[T]) (p *T, stride, width int, rest tile[T]) {
 		width = t.width &^ 7
 	}
 	rest = t
-	rest.x, rest.width = t.x[width:], t.width-width
+	if rest.x, rest.width = t.x[width:], t.width-width; rest.width == 0 {
+		rest.rows = 0
+	}
 	var element T
 	return unsafe.SliceData(t.x), t.stride * int(unsafe.Sizeof(element)), width, rest
 }

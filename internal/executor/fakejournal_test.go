@@ -26,6 +26,8 @@ type fakeJournal struct {
 	slow time.Duration
 	// blocked appends wait until their context is done.
 	blocked bool
+	// delays has the type of the last event of each batch of a job, and how long the batch may wait.
+	delays []string
 	// released has the released idempotency keys.
 	released []string
 }
@@ -55,6 +57,9 @@ func (l *fakeJournal) Append(ctx context.Context, b job.Batch) error {
 		b.Done = func(error) {}
 	}
 	for _, e := range b.Entries {
+		if n := len(e.Events); n > 0 {
+			l.delays = append(l.delays, fmt.Sprintf("%T %v", e.Events[n-1], b.Delay))
+		}
 		for _, ev := range e.Events {
 			p := l.jobs[e.ID]
 			if sub, ok := ev.(job.Submitted); ok {

@@ -12,8 +12,12 @@ import (
 // reducer gets the partials as tasks finish, and events of several steps can share one write of the journal.
 type localLease struct{ x *jobExecution }
 
-// writeDelay is how long the start and the results of a job may wait for other writes of the journal.
-const writeDelay = 2 * time.Millisecond
+// writeDelay is how long the start and the results of a job may wait for other writes of the journal, and arrayWriteDelay
+// those of a job that reduces an array, whose results few clients follow one by one: each write takes the workers' CPU.
+const (
+	writeDelay      = 2 * time.Millisecond
+	arrayWriteDelay = 10 * time.Millisecond
+)
 
 // checkpointDelay is how long an event may wait that shows a client nothing but progress.
 const checkpointDelay = 50 * time.Millisecond
@@ -35,7 +39,7 @@ func (l localLease) begin(now time.Time, effects bool) (context.Context, bool) {
 		x.series.started(&x.plannedJob, x.startedAt)
 		x.setTimeout()
 		if !x.size.Short() {
-			x.append(writeDelay)
+			x.append(x.writeDelay())
 		}
 	}
 	x.busy++
@@ -100,9 +104,9 @@ func (l localLease) record(_ context.Context, a assignment, step job.Step, err e
 		x.append(checkpointDelay, events...)
 	case bytes >= countedBytes:
 		x.e.written(x, bytes)
-		x.appendBatch(job.Batch{Delay: writeDelay, Done: func(error) { x.e.synced(x, bytes) }}, events...)
+		x.appendBatch(job.Batch{Delay: x.writeDelay(), Done: func(error) { x.e.synced(x, bytes) }}, events...)
 	case len(events) > 0:
-		x.append(writeDelay, events...)
+		x.append(x.writeDelay(), events...)
 	}
 	return step.ResumeAt
 }
@@ -210,6 +214,13 @@ func (x *jobExecution) finishIfIdle(before ...job.Event) {
 	x.e.mu.Lock()
 	x.e.finishes.Add(time.Now())
 	x.e.mu.Unlock()
+}
+
+func (x *jobExecution) writeDelay() time.Duration {
+	if x.size.Bytes > 0 {
+		return arrayWriteDelay
+	}
+	return writeDelay
 }
 
 // append appends events, which may wait for other writes for a time, behind Started if that is pending. Caller holds x.mu.

@@ -18,6 +18,7 @@ type fakePlan struct {
 	Memory  int64         `json:"memory,omitempty"`
 	Results int64         `json:"results,omitempty"`
 	Work    time.Duration `json:"work,omitempty"` // each task sleeps this long, holding its worker
+	Bytes   int64         `json:"bytes,omitempty"`
 	Park    time.Duration `json:"park,omitempty"` // each task waits this long, holding none
 	Panic   bool          `json:"panic,omitempty"`
 	Error   string        `json:"error,omitempty"`
@@ -53,7 +54,7 @@ func (fakePlanner) Replan(_ context.Context, _, kind string, spec []byte) (job.P
 }
 
 func (p fakePlan) Size() job.Size {
-	return job.Size{Tasks: p.Tasks, Units: int64(p.Tasks), Waiting: p.Waiting, Memory: p.Memory, Results: p.Results}
+	return job.Size{Tasks: p.Tasks, Units: int64(p.Tasks), Waiting: p.Waiting, Memory: p.Memory, Results: p.Results, Bytes: p.Bytes}
 }
 
 func (p fakePlan) Task(i int, r job.Resume) job.Task {
