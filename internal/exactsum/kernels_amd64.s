@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func fold64AVX2(x *float64, n int, init1 float64, init2 float64) (upper int64, lower int64, moved uint64, rest uint64)
-// Requires: AVX, AVX2, MMX+, SSE2
+// Requires: AVX, AVX2, SSE2
 TEXT ·fold64AVX2(SB), NOSPLIT, $0-64
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -27,59 +27,57 @@ TEXT ·fold64AVX2(SB), NOSPLIT, $0-64
 	JZ           foldDone
 
 fold:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	VMOVUPD    (AX), Y12
-	VMOVUPD    32(AX), Y13
-	VMOVUPD    64(AX), Y14
-	VMOVUPD    96(AX), Y15
-	VADDPD     Y12, Y4, Y16
-	VSUBPD     Y4, Y16, Y4
-	VSUBPD     Y4, Y12, Y12
-	VMOVAPD    Y16, Y4
-	VXORPD     Y0, Y4, Y16
-	VORPD      Y16, Y2, Y2
-	VADDPD     Y13, Y5, Y16
-	VSUBPD     Y5, Y16, Y5
-	VSUBPD     Y5, Y13, Y13
-	VMOVAPD    Y16, Y5
-	VXORPD     Y0, Y5, Y16
-	VORPD      Y16, Y2, Y2
-	VADDPD     Y14, Y6, Y16
-	VSUBPD     Y6, Y16, Y6
-	VSUBPD     Y6, Y14, Y14
-	VMOVAPD    Y16, Y6
-	VXORPD     Y0, Y6, Y16
-	VORPD      Y16, Y2, Y2
-	VADDPD     Y15, Y7, Y16
-	VSUBPD     Y7, Y16, Y7
-	VSUBPD     Y7, Y15, Y15
-	VMOVAPD    Y16, Y7
-	VXORPD     Y0, Y7, Y16
-	VORPD      Y16, Y2, Y2
-	VADDPD     Y12, Y8, Y16
-	VSUBPD     Y8, Y16, Y8
-	VXORPD     Y8, Y12, Y12
-	VORPD      Y12, Y3, Y3
-	VMOVAPD    Y16, Y8
-	VADDPD     Y13, Y9, Y12
-	VSUBPD     Y9, Y12, Y9
-	VXORPD     Y9, Y13, Y13
-	VORPD      Y13, Y3, Y3
-	VMOVAPD    Y12, Y9
-	VADDPD     Y14, Y10, Y12
-	VSUBPD     Y10, Y12, Y10
-	VXORPD     Y10, Y14, Y14
-	VORPD      Y14, Y3, Y3
-	VMOVAPD    Y12, Y10
-	VADDPD     Y15, Y11, Y12
-	VSUBPD     Y11, Y12, Y11
-	VXORPD     Y11, Y15, Y15
-	VORPD      Y15, Y3, Y3
-	VMOVAPD    Y12, Y11
-	ADDQ       $0x00000080, AX
-	SUBQ       $0x00000010, CX
-	JNZ        fold
+	VMOVUPD (AX), Y12
+	VMOVUPD 32(AX), Y13
+	VMOVUPD 64(AX), Y14
+	VMOVUPD 96(AX), Y15
+	VADDPD  Y12, Y4, Y16
+	VSUBPD  Y4, Y16, Y4
+	VSUBPD  Y4, Y12, Y12
+	VMOVAPD Y16, Y4
+	VXORPD  Y0, Y4, Y16
+	VORPD   Y16, Y2, Y2
+	VADDPD  Y13, Y5, Y16
+	VSUBPD  Y5, Y16, Y5
+	VSUBPD  Y5, Y13, Y13
+	VMOVAPD Y16, Y5
+	VXORPD  Y0, Y5, Y16
+	VORPD   Y16, Y2, Y2
+	VADDPD  Y14, Y6, Y16
+	VSUBPD  Y6, Y16, Y6
+	VSUBPD  Y6, Y14, Y14
+	VMOVAPD Y16, Y6
+	VXORPD  Y0, Y6, Y16
+	VORPD   Y16, Y2, Y2
+	VADDPD  Y15, Y7, Y16
+	VSUBPD  Y7, Y16, Y7
+	VSUBPD  Y7, Y15, Y15
+	VMOVAPD Y16, Y7
+	VXORPD  Y0, Y7, Y16
+	VORPD   Y16, Y2, Y2
+	VADDPD  Y12, Y8, Y16
+	VSUBPD  Y8, Y16, Y8
+	VXORPD  Y8, Y12, Y12
+	VORPD   Y12, Y3, Y3
+	VMOVAPD Y16, Y8
+	VADDPD  Y13, Y9, Y12
+	VSUBPD  Y9, Y12, Y9
+	VXORPD  Y9, Y13, Y13
+	VORPD   Y13, Y3, Y3
+	VMOVAPD Y12, Y9
+	VADDPD  Y14, Y10, Y12
+	VSUBPD  Y10, Y12, Y10
+	VXORPD  Y10, Y14, Y14
+	VORPD   Y14, Y3, Y3
+	VMOVAPD Y12, Y10
+	VADDPD  Y15, Y11, Y12
+	VSUBPD  Y11, Y12, Y11
+	VXORPD  Y11, Y15, Y15
+	VORPD   Y15, Y3, Y3
+	VMOVAPD Y12, Y11
+	ADDQ    $0x00000080, AX
+	SUBQ    $0x00000010, CX
+	JNZ     fold
 
 foldDone:
 	VEXTRACTI128 $0x01, Y2, X12
@@ -128,7 +126,7 @@ foldDone:
 	RET
 
 // func single64AVX2(x *float64, n int, init float64) (level int64, moved uint64, rest uint64)
-// Requires: AVX, AVX2, MMX+, SSE, SSE2
+// Requires: AVX, AVX2, SSE, SSE2
 TEXT ·single64AVX2(SB), NOSPLIT, $8-48
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -152,29 +150,25 @@ TEXT ·single64AVX2(SB), NOSPLIT, $8-48
 	JZ           singleDone
 
 single:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	PREFETCHT0 4224(AX)
-	PREFETCHT0 4288(AX)
-	VMOVUPD    (AX), Y10
-	VADDPD     Y10, Y2, Y2
-	VMOVUPD    32(AX), Y10
-	VADDPD     Y10, Y3, Y3
-	VMOVUPD    64(AX), Y10
-	VADDPD     Y10, Y4, Y4
-	VMOVUPD    96(AX), Y10
-	VADDPD     Y10, Y5, Y5
-	VMOVUPD    128(AX), Y10
-	VADDPD     Y10, Y6, Y6
-	VMOVUPD    160(AX), Y10
-	VADDPD     Y10, Y7, Y7
-	VMOVUPD    192(AX), Y10
-	VADDPD     Y10, Y8, Y8
-	VMOVUPD    224(AX), Y10
-	VADDPD     Y10, Y9, Y9
-	ADDQ       $0x00000100, AX
-	SUBQ       $0x00000020, CX
-	JNZ        single
+	VMOVUPD (AX), Y10
+	VADDPD  Y10, Y2, Y2
+	VMOVUPD 32(AX), Y10
+	VADDPD  Y10, Y3, Y3
+	VMOVUPD 64(AX), Y10
+	VADDPD  Y10, Y4, Y4
+	VMOVUPD 96(AX), Y10
+	VADDPD  Y10, Y5, Y5
+	VMOVUPD 128(AX), Y10
+	VADDPD  Y10, Y6, Y6
+	VMOVUPD 160(AX), Y10
+	VADDPD  Y10, Y7, Y7
+	VMOVUPD 192(AX), Y10
+	VADDPD  Y10, Y8, Y8
+	VMOVUPD 224(AX), Y10
+	VADDPD  Y10, Y9, Y9
+	ADDQ    $0x00000100, AX
+	SUBQ    $0x00000020, CX
+	JNZ     single
 
 singleDone:
 	VXORPD       Y0, Y2, Y10
@@ -369,7 +363,7 @@ rows1Done:
 	RET
 
 // func squares64AVX2(x *float64, n int, init *[4]float64, levels *[4]int64) (moved uint64, rest uint64)
-// Requires: AVX, AVX2, FMA3, MMX+
+// Requires: AVX, AVX2, FMA3
 TEXT ·squares64AVX2(SB), NOSPLIT, $0-48
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -390,7 +384,6 @@ TEXT ·squares64AVX2(SB), NOSPLIT, $0-48
 	JZ           squaresDone
 
 squares:
-	PREFETCHT0  4096(AX)
 	VMOVUPD     (AX), Y11
 	VMULPD      Y11, Y11, Y12
 	VMOVAPD     Y12, Y13
@@ -796,7 +789,7 @@ rows1Done:
 	RET
 
 // func fold32AVX2(x *float32, n int, init1 float64, init2 float64) (upper int64, lower int64, moved uint64, rest uint64)
-// Requires: AVX, AVX2, MMX+, SSE2
+// Requires: AVX, AVX2, SSE2
 TEXT ·fold32AVX2(SB), NOSPLIT, $0-64
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -818,58 +811,57 @@ TEXT ·fold32AVX2(SB), NOSPLIT, $0-64
 	JZ           foldDone
 
 fold:
-	PREFETCHT0 4096(AX)
-	VCVTPS2PD  (AX), Y12
-	VCVTPS2PD  16(AX), Y13
-	VCVTPS2PD  32(AX), Y14
-	VCVTPS2PD  48(AX), Y15
-	VADDPD     Y12, Y4, Y16
-	VSUBPD     Y4, Y16, Y4
-	VSUBPD     Y4, Y12, Y12
-	VMOVAPD    Y16, Y4
-	VXORPD     Y0, Y4, Y16
-	VORPD      Y16, Y2, Y2
-	VADDPD     Y13, Y5, Y16
-	VSUBPD     Y5, Y16, Y5
-	VSUBPD     Y5, Y13, Y13
-	VMOVAPD    Y16, Y5
-	VXORPD     Y0, Y5, Y16
-	VORPD      Y16, Y2, Y2
-	VADDPD     Y14, Y6, Y16
-	VSUBPD     Y6, Y16, Y6
-	VSUBPD     Y6, Y14, Y14
-	VMOVAPD    Y16, Y6
-	VXORPD     Y0, Y6, Y16
-	VORPD      Y16, Y2, Y2
-	VADDPD     Y15, Y7, Y16
-	VSUBPD     Y7, Y16, Y7
-	VSUBPD     Y7, Y15, Y15
-	VMOVAPD    Y16, Y7
-	VXORPD     Y0, Y7, Y16
-	VORPD      Y16, Y2, Y2
-	VADDPD     Y12, Y8, Y16
-	VSUBPD     Y8, Y16, Y8
-	VXORPD     Y8, Y12, Y12
-	VORPD      Y12, Y3, Y3
-	VMOVAPD    Y16, Y8
-	VADDPD     Y13, Y9, Y12
-	VSUBPD     Y9, Y12, Y9
-	VXORPD     Y9, Y13, Y13
-	VORPD      Y13, Y3, Y3
-	VMOVAPD    Y12, Y9
-	VADDPD     Y14, Y10, Y12
-	VSUBPD     Y10, Y12, Y10
-	VXORPD     Y10, Y14, Y14
-	VORPD      Y14, Y3, Y3
-	VMOVAPD    Y12, Y10
-	VADDPD     Y15, Y11, Y12
-	VSUBPD     Y11, Y12, Y11
-	VXORPD     Y11, Y15, Y15
-	VORPD      Y15, Y3, Y3
-	VMOVAPD    Y12, Y11
-	ADDQ       $0x00000040, AX
-	SUBQ       $0x00000010, CX
-	JNZ        fold
+	VCVTPS2PD (AX), Y12
+	VCVTPS2PD 16(AX), Y13
+	VCVTPS2PD 32(AX), Y14
+	VCVTPS2PD 48(AX), Y15
+	VADDPD    Y12, Y4, Y16
+	VSUBPD    Y4, Y16, Y4
+	VSUBPD    Y4, Y12, Y12
+	VMOVAPD   Y16, Y4
+	VXORPD    Y0, Y4, Y16
+	VORPD     Y16, Y2, Y2
+	VADDPD    Y13, Y5, Y16
+	VSUBPD    Y5, Y16, Y5
+	VSUBPD    Y5, Y13, Y13
+	VMOVAPD   Y16, Y5
+	VXORPD    Y0, Y5, Y16
+	VORPD     Y16, Y2, Y2
+	VADDPD    Y14, Y6, Y16
+	VSUBPD    Y6, Y16, Y6
+	VSUBPD    Y6, Y14, Y14
+	VMOVAPD   Y16, Y6
+	VXORPD    Y0, Y6, Y16
+	VORPD     Y16, Y2, Y2
+	VADDPD    Y15, Y7, Y16
+	VSUBPD    Y7, Y16, Y7
+	VSUBPD    Y7, Y15, Y15
+	VMOVAPD   Y16, Y7
+	VXORPD    Y0, Y7, Y16
+	VORPD     Y16, Y2, Y2
+	VADDPD    Y12, Y8, Y16
+	VSUBPD    Y8, Y16, Y8
+	VXORPD    Y8, Y12, Y12
+	VORPD     Y12, Y3, Y3
+	VMOVAPD   Y16, Y8
+	VADDPD    Y13, Y9, Y12
+	VSUBPD    Y9, Y12, Y9
+	VXORPD    Y9, Y13, Y13
+	VORPD     Y13, Y3, Y3
+	VMOVAPD   Y12, Y9
+	VADDPD    Y14, Y10, Y12
+	VSUBPD    Y10, Y12, Y10
+	VXORPD    Y10, Y14, Y14
+	VORPD     Y14, Y3, Y3
+	VMOVAPD   Y12, Y10
+	VADDPD    Y15, Y11, Y12
+	VSUBPD    Y11, Y12, Y11
+	VXORPD    Y11, Y15, Y15
+	VORPD     Y15, Y3, Y3
+	VMOVAPD   Y12, Y11
+	ADDQ      $0x00000040, AX
+	SUBQ      $0x00000010, CX
+	JNZ       fold
 
 foldDone:
 	VEXTRACTI128 $0x01, Y2, X12
@@ -918,7 +910,7 @@ foldDone:
 	RET
 
 // func single32AVX2(x *float32, n int, init float64) (level int64, moved uint64, rest uint64)
-// Requires: AVX, AVX2, MMX+, SSE, SSE2
+// Requires: AVX, AVX2, SSE, SSE2
 TEXT ·single32AVX2(SB), NOSPLIT, $8-48
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -942,27 +934,25 @@ TEXT ·single32AVX2(SB), NOSPLIT, $8-48
 	JZ           singleDone
 
 single:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	VCVTPS2PD  (AX), Y10
-	VADDPD     Y10, Y2, Y2
-	VCVTPS2PD  16(AX), Y10
-	VADDPD     Y10, Y3, Y3
-	VCVTPS2PD  32(AX), Y10
-	VADDPD     Y10, Y4, Y4
-	VCVTPS2PD  48(AX), Y10
-	VADDPD     Y10, Y5, Y5
-	VCVTPS2PD  64(AX), Y10
-	VADDPD     Y10, Y6, Y6
-	VCVTPS2PD  80(AX), Y10
-	VADDPD     Y10, Y7, Y7
-	VCVTPS2PD  96(AX), Y10
-	VADDPD     Y10, Y8, Y8
-	VCVTPS2PD  112(AX), Y10
-	VADDPD     Y10, Y9, Y9
-	ADDQ       $0x00000080, AX
-	SUBQ       $0x00000020, CX
-	JNZ        single
+	VCVTPS2PD (AX), Y10
+	VADDPD    Y10, Y2, Y2
+	VCVTPS2PD 16(AX), Y10
+	VADDPD    Y10, Y3, Y3
+	VCVTPS2PD 32(AX), Y10
+	VADDPD    Y10, Y4, Y4
+	VCVTPS2PD 48(AX), Y10
+	VADDPD    Y10, Y5, Y5
+	VCVTPS2PD 64(AX), Y10
+	VADDPD    Y10, Y6, Y6
+	VCVTPS2PD 80(AX), Y10
+	VADDPD    Y10, Y7, Y7
+	VCVTPS2PD 96(AX), Y10
+	VADDPD    Y10, Y8, Y8
+	VCVTPS2PD 112(AX), Y10
+	VADDPD    Y10, Y9, Y9
+	ADDQ      $0x00000080, AX
+	SUBQ      $0x00000020, CX
+	JNZ       single
 
 singleDone:
 	VXORPD       Y0, Y2, Y10
@@ -1157,7 +1147,7 @@ rows1Done:
 	RET
 
 // func squares32AVX2(x *float32, n int, init *[4]float64, levels *[4]int64) (moved uint64, rest uint64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·squares32AVX2(SB), NOSPLIT, $0-48
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -1176,44 +1166,43 @@ TEXT ·squares32AVX2(SB), NOSPLIT, $0-48
 	JZ           squaresDone
 
 squares:
-	PREFETCHT0 4096(AX)
-	VCVTPS2PD  (AX), Y9
-	VMULPD     Y9, Y9, Y9
-	VADDPD     Y9, Y3, Y10
-	VSUBPD     Y3, Y10, Y3
-	VSUBPD     Y3, Y9, Y9
-	VMOVAPD    Y10, Y3
-	VXORPD     Y0, Y3, Y10
-	VORPD      Y10, Y1, Y1
-	VADDPD     Y9, Y5, Y10
-	VSUBPD     Y5, Y10, Y5
-	VSUBPD     Y5, Y9, Y9
-	VMOVAPD    Y10, Y5
-	VADDPD     Y9, Y7, Y10
-	VSUBPD     Y7, Y10, Y7
-	VXORPD     Y7, Y9, Y9
-	VORPD      Y9, Y2, Y2
-	VMOVAPD    Y10, Y7
-	VCVTPS2PD  16(AX), Y9
-	VMULPD     Y9, Y9, Y9
-	VADDPD     Y9, Y4, Y10
-	VSUBPD     Y4, Y10, Y4
-	VSUBPD     Y4, Y9, Y9
-	VMOVAPD    Y10, Y4
-	VXORPD     Y0, Y4, Y10
-	VORPD      Y10, Y1, Y1
-	VADDPD     Y9, Y6, Y10
-	VSUBPD     Y6, Y10, Y6
-	VSUBPD     Y6, Y9, Y9
-	VMOVAPD    Y10, Y6
-	VADDPD     Y9, Y8, Y10
-	VSUBPD     Y8, Y10, Y8
-	VXORPD     Y8, Y9, Y9
-	VORPD      Y9, Y2, Y2
-	VMOVAPD    Y10, Y8
-	ADDQ       $0x00000020, AX
-	SUBQ       $0x00000008, CX
-	JNZ        squares
+	VCVTPS2PD (AX), Y9
+	VMULPD    Y9, Y9, Y9
+	VADDPD    Y9, Y3, Y10
+	VSUBPD    Y3, Y10, Y3
+	VSUBPD    Y3, Y9, Y9
+	VMOVAPD   Y10, Y3
+	VXORPD    Y0, Y3, Y10
+	VORPD     Y10, Y1, Y1
+	VADDPD    Y9, Y5, Y10
+	VSUBPD    Y5, Y10, Y5
+	VSUBPD    Y5, Y9, Y9
+	VMOVAPD   Y10, Y5
+	VADDPD    Y9, Y7, Y10
+	VSUBPD    Y7, Y10, Y7
+	VXORPD    Y7, Y9, Y9
+	VORPD     Y9, Y2, Y2
+	VMOVAPD   Y10, Y7
+	VCVTPS2PD 16(AX), Y9
+	VMULPD    Y9, Y9, Y9
+	VADDPD    Y9, Y4, Y10
+	VSUBPD    Y4, Y10, Y4
+	VSUBPD    Y4, Y9, Y9
+	VMOVAPD   Y10, Y4
+	VXORPD    Y0, Y4, Y10
+	VORPD     Y10, Y1, Y1
+	VADDPD    Y9, Y6, Y10
+	VSUBPD    Y6, Y10, Y6
+	VSUBPD    Y6, Y9, Y9
+	VMOVAPD   Y10, Y6
+	VADDPD    Y9, Y8, Y10
+	VSUBPD    Y8, Y10, Y8
+	VXORPD    Y8, Y9, Y9
+	VORPD     Y9, Y2, Y2
+	VMOVAPD   Y10, Y8
+	ADDQ      $0x00000020, AX
+	SUBQ      $0x00000008, CX
+	JNZ       squares
 
 squaresDone:
 	VEXTRACTI128 $0x01, Y1, X0
@@ -1434,7 +1423,7 @@ rows1Done:
 	RET
 
 // func fold64AVX512(x *float64, n int, init1 float64, init2 float64) (upper int64, lower int64, moved uint64, rest uint64)
-// Requires: AVX, AVX2, AVX512F, MMX+, SSE, SSE2
+// Requires: AVX, AVX2, AVX512F, SSE, SSE2
 TEXT ·fold64AVX512(SB), NOSPLIT, $8-64
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -1460,10 +1449,6 @@ TEXT ·fold64AVX512(SB), NOSPLIT, $8-64
 	JZ           foldDone
 
 fold:
-	PREFETCHT0    4096(AX)
-	PREFETCHT0    4160(AX)
-	PREFETCHT0    4224(AX)
-	PREFETCHT0    4288(AX)
 	VMOVUPD       (AX), Z11
 	VMOVUPD       64(AX), Z12
 	VMOVUPD       128(AX), Z13
@@ -1549,7 +1534,7 @@ foldDone:
 	RET
 
 // func single64AVX512(x *float64, n int, init float64) (level int64, moved uint64, rest uint64)
-// Requires: AVX, AVX2, AVX512F, MMX+, SSE, SSE2
+// Requires: AVX, AVX2, AVX512F, SSE, SSE2
 TEXT ·single64AVX512(SB), NOSPLIT, $8-48
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -1569,21 +1554,17 @@ TEXT ·single64AVX512(SB), NOSPLIT, $8-48
 	JZ           singleDone
 
 single:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	PREFETCHT0 4224(AX)
-	PREFETCHT0 4288(AX)
-	VMOVUPD    (AX), Z6
-	VADDPD     Z6, Z2, Z2
-	VMOVUPD    64(AX), Z6
-	VADDPD     Z6, Z3, Z3
-	VMOVUPD    128(AX), Z6
-	VADDPD     Z6, Z4, Z4
-	VMOVUPD    192(AX), Z6
-	VADDPD     Z6, Z5, Z5
-	ADDQ       $0x00000100, AX
-	SUBQ       $0x00000020, CX
-	JNZ        single
+	VMOVUPD (AX), Z6
+	VADDPD  Z6, Z2, Z2
+	VMOVUPD 64(AX), Z6
+	VADDPD  Z6, Z3, Z3
+	VMOVUPD 128(AX), Z6
+	VADDPD  Z6, Z4, Z4
+	VMOVUPD 192(AX), Z6
+	VADDPD  Z6, Z5, Z5
+	ADDQ    $0x00000100, AX
+	SUBQ    $0x00000020, CX
+	JNZ     single
 
 singleDone:
 	VPTERNLOGQ    $0xf6, Z0, Z2, Z1
@@ -1743,7 +1724,7 @@ rows1Done:
 	RET
 
 // func squares64AVX512(x *float64, n int, init *[4]float64, levels *[4]int64) (moved uint64, rest uint64)
-// Requires: AVX, AVX2, AVX512F, MMX+, SSE
+// Requires: AVX, AVX2, AVX512F, SSE
 TEXT ·squares64AVX512(SB), NOSPLIT, $8-48
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -1778,10 +1759,6 @@ TEXT ·squares64AVX512(SB), NOSPLIT, $8-48
 	JZ           squaresDone
 
 squares:
-	PREFETCHT0    4096(AX)
-	PREFETCHT0    4160(AX)
-	PREFETCHT0    4224(AX)
-	PREFETCHT0    4288(AX)
 	VMOVUPD       (AX), Z19
 	VMULPD.RN_SAE Z19, Z19, Z20
 	VMOVAPD       Z20, Z21
@@ -2176,7 +2153,7 @@ rows1Done:
 	RET
 
 // func fold32AVX512(x *float32, n int, init1 float64, init2 float64) (upper int64, lower int64, moved uint64, rest uint64)
-// Requires: AVX, AVX2, AVX512F, MMX+, SSE, SSE2
+// Requires: AVX, AVX2, AVX512F, SSE, SSE2
 TEXT ·fold32AVX512(SB), NOSPLIT, $8-64
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -2202,8 +2179,6 @@ TEXT ·fold32AVX512(SB), NOSPLIT, $8-64
 	JZ           foldDone
 
 fold:
-	PREFETCHT0    4096(AX)
-	PREFETCHT0    4160(AX)
 	VCVTPS2PD     (AX), Z11
 	VCVTPS2PD     32(AX), Z12
 	VCVTPS2PD     64(AX), Z13
@@ -2289,7 +2264,7 @@ foldDone:
 	RET
 
 // func single32AVX512(x *float32, n int, init float64) (level int64, moved uint64, rest uint64)
-// Requires: AVX, AVX2, AVX512F, MMX+, SSE, SSE2
+// Requires: AVX, AVX2, AVX512F, SSE, SSE2
 TEXT ·single32AVX512(SB), NOSPLIT, $8-48
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -2309,19 +2284,17 @@ TEXT ·single32AVX512(SB), NOSPLIT, $8-48
 	JZ           singleDone
 
 single:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	VCVTPS2PD  (AX), Z6
-	VADDPD     Z6, Z2, Z2
-	VCVTPS2PD  32(AX), Z6
-	VADDPD     Z6, Z3, Z3
-	VCVTPS2PD  64(AX), Z6
-	VADDPD     Z6, Z4, Z4
-	VCVTPS2PD  96(AX), Z6
-	VADDPD     Z6, Z5, Z5
-	ADDQ       $0x00000080, AX
-	SUBQ       $0x00000020, CX
-	JNZ        single
+	VCVTPS2PD (AX), Z6
+	VADDPD    Z6, Z2, Z2
+	VCVTPS2PD 32(AX), Z6
+	VADDPD    Z6, Z3, Z3
+	VCVTPS2PD 64(AX), Z6
+	VADDPD    Z6, Z4, Z4
+	VCVTPS2PD 96(AX), Z6
+	VADDPD    Z6, Z5, Z5
+	ADDQ      $0x00000080, AX
+	SUBQ      $0x00000020, CX
+	JNZ       single
 
 singleDone:
 	VPTERNLOGQ    $0xf6, Z0, Z2, Z1
@@ -2481,7 +2454,7 @@ rows1Done:
 	RET
 
 // func squares32AVX512(x *float32, n int, init *[4]float64, levels *[4]int64) (moved uint64, rest uint64)
-// Requires: AVX, AVX2, AVX512F, MMX+, SSE
+// Requires: AVX, AVX2, AVX512F, SSE
 TEXT ·squares32AVX512(SB), NOSPLIT, $8-48
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -2512,8 +2485,6 @@ TEXT ·squares32AVX512(SB), NOSPLIT, $8-48
 	JZ           squaresDone
 
 squares:
-	PREFETCHT0    4096(AX)
-	PREFETCHT0    4160(AX)
 	VCVTPS2PD     (AX), Z15
 	VMULPD        Z15, Z15, Z15
 	VADDPD.RN_SAE Z15, Z3, Z16
@@ -2878,7 +2849,7 @@ extractDone:
 	RET
 
 // func sum16AVX2(x *uint16, n int) (sum float64)
-// Requires: AVX, AVX2, F16C, MMX+, SSE2
+// Requires: AVX, AVX2, F16C, SSE2
 TEXT ·sum16AVX2(SB), NOSPLIT, $0-24
 	MOVQ  x+0(FP), AX
 	MOVQ  n+8(FP), CX
@@ -2890,7 +2861,6 @@ TEXT ·sum16AVX2(SB), NOSPLIT, $0-24
 	JZ    sumDone
 
 sum:
-	PREFETCHT0   4096(AX)
 	VCVTPH2PS    (AX), Y4
 	VCVTPS2PD    X4, Y5
 	VADDPD       Y5, Y0, Y0
@@ -3002,7 +2972,7 @@ rows1Done:
 	RET
 
 // func sumInt64AVX2(x *int64, n int) (sum uint64, high uint64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·sumInt64AVX2(SB), NOSPLIT, $0-32
 	MOVQ     x+0(FP), AX
 	MOVQ     n+8(FP), CX
@@ -3020,31 +2990,29 @@ TEXT ·sumInt64AVX2(SB), NOSPLIT, $0-32
 	JZ       sumDone
 
 sum:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	VMOVDQU    (AX), Y9
-	VPADDQ     Y9, Y1, Y1
-	VPXOR      Y0, Y9, Y9
-	VPSRLQ     $0x20, Y9, Y9
-	VPADDQ     Y9, Y5, Y5
-	VMOVDQU    32(AX), Y9
-	VPADDQ     Y9, Y2, Y2
-	VPXOR      Y0, Y9, Y9
-	VPSRLQ     $0x20, Y9, Y9
-	VPADDQ     Y9, Y6, Y6
-	VMOVDQU    64(AX), Y9
-	VPADDQ     Y9, Y3, Y3
-	VPXOR      Y0, Y9, Y9
-	VPSRLQ     $0x20, Y9, Y9
-	VPADDQ     Y9, Y7, Y7
-	VMOVDQU    96(AX), Y9
-	VPADDQ     Y9, Y4, Y4
-	VPXOR      Y0, Y9, Y9
-	VPSRLQ     $0x20, Y9, Y9
-	VPADDQ     Y9, Y8, Y8
-	ADDQ       $0x00000080, AX
-	SUBQ       $0x00000010, CX
-	JNZ        sum
+	VMOVDQU (AX), Y9
+	VPADDQ  Y9, Y1, Y1
+	VPXOR   Y0, Y9, Y9
+	VPSRLQ  $0x20, Y9, Y9
+	VPADDQ  Y9, Y5, Y5
+	VMOVDQU 32(AX), Y9
+	VPADDQ  Y9, Y2, Y2
+	VPXOR   Y0, Y9, Y9
+	VPSRLQ  $0x20, Y9, Y9
+	VPADDQ  Y9, Y6, Y6
+	VMOVDQU 64(AX), Y9
+	VPADDQ  Y9, Y3, Y3
+	VPXOR   Y0, Y9, Y9
+	VPSRLQ  $0x20, Y9, Y9
+	VPADDQ  Y9, Y7, Y7
+	VMOVDQU 96(AX), Y9
+	VPADDQ  Y9, Y4, Y4
+	VPXOR   Y0, Y9, Y9
+	VPSRLQ  $0x20, Y9, Y9
+	VPADDQ  Y9, Y8, Y8
+	ADDQ    $0x00000080, AX
+	SUBQ    $0x00000010, CX
+	JNZ     sum
 
 sumDone:
 	VPADDQ       Y2, Y1, Y1
@@ -3071,7 +3039,7 @@ sumDone:
 	RET
 
 // func sumUint64AVX2(x *uint64, n int) (sum uint64, high uint64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·sumUint64AVX2(SB), NOSPLIT, $0-32
 	MOVQ  x+0(FP), AX
 	MOVQ  n+8(FP), CX
@@ -3087,27 +3055,25 @@ TEXT ·sumUint64AVX2(SB), NOSPLIT, $0-32
 	JZ    sumDone
 
 sum:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	VMOVDQU    (AX), Y8
-	VPADDQ     Y8, Y0, Y0
-	VPSRLQ     $0x20, Y8, Y8
-	VPADDQ     Y8, Y4, Y4
-	VMOVDQU    32(AX), Y8
-	VPADDQ     Y8, Y1, Y1
-	VPSRLQ     $0x20, Y8, Y8
-	VPADDQ     Y8, Y5, Y5
-	VMOVDQU    64(AX), Y8
-	VPADDQ     Y8, Y2, Y2
-	VPSRLQ     $0x20, Y8, Y8
-	VPADDQ     Y8, Y6, Y6
-	VMOVDQU    96(AX), Y8
-	VPADDQ     Y8, Y3, Y3
-	VPSRLQ     $0x20, Y8, Y8
-	VPADDQ     Y8, Y7, Y7
-	ADDQ       $0x00000080, AX
-	SUBQ       $0x00000010, CX
-	JNZ        sum
+	VMOVDQU (AX), Y8
+	VPADDQ  Y8, Y0, Y0
+	VPSRLQ  $0x20, Y8, Y8
+	VPADDQ  Y8, Y4, Y4
+	VMOVDQU 32(AX), Y8
+	VPADDQ  Y8, Y1, Y1
+	VPSRLQ  $0x20, Y8, Y8
+	VPADDQ  Y8, Y5, Y5
+	VMOVDQU 64(AX), Y8
+	VPADDQ  Y8, Y2, Y2
+	VPSRLQ  $0x20, Y8, Y8
+	VPADDQ  Y8, Y6, Y6
+	VMOVDQU 96(AX), Y8
+	VPADDQ  Y8, Y3, Y3
+	VPSRLQ  $0x20, Y8, Y8
+	VPADDQ  Y8, Y7, Y7
+	ADDQ    $0x00000080, AX
+	SUBQ    $0x00000010, CX
+	JNZ     sum
 
 sumDone:
 	VPADDQ       Y1, Y0, Y0
@@ -3134,7 +3100,7 @@ sumDone:
 	RET
 
 // func sumInt32AVX2(x *int32, n int) (sum int64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·sumInt32AVX2(SB), NOSPLIT, $0-24
 	MOVQ  x+0(FP), AX
 	MOVQ  n+8(FP), CX
@@ -3146,27 +3112,25 @@ TEXT ·sumInt32AVX2(SB), NOSPLIT, $0-24
 	JZ    sumDone
 
 sum:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	VPMOVSXDQ  (AX), Y4
-	VPADDQ     Y4, Y0, Y0
-	VPMOVSXDQ  16(AX), Y4
-	VPADDQ     Y4, Y0, Y0
-	VPMOVSXDQ  32(AX), Y4
-	VPADDQ     Y4, Y1, Y1
-	VPMOVSXDQ  48(AX), Y4
-	VPADDQ     Y4, Y1, Y1
-	VPMOVSXDQ  64(AX), Y4
-	VPADDQ     Y4, Y2, Y2
-	VPMOVSXDQ  80(AX), Y4
-	VPADDQ     Y4, Y2, Y2
-	VPMOVSXDQ  96(AX), Y4
-	VPADDQ     Y4, Y3, Y3
-	VPMOVSXDQ  112(AX), Y4
-	VPADDQ     Y4, Y3, Y3
-	ADDQ       $0x00000080, AX
-	SUBQ       $0x00000020, CX
-	JNZ        sum
+	VPMOVSXDQ (AX), Y4
+	VPADDQ    Y4, Y0, Y0
+	VPMOVSXDQ 16(AX), Y4
+	VPADDQ    Y4, Y0, Y0
+	VPMOVSXDQ 32(AX), Y4
+	VPADDQ    Y4, Y1, Y1
+	VPMOVSXDQ 48(AX), Y4
+	VPADDQ    Y4, Y1, Y1
+	VPMOVSXDQ 64(AX), Y4
+	VPADDQ    Y4, Y2, Y2
+	VPMOVSXDQ 80(AX), Y4
+	VPADDQ    Y4, Y2, Y2
+	VPMOVSXDQ 96(AX), Y4
+	VPADDQ    Y4, Y3, Y3
+	VPMOVSXDQ 112(AX), Y4
+	VPADDQ    Y4, Y3, Y3
+	ADDQ      $0x00000080, AX
+	SUBQ      $0x00000020, CX
+	JNZ       sum
 
 sumDone:
 	VPADDQ       Y1, Y0, Y0
@@ -3183,7 +3147,7 @@ sumDone:
 	RET
 
 // func sumUint32AVX2(x *uint32, n int) (sum int64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·sumUint32AVX2(SB), NOSPLIT, $0-24
 	MOVQ  x+0(FP), AX
 	MOVQ  n+8(FP), CX
@@ -3195,27 +3159,25 @@ TEXT ·sumUint32AVX2(SB), NOSPLIT, $0-24
 	JZ    sumDone
 
 sum:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	VPMOVZXDQ  (AX), Y4
-	VPADDQ     Y4, Y0, Y0
-	VPMOVZXDQ  16(AX), Y4
-	VPADDQ     Y4, Y0, Y0
-	VPMOVZXDQ  32(AX), Y4
-	VPADDQ     Y4, Y1, Y1
-	VPMOVZXDQ  48(AX), Y4
-	VPADDQ     Y4, Y1, Y1
-	VPMOVZXDQ  64(AX), Y4
-	VPADDQ     Y4, Y2, Y2
-	VPMOVZXDQ  80(AX), Y4
-	VPADDQ     Y4, Y2, Y2
-	VPMOVZXDQ  96(AX), Y4
-	VPADDQ     Y4, Y3, Y3
-	VPMOVZXDQ  112(AX), Y4
-	VPADDQ     Y4, Y3, Y3
-	ADDQ       $0x00000080, AX
-	SUBQ       $0x00000020, CX
-	JNZ        sum
+	VPMOVZXDQ (AX), Y4
+	VPADDQ    Y4, Y0, Y0
+	VPMOVZXDQ 16(AX), Y4
+	VPADDQ    Y4, Y0, Y0
+	VPMOVZXDQ 32(AX), Y4
+	VPADDQ    Y4, Y1, Y1
+	VPMOVZXDQ 48(AX), Y4
+	VPADDQ    Y4, Y1, Y1
+	VPMOVZXDQ 64(AX), Y4
+	VPADDQ    Y4, Y2, Y2
+	VPMOVZXDQ 80(AX), Y4
+	VPADDQ    Y4, Y2, Y2
+	VPMOVZXDQ 96(AX), Y4
+	VPADDQ    Y4, Y3, Y3
+	VPMOVZXDQ 112(AX), Y4
+	VPADDQ    Y4, Y3, Y3
+	ADDQ      $0x00000080, AX
+	SUBQ      $0x00000020, CX
+	JNZ       sum
 
 sumDone:
 	VPADDQ       Y1, Y0, Y0
@@ -3232,7 +3194,7 @@ sumDone:
 	RET
 
 // func sumInt16AVX2(x *int16, n int) (sum int64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·sumInt16AVX2(SB), NOSPLIT, $0-24
 	MOVQ     x+0(FP), AX
 	MOVQ     n+8(FP), CX
@@ -3247,19 +3209,17 @@ TEXT ·sumInt16AVX2(SB), NOSPLIT, $0-24
 	JZ       sumDone
 
 sum:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	VPMADDWD   (AX), Y0, Y5
-	VPADDD     Y5, Y1, Y1
-	VPMADDWD   32(AX), Y0, Y5
-	VPADDD     Y5, Y2, Y2
-	VPMADDWD   64(AX), Y0, Y5
-	VPADDD     Y5, Y3, Y3
-	VPMADDWD   96(AX), Y0, Y5
-	VPADDD     Y5, Y4, Y4
-	ADDQ       $0x00000080, AX
-	SUBQ       $0x00000040, CX
-	JNZ        sum
+	VPMADDWD (AX), Y0, Y5
+	VPADDD   Y5, Y1, Y1
+	VPMADDWD 32(AX), Y0, Y5
+	VPADDD   Y5, Y2, Y2
+	VPMADDWD 64(AX), Y0, Y5
+	VPADDD   Y5, Y3, Y3
+	VPMADDWD 96(AX), Y0, Y5
+	VPADDD   Y5, Y4, Y4
+	ADDQ     $0x00000080, AX
+	SUBQ     $0x00000040, CX
+	JNZ      sum
 
 sumDone:
 	VPMOVSXDQ    X1, Y0
@@ -3292,7 +3252,7 @@ sumDone:
 	RET
 
 // func sumUint16AVX2(x *uint16, n int) (sum int64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·sumUint16AVX2(SB), NOSPLIT, $0-24
 	MOVQ     x+0(FP), AX
 	MOVQ     n+8(FP), CX
@@ -3307,23 +3267,21 @@ TEXT ·sumUint16AVX2(SB), NOSPLIT, $0-24
 	JZ       sumDone
 
 sum:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	VPXOR      (AX), Y1, Y6
-	VPMADDWD   Y6, Y0, Y6
-	VPADDD     Y6, Y2, Y2
-	VPXOR      32(AX), Y1, Y6
-	VPMADDWD   Y6, Y0, Y6
-	VPADDD     Y6, Y3, Y3
-	VPXOR      64(AX), Y1, Y6
-	VPMADDWD   Y6, Y0, Y6
-	VPADDD     Y6, Y4, Y4
-	VPXOR      96(AX), Y1, Y6
-	VPMADDWD   Y6, Y0, Y6
-	VPADDD     Y6, Y5, Y5
-	ADDQ       $0x00000080, AX
-	SUBQ       $0x00000040, CX
-	JNZ        sum
+	VPXOR    (AX), Y1, Y6
+	VPMADDWD Y6, Y0, Y6
+	VPADDD   Y6, Y2, Y2
+	VPXOR    32(AX), Y1, Y6
+	VPMADDWD Y6, Y0, Y6
+	VPADDD   Y6, Y3, Y3
+	VPXOR    64(AX), Y1, Y6
+	VPMADDWD Y6, Y0, Y6
+	VPADDD   Y6, Y4, Y4
+	VPXOR    96(AX), Y1, Y6
+	VPMADDWD Y6, Y0, Y6
+	VPADDD   Y6, Y5, Y5
+	ADDQ     $0x00000080, AX
+	SUBQ     $0x00000040, CX
+	JNZ      sum
 
 sumDone:
 	VPMOVSXDQ    X2, Y0
@@ -3356,7 +3314,7 @@ sumDone:
 	RET
 
 // func sumInt8AVX2(x *int8, n int) (sum int64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·sumInt8AVX2(SB), NOSPLIT, $0-24
 	MOVQ      x+0(FP), AX
 	MOVQ      n+8(FP), CX
@@ -3371,27 +3329,25 @@ TEXT ·sumInt8AVX2(SB), NOSPLIT, $0-24
 	JZ        sumDone
 
 sum:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	VPXOR      (AX), Y0, Y5
-	VPXOR      Y6, Y6, Y6
-	VPSADBW    Y6, Y5, Y5
-	VPADDQ     Y5, Y1, Y1
-	VPXOR      32(AX), Y0, Y5
-	VPXOR      Y6, Y6, Y6
-	VPSADBW    Y6, Y5, Y5
-	VPADDQ     Y5, Y2, Y2
-	VPXOR      64(AX), Y0, Y5
-	VPXOR      Y6, Y6, Y6
-	VPSADBW    Y6, Y5, Y5
-	VPADDQ     Y5, Y3, Y3
-	VPXOR      96(AX), Y0, Y5
-	VPXOR      Y6, Y6, Y6
-	VPSADBW    Y6, Y5, Y5
-	VPADDQ     Y5, Y4, Y4
-	ADDQ       $0x00000080, AX
-	SUBQ       $0x00000080, CX
-	JNZ        sum
+	VPXOR   (AX), Y0, Y5
+	VPXOR   Y6, Y6, Y6
+	VPSADBW Y6, Y5, Y5
+	VPADDQ  Y5, Y1, Y1
+	VPXOR   32(AX), Y0, Y5
+	VPXOR   Y6, Y6, Y6
+	VPSADBW Y6, Y5, Y5
+	VPADDQ  Y5, Y2, Y2
+	VPXOR   64(AX), Y0, Y5
+	VPXOR   Y6, Y6, Y6
+	VPSADBW Y6, Y5, Y5
+	VPADDQ  Y5, Y3, Y3
+	VPXOR   96(AX), Y0, Y5
+	VPXOR   Y6, Y6, Y6
+	VPSADBW Y6, Y5, Y5
+	VPADDQ  Y5, Y4, Y4
+	ADDQ    $0x00000080, AX
+	SUBQ    $0x00000080, CX
+	JNZ     sum
 
 sumDone:
 	VPADDQ       Y2, Y1, Y1
@@ -3408,7 +3364,7 @@ sumDone:
 	RET
 
 // func sumUint8AVX2(x *uint8, n int) (sum int64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·sumUint8AVX2(SB), NOSPLIT, $0-24
 	MOVQ  x+0(FP), AX
 	MOVQ  n+8(FP), CX
@@ -3420,27 +3376,25 @@ TEXT ·sumUint8AVX2(SB), NOSPLIT, $0-24
 	JZ    sumDone
 
 sum:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	VMOVDQU    (AX), Y4
-	VPXOR      Y5, Y5, Y5
-	VPSADBW    Y5, Y4, Y4
-	VPADDQ     Y4, Y0, Y0
-	VMOVDQU    32(AX), Y4
-	VPXOR      Y5, Y5, Y5
-	VPSADBW    Y5, Y4, Y4
-	VPADDQ     Y4, Y1, Y1
-	VMOVDQU    64(AX), Y4
-	VPXOR      Y5, Y5, Y5
-	VPSADBW    Y5, Y4, Y4
-	VPADDQ     Y4, Y2, Y2
-	VMOVDQU    96(AX), Y4
-	VPXOR      Y5, Y5, Y5
-	VPSADBW    Y5, Y4, Y4
-	VPADDQ     Y4, Y3, Y3
-	ADDQ       $0x00000080, AX
-	SUBQ       $0x00000080, CX
-	JNZ        sum
+	VMOVDQU (AX), Y4
+	VPXOR   Y5, Y5, Y5
+	VPSADBW Y5, Y4, Y4
+	VPADDQ  Y4, Y0, Y0
+	VMOVDQU 32(AX), Y4
+	VPXOR   Y5, Y5, Y5
+	VPSADBW Y5, Y4, Y4
+	VPADDQ  Y4, Y1, Y1
+	VMOVDQU 64(AX), Y4
+	VPXOR   Y5, Y5, Y5
+	VPSADBW Y5, Y4, Y4
+	VPADDQ  Y4, Y2, Y2
+	VMOVDQU 96(AX), Y4
+	VPXOR   Y5, Y5, Y5
+	VPSADBW Y5, Y4, Y4
+	VPADDQ  Y4, Y3, Y3
+	ADDQ    $0x00000080, AX
+	SUBQ    $0x00000080, CX
+	JNZ     sum
 
 sumDone:
 	VPADDQ       Y1, Y0, Y0
@@ -3457,7 +3411,7 @@ sumDone:
 	RET
 
 // func sumBoolAVX2(x *uint8, n int) (sum int64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·sumBoolAVX2(SB), NOSPLIT, $0-24
 	MOVQ  x+0(FP), AX
 	MOVQ  n+8(FP), CX
@@ -3470,23 +3424,21 @@ TEXT ·sumBoolAVX2(SB), NOSPLIT, $0-24
 	JZ    sumDone
 
 sum:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	VPCMPEQB   (AX), Y0, Y5
-	VPSADBW    Y0, Y5, Y5
-	VPADDQ     Y5, Y1, Y1
-	VPCMPEQB   32(AX), Y0, Y5
-	VPSADBW    Y0, Y5, Y5
-	VPADDQ     Y5, Y2, Y2
-	VPCMPEQB   64(AX), Y0, Y5
-	VPSADBW    Y0, Y5, Y5
-	VPADDQ     Y5, Y3, Y3
-	VPCMPEQB   96(AX), Y0, Y5
-	VPSADBW    Y0, Y5, Y5
-	VPADDQ     Y5, Y4, Y4
-	ADDQ       $0x00000080, AX
-	SUBQ       $0x00000080, CX
-	JNZ        sum
+	VPCMPEQB (AX), Y0, Y5
+	VPSADBW  Y0, Y5, Y5
+	VPADDQ   Y5, Y1, Y1
+	VPCMPEQB 32(AX), Y0, Y5
+	VPSADBW  Y0, Y5, Y5
+	VPADDQ   Y5, Y2, Y2
+	VPCMPEQB 64(AX), Y0, Y5
+	VPSADBW  Y0, Y5, Y5
+	VPADDQ   Y5, Y3, Y3
+	VPCMPEQB 96(AX), Y0, Y5
+	VPSADBW  Y0, Y5, Y5
+	VPADDQ   Y5, Y4, Y4
+	ADDQ     $0x00000080, AX
+	SUBQ     $0x00000080, CX
+	JNZ      sum
 
 sumDone:
 	VPADDQ       Y2, Y1, Y1
@@ -3590,7 +3542,7 @@ rows1Done:
 	RET
 
 // func squaresInt64AVX2(x *int64, n int, sums *[6]uint64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·squaresInt64AVX2(SB), NOSPLIT, $0-24
 	MOVQ     x+0(FP), AX
 	MOVQ     n+8(FP), CX
@@ -3608,91 +3560,89 @@ TEXT ·squaresInt64AVX2(SB), NOSPLIT, $0-24
 	JZ       squaresDone
 
 squares:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	VMOVDQU    (AX), Y8
-	VPCMPGTQ   Y8, Y6, Y9
-	VPXOR      Y9, Y8, Y8
-	VPSUBQ     Y9, Y8, Y8
-	VPSRLQ     $0x20, Y8, Y9
-	VPMULUDQ   Y8, Y8, Y10
-	VPAND      Y7, Y10, Y11
-	VPADDQ     Y11, Y0, Y0
-	VPSRLQ     $0x20, Y10, Y10
-	VPADDQ     Y10, Y1, Y1
-	VPMULUDQ   Y8, Y9, Y10
-	VPAND      Y7, Y10, Y8
-	VPADDQ     Y8, Y2, Y2
-	VPSRLQ     $0x20, Y10, Y10
-	VPADDQ     Y10, Y3, Y3
-	VPMULUDQ   Y9, Y9, Y10
-	VPAND      Y7, Y10, Y8
-	VPADDQ     Y8, Y4, Y4
-	VPSRLQ     $0x20, Y10, Y10
-	VPADDQ     Y10, Y5, Y5
-	VMOVDQU    32(AX), Y8
-	VPCMPGTQ   Y8, Y6, Y9
-	VPXOR      Y9, Y8, Y8
-	VPSUBQ     Y9, Y8, Y8
-	VPSRLQ     $0x20, Y8, Y9
-	VPMULUDQ   Y8, Y8, Y10
-	VPAND      Y7, Y10, Y11
-	VPADDQ     Y11, Y0, Y0
-	VPSRLQ     $0x20, Y10, Y10
-	VPADDQ     Y10, Y1, Y1
-	VPMULUDQ   Y8, Y9, Y10
-	VPAND      Y7, Y10, Y8
-	VPADDQ     Y8, Y2, Y2
-	VPSRLQ     $0x20, Y10, Y10
-	VPADDQ     Y10, Y3, Y3
-	VPMULUDQ   Y9, Y9, Y10
-	VPAND      Y7, Y10, Y8
-	VPADDQ     Y8, Y4, Y4
-	VPSRLQ     $0x20, Y10, Y10
-	VPADDQ     Y10, Y5, Y5
-	VMOVDQU    64(AX), Y8
-	VPCMPGTQ   Y8, Y6, Y9
-	VPXOR      Y9, Y8, Y8
-	VPSUBQ     Y9, Y8, Y8
-	VPSRLQ     $0x20, Y8, Y9
-	VPMULUDQ   Y8, Y8, Y10
-	VPAND      Y7, Y10, Y11
-	VPADDQ     Y11, Y0, Y0
-	VPSRLQ     $0x20, Y10, Y10
-	VPADDQ     Y10, Y1, Y1
-	VPMULUDQ   Y8, Y9, Y10
-	VPAND      Y7, Y10, Y8
-	VPADDQ     Y8, Y2, Y2
-	VPSRLQ     $0x20, Y10, Y10
-	VPADDQ     Y10, Y3, Y3
-	VPMULUDQ   Y9, Y9, Y10
-	VPAND      Y7, Y10, Y8
-	VPADDQ     Y8, Y4, Y4
-	VPSRLQ     $0x20, Y10, Y10
-	VPADDQ     Y10, Y5, Y5
-	VMOVDQU    96(AX), Y8
-	VPCMPGTQ   Y8, Y6, Y9
-	VPXOR      Y9, Y8, Y8
-	VPSUBQ     Y9, Y8, Y8
-	VPSRLQ     $0x20, Y8, Y9
-	VPMULUDQ   Y8, Y8, Y10
-	VPAND      Y7, Y10, Y11
-	VPADDQ     Y11, Y0, Y0
-	VPSRLQ     $0x20, Y10, Y10
-	VPADDQ     Y10, Y1, Y1
-	VPMULUDQ   Y8, Y9, Y10
-	VPAND      Y7, Y10, Y8
-	VPADDQ     Y8, Y2, Y2
-	VPSRLQ     $0x20, Y10, Y10
-	VPADDQ     Y10, Y3, Y3
-	VPMULUDQ   Y9, Y9, Y10
-	VPAND      Y7, Y10, Y8
-	VPADDQ     Y8, Y4, Y4
-	VPSRLQ     $0x20, Y10, Y10
-	VPADDQ     Y10, Y5, Y5
-	ADDQ       $0x00000080, AX
-	SUBQ       $0x00000010, CX
-	JNZ        squares
+	VMOVDQU  (AX), Y8
+	VPCMPGTQ Y8, Y6, Y9
+	VPXOR    Y9, Y8, Y8
+	VPSUBQ   Y9, Y8, Y8
+	VPSRLQ   $0x20, Y8, Y9
+	VPMULUDQ Y8, Y8, Y10
+	VPAND    Y7, Y10, Y11
+	VPADDQ   Y11, Y0, Y0
+	VPSRLQ   $0x20, Y10, Y10
+	VPADDQ   Y10, Y1, Y1
+	VPMULUDQ Y8, Y9, Y10
+	VPAND    Y7, Y10, Y8
+	VPADDQ   Y8, Y2, Y2
+	VPSRLQ   $0x20, Y10, Y10
+	VPADDQ   Y10, Y3, Y3
+	VPMULUDQ Y9, Y9, Y10
+	VPAND    Y7, Y10, Y8
+	VPADDQ   Y8, Y4, Y4
+	VPSRLQ   $0x20, Y10, Y10
+	VPADDQ   Y10, Y5, Y5
+	VMOVDQU  32(AX), Y8
+	VPCMPGTQ Y8, Y6, Y9
+	VPXOR    Y9, Y8, Y8
+	VPSUBQ   Y9, Y8, Y8
+	VPSRLQ   $0x20, Y8, Y9
+	VPMULUDQ Y8, Y8, Y10
+	VPAND    Y7, Y10, Y11
+	VPADDQ   Y11, Y0, Y0
+	VPSRLQ   $0x20, Y10, Y10
+	VPADDQ   Y10, Y1, Y1
+	VPMULUDQ Y8, Y9, Y10
+	VPAND    Y7, Y10, Y8
+	VPADDQ   Y8, Y2, Y2
+	VPSRLQ   $0x20, Y10, Y10
+	VPADDQ   Y10, Y3, Y3
+	VPMULUDQ Y9, Y9, Y10
+	VPAND    Y7, Y10, Y8
+	VPADDQ   Y8, Y4, Y4
+	VPSRLQ   $0x20, Y10, Y10
+	VPADDQ   Y10, Y5, Y5
+	VMOVDQU  64(AX), Y8
+	VPCMPGTQ Y8, Y6, Y9
+	VPXOR    Y9, Y8, Y8
+	VPSUBQ   Y9, Y8, Y8
+	VPSRLQ   $0x20, Y8, Y9
+	VPMULUDQ Y8, Y8, Y10
+	VPAND    Y7, Y10, Y11
+	VPADDQ   Y11, Y0, Y0
+	VPSRLQ   $0x20, Y10, Y10
+	VPADDQ   Y10, Y1, Y1
+	VPMULUDQ Y8, Y9, Y10
+	VPAND    Y7, Y10, Y8
+	VPADDQ   Y8, Y2, Y2
+	VPSRLQ   $0x20, Y10, Y10
+	VPADDQ   Y10, Y3, Y3
+	VPMULUDQ Y9, Y9, Y10
+	VPAND    Y7, Y10, Y8
+	VPADDQ   Y8, Y4, Y4
+	VPSRLQ   $0x20, Y10, Y10
+	VPADDQ   Y10, Y5, Y5
+	VMOVDQU  96(AX), Y8
+	VPCMPGTQ Y8, Y6, Y9
+	VPXOR    Y9, Y8, Y8
+	VPSUBQ   Y9, Y8, Y8
+	VPSRLQ   $0x20, Y8, Y9
+	VPMULUDQ Y8, Y8, Y10
+	VPAND    Y7, Y10, Y11
+	VPADDQ   Y11, Y0, Y0
+	VPSRLQ   $0x20, Y10, Y10
+	VPADDQ   Y10, Y1, Y1
+	VPMULUDQ Y8, Y9, Y10
+	VPAND    Y7, Y10, Y8
+	VPADDQ   Y8, Y2, Y2
+	VPSRLQ   $0x20, Y10, Y10
+	VPADDQ   Y10, Y3, Y3
+	VPMULUDQ Y9, Y9, Y10
+	VPAND    Y7, Y10, Y8
+	VPADDQ   Y8, Y4, Y4
+	VPSRLQ   $0x20, Y10, Y10
+	VPADDQ   Y10, Y5, Y5
+	ADDQ     $0x00000080, AX
+	SUBQ     $0x00000010, CX
+	JNZ      squares
 
 squaresDone:
 	VEXTRACTI128 $0x01, Y0, X6
@@ -3999,7 +3949,7 @@ rows1Done:
 	RET
 
 // func squaresUint64AVX2(x *uint64, n int, sums *[6]uint64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·squaresUint64AVX2(SB), NOSPLIT, $0-24
 	MOVQ     x+0(FP), AX
 	MOVQ     n+8(FP), CX
@@ -4017,79 +3967,77 @@ TEXT ·squaresUint64AVX2(SB), NOSPLIT, $0-24
 	JZ       squaresDone
 
 squares:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	VMOVDQU    (AX), Y7
-	VPSRLQ     $0x20, Y7, Y8
-	VPMULUDQ   Y7, Y7, Y9
-	VPAND      Y6, Y9, Y10
-	VPADDQ     Y10, Y0, Y0
-	VPSRLQ     $0x20, Y9, Y9
-	VPADDQ     Y9, Y1, Y1
-	VPMULUDQ   Y7, Y8, Y9
-	VPAND      Y6, Y9, Y7
-	VPADDQ     Y7, Y2, Y2
-	VPSRLQ     $0x20, Y9, Y9
-	VPADDQ     Y9, Y3, Y3
-	VPMULUDQ   Y8, Y8, Y9
-	VPAND      Y6, Y9, Y7
-	VPADDQ     Y7, Y4, Y4
-	VPSRLQ     $0x20, Y9, Y9
-	VPADDQ     Y9, Y5, Y5
-	VMOVDQU    32(AX), Y7
-	VPSRLQ     $0x20, Y7, Y8
-	VPMULUDQ   Y7, Y7, Y9
-	VPAND      Y6, Y9, Y10
-	VPADDQ     Y10, Y0, Y0
-	VPSRLQ     $0x20, Y9, Y9
-	VPADDQ     Y9, Y1, Y1
-	VPMULUDQ   Y7, Y8, Y9
-	VPAND      Y6, Y9, Y7
-	VPADDQ     Y7, Y2, Y2
-	VPSRLQ     $0x20, Y9, Y9
-	VPADDQ     Y9, Y3, Y3
-	VPMULUDQ   Y8, Y8, Y9
-	VPAND      Y6, Y9, Y7
-	VPADDQ     Y7, Y4, Y4
-	VPSRLQ     $0x20, Y9, Y9
-	VPADDQ     Y9, Y5, Y5
-	VMOVDQU    64(AX), Y7
-	VPSRLQ     $0x20, Y7, Y8
-	VPMULUDQ   Y7, Y7, Y9
-	VPAND      Y6, Y9, Y10
-	VPADDQ     Y10, Y0, Y0
-	VPSRLQ     $0x20, Y9, Y9
-	VPADDQ     Y9, Y1, Y1
-	VPMULUDQ   Y7, Y8, Y9
-	VPAND      Y6, Y9, Y7
-	VPADDQ     Y7, Y2, Y2
-	VPSRLQ     $0x20, Y9, Y9
-	VPADDQ     Y9, Y3, Y3
-	VPMULUDQ   Y8, Y8, Y9
-	VPAND      Y6, Y9, Y7
-	VPADDQ     Y7, Y4, Y4
-	VPSRLQ     $0x20, Y9, Y9
-	VPADDQ     Y9, Y5, Y5
-	VMOVDQU    96(AX), Y7
-	VPSRLQ     $0x20, Y7, Y8
-	VPMULUDQ   Y7, Y7, Y9
-	VPAND      Y6, Y9, Y10
-	VPADDQ     Y10, Y0, Y0
-	VPSRLQ     $0x20, Y9, Y9
-	VPADDQ     Y9, Y1, Y1
-	VPMULUDQ   Y7, Y8, Y9
-	VPAND      Y6, Y9, Y7
-	VPADDQ     Y7, Y2, Y2
-	VPSRLQ     $0x20, Y9, Y9
-	VPADDQ     Y9, Y3, Y3
-	VPMULUDQ   Y8, Y8, Y9
-	VPAND      Y6, Y9, Y7
-	VPADDQ     Y7, Y4, Y4
-	VPSRLQ     $0x20, Y9, Y9
-	VPADDQ     Y9, Y5, Y5
-	ADDQ       $0x00000080, AX
-	SUBQ       $0x00000010, CX
-	JNZ        squares
+	VMOVDQU  (AX), Y7
+	VPSRLQ   $0x20, Y7, Y8
+	VPMULUDQ Y7, Y7, Y9
+	VPAND    Y6, Y9, Y10
+	VPADDQ   Y10, Y0, Y0
+	VPSRLQ   $0x20, Y9, Y9
+	VPADDQ   Y9, Y1, Y1
+	VPMULUDQ Y7, Y8, Y9
+	VPAND    Y6, Y9, Y7
+	VPADDQ   Y7, Y2, Y2
+	VPSRLQ   $0x20, Y9, Y9
+	VPADDQ   Y9, Y3, Y3
+	VPMULUDQ Y8, Y8, Y9
+	VPAND    Y6, Y9, Y7
+	VPADDQ   Y7, Y4, Y4
+	VPSRLQ   $0x20, Y9, Y9
+	VPADDQ   Y9, Y5, Y5
+	VMOVDQU  32(AX), Y7
+	VPSRLQ   $0x20, Y7, Y8
+	VPMULUDQ Y7, Y7, Y9
+	VPAND    Y6, Y9, Y10
+	VPADDQ   Y10, Y0, Y0
+	VPSRLQ   $0x20, Y9, Y9
+	VPADDQ   Y9, Y1, Y1
+	VPMULUDQ Y7, Y8, Y9
+	VPAND    Y6, Y9, Y7
+	VPADDQ   Y7, Y2, Y2
+	VPSRLQ   $0x20, Y9, Y9
+	VPADDQ   Y9, Y3, Y3
+	VPMULUDQ Y8, Y8, Y9
+	VPAND    Y6, Y9, Y7
+	VPADDQ   Y7, Y4, Y4
+	VPSRLQ   $0x20, Y9, Y9
+	VPADDQ   Y9, Y5, Y5
+	VMOVDQU  64(AX), Y7
+	VPSRLQ   $0x20, Y7, Y8
+	VPMULUDQ Y7, Y7, Y9
+	VPAND    Y6, Y9, Y10
+	VPADDQ   Y10, Y0, Y0
+	VPSRLQ   $0x20, Y9, Y9
+	VPADDQ   Y9, Y1, Y1
+	VPMULUDQ Y7, Y8, Y9
+	VPAND    Y6, Y9, Y7
+	VPADDQ   Y7, Y2, Y2
+	VPSRLQ   $0x20, Y9, Y9
+	VPADDQ   Y9, Y3, Y3
+	VPMULUDQ Y8, Y8, Y9
+	VPAND    Y6, Y9, Y7
+	VPADDQ   Y7, Y4, Y4
+	VPSRLQ   $0x20, Y9, Y9
+	VPADDQ   Y9, Y5, Y5
+	VMOVDQU  96(AX), Y7
+	VPSRLQ   $0x20, Y7, Y8
+	VPMULUDQ Y7, Y7, Y9
+	VPAND    Y6, Y9, Y10
+	VPADDQ   Y10, Y0, Y0
+	VPSRLQ   $0x20, Y9, Y9
+	VPADDQ   Y9, Y1, Y1
+	VPMULUDQ Y7, Y8, Y9
+	VPAND    Y6, Y9, Y7
+	VPADDQ   Y7, Y2, Y2
+	VPSRLQ   $0x20, Y9, Y9
+	VPADDQ   Y9, Y3, Y3
+	VPMULUDQ Y8, Y8, Y9
+	VPAND    Y6, Y9, Y7
+	VPADDQ   Y7, Y4, Y4
+	VPSRLQ   $0x20, Y9, Y9
+	VPADDQ   Y9, Y5, Y5
+	ADDQ     $0x00000080, AX
+	SUBQ     $0x00000010, CX
+	JNZ      squares
 
 squaresDone:
 	VEXTRACTI128 $0x01, Y0, X6
@@ -4367,7 +4315,7 @@ rows1Done:
 	RET
 
 // func squaresInt32AVX2(x *int32, n int, sums *[6]uint64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·squaresInt32AVX2(SB), NOSPLIT, $0-24
 	MOVQ     x+0(FP), AX
 	MOVQ     n+8(FP), CX
@@ -4381,34 +4329,33 @@ TEXT ·squaresInt32AVX2(SB), NOSPLIT, $0-24
 	JZ       squaresDone
 
 squares:
-	PREFETCHT0 4096(AX)
-	VPMOVSXDQ  (AX), Y3
-	VPMULDQ    Y3, Y3, Y3
-	VPAND      Y2, Y3, Y4
-	VPADDQ     Y4, Y0, Y0
-	VPSRLQ     $0x20, Y3, Y3
-	VPADDQ     Y3, Y1, Y1
-	VPMOVSXDQ  16(AX), Y3
-	VPMULDQ    Y3, Y3, Y3
-	VPAND      Y2, Y3, Y4
-	VPADDQ     Y4, Y0, Y0
-	VPSRLQ     $0x20, Y3, Y3
-	VPADDQ     Y3, Y1, Y1
-	VPMOVSXDQ  32(AX), Y3
-	VPMULDQ    Y3, Y3, Y3
-	VPAND      Y2, Y3, Y4
-	VPADDQ     Y4, Y0, Y0
-	VPSRLQ     $0x20, Y3, Y3
-	VPADDQ     Y3, Y1, Y1
-	VPMOVSXDQ  48(AX), Y3
-	VPMULDQ    Y3, Y3, Y3
-	VPAND      Y2, Y3, Y4
-	VPADDQ     Y4, Y0, Y0
-	VPSRLQ     $0x20, Y3, Y3
-	VPADDQ     Y3, Y1, Y1
-	ADDQ       $0x00000040, AX
-	SUBQ       $0x00000010, CX
-	JNZ        squares
+	VPMOVSXDQ (AX), Y3
+	VPMULDQ   Y3, Y3, Y3
+	VPAND     Y2, Y3, Y4
+	VPADDQ    Y4, Y0, Y0
+	VPSRLQ    $0x20, Y3, Y3
+	VPADDQ    Y3, Y1, Y1
+	VPMOVSXDQ 16(AX), Y3
+	VPMULDQ   Y3, Y3, Y3
+	VPAND     Y2, Y3, Y4
+	VPADDQ    Y4, Y0, Y0
+	VPSRLQ    $0x20, Y3, Y3
+	VPADDQ    Y3, Y1, Y1
+	VPMOVSXDQ 32(AX), Y3
+	VPMULDQ   Y3, Y3, Y3
+	VPAND     Y2, Y3, Y4
+	VPADDQ    Y4, Y0, Y0
+	VPSRLQ    $0x20, Y3, Y3
+	VPADDQ    Y3, Y1, Y1
+	VPMOVSXDQ 48(AX), Y3
+	VPMULDQ   Y3, Y3, Y3
+	VPAND     Y2, Y3, Y4
+	VPADDQ    Y4, Y0, Y0
+	VPSRLQ    $0x20, Y3, Y3
+	VPADDQ    Y3, Y1, Y1
+	ADDQ      $0x00000040, AX
+	SUBQ      $0x00000010, CX
+	JNZ       squares
 
 squaresDone:
 	VEXTRACTI128 $0x01, Y0, X2
@@ -4587,7 +4534,7 @@ rows1Done:
 	RET
 
 // func squaresUint32AVX2(x *uint32, n int, sums *[6]uint64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·squaresUint32AVX2(SB), NOSPLIT, $0-24
 	MOVQ     x+0(FP), AX
 	MOVQ     n+8(FP), CX
@@ -4601,34 +4548,33 @@ TEXT ·squaresUint32AVX2(SB), NOSPLIT, $0-24
 	JZ       squaresDone
 
 squares:
-	PREFETCHT0 4096(AX)
-	VPMOVZXDQ  (AX), Y3
-	VPMULUDQ   Y3, Y3, Y3
-	VPAND      Y2, Y3, Y4
-	VPADDQ     Y4, Y0, Y0
-	VPSRLQ     $0x20, Y3, Y3
-	VPADDQ     Y3, Y1, Y1
-	VPMOVZXDQ  16(AX), Y3
-	VPMULUDQ   Y3, Y3, Y3
-	VPAND      Y2, Y3, Y4
-	VPADDQ     Y4, Y0, Y0
-	VPSRLQ     $0x20, Y3, Y3
-	VPADDQ     Y3, Y1, Y1
-	VPMOVZXDQ  32(AX), Y3
-	VPMULUDQ   Y3, Y3, Y3
-	VPAND      Y2, Y3, Y4
-	VPADDQ     Y4, Y0, Y0
-	VPSRLQ     $0x20, Y3, Y3
-	VPADDQ     Y3, Y1, Y1
-	VPMOVZXDQ  48(AX), Y3
-	VPMULUDQ   Y3, Y3, Y3
-	VPAND      Y2, Y3, Y4
-	VPADDQ     Y4, Y0, Y0
-	VPSRLQ     $0x20, Y3, Y3
-	VPADDQ     Y3, Y1, Y1
-	ADDQ       $0x00000040, AX
-	SUBQ       $0x00000010, CX
-	JNZ        squares
+	VPMOVZXDQ (AX), Y3
+	VPMULUDQ  Y3, Y3, Y3
+	VPAND     Y2, Y3, Y4
+	VPADDQ    Y4, Y0, Y0
+	VPSRLQ    $0x20, Y3, Y3
+	VPADDQ    Y3, Y1, Y1
+	VPMOVZXDQ 16(AX), Y3
+	VPMULUDQ  Y3, Y3, Y3
+	VPAND     Y2, Y3, Y4
+	VPADDQ    Y4, Y0, Y0
+	VPSRLQ    $0x20, Y3, Y3
+	VPADDQ    Y3, Y1, Y1
+	VPMOVZXDQ 32(AX), Y3
+	VPMULUDQ  Y3, Y3, Y3
+	VPAND     Y2, Y3, Y4
+	VPADDQ    Y4, Y0, Y0
+	VPSRLQ    $0x20, Y3, Y3
+	VPADDQ    Y3, Y1, Y1
+	VPMOVZXDQ 48(AX), Y3
+	VPMULUDQ  Y3, Y3, Y3
+	VPAND     Y2, Y3, Y4
+	VPADDQ    Y4, Y0, Y0
+	VPSRLQ    $0x20, Y3, Y3
+	VPADDQ    Y3, Y1, Y1
+	ADDQ      $0x00000040, AX
+	SUBQ      $0x00000010, CX
+	JNZ       squares
 
 squaresDone:
 	VEXTRACTI128 $0x01, Y0, X2
@@ -4807,7 +4753,7 @@ rows1Done:
 	RET
 
 // func squaresInt16AVX2(x *int16, n int, sums *[6]uint64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·squaresInt16AVX2(SB), NOSPLIT, $0-24
 	MOVQ     x+0(FP), AX
 	MOVQ     n+8(FP), CX
@@ -4821,35 +4767,33 @@ TEXT ·squaresInt16AVX2(SB), NOSPLIT, $0-24
 	JZ       squaresDone
 
 squares:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	VMOVDQU    (AX), Y2
-	VPMADDWD   Y2, Y2, Y2
-	VPAND      Y1, Y2, Y3
-	VPADDQ     Y3, Y0, Y0
-	VPSRLQ     $0x20, Y2, Y2
-	VPADDQ     Y2, Y0, Y0
-	VMOVDQU    32(AX), Y2
-	VPMADDWD   Y2, Y2, Y2
-	VPAND      Y1, Y2, Y3
-	VPADDQ     Y3, Y0, Y0
-	VPSRLQ     $0x20, Y2, Y2
-	VPADDQ     Y2, Y0, Y0
-	VMOVDQU    64(AX), Y2
-	VPMADDWD   Y2, Y2, Y2
-	VPAND      Y1, Y2, Y3
-	VPADDQ     Y3, Y0, Y0
-	VPSRLQ     $0x20, Y2, Y2
-	VPADDQ     Y2, Y0, Y0
-	VMOVDQU    96(AX), Y2
-	VPMADDWD   Y2, Y2, Y2
-	VPAND      Y1, Y2, Y3
-	VPADDQ     Y3, Y0, Y0
-	VPSRLQ     $0x20, Y2, Y2
-	VPADDQ     Y2, Y0, Y0
-	ADDQ       $0x00000080, AX
-	SUBQ       $0x00000040, CX
-	JNZ        squares
+	VMOVDQU  (AX), Y2
+	VPMADDWD Y2, Y2, Y2
+	VPAND    Y1, Y2, Y3
+	VPADDQ   Y3, Y0, Y0
+	VPSRLQ   $0x20, Y2, Y2
+	VPADDQ   Y2, Y0, Y0
+	VMOVDQU  32(AX), Y2
+	VPMADDWD Y2, Y2, Y2
+	VPAND    Y1, Y2, Y3
+	VPADDQ   Y3, Y0, Y0
+	VPSRLQ   $0x20, Y2, Y2
+	VPADDQ   Y2, Y0, Y0
+	VMOVDQU  64(AX), Y2
+	VPMADDWD Y2, Y2, Y2
+	VPAND    Y1, Y2, Y3
+	VPADDQ   Y3, Y0, Y0
+	VPSRLQ   $0x20, Y2, Y2
+	VPADDQ   Y2, Y0, Y0
+	VMOVDQU  96(AX), Y2
+	VPMADDWD Y2, Y2, Y2
+	VPAND    Y1, Y2, Y3
+	VPADDQ   Y3, Y0, Y0
+	VPSRLQ   $0x20, Y2, Y2
+	VPADDQ   Y2, Y0, Y0
+	ADDQ     $0x00000080, AX
+	SUBQ     $0x00000040, CX
+	JNZ      squares
 
 squaresDone:
 	VEXTRACTI128 $0x01, Y0, X1
@@ -5002,7 +4946,7 @@ rows1Done:
 	RET
 
 // func squaresUint16AVX2(x *uint16, n int, sums *[6]uint64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·squaresUint16AVX2(SB), NOSPLIT, $0-24
 	MOVQ     x+0(FP), AX
 	MOVQ     n+8(FP), CX
@@ -5016,22 +4960,21 @@ TEXT ·squaresUint16AVX2(SB), NOSPLIT, $0-24
 	JZ       squaresDone
 
 squares:
-	PREFETCHT0 4096(AX)
-	VPMOVZXWQ  (AX), Y1
-	VPMULDQ    Y1, Y1, Y1
-	VPADDQ     Y1, Y0, Y0
-	VPMOVZXWQ  8(AX), Y1
-	VPMULDQ    Y1, Y1, Y1
-	VPADDQ     Y1, Y0, Y0
-	VPMOVZXWQ  16(AX), Y1
-	VPMULDQ    Y1, Y1, Y1
-	VPADDQ     Y1, Y0, Y0
-	VPMOVZXWQ  24(AX), Y1
-	VPMULDQ    Y1, Y1, Y1
-	VPADDQ     Y1, Y0, Y0
-	ADDQ       $0x00000020, AX
-	SUBQ       $0x00000010, CX
-	JNZ        squares
+	VPMOVZXWQ (AX), Y1
+	VPMULDQ   Y1, Y1, Y1
+	VPADDQ    Y1, Y0, Y0
+	VPMOVZXWQ 8(AX), Y1
+	VPMULDQ   Y1, Y1, Y1
+	VPADDQ    Y1, Y0, Y0
+	VPMOVZXWQ 16(AX), Y1
+	VPMULDQ   Y1, Y1, Y1
+	VPADDQ    Y1, Y0, Y0
+	VPMOVZXWQ 24(AX), Y1
+	VPMULDQ   Y1, Y1, Y1
+	VPADDQ    Y1, Y0, Y0
+	ADDQ      $0x00000020, AX
+	SUBQ      $0x00000010, CX
+	JNZ       squares
 
 squaresDone:
 	VEXTRACTI128 $0x01, Y0, X1
@@ -5184,7 +5127,7 @@ rows1Done:
 	RET
 
 // func squaresInt8AVX2(x *int8, n int, sums *[6]uint64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·squaresInt8AVX2(SB), NOSPLIT, $0-24
 	MOVQ     x+0(FP), AX
 	MOVQ     n+8(FP), CX
@@ -5198,22 +5141,21 @@ TEXT ·squaresInt8AVX2(SB), NOSPLIT, $0-24
 	JZ       squaresDone
 
 squares:
-	PREFETCHT0 4096(AX)
-	VPMOVSXBW  (AX), Y1
-	VPMADDWD   Y1, Y1, Y1
-	VPADDD     Y1, Y0, Y0
-	VPMOVSXBW  16(AX), Y1
-	VPMADDWD   Y1, Y1, Y1
-	VPADDD     Y1, Y0, Y0
-	VPMOVSXBW  32(AX), Y1
-	VPMADDWD   Y1, Y1, Y1
-	VPADDD     Y1, Y0, Y0
-	VPMOVSXBW  48(AX), Y1
-	VPMADDWD   Y1, Y1, Y1
-	VPADDD     Y1, Y0, Y0
-	ADDQ       $0x00000040, AX
-	SUBQ       $0x00000040, CX
-	JNZ        squares
+	VPMOVSXBW (AX), Y1
+	VPMADDWD  Y1, Y1, Y1
+	VPADDD    Y1, Y0, Y0
+	VPMOVSXBW 16(AX), Y1
+	VPMADDWD  Y1, Y1, Y1
+	VPADDD    Y1, Y0, Y0
+	VPMOVSXBW 32(AX), Y1
+	VPMADDWD  Y1, Y1, Y1
+	VPADDD    Y1, Y0, Y0
+	VPMOVSXBW 48(AX), Y1
+	VPMADDWD  Y1, Y1, Y1
+	VPADDD    Y1, Y0, Y0
+	ADDQ      $0x00000040, AX
+	SUBQ      $0x00000040, CX
+	JNZ       squares
 
 squaresDone:
 	VPSRLQ       $0x20, Y0, Y1
@@ -5369,7 +5311,7 @@ rows1Done:
 	RET
 
 // func squaresUint8AVX2(x *uint8, n int, sums *[6]uint64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·squaresUint8AVX2(SB), NOSPLIT, $0-24
 	MOVQ     x+0(FP), AX
 	MOVQ     n+8(FP), CX
@@ -5383,22 +5325,21 @@ TEXT ·squaresUint8AVX2(SB), NOSPLIT, $0-24
 	JZ       squaresDone
 
 squares:
-	PREFETCHT0 4096(AX)
-	VPMOVZXBW  (AX), Y1
-	VPMADDWD   Y1, Y1, Y1
-	VPADDD     Y1, Y0, Y0
-	VPMOVZXBW  16(AX), Y1
-	VPMADDWD   Y1, Y1, Y1
-	VPADDD     Y1, Y0, Y0
-	VPMOVZXBW  32(AX), Y1
-	VPMADDWD   Y1, Y1, Y1
-	VPADDD     Y1, Y0, Y0
-	VPMOVZXBW  48(AX), Y1
-	VPMADDWD   Y1, Y1, Y1
-	VPADDD     Y1, Y0, Y0
-	ADDQ       $0x00000040, AX
-	SUBQ       $0x00000040, CX
-	JNZ        squares
+	VPMOVZXBW (AX), Y1
+	VPMADDWD  Y1, Y1, Y1
+	VPADDD    Y1, Y0, Y0
+	VPMOVZXBW 16(AX), Y1
+	VPMADDWD  Y1, Y1, Y1
+	VPADDD    Y1, Y0, Y0
+	VPMOVZXBW 32(AX), Y1
+	VPMADDWD  Y1, Y1, Y1
+	VPADDD    Y1, Y0, Y0
+	VPMOVZXBW 48(AX), Y1
+	VPMADDWD  Y1, Y1, Y1
+	VPADDD    Y1, Y0, Y0
+	ADDQ      $0x00000040, AX
+	SUBQ      $0x00000040, CX
+	JNZ       squares
 
 squaresDone:
 	VPSRLQ       $0x20, Y0, Y1
@@ -5593,7 +5534,7 @@ DATA swapMask64<>+31(SB)/1, $0x08
 GLOBL swapMask64<>(SB), RODATA|NOPTR, $32
 
 // func swap64AVX2(x *uint64, n int)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·swap64AVX2(SB), NOSPLIT, $0-16
 	MOVQ    x+0(FP), AX
 	MOVQ    n+8(FP), CX
@@ -5602,23 +5543,21 @@ TEXT ·swap64AVX2(SB), NOSPLIT, $0-16
 	JZ      swapDone
 
 swap:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	VMOVDQU    (AX), Y1
-	VPSHUFB    Y0, Y1, Y1
-	VMOVDQU    Y1, (AX)
-	VMOVDQU    32(AX), Y1
-	VPSHUFB    Y0, Y1, Y1
-	VMOVDQU    Y1, 32(AX)
-	VMOVDQU    64(AX), Y1
-	VPSHUFB    Y0, Y1, Y1
-	VMOVDQU    Y1, 64(AX)
-	VMOVDQU    96(AX), Y1
-	VPSHUFB    Y0, Y1, Y1
-	VMOVDQU    Y1, 96(AX)
-	ADDQ       $0x00000080, AX
-	SUBQ       $0x00000010, CX
-	JNZ        swap
+	VMOVDQU (AX), Y1
+	VPSHUFB Y0, Y1, Y1
+	VMOVDQU Y1, (AX)
+	VMOVDQU 32(AX), Y1
+	VPSHUFB Y0, Y1, Y1
+	VMOVDQU Y1, 32(AX)
+	VMOVDQU 64(AX), Y1
+	VPSHUFB Y0, Y1, Y1
+	VMOVDQU Y1, 64(AX)
+	VMOVDQU 96(AX), Y1
+	VPSHUFB Y0, Y1, Y1
+	VMOVDQU Y1, 96(AX)
+	ADDQ    $0x00000080, AX
+	SUBQ    $0x00000010, CX
+	JNZ     swap
 
 swapDone:
 	VZEROUPPER
@@ -5659,7 +5598,7 @@ DATA swapMask32<>+31(SB)/1, $0x0c
 GLOBL swapMask32<>(SB), RODATA|NOPTR, $32
 
 // func swap32AVX2(x *uint32, n int)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·swap32AVX2(SB), NOSPLIT, $0-16
 	MOVQ    x+0(FP), AX
 	MOVQ    n+8(FP), CX
@@ -5668,23 +5607,21 @@ TEXT ·swap32AVX2(SB), NOSPLIT, $0-16
 	JZ      swapDone
 
 swap:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	VMOVDQU    (AX), Y1
-	VPSHUFB    Y0, Y1, Y1
-	VMOVDQU    Y1, (AX)
-	VMOVDQU    32(AX), Y1
-	VPSHUFB    Y0, Y1, Y1
-	VMOVDQU    Y1, 32(AX)
-	VMOVDQU    64(AX), Y1
-	VPSHUFB    Y0, Y1, Y1
-	VMOVDQU    Y1, 64(AX)
-	VMOVDQU    96(AX), Y1
-	VPSHUFB    Y0, Y1, Y1
-	VMOVDQU    Y1, 96(AX)
-	ADDQ       $0x00000080, AX
-	SUBQ       $0x00000020, CX
-	JNZ        swap
+	VMOVDQU (AX), Y1
+	VPSHUFB Y0, Y1, Y1
+	VMOVDQU Y1, (AX)
+	VMOVDQU 32(AX), Y1
+	VPSHUFB Y0, Y1, Y1
+	VMOVDQU Y1, 32(AX)
+	VMOVDQU 64(AX), Y1
+	VPSHUFB Y0, Y1, Y1
+	VMOVDQU Y1, 64(AX)
+	VMOVDQU 96(AX), Y1
+	VPSHUFB Y0, Y1, Y1
+	VMOVDQU Y1, 96(AX)
+	ADDQ    $0x00000080, AX
+	SUBQ    $0x00000020, CX
+	JNZ     swap
 
 swapDone:
 	VZEROUPPER
@@ -5725,7 +5662,7 @@ DATA swapMask16<>+31(SB)/1, $0x0e
 GLOBL swapMask16<>(SB), RODATA|NOPTR, $32
 
 // func swap16AVX2(x *uint16, n int)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2
 TEXT ·swap16AVX2(SB), NOSPLIT, $0-16
 	MOVQ    x+0(FP), AX
 	MOVQ    n+8(FP), CX
@@ -5734,23 +5671,21 @@ TEXT ·swap16AVX2(SB), NOSPLIT, $0-16
 	JZ      swapDone
 
 swap:
-	PREFETCHT0 4096(AX)
-	PREFETCHT0 4160(AX)
-	VMOVDQU    (AX), Y1
-	VPSHUFB    Y0, Y1, Y1
-	VMOVDQU    Y1, (AX)
-	VMOVDQU    32(AX), Y1
-	VPSHUFB    Y0, Y1, Y1
-	VMOVDQU    Y1, 32(AX)
-	VMOVDQU    64(AX), Y1
-	VPSHUFB    Y0, Y1, Y1
-	VMOVDQU    Y1, 64(AX)
-	VMOVDQU    96(AX), Y1
-	VPSHUFB    Y0, Y1, Y1
-	VMOVDQU    Y1, 96(AX)
-	ADDQ       $0x00000080, AX
-	SUBQ       $0x00000040, CX
-	JNZ        swap
+	VMOVDQU (AX), Y1
+	VPSHUFB Y0, Y1, Y1
+	VMOVDQU Y1, (AX)
+	VMOVDQU 32(AX), Y1
+	VPSHUFB Y0, Y1, Y1
+	VMOVDQU Y1, 32(AX)
+	VMOVDQU 64(AX), Y1
+	VPSHUFB Y0, Y1, Y1
+	VMOVDQU Y1, 64(AX)
+	VMOVDQU 96(AX), Y1
+	VPSHUFB Y0, Y1, Y1
+	VMOVDQU Y1, 96(AX)
+	ADDQ    $0x00000080, AX
+	SUBQ    $0x00000040, CX
+	JNZ     swap
 
 swapDone:
 	VZEROUPPER

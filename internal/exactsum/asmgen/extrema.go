@@ -137,7 +137,6 @@ func (t element) scan() {
 		}
 	}
 	loop("scan", n, t.step(), func() {
-		prefetchLines(p, t.step()*t.size)
 		for i := range extremaVectors {
 			x, mask := YMM(), YMM()
 			t.load(at(p, i*32/t.lane*t.size), x)
@@ -210,7 +209,6 @@ func (t element) limits() {
 		move(mins[0], maxs[i])
 	}
 	loop("range", n, t.step(), func() {
-		prefetchLines(p, t.step()*t.size)
 		for i := range extremaVectors {
 			x := YMM()
 			t.load(at(p, i*32/t.lane*t.size), x)

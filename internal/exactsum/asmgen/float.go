@@ -130,7 +130,6 @@ func fold(v isa, t float) {
 	}
 	step := lanes * v.bytes / 8
 	loop("fold", n, step, func() {
-		prefetchLines(p, step*t.size)
 		x := v.regs(lanes)
 		for i := range lanes {
 			t.load(at(p, i*v.bytes/8*t.size), x[i])
@@ -169,7 +168,6 @@ func single(v isa, t float) {
 	}
 	step := lanes * v.bytes / 8
 	loop("single", n, step, func() {
-		prefetchLines(p, step*t.size)
 		for i := range lanes {
 			x := v.reg()
 			t.load(at(p, i*v.bytes/8*t.size), x)
@@ -231,7 +229,6 @@ func sum16(v isa) {
 	p, n := Load(Param("x"), GP64()).(reg.GPVirtual), Load(Param("n"), GP64()).(reg.GPVirtual)
 	s := []reg.VecVirtual{v.zero(), v.zero(), v.zero(), v.zero()}
 	loop("sum", n, 32, func() {
-		prefetchLines(p, 64)
 		for i := range 4 {
 			h, high := YMM(), XMM()
 			VCVTPH2PS(at(p, 16*i), h)

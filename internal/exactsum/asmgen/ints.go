@@ -99,7 +99,6 @@ func (t integer) sum(remark string, constant func() reg.VecVirtual, add func(m o
 	}
 	s := []reg.VecVirtual{avx2.zero(), avx2.zero(), avx2.zero(), avx2.zero()}
 	loop("sum", n, vectors*32/t.size, func() {
-		prefetchLines(p, vectors*32)
 		for i := range vectors {
 			add(at(p, 32*i), k, s[i])
 		}
@@ -125,7 +124,6 @@ func (t integer) sumPairs() {
 	VPSRLW(operand.Imm(15), ones, ones)
 	s := []reg.VecVirtual{avx2.zero(), avx2.zero(), avx2.zero(), avx2.zero()}
 	loop("sum", n, vectors*16, func() {
-		prefetchLines(p, vectors*32)
 		for i := range vectors {
 			x := YMM()
 			if t.signed {
@@ -164,7 +162,6 @@ func (t integer) sumHalves() {
 	s := []reg.VecVirtual{avx2.zero(), avx2.zero(), avx2.zero(), avx2.zero()}
 	h := []reg.VecVirtual{avx2.zero(), avx2.zero(), avx2.zero(), avx2.zero()}
 	loop("sum", n, vectors*4, func() {
-		prefetchLines(p, vectors*32)
 		for i := range vectors {
 			x := YMM()
 			VMOVDQU(at(p, 32*i), x)

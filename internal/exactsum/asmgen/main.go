@@ -11,9 +11,6 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// prefetch is the distance in bytes of prefetches ahead of loads: a page, where hardware prefetchers stop.
-const prefetch = 4096
-
 // isa is a vector instruction set. AVX2 and AVX-512 differ in the width and in the detection of rounding: see newCheck.
 type isa struct {
 	name  string
@@ -105,12 +102,6 @@ func loop(name string, n reg.GPVirtual, step int, body func()) {
 }
 
 func at(p reg.Register, offset int) operand.Mem { return operand.Mem{Base: p, Disp: offset} }
-
-func prefetchLines(p reg.Register, bytes int) {
-	for i := 0; i < bytes; i += 64 {
-		PREFETCHT0(at(p, prefetch+i))
-	}
-}
 
 // function starts a function with a name and a signature.
 func function(doc, name, signature string) {

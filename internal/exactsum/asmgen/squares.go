@@ -29,7 +29,6 @@ func squares(v isa, t float) {
 	}
 	step := lanes * v.bytes / 8
 	loop("squares", n, step, func() {
-		prefetchLines(p, step*t.size)
 		for i := range lanes {
 			x := v.reg()
 			t.load(at(p, i*v.bytes/8*t.size), x)

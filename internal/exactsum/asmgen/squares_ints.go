@@ -34,7 +34,6 @@ func (t integer) squaresInt() {
 		elements = 16
 	}
 	loop("squares", n, squareVectors*elements, func() {
-		prefetchLines(p, squareVectors*elements*t.size)
 		for i := range squareVectors {
 			x, m := YMM(), at(p, i*elements*t.size)
 			if t.size == 1 {

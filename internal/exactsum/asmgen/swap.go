@@ -22,7 +22,6 @@ func swaps() {
 		m := YMM()
 		VMOVDQU(mask, m)
 		loop("swap", n, 128/c.size, func() {
-			prefetchLines(p, 128)
 			for i := range vectors {
 				x := YMM()
 				VMOVDQU(at(p, 32*i), x)
