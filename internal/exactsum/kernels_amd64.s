@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func fold64AVX2(x *float64, n int, init1 float64, init2 float64) (upper int64, lower int64, moved uint64, rest uint64)
-// Requires: AVX, AVX2, SSE2
+// Requires: AVX, AVX2, FMA3, SSE2
 TEXT ·fold64AVX2(SB), NOSPLIT, $0-64
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -14,109 +14,112 @@ TEXT ·fold64AVX2(SB), NOSPLIT, $0-64
 	MOVSD        init2+24(FP), X1
 	VBROADCASTSD X1, Y1
 	VPXOR        Y2, Y2, Y2
-	VPXOR        Y3, Y3, Y3
-	VMOVAPD      Y0, Y4
-	VMOVAPD      Y1, Y8
+	MOVQ         $0x3ff0000000000000, DX
+	VMOVQ        DX, X3
+	VBROADCASTSD X3, Y3
+	VPXOR        Y4, Y4, Y4
 	VMOVAPD      Y0, Y5
 	VMOVAPD      Y1, Y9
 	VMOVAPD      Y0, Y6
 	VMOVAPD      Y1, Y10
 	VMOVAPD      Y0, Y7
 	VMOVAPD      Y1, Y11
+	VMOVAPD      Y0, Y8
+	VMOVAPD      Y1, Y12
 	TESTQ        CX, CX
 	JZ           foldDone
 
 fold:
-	VMOVUPD (AX), Y12
-	VMOVUPD 32(AX), Y13
-	VMOVUPD 64(AX), Y14
-	VMOVUPD 96(AX), Y15
-	VADDPD  Y12, Y4, Y16
-	VSUBPD  Y4, Y16, Y4
-	VSUBPD  Y4, Y12, Y12
-	VMOVAPD Y16, Y4
-	VXORPD  Y0, Y4, Y16
-	VORPD   Y16, Y2, Y2
-	VADDPD  Y13, Y5, Y16
-	VSUBPD  Y5, Y16, Y5
-	VSUBPD  Y5, Y13, Y13
-	VMOVAPD Y16, Y5
-	VXORPD  Y0, Y5, Y16
-	VORPD   Y16, Y2, Y2
-	VADDPD  Y14, Y6, Y16
-	VSUBPD  Y6, Y16, Y6
-	VSUBPD  Y6, Y14, Y14
-	VMOVAPD Y16, Y6
-	VXORPD  Y0, Y6, Y16
-	VORPD   Y16, Y2, Y2
-	VADDPD  Y15, Y7, Y16
-	VSUBPD  Y7, Y16, Y7
-	VSUBPD  Y7, Y15, Y15
-	VMOVAPD Y16, Y7
-	VXORPD  Y0, Y7, Y16
-	VORPD   Y16, Y2, Y2
-	VADDPD  Y12, Y8, Y16
-	VSUBPD  Y8, Y16, Y8
-	VXORPD  Y8, Y12, Y12
-	VORPD   Y12, Y3, Y3
-	VMOVAPD Y16, Y8
-	VADDPD  Y13, Y9, Y12
-	VSUBPD  Y9, Y12, Y9
-	VXORPD  Y9, Y13, Y13
-	VORPD   Y13, Y3, Y3
-	VMOVAPD Y12, Y9
-	VADDPD  Y14, Y10, Y12
-	VSUBPD  Y10, Y12, Y10
-	VXORPD  Y10, Y14, Y14
-	VORPD   Y14, Y3, Y3
-	VMOVAPD Y12, Y10
-	VADDPD  Y15, Y11, Y12
-	VSUBPD  Y11, Y12, Y11
-	VXORPD  Y11, Y15, Y15
-	VORPD   Y15, Y3, Y3
-	VMOVAPD Y12, Y11
-	ADDQ    $0x00000080, AX
-	SUBQ    $0x00000010, CX
-	JNZ     fold
+	VMOVUPD     (AX), Y13
+	VMOVUPD     32(AX), Y14
+	VMOVUPD     64(AX), Y15
+	VMOVUPD     96(AX), Y16
+	VADDPD      Y13, Y5, Y17
+	VFMSUB231PD Y3, Y17, Y5
+	VSUBPD      Y5, Y13, Y13
+	VMOVAPD     Y17, Y5
+	VXORPD      Y0, Y5, Y17
+	VORPD       Y17, Y2, Y2
+	VADDPD      Y14, Y6, Y17
+	VFMSUB231PD Y3, Y17, Y6
+	VSUBPD      Y6, Y14, Y14
+	VMOVAPD     Y17, Y6
+	VXORPD      Y0, Y6, Y17
+	VORPD       Y17, Y2, Y2
+	VADDPD      Y15, Y7, Y17
+	VFMSUB231PD Y3, Y17, Y7
+	VSUBPD      Y7, Y15, Y15
+	VMOVAPD     Y17, Y7
+	VXORPD      Y0, Y7, Y17
+	VORPD       Y17, Y2, Y2
+	VADDPD      Y16, Y8, Y17
+	VFMSUB231PD Y3, Y17, Y8
+	VSUBPD      Y8, Y16, Y16
+	VMOVAPD     Y17, Y8
+	VXORPD      Y0, Y8, Y17
+	VORPD       Y17, Y2, Y2
+	VADDPD      Y13, Y9, Y17
+	VSUBPD      Y9, Y17, Y9
+	VXORPD      Y9, Y13, Y13
+	VORPD       Y13, Y4, Y4
+	VMOVAPD     Y17, Y9
+	VADDPD      Y14, Y10, Y13
+	VSUBPD      Y10, Y13, Y10
+	VXORPD      Y10, Y14, Y14
+	VORPD       Y14, Y4, Y4
+	VMOVAPD     Y13, Y10
+	VADDPD      Y15, Y11, Y13
+	VSUBPD      Y11, Y13, Y11
+	VXORPD      Y11, Y15, Y15
+	VORPD       Y15, Y4, Y4
+	VMOVAPD     Y13, Y11
+	VADDPD      Y16, Y12, Y13
+	VSUBPD      Y12, Y13, Y12
+	VXORPD      Y12, Y16, Y16
+	VORPD       Y16, Y4, Y4
+	VMOVAPD     Y13, Y12
+	ADDQ        $0x00000080, AX
+	SUBQ        $0x00000010, CX
+	JNZ         fold
 
 foldDone:
-	VEXTRACTI128 $0x01, Y2, X12
+	VEXTRACTI128 $0x01, Y2, X3
 	VEXTRACTI128 $0x00, Y2, X2
-	VPOR         X12, X2, X2
-	VPSHUFD      $0x4e, X2, X12
-	VPOR         X12, X2, X2
+	VPOR         X3, X2, X2
+	VPSHUFD      $0x4e, X2, X3
+	VPOR         X3, X2, X2
 	VMOVQ        X2, AX
 	MOVQ         AX, moved+48(FP)
-	VEXTRACTI128 $0x01, Y3, X2
-	VEXTRACTI128 $0x00, Y3, X3
+	VEXTRACTI128 $0x01, Y4, X2
+	VEXTRACTI128 $0x00, Y4, X3
 	VPOR         X2, X3, X3
 	VPSHUFD      $0x4e, X3, X2
 	VPOR         X2, X3, X3
 	VMOVQ        X3, AX
 	MOVQ         AX, rest+56(FP)
-	VPSUBQ       Y0, Y4, Y4
-	VPSUBQ       Y1, Y8, Y8
 	VPSUBQ       Y0, Y5, Y5
 	VPSUBQ       Y1, Y9, Y9
 	VPSUBQ       Y0, Y6, Y6
 	VPSUBQ       Y1, Y10, Y10
 	VPSUBQ       Y0, Y7, Y7
 	VPSUBQ       Y1, Y11, Y11
-	VPADDQ       Y5, Y4, Y4
-	VPADDQ       Y6, Y4, Y4
-	VPADDQ       Y7, Y4, Y4
-	VEXTRACTI128 $0x01, Y4, X0
-	VEXTRACTI128 $0x00, Y4, X1
+	VPSUBQ       Y0, Y8, Y8
+	VPSUBQ       Y1, Y12, Y12
+	VPADDQ       Y6, Y5, Y5
+	VPADDQ       Y7, Y5, Y5
+	VPADDQ       Y8, Y5, Y5
+	VEXTRACTI128 $0x01, Y5, X0
+	VEXTRACTI128 $0x00, Y5, X1
 	VPADDQ       X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPADDQ       X0, X1, X1
 	VMOVQ        X1, AX
 	MOVQ         AX, upper+32(FP)
-	VPADDQ       Y9, Y8, Y8
-	VPADDQ       Y10, Y8, Y8
-	VPADDQ       Y11, Y8, Y8
-	VEXTRACTI128 $0x01, Y8, X0
-	VEXTRACTI128 $0x00, Y8, X1
+	VPADDQ       Y10, Y9, Y9
+	VPADDQ       Y11, Y9, Y9
+	VPADDQ       Y12, Y9, Y9
+	VEXTRACTI128 $0x01, Y9, X0
+	VEXTRACTI128 $0x00, Y9, X1
 	VPADDQ       X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPADDQ       X0, X1, X1
@@ -126,19 +129,21 @@ foldDone:
 	RET
 
 // func single64AVX2(x *float64, n int, init float64) (level int64, moved uint64, rest uint64)
-// Requires: AVX, AVX2, SSE, SSE2
+// Requires: AVX, AVX2, FMA3, SSE, SSE2
 TEXT ·single64AVX2(SB), NOSPLIT, $8-48
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
 	MOVSD        init+16(FP), X0
 	VBROADCASTSD X0, Y0
 	VPXOR        Y1, Y1, Y1
+	MOVQ         $0x3ff0000000000000, DX
+	VMOVQ        DX, X2
+	VBROADCASTSD X2, Y2
 	STMXCSR      (SP)
 	MOVL         (SP), DX
 	ANDL         $0xffffffc0, DX
 	MOVL         DX, (SP)
 	LDMXCSR      (SP)
-	VMOVAPD      Y0, Y2
 	VMOVAPD      Y0, Y3
 	VMOVAPD      Y0, Y4
 	VMOVAPD      Y0, Y5
@@ -146,59 +151,59 @@ TEXT ·single64AVX2(SB), NOSPLIT, $8-48
 	VMOVAPD      Y0, Y7
 	VMOVAPD      Y0, Y8
 	VMOVAPD      Y0, Y9
+	VMOVAPD      Y0, Y10
 	TESTQ        CX, CX
 	JZ           singleDone
 
 single:
-	VMOVUPD (AX), Y10
-	VADDPD  Y10, Y2, Y2
-	VMOVUPD 32(AX), Y10
-	VADDPD  Y10, Y3, Y3
-	VMOVUPD 64(AX), Y10
-	VADDPD  Y10, Y4, Y4
-	VMOVUPD 96(AX), Y10
-	VADDPD  Y10, Y5, Y5
-	VMOVUPD 128(AX), Y10
-	VADDPD  Y10, Y6, Y6
-	VMOVUPD 160(AX), Y10
-	VADDPD  Y10, Y7, Y7
-	VMOVUPD 192(AX), Y10
-	VADDPD  Y10, Y8, Y8
-	VMOVUPD 224(AX), Y10
-	VADDPD  Y10, Y9, Y9
-	ADDQ    $0x00000100, AX
-	SUBQ    $0x00000020, CX
-	JNZ     single
+	VMOVUPD     (AX), Y11
+	VFMADD231PD Y2, Y11, Y3
+	VMOVUPD     32(AX), Y11
+	VFMADD231PD Y2, Y11, Y4
+	VMOVUPD     64(AX), Y11
+	VFMADD231PD Y2, Y11, Y5
+	VMOVUPD     96(AX), Y11
+	VFMADD231PD Y2, Y11, Y6
+	VMOVUPD     128(AX), Y11
+	VFMADD231PD Y2, Y11, Y7
+	VMOVUPD     160(AX), Y11
+	VFMADD231PD Y2, Y11, Y8
+	VMOVUPD     192(AX), Y11
+	VFMADD231PD Y2, Y11, Y9
+	VMOVUPD     224(AX), Y11
+	VFMADD231PD Y2, Y11, Y10
+	ADDQ        $0x00000100, AX
+	SUBQ        $0x00000020, CX
+	JNZ         single
 
 singleDone:
-	VXORPD       Y0, Y2, Y10
-	VORPD        Y10, Y1, Y1
-	VXORPD       Y0, Y3, Y10
-	VORPD        Y10, Y1, Y1
-	VXORPD       Y0, Y4, Y10
-	VORPD        Y10, Y1, Y1
-	VXORPD       Y0, Y5, Y10
-	VORPD        Y10, Y1, Y1
-	VXORPD       Y0, Y6, Y10
-	VORPD        Y10, Y1, Y1
-	VXORPD       Y0, Y7, Y10
-	VORPD        Y10, Y1, Y1
-	VXORPD       Y0, Y8, Y10
-	VORPD        Y10, Y1, Y1
-	VXORPD       Y0, Y9, Y10
-	VORPD        Y10, Y1, Y1
-	VEXTRACTI128 $0x01, Y1, X10
+	VXORPD       Y0, Y3, Y2
+	VORPD        Y2, Y1, Y1
+	VXORPD       Y0, Y4, Y2
+	VORPD        Y2, Y1, Y1
+	VXORPD       Y0, Y5, Y2
+	VORPD        Y2, Y1, Y1
+	VXORPD       Y0, Y6, Y2
+	VORPD        Y2, Y1, Y1
+	VXORPD       Y0, Y7, Y2
+	VORPD        Y2, Y1, Y1
+	VXORPD       Y0, Y8, Y2
+	VORPD        Y2, Y1, Y1
+	VXORPD       Y0, Y9, Y2
+	VORPD        Y2, Y1, Y1
+	VXORPD       Y0, Y10, Y2
+	VORPD        Y2, Y1, Y1
+	VEXTRACTI128 $0x01, Y1, X2
 	VEXTRACTI128 $0x00, Y1, X1
-	VPOR         X10, X1, X1
-	VPSHUFD      $0x4e, X1, X10
-	VPOR         X10, X1, X1
+	VPOR         X2, X1, X1
+	VPSHUFD      $0x4e, X1, X2
+	VPOR         X2, X1, X1
 	VMOVQ        X1, AX
 	MOVQ         AX, moved+32(FP)
 	STMXCSR      (SP)
 	MOVL         (SP), AX
 	ANDL         $0x20, AX
 	MOVQ         AX, rest+40(FP)
-	VPSUBQ       Y0, Y2, Y2
 	VPSUBQ       Y0, Y3, Y3
 	VPSUBQ       Y0, Y4, Y4
 	VPSUBQ       Y0, Y5, Y5
@@ -206,15 +211,16 @@ singleDone:
 	VPSUBQ       Y0, Y7, Y7
 	VPSUBQ       Y0, Y8, Y8
 	VPSUBQ       Y0, Y9, Y9
-	VPADDQ       Y3, Y2, Y2
-	VPADDQ       Y4, Y2, Y2
-	VPADDQ       Y5, Y2, Y2
-	VPADDQ       Y6, Y2, Y2
-	VPADDQ       Y7, Y2, Y2
-	VPADDQ       Y8, Y2, Y2
-	VPADDQ       Y9, Y2, Y2
-	VEXTRACTI128 $0x01, Y2, X0
-	VEXTRACTI128 $0x00, Y2, X1
+	VPSUBQ       Y0, Y10, Y10
+	VPADDQ       Y4, Y3, Y3
+	VPADDQ       Y5, Y3, Y3
+	VPADDQ       Y6, Y3, Y3
+	VPADDQ       Y7, Y3, Y3
+	VPADDQ       Y8, Y3, Y3
+	VPADDQ       Y9, Y3, Y3
+	VPADDQ       Y10, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X0
+	VEXTRACTI128 $0x00, Y3, X1
 	VPADDQ       X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPADDQ       X0, X1, X1
@@ -224,18 +230,21 @@ singleDone:
 	RET
 
 // func foldColumns64AVX2(x *float64, stride int, width int, rows int, init1 *float64, s1 *float64, s2 *float64) (moved uint64, rest uint64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·foldColumns64AVX2(SB), NOSPLIT, $0-72
-	VPXOR Y0, Y0, Y0
-	VPXOR Y1, Y1, Y1
-	MOVQ  init1+32(FP), AX
-	MOVQ  s1+40(FP), CX
-	MOVQ  s2+48(FP), DX
-	MOVQ  x+0(FP), BX
-	MOVQ  stride+8(FP), SI
-	MOVQ  width+16(FP), DI
-	MOVQ  rows+24(FP), R8
-	LEAQ  (SI)(SI*2), R9
+	VPXOR        Y0, Y0, Y0
+	MOVQ         $0x3ff0000000000000, AX
+	VMOVQ        AX, X1
+	VBROADCASTSD X1, Y1
+	VPXOR        Y2, Y2, Y2
+	MOVQ         init1+32(FP), AX
+	MOVQ         s1+40(FP), CX
+	MOVQ         s2+48(FP), DX
+	MOVQ         x+0(FP), BX
+	MOVQ         stride+8(FP), SI
+	MOVQ         width+16(FP), DI
+	MOVQ         rows+24(FP), R8
+	LEAQ         (SI)(SI*2), R9
 
 rows4:
 	CMPQ R8, $0x04
@@ -246,70 +255,70 @@ rows4:
 	XORQ R11, R11
 
 rows4Columns:
-	PREFETCHT1 (R12)
-	PREFETCHT1 (R12)(SI*1)
-	PREFETCHT1 (R12)(SI*2)
-	PREFETCHT1 (R12)(R9*1)
-	ADDQ       $0x00000020, R12
-	VMOVUPD    (AX)(R11*8), Y4
-	VMOVUPD    (CX)(R11*8), Y2
-	VMOVUPD    (DX)(R11*8), Y3
-	VMOVUPD    (R10), Y5
-	VADDPD     Y5, Y2, Y6
-	VSUBPD     Y2, Y6, Y2
-	VSUBPD     Y2, Y5, Y5
-	VMOVAPD    Y6, Y2
-	VXORPD     Y4, Y2, Y6
-	VORPD      Y6, Y0, Y0
-	VADDPD     Y5, Y3, Y6
-	VSUBPD     Y3, Y6, Y3
-	VXORPD     Y3, Y5, Y5
-	VORPD      Y5, Y1, Y1
-	VMOVAPD    Y6, Y3
-	VMOVUPD    (R10)(SI*1), Y5
-	VADDPD     Y5, Y2, Y6
-	VSUBPD     Y2, Y6, Y2
-	VSUBPD     Y2, Y5, Y5
-	VMOVAPD    Y6, Y2
-	VXORPD     Y4, Y2, Y6
-	VORPD      Y6, Y0, Y0
-	VADDPD     Y5, Y3, Y6
-	VSUBPD     Y3, Y6, Y3
-	VXORPD     Y3, Y5, Y5
-	VORPD      Y5, Y1, Y1
-	VMOVAPD    Y6, Y3
-	VMOVUPD    (R10)(SI*2), Y5
-	VADDPD     Y5, Y2, Y6
-	VSUBPD     Y2, Y6, Y2
-	VSUBPD     Y2, Y5, Y5
-	VMOVAPD    Y6, Y2
-	VXORPD     Y4, Y2, Y6
-	VORPD      Y6, Y0, Y0
-	VADDPD     Y5, Y3, Y6
-	VSUBPD     Y3, Y6, Y3
-	VXORPD     Y3, Y5, Y5
-	VORPD      Y5, Y1, Y1
-	VMOVAPD    Y6, Y3
-	VMOVUPD    (R10)(R9*1), Y5
-	VADDPD     Y5, Y2, Y6
-	VSUBPD     Y2, Y6, Y2
-	VSUBPD     Y2, Y5, Y5
-	VMOVAPD    Y6, Y2
-	VXORPD     Y4, Y2, Y4
-	VORPD      Y4, Y0, Y0
-	VADDPD     Y5, Y3, Y4
-	VSUBPD     Y3, Y4, Y3
-	VXORPD     Y3, Y5, Y5
-	VORPD      Y5, Y1, Y1
-	VMOVAPD    Y4, Y3
-	VMOVUPD    Y2, (CX)(R11*8)
-	VMOVUPD    Y3, (DX)(R11*8)
-	ADDQ       $0x00000020, R10
-	ADDQ       $0x00000004, R11
-	CMPQ       R11, DI
-	JLT        rows4Columns
-	SUBQ       $0x00000004, R8
-	JMP        rows4
+	PREFETCHT1  (R12)
+	PREFETCHT1  (R12)(SI*1)
+	PREFETCHT1  (R12)(SI*2)
+	PREFETCHT1  (R12)(R9*1)
+	ADDQ        $0x00000020, R12
+	VMOVUPD     (AX)(R11*8), Y5
+	VMOVUPD     (CX)(R11*8), Y3
+	VMOVUPD     (DX)(R11*8), Y4
+	VMOVUPD     (R10), Y6
+	VADDPD      Y6, Y3, Y7
+	VFMSUB231PD Y1, Y7, Y3
+	VSUBPD      Y3, Y6, Y6
+	VMOVAPD     Y7, Y3
+	VXORPD      Y5, Y3, Y7
+	VORPD       Y7, Y0, Y0
+	VADDPD      Y6, Y4, Y7
+	VSUBPD      Y4, Y7, Y4
+	VXORPD      Y4, Y6, Y6
+	VORPD       Y6, Y2, Y2
+	VMOVAPD     Y7, Y4
+	VMOVUPD     (R10)(SI*1), Y6
+	VADDPD      Y6, Y3, Y7
+	VFMSUB231PD Y1, Y7, Y3
+	VSUBPD      Y3, Y6, Y6
+	VMOVAPD     Y7, Y3
+	VXORPD      Y5, Y3, Y7
+	VORPD       Y7, Y0, Y0
+	VADDPD      Y6, Y4, Y7
+	VSUBPD      Y4, Y7, Y4
+	VXORPD      Y4, Y6, Y6
+	VORPD       Y6, Y2, Y2
+	VMOVAPD     Y7, Y4
+	VMOVUPD     (R10)(SI*2), Y6
+	VADDPD      Y6, Y3, Y7
+	VFMSUB231PD Y1, Y7, Y3
+	VSUBPD      Y3, Y6, Y6
+	VMOVAPD     Y7, Y3
+	VXORPD      Y5, Y3, Y7
+	VORPD       Y7, Y0, Y0
+	VADDPD      Y6, Y4, Y7
+	VSUBPD      Y4, Y7, Y4
+	VXORPD      Y4, Y6, Y6
+	VORPD       Y6, Y2, Y2
+	VMOVAPD     Y7, Y4
+	VMOVUPD     (R10)(R9*1), Y6
+	VADDPD      Y6, Y3, Y7
+	VFMSUB231PD Y1, Y7, Y3
+	VSUBPD      Y3, Y6, Y6
+	VMOVAPD     Y7, Y3
+	VXORPD      Y5, Y3, Y5
+	VORPD       Y5, Y0, Y0
+	VADDPD      Y6, Y4, Y5
+	VSUBPD      Y4, Y5, Y4
+	VXORPD      Y4, Y6, Y6
+	VORPD       Y6, Y2, Y2
+	VMOVAPD     Y5, Y4
+	VMOVUPD     Y3, (CX)(R11*8)
+	VMOVUPD     Y4, (DX)(R11*8)
+	ADDQ        $0x00000020, R10
+	ADDQ        $0x00000004, R11
+	CMPQ        R11, DI
+	JLT         rows4Columns
+	SUBQ        $0x00000004, R8
+	JMP         rows4
 
 rows4Done:
 rows1:
@@ -320,40 +329,40 @@ rows1:
 	XORQ R10, R10
 
 rows1Columns:
-	VMOVUPD (AX)(R10*8), Y4
-	VMOVUPD (CX)(R10*8), Y2
-	VMOVUPD (DX)(R10*8), Y3
-	VMOVUPD (R9), Y5
-	VADDPD  Y5, Y2, Y6
-	VSUBPD  Y2, Y6, Y2
-	VSUBPD  Y2, Y5, Y5
-	VMOVAPD Y6, Y2
-	VXORPD  Y4, Y2, Y4
-	VORPD   Y4, Y0, Y0
-	VADDPD  Y5, Y3, Y4
-	VSUBPD  Y3, Y4, Y3
-	VXORPD  Y3, Y5, Y5
-	VORPD   Y5, Y1, Y1
-	VMOVAPD Y4, Y3
-	VMOVUPD Y2, (CX)(R10*8)
-	VMOVUPD Y3, (DX)(R10*8)
-	ADDQ    $0x00000020, R9
-	ADDQ    $0x00000004, R10
-	CMPQ    R10, DI
-	JLT     rows1Columns
-	SUBQ    $0x00000001, R8
-	JMP     rows1
+	VMOVUPD     (AX)(R10*8), Y5
+	VMOVUPD     (CX)(R10*8), Y3
+	VMOVUPD     (DX)(R10*8), Y4
+	VMOVUPD     (R9), Y6
+	VADDPD      Y6, Y3, Y7
+	VFMSUB231PD Y1, Y7, Y3
+	VSUBPD      Y3, Y6, Y6
+	VMOVAPD     Y7, Y3
+	VXORPD      Y5, Y3, Y5
+	VORPD       Y5, Y0, Y0
+	VADDPD      Y6, Y4, Y5
+	VSUBPD      Y4, Y5, Y4
+	VXORPD      Y4, Y6, Y6
+	VORPD       Y6, Y2, Y2
+	VMOVAPD     Y5, Y4
+	VMOVUPD     Y3, (CX)(R10*8)
+	VMOVUPD     Y4, (DX)(R10*8)
+	ADDQ        $0x00000020, R9
+	ADDQ        $0x00000004, R10
+	CMPQ        R10, DI
+	JLT         rows1Columns
+	SUBQ        $0x00000001, R8
+	JMP         rows1
 
 rows1Done:
-	VEXTRACTI128 $0x01, Y0, X2
+	VEXTRACTI128 $0x01, Y0, X1
 	VEXTRACTI128 $0x00, Y0, X0
-	VPOR         X2, X0, X0
-	VPSHUFD      $0x4e, X0, X2
-	VPOR         X2, X0, X0
+	VPOR         X1, X0, X0
+	VPSHUFD      $0x4e, X0, X1
+	VPOR         X1, X0, X0
 	VMOVQ        X0, AX
 	MOVQ         AX, moved+56(FP)
-	VEXTRACTI128 $0x01, Y1, X0
-	VEXTRACTI128 $0x00, Y1, X1
+	VEXTRACTI128 $0x01, Y2, X0
+	VEXTRACTI128 $0x00, Y2, X1
 	VPOR         X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPOR         X0, X1, X1
@@ -371,91 +380,94 @@ TEXT ·squares64AVX2(SB), NOSPLIT, $0-48
 	MOVQ         levels+24(FP), BX
 	VBROADCASTSD (DX), Y0
 	VPXOR        Y1, Y1, Y1
-	VPXOR        Y2, Y2, Y2
-	VBROADCASTSD (DX), Y3
-	VMOVAPD      Y3, Y4
-	VBROADCASTSD 8(DX), Y5
-	VMOVAPD      Y5, Y6
-	VBROADCASTSD 16(DX), Y7
-	VMOVAPD      Y7, Y8
-	VBROADCASTSD 24(DX), Y9
-	VMOVAPD      Y9, Y10
+	MOVQ         $0x3ff0000000000000, SI
+	VMOVQ        SI, X2
+	VBROADCASTSD X2, Y2
+	VPXOR        Y3, Y3, Y3
+	VBROADCASTSD (DX), Y4
+	VMOVAPD      Y4, Y5
+	VBROADCASTSD 8(DX), Y6
+	VMOVAPD      Y6, Y7
+	VBROADCASTSD 16(DX), Y8
+	VMOVAPD      Y8, Y9
+	VBROADCASTSD 24(DX), Y10
+	VMOVAPD      Y10, Y11
 	TESTQ        CX, CX
 	JZ           squaresDone
 
 squares:
-	VMOVUPD     (AX), Y11
-	VMULPD      Y11, Y11, Y12
-	VMOVAPD     Y12, Y13
-	VFMSUB231PD Y11, Y11, Y13
-	VPXOR       Y14, Y14, Y14
-	VCMPPD      $0x00, Y12, Y14, Y14
-	VANDPD      Y14, Y11, Y11
-	VORPD       Y11, Y2, Y2
-	VADDPD      Y12, Y3, Y11
-	VSUBPD      Y3, Y11, Y3
-	VSUBPD      Y3, Y12, Y12
-	VMOVAPD     Y11, Y3
-	VXORPD      Y0, Y3, Y11
-	VORPD       Y11, Y1, Y1
-	VADDPD      Y12, Y5, Y11
-	VSUBPD      Y5, Y11, Y5
-	VSUBPD      Y5, Y12, Y12
-	VMOVAPD     Y11, Y5
-	VADDPD      Y13, Y5, Y11
-	VSUBPD      Y5, Y11, Y5
-	VSUBPD      Y5, Y13, Y13
-	VMOVAPD     Y11, Y5
-	VADDPD      Y12, Y7, Y11
-	VSUBPD      Y7, Y11, Y7
-	VXORPD      Y7, Y12, Y12
-	VORPD       Y12, Y2, Y2
-	VMOVAPD     Y11, Y7
-	VADDPD      Y13, Y7, Y11
-	VSUBPD      Y7, Y11, Y7
-	VSUBPD      Y7, Y13, Y13
-	VMOVAPD     Y11, Y7
-	VADDPD      Y13, Y9, Y11
-	VSUBPD      Y9, Y11, Y9
-	VXORPD      Y9, Y13, Y13
-	VORPD       Y13, Y2, Y2
-	VMOVAPD     Y11, Y9
-	VMOVUPD     32(AX), Y11
-	VMULPD      Y11, Y11, Y12
-	VMOVAPD     Y12, Y13
-	VFMSUB231PD Y11, Y11, Y13
-	VPXOR       Y14, Y14, Y14
-	VCMPPD      $0x00, Y12, Y14, Y14
-	VANDPD      Y14, Y11, Y11
-	VORPD       Y11, Y2, Y2
-	VADDPD      Y12, Y4, Y11
-	VSUBPD      Y4, Y11, Y4
-	VSUBPD      Y4, Y12, Y12
-	VMOVAPD     Y11, Y4
-	VXORPD      Y0, Y4, Y11
-	VORPD       Y11, Y1, Y1
-	VADDPD      Y12, Y6, Y11
-	VSUBPD      Y6, Y11, Y6
-	VSUBPD      Y6, Y12, Y12
-	VMOVAPD     Y11, Y6
-	VADDPD      Y13, Y6, Y11
-	VSUBPD      Y6, Y11, Y6
+	VMOVUPD     (AX), Y12
+	VMULPD      Y12, Y12, Y13
+	VMOVAPD     Y13, Y14
+	VFMSUB231PD Y12, Y12, Y14
+	VPXOR       Y15, Y15, Y15
+	VCMPPD      $0x00, Y13, Y15, Y15
+	VANDPD      Y15, Y12, Y12
+	VORPD       Y12, Y3, Y3
+	VADDPD      Y13, Y4, Y12
+	VFMSUB231PD Y2, Y12, Y4
+	VSUBPD      Y4, Y13, Y13
+	VMOVAPD     Y12, Y4
+	VXORPD      Y0, Y4, Y12
+	VORPD       Y12, Y1, Y1
+	VADDPD      Y13, Y6, Y12
+	VFMSUB231PD Y2, Y12, Y6
 	VSUBPD      Y6, Y13, Y13
-	VMOVAPD     Y11, Y6
-	VADDPD      Y12, Y8, Y11
-	VSUBPD      Y8, Y11, Y8
-	VXORPD      Y8, Y12, Y12
-	VORPD       Y12, Y2, Y2
-	VMOVAPD     Y11, Y8
-	VADDPD      Y13, Y8, Y11
-	VSUBPD      Y8, Y11, Y8
-	VSUBPD      Y8, Y13, Y13
-	VMOVAPD     Y11, Y8
-	VADDPD      Y13, Y10, Y11
-	VSUBPD      Y10, Y11, Y10
-	VXORPD      Y10, Y13, Y13
-	VORPD       Y13, Y2, Y2
-	VMOVAPD     Y11, Y10
+	VMOVAPD     Y12, Y6
+	VADDPD      Y14, Y6, Y12
+	VFMSUB231PD Y2, Y12, Y6
+	VSUBPD      Y6, Y14, Y14
+	VMOVAPD     Y12, Y6
+	VADDPD      Y13, Y8, Y12
+	VSUBPD      Y8, Y12, Y8
+	VXORPD      Y8, Y13, Y13
+	VORPD       Y13, Y3, Y3
+	VMOVAPD     Y12, Y8
+	VADDPD      Y14, Y8, Y12
+	VFMSUB231PD Y2, Y12, Y8
+	VSUBPD      Y8, Y14, Y14
+	VMOVAPD     Y12, Y8
+	VADDPD      Y14, Y10, Y12
+	VSUBPD      Y10, Y12, Y10
+	VXORPD      Y10, Y14, Y14
+	VORPD       Y14, Y3, Y3
+	VMOVAPD     Y12, Y10
+	VMOVUPD     32(AX), Y12
+	VMULPD      Y12, Y12, Y13
+	VMOVAPD     Y13, Y14
+	VFMSUB231PD Y12, Y12, Y14
+	VPXOR       Y15, Y15, Y15
+	VCMPPD      $0x00, Y13, Y15, Y15
+	VANDPD      Y15, Y12, Y12
+	VORPD       Y12, Y3, Y3
+	VADDPD      Y13, Y5, Y12
+	VFMSUB231PD Y2, Y12, Y5
+	VSUBPD      Y5, Y13, Y13
+	VMOVAPD     Y12, Y5
+	VXORPD      Y0, Y5, Y12
+	VORPD       Y12, Y1, Y1
+	VADDPD      Y13, Y7, Y12
+	VFMSUB231PD Y2, Y12, Y7
+	VSUBPD      Y7, Y13, Y13
+	VMOVAPD     Y12, Y7
+	VADDPD      Y14, Y7, Y12
+	VFMSUB231PD Y2, Y12, Y7
+	VSUBPD      Y7, Y14, Y14
+	VMOVAPD     Y12, Y7
+	VADDPD      Y13, Y9, Y12
+	VSUBPD      Y9, Y12, Y9
+	VXORPD      Y9, Y13, Y13
+	VORPD       Y13, Y3, Y3
+	VMOVAPD     Y12, Y9
+	VADDPD      Y14, Y9, Y12
+	VFMSUB231PD Y2, Y12, Y9
+	VSUBPD      Y9, Y14, Y14
+	VMOVAPD     Y12, Y9
+	VADDPD      Y14, Y11, Y12
+	VSUBPD      Y11, Y12, Y11
+	VXORPD      Y11, Y14, Y14
+	VORPD       Y14, Y3, Y3
+	VMOVAPD     Y12, Y11
 	ADDQ        $0x00000040, AX
 	SUBQ        $0x00000008, CX
 	JNZ         squares
@@ -468,52 +480,52 @@ squaresDone:
 	VPOR         X0, X1, X1
 	VMOVQ        X1, AX
 	MOVQ         AX, moved+32(FP)
-	VEXTRACTI128 $0x01, Y2, X0
-	VEXTRACTI128 $0x00, Y2, X1
+	VEXTRACTI128 $0x01, Y3, X0
+	VEXTRACTI128 $0x00, Y3, X1
 	VPOR         X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPOR         X0, X1, X1
 	VMOVQ        X1, AX
 	MOVQ         AX, rest+40(FP)
 	VBROADCASTSD (DX), Y0
-	VPSUBQ       Y0, Y3, Y3
 	VPSUBQ       Y0, Y4, Y4
-	VPADDQ       Y4, Y3, Y3
-	VEXTRACTI128 $0x01, Y3, X0
-	VEXTRACTI128 $0x00, Y3, X1
+	VPSUBQ       Y0, Y5, Y5
+	VPADDQ       Y5, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X0
+	VEXTRACTI128 $0x00, Y4, X1
 	VPADDQ       X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPADDQ       X0, X1, X1
 	VMOVQ        X1, AX
 	MOVQ         AX, (BX)
 	VBROADCASTSD 8(DX), Y0
-	VPSUBQ       Y0, Y5, Y5
 	VPSUBQ       Y0, Y6, Y6
-	VPADDQ       Y6, Y5, Y5
-	VEXTRACTI128 $0x01, Y5, X0
-	VEXTRACTI128 $0x00, Y5, X1
+	VPSUBQ       Y0, Y7, Y7
+	VPADDQ       Y7, Y6, Y6
+	VEXTRACTI128 $0x01, Y6, X0
+	VEXTRACTI128 $0x00, Y6, X1
 	VPADDQ       X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPADDQ       X0, X1, X1
 	VMOVQ        X1, AX
 	MOVQ         AX, 8(BX)
 	VBROADCASTSD 16(DX), Y0
-	VPSUBQ       Y0, Y7, Y7
 	VPSUBQ       Y0, Y8, Y8
-	VPADDQ       Y8, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X0
-	VEXTRACTI128 $0x00, Y7, X1
+	VPSUBQ       Y0, Y9, Y9
+	VPADDQ       Y9, Y8, Y8
+	VEXTRACTI128 $0x01, Y8, X0
+	VEXTRACTI128 $0x00, Y8, X1
 	VPADDQ       X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPADDQ       X0, X1, X1
 	VMOVQ        X1, AX
 	MOVQ         AX, 16(BX)
 	VBROADCASTSD 24(DX), Y0
-	VPSUBQ       Y0, Y9, Y9
 	VPSUBQ       Y0, Y10, Y10
-	VPADDQ       Y10, Y9, Y9
-	VEXTRACTI128 $0x01, Y9, X0
-	VEXTRACTI128 $0x00, Y9, X1
+	VPSUBQ       Y0, Y11, Y11
+	VPADDQ       Y11, Y10, Y10
+	VEXTRACTI128 $0x01, Y10, X0
+	VEXTRACTI128 $0x00, Y10, X1
 	VPADDQ       X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPADDQ       X0, X1, X1
@@ -525,15 +537,18 @@ squaresDone:
 // func squareColumns64AVX2(x *float64, stride int, width int, rows int, init *float64, levels *[4][1024]float64) (moved uint64, rest uint64)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·squareColumns64AVX2(SB), NOSPLIT, $0-64
-	VPXOR Y0, Y0, Y0
-	VPXOR Y1, Y1, Y1
-	MOVQ  init+32(FP), AX
-	MOVQ  levels+40(FP), CX
-	MOVQ  x+0(FP), DX
-	MOVQ  stride+8(FP), BX
-	MOVQ  width+16(FP), SI
-	MOVQ  rows+24(FP), DI
-	LEAQ  (BX)(BX*2), R8
+	VPXOR        Y0, Y0, Y0
+	MOVQ         $0x3ff0000000000000, AX
+	VMOVQ        AX, X1
+	VBROADCASTSD X1, Y1
+	VPXOR        Y2, Y2, Y2
+	MOVQ         init+32(FP), AX
+	MOVQ         levels+40(FP), CX
+	MOVQ         x+0(FP), DX
+	MOVQ         stride+8(FP), BX
+	MOVQ         width+16(FP), SI
+	MOVQ         rows+24(FP), DI
+	LEAQ         (BX)(BX*2), R8
 
 rows4:
 	CMPQ DI, $0x04
@@ -549,159 +564,159 @@ rows4Columns:
 	PREFETCHT1  (R11)(BX*2)
 	PREFETCHT1  (R11)(R8*1)
 	ADDQ        $0x00000020, R11
-	VMOVUPD     (CX)(R10*8), Y2
-	VMOVUPD     8192(CX)(R10*8), Y3
-	VMOVUPD     16384(CX)(R10*8), Y4
-	VMOVUPD     24576(CX)(R10*8), Y5
-	VMOVUPD     (AX)(R10*8), Y6
-	VMOVUPD     (R9), Y7
-	VMULPD      Y7, Y7, Y8
-	VMOVAPD     Y8, Y9
-	VFMSUB231PD Y7, Y7, Y9
-	VPXOR       Y10, Y10, Y10
-	VCMPPD      $0x00, Y8, Y10, Y10
-	VANDPD      Y10, Y7, Y7
-	VORPD       Y7, Y1, Y1
-	VADDPD      Y8, Y2, Y7
-	VSUBPD      Y2, Y7, Y2
-	VSUBPD      Y2, Y8, Y8
-	VMOVAPD     Y7, Y2
-	VXORPD      Y6, Y2, Y7
-	VORPD       Y7, Y0, Y0
-	VADDPD      Y8, Y3, Y7
-	VSUBPD      Y3, Y7, Y3
-	VSUBPD      Y3, Y8, Y8
-	VMOVAPD     Y7, Y3
-	VADDPD      Y9, Y3, Y7
-	VSUBPD      Y3, Y7, Y3
+	VMOVUPD     (CX)(R10*8), Y3
+	VMOVUPD     8192(CX)(R10*8), Y4
+	VMOVUPD     16384(CX)(R10*8), Y5
+	VMOVUPD     24576(CX)(R10*8), Y6
+	VMOVUPD     (AX)(R10*8), Y7
+	VMOVUPD     (R9), Y8
+	VMULPD      Y8, Y8, Y9
+	VMOVAPD     Y9, Y10
+	VFMSUB231PD Y8, Y8, Y10
+	VPXOR       Y11, Y11, Y11
+	VCMPPD      $0x00, Y9, Y11, Y11
+	VANDPD      Y11, Y8, Y8
+	VORPD       Y8, Y2, Y2
+	VADDPD      Y9, Y3, Y8
+	VFMSUB231PD Y1, Y8, Y3
 	VSUBPD      Y3, Y9, Y9
-	VMOVAPD     Y7, Y3
-	VADDPD      Y8, Y4, Y7
-	VSUBPD      Y4, Y7, Y4
-	VXORPD      Y4, Y8, Y8
-	VORPD       Y8, Y1, Y1
-	VMOVAPD     Y7, Y4
-	VADDPD      Y9, Y4, Y7
-	VSUBPD      Y4, Y7, Y4
+	VMOVAPD     Y8, Y3
+	VXORPD      Y7, Y3, Y8
+	VORPD       Y8, Y0, Y0
+	VADDPD      Y9, Y4, Y8
+	VFMSUB231PD Y1, Y8, Y4
 	VSUBPD      Y4, Y9, Y9
+	VMOVAPD     Y8, Y4
+	VADDPD      Y10, Y4, Y8
+	VFMSUB231PD Y1, Y8, Y4
+	VSUBPD      Y4, Y10, Y10
+	VMOVAPD     Y8, Y4
+	VADDPD      Y9, Y5, Y8
+	VSUBPD      Y5, Y8, Y5
+	VXORPD      Y5, Y9, Y9
+	VORPD       Y9, Y2, Y2
+	VMOVAPD     Y8, Y5
+	VADDPD      Y10, Y5, Y8
+	VFMSUB231PD Y1, Y8, Y5
+	VSUBPD      Y5, Y10, Y10
+	VMOVAPD     Y8, Y5
+	VADDPD      Y10, Y6, Y8
+	VSUBPD      Y6, Y8, Y6
+	VXORPD      Y6, Y10, Y10
+	VORPD       Y10, Y2, Y2
+	VMOVAPD     Y8, Y6
+	VMOVUPD     (R9)(BX*1), Y8
+	VMULPD      Y8, Y8, Y9
+	VMOVAPD     Y9, Y10
+	VFMSUB231PD Y8, Y8, Y10
+	VPXOR       Y11, Y11, Y11
+	VCMPPD      $0x00, Y9, Y11, Y11
+	VANDPD      Y11, Y8, Y8
+	VORPD       Y8, Y2, Y2
+	VADDPD      Y9, Y3, Y8
+	VFMSUB231PD Y1, Y8, Y3
+	VSUBPD      Y3, Y9, Y9
+	VMOVAPD     Y8, Y3
+	VXORPD      Y7, Y3, Y8
+	VORPD       Y8, Y0, Y0
+	VADDPD      Y9, Y4, Y8
+	VFMSUB231PD Y1, Y8, Y4
+	VSUBPD      Y4, Y9, Y9
+	VMOVAPD     Y8, Y4
+	VADDPD      Y10, Y4, Y8
+	VFMSUB231PD Y1, Y8, Y4
+	VSUBPD      Y4, Y10, Y10
+	VMOVAPD     Y8, Y4
+	VADDPD      Y9, Y5, Y8
+	VSUBPD      Y5, Y8, Y5
+	VXORPD      Y5, Y9, Y9
+	VORPD       Y9, Y2, Y2
+	VMOVAPD     Y8, Y5
+	VADDPD      Y10, Y5, Y8
+	VFMSUB231PD Y1, Y8, Y5
+	VSUBPD      Y5, Y10, Y10
+	VMOVAPD     Y8, Y5
+	VADDPD      Y10, Y6, Y8
+	VSUBPD      Y6, Y8, Y6
+	VXORPD      Y6, Y10, Y10
+	VORPD       Y10, Y2, Y2
+	VMOVAPD     Y8, Y6
+	VMOVUPD     (R9)(BX*2), Y8
+	VMULPD      Y8, Y8, Y9
+	VMOVAPD     Y9, Y10
+	VFMSUB231PD Y8, Y8, Y10
+	VPXOR       Y11, Y11, Y11
+	VCMPPD      $0x00, Y9, Y11, Y11
+	VANDPD      Y11, Y8, Y8
+	VORPD       Y8, Y2, Y2
+	VADDPD      Y9, Y3, Y8
+	VFMSUB231PD Y1, Y8, Y3
+	VSUBPD      Y3, Y9, Y9
+	VMOVAPD     Y8, Y3
+	VXORPD      Y7, Y3, Y8
+	VORPD       Y8, Y0, Y0
+	VADDPD      Y9, Y4, Y8
+	VFMSUB231PD Y1, Y8, Y4
+	VSUBPD      Y4, Y9, Y9
+	VMOVAPD     Y8, Y4
+	VADDPD      Y10, Y4, Y8
+	VFMSUB231PD Y1, Y8, Y4
+	VSUBPD      Y4, Y10, Y10
+	VMOVAPD     Y8, Y4
+	VADDPD      Y9, Y5, Y8
+	VSUBPD      Y5, Y8, Y5
+	VXORPD      Y5, Y9, Y9
+	VORPD       Y9, Y2, Y2
+	VMOVAPD     Y8, Y5
+	VADDPD      Y10, Y5, Y8
+	VFMSUB231PD Y1, Y8, Y5
+	VSUBPD      Y5, Y10, Y10
+	VMOVAPD     Y8, Y5
+	VADDPD      Y10, Y6, Y8
+	VSUBPD      Y6, Y8, Y6
+	VXORPD      Y6, Y10, Y10
+	VORPD       Y10, Y2, Y2
+	VMOVAPD     Y8, Y6
+	VMOVUPD     (R9)(R8*1), Y8
+	VMULPD      Y8, Y8, Y9
+	VMOVAPD     Y9, Y10
+	VFMSUB231PD Y8, Y8, Y10
+	VPXOR       Y11, Y11, Y11
+	VCMPPD      $0x00, Y9, Y11, Y11
+	VANDPD      Y11, Y8, Y8
+	VORPD       Y8, Y2, Y2
+	VADDPD      Y9, Y3, Y8
+	VFMSUB231PD Y1, Y8, Y3
+	VSUBPD      Y3, Y9, Y9
+	VMOVAPD     Y8, Y3
+	VXORPD      Y7, Y3, Y7
+	VORPD       Y7, Y0, Y0
+	VADDPD      Y9, Y4, Y7
+	VFMSUB231PD Y1, Y7, Y4
+	VSUBPD      Y4, Y9, Y9
+	VMOVAPD     Y7, Y4
+	VADDPD      Y10, Y4, Y7
+	VFMSUB231PD Y1, Y7, Y4
+	VSUBPD      Y4, Y10, Y10
 	VMOVAPD     Y7, Y4
 	VADDPD      Y9, Y5, Y7
 	VSUBPD      Y5, Y7, Y5
 	VXORPD      Y5, Y9, Y9
-	VORPD       Y9, Y1, Y1
+	VORPD       Y9, Y2, Y2
 	VMOVAPD     Y7, Y5
-	VMOVUPD     (R9)(BX*1), Y7
-	VMULPD      Y7, Y7, Y8
-	VMOVAPD     Y8, Y9
-	VFMSUB231PD Y7, Y7, Y9
-	VPXOR       Y10, Y10, Y10
-	VCMPPD      $0x00, Y8, Y10, Y10
-	VANDPD      Y10, Y7, Y7
-	VORPD       Y7, Y1, Y1
-	VADDPD      Y8, Y2, Y7
-	VSUBPD      Y2, Y7, Y2
-	VSUBPD      Y2, Y8, Y8
-	VMOVAPD     Y7, Y2
-	VXORPD      Y6, Y2, Y7
-	VORPD       Y7, Y0, Y0
-	VADDPD      Y8, Y3, Y7
-	VSUBPD      Y3, Y7, Y3
-	VSUBPD      Y3, Y8, Y8
-	VMOVAPD     Y7, Y3
-	VADDPD      Y9, Y3, Y7
-	VSUBPD      Y3, Y7, Y3
-	VSUBPD      Y3, Y9, Y9
-	VMOVAPD     Y7, Y3
-	VADDPD      Y8, Y4, Y7
-	VSUBPD      Y4, Y7, Y4
-	VXORPD      Y4, Y8, Y8
-	VORPD       Y8, Y1, Y1
-	VMOVAPD     Y7, Y4
-	VADDPD      Y9, Y4, Y7
-	VSUBPD      Y4, Y7, Y4
-	VSUBPD      Y4, Y9, Y9
-	VMOVAPD     Y7, Y4
-	VADDPD      Y9, Y5, Y7
-	VSUBPD      Y5, Y7, Y5
-	VXORPD      Y5, Y9, Y9
-	VORPD       Y9, Y1, Y1
+	VADDPD      Y10, Y5, Y7
+	VFMSUB231PD Y1, Y7, Y5
+	VSUBPD      Y5, Y10, Y10
 	VMOVAPD     Y7, Y5
-	VMOVUPD     (R9)(BX*2), Y7
-	VMULPD      Y7, Y7, Y8
-	VMOVAPD     Y8, Y9
-	VFMSUB231PD Y7, Y7, Y9
-	VPXOR       Y10, Y10, Y10
-	VCMPPD      $0x00, Y8, Y10, Y10
-	VANDPD      Y10, Y7, Y7
-	VORPD       Y7, Y1, Y1
-	VADDPD      Y8, Y2, Y7
-	VSUBPD      Y2, Y7, Y2
-	VSUBPD      Y2, Y8, Y8
-	VMOVAPD     Y7, Y2
-	VXORPD      Y6, Y2, Y7
-	VORPD       Y7, Y0, Y0
-	VADDPD      Y8, Y3, Y7
-	VSUBPD      Y3, Y7, Y3
-	VSUBPD      Y3, Y8, Y8
-	VMOVAPD     Y7, Y3
-	VADDPD      Y9, Y3, Y7
-	VSUBPD      Y3, Y7, Y3
-	VSUBPD      Y3, Y9, Y9
-	VMOVAPD     Y7, Y3
-	VADDPD      Y8, Y4, Y7
-	VSUBPD      Y4, Y7, Y4
-	VXORPD      Y4, Y8, Y8
-	VORPD       Y8, Y1, Y1
-	VMOVAPD     Y7, Y4
-	VADDPD      Y9, Y4, Y7
-	VSUBPD      Y4, Y7, Y4
-	VSUBPD      Y4, Y9, Y9
-	VMOVAPD     Y7, Y4
-	VADDPD      Y9, Y5, Y7
-	VSUBPD      Y5, Y7, Y5
-	VXORPD      Y5, Y9, Y9
-	VORPD       Y9, Y1, Y1
-	VMOVAPD     Y7, Y5
-	VMOVUPD     (R9)(R8*1), Y7
-	VMULPD      Y7, Y7, Y8
-	VMOVAPD     Y8, Y9
-	VFMSUB231PD Y7, Y7, Y9
-	VPXOR       Y10, Y10, Y10
-	VCMPPD      $0x00, Y8, Y10, Y10
-	VANDPD      Y10, Y7, Y7
-	VORPD       Y7, Y1, Y1
-	VADDPD      Y8, Y2, Y7
-	VSUBPD      Y2, Y7, Y2
-	VSUBPD      Y2, Y8, Y8
-	VMOVAPD     Y7, Y2
-	VXORPD      Y6, Y2, Y6
-	VORPD       Y6, Y0, Y0
-	VADDPD      Y8, Y3, Y6
-	VSUBPD      Y3, Y6, Y3
-	VSUBPD      Y3, Y8, Y8
-	VMOVAPD     Y6, Y3
-	VADDPD      Y9, Y3, Y6
-	VSUBPD      Y3, Y6, Y3
-	VSUBPD      Y3, Y9, Y9
-	VMOVAPD     Y6, Y3
-	VADDPD      Y8, Y4, Y6
-	VSUBPD      Y4, Y6, Y4
-	VXORPD      Y4, Y8, Y8
-	VORPD       Y8, Y1, Y1
-	VMOVAPD     Y6, Y4
-	VADDPD      Y9, Y4, Y6
-	VSUBPD      Y4, Y6, Y4
-	VSUBPD      Y4, Y9, Y9
-	VMOVAPD     Y6, Y4
-	VADDPD      Y9, Y5, Y6
-	VSUBPD      Y5, Y6, Y5
-	VXORPD      Y5, Y9, Y9
-	VORPD       Y9, Y1, Y1
-	VMOVAPD     Y6, Y5
-	VMOVUPD     Y2, (CX)(R10*8)
-	VMOVUPD     Y3, 8192(CX)(R10*8)
-	VMOVUPD     Y4, 16384(CX)(R10*8)
-	VMOVUPD     Y5, 24576(CX)(R10*8)
+	VADDPD      Y10, Y6, Y7
+	VSUBPD      Y6, Y7, Y6
+	VXORPD      Y6, Y10, Y10
+	VORPD       Y10, Y2, Y2
+	VMOVAPD     Y7, Y6
+	VMOVUPD     Y3, (CX)(R10*8)
+	VMOVUPD     Y4, 8192(CX)(R10*8)
+	VMOVUPD     Y5, 16384(CX)(R10*8)
+	VMOVUPD     Y6, 24576(CX)(R10*8)
 	ADDQ        $0x00000020, R9
 	ADDQ        $0x00000004, R10
 	CMPQ        R10, SI
@@ -718,51 +733,51 @@ rows1:
 	XORQ R9, R9
 
 rows1Columns:
-	VMOVUPD     (CX)(R9*8), Y2
-	VMOVUPD     8192(CX)(R9*8), Y3
-	VMOVUPD     16384(CX)(R9*8), Y4
-	VMOVUPD     24576(CX)(R9*8), Y5
-	VMOVUPD     (AX)(R9*8), Y6
-	VMOVUPD     (R8), Y7
-	VMULPD      Y7, Y7, Y8
-	VMOVAPD     Y8, Y9
-	VFMSUB231PD Y7, Y7, Y9
-	VPXOR       Y10, Y10, Y10
-	VCMPPD      $0x00, Y8, Y10, Y10
-	VANDPD      Y10, Y7, Y7
-	VORPD       Y7, Y1, Y1
-	VADDPD      Y8, Y2, Y7
-	VSUBPD      Y2, Y7, Y2
-	VSUBPD      Y2, Y8, Y8
-	VMOVAPD     Y7, Y2
-	VXORPD      Y6, Y2, Y6
-	VORPD       Y6, Y0, Y0
-	VADDPD      Y8, Y3, Y6
-	VSUBPD      Y3, Y6, Y3
-	VSUBPD      Y3, Y8, Y8
-	VMOVAPD     Y6, Y3
-	VADDPD      Y9, Y3, Y6
-	VSUBPD      Y3, Y6, Y3
+	VMOVUPD     (CX)(R9*8), Y3
+	VMOVUPD     8192(CX)(R9*8), Y4
+	VMOVUPD     16384(CX)(R9*8), Y5
+	VMOVUPD     24576(CX)(R9*8), Y6
+	VMOVUPD     (AX)(R9*8), Y7
+	VMOVUPD     (R8), Y8
+	VMULPD      Y8, Y8, Y9
+	VMOVAPD     Y9, Y10
+	VFMSUB231PD Y8, Y8, Y10
+	VPXOR       Y11, Y11, Y11
+	VCMPPD      $0x00, Y9, Y11, Y11
+	VANDPD      Y11, Y8, Y8
+	VORPD       Y8, Y2, Y2
+	VADDPD      Y9, Y3, Y8
+	VFMSUB231PD Y1, Y8, Y3
 	VSUBPD      Y3, Y9, Y9
-	VMOVAPD     Y6, Y3
-	VADDPD      Y8, Y4, Y6
-	VSUBPD      Y4, Y6, Y4
-	VXORPD      Y4, Y8, Y8
-	VORPD       Y8, Y1, Y1
-	VMOVAPD     Y6, Y4
-	VADDPD      Y9, Y4, Y6
-	VSUBPD      Y4, Y6, Y4
+	VMOVAPD     Y8, Y3
+	VXORPD      Y7, Y3, Y7
+	VORPD       Y7, Y0, Y0
+	VADDPD      Y9, Y4, Y7
+	VFMSUB231PD Y1, Y7, Y4
 	VSUBPD      Y4, Y9, Y9
-	VMOVAPD     Y6, Y4
-	VADDPD      Y9, Y5, Y6
-	VSUBPD      Y5, Y6, Y5
+	VMOVAPD     Y7, Y4
+	VADDPD      Y10, Y4, Y7
+	VFMSUB231PD Y1, Y7, Y4
+	VSUBPD      Y4, Y10, Y10
+	VMOVAPD     Y7, Y4
+	VADDPD      Y9, Y5, Y7
+	VSUBPD      Y5, Y7, Y5
 	VXORPD      Y5, Y9, Y9
-	VORPD       Y9, Y1, Y1
-	VMOVAPD     Y6, Y5
-	VMOVUPD     Y2, (CX)(R9*8)
-	VMOVUPD     Y3, 8192(CX)(R9*8)
-	VMOVUPD     Y4, 16384(CX)(R9*8)
-	VMOVUPD     Y5, 24576(CX)(R9*8)
+	VORPD       Y9, Y2, Y2
+	VMOVAPD     Y7, Y5
+	VADDPD      Y10, Y5, Y7
+	VFMSUB231PD Y1, Y7, Y5
+	VSUBPD      Y5, Y10, Y10
+	VMOVAPD     Y7, Y5
+	VADDPD      Y10, Y6, Y7
+	VSUBPD      Y6, Y7, Y6
+	VXORPD      Y6, Y10, Y10
+	VORPD       Y10, Y2, Y2
+	VMOVAPD     Y7, Y6
+	VMOVUPD     Y3, (CX)(R9*8)
+	VMOVUPD     Y4, 8192(CX)(R9*8)
+	VMOVUPD     Y5, 16384(CX)(R9*8)
+	VMOVUPD     Y6, 24576(CX)(R9*8)
 	ADDQ        $0x00000020, R8
 	ADDQ        $0x00000004, R9
 	CMPQ        R9, SI
@@ -771,15 +786,15 @@ rows1Columns:
 	JMP         rows1
 
 rows1Done:
-	VEXTRACTI128 $0x01, Y0, X2
+	VEXTRACTI128 $0x01, Y0, X1
 	VEXTRACTI128 $0x00, Y0, X0
-	VPOR         X2, X0, X0
-	VPSHUFD      $0x4e, X0, X2
-	VPOR         X2, X0, X0
+	VPOR         X1, X0, X0
+	VPSHUFD      $0x4e, X0, X1
+	VPOR         X1, X0, X0
 	VMOVQ        X0, AX
 	MOVQ         AX, moved+48(FP)
-	VEXTRACTI128 $0x01, Y1, X0
-	VEXTRACTI128 $0x00, Y1, X1
+	VEXTRACTI128 $0x01, Y2, X0
+	VEXTRACTI128 $0x00, Y2, X1
 	VPOR         X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPOR         X0, X1, X1
@@ -789,7 +804,7 @@ rows1Done:
 	RET
 
 // func fold32AVX2(x *float32, n int, init1 float64, init2 float64) (upper int64, lower int64, moved uint64, rest uint64)
-// Requires: AVX, AVX2, SSE2
+// Requires: AVX, AVX2, FMA3, SSE2
 TEXT ·fold32AVX2(SB), NOSPLIT, $0-64
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -798,109 +813,112 @@ TEXT ·fold32AVX2(SB), NOSPLIT, $0-64
 	MOVSD        init2+24(FP), X1
 	VBROADCASTSD X1, Y1
 	VPXOR        Y2, Y2, Y2
-	VPXOR        Y3, Y3, Y3
-	VMOVAPD      Y0, Y4
-	VMOVAPD      Y1, Y8
+	MOVQ         $0x3ff0000000000000, DX
+	VMOVQ        DX, X3
+	VBROADCASTSD X3, Y3
+	VPXOR        Y4, Y4, Y4
 	VMOVAPD      Y0, Y5
 	VMOVAPD      Y1, Y9
 	VMOVAPD      Y0, Y6
 	VMOVAPD      Y1, Y10
 	VMOVAPD      Y0, Y7
 	VMOVAPD      Y1, Y11
+	VMOVAPD      Y0, Y8
+	VMOVAPD      Y1, Y12
 	TESTQ        CX, CX
 	JZ           foldDone
 
 fold:
-	VCVTPS2PD (AX), Y12
-	VCVTPS2PD 16(AX), Y13
-	VCVTPS2PD 32(AX), Y14
-	VCVTPS2PD 48(AX), Y15
-	VADDPD    Y12, Y4, Y16
-	VSUBPD    Y4, Y16, Y4
-	VSUBPD    Y4, Y12, Y12
-	VMOVAPD   Y16, Y4
-	VXORPD    Y0, Y4, Y16
-	VORPD     Y16, Y2, Y2
-	VADDPD    Y13, Y5, Y16
-	VSUBPD    Y5, Y16, Y5
-	VSUBPD    Y5, Y13, Y13
-	VMOVAPD   Y16, Y5
-	VXORPD    Y0, Y5, Y16
-	VORPD     Y16, Y2, Y2
-	VADDPD    Y14, Y6, Y16
-	VSUBPD    Y6, Y16, Y6
-	VSUBPD    Y6, Y14, Y14
-	VMOVAPD   Y16, Y6
-	VXORPD    Y0, Y6, Y16
-	VORPD     Y16, Y2, Y2
-	VADDPD    Y15, Y7, Y16
-	VSUBPD    Y7, Y16, Y7
-	VSUBPD    Y7, Y15, Y15
-	VMOVAPD   Y16, Y7
-	VXORPD    Y0, Y7, Y16
-	VORPD     Y16, Y2, Y2
-	VADDPD    Y12, Y8, Y16
-	VSUBPD    Y8, Y16, Y8
-	VXORPD    Y8, Y12, Y12
-	VORPD     Y12, Y3, Y3
-	VMOVAPD   Y16, Y8
-	VADDPD    Y13, Y9, Y12
-	VSUBPD    Y9, Y12, Y9
-	VXORPD    Y9, Y13, Y13
-	VORPD     Y13, Y3, Y3
-	VMOVAPD   Y12, Y9
-	VADDPD    Y14, Y10, Y12
-	VSUBPD    Y10, Y12, Y10
-	VXORPD    Y10, Y14, Y14
-	VORPD     Y14, Y3, Y3
-	VMOVAPD   Y12, Y10
-	VADDPD    Y15, Y11, Y12
-	VSUBPD    Y11, Y12, Y11
-	VXORPD    Y11, Y15, Y15
-	VORPD     Y15, Y3, Y3
-	VMOVAPD   Y12, Y11
-	ADDQ      $0x00000040, AX
-	SUBQ      $0x00000010, CX
-	JNZ       fold
+	VCVTPS2PD   (AX), Y13
+	VCVTPS2PD   16(AX), Y14
+	VCVTPS2PD   32(AX), Y15
+	VCVTPS2PD   48(AX), Y16
+	VADDPD      Y13, Y5, Y17
+	VFMSUB231PD Y3, Y17, Y5
+	VSUBPD      Y5, Y13, Y13
+	VMOVAPD     Y17, Y5
+	VXORPD      Y0, Y5, Y17
+	VORPD       Y17, Y2, Y2
+	VADDPD      Y14, Y6, Y17
+	VFMSUB231PD Y3, Y17, Y6
+	VSUBPD      Y6, Y14, Y14
+	VMOVAPD     Y17, Y6
+	VXORPD      Y0, Y6, Y17
+	VORPD       Y17, Y2, Y2
+	VADDPD      Y15, Y7, Y17
+	VFMSUB231PD Y3, Y17, Y7
+	VSUBPD      Y7, Y15, Y15
+	VMOVAPD     Y17, Y7
+	VXORPD      Y0, Y7, Y17
+	VORPD       Y17, Y2, Y2
+	VADDPD      Y16, Y8, Y17
+	VFMSUB231PD Y3, Y17, Y8
+	VSUBPD      Y8, Y16, Y16
+	VMOVAPD     Y17, Y8
+	VXORPD      Y0, Y8, Y17
+	VORPD       Y17, Y2, Y2
+	VADDPD      Y13, Y9, Y17
+	VSUBPD      Y9, Y17, Y9
+	VXORPD      Y9, Y13, Y13
+	VORPD       Y13, Y4, Y4
+	VMOVAPD     Y17, Y9
+	VADDPD      Y14, Y10, Y13
+	VSUBPD      Y10, Y13, Y10
+	VXORPD      Y10, Y14, Y14
+	VORPD       Y14, Y4, Y4
+	VMOVAPD     Y13, Y10
+	VADDPD      Y15, Y11, Y13
+	VSUBPD      Y11, Y13, Y11
+	VXORPD      Y11, Y15, Y15
+	VORPD       Y15, Y4, Y4
+	VMOVAPD     Y13, Y11
+	VADDPD      Y16, Y12, Y13
+	VSUBPD      Y12, Y13, Y12
+	VXORPD      Y12, Y16, Y16
+	VORPD       Y16, Y4, Y4
+	VMOVAPD     Y13, Y12
+	ADDQ        $0x00000040, AX
+	SUBQ        $0x00000010, CX
+	JNZ         fold
 
 foldDone:
-	VEXTRACTI128 $0x01, Y2, X12
+	VEXTRACTI128 $0x01, Y2, X3
 	VEXTRACTI128 $0x00, Y2, X2
-	VPOR         X12, X2, X2
-	VPSHUFD      $0x4e, X2, X12
-	VPOR         X12, X2, X2
+	VPOR         X3, X2, X2
+	VPSHUFD      $0x4e, X2, X3
+	VPOR         X3, X2, X2
 	VMOVQ        X2, AX
 	MOVQ         AX, moved+48(FP)
-	VEXTRACTI128 $0x01, Y3, X2
-	VEXTRACTI128 $0x00, Y3, X3
+	VEXTRACTI128 $0x01, Y4, X2
+	VEXTRACTI128 $0x00, Y4, X3
 	VPOR         X2, X3, X3
 	VPSHUFD      $0x4e, X3, X2
 	VPOR         X2, X3, X3
 	VMOVQ        X3, AX
 	MOVQ         AX, rest+56(FP)
-	VPSUBQ       Y0, Y4, Y4
-	VPSUBQ       Y1, Y8, Y8
 	VPSUBQ       Y0, Y5, Y5
 	VPSUBQ       Y1, Y9, Y9
 	VPSUBQ       Y0, Y6, Y6
 	VPSUBQ       Y1, Y10, Y10
 	VPSUBQ       Y0, Y7, Y7
 	VPSUBQ       Y1, Y11, Y11
-	VPADDQ       Y5, Y4, Y4
-	VPADDQ       Y6, Y4, Y4
-	VPADDQ       Y7, Y4, Y4
-	VEXTRACTI128 $0x01, Y4, X0
-	VEXTRACTI128 $0x00, Y4, X1
+	VPSUBQ       Y0, Y8, Y8
+	VPSUBQ       Y1, Y12, Y12
+	VPADDQ       Y6, Y5, Y5
+	VPADDQ       Y7, Y5, Y5
+	VPADDQ       Y8, Y5, Y5
+	VEXTRACTI128 $0x01, Y5, X0
+	VEXTRACTI128 $0x00, Y5, X1
 	VPADDQ       X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPADDQ       X0, X1, X1
 	VMOVQ        X1, AX
 	MOVQ         AX, upper+32(FP)
-	VPADDQ       Y9, Y8, Y8
-	VPADDQ       Y10, Y8, Y8
-	VPADDQ       Y11, Y8, Y8
-	VEXTRACTI128 $0x01, Y8, X0
-	VEXTRACTI128 $0x00, Y8, X1
+	VPADDQ       Y10, Y9, Y9
+	VPADDQ       Y11, Y9, Y9
+	VPADDQ       Y12, Y9, Y9
+	VEXTRACTI128 $0x01, Y9, X0
+	VEXTRACTI128 $0x00, Y9, X1
 	VPADDQ       X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPADDQ       X0, X1, X1
@@ -910,19 +928,21 @@ foldDone:
 	RET
 
 // func single32AVX2(x *float32, n int, init float64) (level int64, moved uint64, rest uint64)
-// Requires: AVX, AVX2, SSE, SSE2
+// Requires: AVX, AVX2, FMA3, SSE, SSE2
 TEXT ·single32AVX2(SB), NOSPLIT, $8-48
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
 	MOVSD        init+16(FP), X0
 	VBROADCASTSD X0, Y0
 	VPXOR        Y1, Y1, Y1
+	MOVQ         $0x3ff0000000000000, DX
+	VMOVQ        DX, X2
+	VBROADCASTSD X2, Y2
 	STMXCSR      (SP)
 	MOVL         (SP), DX
 	ANDL         $0xffffffc0, DX
 	MOVL         DX, (SP)
 	LDMXCSR      (SP)
-	VMOVAPD      Y0, Y2
 	VMOVAPD      Y0, Y3
 	VMOVAPD      Y0, Y4
 	VMOVAPD      Y0, Y5
@@ -930,59 +950,59 @@ TEXT ·single32AVX2(SB), NOSPLIT, $8-48
 	VMOVAPD      Y0, Y7
 	VMOVAPD      Y0, Y8
 	VMOVAPD      Y0, Y9
+	VMOVAPD      Y0, Y10
 	TESTQ        CX, CX
 	JZ           singleDone
 
 single:
-	VCVTPS2PD (AX), Y10
-	VADDPD    Y10, Y2, Y2
-	VCVTPS2PD 16(AX), Y10
-	VADDPD    Y10, Y3, Y3
-	VCVTPS2PD 32(AX), Y10
-	VADDPD    Y10, Y4, Y4
-	VCVTPS2PD 48(AX), Y10
-	VADDPD    Y10, Y5, Y5
-	VCVTPS2PD 64(AX), Y10
-	VADDPD    Y10, Y6, Y6
-	VCVTPS2PD 80(AX), Y10
-	VADDPD    Y10, Y7, Y7
-	VCVTPS2PD 96(AX), Y10
-	VADDPD    Y10, Y8, Y8
-	VCVTPS2PD 112(AX), Y10
-	VADDPD    Y10, Y9, Y9
-	ADDQ      $0x00000080, AX
-	SUBQ      $0x00000020, CX
-	JNZ       single
+	VCVTPS2PD   (AX), Y11
+	VFMADD231PD Y2, Y11, Y3
+	VCVTPS2PD   16(AX), Y11
+	VFMADD231PD Y2, Y11, Y4
+	VCVTPS2PD   32(AX), Y11
+	VFMADD231PD Y2, Y11, Y5
+	VCVTPS2PD   48(AX), Y11
+	VFMADD231PD Y2, Y11, Y6
+	VCVTPS2PD   64(AX), Y11
+	VFMADD231PD Y2, Y11, Y7
+	VCVTPS2PD   80(AX), Y11
+	VFMADD231PD Y2, Y11, Y8
+	VCVTPS2PD   96(AX), Y11
+	VFMADD231PD Y2, Y11, Y9
+	VCVTPS2PD   112(AX), Y11
+	VFMADD231PD Y2, Y11, Y10
+	ADDQ        $0x00000080, AX
+	SUBQ        $0x00000020, CX
+	JNZ         single
 
 singleDone:
-	VXORPD       Y0, Y2, Y10
-	VORPD        Y10, Y1, Y1
-	VXORPD       Y0, Y3, Y10
-	VORPD        Y10, Y1, Y1
-	VXORPD       Y0, Y4, Y10
-	VORPD        Y10, Y1, Y1
-	VXORPD       Y0, Y5, Y10
-	VORPD        Y10, Y1, Y1
-	VXORPD       Y0, Y6, Y10
-	VORPD        Y10, Y1, Y1
-	VXORPD       Y0, Y7, Y10
-	VORPD        Y10, Y1, Y1
-	VXORPD       Y0, Y8, Y10
-	VORPD        Y10, Y1, Y1
-	VXORPD       Y0, Y9, Y10
-	VORPD        Y10, Y1, Y1
-	VEXTRACTI128 $0x01, Y1, X10
+	VXORPD       Y0, Y3, Y2
+	VORPD        Y2, Y1, Y1
+	VXORPD       Y0, Y4, Y2
+	VORPD        Y2, Y1, Y1
+	VXORPD       Y0, Y5, Y2
+	VORPD        Y2, Y1, Y1
+	VXORPD       Y0, Y6, Y2
+	VORPD        Y2, Y1, Y1
+	VXORPD       Y0, Y7, Y2
+	VORPD        Y2, Y1, Y1
+	VXORPD       Y0, Y8, Y2
+	VORPD        Y2, Y1, Y1
+	VXORPD       Y0, Y9, Y2
+	VORPD        Y2, Y1, Y1
+	VXORPD       Y0, Y10, Y2
+	VORPD        Y2, Y1, Y1
+	VEXTRACTI128 $0x01, Y1, X2
 	VEXTRACTI128 $0x00, Y1, X1
-	VPOR         X10, X1, X1
-	VPSHUFD      $0x4e, X1, X10
-	VPOR         X10, X1, X1
+	VPOR         X2, X1, X1
+	VPSHUFD      $0x4e, X1, X2
+	VPOR         X2, X1, X1
 	VMOVQ        X1, AX
 	MOVQ         AX, moved+32(FP)
 	STMXCSR      (SP)
 	MOVL         (SP), AX
 	ANDL         $0x20, AX
 	MOVQ         AX, rest+40(FP)
-	VPSUBQ       Y0, Y2, Y2
 	VPSUBQ       Y0, Y3, Y3
 	VPSUBQ       Y0, Y4, Y4
 	VPSUBQ       Y0, Y5, Y5
@@ -990,15 +1010,16 @@ singleDone:
 	VPSUBQ       Y0, Y7, Y7
 	VPSUBQ       Y0, Y8, Y8
 	VPSUBQ       Y0, Y9, Y9
-	VPADDQ       Y3, Y2, Y2
-	VPADDQ       Y4, Y2, Y2
-	VPADDQ       Y5, Y2, Y2
-	VPADDQ       Y6, Y2, Y2
-	VPADDQ       Y7, Y2, Y2
-	VPADDQ       Y8, Y2, Y2
-	VPADDQ       Y9, Y2, Y2
-	VEXTRACTI128 $0x01, Y2, X0
-	VEXTRACTI128 $0x00, Y2, X1
+	VPSUBQ       Y0, Y10, Y10
+	VPADDQ       Y4, Y3, Y3
+	VPADDQ       Y5, Y3, Y3
+	VPADDQ       Y6, Y3, Y3
+	VPADDQ       Y7, Y3, Y3
+	VPADDQ       Y8, Y3, Y3
+	VPADDQ       Y9, Y3, Y3
+	VPADDQ       Y10, Y3, Y3
+	VEXTRACTI128 $0x01, Y3, X0
+	VEXTRACTI128 $0x00, Y3, X1
 	VPADDQ       X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPADDQ       X0, X1, X1
@@ -1008,18 +1029,21 @@ singleDone:
 	RET
 
 // func foldColumns32AVX2(x *float32, stride int, width int, rows int, init1 *float64, s1 *float64, s2 *float64) (moved uint64, rest uint64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·foldColumns32AVX2(SB), NOSPLIT, $0-72
-	VPXOR Y0, Y0, Y0
-	VPXOR Y1, Y1, Y1
-	MOVQ  init1+32(FP), AX
-	MOVQ  s1+40(FP), CX
-	MOVQ  s2+48(FP), DX
-	MOVQ  x+0(FP), BX
-	MOVQ  stride+8(FP), SI
-	MOVQ  width+16(FP), DI
-	MOVQ  rows+24(FP), R8
-	LEAQ  (SI)(SI*2), R9
+	VPXOR        Y0, Y0, Y0
+	MOVQ         $0x3ff0000000000000, AX
+	VMOVQ        AX, X1
+	VBROADCASTSD X1, Y1
+	VPXOR        Y2, Y2, Y2
+	MOVQ         init1+32(FP), AX
+	MOVQ         s1+40(FP), CX
+	MOVQ         s2+48(FP), DX
+	MOVQ         x+0(FP), BX
+	MOVQ         stride+8(FP), SI
+	MOVQ         width+16(FP), DI
+	MOVQ         rows+24(FP), R8
+	LEAQ         (SI)(SI*2), R9
 
 rows4:
 	CMPQ R8, $0x04
@@ -1030,70 +1054,70 @@ rows4:
 	XORQ R11, R11
 
 rows4Columns:
-	PREFETCHT1 (R12)
-	PREFETCHT1 (R12)(SI*1)
-	PREFETCHT1 (R12)(SI*2)
-	PREFETCHT1 (R12)(R9*1)
-	ADDQ       $0x00000010, R12
-	VMOVUPD    (AX)(R11*8), Y4
-	VMOVUPD    (CX)(R11*8), Y2
-	VMOVUPD    (DX)(R11*8), Y3
-	VCVTPS2PD  (R10), Y5
-	VADDPD     Y5, Y2, Y6
-	VSUBPD     Y2, Y6, Y2
-	VSUBPD     Y2, Y5, Y5
-	VMOVAPD    Y6, Y2
-	VXORPD     Y4, Y2, Y6
-	VORPD      Y6, Y0, Y0
-	VADDPD     Y5, Y3, Y6
-	VSUBPD     Y3, Y6, Y3
-	VXORPD     Y3, Y5, Y5
-	VORPD      Y5, Y1, Y1
-	VMOVAPD    Y6, Y3
-	VCVTPS2PD  (R10)(SI*1), Y5
-	VADDPD     Y5, Y2, Y6
-	VSUBPD     Y2, Y6, Y2
-	VSUBPD     Y2, Y5, Y5
-	VMOVAPD    Y6, Y2
-	VXORPD     Y4, Y2, Y6
-	VORPD      Y6, Y0, Y0
-	VADDPD     Y5, Y3, Y6
-	VSUBPD     Y3, Y6, Y3
-	VXORPD     Y3, Y5, Y5
-	VORPD      Y5, Y1, Y1
-	VMOVAPD    Y6, Y3
-	VCVTPS2PD  (R10)(SI*2), Y5
-	VADDPD     Y5, Y2, Y6
-	VSUBPD     Y2, Y6, Y2
-	VSUBPD     Y2, Y5, Y5
-	VMOVAPD    Y6, Y2
-	VXORPD     Y4, Y2, Y6
-	VORPD      Y6, Y0, Y0
-	VADDPD     Y5, Y3, Y6
-	VSUBPD     Y3, Y6, Y3
-	VXORPD     Y3, Y5, Y5
-	VORPD      Y5, Y1, Y1
-	VMOVAPD    Y6, Y3
-	VCVTPS2PD  (R10)(R9*1), Y5
-	VADDPD     Y5, Y2, Y6
-	VSUBPD     Y2, Y6, Y2
-	VSUBPD     Y2, Y5, Y5
-	VMOVAPD    Y6, Y2
-	VXORPD     Y4, Y2, Y4
-	VORPD      Y4, Y0, Y0
-	VADDPD     Y5, Y3, Y4
-	VSUBPD     Y3, Y4, Y3
-	VXORPD     Y3, Y5, Y5
-	VORPD      Y5, Y1, Y1
-	VMOVAPD    Y4, Y3
-	VMOVUPD    Y2, (CX)(R11*8)
-	VMOVUPD    Y3, (DX)(R11*8)
-	ADDQ       $0x00000010, R10
-	ADDQ       $0x00000004, R11
-	CMPQ       R11, DI
-	JLT        rows4Columns
-	SUBQ       $0x00000004, R8
-	JMP        rows4
+	PREFETCHT1  (R12)
+	PREFETCHT1  (R12)(SI*1)
+	PREFETCHT1  (R12)(SI*2)
+	PREFETCHT1  (R12)(R9*1)
+	ADDQ        $0x00000010, R12
+	VMOVUPD     (AX)(R11*8), Y5
+	VMOVUPD     (CX)(R11*8), Y3
+	VMOVUPD     (DX)(R11*8), Y4
+	VCVTPS2PD   (R10), Y6
+	VADDPD      Y6, Y3, Y7
+	VFMSUB231PD Y1, Y7, Y3
+	VSUBPD      Y3, Y6, Y6
+	VMOVAPD     Y7, Y3
+	VXORPD      Y5, Y3, Y7
+	VORPD       Y7, Y0, Y0
+	VADDPD      Y6, Y4, Y7
+	VSUBPD      Y4, Y7, Y4
+	VXORPD      Y4, Y6, Y6
+	VORPD       Y6, Y2, Y2
+	VMOVAPD     Y7, Y4
+	VCVTPS2PD   (R10)(SI*1), Y6
+	VADDPD      Y6, Y3, Y7
+	VFMSUB231PD Y1, Y7, Y3
+	VSUBPD      Y3, Y6, Y6
+	VMOVAPD     Y7, Y3
+	VXORPD      Y5, Y3, Y7
+	VORPD       Y7, Y0, Y0
+	VADDPD      Y6, Y4, Y7
+	VSUBPD      Y4, Y7, Y4
+	VXORPD      Y4, Y6, Y6
+	VORPD       Y6, Y2, Y2
+	VMOVAPD     Y7, Y4
+	VCVTPS2PD   (R10)(SI*2), Y6
+	VADDPD      Y6, Y3, Y7
+	VFMSUB231PD Y1, Y7, Y3
+	VSUBPD      Y3, Y6, Y6
+	VMOVAPD     Y7, Y3
+	VXORPD      Y5, Y3, Y7
+	VORPD       Y7, Y0, Y0
+	VADDPD      Y6, Y4, Y7
+	VSUBPD      Y4, Y7, Y4
+	VXORPD      Y4, Y6, Y6
+	VORPD       Y6, Y2, Y2
+	VMOVAPD     Y7, Y4
+	VCVTPS2PD   (R10)(R9*1), Y6
+	VADDPD      Y6, Y3, Y7
+	VFMSUB231PD Y1, Y7, Y3
+	VSUBPD      Y3, Y6, Y6
+	VMOVAPD     Y7, Y3
+	VXORPD      Y5, Y3, Y5
+	VORPD       Y5, Y0, Y0
+	VADDPD      Y6, Y4, Y5
+	VSUBPD      Y4, Y5, Y4
+	VXORPD      Y4, Y6, Y6
+	VORPD       Y6, Y2, Y2
+	VMOVAPD     Y5, Y4
+	VMOVUPD     Y3, (CX)(R11*8)
+	VMOVUPD     Y4, (DX)(R11*8)
+	ADDQ        $0x00000010, R10
+	ADDQ        $0x00000004, R11
+	CMPQ        R11, DI
+	JLT         rows4Columns
+	SUBQ        $0x00000004, R8
+	JMP         rows4
 
 rows4Done:
 rows1:
@@ -1104,40 +1128,40 @@ rows1:
 	XORQ R10, R10
 
 rows1Columns:
-	VMOVUPD   (AX)(R10*8), Y4
-	VMOVUPD   (CX)(R10*8), Y2
-	VMOVUPD   (DX)(R10*8), Y3
-	VCVTPS2PD (R9), Y5
-	VADDPD    Y5, Y2, Y6
-	VSUBPD    Y2, Y6, Y2
-	VSUBPD    Y2, Y5, Y5
-	VMOVAPD   Y6, Y2
-	VXORPD    Y4, Y2, Y4
-	VORPD     Y4, Y0, Y0
-	VADDPD    Y5, Y3, Y4
-	VSUBPD    Y3, Y4, Y3
-	VXORPD    Y3, Y5, Y5
-	VORPD     Y5, Y1, Y1
-	VMOVAPD   Y4, Y3
-	VMOVUPD   Y2, (CX)(R10*8)
-	VMOVUPD   Y3, (DX)(R10*8)
-	ADDQ      $0x00000010, R9
-	ADDQ      $0x00000004, R10
-	CMPQ      R10, DI
-	JLT       rows1Columns
-	SUBQ      $0x00000001, R8
-	JMP       rows1
+	VMOVUPD     (AX)(R10*8), Y5
+	VMOVUPD     (CX)(R10*8), Y3
+	VMOVUPD     (DX)(R10*8), Y4
+	VCVTPS2PD   (R9), Y6
+	VADDPD      Y6, Y3, Y7
+	VFMSUB231PD Y1, Y7, Y3
+	VSUBPD      Y3, Y6, Y6
+	VMOVAPD     Y7, Y3
+	VXORPD      Y5, Y3, Y5
+	VORPD       Y5, Y0, Y0
+	VADDPD      Y6, Y4, Y5
+	VSUBPD      Y4, Y5, Y4
+	VXORPD      Y4, Y6, Y6
+	VORPD       Y6, Y2, Y2
+	VMOVAPD     Y5, Y4
+	VMOVUPD     Y3, (CX)(R10*8)
+	VMOVUPD     Y4, (DX)(R10*8)
+	ADDQ        $0x00000010, R9
+	ADDQ        $0x00000004, R10
+	CMPQ        R10, DI
+	JLT         rows1Columns
+	SUBQ        $0x00000001, R8
+	JMP         rows1
 
 rows1Done:
-	VEXTRACTI128 $0x01, Y0, X2
+	VEXTRACTI128 $0x01, Y0, X1
 	VEXTRACTI128 $0x00, Y0, X0
-	VPOR         X2, X0, X0
-	VPSHUFD      $0x4e, X0, X2
-	VPOR         X2, X0, X0
+	VPOR         X1, X0, X0
+	VPSHUFD      $0x4e, X0, X1
+	VPOR         X1, X0, X0
 	VMOVQ        X0, AX
 	MOVQ         AX, moved+56(FP)
-	VEXTRACTI128 $0x01, Y1, X0
-	VEXTRACTI128 $0x00, Y1, X1
+	VEXTRACTI128 $0x01, Y2, X0
+	VEXTRACTI128 $0x00, Y2, X1
 	VPOR         X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPOR         X0, X1, X1
@@ -1147,7 +1171,7 @@ rows1Done:
 	RET
 
 // func squares32AVX2(x *float32, n int, init *[4]float64, levels *[4]int64) (moved uint64, rest uint64)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, FMA3
 TEXT ·squares32AVX2(SB), NOSPLIT, $0-48
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
@@ -1155,54 +1179,57 @@ TEXT ·squares32AVX2(SB), NOSPLIT, $0-48
 	MOVQ         levels+24(FP), BX
 	VBROADCASTSD (DX), Y0
 	VPXOR        Y1, Y1, Y1
-	VPXOR        Y2, Y2, Y2
-	VBROADCASTSD (DX), Y3
-	VMOVAPD      Y3, Y4
-	VBROADCASTSD 8(DX), Y5
-	VMOVAPD      Y5, Y6
-	VBROADCASTSD 16(DX), Y7
-	VMOVAPD      Y7, Y8
+	MOVQ         $0x3ff0000000000000, SI
+	VMOVQ        SI, X2
+	VBROADCASTSD X2, Y2
+	VPXOR        Y3, Y3, Y3
+	VBROADCASTSD (DX), Y4
+	VMOVAPD      Y4, Y5
+	VBROADCASTSD 8(DX), Y6
+	VMOVAPD      Y6, Y7
+	VBROADCASTSD 16(DX), Y8
+	VMOVAPD      Y8, Y9
 	TESTQ        CX, CX
 	JZ           squaresDone
 
 squares:
-	VCVTPS2PD (AX), Y9
-	VMULPD    Y9, Y9, Y9
-	VADDPD    Y9, Y3, Y10
-	VSUBPD    Y3, Y10, Y3
-	VSUBPD    Y3, Y9, Y9
-	VMOVAPD   Y10, Y3
-	VXORPD    Y0, Y3, Y10
-	VORPD     Y10, Y1, Y1
-	VADDPD    Y9, Y5, Y10
-	VSUBPD    Y5, Y10, Y5
-	VSUBPD    Y5, Y9, Y9
-	VMOVAPD   Y10, Y5
-	VADDPD    Y9, Y7, Y10
-	VSUBPD    Y7, Y10, Y7
-	VXORPD    Y7, Y9, Y9
-	VORPD     Y9, Y2, Y2
-	VMOVAPD   Y10, Y7
-	VCVTPS2PD 16(AX), Y9
-	VMULPD    Y9, Y9, Y9
-	VADDPD    Y9, Y4, Y10
-	VSUBPD    Y4, Y10, Y4
-	VSUBPD    Y4, Y9, Y9
-	VMOVAPD   Y10, Y4
-	VXORPD    Y0, Y4, Y10
-	VORPD     Y10, Y1, Y1
-	VADDPD    Y9, Y6, Y10
-	VSUBPD    Y6, Y10, Y6
-	VSUBPD    Y6, Y9, Y9
-	VMOVAPD   Y10, Y6
-	VADDPD    Y9, Y8, Y10
-	VSUBPD    Y8, Y10, Y8
-	VXORPD    Y8, Y9, Y9
-	VORPD     Y9, Y2, Y2
-	VMOVAPD   Y10, Y8
-	ADDQ      $0x00000020, AX
-	SUBQ      $0x00000008, CX
-	JNZ       squares
+	VCVTPS2PD   (AX), Y10
+	VMULPD      Y10, Y10, Y10
+	VADDPD      Y10, Y4, Y11
+	VFMSUB231PD Y2, Y11, Y4
+	VSUBPD      Y4, Y10, Y10
+	VMOVAPD     Y11, Y4
+	VXORPD      Y0, Y4, Y11
+	VORPD       Y11, Y1, Y1
+	VADDPD      Y10, Y6, Y11
+	VFMSUB231PD Y2, Y11, Y6
+	VSUBPD      Y6, Y10, Y10
+	VMOVAPD     Y11, Y6
+	VADDPD      Y10, Y8, Y11
+	VSUBPD      Y8, Y11, Y8
+	VXORPD      Y8, Y10, Y10
+	VORPD       Y10, Y3, Y3
+	VMOVAPD     Y11, Y8
+	VCVTPS2PD   16(AX), Y10
+	VMULPD      Y10, Y10, Y10
+	VADDPD      Y10, Y5, Y11
+	VFMSUB231PD Y2, Y11, Y5
+	VSUBPD      Y5, Y10, Y10
+	VMOVAPD     Y11, Y5
+	VXORPD      Y0, Y5, Y11
+	VORPD       Y11, Y1, Y1
+	VADDPD      Y10, Y7, Y11
+	VFMSUB231PD Y2, Y11, Y7
+	VSUBPD      Y7, Y10, Y10
+	VMOVAPD     Y11, Y7
+	VADDPD      Y10, Y9, Y11
+	VSUBPD      Y9, Y11, Y9
+	VXORPD      Y9, Y10, Y10
+	VORPD       Y10, Y3, Y3
+	VMOVAPD     Y11, Y9
+	ADDQ        $0x00000020, AX
+	SUBQ        $0x00000008, CX
+	JNZ         squares
 
 squaresDone:
 	VEXTRACTI128 $0x01, Y1, X0
@@ -1212,41 +1239,41 @@ squaresDone:
 	VPOR         X0, X1, X1
 	VMOVQ        X1, AX
 	MOVQ         AX, moved+32(FP)
-	VEXTRACTI128 $0x01, Y2, X0
-	VEXTRACTI128 $0x00, Y2, X1
+	VEXTRACTI128 $0x01, Y3, X0
+	VEXTRACTI128 $0x00, Y3, X1
 	VPOR         X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPOR         X0, X1, X1
 	VMOVQ        X1, AX
 	MOVQ         AX, rest+40(FP)
 	VBROADCASTSD (DX), Y0
-	VPSUBQ       Y0, Y3, Y3
 	VPSUBQ       Y0, Y4, Y4
-	VPADDQ       Y4, Y3, Y3
-	VEXTRACTI128 $0x01, Y3, X0
-	VEXTRACTI128 $0x00, Y3, X1
+	VPSUBQ       Y0, Y5, Y5
+	VPADDQ       Y5, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X0
+	VEXTRACTI128 $0x00, Y4, X1
 	VPADDQ       X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPADDQ       X0, X1, X1
 	VMOVQ        X1, AX
 	MOVQ         AX, (BX)
 	VBROADCASTSD 8(DX), Y0
-	VPSUBQ       Y0, Y5, Y5
 	VPSUBQ       Y0, Y6, Y6
-	VPADDQ       Y6, Y5, Y5
-	VEXTRACTI128 $0x01, Y5, X0
-	VEXTRACTI128 $0x00, Y5, X1
+	VPSUBQ       Y0, Y7, Y7
+	VPADDQ       Y7, Y6, Y6
+	VEXTRACTI128 $0x01, Y6, X0
+	VEXTRACTI128 $0x00, Y6, X1
 	VPADDQ       X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPADDQ       X0, X1, X1
 	VMOVQ        X1, AX
 	MOVQ         AX, 8(BX)
 	VBROADCASTSD 16(DX), Y0
-	VPSUBQ       Y0, Y7, Y7
 	VPSUBQ       Y0, Y8, Y8
-	VPADDQ       Y8, Y7, Y7
-	VEXTRACTI128 $0x01, Y7, X0
-	VEXTRACTI128 $0x00, Y7, X1
+	VPSUBQ       Y0, Y9, Y9
+	VPADDQ       Y9, Y8, Y8
+	VEXTRACTI128 $0x01, Y8, X0
+	VEXTRACTI128 $0x00, Y8, X1
 	VPADDQ       X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPADDQ       X0, X1, X1
@@ -1256,17 +1283,20 @@ squaresDone:
 	RET
 
 // func squareColumns32AVX2(x *float32, stride int, width int, rows int, init *float64, levels *[4][1024]float64) (moved uint64, rest uint64)
-// Requires: AVX, AVX2, MMX+
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·squareColumns32AVX2(SB), NOSPLIT, $0-64
-	VPXOR Y0, Y0, Y0
-	VPXOR Y1, Y1, Y1
-	MOVQ  init+32(FP), AX
-	MOVQ  levels+40(FP), CX
-	MOVQ  x+0(FP), DX
-	MOVQ  stride+8(FP), BX
-	MOVQ  width+16(FP), SI
-	MOVQ  rows+24(FP), DI
-	LEAQ  (BX)(BX*2), R8
+	VPXOR        Y0, Y0, Y0
+	MOVQ         $0x3ff0000000000000, AX
+	VMOVQ        AX, X1
+	VBROADCASTSD X1, Y1
+	VPXOR        Y2, Y2, Y2
+	MOVQ         init+32(FP), AX
+	MOVQ         levels+40(FP), CX
+	MOVQ         x+0(FP), DX
+	MOVQ         stride+8(FP), BX
+	MOVQ         width+16(FP), SI
+	MOVQ         rows+24(FP), DI
+	LEAQ         (BX)(BX*2), R8
 
 rows4:
 	CMPQ DI, $0x04
@@ -1277,92 +1307,92 @@ rows4:
 	XORQ R10, R10
 
 rows4Columns:
-	PREFETCHT1 (R11)
-	PREFETCHT1 (R11)(BX*1)
-	PREFETCHT1 (R11)(BX*2)
-	PREFETCHT1 (R11)(R8*1)
-	ADDQ       $0x00000010, R11
-	VMOVUPD    (CX)(R10*8), Y2
-	VMOVUPD    8192(CX)(R10*8), Y3
-	VMOVUPD    16384(CX)(R10*8), Y4
-	VMOVUPD    (AX)(R10*8), Y5
-	VCVTPS2PD  (R9), Y6
-	VMULPD     Y6, Y6, Y6
-	VADDPD     Y6, Y2, Y7
-	VSUBPD     Y2, Y7, Y2
-	VSUBPD     Y2, Y6, Y6
-	VMOVAPD    Y7, Y2
-	VXORPD     Y5, Y2, Y7
-	VORPD      Y7, Y0, Y0
-	VADDPD     Y6, Y3, Y7
-	VSUBPD     Y3, Y7, Y3
-	VSUBPD     Y3, Y6, Y6
-	VMOVAPD    Y7, Y3
-	VADDPD     Y6, Y4, Y7
-	VSUBPD     Y4, Y7, Y4
-	VXORPD     Y4, Y6, Y6
-	VORPD      Y6, Y1, Y1
-	VMOVAPD    Y7, Y4
-	VCVTPS2PD  (R9)(BX*1), Y6
-	VMULPD     Y6, Y6, Y6
-	VADDPD     Y6, Y2, Y7
-	VSUBPD     Y2, Y7, Y2
-	VSUBPD     Y2, Y6, Y6
-	VMOVAPD    Y7, Y2
-	VXORPD     Y5, Y2, Y7
-	VORPD      Y7, Y0, Y0
-	VADDPD     Y6, Y3, Y7
-	VSUBPD     Y3, Y7, Y3
-	VSUBPD     Y3, Y6, Y6
-	VMOVAPD    Y7, Y3
-	VADDPD     Y6, Y4, Y7
-	VSUBPD     Y4, Y7, Y4
-	VXORPD     Y4, Y6, Y6
-	VORPD      Y6, Y1, Y1
-	VMOVAPD    Y7, Y4
-	VCVTPS2PD  (R9)(BX*2), Y6
-	VMULPD     Y6, Y6, Y6
-	VADDPD     Y6, Y2, Y7
-	VSUBPD     Y2, Y7, Y2
-	VSUBPD     Y2, Y6, Y6
-	VMOVAPD    Y7, Y2
-	VXORPD     Y5, Y2, Y7
-	VORPD      Y7, Y0, Y0
-	VADDPD     Y6, Y3, Y7
-	VSUBPD     Y3, Y7, Y3
-	VSUBPD     Y3, Y6, Y6
-	VMOVAPD    Y7, Y3
-	VADDPD     Y6, Y4, Y7
-	VSUBPD     Y4, Y7, Y4
-	VXORPD     Y4, Y6, Y6
-	VORPD      Y6, Y1, Y1
-	VMOVAPD    Y7, Y4
-	VCVTPS2PD  (R9)(R8*1), Y6
-	VMULPD     Y6, Y6, Y6
-	VADDPD     Y6, Y2, Y7
-	VSUBPD     Y2, Y7, Y2
-	VSUBPD     Y2, Y6, Y6
-	VMOVAPD    Y7, Y2
-	VXORPD     Y5, Y2, Y5
-	VORPD      Y5, Y0, Y0
-	VADDPD     Y6, Y3, Y5
-	VSUBPD     Y3, Y5, Y3
-	VSUBPD     Y3, Y6, Y6
-	VMOVAPD    Y5, Y3
-	VADDPD     Y6, Y4, Y5
-	VSUBPD     Y4, Y5, Y4
-	VXORPD     Y4, Y6, Y6
-	VORPD      Y6, Y1, Y1
-	VMOVAPD    Y5, Y4
-	VMOVUPD    Y2, (CX)(R10*8)
-	VMOVUPD    Y3, 8192(CX)(R10*8)
-	VMOVUPD    Y4, 16384(CX)(R10*8)
-	ADDQ       $0x00000010, R9
-	ADDQ       $0x00000004, R10
-	CMPQ       R10, SI
-	JLT        rows4Columns
-	SUBQ       $0x00000004, DI
-	JMP        rows4
+	PREFETCHT1  (R11)
+	PREFETCHT1  (R11)(BX*1)
+	PREFETCHT1  (R11)(BX*2)
+	PREFETCHT1  (R11)(R8*1)
+	ADDQ        $0x00000010, R11
+	VMOVUPD     (CX)(R10*8), Y3
+	VMOVUPD     8192(CX)(R10*8), Y4
+	VMOVUPD     16384(CX)(R10*8), Y5
+	VMOVUPD     (AX)(R10*8), Y6
+	VCVTPS2PD   (R9), Y7
+	VMULPD      Y7, Y7, Y7
+	VADDPD      Y7, Y3, Y8
+	VFMSUB231PD Y1, Y8, Y3
+	VSUBPD      Y3, Y7, Y7
+	VMOVAPD     Y8, Y3
+	VXORPD      Y6, Y3, Y8
+	VORPD       Y8, Y0, Y0
+	VADDPD      Y7, Y4, Y8
+	VFMSUB231PD Y1, Y8, Y4
+	VSUBPD      Y4, Y7, Y7
+	VMOVAPD     Y8, Y4
+	VADDPD      Y7, Y5, Y8
+	VSUBPD      Y5, Y8, Y5
+	VXORPD      Y5, Y7, Y7
+	VORPD       Y7, Y2, Y2
+	VMOVAPD     Y8, Y5
+	VCVTPS2PD   (R9)(BX*1), Y7
+	VMULPD      Y7, Y7, Y7
+	VADDPD      Y7, Y3, Y8
+	VFMSUB231PD Y1, Y8, Y3
+	VSUBPD      Y3, Y7, Y7
+	VMOVAPD     Y8, Y3
+	VXORPD      Y6, Y3, Y8
+	VORPD       Y8, Y0, Y0
+	VADDPD      Y7, Y4, Y8
+	VFMSUB231PD Y1, Y8, Y4
+	VSUBPD      Y4, Y7, Y7
+	VMOVAPD     Y8, Y4
+	VADDPD      Y7, Y5, Y8
+	VSUBPD      Y5, Y8, Y5
+	VXORPD      Y5, Y7, Y7
+	VORPD       Y7, Y2, Y2
+	VMOVAPD     Y8, Y5
+	VCVTPS2PD   (R9)(BX*2), Y7
+	VMULPD      Y7, Y7, Y7
+	VADDPD      Y7, Y3, Y8
+	VFMSUB231PD Y1, Y8, Y3
+	VSUBPD      Y3, Y7, Y7
+	VMOVAPD     Y8, Y3
+	VXORPD      Y6, Y3, Y8
+	VORPD       Y8, Y0, Y0
+	VADDPD      Y7, Y4, Y8
+	VFMSUB231PD Y1, Y8, Y4
+	VSUBPD      Y4, Y7, Y7
+	VMOVAPD     Y8, Y4
+	VADDPD      Y7, Y5, Y8
+	VSUBPD      Y5, Y8, Y5
+	VXORPD      Y5, Y7, Y7
+	VORPD       Y7, Y2, Y2
+	VMOVAPD     Y8, Y5
+	VCVTPS2PD   (R9)(R8*1), Y7
+	VMULPD      Y7, Y7, Y7
+	VADDPD      Y7, Y3, Y8
+	VFMSUB231PD Y1, Y8, Y3
+	VSUBPD      Y3, Y7, Y7
+	VMOVAPD     Y8, Y3
+	VXORPD      Y6, Y3, Y6
+	VORPD       Y6, Y0, Y0
+	VADDPD      Y7, Y4, Y6
+	VFMSUB231PD Y1, Y6, Y4
+	VSUBPD      Y4, Y7, Y7
+	VMOVAPD     Y6, Y4
+	VADDPD      Y7, Y5, Y6
+	VSUBPD      Y5, Y6, Y5
+	VXORPD      Y5, Y7, Y7
+	VORPD       Y7, Y2, Y2
+	VMOVAPD     Y6, Y5
+	VMOVUPD     Y3, (CX)(R10*8)
+	VMOVUPD     Y4, 8192(CX)(R10*8)
+	VMOVUPD     Y5, 16384(CX)(R10*8)
+	ADDQ        $0x00000010, R9
+	ADDQ        $0x00000004, R10
+	CMPQ        R10, SI
+	JLT         rows4Columns
+	SUBQ        $0x00000004, DI
+	JMP         rows4
 
 rows4Done:
 rows1:
@@ -1373,47 +1403,47 @@ rows1:
 	XORQ R9, R9
 
 rows1Columns:
-	VMOVUPD   (CX)(R9*8), Y2
-	VMOVUPD   8192(CX)(R9*8), Y3
-	VMOVUPD   16384(CX)(R9*8), Y4
-	VMOVUPD   (AX)(R9*8), Y5
-	VCVTPS2PD (R8), Y6
-	VMULPD    Y6, Y6, Y6
-	VADDPD    Y6, Y2, Y7
-	VSUBPD    Y2, Y7, Y2
-	VSUBPD    Y2, Y6, Y6
-	VMOVAPD   Y7, Y2
-	VXORPD    Y5, Y2, Y5
-	VORPD     Y5, Y0, Y0
-	VADDPD    Y6, Y3, Y5
-	VSUBPD    Y3, Y5, Y3
-	VSUBPD    Y3, Y6, Y6
-	VMOVAPD   Y5, Y3
-	VADDPD    Y6, Y4, Y5
-	VSUBPD    Y4, Y5, Y4
-	VXORPD    Y4, Y6, Y6
-	VORPD     Y6, Y1, Y1
-	VMOVAPD   Y5, Y4
-	VMOVUPD   Y2, (CX)(R9*8)
-	VMOVUPD   Y3, 8192(CX)(R9*8)
-	VMOVUPD   Y4, 16384(CX)(R9*8)
-	ADDQ      $0x00000010, R8
-	ADDQ      $0x00000004, R9
-	CMPQ      R9, SI
-	JLT       rows1Columns
-	SUBQ      $0x00000001, DI
-	JMP       rows1
+	VMOVUPD     (CX)(R9*8), Y3
+	VMOVUPD     8192(CX)(R9*8), Y4
+	VMOVUPD     16384(CX)(R9*8), Y5
+	VMOVUPD     (AX)(R9*8), Y6
+	VCVTPS2PD   (R8), Y7
+	VMULPD      Y7, Y7, Y7
+	VADDPD      Y7, Y3, Y8
+	VFMSUB231PD Y1, Y8, Y3
+	VSUBPD      Y3, Y7, Y7
+	VMOVAPD     Y8, Y3
+	VXORPD      Y6, Y3, Y6
+	VORPD       Y6, Y0, Y0
+	VADDPD      Y7, Y4, Y6
+	VFMSUB231PD Y1, Y6, Y4
+	VSUBPD      Y4, Y7, Y7
+	VMOVAPD     Y6, Y4
+	VADDPD      Y7, Y5, Y6
+	VSUBPD      Y5, Y6, Y5
+	VXORPD      Y5, Y7, Y7
+	VORPD       Y7, Y2, Y2
+	VMOVAPD     Y6, Y5
+	VMOVUPD     Y3, (CX)(R9*8)
+	VMOVUPD     Y4, 8192(CX)(R9*8)
+	VMOVUPD     Y5, 16384(CX)(R9*8)
+	ADDQ        $0x00000010, R8
+	ADDQ        $0x00000004, R9
+	CMPQ        R9, SI
+	JLT         rows1Columns
+	SUBQ        $0x00000001, DI
+	JMP         rows1
 
 rows1Done:
-	VEXTRACTI128 $0x01, Y0, X2
+	VEXTRACTI128 $0x01, Y0, X1
 	VEXTRACTI128 $0x00, Y0, X0
-	VPOR         X2, X0, X0
-	VPSHUFD      $0x4e, X0, X2
-	VPOR         X2, X0, X0
+	VPOR         X1, X0, X0
+	VPSHUFD      $0x4e, X0, X1
+	VPOR         X1, X0, X0
 	VMOVQ        X0, AX
 	MOVQ         AX, moved+48(FP)
-	VEXTRACTI128 $0x01, Y1, X0
-	VEXTRACTI128 $0x00, Y1, X1
+	VEXTRACTI128 $0x01, Y2, X0
+	VEXTRACTI128 $0x00, Y2, X1
 	VPOR         X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPOR         X0, X1, X1
@@ -1432,83 +1462,86 @@ TEXT ·fold64AVX512(SB), NOSPLIT, $8-64
 	MOVSD        init2+24(FP), X2
 	VBROADCASTSD X2, Z2
 	VPXORQ       Z1, Z1, Z1
+	MOVQ         $0x3ff0000000000000, DX
+	VMOVQ        DX, X3
+	VBROADCASTSD X3, Z3
 	STMXCSR      (SP)
 	MOVL         (SP), DX
 	ANDL         $0xffffffc0, DX
 	MOVL         DX, (SP)
 	LDMXCSR      (SP)
-	VMOVAPD      Z0, Z3
-	VMOVAPD      Z2, Z7
 	VMOVAPD      Z0, Z4
 	VMOVAPD      Z2, Z8
 	VMOVAPD      Z0, Z5
 	VMOVAPD      Z2, Z9
 	VMOVAPD      Z0, Z6
 	VMOVAPD      Z2, Z10
+	VMOVAPD      Z0, Z7
+	VMOVAPD      Z2, Z11
 	TESTQ        CX, CX
 	JZ           foldDone
 
 fold:
-	VMOVUPD       (AX), Z11
-	VMOVUPD       64(AX), Z12
-	VMOVUPD       128(AX), Z13
-	VMOVUPD       192(AX), Z14
-	VADDPD.RN_SAE Z11, Z3, Z15
-	VSUBPD        Z3, Z15, Z3
-	VSUBPD        Z3, Z11, Z11
-	VMOVAPD       Z15, Z3
-	VPTERNLOGQ    $0xf6, Z0, Z3, Z1
-	VADDPD.RN_SAE Z12, Z4, Z15
-	VSUBPD        Z4, Z15, Z4
+	VMOVUPD       (AX), Z12
+	VMOVUPD       64(AX), Z13
+	VMOVUPD       128(AX), Z14
+	VMOVUPD       192(AX), Z15
+	VADDPD.RN_SAE Z12, Z4, Z16
+	VFMSUB231PD   Z3, Z16, Z4
 	VSUBPD        Z4, Z12, Z12
-	VMOVAPD       Z15, Z4
-	VPTERNLOGQ    $0xf6, Z0, Z4, Z1
-	VADDPD.RN_SAE Z13, Z5, Z15
-	VSUBPD        Z5, Z15, Z5
+	VMOVAPD       Z16, Z4
+	VADDPD.RN_SAE Z13, Z5, Z16
+	VFMSUB231PD   Z3, Z16, Z5
 	VSUBPD        Z5, Z13, Z13
-	VMOVAPD       Z15, Z5
-	VPTERNLOGQ    $0xf6, Z0, Z5, Z1
-	VADDPD.RN_SAE Z14, Z6, Z15
-	VSUBPD        Z6, Z15, Z6
+	VMOVAPD       Z16, Z5
+	VADDPD.RN_SAE Z14, Z6, Z16
+	VFMSUB231PD   Z3, Z16, Z6
 	VSUBPD        Z6, Z14, Z14
-	VMOVAPD       Z15, Z6
-	VPTERNLOGQ    $0xf6, Z0, Z6, Z1
-	VADDPD        Z11, Z7, Z7
-	VADDPD        Z12, Z8, Z8
-	VADDPD        Z13, Z9, Z9
-	VADDPD        Z14, Z10, Z10
+	VMOVAPD       Z16, Z6
+	VADDPD.RN_SAE Z15, Z7, Z16
+	VFMSUB231PD   Z3, Z16, Z7
+	VSUBPD        Z7, Z15, Z15
+	VMOVAPD       Z16, Z7
+	VFMADD231PD   Z3, Z12, Z8
+	VFMADD231PD   Z3, Z13, Z9
+	VFMADD231PD   Z3, Z14, Z10
+	VFMADD231PD   Z3, Z15, Z11
 	ADDQ          $0x00000100, AX
 	SUBQ          $0x00000020, CX
 	JNZ           fold
 
 foldDone:
-	VEXTRACTI64X4 $0x01, Z1, Y11
+	VPTERNLOGQ    $0xf6, Z0, Z4, Z1
+	VPTERNLOGQ    $0xf6, Z0, Z5, Z1
+	VPTERNLOGQ    $0xf6, Z0, Z6, Z1
+	VPTERNLOGQ    $0xf6, Z0, Z7, Z1
+	VEXTRACTI64X4 $0x01, Z1, Y3
 	VEXTRACTI64X4 $0x00, Z1, Y1
-	VPOR          Y11, Y1, Y1
-	VEXTRACTI128  $0x01, Y1, X11
+	VPOR          Y3, Y1, Y1
+	VEXTRACTI128  $0x01, Y1, X3
 	VEXTRACTI128  $0x00, Y1, X1
-	VPOR          X11, X1, X1
-	VPSHUFD       $0x4e, X1, X11
-	VPOR          X11, X1, X1
+	VPOR          X3, X1, X1
+	VPSHUFD       $0x4e, X1, X3
+	VPOR          X3, X1, X1
 	VMOVQ         X1, AX
 	MOVQ          AX, moved+48(FP)
 	STMXCSR       (SP)
 	MOVL          (SP), AX
 	ANDL          $0x20, AX
 	MOVQ          AX, rest+56(FP)
-	VPSUBQ        Z0, Z3, Z3
-	VPSUBQ        Z2, Z7, Z7
 	VPSUBQ        Z0, Z4, Z4
 	VPSUBQ        Z2, Z8, Z8
 	VPSUBQ        Z0, Z5, Z5
 	VPSUBQ        Z2, Z9, Z9
 	VPSUBQ        Z0, Z6, Z6
 	VPSUBQ        Z2, Z10, Z10
-	VPADDQ        Z4, Z3, Z3
-	VPADDQ        Z5, Z3, Z3
-	VPADDQ        Z6, Z3, Z3
-	VEXTRACTI64X4 $0x01, Z3, Y0
-	VEXTRACTI64X4 $0x00, Z3, Y1
+	VPSUBQ        Z0, Z7, Z7
+	VPSUBQ        Z2, Z11, Z11
+	VPADDQ        Z5, Z4, Z4
+	VPADDQ        Z6, Z4, Z4
+	VPADDQ        Z7, Z4, Z4
+	VEXTRACTI64X4 $0x01, Z4, Y0
+	VEXTRACTI64X4 $0x00, Z4, Y1
 	VPADDQ        Y0, Y1, Y1
 	VEXTRACTI128  $0x01, Y1, X0
 	VEXTRACTI128  $0x00, Y1, X1
@@ -1517,11 +1550,11 @@ foldDone:
 	VPADDQ        X0, X1, X1
 	VMOVQ         X1, AX
 	MOVQ          AX, upper+32(FP)
-	VPADDQ        Z8, Z7, Z7
-	VPADDQ        Z9, Z7, Z7
-	VPADDQ        Z10, Z7, Z7
-	VEXTRACTI64X4 $0x01, Z7, Y0
-	VEXTRACTI64X4 $0x00, Z7, Y1
+	VPADDQ        Z9, Z8, Z8
+	VPADDQ        Z10, Z8, Z8
+	VPADDQ        Z11, Z8, Z8
+	VEXTRACTI64X4 $0x01, Z8, Y0
+	VEXTRACTI64X4 $0x00, Z8, Y1
 	VPADDQ        Y0, Y1, Y1
 	VEXTRACTI128  $0x01, Y1, X0
 	VEXTRACTI128  $0x00, Y1, X1
@@ -1541,59 +1574,62 @@ TEXT ·single64AVX512(SB), NOSPLIT, $8-48
 	MOVSD        init+16(FP), X0
 	VBROADCASTSD X0, Z0
 	VPXORQ       Z1, Z1, Z1
+	MOVQ         $0x3ff0000000000000, DX
+	VMOVQ        DX, X2
+	VBROADCASTSD X2, Z2
 	STMXCSR      (SP)
 	MOVL         (SP), DX
 	ANDL         $0xffffffc0, DX
 	MOVL         DX, (SP)
 	LDMXCSR      (SP)
-	VMOVAPD      Z0, Z2
 	VMOVAPD      Z0, Z3
 	VMOVAPD      Z0, Z4
 	VMOVAPD      Z0, Z5
+	VMOVAPD      Z0, Z6
 	TESTQ        CX, CX
 	JZ           singleDone
 
 single:
-	VMOVUPD (AX), Z6
-	VADDPD  Z6, Z2, Z2
-	VMOVUPD 64(AX), Z6
-	VADDPD  Z6, Z3, Z3
-	VMOVUPD 128(AX), Z6
-	VADDPD  Z6, Z4, Z4
-	VMOVUPD 192(AX), Z6
-	VADDPD  Z6, Z5, Z5
-	ADDQ    $0x00000100, AX
-	SUBQ    $0x00000020, CX
-	JNZ     single
+	VMOVUPD     (AX), Z7
+	VFMADD231PD Z2, Z7, Z3
+	VMOVUPD     64(AX), Z7
+	VFMADD231PD Z2, Z7, Z4
+	VMOVUPD     128(AX), Z7
+	VFMADD231PD Z2, Z7, Z5
+	VMOVUPD     192(AX), Z7
+	VFMADD231PD Z2, Z7, Z6
+	ADDQ        $0x00000100, AX
+	SUBQ        $0x00000020, CX
+	JNZ         single
 
 singleDone:
-	VPTERNLOGQ    $0xf6, Z0, Z2, Z1
 	VPTERNLOGQ    $0xf6, Z0, Z3, Z1
 	VPTERNLOGQ    $0xf6, Z0, Z4, Z1
 	VPTERNLOGQ    $0xf6, Z0, Z5, Z1
-	VEXTRACTI64X4 $0x01, Z1, Y6
+	VPTERNLOGQ    $0xf6, Z0, Z6, Z1
+	VEXTRACTI64X4 $0x01, Z1, Y2
 	VEXTRACTI64X4 $0x00, Z1, Y1
-	VPOR          Y6, Y1, Y1
-	VEXTRACTI128  $0x01, Y1, X6
+	VPOR          Y2, Y1, Y1
+	VEXTRACTI128  $0x01, Y1, X2
 	VEXTRACTI128  $0x00, Y1, X1
-	VPOR          X6, X1, X1
-	VPSHUFD       $0x4e, X1, X6
-	VPOR          X6, X1, X1
+	VPOR          X2, X1, X1
+	VPSHUFD       $0x4e, X1, X2
+	VPOR          X2, X1, X1
 	VMOVQ         X1, AX
 	MOVQ          AX, moved+32(FP)
 	STMXCSR       (SP)
 	MOVL          (SP), AX
 	ANDL          $0x20, AX
 	MOVQ          AX, rest+40(FP)
-	VPSUBQ        Z0, Z2, Z2
 	VPSUBQ        Z0, Z3, Z3
 	VPSUBQ        Z0, Z4, Z4
 	VPSUBQ        Z0, Z5, Z5
-	VPADDQ        Z3, Z2, Z2
-	VPADDQ        Z4, Z2, Z2
-	VPADDQ        Z5, Z2, Z2
-	VEXTRACTI64X4 $0x01, Z2, Y0
-	VEXTRACTI64X4 $0x00, Z2, Y1
+	VPSUBQ        Z0, Z6, Z6
+	VPADDQ        Z4, Z3, Z3
+	VPADDQ        Z5, Z3, Z3
+	VPADDQ        Z6, Z3, Z3
+	VEXTRACTI64X4 $0x01, Z3, Y0
+	VEXTRACTI64X4 $0x00, Z3, Y1
 	VPADDQ        Y0, Y1, Y1
 	VEXTRACTI128  $0x01, Y1, X0
 	VEXTRACTI128  $0x00, Y1, X1
@@ -1608,20 +1644,23 @@ singleDone:
 // func foldColumns64AVX512(x *float64, stride int, width int, rows int, init1 *float64, s1 *float64, s2 *float64) (moved uint64, rest uint64)
 // Requires: AVX, AVX2, AVX512F, MMX+, SSE
 TEXT ·foldColumns64AVX512(SB), NOSPLIT, $8-72
-	VPXORQ  Z0, Z0, Z0
-	STMXCSR (SP)
-	MOVL    (SP), AX
-	ANDL    $0xffffffc0, AX
-	MOVL    AX, (SP)
-	LDMXCSR (SP)
-	MOVQ    init1+32(FP), AX
-	MOVQ    s1+40(FP), CX
-	MOVQ    s2+48(FP), DX
-	MOVQ    x+0(FP), BX
-	MOVQ    stride+8(FP), SI
-	MOVQ    width+16(FP), DI
-	MOVQ    rows+24(FP), R8
-	LEAQ    (SI)(SI*2), R9
+	VPXORQ       Z0, Z0, Z0
+	MOVQ         $0x3ff0000000000000, AX
+	VMOVQ        AX, X1
+	VBROADCASTSD X1, Z1
+	STMXCSR      (SP)
+	MOVL         (SP), AX
+	ANDL         $0xffffffc0, AX
+	MOVL         AX, (SP)
+	LDMXCSR      (SP)
+	MOVQ         init1+32(FP), AX
+	MOVQ         s1+40(FP), CX
+	MOVQ         s2+48(FP), DX
+	MOVQ         x+0(FP), BX
+	MOVQ         stride+8(FP), SI
+	MOVQ         width+16(FP), DI
+	MOVQ         rows+24(FP), R8
+	LEAQ         (SI)(SI*2), R9
 
 rows4:
 	CMPQ R8, $0x04
@@ -1637,39 +1676,34 @@ rows4Columns:
 	PREFETCHT1    (R12)(SI*2)
 	PREFETCHT1    (R12)(R9*1)
 	ADDQ          $0x00000040, R12
-	VMOVUPD       (AX)(R11*8), Z3
-	VMOVUPD       (CX)(R11*8), Z1
-	VMOVUPD       (DX)(R11*8), Z2
+	VMOVUPD       (CX)(R11*8), Z2
+	VMOVUPD       (DX)(R11*8), Z3
 	VMOVUPD       (R10), Z4
-	VADDPD.RN_SAE Z4, Z1, Z5
-	VSUBPD        Z1, Z5, Z1
-	VSUBPD        Z1, Z4, Z4
-	VMOVAPD       Z5, Z1
-	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
-	VADDPD        Z4, Z2, Z2
+	VADDPD.RN_SAE Z4, Z2, Z5
+	VFMSUB231PD   Z1, Z5, Z2
+	VSUBPD        Z2, Z4, Z4
+	VMOVAPD       Z5, Z2
+	VFMADD231PD   Z1, Z4, Z3
 	VMOVUPD       (R10)(SI*1), Z4
-	VADDPD.RN_SAE Z4, Z1, Z5
-	VSUBPD        Z1, Z5, Z1
-	VSUBPD        Z1, Z4, Z4
-	VMOVAPD       Z5, Z1
-	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
-	VADDPD        Z4, Z2, Z2
+	VADDPD.RN_SAE Z4, Z2, Z5
+	VFMSUB231PD   Z1, Z5, Z2
+	VSUBPD        Z2, Z4, Z4
+	VMOVAPD       Z5, Z2
+	VFMADD231PD   Z1, Z4, Z3
 	VMOVUPD       (R10)(SI*2), Z4
-	VADDPD.RN_SAE Z4, Z1, Z5
-	VSUBPD        Z1, Z5, Z1
-	VSUBPD        Z1, Z4, Z4
-	VMOVAPD       Z5, Z1
-	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
-	VADDPD        Z4, Z2, Z2
+	VADDPD.RN_SAE Z4, Z2, Z5
+	VFMSUB231PD   Z1, Z5, Z2
+	VSUBPD        Z2, Z4, Z4
+	VMOVAPD       Z5, Z2
+	VFMADD231PD   Z1, Z4, Z3
 	VMOVUPD       (R10)(R9*1), Z4
-	VADDPD.RN_SAE Z4, Z1, Z5
-	VSUBPD        Z1, Z5, Z1
-	VSUBPD        Z1, Z4, Z4
-	VMOVAPD       Z5, Z1
-	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
-	VADDPD        Z4, Z2, Z2
-	VMOVUPD       Z1, (CX)(R11*8)
-	VMOVUPD       Z2, (DX)(R11*8)
+	VADDPD.RN_SAE Z4, Z2, Z5
+	VFMSUB231PD   Z1, Z5, Z2
+	VSUBPD        Z2, Z4, Z4
+	VMOVAPD       Z5, Z2
+	VFMADD231PD   Z1, Z4, Z3
+	VMOVUPD       Z2, (CX)(R11*8)
+	VMOVUPD       Z3, (DX)(R11*8)
 	ADDQ          $0x00000040, R10
 	ADDQ          $0x00000008, R11
 	CMPQ          R11, DI
@@ -1686,18 +1720,16 @@ rows1:
 	XORQ R10, R10
 
 rows1Columns:
-	VMOVUPD       (AX)(R10*8), Z3
-	VMOVUPD       (CX)(R10*8), Z1
-	VMOVUPD       (DX)(R10*8), Z2
+	VMOVUPD       (CX)(R10*8), Z2
+	VMOVUPD       (DX)(R10*8), Z3
 	VMOVUPD       (R9), Z4
-	VADDPD.RN_SAE Z4, Z1, Z5
-	VSUBPD        Z1, Z5, Z1
-	VSUBPD        Z1, Z4, Z4
-	VMOVAPD       Z5, Z1
-	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
-	VADDPD        Z4, Z2, Z2
-	VMOVUPD       Z1, (CX)(R10*8)
-	VMOVUPD       Z2, (DX)(R10*8)
+	VADDPD.RN_SAE Z4, Z2, Z5
+	VFMSUB231PD   Z1, Z5, Z2
+	VSUBPD        Z2, Z4, Z4
+	VMOVAPD       Z5, Z2
+	VFMADD231PD   Z1, Z4, Z3
+	VMOVUPD       Z2, (CX)(R10*8)
+	VMOVUPD       Z3, (DX)(R10*8)
 	ADDQ          $0x00000040, R9
 	ADDQ          $0x00000008, R10
 	CMPQ          R10, DI
@@ -1706,6 +1738,16 @@ rows1Columns:
 	JMP           rows1
 
 rows1Done:
+	MOVQ width+16(FP), BX
+	XORQ DX, DX
+
+end:
+	VMOVUPD       (AX)(DX*8), Z2
+	VMOVUPD       (CX)(DX*8), Z1
+	VPTERNLOGQ    $0xf6, Z2, Z1, Z0
+	ADDQ          $0x00000008, DX
+	CMPQ          DX, BX
+	JLT           end
 	VEXTRACTI64X4 $0x01, Z0, Y1
 	VEXTRACTI64X4 $0x00, Z0, Y0
 	VPOR          Y1, Y0, Y0
@@ -1732,13 +1774,14 @@ TEXT ·squares64AVX512(SB), NOSPLIT, $8-48
 	MOVQ         levels+24(FP), BX
 	VBROADCASTSD (DX), Z0
 	VPXORQ       Z1, Z1, Z1
+	MOVQ         $0x3ff0000000000000, SI
+	VMOVQ        SI, X2
+	VBROADCASTSD X2, Z2
 	STMXCSR      (SP)
 	MOVL         (SP), SI
 	ANDL         $0xffffffc0, SI
 	MOVL         SI, (SP)
 	LDMXCSR      (SP)
-	MOVQ         $0x3ff0000000000000, SI
-	VPBROADCASTQ SI, Z2
 	VBROADCASTSD (DX), Z3
 	VMOVAPD      Z3, Z4
 	VMOVAPD      Z3, Z5
@@ -1767,7 +1810,6 @@ squares:
 	VFMSUB231PD   Z2, Z19, Z3
 	VSUBPD        Z3, Z20, Z20
 	VMOVAPD       Z19, Z3
-	VPTERNLOGQ    $0xf6, Z0, Z3, Z1
 	VADDPD.RN_SAE Z20, Z7, Z19
 	VFMSUB231PD   Z2, Z19, Z7
 	VSUBPD        Z7, Z20, Z20
@@ -1776,12 +1818,12 @@ squares:
 	VFMSUB231PD   Z2, Z19, Z7
 	VSUBPD        Z7, Z21, Z21
 	VMOVAPD       Z19, Z7
-	VADDPD        Z20, Z11, Z11
+	VFMADD231PD   Z2, Z20, Z11
 	VADDPD.RN_SAE Z21, Z11, Z19
 	VFMSUB231PD   Z2, Z19, Z11
 	VSUBPD        Z11, Z21, Z21
 	VMOVAPD       Z19, Z11
-	VADDPD        Z21, Z15, Z15
+	VFMADD231PD   Z2, Z21, Z15
 	VMOVUPD       64(AX), Z19
 	VMULPD.RN_SAE Z19, Z19, Z20
 	VMOVAPD       Z20, Z21
@@ -1790,7 +1832,6 @@ squares:
 	VFMSUB231PD   Z2, Z19, Z4
 	VSUBPD        Z4, Z20, Z20
 	VMOVAPD       Z19, Z4
-	VPTERNLOGQ    $0xf6, Z0, Z4, Z1
 	VADDPD.RN_SAE Z20, Z8, Z19
 	VFMSUB231PD   Z2, Z19, Z8
 	VSUBPD        Z8, Z20, Z20
@@ -1799,12 +1840,12 @@ squares:
 	VFMSUB231PD   Z2, Z19, Z8
 	VSUBPD        Z8, Z21, Z21
 	VMOVAPD       Z19, Z8
-	VADDPD        Z20, Z12, Z12
+	VFMADD231PD   Z2, Z20, Z12
 	VADDPD.RN_SAE Z21, Z12, Z19
 	VFMSUB231PD   Z2, Z19, Z12
 	VSUBPD        Z12, Z21, Z21
 	VMOVAPD       Z19, Z12
-	VADDPD        Z21, Z16, Z16
+	VFMADD231PD   Z2, Z21, Z16
 	VMOVUPD       128(AX), Z19
 	VMULPD.RN_SAE Z19, Z19, Z20
 	VMOVAPD       Z20, Z21
@@ -1813,7 +1854,6 @@ squares:
 	VFMSUB231PD   Z2, Z19, Z5
 	VSUBPD        Z5, Z20, Z20
 	VMOVAPD       Z19, Z5
-	VPTERNLOGQ    $0xf6, Z0, Z5, Z1
 	VADDPD.RN_SAE Z20, Z9, Z19
 	VFMSUB231PD   Z2, Z19, Z9
 	VSUBPD        Z9, Z20, Z20
@@ -1822,12 +1862,12 @@ squares:
 	VFMSUB231PD   Z2, Z19, Z9
 	VSUBPD        Z9, Z21, Z21
 	VMOVAPD       Z19, Z9
-	VADDPD        Z20, Z13, Z13
+	VFMADD231PD   Z2, Z20, Z13
 	VADDPD.RN_SAE Z21, Z13, Z19
 	VFMSUB231PD   Z2, Z19, Z13
 	VSUBPD        Z13, Z21, Z21
 	VMOVAPD       Z19, Z13
-	VADDPD        Z21, Z17, Z17
+	VFMADD231PD   Z2, Z21, Z17
 	VMOVUPD       192(AX), Z19
 	VMULPD.RN_SAE Z19, Z19, Z20
 	VMOVAPD       Z20, Z21
@@ -1836,7 +1876,6 @@ squares:
 	VFMSUB231PD   Z2, Z19, Z6
 	VSUBPD        Z6, Z20, Z20
 	VMOVAPD       Z19, Z6
-	VPTERNLOGQ    $0xf6, Z0, Z6, Z1
 	VADDPD.RN_SAE Z20, Z10, Z19
 	VFMSUB231PD   Z2, Z19, Z10
 	VSUBPD        Z10, Z20, Z20
@@ -1845,17 +1884,21 @@ squares:
 	VFMSUB231PD   Z2, Z19, Z10
 	VSUBPD        Z10, Z21, Z21
 	VMOVAPD       Z19, Z10
-	VADDPD        Z20, Z14, Z14
+	VFMADD231PD   Z2, Z20, Z14
 	VADDPD.RN_SAE Z21, Z14, Z19
 	VFMSUB231PD   Z2, Z19, Z14
 	VSUBPD        Z14, Z21, Z21
 	VMOVAPD       Z19, Z14
-	VADDPD        Z21, Z18, Z18
+	VFMADD231PD   Z2, Z21, Z18
 	ADDQ          $0x00000100, AX
 	SUBQ          $0x00000020, CX
 	JNZ           squares
 
 squaresDone:
+	VPTERNLOGQ    $0xf6, Z0, Z3, Z1
+	VPTERNLOGQ    $0xf6, Z0, Z4, Z1
+	VPTERNLOGQ    $0xf6, Z0, Z5, Z1
+	VPTERNLOGQ    $0xf6, Z0, Z6, Z1
 	VEXTRACTI64X4 $0x01, Z1, Y0
 	VEXTRACTI64X4 $0x00, Z1, Y1
 	VPOR          Y0, Y1, Y1
@@ -1949,13 +1992,14 @@ squaresDone:
 // Requires: AVX, AVX2, AVX512F, MMX+, SSE
 TEXT ·squareColumns64AVX512(SB), NOSPLIT, $8-64
 	VPXORQ       Z0, Z0, Z0
+	MOVQ         $0x3ff0000000000000, AX
+	VMOVQ        AX, X1
+	VBROADCASTSD X1, Z1
 	STMXCSR      (SP)
 	MOVL         (SP), AX
 	ANDL         $0xffffffc0, AX
 	MOVL         AX, (SP)
 	LDMXCSR      (SP)
-	MOVQ         $0x3ff0000000000000, AX
-	VPBROADCASTQ AX, Z1
 	MOVQ         init+32(FP), AX
 	MOVQ         levels+40(FP), CX
 	MOVQ         x+0(FP), DX
@@ -1982,99 +2026,94 @@ rows4Columns:
 	VMOVUPD       8192(CX)(R10*8), Z3
 	VMOVUPD       16384(CX)(R10*8), Z4
 	VMOVUPD       24576(CX)(R10*8), Z5
-	VMOVUPD       (AX)(R10*8), Z6
-	VMOVUPD       (R9), Z7
-	VMULPD.RN_SAE Z7, Z7, Z8
-	VMOVAPD       Z8, Z9
-	VFMSUB231PD   Z7, Z7, Z9
-	VADDPD.RN_SAE Z8, Z2, Z7
-	VFMSUB231PD   Z1, Z7, Z2
-	VSUBPD        Z2, Z8, Z8
-	VMOVAPD       Z7, Z2
-	VPTERNLOGQ    $0xf6, Z6, Z2, Z0
-	VADDPD.RN_SAE Z8, Z3, Z7
-	VFMSUB231PD   Z1, Z7, Z3
-	VSUBPD        Z3, Z8, Z8
-	VMOVAPD       Z7, Z3
-	VADDPD.RN_SAE Z9, Z3, Z7
-	VFMSUB231PD   Z1, Z7, Z3
-	VSUBPD        Z3, Z9, Z9
-	VMOVAPD       Z7, Z3
-	VADDPD        Z8, Z4, Z4
-	VADDPD.RN_SAE Z9, Z4, Z7
-	VFMSUB231PD   Z1, Z7, Z4
-	VSUBPD        Z4, Z9, Z9
-	VMOVAPD       Z7, Z4
-	VADDPD        Z9, Z5, Z5
-	VMOVUPD       (R9)(BX*1), Z7
-	VMULPD.RN_SAE Z7, Z7, Z8
-	VMOVAPD       Z8, Z9
-	VFMSUB231PD   Z7, Z7, Z9
-	VADDPD.RN_SAE Z8, Z2, Z7
-	VFMSUB231PD   Z1, Z7, Z2
-	VSUBPD        Z2, Z8, Z8
-	VMOVAPD       Z7, Z2
-	VPTERNLOGQ    $0xf6, Z6, Z2, Z0
-	VADDPD.RN_SAE Z8, Z3, Z7
-	VFMSUB231PD   Z1, Z7, Z3
-	VSUBPD        Z3, Z8, Z8
-	VMOVAPD       Z7, Z3
-	VADDPD.RN_SAE Z9, Z3, Z7
-	VFMSUB231PD   Z1, Z7, Z3
-	VSUBPD        Z3, Z9, Z9
-	VMOVAPD       Z7, Z3
-	VADDPD        Z8, Z4, Z4
-	VADDPD.RN_SAE Z9, Z4, Z7
-	VFMSUB231PD   Z1, Z7, Z4
-	VSUBPD        Z4, Z9, Z9
-	VMOVAPD       Z7, Z4
-	VADDPD        Z9, Z5, Z5
-	VMOVUPD       (R9)(BX*2), Z7
-	VMULPD.RN_SAE Z7, Z7, Z8
-	VMOVAPD       Z8, Z9
-	VFMSUB231PD   Z7, Z7, Z9
-	VADDPD.RN_SAE Z8, Z2, Z7
-	VFMSUB231PD   Z1, Z7, Z2
-	VSUBPD        Z2, Z8, Z8
-	VMOVAPD       Z7, Z2
-	VPTERNLOGQ    $0xf6, Z6, Z2, Z0
-	VADDPD.RN_SAE Z8, Z3, Z7
-	VFMSUB231PD   Z1, Z7, Z3
-	VSUBPD        Z3, Z8, Z8
-	VMOVAPD       Z7, Z3
-	VADDPD.RN_SAE Z9, Z3, Z7
-	VFMSUB231PD   Z1, Z7, Z3
-	VSUBPD        Z3, Z9, Z9
-	VMOVAPD       Z7, Z3
-	VADDPD        Z8, Z4, Z4
-	VADDPD.RN_SAE Z9, Z4, Z7
-	VFMSUB231PD   Z1, Z7, Z4
-	VSUBPD        Z4, Z9, Z9
-	VMOVAPD       Z7, Z4
-	VADDPD        Z9, Z5, Z5
-	VMOVUPD       (R9)(R8*1), Z7
-	VMULPD.RN_SAE Z7, Z7, Z8
-	VMOVAPD       Z8, Z9
-	VFMSUB231PD   Z7, Z7, Z9
-	VADDPD.RN_SAE Z8, Z2, Z7
-	VFMSUB231PD   Z1, Z7, Z2
-	VSUBPD        Z2, Z8, Z8
-	VMOVAPD       Z7, Z2
-	VPTERNLOGQ    $0xf6, Z6, Z2, Z0
+	VMOVUPD       (R9), Z6
+	VMULPD.RN_SAE Z6, Z6, Z7
+	VMOVAPD       Z7, Z8
+	VFMSUB231PD   Z6, Z6, Z8
+	VADDPD.RN_SAE Z7, Z2, Z6
+	VFMSUB231PD   Z1, Z6, Z2
+	VSUBPD        Z2, Z7, Z7
+	VMOVAPD       Z6, Z2
+	VADDPD.RN_SAE Z7, Z3, Z6
+	VFMSUB231PD   Z1, Z6, Z3
+	VSUBPD        Z3, Z7, Z7
+	VMOVAPD       Z6, Z3
 	VADDPD.RN_SAE Z8, Z3, Z6
 	VFMSUB231PD   Z1, Z6, Z3
 	VSUBPD        Z3, Z8, Z8
 	VMOVAPD       Z6, Z3
-	VADDPD.RN_SAE Z9, Z3, Z6
-	VFMSUB231PD   Z1, Z6, Z3
-	VSUBPD        Z3, Z9, Z9
-	VMOVAPD       Z6, Z3
-	VADDPD        Z8, Z4, Z4
-	VADDPD.RN_SAE Z9, Z4, Z6
+	VFMADD231PD   Z1, Z7, Z4
+	VADDPD.RN_SAE Z8, Z4, Z6
 	VFMSUB231PD   Z1, Z6, Z4
-	VSUBPD        Z4, Z9, Z9
+	VSUBPD        Z4, Z8, Z8
 	VMOVAPD       Z6, Z4
-	VADDPD        Z9, Z5, Z5
+	VFMADD231PD   Z1, Z8, Z5
+	VMOVUPD       (R9)(BX*1), Z6
+	VMULPD.RN_SAE Z6, Z6, Z7
+	VMOVAPD       Z7, Z8
+	VFMSUB231PD   Z6, Z6, Z8
+	VADDPD.RN_SAE Z7, Z2, Z6
+	VFMSUB231PD   Z1, Z6, Z2
+	VSUBPD        Z2, Z7, Z7
+	VMOVAPD       Z6, Z2
+	VADDPD.RN_SAE Z7, Z3, Z6
+	VFMSUB231PD   Z1, Z6, Z3
+	VSUBPD        Z3, Z7, Z7
+	VMOVAPD       Z6, Z3
+	VADDPD.RN_SAE Z8, Z3, Z6
+	VFMSUB231PD   Z1, Z6, Z3
+	VSUBPD        Z3, Z8, Z8
+	VMOVAPD       Z6, Z3
+	VFMADD231PD   Z1, Z7, Z4
+	VADDPD.RN_SAE Z8, Z4, Z6
+	VFMSUB231PD   Z1, Z6, Z4
+	VSUBPD        Z4, Z8, Z8
+	VMOVAPD       Z6, Z4
+	VFMADD231PD   Z1, Z8, Z5
+	VMOVUPD       (R9)(BX*2), Z6
+	VMULPD.RN_SAE Z6, Z6, Z7
+	VMOVAPD       Z7, Z8
+	VFMSUB231PD   Z6, Z6, Z8
+	VADDPD.RN_SAE Z7, Z2, Z6
+	VFMSUB231PD   Z1, Z6, Z2
+	VSUBPD        Z2, Z7, Z7
+	VMOVAPD       Z6, Z2
+	VADDPD.RN_SAE Z7, Z3, Z6
+	VFMSUB231PD   Z1, Z6, Z3
+	VSUBPD        Z3, Z7, Z7
+	VMOVAPD       Z6, Z3
+	VADDPD.RN_SAE Z8, Z3, Z6
+	VFMSUB231PD   Z1, Z6, Z3
+	VSUBPD        Z3, Z8, Z8
+	VMOVAPD       Z6, Z3
+	VFMADD231PD   Z1, Z7, Z4
+	VADDPD.RN_SAE Z8, Z4, Z6
+	VFMSUB231PD   Z1, Z6, Z4
+	VSUBPD        Z4, Z8, Z8
+	VMOVAPD       Z6, Z4
+	VFMADD231PD   Z1, Z8, Z5
+	VMOVUPD       (R9)(R8*1), Z6
+	VMULPD.RN_SAE Z6, Z6, Z7
+	VMOVAPD       Z7, Z8
+	VFMSUB231PD   Z6, Z6, Z8
+	VADDPD.RN_SAE Z7, Z2, Z6
+	VFMSUB231PD   Z1, Z6, Z2
+	VSUBPD        Z2, Z7, Z7
+	VMOVAPD       Z6, Z2
+	VADDPD.RN_SAE Z7, Z3, Z6
+	VFMSUB231PD   Z1, Z6, Z3
+	VSUBPD        Z3, Z7, Z7
+	VMOVAPD       Z6, Z3
+	VADDPD.RN_SAE Z8, Z3, Z6
+	VFMSUB231PD   Z1, Z6, Z3
+	VSUBPD        Z3, Z8, Z8
+	VMOVAPD       Z6, Z3
+	VFMADD231PD   Z1, Z7, Z4
+	VADDPD.RN_SAE Z8, Z4, Z6
+	VFMSUB231PD   Z1, Z6, Z4
+	VSUBPD        Z4, Z8, Z8
+	VMOVAPD       Z6, Z4
+	VFMADD231PD   Z1, Z8, Z5
 	VMOVUPD       Z2, (CX)(R10*8)
 	VMOVUPD       Z3, 8192(CX)(R10*8)
 	VMOVUPD       Z4, 16384(CX)(R10*8)
@@ -2099,30 +2138,28 @@ rows1Columns:
 	VMOVUPD       8192(CX)(R9*8), Z3
 	VMOVUPD       16384(CX)(R9*8), Z4
 	VMOVUPD       24576(CX)(R9*8), Z5
-	VMOVUPD       (AX)(R9*8), Z6
-	VMOVUPD       (R8), Z7
-	VMULPD.RN_SAE Z7, Z7, Z8
-	VMOVAPD       Z8, Z9
-	VFMSUB231PD   Z7, Z7, Z9
-	VADDPD.RN_SAE Z8, Z2, Z7
-	VFMSUB231PD   Z1, Z7, Z2
-	VSUBPD        Z2, Z8, Z8
-	VMOVAPD       Z7, Z2
-	VPTERNLOGQ    $0xf6, Z6, Z2, Z0
+	VMOVUPD       (R8), Z6
+	VMULPD.RN_SAE Z6, Z6, Z7
+	VMOVAPD       Z7, Z8
+	VFMSUB231PD   Z6, Z6, Z8
+	VADDPD.RN_SAE Z7, Z2, Z6
+	VFMSUB231PD   Z1, Z6, Z2
+	VSUBPD        Z2, Z7, Z7
+	VMOVAPD       Z6, Z2
+	VADDPD.RN_SAE Z7, Z3, Z6
+	VFMSUB231PD   Z1, Z6, Z3
+	VSUBPD        Z3, Z7, Z7
+	VMOVAPD       Z6, Z3
 	VADDPD.RN_SAE Z8, Z3, Z6
 	VFMSUB231PD   Z1, Z6, Z3
 	VSUBPD        Z3, Z8, Z8
 	VMOVAPD       Z6, Z3
-	VADDPD.RN_SAE Z9, Z3, Z6
-	VFMSUB231PD   Z1, Z6, Z3
-	VSUBPD        Z3, Z9, Z9
-	VMOVAPD       Z6, Z3
-	VADDPD        Z8, Z4, Z4
-	VADDPD.RN_SAE Z9, Z4, Z6
+	VFMADD231PD   Z1, Z7, Z4
+	VADDPD.RN_SAE Z8, Z4, Z6
 	VFMSUB231PD   Z1, Z6, Z4
-	VSUBPD        Z4, Z9, Z9
+	VSUBPD        Z4, Z8, Z8
 	VMOVAPD       Z6, Z4
-	VADDPD        Z9, Z5, Z5
+	VFMADD231PD   Z1, Z8, Z5
 	VMOVUPD       Z2, (CX)(R9*8)
 	VMOVUPD       Z3, 8192(CX)(R9*8)
 	VMOVUPD       Z4, 16384(CX)(R9*8)
@@ -2135,6 +2172,16 @@ rows1Columns:
 	JMP           rows1
 
 rows1Done:
+	MOVQ width+16(FP), BX
+	XORQ DX, DX
+
+end:
+	VMOVUPD       (AX)(DX*8), Z2
+	VMOVUPD       (CX)(DX*8), Z1
+	VPTERNLOGQ    $0xf6, Z2, Z1, Z0
+	ADDQ          $0x00000008, DX
+	CMPQ          DX, BX
+	JLT           end
 	VEXTRACTI64X4 $0x01, Z0, Y1
 	VEXTRACTI64X4 $0x00, Z0, Y0
 	VPOR          Y1, Y0, Y0
@@ -2162,83 +2209,86 @@ TEXT ·fold32AVX512(SB), NOSPLIT, $8-64
 	MOVSD        init2+24(FP), X2
 	VBROADCASTSD X2, Z2
 	VPXORQ       Z1, Z1, Z1
+	MOVQ         $0x3ff0000000000000, DX
+	VMOVQ        DX, X3
+	VBROADCASTSD X3, Z3
 	STMXCSR      (SP)
 	MOVL         (SP), DX
 	ANDL         $0xffffffc0, DX
 	MOVL         DX, (SP)
 	LDMXCSR      (SP)
-	VMOVAPD      Z0, Z3
-	VMOVAPD      Z2, Z7
 	VMOVAPD      Z0, Z4
 	VMOVAPD      Z2, Z8
 	VMOVAPD      Z0, Z5
 	VMOVAPD      Z2, Z9
 	VMOVAPD      Z0, Z6
 	VMOVAPD      Z2, Z10
+	VMOVAPD      Z0, Z7
+	VMOVAPD      Z2, Z11
 	TESTQ        CX, CX
 	JZ           foldDone
 
 fold:
-	VCVTPS2PD     (AX), Z11
-	VCVTPS2PD     32(AX), Z12
-	VCVTPS2PD     64(AX), Z13
-	VCVTPS2PD     96(AX), Z14
-	VADDPD.RN_SAE Z11, Z3, Z15
-	VSUBPD        Z3, Z15, Z3
-	VSUBPD        Z3, Z11, Z11
-	VMOVAPD       Z15, Z3
-	VPTERNLOGQ    $0xf6, Z0, Z3, Z1
-	VADDPD.RN_SAE Z12, Z4, Z15
-	VSUBPD        Z4, Z15, Z4
+	VCVTPS2PD     (AX), Z12
+	VCVTPS2PD     32(AX), Z13
+	VCVTPS2PD     64(AX), Z14
+	VCVTPS2PD     96(AX), Z15
+	VADDPD.RN_SAE Z12, Z4, Z16
+	VFMSUB231PD   Z3, Z16, Z4
 	VSUBPD        Z4, Z12, Z12
-	VMOVAPD       Z15, Z4
-	VPTERNLOGQ    $0xf6, Z0, Z4, Z1
-	VADDPD.RN_SAE Z13, Z5, Z15
-	VSUBPD        Z5, Z15, Z5
+	VMOVAPD       Z16, Z4
+	VADDPD.RN_SAE Z13, Z5, Z16
+	VFMSUB231PD   Z3, Z16, Z5
 	VSUBPD        Z5, Z13, Z13
-	VMOVAPD       Z15, Z5
-	VPTERNLOGQ    $0xf6, Z0, Z5, Z1
-	VADDPD.RN_SAE Z14, Z6, Z15
-	VSUBPD        Z6, Z15, Z6
+	VMOVAPD       Z16, Z5
+	VADDPD.RN_SAE Z14, Z6, Z16
+	VFMSUB231PD   Z3, Z16, Z6
 	VSUBPD        Z6, Z14, Z14
-	VMOVAPD       Z15, Z6
-	VPTERNLOGQ    $0xf6, Z0, Z6, Z1
-	VADDPD        Z11, Z7, Z7
-	VADDPD        Z12, Z8, Z8
-	VADDPD        Z13, Z9, Z9
-	VADDPD        Z14, Z10, Z10
+	VMOVAPD       Z16, Z6
+	VADDPD.RN_SAE Z15, Z7, Z16
+	VFMSUB231PD   Z3, Z16, Z7
+	VSUBPD        Z7, Z15, Z15
+	VMOVAPD       Z16, Z7
+	VFMADD231PD   Z3, Z12, Z8
+	VFMADD231PD   Z3, Z13, Z9
+	VFMADD231PD   Z3, Z14, Z10
+	VFMADD231PD   Z3, Z15, Z11
 	ADDQ          $0x00000080, AX
 	SUBQ          $0x00000020, CX
 	JNZ           fold
 
 foldDone:
-	VEXTRACTI64X4 $0x01, Z1, Y11
+	VPTERNLOGQ    $0xf6, Z0, Z4, Z1
+	VPTERNLOGQ    $0xf6, Z0, Z5, Z1
+	VPTERNLOGQ    $0xf6, Z0, Z6, Z1
+	VPTERNLOGQ    $0xf6, Z0, Z7, Z1
+	VEXTRACTI64X4 $0x01, Z1, Y3
 	VEXTRACTI64X4 $0x00, Z1, Y1
-	VPOR          Y11, Y1, Y1
-	VEXTRACTI128  $0x01, Y1, X11
+	VPOR          Y3, Y1, Y1
+	VEXTRACTI128  $0x01, Y1, X3
 	VEXTRACTI128  $0x00, Y1, X1
-	VPOR          X11, X1, X1
-	VPSHUFD       $0x4e, X1, X11
-	VPOR          X11, X1, X1
+	VPOR          X3, X1, X1
+	VPSHUFD       $0x4e, X1, X3
+	VPOR          X3, X1, X1
 	VMOVQ         X1, AX
 	MOVQ          AX, moved+48(FP)
 	STMXCSR       (SP)
 	MOVL          (SP), AX
 	ANDL          $0x20, AX
 	MOVQ          AX, rest+56(FP)
-	VPSUBQ        Z0, Z3, Z3
-	VPSUBQ        Z2, Z7, Z7
 	VPSUBQ        Z0, Z4, Z4
 	VPSUBQ        Z2, Z8, Z8
 	VPSUBQ        Z0, Z5, Z5
 	VPSUBQ        Z2, Z9, Z9
 	VPSUBQ        Z0, Z6, Z6
 	VPSUBQ        Z2, Z10, Z10
-	VPADDQ        Z4, Z3, Z3
-	VPADDQ        Z5, Z3, Z3
-	VPADDQ        Z6, Z3, Z3
-	VEXTRACTI64X4 $0x01, Z3, Y0
-	VEXTRACTI64X4 $0x00, Z3, Y1
+	VPSUBQ        Z0, Z7, Z7
+	VPSUBQ        Z2, Z11, Z11
+	VPADDQ        Z5, Z4, Z4
+	VPADDQ        Z6, Z4, Z4
+	VPADDQ        Z7, Z4, Z4
+	VEXTRACTI64X4 $0x01, Z4, Y0
+	VEXTRACTI64X4 $0x00, Z4, Y1
 	VPADDQ        Y0, Y1, Y1
 	VEXTRACTI128  $0x01, Y1, X0
 	VEXTRACTI128  $0x00, Y1, X1
@@ -2247,11 +2297,11 @@ foldDone:
 	VPADDQ        X0, X1, X1
 	VMOVQ         X1, AX
 	MOVQ          AX, upper+32(FP)
-	VPADDQ        Z8, Z7, Z7
-	VPADDQ        Z9, Z7, Z7
-	VPADDQ        Z10, Z7, Z7
-	VEXTRACTI64X4 $0x01, Z7, Y0
-	VEXTRACTI64X4 $0x00, Z7, Y1
+	VPADDQ        Z9, Z8, Z8
+	VPADDQ        Z10, Z8, Z8
+	VPADDQ        Z11, Z8, Z8
+	VEXTRACTI64X4 $0x01, Z8, Y0
+	VEXTRACTI64X4 $0x00, Z8, Y1
 	VPADDQ        Y0, Y1, Y1
 	VEXTRACTI128  $0x01, Y1, X0
 	VEXTRACTI128  $0x00, Y1, X1
@@ -2271,59 +2321,62 @@ TEXT ·single32AVX512(SB), NOSPLIT, $8-48
 	MOVSD        init+16(FP), X0
 	VBROADCASTSD X0, Z0
 	VPXORQ       Z1, Z1, Z1
+	MOVQ         $0x3ff0000000000000, DX
+	VMOVQ        DX, X2
+	VBROADCASTSD X2, Z2
 	STMXCSR      (SP)
 	MOVL         (SP), DX
 	ANDL         $0xffffffc0, DX
 	MOVL         DX, (SP)
 	LDMXCSR      (SP)
-	VMOVAPD      Z0, Z2
 	VMOVAPD      Z0, Z3
 	VMOVAPD      Z0, Z4
 	VMOVAPD      Z0, Z5
+	VMOVAPD      Z0, Z6
 	TESTQ        CX, CX
 	JZ           singleDone
 
 single:
-	VCVTPS2PD (AX), Z6
-	VADDPD    Z6, Z2, Z2
-	VCVTPS2PD 32(AX), Z6
-	VADDPD    Z6, Z3, Z3
-	VCVTPS2PD 64(AX), Z6
-	VADDPD    Z6, Z4, Z4
-	VCVTPS2PD 96(AX), Z6
-	VADDPD    Z6, Z5, Z5
-	ADDQ      $0x00000080, AX
-	SUBQ      $0x00000020, CX
-	JNZ       single
+	VCVTPS2PD   (AX), Z7
+	VFMADD231PD Z2, Z7, Z3
+	VCVTPS2PD   32(AX), Z7
+	VFMADD231PD Z2, Z7, Z4
+	VCVTPS2PD   64(AX), Z7
+	VFMADD231PD Z2, Z7, Z5
+	VCVTPS2PD   96(AX), Z7
+	VFMADD231PD Z2, Z7, Z6
+	ADDQ        $0x00000080, AX
+	SUBQ        $0x00000020, CX
+	JNZ         single
 
 singleDone:
-	VPTERNLOGQ    $0xf6, Z0, Z2, Z1
 	VPTERNLOGQ    $0xf6, Z0, Z3, Z1
 	VPTERNLOGQ    $0xf6, Z0, Z4, Z1
 	VPTERNLOGQ    $0xf6, Z0, Z5, Z1
-	VEXTRACTI64X4 $0x01, Z1, Y6
+	VPTERNLOGQ    $0xf6, Z0, Z6, Z1
+	VEXTRACTI64X4 $0x01, Z1, Y2
 	VEXTRACTI64X4 $0x00, Z1, Y1
-	VPOR          Y6, Y1, Y1
-	VEXTRACTI128  $0x01, Y1, X6
+	VPOR          Y2, Y1, Y1
+	VEXTRACTI128  $0x01, Y1, X2
 	VEXTRACTI128  $0x00, Y1, X1
-	VPOR          X6, X1, X1
-	VPSHUFD       $0x4e, X1, X6
-	VPOR          X6, X1, X1
+	VPOR          X2, X1, X1
+	VPSHUFD       $0x4e, X1, X2
+	VPOR          X2, X1, X1
 	VMOVQ         X1, AX
 	MOVQ          AX, moved+32(FP)
 	STMXCSR       (SP)
 	MOVL          (SP), AX
 	ANDL          $0x20, AX
 	MOVQ          AX, rest+40(FP)
-	VPSUBQ        Z0, Z2, Z2
 	VPSUBQ        Z0, Z3, Z3
 	VPSUBQ        Z0, Z4, Z4
 	VPSUBQ        Z0, Z5, Z5
-	VPADDQ        Z3, Z2, Z2
-	VPADDQ        Z4, Z2, Z2
-	VPADDQ        Z5, Z2, Z2
-	VEXTRACTI64X4 $0x01, Z2, Y0
-	VEXTRACTI64X4 $0x00, Z2, Y1
+	VPSUBQ        Z0, Z6, Z6
+	VPADDQ        Z4, Z3, Z3
+	VPADDQ        Z5, Z3, Z3
+	VPADDQ        Z6, Z3, Z3
+	VEXTRACTI64X4 $0x01, Z3, Y0
+	VEXTRACTI64X4 $0x00, Z3, Y1
 	VPADDQ        Y0, Y1, Y1
 	VEXTRACTI128  $0x01, Y1, X0
 	VEXTRACTI128  $0x00, Y1, X1
@@ -2338,20 +2391,23 @@ singleDone:
 // func foldColumns32AVX512(x *float32, stride int, width int, rows int, init1 *float64, s1 *float64, s2 *float64) (moved uint64, rest uint64)
 // Requires: AVX, AVX2, AVX512F, MMX+, SSE
 TEXT ·foldColumns32AVX512(SB), NOSPLIT, $8-72
-	VPXORQ  Z0, Z0, Z0
-	STMXCSR (SP)
-	MOVL    (SP), AX
-	ANDL    $0xffffffc0, AX
-	MOVL    AX, (SP)
-	LDMXCSR (SP)
-	MOVQ    init1+32(FP), AX
-	MOVQ    s1+40(FP), CX
-	MOVQ    s2+48(FP), DX
-	MOVQ    x+0(FP), BX
-	MOVQ    stride+8(FP), SI
-	MOVQ    width+16(FP), DI
-	MOVQ    rows+24(FP), R8
-	LEAQ    (SI)(SI*2), R9
+	VPXORQ       Z0, Z0, Z0
+	MOVQ         $0x3ff0000000000000, AX
+	VMOVQ        AX, X1
+	VBROADCASTSD X1, Z1
+	STMXCSR      (SP)
+	MOVL         (SP), AX
+	ANDL         $0xffffffc0, AX
+	MOVL         AX, (SP)
+	LDMXCSR      (SP)
+	MOVQ         init1+32(FP), AX
+	MOVQ         s1+40(FP), CX
+	MOVQ         s2+48(FP), DX
+	MOVQ         x+0(FP), BX
+	MOVQ         stride+8(FP), SI
+	MOVQ         width+16(FP), DI
+	MOVQ         rows+24(FP), R8
+	LEAQ         (SI)(SI*2), R9
 
 rows4:
 	CMPQ R8, $0x04
@@ -2367,39 +2423,34 @@ rows4Columns:
 	PREFETCHT1    (R12)(SI*2)
 	PREFETCHT1    (R12)(R9*1)
 	ADDQ          $0x00000020, R12
-	VMOVUPD       (AX)(R11*8), Z3
-	VMOVUPD       (CX)(R11*8), Z1
-	VMOVUPD       (DX)(R11*8), Z2
+	VMOVUPD       (CX)(R11*8), Z2
+	VMOVUPD       (DX)(R11*8), Z3
 	VCVTPS2PD     (R10), Z4
-	VADDPD.RN_SAE Z4, Z1, Z5
-	VSUBPD        Z1, Z5, Z1
-	VSUBPD        Z1, Z4, Z4
-	VMOVAPD       Z5, Z1
-	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
-	VADDPD        Z4, Z2, Z2
+	VADDPD.RN_SAE Z4, Z2, Z5
+	VFMSUB231PD   Z1, Z5, Z2
+	VSUBPD        Z2, Z4, Z4
+	VMOVAPD       Z5, Z2
+	VFMADD231PD   Z1, Z4, Z3
 	VCVTPS2PD     (R10)(SI*1), Z4
-	VADDPD.RN_SAE Z4, Z1, Z5
-	VSUBPD        Z1, Z5, Z1
-	VSUBPD        Z1, Z4, Z4
-	VMOVAPD       Z5, Z1
-	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
-	VADDPD        Z4, Z2, Z2
+	VADDPD.RN_SAE Z4, Z2, Z5
+	VFMSUB231PD   Z1, Z5, Z2
+	VSUBPD        Z2, Z4, Z4
+	VMOVAPD       Z5, Z2
+	VFMADD231PD   Z1, Z4, Z3
 	VCVTPS2PD     (R10)(SI*2), Z4
-	VADDPD.RN_SAE Z4, Z1, Z5
-	VSUBPD        Z1, Z5, Z1
-	VSUBPD        Z1, Z4, Z4
-	VMOVAPD       Z5, Z1
-	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
-	VADDPD        Z4, Z2, Z2
+	VADDPD.RN_SAE Z4, Z2, Z5
+	VFMSUB231PD   Z1, Z5, Z2
+	VSUBPD        Z2, Z4, Z4
+	VMOVAPD       Z5, Z2
+	VFMADD231PD   Z1, Z4, Z3
 	VCVTPS2PD     (R10)(R9*1), Z4
-	VADDPD.RN_SAE Z4, Z1, Z5
-	VSUBPD        Z1, Z5, Z1
-	VSUBPD        Z1, Z4, Z4
-	VMOVAPD       Z5, Z1
-	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
-	VADDPD        Z4, Z2, Z2
-	VMOVUPD       Z1, (CX)(R11*8)
-	VMOVUPD       Z2, (DX)(R11*8)
+	VADDPD.RN_SAE Z4, Z2, Z5
+	VFMSUB231PD   Z1, Z5, Z2
+	VSUBPD        Z2, Z4, Z4
+	VMOVAPD       Z5, Z2
+	VFMADD231PD   Z1, Z4, Z3
+	VMOVUPD       Z2, (CX)(R11*8)
+	VMOVUPD       Z3, (DX)(R11*8)
 	ADDQ          $0x00000020, R10
 	ADDQ          $0x00000008, R11
 	CMPQ          R11, DI
@@ -2416,18 +2467,16 @@ rows1:
 	XORQ R10, R10
 
 rows1Columns:
-	VMOVUPD       (AX)(R10*8), Z3
-	VMOVUPD       (CX)(R10*8), Z1
-	VMOVUPD       (DX)(R10*8), Z2
+	VMOVUPD       (CX)(R10*8), Z2
+	VMOVUPD       (DX)(R10*8), Z3
 	VCVTPS2PD     (R9), Z4
-	VADDPD.RN_SAE Z4, Z1, Z5
-	VSUBPD        Z1, Z5, Z1
-	VSUBPD        Z1, Z4, Z4
-	VMOVAPD       Z5, Z1
-	VPTERNLOGQ    $0xf6, Z3, Z1, Z0
-	VADDPD        Z4, Z2, Z2
-	VMOVUPD       Z1, (CX)(R10*8)
-	VMOVUPD       Z2, (DX)(R10*8)
+	VADDPD.RN_SAE Z4, Z2, Z5
+	VFMSUB231PD   Z1, Z5, Z2
+	VSUBPD        Z2, Z4, Z4
+	VMOVAPD       Z5, Z2
+	VFMADD231PD   Z1, Z4, Z3
+	VMOVUPD       Z2, (CX)(R10*8)
+	VMOVUPD       Z3, (DX)(R10*8)
 	ADDQ          $0x00000020, R9
 	ADDQ          $0x00000008, R10
 	CMPQ          R10, DI
@@ -2436,6 +2485,16 @@ rows1Columns:
 	JMP           rows1
 
 rows1Done:
+	MOVQ width+16(FP), BX
+	XORQ DX, DX
+
+end:
+	VMOVUPD       (AX)(DX*8), Z2
+	VMOVUPD       (CX)(DX*8), Z1
+	VPTERNLOGQ    $0xf6, Z2, Z1, Z0
+	ADDQ          $0x00000008, DX
+	CMPQ          DX, BX
+	JLT           end
 	VEXTRACTI64X4 $0x01, Z0, Y1
 	VEXTRACTI64X4 $0x00, Z0, Y0
 	VPOR          Y1, Y0, Y0
@@ -2462,13 +2521,14 @@ TEXT ·squares32AVX512(SB), NOSPLIT, $8-48
 	MOVQ         levels+24(FP), BX
 	VBROADCASTSD (DX), Z0
 	VPXORQ       Z1, Z1, Z1
+	MOVQ         $0x3ff0000000000000, SI
+	VMOVQ        SI, X2
+	VBROADCASTSD X2, Z2
 	STMXCSR      (SP)
 	MOVL         (SP), SI
 	ANDL         $0xffffffc0, SI
 	MOVL         SI, (SP)
 	LDMXCSR      (SP)
-	MOVQ         $0x3ff0000000000000, SI
-	VPBROADCASTQ SI, Z2
 	VBROADCASTSD (DX), Z3
 	VMOVAPD      Z3, Z4
 	VMOVAPD      Z3, Z5
@@ -2491,53 +2551,53 @@ squares:
 	VFMSUB231PD   Z2, Z16, Z3
 	VSUBPD        Z3, Z15, Z15
 	VMOVAPD       Z16, Z3
-	VPTERNLOGQ    $0xf6, Z0, Z3, Z1
 	VADDPD.RN_SAE Z15, Z7, Z16
 	VFMSUB231PD   Z2, Z16, Z7
 	VSUBPD        Z7, Z15, Z15
 	VMOVAPD       Z16, Z7
-	VADDPD        Z15, Z11, Z11
+	VFMADD231PD   Z2, Z15, Z11
 	VCVTPS2PD     32(AX), Z15
 	VMULPD        Z15, Z15, Z15
 	VADDPD.RN_SAE Z15, Z4, Z16
 	VFMSUB231PD   Z2, Z16, Z4
 	VSUBPD        Z4, Z15, Z15
 	VMOVAPD       Z16, Z4
-	VPTERNLOGQ    $0xf6, Z0, Z4, Z1
 	VADDPD.RN_SAE Z15, Z8, Z16
 	VFMSUB231PD   Z2, Z16, Z8
 	VSUBPD        Z8, Z15, Z15
 	VMOVAPD       Z16, Z8
-	VADDPD        Z15, Z12, Z12
+	VFMADD231PD   Z2, Z15, Z12
 	VCVTPS2PD     64(AX), Z15
 	VMULPD        Z15, Z15, Z15
 	VADDPD.RN_SAE Z15, Z5, Z16
 	VFMSUB231PD   Z2, Z16, Z5
 	VSUBPD        Z5, Z15, Z15
 	VMOVAPD       Z16, Z5
-	VPTERNLOGQ    $0xf6, Z0, Z5, Z1
 	VADDPD.RN_SAE Z15, Z9, Z16
 	VFMSUB231PD   Z2, Z16, Z9
 	VSUBPD        Z9, Z15, Z15
 	VMOVAPD       Z16, Z9
-	VADDPD        Z15, Z13, Z13
+	VFMADD231PD   Z2, Z15, Z13
 	VCVTPS2PD     96(AX), Z15
 	VMULPD        Z15, Z15, Z15
 	VADDPD.RN_SAE Z15, Z6, Z16
 	VFMSUB231PD   Z2, Z16, Z6
 	VSUBPD        Z6, Z15, Z15
 	VMOVAPD       Z16, Z6
-	VPTERNLOGQ    $0xf6, Z0, Z6, Z1
 	VADDPD.RN_SAE Z15, Z10, Z16
 	VFMSUB231PD   Z2, Z16, Z10
 	VSUBPD        Z10, Z15, Z15
 	VMOVAPD       Z16, Z10
-	VADDPD        Z15, Z14, Z14
+	VFMADD231PD   Z2, Z15, Z14
 	ADDQ          $0x00000080, AX
 	SUBQ          $0x00000020, CX
 	JNZ           squares
 
 squaresDone:
+	VPTERNLOGQ    $0xf6, Z0, Z3, Z1
+	VPTERNLOGQ    $0xf6, Z0, Z4, Z1
+	VPTERNLOGQ    $0xf6, Z0, Z5, Z1
+	VPTERNLOGQ    $0xf6, Z0, Z6, Z1
 	VEXTRACTI64X4 $0x01, Z1, Y0
 	VEXTRACTI64X4 $0x00, Z1, Y1
 	VPOR          Y0, Y1, Y1
@@ -2613,13 +2673,14 @@ squaresDone:
 // Requires: AVX, AVX2, AVX512F, MMX+, SSE
 TEXT ·squareColumns32AVX512(SB), NOSPLIT, $8-64
 	VPXORQ       Z0, Z0, Z0
+	MOVQ         $0x3ff0000000000000, AX
+	VMOVQ        AX, X1
+	VBROADCASTSD X1, Z1
 	STMXCSR      (SP)
 	MOVL         (SP), AX
 	ANDL         $0xffffffc0, AX
 	MOVL         AX, (SP)
 	LDMXCSR      (SP)
-	MOVQ         $0x3ff0000000000000, AX
-	VPBROADCASTQ AX, Z1
 	MOVQ         init+32(FP), AX
 	MOVQ         levels+40(FP), CX
 	MOVQ         x+0(FP), DX
@@ -2645,55 +2706,50 @@ rows4Columns:
 	VMOVUPD       (CX)(R10*8), Z2
 	VMOVUPD       8192(CX)(R10*8), Z3
 	VMOVUPD       16384(CX)(R10*8), Z4
-	VMOVUPD       (AX)(R10*8), Z5
-	VCVTPS2PD     (R9), Z6
-	VMULPD        Z6, Z6, Z6
-	VADDPD.RN_SAE Z6, Z2, Z7
-	VFMSUB231PD   Z1, Z7, Z2
-	VSUBPD        Z2, Z6, Z6
-	VMOVAPD       Z7, Z2
-	VPTERNLOGQ    $0xf6, Z5, Z2, Z0
-	VADDPD.RN_SAE Z6, Z3, Z7
-	VFMSUB231PD   Z1, Z7, Z3
-	VSUBPD        Z3, Z6, Z6
-	VMOVAPD       Z7, Z3
-	VADDPD        Z6, Z4, Z4
-	VCVTPS2PD     (R9)(BX*1), Z6
-	VMULPD        Z6, Z6, Z6
-	VADDPD.RN_SAE Z6, Z2, Z7
-	VFMSUB231PD   Z1, Z7, Z2
-	VSUBPD        Z2, Z6, Z6
-	VMOVAPD       Z7, Z2
-	VPTERNLOGQ    $0xf6, Z5, Z2, Z0
-	VADDPD.RN_SAE Z6, Z3, Z7
-	VFMSUB231PD   Z1, Z7, Z3
-	VSUBPD        Z3, Z6, Z6
-	VMOVAPD       Z7, Z3
-	VADDPD        Z6, Z4, Z4
-	VCVTPS2PD     (R9)(BX*2), Z6
-	VMULPD        Z6, Z6, Z6
-	VADDPD.RN_SAE Z6, Z2, Z7
-	VFMSUB231PD   Z1, Z7, Z2
-	VSUBPD        Z2, Z6, Z6
-	VMOVAPD       Z7, Z2
-	VPTERNLOGQ    $0xf6, Z5, Z2, Z0
-	VADDPD.RN_SAE Z6, Z3, Z7
-	VFMSUB231PD   Z1, Z7, Z3
-	VSUBPD        Z3, Z6, Z6
-	VMOVAPD       Z7, Z3
-	VADDPD        Z6, Z4, Z4
-	VCVTPS2PD     (R9)(R8*1), Z6
-	VMULPD        Z6, Z6, Z6
-	VADDPD.RN_SAE Z6, Z2, Z7
-	VFMSUB231PD   Z1, Z7, Z2
-	VSUBPD        Z2, Z6, Z6
-	VMOVAPD       Z7, Z2
-	VPTERNLOGQ    $0xf6, Z5, Z2, Z0
-	VADDPD.RN_SAE Z6, Z3, Z5
-	VFMSUB231PD   Z1, Z5, Z3
-	VSUBPD        Z3, Z6, Z6
-	VMOVAPD       Z5, Z3
-	VADDPD        Z6, Z4, Z4
+	VCVTPS2PD     (R9), Z5
+	VMULPD        Z5, Z5, Z5
+	VADDPD.RN_SAE Z5, Z2, Z6
+	VFMSUB231PD   Z1, Z6, Z2
+	VSUBPD        Z2, Z5, Z5
+	VMOVAPD       Z6, Z2
+	VADDPD.RN_SAE Z5, Z3, Z6
+	VFMSUB231PD   Z1, Z6, Z3
+	VSUBPD        Z3, Z5, Z5
+	VMOVAPD       Z6, Z3
+	VFMADD231PD   Z1, Z5, Z4
+	VCVTPS2PD     (R9)(BX*1), Z5
+	VMULPD        Z5, Z5, Z5
+	VADDPD.RN_SAE Z5, Z2, Z6
+	VFMSUB231PD   Z1, Z6, Z2
+	VSUBPD        Z2, Z5, Z5
+	VMOVAPD       Z6, Z2
+	VADDPD.RN_SAE Z5, Z3, Z6
+	VFMSUB231PD   Z1, Z6, Z3
+	VSUBPD        Z3, Z5, Z5
+	VMOVAPD       Z6, Z3
+	VFMADD231PD   Z1, Z5, Z4
+	VCVTPS2PD     (R9)(BX*2), Z5
+	VMULPD        Z5, Z5, Z5
+	VADDPD.RN_SAE Z5, Z2, Z6
+	VFMSUB231PD   Z1, Z6, Z2
+	VSUBPD        Z2, Z5, Z5
+	VMOVAPD       Z6, Z2
+	VADDPD.RN_SAE Z5, Z3, Z6
+	VFMSUB231PD   Z1, Z6, Z3
+	VSUBPD        Z3, Z5, Z5
+	VMOVAPD       Z6, Z3
+	VFMADD231PD   Z1, Z5, Z4
+	VCVTPS2PD     (R9)(R8*1), Z5
+	VMULPD        Z5, Z5, Z5
+	VADDPD.RN_SAE Z5, Z2, Z6
+	VFMSUB231PD   Z1, Z6, Z2
+	VSUBPD        Z2, Z5, Z5
+	VMOVAPD       Z6, Z2
+	VADDPD.RN_SAE Z5, Z3, Z6
+	VFMSUB231PD   Z1, Z6, Z3
+	VSUBPD        Z3, Z5, Z5
+	VMOVAPD       Z6, Z3
+	VFMADD231PD   Z1, Z5, Z4
 	VMOVUPD       Z2, (CX)(R10*8)
 	VMOVUPD       Z3, 8192(CX)(R10*8)
 	VMOVUPD       Z4, 16384(CX)(R10*8)
@@ -2716,19 +2772,17 @@ rows1Columns:
 	VMOVUPD       (CX)(R9*8), Z2
 	VMOVUPD       8192(CX)(R9*8), Z3
 	VMOVUPD       16384(CX)(R9*8), Z4
-	VMOVUPD       (AX)(R9*8), Z5
-	VCVTPS2PD     (R8), Z6
-	VMULPD        Z6, Z6, Z6
-	VADDPD.RN_SAE Z6, Z2, Z7
-	VFMSUB231PD   Z1, Z7, Z2
-	VSUBPD        Z2, Z6, Z6
-	VMOVAPD       Z7, Z2
-	VPTERNLOGQ    $0xf6, Z5, Z2, Z0
-	VADDPD.RN_SAE Z6, Z3, Z5
-	VFMSUB231PD   Z1, Z5, Z3
-	VSUBPD        Z3, Z6, Z6
-	VMOVAPD       Z5, Z3
-	VADDPD        Z6, Z4, Z4
+	VCVTPS2PD     (R8), Z5
+	VMULPD        Z5, Z5, Z5
+	VADDPD.RN_SAE Z5, Z2, Z6
+	VFMSUB231PD   Z1, Z6, Z2
+	VSUBPD        Z2, Z5, Z5
+	VMOVAPD       Z6, Z2
+	VADDPD.RN_SAE Z5, Z3, Z6
+	VFMSUB231PD   Z1, Z6, Z3
+	VSUBPD        Z3, Z5, Z5
+	VMOVAPD       Z6, Z3
+	VFMADD231PD   Z1, Z5, Z4
 	VMOVUPD       Z2, (CX)(R9*8)
 	VMOVUPD       Z3, 8192(CX)(R9*8)
 	VMOVUPD       Z4, 16384(CX)(R9*8)
@@ -2740,6 +2794,16 @@ rows1Columns:
 	JMP           rows1
 
 rows1Done:
+	MOVQ width+16(FP), BX
+	XORQ DX, DX
+
+end:
+	VMOVUPD       (AX)(DX*8), Z2
+	VMOVUPD       (CX)(DX*8), Z1
+	VPTERNLOGQ    $0xf6, Z2, Z1, Z0
+	ADDQ          $0x00000008, DX
+	CMPQ          DX, BX
+	JLT           end
 	VEXTRACTI64X4 $0x01, Z0, Y1
 	VEXTRACTI64X4 $0x00, Z0, Y0
 	VPOR          Y1, Y0, Y0
@@ -2758,7 +2822,7 @@ rows1Done:
 	RET
 
 // func extractAVX2(rest *float64, x *float64, n int, init float64) (level int64, moved uint64, left uint64)
-// Requires: AVX, AVX2, SSE2
+// Requires: AVX, AVX2, FMA3, SSE2
 TEXT ·extractAVX2(SB), NOSPLIT, $0-56
 	MOVQ         rest+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -2766,70 +2830,73 @@ TEXT ·extractAVX2(SB), NOSPLIT, $0-56
 	MOVSD        init+24(FP), X0
 	VBROADCASTSD X0, Y0
 	VPXOR        Y1, Y1, Y1
-	VPXOR        Y2, Y2, Y2
-	VMOVAPD      Y0, Y3
+	MOVQ         $0x3ff0000000000000, BX
+	VMOVQ        BX, X2
+	VBROADCASTSD X2, Y2
+	VPXOR        Y3, Y3, Y3
 	VMOVAPD      Y0, Y4
 	VMOVAPD      Y0, Y5
 	VMOVAPD      Y0, Y6
+	VMOVAPD      Y0, Y7
 	TESTQ        DX, DX
 	JZ           extractDone
 
 extract:
-	VMOVUPD (CX), Y7
-	VADDPD  Y7, Y3, Y8
-	VSUBPD  Y3, Y8, Y3
-	VSUBPD  Y3, Y7, Y7
-	VMOVAPD Y8, Y3
-	VXORPD  Y0, Y3, Y8
-	VORPD   Y8, Y1, Y1
-	VMOVUPD Y7, (AX)
-	VORPD   Y7, Y2, Y2
-	VMOVUPD 32(CX), Y7
-	VADDPD  Y7, Y4, Y8
-	VSUBPD  Y4, Y8, Y4
-	VSUBPD  Y4, Y7, Y7
-	VMOVAPD Y8, Y4
-	VXORPD  Y0, Y4, Y8
-	VORPD   Y8, Y1, Y1
-	VMOVUPD Y7, 32(AX)
-	VORPD   Y7, Y2, Y2
-	VMOVUPD 64(CX), Y7
-	VADDPD  Y7, Y5, Y8
-	VSUBPD  Y5, Y8, Y5
-	VSUBPD  Y5, Y7, Y7
-	VMOVAPD Y8, Y5
-	VXORPD  Y0, Y5, Y8
-	VORPD   Y8, Y1, Y1
-	VMOVUPD Y7, 64(AX)
-	VORPD   Y7, Y2, Y2
-	VMOVUPD 96(CX), Y7
-	VADDPD  Y7, Y6, Y8
-	VSUBPD  Y6, Y8, Y6
-	VSUBPD  Y6, Y7, Y7
-	VMOVAPD Y8, Y6
-	VXORPD  Y0, Y6, Y8
-	VORPD   Y8, Y1, Y1
-	VMOVUPD Y7, 96(AX)
-	VORPD   Y7, Y2, Y2
-	ADDQ    $0x00000080, CX
-	ADDQ    $0x00000080, AX
-	SUBQ    $0x00000010, DX
-	JNZ     extract
+	VMOVUPD     (CX), Y8
+	VADDPD      Y8, Y4, Y9
+	VFMSUB231PD Y2, Y9, Y4
+	VSUBPD      Y4, Y8, Y8
+	VMOVAPD     Y9, Y4
+	VXORPD      Y0, Y4, Y9
+	VORPD       Y9, Y1, Y1
+	VMOVUPD     Y8, (AX)
+	VORPD       Y8, Y3, Y3
+	VMOVUPD     32(CX), Y8
+	VADDPD      Y8, Y5, Y9
+	VFMSUB231PD Y2, Y9, Y5
+	VSUBPD      Y5, Y8, Y8
+	VMOVAPD     Y9, Y5
+	VXORPD      Y0, Y5, Y9
+	VORPD       Y9, Y1, Y1
+	VMOVUPD     Y8, 32(AX)
+	VORPD       Y8, Y3, Y3
+	VMOVUPD     64(CX), Y8
+	VADDPD      Y8, Y6, Y9
+	VFMSUB231PD Y2, Y9, Y6
+	VSUBPD      Y6, Y8, Y8
+	VMOVAPD     Y9, Y6
+	VXORPD      Y0, Y6, Y9
+	VORPD       Y9, Y1, Y1
+	VMOVUPD     Y8, 64(AX)
+	VORPD       Y8, Y3, Y3
+	VMOVUPD     96(CX), Y8
+	VADDPD      Y8, Y7, Y9
+	VFMSUB231PD Y2, Y9, Y7
+	VSUBPD      Y7, Y8, Y8
+	VMOVAPD     Y9, Y7
+	VXORPD      Y0, Y7, Y9
+	VORPD       Y9, Y1, Y1
+	VMOVUPD     Y8, 96(AX)
+	VORPD       Y8, Y3, Y3
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x00000080, AX
+	SUBQ        $0x00000010, DX
+	JNZ         extract
 
 extractDone:
-	VPSUBQ       Y0, Y3, Y3
 	VPSUBQ       Y0, Y4, Y4
 	VPSUBQ       Y0, Y5, Y5
 	VPSUBQ       Y0, Y6, Y6
-	VPADDQ       Y4, Y3, Y3
-	VPADDQ       Y5, Y3, Y3
-	VPADDQ       Y6, Y3, Y3
-	VEXTRACTI128 $0x01, Y3, X0
-	VEXTRACTI128 $0x00, Y3, X3
-	VPADDQ       X0, X3, X3
-	VPSHUFD      $0x4e, X3, X0
-	VPADDQ       X0, X3, X3
-	VMOVQ        X3, AX
+	VPSUBQ       Y0, Y7, Y7
+	VPADDQ       Y5, Y4, Y4
+	VPADDQ       Y6, Y4, Y4
+	VPADDQ       Y7, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X0
+	VEXTRACTI128 $0x00, Y4, X2
+	VPADDQ       X0, X2, X2
+	VPSHUFD      $0x4e, X2, X0
+	VPADDQ       X0, X2, X2
+	VMOVQ        X2, AX
 	MOVQ         AX, level+32(FP)
 	VEXTRACTI128 $0x01, Y1, X0
 	VEXTRACTI128 $0x00, Y1, X1
@@ -2838,8 +2905,8 @@ extractDone:
 	VPOR         X0, X1, X1
 	VMOVQ        X1, AX
 	MOVQ         AX, moved+40(FP)
-	VEXTRACTI128 $0x01, Y2, X0
-	VEXTRACTI128 $0x00, Y2, X1
+	VEXTRACTI128 $0x01, Y3, X0
+	VEXTRACTI128 $0x00, Y3, X1
 	VPOR         X0, X1, X1
 	VPSHUFD      $0x4e, X1, X0
 	VPOR         X0, X1, X1

@@ -73,8 +73,7 @@ func foldColumns(v isa, t float) {
 	byColumns(t.size, v.bytes/8, func(mems []operand.Mem, i reg.Register) {
 		state := func(p reg.Register) operand.Mem { return operand.Mem{Base: p, Index: i, Scale: 8} }
 		a, b := v.reg(), v.reg()
-		c.init = v.reg()
-		VMOVUPD(state(init1), c.init)
+		c.loadInit(init1, i)
 		VMOVUPD(state(s1), a)
 		VMOVUPD(state(s2), b)
 		for _, m := range mems {
@@ -86,9 +85,36 @@ func foldColumns(v isa, t float) {
 		VMOVUPD(a, state(s1))
 		VMOVUPD(b, state(s2))
 	})
+	c.endColumns(init1, s1)
 	c.results(0)
 	VZEROUPPER()
 	RET()
+}
+
+// loadInit loads the start of the first levels of the columns from i on, for first.
+func (c *check) loadInit(init, i reg.Register) {
+	if !c.sticky {
+		c.init = c.reg()
+		VMOVUPD(operand.Mem{Base: init, Index: i, Scale: 8}, c.init)
+	}
+}
+
+// endColumns is end for the first levels of all columns.
+func (c *check) endColumns(init, levels reg.Register) {
+	if !c.sticky {
+		return
+	}
+	i, width := GP64(), Load(Param("width"), GP64())
+	XORQ(i, i)
+	Label("end")
+	s := c.reg()
+	c.init = c.reg()
+	VMOVUPD(operand.Mem{Base: init, Index: i, Scale: 8}, c.init)
+	VMOVUPD(operand.Mem{Base: levels, Index: i, Scale: 8}, s)
+	c.end(s)
+	ADDQ(operand.U32(c.bytes/8), i)
+	CMPQ(i, width)
+	JLT(operand.LabelRef("end"))
 }
 
 func columns16(v isa) {

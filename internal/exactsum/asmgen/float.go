@@ -25,13 +25,13 @@ type check struct {
 	rest        reg.VecVirtual // the or of all lost remainders, without signs
 	sticky      bool           // instead of rest, use the status word's flag for inexact results
 	mxcsr       operand.Mem    // memory for the status word
-	one         reg.VecVirtual // if not nil, one of three additions is a fused multiplication by it
+	one         reg.VecVirtual // 1: some additions are fused multiplications by it, which other ports execute
 }
 
 // newCheck begins a fold. The status word is only usable where no addition is rounded intentionally, or where AVX-512
 // can suppress the flags of additions that are.
 func newCheck(v isa, init reg.VecVirtual, sticky bool) check {
-	c := check{isa: v, init: init, moved: v.zero(), sticky: sticky}
+	c := check{isa: v, init: init, moved: v.zero(), one: v.constant(1), sticky: sticky}
 	if c.sticky {
 		// Clear the sticky flags: at the end the flag for inexact results shows whether the last level lost anything.
 		c.mxcsr = AllocLocal(8)
@@ -56,20 +56,26 @@ func (c check) next(s, x reg.VecVirtual) {
 	} else {
 		VADDPD(x, s, t)
 	}
-	if c.one != nil {
-		VFMSUB231PD(c.one, t, s)
-	} else {
-		VSUBPD(s, t, s)
-	}
+	VFMSUB231PD(c.one, t, s)
 	VSUBPD(s, x, x)
 	move(t, s)
 }
 
-// first adds x to s, a first level that starts at init, turns x into the remainder and records whether s left its
-// binade.
+// first adds x to s, a first level that starts at init, and turns x into the remainder. It records whether s left its
+// binade, unless the status word shows that: then every addition that was exact stays so outside of it, and end looks
+// whether s has come back.
 func (c check) first(s, x reg.VecVirtual) {
 	c.next(s, x)
-	c.stays(s)
+	if !c.sticky {
+		c.stays(s)
+	}
+}
+
+// end is called for each first level after all additions.
+func (c check) end(s reg.VecVirtual) {
+	if c.sticky {
+		c.stays(s)
+	}
 }
 
 // stays records whether s, a first level, has left its binade.
@@ -86,7 +92,7 @@ func (c check) stays(s reg.VecVirtual) {
 // last adds x to s, a last level, and records whether anything was lost.
 func (c check) last(s, x reg.VecVirtual) {
 	if c.sticky {
-		VADDPD(x, s, s)
+		VFMADD231PD(c.one, x, s)
 		return
 	}
 	t := c.reg()
@@ -142,6 +148,9 @@ func fold(v isa, t float) {
 		}
 		ADDQ(operand.U32(step*t.size), p)
 	})
+	for i := range lanes {
+		c.end(s1[i])
+	}
 	c.results(2)
 	for i := range lanes {
 		VPSUBQ(init1, s1[i], s1[i])
@@ -176,7 +185,7 @@ func single(v isa, t float) {
 		ADDQ(operand.U32(step*t.size), p)
 	})
 	for i := range lanes {
-		c.stays(s[i])
+		c.end(s[i])
 	}
 	c.results(1)
 	for i := range lanes {

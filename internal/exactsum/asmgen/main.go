@@ -5,6 +5,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"math"
 
 	. "github.com/mmcloughlin/avo/build"
 	"github.com/mmcloughlin/avo/operand"
@@ -52,6 +53,15 @@ func (v isa) broadcast(param string) reg.VecVirtual {
 	x := XMM()
 	Load(Param(param), x)
 	r := v.reg()
+	VBROADCASTSD(x, r)
+	return r
+}
+
+// constant fills a register with a float64.
+func (v isa) constant(f float64) reg.VecVirtual {
+	bits, x, r := GP64(), XMM(), v.reg()
+	MOVQ(operand.U64(math.Float64bits(f)), bits)
+	VMOVQ(bits, x)
 	VBROADCASTSD(x, r)
 	return r
 }

@@ -16,7 +16,7 @@ func squares(v isa, t float) {
 	inits, out := Load(Param("init"), GP64()), Load(Param("levels"), GP64())
 	init := v.reg()
 	VBROADCASTSD(at(inits, 0), init)
-	c := newSquareCheck(v, init)
+	c := newCheck(v, init, v.bytes == 64)
 	depth := t.squareDepth()
 	lanes := v.bytes / 16 // as many as there are registers for
 	s := make([][]reg.VecVirtual, depth)
@@ -36,6 +36,9 @@ func squares(v isa, t float) {
 		}
 		ADDQ(operand.U32(step*t.size), p)
 	})
+	for _, r := range s[0] {
+		c.end(r)
+	}
 	c.results(0)
 	for level := range s {
 		start := v.reg()
@@ -55,19 +58,6 @@ func (t float) squareDepth() int {
 		return 3
 	}
 	return 4
-}
-
-// newSquareCheck begins a fold of squares.
-func newSquareCheck(v isa, init reg.VecVirtual) check {
-	c := newCheck(v, init, v.bytes == 64)
-	if v.bytes == 64 {
-		// Some processors add and multiply in different units.
-		c.one = v.reg()
-		bits := GP64()
-		MOVQ(operand.U64(0x3ff0000000000000), bits)
-		VPBROADCASTQ(bits, c.one)
-	}
-	return c
 }
 
 // addSquare adds the square of x to the levels.
@@ -94,7 +84,7 @@ func squareColumns(v isa, t float) {
 	function("folds the squares of width columns, a positive multiple of 8, each into its levels, of which the first "+
 		"started at init. Rows are stride bytes apart. moved and rest are as in fold64.", "squareColumns"+t.name+v.name,
 		"(x *"+t.goType+", stride, width, rows int, init *float64, levels *[4][1024]float64) (moved, rest uint64)")
-	c := newSquareCheck(v, nil)
+	c := newCheck(v, nil, v.bytes == 64)
 	init, levels := Load(Param("init"), GP64()), Load(Param("levels"), GP64())
 	byColumns(t.size, v.bytes/8, func(mems []operand.Mem, i reg.Register) {
 		state := func(level int) operand.Mem {
@@ -104,8 +94,7 @@ func squareColumns(v isa, t float) {
 		for level := range s {
 			VMOVUPD(state(level), s[level])
 		}
-		c.init = v.reg()
-		VMOVUPD(operand.Mem{Base: init, Index: i, Scale: 8}, c.init)
+		c.loadInit(init, i)
 		for _, m := range mems {
 			x := v.reg()
 			t.load(m, x)
@@ -115,6 +104,7 @@ func squareColumns(v isa, t float) {
 			VMOVUPD(s[level], state(level))
 		}
 	})
+	c.endColumns(init, levels)
 	c.results(0)
 	VZEROUPPER()
 	RET()
