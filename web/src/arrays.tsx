@@ -2,7 +2,7 @@ import { useState } from 'preact/hooks';
 import { apiKey, type ArrayList, base, get, keyWanted, message, type Problem, request, type StoredArray } from './api';
 import { ago, bytes, instant } from './format';
 import { setDraft } from './memory';
-import { Copy, Dialog, Fact, Failure, Panel, save } from './parts';
+import { Copy, Dialog, Fact, Failure, Pager, Panel, save } from './parts';
 import { usePoll } from './poll';
 import { href } from './route';
 
@@ -62,17 +62,7 @@ export function Arrays() {
           </p>
         ))}
       </div>
-      {(trail.length > 0 || data?.next_after) && (
-        <div class="pager">
-          <span class="spring" />
-          <button type="button" disabled={trail.length === 0} onClick={() => setTrail(trail.slice(0, -1))}>
-            Previous
-          </button>
-          <button type="button" disabled={!data?.next_after} onClick={() => data?.next_after && setTrail([...trail, data.next_after])}>
-            Next
-          </button>
-        </div>
-      )}
+      <Pager trail={trail} next={data?.next_after} onTurn={setTrail} />
       {shown && (
         <Detail
           array={shown}

@@ -3,7 +3,7 @@ import { ApiError, get, type Group, type GroupList, type JobCounts, type JobList
 import { Bulk } from './bulk';
 import { ago, count, instant, span } from './format';
 import { JobTable } from './jobtable';
-import { Badge, Copy, Fact, Failure, Panel, Progress } from './parts';
+import { Badge, Copy, Fact, Failure, Pager, Panel, Progress } from './parts';
 import { usePoll } from './poll';
 import { go, href } from './route';
 
@@ -69,17 +69,7 @@ export function Groups() {
           </table>
         )}
       </div>
-      {(trail.length > 0 || data?.next_after) && (
-        <div class="pager">
-          <span class="spring" />
-          <button type="button" disabled={trail.length === 0} onClick={() => setTrail(trail.slice(0, -1))}>
-            Previous
-          </button>
-          <button type="button" disabled={!data?.next_after} onClick={() => data?.next_after && setTrail([...trail, data.next_after])}>
-            Next
-          </button>
-        </div>
-      )}
+      <Pager trail={trail} next={data?.next_after} onTurn={setTrail} />
     </>
   );
 }

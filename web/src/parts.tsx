@@ -68,6 +68,22 @@ export function Panel({ title, tools, children, class: name }: { title: string; 
   );
 }
 
+/** Pager turns the pages of a list. trail has the names after which the pages up to the current one begin, next that of the next page. */
+export function Pager({ trail, next, onTurn }: { trail: string[]; next?: string | null; onTurn: (trail: string[]) => void }) {
+  if (trail.length === 0 && !next) return null;
+  return (
+    <div class="pager">
+      <span class="spring" />
+      <button type="button" disabled={trail.length === 0} onClick={() => onTurn(trail.slice(0, -1))}>
+        Previous
+      </button>
+      <button type="button" disabled={!next} onClick={() => next && onTurn([...trail, next])}>
+        Next
+      </button>
+    </div>
+  );
+}
+
 /** Fact is a term with its value. */
 export function Fact({ term, children }: { term: ComponentChildren; children: ComponentChildren }) {
   return (
