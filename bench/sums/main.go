@@ -4,6 +4,7 @@
 //	go run ./bench/sums -large                   also 4 GiB: needs 16 GiB of memory and 10 GB of disk
 //	go run ./bench/sums -short                   less than a minute, to check that it runs
 //	go run ./bench/sums -large -write docs/benchmarks
+//	go run ./bench/sums -s3                      .npy objects on S3 against reads of their ranges: needs versitygw
 //	go run ./bench/sums -zarr -timeout 2h        Zarr arrays against Dask with zarr-python instead: needs 6 GB of disk and versitygw
 //
 // With -write it updates the tables in sums.md of that directory, and the plots beside it.
@@ -60,6 +61,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (err error) {
 	fs.BoolVar(&l.short, "short", false, "a short run, to check that it works")
 	fs.BoolVar(&l.large, "large", false, "measure 4 GiB as well")
 	fs.StringVar(&l.python, "python", "/usr/bin/python3", "a Python that has NumPy and Dask")
+	objects := fs.Bool("s3", false, "compare sums of .npy objects on S3 instead")
 	zarrs := fs.Bool("zarr", false, "compare sums of Zarr arrays instead")
 	write := fs.String("write", "", "directory of sums.md, to write the figures and plots to")
 	fs.DurationVar(&l.idleBudget, "idle-wait", 3*time.Minute, "how long to wait, in all, until the machine is idle")
@@ -74,9 +76,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(l.dir)) }()
 	defer l.stop()
-	if *zarrs {
+	if *objects || *zarrs {
 		if err := l.buildServer(ctx); err != nil {
 			return err
+		}
+		if *objects {
+			return l.compareObjects(ctx, stdout)
 		}
 		return l.compareZarr(ctx, stdout)
 	}

@@ -78,7 +78,7 @@ func (l *lab) service(ctx context.Context, fields string, times int) contender {
 	}}
 }
 
-// peerContender is the contender that peerContender a peer.
+// peerContender is the contender that sends a request to a peer.
 func peerContender(name string, p *peer, r request) contender {
 	return contender{name: name, run: func() (response, error) { return p.call(r) }}
 }

@@ -24,9 +24,6 @@ import (
 //go:embed zarr.py
 var zarrScript string
 
-// latency is the delay of each request to the S3 server.
-const latency = 20 * time.Millisecond
-
 // zarrRequest is a request to zarrScript.
 type zarrRequest struct {
 	Op      string  `json:"op"`
@@ -56,25 +53,10 @@ func (l *lab) compareZarr(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	s3 := filepath.Join(l.dir, "s3")
-	if err := os.Mkdir(s3, 0o700); err != nil {
-		return err
-	}
-	g, err := startGateway(ctx, s3, latency)
+	g, err := l.startOnBucket(ctx)
 	if g != nil {
 		defer g.stop()
 	}
-	if err != nil {
-		return err
-	}
-	if err := os.Setenv("AWS_ACCESS_KEY_ID", accessKey); err != nil {
-		return err
-	}
-	if err := os.Setenv("AWS_SECRET_ACCESS_KEY", secretKey); err != nil {
-		return err
-	}
-	l.gather, err = startService(ctx, l.server, "--array-bucket=file://"+l.dir,
-		"--array-bucket=s3://"+bucketName+"?region=us-east-1&endpoint=http://"+g.addr)
 	if err != nil {
 		return err
 	}
