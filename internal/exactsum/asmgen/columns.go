@@ -73,7 +73,7 @@ func foldColumns(v isa, t float) {
 	byColumns(t.size, v.bytes/8, func(mems []operand.Mem, i reg.Register) {
 		state := func(p reg.Register) operand.Mem { return operand.Mem{Base: p, Index: i, Scale: 8} }
 		a, b := v.reg(), v.reg()
-		c.loadInit(init1, i)
+		c := c.startAt(init1, i)
 		VMOVUPD(state(s1), a)
 		VMOVUPD(state(s2), b)
 		for _, m := range mems {
@@ -91,16 +91,17 @@ func foldColumns(v isa, t float) {
 	RET()
 }
 
-// loadInit loads the start of the first levels of the columns from i on, for first.
-func (c *check) loadInit(init, i reg.Register) {
+// startAt returns c for columns from i on, with the start of their first levels if first needs it.
+func (c check) startAt(init, i reg.Register) check {
 	if !c.sticky {
 		c.init = c.reg()
 		VMOVUPD(operand.Mem{Base: init, Index: i, Scale: 8}, c.init)
 	}
+	return c
 }
 
 // endColumns is end for the first levels of all columns.
-func (c *check) endColumns(init, levels reg.Register) {
+func (c check) endColumns(init, levels reg.Register) {
 	if !c.sticky {
 		return
 	}

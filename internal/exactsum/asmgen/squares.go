@@ -94,7 +94,7 @@ func squareColumns(v isa, t float) {
 		for level := range s {
 			VMOVUPD(state(level), s[level])
 		}
-		c.loadInit(init, i)
+		c := c.startAt(init, i)
 		for _, m := range mems {
 			x := v.reg()
 			t.load(m, x)
