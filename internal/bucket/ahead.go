@@ -9,10 +9,10 @@ import (
 
 const (
 	// aheadBlocks is the number of blocks that are read ahead of a reader.
-	aheadBlocks = 3
+	aheadBlocks = 5
 	// aheadReads is the maximum number of blocks that are read ahead at a time, and aheadBytes that of their bytes.
 	aheadReads = 128
-	aheadBytes = 8 * s3Block
+	aheadBytes = 10 * s3Block
 )
 
 // readAhead reads blocks before they are needed, so that readers rarely wait for the latency of the store. It is safe for

@@ -11,6 +11,9 @@ const (
 	// scratchBytes is the size of a worker's buffer: it fits the second-level cache, and is the size of reads of stored
 	// arrays.
 	scratchBytes = 256 << 10
+	// remoteScratchBytes is the size of the buffer for rows of remote arrays, which are read in whole: scratchBytes would
+	// have a few of them, and after each read the sums of all columns move to the states.
+	remoteScratchBytes = 4 << 20
 	// viewBytes is how much of a file is added at a time in place: some hundreds of microseconds of work.
 	viewBytes = 4 << 20
 	// constantBytes is the part of a constant that is reused: it fits the first-level cache.
@@ -19,7 +22,8 @@ const (
 	maxColumns = 1024
 )
 
-// Worker is the scratch of one worker: about 700 KiB after sums over some of the axes, otherwise 300 KiB. It runs any
+// Worker is the scratch of one worker: about 700 KiB after sums over some of the axes, with 4 MiB more if they were of a
+// remote array, otherwise 300 KiB. It runs any
 // number of tasks of any plans, one at a time, and allocates nothing after one task of each type.
 type Worker struct {
 	adder  *exactsum.Adder
@@ -43,6 +47,18 @@ func NewWorker() *Worker {
 
 // capacity returns the number of elements of size bytes that fit the scratch.
 func capacity(size int) int64 { return int64(scratchBytes / size) }
+
+// rowCapacity returns how many elements of rows of src fit the scratch, which it makes larger if it helps.
+func (w *Worker) rowCapacity(src Source) int64 {
+	size := src.DType().Size()
+	if f, ok := src.(*file); !ok || !f.Remote {
+		return capacity(size)
+	}
+	if len(w.buf) < remoteScratchBytes {
+		w.buf, w.full = alignedBytes(remoteScratchBytes), nil
+	}
+	return int64(remoteScratchBytes / size)
+}
 
 // reset returns n empty states in the memory of s, which it replaces if it is too small.
 func reset(s *states, n int64, more bool) states {
@@ -163,9 +179,11 @@ func (w *Worker) eachRows(ctx context.Context, src Source, lo, width, stride, n 
 		return err
 	}
 	size := int64(src.DType().Size())
-	most := capacity(int(size)) / width
+	var most int64
 	if f != nil {
 		most = max(viewBytes/size/width, 1)
+	} else {
+		most = w.rowCapacity(src) / width
 	}
 	for n > 0 {
 		if ctx.Err() != nil {
@@ -180,7 +198,7 @@ func (w *Worker) eachRows(ctx context.Context, src Source, lo, width, stride, n 
 			err = w.view(ctx, f, lo, (k-1)*stride+width, func(mem []byte) error { return use(matrix{mem, width, stride, k, lo, stride}) })
 		}
 		if errors.Is(err, errors.ErrUnsupported) {
-			k = min(k, capacity(int(size))/width)
+			k = min(k, w.rowCapacity(src)/width)
 			if err = w.fillRows(ctx, src, lo, width, stride, k); err == nil {
 				err = use(matrix{w.buf[:k*width*size], width, width, k, lo, stride})
 			}
