@@ -216,6 +216,7 @@ func (x *jobExecution) finishIfIdle(before ...job.Event) {
 	x.e.mu.Unlock()
 }
 
+// writeDelay returns how long the start and the results of the job may wait for other writes.
 func (x *jobExecution) writeDelay() time.Duration {
 	if x.size.Bytes > 0 {
 		return arrayWriteDelay
