@@ -94,10 +94,7 @@ func (l *lab) alongAxesOf(ctx context.Context, r *report, mib int64, s storedArr
 		if err != nil {
 			return fmt.Errorf("%s, axis %v: %w", s, axis, err)
 		}
-		name := "whole"
-		if axis != nil {
-			name = fmt.Sprint("axis ", axis)
-		}
+		name := sumName(axis)
 		put, file, theirs := figures[0].seconds, figures[1].seconds, figures[2].seconds
 		r.axes.Row(fmt.Sprintf("%d MiB, %s", mib, s), name, render.Seconds(put), render.Seconds(file), render.Seconds(theirs), render.Seconds(limit.Seconds),
 			render.Ratio(theirs, put), render.Ratio(theirs, file))
@@ -114,6 +111,14 @@ func (l *lab) alongAxesOf(ctx context.Context, r *report, mib int64, s storedArr
 		return l.cold(ctx, r, f)
 	}
 	return nil
+}
+
+// sumName returns the name of a sum over an axis, or over all.
+func sumName(axis any) string {
+	if axis == nil {
+		return "whole"
+	}
+	return fmt.Sprint("axis ", axis)
 }
 
 // unmapped is how long the server keeps a file mapped after its last use, and more.
@@ -141,7 +146,7 @@ func (l *lab) cold(ctx context.Context, r *report, f file) error {
 		if err != nil {
 			return err
 		}
-		r.axes.Row("512 MiB, f8, not in memory", fmt.Sprint("axis ", asJSON(axis)), "", render.Seconds(figures[0].seconds),
+		r.axes.Row("512 MiB, f8, not in memory", sumName(axis), "", render.Seconds(figures[0].seconds),
 			render.Seconds(figures[1].seconds), "", "", render.Ratio(figures[1].seconds, figures[0].seconds))
 	}
 	return nil

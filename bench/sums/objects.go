@@ -45,10 +45,7 @@ func (l *lab) compareObjects(ctx context.Context, out io.Writer) error {
 			if err != nil {
 				return err
 			}
-			name := "whole"
-			if axis != nil {
-				name = fmt.Sprint("axis ", axis)
-			}
+			name := sumName(axis)
 			fastest := min(f[1].seconds, f[2].seconds, f[3].seconds)
 			t.Row(fmt.Sprintf("%d MiB, %s", mib, s), name, render.Seconds(f[0].seconds), render.Seconds(f[1].seconds), render.Seconds(f[2].seconds),
 				render.Seconds(f[3].seconds), render.Ratio(fastest, f[0].seconds))

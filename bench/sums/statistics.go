@@ -33,10 +33,7 @@ func (l *lab) statistics(ctx context.Context, r *report) error {
 				return fmt.Errorf("statistics of %s: %w", s, err)
 			}
 			ours, alone, dask := figures[0], figures[1], figures[2]
-			name := "whole"
-			if axis != nil {
-				name = fmt.Sprint("axis ", axis)
-			}
+			name := sumName(axis)
 			r.statistics.Row(fmt.Sprintf("%d MiB, %s", mib, s), name, render.Seconds(ours.seconds), render.Seconds(alone.seconds), render.Seconds(dask.seconds),
 				render.Ratio(ours.seconds, alone.seconds), render.Ratio(dask.seconds, ours.seconds))
 			if axis == nil {

@@ -102,10 +102,7 @@ func (l *lab) compareZarr(ctx context.Context, out io.Writer) error {
 				if err != nil {
 					return err
 				}
-				name := "whole"
-				if axis != nil {
-					name = fmt.Sprint("axis ", axis)
-				}
+				name := sumName(axis)
 				dask := min(f[2].seconds, f[3].seconds)
 				daskCPU := min(cpu[2].mean(), cpu[3].mean())
 				row := []any{
