@@ -33,6 +33,8 @@ func (it *Item) Bytes() int { return 64 + len(it.Value) + len(it.Err) }
 type Items struct {
 	n     int
 	first int64
+	// grown is the number of items for which columns are allocated, if it is more than they need.
+	grown int
 	// indexes is nil while the indexes increase by one from first.
 	indexes []int64
 	// ends is nil while all values are equal to values.
@@ -66,6 +68,12 @@ func (b *Items) Size() int {
 	return len(b.values) + 4*len(b.ends) + 8*len(b.numbers) + 8*len(b.indexes) + 8*len(b.durations) + 64*len(b.errs)
 }
 
+// Grow makes columns that are not there yet large enough for n items in all. A block that grows item by item allocates several times its size.
+func (b *Items) Grow(n int) { b.grown = n }
+
+// room returns the capacity of a new column.
+func (b *Items) room() int { return max(2*b.n+8, b.grown) }
+
 // AddFloat appends a float, with the literal of number.AppendFloat.
 func (b *Items) AddFloat(index int64, v float64, d time.Duration) {
 	b.addNumber(floats, index, math.Float64bits(v), d)
@@ -84,7 +92,7 @@ func (b *Items) addNumber(kind numberKind, index int64, bits uint64, d time.Dura
 	case b.numbers != nil:
 		b.numbers = append(b.numbers, bits)
 	case b.number != bits:
-		b.numbers = make([]uint64, b.n, 2*b.n+8)
+		b.numbers = make([]uint64, b.n, b.room())
 		for i := range b.numbers {
 			b.numbers[i] = b.number
 		}
@@ -111,7 +119,7 @@ func (b *Items) numberAt(i int) uint64 {
 
 // spillNumbers turns the numbers into literals.
 func (b *Items) spillNumbers() {
-	b.values, b.ends = nil, make([]uint32, 0, 2*b.n+8)
+	b.values, b.ends = nil, make([]uint32, 0, b.room())
 	for i := range b.n {
 		b.values = appendNumber(b.values, b.kind, b.numberAt(i))
 		b.ends = append(b.ends, uint32(len(b.values)))
@@ -157,7 +165,7 @@ func (b *Items) add(index int64, d time.Duration) {
 		return
 	}
 	if b.indexes == nil && index != b.first+int64(b.n) {
-		b.indexes = make([]int64, b.n, 2*b.n+8)
+		b.indexes = make([]int64, b.n, b.room())
 		for i := range b.indexes {
 			b.indexes[i] = b.first + int64(i)
 		}
@@ -166,7 +174,7 @@ func (b *Items) add(index int64, d time.Duration) {
 		b.indexes = append(b.indexes, index)
 	}
 	if b.durations == nil && d != b.duration {
-		b.durations = make([]time.Duration, b.n, 2*b.n+8)
+		b.durations = make([]time.Duration, b.n, b.room())
 		for i := range b.durations {
 			b.durations[i] = b.duration
 		}
@@ -189,8 +197,8 @@ func (b *Items) SetDuration(d time.Duration) { b.duration, b.durations = d, nil 
 // spillValues turns the one shared value into a column.
 func (b *Items) spillValues() {
 	one := bytes.Clone(b.values)
-	b.values = make([]byte, 0, (len(one)+1)*(2*b.n+8))
-	b.ends = make([]uint32, 0, 2*b.n+8)
+	b.values = make([]byte, 0, (len(one)+1)*b.room())
+	b.ends = make([]uint32, 0, b.room())
 	for range b.n {
 		b.values = append(b.values, one...)
 		b.ends = append(b.ends, uint32(len(b.values)))

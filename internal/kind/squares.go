@@ -170,14 +170,14 @@ type squareNumbersTask struct {
 func (t squareNumbersTask) Step(ctx context.Context, now time.Time, local *job.Scratch) (job.Step, error) {
 	s := squareScratch(local)
 	var step job.Step
+	step.Items.Grow(int(t.end - t.first))
 	for i := t.first; i < t.end; i++ {
 		text := t.plan.text[t.plan.begins[i]:]
 		text = text[:fields.Width(text)]
 		if len(text) > 1000 && ctx.Err() != nil {
 			return job.Step{}, context.Cause(ctx)
 		}
-		s.text = s.appendSquare(s.text[:0], text)
-		step.Items.Add(int64(i), s.text, 0)
+		s.addSquare(&step.Items, int64(i), text)
 	}
 	finishBatch(&step, now)
 	return step, nil
@@ -195,25 +195,44 @@ func squareScratch(local *job.Scratch) *squareState {
 	return local.Get(squareKey{}, func() any { return new(squareState) }).(*squareState)
 }
 
-// appendSquare appends the square of a validated element as a JSON literal.
-func (s *squareState) appendSquare(dst, text []byte) []byte {
+// addSquare adds the square of a validated element.
+func (s *squareState) addSquare(to *job.Items, i int64, text []byte) {
+	const fits = 18 // digits, with the sign, of an int64
 	if text[0] == '"' {
 		if v, ok := number.Special(text); ok {
-			return number.AppendFloat(dst, v*v)
+			s.text = number.AppendFloat(s.text[:0], v*v)
+			to.Add(i, s.text, 0)
+			return
 		}
 		text = text[1 : len(text)-1]
 	}
-	if !isInteger(text) {
+	switch {
+	case !isInteger(text):
 		v, _ := strconv.ParseFloat(string(text), 64) // validated
-		return number.AppendFloat(dst, v*v)
+		s.text = number.AppendFloat(s.text[:0], v*v)
+	case len(text) <= fits:
+		v, _ := strconv.ParseInt(string(text), 10, 64)
+		s.addSquareInt(to, i, v)
+		return
+	default:
+		s.int.SetString(string(text), 10)
+		s.int.Mul(&s.int, &s.int)
+		s.text = s.int.Append(s.text[:0], 10)
 	}
-	if len(text) <= 18 {
-		v, _ := strconv.ParseInt(string(text), 10, 64) // at most 18 digits
-		return appendSquareInt(dst, v)
+	to.Add(i, s.text, 0)
+}
+
+// maxSquared is the largest integer whose square fits into an int64.
+const maxSquared = 3_037_000_499
+
+// addSquareInt adds v squared: as a number, which takes half of the space of a literal, if it fits.
+func (s *squareState) addSquareInt(to *job.Items, i, v int64) {
+	if -maxSquared <= v && v <= maxSquared {
+		to.AddInt(i, v*v, 0)
+		return
 	}
-	s.int.SetString(string(text), 10)
-	s.int.Mul(&s.int, &s.int)
-	return s.int.Append(dst, 10)
+	s.text = appendSquareInt(s.text[:0], v)
+	to.Add(i, s.text, 0)
 }
 
 // appendSquareInt appends v squared, which fits into 127 bits.

@@ -59,7 +59,7 @@ func (p *squareRange) Size() job.Size {
 }
 
 // resultBytes returns a lower bound of the total bytes of the squares: for parts of the range, the bytes of the
-// smallest square times the length.
+// smallest square times the length. Those of a square that fits into an int64 are eight at most.
 func (p *squareRange) resultBytes() (total int64) {
 	const parts = 64
 	for i := range int64(parts) {
@@ -78,7 +78,11 @@ func (p *squareRange) resultBytes() (total int64) {
 		case a < 0 && b < 0:
 			least = max(a, b)
 		}
-		total += (end - first) * int64(len(appendSquareInt(nil, least)))
+		bytes := int64(len(appendSquareInt(nil, least)))
+		if -maxSquared <= least && least <= maxSquared {
+			bytes = min(bytes, 8)
+		}
+		total += (end - first) * bytes
 	}
 	return total
 }
@@ -101,10 +105,10 @@ type squareRangeTask struct {
 func (t squareRangeTask) Step(_ context.Context, now time.Time, local *job.Scratch) (job.Step, error) {
 	s := squareScratch(local)
 	var step job.Step
+	step.Items.Grow(int(t.end - t.first))
 	for i := t.first; i < t.end; i++ {
 		// Every element lies between start and stop, so the final result does not overflow.
-		s.text = appendSquareInt(s.text[:0], t.plan.start+i*t.plan.step)
-		step.Items.Add(i, s.text, 0)
+		s.addSquareInt(&step.Items, i, t.plan.start+i*t.plan.step)
 	}
 	finishBatch(&step, now)
 	return step, nil
@@ -156,6 +160,7 @@ type squareBigRangeTask struct {
 func (t squareBigRangeTask) Step(ctx context.Context, now time.Time, local *job.Scratch) (job.Step, error) {
 	s := squareScratch(local)
 	var step job.Step
+	step.Items.Grow(int(t.end - t.first))
 	v := big.NewInt(t.first)
 	v.Mul(v, t.plan.step).Add(v, t.plan.start)
 	for i := t.first; i < t.end; i++ {
