@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -16,7 +17,7 @@ import (
 
 // # Steps of the wall clock
 //
-// A server whose wall clock steps alone is built with an overlay on two packages: time.Now adds a number of seconds, which main
+// A server whose wall clock steps alone is built with an overlay on two packages: time.Now adds a number of seconds, which package os
 // reads from a file every few milliseconds. The monotonic clock is left as it is, as when the clock of a machine is set.
 
 // clockVariable is the environment variable with the name of that file.
@@ -32,20 +33,29 @@ var crashStep atomic.Int64
 // SetCrashStep sets the number of seconds by which the wall clock is ahead.
 func SetCrashStep(seconds int64) { crashStep.Store(seconds) }
 `
-	clockMain = `package main
+	clockOS = `package os
 
-import (
-	"os"
-	"strconv"
-	"time"
-)
+import "time"
 
 func init() {
+	name := Getenv("` + clockVariable + `")
+	if name == "" {
+		return
+	}
 	set := func() {
-		text, err := os.ReadFile(os.Getenv("` + clockVariable + `"))
-		if seconds, parseErr := strconv.ParseInt(string(text), 10, 64); err == nil && parseErr == nil {
-			time.SetCrashStep(seconds)
+		text, err := ReadFile(name)
+		if err != nil {
+			return
 		}
+		seconds, sign := int64(0), int64(1)
+		for _, c := range text {
+			if c == '-' {
+				sign = -1
+			} else {
+				seconds = 10*seconds + int64(c-'0')
+			}
+		}
+		time.SetCrashStep(sign * seconds)
 	}
 	set()
 	go func() {
@@ -57,21 +67,33 @@ func init() {
 `
 )
 
+// A wallClock is that of a server, with a step from the real one.
+type wallClock struct {
+	file string
+	step time.Duration
+}
+
+// variable is for the environment of the server.
+func (c *wallClock) variable() string { return clockVariable + "=" + c.file }
+
+// set sets the step.
+func (c *wallClock) set(step time.Duration) error {
+	c.step = step
+	seconds := strconv.FormatInt(int64(step/time.Second), 10)
+	if err := os.WriteFile(c.file+".new", []byte(seconds), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(c.file+".new", c.file)
+}
+
 // clockOverlay writes the overlay for go build, and returns the name of its file.
 func clockOverlay(ctx context.Context, dir string) (string, error) {
-	env := func(args ...string) (string, error) {
-		out, err := exec.CommandContext(ctx, "go", args...).Output()
-		return string(bytes.TrimSpace(out)), err
-	}
-	goroot, err := env("env", "GOROOT")
+	goroot, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
 		return "", err
 	}
-	server, err := env("list", "-f", "{{.Dir}}", "gather/cmd/server")
-	if err != nil {
-		return "", err
-	}
-	original := filepath.Join(goroot, "src", "time", "time.go")
+	packages := filepath.Join(strings.TrimSpace(string(goroot)), "src")
+	original := filepath.Join(packages, "time", "time.go")
 	source, err := os.ReadFile(original)
 	if err != nil {
 		return "", err
@@ -83,8 +105,8 @@ func clockOverlay(ctx context.Context, dir string) (string, error) {
 	replace := make(map[string]string)
 	for name, content := range map[string][]byte{
 		original: bytes.Replace(source, []byte(now), []byte(now+"	sec += crashStep.Load()\n"), 1),
-		filepath.Join(goroot, "src", "time", "crash_step.go"): []byte(clockTime),
-		filepath.Join(server, "crash_clock.go"):               []byte(clockMain),
+		filepath.Join(packages, "time", "crash_step.go"): []byte(clockTime),
+		filepath.Join(packages, "os", "crash_clock.go"):  []byte(clockOS),
 	} {
 		file := filepath.Join(dir, "overlay-"+filepath.Base(name))
 		if err := os.WriteFile(file, content, 0o600); err != nil {
@@ -103,17 +125,14 @@ func clockOverlay(ctx context.Context, dir string) (string, error) {
 // stepClock sets the wall clock of a server by up to 40 hours forward or back while it runs, by up to an hour while it is down: a
 // step forward is a downtime then, during which jobs may expire.
 func (r *run) stepClock(ctx context.Context, p *process, f *fault) error {
-	p.step += f.step(40 * time.Hour)
+	step := f.step(40 * time.Hour)
 	if f.kind == clockKill {
-		p.kill()
-		p.step += f.step(time.Hour) - f.step(40*time.Hour)
+		if err := r.kill(p); err != nil {
+			return err
+		}
+		step = f.step(time.Hour)
 	}
-	seconds := strconv.FormatInt(int64(p.step/time.Second), 10)
-	file := p.clock + ".new"
-	if err := os.WriteFile(file, []byte(seconds), 0o600); err != nil {
-		return err
-	}
-	if err := os.Rename(file, p.clock); err != nil {
+	if err := p.clock.set(p.clock.step + step); err != nil {
 		return err
 	}
 	if f.kind == clockKill {
@@ -143,7 +162,7 @@ func (r *run) showsStep(ctx context.Context, p *process) error {
 			return err
 		}
 		const late = 10 * time.Second
-		if ahead := time.Until(date) - p.step; ahead.Abs() < late {
+		if ahead := time.Until(date) - p.clock.step; ahead.Abs() < late {
 			return nil
 		}
 	}

@@ -6,37 +6,64 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 )
 
+// injectAll injects the faults of servers and of NATS, which overlap; of each of the two there is one at a time.
+func (r *run) injectAll(ctx context.Context) error {
+	var ofNATS, ofServers []fault
+	for _, f := range r.plan.faults {
+		if strings.HasPrefix(f.kind, natsFaults) {
+			ofNATS = append(ofNATS, f)
+		} else {
+			ofServers = append(ofServers, f)
+		}
+	}
+	errs := make(chan error)
+	for _, faults := range [][]fault{ofNATS, ofServers} {
+		go func() { errs <- r.injectEach(ctx, faults) }()
+	}
+	return errors.Join(<-errs, <-errs)
+}
+
+func (r *run) injectEach(ctx context.Context, faults []fault) error {
+	for i := range faults {
+		f := &faults[i]
+		if err := r.reach(ctx, f.after); err != nil {
+			return err
+		}
+		time.Sleep(f.delay)
+		began := r.now()
+		if err := r.inject(ctx, f); err != nil {
+			return fmt.Errorf("%s: %w", f, err)
+		}
+		r.stepsMu.Lock()
+		r.injected[f.kind]++
+		r.stepsMu.Unlock()
+		r.printf("%s, over after %s", f, time.Duration(r.now()-began).Round(time.Millisecond))
+	}
+	return nil
+}
+
 // inject injects a fault and returns when it is over.
 func (r *run) inject(ctx context.Context, f *fault) error {
 	p := r.nodes[f.node]
 	switch f.kind {
-	case kill, killTwo:
-		p.kill()
-		if f.kind == killTwo {
-			if _, err := p.launch(); err != nil {
+	case kill, killTwo, power, killWrite, killSync, killSynced:
+		return r.crash(ctx, p, f)
+	case restart:
+		return r.stopAndStart(p)
+	case rolling:
+		for _, p := range r.nodes {
+			if err := r.stopAndStart(p); err != nil {
 				return err
 			}
-			time.Sleep(f.delay)
-			p.kill()
 		}
-		return r.restart(p)
-	case restart:
-		if err := p.stop(); err != nil {
-			return err
-		}
-		return r.restart(p)
+		return nil
 	case wipe:
-		p.kill()
-		if err := os.RemoveAll(p.dir); err != nil {
+		if err := errors.Join(r.kill(p), removeContent(p.dir)); err != nil {
 			return err
 		}
 		return r.restart(p)
@@ -51,17 +78,63 @@ func (r *run) inject(ctx context.Context, f *fault) error {
 		time.Sleep(length)
 		return p.signal(syscall.SIGCONT)
 	case syncFail:
-		return r.fail(ctx, p, f.length, "fsync,fdatasync", "EIO")
+		return r.fail(ctx, p, f.length, "fsync,fdatasync", "EIO", nil)
 	case diskFull:
-		return r.fail(ctx, p, f.length, "fsync,fdatasync,fallocate", "ENOSPC")
+		return r.fail(ctx, p, f.length, "fsync,fdatasync,fallocate", "ENOSPC", nil)
+	case writeFail:
+		files, err := logs(p.dir)
+		if err != nil {
+			return err
+		}
+		return r.fail(ctx, p, f.length, "write,pwrite64", "EIO", files)
 	case fill, fillKill:
 		return r.fill(ctx, p, f)
 	case clock, clockKill:
 		return r.stepClock(ctx, p, f)
-	case natsLeader, natsPause, natsAll, cut, cutOneWay, slow:
-		return r.nats.inject(f)
 	}
-	return fmt.Errorf("unknown fault %q", f.kind)
+	if r.nats == nil {
+		return fmt.Errorf("a server alone has no fault %q", f.kind)
+	}
+	return r.nats.inject(f)
+}
+
+// crash kills a server and starts it again.
+func (r *run) crash(ctx context.Context, p *process, f *fault) error {
+	var err error
+	switch f.kind {
+	case killWrite, killSync, killSynced:
+		err = r.killIn(ctx, p, f)
+	default:
+		err = r.kill(p)
+	}
+	if err == nil && f.kind == killTwo {
+		if _, err = p.launch(); err == nil {
+			time.Sleep(f.delay)
+			err = r.kill(p)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return r.restart(p)
+}
+
+// kill kills a server. On a lossy disk this is a power cut.
+func (r *run) kill(p *process) error {
+	p.kill()
+	if p.disk == nil {
+		return nil
+	}
+	lost, err := p.disk.cutPower()
+	r.printf("power cut: %s", lost)
+	return err
+}
+
+func (r *run) stopAndStart(p *process) error {
+	if err := p.stop(); err != nil {
+		return err
+	}
+	return r.restart(p)
 }
 
 // restart starts a server whose process has ended.
@@ -70,72 +143,6 @@ func (r *run) restart(p *process) error {
 		r.restarted()
 	}
 	return p.start()
-}
-
-// fail makes system calls of a server fail with an error for a while. Afterwards the server must be ready without a restart.
-func (r *run) fail(ctx context.Context, p *process, length time.Duration, calls, errno string) error {
-	cmd := exec.CommandContext(ctx, "strace", "-f", "-qq", "-o", "/dev/null", "-p", strconv.Itoa(p.cmd.Process.Pid),
-		"-e", "trace="+calls, "-e", "inject="+calls+":error="+errno)
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	time.Sleep(length)
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil { // detaches
-		return err
-	}
-	if err := cmd.Wait(); err != nil {
-		if _, exited := errors.AsType[*exec.ExitError](err); !exited {
-			return err
-		}
-	}
-	return r.ready(ctx, p)
-}
-
-// fill fills the disk of a server for a while, and perhaps kills it. It may refuse to start then, because the disk is full, and must be
-// ready once there is space.
-func (r *run) fill(ctx context.Context, p *process, f *fault) error {
-	filler, err := os.Create(filepath.Join(filepath.Dir(p.dir), "filler"))
-	if err != nil {
-		return err
-	}
-	for chunk := make([]byte, 64<<10); err == nil; {
-		if _, err = filler.Write(chunk); err != nil && len(chunk) > 1 {
-			chunk, err = chunk[:len(chunk)/2], nil
-		}
-	}
-	if err = errors.Join(err, filler.Close()); !errors.Is(err, syscall.ENOSPC) {
-		return err
-	}
-	full := true
-	if f.kind == fillKill {
-		time.Sleep(f.delay)
-		p.kill()
-		r.restarted()
-		err := p.start()
-		full = err == nil
-		if err != nil && !strings.Contains(err.Error(), "the disk is full; the data is whole") {
-			return err
-		}
-	}
-	time.Sleep(f.length)
-	if err := os.Remove(filler.Name()); err != nil {
-		return err
-	}
-	if !full {
-		return r.restart(p)
-	}
-	return r.ready(ctx, p)
-}
-
-// smallDisk mounts a small disk in memory on a directory. The caller must call unmount.
-func smallDisk(dir string) (unmount func() error, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=192m"); err != nil {
-		return nil, fmt.Errorf("mount a tmpfs: %w", err)
-	}
-	return func() error { return syscall.Unmount(dir, 0) }, nil
 }
 
 // ready waits until a server is ready.
@@ -166,27 +173,14 @@ func (r *run) ready(ctx context.Context, p *process) error {
 }
 
 // available returns why a fault cannot be injected here, or nil.
-func available(kind string) error {
+func (s *settings) available(ctx context.Context, kind string) error {
 	switch kind {
-	case syncFail, diskFull:
-	case fill, fillKill:
-		dir, err := os.MkdirTemp("", "gather-crash-disk-")
-		if err != nil {
-			return err
-		}
-		defer func() { _ = os.Remove(dir) }()
-		unmount, err := smallDisk(dir)
-		if err != nil {
-			return err
-		}
-		return unmount()
-	default:
-		return nil
-	}
-	// strace needs the permission to attach to another process.
-	cmd := exec.CommandContext(context.Background(), "strace", "-qq", "-o", "/dev/null", "-e", "inject=fsync:error=EIO", "true")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("strace: %w %s", err, out)
+	case syncFail, diskFull, writeFail, killWrite, killSync, killSynced:
+		return canTrace(ctx)
+	case fill, fillKill, natsFill:
+		return canMountSmall()
+	case power, natsPower:
+		return s.canMountLossy(ctx)
 	}
 	return nil
 }

@@ -26,6 +26,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -44,14 +45,19 @@ type settings struct {
 	kinds                         string
 	limit, repeat                 time.Duration
 	dir, server                   string
+	// overlay is for the wall clocks of servers, "" for real ones, and lossy the program that mounts lossy disks, once it is built.
+	overlay, lossy string
 }
 
 // defaultKinds are the faults by default; those that are not available are skipped.
 func (s *settings) defaultKinds() []string {
 	if s.nodes == 1 {
-		return []string{kill, pause, killTwo, syncFail, kill, restart, diskFull}
+		return []string{kill, killSync, pause, killTwo, syncFail, killSynced, restart, diskFull, killWrite, writeFail}
 	}
-	return []string{kill, natsLeader, pause, cut, natsPause, restart, wipe, natsLeader, cutOneWay, natsAll, slow}
+	return []string{
+		kill, natsLeader, pause, natsCut, wipe, natsPause, cut, natsTwo, restart, natsLeader, cutOneWay, natsRolling, rolling, natsAll, slow, natsWipe,
+		kill, natsCutOneWay, pause, natsSlow,
+	}
 }
 
 func start(ctx context.Context, args []string, stdout io.Writer) (err error) {
@@ -92,11 +98,11 @@ func (s *settings) build(ctx context.Context) error {
 	s.server = filepath.Join(s.dir, "server")
 	args := []string{"build", "-o", s.server}
 	if strings.Contains(s.kinds, clock) {
-		overlay, err := clockOverlay(ctx, s.dir)
-		if err != nil {
+		var err error
+		if s.overlay, err = clockOverlay(ctx, s.dir); err != nil {
 			return err
 		}
-		args = append(args, "-overlay="+overlay)
+		args = append(args, "-overlay="+s.overlay)
 	}
 	if out, err := exec.CommandContext(ctx, "go", append(args, "gather/cmd/server")...).CombinedOutput(); err != nil {
 		return fmt.Errorf("build the server: %w\n%s", err, out)
@@ -113,7 +119,7 @@ func (s *settings) run(ctx context.Context, stdout io.Writer) error {
 		kinds = strings.Split(s.kinds, ",")
 	}
 	kinds = slices.DeleteFunc(kinds, func(kind string) bool {
-		err := available(kind)
+		err := s.available(ctx, kind)
 		if err != nil {
 			_, _ = fmt.Fprintf(stdout, "skipped: %s: %v\n", kind, err)
 		}
@@ -124,7 +130,7 @@ func (s *settings) run(ctx context.Context, stdout io.Writer) error {
 		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}},
 	}
 	defer r.http.CloseIdleConnections()
-	r.clockSteps = slices.Contains(kinds, clock) || slices.Contains(kinds, clockKill)
+	r.clockSteps = r.plan.has(clock) || r.plan.has(clockKill)
 	receiver, err := r.receive(ctx)
 	if err != nil {
 		return err
@@ -138,7 +144,7 @@ func (s *settings) run(ctx context.Context, stdout io.Writer) error {
 	defer store.Close()
 	r.bucket = "s3://crash?region=r&endpoint=" + store.URL
 	_, _ = fmt.Fprintf(stdout, "seed %d, %d nodes, %d clients, %d steps each\n", s.seed, s.nodes, s.clients, s.steps)
-	if slices.Contains(kinds, fill) || slices.Contains(kinds, fillKill) {
+	if r.plan.has(fill) || r.plan.has(fillKill) {
 		unmount, err := smallDisk(filepath.Join(s.dir, "data"))
 		if err != nil {
 			return err
@@ -193,6 +199,9 @@ func (r *run) startServers(ctx context.Context, s *settings) (stop func(), err e
 	stop = func() {
 		for _, p := range r.nodes {
 			p.kill()
+			if p.disk != nil {
+				_ = p.disk.unmount()
+			}
 		}
 		if r.nats != nil {
 			r.nats.stop()
@@ -208,32 +217,43 @@ func (r *run) startServers(ctx context.Context, s *settings) (stop func(), err e
 	r.key = key
 	args := []string{"--api-keys=" + keys, "--http-allow=127.0.0.1", "--array-bucket=" + r.bucket}
 	if s.nodes > 1 {
-		if r.nats, err = startNATS(ctx, data, s.nodes); err != nil {
+		if r.nats, err = r.startNATS(ctx, s, data); err != nil {
 			return stop, err
 		}
 		args = append(args, "--nats-prefix="+natsPrefix, "--node-timeout=2s", "--log-snapshot=64KiB")
 	}
-	errs := make([]error, s.nodes)
-	started := make(chan struct{})
 	for i := range s.nodes {
-		p := &process{path: s.server, dir: filepath.Join(data, fmt.Sprint(i)), clock: filepath.Join(data, fmt.Sprintf("clock-%d", i))}
-		p.args = append([]string{
-			"--listen=127.0.0.1:0", "--metrics-listen=", "--log-format=json", "--data-dir=" + p.dir, fmt.Sprintf("--node-name=node-%d", i),
-			"--min-free-disk=16MiB",
-		}, args...)
-		if r.nats != nil {
-			p.args = append(p.args, "--nats-url="+r.nats.url(i))
+		if err := r.addNode(s, i, data, args); err != nil {
+			return stop, err
 		}
-		r.nodes = append(r.nodes, p)
-		go func() {
-			errs[i] = p.start()
-			started <- struct{}{}
-		}()
 	}
-	for range r.nodes {
-		<-started
+	errs := make([]error, s.nodes)
+	var starts sync.WaitGroup
+	for i, p := range r.nodes {
+		starts.Go(func() { errs[i] = p.start() })
 	}
+	starts.Wait()
 	return stop, errors.Join(errs...)
+}
+
+// addNode adds a server that is not started yet, with its data in a directory of data.
+func (r *run) addNode(s *settings, i int, data string, args []string) (err error) {
+	p := &process{path: s.server, dir: filepath.Join(data, fmt.Sprint(i))}
+	p.clock.file = p.dir + ".clock"
+	if r.plan.has(power) {
+		if p.disk, err = mountLossy(s.lossy, p.dir, s.seed+uint64(i)); err != nil {
+			return err
+		}
+	}
+	p.args = append([]string{
+		"--listen=127.0.0.1:0", "--metrics-listen=", "--log-format=json", "--data-dir=" + p.dir, fmt.Sprintf("--node-name=node-%d", i),
+		"--min-free-disk=16MiB",
+	}, args...)
+	if r.nats != nil {
+		p.args = append(p.args, "--nats-url="+r.nats.url(i))
+	}
+	r.nodes = append(r.nodes, p)
+	return nil
 }
 
 // figures describes what a run did.

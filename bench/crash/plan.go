@@ -31,27 +31,44 @@ func (f *fault) String() string {
 
 // The faults of one server.
 const (
-	kill      = "kill"       // SIGKILL and restart
-	killTwo   = "kill-two"   // and again while the server recovers
-	restart   = "restart"    // SIGTERM and restart
-	pause     = "pause"      // SIGSTOP, SIGCONT
-	syncFail  = "sync-fail"  // fsync and fdatasync return EIO
-	diskFull  = "disk-full"  // fsync, fdatasync and fallocate return ENOSPC
-	fill      = "fill"       // another program fills the disk, which is a small one, for a while
-	clock     = "clock"      // the wall clock is set, by up to 40 hours
-	clockKill = "clock-kill" // SIGKILL, the wall clock is set, by up to an hour, and restart
-	fillKill  = "fill-kill"  // the same, and SIGKILL of the server on the full disk
+	kill       = "kill"        // SIGKILL and restart
+	killTwo    = "kill-two"    // and again while the server recovers
+	killWrite  = "kill-write"  // SIGKILL while a write to a log is about to be done
+	killSync   = "kill-sync"   // SIGKILL after a write to a log, before its fsync
+	killSynced = "kill-synced" // SIGKILL after the fsync of a log, before anything of it is published
+	power      = "power"       // all kills of the run lose what was not forced to disk, or a part of it
+	restart    = "restart"     // SIGTERM and restart
+	pause      = "pause"       // SIGSTOP, SIGCONT
+	syncFail   = "sync-fail"   // fsync and fdatasync return EIO
+	writeFail  = "write-fail"  // writes to logs return EIO
+	diskFull   = "disk-full"   // fsync, fdatasync and fallocate return ENOSPC
+	fill       = "fill"        // another program fills the disk, which is a small one, for a while
+	fillKill   = "fill-kill"   // the same, and SIGKILL of the server on the full disk
+	clock      = "clock"       // the wall clock is set, by up to 40 hours
+	clockKill  = "clock-kill"  // SIGKILL, the wall clock is set, by up to an hour, and restart
 )
 
-// The faults of a cluster; kill, restart and pause are of a node.
+// The faults of a cluster; those of a server are of a node. A fault of NATS may overlap with one of a node.
 const (
-	wipe       = "wipe"        // SIGKILL, and restart on an empty data directory
-	natsLeader = "nats-leader" // SIGKILL of the NATS server that leads the log, and restart
-	natsPause  = "nats-pause"  // SIGSTOP and SIGCONT of a NATS server
-	natsAll    = "nats-all"    // SIGKILL of all NATS servers, and restart
-	cut        = "cut"         // nothing passes between a node and NATS
-	cutOneWay  = "cut-one-way" // nothing passes from NATS to a node
-	slow       = "slow"        // everything between a node and NATS takes some 50 ms
+	rolling   = "rolling"     // each node is restarted, one after the other
+	wipe      = "wipe"        // SIGKILL, and restart on an empty data directory
+	cut       = "cut"         // nothing passes between a node and NATS
+	cutOneWay = "cut-one-way" // nothing passes from NATS to a node
+	slow      = "slow"        // everything between a node and NATS takes some 50 ms
+
+	natsFaults    = "nats-"
+	natsLeader    = "nats-leader"      // SIGKILL of the NATS server that leads the log, and restart
+	natsTwo       = "nats-two"         // SIGKILL of two NATS servers, and restart
+	natsAll       = "nats-all"         // SIGKILL of all NATS servers, and restart
+	natsPower     = "nats-power"       // all kills of NATS servers lose what was not forced to disk, or a part of it; all of them
+	natsPause     = "nats-pause"       // SIGSTOP and SIGCONT of a NATS server
+	natsRolling   = "nats-rolling"     // each NATS server is restarted, one after the other
+	natsWipe      = "nats-wipe"        // SIGKILL, and restart on an empty store
+	natsCut       = "nats-cut"         // nothing passes between a NATS server and the others; nodes still reach it
+	natsCutOneWay = "nats-cut-one-way" // nothing passes from the others to a NATS server
+	natsSlow      = "nats-slow"        // everything between a NATS server and the others takes some 50 ms
+	natsFill      = "nats-fill"        // another program fills the disk of a NATS server, which is a small one, until this is restarted
+	natsClock     = "nats-clock"       // the wall clock of a NATS server is set, to an hour ahead or back at most
 )
 
 // newPlan draws a plan with a number of faults of the kinds, in equal shares.
@@ -71,6 +88,11 @@ func newPlan(seed uint64, clients, steps, faults int, kinds []string, nodes int)
 	rng.Shuffle(len(p.faults), func(i, j int) { p.faults[i].kind, p.faults[j].kind = p.faults[j].kind, p.faults[i].kind })
 	slices.SortStableFunc(p.faults, func(a, b fault) int { return a.after - b.after })
 	return p
+}
+
+// has reports whether one of the faults has a kind.
+func (p *plan) has(kind string) bool {
+	return slices.ContainsFunc(p.faults, func(f fault) bool { return f.kind == kind })
 }
 
 // newSubmission returns a submission of orders with a label of its own.

@@ -23,12 +23,11 @@ const startTimeout = 2 * time.Minute
 
 // A process is a server process that can be killed and started again on the same data.
 type process struct {
-	path string
-	args []string
-	dir  string // of the data
-	// clock is the file with the step of its wall clock, and step the last value.
-	clock string
-	step  time.Duration
+	path  string
+	args  []string
+	dir   string // of the data
+	clock wallClock
+	disk  *lossyDisk // of dir; nil for a usual one
 
 	base atomic.Pointer[string] // URL of the last start
 	cmd  *exec.Cmd              // nil if it does not run
@@ -87,7 +86,7 @@ func (p *process) start() error {
 // launch starts the process, and returns a channel that receives the address of its API, or "" if it ends before.
 func (p *process) launch() (<-chan string, error) {
 	cmd := exec.CommandContext(context.Background(), p.path, p.args...) // ended by kill
-	cmd.Env = append(os.Environ(), clockVariable+"="+p.clock, "AWS_ACCESS_KEY_ID=crash", "AWS_SECRET_ACCESS_KEY=of-the-store")
+	cmd.Env = append(os.Environ(), p.clock.variable(), "AWS_ACCESS_KEY_ID=crash", "AWS_SECRET_ACCESS_KEY=of-the-store")
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		return nil, err

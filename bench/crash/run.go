@@ -116,24 +116,6 @@ func (r *run) reach(ctx context.Context, n int) error {
 	}
 }
 
-// injectAll injects the faults, one at a time.
-func (r *run) injectAll(ctx context.Context) error {
-	for i := range r.plan.faults {
-		f := &r.plan.faults[i]
-		if err := r.reach(ctx, f.after); err != nil {
-			return err
-		}
-		time.Sleep(f.delay)
-		began := r.now()
-		if err := r.inject(ctx, f); err != nil {
-			return fmt.Errorf("%s: %w", f, err)
-		}
-		r.injected[f.kind]++
-		r.printf("%s, over after %s", f, time.Duration(r.now()-began).Round(time.Millisecond))
-	}
-	return nil
-}
-
 // readAll reads every acknowledged job to its end, and the lists of jobs by label, after one more restart of a server alone.
 func (r *run) readAll(ctx context.Context) error {
 	if r.nats == nil {

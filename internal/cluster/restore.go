@@ -48,7 +48,11 @@ func (c *Cluster) restore(ctx context.Context, stream jetstream.Stream) (restore
 			return false, err
 		}
 		c.met.restores.WithLabelValues("failed").Inc()
-		c.log.Error("a snapshot cannot be used", "snapshot", name, "error", err)
+		if errors.Is(err, context.DeadlineExceeded) {
+			c.log.Warn("a snapshot cannot be read now", "snapshot", name, "error", err)
+		} else {
+			c.log.Error("a snapshot cannot be used", "snapshot", name, "error", err)
+		}
 		failed = errors.Join(failed, err)
 	}
 	return false, failed

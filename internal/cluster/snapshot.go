@@ -184,6 +184,9 @@ func (c *Cluster) checkSnapshots(ctx context.Context, b *snapshotBucket, s *snap
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("read snapshot %s: %w", name, err) // it may be whole
+		}
 		if err != nil {
 			c.met.snapshots.WithLabelValues("damaged").Inc()
 			c.log.Error("a snapshot cannot be used", "snapshot", name, "error", err)

@@ -30,10 +30,12 @@ import (
 // snapshotVersion is the version of manifests.
 const snapshotVersion = 1
 
-// putTimeout bounds the writing of one object, readTimeout its reading.
+// putTimeout bounds the writing of one object, readTimeout its reading, and firstRead the first attempt to read it. Each further attempt may
+// take twice as long: a reader of a server that is killed may get nothing more, and a slow network needs time.
 const (
 	putTimeout  = 2 * time.Minute
-	readTimeout = time.Minute
+	readTimeout = 2 * time.Minute
+	firstRead   = 5 * time.Second
 )
 
 // A manifest describes a snapshot.
@@ -127,9 +129,7 @@ func (c *Cluster) openSnapshots(ctx context.Context, create bool) (*snapshotBuck
 
 // objects returns all objects by name.
 func (b *snapshotBucket) objects(ctx context.Context) (map[string]*jetstream.ObjectInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	all, err := b.store.List(ctx)
+	all, err := attempts(ctx, func(ctx context.Context) ([]*jetstream.ObjectInfo, error) { return b.store.List(ctx) })
 	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
 		return nil, fmt.Errorf("list bucket %s: %w", b.name, err)
 	}
@@ -138,6 +138,21 @@ func (b *snapshotBucket) objects(ctx context.Context) (map[string]*jetstream.Obj
 		objects[o.Name] = o
 	}
 	return objects, nil
+}
+
+// attempts reads something until the outcome is another one than that it took too long.
+func attempts[T any](ctx context.Context, read func(ctx context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	for limit := firstRead; ; limit *= 2 {
+		try, cancel := context.WithTimeout(ctx, limit)
+		v, err := read(try)
+		late := try.Err() != nil && ctx.Err() == nil
+		cancel()
+		if err == nil || !late {
+			return v, err
+		}
+	}
 }
 
 // snapshotNames returns the names of the snapshots with a manifest, newest first.
@@ -153,9 +168,7 @@ func snapshotNames(objects map[string]*jetstream.ObjectInfo) (snapshots []string
 
 // get reads an object. It returns errUnusable for an object that is missing or damaged.
 func (b *snapshotBucket) get(ctx context.Context, name string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	data, err := b.store.GetBytes(ctx, name)
+	data, err := attempts(ctx, func(ctx context.Context) ([]byte, error) { return b.store.GetBytes(ctx, name) })
 	if errors.Is(err, jetstream.ErrObjectNotFound) || errors.Is(err, jetstream.ErrDigestMismatch) || errors.Is(err, jetstream.ErrBadObjectMeta) {
 		err = fmt.Errorf("%w: object %s: %w", errUnusable, name, err)
 	}

@@ -27,9 +27,10 @@ type Processes struct {
 	http    http.Client
 }
 
-// Build builds the server from the module cache into a file, for Binary.
-func Build(ctx context.Context, path string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/nats-io/nats-server/v2")
+// Build builds the server from the module cache into a file, for Binary, with flags of go build.
+func Build(ctx context.Context, path string, flags ...string) error {
+	args := slices.Concat([]string{"build", "-o", path}, flags, []string{"github.com/nats-io/nats-server/v2"})
+	cmd := exec.CommandContext(ctx, "go", args...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
@@ -119,10 +120,22 @@ func (p *Processes) RestartAll() {
 	p.Wait()
 }
 
+// Start starts servers that do not run together, and waits as the function Start does.
+func (p *Processes) Start(servers ...int) {
+	p.tb.Helper()
+	for _, i := range servers {
+		p.start(i)
+	}
+	p.Wait()
+}
+
 func (p *Processes) start(i int) {
 	p.tb.Helper()
 	n := &p.nodes[i]
 	cmd := exec.Command(p.binary, "--config", n.config, "--http_port", fmt.Sprint(n.monitor), "--log", p.log(i)) //nolint:noctx // ended by Kill
+	if p.env != nil {
+		cmd.Env = append(os.Environ(), p.env(i)...)
+	}
 	must(p.tb, cmd.Start())
 	p.running[i] = cmd
 }

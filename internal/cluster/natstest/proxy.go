@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A Proxy forwards the connections of a client to a server. While it is paused it forwards nothing, in both directions or to the
-// client, and connections stay open, as in a network partition.
+// A Proxy forwards the connections of a client to a server. While it is paused it forwards nothing, in both directions or in
+// one, and connections stay open, as in a network partition.
 type Proxy struct {
 	// URL is the address for the client.
 	URL string
@@ -95,6 +95,13 @@ func (p *Proxy) PauseResponses() {
 	open := make(chan struct{})
 	close(open)
 	p.set(open, make(chan struct{}), 0)
+}
+
+// PauseRequests stops the forwarding to the server.
+func (p *Proxy) PauseRequests() {
+	open := make(chan struct{})
+	close(open)
+	p.set(make(chan struct{}), open, 0)
 }
 
 // Delay delays everything by the given time for each read.
