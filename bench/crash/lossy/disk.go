@@ -101,7 +101,7 @@ func (n *node) Open(_ context.Context, flags uint32) (fs.FileHandle, uint32, sys
 	if errno == 0 && flags&syscall.O_TRUNC != 0 {
 		errno = fs.ToErrno(c.resize(0))
 	}
-	return handle{c}, fuse.FOPEN_DIRECT_IO, errno
+	return newHandle(c, flags), fuse.FOPEN_DIRECT_IO, errno
 }
 
 // Create implements fs.NodeCreater.
@@ -114,7 +114,7 @@ func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out 
 		f.Release(ctx)
 	}
 	c, err := n.d.open(child.StableAttr().Ino, filepath.Join(n.RootData.Path, n.Path(n.Root()), name))
-	return child, handle{c}, fuse.FOPEN_DIRECT_IO, fs.ToErrno(err)
+	return child, newHandle(c, flags), fuse.FOPEN_DIRECT_IO, fs.ToErrno(err)
 }
 
 // Getattr implements fs.NodeGetattrer.
@@ -149,7 +149,13 @@ func (n *node) Setattr(ctx context.Context, _ fs.FileHandle, in *fuse.SetAttrIn,
 }
 
 // A handle is an open file.
-type handle struct{ c *content }
+type handle struct {
+	c *content
+	// sync is true if each write is forced to disk: O_SYNC or O_DSYNC.
+	sync bool
+}
+
+func newHandle(c *content, flags uint32) handle { return handle{c, flags&(syscall.O_SYNC|syscall.O_DSYNC) != 0} }
 
 // Read implements fs.FileReader.
 func (h handle) Read(_ context.Context, p []byte, off int64) (fuse.ReadResult, syscall.Errno) {
@@ -159,7 +165,11 @@ func (h handle) Read(_ context.Context, p []byte, off int64) (fuse.ReadResult, s
 
 // Write implements fs.FileWriter.
 func (h handle) Write(_ context.Context, p []byte, off int64) (uint32, syscall.Errno) {
-	return uint32(len(p)), fs.ToErrno(h.c.write(p, off))
+	err := h.c.write(p, off)
+	if err == nil && h.sync {
+		err = h.c.force()
+	}
+	return uint32(len(p)), fs.ToErrno(err)
 }
 
 // Fsync implements fs.FileFsyncer, for fdatasync too.
