@@ -44,11 +44,14 @@ soak: ## mixed load for SOAK, streams, a long queue and restarts, as in docs/ben
 
 PROVE ?= 10m
 prove: ## crashes and faults with new seeds, PROVE for each set of them; docs/proof.md
-	go run ./bench/crash -for $(PROVE) -faults 10
+	go run ./bench/crash -for $(PROVE) -faults 20
+	go run ./bench/crash -for $(PROVE) -faults 16 -kinds power,kill-sync,kill-two,kill-synced,kill-write,sync-fail
 	go run ./bench/crash -for $(PROVE) -kinds fill,kill,fill-kill
 	go run ./bench/crash -for $(PROVE) -kinds clock,clock-kill
-	go run ./bench/crash -for $(PROVE) -nodes 3 -steps 30 -faults 11
-	go run ./bench/crash -for $(PROVE) -nodes 3 -steps 20 -faults 6 -kinds clock,clock-kill,nats-leader
+	go run ./bench/crash -for $(PROVE) -nodes 3 -steps 30 -faults 20
+	go run ./bench/crash -for $(PROVE) -nodes 3 -steps 20 -faults 8 -kinds nats-power,kill,nats-leader,power,nats-two,wipe
+	go run ./bench/crash -for $(PROVE) -nodes 3 -steps 20 -faults 6 -kinds nats-fill,kill,pause
+	go run ./bench/crash -for $(PROVE) -nodes 3 -steps 20 -faults 8 -kinds clock,nats-clock,clock-kill,nats-leader
 	go test -count=1 ./internal/cluster -run TestSnapshotFaults -snapshot-faults -v
 
 image: ## the container image gather:VERSION

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,23 +31,30 @@ func TestMain(m *testing.M) {
 // TestServer checks a server alone under all its faults, for some seconds. `make prove` runs it for longer.
 func TestServer(t *testing.T) {
 	t.Parallel()
-	runSeed(t, &settings{seed: 12, nodes: 1, clients: 12, steps: 12, faults: 7})
+	runSeed(t, &settings{seed: 12, nodes: 1, clients: 12, steps: 12, faults: 10})
+}
+
+// TestPowerCut kills a server so that it loses what was not forced to disk, where FUSE is available.
+func TestPowerCut(t *testing.T) {
+	t.Parallel()
+	runSeed(t, &settings{seed: 12, nodes: 1, clients: 6, steps: 10, faults: 4, kinds: strings.Join([]string{power, killSync, killTwo, killSynced}, ",")})
 }
 
 // TestFullDisk fills the disk of a server, where a small disk can be mounted, and kills the server on it.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	runSeed(t, &settings{seed: 12, nodes: 1, clients: 6, steps: 10, faults: 3, kinds: fill + "," + kill + "," + fillKill})
+	runSeed(t, &settings{seed: 12, nodes: 1, clients: 6, steps: 10, faults: 3, kinds: strings.Join([]string{fill, kill, fillKill}, ",")})
 }
 
-// TestCluster kills the NATS server that leads the log five times under load, and kills, pauses, wipes, restarts and cuts off nodes.
+// TestCluster kills the NATS server that leads the log five times under load and partitions the servers, and kills, pauses, wipes, restarts and
+// cuts off nodes.
 func TestCluster(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}
 	t.Parallel()
-	kinds := natsLeader + "," + kill + "," + natsLeader + "," + pause + "," + natsLeader + "," + wipe + "," + natsLeader + "," + restart + "," + natsLeader + "," + cut
-	runSeed(t, &settings{seed: 12, nodes: 3, clients: 12, steps: 14, faults: 10, kinds: kinds})
+	kinds := strings.Join([]string{natsLeader, kill, natsLeader, pause, natsLeader, wipe, natsCut, natsLeader, restart, natsLeader, cut}, ",")
+	runSeed(t, &settings{seed: 12, nodes: 3, clients: 12, steps: 14, faults: 11, kinds: kinds})
 }
 
 func runSeed(t *testing.T, s *settings) {
