@@ -4,11 +4,13 @@
 //	go run ./bench/crash -nodes 3           three nodes and three NATS servers
 //	go run ./bench/crash -for 10m           runs with new seeds until the time is over
 //	go run ./bench/crash -seed 7            the schedule of seed 7 again
+//	go run ./bench/crash -kinds power,kill  other faults than the default ones; plan.go lists all kinds
 //
-// Clients with a recorded history submit jobs of all kinds to real servers, alone, in batches, in groups, after other jobs and again with the same key; they
-// wait, poll, follow streams, cancel and delete, one or many at once, retry, pause priorities, and store arrays. Schedules submit too, and
-// webhooks are received. A bucket rejects reads. Meanwhile faults kill, pause and restart the servers and make their disks fail. Then a model decides whether everything that the clients saw agrees with what gather promises; see
-// model.go. The schedule of requests and faults depends on the seed and the flags alone, their timing does not.
+// Clients with a recorded history submit jobs of all kinds to real servers, alone, in batches, in groups, after other jobs and again with the
+// same key; they wait, poll, follow streams, cancel and delete, one or many at once, retry, pause priorities, and store arrays. Schedules submit
+// too, and webhooks are received. A bucket rejects reads. Meanwhile faults hit the servers, their disks, clocks and connections. Then a model
+// decides whether everything that the clients saw agrees with what gather promises; see model.go. The schedule of requests and faults depends on
+// the seed and the flags alone, their timing does not.
 //
 // Everything stays on 127.0.0.1 and in a temporary directory, which is kept after a violation.
 package main

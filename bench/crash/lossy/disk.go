@@ -26,13 +26,8 @@ func (d *disk) root(dir string) (fs.InodeEmbedder, error) {
 		return nil, &os.PathError{Op: "stat", Path: dir, Err: err}
 	}
 	data := &fs.LoopbackRoot{Path: dir, Dev: st.Dev}
-	data.NewNode = func(*fs.LoopbackRoot, *fs.Inode, string, *syscall.Stat_t) fs.InodeEmbedder { return d.node(data) }
-	data.RootNode = d.node(data)
+	data.RootNode = &node{LoopbackNode: fs.LoopbackNode{RootData: data}, d: d}
 	return data.RootNode, nil
-}
-
-func (d *disk) node(data *fs.LoopbackRoot) *node {
-	return &node{LoopbackNode: fs.LoopbackNode{RootData: data}, d: d}
 }
 
 // find returns the content of a file that was opened, or nil.
@@ -90,6 +85,11 @@ type node struct {
 	d *disk
 }
 
+// WrapChild implements fs.NodeWrapChilder: each file and directory below is a node too.
+func (n *node) WrapChild(context.Context, fs.InodeEmbedder) fs.InodeEmbedder {
+	return &node{LoopbackNode: fs.LoopbackNode{RootData: n.RootData}, d: n.d}
+}
+
 func (n *node) content() (*content, syscall.Errno) {
 	c, err := n.d.open(n.StableAttr().Ino, filepath.Join(n.RootData.Path, n.Path(n.Root())))
 	return c, fs.ToErrno(err)
@@ -111,7 +111,9 @@ func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out 
 		return nil, nil, 0, errno
 	}
 	if f, ok := file.(fs.FileReleaser); ok {
-		f.Release(ctx)
+		if errno := f.Release(ctx); errno != 0 {
+			return nil, nil, 0, errno
+		}
 	}
 	c, err := n.d.open(child.StableAttr().Ino, filepath.Join(n.RootData.Path, n.Path(n.Root()), name))
 	return child, newHandle(c, flags), fuse.FOPEN_DIRECT_IO, fs.ToErrno(err)
@@ -155,7 +157,9 @@ type handle struct {
 	sync bool
 }
 
-func newHandle(c *content, flags uint32) handle { return handle{c, flags&(syscall.O_SYNC|syscall.O_DSYNC) != 0} }
+func newHandle(c *content, flags uint32) handle {
+	return handle{c, flags&(syscall.O_SYNC|syscall.O_DSYNC) != 0}
+}
 
 // Read implements fs.FileReader.
 func (h handle) Read(_ context.Context, p []byte, off int64) (fuse.ReadResult, syscall.Errno) {

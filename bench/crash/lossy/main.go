@@ -14,6 +14,7 @@ import (
 	"bufio"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -23,13 +24,13 @@ import (
 )
 
 func main() {
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "lossy:", err)
+	if err := run(os.Stdin, os.Stdout); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "lossy:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
+func run(stdin io.Reader, stdout io.Writer) error {
 	seed := flag.Uint64("seed", 1, "`number` that decides what a power cut loses")
 	flag.Parse()
 	if flag.NArg() != 2 {
@@ -45,14 +46,14 @@ func run() error {
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", flag.Arg(1), err)
 	}
-	fmt.Println("mounted")
+	_, _ = fmt.Fprintln(stdout, "mounted")
 	rng := rand.New(rand.NewPCG(*seed, 0))
-	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+	for lines := bufio.NewScanner(stdin); lines.Scan(); {
 		lost, all, err := d.cutPower(rng)
 		if err != nil {
 			return fmt.Errorf("cut the power: %w", err)
 		}
-		fmt.Printf("lost %d of %d pages\n", lost, all)
+		_, _ = fmt.Fprintf(stdout, "lost %d of %d pages\n", lost, all)
 	}
 	return server.Unmount()
 }
