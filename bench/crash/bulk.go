@@ -93,8 +93,8 @@ func (c *client) all(ctx context.Context, what action, path string, ids []string
 	}
 }
 
-// spread adds the cancels and deletes of single jobs that bulk requests are. While the end of a job is being written, a bulk cancel leaves
-// the job out, and reads show it unfinished: such a cancel may have no effect.
+// spread adds the cancels and deletes of single jobs that bulk requests are. A bulk cancel has no effect on a job while its end is being
+// written, although reads show it unfinished.
 func (h *history) spread(nodes int) {
 	margin := time.Duration(0)
 	if nodes > 1 {

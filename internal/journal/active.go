@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"sync"
@@ -80,4 +81,39 @@ func (s *activeJobs) len() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.m)
+}
+
+// ending lists the jobs whose end is in the engine and not published yet, because it is not durable: readers see them as they were before.
+type ending struct{ jobs atomic.Pointer[[]*active] }
+
+// set lists the jobs of a write that end in it.
+func (e *ending) set(w *write) {
+	var jobs []*active
+	for _, d := range w.jobDeltas {
+		if d.view.State.Terminal() {
+			jobs = append(jobs, d.a)
+		}
+	}
+	if jobs != nil {
+		e.jobs.Store(&jobs)
+	}
+}
+
+// clear empties the list, once the ends are published.
+func (e *ending) clear() { e.jobs.Store(nil) }
+
+// before returns the jobs of a tenant that are older than a job, newest first; all of them for the zero ID.
+func (e *ending) before(tenant string, before job.ID) (ids []job.ID) {
+	jobs := e.jobs.Load()
+	if jobs == nil {
+		return nil
+	}
+	for _, a := range *jobs {
+		v := a.durable.Load()
+		if v != nil && v.Tenant == tenant && (before == (job.ID{}) || bytes.Compare(a.id[:], before[:]) < 0) {
+			ids = append(ids, a.id)
+		}
+	}
+	slices.SortFunc(ids, func(a, b job.ID) int { return bytes.Compare(b[:], a[:]) })
+	return ids
 }

@@ -3,6 +3,7 @@ package journal_test
 import (
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -172,6 +173,70 @@ func TestNothingUnsyncedIsSeen(t *testing.T) {
 	}
 	if prior, err := j.Reserve(t.Context(), key); err != nil || len(prior) != 2 {
 		t.Fatal(prior, err)
+	}
+	must(t, j.Close())
+}
+
+// TestEndingIsListed hangs the disk while the end of a job is forced to it: lists of unfinished jobs have the job as reads do, and lists of finished
+// ones do not.
+func TestEndingIsListed(t *testing.T) {
+	d := newDisk()
+	j := open(t, journal.Config{Dir: "j", FS: d})
+	var ids []job.ID // newest first
+	for range 3 {
+		id, s := submission("t")
+		must(t, journaltest.Append(t.Context(), j, entry(id, s, job.Started{})))
+		ids = slices.Insert(ids, 0, id)
+	}
+	other, s := submission("u")
+	must(t, journaltest.Append(t.Context(), j, entry(other, s, job.Started{})))
+	resume := d.hang()
+	defer resume()
+	done := make(chan error, 1)
+	b := entry(ids[1], job.Finished{State: job.Succeeded})
+	b.Entries = append(b.Entries, job.Entry{ID: other, Events: []job.Event{job.Finished{State: job.Failed}}})
+	b.Done = func(err error) { done <- err }
+	must(t, j.Append(t.Context(), b))
+	until(t, "pebble shows the end", func() bool { return j.EndedInEngine("t", ids[1]) })
+
+	list := func(q job.Query) (listed []job.ID) {
+		t.Helper()
+		q.Tenant = "t"
+		for {
+			jobs, next, err := j.List(t.Context(), q)
+			must(t, err)
+			for i := range jobs {
+				listed = append(listed, jobs[i].ID)
+			}
+			if next == (job.ID{}) {
+				return listed
+			}
+			q.Before = next
+		}
+	}
+	tests := []struct {
+		name        string
+		q           job.Query
+		hung, after []job.ID
+	}{
+		{"running", job.Query{Limit: 10, States: []job.State{job.Running}}, ids, []job.ID{ids[0], ids[2]}},
+		{"running, in pages", job.Query{Limit: 1, States: []job.State{job.Running}}, ids, []job.ID{ids[0], ids[2]}},
+		{"running, older", job.Query{Limit: 10, States: []job.State{job.Running}, Before: ids[0]}, ids[1:], ids[2:]},
+		{"running or succeeded", job.Query{Limit: 10, States: []job.State{job.Running, job.Succeeded}}, ids, ids},
+		{"succeeded", job.Query{Limit: 10, States: []job.State{job.Succeeded}}, nil, ids[1:2]},
+		{"all", job.Query{Limit: 10}, ids, ids},
+	}
+	for _, tt := range tests {
+		if got := list(tt.q); !slices.Equal(got, tt.hung) {
+			t.Errorf("%s, while the disk hangs: %v, want %v", tt.name, got, tt.hung)
+		}
+	}
+	resume()
+	must(t, <-done)
+	for _, tt := range tests {
+		if got := list(tt.q); !slices.Equal(got, tt.after) {
+			t.Errorf("%s, afterwards: %v, want %v", tt.name, got, tt.after)
+		}
 	}
 	must(t, j.Close())
 }

@@ -54,13 +54,17 @@ func (j *Journal) Inspect() { j.inspect() }
 
 // InEngine reports whether Pebble has a job, durable or not.
 func (j *Journal) InEngine(tenant string, id job.ID) bool {
-	for _, space := range []byte{spaceActive, spaceEnded} {
-		if _, closer, err := j.db.Get(appendJobKey(nil, space, tenant, id)); err == nil {
-			_ = closer.Close()
-			return true
-		}
-	}
-	return false
+	return j.inSpace(spaceActive, tenant, id) || j.EndedInEngine(tenant, id)
+}
+
+// EndedInEngine reports whether Pebble has the end of a job, durable or not.
+func (j *Journal) EndedInEngine(tenant string, id job.ID) bool {
+	return j.inSpace(spaceEnded, tenant, id)
+}
+
+func (j *Journal) inSpace(space byte, tenant string, id job.ID) bool {
+	_, closer, err := j.db.Get(appendJobKey(nil, space, tenant, id))
+	return err == nil && closer.Close() == nil
 }
 
 // Keys returns the number of keys in each space.

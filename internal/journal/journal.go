@@ -101,6 +101,7 @@ type Journal struct {
 
 	queue      queue
 	jobs       activeJobs
+	ending     ending
 	watchers   watchers
 	keys       reservations
 	clock      steadyClock

@@ -42,7 +42,12 @@ func (j *Journal) list(ctx context.Context, db *pebble.DB, q job.Query) (jobs []
 	defer func() { _ = running.Close() }()
 	wantRunning, wantEnded := wants(&q)
 	budget := maxScan
-	m := merged{a: &cursor{it: running, done: !wantRunning}, b: &cursor{done: true}}
+	unfinished := &merged{a: &cursor{it: running, done: !wantRunning}, b: &cursor{done: true}}
+	if wantRunning {
+		// In the snapshot they may have ended. Those that end after it are in it.
+		unfinished.b = &newestIDs{ids: j.ending.before(q.Tenant, q.Before)}
+	}
+	m := merged{a: unfinished, b: &cursor{done: true}}
 	if wantEnded {
 		var it *pebble.Iterator
 		if m.b, it, err = endedSource(ctx, running, &q, &budget); err != nil {
@@ -51,7 +56,7 @@ func (j *Journal) list(ctx context.Context, db *pebble.DB, q job.Query) (jobs []
 		defer func() { _ = it.Close() }()
 	}
 	for {
-		id, value, ok, err := m.next()
+		id, value, ok, err := m.step()
 		if err != nil {
 			return nil, next, err
 		}
@@ -274,43 +279,44 @@ func (n *newestIDs) step() (id job.ID, value []byte, ok bool, err error) {
 
 func (n *newestIDs) truncated() (job.ID, bool) { return n.last, n.last != job.ID{} }
 
-// merged yields the jobs of two sources in one order.
+// merged is the source of the jobs of two sources, of which both may have the same job.
 type merged struct {
 	a, b source
 	head [2]struct {
 		id    job.ID
 		value []byte
 		ok    bool
+		held  bool // not yielded yet
 	}
-	begun bool
-	last  int
 }
 
-// next returns the next older job. It ends where b is truncated.
-func (m *merged) next() (id job.ID, value []byte, ok bool, err error) {
-	sources := [...]source{m.a, m.b}
-	for i, s := range sources {
-		if m.begun && i != m.last {
+// step moves to the next older job. It ends where b is truncated.
+func (m *merged) step() (id job.ID, value []byte, ok bool, err error) {
+	for i, s := range [...]source{m.a, m.b} {
+		h := &m.head[i]
+		if h.held {
 			continue
 		}
-		h := &m.head[i]
 		if h.id, h.value, h.ok, err = s.step(); err != nil {
 			return id, nil, false, err
 		}
+		h.held = true
 	}
-	m.begun = true
 	a, b := &m.head[0], &m.head[1]
+	h := b
 	switch {
 	case !b.ok && (!a.ok || m.before(a.id)):
 		return id, nil, false, nil
 	case !b.ok || a.ok && bytes.Compare(a.id[:], b.id[:]) > 0:
-		m.last = 0
-	default:
-		m.last = 1
+		h = a
+	case a.ok && a.id == b.id:
+		a.held = false
 	}
-	h := &m.head[m.last]
+	h.held = false
 	return h.id, h.value, true, nil
 }
+
+func (m *merged) truncated() (job.ID, bool) { return m.b.truncated() }
 
 // before reports whether b was truncated at a job that is newer than id.
 func (m *merged) before(id job.ID) bool {

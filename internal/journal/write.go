@@ -92,11 +92,13 @@ func (j *Journal) runWriter() {
 	w := &write{}
 	for j.queue.take(w, maxWriteBytes) {
 		b.build(w)
+		j.ending.set(w)
 		if err := j.commit(w); err != nil {
 			j.failWrite(w, err)
 		} else {
 			j.publish(w)
 		}
+		j.ending.clear()
 		w.reset()
 	}
 }
