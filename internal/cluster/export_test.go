@@ -353,3 +353,8 @@ func ParseManifest(data []byte) ([]byte, error) {
 	}
 	return json.Marshal(m)
 }
+
+// Attempts is attempts.
+func Attempts[T any](ctx context.Context, read func(ctx context.Context) (T, error)) (T, error) {
+	return attempts(ctx, read)
+}
