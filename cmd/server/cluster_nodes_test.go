@@ -154,23 +154,10 @@ func (f *testCluster) contextOf(limit time.Duration) context.Context {
 	return ctx
 }
 
-// until polls until a condition holds, and fails the test after limit or when ctx is done. The condition also returns
-// the observed state, for the error.
+// until is the function until for the test of the cluster.
 func (f *testCluster) until(ctx context.Context, limit time.Duration, what string, holds func(context.Context) (ok bool, sees any)) {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	for {
-		ok, sees := holds(ctx)
-		if ok {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			f.t.Fatalf("%s: not within %s; it is %v", what, limit, sees)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	until(ctx, f.t, limit, what, holds)
 }
 
 // ready polls until node i responds to /readyz with a status.

@@ -71,15 +71,7 @@ func (s *smallServer) submit(t *testing.T, spec string, retention time.Duration)
 // until polls for a state of the server without a signal of its own.
 func (s *smallServer) until(t *testing.T, what string, reached func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
-	defer cancel()
-	for !reached() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("not reached: %s", what)
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
+	until(t.Context(), t, 20*time.Minute, what, func(context.Context) (bool, any) { return reached(), "not reached" })
 }
 
 // end cancels and deletes a job. On a full disk it may fail until the ballast is removed.

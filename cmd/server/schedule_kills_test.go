@@ -124,9 +124,10 @@ func awaitOutcomes(ctx context.Context, t *testing.T, c *client.Client, schedule
 		before[i] = read(k)
 	}
 	for i, k := range schedules {
-		for read(k) == before[i] {
-			time.Sleep(10 * time.Millisecond)
-		}
+		until(ctx, t, 5*time.Minute, k.name+" has another outcome", func(context.Context) (bool, any) {
+			n := read(k)
+			return n > before[i], n
+		})
 	}
 }
 

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -116,16 +118,10 @@ func checkHealth(t *testing.T, srv *server, keys []apitest.Key) {
 		t.Errorf("got the job %s, want one with %s", got, want)
 	}
 	idle := []string{"gather_http_requests_in_flight 0", "gather_http_streams_open 0", "gather_http_body_bytes_in_flight 0"}
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	until(t.Context(), t, 2*time.Minute, fmt.Sprintf("the metrics have %q", idle), func(context.Context) (bool, any) {
 		got := send("GET", ops+"/metrics", "")
-		if !slices.ContainsFunc(idle, func(line string) bool { return !strings.Contains(got, "\n"+line+"\n") }) {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Errorf("got metrics %s, want %q", got, idle)
-			return
-		}
-	}
+		return !slices.ContainsFunc(idle, func(line string) bool { return !strings.Contains(got, "\n"+line+"\n") }), got
+	})
 }
 
 // heapPeak samples the heap until the returned function is called, which returns the peak.

@@ -64,19 +64,15 @@ func jobOf(ctx context.Context, t *testing.T, c *testClient, id string) (j clien
 // awaitRetries waits until at least n attempts of a job have failed, and returns the job.
 func awaitRetries(ctx context.Context, t *testing.T, c *testClient, id string, n int64) client.Job {
 	t.Helper()
-	for {
-		j := jobOf(ctx, t, c, id)
-		if j.Retries >= n && j.Retrying != nil {
-			if j.State != client.StateRunning || !strings.Contains(j.Retrying.Error, "reading the array failed") {
-				t.Fatalf("the job is %s, retrying %+v; want running, and why", j.State, j.Retrying)
-			}
-			return j
-		}
-		time.Sleep(20 * time.Millisecond)
-		if err := context.Cause(ctx); err != nil {
-			t.Fatalf("%d attempts have failed, retrying %+v, want %d: %v", j.Retries, j.Retrying, n, err)
-		}
+	var j client.Job
+	until(ctx, t, 5*time.Minute, fmt.Sprintf("%d attempts have failed", n), func(ctx context.Context) (bool, any) {
+		j = jobOf(ctx, t, c, id)
+		return j.Retries >= n && j.Retrying != nil, j.Retries
+	})
+	if j.State != client.StateRunning || !strings.Contains(j.Retrying.Error, "reading the array failed") {
+		t.Fatalf("the job is %s, retrying %+v; want running, and why", j.State, j.Retrying)
 	}
+	return j
 }
 
 // checkRetried checks that a job has succeeded, and that its events have every attempt, numbered without gaps.

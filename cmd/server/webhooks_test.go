@@ -101,7 +101,7 @@ func (h *hooks) submit(ctx context.Context, t *testing.T, n int, do func(ctx con
 func (h *hooks) await(ctx context.Context, t *testing.T, ids []string, do func(ctx context.Context, method, path, body string, header ...string) (*response, error)) {
 	t.Helper()
 	for _, id := range ids {
-		for {
+		until(ctx, t, 5*time.Minute, "job "+id+" is delivered", func(ctx context.Context) (bool, any) {
 			a, err := do(ctx, http.MethodGet, "/v1/jobs/"+id+"/deliveries", "")
 			if err != nil {
 				t.Fatal(err)
@@ -115,19 +115,15 @@ func (h *hooks) await(ctx context.Context, t *testing.T, ids []string, do func(c
 			if err := a.unmarshal(&list); err != nil {
 				t.Fatal(err)
 			}
-			if len(list.Deliveries) == 1 && list.Deliveries[0].State == "delivered" {
-				d := list.Deliveries[0]
-				if n := len(d.Attempts); n == 0 || d.Attempts[n-1].Status != http.StatusOK || d.ID != id+"-0" {
-					t.Errorf("job %s was delivered after %+v, want a last attempt with status 200", id, d)
-				}
-				break
+			if len(list.Deliveries) != 1 || list.Deliveries[0].State != "delivered" {
+				return false, string(a.body)
 			}
-			select {
-			case <-ctx.Done():
-				t.Fatalf("job %s: %s", id, a.body)
-			case <-time.After(20 * time.Millisecond):
+			d := list.Deliveries[0]
+			if n := len(d.Attempts); n == 0 || d.Attempts[n-1].Status != http.StatusOK || d.ID != id+"-0" {
+				t.Errorf("job %s was delivered after %+v, want a last attempt with status 200", id, d)
 			}
-		}
+			return true, nil
+		})
 		h.mu.Lock()
 		if h.accepted[id+"-0"] == 0 {
 			t.Errorf("job %s: its delivery is recorded, and was not received", id)
@@ -224,13 +220,12 @@ func TestTenantWebhooks(t *testing.T) {
 	}
 	cancelled(true, false)
 	write(secrets...)
-	for reloaded := false; !reloaded; { // SIGHUP is not answered
+	until(ctx, t, 5*time.Minute, "the key file is reloaded", func(context.Context) (bool, any) { // SIGHUP is not answered
 		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(10 * time.Millisecond)
-		reloaded = strings.Contains(p.log.String(), "reloaded the key file")
-	}
+		return strings.Contains(p.log.String(), "reloaded the key file"), p.log.String()
+	})
 	cancelled(true, true)
 	if n, total := h.seen(); n != 2 || total != 2 {
 		t.Errorf("%d deliveries were received %d times, want 2", n, total)
