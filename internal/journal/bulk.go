@@ -2,6 +2,7 @@ package journal
 
 import (
 	"slices"
+	"time"
 
 	"gather/internal/job"
 )
@@ -11,6 +12,9 @@ const maxBulkWrite = 512 << 10
 
 // minBulk is the size in bytes from which on the results of one job are bulk.
 const minBulk = 32 << 10
+
+// othersRecent is how long ago another request was taken at most for bulk results to pause after each piece.
+const othersRecent = 20 * time.Millisecond
 
 // A bulkQueue holds the large results of jobs, and everything that these jobs append afterwards, in order. They are written in
 // pieces of their own: one request of bulk results, then all other requests that wait, and so on. So the end of a small job waits
@@ -22,8 +26,26 @@ type bulkQueue struct {
 	jobs map[job.ID]struct{}
 	// others and taken are the numbers of requests that were put into the other queue, and taken from it.
 	others, taken uint64
-	// last is true if the last write was of bulk results.
-	last bool
+	// last is true if the last write was of bulk results, tookAt is when the last other request was taken, and next when the next piece may be
+	// written if that was recently.
+	last         bool
+	tookAt, next time.Time
+}
+
+// pause returns how long no piece should be written: beside other requests, pieces have a third of the time, so that most others find the disk
+// free.
+func (q *bulkQueue) pause(now time.Time) time.Duration {
+	if now.Sub(q.tookAt) > othersRecent {
+		return 0
+	}
+	return q.next.Sub(now)
+}
+
+// wrote records that a write is durable.
+func (q *bulkQueue) wrote(began, now time.Time) {
+	if q.last {
+		q.next = now.Add(2 * now.Sub(began))
+	}
 }
 
 // put queues a request that is bulk, or of a job with bulk results; false for any other request.
@@ -73,9 +95,9 @@ func (q *bulkQueue) take(w *write) {
 }
 
 // tookOthers records that n other requests were taken.
-func (q *bulkQueue) tookOthers(n int) {
+func (q *bulkQueue) tookOthers(n int, now time.Time) {
 	q.taken += uint64(n)
-	q.last = false
+	q.last, q.tookAt = false, now
 }
 
 // forget forgets jobs that will not append their end, because their submission was rejected.

@@ -154,3 +154,16 @@ func TestBulkOrder(t *testing.T) {
 	}
 	must(t, j.Close())
 }
+
+// Bulk results pause for twice the time of a piece, if other requests were written recently.
+func TestBulkPause(t *testing.T) {
+	for _, tt := range []struct{ took, since, want time.Duration }{
+		{time.Millisecond, 0, 2 * time.Millisecond},
+		{7 * time.Millisecond, 20 * time.Millisecond, 14 * time.Millisecond},
+		{7 * time.Millisecond, 21 * time.Millisecond, 0},
+	} {
+		if got := journal.BulkPause(tt.took, tt.since); got != tt.want {
+			t.Errorf("after a piece of %s, %s after another request: a pause of %s, want %s", tt.took, tt.since, got, tt.want)
+		}
+	}
+}

@@ -179,3 +179,13 @@ func GroupRecordAgain(b []byte) ([]byte, error) {
 	r, err := parseGroupRecord(b)
 	return r.append(nil), err
 }
+
+// BulkPause is the pause after a piece of bulk results that took a time, when other requests were taken a while before its end.
+func BulkPause(took, since time.Duration) time.Duration {
+	now := time.Now()
+	var q bulkQueue
+	q.tookOthers(1, now.Add(-since))
+	q.last = true
+	q.wrote(now.Add(-took), now)
+	return q.pause(now)
+}

@@ -107,19 +107,28 @@ func (q *queue) disarmLocked() {
 func (q *queue) take(w *write, limit int64) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	var pause time.Duration
 	for {
 		q.awake = q.awake && len(q.requests) > 0
-		if q.awake || len(q.bulk.requests) > 0 {
+		if pause = q.bulk.pause(q.h.now()); q.closed {
+			pause = 0
+		}
+		if q.awake || len(q.bulk.requests) > 0 && pause <= 0 {
 			break
 		}
 		if q.closed && len(q.requests) == 0 {
 			return false
 		}
+		stop := func() bool { return true }
+		if len(q.bulk.requests) > 0 {
+			stop = q.h.after(pause, q.wake.Notify)
+		}
 		q.mu.Unlock()
 		<-q.wake
+		stop()
 		q.mu.Lock()
 	}
-	if q.bulk.ready(q.awake) {
+	if pause <= 0 && q.bulk.ready(q.awake) {
 		q.bulk.take(w)
 	} else {
 		q.takeRequests(w, limit)
@@ -139,7 +148,7 @@ func (q *queue) takeRequests(w *write, limit int64) {
 		n++
 	}
 	w.requests = append(w.requests, q.requests[:n]...)
-	q.bulk.tookOthers(n)
+	q.bulk.tookOthers(n, q.h.now())
 	if n == len(q.requests) {
 		clear(q.requests)
 		q.requests = q.requests[:0]
@@ -158,6 +167,7 @@ func (q *queue) finish(w *write, ended []job.ID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.inFlight = nil
+	q.bulk.wrote(w.began, q.h.now())
 	q.ended = append(q.ended, ended...)
 	for _, r := range w.requests {
 		q.ahead -= r.ahead
