@@ -18,9 +18,11 @@ import (
 const readyTimeout = 5 * time.Minute
 
 // VerifyTestMain is goleak.VerifyTestMain for a package that starts servers in its process. A server that is shut down
-// while it takes up a replica of a stream may leave the store of that stream open, whose goroutines are not ours.
+// while it takes up a replica of a stream may leave the store of that stream open, whose goroutines are not ours. Nor is that of a client of
+// nats.go whose connection is closed while its first asynchronous publication begins: it waits for a status on a nil channel.
 func VerifyTestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"),
 		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"),
 		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"))
 }
