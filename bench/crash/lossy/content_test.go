@@ -87,7 +87,7 @@ func TestCutPower(t *testing.T) {
 		}
 		got := all(t, c)
 		if !bytes.HasPrefix(got, forced) {
-			t.Fatalf("seed %d: the %d forced bytes are not there any more: %d bytes are", seed, len(forced), len(got))
+			t.Fatalf("seed %d: the file has %d bytes that do not begin with the %d forced ones", seed, len(got), len(forced))
 		}
 		if disk, err := os.ReadFile(c.disk.Name()); err != nil || !bytes.Equal(disk, got) {
 			t.Fatalf("seed %d: on disk are %d bytes, %v, and the file has %d", seed, len(disk), err, len(got))
