@@ -39,6 +39,7 @@ func (r *run) injectEach(ctx context.Context, faults []fault) error {
 		if err := r.inject(ctx, f); err != nil {
 			return fmt.Errorf("%s: %w", f, err)
 		}
+		r.idle.Reset(r.limit)
 		r.stepsMu.Lock()
 		r.injected[f.kind]++
 		r.stepsMu.Unlock()

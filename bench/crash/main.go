@@ -44,6 +44,9 @@ func main() {
 	}
 }
 
+// idleLimit is by how much the longest step on a busy machine is exceeded when something does not come back.
+const idleLimit = 5 * time.Minute
+
 // settings are the flags.
 type settings struct {
 	seed                          uint64
@@ -75,7 +78,7 @@ func start(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	fs.IntVar(&s.steps, "steps", 40, "steps of each client: a job, a batch or an array with all that belongs to it")
 	fs.IntVar(&s.faults, "faults", 7, "number of faults in a run")
 	fs.StringVar(&s.kinds, "kinds", "", "comma-separated kinds of faults; default: all of one server or of a cluster")
-	fs.DurationVar(&s.limit, "timeout", 10*time.Minute, "limit of one run")
+	fs.DurationVar(&s.limit, "timeout", idleLimit, "limit of the time in which no step, fault or read of a job ends")
 	fs.DurationVar(&s.repeat, "for", 0, "repeat with other seeds until this time is over")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -118,8 +121,6 @@ func (s *settings) build(ctx context.Context) error {
 
 // run executes one run and checks its history.
 func (s *settings) run(ctx context.Context, stdout io.Writer) error {
-	ctx, cancel := context.WithTimeout(ctx, s.limit)
-	defer cancel()
 	kinds := s.defaultKinds()
 	if s.kinds != "" {
 		kinds = strings.Split(s.kinds, ",")
@@ -132,10 +133,12 @@ func (s *settings) run(ctx context.Context, stdout io.Writer) error {
 		return err != nil
 	})
 	r := &run{
-		history: newHistory(), plan: newPlan(s.seed, s.clients, s.steps, s.faults, kinds, s.nodes), log: stdout, injected: make(map[string]int),
+		history: newHistory(), plan: newPlan(s.seed, s.clients, s.steps, s.faults, kinds, s.nodes), log: stdout, injected: make(map[string]int), limit: s.limit,
 		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}},
 	}
 	defer r.http.CloseIdleConnections()
+	ctx, unwatch := r.watch(ctx)
+	defer unwatch()
 	r.clockSteps = r.plan.has(clock) || r.plan.has(clockKill)
 	receiver, err := r.receive(ctx)
 	if err != nil {

@@ -25,12 +25,31 @@ type run struct {
 	key, webhook, bucket string
 	shared               sync.Map // submissions that several clients submit, by label
 	log                  io.Writer
+	// idle ends the run; each step, fault and read of a job puts it off by limit.
+	idle  *time.Timer
+	limit time.Duration
 
 	stepsMu sync.Mutex
 	steps   int
+	current []int         // the step of each client
 	moved   chan struct{} // closed at the next step; nil without a waiter
 	// injected counts the faults by kind.
 	injected map[string]int
+}
+
+// watch returns a context that ends when no step, fault or read of a job ended for a while. The caller must call stop.
+func (r *run) watch(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	r.current = make([]int, r.plan.clients)
+	r.idle = time.AfterFunc(r.limit, func() {
+		r.stepsMu.Lock()
+		defer r.stepsMu.Unlock()
+		cancel(fmt.Errorf("nothing was done for %s; the clients are at their steps %d", r.limit, r.current))
+	})
+	return ctx, func() {
+		r.idle.Stop()
+		cancel(nil)
+	}
 }
 
 // done adds an operation with a response.
@@ -56,7 +75,7 @@ func (r *run) execute(ctx context.Context) error {
 				if err := c.step(ctx, n); err != nil && ctx.Err() == nil {
 					r.report(fmt.Errorf("client %d, step %d: %w", i, n, err))
 				}
-				r.count()
+				r.count(i)
 			}
 		})
 	}
@@ -84,11 +103,13 @@ func (r *run) execute(ctx context.Context) error {
 	return r.readAll(ctx)
 }
 
-// count counts a step.
-func (r *run) count() {
+// count counts a step of a client.
+func (r *run) count(client int) {
+	r.idle.Reset(r.limit)
 	r.stepsMu.Lock()
 	defer r.stepsMu.Unlock()
 	r.steps++
+	r.current[client]++
 	if r.moved != nil {
 		close(r.moved)
 		r.moved = nil
@@ -156,6 +177,7 @@ func (r *run) readAll(ctx context.Context) error {
 				if err := f(c); err != nil {
 					r.report(fmt.Errorf("after the run: %w", err))
 				}
+				r.idle.Reset(r.limit)
 			}
 		})
 	}

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"gather/internal/cluster/natstest"
 )
@@ -55,25 +57,26 @@ func TestMoveHalfDone(t *testing.T) {
 	srv, stop := launch(t, "--data-dir", data, "--drain-timeout", "1ms", "--workers", "1")
 	api := "http://" + srv.apiListener.Addr().String()
 	ids := make(map[string]string)
-	for name, body := range map[string]string{
-		"squares": `{"kind":"squares","range":{"start":0,"stop":3000000}}`,
-		"sleeps":  `{"kind":"sleep_batch","count":5000,"duration":"1s"}`,
-		"sum":     `{"kind":"array_sum","array":{"source":"arange","start":0,"stop":300000000,"dtype":"int64","chunks":100000}}`,
-	} {
+	submit := func(name, body string) {
 		status, v := call(t, "POST", api+"/v1/jobs", "application/json", []byte(body))
 		if status != http.StatusAccepted {
 			t.Fatalf("%s: %d %v", name, status, v)
 		}
 		ids[name] = fmt.Sprint(v["id"])
 	}
+	submit("squares", `{"kind":"squares","range":{"start":0,"stop":3000000}}`)
+	submit("sum", `{"kind":"array_sum","array":{"source":"arange","start":0,"stop":3000000000,"dtype":"int64","chunks":100000}}`)
 	completed := func(name string) float64 {
 		_, v := call(t, "GET", api+"/v1/jobs/"+ids[name], "", nil)
 		p, _ := v["progress"].(map[string]any)
 		n, _ := p["completed"].(float64)
 		return n
 	}
-	for completed("squares") == 0 || completed("sum") == 0 {
-	}
+	until(t.Context(), t, 5*time.Minute, "tasks of both jobs are done", func(context.Context) (bool, any) {
+		squares, sum := completed("squares"), completed("sum")
+		return squares > 0 && sum > 0, []float64{squares, sum}
+	})
+	submit("sleeps", `{"kind":"sleep_batch","count":5000,"duration":"20s"}`) // longer than a stop of a busy machine
 	stop()
 	flags := []string{"--nats-url", natstest.Start(t, 1).URL, "--nats-replicas", "1"}
 	if code, stderr := importRun(t, data, flags...); code != exitOK || !strings.Contains(stderr, "importing 0 arrays (0 bytes), 3 jobs (3 unfinished)") {
@@ -82,8 +85,12 @@ func TestMoveHalfDone(t *testing.T) {
 	srv, stop = launch(t, append(flags, "--data-dir", t.TempDir())...)
 	defer stop()
 	api = "http://" + srv.apiListener.Addr().String()
-	for name, want := range map[string]float64{"squares": 3e6, "sleeps": 5000, "sum": 300000000. * 299999999 / 2} {
-		_, v := call(t, "GET", api+"/v1/jobs/"+ids[name], "", nil, "Prefer", "wait=30")
+	for name, want := range map[string]float64{"squares": 3e6, "sleeps": 5000, "sum": 3000000000. * 2999999999 / 2} {
+		var v map[string]any
+		until(t.Context(), t, 5*time.Minute, name+" have ended", func(context.Context) (bool, any) {
+			_, v = call(t, "GET", api+"/v1/jobs/"+ids[name], "", nil, "Prefer", "wait=30")
+			return v["finished_at"] != nil, v
+		})
 		p, _ := v["progress"].(map[string]any)
 		if got, ok := v["result"].(float64); v["state"] != "succeeded" || !ok || got != want || p["completed"] != p["total"] {
 			t.Errorf("%s: want %v: %v", name, want, v)
