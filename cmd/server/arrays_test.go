@@ -110,8 +110,6 @@ func TestStoredArrays(t *testing.T) {
 
 // A failing bucket is not a client error, and the response does not contain its hosts.
 func TestStoredArraysThatCannotBeRead(t *testing.T) {
-	t.Setenv("AWS_ACCESS_KEY_ID", "someone")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-theirs")
 	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
 	defer store.Close()
 	srv, stop := launch(t, "--data-dir", t.TempDir(), "--array-bucket", "s3://data?region=r&endpoint="+store.URL)
@@ -126,8 +124,6 @@ func TestStoredArraysThatCannotBeRead(t *testing.T) {
 
 // A probe reads little of an object.
 func TestStoredArraysProbe(t *testing.T) {
-	t.Setenv("AWS_ACCESS_KEY_ID", "someone")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-theirs")
 	file := float64s(t, 1_000_000)
 	var largest atomic.Int64
 	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"slices"
 	"sync"
@@ -72,7 +71,6 @@ func (p *process) start() error {
 // launch starts the process and returns a channel that receives the address of its API, or "" if it ends before.
 func (p *process) launch() (<-chan string, error) {
 	cmd := exec.Command(p.path, p.args...) //nolint:noctx // ended by kill, stop or the cleanup
-	cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=someone", "AWS_SECRET_ACCESS_KEY=a-secret-of-theirs")
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		return nil, err

@@ -167,3 +167,43 @@ func TestBulkPause(t *testing.T) {
 		}
 	}
 }
+
+// TestBulkPauses tests that the writer keeps the pause after a piece, and writes other requests in it.
+func TestBulkPauses(t *testing.T) {
+	c := &clock{now: time.Now()}
+	d := newDisk()
+	j, err := journal.OpenWithHooks(t.Context(), journal.Config{Dir: "j", FS: d, Logger: quiet, SweepInterval: time.Hour},
+		journal.Hooks{Now: c.Now, After: c.After})
+	must(t, err)
+	giant, s := submission("t")
+	s.Job.Progress.Total, s.Job.Tasks = 200, 3
+	must(t, journaltest.Append(t.Context(), j, entry(giant, s, job.Started{})))
+	until(t, "the submission is written", func() bool { return !j.Writing() })
+	add := func(first int64) <-chan error {
+		b, done := entry(giant, bulk(first)), make(chan error, 1)
+		b.Done = func(err error) { done <- err }
+		must(t, j.Append(t.Context(), b))
+		return done
+	}
+
+	resume := d.hang()
+	defer resume()
+	piece := add(0)
+	until(t, "a piece is being written", j.Writing)
+	c.add(7 * time.Millisecond)
+	resume()
+	must(t, <-piece)
+
+	piece = add(100)
+	until(t, "the writer pauses", func() bool { return len(piece) > 0 || c.armed(14*time.Millisecond) })
+	small, s := submission("t")
+	must(t, journaltest.Append(t.Context(), j, entry(small, s)))
+	until(t, "the writer pauses again", func() bool { return len(piece) > 0 || c.armed(14*time.Millisecond) })
+	c.add(13 * time.Millisecond)
+	if len(piece) > 0 {
+		t.Error("got a piece written within the pause, want it after the pause")
+	}
+	c.add(time.Millisecond)
+	must(t, <-piece)
+	must(t, j.Close())
+}

@@ -180,6 +180,9 @@ func GroupRecordAgain(b []byte) ([]byte, error) {
 	return r.append(nil), err
 }
 
+// Writing reports whether a write is in flight.
+func (j *Journal) Writing() bool { return !j.queue.busySince().IsZero() }
+
 // BulkPause is the pause after a piece of bulk results that took a time, when other requests were taken a while before its end.
 func BulkPause(took, since time.Duration) time.Duration {
 	now := time.Now()

@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -42,6 +43,13 @@ func (c *clock) After(d time.Duration, f func()) func() bool {
 		t.f = nil
 		return true
 	}
+}
+
+// armed reports whether a timer is to fire in d.
+func (c *clock) armed(d time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.timers, func(t *timer) bool { return t.f != nil && t.at.Equal(c.now.Add(d)) })
 }
 
 func (c *clock) add(d time.Duration) {
