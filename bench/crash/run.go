@@ -137,6 +137,9 @@ func (r *run) reach(ctx context.Context, n int) error {
 	}
 }
 
+// slowRead is the time of the reading of a job from which on the log of a run has it.
+const slowRead = 30 * time.Second
+
 // readAll reads every acknowledged job to its end, and the lists of jobs by label, after one more restart of a server alone.
 func (r *run) readAll(ctx context.Context) error {
 	if r.nats == nil {
@@ -174,8 +177,12 @@ func (r *run) readAll(ctx context.Context) error {
 					return
 				}
 				c.seed(n)
+				began := r.now()
 				if err := f(c); err != nil {
 					r.report(fmt.Errorf("after the run: %w", err))
+				}
+				if took := time.Duration(r.now() - began); took > slowRead {
+					r.printf("the reading of a job or group took %s", took.Round(time.Millisecond))
 				}
 				r.idle.Reset(r.limit)
 			}

@@ -53,7 +53,7 @@ func (h *history) receive(ctx context.Context) (*httptest.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	refused := make(map[string]bool)
+	refused := make(map[string]int)
 	return serve(ctx, func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -71,8 +71,9 @@ func (h *history) receive(ctx context.Context) (*httptest.Server, error) {
 		d.kind, d.view = e.Type, e.Data
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if share(d.id, 16) && !refused[d.id] {
-			refused[d.id], d.status = true, http.StatusServiceUnavailable
+		if share(d.id, 16) && refused[d.id] == 0 || share(d.id, 64) && refused[d.id] == 1 {
+			refused[d.id]++
+			d.status = http.StatusServiceUnavailable
 		}
 		h.deliveries = append(h.deliveries, d)
 		w.WriteHeader(d.status)
@@ -89,18 +90,23 @@ func share(text string, n uint32) bool {
 // deliveryTimeout is how long deliveries may take after the run: the second attempt is some 5 s after the first.
 const deliveryTimeout = 3 * time.Minute
 
-// delivered waits until a job's delivery has ended, if the job has a webhook and exists.
+// delivered waits until a job's delivery has ended, if the job has a webhook and exists. A third attempt, which follows after some minutes
+// when the receiver was too slow for the second, is asked for at once.
 func (c *client) delivered(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, deliveryTimeout, fmt.Errorf("job %s was not delivered within %s", id, deliveryTimeout))
 	defer cancel()
-	for {
+	for retried := false; ; {
 		a, err := c.page(ctx, "/v1/jobs/"+id+"/deliveries")
 		if err != nil {
 			return err
 		}
 		var list struct {
 			Deliveries []struct {
-				State string `json:"state"`
+				ID       string `json:"id"`
+				State    string `json:"state"`
+				Attempts []struct {
+					Error string `json:"error"`
+				} `json:"attempts"`
 			} `json:"deliveries"`
 		}
 		switch err := json.Unmarshal(a.body, &list); {
@@ -112,6 +118,11 @@ func (c *client) delivered(ctx context.Context, id string) error {
 			return nil
 		case list.Deliveries[0].State == "failed":
 			return fmt.Errorf("the delivery of job %s failed: %.500s", id, a.body)
+		case len(list.Deliveries[0].Attempts) > 1 && !retried:
+			d := &list.Deliveries[0]
+			r, err := c.try(ctx, http.MethodPost, "/v1/jobs/"+id+"/deliveries/"+d.ID+"/retry", nil)
+			retried = err == nil && r.status == http.StatusAccepted
+			c.printf("a third attempt of delivery %s is asked for: %t; the second: %s", d.ID, retried, d.Attempts[1].Error)
 		}
 		select {
 		case <-ctx.Done():
