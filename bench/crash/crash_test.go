@@ -35,12 +35,18 @@ func TestServer(t *testing.T) {
 
 // TestPowerCut kills a server so that it loses what was not forced to disk, where FUSE is available.
 func TestPowerCut(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	t.Parallel()
 	runSeed(t, &settings{seed: 12, nodes: 1, clients: 6, steps: 10, faults: 4, kinds: strings.Join([]string{power, killSync, killTwo, killSynced}, ",")})
 }
 
 // TestFullDisk fills the disk of a server, where a small disk can be mounted, and kills the server on it.
 func TestFullDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	t.Parallel()
 	runSeed(t, &settings{seed: 12, nodes: 1, clients: 6, steps: 10, faults: 3, kinds: strings.Join([]string{fill, kill, fillKill}, ",")})
 }

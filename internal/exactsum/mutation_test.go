@@ -118,7 +118,7 @@ func TestMutationsAreDetected(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			dir := copyModule(t)
 			mutate(t, filepath.Join(dir, "internal", "exactsum", m.file), m.old, m.new)
-			build := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-c", "-o", "mutant", ".")
+			build := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-ldflags=-s -w", "-c", "-o", "mutant", ".")
 			build.Dir = filepath.Join(dir, "internal", "exactsum")
 			if out, err := build.CombinedOutput(); err != nil {
 				t.Fatalf("the mutant does not build: %v\n%s", err, out)
