@@ -154,7 +154,7 @@ func (c *jobCounts) finished() (n int64) {
 	return n
 }
 
-// loadCounts reads the counts of finished jobs.
+// loadCounts reads the counts of finished jobs, beside readers when a replica is restored.
 func (j *Journal) loadCounts() error {
 	return scan(context.Background(), j.db, []byte{spaceCount}, []byte{spaceCount + 1}, func(k, value []byte) error {
 		tenant, kind, err := takeTenant(k[1:])
@@ -165,9 +165,11 @@ func (j *Journal) loadCounts() error {
 		if err != nil {
 			return err
 		}
-		key := countKey{tenant, string(kind)}
-		j.counts.ended[key] = &e
-		copy(j.counts.ofLocked(key)[job.Succeeded:], e[:])
+		key, c := countKey{tenant, string(kind)}, &j.counts
+		c.ended[key] = &e
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		copy(c.ofLocked(key)[job.Succeeded:], e[:])
 		return nil
 	})
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"gather/internal/job"
 	"gather/internal/journal"
@@ -292,6 +293,47 @@ func TestSnapshotOfBusyReplica(t *testing.T) {
 		}
 		must(t, s.Close())
 	}
+}
+
+// TestRestoreBesideReaders restores a replica while metrics and counts are read, for the race detector.
+func TestRestoreBesideReaders(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	j := open(t, journal.Config{Dir: "j", FS: vfs.NewMem(), Replica: true, SweepInterval: time.Hour, Registerer: reg})
+	fill(t, j)
+	parts, want := snapshotOf(t, j), summary(t, j)
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for _, read := range []func() error{
+		func() error { _, err := reg.Gather(); return err },
+		func() error { _, err := j.Count(t.Context(), "t", nil); return err },
+		func() error { _, err := j.Stats(t.Context(), "t"); return err },
+		func() error { _, _, err := j.List(t.Context(), job.Query{Tenant: "t", Limit: 10}); return err },
+		func() error { _, err := j.Groups(t.Context(), "t", "", 10); return err },
+		func() error { j.Results("t", job.ID{}); j.DeliveryReceivers(); return nil },
+	} {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := read(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 5 {
+		must(t, j.Restore(t.Context(), sequence(parts)))
+	}
+	close(stop)
+	readers.Wait()
+	if got := summary(t, j); got != want {
+		t.Errorf("restored\n%.3000s\nwant\n%.3000s", got, want)
+	}
+	must(t, j.Close())
 }
 
 // A sweep that was prepared before a replica is replaced changes nothing of the new content.
