@@ -1,4 +1,4 @@
-import { useEffect } from 'preact/hooks';
+import { useEffect, useLayoutEffect } from 'preact/hooks';
 import { go } from './route';
 
 /** typing reports whether a key belongs to the element that has the focus, or to a dialog. */
@@ -7,9 +7,9 @@ export function typing(e: KeyboardEvent): boolean {
   return e.ctrlKey || e.metaKey || e.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) || document.querySelector('dialog[open]') !== null;
 }
 
-/** useKeys handles keys outside of fields while a component is shown. */
+/** useKeys handles keys outside of fields while a component is shown, with what it shows at that moment. */
 export function useKeys(handle: (key: string, e: KeyboardEvent) => void): void {
-  useEffect(() => {
+  useLayoutEffect(() => {
     const on = (e: KeyboardEvent) => {
       if (!typing(e)) handle(e.key, e);
     };
