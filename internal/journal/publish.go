@@ -52,8 +52,8 @@ func (j *Journal) publish(w *write) {
 			}
 		}
 		if r.rejection != nil {
-			j.reject(r, r.rejection)
 			j.releaseKey(r)
+			j.reject(r, r.rejection)
 		}
 		r.entries = nil
 	}
@@ -63,12 +63,12 @@ func (j *Journal) publish(w *write) {
 func (j *Journal) failWrite(w *write, err error) {
 	j.queue.finish(w, nil)
 	for _, r := range w.requests {
+		j.releaseKey(r)
 		if r.submits {
 			j.reject(r, newRejection("journal-broken", err.Error(), 0))
 		} else {
 			j.reject(r, storageError(err))
 		}
-		j.releaseKey(r)
 	}
 }
 
@@ -87,7 +87,8 @@ func (j *Journal) reject(r *request, err error) {
 	}
 }
 
-// releaseKey releases the reservation of a request's idempotency key.
+// releaseKey releases the reservation of a request's idempotency key: before the outcome is reported, because the client may then send the
+// request again.
 func (j *Journal) releaseKey(r *request) {
 	if r.key != nil {
 		j.keys.release(hashKey(*r.key))

@@ -179,8 +179,8 @@ func (b *builder) build(w *write) {
 				continue
 			}
 			if err != nil {
-				b.j.reject(req, err)
 				b.j.releaseKey(req)
+				b.j.reject(req, err)
 				continue
 			}
 			req.applied = true
