@@ -184,6 +184,9 @@ func TestBallastOfQuota(t *testing.T) {
 
 // The ballast is a quarter of the margin, at most 64 MiB. There is none if that is too small, and none for a replica.
 func TestBallastSize(t *testing.T) {
+	if testing.Short() {
+		t.Skip("opens journals, one after the other, for half a minute under the race detector")
+	}
 	for _, tt := range []struct {
 		margin uint64
 		view   bool

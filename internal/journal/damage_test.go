@@ -96,6 +96,9 @@ func listAll(t *testing.T, j *journal.Journal) (map[job.ID]bool, error) {
 // TestDamagedDirectory damages each file of the directory of a killed server, in several ways and places: the journal has
 // everything, or Open returns ErrDamaged, or reads of the damaged jobs fail. Nothing is served as absent.
 func TestDamagedDirectory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("opens journals, one after the other, for half a minute under the race detector")
+	}
 	places := 6 // in each file
 	if testing.Short() {
 		places = 2

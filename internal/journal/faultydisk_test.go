@@ -30,12 +30,16 @@ func newDisk() *disk {
 		if f := d.fault.Load(); f != nil {
 			return (*f)(op)
 		}
+		// A fault that comes while the sync hangs is the sync's.
 		if op.Kind == errorfs.OpFileSyncData && filepath.Ext(op.Path) == ".log" {
 			d.mu.Lock()
 			gate := d.gate
 			d.mu.Unlock()
 			if gate != nil {
 				<-gate
+				if f := d.fault.Load(); f != nil {
+					return (*f)(op)
+				}
 			}
 		}
 		return nil

@@ -238,6 +238,9 @@ func TestAcceptLoss(t *testing.T) {
 // TestOpenOnFullDisk kills a server and starts it on a full disk: Open returns ErrDiskFull, and with space the journal opens with
 // all its data.
 func TestOpenOnFullDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("opens journals, one after the other, for half a minute under the race detector")
+	}
 	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT} {
 		for _, partials := range []int{0, 8} { // 8 are more than two memtables
 			t.Run(fmt.Sprintf("%v, %d results", errno, partials), func(t *testing.T) { testOpenOnFullDisk(t, errno, partials) })
