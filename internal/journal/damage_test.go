@@ -99,7 +99,7 @@ func TestDamagedDirectory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("opens journals, one after the other, for half a minute under the race detector")
 	}
-	const places = 6 // in each file
+	const places = 6                           // in each file
 	hooks := journal.Hooks{MemTable: 32 << 10} // small, so that there are tables
 	open := func(disk vfs.FS) (*journal.Journal, error) {
 		return journal.OpenWithHooks(t.Context(), journal.Config{Dir: "j", FS: disk, Logger: quiet}, hooks)
