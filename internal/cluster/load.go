@@ -54,7 +54,11 @@ func (c *Cluster) loadApplied(ctx context.Context) error {
 func (c *Cluster) load(ctx context.Context, streamID string) (err error) {
 	var record *trimmed
 	if c.lastApplied == 0 || streamID == c.streamID {
-		if record, err = c.lastTrim(ctx); err != nil {
+		err = retryUntilReady(ctx, func(try context.Context) (err error) {
+			record, err = c.lastTrim(try)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 		c.trimRecord = record.forDecisions()

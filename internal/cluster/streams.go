@@ -64,7 +64,7 @@ func retryUntilReady(ctx context.Context, do func(try context.Context) error) er
 
 // isTransient reports whether an operation that failed with an error may succeed later.
 func isTransient(err error) bool {
-	if errors.Is(err, ErrUnsafe) || errors.Is(err, errLogLost) {
+	if errors.Is(err, ErrUnsafe) || errors.Is(err, errLogLost) || errors.Is(err, job.ErrVersion) {
 		return false
 	}
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {

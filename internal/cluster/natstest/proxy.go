@@ -1,6 +1,7 @@
 package natstest
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"net/url"
@@ -24,6 +25,8 @@ type Proxy struct {
 	// toServer and toClient are closed while they are not paused.
 	toServer, toClient chan struct{}
 	delay              time.Duration // of each read
+	requests, held     int           // requests to JetStream, and the number of the one to hold
+	hold               time.Duration
 	conns              []net.Conn
 	ended              bool
 }
@@ -63,12 +66,28 @@ func (p *Proxy) accept() {
 			_, _ = client.Close(), server.Close()
 		}
 		p.mu.Unlock()
-		p.done.Go(func() { p.copy(server, client, func() chan struct{} { return p.toServer }) })
-		p.done.Go(func() { p.copy(client, server, func() chan struct{} { return p.toClient }) })
+		p.done.Go(func() {
+			p.copy(server, client, func(data []byte) (chan struct{}, time.Duration) { return p.toServer, p.delay + p.holds(data) })
+		})
+		p.done.Go(func() {
+			p.copy(client, server, func([]byte) (chan struct{}, time.Duration) { return p.toClient, p.delay })
+		})
 	}
 }
 
-func (p *Proxy) copy(to, from net.Conn, gate func() chan struct{}) {
+// holds returns the time for which data to the server is held. The caller holds mu.
+func (p *Proxy) holds(data []byte) time.Duration {
+	if !bytes.Contains(data, []byte("$JS.API.")) {
+		return 0
+	}
+	if p.requests++; p.requests == p.held {
+		return p.hold
+	}
+	return 0
+}
+
+// copy forwards one direction of a connection. Under mu, gate returns what releases the data, and its delay.
+func (p *Proxy) copy(to, from net.Conn, gate func(data []byte) (chan struct{}, time.Duration)) {
 	defer func() { _, _ = to.Close(), from.Close() }()
 	buf := make([]byte, 64<<10)
 	for {
@@ -77,7 +96,7 @@ func (p *Proxy) copy(to, from net.Conn, gate func() chan struct{}) {
 			return
 		}
 		p.mu.Lock()
-		open, delay := gate(), p.delay
+		open, delay := gate(buf[:n])
 		p.mu.Unlock()
 		time.Sleep(delay)
 		<-open
@@ -109,6 +128,20 @@ func (p *Proxy) Delay(d time.Duration) {
 	open := make(chan struct{})
 	close(open)
 	p.set(open, open, d)
+}
+
+// HoldRequest holds request number n to JetStream, counted from one, and all that follows it, for the given time.
+func (p *Proxy) HoldRequest(n int, d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held, p.hold = n, d
+}
+
+// Requests returns the number of requests to JetStream. Requests that arrive together count once.
+func (p *Proxy) Requests() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.requests
 }
 
 // Resume forwards the held data and everything after it.
