@@ -6,8 +6,9 @@ import (
 	"gather/internal/job"
 )
 
-// readMemory is the maximum memory of a page of events or items during a read: the page and its decoded form.
-const readMemory = 2 * job.PageBytes
+// readMemory is the memory that a page of events or items needs: while it is read, for its decoded form too, and while it is written,
+// for a part of its encoding. More is reserved for a page whose last event is larger than that leaves room for.
+const readMemory = 2*job.PageBytes + job.PageBytes/2
 
 // reserveRead reserves n bytes of the readers' budget until the end of the response or the next resizeRead. It waits
 // for a second longer than WriteTimeout, when readers that stalled before it began have been disconnected. A response
@@ -28,7 +29,23 @@ func (x *requestState) reserveRead(n int64) error {
 // resizeRead sets the response's share of the readers' budget to the size of the page it has read and of its encoding.
 func (x *requestState) resizeRead(n int64) {
 	x.srv.readers.adjust(x.principal.Tenant, n-x.read)
-	x.read = n
+	x.read, x.page = n, n
+}
+
+// holdPage records the size of the page that was read. The rest of what is reserved is for its encoding.
+func (x *requestState) holdPage(size int) {
+	x.resizeRead(max(x.read, int64(size)))
+	x.page = int64(size)
+}
+
+// encoding counts n bytes of an encoded response toward the response's share of the budget, and returns how to release them.
+func (x *requestState) encoding(n int) (release func()) {
+	more := x.page + int64(n) - x.read
+	if x.read == 0 || more <= 0 {
+		return func() {}
+	}
+	x.srv.readers.adjust(x.principal.Tenant, more)
+	return func() { x.srv.readers.adjust(x.principal.Tenant, -more) }
 }
 
 // readLog reads a page of a job's log.
@@ -41,7 +58,7 @@ func (x *requestState) readLog(id job.ID, after uint64, limit int) ([]job.LogRec
 	for i := range records {
 		size += job.EventBytes(records[i].Event)
 	}
-	x.resizeRead(max(x.read, int64(size)))
+	x.holdPage(size)
 	return records, err
 }
 
@@ -55,6 +72,6 @@ func (x *requestState) readByIndex(id job.ID, after int64, limit int) (page []jo
 	for i := range page {
 		size += page[i].Bytes()
 	}
-	x.resizeRead(max(x.read, int64(size)))
+	x.holdPage(size)
 	return page, len(page) >= limit || size >= job.PageBytes, err
 }

@@ -51,6 +51,8 @@ type requestState struct {
 	body int64
 	// read is the request's share of the readers' budget.
 	read int64
+	// page is the size of the page that the response holds.
+	page int64
 	// pace measures how fast the client reads the response.
 	pace pace
 

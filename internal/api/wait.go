@@ -50,11 +50,7 @@ const writePiece = 16 << 10
 // WriteTimeout, and for a stream whose API key was revoked. If the response has a share of the readers' budget, b
 // counts toward it while it is written.
 func (s *server) writeWithDeadline(x *requestState, b []byte) error {
-	if x.read > 0 {
-		buffer := int64(cap(b))
-		x.resizeRead(x.read + buffer)
-		defer func() { x.resizeRead(x.read - buffer) }()
-	}
+	defer x.encoding(cap(b))()
 	for len(b) > 0 {
 		if x.mode == modeStream && x.revoked() {
 			return errRevoked
