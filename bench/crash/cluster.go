@@ -18,7 +18,7 @@ const natsPrefix = "crash"
 
 // natsServers are three NATS servers that sync every message, as the configuration in deploy/nats does.
 type natsServers struct {
-	*natstest.Processes
+	*natstest.Servers
 
 	scope *scope
 	// proxies are between each node and each server. Others are between the servers.
@@ -61,7 +61,7 @@ func (r *run) startNATS(ctx context.Context, s *settings, dir string) (n *natsSe
 		}
 	}
 	return n, n.scope.try(func() {
-		n.Processes = natstest.StartProcesses(n.scope, 3, natstest.SyncAlways(), natstest.Binary(binary), natstest.RouteProxies(), natstest.Disk(mount),
+		n.Servers = natstest.Start(n.scope, 3, natstest.SyncAlways(), natstest.Binary(binary), natstest.RouteProxies(), natstest.Disk(mount),
 			natstest.Env(func(i int) []string { return []string{n.clocks[i].variable()} }))
 		for range s.nodes {
 			var all []*natstest.Proxy
@@ -150,7 +150,7 @@ func (s *natsServers) wipe(i int) {
 		s.scope.Fatal(err)
 	}
 	s.Wait()
-	s.Restart(i)
+	s.Start(i)
 }
 
 // fill fills the disk of a server, and starts the server again when there is space.
@@ -163,7 +163,8 @@ func (s *natsServers) fill(f *fault, i int) {
 	if err := os.Remove(filler); err != nil {
 		s.scope.Fatal(err)
 	}
-	s.Restart(i)
+	s.Kill(i)
+	s.Start(i)
 }
 
 // partition stops or delays what passes through proxies, for mostly longer than the node timeout. One-way, nothing passes to the clients of

@@ -35,18 +35,12 @@ func TestServer(t *testing.T) {
 
 // TestPowerCut kills a server so that it loses what was not forced to disk, where FUSE is available.
 func TestPowerCut(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes half a minute")
-	}
 	t.Parallel()
 	runSeed(t, &settings{seed: 12, nodes: 1, clients: 6, steps: 10, faults: 4, kinds: strings.Join([]string{power, killSync, killTwo, killSynced}, ",")})
 }
 
 // TestFullDisk fills the disk of a server, where a small disk can be mounted, and kills the server on it.
 func TestFullDisk(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes half a minute")
-	}
 	t.Parallel()
 	runSeed(t, &settings{seed: 12, nodes: 1, clients: 6, steps: 10, faults: 3, kinds: strings.Join([]string{fill, kill, fillKill}, ",")})
 }
@@ -54,9 +48,6 @@ func TestFullDisk(t *testing.T) {
 // TestCluster kills the NATS server that leads the log five times under load and partitions the servers, and kills, pauses, wipes, restarts and
 // cuts off nodes.
 func TestCluster(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a minute")
-	}
 	t.Parallel()
 	kinds := strings.Join([]string{natsLeader, kill, natsLeader, pause, natsLeader, wipe, natsCut, natsLeader, restart, natsLeader, cut}, ",")
 	runSeed(t, &settings{seed: 12, nodes: 3, clients: 12, steps: 8, faults: 11, kinds: kinds})
@@ -64,6 +55,9 @@ func TestCluster(t *testing.T) {
 
 func runSeed(t *testing.T, s *settings) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("drives servers in other processes, of which the race detector sees nothing")
+	}
 	built, err := binaries.build()
 	if err != nil {
 		t.Fatal(err)

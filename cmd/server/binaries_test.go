@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"sync"
 	"testing"
-
-	"gather/internal/cluster/natstest"
 )
 
 // parallelTests is the least number of parallel tests at a time. More than one per CPU, because they mostly wait for
@@ -40,36 +38,23 @@ func TestMain(m *testing.M) {
 	_ = os.RemoveAll(binaries)
 }
 
-var (
-	serverBinary = sync.OnceValues(func() (string, error) {
-		path := filepath.Join(binaries, "server")
-		if out, err := exec.CommandContext(context.Background(), "go", "build", "-o", path, ".").CombinedOutput(); err != nil {
-			return "", fmt.Errorf("go build: %w\n%s", err, out)
-		}
-		return path, nil
-	})
-	natsBinary = sync.OnceValues(func() (string, error) {
-		path := filepath.Join(binaries, "nats-server")
-		return path, natstest.Build(context.Background(), path)
-	})
-)
+var serverBinary = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(binaries, "server")
+	if out, err := exec.CommandContext(context.Background(), "go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
 
-// build returns the server's binary.
+// build returns the server's binary. The race detector, which runs with -short, sees nothing of another process.
 func build(t *testing.T) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("runs the server as another process")
+	}
 	path, err := serverBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// natsProcesses starts three NATS servers as processes.
-func natsProcesses(t *testing.T, opts ...natstest.Option) *natstest.Processes {
-	t.Helper()
-	path, err := natsBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return natstest.StartProcesses(t, 3, append(opts, natstest.Binary(path))...)
 }

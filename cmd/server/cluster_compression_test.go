@@ -20,7 +20,7 @@ import (
 //
 //	go test -tags measure ./cmd/server -run TestLogCompression -v
 func TestLogCompression(t *testing.T) {
-	servers := natstest.StartProcesses(t, 1)
+	servers := natstest.Start(t, 1)
 	f := newTestCluster(t, build(t), "measured", &servers.Files, longNodeTimeout, "--nats-replicas=1")
 	f.grow(1)
 	ctx := f.contextOf(5 * time.Minute)

@@ -27,12 +27,10 @@ const killBytes = 9 << 20
 // block of the file store, and the killed server becomes healthy again. Afterwards every accepted job is read to its
 // end. More kills: go test ./cmd/server -run TestNATSLeaderKills -timeout=30m -kills=20
 func TestNATSLeaderKills(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a minute")
-	}
 	t.Parallel()
-	servers := natsProcesses(t, natstest.SyncAlways())
-	f := newTestCluster(t, build(t), "kills", &servers.Files)
+	binary := build(t)
+	servers := natstest.Start(t, 3, natstest.SyncAlways())
+	f := newTestCluster(t, binary, "kills", &servers.Files)
 	if *compress {
 		servers.CreateCompressed(t, "KILLS_LOG", "kills.log.*", map[string]string{"gather-log": "compressed"})
 	}

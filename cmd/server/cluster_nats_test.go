@@ -53,7 +53,7 @@ func (s *suite) killAllNATS(t *testing.T) {
 		}
 	}
 	down := time.Now()
-	s.nats.RestartAll()
+	s.nats.StartAll()
 	for i := range f.nodes {
 		f.ready(ctx, i, http.StatusOK)
 	}

@@ -26,7 +26,7 @@ const longNodeTimeout = "--node-timeout=10m"
 
 // suite is shared by the tests of the cluster: three NATS servers and the server's binary.
 type suite struct {
-	nats     *natstest.Processes
+	nats     *natstest.Servers
 	binary   string
 	clusters atomic.Int32
 }

@@ -1,15 +1,16 @@
 package main
 
-import "testing"
+import (
+	"testing"
+
+	"gather/internal/cluster/natstest"
+)
 
 // TestCluster runs real servers on three NATS servers and tests the guarantees of a cluster: any node serves any job,
 // bounds and keys hold over all nodes, and no failure of a node, its disk or NATS loses a job or changes a result.
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("takes minutes")
-	}
-	s := &suite{binary: build(t), nats: natsProcesses(t)}
+	s := &suite{binary: build(t), nats: natstest.Start(t, 3)}
 	for _, test := range []struct {
 		name string
 		run  func(*suite, *testing.T)
@@ -38,11 +39,8 @@ func TestCluster(t *testing.T) {
 
 // TestNATSKilled is TestCluster for failures of NATS, with three NATS servers of its own.
 func TestNATSKilled(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a minute")
-	}
 	t.Parallel()
-	s := &suite{binary: build(t), nats: natsProcesses(t)}
+	s := &suite{binary: build(t), nats: natstest.Start(t, 3)}
 	t.Run("one server", s.killOneNATS)
 	t.Run("all servers", s.killAllNATS)
 }

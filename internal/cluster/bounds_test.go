@@ -311,7 +311,7 @@ func TestPendingBytes(t *testing.T) {
 	if n < 3 || n > 6 {
 		t.Errorf("under a bound of 100 kB got %d appends of 30 kB accepted, want 3 to 6", n)
 	}
-	f.s.RestartAll()
+	f.s.StartAll()
 	for range n {
 		f.ok(<-done)
 	}

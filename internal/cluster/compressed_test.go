@@ -18,7 +18,7 @@ func TestCompressedMove(t *testing.T) {
 		t.Skip("takes a minute")
 	}
 	t.Parallel()
-	servers := natstest.StartProcesses(t, 3, natstest.SyncAlways())
+	servers := natstest.Start(t, 3, natstest.SyncAlways())
 	servers.CreateCompressed(t, "MOVED_LOG", "moved.log.*", nil)
 	nc, err := servers.Connect()
 	if err != nil {

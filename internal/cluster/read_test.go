@@ -78,7 +78,7 @@ func TestNoServers(t *testing.T) {
 		done <- err
 	}, job.TaskProgress{Task: lease.Task, Done: true, Completed: 1}))
 	servers.Store(true)
-	f.s.RestartAll()
+	f.s.StartAll()
 	select {
 	case err := <-done:
 		f.ok(err)
@@ -129,7 +129,7 @@ func TestUnknownFate(t *testing.T) {
 	for range sent {
 		f.want(<-rejected, job.ErrStorage)
 	}
-	f.s.RestartAll()
+	f.s.StartAll()
 	for _, n := range []*node{a, b} {
 		f.eventually("a node is ready again", func() bool { return n.Ready() == nil })
 		n.work(1, nil)

@@ -1,16 +1,8 @@
 package cluster_test
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"sync"
 	"testing"
-	"time"
-
-	"gather/internal/cluster"
-	"gather/internal/cluster/natstest"
 )
 
 // When the servers restart, the bucket of the nodes, which is in memory, starts with sequence 1. The nodes still find each
@@ -31,7 +23,7 @@ func TestServersRestart(t *testing.T) {
 				_, err := kv.PutString(t.Context(), "other", "-")
 				f.ok(err)
 			}
-			f.s.StopSome(tt.restarted)
+			f.s.Stop([]int{0, 1, 2}[:tt.restarted]...)
 			f.s.StartAll()
 			for _, n := range nodes {
 				f.eventually("a node finds the others", func() bool { return n.metric("nodes") == 3 })
@@ -66,50 +58,6 @@ func TestTasksLost(t *testing.T) {
 			lose(f)
 			b.work(1, nil)
 			b.waitEnded(id)
-		})
-	}
-}
-
-// A node starts although the servers answer one of its requests, whichever that is, later than it waits for an answer.
-func TestStartOnSlowServers(t *testing.T) {
-	t.Parallel()
-	f := newTestCluster(t, 1)
-	old := f.open("old")
-	id := old.submit(1)
-	old.close()
-	start := func(directory, name string, held int) (requests int, err error) {
-		p := natstest.NewProxy(t, f.s.URL)
-		p.HoldRequest(held, 5*time.Second)
-		cfg := f.cfg
-		cfg.URL, cfg.Name, cfg.Dir = p.URL, name, filepath.Join(f.dir, name)
-		if directory == "used" {
-			if err := os.CopyFS(cfg.Dir, os.DirFS(old.dir)); err != nil {
-				return 0, err
-			}
-		}
-		n, err := cluster.Open(t.Context(), cfg)
-		if err != nil {
-			return 0, err
-		}
-		requests = p.Requests()
-		_, err = n.Get(t.Context(), "t", id)
-		return requests, errors.Join(err, n.Close())
-	}
-	for _, directory := range []string{"new", "used"} {
-		t.Run(directory, func(t *testing.T) {
-			requests, err := start(directory, directory, 0)
-			if err != nil || requests < 5 {
-				t.Fatalf("the start of a node sent %d requests to JetStream and got the error %v, want several and none", requests, err)
-			}
-			var all sync.WaitGroup
-			for held := 1; held <= requests; held++ {
-				all.Go(func() {
-					if _, err := start(directory, fmt.Sprint(directory, held), held); err != nil {
-						t.Errorf("the start of a node whose request %d of %d was answered late: got the error %v, want none", held, requests, err)
-					}
-				})
-			}
-			all.Wait()
 		})
 	}
 }

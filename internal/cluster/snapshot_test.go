@@ -402,8 +402,11 @@ func (l *lines) Write(b []byte) (int, error) {
 
 func (l *lines) to(c *cluster.Config) { c.Logger = slog.New(slog.NewTextHandler(l, nil)) }
 
-func (l *lines) have(text string) bool {
+// String returns what was logged so far.
+func (l *lines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.Contains(l.text.String(), text)
+	return l.text.String()
 }
+
+func (l *lines) have(text string) bool { return strings.Contains(l.String(), text) }

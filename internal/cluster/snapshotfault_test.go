@@ -26,7 +26,7 @@ func TestSnapshotFaults(t *testing.T) {
 		t.Skip("takes half a minute")
 	}
 	t.Parallel()
-	servers := natstest.StartProcesses(t, 3, natstest.SyncAlways())
+	servers := natstest.Start(t, 3, natstest.SyncAlways())
 	f := &testCluster{T: t, dir: t.TempDir(), cfg: cluster.Config{URL: servers.URL, Prefix: "fleet", Replicas: 3}}
 	nc, err := servers.Connect(nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
 	f.ok(err)
@@ -98,7 +98,8 @@ func TestSnapshotFaults(t *testing.T) {
 			}
 		}
 		inject()
-		servers.RestartAll()
+		servers.KillAll()
+		servers.StartAll()
 		writing.Wait()
 		stop()
 		load.Wait()

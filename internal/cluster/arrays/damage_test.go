@@ -55,7 +55,7 @@ func TestFlippedBits(t *testing.T) {
 			arraytest.MustPut(t, p.store(t), "acme", "x", data)
 			servers.StopAll()
 			flipBit(t, servers.StoreDir(0), data[1<<20:1<<20+64])
-			servers.RestartAll()
+			servers.StartAll()
 
 			for i, url := range strings.Split(servers.URL, ",") {
 				at := *p

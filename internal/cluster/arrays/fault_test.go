@@ -82,7 +82,7 @@ func TestServersAreLost(t *testing.T) {
 			t.Errorf("after the outage: %d bytes, %v", n, err)
 		}
 	})
-	servers.RestartAll()
+	servers.StartAll()
 	wg.Wait()
 	if _, _, err := arraytest.Put(t, s, "acme", "y", data[:0]); errors.Is(err, job.ErrStorage) {
 		t.Errorf("after the outage: %v", err)
@@ -94,7 +94,7 @@ func TestServersAreLost(t *testing.T) {
 
 // An upload uses the same few buffers whatever its size, and reading all of it holds a bounded part of it.
 func TestMemory(t *testing.T) {
-	servers := natstest.StartProcesses(t, 1)
+	servers := natstest.Start(t, 1)
 	p := newPlace(servers.URL, 1)
 	s := p.store(t)
 	const n = 12 << 20 // 96 MiB

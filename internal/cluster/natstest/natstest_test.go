@@ -73,7 +73,7 @@ func messages(t *testing.T, js jetstream.JetStream) uint64 {
 	}
 }
 
-func TestServersOutliveOne(t *testing.T) {
+func TestStop(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
 	s := natstest.Start(t, 3)
@@ -95,34 +95,35 @@ func TestServersOutliveOne(t *testing.T) {
 		t.Error("a message has no replica")
 	}
 	began = time.Now()
-	s.RestartAll()
-	t.Logf("all restarted in %s", time.Since(began))
+	s.StartAll()
+	t.Logf("all started again in %s", time.Since(began))
 	if n := messages(t, js); n != 3 {
 		t.Errorf("%d messages are left of 3", n)
 	}
 }
 
-func TestProcesses(t *testing.T) {
+func TestKill(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
-	p := natstest.StartProcesses(t, 3)
+	s := natstest.Start(t, 3)
 	t.Logf("started in %s", time.Since(began))
-	js := stream(t, &p.Files, 3)
+	js := stream(t, &s.Files, 3)
 	publish(t, js)
-	if leader := p.Leader(); leader < 0 {
+	if leader := s.Leader(); leader < 0 {
 		t.Fatal("no server leads")
 	} else {
-		p.Kill(leader)
+		s.Kill(leader)
 		publish(t, js)
-		p.Restart(leader)
-		p.Pause(leader)
+		s.Restart(leader)
+		s.Pause(leader)
 		publish(t, js)
-		p.Resume(leader)
-		p.Wait()
+		s.Resume(leader)
+		s.Wait()
 	}
 	began = time.Now()
-	p.RestartAll()
-	t.Logf("all restarted in %s", time.Since(began))
+	s.KillAll()
+	s.StartAll()
+	t.Logf("all started again in %s", time.Since(began))
 	if n := messages(t, js); n != 3 {
 		t.Errorf("%d messages are left of 3", n)
 	}

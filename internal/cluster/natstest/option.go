@@ -39,7 +39,7 @@ func SyncAlways() Option {
 	return func(_ testing.TB, s *setup) { s.sync = "always" }
 }
 
-// Binary makes StartProcesses run a binary from Build.
+// Binary makes the servers run a binary from Build.
 func Binary(path string) Option {
 	return func(_ testing.TB, s *setup) { s.binary = path }
 }

@@ -25,8 +25,9 @@ type Proxy struct {
 	// toServer and toClient are closed while they are not paused.
 	toServer, toClient chan struct{}
 	delay              time.Duration // of each read
-	requests, held     int           // requests to JetStream, and the number of the one to hold
-	hold               time.Duration
+	requests, hold     int           // requests to JetStream, and the number of the one to hold
+	release            <-chan struct{}
+	held               chan struct{} // closed when that request has come
 	conns              []net.Conn
 	ended              bool
 }
@@ -36,7 +37,7 @@ func NewProxy(tb testing.TB, target string) *Proxy {
 	tb.Helper()
 	u, err := url.Parse(strings.Split(target, ",")[0])
 	must(tb, err)
-	p := &Proxy{target: u.Host, toServer: make(chan struct{})}
+	p := &Proxy{target: u.Host, toServer: make(chan struct{}), held: make(chan struct{})}
 	p.toClient = p.toServer
 	close(p.toServer)
 	var lc net.ListenConfig
@@ -66,28 +67,28 @@ func (p *Proxy) accept() {
 			_, _ = client.Close(), server.Close()
 		}
 		p.mu.Unlock()
-		p.done.Go(func() {
-			p.copy(server, client, func(data []byte) (chan struct{}, time.Duration) { return p.toServer, p.delay + p.holds(data) })
-		})
-		p.done.Go(func() {
-			p.copy(client, server, func([]byte) (chan struct{}, time.Duration) { return p.toClient, p.delay })
-		})
+		p.done.Go(func() { p.copy(server, client, func() chan struct{} { return p.toServer }, p.await) })
+		p.done.Go(func() { p.copy(client, server, func() chan struct{} { return p.toClient }, nil) })
 	}
 }
 
-// holds returns the time for which data to the server is held. The caller holds mu.
-func (p *Proxy) holds(data []byte) time.Duration {
+// await holds the request that HoldRequest names until it is released.
+func (p *Proxy) await(data []byte) {
 	if !bytes.Contains(data, []byte("$JS.API.")) {
-		return 0
+		return
 	}
-	if p.requests++; p.requests == p.held {
-		return p.hold
+	p.mu.Lock()
+	p.requests++
+	hold := p.requests == p.hold
+	p.mu.Unlock()
+	if hold {
+		close(p.held)
+		<-p.release
 	}
-	return 0
 }
 
-// copy forwards one direction of a connection. Under mu, gate returns what releases the data, and its delay.
-func (p *Proxy) copy(to, from net.Conn, gate func(data []byte) (chan struct{}, time.Duration)) {
+// copy forwards one direction of a connection. What it has read first passes await, if there is one.
+func (p *Proxy) copy(to, from net.Conn, gate func() chan struct{}, await func(data []byte)) {
 	defer func() { _, _ = to.Close(), from.Close() }()
 	buf := make([]byte, 64<<10)
 	for {
@@ -95,8 +96,11 @@ func (p *Proxy) copy(to, from net.Conn, gate func(data []byte) (chan struct{}, t
 		if err != nil {
 			return
 		}
+		if await != nil {
+			await(buf[:n])
+		}
 		p.mu.Lock()
-		open, delay := gate(buf[:n])
+		open, delay := gate(), p.delay
 		p.mu.Unlock()
 		time.Sleep(delay)
 		<-open
@@ -130,12 +134,12 @@ func (p *Proxy) Delay(d time.Duration) {
 	p.set(open, open, d)
 }
 
-// HoldRequest holds request number n to JetStream, counted from one, and all that follows it, for the given time.
-func (p *Proxy) HoldRequest(n int, d time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.held, p.hold = n, d
-}
+// HoldRequest holds request number n to JetStream, counted from one, and all that follows it, until release is closed. It is called
+// before the client connects.
+func (p *Proxy) HoldRequest(n int, release <-chan struct{}) { p.hold, p.release = n, release }
+
+// Held returns a channel that is closed when that request has come.
+func (p *Proxy) Held() <-chan struct{} { return p.held }
 
 // Requests returns the number of requests to JetStream. Requests that arrive together count once.
 func (p *Proxy) Requests() int {

@@ -1,218 +1,208 @@
 package natstest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 )
 
-// readyTimeout is the time within which servers must become ready. Elections alone take up to nine seconds, and on a busy
-// machine they are repeated.
-const readyTimeout = 5 * time.Minute
-
-// VerifyTestMain is goleak.VerifyTestMain for a package that starts servers in its process. A server that is shut down
-// while it takes up a replica of a stream may leave the store of that stream open, whose goroutines are not ours. Nor is that of a client of
-// nats.go whose connection is closed while its first asynchronous publication begins: it waits for a status on a nil channel.
+// VerifyTestMain is goleak.VerifyTestMain for a package with clients of nats.go: one whose connection is closed while its first
+// asynchronous publication begins leaves a goroutine that waits for a status on a nil channel.
 func VerifyTestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		goleak.IgnoreAnyFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"),
-		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"),
-		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"))
 }
 
-// Servers run in the process of the test.
+// Servers are NATS servers, each a process of its own.
 type Servers struct {
 	*setup
 
 	tb      testing.TB
-	running []*server.Server // nil for a stopped server
+	running []*exec.Cmd // nil for a server that was stopped or killed
+	http    http.Client
+}
+
+// Build builds the server from the module cache into a file, for Binary, with flags of go build.
+func Build(ctx context.Context, path string, flags ...string) error {
+	args := slices.Concat([]string{"build", "-o", path}, flags, []string{"github.com/nats-io/nats-server/v2"})
+	_, err := runGo(ctx, args...)
+	return err
+}
+
+// built returns the file of the server in the build cache, where it is built once for all packages.
+var built = sync.OnceValues(func() (string, error) {
+	return runGo(context.Background(), "tool", "-n", "nats-server")
+})
+
+// runGo runs the go command and returns its output.
+func runGo(ctx context.Context, args ...string) (string, error) {
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("go %s: %w\n%s", args[0], err, &stderr)
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 // Start starts one server, or a cluster of three, and returns when they have a leader and all replicas are current.
 func Start(tb testing.TB, n int, opts ...Option) *Servers {
 	tb.Helper()
-	s := &Servers{setup: newSetup(tb, n, opts), tb: tb, running: make([]*server.Server, n)}
-	tb.Cleanup(s.StopAll)
-	s.RestartAll()
+	s := &Servers{setup: newSetup(tb, n, opts), tb: tb, running: make([]*exec.Cmd, n)}
+	s.http = http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	if s.binary == "" {
+		var err error
+		s.binary, err = built()
+		must(tb, err)
+	}
+	tb.Cleanup(func() {
+		s.KillAll()
+		if tb.Failed() {
+			s.logTails()
+		}
+	})
+	s.StartAll()
 	return s
 }
 
-// Stop shuts server i down gracefully, and waits for its end.
-func (s *Servers) Stop(i int) {
+// Kill kills server i, also if it is paused, and waits for its end.
+func (s *Servers) Kill(i int) {
 	if s.running[i] == nil {
 		return
 	}
-	s.running[i].Shutdown()
-	s.running[i].WaitForShutdown()
+	_ = s.running[i].Process.Kill()
+	_ = s.running[i].Wait()
 	s.running[i] = nil
+}
+
+// KillAll kills all servers.
+func (s *Servers) KillAll() {
+	for _, cmd := range s.running {
+		if cmd != nil {
+			_ = cmd.Process.Kill()
+		}
+	}
+	for i := range s.running {
+		s.Kill(i)
+	}
+}
+
+// Stop shuts servers down gracefully, together, and waits for their end.
+func (s *Servers) Stop(servers ...int) {
+	s.tb.Helper()
+	for _, i := range servers {
+		if s.running[i] != nil {
+			s.signal(i, syscall.SIGTERM)
+		}
+	}
+	for _, i := range servers {
+		if s.running[i] != nil {
+			_ = s.running[i].Wait()
+			s.running[i] = nil
+		}
+	}
 }
 
 // StopAll stops all servers.
 func (s *Servers) StopAll() {
-	for _, r := range s.running {
-		if r != nil {
-			r.Shutdown()
-		}
-	}
-	for i := range s.running {
-		s.Stop(i)
-	}
-}
-
-// StopSome stops the first n servers.
-func (s *Servers) StopSome(n int) {
-	for i := range n {
-		s.Stop(i)
-	}
-}
-
-// StartAll starts the servers that are stopped, and waits as Start does.
-func (s *Servers) StartAll() {
 	s.tb.Helper()
-	for i, r := range s.running {
-		if r == nil {
-			s.start(i)
-		}
+	s.Stop(s.indexes()...)
+}
+
+// Pause suspends server i; its connections stay open.
+func (s *Servers) Pause(i int) { s.signal(i, syscall.SIGSTOP) }
+
+// Resume continues server i.
+func (s *Servers) Resume(i int) { s.signal(i, syscall.SIGCONT) }
+
+func (s *Servers) signal(i int, sig os.Signal) {
+	s.tb.Helper()
+	if s.running[i] == nil {
+		s.tb.Fatalf("natstest: server %d does not run", i)
 	}
-	s.Wait()
+	must(s.tb, s.running[i].Process.Signal(sig))
 }
 
 // Restart stops server i if it runs, starts it on the same ports and files, and waits as Start does.
 func (s *Servers) Restart(i int) {
 	s.tb.Helper()
 	s.Stop(i)
-	s.start(i)
-	s.Wait()
+	s.Start(i)
 }
 
-// RestartAll restarts all servers together.
-func (s *Servers) RestartAll() {
+// Start starts servers that do not run together, and waits as the function Start does.
+func (s *Servers) Start(servers ...int) {
 	s.tb.Helper()
-	s.StopAll()
-	for i := range s.nodes {
+	for _, i := range servers {
 		s.start(i)
 	}
 	s.Wait()
 }
 
-func (s *Servers) start(i int) {
+// StartAll starts the servers that do not run.
+func (s *Servers) StartAll() {
 	s.tb.Helper()
-	opts, err := server.ProcessConfigFile(s.nodes[i].config)
-	must(s.tb, err)
-	opts.NoSigs, opts.NoLog = true, true
-	r, err := server.NewServer(opts)
-	must(s.tb, err)
-	s.running[i] = r
-	r.Start()
-	if !r.ReadyForConnections(readyTimeout) {
-		s.tb.Fatalf("natstest: server %d does not listen on %s", i, loopback(s.nodes[i].client))
-	}
+	s.Start(slices.DeleteFunc(s.indexes(), func(i int) bool { return s.running[i] != nil })...)
 }
 
-// Wait returns when the running servers have a leader and all their replicas are current.
-func (s *Servers) Wait() {
-	s.tb.Helper()
-	awaitAgreement(s.tb, len(s.running)-count(s.running, nil), s.statuses)
-}
-
-// Leader returns the server that leads the cluster; -1 if none does. Streams have leaders of their own.
-func (s *Servers) Leader() int {
-	return slices.IndexFunc(s.running, func(r *server.Server) bool { return r != nil && r.JetStreamIsLeader() })
-}
-
-// StreamLeader returns the server that leads a stream of the default account; -1 if none does. It does not work with Creds.
-func (s *Servers) StreamLeader(stream string) int {
-	return slices.IndexFunc(s.running, func(r *server.Server) bool {
-		return r != nil && r.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream)
-	})
-}
-
-func (s *Servers) statuses() (all []serverStatus) {
-	for _, r := range s.running {
-		if r == nil {
-			continue
-		}
-		var l serverStatus
-		answer := httptest.NewRecorder()
-		r.HandleHealthz(answer, httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/healthz", http.NoBody))
-		if answer.Code != http.StatusOK {
-			l.fault = answer.Body.String()
-		}
-		if v, err := r.Jsz(nil); err == nil {
-			l.read(v, r.Name())
-		}
-		all = append(all, l)
+// indexes returns the numbers of all servers.
+func (s *Servers) indexes() (all []int) {
+	for i := range s.nodes {
+		all = append(all, i)
 	}
 	return all
 }
 
-// serverStatus is a server's state and its view of the cluster.
-type serverStatus struct {
-	fault    string // what the health check reported; empty if it succeeded
-	leads    bool
-	leader   string
-	replicas int // current followers; set for the leader only
+func (s *Servers) start(i int) {
+	s.tb.Helper()
+	n := &s.nodes[i]
+	cmd := exec.Command(s.binary, "--config", n.config, "--http_port", fmt.Sprint(n.monitor), "--log", s.log(i)) //nolint:noctx // ended by Kill
+	if s.env != nil {
+		cmd.Env = append(os.Environ(), s.env(i)...)
+	}
+	must(s.tb, cmd.Start())
+	s.running[i] = cmd
 }
 
-func (l *serverStatus) read(v *server.JSInfo, name string) {
-	if v.Meta == nil {
-		return
-	}
-	l.leader, l.leads = v.Meta.Leader, v.Meta.Leader == name
-	for _, r := range v.Meta.Replicas {
-		if r.Current && !r.Offline {
-			l.replicas++
+func (s *Servers) log(i int) string { return filepath.Join(s.dir, s.nodes[i].name+".log") }
+
+// Lead makes server i the leader of a stream.
+func (s *Servers) Lead(tb testing.TB, stream string, i int) {
+	tb.Helper()
+	name := s.nodes[i].name
+	await(tb, func() bool {
+		if all := s.Streams(tb, stream); len(all) == 1 && all[0].Leader == name {
+			return true
 		}
-	}
-}
-
-// agree reports whether n servers are healthy, have the same leader and are current.
-func agree(n int, all []serverStatus) bool {
-	if len(all) < n {
+		s.use(tb, func(ctx context.Context, js jetstream.JetStream) error {
+			_, err := js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+stream,
+				fmt.Appendf(nil, `{"placement":{"preferred":%q}}`, name))
+			return err
+		})
 		return false
-	}
-	for _, l := range all {
-		if l.fault != "" || l.leader != all[0].leader {
-			return false
-		}
-		if l.leads && l.replicas != n-1 {
-			return false
-		}
-	}
-	return n == 1 || slices.ContainsFunc(all, func(l serverStatus) bool { return l.leads })
+	}, func() string { return fmt.Sprintf("%s does not lead the stream %s", name, stream) })
 }
 
-// awaitAgreement waits until n servers agree.
-func awaitAgreement(tb testing.TB, n int, statuses func() []serverStatus) {
-	tb.Helper()
-	var last []serverStatus
-	await(tb, func() bool { last = statuses(); return agree(n, last) }, func() string {
-		return fmt.Sprintf("%d servers do not agree: %+v", n, last)
-	})
-}
-
-// await waits until a condition holds. what describes the failure.
-func await(tb testing.TB, holds func() bool, what func() string) {
-	tb.Helper()
-	for end := time.Now().Add(readyTimeout); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			tb.Fatalf("natstest: after %s, %s", readyTimeout, what())
-		}
+// logTails logs the last lines of every server's log.
+func (s *Servers) logTails() {
+	for i := range s.nodes {
+		text, err := os.ReadFile(s.log(i))
+		lines := slices.DeleteFunc(bytes.Split(text, []byte("\n")), func(line []byte) bool {
+			return bytes.Contains(line, []byte("Healthcheck failed")) // Wait polls until the check succeeds
+		})
+		s.tb.Logf("the end of the log of server %d (%v):\n%s", i, err, bytes.Join(lines[max(0, len(lines)-30):], []byte("\n")))
 	}
-}
-
-func count[E comparable](all []E, e E) (n int) {
-	for _, o := range all {
-		if o == e {
-			n++
-		}
-	}
-	return n
 }
