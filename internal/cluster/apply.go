@@ -130,7 +130,7 @@ func (c *Cluster) prepare(ctx context.Context) error {
 	if err != nil || stream.CachedInfo().State.LastSeq == 0 {
 		return err
 	}
-	_, err = c.restore(ctx, stream)
+	_, err = c.restore(ctx)
 	if err != nil && ctx.Err() == nil && !errors.Is(err, job.ErrVersion) && !errors.Is(err, errReplica) {
 		c.log.Warn("no snapshot can be used; reading the whole log", "error", err)
 		err = nil // if the log was trimmed to a snapshot, the first message is a gap
@@ -232,7 +232,7 @@ func (c *Cluster) gap(ctx context.Context, read, seq uint64) error {
 	case contradiction != "":
 		return errGap // follow calls checkStreamID next
 	}
-	switch restored, err := c.restore(ctx, stream); {
+	switch restored, err := c.restore(ctx); {
 	case ctx.Err() != nil || restored || errors.Is(err, job.ErrVersion) || errors.Is(err, errReplica):
 		return err
 	case err != nil:

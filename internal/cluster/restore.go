@@ -24,7 +24,7 @@ const restorePause = 5 * time.Second
 // restore replaces the replica by the newest snapshot that can be used: it belongs to this log, its digests match, and the log
 // has all messages after it. It reports false if there is none, with the reasons. It returns job.ErrVersion if a newer one is
 // of a later version, and errReplica.
-func (c *Cluster) restore(ctx context.Context, stream jetstream.Stream) (restored bool, err error) {
+func (c *Cluster) restore(ctx context.Context) (restored bool, err error) {
 	b, err := c.openSnapshots(ctx, false)
 	if b == nil || err != nil {
 		return false, err
@@ -39,13 +39,17 @@ func (c *Cluster) restore(ctx context.Context, stream jetstream.Stream) (restore
 	}
 	var failed error
 	for _, name := range snapshotNames(objects) {
-		err := c.restoreFrom(ctx, stream, b, name)
+		err := c.restoreFrom(ctx, b, name)
 		switch {
 		case err == nil:
 			err = c.reload(ctx, record)
 			return err == nil, err
 		case ctx.Err() != nil || errors.Is(err, job.ErrVersion) || errors.Is(err, errReplica):
 			return false, err
+		case b.removed(ctx, name):
+			c.log.Info("a snapshot was removed while it was read, because there are later ones", "snapshot", name)
+			failed = errors.Join(failed, err)
+			continue
 		}
 		c.met.restores.WithLabelValues("failed").Inc()
 		if errors.Is(err, context.DeadlineExceeded) {
@@ -59,13 +63,13 @@ func (c *Cluster) restore(ctx context.Context, stream jetstream.Stream) (restore
 }
 
 // restoreFrom replaces the content of the replica by a snapshot. The replica is unchanged after an error other than errReplica.
-func (c *Cluster) restoreFrom(ctx context.Context, stream jetstream.Stream, b *snapshotBucket, name string) error {
+func (c *Cluster) restoreFrom(ctx context.Context, b *snapshotBucket, name string) error {
 	began := time.Now()
 	m, err := b.manifest(ctx, name)
 	if err != nil {
 		return err
 	}
-	if err := c.precedesLog(ctx, stream, m); err != nil {
+	if err := c.precedesLog(ctx, m); err != nil {
 		return err
 	}
 	if err := c.replica.Flush(ctx); err != nil {
@@ -88,26 +92,39 @@ func (c *Cluster) restoreFrom(ctx context.Context, stream jetstream.Stream, b *s
 }
 
 // precedesLog returns an error unless the log can be applied after a snapshot.
-func (c *Cluster) precedesLog(ctx context.Context, stream jetstream.Stream, m *manifest) error {
-	state := &stream.CachedInfo().State
-	switch {
-	case m.Log != stream.CachedInfo().Config.Metadata[streamIDKey]:
-		return fmt.Errorf("%w: it belongs to another log", errUnusable)
-	case m.From+1 < state.FirstSeq:
-		return fmt.Errorf("%w: the log begins at message %d, and the snapshot needs message %d", errUnusable, state.FirstSeq, m.From+1)
-	case m.Seq-1 > state.LastSeq:
-		return fmt.Errorf("%w: the log ends at message %d, and the snapshot has message %d", errUnusable, state.LastSeq, m.Seq-1)
-	case m.At == 0 || m.Seq-1 < state.FirstSeq:
-		return nil
+func (c *Cluster) precedesLog(ctx context.Context, m *manifest) error {
+	last := m.Seq - 1
+	for trimmed := uint64(0); ; {
+		// The log may have been trimmed since the manifest was read, and is longer than it was when the bucket was listed.
+		stream, err := c.js.Stream(ctx, c.logStream)
+		if err != nil {
+			return err
+		}
+		state := &stream.CachedInfo().State
+		switch {
+		case m.Log != stream.CachedInfo().Config.Metadata[streamIDKey]:
+			return fmt.Errorf("%w: it belongs to another log", errUnusable)
+		case m.From+1 < state.FirstSeq:
+			return fmt.Errorf("%w: the log begins at message %d, and the snapshot needs message %d", errUnusable, state.FirstSeq, m.From+1)
+		case last > state.LastSeq:
+			return fmt.Errorf("%w: the log ends at message %d, and the snapshot has message %d", errUnusable, state.LastSeq, last)
+		case m.At == 0 || last < state.FirstSeq:
+			return nil
+		}
+		msg, err := stream.GetMsg(ctx, last)
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound) && state.FirstSeq > trimmed:
+			trimmed = state.FirstSeq // look again: it has just been trimmed
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			return fmt.Errorf("%w: the log lacks message %d", errUnusable, last)
+		case err != nil:
+			return err
+		case msg.Time.UnixNano() != m.At:
+			return fmt.Errorf("%w: the log has another message %d", errUnusable, last)
+		default:
+			return nil
+		}
 	}
-	msg, err := stream.GetMsg(ctx, m.Seq-1)
-	if err != nil {
-		return err
-	}
-	if msg.Time.UnixNano() != m.At {
-		return fmt.Errorf("%w: the log has another message %d", errUnusable, m.Seq-1)
-	}
-	return nil
 }
 
 // reload reads the state of the apply loop from a restored replica. The tasks of this node have moved to other nodes, and the

@@ -168,15 +168,11 @@ func (c *Cluster) checkSnapshots(ctx context.Context, b *snapshotBucket, s *snap
 	if err != nil {
 		return err
 	}
-	stream, err := c.js.Stream(ctx, c.logStream)
-	if err != nil {
-		return err
-	}
 	s.usable = nil
 	for _, name := range snapshotNames(objects) {
 		m, err := b.manifest(ctx, name)
 		if err == nil {
-			err = c.precedesLog(ctx, stream, m)
+			err = c.precedesLog(ctx, m)
 		}
 		if err == nil {
 			err = b.verify(ctx, m)
@@ -186,6 +182,9 @@ func (c *Cluster) checkSnapshots(ctx context.Context, b *snapshotBucket, s *snap
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("read snapshot %s: %w", name, err) // it may be whole
+		}
+		if err != nil && b.removed(ctx, name) {
+			continue // by another leader
 		}
 		if err != nil {
 			c.met.snapshots.WithLabelValues("damaged").Inc()

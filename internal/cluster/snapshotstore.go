@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -166,6 +167,12 @@ func snapshotNames(objects map[string]*jetstream.ObjectInfo) (snapshots []string
 	return snapshots
 }
 
+// removed reports whether the bucket is known to have no snapshot of this name.
+func (b *snapshotBucket) removed(ctx context.Context, name string) bool {
+	objects, err := b.objects(ctx)
+	return err == nil && objects[name] == nil
+}
+
 // get reads an object. It returns errUnusable for an object that is missing or damaged.
 func (b *snapshotBucket) get(ctx context.Context, name string) ([]byte, error) {
 	data, err := attempts(ctx, func(ctx context.Context) ([]byte, error) { return b.store.GetBytes(ctx, name) })
@@ -302,8 +309,9 @@ func (b *snapshotBucket) collect(ctx context.Context, keep []*manifest, since ti
 	if len(keep) > 0 {
 		newest = keep[0].name
 	}
-	chunks := make(map[string]bool) // kept ones
-	for name, o := range objects {
+	chunks := make(map[string]bool)                          // kept ones
+	for _, name := range slices.Sorted(maps.Keys(objects)) { // a manifest before its parts
+		o := objects[name]
 		snapshot, _, _ := strings.Cut(name, "/")
 		complete := objects[snapshot] != nil
 		if kept[snapshot] || complete && snapshot > newest || !complete && o.ModTime.After(since) {
