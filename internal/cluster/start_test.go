@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"gather/internal/cluster"
 	"gather/internal/cluster/natstest"
 	"gather/internal/job"
@@ -24,23 +22,23 @@ func (f *testCluster) startHeld(directory string, id job.ID, do func(), change .
 		p = natstest.NewProxy(f, f.s.URL)
 		p.HoldRequest(held, release)
 		logged := new(lines)
-		n := &node{f: f, reg: prometheus.NewRegistry()}
 		cfg := f.cfg
-		cfg.URL, cfg.Dir, cfg.Registerer = p.URL, filepath.Join(f.TempDir(), "data"), n.reg
+		cfg.URL, cfg.Dir = p.URL, filepath.Join(f.TempDir(), "data")
 		for _, c := range append(change, logged.to) {
 			c(&cfg)
 		}
-		return p, func() (err error) {
+		return p, func() error {
 			if directory != "" {
 				if err := os.CopyFS(cfg.Dir, os.DirFS(directory)); err != nil {
 					return err
 				}
 			}
-			if n.Cluster, err = cluster.Open(f.Context(), cfg); err != nil {
+			n, err := cluster.Open(f.Context(), cfg)
+			if err != nil {
 				return err
 			}
 			_, err = n.Get(f.Context(), "t", id)
-			if logged.have("level=ERROR") || n.metric("snapshot_restores_total", "failed") > 0 {
+			if logged.have("level=ERROR") {
 				err = errors.Join(err, fmt.Errorf("logged an error: %s", logged))
 			}
 			return errors.Join(err, n.Close())
