@@ -1,7 +1,7 @@
 // Command bench measures gather over loopback and prints tables in Markdown.
 //
 //	go run ./bench                     everything, some minutes
-//	go run ./bench -short              everything, in less than a minute: checks that it runs
+//	go run ./bench -short              everything, in three minutes: checks that it runs
 //	go run ./bench -run submit,wait    only these
 //	go run ./bench -run soak           an hour of mixed load; -soak 10m shortens it
 //	go run ./bench -run peers,programs -page docs/benchmarks/peers.md

@@ -276,8 +276,12 @@ func TestFaults(t *testing.T) {
 			j, err := journal.OpenWithHooks(t.Context(), cfg, hooks)
 			must(t, err)
 			l := newLoad(t, j)
-			l.run(8, 40)
-			for range 4 {
+			jobs, faults := 40, 4
+			if testing.Short() {
+				jobs, faults = 15, 2
+			}
+			l.run(8, jobs)
+			for range faults {
 				d.fail(c.fault(rng))
 				time.Sleep(time.Duration(rng.IntN(8)) * time.Millisecond)
 				promised := l.snapshot()
