@@ -38,7 +38,7 @@ func TestCluster(t *testing.T) {
 }
 
 // TestNATSKilled is TestCluster for failures of NATS, with three NATS servers of its own.
-func TestNATSKilled(t *testing.T) {
+func TestNATSKilled(t *testing.T) { //nolint:tparallel // they share the servers
 	t.Parallel()
 	s := &suite{binary: build(t), nats: natstest.Start(t, 3)}
 	t.Run("one server", s.killOneNATS)

@@ -104,6 +104,9 @@ type largeJob struct {
 
 func newLargeJob(t *testing.T) *largeJob {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("writes some 20 MB, slowly, of which the race detector, which runs with -short, sees nothing new")
+	}
 	v := new(journaltest.Volatile)
 	id := job.NewID()
 	at := time.Now()
@@ -178,7 +181,7 @@ func TestStalledReaders(t *testing.T) {
 					conns = append(conns, j.ask(ask[0], ask[1]))
 				}
 				synctest.Wait()
-				if got, most := heap()-before, int64(maxReads+512<<10+raceOverhead); got > most {
+				if got, most := heap()-before, int64(maxReads+512<<10); got > most {
 					t.Errorf("20 clients hold %d bytes, want at most %d", got, most)
 				}
 				// The first are disconnected after WriteTimeout; the others wait for memory, and are rejected or

@@ -29,6 +29,8 @@ func TestStats(t *testing.T) {
 	if a.status != 202 {
 		t.Fatalf("got %d: %s", a.status, a.body)
 	}
+	// The room of a job that has ended is free a moment after its end is stored.
+	s.until(func() bool { return stats().Bounds.Jobs.Used == 2 })
 	got := stats()
 	if got.Node != nodeAlice.ID || got.Nodes != 3 || got.Workers != 4 || got.WorkersBusy != 3 || got.WaitingItems != 1<<40 {
 		t.Errorf("load: got %+v, want the sums of the nodes", got)

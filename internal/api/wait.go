@@ -50,7 +50,8 @@ const writePiece = 16 << 10
 // WriteTimeout, and for a stream whose API key was revoked. If the response has a share of the readers' budget, b
 // counts toward it while it is written.
 func (s *server) writeWithDeadline(x *requestState, b []byte) error {
-	defer x.encoding(cap(b))()
+	release := x.encoding(cap(b))
+	defer release()
 	for len(b) > 0 {
 		if x.mode == modeStream && x.revoked() {
 			return errRevoked

@@ -55,10 +55,10 @@ func TestExercise(t *testing.T) {
 	t.Parallel()
 	for _, servers := range []int{1, 3} {
 		t.Run(map[int]string{1: "one server", 3: "three servers"}[servers], func(t *testing.T) {
+			t.Parallel()
 			if servers > 1 && testing.Short() {
 				t.Skip("nodes do the same as with one server")
 			}
-			t.Parallel()
 			s := natstest.Start(t, servers)
 			journaltest.Exercise(t, func(t *testing.T, dir string) journaltest.Journal {
 				return open(t, cluster.Config{URL: s.URL, Dir: filepath.Join(dir, "view"), Prefix: prefix(dir), Replicas: servers})
