@@ -23,8 +23,8 @@ func (f *testCluster) startHeld(directory string, id job.ID, do func(), change .
 		p.HoldRequest(held, release)
 		logged := new(lines)
 		cfg := f.cfg
-		cfg.URL, cfg.Dir = p.URL, filepath.Join(f.TempDir(), "data")
-		for _, c := range append(change, logged.to) {
+		cfg.URL, cfg.Dir, cfg.NodeTimeout = p.URL, filepath.Join(f.TempDir(), "data"), time.Hour
+		for _, c := range append(change, logged.to, cluster.WithStallAfter(waitTimeout)) {
 			c(&cfg)
 		}
 		return p, func() error {
@@ -51,7 +51,7 @@ func (f *testCluster) startHeld(directory string, id job.ID, do func(), change .
 		f.Fatalf("a start sent %d requests to JetStream, want more", requests)
 	}
 	release := make(chan struct{})
-	var waiting, all sync.WaitGroup
+	var all sync.WaitGroup
 	for held := 1; held <= requests; held++ {
 		p, run := start(held, release)
 		ended := make(chan struct{})
@@ -61,14 +61,11 @@ func (f *testCluster) startHeld(directory string, id job.ID, do func(), change .
 				f.Errorf("a start whose request %d of %d was answered late: got the error %v, want none", held, requests, err)
 			}
 		})
-		waiting.Go(func() {
-			select {
-			case <-p.Held():
-			case <-ended: // this one sent fewer requests
-			}
-		})
+		select { // one after the other, so that none waits for a connection
+		case <-p.Held():
+		case <-ended: // this one sent fewer requests
+		}
 	}
-	waiting.Wait()
 	do()
 	close(release)
 	all.Wait()
