@@ -3,10 +3,13 @@ package cluster_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"gather/internal/cluster"
 )
@@ -51,6 +54,28 @@ func TestAttempts(t *testing.T) {
 					t.Errorf("the attempts took %v, want %v", took, tt.took)
 				}
 			})
+		})
+	}
+}
+
+// An attempt that the connection interrupts is repeated after a pause, until the time is over.
+func TestInterruptedAttempts(t *testing.T) {
+	for _, interruptions := range []int{2, 1 << 30} {
+		synctest.Test(t, func(t *testing.T) {
+			n, began := 0, time.Now()
+			got, err := cluster.Attempts(t.Context(), func(context.Context) (int, error) {
+				if n++; n <= interruptions {
+					return 0, fmt.Errorf("read: %w", nats.ErrConnectionClosed)
+				}
+				return 7, nil
+			})
+			took := time.Since(began)
+			switch {
+			case interruptions == 2 && (err != nil || got != 7 || took == 0 || took > 10*time.Second):
+				t.Errorf("got %d, %v after %s, want 7 after two pauses", got, err, took)
+			case interruptions > 2 && (!errors.Is(err, nats.ErrConnectionClosed) || took != 2*time.Minute):
+				t.Errorf("got %d, %v after %s, want the interruption after two minutes", got, err, took)
+			}
 		})
 	}
 }

@@ -52,7 +52,7 @@ func (c *Cluster) restore(ctx context.Context) (restored bool, err error) {
 			continue
 		}
 		c.met.restores.WithLabelValues("failed").Inc()
-		if errors.Is(err, context.DeadlineExceeded) {
+		if interrupted(err) {
 			c.log.Warn("a snapshot cannot be read now", "snapshot", name, "error", err)
 		} else {
 			c.log.Error("a snapshot cannot be used", "snapshot", name, "error", err)

@@ -180,7 +180,7 @@ func (c *Cluster) checkSnapshots(ctx context.Context, b *snapshotBucket, s *snap
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if errors.Is(err, context.DeadlineExceeded) {
+		if interrupted(err) {
 			return fmt.Errorf("read snapshot %s: %w", name, err) // it may be whole
 		}
 		if err != nil && b.removed(ctx, name) {

@@ -141,19 +141,35 @@ func (b *snapshotBucket) objects(ctx context.Context) (map[string]*jetstream.Obj
 	return objects, nil
 }
 
-// attempts reads something until the outcome is another one than that it took too long.
+// attempts reads something until the outcome is another one than that it took too long, or that the connection was interrupted.
 func attempts[T any](ctx context.Context, read func(ctx context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	for limit := firstRead; ; limit *= 2 {
+	for limit := firstRead; ; {
 		try, cancel := context.WithTimeout(ctx, limit)
 		v, err := read(try)
-		late := try.Err() != nil && ctx.Err() == nil
+		late := try.Err() != nil
 		cancel()
-		if err == nil || !late {
+		switch {
+		case err == nil || ctx.Err() != nil || !late && !interrupted(err):
 			return v, err
+		case late:
+			limit *= 2
+		default:
+			select {
+			case <-time.After(applyPause):
+			case <-ctx.Done():
+			}
 		}
 	}
+}
+
+// interrupted reports whether an error is of the connection to the servers, and so says nothing about what was read.
+func interrupted(err error) bool {
+	return slices.ContainsFunc([]error{
+		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrDisconnected, nats.ErrConnectionClosed, nats.ErrConnectionReconnecting,
+		nats.ErrReconnectBufExceeded, nats.ErrStaleConnection, nats.ErrNoResponders, jetstream.ErrNoHeartbeat, jetstream.ErrNoStreamResponse,
+	}, func(known error) bool { return errors.Is(err, known) })
 }
 
 // snapshotNames returns the names of the snapshots with a manifest, newest first.

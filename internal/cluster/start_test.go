@@ -16,7 +16,7 @@ import (
 
 // startHeld starts a node for each request that a start sends to JetStream, and holds that request of that node until do has
 // returned. Each start must succeed and find a job, without an error in the log. The nodes begin with a copy of a directory unless it is "".
-func (f *testCluster) startHeld(directory string, id job.ID, do func(), change ...func(*cluster.Config)) {
+func (f *testCluster) startHeld(directory string, id job.ID, do func(nodes []*natstest.Proxy), change ...func(*cluster.Config)) {
 	f.Helper()
 	start := func(held int, release <-chan struct{}) (p *natstest.Proxy, run func() error) {
 		p = natstest.NewProxy(f, f.s.URL)
@@ -52,13 +52,15 @@ func (f *testCluster) startHeld(directory string, id job.ID, do func(), change .
 	}
 	release := make(chan struct{})
 	var all sync.WaitGroup
+	var nodes []*natstest.Proxy
 	for held := 1; held <= requests; held++ {
 		p, run := start(held, release)
+		nodes = append(nodes, p)
 		ended := make(chan struct{})
 		all.Go(func() {
 			defer close(ended)
 			if err := run(); err != nil {
-				f.Errorf("a start whose request %d of %d was answered late: got the error %v, want none", held, requests, err)
+				f.Errorf("a start whose request %d of %d was answered late, or not: got the error %v, want none", held, requests, err)
 			}
 		})
 		select { // one after the other, so that none waits for a connection
@@ -66,7 +68,7 @@ func (f *testCluster) startHeld(directory string, id job.ID, do func(), change .
 		case <-ended: // this one sent fewer requests
 		}
 	}
-	do()
+	do(nodes)
 	close(release)
 	all.Wait()
 }
@@ -79,8 +81,25 @@ func TestStartOnSlowServers(t *testing.T) {
 	id := used.submit(1)
 	used.close()
 	for _, directory := range []string{"", used.dir} {
-		f.startHeld(directory, id, func() { time.Sleep(5 * time.Second) })
+		f.startHeld(directory, id, func([]*natstest.Proxy) { time.Sleep(5 * time.Second) })
 	}
+}
+
+// A node starts, from a snapshot too, although it loses the connection when it has sent one of its requests.
+func TestStartReconnects(t *testing.T) {
+	t.Parallel()
+	f := newTestCluster(t, 1)
+	a := f.open("a", compacting)
+	id := a.submit(1)
+	for range 3 {
+		a.churn(10)
+		a.compact()
+	}
+	f.startHeld("", id, func(nodes []*natstest.Proxy) {
+		for _, p := range nodes {
+			p.Cut()
+		}
+	}, compacting)
 }
 
 // A node starts from a snapshot although others are written, and the log is trimmed, between any two of its requests.
@@ -97,7 +116,7 @@ func TestStartBesideCompaction(t *testing.T) {
 		for range 3 {
 			compact()
 		}
-		f.startHeld("", id, func() {
+		f.startHeld("", id, func([]*natstest.Proxy) {
 			for range compactions {
 				compact()
 			}

@@ -138,6 +138,16 @@ func (p *Proxy) Delay(d time.Duration) {
 // before the client connects.
 func (p *Proxy) HoldRequest(n int, release <-chan struct{}) { p.hold, p.release = n, release }
 
+// Cut closes the connections of the client, which may connect again.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		_ = c.Close()
+	}
+	p.conns = nil
+}
+
 // Held returns a channel that is closed when that request has come.
 func (p *Proxy) Held() <-chan struct{} { return p.held }
 
