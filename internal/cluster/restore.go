@@ -46,7 +46,7 @@ func (c *Cluster) restore(ctx context.Context) (restored bool, err error) {
 			return err == nil, err
 		case ctx.Err() != nil || errors.Is(err, job.ErrVersion) || errors.Is(err, errReplica):
 			return false, err
-		case b.removed(ctx, name):
+		case errors.Is(err, errUnusable) && b.removed(ctx, name):
 			c.log.Info("a snapshot was removed while it was read, because there are later ones", "snapshot", name)
 			failed = errors.Join(failed, err)
 			continue

@@ -183,7 +183,7 @@ func (c *Cluster) checkSnapshots(ctx context.Context, b *snapshotBucket, s *snap
 		if interrupted(err) {
 			return fmt.Errorf("read snapshot %s: %w", name, err) // it may be whole
 		}
-		if err != nil && b.removed(ctx, name) {
+		if errors.Is(err, errUnusable) && b.removed(ctx, name) {
 			continue // by another leader
 		}
 		if err != nil {
