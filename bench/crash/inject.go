@@ -131,9 +131,9 @@ func (r *run) kill(p *process) error {
 	return err
 }
 
-// stopAndStart restarts a server in order. A node that cannot reach a quorum of NATS ends with an error after a while.
+// stopAndStart restarts a server in order.
 func (r *run) stopAndStart(p *process) error {
-	if err := p.stop(); err != nil && (r.nats == nil || !strings.Contains(err.Error(), "closing the storage timed out")) {
+	if err := p.stop(); err != nil {
 		return err
 	}
 	return r.restart(p)

@@ -27,7 +27,7 @@ func TestLogLost(t *testing.T) {
 		"done": `{"kind":"squares","numbers":[3,4]}`, "waits": `{"kind":"squares","numbers":[5],"start_after":"1h"}`,
 		"runs": `{"kind":"sleep_batch","count":2000,"duration":"1s"}`,
 	} {
-		status, v := call(t, "POST", api+"/v1/jobs", "application/json", []byte(body), "Prefer", "wait=1")
+		status, v := call(t, "POST", api+"/v1/jobs", "application/json", []byte(body), "Prefer", "wait=1", "Idempotency-Key", name)
 		if status != http.StatusAccepted && status != http.StatusOK {
 			t.Fatalf("%s: %d %v", name, status, v)
 		}
@@ -65,9 +65,9 @@ func TestLogLost(t *testing.T) {
 	api, stop = start("--data-dir", t.TempDir())
 	defer stop()
 	for name, want := range map[string]string{"done": "succeeded", "waits": "queued", "runs": "succeeded"} {
-		wait := []string{"Prefer", "wait=20"}
-		if want == "queued" {
-			wait = nil
+		var wait []string
+		if want == "succeeded" {
+			wait = []string{"Prefer", "wait=20"}
 		}
 		if _, v := call(t, "GET", api+"/v1/jobs/"+ids[name], "", nil, wait...); v["state"] != want {
 			t.Errorf("%s is %v, want %s", name, v, want)

@@ -45,8 +45,10 @@ type destination struct {
 		Get(ctx context.Context, tenant, name string) (job.Array, error)
 		Put(ctx context.Context, tenant, name string, r io.Reader, o job.ArrayUpload) (job.Array, bool, error)
 	}
-	name  string
-	close func() error
+	name string
+	// patience is how long to try one record while the destination is unavailable; 0 for a data directory, where no other attempt helps.
+	patience time.Duration
+	close    func() error
 }
 
 // Run copies pauses, arrays, jobs with their logs, idempotency keys, tombstones and schedules from one data directory to another or to a

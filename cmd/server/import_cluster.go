@@ -7,10 +7,14 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"gather/internal/cluster"
 	"gather/internal/cluster/arrays"
 )
+
+// importPatience is longer than an election of the NATS servers takes, or the restart of one that is alone.
+const importPatience = 2 * time.Minute
 
 // openCluster joins the cluster as an observer, with a temporary replica.
 func (c *importCmd) openCluster(ctx context.Context, stderr io.Writer) (_ *destination, err error) {
@@ -49,5 +53,5 @@ func (c *importCmd) openCluster(ctx context.Context, stderr io.Writer) (_ *desti
 		return nil, err
 	}
 	undo = append(undo, store.Close)
-	return &destination{importer: joined, arrays: store, name: "the cluster " + c.NatsPrefix, close: closeAll}, nil
+	return &destination{importer: joined, arrays: store, name: "the cluster " + c.NatsPrefix, patience: importPatience, close: closeAll}, nil
 }

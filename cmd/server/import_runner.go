@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"gather/internal/job"
 	"gather/internal/schedule"
 )
@@ -81,10 +83,13 @@ func (r *importRunner) documents(selected func(name string) bool) error {
 		}
 		var one totals
 		one.addDocument(doc.Name)
-		_, err := r.to.PutDocument(r.ctx, doc.Name, doc.Value, 0)
-		if errors.Is(err, job.ErrChanged) {
-			err = r.existingDocument(doc)
-		}
+		err := r.attempt(func() error {
+			_, err := r.to.PutDocument(r.ctx, doc.Name, doc.Value, 0)
+			if errors.Is(err, job.ErrChanged) {
+				err = r.existingDocument(doc)
+			}
+			return err
+		})
 		if err := r.record(one, err); err != nil {
 			return fmt.Errorf("%s: %w", doc.Name, err)
 		}
@@ -112,7 +117,7 @@ func (r *importRunner) arrays() error {
 		a := &r.from.arrays[i]
 		var one totals
 		one.addArray(a.Bytes)
-		if err := r.record(one, r.array(a)); err != nil {
+		if err := r.record(one, r.attempt(func() error { return r.array(a) })); err != nil {
 			return fmt.Errorf("array %s of tenant %s: %w", a.Name, a.tenant, err)
 		}
 	}
@@ -146,7 +151,7 @@ func (r *importRunner) Job(view job.Job, spec []byte, log job.LogSeq, deliveries
 		r.start(one, what, do)
 	} else {
 		r.wg.Wait() // also for the jobs that this one waits for
-		r.finish(one, what, do())
+		r.finish(one, what, do)
 	}
 	return context.Cause(r.ctx)
 }
@@ -180,15 +185,36 @@ func (r *importRunner) start(one totals, what string, do func() error) {
 	}
 	r.wg.Go(func() {
 		defer func() { <-r.slots }()
-		r.finish(one, what, do())
+		r.finish(one, what, do)
 	})
 }
 
-// finish records an outcome; an error ends the import.
-func (r *importRunner) finish(one totals, what string, err error) {
-	if err := r.record(one, err); err != nil {
+// finish imports one record and records the outcome; an error ends the import.
+func (r *importRunner) finish(one totals, what string, do func() error) {
+	if err := r.record(one, r.attempt(do)); err != nil {
 		r.cancel(fmt.Errorf("%s: %w", what, err))
 	}
+}
+
+// attempt imports one record. It tries again while the destination is unavailable for the time being, up to its patience. A record that
+// exists then may be the one of an attempt whose response was lost: it counts as imported.
+func (r *importRunner) attempt(do func() error) error {
+	repeated := false
+	_, err := backoff.Retry(r.ctx, func() (struct{}, error) {
+		err := do()
+		switch rejected, ok := errors.AsType[*job.Rejection](err); {
+		case ok && rejected.RetryAfter > 0 && r.to.patience > 0:
+			repeated = true
+		case err != nil:
+			err = backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(time.Second)), backoff.WithMaxElapsedTime(r.to.patience),
+		backoff.WithNotify(r.unavailable))
+	if repeated && errors.Is(err, job.ErrExists) {
+		return nil
+	}
+	return err
 }
 
 // record counts an outcome and prints the progress every few seconds. It returns errors other than job.ErrExists.
@@ -203,11 +229,29 @@ func (r *importRunner) record(one totals, err error) error {
 	default:
 		return err
 	}
-	if now := time.Now(); now.Sub(r.reported) >= reportInterval {
-		r.reported = now
+	if r.due() {
 		r.print("so far: ")
 	}
 	return nil
+}
+
+// due reports whether it is time for a line. The caller holds mu.
+func (r *importRunner) due() bool {
+	now := time.Now()
+	if now.Sub(r.reported) < reportInterval {
+		return false
+	}
+	r.reported = now
+	return true
+}
+
+// unavailable prints every few seconds why a record waits.
+func (r *importRunner) unavailable(err error, _ time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.due() {
+		_, _ = fmt.Fprintf(r.out, "trying again: %v\n", err)
+	}
 }
 
 // print writes the counts. The caller holds mu, or run has returned.

@@ -36,29 +36,31 @@ func ask(t *testing.T, method, url, media string, body []byte, header ...string)
 	return &response{path: url, status: resp.StatusCode, header: resp.Header, body: data}
 }
 
-// call is ask for the status and the JSON of the response. A request with a long wait is repeated until the job has ended, and a
-// read with one while the node lags behind its cluster, because the machine may be busy.
+// call is ask for the status and the JSON of the response. For a minute it repeats a request that the storage of a busy machine
+// refused, if that is safe. A request with a long wait is followed until the job has ended.
 func call(t *testing.T, method, url, media string, body []byte, header ...string) (int, map[string]any) {
 	t.Helper()
-	a := ask(t, method, url, media, body, header...)
-	var v map[string]any
-	if len(a.body) > 0 && strings.Contains(a.header.Get("Content-Type"), "json") {
-		if err := json.Unmarshal(a.body, &v); err != nil {
-			t.Fatalf("%v: %s", err, a.body)
+	api, path, _ := strings.Cut(url, "/v1/")
+	waits := slices.Contains(header, "wait=20") || slices.Contains(header, "wait=30")
+	for end := time.Now().Add(time.Minute); ; {
+		a := ask(t, method, url, media, body, header...)
+		var v map[string]any
+		if len(a.body) > 0 && strings.Contains(a.header.Get("Content-Type"), "json") {
+			if err := json.Unmarshal(a.body, &v); err != nil {
+				t.Fatalf("%v: %s", err, a.body)
+			}
+		}
+		repeatable := path != "" && (method != http.MethodPost || slices.Contains(header, "Idempotency-Key"))
+		state, _ := v["state"].(string)
+		switch id, _ := v["id"].(string); {
+		case repeatable && v["type"] == "/problems/storage-unavailable" && time.Now().Before(end):
+			time.Sleep(100 * time.Millisecond)
+		case waits && id != "" && (state == "queued" || state == "running" || state == "cancelling"):
+			method, url, body = http.MethodGet, api+"/v1/jobs/"+id, nil
+		default:
+			return a.status, v
 		}
 	}
-	state, _ := v["state"].(string)
-	id, _ := v["id"].(string)
-	waits := slices.Contains(header, "wait=20") || slices.Contains(header, "wait=30")
-	if waits && method == http.MethodGet && a.status == http.StatusServiceUnavailable {
-		time.Sleep(100 * time.Millisecond)
-		return call(t, method, url, media, body, header...)
-	}
-	if waits && id != "" && (state == "queued" || state == "running" || state == "cancelling") {
-		api, _, _ := strings.Cut(url, "/v1/")
-		return call(t, http.MethodGet, api+"/v1/jobs/"+id, media, nil, header...)
-	}
-	return a.status, v
 }
 
 // awaitItems follows the events of a job until n items have completed.

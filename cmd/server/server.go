@@ -91,6 +91,8 @@ const (
 	spareProcessors = 2
 	// closeTimeout bounds how long requests may take to end after waits and streams have ended.
 	closeTimeout = 5 * time.Second
+	// storageTimeout bounds how long the stores may take to close. A cluster needs five seconds of it when the NATS servers do not answer.
+	storageTimeout = 10 * time.Second
 )
 
 // newServer opens the backend, recovers its jobs and opens the listeners. The caller must call run.
@@ -430,7 +432,7 @@ func (s *server) closeStorage() error {
 	select {
 	case err := <-closed:
 		return err
-	case <-time.After(closeTimeout):
+	case <-time.After(storageTimeout):
 		return errors.New("closing the storage timed out")
 	}
 }
