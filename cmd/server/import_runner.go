@@ -202,8 +202,10 @@ func (r *importRunner) attempt(do func() error) error {
 	repeated := false
 	_, err := backoff.Retry(r.ctx, func() (struct{}, error) {
 		err := do()
-		switch rejected, ok := errors.AsType[*job.Rejection](err); {
-		case ok && rejected.RetryAfter > 0 && r.to.patience > 0:
+		rejected, ok := errors.AsType[*job.Rejection](err)
+		final := ok && rejected.RetryAfter == 0 // such as that the log is lost
+		switch {
+		case r.to.patience > 0 && errors.Is(err, job.ErrStorage) && !final:
 			repeated = true
 		case err != nil:
 			err = backoff.Permanent(err)

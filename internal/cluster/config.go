@@ -66,7 +66,7 @@ type Config struct {
 
 	// publisher replaces the JetStream client of the writer, in tests.
 	publisher func(jetstream.JetStream) jetstream.JetStream
-	// stallAfter is the time without an answer of the log after which the node rejects submissions, and reads that need the
+	// stallAfter is the time without an answer of NATS after which the node rejects submissions, documents, and reads that need the
 	// log; default: 4 s. Tests on a busy machine use a longer one.
 	stallAfter time.Duration
 	// snapshotPartBytes is the size of the parts of a snapshot before compression; default: 16 MiB.

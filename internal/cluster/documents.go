@@ -159,7 +159,7 @@ func (c *Cluster) Document(ctx context.Context, name string) (job.Document, erro
 }
 
 func (c *Cluster) currentDocument(ctx context.Context, name string) (job.Document, error) {
-	try, cancel := context.WithTimeout(ctx, publishTimeout)
+	try, cancel := context.WithTimeout(ctx, c.cfg.stallAfter)
 	defer cancel()
 	doc, err := c.lastDocument(try, name)
 	if err != nil {
@@ -197,7 +197,7 @@ func (c *Cluster) PutDocument(ctx context.Context, name string, value []byte, re
 		}
 		expected = doc.Revision
 	}
-	try, cancel := context.WithTimeout(ctx, publishTimeout)
+	try, cancel := context.WithTimeout(ctx, c.cfg.stallAfter)
 	defer cancel()
 	ack, err := c.js.Publish(try, c.documentSubject(name), value,
 		jetstream.WithExpectStream(c.documentStream()), jetstream.WithExpectLastSequencePerSubject(expected),

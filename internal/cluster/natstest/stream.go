@@ -13,6 +13,7 @@ import (
 
 // Connect connects as a client with these files does. The caller closes the connection.
 func (f *Files) Connect(opts ...nats.Option) (*nats.Conn, error) {
+	opts = append(opts, nats.Timeout(readyTimeout))
 	if f.CA != "" {
 		opts = append(opts, nats.RootCAs(f.CA))
 	}
@@ -37,9 +38,10 @@ type Stream struct {
 }
 
 // Streams returns the streams whose names have a prefix.
-func (f *Files) Streams(tb testing.TB, prefix string) (all []Stream) {
+func (f *Files) Streams(tb testing.TB, prefix string) []Stream {
 	tb.Helper()
-	f.each(tb, prefix, func(_ context.Context, _ jetstream.JetStream, s *jetstream.StreamInfo) error {
+	var all []Stream
+	f.each(tb, prefix, func() { all = nil }, func(_ context.Context, _ jetstream.JetStream, s *jetstream.StreamInfo) error {
 		one := Stream{Name: s.Config.Name, First: s.State.FirstSeq, Last: s.State.LastSeq, Bytes: s.State.Bytes}
 		if s.Cluster != nil {
 			one.Leader = s.Cluster.Leader
@@ -85,6 +87,7 @@ func (f *Files) Messages(tb testing.TB, name string, after uint64) (all [][]byte
 		if err != nil {
 			return err
 		}
+		all = nil
 		for seq := after + 1; seq <= s.CachedInfo().State.LastSeq; seq++ {
 			m, err := s.GetMsg(ctx, seq)
 			if err != nil {
@@ -100,7 +103,7 @@ func (f *Files) Messages(tb testing.TB, name string, after uint64) (all [][]byte
 // DeleteStreams deletes the streams whose names have a prefix.
 func (f *Files) DeleteStreams(tb testing.TB, prefix string) {
 	tb.Helper()
-	f.each(tb, prefix, func(ctx context.Context, js jetstream.JetStream, s *jetstream.StreamInfo) error {
+	f.each(tb, prefix, func() {}, func(ctx context.Context, js jetstream.JetStream, s *jetstream.StreamInfo) error {
 		// A stream that a gather server or NATS has deleted since is gone too.
 		if err := js.DeleteStream(ctx, s.Config.Name); !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return err
@@ -109,9 +112,11 @@ func (f *Files) DeleteStreams(tb testing.TB, prefix string) {
 	})
 }
 
-func (f *Files) each(tb testing.TB, prefix string, do func(context.Context, jetstream.JetStream, *jetstream.StreamInfo) error) {
+// each calls do for the streams whose names have a prefix, and begin before the first one, also when it has to begin again.
+func (f *Files) each(tb testing.TB, prefix string, begin func(), do func(context.Context, jetstream.JetStream, *jetstream.StreamInfo) error) {
 	tb.Helper()
 	f.use(tb, func(ctx context.Context, js jetstream.JetStream) error {
+		begin()
 		all := js.ListStreams(ctx)
 		for s := range all.Info() {
 			if strings.HasPrefix(strings.TrimPrefix(strings.TrimPrefix(s.Config.Name, "KV_"), "OBJ_"), prefix) {
@@ -124,15 +129,25 @@ func (f *Files) each(tb testing.TB, prefix string, do func(context.Context, jets
 	})
 }
 
+// use calls do with a client, and again while the servers are not available.
 func (f *Files) use(tb testing.TB, do func(context.Context, jetstream.JetStream) error) {
 	tb.Helper()
 	// Not the test's context, which has ended during its cleanup.
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
-	nc, err := f.Connect(nats.Timeout(10 * time.Second))
+	nc, err := f.Connect(nats.MaxReconnects(-1))
 	must(tb, err)
 	defer nc.Close()
 	js, err := jetstream.New(nc)
 	must(tb, err)
-	must(tb, do(ctx, js))
+	for {
+		err := do(ctx, js)
+		api, failed := errors.AsType[*jetstream.APIError](err)
+		unavailable := failed && api.Code >= 500 || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrConnectionClosed)
+		if !unavailable || ctx.Err() != nil {
+			must(tb, err)
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
