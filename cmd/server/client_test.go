@@ -32,6 +32,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 // TestClientAcrossRestarts: a client that follows a job receives every event once and in order while the server is killed
 // and stopped.
 func TestClientAcrossRestarts(t *testing.T) {
+	t.Parallel()
 	const items = 300
 	p := startProcess(t)
 	c := p.connect(http.DefaultTransport, "")

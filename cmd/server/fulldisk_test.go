@@ -106,6 +106,7 @@ func TestResultsFillTheDisk(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute under the race detector")
 	}
+	t.Parallel()
 	// The ballast has four memtables, its full size: all that a busy machine may not have flushed when the disk becomes full,
 	// and that a restart writes.
 	const margin = 256 << 20

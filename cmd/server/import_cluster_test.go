@@ -13,6 +13,7 @@ import (
 
 // The jobs of a single server continue in a cluster: on its running nodes, and on those started later.
 func TestMoveToCluster(t *testing.T) {
+	t.Parallel()
 	h, seen, data := stoppedServer(t)
 	url := natstest.Start(t, 1).URL
 	flags := []string{"--nats-url", url, "--nats-replicas", "1"}

@@ -199,6 +199,7 @@ const (
 // Clients see no difference after an import into another data directory, running jobs continue, and a second import
 // adds nothing.
 func TestMove(t *testing.T) {
+	t.Parallel()
 	h, seen, data := stoppedServer(t)
 	to := filepath.Join(t.TempDir(), "data")
 	for i, want := range []string{"\nimported " + allOfIt, "\nimported " + nothing + "already present: " + allOfIt} {
@@ -289,6 +290,7 @@ func (f *failing) PutDocument(ctx context.Context, name string, value []byte, re
 
 // A failed import adds only complete records, and the next one adds the rest.
 func TestMoveInterrupted(t *testing.T) {
+	t.Parallel()
 	h, seen, data := stoppedServer(t)
 	to := filepath.Join(t.TempDir(), "data")
 	c := &importCmd{From: data, DataDir: to}
@@ -320,6 +322,7 @@ func TestMoveInterrupted(t *testing.T) {
 }
 
 func TestMoveFaults(t *testing.T) {
+	t.Parallel()
 	_, _, data := stoppedServer(t)
 	empty := t.TempDir()
 	to := filepath.Join(t.TempDir(), "data")

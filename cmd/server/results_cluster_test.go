@@ -17,6 +17,7 @@ import (
 // TestResultBytesOfCluster tests that the results of a job and of a tenant are bounded over all nodes, whichever node
 // receives the request.
 func TestResultBytesOfCluster(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "keys.json")
 	key := func(name string, quota int64) string {
 		k, text, err := tenant.Generate(name, time.Now())

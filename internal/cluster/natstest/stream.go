@@ -38,15 +38,20 @@ type Stream struct {
 }
 
 // Streams returns the streams whose names have a prefix.
-func (f *Files) Streams(tb testing.TB, prefix string) []Stream {
+func (f *Files) Streams(tb testing.TB, prefix string) (all []Stream) {
 	tb.Helper()
-	var all []Stream
-	f.each(tb, prefix, func() { all = nil }, func(_ context.Context, _ jetstream.JetStream, s *jetstream.StreamInfo) error {
-		one := Stream{Name: s.Config.Name, First: s.State.FirstSeq, Last: s.State.LastSeq, Bytes: s.State.Bytes}
-		if s.Cluster != nil {
-			one.Leader = s.Cluster.Leader
+	f.use(tb, func(ctx context.Context, js jetstream.JetStream) error {
+		infos, err := list(ctx, js, prefix)
+		if err != nil {
+			return err
 		}
-		all = append(all, one)
+		for _, s := range infos {
+			one := Stream{Name: s.Config.Name, First: s.State.FirstSeq, Last: s.State.LastSeq, Bytes: s.State.Bytes}
+			if s.Cluster != nil {
+				one.Leader = s.Cluster.Leader
+			}
+			all = append(all, one)
+		}
 		return nil
 	})
 	return all
@@ -103,30 +108,26 @@ func (f *Files) Messages(tb testing.TB, name string, after uint64) (all [][]byte
 // DeleteStreams deletes the streams whose names have a prefix.
 func (f *Files) DeleteStreams(tb testing.TB, prefix string) {
 	tb.Helper()
-	f.each(tb, prefix, func() {}, func(ctx context.Context, js jetstream.JetStream, s *jetstream.StreamInfo) error {
-		// A stream that a gather server or NATS has deleted since is gone too.
-		if err := js.DeleteStream(ctx, s.Config.Name); !errors.Is(err, jetstream.ErrStreamNotFound) {
-			return err
+	f.use(tb, func(ctx context.Context, js jetstream.JetStream) error {
+		infos, err := list(ctx, js, prefix)
+		for _, s := range infos {
+			// A stream that a gather server or NATS has deleted since is gone too.
+			if err := js.DeleteStream(ctx, s.Config.Name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+				return err
+			}
 		}
-		return nil
+		return err
 	})
 }
 
-// each calls do for the streams whose names have a prefix, and begin before the first one, also when it has to begin again.
-func (f *Files) each(tb testing.TB, prefix string, begin func(), do func(context.Context, jetstream.JetStream, *jetstream.StreamInfo) error) {
-	tb.Helper()
-	f.use(tb, func(ctx context.Context, js jetstream.JetStream) error {
-		begin()
-		all := js.ListStreams(ctx)
-		for s := range all.Info() {
-			if strings.HasPrefix(strings.TrimPrefix(strings.TrimPrefix(s.Config.Name, "KV_"), "OBJ_"), prefix) {
-				if err := do(ctx, js, s); err != nil {
-					return err
-				}
-			}
+func list(ctx context.Context, js jetstream.JetStream, prefix string) (infos []*jetstream.StreamInfo, err error) {
+	all := js.ListStreams(ctx)
+	for s := range all.Info() {
+		if strings.HasPrefix(strings.TrimPrefix(strings.TrimPrefix(s.Config.Name, "KV_"), "OBJ_"), prefix) {
+			infos = append(infos, s)
 		}
-		return all.Err()
-	})
+	}
+	return infos, all.Err()
 }
 
 // use calls do with a client, and again while the servers are not available.
