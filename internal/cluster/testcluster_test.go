@@ -101,7 +101,7 @@ func (f *testCluster) jetStream() jetstream.JetStream {
 		nc, err := f.s.Connect(nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
 		f.ok(err)
 		f.Cleanup(nc.Close)
-		f.js, err = jetstream.New(nc)
+		f.js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(waitTimeout))
 		f.ok(err)
 	}
 	return f.js
