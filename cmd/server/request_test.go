@@ -36,13 +36,14 @@ func ask(t *testing.T, method, url, media string, body []byte, header ...string)
 	return &response{path: url, status: resp.StatusCode, header: resp.Header, body: data}
 }
 
-// call is ask for the status and the JSON of the response. For a minute it repeats a request that the storage of a busy machine
-// refused, if that is safe. A request with a long wait is followed until the job has ended.
+// call is ask for the status and the JSON of the response. It repeats a request that the storage of a busy machine refuses, if that is
+// safe, and follows one with a long wait until the job has ended.
 func call(t *testing.T, method, url, media string, body []byte, header ...string) (int, map[string]any) {
 	t.Helper()
 	api, path, _ := strings.Cut(url, "/v1/")
 	waits := slices.Contains(header, "wait=20") || slices.Contains(header, "wait=30")
-	for end := time.Now().Add(time.Minute); ; {
+	const patience = 5 * time.Minute
+	for end := time.Now().Add(patience); ; {
 		a := ask(t, method, url, media, body, header...)
 		var v map[string]any
 		if len(a.body) > 0 && strings.Contains(a.header.Get("Content-Type"), "json") {
@@ -57,6 +58,7 @@ func call(t *testing.T, method, url, media string, body []byte, header ...string
 			time.Sleep(100 * time.Millisecond)
 		case waits && id != "" && (state == "queued" || state == "running" || state == "cancelling"):
 			method, url, body = http.MethodGet, api+"/v1/jobs/"+id, nil
+			end = time.Now().Add(patience)
 		default:
 			return a.status, v
 		}
