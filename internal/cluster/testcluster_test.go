@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,7 +22,7 @@ import (
 )
 
 // waitTimeout is the maximum wait of a test for an expected state, on a machine that may be busy.
-const waitTimeout = 3 * time.Minute
+const waitTimeout = 5 * time.Minute
 
 // shortNodeTimeout is the node timeout of tests in which a node dies or the leader has to act.
 const shortNodeTimeout = 2 * time.Second
@@ -101,7 +102,7 @@ func (f *testCluster) jetStream() jetstream.JetStream {
 		nc, err := f.s.Connect(nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
 		f.ok(err)
 		f.Cleanup(nc.Close)
-		f.js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(waitTimeout))
+		f.js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(time.Minute)) // a lost request takes as long
 		f.ok(err)
 	}
 	return f.js
@@ -170,11 +171,18 @@ func batch(subs ...job.Submitted) job.Batch {
 	return b
 }
 
-// append appends a batch and waits for the outcome.
+// append appends a batch and waits for the outcome. It repeats what the node rejects while the disk of a busy machine stalls.
 func (n *node) append(b job.Batch) error {
 	ctx, cancel := context.WithTimeout(n.f.Context(), waitTimeout)
 	defer cancel()
-	return journaltest.Append(ctx, n.Cluster, b)
+	for {
+		err := journaltest.Append(ctx, n.Cluster, b)
+		rejected, ok := errors.AsType[*job.Rejection](err)
+		if stalled := ok && strings.Contains(rejected.Detail, "the disk has not answered"); !stalled || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // events appends events of one job.
